@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// The accounts that an empty store gets. Anybody can read their password here.
+var trialAccounts = []gormstore.NewUser{
+	{Name: "username", Password: tokenauth.NewSecret("password"), Roles: []string{"Administrator"}},
+	{Name: "reader", Password: tokenauth.NewSecret("password"), Roles: []string{"Reader"}},
+}
+
+// createAccounts fills an empty store, but never one that others can reach.
+func createAccounts(ctx context.Context, s *store, listening net.Addr) (created bool, err error) {
+	empty, err := s.empty(ctx)
+	if err != nil || !empty {
+		return false, err
+	}
+	if tcp, ok := listening.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		return false, fmt.Errorf("the store is empty, and its accounts for trying out have a password that everybody knows: "+
+			"they are not created while listening on %s; use a loopback address such as 127.0.0.1:8080", listening)
+	}
+	for _, account := range trialAccounts {
+		// Another process may be starting on the same store.
+		if err := s.create(ctx, account); err != nil && !errors.Is(err, gormstore.ErrUserExists) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func printWelcome(addr net.Addr, storeURL string, created bool) {
+	scheme, _, _ := strings.Cut(storeURL, ":")
+	fmt.Printf("Token API on http://%s, tokens in %s.\n", addr, scheme)
+	if created {
+		fmt.Print(`
+*** The store was empty. It now has two accounts FOR TRYING OUT ONLY: ***
+***   username / password  (role Administrator)                       ***
+***   reader   / password  (role Reader)                              ***
+`)
+	}
+	fmt.Printf(`
+Sign in:
+
+  HOST=http://%s
+  curl --location --request GET "$HOST/Token" \
+    --header 'Content-Type: application/json' \
+    --data-urlencode 'grant_type=password' \
+    --data-urlencode 'username=username' \
+    --data-urlencode 'password=password'
+
+Then, with the access_token of the answer:
+
+  curl -H "Authorization: Bearer $TOKEN" "$HOST/me"      # anybody who signed in
+  curl -H "Authorization: Bearer $TOKEN" "$HOST/admin"   # Administrator only
+
+Sign in again, and the token before is refused. Ctrl-C stops.
+`, addr)
+}
+
+func joinRoles(roles []string) string { return strings.Join(roles, ",") }

@@ -1,0 +1,127 @@
+// Quickstart serves the Token API with two accounts for trying out.
+//
+//	go run ./examples/quickstart [-addr HOST:PORT] [-store STORE]
+//
+// STORE is sqlite:PATH, memory:, postgres://… or mysql://….
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
+	storeURL := flag.String("store", "sqlite:quickstart.db", "where tokens and users are kept: `sqlite:PATH`, memory:, postgres://… or mysql://…")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *addr, *storeURL); err != nil {
+		log.Fatal("quickstart: ", err)
+	}
+}
+
+// run serves until the context ends.
+func run(ctx context.Context, addr, storeURL string) error {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	store, err := openStore(ctx, storeURL)
+	if err != nil {
+		return err
+	}
+	defer store.close()
+
+	created, err := createAccounts(ctx, store, listener.Addr())
+	if err != nil {
+		return err
+	}
+	auth, err := tokenauth.New(store.tokens, store.users, nil)
+	if err != nil {
+		return err
+	}
+
+	server := &http.Server{
+		Handler:           routes(auth, store.ping),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+	}
+	background, stopBackground := context.WithCancel(ctx)
+	purged := make(chan struct{})
+	go func() {
+		defer close(purged)
+		auth.Run(background)
+	}()
+	defer func() { stopBackground(); <-purged }()
+
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	printWelcome(listener.Addr(), storeURL, created)
+
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	fmt.Println("Shutting down.")
+	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		return err
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// routes are those of any Gin service: ours mounted, and two of the host's
+// behind it.
+func routes(auth *tokenauth.Service, ping func(context.Context) error) http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New()
+	r.Use(gin.Recovery())
+
+	ginadapter.Mount(r, auth)
+	r.GET("/me", ginadapter.RequireBearer(auth), me)
+	r.GET("/admin", ginadapter.RequireRole(auth, "Administrator"), me)
+
+	r.GET("/health", func(c *gin.Context) {
+		ctx, cancel := context.WithTimeout(c.Request.Context(), 2*time.Second)
+		defer cancel()
+		if err := ping(ctx); err != nil {
+			c.JSON(http.StatusServiceUnavailable, gin.H{"status": "storage unavailable"})
+			return
+		}
+		c.JSON(http.StatusOK, gin.H{"status": "ok"})
+	})
+	return r
+}
+
+func me(c *gin.Context) {
+	token, _ := ginadapter.From(c)
+	c.JSON(http.StatusOK, struct {
+		UserID   string `json:"userId"`
+		UserName string `json:"userName"`
+		Role     string `json:"role"`
+	}{token.Principal.UserID, token.Principal.UserName, joinRoles(token.Principal.Roles)})
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+
+	sqldriver "github.com/go-sql-driver/mysql"
+	_ "github.com/ncruces/go-sqlite3/driver"
+	"github.com/ncruces/go-sqlite3/gormlite"
+	"gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// A store is where tokens and users are kept.
+type store struct {
+	tokens tokenauth.Storage
+	users  tokenauth.Authenticator
+	empty  func(context.Context) (bool, error)
+	create func(context.Context, gormstore.NewUser) error
+	ping   func(context.Context) error
+	close  func() error
+}
+
+func openStore(ctx context.Context, storeURL string) (*store, error) {
+	scheme, rest, _ := strings.Cut(storeURL, ":")
+	switch scheme {
+	case "memory":
+		return openMemory()
+	case "sqlite":
+		if rest == "" {
+			return nil, errors.New("-store sqlite: needs the path of a file behind the colon")
+		}
+		return openGORM(ctx, gormlite.Open(sqliteDSN(rest)))
+	case "postgres", "postgresql":
+		return openGORM(ctx, postgres.Open(storeURL))
+	case "mysql":
+		dsn, err := mysqlDSN(storeURL)
+		if err != nil {
+			return nil, err
+		}
+		return openGORM(ctx, mysql.Open(dsn))
+	}
+	return nil, fmt.Errorf("-store must begin with sqlite:, memory:, postgres:// or mysql://, not %q", scheme+":")
+}
+
+// sqliteDSN opens a file for many readers beside one writer, who waits for
+// another at most half as long as the service waits for its storage.
+func sqliteDSN(path string) string {
+	pragmas := url.Values{
+		"_pragma": {"busy_timeout(1000)", "journal_mode(wal)", "synchronous(full)"},
+		"_txlock": {"immediate"},
+	}
+	file := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: pragmas.Encode()}
+	return file.String()
+}
+
+// mysqlDSN makes the driver's form of mysql://user:password@host:port/database.
+// A Unix socket is named by ?socket=PATH.
+func mysqlDSN(storeURL string) (string, error) {
+	u, err := url.Parse(storeURL)
+	if err != nil {
+		return "", errors.New("-store mysql:// is no URL") // the error would show the password
+	}
+	c := sqldriver.NewConfig()
+	c.User = u.User.Username()
+	c.Passwd, _ = u.User.Password()
+	c.DBName = strings.TrimPrefix(u.Path, "/")
+	if socket := u.Query().Get("socket"); socket != "" {
+		c.Net, c.Addr = "unix", socket
+	} else {
+		port := u.Port()
+		if port == "" {
+			port = "3306"
+		}
+		c.Net, c.Addr = "tcp", net.JoinHostPort(u.Hostname(), port)
+	}
+	return c.FormatDSN(), nil
+}
+
+func openGORM(ctx context.Context, dialector gorm.Dialector) (*store, error) {
+	db, err := gorm.Open(dialector, &gorm.Config{})
+	if err != nil {
+		return nil, err
+	}
+	pool, err := db.DB()
+	if err != nil {
+		return nil, err
+	}
+	if err := gormstore.Migrate(ctx, db, nil); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	s, err := gormstore.New(ctx, db, nil)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return &store{
+		tokens: s,
+		users:  s.Users(),
+		empty: func(ctx context.Context) (bool, error) {
+			n, err := s.Users().Count(ctx)
+			return n == 0, err
+		},
+		create: func(ctx context.Context, n gormstore.NewUser) error {
+			_, err := s.Users().Create(ctx, n)
+			return err
+		},
+		ping:  pool.PingContext,
+		close: pool.Close,
+	}, nil
+}
+
+// openMemory keeps users in a map, to show what a host with users of its own
+// has to bring: a look-up.
+func openMemory() (*store, error) {
+	var mu sync.RWMutex
+	accounts := make(map[string]password.Account)
+	users, err := password.NewUsers(func(_ context.Context, name string) (password.Account, error) {
+		mu.RLock()
+		defer mu.RUnlock()
+		if account, ok := accounts[name]; ok {
+			return account, nil
+		}
+		return password.Account{}, tokenauth.ErrNotFound
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &store{
+		tokens: new(memory.Store),
+		users:  users,
+		empty:  func(context.Context) (bool, error) { return true, nil },
+		create: func(_ context.Context, n gormstore.NewUser) error {
+			hash, err := password.Hash(n.Password.Reveal())
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			accounts[n.Name] = password.Account{
+				UserID:       fmt.Sprintf("user-%d", len(accounts)+1),
+				UserName:     n.Name,
+				PasswordHash: hash,
+				Roles:        n.Roles,
+			}
+			return nil
+		},
+		ping:  func(context.Context) error { return nil },
+		close: func() error { return nil },
+	}, nil
+}

@@ -1,0 +1,80 @@
+// Package ginadapter mounts the Token API on Gin and protects Gin's routes. It
+// decides nothing: what is answered, and when, is package tokenauth's.
+//
+// Put its middleware behind the host's recovery and logging, before anything
+// that needs to know who is calling. Gin's own logger writes the query of each
+// request to its log; the token endpoint refuses credentials in a query, but
+// they are in that log by then.
+package ginadapter
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Mount mounts the token endpoint at the paths, or at tokenauth.TokenPaths if
+// there are none, for every method that Gin has. The same path with a slash
+// behind it becomes a plain 404: Gin's redirect would have the client send its
+// password again.
+func Mount(r gin.IRouter, s *tokenauth.Service, paths ...string) {
+	if len(paths) == 0 {
+		paths = tokenauth.TokenPaths()
+	}
+	endpoint := gin.WrapH(s.TokenHandler())
+	for _, path := range paths {
+		r.Any(path, endpoint)
+		r.Any(path+"/", gin.WrapF(http.NotFound))
+	}
+}
+
+// RequireBearer lets only requests with a good access token through. Refused
+// ones are answered, and the chain is aborted.
+func RequireBearer(s *tokenauth.Service) gin.HandlerFunc { return guard(s, s.Authorize) }
+
+// RequireRole lets only requests of a user with at least one of the roles
+// through. It authenticates by itself if no guard before it did. It panics if
+// there is no role, or an empty one.
+func RequireRole(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
+	return guard(s, s.RoleAuthorizer(anyOf...))
+}
+
+// Optional lets every request through; From tells those with a good access
+// token from the others. Only trouble with the storage is refused.
+func Optional(s *tokenauth.Service) gin.HandlerFunc { return guard(s, s.AuthorizeOptional) }
+
+// From returns the token that a guard found good for the request, and false if
+// there is none. The same token is in the context of c.Request, for
+// tokenauth.FromContext.
+func From(c *gin.Context) (tokenauth.Token, bool) {
+	return tokenauth.FromContext(c.Request.Context())
+}
+
+func guard(s *tokenauth.Service, authorize tokenauth.Authorizer) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		r, refusal := authorize(c.Request)
+		if refusal == nil {
+			c.Request = r
+			return
+		}
+		c.Abort()
+		if render, ok := c.Get(renderKey{}); ok {
+			s.PrepareRefusal(c.Writer, c.Request, refusal)
+			render.(func(*gin.Context, *tokenauth.Refusal))(c, refusal)
+			return
+		}
+		s.Refuse(c.Writer, c.Request, refusal)
+	}
+}
+
+type renderKey struct{}
+
+// RenderRefusals has the guards behind it write their refusals in the host's
+// own format. The headers that the protocol asks for are set by then; render
+// writes status and body, as in c.JSON(f.Status, …), and goes before
+// tokenauth.Options.RenderRefusal.
+func RenderRefusals(render func(c *gin.Context, f *tokenauth.Refusal)) gin.HandlerFunc {
+	return func(c *gin.Context) { c.Set(renderKey{}, render) }
+}

@@ -1,0 +1,92 @@
+package gormstore
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+const defaultPrefix = "tokenauth_"
+
+var prefixPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
+
+// A dialect is what differs between the engines. Statements are written for
+// SQLite, with the default prefix, and rewritten.
+type dialect struct {
+	folder    string // under migrations
+	numbered  bool   // $1, $2, … for ?
+	aliases   bool   // INSERT INTO … AS t
+	prepare   bool   // whether statements have to be prepared here
+	overwrite string // what an INSERT into tokens does on conflict
+	ignore    string // what an INSERT into users does on conflict: nothing
+	share     string // a read that waits for writers of the row
+	exists    string // whether a table exists
+}
+
+// The columns that a sign-in overwrites. *replaced* comes first: MariaDB and
+// MySQL evaluate assignments from left to right, and would else copy the new
+// digest.
+const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
+	replaced = t.digest, digest = excluded.digest, format = excluded.format,
+	issued_at = excluded.issued_at, expires_at = excluded.expires_at,
+	client_id = excluded.client_id, user_id = excluded.user_id, user_name = excluded.user_name,
+	roles = excluded.roles, attributes = excluded.attributes, stamp = excluded.stamp`
+
+var dialects = map[string]dialect{
+	"postgres": {
+		folder:   "postgres",
+		numbered: true,
+		aliases:  true,
+		// The driver prepares and caches by itself, unless the host told it
+		// not to, for a proxy that pools transactions.
+		prepare:   false,
+		overwrite: overwrite,
+		ignore:    ` ON CONFLICT DO NOTHING`,
+		share:     ` FOR SHARE`,
+		exists:    `SELECT count(*) FROM (SELECT to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
+	},
+	"mysql": {
+		folder:  "mysql",
+		prepare: true,
+		overwrite: ` ON DUPLICATE KEY UPDATE
+			replaced = digest, digest = VALUES(digest), format = VALUES(format),
+			issued_at = VALUES(issued_at), expires_at = VALUES(expires_at),
+			client_id = VALUES(client_id), user_id = VALUES(user_id), user_name = VALUES(user_name),
+			roles = VALUES(roles), attributes = VALUES(attributes), stamp = VALUES(stamp)`,
+		ignore: ` ON DUPLICATE KEY UPDATE id = id`,
+		share:  ` LOCK IN SHARE MODE`,
+		exists: `SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = ?`,
+	},
+	"sqlite": {
+		folder:    "sqlite",
+		aliases:   true,
+		prepare:   true,
+		overwrite: overwrite,
+		ignore:    ` ON CONFLICT DO NOTHING`,
+		// There is one writer at a time, and the token was written before.
+		share:  ``,
+		exists: `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?`,
+	},
+}
+
+// sql rewrites a statement for the engine and the tables' prefix.
+func (s *Store) sql(text string) string {
+	text = strings.ReplaceAll(text, defaultPrefix, s.prefix)
+	if !s.dialect.aliases {
+		text = strings.Replace(text, " AS t\n", "\n", 1)
+	}
+	if !s.dialect.numbered {
+		return text
+	}
+	var b strings.Builder
+	n := 0
+	for _, r := range text {
+		if r == '?' {
+			n++
+			b.WriteString("$" + strconv.Itoa(n))
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}

@@ -1,0 +1,228 @@
+// Package gormstore keeps tokens, and users for hosts that have none, in the
+// database that a host already uses through GORM: PostgreSQL, MariaDB or
+// MySQL, and SQLite. It imports no driver.
+//
+// It takes the host's *gorm.DB as it is, and uses it for its connections only:
+// statements go straight to the connection pool, so no naming strategy, no
+// hook and no replica resolver changes what they say or where they go, and no
+// SQL logger prints a digest or a password hash.
+//
+// The tables are made by Migrate, or by the SQL files in the folder migrations
+// for hosts with a migration tool of their own. New fails if they are missing.
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// Options are what a host may want otherwise. The zero value is the advice.
+type Options struct {
+	// TablePrefix begins the names of the tables; empty means "tokenauth_". It
+	// has 1 to 32 lower-case letters, digits and '_', and begins with a letter.
+	TablePrefix string
+	// Passwords are the options of Users; nil for their defaults.
+	Passwords *password.Options
+}
+
+// A Store is a tokenauth.Storage and a tokenauth.Purger in a SQL database. It
+// is safe for concurrent use, by any number of processes on one database.
+type Store struct {
+	db      *gorm.DB // for transactions
+	pool    gorm.ConnPool
+	dialect dialect
+	prefix  string
+	users   *Users
+
+	replace, find, revoke, revokeUser *statement
+}
+
+var (
+	_ tokenauth.Storage = (*Store)(nil)
+	_ tokenauth.Purger  = (*Store)(nil)
+)
+
+// ErrSchema is returned, wrapped, by New if the tables are missing or older
+// than this package needs.
+var ErrSchema = errors.New("gormstore: the schema is missing or too old: call gormstore.Migrate, or apply the SQL files in storage/gormstore/migrations")
+
+// New returns a Store in the database. Options may be nil. It reads the
+// version of the schema and returns ErrSchema, wrapped, if Migrate has to be
+// called first; or an error that names what is wrong with the arguments; or
+// the database's. The host keeps the database, and closes it.
+func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
+	s, err := open(db, o)
+	if err != nil {
+		return nil, err
+	}
+	version, err := s.schemaVersion(ctx, s.pool)
+	if err != nil {
+		return nil, fmt.Errorf("gormstore: reading the schema's version: %w", err)
+	}
+	if version < schemaVersion {
+		return nil, fmt.Errorf("%w (found version %d, need %d, tables %s…)", ErrSchema, version, schemaVersion, s.prefix)
+	}
+	var passwords *password.Options
+	if o != nil {
+		passwords = o.Passwords
+	}
+	if s.users, err = newUsers(s, passwords); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// open returns a Store whose schema has not been looked at.
+func open(db *gorm.DB, o *Options) (*Store, error) {
+	if db == nil || db.Statement == nil || db.Statement.ConnPool == nil {
+		return nil, errors.New("gormstore: the database is nil or not open")
+	}
+	pool := db.Statement.ConnPool
+	if _, ok := pool.(gorm.TxCommitter); ok {
+		return nil, errors.New("gormstore: the database is a transaction; a store needs its connection pool")
+	}
+	if o == nil {
+		o = &Options{}
+	}
+	prefix := o.TablePrefix
+	if prefix == "" {
+		prefix = defaultPrefix
+	}
+	if !prefixPattern.MatchString(prefix) {
+		return nil, fmt.Errorf("gormstore: Options.TablePrefix is %q, must be 1 to 32 lower-case letters, digits and '_', beginning with a letter", prefix)
+	}
+	d, ok := dialects[db.Name()]
+	if !ok {
+		return nil, fmt.Errorf("gormstore: the dialect is %q, must be postgres, mysql or sqlite", db.Name())
+	}
+	s := &Store{
+		db:      db.Session(&gorm.Session{NewDB: true, Logger: logger.Discard}),
+		pool:    pool,
+		dialect: d,
+		prefix:  prefix,
+	}
+	s.replace = s.statement(`INSERT INTO tokenauth_tokens AS t
+		(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.overwrite)
+	s.find = s.statement(`SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
+		FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`)
+	s.revoke = s.statement(`DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`)
+	s.revokeUser = s.statement(deleteTokensOfUser)
+	return s, nil
+}
+
+const deleteTokensOfUser = `DELETE FROM tokenauth_tokens WHERE user_key = ?`
+
+// rowFormat is the version of what a row of tokens says.
+const rowFormat = 1
+
+// Replace implements tokenauth.Storage, by one statement.
+func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
+	roles, attributes, err := encode(t.Principal.Roles, t.Principal.Attributes)
+	if err != nil {
+		return err
+	}
+	p := &t.Principal
+	_, err = s.replace.exec(ctx,
+		t.Slot.User[:], t.Slot.Client[:], rowFormat, t.Digest[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(),
+		t.ClientID, p.UserID, p.UserName, roles, attributes, p.Stamp)
+	return err
+}
+
+// Find implements tokenauth.Storage, by one read of the primary key.
+func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+	var (
+		t                              tokenauth.Token
+		user, client, digest, replaced sql.RawBytes
+		format                         int
+		issued, expires                int64
+		clientID, userID, name, stamp  string
+		roles, attributes              sql.RawBytes
+	)
+	// RawBytes are only good until the rows are closed, so no QueryRow here.
+	err := s.find.queryRow(ctx, func(scan func(...any) error) error {
+		if err := scan(&user, &client, &format, &digest, &replaced, &issued, &expires,
+			&clientID, &userID, &name, &roles, &attributes, &stamp); err != nil {
+			return fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
+		}
+		if format != rowFormat || len(user) != len(t.Slot.User) || len(client) != len(t.Slot.Client) ||
+			len(digest) != len(t.Digest) || len(replaced) != 0 && len(replaced) != len(t.Replaced) {
+			return fmt.Errorf("%w: format %d, or a key or digest of a wrong length", tokenauth.ErrCorrupt, format)
+		}
+		copy(t.Slot.User[:], user)
+		copy(t.Slot.Client[:], client)
+		copy(t.Digest[:], digest)
+		copy(t.Replaced[:], replaced)
+		t.IssuedAt, t.ExpiresAt = time.Unix(issued, 0).UTC(), time.Unix(expires, 0).UTC()
+		t.ClientID = clientID
+		t.Principal = tokenauth.Principal{UserID: userID, UserName: name, Stamp: stamp}
+		if err := decode(roles, attributes, &t.Principal.Roles, &t.Principal.Attributes); err != nil {
+			return fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
+		}
+		return nil
+	}, slot.User[:], slot.Client[:])
+	if errors.Is(err, sql.ErrNoRows) {
+		return tokenauth.Token{}, tokenauth.ErrNotFound
+	}
+	if err != nil {
+		return tokenauth.Token{}, err
+	}
+	return t, nil
+}
+
+// Revoke implements tokenauth.Storage.
+func (s *Store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
+	_, err := s.revoke.exec(ctx, slot.User[:], slot.Client[:], d[:])
+	return err
+}
+
+// RevokeUser implements tokenauth.Storage.
+func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	_, err := s.revokeUser.exec(ctx, u[:])
+	return err
+}
+
+// Users returns the users that are kept beside the tokens, for hosts without a
+// users table of their own.
+func (s *Store) Users() *Users { return s.users }
+
+// encode makes JSON of what has no column type on every engine. Neither can
+// fail to encode.
+func encode(roles []string, attributes map[string]string) (r, a string, err error) {
+	if len(roles) == 0 {
+		r = "[]"
+	} else {
+		b, err := json.Marshal(roles)
+		if err != nil {
+			return "", "", err
+		}
+		r = string(b)
+	}
+	if len(attributes) == 0 {
+		return r, "{}", nil
+	}
+	b, err := json.Marshal(attributes)
+	return r, string(b), err
+}
+
+func decode(r, a []byte, roles *[]string, attributes *map[string]string) error {
+	if string(r) != "[]" {
+		if err := json.Unmarshal(r, roles); err != nil {
+			return err
+		}
+	}
+	if string(a) != "{}" {
+		return json.Unmarshal(a, attributes)
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+DROP TABLE tokenauth_tokens;
+DROP TABLE tokenauth_users;
+DROP TABLE tokenauth_schema;

@@ -1,0 +1,115 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"sync/atomic"
+
+	"gorm.io/gorm"
+)
+
+// A statement is run on the pool, over and over. It is prepared where that
+// saves a round trip; database/sql prepares it anew on each connection.
+type statement struct {
+	text     string
+	pool     gorm.ConnPool
+	prepare  bool
+	prepared atomic.Pointer[sql.Stmt]
+}
+
+func (s *Store) statement(text string) *statement {
+	return &statement{text: s.sql(text), pool: s.pool, prepare: s.dialect.prepare}
+}
+
+// stmt returns nil if the statement is not to be prepared.
+func (q *statement) stmt(ctx context.Context) (*sql.Stmt, error) {
+	if !q.prepare {
+		return nil, nil
+	}
+	if p := q.prepared.Load(); p != nil {
+		return p, nil
+	}
+	p, err := q.pool.PrepareContext(ctx, q.text)
+	if err != nil {
+		return nil, err
+	}
+	if !q.prepared.CompareAndSwap(nil, p) {
+		p.Close()
+	}
+	return q.prepared.Load(), nil
+}
+
+// exec runs the statement, and again if the database rolled it back.
+func (q *statement) exec(ctx context.Context, args ...any) (result sql.Result, err error) {
+	err = retry(ctx, func() error {
+		stmt, err := q.stmt(ctx)
+		if err != nil {
+			return err
+		}
+		if stmt == nil {
+			result, err = q.pool.ExecContext(ctx, q.text, args...)
+		} else {
+			result, err = stmt.ExecContext(ctx, args...)
+		}
+		return err
+	})
+	return result, err
+}
+
+// queryRow gives the one row there is to read, or returns sql.ErrNoRows.
+func (q *statement) queryRow(ctx context.Context, read func(scan func(...any) error) error, args ...any) error {
+	stmt, err := q.stmt(ctx)
+	if err != nil {
+		return err
+	}
+	var rows *sql.Rows
+	if stmt == nil {
+		rows, err = q.pool.QueryContext(ctx, q.text, args...)
+	} else {
+		rows, err = stmt.QueryContext(ctx, args...)
+	}
+	if err != nil {
+		return err
+	}
+	return readRow(rows, read)
+}
+
+func readRow(rows *sql.Rows, read func(scan func(...any) error) error) error {
+	defer rows.Close()
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		return sql.ErrNoRows
+	}
+	if err := read(rows.Scan); err != nil {
+		// A connection that broke in the middle also fails to scan.
+		return errors.Join(rows.Err(), err)
+	}
+	return rows.Close()
+}
+
+// retry runs a statement or a transaction that may be run again at most three
+// times, as long as the database says that it rolled it back.
+func retry(ctx context.Context, run func() error) (err error) {
+	for range 3 {
+		if err = run(); err == nil || !rolledBack(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// rolledBack reports whether the database chose the statement as the victim of
+// a deadlock (40P01, 1213) or could not serialise it (40001). PostgreSQL's
+// drivers tell the SQLSTATE by a method; MySQL's puts it into the text, and
+// looking there saves hosts the import of a driver.
+func rolledBack(err error) bool {
+	var state interface{ SQLState() string }
+	if errors.As(err, &state) {
+		return state.SQLState() == "40001" || state.SQLState() == "40P01"
+	}
+	return strings.HasPrefix(err.Error(), "Error 1213 (40001)")
+}

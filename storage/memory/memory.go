@@ -1,0 +1,118 @@
+// Package memory keeps tokens in the memory of the process: for tests, trials,
+// and services of one process whose users may sign in again after a restart.
+package memory
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A Store is a tokenauth.Storage and a tokenauth.Purger. The zero value is
+// ready to use. It must not be copied after its first use. Its methods never
+// wait and return no error but tokenauth.ErrNotFound, and from Purge the
+// context's.
+type Store struct {
+	// The user key is a hash, so its first byte spreads the users evenly, and
+	// a writer keeps only 1/64 of the readers waiting.
+	shards [64]shard
+}
+
+type shard struct {
+	mu    sync.RWMutex
+	users map[tokenauth.UserKey][]tokenauth.Token // a token for each client
+	_     [32]byte                                // keeps neighbours off one cache line
+}
+
+var (
+	_ tokenauth.Storage = (*Store)(nil)
+	_ tokenauth.Purger  = (*Store)(nil)
+)
+
+func (s *Store) shard(u tokenauth.UserKey) *shard { return &s.shards[int(u[0])%len(s.shards)] }
+
+// Replace implements tokenauth.Storage.
+func (s *Store) Replace(_ context.Context, t tokenauth.Token) error {
+	sh := s.shard(t.Slot.User)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	t.Replaced = tokenauth.Digest{}
+	tokens := sh.users[t.Slot.User]
+	if i := indexOf(tokens, t.Slot); i >= 0 {
+		t.Replaced = tokens[i].Digest
+		tokens[i] = t
+		return nil
+	}
+	if sh.users == nil {
+		sh.users = make(map[tokenauth.UserKey][]tokenauth.Token)
+	}
+	sh.users[t.Slot.User] = append(tokens, t)
+	return nil
+}
+
+// Find implements tokenauth.Storage.
+func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+	sh := s.shard(slot.User)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	tokens := sh.users[slot.User]
+	if i := indexOf(tokens, slot); i >= 0 {
+		return tokens[i], nil
+	}
+	return tokenauth.Token{}, tokenauth.ErrNotFound
+}
+
+// Revoke implements tokenauth.Storage.
+func (s *Store) Revoke(_ context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
+	s.remove(slot.User, func(t *tokenauth.Token) bool { return t.Slot == slot && t.Digest == d })
+	return nil
+}
+
+// RevokeUser implements tokenauth.Storage.
+func (s *Store) RevokeUser(_ context.Context, u tokenauth.UserKey) error {
+	s.remove(u, func(*tokenauth.Token) bool { return true })
+	return nil
+}
+
+// Purge implements tokenauth.Purger. A batch is a shard.
+func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
+	expired := func(t *tokenauth.Token) bool { return t.ExpiresAt.Before(expiredBefore) }
+	for i := range s.shards {
+		if err := ctx.Err(); err != nil {
+			return removed, err
+		}
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for u := range sh.users {
+			removed += int64(sh.remove(u, expired))
+		}
+		sh.mu.Unlock()
+	}
+	return removed, nil
+}
+
+func (s *Store) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) {
+	sh := s.shard(u)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.remove(u, which)
+}
+
+// remove returns how many there were. The caller holds the lock.
+func (sh *shard) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) int {
+	tokens := sh.users[u]
+	kept := slices.DeleteFunc(tokens, func(t tokenauth.Token) bool { return which(&t) })
+	if len(kept) == 0 {
+		delete(sh.users, u)
+	} else {
+		sh.users[u] = kept
+	}
+	return len(tokens) - len(kept)
+}
+
+func indexOf(tokens []tokenauth.Token, slot tokenauth.Slot) int {
+	return slices.IndexFunc(tokens, func(t tokenauth.Token) bool { return t.Slot.Client == slot.Client })
+}

@@ -1,0 +1,39 @@
+package tokenauth
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrRejected is returned by SignIn, Authenticators and Recheckers for
+	// credentials that are not good, for whatever reason.
+	ErrRejected = errors.New("tokenauth: the user name or password is incorrect")
+
+	// ErrInvalidToken is returned by Validate for a token that is not good:
+	// malformed, unknown, revoked, replaced or expired.
+	ErrInvalidToken = errors.New("tokenauth: the access token is invalid")
+
+	// ErrExpiredToken is the ErrInvalidToken that Validate returns to whoever
+	// holds a token that has expired.
+	ErrExpiredToken = fmt.Errorf("%w: it has expired", ErrInvalidToken)
+
+	// ErrReplacedToken is the ErrInvalidToken that Validate returns to whoever
+	// holds the token that the slot's present one replaced: the same user
+	// signed in at the same client again.
+	ErrReplacedToken = fmt.Errorf("%w: it was replaced by a newer sign-in", ErrInvalidToken)
+
+	// ErrUnavailable is what every method of Service returns, wrapped around
+	// the cause, if the storage or the users could not be asked in time. It
+	// says nothing about the credentials or the token.
+	ErrUnavailable = errors.New("tokenauth: temporarily unavailable")
+
+	// ErrInvalidPrincipal is returned, wrapped with the name of the field, by
+	// Issue and SignIn for a principal that cannot be stored.
+	ErrInvalidPrincipal = errors.New("tokenauth: invalid principal")
+)
+
+// unavailable marks err as trouble that says nothing about who is calling.
+func unavailable(doing string, err error) error {
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+}

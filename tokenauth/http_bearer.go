@@ -1,0 +1,213 @@
+package tokenauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+)
+
+// RequireBearer lets only requests with a good access token through to next,
+// which finds the token by FromContext (RFC 6750). Others get 401; malformed
+// ones 400; and 503 if the storage could not be asked.
+func (s *Service) RequireBearer(next http.Handler) http.Handler {
+	return s.guard(s.Authorize, next)
+}
+
+// RequireRole lets only requests with a good access token of a user who has at
+// least one of the roles through; others with a good token get 403. Roles are
+// compared exactly. It needs no RequireBearer before it, but a token found
+// good by one is not looked up again.
+//
+// It panics if there is no role, or an empty one: a list that a host computed
+// must not turn out to mean "anybody".
+func (s *Service) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
+	authorize := s.RoleAuthorizer(anyOf...)
+	return func(next http.Handler) http.Handler { return s.guard(authorize, next) }
+}
+
+// Optional lets every request through to next. One with a good access token
+// has it in its context; one with a bad token, or with none, is anonymous.
+// If the storage could not be asked, the answer is 503.
+func (s *Service) Optional(next http.Handler) http.Handler {
+	return s.guard(s.AuthorizeOptional, next)
+}
+
+// An Authorizer decides about a request without writing an answer, for
+// adapters to other frameworks. It returns the request whose context has the
+// token, or the refusal to give to Refuse.
+type Authorizer func(*http.Request) (*http.Request, *Refusal)
+
+func (s *Service) guard(authorize Authorizer, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		authorized, refusal := authorize(r)
+		if refusal != nil {
+			s.Refuse(w, r, refusal)
+			return
+		}
+		next.ServeHTTP(w, authorized)
+	})
+}
+
+// Authorize is the Authorizer of RequireBearer.
+func (s *Service) Authorize(r *http.Request) (*http.Request, *Refusal) {
+	if a := s.authorized(r.Context()); a != nil {
+		return r, nil
+	}
+	accessToken, refusal := s.bearer(r)
+	if refusal != nil {
+		return nil, refusal
+	}
+	token, err := s.validateGuarded(r.Context(), accessToken)
+	if err != nil {
+		return nil, s.refusalOf(err)
+	}
+	return r.WithContext(&authorized{r.Context(), s, token}), nil
+}
+
+// RoleAuthorizer returns the Authorizer of RequireRole. It panics as that does.
+func (s *Service) RoleAuthorizer(anyOf ...string) Authorizer {
+	if len(anyOf) == 0 {
+		panic("tokenauth: a role is required, but none is given")
+	}
+	for _, role := range anyOf {
+		if role == "" {
+			panic("tokenauth: a role that is required is empty")
+		}
+	}
+	roles := append([]string(nil), anyOf...)
+	return func(r *http.Request) (*http.Request, *Refusal) {
+		r, refusal := s.Authorize(r)
+		if refusal != nil {
+			return nil, refusal
+		}
+		if !s.authorized(r.Context()).token.Principal.HasRole(roles...) {
+			return nil, &Refusal{
+				Status:      http.StatusForbidden,
+				Code:        codeInsufficientScope,
+				Description: "The user does not have the role that this needs.",
+				Challenge:   s.challenges.insufficientScope,
+			}
+		}
+		return r, nil
+	}
+}
+
+// AuthorizeOptional is the Authorizer of Optional.
+func (s *Service) AuthorizeOptional(r *http.Request) (*http.Request, *Refusal) {
+	authorized, refusal := s.Authorize(r)
+	switch {
+	case refusal == nil:
+		return authorized, nil
+	case refusal.Status >= http.StatusInternalServerError:
+		return nil, refusal
+	}
+	return r, nil
+}
+
+// authorized returns what a guard of this very Service left in the context;
+// another Service's word does not count here.
+func (s *Service) authorized(ctx context.Context) *authorized {
+	if a, ok := ctx.Value(authorizedKey{}).(*authorized); ok && a.service == s {
+		return a
+	}
+	return nil
+}
+
+const descriptionMalformed = "The request needs one Authorization header with one bearer token."
+
+// bearer reads the Authorization header (RFC 6750 §2.1). The token is never
+// looked for in the query, a form or a cookie; one in the query beside the
+// header is a second way of sending it, which RFC 6750 §2 forbids.
+func (s *Service) bearer(r *http.Request) (accessToken string, refusal *Refusal) {
+	const scheme = "Bearer"
+	lines := r.Header["Authorization"]
+	if len(lines) == 1 && !hasPrefixFold(lines[0], scheme) || len(lines) == 0 {
+		return "", &Refusal{Status: http.StatusUnauthorized, Challenge: s.challenges.none}
+	}
+	malformed := &Refusal{
+		Status:      http.StatusBadRequest,
+		Code:        codeInvalidRequest,
+		Description: descriptionMalformed,
+		Challenge:   s.challenges.invalidRequest,
+	}
+	if len(lines) > 1 {
+		return "", malformed
+	}
+	rest := lines[0][len(scheme):]
+	accessToken = strings.Trim(rest, " ")
+	switch {
+	case rest != "" && rest[0] != ' ' && rest[0] != '\t':
+		// Another scheme that begins with the same letters.
+		return "", &Refusal{Status: http.StatusUnauthorized, Challenge: s.challenges.none}
+	case accessToken == "" || strings.ContainsAny(accessToken, " \t,"):
+		return "", malformed
+	case r.URL.RawQuery != "" && queryHas(r.URL.RawQuery, "access_token"):
+		return "", malformed
+	}
+	return accessToken, nil
+}
+
+// validateGuarded is validate with a panic of the host's storage or live check
+// turned into an error. A panic of the handler behind the guard is the host's.
+func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t *Token, err error) {
+	defer s.recovered(ctx, &err)
+	return s.validate(ctx, accessToken)
+}
+
+// recovered is deferred around calls of the host's code. The stack goes to the
+// log, and nothing of the request with it.
+func (s *Service) recovered(ctx context.Context, err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	s.options.Logger.ErrorContext(ctx, "tokenauth: panic in a storage, an authenticator or a live check", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	*err = errPanic
+}
+
+// messageDenied is the sentence that clients of ASP.NET Web API know.
+const messageDenied = "Authorization has been denied for this request."
+
+// Refuse writes the answer to a request on a protected route that an
+// Authorizer refused: the headers that the protocol asks for, and a body as
+// Options.RenderRefusal has it.
+func (s *Service) Refuse(w http.ResponseWriter, r *http.Request, f *Refusal) {
+	s.PrepareRefusal(w, r, f)
+	if s.options.RenderRefusal != nil {
+		s.options.RenderRefusal(w, r, f)
+		return
+	}
+	var body jsonObject
+	if f.Code != "" {
+		body.text("error", f.Code)
+		body.text("error_description", f.Description)
+	}
+	switch f.Status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		body.text("Message", messageDenied)
+	default:
+		body.text("Message", f.Description)
+	}
+	writeJSON(w, f.Status, body.done())
+}
+
+// PrepareRefusal does what Refuse does but for status and body: it sets the
+// headers and logs trouble. It is for adapters that render in their own way.
+func (s *Service) PrepareRefusal(w http.ResponseWriter, r *http.Request, f *Refusal) {
+	f.setHeaders(w.Header())
+	s.logTrouble(r.Context(), f)
+}
+
+// logTrouble logs what the client was told no more of than "unavailable". A
+// client that has gone away is no trouble.
+func (s *Service) logTrouble(ctx context.Context, f *Refusal) {
+	if f.Status >= http.StatusInternalServerError && !errors.Is(f.Err, errPanic) && ctx.Err() == nil {
+		s.options.Logger.ErrorContext(ctx, "tokenauth: request refused for trouble", "status", f.Status, "error", f.Err)
+	}
+}

@@ -1,0 +1,48 @@
+package tokenauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+)
+
+// A jsonObject is a JSON object with its members in the order of the calls,
+// which encoding/json gives to structs only, and here hosts add members.
+type jsonObject struct{ buf []byte }
+
+func (o *jsonObject) name(name string) {
+	if len(o.buf) == 0 {
+		o.buf = append(o.buf, '{')
+	} else {
+		o.buf = append(o.buf, ',')
+	}
+	o.buf = appendJSONString(o.buf, name)
+	o.buf = append(o.buf, ':')
+}
+
+func (o *jsonObject) text(name, value string) {
+	o.name(name)
+	o.buf = appendJSONString(o.buf, value)
+}
+
+func (o *jsonObject) number(name string, value int64) {
+	o.name(name)
+	o.buf = strconv.AppendInt(o.buf, value, 10)
+}
+
+// done returns the object; one that got no member is "{}".
+func (o *jsonObject) done() []byte {
+	if len(o.buf) == 0 {
+		o.buf = append(o.buf, '{')
+	}
+	return append(o.buf, '}')
+}
+
+// appendJSONString leaves '<', '>' and '&' as they are, as Katana does.
+func appendJSONString(to []byte, s string) []byte {
+	var encoded bytes.Buffer
+	encoder := json.NewEncoder(&encoded)
+	encoder.SetEscapeHTML(false)
+	encoder.Encode(s) // a string always encodes
+	return append(to, bytes.TrimSuffix(encoded.Bytes(), []byte("\n"))...)
+}

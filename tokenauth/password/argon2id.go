@@ -1,0 +1,94 @@
+package password
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// Argon2id (RFC 9106) with the cost that OWASP's Password Storage Cheat Sheet
+// recommends first: 19 MiB, two passes, one lane; a salt of 16 bytes and a
+// hash of 32.
+const (
+	defaultMemory  = 19 << 10 // KiB
+	defaultPasses  = 2
+	defaultLanes   = 1
+	defaultSaltLen = 16
+	defaultHashLen = 32
+)
+
+// What a stored hash may ask for. A table that somebody wrote to must not be
+// able to stall the service: 1 GiB of memory traffic is about a second.
+const (
+	maxMemory  = 256 << 10 // KiB
+	maxPasses  = 16
+	maxLanes   = 16
+	maxTraffic = 1 << 20 // KiB, memory × passes
+	minSaltLen = 8
+	maxSaltLen = 64
+	minHashLen = 16
+	maxHashLen = 64
+)
+
+const argon2idMarker = "$argon2id$"
+
+type argon2id struct {
+	memory, passes uint32
+	lanes          uint8
+	salt, hash     []byte
+}
+
+// parseArgon2id reads a PHC string, $argon2id$v=19$m=…,t=…,p=…$salt$hash, and
+// refuses one whose cost is out of bounds.
+func parseArgon2id(phc string) (a argon2id, ok bool) {
+	fields := strings.Split(phc, "$")
+	if len(fields) != 6 || fields[0] != "" || fields[1] != "argon2id" || fields[2] != "v=19" {
+		return a, false
+	}
+	n, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &a.memory, &a.passes, &a.lanes)
+	if err != nil || n != 3 || fields[3] != fmt.Sprintf("m=%d,t=%d,p=%d", a.memory, a.passes, a.lanes) {
+		return a, false
+	}
+	encoding := base64.RawStdEncoding.Strict()
+	if len(fields[4]) > 2*maxSaltLen || len(fields[5]) > 2*maxHashLen {
+		return a, false
+	}
+	if a.salt, err = encoding.DecodeString(fields[4]); err != nil {
+		return a, false
+	}
+	if a.hash, err = encoding.DecodeString(fields[5]); err != nil {
+		return a, false
+	}
+	switch {
+	case a.passes < 1 || a.passes > maxPasses,
+		a.lanes < 1 || a.lanes > maxLanes,
+		a.memory < 8*uint32(a.lanes) || a.memory > maxMemory,
+		a.memory*a.passes > maxTraffic,
+		len(a.salt) < minSaltLen || len(a.salt) > maxSaltLen,
+		len(a.hash) < minHashLen || len(a.hash) > maxHashLen:
+		return a, false
+	}
+	return a, true
+}
+
+func (a argon2id) verify(password string) bool {
+	got := argon2.IDKey([]byte(password), a.salt, a.passes, a.memory, a.lanes, uint32(len(a.hash)))
+	return subtle.ConstantTimeCompare(got, a.hash) == 1
+}
+
+func (a argon2id) String() string {
+	encoding := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", a.memory, a.passes, a.lanes,
+		encoding.EncodeToString(a.salt), encoding.EncodeToString(a.hash))
+}
+
+func newArgon2id(password string) argon2id {
+	a := argon2id{memory: defaultMemory, passes: defaultPasses, lanes: defaultLanes, salt: make([]byte, defaultSaltLen)}
+	rand.Read(a.salt) // never fails: it would end the process
+	a.hash = argon2.IDKey([]byte(password), a.salt, a.passes, a.memory, a.lanes, defaultHashLen)
+	return a
+}

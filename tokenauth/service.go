@@ -1,0 +1,78 @@
+package tokenauth
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A Service issues, validates and revokes access tokens. Make one with New. It
+// is safe for concurrent use.
+type Service struct {
+	storage       Storage
+	authenticator Authenticator
+	options       Options
+	challenges    challenges
+}
+
+// New returns a Service that keeps its tokens in s and asks a who is signing
+// in. Options may be nil. The error names the argument or field that is wrong.
+// New does no I/O and starts nothing.
+func New(s Storage, a Authenticator, o *Options) (*Service, error) {
+	if s == nil {
+		return nil, errors.New("tokenauth: the storage is nil")
+	}
+	if a == nil {
+		return nil, errors.New("tokenauth: the authenticator is nil")
+	}
+	options, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		storage:       s,
+		authenticator: a,
+		options:       options,
+		challenges:    newChallenges(options.Realm),
+	}, nil
+}
+
+// purgeGrace is how long an expired token stays in the storage: a clock that
+// was set a day ahead by mistake must not remove anything.
+const purgeGrace = 24 * time.Hour
+
+// Run does what has to be done in the background, until the context ends: it
+// purges expired tokens, if the storage has to be told (see Purger). A purge
+// that fails is logged and tried again. Run returns nil.
+//
+// Several replicas may run it at once. A host that would rather purge by a
+// job of its own calls Purge and does without Run.
+func (s *Service) Run(ctx context.Context) error {
+	ticker := time.NewTicker(s.options.PurgeInterval)
+	defer ticker.Stop()
+	for {
+		if _, err := s.Purge(ctx); err != nil && ctx.Err() == nil {
+			s.options.Logger.ErrorContext(ctx, "tokenauth: purge failed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Purge removes the tokens that expired more than a day ago and returns how
+// many. It does nothing for a storage with an expiry of its own. It has no
+// deadline but the context's; what was removed before an error stays removed.
+func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
+	p, ok := s.storage.(Purger)
+	if !ok {
+		return 0, nil
+	}
+	removed, err = p.Purge(ctx, s.options.Now().Add(-purgeGrace))
+	if err != nil {
+		return removed, unavailable("purging", err)
+	}
+	return removed, nil
+}

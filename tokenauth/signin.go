@@ -1,0 +1,90 @@
+package tokenauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// SignIn checks the credentials and issues a new token for them, which
+// replaces the one that the user had at this client.
+//
+// It returns ErrRejected if they are not good, ErrUnavailable if that could
+// not be told or the token not be stored, and ErrInvalidPrincipal if the
+// Authenticator returned a principal that cannot be stored. After
+// ErrUnavailable the token before may or may not have been replaced; trying
+// again is safe.
+func (s *Service) SignIn(ctx context.Context, c Credentials) (Grant, error) {
+	p, err := s.authenticator.Authenticate(ctx, c)
+	switch {
+	case errors.Is(err, ErrRejected):
+		return Grant{}, err
+	case err != nil:
+		return Grant{}, unavailable("authenticating", err)
+	case len(c.Password.Reveal()) > MaxPasswordLength:
+		return Grant{}, ErrRejected
+	}
+	grant, err := s.Issue(ctx, p, c.ClientID)
+	if err != nil {
+		return Grant{}, err
+	}
+
+	// The second look. It also runs if the client has gone away meanwhile:
+	// nobody must be left with a token that this look would have refused.
+	ctx = context.WithoutCancel(ctx)
+	if err := s.recheck(ctx, p); err != nil {
+		if revokeErr := s.revoke(ctx, grant.Token.Slot, grant.Token.Digest); revokeErr != nil {
+			// The access token ends here, unseen, so nobody can use the row.
+			s.options.Logger.ErrorContext(ctx, "tokenauth: a refused token stays stored until it is replaced or expires", "error", revokeErr)
+		}
+		return Grant{}, err
+	}
+	return grant, nil
+}
+
+func (s *Service) recheck(ctx context.Context, p Principal) error {
+	timed := withTimeout(ctx, s.options.Timeout)
+	defer timed.end()
+	err := recheck(timed, s.authenticator, p)
+	if err != nil && !errors.Is(err, ErrRejected) {
+		return unavailable("looking at the user again", err)
+	}
+	return err
+}
+
+// Issue issues a new token for a principal that the host has authenticated
+// itself, and replaces the one that the user had at this client. Without
+// registered clients the client ID is "".
+//
+// It returns ErrInvalidPrincipal, naming the field, for a principal that
+// cannot be stored, and ErrUnavailable if the token could not be stored in
+// time.
+func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Grant, error) {
+	if err := p.check(); err != nil {
+		return Grant{}, fmt.Errorf("%w: %w", ErrInvalidPrincipal, err)
+	}
+	if len(clientID) > 256 || !storable(clientID) {
+		return Grant{}, errors.New("tokenauth: the client ID must be at most 256 bytes of UTF-8 without NUL")
+	}
+	slot := SlotOf(p.UserID, clientID)
+	accessToken, digest := mint(s.options.Prefix, slot)
+	// Times on the wire have whole seconds. Rounding down means that a token
+	// is never advertised for longer than it is good.
+	issued := s.options.Now().UTC().Truncate(time.Second)
+	token := Token{
+		Slot:      slot,
+		Digest:    digest,
+		ClientID:  clientID,
+		Principal: p.Clone(),
+		IssuedAt:  issued,
+		ExpiresAt: issued.Add(s.options.Lifetime),
+	}
+
+	timed := withTimeout(ctx, s.options.Timeout)
+	defer timed.end()
+	if err := s.storage.Replace(timed, token); err != nil {
+		return Grant{}, unavailable("storing a token", err)
+	}
+	return Grant{AccessToken: NewSecret(accessToken), Token: token.clone()}, nil
+}

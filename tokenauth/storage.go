@@ -1,0 +1,62 @@
+package tokenauth
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrNotFound is what Storage.Find returns for an empty slot, and what a
+// look-up of users returns for an unknown one.
+var ErrNotFound = errors.New("tokenauth: not found")
+
+// ErrCorrupt is what Storage.Find returns, wrapped, for a token that it cannot
+// read. The token is refused as invalid, so that its client signs in again,
+// and the trouble is logged.
+var ErrCorrupt = errors.New("tokenauth: stored token is corrupt")
+
+// Storage keeps the tokens. These rules hold for all of its methods:
+//
+//   - They are safe for concurrent use, by many processes at once where the
+//     storage is shared.
+//   - They return soon after their context has ended. What they were doing may
+//     then have been done or not, but never half.
+//   - What a finished call did is seen by every call that starts after it, in
+//     whichever process: no replica, no cache.
+//   - They may keep the tokens given to them and need not copy them: nobody
+//     changes a token afterwards. The same holds for those they return.
+//   - They never retry or report a fault as ErrNotFound. An error that is
+//     neither ErrNotFound nor ErrCorrupt means that the storage is ill; the
+//     request is answered with 503.
+//
+// The package storage/storagetest checks all this.
+type Storage interface {
+	// Replace makes t the only token of its slot, in one atomic step, and
+	// keeps the digest that it displaced as the new token's Replaced (what
+	// t.Replaced says is ignored). If n calls race, all succeed, and one token
+	// stays. Other slots are untouched.
+	Replace(ctx context.Context, t Token) error
+
+	// Find returns what the slot holds, expired or not: time is the
+	// Service's to judge. It returns ErrNotFound for an empty slot.
+	Find(ctx context.Context, s Slot) (Token, error)
+
+	// Revoke empties the slot if it holds the digest, in one atomic step. A
+	// slot that is empty or holds another token is left alone, and that is no
+	// error: revoking twice is fine, and an old token never ends a newer one.
+	Revoke(ctx context.Context, s Slot, d Digest) error
+
+	// RevokeUser empties every slot of the user. That there is none is no
+	// error.
+	RevokeUser(ctx context.Context, u UserKey) error
+}
+
+// A Purger is a Storage that has to be told to drop what has expired, because
+// it has no expiry of its own.
+type Purger interface {
+	// Purge removes the tokens that expired before the given time and returns
+	// how many. It works in batches that keep nobody waiting, returns the
+	// context's error soon after it ends, and never removes a token that
+	// replaced an expired one meanwhile.
+	Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error)
+}

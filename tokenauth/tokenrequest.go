@@ -1,0 +1,214 @@
+package tokenauth
+
+import (
+	"bytes"
+	"encoding/base64"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// credentialNames are the parameters that must not stand in a query: it ends
+// up in access logs (RFC 6749 §2.3.1).
+var credentialNames = []string{"grant_type", "username", "password", "client_id", "client_secret", "token", "access_token"}
+
+// queryHas reports whether a raw query names the parameter, in any case and
+// with either separator. It looks at no value.
+func queryHas(rawQuery, name string) bool {
+	for rest := rawQuery; rest != ""; {
+		var pair string
+		if i := strings.IndexAny(rest, "&;"); i >= 0 {
+			pair, rest = rest[:i], rest[i+1:]
+		} else {
+			pair, rest = rest, ""
+		}
+		key, _, _ := strings.Cut(pair, "=")
+		if strings.ContainsAny(key, "%+") {
+			if unescaped, err := url.QueryUnescape(key); err == nil {
+				key = unescaped
+			}
+		}
+		if strings.EqualFold(key, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkContentHeaders refuses bodies that are not urlencoded text, as far as
+// their headers can be believed. The label "application/json" says nothing:
+// the documented call has it. Nor does one that is doubled or cannot be read.
+func checkContentHeaders(h http.Header) error {
+	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" }) {
+		return &requestRefusal{
+			invalidRequest(http.StatusUnsupportedMediaType, "The body must not be compressed."),
+			http.Header{"Accept-Encoding": {"identity"}},
+		}
+	}
+	labels := h["Content-Type"]
+	if len(labels) != 1 {
+		return nil
+	}
+	mediaType, params, err := mime.ParseMediaType(labels[0])
+	if err != nil {
+		return nil
+	}
+	if mediaType == "multipart/form-data" {
+		return early(http.StatusBadRequest, descriptionURLEncoded)
+	}
+	switch strings.ToLower(params["charset"]) {
+	case "", "utf-8", "utf8", "us-ascii":
+		return nil
+	}
+	return early(http.StatusBadRequest, "The charset of the body must be UTF-8.")
+}
+
+const descriptionURLEncoded = "Send the parameters urlencoded in the body: grant_type=password&username=...&password=..."
+
+// A userPass is what an Authorization header of the Basic scheme holds.
+type userPass struct{ user, pass string }
+
+// parseAuthorization reads the Authorization lines of a token request. It
+// returns nil for none and for other schemes: interceptors of clients add
+// stale bearer tokens. It reports false for a malformed Basic line, and for
+// more lines than one.
+func parseAuthorization(lines []string) (*userPass, bool) {
+	const scheme = "Basic"
+	if len(lines) == 0 {
+		return nil, true
+	}
+	if len(lines) > 1 {
+		return nil, false
+	}
+	if !hasPrefixFold(lines[0], scheme) {
+		return nil, true
+	}
+	rest := lines[0][len(scheme):]
+	if rest != "" && rest[0] != ' ' && rest[0] != '\t' {
+		return nil, true // another scheme that begins with the same letters
+	}
+	decoded, err := base64.StdEncoding.Strict().DecodeString(strings.Trim(rest, " "))
+	if err != nil {
+		return nil, false
+	}
+	text := string(decoded)
+	if !utf8.ValidString(text) {
+		// RFC 7617 leaves the charset open; three common client libraries
+		// send ISO-8859-1, in which every byte is the code point itself.
+		latin1 := make([]rune, len(decoded))
+		for i, b := range decoded {
+			latin1[i] = rune(b)
+		}
+		text = string(latin1)
+	}
+	user, pass, ok := strings.Cut(text, ":")
+	if !ok || strings.ContainsFunc(text, unicode.IsControl) {
+		return nil, false
+	}
+	return &userPass{user, pass}, true
+}
+
+// parseTokenRequest reads the body of a token request, and takes the user from
+// Basic authentication where the body names neither user nor password.
+func parseTokenRequest(body []byte, basic *userPass) (Credentials, *Refusal) {
+	form, refusal := parseForm(body)
+	if refusal != nil {
+		return Credentials{}, refusal
+	}
+	bad := func(description string) (Credentials, *Refusal) {
+		return Credentials{}, invalidRequest(http.StatusBadRequest, description)
+	}
+	switch form["grant_type"] {
+	case "password":
+	case "":
+		if bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
+			return bad(descriptionURLEncoded)
+		}
+		return bad("The parameter grant_type is missing.")
+	default:
+		return Credentials{}, &Refusal{
+			Status:      http.StatusBadRequest,
+			Code:        codeUnsupportedGrantType,
+			Description: "The grant type must be password.",
+		}
+	}
+	username, password := form["username"], form["password"]
+	// Never half from here and half from there: a wrong password in the body
+	// must not fall back to the header.
+	if basic != nil && username == "" && password == "" {
+		username, password = basic.user, basic.pass
+	}
+	switch {
+	case username == "":
+		return bad("The parameter username is missing.")
+	case password == "":
+		return bad("The parameter password is missing.")
+	case len(username) > 256:
+		return bad("The parameter username has more than 256 bytes.")
+	case strings.ContainsFunc(username, unicode.IsControl):
+		return bad("The parameter username has control characters.")
+	}
+	return Credentials{UserName: username, Password: NewSecret(password)}, nil
+}
+
+// knownParameters are those that must not be doubled (RFC 6749 §3.2).
+var knownParameters = []string{"grant_type", "username", "password", "client_id", "client_secret"}
+
+// parseForm reads application/x-www-form-urlencoded text, and keeps the known
+// parameters under their lower-case names. An empty value counts as left out.
+func parseForm(body []byte) (map[string]string, *Refusal) {
+	bad := func(description string) (map[string]string, *Refusal) {
+		return nil, invalidRequest(http.StatusBadRequest, description)
+	}
+	form := make(map[string]string, len(knownParameters))
+	count := 0
+	for pair := range strings.SplitSeq(string(body), "&") {
+		if pair == "" {
+			continue
+		}
+		if count++; count > maxParameters {
+			return bad("There are more than 32 parameters.")
+		}
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(rawName)
+		if err != nil || strings.Contains(pair, ";") {
+			return bad(descriptionEncoding)
+		}
+		value, err := url.QueryUnescape(rawValue)
+		if err != nil {
+			return bad(descriptionEncoding)
+		}
+		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+			return bad("The parameters are not UTF-8.")
+		}
+		if strings.ContainsFunc(name, unicode.IsControl) || strings.Contains(value, "\x00") {
+			return bad("The parameters have control characters.")
+		}
+		name = asciiLower(name)
+		if !slices.Contains(knownParameters, name) {
+			continue
+		}
+		if _, double := form[name]; double {
+			return bad("A parameter is given twice.")
+		}
+		form[name] = value
+	}
+	return form, nil
+}
+
+const descriptionEncoding = "The body is not well-formed application/x-www-form-urlencoded text."
+
+// asciiLower folds ASCII letters only: strings.EqualFold would also take the
+// long s for an s, and so another spelling of "password" for the parameter.
+func asciiLower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + ('a' - 'A')
+		}
+		return r
+	}, s)
+}

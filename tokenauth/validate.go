@@ -1,0 +1,86 @@
+package tokenauth
+
+import (
+	"context"
+	"errors"
+)
+
+// Validate returns the token that an access token stands for. The caller may
+// keep and change it.
+//
+// It returns ErrInvalidToken if the access token is not good, refined to
+// ErrExpiredToken or ErrReplacedToken for whoever holds the very token that
+// expired or was replaced, and ErrUnavailable if the storage could not be
+// asked in time.
+func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
+	t, err := s.validate(ctx, accessToken)
+	if err != nil {
+		return Token{}, err
+	}
+	return t.clone(), nil
+}
+
+// validate is Validate without the copy: its token is shared with the storage.
+func (s *Service) validate(ctx context.Context, accessToken string) (*Token, error) {
+	slot, digest, ok := parse(s.options.Prefix, accessToken)
+	if !ok {
+		return nil, ErrInvalidToken
+	}
+	t, err := s.find(ctx, slot)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, ErrInvalidToken
+	case errors.Is(err, ErrCorrupt):
+		s.options.Logger.ErrorContext(ctx, "tokenauth: a stored token is corrupt", "error", err)
+		return nil, ErrInvalidToken
+	case err != nil:
+		return nil, unavailable("finding a token", err)
+	}
+	if !equal(t.Digest, digest) {
+		if equal(t.Replaced, digest) {
+			return nil, ErrReplacedToken
+		}
+		return nil, ErrInvalidToken
+	}
+	if !s.options.Now().Before(t.ExpiresAt) {
+		return nil, ErrExpiredToken
+	}
+	if err := s.liveCheck(ctx, t); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+var errForeignRow = errors.New("the storage returned another slot's token")
+
+// find asks the storage. A driver that hands one request's row to another, as
+// drivers have done after a cancelled context, must not sign anybody in as
+// somebody else, so what comes back is compared with what was asked for.
+func (s *Service) find(ctx context.Context, slot Slot) (*Token, error) {
+	timed := withTimeout(ctx, s.options.Timeout)
+	defer timed.end()
+	t, err := s.storage.Find(timed, slot)
+	if err != nil {
+		return nil, err
+	}
+	if t.Slot != slot {
+		return nil, errForeignRow
+	}
+	return &t, nil
+}
+
+func (s *Service) liveCheck(ctx context.Context, t *Token) error {
+	if s.options.LiveCheck == nil {
+		return nil
+	}
+	timed := withTimeout(ctx, s.options.Timeout)
+	defer timed.end()
+	err := s.options.LiveCheck(timed, t.Principal.Clone())
+	switch {
+	case errors.Is(err, ErrRejected):
+		return ErrInvalidToken
+	case err != nil:
+		return unavailable("looking at the user", err)
+	}
+	return nil
+}
