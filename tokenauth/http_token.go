@@ -1,7 +1,6 @@
 package tokenauth
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -113,6 +112,13 @@ const (
 // the contract: what is refused first is refused without looking further.
 func (s *Service) readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, error) {
 	var none Credentials
+	// The deadline stays if the body is refused, for the server then reads on
+	// for a while before it closes the connection. Once the body is read it
+	// goes: the server watches for the client to leave, and hashing may take
+	// longer. A middleware that hides the connection from
+	// http.ResponseController leaves the server's own ReadTimeout.
+	conn := http.NewResponseController(w)
+	conn.SetReadDeadline(time.Now().Add(s.options.BodyTimeout))
 	if allow := s.methods(); !slices.Contains(allow, r.Method) {
 		return none, &requestRefusal{
 			invalidRequest(http.StatusMethodNotAllowed, "The token endpoint does not answer this method."),
@@ -131,10 +137,11 @@ func (s *Service) readCredentials(w http.ResponseWriter, r *http.Request) (Crede
 			return none, early(http.StatusBadRequest, "Credentials belong in the body, never in the query.")
 		}
 	}
-	body, refusal := s.readBody(w, r)
+	body, refusal := s.readBody(r)
 	if refusal != nil {
 		return none, refusal
 	}
+	conn.SetReadDeadline(time.Time{})
 	c, bad := parseTokenRequest(body, basic)
 	if bad != nil {
 		return none, bad
@@ -158,31 +165,19 @@ func early(status int, description string) error {
 	return &requestRefusal{invalidRequest(status, description), nil}
 }
 
-// readBody reads at most maxBodySize bytes, and waits at most BodyTimeout for
-// them. Somewhere below w there has to be a connection for that (see
-// http.ResponseController); a middleware that hides it leaves the server's own
-// ReadTimeout.
-func (s *Service) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// readBody reads at most maxBodySize bytes.
+func (s *Service) readBody(r *http.Request) ([]byte, error) {
 	if r.ContentLength > maxBodySize {
 		return nil, early(http.StatusRequestEntityTooLarge, descriptionTooLarge)
 	}
-	if r.Body == nil || r.Body == http.NoBody {
-		return nil, nil
-	}
-	conn := http.NewResponseController(w)
-	if conn.SetReadDeadline(time.Now().Add(s.options.BodyTimeout)) == nil {
-		// Hashing may take longer than that, and the server watches for the
-		// client to leave by reading on.
-		defer conn.SetReadDeadline(time.Time{})
-	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBodySize+1))
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+	case len(body) > maxBodySize:
+		return nil, early(http.StatusRequestEntityTooLarge, descriptionTooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, early(http.StatusRequestTimeout, "The body took too long to arrive.")
 	case err != nil:
 		return nil, early(http.StatusBadRequest, "The body could not be read.")
-	case len(body) > maxBodySize:
-		return nil, early(http.StatusRequestEntityTooLarge, descriptionTooLarge)
 	}
 	return body, nil
 }

@@ -3,7 +3,6 @@ package tokenauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -62,7 +61,7 @@ func (s *Service) recheck(ctx context.Context, p Principal) error {
 // time.
 func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Grant, error) {
 	if err := p.check(); err != nil {
-		return Grant{}, fmt.Errorf("%w: %w", ErrInvalidPrincipal, err)
+		return Grant{}, err
 	}
 	if len(clientID) > 256 || !storable(clientID) {
 		return Grant{}, errors.New("tokenauth: the client ID must be at most 256 bytes of UTF-8 without NUL")

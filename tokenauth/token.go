@@ -3,7 +3,7 @@ package tokenauth
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -98,35 +98,38 @@ const maxPrincipalSize = 8 << 10
 // check says what keeps p from being stored. It tells only the field, never
 // the value.
 func (p Principal) check() error {
+	bad := func(field, must string) error {
+		return fmt.Errorf("%w: %s must %s", ErrInvalidPrincipal, field, must)
+	}
 	switch {
 	case p.UserID == "" || len(p.UserID) > 512:
-		return errors.New("UserID must have 1 to 512 bytes")
+		return bad("UserID", "have 1 to 512 bytes")
 	case len(p.UserName) > 512:
-		return errors.New("UserName must have at most 512 bytes")
+		return bad("UserName", "have at most 512 bytes")
 	case len(p.Stamp) > 512:
-		return errors.New("Stamp must have at most 512 bytes")
+		return bad("Stamp", "have at most 512 bytes")
 	case !storable(p.UserID):
-		return errors.New("UserID must be UTF-8 without NUL")
+		return bad("UserID", "be UTF-8 without NUL")
 	case !storable(p.UserName):
-		return errors.New("UserName must be UTF-8 without NUL")
+		return bad("UserName", "be UTF-8 without NUL")
 	case !storable(p.Stamp):
-		return errors.New("Stamp must be UTF-8 without NUL")
+		return bad("Stamp", "be UTF-8 without NUL")
 	}
 	size := len(p.UserID) + len(p.UserName) + len(p.Stamp)
 	for _, role := range p.Roles {
 		if role == "" || strings.ContainsRune(role, ',') || !storable(role) {
-			return errors.New("Roles must be non-empty UTF-8 without NUL or comma")
+			return bad("Roles", "be non-empty UTF-8 without NUL or comma")
 		}
 		size += len(role)
 	}
 	for name, value := range p.Attributes {
 		if name == "" || !storable(name) || !storable(value) {
-			return errors.New("Attributes must be UTF-8 without NUL, and named")
+			return bad("Attributes", "be named, and UTF-8 without NUL")
 		}
 		size += len(name) + len(value)
 	}
 	if size > maxPrincipalSize {
-		return errors.New("its fields must have at most 8192 bytes together")
+		return bad("all fields together", "have at most 8192 bytes")
 	}
 	return nil
 }

@@ -1,0 +1,90 @@
+package gormstore_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	_ "github.com/ncruces/go-sqlite3/driver"
+	"github.com/ncruces/go-sqlite3/gormlite"
+	"gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+)
+
+func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
+
+// An engine opens a fresh, empty database.
+type engine struct {
+	name      string
+	dialector func(testing.TB) gorm.Dialector
+}
+
+var engines = []engine{
+	{"sqlite", func(tb testing.TB) gorm.Dialector { return gormlite.Open(sqliteDSN(tb)) }},
+	{"postgres", func(tb testing.TB) gorm.Dialector { return postgres.Open(throwaway.Postgres(tb)) }},
+	{"mariadb", func(tb testing.TB) gorm.Dialector { return mysql.Open(throwaway.MariaDB(tb)) }},
+}
+
+func sqliteDSN(tb testing.TB) string {
+	return "file:" + filepath.Join(tb.TempDir(), "test.db") +
+		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_txlock=immediate"
+}
+
+// onEach runs a test on every engine.
+func onEach(t *testing.T, test func(t *testing.T, e engine)) {
+	t.Parallel()
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, e)
+		})
+	}
+}
+
+// open opens a database of the engine, closed with the test.
+func (e engine) open(tb testing.TB, config *gorm.Config) *gorm.DB {
+	tb.Helper()
+	return openDialector(tb, e.dialector(tb), config)
+}
+
+func openDialector(tb testing.TB, d gorm.Dialector, config *gorm.Config) *gorm.DB {
+	tb.Helper()
+	if config == nil {
+		config = &gorm.Config{}
+	}
+	db, err := gorm.Open(d, config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pool.SetMaxOpenConns(16)
+	pool.SetMaxIdleConns(16)
+	tb.Cleanup(func() { pool.Close() })
+	return db
+}
+
+// store returns a store on a database of its own.
+func (e engine) store(tb testing.TB) (*gormstore.Store, *gorm.DB) {
+	tb.Helper()
+	db := e.open(tb, nil)
+	return newStore(tb, db, nil), db
+}
+
+func newStore(tb testing.TB, db *gorm.DB, o *gormstore.Options) *gormstore.Store {
+	tb.Helper()
+	if err := gormstore.Migrate(tb.Context(), db, o); err != nil {
+		tb.Fatal(err)
+	}
+	s, err := gormstore.New(tb.Context(), db, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}

@@ -1,0 +1,410 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// holds returns an error unless the slot of want holds it.
+func holds(ctx context.Context, s tokenauth.Storage, want tokenauth.Token) error {
+	got, err := s.Find(ctx, want.Slot)
+	if err != nil {
+		return fmt.Errorf("Find: %w", err)
+	}
+	return same(got, want)
+}
+
+func same(got, want tokenauth.Token) error {
+	g, w := got.Principal, want.Principal
+	switch {
+	case got.Slot != want.Slot:
+		return fmt.Errorf("found slot %x, want %x", got.Slot, want.Slot)
+	case got.Digest != want.Digest:
+		return fmt.Errorf("found digest %v, want %v", got.Digest, want.Digest)
+	case got.Replaced != want.Replaced:
+		return fmt.Errorf("found replaced digest %v, want %v", got.Replaced, want.Replaced)
+	case got.ClientID != want.ClientID:
+		return fmt.Errorf("found client %q, want %q", got.ClientID, want.ClientID)
+	case !got.IssuedAt.Equal(want.IssuedAt) || !got.ExpiresAt.Equal(want.ExpiresAt):
+		return fmt.Errorf("found times %v to %v, want %v to %v", got.IssuedAt, got.ExpiresAt, want.IssuedAt, want.ExpiresAt)
+	case g.UserID != w.UserID || g.UserName != w.UserName || g.Stamp != w.Stamp ||
+		!slices.Equal(g.Roles, w.Roles) || !maps.Equal(g.Attributes, w.Attributes):
+		return fmt.Errorf("found principal %q, want %q", g, w)
+	}
+	return nil
+}
+
+// isEmpty returns an error unless the slot is empty.
+func isEmpty(ctx context.Context, s tokenauth.Storage, slot tokenauth.Slot) error {
+	got, err := s.Find(ctx, slot)
+	if !errors.Is(err, tokenauth.ErrNotFound) {
+		return fmt.Errorf("Find returned %v and error %v for an empty slot, want ErrNotFound", got.Digest, err)
+	}
+	return nil
+}
+
+// all stores the tokens.
+func all(ctx context.Context, s tokenauth.Storage, tokens ...tokenauth.Token) error {
+	for _, t := range tokens {
+		if err := s.Replace(ctx, t); err != nil {
+			return fmt.Errorf("Replace: %w", err)
+		}
+	}
+	return nil
+}
+
+// first returns the first error of some checks in order.
+func first(checks ...func() error) error {
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func emptySlot(ctx context.Context, s tokenauth.Storage) error {
+	return isEmpty(ctx, s, tokenauth.SlotOf("nobody", ""))
+}
+
+func roundTrip(ctx context.Context, s tokenauth.Storage) error {
+	full := token("alice", "mobile", 1)
+	full.Principal.Roles = []string{"Administrator", "Reader"}
+	full.Principal.Attributes = map[string]string{"email": "alice@example.com", "": "named by nothing"}
+	bare := token("bob", "", 2)
+	bare.Principal = tokenauth.Principal{UserID: "bob"}
+	for _, t := range []tokenauth.Token{full, bare} {
+		if err := errors.Join(all(ctx, s, t), holds(ctx, s, t)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func oddValues(ctx context.Context, s tokenauth.Storage) error {
+	values := []string{
+		"17", "017", "a", "A", "a ", " a", "ä", "a\u0308", "ß", "ss", "\U0001F511", "'; DROP TABLE users; --", `"\`, "%_*?:{}$1",
+		"\r\n\t\x1b", "null", "true", "{}", "[]", strings.Repeat("ü", 256),
+	}
+	var tokens []tokenauth.Token
+	for i, v := range values {
+		client := v
+		if len(v) > 256 {
+			client = ""
+		}
+		t := token(v, client, i)
+		t.Principal.UserName, t.Principal.Stamp = v, v
+		t.Principal.Roles = []string{v, v + "2"}
+		t.Principal.Attributes = map[string]string{v: v, "x": ""}
+		t.IssuedAt, t.ExpiresAt = time.Unix(0, 0).UTC(), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+		tokens = append(tokens, t)
+	}
+	if err := all(ctx, s, tokens...); err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		if err := holds(ctx, s, t); err != nil {
+			return fmt.Errorf("user ID %q: %w", t.Principal.UserID, err)
+		}
+	}
+	return nil
+}
+
+func expired(ctx context.Context, s tokenauth.Storage) error {
+	t := token("alice", "", 1)
+	t.IssuedAt, t.ExpiresAt = epoch.AddDate(-20, 0, 0), epoch.AddDate(-19, 0, 0)
+	return errors.Join(all(ctx, s, t), holds(ctx, s, t))
+}
+
+func replaced(ctx context.Context, s tokenauth.Storage) error {
+	a, b, c := token("alice", "", 1), token("alice", "", 2), token("alice", "", 3)
+	a.Replaced = tokenauth.Digest{9} // to be ignored
+	if err := all(ctx, s, a); err != nil {
+		return err
+	}
+	a.Replaced = tokenauth.Digest{}
+	b.Principal.Roles, b.Principal.UserName = []string{"Administrator"}, "renamed"
+	b.Principal.Attributes, b.Principal.Stamp = map[string]string{"k": "v"}, "changed"
+	b.IssuedAt, b.ExpiresAt = epoch.Add(time.Hour), epoch.Add(2*time.Hour)
+	return first(
+		func() error { return holds(ctx, s, a) },
+		func() error { return all(ctx, s, b) },
+		func() error { b.Replaced = a.Digest; return holds(ctx, s, b) },
+		func() error { return all(ctx, s, c) },
+		func() error { c.Replaced = b.Digest; return holds(ctx, s, c) },
+		func() error { return s.Revoke(ctx, c.Slot, c.Digest) },
+		func() error { return all(ctx, s, a) },
+		func() error { return holds(ctx, s, a) }, // an empty slot had nothing to replace
+	)
+}
+
+func slotsApart(ctx context.Context, s tokenauth.Storage) error {
+	tokens := []tokenauth.Token{
+		token("alice", "", 1), token("alice", "mobile", 2), token("alice", "web", 3),
+		token("bob", "", 4), token("bob", "mobile", 5), token("", "alice", 6),
+	}
+	if err := all(ctx, s, tokens...); err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		if err := holds(ctx, s, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func revoke(ctx context.Context, s tokenauth.Storage) error {
+	old, now, other := token("alice", "", 1), token("alice", "", 2), token("alice", "web", 3)
+	if err := all(ctx, s, old, now, other); err != nil {
+		return err
+	}
+	now.Replaced = old.Digest
+	return first(
+		func() error { return s.Revoke(ctx, old.Slot, old.Digest) },
+		func() error { return holds(ctx, s, now) },
+		func() error { return s.Revoke(ctx, other.Slot, now.Digest) },
+		func() error { return holds(ctx, s, other) },
+		func() error { return s.Revoke(ctx, now.Slot, now.Digest) },
+		func() error { return isEmpty(ctx, s, now.Slot) },
+		func() error { return s.Revoke(ctx, now.Slot, now.Digest) }, // twice is fine
+		func() error { return holds(ctx, s, other) },
+		func() error { return s.Revoke(ctx, tokenauth.SlotOf("nobody", ""), now.Digest) },
+	)
+}
+
+func revokeUser(ctx context.Context, s tokenauth.Storage) error {
+	a1, a2, b := token("alice", "", 1), token("alice", "web", 2), token("bob", "", 3)
+	if err := all(ctx, s, a1, a2, b); err != nil {
+		return err
+	}
+	return first(
+		func() error { return s.RevokeUser(ctx, a1.Slot.User) },
+		func() error { return isEmpty(ctx, s, a1.Slot) },
+		func() error { return isEmpty(ctx, s, a2.Slot) },
+		func() error { return holds(ctx, s, b) },
+		func() error { return s.RevokeUser(ctx, a1.Slot.User) }, // twice is fine
+		func() error { return s.RevokeUser(ctx, tokenauth.UserKeyOf("nobody")) },
+		func() error { return holds(ctx, s, b) },
+	)
+}
+
+// together runs n functions at once and returns their errors.
+func together(n int, do func(i int) error) error {
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			<-start
+			errs[i] = do(i)
+		})
+	}
+	close(start)
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func replaceRace(ctx context.Context, s tokenauth.Storage) error {
+	const n = 64
+	slot := tokenauth.SlotOf("alice", "")
+	if err := together(n, func(i int) error { return s.Replace(ctx, token("alice", "", i+1)) }); err != nil {
+		return err
+	}
+	got, err := s.Find(ctx, slot)
+	if err != nil {
+		return err
+	}
+	// Each call displaced the one before it, so the last two differ.
+	if got.Replaced.IsZero() || got.Replaced == got.Digest {
+		return fmt.Errorf("after %d calls the token has digest %v and replaced %v", n, got.Digest, got.Replaced)
+	}
+	// One token: after ending it, none of the others is to be found.
+	if err := s.Revoke(ctx, slot, got.Digest); err != nil {
+		return err
+	}
+	return isEmpty(ctx, s, slot)
+}
+
+func revokeRace(ctx context.Context, s tokenauth.Storage) error {
+	for round := range 50 {
+		old, now := token("alice", "", 2*round+1), token("alice", "", 2*round+2)
+		if err := all(ctx, s, old); err != nil {
+			return err
+		}
+		err := together(2, func(i int) error {
+			if i == 0 {
+				return s.Replace(ctx, now)
+			}
+			return s.Revoke(ctx, old.Slot, old.Digest)
+		})
+		if err != nil {
+			return err
+		}
+		got, err := s.Find(ctx, now.Slot)
+		if err != nil {
+			return fmt.Errorf("the newer token is gone: %w", err)
+		}
+		if got.Digest != now.Digest {
+			return fmt.Errorf("the slot holds %v, want %v", got.Digest, now.Digest)
+		}
+	}
+	return nil
+}
+
+func revokeUserRace(ctx context.Context, s tokenauth.Storage) error {
+	for round := range 20 {
+		// Tokens that were stored before the call, at clients of their own,
+		// while others are being stored.
+		const before = 4
+		for i := range before {
+			if err := all(ctx, s, token("alice", fmt.Sprint("before", i), 100*round+i)); err != nil {
+				return err
+			}
+		}
+		err := together(8, func(i int) error {
+			if i > 0 {
+				return s.Replace(ctx, token("alice", fmt.Sprint("during", i), 100*round+50+i))
+			}
+			if err := s.RevokeUser(ctx, tokenauth.UserKeyOf("alice")); err != nil {
+				return err
+			}
+			for j := range before {
+				if err := isEmpty(ctx, s, tokenauth.SlotOf("alice", fmt.Sprint("before", j))); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func contextEnded(ctx context.Context, s tokenauth.Storage) error {
+	old, now := token("alice", "", 1), token("alice", "", 2)
+	if err := all(ctx, s, old); err != nil {
+		return err
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := s.Find(ended, old.Slot); errors.Is(err, tokenauth.ErrNotFound) {
+		return errors.New("Find with an ended context returned ErrNotFound for a token that is there")
+	}
+	if err := s.Replace(ended, now); err == nil {
+		now.Replaced = old.Digest
+		return holds(ctx, s, now)
+	}
+	got, err := s.Find(ctx, old.Slot)
+	if err != nil {
+		return err
+	}
+	if got.Digest == now.Digest {
+		now.Replaced = old.Digest
+		return same(got, now)
+	}
+	return same(got, old)
+}
+
+func purge(ctx context.Context, s tokenauth.Storage) error {
+	p, ok := s.(tokenauth.Purger)
+	if !ok {
+		return nil
+	}
+	const n = 2500 // more than a batch of anybody's
+	err := together(8, func(worker int) error {
+		for i := worker; i < n; i += 8 {
+			t := token(fmt.Sprint("user", i), "", i)
+			if i%2 == 0 {
+				t.ExpiresAt = epoch.Add(-time.Second)
+			} else {
+				t.ExpiresAt = epoch
+			}
+			if err := s.Replace(ctx, t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	removed, err := p.Purge(ctx, epoch)
+	if err != nil {
+		return fmt.Errorf("Purge: %w", err)
+	}
+	if removed != n/2 {
+		return fmt.Errorf("Purge removed %d tokens, want %d", removed, n/2)
+	}
+	for i := range n {
+		slot := tokenauth.SlotOf(fmt.Sprint("user", i), "")
+		if i%2 == 0 {
+			err = isEmpty(ctx, s, slot)
+		} else {
+			_, err = s.Find(ctx, slot)
+		}
+		if err != nil {
+			return fmt.Errorf("user %d: %w", i, err)
+		}
+	}
+	removed, err = p.Purge(ctx, epoch)
+	if err != nil || removed != 0 {
+		return fmt.Errorf("a second Purge removed %d tokens, error %v", removed, err)
+	}
+	return nil
+}
+
+func purgeStops(ctx context.Context, s tokenauth.Storage) error {
+	p, ok := s.(tokenauth.Purger)
+	if !ok {
+		return nil
+	}
+	t := token("alice", "", 1)
+	if err := all(ctx, s, t); err != nil {
+		return err
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := p.Purge(ended, t.ExpiresAt.Add(time.Second)); !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("Purge with an ended context returned error %v", err)
+	}
+	return holds(ctx, s, t)
+}
+
+func purgeRace(ctx context.Context, s tokenauth.Storage) error {
+	p, ok := s.(tokenauth.Purger)
+	if !ok {
+		return nil
+	}
+	for round := range 30 {
+		old, now := token("alice", "", 2*round+1), token("alice", "", 2*round+2)
+		old.ExpiresAt = epoch.Add(-time.Hour)
+		if err := all(ctx, s, old); err != nil {
+			return err
+		}
+		err := together(2, func(i int) error {
+			if i == 0 {
+				return s.Replace(ctx, now)
+			}
+			_, err := p.Purge(ctx, epoch)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if got, err := s.Find(ctx, now.Slot); err != nil || got.Digest != now.Digest {
+			return fmt.Errorf("the newer token is gone: found %v, error %w", got.Digest, err)
+		}
+	}
+	return nil
+}

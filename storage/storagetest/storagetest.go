@@ -1,0 +1,90 @@
+// Package storagetest proves that a tokenauth.Storage keeps its contract:
+//
+//	func TestStorage(t *testing.T) {
+//		storagetest.Run(t, func(t *testing.T) tokenauth.Storage { return openMine(t) })
+//	}
+//
+// Each rule is a subtest, run on a storage of its own. Abilities that a storage
+// may have, such as tokenauth.Purger, are found by type assertion and tested
+// where they are there.
+package storagetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Run runs every rule as a parallel subtest. Open is called for each and
+// returns an empty storage; what it needs to close goes into t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) tokenauth.Storage) {
+	for _, rule := range rules {
+		t.Run(rule.name, func(t *testing.T) {
+			t.Parallel()
+			if err := rule.check(t.Context(), open(t)); err != nil {
+				t.Errorf("%s\nrule: %s", err, rule.says)
+			}
+		})
+	}
+}
+
+// Check runs every rule and returns what it found by the rule's name, for
+// tests of tests. Open returns an empty storage.
+func Check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
+	broken := make(map[string]error)
+	for _, rule := range rules {
+		if err := rule.check(ctx, open()); err != nil {
+			broken[rule.name] = err
+		}
+	}
+	return broken
+}
+
+// A rule is a sentence of the contract and how to find out.
+type rule struct {
+	name  string
+	says  string
+	check func(context.Context, tokenauth.Storage) error
+}
+
+var rules = []rule{
+	{"EmptySlot", "Find returns ErrNotFound for an empty slot.", emptySlot},
+	{"RoundTrip", "Find returns what Replace stored, every field of it.", roundTrip},
+	{"OddValues", "IDs, names, roles and attributes are of any shape.", oddValues},
+	{"Expired", "Find returns expired tokens too: time is the Service's to judge.", expired},
+	{"Replaced", "Replace keeps the digest that it displaced.", replaced},
+	{"SlotsApart", "A slot is one user at one client; others are untouched.", slotsApart},
+	{"Revoke", "Revoke empties a slot that holds the digest, and leaves one that does not.", revoke},
+	{"RevokeUser", "RevokeUser empties every slot of the user, and of nobody else.", revokeUser},
+	{"ReplaceRace", "If n calls of Replace race, all succeed and one token stays.", replaceRace},
+	{"RevokeRace", "Revoke compares and deletes in one step.", revokeRace},
+	{"RevokeUserRace", "What was stored before RevokeUser was called is gone when it returns.", revokeUserRace},
+	{"ContextEnded", "With an ended context, a call changes all or nothing, and never says ErrNotFound for what is there.", contextEnded},
+	{"Purge", "Purge removes what expired before the time, and nothing else.", purge},
+	{"PurgeStops", "Purge returns the context's error when that ends.", purgeStops},
+	{"PurgeRace", "Purge never removes a token that replaced an expired one.", purgeRace},
+}
+
+// epoch is any time; tokens have whole seconds.
+var epoch = time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC)
+
+// token returns a token of the user at the client; n makes its digest unique.
+func token(user, client string, n int) tokenauth.Token {
+	t := tokenauth.Token{
+		Slot:     tokenauth.SlotOf(user, client),
+		ClientID: client,
+		Principal: tokenauth.Principal{
+			UserID:   user,
+			UserName: "name of " + user,
+			Roles:    []string{"Reader"},
+			Stamp:    "stamp",
+		},
+		IssuedAt:  epoch,
+		ExpiresAt: epoch.Add(14 * 24 * time.Hour),
+	}
+	copy(t.Digest[:], fmt.Sprintf("%-32d", n))
+	return t
+}

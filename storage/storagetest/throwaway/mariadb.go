@@ -1,0 +1,132 @@
+package throwaway
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"syscall"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// mariadb is the engine of MariaDB and, where that is missing, MySQL.
+type mariadb struct{}
+
+func (mariadb) name() string { return "mariadb" }
+
+func (mariadb) commands(dir string) (setup, serve []string, err error) {
+	places := []string{
+		"/usr/sbin", "/usr/libexec",
+		"/opt/homebrew/opt/mariadb*/bin", "/usr/local/opt/mariadb*/bin",
+	}
+	server, ok := find([]string{"mariadbd", "mysqld"}, places...)
+	if !ok || !supported {
+		return nil, nil, errMissing("no MariaDB server found; to get one: apt-get install mariadb-server, or brew install mariadb")
+	}
+	data := filepath.Join(dir, "data")
+	if install, ok := find([]string{"mariadb-install-db", "mysql_install_db"}, places...); ok {
+		// By default root would be whoever is root in the system. And no
+		// host name needs to be looked up, which --force is about.
+		setup = []string{
+			install, "--no-defaults", "--datadir=" + data,
+			"--auth-root-authentication-method=normal", "--skip-test-db", "--force",
+		}
+	} else {
+		setup = []string{server, "--no-defaults", "--initialize-insecure", "--datadir=" + data}
+	}
+	serve = []string{
+		server, "--no-defaults", "--datadir=" + data, "--tmpdir=" + dir,
+		"--socket=" + socket(dir), "--pid-file=" + filepath.Join(dir, "pid"),
+		"--skip-networking", "--loose-mysqlx=OFF",
+		"--max-connections=400", "--innodb-buffer-pool-size=32M",
+	}
+	return setup, serve, nil
+}
+
+func (mariadb) signals() (stop, kill syscall.Signal) {
+	return syscall.SIGTERM, syscall.SIGKILL
+}
+
+func socket(dir string) string { return filepath.Join(dir, "socket") }
+
+func (mariadb) admin(dir string) string {
+	config := mysql.NewConfig()
+	config.User = "root"
+	config.Net, config.Addr = "unix", socket(dir)
+	config.DBName = "mysql"
+	return config.FormatDSN()
+}
+
+// database keeps of the DSN how to reach the server; the rest is the tests' to
+// choose.
+func (mariadb) database(dsn, name string) (string, error) {
+	old, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return "", err
+	}
+	config := mysql.NewConfig()
+	config.User, config.Passwd = old.User, old.Passwd
+	config.Net, config.Addr = old.Net, old.Addr
+	config.TLSConfig = old.TLSConfig
+	config.DBName = name
+	return config.FormatDSN(), nil
+}
+
+func (mariadb) open(dsn string) (*sql.DB, error) {
+	config, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	config.Logger = &mysql.NopLogger{} // a server that starts is no news
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
+}
+
+// drop ends the connections to the database first, as DROP DATABASE waits for
+// their transactions.
+func (mariadb) drop(ctx context.Context, db *sql.DB, name string) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "SET SESSION lock_wait_timeout = 1"); err != nil {
+		return err
+	}
+	for {
+		if err := disconnect(ctx, conn, name); err != nil {
+			return err
+		}
+		_, err := conn.ExecContext(ctx, "DROP DATABASE IF EXISTS "+name)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func disconnect(ctx context.Context, conn *sql.Conn, name string) error {
+	rows, err := conn.QueryContext(ctx, "SELECT id FROM information_schema.processlist WHERE db = ?", name)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var ids []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		ids = append(ids, id)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		conn.ExecContext(ctx, fmt.Sprintf("KILL %d", id)) // unless it is gone
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package throwaway
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// postgres is the engine of PostgreSQL 13 and later.
+type postgres struct{}
+
+func (postgres) name() string { return "postgres" }
+
+func (postgres) commands(dir string) (setup, serve []string, err error) {
+	bin, ok := postgresFolder()
+	if !ok {
+		return nil, nil, errMissing("no PostgreSQL server found; to get one: apt-get install postgresql, or brew install postgresql")
+	}
+	data := filepath.Join(dir, "data")
+	setup = []string{
+		filepath.Join(bin, "initdb"),
+		"-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync",
+	}
+	serve = []string{
+		filepath.Join(bin, "postgres"),
+		"-D", data, "-k", dir, "-p", "5432", "-c", "listen_addresses=", "-c", "max_connections=400",
+	}
+	return setup, serve, nil
+}
+
+// postgresFolder returns the folder of the server programs. It is often not in
+// PATH, and folders that have a client only look much like it.
+func postgresFolder() (string, bool) {
+	if !supported {
+		return "", false
+	}
+	folders := newest("/usr/lib/postgresql/*/bin")
+	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
+		folders = append(folders, strings.TrimSpace(string(out)))
+	}
+	if path, err := exec.LookPath("postgres"); err == nil {
+		folders = append(folders, filepath.Dir(path))
+	}
+	for _, place := range []string{"/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/local/opt/postgresql*/bin"} {
+		folders = append(folders, newest(place)...)
+	}
+	for _, folder := range folders {
+		if executable(filepath.Join(folder, "initdb")) && executable(filepath.Join(folder, "postgres")) {
+			return folder, true
+		}
+	}
+	return "", false
+}
+
+// signals ends a server with SIGQUIT rather than SIGKILL, after which its
+// shared memory would stay behind. Backends that do not react, because they
+// are paused, get their SIGKILL from the server five seconds later.
+func (postgres) signals() (stop, kill syscall.Signal) {
+	return syscall.SIGINT, syscall.SIGQUIT
+}
+
+func (postgres) admin(dir string) string {
+	query := url.Values{"host": {dir}, "port": {"5432"}} // or PGPORT would count
+	return "postgres://postgres@/postgres?" + query.Encode()
+}
+
+func (postgres) database(dsn, name string) (string, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", err
+	}
+	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return "", fmt.Errorf("the DSN is no postgres:// URL")
+	}
+	u.Path = "/" + name
+	return u.String(), nil
+}
+
+func (postgres) open(dsn string) (*sql.DB, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return stdlib.OpenDB(*config), nil
+}
+
+func (postgres) drop(ctx context.Context, db *sql.DB, name string) error {
+	_, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+	return err
+}

@@ -1,0 +1,201 @@
+package throwaway
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// An engine is a kind of database server.
+type engine interface {
+	name() string
+
+	// commands returns the command that fills the folder dir and the command
+	// that runs a server on it, or an errMissing.
+	commands(dir string) (setup, serve []string, err error)
+
+	// signals returns the signals that shut the server down in good order, and
+	// at once.
+	signals() (stop, kill syscall.Signal)
+
+	// admin returns the DSN of the database that the server in dir comes with.
+	admin(dir string) string
+
+	// database returns the DSN of another database on the same server.
+	database(dsn, name string) (string, error)
+
+	open(dsn string) (*sql.DB, error)
+
+	// drop removes a database, even one that has open connections.
+	drop(ctx context.Context, db *sql.DB, name string) error
+}
+
+// A Server is a database server that one test has to itself, and so may stop.
+type Server struct {
+	engine     engine
+	supervisor *supervisor
+	serve      []string
+	admin, dsn string
+
+	mu      sync.Mutex
+	process *process // the last one that was started
+}
+
+// newServer starts a server in a folder of its own.
+func newServer(e engine) (*Server, error) {
+	// The path of a Unix socket may have some 100 bytes, so this is short.
+	dir := filepath.Join(os.TempDir(), "throwaway-"+random())
+	setup, serve, err := e.commands(dir)
+	if err != nil {
+		return nil, err
+	}
+	_, kill := e.signals()
+	supervisor, err := supervise(dir, kill)
+	if err != nil {
+		return nil, fmt.Errorf("throwaway: %s: %w", e.name(), err)
+	}
+	s := &Server{engine: e, supervisor: supervisor, serve: serve, admin: e.admin(dir)}
+	if err := s.setup(setup); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) setup(command []string) error {
+	p, err := s.supervisor.run(command)
+	if err != nil {
+		return s.failure("set up", err)
+	}
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		return s.failure("set up", context.DeadlineExceeded)
+	}
+	if p.err != nil {
+		return s.failure("set up", p.err)
+	}
+	return s.start()
+}
+
+// start returns once the server answers.
+func (s *Server) start() error {
+	db, err := s.engine.open(s.admin)
+	if err != nil {
+		return s.failure("start", err)
+	}
+	defer db.Close()
+	if s.process, err = s.supervisor.run(s.serve); err != nil {
+		return s.failure("start", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		err := db.PingContext(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.process.done:
+			return s.failure("start", errors.Join(s.process.err, err))
+		case <-ctx.Done():
+			return s.failure("start", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// failure adds what the server had to say to the error.
+func (s *Server) failure(doing string, err error) error {
+	const tail = 2 << 10
+	log, _ := os.ReadFile(s.supervisor.log())
+	return fmt.Errorf("throwaway: %s: %s: %w\n%s", s.engine.name(), doing, err, bytes.TrimSpace(log[max(0, len(log)-tail):]))
+}
+
+func (s *Server) running() bool {
+	return s.process != nil && !s.process.exited()
+}
+
+// close takes the server and its folder away.
+func (s *Server) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running() {
+		s.process.resume()
+	}
+	s.supervisor.close()
+}
+
+// DSN returns the DSN of a database on the server, which was empty when the
+// server was started first. It stays the same over Stop and Start.
+func (s *Server) DSN() string { return s.dsn }
+
+// Stop shuts the server down in good order, without waiting for clients to
+// leave, and returns when its process is gone.
+func (s *Server) Stop(tb testing.TB) {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running() {
+		return
+	}
+	stop, _ := s.engine.signals()
+	// A paused server would not notice the signal.
+	if err := errors.Join(s.process.resume(), s.process.signal(stop)); err != nil {
+		tb.Fatal(s.failure("stop", err))
+	}
+	select {
+	case <-s.process.done:
+	case <-time.After(patience):
+		tb.Fatal(s.failure("stop", context.DeadlineExceeded))
+	}
+}
+
+// Start starts a server again that was stopped, with its data and at the same
+// address, and returns once it answers.
+func (s *Server) Start(tb testing.TB) {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running() {
+		return
+	}
+	if err := s.start(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Pause makes the server hang: it keeps its connections, and even takes new
+// ones, but does not answer.
+func (s *Server) Pause(tb testing.TB) {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running() {
+		tb.Fatal(s.failure("pause", os.ErrProcessDone))
+	}
+	if err := s.process.pause(); err != nil {
+		tb.Fatal(s.failure("pause", err))
+	}
+}
+
+// Resume ends a Pause.
+func (s *Server) Resume(tb testing.TB) {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running() {
+		tb.Fatal(s.failure("resume", os.ErrProcessDone))
+	}
+	if err := s.process.resume(); err != nil {
+		tb.Fatal(s.failure("resume", err))
+	}
+}

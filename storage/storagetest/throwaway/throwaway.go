@@ -1,0 +1,192 @@
+// Package throwaway starts real database servers for tests and takes them
+// away again.
+//
+//	func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
+//
+//	func TestStore(t *testing.T) {
+//		db, err := sql.Open("pgx", throwaway.Postgres(t))
+//		…
+//	}
+//
+// The servers are the ones installed on the machine. They live in a temporary
+// folder, listen on a Unix socket in it only, and end with the test process,
+// whichever way that ends. Tests that need a server which is not installed are
+// skipped, unless the environment variable TOKENAUTH_REQUIRE, a comma separated
+// list, names it ("postgres", "mariadb"): then they fail.
+package throwaway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Postgres returns the URL of a fresh, empty database, which goes away with
+// the test.
+//
+// The database is on a PostgreSQL server that the first call starts and all
+// tests of the process share, or on the server whose URL is in the environment
+// variable TOKENAUTH_POSTGRES_DSN.
+func Postgres(tb testing.TB) string {
+	tb.Helper()
+	return sharedPostgres.database(tb)
+}
+
+// MariaDB returns the DSN, for github.com/go-sql-driver/mysql, of a fresh,
+// empty database, which goes away with the test. It has no parameters.
+//
+// The database is on a MariaDB server that the first call starts and all tests
+// of the process share, or on the server whose DSN is in the environment
+// variable TOKENAUTH_MARIADB_DSN.
+func MariaDB(tb testing.TB) string {
+	tb.Helper()
+	return sharedMariaDB.database(tb)
+}
+
+// StartPostgres starts a PostgreSQL server for this test alone. It goes away
+// with the test.
+func StartPostgres(tb testing.TB) *Server {
+	tb.Helper()
+	return startServer(tb, postgres{})
+}
+
+// StartMariaDB starts a MariaDB server for this test alone. It goes away with
+// the test.
+func StartMariaDB(tb testing.TB) *Server {
+	tb.Helper()
+	return startServer(tb, mariadb{})
+}
+
+// Main is for TestMain: it runs the tests, stops the servers they shared, and
+// returns the exit code. Without it the servers stop a moment after the test
+// process has ended, rather than before.
+func Main(m *testing.M) int {
+	defer sharedPostgres.close()
+	defer sharedMariaDB.close()
+	return m.Run()
+}
+
+var (
+	sharedPostgres = shared{engine: postgres{}, variable: "TOKENAUTH_POSTGRES_DSN"}
+	sharedMariaDB  = shared{engine: mariadb{}, variable: "TOKENAUTH_MARIADB_DSN"}
+)
+
+// shared is the server that the tests of a process have in common.
+type shared struct {
+	engine   engine
+	variable string // names a server to use instead
+
+	once   sync.Once
+	server *Server
+	err    error
+}
+
+func (s *shared) database(tb testing.TB) string {
+	tb.Helper()
+	admin := os.Getenv(s.variable)
+	if admin == "" {
+		s.once.Do(func() { s.server, s.err = newServer(s.engine) })
+		if s.err != nil {
+			giveUp(tb, s.engine, s.err)
+		}
+		admin = s.server.admin
+	}
+	name, dsn, err := createDatabase(s.engine, admin)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := dropDatabase(s.engine, admin, name); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dsn
+}
+
+func (s *shared) close() {
+	s.once.Do(func() { s.err = errors.New("throwaway: Main has returned") })
+	if s.server != nil {
+		s.server.close()
+	}
+}
+
+func startServer(tb testing.TB, e engine) *Server {
+	tb.Helper()
+	s, err := newServer(e)
+	if err != nil {
+		giveUp(tb, e, err)
+	}
+	tb.Cleanup(s.close)
+	if _, s.dsn, err = createDatabase(e, s.admin); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// errMissing is the error of an engine that is not installed.
+type errMissing string
+
+func (e errMissing) Error() string { return "throwaway: " + string(e) }
+
+// giveUp ends the test: a developer need not have every database at hand, but
+// a build that requires one must not pass for want of it.
+func giveUp(tb testing.TB, e engine, err error) {
+	tb.Helper()
+	required := slices.Contains(strings.FieldsFunc(os.Getenv("TOKENAUTH_REQUIRE"), func(r rune) bool {
+		return r == ',' || r == ' '
+	}), e.name())
+	if _, missing := errors.AsType[errMissing](err); missing && !required {
+		tb.Skip(err)
+	}
+	tb.Fatal(err)
+}
+
+// createDatabase adds a database to the server behind the DSN admin, and
+// returns its name and its own DSN.
+func createDatabase(e engine, admin string) (name, dsn string, err error) {
+	name = "test_" + random()
+	if dsn, err = e.database(admin, name); err != nil {
+		return "", "", fmt.Errorf("throwaway: %s: %w", e.name(), err)
+	}
+	db, err := e.open(admin)
+	if err != nil {
+		return "", "", fmt.Errorf("throwaway: %s: %w", e.name(), err)
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+name); err != nil {
+		return "", "", fmt.Errorf("throwaway: %s: create a database: %w", e.name(), err)
+	}
+	return name, dsn, nil
+}
+
+func dropDatabase(e engine, admin, name string) error {
+	db, err := e.open(admin)
+	if err != nil {
+		return fmt.Errorf("throwaway: %s: %w", e.name(), err)
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := e.drop(ctx, db, name); err != nil {
+		return fmt.Errorf("throwaway: %s: drop a database: %w", e.name(), err)
+	}
+	return nil
+}
+
+// patience is how long a server may take for anything. It is long, because a
+// busy machine is no reason for a test to fail.
+const patience = time.Minute
+
+// random returns a name that nobody else has and that needs no quoting.
+func random() string {
+	return strings.ToLower(rand.Text()[:12])
+}
