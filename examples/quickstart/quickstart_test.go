@@ -1,0 +1,310 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	sqldriver "github.com/go-sql-driver/mysql"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+)
+
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "quickstart")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "quickstart")
+		if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("%v: %s", err, out))
+		}
+		return throwaway.Main(m)
+	}())
+}
+
+// A process is the quickstart, running.
+type process struct {
+	host   string
+	cmd    *exec.Cmd
+	output output
+	ended  chan error
+}
+
+// output is what a process writes, to either stream.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(binary, args...), ended: make(chan error, 1)}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stderr = &p.output
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(stdout)
+	line, err := lines.ReadString('\n')
+	if found := regexp.MustCompile(`http://[0-9.]+:[0-9]+`).FindString(line); err == nil && found != "" {
+		p.host = found
+	}
+	go func() {
+		io.Copy(&p.output, io.MultiReader(strings.NewReader(line), lines))
+		p.ended <- p.cmd.Wait()
+	}()
+	t.Cleanup(func() { p.stop(t, syscall.SIGKILL) })
+	return p
+}
+
+// stop ends the process and returns what it had to say.
+func (p *process) stop(t *testing.T, signal os.Signal) (string, error) {
+	t.Helper()
+	p.cmd.Process.Signal(signal)
+	select {
+	case err := <-p.ended:
+		p.ended <- err
+		return p.output.String(), err
+	case <-time.After(20 * time.Second):
+		t.Fatal("the quickstart does not end")
+		return "", nil
+	}
+}
+
+type token struct {
+	AccessToken string `json:"access_token"`
+	UserID      string `json:"userId"`
+	Role        string `json:"role"`
+}
+
+func (p *process) signIn(t *testing.T, user string) (status int, tok token) {
+	response, err := http.PostForm(p.host+"/Token", url.Values{"grant_type": {"password"}, "username": {user}, "password": {"password"}})
+	if err != nil {
+		t.Error(err)
+		return 0, tok
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&tok); err != nil {
+		t.Error(err)
+	}
+	return response.StatusCode, tok
+}
+
+func (p *process) get(t *testing.T, path, accessToken string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest("GET", p.host+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if accessToken != "" {
+		r.Header.Set("Authorization", "Bearer "+accessToken)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+var stores = map[string]func(*testing.T) string{
+	"memory":   func(*testing.T) string { return "memory:" },
+	"sqlite":   func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "a file%20?.db") },
+	"postgres": func(t *testing.T) string { return throwaway.Postgres(t) },
+	"mysql": func(t *testing.T) string {
+		c, err := sqldriver.ParseDSN(throwaway.MariaDB(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + c.DBName}
+		if c.Net == "unix" {
+			u.Host, u.RawQuery = "", url.Values{"socket": {c.Addr}}.Encode()
+		}
+		return u.String()
+	},
+}
+
+func TestQuickstart(t *testing.T) {
+	t.Parallel()
+	for name, open := range stores {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := open(t)
+			p := start(t, "-addr", "127.0.0.1:0", "-store", store)
+			if p.host == "" {
+				out, _ := p.stop(t, syscall.SIGKILL)
+				t.Fatal("it does not start: ", out)
+			}
+			status, admin := p.signIn(t, "username")
+			if status != 200 || admin.Role != "Administrator" {
+				t.Fatalf("signing in answered %d, role %q", status, admin.Role)
+			}
+			_, reader := p.signIn(t, "reader")
+
+			want := fmt.Sprintf(`{"userId":%q,"userName":"reader","role":"Reader"}`, reader.UserID)
+			if status, body := p.get(t, "/me", reader.AccessToken); status != 200 || body != want {
+				t.Errorf("/me answered %d %s, want %s", status, body, want)
+			}
+			for _, test := range []struct {
+				path, accessToken string
+				status            int
+			}{
+				{"/admin", admin.AccessToken, 200}, {"/admin", reader.AccessToken, 403},
+				{"/admin", "", 401}, {"/me", "", 401}, {"/health", "", 200},
+			} {
+				if status, body := p.get(t, test.path, test.accessToken); status != test.status {
+					t.Errorf("%s answered %d %s, want %d", test.path, status, body, test.status)
+				}
+			}
+			manyAtOnce(t, p)
+
+			_, last := p.signIn(t, "username")
+			out, err := p.stop(t, syscall.SIGTERM)
+			if err != nil {
+				t.Errorf("it ended with %v: %s", err, out)
+			}
+			if !strings.Contains(out, "FOR TRYING OUT ONLY") {
+				t.Errorf("it does not warn: %s", out)
+			}
+			if name == "memory" {
+				return
+			}
+			p = start(t, "-addr", "127.0.0.1:0", "-store", store)
+			if status, body := p.get(t, "/me", last.AccessToken); status != 200 {
+				t.Errorf("after a restart the token is refused: %d %s", status, body)
+			}
+			out, err = p.stop(t, os.Interrupt)
+			if err != nil || strings.Contains(out, "FOR TRYING OUT ONLY") {
+				t.Errorf("it ended with %v: %s", err, out)
+			}
+		})
+	}
+}
+
+// manyAtOnce signs one user in two hundred times at once: all succeed, and one
+// of the tokens is good.
+func manyAtOnce(t *testing.T, p *process) {
+	t.Helper()
+	const n = 200
+	tokens := make([]string, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			status, tok := p.signIn(t, "username")
+			if status != 200 {
+				t.Errorf("one of %d sign-ins answered %d", n, status)
+			}
+			tokens[i] = tok.AccessToken
+		})
+	}
+	wg.Wait()
+	good := 0
+	for _, accessToken := range tokens {
+		switch status, body := p.get(t, "/me", accessToken); status {
+		case 200:
+			good++
+		case 401:
+		default:
+			t.Errorf("/me answered %d %s", status, body)
+		}
+	}
+	if good != 1 {
+		t.Errorf("%d of %d tokens are good, want 1", good, n)
+	}
+}
+
+// The documented call, to the letter.
+func TestDocumentedCall(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		if strings.Contains(os.Getenv("TOKENAUTH_REQUIRE"), "curl") {
+			t.Fatal(err)
+		}
+		t.Skip("needs curl; to get it: apt-get install curl")
+	}
+	p := start(t, "-addr", "127.0.0.1:0", "-store", "memory:")
+	curl := exec.Command("/bin/sh", "-c", `curl --location --request GET "$HOST/Token" \
+  --header 'Content-Type: application/json' \
+  --data-urlencode 'grant_type=password' \
+  --data-urlencode 'username=username' \
+  --data-urlencode 'password=password'`)
+	curl.Env = append(os.Environ(), "HOST="+p.host)
+	out, err := curl.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := regexp.MustCompile(`^\{"access_token":"[A-Za-z0-9_-]+","token_type":"bearer","expires_in":1209599,"userName":"username",` +
+		`"userId":"[^"]+","role":"Administrator",".issued":"[^"]+ GMT",".expires":"[^"]+ GMT"\}$`)
+	if !want.Match(out) {
+		t.Errorf("answered %s", out)
+	}
+}
+
+func TestRefusesToStart(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		args []string
+		says string
+	}{
+		"reachable by others": {[]string{"-addr", "0.0.0.0:0", "-store", "memory:"}, "loopback"},
+		"unknown store":       {[]string{"-addr", "127.0.0.1:0", "-store", "mongodb://x"}, "-store must begin with"},
+		"no path":             {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:"}, "path"},
+		"no server":           {[]string{"-addr", "127.0.0.1:0", "-store", "postgres://nobody:hunter2@127.0.0.1:1/x"}, "quickstart:"},
+		"bad URL":             {[]string{"-addr", "127.0.0.1:0", "-store", "mysql://a:hunter2%zz@x"}, "no URL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, test.args...)
+			var out string
+			select {
+			case err := <-p.ended:
+				p.ended <- err
+				if out = p.output.String(); err == nil {
+					t.Error("it ended well")
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("it runs")
+			}
+			if !strings.Contains(out, test.says) || strings.Contains(out, "hunter2") {
+				t.Errorf("it says %s", out)
+			}
+		})
+	}
+}

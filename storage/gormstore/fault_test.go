@@ -1,0 +1,174 @@
+package gormstore_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A server that is stopped, or hangs, makes every answer "unavailable" within
+// the deadline, never "invalid"; when it is back, so is the service.
+func TestServerFaults(t *testing.T) {
+	t.Parallel()
+	servers := []struct {
+		name      string
+		start     func(testing.TB) *throwaway.Server
+		dialector func(string) gorm.Dialector
+	}{
+		{"postgres", throwaway.StartPostgres, postgres.Open},
+		{"mariadb", throwaway.StartMariaDB, mysql.Open},
+	}
+	for _, test := range servers {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := test.start(t)
+			s := newStore(t, openDialector(t, test.dialector(server.DSN()), nil), nil)
+			const timeout = time.Second
+			auth, err := tokenauth.New(s, s.Users(), &tokenauth.Options{Timeout: timeout})
+			if err != nil {
+				t.Fatal(err)
+			}
+			create(t, s, "alice")
+			accessToken := mustSignIn(t, auth, "alice")
+
+			unavailable := func(during string) {
+				t.Helper()
+				for i := range 3 {
+					began := time.Now()
+					_, err := auth.Validate(t.Context(), accessToken)
+					if !errors.Is(err, tokenauth.ErrUnavailable) || errors.Is(err, tokenauth.ErrInvalidToken) {
+						t.Errorf("%s: Validate returns %v", during, err)
+					}
+					if _, err = signIn(t.Context(), auth, "alice", "password"); !errors.Is(err, tokenauth.ErrUnavailable) || errors.Is(err, tokenauth.ErrRejected) {
+						t.Errorf("%s: SignIn returns %v", during, err)
+					}
+					// One deadline for the token, two seconds for the user; and a busy machine.
+					if took := time.Since(began); took > timeout+2*time.Second+3*time.Second {
+						t.Errorf("%s: attempt %d took %v", during, i, took)
+					}
+				}
+			}
+			recovers := func(after string) {
+				t.Helper()
+				deadline := time.Now().Add(10 * time.Second)
+				for {
+					_, err := auth.Validate(t.Context(), accessToken)
+					if err == nil {
+						break
+					}
+					if errors.Is(err, tokenauth.ErrInvalidToken) || time.Now().After(deadline) {
+						t.Fatalf("after %s: %v", after, err)
+					}
+				}
+				for {
+					grant, err := signIn(t.Context(), auth, "alice", "password")
+					if err == nil {
+						accessToken = grant.AccessToken.Reveal()
+						return
+					}
+					if errors.Is(err, tokenauth.ErrRejected) || time.Now().After(deadline) {
+						t.Fatalf("after %s: %v", after, err)
+					}
+				}
+			}
+			server.Stop(t)
+			unavailable("stopped")
+			server.Start(t)
+			recovers("the stop")
+
+			server.Pause(t)
+			unavailable("hanging")
+			server.Resume(t)
+			// What hung may have been done or not: sign in anew first.
+			grant, err := signIn(t.Context(), auth, "alice", "password")
+			for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); {
+				grant, err = signIn(t.Context(), auth, "alice", "password")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			accessToken = grant.AccessToken.Reveal()
+			recovers("the pause")
+		})
+	}
+}
+
+// Two hundred sign-ins at once leave one good token, and revoking the user
+// while they go on leaves none from before.
+func TestManySignInsAtOnce(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		s, _ := e.store(t)
+		auth, err := tokenauth.New(s, s.Users(), &tokenauth.Options{Timeout: 30 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		user := create(t, s, "alice")
+		const n = 200
+		tokens := make(chan string, n)
+		for range n {
+			go func() {
+				grant, err := signIn(t.Context(), auth, "alice", "password")
+				if err != nil {
+					t.Error(err)
+				}
+				tokens <- grant.AccessToken.Reveal()
+			}()
+		}
+		good, replaced := 0, 0
+		all := make([]string, n)
+		for i := range all {
+			all[i] = <-tokens
+		}
+		for _, accessToken := range all {
+			switch _, err := auth.Validate(t.Context(), accessToken); {
+			case err == nil:
+				good++
+			case errors.Is(err, tokenauth.ErrReplacedToken):
+				replaced++
+			case !errors.Is(err, tokenauth.ErrInvalidToken):
+				t.Error(err)
+			}
+		}
+		if good != 1 || replaced != 1 {
+			t.Errorf("%d tokens are good and %d replaced, want one and one", good, replaced)
+		}
+
+		// Tokens from before a revocation, while more are being issued.
+		before := make([]string, 0, n)
+		for i := range 20 {
+			grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user.ID}, fmt.Sprint("client", i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			before = append(before, grant.AccessToken.Reveal())
+		}
+		done := make(chan struct{})
+		for range 50 {
+			go func() {
+				if _, err := signIn(t.Context(), auth, "alice", "password"); err != nil {
+					t.Error(err)
+				}
+				done <- struct{}{}
+			}()
+		}
+		if err := auth.RevokeUser(t.Context(), user.ID); err != nil {
+			t.Fatal(err)
+		}
+		for _, accessToken := range before {
+			if _, err := auth.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
+				t.Errorf("after RevokeUser a token from before it: %v", err)
+			}
+		}
+		for range 50 {
+			<-done
+		}
+	})
+}

@@ -1,0 +1,318 @@
+package gormstore_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+	"gorm.io/gorm/schema"
+	"gorm.io/plugin/dbresolver"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// exercise does a bit of everything.
+func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest tokenauth.Digest) {
+	t.Helper()
+	auth := service(t, s, s.Users())
+	user, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: "alice", Password: tokenauth.NewSecret("password")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Users().SetRoles(t.Context(), user.ID, "Reader"); err != nil {
+		t.Fatal(err)
+	}
+	mustSignIn(t, auth, "alice")
+	grant, err := signIn(t.Context(), auth, "alice", "password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accessToken = grant.AccessToken.Reveal()
+	token, err := auth.Validate(t.Context(), accessToken)
+	if err != nil || !token.IssuedAt.Equal(grant.Token.IssuedAt) || token.Replaced.IsZero() {
+		t.Fatalf("Validate returns %+v, error %v", token, err)
+	}
+	if _, err := auth.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return accessToken, grant.Token.Digest
+}
+
+// Whatever the host has set, the store works, and the host's logger is told of
+// no digest, no password hash and no token.
+func TestHostSettings(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		for name, config := range map[string]gorm.Config{
+			"defaults":      {},
+			"prepared":      {PrepareStmt: true},
+			"naming":        {NamingStrategy: schema.NamingStrategy{TablePrefix: "host_", SingularTable: true, NoLowerCase: true}},
+			"errors":        {TranslateError: true, SkipDefaultTransaction: true, QueryFields: true, AllowGlobalUpdate: true},
+			"dry callbacks": {DisableNestedTransaction: true, DisableAutomaticPing: true, CreateBatchSize: 1},
+		} {
+			t.Run(name, func(t *testing.T) {
+				var printed bytes.Buffer
+				config.Logger = logger.New(log.New(&printed, "", 0), logger.Config{LogLevel: logger.Info, SlowThreshold: time.Nanosecond})
+				s := newStore(t, e.open(t, &config), nil)
+				accessToken, digest := exercise(t, s)
+				for _, secret := range []string{accessToken, digest.String(), "$argon2id$", string(digest[:])} {
+					if strings.Contains(printed.String(), secret) {
+						t.Errorf("the host's logger printed %q", secret)
+					}
+				}
+			})
+		}
+	})
+}
+
+func TestDSNs(t *testing.T) {
+	t.Parallel()
+	for _, params := range []string{"", "?parseTime=true&loc=America%2FNew_York", "?interpolateParams=true", "?clientFoundRows=true&charset=latin1", "?time_zone=%27%2B05%3A00%27&sql_mode=ANSI_QUOTES"} {
+		t.Run("mariadb"+params, func(t *testing.T) {
+			t.Parallel()
+			exercise(t, newStore(t, openDialector(t, mysql.Open(throwaway.MariaDB(t)+params), nil), nil))
+		})
+	}
+	t.Run("postgres simple protocol", func(t *testing.T) {
+		t.Parallel()
+		d := postgres.New(postgres.Config{DSN: throwaway.Postgres(t) + "&TimeZone=Asia/Kathmandu", PreferSimpleProtocol: true})
+		exercise(t, newStore(t, openDialector(t, d, nil), nil))
+	})
+}
+
+// The host sends its reads to a replica, which here is empty and would find
+// nothing.
+func TestReadsGoToThePrimary(t *testing.T) {
+	t.Parallel()
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			db := e.open(t, nil)
+			replica := e.dialector(t)
+			if err := db.Use(dbresolver.Register(dbresolver.Config{Replicas: []gorm.Dialector{replica}})); err != nil {
+				t.Fatal(err)
+			}
+			exercise(t, newStore(t, db, nil))
+		})
+	}
+}
+
+func TestPrefixes(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		db := e.open(t, nil)
+		a := newStore(t, db, &gormstore.Options{TablePrefix: "first_"})
+		b := newStore(t, db, &gormstore.Options{TablePrefix: "second_"})
+		accessToken, _ := exercise(t, a)
+		if _, err := service(t, b, b.Users()).Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
+			t.Errorf("another prefix knows the token: %v", err)
+		}
+		for _, prefix := range []string{"Upper_", "a-b", "1a", strings.Repeat("x", 33), "a;b"} {
+			if err := gormstore.Migrate(t.Context(), db, &gormstore.Options{TablePrefix: prefix}); err == nil {
+				t.Errorf("prefix %q is accepted", prefix)
+			}
+		}
+	})
+}
+
+func TestMigrate(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		db, ctx := e.open(t, nil), t.Context()
+		_, err := gormstore.New(ctx, db, nil)
+		if !errors.Is(err, gormstore.ErrSchema) || !strings.Contains(err.Error(), "Migrate") {
+			t.Errorf("without a schema: %v", err)
+		}
+		// Several replicas start at once.
+		errs := make(chan error, 4)
+		for range cap(errs) {
+			go func() { errs <- gormstore.Migrate(ctx, db, nil) }()
+		}
+		for range cap(errs) {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		s, err := gormstore.New(ctx, db, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		accessToken, _ := exercise(t, s)
+		if err := gormstore.Migrate(ctx, db, nil); err != nil {
+			t.Error(err)
+		}
+		if _, err := service(t, s, s.Users()).Validate(ctx, accessToken); err != nil {
+			t.Errorf("after migrating again: %v", err)
+		}
+
+		// The same by hand, there and back.
+		folder := map[string]string{"mariadb": "mysql"}[e.name]
+		if folder == "" {
+			folder = e.name
+		}
+		script := func(name string) {
+			text, err := gormstore.Migrations.ReadFile("migrations/" + folder + "/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for statement := range strings.SplitSeq(string(text), ";\n") {
+				if strings.TrimSpace(statement) == "" {
+					continue
+				}
+				if err := db.Exec(statement).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		script("0001_init.down.sql")
+		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
+			t.Errorf("after going back: %v", err)
+		}
+		script("0001_init.up.sql")
+		script("0001_init.up.sql")
+		if s, err = gormstore.New(ctx, db, nil); err != nil {
+			t.Fatal(err)
+		}
+		exercise(t, s)
+		if err := db.Exec(`DELETE FROM tokenauth_schema`).Error; err != nil {
+			t.Fatal(err)
+		}
+		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
+			t.Errorf("with an old schema: %v", err)
+		}
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	if _, err := gormstore.New(t.Context(), nil, nil); err == nil {
+		t.Error("a nil database is accepted")
+	}
+	_, db := engines[0].store(t)
+	tx := db.Begin()
+	defer tx.Rollback()
+	if _, err := gormstore.New(t.Context(), tx, nil); err == nil || !strings.Contains(err.Error(), "transaction") {
+		t.Errorf("a transaction: %v", err)
+	}
+}
+
+// A dump of the database has no token, and nothing to make one of.
+func TestDumpHasNoToken(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		s, db := e.store(t)
+		accessToken, _ := exercise(t, s)
+		var dump bytes.Buffer
+		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_schema"} {
+			rows, err := db.Raw("SELECT * FROM " + table).Rows()
+			if err != nil {
+				t.Fatal(err)
+			}
+			columns, err := rows.Columns()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for rows.Next() {
+				values := make([]sql.RawBytes, len(columns))
+				targets := make([]any, len(columns))
+				for i := range values {
+					targets[i] = &values[i]
+				}
+				if err := rows.Scan(targets...); err != nil {
+					t.Fatal(err)
+				}
+				for _, value := range values {
+					fmt.Fprintf(&dump, "%s\n%x\n", value, []byte(value))
+				}
+			}
+			rows.Close()
+		}
+		if dump.Len() == 0 {
+			t.Fatal("the dump is empty")
+		}
+		if e.name == "sqlite" {
+			files, _ := filepath.Glob(filepath.Join(sqliteFolder(t, db), "*"))
+			for _, file := range files {
+				b, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				dump.Write(b)
+			}
+		}
+		// The whole, and the secret half of it in any alignment.
+		secret := accessToken[len("tat_")+44 : len("tat_")+86]
+		for _, part := range []string{accessToken, secret, "password\n"} {
+			if bytes.Contains(dump.Bytes(), []byte(part)) {
+				t.Errorf("the dump has %q", part)
+			}
+		}
+	})
+}
+
+func sqliteFolder(t *testing.T, db *gorm.DB) string {
+	t.Helper()
+	var seq int
+	var name, file string
+	if err := db.Raw("PRAGMA database_list").Row().Scan(&seq, &name, &file); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Dir(file)
+}
+
+// On PostgreSQL repeated sign-ins leave the index alone.
+func TestSignInsAreHOTUpdates(t *testing.T) {
+	t.Parallel()
+	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
+	s := newStore(t, db, nil)
+	auth := service(t, s, s.Users())
+	const users, rounds = 20, 30
+	for range rounds {
+		for i := range users {
+			if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i), UserName: "somebody", Roles: []string{"Reader"}}, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxIdleConns(0) // a backend reports its figures at the latest when it ends
+	var updates, hot int
+	deadline := time.Now().Add(20 * time.Second)
+	for updates < users*(rounds-1) && time.Now().Before(deadline) {
+		if err := pool.QueryRow(`SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'tokenauth_tokens'`).Scan(&updates, &hot); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d updates, %d of them HOT", updates, hot)
+	if updates != users*(rounds-1) || hot < updates*95/100 {
+		t.Errorf("%d of %d updates were HOT, want %d of them at least", hot, updates, updates*95/100)
+	}
+}
+
+// The test binary's own package list: the store brings no driver along.
+func TestImportsNoDriver(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(context.Background(), "go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, driver := range []string{"pgx", "go-sql-driver", "sqlite", "lib/pq"} {
+		if strings.Contains(string(out), driver) {
+			t.Errorf("imports %s", driver)
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package gormstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// cheapHash is a hash of "password" that costs next to nothing to verify.
+var cheapHash = sync.OnceValue(func() string {
+	hash, err := bcrypt.GenerateFromPassword([]byte("password"), bcrypt.MinCost)
+	if err != nil {
+		panic(err)
+	}
+	return string(hash)
+})
+
+func create(tb testing.TB, s *gormstore.Store, name string, roles ...string) gormstore.User {
+	tb.Helper()
+	user, err := s.Users().Create(tb.Context(), gormstore.NewUser{Name: name, PasswordHash: cheapHash(), Roles: roles})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return user
+}
+
+func service(tb testing.TB, s tokenauth.Storage, a tokenauth.Authenticator) *tokenauth.Service {
+	tb.Helper()
+	auth, err := tokenauth.New(s, a, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return auth
+}
+
+func signIn(ctx context.Context, auth *tokenauth.Service, name, password string) (tokenauth.Grant, error) {
+	return auth.SignIn(ctx, tokenauth.Credentials{UserName: name, Password: tokenauth.NewSecret(password)})
+}
+
+func mustSignIn(tb testing.TB, auth *tokenauth.Service, name string) string {
+	tb.Helper()
+	grant, err := signIn(tb.Context(), auth, name, "password")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return grant.AccessToken.Reveal()
+}
+
+func TestUsers(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		s, _ := e.store(t)
+		users, ctx := s.Users(), t.Context()
+		want := gormstore.NewUser{
+			Name: "Jürgen", Password: tokenauth.NewSecret("correct horse"),
+			Roles: []string{"Administrator", "Reader"}, Attributes: map[string]string{"tenant": "ä\"<"},
+		}
+		user, err := users.Create(ctx, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spelling := range []string{"Jürgen", "JÜRGEN", "ju\u0308rgen", "ｊürgen"} {
+			found, err := users.FindByName(ctx, spelling)
+			if err != nil || found.ID != user.ID || found.Name != "Jürgen" || !slices.Equal(found.Roles, want.Roles) || found.Attributes["tenant"] != "ä\"<" {
+				t.Errorf("%q finds %v, error %v", spelling, found, err)
+			}
+			if _, err := users.Create(ctx, gormstore.NewUser{Name: spelling, PasswordHash: cheapHash()}); !errors.Is(err, gormstore.ErrUserExists) {
+				t.Errorf("creating %q again: %v", spelling, err)
+			}
+			if _, err := signIn(ctx, service(t, s, users), spelling, "correct horse"); err != nil {
+				t.Errorf("signing in as %q: %v", spelling, err)
+			}
+		}
+		for _, other := range []string{"Jurgen", "jürgen\u200b", "jürgen ", " jürgen", "јürgen", ""} {
+			if _, err := users.FindByName(ctx, other); !errors.Is(err, gormstore.ErrUserNotFound) {
+				t.Errorf("%q finds somebody: %v", other, err)
+			}
+			if _, err := signIn(ctx, service(t, s, users), other, "correct horse"); !errors.Is(err, tokenauth.ErrRejected) {
+				t.Errorf("signing in as %q: %v", other, err)
+			}
+		}
+		if found, err := users.Find(ctx, user.ID); err != nil || found.Name != "Jürgen" || found.CreatedAt.IsZero() {
+			t.Errorf("Find: %v, %v", found, err)
+		}
+		if n, err := users.Count(ctx); n != 1 || err != nil {
+			t.Errorf("Count: %d, %v", n, err)
+		}
+		for _, bad := range []struct {
+			user gormstore.NewUser
+			err  error
+		}{
+			{gormstore.NewUser{Name: "has space", PasswordHash: "x"}, gormstore.ErrUserName},
+			{gormstore.NewUser{Name: strings.Repeat("x", 257), PasswordHash: "x"}, gormstore.ErrUserName},
+			{gormstore.NewUser{Name: "a"}, password.ErrUnacceptable},
+			{gormstore.NewUser{Name: "a", Password: tokenauth.NewSecret(strings.Repeat("x", 1025))}, password.ErrUnacceptable},
+			{gormstore.NewUser{Name: "a", PasswordHash: "x", Roles: []string{"a,b"}}, gormstore.ErrUser},
+			{gormstore.NewUser{Name: "a", PasswordHash: "x", Attributes: map[string]string{"": "b"}}, gormstore.ErrUser},
+		} {
+			if _, err := users.Create(ctx, bad.user); !errors.Is(err, bad.err) {
+				t.Errorf("creating %q: %v, want %v", bad.user.Name, err, bad.err)
+			}
+		}
+		for name, err := range map[string]error{
+			"SetPassword": users.SetPassword(ctx, "no-id", tokenauth.NewSecret("x")),
+			"SetRoles":    users.SetRoles(ctx, "no-id", "Reader"),
+			"SetDisabled": users.SetDisabled(ctx, "no-id", true),
+			"Delete":      users.Delete(ctx, "no-id"),
+		} {
+			if !errors.Is(err, gormstore.ErrUserNotFound) {
+				t.Errorf("%s of nobody: %v", name, err)
+			}
+		}
+	})
+}
+
+// Each change of a user ends the user's tokens, and nobody else's, in the same
+// transaction: ours or the host's.
+func TestChangesEndTokens(t *testing.T) {
+	changes := map[string]func(*gormstore.Users, context.Context, string) error{
+		"SetPassword": func(u *gormstore.Users, ctx context.Context, id string) error {
+			return u.SetPassword(ctx, id, tokenauth.NewSecret("another"))
+		},
+		"SetRoles":    func(u *gormstore.Users, ctx context.Context, id string) error { return u.SetRoles(ctx, id, "Auditor") },
+		"SetDisabled": func(u *gormstore.Users, ctx context.Context, id string) error { return u.SetDisabled(ctx, id, true) },
+		"Delete":      func(u *gormstore.Users, ctx context.Context, id string) error { return u.Delete(ctx, id) },
+	}
+	onEach(t, func(t *testing.T, e engine) {
+		s, db := e.store(t)
+		auth, ctx := service(t, s, s.Users()), t.Context()
+		create(t, s, "bystander")
+		bystander := mustSignIn(t, auth, "bystander")
+		valid := func(accessToken string) bool {
+			_, err := auth.Validate(ctx, accessToken)
+			if err != nil && !errors.Is(err, tokenauth.ErrInvalidToken) {
+				t.Error(err)
+			}
+			return err == nil
+		}
+		for name, change := range changes {
+			user := create(t, s, "own-"+name, "Reader")
+			token := mustSignIn(t, auth, "own-"+name)
+			if err := change(s.Users(), ctx, user.ID); err != nil || valid(token) {
+				t.Errorf("%s: error %v, the token is still good: %v", name, err, valid(token))
+			}
+
+			user = create(t, s, "host-"+name, "Reader")
+			token = mustSignIn(t, auth, "host-"+name)
+			errRollback := errors.New("rolled back")
+			err := db.Transaction(func(tx *gorm.DB) error {
+				if err := change(s.Users().WithTx(tx), ctx, user.ID); err != nil {
+					return err
+				}
+				return errRollback
+			})
+			if !errors.Is(err, errRollback) || !valid(token) {
+				t.Errorf("%s, rolled back: error %v, the token is good: %v", name, err, valid(token))
+			}
+			err = db.Transaction(func(tx *gorm.DB) error { return change(s.Users().WithTx(tx), ctx, user.ID) })
+			if err != nil || valid(token) {
+				t.Errorf("%s in the host's transaction: error %v, the token is good: %v", name, err, valid(token))
+			}
+		}
+		if !valid(bystander) {
+			t.Error("somebody else's token has ended")
+		}
+		if _, err := signIn(ctx, auth, "own-SetDisabled", "password"); !errors.Is(err, tokenauth.ErrRejected) {
+			t.Errorf("a disabled user signs in: %v", err)
+		}
+		grant, err := signIn(ctx, auth, "own-SetRoles", "password")
+		if err != nil || !slices.Equal(grant.Token.Principal.Roles, []string{"Auditor"}) {
+			t.Errorf("roles are %v, error %v", grant.Token.Principal.Roles, err)
+		}
+		if _, err := signIn(ctx, auth, "own-SetPassword", "another"); err != nil {
+			t.Errorf("the new password: %v", err)
+		}
+	})
+}
+
+// Sign-ins that race a change of the user: after the change, no token that
+// came of the state before it is good.
+func TestSignInRacesChange(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		s, _ := e.store(t)
+		auth, ctx := service(t, s, s.Users()), t.Context()
+		for round := range 10 {
+			name := fmt.Sprint("user", round)
+			user := create(t, s, name, "Before")
+			tokens := make(chan string, 100)
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for range 4 {
+						grant, err := signIn(ctx, auth, name, "password")
+						if err == nil {
+							tokens <- grant.AccessToken.Reveal()
+						} else if !errors.Is(err, tokenauth.ErrRejected) {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Go(func() {
+				if err := s.Users().SetRoles(ctx, user.ID, "After"); err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Wait()
+			close(tokens)
+			for accessToken := range tokens {
+				token, err := auth.Validate(ctx, accessToken)
+				if err == nil && !slices.Equal(token.Principal.Roles, []string{"After"}) {
+					t.Errorf("a token with the roles %v outlived the change", token.Principal.Roles)
+				}
+			}
+		}
+	})
+}
+
+func FuzzNormalizeUserName(f *testing.F) {
+	for _, seed := range []string{"alice", "ALICE", "ＡＬＩＣＥ", "İ", "ß", "ẞ", "ǅ", "a\u0308", "\u03c2", "e\u0301@example.com", "\u200b", "ﬁ", " "} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		once, err := gormstore.NormalizeUserName(name)
+		if err != nil {
+			return
+		}
+		twice, err := gormstore.NormalizeUserName(once)
+		if len(once) <= 256 && (err != nil || twice != once) {
+			t.Errorf("%q becomes %q, and that %q, error %v", name, once, twice, err)
+		}
+	})
+}
