@@ -223,7 +223,7 @@ func (a answer) expectError(t *testing.T, status int, code string) {
 	if a.StatusCode != status {
 		t.Errorf("status is %d, want %d; body %s", a.StatusCode, status, a.body)
 	}
-	if !regexp.MustCompile(`^\{"error":"`+code+`","error_description":"[^"]+"\}$`).MatchString(a.body) {
+	if !regexp.MustCompile(`^\{"error":"` + code + `","error_description":"[^"]+"\}$`).MatchString(a.body) {
 		t.Errorf("body is %s, want error %s", a.body, code)
 	}
 }

@@ -20,7 +20,7 @@ func (c *steadyClock) now(reading time.Time) time.Time {
 	for {
 		ahead := c.ahead.Load()
 		if ahead == nil {
-			if c.ahead.CompareAndSwap(nil, &reading) {
+			if c.move(nil, reading) {
 				return reading.Round(0)
 			}
 			continue
@@ -31,8 +31,13 @@ func (c *steadyClock) now(reading time.Time) time.Time {
 		if wall.Sub(steady) < 10*time.Millisecond {
 			return steady
 		}
-		if c.ahead.CompareAndSwap(ahead, &reading) {
+		if c.move(ahead, reading) {
 			return wall
 		}
 	}
+}
+
+// move is apart, so that only it makes garbage.
+func (c *steadyClock) move(from *time.Time, to time.Time) bool {
+	return c.ahead.CompareAndSwap(from, &to)
 }

@@ -124,30 +124,36 @@ const descriptionMalformed = "The request needs one Authorization header with on
 func (s *Service) bearer(r *http.Request) (accessToken string, refusal *Refusal) {
 	const scheme = "Bearer"
 	lines := r.Header["Authorization"]
-	if len(lines) == 1 && !hasPrefixFold(lines[0], scheme) || len(lines) == 0 {
-		return "", &Refusal{Status: http.StatusUnauthorized, Challenge: s.challenges.none}
-	}
-	malformed := &Refusal{
-		Status:      http.StatusBadRequest,
-		Code:        codeInvalidRequest,
-		Description: descriptionMalformed,
-		Challenge:   s.challenges.invalidRequest,
+	if len(lines) == 0 || len(lines) == 1 && !hasPrefixFold(lines[0], scheme) {
+		return "", s.noCredentials()
 	}
 	if len(lines) > 1 {
-		return "", malformed
+		return "", s.malformed()
 	}
 	rest := lines[0][len(scheme):]
 	accessToken = strings.Trim(rest, " ")
 	switch {
 	case rest != "" && rest[0] != ' ' && rest[0] != '\t':
-		// Another scheme that begins with the same letters.
-		return "", &Refusal{Status: http.StatusUnauthorized, Challenge: s.challenges.none}
+		return "", s.noCredentials() // another scheme that begins with the same letters
 	case accessToken == "" || strings.ContainsAny(accessToken, " \t,"):
-		return "", malformed
+		return "", s.malformed()
 	case r.URL.RawQuery != "" && queryHas(r.URL.RawQuery, "access_token"):
-		return "", malformed
+		return "", s.malformed()
 	}
 	return accessToken, nil
+}
+
+func (s *Service) noCredentials() *Refusal {
+	return &Refusal{Status: http.StatusUnauthorized, Challenge: s.challenges.none}
+}
+
+func (s *Service) malformed() *Refusal {
+	return &Refusal{
+		Status:      http.StatusBadRequest,
+		Code:        codeInvalidRequest,
+		Description: descriptionMalformed,
+		Challenge:   s.challenges.invalidRequest,
+	}
 }
 
 // validateGuarded is validate with a panic of the host's storage or live check

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"hash/crc32"
+	"sync"
 )
 
 // An access token is prefix + base64url(version ‖ slot ‖ secret ‖ checksum):
@@ -36,7 +37,8 @@ func mint(prefix string, s Slot) (accessToken string, d Digest) {
 	copy(body[slotAt:], s.User[:])
 	copy(body[slotAt+16:], s.Client[:])
 	rand.Read(body[secretAt:checksumAt]) // never fails: it would end the process
-	binary.BigEndian.PutUint32(body[checksumAt:], checksum(prefix, body[:checksumAt]))
+	sum := crc32.Update(crc32.ChecksumIEEE([]byte(prefix)), crc32.IEEETable, body[:checksumAt])
+	binary.BigEndian.PutUint32(body[checksumAt:], sum)
 
 	text := make([]byte, 0, maxPrefixLength+bodyLength)
 	text = append(text, prefix...)
@@ -45,21 +47,23 @@ func mint(prefix string, s Slot) (accessToken string, d Digest) {
 }
 
 // parse finds the slot in an access token and digests it. It reports false for
-// anything that mint cannot have made, and does so without garbage.
+// anything that mint cannot have made, and makes no garbage.
 func parse(prefix, accessToken string) (s Slot, d Digest, ok bool) {
 	if len(accessToken) != len(prefix)+bodyLength || accessToken[:len(prefix)] != prefix {
 		return s, d, false
 	}
-	var buf [maxPrefixLength + bodyLength]byte
-	text := buf[:copy(buf[:], accessToken)]
-
-	var body [bodySize]byte
+	b := buffers.Get().(*buffer)
+	defer buffers.Put(b)
+	text := b.text[:copy(b.text[:], accessToken)]
+	body := b.body[:]
 	// The decoder skips line breaks; the count it returns would then be short.
-	n, err := base64.RawURLEncoding.Decode(body[:], text[len(prefix):])
+	n, err := base64.RawURLEncoding.Decode(body, text[len(prefix):])
 	if err != nil || n != bodySize || body[0] != tokenVersion {
 		return s, d, false
 	}
-	if binary.BigEndian.Uint32(body[checksumAt:]) != checksum(prefix, body[:checksumAt]) {
+	sum := crc32.ChecksumIEEE(text[:len(prefix)])
+	sum = crc32.Update(sum, crc32.IEEETable, body[:checksumAt])
+	if binary.BigEndian.Uint32(body[checksumAt:]) != sum {
 		return s, d, false
 	}
 	copy(s.User[:], body[slotAt:])
@@ -67,11 +71,13 @@ func parse(prefix, accessToken string) (s Slot, d Digest, ok bool) {
 	return s, sha256.Sum256(text), true
 }
 
-func checksum(prefix string, body []byte) uint32 {
-	var buf [maxPrefixLength]byte
-	sum := crc32.ChecksumIEEE(buf[:copy(buf[:], prefix)])
-	return crc32.Update(sum, crc32.IEEETable, body)
+// A buffer is where parse works. The compiler would put it on the heap.
+type buffer struct {
+	text [maxPrefixLength + bodyLength]byte
+	body [bodySize]byte
 }
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 // equal compares digests in constant time.
 func equal(a, b Digest) bool { return subtle.ConstantTimeCompare(a[:], b[:]) == 1 }

@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -142,12 +143,12 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 // Find implements tokenauth.Storage, by one read of the primary key.
 func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 	var (
-		t                              tokenauth.Token
-		user, client, digest, replaced sql.RawBytes
-		format                         int
-		issued, expires                int64
-		clientID, userID, name, stamp  string
-		roles, attributes              sql.RawBytes
+		t                                    tokenauth.Token
+		user, client, digest, replaced       sql.RawBytes
+		format                               int
+		issued, expires                      int64
+		clientID, userID, name, roles, stamp string
+		attributes                           sql.RawBytes
 	)
 	// RawBytes are only good until the rows are closed, so no QueryRow here.
 	err := s.find.queryRow(ctx, func(scan func(...any) error) error {
@@ -196,18 +197,10 @@ func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 // users table of their own.
 func (s *Store) Users() *Users { return s.users }
 
-// encode makes JSON of what has no column type on every engine. Neither can
-// fail to encode.
+// encode makes text of what has no column type on every engine: roles joined
+// by the comma that none has, attributes as JSON.
 func encode(roles []string, attributes map[string]string) (r, a string, err error) {
-	if len(roles) == 0 {
-		r = "[]"
-	} else {
-		b, err := json.Marshal(roles)
-		if err != nil {
-			return "", "", err
-		}
-		r = string(b)
-	}
+	r = strings.Join(roles, ",")
 	if len(attributes) == 0 {
 		return r, "{}", nil
 	}
@@ -215,14 +208,12 @@ func encode(roles []string, attributes map[string]string) (r, a string, err erro
 	return r, string(b), err
 }
 
-func decode(r, a []byte, roles *[]string, attributes *map[string]string) error {
-	if string(r) != "[]" {
-		if err := json.Unmarshal(r, roles); err != nil {
-			return err
-		}
+func decode(r string, a []byte, roles *[]string, attributes *map[string]string) error {
+	if r != "" {
+		*roles = strings.Split(r, ",")
 	}
-	if string(a) != "{}" {
-		return json.Unmarshal(a, attributes)
+	if string(a) == "{}" {
+		return nil
 	}
-	return nil
+	return json.Unmarshal(a, attributes)
 }

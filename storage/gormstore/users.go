@@ -146,7 +146,8 @@ func (u *Users) read(ctx context.Context, pool gorm.ConnPool, where string, arg 
 		return row, err
 	}
 	err = readRow(rows, func(scan func(...any) error) error {
-		var roles, attributes []byte
+		var roles string
+		var attributes []byte
 		var created int64
 		if err := scan(&row.ID, &row.Name, &row.passwordHash, &roles, &attributes, &row.Disabled, &row.stamp, &created); err != nil {
 			return err
@@ -250,11 +251,7 @@ func (u *Users) SetRoles(ctx context.Context, id string, roles ...string) error 
 	if err := checkRoles(roles); err != nil {
 		return err
 	}
-	encoded, _, err := encode(roles, nil)
-	if err != nil {
-		return err
-	}
-	return u.change(ctx, id, `UPDATE tokenauth_users SET roles = ?, stamp = ? WHERE id = ?`, encoded, newStamp(), id)
+	return u.change(ctx, id, `UPDATE tokenauth_users SET roles = ?, stamp = ? WHERE id = ?`, strings.Join(roles, ","), newStamp(), id)
 }
 
 // SetDisabled keeps the user from signing in, or lets the user in again, and

@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS tokenauth_tokens (
     client_id  VARBINARY(256) NOT NULL,
     user_id    VARBINARY(512) NOT NULL,
     user_name  VARBINARY(512) NOT NULL,
-    roles      BLOB           NOT NULL, -- JSON
+    roles      BLOB           NOT NULL, -- joined by commas
     attributes BLOB           NOT NULL, -- JSON
     stamp      VARBINARY(512) NOT NULL,
     PRIMARY KEY (user_key, client_key)
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS tokenauth_users (
     name_key      VARBINARY(512) NOT NULL UNIQUE,      -- the name, normalised
     name          VARBINARY(512) NOT NULL,
     password_hash VARBINARY(512) NOT NULL,
-    roles         BLOB           NOT NULL, -- JSON
+    roles         BLOB           NOT NULL, -- joined by commas
     attributes    BLOB           NOT NULL, -- JSON
     disabled      BOOLEAN        NOT NULL,
     stamp         VARBINARY(64)  NOT NULL,

@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS tokenauth_tokens (
     client_id  text     NOT NULL,
     user_id    text     NOT NULL,
     user_name  text     NOT NULL,
-    roles      text     NOT NULL, -- JSON
+    roles      text     NOT NULL, -- joined by commas
     attributes text     NOT NULL, -- JSON
     stamp      text     NOT NULL,
     PRIMARY KEY (user_key, client_key)
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS tokenauth_users (
     name_key      text    NOT NULL UNIQUE,      -- the name, normalised
     name          text    NOT NULL,
     password_hash text    NOT NULL,
-    roles         text    NOT NULL, -- JSON
+    roles         text    NOT NULL, -- joined by commas
     attributes    text    NOT NULL, -- JSON
     disabled      boolean NOT NULL,
     stamp         text    NOT NULL,

@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS tokenauth_tokens (
     client_id  TEXT    NOT NULL,
     user_id    TEXT    NOT NULL,
     user_name  TEXT    NOT NULL,
-    roles      TEXT    NOT NULL, -- JSON
+    roles      TEXT    NOT NULL, -- joined by commas
     attributes TEXT    NOT NULL, -- JSON
     stamp      TEXT    NOT NULL,
     PRIMARY KEY (user_key, client_key)
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS tokenauth_users (
     name_key      TEXT    NOT NULL UNIQUE,      -- the name, normalised
     name          TEXT    NOT NULL,
     password_hash TEXT    NOT NULL,
-    roles         TEXT    NOT NULL, -- JSON
+    roles         TEXT    NOT NULL, -- joined by commas
     attributes    TEXT    NOT NULL, -- JSON
     disabled      INTEGER NOT NULL,
     stamp         TEXT    NOT NULL,

@@ -1,0 +1,146 @@
+package gormstore_test
+
+import (
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+const benchTokens = 1000
+
+// BenchmarkStore compares, by 16 goroutines, the service on a database with
+// bare prepared statements of the driver that do the same reading and writing.
+//
+// The two take turns in slices of a few hundred calls within one run, because
+// a machine has faster and slower seconds. The metric "ratio" is the service's
+// throughput as a share of the bare statement's.
+func BenchmarkStore(b *testing.B) {
+	for _, e := range engines {
+		b.Run(e.name, func(b *testing.B) {
+			s, db := e.store(b)
+			auth := service(b, s, s.Users())
+			accessTokens := make([]string, benchTokens)
+			for i := range accessTokens {
+				accessTokens[i] = issue(b, auth, i)
+			}
+			bare := prepareBare(b, e, db)
+			b.Run("validate", func(b *testing.B) {
+				takeTurns(b,
+					func(i int) error { _, err := auth.Validate(b.Context(), accessTokens[i]); return err },
+					func(i int) error { return bare.find(b, i) })
+			})
+			b.Run("issue", func(b *testing.B) {
+				takeTurns(b,
+					func(i int) error { _, err := auth.Issue(b.Context(), benchPrincipal(i), ""); return err },
+					func(i int) error { return bare.replace(b, i) })
+			})
+		})
+	}
+}
+
+func benchPrincipal(i int) tokenauth.Principal {
+	return tokenauth.Principal{UserID: fmt.Sprint("user", i), UserName: "somebody", Roles: []string{"Reader"}, Stamp: "stamp"}
+}
+
+func issue(b *testing.B, auth *tokenauth.Service, i int) string {
+	b.Helper()
+	grant, err := auth.Issue(b.Context(), benchPrincipal(i), "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return grant.AccessToken.Reveal()
+}
+
+type bareStatements struct{ findStmt, replaceStmt *sql.Stmt }
+
+func prepareBare(b *testing.B, e engine, db *gorm.DB) bareStatements {
+	b.Helper()
+	pool, err := db.DB()
+	if err != nil {
+		b.Fatal(err)
+	}
+	find := `SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
+		FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`
+	replace := `UPDATE tokenauth_tokens SET digest = ?, issued_at = ?, expires_at = ? WHERE user_key = ? AND client_key = ?`
+	if e.name == "postgres" {
+		find = `SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
+			FROM tokenauth_tokens WHERE user_key = $1 AND client_key = $2`
+		replace = `UPDATE tokenauth_tokens SET digest = $1, issued_at = $2, expires_at = $3 WHERE user_key = $4 AND client_key = $5`
+	}
+	var s bareStatements
+	if s.findStmt, err = pool.Prepare(find); err != nil {
+		b.Fatal(err)
+	}
+	if s.replaceStmt, err = pool.Prepare(replace); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.findStmt.Close(); s.replaceStmt.Close() })
+	return s
+}
+
+func (s bareStatements) find(b *testing.B, i int) error {
+	slot := tokenauth.SlotOf(fmt.Sprint("user", i), "")
+	var user, client, digest, replaced []byte
+	var format, issued, expires int64
+	var clientID, userID, name, roles, attributes, stamp string
+	return s.findStmt.QueryRowContext(b.Context(), slot.User[:], slot.Client[:]).Scan(
+		&user, &client, &format, &digest, &replaced, &issued, &expires, &clientID, &userID, &name, &roles, &attributes, &stamp)
+}
+
+func (s bareStatements) replace(b *testing.B, i int) error {
+	slot := tokenauth.SlotOf(fmt.Sprint("user", i), "")
+	digest := tokenauth.Digest{byte(i), byte(i >> 8)}
+	now := time.Now().Unix()
+	_, err := s.replaceStmt.ExecContext(b.Context(), digest[:], now, now+1209600, slot.User[:], slot.Client[:])
+	return err
+}
+
+func takeTurns(b *testing.B, ours, bare func(i int) error) {
+	b.ReportAllocs()
+	const slice = 512
+	var took [2]time.Duration
+	for done := 0; done < b.N; done += slice {
+		order := []int{0, 1}
+		if (done/slice)%2 == 1 {
+			order = []int{1, 0}
+		}
+		for _, which := range order {
+			do := ours
+			if which == 1 {
+				do = bare
+			}
+			took[which] += inParallel(b, min(slice, b.N-done), do)
+		}
+	}
+	b.ReportMetric(float64(took[0].Nanoseconds())/float64(b.N), "ours-ns/op")
+	b.ReportMetric(float64(took[1].Nanoseconds())/float64(b.N), "bare-ns/op")
+	b.ReportMetric(float64(took[1])/float64(took[0]), "ratio")
+	b.ReportMetric(0, "ns/op")
+}
+
+func inParallel(b *testing.B, n int, do func(i int) error) time.Duration {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	began := time.Now()
+	for range 16 {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(began.UnixNano())))
+			for next.Add(1) <= int64(n) {
+				if err := do(random.IntN(benchTokens)); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(began)
+}
