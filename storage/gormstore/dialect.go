@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"database/sql"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,6 +22,8 @@ type dialect struct {
 	ignore    string // what an INSERT into users does on conflict: nothing
 	share     string // a read that waits for writers of the row
 	exists    string // whether a table exists
+	isolation string // reads the transaction's level, where that matters
+	txOptions []*sql.TxOptions
 }
 
 // The columns that a sign-in overwrites. *replaced* comes first: MariaDB and
@@ -44,6 +47,8 @@ var dialects = map[string]dialect{
 		ignore:    ` ON CONFLICT DO NOTHING`,
 		share:     ` FOR SHARE`,
 		exists:    `SELECT count(*) FROM (SELECT to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
+		isolation: `SELECT current_setting('transaction_isolation')`,
+		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
 	},
 	"mysql": {
 		folder:  "mysql",

@@ -25,6 +25,11 @@ var (
 	// ErrUser is returned by Users.Create and Users.SetRoles, wrapped with what
 	// is wrong, for values that cannot be stored.
 	ErrUser = errors.New("gormstore: invalid user")
+	// ErrIsolation is returned by the methods of Users that end tokens, within
+	// a host's transaction on PostgreSQL that is not at READ COMMITTED. Such a
+	// transaction works on a snapshot, and would leave alive a token that was
+	// issued since.
+	ErrIsolation = errors.New("gormstore: the transaction must be at READ COMMITTED")
 )
 
 // Users is a ready table of users, kept beside the tokens. It is a
@@ -75,7 +80,9 @@ func newUsers(s *Store, o *password.Options) (*Users, error) {
 
 // WithTx returns Users that work within the host's transaction: what they
 // change, and the tokens that end with it, becomes true when the host commits.
-// It is for the goroutine that has the transaction, until that ends.
+// It is for the goroutine that has the transaction, until that ends. On
+// PostgreSQL the transaction must be at READ COMMITTED, the default (see
+// ErrIsolation).
 func (u *Users) WithTx(tx *gorm.DB) *Users {
 	return &Users{store: u.store, tx: tx, passwords: u.passwords}
 }
@@ -271,6 +278,9 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 func (u *Users) change(ctx context.Context, id, statement string, args ...any) error {
 	key := tokenauth.UserKeyOf(id)
 	return u.transaction(ctx, func(pool gorm.ConnPool) error {
+		if err := u.checkIsolation(ctx, pool); err != nil {
+			return err
+		}
 		result, err := pool.ExecContext(ctx, u.store.sql(statement), args...)
 		if err != nil {
 			return err
@@ -295,8 +305,25 @@ func (u *Users) transaction(ctx context.Context, do func(gorm.ConnPool) error) e
 	return retry(ctx, func() error {
 		return u.store.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 			return do(tx.Statement.ConnPool)
-		})
+		}, u.store.dialect.txOptions...)
 	})
+}
+
+// checkIsolation looks at the host's transaction where its level matters. On
+// MariaDB and MySQL a DELETE reads what is committed at every level; SQLite has
+// one writer.
+func (u *Users) checkIsolation(ctx context.Context, pool gorm.ConnPool) error {
+	if u.tx == nil || u.store.dialect.isolation == "" {
+		return nil
+	}
+	var level string
+	if err := pool.QueryRowContext(ctx, u.store.dialect.isolation).Scan(&level); err != nil {
+		return err
+	}
+	if level != "read committed" && level != "read uncommitted" {
+		return fmt.Errorf("%w, and is at %s", ErrIsolation, strings.ToUpper(level))
+	}
+	return nil
 }
 
 func (u *Users) pool() gorm.ConnPool {

@@ -2,6 +2,7 @@ package gormstore_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -222,6 +223,50 @@ func TestSignInRacesChange(t *testing.T) {
 					t.Errorf("a token with the roles %v outlived the change", token.Principal.Roles)
 				}
 			}
+		}
+	})
+}
+
+// A transaction on a snapshot would miss a token issued since, so it is refused
+// before it changes anything; one of ours is at the right level whatever the
+// host's default.
+func TestIsolation(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		s, db := e.store(t)
+		auth, ctx := service(t, s, s.Users()), t.Context()
+		user := create(t, s, "alice")
+		if e.name == "sqlite" {
+			return // it has no levels
+		}
+		tx := db.Begin(&sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+		var n int
+		if err := tx.Raw("SELECT count(*) FROM tokenauth_users").Row().Scan(&n); err != nil { // takes the snapshot
+			t.Fatal(err)
+		}
+		accessToken := mustSignIn(t, auth, "alice")
+		err := s.Users().WithTx(tx).SetRoles(ctx, user.ID, "Auditor")
+		if e.name == "postgres" {
+			if !errors.Is(err, gormstore.ErrIsolation) {
+				t.Errorf("at REPEATABLE READ: %v", err)
+			}
+			tx.Rollback()
+			pool, err := db.DB()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := pool.Exec("ALTER ROLE CURRENT_USER IN DATABASE " + db.Migrator().CurrentDatabase() + " SET default_transaction_isolation TO serializable"); err != nil {
+				t.Fatal(err)
+			}
+			pool.SetMaxIdleConns(0)
+			err = s.Users().SetRoles(ctx, user.ID, "Auditor")
+			if err != nil {
+				t.Error(err)
+			}
+		} else if err = errors.Join(err, tx.Commit().Error); err != nil {
+			t.Error(err)
+		}
+		if _, err := auth.Validate(ctx, accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
+			t.Errorf("the token outlived the change: %v", err)
 		}
 	})
 }

@@ -1,0 +1,146 @@
+package gormstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	_ "github.com/ncruces/go-sqlite3/driver"
+	"github.com/ncruces/go-sqlite3/gormlite"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// openExample opens a database that the example removes.
+func openExample() (db *gorm.DB, remove func()) {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		panic(err)
+	}
+	db, err = gorm.Open(gormlite.Open("file:" + filepath.Join(dir, "service.db")))
+	if err != nil {
+		panic(err)
+	}
+	return db, func() {
+		if pool, err := db.DB(); err == nil {
+			pool.Close()
+		}
+		os.RemoveAll(dir)
+	}
+}
+
+func Example() {
+	ctx := context.Background()
+	db, remove := openExample() // the service's own *gorm.DB
+	defer remove()
+
+	if err := gormstore.Migrate(ctx, db, nil); err != nil {
+		panic(err)
+	}
+	store, err := gormstore.New(ctx, db, nil)
+	if err != nil {
+		panic(err)
+	}
+	auth, err := tokenauth.New(store, store.Users(), nil)
+	if err != nil {
+		panic(err)
+	}
+
+	user, err := store.Users().Create(ctx, gormstore.NewUser{
+		Name:     "alice",
+		Password: tokenauth.NewSecret("correct horse"),
+		Roles:    []string{"Reader"},
+	})
+	if err != nil {
+		panic(err)
+	}
+	grant, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: "Alice", Password: tokenauth.NewSecret("correct horse")})
+	if err != nil {
+		panic(err)
+	}
+	token, err := auth.Validate(ctx, grant.AccessToken.Reveal())
+	fmt.Println(token.Principal.UserName, token.Principal.Roles, err)
+
+	// A change of the user ends the user's tokens.
+	if err := store.Users().SetRoles(ctx, user.ID, "Reader", "Auditor"); err != nil {
+		panic(err)
+	}
+	_, err = auth.Validate(ctx, grant.AccessToken.Reveal())
+	fmt.Println(errors.Is(err, tokenauth.ErrInvalidToken))
+	// Output:
+	// alice [Reader] <nil>
+	// true
+}
+
+// Without its tables a store does not start.
+func ExampleNew_missingSchema() {
+	db, remove := openExample()
+	defer remove()
+	_, err := gormstore.New(context.Background(), db, nil)
+	fmt.Println(errors.Is(err, gormstore.ErrSchema))
+	// Output: true
+}
+
+// The host changes a user and something of its own in one transaction; the
+// user's tokens end when it commits.
+func ExampleUsers_WithTx() {
+	ctx := context.Background()
+	db, remove := openExample()
+	defer remove()
+	if err := gormstore.Migrate(ctx, db, nil); err != nil {
+		panic(err)
+	}
+	store, err := gormstore.New(ctx, db, nil)
+	if err != nil {
+		panic(err)
+	}
+	user, err := store.Users().Create(ctx, gormstore.NewUser{Name: "alice", Password: tokenauth.NewSecret("correct horse")})
+	if err != nil {
+		panic(err)
+	}
+	err = db.Transaction(func(tx *gorm.DB) error {
+		if err := tx.Exec("CREATE TABLE departures (user_id TEXT)").Error; err != nil {
+			return err
+		}
+		if err := tx.Exec("INSERT INTO departures VALUES (?)", user.ID).Error; err != nil {
+			return err
+		}
+		return store.Users().WithTx(tx).SetDisabled(ctx, user.ID, true)
+	})
+	if err != nil {
+		panic(err)
+	}
+	user, err = store.Users().Find(ctx, user.ID)
+	fmt.Println(user.Name, user.Disabled, err)
+	// Output: alice true <nil>
+}
+
+// The migrations are for hosts with a migration tool of their own.
+func ExampleMigrations() {
+	entries, err := gormstore.Migrations.ReadDir("migrations/postgres")
+	if err != nil {
+		panic(err)
+	}
+	for _, entry := range entries {
+		fmt.Println(entry.Name())
+	}
+	// Output:
+	// 0001_init.down.sql
+	// 0001_init.up.sql
+}
+
+func ExampleNormalizeUserName() {
+	for _, name := range []string{"Alice", "ＡＬＩＣＥ", "alice@example.com", "al ice"} {
+		normalized, err := gormstore.NormalizeUserName(name)
+		fmt.Printf("%q %v\n", normalized, errors.Is(err, gormstore.ErrUserName))
+	}
+	// Output:
+	// "alice" false
+	// "alice" false
+	// "alice@example.com" false
+	// "" true
+}
