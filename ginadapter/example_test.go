@@ -1,0 +1,89 @@
+package ginadapter_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// newAuth returns a service and the access token of a reader.
+func newAuth() (*tokenauth.Service, string) {
+	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
+	if err != nil {
+		panic(err)
+	}
+	grant, err := auth.Issue(context.Background(), tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Reader"}}, "")
+	if err != nil {
+		panic(err)
+	}
+	return auth, grant.AccessToken.Reveal()
+}
+
+func show(r http.Handler, path, accessToken string) {
+	request := httptest.NewRequest("GET", path, nil)
+	if accessToken != "" {
+		request.Header.Set("Authorization", "Bearer "+accessToken)
+	}
+	w := httptest.NewRecorder()
+	r.ServeHTTP(w, request)
+	fmt.Println(path, w.Code, w.Body)
+}
+
+func Example() {
+	auth, accessToken := newAuth()
+
+	r := gin.New()
+	ginadapter.Mount(r, auth) // /Token, and /token
+	api := r.Group("/api", ginadapter.RequireBearer(auth))
+	api.GET("/me", func(c *gin.Context) {
+		token, _ := ginadapter.From(c)
+		c.String(http.StatusOK, token.Principal.UserName)
+	})
+	api.GET("/admin", ginadapter.RequireRole(auth, "Administrator"), func(c *gin.Context) {
+		c.String(http.StatusOK, "welcome")
+	})
+
+	show(r, "/api/me", accessToken)
+	show(r, "/api/me", "")
+	show(r, "/api/admin", accessToken)
+	// Output:
+	// /api/me 200 alice
+	// /api/me 401 {"Message":"Authorization has been denied for this request."}
+	// /api/admin 403 {"error":"insufficient_scope","error_description":"The user does not have the role that this needs.","Message":"Authorization has been denied for this request."}
+}
+
+func ExampleOptional() {
+	auth, accessToken := newAuth()
+	r := gin.New()
+	r.GET("/", ginadapter.Optional(auth), func(c *gin.Context) {
+		if token, ok := ginadapter.From(c); ok {
+			c.String(http.StatusOK, "hello "+token.Principal.UserName)
+			return
+		}
+		c.String(http.StatusOK, "hello stranger")
+	})
+	show(r, "/", accessToken)
+	show(r, "/", "")
+	// Output:
+	// / 200 hello alice
+	// / 200 hello stranger
+}
+
+// The host's own error format, for the routes behind it.
+func ExampleRenderRefusals() {
+	auth, _ := newAuth()
+	r := gin.New()
+	r.Use(ginadapter.RenderRefusals(func(c *gin.Context, f *tokenauth.Refusal) {
+		c.JSON(f.Status, gin.H{"problem": f.Code, "path": c.FullPath()})
+	}))
+	r.GET("/me", ginadapter.RequireBearer(auth), func(c *gin.Context) {})
+	show(r, "/me", "nonsense")
+	// Output: /me 401 {"path":"/me","problem":"invalid_token"}
+}
