@@ -25,9 +25,9 @@ var ErrCorrupt = errors.New("tokenauth: stored token is corrupt")
 //     whichever process: no replica, no cache.
 //   - They may keep the tokens given to them and need not copy them: nobody
 //     changes a token afterwards. The same holds for those they return.
-//   - They never retry or report a fault as ErrNotFound. An error that is
-//     neither ErrNotFound nor ErrCorrupt means that the storage is ill; the
-//     request is answered with 503.
+//   - They never report a fault as ErrNotFound. An error that is neither
+//     ErrNotFound nor ErrCorrupt means that the storage is ill; the request is
+//     answered with 503.
 //
 // The package storage/storagetest checks all this.
 type Storage interface {

@@ -17,7 +17,7 @@ import (
 func holds(ctx context.Context, s tokenauth.Storage, want tokenauth.Token) error {
 	got, err := s.Find(ctx, want.Slot)
 	if err != nil {
-		return fmt.Errorf("Find: %w", err)
+		return fmt.Errorf("call of Find: %w", err)
 	}
 	return same(got, want)
 }
@@ -46,7 +46,7 @@ func same(got, want tokenauth.Token) error {
 func isEmpty(ctx context.Context, s tokenauth.Storage, slot tokenauth.Slot) error {
 	got, err := s.Find(ctx, slot)
 	if !errors.Is(err, tokenauth.ErrNotFound) {
-		return fmt.Errorf("Find returned %v and error %v for an empty slot, want ErrNotFound", got.Digest, err)
+		return fmt.Errorf("call of Find returned %v and error %v for an empty slot, want ErrNotFound", got.Digest, err)
 	}
 	return nil
 }
@@ -55,7 +55,7 @@ func isEmpty(ctx context.Context, s tokenauth.Storage, slot tokenauth.Slot) erro
 func all(ctx context.Context, s tokenauth.Storage, tokens ...tokenauth.Token) error {
 	for _, t := range tokens {
 		if err := s.Replace(ctx, t); err != nil {
-			return fmt.Errorf("Replace: %w", err)
+			return fmt.Errorf("call of Replace: %w", err)
 		}
 	}
 	return nil
@@ -299,7 +299,7 @@ func contextEnded(ctx context.Context, s tokenauth.Storage) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := s.Find(ended, old.Slot); errors.Is(err, tokenauth.ErrNotFound) {
-		return errors.New("Find with an ended context returned ErrNotFound for a token that is there")
+		return errors.New("call of Find with an ended context returned ErrNotFound for a token that is there")
 	}
 	if err := s.Replace(ended, now); err == nil {
 		now.Replaced = old.Digest
@@ -341,10 +341,10 @@ func purge(ctx context.Context, s tokenauth.Storage) error {
 	}
 	removed, err := p.Purge(ctx, epoch)
 	if err != nil {
-		return fmt.Errorf("Purge: %w", err)
+		return fmt.Errorf("call of Purge: %w", err)
 	}
 	if removed != n/2 {
-		return fmt.Errorf("Purge removed %d tokens, want %d", removed, n/2)
+		return fmt.Errorf("call of Purge removed %d tokens, want %d", removed, n/2)
 	}
 	for i := range n {
 		slot := tokenauth.SlotOf(fmt.Sprint("user", i), "")
@@ -376,7 +376,7 @@ func purgeStops(ctx context.Context, s tokenauth.Storage) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := p.Purge(ended, t.ExpiresAt.Add(time.Second)); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("Purge with an ended context returned error %v", err)
+		return fmt.Errorf("call of Purge with an ended context returned error %v", err)
 	}
 	return holds(ctx, s, t)
 }
