@@ -14,11 +14,8 @@ package gormstore
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -115,17 +112,13 @@ func open(db *gorm.DB, o *Options) (*Store, error) {
 	s.replace = s.statement(`INSERT INTO tokenauth_tokens AS t
 		(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.overwrite)
-	s.find = s.statement(`SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
-		FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`)
+	s.find = s.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`)
 	s.revoke = s.statement(`DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`)
 	s.revokeUser = s.statement(deleteTokensOfUser)
 	return s, nil
 }
 
 const deleteTokensOfUser = `DELETE FROM tokenauth_tokens WHERE user_key = ?`
-
-// rowFormat is the version of what a row of tokens says.
-const rowFormat = 1
 
 // Replace implements tokenauth.Storage, by one statement.
 func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
@@ -141,44 +134,21 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 }
 
 // Find implements tokenauth.Storage, by one read of the primary key.
-func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
-	var (
-		t                                    tokenauth.Token
-		user, client, digest, replaced       sql.RawBytes
-		format                               int
-		issued, expires                      int64
-		clientID, userID, name, roles, stamp string
-		attributes                           sql.RawBytes
-	)
-	// RawBytes are only good until the rows are closed, so no QueryRow here.
-	err := s.find.queryRow(ctx, func(scan func(...any) error) error {
-		if err := scan(&user, &client, &format, &digest, &replaced, &issued, &expires,
-			&clientID, &userID, &name, &roles, &attributes, &stamp); err != nil {
+func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (t tokenauth.Token, err error) {
+	r := tokenRows.Get().(*tokenRow)
+	defer r.free()
+	// The raw bytes are only good until the rows are closed, so no QueryRow here.
+	err = s.find.queryRow(ctx, func(scan func(...any) error) error {
+		if err := scan(r.columns...); err != nil {
 			return fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
 		}
-		if format != rowFormat || len(user) != len(t.Slot.User) || len(client) != len(t.Slot.Client) ||
-			len(digest) != len(t.Digest) || len(replaced) != 0 && len(replaced) != len(t.Replaced) {
-			return fmt.Errorf("%w: format %d, or a key or digest of a wrong length", tokenauth.ErrCorrupt, format)
-		}
-		copy(t.Slot.User[:], user)
-		copy(t.Slot.Client[:], client)
-		copy(t.Digest[:], digest)
-		copy(t.Replaced[:], replaced)
-		t.IssuedAt, t.ExpiresAt = time.Unix(issued, 0).UTC(), time.Unix(expires, 0).UTC()
-		t.ClientID = clientID
-		t.Principal = tokenauth.Principal{UserID: userID, UserName: name, Stamp: stamp}
-		if err := decode(roles, attributes, &t.Principal.Roles, &t.Principal.Attributes); err != nil {
-			return fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
-		}
-		return nil
+		t, err = r.token()
+		return err
 	}, slot.User[:], slot.Client[:])
 	if errors.Is(err, sql.ErrNoRows) {
-		return tokenauth.Token{}, tokenauth.ErrNotFound
+		err = tokenauth.ErrNotFound
 	}
-	if err != nil {
-		return tokenauth.Token{}, err
-	}
-	return t, nil
+	return t, err
 }
 
 // Revoke implements tokenauth.Storage.
@@ -196,24 +166,3 @@ func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 // Users returns the users that are kept beside the tokens, for hosts without a
 // users table of their own.
 func (s *Store) Users() *Users { return s.users }
-
-// encode makes text of what has no column type on every engine: roles joined
-// by the comma that none has, attributes as JSON.
-func encode(roles []string, attributes map[string]string) (r, a string, err error) {
-	r = strings.Join(roles, ",")
-	if len(attributes) == 0 {
-		return r, "{}", nil
-	}
-	b, err := json.Marshal(attributes)
-	return r, string(b), err
-}
-
-func decode(r string, a []byte, roles *[]string, attributes *map[string]string) error {
-	if r != "" {
-		*roles = strings.Split(r, ",")
-	}
-	if string(a) == "{}" {
-		return nil
-	}
-	return json.Unmarshal(a, attributes)
-}
