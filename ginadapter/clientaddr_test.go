@@ -1,0 +1,67 @@
+package ginadapter_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// sources is an Authenticator that tells where sign-ins come from.
+type sources chan netip.Addr
+
+func (s sources) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	s <- c.RemoteAddr
+	return tokenauth.Principal{}, tokenauth.ErrRejected
+}
+
+// Gin trusts every proxy by default. The service trusts none but those that
+// the host names.
+func TestClientAddress(t *testing.T) {
+	t.Parallel()
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for name, test := range map[string]struct {
+		trusted   []netip.Prefix
+		forwarded []string
+		want      string
+	}{
+		"nobody is trusted":           {nil, []string{"203.0.113.9"}, "127.0.0.1"},
+		"a trusted proxy":             {loopback, []string{"203.0.113.9"}, "203.0.113.9"},
+		"what the client wrote first": {loopback, []string{"10.9.9.9, 203.0.113.9"}, "203.0.113.9"},
+		"two lines, two proxies":      {loopback, []string{"203.0.113.9", "127.0.0.2"}, "203.0.113.9"},
+		"rubbish":                     {loopback, []string{"203.0.113.9, unknown"}, "127.0.0.1"},
+		"a trusted proxy says naught": {loopback, nil, "127.0.0.1"},
+		"another spelling":            {loopback, []string{"::ffff:203.0.113.9"}, "203.0.113.9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seen := make(sources, 1)
+			auth, err := tokenauth.New(new(memory.Store), seen, &tokenauth.Options{TrustedProxies: test.trusted})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := gin.Default()
+			ginadapter.Mount(r, auth)
+			server := httptest.NewServer(r)
+			defer server.Close()
+			h := host{url: server.URL}
+			headers := []string{"X-Real-IP", "198.51.100.1", "CF-Connecting-IP", "198.51.100.1", "Forwarded", "for=198.51.100.1"}
+			for _, line := range test.forwarded {
+				headers = append(headers, "X-Forwarded-For", line)
+			}
+			if a := h.do(t, http.MethodPost, "/Token", goodBody, headers...); a.StatusCode != http.StatusBadRequest {
+				t.Fatalf("answered %d %s", a.StatusCode, a.body)
+			}
+			if got := <-seen; got != netip.MustParseAddr(test.want) {
+				t.Errorf("the sign-in comes from %v, want %v", got, test.want)
+			}
+		})
+	}
+}
