@@ -3,6 +3,7 @@ package ginadapter_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"testing"
 
 	"github.com/gin-gonic/gin"
@@ -19,14 +20,23 @@ func (b *blank) Header() http.Header         { return b.header }
 func (b *blank) Write(p []byte) (int, error) { return len(p), nil }
 func (b *blank) WriteHeader(int)             {}
 
-// BenchmarkValidate compares a route behind RequireBearer, strict on memory,
-// with the same route bare. The cost of validation is the difference.
+// BenchmarkValidate compares a route behind RequireBearer, strict on memory and
+// cached, with the same route bare. The cost of validation is the difference.
 func BenchmarkValidate(b *testing.B) {
-	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
+	store := new(memory.Store)
+	strict, err := tokenauth.New(store, people{}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	grant, err := auth.Issue(b.Context(), tokenauth.Principal{UserID: "17", UserName: "admin", Roles: []string{"Administrator"}}, "")
+	cached, err := tokenauth.New(store, people{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	go cached.Run(b.Context())
+	for !cached.CacheStats().FeedAlive {
+		runtime.Gosched()
+	}
+	grant, err := strict.Issue(b.Context(), tokenauth.Principal{UserID: "17", UserName: "admin", Roles: []string{"Administrator"}}, "")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -36,8 +46,10 @@ func BenchmarkValidate(b *testing.B) {
 		guards []gin.HandlerFunc
 	}{
 		{"bare", nil},
-		{"bearer", []gin.HandlerFunc{ginadapter.RequireBearer(auth)}},
-		{"role", []gin.HandlerFunc{ginadapter.RequireBearer(auth), ginadapter.RequireRole(auth, "Administrator")}},
+		{"strict", []gin.HandlerFunc{ginadapter.RequireBearer(strict)}},
+		{"strict-role", []gin.HandlerFunc{ginadapter.RequireRole(strict, "Administrator")}},
+		{"cached", []gin.HandlerFunc{ginadapter.RequireBearer(cached)}},
+		{"cached-role", []gin.HandlerFunc{ginadapter.RequireRole(cached, "Administrator")}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			r := gin.New()

@@ -7,7 +7,7 @@ import "context"
 type authorized struct {
 	context.Context
 	service *Service
-	token   *Token
+	token   held
 }
 
 type authorizedKey struct{}
@@ -24,7 +24,7 @@ func (a *authorized) Value(key any) any {
 // and change it.
 func FromContext(ctx context.Context) (Token, bool) {
 	if a, ok := ctx.Value(authorizedKey{}).(*authorized); ok {
-		return a.token.clone(), true
+		return a.token.copy(), true
 	}
 	return Token{}, false
 }

@@ -83,7 +83,7 @@ func (s *Service) RoleAuthorizer(anyOf ...string) Authorizer {
 		if refusal != nil {
 			return nil, refusal
 		}
-		if !s.authorized(r.Context()).token.Principal.HasRole(roles...) {
+		if !s.authorized(r.Context()).token.hasRole(roles) {
 			return nil, &Refusal{
 				Status:      http.StatusForbidden,
 				Code:        codeInsufficientScope,
@@ -158,7 +158,7 @@ func (s *Service) malformed() *Refusal {
 
 // validateGuarded is validate with a panic of the host's storage or live check
 // turned into an error. A panic of the handler behind the guard is the host's.
-func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t *Token, err error) {
+func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t held, err error) {
 	defer s.recovered(ctx, &err)
 	return s.validate(ctx, accessToken)
 }

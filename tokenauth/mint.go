@@ -80,4 +80,4 @@ type buffer struct {
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 // equal compares digests in constant time.
-func equal(a, b Digest) bool { return subtle.ConstantTimeCompare(a[:], b[:]) == 1 }
+func equal(a, b *Digest) bool { return subtle.ConstantTimeCompare(a[:], b[:]) == 1 }

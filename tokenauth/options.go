@@ -45,6 +45,13 @@ type Options struct {
 	// zero means 5 seconds. From 100 milliseconds to 1 minute.
 	BodyTimeout time.Duration
 
+	// Cache keeps tokens in memory, for validations that ask no storage. It
+	// needs a storage that is a Watcher, and Run. A token that ends anywhere
+	// is refused here within milliseconds, and within CacheOptions.Lease even
+	// if the network fails. Nil means that each validation asks the storage,
+	// and a token that ends is refused from the next request on.
+	Cache *CacheOptions
+
 	// LiveCheck is asked on every validation whether the principal of a good
 	// token may still have it: nil for yes, ErrRejected for no, any other
 	// error becomes a 503. It has Timeout to answer. Nil means that a token is

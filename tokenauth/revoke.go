@@ -17,7 +17,9 @@ func (s *Service) Revoke(ctx context.Context, accessToken string) error {
 func (s *Service) revoke(ctx context.Context, slot Slot, digest Digest) error {
 	timed := withTimeout(ctx, s.options.Timeout)
 	defer timed.end()
-	if err := s.storage.Revoke(timed, slot, digest); err != nil {
+	err := s.storage.Revoke(timed, slot, digest)
+	s.changed(slot.User)
+	if err != nil {
 		return unavailable("revoking a token", err)
 	}
 	return nil
@@ -30,8 +32,20 @@ func (s *Service) revoke(ctx context.Context, slot Slot, digest Digest) error {
 func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 	timed := withTimeout(ctx, s.options.Timeout)
 	defer timed.end()
-	if err := s.storage.RevokeUser(timed, UserKeyOf(userID)); err != nil {
+	user := UserKeyOf(userID)
+	err := s.storage.RevokeUser(timed, user)
+	s.changed(user)
+	if err != nil {
 		return unavailable("revoking a user's tokens", err)
 	}
 	return nil
+}
+
+// changed has the cache forget a user before the call that changed something
+// returns, so that whoever made it sees what came of it. A call that failed
+// may have been done.
+func (s *Service) changed(u UserKey) {
+	if s.cache != nil {
+		s.cache.changed(u)
+	}
 }

@@ -3,6 +3,7 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -13,6 +14,7 @@ type Service struct {
 	authenticator Authenticator
 	options       Options
 	challenges    challenges
+	cache         *cache // nil without
 }
 
 // New returns a Service that keeps its tokens in s and asks a who is signing
@@ -29,12 +31,18 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{
+	service := &Service{
 		storage:       s,
 		authenticator: a,
 		options:       options,
 		challenges:    newChallenges(options.Realm),
-	}, nil
+	}
+	if options.Cache != nil {
+		if service.cache, err = newCache(s, options.Cache); err != nil {
+			return nil, err
+		}
+	}
+	return service, nil
 }
 
 // purgeGrace is how long an expired token stays in the storage: a clock that
@@ -42,12 +50,22 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 const purgeGrace = 24 * time.Hour
 
 // Run does what has to be done in the background, until the context ends: it
-// purges expired tokens, if the storage has to be told (see Purger). A purge
-// that fails is logged and tried again. Run returns nil.
+// purges expired tokens, if the storage has to be told (see Purger), and keeps
+// the feed of the cache, if there is one; without Run the cache never serves.
+// Trouble is logged, and what failed is tried again. Run returns nil.
 //
-// Several replicas may run it at once. A host that would rather purge by a
-// job of its own calls Purge and does without Run.
+// It is called once for each Service. Any number of replicas may run it.
 func (s *Service) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	if s.cache != nil {
+		wg.Go(func() { s.cache.run(ctx, s.options.Logger) })
+	}
+	s.purgeOnAndOn(ctx)
+	wg.Wait()
+	return nil
+}
+
+func (s *Service) purgeOnAndOn(ctx context.Context) {
 	ticker := time.NewTicker(s.options.PurgeInterval)
 	defer ticker.Stop()
 	for {
@@ -56,7 +74,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-ticker.C:
 		}
 	}

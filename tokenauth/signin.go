@@ -82,8 +82,10 @@ func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Gran
 
 	timed := withTimeout(ctx, s.options.Timeout)
 	defer timed.end()
-	if err := s.storage.Replace(timed, token); err != nil {
+	err := s.storage.Replace(timed, token)
+	s.changed(slot.User)
+	if err != nil {
 		return Grant{}, unavailable("storing a token", err)
 	}
-	return Grant{AccessToken: NewSecret(accessToken), Token: token.clone()}, nil
+	return Grant{AccessToken: NewSecret(accessToken), Token: token.copy()}, nil
 }

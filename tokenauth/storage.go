@@ -60,3 +60,34 @@ type Purger interface {
 	// replaced an expired one meanwhile.
 	Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error)
 }
+
+// A Watcher is a Storage that tells of tokens that end, whichever process ended
+// them. It is what the cache needs (Options.Cache).
+type Watcher interface {
+	// Watch reports to the feed until the context ends or it can no longer
+	// tell, and returns why; its last call of the feed ends before that.
+	//
+	//   - It calls Alive as soon as it is sure to hear of changes, and from
+	//     then on at least once in each beat for as long as that is so.
+	//   - It calls Changed, soon, for the user of each token that was replaced
+	//     or revoked, by this process or another. For a token in a slot that
+	//     was empty, or for one that expires, it need not.
+	//   - If it may have missed something, it calls ChangedAll or returns.
+	//
+	// Several calls may run at once.
+	Watch(ctx context.Context, beat time.Duration, feed Feed) error
+}
+
+// A Feed is what a Watcher reports to. Its methods are safe for concurrent use
+// and return at once.
+type Feed interface {
+	// Changed says that a token of the user has ended.
+	Changed(u UserKey)
+	// ChangedAll says that any token may have ended.
+	ChangedAll()
+	// Alive says that every change that was complete at asOf has been
+	// reported, but for those before the first call. The time is one of this
+	// process, with its monotonic reading, taken before the sign of life was
+	// asked for: what a server answers proves nothing about later.
+	Alive(asOf time.Time)
+}

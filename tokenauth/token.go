@@ -158,13 +158,6 @@ type Token struct {
 	ExpiresAt time.Time
 }
 
-// clone returns a copy for hosts, who may do with it as they like.
-func (t *Token) clone() Token {
-	c := *t
-	c.Principal = t.Principal.Clone()
-	return c
-}
-
 // A Grant is an issued token: the access token itself, which exists here and
 // nowhere else, and what was stored of it.
 type Grant struct {

@@ -17,16 +17,16 @@ func (s *Service) Validate(ctx context.Context, accessToken string) (Token, erro
 	if err != nil {
 		return Token{}, err
 	}
-	return t.clone(), nil
+	return t.copy(), nil
 }
 
-// validate is Validate without the copy: its token is shared with the storage.
-func (s *Service) validate(ctx context.Context, accessToken string) (*Token, error) {
+// validate is Validate without the copy.
+func (s *Service) validate(ctx context.Context, accessToken string) (held, error) {
 	slot, digest, ok := parse(s.options.Prefix, accessToken)
 	if !ok {
 		return nil, ErrInvalidToken
 	}
-	t, err := s.find(ctx, slot)
+	t, err := s.lookUp(ctx, slot, &digest)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil, ErrInvalidToken
@@ -36,19 +36,31 @@ func (s *Service) validate(ctx context.Context, accessToken string) (*Token, err
 	case err != nil:
 		return nil, unavailable("finding a token", err)
 	}
-	if !equal(t.Digest, digest) {
-		if equal(t.Replaced, digest) {
+	if d, replaced := t.digests(); !equal(d, &digest) {
+		if equal(replaced, &digest) {
 			return nil, ErrReplacedToken
 		}
 		return nil, ErrInvalidToken
 	}
-	if !s.options.Now().Before(t.ExpiresAt) {
+	if t.expired(s.options.Now()) {
 		return nil, ErrExpiredToken
 	}
 	if err := s.liveCheck(ctx, t); err != nil {
 		return nil, err
 	}
 	return t, nil
+}
+
+// lookUp finds what the slot holds, in the cache if there is one and it has
+// the token with that digest, else in the storage.
+func (s *Service) lookUp(ctx context.Context, slot Slot, d *Digest) (held, error) {
+	if s.cache == nil {
+		return hold(s.find(ctx, slot))
+	}
+	if e := s.cache.hit(&slot, d); e != nil {
+		return e, nil
+	}
+	return s.cache.find(ctx, slot, d, s.find)
 }
 
 var errForeignRow = errors.New("the storage returned another slot's token")
@@ -69,13 +81,13 @@ func (s *Service) find(ctx context.Context, slot Slot) (*Token, error) {
 	return &t, nil
 }
 
-func (s *Service) liveCheck(ctx context.Context, t *Token) error {
+func (s *Service) liveCheck(ctx context.Context, t held) error {
 	if s.options.LiveCheck == nil {
 		return nil
 	}
 	timed := withTimeout(ctx, s.options.Timeout)
 	defer timed.end()
-	err := s.options.LiveCheck(timed, t.Principal.Clone())
+	err := s.options.LiveCheck(timed, t.copy().Principal)
 	switch {
 	case errors.Is(err, ErrRejected):
 		return ErrInvalidToken

@@ -11,14 +11,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Store is a tokenauth.Storage and a tokenauth.Purger. The zero value is
-// ready to use. It must not be copied after its first use. Its methods never
-// wait and return no error but tokenauth.ErrNotFound, and from Purge the
-// context's.
+// A Store is a tokenauth.Storage, a tokenauth.Purger and a tokenauth.Watcher.
+// The zero value is ready to use. It must not be copied after its first use. Its methods never
+// wait, but for Watch, and return no error but tokenauth.ErrNotFound, and from
+// Purge and Watch the context's.
 type Store struct {
 	// The user key is a hash, so its first byte spreads the users evenly, and
 	// a writer keeps only 1/64 of the readers waiting.
 	shards [64]shard
+	feeds  feeds
 }
 
 type shard struct {
@@ -30,13 +31,21 @@ type shard struct {
 var (
 	_ tokenauth.Storage = (*Store)(nil)
 	_ tokenauth.Purger  = (*Store)(nil)
+	_ tokenauth.Watcher = (*Store)(nil)
 )
 
 func (s *Store) shard(u tokenauth.UserKey) *shard { return &s.shards[int(u[0])%len(s.shards)] }
 
 // Replace implements tokenauth.Storage.
 func (s *Store) Replace(_ context.Context, t tokenauth.Token) error {
-	sh := s.shard(t.Slot.User)
+	if s.shard(t.Slot.User).replace(t) {
+		s.feeds.changed(t.Slot.User)
+	}
+	return nil
+}
+
+// replace reports whether a token had to go.
+func (sh *shard) replace(t tokenauth.Token) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	t.Replaced = tokenauth.Digest{}
@@ -44,13 +53,13 @@ func (s *Store) Replace(_ context.Context, t tokenauth.Token) error {
 	if i := indexOf(tokens, t.Slot); i >= 0 {
 		t.Replaced = tokens[i].Digest
 		tokens[i] = t
-		return nil
+		return true
 	}
 	if sh.users == nil {
 		sh.users = make(map[tokenauth.UserKey][]tokenauth.Token)
 	}
 	sh.users[t.Slot.User] = append(tokens, t)
-	return nil
+	return false
 }
 
 // Find implements tokenauth.Storage.
@@ -97,8 +106,11 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 func (s *Store) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) {
 	sh := s.shard(u)
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	sh.remove(u, which)
+	n := sh.remove(u, which)
+	sh.mu.Unlock()
+	if n > 0 {
+		s.feeds.changed(u)
+	}
 }
 
 // remove returns how many there were. The caller holds the lock.

@@ -1,0 +1,55 @@
+package memory
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Watch implements tokenauth.Watcher. Changes are reported before the call
+// that made them returns.
+func (s *Store) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+	s.feeds.add(feed)
+	defer s.feeds.remove(feed)
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for {
+		feed.Alive(time.Now())
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// feeds are those of the calls of Watch under way.
+type feeds struct {
+	mu   sync.RWMutex
+	list []tokenauth.Feed
+}
+
+func (f *feeds) add(feed tokenauth.Feed) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = append(f.list, feed)
+}
+
+// remove returns when no call of the feed is under way.
+func (f *feeds) remove(feed tokenauth.Feed) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.Index(f.list, feed)
+	f.list = slices.Delete(f.list, i, i+1)
+}
+
+func (f *feeds) changed(u tokenauth.UserKey) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, feed := range f.list {
+		feed.Changed(u)
+	}
+}

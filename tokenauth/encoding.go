@@ -1,0 +1,135 @@
+package tokenauth
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// tokenEncoding is the first byte of an encoded Token. Another encoding gets
+// another number.
+const tokenEncoding = 1
+
+// AppendBinary appends the encoding of t, for storages that keep bytes. It is
+// the same for equal tokens, and stays readable by later versions of this
+// package. It returns no error.
+func (t Token) AppendBinary(b []byte) ([]byte, error) {
+	b = append(b, tokenEncoding)
+	b = append(b, t.Slot.User[:]...)
+	b = append(b, t.Slot.Client[:]...)
+	b = append(b, t.Digest[:]...)
+	b = append(b, t.Replaced[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(t.IssuedAt.Unix()))
+	b = binary.BigEndian.AppendUint64(b, uint64(t.ExpiresAt.Unix()))
+	return appendOwner(b, t.ClientID, &t.Principal), nil
+}
+
+// MarshalBinary is AppendBinary to nothing.
+func (t Token) MarshalBinary() ([]byte, error) { return t.AppendBinary(nil) }
+
+// UnmarshalBinary reads what AppendBinary wrote, all of it and nothing more.
+// It returns ErrCorrupt, wrapped, for anything else.
+func (t *Token) UnmarshalBinary(b []byte) error {
+	var u Token
+	fields := [][]byte{u.Slot.User[:], u.Slot.Client[:], u.Digest[:], u.Replaced[:]}
+	if len(b) < 1+16+16+32+32+8+8 || b[0] != tokenEncoding {
+		return fmt.Errorf("%w: %d bytes of another encoding", ErrCorrupt, len(b))
+	}
+	b = b[1:]
+	for _, field := range fields {
+		b = b[copy(field, b):]
+	}
+	u.IssuedAt = time.Unix(int64(binary.BigEndian.Uint64(b)), 0).UTC()
+	u.ExpiresAt = time.Unix(int64(binary.BigEndian.Uint64(b[8:])), 0).UTC()
+	d := decoder{rest: string(b[16:])}
+	u.ClientID, u.Principal = d.owner()
+	if d.failed || d.rest != "" {
+		return fmt.Errorf("%w: the strings of a token do not add up", ErrCorrupt)
+	}
+	*t = u
+	return nil
+}
+
+// appendOwner appends all strings of a token, each behind its length.
+func appendOwner(b []byte, clientID string, p *Principal) []byte {
+	for _, s := range []string{clientID, p.UserID, p.UserName, p.Stamp} {
+		b = appendString(b, s)
+	}
+	b = binary.AppendUvarint(b, uint64(len(p.Roles)))
+	for _, role := range p.Roles {
+		b = appendString(b, role)
+	}
+	b = binary.AppendUvarint(b, uint64(len(p.Attributes)))
+	for _, name := range slices.Sorted(maps.Keys(p.Attributes)) {
+		b = appendString(appendString(b, name), p.Attributes[name])
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// A decoder takes strings off the front of what appendOwner wrote. They share
+// its memory. After a failure it goes on with zero values.
+type decoder struct {
+	rest   string
+	failed bool
+}
+
+func (d *decoder) owner() (clientID string, p Principal) {
+	clientID = d.text()
+	p.UserID, p.UserName, p.Stamp = d.text(), d.text(), d.text()
+	if n := d.count(); n > 0 {
+		p.Roles = make([]string, n)
+		for i := range p.Roles {
+			p.Roles[i] = d.text()
+		}
+	}
+	if n := d.count(); n > 0 {
+		p.Attributes = make(map[string]string, n)
+		for range n {
+			name := d.text()
+			p.Attributes[name] = d.text()
+		}
+	}
+	return clientID, p
+}
+
+// count reads a number of strings. There cannot be more than bytes are left,
+// so what is allocated for them is bounded.
+func (d *decoder) count() int {
+	n := d.number()
+	if n > uint64(len(d.rest)) {
+		d.failed = true
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) text() string {
+	n := d.number()
+	if n > uint64(len(d.rest)) {
+		d.failed, d.rest = true, ""
+		return ""
+	}
+	s := d.rest[:n]
+	d.rest = d.rest[n:]
+	return s
+}
+
+// number reads a varint as binary.Uvarint does, which takes bytes only.
+func (d *decoder) number() (n uint64) {
+	for i := 0; i < len(d.rest) && i < binary.MaxVarintLen64; i++ {
+		c := d.rest[i]
+		n |= uint64(c&0x7f) << (7 * i)
+		if c < 0x80 {
+			d.rest = d.rest[i+1:]
+			return n
+		}
+	}
+	d.failed, d.rest = true, ""
+	return 0
+}

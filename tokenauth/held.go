@@ -1,0 +1,80 @@
+package tokenauth
+
+import (
+	"slices"
+	"time"
+)
+
+// A held token is a good one as a guard holds it while the request lasts:
+// straight from a storage, or as the cache keeps it. Both are shared with
+// others, so hosts get copies.
+type held interface {
+	// digests returns the token's, and the one that it replaced.
+	digests() (d, replaced *Digest)
+	// expired reports whether the token is no longer good by the time.
+	expired(now time.Time) bool
+	hasRole(anyOf []string) bool
+	// copy returns a token that shares nothing that can be changed.
+	copy() Token
+}
+
+// hold makes no interface of a nil pointer.
+func hold(t *Token, err error) (held, error) {
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Token) digests() (d, replaced *Digest) { return &t.Digest, &t.Replaced }
+
+func (t *Token) expired(now time.Time) bool { return !now.Before(t.ExpiresAt) }
+
+func (t *Token) hasRole(anyOf []string) bool { return t.Principal.HasRole(anyOf...) }
+
+func (t *Token) copy() Token {
+	c := *t
+	c.Principal = t.Principal.Clone()
+	return c
+}
+
+func newEntry(t *Token) *entry {
+	return &entry{
+		slot:     t.Slot,
+		digest:   t.Digest,
+		replaced: t.Replaced,
+		issued:   t.IssuedAt.Unix(),
+		expires:  t.ExpiresAt.Unix(),
+		owner:    string(appendOwner(nil, t.ClientID, &t.Principal)),
+	}
+}
+
+func (e *entry) digests() (d, replaced *Digest) { return &e.digest, &e.replaced }
+
+func (e *entry) expired(now time.Time) bool { return now.Unix() >= e.expires }
+
+func (e *entry) hasRole(anyOf []string) bool {
+	d := decoder{rest: e.owner}
+	for range 4 { // client ID, user ID, user name, stamp
+		d.text()
+	}
+	for range d.count() {
+		if slices.Contains(anyOf, d.text()) {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *entry) copy() Token {
+	t := Token{
+		Slot:      e.slot,
+		Digest:    e.digest,
+		Replaced:  e.replaced,
+		IssuedAt:  time.Unix(e.issued, 0).UTC(),
+		ExpiresAt: time.Unix(e.expires, 0).UTC(),
+	}
+	d := decoder{rest: e.owner}
+	t.ClientID, t.Principal = d.owner()
+	return t
+}
