@@ -29,6 +29,10 @@ type Options struct {
 	// TablePrefix begins the names of the tables; empty means "tokenauth_". It
 	// has 1 to 32 lower-case letters, digits and '_', and begins with a letter.
 	TablePrefix string
+	// Feed has Migrate install the trigger on which WithFeed, and so the cache,
+	// is built; on PostgreSQL only. Zero means no trigger. One that is there
+	// stays.
+	Feed bool
 	// Passwords are the options of Users; nil for their defaults.
 	Passwords *password.Options
 }

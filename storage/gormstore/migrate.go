@@ -22,9 +22,10 @@ var Migrations embed.FS
 // schemaVersion is the number of the newest migration.
 const schemaVersion = 1
 
-// Migrate makes the tables, or brings them up to date. It is idempotent, and
-// several processes may call it at once. Only TablePrefix of the options
-// counts; they may be nil.
+// Migrate makes the tables, or brings them up to date, and the trigger that the
+// feed needs if Options.Feed says so. It is idempotent, and several processes
+// may call it at once. Only TablePrefix and Feed of the options count; they may
+// be nil.
 func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	s, err := open(db, o)
 	if err != nil {
@@ -33,51 +34,83 @@ func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if err := s.migrate(ctx); err != nil {
 		return fmt.Errorf("gormstore: migrating: %w", err)
 	}
+	if o == nil || !o.Feed {
+		return nil
+	}
+	if err := s.canFeed(); err != nil {
+		return err
+	}
+	if err := s.migrateFeed(ctx); err != nil {
+		return fmt.Errorf("gormstore: installing the feed: %w", err)
+	}
 	return nil
 }
 
 func (s *Store) migrate(ctx context.Context) error {
-	if s.dialect.folder != "postgres" {
-		// MariaDB and MySQL commit with each CREATE TABLE whatever we do, and
-		// there, as in SQLite, IF NOT EXISTS bears being raced.
-		return s.apply(ctx, s.pool)
+	version, err := s.schemaVersion(ctx, s.pool)
+	if err != nil {
+		return err
 	}
+	// MariaDB and MySQL commit with each CREATE TABLE whatever we do, so every
+	// script bears being applied again, wherever it was left.
+	return s.applyFrom(ctx, s.pool, s.dialect.folder, version)
+}
+
+// migrateFeed installs the trigger unless it is there: that locks the table,
+// and must not be done again whenever a replica starts.
+func (s *Store) migrateFeed(ctx context.Context) error {
 	return s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		pool := tx.Statement.ConnPool
-		// Two CREATE TABLE IF NOT EXISTS at once can collide in the catalogue.
-		if _, err := pool.ExecContext(ctx, `SELECT pg_advisory_xact_lock(7276453, hashtext($1))`, s.prefix); err != nil {
+		const anyNumber = 7276453 // that all who do this agree on
+		if _, err := pool.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, anyNumber); err != nil {
 			return err
 		}
-		return s.apply(ctx, pool)
+		installed, err := s.feedInstalled(ctx, pool)
+		if err != nil || installed {
+			return err
+		}
+		return s.applyFrom(ctx, pool, "postgres_feed", 0)
 	})
 }
 
-func (s *Store) apply(ctx context.Context, pool gorm.ConnPool) error {
-	version, err := s.schemaVersion(ctx, pool)
+// applyFrom applies the scripts in a folder of Migrations from that number on.
+func (s *Store) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string, applied int) error {
+	files, err := fs.Glob(Migrations, "migrations/"+folder+"/*.up.sql")
 	if err != nil {
 		return err
 	}
-	files, err := fs.Glob(Migrations, "migrations/"+s.dialect.folder+"/*.up.sql")
-	if err != nil {
-		return err
-	}
-	for _, file := range files[min(version, len(files)):] {
+	for _, file := range files[min(applied, len(files)):] {
 		script, err := Migrations.ReadFile(file)
 		if err != nil {
 			return err
 		}
-		// Only the prefix is rewritten: a script has no arguments.
+		// Only the prefix is rewritten: a script has no arguments. An empty
+		// line stands between statements, and in none.
 		text := strings.ReplaceAll(string(script), defaultPrefix, s.prefix)
-		for statement := range strings.SplitSeq(text, ";\n") {
-			if strings.TrimSpace(statement) == "" {
-				continue
-			}
-			if _, err := pool.ExecContext(ctx, statement); err != nil {
+		for statement := range strings.SplitSeq(text, ";\n\n") {
+			if err := s.applyOne(ctx, pool, statement); err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
 		}
 	}
 	return nil
+}
+
+// applyOne applies a statement, and again if another process was faster.
+func (s *Store) applyOne(ctx context.Context, pool gorm.ConnPool, statement string) (err error) {
+	for range 5 {
+		if _, err = pool.ExecContext(ctx, statement); err == nil || !collided(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// collided reports whether two CREATE TABLE IF NOT EXISTS were under way at
+// once, which PostgreSQL does not let both succeed (23505, 42P07, 42710).
+func collided(err error) bool {
+	state := sqlState(err)
+	return state == "23505" || state == "42P07" || state == "42710"
 }
 
 // schemaVersion returns the number of the newest migration that was applied; 0

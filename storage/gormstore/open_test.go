@@ -1,6 +1,8 @@
 package gormstore_test
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
@@ -88,3 +91,13 @@ func newStore(tb testing.TB, db *gorm.DB, o *gormstore.Options) *gormstore.Store
 	}
 	return s
 }
+
+// nobody is an Authenticator for services that only issue.
+type nobody struct{}
+
+func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	return tokenauth.Principal{}, tokenauth.ErrRejected
+}
+
+// quiet is for services whose trouble is made by the test.
+var quiet = slog.New(slog.DiscardHandler)

@@ -103,13 +103,19 @@ func retry(ctx context.Context, run func() error) (err error) {
 }
 
 // rolledBack reports whether the database chose the statement as the victim of
-// a deadlock (40P01, 1213) or could not serialise it (40001). PostgreSQL's
-// drivers tell the SQLSTATE by a method; MySQL's puts it into the text, and
-// looking there saves hosts the import of a driver.
+// a deadlock (40P01, 1213) or could not serialise it (40001). MySQL's driver
+// tells by the text only, to those who do not import it.
 func rolledBack(err error) bool {
+	state := sqlState(err)
+	return state == "40001" || state == "40P01" || strings.HasPrefix(err.Error(), "Error 1213 (40001)")
+}
+
+// sqlState returns the SQLSTATE of an error of PostgreSQL, whichever the
+// driver, or "".
+func sqlState(err error) string {
 	var state interface{ SQLState() string }
 	if errors.As(err, &state) {
-		return state.SQLState() == "40001" || state.SQLState() == "40P01"
+		return state.SQLState()
 	}
-	return strings.HasPrefix(err.Error(), "Error 1213 (40001)")
+	return ""
 }

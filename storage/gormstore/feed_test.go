@@ -1,0 +1,597 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
+	"github.com/bearerkit/bearerkit/storage/storagetest"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// openWatched opens a store with a feed, and the database behind it.
+func openWatched(t *testing.T, dsn string, l gormstore.Listener) (*gormstore.Watched, *gorm.DB) {
+	t.Helper()
+	db := openDialector(t, postgres.Open(dsn), nil)
+	s := newStore(t, db, &gormstore.Options{Feed: true})
+	w, err := gormstore.WithFeed(t.Context(), s, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, db
+}
+
+// A replica is a service with a cache, as one process of several has it.
+func replica(t *testing.T, s tokenauth.Storage, lease time.Duration) *tokenauth.Service {
+	t.Helper()
+	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{
+		Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: time.Second, Logger: quiet,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { auth.Run(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	eventually(t, "the feed is alive", func() bool { return auth.CacheStats().FeedAlive })
+	return auth
+}
+
+// eventually waits for something that other processes have to do first.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it is not so that %s", what)
+		}
+	}
+}
+
+func issueTo(t *testing.T, auth *tokenauth.Service, user string) string {
+	t.Helper()
+	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user, UserName: user}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return grant.AccessToken.Reveal()
+}
+
+// warm validates until the cache answers.
+func warm(t *testing.T, auth *tokenauth.Service, accessToken string) {
+	t.Helper()
+	eventually(t, "the token is cached", func() bool {
+		before := auth.CacheStats().Hits
+		if _, err := auth.Validate(t.Context(), accessToken); err != nil {
+			t.Fatal(err)
+		}
+		return auth.CacheStats().Hits > before
+	})
+}
+
+func refuses(t *testing.T, auth *tokenauth.Service, accessToken, why string) {
+	t.Helper()
+	eventually(t, "the token is refused after "+why, func() bool {
+		_, err := auth.Validate(t.Context(), accessToken)
+		if err != nil && !errors.Is(err, tokenauth.ErrInvalidToken) {
+			t.Fatalf("after %s: %v", why, err)
+		}
+		return err != nil
+	})
+}
+
+func TestWatchedStorage(t *testing.T) {
+	t.Parallel()
+	storagetest.Run(t, func(t *testing.T) tokenauth.Storage {
+		w, _ := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
+		return w
+	})
+}
+
+// Whatever ends a token on one replica, or beside all of them, ends it on
+// another that has it cached.
+func TestFeedReachesReplicas(t *testing.T) {
+	t.Parallel()
+	dsn := throwaway.Postgres(t)
+	w, db := openWatched(t, dsn, pgxfeed.Listener{})
+	other, _ := openWatched(t, dsn, pgxfeed.Listener{DSN: dsn})
+	a, b := replica(t, w, time.Minute), replica(t, other, time.Minute)
+	users := w.Users()
+	alice, err := users.Create(t.Context(), gormstore.NewUser{Name: "alice", Password: tokenauth.NewSecret("password")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []struct {
+		how string
+		do  func(accessToken string) error
+	}{
+		{"Revoke", func(accessToken string) error { return a.Revoke(t.Context(), accessToken) }},
+		{"RevokeUser", func(string) error { return a.RevokeUser(t.Context(), alice.ID) }},
+		{"a newer sign-in", func(string) error { issueTo(t, a, alice.ID); return nil }},
+		{"SetRoles", func(string) error { return users.SetRoles(t.Context(), alice.ID, "Auditor") }},
+		{"an operator's DELETE", func(string) error { return db.Exec("DELETE FROM tokenauth_tokens WHERE user_id = ?", alice.ID).Error }},
+		{"an operator's UPDATE", func(string) error {
+			return db.Exec("UPDATE tokenauth_tokens SET digest = decode(md5('x') || md5('y'), 'hex')").Error
+		}},
+		{"TRUNCATE", func(string) error { return db.Exec("TRUNCATE tokenauth_tokens").Error }},
+	} {
+		accessToken := issueTo(t, a, alice.ID)
+		warm(t, a, accessToken)
+		warm(t, b, accessToken)
+		if err := end.do(accessToken); err != nil {
+			t.Fatal(err)
+		}
+		refuses(t, b, accessToken, end.how)
+		refuses(t, a, accessToken, end.how)
+	}
+}
+
+// The client of a replica that just signed it in may turn to any other: that
+// one has the token before in its cache, and must not take its word for it.
+func TestNewTokenIsGoodEverywhereAtOnce(t *testing.T) {
+	t.Parallel()
+	dsn := throwaway.Postgres(t)
+	w, _ := openWatched(t, dsn, pgxfeed.Listener{})
+	a, b := replica(t, w, time.Minute), replica(t, w, time.Minute)
+	for range 200 {
+		accessToken := issueTo(t, a, "alice")
+		if _, err := b.Validate(t.Context(), accessToken); err != nil {
+			t.Fatalf("a token that was just issued: %v", err)
+		}
+	}
+}
+
+// A transaction that ends the tokens of very many users says so, and does not
+// name them all.
+func TestFeedOfVeryMany(t *testing.T) {
+	t.Parallel()
+	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
+	auth := replica(t, w, time.Minute)
+	const n = 3000
+	if err := db.Exec(`INSERT INTO tokenauth_tokens SELECT decode(md5(i::text), 'hex'), '\x00000000000000000000000000000000', 1,
+		decode(md5(i::text) || md5(i::text), 'hex'), NULL, 0, 99999999999, '', i::text, '', '', '{}', '' FROM generate_series(1, ?) AS i`, n).Error; err != nil {
+		t.Fatal(err)
+	}
+	accessToken := issueTo(t, auth, "alice")
+	warm(t, auth, accessToken)
+	before := auth.CacheStats()
+	if err := db.Exec(`DELETE FROM tokenauth_tokens`).Error; err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, auth, accessToken, "a DELETE of all")
+	eventually(t, "everything was forgotten", func() bool { return auth.CacheStats().Flushes > before.Flushes })
+	if told := auth.CacheStats().Invalidations - before.Invalidations; told > 1000 {
+		t.Errorf("%d users were named, want 1000 at most", told)
+	}
+}
+
+// counting counts what a Watch reports.
+type counting struct {
+	changed, all, alive atomic.Int64
+}
+
+func (c *counting) Changed(tokenauth.UserKey) { c.changed.Add(1) }
+func (c *counting) ChangedAll()               { c.all.Add(1) }
+func (c *counting) Alive(time.Time)           { c.alive.Add(1) }
+
+// Only what somebody may hold is told of: neither a first sign-in nor the
+// purge of what has expired. And a user is named once in a transaction.
+func TestFeedTellsOnlyOfEndings(t *testing.T) {
+	t.Parallel()
+	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
+	feed := new(counting)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- w.Watch(ctx, 20*time.Millisecond, feed) }()
+	settle := func() { // two heartbeats from now all has come
+		n := feed.alive.Load()
+		eventually(t, "a heartbeat comes", func() bool { return feed.alive.Load() >= n+2 })
+	}
+	settle()
+	auth := service(t, w, nobody{})
+	for i := range 20 {
+		issueTo(t, auth, fmt.Sprint(i))
+	}
+	if err := db.Exec(`UPDATE tokenauth_tokens SET expires_at = 0 WHERE user_id < '2'`).Error; err != nil {
+		t.Fatal(err)
+	}
+	settle()
+	feed.changed.Store(0)
+	if removed, err := auth.Purge(t.Context()); err != nil || removed == 0 {
+		t.Fatalf("purged %d tokens, error %v", removed, err)
+	}
+	settle()
+	if n := feed.changed.Load(); n != 0 {
+		t.Errorf("a purge told of %d users", n)
+	}
+	for i := range 3 {
+		if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "several"}, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle()
+	if n := feed.changed.Load(); n != 0 {
+		t.Errorf("first sign-ins told of %d users", n)
+	}
+	if err := auth.RevokeUser(t.Context(), "several"); err != nil {
+		t.Fatal(err)
+	}
+	settle()
+	if n := feed.changed.Load(); n != 1 || feed.all.Load() != 0 {
+		t.Errorf("a revocation of one user at three clients told of %d users, and %d times of all", n, feed.all.Load())
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Watch returned %v", err)
+	}
+}
+
+// The connection of the feed goes back to nobody: it would go on listening.
+func TestFeedLeavesThePoolAsItWas(t *testing.T) {
+	t.Parallel()
+	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	feed := new(counting)
+	go func() { ended <- w.Watch(ctx, 20*time.Millisecond, feed) }()
+	eventually(t, "the feed is alive", func() bool { return feed.alive.Load() > 0 })
+	if n := pool.Stats().InUse; n != 1 {
+		t.Errorf("%d connections are in use, want the feed's", n)
+	}
+	cancel()
+	<-ended
+	if n := pool.Stats().InUse; n != 0 {
+		t.Errorf("%d connections are in use, want none", n)
+	}
+	eventually(t, "nobody listens", func() bool {
+		var n int
+		err := pool.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()`).Scan(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n == 0
+	})
+}
+
+func TestWithFeedRefuses(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		s, db := e.store(t)
+		_, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{})
+		if !errors.Is(err, gormstore.ErrNoFeed) {
+			t.Errorf("without the trigger: %v", err)
+		}
+		if _, err := tokenauth.New(s, nobody{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}}); err == nil || !strings.Contains(err.Error(), "Options.Cache") {
+			t.Errorf("a cache without a feed: %v", err)
+		}
+		err = gormstore.Migrate(t.Context(), db, &gormstore.Options{Feed: true})
+		if e.name != "postgres" {
+			if !errors.Is(err, gormstore.ErrNoFeed) {
+				t.Errorf("a feed on an engine that has none: %v", err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := gormstore.WithFeed(t.Context(), s, nil); err == nil {
+			t.Error("a nil listener is accepted")
+		}
+		if err := db.Exec(`ALTER TABLE tokenauth_tokens DISABLE TRIGGER tokenauth_tell`).Error; err != nil {
+			t.Fatal(err)
+		}
+		if _, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{}); !errors.Is(err, gormstore.ErrNoFeed) {
+			t.Errorf("with the trigger disabled: %v", err)
+		}
+	})
+}
+
+// Several replicas install the feed at once; the scripts go there and back.
+func TestMigrateFeed(t *testing.T) {
+	t.Parallel()
+	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
+	o := &gormstore.Options{TablePrefix: "mine_", Feed: true}
+	errs := make(chan error, 4)
+	for range cap(errs) {
+		go func() { errs <- gormstore.Migrate(t.Context(), db, o) }()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	s, err := gormstore.New(t.Context(), db, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		file string
+		feed bool
+	}{{"down", false}, {"down", false}, {"up", true}, {"up", true}} {
+		script, err := gormstore.Migrations.ReadFile("migrations/postgres_feed/0001_feed." + step.file + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Exec(strings.ReplaceAll(string(script), "tokenauth_", "mine_")).Error; err != nil {
+			t.Fatal(err)
+		}
+		if _, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{}); (err == nil) != step.feed {
+			t.Errorf("after %s: %v", step.file, err)
+		}
+	}
+}
+
+// plain is a connection pool of a server that speaks PostgreSQL's dialect and
+// has no triggers, no notifications and no advisory locks.
+type plain struct{ *sql.DB }
+
+func (p plain) GetDBConn() (*sql.DB, error) { return p.DB, nil }
+
+func (p plain) check(query string) error {
+	for _, word := range []string{"trigger", "notify", "listen", "function", "advisory", "plpgsql"} {
+		if strings.Contains(strings.ToLower(query), word) {
+			return fmt.Errorf("syntax error at or near %q", word)
+		}
+	}
+	return nil
+}
+
+func (p plain) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if err := p.check(query); err != nil {
+		return nil, err
+	}
+	return p.DB.ExecContext(ctx, query, args...)
+}
+
+func (p plain) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if err := p.check(query); err != nil {
+		return nil, err
+	}
+	return p.DB.QueryContext(ctx, query, args...)
+}
+
+func TestServerWithoutNotify(t *testing.T) {
+	t.Parallel()
+	pool, err := sql.Open("pgx", throwaway.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pool.Close() })
+	db := openDialector(t, postgres.New(postgres.Config{Conn: plain{pool}}), nil)
+	s := newStore(t, db, nil)
+	auth := service(t, s, nobody{})
+	first := issueTo(t, auth, "alice")
+	if _, err := auth.Validate(t.Context(), first); err != nil {
+		t.Error(err)
+	}
+	issueTo(t, auth, "alice")
+	if _, err := auth.Validate(t.Context(), first); !errors.Is(err, tokenauth.ErrReplacedToken) {
+		t.Errorf("the token before: %v", err)
+	}
+}
+
+// deaf is a Listener behind a proxy that pools transactions: LISTEN succeeds,
+// and nothing ever comes.
+type deaf struct{}
+
+func (deaf) Listen(ctx context.Context, _ *sql.DB, _ string, use func(gormstore.Notifications) error) error {
+	return use(deaf{})
+}
+func (deaf) Next(ctx context.Context) (string, error)     { <-ctx.Done(); return "", ctx.Err() }
+func (deaf) Notify(context.Context, string, string) error { return nil }
+
+func TestFeedThatNeverComes(t *testing.T) {
+	t.Parallel()
+	w, _ := openWatched(t, throwaway.Postgres(t), deaf{})
+	feed := new(counting)
+	err := w.Watch(t.Context(), 10*time.Millisecond, feed)
+	if err == nil || !strings.Contains(err.Error(), "DSN") {
+		t.Errorf("Watch returned %v", err)
+	}
+	if feed.alive.Load() > 0 {
+		t.Error("it was called alive")
+	}
+}
+
+// A wire is a way to a server that can be cut, or swallow what goes in.
+type wire struct {
+	net.Listener
+	network, to string
+
+	mu      sync.Mutex
+	conns   []net.Conn
+	swallow atomic.Bool
+}
+
+// newWire returns a wire to the server with that DSN, and the DSN over it.
+func newWire(t *testing.T, dsn string) (*wire, string) {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	w := &wire{Listener: listener, network: "tcp", to: u.Host}
+	if dir := query.Get("host"); dir != "" {
+		w.network, w.to = "unix", filepath.Join(dir, ".s.PGSQL."+query.Get("port"))
+	}
+	query.Del("host")
+	query.Del("port")
+	u.Host, u.RawQuery = listener.Addr().String(), query.Encode()
+	go func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial(w.network, w.to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			w.mu.Lock()
+			w.conns = append(w.conns, in, out)
+			w.mu.Unlock()
+			go w.carry(in, out)
+			go w.carry(out, in)
+		}
+	}()
+	t.Cleanup(func() { listener.Close(); w.cut() })
+	return w, u.String()
+}
+
+func (w *wire) carry(from, to net.Conn) {
+	defer from.Close()
+	defer to.Close()
+	buf := make([]byte, 4096)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		if w.swallow.Load() {
+			continue
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, conn := range w.conns {
+		conn.Close()
+	}
+	w.conns = nil
+}
+
+// Whatever happens to the feed while the storage answers, a good token is
+// never refused, and one that has ended is within the lease.
+func TestFeedFaults(t *testing.T) {
+	t.Parallel()
+	const lease = 400 * time.Millisecond
+	dsn := throwaway.Postgres(t)
+	way, wayDSN := newWire(t, dsn)
+	w, db := openWatched(t, dsn, pgxfeed.Listener{DSN: wayDSN})
+	reader, writer := replica(t, w, lease), service(t, w, nobody{})
+	for _, fault := range []struct {
+		name       string
+		begin, end func()
+	}{
+		{"none", func() {}, func() {}},
+		{"cut", way.cut, func() {}},
+		{"backend terminated", func() {
+			if err := db.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()`).Error; err != nil {
+				t.Fatal(err)
+			}
+		}, func() {}},
+		{"swallowed", func() { way.swallow.Store(true) }, func() { way.cut(); way.swallow.Store(false) }},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			eventually(t, "the feed is alive", func() bool { return reader.CacheStats().FeedAlive })
+			stays := issueTo(t, writer, "bob")
+			warm(t, reader, stays)
+			fault.begin()
+			for round := range 5 {
+				accessToken := issueTo(t, writer, "alice")
+				warmish(t, reader, accessToken)
+				if err := writer.Revoke(t.Context(), accessToken); err != nil {
+					t.Fatal(err)
+				}
+				revoked := time.Now()
+				for {
+					began := time.Now()
+					_, err := reader.Validate(t.Context(), accessToken)
+					if err != nil {
+						if !errors.Is(err, tokenauth.ErrInvalidToken) {
+							t.Fatalf("round %d: %v", round, err)
+						}
+						break
+					}
+					if began.Sub(revoked) > lease {
+						t.Fatalf("round %d: a token passed %v after its revocation, the lease is %v", round, began.Sub(revoked), lease)
+					}
+				}
+				if _, err := reader.Validate(t.Context(), stays); err != nil {
+					t.Fatalf("round %d: a good token is refused: %v", round, err)
+				}
+			}
+			fault.end()
+			eventually(t, "the feed is alive again", func() bool { return reader.CacheStats().FeedAlive })
+			warm(t, reader, stays)
+		})
+	}
+}
+
+// warmish has the cache keep the token if it keeps any.
+func warmish(t *testing.T, auth *tokenauth.Service, accessToken string) {
+	t.Helper()
+	for range 3 {
+		if _, err := auth.Validate(t.Context(), accessToken); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A server that hangs keeps its connections. The cache serves until the lease
+// is over, and then there is nobody to ask; nobody is refused for it.
+func TestFeedOfAHangingServer(t *testing.T) {
+	t.Parallel()
+	const lease = 300 * time.Millisecond
+	server := throwaway.StartPostgres(t)
+	w, _ := openWatched(t, server.DSN(), pgxfeed.Listener{})
+	auth := replica(t, w, lease)
+	accessToken := issueTo(t, auth, "alice")
+	warm(t, auth, accessToken)
+	server.Pause(t)
+	paused := time.Now()
+	for {
+		began := time.Now()
+		_, err := auth.Validate(t.Context(), accessToken)
+		if errors.Is(err, tokenauth.ErrUnavailable) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("a good token while the server hangs: %v", err)
+		}
+		if began.Sub(paused) > lease {
+			t.Fatalf("the cache served %v after the server fell silent, the lease is %v", began.Sub(paused), lease)
+		}
+	}
+	server.Resume(t)
+	eventually(t, "the token is good again", func() bool {
+		_, err := auth.Validate(t.Context(), accessToken)
+		if errors.Is(err, tokenauth.ErrInvalidToken) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	warm(t, auth, accessToken)
+}

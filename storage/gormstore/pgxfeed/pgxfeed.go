@@ -1,0 +1,94 @@
+// Package pgxfeed listens to PostgreSQL's notifications through pgx, the driver
+// that gorm.io/driver/postgres uses.
+//
+//	watched, err := gormstore.WithFeed(ctx, store, pgxfeed.Listener{})
+package pgxfeed
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+)
+
+// A Listener is a gormstore.Listener. The zero value takes a connection out of
+// the host's pool for as long as it listens: one of those that SetMaxOpenConns
+// allows. It is safe for concurrent use.
+type Listener struct {
+	// DSN leads to the same database by a connection that is not the pool's.
+	// It is needed where the pool leads through a proxy that pools
+	// transactions, such as PgBouncer, which cannot LISTEN, and where the
+	// pool's driver is not pgx itself.
+	DSN string
+}
+
+var _ gormstore.Listener = Listener{}
+
+// Listen implements gormstore.Listener.
+func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use func(gormstore.Notifications) error) error {
+	if l.DSN != "" {
+		conn, err := pgx.Connect(ctx, l.DSN)
+		if err != nil {
+			return fmt.Errorf("pgxfeed: %w", err)
+		}
+		defer hangUp(conn)
+		return listen(ctx, conn, channel, use)
+	}
+	c, err := pool.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("pgxfeed: taking a connection from the pool: %w", err)
+	}
+	defer c.Close()
+	var used error
+	err = c.Raw(func(driverConn any) error {
+		pgxConn, ok := driverConn.(*stdlib.Conn)
+		if !ok {
+			used = fmt.Errorf("pgxfeed: the pool's connections are of type %T, not pgx's; give a DSN", driverConn)
+			return nil
+		}
+		used = listen(ctx, pgxConn.Conn(), channel, use)
+		// It still listens, so it must not go back to the pool.
+		hangUp(pgxConn.Conn())
+		return driver.ErrBadConn
+	})
+	if used == nil && !errors.Is(err, driver.ErrBadConn) {
+		return err
+	}
+	return used
+}
+
+func hangUp(conn *pgx.Conn) {
+	// The server may not answer, and whoever waits for us should not have to.
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	conn.Close(ctx)
+}
+
+func listen(ctx context.Context, conn *pgx.Conn, channel string, use func(gormstore.Notifications) error) error {
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+		return fmt.Errorf("pgxfeed: %w", err)
+	}
+	return use(notifications{conn})
+}
+
+type notifications struct{ conn *pgx.Conn }
+
+func (n notifications) Next(ctx context.Context) (string, error) {
+	notification, err := n.conn.WaitForNotification(ctx)
+	if err != nil {
+		return "", err
+	}
+	return notification.Payload, nil
+}
+
+func (n notifications) Notify(ctx context.Context, channel, payload string) error {
+	_, err := n.conn.Exec(ctx, "SELECT pg_notify($1, $2)", channel, payload)
+	return err
+}
