@@ -1,6 +1,6 @@
 // Quickstart serves the Token API with two accounts for trying out.
 //
-//	go run ./examples/quickstart [-addr HOST:PORT] [-store STORE]
+//	go run ./examples/quickstart [-addr HOST:PORT] [-store STORE] [-cache]
 //
 // STORE is sqlite:PATH, memory:, postgres://… or mysql://….
 package main
@@ -27,34 +27,39 @@ import (
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
 	storeURL := flag.String("store", "sqlite:quickstart.db", "where tokens and users are kept: `sqlite:PATH`, memory:, postgres://… or mysql://…")
+	cache := flag.Bool("cache", false, "answer validations from memory; needs a store that tells of changes: memory: or postgres://…")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *addr, *storeURL); err != nil {
+	if err := run(ctx, *addr, *storeURL, *cache); err != nil {
 		log.Fatal("quickstart: ", err)
 	}
 }
 
 // run serves until the context ends.
-func run(ctx context.Context, addr, storeURL string) error {
+func run(ctx context.Context, addr, storeURL string, cache bool) error {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
 
-	store, err := openStore(ctx, storeURL)
+	store, err := openStore(ctx, storeURL, cache)
 	if err != nil {
 		return err
 	}
 	defer store.close()
 
-	created, err := createAccounts(ctx, store, listener.Addr())
+	var options tokenauth.Options
+	if cache {
+		options.Cache = &tokenauth.CacheOptions{}
+	}
+	auth, err := tokenauth.New(store.tokens, store.users, &options)
 	if err != nil {
 		return err
 	}
-	auth, err := tokenauth.New(store.tokens, store.users, nil)
+	created, err := createAccounts(ctx, store, listener.Addr())
 	if err != nil {
 		return err
 	}
@@ -65,13 +70,14 @@ func run(ctx context.Context, addr, storeURL string) error {
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 	}
-	background, stopBackground := context.WithCancel(ctx)
-	purged := make(chan struct{})
+	// It goes on while requests are brought to their end.
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	stopped := make(chan struct{})
 	go func() {
-		defer close(purged)
+		defer close(stopped)
 		auth.Run(background)
 	}()
-	defer func() { stopBackground(); <-purged }()
+	defer func() { stopBackground(); <-stopped }()
 
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

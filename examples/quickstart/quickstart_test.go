@@ -250,6 +250,32 @@ func manyAtOnce(t *testing.T, p *process) {
 	}
 }
 
+// With the cache a revocation reaches another process on the same database.
+func TestCache(t *testing.T) {
+	t.Parallel()
+	store := throwaway.Postgres(t)
+	a := start(t, "-addr", "127.0.0.1:0", "-store", store, "-cache")
+	b := start(t, "-addr", "127.0.0.1:0", "-store", store, "-cache")
+	if a.host == "" || b.host == "" {
+		t.Fatal("it does not start: ", a.output.String(), b.output.String())
+	}
+	for range 20 {
+		_, first := a.signIn(t, "username")
+		for range 3 {
+			if status, body := b.get(t, "/me", first.AccessToken); status != 200 {
+				t.Fatalf("/me answered %d %s", status, body)
+			}
+		}
+		_, second := a.signIn(t, "username")
+		if status, body := b.get(t, "/me", second.AccessToken); status != 200 {
+			t.Fatalf("a token from the other process: %d %s", status, body)
+		}
+		if status, _ := b.get(t, "/me", first.AccessToken); status != 401 {
+			t.Fatalf("a token that was replaced in the other process: %d", status)
+		}
+	}
+}
+
 // The documented call, to the letter.
 func TestDocumentedCall(t *testing.T) {
 	t.Parallel()
@@ -287,6 +313,7 @@ func TestRefusesToStart(t *testing.T) {
 		"unknown store":       {[]string{"-addr", "127.0.0.1:0", "-store", "mongodb://x"}, "-store must begin with"},
 		"no path":             {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:"}, "path"},
 		"no server":           {[]string{"-addr", "127.0.0.1:0", "-store", "postgres://nobody:hunter2@127.0.0.1:1/x"}, "quickstart:"},
+		"cache on SQLite":     {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db"), "-cache"}, "does not tell of changes"},
 		"bad URL":             {[]string{"-addr", "127.0.0.1:0", "-store", "mysql://a:hunter2%zz@x"}, "no URL"},
 	} {
 		t.Run(name, func(t *testing.T) {

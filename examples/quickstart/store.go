@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
@@ -32,7 +34,8 @@ type store struct {
 	close  func() error
 }
 
-func openStore(ctx context.Context, storeURL string) (*store, error) {
+// openStore opens a store, with a feed of its changes if that is wanted.
+func openStore(ctx context.Context, storeURL string, feed bool) (*store, error) {
 	scheme, rest, _ := strings.Cut(storeURL, ":")
 	switch scheme {
 	case "memory":
@@ -41,15 +44,15 @@ func openStore(ctx context.Context, storeURL string) (*store, error) {
 		if rest == "" {
 			return nil, errors.New("-store sqlite: needs the path of a file behind the colon")
 		}
-		return openGORM(ctx, gormlite.Open(sqliteDSN(rest)))
+		return openGORM(ctx, gormlite.Open(sqliteDSN(rest)), feed)
 	case "postgres", "postgresql":
-		return openGORM(ctx, postgres.Open(storeURL))
+		return openGORM(ctx, postgres.Open(storeURL), feed)
 	case "mysql":
 		dsn, err := mysqlDSN(storeURL)
 		if err != nil {
 			return nil, err
 		}
-		return openGORM(ctx, mysql.Open(dsn))
+		return openGORM(ctx, mysql.Open(dsn), feed)
 	}
 	return nil, fmt.Errorf("-store must begin with sqlite:, memory:, postgres:// or mysql://, not %q", scheme+":")
 }
@@ -88,7 +91,7 @@ func mysqlDSN(storeURL string) (string, error) {
 	return c.FormatDSN(), nil
 }
 
-func openGORM(ctx context.Context, dialector gorm.Dialector) (*store, error) {
+func openGORM(ctx context.Context, dialector gorm.Dialector, feed bool) (*store, error) {
 	db, err := gorm.Open(dialector, &gorm.Config{})
 	if err != nil {
 		return nil, err
@@ -97,17 +100,30 @@ func openGORM(ctx context.Context, dialector gorm.Dialector) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := gormstore.Migrate(ctx, db, nil); err != nil {
-		pool.Close()
-		return nil, err
-	}
-	s, err := gormstore.New(ctx, db, nil)
+	s, err := openTables(ctx, db, pool, feed)
 	if err != nil {
 		pool.Close()
+	}
+	return s, err
+}
+
+func openTables(ctx context.Context, db *gorm.DB, pool *sql.DB, feed bool) (*store, error) {
+	options := &gormstore.Options{Feed: feed}
+	if err := gormstore.Migrate(ctx, db, options); err != nil {
 		return nil, err
 	}
+	s, err := gormstore.New(ctx, db, options)
+	if err != nil {
+		return nil, err
+	}
+	var tokens tokenauth.Storage = s
+	if feed {
+		if tokens, err = gormstore.WithFeed(ctx, s, pgxfeed.Listener{}); err != nil {
+			return nil, err
+		}
+	}
 	return &store{
-		tokens: s,
+		tokens: tokens,
 		users:  s.Users(),
 		empty: func(ctx context.Context) (bool, error) {
 			n, err := s.Users().Count(ctx)
