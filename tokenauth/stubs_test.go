@@ -1,0 +1,180 @@
+package tokenauth_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func alice() tokenauth.Principal {
+	return tokenauth.Principal{
+		UserID: "17", UserName: "alice", Roles: []string{"Reader", "Staff"},
+		Attributes: map[string]string{"tenant": "north"}, Stamp: "stamp-1",
+	}
+}
+
+func bob() tokenauth.Principal { return tokenauth.Principal{UserID: "18", UserName: "bob"} }
+
+// staff is an Authenticator and a Rechecker that says what it is told to.
+type staff struct {
+	err   error // what Authenticate says; nil for "it is alice"
+	asked int   // calls of Authenticate
+	// look is the second look; nil for "nothing has changed".
+	look func(context.Context, tokenauth.Principal) error
+}
+
+func (s *staff) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	s.asked++
+	return alice(), s.err
+}
+
+func (s *staff) Recheck(ctx context.Context, p tokenauth.Principal) error {
+	if s.look == nil {
+		return nil
+	}
+	return s.look(ctx, p)
+}
+
+// A scripted storage is one in memory that minds its context, with steps of a
+// test's own.
+type scripted struct {
+	memory.Store
+	// before comes before each call; its error becomes the call's.
+	before func(ctx context.Context, method string) error
+	// stored comes after a token was stored.
+	stored func()
+	// found changes what Find returns.
+	found func(*tokenauth.Token)
+}
+
+func (s *scripted) step(ctx context.Context, method string) error {
+	if s.before != nil {
+		if err := s.before(ctx, method); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *scripted) Replace(ctx context.Context, t tokenauth.Token) error {
+	if err := s.step(ctx, "Replace"); err != nil {
+		return err
+	}
+	err := s.Store.Replace(ctx, t)
+	if s.stored != nil {
+		s.stored()
+	}
+	return err
+}
+
+func (s *scripted) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+	if err := s.step(ctx, "Find"); err != nil {
+		return tokenauth.Token{}, err
+	}
+	t, err := s.Store.Find(ctx, slot)
+	if s.found != nil {
+		s.found(&t)
+	}
+	return t, err
+}
+
+func (s *scripted) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
+	if err := s.step(ctx, "Revoke"); err != nil {
+		return err
+	}
+	return s.Store.Revoke(ctx, slot, d)
+}
+
+func (s *scripted) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	if err := s.step(ctx, "RevokeUser"); err != nil {
+		return err
+	}
+	return s.Store.RevokeUser(ctx, u)
+}
+
+func (s *scripted) Purge(ctx context.Context, before time.Time) (int64, error) {
+	if err := s.step(ctx, "Purge"); err != nil {
+		return 0, err
+	}
+	return s.Store.Purge(ctx, before)
+}
+
+// holds reports whether the slot of alice has a token, whatever the script.
+func (s *scripted) holds() bool {
+	_, err := s.Store.Find(context.Background(), tokenauth.SlotOf("17", ""))
+	return err == nil
+}
+
+// hang waits for the context to end, as a storage does whose server is silent.
+func hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func newService(t testing.TB, s tokenauth.Storage, a tokenauth.Authenticator, o *tokenauth.Options) *tokenauth.Service {
+	t.Helper()
+	auth, err := tokenauth.New(s, a, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return auth
+}
+
+// issue returns the access token of a new grant.
+func issue(t testing.TB, auth *tokenauth.Service, p tokenauth.Principal, clientID string) string {
+	t.Helper()
+	grant, err := auth.Issue(t.Context(), p, clientID)
+	if err != nil {
+		t.Fatalf("Issue: %v", err)
+	}
+	return grant.AccessToken.Reveal()
+}
+
+// logInto returns a logger and what it has written.
+func logInto() (*slog.Logger, *bytes.Buffer) {
+	var b bytes.Buffer
+	return slog.New(slog.NewTextHandler(&b, nil)), &b
+}
+
+// reason names all the sentinels that an error is, or "good" for nil.
+func reason(err error) string {
+	if err == nil {
+		return "good"
+	}
+	var names []string
+	for _, sentinel := range []struct {
+		name string
+		err  error
+	}{
+		{"rejected", tokenauth.ErrRejected},
+		{"invalid", tokenauth.ErrInvalidToken},
+		{"expired", tokenauth.ErrExpiredToken},
+		{"replaced", tokenauth.ErrReplacedToken},
+		{"unavailable", tokenauth.ErrUnavailable},
+		{"principal", tokenauth.ErrInvalidPrincipal},
+	} {
+		if errors.Is(err, sentinel.err) {
+			names = append(names, sentinel.name)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// expect validates an access token and checks what becomes of it.
+func expect(t testing.TB, auth *tokenauth.Service, accessToken, want string) {
+	t.Helper()
+	token, err := auth.Validate(t.Context(), accessToken)
+	if got := reason(err); got != want {
+		t.Errorf("the token is %q, want %q; error %v", got, want, err)
+	}
+	if err != nil && (!token.Digest.IsZero() || token.Principal.UserID != "") {
+		t.Errorf("a refused token came with %+v", token)
+	}
+}
