@@ -9,35 +9,44 @@ import (
 // wall clock forwards, and when that is set back it goes on by the monotonic
 // clock, so that a token which has expired stays expired.
 type steadyClock struct {
-	ahead atomic.Pointer[time.Time] // the reading that was furthest ahead
+	start time.Time               // what the monotonic clock counts from
+	ahead atomic.Pointer[reading] // the one that was furthest ahead
 }
 
-func (c *steadyClock) Now() time.Time { return c.now(time.Now()) }
+// A reading is what both clocks say at one moment.
+type reading struct {
+	wall      time.Time
+	monotonic time.Duration
+}
 
-// now judges one reading. A time of package time holds both clocks: Sub goes
-// by the monotonic one, Round(0) strips it.
-func (c *steadyClock) now(reading time.Time) time.Time {
+func newSteadyClock() *steadyClock { return &steadyClock{start: time.Now()} }
+
+func (c *steadyClock) Now() time.Time {
+	now := time.Now() // holds both; Sub goes by the monotonic one, Round(0) strips it
+	return c.now(reading{now.Round(0), now.Sub(c.start)})
+}
+
+func (c *steadyClock) now(r reading) time.Time {
 	for {
 		ahead := c.ahead.Load()
 		if ahead == nil {
-			if c.move(nil, reading) {
-				return reading.Round(0)
+			if c.move(nil, r) {
+				return r.wall
 			}
 			continue
 		}
-		steady := ahead.Round(0).Add(reading.Sub(*ahead))
-		wall := reading.Round(0)
+		steady := ahead.wall.Add(r.monotonic - ahead.monotonic)
 		// Both clocks are steered alike, so small differences are noise.
-		if wall.Sub(steady) < 10*time.Millisecond {
+		if r.wall.Sub(steady) < 10*time.Millisecond {
 			return steady
 		}
-		if c.move(ahead, reading) {
-			return wall
+		if c.move(ahead, r) {
+			return r.wall
 		}
 	}
 }
 
 // move is apart, so that only it makes garbage.
-func (c *steadyClock) move(from *time.Time, to time.Time) bool {
+func (c *steadyClock) move(from *reading, to reading) bool {
 	return c.ahead.CompareAndSwap(from, &to)
 }

@@ -31,22 +31,19 @@ func (c *deadlineContext) Deadline() (time.Time, bool) {
 	return c.deadline, true
 }
 
-func (c *deadlineContext) Done() <-chan struct{} { return c.real().Done() }
+func (c *deadlineContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.real().Done()
+}
 
 func (c *deadlineContext) Err() error {
-	if err := c.Context.Err(); err != nil {
-		return err
-	}
 	c.mu.Lock()
-	timed := c.timed
-	c.mu.Unlock()
-	if timed != nil {
-		return timed.Err()
+	defer c.mu.Unlock()
+	if c.timed == nil && !c.ended && c.Context.Err() == nil && time.Now().Before(c.deadline) {
+		return nil
 	}
-	if !time.Now().Before(c.deadline) {
-		return context.DeadlineExceeded
-	}
-	return nil
+	return c.real().Err() // which says the same from now on
 }
 
 // Value lets package context find the real context, so that children hang on
@@ -61,14 +58,15 @@ func (c *deadlineContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// real makes the context that this one stands for. The caller holds the lock.
 func (c *deadlineContext) real() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.timed == nil {
+	switch {
+	case c.timed != nil:
+	case c.ended && time.Now().Before(c.deadline):
+		c.timed, c.cancel = context.WithCancel(context.WithoutCancel(c.Context))
+		c.cancel()
+	default:
 		c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline)
-		if c.ended {
-			c.cancel()
-		}
 	}
 	return c.timed
 }

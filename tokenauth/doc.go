@@ -31,9 +31,10 @@
 //
 // # Time
 //
-// A token is good in [issued, expires). Times are whole seconds in UTC.
-// Within one process the clock never runs backwards, so a token that has
-// expired stays expired.
+// A token is good in [issued, expires). Times are whole seconds in UTC. Within
+// one process the clock never runs backwards, so a token that has expired stays
+// expired. Whether one was issued in the future is not looked at: replicas whose
+// clocks differ are no reason to refuse what one of them issued a moment ago.
 //
 // # Concurrency
 //

@@ -97,7 +97,7 @@ func (o *Options) withDefaults() (Options, error) {
 		c.Logger = slog.Default()
 	}
 	if c.Now == nil {
-		c.Now = new(steadyClock).Now
+		c.Now = newSteadyClock().Now
 	}
 	c.ResponseAttributes = slices.Clone(c.ResponseAttributes)
 	c.TrustedProxies = slices.Clone(c.TrustedProxies)
@@ -132,6 +132,9 @@ func (o *Options) withDefaults() (Options, error) {
 	for _, proxy := range c.TrustedProxies {
 		if !proxy.IsValid() {
 			return c, fmt.Errorf("tokenauth: Options.TrustedProxies has an invalid prefix")
+		}
+		if proxy.Addr().Is4In6() {
+			return c, fmt.Errorf("tokenauth: Options.TrustedProxies has %v, an IPv4 prefix written as IPv6, which no address would match", proxy)
 		}
 	}
 	return c, nil

@@ -8,8 +8,9 @@ import (
 
 const redacted = "[redacted]"
 
-// A Secret is a password or an access token that does not print itself: every
-// verb of fmt, encoding/json, encoding/gob and log/slog show "[redacted]".
+// A Secret is a password or an access token that does not print itself: fmt,
+// encoding/json, encoding/gob and log/slog show "[redacted]", or at most an
+// address.
 // The zero value is the empty secret.
 //
 // It holds its text behind a pointer, because fmt calls no methods on the
@@ -42,3 +43,6 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText returns "[redacted]", so that encoders keep the secret too.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// GobEncode returns "[redacted]".
+func (Secret) GobEncode() ([]byte, error) { return []byte(redacted), nil }

@@ -3,6 +3,7 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -56,15 +57,15 @@ func (s *Service) recheck(ctx context.Context, p Principal) error {
 // itself, and replaces the one that the user had at this client. Without
 // registered clients the client ID is "".
 //
-// It returns ErrInvalidPrincipal, naming the field, for a principal that
-// cannot be stored, and ErrUnavailable if the token could not be stored in
+// It returns ErrInvalidPrincipal, naming the field, for a principal or a client
+// ID that cannot be stored, and ErrUnavailable if the token could not be stored in
 // time.
 func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Grant, error) {
 	if err := p.check(); err != nil {
 		return Grant{}, err
 	}
 	if len(clientID) > 256 || !storable(clientID) {
-		return Grant{}, errors.New("tokenauth: the client ID must be at most 256 bytes of UTF-8 without NUL")
+		return Grant{}, fmt.Errorf("%w: its client ID must have at most 256 bytes of UTF-8 without NUL", ErrInvalidPrincipal)
 	}
 	slot := SlotOf(p.UserID, clientID)
 	accessToken, digest := mint(s.options.Prefix, slot)

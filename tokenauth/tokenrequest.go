@@ -16,8 +16,8 @@ import (
 // up in access logs (RFC 6749 §2.3.1).
 var credentialNames = []string{"grant_type", "username", "password", "client_id", "client_secret", "token", "access_token"}
 
-// queryHas reports whether a raw query names the parameter, in any case and
-// with either separator. It looks at no value.
+// queryHas reports whether a raw query names the parameter, which is given in
+// lower case, in any case and with either separator. It looks at no value.
 func queryHas(rawQuery, name string) bool {
 	for rest := rawQuery; rest != ""; {
 		var pair string
@@ -32,7 +32,7 @@ func queryHas(rawQuery, name string) bool {
 				key = unescaped
 			}
 		}
-		if strings.EqualFold(key, name) {
+		if asciiLower(key) == name {
 			return true
 		}
 	}

@@ -1,0 +1,112 @@
+package tokenauth
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var testProxies = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"),
+	netip.MustParsePrefix("fd00::/8"),
+	netip.MustParsePrefix("fe80::/10"),
+}
+
+func TestClientAddr(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, peer string
+		forwarded  []string
+		want       string
+	}{
+		{"no proxy", "192.0.2.1:1234", nil, "192.0.2.1"},
+		{"a peer that is no proxy is not believed", "192.0.2.1:1234", []string{"198.51.100.7"}, "192.0.2.1"},
+		{"a proxy that says nothing", "10.0.0.1:1234", nil, "10.0.0.1"},
+		{"a proxy that says an empty line", "10.0.0.1:1234", []string{""}, "10.0.0.1"},
+		{"one proxy", "10.0.0.1:1234", []string{"198.51.100.7"}, "198.51.100.7"},
+		{"what the client wrote stands further left", "10.0.0.1:1234", []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
+		{"a claim to be a proxy does not help", "10.0.0.1:1234", []string{"203.0.113.9, 10.9.9.9, 198.51.100.7"}, "198.51.100.7"},
+		{"two proxies", "10.0.0.1:1234", []string{"198.51.100.7, 10.0.0.2"}, "198.51.100.7"},
+		{"two lines are one list", "10.0.0.1:1234", []string{"203.0.113.9, 198.51.100.7", "10.0.0.2"}, "198.51.100.7"},
+		{"only proxies: the leftmost", "10.0.0.1:1234", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
+		{"no spaces", "10.0.0.1:1234", []string{"198.51.100.7,10.0.0.2"}, "198.51.100.7"},
+		{"tabs", "10.0.0.1:1234", []string{"198.51.100.7\t,\t10.0.0.2"}, "198.51.100.7"},
+		{"rubbish at the right", "10.0.0.1:1234", []string{"198.51.100.7, unknown"}, "10.0.0.1"},
+		{"rubbish behind a proxy", "10.0.0.1:1234", []string{"unknown, 10.0.0.2"}, "10.0.0.1"},
+		{"rubbish further left is never read", "10.0.0.1:1234", []string{"<script>, 198.51.100.7"}, "198.51.100.7"},
+		{"a trailing comma", "10.0.0.1:1234", []string{"198.51.100.7,"}, "10.0.0.1"},
+		{"a hop with a port", "10.0.0.1:1234", []string{"198.51.100.7:4711"}, "198.51.100.7"},
+		{"IPv6", "[2001:db8::1]:443", nil, "2001:db8::1"},
+		{"IPv6 hop", "[fd00::1]:443", []string{"2001:DB8:0:0::7"}, "2001:db8::7"},
+		{"IPv6 hop with a port", "[fd00::1]:443", []string{"[2001:db8::7]:80"}, "2001:db8::7"},
+		{"mapped peer is IPv4", "[::ffff:192.0.2.1]:80", nil, "192.0.2.1"},
+		{"mapped proxy is trusted as IPv4", "[::ffff:10.0.0.1]:80", []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
+		{"a zone is dropped", "[fe80::1%eth0]:80", []string{"fe80::2%eth1"}, "fe80::2"},
+		{"a peer without port", "192.0.2.1", nil, "192.0.2.1"},
+		{"a Unix socket", "@", []string{"198.51.100.7"}, "invalid IP"},
+		{"no peer", "", []string{"198.51.100.7"}, "invalid IP"},
+	}
+	for _, test := range tests {
+		r := &http.Request{RemoteAddr: test.peer, Header: http.Header{}}
+		if test.forwarded != nil {
+			r.Header["X-Forwarded-For"] = test.forwarded
+		}
+		if got := clientAddr(r, testProxies); got.String() != test.want {
+			t.Errorf("%s: %v, want %s", test.name, got, test.want)
+		}
+	}
+}
+
+func TestNobodyIsTrustedByDefault(t *testing.T) {
+	t.Parallel()
+	for _, peer := range []string{"10.0.0.1:1", "127.0.0.1:1", "[::1]:1"} {
+		r := &http.Request{RemoteAddr: peer, Header: http.Header{
+			"X-Forwarded-For": {"198.51.100.7"}, "X-Real-Ip": {"198.51.100.7"}, "Forwarded": {"for=198.51.100.7"},
+		}}
+		if got := clientAddr(r, nil); got != netip.MustParseAddrPort(peer).Addr() {
+			t.Errorf("the client behind %s is %v", peer, got)
+		}
+	}
+}
+
+// The address is the peer's, or that of a hop with nothing but proxies between
+// it and us.
+func FuzzClientAddr(f *testing.F) {
+	f.Add("192.0.2.1:1234", "198.51.100.7")
+	f.Add("10.0.0.1:1234", "203.0.113.9, 198.51.100.7, 10.0.0.2")
+	f.Add("10.0.0.1:1234", "10.0.0.3,10.0.0.2")
+	f.Add("10.0.0.1:1234", "198.51.100.7, unknown, 10.0.0.2")
+	f.Add("[fe80::1%eth0]:80", "::ffff:198.51.100.7%x, [fd00::1]:9")
+	f.Fuzz(func(t *testing.T, remote, forwarded string) {
+		r := &http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {forwarded}}}
+		got := clientAddr(r, testProxies)
+		if got.Zone() != "" || got.Is4In6() {
+			t.Errorf("%v has a zone, or is an IPv4 address in other words", got)
+		}
+		peer := parseAddr(remote)
+		trusted := func(a netip.Addr) bool {
+			return slices.ContainsFunc(testProxies, func(p netip.Prefix) bool { return p.Contains(a) })
+		}
+		if got == peer {
+			return
+		}
+		if !trusted(peer) {
+			t.Fatalf("%v is believed, who is no proxy: %v", peer, got)
+		}
+		hops := strings.Split(forwarded, ",")
+		for i, hop := range slices.Backward(hops) {
+			addr := parseAddr(strings.TrimSpace(hop))
+			switch {
+			case !addr.IsValid():
+				t.Fatalf("%v stands left of %q", got, hop)
+			case !trusted(addr) || i == 0:
+				if addr != got {
+					t.Fatalf("the client is %v, want %v", got, addr)
+				}
+				return
+			}
+		}
+	})
+}

@@ -1,0 +1,96 @@
+package tokenauth_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// RequireRole needs no RequireBearer before it. Without credentials the answer
+// is 401, and with a good token of the wrong user 403.
+func ExampleService_RequireRole() {
+	auth := newAuth(nil)
+	mux := http.NewServeMux()
+	mux.Handle("/reports", auth.RequireRole("Reader", "Auditor")(hello))
+	mux.Handle("/admin", auth.RequireRole("Administrator")(hello))
+
+	alice := signIn(auth)
+	show(mux, "/reports", alice)
+	show(mux, "/admin", alice)
+	show(mux, "/admin", "")
+	// Output:
+	// /reports 200 hello alice
+	// /admin 403 {"error":"insufficient_scope","error_description":"The user does not have the role that this needs.","Message":"Authorization has been denied for this request."}
+	// /admin 401 {"Message":"Authorization has been denied for this request."}
+}
+
+// An open route that knows its users when it sees them.
+func ExampleService_Optional() {
+	auth := newAuth(nil)
+	mux := http.NewServeMux()
+	mux.Handle("/", auth.Optional(hello))
+
+	show(mux, "/", signIn(auth))
+	show(mux, "/", "")
+	show(mux, "/", "nonsense")
+	// Output:
+	// / 200 hello alice
+	// / 200 hello stranger
+	// / 200 hello stranger
+}
+
+// A handler behind a guard asks who is calling; no look-up is made again.
+func ExampleFromContext() {
+	auth := newAuth(nil)
+	h := auth.RequireBearer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, ok := tokenauth.FromContext(r.Context())
+		p := token.Principal
+		fmt.Fprint(w, ok, " ", p.UserID, " ", p.UserName, " ", p.HasRole("Reader"))
+	}))
+	show(h, "/me", signIn(auth))
+
+	_, ok := tokenauth.FromContext(context.Background())
+	fmt.Println(ok)
+	// Output:
+	// /me 200 true 17 alice true
+	// false
+}
+
+// The host's own error format. The headers that the protocol asks for are set
+// by then, WWW-Authenticate among them.
+func ExampleOptions_renderRefusal() {
+	auth := newAuth(&tokenauth.Options{
+		RenderRefusal: func(w http.ResponseWriter, r *http.Request, f *tokenauth.Refusal) {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(f.Status)
+			fmt.Fprintf(w, `{"status":%d,"title":%q,"instance":%q}`, f.Status, f.Code, r.URL.Path)
+		},
+	})
+	show(auth.RequireBearer(hello), "/hello", "nonsense")
+	// Output: /hello 401 {"status":401,"title":"invalid_token","instance":"/hello"}
+}
+
+// A host that cannot revoke a user's tokens after each change asks its users
+// on every request instead.
+func ExampleOptions_liveCheck() {
+	var locked atomic.Bool
+	auth := newAuth(&tokenauth.Options{
+		LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
+			if p.UserID == "17" && locked.Load() {
+				return tokenauth.ErrRejected
+			}
+			return nil
+		},
+	})
+	h := auth.RequireBearer(hello)
+	accessToken := signIn(auth)
+	show(h, "/hello", accessToken)
+	locked.Store(true)
+	show(h, "/hello", accessToken)
+	// Output:
+	// /hello 200 hello alice
+	// /hello 401 {"error":"invalid_token","error_description":"The access token is invalid.","Message":"Authorization has been denied for this request."}
+}

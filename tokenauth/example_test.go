@@ -1,0 +1,164 @@
+package tokenauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// people are the users of the examples. In earnest they are in a table, with
+// hashed passwords: see the package tokenauth/password.
+type people struct{}
+
+func (people) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if c.UserName != "alice" || c.Password.Reveal() != "correct horse" {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Reader"}}, nil
+}
+
+// newAuth returns a service of people. Its options may be nil.
+func newAuth(o *tokenauth.Options) *tokenauth.Service {
+	auth, err := tokenauth.New(new(memory.Store), people{}, o)
+	if err != nil {
+		panic(err)
+	}
+	return auth
+}
+
+// signIn returns an access token of alice.
+func signIn(auth *tokenauth.Service) string {
+	grant, err := auth.SignIn(context.Background(), tokenauth.Credentials{
+		UserName: "alice", Password: tokenauth.NewSecret("correct horse"),
+	})
+	if err != nil {
+		panic(err)
+	}
+	return grant.AccessToken.Reveal()
+}
+
+// show asks a handler, with an access token or without, and prints its answer.
+func show(h http.Handler, path, accessToken string) {
+	r := httptest.NewRequest("GET", path, nil)
+	if accessToken != "" {
+		r.Header.Set("Authorization", "Bearer "+accessToken)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	fmt.Println(path, w.Code, w.Body)
+}
+
+// hello greets whoever is calling.
+var hello = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	name := "stranger"
+	if token, ok := tokenauth.FromContext(r.Context()); ok {
+		name = token.Principal.UserName
+	}
+	fmt.Fprint(w, "hello ", name)
+})
+
+// A whole service: clients sign in at /Token, and call /hello with the token
+// that they got.
+func Example() {
+	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
+	if err != nil {
+		panic(err)
+	}
+	mux := http.NewServeMux()
+	auth.Mount(mux) // /Token, and /token
+	mux.Handle("/hello", auth.RequireBearer(hello))
+
+	// A client signs in.
+	r := httptest.NewRequest("POST", "/Token", strings.NewReader("grant_type=password&username=alice&password=correct+horse"))
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, r)
+	var answer struct {
+		AccessToken string `json:"access_token"`
+		TokenType   string `json:"token_type"`
+		UserName    string `json:"userName"`
+		Role        string `json:"role"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+		panic(err)
+	}
+	fmt.Println("/Token", w.Code, answer.TokenType, answer.UserName, answer.Role)
+
+	show(mux, "/hello", answer.AccessToken)
+	show(mux, "/hello", "nonsense")
+	show(mux, "/hello", "")
+	// Output:
+	// /Token 200 bearer alice Reader
+	// /hello 200 hello alice
+	// /hello 401 {"error":"invalid_token","error_description":"The access token is invalid.","Message":"Authorization has been denied for this request."}
+	// /hello 401 {"Message":"Authorization has been denied for this request."}
+}
+
+// An ldap authenticates by binding to a directory server as the user.
+type ldap struct {
+	bind func(ctx context.Context, name, password string) error
+}
+
+// What the directory's client returns for result code 49.
+var errInvalidCredentials = errors.New("LDAP result code 49")
+
+func (d ldap) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	password := c.Password.Reveal()
+	if password == "" {
+		// A bind without password succeeds: it is an anonymous one.
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	switch err := d.bind(ctx, c.UserName, password); {
+	case errors.Is(err, errInvalidCredentials):
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	case err != nil:
+		return tokenauth.Principal{}, err // becomes a 503, and not "wrong password"
+	}
+	return tokenauth.Principal{UserID: "ldap:" + c.UserName, UserName: c.UserName}, nil
+}
+
+// An Authenticator of one's own: it tells "no" from "I do not know".
+func ExampleAuthenticator() {
+	directory := ldap{bind: func(_ context.Context, name, password string) error {
+		switch {
+		case name == "outage":
+			return errors.New("no route to host")
+		case name != "alice" || password != "correct horse":
+			return errInvalidCredentials
+		}
+		return nil
+	}}
+	auth, err := tokenauth.New(new(memory.Store), directory, nil)
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range []string{"alice", "mallory", "outage"} {
+		grant, err := auth.SignIn(context.Background(), tokenauth.Credentials{
+			UserName: name, Password: tokenauth.NewSecret("correct horse"),
+		})
+		fmt.Printf("%q %v\n", grant.Token.Principal.UserID, err)
+	}
+	// Output:
+	// "ldap:alice" <nil>
+	// "" tokenauth: the user name or password is incorrect
+	// "" tokenauth: temporarily unavailable: authenticating: no route to host
+}
+
+// A Secret does not print itself, wherever it ends up.
+func ExampleSecret() {
+	c := tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("correct horse")}
+	fmt.Printf("%s %v\n", c.Password, c.Password)
+	asJSON, _ := json.Marshal(c.Password)
+	fmt.Println(string(asJSON))
+	fmt.Println(c.Password.Reveal())
+	// Output:
+	// [redacted] [redacted]
+	// "[redacted]"
+	// correct horse
+}

@@ -1,0 +1,143 @@
+package tokenauth
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Something that is not nil; nobody calls it.
+type (
+	anyStorage       struct{ Storage }
+	anyAuthenticator struct{ Authenticator }
+)
+
+func TestNewNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, field string
+		o           Options
+	}{
+		{"negative lifetime", "Lifetime", Options{Lifetime: -time.Hour}},
+		{"short lifetime", "Lifetime", Options{Lifetime: time.Minute - time.Second}},
+		{"long lifetime", "Lifetime", Options{Lifetime: 365*24*time.Hour + time.Second}},
+		{"half seconds", "Lifetime", Options{Lifetime: time.Hour + time.Second/2}},
+		{"long prefix", "Prefix", Options{Prefix: "abcdefghijklmnopq"}},
+		{"prefix with a dot", "Prefix", Options{Prefix: "tat."}},
+		{"prefix with a space", "Prefix", Options{Prefix: "tat "}},
+		{"prefix with an umlaut", "Prefix", Options{Prefix: "tät_"}},
+		{"prefix that is not UTF-8", "Prefix", Options{Prefix: "t\xff"}},
+		{"realm with a quote", "Realm", Options{Realm: `a"b`}},
+		{"realm with a backslash", "Realm", Options{Realm: `a\b`}},
+		{"realm with a line break", "Realm", Options{Realm: "a\r\nb"}},
+		{"realm with an umlaut", "Realm", Options{Realm: "ä"}},
+		{"attribute without name", "ResponseAttributes", Options{ResponseAttributes: []string{"a", ""}}},
+		{"attribute twice", "ResponseAttributes", Options{ResponseAttributes: []string{"a", "b", "a"}}},
+		{"short timeout", "Timeout", Options{Timeout: 10*time.Millisecond - 1}},
+		{"long timeout", "Timeout", Options{Timeout: time.Minute + 1}},
+		{"negative timeout", "Timeout", Options{Timeout: -1}},
+		{"short body timeout", "BodyTimeout", Options{BodyTimeout: 100*time.Millisecond - 1}},
+		{"long body timeout", "BodyTimeout", Options{BodyTimeout: time.Minute + 1}},
+		{"short purge interval", "PurgeInterval", Options{PurgeInterval: time.Second - 1}},
+		{"long purge interval", "PurgeInterval", Options{PurgeInterval: 24*time.Hour + 1}},
+		{"IPv4 proxy as IPv6", "TrustedProxies", Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}},
+		{"zero proxy", "TrustedProxies", Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::/0"), {}}}},
+	}
+	for _, member := range []string{"access_token", "token_type", "expires_in", "userName", "userId", "role", ".issued", ".expires"} {
+		tests = append(tests, struct {
+			name, field string
+			o           Options
+		}{"attribute " + member, "ResponseAttributes", Options{ResponseAttributes: []string{member}}})
+	}
+	for _, test := range tests {
+		s, err := New(anyStorage{}, anyAuthenticator{}, &test.o)
+		if s != nil || err == nil || !strings.HasPrefix(err.Error(), "tokenauth: Options."+test.field+" ") {
+			t.Errorf("%s: error %v, want one that names %s", test.name, err, test.field)
+		}
+	}
+}
+
+func TestNewNeedsBothArguments(t *testing.T) {
+	t.Parallel()
+	if s, err := New(nil, anyAuthenticator{}, nil); s != nil || err == nil || !strings.Contains(err.Error(), "storage") {
+		t.Errorf("without storage: error %v", err)
+	}
+	if s, err := New(anyStorage{}, nil, nil); s != nil || err == nil || !strings.Contains(err.Error(), "authenticator") {
+		t.Errorf("without authenticator: error %v", err)
+	}
+}
+
+func TestBoundsAreAccepted(t *testing.T) {
+	t.Parallel()
+	for _, o := range []*Options{
+		nil,
+		{},
+		{Lifetime: time.Minute, Timeout: 10 * time.Millisecond, BodyTimeout: 100 * time.Millisecond, PurgeInterval: time.Second, Prefix: "t"},
+		{Lifetime: 365 * 24 * time.Hour, Timeout: time.Minute, BodyTimeout: time.Minute, PurgeInterval: 24 * time.Hour, Prefix: "ABCxyz0123456-_-"},
+		{Realm: " !#[]~", ResponseAttributes: []string{"Role", "a<b>", "ä"}, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::/0")}},
+	} {
+		if s, err := New(anyStorage{}, anyAuthenticator{}, o); s == nil || err != nil {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	var zero Options
+	for name, o := range map[string]*Options{"nil": nil, "the zero value": &zero} {
+		s, err := New(anyStorage{}, anyAuthenticator{}, o)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got := s.options
+		switch {
+		case got.Lifetime != 1209600*time.Second:
+			t.Errorf("%s: Lifetime is %v", name, got.Lifetime)
+		case got.Prefix != "tat_":
+			t.Errorf("%s: Prefix is %q", name, got.Prefix)
+		case got.Realm != "api":
+			t.Errorf("%s: Realm is %q", name, got.Realm)
+		case got.Timeout != 2*time.Second || got.BodyTimeout != 5*time.Second || got.PurgeInterval != time.Hour:
+			t.Errorf("%s: Timeout, BodyTimeout, PurgeInterval are %v, %v, %v", name, got.Timeout, got.BodyTimeout, got.PurgeInterval)
+		case got.Logger != slog.Default():
+			t.Errorf("%s: Logger is not slog's default", name)
+		case got.DisableGET || len(got.ResponseAttributes) > 0 || len(got.TrustedProxies) > 0 || got.LiveCheck != nil || got.RenderRefusal != nil:
+			t.Errorf("%s: something is on that was not asked for: %+v", name, got)
+		}
+		if age := time.Since(got.Now()).Abs(); age > time.Minute {
+			t.Errorf("%s: Now is %v off", name, age)
+		}
+	}
+	if zero.Lifetime != 0 || zero.Prefix != "" || zero.Logger != nil || zero.Now != nil {
+		t.Errorf("the host's own struct was changed: %+v", zero)
+	}
+}
+
+// A host may fill one Options for several services.
+func TestOptionsAreCopied(t *testing.T) {
+	t.Parallel()
+	proxy := netip.MustParsePrefix("10.0.0.0/8")
+	o := &Options{
+		Lifetime: time.Hour, Prefix: "one_", Realm: "one",
+		ResponseAttributes: []string{"tenant"}, TrustedProxies: []netip.Prefix{proxy},
+	}
+	s, err := New(anyStorage{}, anyAuthenticator{}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.ResponseAttributes[0], o.TrustedProxies[0] = "access_token", netip.Prefix{}
+	o.Lifetime, o.Prefix, o.Realm = -1, "two.", `"`
+	o.DisableGET = true
+	o.LiveCheck = func(context.Context, Principal) error { return ErrRejected }
+	o.RenderRefusal = func(http.ResponseWriter, *http.Request, *Refusal) {}
+	got := s.options
+	if got.ResponseAttributes[0] != "tenant" || got.TrustedProxies[0] != proxy || got.Lifetime != time.Hour ||
+		got.Prefix != "one_" || got.Realm != "one" || got.DisableGET || got.LiveCheck != nil || got.RenderRefusal != nil {
+		t.Errorf("a later change by the host shows: %+v", got)
+	}
+}

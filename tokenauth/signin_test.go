@@ -1,0 +1,247 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+var errDirectory = errors.New("the directory is down")
+
+func TestSignInAsksTheAuthenticator(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"good", nil, "good"},
+		{"rejected", tokenauth.ErrRejected, "rejected"},
+		{"rejected for a reason", fmt.Errorf("locked out: %w", tokenauth.ErrRejected), "rejected"},
+		{"trouble", errDirectory, "unavailable"},
+		{"not found is no rejection", tokenauth.ErrNotFound, "unavailable"},
+		{"cancelled", context.Canceled, "unavailable"},
+	}
+	for _, test := range tests {
+		storage, users := new(scripted), &staff{err: test.err}
+		auth := newService(t, storage, users, nil)
+		grant, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice"})
+		if got := reason(err); got != test.want || test.err != nil && !errors.Is(err, test.err) {
+			t.Errorf("%s: %q, want %q; error %v", test.name, got, test.want, err)
+		}
+		if stored := storage.holds(); stored != (test.err == nil) {
+			t.Errorf("%s: a token was stored: %v", test.name, stored)
+		}
+		if empty := grant.AccessToken.Reveal() == "" && grant.Token.Digest.IsZero(); empty == (test.err == nil) {
+			t.Errorf("%s: the grant is %+v", test.name, grant)
+		}
+	}
+}
+
+// A refusal before the work would tell by its speed, and a bound inside the
+// hash would make two passwords the same.
+func TestLongPasswordIsRejectedAfterTheWork(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		length int
+		err    error
+		want   string
+	}{
+		{tokenauth.MaxPasswordLength, nil, "good"},
+		{tokenauth.MaxPasswordLength + 1, nil, "rejected"},
+		{tokenauth.MaxPasswordLength + 1, errDirectory, "unavailable"},
+	} {
+		storage, users := new(scripted), &staff{err: test.err}
+		auth := newService(t, storage, users, nil)
+		password := tokenauth.NewSecret(strings.Repeat("x", test.length))
+		_, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice", Password: password})
+		if got := reason(err); got != test.want || users.asked != 1 || storage.holds() != (test.want == "good") {
+			t.Errorf("%d bytes: %q, want %q; Authenticate was called %d times; stored: %v", test.length, got, test.want, users.asked, storage.holds())
+		}
+	}
+}
+
+func TestSecondLook(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"nothing has changed", nil, "good"},
+		{"disabled meanwhile", tokenauth.ErrRejected, "rejected"},
+		{"rejected for a reason", fmt.Errorf("no such account: %w", tokenauth.ErrRejected), "rejected"},
+		{"could not tell", errDirectory, "unavailable"},
+		{"not found is no rejection", tokenauth.ErrNotFound, "unavailable"},
+	}
+	for _, test := range tests {
+		for _, leaves := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, client leaves %v", test.name, leaves), func(t *testing.T) {
+				t.Parallel()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				storage := new(scripted)
+				users := &staff{look: func(ctx context.Context, p tokenauth.Principal) error {
+					if ctx.Err() != nil {
+						t.Errorf("the look has no time: %v", ctx.Err())
+					}
+					if p.UserID != "17" || p.Stamp != "stamp-1" {
+						t.Errorf("the look is at %+v", p)
+					}
+					if !storage.holds() {
+						t.Error("the look came before the token was stored")
+					}
+					return test.err
+				}}
+				if leaves {
+					storage.stored = cancel
+				}
+				auth := newService(t, storage, users, nil)
+				grant, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice"})
+				if got := reason(err); got != test.want || test.err != nil && !errors.Is(err, test.err) {
+					t.Errorf("%q, want %q; error %v", got, test.want, err)
+				}
+				if stored := storage.holds(); stored != (test.err == nil) {
+					t.Errorf("a token is stored: %v", stored)
+				}
+				if test.err != nil && grant.AccessToken.Reveal() != "" {
+					t.Error("the access token was let out")
+				}
+			})
+		}
+	}
+}
+
+// A host changes a user, then revokes its tokens. Whenever in a sign-in that
+// happens, no token of the user as it was is left.
+func TestNoOrderOfEventsLeavesATokenOfAChangedUser(t *testing.T) {
+	t.Parallel()
+	for _, moment := range []string{"before Replace", "stored", "before the look", "after the look", "signed in"} {
+		t.Run(moment, func(t *testing.T) {
+			t.Parallel()
+			storage, users := new(scripted), new(staff)
+			auth := newService(t, storage, users, nil)
+			stamp := "stamp-1"
+			now := func(m string) {
+				if m == moment {
+					stamp = "stamp-2"
+					if err := auth.RevokeUser(t.Context(), "17"); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			storage.before = func(_ context.Context, method string) error { now("before " + method); return nil }
+			storage.stored = func() { now("stored") }
+			users.look = func(_ context.Context, p tokenauth.Principal) error {
+				now("before the look")
+				changed := p.Stamp != stamp
+				now("after the look")
+				if changed {
+					return tokenauth.ErrRejected
+				}
+				return nil
+			}
+			_, err := auth.SignIn(t.Context(), tokenauth.Credentials{})
+			now("signed in")
+			if err != nil && reason(err) != "rejected" {
+				t.Error(err)
+			}
+			if stamp != "stamp-2" || storage.holds() {
+				t.Errorf("the stamp is %s, and a token is stored: %v", stamp, storage.holds())
+			}
+		})
+	}
+}
+
+// What the refused sign-in has to take back is its own token only.
+func TestSecondLookLeavesANewerTokenAlone(t *testing.T) {
+	t.Parallel()
+	storage := new(scripted)
+	var newer string
+	users := new(staff)
+	auth := newService(t, storage, users, nil)
+	users.look = func(context.Context, tokenauth.Principal) error {
+		newer = issue(t, auth, alice(), "")
+		return tokenauth.ErrRejected
+	}
+	if _, err := auth.SignIn(t.Context(), tokenauth.Credentials{}); reason(err) != "rejected" {
+		t.Errorf("SignIn: %v", err)
+	}
+	expect(t, auth, newer, "good")
+}
+
+func TestSecondLookHasTimeoutToAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(scripted)
+		users := &staff{look: func(ctx context.Context, _ tokenauth.Principal) error { return hang(ctx) }}
+		auth := newService(t, storage, users, &tokenauth.Options{Timeout: 3 * time.Second})
+		start := time.Now()
+		_, err := auth.SignIn(t.Context(), tokenauth.Credentials{})
+		if took := time.Since(start); reason(err) != "unavailable" || took != 3*time.Second {
+			t.Errorf("after %v: %v", took, err)
+		}
+		if storage.holds() {
+			t.Error("the token is still stored")
+		}
+	})
+}
+
+func TestRefusedTokenThatCannotBeRemovedIsLogged(t *testing.T) {
+	t.Parallel()
+	storage := &scripted{before: func(_ context.Context, method string) error {
+		if method == "Revoke" {
+			return errDirectory
+		}
+		return nil
+	}}
+	users := &staff{look: func(context.Context, tokenauth.Principal) error { return tokenauth.ErrRejected }}
+	logger, log := logInto()
+	auth := newService(t, storage, users, &tokenauth.Options{Logger: logger})
+	grant, err := auth.SignIn(t.Context(), tokenauth.Credentials{})
+	if reason(err) != "rejected" || grant.AccessToken.Reveal() != "" {
+		t.Errorf("SignIn: %v", err)
+	}
+	if got := log.String(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, errDirectory.Error()) || strings.Contains(got, "tat_") {
+		t.Errorf("the log has %s", got)
+	}
+}
+
+func TestSecondLookIsOptional(t *testing.T) {
+	t.Parallel()
+	users := &staff{look: func(context.Context, tokenauth.Principal) error { return tokenauth.ErrRejected }}
+	once := struct{ tokenauth.Authenticator }{users} // hides Recheck
+	auth := newService(t, new(memory.Store), once, nil)
+	grant, err := auth.SignIn(t.Context(), tokenauth.Credentials{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, auth, grant.AccessToken.Reveal(), "good")
+}
+
+func TestTokenThatCannotBeStoredIsNotGranted(t *testing.T) {
+	t.Parallel()
+	storage := &scripted{before: func(context.Context, string) error { return errDirectory }}
+	users := &staff{look: func(context.Context, tokenauth.Principal) error {
+		t.Error("a second look at nothing")
+		return nil
+	}}
+	auth := newService(t, storage, users, nil)
+	signedIn, err := auth.SignIn(t.Context(), tokenauth.Credentials{})
+	issued, err2 := auth.Issue(t.Context(), alice(), "")
+	for _, err := range []error{err, err2} {
+		if reason(err) != "unavailable" || !errors.Is(err, errDirectory) {
+			t.Errorf("error %v", err)
+		}
+	}
+	if signedIn.AccessToken.Reveal() != "" || issued.AccessToken.Reveal() != "" {
+		t.Error("an access token was let out")
+	}
+}

@@ -1,0 +1,222 @@
+package tokenauth
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+// reasonToRefuse tells why a form that package url can read must be refused
+// all the same; "" for none.
+func reasonToRefuse(values url.Values) string {
+	count := 0
+	given := make(map[string]int)
+	for name, all := range values {
+		count += len(all)
+		given[asciiLower(name)] += len(all)
+		switch {
+		case !utf8.ValidString(name) || slices.ContainsFunc(all, func(v string) bool { return !utf8.ValidString(v) }):
+			return "not UTF-8"
+		case strings.ContainsFunc(name, unicode.IsControl):
+			return "control characters in a name"
+		case slices.ContainsFunc(all, func(v string) bool { return strings.Contains(v, "\x00") }):
+			return "NUL in a value"
+		}
+	}
+	for _, name := range knownParameters {
+		if given[name] > 1 {
+			return name + " twice"
+		}
+	}
+	if count > 32 {
+		return "more than 32"
+	}
+	return ""
+}
+
+// parseForm reads what package url reads, and refuses no more than it says.
+func FuzzParseForm(f *testing.F) {
+	f.Add("grant_type=password&username=%C3%BC+b%26&password=a%2Bb=c")
+	f.Add("&&UserName=&x&=&&client_id")
+	f.Add("username=a&USERNAME=b")
+	f.Add("pa%C5%BF%C5%BFword=x&password=y")
+	f.Add("a;b=c")
+	f.Add("x=%zz&username=%00")
+	f.Add(strings.Repeat("a=b&", 32))
+	f.Add(strings.Repeat("a=b&", 33))
+	f.Fuzz(func(t *testing.T, body string) {
+		form, refusal := parseForm([]byte(body))
+		values, err := url.ParseQuery(body)
+		if err != nil {
+			if refusal == nil {
+				t.Fatalf("accepted as %q, which package url does not: %v", form, err)
+			}
+			return
+		}
+		reason := reasonToRefuse(values)
+		if refusal != nil {
+			if reason == "" {
+				t.Fatalf("refused: %v", refusal)
+			}
+			if refusal.Status != http.StatusBadRequest || refusal.Code != "invalid_request" {
+				t.Errorf("refused as %d %s", refusal.Status, refusal.Code)
+			}
+			return
+		}
+		if reason != "" {
+			t.Fatalf("accepted as %q in spite of %s", form, reason)
+		}
+		want := make(map[string]string)
+		for name, all := range values {
+			if name = asciiLower(name); slices.Contains(knownParameters, name) {
+				want[name] = all[0]
+			}
+		}
+		if len(form) != len(want) {
+			t.Fatalf("read as %q, want %q", form, want)
+		}
+		for name, value := range want {
+			if got, ok := form[name]; !ok || got != value {
+				t.Errorf("%s is %q, want %q", name, got, value)
+			}
+		}
+	})
+}
+
+// What is accepted can be encoded to the same header again, in one charset or
+// the other, and is what net/http reads.
+func FuzzParseAuthorization(f *testing.F) {
+	encode := base64.StdEncoding.EncodeToString
+	f.Add("Basic " + encode([]byte("alice:pass:word")))
+	f.Add("bASIC   " + encode([]byte("ü:ä")) + "  ")
+	f.Add("Basic " + encode([]byte("a:p\xe4ss")))
+	f.Add("Basic " + encode([]byte("no colon")))
+	f.Add("Basic YTpi=")
+	f.Add("Basic YTpiYx==") // spare bits
+	f.Add("Basic " + encode([]byte("a:b\x01")))
+	f.Add("Basic\t" + encode([]byte("a:b")))
+	f.Add("Basically x")
+	f.Add("Bearer tat_x")
+	f.Fuzz(func(t *testing.T, line string) {
+		if strings.ContainsAny(line, "\r\n") {
+			return // no server lets them through
+		}
+		got, ok := parseAuthorization([]string{line})
+		isBasic := len(line) >= 5 && strings.EqualFold(line[:5], "Basic") && (len(line) == 5 || line[5] == ' ' || line[5] == '\t')
+		if !isBasic {
+			if got != nil || !ok {
+				t.Fatalf("another scheme: %v, %v", got, ok)
+			}
+			return
+		}
+		r := &http.Request{Header: http.Header{"Authorization": {line}}}
+		user, pass, agreed := r.BasicAuth()
+		if !ok {
+			// package http takes spare bits for zeros, and all characters.
+			if agreed && line == "Basic "+encode([]byte(user+":"+pass)) && utf8.ValidString(user+pass) && !strings.ContainsFunc(user+pass, unicode.IsControl) {
+				t.Fatalf("refused %q, %q", user, pass)
+			}
+			return
+		}
+		if got == nil {
+			t.Fatal("taken for another scheme")
+		}
+		text := got.user + ":" + got.pass
+		if strings.Contains(got.user, ":") || !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+			t.Errorf("accepted %q, %q", got.user, got.pass)
+		}
+		sent := strings.Trim(line[5:], " ")
+		if sent != encode([]byte(text)) && sent != encode(latin1(text)) {
+			t.Errorf("%q is neither UTF-8 nor ISO-8859-1 of %q", sent, text)
+		}
+		if agreed && utf8.ValidString(user+":"+pass) && (user != got.user || pass != got.pass) {
+			t.Errorf("read as %q, %q; package http reads %q, %q", got.user, got.pass, user, pass)
+		}
+	})
+}
+
+// latin1 encodes a text in ISO-8859-1, with 0 for what that has not.
+func latin1(text string) []byte {
+	var b []byte
+	for _, r := range text {
+		if r > 0xff {
+			r = 0
+		}
+		b = append(b, byte(r))
+	}
+	return b
+}
+
+func TestAuthorizationLines(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		lines []string
+		ok    bool
+	}{
+		{"none", nil, true},
+		{"an empty one", []string{""}, true},
+		{"two", []string{"Bearer a", "Basic YTpi"}, false},
+		{"two that are empty", []string{"", ""}, false},
+	}
+	for _, test := range tests {
+		if got, ok := parseAuthorization(test.lines); got != nil || ok != test.ok {
+			t.Errorf("%s: %v, %v", test.name, got, ok)
+		}
+	}
+}
+
+// queryHas finds what a handler would find with package url, in any case.
+func FuzzQueryHas(f *testing.F) {
+	f.Add("a=b&Access_Token=x")
+	f.Add("%70assword")
+	f.Add("a+b=c&user%6Eame")
+	f.Add("a;client_secret=x")
+	f.Add("x=token&=password&%zz")
+	f.Add("to%E2%84%AAen=x")
+	f.Fuzz(func(t *testing.T, query string) {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		for _, name := range credentialNames {
+			var asASCII, asUnicode bool
+			for key := range values {
+				asASCII = asASCII || asciiLower(key) == name
+				asUnicode = asUnicode || strings.EqualFold(key, name)
+			}
+			// Which of the two foldings does not matter: it must not miss one
+			// that a handler takes for the name, nor make one up.
+			if got := queryHas(query, name); got != asASCII && got != asUnicode {
+				t.Errorf("%s in %q: %v", name, query, got)
+			}
+		}
+	})
+}
+
+// Where package url cannot read the query, a log has it all the same.
+func TestQueryThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		query string
+		want  bool
+	}{
+		{"", false},
+		{"a;password=x", true},
+		{"%zz=1&password=x", true},
+		{"password=%zz", true},
+		{"%zz", false},
+		{"x=password", false},
+		{"passwords=x", false},
+	}
+	for _, test := range tests {
+		if got := queryHas(test.query, "password"); got != test.want {
+			t.Errorf("%q: %v", test.query, got)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Trouble signs nobody in and nobody out.
+func TestFindErrors(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, want string
+		err        error
+		logged     bool
+	}{
+		{"not found", "invalid", tokenauth.ErrNotFound, false},
+		{"not found, wrapped", "invalid", fmt.Errorf("row: %w", tokenauth.ErrNotFound), false},
+		{"corrupt", "invalid", tokenauth.ErrCorrupt, true},
+		{"corrupt, wrapped", "invalid", fmt.Errorf("roles: %w", tokenauth.ErrCorrupt), true},
+		{"refused connection", "unavailable", errors.New("connection refused"), false},
+		{"cancelled", "unavailable", context.Canceled, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			storage := new(scripted)
+			logger, log := logInto()
+			auth := newService(t, storage, &staff{}, &tokenauth.Options{Logger: logger})
+			accessToken := issue(t, auth, alice(), "")
+			storage.before = func(context.Context, string) error { return test.err }
+			expect(t, auth, accessToken, test.want)
+			if _, err := auth.Validate(t.Context(), accessToken); test.want == "unavailable" && !errors.Is(err, test.err) {
+				t.Errorf("the cause is lost: %v", err)
+			}
+			got := log.String()
+			if logged := strings.Contains(got, "level=ERROR"); logged != test.logged {
+				t.Errorf("logged: %v: %s", logged, got)
+			}
+			if strings.Contains(got, accessToken) || test.logged && !strings.Contains(got, test.err.Error()) {
+				t.Errorf("the log has %s", got)
+			}
+			storage.before = nil
+			expect(t, auth, accessToken, "good")
+		})
+	}
+}
+
+// Drivers have handed one request's row to another after a cancelled context.
+func TestForeignRowSignsNobodyIn(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, want string
+		found      func(*tokenauth.Token)
+	}{
+		{"as stored", "good", func(*tokenauth.Token) {}},
+		{"another user's slot", "unavailable", func(t *tokenauth.Token) { t.Slot = tokenauth.SlotOf("18", "") }},
+		{"another client's slot", "unavailable", func(t *tokenauth.Token) { t.Slot = tokenauth.SlotOf("17", "web") }},
+		{"nothing and no error", "unavailable", func(t *tokenauth.Token) { *t = tokenauth.Token{} }},
+		{"another digest", "invalid", func(t *tokenauth.Token) { t.Digest[31] ^= 1 }},
+		{"another digest, and this one as replaced", "invalid replaced", func(t *tokenauth.Token) { t.Replaced = t.Digest; t.Digest[0] ^= 1 }},
+		{"no digest", "invalid", func(t *tokenauth.Token) { t.Digest = tokenauth.Digest{} }},
+		{"no expiry", "invalid expired", func(t *tokenauth.Token) { t.ExpiresAt = time.Time{} }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			storage := &scripted{found: test.found}
+			auth := newService(t, storage, &staff{}, nil)
+			expect(t, auth, issue(t, auth, alice(), ""), test.want)
+		})
+	}
+}
+
+func TestRubbishAsksNoStorage(t *testing.T) {
+	t.Parallel()
+	storage := &scripted{before: func(_ context.Context, method string) error {
+		t.Errorf("%s was called", method)
+		return nil
+	}}
+	auth := newService(t, storage, &staff{}, nil)
+	foreign := issue(t, newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Prefix: "tat-"}), alice(), "")
+	for _, accessToken := range []string{"", "tat_", "tat_" + strings.Repeat("A", 92), foreign, "tat_" + foreign[4:]} {
+		expect(t, auth, accessToken, "invalid")
+		if err := auth.Revoke(t.Context(), accessToken); err != nil {
+			t.Errorf("Revoke of %q: %v", accessToken, err)
+		}
+	}
+}
+
+func TestSilentStorageHasTimeoutToAnswer(t *testing.T) {
+	t.Parallel()
+	calls := map[string]func(context.Context, *tokenauth.Service, string) error{
+		"Issue": func(ctx context.Context, auth *tokenauth.Service, _ string) error {
+			_, err := auth.Issue(ctx, alice(), "")
+			return err
+		},
+		"SignIn": func(ctx context.Context, auth *tokenauth.Service, _ string) error {
+			_, err := auth.SignIn(ctx, tokenauth.Credentials{})
+			return err
+		},
+		"Validate": func(ctx context.Context, auth *tokenauth.Service, accessToken string) error {
+			_, err := auth.Validate(ctx, accessToken)
+			return err
+		},
+		"Revoke": func(ctx context.Context, auth *tokenauth.Service, accessToken string) error {
+			return auth.Revoke(ctx, accessToken)
+		},
+		"RevokeUser": func(ctx context.Context, auth *tokenauth.Service, _ string) error {
+			return auth.RevokeUser(ctx, "17")
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				storage := new(scripted)
+				auth := newService(t, storage, &staff{}, &tokenauth.Options{Timeout: 3 * time.Second})
+				accessToken := issue(t, auth, alice(), "")
+				storage.before = func(ctx context.Context, _ string) error { return hang(ctx) }
+
+				start := time.Now()
+				err := call(t.Context(), auth, accessToken)
+				if took := time.Since(start); reason(err) != "unavailable" || !errors.Is(err, context.DeadlineExceeded) || took != 3*time.Second {
+					t.Errorf("after %v: %v", took, err)
+				}
+				// The request's own end comes first.
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				start = time.Now()
+				err = call(ctx, auth, accessToken)
+				if took := time.Since(start); reason(err) != "unavailable" || took != time.Second {
+					t.Errorf("with a second left, after %v: %v", took, err)
+				}
+				if strings.Contains(err.Error(), accessToken) {
+					t.Errorf("the error has the token: %v", err)
+				}
+				storage.before = nil
+				expect(t, auth, accessToken, "good")
+			})
+		})
+	}
+}
+
+func TestLiveCheck(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, want string
+		err        error
+	}{
+		{"still allowed", "good", nil},
+		{"no longer", "invalid", tokenauth.ErrRejected},
+		{"no longer, wrapped", "invalid", fmt.Errorf("locked: %w", tokenauth.ErrRejected)},
+		{"could not tell", "unavailable", errors.New("connection refused")},
+		{"not found is no rejection", "unavailable", tokenauth.ErrNotFound},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			now := time.Date(2020, 9, 13, 9, 35, 33, 0, time.UTC)
+			asked := 0
+			auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{
+				Now: func() time.Time { return now },
+				LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
+					asked++
+					if p.UserID != "17" || p.Stamp != "stamp-1" || p.Roles[0] != "Reader" || p.Attributes["tenant"] != "north" {
+						t.Errorf("asked about %+v", p)
+					}
+					p.Roles[0], p.Attributes["tenant"] = "Administrator", "south" // no business of the next request
+					return test.err
+				},
+			})
+			replaced := issue(t, auth, alice(), "")
+			accessToken := issue(t, auth, alice(), "")
+			for n := range 3 {
+				expect(t, auth, accessToken, test.want)
+				if asked != n+1 {
+					t.Errorf("validated %d times, asked %d times", n+1, asked)
+				}
+			}
+			// A token that is not good anyhow is not worth the question.
+			expect(t, auth, replaced, "invalid replaced")
+			now = now.AddDate(1, 0, 0)
+			expect(t, auth, accessToken, "invalid expired")
+			if asked != 3 {
+				t.Errorf("asked %d times", asked)
+			}
+		})
+	}
+}
+
+func TestLiveCheckHasTimeoutToAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{
+			Timeout:   3 * time.Second,
+			LiveCheck: func(ctx context.Context, _ tokenauth.Principal) error { return hang(ctx) },
+		})
+		accessToken := issue(t, auth, alice(), "")
+		start := time.Now()
+		expect(t, auth, accessToken, "unavailable")
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
