@@ -34,13 +34,13 @@ func BenchmarkStore(b *testing.B) {
 			bare := prepareBare(b, e, db)
 			b.Run("validate", func(b *testing.B) {
 				takeTurns(b,
-					func(i int) error { _, err := auth.Validate(b.Context(), accessTokens[i]); return err },
-					func(i int) error { return bare.find(b, i) })
+					func(i, _ int) error { _, err := auth.Validate(b.Context(), accessTokens[i]); return err },
+					func(i, _ int) error { return bare.find(b, i) })
 			})
 			b.Run("issue", func(b *testing.B) {
 				takeTurns(b,
-					func(i int) error { _, err := auth.Issue(b.Context(), benchPrincipal(i), ""); return err },
-					func(i int) error { return bare.replace(b, i) })
+					func(i, _ int) error { _, err := auth.Issue(b.Context(), benchPrincipal(i), ""); return err },
+					func(i, _ int) error { return bare.replace(b, i) })
 			})
 		})
 	}
@@ -103,7 +103,7 @@ func (s bareStatements) replace(b *testing.B, i int) error {
 	return err
 }
 
-func takeTurns(b *testing.B, ours, bare func(i int) error) {
+func takeTurns(b *testing.B, ours, bare func(i, n int) error) {
 	b.ReportAllocs()
 	const slice = 512
 	var took [2]time.Duration
@@ -126,15 +126,21 @@ func takeTurns(b *testing.B, ours, bare func(i int) error) {
 	b.ReportMetric(0, "ns/op")
 }
 
-func inParallel(b *testing.B, n int, do func(i int) error) time.Duration {
+// inParallel calls do n times, with one of the benchTokens at random and the
+// number of the call.
+func inParallel(b *testing.B, n int, do func(i, call int) error) time.Duration {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	began := time.Now()
 	for range 16 {
 		wg.Go(func() {
 			random := rand.New(rand.NewPCG(1, uint64(began.UnixNano())))
-			for next.Add(1) <= int64(n) {
-				if err := do(random.IntN(benchTokens)); err != nil {
+			for {
+				call := int(next.Add(1)) - 1
+				if call >= n {
+					return
+				}
+				if err := do(random.IntN(benchTokens), call); err != nil {
 					b.Error(err)
 					return
 				}
