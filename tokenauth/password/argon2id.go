@@ -50,7 +50,7 @@ func parseArgon2id(phc string) (a argon2id, ok bool) {
 		return a, false
 	}
 	n, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &a.memory, &a.passes, &a.lanes)
-	if err != nil || n != 3 || fields[3] != fmt.Sprintf("m=%d,t=%d,p=%d", a.memory, a.passes, a.lanes) {
+	if err != nil || n != 3 {
 		return a, false
 	}
 	encoding := base64.RawStdEncoding.Strict()
@@ -72,7 +72,8 @@ func parseArgon2id(phc string) (a argon2id, ok bool) {
 		len(a.hash) < minHashLen || len(a.hash) > maxHashLen:
 		return a, false
 	}
-	return a, true
+	// One spelling only: Sscanf takes signs, and base64 skips line breaks.
+	return a, a.String() == phc
 }
 
 func (a argon2id) verify(password string) bool {

@@ -30,17 +30,22 @@ func find(programs []string, places ...string) (string, bool) {
 	return "", false
 }
 
-var version = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
+var number = regexp.MustCompile(`[0-9]+`)
 
 // newest returns the folders that match a pattern, highest version first.
 func newest(pattern string) []string {
 	folders, _ := glob(pattern)
-	slices.SortStableFunc(folders, func(a, b string) int {
-		v, _ := strconv.ParseFloat(version.FindString(a), 64)
-		w, _ := strconv.ParseFloat(version.FindString(b), 64)
-		return int(w*100) - int(v*100)
-	})
+	slices.SortStableFunc(folders, func(a, b string) int { return slices.Compare(version(b), version(a)) })
 	return folders
+}
+
+// version returns the numbers in a path, as 10.11 is higher than 10.6.
+func version(path string) (numbers []int) {
+	for _, text := range number.FindAllString(path, -1) {
+		n, _ := strconv.Atoi(text)
+		numbers = append(numbers, n)
+	}
+	return numbers
 }
 
 func executable(path string) bool {

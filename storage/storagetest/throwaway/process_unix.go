@@ -3,6 +3,7 @@
 package throwaway
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const supported = true
@@ -60,7 +62,7 @@ func (p *process) signal(signal syscall.Signal) error {
 // pause stops the process and those it has started. They are looked for one by
 // one, since every PostgreSQL backend leads a process group of its own.
 func (p *process) pause() error {
-	if err := p.signal(syscall.SIGSTOP); err != nil {
+	if err := stop(p.pid); err != nil {
 		return err
 	}
 	// The process may have been about to start one more.
@@ -73,11 +75,41 @@ func (p *process) pause() error {
 		if len(pids) == 0 {
 			return nil
 		}
-		if err := signalAll(pids, syscall.SIGSTOP); err != nil {
+		if err := stop(pids...); err != nil {
 			return err
 		}
 		paused = append(paused, pids...)
 	}
+}
+
+// stop returns once every thread has stopped: the kernel takes a moment, in
+// which a server could answer yet.
+func stop(pids ...int) error {
+	if err := signalAll(pids, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		for deadline := time.Now().Add(patience); !stopped(pid); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				return context.DeadlineExceeded
+			}
+		}
+	}
+	return nil
+}
+
+// stopped is a guess of true where there is no /proc.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	return !slices.ContainsFunc(threads, func(file string) bool {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			return false // it has ended
+		}
+		var state string
+		fmt.Sscan(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), &state)
+		return !strings.Contains("TtZX", state)
+	})
 }
 
 func (p *process) resume() error {

@@ -1,0 +1,350 @@
+//go:build unix
+
+package throwaway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// In a process that a test has started, this is set: the test is the child.
+const childVariable = "THROWAWAY_TEST_CHILD"
+
+// child returns the command that runs the test t alone, in another process.
+func child(ctx context.Context, t *testing.T) *exec.Cmd {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^") + "$"
+	cmd := exec.CommandContext(ctx, program, "-test.run="+pattern, "-test.count=1", "-test.timeout=5m")
+	cmd.Env = append(os.Environ(), childVariable+"=1")
+	for _, k := range kinds {
+		cmd.Env = append(cmd.Env, k.variable+"=") // it needs servers of its own
+	}
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// tell is how the child says what it has started, and told reads it.
+func tell(s *Server) { fmt.Printf("started %d %s\n", s.process.pid, s.supervisor.dir) }
+
+func told(r io.Reader) (pid int, dir string, err error) {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		if n, _ := fmt.Sscanf(lines.Text(), "started %d %s", &pid, &dir); n == 2 {
+			return pid, dir, nil
+		}
+	}
+	return 0, "", fmt.Errorf("the child has started nothing: %v", lines.Err())
+}
+
+// alive reports whether there is such a process, other than one that has ended
+// and waits for somebody to take note.
+func alive(pid int) bool {
+	if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || !strings.Contains(string(stat), ") Z ")
+}
+
+// remains says what is left of a server.
+func remains(pid int, dir string) (what []string) {
+	if alive(pid) {
+		what = append(what, fmt.Sprintf("process %d", pid))
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		what = append(what, fmt.Sprintf("folder %s (%v)", dir, err))
+	}
+	return what
+}
+
+// A test process that is killed can clean up nothing. Its servers go away all
+// the same, even those that hang.
+func TestServerGoesAwayWithAKilledProcess(t *testing.T) {
+	onEach(t, func(t *testing.T, k kind) {
+		for _, state := range []string{"running", "paused"} {
+			t.Run(state, func(t *testing.T) {
+				if os.Getenv(childVariable) != "" {
+					waitToBeKilled(t, k, state == "paused")
+					return
+				}
+				k.needs(t)
+				cmd := child(t.Context(), t)
+				stdin, err := cmd.StdinPipe() // whose end ends the child, if this process is killed itself
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer stdin.Close()
+				stdout, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				pid, dir, err := told(stdout)
+				if err == nil && len(remains(pid, dir)) != 2 {
+					err = fmt.Errorf("the child says that it has process %d and folder %s, but there is only %v", pid, dir, remains(pid, dir))
+				}
+				cmd.Process.Kill()
+				cmd.Wait()
+				if err != nil {
+					t.Fatal(err)
+				}
+				// PostgreSQL waits five seconds for processes that hang.
+				deadline := time.Now().Add(30 * time.Second)
+				for len(remains(pid, dir)) > 0 {
+					if time.Now().After(deadline) {
+						t.Fatalf("what remains is %v", remains(pid, dir))
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+			})
+		}
+	})
+}
+
+func waitToBeKilled(t *testing.T, k kind, pause bool) {
+	s := k.start(t)
+	db := k.open(t, s.DSN()) // with PostgreSQL, a connection is a process more
+	get[int](t, db, "SELECT 1")
+	if pause {
+		s.Pause(t)
+	}
+	tell(s)
+	io.Copy(io.Discard, os.Stdin)
+}
+
+// The kernel stops the threads of a process one after the other. One that is
+// still about to stop must not answer a query after Pause has returned.
+func TestPauseReturnsWhenEveryThreadHasStopped(t *testing.T) {
+	if os.Getenv(childVariable) != "" {
+		for range 2 {
+			go func() {
+				runtime.LockOSThread()
+				for n := new(atomic.Int64); ; {
+					n.Add(1)
+				}
+			}()
+		}
+		fmt.Println("started 0 nothing")
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("there is no /proc")
+	}
+	t.Parallel()
+	cmd := child(t.Context(), t)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}()
+	if _, _, err := told(stdout); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{pid: cmd.Process.Pid}
+	for range 150 {
+		if err := p.pause(); err != nil {
+			t.Fatal(err)
+		}
+		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.pid))
+		if len(stats) == 0 {
+			t.Fatal("the process has no threads")
+		}
+		for _, file := range stats {
+			if stat, err := os.ReadFile(file); err == nil && !strings.Contains(string(stat), ") T ") {
+				t.Fatalf("a thread has not stopped: %s", stat)
+			}
+		}
+		if err := p.resume(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// After Main there are no servers any more.
+func TestMainEndsTheSharedServers(t *testing.T) {
+	onEach(t, func(t *testing.T, k kind) {
+		if os.Getenv(childVariable) != "" {
+			k.fresh(t)
+			tell(k.shared.server)
+			return
+		}
+		k.needs(t)
+		out, err := child(t.Context(), t).Output()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		pid, dir, err := told(strings.NewReader(string(out)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if what := remains(pid, dir); len(what) > 0 {
+			t.Errorf("what remains is %v", what)
+		}
+	})
+}
+
+// Database servers refuse to run as root, so root runs them as somebody else.
+func TestServersAreNotRoots(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("there is no /proc")
+	}
+	onEach(t, func(t *testing.T, k kind) {
+		k.fresh(t)
+		if k.shared.server == nil {
+			t.Skip("the server is somebody else's")
+		}
+		for _, path := range []string{fmt.Sprintf("/proc/%d", k.shared.server.process.pid), k.shared.server.supervisor.dir} {
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if owner := info.Sys().(*syscall.Stat_t).Uid; owner == 0 {
+				t.Errorf("%s is root's", path)
+			} else if self := os.Geteuid(); self != 0 && int(owner) != self {
+				t.Errorf("%s is of user %d, not %d", path, owner, self)
+			}
+		}
+		info, err := os.Stat(k.shared.server.supervisor.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mode := info.Mode().Perm(); mode != 0o700 {
+			t.Errorf("others may look into the folder: %v", mode)
+		}
+	})
+}
+
+// An engine whose commands are the shell's.
+type shell struct {
+	postgres
+	setup, serve string
+}
+
+func (s shell) commands(string) (setup, serve []string, err error) {
+	return []string{"/bin/sh", "-c", s.setup}, []string{"/bin/sh", "-c", s.serve}, nil
+}
+
+// A server that cannot be started is no reason to wait, and the error has what
+// it said.
+func TestFailureTellsWhatTheServerSaid(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		engine shell
+		want   []string
+	}{
+		{"setup fails", shell{setup: `echo "it's broken" >&2; exit 3`}, []string{"postgres", "set up", "exit status 3", "it's broken"}},
+		{"serve ends", shell{setup: "true", serve: `echo "the 'port' is taken"; exit 4`}, []string{"postgres", "start", "exit status 4", "the 'port' is taken"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			s, err := newServer(test.engine)
+			if err == nil {
+				s.close()
+				t.Fatal("there is no error")
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the error does not say %q: %v", want, err)
+				}
+			}
+			if took := time.Since(began); took > patience/2 {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+func newSupervisor(t *testing.T) *supervisor {
+	t.Helper()
+	s, err := supervise(filepath.Join(os.TempDir(), "throwaway-"+random()), syscall.SIGKILL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
+func TestSupervisorPassesArgumentsAsTheyAre(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	file := filepath.Join(s.dir, "argument")
+	for _, arg := range []string{"plain", "", " two words ", `it's`, `''`, `"$HOME" $(id) \n ;&|<>*\`} {
+		p, err := s.run([]string{"/bin/sh", "-c", `printf '%s' "$1" >"$2"`, "sh", arg, file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if <-p.done; p.err != nil {
+			t.Fatal(p.err)
+		}
+		if got, err := os.ReadFile(file); string(got) != arg {
+			t.Errorf("the argument %q becomes %q, %v", arg, got, err)
+		}
+	}
+}
+
+// What a command has started and left behind ends too.
+func TestSupervisorEndsEverything(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	file := filepath.Join(s.dir, "pid")
+	p, err := s.run([]string{"/bin/sh", "-c", `sleep 600 & echo $! >"$1"; exec sleep 600`, "sh", file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var other int
+	for deadline := time.Now().Add(patience); other == 0; time.Sleep(10 * time.Millisecond) {
+		text, _ := os.ReadFile(file)
+		if fmt.Sscanf(string(text), "%d\n", &other); time.Now().After(deadline) {
+			t.Fatal("the command does not start")
+		}
+	}
+	if p.exited() {
+		t.Errorf("the command ends by itself: %v", p.err)
+	}
+	s.close()
+	if !p.exited() || p.err == nil {
+		t.Errorf("the command has ended is %v, and how: %v", p.exited(), p.err)
+	}
+	if what := remains(p.pid, s.dir); len(what) > 0 {
+		t.Errorf("what remains is %v", what)
+	}
+	for deadline := time.Now().Add(10 * time.Second); alive(other); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			syscall.Kill(other, syscall.SIGKILL)
+			t.Fatal("what the command has left behind still runs")
+		}
+	}
+}

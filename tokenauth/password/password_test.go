@@ -1,0 +1,123 @@
+package password
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func TestHash(t *testing.T) {
+	t.Parallel()
+	const password = "correct horse 😀"
+	first, err := Hash(password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Hash(password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first == second {
+		t.Errorf("the same password has the same hash twice: %s", first)
+	}
+	form := regexp.MustCompile(`^\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$`)
+	for _, hash := range []string{first, second} {
+		if !form.MatchString(hash) || len(hash) >= 128 {
+			t.Errorf("the hash is %s", hash)
+		}
+	}
+	a, ok := parseArgon2id(first)
+	if !ok {
+		t.Fatalf("%s is refused", first)
+	}
+	if len(a.salt) != 16 || len(a.hash) != 32 {
+		t.Errorf("the salt has %d and the hash %d bytes", len(a.salt), len(a.hash))
+	}
+	if !a.verify(password) {
+		t.Error("the hash is not of its password")
+	}
+}
+
+// What Hash accepts is what the token endpoint accepts.
+func TestHashRefusesWhatCouldNotSignIn(t *testing.T) {
+	t.Parallel()
+	for name, password := range map[string]string{
+		"nothing":            "",
+		"1025 bytes":         strings.Repeat("x", tokenauth.MaxPasswordLength+1),
+		"513 letters of two": strings.Repeat("ä", tokenauth.MaxPasswordLength/2+1),
+		"no UTF-8":           "pass\xffword",
+		"half a letter":      "pass\xc3",
+		"a surrogate":        "pass\xed\xa0\x80",
+		"a NUL":              "pass\x00word",
+		"a NUL at the end":   "password\x00",
+		"nothing but a NUL":  "\x00",
+	} {
+		if hash, err := Hash(password); !errors.Is(err, ErrUnacceptable) || hash != "" {
+			t.Errorf("%s: Hash returns %q, %v", name, hash, err)
+		}
+	}
+	for name, password := range map[string]string{
+		"1024 bytes":          strings.Repeat("x", tokenauth.MaxPasswordLength),
+		"blanks and controls": " \t\n\x7f",
+	} {
+		if _, err := Hash(password); err != nil {
+			t.Errorf("%s: Hash returns %v", name, err)
+		}
+	}
+}
+
+// acceptedBcrypt is what a bcrypt hash looks like that will be compared with.
+var acceptedBcrypt = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}$`)
+
+// Whatever is accepted has a bounded cost, and one spelling only.
+func FuzzParse(f *testing.F) {
+	for _, hash := range []string{
+		"",
+		"$2",
+		"$argon2id$",
+		"$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+		"$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc",
+		"$argon2id$v=19$m=262144,t=4,p=16$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA",
+		"$argon2id$v=19$m=65536,t=65536,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA",
+		"$argon2i$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc",
+		"$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+		"$2y$05$abcdefghijklmnopqrstuuXnyHs.SFK1xUqzegSPycVmOdC6hSGb.",
+		"$2b$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+		"$2$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeWA",
+	} {
+		f.Add(hash)
+	}
+	f.Fuzz(func(t *testing.T, hash string) {
+		v, ok := parse(hash)
+		if !ok {
+			return
+		}
+		switch v := v.(type) {
+		case argon2id:
+			traffic := uint64(v.memory) * uint64(v.passes)
+			if v.passes < 1 || v.passes > 16 || v.lanes < 1 || v.lanes > 16 || v.memory < 8*uint32(v.lanes) || traffic > 1<<20 ||
+				len(v.salt) < 8 || len(v.salt) > 64 || len(v.hash) < 16 || len(v.hash) > 64 {
+				t.Errorf("%q is accepted with m=%d,t=%d,p=%d and a salt of %d and a hash of %d bytes",
+					hash, v.memory, v.passes, v.lanes, len(v.salt), len(v.hash))
+			}
+			if got := v.String(); got != hash {
+				t.Errorf("%q is printed as %q", hash, got)
+			}
+		case bcryptHash:
+			cost, err := bcrypt.Cost(v.text)
+			if err != nil || cost > 15 {
+				t.Errorf("%q is accepted with cost %d, error %v", hash, cost, err)
+			}
+			if !acceptedBcrypt.MatchString(hash) {
+				t.Errorf("%q is accepted", hash)
+			}
+		default:
+			t.Errorf("%q is read as %T", hash, v)
+		}
+	})
+}

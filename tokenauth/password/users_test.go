@@ -1,0 +1,498 @@
+package password
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+var (
+	_ tokenauth.Authenticator = (*Users)(nil)
+	_ tokenauth.Rechecker     = (*Users)(nil)
+)
+
+// A table is a host's accounts by the name that somebody types.
+type table map[string]Account
+
+func (accounts table) lookup(_ context.Context, userName string) (Account, error) {
+	account, ok := accounts[userName]
+	if !ok {
+		return Account{}, fmt.Errorf("host: no such account: %w", tokenauth.ErrNotFound)
+	}
+	return account, nil
+}
+
+// A counter stands in for the hash that is compared with where there is no
+// account. It says yes, which must not get anybody in.
+type counter struct{ runs atomic.Int32 }
+
+func (c *counter) verify(string) bool {
+	c.runs.Add(1)
+	return true
+}
+
+func newUsers(tb testing.TB, lookup Lookup, o *Options) (*Users, *counter) {
+	tb.Helper()
+	u, err := NewUsers(lookup, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	dummy := new(counter)
+	u.dummy = dummy
+	return u, dummy
+}
+
+func signIn(ctx context.Context, u *Users, name, password string) (tokenauth.Principal, error) {
+	return u.Authenticate(ctx, tokenauth.Credentials{UserName: name, Password: tokenauth.NewSecret(password)})
+}
+
+func rejected(tb testing.TB, err error) {
+	tb.Helper()
+	if !errors.Is(err, tokenauth.ErrRejected) {
+		tb.Errorf("the error is %v, not ErrRejected", err)
+	}
+}
+
+func TestAuthenticate(t *testing.T) {
+	t.Parallel()
+	accounts := table{}
+	for name, hash := range map[string]string{
+		"argon2id": cheapHash("correct horse"),
+		"bcrypt":   "$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+	} {
+		accounts[name] = Account{
+			UserID: "id of " + name, UserName: strings.ToUpper(name), PasswordHash: hash,
+			Roles: []string{"Reader", "Auditor"}, Attributes: map[string]string{"tenant": "7"},
+		}
+	}
+	u, dummy := newUsers(t, accounts.lookup, nil)
+	for name, password := range map[string]string{"argon2id": "correct horse", "bcrypt": "U*U"} {
+		p, err := signIn(t.Context(), u, name, password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := tokenauth.Principal{
+			UserID: "id of " + name, UserName: strings.ToUpper(name),
+			Roles: []string{"Reader", "Auditor"}, Attributes: map[string]string{"tenant": "7"},
+			Stamp: p.Stamp,
+		}
+		if !reflect.DeepEqual(p, want) || p.Stamp == "" {
+			t.Errorf("%s signs in as %+v", name, p)
+		}
+		if strings.Contains(p.Stamp, accounts[name].PasswordHash) {
+			t.Errorf("the stamp %q shows the hash", p.Stamp)
+		}
+		// A lookup may keep what it returned, and the principal is its reader's.
+		p.Roles[0], p.Attributes["tenant"] = "Administrator", "8"
+		if accounts[name].Roles[0] != "Reader" || accounts[name].Attributes["tenant"] != "7" {
+			t.Errorf("a change of the principal changes the account: %+v", accounts[name])
+		}
+	}
+	if n := dummy.runs.Load(); n != 0 {
+		t.Errorf("users with a hash of their own cost %d more", n)
+	}
+}
+
+// Nobody learns from the time it takes who has an account: there is one hash
+// to run, if not the account's then the dummy.
+func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
+	t.Parallel()
+	const right = "correct horse"
+	hash := cheapHash(right)
+	u, _ := newUsers(t, nothing, nil)
+	for _, test := range []struct {
+		name           string
+		account        *Account
+		password       string
+		dummies, warns int
+	}{
+		{"unknown user", nil, right, 1, 0},
+		{"wrong password", &Account{PasswordHash: hash}, "wrong", 0, 0},
+		{"empty password", &Account{PasswordHash: hash}, "", 0, 0},
+		{"disabled", &Account{PasswordHash: hash, Disabled: true}, right, 1, 0},
+		{"disabled, wrong password", &Account{PasswordHash: hash, Disabled: true}, "wrong", 1, 0},
+		{"disabled without a hash", &Account{Disabled: true}, right, 1, 0},
+		{"empty hash", &Account{}, right, 1, 1},
+		{"empty hash, empty password", &Account{}, "", 1, 1},
+		{"password in the clear", &Account{PasswordHash: right}, right, 1, 1},
+		{"unparsable argon2id", &Account{PasswordHash: hash + "$"}, right, 1, 1},
+		{"unparsable bcrypt", &Account{PasswordHash: "$2a$05$CCCC"}, right, 1, 1},
+		{"bcrypt with a salt that cannot be", &Account{PasswordHash: "$2a$05$ CCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, right, 1, 1},
+		{"argon2id over the budget", &Account{PasswordHash: phc("v=19", "m=262144,t=16,p=1", zeros(16), zeros(32))}, right, 1, 1},
+		{"bcrypt over the budget", &Account{PasswordHash: "$2a$16$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, right, 1, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			accounts := table{}
+			if test.account != nil {
+				test.account.UserID, test.account.UserName = "id-7", "alice"
+				accounts["alice"] = *test.account
+			}
+			var log bytes.Buffer
+			u, dummy := *u, new(counter)
+			u.lookup, u.dummy, u.logger = accounts.lookup, dummy, slog.New(slog.NewTextHandler(&log, nil))
+			p, err := signIn(t.Context(), &u, "alice", test.password)
+			rejected(t, err)
+			if errors.Is(err, tokenauth.ErrNotFound) {
+				t.Errorf("the error %v tells that there is no such user", err)
+			}
+			if !reflect.DeepEqual(p, tokenauth.Principal{}) {
+				t.Errorf("the principal is %+v", p)
+			}
+			if n := int(dummy.runs.Load()); n != test.dummies {
+				t.Errorf("the dummy is run %d times, not %d", n, test.dummies)
+			}
+			if n := strings.Count(log.String(), "\n"); n != test.warns {
+				t.Errorf("%d lines are logged, not %d: %s", n, test.warns, &log)
+			}
+			if test.warns > 0 && !strings.Contains(log.String(), "userId=id-7") {
+				t.Errorf("the log does not name the account: %s", &log)
+			}
+			for _, secret := range []string{test.password, accounts["alice"].PasswordHash} {
+				if secret != "" && strings.Contains(log.String(), secret) {
+					t.Errorf("the log shows %q: %s", secret, &log)
+				}
+			}
+		})
+	}
+}
+
+func TestOptionsLogger(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	u, _ := newUsers(t, table{"alice": {UserID: "id-7", UserName: "alice"}}.lookup, &Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	_, err := signIn(t.Context(), u, "alice", "correct horse")
+	rejected(t, err)
+	if !strings.Contains(log.String(), "userId=id-7") {
+		t.Errorf("the logger is told %q", &log)
+	}
+}
+
+// Without a stand-in, the dummy costs what Hash costs.
+func TestDummyCostsWhatAHashCosts(t *testing.T) {
+	t.Parallel()
+	u, err := NewUsers(table{}.lookup, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dummy, ok := u.dummy.(argon2id)
+	if !ok || dummy.memory != 19<<10 || dummy.passes != 2 || dummy.lanes != 1 || len(dummy.hash) != 32 {
+		t.Errorf("the dummy is %T %v", u.dummy, u.dummy)
+	}
+}
+
+var errDown = errors.New("host: the database is down")
+
+func TestLookupErrorsPassThrough(t *testing.T) {
+	t.Parallel()
+	u, dummy := newUsers(t, func(context.Context, string) (Account, error) {
+		// What else it returns must not count.
+		return Account{UserID: "1", UserName: "alice", PasswordHash: cheapHash("correct horse")}, errDown
+	}, nil)
+	p, err := signIn(t.Context(), u, "alice", "correct horse")
+	if !errors.Is(err, errDown) || errors.Is(err, tokenauth.ErrRejected) || !reflect.DeepEqual(p, tokenauth.Principal{}) {
+		t.Errorf("Authenticate returns %+v, %v", p, err)
+	}
+	if err := u.Recheck(t.Context(), tokenauth.Principal{UserID: "1", UserName: "alice"}); !errors.Is(err, errDown) || errors.Is(err, tokenauth.ErrRejected) {
+		t.Errorf("Recheck returns %v", err)
+	}
+	if n := dummy.runs.Load(); n != 0 {
+		t.Errorf("the dummy is run %d times for a user nobody could look up", n)
+	}
+}
+
+func TestLookupEndsAfterTimeout(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name          string
+		timeout, want time.Duration
+	}{
+		{"by default", 0, 2 * time.Second},
+		{"as chosen", 300 * time.Millisecond, 300 * time.Millisecond},
+		{"the longest", time.Minute, time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u, _ := newUsers(t, func(ctx context.Context, _ string) (Account, error) {
+					<-ctx.Done()
+					return Account{}, ctx.Err()
+				}, &Options{Timeout: test.timeout})
+				for name, call := range map[string]func() error{
+					"Authenticate": func() error { _, err := signIn(t.Context(), u, "alice", "correct horse"); return err },
+					"Recheck":      func() error { return u.Recheck(t.Context(), tokenauth.Principal{UserName: "alice"}) },
+				} {
+					began := time.Now()
+					err := call()
+					if took := time.Since(began); took != test.want {
+						t.Errorf("%s takes %v, not %v", name, took, test.want)
+					}
+					if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, tokenauth.ErrRejected) {
+						t.Errorf("%s returns %v", name, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// The look-up gets the caller's context, with what it carries.
+func TestLookupEndsWithItsCaller(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	u, _ := newUsers(t, func(ctx context.Context, _ string) (Account, error) {
+		if ctx.Value(key{}) != "trace" {
+			t.Error("the look-up gets another context")
+		}
+		<-ctx.Done()
+		return Account{}, context.Cause(ctx)
+	}, &Options{Timeout: time.Minute})
+	ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "trace"))
+	cancel(errDown)
+	if _, err := signIn(ctx, u, "alice", "correct horse"); !errors.Is(err, errDown) {
+		t.Errorf("Authenticate returns %v", err)
+	}
+	if err := u.Recheck(ctx, tokenauth.Principal{UserName: "alice"}); !errors.Is(err, errDown) {
+		t.Errorf("Recheck returns %v", err)
+	}
+}
+
+func TestRecheck(t *testing.T) {
+	t.Parallel()
+	u, dummy := newUsers(t, nothing, nil)
+	plain := Account{
+		UserID: "1", UserName: "alice", PasswordHash: cheapHash("correct horse"),
+		Roles: []string{"Reader", "Auditor"}, Attributes: map[string]string{"tenant": "7"},
+	}
+	stamped := plain
+	stamped.Stamp = "a1b2"
+	for _, test := range []struct {
+		name    string
+		account Account
+		change  func(accounts table, a *Account) // a is stored as "alice" afterwards, unless deleted
+		ok      bool
+	}{
+		{"unchanged", plain, func(table, *Account) {}, true},
+		{"unchanged, with a stamp", stamped, func(table, *Account) {}, true},
+		{"roles in another order", plain, func(_ table, a *Account) { slices.Reverse(a.Roles) }, true},
+		{"other attributes", plain, func(_ table, a *Account) { a.Attributes["tenant"] = "8" }, true},
+		{"password hashed anew, same stamp", stamped, func(_ table, a *Account) { a.PasswordHash = "another" }, true},
+		{"disabled", plain, func(_ table, a *Account) { a.Disabled = true }, false},
+		{"disabled, with a stamp", stamped, func(_ table, a *Account) { a.Disabled = true }, false},
+		{"deleted", plain, func(_ table, a *Account) { a.UserID = "" }, false},
+		{"another user of that name", plain, func(_ table, a *Account) { a.UserID = "2" }, false},
+		{"changed password", plain, func(_ table, a *Account) { a.PasswordHash = cheapHash("battery staple") }, false},
+		{"same password hashed anew", plain, func(_ table, a *Account) { a.PasswordHash += "x" }, false},
+		{"no password any more", plain, func(_ table, a *Account) { a.PasswordHash = "" }, false},
+		{"a role more", plain, func(_ table, a *Account) { a.Roles = append(a.Roles, "Administrator") }, false},
+		{"a role less", plain, func(_ table, a *Account) { a.Roles = a.Roles[:1] }, false},
+		{"no roles", plain, func(_ table, a *Account) { a.Roles = nil }, false},
+		{"another role", plain, func(_ table, a *Account) { a.Roles[1] = "auditor" }, false},
+		{"a role less, same stamp", stamped, func(_ table, a *Account) { a.Roles = a.Roles[:1] }, false},
+		{"renamed", plain, func(accounts table, a *Account) {
+			a.UserName = "alicia"
+			accounts["alicia"] = *a
+			a.UserID = "" // nobody has the old name
+		}, false},
+		{"renamed, but still found by the old name", plain, func(_ table, a *Account) { a.UserName = "alicia" }, false},
+		{"changed stamp", stamped, func(_ table, a *Account) { a.Stamp = "c3d4" }, false},
+		{"no stamp any more", stamped, func(_ table, a *Account) { a.Stamp = "" }, false},
+		{"a stamp at last", plain, func(_ table, a *Account) { a.Stamp = "a1b2" }, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			accounts := table{"alice": test.account}
+			u := *u
+			u.lookup = accounts.lookup
+			p, err := signIn(t.Context(), &u, "alice", "correct horse")
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := test.account
+			a.Roles, a.Attributes = slices.Clone(a.Roles), maps.Clone(a.Attributes)
+			test.change(accounts, &a)
+			if accounts["alice"] = a; a.UserID == "" {
+				delete(accounts, "alice")
+			}
+			err = u.Recheck(t.Context(), p)
+			if test.ok && err != nil {
+				t.Errorf("Recheck returns %v", err)
+			}
+			if !test.ok {
+				rejected(t, err)
+			}
+		})
+	}
+	if n := dummy.runs.Load(); n != 0 {
+		t.Errorf("the dummy is run %d times", n)
+	}
+}
+
+func nothing(context.Context, string) (Account, error) { return Account{}, tokenauth.ErrNotFound }
+
+// Fields that run into each other must not be taken for the same account.
+func TestStampsOfDifferentAccountsDiffer(t *testing.T) {
+	t.Parallel()
+	accounts := []Account{
+		{},
+		{UserID: "1", UserName: "ab", PasswordHash: "c"},
+		{UserID: "1", UserName: "a", PasswordHash: "bc"},
+		{UserID: "1a", UserName: "b", PasswordHash: "c"},
+		{UserID: "1", UserName: "abc"},
+		{UserID: "1abc"},
+		{UserName: "1abc"},
+		{PasswordHash: "1abc"},
+		{Roles: []string{"1abc"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"c"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"c", ""}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"c", "d"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"cd"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"c,d"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"c", "c"}},
+		{UserID: "1", UserName: "a", Roles: []string{"b", "c"}},
+		{UserID: "1", UserName: "A", PasswordHash: "b", Roles: []string{"c"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Stamp: "s", Roles: []string{"c"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Stamp: "sc"},
+		{UserID: "1", UserName: "a\x00", PasswordHash: "b"},
+		{UserID: "1", UserName: "a", PasswordHash: "\x00b"},
+	}
+	seen := map[string]Account{}
+	for _, a := range accounts {
+		stamp := a.stamp()
+		if other, ok := seen[stamp]; ok {
+			t.Errorf("%+v and %+v have the stamp %q", other, a, stamp)
+		}
+		seen[stamp] = a
+	}
+}
+
+func TestStampLeavesTheRolesAsTheyAre(t *testing.T) {
+	t.Parallel()
+	a := Account{UserID: "1", Roles: []string{"c", "a", "b"}}
+	b := Account{UserID: "1", Roles: []string{"b", "c", "a"}}
+	if a.stamp() != b.stamp() {
+		t.Error("the order of the roles counts")
+	}
+	if !slices.Equal(a.Roles, []string{"c", "a", "b"}) {
+		t.Errorf("the roles have become %v", a.Roles)
+	}
+}
+
+// A blocker is a hash that takes until it is let go.
+type blocker struct {
+	running, most atomic.Int32
+	release       chan struct{}
+}
+
+func (b *blocker) verify(string) bool {
+	n := b.running.Add(1)
+	defer b.running.Add(-1)
+	for {
+		most := b.most.Load()
+		if n <= most || b.most.CompareAndSwap(most, n) {
+			break
+		}
+	}
+	<-b.release
+	return false
+}
+
+func TestHashingIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		u, err := NewUsers(nothing, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		places := runtime.GOMAXPROCS(0)
+		dummy := &blocker{release: make(chan struct{})}
+		u.dummy = dummy
+		results := make(chan error, 3*places)
+		for range cap(results) {
+			go func() {
+				_, err := signIn(t.Context(), u, "alice", "correct horse")
+				results <- err
+			}()
+		}
+		synctest.Wait()
+		if n := dummy.running.Load(); int(n) != places {
+			t.Errorf("%d hashes run at once, not %d", n, places)
+		}
+
+		// Those that wait do so for as long as it takes: the timeout is the look-up's.
+		time.Sleep(time.Hour)
+		select {
+		case err := <-results:
+			t.Fatalf("one is back before any hash was done: %v", err)
+		default:
+		}
+
+		// But they need not: a client that went away costs nothing.
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := make(chan error, 1)
+		go func() {
+			_, err := signIn(ctx, u, "alice", "correct horse")
+			gone <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-gone:
+			t.Fatalf("there was a place for one more: %v", err)
+		default:
+		}
+		cancel()
+		if err := <-gone; !errors.Is(err, context.Canceled) || errors.Is(err, tokenauth.ErrRejected) {
+			t.Errorf("whoever leaves gets %v", err)
+		}
+		timed, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		if _, err := signIn(timed, u, "alice", "correct horse"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 3*time.Second {
+			t.Errorf("whoever has three seconds gets %v after %v", err, time.Since(began))
+		}
+
+		close(dummy.release)
+		for range cap(results) {
+			rejected(t, <-results)
+		}
+		if n := dummy.most.Load(); int(n) != places {
+			t.Errorf("%d hashes ran at once, not %d", n, places)
+		}
+		// Every place is free again.
+		for range places + 1 {
+			_, err := signIn(t.Context(), u, "alice", "correct horse")
+			rejected(t, err)
+		}
+	})
+}
+
+func TestNewUsersErrors(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		lookup Lookup
+		o      *Options
+		says   string
+	}{
+		{"no lookup", nil, nil, "lookup"},
+		{"negative timeout", nothing, &Options{Timeout: -1}, "Options.Timeout"},
+		{"timeout over a minute", nothing, &Options{Timeout: time.Minute + 1}, "Options.Timeout"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			u, err := NewUsers(test.lookup, test.o)
+			if u != nil || err == nil || !strings.HasPrefix(err.Error(), "password: ") || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("NewUsers returns %v, %v", u, err)
+			}
+		})
+	}
+}
