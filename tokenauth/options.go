@@ -58,6 +58,10 @@ type Options struct {
 	// good until it is revoked, replaced or expired.
 	LiveCheck func(context.Context, Principal) error
 
+	// Throttle limits how fast passwords can be guessed. The zero value is the
+	// advice.
+	Throttle ThrottleOptions
+
 	// TrustedProxies are the peers whose X-Forwarded-For is believed; none if
 	// empty, and then a client's address is its peer's.
 	TrustedProxies []netip.Prefix
@@ -128,6 +132,10 @@ func (o *Options) withDefaults() (Options, error) {
 		if name == "" || slices.Contains(responseMembers, name) || slices.Contains(c.ResponseAttributes[:i], name) {
 			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is empty, double, or a member of every response", name)
 		}
+	}
+	var err error
+	if c.Throttle, err = c.Throttle.withDefaults(); err != nil {
+		return c, err
 	}
 	for _, proxy := range c.TrustedProxies {
 		if !proxy.IsValid() {

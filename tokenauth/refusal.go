@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Refusal is an answer of the server other than success, in the words of
@@ -54,6 +55,16 @@ const (
 // for a person who waits.
 const retryAfter = 2
 
+// retryAfterThrottled is in whole seconds, from 1 to an hour.
+func retryAfterThrottled(err error) int {
+	var throttled *ThrottledError
+	if !errors.As(err, &throttled) {
+		return retryAfter
+	}
+	seconds := (throttled.RetryAfter + time.Second - 1) / time.Second
+	return int(min(max(1, seconds), maxRetryAfter/time.Second))
+}
+
 // errPanic is the cause of the refusal that a panic in the host's code becomes.
 var errPanic = errors.New("tokenauth: panic")
 
@@ -66,6 +77,14 @@ func (s *Service) refusalOf(err error) *Refusal {
 	switch {
 	case errors.Is(err, ErrRejected):
 		return &Refusal{Status: http.StatusBadRequest, Code: codeInvalidGrant, Description: "The user name or password is incorrect.", Err: err}
+	case errors.Is(err, ErrThrottled):
+		return &Refusal{
+			Status:      http.StatusTooManyRequests,
+			Code:        codeTemporarilyUnavailable,
+			Description: "Too many failed sign-ins. Try again later.",
+			RetryAfter:  retryAfterThrottled(err),
+			Err:         err,
+		}
 	case errors.Is(err, ErrExpiredToken):
 		return bearer(http.StatusUnauthorized, codeInvalidToken, descriptionExpired, s.challenges.expired)
 	case errors.Is(err, ErrReplacedToken):

@@ -14,7 +14,8 @@ type Service struct {
 	authenticator Authenticator
 	options       Options
 	challenges    challenges
-	cache         *cache // nil without
+	cache         *cache    // nil without
+	throttle      *throttle // nil without
 }
 
 // New returns a Service that keeps its tokens in s and asks a who is signing
@@ -36,6 +37,11 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		authenticator: a,
 		options:       options,
 		challenges:    newChallenges(options.Realm),
+	}
+	if !options.Throttle.InsecureOff {
+		if service.throttle, err = newThrottle(s, options.Throttle, options.Now, service.logThrottleTrouble); err != nil {
+			return nil, err
+		}
 	}
 	if options.Cache != nil {
 		if service.cache, err = newCache(s, options.Cache); err != nil {

@@ -10,12 +10,65 @@ import (
 // SignIn checks the credentials and issues a new token for them, which
 // replaces the one that the user had at this client.
 //
-// It returns ErrRejected if they are not good, ErrUnavailable if that could
-// not be told or the token not be stored, and ErrInvalidPrincipal if the
-// Authenticator returned a principal that cannot be stored. After
-// ErrUnavailable the token before may or may not have been replaced; trying
-// again is safe.
-func (s *Service) SignIn(ctx context.Context, c Credentials) (Grant, error) {
+// It returns ErrRejected if they are not good, ErrThrottled, as a
+// ThrottledError, if there were too many failures to look at them,
+// ErrUnavailable if it could not be told whether they are good or the token not
+// be stored, and ErrInvalidPrincipal if the Authenticator returned a principal
+// that cannot be stored. After ErrUnavailable the token before may or may not
+// have been replaced; trying again is safe.
+func (s *Service) SignIn(ctx context.Context, c Credentials) (g Grant, err error) {
+	if s.throttle == nil {
+		return s.signIn(ctx, c)
+	}
+	a, err := s.throttle.begin(ctx, s.normalize(c.UserName), c.RemoteAddr, s.options.Timeout)
+	if errors.Is(err, ErrThrottled) {
+		return Grant{}, err
+	}
+	if err != nil {
+		return Grant{}, unavailable("throttling", err)
+	}
+	came := undecided // a panic, too, decides nothing
+	defer func() { a.settle(ctx, came, s.options.Timeout) }()
+	g, err = s.signIn(ctx, c)
+	switch {
+	case err == nil:
+		came = succeeded
+	case errors.Is(err, ErrRejected):
+		came = failed
+	}
+	return g, err
+}
+
+// normalize is the one place that probes for the ability.
+func (s *Service) normalize(userName string) string {
+	if n, ok := s.authenticator.(UserNameNormalizer); ok {
+		return n.NormalizeUserName(userName)
+	}
+	return userName
+}
+
+// Unthrottle forgets the failed sign-ins of an account, for after its user has
+// been helped. The sources that failed stay held up. It returns ErrUnavailable
+// if the storage in which replicas count together could not be reached.
+func (s *Service) Unthrottle(ctx context.Context, userName string) error {
+	if s.throttle == nil {
+		return nil
+	}
+	timed := withTimeout(ctx, s.options.Timeout)
+	defer timed.end()
+	if err := s.throttle.forget(timed, s.normalize(userName)); err != nil {
+		return unavailable("throttling", err)
+	}
+	return nil
+}
+
+// logThrottleTrouble tells that a storage in which replicas count together is
+// down. Sign-ins go on, limited by each process for itself.
+func (s *Service) logThrottleTrouble(err error) {
+	s.options.Logger.Error("tokenauth: attempts could not be counted in the storage; this process counts for itself", "error", err)
+}
+
+func (s *Service) signIn(ctx context.Context, c Credentials) (Grant, error) {
 	p, err := s.authenticator.Authenticate(ctx, c)
 	switch {
 	case errors.Is(err, ErrRejected):

@@ -1,0 +1,445 @@
+package tokenauth_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A gatekeeper is an Authenticator that counts how often it was asked: each
+// time would be a hash. The password is "right", and takes a second.
+type gatekeeper struct {
+	hashed atomic.Int64
+	err    error
+}
+
+func (g *gatekeeper) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	g.hashed.Add(1)
+	time.Sleep(time.Second)
+	switch {
+	case g.err != nil:
+		return tokenauth.Principal{}, g.err
+	case c.Password.Reveal() == "panic":
+		panic("a bug in the host's code")
+	case c.Password.Reveal() == "right":
+		return tokenauth.Principal{UserID: c.UserName, UserName: c.UserName}, nil
+	}
+	return tokenauth.Principal{}, tokenauth.ErrRejected
+}
+
+// NormalizeUserName implements tokenauth.UserNameNormalizer.
+func (g *gatekeeper) NormalizeUserName(userName string) string { return strings.ToLower(userName) }
+
+// A door is a service with a throttle, in a bubble.
+type door struct {
+	*testing.T
+	*gatekeeper
+	auth *tokenauth.Service
+}
+
+func atDoor(t *testing.T, o tokenauth.Options, test func(d *door)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &door{T: t, gatekeeper: new(gatekeeper)}
+		d.auth = newService(t, new(memory.Store), d.gatekeeper, &o)
+		test(d)
+	})
+}
+
+// try signs in and returns "in", "rejected", "unavailable", or how long to wait.
+func (d *door) try(userName, password, from string) string {
+	addr, _ := netip.ParseAddr(from) // "" is the zero Addr
+	_, err := d.auth.SignIn(d.Context(), tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret(password), RemoteAddr: addr})
+	var throttled *tokenauth.ThrottledError
+	switch {
+	case err == nil:
+		return "in"
+	case errors.As(err, &throttled):
+		if !errors.Is(err, tokenauth.ErrThrottled) || errors.Is(err, tokenauth.ErrRejected) || errors.Is(err, tokenauth.ErrUnavailable) {
+			d.Errorf("a ThrottledError that is something else: %v", err)
+		}
+		return throttled.RetryAfter.String()
+	}
+	return reason(err)
+}
+
+func (d *door) expect(userName, password, from, want string) {
+	d.Helper()
+	if got := d.try(userName, password, from); got != want {
+		d.Errorf("%s/%s from %s: %s, want %s", userName, password, from, got, want)
+	}
+}
+
+// fail fails so often, waiting when told to.
+func (d *door) fail(userName, from string, times int) {
+	d.Helper()
+	for range times {
+		for {
+			got := d.try(userName, "wrong", from)
+			if got == "rejected" {
+				break
+			}
+			wait, err := time.ParseDuration(got)
+			if err != nil {
+				d.Fatalf("%s from %s: %s", userName, from, got)
+			}
+			time.Sleep(wait)
+		}
+	}
+}
+
+const here, there = "192.0.2.1", "198.51.100.1"
+
+func TestThrottleOfAnAccountFromASource(t *testing.T) {
+	atDoor(t, tokenauth.Options{}, func(d *door) {
+		for range 5 {
+			d.expect("alice", "wrong", here, "rejected")
+		}
+		hashed := d.hashed.Load()
+		// The failure took a second, in which the wait began.
+		for range 3 {
+			d.expect("alice", "wrong", here, "1s")
+			d.expect("alice", "right", here, "1s")
+			d.expect("ALICE", "right", here, "1s")
+		}
+		if n := d.hashed.Load(); n != hashed {
+			d.Errorf("%d hashes while throttled", n-hashed)
+		}
+		for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
+			time.Sleep(wait*time.Second - time.Millisecond)
+			d.expect("alice", "right", here, "1ms")
+			time.Sleep(time.Millisecond)
+			d.expect("alice", "wrong", here, "rejected")
+		}
+		d.expect("alice", "wrong", there, "rejected") // another source
+		d.expect("bob", "right", here, "in")          // another account
+		time.Sleep(15 * time.Minute)
+		d.expect("alice", "right", here, "in")
+		for range 5 {
+			d.expect("alice", "wrong", here, "rejected")
+		}
+	})
+}
+
+// A day without failures forgets them.
+func TestThrottleForgets(t *testing.T) {
+	atDoor(t, tokenauth.Options{}, func(d *door) {
+		d.fail("alice", here, 7)
+		time.Sleep(24 * time.Hour)
+		for range 5 {
+			d.expect("alice", "wrong", here, "rejected")
+		}
+		d.expect("alice", "wrong", here, "1s")
+	})
+}
+
+// Of very many wrong guesses at once, as many are hashed as are free.
+func TestThrottleOfManyAtOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		password string
+		want     map[string]int
+		hashed   int64
+	}{
+		"wrong": {"wrong", map[string]int{"rejected": 5, "1s": 995}, 5},
+		"right": {"right", map[string]int{"in": 1000}, 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			atDoor(t, tokenauth.Options{}, func(d *door) {
+				var mu sync.Mutex
+				got := make(map[string]int)
+				var wg sync.WaitGroup
+				for range 1000 {
+					wg.Go(func() {
+						outcome := d.try("alice", test.password, here)
+						mu.Lock()
+						defer mu.Unlock()
+						got[outcome]++
+					})
+				}
+				wg.Wait()
+				if fmt.Sprint(got) != fmt.Sprint(test.want) || d.hashed.Load() != test.hashed {
+					d.Errorf("outcomes are %v, of %d hashes; want %v, of %d", got, d.hashed.Load(), test.want, test.hashed)
+				}
+			})
+		})
+	}
+}
+
+func TestThrottleOfAnAccountFromEverywhere(t *testing.T) {
+	atDoor(t, tokenauth.Options{}, func(d *door) {
+		d.expect("alice", "right", here, "in") // a known source
+		source := 0
+		elsewhere := func() string { source++; return fmt.Sprintf("203.0.113.%d", source) }
+		for range 20 {
+			d.expect("alice", "wrong", elsewhere(), "rejected")
+		}
+		d.expect("alice", "right", elsewhere(), "1s")
+		d.expect("alice", "right", here, "in") // which also ends the failures in a row
+		for range 20 {
+			d.expect("alice", "wrong", elsewhere(), "rejected")
+		}
+		for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600} {
+			d.expect("alice", "right", elsewhere(), (wait * time.Second).String())
+			time.Sleep(wait * time.Second)
+			d.expect("alice", "wrong", elsewhere(), "rejected")
+		}
+	})
+}
+
+// After a hundred failures in a row, over however many sources and days, only
+// sources from which the user signed in lately may try.
+func TestThrottleCeiling(t *testing.T) {
+	atDoor(t, tokenauth.Options{}, func(d *door) {
+		d.expect("alice", "right", here, "in")
+		for i := range 100 {
+			d.fail("alice", fmt.Sprintf("203.0.%d.1", i), 1)
+			time.Sleep(20 * time.Hour)
+			if i%20 == 0 {
+				// It keeps the source known; its failures are its own.
+				d.expect("bob", "right", here, "in")
+			}
+		}
+		time.Sleep(48 * time.Hour)
+		d.expect("alice", "right", there, "1h0m0s")
+		d.expect("alice", "right", here, "1h0m0s") // the success was 85 days ago
+		if err := d.auth.Unthrottle(d.Context(), "Alice"); err != nil {
+			d.Fatal(err)
+		}
+		d.expect("alice", "right", there, "in")
+	})
+}
+
+// The owner signs in from a known source through an attack of ten thousand
+// addresses, every time.
+func TestThrottleLetsTheOwnerIn(t *testing.T) {
+	atDoor(t, tokenauth.Options{}, func(d *door) {
+		d.expect("alice", "right", here, "in")
+		for i := range 10_000 {
+			d.try("alice", "wrong", fmt.Sprintf("10.%d.%d.1", i/256, i%256))
+			if i%100 == 0 {
+				d.expect("alice", "right", here, "in")
+			}
+		}
+		// What an owner mistypes counts for the source, as anybody's does.
+		d.fail("alice", here, 5)
+		d.expect("alice", "right", here, "1s")
+	})
+}
+
+// Addresses that one customer can have are one source.
+func TestThrottleOfPrefixes(t *testing.T) {
+	t.Run("64", func(t *testing.T) {
+		atDoor(t, tokenauth.Options{}, func(d *door) {
+			for i := range 5 {
+				d.expect("alice", "wrong", fmt.Sprintf("2001:db8:1:1::%x", i), "rejected")
+			}
+			d.expect("alice", "right", "2001:db8:1:1:ffff::1", "1s")
+			d.expect("alice", "right", "2001:db8:1:2::1", "in")
+		})
+	})
+	t.Run("48", func(t *testing.T) {
+		atDoor(t, tokenauth.Options{}, func(d *door) {
+			for i := range 1000 {
+				d.expect(fmt.Sprint("user", i), "wrong", fmt.Sprintf("2001:db8:1:%x::1", i), "rejected")
+			}
+			d.expect("alice", "right", "2001:db8:1:ffff::1", "1s")
+			d.expect("alice", "right", "2001:db8:2:1::1", "in")
+		})
+	})
+	t.Run("32", func(t *testing.T) {
+		atDoor(t, tokenauth.Options{}, func(d *door) {
+			for i := range 100 {
+				d.expect(fmt.Sprint("user", i), "wrong", here, "rejected")
+			}
+			d.expect("alice", "right", here, "1s")
+			d.expect("alice", "right", "192.0.2.2", "in")
+			time.Sleep(time.Hour)
+			d.expect("alice", "right", here, "in")
+		})
+	})
+	// A success on another account does not reset it.
+	t.Run("interleaved", func(t *testing.T) {
+		atDoor(t, tokenauth.Options{}, func(d *door) {
+			for i := range 100 {
+				d.expect(fmt.Sprint("user", i), "wrong", here, "rejected")
+				if i%10 == 0 {
+					d.expect("mallory", "right", here, "in")
+				}
+			}
+			d.expect("alice", "right", here, "1s")
+		})
+	})
+	for name, spellings := range map[string][]string{
+		"IPv4":    {here, "::ffff:192.0.2.1", "::ffff:c000:201"},
+		"zone":    {"fe80::1%eth0", "fe80::2%eth1", "FE80:0:0:0::3"},
+		"unknown": {"", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			atDoor(t, tokenauth.Options{}, func(d *door) {
+				for i := range 5 {
+					d.expect("alice", "wrong", spellings[i%3], "rejected")
+				}
+				for _, spelling := range spellings {
+					d.expect("alice", "right", spelling, "1s")
+				}
+			})
+		})
+	}
+}
+
+// A success forgets an account's own failures and nobody else's.
+func TestThrottleSuccessResets(t *testing.T) {
+	atDoor(t, tokenauth.Options{}, func(d *door) {
+		d.fail("alice", here, 4)
+		d.fail("alice", there, 5)
+		d.expect("alice", "right", here, "in")
+		for range 5 {
+			d.expect("alice", "wrong", here, "rejected")
+		}
+		d.fail("bob", here, 5)
+		d.expect("bob", "right", here, "1s")
+	})
+}
+
+// Trouble, a panic and a client that goes away count for nothing.
+func TestThrottleRefunds(t *testing.T) {
+	atDoor(t, tokenauth.Options{}, func(d *door) {
+		d.err = errors.New("the directory is down")
+		for range 20 {
+			d.expect("alice", "wrong", here, "unavailable")
+		}
+		d.err = nil
+		for range 20 {
+			func() {
+				defer func() {
+					if recover() == nil {
+						d.Error("no panic")
+					}
+				}()
+				d.try("alice", "panic", here)
+			}()
+		}
+		for range 5 {
+			d.expect("alice", "wrong", here, "rejected")
+		}
+	})
+}
+
+// While others are under way one waits for them, and leaves when its client does.
+func TestThrottleWaiterLeaves(t *testing.T) {
+	atDoor(t, tokenauth.Options{}, func(d *door) {
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() { d.expect("alice", "right", here, "in") })
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(d.Context(), 100*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		_, err := d.auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("right"), RemoteAddr: netip.MustParseAddr(here)})
+		if !errors.Is(err, tokenauth.ErrUnavailable) || time.Since(began) != 100*time.Millisecond {
+			d.Errorf("after %v: %v", time.Since(began), err)
+		}
+		wg.Wait()
+		if n := d.hashed.Load(); n != 5 {
+			d.Errorf("%d hashes", n)
+		}
+	})
+}
+
+// A wall clock that is set back makes no wait longer.
+func TestThrottleClockSetBack(t *testing.T) {
+	now := time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC)
+	atDoor(t, tokenauth.Options{Now: func() time.Time { return now }}, func(d *door) {
+		for range 8 {
+			d.expect("alice", "wrong", here, "rejected")
+			now = now.Add(time.Minute)
+		}
+		now = now.Add(-10 * time.Hour)
+		d.expect("alice", "right", here, "8s")
+		now = now.Add(10*time.Hour + 8*time.Second)
+		d.expect("alice", "right", here, "in")
+	})
+}
+
+func TestThrottleOff(t *testing.T) {
+	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}, func(d *door) {
+		for range 100 {
+			d.expect("alice", "wrong", here, "rejected")
+		}
+	})
+}
+
+func TestThrottleLimitsAreTheHosts(t *testing.T) {
+	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{SourceFailures: 2, AccountFailures: 3, AccountCeiling: 4, PrefixFailures: 6}}, func(d *door) {
+		d.fail("alice", here, 2)
+		d.expect("alice", "wrong", here, "1s")
+		d.expect("alice", "wrong", there, "rejected")
+		d.expect("alice", "wrong", "203.0.113.1", "1s")
+		time.Sleep(time.Second)
+		d.expect("alice", "wrong", "203.0.113.2", "rejected")
+		time.Sleep(time.Hour)
+		d.expect("alice", "right", "203.0.113.3", "1h0m0s")
+	})
+}
+
+// Names without end take a bounded part of the memory, and drop no counter that
+// holds somebody up.
+func TestThrottleMemoryIsBounded(t *testing.T) {
+	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
+		d.expect("owner", "right", here, "in")
+		d.fail("alice", here, 5)
+		for i := range 20_000 {
+			var b [4]byte
+			binary.BigEndian.PutUint32(b[:], 0x0b000000+uint32(i))
+			d.try(fmt.Sprint("user", i), "wrong", netip.AddrFrom4(b).String())
+		}
+		if n := tokenauth.LocalCounters(d.auth); n > 2*1000 {
+			d.Errorf("%d counters are kept", n)
+		}
+		d.expect("owner", "right", here, "in")
+		// Three hours have passed; alice's failures are there all the same.
+		d.expect("alice", "wrong", here, "rejected")
+		d.expect("alice", "right", here, "2s")
+		// What has no counter of its own has a shared one: never nothing.
+		hashed, refused := d.hashed.Load(), 0
+		for range 1000 {
+			if d.try("victim", "wrong", "172.16.0.1") != "rejected" {
+				refused++
+			}
+		}
+		if n := d.hashed.Load() - hashed; n > 10 || refused < 990 {
+			d.Errorf("%d of 1000 guesses were hashed", n)
+		}
+	})
+}
+
+func TestThrottleOptions(t *testing.T) {
+	t.Parallel()
+	for field, o := range map[string]tokenauth.ThrottleOptions{
+		"SourceFailures":  {SourceFailures: -1},
+		"AccountFailures": {AccountFailures: 1001},
+		"AccountCeiling":  {AccountCeiling: 19},
+		"PrefixFailures":  {PrefixFailures: 100_001},
+		"MaxCounters":     {MaxCounters: 999},
+		"Replicas":        {Replicas: 1001},
+		"Throttle.Key":    {Key: make([]byte, 31)},
+		"AttemptCounter":  {Key: make([]byte, 32)},
+	} {
+		noCounter := struct{ tokenauth.Storage }{new(memory.Store)}
+		if _, err := tokenauth.New(noCounter, new(staff), &tokenauth.Options{Throttle: o}); err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}
