@@ -21,9 +21,13 @@ type dialect struct {
 	overwrite string // what an INSERT into tokens does on conflict
 	ignore    string // what an INSERT into users does on conflict: nothing
 	share     string // a read that waits for writers of the row
-	exists    string // whether a table exists
-	isolation string // reads the transaction's level, where that matters
-	txOptions []*sql.TxOptions
+	update    string // a read of counters that keeps others from them
+	lock      string // what has to come before such a read, or ""
+	// an INSERT that does nothing on conflict, and tells so by the rows affected
+	insertIgnore, onConflict string
+	exists                   string // whether a table exists
+	isolation                string // reads the transaction's level, where that matters
+	txOptions                []*sql.TxOptions
 }
 
 // The columns that a sign-in overwrites. *replaced* comes first: MariaDB and
@@ -42,10 +46,12 @@ var dialects = map[string]dialect{
 		aliases:  true,
 		// The driver prepares and caches by itself, unless the host told it
 		// not to, for a proxy that pools transactions.
-		prepare:   false,
-		overwrite: overwrite,
-		ignore:    ` ON CONFLICT DO NOTHING`,
+		prepare:      false,
+		overwrite:    overwrite,
+		ignore:       ` ON CONFLICT DO NOTHING`,
+		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		share:     ` FOR SHARE`,
+		update:    ` FOR UPDATE`,
 		exists:    `SELECT count(*) FROM (SELECT to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
 		isolation: `SELECT current_setting('transaction_isolation')`,
 		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
@@ -60,16 +66,24 @@ var dialects = map[string]dialect{
 			roles = VALUES(roles), attributes = VALUES(attributes), stamp = VALUES(stamp)`,
 		ignore: ` ON DUPLICATE KEY UPDATE id = id`,
 		share:  ` LOCK IN SHARE MODE`,
-		exists: `SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = ?`,
+		update: ` FOR UPDATE`,
+		// Not ON DUPLICATE KEY, whose rows affected depend on the host's DSN.
+		insertIgnore: `INSERT IGNORE INTO`,
+		// Locks rows, and no gaps between them, in which others insert.
+		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
+		exists:    `SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = ?`,
 	},
 	"sqlite": {
-		folder:    "sqlite",
-		aliases:   true,
-		prepare:   true,
-		overwrite: overwrite,
-		ignore:    ` ON CONFLICT DO NOTHING`,
+		folder:       "sqlite",
+		aliases:      true,
+		prepare:      true,
+		overwrite:    overwrite,
+		ignore:       ` ON CONFLICT DO NOTHING`,
+		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		// There is one writer at a time, and the token was written before.
-		share:  ``,
+		share: ``,
+		// A write, so that this one is the writer before it reads.
+		lock:   `UPDATE tokenauth_counters SET failures = failures`,
 		exists: `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?`,
 	},
 }

@@ -131,6 +131,8 @@ func ExampleMigrations() {
 	// Output:
 	// 0001_init.down.sql
 	// 0001_init.up.sql
+	// 0002_counters.down.sql
+	// 0002_counters.up.sql
 }
 
 func ExampleNormalizeUserName() {

@@ -176,12 +176,18 @@ func TestMigrate(t *testing.T) {
 				}
 			}
 		}
+		script("0002_counters.down.sql")
+		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
+			t.Errorf("after going back one: %v", err)
+		}
 		script("0001_init.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
 			t.Errorf("after going back: %v", err)
 		}
 		script("0001_init.up.sql")
 		script("0001_init.up.sql")
+		script("0002_counters.up.sql")
+		script("0002_counters.up.sql")
 		if s, err = gormstore.New(ctx, db, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +220,7 @@ func TestDumpHasNoToken(t *testing.T) {
 		s, db := e.store(t)
 		accessToken, _ := exercise(t, s)
 		var dump bytes.Buffer
-		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_schema"} {
+		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_schema"} {
 			rows, err := db.Raw("SELECT * FROM " + table).Rows()
 			if err != nil {
 				t.Fatal(err)

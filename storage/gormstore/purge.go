@@ -13,6 +13,7 @@ const purgeBatch = 1000
 // Purge implements tokenauth.Purger. It walks over the primary key, because an
 // index on the expiry would make each sign-in an update of that index. Each
 // batch is a statement of its own that tests the expiry in the row it deletes.
+// Counters that say nothing any more go with them, uncounted.
 func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	next := s.sql(`SELECT user_key FROM tokenauth_tokens WHERE user_key > ? ORDER BY user_key LIMIT 1 OFFSET ?`)
 	remove := s.sql(`DELETE FROM tokenauth_tokens WHERE user_key > ? AND user_key <= ? AND expires_at < ?`)
@@ -47,7 +48,7 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 		}
 		removed += n
 		if rest {
-			return removed, nil
+			return removed, s.purgeCounters(ctx, expiredBefore.UnixMilli())
 		}
 		after = last
 	}

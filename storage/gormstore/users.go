@@ -45,6 +45,8 @@ type Users struct {
 var (
 	_ tokenauth.Authenticator = (*Users)(nil)
 	_ tokenauth.Rechecker     = (*Users)(nil)
+
+	_ tokenauth.UserNameNormalizer = (*Users)(nil)
 )
 
 // A User is what the table tells of a user: everything but the password.
@@ -90,6 +92,16 @@ func (u *Users) WithTx(tx *gorm.DB) *Users {
 // Authenticate implements tokenauth.Authenticator.
 func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	return u.passwords.Authenticate(ctx, c)
+}
+
+// NormalizeUserName implements tokenauth.UserNameNormalizer, so that all
+// spellings of a name count as one account's. What cannot be a name stays as it
+// is.
+func (u *Users) NormalizeUserName(userName string) string {
+	if key, err := NormalizeUserName(userName); err == nil {
+		return key
+	}
+	return userName
 }
 
 // Recheck implements tokenauth.Rechecker. Its read waits for a transaction
