@@ -41,6 +41,13 @@ func RequireRole(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
 	return guard(s, s.RoleAuthorizer(anyOf...))
 }
 
+// RequireClient lets only requests with a token that was issued to one of the
+// clients through. Like RequireRole it authenticates by itself, and panics if
+// there is no client, or an empty one.
+func RequireClient(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
+	return guard(s, s.ClientAuthorizer(anyOf...))
+}
+
 // Optional lets every request through; From tells those with a good access
 // token from the others. Only trouble with the storage is refused.
 func Optional(s *tokenauth.Service) gin.HandlerFunc { return guard(s, s.AuthorizeOptional) }

@@ -16,9 +16,14 @@ type Credentials struct {
 	Password Secret
 	// ClientID is the application; "" without registered clients.
 	ClientID string
+	// ClientSecret is what a registered client proves itself by; empty for a
+	// public one.
+	ClientSecret Secret
 	// RemoteAddr is the client's address: the peer's, or what a trusted
 	// proxy says (Options.TrustedProxies). The zero Addr if unknown.
 	RemoteAddr netip.Addr
+
+	client *Client // if it has been authenticated
 }
 
 // MaxPasswordLength is how many bytes of a password are accepted.

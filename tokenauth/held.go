@@ -14,6 +14,7 @@ type held interface {
 	// expired reports whether the token is no longer good by the time.
 	expired(now time.Time) bool
 	hasRole(anyOf []string) bool
+	client() string
 	// copy returns a token that shares nothing that can be changed.
 	copy() Token
 }
@@ -29,6 +30,8 @@ func hold(t *Token, err error) (held, error) {
 func (t *Token) digests() (d, replaced *Digest) { return &t.Digest, &t.Replaced }
 
 func (t *Token) expired(now time.Time) bool { return !now.Before(t.ExpiresAt) }
+
+func (t *Token) client() string { return t.ClientID }
 
 func (t *Token) hasRole(anyOf []string) bool { return t.Principal.HasRole(anyOf...) }
 
@@ -52,6 +55,11 @@ func newEntry(t *Token) *entry {
 func (e *entry) digests() (d, replaced *Digest) { return &e.digest, &e.replaced }
 
 func (e *entry) expired(now time.Time) bool { return now.Unix() >= e.expires }
+
+func (e *entry) client() string {
+	d := decoder{rest: e.owner}
+	return d.text()
+}
 
 func (e *entry) hasRole(anyOf []string) bool {
 	d := decoder{rest: e.owner}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 )
 
@@ -25,6 +26,15 @@ func (s *Service) RequireBearer(next http.Handler) http.Handler {
 // must not turn out to mean "anybody".
 func (s *Service) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 	authorize := s.RoleAuthorizer(anyOf...)
+	return func(next http.Handler) http.Handler { return s.guard(authorize, next) }
+}
+
+// RequireClient lets only requests with a good access token that was issued to
+// one of the clients through; others with a good token get 403. Like
+// RequireRole it authenticates by itself, and panics if there is no client, or
+// an empty one.
+func (s *Service) RequireClient(anyOf ...string) func(http.Handler) http.Handler {
+	authorize := s.ClientAuthorizer(anyOf...)
 	return func(next http.Handler) http.Handler { return s.guard(authorize, next) }
 }
 
@@ -69,25 +79,35 @@ func (s *Service) Authorize(r *http.Request) (*http.Request, *Refusal) {
 
 // RoleAuthorizer returns the Authorizer of RequireRole. It panics as that does.
 func (s *Service) RoleAuthorizer(anyOf ...string) Authorizer {
+	return s.authorizer("role", anyOf, "The user does not have the role that this needs.", held.hasRole)
+}
+
+// ClientAuthorizer returns the Authorizer of RequireClient. It panics as that
+// does.
+func (s *Service) ClientAuthorizer(anyOf ...string) Authorizer {
+	return s.authorizer("client", anyOf, "The access token was issued to a client that may not do this.", func(t held, anyOf []string) bool {
+		return slices.Contains(anyOf, t.client())
+	})
+}
+
+func (s *Service) authorizer(what string, anyOf []string, otherwise string, has func(held, []string) bool) Authorizer {
 	if len(anyOf) == 0 {
-		panic("tokenauth: a role is required, but none is given")
+		panic("tokenauth: a " + what + " is required, but none is given")
 	}
-	for _, role := range anyOf {
-		if role == "" {
-			panic("tokenauth: a role that is required is empty")
-		}
+	if slices.Contains(anyOf, "") {
+		panic("tokenauth: a " + what + " that is required is empty")
 	}
-	roles := append([]string(nil), anyOf...)
+	anyOf = slices.Clone(anyOf)
 	return func(r *http.Request) (*http.Request, *Refusal) {
 		r, refusal := s.Authorize(r)
 		if refusal != nil {
 			return nil, refusal
 		}
-		if !s.authorized(r.Context()).token.hasRole(roles) {
+		if !has(s.authorized(r.Context()).token, anyOf) {
 			return nil, &Refusal{
 				Status:      http.StatusForbidden,
 				Code:        codeInsufficientScope,
-				Description: "The user does not have the role that this needs.",
+				Description: otherwise,
 				Challenge:   s.challenges.insufficientScope,
 			}
 		}

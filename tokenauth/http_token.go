@@ -142,12 +142,48 @@ func (s *Service) readCredentials(w http.ResponseWriter, r *http.Request) (Crede
 		return none, refusal
 	}
 	conn.SetReadDeadline(time.Time{})
-	c, bad := parseTokenRequest(body, basic)
+	user := basic
+	if s.options.Clients != nil {
+		user = nil // it is the client's
+	}
+	c, bad := parseTokenRequest(body, user)
 	if bad != nil {
 		return none, bad
 	}
+	if err := s.readClient(r, &c, basic); err != nil {
+		return none, err
+	}
 	c.RemoteAddr = clientAddr(r, s.options.TrustedProxies)
 	return c, nil
+}
+
+// readClient authenticates the client of a token request, which says who it is
+// by Basic authentication or in the body, and not by both (RFC 6749 §2.3).
+func (s *Service) readClient(r *http.Request, c *Credentials, basic *userPass) (err error) {
+	if s.options.Clients == nil {
+		c.ClientID, c.ClientSecret = "", Secret{}
+		return nil
+	}
+	readings := []clientCredentials{{c.ClientID, c.ClientSecret}}
+	if basic != nil {
+		readings = basic.readings()
+		named := slices.ContainsFunc(readings, func(reading clientCredentials) bool { return reading.id == c.ClientID })
+		if c.ClientSecret.Reveal() != "" || c.ClientID != "" && !named {
+			return invalidRequest(http.StatusBadRequest, "The client is named by Basic authentication or in the body, not by both.")
+		}
+	}
+	c.client, err = s.authenticateClient(r.Context(), readings...)
+	if errors.Is(err, ErrInvalidClient) {
+		refusal := s.refusalOf(err)
+		if basic != nil { // RFC 6749 §5.2
+			refusal.Status, refusal.Challenge = http.StatusUnauthorized, s.challenges.basic
+		}
+		return refusal
+	}
+	if err == nil {
+		c.ClientID = c.client.ID
+	}
+	return err
 }
 
 func (s *Service) methods() []string {

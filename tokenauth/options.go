@@ -52,6 +52,11 @@ type Options struct {
 	// and a token that ends is refused from the next request on.
 	Cache *CacheOptions
 
+	// Clients is the registry of applications that may sign users in. Nil means
+	// that there is one application, and what requests say of theirs is
+	// ignored.
+	Clients Clients
+
 	// LiveCheck is asked on every validation whether the principal of a good
 	// token may still have it: nil for yes, ErrRejected for no, any other
 	// error becomes a 503. It has Timeout to answer. Nil means that a token is

@@ -43,6 +43,7 @@ func (f *Refusal) Unwrap() error { return f.Err }
 // The codes of RFC 6749 §5.2 and §4.1.2.1, and of RFC 6750 §3.1.
 const (
 	codeInvalidRequest         = "invalid_request"
+	codeInvalidClient          = "invalid_client"
 	codeInvalidGrant           = "invalid_grant"
 	codeUnsupportedGrantType   = "unsupported_grant_type"
 	codeTemporarilyUnavailable = "temporarily_unavailable"
@@ -77,6 +78,8 @@ func (s *Service) refusalOf(err error) *Refusal {
 	switch {
 	case errors.Is(err, ErrRejected):
 		return &Refusal{Status: http.StatusBadRequest, Code: codeInvalidGrant, Description: "The user name or password is incorrect.", Err: err}
+	case errors.Is(err, ErrInvalidClient):
+		return &Refusal{Status: http.StatusBadRequest, Code: codeInvalidClient, Description: "The client is unknown, or its secret is wrong.", Err: err}
 	case errors.Is(err, ErrThrottled):
 		return &Refusal{
 			Status:      http.StatusTooManyRequests,
@@ -113,6 +116,8 @@ const (
 // challenges are the WWW-Authenticate headers of a realm, made once.
 type challenges struct {
 	none, invalidRequest, invalid, expired, replaced, insufficientScope string
+
+	basic string // of a client (RFC 7617 §2.1)
 }
 
 func newChallenges(realm string) challenges {
@@ -127,6 +132,7 @@ func newChallenges(realm string) challenges {
 		expired:           refused(codeInvalidToken, descriptionExpired),
 		replaced:          refused(codeInvalidToken, descriptionReplaced),
 		insufficientScope: bearer + `, error="` + codeInsufficientScope + `"`,
+		basic:             `Basic realm="` + realm + `", charset="UTF-8"`,
 	}
 }
 

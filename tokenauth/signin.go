@@ -12,11 +12,17 @@ import (
 //
 // It returns ErrRejected if they are not good, ErrThrottled, as a
 // ThrottledError, if there were too many failures to look at them,
-// ErrUnavailable if it could not be told whether they are good or the token not
+// ErrInvalidClient, with a registry of clients, if the client is not one of
+// them, ErrUnavailable if it could not be told whether they are good or the token not
 // be stored, and ErrInvalidPrincipal if the Authenticator returned a principal
 // that cannot be stored. After ErrUnavailable the token before may or may not
 // have been replaced; trying again is safe.
 func (s *Service) SignIn(ctx context.Context, c Credentials) (g Grant, err error) {
+	if s.options.Clients != nil && c.client == nil {
+		if c.client, err = s.authenticateClient(ctx, clientCredentials{c.ClientID, c.ClientSecret}); err != nil {
+			return Grant{}, err
+		}
+	}
 	if s.throttle == nil {
 		return s.signIn(ctx, c)
 	}
@@ -75,7 +81,7 @@ func (s *Service) signIn(ctx context.Context, c Credentials) (Grant, error) {
 		return Grant{}, err
 	case err != nil:
 		return Grant{}, unavailable("authenticating", err)
-	case len(c.Password.Reveal()) > MaxPasswordLength:
+	case len(c.Password.Reveal()) > MaxPasswordLength, c.client != nil && !c.client.admits(&p):
 		return Grant{}, ErrRejected
 	}
 	grant, err := s.Issue(ctx, p, c.ClientID)
@@ -86,7 +92,11 @@ func (s *Service) signIn(ctx context.Context, c Credentials) (Grant, error) {
 	// The second look. It also runs if the client has gone away meanwhile:
 	// nobody must be left with a token that this look would have refused.
 	ctx = context.WithoutCancel(ctx)
-	if err := s.recheck(ctx, p); err != nil {
+	err = s.recheck(ctx, p)
+	if err == nil {
+		err = s.recheckClient(ctx, c.client, &p)
+	}
+	if err != nil {
 		if revokeErr := s.revoke(ctx, grant.Token.Slot, grant.Token.Digest); revokeErr != nil {
 			// The access token ends here, unseen, so nobody can use the row.
 			s.options.Logger.ErrorContext(ctx, "tokenauth: a refused token stays stored until it is replaced or expires", "error", revokeErr)

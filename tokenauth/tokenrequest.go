@@ -152,7 +152,10 @@ func parseTokenRequest(body []byte, basic *userPass) (Credentials, *Refusal) {
 	case strings.ContainsFunc(username, unicode.IsControl):
 		return bad("The parameter username has control characters.")
 	}
-	return Credentials{UserName: username, Password: NewSecret(password)}, nil
+	return Credentials{
+		UserName: username, Password: NewSecret(password),
+		ClientID: form["client_id"], ClientSecret: NewSecret(form["client_secret"]),
+	}, nil
 }
 
 // knownParameters are those that must not be doubled (RFC 6749 §3.2).

@@ -105,7 +105,8 @@ func TestThrottleOfReplicas(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		var asked counted
-		o := tokenauth.Options{Logger: quiet, Timeout: 10 * time.Second, Throttle: tokenauth.ThrottleOptions{
+		now := time.Now() // and it stays so: no wait is over before the end
+		o := tokenauth.Options{Logger: quiet, Timeout: 10 * time.Second, Now: func() time.Time { return now }, Throttle: tokenauth.ThrottleOptions{
 			Key: []byte("the same thirty-two bytes or more on all replicas"), SourceFailures: 6, Replicas: 3,
 		}}
 		replicas := make([]*tokenauth.Service, 3)
@@ -153,7 +154,10 @@ func TestThrottleCountsByTheNormalisedName(t *testing.T) {
 	t.Parallel()
 	s, _ := engines[0].store(t)
 	create(t, s, "alice")
-	auth := service(t, s, s.Users())
+	auth, err := tokenauth.New(s, s.Users(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	throttled := 0
 	for _, name := range []string{"alice", "ALICE", "ＡＬＩＣＥ", "Alice", "aLICE", "alicE", "alice"} {
 		if _, err := signIn(t.Context(), auth, name, "wrong"); errors.Is(err, tokenauth.ErrThrottled) {

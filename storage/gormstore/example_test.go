@@ -133,6 +133,8 @@ func ExampleMigrations() {
 	// 0001_init.up.sql
 	// 0002_counters.down.sql
 	// 0002_counters.up.sql
+	// 0003_clients.down.sql
+	// 0003_clients.up.sql
 }
 
 func ExampleNormalizeUserName() {

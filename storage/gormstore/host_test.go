@@ -176,9 +176,10 @@ func TestMigrate(t *testing.T) {
 				}
 			}
 		}
+		script("0003_clients.down.sql")
 		script("0002_counters.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
-			t.Errorf("after going back one: %v", err)
+			t.Errorf("after going back two: %v", err)
 		}
 		script("0001_init.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
@@ -186,8 +187,10 @@ func TestMigrate(t *testing.T) {
 		}
 		script("0001_init.up.sql")
 		script("0001_init.up.sql")
-		script("0002_counters.up.sql")
-		script("0002_counters.up.sql")
+		for _, file := range []string{"0002_counters", "0003_clients"} {
+			script(file + ".up.sql")
+			script(file + ".up.sql")
+		}
 		if s, err = gormstore.New(ctx, db, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +223,7 @@ func TestDumpHasNoToken(t *testing.T) {
 		s, db := e.store(t)
 		accessToken, _ := exercise(t, s)
 		var dump bytes.Buffer
-		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_schema"} {
+		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_clients", "tokenauth_schema"} {
 			rows, err := db.Raw("SELECT * FROM " + table).Rows()
 			if err != nil {
 				t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 var Migrations embed.FS
 
 // schemaVersion is the number of the newest migration.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // Migrate makes the tables, or brings them up to date, and the trigger that the
 // feed needs if Options.Feed says so. It is idempotent, and several processes

@@ -25,11 +25,6 @@ var (
 	// ErrUser is returned by Users.Create and Users.SetRoles, wrapped with what
 	// is wrong, for values that cannot be stored.
 	ErrUser = errors.New("gormstore: invalid user")
-	// ErrIsolation is returned by the methods of Users that end tokens, within
-	// a host's transaction on PostgreSQL that is not at READ COMMITTED. Such a
-	// transaction works on a snapshot, and would leave alive a token that was
-	// issued since.
-	ErrIsolation = errors.New("gormstore: the transaction must be at READ COMMITTED")
 )
 
 // Users is a ready table of users, kept beside the tokens. It is a
@@ -37,8 +32,7 @@ var (
 // user ends the user's tokens in the same transaction. Names are compared as
 // NormalizeUserName has them. It is safe for concurrent use.
 type Users struct {
-	store     *Store
-	tx        *gorm.DB // the host's, or nil
+	session
 	passwords *password.Users
 }
 
@@ -74,7 +68,7 @@ type NewUser struct {
 }
 
 func newUsers(s *Store, o *password.Options) (*Users, error) {
-	u := &Users{store: s}
+	u := &Users{session: session{store: s}}
 	var err error
 	u.passwords, err = password.NewUsers(u.lookup, o)
 	return u, err
@@ -86,7 +80,7 @@ func newUsers(s *Store, o *password.Options) (*Users, error) {
 // PostgreSQL the transaction must be at READ COMMITTED, the default (see
 // ErrIsolation).
 func (u *Users) WithTx(tx *gorm.DB) *Users {
-	return &Users{store: u.store, tx: tx, passwords: u.passwords}
+	return &Users{session{u.store, tx}, u.passwords}
 }
 
 // Authenticate implements tokenauth.Authenticator.
@@ -289,60 +283,7 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 // stores its token in between looks at the row again, and waits for us there.
 func (u *Users) change(ctx context.Context, id, statement string, args ...any) error {
 	key := tokenauth.UserKeyOf(id)
-	return u.transaction(ctx, func(pool gorm.ConnPool) error {
-		if err := u.checkIsolation(ctx, pool); err != nil {
-			return err
-		}
-		result, err := pool.ExecContext(ctx, u.store.sql(statement), args...)
-		if err != nil {
-			return err
-		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return ErrUserNotFound
-		}
-		_, err = pool.ExecContext(ctx, u.store.sql(deleteTokensOfUser), key[:])
-		return err
-	})
-}
-
-// transaction runs do in the host's transaction, or in one of its own.
-func (u *Users) transaction(ctx context.Context, do func(gorm.ConnPool) error) error {
-	if u.tx != nil {
-		return do(u.tx.Statement.ConnPool)
-	}
-	return retry(ctx, func() error {
-		return u.store.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			return do(tx.Statement.ConnPool)
-		}, u.store.dialect.txOptions...)
-	})
-}
-
-// checkIsolation looks at the host's transaction where its level matters. On
-// MariaDB and MySQL a DELETE reads what is committed at every level; SQLite has
-// one writer.
-func (u *Users) checkIsolation(ctx context.Context, pool gorm.ConnPool) error {
-	if u.tx == nil || u.store.dialect.isolation == "" {
-		return nil
-	}
-	var level string
-	if err := pool.QueryRowContext(ctx, u.store.dialect.isolation).Scan(&level); err != nil {
-		return err
-	}
-	if level != "read committed" && level != "read uncommitted" {
-		return fmt.Errorf("%w, and is at %s", ErrIsolation, strings.ToUpper(level))
-	}
-	return nil
-}
-
-func (u *Users) pool() gorm.ConnPool {
-	if u.tx != nil {
-		return u.tx.Statement.ConnPool
-	}
-	return u.store.pool
+	return u.changeAndEnd(ctx, ErrUserNotFound, statement, args, deleteTokensOfUser, key[:])
 }
 
 // newStamp returns a stamp that no user had before.

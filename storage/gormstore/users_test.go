@@ -38,7 +38,7 @@ func create(tb testing.TB, s *gormstore.Store, name string, roles ...string) gor
 
 func service(tb testing.TB, s tokenauth.Storage, a tokenauth.Authenticator) *tokenauth.Service {
 	tb.Helper()
-	auth, err := tokenauth.New(s, a, nil)
+	auth, err := tokenauth.New(s, a, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{InsecureOff: true}})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -32,6 +32,8 @@ var (
 	_ tokenauth.Storage = (*Store)(nil)
 	_ tokenauth.Purger  = (*Store)(nil)
 	_ tokenauth.Watcher = (*Store)(nil)
+
+	_ tokenauth.ClientRevoker = (*Store)(nil)
 )
 
 func (s *Store) shard(u tokenauth.UserKey) *shard { return &s.shards[int(u[0])%len(s.shards)] }
@@ -86,9 +88,19 @@ func (s *Store) RevokeUser(_ context.Context, u tokenauth.UserKey) error {
 	return nil
 }
 
+// RevokeClient implements tokenauth.ClientRevoker.
+func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+	_, err := s.sweep(ctx, func(t *tokenauth.Token) bool { return t.Slot.Client == c }, s.feeds.changed)
+	return err
+}
+
 // Purge implements tokenauth.Purger. A batch is a shard.
 func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
-	expired := func(t *tokenauth.Token) bool { return t.ExpiresAt.Before(expiredBefore) }
+	return s.sweep(ctx, func(t *tokenauth.Token) bool { return t.ExpiresAt.Before(expiredBefore) }, func(tokenauth.UserKey) {})
+}
+
+// sweep removes tokens of all users, and calls changed for those who had some.
+func (s *Store) sweep(ctx context.Context, which func(*tokenauth.Token) bool, changed func(tokenauth.UserKey)) (removed int64, err error) {
 	for i := range s.shards {
 		if err := ctx.Err(); err != nil {
 			return removed, err
@@ -96,7 +108,10 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 		sh := &s.shards[i]
 		sh.mu.Lock()
 		for u := range sh.users {
-			removed += int64(sh.remove(u, expired))
+			if n := sh.remove(u, which); n > 0 {
+				removed += int64(n)
+				changed(u)
+			}
 		}
 		sh.mu.Unlock()
 	}

@@ -1,0 +1,11 @@
+CREATE TABLE IF NOT EXISTS tokenauth_clients (
+    id         TEXT NOT NULL PRIMARY KEY,
+    secret     BLOB, -- a digest; none for a public client
+    old_secret BLOB, -- one that is still good while another takes its place
+    roles      TEXT NOT NULL, -- joined by commas
+    disabled   INTEGER NOT NULL,
+    stamp      TEXT NOT NULL, -- changes with the row
+    created_at INTEGER NOT NULL -- Unix seconds
+);
+
+INSERT INTO tokenauth_schema (version) VALUES (3) ON CONFLICT DO NOTHING;

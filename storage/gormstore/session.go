@@ -1,0 +1,93 @@
+package gormstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"gorm.io/gorm"
+)
+
+// ErrIsolation is returned by the methods of Users and Clients that end tokens,
+// within a host's transaction on PostgreSQL that is not at READ COMMITTED. Such
+// a transaction works on a snapshot, and would leave alive a token that was
+// issued since.
+var ErrIsolation = errors.New("gormstore: the transaction must be at READ COMMITTED")
+
+// A session is where Users and Clients work: in a host's transaction, or in
+// those of their own.
+type session struct {
+	store *Store
+	tx    *gorm.DB // the host's, or nil
+}
+
+func (s session) pool() gorm.ConnPool {
+	if s.tx != nil {
+		return s.tx.Statement.ConnPool
+	}
+	return s.store.pool
+}
+
+// transaction runs do in the host's transaction, or in one of its own.
+func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) error {
+	if s.tx != nil {
+		return do(s.tx.Statement.ConnPool)
+	}
+	return retry(ctx, func() error {
+		return s.store.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			return do(tx.Statement.ConnPool)
+		}, s.store.dialect.txOptions...)
+	})
+}
+
+// change changes one row, or returns notFound.
+func (s session) change(ctx context.Context, notFound error, statement string, args ...any) error {
+	return s.transaction(ctx, func(pool gorm.ConnPool) error {
+		return s.changeRow(ctx, pool, notFound, statement, args)
+	})
+}
+
+// changeAndEnd changes one row and then, in the same transaction, deletes the
+// tokens with the key.
+func (s session) changeAndEnd(ctx context.Context, notFound error, statement string, args []any, deleteTokens string, key []byte) error {
+	return s.transaction(ctx, func(pool gorm.ConnPool) error {
+		if err := s.checkIsolation(ctx, pool); err != nil {
+			return err
+		}
+		if err := s.changeRow(ctx, pool, notFound, statement, args); err != nil {
+			return err
+		}
+		_, err := pool.ExecContext(ctx, s.store.sql(deleteTokens), key)
+		return err
+	})
+}
+
+func (s session) changeRow(ctx context.Context, pool gorm.ConnPool, notFound error, statement string, args []any) error {
+	result, err := pool.ExecContext(ctx, s.store.sql(statement), args...)
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		err = notFound
+	}
+	return err
+}
+
+// checkIsolation looks at the host's transaction where its level matters. On
+// MariaDB and MySQL a DELETE reads what is committed at every level; SQLite has
+// one writer.
+func (s session) checkIsolation(ctx context.Context, pool gorm.ConnPool) error {
+	if s.tx == nil || s.store.dialect.isolation == "" {
+		return nil
+	}
+	var level string
+	if err := pool.QueryRowContext(ctx, s.store.dialect.isolation).Scan(&level); err != nil {
+		return err
+	}
+	if level != "read committed" && level != "read uncommitted" {
+		return fmt.Errorf("%w, and is at %s", ErrIsolation, strings.ToUpper(level))
+	}
+	return nil
+}
