@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -98,6 +99,7 @@ func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Pr
 // service returns a Service on the storage, and runs it while the test does.
 func service(tb testing.TB, s tokenauth.Storage, o tokenauth.Options) *tokenauth.Service {
 	tb.Helper()
+	o.Logger = slog.New(slog.DiscardHandler) // faults are what the tests are about
 	auth, err := tokenauth.New(s, nobody{}, &o)
 	if err != nil {
 		tb.Fatal(err)

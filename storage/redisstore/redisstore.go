@@ -1,17 +1,21 @@
 // Package redisstore keeps tokens in Redis, through the rueidis client that a
 // host already has.
 //
-// A user is one hash, and a client's token one field of it. Each method sends
-// one command that touches one key, so all works alike on a single server, with
-// Sentinel, and on Redis Cluster. Changes are scripts; a host that restricts
-// commands allows EVALSHA, EVAL, HGET, HSET, HDEL, TIME, TTL, EXPIRE and
-// UNLINK on the prefix. The client must not send reads to replicas, which lag.
+// A user is one hash, and the token at a client one field of it. Each method
+// sends one command that touches one key, so all works alike on a single
+// server, with Sentinel, and on Redis Cluster. The client must not send reads
+// to replicas, which lag.
+//
+// What changes tokens is a script. A host that restricts commands allows
+// EVALSHA, EVAL, HGET, HSET, HDEL, TTL, EXPIRE and UNLINK, for keys with the
+// prefix. Redis 5 will do.
 //
 // # Expiry
 //
 // Redis removes a user's hash a day after the last of its tokens has expired,
 // so there is nothing to purge. The day is for clients, who are told that their
-// token has expired rather than that it is unknown, and for clocks that differ.
+// token has expired rather than that it is unknown, and for clocks that do not
+// keep the same time.
 //
 // # What Redis has to be told
 //
@@ -39,7 +43,14 @@
 // # The feed
 //
 // WithFeed makes a store that tells of tokens that end, for
-// tokenauth.Options.Cache. It needs Redis 6 or later.
+// tokenauth.Options.Cache. It needs Redis 6 or later, and the commands HELLO,
+// PING and CLIENT TRACKING, and on a cluster CLUSTER INFO and CLUSTER NODES.
+//
+// It hears of a change from the master that made it. A master that is replaced,
+// a slot that moves to a node without any, or a node that does not answer ends
+// the feed; the service asks Redis then, until a new feed is there, a moment
+// later. With Sentinel, an old master that is cut off may go on for as long as
+// nobody has told it or this process; min-replicas-to-write bounds that, too.
 package redisstore
 
 import (
@@ -70,6 +81,10 @@ const (
 
 // A Store is a tokenauth.Storage in Redis. It is safe for concurrent use, by
 // any number of processes on one Redis.
+//
+// Its methods return soon after their context's deadline. That the context was
+// cancelled the client may notice no sooner than at the deadline, or after
+// ClientOption.Dialer.Timeout while it connects.
 type Store struct {
 	client rueidis.Client
 	prefix string
@@ -103,7 +118,7 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 		return err
 	}
 	return replaceScript.Exec(ctx, s.client, []string{s.key(t.Slot.User)}, []string{
-		field(t.Slot.Client), digest, rest, strconv.FormatInt(t.ExpiresAt.Unix(), 10),
+		field(t.Slot.Client), digest, rest, strconv.FormatInt(keptFor(&t), 10),
 	}).Error()
 }
 

@@ -43,15 +43,22 @@ func decode(value []byte) (t tokenauth.Token, err error) {
 	return t, nil
 }
 
+// keptFor returns for how many seconds from now a user's hash has to stay for
+// the sake of the token, which is issued now: a day longer than it is good. No
+// clock is compared with another.
+func keptFor(t *tokenauth.Token) int64 {
+	const grace = 24 * 60 * 60
+	return max(t.ExpiresAt.Unix()-t.IssuedAt.Unix(), 0) + grace
+}
+
 // replaceScript puts a token into the user's hash KEYS[1]. ARGV is the field,
-// the digest, the rest of the value, and when the token expires in Unix time.
+// the digest, the rest of the value, and for how many seconds the hash has to
+// stay at least.
 //
 // The client may send it twice, if the connection breaks in between. A token
 // does not replace itself then.
 //
-// The hash lives on for a day after the last of its tokens has expired, by this
-// server's clock, and for a day from now at least. PEXPIRE has an option that
-// makes a life only longer, but not before Redis 7.
+// EXPIRE has an option that makes a life longer only, but not before Redis 7.
 var replaceScript = rueidis.NewLuaScript(`
 local replaced = string.rep('\0', 32)
 local old = redis.call('HGET', KEYS[1], ARGV[1])
@@ -62,9 +69,8 @@ if old and #old >= 64 then
 	end
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. replaced .. ARGV[3])
-local life = math.max(tonumber(ARGV[4]) - redis.call('TIME')[1], 0) + 86400
-if redis.call('TTL', KEYS[1]) < life then
-	redis.call('EXPIRE', KEYS[1], life)
+if redis.call('TTL', KEYS[1]) < tonumber(ARGV[4]) then
+	redis.call('EXPIRE', KEYS[1], ARGV[4])
 end
 return redis.status_reply('OK')
 `)

@@ -119,7 +119,6 @@ func (w *Watched) feedOption(ctx context.Context) rueidis.ClientOption {
 	o := w.option
 	o.DialCtxFn = closing(ctx, dialer(&o))
 	o.DisableRetry = true
-	o.SendToReplicas, o.ReplicaSelector, o.ReadNodeSelector = nil, nil, nil
 	// Tracking is turned on later, for one connection to each master.
 	o.DisableCache = true
 	o.ClientTrackingOptions, o.OnInvalidations, o.NewCacheStoreFn = nil, nil, nil
@@ -137,7 +136,6 @@ func dialer(o *rueidis.ClientOption) dial {
 	if o.DialCtxFn != nil {
 		return o.DialCtxFn
 	}
-	//lint:ignore SA1019 hosts may still use it
 	if old := o.DialFn; old != nil {
 		return func(_ context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
 			return old(address, d, t)
@@ -364,7 +362,8 @@ func (m *master) check(ctx context.Context) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newView(info, nodes)
+	// They are verbatim strings, which begin with what is in them.
+	return newView(strings.TrimPrefix(info, "txt:"), strings.TrimPrefix(nodes, "txt:"))
 }
 
 // A hello is what a server says of itself.
