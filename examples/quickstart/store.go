@@ -12,12 +12,14 @@ import (
 	sqldriver "github.com/go-sql-driver/mysql"
 	_ "github.com/ncruces/go-sqlite3/driver"
 	"github.com/ncruces/go-sqlite3/gormlite"
+	"github.com/redis/rueidis"
 	"gorm.io/driver/mysql"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/storage/redisstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
@@ -50,8 +52,10 @@ func openStore(ctx context.Context, storeURL string) (*store, error) {
 			return nil, err
 		}
 		return openGORM(ctx, mysql.Open(dsn))
+	case "redis", "rediss", "unix":
+		return openRedis(storeURL)
 	}
-	return nil, fmt.Errorf("-store must begin with sqlite:, memory:, postgres:// or mysql://, not %q", scheme+":")
+	return nil, fmt.Errorf("-store must begin with sqlite:, memory:, postgres://, mysql://, redis://, rediss:// or unix://, not %q", scheme+":")
 }
 
 // sqliteDSN opens a file for many readers beside one writer, who waits for
@@ -122,9 +126,46 @@ func openGORM(ctx context.Context, dialector gorm.Dialector) (*store, error) {
 	}, nil
 }
 
-// openMemory keeps users in a map, to show what a host with users of its own
-// has to bring: a look-up.
+// openMemory keeps everything in memory.
 func openMemory() (*store, error) {
+	s, err := usersInMemory()
+	if err != nil {
+		return nil, err
+	}
+	s.tokens = new(memory.Store)
+	s.ping = func(context.Context) error { return nil }
+	s.close = func() error { return nil }
+	return s, nil
+}
+
+// openRedis keeps tokens in Redis and users in memory. Redis on a Unix socket
+// is named by unix:///PATH.
+func openRedis(storeURL string) (*store, error) {
+	option, err := rueidis.ParseURL(storeURL)
+	if err != nil {
+		return nil, errors.New("-store redis:// is no URL") // the error would show the password
+	}
+	option.DisableCache = true // the client's own, which the store has no use for
+	s, err := usersInMemory()
+	if err != nil {
+		return nil, err
+	}
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		return nil, err
+	}
+	if s.tokens, err = redisstore.New(client, nil); err != nil {
+		client.Close()
+		return nil, err
+	}
+	s.ping = func(ctx context.Context) error { return client.Do(ctx, client.B().Ping().Build()).Error() }
+	s.close = func() error { client.Close(); return nil }
+	return s, nil
+}
+
+// usersInMemory keeps users in a map, to show what a host with users of its own
+// has to bring: a look-up.
+func usersInMemory() (*store, error) {
 	var mu sync.RWMutex
 	accounts := make(map[string]password.Account)
 	users, err := password.NewUsers(func(_ context.Context, name string) (password.Account, error) {
@@ -139,9 +180,8 @@ func openMemory() (*store, error) {
 		return nil, err
 	}
 	return &store{
-		tokens: new(memory.Store),
-		users:  users,
-		empty:  func(context.Context) (bool, error) { return true, nil },
+		users: users,
+		empty: func(context.Context) (bool, error) { return true, nil },
 		create: func(_ context.Context, n gormstore.NewUser) error {
 			hash, err := password.Hash(n.Password.Reveal())
 			if err != nil {
@@ -157,7 +197,5 @@ func openMemory() (*store, error) {
 			}
 			return nil
 		},
-		ping:  func(context.Context) error { return nil },
-		close: func() error { return nil },
 	}, nil
 }

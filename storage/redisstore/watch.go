@@ -247,17 +247,18 @@ type listener struct {
 	failed    error // why there is none to some of the addresses
 }
 
-func addressesOf(client rueidis.Client) []string { return slices.Sorted(maps.Keys(client.Nodes())) }
+func addressesOf(nodes map[string]rueidis.Client) []string { return slices.Sorted(maps.Keys(nodes)) }
 
 // listen connects to the nodes that are masters.
 func (l *listener) listen(ctx context.Context, prefix string, r *reporter) error {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	l.addresses = addressesOf(l.client)
+	nodes := l.client.Nodes()
+	l.addresses = addressesOf(nodes)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	for address, node := range l.client.Nodes() {
+	for address, node := range nodes {
 		wg.Go(func() {
 			m, err := newMaster(ctx, node, prefix, r)
 			mu.Lock()
@@ -286,7 +287,7 @@ func (l *listener) close() {
 
 // check asks all masters whether they are there, and whether they are all.
 func (l *listener) check(ctx context.Context) error {
-	if now := addressesOf(l.client); !slices.Equal(now, l.addresses) { // Sentinel has told of another master
+	if now := addressesOf(l.client.Nodes()); !slices.Equal(now, l.addresses) { // Sentinel has told of another master
 		return fmt.Errorf("the nodes were %v and are %v", l.addresses, now)
 	}
 	errs := make([]error, len(l.masters))

@@ -558,7 +558,7 @@ func TestFeedDialsLikeTheHost(t *testing.T) {
 	s := newStore(t, open(t, rueidis.ClientOption{InitAddress: []string{address}, DisableCache: true}), "")
 	for name, o := range map[string]rueidis.ClientOption{
 		"DialCtxFn": {DialCtxFn: func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, refuse }},
-		"DialFn": {DialFn: func(string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, refuse }},
+		"DialFn":    {DialFn: func(string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, refuse }},
 	} {
 		o.InitAddress = []string{address}
 		w, err := redisstore.WithFeed(s, o)
