@@ -2,7 +2,8 @@
 //
 //	go run ./examples/quickstart [-addr HOST:PORT] [-store STORE] [-cache]
 //
-// STORE is sqlite:PATH, memory:, postgres://… or mysql://….
+// STORE is sqlite:PATH, memory:, postgres://…, mysql://… or redis://…. Redis has
+// the tokens only; the users are in memory then, and made anew at each start.
 package main
 
 import (
@@ -26,8 +27,8 @@ import (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
-	storeURL := flag.String("store", "sqlite:quickstart.db", "where tokens and users are kept: `sqlite:PATH`, memory:, postgres://… or mysql://…")
-	cache := flag.Bool("cache", false, "answer validations from memory; needs a store that tells of changes: memory: or postgres://…")
+	storeURL := flag.String("store", "sqlite:quickstart.db", "where tokens and users are kept: `sqlite:PATH`, memory:, postgres://…, mysql://…, or for tokens only, and users in memory, redis://…")
+	cache := flag.Bool("cache", false, "answer validations from memory; needs a store that tells of changes: memory:, postgres://… or redis://…")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -148,6 +148,7 @@ var stores = map[string]func(*testing.T) string{
 	"memory":   func(*testing.T) string { return "memory:" },
 	"sqlite":   func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "a file%20?.db") },
 	"postgres": func(t *testing.T) string { return throwaway.Postgres(t) },
+	"redis":    func(t *testing.T) string { return throwaway.StartRedis(t).DSN() },
 	"mysql": func(t *testing.T) string {
 		c, err := sqldriver.ParseDSN(throwaway.MariaDB(t))
 		if err != nil {
@@ -211,7 +212,8 @@ func TestQuickstart(t *testing.T) {
 				t.Errorf("after a restart the token is refused: %d %s", status, body)
 			}
 			out, err = p.stop(t, os.Interrupt)
-			if err != nil || strings.Contains(out, "FOR TRYING OUT ONLY") {
+			// Beside Redis the users are in memory, and made again.
+			if err != nil || strings.Contains(out, "FOR TRYING OUT ONLY") != (name == "redis") {
 				t.Errorf("it ended with %v: %s", err, out)
 			}
 		})
@@ -253,7 +255,15 @@ func manyAtOnce(t *testing.T, p *process) {
 // With the cache a revocation reaches another process on the same database.
 func TestCache(t *testing.T) {
 	t.Parallel()
-	store := throwaway.Postgres(t)
+	for _, name := range []string{"postgres", "redis"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testCache(t, stores[name](t))
+		})
+	}
+}
+
+func testCache(t *testing.T, store string) {
 	a := start(t, "-addr", "127.0.0.1:0", "-store", store, "-cache")
 	b := start(t, "-addr", "127.0.0.1:0", "-store", store, "-cache")
 	if a.host == "" || b.host == "" {
@@ -314,6 +324,8 @@ func TestRefusesToStart(t *testing.T) {
 		"no path":             {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:"}, "path"},
 		"no server":           {[]string{"-addr", "127.0.0.1:0", "-store", "postgres://nobody:hunter2@127.0.0.1:1/x"}, "quickstart:"},
 		"cache on SQLite":     {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db"), "-cache"}, "does not tell of changes"},
+		"no Redis":            {[]string{"-addr", "127.0.0.1:0", "-store", "redis://nobody:hunter2@127.0.0.1:1"}, "quickstart:"},
+		"bad Redis URL":       {[]string{"-addr", "127.0.0.1:0", "-store", "redis://a:hunter2%zz@x"}, "no URL"},
 		"bad URL":             {[]string{"-addr", "127.0.0.1:0", "-store", "mysql://a:hunter2%zz@x"}, "no URL"},
 	} {
 		t.Run(name, func(t *testing.T) {

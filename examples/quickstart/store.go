@@ -13,6 +13,7 @@ import (
 	sqldriver "github.com/go-sql-driver/mysql"
 	_ "github.com/ncruces/go-sqlite3/driver"
 	"github.com/ncruces/go-sqlite3/gormlite"
+	"github.com/redis/rueidis"
 	"gorm.io/driver/mysql"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -20,6 +21,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/storage/redisstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
@@ -53,8 +55,10 @@ func openStore(ctx context.Context, storeURL string, feed bool) (*store, error) 
 			return nil, err
 		}
 		return openGORM(ctx, mysql.Open(dsn), feed)
+	case "redis", "rediss", "unix":
+		return openRedis(storeURL, feed)
 	}
-	return nil, fmt.Errorf("-store must begin with sqlite:, memory:, postgres:// or mysql://, not %q", scheme+":")
+	return nil, fmt.Errorf("-store must begin with sqlite:, memory:, postgres://, mysql://, redis://, rediss:// or unix://, not %q", scheme+":")
 }
 
 // sqliteDSN opens a file for many readers beside one writer, who waits for
@@ -138,9 +142,54 @@ func openTables(ctx context.Context, db *gorm.DB, pool *sql.DB, feed bool) (*sto
 	}, nil
 }
 
-// openMemory keeps users in a map, to show what a host with users of its own
-// has to bring: a look-up.
+// openMemory keeps everything in memory.
 func openMemory() (*store, error) {
+	s, err := usersInMemory()
+	if err != nil {
+		return nil, err
+	}
+	s.tokens = new(memory.Store)
+	s.ping = func(context.Context) error { return nil }
+	s.close = func() error { return nil }
+	return s, nil
+}
+
+// openRedis keeps tokens in Redis and users in memory. Redis on a Unix socket
+// is named by unix:///PATH.
+func openRedis(storeURL string, feed bool) (*store, error) {
+	option, err := rueidis.ParseURL(storeURL)
+	if err != nil {
+		return nil, errors.New("-store redis:// is no URL") // the error would show the password
+	}
+	option.DisableCache = true // the client's own, which the store has no use for
+	s, err := usersInMemory()
+	if err != nil {
+		return nil, err
+	}
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		return nil, err
+	}
+	if s.tokens, err = openRedisTokens(client, option, feed); err != nil {
+		client.Close()
+		return nil, err
+	}
+	s.ping = func(ctx context.Context) error { return client.Do(ctx, client.B().Ping().Build()).Error() }
+	s.close = func() error { client.Close(); return nil }
+	return s, nil
+}
+
+func openRedisTokens(client rueidis.Client, option rueidis.ClientOption, feed bool) (tokenauth.Storage, error) {
+	s, err := redisstore.New(client, nil)
+	if err != nil || !feed {
+		return s, err
+	}
+	return redisstore.WithFeed(s, option)
+}
+
+// usersInMemory keeps users in a map, to show what a host with users of its own
+// has to bring: a look-up.
+func usersInMemory() (*store, error) {
 	var mu sync.RWMutex
 	accounts := make(map[string]password.Account)
 	users, err := password.NewUsers(func(_ context.Context, name string) (password.Account, error) {
@@ -155,9 +204,8 @@ func openMemory() (*store, error) {
 		return nil, err
 	}
 	return &store{
-		tokens: new(memory.Store),
-		users:  users,
-		empty:  func(context.Context) (bool, error) { return true, nil },
+		users: users,
+		empty: func(context.Context) (bool, error) { return true, nil },
 		create: func(_ context.Context, n gormstore.NewUser) error {
 			hash, err := password.Hash(n.Password.Reveal())
 			if err != nil {
@@ -173,7 +221,5 @@ func openMemory() (*store, error) {
 			}
 			return nil
 		},
-		ping:  func(context.Context) error { return nil },
-		close: func() error { return nil },
 	}, nil
 }

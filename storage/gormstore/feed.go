@@ -98,9 +98,6 @@ func (s *Store) feedInstalled(ctx context.Context, pool gorm.ConnPool) (bool, er
 	return triggers == 2, err
 }
 
-// everybody is the payload that the trigger sends instead of very many users.
-const everybody = "all"
-
 // beatPrefix begins the payload of a heartbeat.
 const beatPrefix = "beat "
 
@@ -154,7 +151,7 @@ func (w *Watched) watch(ctx context.Context, n Notifications, beat time.Duration
 		case isKey:
 			feed.Changed(key)
 		case strings.HasPrefix(payload, beatPrefix): // another replica's
-		default: // everybody, or what no trigger of ours sent
+		default: // "all", or what no trigger of ours sent
 			feed.ChangedAll()
 		}
 	}

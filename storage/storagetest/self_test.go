@@ -26,6 +26,7 @@ type methods struct {
 	revoke     func(*memory.Store, context.Context, tokenauth.Slot, tokenauth.Digest) error
 	revokeUser func(*memory.Store, context.Context, tokenauth.UserKey) error
 	purge      func(*memory.Store, context.Context, time.Time) (int64, error)
+	watch      func(*memory.Store, context.Context, time.Duration, tokenauth.Feed) error
 }
 
 func (b *broken) Replace(ctx context.Context, t tokenauth.Token) error {
@@ -61,6 +62,50 @@ func (b *broken) Purge(ctx context.Context, before time.Time) (int64, error) {
 		return b.purge(&b.Store, ctx, before)
 	}
 	return b.Store.Purge(ctx, before)
+}
+
+func (b *broken) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+	if b.watch != nil {
+		return b.watch(&b.Store, ctx, beat, feed)
+	}
+	return b.Store.Watch(ctx, beat, feed)
+}
+
+// A brokenFeed passes on what it is told, but for one method or two.
+type brokenFeed struct {
+	tokenauth.Feed
+	changed func(tokenauth.Feed, tokenauth.UserKey)
+	alive   func(tokenauth.Feed, time.Time)
+}
+
+func (f *brokenFeed) Changed(u tokenauth.UserKey) {
+	if f.changed != nil {
+		f.changed(f.Feed, u)
+		return
+	}
+	f.Feed.Changed(u)
+}
+
+func (f *brokenFeed) Alive(asOf time.Time) {
+	if f.alive != nil {
+		f.alive(f.Feed, asOf)
+		return
+	}
+	f.Feed.Alive(asOf)
+}
+
+// changes makes a storage whose feed tells of changes in its own way, and
+// lives one whose feed does so of being alive.
+func changes(changed func(tokenauth.Feed, tokenauth.UserKey)) methods {
+	return methods{watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+		return s.Watch(ctx, beat, &brokenFeed{Feed: feed, changed: changed})
+	}}
+}
+
+func lives(alive func(tokenauth.Feed, time.Time)) methods {
+	return methods{watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+		return s.Watch(ctx, beat, &brokenFeed{Feed: feed, alive: alive})
+	}}
 }
 
 func TestBrokenStoragesAreCaught(t *testing.T) {
@@ -163,6 +208,54 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return s.Purge(context.WithoutCancel(ctx), before)
 			},
 		}, []string{"PurgeStops"}},
+		{"tells nobody", changes(func(tokenauth.Feed, tokenauth.UserKey) {}), []string{"WatchReports"}},
+		{"tells of somebody else", changes(func(f tokenauth.Feed, u tokenauth.UserKey) {
+			u[15]++
+			f.Changed(u)
+		}), []string{"WatchReports"}},
+		{"tells after the sign of life", changes(func(f tokenauth.Feed, u tokenauth.UserKey) {
+			time.AfterFunc(300*time.Millisecond, func() { f.Changed(u) })
+		}), []string{"WatchReports"}},
+		{"tells the first to watch", methods{
+			watch: onlyFirst(),
+		}, []string{"WatchReports"}},
+		{"gives one sign of life", methods{
+			watch: func(s *memory.Store, ctx context.Context, _ time.Duration, feed tokenauth.Feed) error {
+				return s.Watch(ctx, time.Hour, feed)
+			},
+		}, []string{"WatchAlive"}},
+		{"lives slowly", methods{
+			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+				return s.Watch(ctx, 3*beat, feed)
+			},
+		}, []string{"WatchAlive"}},
+		{"is sure of the future", lives(func(f tokenauth.Feed, asOf time.Time) {
+			f.Alive(asOf.Add(time.Second))
+		}), []string{"WatchAlive"}},
+		{"says when by the wall clock", lives(func(f tokenauth.Feed, asOf time.Time) {
+			f.Alive(asOf.Round(0))
+		}), []string{"WatchAlive"}},
+		{"watches on after the end", methods{
+			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+				s.Watch(ctx, beat, feed)
+				timed, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*time.Second)
+				defer cancel()
+				s.Watch(timed, beat, feed)
+				return ctx.Err()
+			},
+		}, []string{"WatchStops"}},
+		{"does not say why it stops", methods{
+			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+				s.Watch(ctx, beat, feed)
+				return nil
+			},
+		}, []string{"WatchStops"}},
+		{"reports after the end", methods{
+			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+				defer time.AfterFunc(beat, feed.ChangedAll)
+				return s.Watch(ctx, beat, feed)
+			},
+		}, []string{"WatchStops"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -179,6 +272,18 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				t.Errorf("rules %v failed for a good storage: %v", slices.Collect(maps.Keys(found)), found)
 			}
 		})
+	}
+}
+
+// onlyFirst returns a Watch that tells of changes in one of the calls under way.
+func onlyFirst() func(*memory.Store, context.Context, time.Duration, tokenauth.Feed) error {
+	var busy atomic.Bool
+	return func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+		if busy.CompareAndSwap(false, true) {
+			defer busy.Store(false)
+			return s.Watch(ctx, beat, feed)
+		}
+		return s.Watch(ctx, beat, &brokenFeed{Feed: feed, changed: func(tokenauth.Feed, tokenauth.UserKey) {}})
 	}
 }
 

@@ -5,13 +5,14 @@
 //	}
 //
 // Each rule is a subtest, run on a storage of its own. Abilities that a storage
-// may have, such as tokenauth.Purger, are found by type assertion and tested
-// where they are there.
+// may have, tokenauth.Purger and tokenauth.Watcher, are found by type assertion
+// and tested where they are there.
 package storagetest
 
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,15 +32,23 @@ func Run(t *testing.T, open func(t *testing.T) tokenauth.Storage) {
 	}
 }
 
-// Check runs every rule and returns what it found by the rule's name, for
-// tests of tests. Open returns an empty storage.
+// Check runs every rule, all at once, and returns what it found by the rule's
+// name, for tests of tests. Open returns an empty storage.
 func Check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
 	broken := make(map[string]error)
 	for _, rule := range rules {
-		if err := rule.check(ctx, open()); err != nil {
-			broken[rule.name] = err
-		}
+		s := open()
+		wg.Go(func() {
+			if err := rule.check(ctx, s); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				broken[rule.name] = err
+			}
+		})
 	}
+	wg.Wait()
 	return broken
 }
 
@@ -66,6 +75,9 @@ var rules = []rule{
 	{"Purge", "Purge removes what expired before the time, and nothing else.", purge},
 	{"PurgeStops", "Purge returns the context's error when that ends.", purgeStops},
 	{"PurgeRace", "Purge never removes a token that replaced an expired one.", purgeRace},
+	{"WatchReports", "Watch reports that a token has ended before it says that it is alive as of a later time.", watchReports},
+	{"WatchAlive", "Watch says at least once in each beat that it is alive, by the time before it found out.", watchAlive},
+	{"WatchStops", "Watch returns the context's error soon after it ends, and leaves the feed alone from then on.", watchStops},
 }
 
 // epoch is any time; tokens have whole seconds.

@@ -73,6 +73,8 @@ func (mariadb) database(dsn, name string) (string, error) {
 	return config.FormatDSN(), nil
 }
 
+func (e mariadb) connect(dsn string) (connection, error) { return e.open(dsn) }
+
 func (mariadb) open(dsn string) (*sql.DB, error) {
 	config, err := mysql.ParseDSN(dsn)
 	if err != nil {

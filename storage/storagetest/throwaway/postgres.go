@@ -84,6 +84,8 @@ func (postgres) database(dsn, name string) (string, error) {
 	return u.String(), nil
 }
 
+func (e postgres) connect(dsn string) (connection, error) { return e.open(dsn) }
+
 func (postgres) open(dsn string) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// An engine is a kind of database server.
-type engine interface {
+// A program is a kind of server.
+type program interface {
 	name() string
 
 	// commands returns the command that fills the folder dir and the command
@@ -29,6 +29,20 @@ type engine interface {
 	// admin returns the DSN of the database that the server in dir comes with.
 	admin(dir string) string
 
+	// connect returns what asks the server whether it answers.
+	connect(dsn string) (connection, error)
+}
+
+// A connection is a *sql.DB, or the like of it.
+type connection interface {
+	PingContext(context.Context) error
+	Close() error
+}
+
+// An engine is a kind of SQL database server.
+type engine interface {
+	program
+
 	// database returns the DSN of another database on the same server.
 	database(dsn, name string) (string, error)
 
@@ -38,9 +52,9 @@ type engine interface {
 	drop(ctx context.Context, db *sql.DB, name string) error
 }
 
-// A Server is a database server that one test has to itself, and so may stop.
+// A Server is a server that one test has to itself, and so may stop.
 type Server struct {
-	engine     engine
+	engine     program
 	supervisor *supervisor
 	serve      []string
 	admin, dsn string
@@ -50,7 +64,7 @@ type Server struct {
 }
 
 // newServer starts a server in a folder of its own.
-func newServer(e engine) (*Server, error) {
+func newServer(e program) (*Server, error) {
 	// The path of a Unix socket may have some 100 bytes, so this is short.
 	dir := filepath.Join(os.TempDir(), "throwaway-"+random())
 	setup, serve, err := e.commands(dir)
@@ -88,7 +102,7 @@ func (s *Server) setup(command []string) error {
 
 // start returns once the server answers.
 func (s *Server) start() error {
-	db, err := s.engine.open(s.admin)
+	db, err := s.engine.connect(s.admin)
 	if err != nil {
 		return s.failure("start", err)
 	}
@@ -134,8 +148,9 @@ func (s *Server) close() {
 	s.supervisor.close()
 }
 
-// DSN returns the DSN of a database on the server, which was empty when the
-// server was started first. It stays the same over Stop and Start.
+// DSN returns the DSN of a database on the server, or the URL of a server that
+// has none, which was empty when the server was started first. It stays the
+// same over Stop and Start.
 func (s *Server) DSN() string { return s.dsn }
 
 // Stop shuts the server down in good order, without waiting for clients to

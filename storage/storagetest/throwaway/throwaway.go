@@ -1,4 +1,4 @@
-// Package throwaway starts real database servers for tests and takes them
+// Package throwaway starts real servers, of databases and of Redis, for tests and takes them
 // away again.
 //
 //	func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
@@ -9,10 +9,11 @@
 //	}
 //
 // The servers are the ones installed on the machine. They live in a temporary
-// folder, listen on a Unix socket in it only, and end with the test process,
-// whichever way that ends. Tests that need a server which is not installed are
-// skipped, unless the environment variable TOKENAUTH_REQUIRE, a comma separated
-// list, names it ("postgres", "mariadb"): then they fail.
+// folder, listen on a Unix socket in it only (those of a Redis Cluster: on ports
+// of the loopback address), and end with the test process, whichever way that
+// ends. Tests that need a server which is not installed are skipped, unless the
+// environment variable TOKENAUTH_REQUIRE, a comma separated list, names it
+// ("postgres", "mariadb", "redis"): then they fail.
 package throwaway
 
 import (
@@ -62,6 +63,33 @@ func StartPostgres(tb testing.TB) *Server {
 func StartMariaDB(tb testing.TB) *Server {
 	tb.Helper()
 	return startServer(tb, mariadb{})
+}
+
+// Redis returns the URL, as rueidis.ParseURL reads it, of a fresh, empty Redis
+// server, which goes away with the test; or of the server whose URL is in the
+// environment variable TOKENAUTH_REDIS_URL, which is neither. A test that can
+// do with that one keeps to keys of its own, and removes them.
+func Redis(tb testing.TB) string {
+	tb.Helper()
+	if u := os.Getenv("TOKENAUTH_REDIS_URL"); u != "" {
+		return u
+	}
+	return StartRedis(tb).DSN()
+}
+
+// StartRedis starts a Redis server for this test alone. It writes all changes
+// to a file, and goes away with the test.
+func StartRedis(tb testing.TB) *Server {
+	tb.Helper()
+	return start(tb, redis{})
+}
+
+// RedisCluster starts a Redis Cluster of three masters, with a third of the
+// slots each and no replicas, for this test alone, and returns their addresses.
+// It goes away with the test.
+func RedisCluster(tb testing.TB) []string {
+	tb.Helper()
+	return startRedisCluster(tb)
 }
 
 // Main is for TestMain: it runs the tests, stops the servers they shared, and
@@ -119,14 +147,22 @@ func (s *shared) close() {
 
 func startServer(tb testing.TB, e engine) *Server {
 	tb.Helper()
+	s := start(tb, e)
+	var err error
+	if _, s.dsn, err = createDatabase(e, s.admin); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+func start(tb testing.TB, e program) *Server {
+	tb.Helper()
 	s, err := newServer(e)
 	if err != nil {
 		giveUp(tb, e, err)
 	}
 	tb.Cleanup(s.close)
-	if _, s.dsn, err = createDatabase(e, s.admin); err != nil {
-		tb.Fatal(err)
-	}
+	s.dsn = s.admin
 	return s
 }
 
@@ -137,7 +173,7 @@ func (e errMissing) Error() string { return "throwaway: " + string(e) }
 
 // giveUp ends the test: a developer need not have every database at hand, but
 // a build that requires one must not pass for want of it.
-func giveUp(tb testing.TB, e engine, err error) {
+func giveUp(tb testing.TB, e program, err error) {
 	tb.Helper()
 	required := slices.Contains(strings.FieldsFunc(os.Getenv("TOKENAUTH_REQUIRE"), func(r rune) bool {
 		return r == ',' || r == ' '

@@ -1,0 +1,57 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"github.com/redis/rueidis"
+)
+
+// A dial connects to a server.
+type dial = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error)
+
+// dialer returns how the host connects.
+func dialer(o *rueidis.ClientOption) dial {
+	if o.DialCtxFn != nil {
+		return o.DialCtxFn
+	}
+	if old := o.DialFn; old != nil {
+		return func(_ context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+			return old(address, d, t)
+		}
+	}
+	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+		if t != nil {
+			return (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
+		}
+		return d.DialContext(ctx, "tcp", address)
+	}
+}
+
+// closing returns a dial whose connections are closed when the context ends,
+// and which makes none after that.
+func closing(ctx context.Context, do dial) dial {
+	return func(dialing context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+		dialing, cancel := context.WithCancel(dialing)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		conn, err := do(dialing, address, d, t)
+		if err != nil {
+			return nil, err
+		}
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		return &closingConn{conn, stop}, nil
+	}
+}
+
+// A closingConn tells the context, when it is closed, to forget it.
+type closingConn struct {
+	net.Conn
+	stop func() bool
+}
+
+func (c *closingConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}

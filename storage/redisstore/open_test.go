@@ -1,0 +1,148 @@
+package redisstore_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/storage/redisstore"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
+
+// option returns how to reach the server at a URL.
+func option(tb testing.TB, url string) rueidis.ClientOption {
+	tb.Helper()
+	o, err := rueidis.ParseURL(url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	o.DisableCache = true
+	return o
+}
+
+func open(tb testing.TB, o rueidis.ClientOption) rueidis.Client {
+	tb.Helper()
+	client, err := rueidis.NewClient(o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(client.Close)
+	return client
+}
+
+// newPrefix returns a prefix that nobody else has, and removes the keys that
+// have it with the test.
+func newPrefix(tb testing.TB, client rueidis.Client) string {
+	tb.Helper()
+	prefix := "test" + rand.Text() + ":"
+	tb.Cleanup(func() {
+		for _, key := range keys(tb, client, prefix) {
+			client.Do(context.Background(), client.B().Del().Key(key).Build())
+		}
+	})
+	return prefix
+}
+
+// keys returns the names of all keys with the prefix.
+func keys(tb testing.TB, client rueidis.Client, prefix string) (names []string) {
+	tb.Helper()
+	for _, node := range client.Nodes() {
+		for cursor := uint64(0); ; {
+			entry, err := node.Do(context.Background(), node.B().Scan().Cursor(cursor).Match(prefix+"*").Count(1000).Build()).AsScanEntry()
+			if err != nil {
+				tb.Error(err)
+				break
+			}
+			names = append(names, entry.Elements...)
+			if cursor = entry.Cursor; cursor == 0 {
+				break
+			}
+		}
+	}
+	return names
+}
+
+func newStore(tb testing.TB, client rueidis.Client, prefix string) *redisstore.Store {
+	tb.Helper()
+	s, err := redisstore.New(client, &redisstore.Options{Prefix: prefix})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// watched returns a store with a feed, and a client of its own.
+func watched(tb testing.TB, o rueidis.ClientOption, prefix string) *redisstore.Watched {
+	tb.Helper()
+	w, err := redisstore.WithFeed(newStore(tb, open(tb, o), prefix), o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return w
+}
+
+type nobody struct{}
+
+func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	return tokenauth.Principal{}, tokenauth.ErrRejected
+}
+
+// service returns a Service on the storage, and runs it while the test does.
+func service(tb testing.TB, s tokenauth.Storage, o tokenauth.Options) *tokenauth.Service {
+	tb.Helper()
+	o.Logger = slog.New(slog.DiscardHandler) // faults are what the tests are about
+	auth, err := tokenauth.New(s, nobody{}, &o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		auth.Run(ctx)
+	}()
+	tb.Cleanup(func() { cancel(); <-done })
+	return auth
+}
+
+func issue(tb testing.TB, auth *tokenauth.Service, user, client string) string {
+	tb.Helper()
+	grant, err := auth.Issue(tb.Context(), tokenauth.Principal{UserID: user, UserName: "somebody", Roles: []string{"Reader"}, Stamp: "stamp"}, client)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return grant.AccessToken.Reveal()
+}
+
+// patience is how long something may take that has to happen.
+const patience = 20 * time.Second
+
+// eventually waits until something holds.
+func eventually(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("after %v: not %s", patience, what)
+		}
+	}
+}
+
+// refused returns whether the service refuses the access token, and ends the
+// test if it can not tell.
+func refused(tb testing.TB, auth *tokenauth.Service, accessToken string) bool {
+	tb.Helper()
+	_, err := auth.Validate(tb.Context(), accessToken)
+	if err != nil && !errors.Is(err, tokenauth.ErrInvalidToken) {
+		tb.Fatal(err)
+	}
+	return err != nil
+}

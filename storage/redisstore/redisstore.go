@@ -1,0 +1,156 @@
+// Package redisstore keeps tokens in Redis, through the rueidis client that a
+// host already has.
+//
+// A user is one hash, and the token at a client one field of it. Each method
+// sends one command that touches one key, so all works alike on a single
+// server, with Sentinel, and on Redis Cluster. The client must not send reads
+// to replicas, which lag.
+//
+// What changes tokens is a script. A host that restricts commands allows
+// EVALSHA, EVAL, HGET, HSET, HDEL, TTL, EXPIRE and UNLINK, for keys with the
+// prefix. Redis 5 will do.
+//
+// # Expiry
+//
+// Redis removes a user's hash a day after the last of its tokens has expired,
+// so there is nothing to purge. The day is for clients, who are told that their
+// token has expired rather than that it is unknown, and for clocks that do not
+// keep the same time.
+//
+// # What Redis has to be told
+//
+// Tokens are data, not a cache of something. The server needs
+//
+//	maxmemory-policy noeviction
+//	appendonly yes
+//
+// With another policy it removes tokens when memory is short; without
+// persistence it forgets them when it restarts. Both fail closed: whoever
+// loses a token signs in again.
+//
+// # What a fail-over may lose
+//
+// Redis copies to its replicas after it has answered. When a master dies, its
+// last writes may die with it. A token that was just issued is then unknown,
+// and its client signs in again. But a token that was just revoked or replaced
+// is good again, on the new master, until it expires or is revoked once more.
+// The settings min-replicas-to-write and min-replicas-max-lag bound this to
+// some seconds of a master that is cut off; they, or WAIT, which this package
+// does not use, do not rule it out. Where a revocation must survive the loss of
+// a server, keep tokens in PostgreSQL with synchronous replication: see the
+// package gormstore.
+//
+// # The feed
+//
+// WithFeed makes a store that tells of tokens that end, for
+// tokenauth.Options.Cache. It needs Redis 6 or later, and the commands HELLO,
+// PING and CLIENT TRACKING, and on a cluster CLUSTER INFO and CLUSTER NODES.
+//
+// It hears of a change from the master that made it. A master that is replaced,
+// a slot that moves to a node without any, or a node that does not answer ends
+// the feed; the service asks Redis then, until a new feed is there, a moment
+// later. With Sentinel, an old master that is cut off may go on for as long as
+// nobody has told it or this process; min-replicas-to-write bounds that, too.
+package redisstore
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Options are what a host may want otherwise. The zero value is the advice.
+type Options struct {
+	// Prefix begins the names of the keys; empty means "tokenauth:". It has 1
+	// to 64 printable ASCII characters other than space, '{' and '}'. No other
+	// key in Redis may begin with it.
+	Prefix string
+}
+
+const (
+	defaultPrefix   = "tokenauth:"
+	maxPrefixLength = 64
+)
+
+// A Store is a tokenauth.Storage in Redis. It is safe for concurrent use, by
+// any number of processes on one Redis.
+//
+// Its methods return soon after their context's deadline. That the context was
+// cancelled the client may notice no sooner than at the deadline, or after
+// ClientOption.Dialer.Timeout while it connects.
+type Store struct {
+	client rueidis.Client
+	prefix string
+}
+
+var _ tokenauth.Storage = (*Store)(nil)
+
+// New returns a Store that uses the client. Options may be nil. The error names
+// the argument or field that is wrong. New does no I/O. The host keeps the
+// client, and closes it.
+func New(client rueidis.Client, o *Options) (*Store, error) {
+	if client == nil {
+		return nil, errors.New("redisstore: the client is nil")
+	}
+	prefix := defaultPrefix
+	if o != nil && o.Prefix != "" {
+		prefix = o.Prefix
+	}
+	// Braces would send all users to one node of a cluster.
+	bad := func(r rune) bool { return r <= ' ' || r > '~' || r == '{' || r == '}' }
+	if len(prefix) > maxPrefixLength || strings.ContainsFunc(prefix, bad) {
+		return nil, fmt.Errorf("redisstore: Options.Prefix is %q, must be 1 to %d printable ASCII characters other than space and braces", prefix, maxPrefixLength)
+	}
+	return &Store{client: client, prefix: prefix}, nil
+}
+
+// Replace implements tokenauth.Storage, by one script.
+func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
+	digest, rest, err := encode(t)
+	if err != nil {
+		return err
+	}
+	return replaceScript.Exec(ctx, s.client, []string{s.key(t.Slot.User)}, []string{
+		field(t.Slot.Client), digest, rest, strconv.FormatInt(keptFor(&t), 10),
+	}).Error()
+}
+
+// Find implements tokenauth.Storage, by one HGET.
+func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+	value, err := s.client.Do(ctx, s.client.B().Hget().Key(s.key(slot.User)).Field(field(slot.Client)).Build()).AsBytes()
+	if rueidis.IsRedisNil(err) {
+		return tokenauth.Token{}, tokenauth.ErrNotFound
+	}
+	if err != nil {
+		return tokenauth.Token{}, err
+	}
+	return decode(value)
+}
+
+// Revoke implements tokenauth.Storage, by one script.
+func (s *Store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
+	return revokeScript.Exec(ctx, s.client, []string{s.key(slot.User)}, []string{
+		field(slot.Client), rueidis.BinaryString(d[:]),
+	}).Error()
+}
+
+// RevokeUser implements tokenauth.Storage, by one UNLINK.
+func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	return s.client.Do(ctx, s.client.B().Unlink().Key(s.key(u)).Build()).Error()
+}
+
+// key returns the name of the user's hash.
+func (s *Store) key(u tokenauth.UserKey) string {
+	var buffer [maxPrefixLength + 2*len(u)]byte
+	return string(hex.AppendEncode(append(buffer[:0], s.prefix...), u[:]))
+}
+
+// field returns the name of the client's field in it.
+func field(c tokenauth.ClientKey) string { return hex.EncodeToString(c[:]) }

@@ -1,0 +1,75 @@
+package redisstore
+
+import (
+	"encoding/hex"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A reporter passes on what a server tells, for as long as Watch runs.
+type reporter struct {
+	prefix string
+	look   chan struct{} // has room for one: look whether all is well
+
+	mu   sync.Mutex
+	feed tokenauth.Feed // nil when Watch returns
+}
+
+func (r *reporter) report(what func(tokenauth.Feed)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.feed != nil {
+		what(r.feed)
+	}
+}
+
+func (r *reporter) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.feed = nil
+}
+
+func (r *reporter) alive(asOf time.Time) {
+	r.report(func(f tokenauth.Feed) { f.Alive(asOf) })
+}
+
+// invalidated is called by a connection for the keys that changed. None stands
+// for all: everything was removed, or the connection is lost.
+func (r *reporter) invalidated(keys []rueidis.RedisMessage) {
+	r.report(func(f tokenauth.Feed) {
+		if len(keys) == 0 {
+			f.ChangedAll()
+			select {
+			case r.look <- struct{}{}:
+			default:
+			}
+			return
+		}
+		for i := range keys {
+			if u, ok := r.user(&keys[i]); ok {
+				f.Changed(u)
+			} else {
+				f.ChangedAll() // whatever it was
+			}
+		}
+	})
+}
+
+// user is the inverse of Store.key.
+func (r *reporter) user(key *rueidis.RedisMessage) (u tokenauth.UserKey, ok bool) {
+	name, err := key.ToString()
+	if err != nil {
+		return u, false
+	}
+	digits, ok := strings.CutPrefix(name, r.prefix)
+	if !ok || len(digits) != hex.EncodedLen(len(u)) {
+		return u, false
+	}
+	_, err = hex.Decode(u[:], []byte(digits))
+	return u, err == nil
+}

@@ -1,0 +1,124 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A Watched is a Store that is a tokenauth.Watcher too.
+//
+// Its feed is Redis's own: client tracking in broadcasting mode, by which a
+// server tells of each change of a key with the prefix, whoever made it, even
+// somebody with redis-cli.
+type Watched struct {
+	*Store
+	option rueidis.ClientOption
+}
+
+var (
+	_ tokenauth.Storage = (*Watched)(nil)
+	_ tokenauth.Watcher = (*Watched)(nil)
+)
+
+// WithFeed returns the store with a feed, for tokenauth.Options.Cache. Each
+// call of Watch opens connections of its own by the option, which should be
+// that of the store's client; what it says of caching is ignored. WithFeed does
+// no I/O. It returns an error that names the argument or field that is wrong.
+func WithFeed(s *Store, o rueidis.ClientOption) (*Watched, error) {
+	switch {
+	case s == nil:
+		return nil, errors.New("redisstore: the store is nil")
+	case len(o.InitAddress) == 0:
+		return nil, errors.New("redisstore: ClientOption.InitAddress is empty")
+	case o.AlwaysRESP2:
+		return nil, errors.New("redisstore: ClientOption.AlwaysRESP2 is set, and a feed needs RESP3")
+	case o.ReplicaOnly:
+		return nil, errors.New("redisstore: ClientOption.ReplicaOnly is set, and a feed needs masters, as replicas lag")
+	}
+	o.InitAddress = slices.Clone(o.InitAddress)
+	return &Watched{Store: s, option: o}, nil
+}
+
+// Watch implements tokenauth.Watcher. It listens on one connection to each
+// master, and asks on the very same one whether all is well.
+//
+// That a sign of life proves anything depends on an order. A server queues what
+// it has to tell of a change before it sends the answer to whoever made it. So
+// when a call that changed something has returned, and a PING is sent after
+// that, the answer comes behind the change on the same connection. And rueidis
+// hands out what it reads from a connection in order, by one goroutine.
+func (w *Watched) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := &reporter{prefix: w.prefix, feed: feed, look: make(chan struct{}, 1)}
+	err := w.watch(ctx, beat, r)
+	r.stop()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("redisstore: feed: %w", err)
+}
+
+// watch returns why it can no longer tell.
+func (w *Watched) watch(ctx context.Context, beat time.Duration, r *reporter) error {
+	ctx, closeConnections := context.WithCancel(ctx)
+	client, err := rueidis.NewClient(w.feedOption(ctx))
+	if err != nil {
+		closeConnections()
+		return err
+	}
+	l := &listener{client: client}
+	defer l.close()
+	defer closeConnections() // first: nobody waits for a server that hangs
+
+	if err := l.listen(ctx, w.prefix, r); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for {
+		asOf := time.Now()
+		// The lease of a cache is four beats.
+		timed, cancel := context.WithTimeout(ctx, 3*beat)
+		err := l.check(timed)
+		cancel()
+		if err != nil {
+			return err
+		}
+		r.alive(asOf)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.look:
+		case <-ticker.C:
+		}
+	}
+}
+
+// feedOption returns the option of a client for the feed, whose connections are
+// closed when the context ends.
+//
+// The client is there to find the masters and connect to them. What it could
+// do by itself, such as connecting again or asking again, would hide that
+// something was missed.
+func (w *Watched) feedOption(ctx context.Context) rueidis.ClientOption {
+	o := w.option
+	o.DialCtxFn = closing(ctx, dialer(&o))
+	o.DisableRetry = true
+	// Tracking is turned on later, for one connection to each master.
+	o.DisableCache = true
+	o.ClientTrackingOptions, o.OnInvalidations, o.NewCacheStoreFn = nil, nil, nil
+	o.DisableAutoPipelining, o.PipelineMultiplex = false, -1
+	o.ConnLifetime = 0
+	// Little is sent, and what comes is short.
+	o.ReadBufferEachConn, o.WriteBufferEachConn, o.RingScaleEachConn = 64<<10, 4<<10, 8
+	return o
+}

@@ -1,0 +1,580 @@
+package redisstore_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/storage/redisstore"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// cached returns a Service with a cache that serves, on a client of its own: a
+// replica of the service.
+func cached(t *testing.T, o rueidis.ClientOption, prefix string, options tokenauth.Options) *tokenauth.Service {
+	t.Helper()
+	if options.Cache == nil {
+		options.Cache = &tokenauth.CacheOptions{}
+	}
+	auth := service(t, watched(t, o, prefix), options)
+	eventually(t, "serving from the cache", func() bool { return auth.CacheStats().FeedAlive })
+	return auth
+}
+
+// intoCache validates the access token until the answer comes from the cache.
+func intoCache(t *testing.T, auth *tokenauth.Service, accessToken string) {
+	t.Helper()
+	eventually(t, "answered from the cache", func() bool {
+		before := auth.CacheStats().Hits
+		if _, err := auth.Validate(t.Context(), accessToken); err != nil {
+			t.Fatal(err)
+		}
+		return auth.CacheStats().Hits > before
+	})
+}
+
+// What ends on one replica is refused by the other a moment later, though that
+// has it in its cache.
+func TestRevocationReachesTheOtherReplica(t *testing.T) {
+	t.Parallel()
+	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
+		const lease = 2 * time.Second
+		client := open(t, o)
+		prefix := newPrefix(t, client)
+		options := tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: 20 * time.Second}
+		one, two := cached(t, o, prefix, options), cached(t, o, prefix, options)
+		flushes := two.CacheStats().Flushes
+
+		var took []time.Duration
+		for i := range 300 {
+			user := fmt.Sprint("user", i%50)
+			accessToken := issue(t, one, user, "")
+			intoCache(t, two, accessToken)
+			var err error
+			switch i % 3 {
+			case 0:
+				err = one.Revoke(t.Context(), accessToken)
+			case 1:
+				err = one.RevokeUser(t.Context(), user)
+			case 2:
+				issue(t, one, user, "")
+			}
+			ended := time.Now()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for !refused(t, two, accessToken) {
+				if time.Since(ended) > lease+patience {
+					t.Fatalf("revocation %d is missed", i)
+				}
+				runtime.Gosched()
+			}
+			took = append(took, time.Since(ended))
+		}
+		slices.Sort(took)
+		p50, p99, most := took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
+		t.Logf("300 revocations: p50 %v, p99 %v, at most %v; %d flushes", p50, p99, most, two.CacheStats().Flushes-flushes)
+		if p50 > lease/4 {
+			t.Errorf("it takes %v", p50)
+		}
+		if most > lease {
+			t.Errorf("one took %v, and the lease is %v", most, lease)
+		}
+		for address, node := range client.Nodes() {
+			if len(keys(t, node, prefix)) == 0 {
+				t.Errorf("%s has none of the users", address)
+			}
+		}
+	})
+}
+
+// What an operator does with redis-cli counts as well.
+func TestOperatorsChangesReachTheCache(t *testing.T) {
+	t.Parallel()
+	onEach(t, ownRedis, func(t *testing.T, o rueidis.ClientOption) {
+		client := open(t, o)
+		prefix := newPrefix(t, client)
+		auth := cached(t, o, prefix, tokenauth.Options{})
+		each := func(command ...string) func(string) error {
+			return func(string) (err error) {
+				for _, node := range client.Nodes() {
+					err = errors.Join(err, node.Do(t.Context(), node.B().Arbitrary(command...).Build()).Error())
+				}
+				return err
+			}
+		}
+		for name, do := range map[string]func(key string) error{
+			"DEL": func(key string) error { return client.Do(t.Context(), client.B().Del().Key(key).Build()).Error() },
+			"expiry": func(key string) error {
+				return client.Do(t.Context(), client.B().Pexpire().Key(key).Milliseconds(1).Build()).Error()
+			},
+			"FLUSHDB":  each("FLUSHDB"),
+			"FLUSHALL": each("FLUSHALL", "ASYNC"),
+		} {
+			accessToken := issue(t, auth, "alice", "")
+			intoCache(t, auth, accessToken)
+			alice := key(prefix, tokenauth.UserKeyOf("alice"))
+			if err := do(alice); err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			eventually(t, "refused after "+name, func() bool { return refused(t, auth, accessToken) })
+		}
+		// A key that means nothing may mean anything.
+		before := auth.CacheStats().Flushes
+		if err := client.Do(t.Context(), client.B().Set().Key(prefix+"what is this").Value("x").Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "flushed", func() bool { return auth.CacheStats().Flushes > before })
+	})
+}
+
+// feeds returns the connections that are told of changes, on one node.
+func feeds(t *testing.T, node rueidis.Client) (ids []int64) {
+	t.Helper()
+	list, err := node.Do(context.Background(), node.B().ClientList().Build()).ToString()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(list) {
+		var id int64
+		broadcast := false
+		for _, field := range strings.Fields(strings.TrimPrefix(line, "txt:")) {
+			name, value, _ := strings.Cut(field, "=")
+			switch name {
+			case "id":
+				id, _ = strconv.ParseInt(value, 10, 64)
+			case "flags":
+				broadcast = strings.Contains(value, "B")
+			}
+		}
+		if broadcast {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// A feed whose connection is cut is no reason for a wrong answer, and comes
+// back.
+func TestFeedIsCut(t *testing.T) {
+	t.Parallel()
+	onEach(t, ownRedis, func(t *testing.T, o rueidis.ClientOption) {
+		client := open(t, o)
+		prefix := newPrefix(t, client)
+		auth := cached(t, o, prefix, tokenauth.Options{})
+		for round := range 3 {
+			for _, node := range client.Nodes() {
+				users := []string{"alice", "bob", "carol", "dave"} // on some of the masters
+				var accessTokens []string
+				for _, user := range users {
+					accessToken := issue(t, auth, user, "")
+					intoCache(t, auth, accessToken)
+					accessTokens = append(accessTokens, accessToken)
+				}
+				before := auth.CacheStats().Flushes
+				ids := feeds(t, node)
+				if len(ids) == 0 {
+					t.Fatal("no connection is told of changes")
+				}
+				for _, id := range ids {
+					if err := node.Do(t.Context(), node.B().ClientKill().Id(id).Build()).Error(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, user := range users {
+					if err := client.Do(t.Context(), client.B().Del().Key(key(prefix, tokenauth.UserKeyOf(user))).Build()).Error(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for i, accessToken := range accessTokens {
+					eventually(t, "refused", func() bool { return refused(t, auth, accessToken) })
+					if accessToken = issue(t, auth, users[i], ""); refused(t, auth, accessToken) {
+						t.Errorf("round %d: a new token is refused", round)
+					}
+				}
+				eventually(t, "serving from the cache again", func() bool {
+					stats := auth.CacheStats()
+					return stats.FeedAlive && stats.Flushes > before
+				})
+			}
+		}
+	})
+}
+
+// A server that hangs is not believed for longer than the lease.
+func TestFeedOfAServerThatHangs(t *testing.T) {
+	t.Parallel()
+	const lease, timeout = 500 * time.Millisecond, 500 * time.Millisecond
+	server := throwaway.StartRedis(t)
+	o := option(t, server.DSN())
+	auth := cached(t, o, "tokenauth:", tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: timeout})
+	accessToken := issue(t, auth, "alice", "")
+	for range 2 {
+		intoCache(t, auth, accessToken)
+		server.Pause(t)
+		paused := time.Now()
+		eventually(t, "unavailable", func() bool {
+			_, err := auth.Validate(t.Context(), accessToken)
+			if err != nil && (!errors.Is(err, tokenauth.ErrUnavailable) || errors.Is(err, tokenauth.ErrInvalidToken)) {
+				t.Fatal(err)
+			}
+			return err != nil
+		})
+		if took := time.Since(paused); took > lease+timeout+3*time.Second { // a machine may be busy
+			t.Errorf("it was served for %v", took)
+		}
+		if auth.CacheStats().FeedAlive {
+			t.Error("the feed is alive")
+		}
+		server.Resume(t)
+		eventually(t, "good again", func() bool { _, err := auth.Validate(t.Context(), accessToken); return err == nil })
+		eventually(t, "serving from the cache again", func() bool { return auth.CacheStats().FeedAlive })
+	}
+	// And a server that is gone and comes back without what it had.
+	intoCache(t, auth, accessToken)
+	server.Stop(t)
+	eventually(t, "lost", func() bool { return !auth.CacheStats().FeedAlive })
+	server.Start(t)
+	eventually(t, "serving from the cache again", func() bool { return auth.CacheStats().FeedAlive })
+	if refused(t, auth, accessToken) {
+		t.Error("the token is refused")
+	}
+}
+
+// A feed writes down what it is told.
+type feed struct {
+	mu       sync.Mutex
+	over     map[tokenauth.UserKey]time.Time // when changes were over that are not reported yet
+	reported map[tokenauth.UserKey]bool      // changes that were before they were over
+	signs    int                             // calls of Alive
+	wrong    error
+}
+
+func newFeed() *feed {
+	return &feed{over: make(map[tokenauth.UserKey]time.Time), reported: make(map[tokenauth.UserKey]bool)}
+}
+
+func (f *feed) Changed(u tokenauth.UserKey) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.over[u]; ok {
+		delete(f.over, u)
+	} else {
+		f.reported[u] = true
+	}
+}
+
+func (f *feed) ChangedAll() {}
+
+func (f *feed) Alive(asOf time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.signs++
+	for u, over := range f.over {
+		if over.Before(asOf) {
+			f.wrong = fmt.Errorf("a change of %x was over %v before a sign of life, and not reported", u, asOf.Sub(over))
+		}
+	}
+}
+
+// change says that a change of the user is over.
+func (f *feed) change(u tokenauth.UserKey) {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.reported[u] {
+		delete(f.reported, u)
+	} else {
+		f.over[u] = now
+	}
+}
+
+func (f *feed) alive() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.signs
+}
+
+// A watching is a call of Watch.
+type watching struct {
+	*feed
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+// watch returns when there was a sign of life.
+func watch(t *testing.T, w *redisstore.Watched, beat time.Duration) *watching {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	g := &watching{feed: newFeed(), cancel: cancel, ended: make(chan error, 1)}
+	go func() { g.ended <- w.Watch(ctx, beat, g) }()
+	eventually(t, "alive", func() bool {
+		if len(g.ended) > 0 {
+			t.Fatal(<-g.ended)
+		}
+		return g.alive() > 0
+	})
+	return g
+}
+
+// end returns what Watch does.
+func (g *watching) end(t *testing.T) error {
+	t.Helper()
+	g.cancel()
+	select {
+	case err := <-g.ended:
+		return err
+	case <-time.After(patience):
+		t.Fatal("Watch does not return")
+		return nil
+	}
+}
+
+// slow returns the option with a network that takes its time with what a server
+// says on connections that are told of changes.
+func slow(o rueidis.ClientOption) rueidis.ClientOption {
+	dial := o.DialCtxFn
+	if dial == nil {
+		dial = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			return d.DialContext(ctx, "tcp", address)
+		}
+	}
+	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, c *tls.Config) (net.Conn, error) {
+		conn, err := dial(ctx, address, d, c)
+		if err != nil {
+			return nil, err
+		}
+		return &slowConn{Conn: conn}, nil
+	}
+	return o
+}
+
+type slowConn struct {
+	net.Conn
+	tracking atomic.Bool
+}
+
+func (c *slowConn) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("TRACKING")) {
+		c.tracking.Store(true)
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *slowConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.tracking.Load() {
+		time.Sleep(20 * time.Millisecond) // this is the network, not the test
+	}
+	return n, err
+}
+
+// A sign of life never overtakes the news of a change, of however many, even
+// if news travel slowly.
+func TestNewsComeBeforeSignsOfLife(t *testing.T) {
+	t.Parallel()
+	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
+		client := open(t, o)
+		w := watched(t, slow(o), newPrefix(t, client))
+		g := watch(t, w, 200*time.Millisecond)
+		var wg sync.WaitGroup
+		for writer := range 8 {
+			wg.Go(func() {
+				for i := 0; g.alive() < 12; i++ {
+					token := newToken(fmt.Sprint(writer, " ", i), "", 1, time.Hour)
+					if err := w.Replace(t.Context(), token); err != nil {
+						t.Error(err)
+						return
+					}
+					g.change(token.Slot.User)
+					if len(g.ended) > 0 {
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		eventually(t, "reported", func() bool {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return len(g.over) == 0
+		})
+		if err := g.end(t); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if g.wrong != nil {
+			t.Error(g.wrong)
+		}
+	})
+}
+
+// When Watch has returned, nothing is left of it, here or there.
+func TestWatchLeavesNothing(t *testing.T) {
+	before := runtime.NumGoroutine() // so it is not in parallel
+	for name, start := range map[string]func(t *testing.T) rueidis.ClientOption{
+		"server": func(t *testing.T) rueidis.ClientOption { return option(t, throwaway.StartRedis(t).DSN()) },
+		"cluster": func(t *testing.T) rueidis.ClientOption {
+			return rueidis.ClientOption{InitAddress: throwaway.RedisCluster(t), DisableCache: true}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := start(t)
+			client := open(t, o)
+			connections := func() (n int) {
+				for _, node := range client.Nodes() {
+					list, err := node.Do(t.Context(), node.B().ClientList().Build()).ToString()
+					if err != nil {
+						t.Fatal(err)
+					}
+					n += strings.Count(list, "\n")
+				}
+				return n
+			}
+			w := watched(t, o, "tokenauth:")
+			there, here := connections(), runtime.NumGoroutine()
+			for range 3 {
+				g := watch(t, w, 100*time.Millisecond)
+				for _, node := range client.Nodes() {
+					if n := len(feeds(t, node)); n != 1 {
+						t.Errorf("a node has %d connections that are told of changes", n)
+					}
+				}
+				if err := g.end(t); !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			}
+			eventually(t, "left by connections", func() bool { return connections() <= there })
+			eventually(t, "left by goroutines", func() bool { return runtime.NumGoroutine() <= here })
+		})
+	}
+	eventually(t, "left by goroutines", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// Watch ends with its context, or of itself, though the server hangs.
+func TestWatchOfAServerThatHangs(t *testing.T) {
+	t.Parallel()
+	server := throwaway.StartRedis(t)
+	w := watched(t, option(t, server.DSN()), "tokenauth:")
+	g := watch(t, w, 10*time.Second)
+	server.Pause(t)
+	began := time.Now()
+	if err := g.end(t); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	// And when there is not even a connection.
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := w.Watch(ctx, 10*time.Second, newFeed()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("both took %v", took)
+	}
+	server.Resume(t)
+
+	g = watch(t, w, 100*time.Millisecond)
+	server.Pause(t)
+	select {
+	case err := <-g.ended:
+		if err == nil || t.Context().Err() != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("Watch goes on")
+	}
+}
+
+// A master that is none any more, or does not work in order, is not believed.
+func TestWatchEnds(t *testing.T) {
+	t.Parallel()
+	server := throwaway.StartRedis(t)
+	o := option(t, server.DSN())
+	client := open(t, o)
+	w := watched(t, o, "tokenauth:")
+	do := func(command ...string) {
+		t.Helper()
+		if err := client.Do(t.Context(), client.B().Arbitrary(command...).Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ends := func(g *watching, says string) {
+		t.Helper()
+		select {
+		case err := <-g.ended:
+			if err == nil || !strings.HasPrefix(err.Error(), "redisstore: feed: ") || !strings.Contains(err.Error(), says) {
+				t.Errorf("it ends with %v, not %q", err, says)
+			}
+		case <-time.After(patience):
+			t.Fatalf("it does not end with %q", says)
+		}
+	}
+	g := watch(t, w, 200*time.Millisecond)
+	do("REPLICAOF", "127.0.0.1", "1")
+	ends(g, "")
+	if err := w.Watch(t.Context(), time.Second, newFeed()); err == nil || !strings.Contains(err.Error(), "no master") {
+		t.Errorf("of a replica it ends with %v", err)
+	}
+	do("REPLICAOF", "NO", "ONE")
+
+	g = watch(t, w, 200*time.Millisecond)
+	do("CONFIG", "SET", "lua-time-limit", "50")
+	busy := open(t, o)
+	script := make(chan error, 1)
+	go func() {
+		script <- busy.Do(context.Background(), busy.B().Eval().Script("while true do end").Numkeys(0).Build()).Error()
+	}()
+	ends(g, "BUSY")
+	do("SCRIPT", "KILL")
+	<-script
+
+	g = watch(t, w, 200*time.Millisecond)
+	server.Stop(t)
+	ends(g, "")
+	if err := w.Watch(t.Context(), time.Second, newFeed()); err == nil {
+		t.Error("of a server that is gone it ends well")
+	}
+}
+
+// A feed connects in whichever way the host does.
+func TestFeedDialsLikeTheHost(t *testing.T) {
+	t.Parallel()
+	address := throwaway.RedisCluster(t)[0]
+	refuse := errors.New("refused by the host")
+	s := newStore(t, open(t, rueidis.ClientOption{InitAddress: []string{address}, DisableCache: true}), "")
+	for name, o := range map[string]rueidis.ClientOption{
+		"DialCtxFn": {DialCtxFn: func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, refuse }},
+		"DialFn":    {DialFn: func(string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, refuse }},
+	} {
+		o.InitAddress = []string{address}
+		w, err := redisstore.WithFeed(s, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Watch(t.Context(), time.Second, newFeed()); !errors.Is(err, refuse) {
+			t.Errorf("%s: it ends with %v", name, err)
+		}
+	}
+	// A node of a cluster alone is not all of it.
+	w, err := redisstore.WithFeed(s, rueidis.ClientOption{InitAddress: []string{address}, ForceSingleClient: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Watch(t.Context(), time.Second, newFeed()); err == nil || !strings.Contains(err.Error(), "no connection") {
+		t.Errorf("of one node of three it ends with %v", err)
+	}
+}

@@ -1,0 +1,129 @@
+package throwaway
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ask sends a command to a Redis server and returns the answer.
+func ask(t *testing.T, a redisAddress, command ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	answer, err := a.do(ctx, command...)
+	if err != nil {
+		t.Fatalf("%v: %v", command, err)
+	}
+	return answer
+}
+
+func addressOf(t *testing.T, dsn string) redisAddress {
+	t.Helper()
+	a, err := redis{}.connect(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.(redisAddress)
+}
+
+func TestRedisServer(t *testing.T) {
+	t.Parallel()
+	var dir string
+	t.Run("while its test runs", func(t *testing.T) {
+		s := StartRedis(t)
+		dir = s.supervisor.dir
+		dsn := s.DSN()
+		a := addressOf(t, dsn)
+		if a.network != "unix" || !strings.HasPrefix(a.address, dir) {
+			t.Errorf("it listens on %+v, not only in its folder %s", a, dir)
+		}
+		if info := ask(t, a, "INFO", "keyspace"); strings.Contains(info, "keys=") {
+			t.Errorf("it is not empty: %s", info)
+		}
+		ask(t, a, "SET", "key", "a value\r\nof two lines")
+		s.Stop(t)
+		if _, err := a.do(t.Context(), "PING"); err == nil {
+			t.Error("a stopped server answers")
+		}
+		s.Start(t)
+		if got := ask(t, a, "GET", "key"); got != "a value\r\nof two lines" {
+			t.Errorf("after Stop and Start the value is %q", got)
+		}
+
+		s.Pause(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := a.do(ctx, "PING"); err == nil || ctx.Err() == nil {
+			t.Errorf("a paused server answers with %v, and the context with %v", err, ctx.Err())
+		}
+		s.Resume(t)
+		ask(t, a, "PING")
+		if _, err := a.do(t.Context(), "LPUSH", "key", "x"); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+			t.Errorf("what the server refuses returns %v", err)
+		}
+		if s.DSN() != dsn {
+			t.Errorf("the URL was %s and is %s", dsn, s.DSN())
+		}
+		s.Pause(t) // so that it goes away even so
+	})
+	if dir == "" {
+		return
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after its test the folder %s is there: %v", dir, err)
+	}
+}
+
+func TestRedisClusterHasThreeMasters(t *testing.T) {
+	t.Parallel()
+	addresses := RedisCluster(t)
+	if len(addresses) != 3 {
+		t.Fatalf("the addresses are %v", addresses)
+	}
+	for _, address := range addresses {
+		a := redisAddress{"tcp", address}
+		if nodes := ask(t, a, "CLUSTER", "NODES"); strings.Count(nodes, "master") != 3 {
+			t.Errorf("%s knows %s", address, nodes)
+		}
+		served := false
+		for _, key := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"} {
+			_, err := a.do(t.Context(), "SET", key, "x")
+			served = served || err == nil
+			if err != nil && !strings.HasPrefix(err.Error(), "MOVED") {
+				t.Errorf("%s: %v", address, err)
+			}
+		}
+		if !served {
+			t.Errorf("%s has no key of twelve", address)
+		}
+	}
+}
+
+func TestRedisVariableNamesTheServer(t *testing.T) {
+	s := StartRedis(t)
+	t.Setenv("TOKENAUTH_REDIS_URL", s.DSN())
+	if got := Redis(t); got != s.DSN() {
+		t.Errorf("Redis returns %s, not %s", got, s.DSN())
+	}
+	t.Setenv("TOKENAUTH_REDIS_URL", "")
+	if got := Redis(t); got == s.DSN() {
+		t.Error("Redis returns a server that is not its test's alone")
+	}
+}
+
+func TestMissingRedis(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	installed := glob
+	glob = func(string) ([]string, error) { return nil, nil }
+	t.Cleanup(func() { glob = installed })
+	for _, e := range []program{redis{}, redisNode{}} {
+		_, err := newServer(e)
+		if _, ok := errors.AsType[errMissing](err); !ok || !strings.Contains(err.Error(), "apt-get install redis-server") {
+			t.Errorf("without a server there is the error %v", err)
+		}
+	}
+}

@@ -1,0 +1,282 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+const (
+	beat = 100 * time.Millisecond
+	// patience is for what has no deadline in the contract but "soon".
+	patience = 3 * time.Second
+)
+
+// A watching is a call of Watch, and the feed of it, which writes down what it
+// is told.
+type watching struct {
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when Watch has returned
+
+	mu       sync.Mutex
+	news     chan struct{}             // closed, and made anew, when there is any
+	changed  map[tokenauth.UserKey]int // calls of Changed
+	all      int                       // calls of ChangedAll
+	alive    int                       // calls of Alive
+	asOf     time.Time                 // what the last one said
+	returned bool                      // Watch has
+	err      error                     // what it returned
+	wrong    error                     // what is never right
+}
+
+func watch(ctx context.Context, w tokenauth.Watcher) *watching {
+	ctx, cancel := context.WithCancel(ctx)
+	g := &watching{
+		cancel:  cancel,
+		ended:   make(chan struct{}),
+		news:    make(chan struct{}),
+		changed: make(map[tokenauth.UserKey]int),
+	}
+	go func() {
+		defer close(g.ended)
+		err := w.Watch(ctx, beat, g)
+		g.tell(func() { g.err, g.returned = err, true })
+	}()
+	return g
+}
+
+// tell calls f, which writes something down.
+func (g *watching) tell(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.returned {
+		g.wrong = errors.Join(g.wrong, errors.New("a method of the feed was called after Watch had returned"))
+	}
+	f()
+	close(g.news)
+	g.news = make(chan struct{})
+}
+
+// Changed implements tokenauth.Feed.
+func (g *watching) Changed(u tokenauth.UserKey) { g.tell(func() { g.changed[u]++ }) }
+
+// ChangedAll implements tokenauth.Feed.
+func (g *watching) ChangedAll() { g.tell(func() { g.all++ }) }
+
+// Alive implements tokenauth.Feed.
+func (g *watching) Alive(asOf time.Time) {
+	g.tell(func() {
+		g.alive++
+		g.asOf = asOf
+		switch {
+		case asOf.After(time.Now()):
+			g.wrong = errors.Join(g.wrong, errors.New("call of Alive with a time in the future"))
+		case asOf == asOf.Round(0):
+			g.wrong = errors.Join(g.wrong, errors.New("call of Alive with a time without a monotonic reading"))
+		}
+	})
+}
+
+var errLate = errors.New("nothing of the kind came")
+
+// wait waits until something is right, or wrong.
+func (g *watching) wait(ctx context.Context, limit time.Duration, right func() (bool, error)) error {
+	timeout := time.After(limit)
+	for {
+		g.mu.Lock()
+		ok, err := right()
+		err = errors.Join(g.wrong, err)
+		news := g.news
+		g.mu.Unlock()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-news:
+		case <-timeout:
+			return errLate
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// aliveAgain waits for n calls of Alive, each for a time after this one.
+func (g *watching) aliveAgain(ctx context.Context, n int, limit time.Duration) error {
+	now, begin := time.Now(), -1
+	err := g.wait(ctx, limit, func() (bool, error) {
+		if g.returned {
+			return false, fmt.Errorf("call of Watch returned %w", g.err)
+		}
+		if begin < 0 && g.asOf.After(now) {
+			begin = g.alive - 1
+		}
+		return begin >= 0 && g.alive >= begin+n, nil
+	})
+	if errors.Is(err, errLate) {
+		return fmt.Errorf("there were not %d calls of Alive in %v, with a beat of %v", n, limit, beat)
+	}
+	return err
+}
+
+// reports waits for the news that a token of the user has ended, beyond what
+// the feed had been told before. It had ended by the time after.
+func (g *watching) reports(ctx context.Context, u tokenauth.UserKey, before int, after time.Time) error {
+	err := g.wait(ctx, patience, func() (bool, error) {
+		switch {
+		case g.changed[u]+g.all > before, g.returned:
+			return true, nil
+		case g.asOf.After(after):
+			return false, fmt.Errorf("call of Alive before the news, for a time %v later", g.asOf.Sub(after))
+		}
+		return false, nil
+	})
+	if errors.Is(err, errLate) {
+		return fmt.Errorf("no news of it in %v", patience)
+	}
+	return err
+}
+
+// told returns how often the feed was told of the user.
+func (g *watching) told(u tokenauth.UserKey) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.changed[u] + g.all
+}
+
+// end ends the context and returns what was wrong, by then and about that.
+func (g *watching) end() error {
+	g.cancel()
+	select {
+	case <-g.ended:
+	case <-time.After(patience):
+		return fmt.Errorf("call of Watch goes on %v after its context has ended", patience)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.wrong
+}
+
+func watchReports(ctx context.Context, s tokenauth.Storage) error {
+	w, ok := s.(tokenauth.Watcher)
+	if !ok {
+		return nil
+	}
+	// Several calls may run at once, and each is told all.
+	watchings := []*watching{watch(ctx, w), watch(ctx, w)}
+	err := reportsEach(ctx, s, watchings)
+	for _, g := range watchings {
+		err = errors.Join(err, g.end())
+	}
+	return err
+}
+
+func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching) error {
+	alive := func() error {
+		for _, g := range watchings {
+			if err := g.aliveAgain(ctx, 1, patience); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := alive(); err != nil {
+		return err
+	}
+	for round := range 8 {
+		replaced, revoked := token("alice", "", 6*round), token("bob", "", 6*round+1)
+		web, mobile := token("carol", "web", 6*round+2), token("carol", "mobile", 6*round+3)
+		if err := all(ctx, s, replaced, revoked, web, mobile); err != nil {
+			return err
+		}
+		// What there is to tell of those is not what is waited for.
+		if err := alive(); err != nil {
+			return err
+		}
+		for _, test := range []struct {
+			name string
+			user tokenauth.UserKey
+			do   func() error
+		}{
+			{"Replace", replaced.Slot.User, func() error { return s.Replace(ctx, token("alice", "", 6*round+4)) }},
+			{"Revoke", revoked.Slot.User, func() error { return s.Revoke(ctx, revoked.Slot, revoked.Digest) }},
+			{"RevokeUser", web.Slot.User, func() error { return s.RevokeUser(ctx, web.Slot.User) }},
+		} {
+			before := make([]int, len(watchings))
+			for i, g := range watchings {
+				before[i] = g.told(test.user)
+			}
+			if err := test.do(); err != nil {
+				return err
+			}
+			returned := time.Now()
+			for i, g := range watchings {
+				if err := g.reports(ctx, test.user, before[i], returned); err != nil {
+					return fmt.Errorf("call of %s: %w", test.name, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func watchAlive(ctx context.Context, s tokenauth.Storage) error {
+	w, ok := s.(tokenauth.Watcher)
+	if !ok {
+		return nil
+	}
+	const calls, slack = 10, time.Second // a machine may be busy
+	g := watch(ctx, w)
+	err := first(
+		func() error { return g.aliveAgain(ctx, 1, patience) },
+		func() error { return g.aliveAgain(ctx, calls, calls*beat+slack) },
+	)
+	return errors.Join(err, g.end())
+}
+
+func watchStops(ctx context.Context, s tokenauth.Storage) error {
+	w, ok := s.(tokenauth.Watcher)
+	if !ok {
+		return nil
+	}
+	g := watch(ctx, w)
+	if err := g.aliveAgain(ctx, 1, patience); err != nil {
+		return errors.Join(err, g.end())
+	}
+	// There is something to tell as it ends.
+	err := together(8, func(i int) error {
+		if i == 0 {
+			return g.end()
+		}
+		return all(ctx, s, token("alice", "", i), token("alice", "", 10+i), token("alice", "", 20+i))
+	})
+	if err != nil {
+		return err
+	}
+	if !errors.Is(g.err, context.Canceled) {
+		return fmt.Errorf("call of Watch returned %v when its context had ended", g.err)
+	}
+	// And something to keep to itself.
+	err = first(
+		func() error { return all(ctx, s, token("alice", "", 1), token("alice", "", 2)) },
+		func() error { return s.RevokeUser(ctx, tokenauth.UserKeyOf("alice")) },
+		func() error { return g.wait(ctx, 3*beat, func() (bool, error) { return false, nil }) },
+	)
+	if !errors.Is(err, errLate) {
+		return err
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	g = watch(ended, w)
+	if err := g.end(); err != nil {
+		return err
+	}
+	if !errors.Is(g.err, context.Canceled) {
+		return fmt.Errorf("call of Watch with an ended context returned %v", g.err)
+	}
+	return nil
+}
