@@ -117,11 +117,15 @@ func (s *Service) CacheStats() (stats CacheStats) {
 
 func (c *cache) count(u *UserKey) *counters { return &c.counters[u[15]%32] }
 
-func (c *cache) alive() bool { return int64(time.Since(c.started)) < c.until.Load() }
+func (c *cache) alive() bool { return c.aliveAt(time.Now()) }
 
-// hit is accept, counted.
-func (c *cache) hit(slot *Slot, d *Digest) *entry {
-	e := c.accept(slot, d)
+func (c *cache) aliveAt(reading time.Time) bool {
+	return int64(reading.Sub(c.started)) < c.until.Load()
+}
+
+// hit is accept, counted. The reading of the clock comes before the call.
+func (c *cache) hit(slot *Slot, d *Digest, reading time.Time) *entry {
+	e := c.accept(slot, d, reading)
 	if e != nil {
 		c.count(&slot.User).hits.Add(1)
 	}
@@ -130,10 +134,10 @@ func (c *cache) hit(slot *Slot, d *Digest) *entry {
 
 // accept returns the entry of the token with that digest, or nil if the
 // storage has to be asked.
-func (c *cache) accept(slot *Slot, d *Digest) *entry {
+func (c *cache) accept(slot *Slot, d *Digest, reading time.Time) *entry {
 	// The lease comes before the entry: what ended before the lease was last
 	// renewed is out of the table by now.
-	if !c.alive() {
+	if !c.aliveAt(reading) {
 		return nil
 	}
 	if e := c.table.get(slot); e != nil && equal(&e.digest, d) {
@@ -181,7 +185,7 @@ func (c *cache) find(ctx context.Context, slot Slot, d *Digest, read reader) (he
 			return nil, ctx.Err()
 		}
 		// As if this validation had come now, and not before.
-		if e := c.accept(&slot, d); e != nil {
+		if e := c.accept(&slot, d, time.Now()); e != nil {
 			return e, nil
 		}
 		if l.err != nil {

@@ -21,8 +21,11 @@ type reading struct {
 
 func newSteadyClock() *steadyClock { return &steadyClock{start: time.Now()} }
 
-func (c *steadyClock) Now() time.Time {
-	now := time.Now() // holds both; Sub goes by the monotonic one, Round(0) strips it
+func (c *steadyClock) Now() time.Time { return c.at(time.Now()) }
+
+// at returns the time at a reading of time.Now, which holds both clocks: Sub
+// goes by the monotonic one, Round(0) strips it.
+func (c *steadyClock) at(now time.Time) time.Time {
 	return c.now(reading{now.Round(0), now.Sub(c.start)})
 }
 

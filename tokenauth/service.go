@@ -14,7 +14,8 @@ type Service struct {
 	authenticator Authenticator
 	options       Options
 	challenges    challenges
-	cache         *cache // nil without
+	clock         *steadyClock // nil if the host has one of its own
+	cache         *cache       // nil without
 }
 
 // New returns a Service that keeps its tokens in s and asks a who is signing
@@ -36,6 +37,10 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		authenticator: a,
 		options:       options,
 		challenges:    newChallenges(options.Realm),
+	}
+	if options.Now == nil {
+		service.clock = newSteadyClock()
+		service.options.Now = service.clock.Now
 	}
 	if options.Cache != nil {
 		if service.cache, err = newCache(s, options.Cache); err != nil {

@@ -3,6 +3,7 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Validate returns the token that an access token stands for. The caller may
@@ -22,11 +23,21 @@ func (s *Service) Validate(ctx context.Context, accessToken string) (Token, erro
 
 // validate is Validate without the copy.
 func (s *Service) validate(ctx context.Context, accessToken string) (held, error) {
-	slot, digest, ok := parse(s.options.Prefix, accessToken)
+	slot, ok := slotIn(s.options.Prefix, accessToken)
 	if !ok {
 		return nil, ErrInvalidToken
 	}
-	t, err := s.lookUp(ctx, slot, &digest)
+	digest := digestOf(accessToken)
+	reading := time.Now()
+	if s.cache != nil {
+		if e := s.cache.hit(&slot, &digest, reading); e != nil {
+			return e, s.judge(ctx, e, reading)
+		}
+	}
+	if !genuine(s.options.Prefix, accessToken) {
+		return nil, ErrInvalidToken
+	}
+	t, err := s.ask(ctx, slot, &digest)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil, ErrInvalidToken
@@ -42,23 +53,31 @@ func (s *Service) validate(ctx context.Context, accessToken string) (held, error
 		}
 		return nil, ErrInvalidToken
 	}
-	if t.expired(s.options.Now()) {
-		return nil, ErrExpiredToken
-	}
-	if err := s.liveCheck(ctx, t); err != nil {
-		return nil, err
-	}
-	return t, nil
+	return t, s.judge(ctx, t, time.Now())
 }
 
-// lookUp finds what the slot holds, in the cache if there is one and it has
-// the token with that digest, else in the storage.
-func (s *Service) lookUp(ctx context.Context, slot Slot, d *Digest) (held, error) {
+// judge looks at a token whose digest is right.
+func (s *Service) judge(ctx context.Context, t held, reading time.Time) error {
+	if t.expired(s.timeAt(reading)) {
+		return ErrExpiredToken
+	}
+	return s.liveCheck(ctx, t)
+}
+
+// timeAt returns the time at a reading of time.Now. Each reading of a clock is
+// a tenth of what a validation from the cache costs, so there is one.
+func (s *Service) timeAt(reading time.Time) time.Time {
+	if s.clock != nil {
+		return s.clock.at(reading)
+	}
+	return s.options.Now()
+}
+
+// ask finds what the slot holds in the storage, by way of the cache if there
+// is one.
+func (s *Service) ask(ctx context.Context, slot Slot, d *Digest) (held, error) {
 	if s.cache == nil {
 		return hold(s.find(ctx, slot))
-	}
-	if e := s.cache.hit(&slot, d); e != nil {
-		return e, nil
 	}
 	return s.cache.find(ctx, slot, d, s.find)
 }
