@@ -24,7 +24,9 @@ const childCommand = "child"
 // roles are what a child can be. Each gets the arguments behind its name, and
 // calls ready when it is.
 var roles = map[string]func(tb testing.TB, args []string, ready func(any)){
-	"serve": serveContestant,
+	"serve":   serveContestant,
+	"replica": replica,
+	"writers": signInOnAndOn,
 }
 
 func child(args []string) {
@@ -89,3 +91,6 @@ func (p *process) receive(v any) error {
 	}
 	return json.Unmarshal(line, v)
 }
+
+// send sends the child a line of JSON.
+func (p *process) send(v any) error { return json.NewEncoder(p.in).Encode(v) }

@@ -17,6 +17,7 @@ require (
 	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/maypok86/otter/v2 v2.4.0
 	github.com/ory/fosite v0.49.0
+	github.com/redis/rueidis v1.0.79
 	gonum.org/v1/plot v0.12.0
 	gorm.io/driver/postgres v1.6.3
 	gorm.io/gorm v1.31.2

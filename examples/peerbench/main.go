@@ -34,6 +34,8 @@ var sections = []struct {
 	{"http", overHTTP},
 	{"postgres", onPostgres},
 	{"table", tableGrowth},
+	{"redis", onRedis},
+	{"revocation", revocationLatency},
 	{"growth", growth},
 	{"memory", memoryAndCollections},
 	{"structures", chooseStructure},
