@@ -124,26 +124,23 @@ func (c *cache) aliveAt(reading time.Time) bool {
 }
 
 // hit is accept, counted. The reading of the clock comes before the call.
-func (c *cache) hit(slot *Slot, d *Digest, reading time.Time) *entry {
-	e := c.accept(slot, d, reading)
+func (c *cache) hit(p place, d *Digest, reading time.Time) *entry {
+	e := c.accept(p, d, reading)
 	if e != nil {
-		c.count(&slot.User).hits.Add(1)
+		c.count(&e.slot.User).hits.Add(1)
 	}
 	return e
 }
 
 // accept returns the entry of the token with that digest, or nil if the
 // storage has to be asked.
-func (c *cache) accept(slot *Slot, d *Digest, reading time.Time) *entry {
+func (c *cache) accept(p place, d *Digest, reading time.Time) *entry {
 	// The lease comes before the entry: what ended before the lease was last
 	// renewed is out of the table by now.
 	if !c.aliveAt(reading) {
 		return nil
 	}
-	if e := c.table.get(slot); e != nil && equal(&e.digest, d) {
-		return e
-	}
-	return nil
+	return c.table.match(p, d)
 }
 
 // A load is one look-up of a slot that several validations wait for.
@@ -185,7 +182,7 @@ func (c *cache) find(ctx context.Context, slot Slot, d *Digest, read reader) (he
 			return nil, ctx.Err()
 		}
 		// As if this validation had come now, and not before.
-		if e := c.accept(&slot, d, time.Now()); e != nil {
+		if e := c.accept(placeOf(&slot.User), d, time.Now()); e != nil {
 			return e, nil
 		}
 		if l.err != nil {

@@ -23,18 +23,19 @@ func (s *Service) Validate(ctx context.Context, accessToken string) (Token, erro
 
 // validate is Validate without the copy.
 func (s *Service) validate(ctx context.Context, accessToken string) (held, error) {
-	slot, ok := slotIn(s.options.Prefix, accessToken)
+	place, ok := placeIn(s.options.Prefix, accessToken)
 	if !ok {
 		return nil, ErrInvalidToken
 	}
 	digest := digestOf(accessToken)
-	reading := time.Now()
 	if s.cache != nil {
-		if e := s.cache.hit(&slot, &digest, reading); e != nil {
+		reading := time.Now()
+		if e := s.cache.hit(place, &digest, reading); e != nil {
 			return e, s.judge(ctx, e, reading)
 		}
 	}
-	if !genuine(s.options.Prefix, accessToken) {
+	slot, ok := slotIn(s.options.Prefix, accessToken)
+	if !ok {
 		return nil, ErrInvalidToken
 	}
 	t, err := s.ask(ctx, slot, &digest)
@@ -64,13 +65,14 @@ func (s *Service) judge(ctx context.Context, t held, reading time.Time) error {
 	return s.liveCheck(ctx, t)
 }
 
-// timeAt returns the time at a reading of time.Now. Each reading of a clock is
-// a tenth of what a validation from the cache costs, so there is one.
-func (s *Service) timeAt(reading time.Time) time.Time {
+// timeAt returns the time, in Unix seconds, at a reading of time.Now. Each
+// reading of a clock is a tenth of what a validation from the cache costs, so
+// there is one.
+func (s *Service) timeAt(reading time.Time) int64 {
 	if s.clock != nil {
-		return s.clock.at(reading)
+		return s.clock.at(reading) / int64(time.Second)
 	}
-	return s.options.Now()
+	return s.options.Now().Unix()
 }
 
 // ask finds what the slot holds in the storage, by way of the cache if there
