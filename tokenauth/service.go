@@ -14,6 +14,7 @@ type Service struct {
 	authenticator Authenticator
 	options       Options
 	challenges    challenges
+	reads         readDeadlines
 	clock         *steadyClock // nil if the host has one of its own
 	cache         *cache       // nil without
 }
@@ -37,6 +38,7 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		authenticator: a,
 		options:       options,
 		challenges:    newChallenges(options.Realm),
+		reads:         readDeadlines{timeout: options.Timeout},
 	}
 	if options.Now == nil {
 		service.clock = newSteadyClock()

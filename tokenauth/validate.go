@@ -12,7 +12,8 @@ import (
 // It returns ErrInvalidToken if the access token is not good, refined to
 // ErrExpiredToken or ErrReplacedToken for whoever holds the very token that
 // expired or was replaced, and ErrUnavailable if the storage could not be
-// asked in time.
+// asked in time. A context that is cancelled does not break off a read that was
+// begun, which ends within Options.Timeout; a deadline does.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
 	t, err := s.validate(ctx, accessToken)
 	if err != nil {
@@ -90,8 +91,11 @@ var errForeignRow = errors.New("the storage returned another slot's token")
 // drivers have done after a cancelled context, must not sign anybody in as
 // somebody else, so what comes back is compared with what was asked for.
 func (s *Service) find(ctx context.Context, slot Slot) (*Token, error) {
-	timed := withTimeout(ctx, s.options.Timeout)
-	defer timed.end()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	timed, end := s.reads.context(ctx)
+	defer end()
 	t, err := s.storage.Find(timed, slot)
 	if err != nil {
 		return nil, err
