@@ -117,29 +117,30 @@ func (s *Service) CacheStats() (stats CacheStats) {
 
 func (c *cache) count(u *UserKey) *counters { return &c.counters[u[15]%32] }
 
-func (c *cache) alive() bool { return int64(time.Since(c.started)) < c.until.Load() }
+func (c *cache) alive() bool { return c.aliveAt(time.Now()) }
 
-// hit is accept, counted.
-func (c *cache) hit(slot *Slot, d *Digest) *entry {
-	e := c.accept(slot, d)
+func (c *cache) aliveAt(reading time.Time) bool {
+	return int64(reading.Sub(c.started)) < c.until.Load()
+}
+
+// hit is accept, counted. The reading of the clock comes before the call.
+func (c *cache) hit(p place, d *Digest, reading time.Time) *entry {
+	e := c.accept(p, d, reading)
 	if e != nil {
-		c.count(&slot.User).hits.Add(1)
+		c.count(&e.slot.User).hits.Add(1)
 	}
 	return e
 }
 
 // accept returns the entry of the token with that digest, or nil if the
 // storage has to be asked.
-func (c *cache) accept(slot *Slot, d *Digest) *entry {
+func (c *cache) accept(p place, d *Digest, reading time.Time) *entry {
 	// The lease comes before the entry: what ended before the lease was last
 	// renewed is out of the table by now.
-	if !c.alive() {
+	if !c.aliveAt(reading) {
 		return nil
 	}
-	if e := c.table.get(slot); e != nil && equal(&e.digest, d) {
-		return e
-	}
-	return nil
+	return c.table.match(p, d)
 }
 
 // A load is one look-up of a slot that several validations wait for.
@@ -181,7 +182,7 @@ func (c *cache) find(ctx context.Context, slot Slot, d *Digest, read reader) (he
 			return nil, ctx.Err()
 		}
 		// As if this validation had come now, and not before.
-		if e := c.accept(&slot, d); e != nil {
+		if e := c.accept(placeOf(&slot.User), d, time.Now()); e != nil {
 			return e, nil
 		}
 		if l.err != nil {

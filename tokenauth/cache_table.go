@@ -54,23 +54,37 @@ func newTable(max int) *table {
 	return &table{sets: make([]set, n), max: int64(max)}
 }
 
-func (t *table) set(u *UserKey) *set {
-	return &t.sets[binary.LittleEndian.Uint64(u[:])&uint64(len(t.sets)-1)]
+// A place is the part of a user's key that says where the user's entries are:
+// the set, and the tag in it.
+type place [11]byte
+
+func placeOf(u *UserKey) place { return place(u[:]) }
+
+func (t *table) set(p place) *set {
+	return &t.sets[binary.LittleEndian.Uint64(p[:])&uint64(len(t.sets)-1)]
 }
 
-// tagOf is never 0. It takes other bytes of the user's key than set.
-func tagOf(s *Slot) uint32 {
-	return binary.LittleEndian.Uint32(s.User[8:]) ^ binary.LittleEndian.Uint32(s.Client[:]) | 1
-}
+// tag is never 0.
+func (p place) tag() uint32 { return uint32(p[8]) | uint32(p[9])<<8 | uint32(p[10])<<16 | 1<<24 }
 
 // get returns the entry of a slot, or nil.
 func (t *table) get(slot *Slot) *entry {
-	s, tag := t.set(&slot.User), tagOf(slot)
+	return t.find(placeOf(&slot.User), func(e *entry) bool { return e.slot == *slot })
+}
+
+// match returns the entry of the token with that digest, or nil. A digest
+// stands for one token, and so for one slot.
+func (t *table) match(p place, d *Digest) *entry {
+	return t.find(p, func(e *entry) bool { return equal(&e.digest, d) })
+}
+
+func (t *table) find(p place, is func(*entry) bool) *entry {
+	s, tag := t.set(p), p.tag()
 	for i := range s.tags {
 		if s.tags[i].Load() != tag {
 			continue
 		}
-		if e := s.entries[i].Load(); e != nil && e.slot == *slot && e.epoch == t.epoch.Load() {
+		if e := s.entries[i].Load(); e != nil && is(e) && e.epoch == t.epoch.Load() {
 			if bit := uint32(1) << i; s.used.Load()&bit == 0 {
 				s.used.Or(bit)
 			}
@@ -90,7 +104,7 @@ type stamp struct {
 
 func (t *table) stamp(slot *Slot) stamp {
 	// The entry comes last: if it is removed in between, the generation is old.
-	s := stamp{epoch: t.epoch.Load(), generation: t.set(&slot.User).generation.Load()}
+	s := stamp{epoch: t.epoch.Load(), generation: t.set(placeOf(&slot.User)).generation.Load()}
 	s.entry = t.get(slot)
 	return s
 }
@@ -98,7 +112,7 @@ func (t *table) stamp(slot *Slot) stamp {
 // put keeps e for its slot, unless that changed since the stamp was taken; then
 // it forgets what it has of the slot, and reports false.
 func (t *table) put(e *entry, was stamp) bool {
-	s := t.set(&e.slot.User)
+	s := t.set(placeOf(&e.slot.User))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if was.epoch != t.epoch.Load() || was.generation != s.generation.Load() || was.entry != t.get(&e.slot) {
@@ -106,20 +120,20 @@ func (t *table) put(e *entry, was stamp) bool {
 		return false
 	}
 	e.epoch = was.epoch
-	i := t.place(s, &e.slot)
+	i := t.room(s, &e.slot)
 	if s.entries[i].Load() == nil {
 		t.size.Add(1)
 	}
 	s.entries[i].Store(e)
-	s.tags[i].Store(tagOf(&e.slot))
+	s.tags[i].Store(placeOf(&e.slot.User).tag())
 	s.used.Or(1 << i)
 	return true
 }
 
-// place returns where in the set an entry for the slot may go: where the old
+// room returns where in the set an entry for the slot may go: where the old
 // one is, else a free place, else one that was not read for longest. The caller
 // holds the lock.
-func (t *table) place(s *set, slot *Slot) int {
+func (t *table) room(s *set, slot *Slot) int {
 	free := -1
 	for i := range s.entries {
 		switch e := s.entries[i].Load(); {
@@ -176,7 +190,7 @@ func (t *table) shrink() {
 
 // forget removes the entries of a user.
 func (t *table) forget(u *UserKey) {
-	s := t.set(u)
+	s := t.set(placeOf(u))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.remove(s, func(e *entry) bool { return e.slot.User == *u })

@@ -13,20 +13,23 @@ type steadyClock struct {
 	ahead atomic.Pointer[reading] // the one that was furthest ahead
 }
 
-// A reading is what both clocks say at one moment.
+// A reading is what both clocks say at one moment, in nanoseconds.
 type reading struct {
-	wall      time.Time
-	monotonic time.Duration
+	wall      int64 // Unix time
+	monotonic int64
 }
 
 func newSteadyClock() *steadyClock { return &steadyClock{start: time.Now()} }
 
-func (c *steadyClock) Now() time.Time {
-	now := time.Now() // holds both; Sub goes by the monotonic one, Round(0) strips it
-	return c.now(reading{now.Round(0), now.Sub(c.start)})
+func (c *steadyClock) Now() time.Time { return time.Unix(0, c.at(time.Now())).UTC() }
+
+// at returns the time, in Unix nanoseconds, at a reading of time.Now, which
+// holds both clocks.
+func (c *steadyClock) at(now time.Time) int64 {
+	return c.now(reading{now.UnixNano(), int64(now.Sub(c.start))})
 }
 
-func (c *steadyClock) now(r reading) time.Time {
+func (c *steadyClock) now(r reading) int64 {
 	for {
 		ahead := c.ahead.Load()
 		if ahead == nil {
@@ -35,9 +38,9 @@ func (c *steadyClock) now(r reading) time.Time {
 			}
 			continue
 		}
-		steady := ahead.wall.Add(r.monotonic - ahead.monotonic)
+		steady := ahead.wall + r.monotonic - ahead.monotonic
 		// Both clocks are steered alike, so small differences are noise.
-		if r.wall.Sub(steady) < 10*time.Millisecond {
+		if r.wall-steady < int64(10*time.Millisecond) {
 			return steady
 		}
 		if c.move(ahead, r) {

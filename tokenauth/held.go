@@ -11,8 +11,9 @@ import (
 type held interface {
 	// digests returns the token's, and the one that it replaced.
 	digests() (d, replaced *Digest)
-	// expired reports whether the token is no longer good by the time.
-	expired(now time.Time) bool
+	// expired reports whether the token is no longer good at the time, in Unix
+	// seconds.
+	expired(now int64) bool
 	hasRole(anyOf []string) bool
 	client() string
 	// copy returns a token that shares nothing that can be changed.
@@ -29,7 +30,7 @@ func hold(t *Token, err error) (held, error) {
 
 func (t *Token) digests() (d, replaced *Digest) { return &t.Digest, &t.Replaced }
 
-func (t *Token) expired(now time.Time) bool { return !now.Before(t.ExpiresAt) }
+func (t *Token) expired(now int64) bool { return now >= t.ExpiresAt.Unix() }
 
 func (t *Token) client() string { return t.ClientID }
 
@@ -54,7 +55,7 @@ func newEntry(t *Token) *entry {
 
 func (e *entry) digests() (d, replaced *Digest) { return &e.digest, &e.replaced }
 
-func (e *entry) expired(now time.Time) bool { return now.Unix() >= e.expires }
+func (e *entry) expired(now int64) bool { return now >= e.expires }
 
 func (e *entry) client() string {
 	d := decoder{rest: e.owner}

@@ -47,31 +47,77 @@ func mint(prefix string, s Slot) (accessToken string, d Digest) {
 }
 
 // parse finds the slot in an access token and digests it. It reports false for
-// anything that mint cannot have made, and makes no garbage.
+// anything that mint cannot have made.
 func parse(prefix, accessToken string) (s Slot, d Digest, ok bool) {
-	if len(accessToken) != len(prefix)+bodyLength || accessToken[:len(prefix)] != prefix {
+	if _, ok = placeIn(prefix, accessToken); !ok {
 		return s, d, false
 	}
+	if s, ok = slotIn(prefix, accessToken); !ok {
+		return s, d, false
+	}
+	return s, digestOf(accessToken), true
+}
+
+// placeIn is the first part of parse: it looks at the length, the prefix and
+// where the cache keeps the user, and at nothing behind that. What has the
+// digest of a token that was stored needs no further look.
+func placeIn(prefix, accessToken string) (p place, ok bool) {
+	if len(accessToken) != len(prefix)+bodyLength || accessToken[:len(prefix)] != prefix {
+		return p, false
+	}
+	// The library's decoder would put both ends on the heap.
+	text := accessToken[len(prefix) : len(prefix)+16]
+	var head [12]byte
+	bad := byte(0)
+	for i, j := 0, 0; i < len(head); i, j = i+3, j+4 {
+		a, b, c, d := sextets[text[j]], sextets[text[j+1]], sextets[text[j+2]], sextets[text[j+3]]
+		head[i], head[i+1], head[i+2] = a<<2|b>>4, b<<4|c>>2, c<<6|d
+		bad |= a | b | c | d
+	}
+	return place(head[slotAt:]), bad < 64 && head[0] == tokenVersion
+}
+
+// sextets are the values of the characters of base64url, and 255 for others.
+var sextets = func() (table [256]byte) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	for i := range table {
+		table[i] = 255
+	}
+	for i, c := range []byte(alphabet) {
+		table[c] = byte(i)
+	}
+	return table
+}()
+
+// digestOf digests an access token of the right length, without garbage.
+func digestOf(accessToken string) Digest {
+	var text [maxPrefixLength + bodyLength]byte
+	return sha256.Sum256(text[:copy(text[:], accessToken)])
+}
+
+// slotIn is the second part of parse: it looks at all characters and at the
+// checksum.
+func slotIn(prefix, accessToken string) (s Slot, ok bool) {
 	b := buffers.Get().(*buffer)
 	defer buffers.Put(b)
 	text := b.text[:copy(b.text[:], accessToken)]
 	body := b.body[:]
 	// The decoder skips line breaks; the count it returns would then be short.
 	n, err := base64.RawURLEncoding.Decode(body, text[len(prefix):])
-	if err != nil || n != bodySize || body[0] != tokenVersion {
-		return s, d, false
+	if err != nil || n != bodySize {
+		return s, false
 	}
 	sum := crc32.ChecksumIEEE(text[:len(prefix)])
 	sum = crc32.Update(sum, crc32.IEEETable, body[:checksumAt])
 	if binary.BigEndian.Uint32(body[checksumAt:]) != sum {
-		return s, d, false
+		return s, false
 	}
 	copy(s.User[:], body[slotAt:])
 	copy(s.Client[:], body[slotAt+16:])
-	return s, sha256.Sum256(text), true
+	return s, true
 }
 
-// A buffer is where parse works. The compiler would put it on the heap.
+// A buffer is where slotIn works. The compiler would put it on the heap.
 type buffer struct {
 	text [maxPrefixLength + bodyLength]byte
 	body [bodySize]byte

@@ -105,9 +105,6 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	if c.Now == nil {
-		c.Now = newSteadyClock().Now
-	}
 	c.ResponseAttributes = slices.Clone(c.ResponseAttributes)
 	c.TrustedProxies = slices.Clone(c.TrustedProxies)
 

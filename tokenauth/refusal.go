@@ -169,5 +169,5 @@ func writeJSON(w http.ResponseWriter, status int, body []byte) {
 
 // hasPrefixFold is strings.HasPrefix with ASCII letters in any case.
 func hasPrefixFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+	return len(s) >= len(prefix) && (s[:len(prefix)] == prefix || strings.EqualFold(s[:len(prefix)], prefix))
 }

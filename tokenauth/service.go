@@ -14,8 +14,10 @@ type Service struct {
 	authenticator Authenticator
 	options       Options
 	challenges    challenges
-	cache         *cache    // nil without
-	throttle      *throttle // nil without
+	reads         readDeadlines
+	clock         *steadyClock // nil if the host has one of its own
+	cache         *cache       // nil without
+	throttle      *throttle    // nil without
 }
 
 // New returns a Service that keeps its tokens in s and asks a who is signing
@@ -37,9 +39,14 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		authenticator: a,
 		options:       options,
 		challenges:    newChallenges(options.Realm),
+		reads:         readDeadlines{timeout: options.Timeout},
+	}
+	if options.Now == nil {
+		service.clock = newSteadyClock()
+		service.options.Now = service.clock.Now
 	}
 	if !options.Throttle.InsecureOff {
-		if service.throttle, err = newThrottle(s, options.Throttle, options.Now, service.logThrottleTrouble); err != nil {
+		if service.throttle, err = newThrottle(s, options.Throttle, service.options.Now, service.logThrottleTrouble); err != nil {
 			return nil, err
 		}
 	}

@@ -3,6 +3,7 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Validate returns the token that an access token stands for. The caller may
@@ -11,7 +12,8 @@ import (
 // It returns ErrInvalidToken if the access token is not good, refined to
 // ErrExpiredToken or ErrReplacedToken for whoever holds the very token that
 // expired or was replaced, and ErrUnavailable if the storage could not be
-// asked in time.
+// asked in time. A context that is cancelled does not break off a read that was
+// begun, which ends within Options.Timeout; a deadline does.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
 	t, err := s.validate(ctx, accessToken)
 	if err != nil {
@@ -22,11 +24,22 @@ func (s *Service) Validate(ctx context.Context, accessToken string) (Token, erro
 
 // validate is Validate without the copy.
 func (s *Service) validate(ctx context.Context, accessToken string) (held, error) {
-	slot, digest, ok := parse(s.options.Prefix, accessToken)
+	place, ok := placeIn(s.options.Prefix, accessToken)
 	if !ok {
 		return nil, ErrInvalidToken
 	}
-	t, err := s.lookUp(ctx, slot, &digest)
+	digest := digestOf(accessToken)
+	if s.cache != nil {
+		reading := time.Now()
+		if e := s.cache.hit(place, &digest, reading); e != nil {
+			return e, s.judge(ctx, e, reading)
+		}
+	}
+	slot, ok := slotIn(s.options.Prefix, accessToken)
+	if !ok {
+		return nil, ErrInvalidToken
+	}
+	t, err := s.ask(ctx, slot, &digest)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil, ErrInvalidToken
@@ -42,23 +55,32 @@ func (s *Service) validate(ctx context.Context, accessToken string) (held, error
 		}
 		return nil, ErrInvalidToken
 	}
-	if t.expired(s.options.Now()) {
-		return nil, ErrExpiredToken
-	}
-	if err := s.liveCheck(ctx, t); err != nil {
-		return nil, err
-	}
-	return t, nil
+	return t, s.judge(ctx, t, time.Now())
 }
 
-// lookUp finds what the slot holds, in the cache if there is one and it has
-// the token with that digest, else in the storage.
-func (s *Service) lookUp(ctx context.Context, slot Slot, d *Digest) (held, error) {
+// judge looks at a token whose digest is right.
+func (s *Service) judge(ctx context.Context, t held, reading time.Time) error {
+	if t.expired(s.timeAt(reading)) {
+		return ErrExpiredToken
+	}
+	return s.liveCheck(ctx, t)
+}
+
+// timeAt returns the time, in Unix seconds, at a reading of time.Now. Each
+// reading of a clock is a tenth of what a validation from the cache costs, so
+// there is one.
+func (s *Service) timeAt(reading time.Time) int64 {
+	if s.clock != nil {
+		return s.clock.at(reading) / int64(time.Second)
+	}
+	return s.options.Now().Unix()
+}
+
+// ask finds what the slot holds in the storage, by way of the cache if there
+// is one.
+func (s *Service) ask(ctx context.Context, slot Slot, d *Digest) (held, error) {
 	if s.cache == nil {
 		return hold(s.find(ctx, slot))
-	}
-	if e := s.cache.hit(&slot, d); e != nil {
-		return e, nil
 	}
 	return s.cache.find(ctx, slot, d, s.find)
 }
@@ -69,8 +91,11 @@ var errForeignRow = errors.New("the storage returned another slot's token")
 // drivers have done after a cancelled context, must not sign anybody in as
 // somebody else, so what comes back is compared with what was asked for.
 func (s *Service) find(ctx context.Context, slot Slot) (*Token, error) {
-	timed := withTimeout(ctx, s.options.Timeout)
-	defer timed.end()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	timed, end := s.reads.context(ctx)
+	defer end()
 	t, err := s.storage.Find(timed, slot)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+)
+
+// Some things are measured between processes. The others are this program
+// again, run as
+//
+//	peerbench child ROLE [ARGUMENT …]
+//
+// A child says in one line of JSON that it is ready, and ends with its standard
+// input, and so with its parent.
+const childCommand = "child"
+
+// roles are what a child can be. Each gets the arguments behind its name, and
+// calls ready when it is.
+var roles = map[string]func(tb testing.TB, args []string, ready func(any)){
+	"serve":   serveContestant,
+	"replica": replica,
+	"writers": signInOnAndOn,
+}
+
+func child(args []string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	err := section(ctx, func(tb testing.TB) {
+		roles[args[0]](tb, args[1:], func(v any) {
+			if err := json.NewEncoder(os.Stdout).Encode(v); err != nil {
+				tb.Fatal(err)
+			}
+		})
+	})
+	if err != nil {
+		fatal(args, err)
+	}
+}
+
+// untilParentEnds returns when the standard input does.
+func untilParentEnds() { io.Copy(io.Discard, os.Stdin) }
+
+// A process is a child as its parent sees it.
+type process struct {
+	in   io.WriteCloser
+	out  *bufio.Reader
+	stop func() // and wait for its end
+}
+
+// startChild starts a child and waits until it is ready; what it said then goes
+// to ready.
+func startChild(tb testing.TB, ready any, args ...string) *process {
+	tb.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(program, append([]string{childCommand}, args...)...)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	p := &process{in: in, out: bufio.NewReader(out), stop: sync.OnceFunc(func() { in.Close(); cmd.Wait() })}
+	tb.Cleanup(p.stop)
+	if err := p.receive(ready); err != nil {
+		tb.Fatal(fmt.Sprint(args, " did not start: ", err))
+	}
+	return p
+}
+
+// receive waits for the child's next line of JSON.
+func (p *process) receive(v any) error {
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(line, v)
+}
+
+// send sends the child a line of JSON.
+func (p *process) send(v any) error { return json.NewEncoder(p.in).Encode(v) }

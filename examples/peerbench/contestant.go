@@ -1,0 +1,198 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A contestant is one way of telling who is calling, in front of the routes of
+// a Gin engine. Each refuses what is no good, and lets the handler behind it
+// know the user.
+type contestant struct {
+	name    string
+	handler http.Handler
+	good    []*http.Request // a request of each user
+	bad     []*http.Request // to be refused
+}
+
+// A maker makes a contestant for the users.
+type maker struct {
+	name string
+	make func(tb testing.TB, name string, users []tokenauth.Principal) contestant
+}
+
+// contestants are those that run in this process, the bare route first.
+var contestants = []maker{
+	{bareName, bare},
+	{floorNames[0], floorSyncMap},
+	{floorNames[1], floorMutexMap},
+	{oursName, cached},
+	{"this project, cached, token read", cachedAndRead},
+	{strictName, strict},
+	{ginJWTName, ginJWT},
+	{golangJWTName, golangJWTHS256},
+	{"golang-jwt EdDSA", golangJWTEdDSA},
+	{"go-oauth2, memory store", goOAuth2},
+	{"fosite, memory store", fositeIntrospection},
+	{"scs, memstore", scsSession},
+	{"gin-contrib/sessions, memstore", ginSessionMemory},
+	{"gin-contrib/sessions, cookie store", ginSessionCookie},
+}
+
+// The names of those that are compared with each other.
+const (
+	bareName      = "bare Gin"
+	oursName      = "this project, cached"
+	strictName    = "this project, strict on memory"
+	ginJWTName    = "gin-jwt HS256"
+	golangJWTName = "golang-jwt HS256"
+)
+
+var floorNames = [2]string{"ideal floor, sync.Map", "ideal floor, RWMutex map"}
+
+// user returns the principal number i: as many strings as a user of a real
+// service has, and as long.
+func user(i int) tokenauth.Principal {
+	return tokenauth.Principal{
+		UserID:   fmt.Sprintf("%08x-0000-4000-8000-%012x", uint32(i)*2654435761, i),
+		UserName: fmt.Sprintf("user%07d@example.org", i),
+		Roles:    []string{"Reader"},
+		Stamp:    fmt.Sprintf("STAMPSTAMPSTAMPST%09d", i),
+	}
+}
+
+func users(n int) []tokenauth.Principal {
+	users := make([]tokenauth.Principal, n)
+	for i := range users {
+		users[i] = user(i)
+	}
+	return users
+}
+
+// The routes. What is measured is whoPath's twin that answers nothing.
+const (
+	path    = "/me"
+	whoPath = "/who"
+)
+
+// engine returns an engine with the guard in front of its routes. What who
+// returns, as the contestant's users would ask for it, is the ID of the user.
+func engine(guard gin.HandlerFunc, who func(*gin.Context) string) *gin.Engine {
+	return engineOf(guard, who, func(c *gin.Context) { c.Status(http.StatusNoContent) })
+}
+
+func engineOf(guard gin.HandlerFunc, who func(*gin.Context) string, handler gin.HandlerFunc) *gin.Engine {
+	r := gin.New()
+	if guard != nil {
+		r.Use(guard)
+	}
+	r.GET(path, handler)
+	r.GET(whoPath, func(c *gin.Context) { c.String(http.StatusOK, who(c)) })
+	return r
+}
+
+func request() *http.Request {
+	r, err := http.NewRequest("GET", path, nil)
+	if err != nil {
+		panic(err)
+	}
+	r.RemoteAddr = "192.0.2.1:1234"
+	return r
+}
+
+func bearer(accessToken string) *http.Request {
+	r := request()
+	r.Header.Set("Authorization", "Bearer "+accessToken)
+	return r
+}
+
+// tampered changes a letter in the last third of a token.
+func tampered(accessToken string) string {
+	b := []byte(accessToken)
+	if i := len(b) * 5 / 6; b[i] == 'A' {
+		b[i] = 'B'
+	} else {
+		b[i] = 'A'
+	}
+	return string(b)
+}
+
+// withBearers fills in the requests of a contestant whose users have these
+// access tokens.
+func (c contestant) withBearers(accessTokens []string) contestant {
+	for _, t := range accessTokens {
+		c.good = append(c.good, bearer(t))
+	}
+	c.bad = append(c.bad, request(), bearer(tampered(accessTokens[0])))
+	return c
+}
+
+// check reports whether the contestant does what it is there for.
+func (c contestant) check(users []tokenauth.Principal) error {
+	// Some log what they refuse.
+	logger := slog.Default()
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	defer slog.SetDefault(logger)
+	for i, r := range c.good {
+		if got := answer(c.handler, r, path); got.Code != http.StatusNoContent {
+			return fmt.Errorf("%s: a good request is answered with %d", c.name, got.Code)
+		}
+		if got := answer(c.handler, r, whoPath); got.Code != http.StatusOK || got.Body.String() != users[i].UserID {
+			return fmt.Errorf("%s: the user is %q (%d), want %q", c.name, got.Body, got.Code, users[i].UserID)
+		}
+	}
+	for i, r := range c.bad {
+		if got := answer(c.handler, r, path); got.Code != http.StatusUnauthorized {
+			return fmt.Errorf("%s: bad request %d is answered with %d", c.name, i, got.Code)
+		}
+	}
+	return nil
+}
+
+func answer(h http.Handler, template *http.Request, path string) *httptest.ResponseRecorder {
+	r := template.Clone(template.Context())
+	r.URL.Path = path
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// serve returns the operation of serving a good request.
+func (c contestant) serve(goroutines int) operation {
+	return operation{c.name, func(n int) error {
+		return spread(goroutines, n, 32, func(g int) func(int) error {
+			w := &blank{header: make(http.Header)}
+			r := new(http.Request)
+			return func(i int) error {
+				// What a contestant leaves in a request or in the headers must
+				// not help, or burden, its next one.
+				*r = *c.good[(g*7+i)%len(c.good)]
+				clear(w.header)
+				w.status = 0
+				c.handler.ServeHTTP(w, r)
+				return nil
+			}
+		})
+	}}
+}
+
+// blank is a ResponseWriter that costs nothing.
+type blank struct {
+	header http.Header
+	status int
+}
+
+func (b *blank) Header() http.Header         { return b.header }
+func (b *blank) Write(p []byte) (int, error) { return len(p), nil }
+func (b *blank) WriteHeader(status int)      { b.status = status }
+
+// cores is how many goroutines serve requests.
+func cores() int { return runtime.GOMAXPROCS(0) }

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A deck is many access tokens, shuffled, in one piece of memory. Going through
+// it reads the tokens one behind the other, as requests would bring them, and
+// what is stored of them here and there.
+type deck struct {
+	text   string // "Bearer " and an access token, again and again
+	length int    // of one of them
+}
+
+const scheme = "Bearer "
+
+func (d deck) len() int { return len(d.text) / d.length }
+
+// header returns the value of an Authorization header.
+func (d deck) header(i int) string { return d.text[i*d.length : (i+1)*d.length] }
+
+func (d deck) accessToken(i int) string { return d.header(i)[len(scheme):] }
+
+// deal issues tokens to the first n users.
+func deal(tb testing.TB, auth *tokenauth.Service, n int) deck {
+	accessTokens := make([]string, n)
+	for i := range accessTokens {
+		accessTokens[i] = issue(tb, auth, user(i))
+	}
+	rand.Shuffle(n, func(i, j int) { accessTokens[i], accessTokens[j] = accessTokens[j], accessTokens[i] })
+	var text strings.Builder
+	text.Grow(n * (len(scheme) + len(accessTokens[0])))
+	for _, t := range accessTokens {
+		text.WriteString(scheme + t)
+	}
+	return deck{text.String(), text.Len() / n}
+}
+
+// A ledger is a storage, in memory, of tokens of the users that user makes. It
+// has no pointers in it, so that it is no burden on the garbage collector: what
+// is measured beside it is another's.
+type ledger struct {
+	mu   sync.RWMutex
+	rows map[tokenauth.Slot]ledgerRow
+}
+
+type ledgerRow struct {
+	digest          tokenauth.Digest
+	issued, expires int64
+	user            int64 // its number
+}
+
+func (l *ledger) Replace(_ context.Context, t tokenauth.Token) error {
+	number, err := strconv.ParseInt(t.Principal.UserID[24:], 16, 64)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rows == nil {
+		l.rows = make(map[tokenauth.Slot]ledgerRow)
+	}
+	l.rows[t.Slot] = ledgerRow{t.Digest, t.IssuedAt.Unix(), t.ExpiresAt.Unix(), number}
+	return nil
+}
+
+func (l *ledger) Find(_ context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
+	l.mu.RLock()
+	row, ok := l.rows[s]
+	l.mu.RUnlock()
+	if !ok {
+		return tokenauth.Token{}, tokenauth.ErrNotFound
+	}
+	return tokenauth.Token{
+		Slot:      s,
+		Digest:    row.digest,
+		Principal: user(int(row.user)),
+		IssuedAt:  time.Unix(row.issued, 0).UTC(),
+		ExpiresAt: time.Unix(row.expires, 0).UTC(),
+	}, nil
+}
+
+// Nothing is revoked.
+
+func (l *ledger) Revoke(context.Context, tokenauth.Slot, tokenauth.Digest) error { return nil }
+func (l *ledger) RevokeUser(context.Context, tokenauth.UserKey) error            { return nil }
+
+// Watch implements tokenauth.Watcher.
+func (l *ledger) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for {
+		feed.Alive(time.Now())
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"gorm.io/driver/postgres"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+)
+
+const strictPostgresName = "this project, strict on PostgreSQL"
+
+// overHTTP measures requests per second over loopback. Each server is a process
+// of its own, and this one loads them in turns.
+func overHTTP(tb testing.TB, p plan, r *report) {
+	p = p.of(150*time.Millisecond, max(1, p.cycles/2))
+	const connections = 32
+	names := []string{bareName, oursName, ginJWTName}
+	dsn := ""
+	if err := section(tb.Context(), func(inner testing.TB) { throwaway.Postgres(inner) }); err != nil {
+		r.skip(strictPostgresName+" over HTTP", err)
+	} else {
+		dsn = throwaway.Postgres(tb)
+		names = append(names, strictPostgresName)
+	}
+	var operations []operation
+	for _, name := range names {
+		var s serving
+		startChild(tb, &s, "serve", name, dsn)
+		l, err := s.load(connections)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(l.close)
+		operations = append(operations, operation{name, l.run})
+	}
+	figures, err := p.compare(operations...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	t := &table{
+		title: "Over HTTP",
+		about: fmt.Sprintf("Requests per second of a server in a process of its own, over loopback, %d connections with keep-alive "+
+			"and one request at a time on each; the load generator has the same %d cores. Median and spread of %d rounds.",
+			connections, cores(), p.rounds),
+		head: []string{"", "requests/s", "min–max", "to bare"},
+	}
+	by := named(figures)
+	for _, f := range figures {
+		t.add(append(append([]string{f.name}, rates(f)...), times(by[bareName].over(f)))...)
+	}
+	r.table(t)
+	r.ratio("http_cached_vs_bare", by[bareName].over(by[oursName]))
+	r.ratio("http_gin_jwt_vs_bare", by[bareName].over(by[ginJWTName]))
+	if f, ok := by[strictPostgresName]; ok {
+		r.ratio("http_strict_postgres_vs_bare", by[bareName].over(f))
+	}
+}
+
+// serving is what a server says when it is ready.
+type serving struct {
+	Address  string
+	Requests [][]byte // good ones, as they go over the wire
+}
+
+// serveContestant is the child that serves one contestant.
+func serveContestant(tb testing.TB, args []string, ready func(any)) {
+	name, dsn := args[0], args[1]
+	users := users(64)
+	var c contestant
+	if name == strictPostgresName {
+		s := openStore(tb, postgres.Open(dsn), 16)
+		c = ours(tb, name, service(tb, s, nil), users)
+	} else {
+		for _, m := range contestants {
+			if m.name == name {
+				c = m.make(tb, name, users)
+			}
+		}
+	}
+	if err := c.check(users); err != nil {
+		tb.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	server := &http.Server{Handler: c.handler}
+	tb.Cleanup(func() { server.Close() })
+	go server.Serve(listener)
+
+	s := serving{Address: listener.Addr().String()}
+	for _, r := range c.good {
+		r.Host = s.Address
+		var wire bytes.Buffer
+		if err := r.Write(&wire); err != nil {
+			tb.Fatal(err)
+		}
+		s.Requests = append(s.Requests, wire.Bytes())
+	}
+	ready(s)
+	untilParentEnds()
+}
+
+// A load is a generator of requests that costs little: it writes what it was
+// given, and of an answer it reads no more than that it is a 204, whole.
+type load struct {
+	requests [][]byte
+	conns    []net.Conn
+}
+
+func (s serving) load(connections int) (*load, error) {
+	l := &load{requests: s.Requests}
+	for range connections {
+		conn, err := net.Dial("tcp", s.Address)
+		if err != nil {
+			l.close()
+			return nil, err
+		}
+		l.conns = append(l.conns, conn)
+	}
+	return l, nil
+}
+
+func (l *load) close() {
+	for _, c := range l.conns {
+		c.Close()
+	}
+}
+
+// run sends n requests.
+func (l *load) run(n int) error {
+	return spread(len(l.conns), n, 16, func(g int) func(int) error {
+		answer := make([]byte, 4<<10)
+		return func(i int) error {
+			return roundTrip(l.conns[g], l.requests[(g*7+i)%len(l.requests)], answer)
+		}
+	})
+}
+
+func roundTrip(conn net.Conn, request, answer []byte) error {
+	if _, err := conn.Write(request); err != nil {
+		return err
+	}
+	for n := 0; n < len(answer); {
+		m, err := conn.Read(answer[n:])
+		if err != nil {
+			return err
+		}
+		n += m
+		if !bytes.HasSuffix(answer[:n], []byte("\r\n\r\n")) {
+			continue
+		}
+		if !bytes.HasPrefix(answer[:n], []byte("HTTP/1.1 204 ")) {
+			return fmt.Errorf("the server answered %q", answer[:n])
+		}
+		return nil
+	}
+	return errors.New("the answer has no end")
+}

@@ -1,0 +1,122 @@
+// Peerbench measures this project beside the ways that Go services tell who is
+// calling today, in one run.
+//
+//	go run . [-short] [-only SECTIONS] [-report FILE] [-plots DIR]
+//
+// It is a module of its own, so that the peers stay out of the module graphs of
+// those who import the library.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+)
+
+// sections are what is measured, in this order.
+var sections = []struct {
+	name string
+	run  func(testing.TB, plan, *report)
+}{
+	{"validation", validation},
+	{"http", overHTTP},
+	{"postgres", onPostgres},
+	{"table", tableGrowth},
+	{"redis", onRedis},
+	{"revocation", revocationLatency},
+	{"growth", growth},
+	{"memory", memoryAndCollections},
+	{"structures", chooseStructure},
+}
+
+func main() {
+	gin.SetMode(gin.ReleaseMode)
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil))) // so that check may put it back
+	if len(os.Args) > 1 && os.Args[1] == childCommand {
+		child(os.Args[2:])
+		return
+	}
+	short := flag.Bool("short", false, "measure for less than three minutes")
+	only := flag.String("only", "", "the `sections` to measure, separated by commas: "+strings.Join(sectionNames(), ", ")+" (default all)")
+	reportFile := flag.String("report", "", "write the tables as Markdown to `file`, behind its line "+resultsMark+" if it has one")
+	plots := flag.String("plots", "", "write plots as SVG into `folder`")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *short, *only, *reportFile, *plots); err != nil {
+		fatal(err)
+	}
+}
+
+func fatal(v ...any) {
+	fmt.Fprintln(os.Stderr, append([]any{"peerbench:"}, v...)...)
+	os.Exit(1)
+}
+
+func run(ctx context.Context, short bool, only, reportFile, plots string) error {
+	p := plan{rounds: 15, cycles: 16}
+	if short {
+		p = plan{rounds: 7, cycles: 3, short: true}
+	}
+	var wanted []string
+	if only != "" {
+		wanted = strings.Split(only, ",")
+		for _, name := range wanted {
+			if !slices.Contains(sectionNames(), name) {
+				return fmt.Errorf("-only: there is no section %q", name)
+			}
+		}
+	}
+	r := &report{out: os.Stdout}
+	began := time.Now()
+	for _, s := range sections {
+		if wanted != nil && !slices.Contains(wanted, s.name) {
+			continue
+		}
+		err := section(ctx, func(tb testing.TB) { s.run(tb, p, r) })
+		if missing, ok := errors.AsType[skipped](err); ok {
+			r.skip(s.name, missing)
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	environment := fmt.Sprintf("%s, %s/%s, %d cores, %v", runtime.Version(), runtime.GOOS, runtime.GOARCH, cores(), time.Since(began).Round(time.Second))
+	fmt.Fprintf(r.out, "\n%s\n", environment)
+	if plots != "" {
+		if err := r.plot(plots); err != nil {
+			return err
+		}
+	}
+	if reportFile != "" {
+		command := strings.Join(append([]string{"go run ."}, os.Args[1:]...), " ")
+		if err := writeReport(reportFile, r.markdown(command, environment)); err != nil {
+			return err
+		}
+	}
+	r.writeRatios()
+	return nil
+}
+
+func sectionNames() []string {
+	var names []string
+	for _, s := range sections {
+		names = append(names, s.name)
+	}
+	return names
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+)
+
+// The test program may be its own child, as the program is.
+func TestMain(m *testing.M) {
+	gin.SetMode(gin.ReleaseMode)
+	if len(os.Args) > 1 && os.Args[1] == childCommand {
+		child(os.Args[2:])
+		return
+	}
+	os.Exit(throwaway.Main(m))
+}
+
+// Whatever is measured lets good requests through, knows their users, and
+// refuses bad ones.
+func TestContestants(t *testing.T) {
+	users := users(5)
+	for _, m := range contestants {
+		t.Run(m.name, func(t *testing.T) {
+			c := m.make(t, m.name, users)
+			if err := c.check(users); err != nil {
+				t.Fatal(err)
+			}
+			if m.name != bareName && len(c.bad) < 2 {
+				t.Error("there are too few bad requests to refuse")
+			}
+			if err := c.serve(2).run(100); err != nil {
+				t.Error(err)
+			}
+			// Being served leaves no mark on the requests.
+			if err := c.check(users); err != nil {
+				t.Error("after requests: ", err)
+			}
+		})
+	}
+}
+
+// A check that always passes would be none.
+func TestCheckFindsFault(t *testing.T) {
+	users := users(2)
+	c := cached(t, oursName, users)
+	for name, broken := range map[string]contestant{
+		"lets everybody in": {handler: engine(nil, userID), bad: c.bad},
+		"knows nobody":      {handler: engine(nil, userID), good: c.good},
+		"mixes users up":    {handler: c.handler, good: []*http.Request{c.good[1], c.good[0]}},
+		"refuses the good":  {handler: c.handler, good: c.bad},
+	} {
+		if broken.check(users) == nil {
+			t.Error("a contestant passes that ", name)
+		}
+	}
+}
+
+func TestStructures(t *testing.T) {
+	store := new(ledger)
+	auth := service(t, store, nil)
+	cards := deal(t, auth, 500)
+	for _, s := range structures {
+		t.Run(s.name, func(t *testing.T) {
+			f := &front{structure: s.make(1000), store: store}
+			for range 2 {
+				for i := range cards.len() {
+					want, err := auth.Validate(t.Context(), cards.accessToken(i))
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, err := f.Validate(t.Context(), cards.accessToken(i))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if s.name != nothing && (got.Slot != want.Slot || got.Principal.UserID != want.Principal.UserID || !got.Principal.HasRole("Reader")) {
+						t.Fatalf("got %+v, want %+v", got, want)
+					}
+					if _, err := f.Validate(t.Context(), tampered(cards.accessToken(i))); err == nil {
+						t.Fatal("a bad token is accepted")
+					}
+				}
+			}
+		})
+	}
+}
+
+// The lines for machines can be read by them.
+func TestReport(t *testing.T) {
+	var out bytes.Buffer
+	r := &report{out: &out}
+	p := plan{rounds: 3, cycles: 1, short: true}
+	if err := section(t.Context(), func(tb testing.TB) { validationFor(tb, p, r, time.Millisecond) }); err != nil {
+		t.Fatal(err)
+	}
+	r.growth = []series{{name: "cached", x: []float64{1e3, 1e6}, y: []float64{400, 500}}}
+	dir := t.TempDir()
+	if err := r.plot(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"validation.svg", "growth.svg"} {
+		if svg, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Contains(svg, []byte("</svg>")) {
+			t.Errorf("%s is no picture (%v)", name, err)
+		}
+	}
+	r.writeRatios()
+	line := regexp.MustCompile(`(?m)^RATIO [a-z0-9_]+ [0-9]+(\.[0-9]+)?$`)
+	if got, want := len(line.FindAllString(out.String(), -1)), len(r.ratios); got != want {
+		t.Errorf("%d of %d lines have the form RATIO name value:\n%s", got, want, strings.Join(r.ratios, "\n"))
+	}
+	for _, name := range []string{"cached_vs_gin_jwt", "cached_vs_golang_jwt_hs256", "cached_vs_floor", "cached_allocs"} {
+		if !strings.Contains(out.String(), "\nRATIO "+name+" ") {
+			t.Error("there is no RATIO ", name)
+		}
+	}
+	if md := string(r.markdown("go run .", "here")); !strings.Contains(md, "| "+oursName+" |") {
+		t.Error("the Markdown has no row of this project")
+	}
+}
+
+func TestCompareTakesTurns(t *testing.T) {
+	var turns []string
+	sleep := func(name string, d time.Duration) operation {
+		return operation{name, func(n int) error {
+			turns = append(turns, name)
+			time.Sleep(time.Duration(n) * d)
+			return nil
+		}}
+	}
+	figures, err := plan{rounds: 3, cycles: 2, slice: 10 * time.Millisecond}.compare(sleep("a", 100*time.Microsecond), sleep("b", 400*time.Microsecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// After the calibrations nobody is always the second.
+	if got, want := strings.Join(turns, ""), "abba"+"baab"+"abba"; !strings.HasSuffix(got, want) {
+		t.Errorf("the turns are %s, want …%s", got, want)
+	}
+	if ratio := figures[1].over(figures[0]); ratio < 2 || ratio > 8 {
+		t.Errorf("b takes %.2f times as long as a, want about 4", ratio)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for _, c := range []struct {
+		value    float64
+		decimals int
+		want     string
+	}{{0, 0, "0"}, {999, 0, "999"}, {1000, 0, "1,000"}, {1234567.8, 1, "1,234,567.8"}, {-4321, 0, "-4,321"}, {-12, 0, "-12"}} {
+		if got := decimal(c.value, c.decimals); got != c.want {
+			t.Errorf("decimal(%v, %d) = %q, want %q", c.value, c.decimals, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+const storedUsers = 1000
+
+// onPostgres measures what the service adds to the statements that it needs.
+func onPostgres(tb testing.TB, p plan, r *report) {
+	p = p.of(100*time.Millisecond, max(2, p.cycles/2))
+	dsn := throwaway.Postgres(tb)
+	for _, goroutines := range []int{16, 64} {
+		reads(tb, p, r, dsn, goroutines)
+	}
+	writes(tb, p, r, dsn, 16)
+}
+
+// openStore returns a store in the database, with a pool of so many
+// connections.
+func openStore(tb testing.TB, dialector gorm.Dialector, connections int) *gormstore.Store {
+	s, _ := openStoreAndPool(tb, dialector, connections)
+	return s
+}
+
+func openStoreAndPool(tb testing.TB, dialector gorm.Dialector, connections int) (*gormstore.Store, *sql.DB) {
+	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { pool.Close() })
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	if err := gormstore.Migrate(tb.Context(), db, nil); err != nil {
+		tb.Fatal(err)
+	}
+	s, err := gormstore.New(tb.Context(), db, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s, pool
+}
+
+// reads compares a validation with the bare read of the same row: a prepared
+// statement of pgx, through database/sql, on the same pool.
+func reads(tb testing.TB, p plan, r *report, dsn string, goroutines int) {
+	ctx := tb.Context()
+	s, pool := openStoreAndPool(tb, postgres.Open(dsn), goroutines)
+	auth := service(tb, s, nil)
+	var accessTokens []string
+	var slots []tokenauth.Slot
+	for i := range storedUsers {
+		u := user(i)
+		accessTokens = append(accessTokens, issue(tb, auth, u))
+		slots = append(slots, tokenauth.SlotOf(u.UserID, ""))
+	}
+	find := prepare(tb, pool, `SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
+		FROM tokenauth_tokens WHERE user_key = $1 AND client_key = $2`)
+
+	figures, err := p.compare(
+		concurrently("this project, strict", goroutines, func(i int) error {
+			_, err := auth.Validate(ctx, accessTokens[i%storedUsers])
+			return err
+		}),
+		concurrently("bare prepared statement", goroutines, func(i int) error {
+			slot := &slots[i%storedUsers]
+			var user, client, digest, replaced []byte
+			var format, issued, expires int64
+			var clientID, userID, name, roles, attributes, stamp string
+			return find.QueryRowContext(ctx, slot.User[:], slot.Client[:]).Scan(
+				&user, &client, &format, &digest, &replaced, &issued, &expires, &clientID, &userID, &name, &roles, &attributes, &stamp)
+		}))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	t := &table{
+		title: fmt.Sprintf("Strict validation on PostgreSQL, %d goroutines", goroutines),
+		about: fmt.Sprintf("Validations, or bare reads of the same row, per second; %d users, a connection for each goroutine. Median and spread of %d rounds.", storedUsers, p.rounds),
+		head:  []string{"", "per second", "min–max", "ours to this"},
+	}
+	for _, f := range figures {
+		t.add(append(append([]string{f.name}, rates(f)...), times(f.over(figures[0])))...)
+	}
+	r.table(t)
+	name := "strict_postgres_vs_prepared"
+	if goroutines != 16 {
+		name = fmt.Sprint(name, "_", goroutines)
+	}
+	r.ratio(name, figures[1].over(figures[0]))
+}
+
+// writes compares issuing a token with the bare statement that it needs, and
+// with what is done where a user's tokens are rows of their own.
+func writes(tb testing.TB, p plan, r *report, dsn string, goroutines int) {
+	ctx := tb.Context()
+	s, pool := openStoreAndPool(tb, postgres.Open(dsn), goroutines)
+	auth := service(tb, s, nil)
+	execute(tb, pool, `CREATE TABLE bare_upsert (LIKE tokenauth_tokens INCLUDING ALL) WITH (fillfactor = 75)`)
+	upsert := prepare(tb, pool, upsertInto("bare_upsert"))
+	execute(tb, pool, `CREATE TABLE access_tokens (
+		id bigserial PRIMARY KEY, token text NOT NULL UNIQUE, user_id text NOT NULL, user_name text NOT NULL,
+		roles text NOT NULL, issued_at timestamptz NOT NULL, expires_at timestamptz NOT NULL)`)
+	execute(tb, pool, `CREATE INDEX ON access_tokens (user_id)`)
+
+	var digests atomic.Uint64
+	figures, err := p.compare(
+		concurrently("this project, Issue", goroutines, func(i int) error {
+			_, err := auth.Issue(ctx, user(i%storedUsers), "")
+			return err
+		}),
+		concurrently("bare upsert, nothing minted", goroutines, func(i int) error {
+			u := user(i % storedUsers)
+			_, err := upsert.ExecContext(ctx, upsertArguments(u, countedDigest(&digests))...)
+			return err
+		}),
+		concurrently("transaction: delete, insert", goroutines, func(i int) error {
+			return deleteThenInsert(ctx, pool, user(i%storedUsers))
+		}))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	t := &table{
+		title: fmt.Sprintf("Issuing on PostgreSQL, %d goroutines", goroutines),
+		about: fmt.Sprintf("Tokens stored per second, each commit on disk; %d users, a connection for each goroutine. Median and spread of %d rounds.", storedUsers, p.rounds),
+		head:  []string{"", "per second", "min–max", "ours to this"},
+	}
+	for _, f := range figures {
+		t.add(append(append([]string{f.name}, rates(f)...), times(f.over(figures[0])))...)
+	}
+	r.table(t)
+	r.ratio("issue_postgres_vs_pgx_upsert", figures[1].over(figures[0]))
+	r.ratio("issue_postgres_vs_delete_insert", figures[2].over(figures[0]))
+}
+
+// upsertInto is the statement with which the service issues.
+func upsertInto(table string) string {
+	return `INSERT INTO ` + table + ` AS t
+		(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+		ON CONFLICT (user_key, client_key) DO UPDATE SET
+		replaced = t.digest, digest = excluded.digest, format = excluded.format,
+		issued_at = excluded.issued_at, expires_at = excluded.expires_at,
+		client_id = excluded.client_id, user_id = excluded.user_id, user_name = excluded.user_name,
+		roles = excluded.roles, attributes = excluded.attributes, stamp = excluded.stamp`
+}
+
+func upsertArguments(u tokenauth.Principal, digest []byte) []any {
+	slot := tokenauth.SlotOf(u.UserID, "")
+	now := time.Now().Unix()
+	return []any{slot.User[:], slot.Client[:], 1, digest, now, now + 1209600, "", u.UserID, u.UserName, u.Roles[0], "", u.Stamp}
+}
+
+// countedDigest returns 32 bytes that were not there before.
+func countedDigest(n *atomic.Uint64) []byte {
+	digest := make([]byte, 32)
+	binary.BigEndian.PutUint64(digest, n.Add(1)*0x9e3779b97f4a7c15)
+	return digest
+}
+
+// deleteThenInsert is how a user is left with one token where each has a row.
+func deleteThenInsert(ctx context.Context, pool *sql.DB, u tokenauth.Principal) error {
+	tx, err := pool.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, `DELETE FROM access_tokens WHERE user_id = $1`, u.UserID); err != nil {
+		return err
+	}
+	now := time.Now()
+	if _, err := tx.ExecContext(ctx, `INSERT INTO access_tokens (token, user_id, user_name, roles, issued_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		rand.Text()+rand.Text(), u.UserID, u.UserName, u.Roles[0], now, now.Add(336*time.Hour)); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// concurrently returns an operation whose i goes through the users in an order
+// that puts neighbours far from each other.
+func concurrently(name string, goroutines int, do func(i int) error) operation {
+	return operation{name, func(n int) error {
+		return spread(goroutines, n, 1, func(int) func(int) error {
+			return func(i int) error { return do(i * 619) }
+		})
+	}}
+}
+
+func prepare(tb testing.TB, pool *sql.DB, text string) *sql.Stmt {
+	s, err := pool.PrepareContext(tb.Context(), text)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { s.Close() })
+	return s
+}
+
+func execute(tb testing.TB, pool *sql.DB, text string) {
+	if _, err := pool.ExecContext(tb.Context(), text); err != nil {
+		tb.Fatal(err)
+	}
+}

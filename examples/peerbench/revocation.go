@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+)
+
+// revocationLatency measures how soon a token that was revoked on one replica
+// is refused on another, which has it in its cache. The replicas are processes
+// of their own. Both tell the time by the clock of the machine.
+func revocationLatency(tb testing.TB, p plan, r *report) {
+	revocations := 2500
+	if p.short {
+		revocations = 300
+	}
+	t := &table{
+		title: "A revocation as another replica sees it",
+		about: fmt.Sprintf("From the return of Revoke on one replica to the first refusal on another that validates the cached token over and over, with pauses of some microseconds: milliseconds, %s revocations each. "+
+			"Missed is what was still good after a second. The %d writers are one more process, in which each sign-in ends a token.", decimal(float64(revocations), 0), writers),
+		head: []string{"", "p50", "p99", "max", "missed"},
+	}
+	for _, kind := range []string{"postgres", "redis"} {
+		err := section(tb.Context(), func(tb testing.TB) {
+			dsn := ""
+			if kind == "postgres" {
+				dsn = throwaway.StartPostgres(tb).DSN()
+			} else {
+				dsn = throwaway.Redis(tb)
+			}
+			revokeOn(tb, t, r, kind, dsn, "quiet", revocations)
+			startChild(tb, &struct{}{}, "writers", kind, dsn)
+			revokeOn(tb, t, r, kind, dsn, fmt.Sprint(writers, " writers"), revocations)
+		})
+		if missing, ok := errors.AsType[skipped](err); ok {
+			r.skip("revocation on "+kind, missing)
+		} else if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	r.table(t)
+}
+
+// revokeOn adds a row to the table.
+func revokeOn(tb testing.TB, t *table, r *report, kind, dsn, circumstances string, revocations int) {
+	writer := startChild(tb, &struct{}{}, "replica", kind, dsn)
+	reader := startChild(tb, &struct{}{}, "replica", kind, dsn)
+	defer writer.stop()
+	defer reader.stop()
+	ask := func(p *process, o order) (answer replicaAnswer) {
+		if err := errors.Join(p.send(o), p.receive(&answer)); err != nil {
+			tb.Fatal(o.Do, ": ", err)
+		}
+		return answer
+	}
+	accessTokens := ask(writer, order{Do: "issue", Count: revocations}).AccessTokens
+	var latencies []float64
+	missed := 0
+	for _, accessToken := range accessTokens {
+		ask(reader, order{Do: "watch", AccessToken: accessToken}) // in its cache by now
+		revoked := ask(writer, order{Do: "revoke", AccessToken: accessToken}).At
+		var refused replicaAnswer
+		if err := reader.receive(&refused); err != nil {
+			tb.Fatal(err)
+		}
+		if refused.At == 0 {
+			missed++
+			continue
+		}
+		// It may be refused before the writer knows that it is revoked.
+		latencies = append(latencies, max(0, float64(refused.At-revoked)/1e6))
+	}
+	if bypasses := ask(reader, order{Do: "bypasses"}).Bypasses; bypasses > 0 {
+		r.skip(kind+", "+circumstances, fmt.Sprint("the cache of the reader did not serve ", bypasses, " times; what follows is too good"))
+	}
+	slices.Sort(latencies)
+	if len(latencies) == 0 {
+		tb.Fatal("no revocation was seen on ", kind)
+	}
+	p50, p99, last := latencies[len(latencies)/2], latencies[len(latencies)*99/100], latencies[len(latencies)-1]
+	t.add(kind+", "+circumstances, decimal(p50, 3), decimal(p99, 3), decimal(last, 3), fmt.Sprint(missed))
+	name := "revocation_" + kind
+	if circumstances != "quiet" {
+		name += "_busy"
+	}
+	r.ratio(name+"_p50_ms", p50)
+	r.ratio(name+"_p99_ms", p99)
+	r.ratio(name+"_max_ms", last)
+	r.ratio(name+"_missed", float64(missed))
+}
