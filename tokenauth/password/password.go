@@ -28,19 +28,3 @@ func Hash(password string) (string, error) {
 	}
 	return newArgon2id(password).String(), nil
 }
-
-// A verifier is a stored hash that was found well-formed and bounded in cost.
-type verifier interface{ verify(password string) bool }
-
-// parse returns false for a hash that is of no known format, or too costly.
-func parse(hash string) (verifier, bool) {
-	switch {
-	case strings.HasPrefix(hash, argon2idMarker):
-		return orFalse(parseArgon2id(hash))
-	case strings.HasPrefix(hash, "$2"):
-		return orFalse(parseBcrypt(hash))
-	}
-	return nil, false
-}
-
-func orFalse[V verifier](v V, ok bool) (verifier, bool) { return v, ok }
