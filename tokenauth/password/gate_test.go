@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -17,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -310,6 +312,66 @@ func TestPanicsLeaveNoPlaceTaken(t *testing.T) {
 				t.Errorf("%d places to enter and %d to hash stay taken", len(u.gate.entered), len(u.gate.hashing))
 			}
 		})
+	}
+}
+
+// handler is the token endpoint with these options, and what it logs.
+func handler(t *testing.T, u *Users, log *bytes.Buffer) func() *httptest.ResponseRecorder {
+	t.Helper()
+	auth, err := tokenauth.New(new(memory.Store), u, &tokenauth.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		body := strings.NewReader("grant_type=password&username=alice&password=my+password")
+		auth.TokenHandler().ServeHTTP(w, httptest.NewRequest("POST", "/Token", body))
+		return w
+	}
+}
+
+// On the wire, a refusal says when to come again, and it is not the storage's
+// trouble that the core would log each time.
+func TestBusyIs503(t *testing.T) {
+	t.Parallel()
+	var core, users bytes.Buffer
+	u, err := NewUsers(nothing, &Options{MaxHashing: 1, MaxWaiting: 1, Logger: slog.New(slog.NewTextHandler(&users, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for u.gate.enter() {
+	}
+	post := handler(t, u, &core)
+	for range 10 {
+		w := post()
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `"error":"temporarily_unavailable"`) {
+			t.Fatalf("answered %d %v %s", w.Code, w.Header(), w.Body)
+		}
+	}
+	if core.Len() != 0 || strings.Count(users.String(), "\n") != 1 {
+		t.Errorf("logged is %s and %s", &core, &users)
+	}
+}
+
+// A panic in a host's format is a 500, and the next in turn is served.
+func TestPanicIs500(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	u, err := NewUsers(table{"alice": {UserID: "1", UserName: "alice"}}.lookup, &Options{
+		MaxHashing: 1, MaxWaiting: 1,
+		Formats: []Format{func(string) func(string) bool { return func(text string) bool { panic("host: " + text) } }},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := handler(t, u, &log)
+	for range 5 {
+		if w := post(); w.Code != 500 {
+			t.Fatalf("answered %d %s", w.Code, w.Body)
+		}
+	}
+	if strings.Contains(log.String(), "my password") {
+		t.Errorf("the log shows the password: %s", &log)
 	}
 }
 
