@@ -28,6 +28,12 @@ var (
 	// says nothing about the credentials or the token.
 	ErrUnavailable = errors.New("tokenauth: temporarily unavailable")
 
+	// ErrBusy is returned, possibly wrapped, by Authenticators that have as
+	// much to do as they may; SignIn returns it as ErrUnavailable. Unlike
+	// other trouble it is not logged for each request: the Authenticator tells
+	// the operator.
+	ErrBusy = errors.New("tokenauth: busy")
+
 	// ErrInvalidPrincipal is returned, wrapped with the name of the field, by
 	// Issue and SignIn for a principal that cannot be stored.
 	ErrInvalidPrincipal = errors.New("tokenauth: invalid principal")

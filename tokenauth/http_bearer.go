@@ -236,9 +236,9 @@ func (s *Service) PrepareRefusal(w http.ResponseWriter, r *http.Request, f *Refu
 }
 
 // logTrouble logs what the client was told no more of than "unavailable". A
-// client that has gone away is no trouble.
+// client that has gone away is no trouble, and a crowd must not fill the log.
 func (s *Service) logTrouble(ctx context.Context, f *Refusal) {
-	if f.Status >= http.StatusInternalServerError && !errors.Is(f.Err, errPanic) && ctx.Err() == nil {
+	if f.Status >= http.StatusInternalServerError && !errors.Is(f.Err, errPanic) && !errors.Is(f.Err, ErrBusy) && ctx.Err() == nil {
 		s.options.Logger.ErrorContext(ctx, "tokenauth: request refused for trouble", "status", f.Status, "error", f.Err)
 	}
 }

@@ -33,7 +33,8 @@ type Options struct {
 	// is built; on PostgreSQL only. Zero means no trigger. One that is there
 	// stays.
 	Feed bool
-	// Passwords are the options of Users; nil for their defaults.
+	// Passwords are the options of Users; nil for their defaults. Without an
+	// Upgrade of the host's, Users upgrades its own table.
 	Passwords *password.Options
 }
 
@@ -46,7 +47,7 @@ type Store struct {
 	prefix  string
 	users   *Users
 
-	replace, find, revoke, revokeUser *statement
+	replace, find, revoke, revokeUser, upgrade *statement
 }
 
 var (
@@ -119,6 +120,7 @@ func open(db *gorm.DB, o *Options) (*Store, error) {
 	s.find = s.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`)
 	s.revoke = s.statement(`DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`)
 	s.revokeUser = s.statement(deleteTokensOfUser)
+	s.upgrade = s.statement(`UPDATE tokenauth_users SET password_hash = ? WHERE id = ? AND password_hash = ?`)
 	return s, nil
 }
 

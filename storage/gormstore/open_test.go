@@ -16,6 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
@@ -80,8 +81,13 @@ func (e engine) store(tb testing.TB) (*gormstore.Store, *gorm.DB) {
 	return newStore(tb, db, nil), db
 }
 
+// newStore returns a store with these options. Without any, hashes stay as
+// cheap as they are.
 func newStore(tb testing.TB, db *gorm.DB, o *gormstore.Options) *gormstore.Store {
 	tb.Helper()
+	if o == nil {
+		o = &gormstore.Options{Passwords: &password.Options{KeepHashes: true}}
+	}
 	if err := gormstore.Migrate(tb.Context(), db, o); err != nil {
 		tb.Fatal(err)
 	}

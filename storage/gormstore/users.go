@@ -29,8 +29,11 @@ var (
 
 // Users is a ready table of users, kept beside the tokens. It is a
 // tokenauth.Authenticator and a tokenauth.Rechecker. Whatever it changes of a
-// user ends the user's tokens in the same transaction. Names are compared as
-// NormalizeUserName has them. It is safe for concurrent use.
+// user ends the user's tokens in the same transaction. A hash that came from
+// elsewhere, or is weaker than password.Hash makes them, is replaced when its
+// user signs in, which ends no token; password.Options.KeepHashes leaves them.
+// Names are compared as NormalizeUserName has them. It is safe for concurrent
+// use.
 type Users struct {
 	session
 	passwords *password.Users
@@ -69,9 +72,23 @@ type NewUser struct {
 
 func newUsers(s *Store, o *password.Options) (*Users, error) {
 	u := &Users{session: session{store: s}}
+	var options password.Options
+	if o != nil {
+		options = *o
+	}
+	if options.Upgrade == nil {
+		options.Upgrade = u.upgrade
+	}
 	var err error
-	u.passwords, err = password.NewUsers(u.lookup, o)
+	u.passwords, err = password.NewUsers(u.lookup, &options)
 	return u, err
+}
+
+// upgrade is the password.Options.Upgrade of this table. It leaves the stamp,
+// and so the tokens: the password is the same.
+func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error {
+	_, err := u.store.upgrade.exec(ctx, newHash, id, oldHash)
+	return err
 }
 
 // WithTx returns Users that work within the host's transaction: what they

@@ -28,10 +28,6 @@ const (
 	maxPasses  = 16
 	maxLanes   = 16
 	maxTraffic = 1 << 20 // KiB, memory × passes
-	minSaltLen = 8
-	maxSaltLen = 64
-	minHashLen = 16
-	maxHashLen = 64
 )
 
 const argon2idMarker = "$argon2id$"
@@ -53,32 +49,40 @@ func parseArgon2id(phc string) (a argon2id, ok bool) {
 	if err != nil || n != 3 {
 		return a, false
 	}
-	encoding := base64.RawStdEncoding.Strict()
-	if len(fields[4]) > 2*maxSaltLen || len(fields[5]) > 2*maxHashLen {
+	if a.salt, ok = decode(base64.RawStdEncoding, fields[4], minSaltLen, maxSaltLen); !ok {
 		return a, false
 	}
-	if a.salt, err = encoding.DecodeString(fields[4]); err != nil {
-		return a, false
-	}
-	if a.hash, err = encoding.DecodeString(fields[5]); err != nil {
+	if a.hash, ok = decode(base64.RawStdEncoding, fields[5], minHashLen, maxHashLen); !ok {
 		return a, false
 	}
 	switch {
 	case a.passes < 1 || a.passes > maxPasses,
 		a.lanes < 1 || a.lanes > maxLanes,
 		a.memory < 8*uint32(a.lanes) || a.memory > maxMemory,
-		a.memory*a.passes > maxTraffic,
-		len(a.salt) < minSaltLen || len(a.salt) > maxSaltLen,
-		len(a.hash) < minHashLen || len(a.hash) > maxHashLen:
+		a.traffic() > maxTraffic:
 		return a, false
 	}
-	// One spelling only: Sscanf takes signs, and base64 skips line breaks.
-	return a, a.String() == phc
+	return a, a.String() == phc // one spelling only: Sscanf takes signs and zeros
 }
 
 func (a argon2id) verify(password string) bool {
 	got := argon2.IDKey([]byte(password), a.salt, a.passes, a.memory, a.lanes, uint32(len(a.hash)))
 	return subtle.ConstantTimeCompare(got, a.hash) == 1
+}
+
+// traffic is how much memory is written, in KiB, and so what the hash costs.
+func (a argon2id) traffic() uint32 { return a.memory * a.passes }
+
+const defaultTraffic = defaultMemory * defaultPasses
+
+// cheap takes into account that lanes run side by side.
+func (a argon2id) cheap() bool { return a.traffic() < defaultTraffic*uint32(a.lanes) }
+
+// weak reports whether the hash resists guessing less than one of the default
+// does. One that has more of one thing and not less of another is left.
+func (a argon2id) weak() bool {
+	return a.memory < defaultMemory || a.traffic() < defaultTraffic ||
+		len(a.salt) < defaultSaltLen || len(a.hash) < defaultHashLen
 }
 
 func (a argon2id) String() string {

@@ -30,6 +30,9 @@ func parseBcrypt(hash string) (bcryptHash, bool) {
 	return bcryptHash{text}, true
 }
 
+// cheap is true of costs up to 8: 9 is what a hash of the default cost takes.
+func (b bcryptHash) cheap() bool { return string(b.text[4:6]) < "09" }
+
 // verify fails for a password that bcrypt would cut off, after the same work.
 func (b bcryptHash) verify(password string) bool {
 	cut := password[:min(len(password), maxBcryptLength)]

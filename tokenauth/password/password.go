@@ -1,7 +1,30 @@
 // Package password checks user names and passwords against hashes in a table:
 // the host's own, through a Lookup, or a ready one such as gormstore's.
 //
-// Hashes are Argon2id by default, as PHC strings; bcrypt is verified too.
+// # Formats
+//
+// [Hash] makes Argon2id, as PHC strings. Verified are
+//
+//   - Argon2id: $argon2id$v=19$m=…,t=…,p=…$salt$hash
+//   - bcrypt: $2a$, $2b$ and PHP's $2y$
+//   - ASP.NET Identity: version 2 (Identity 1 and 2) and version 3 (ASP.NET
+//     Core), which are base64 without a dollar
+//   - PBKDF2 with SHA-1, SHA-256 or SHA-512: $pbkdf2-sha256$i=…,l=…$salt$hash,
+//     and passlib's $pbkdf2-sha256$…$salt$hash
+//   - what the host adds with a [Format].
+//
+// What a stored hash may cost is looked at before any work, and about a second
+// is the most; one that asks for more, or cannot be read, is no hash at all.
+// Options.Upgrade has hashes of other formats, and weaker ones, replaced as
+// their users sign in.
+//
+// # Load
+//
+// Hashing is what makes a sign-in expensive, on purpose, so each [Users] has
+// only so many passwords hashed at once, and so many sign-ins waiting
+// (Options.MaxHashing, Options.MaxWaiting). Beyond that [ErrBusy] is returned
+// at once, before anybody is looked up. A client that goes away while it waits
+// leaves the queue.
 package password
 
 import (
@@ -18,9 +41,10 @@ var ErrUnacceptable = errors.New("password: must be 1 to 1024 bytes of UTF-8 wit
 
 // Hash returns the hash of a password to store with its account, as a PHC
 // string of under 128 bytes: Argon2id with 19 MiB, two passes and one lane.
-// Each call takes tens of milliseconds and that much memory. It returns
-// ErrUnacceptable for a password that the token endpoint would not accept, and
-// looks no further at its quality. It is safe for concurrent use.
+// Each call takes tens of milliseconds and that much memory, and does not wait
+// its turn behind sign-ins. It returns ErrUnacceptable for a password that the
+// token endpoint would not accept, and looks no further at its quality. It is
+// safe for concurrent use.
 func Hash(password string) (string, error) {
 	if password == "" || len(password) > tokenauth.MaxPasswordLength ||
 		!utf8.ValidString(password) || strings.Contains(password, "\x00") {
@@ -28,19 +52,3 @@ func Hash(password string) (string, error) {
 	}
 	return newArgon2id(password).String(), nil
 }
-
-// A verifier is a stored hash that was found well-formed and bounded in cost.
-type verifier interface{ verify(password string) bool }
-
-// parse returns false for a hash that is of no known format, or too costly.
-func parse(hash string) (verifier, bool) {
-	switch {
-	case strings.HasPrefix(hash, argon2idMarker):
-		return orFalse(parseArgon2id(hash))
-	case strings.HasPrefix(hash, "$2"):
-		return orFalse(parseBcrypt(hash))
-	}
-	return nil, false
-}
-
-func orFalse[V verifier](v V, ok bool) (verifier, bool) { return v, ok }

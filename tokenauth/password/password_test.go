@@ -1,8 +1,11 @@
 package password
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +77,9 @@ func TestHashRefusesWhatCouldNotSignIn(t *testing.T) {
 // acceptedBcrypt is what a bcrypt hash looks like that will be compared with.
 var acceptedBcrypt = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}$`)
 
+// acceptedPBKDF2 is the same for the two ways to write PBKDF2 with dollars.
+var acceptedPBKDF2 = regexp.MustCompile(`^\$pbkdf2(-sha1|-sha256|-sha512)?\$(i=([1-9][0-9]{0,6})(,l=[1-9][0-9])?\$[+/A-Za-z0-9]{11,86}\$[+/A-Za-z0-9]{22,86}|[1-9][0-9]{0,6}\$[./A-Za-z0-9]{11,86}\$[./A-Za-z0-9]{22,86})$`)
+
 // Whatever is accepted has a bounded cost, and one spelling only.
 func FuzzParse(f *testing.F) {
 	for _, hash := range []string{
@@ -89,6 +95,17 @@ func FuzzParse(f *testing.F) {
 		"$2y$05$abcdefghijklmnopqrstuuXnyHs.SFK1xUqzegSPycVmOdC6hSGb.",
 		"$2b$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
 		"$2$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeWA",
+		aspnetV2Hash,
+		aspnetV3Hash,
+		" " + aspnetV3Hash[:30] + "\r\n" + aspnetV3Hash[30:] + "\t",
+		"AQAAAAAAAAD6AAAAEAhftMyfTJylOlZT+eEotFXd1elee8ih5WsjXaR3PA9M",
+		v3(2, 2_000_000, 64, 128),
+		v3(0, 1<<31, 1<<31, 48),
+		"$pbkdf2$1212$OB.dtnSEXZK8U5cgxU/GYQ$y5LKPOplRmok7CZp/aqVDVg8zGI",
+		"$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M",
+		"$pbkdf2-sha256$i=600000,l=32$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M",
+		"$pbkdf2-sha512$i=2000000$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M",
+		"$pbkdf2-sha512$i=4294967297,l=32$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M",
 	} {
 		f.Add(hash)
 	}
@@ -97,6 +114,7 @@ func FuzzParse(f *testing.F) {
 		if !ok {
 			return
 		}
+		cheap := v.cheap()
 		switch v := v.(type) {
 		case argon2id:
 			traffic := uint64(v.memory) * uint64(v.passes)
@@ -108,6 +126,9 @@ func FuzzParse(f *testing.F) {
 			if got := v.String(); got != hash {
 				t.Errorf("%q is printed as %q", hash, got)
 			}
+			if !cheap && !outdated(v) && traffic < 2*19<<10 {
+				t.Errorf("%q counts as what Hash would make", hash)
+			}
 		case bcryptHash:
 			cost, err := bcrypt.Cost(v.text)
 			if err != nil || cost > 15 {
@@ -115,6 +136,34 @@ func FuzzParse(f *testing.F) {
 			}
 			if !acceptedBcrypt.MatchString(hash) {
 				t.Errorf("%q is accepted", hash)
+			}
+			if cheap != (cost < 9) {
+				t.Errorf("%q is cheap: %v", hash, cheap)
+			}
+		case pbkdf2Hash:
+			size := v.prf.new().Size()
+			work := uint64(v.iterations) * uint64((len(v.hash)+size-1)/size)
+			if v.iterations < 1 || work > 4_000_000 || size == 64 && work > 2_000_000 ||
+				len(v.salt) < 8 || len(v.salt) > 64 || len(v.hash) < 16 || len(v.hash) > 64 {
+				t.Errorf("%q is accepted with %d iterations and a salt of %d and a hash of %d bytes", hash, v.iterations, len(v.salt), len(v.hash))
+			}
+			if strings.HasPrefix(hash, "$") {
+				if !acceptedPBKDF2.MatchString(hash) {
+					t.Errorf("%q is accepted", hash)
+				}
+				return
+			}
+			// Printed again, as one version or the other, it is what it was but
+			// for white space.
+			v2 := base64.StdEncoding.EncodeToString(slices.Concat([]byte{0}, v.salt, v.hash))
+			header := []byte{1}
+			for _, n := range []int{map[int]int{20: 0, 32: 1, 64: 2}[size], v.iterations, len(v.salt)} {
+				header = binary.BigEndian.AppendUint32(header, uint32(n))
+			}
+			v3 := base64.StdEncoding.EncodeToString(slices.Concat(header, v.salt, v.hash))
+			isV2 := size == 20 && v.iterations == 1000 && len(v.salt) == 16 && len(v.hash) == 32
+			if got := strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace(hash); got != v3 && (got != v2 || !isV2) {
+				t.Errorf("%q is printed as %q", hash, v3)
 			}
 		default:
 			t.Errorf("%q is read as %T", hash, v)

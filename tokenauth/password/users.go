@@ -1,6 +1,7 @@
 package password
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -9,8 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -22,8 +23,9 @@ type Account struct {
 	UserID string
 	// UserName is the name as stored. Lookup must find the account by it.
 	UserName string
-	// PasswordHash is as Hash returns it, or bcrypt. An account without one,
-	// or with one that cannot be read, cannot sign in by password.
+	// PasswordHash is of any format that the package knows, or of one in
+	// Options.Formats. An account without one, or with one that cannot be
+	// used, cannot sign in by password.
 	PasswordHash string
 	// Roles and Attributes go into the principal.
 	Roles      []string
@@ -32,7 +34,8 @@ type Account struct {
 	Disabled bool
 	// Stamp is any text that changes whenever the user's tokens should end,
 	// such as Identity's SecurityStamp. If it is empty, a change of the
-	// password hash, the roles or the name counts.
+	// password hash, the roles or the name counts, and the hash is therefore
+	// never upgraded.
 	Stamp string
 }
 
@@ -47,12 +50,60 @@ type Lookup func(ctx context.Context, userName string) (Account, error)
 
 // Options are what a host may want otherwise. The zero value is the advice.
 type Options struct {
-	// Timeout bounds each look-up; zero means 2 seconds.
+	// Timeout bounds each look-up and each upgrade; zero means 2 seconds. At
+	// most a minute.
 	Timeout time.Duration
-	// Logger is told of accounts whose hash cannot be used; nil means
+
+	// Formats are formats of the host's own. They are asked in this order and
+	// before the package's; none if empty.
+	Formats []Format
+
+	// Upgrade stores newHash, which is as Hash returns it, in place of
+	// oldHash. It is called after a good sign-in with a hash of another format
+	// than Argon2id or of less memory, fewer passes for it, a shorter salt or a
+	// shorter hash than Hash makes, so that a table moves on while its users
+	// sign in. Nil means that hashes stay as they are.
+	//
+	//   - It compares and swaps in one statement, UPDATE … SET hash = newHash
+	//     WHERE id = userID AND hash = oldHash, so that a password that was
+	//     changed meanwhile stays changed. That it finds oldHash no more is no
+	//     error.
+	//   - It changes nothing else, and ends no token.
+	//   - The column must hold 128 bytes: a database that cuts off what is too
+	//     long would lock the user out.
+	//   - An error is logged, and the user signs in all the same.
+	//
+	// Only accounts with a Stamp of their own are upgraded, because the hash
+	// stands in for a missing one: an upgrade would look like a new password
+	// and end the user's tokens. While passwords wait to be hashed none is
+	// upgraded; a later sign-in will.
+	Upgrade func(ctx context.Context, userID, oldHash, newHash string) error
+
+	// KeepHashes leaves hashes as they are, whatever Upgrade is, for as long as
+	// another application reads them. Identity 2, for one, knows its own format
+	// only.
+	KeepHashes bool
+
+	// MaxHashing is how many passwords are hashed at once; zero means half of
+	// GOMAXPROCS, and at least 1, which leaves processors to the rest of the
+	// service. Each takes 19 MiB and all of a processor. At most 1,024.
+	MaxHashing int
+
+	// MaxWaiting is how many sign-ins more may be under way, and wait for their
+	// turn in the order in which they came; ErrBusy beyond. Zero means 256 for
+	// each of MaxHashing, which is a wait of some six seconds, and 1,024 at
+	// most. Up to 65,536.
+	MaxWaiting int
+
+	// Logger is told of accounts whose hash cannot be used, of upgrades that
+	// failed, and, once a minute, of sign-ins refused with ErrBusy; nil means
 	// slog.Default().
 	Logger *slog.Logger
 }
+
+// ErrBusy is returned by Users.Authenticate if as many sign-ins are under way
+// as may be. It says nothing about the credentials, and becomes a 503.
+var ErrBusy = fmt.Errorf("password: too many sign-ins at once: %w", tokenauth.ErrBusy)
 
 // Users is a tokenauth.Authenticator, and a tokenauth.Rechecker, for accounts
 // with a password hash. It is safe for concurrent use.
@@ -60,15 +111,15 @@ type Users struct {
 	lookup  Lookup
 	timeout time.Duration
 	logger  *slog.Logger
-	hashing chan struct{} // one place for each hash at work
+	formats []Format
+	upgrade func(ctx context.Context, userID, oldHash, newHash string) error // or nil
+	gate    *gate
 	dummy   verifier
 }
 
 // NewUsers returns Users whose accounts are found by lookup. Options may be
 // nil. It hashes once, for something to compare with where there is no account.
-//
-// At most GOMAXPROCS passwords are hashed at once; others wait their turn,
-// because each takes 19 MiB and all of a core.
+// The error names the argument or field that is wrong.
 func NewUsers(lookup Lookup, o *Options) (*Users, error) {
 	if lookup == nil {
 		return nil, errors.New("password: the lookup is nil")
@@ -76,52 +127,104 @@ func NewUsers(lookup Lookup, o *Options) (*Users, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	if o.Timeout < 0 || o.Timeout > time.Minute {
+	switch {
+	case o.Timeout < 0 || o.Timeout > time.Minute:
 		return nil, fmt.Errorf("password: Options.Timeout is %v, must be up to a minute", o.Timeout)
+	case o.MaxHashing < 0 || o.MaxHashing > mostHashing:
+		return nil, fmt.Errorf("password: Options.MaxHashing is %d, must be up to %d", o.MaxHashing, mostHashing)
+	case o.MaxWaiting < 0 || o.MaxWaiting > mostWaiting:
+		return nil, fmt.Errorf("password: Options.MaxWaiting is %d, must be up to %d", o.MaxWaiting, mostWaiting)
 	}
+	for i, format := range o.Formats {
+		if format == nil {
+			return nil, fmt.Errorf("password: Options.Formats[%d] is nil", i)
+		}
+	}
+	hashing := cmp.Or(o.MaxHashing, defaultHashing())
 	u := &Users{
 		lookup:  lookup,
-		timeout: o.Timeout,
-		logger:  o.Logger,
-		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		timeout: cmp.Or(o.Timeout, 2*time.Second),
+		logger:  cmp.Or(o.Logger, slog.Default()),
+		formats: slices.Clone(o.Formats),
+		gate:    newGate(hashing, cmp.Or(o.MaxWaiting, defaultWaiting(hashing))),
 		dummy:   newArgon2id("a password that no account has"),
 	}
-	if u.timeout == 0 {
-		u.timeout = 2 * time.Second
-	}
-	if u.logger == nil {
-		u.logger = slog.Default()
+	if !o.KeepHashes {
+		u.upgrade = o.Upgrade
 	}
 	return u, nil
 }
 
 // Authenticate returns the principal whose user name and password these are.
 // It returns tokenauth.ErrRejected for an unknown user, a wrong password, a
-// disabled account and an unusable hash alike, after hashing once; the
-// lookup's error if that failed; and the context's if it ended before its turn
-// to hash came.
+// disabled account and an unusable hash alike; ErrBusy, at once, if as many
+// sign-ins are under way as may be; the lookup's error if that failed; and the
+// context's if it ended before its turn to hash came.
+//
+// Every rejection takes at least one hash of the default cost: exactly one for
+// an unknown user, a disabled account, an unusable hash, and a wrong password
+// where the stored hash is of that cost. Where it is of another, a wrong
+// password takes that hash's own work, and one of the default's after it if its
+// own is less. Such an account may be told from an unknown name by a slower
+// answer until its hash is upgraded, and never by a quicker one.
 func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	var none tokenauth.Principal
+	if !u.gate.enter() {
+		if n := u.gate.refuse(); n > 0 {
+			u.logger.WarnContext(ctx, "password: sign-ins are refused, as many are under way as may be", "refused", n)
+		}
+		return none, ErrBusy
+	}
+	defer u.gate.leave()
+
 	account, err := u.find(ctx, c.UserName)
 	found := !errors.Is(err, tokenauth.ErrNotFound)
 	if err != nil && found {
-		return tokenauth.Principal{}, err
+		return none, err
 	}
 	stored, usable := u.dummy, false
 	if found && !account.Disabled {
-		if v, ok := parse(account.PasswordHash); ok {
+		if v, ok := parseWith(u.formats, account.PasswordHash); ok {
 			stored, usable = v, true
 		} else {
 			u.logger.WarnContext(ctx, "password: an account has a hash that cannot be used", "userId", account.UserID)
 		}
 	}
-	matches, err := u.verify(ctx, stored, c.Password.Reveal())
+
+	password, matches := c.Password.Reveal(), false
+	err = u.gate.hash(ctx, func() {
+		matches = stored.verify(password)
+		if !matches && stored.cheap() {
+			u.dummy.verify(password)
+		}
+	})
 	if err != nil {
-		return tokenauth.Principal{}, err
+		return none, err
 	}
 	if !matches || !usable {
-		return tokenauth.Principal{}, tokenauth.ErrRejected
+		return none, tokenauth.ErrRejected
+	}
+	if u.upgrade != nil && account.Stamp != "" && outdated(stored) {
+		u.replaceHash(ctx, account, password)
 	}
 	return account.principal(), nil
+}
+
+// replaceHash replaces the hash of an account whose password this is, if that
+// can be done now.
+func (u *Users) replaceHash(ctx context.Context, a Account, password string) {
+	var hash string
+	var err error
+	if !u.gate.hashIfFree(func() { hash, err = Hash(password) }) || err != nil {
+		return // busy, or a password that will be rejected after all
+	}
+	timed, cancel := context.WithTimeout(ctx, u.timeout)
+	defer cancel()
+	if err := u.upgrade(timed, a.UserID, a.PasswordHash, hash); err != nil && ctx.Err() == nil {
+		// A database may quote what it was given.
+		text := strings.NewReplacer(a.PasswordHash, "[redacted]", hash, "[redacted]").Replace(err.Error())
+		u.logger.WarnContext(ctx, "password: a hash could not be upgraded", "userId", a.UserID, "error", text)
+	}
 }
 
 // Recheck returns nil if the user can still be found under that name, may sign
@@ -145,16 +248,6 @@ func (u *Users) find(ctx context.Context, userName string) (Account, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
 	return u.lookup(ctx, userName)
-}
-
-func (u *Users) verify(ctx context.Context, stored verifier, password string) (bool, error) {
-	select {
-	case u.hashing <- struct{}{}:
-	case <-ctx.Done():
-		return false, ctx.Err()
-	}
-	defer func() { <-u.hashing }()
-	return stored.verify(password), nil
 }
 
 func (a *Account) principal() tokenauth.Principal {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -38,6 +37,8 @@ func (accounts table) lookup(_ context.Context, userName string) (Account, error
 // A counter stands in for the hash that is compared with where there is no
 // account. It says yes, which must not get anybody in.
 type counter struct{ runs atomic.Int32 }
+
+func (*counter) cheap() bool { return false }
 
 func (c *counter) verify(string) bool {
 	c.runs.Add(1)
@@ -107,11 +108,16 @@ func TestAuthenticate(t *testing.T) {
 }
 
 // Nobody learns from the time it takes who has an account: there is one hash
-// to run, if not the account's then the dummy.
+// of the default cost to run, if not the account's then the dummy, and the
+// dummy as well after a cheaper one.
 func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
 	t.Parallel()
 	const right = "correct horse"
 	hash := cheapHash(right)
+	usual, err := Hash(right)
+	if err != nil {
+		t.Fatal(err)
+	}
 	u, _ := newUsers(t, nothing, nil)
 	for _, test := range []struct {
 		name           string
@@ -120,8 +126,15 @@ func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
 		dummies, warns int
 	}{
 		{"unknown user", nil, right, 1, 0},
-		{"wrong password", &Account{PasswordHash: hash}, "wrong", 0, 0},
-		{"empty password", &Account{PasswordHash: hash}, "", 0, 0},
+		{"wrong password", &Account{PasswordHash: usual}, "wrong", 0, 0},
+		{"empty password", &Account{PasswordHash: usual}, "", 0, 0},
+		{"wrong password, cheap hash", &Account{PasswordHash: hash}, "wrong", 1, 0},
+		{"empty password, cheap hash", &Account{PasswordHash: hash}, "", 1, 0},
+		{"wrong password, bcrypt at cost 5", &Account{PasswordHash: "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, "wrong", 1, 0},
+		{"wrong password, bcrypt at cost 9", &Account{PasswordHash: "$2a$09$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, "wrong", 0, 0},
+		{"wrong password, Identity v2", &Account{PasswordHash: aspnetV2Hash}, "wrong", 1, 0},
+		{"wrong password, Identity v3", &Account{PasswordHash: aspnetV3Hash}, "wrong", 1, 0},
+		{"disabled, cheap hash", &Account{PasswordHash: aspnetV2Hash, Disabled: true}, "my password", 1, 0},
 		{"disabled", &Account{PasswordHash: hash, Disabled: true}, right, 1, 0},
 		{"disabled, wrong password", &Account{PasswordHash: hash, Disabled: true}, "wrong", 1, 0},
 		{"disabled without a hash", &Account{Disabled: true}, right, 1, 0},
@@ -132,6 +145,8 @@ func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
 		{"unparsable bcrypt", &Account{PasswordHash: "$2a$05$CCCC"}, right, 1, 1},
 		{"bcrypt with a salt that cannot be", &Account{PasswordHash: "$2a$05$ CCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, right, 1, 1},
 		{"argon2id over the budget", &Account{PasswordHash: phc("v=19", "m=262144,t=16,p=1", zeros(16), zeros(32))}, right, 1, 1},
+		{"PBKDF2 over the budget", &Account{PasswordHash: pbkdf2PHC("pbkdf2-sha256", "i=2147483647", zeros(16), zeros(32))}, right, 1, 1},
+		{"Identity v3 over the budget", &Account{PasswordHash: v3(1, 1<<31, 16, 48)}, right, 1, 1},
 		{"bcrypt over the budget", &Account{PasswordHash: "$2a$16$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, right, 1, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -388,94 +403,6 @@ func TestStampLeavesTheRolesAsTheyAre(t *testing.T) {
 	}
 }
 
-// A blocker is a hash that takes until it is let go.
-type blocker struct {
-	running, most atomic.Int32
-	release       chan struct{}
-}
-
-func (b *blocker) verify(string) bool {
-	n := b.running.Add(1)
-	defer b.running.Add(-1)
-	for {
-		most := b.most.Load()
-		if n <= most || b.most.CompareAndSwap(most, n) {
-			break
-		}
-	}
-	<-b.release
-	return false
-}
-
-func TestHashingIsBounded(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		u, err := NewUsers(nothing, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		places := runtime.GOMAXPROCS(0)
-		dummy := &blocker{release: make(chan struct{})}
-		u.dummy = dummy
-		results := make(chan error, 3*places)
-		for range cap(results) {
-			go func() {
-				_, err := signIn(t.Context(), u, "alice", "correct horse")
-				results <- err
-			}()
-		}
-		synctest.Wait()
-		if n := dummy.running.Load(); int(n) != places {
-			t.Errorf("%d hashes run at once, not %d", n, places)
-		}
-
-		// Those that wait do so for as long as it takes: the timeout is the look-up's.
-		time.Sleep(time.Hour)
-		select {
-		case err := <-results:
-			t.Fatalf("one is back before any hash was done: %v", err)
-		default:
-		}
-
-		// But they need not: a client that went away costs nothing.
-		ctx, cancel := context.WithCancel(t.Context())
-		gone := make(chan error, 1)
-		go func() {
-			_, err := signIn(ctx, u, "alice", "correct horse")
-			gone <- err
-		}()
-		synctest.Wait()
-		select {
-		case err := <-gone:
-			t.Fatalf("there was a place for one more: %v", err)
-		default:
-		}
-		cancel()
-		if err := <-gone; !errors.Is(err, context.Canceled) || errors.Is(err, tokenauth.ErrRejected) {
-			t.Errorf("whoever leaves gets %v", err)
-		}
-		timed, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		defer cancel()
-		began := time.Now()
-		if _, err := signIn(timed, u, "alice", "correct horse"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 3*time.Second {
-			t.Errorf("whoever has three seconds gets %v after %v", err, time.Since(began))
-		}
-
-		close(dummy.release)
-		for range cap(results) {
-			rejected(t, <-results)
-		}
-		if n := dummy.most.Load(); int(n) != places {
-			t.Errorf("%d hashes ran at once, not %d", n, places)
-		}
-		// Every place is free again.
-		for range places + 1 {
-			_, err := signIn(t.Context(), u, "alice", "correct horse")
-			rejected(t, err)
-		}
-	})
-}
-
 func TestNewUsersErrors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -487,6 +414,11 @@ func TestNewUsersErrors(t *testing.T) {
 		{"no lookup", nil, nil, "lookup"},
 		{"negative timeout", nothing, &Options{Timeout: -1}, "Options.Timeout"},
 		{"timeout over a minute", nothing, &Options{Timeout: time.Minute + 1}, "Options.Timeout"},
+		{"negative number of hashes", nothing, &Options{MaxHashing: -1}, "Options.MaxHashing"},
+		{"too many hashes", nothing, &Options{MaxHashing: 1025}, "Options.MaxHashing"},
+		{"negative length of the queue", nothing, &Options{MaxWaiting: -1}, "Options.MaxWaiting"},
+		{"too long a queue", nothing, &Options{MaxWaiting: 65537}, "Options.MaxWaiting"},
+		{"no format", nothing, &Options{Formats: []Format{func(string) func(string) bool { return nil }, nil}}, "Options.Formats[1]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			u, err := NewUsers(test.lookup, test.o)

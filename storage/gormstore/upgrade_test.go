@@ -1,0 +1,162 @@
+package gormstore_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// Hashes of "my password" that other applications made.
+var foreignHashes = map[string]string{
+	"identity-v2": "AAABAgMEBQYHCAkKCwwNDg+ukCEMDf0yyQ29NYubggHIVY0sdEUfdyeM+E1LtH1uJg==",
+	"identity-v3": "AQAAAAEAACcQAAAAEAABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw==",
+}
+
+// stored reads a user's hash and stamp from the table itself.
+func stored(t *testing.T, db *gorm.DB, name string) (hash, stamp string) {
+	t.Helper()
+	if err := db.Raw("SELECT password_hash, stamp FROM tokenauth_users WHERE name = ?", name).Row().Scan(&hash, &stamp); err != nil {
+		t.Fatal(err)
+	}
+	return hash, stamp
+}
+
+func TestUpgrade(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		db := e.open(t, nil)
+		s := newStore(t, db, &gormstore.Options{})
+		auth, ctx := service(t, s, s.Users()), t.Context()
+		for name, hash := range foreignHashes {
+			if _, err := s.Users().Create(ctx, gormstore.NewUser{Name: name, PasswordHash: hash}); err != nil {
+				t.Fatal(err)
+			}
+			_, stamp := stored(t, db, name)
+			if _, err := signIn(ctx, auth, name, "your password"); !errors.Is(err, tokenauth.ErrRejected) {
+				t.Errorf("%s, wrong password: %v", name, err)
+			}
+			if got, _ := stored(t, db, name); got != hash {
+				t.Errorf("%s: a wrong password replaces the hash", name)
+			}
+			grant, err := signIn(ctx, auth, name, "my password")
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			upgraded, sameStamp := stored(t, db, name)
+			if !strings.HasPrefix(upgraded, "$argon2id$") || sameStamp != stamp {
+				t.Errorf("%s: the hash is %s, the stamp has changed: %v", name, upgraded, sameStamp != stamp)
+			}
+			// The token is good, and was not replaced by another.
+			if _, err := auth.Validate(ctx, grant.AccessToken.Reveal()); err != nil {
+				t.Errorf("%s: the token: %v", name, err)
+			}
+			if err := s.Users().Check(ctx, grant.Token.Principal); err != nil {
+				t.Errorf("%s: the live check: %v", name, err)
+			}
+			if _, err := signIn(ctx, auth, name, "my password"); err != nil {
+				t.Errorf("%s, again: %v", name, err)
+			}
+			if again, _ := stored(t, db, name); again != upgraded {
+				t.Errorf("%s: the hash was replaced twice", name)
+			}
+			if _, err := signIn(ctx, auth, name, "your password"); !errors.Is(err, tokenauth.ErrRejected) {
+				t.Errorf("%s, wrong password after the upgrade: %v", name, err)
+			}
+		}
+	})
+}
+
+func TestKeepHashes(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		db := e.open(t, nil)
+		s := newStore(t, db, &gormstore.Options{Passwords: &password.Options{KeepHashes: true}})
+		auth := service(t, s, s.Users())
+		for name, hash := range foreignHashes {
+			if _, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: name, PasswordHash: hash}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := signIn(t.Context(), auth, name, "my password"); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if got, _ := stored(t, db, name); got != hash {
+				t.Errorf("%s: the hash is %s", name, got)
+			}
+		}
+	})
+}
+
+// Sign-ins that race the upgrade are all good, and what is left is a hash of
+// the password.
+func TestUpgradeRace(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		db := e.open(t, nil)
+		s := newStore(t, db, &gormstore.Options{Passwords: &password.Options{MaxHashing: 8}})
+		auth, ctx := service(t, s, s.Users()), t.Context()
+		for round := range 5 {
+			name := fmt.Sprint("user", round)
+			if _, err := s.Users().Create(ctx, gormstore.NewUser{Name: name, PasswordHash: foreignHashes["identity-v2"]}); err != nil {
+				t.Fatal(err)
+			}
+			start := make(chan struct{})
+			var wg sync.WaitGroup
+			for range 2 {
+				wg.Go(func() {
+					<-start
+					if _, err := signIn(ctx, auth, name, "my password"); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			close(start)
+			wg.Wait()
+			if hash, _ := stored(t, db, name); !strings.HasPrefix(hash, "$argon2id$") {
+				t.Errorf("the hash is %s", hash)
+			}
+			if _, err := signIn(ctx, auth, name, "my password"); err != nil {
+				t.Errorf("after the race: %v", err)
+			}
+		}
+	})
+}
+
+// A password that is changed while somebody signs in with the one before stays
+// changed: the upgrade finds another hash and leaves it.
+func TestUpgradeLosesToNewPassword(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		var between func()
+		format := func(stored string) func(string) bool {
+			if stored != "old" {
+				return nil
+			}
+			return func(string) bool { between(); return true }
+		}
+		db := e.open(t, nil)
+		s := newStore(t, db, &gormstore.Options{Passwords: &password.Options{Formats: []password.Format{format}, MaxHashing: 2}})
+		auth, ctx := service(t, s, s.Users()), t.Context()
+		user, err := s.Users().Create(ctx, gormstore.NewUser{Name: "alice", PasswordHash: "old"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		between = func() {
+			if err := s.Users().SetPassword(ctx, user.ID, tokenauth.NewSecret("new password")); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := signIn(ctx, auth, "alice", "my password"); !errors.Is(err, tokenauth.ErrRejected) {
+			t.Errorf("with the password from before the change: %v", err)
+		}
+		if _, err := signIn(ctx, auth, "alice", "new password"); err != nil {
+			t.Errorf("with the new password: %v", err)
+		}
+		if _, err := signIn(ctx, auth, "alice", "my password"); !errors.Is(err, tokenauth.ErrRejected) {
+			t.Errorf("with the old password: %v", err)
+		}
+	})
+}

@@ -1,0 +1,264 @@
+package password
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A loadTest is a service with one user, whose password is as long as may be,
+// and a token of that user to validate.
+type loadTest struct {
+	auth        *tokenauth.Service
+	stored      *counted
+	credentials tokenauth.Credentials
+	accessToken string
+	idle        int64 // bytes
+}
+
+func newLoadTest(b *testing.B, hashing int) *loadTest {
+	b.Helper()
+	l := &loadTest{credentials: tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret(strings.Repeat("x", tokenauth.MaxPasswordLength))}}
+	hash, err := Hash(l.credentials.Password.Reveal())
+	if err != nil {
+		b.Fatal(err)
+	}
+	v, _ := parse(hash)
+	l.stored = &counted{verifier: v}
+	users, err := NewUsers(table{"alice": {UserID: "1", UserName: "alice"}}.lookup, &Options{
+		MaxHashing: hashing,
+		Logger:     slog.New(slog.DiscardHandler),
+		Formats:    []Format{func(string) func(string) bool { return l.stored.verify }},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if l.auth, err = tokenauth.New(new(memory.Store), users, nil); err != nil {
+		b.Fatal(err)
+	}
+	grant, err := l.auth.Issue(b.Context(), tokenauth.Principal{UserID: "2"}, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	l.accessToken = grant.AccessToken.Reveal()
+	debug.FreeOSMemory()
+	l.idle = inUse()
+	return l
+}
+
+func (l *loadTest) signIn(b *testing.B) (busy bool) {
+	_, err := l.auth.SignIn(b.Context(), l.credentials)
+	if err != nil && !errors.Is(err, ErrBusy) {
+		b.Error(err)
+	}
+	return err != nil
+}
+
+// grownMiB is the most memory that was in use after a hash, over what was at
+// the beginning.
+func (l *loadTest) grownMiB() float64 { return float64(l.stored.memory.Load()-l.idle) / (1 << 20) }
+
+// validate validates a thousand times a second for a while, and then on and on
+// for as long. It returns how late the answers of the first were, counted from
+// when the question was due, and how many there were of the second.
+func (l *loadTest) validate(b *testing.B, d time.Duration) (late []time.Duration, turns int) {
+	end := time.Now().Add(d)
+	check := func() {
+		if _, err := l.auth.Validate(context.Background(), l.accessToken); err != nil {
+			b.Error(err)
+		}
+	}
+	for due := time.Now(); due.Before(end); due = due.Add(time.Millisecond) {
+		time.Sleep(time.Until(due))
+		check()
+		late = append(late, time.Since(due))
+	}
+	for end := time.Now().Add(d); time.Now().Before(end); turns++ {
+		check()
+	}
+	return late, turns
+}
+
+func percentile(all []time.Duration, p int) time.Duration {
+	slices.Sort(all)
+	return all[(len(all)-1)*p/100]
+}
+
+// A comparison is of what validations notice when the service is idle and when
+// it is busy, in turns that follow each other: a machine has slower seconds,
+// and of what a pair of turns shows the median over all pairs counts.
+type comparison struct {
+	idle, busy   []time.Duration // the p99 of each turn
+	ratio, turns []float64
+}
+
+func (c *comparison) add(idle []time.Duration, idleTurns int, busy []time.Duration, busyTurns int) {
+	i, j := percentile(idle, 99), percentile(busy, 99)
+	c.idle, c.busy = append(c.idle, i), append(c.busy, j)
+	c.ratio = append(c.ratio, float64(j)/float64(i))
+	c.turns = append(c.turns, float64(busyTurns)/float64(idleTurns))
+}
+
+func (c *comparison) report(b *testing.B) {
+	b.ReportMetric(float64(percentile(c.idle, 50).Microseconds()), "p99-idle-µs")
+	b.ReportMetric(float64(percentile(c.busy, 50).Microseconds()), "p99-busy-µs")
+	slices.Sort(c.ratio)
+	b.ReportMetric(c.ratio[len(c.ratio)/2], "p99-busy/idle")
+	slices.Sort(c.turns)
+	b.ReportMetric(c.turns[len(c.turns)/2], "turns")
+}
+
+// BenchmarkGate tells what validations notice of so many hashes at once.
+//
+//	go test -run '^$' -bench Gate -benchtime 20x ./tokenauth/password
+//
+// The p99 is of a validation that is due each millisecond; "turns" is how many
+// a goroutine makes that does nothing else, as a share of those when idle.
+func BenchmarkGate(b *testing.B) {
+	for hashing := 1; hashing <= max(2, runtime.GOMAXPROCS(0)); hashing *= 2 {
+		b.Run(fmt.Sprint("hashing=", hashing), func(b *testing.B) {
+			l := newLoadTest(b, hashing)
+			var c comparison
+			var signIns atomic.Int64
+			var took time.Duration
+			const slice = 250 * time.Millisecond
+			for b.Loop() {
+				idle, idleTurns := l.validate(b, slice)
+				ctx, stop := context.WithCancel(b.Context())
+				var wg sync.WaitGroup
+				began := time.Now()
+				for range 4 * hashing {
+					wg.Go(func() {
+						for ctx.Err() == nil {
+							l.signIn(b)
+							signIns.Add(1)
+						}
+					})
+				}
+				busy, busyTurns := l.validate(b, slice)
+				stop()
+				wg.Wait()
+				took += time.Since(began)
+				c.add(idle, idleTurns, busy, busyTurns)
+			}
+			c.report(b)
+			b.ReportMetric(float64(signIns.Load())/took.Seconds(), "sign-ins/s")
+			b.ReportMetric(l.grownMiB(), "MiB")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkOverload offers sign-ins at a rate, whatever becomes of them, and
+// tells how many were good, as a share of what the gate can do.
+//
+//	go test -run '^$' -bench Overload -benchtime 1x ./tokenauth/password
+func BenchmarkOverload(b *testing.B) {
+	const d = 5 * time.Second
+	for _, percent := range []int{50, 100, 200, 1000} {
+		b.Run(fmt.Sprintf("offered=%d%%", percent), func(b *testing.B) {
+			l := newLoadTest(b, 0)
+			var good, refused, capacity int64
+			var refusals []time.Duration
+			var mu sync.Mutex
+			for b.Loop() {
+				capacity += l.capacity(b, d)
+				interval := d / time.Duration(l.capacity(b, d/5)*5) * 100 / time.Duration(percent)
+				var wg sync.WaitGroup
+				ctx, stop := context.WithTimeout(b.Context(), d)
+				began := time.Now()
+				for due := began; ctx.Err() == nil; due = due.Add(interval) {
+					time.Sleep(time.Until(due))
+					wg.Go(func() {
+						began := time.Now()
+						_, err := l.auth.SignIn(ctx, l.credentials)
+						switch took := time.Since(began); {
+						case errors.Is(err, ErrBusy):
+							mu.Lock()
+							defer mu.Unlock()
+							refused++
+							refusals = append(refusals, took)
+						case err == nil && ctx.Err() == nil:
+							atomic.AddInt64(&good, 1)
+						}
+					})
+				}
+				wg.Wait()
+				stop()
+			}
+			b.ReportMetric(float64(good)/float64(capacity), "goodput/capacity")
+			b.ReportMetric(float64(refused), "refused")
+			if refused > 0 {
+				b.ReportMetric(float64(percentile(refusals, 99).Microseconds()), "p99-refusal-µs")
+			}
+			b.ReportMetric(float64(capacity)/d.Seconds()/float64(b.N), "capacity/s")
+			b.ReportMetric(l.grownMiB(), "MiB")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// capacity returns how many sign-ins are good in that time if there is always
+// one waiting and no more.
+func (l *loadTest) capacity(b *testing.B, d time.Duration) int64 {
+	var n atomic.Int64
+	var wg sync.WaitGroup
+	end := time.Now().Add(d)
+	for range 2 * defaultHashing() {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				l.signIn(b)
+				n.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return n.Load()
+}
+
+// BenchmarkCrowd is five hundred sign-ins at once, each with a password of 1 KB.
+//
+//	go test -run '^$' -bench Crowd -benchtime 5x ./tokenauth/password
+func BenchmarkCrowd(b *testing.B) {
+	for _, hashing := range []int{1, 2, 4} {
+		b.Run(fmt.Sprint("hashing=", hashing), func(b *testing.B) {
+			l := newLoadTest(b, hashing)
+			var c comparison
+			var served, refused atomic.Int64
+			for b.Loop() {
+				const slice = time.Second // the crowd is there for longer
+				idle, idleTurns := l.validate(b, slice)
+				var wg sync.WaitGroup
+				for range 500 {
+					wg.Go(func() {
+						if l.signIn(b) {
+							refused.Add(1)
+						} else {
+							served.Add(1)
+						}
+					})
+				}
+				busy, busyTurns := l.validate(b, slice)
+				c.add(idle, idleTurns, busy, busyTurns)
+				wg.Wait()
+			}
+			c.report(b)
+			b.ReportMetric(float64(served.Load())/float64(b.N), "served")
+			b.ReportMetric(float64(refused.Load())/float64(b.N), "refused")
+			b.ReportMetric(float64(l.stored.most.Load()), "at-once")
+			b.ReportMetric(l.grownMiB(), "MiB")
+		})
+	}
+}

@@ -1,0 +1,104 @@
+package password
+
+import (
+	"crypto/pbkdf2"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"encoding/base64"
+	"hash"
+	"strconv"
+	"strings"
+)
+
+// A prf is the HMAC under PBKDF2 (RFC 8018 §5.2) and what its iterations cost.
+// OWASP's Password Storage Cheat Sheet asks for 1,400,000 of SHA-1, 600,000 of
+// SHA-256 and 220,000 of SHA-512, which leaves some room below the bounds.
+type prf struct {
+	new  func() hash.Hash
+	size int // bytes of one block of output
+	// usual is how many iterations for one block take as long as a hash of the
+	// default cost, on a processor with instructions for SHA.
+	usual int
+	// max is how many of them a stored hash may ask for: about a second with
+	// those instructions, and two or three without.
+	max int
+}
+
+var (
+	hmacSHA1   = prf{sha1.New, sha1.Size, 150_000, 4_000_000}
+	hmacSHA256 = prf{sha256.New, sha256.Size, 150_000, 4_000_000}
+	hmacSHA512 = prf{sha512.New, sha512.Size, 50_000, 2_000_000}
+)
+
+// prfNames are how PHC strings and passlib call them; "pbkdf2" alone is SHA-1.
+var prfNames = map[string]prf{
+	"pbkdf2":        hmacSHA1,
+	"pbkdf2-sha1":   hmacSHA1,
+	"pbkdf2-sha256": hmacSHA256,
+	"pbkdf2-sha512": hmacSHA512,
+}
+
+type pbkdf2Hash struct {
+	prf        prf
+	iterations int
+	salt, hash []byte
+}
+
+// parsePBKDF2 reads a PHC string, $pbkdf2-sha256$i=…,l=…$salt$hash, where the
+// length may be left out, and passlib's $pbkdf2-sha256$…$salt$hash, whose
+// base64 has a dot for the plus sign.
+func parsePBKDF2(stored string) (p pbkdf2Hash, ok bool) {
+	fields := strings.Split(stored, "$")
+	if len(fields) != 5 || fields[0] != "" {
+		return p, false
+	}
+	if p.prf, ok = prfNames[fields[1]]; !ok {
+		return p, false
+	}
+	encoding := passlibEncoding
+	iterations, isPHC := strings.CutPrefix(fields[2], "i=")
+	length, hasLength := "", false
+	if isPHC {
+		encoding = base64.RawStdEncoding
+		iterations, length, hasLength = strings.Cut(iterations, ",l=")
+	}
+	if p.iterations, ok = parseNumber(iterations); !ok {
+		return p, false
+	}
+	if p.salt, ok = decode(encoding, fields[3], minSaltLen, maxSaltLen); !ok {
+		return p, false
+	}
+	if p.hash, ok = decode(encoding, fields[4], minHashLen, maxHashLen); !ok {
+		return p, false
+	}
+	if hasLength && length != strconv.Itoa(len(p.hash)) {
+		return p, false
+	}
+	return p, p.bounded()
+}
+
+var passlibEncoding = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789./").WithPadding(base64.NoPadding)
+
+// parseNumber reads a positive number that has one spelling only.
+func parseNumber(text string) (int, bool) {
+	n, err := strconv.ParseUint(text, 10, 31)
+	return int(n), err == nil && text[0] != '0'
+}
+
+// bounded reports whether the cost is in bounds. Each block of output takes all
+// the iterations anew.
+func (p pbkdf2Hash) bounded() bool { return p.iterations >= 1 && p.iterations <= p.prf.max/p.blocks() }
+
+func (p pbkdf2Hash) blocks() int { return (len(p.hash) + p.prf.size - 1) / p.prf.size }
+
+func (p pbkdf2Hash) cheap() bool { return p.iterations*p.blocks() < p.prf.usual }
+
+// verify fails for a password that ends in NUL, after the same work: HMAC fills
+// its key up with them (RFC 2104 §2), so they would not count.
+func (p pbkdf2Hash) verify(password string) bool {
+	got, err := pbkdf2.Key(p.prf.new, password, p.salt, p.iterations, len(p.hash))
+	matches := err == nil && subtle.ConstantTimeCompare(got, p.hash) == 1
+	return matches && !strings.HasSuffix(password, "\x00")
+}

@@ -1,0 +1,372 @@
+package password
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func TestOutdated(t *testing.T) {
+	t.Parallel()
+	hash := func(parameters string, salt, hash int) string {
+		return phc("v=19", parameters, zeros(salt), zeros(hash))
+	}
+	made, err := Hash("correct horse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, hash string
+		want       bool
+	}{
+		{"what Hash makes", made, false},
+		{"the default", hash("m=19456,t=2,p=1", 16, 32), false},
+		{"more memory", hash("m=65536,t=2,p=1", 16, 32), false},
+		{"more memory, one pass, as much work", hash("m=47104,t=1,p=1", 16, 32), false},
+		{"more passes", hash("m=19456,t=3,p=1", 16, 32), false},
+		{"more lanes", hash("m=19456,t=2,p=4", 16, 32), false},
+		{"a longer salt and hash", hash("m=19456,t=2,p=1", 32, 64), false},
+		{"less memory", hash("m=19455,t=3,p=1", 16, 32), true},
+		{"less memory and more passes", hash("m=12288,t=4,p=1", 16, 32), true},
+		{"fewer passes", hash("m=19456,t=1,p=1", 16, 32), true},
+		{"a shorter salt", hash("m=19456,t=2,p=1", 15, 32), true},
+		{"a shorter hash", hash("m=19456,t=2,p=1", 16, 31), true},
+		{"bcrypt", "$2a$15$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", true},
+		{"Identity v2", aspnetV2Hash, true},
+		{"Identity v3", aspnetV3Hash, true},
+		{"PBKDF2", pbkdf2PHC("pbkdf2-sha512", "i=2000000", zeros(16), zeros(64)), true},
+	} {
+		v, ok := parse(test.hash)
+		if !ok || outdated(v) != test.want {
+			t.Errorf("%s: accepted is %v, outdated %v", test.name, ok, ok && outdated(v))
+		}
+	}
+	if !outdated(hostHash(func(string) bool { return true })) {
+		t.Error("a host's format is not outdated")
+	}
+}
+
+func TestCheap(t *testing.T) {
+	t.Parallel()
+	argon := func(parameters string) string { return phc("v=19", parameters, zeros(16), zeros(32)) }
+	for _, test := range []struct {
+		hash string
+		want bool
+	}{
+		{argon("m=19456,t=2,p=1"), false},
+		{argon("m=65536,t=3,p=4"), false},
+		{argon("m=19456,t=1,p=1"), true},
+		{argon("m=12288,t=3,p=1"), true},
+		{argon("m=65536,t=2,p=4"), true}, // over in the time of a quarter
+		{"$2a$08$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", true},
+		{"$2a$09$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", false},
+		{"$2y$12$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", false},
+		{aspnetV2Hash, true},
+		{aspnetV3Hash, true},
+		{v3(2, 100_000, 16, 16+32), false},
+		{pbkdf2PHC("pbkdf2-sha256", "29000", zeros(16), zeros(32)), true},
+		{pbkdf2PHC("pbkdf2-sha256", "i=600000", zeros(16), zeros(32)), false},
+		{pbkdf2PHC("pbkdf2", "i=75000", zeros(16), zeros(20)), true},
+		{pbkdf2PHC("pbkdf2", "i=75000", zeros(16), zeros(40)), false}, // twice the work
+	} {
+		v, ok := parse(test.hash)
+		if !ok || v.cheap() != test.want {
+			t.Errorf("%s: accepted is %v, cheap %v", test.hash, ok, ok && v.cheap())
+		}
+	}
+}
+
+// A hashTable has one account, whose hash is replaced by compare-and-swap.
+type hashTable struct {
+	mu       sync.Mutex
+	account  Account
+	upgrades int
+	lost     int
+}
+
+func (h *hashTable) lookup(context.Context, string) (Account, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.account, nil
+}
+
+func (h *hashTable) upgrade(_ context.Context, userID, oldHash, newHash string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.account.UserID != userID {
+		return fmt.Errorf("host: an upgrade of %q", userID)
+	}
+	if h.account.PasswordHash != oldHash {
+		h.lost++
+		return nil
+	}
+	h.account.PasswordHash = newHash
+	h.upgrades++
+	return nil
+}
+
+// weakHashes are hashes of "my password" that are to be replaced.
+var weakHashes = map[string]string{
+	"Identity v2": aspnetV2Hash,
+	"Identity v3": aspnetV3Hash,
+	"argon2id":    cheapHash("my password"),
+	"the host's":  "clear:my password",
+}
+
+func clear(stored string) func(string) bool {
+	if right, ok := strings.CutPrefix(stored, "clear:"); ok {
+		return func(password string) bool { return password == right }
+	}
+	return nil
+}
+
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	for name, hash := range weakHashes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := &hashTable{account: Account{UserID: "1", UserName: "alice", PasswordHash: hash, Stamp: "s"}}
+			u, err := NewUsers(h.lookup, &Options{Upgrade: h.upgrade, Formats: []Format{clear}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Not for a wrong password.
+			_, err = signIn(t.Context(), u, "alice", "your password")
+			rejected(t, err)
+			if h.account.PasswordHash != hash {
+				t.Fatal("a wrong password replaces the hash")
+			}
+			first, err := signIn(t.Context(), u, "alice", "my password")
+			if err != nil {
+				t.Fatal(err)
+			}
+			upgraded := h.account.PasswordHash
+			if !strings.HasPrefix(upgraded, "$argon2id$v=19$m=19456,t=2,p=1$") || h.upgrades != 1 {
+				t.Fatalf("after %d upgrades the hash is %s", h.upgrades, upgraded)
+			}
+			// It is the same account still, and once is enough.
+			if err := u.Recheck(t.Context(), first); err != nil {
+				t.Errorf("the principal from before the upgrade: %v", err)
+			}
+			second, err := signIn(t.Context(), u, "alice", "my password")
+			if err != nil || second.Stamp != first.Stamp {
+				t.Errorf("the next sign-in: %+v, %v", second, err)
+			}
+			if h.account.PasswordHash != upgraded || h.upgrades != 1 {
+				t.Errorf("the hash was replaced %d times", h.upgrades)
+			}
+			_, err = signIn(t.Context(), u, "alice", "your password")
+			rejected(t, err)
+		})
+	}
+}
+
+func TestHashesAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", tokenauth.MaxPasswordLength+1)
+	strong, err := Hash("my password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name     string
+		account  Account
+		password string
+		o        Options
+	}{
+		{"without Upgrade", Account{PasswordHash: aspnetV2Hash, Stamp: "s"}, "my password", Options{Upgrade: nil}},
+		{"with KeepHashes", Account{PasswordHash: aspnetV2Hash, Stamp: "s"}, "my password", Options{KeepHashes: true}},
+		{"without a stamp, where the hash is one", Account{PasswordHash: aspnetV2Hash}, "my password", Options{}},
+		{"that are strong", Account{PasswordHash: strong, Stamp: "s"}, "my password", Options{}},
+		{"of a password too long to sign in", Account{PasswordHash: cheapHash(long), Stamp: "s"}, long, Options{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.account.UserID, test.account.UserName = "1", "alice"
+			if test.name != "without Upgrade" {
+				test.o.Upgrade = func(context.Context, string, string, string) error {
+					t.Error("the hash is replaced")
+					return nil
+				}
+			}
+			u, err := NewUsers((&hashTable{account: test.account}).lookup, &test.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := signIn(t.Context(), u, "alice", test.password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := u.Recheck(t.Context(), p); err != nil {
+				t.Errorf("Recheck returns %v", err)
+			}
+		})
+	}
+}
+
+// The user signs in whatever comes of the upgrade, and no hash is logged.
+func TestUpgradeFails(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	u, err := NewUsers(table{"alice": {UserID: "id-7", UserName: "alice", PasswordHash: aspnetV2Hash, Stamp: "s"}}.lookup, &Options{
+		Upgrade: func(_ context.Context, _, oldHash, newHash string) error {
+			return fmt.Errorf("host: cannot write %q for %q: %w", newHash, oldHash, errDown)
+		},
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := signIn(t.Context(), u, "alice", "my password"); err != nil {
+		t.Error(err)
+	}
+	text := log.String()
+	if strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "userId=id-7") || !strings.Contains(text, errDown.Error()) {
+		t.Errorf("the log says %s", text)
+	}
+	for _, secret := range []string{"my password", aspnetV2Hash, "argon2id"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the log shows %q: %s", secret, text)
+		}
+	}
+}
+
+// An upgrade has the time that a look-up has; and one that ends because the
+// client has gone away is no news.
+func TestUpgradeEndsAfterTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		u, err := NewUsers(table{"alice": {UserID: "1", UserName: "alice", PasswordHash: cheapHash("my password"), Stamp: "s"}}.lookup, &Options{
+			Upgrade: func(ctx context.Context, _, _, _ string) error {
+				<-ctx.Done()
+				return ctx.Err()
+			},
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := signIn(t.Context(), u, "alice", "my password"); err != nil || time.Since(began) != 2*time.Second {
+			t.Errorf("signing in returns %v after %v", err, time.Since(began))
+		}
+		if n := strings.Count(log.String(), "\n"); n != 1 {
+			t.Errorf("%d lines are logged: %s", n, &log)
+		}
+		log.Reset()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := signIn(ctx, u, "alice", "my password"); err != nil || log.Len() != 0 {
+			t.Errorf("signing in returns %v and logs %q", err, &log)
+		}
+	})
+}
+
+// While others wait to hash, nobody hashes for an upgrade.
+func TestUpgradeWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := &hashTable{account: Account{UserID: "1", UserName: "alice", PasswordHash: "slow", Stamp: "s"}}
+		release := make(chan struct{})
+		slow := func(stored string) func(string) bool {
+			if stored != "slow" {
+				return nil
+			}
+			return func(string) bool { <-release; return true }
+		}
+		u, err := NewUsers(h.lookup, &Options{Upgrade: h.upgrade, Formats: []Format{slow}, MaxHashing: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		results := make(chan error)
+		for range 3 {
+			go func() {
+				_, err := signIn(t.Context(), u, "alice", "my password")
+				results <- err
+			}()
+		}
+		synctest.Wait()
+		for i, upgrades := range []int{0, 0, 1} {
+			release <- struct{}{}
+			if err := <-results; err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if h.upgrades != upgrades {
+				t.Errorf("after %d sign-ins the hash was replaced %d times", i+1, h.upgrades)
+			}
+		}
+	})
+}
+
+// Sign-ins that race an upgrade all succeed, and so do those after it; one of
+// them replaced the hash.
+func TestUpgradeRace(t *testing.T) {
+	t.Parallel()
+	h := &hashTable{account: Account{UserID: "1", UserName: "alice", PasswordHash: aspnetV2Hash, Stamp: "s"}}
+	u, err := NewUsers(h.lookup, &Options{Upgrade: h.upgrade, MaxHashing: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			p, err := signIn(t.Context(), u, "alice", "my password")
+			if err == nil {
+				err = u.Recheck(t.Context(), p)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if h.upgrades != 1 {
+		t.Errorf("the hash was replaced %d times", h.upgrades)
+	}
+	if _, err := signIn(t.Context(), u, "alice", "my password"); err != nil {
+		t.Errorf("after the race: %v", err)
+	}
+}
+
+// A host's formats come before the package's, in their order, and their
+// refusals cost what every refusal does.
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	always := func(answer bool, name string, calls *[]string) Format {
+		return func(stored string) func(string) bool {
+			*calls = append(*calls, name)
+			if stored != aspnetV2Hash {
+				return nil
+			}
+			return func(string) bool { return answer }
+		}
+	}
+	var calls []string
+	u, dummy := newUsers(t, table{"alice": {UserID: "1", UserName: "alice", PasswordHash: aspnetV2Hash}, "bob": {UserID: "2", UserName: "bob", PasswordHash: cheapHash("my password")}}.lookup,
+		&Options{Formats: []Format{func(string) func(string) bool { calls = append(calls, "first"); return nil }, always(false, "second", &calls), always(true, "third", &calls)}})
+	_, err := signIn(t.Context(), u, "alice", "my password")
+	rejected(t, err)
+	if got := strings.Join(calls, " "); got != "first second" {
+		t.Errorf("asked were %s", got)
+	}
+	if n := dummy.runs.Load(); n != 1 {
+		t.Errorf("the dummy is run %d times", n)
+	}
+	if _, err := signIn(t.Context(), u, "bob", "my password"); err != nil {
+		t.Errorf("a format of the package: %v", err)
+	}
+	if errors.Is(err, ErrBusy) {
+		t.Error("ErrBusy is a rejection")
+	}
+}
