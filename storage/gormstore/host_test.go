@@ -277,7 +277,7 @@ func TestSignInsAreHOTUpdates(t *testing.T) {
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
 	s := newStore(t, db, nil)
 	auth := service(t, s, s.Users())
-	const users, rounds = 20, 30
+	const users, rounds = 100, 60
 	for range rounds {
 		for i := range users {
 			if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i), UserName: "somebody", Roles: []string{"Reader"}}, ""); err != nil {
