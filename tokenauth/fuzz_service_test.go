@@ -1,0 +1,177 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A directory is an Authenticator whose users can change. Their password is
+// "right".
+type directory map[string]*struct {
+	disabled bool
+	role     string
+	version  int
+}
+
+func (d directory) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	u := d[c.UserName]
+	if u == nil || u.disabled || c.Password.Reveal() != "right" {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return tokenauth.Principal{UserID: c.UserName, UserName: c.UserName, Roles: []string{u.role}, Stamp: fmt.Sprint(u.version)}, nil
+}
+
+func (d directory) Recheck(_ context.Context, p tokenauth.Principal) error {
+	if u := d[p.UserID]; u == nil || u.disabled || fmt.Sprint(u.version) != p.Stamp {
+		return tokenauth.ErrRejected
+	}
+	return nil
+}
+
+// A model is what the service must do, in the plainest words.
+type model struct {
+	now    time.Time
+	slots  map[string]*slotModel // by user and client
+	issued []issuedToken
+}
+
+type slotModel struct{ current, replaced int } // numbers of tokens; -1 for none
+
+type issuedToken struct {
+	accessToken, user, slot, role string
+	expires                       time.Time
+}
+
+func (m *model) slot(name string) *slotModel {
+	if m.slots[name] == nil {
+		m.slots[name] = &slotModel{-1, -1}
+	}
+	return m.slots[name]
+}
+
+// says is what must come of validating a token.
+func (m *model) says(i int) string {
+	t := m.issued[i]
+	switch s := m.slot(t.slot); {
+	case s.current == i && m.now.Before(t.expires):
+		return "good"
+	case s.current == i:
+		return "invalid expired"
+	case s.replaced == i:
+		return "invalid replaced"
+	}
+	return "invalid"
+}
+
+func (m *model) empty(which func(issuedToken) bool) {
+	for _, s := range m.slots {
+		if s.current >= 0 && which(m.issued[s.current]) {
+			*s = slotModel{-1, -1}
+		}
+	}
+}
+
+// FuzzService runs a program of sign-ins, validations, revocations, changes of
+// users and of the time, and holds the service against the model: one that asks
+// the storage each time, and one with a cache, over the same storage.
+func FuzzService(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 16, 0, 1, 32, 1, 2, 48, 0, 0, 1})
+	f.Add([]byte{0, 0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 64, 80, 96, 112, 128, 144, 160})
+	f.Fuzz(func(t *testing.T, program []byte) {
+		users := []string{"alice", "bob", "carol"}
+		m := &model{now: time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC), slots: make(map[string]*slotModel)}
+		d := make(directory)
+		for _, u := range users {
+			d[u] = &struct {
+				disabled bool
+				role     string
+				version  int
+			}{role: "Reader"}
+		}
+		o := tokenauth.Options{Now: func() time.Time { return m.now }, Lifetime: time.Hour, Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}
+		store := new(memory.Store)
+		strict := newService(t, store, d, &o)
+		o.Cache = &tokenauth.CacheOptions{MaxEntries: 2, Lease: time.Minute}
+		cached := newService(t, store, d, &o)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { cached.Run(ctx) })
+		defer func() { cancel(); running.Wait() }()
+		for !cached.CacheStats().FeedAlive {
+			runtime.Gosched()
+		}
+
+		for step, b := range program[:min(len(program), 200)] {
+			auth := []*tokenauth.Service{strict, cached}[b&1]
+			user := users[int(b>>1&7)%len(users)]
+			client := []string{"", "web"}[b>>3&1]
+			some := -1
+			if len(m.issued) > 0 {
+				some = int(b) % len(m.issued)
+			}
+			switch op := b >> 4; {
+			case op < 4:
+				password := []string{"right", "right", "right", "wrong"}[op]
+				grant, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: user, Password: tokenauth.NewSecret(password), ClientID: client})
+				if want := password == "right" && !d[user].disabled; (err == nil) != want || err != nil && !errors.Is(err, tokenauth.ErrRejected) {
+					t.Fatalf("step %d: signing in %s by %q: %v", step, user, password, err)
+				}
+				if err == nil {
+					name := user + "/" + client
+					s := m.slot(name)
+					s.current, s.replaced = len(m.issued), s.current
+					m.issued = append(m.issued, issuedToken{grant.AccessToken.Reveal(), user, name, d[user].role, m.now.Add(time.Hour)})
+				}
+			case op < 10 && some >= 0:
+				token, err := auth.Validate(ctx, m.issued[some].accessToken)
+				if got, want := reason(err), m.says(some); got != want {
+					t.Fatalf("step %d: token %d is %q, want %q", step, some, got, want)
+				}
+				if err == nil && (token.Principal.UserID != m.issued[some].user || !token.Principal.HasRole(m.issued[some].role)) {
+					t.Fatalf("step %d: token %d stands for %+v, want %+v", step, some, token.Principal, m.issued[some])
+				}
+			case op == 10 && some >= 0:
+				if err := auth.Revoke(ctx, m.issued[some].accessToken); err != nil {
+					t.Fatal(err)
+				}
+				if s := m.slot(m.issued[some].slot); s.current == some {
+					*s = slotModel{-1, -1}
+				}
+			case op == 11, op == 12, op == 13: // a change of the user, as a host makes it
+				switch d[user].version++; op {
+				case 11:
+					d[user].disabled = !d[user].disabled
+				case 12:
+					d[user].role = "Auditor"
+				}
+				if err := auth.RevokeUser(ctx, user); err != nil {
+					t.Fatal(err)
+				}
+				m.empty(func(t issuedToken) bool { return t.user == user })
+			case op == 14:
+				m.now = m.now.Add(time.Duration(b&15) * 10 * time.Minute)
+			case op == 15:
+				if _, err := auth.Purge(ctx); err != nil {
+					t.Fatal(err)
+				}
+				m.empty(func(t issuedToken) bool { return t.expires.Before(m.now.Add(-24 * time.Hour)) })
+			}
+		}
+		// At the end all that were ever issued are looked at, on both.
+		for i, token := range m.issued {
+			for _, auth := range []*tokenauth.Service{strict, cached, cached} {
+				if _, err := auth.Validate(ctx, token.accessToken); reason(err) != m.says(i) {
+					t.Fatalf("at the end token %d is %q, want %q", i, reason(err), m.says(i))
+				}
+			}
+		}
+	})
+}
