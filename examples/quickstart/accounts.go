@@ -23,7 +23,7 @@ func createAccounts(ctx context.Context, s *store, listening net.Addr) (created 
 	if err != nil || !empty {
 		return false, err
 	}
-	if tcp, ok := listening.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+	if !isLoopback(listening) {
 		return false, fmt.Errorf("the store is empty, and its accounts for trying out have a password that everybody knows: "+
 			"they are not created while listening on %s; use a loopback address such as 127.0.0.1:8080", listening)
 	}
@@ -34,6 +34,11 @@ func createAccounts(ctx context.Context, s *store, listening net.Addr) (created 
 		}
 	}
 	return true, nil
+}
+
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 func printWelcome(addr net.Addr, storeURL string, created bool) {

@@ -1,6 +1,6 @@
 // Quickstart serves the Token API with two accounts for trying out.
 //
-//	go run ./examples/quickstart [-addr HOST:PORT] [-store STORE] [-cache]
+//	go run ./examples/quickstart [-addr HOST:PORT] [-store STORE] [-cache] [-throttle=off]
 //
 // STORE is sqlite:PATH, memory:, postgres://…, mysql://… or redis://…. Redis has
 // the tokens only; the users are in memory then, and made anew at each start.
@@ -29,17 +29,21 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
 	storeURL := flag.String("store", "sqlite:quickstart.db", "where tokens and users are kept: `sqlite:PATH`, memory:, postgres://…, mysql://…, or for tokens only, and users in memory, redis://…")
 	cache := flag.Bool("cache", false, "answer validations from memory; needs a store that tells of changes: memory:, postgres://… or redis://…")
+	throttle := flag.String("throttle", "on", "`on` or off, for load tests; off only on a loopback address")
 	flag.Parse()
+	if *throttle != "on" && *throttle != "off" {
+		log.Fatalf("quickstart: -throttle must be on or off, not %q", *throttle)
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *addr, *storeURL, *cache); err != nil {
+	if err := run(ctx, *addr, *storeURL, *cache, *throttle == "off"); err != nil {
 		log.Fatal("quickstart: ", err)
 	}
 }
 
 // run serves until the context ends.
-func run(ctx context.Context, addr, storeURL string, cache bool) error {
+func run(ctx context.Context, addr, storeURL string, cache, unthrottled bool) error {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
@@ -53,6 +57,12 @@ func run(ctx context.Context, addr, storeURL string, cache bool) error {
 	defer store.close()
 
 	var options tokenauth.Options
+	if unthrottled {
+		if !isLoopback(listener.Addr()) {
+			return fmt.Errorf("-throttle=off lets anybody guess passwords, and %v can be reached from elsewhere; listen on a loopback address", listener.Addr())
+		}
+		options.Throttle.InsecureOff = true
+	}
 	if cache {
 		options.Cache = &tokenauth.CacheOptions{}
 	}

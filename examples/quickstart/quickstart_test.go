@@ -286,6 +286,31 @@ func testCache(t *testing.T, store string) {
 	}
 }
 
+// Guessing is held up, unless the throttle is off.
+func TestThrottle(t *testing.T) {
+	t.Parallel()
+	for flag, throttled := range map[string]bool{"-throttle=on": true, "-throttle=off": false} {
+		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, "-addr", "127.0.0.1:0", "-store", "memory:", flag)
+			got := 0
+			for range 7 {
+				response, err := http.PostForm(p.host+"/Token", url.Values{"grant_type": {"password"}, "username": {"reader"}, "password": {"guess"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				response.Body.Close()
+				if response.StatusCode == http.StatusTooManyRequests && response.Header.Get("Retry-After") != "" {
+					got++
+				}
+			}
+			if (got > 0) != throttled {
+				t.Errorf("%d of 7 guesses were held up", got)
+			}
+		})
+	}
+}
+
 // The documented call, to the letter.
 func TestDocumentedCall(t *testing.T) {
 	t.Parallel()
@@ -326,6 +351,8 @@ func TestRefusesToStart(t *testing.T) {
 		"cache on SQLite":     {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db"), "-cache"}, "does not tell of changes"},
 		"no Redis":            {[]string{"-addr", "127.0.0.1:0", "-store", "redis://nobody:hunter2@127.0.0.1:1"}, "quickstart:"},
 		"bad Redis URL":       {[]string{"-addr", "127.0.0.1:0", "-store", "redis://a:hunter2%zz@x"}, "no URL"},
+		"no throttle":         {[]string{"-addr", "0.0.0.0:0", "-store", "memory:", "-throttle=off"}, "loopback"},
+		"half a throttle":     {[]string{"-addr", "127.0.0.1:0", "-store", "memory:", "-throttle=some"}, "on or off"},
 		"bad URL":             {[]string{"-addr", "127.0.0.1:0", "-store", "mysql://a:hunter2%zz@x"}, "no URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
