@@ -14,7 +14,7 @@ import (
 //     the table must not be able to stall the service. About a second is the
 //     most that the built-in formats allow.
 //   - The func compares in constant time (crypto/subtle). It is given what
-//     somebody sent as a password: UTF-8 without NUL, of any length.
+//     somebody sent as a password: over HTTP, UTF-8 without NUL.
 //   - Both are safe for concurrent use. A Format is called before its turn to
 //     hash, so it does no work worth mentioning; the func is called within it.
 type Format func(stored string) (verify func(password string) bool)
