@@ -54,6 +54,12 @@ type Options struct {
 	// most a minute.
 	Timeout time.Duration
 
+	// NormalizeUserName returns one spelling for all those that Lookup takes for
+	// the same name, so that failed sign-ins count for the account whatever was
+	// typed. It is safe for concurrent use. Nil means that spellings are
+	// different names.
+	NormalizeUserName func(userName string) string
+
 	// Formats are formats of the host's own. They are asked in this order and
 	// before the package's; none if empty.
 	Formats []Format
@@ -110,13 +116,14 @@ var ErrBusy = fmt.Errorf("password: too many sign-ins at once: %w", tokenauth.Er
 // Users is a tokenauth.Authenticator, and a tokenauth.Rechecker, for accounts
 // with a password hash. It is safe for concurrent use.
 type Users struct {
-	lookup  Lookup
-	timeout time.Duration
-	logger  *slog.Logger
-	formats []Format
-	upgrade func(ctx context.Context, userID, oldHash, newHash string) error // or nil
-	gate    *gate
-	dummy   verifier
+	lookup    Lookup
+	timeout   time.Duration
+	logger    *slog.Logger
+	formats   []Format
+	normalize func(string) string                                              // or nil
+	upgrade   func(ctx context.Context, userID, oldHash, newHash string) error // or nil
+	gate      *gate
+	dummy     verifier
 }
 
 // NewUsers returns Users whose accounts are found by lookup. Options may be
@@ -150,11 +157,21 @@ func NewUsers(lookup Lookup, o *Options) (*Users, error) {
 		formats: slices.Clone(o.Formats),
 		gate:    newGate(hashing, cmp.Or(o.MaxWaiting, defaultWaiting(hashing))),
 		dummy:   newArgon2id("a password that no account has"),
+
+		normalize: o.NormalizeUserName,
 	}
 	if !o.KeepHashes {
 		u.upgrade = o.Upgrade
 	}
 	return u, nil
+}
+
+// NormalizeUserName implements tokenauth.UserNameNormalizer, as Options has it.
+func (u *Users) NormalizeUserName(userName string) string {
+	if u.normalize == nil {
+		return userName
+	}
+	return u.normalize(userName)
 }
 
 // Authenticate returns the principal whose user name and password these are.

@@ -21,6 +21,8 @@ import (
 var (
 	_ tokenauth.Authenticator = (*Users)(nil)
 	_ tokenauth.Rechecker     = (*Users)(nil)
+
+	_ tokenauth.UserNameNormalizer = (*Users)(nil)
 )
 
 // A table is a host's accounts by the name that somebody types.
@@ -426,5 +428,19 @@ func TestNewUsersErrors(t *testing.T) {
 				t.Errorf("NewUsers returns %v, %v", u, err)
 			}
 		})
+	}
+}
+
+func TestNormalizeUserName(t *testing.T) {
+	t.Parallel()
+	lookup := func(context.Context, string) (Account, error) { return Account{}, tokenauth.ErrNotFound }
+	for want, o := range map[string]*Options{"Alice": nil, "alice": {NormalizeUserName: strings.ToLower}} {
+		u, err := NewUsers(lookup, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := u.NormalizeUserName("Alice"); got != want {
+			t.Errorf("the name is %q, want %q", got, want)
+		}
 	}
 }
