@@ -12,6 +12,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -147,4 +148,64 @@ func ExampleNormalizeUserName() {
 	// "alice" false
 	// "alice@example.com" false
 	// "" true
+}
+
+// With the feed the database tells of tokens that end, which is what the cache
+// needs. It is PostgreSQL's only.
+func ExampleWithFeed() {
+	run := func(ctx context.Context, db *gorm.DB) (*tokenauth.Service, error) {
+		options := &gormstore.Options{Feed: true}
+		if err := gormstore.Migrate(ctx, db, options); err != nil { // also installs the trigger
+			return nil, err
+		}
+		store, err := gormstore.New(ctx, db, options)
+		if err != nil {
+			return nil, err
+		}
+		watched, err := gormstore.WithFeed(ctx, store, pgxfeed.Listener{})
+		if err != nil {
+			return nil, err
+		}
+		return tokenauth.New(watched, store.Users(), &tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
+	}
+
+	db, remove := openExample() // SQLite, which does not tell of changes
+	defer remove()
+	_, err := run(context.Background(), db)
+	fmt.Println(errors.Is(err, gormstore.ErrNoFeed))
+	// Output: true
+}
+
+// A client's secret is changed without a moment in which it has none.
+func ExampleClients_RotateSecret() {
+	ctx := context.Background()
+	db, remove := openExample()
+	defer remove()
+	if err := gormstore.Migrate(ctx, db, nil); err != nil {
+		panic(err)
+	}
+	store, err := gormstore.New(ctx, db, nil)
+	if err != nil {
+		panic(err)
+	}
+	clients := store.Clients()
+	if _, err := clients.Create(ctx, gormstore.NewClient{ID: "web"}); err != nil {
+		panic(err)
+	}
+	newSecret, err := clients.RotateSecret(ctx, "web") // give it to the application, and then
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(newSecret) // it does not print itself; Reveal shows it
+	client, _ := clients.FindClient(ctx, "web")
+	fmt.Println(len(client.Secrets), "secrets are good")
+	if err := clients.DropOldSecret(ctx, "web"); err != nil {
+		panic(err)
+	}
+	client, _ = clients.FindClient(ctx, "web")
+	fmt.Println(len(client.Secrets), "secret is good")
+	// Output:
+	// [redacted]
+	// 2 secrets are good
+	// 1 secret is good
 }

@@ -1,0 +1,114 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Validations are answered from memory for as long as the storage would tell
+// of changes.
+func ExampleOptions_cache() {
+	auth := newAuth(&tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: 10_000}})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go auth.Run(ctx) // keeps the feed
+	for !auth.CacheStats().FeedAlive {
+		time.Sleep(time.Millisecond)
+	}
+
+	accessToken := signIn(auth)
+	for range 3 {
+		if _, err := auth.Validate(ctx, accessToken); err != nil {
+			panic(err)
+		}
+	}
+	stats := auth.CacheStats()
+	fmt.Println(stats.Misses, "asked the storage,", stats.Hits, "did not")
+
+	if err := auth.Revoke(ctx, accessToken); err != nil {
+		panic(err)
+	}
+	_, err := auth.Validate(ctx, accessToken)
+	fmt.Println(errors.Is(err, tokenauth.ErrInvalidToken))
+	// Output:
+	// 1 asked the storage, 2 did not
+	// true
+}
+
+// After five failures the next try has to wait, right or wrong.
+func ExampleThrottledError() {
+	auth := newAuth(nil)
+	credentials := tokenauth.Credentials{
+		UserName: "alice", Password: tokenauth.NewSecret("a guess"), RemoteAddr: netip.MustParseAddr("192.0.2.1"),
+	}
+	for range 6 {
+		_, err := auth.SignIn(context.Background(), credentials)
+		var throttled *tokenauth.ThrottledError
+		if errors.As(err, &throttled) {
+			fmt.Println("again in", throttled.RetryAfter.Round(time.Second))
+			return
+		}
+	}
+	// Output: again in 1s
+}
+
+// applications is a registry of clients. gormstore has one in a table.
+type applications map[string]tokenauth.Client
+
+func (a applications) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
+	client, ok := a[clientID]
+	if !ok {
+		return client, tokenauth.ErrNotFound
+	}
+	return client, nil
+}
+
+// With a registry of clients a user has a token at each of them.
+func ExampleClients() {
+	secret, digest := tokenauth.NewClientSecret()
+	auth := newAuth(&tokenauth.Options{Clients: applications{
+		"web":    {ID: "web", Secrets: []tokenauth.Digest{digest}},
+		"mobile": {ID: "mobile"}, // public: it could keep no secret
+	}})
+	for _, c := range []tokenauth.Credentials{
+		{ClientID: "web", ClientSecret: secret},
+		{ClientID: "mobile"},
+		{ClientID: "web"},
+	} {
+		c.UserName, c.Password = "alice", tokenauth.NewSecret("correct horse")
+		grant, err := auth.SignIn(context.Background(), c)
+		fmt.Printf("%q %v\n", grant.Token.ClientID, errors.Is(err, tokenauth.ErrInvalidClient))
+	}
+	// Output:
+	// "web" false
+	// "mobile" false
+	// "" true
+}
+
+// A route for the tokens of one client.
+func ExampleService_RequireClient() {
+	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
+	if err != nil {
+		panic(err)
+	}
+	export := auth.RequireClient("back-office")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "exported")
+	}))
+	for _, client := range []string{"back-office", "mobile"} {
+		grant, err := auth.Issue(context.Background(), tokenauth.Principal{UserID: "17"}, client)
+		if err != nil {
+			panic(err)
+		}
+		show(export, "/export", grant.AccessToken.Reveal())
+	}
+	// Output:
+	// /export 200 exported
+	// /export 403 {"error":"insufficient_scope","error_description":"The access token was issued to a client that may not do this.","Message":"Authorization has been denied for this request."}
+}
