@@ -200,22 +200,29 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 	for round := range 8 {
 		replaced, revoked := current("alice", "", 6*round), current("bob", "", 6*round+1)
 		web, mobile := current("carol", "web", 6*round+2), current("carol", "mobile", 6*round+3)
-		if err := all(ctx, s, replaced, revoked, web, mobile); err != nil {
+		dave := current("dave", "watch", 6*round+5)
+		if err := all(ctx, s, replaced, revoked, web, mobile, dave); err != nil {
 			return err
 		}
 		// What there is to tell of those is not what is waited for.
 		if err := alive(); err != nil {
 			return err
 		}
-		for _, test := range []struct {
+		type ending struct {
 			name string
 			user tokenauth.UserKey
 			do   func() error
-		}{
+		}
+		endings := []ending{
 			{"Replace", replaced.Slot.User, func() error { return s.Replace(ctx, current("alice", "", 6*round+4)) }},
 			{"Revoke", revoked.Slot.User, func() error { return s.Revoke(ctx, revoked.Slot, revoked.Digest) }},
 			{"RevokeUser", web.Slot.User, func() error { return s.RevokeUser(ctx, web.Slot.User) }},
-		} {
+		}
+		if r, ok := s.(tokenauth.ClientRevoker); ok {
+			client := tokenauth.ClientKeyOf(dave.ClientID)
+			endings = append(endings, ending{"RevokeClient", dave.Slot.User, func() error { return r.RevokeClient(ctx, client) }})
+		}
+		for _, test := range endings {
 			before := make([]int, len(watchings))
 			for i, g := range watchings {
 				before[i] = g.told(test.user)
