@@ -22,13 +22,17 @@
 // meet any source in an attempt. So one master counts for all. An attempt asks
 // it four times or so, which is little beside the hashing of a password.
 //
+// # Ending a client's tokens
+//
+// Store.RevokeClient looks at the name of each key there is. It needs SCAN, and
+// on a cluster CLUSTER INFO and CLUSTER NODES.
+//
 // # Expiry
 //
 // Redis removes a user's hash a day after the last of its tokens has expired,
 // and a counter when it says nothing any more, so there is nothing to purge. The
-// day is for clients, who are told that their
-// token has expired rather than that it is unknown, and for clocks that do not
-// keep the same time.
+// day is for clients, who are told that their token has expired rather than that
+// it is unknown, and for clocks that do not keep the same time.
 //
 // # What Redis has to be told
 //
@@ -92,7 +96,8 @@ const (
 	maxPrefixLength = 64
 )
 
-// A Store is a tokenauth.Storage and a tokenauth.AttemptCounter in Redis. It is safe for concurrent use, by any number of
+// A Store is a tokenauth.Storage in Redis, a tokenauth.AttemptCounter and a
+// tokenauth.ClientRevoker. It is safe for concurrent use, by any number of
 // processes on one Redis.
 //
 // Its methods return soon after their context's deadline. That the context was

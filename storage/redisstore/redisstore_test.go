@@ -440,8 +440,8 @@ func TestAccessRights(t *testing.T) {
 		"+hello", "+cluster|slots", "+ping",
 		// The store's.
 		"+evalsha", "+eval", "+hget", "+hset", "+hdel", "+ttl", "+expire", "+unlink",
-		// For counters.
-		"+mget", "+set",
+		// For counters, and to end a client's tokens.
+		"+mget", "+set", "+scan",
 		// The feed's.
 		"+client|tracking", "+cluster|info", "+cluster|nodes")
 	if err := admin.Do(t.Context(), admin.B().Arbitrary(rights...).Build()).Error(); err != nil {
@@ -461,6 +461,9 @@ func TestAccessRights(t *testing.T) {
 		t.Error(err)
 	}
 	if err := w.RevokeUser(t.Context(), token.Slot.User); err != nil {
+		t.Error(err)
+	}
+	if err := w.RevokeClient(t.Context(), token.Slot.Client); err != nil {
 		t.Error(err)
 	}
 	for _, change := range []func([]tokenauth.Counter){count, func(c []tokenauth.Counter) { clear(c) }} {
