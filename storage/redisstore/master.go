@@ -129,11 +129,16 @@ func (m *master) check(ctx context.Context) (*view, error) {
 	if err := answers[1].Error(); err != nil || !m.cluster {
 		return nil, err
 	}
-	info, err := answers[2].ToString()
+	return readView(answers[2], answers[3])
+}
+
+// readView reads the answers to CLUSTER INFO and CLUSTER NODES.
+func readView(infoResult, nodesResult rueidis.RedisResult) (*view, error) {
+	info, err := infoResult.ToString()
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := answers[3].ToString()
+	nodes, err := nodesResult.ToString()
 	if err != nil {
 		return nil, err
 	}

@@ -40,12 +40,12 @@ func open(tb testing.TB, o rueidis.ClientOption) rueidis.Client {
 }
 
 // newPrefix returns a prefix that nobody else has, and removes the keys that
-// have it with the test.
+// have it, in braces or not, with the test.
 func newPrefix(tb testing.TB, client rueidis.Client) string {
 	tb.Helper()
 	prefix := "test" + rand.Text() + ":"
 	tb.Cleanup(func() {
-		for _, key := range keys(tb, client, prefix) {
+		for _, key := range append(keys(tb, client, prefix), keys(tb, client, "{"+prefix)...) {
 			client.Do(context.Background(), client.B().Del().Key(key).Build())
 		}
 	})

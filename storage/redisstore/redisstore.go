@@ -1,21 +1,38 @@
 // Package redisstore keeps tokens in Redis, through the rueidis client that a
 // host already has.
 //
-// A user is one hash, and the token at a client one field of it. Each method
-// sends one command that touches one key, so all works alike on a single
-// server, with Sentinel, and on Redis Cluster. The client must not send reads
-// to replicas, which lag.
+// A user is one hash, and the token at a client one field of it. What is done
+// with a token is one command that touches one key, so all works alike on a
+// single server, with Sentinel, and on Redis Cluster. The client must not send
+// reads to replicas, which lag.
 //
 // What changes tokens is a script. A host that restricts commands allows
 // EVALSHA, EVAL, HGET, HSET, HDEL, TTL, EXPIRE and UNLINK, for keys with the
 // prefix. Redis 5 will do.
 //
+// # Counters of attempts
+//
+// Replicas may count failed sign-ins together here
+// (tokenauth.ThrottleOptions.Key). A counter is a key of its own that begins
+// with the prefix in braces: {tokenauth:}. A host that restricts commands allows
+// EVALSHA, EVAL, MGET, SET and UNLINK for those.
+//
+// On Redis Cluster the braces put all counters into one slot. Those that an
+// attempt changes have to be in one, as that is one step, and any account may
+// meet any source in an attempt. So one master counts for all. An attempt asks
+// it four times or so, which is little beside the hashing of a password.
+//
+// # Ending a client's tokens
+//
+// Store.RevokeClient looks at the name of each key there is. It needs SCAN, and
+// on a cluster CLUSTER INFO and CLUSTER NODES.
+//
 // # Expiry
 //
 // Redis removes a user's hash a day after the last of its tokens has expired,
-// so there is nothing to purge. The day is for clients, who are told that their
-// token has expired rather than that it is unknown, and for clocks that do not
-// keep the same time.
+// and a counter when it says nothing any more, so there is nothing to purge. The
+// day is for clients, who are told that their token has expired rather than that
+// it is unknown, and for clocks that do not keep the same time.
 //
 // # What Redis has to be told
 //
@@ -26,7 +43,7 @@
 //
 // With another policy it removes tokens when memory is short; without
 // persistence it forgets them when it restarts. Both fail closed: whoever
-// loses a token signs in again.
+// loses a token signs in again. Only the counters of attempts begin afresh.
 //
 // # What a fail-over may lose
 //
@@ -70,7 +87,7 @@ import (
 type Options struct {
 	// Prefix begins the names of the keys; empty means "tokenauth:". It has 1
 	// to 64 printable ASCII characters other than space, '{' and '}'. No other
-	// key in Redis may begin with it.
+	// key in Redis may begin with it, or with it in braces.
 	Prefix string
 }
 
@@ -79,8 +96,9 @@ const (
 	maxPrefixLength = 64
 )
 
-// A Store is a tokenauth.Storage in Redis. It is safe for concurrent use, by
-// any number of processes on one Redis.
+// A Store is a tokenauth.Storage in Redis, a tokenauth.AttemptCounter and a
+// tokenauth.ClientRevoker. It is safe for concurrent use, by any number of
+// processes on one Redis.
 //
 // Its methods return soon after their context's deadline. That the context was
 // cancelled the client may notice no sooner than at the deadline, or after
@@ -88,6 +106,7 @@ const (
 type Store struct {
 	client rueidis.Client
 	prefix string
+	turn   chan struct{} // has room for the one that updates counters again
 }
 
 var _ tokenauth.Storage = (*Store)(nil)
@@ -108,7 +127,7 @@ func New(client rueidis.Client, o *Options) (*Store, error) {
 	if len(prefix) > maxPrefixLength || strings.ContainsFunc(prefix, bad) {
 		return nil, fmt.Errorf("redisstore: Options.Prefix is %q, must be 1 to %d printable ASCII characters other than space and braces", prefix, maxPrefixLength)
 	}
-	return &Store{client: client, prefix: prefix}, nil
+	return &Store{client: client, prefix: prefix, turn: make(chan struct{}, 1)}, nil
 }
 
 // Replace implements tokenauth.Storage, by one script.

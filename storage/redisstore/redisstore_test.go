@@ -435,11 +435,13 @@ func TestAccessRights(t *testing.T) {
 	t.Parallel()
 	o := option(t, throwaway.StartRedis(t).DSN())
 	admin := open(t, o)
-	rights := append([]string{"ACL", "SETUSER", "service", "reset", "on", ">password", "~tokenauth:*"},
+	rights := append([]string{"ACL", "SETUSER", "service", "reset", "on", ">password", "~tokenauth:*", "~{tokenauth:}*"},
 		// The client's own.
 		"+hello", "+cluster|slots", "+ping",
 		// The store's.
 		"+evalsha", "+eval", "+hget", "+hset", "+hdel", "+ttl", "+expire", "+unlink",
+		// For counters, and to end a client's tokens.
+		"+mget", "+set", "+scan",
 		// The feed's.
 		"+client|tracking", "+cluster|info", "+cluster|nodes")
 	if err := admin.Do(t.Context(), admin.B().Arbitrary(rights...).Build()).Error(); err != nil {
@@ -460,6 +462,14 @@ func TestAccessRights(t *testing.T) {
 	}
 	if err := w.RevokeUser(t.Context(), token.Slot.User); err != nil {
 		t.Error(err)
+	}
+	if err := w.RevokeClient(t.Context(), token.Slot.Client); err != nil {
+		t.Error(err)
+	}
+	for _, change := range []func([]tokenauth.Counter){count, func(c []tokenauth.Counter) { clear(c) }} {
+		if err := w.UpdateCounters(t.Context(), []tokenauth.CounterKey{{1}, {2}}, change); err != nil {
+			t.Error(err)
+		}
 	}
 	auth := service(t, w, tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
 	eventually(t, "alive", func() bool { return auth.CacheStats().FeedAlive })

@@ -51,7 +51,8 @@ func (r *reporter) invalidated(keys []rueidis.RedisMessage) {
 			return
 		}
 		for i := range keys {
-			if u, ok := r.user(&keys[i]); ok {
+			name, err := keys[i].ToString()
+			if u, ok := userOf(name, r.prefix); ok && err == nil {
 				f.Changed(u)
 			} else {
 				f.ChangedAll() // whatever it was
@@ -60,16 +61,12 @@ func (r *reporter) invalidated(keys []rueidis.RedisMessage) {
 	})
 }
 
-// user is the inverse of Store.key.
-func (r *reporter) user(key *rueidis.RedisMessage) (u tokenauth.UserKey, ok bool) {
-	name, err := key.ToString()
-	if err != nil {
-		return u, false
-	}
-	digits, ok := strings.CutPrefix(name, r.prefix)
+// userOf is the inverse of Store.key.
+func userOf(name, prefix string) (u tokenauth.UserKey, ok bool) {
+	digits, ok := strings.CutPrefix(name, prefix)
 	if !ok || len(digits) != hex.EncodedLen(len(u)) {
 		return u, false
 	}
-	_, err = hex.Decode(u[:], []byte(digits))
+	_, err := hex.Decode(u[:], []byte(digits))
 	return u, err == nil
 }

@@ -10,7 +10,9 @@ import (
 // A view is what a master of a Redis Cluster knows of the cluster.
 type view struct {
 	self   string   // its ID
+	has    string   // its slots, behind the epoch since when it has them; empty if none
 	owners []string // the IDs of those who may have keys
+	moving bool     // whether keys of its slots are on their way
 }
 
 // newView reads the answers to CLUSTER INFO and CLUSTER NODES. It returns an
@@ -25,17 +27,22 @@ func newView(info, nodes string) (*view, error) {
 	var v view
 	for line := range strings.Lines(nodes) {
 		// The ID, address, flags, master, ping, pong, epoch, link, and slots.
-		const id, flags, slots = 0, 2, 8
+		const id, flags, epoch, slots = 0, 2, 6, 8
 		fields := strings.Fields(line)
 		if len(fields) < slots {
 			return nil, fmt.Errorf("a node of the cluster is described as %q", line)
 		}
 		is := strings.Split(fields[flags], ",")
-		if slices.Contains(is, "myself") {
+		myself := slices.Contains(is, "myself")
+		if myself {
 			v.self = fields[id]
 		}
 		if !slices.Contains(is, "master") || len(fields) == slots {
 			continue
+		}
+		if myself {
+			v.has = fields[epoch] + " " + strings.Join(fields[slots:], " ")
+			v.moving = strings.Contains(v.has, "[")
 		}
 		v.owners = append(v.owners, fields[id])
 		for _, slot := range fields[slots:] {

@@ -70,3 +70,23 @@ func TestViews(t *testing.T) {
 		t.Error("two single servers are fine")
 	}
 }
+
+func TestViewOfWhatAMasterHas(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, nodes, has string
+		moving           bool
+	}{
+		{"some slots", node(aaaa, false, "") + node(bbbb, true, ""), "2 8192-16382 16383", false},
+		{"a slot on its way", node(aaaa, true, " [93->-bbbb]") + node(bbbb, false, ""), "1 0-8191 [93->-bbbb]", true},
+		{"a slot to come", node(aaaa, false, "") + node(bbbb, true, " [93-<-aaaa]"), "2 8192-16382 16383 [93-<-aaaa]", true},
+		{"another's slot on its way", node(aaaa, false, " [93->-bbbb]") + node(bbbb, true, ""), "2 8192-16382 16383", false},
+		{"nothing", node(aaaa, false, "") + strings.Replace(dddd, "master", "myself,master", 1), "", false},
+		{"a replica", node(aaaa, false, "") + strings.Replace(cccc, "slave", "myself,slave", 1), "", false},
+	} {
+		v, err := newView(goodInfo, test.nodes)
+		if err != nil || v.has != test.has || v.moving != test.moving {
+			t.Errorf("%s: %+v, %v", test.name, v, err)
+		}
+	}
+}

@@ -3,8 +3,11 @@ package storagetest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,7 +20,41 @@ import (
 // A broken storage is a good one with one method, or two, that break a rule.
 type broken struct {
 	memory.Store
+	counters
 	methods
+}
+
+// counters are a tokenauth.AttemptCounter.
+type counters struct {
+	mu  sync.Mutex
+	all map[tokenauth.CounterKey]tokenauth.Counter
+}
+
+func (c *counters) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	some := c.some(keys)
+	change(some)
+	return c.put(ctx, keys, some)
+}
+
+func (c *counters) some(keys []tokenauth.CounterKey) (some []tokenauth.Counter) {
+	for _, key := range keys {
+		some = append(some, c.all[key])
+	}
+	return some
+}
+
+func (c *counters) put(ctx context.Context, keys []tokenauth.CounterKey, some []tokenauth.Counter) error {
+	if c.all == nil {
+		c.all = make(map[tokenauth.CounterKey]tokenauth.Counter)
+	}
+	if ctx.Err() == nil {
+		for i, key := range keys {
+			c.all[key] = some[i]
+		}
+	}
+	return ctx.Err()
 }
 
 type methods struct {
@@ -27,6 +64,9 @@ type methods struct {
 	revokeUser func(*memory.Store, context.Context, tokenauth.UserKey) error
 	purge      func(*memory.Store, context.Context, time.Time) (int64, error)
 	watch      func(*memory.Store, context.Context, time.Duration, tokenauth.Feed) error
+
+	revokeClient   func(*memory.Store, context.Context, tokenauth.ClientKey) error
+	updateCounters func(*counters, context.Context, []tokenauth.CounterKey, func([]tokenauth.Counter)) error
 }
 
 func (b *broken) Replace(ctx context.Context, t tokenauth.Token) error {
@@ -69,6 +109,20 @@ func (b *broken) Watch(ctx context.Context, beat time.Duration, feed tokenauth.F
 		return b.watch(&b.Store, ctx, beat, feed)
 	}
 	return b.Store.Watch(ctx, beat, feed)
+}
+
+func (b *broken) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+	if b.revokeClient != nil {
+		return b.revokeClient(&b.Store, ctx, c)
+	}
+	return b.Store.RevokeClient(ctx, c)
+}
+
+func (b *broken) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+	if b.updateCounters != nil {
+		return b.updateCounters(&b.counters, ctx, keys, change)
+	}
+	return b.counters.UpdateCounters(ctx, keys, change)
 }
 
 // A brokenFeed passes on what it is told, but for one method or two.
@@ -208,6 +262,151 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return s.Purge(context.WithoutCancel(ctx), before)
 			},
 		}, []string{"PurgeStops"}},
+		{"revokes a client's tokens of a batch of users", methods{
+			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
+				for i := range 1000 {
+					slot := tokenauth.Slot{User: tokenauth.UserKeyOf(fmt.Sprint("user", i)), Client: c}
+					t, _ := s.Find(ctx, slot)
+					s.Revoke(ctx, slot, t.Digest)
+				}
+				return ctx.Err()
+			},
+		}, []string{"RevokeClient"}},
+		{"revokes all tokens of a client's users", methods{
+			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
+				for i := range 2000 {
+					slot := tokenauth.Slot{User: tokenauth.UserKeyOf(fmt.Sprint("user", i)), Client: c}
+					if _, err := s.Find(ctx, slot); err == nil {
+						s.RevokeUser(ctx, slot.User)
+					}
+				}
+				return nil
+			},
+		}, []string{"RevokeClient", "RevokeClientRace"}},
+		{"says that a client's tokens are revoked when the context has ended", methods{
+			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
+				s.RevokeClient(ctx, c)
+				return nil
+			},
+		}, []string{"RevokeClient"}},
+		{"writes back what a client's users have elsewhere", methods{
+			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				var kept []tokenauth.Token
+				for i := range 2000 {
+					for _, client := range []string{"", "mobile"} {
+						if t, err := s.Find(ctx, tokenauth.SlotOf(fmt.Sprint("user", i), client)); err == nil {
+							kept = append(kept, t)
+						}
+					}
+				}
+				time.Sleep(time.Millisecond)
+				for i := range 2000 {
+					s.RevokeUser(ctx, tokenauth.UserKeyOf(fmt.Sprint("user", i)))
+				}
+				for _, t := range kept {
+					s.Replace(ctx, t)
+				}
+				return nil
+			},
+		}, []string{"RevokeClientRace"}},
+		{"tells nobody that a client's tokens are revoked", func() methods {
+			var quiet atomic.Bool
+			return methods{
+				revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
+					quiet.Store(true)
+					defer quiet.Store(false)
+					return s.RevokeClient(ctx, c)
+				},
+				watch: changes(func(f tokenauth.Feed, u tokenauth.UserKey) {
+					if !quiet.Load() {
+						f.Changed(u)
+					}
+				}).watch,
+			}
+		}(), []string{"WatchReports"}},
+		{"rounds the counters' times", methods{
+			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+				return c.UpdateCounters(ctx, keys, func(some []tokenauth.Counter) {
+					change(some)
+					for i := range some {
+						some[i].SucceededAt -= some[i].SucceededAt % 2
+						some[i].PendingAt -= some[i].PendingAt % 2
+					}
+				})
+			},
+		}, []string{"CountersRoundTrip"}},
+		{"counts in text", methods{
+			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+				texts := make([]tokenauth.CounterKey, len(keys))
+				for i := range keys {
+					copy(texts[i][:], strings.ToValidUTF8(string(keys[i][:3]), "?"))
+				}
+				return c.UpdateCounters(ctx, texts, change)
+			},
+		}, []string{"CountersRoundTrip"}},
+		{"reads the counters, waits, then stores them", methods{
+			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+				c.mu.Lock()
+				some := c.some(keys)
+				c.mu.Unlock()
+				change(some)
+				time.Sleep(100 * time.Microsecond)
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return c.put(ctx, keys, some)
+			},
+		}, []string{"CountersAtomic", "CountersUnchanged"}},
+		{"updates one counter after the other", methods{
+			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+				read := make([]tokenauth.Counter, len(keys))
+				for i := range keys {
+					err := c.UpdateCounters(ctx, keys[i:i+1], func(one []tokenauth.Counter) {
+						read[i] = one[0]
+						some := slices.Clone(read)
+						change(some)
+						one[0] = some[i]
+					})
+					time.Sleep(100 * time.Microsecond)
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+		}, []string{"CountersAtomic"}},
+		{"forgets the counters that are not changed", methods{
+			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+				return c.UpdateCounters(ctx, keys, func(some []tokenauth.Counter) {
+					before := slices.Clone(some)
+					change(some)
+					for i := range some {
+						if some[i] == before[i] {
+							some[i] = tokenauth.Counter{}
+						}
+					}
+				})
+			},
+		}, []string{"CountersUnchanged"}},
+		{"stores half of the counters when the context has ended", methods{
+			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+				return c.UpdateCounters(context.WithoutCancel(ctx), keys, func(some []tokenauth.Counter) {
+					before := slices.Clone(some)
+					change(some)
+					if ctx.Err() != nil {
+						copy(some[1:], before[1:])
+					}
+				})
+			},
+		}, []string{"CountersContextEnded"}},
+		{"says that it counted when the context has ended", methods{
+			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+				c.UpdateCounters(ctx, keys, change)
+				return nil
+			},
+		}, []string{"CountersContextEnded"}},
 		{"tells nobody", changes(func(tokenauth.Feed, tokenauth.UserKey) {}), []string{"WatchReports"}},
 		{"tells of somebody else", changes(func(f tokenauth.Feed, u tokenauth.UserKey) {
 			u[15]++

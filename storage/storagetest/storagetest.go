@@ -5,8 +5,9 @@
 //	}
 //
 // Each rule is a subtest, run on a storage of its own. Abilities that a storage
-// may have, tokenauth.Purger and tokenauth.Watcher, are found by type assertion
-// and tested where they are there.
+// may have (tokenauth.Purger, tokenauth.Watcher, tokenauth.AttemptCounter and
+// tokenauth.ClientRevoker) are found by type assertion and tested where they are
+// there.
 package storagetest
 
 import (
@@ -75,6 +76,12 @@ var rules = []rule{
 	{"Purge", "Purge removes what expired before the time, and nothing else.", purge},
 	{"PurgeStops", "Purge returns the context's error when that ends.", purgeStops},
 	{"PurgeRace", "Purge never removes a token that replaced an expired one.", purgeRace},
+	{"RevokeClient", "RevokeClient empties the slots of all users at the client, and of no other.", revokeClient},
+	{"RevokeClientRace", "What was stored before RevokeClient was called is gone when it returns, and what is stored at other clients meanwhile is not.", revokeClientRace},
+	{"CountersRoundTrip", "UpdateCounters has the counters as they were stored, or zero.", countersRoundTrip},
+	{"CountersAtomic", "UpdateCounters reads and stores all its counters in one step.", countersAtomic},
+	{"CountersUnchanged", "UpdateCounters leaves the counters that are not changed.", countersUnchanged},
+	{"CountersContextEnded", "With an ended context, UpdateCounters stores all or nothing.", countersContextEnded},
 	{"WatchReports", "Watch reports that a token has ended before it says that it is alive as of a later time.", watchReports},
 	{"WatchAlive", "Watch says at least once in each beat that it is alive, by the time before it found out.", watchAlive},
 	{"WatchStops", "Watch returns the context's error soon after it ends, and leaves the feed alone from then on.", watchStops},

@@ -161,6 +161,16 @@ func (g *watching) end() error {
 	return g.wrong
 }
 
+// current returns a token that is good now: what has ended of one that expired
+// long ago need not be told.
+func current(user, client string, n int) tokenauth.Token {
+	t := token(user, client, n)
+	life := t.ExpiresAt.Sub(t.IssuedAt)
+	t.IssuedAt = time.Now().Truncate(time.Second).UTC()
+	t.ExpiresAt = t.IssuedAt.Add(life)
+	return t
+}
+
 func watchReports(ctx context.Context, s tokenauth.Storage) error {
 	w, ok := s.(tokenauth.Watcher)
 	if !ok {
@@ -188,24 +198,31 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 		return err
 	}
 	for round := range 8 {
-		replaced, revoked := token("alice", "", 6*round), token("bob", "", 6*round+1)
-		web, mobile := token("carol", "web", 6*round+2), token("carol", "mobile", 6*round+3)
-		if err := all(ctx, s, replaced, revoked, web, mobile); err != nil {
+		replaced, revoked := current("alice", "", 6*round), current("bob", "", 6*round+1)
+		web, mobile := current("carol", "web", 6*round+2), current("carol", "mobile", 6*round+3)
+		dave := current("dave", "watch", 6*round+5)
+		if err := all(ctx, s, replaced, revoked, web, mobile, dave); err != nil {
 			return err
 		}
 		// What there is to tell of those is not what is waited for.
 		if err := alive(); err != nil {
 			return err
 		}
-		for _, test := range []struct {
+		type ending struct {
 			name string
 			user tokenauth.UserKey
 			do   func() error
-		}{
-			{"Replace", replaced.Slot.User, func() error { return s.Replace(ctx, token("alice", "", 6*round+4)) }},
+		}
+		endings := []ending{
+			{"Replace", replaced.Slot.User, func() error { return s.Replace(ctx, current("alice", "", 6*round+4)) }},
 			{"Revoke", revoked.Slot.User, func() error { return s.Revoke(ctx, revoked.Slot, revoked.Digest) }},
 			{"RevokeUser", web.Slot.User, func() error { return s.RevokeUser(ctx, web.Slot.User) }},
-		} {
+		}
+		if r, ok := s.(tokenauth.ClientRevoker); ok {
+			client := tokenauth.ClientKeyOf(dave.ClientID)
+			endings = append(endings, ending{"RevokeClient", dave.Slot.User, func() error { return r.RevokeClient(ctx, client) }})
+		}
+		for _, test := range endings {
 			before := make([]int, len(watchings))
 			for i, g := range watchings {
 				before[i] = g.told(test.user)
@@ -252,7 +269,7 @@ func watchStops(ctx context.Context, s tokenauth.Storage) error {
 		if i == 0 {
 			return g.end()
 		}
-		return all(ctx, s, token("alice", "", i), token("alice", "", 10+i), token("alice", "", 20+i))
+		return all(ctx, s, current("alice", "", i), current("alice", "", 10+i), current("alice", "", 20+i))
 	})
 	if err != nil {
 		return err
@@ -262,7 +279,7 @@ func watchStops(ctx context.Context, s tokenauth.Storage) error {
 	}
 	// And something to keep to itself.
 	err = first(
-		func() error { return all(ctx, s, token("alice", "", 1), token("alice", "", 2)) },
+		func() error { return all(ctx, s, current("alice", "", 1), current("alice", "", 2)) },
 		func() error { return s.RevokeUser(ctx, tokenauth.UserKeyOf("alice")) },
 		func() error { return g.wait(ctx, 3*beat, func() (bool, error) { return false, nil }) },
 	)

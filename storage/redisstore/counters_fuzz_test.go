@@ -1,0 +1,25 @@
+package redisstore
+
+import (
+	"testing"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A counter has one value, and a value is one counter's.
+func FuzzCounter(f *testing.F) {
+	f.Add("\x01\x02\x02\x02\x02\x02", int64(3), int64(1_790_000_000_000), int64(-1), int64(0), int64(-1<<63))
+	f.Add("\x01\x80\x00\x02\x02\x02\x02", int64(0), int64(0), int64(0), int64(0), int64(0))
+	f.Fuzz(func(t *testing.T, value string, failures, failedAt, pending, pendingAt, succeededAt int64) {
+		if c, err := decodeCounter(value); err == nil && encodeCounter(c) != value {
+			t.Errorf("%q becomes %q", value, encodeCounter(c))
+		}
+		c := tokenauth.Counter{Failures: failures, FailedAt: failedAt, Pending: pending, PendingAt: pendingAt, SucceededAt: succeededAt}
+		if c == (tokenauth.Counter{}) {
+			return
+		}
+		if got, err := decodeCounter(encodeCounter(c)); err != nil || got != c {
+			t.Errorf("%+v becomes %+v, %v", c, got, err)
+		}
+	})
+}

@@ -1,0 +1,260 @@
+package redisstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/storage/redisstore"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func counterName(prefix string, k tokenauth.CounterKey) string {
+	return fmt.Sprintf("{%s}%x", prefix, k[:])
+}
+
+// count is a change that counts a failure.
+func count(c []tokenauth.Counter) {
+	for i := range c {
+		c[i].Failures++
+		c[i].FailedAt = time.Now().UnixMilli()
+	}
+}
+
+// Of more processes and goroutines than there are cores, each counts within the
+// time that a service gives it.
+func TestManyCountAtOnce(t *testing.T) {
+	t.Parallel()
+	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
+		const processes, goroutines, rounds = 3, 64, 10
+		client := open(t, o)
+		prefix := newPrefix(t, client)
+		stores := []*redisstore.Store{newStore(t, client, prefix)}
+		for range processes - 1 {
+			stores = append(stores, newStore(t, open(t, o), prefix))
+		}
+		keys := []tokenauth.CounterKey{{1}, {2}, {3}, {4}}
+		var longest atomic.Int64
+		var wg sync.WaitGroup
+		for g := range goroutines {
+			wg.Go(func() {
+				for range rounds {
+					began := time.Now()
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					if err := stores[g%processes].UpdateCounters(ctx, keys, count); err != nil {
+						t.Error(err)
+					}
+					cancel()
+					for took := int64(time.Since(began)); ; {
+						if was := longest.Load(); took <= was || longest.CompareAndSwap(was, took) {
+							break
+						}
+					}
+				}
+			})
+		}
+		began := time.Now()
+		wg.Wait()
+		t.Logf("%d updates in %v, the longest in %v", goroutines*rounds, time.Since(began), time.Duration(longest.Load()))
+		var got []tokenauth.Counter
+		if err := stores[0].UpdateCounters(t.Context(), keys, func(c []tokenauth.Counter) { got = slices.Clone(c) }); err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			if got[i].Failures != goroutines*rounds {
+				t.Errorf("%d of %d were counted", got[i].Failures, goroutines*rounds)
+			}
+		}
+	})
+}
+
+// A counter lives until it says nothing any more, whatever the clocks say, and
+// one that says nothing is not there.
+func TestCountersExpire(t *testing.T) {
+	t.Parallel()
+	client := open(t, option(t, throwaway.Redis(t)))
+	prefix := newPrefix(t, client)
+	s := newStore(t, client, prefix)
+	key := tokenauth.CounterKey{1}
+	const day = 24 * time.Hour
+	set := func(c tokenauth.Counter) {
+		t.Helper()
+		if err := s.UpdateCounters(t.Context(), []tokenauth.CounterKey{key, {2}}, func(all []tokenauth.Counter) { all[0] = c }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, clock := range []time.Duration{0, -1000 * day, 1000 * day} {
+		now := time.Now().Add(clock).UnixMilli()
+		for _, test := range []struct {
+			counter tokenauth.Counter
+			want    time.Duration
+		}{
+			{tokenauth.Counter{Pending: 1, PendingAt: now}, time.Minute},
+			{tokenauth.Counter{SucceededAt: now}, 30 * day},
+			{tokenauth.Counter{SucceededAt: now, Pending: 1, PendingAt: now}, 30 * day},
+			{tokenauth.Counter{Failures: 1, FailedAt: now, SucceededAt: now - 1000}, 100 * day},
+		} {
+			set(test.counter)
+			ms, err := client.Do(t.Context(), client.B().Pttl().Key(counterName(prefix, key)).Build()).AsInt64()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := time.Duration(ms) * time.Millisecond; got > test.want || got < test.want-30*time.Second {
+				t.Errorf("%+v lives for %v, not %v", test.counter, got, test.want)
+			}
+		}
+	}
+	if names := keys(t, client, "{"+prefix); len(names) != 1 {
+		t.Errorf("there are %v", names)
+	}
+	set(tokenauth.Counter{})
+	if names := keys(t, client, "{"+prefix); len(names) != 0 {
+		t.Errorf("there are %v", names)
+	}
+}
+
+// What cannot be read is no counter, and stays.
+func TestCorruptCounter(t *testing.T) {
+	t.Parallel()
+	client := open(t, option(t, throwaway.Redis(t)))
+	prefix := newPrefix(t, client)
+	s := newStore(t, client, prefix)
+	name := counterName(prefix, tokenauth.CounterKey{1})
+	for _, value := range []string{"", "\x01", "\x02\x02\x02\x02\x02\x02", "\x01\x02\x02\x02\x02\x02\x02", "\x01\x00\x00\x00\x00\x00", "text"} {
+		if err := client.Do(t.Context(), client.B().Set().Key(name).Value(value).Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+		err := s.UpdateCounters(t.Context(), []tokenauth.CounterKey{{2}, {1}}, count)
+		if err == nil || !strings.HasPrefix(err.Error(), "redisstore: a counter") {
+			t.Errorf("%q: the error is %v", value, err)
+		}
+		if now, err := client.Do(t.Context(), client.B().Get().Key(name).Build()).ToString(); now != value || err != nil {
+			t.Errorf("%q has become %q, %v", value, now, err)
+		}
+	}
+}
+
+// Counting is no news to a cache.
+func TestCountersAreNoNews(t *testing.T) {
+	t.Parallel()
+	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
+		client := open(t, o)
+		prefix := newPrefix(t, client)
+		auth := cached(t, o, prefix, tokenauth.Options{})
+		s := newStore(t, client, prefix)
+		before := auth.CacheStats().Flushes
+		for n := range 100 {
+			if err := s.UpdateCounters(t.Context(), []tokenauth.CounterKey{{1}, {2}, {3, byte(n)}}, count); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// News of users, some of whom are on the same server, come later.
+		for i := range 20 {
+			accessToken := issue(t, auth, fmt.Sprint("user", i), "")
+			intoCache(t, auth, accessToken)
+			if err := s.RevokeUser(t.Context(), tokenauth.UserKeyOf(fmt.Sprint("user", i))); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "refused", func() bool { return refused(t, auth, accessToken) })
+		}
+		if flushes := auth.CacheStats().Flushes - before; flushes > 0 {
+			t.Errorf("the cache was flushed %d times", flushes)
+		}
+	})
+}
+
+// asked is an Authenticator that counts how often it is asked.
+type asked struct{ atomic.Int64 }
+
+func (a *asked) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	a.Add(1)
+	return tokenauth.Principal{}, tokenauth.ErrRejected
+}
+
+// replicas are services on clients of their own that count together.
+func replicas(t *testing.T, n int, o rueidis.ClientOption, prefix string, a *asked) (all []*tokenauth.Service) {
+	t.Helper()
+	now := time.Now() // and it stays so: no wait is over before the end
+	for range n {
+		auth, err := tokenauth.New(newStore(t, open(t, o), prefix), a, &tokenauth.Options{
+			Logger: slog.New(slog.DiscardHandler), Timeout: 5 * time.Second, Now: func() time.Time { return now },
+			Throttle: tokenauth.ThrottleOptions{
+				Key: []byte("the same thirty-two bytes or more on all replicas"), SourceFailures: 6, Replicas: n,
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, auth)
+	}
+	return all
+}
+
+// guess has so many guesses at once and returns how many were throttled.
+func guess(t *testing.T, user string, n int, replicas []*tokenauth.Service) (throttled int64) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var count atomic.Int64
+	for i := range n {
+		wg.Go(func() {
+			_, err := replicas[i%len(replicas)].SignIn(t.Context(), tokenauth.Credentials{
+				UserName: user, Password: tokenauth.NewSecret("guess"), RemoteAddr: netip.MustParseAddr("2001:db8::1"),
+			})
+			switch {
+			case errors.Is(err, tokenauth.ErrThrottled):
+				count.Add(1)
+			case !errors.Is(err, tokenauth.ErrRejected):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	return count.Load()
+}
+
+// Replicas that count together let through together what one would alone.
+func TestThrottleOfReplicas(t *testing.T) {
+	t.Parallel()
+	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
+		var a asked
+		replicas := replicas(t, 3, o, newPrefix(t, open(t, o)), &a)
+		if throttled := guess(t, "alice", 30, replicas); a.Load() != 6 || throttled != 24 {
+			t.Errorf("%d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
+		}
+	})
+}
+
+// When the server is gone each counts for itself, its part; when it is back,
+// together again.
+func TestThrottleWithoutTheServer(t *testing.T) {
+	t.Parallel()
+	server := throwaway.StartRedis(t)
+	var a asked
+	replicas := replicas(t, 3, option(t, server.DSN()), "", &a)
+	if throttled := guess(t, "alice", 30, replicas); a.Load() != 6 || throttled != 24 {
+		t.Errorf("%d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
+	}
+	server.Stop(t)
+	a.Store(0)
+	if throttled := guess(t, "bob", 30, replicas); a.Load() != 6 || throttled != 24 {
+		t.Errorf("without the server %d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
+	}
+	server.Start(t)
+	s := newStore(t, open(t, option(t, server.DSN())), "")
+	eventually(t, "counting", func() bool { return s.UpdateCounters(t.Context(), []tokenauth.CounterKey{{}}, count) == nil })
+	a.Store(0)
+	if throttled := guess(t, "alice", 30, replicas); a.Load() != 0 || throttled != 30 {
+		t.Errorf("with the server back %d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
+	}
+}

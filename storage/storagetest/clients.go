@@ -1,0 +1,111 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func revokeClient(ctx context.Context, s tokenauth.Storage) error {
+	r, ok := s.(tokenauth.ClientRevoker)
+	if !ok {
+		return nil
+	}
+	const n = 1250 // users, more than a batch of anybody's
+	clients := []string{"web", "mobile", ""}
+	of := func(user, client int) tokenauth.Token {
+		return token(fmt.Sprint("user", user), clients[client], len(clients)*user+client)
+	}
+	// Each has a token at the first client and at one other, or at that alone.
+	err := together(8, func(worker int) error {
+		for i := worker; i < n; i += 8 {
+			if err := all(ctx, s, of(i, 1+i%2)); err != nil {
+				return err
+			}
+			if i%5 == 0 {
+				continue
+			}
+			if err := all(ctx, s, of(i, 0)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	web := tokenauth.ClientKeyOf(clients[0])
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if r.RevokeClient(ended, web) == nil {
+		if err := isEmpty(ctx, s, of(1, 0).Slot); err != nil {
+			return fmt.Errorf("call of RevokeClient with an ended context returned nil: %w", err)
+		}
+	}
+	others := func() error {
+		for i := range n {
+			if err := holds(ctx, s, of(i, 1+i%2)); err != nil {
+				return fmt.Errorf("user %d: %w", i, err)
+			}
+		}
+		return nil
+	}
+	return first(
+		func() error { return r.RevokeClient(ctx, web) },
+		func() error {
+			for i := range n {
+				if err := isEmpty(ctx, s, of(i, 0).Slot); err != nil {
+					return fmt.Errorf("user %d: %w", i, err)
+				}
+			}
+			return nil
+		},
+		others,
+		func() error { return r.RevokeClient(ctx, web) }, // twice is fine
+		func() error { return r.RevokeClient(ctx, tokenauth.ClientKeyOf("nobody's")) },
+		others,
+	)
+}
+
+func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
+	r, ok := s.(tokenauth.ClientRevoker)
+	if !ok {
+		return nil
+	}
+	const users = 6
+	of := func(user int, client string, n int) tokenauth.Token {
+		return token(fmt.Sprint("user", user), client, n)
+	}
+	for round := range 20 {
+		n := 1000 * round
+		// Tokens that were stored before the call, while the same users and
+		// others sign in at another client.
+		for user := range users {
+			if err := all(ctx, s, of(user, "web", n+user), of(user, "mobile", n+100+user)); err != nil {
+				return err
+			}
+		}
+		err := together(1+users, func(i int) error {
+			if i > 0 {
+				return all(ctx, s, of(i-1, "mobile", n+200+i), of(users+i, "web", n+300+i))
+			}
+			err := r.RevokeClient(ctx, tokenauth.ClientKeyOf("web"))
+			for user := range users {
+				err = errors.Join(err, isEmpty(ctx, s, of(user, "web", 0).Slot))
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for user := range users {
+			want := of(user, "mobile", n+200+1+user)
+			if got, err := s.Find(ctx, want.Slot); err != nil || got.Digest != want.Digest {
+				return fmt.Errorf("a token at another client is gone: found %v, error %w", got.Digest, err)
+			}
+		}
+	}
+	return nil
+}

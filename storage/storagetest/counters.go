@@ -1,0 +1,220 @@
+package storagetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// counterKey returns a key, of bytes that text cannot have.
+func counterKey(n byte) tokenauth.CounterKey { return tokenauth.CounterKey{0xff, 0, '\'', '\\', n} }
+
+// update calls UpdateCounters.
+func update(ctx context.Context, s tokenauth.AttemptCounter, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+	if err := s.UpdateCounters(ctx, keys, change); err != nil {
+		return fmt.Errorf("call of UpdateCounters: %w", err)
+	}
+	return nil
+}
+
+// counted returns an error unless the counters with the keys are those.
+func counted(ctx context.Context, s tokenauth.AttemptCounter, keys []tokenauth.CounterKey, want ...tokenauth.Counter) error {
+	var got []tokenauth.Counter
+	if err := update(ctx, s, keys, func(c []tokenauth.Counter) { got = slices.Clone(c) }); err != nil {
+		return err
+	}
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("the counters are %+v, want %+v", got, want)
+	}
+	return nil
+}
+
+// to returns a change to those counters.
+func to(want ...tokenauth.Counter) func([]tokenauth.Counter) {
+	return func(c []tokenauth.Counter) { copy(c, want) }
+}
+
+// count is a change that counts a failure.
+func count(c []tokenauth.Counter) {
+	for i := range c {
+		c[i].Failures++
+		c[i].FailedAt = time.Now().UnixMilli()
+	}
+}
+
+func countersRoundTrip(ctx context.Context, s tokenauth.Storage) error {
+	counter, ok := s.(tokenauth.AttemptCounter)
+	if !ok {
+		return nil
+	}
+	now := time.Now().UnixMilli()
+	full := tokenauth.Counter{Failures: 3, FailedAt: now, Pending: 2, PendingAt: now + 1, SucceededAt: now + 2}
+	many := tokenauth.Counter{Failures: 1 << 40, FailedAt: now - 3}
+	begun := tokenauth.Counter{Pending: 1, PendingAt: now}
+	known := tokenauth.Counter{SucceededAt: now}
+	none := tokenauth.Counter{}
+	keys := []tokenauth.CounterKey{counterKey(3), counterKey(1), {}, counterKey(2)}
+	err := first(
+		func() error { return counted(ctx, counter, keys, none, none, none, none) },
+		func() error { return update(ctx, counter, keys, to(full, many, begun, known)) },
+		func() error { return counted(ctx, counter, keys, full, many, begun, known) },
+		func() error {
+			return counted(ctx, counter, []tokenauth.CounterKey{keys[3], counterKey(4), keys[0]}, known, none, full)
+		},
+		func() error { return update(ctx, counter, keys[:2], to(known, none)) },
+		func() error { return counted(ctx, counter, keys, known, none, begun, known) },
+		func() error { return update(ctx, counter, keys[1:3], to(full, none)) },
+		func() error { return counted(ctx, counter, keys, known, full, none, known) },
+	)
+	p, ok := s.(tokenauth.Purger)
+	if err != nil || !ok {
+		return err
+	}
+	if _, err := p.Purge(ctx, time.Now()); err != nil {
+		return err
+	}
+	return counted(ctx, counter, keys, known, full, none, known)
+}
+
+func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
+	counter, ok := s.(tokenauth.AttemptCounter)
+	if !ok {
+		return nil
+	}
+	const workers, rounds = 16, 8
+	own := func(worker int) tokenauth.CounterKey { return counterKey(byte(100 + worker)) }
+	err := together(workers, func(worker int) error {
+		// Two that all of them change, each in another order, so that locks
+		// could cross; one of a few, and one of its own.
+		keys := []tokenauth.CounterKey{counterKey(0), counterKey(1), counterKey(byte(2 + worker%3)), own(worker)}
+		zero, one := 0, 1
+		if worker%2 == 1 {
+			slices.Reverse(keys)
+			zero, one = 3, 2
+		}
+		for round := range rounds {
+			var saw []tokenauth.Counter // the last time, which is the one that counts
+			err := update(ctx, counter, keys, func(c []tokenauth.Counter) {
+				saw = slices.Clone(c)
+				count(c)
+			})
+			switch {
+			case err != nil:
+				return err
+			case saw[zero].Failures != saw[one].Failures:
+				return fmt.Errorf("two counters that are always changed together were at %d and %d", saw[zero].Failures, saw[one].Failures)
+			case saw[3-zero].Failures != int64(round):
+				return fmt.Errorf("in its round %d a call saw %d changes of the counter that is its own", round, saw[3-zero].Failures)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var got []int64
+	keys := []tokenauth.CounterKey{counterKey(0), counterKey(1), counterKey(2), counterKey(3), counterKey(4)}
+	if err := update(ctx, counter, keys, func(c []tokenauth.Counter) {
+		got = nil
+		for i := range c {
+			got = append(got, c[i].Failures)
+		}
+	}); err != nil {
+		return err
+	}
+	if got[0] != workers*rounds || got[1] != workers*rounds || got[2]+got[3]+got[4] != workers*rounds {
+		return fmt.Errorf("after %d changes of each of two counters and of one of three more they are at %d", workers*rounds, got)
+	}
+	return nil
+}
+
+func countersUnchanged(ctx context.Context, s tokenauth.Storage) error {
+	counter, ok := s.(tokenauth.AttemptCounter)
+	if !ok {
+		return nil
+	}
+	now := time.Now().UnixMilli()
+	a, b := tokenauth.Counter{Failures: 3, FailedAt: now}, tokenauth.Counter{SucceededAt: now}
+	keys := []tokenauth.CounterKey{counterKey(1), counterKey(2), counterKey(3)}
+	nothing := func([]tokenauth.Counter) {}
+	err := first(
+		func() error { return update(ctx, counter, keys, nothing) },
+		func() error { return update(ctx, counter, keys[:2], to(a, b)) },
+		func() error { return update(ctx, counter, keys, nothing) },
+		func() error { return counted(ctx, counter, keys, a, b, tokenauth.Counter{}) },
+		func() error { return update(ctx, counter, keys, func(c []tokenauth.Counter) { c[2] = a }) },
+		func() error { return counted(ctx, counter, keys, a, b, a) },
+	)
+	if err != nil {
+		return err
+	}
+	// Nor is what others change meanwhile put back.
+	const workers, rounds = 8, 8
+	err = together(workers, func(worker int) error {
+		for range rounds {
+			change, of := nothing, keys
+			if worker%2 == 0 {
+				change, of = count, keys[:1]
+			}
+			if err := update(ctx, counter, of, change); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	want := a.Failures + workers/2*rounds
+	if err := update(ctx, counter, keys[:1], func(c []tokenauth.Counter) { a = c[0] }); err != nil {
+		return err
+	}
+	if a.Failures != want {
+		return fmt.Errorf("beside calls that change nothing a counter has come to %d, want %d", a.Failures, want)
+	}
+	return nil
+}
+
+func countersContextEnded(ctx context.Context, s tokenauth.Storage) error {
+	counter, ok := s.(tokenauth.AttemptCounter)
+	if !ok {
+		return nil
+	}
+	keys := []tokenauth.CounterKey{counterKey(1), counterKey(2), counterKey(3)}
+	for _, when := range []string{"before the call", "during the change"} {
+		var before, after []tokenauth.Counter
+		if err := update(ctx, counter, keys, func(c []tokenauth.Counter) {
+			c[0].Failures, c[1] = 7, tokenauth.Counter{}
+			c[0].FailedAt = time.Now().UnixMilli()
+			c[2] = c[0]
+			before = slices.Clone(c)
+		}); err != nil {
+			return err
+		}
+		ended, cancel := context.WithCancel(ctx)
+		if when == "before the call" {
+			cancel()
+		}
+		failed := counter.UpdateCounters(ended, keys, func(c []tokenauth.Counter) {
+			cancel()
+			count(c)
+			after = slices.Clone(c)
+		})
+		cancel()
+		var got []tokenauth.Counter
+		if err := update(ctx, counter, keys, func(c []tokenauth.Counter) { got = slices.Clone(c) }); err != nil {
+			return err
+		}
+		changed := after != nil && slices.Equal(got, after)
+		switch {
+		case failed == nil && !changed:
+			return fmt.Errorf("call of UpdateCounters with a context that ended %s returned nil; the counters are %+v, want %+v", when, got, after)
+		case !changed && !slices.Equal(got, before):
+			return fmt.Errorf("call of UpdateCounters with a context that ended %s left %+v, of %+v and %+v", when, got, before, after)
+		}
+	}
+	return nil
+}
