@@ -99,6 +99,7 @@ func FuzzParseAuthorization(f *testing.F) {
 	f.Add("Basic YTpi=")
 	f.Add("Basic YTpiYx==") // spare bits
 	f.Add("Basic " + encode([]byte("a:b\x01")))
+	f.Add("Basic " + encode([]byte("\xd3:\x80"))) // UTF-8 but for the colon
 	f.Add("Basic\t" + encode([]byte("a:b")))
 	f.Add("Basically x")
 	f.Add("Bearer tat_x")
@@ -118,7 +119,7 @@ func FuzzParseAuthorization(f *testing.F) {
 		user, pass, agreed := r.BasicAuth()
 		if !ok {
 			// package http takes spare bits for zeros, and all characters.
-			if agreed && line == "Basic "+encode([]byte(user+":"+pass)) && utf8.ValidString(user+pass) && !strings.ContainsFunc(user+pass, unicode.IsControl) {
+			if agreed && line == "Basic "+encode([]byte(user+":"+pass)) && utf8.ValidString(user+":"+pass) && !strings.ContainsFunc(user+pass, unicode.IsControl) {
 				t.Fatalf("refused %q, %q", user, pass)
 			}
 			return
