@@ -90,6 +90,24 @@ var parsing = []situation{
 		},
 	},
 	{
+		id: "P03", what: "JSON where urlencoded text belongs",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, body := range []string{
+				`{"grant_type":"password","username":"admin","password":"x"}`,
+				`{"grant_type":"password","username":"admin","password":"` + adminPassword + `"}`, // a bad escape, too
+				"{\r\n\t\"grant_type\": \"password\",\r\n\t\"username\": \"admin\",\r\n\t\"password\": \"x\"\r\n}\r\n",
+				`  {"grant_type":"password","password":"a;b=c&d=e"}`,
+				`{"a":"` + strings.Repeat("&", 100) + strings.Repeat("a&", 100) + `"}`,
+				`{}`,
+			} {
+				h.tries(t, urlencoded, "POST", "/Token", body, "Content-Type", "application/json")
+				h.tries(t, urlencoded, "GET", "/Token", body)
+			}
+			// What only begins like it is none.
+			h.tries(t, issued, "POST", "/Token", "{=}&"+goodGrant)
+		},
+	},
+	{
 		id: "P04", what: "multipart/form-data",
 		run: func(t *testing.T, h *abuseHost) {
 			var body bytes.Buffer
