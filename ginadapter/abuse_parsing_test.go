@@ -247,6 +247,39 @@ var parsing = []situation{
 		},
 	},
 	{
+		// The framing is net/http's.
+		id: "P12", what: "Transfer-Encoding beside Content-Length, a bad chunk size, a folded header",
+		run: func(t *testing.T, h *abuseHost) {
+			framed := func(header, body string) string { return "POST" + rawToken + header + "\r\n" + body }
+			chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(goodGrant), goodGrant)
+			for name, request := range map[string]string{
+				"a bad chunk size":    framed("Transfer-Encoding: chunked\r\n", "zz\r\n"+goodGrant+"\r\n0\r\n\r\n"),
+				"a huge chunk size":   framed("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\n"+goodGrant+"\r\n0\r\n\r\n"),
+				"a signed chunk size": framed("Transfer-Encoding: chunked\r\n", "-1\r\n"+goodGrant+"\r\n0\r\n\r\n"),
+				"two lengths":         framed("Content-Length: 5\r\nContent-Length: 6\r\n", goodGrant),
+				"a signed length":     framed("Content-Length: +5\r\n", goodGrant),
+				"a folded header":     framed("Transfer-Encoding:\r\n chunked\r\nContent-Length: 5\r\n", goodGrant),
+				"an unknown coding":   framed("Transfer-Encoding: gzip, chunked\r\n", chunked),
+				"a space in a name":   framed("Content-Length : 5\r\n", goodGrant),
+			} {
+				before := h.moment()
+				all := h.raw(t, request, pipelined)
+				if !strings.HasPrefix(all, "HTTP/1.1 400 ") && !strings.HasPrefix(all, "HTTP/1.1 501 ") || strings.Count(all, "HTTP/1.1 ") != 1 {
+					t.Errorf("%s: %q", name, all)
+				}
+				before.expect(t, unchanged, 0)
+			}
+			// With both, net/http goes by the chunks and says nothing of the
+			// length. What counts is that the connection ends.
+			before := h.moment()
+			a := one(t, h.answers(t, framed("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", chunked), pipelined))
+			want := issued
+			want.closes = true
+			want.check(t, a)
+			before.expect(t, newToken, 1)
+		},
+	},
+	{
 		id: "P13", what: "a GET whose body an early refusal leaves unread, and a request in it",
 		run: func(t *testing.T, h *abuseHost) {
 			for name, test := range map[string]struct {
