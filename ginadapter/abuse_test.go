@@ -144,7 +144,8 @@ type setup struct {
 
 // An abuseHost is a service of the real pieces with the Token API mounted: an
 // administrator "admin", a reader "reader", and "disabled", who has been shut
-// out, with password hashes; tokens in memory; and a throttle.
+// out, with password hashes; tokens in memory; and a throttle. The token of the
+// administrator is one for the client "app" if there is a registry of clients.
 type abuseHost struct {
 	engine  string // "net-http" or "gin"
 	auth    *tokenauth.Service
@@ -258,14 +259,18 @@ func newAbuseHost(t *testing.T, engine string, with func(*setup)) *abuseHost {
 	h.client = h.server.Client()
 	h.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-	grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", UserName: "admin", Roles: []string{"Administrator"}}, "")
+	client := ""
+	if s.Clients != nil {
+		client = "app"
+	}
+	grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", UserName: "admin", Roles: []string{"Administrator"}}, client)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.token = grant.AccessToken.Reveal()
 	t.Cleanup(func() {
 		for name, log := range map[string]*journal{"the service": h.log, "net/http": h.serverLog} {
-			for _, secret := range []string{adminPassword, otherPassword, "correct+horse", h.token} {
+			for _, secret := range []string{adminPassword, otherPassword, "correct+horse", h.token, appSecret.Reveal()} {
 				if strings.Contains(log.String(), secret) {
 					t.Errorf("the log of %s has %q: %s", name, secret, log)
 				}
@@ -384,6 +389,9 @@ func (u *abuseUsers) lookup(ctx context.Context, userName string) (password.Acco
 	u.lookups.Add(1)
 	u.mu.Lock()
 	fault := u.fault
+	if u.normalize != nil {
+		userName = u.normalize(userName)
+	}
 	account, ok := u.accounts[userName]
 	u.asked = append(u.asked, userName)
 	u.mu.Unlock()
@@ -437,6 +445,30 @@ func (u *abuseUsers) meet(fault func(context.Context) error) {
 	defer u.mu.Unlock()
 	u.fault = fault
 }
+
+// abuseClients is a registry: "app" proves itself by appSecret, "web" is public,
+// "desk" is public and for readers only, and "gone" has been shut out.
+type abuseClients struct{}
+
+var appSecret, appDigest = tokenauth.NewClientSecret()
+
+// FindClient implements tokenauth.Clients.
+func (abuseClients) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
+	switch clientID {
+	case "app":
+		return tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{appDigest}}, nil
+	case "web":
+		return tokenauth.Client{ID: "web"}, nil
+	case "desk":
+		return tokenauth.Client{ID: "desk", Roles: []string{"Reader"}}, nil
+	case "gone":
+		return tokenauth.Client{ID: "gone", Disabled: true}, nil
+	}
+	return tokenauth.Client{}, tokenauth.ErrNotFound
+}
+
+// withClients is a setup.
+func withClients(s *setup) { s.Clients = abuseClients{} }
 
 // An abuseStore is a storage in memory that counts what it is asked, lets its
 // counters be read, and does what it is told to instead.
