@@ -4,9 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
+	"crypto/tls"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -171,7 +175,7 @@ var parsing = []situation{
 			for _, length := range []string{"8193", "9223372036854775807"} {
 				before := h.moment()
 				conn := h.dial(t)
-				conn.SetDeadline(time.Now().Add(2 * time.Second)) // a body may take 5
+				conn.SetDeadline(time.Now().Add(4 * time.Second)) // a body may take 5
 				fmt.Fprintf(conn, "POST%sContent-Length: %s\r\n\r\n", rawToken, length)
 				tooLarge.check(t, readAnswer(t, bufio.NewReader(conn)))
 				conn.Close()
@@ -595,6 +599,56 @@ var parsing = []situation{
 		},
 	},
 	{
+		id: "P46", what: "HTTP/2: a header of HTTP/1, and streams that are reset as soon as they are open",
+		with: func(s *setup) {
+			s.serve = func(server *httptest.Server) {
+				server.EnableHTTP2 = true
+				server.StartTLS()
+			}
+		},
+		run: func(t *testing.T, h *abuseHost) {
+			if a := h.tries(t, issued, "POST", "/Token", goodGrant); a.ProtoMajor != 2 {
+				t.Fatalf("it is HTTP/%d", a.ProtoMajor)
+			}
+			h.tries(t, tooLarge, "POST", "/Token", strings.Repeat("a", 8193))
+			// The headers of one connection are net/http's to refuse. It answers
+			// 400 instead of resetting the stream.
+			for _, header := range [][2]string{{"transfer-encoding", "chunked"}, {"connection", "close"}, {"te", "gzip"}, {"proxy-connection", "keep-alive"}} {
+				before := h.moment()
+				c := h.http2(t)
+				c.request(1, goodGrant, header)
+				if status := c.outcome(1); status != "400" {
+					t.Errorf("%v: %s", header, status)
+				}
+				before.expect(t, unchanged, 0)
+			}
+
+			// A user is being looked up for some, and the others wait for what
+			// comes of those. All is given back when their streams are reset.
+			before := h.moment()
+			h.users.meet(func(ctx context.Context) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+			c := h.http2(t)
+			for i := range uint32(100) {
+				c.request(2*i+1, goodGrant)
+			}
+			soon(t, "all streams are open", func() bool { return h.underWay.Load() == 100 })
+			soon(t, "users are looked up", func() bool { return h.users.lookups.Load() >= before.lookups+5 })
+			for i := range uint32(100) {
+				c.frame(0x3, 0, 2*i+1, []byte{0, 0, 0, 8}) // CANCEL
+			}
+			soon(t, "all streams are done with", func() bool { return h.underWay.Load() == 0 })
+			h.users.meet(nil)
+			if now := h.moment(); !maps.Equal(now.counters, before.counters) || now.calls["Replace"] != before.calls["Replace"] {
+				t.Errorf("they left %v, was %v", now.counters, before.counters)
+			}
+			before.expectSilence(t)
+			h.tries(t, issued, "POST", "/Token", goodGrant)
+		},
+	},
+	{
 		id: "P47", what: "Accept: text/html",
 		run: func(t *testing.T, h *abuseHost) {
 			h.tries(t, issued, "POST", "/Token", goodGrant, "Accept", "text/html")
@@ -668,3 +722,73 @@ type discard struct{ header http.Header }
 func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d discard) WriteHeader(int)             {}
+
+// An http2Conn speaks as much of RFC 9113 as a rude client needs.
+type http2Conn struct {
+	*testing.T
+	conn net.Conn
+}
+
+// http2 connects to a server that speaks it.
+func (h *abuseHost) http2(t *testing.T) *http2Conn {
+	t.Helper()
+	config := h.client.Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.NextProtos, config.ServerName = []string{"h2"}, "example.com"
+	c := &http2Conn{t, tls.Client(h.dial(t), config)}
+	c.write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+	c.frame(0x4, 0, 0, nil) // SETTINGS
+	return c
+}
+
+func (c *http2Conn) write(p []byte) {
+	c.Helper()
+	if _, err := c.conn.Write(p); err != nil {
+		c.Fatal(err)
+	}
+}
+
+func (c *http2Conn) frame(kind, flags byte, stream uint32, payload []byte) {
+	c.Helper()
+	n := len(payload)
+	head := binary.BigEndian.AppendUint32([]byte{byte(n >> 16), byte(n >> 8), byte(n), kind, flags}, stream)
+	c.write(append(head, payload...))
+}
+
+// request sends a token request on a stream.
+func (c *http2Conn) request(stream uint32, body string, headers ...[2]string) {
+	c.Helper()
+	var block []byte
+	for _, header := range append([][2]string{{":method", "POST"}, {":scheme", "https"}, {":path", "/Token"}, {":authority", "example.com"}}, headers...) {
+		block = append(block, 0) // a literal with a new name (RFC 7541 §6.2.2)
+		for _, text := range header {
+			block = append(append(block, byte(len(text))), text...)
+		}
+	}
+	c.frame(0x1, 0x4, stream, block)        // HEADERS, all of them
+	c.frame(0x0, 0x1, stream, []byte(body)) // DATA, and no more
+}
+
+// outcome reads what comes of a stream: a status, if it is 200 or 400, or the
+// kind of frame that ends it.
+func (c *http2Conn) outcome(stream uint32) string {
+	c.Helper()
+	for {
+		var head [9]byte
+		if _, err := io.ReadFull(c.conn, head[:]); err != nil {
+			return err.Error()
+		}
+		payload := make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
+		if _, err := io.ReadFull(c.conn, payload); err != nil {
+			return err.Error()
+		}
+		switch kind, of := head[3], binary.BigEndian.Uint32(head[5:]); {
+		case of != stream && kind != 0x7: // not GOAWAY
+		case kind == 0x1 && payload[0] == 0x88:
+			return "200" // by the static table of RFC 7541
+		case kind == 0x1 && payload[0] == 0x8c:
+			return "400"
+		case kind != 0x0:
+			return fmt.Sprintf("frame %d", kind)
+		}
+	}
+}

@@ -350,7 +350,7 @@ var passwords = sync.OnceValue(func() *password.Users {
 	lookup := func(ctx context.Context, userName string) (password.Account, error) {
 		return ctx.Value(abuseKey{}).(*abuseUsers).lookup(ctx, userName)
 	}
-	u, err := password.NewUsers(lookup, &password.Options{Logger: slog.New(abuseLog{})})
+	u, err := password.NewUsers(lookup, &password.Options{Timeout: 10 * time.Second, Logger: slog.New(abuseLog{})})
 	if err != nil {
 		panic(err)
 	}
