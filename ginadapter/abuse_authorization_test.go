@@ -38,8 +38,8 @@ const (
 	checksumAt = secretAt + 32
 )
 
-// forge makes another token of one, with a checksum that is right.
-func forge(t *testing.T, token string, change func(b []byte)) string {
+// reforge makes another token of one, with a checksum that is right.
+func reforge(t *testing.T, token string, change func(b []byte)) string {
 	t.Helper()
 	prefix, rest := token[:4], token[4:]
 	b, err := base64.RawURLEncoding.DecodeString(rest)
@@ -197,7 +197,7 @@ var authorization = []situation{
 				h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(flip(h.token, i))...)
 			}
 			for _, i := range []int{slotAt, slotAt + 15, slotAt + 16, secretAt - 1} {
-				h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(forge(t, h.token, func(b []byte) { b[i] ^= 1 }))...)
+				h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[i] ^= 1 }))...)
 			}
 		},
 	},
@@ -210,14 +210,14 @@ var authorization = []situation{
 				h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(flip(h.token, i))...)
 			}
 			for _, i := range []int{secretAt, secretAt + 16, checksumAt - 1} {
-				h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(forge(t, h.token, func(b []byte) { b[i] ^= 1 }))...)
+				h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[i] ^= 1 }))...)
 			}
 		},
 	},
 	// Its 92 characters hold 69 bytes: none has bits to spare.
 	tokens("A13", "other spellings of the same bytes", 0, func(t *testing.T, h *abuseHost) []string {
-		dashes := forge(t, h.token, func(b []byte) { fill(b[secretAt:checksumAt], 0xff) })
-		pluses := forge(t, h.token, func(b []byte) { copy(b[secretAt:], strings.Repeat("\xfb\xef\xbe", 10)) })
+		dashes := reforge(t, h.token, func(b []byte) { fill(b[secretAt:checksumAt], 0xff) })
+		pluses := reforge(t, h.token, func(b []byte) { copy(b[secretAt:], strings.Repeat("\xfb\xef\xbe", 10)) })
 		if !strings.Contains(dashes, "____") || !strings.Contains(pluses, "----") {
 			t.Fatalf("%s and %s have nothing to spell otherwise", dashes, pluses)
 		}
@@ -272,9 +272,9 @@ var authorization = []situation{
 		reader := h.signIn(t, grantOf+"reader&password="+url.QueryEscape(otherPassword))
 		own, _ := base64.RawURLEncoding.DecodeString(reader[4:])
 		return []string{
-			forge(t, h.token, func(b []byte) { copy(b[secretAt:checksumAt], own[secretAt:]) }),
-			forge(t, reader, func(b []byte) { copy(b[slotAt+16:secretAt], "another client's") }),
-			forge(t, reader, func(b []byte) { copy(b[slotAt:slotAt+16], "another user's..") }),
+			reforge(t, h.token, func(b []byte) { copy(b[secretAt:checksumAt], own[secretAt:]) }),
+			reforge(t, reader, func(b []byte) { copy(b[slotAt+16:secretAt], "another client's") }),
+			reforge(t, reader, func(b []byte) { copy(b[slotAt:slotAt+16], "another user's..") }),
 		}
 	}),
 	{
@@ -288,7 +288,7 @@ var authorization = []situation{
 			for _, token := range []string{hex.EncodeToString(d), "tat_" + hex.EncodeToString(d), base64.RawURLEncoding.EncodeToString(d), "tat_" + base64.RawURLEncoding.EncodeToString(d)} {
 				h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(token)...)
 			}
-			h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(forge(t, h.token, func(b []byte) { copy(b[secretAt:], d) }))...)
+			h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { copy(b[secretAt:], d) }))...)
 		},
 	},
 	{
@@ -297,12 +297,12 @@ var authorization = []situation{
 			for _, token := range []string{strings.Repeat("A", 96), "tat_" + strings.Repeat("A", 92), "tat_" + strings.Repeat("0", 92), "tat_AQ" + strings.Repeat("A", 90)} {
 				h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(token)...)
 			}
-			nowhere := forge(t, h.token, func(b []byte) { fill(b[slotAt:], 0) })
-			here := forge(t, h.token, func(b []byte) { fill(b[secretAt:], 0) })
+			nowhere := reforge(t, h.token, func(b []byte) { fill(b[slotAt:], 0) })
+			here := reforge(t, h.token, func(b []byte) { fill(b[secretAt:], 0) })
 			h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(nowhere)...)
 			h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(here)...)
-			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(forge(t, h.token, func(b []byte) { b[0] = 0 }))...)
-			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(forge(t, h.token, func(b []byte) { b[0] = 2 }))...)
+			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[0] = 0 }))...)
+			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[0] = 2 }))...)
 		},
 	},
 	{
@@ -324,14 +324,14 @@ var authorization = []situation{
 		id: "A20", what: "passwords with colons, beyond ASCII, and of 1,024 bytes in Basic authentication",
 		run: func(t *testing.T, h *abuseHost) {
 			for i, text := range []string{"::a:b::", "£ and € for 10\u00a0%", strings.Repeat("0123456789abcde:", 64), ":", " "} {
-				h.users.set(password.Account{UserID: "1", UserName: "admin", PasswordHash: hashOf(text), Stamp: fmt.Sprint(i)})
+				h.users.put(password.Account{UserID: "1", UserName: "admin", PasswordHash: hashOf(text), Stamp: fmt.Sprint(i)})
 				for _, body := range []string{"grant_type=password", "grant_type=password&username=&password="} {
 					h.tries(t, issued, "POST", "/Token", body, basic("admin", text)...)
 					h.tries(t, rejected, "POST", "/Token", body, basic("admin", text+"x")...)
 				}
 			}
 			// Where it is not UTF-8 it is ISO-8859-1.
-			h.users.set(password.Account{UserID: "1", UserName: "admin", PasswordHash: hashOf("£:ä"), Stamp: "latin"})
+			h.users.put(password.Account{UserID: "1", UserName: "admin", PasswordHash: hashOf("£:ä"), Stamp: "latin"})
 			h.tries(t, issued, "POST", "/Token", "grant_type=password", basic("admin", "\xa3:\xe4")...)
 			h.tries(t, rejected, "POST", "/Token", "grant_type=password", basic("admin", strings.Repeat("x", 1025))...)
 		},

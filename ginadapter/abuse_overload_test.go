@@ -250,7 +250,7 @@ var overload = []situation{
 		},
 		run: func(t *testing.T, h *abuseHost) {
 			const precomposed, decomposed = "%C3%BCmit@example.org", "u%CC%88mit@example.org"
-			h.users.set(password.Account{UserID: "5", UserName: "\u00fcmit@example.org", PasswordHash: otherHash()})
+			h.users.put(password.Account{UserID: "5", UserName: "\u00fcmit@example.org", PasswordHash: otherHash()})
 			spellings := []string{precomposed, decomposed, "%C3%9CMIT@EXAMPLE.ORG", "U%CC%88mit@Example.org", "%C3%BCmit%2Bnews@example.org"}
 			for _, spelling := range spellings {
 				h.tries(t, rejected, "POST", "/Token", grantOf+spelling+"&password=x")
@@ -511,7 +511,7 @@ var overload = []situation{
 // more adds so many accounts.
 func (h *abuseHost) more(n int) {
 	for i := range n {
-		h.users.set(password.Account{UserID: fmt.Sprint("more", i), UserName: fmt.Sprint("more", i), PasswordHash: otherHash()})
+		h.users.put(password.Account{UserID: fmt.Sprint("more", i), UserName: fmt.Sprint("more", i), PasswordHash: otherHash()})
 	}
 }
 

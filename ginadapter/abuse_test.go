@@ -425,26 +425,23 @@ func (u *abuseUsers) lastAsked() string {
 	return u.asked[len(u.asked)-1]
 }
 
-// set adds an account, or changes the one of that name.
-func (u *abuseUsers) set(account password.Account) {
+// set changes accounts, or has look-ups meet a fault.
+func (u *abuseUsers) set(change func(accounts map[string]password.Account, fault *func(context.Context) error)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.accounts[account.UserName] = account
+	change(u.accounts, &u.fault)
 }
 
-// remove removes an account.
-func (u *abuseUsers) remove(userName string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.accounts, userName)
+// put adds an account, or changes the one of that name.
+func (u *abuseUsers) put(account password.Account) {
+	u.set(func(accounts map[string]password.Account, _ *func(context.Context) error) { accounts[account.UserName] = account })
 }
 
 // meet has every look-up that follows meet a fault first; nil ends that.
 func (u *abuseUsers) meet(fault func(context.Context) error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.fault = fault
+	u.set(func(_ map[string]password.Account, f *func(context.Context) error) { *f = fault })
 }
+
 
 // abuseClients is a registry: "app" proves itself by appSecret, "web" is public,
 // "desk" is public and for readers only, and "gone" has been shut out.
@@ -664,6 +661,9 @@ func (m moment) expect(t *testing.T, e effect, hashes int) {
 		t.Errorf("%d tokens were stored, want %d", replaced, want)
 	}
 	a := m.h.do(t, "GET", "/me", "", "Authorization", "Bearer "+m.token)
+	if e == newToken {
+		replacedToken.check(t, a)
+	}
 	if kept := a.StatusCode == http.StatusOK; kept != (e != newToken) {
 		t.Errorf("the token before is kept: %v; %d %s", kept, a.StatusCode, a.body)
 	}
