@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
@@ -212,6 +213,10 @@ var authorization = []situation{
 			for _, i := range []int{secretAt, secretAt + 16, checksumAt - 1} {
 				h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[i] ^= 1 }))...)
 			}
+			// That a token has expired is told to whoever has all of it.
+			h.wait(15 * 24 * time.Hour)
+			expiredToken.check(t, h.do(t, "GET", "/me", "", bearer(h.token)...))
+			invalidToken.check(t, h.do(t, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[secretAt] ^= 1 }))...))
 		},
 	},
 	// Its 92 characters hold 69 bytes: none has bits to spare.
@@ -419,6 +424,13 @@ var authorization = []situation{
 			h.tries(t, invalidClient, "POST", "/Token", goodGrant)
 			h.tries(t, invalidClient, "POST", "/Token", goodGrant+"&client_id=")
 			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("", "")...)
+			// That the registry cannot tell is no word about the client.
+			h.tries(t, unavailable, "POST", "/Token", goodGrant+"&client_id=ill")
+			h.tries(t, unavailable, "POST", "/Token", goodGrant, basic("ill", "")...)
+			// A client's token is none of another's.
+			web := h.signIn(t, goodGrant+"&client_id=web")
+			h.denies(t, clientRefused, 1, "GET", "/app", "", bearer(web)...)
+			h.admits(t, "GET", "/app", bearer(h.token)...)
 			// One who may not sign this user in says what a wrong password does.
 			h.tries(t, rejected, "POST", "/Token", goodGrant+"&client_id=desk")
 		},

@@ -177,7 +177,7 @@ var parsing = []situation{
 				conn := h.dial(t)
 				conn.SetDeadline(time.Now().Add(4 * time.Second)) // a body may take 5
 				fmt.Fprintf(conn, "POST%sContent-Length: %s\r\n\r\n", rawToken, length)
-				tooLarge.check(t, readAnswer(t, bufio.NewReader(conn)))
+				tooLarge.check(t, nextAnswer(t, bufio.NewReader(conn)))
 				conn.Close()
 				before.expect(t, unchanged, 0)
 			}

@@ -434,7 +434,9 @@ func (u *abuseUsers) set(change func(accounts map[string]password.Account, fault
 
 // put adds an account, or changes the one of that name.
 func (u *abuseUsers) put(account password.Account) {
-	u.set(func(accounts map[string]password.Account, _ *func(context.Context) error) { accounts[account.UserName] = account })
+	u.set(func(accounts map[string]password.Account, _ *func(context.Context) error) {
+		accounts[account.UserName] = account
+	})
 }
 
 // meet has every look-up that follows meet a fault first; nil ends that.
@@ -442,9 +444,9 @@ func (u *abuseUsers) meet(fault func(context.Context) error) {
 	u.set(func(_ map[string]password.Account, f *func(context.Context) error) { *f = fault })
 }
 
-
 // abuseClients is a registry: "app" proves itself by appSecret, "web" is public,
-// "desk" is public and for readers only, and "gone" has been shut out.
+// "desk" is public and for readers only, and "gone" has been shut out. Whoever
+// asks for "ill" finds the registry down.
 type abuseClients struct{}
 
 var appSecret, appDigest = tokenauth.NewClientSecret()
@@ -460,6 +462,8 @@ func (abuseClients) FindClient(_ context.Context, clientID string) (tokenauth.Cl
 		return tokenauth.Client{ID: "desk", Roles: []string{"Reader"}}, nil
 	case "gone":
 		return tokenauth.Client{ID: "gone", Disabled: true}, nil
+	case "ill":
+		return tokenauth.Client{}, errStorage
 	}
 	return tokenauth.Client{}, tokenauth.ErrNotFound
 }
@@ -709,11 +713,11 @@ func readAnswers(t *testing.T, all string) (answers []answer) {
 		if _, err := r.Peek(1); err == io.EOF {
 			return answers
 		}
-		answers = append(answers, readAnswer(t, r))
+		answers = append(answers, nextAnswer(t, r))
 	}
 }
 
-func readAnswer(t *testing.T, r *bufio.Reader) answer {
+func nextAnswer(t *testing.T, r *bufio.Reader) answer {
 	t.Helper()
 	response, err := http.ReadResponse(r, nil)
 	if err != nil {
