@@ -317,10 +317,10 @@ var authorization = []situation{
 		run:  malformedBasic,
 		with: withClients,
 		alone: func(t *testing.T) {
-			for engine := range engines {
-				t.Run("no clients/"+engine, func(t *testing.T) {
+			for _, on := range engines {
+				t.Run("no clients/"+on.name, func(t *testing.T) {
 					t.Parallel()
-					malformedBasic(t, newAbuseHost(t, engine, nil))
+					malformedBasic(t, newAbuseHost(t, on, nil))
 				})
 			}
 		},
@@ -354,10 +354,10 @@ var authorization = []situation{
 			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=x", basic("app", appSecret.Reveal())...)
 		},
 		alone: func(t *testing.T) {
-			for engine := range engines {
-				t.Run("no clients/"+engine, func(t *testing.T) {
+			for _, on := range engines {
+				t.Run("no clients/"+on.name, func(t *testing.T) {
 					t.Parallel()
-					h := newAbuseHost(t, engine, nil)
+					h := newAbuseHost(t, on, nil)
 					for _, header := range [][]string{basic("None", ""), basic("client", "None"), basic("reader", otherPassword), basic("admin", "x")} {
 						h.tries(t, issued, "POST", "/Token", goodGrant, header...)
 					}

@@ -77,10 +77,10 @@ func TestAbuse(t *testing.T) {
 			if s.run == nil {
 				return
 			}
-			for engine := range engines {
-				t.Run(engine, func(t *testing.T) {
+			for _, on := range engines {
+				t.Run(on.name, func(t *testing.T) {
 					t.Parallel()
-					s.run(t, newAbuseHost(t, engine, s.with))
+					s.run(t, newAbuseHost(t, on, s.with))
 				})
 			}
 		})
@@ -191,8 +191,13 @@ var (
 	otherHash = sync.OnceValue(func() string { return hashOf(otherPassword) })
 )
 
-// engines are what the Token API is mounted on.
-var engines = map[string]func(*abuseHost, http.HandlerFunc) http.Handler{"net-http": abuseHTTP, "gin": abuseGin}
+// An engine is what the Token API is mounted on.
+type engine struct {
+	name  string
+	mount func(*abuseHost, http.HandlerFunc) http.Handler
+}
+
+var engines = []engine{{"net-http", abuseHTTP}, {"gin", abuseGin}}
 
 func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
@@ -214,10 +219,9 @@ func abuseGin(h *abuseHost, who http.HandlerFunc) http.Handler {
 	return r
 }
 
-// newAbuseHost starts a host on "net-http" or "gin".
-func newAbuseHost(t *testing.T, engine string, with func(*setup)) *abuseHost {
+func newAbuseHost(t *testing.T, on engine, with func(*setup)) *abuseHost {
 	t.Helper()
-	h := &abuseHost{engine: engine, storage: new(abuseStore), log: new(journal), serverLog: new(journal), now: start}
+	h := &abuseHost{engine: on.name, storage: new(abuseStore), log: new(journal), serverLog: new(journal), now: start}
 	h.users = newAbuseUsers(h.log)
 	var s setup
 	s.Realm = abuseRealm
@@ -237,7 +241,7 @@ func newAbuseHost(t *testing.T, engine string, with func(*setup)) *abuseHost {
 	if h.auth, err = tokenauth.New(h.storage, h.users, &s.Options); err != nil {
 		t.Fatal(err)
 	}
-	mounted := engines[engine](h, func(w http.ResponseWriter, r *http.Request) {
+	mounted := on.mount(h, func(w http.ResponseWriter, r *http.Request) {
 		h.handled.Add(1)
 		s.handler(w, r)
 	})
