@@ -1,0 +1,4 @@
+package ginadapter_test
+
+// What an ill storage does.
+var faults = []situation{}

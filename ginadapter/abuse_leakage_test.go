@@ -1,0 +1,4 @@
+package ginadapter_test
+
+// What must not get out.
+var leakage = []situation{}
