@@ -372,7 +372,9 @@ func (t *throttle) counterKey(l layer, userName string, p netip.Prefix) CounterK
 	prefix, _ := p.MarshalText()
 	fmt.Fprintf(mac, "%d %s ", l, prefix)
 	mac.Write([]byte(userName))
-	return CounterKey(mac.Sum(nil)[:16])
+	key := CounterKey(mac.Sum(nil)[:16])
+	key[0] = byte(l)
+	return key
 }
 
 // prefixes returns the network that counts as one source, and for IPv6 the

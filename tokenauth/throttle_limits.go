@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A CounterKey names a counter of attempts: a keyed hash of what it counts for.
+// A CounterKey names a counter of attempts: the kind of what it counts for in
+// the first byte, and a keyed hash of it.
 type CounterKey [16]byte
 
 // A Counter counts the attempts to sign in of an account, of a source, or of
@@ -20,9 +21,13 @@ type Counter struct {
 }
 
 // ForgetAt returns the time, in Unix milliseconds, from which on the counter
-// says as much as the zero value, so that a storage may drop it.
-func (c Counter) ForgetAt() int64 {
-	return max(c.FailedAt+milliseconds(longMemory), c.PendingAt+milliseconds(pendingMemory), c.SucceededAt+milliseconds(knownMemory))
+// with that key says as much as the zero value, so that a storage may drop it.
+func (c Counter) ForgetAt(key CounterKey) int64 {
+	remembered := longMemory
+	if int(key[0]) < len(memory) {
+		remembered = memory[key[0]]
+	}
+	return max(c.FailedAt+milliseconds(remembered), c.PendingAt+milliseconds(pendingMemory), c.SucceededAt+milliseconds(knownMemory))
 }
 
 // An AttemptCounter is a Storage in which replicas count attempts together.
@@ -30,8 +35,8 @@ type AttemptCounter interface {
 	// UpdateCounters reads the counters with the keys, which are distinct,
 	// calls change to change them in place, and stores them, in one atomic
 	// step: of several calls at once each sees what the one before it stored.
-	// A counter that is not there is zero. Change may be called again if the
-	// step has to be. It may leave all as it was. A counter may be dropped once
+	// A counter that is not there is zero. There is at least one key. Change may
+	// be called again if the step has to be. It may leave all as it was. A counter may be dropped once
 	// its ForgetAt is past.
 	UpdateCounters(ctx context.Context, keys []CounterKey, change func([]Counter)) error
 }

@@ -62,7 +62,7 @@ func (l *localCounters) get(key CounterKey) Counter {
 }
 
 func (l *localCounters) coarse(key CounterKey) *Counter {
-	return &l.shared[binary.BigEndian.Uint16(key[:])%uint16(len(l.shared))]
+	return &l.shared[binary.BigEndian.Uint16(key[1:])%uint16(len(l.shared))]
 }
 
 func (l *localCounters) put(key CounterKey, c Counter, now int64) {

@@ -95,7 +95,7 @@ func (s *Store) writeCounter(ctx context.Context, pool gorm.ConnPool, key tokena
 	if there {
 		statement = `UPDATE tokenauth_counters SET failures = ?, failed_at = ?, pending = ?, pending_at = ?, succeeded_at = ?, forget_at = ? WHERE counter_key = ?`
 	}
-	result, err := pool.ExecContext(ctx, s.sql(statement), c.Failures, c.FailedAt, c.Pending, c.PendingAt, c.SucceededAt, c.ForgetAt(), key[:])
+	result, err := pool.ExecContext(ctx, s.sql(statement), c.Failures, c.FailedAt, c.Pending, c.PendingAt, c.SucceededAt, c.ForgetAt(key), key[:])
 	if err != nil || there {
 		return err
 	}

@@ -39,7 +39,7 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey,
 		if slices.Equal(after, counters) {
 			return nil
 		}
-		values, err = storeScript.Exec(ctx, s.client, names, storeArgs(before, counters, after)).ToArray()
+		values, err = storeScript.Exec(ctx, s.client, names, storeArgs(keys, before, counters, after)).ToArray()
 		if err != nil || len(values) == 0 {
 			return err
 		}
@@ -122,13 +122,13 @@ func decodeCounter(value string) (c tokenauth.Counter, err error) {
 // counterLife returns for how many milliseconds from now a counter has to stay,
 // which was changed now. No clock is compared with another: now is the latest
 // that the counter knows of, or later.
-func counterLife(c tokenauth.Counter) int64 {
-	return max(c.ForgetAt()-max(c.FailedAt, c.PendingAt, c.SucceededAt), 1)
+func counterLife(key tokenauth.CounterKey, c tokenauth.Counter) int64 {
+	return max(c.ForgetAt(key)-max(c.FailedAt, c.PendingAt, c.SucceededAt), 1)
 }
 
 // storeArgs returns the ARGV of storeScript. What has not changed it leaves
 // alone.
-func storeArgs(before []string, counters, after []tokenauth.Counter) []string {
+func storeArgs(keys []tokenauth.CounterKey, before []string, counters, after []tokenauth.Counter) []string {
 	args := slices.Grow(slices.Clone(before), 2*len(after))
 	for i := range after {
 		if after[i] == counters[i] {
@@ -138,7 +138,7 @@ func storeArgs(before []string, counters, after []tokenauth.Counter) []string {
 		}
 	}
 	for i := range after {
-		args = append(args, strconv.FormatInt(counterLife(after[i]), 10))
+		args = append(args, strconv.FormatInt(counterLife(keys[i], after[i]), 10))
 	}
 	return args
 }
