@@ -462,9 +462,9 @@ var overload = []situation{
 			h.tries(t, issued, "POST", "/Token", goodGrant)
 		},
 	},
-	{id: "T17", what: "500 sign-ins at once with passwords of 1 KB: bounded memory, and validation beside them goes on"},
-	{id: "T18", what: "a client that waits to be hashed disconnects: it leaves the queue and takes no place"},
-	{id: "T19", what: "a panic while hashing frees the place"},
+	{id: "T17", what: "500 sign-ins at once with passwords of 1 KB: bounded memory, and validation beside them goes on", alone: crowd},
+	{id: "T18", what: "a client that waits to be hashed disconnects: it leaves the queue and takes no place", alone: waiterLeaves},
+	{id: "T19", what: "a panic while hashing frees the place", alone: panicFreesThePlace},
 	{
 		id: "T20", what: "Retry-After is a whole number of seconds up to an hour, and says nothing of the account",
 		with: func(s *setup) {

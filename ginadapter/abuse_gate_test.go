@@ -1,0 +1,206 @@
+package ginadapter_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// A workshop is a service whose hashes take as long as the test lets them, one
+// at a time, while four sign-ins more may wait.
+type workshop struct {
+	url         string
+	accessToken string
+	goOn        chan struct{} // closed when hashes may come to their end
+	release     func()        // closes it
+	began, most atomic.Int64  // hashes that began; and were at work at once
+	working     atomic.Int64
+}
+
+const placesToWait = 4
+
+func newWorkshop(t *testing.T) *workshop {
+	t.Helper()
+	w := &workshop{goOn: make(chan struct{})}
+	w.release = sync.OnceFunc(func() { close(w.goOn) })
+	users, err := password.NewUsers(func(_ context.Context, userName string) (password.Account, error) {
+		return password.Account{UserID: userName, UserName: userName, PasswordHash: "$workshop$" + userName}, nil
+	}, &password.Options{
+		MaxHashing: 1, MaxWaiting: placesToWait, Logger: new(journal).logger(),
+		Formats: []password.Format{func(stored string) func(string) bool {
+			if !strings.HasPrefix(stored, "$workshop$") {
+				return nil
+			}
+			return func(string) bool {
+				w.began.Add(1)
+				w.most.Store(max(w.most.Load(), w.working.Add(1)))
+				defer w.working.Add(-1)
+				<-w.goOn
+				if stored == "$workshop$panic" {
+					panic("a bug in a host's format")
+				}
+				return true
+			}
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth, err := tokenauth.New(new(memory.Store), users, &tokenauth.Options{
+		Logger: new(journal).logger(), Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "somebody"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.accessToken = grant.AccessToken.Reveal()
+	r := gin.Default()
+	ginadapter.Mount(r, auth)
+	r.GET("/me", ginadapter.RequireBearer(auth), func(c *gin.Context) { c.Status(http.StatusNoContent) })
+	server := httptest.NewServer(r)
+	t.Cleanup(server.Close)
+	t.Cleanup(w.release) // or the server would wait for ever
+	w.url = server.URL
+	return w
+}
+
+func (w *workshop) signIn(ctx context.Context, userName string) (*http.Response, error) {
+	form := url.Values{"grant_type": {"password"}, "username": {userName}, "password": {strings.Repeat("p", 1024)}}
+	r, err := http.NewRequestWithContext(ctx, "POST", w.url+"/Token", strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err == nil {
+		response.Body.Close()
+	}
+	return response, err
+}
+
+// 500 sign-ins at once: one is hashed, four wait, and the rest are told so at
+// once, while requests with a token go on.
+func crowd(t *testing.T) {
+	w := newWorkshop(t)
+	const n = 500
+	statuses := make(chan int, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			response, err := w.signIn(t.Context(), fmt.Sprint("user", i))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") == "" {
+				t.Error("503 without Retry-After")
+			}
+			statuses <- response.StatusCode
+		})
+	}
+	// No hash comes to its end yet, so these wait for none.
+	for range n - 1 - placesToWait {
+		if status := <-statuses; status != http.StatusServiceUnavailable {
+			t.Errorf("while the gate is full: %d", status)
+		}
+	}
+	r, err := http.NewRequest("GET", w.url+"/me", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+w.accessToken)
+	if response, err := http.DefaultClient.Do(r); err != nil || response.StatusCode != http.StatusNoContent {
+		t.Errorf("a request with a token: %v, %v", response, err)
+	}
+	w.release()
+	wg.Wait()
+	for range 1 + placesToWait {
+		if status := <-statuses; status != http.StatusOK {
+			t.Errorf("one that was let in: %d", status)
+		}
+	}
+	if began, most := w.began.Load(), w.most.Load(); began != 1+placesToWait || most != 1 {
+		t.Errorf("%d passwords were hashed, %d at once", began, most)
+	}
+}
+
+// Whoever goes away while it waits makes room, and is not hashed.
+func waiterLeaves(t *testing.T) {
+	w := newWorkshop(t)
+	var wg sync.WaitGroup
+	var refused atomic.Int64 // when one was last refused
+	stays := func(user string) {
+		wg.Go(func() {
+			for {
+				response, err := w.signIn(t.Context(), user)
+				if err == nil && response.StatusCode == http.StatusServiceUnavailable {
+					refused.Store(time.Now().UnixNano())
+					continue // there is no room yet
+				}
+				if err != nil || response.StatusCode != http.StatusOK {
+					t.Errorf("%s: %v, %v", user, response, err)
+				}
+				return
+			}
+		})
+	}
+	stays("first")
+	soon(t, "the first is hashed", func() bool { return w.began.Load() == 1 })
+	ctx, leave := context.WithCancel(t.Context())
+	var gone sync.WaitGroup
+	for i := range placesToWait {
+		gone.Go(func() {
+			response, err := w.signIn(ctx, fmt.Sprint("leaves", i))
+			switch {
+			case err != nil:
+			case response.StatusCode == http.StatusServiceUnavailable:
+				refused.Store(time.Now().UnixNano())
+			default:
+				t.Errorf("one that left was answered %d", response.StatusCode)
+			}
+		})
+	}
+	// As many more find no room while those wait, and all find some when they
+	// have left: the first is hashed all the while.
+	for i := range placesToWait {
+		stays(fmt.Sprint("comes", i))
+	}
+	soon(t, "one finds no room", func() bool { return refused.Load() != 0 })
+	leave()
+	gone.Wait()
+	soon(t, "all have found room", func() bool { return time.Since(time.Unix(0, refused.Load())) > 500*time.Millisecond })
+	w.release()
+	wg.Wait()
+	if began := w.began.Load(); began != 1+placesToWait {
+		t.Errorf("%d passwords were hashed, want %d", began, 1+placesToWait)
+	}
+}
+
+func panicFreesThePlace(t *testing.T) {
+	w := newWorkshop(t)
+	w.release()
+	for range 3 * (1 + placesToWait) {
+		if response, err := w.signIn(t.Context(), "panic"); err != nil || response.StatusCode != http.StatusInternalServerError || !response.Close {
+			t.Fatalf("a panic: %v, %v", response, err)
+		}
+	}
+	if response, err := w.signIn(t.Context(), "somebody"); err != nil || response.StatusCode != http.StatusOK {
+		t.Errorf("after the panics: %v, %v", response, err)
+	}
+}
