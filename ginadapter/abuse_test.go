@@ -217,14 +217,14 @@ func newAbuseHost(t *testing.T, mount func(*abuseHost, http.HandlerFunc) http.Ha
 	s.Realm = abuseRealm
 	s.Now = h.time
 	s.Logger = h.log.logger()
-	s.Throttle.Key = []byte("a key of thirty-two bytes, or so")
+	s.Throttle.Key = tokenauth.NewSecret("a key of thirty-two bytes, or so")
 	s.serve = (*httptest.Server).Start
 	s.handler = h.who
 	if with != nil {
 		with(&s)
 	}
 	if s.local {
-		s.Throttle.Key = nil
+		s.Throttle.Key = tokenauth.Secret{}
 	}
 	var err error
 	if h.auth, err = tokenauth.New(h.storage, h.users, &s.Options); err != nil {
