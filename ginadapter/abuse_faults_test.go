@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -729,13 +730,18 @@ func ofVersion(t *testing.T, version byte, accessToken string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := func() uint32 { return crc32.ChecksumIEEE(append([]byte(prefix), b[:len(b)-4]...)) }
-	if binary.BigEndian.Uint32(b[len(b)-4:]) != sum() {
+	if withChecksum(b[:len(b)-4]) != accessToken {
 		t.Fatal("the checksum is another one")
 	}
 	b[0] = version
-	binary.BigEndian.PutUint32(b[len(b)-4:], sum())
-	return prefix + base64.RawURLEncoding.EncodeToString(b)
+	return withChecksum(b[:len(b)-4])
+}
+
+// withChecksum makes an access token of what stands before its checksum.
+func withChecksum(body []byte) string {
+	const prefix = "tat_"
+	sum := crc32.ChecksumIEEE(slices.Concat([]byte(prefix), body))
+	return prefix + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(slices.Clone(body), sum))
 }
 
 // fail has the calls fail, all of them if none is named; nil ends that.
