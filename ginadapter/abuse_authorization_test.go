@@ -1,4 +1,500 @@
 package ginadapter_test
 
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash/crc32"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+var (
+	badAuthorization = early(400, "The Authorization header is malformed, or there are several.")
+	invalidClient    = refusal(400, "invalid_client", "The client is unknown, or its secret is wrong.")
+	// challenged is what a client hears that used Basic authentication.
+	challenged = refusal(401, "invalid_client", invalidClient.description).
+			with("WWW-Authenticate", `Basic realm="`+abuseRealm+`", charset="UTF-8"`)
+	namedTwice = badRequest("The client is named by Basic authentication or in the body, not by both.")
+)
+
+// basic is an Authorization header, name and value.
+func basic(user, pass string) []string {
+	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+pass))}
+}
+
+func bearer(token string) []string { return []string{"Authorization", "Bearer " + token} }
+
+// What the bytes of a token are, behind its prefix.
+const (
+	slotAt     = 1
+	secretAt   = slotAt + 32
+	checksumAt = secretAt + 32
+)
+
+// reforge makes another token of one, with a checksum that is right.
+func reforge(t *testing.T, token string, change func(b []byte)) string {
+	t.Helper()
+	prefix, rest := token[:4], token[4:]
+	b, err := base64.RawURLEncoding.DecodeString(rest)
+	if err != nil || prefix != "tat_" {
+		t.Fatalf("%q is no token", token)
+	}
+	change(b)
+	sum := crc32.Update(crc32.ChecksumIEEE([]byte(prefix)), crc32.IEEETable, b[:checksumAt])
+	binary.BigEndian.PutUint32(b[checksumAt:], sum)
+	return prefix + base64.RawURLEncoding.EncodeToString(b)
+}
+
+func fill(b []byte, with byte) {
+	for i := range b {
+		b[i] = with
+	}
+}
+
+// flip returns the text with another letter at i.
+func flip(text string, i int) string {
+	other := byte('A')
+	if text[i] == other {
+		other = 'B'
+	}
+	return text[:i] + string(other) + text[i+1:]
+}
+
+// tokens returns a situation of tokens that are all invalid, and are told from
+// a good one without asking the storage, or by asking it once.
+func tokens(id, what string, lookups int, tokens func(t *testing.T, h *abuseHost) []string) situation {
+	return situation{id: id, what: what, run: func(t *testing.T, h *abuseHost) {
+		for _, token := range tokens(t, h) {
+			if token == h.token {
+				t.Fatal("this is the good one")
+			}
+			h.denies(t, invalidToken, lookups, "GET", "/me", "", bearer(token)...)
+			h.denies(t, invalidToken, lookups, "GET", "/admin", "", bearer(token)...)
+		}
+	}}
+}
+
 // What is in the Authorization header.
-var authorization = []situation{}
+var authorization = []situation{
+	{
+		id: "A01", what: "no header on a protected route",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, path := range []string{"/me", "/admin", "/app"} {
+				h.denies(t, anonymous, 0, "GET", path, "")
+				h.denies(t, anonymous, 0, "POST", path, "a=b")
+			}
+			h.admits(t, "GET", "/open")
+		},
+	},
+	{
+		id: "A02", what: "the scheme in any case",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, scheme := range []string{"bearer", "BEARER", "BeArEr"} {
+				h.admits(t, "GET", "/me", "Authorization", scheme+" "+h.token)
+			}
+		},
+	},
+	{
+		id: "A03", what: "the scheme alone, and with nothing but space behind it",
+		run: func(t *testing.T, h *abuseHost) {
+			h.denies(t, malformed, 0, "GET", "/me", "", "Authorization", "Bearer")
+			for _, line := range []string{"Bearer ", "Bearer    ", "bearer\t"} { // a client in Go would trim them
+				h.deniesLine(t, malformed, line)
+			}
+		},
+	},
+	{
+		id: "A04", what: "spaces and tabs around the token",
+		run: func(t *testing.T, h *abuseHost) {
+			h.admits(t, "GET", "/me", "Authorization", "Bearer  "+h.token)
+			h.admits(t, "GET", "/me", "Authorization", "Bearer      "+h.token)
+			h.denies(t, malformed, 0, "GET", "/me", "", "Authorization", "Bearer\t"+h.token)
+			h.denies(t, malformed, 0, "GET", "/me", "", "Authorization", "Bearer \t"+h.token)
+			for _, end := range []string{" ", "   ", "\t", " \t "} { // net/http removes them
+				if a := h.line(t, "Bearer "+h.token+end); a.StatusCode != 200 || a.body != "admin" {
+					t.Errorf("with %q behind it: %d %s", end, a.StatusCode, a.body)
+				}
+			}
+		},
+	},
+	{
+		id: "A05", what: "two tokens in one line",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, line := range []string{"Bearer " + h.token + " x", "Bearer x " + h.token, "Bearer " + h.token + ",Bearer " + h.token, "Bearer " + h.token + ",", "Bearer " + h.token + ", Basic YTpi"} {
+				h.denies(t, malformed, 0, "GET", "/me", "", "Authorization", line)
+			}
+		},
+	},
+	{
+		id: "A06", what: "two Authorization lines",
+		run: func(t *testing.T, h *abuseHost) {
+			good := "Bearer " + h.token
+			for _, lines := range [][2]string{{good, good}, {good, "Bearer x"}, {"Bearer x", good}, {"Basic YTpi", good}, {good, "Basic YTpi"}, {"", good}, {good, ""}} {
+				h.denies(t, malformed, 0, "GET", "/me", "", "Authorization", lines[0], "authorization", lines[1])
+			}
+			for _, line := range []string{"Bearer x", "Basic YTpi"} {
+				h.tries(t, badAuthorization, "POST", "/Token", goodGrant, "Authorization", line, "Authorization", line)
+			}
+		},
+	},
+	{
+		// A guard leaves the body to the handler, so a token in it is neither
+		// looked for nor objected to.
+		id: "A07", what: "a token in the query or the body, alone and beside a header",
+		run: func(t *testing.T, h *abuseHost) {
+			const form = "application/x-www-form-urlencoded"
+			for _, query := range []string{"/me?access_token=", "/me?a=b&Access_Token=", "/me?a;access%5ftoken="} {
+				h.denies(t, malformed, 0, "GET", query+"x", "", bearer(h.token)...)
+				h.denies(t, malformed, 0, "GET", query+h.token, "", bearer(h.token)...)
+				h.denies(t, anonymous, 0, "GET", query+h.token, "")
+			}
+			h.denies(t, anonymous, 0, "POST", "/me", "access_token="+h.token, "Content-Type", form)
+			h.denies(t, anonymous, 0, "GET", "/me", "access_token="+h.token, "Content-Type", form)
+			h.denies(t, invalidToken, 0, "POST", "/me", "access_token="+h.token, "Content-Type", form, "Authorization", "Bearer x")
+		},
+	},
+	{
+		id: "A08", what: "Basic authentication on a protected route",
+		run: func(t *testing.T, h *abuseHost) {
+			h.denies(t, anonymous, 0, "GET", "/me", "", basic("admin", adminPassword)...)
+			h.denies(t, anonymous, 0, "GET", "/admin", "", basic(h.token, "")...)
+			h.denies(t, anonymous, 0, "GET", "/me", "", "Authorization", "Basic !")
+		},
+	},
+	{
+		id: "A09", what: "other schemes",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, scheme := range []string{"Token ", "JWT ", "Bearerx ", "Bearer:", "Bearer=", "Digest username=", "DPoP ", "", "Bear "} {
+				h.denies(t, anonymous, 0, "GET", "/me", "", "Authorization", scheme+h.token)
+			}
+		},
+	},
+	{
+		id: "A10", what: "a token of a megabyte",
+		run: func(t *testing.T, h *abuseHost) {
+			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(strings.Repeat("a", 1_000_000))...)
+			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(h.token+strings.Repeat("A", 500_000))...)
+			before := h.moment()
+			// Over its limit for headers net/http answers by itself.
+			if a := one(t, h.answers(t, "GET /me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ", strings.Repeat("a", 2<<20), "\r\n\r\n")); a.StatusCode != 431 {
+				t.Errorf("answered %d %s", a.StatusCode, a.body)
+			}
+			before.expect(t, unchanged, 0)
+		},
+	},
+	{
+		id: "A11", what: "another character in the part of the token that says where it is",
+		run: func(t *testing.T, h *abuseHost) {
+			// The checksum tells, and if that was made right the storage does.
+			for i := 4; i < 4+(secretAt*4)/3; i++ {
+				h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(flip(h.token, i))...)
+			}
+			for _, i := range []int{slotAt, slotAt + 15, slotAt + 16, secretAt - 1} {
+				h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[i] ^= 1 }))...)
+			}
+		},
+	},
+	{
+		// The comparison is in constant time; package tokenauth has the one
+		// function that compares.
+		id: "A12", what: "another character in the secret part of the token",
+		run: func(t *testing.T, h *abuseHost) {
+			for i := 4 + (secretAt*4)/3; i < len(h.token); i++ {
+				h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(flip(h.token, i))...)
+			}
+			for _, i := range []int{secretAt, secretAt + 16, checksumAt - 1} {
+				h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[i] ^= 1 }))...)
+			}
+			// That a token has expired is told to whoever has all of it.
+			h.wait(15 * 24 * time.Hour)
+			expiredToken.check(t, h.do(t, "GET", "/me", "", bearer(h.token)...))
+			invalidToken.check(t, h.do(t, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[secretAt] ^= 1 }))...))
+		},
+	},
+	// Its 92 characters hold 69 bytes: none has bits to spare.
+	tokens("A13", "other spellings of the same bytes", 0, func(t *testing.T, h *abuseHost) []string {
+		dashes := reforge(t, h.token, func(b []byte) { fill(b[secretAt:checksumAt], 0xff) })
+		pluses := reforge(t, h.token, func(b []byte) { copy(b[secretAt:], strings.Repeat("\xfb\xef\xbe", 10)) })
+		if !strings.Contains(dashes, "____") || !strings.Contains(pluses, "----") {
+			t.Fatalf("%s and %s have nothing to spell otherwise", dashes, pluses)
+		}
+		return []string{
+			h.token + "=", h.token + "==", h.token + "====", strings.ReplaceAll(dashes, "_", "/"), strings.ReplaceAll(pluses, "-", "+"),
+			strings.ToUpper(h.token), strings.ToLower(h.token), "TAT_" + h.token[4:], h.token[4:], "tat_" + h.token, h.token + "A", h.token[:len(h.token)-1],
+			strings.ReplaceAll(h.token, "_", "%5F"), "\"" + h.token + "\"",
+		}
+	}),
+	{
+		id: "A14", what: "line breaks, NUL and non-ASCII in the token",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, odd := range []string{"\x00", "\x01", "\x7f", "\r", "\n"} {
+				before := h.moment()
+				all := h.raw(t, "GET /me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer "+h.token[:50]+odd+h.token[50:]+"\r\n\r\n")
+				if !strings.HasPrefix(all, "HTTP/1.1 400 ") || strings.Contains(all, h.token[50:60]) {
+					t.Errorf("%q answered %s", odd, all)
+				}
+				before.expect(t, unchanged, 0)
+			}
+			h.deniesLine(t, invalidToken, "Bearer "+h.token[:50]+"\u00fc"+h.token[50:])
+			h.deniesLine(t, invalidToken, "Bearer "+h.token+"\xff\xfe")
+			// A line that ends early begins another header, which is nobody's.
+			a := one(t, h.answers(t, "GET /me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer x\r\nX-Injected: y\r\n\r\n"))
+			if a.StatusCode != 401 || a.Header.Get("X-Injected") != "" {
+				t.Errorf("answered %d %v", a.StatusCode, a.Header)
+			}
+			// Should a server let line breaks through: base64 decoders skip them.
+			for _, odd := range []string{"\r\n", "\n", "\r", "\x00"} {
+				before := h.moment()
+				r := httptest.NewRequest("GET", "/me", nil)
+				r.Header["Authorization"] = []string{"Bearer " + h.token[:50] + odd + h.token[50:]}
+				w := httptest.NewRecorder()
+				h.handler.ServeHTTP(w, r)
+				if w.Code != 401 || h.storage.called("Find") != before.calls["Find"] {
+					t.Errorf("%q answered %d", odd, w.Code)
+				}
+				before.expect(t, unchanged, 0)
+			}
+		},
+	},
+	tokens("A15", "what means something to SQL, LDAP, Redis or a file system", 0, func(t *testing.T, h *abuseHost) (all []string) {
+		for _, text := range []string{"*", "..", ":", "'or'1'='1", "x)(uid=*", "tat_*", "../../etc/passwd", "%00", "--", "token:1", "$where", "tat_"} {
+			all = append(all, text, "tat_"+text)
+			if len(text) < 92 {
+				all = append(all, "tat_"+text+h.token[4+len(text):])
+			}
+		}
+		return all[:len(all)-1] // the last is the good one
+	}),
+	tokens("A16", "another user's place with one's own secret", 1, func(t *testing.T, h *abuseHost) []string {
+		reader := h.signIn(t, grantOf+"reader&password="+url.QueryEscape(otherPassword))
+		own, _ := base64.RawURLEncoding.DecodeString(reader[4:])
+		return []string{
+			reforge(t, h.token, func(b []byte) { copy(b[secretAt:checksumAt], own[secretAt:]) }),
+			reforge(t, reader, func(b []byte) { copy(b[slotAt+16:secretAt], "another client's") }),
+			reforge(t, reader, func(b []byte) { copy(b[slotAt:slotAt+16], "another user's..") }),
+		}
+	}),
+	{
+		id: "A17", what: "the stored digest as a token",
+		run: func(t *testing.T, h *abuseHost) {
+			stored, err := h.storage.Store.Find(t.Context(), tokenauth.SlotOf("1", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := stored.Digest[:]
+			for _, token := range []string{hex.EncodeToString(d), "tat_" + hex.EncodeToString(d), base64.RawURLEncoding.EncodeToString(d), "tat_" + base64.RawURLEncoding.EncodeToString(d)} {
+				h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(token)...)
+			}
+			h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { copy(b[secretAt:], d) }))...)
+		},
+	},
+	{
+		id: "A18", what: "a token of zeros",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, token := range []string{strings.Repeat("A", 96), "tat_" + strings.Repeat("A", 92), "tat_" + strings.Repeat("0", 92), "tat_AQ" + strings.Repeat("A", 90)} {
+				h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(token)...)
+			}
+			nowhere := reforge(t, h.token, func(b []byte) { fill(b[slotAt:], 0) })
+			here := reforge(t, h.token, func(b []byte) { fill(b[secretAt:], 0) })
+			h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(nowhere)...)
+			h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(here)...)
+			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[0] = 0 }))...)
+			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[0] = 2 }))...)
+		},
+	},
+	{
+		// The contract has 400 invalid_request for it, with a registry of
+		// clients and without one, and counts no failure: nobody was named.
+		id: "A19", what: "malformed Basic authentication",
+		run:  malformedBasic,
+		with: withClients,
+		alone: func(t *testing.T) {
+			for _, on := range engines {
+				t.Run("no clients/"+on.name, func(t *testing.T) {
+					t.Parallel()
+					malformedBasic(t, newAbuseHost(t, on, nil))
+				})
+			}
+		},
+	},
+	{
+		id: "A20", what: "passwords with colons, beyond ASCII, and of 1,024 bytes in Basic authentication",
+		run: func(t *testing.T, h *abuseHost) {
+			for i, text := range []string{"::a:b::", "£ and € for 10\u00a0%", strings.Repeat("0123456789abcde:", 64), ":", " "} {
+				h.users.put(password.Account{UserID: "1", UserName: "admin", PasswordHash: hashOf(text), Stamp: fmt.Sprint(i)})
+				for _, body := range []string{"grant_type=password", "grant_type=password&username=&password="} {
+					h.tries(t, issued, "POST", "/Token", body, basic("admin", text)...)
+					h.tries(t, rejected, "POST", "/Token", body, basic("admin", text+"x")...)
+				}
+			}
+			// Where it is not UTF-8 it is ISO-8859-1.
+			h.users.put(password.Account{UserID: "1", UserName: "admin", PasswordHash: hashOf("£:ä"), Stamp: "latin"})
+			h.tries(t, issued, "POST", "/Token", "grant_type=password", basic("admin", "\xa3:\xe4")...)
+			h.tries(t, rejected, "POST", "/Token", "grant_type=password", basic("admin", strings.Repeat("x", 1025))...)
+		},
+	},
+	{
+		id: "A21", what: "Basic authentication beside a username and a password in the body",
+		with: withClients,
+		run: func(t *testing.T, h *abuseHost) {
+			// It is the client, who proves itself before the user does, and
+			// never the user.
+			h.tries(t, issued, "POST", "/Token", goodGrant, basic("app", appSecret.Reveal())...)
+			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("admin", adminPassword)...)
+			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("None", "")...)
+			h.tries(t, noUserName, "POST", "/Token", "grant_type=password", basic("app", appSecret.Reveal())...)
+			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=x", basic("app", appSecret.Reveal())...)
+		},
+		alone: func(t *testing.T) {
+			for _, on := range engines {
+				t.Run("no clients/"+on.name, func(t *testing.T) {
+					t.Parallel()
+					h := newAbuseHost(t, on, nil)
+					for _, header := range [][]string{basic("None", ""), basic("client", "None"), basic("reader", otherPassword), basic("admin", "x")} {
+						h.tries(t, issued, "POST", "/Token", goodGrant, header...)
+					}
+					// Nothing falls back, and nothing is taken half from each.
+					good := basic("admin", adminPassword)
+					h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=x", good...)
+					h.tries(t, noPassword, "POST", "/Token", grantOf+"admin", good...)
+					h.tries(t, noUserName, "POST", "/Token", "grant_type=password&password=x", good...)
+				})
+			}
+		},
+	},
+	{
+		id: "A22", what: "Basic authentication as the user without grant_type, as browsers remember it",
+		run: func(t *testing.T, h *abuseHost) {
+			good := basic("admin", adminPassword)
+			h.tries(t, noGrantType, "GET", "/Token", "", good...)
+			h.tries(t, noGrantType, "POST", "/Token", "", good...)
+			h.tries(t, noGrantType, "POST", "/Token", "a=b", good...)
+			h.tries(t, inTheQuery, "GET", "/Token?grant_type=password", "", good...)
+			h.tries(t, issued, "GET", "/Token", "grant_type=password", good...)
+			// Not even a wrong password has a browser ask for another.
+			h.tries(t, rejected, "GET", "/Token", "grant_type=password", basic("admin", "x")...)
+		},
+	},
+	{
+		id: "A23", what: "a client in the body who is not the one of Basic authentication",
+		with: withClients,
+		run: func(t *testing.T, h *abuseHost) {
+			app := basic("app", appSecret.Reveal())
+			h.tries(t, namedTwice, "POST", "/Token", goodGrant+"&client_id=web", app...)
+			h.tries(t, namedTwice, "POST", "/Token", goodGrant+"&client_id=APP", app...)
+			h.tries(t, namedTwice, "POST", "/Token", goodGrant+"&client_id=app&client_secret="+appSecret.Reveal(), app...)
+			h.tries(t, namedTwice, "POST", "/Token", goodGrant+"&client_secret="+appSecret.Reveal(), app...)
+			h.tries(t, issued, "POST", "/Token", goodGrant+"&client_id=app", app...)
+		},
+	},
+	{
+		id: "A24", what: "no secret of a client that has one, and one of a client that has none",
+		with: withClients,
+		run: func(t *testing.T, h *abuseHost) {
+			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("app", "")...)
+			h.tries(t, challenged, "POST", "/Token", goodGrant+"&client_id=app", basic("app", "")...)
+			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("app", "x")...)
+			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("web", "x")...)
+			h.tries(t, invalidClient, "POST", "/Token", goodGrant+"&client_id=app")
+			h.tries(t, invalidClient, "POST", "/Token", goodGrant+"&client_id=app&client_secret=")
+			h.tries(t, invalidClient, "POST", "/Token", goodGrant+"&client_id=app&client_secret="+flip(appSecret.Reveal(), 5))
+			h.tries(t, invalidClient, "POST", "/Token", goodGrant+"&client_id=app&client_secret="+hex.EncodeToString(appDigest[:]))
+			h.tries(t, invalidClient, "POST", "/Token", goodGrant+"&client_id=web&client_secret=x")
+			h.tries(t, issued, "POST", "/Token", goodGrant+"&client_id=app&client_secret="+appSecret.Reveal())
+		},
+	},
+	{
+		id: "A25", what: "an unknown client with a good user",
+		with: withClients,
+		run: func(t *testing.T, h *abuseHost) {
+			for _, id := range []string{"nobody", "gone", "APP", "app ", "ap", strings.Repeat("x", 257), "a\r\nb", "*"} {
+				h.tries(t, invalidClient, "POST", "/Token", goodGrant+"&client_id="+url.QueryEscape(id))
+				if !strings.Contains(id, "\r") {
+					h.tries(t, challenged, "POST", "/Token", goodGrant, basic(id, "")...)
+				}
+			}
+			h.tries(t, invalidClient, "POST", "/Token", goodGrant)
+			h.tries(t, invalidClient, "POST", "/Token", goodGrant+"&client_id=")
+			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("", "")...)
+			// That the registry cannot tell is no word about the client.
+			h.tries(t, unavailable, "POST", "/Token", goodGrant+"&client_id=ill")
+			h.tries(t, unavailable, "POST", "/Token", goodGrant, basic("ill", "")...)
+			// A client's token is none of another's.
+			web := h.signIn(t, goodGrant+"&client_id=web")
+			h.denies(t, clientRefused, 1, "GET", "/app", "", bearer(web)...)
+			h.admits(t, "GET", "/app", bearer(h.token)...)
+			// One who may not sign this user in says what a wrong password does.
+			h.tries(t, rejected, "POST", "/Token", goodGrant+"&client_id=desk")
+		},
+	},
+	{
+		id: "A26", what: "the token in other headers and in a cookie",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, name := range []string{"Proxy-Authorization", "X-Authorization", "X-Access-Token", "X-Forwarded-Authorization", "Authentication"} {
+				h.denies(t, anonymous, 0, "GET", "/me", "", name, "Bearer "+h.token)
+			}
+			for _, cookie := range []string{"access_token=", "token=", "Authorization=Bearer ", "Bearer="} {
+				h.denies(t, anonymous, 0, "GET", "/me", "", "Cookie", cookie+h.token)
+			}
+		},
+	},
+	{
+		id: "A27", what: "a realm out of a user's name, and one that is no realm",
+		with: withClients,
+		run: func(t *testing.T, h *abuseHost) {
+			for _, name := range []string{`x", realm="evil`, `x\`, `x", charset="utf-7`, "evil"} {
+				h.tries(t, challenged, "POST", "/Token", goodGrant, basic(name, "x")...)
+				h.tries(t, challenged, "POST", "/Token", strings.Replace(goodGrant, "admin", url.QueryEscape(name), 1), basic(name, "x")...)
+				h.denies(t, anonymous, 0, "GET", "/me?realm="+url.QueryEscape(name), "", "Authorization", "Basic realm="+name)
+				h.denies(t, invalidToken, 0, "GET", "/me", "", "Authorization", "Bearer realm="+strings.ReplaceAll(name, ", ", ";"))
+			}
+		},
+		alone: func(t *testing.T) {
+			for _, realm := range []string{`a"b`, `a\b`, "a\r\nSet-Cookie: x=y", "a\x00", "a\tb", "a\x7f", "\u00fc"} {
+				_, err := tokenauth.New(new(abuseStore), newAbuseUsers(new(journal)), &tokenauth.Options{Realm: realm})
+				if err == nil || !strings.Contains(err.Error(), "Options.Realm") {
+					t.Errorf("%q: %v", realm, err)
+				}
+			}
+		},
+	},
+}
+
+func malformedBasic(t *testing.T, h *abuseHost) {
+	encode := base64.StdEncoding.EncodeToString
+	for _, line := range []string{
+		"Basic", "Basic " + encode([]byte("no colon")), "Basic !", "Basic YWRtaW46eA", "Basic YWRtaW46eB==",
+		"Basic " + base64.URLEncoding.EncodeToString([]byte("??>:??>")), "Basic " + encode([]byte("admin:x")) + " x", "Basic\t" + encode([]byte("admin:x")),
+		"Basic " + encode([]byte("a\r\nb:x")), "Basic " + encode([]byte("admin:a\x00b")), "Basic " + encode([]byte("admin:\x1b")), "Basic " + encode([]byte("admin:\x85\xff")),
+	} {
+		h.tries(t, badAuthorization, "POST", "/Token", goodGrant, "Authorization", line)
+		h.tries(t, badAuthorization, "GET", "/Token", "grant_type=password", "Authorization", line)
+	}
+}
+
+// line sends a request to a protected route with this very Authorization line.
+func (h *abuseHost) line(t *testing.T, line string) answer {
+	t.Helper()
+	return one(t, h.answers(t, "GET /me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: "+line+"\r\n\r\n"))
+}
+
+// deniesLine is denies for this very Authorization line.
+func (h *abuseHost) deniesLine(t *testing.T, want denial, line string) {
+	t.Helper()
+	before := h.moment()
+	a := h.line(t, line)
+	if h.storage.called("Find") != before.calls["Find"] {
+		t.Error("the storage was asked")
+	}
+	want.check(t, a)
+	before.expect(t, unchanged, 0)
+	before.expectLog(t, line)
+}

@@ -1,8 +1,569 @@
 package ginadapter_test
 
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// throttled is the reply to whoever has to wait for so many seconds.
+func throttled(seconds int) reply {
+	return refusal(429, "temporarily_unavailable", "Too many failed sign-ins. Try again later.").with("Retry-After", strconv.Itoa(seconds))
+}
+
+// Bodies of token requests with a wrong password.
+const (
+	wrongAdmin  = grantOf + "admin&password=x"
+	wrongReader = grantOf + "reader&password=x"
+)
+
+var goodReader = grantOf + "reader&password=" + url.QueryEscape(otherPassword)
+
+// behindProxy is a setup in which tests say where they come from.
+func behindProxy(s *setup) {
+	s.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+}
+
+func from(address string) []string { return []string{"X-Forwarded-For", address} }
+
+// outcome sends a token request and says what came of it: the status, and the
+// seconds to wait if there are any.
+func (h *abuseHost) outcome(t *testing.T, body string, headers ...string) string {
+	t.Helper()
+	a := h.do(t, "POST", "/Token", body, headers...)
+	if after := a.Header.Get("Retry-After"); after != "" {
+		return fmt.Sprintf("%d after %s", a.StatusCode, after)
+	}
+	return strconv.Itoa(a.StatusCode)
+}
+
+func (h *abuseHost) expectOutcome(t *testing.T, want, body string, headers ...string) {
+	t.Helper()
+	if got := h.outcome(t, body, headers...); got != want {
+		t.Errorf("%s %v: %s, want %s", body, headers, got, want)
+	}
+}
+
 // Overload and the throttle.
 var overload = []situation{
+	{
+		id: "T01", what: "the sixth failure of an account from one source",
+		run: func(t *testing.T, h *abuseHost) {
+			for range 5 {
+				h.tries(t, rejected, "POST", "/Token", wrongAdmin)
+			}
+			for range 20 {
+				h.tries(t, throttled(1), "POST", "/Token", wrongAdmin)
+			}
+			// What was refused did not make the wait longer.
+			h.wait(time.Second)
+			h.tries(t, rejected, "POST", "/Token", wrongAdmin)
+			h.tries(t, throttled(2), "POST", "/Token", wrongAdmin)
+		},
+	},
+	{
+		id: "T02", what: "the right password while throttled",
+		with: func(s *setup) { s.local = true }, // as it is by default
+		run: func(t *testing.T, h *abuseHost) {
+			for range 5 {
+				h.expectOutcome(t, "400", wrongAdmin)
+			}
+			right := h.tries(t, throttled(1), "POST", "/Token", goodGrant)
+			wrong := h.tries(t, throttled(1), "POST", "/Token", wrongAdmin)
+			right.Header.Del("Date")
+			wrong.Header.Del("Date")
+			if right.body != wrong.body || fmt.Sprint(right.Header) != fmt.Sprint(wrong.Header) {
+				t.Errorf("the right password answers %v %s, a wrong one %v %s", right.Header, right.body, wrong.Header, wrong.body)
+			}
+			h.tries(t, throttled(1), "POST", "/Token", "grant_type=password", basic("admin", adminPassword)...)
+			h.wait(time.Second)
+			h.tries(t, issued, "POST", "/Token", goodGrant)
+		},
+	},
+	{
+		id: "T03", what: "a thousand wrong guesses at once",
+		run: func(t *testing.T, h *abuseHost) {
+			before := h.moment()
+			got := h.atOnce(t, 1000, wrongAdmin)
+			if got["400"] != 5 || got["429"] != 995 {
+				t.Errorf("the outcomes are %v", got)
+			}
+			if n := h.users.hashes.Load() - before.hashes; n != 5 {
+				t.Errorf("%d were hashed", n)
+			}
+			if failures := h.moment().failures(); failures != 3*5 {
+				t.Errorf("the counters have %d failures", failures)
+			}
+		},
+	},
+	{
+		id: "T04", what: "a thousand good sign-ins at once",
+		run: func(t *testing.T, h *abuseHost) {
+			got := h.atOnce(t, 1000, goodGrant)
+			if got["200"]+got["503"] != 1000 || got["200"] < 500 {
+				t.Errorf("the outcomes are %v", got)
+			}
+			if m := h.moment(); m.failures() != 0 || pendingIn(m.counters) != 0 {
+				t.Errorf("the counters are %v", m.counters)
+			}
+			if stored := h.storage.called("Replace") - 1; stored != got["200"] {
+				t.Errorf("%d tokens were stored for %d answers", stored, got["200"])
+			}
+		},
+	},
+	{
+		id: "T05", what: "an attacker who goes through an IPv6 /64, and through a /48",
+		with: func(s *setup) {
+			behindProxy(s)
+			s.Throttle.PrefixFailures = 6 // and 60 for a /48
+		},
+		run: func(t *testing.T, h *abuseHost) {
+			for i := range 5 {
+				h.expectOutcome(t, "400", wrongAdmin, from(fmt.Sprintf("2001:db8:1:1:%x::%x", i, i+7))...)
+			}
+			h.expectOutcome(t, "429 after 1", goodGrant, from("2001:db8:1:1:ffff::")...)
+			h.expectOutcome(t, "200", goodGrant, from("2001:db8:1:2::1")...)
+			// Of a /48, the failures of all its /64 count together, whatever the
+			// accounts.
+			h.more(3)
+			for i := range 60 - 5 {
+				body := grantOf + fmt.Sprint("more", i%3) + "&password=x"
+				h.expectOutcome(t, "400", body, from(fmt.Sprintf("2001:db8:1:%x::1", i+100))...)
+			}
+			h.expectOutcome(t, "429 after 1", goodReader, from("2001:db8:1:ffff::1")...)
+			h.expectOutcome(t, "200", goodReader, from("2001:db8:2:ffff::1")...)
+		},
+	},
+	{
+		id: "T06", what: "spellings of one address, and peers without any",
+		with: behindProxy,
+		run: func(t *testing.T, h *abuseHost) {
+			for _, spellings := range [][]string{
+				{"192.0.2.1", "::ffff:192.0.2.1", "::FFFF:C000:0201", "0:0:0:0:0:ffff:c000:201", "192.0.2.1:4711", "[::ffff:192.0.2.1]:80"},
+				{"2001:db8::1", "2001:DB8:0:0:0:0:0:1", "2001:0db8::0001", "[2001:db8::2]:443", "2001:db8::%eth0", "2001:db8::1%1"},
+			} {
+				for i := range 5 {
+					h.expectOutcome(t, "400", wrongAdmin, from(spellings[i])...)
+				}
+				for _, spelling := range spellings {
+					h.expectOutcome(t, "429 after 1", goodGrant, from(spelling)...)
+				}
+			}
+			peer := func(address, body string) int {
+				r := httptest.NewRequest("POST", "/Token", strings.NewReader(body))
+				r.RemoteAddr = address
+				w := httptest.NewRecorder()
+				h.handler.ServeHTTP(w, r)
+				return w.Code
+			}
+			unknown := []string{"@", "", "/run/socket", "pipe", "999.1.1.1:80"}
+			for _, address := range unknown {
+				if status := peer(address, wrongReader); status != 400 {
+					t.Errorf("a guess from %q answered %d", address, status)
+				}
+			}
+			for _, address := range unknown {
+				if status := peer(address, goodReader); status != 429 {
+					t.Errorf("a sign-in from %q answered %d", address, status)
+				}
+			}
+			if status := peer("192.0.2.77:1", goodReader); status != 200 {
+				t.Errorf("a sign-in from elsewhere answered %d", status)
+			}
+		},
+	},
+	{
+		id: "T07", what: "headers that name another address, of a peer who is not trusted",
+		run: func(t *testing.T, h *abuseHost) {
+			// Gin itself would believe them.
+			names := []string{"X-Forwarded-For", "X-Real-IP", "Forwarded", "CF-Connecting-IP", "True-Client-IP", "X-Appengine-Remote-Addr", "Client-IP"}
+			for i := range 30 {
+				var headers []string
+				for _, name := range names {
+					headers = append(headers, name, fmt.Sprintf("198.51.100.%d", i))
+				}
+				want := rejected
+				if i >= 5 {
+					want = throttled(1)
+				}
+				h.tries(t, want, "POST", "/Token", wrongAdmin, headers...)
+			}
+		},
+	},
+	{
+		id: "T08", what: "what a client wrote into the header that a trusted proxy appends to",
+		with: behindProxy,
+		run: func(t *testing.T, h *abuseHost) {
+			// Each of them five times from the same place, which then is full,
+			// whatever is said further left.
+			for address, headers := range map[string]func(i int) []string{
+				"203.0.113.1": func(i int) []string { return from(fmt.Sprintf("198.51.100.%d, 203.0.113.1", i)) },
+				"203.0.113.2": func(i int) []string { return from(fmt.Sprintf("198.51.100.%d,203.0.113.2,10.1.2.3, 127.0.0.9", i)) },
+				"203.0.113.3": func(i int) []string {
+					return append(from(fmt.Sprintf("198.51.100.%d", i)), from(" 203.0.113.3 , 10.0.0.1")...)
+				},
+				"203.0.113.4": func(i int) []string { return append(from(fmt.Sprintf("x%d", i)), from("203.0.113.4")...) },
+				// Rubbish on the way, and the peer itself has to answer for it.
+				"127.0.0.1": func(i int) []string {
+					return from([]string{"203.0.113.9, unknown", "203.0.113.8, ", "", "203.0.113.7, _hidden, 10.0.0.1", "203.0.113.6, 1.2.3"}[i])
+				},
+			} {
+				for i := range 5 {
+					h.expectOutcome(t, "400", wrongAdmin, headers(i)...)
+				}
+				for i := range 5 {
+					h.expectOutcome(t, "429 after 1", wrongAdmin, headers(i)...)
+				}
+				h.expectOutcome(t, "429 after 1", wrongAdmin, from(address)...)
+				h.expectOutcome(t, "200", goodGrant, from("192.0.2.1")...) // and the account is free again
+			}
+			// Who says nothing is the peer, and so is who says it otherwise.
+			h.expectOutcome(t, "429 after 1", goodGrant)
+			h.expectOutcome(t, "429 after 1", goodGrant, "X-Real-IP", "192.0.2.2", "Forwarded", "for=192.0.2.2")
+		},
+	},
+	{
+		id: "T09", what: "spellings of a user name",
+		with: func(s *setup) {
+			s.normalize = func(name string) string {
+				local, domain, _ := strings.Cut(name, "@")
+				local, _, _ = strings.Cut(local, "+") // a host's own rule
+				key, err := gormstore.NormalizeUserName(local + "@" + domain)
+				if err != nil {
+					return name
+				}
+				return key
+			}
+		},
+		run: func(t *testing.T, h *abuseHost) {
+			const precomposed, decomposed = "%C3%BCmit@example.org", "u%CC%88mit@example.org"
+			h.users.put(password.Account{UserID: "5", UserName: "\u00fcmit@example.org", PasswordHash: otherHash()})
+			spellings := []string{precomposed, decomposed, "%C3%9CMIT@EXAMPLE.ORG", "U%CC%88mit@Example.org", "%C3%BCmit%2Bnews@example.org"}
+			for _, spelling := range spellings {
+				h.tries(t, rejected, "POST", "/Token", grantOf+spelling+"&password=x")
+			}
+			for _, spelling := range spellings {
+				h.tries(t, throttled(1), "POST", "/Token", grantOf+spelling+"&password=x")
+			}
+			h.tries(t, rejected, "POST", "/Token", grantOf+"umit@example.org&password=x")
+		},
+	},
+	{
+		// The bound is tested here at its smallest; how many counters are kept
+		// is counted in package tokenauth.
+		id: "T10", what: "names without end",
+		alone: func(t *testing.T) {
+			now := start
+			auth, err := tokenauth.New(new(memory.Store), people{}, &tokenauth.Options{
+				Now:      func() time.Time { return now },
+				Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			try := func(name, text string, from uint32) string {
+				addr := netip.AddrFrom4([4]byte{byte(from >> 24), byte(from >> 16), byte(from >> 8), byte(from)})
+				_, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: name, Password: tokenauth.NewSecret(text), RemoteAddr: addr})
+				if err == nil {
+					return "in"
+				}
+				return strings.TrimPrefix(err.Error(), "tokenauth: ")
+			}
+			const home, tired = 0xc0000201, 0xc0000202
+			if got := try("reader", "pass word+%", home); got != "in" {
+				t.Fatal(got)
+			}
+			for range 5 {
+				try("admin", "x", tired)
+			}
+			hashed := 0
+			for i := range uint32(30_000) {
+				if try(fmt.Sprint("user", i), "x", 0x0b000000+i) != "too many failed sign-ins" {
+					hashed++
+				}
+			}
+			if hashed > 9_000 {
+				t.Errorf("%d of 30000 guesses went through", hashed)
+			}
+			// Those who were held up still are, and the known are still known.
+			if got := try("admin", "pass word+%", tired); got != "too many failed sign-ins" {
+				t.Errorf("the flood has freed the one who was held up: %s", got)
+			}
+			if got := try("reader", "pass word+%", home); got != "in" {
+				t.Errorf("the flood has locked out an owner: %s", got)
+			}
+			// What has no counter of its own has a share of one.
+			refused := 0
+			for range 1000 {
+				if try("victim", "x", 0xac100001) == "too many failed sign-ins" {
+					refused++
+				}
+			}
+			if refused < 990 {
+				t.Errorf("only %d of 1000 guesses were refused", refused)
+			}
+			now = now.Add(time.Second)
+			if got := try("admin", "pass word+%", tired); got != "in" {
+				t.Errorf("after the wait: %s", got)
+			}
+		},
+	},
+	{
+		id: "T11", what: "a botnet that locks an owner out",
+		with: behindProxy,
+		run: func(t *testing.T, h *abuseHost) {
+			const home = "192.0.2.1"
+			h.expectOutcome(t, "200", goodReader, from(home)...)
+			// The owner's own sign-in ends the failures in a row, so for a
+			// hundred of them the owner must be away.
+			for i := range 100 {
+				h.guess(t, wrongReader, fmt.Sprintf("203.0.113.%d", i))
+			}
+			for range 3 {
+				// Beyond a hundred no wait helps newcomers, though they are told of one.
+				h.expectOutcome(t, "429 after 3600", goodReader, from("198.51.100.1")...)
+				h.wait(time.Hour)
+			}
+			h.expectOutcome(t, "200", goodReader, from(home)...)
+			h.expectOutcome(t, "200", goodReader, from("198.51.100.1")...)
+			// With the owner at home all the while, all get in.
+			for i := range 60 {
+				h.outcome(t, wrongReader, from(fmt.Sprintf("203.0.112.%d", i))...)
+				if i%10 == 9 {
+					h.expectOutcome(t, "200", goodReader, from(home)...)
+				}
+			}
+		},
+	},
+	{
+		id: "T12", what: "the hundred and first failure in a row, over as many addresses and ninety days",
+		with: behindProxy,
+		run: func(t *testing.T, h *abuseHost) {
+			for i := range 100 {
+				h.expectOutcome(t, "400", wrongReader, from(fmt.Sprintf("203.0.%d.1", i))...)
+				h.wait(90 * 24 * time.Hour / 100)
+			}
+			before := h.users.hashes.Load()
+			for i := range 10 {
+				h.expectOutcome(t, "429 after 3600", wrongReader, from(fmt.Sprintf("198.51.100.%d", i))...)
+				h.expectOutcome(t, "429 after 3600", goodReader, from(fmt.Sprintf("198.51.100.%d", i))...)
+			}
+			if n := h.users.hashes.Load() - before; n != 0 {
+				t.Errorf("%d were hashed", n)
+			}
+			if err := h.auth.Unthrottle(t.Context(), "reader"); err != nil {
+				t.Fatal(err)
+			}
+			h.expectOutcome(t, "200", goodReader, from("198.51.100.1")...)
+		},
+	},
+	{
+		id: "T13", what: "a success forgets the account's own failures and nobody else's",
+		run: func(t *testing.T, h *abuseHost) {
+			for range 4 {
+				h.tries(t, rejected, "POST", "/Token", wrongAdmin)
+				h.tries(t, rejected, "POST", "/Token", wrongReader)
+			}
+			if n := h.moment().failures(); n != 4+4+4+4+8 {
+				t.Errorf("the counters have %d failures", n)
+			}
+			h.tries(t, issued, "POST", "/Token", goodGrant)
+			if n := h.moment().failures(); n != 4+4+8 {
+				t.Errorf("the counters have %d failures after a success", n)
+			}
+			h.tries(t, rejected, "POST", "/Token", wrongReader)
+			h.tries(t, throttled(1), "POST", "/Token", goodReader)
+			for range 5 {
+				h.tries(t, rejected, "POST", "/Token", wrongAdmin)
+			}
+			h.tries(t, throttled(1), "POST", "/Token", goodGrant)
+		},
+	},
+	{
+		id: "T14", what: "an attacker who signs in as oneself in between",
+		with: func(s *setup) { s.Throttle.PrefixFailures = 12 },
+		run: func(t *testing.T, h *abuseHost) {
+			h.more(4)
+			for i := range 12 {
+				h.expectOutcome(t, "400", grantOf+fmt.Sprint("more", i%4)+"&password=x")
+				h.expectOutcome(t, "200", goodReader)
+			}
+			h.tries(t, throttled(1), "POST", "/Token", goodGrant)
+			h.tries(t, throttled(1), "POST", "/Token", grantOf+"nobody&password=x")
+		},
+	},
+	{
+		id: "T15", what: "the storage that counts is down",
+		with: func(s *setup) {
+			s.Throttle.Replicas = 2 // of five failures, two are this one's
+			s.Timeout = 50 * time.Millisecond
+		},
+		run: func(t *testing.T, h *abuseHost) {
+			counters := func(fault func(context.Context, string) error) func(context.Context, string) error {
+				return func(ctx context.Context, call string) error {
+					if call != "UpdateCounters" {
+						return nil
+					}
+					return fault(ctx, call)
+				}
+			}
+			h.storage.meet(counters(fails))
+			for range 2 {
+				h.expectOutcome(t, "400", wrongAdmin)
+			}
+			h.storage.meet(counters(hangs)) // which is the same trouble
+			for range 3 {
+				h.tries(t, throttled(1), "POST", "/Token", wrongAdmin)
+				h.tries(t, throttled(1), "POST", "/Token", goodGrant)
+			}
+			h.expectOutcome(t, "200", goodReader)
+			if n := strings.Count(h.log.String(), "level=ERROR"); n != 1 || !strings.Contains(h.log.String(), "this process counts for itself") {
+				t.Errorf("the operator was told %d times: %s", n, h.log)
+			}
+			h.storage.meet(nil)
+			for range 5 {
+				h.tries(t, rejected, "POST", "/Token", wrongAdmin)
+			}
+			h.tries(t, throttled(1), "POST", "/Token", goodGrant)
+			h.storage.meet(counters(fails))
+			h.tries(t, throttled(1), "POST", "/Token", goodGrant) // as many as before
+			if n := strings.Count(h.log.String(), "level=ERROR"); n != 2 {
+				t.Errorf("the operator was told %d times: %s", n, h.log)
+			}
+		},
+	},
+	{
+		id: "T16", what: "the clock runs backwards during a wait",
+		run: func(t *testing.T, h *abuseHost) {
+			for range 8 {
+				h.tries(t, rejected, "POST", "/Token", wrongAdmin)
+				h.wait(10 * time.Second)
+			}
+			h.wait(-80*time.Second + 72*time.Second)
+			h.tries(t, throttled(6), "POST", "/Token", goodGrant)
+			h.wait(-10 * time.Hour)
+			h.tries(t, throttled(8), "POST", "/Token", goodGrant) // the whole wait, and no more
+			h.wait(-365 * 24 * time.Hour)
+			h.tries(t, throttled(8), "POST", "/Token", goodGrant)
+			h.wait(365*24*time.Hour + 10*time.Hour + 6*time.Second)
+			h.tries(t, issued, "POST", "/Token", goodGrant)
+		},
+	},
 	{id: "T17", what: "500 sign-ins at once with passwords of 1 KB: bounded memory, and validation beside them goes on"},
 	{id: "T18", what: "a client that waits to be hashed disconnects: it leaves the queue and takes no place"},
 	{id: "T19", what: "a panic while hashing frees the place"},
+	{
+		id: "T20", what: "Retry-After is a whole number of seconds up to an hour, and says nothing of the account",
+		with: func(s *setup) {
+			behindProxy(s)
+			s.Throttle.AccountFailures = 6
+		},
+		run: func(t *testing.T, h *abuseHost) {
+			heard := func(name string) (all []string) {
+				for i := range 20 { // fewer than the sources may have
+					// Two sources in turn, so that both layers have their say.
+					source := from(fmt.Sprintf("203.0.113.%d", i%2))
+					body := grantOf + name + "&password=x"
+					for {
+						got := h.outcome(t, body, source...)
+						all = append(all, got)
+						if got == "400" {
+							break
+						}
+						seconds, err := strconv.Atoi(strings.TrimPrefix(got, "429 after "))
+						if err != nil || seconds < 1 || seconds > 3600 {
+							t.Fatalf("told %q", got)
+						}
+						h.wait(time.Duration(seconds)*time.Second - 999*time.Millisecond)
+						if early := h.outcome(t, body, source...); early != "429 after 1" {
+							t.Fatalf("a moment before: %q", early)
+						}
+						h.wait(999 * time.Millisecond)
+					}
+				}
+				return all
+			}
+			unknown := heard("nobody")
+			h.wait(24 * time.Hour)
+			if known := heard("reader"); fmt.Sprint(known) != fmt.Sprint(unknown) {
+				t.Errorf("a known account hears %v, an unknown one %v", known, unknown)
+			}
+			if longest := unknown[len(unknown)-2]; longest != "429 after 3600" {
+				t.Errorf("the longest wait is %s", longest)
+			}
+		},
+	},
+}
+
+// more adds so many accounts.
+func (h *abuseHost) more(n int) {
+	for i := range n {
+		h.users.put(password.Account{UserID: fmt.Sprint("more", i), UserName: fmt.Sprint("more", i), PasswordHash: otherHash()})
+	}
+}
+
+func pendingIn(counters map[tokenauth.CounterKey]tokenauth.Counter) (n int64) {
+	for _, c := range counters {
+		n += c.Pending
+	}
+	return n
+}
+
+// guess fails to sign in from an address, after waiting if told to.
+func (h *abuseHost) guess(t *testing.T, body, address string) {
+	t.Helper()
+	got := h.outcome(t, body, from(address)...)
+	if after, ok := strings.CutPrefix(got, "429 after "); ok {
+		seconds, err := strconv.Atoi(after)
+		if err != nil || seconds > 3600 {
+			t.Fatalf("told %q", got)
+		}
+		h.wait(time.Duration(seconds) * time.Second)
+		got = h.outcome(t, body, from(address)...)
+	}
+	if got != "400" {
+		t.Fatalf("a guess from %s: %s", address, got)
+	}
+}
+
+// atOnce sends so many token requests at once, and counts the status codes.
+func (h *abuseHost) atOnce(t *testing.T, n int, body string) map[string]int {
+	t.Helper()
+	var mu sync.Mutex
+	got := make(map[string]int)
+	var wg sync.WaitGroup
+	begin := make(chan struct{})
+	for range n {
+		wg.Go(func() {
+			<-begin
+			response, err := h.client.Post(h.url+"/Token", "application/x-www-form-urlencoded", strings.NewReader(body))
+			outcome := fmt.Sprint(err)
+			if err == nil {
+				_, err = io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+				if outcome = strconv.Itoa(response.StatusCode); err != nil {
+					outcome = err.Error()
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			got[outcome]++
+		})
+	}
+	close(begin)
+	wg.Wait()
+	return got
 }

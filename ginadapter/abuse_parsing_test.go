@@ -1,13 +1,89 @@
 package ginadapter_test
 
-import "testing"
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// What a token request is told that is refused before any password.
+var (
+	inTheQuery   = early(400, "Credentials belong in the body, never in the query.")
+	tooLarge     = early(413, "The body has more than 8192 bytes.")
+	wrongMethod  = early(405, "The token endpoint does not answer this method.").with("Allow", "GET, POST")
+	urlencoded   = badRequest("Send the parameters urlencoded in the body: grant_type=password&username=...&password=...")
+	badEncoding  = badRequest("The body is not well-formed application/x-www-form-urlencoded text.")
+	notUTF8      = badRequest("The parameters are not UTF-8.")
+	givenTwice   = badRequest("A parameter is given twice.")
+	controls     = badRequest("The parameters have control characters.")
+	noGrantType  = badRequest("The parameter grant_type is missing.")
+	noUserName   = badRequest("The parameter username is missing.")
+	noPassword   = badRequest("The parameter password is missing.")
+	otherGrant   = refusal(400, "unsupported_grant_type", "The grant type must be password.")
+	notReadable  = early(400, "The body could not be read.")
+	tooSlow      = early(408, "The body took too long to arrive.")
+	manyParams   = badRequest("There are more than 32 parameters.")
+	notUTF8Label = early(400, "The charset of the body must be UTF-8.")
+)
+
+// What begins a request over a raw connection, and what follows on it.
+const (
+	rawToken  = " /Token HTTP/1.1\r\nHost: x\r\n"
+	pipelined = "GET /open HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+)
+
+// bodies returns a situation of bodies that all have the same outcome.
+func bodies(id, what string, want reply, bodies ...string) situation {
+	return situation{id: id, what: what, run: func(t *testing.T, h *abuseHost) {
+		for _, body := range bodies {
+			t.Logf("%.100s", body)
+			h.tries(t, want, "POST", "/Token", body)
+		}
+	}}
+}
+
+// paths returns a situation of paths with a query, with a good body and with
+// none, that all have the same outcome.
+func paths(id, what string, want reply, body string, paths ...string) situation {
+	return situation{id: id, what: what, run: func(t *testing.T, h *abuseHost) {
+		for _, path := range paths {
+			t.Log(path)
+			h.tries(t, want, "POST", path, body)
+			h.tries(t, want, "GET", path, body)
+		}
+	}}
+}
 
 // What HTTP and the reader of token requests make of odd requests.
 var parsing = []situation{
 	{
 		id: "P01", what: "the documented call: a GET labelled JSON with an urlencoded body",
 		run: func(t *testing.T, h *abuseHost) {
-			h.tries(t, issued, "GET", "/Token", goodGrant, "Content-Type", "application/json")
+			a := h.tries(t, issued, "GET", "/Token", goodGrant, "Content-Type", "application/json")
+			want := `"token_type":"bearer","expires_in":1209599,"userName":"admin","userId":"1","role":"Administrator",` +
+				`".issued":"Sun, 13 Sep 2020 09:35:33 GMT",".expires":"Sun, 27 Sep 2020 09:35:33 GMT"}`
+			if !strings.HasSuffix(a.body, want) {
+				t.Errorf("body is %s", a.body)
+			}
 		},
 	},
 	{
@@ -15,7 +91,707 @@ var parsing = []situation{
 		run: func(t *testing.T, h *abuseHost) {
 			h.tries(t, issued, "POST", "/Token", goodGrant)
 			h.tries(t, issued, "POST", "/Token", goodGrant, "Content-Type", "text/plain")
-			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=something+else")
 		},
 	},
+	{
+		id: "P03", what: "JSON where urlencoded text belongs",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, body := range []string{
+				`{"grant_type":"password","username":"admin","password":"x"}`,
+				`{"grant_type":"password","username":"admin","password":"` + adminPassword + `"}`, // a bad escape, too
+				"{\r\n\t\"grant_type\": \"password\",\r\n\t\"username\": \"admin\",\r\n\t\"password\": \"x\"\r\n}\r\n",
+				`  {"grant_type":"password","password":"a;b=c&d=e"}`,
+				`{"a":"` + strings.Repeat("&", 100) + strings.Repeat("a&", 100) + `"}`,
+				`{}`,
+			} {
+				h.tries(t, urlencoded, "POST", "/Token", body, "Content-Type", "application/json")
+				h.tries(t, urlencoded, "GET", "/Token", body)
+			}
+			// What only begins like it is none.
+			h.tries(t, issued, "POST", "/Token", "{=}&"+goodGrant)
+		},
+	},
+	{
+		id: "P04", what: "multipart/form-data",
+		run: func(t *testing.T, h *abuseHost) {
+			var body bytes.Buffer
+			w := multipart.NewWriter(&body)
+			for name, value := range map[string]string{"grant_type": "password", "username": "admin", "password": adminPassword} {
+				w.WriteField(name, value)
+			}
+			w.Close()
+			want := early(400, urlencoded.description)
+			h.tries(t, want, "POST", "/Token", body.String(), "Content-Type", w.FormDataContentType())
+			h.tries(t, want, "POST", "/Token", goodGrant, "Content-Type", "Multipart/Form-Data")
+		},
+	},
+	{
+		id: "P05", what: "Content-Type twice, or not to be read",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, headers := range [][]string{
+				{"Content-Type", "multipart/form-data; boundary=x", "Content-Type", "text/plain; charset=utf-16"},
+				{"Content-Type", ";;;"},
+				{"Content-Type", "text/plain; charset"},
+				{"Content-Type", ""},
+			} {
+				h.tries(t, issued, "POST", "/Token", goodGrant, headers...)
+				h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=something+else", headers...)
+				h.tries(t, noGrantType, "POST", "/Token", "a=b", headers...)
+			}
+		},
+	},
+	{
+		id: "P06", what: "a charset other than UTF-8 and its subset",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, charset := range []string{"utf-16", "UTF-7", "iso-8859-1", "windows-1252"} {
+				h.tries(t, notUTF8Label, "POST", "/Token", goodGrant, "Content-Type", "application/x-www-form-urlencoded; charset="+charset)
+			}
+			for _, charset := range []string{"utf-8", "UTF-8", `"Utf-8"`, "us-ascii"} {
+				h.tries(t, issued, "POST", "/Token", goodGrant, "Content-Type", "application/x-www-form-urlencoded; charset="+charset)
+			}
+		},
+	},
+	{
+		id: "P07", what: "a compressed body",
+		run: func(t *testing.T, h *abuseHost) {
+			want := early(415, "The body must not be compressed.").with("Accept-Encoding", "identity")
+			var body bytes.Buffer
+			w := gzip.NewWriter(&body)
+			io.WriteString(w, goodGrant)
+			w.Close()
+			for _, encoding := range []string{"gzip", "GZIP", "identity", "br, gzip"} {
+				h.tries(t, want, "POST", "/Token", body.String(), "Content-Encoding", encoding)
+				h.tries(t, want, "POST", "/Token", goodGrant, "Content-Encoding", encoding)
+			}
+		},
+	},
+	{
+		id: "P08", what: "a Content-Length of 8,193 or more",
+		run: func(t *testing.T, h *abuseHost) {
+			padded := func(n int) string { return goodGrant + "&x=" + strings.Repeat("y", n-len(goodGrant)-len("&x=")) }
+			h.tries(t, issued, "POST", "/Token", padded(8192))
+			h.tries(t, tooLarge, "POST", "/Token", padded(8193))
+			// Nothing is read: the answer comes before any of the body does.
+			for _, length := range []string{"8193", "9223372036854775807"} {
+				before := h.moment()
+				conn := h.dial(t)
+				conn.SetDeadline(time.Now().Add(4 * time.Second)) // a body may take 5
+				fmt.Fprintf(conn, "POST%sContent-Length: %s\r\n\r\n", rawToken, length)
+				tooLarge.check(t, nextAnswer(t, bufio.NewReader(conn)))
+				conn.Close()
+				before.expect(t, unchanged, 0)
+			}
+		},
+	},
+	{
+		id: "P09", what: "a chunked body that passes 8,192 bytes",
+		run: func(t *testing.T, h *abuseHost) {
+			before := h.moment()
+			head := "POST" + rawToken + "Transfer-Encoding: chunked\r\n\r\n"
+			chunk := "800\r\n" + strings.Repeat("a", 0x800) + "\r\n"
+			tooLarge.check(t, one(t, h.answers(t, head, chunk, chunk, chunk, chunk, "1\r\na\r\n", "0\r\n\r\n", pipelined)))
+			before.expect(t, unchanged, 0)
+
+			body := new(endless)
+			r := httptest.NewRequest("POST", "/Token", body)
+			r.ContentLength = -1
+			w := httptest.NewRecorder()
+			h.handler.ServeHTTP(w, r)
+			if w.Code != 413 || *body > 8193 {
+				t.Errorf("answered %d after %d bytes", w.Code, *body)
+			}
+		},
+	},
+	{
+		id: "P10", what: "a chunked body that trickles in",
+		with: func(s *setup) { s.BodyTimeout = 150 * time.Millisecond },
+		run: func(t *testing.T, h *abuseHost) {
+			before := h.moment()
+			conn := h.dial(t)
+			began := time.Now()
+			fmt.Fprintf(conn, "POST%sTransfer-Encoding: chunked\r\n\r\n", rawToken)
+			go func() {
+				tick := time.NewTicker(10 * time.Millisecond)
+				defer tick.Stop()
+				for range tick.C {
+					if _, err := io.WriteString(conn, "1\r\na\r\n"); err != nil {
+						return
+					}
+				}
+			}()
+			all, _ := io.ReadAll(conn)
+			took := time.Since(began)
+			tooSlow.check(t, one(t, readAnswers(t, string(all))))
+			if took < 150*time.Millisecond || took > 5*time.Second {
+				t.Errorf("answered after %v", took)
+			}
+			now := h.moment()
+			if len(now.calls) > len(before.calls) {
+				t.Errorf("the storage was asked meanwhile: %v", now.calls)
+			}
+			before.expect(t, unchanged, 0)
+		},
+	},
+	{
+		id: "P11", what: "the client disconnects half-way through the body",
+		run: func(t *testing.T, h *abuseHost) {
+			before := h.moment()
+			conn := h.dial(t)
+			half := len(goodGrant) / 2
+			fmt.Fprintf(conn, "POST%sContent-Length: %d\r\n\r\n%s", rawToken, len(goodGrant), goodGrant[:half])
+			soon(t, "the handler has the request", func() bool { return h.underWay.Load() == 1 })
+			began := time.Now()
+			conn.Close()
+			h.gone(t, conn)
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("the server let go after %v", took)
+			}
+			before.expect(t, unchanged, 0)
+			before.expectSilence(t)
+		},
+	},
+	{
+		// The framing is net/http's.
+		id: "P12", what: "Transfer-Encoding beside Content-Length, a bad chunk size, a folded header",
+		run: func(t *testing.T, h *abuseHost) {
+			framed := func(header, body string) string { return "POST" + rawToken + header + "\r\n" + body }
+			chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(goodGrant), goodGrant)
+			for name, request := range map[string]string{
+				"a bad chunk size":    framed("Transfer-Encoding: chunked\r\n", "zz\r\n"+goodGrant+"\r\n0\r\n\r\n"),
+				"a huge chunk size":   framed("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\n"+goodGrant+"\r\n0\r\n\r\n"),
+				"a signed chunk size": framed("Transfer-Encoding: chunked\r\n", "-1\r\n"+goodGrant+"\r\n0\r\n\r\n"),
+				"two lengths":         framed("Content-Length: 5\r\nContent-Length: 6\r\n", goodGrant),
+				"a signed length":     framed("Content-Length: +5\r\n", goodGrant),
+				"a folded header":     framed("Transfer-Encoding:\r\n chunked\r\nContent-Length: 5\r\n", goodGrant),
+				"an unknown coding":   framed("Transfer-Encoding: gzip, chunked\r\n", chunked),
+				"a space in a name":   framed("Content-Length : 5\r\n", goodGrant),
+			} {
+				before := h.moment()
+				all := h.raw(t, request, pipelined)
+				if strings.HasSuffix(name, "chunk size") { // that of the body is ours to read
+					notReadable.check(t, one(t, readAnswers(t, all)))
+				}
+				if !strings.HasPrefix(all, "HTTP/1.1 400 ") && !strings.HasPrefix(all, "HTTP/1.1 501 ") || strings.Count(all, "HTTP/1.1 ") != 1 {
+					t.Errorf("%s: %q", name, all)
+				}
+				before.expect(t, unchanged, 0)
+			}
+			// With both, net/http goes by the chunks and says nothing of the
+			// length. What counts is that the connection ends.
+			before := h.moment()
+			a := one(t, h.answers(t, framed("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", chunked), pipelined))
+			want := issued
+			want.closes = true
+			want.check(t, a)
+			before.expect(t, newToken, 1)
+		},
+	},
+	{
+		id: "P13", what: "a GET whose body an early refusal leaves unread, and a request in it",
+		run: func(t *testing.T, h *abuseHost) {
+			for name, test := range map[string]struct {
+				request string
+				want    reply
+			}{
+				"405": {"PUT" + rawToken, wrongMethod},
+				"413": {"GET" + rawToken, tooLarge},
+				"415": {"GET" + rawToken + "Content-Encoding: gzip\r\n", early(415, "The body must not be compressed.").with("Accept-Encoding", "identity")},
+				"400": {"GET /Token?token=x HTTP/1.1\r\nHost: x\r\n", inTheQuery},
+			} {
+				before := h.moment()
+				body := strings.Repeat(pipelined, 200) // some 11 KB
+				a := one(t, h.answers(t, fmt.Sprintf("%sContent-Length: %d\r\n\r\n", test.request, len(body)), body, pipelined))
+				t.Log(name)
+				test.want.check(t, a)
+				before.expect(t, unchanged, 0)
+			}
+		},
+	},
+	{
+		id: "P14", what: "Expect: 100-continue for a gigabyte",
+		run: func(t *testing.T, h *abuseHost) {
+			before := h.moment()
+			all := h.raw(t, "POST"+rawToken+"Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n")
+			if strings.Contains(all, "100 Continue") {
+				t.Errorf("asked for it: %s", all)
+			}
+			tooLarge.check(t, one(t, readAnswers(t, all)))
+			before.expect(t, unchanged, 0)
+		},
+	},
+	{
+		id: "P15", what: "as many parameters as fit into 8 KiB",
+		run: func(t *testing.T, h *abuseHost) {
+			body := strings.Repeat("a&", 4096)
+			h.tries(t, manyParams, "POST", "/Token", body)
+			h.tries(t, manyParams, "POST", "/Token", goodGrant+strings.Repeat("&a=b", 30))
+			h.tries(t, issued, "POST", "/Token", goodGrant+strings.Repeat("&a=b", 29))
+			h.tries(t, issued, "POST", "/Token", goodGrant+strings.Repeat("&", 4096)) // none at all
+			// Other tests allocate meanwhile, but not all the time.
+			least := uint64(1 << 30)
+			for range 20 {
+				r := httptest.NewRequest("POST", "/Token", strings.NewReader(body))
+				w := discard{make(http.Header)}
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				h.handler.ServeHTTP(w, r)
+				runtime.ReadMemStats(&after)
+				least = min(least, after.TotalAlloc-before.TotalAlloc)
+			}
+			if least >= 64<<10 {
+				t.Errorf("it takes %d bytes", least)
+			}
+		},
+	},
+	bodies("P16", "grant_type twice", givenTwice,
+		goodGrant+"&grant_type=password", goodGrant+"&grant_type=refresh_token", "grant_type=&"+goodGrant),
+	bodies("P17", "username or password twice", givenTwice,
+		goodGrant+"&username=admin", goodGrant+"&username=reader", goodGrant+"&username=",
+		goodGrant+"&password=x", goodGrant+"&password=", "password=correct+horse+%2Bbattery%25staple&"+goodGrant),
+	{
+		id: "P18", what: "names of parameters in capitals",
+		run: func(t *testing.T, h *abuseHost) {
+			h.tries(t, givenTwice, "POST", "/Token", goodGrant+"&USERNAME=x")
+			h.tries(t, givenTwice, "POST", "/Token", "UserName=x&"+goodGrant)
+			h.tries(t, issued, "POST", "/Token", strings.Replace(goodGrant, "username", "UserName", 1))
+			// Folding beyond ASCII would make a long s an s.
+			h.tries(t, noPassword, "POST", "/Token", strings.Replace(goodGrant, "&password", "&pa%C5%BF%C5%BFword", 1))
+		},
+	},
+	paths("P19", "the username in the query and the rest in the body", inTheQuery, strings.Replace(goodGrant, "&username=admin", "", 1),
+		"/Token?username=admin", "/Token?a=b&UserName=admin", "/Token?user%6eame=admin", "/Token?a;username=admin", "/Token?username"),
+	paths("P20", "all credentials in the query", inTheQuery, "", "/Token?"+goodGrant, "/token?"+goodGrant),
+	paths("P21", "a token or the client's secret in the query", inTheQuery, goodGrant,
+		"/Token?access_token=x", "/Token?client_secret=x", "/Token?token=", "/Token?client_id=x", "/Token?Access_Token"),
+	paths("P22", "a harmless query", issued, goodGrant,
+		"/Token?utm=1", "/Token?tokens=1&x=%zz", "/Token?utm=username", "/Token?", "/Token?&&=;"),
+	bodies("P23", "bad percent-encoding", badEncoding,
+		goodGrant+"&x=%zz", goodGrant+"&x=%", goodGrant+"&x=%a", goodGrant+"&%zz=x", grantOf+"admin&password=100%"),
+	{
+		id: "P24", what: "a value that is encoded twice",
+		run: func(t *testing.T, h *abuseHost) {
+			h.users.put(password.Account{UserID: "61", UserName: "%61dmin", PasswordHash: otherHash()})
+			h.tries(t, rejected, "POST", "/Token", strings.Replace(goodGrant, "admin", "%2561dmin", 1))
+			a := h.do(t, "POST", "/Token", grantOf+"%2561dmin&password="+url.QueryEscape(otherPassword))
+			if a.StatusCode != 200 || !strings.Contains(a.body, `"userName":"%61dmin"`) {
+				t.Errorf("answered %d %s", a.StatusCode, a.body)
+			}
+			if asked := h.users.lastAsked(); asked != "%61dmin" {
+				t.Errorf("looked up %q", asked)
+			}
+		},
+	},
+	{
+		id: "P25", what: "a plus sign is a space, and %2B a plus sign",
+		run: func(t *testing.T, h *abuseHost) {
+			h.tries(t, issued, "POST", "/Token", grantOf+"admin&password=correct+horse%20%2Bbattery%25staple")
+			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=correct%2Bhorse+%2Bbattery%25staple")
+			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=correct+horse++battery%25staple")
+		},
+	},
+	bodies("P26", "semicolons between parameters", badEncoding,
+		strings.ReplaceAll(goodGrant, "&", ";"), goodGrant+";x=y", goodGrant+"&x=y;z"),
+	{
+		id: "P27", what: "NUL",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, body := range []string{
+				grantOf + "admin%00&password=x", grantOf + "%00&password=x", grantOf + "admin&password=correct%00",
+				grantOf + "admin&password=\x00", goodGrant + "&x=%00", goodGrant + "&%00=x", "grant_type=password%00&username=admin&password=x",
+			} {
+				h.tries(t, controls, "POST", "/Token", body)
+			}
+			if h.users.lookups.Load() != 0 {
+				t.Error("a user was looked up")
+			}
+		},
+	},
+	{
+		id: "P28", what: "control characters in the username",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, control := range []string{"%0D%0A", "%0A", "%0d", "%1B[2J", "%7F", "%09", "%C2%85", "\r\n"} {
+				before := h.moment()
+				h.tries(t, badRequest("The parameter username has control characters."), "POST", "/Token", grantOf+"admin"+control+"level=INFO&password=x")
+				before.expectSilence(t)
+			}
+			// In a password they are somebody's choice.
+			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=%0d%0a%1b%7f")
+		},
+	},
+	{
+		id: "P29", what: "what is not UTF-8",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, bytes := range []string{"%ff%fe", "%c0%80", "%ed%a0%80", "%f4%90%80%80", "\xff", "%e2%82"} {
+				h.tries(t, notUTF8, "POST", "/Token", grantOf+bytes+"&password=x")
+				h.tries(t, notUTF8, "POST", "/Token", grantOf+"admin&password="+bytes)
+				h.tries(t, notUTF8, "POST", "/Token", goodGrant+"&"+bytes+"=x")
+			}
+			if h.users.normalized.Load() != 0 {
+				t.Error("a name that is none was normalized")
+			}
+		},
+	},
+	bodies("P30", "a byte order mark before the first name", noGrantType, "\xef\xbb\xbf"+goodGrant, "%EF%BB%BF"+goodGrant),
+	{
+		id: "P31", what: "a username of 257 bytes",
+		run: func(t *testing.T, h *abuseHost) {
+			tooLong := badRequest("The parameter username has more than 256 bytes.")
+			h.tries(t, tooLong, "POST", "/Token", grantOf+strings.Repeat("x", 257)+"&password=x")
+			h.tries(t, tooLong, "POST", "/Token", grantOf+strings.Repeat("%C3%BC", 129)+"&password=x") // 258 bytes, 129 characters
+			h.tries(t, rejected, "POST", "/Token", grantOf+strings.Repeat("x", 256)+"&password=x")
+		},
+	},
+	{
+		id: "P32", what: "a password of more than 1,024 bytes",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, user := range []string{"admin", "nobody"} {
+				for _, length := range []int{1024, 1025, 8192 - len(grantOf+user+"&password=")} {
+					h.tries(t, rejected, "POST", "/Token", grantOf+user+"&password="+strings.Repeat("x", length))
+				}
+			}
+		},
+	},
+	{
+		id: "P33", what: "no username or no password",
+		run: func(t *testing.T, h *abuseHost) {
+			for body, want := range map[string]reply{
+				"grant_type=password&username=admin":              noPassword,
+				"grant_type=password&username=admin&password":     noPassword,
+				"grant_type=password&username=admin&password=":    noPassword,
+				"grant_type=password&password=something":          noUserName,
+				"grant_type=password&username&password=something": noUserName,
+				"grant_type=password&username=&password=x":        noUserName,
+				"grant_type=password":                             noUserName,
+				"grant_type=password&username=&password=":         noUserName,
+			} {
+				h.tries(t, want, "POST", "/Token", body)
+			}
+		},
+	},
+	{
+		id: "P34", what: "a username of spaces, or with one behind it",
+		run: func(t *testing.T, h *abuseHost) {
+			h.users.put(password.Account{UserID: "4", UserName: "admin ", PasswordHash: otherHash()})
+			for _, name := range []string{"   ", "admin ", " admin", "admin\u00a0"} {
+				h.tries(t, rejected, "POST", "/Token", strings.Replace(goodGrant, "admin", url.QueryEscape(name), 1))
+				if asked := h.users.lastAsked(); asked != name {
+					t.Errorf("looked up %q, want %q", asked, name)
+				}
+			}
+			a := h.do(t, "POST", "/Token", grantOf+"admin+&password="+url.QueryEscape(otherPassword))
+			if a.StatusCode != 200 || !strings.Contains(a.body, `"userName":"admin ","userId":"4"`) {
+				t.Errorf("answered %d %s", a.StatusCode, a.body)
+			}
+			h.admits(t, "GET", "/admin", "Authorization", "Bearer "+h.token)
+		},
+	},
+	bodies("P35", "the grant type in capitals", otherGrant,
+		strings.Replace(goodGrant, "=password", "=PASSWORD", 1), strings.Replace(goodGrant, "=password", "=Password", 1),
+		strings.Replace(goodGrant, "=password", "=password+", 1)),
+	bodies("P36", "other grant types", otherGrant,
+		strings.Replace(goodGrant, "=password", "=refresh_token", 1), "grant_type=client_credentials", "grant_type=x",
+		"grant_type=refresh_token&refresh_token=x", "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code"),
+	bodies("P37", "no grant type", noGrantType,
+		"", "&&&", "username=admin&password=x", "grant_type=&username=admin&password=x", "grant_type&username=admin&password=x", "grant+type=password"),
+	{
+		// There is no mapping of scopes: it is an unknown parameter.
+		id: "P38", what: "scope=admin raises nobody",
+		run: func(t *testing.T, h *abuseHost) {
+			h.tries(t, issued, "POST", "/Token", goodGrant+"&scope=admin&scope=x")
+			reader := h.signIn(t, grantOf+"reader&scope=Administrator&password="+url.QueryEscape(otherPassword))
+			h.denies(t, roleMissing, 1, "GET", "/admin", "", "Authorization", "Bearer "+reader)
+		},
+	},
+	{
+		id: "P39", what: "role, userId and expires_in in the body",
+		run: func(t *testing.T, h *abuseHost) {
+			a := h.do(t, "POST", "/Token", grantOf+"reader&role=Administrator&userId=1&expires_in=9999999&password="+url.QueryEscape(otherPassword))
+			if a.StatusCode != 200 || !strings.Contains(a.body, `"expires_in":1209599,"userName":"reader","userId":"2","role":"Reader",`) {
+				t.Errorf("answered %d %s", a.StatusCode, a.body)
+			}
+			h.denies(t, roleMissing, 1, "GET", "/admin", "", "Authorization", "Bearer "+accessTokenIn(t, a))
+			h.admits(t, "GET", "/admin", "Authorization", "Bearer "+h.token)
+		},
+	},
+	{
+		id: "P40", what: "HEAD with the right credentials",
+		run: func(t *testing.T, h *abuseHost) {
+			h.head(t)
+		},
+	},
+	{
+		id: "P41", what: "other methods",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, method := range []string{"PUT", "PATCH", "DELETE", "TRACE", "OPTIONS"} {
+				h.tries(t, wrongMethod, method, "/Token", goodGrant)
+				h.tries(t, wrongMethod, method, "/token", goodGrant)
+			}
+			for _, method := range []string{"CONNECT", "BREW", "get", "Post", "PROPFIND"} {
+				before := h.moment()
+				a := one(t, h.answers(t, fmt.Sprintf("%s%sContent-Length: %d\r\nConnection: close\r\n\r\n%s", method, rawToken, len(goodGrant), goodGrant)))
+				if a.StatusCode == 404 && method != "CONNECT" && h.engine == "gin" {
+					// Gin routes no methods but its own.
+				} else {
+					wrongMethod.check(t, a)
+				}
+				before.expect(t, unchanged, 0)
+			}
+		},
+	},
+	{
+		id: "P42", what: "OPTIONS of a browser that asks for leave",
+		run: func(t *testing.T, h *abuseHost) {
+			a := h.tries(t, wrongMethod, "OPTIONS", "/Token", "",
+				"Origin", "https://evil.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization")
+			expectNoCORS(t, a)
+		},
+	},
+	{
+		id: "P43", what: "X-HTTP-Method-Override on HEAD",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
+				h.head(t, name, "POST")
+				h.tries(t, wrongMethod, "PUT", "/Token", goodGrant, name, "POST")
+			}
+		},
+	},
+	{
+		id: "P44", what: "other spellings of the path",
+		run: func(t *testing.T, h *abuseHost) {
+			h.tries(t, issued, "POST", "/token", goodGrant)
+			h.tries(t, issued, "POST", "/Token", goodGrant)
+			for _, method := range []string{"GET", "POST", "PUT"} {
+				for _, path := range []string{"/Token/", "/token/", "/TOKEN", "/Token/x", "//Token", "/./Token", "/x/../Token"} {
+					before := h.moment()
+					a := h.do(t, method, path, goodGrant)
+					// ServeMux cleans a path before it looks for who is mounted
+					// there, and has the client come again. Whoever mounts on it
+					// chose that; a client that is given the documented path
+					// never meets it, and nothing was looked at.
+					cleaned := h.engine != "gin" && strings.ContainsAny(path[1:2], "/.x")
+					if want := map[bool]int{false: 404, true: 307}[cleaned]; a.StatusCode != want {
+						t.Errorf("%s %s answered %d %s", method, path, a.StatusCode, a.Header)
+					}
+					if location := a.Header.Get("Location"); (location == "/Token") != cleaned {
+						t.Errorf("%s %s is sent to %q", method, path, location)
+					}
+					before.expect(t, unchanged, 0)
+				}
+			}
+		},
+	},
+	{
+		// These are net/http's rules.
+		id: "P45", what: "HTTP/1.0, and no Host",
+		run: func(t *testing.T, h *abuseHost) {
+			body := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(goodGrant), goodGrant)
+			before := h.moment()
+			a := one(t, h.answers(t, "POST /Token HTTP/1.0\r\n"+body))
+			want := issued
+			want.closes = true
+			want.check(t, a)
+			before.expect(t, newToken, 1)
+			h.token = accessTokenIn(t, a)
+
+			for _, head := range []string{"POST /Token HTTP/1.1\r\n", "POST /Token HTTP/1.1\r\nHost: a\r\nHost: b\r\n", "POST /Token HTTP/1.1\r\nHost: a b\r\n", "POST /Token\r\n", "POST /Token HTTP/3.0\r\n"} {
+				before := h.moment()
+				if a := one(t, h.answers(t, head+body)); a.StatusCode != 400 && a.StatusCode != 505 {
+					t.Errorf("%q answered %d %s", head, a.StatusCode, a.body)
+				}
+				before.expect(t, unchanged, 0)
+			}
+		},
+	},
+	{
+		id: "P46", what: "HTTP/2: a header of HTTP/1, and streams that are reset as soon as they are open",
+		with: func(s *setup) {
+			s.serve = func(server *httptest.Server) {
+				server.EnableHTTP2 = true
+				server.StartTLS()
+			}
+		},
+		run: func(t *testing.T, h *abuseHost) {
+			if a := h.tries(t, issued, "POST", "/Token", goodGrant); a.ProtoMajor != 2 {
+				t.Fatalf("it is HTTP/%d", a.ProtoMajor)
+			}
+			h.tries(t, tooLarge, "POST", "/Token", strings.Repeat("a", 8193))
+			// The headers of one connection are net/http's to refuse. It answers
+			// 400 instead of resetting the stream.
+			for _, header := range [][2]string{{"transfer-encoding", "chunked"}, {"connection", "close"}, {"te", "gzip"}, {"proxy-connection", "keep-alive"}} {
+				before := h.moment()
+				c := h.http2(t)
+				c.request(1, goodGrant, header)
+				if status := c.outcome(1); status != "400" {
+					t.Errorf("%v: %s", header, status)
+				}
+				before.expect(t, unchanged, 0)
+			}
+
+			// A user is being looked up for some, and the others wait for what
+			// comes of those. All is given back when their streams are reset.
+			before := h.moment()
+			h.users.meet(func(ctx context.Context) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+			c := h.http2(t)
+			for i := range uint32(100) {
+				c.request(2*i+1, goodGrant)
+			}
+			soon(t, "all streams are open", func() bool { return h.underWay.Load() == 100 })
+			soon(t, "users are looked up", func() bool { return h.users.lookups.Load() >= before.lookups+5 })
+			for i := range uint32(100) {
+				c.frame(0x3, 0, 2*i+1, []byte{0, 0, 0, 8}) // CANCEL
+			}
+			soon(t, "all streams are done with", func() bool { return h.underWay.Load() == 0 })
+			h.users.meet(nil)
+			if now := h.moment(); !maps.Equal(now.counters, before.counters) || now.calls["Replace"] != before.calls["Replace"] {
+				t.Errorf("they left %v, was %v", now.counters, before.counters)
+			}
+			before.expectSilence(t)
+			h.tries(t, issued, "POST", "/Token", goodGrant)
+		},
+	},
+	{
+		id: "P47", what: "Accept: text/html",
+		run: func(t *testing.T, h *abuseHost) {
+			h.tries(t, issued, "POST", "/Token", goodGrant, "Accept", "text/html")
+			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=x", "Accept", "text/html, */*;q=0")
+			h.tries(t, wrongMethod, "PUT", "/Token", goodGrant, "Accept", "text/html")
+			h.denies(t, anonymous, 0, "GET", "/me", "", "Accept", "text/html")
+		},
+	},
+	{
+		id: "P48", what: "a browser's request from somebody else's page",
+		run: func(t *testing.T, h *abuseHost) {
+			expectNoCORS(t, h.tries(t, issued, "POST", "/Token", goodGrant, "Origin", "https://evil.example",
+				"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "cross-site"))
+		},
+	},
+}
+
+// gone waits until the server is done with a connection.
+func (h *abuseHost) gone(t *testing.T, conn net.Conn) {
+	t.Helper()
+	soon(t, "the server is done with the connection", func() bool {
+		_, ok := h.closed.Load(conn.LocalAddr().String())
+		return ok
+	})
+}
+
+// expectSilence finds that nothing was logged.
+func (m moment) expectSilence(t *testing.T) {
+	t.Helper()
+	if logged := m.h.log.String()[m.logged:]; logged != "" {
+		t.Errorf("logged: %s", logged)
+	}
+}
+
+func expectNoCORS(t *testing.T, a answer) {
+	t.Helper()
+	for name := range a.Header {
+		if strings.HasPrefix(name, "Access-Control-") || name == "Set-Cookie" {
+			t.Errorf("the answer has %s", name)
+		}
+	}
+}
+
+// head asks for the head of a token.
+func (h *abuseHost) head(t *testing.T, headers ...string) {
+	t.Helper()
+	before := h.moment()
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+adminPassword))
+	a := h.do(t, "HEAD", "/Token", goodGrant, append(slices.Clone(headers), "Authorization", basic)...)
+	if a.StatusCode != 405 || a.body != "" || a.Header.Get("Allow") != "GET, POST" || a.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("answered %d %v %s", a.StatusCode, a.Header, a.body)
+	}
+	before.expect(t, unchanged, 0)
+	before.expectSilence(t)
+}
+
+// An endless body counts what is read of it.
+type endless int
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'a'
+	}
+	*e += endless(len(p))
+	return len(p), nil
+}
+
+// discard is a ResponseWriter.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
+
+// An http2Conn speaks as much of RFC 9113 as a rude client needs.
+type http2Conn struct {
+	*testing.T
+	conn net.Conn
+}
+
+// http2 connects to a server that speaks it.
+func (h *abuseHost) http2(t *testing.T) *http2Conn {
+	t.Helper()
+	config := h.client.Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.NextProtos, config.ServerName = []string{"h2"}, "example.com"
+	c := &http2Conn{t, tls.Client(h.dial(t), config)}
+	c.write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+	c.frame(0x4, 0, 0, nil) // SETTINGS
+	return c
+}
+
+func (c *http2Conn) write(p []byte) {
+	c.Helper()
+	if _, err := c.conn.Write(p); err != nil {
+		c.Fatal(err)
+	}
+}
+
+func (c *http2Conn) frame(kind, flags byte, stream uint32, payload []byte) {
+	c.Helper()
+	n := len(payload)
+	head := binary.BigEndian.AppendUint32([]byte{byte(n >> 16), byte(n >> 8), byte(n), kind, flags}, stream)
+	c.write(append(head, payload...))
+}
+
+// request sends a token request on a stream.
+func (c *http2Conn) request(stream uint32, body string, headers ...[2]string) {
+	c.Helper()
+	var block []byte
+	for _, header := range append([][2]string{{":method", "POST"}, {":scheme", "https"}, {":path", "/Token"}, {":authority", "example.com"}}, headers...) {
+		block = append(block, 0) // a literal with a new name (RFC 7541 §6.2.2)
+		for _, text := range header {
+			block = append(append(block, byte(len(text))), text...)
+		}
+	}
+	c.frame(0x1, 0x4, stream, block)        // HEADERS, all of them
+	c.frame(0x0, 0x1, stream, []byte(body)) // DATA, and no more
+}
+
+// outcome reads what comes of a stream: a status, if it is 200 or 400, or the
+// kind of frame that ends it.
+func (c *http2Conn) outcome(stream uint32) string {
+	c.Helper()
+	for {
+		var head [9]byte
+		if _, err := io.ReadFull(c.conn, head[:]); err != nil {
+			return err.Error()
+		}
+		payload := make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
+		if _, err := io.ReadFull(c.conn, payload); err != nil {
+			return err.Error()
+		}
+		switch kind, of := head[3], binary.BigEndian.Uint32(head[5:]); {
+		case of != stream && kind != 0x7: // not GOAWAY
+		case kind == 0x1 && payload[0] == 0x88:
+			return "200" // by the static table of RFC 7541
+		case kind == 0x1 && payload[0] == 0x8c:
+			return "400"
+		case kind != 0x0:
+			return fmt.Sprintf("frame %d", kind)
+		}
+	}
 }

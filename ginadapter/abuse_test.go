@@ -1,6 +1,7 @@
 package ginadapter_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"log"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -78,7 +80,7 @@ func TestAbuse(t *testing.T) {
 			for _, on := range engines {
 				t.Run(on.name, func(t *testing.T) {
 					t.Parallel()
-					s.run(t, newAbuseHost(t, on.mount, s.with))
+					s.run(t, newAbuseHost(t, on, s.with))
 				})
 			}
 		})
@@ -136,12 +138,16 @@ type setup struct {
 	serve func(*httptest.Server)
 	// handler answers on the protected routes instead of abuseHost.who.
 	handler http.HandlerFunc
+	// normalize is what users' names are compared by; nil means exactly.
+	normalize func(string) string
 }
 
 // An abuseHost is a service of the real pieces with the Token API mounted: an
 // administrator "admin", a reader "reader", and "disabled", who has been shut
-// out, with password hashes; tokens in memory; and a throttle.
+// out, with password hashes; tokens in memory; and a throttle. The token of the
+// administrator is one for the client "app" if there is a registry of clients.
 type abuseHost struct {
+	engine  string // "net-http" or "gin"
 	auth    *tokenauth.Service
 	storage *abuseStore
 	users   *abuseUsers
@@ -153,6 +159,8 @@ type abuseHost struct {
 	token string // of the administrator
 
 	handled   atomic.Int64 // requests that reached a handler behind a guard
+	underWay  atomic.Int64 // requests that have no answer yet
+	closed    sync.Map     // of the client's address of each connection that the server is done with
 	log       *journal     // of the service and the users, at debug level
 	serverLog *journal     // of net/http
 
@@ -183,11 +191,13 @@ var (
 	otherHash = sync.OnceValue(func() string { return hashOf(otherPassword) })
 )
 
-// engines are what the Token API is mounted on.
-var engines = []struct {
+// An engine is what the Token API is mounted on.
+type engine struct {
 	name  string
 	mount func(*abuseHost, http.HandlerFunc) http.Handler
-}{{"net-http", abuseHTTP}, {"gin", abuseGin}}
+}
+
+var engines = []engine{{"net-http", abuseHTTP}, {"gin", abuseGin}}
 
 func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
@@ -209,10 +219,10 @@ func abuseGin(h *abuseHost, who http.HandlerFunc) http.Handler {
 	return r
 }
 
-func newAbuseHost(t *testing.T, mount func(*abuseHost, http.HandlerFunc) http.Handler, with func(*setup)) *abuseHost {
+func newAbuseHost(t *testing.T, on engine, with func(*setup)) *abuseHost {
 	t.Helper()
-	h := &abuseHost{storage: new(abuseStore), log: new(journal), serverLog: new(journal), now: start}
-	h.users = newAbuseUsers(t, h.log)
+	h := &abuseHost{engine: on.name, storage: new(abuseStore), log: new(journal), serverLog: new(journal), now: start}
+	h.users = newAbuseUsers(h.log)
 	var s setup
 	s.Realm = abuseRealm
 	s.Now = h.time
@@ -223,6 +233,7 @@ func newAbuseHost(t *testing.T, mount func(*abuseHost, http.HandlerFunc) http.Ha
 	if with != nil {
 		with(&s)
 	}
+	h.users.normalize = s.normalize
 	if s.local {
 		s.Throttle.Key = tokenauth.Secret{}
 	}
@@ -230,11 +241,21 @@ func newAbuseHost(t *testing.T, mount func(*abuseHost, http.HandlerFunc) http.Ha
 	if h.auth, err = tokenauth.New(h.storage, h.users, &s.Options); err != nil {
 		t.Fatal(err)
 	}
-	h.handler = mount(h, func(w http.ResponseWriter, r *http.Request) {
+	mounted := on.mount(h, func(w http.ResponseWriter, r *http.Request) {
 		h.handled.Add(1)
 		s.handler(w, r)
 	})
+	h.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.underWay.Add(1)
+		defer h.underWay.Add(-1)
+		mounted.ServeHTTP(w, r)
+	})
 	h.server = httptest.NewUnstartedServer(h.handler)
+	h.server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			h.closed.Store(conn.RemoteAddr().String(), true)
+		}
+	}
 	h.server.Config.ErrorLog = log.New(h.serverLog, "", 0)
 	s.serve(h.server)
 	t.Cleanup(h.server.Close)
@@ -242,14 +263,18 @@ func newAbuseHost(t *testing.T, mount func(*abuseHost, http.HandlerFunc) http.Ha
 	h.client = h.server.Client()
 	h.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-	grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", UserName: "admin", Roles: []string{"Administrator"}}, "")
+	client := ""
+	if s.Clients != nil {
+		client = "app"
+	}
+	grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", UserName: "admin", Roles: []string{"Administrator"}}, client)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.token = grant.AccessToken.Reveal()
 	t.Cleanup(func() {
 		for name, log := range map[string]*journal{"the service": h.log, "net/http": h.serverLog} {
-			for _, secret := range []string{adminPassword, otherPassword, "correct+horse", h.token} {
+			for _, secret := range []string{adminPassword, otherPassword, "correct+horse", h.token, appSecret.Reveal()} {
 				if strings.Contains(log.String(), secret) {
 					t.Errorf("the log of %s has %q: %s", name, secret, log)
 				}
@@ -308,39 +333,71 @@ func (j *journal) logger() *slog.Logger {
 // abuseUsers are password.Users of a few accounts, who count what they do.
 type abuseUsers struct {
 	*password.Users
-	hashes  atomic.Int64 // calls of Authenticate; each is one hash
-	lookups atomic.Int64
+	log *journal
+
+	hashes     atomic.Int64 // calls of Authenticate; each is one hash
+	lookups    atomic.Int64
+	normalized atomic.Int64
+	normalize  func(string) string // nil: every spelling is a name of its own
 
 	mu       sync.Mutex
+	asked    []string // the names that were looked up
 	accounts map[string]password.Account
 	fault    func(ctx context.Context) error // before each look-up; nil for none
 }
 
-func newAbuseUsers(t *testing.T, log *journal) *abuseUsers {
-	t.Helper()
-	u := &abuseUsers{accounts: map[string]password.Account{
+// abuseKey is that of the *abuseUsers whose request it is.
+type abuseKey struct{}
+
+// passwords are the password.Users of all hosts, for each new one costs a hash.
+var passwords = sync.OnceValue(func() *password.Users {
+	lookup := func(ctx context.Context, userName string) (password.Account, error) {
+		return ctx.Value(abuseKey{}).(*abuseUsers).lookup(ctx, userName)
+	}
+	u, err := password.NewUsers(lookup, &password.Options{Timeout: 10 * time.Second, Logger: slog.New(abuseLog{})})
+	if err != nil {
+		panic(err)
+	}
+	return u
+})
+
+// abuseLog is a slog.Handler that writes to the log of whose request it is.
+type abuseLog struct{ slog.Handler }
+
+func (abuseLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (abuseLog) Handle(ctx context.Context, r slog.Record) error {
+	return ctx.Value(abuseKey{}).(*abuseUsers).log.logger().Handler().Handle(ctx, r)
+}
+
+func newAbuseUsers(log *journal) *abuseUsers {
+	return &abuseUsers{Users: passwords(), log: log, accounts: map[string]password.Account{
 		"admin":    {UserID: "1", UserName: "admin", PasswordHash: adminHash(), Roles: []string{"Administrator"}},
 		"reader":   {UserID: "2", UserName: "reader", PasswordHash: otherHash(), Roles: []string{"Reader"}},
 		"disabled": {UserID: "3", UserName: "disabled", PasswordHash: otherHash(), Disabled: true},
 	}}
-	var err error
-	u.Users, err = password.NewUsers(u.lookup, &password.Options{Logger: log.logger()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
 }
 
+// Authenticate implements tokenauth.Authenticator.
 func (u *abuseUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	u.hashes.Add(1)
-	return u.Users.Authenticate(ctx, c)
+	return u.Users.Authenticate(context.WithValue(ctx, abuseKey{}, u), c)
+}
+
+// Recheck implements tokenauth.Rechecker.
+func (u *abuseUsers) Recheck(ctx context.Context, p tokenauth.Principal) error {
+	return u.Users.Recheck(context.WithValue(ctx, abuseKey{}, u), p)
 }
 
 func (u *abuseUsers) lookup(ctx context.Context, userName string) (password.Account, error) {
 	u.lookups.Add(1)
 	u.mu.Lock()
 	fault := u.fault
+	if u.normalize != nil {
+		userName = u.normalize(userName)
+	}
 	account, ok := u.accounts[userName]
+	u.asked = append(u.asked, userName)
 	u.mu.Unlock()
 	if fault != nil {
 		if err := fault(ctx); err != nil {
@@ -353,12 +410,70 @@ func (u *abuseUsers) lookup(ctx context.Context, userName string) (password.Acco
 	return account, nil
 }
 
-// set adds or changes an account, or has look-ups meet a fault.
+// NormalizeUserName implements tokenauth.UserNameNormalizer.
+func (u *abuseUsers) NormalizeUserName(userName string) string {
+	u.normalized.Add(1)
+	if u.normalize == nil {
+		return userName
+	}
+	return u.normalize(userName)
+}
+
+// lastAsked is the name that was looked up last.
+func (u *abuseUsers) lastAsked() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.asked) == 0 {
+		return ""
+	}
+	return u.asked[len(u.asked)-1]
+}
+
+// set changes accounts, or has look-ups meet a fault.
 func (u *abuseUsers) set(change func(accounts map[string]password.Account, fault *func(context.Context) error)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	change(u.accounts, &u.fault)
 }
+
+// put adds an account, or changes the one of that name.
+func (u *abuseUsers) put(account password.Account) {
+	u.set(func(accounts map[string]password.Account, _ *func(context.Context) error) {
+		accounts[account.UserName] = account
+	})
+}
+
+// meet has every look-up that follows meet a fault first; nil ends that.
+func (u *abuseUsers) meet(fault func(context.Context) error) {
+	u.set(func(_ map[string]password.Account, f *func(context.Context) error) { *f = fault })
+}
+
+// abuseClients is a registry: "app" proves itself by appSecret, "web" is public,
+// "desk" is public and for readers only, and "gone" has been shut out. Whoever
+// asks for "ill" finds the registry down.
+type abuseClients struct{}
+
+var appSecret, appDigest = tokenauth.NewClientSecret()
+
+// FindClient implements tokenauth.Clients.
+func (abuseClients) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
+	switch clientID {
+	case "app":
+		return tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{appDigest}}, nil
+	case "web":
+		return tokenauth.Client{ID: "web"}, nil
+	case "desk":
+		return tokenauth.Client{ID: "desk", Roles: []string{"Reader"}}, nil
+	case "gone":
+		return tokenauth.Client{ID: "gone", Disabled: true}, nil
+	case "ill":
+		return tokenauth.Client{}, errStorage
+	}
+	return tokenauth.Client{}, tokenauth.ErrNotFound
+}
+
+// withClients is a setup.
+func withClients(s *setup) { s.Clients = abuseClients{} }
 
 // An abuseStore is a storage in memory that counts what it is asked, lets its
 // counters be read, and does what it is told to instead.
@@ -554,6 +669,9 @@ func (m moment) expect(t *testing.T, e effect, hashes int) {
 		t.Errorf("%d tokens were stored, want %d", replaced, want)
 	}
 	a := m.h.do(t, "GET", "/me", "", "Authorization", "Bearer "+m.token)
+	if e == newToken {
+		replacedToken.check(t, a)
+	}
 	if kept := a.StatusCode == http.StatusOK; kept != (e != newToken) {
 		t.Errorf("the token before is kept: %v; %d %s", kept, a.StatusCode, a.body)
 	}
@@ -587,6 +705,71 @@ func (h *abuseHost) raw(t *testing.T, parts ...string) string {
 	return (&host{url: h.url}).raw(t, parts...)
 }
 
+// answers sends bytes as raw does, and reads the answers in what comes back.
+func (h *abuseHost) answers(t *testing.T, parts ...string) []answer {
+	t.Helper()
+	return readAnswers(t, h.raw(t, parts...))
+}
+
+func readAnswers(t *testing.T, all string) (answers []answer) {
+	t.Helper()
+	for r := bufio.NewReader(strings.NewReader(all)); ; {
+		if _, err := r.Peek(1); err == io.EOF {
+			return answers
+		}
+		answers = append(answers, nextAnswer(t, r))
+	}
+}
+
+func nextAnswer(t *testing.T, r *bufio.Reader) answer {
+	t.Helper()
+	response, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{response, string(body)}
+}
+
+// one is the only one of some answers.
+func one(t *testing.T, answers []answer) answer {
+	t.Helper()
+	if len(answers) != 1 {
+		t.Fatalf("there are %d answers, want 1", len(answers))
+	}
+	return answers[0]
+}
+
+// dial connects to the server.
+func (h *abuseHost) dial(t *testing.T) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", h.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	return conn
+}
+
+// soon waits until something is so, which takes long only if it never is.
+func soon(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("not so after ten seconds: %s", what)
+		}
+	}
+}
+
 // A reply is what must come of a token request.
 type reply struct {
 	status            int
@@ -594,6 +777,7 @@ type reply struct {
 	header            map[string]string
 	effect            effect
 	hashes            int
+	closes            bool // the connection, for the body may not have been read
 }
 
 // refusal is the reply to what is refused before any password is looked at.
@@ -604,11 +788,18 @@ func refusal(status int, code, description string) reply {
 // badRequest is 400 invalid_request.
 func badRequest(description string) reply { return refusal(400, "invalid_request", description) }
 
+// early is the invalid_request of what is refused before the body is read.
+func early(status int, description string) reply {
+	r := refusal(status, "invalid_request", description)
+	r.closes = true
+	return r
+}
+
 var (
 	// issued is a new token.
 	issued = reply{status: 200, effect: newToken, hashes: 1}
 	// rejected are the credentials of nobody.
-	rejected = reply{400, "invalid_grant", "The user name or password is incorrect.", nil, oneFailure, 1}
+	rejected = reply{status: 400, code: "invalid_grant", description: "The user name or password is incorrect.", effect: oneFailure, hashes: 1}
 	// unavailable is trouble that says nothing about the credentials.
 	unavailable = reply{status: 503, code: "temporarily_unavailable",
 		description: "The server is temporarily unable to handle the request. Try again later.", header: map[string]string{"Retry-After": "2"}}
@@ -636,6 +827,9 @@ func (r reply) check(t *testing.T, a answer) {
 	a.expectHeaders(t, want)
 	if a.StatusCode != r.status {
 		t.Errorf("status is %d, want %d; body %s", a.StatusCode, r.status, a.body)
+	}
+	if a.ProtoMajor == 1 && a.Close != r.closes {
+		t.Errorf("the connection is closed: %v, want %v", a.Close, r.closes)
 	}
 	if r.code == "" {
 		if !issuedBody.MatchString(a.body) {

@@ -36,6 +36,13 @@ func (s *Service) Mount(mux interface{ Handle(string, http.Handler) }, paths ...
 // the answer, so mount it for all of them.
 func (s *Service) TokenHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 {
+			// There may have been a Content-Length, too. The server goes by
+			// the chunks and does not tell; somebody before it may have gone
+			// by the length, and take what follows for another request
+			// (RFC 9112 §6.1).
+			w.Header().Set("Connection", "close")
+		}
 		grant, err := s.token(w, r)
 		if err != nil {
 			s.refuseToken(w, r, err)

@@ -116,6 +116,11 @@ func parseAuthorization(lines []string) (*userPass, bool) {
 // Basic authentication where the body names neither user nor password.
 func parseTokenRequest(body []byte, basic *userPass) (Credentials, *Refusal) {
 	form, refusal := parseForm(body)
+	if (refusal != nil || form["grant_type"] == "") && bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
+		// JSON may break any of the rules; the client needs to hear which it
+		// did not know of.
+		return Credentials{}, invalidRequest(http.StatusBadRequest, descriptionURLEncoded)
+	}
 	if refusal != nil {
 		return Credentials{}, refusal
 	}
@@ -125,9 +130,6 @@ func parseTokenRequest(body []byte, basic *userPass) (Credentials, *Refusal) {
 	switch form["grant_type"] {
 	case "password":
 	case "":
-		if bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
-			return bad(descriptionURLEncoded)
-		}
 		return bad("The parameter grant_type is missing.")
 	default:
 		return Credentials{}, &Refusal{
