@@ -50,8 +50,9 @@ type situation struct {
 	alone func(t *testing.T)
 }
 
-// pending are the situations that have no test yet.
-var pending = []string{"T17", "T18", "T19"}
+// pending are the situations that cannot be tested yet, or whose test waits for
+// what it is of.
+var pending = []string{"T17", "T18", "T19", "U08", "U09"}
 
 func situations() []situation {
 	return slices.Concat(parsing, authorization, semantics, faults, overload, leakage)
@@ -113,7 +114,7 @@ func TestAbuseIsComplete(t *testing.T) {
 		if !slices.Contains(want, s.id) {
 			t.Errorf("%s is no id of the catalogue", s.id)
 		}
-		if does := s.run != nil || s.alone != nil; does == (s.unreachable != "" || slices.Contains(pending, s.id)) {
+		if does := s.run != nil || s.alone != nil; !slices.Contains(pending, s.id) && does == (s.unreachable != "") {
 			t.Errorf("%s must either do something or say why not", s.id)
 		}
 	}
@@ -124,7 +125,9 @@ func TestAbuseIsComplete(t *testing.T) {
 		}
 	}
 	t.Logf("pending: %v", pending)
-	t.Logf("missing: %v", missing)
+	if len(missing) > 0 {
+		t.Errorf("missing: %v", missing)
+	}
 }
 
 // A setup is what a situation may want otherwise of its host.
