@@ -40,10 +40,18 @@ var faults = []situation{
 		id: "D01", what: "the database is down at a sign-in: 503, nothing changed, and no attempt counted",
 		run: func(t *testing.T, h *abuseHost) {
 			h.storage.fail(errAbuse, "Replace")
+			before := h.moment()
 			for range 8 { // more than are free
-				h.tries(t, unavailable, "POST", "/Token", goodGrant) // counts what was hashed as well
+				h.posts(t, unavailable, goodGrant)
 			}
 			h.storage.fail(nil)
+			now := h.moment()
+			for key, c := range now.counters {
+				if c.Failures != 0 || c.Pending != 0 || c.SucceededAt != 0 {
+					t.Errorf("a counter is %+v, was %+v", c, before.counters[key])
+				}
+			}
+			h.admits(t, "GET", "/me", "Authorization", "Bearer "+h.token)
 			h.tries(t, issued, "POST", "/Token", goodGrant)
 		},
 		alone: func(t *testing.T) {
@@ -1450,10 +1458,14 @@ func shutDownWhileSigningIn(t *testing.T, on mounter) {
 			}
 			answered.Add(1)
 			if a.StatusCode == http.StatusServiceUnavailable {
-				unavailable.check(t, a)
+				last := unavailable
+				last.closes = a.Close
+				last.check(t, a)
 				return
 			}
-			issued.check(t, a)
+			last := issued
+			last.closes = a.Close // a server that shuts down says so
+			last.check(t, a)
 			tokens[i] = accessTokenIn(t, a)
 		})
 	}

@@ -213,7 +213,7 @@ var leakage = []situation{
 			for _, query := range []string{"?access_token=", "?token=", "?bearer_token=", "?Authorization=Bearer+"} {
 				h.denies(t, anonymous, 0, "GET", "/me"+query+h.token, "")
 			}
-			h.tries(t, badRequest("Credentials belong in the body, never in the query."), "POST", "/Token?access_token="+h.token, goodGrant)
+			h.tries(t, early(400, "Credentials belong in the body, never in the query."), "POST", "/Token?access_token="+h.token, goodGrant)
 		},
 	},
 	{
