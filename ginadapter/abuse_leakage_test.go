@@ -1,4 +1,1169 @@
 package ginadapter_test
 
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/gob"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
 // What must not get out.
-var leakage = []situation{}
+var leakage = []situation{
+	{
+		id: "L01", what: "no password, token, header or client secret gets into a log, an error, an answer or the database",
+		alone: func(t *testing.T) {
+			t.Run("paths", onEngines(canariesOnEveryPath))
+			t.Run("databases", onDatabases(canariesInADatabase))
+		},
+	},
+	{
+		id: "L02", what: "what holds a secret prints as [redacted], whatever prints it",
+		alone: secretsAreRedacted,
+	},
+	{
+		id: "L03", what: "a SQL logger at its most talkative prints no bound value",
+		alone: onDatabases(func(t *testing.T, e sqlEngine) {
+			var printed journal
+			db := openDB(t, e.open(t))
+			db.Config.Logger = logger.New(slog.NewLogLogger(slog.NewTextHandler(&printed, nil), slog.LevelInfo), logger.Config{LogLevel: logger.Info, SlowThreshold: time.Nanosecond})
+			s := newStore(t, db, nil)
+			h := onHTTP.host(t, s, s.Users(), tokenauth.Options{
+				Clients: s.Clients(), LiveCheck: s.Users().Check, Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))},
+			})
+			user := addUser(t, s, "alice", "Reader")
+			secret, err := s.Clients().Create(t.Context(), gormstore.NewClient{ID: "app"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := grantFor("alice", otherPassword) + "&client_id=app&client_secret=" + secret.Reveal()
+			accessToken := h.signIn(t, body)
+			h.welcomes(t, accessToken, "with a logger")
+			h.posts(t, rejected, strings.Replace(body, "Tr0ub4dor", "wrong", 1))
+			if err := s.Users().SetRoles(t.Context(), user.ID, "Auditor"); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Users().SetPassword(t.Context(), user.ID, tokenauth.NewSecret(adminPassword)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := h.auth.Purge(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			mustExec(t, db, "SELECT count(*) FROM tokenauth_users WHERE name = ?", "a name that is printed")
+			if !strings.Contains(printed.String(), "a name that is printed") {
+				t.Fatalf("the logger prints nothing: %s", &printed)
+			}
+			digest := sha256.Sum256([]byte(accessToken))
+			for what, secret := range map[string]string{
+				"token": accessToken, "digest": hex.EncodeToString(digest[:]), "raw digest": string(digest[:]),
+				"hash": "$argon2id$", "password": otherPassword, "client secret": secret.Reveal(), "user": user.ID,
+			} {
+				if strings.Contains(printed.String(), secret) {
+					t.Errorf("it printed the %s: %s", what, &printed)
+				}
+			}
+		}),
+	},
+	{
+		id: "L04", what: "a panic of the host's code is 500, with the stack in the log and nothing of the request; the next request is clean",
+		alone: panicOfTheHost,
+	},
+	{
+		id: "L05", what: "whoever has the database and the source can make no token of them",
+		alone: onDatabases(func(t *testing.T, e sqlEngine) {
+			db := openDB(t, e.open(t))
+			s := newStore(t, db, nil)
+			h := onHTTP.host(t, s, s.Users(), tokenauth.Options{})
+			addUser(t, s, "alice", "Administrator")
+			h.signIn(t, grantFor("alice", otherPassword))
+			accessToken := h.signIn(t, grantFor("alice", otherPassword))
+			h.welcomes(t, accessToken, "before")
+			values := valuesOf(t, db, "tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_clients", "tokenauth_schema")
+			var user, client []byte
+			if err := poolOf(t, db).QueryRow("SELECT user_key, client_key FROM tokenauth_tokens").Scan(&user, &client); err != nil {
+				t.Fatal(err)
+			}
+			slot := slices.Concat(user, client)
+			tried := 0
+			for _, value := range values {
+				for _, bearer := range []string{
+					string(value), hex.EncodeToString(value), base64.RawURLEncoding.EncodeToString(value),
+					"tat_" + string(value), "tat_" + hex.EncodeToString(value), "tat_" + base64.RawURLEncoding.EncodeToString(value),
+					// The format is known, so what is in the database can be put where the secret belongs.
+					forge(slot, value), forge(slot, digestOf(string(value))),
+				} {
+					if _, err := h.auth.Validate(t.Context(), bearer); !errors.Is(err, tokenauth.ErrInvalidToken) || errors.Is(err, tokenauth.ErrReplacedToken) {
+						t.Errorf("%q: %v", bearer, err)
+					}
+					tried++
+				}
+			}
+			if tried < 100 {
+				t.Errorf("only %d were tried", tried)
+			}
+			// One that is forged as these are is found to be in the right form.
+			good := forge(slot, bytes.Repeat([]byte{1}, 32))
+			mustExec(t, db, "UPDATE tokenauth_tokens SET digest = ?", digestOf(good))
+			h.welcomes(t, good, "with its digest in the database")
+		}),
+	},
+	{
+		id: "L06", what: "whoever can write to the database can insert a token",
+		unreachable: "a token is what its row says, and no secret outside the database signs rows; this is a limit of the threat model, to be stated there",
+	},
+	{
+		id: "L07", what: "the time an answer takes tells nothing of the account",
+		alone: func(t *testing.T) {
+			var names []string
+			for name := range hashCases {
+				names = append(names, name)
+			}
+			expectHashes(t, names...)
+			t.Run("timing", timing)
+		},
+	},
+	{
+		id: "L08", what: "what a refusal says is one of a few constants, whatever was sent",
+		run: refusalsAreConstants,
+	},
+	{
+		id: "L09", what: "no cache keeps a token, not even one of HTTP/1.0",
+		run: func(t *testing.T, h *abuseHost) {
+			h.tries(t, issued, "GET", "/Token", goodGrant) // checks the headers
+			all := h.raw(t, fmt.Sprintf("GET /Token HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(goodGrant), goodGrant))
+			for _, header := range []string{"\r\nCache-Control: no-store\r\n", "\r\nPragma: no-cache\r\n"} {
+				if !strings.Contains(all, " 200 OK\r\n") || !strings.Contains(all, header) {
+					t.Errorf("it lacks %q: %s", header, all)
+				}
+			}
+			for _, header := range []string{"\r\nExpires:", "\r\nETag:", "\r\nLast-Modified:", "max-age"} {
+				if strings.Contains(all, header) {
+					t.Errorf("it has %q: %s", header, all)
+				}
+			}
+			h.token = h.signIn(t, goodGrant)
+		},
+	},
+	{
+		id: "L10", what: "a form of another site that signs its visitor in has no effect on the visitor",
+		run: func(t *testing.T, h *abuseHost) {
+			a := h.tries(t, issued, "POST", "/Token", goodGrant, "Origin", "https://evil.example", "Content-Type", "application/x-www-form-urlencoded",
+				"Sec-Fetch-Site", "cross-site", "Cookie", "session=victim")
+			a.expectHeaders(t, map[string]string{
+				"Set-Cookie": "", "Access-Control-Allow-Origin": "", "Access-Control-Allow-Credentials": "", "Location": "", "Refresh": "",
+			})
+			// And nothing but the header makes a token count.
+			h.denies(t, anonymous, 0, "GET", "/me", "", "Cookie", "access_token="+h.token+"; Authorization=Bearer "+h.token)
+		},
+	},
+	{
+		id: "L11", what: "a browser that remembers a Basic login gets no token by opening /Token",
+		run: func(t *testing.T, h *abuseHost) {
+			basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+adminPassword))
+			for _, accept := range []string{"text/html", "*/*"} {
+				h.tries(t, badRequest("The parameter grant_type is missing."), "GET", "/Token", "", "Authorization", basic, "Accept", accept)
+			}
+			// The guards never ask for it either.
+			h.denies(t, anonymous, 0, "GET", "/me", "", "Authorization", basic, "Accept", "text/html")
+		},
+	},
+	{
+		id: "L12", what: "a token in the URL, where logs and Referer have it, is none",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, query := range []string{"?access_token=", "?token=", "?bearer_token=", "?Authorization=Bearer+"} {
+				h.denies(t, anonymous, 0, "GET", "/me"+query+h.token, "")
+			}
+			h.tries(t, early(400, "Credentials belong in the body, never in the query."), "POST", "/Token?access_token="+h.token, goodGrant)
+		},
+	},
+	{
+		// There are no metrics here but these figures.
+		id: "L13", what: "figures have no labels made of what is secret or unbounded",
+		alone: func(t *testing.T) {
+			stats := reflect.TypeFor[tokenauth.CacheStats]()
+			for i := range stats.NumField() {
+				switch f := stats.Field(i); f.Type.Kind() {
+				case reflect.Uint64, reflect.Int, reflect.Bool:
+				default:
+					t.Errorf("CacheStats.%s is %s", f.Name, f.Type)
+				}
+			}
+			for _, path := range dependencies(t, ".", "../tokenauth/...") {
+				for _, part := range []string{"prometheus", "opentelemetry", "expvar", "statsd"} {
+					if strings.Contains(path, part) {
+						t.Errorf("%s is imported", path)
+					}
+				}
+			}
+		},
+	},
+	{
+		// User names are in no log of ours, so there is nothing to cut off.
+		id: "L14", what: "no user name writes lines, colours or directions into a log",
+		run: func(t *testing.T, h *abuseHost) {
+			h.storage.fail(errAbuse, "Replace", "UpdateCounters")
+			for _, name := range []string{
+				"admin\nlevel=ERROR msg=forged", "a\r\nb", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "a\x00b", "\u009b31m",
+				strings.Repeat("\u202e", 85), strings.Repeat("\u0627", 128), "\u2028line\u2029paragraph", "$(reboot)", "${jndi:ldap://x}", "%s%n%d",
+			} {
+				logged := len(h.log.String())
+				h.do(t, "POST", "/Token", grantFor(name, adminPassword))
+				for line := range strings.Lines(h.log.String()[logged:]) {
+					if !strings.HasPrefix(line, "time=") || strings.ContainsAny(line, "\x1b\x00\u202e\u2028\u2029\u0627\u009b\r") || strings.Contains(line, "forged") || strings.Contains(line, "jndi") {
+						t.Errorf("%q writes %q", name, line)
+					}
+				}
+			}
+			h.storage.fail(nil)
+		},
+	},
+	{
+		id: "L15", what: "a dependency whose checksum changes is not built",
+		alone: checksums,
+	},
+	{
+		// That none of them is known to be vulnerable is what a scanner has to
+		// be asked, each day anew; a test asks no network.
+		id: "L16", what: "dependencies are few, and each has a reason",
+		alone: func(t *testing.T) {
+			reasons := map[string]string{
+				"github.com/gin-gonic/gin":               "ginadapter",
+				"github.com/google/uuid":                 "the IDs of gormstore's users",
+				"github.com/jackc/pgx/v5":                "gormstore/pgxfeed, and tests",
+				"github.com/redis/rueidis":               "redisstore",
+				"golang.org/x/crypto":                    "argon2 and bcrypt, in package password",
+				"golang.org/x/text":                      "PRECIS, for gormstore's user names",
+				"gorm.io/gorm":                           "gormstore",
+				"gorm.io/driver/postgres":                "examples and tests",
+				"gorm.io/driver/mysql":                   "examples and tests",
+				"github.com/go-sql-driver/mysql":         "examples and tests",
+				"github.com/ncruces/go-sqlite3":          "examples and tests",
+				"github.com/ncruces/go-sqlite3/gormlite": "examples and tests",
+				"gorm.io/plugin/dbresolver":              "tests",
+			}
+			var mod struct {
+				Require []struct {
+					Path     string
+					Indirect bool
+				}
+				Replace []struct{}
+			}
+			if err := json.Unmarshal(goCommand(t, "", "mod", "edit", "-json", "../go.mod"), &mod); err != nil {
+				t.Fatal(err)
+			}
+			direct := 0
+			for _, required := range mod.Require {
+				if required.Indirect {
+					continue
+				}
+				direct++
+				if reasons[required.Path] == "" {
+					t.Errorf("%s is required for no reason that is known here", required.Path)
+				}
+			}
+			if direct < 5 || len(mod.Replace) > 0 {
+				t.Errorf("%d are required, %d replaced", direct, len(mod.Replace))
+			}
+			for _, path := range dependencies(t, "../tokenauth") {
+				if strings.Contains(strings.SplitN(path, "/", 2)[0], ".") && path != "github.com/bearerkit/bearerkit/tokenauth" && !strings.HasPrefix(path, "golang.org/x/crypto/") {
+					t.Errorf("the core imports %s", path)
+				}
+			}
+		},
+	},
+	{
+		id: "L18", what: "a configuration that is weak, or cannot be, is refused, and the error names the field",
+		alone: weakConfigurations,
+	},
+	{
+		id: "L19", what: "an import does nothing, and what a service starts ends with it",
+		alone: func(t *testing.T) {
+			t.Run("imports", importsDoNothing)
+			t.Run("goroutines", func(t *testing.T) {
+				// The bubble does not end before its goroutines do.
+				synctest.Test(t, func(t *testing.T) {
+					auth, err := tokenauth.New(new(memory.Store), directory{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}, Logger: slog.New(slog.DiscardHandler)})
+					if err != nil {
+						t.Fatal(err)
+					}
+					ctx, cancel := context.WithCancel(t.Context())
+					ended := make(chan error)
+					go func() { ended <- auth.Run(ctx) }()
+					synctest.Wait()
+					grant, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret(otherPassword)})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := auth.Validate(ctx, grant.AccessToken.Reveal()); err != nil || !auth.CacheStats().FeedAlive {
+						t.Errorf("%v; the cache is %+v", err, auth.CacheStats())
+					}
+					time.Sleep(25 * time.Hour) // in the bubble
+					cancel()
+					if err := <-ended; err != nil {
+						t.Error(err)
+					}
+				})
+			})
+		},
+	},
+	{
+		id: "L20", what: "it builds for 32 bits, big endian, without cgo, and for WebAssembly; and tokens are the same there",
+		alone: otherSystems,
+	},
+}
+
+// The canaries of one test. Each is unlike anything that is there otherwise.
+const (
+	canaryPassword = "canary-Pa55word-of-alice"
+	canaryWrong    = "canary-wr0ng-of-alice"
+)
+
+// A catcher looks for canaries in what comes out of a service.
+type catcher struct {
+	secrets map[string]string // what it is, by what it looks like
+}
+
+func newCatcher() *catcher {
+	c := &catcher{make(map[string]string)}
+	c.add("password", canaryPassword)
+	c.add("wrong password", canaryWrong)
+	return c
+}
+
+// add has the catcher look for a secret in each shape that it may have.
+func (c *catcher) add(what, secret string) {
+	for _, shape := range []string{
+		secret, base64.StdEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte(secret)),
+		hex.EncodeToString([]byte(secret)), strings.Trim(fmt.Sprint([]byte(secret)), "[]"),
+	} {
+		c.secrets[shape] = what
+	}
+}
+
+// addBasic has it look for a header.
+func (c *catcher) addBasic(user, password string) string {
+	header := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	c.secrets[header] = "Basic header"
+	return "Basic " + header
+}
+
+func (c *catcher) look(t *testing.T, where, text string) {
+	t.Helper()
+	for secret, what := range c.secrets {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s has the %s: %.300s", where, what, text)
+		}
+	}
+}
+
+// canariesOnEveryPath sends secrets down each way that a request can take, with
+// a storage and users that put all they know into errors and panics, and a host
+// that logs as Gin does by default.
+func canariesOnEveryPath(t *testing.T, on mounter) {
+	caught := newCatcher()
+	var mode atomic.Value // what goes wrong
+	mode.Store("")
+	trouble := func(where string) error {
+		switch mode.Load() {
+		case where:
+			return errAbuse
+		case "panic in " + where:
+			panic(errAbuse)
+		}
+		return nil
+	}
+	s := &meddler{before: func(_ context.Context, call string) error { return trouble(call) }}
+	s.watch = func(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+		for ctx.Err() == nil {
+			if err := trouble("Watch"); err != nil {
+				return err
+			}
+			feed.Alive(time.Now())
+			pause(ctx, beat)
+		}
+		return ctx.Err()
+	}
+	clientSecret, clientDigest := tokenauth.NewClientSecret()
+	caught.add("client secret", clientSecret.Reveal())
+	clients := registry{"app": {ID: "app", Secrets: []tokenauth.Digest{clientDigest}}}
+	users := leaky{trouble}
+	h := on.host(t, s, users, tokenauth.Options{
+		Clients: clients, Cache: &tokenauth.CacheOptions{Lease: 100 * time.Millisecond},
+		Throttle:  tokenauth.ThrottleOptions{SourceFailures: 1000, AccountFailures: 1000, PrefixFailures: 100_000},
+		LiveCheck: func(context.Context, tokenauth.Principal) error { return trouble("LiveCheck") },
+		Timeout:   100 * time.Millisecond,
+	})
+	basic := caught.addBasic("app", clientSecret.Reveal())
+	wrongBasic := caught.addBasic("app", canaryWrong)
+	good := grantFor("alice", canaryPassword)
+	accessToken := accessTokenIn(t, h.do(t, "POST", "/Token", good, "Authorization", basic))
+	caught.add("access token", accessToken)
+
+	type sent struct {
+		method, path, body string
+		headers            []string
+	}
+	requests := []sent{
+		{"POST", "/Token", good, []string{"Authorization", basic}},
+		{"GET", "/Token", good + "&client_id=app&client_secret=" + clientSecret.Reveal(), nil},
+		{"POST", "/Token", grantFor("alice", canaryWrong), []string{"Authorization", basic}},
+		{"POST", "/Token", grantFor(canaryPassword, canaryWrong), []string{"Authorization", basic}}, // the password where the name belongs
+		{"POST", "/Token", good, []string{"Authorization", wrongBasic}},
+		{"POST", "/Token", good + "&client_id=app&client_secret=" + canaryWrong, nil},
+		{"POST", "/Token", good + "&password=" + canaryWrong, []string{"Authorization", basic}},
+		{"POST", "/Token", good + "&x=%zz", []string{"Authorization", basic}},
+		{"POST", "/Token", "{\"password\":\"" + canaryPassword + "\"}", nil},
+		{"POST", "/Token", good, []string{"Authorization", basic, "Authorization", "Bearer " + accessToken}},
+		{"POST", "/Token", good, []string{"Authorization", "Basic " + canaryPassword}},
+		{"POST", "/Token", good, []string{"Content-Encoding", "gzip"}},
+		{"POST", "/Token", good, []string{"Content-Type", "multipart/form-data; boundary=" + canaryPassword}},
+		{"POST", "/Token", good + strings.Repeat("&x="+canaryPassword, 400), nil},
+		{"PUT", "/Token", good, []string{"Authorization", basic}},
+		{"HEAD", "/Token", "", []string{"Authorization", basic}},
+		{"POST", "/Token/", good, []string{"Authorization", basic}},
+		{"GET", "/me", "", []string{"Authorization", "Bearer " + accessToken}},
+		{"GET", "/admin", "", []string{"Authorization", "Bearer " + accessToken}},
+		{"GET", "/app", "", []string{"Authorization", "Bearer " + accessToken}},
+		{"GET", "/open", "", []string{"Authorization", "Bearer " + accessToken}},
+		{"GET", "/me", "", []string{"Authorization", "Bearer " + accessToken + "x"}},
+		{"GET", "/me", "", []string{"Authorization", "Bearer " + accessToken + " " + accessToken}},
+		{"GET", "/me", "", []string{"Authorization", accessToken}},
+		{"GET", "/me", "", []string{"Authorization", basic}},
+		{"GET", "/me", "", []string{"Cookie", "token=" + accessToken}},
+	}
+	methods := []string{"Find", "Replace", "Revoke", "RevokeUser", "Watch", "Authenticate", "Recheck", "LiveCheck"}
+	modes := []string{"", "rejected in Recheck"}
+	for _, method := range methods {
+		modes = append(modes, method, "panic in "+method)
+	}
+	grants := 0
+	for _, m := range modes {
+		mode.Store(m)
+		if strings.HasSuffix(m, "Watch") {
+			eventually(t, "the feed is lost", func() bool { return !h.auth.CacheStats().FeedAlive })
+		}
+		for _, r := range requests {
+			a := h.do(t, r.method, r.path, r.body, r.headers...)
+			text := a.body
+			if a.StatusCode == http.StatusOK && strings.EqualFold(r.path, "/Token") {
+				grants++
+				issued.check(t, a)
+				caught.add("access token", accessTokenIn(t, a))
+				text = ""
+			}
+			caught.look(t, "the answer to "+r.method+" "+r.path, text+fmt.Sprint(a.Header))
+		}
+		for what, call := range map[string]func(ctx context.Context) error{
+			"SignIn": func(ctx context.Context) error {
+				_, err := h.auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret(canaryPassword), ClientID: "app", ClientSecret: clientSecret})
+				return err
+			},
+			"SignIn of another client": func(ctx context.Context) error {
+				_, err := h.auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret(canaryPassword), ClientID: "app", ClientSecret: tokenauth.NewSecret(canaryWrong)})
+				return err
+			},
+			"Issue": func(ctx context.Context) error {
+				_, err := h.auth.Issue(ctx, tokenauth.Principal{UserID: canaryPassword + "\x00"}, "")
+				return err
+			},
+			"Validate":     func(ctx context.Context) error { _, err := h.auth.Validate(ctx, accessToken); return err },
+			"Revoke":       func(ctx context.Context) error { return h.auth.Revoke(ctx, accessToken) },
+			"RevokeUser":   func(ctx context.Context) error { return h.auth.RevokeUser(ctx, "nobody") },
+			"RevokeClient": func(ctx context.Context) error { return h.auth.RevokeClient(ctx, "nobody") },
+			"Purge":        func(ctx context.Context) error { _, err := h.auth.Purge(ctx); return err },
+			"Unthrottle":   func(ctx context.Context) error { return h.auth.Unthrottle(ctx, canaryPassword) },
+		} {
+			func() {
+				defer func() { caught.look(t, "what "+what+" panics with", fmt.Sprint(recover())) }()
+				ctx, cancel := context.WithCancel(t.Context())
+				if m == "" && what != "Purge" {
+					cancel() // gone already
+				}
+				defer cancel()
+				if err := call(ctx); err != nil {
+					caught.look(t, "the error of "+what, fmt.Sprintf("%v %+v %#v %q", err, err, err, err))
+				}
+			}()
+		}
+	}
+	if grants == 0 {
+		t.Error("nobody was signed in")
+	}
+	log := h.log.String()
+	if strings.Count(log, "\n") < 20 || !strings.Contains(log, "panic") || !strings.Contains(log, "feed of changes is lost") {
+		t.Errorf("the log has little: %.3000s", log)
+	}
+	caught.look(t, "the log", log)
+	caught.look(t, "the server's log", h.serverLog.String())
+	for what, v := range map[string]any{"the service": h.auth, "a client": clients["app"], "the options": tokenauth.Options{Clients: clients}} {
+		caught.look(t, what, fmt.Sprintf("%v %+v %#v", v, v, v))
+	}
+}
+
+// leaky are users that have an error for each of what they are asked.
+type leaky struct{ trouble func(where string) error }
+
+func (l leaky) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if err := l.trouble("Authenticate"); err != nil {
+		c.UserName = "" // which may be a password, and which Go prints
+		return tokenauth.Principal{}, fmt.Errorf("directory: binding with %+v: %w", c, err)
+	}
+	if c.Password.Reveal() != canaryPassword {
+		return tokenauth.Principal{}, fmt.Errorf("%w: %v", tokenauth.ErrRejected, c)
+	}
+	return tokenauth.Principal{UserID: "1", UserName: "alice", Roles: []string{"Administrator"}}, nil
+}
+
+func (l leaky) Recheck(context.Context, tokenauth.Principal) error { return l.trouble("Recheck") }
+
+// canariesInADatabase looks for secrets in all that is written to a database.
+func canariesInADatabase(t *testing.T, e sqlEngine) {
+	caught := newCatcher()
+	d := e.open(t)
+	db := openDB(t, d)
+	var printed journal
+	talkative := slog.New(slog.NewTextHandler(&printed, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := newStore(t, db, &gormstore.Options{Passwords: &password.Options{Logger: talkative}})
+	h := onHTTP.host(t, s, s.Users(), tokenauth.Options{
+		Clients: s.Clients(), Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("key of throttle ", 2))},
+	})
+	caught.add("key of the throttle", "key of throttle ")
+	clientSecret, err := s.Clients().Create(t.Context(), gormstore.NewClient{ID: "app"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	caught.add("client secret", clientSecret.Reveal())
+	user, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: "alice", PasswordHash: hashOf(canaryPassword)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := "&client_id=app&client_secret=" + clientSecret.Reveal()
+	for range 2 {
+		a := h.posts(t, issued, grantFor("alice", canaryPassword)+client)
+		caught.add("access token", accessTokenIn(t, a))
+		secret := accessTokenIn(t, a)[len("tat_")+44 : len("tat_")+86] // the secret part alone
+		caught.add("secret of an access token", secret)
+	}
+	h.posts(t, rejected, grantFor("alice", canaryWrong)+client)
+	h.posts(t, rejected, grantFor(canaryWrong, canaryWrong)+client) // where the name belongs
+	rotated, err := s.Clients().RotateSecret(t.Context(), "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	caught.add("client secret", rotated.Reveal())
+	values := valuesOf(t, db, "tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_clients", "tokenauth_schema")
+	if len(values) < 40 {
+		t.Errorf("there are %d values", len(values))
+	}
+	for _, value := range values {
+		caught.look(t, "the database", string(value))
+	}
+	// Trouble with the database, which quotes what it was given.
+	mustExec(t, db, "DROP TABLE tokenauth_tokens")
+	h.posts(t, unavailable, grantFor("alice", canaryPassword)+client)
+	mustExec(t, db, "DROP TABLE tokenauth_counters")
+	h.posts(t, unavailable, grantFor("alice", canaryPassword)+client)
+	mustExec(t, db, "UPDATE tokenauth_users SET password_hash = ?", canaryPassword) // in the clear
+	h.posts(t, rejected, grantFor("alice", canaryPassword)+client)
+	mustExec(t, db, "DROP TABLE tokenauth_users")
+	a := h.posts(t, unavailable, grantFor("alice", canaryPassword)+client)
+	caught.look(t, "the answer", a.body)
+	if err := s.Users().SetPassword(t.Context(), user.ID, tokenauth.NewSecret(canaryPassword)); err == nil {
+		t.Error("a password was set without a table")
+	} else {
+		caught.look(t, "the error of SetPassword", err.Error())
+	}
+	if _, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: canaryWrong + " ", Password: tokenauth.NewSecret(canaryPassword)}); err == nil {
+		t.Error("a user was added without a table")
+	} else {
+		caught.look(t, "the error of Create", err.Error())
+	}
+	if h.log.String() == "" || printed.String() == "" {
+		t.Error("nothing was logged")
+	}
+	caught.look(t, "the log", h.log.String())
+	caught.look(t, "the log of the users", printed.String())
+	for what, v := range map[string]any{"the store": s, "the users": s.Users(), "the clients": s.Clients(), "a user": user} {
+		caught.look(t, what, fmt.Sprintf("%v %+v", v, v))
+	}
+}
+
+// valuesOf returns all that the tables hold.
+func valuesOf(t *testing.T, db *gorm.DB, tables ...string) (values [][]byte) {
+	t.Helper()
+	for _, table := range tables {
+		rows, err := poolOf(t, db).Query("SELECT * FROM " + table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			row := make([][]byte, len(columns))
+			targets := make([]any, len(columns))
+			for i := range row {
+				targets[i] = &row[i]
+			}
+			if err := rows.Scan(targets...); err != nil {
+				t.Fatal(err)
+			}
+			values = append(values, row...)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return values
+}
+
+// forge makes an access token of a slot and what stands in for the secret.
+func forge(slot, secret []byte) string {
+	return withChecksum(slices.Concat([]byte{1}, slot, slices.Concat(secret, make([]byte, 32))[:32]))
+}
+
+func digestOf(accessToken string) []byte {
+	sum := sha256.Sum256([]byte(accessToken))
+	return sum[:]
+}
+
+// secretsAreRedacted prints what holds secrets in each way that there is.
+func secretsAreRedacted(t *testing.T) {
+	caught := newCatcher()
+	secret, wrong := tokenauth.NewSecret(canaryPassword), tokenauth.NewSecret(canaryWrong)
+	s := new(memory.Store)
+	o := tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(canaryPassword + canaryWrong)}}
+	auth, err := tokenauth.New(&abuseStore{}, directory{}, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", UserName: "alice", Roles: []string{"Reader"}, Stamp: "stamp"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	caught.add("access token", grant.AccessToken.Reveal())
+	clientSecret, digest := tokenauth.NewClientSecret()
+	caught.add("client secret", clientSecret.Reveal())
+	db := openDB(t, sqlite.open(t))
+	store := newStore(t, db, nil)
+	credentials := tokenauth.Credentials{UserName: "alice", Password: secret, ClientID: "app", ClientSecret: clientSecret}
+	type hosts struct { // an unexported field, on which fmt calls no methods
+		secret      tokenauth.Secret
+		grant       tokenauth.Grant
+		credentials tokenauth.Credentials
+	}
+	values := map[string]any{
+		"Secret": secret, "pointer to a Secret": &secret, "empty Secret": tokenauth.Secret{},
+		"Grant": grant, "pointer to a Grant": &grant, "Token": grant.Token, "Principal": grant.Token.Principal,
+		"Credentials": credentials, "pointer to Credentials": &credentials,
+		"Client":  tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{digest}},
+		"NewUser": gormstore.NewUser{Name: "alice", Password: wrong},
+		"Options": o, "pointer to Options": &o, "ThrottleOptions": o.Throttle,
+		"Service": auth, "memory Store": s, "Store": store, "Users": store.Users(), "Clients": store.Clients(),
+		"password.Options": password.Options{}, "a host's struct": hosts{secret, grant, credentials}, "a host's pointer": &hosts{secret, grant, credentials},
+		"map": map[string]tokenauth.Secret{"password": secret}, "key": map[tokenauth.Secret]int{secret: 1}, "slice": []tokenauth.Secret{secret, wrong},
+		"array": [1]tokenauth.Grant{grant}, "error": fmt.Errorf("signing in %v: %w", credentials, errAbuse),
+	}
+	for what, v := range values {
+		for _, verb := range strings.Split("%v,%+v,%#v,%s,%q,%x,%X,% x,%#x,%d,%o,%b,%c,%U,%e,%g,%t,%T,%p,%w,%z", ",") {
+			caught.look(t, what+" by "+verb, fmt.Sprintf(verb, v))
+		}
+		caught.look(t, what+" by Println", fmt.Sprintln(v))
+		if b, err := json.Marshal(v); err == nil {
+			caught.look(t, what+" in JSON", string(b))
+		}
+		var b bytes.Buffer
+		if err := gob.NewEncoder(&b).Encode(v); err == nil {
+			caught.look(t, what+" in gob", b.String())
+		}
+		for _, handler := range []slog.Handler{slog.NewTextHandler(&b, nil), slog.NewJSONHandler(&b, nil)} {
+			slog.New(handler).Info("", "v", v, slog.Group("g", "v", v), "values", []any{v})
+			slog.New(handler).With("v", v).Info("")
+		}
+		caught.look(t, what+" in slog", b.String())
+	}
+	for what, v := range map[string]any{"Secret": secret, "Grant": grant, "Credentials": credentials, "key of the throttle": o.Throttle.Key} {
+		if text := fmt.Sprint(v); !strings.Contains(text, "[redacted]") {
+			t.Errorf("%s prints as %s", what, text)
+		}
+	}
+}
+
+// panicOfTheHost has the host's own code panic, behind Gin's logger and
+// recovery as gin.Default has them.
+func panicOfTheHost(t *testing.T) {
+	var engine journal
+	for name, on := range map[string]mounter{
+		"net-http": onHTTP,
+		"gin": {func(h *abuseHost, who http.HandlerFunc) http.Handler {
+			r := gin.New()
+			r.Use(gin.LoggerWithWriter(&engine), gin.RecoveryWithWriter(&engine))
+			ginadapter.Mount(r, h.auth)
+			r.Any("/me", ginadapter.RequireBearer(h.auth), gin.WrapF(who))
+			r.Any("/open", ginadapter.Optional(h.auth), gin.WrapF(who))
+			return r
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			caught := newCatcher()
+			var panicking atomic.Bool
+			trouble := func(where string) error {
+				if panicking.Load() {
+					panic(where + " of " + canaryPassword)
+				}
+				return nil
+			}
+			h := on.host(t, new(memory.Store), leaky{trouble}, tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Principal) error { return trouble("live check") }})
+			accessToken := h.signIn(t, grantFor("alice", canaryPassword))
+			caught.add("access token", accessToken)
+			panicking.Store(true)
+			body := grantFor("alice", canaryPassword)
+			for _, request := range []string{
+				fmt.Sprintf("POST /Token HTTP/1.1\r\nHost: x\r\nX-Canary: %s\r\nContent-Length: %d\r\n\r\n%s", canaryWrong, len(body), body),
+				fmt.Sprintf("GET /me HTTP/1.1\r\nHost: x\r\nX-Canary: %s\r\nAuthorization: Bearer %s\r\n\r\n", canaryWrong, accessToken),
+			} {
+				handled, logged := h.handled.Load(), len(h.log.String())
+				// Nothing that comes behind on the connection is looked at.
+				all := h.raw(t, request, "GET /open HTTP/1.1\r\nHost: x\r\n\r\n")
+				if !strings.HasPrefix(all, "HTTP/1.1 500 ") || strings.Count(all, "HTTP/1.1 ") != 1 || !strings.Contains(all, "\r\nConnection: close\r\n") ||
+					!strings.Contains(all, `{"error":"server_error","error_description":"The server met an unexpected condition."`) {
+					t.Errorf("answered %s", all)
+				}
+				if h.handled.Load() != handled {
+					t.Error("a handler was called")
+				}
+				caught.look(t, "the answer", all)
+				if log := h.log.String()[logged:]; !strings.Contains(log, "goroutine") || !strings.Contains(log, "leaky") && !strings.Contains(log, "panicOfTheHost") || strings.Contains(log, "alice") || strings.Contains(log, "HTTP/1.1") {
+					t.Errorf("the log is %s", log)
+				}
+			}
+			caught.look(t, "the log", h.log.String())
+			panicking.Store(false)
+			h.welcomes(t, accessToken, "after a panic")
+			h.welcomes(t, h.signIn(t, grantFor("alice", canaryPassword)), "after a panic, new")
+			caught.look(t, "the server's log", h.serverLog.String())
+			caught.look(t, "Gin's log", engine.String())
+			if strings.Contains(h.serverLog.String()+engine.String(), "panic") {
+				t.Errorf("the panic got through: %s %s", h.serverLog, &engine)
+			}
+		})
+	}
+	if !strings.Contains(engine.String(), `"/Token"`) {
+		t.Errorf("Gin logged nothing: %s", &engine)
+	}
+}
+
+// timing measures whether answers differ in time, which takes hours and a
+// machine that does nothing else: 20,000 samples of each kind.
+func timing(t *testing.T) {
+	samples, err := strconv.Atoi(os.Getenv("TOKENAUTH_TIMING"))
+	if err != nil {
+		t.Skip("SKIPPED: no times are compared; to do it: TOKENAUTH_TIMING=20000 go test -timeout 0 -run TestAbuse/L07 ./ginadapter")
+	}
+	accounts := make(map[string]password.Account)
+	hash, err := password.Hash(canaryPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounts["wrong"] = password.Account{UserID: "1", UserName: "wrong", PasswordHash: hash}
+	accounts["disabled"] = password.Account{UserID: "2", UserName: "disabled", PasswordHash: hash, Disabled: true}
+	accounts["no hash"] = password.Account{UserID: "3", UserName: "no hash"}
+	users, err := password.NewUsers(func(_ context.Context, name string) (password.Account, error) {
+		account, ok := accounts[name]
+		if !ok {
+			return account, tokenauth.ErrNotFound
+		}
+		return account, nil
+	}, &password.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth, err := tokenauth.New(new(memory.Store), users, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{InsecureOff: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint := auth.TokenHandler()
+	post := func(name string) func() {
+		return func() {
+			endpoint.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/Token", strings.NewReader(grantFor(name, canaryWrong))))
+		}
+	}
+	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot := grant.Token.Slot
+	otherUser, otherSecret := slot, bytes.Repeat([]byte{7}, 32)
+	otherUser.User[0] ^= 1
+	validate := func(slot tokenauth.Slot) func() {
+		accessToken := forge(slices.Concat(slot.User[:], slot.Client[:]), otherSecret)
+		return func() { auth.Validate(context.Background(), accessToken) }
+	}
+	for _, group := range []map[string]func(){
+		{"unknown": post("unknown"), "wrong": post("wrong"), "disabled": post("disabled"), "no hash": post("no hash")},
+		{"another selector": validate(otherUser), "another verifier": validate(slot)},
+	} {
+		names := slices.Sorted(maps.Keys(group))
+		took := make(map[string][]time.Duration)
+		for range samples {
+			rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+			for _, name := range names {
+				began := time.Now()
+				group[name]()
+				took[name] = append(took[name], time.Since(began))
+			}
+		}
+		slices.Sort(names)
+		for i, one := range names {
+			for _, other := range names[:i] {
+				difference, z := compare(took[one], took[other])
+				t.Logf("%s and %s: the medians differ by %v, z is %.2f", one, other, difference, z)
+				// 1 % of a hash, and p = 0.001.
+				if difference.Abs() > 250*time.Microsecond && max(z, -z) > 3.29 {
+					t.Errorf("%s can be told from %s", one, other)
+				}
+			}
+		}
+	}
+}
+
+// compare returns the difference of two medians, and the z of the rank-sum test.
+func compare(a, b []time.Duration) (difference time.Duration, z float64) {
+	type sample struct {
+		took time.Duration
+		of   int
+	}
+	var all []sample
+	for i, of := range [][]time.Duration{a, b} {
+		for _, took := range of {
+			all = append(all, sample{took, i})
+		}
+	}
+	slices.SortFunc(all, func(x, y sample) int { return cmp.Compare(x.took, y.took) })
+	ranks := 0.0
+	for i, s := range all {
+		if s.of == 0 {
+			ranks += float64(i + 1)
+		}
+	}
+	n, m := float64(len(a)), float64(len(b))
+	z = (ranks - n*(n+m+1)/2) / math.Sqrt(n*m*(n+m+1)/12)
+	slices.Sort(a)
+	slices.Sort(b)
+	return a[len(a)/2] - b[len(b)/2], z
+}
+
+// refusalsAreConstants sends what is broken in many ways. What is said of it is
+// a literal in the source.
+func refusalsAreConstants(t *testing.T, h *abuseHost) {
+	literals := make(map[string]bool)
+	for _, file := range sourceFiles(t, "../tokenauth") {
+		ast.Inspect(file, func(n ast.Node) bool {
+			if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+				if text, err := strconv.Unquote(literal.Value); err == nil {
+					literals[text] = true
+				}
+			}
+			return true
+		})
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	pick := func(from ...string) string { return from[random.IntN(len(from))] }
+	spoil := func(text string) string {
+		b := []byte(text)
+		for range random.IntN(4) {
+			i := random.IntN(len(b) + 1)
+			switch random.IntN(3) {
+			case 0:
+				b = slices.Insert(b, i, byte(random.IntN(256)))
+			case 1:
+				b = slices.Delete(b, min(i, len(b)), min(i+1, len(b)))
+			case 2:
+				b = slices.Concat(b[:i], []byte(pick("&password=", "%00", "%zz", ";", "\xff\xfe", "&grant_type=x", "=", "&&", `"}{`, "<script>")), b[i:])
+			}
+		}
+		return string(b)
+	}
+	said := make(map[string]int)
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+adminPassword))
+	for range 1500 {
+		r := httptest.NewRequest(pick("POST", "POST", "GET", "GET", "PUT", "DELETE", "PATCH", "TRACE"), pick("/Token", "/Token", "/token", "/me", "/admin", "/app"), nil)
+		r.URL.RawQuery = pick("", "", "", spoil("access_token=x"), spoil("username=admin"), spoil("a=b"))
+		r.Body = io.NopCloser(strings.NewReader(spoil(pick(goodGrant, grantFor("nobody", "canary"), "", "{}", strings.Repeat("a=b&", 50), strings.Repeat("x", 9000)))))
+		r.ContentLength = -1
+		for range random.IntN(3) {
+			r.Header.Add("Authorization", spoil(pick("Bearer "+h.token, basic, "Bearer", "Basic", "Digest x", "")))
+		}
+		r.Header.Set("Content-Type", spoil(pick("application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=canary", "text/plain; charset=utf-16", "")))
+		if random.IntN(20) == 0 {
+			r.Header.Set("Content-Encoding", spoil("gzip"))
+		}
+		w := httptest.NewRecorder()
+		h.handler.ServeHTTP(w, r)
+		if w.Code == http.StatusOK {
+			continue
+		}
+		said[fmt.Sprint(w.Code, " ", w.Body)]++
+		var body map[string]string
+		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+			if w.Code == http.StatusNotFound || w.Code == http.StatusMethodNotAllowed { // Gin's and net/http's
+				continue
+			}
+			t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+		}
+		for name, text := range body {
+			if !slices.Contains([]string{"error", "error_description", "Message"}, name) || !literals[text] {
+				t.Errorf("%d %s says %q", w.Code, name, text)
+			}
+		}
+	}
+	if len(said) < 15 || len(said) > 60 {
+		t.Errorf("%d different refusals were seen: %v", len(said), slices.Sorted(maps.Keys(said)))
+	}
+}
+
+// sourceFiles parses the files of the packages in a folder and below, without the
+// tests.
+func sourceFiles(t *testing.T, folder string) (files map[string]*ast.File) {
+	t.Helper()
+	files = make(map[string]*ast.File)
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		files[path], err = parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		return err
+	})
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files in %s, %v", len(files), folder, err)
+	}
+	return files
+}
+
+// goCommand runs the go command in a folder, this one if it is empty.
+func goCommand(t *testing.T, folder string, args ...string) []byte {
+	t.Helper()
+	out, err := tryGo(t, folder, nil, args...)
+	if err != nil {
+		t.Fatalf("go %v: %v\n%s", args, err, out)
+	}
+	return out
+}
+
+func tryGo(t *testing.T, folder string, env []string, args ...string) ([]byte, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = folder
+	cmd.Env = append(os.Environ(), env...)
+	return cmd.CombinedOutput()
+}
+
+// dependencies are the import paths of packages and of all that they import.
+func dependencies(t *testing.T, packages ...string) []string {
+	t.Helper()
+	paths := strings.Fields(string(goCommand(t, "", append([]string{"list", "-deps"}, packages...)...)))
+	if len(paths) < 20 {
+		t.Fatalf("there are %d dependencies", len(paths))
+	}
+	return paths
+}
+
+// checksums builds a module with the requirements of this one, once with its
+// checksums, and once with one changed.
+func checksums(t *testing.T) {
+	mod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums, err := os.ReadFile("../go.sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^golang\.org/x/crypto \S+ h1:(.)`).FindSubmatchIndex(sums)
+	if line == nil {
+		t.Fatal("go.sum lacks x/crypto")
+	}
+	changed := bytes.Clone(sums)
+	changed[line[2]] ^= 1 // stays a letter or digit, or is no base64, which is as wrong
+	for name, sums := range map[string][]byte{"the same": sums, "changed": changed, "missing": nil} {
+		dir := t.TempDir()
+		if err := errors.Join(
+			os.WriteFile(filepath.Join(dir, "go.mod"), mod, 0o600),
+			os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o600),
+			os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nimport _ \"golang.org/x/crypto/argon2\"\n\nfunc main() {}\n"), 0o600),
+		); err != nil {
+			t.Fatal(err)
+		}
+		out, err := tryGo(t, dir, []string{"GOFLAGS=-mod=readonly", "GOWORK=off"}, "list", "-deps", ".")
+		if (err == nil) != (name == "the same") {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+		if name == "changed" && !strings.Contains(string(out), "checksum mismatch") {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+}
+
+// weakConfigurations are refused by name.
+func weakConfigurations(t *testing.T) {
+	s := new(memory.Store)
+	for _, test := range []struct {
+		says string
+		err  func() error
+	}{
+		{"storage", func() error { _, err := tokenauth.New(nil, directory{}, nil); return err }},
+		{"authenticator", func() error { _, err := tokenauth.New(s, nil, nil); return err }},
+		{"lookup", func() error { _, err := password.NewUsers(nil, nil); return err }},
+		{"database", func() error { _, err := gormstore.New(t.Context(), nil, nil); return err }},
+	} {
+		if err := test.err(); err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v", test.says, err)
+		}
+	}
+	for field, options := range map[string][]tokenauth.Options{
+		"Options.Lifetime":                 {{Lifetime: -1}, {Lifetime: time.Second}, {Lifetime: 366 * 24 * time.Hour}, {Lifetime: time.Hour + 1}},
+		"Options.Prefix":                   {{Prefix: "a b"}, {Prefix: "a.b"}, {Prefix: strings.Repeat("x", 17)}, {Prefix: "\u00e4"}, {Prefix: "a\r\n"}},
+		"Options.Realm":                    {{Realm: `a"b`}, {Realm: "a\r\nSet-Cookie: x"}, {Realm: "\u00e4"}, {Realm: `a\b`}, {Realm: "a\x00"}},
+		"Options.ResponseAttributes":       {{ResponseAttributes: []string{"access_token"}}, {ResponseAttributes: []string{""}}, {ResponseAttributes: []string{"a", "a"}}},
+		"Options.Timeout":                  {{Timeout: -1}, {Timeout: time.Millisecond}, {Timeout: time.Hour}},
+		"Options.BodyTimeout":              {{BodyTimeout: -1}, {BodyTimeout: time.Millisecond}, {BodyTimeout: time.Hour}},
+		"Options.PurgeInterval":            {{PurgeInterval: -1}, {PurgeInterval: time.Millisecond}, {PurgeInterval: 25 * time.Hour}},
+		"Options.Cache.MaxEntries":         {{Cache: &tokenauth.CacheOptions{MaxEntries: -1}}, {Cache: &tokenauth.CacheOptions{MaxEntries: 1e9}}},
+		"Options.Cache.Lease":              {{Cache: &tokenauth.CacheOptions{Lease: 1}}, {Cache: &tokenauth.CacheOptions{Lease: time.Hour}}},
+		"Options.TrustedProxies":           {{TrustedProxies: make([]netip.Prefix, 1)}, {TrustedProxies: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:10.0.0.0"), 104)}}},
+		"Options.Throttle.Key":             {{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret("short")}}, {Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret("")}}, {Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}}},
+		"Options.Throttle.SourceFailures":  {{Throttle: tokenauth.ThrottleOptions{SourceFailures: -1}}, {Throttle: tokenauth.ThrottleOptions{SourceFailures: 1e6}}},
+		"Options.Throttle.AccountCeiling":  {{Throttle: tokenauth.ThrottleOptions{AccountCeiling: 1}}},
+		"Options.Throttle.AccountFailures": {{Throttle: tokenauth.ThrottleOptions{AccountFailures: -1}}},
+		"Options.Throttle.PrefixFailures":  {{Throttle: tokenauth.ThrottleOptions{PrefixFailures: 1e9}}},
+		"Options.Throttle.MaxCounters":     {{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1}}},
+		"Options.Throttle.Replicas":        {{Throttle: tokenauth.ThrottleOptions{Replicas: -1}}},
+	} {
+		for _, o := range options {
+			if auth, err := tokenauth.New(s, directory{}, &o); auth != nil || err == nil || !strings.Contains(err.Error(), field) {
+				t.Errorf("%s: %v", field, err)
+			}
+		}
+	}
+	// What switches something off says so.
+	for _, options := range []reflect.Type{reflect.TypeFor[tokenauth.Options](), reflect.TypeFor[tokenauth.ThrottleOptions](), reflect.TypeFor[tokenauth.CacheOptions]()} {
+		for i := range options.NumField() {
+			if f := options.Field(i); f.Type.Kind() == reflect.Bool && !strings.HasPrefix(f.Name, "Insecure") && f.Name != "DisableGET" { // which is the stricter way
+				t.Errorf("%s.%s is a switch of no loud name", options, f.Name)
+			}
+		}
+	}
+}
+
+// importsDoNothing looks for what would be done at import, and for what anybody
+// could change for all.
+func importsDoNothing(t *testing.T) {
+	for _, folder := range []string{".", "../tokenauth", "../storage/memory", "../storage/gormstore", "../storage/redisstore"} {
+		for path, file := range sourceFiles(t, folder) {
+			for _, decl := range file.Decls {
+				switch decl := decl.(type) {
+				case *ast.FuncDecl:
+					if decl.Name.Name == "init" {
+						t.Errorf("%s has an init", path)
+					}
+				case *ast.GenDecl:
+					for _, spec := range decl.Specs {
+						v, ok := spec.(*ast.ValueSpec)
+						if !ok || decl.Tok != token.VAR {
+							continue
+						}
+						for _, name := range v.Names {
+							if name.IsExported() && !strings.HasPrefix(name.Name, "Err") && name.Name != "Migrations" {
+								t.Errorf("%s: anybody can change %s", path, name.Name)
+							}
+						}
+						ast.Inspect(v, func(n ast.Node) bool {
+							if _, ok := n.(*ast.GoStmt); ok {
+								t.Errorf("%s starts a goroutine at import", path)
+							}
+							return true
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+// otherSystems looks at what the core is built of on other systems. That it
+// builds takes minutes where the standard library is not compiled for them yet,
+// so that is done if it is asked for.
+func otherSystems(t *testing.T) {
+	deep := os.Getenv("TOKENAUTH_CROSS") != ""
+	for _, env := range [][]string{
+		{"GOOS=linux", "GOARCH=386", "CGO_ENABLED=0"},
+		{"GOOS=linux", "GOARCH=s390x", "CGO_ENABLED=0"}, // big endian
+		{"GOOS=js", "GOARCH=wasm", "CGO_ENABLED=0"},
+	} {
+		out, err := tryGo(t, "", env, "list", "-deps", "-f", "{{.ImportPath}}{{with .Error}} fails: {{.}}{{end}}{{if .CgoFiles}} uses cgo{{end}}{{if not .GoFiles}} is empty{{end}}", "../tokenauth/...")
+		if err != nil || !strings.Contains(string(out), "github.com/bearerkit/bearerkit/tokenauth/password\n") {
+			t.Errorf("%v: %v\n%s", env, err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if fields := strings.Fields(line); len(fields) != 1 && fields[0] != "unsafe" {
+				t.Errorf("%v: %s", env, line)
+			}
+		}
+		if deep {
+			if out, err := tryGo(t, "", env, "build", "../tokenauth/..."); err != nil {
+				t.Errorf("%v: %v\n%s", env, err, out)
+			}
+		}
+	}
+	if !deep {
+		t.Log("SKIPPED: nothing was built for other systems; to do it: TOKENAUTH_CROSS=1 go test -run TestAbuse/L20 ./ginadapter")
+		return
+	}
+	if runtime.GOOS == "linux" && runtime.GOARCH == "amd64" { // which runs these too
+		out, err := tryGo(t, "", []string{"GOARCH=386", "CGO_ENABLED=0"}, "test", "-count=1", "-run", "^(TestTokenFormatStaysTheSame|TestStoredKeysStayTheSame|TestMintAndParseAgree)$", "-v", "../tokenauth")
+		if err != nil || strings.Count(string(out), "--- PASS") != 3 {
+			t.Errorf("on 32 bits: %v\n%s", err, out)
+		}
+	}
+}

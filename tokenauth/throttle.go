@@ -58,9 +58,9 @@ type ThrottleOptions struct {
 	// Key has the replicas count together, in a storage that is an
 	// AttemptCounter: at least 32 bytes, the same on all, and secret, since
 	// people type passwords where their name belongs and the counters are
-	// named by a keyed hash of that. Nil means that each process counts for
-	// itself.
-	Key []byte
+	// named by a keyed hash of that. The zero Secret means that each process
+	// counts for itself.
+	Key Secret
 
 	// Replicas is how many processes share the limits while the storage that
 	// Key has them count in is down: each then has its part. Zero means 1. From
@@ -90,10 +90,9 @@ func (o ThrottleOptions) withDefaults() (ThrottleOptions, error) {
 			return o, fmt.Errorf("tokenauth: Options.Throttle.%s is %d, must be from %d to %d", n.field, n.got, n.min, n.max)
 		}
 	}
-	if o.Key != nil && len(o.Key) < 32 {
-		return o, fmt.Errorf("tokenauth: Options.Throttle.Key has %d bytes, must have at least 32", len(o.Key))
+	if n := len(o.Key.Reveal()); o.Key != (Secret{}) && n < 32 {
+		return o, fmt.Errorf("tokenauth: Options.Throttle.Key has %d bytes, must have at least 32", n)
 	}
-	o.Key = slices.Clone(o.Key)
 	return o, nil
 }
 
@@ -119,7 +118,7 @@ type UserNameNormalizer interface {
 // A throttle limits how often passwords can be guessed.
 type throttle struct {
 	options ThrottleOptions
-	key     []byte
+	key     Secret
 	now     func() time.Time
 	shared  AttemptCounter // nil if each process counts for itself
 	local   *localCounters
@@ -144,9 +143,10 @@ const maxWaiting = 4096
 
 func newThrottle(s Storage, o ThrottleOptions, now func() time.Time, trouble func(error)) (*throttle, error) {
 	t := &throttle{options: o, key: o.Key, now: now, trouble: trouble, local: newLocalCounters(o.MaxCounters), queues: make(map[CounterKey]*queue)}
-	if o.Key == nil {
-		t.key = make([]byte, 32)
-		rand.Read(t.key)
+	if o.Key == (Secret{}) {
+		key := make([]byte, 32)
+		rand.Read(key)
+		t.key = NewSecret(string(key))
 		return t, nil
 	}
 	counter, ok := s.(AttemptCounter)
@@ -368,7 +368,7 @@ func (t *throttle) keys(userName string, from netip.Addr) []CounterKey {
 }
 
 func (t *throttle) counterKey(l layer, userName string, p netip.Prefix) CounterKey {
-	mac := hmac.New(sha256.New, t.key)
+	mac := hmac.New(sha256.New, []byte(t.key.Reveal()))
 	prefix, _ := p.MarshalText()
 	fmt.Fprintf(mac, "%d %s ", l, prefix)
 	mac.Write([]byte(userName))

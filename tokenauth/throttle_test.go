@@ -434,8 +434,8 @@ func TestThrottleOptions(t *testing.T) {
 		"PrefixFailures":  {PrefixFailures: 100_001},
 		"MaxCounters":     {MaxCounters: 999},
 		"Replicas":        {Replicas: 1001},
-		"Throttle.Key":    {Key: make([]byte, 31)},
-		"AttemptCounter":  {Key: make([]byte, 32)},
+		"Throttle.Key":    {Key: tokenauth.NewSecret(strings.Repeat("k", 31))},
+		"AttemptCounter":  {Key: tokenauth.NewSecret(strings.Repeat("k", 32))},
 	} {
 		noCounter := struct{ tokenauth.Storage }{new(memory.Store)}
 		if _, err := tokenauth.New(noCounter, new(staff), &tokenauth.Options{Throttle: o}); err == nil || !strings.Contains(err.Error(), field) {

@@ -56,7 +56,7 @@ func TestThrottleOfReplicas(t *testing.T) {
 		var asked counted
 		now := time.Now() // and it stays so: no wait is over before the end
 		o := tokenauth.Options{Logger: quiet, Timeout: 10 * time.Second, Now: func() time.Time { return now }, Throttle: tokenauth.ThrottleOptions{
-			Key: []byte("the same thirty-two bytes or more on all replicas"), SourceFailures: 6, Replicas: 3,
+			Key: tokenauth.NewSecret("the same thirty-two bytes or more on all replicas"), SourceFailures: 6, Replicas: 3,
 		}}
 		replicas := make([]*tokenauth.Service, 3)
 		for i := range replicas {

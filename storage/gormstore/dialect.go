@@ -33,8 +33,13 @@ type dialect struct {
 // The columns that a sign-in overwrites. *replaced* comes first: MariaDB and
 // MySQL evaluate assignments from left to right, and would else copy the new
 // digest.
+//
+// A driver may send a statement twice, if the connection breaks in between. A
+// token does not replace itself then. And what is no digest, because somebody
+// spoiled the row, is not copied: the next sign-in mends it.
 const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
-	replaced = t.digest, digest = excluded.digest, format = excluded.format,
+	replaced = CASE WHEN t.digest = excluded.digest THEN t.replaced WHEN length(t.digest) = 32 THEN t.digest END,
+	digest = excluded.digest, format = excluded.format,
 	issued_at = excluded.issued_at, expires_at = excluded.expires_at,
 	client_id = excluded.client_id, user_id = excluded.user_id, user_name = excluded.user_name,
 	roles = excluded.roles, attributes = excluded.attributes, stamp = excluded.stamp`
@@ -60,7 +65,7 @@ var dialects = map[string]dialect{
 		folder:  "mysql",
 		prepare: true,
 		overwrite: ` ON DUPLICATE KEY UPDATE
-			replaced = digest, digest = VALUES(digest), format = VALUES(format),
+			replaced = IF(digest = VALUES(digest), replaced, digest), digest = VALUES(digest), format = VALUES(format),
 			issued_at = VALUES(issued_at), expires_at = VALUES(expires_at),
 			client_id = VALUES(client_id), user_id = VALUES(user_id), user_name = VALUES(user_name),
 			roles = VALUES(roles), attributes = VALUES(attributes), stamp = VALUES(stamp)`,

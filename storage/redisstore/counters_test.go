@@ -190,7 +190,7 @@ func replicas(t *testing.T, n int, o rueidis.ClientOption, prefix string, a *ask
 		auth, err := tokenauth.New(newStore(t, open(t, o), prefix), a, &tokenauth.Options{
 			Logger: slog.New(slog.DiscardHandler), Timeout: 5 * time.Second, Now: func() time.Time { return now },
 			Throttle: tokenauth.ThrottleOptions{
-				Key: []byte("the same thirty-two bytes or more on all replicas"), SourceFailures: 6, Replicas: n,
+				Key: tokenauth.NewSecret("the same thirty-two bytes or more on all replicas"), SourceFailures: 6, Replicas: n,
 			},
 		})
 		if err != nil {

@@ -1,0 +1,474 @@
+package ginadapter_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/ncruces/go-sqlite3/driver"
+	"github.com/ncruces/go-sqlite3/gormlite"
+	"gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(countHashes) != "" {
+		printHashRuns()
+		return
+	}
+	os.Exit(throwaway.Main(m))
+}
+
+// A mounter mounts services on one of the engines.
+type mounter struct {
+	mount func(*abuseHost, http.HandlerFunc) http.Handler
+}
+
+var onHTTP = mounter{abuseHTTP}
+
+// onEngines is for situations that need a host of another storage, or with
+// other users, than abuseHost has.
+func onEngines(run func(t *testing.T, on mounter)) func(*testing.T) {
+	return func(t *testing.T) {
+		for _, e := range engines {
+			t.Run(e.name, func(t *testing.T) {
+				t.Parallel()
+				run(t, mounter{e.mount})
+			})
+		}
+	}
+}
+
+// host returns a host of a service on the storage. Its handlers tell who is
+// calling, unless there is another.
+func (on mounter) host(t *testing.T, s tokenauth.Storage, a tokenauth.Authenticator, o tokenauth.Options, handler ...http.HandlerFunc) *abuseHost {
+	t.Helper()
+	h := &abuseHost{log: new(journal), serverLog: new(journal), now: start}
+	o.Realm = abuseRealm
+	o.Logger = h.log.logger()
+	var err error
+	if h.auth, err = tokenauth.New(s, a, &o); err != nil {
+		t.Fatal(err)
+	}
+	who := h.who
+	if len(handler) > 0 {
+		who = handler[0]
+	}
+	h.handler = on.mount(h, func(w http.ResponseWriter, r *http.Request) {
+		h.handled.Add(1)
+		who(w, r)
+	})
+	h.server = httptest.NewUnstartedServer(h.handler)
+	h.server.Config.ErrorLog = log.New(h.serverLog, "", 0)
+	h.server.Start()
+	t.Cleanup(h.server.Close)
+	h.url = h.server.URL
+	h.client = h.server.Client()
+	h.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+	if o.Cache != nil { // which needs its feed
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		wg.Go(func() { h.auth.Run(ctx) })
+		t.Cleanup(func() { cancel(); wg.Wait() })
+	}
+	return h
+}
+
+// me asks who is calling.
+func (h *abuseHost) me(t *testing.T, accessToken string) answer {
+	t.Helper()
+	return h.do(t, "GET", "/me", "", "Authorization", "Bearer "+accessToken)
+}
+
+// welcomes checks that a token is good.
+func (h *abuseHost) welcomes(t *testing.T, accessToken, when string) {
+	t.Helper()
+	if a := h.me(t, accessToken); a.StatusCode != http.StatusOK {
+		t.Errorf("%s: a good token answers %d %s; log: %s", when, a.StatusCode, a.body, h.log)
+	}
+}
+
+// refuses checks that a token is refused, and that no handler was called.
+func (h *abuseHost) refuses(t *testing.T, d denial, accessToken string) {
+	t.Helper()
+	handled := h.handled.Load()
+	d.check(t, h.me(t, accessToken))
+	if h.handled.Load() != handled {
+		t.Error("the handler was called")
+	}
+}
+
+// posts sends a token request and checks the answer.
+func (h *abuseHost) posts(t *testing.T, want reply, body string) answer {
+	t.Helper()
+	a := h.do(t, "POST", "/Token", body)
+	want.check(t, a)
+	return a
+}
+
+// isDown checks that a guarded route answers as it does when the storage is.
+func (h *abuseHost) isDown(t *testing.T, accessToken string) {
+	t.Helper()
+	handled := h.handled.Load()
+	a := h.me(t, accessToken)
+	a.expectNoStore(t)
+	a.expectHeaders(t, map[string]string{"WWW-Authenticate": "", "Retry-After": "2"})
+	const body = `{"error":"temporarily_unavailable","error_description":"The server is temporarily unable to handle the request. Try again later.",` +
+		`"Message":"The server is temporarily unable to handle the request. Try again later."}`
+	if a.StatusCode != http.StatusServiceUnavailable || a.body != body {
+		t.Errorf("answered %d %s", a.StatusCode, a.body)
+	}
+	if h.handled.Load() != handled {
+		t.Error("the handler was called")
+	}
+}
+
+// eventually waits for what others have to do first.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it is not so that %s", what)
+		}
+	}
+}
+
+// grantFor is the body of a token request.
+func grantFor(userName, password string) string {
+	return url.Values{"grant_type": {"password"}, "username": {userName}, "password": {password}}.Encode()
+}
+
+// A directory is an Authenticator in which everybody has one password and an ID
+// made of the name, without the cost of hashing.
+type directory struct{}
+
+func (directory) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if c.Password.Reveal() != otherPassword {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return tokenauth.Principal{UserID: "id of " + c.UserName, UserName: c.UserName, Roles: []string{"Reader"}}, nil
+}
+
+// A meddler is a storage that does what it is told to around each call. What it
+// is told is set before the first one.
+type meddler struct {
+	memory.Store
+	before func(ctx context.Context, call string) error
+	after  func(ctx context.Context, call string)
+	found  func(tokenauth.Token, error) (tokenauth.Token, error)
+	watch  func(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error
+	other  *memory.Store // is asked instead of Store
+}
+
+func (m *meddler) store() *memory.Store {
+	if m.other != nil {
+		return m.other
+	}
+	return &m.Store
+}
+
+func (m *meddler) do(ctx context.Context, call string, do func() error) error {
+	if m.before != nil {
+		if err := m.before(ctx, call); err != nil {
+			return err
+		}
+	}
+	err := do()
+	if m.after != nil {
+		m.after(ctx, call)
+	}
+	return err
+}
+
+func (m *meddler) Replace(ctx context.Context, t tokenauth.Token) error {
+	return m.do(ctx, "Replace", func() error { return m.store().Replace(ctx, t) })
+}
+
+func (m *meddler) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
+	return m.do(ctx, "Revoke", func() error { return m.store().Revoke(ctx, s, d) })
+}
+
+func (m *meddler) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	return m.do(ctx, "RevokeUser", func() error { return m.store().RevokeUser(ctx, u) })
+}
+
+func (m *meddler) Find(ctx context.Context, s tokenauth.Slot) (t tokenauth.Token, err error) {
+	err = m.do(ctx, "Find", func() (err error) {
+		t, err = m.store().Find(ctx, s)
+		if m.found != nil {
+			t, err = m.found(t, err)
+		}
+		return err
+	})
+	return t, err
+}
+
+func (m *meddler) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+	if m.watch != nil {
+		return m.watch(ctx, beat, feed)
+	}
+	return m.store().Watch(ctx, beat, feed)
+}
+
+// preceded is a SQL storage with a step before each of its calls.
+type preceded struct {
+	*gormstore.Store
+	call func(ctx context.Context, call string)
+}
+
+func (b preceded) Replace(ctx context.Context, t tokenauth.Token) error {
+	b.call(ctx, "Replace")
+	return b.Store.Replace(ctx, t)
+}
+
+// A sqlEngine opens a fresh, empty database.
+type sqlEngine struct {
+	name string
+	open func(testing.TB) gorm.Dialector
+}
+
+var (
+	sqlite = sqlEngine{"sqlite", func(tb testing.TB) gorm.Dialector {
+		return sqliteFile(filepath.Join(tb.TempDir(), "abuse.db"), 10*time.Second)
+	}}
+	sqlEngines = []sqlEngine{
+		sqlite,
+		{"postgres", func(tb testing.TB) gorm.Dialector { return postgres.Open(throwaway.Postgres(tb)) }},
+		{"mariadb", func(tb testing.TB) gorm.Dialector { return mysql.Open(throwaway.MariaDB(tb)) }},
+	}
+)
+
+func sqliteFile(path string, busy time.Duration) gorm.Dialector {
+	return gormlite.Open(fmt.Sprintf("file:%s?_pragma=busy_timeout(%d)&_pragma=journal_mode(wal)&_txlock=immediate", path, busy.Milliseconds()))
+}
+
+// onDatabases is for situations that a database may bring about.
+func onDatabases(run func(t *testing.T, e sqlEngine)) func(*testing.T) {
+	return func(t *testing.T) {
+		for _, e := range sqlEngines {
+			t.Run(e.name, func(t *testing.T) {
+				t.Parallel()
+				run(t, e)
+			})
+		}
+	}
+}
+
+// openDB opens a database, and closes it with the test.
+func openDB(t *testing.T, d gorm.Dialector) *gorm.DB {
+	t.Helper()
+	db, err := gorm.Open(d, &gorm.Config{Logger: logger.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := poolOf(t, db)
+	pool.SetMaxOpenConns(16)
+	pool.SetMaxIdleConns(16)
+	t.Cleanup(func() { pool.Close() })
+	return db
+}
+
+func poolOf(t *testing.T, db *gorm.DB) *sql.DB {
+	t.Helper()
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pool
+}
+
+func newStore(t *testing.T, db *gorm.DB, o *gormstore.Options) *gormstore.Store {
+	t.Helper()
+	if err := gormstore.Migrate(t.Context(), db, o); err != nil {
+		t.Fatal(err)
+	}
+	s, err := gormstore.New(t.Context(), db, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// mustExec runs a statement on the host's database.
+func mustExec(t *testing.T, db *gorm.DB, statement string, args ...any) {
+	t.Helper()
+	if err := db.Exec(statement, args...).Error; err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// number returns the number that a query is for.
+func number(t *testing.T, db *gorm.DB, query string, args ...any) (n int) {
+	t.Helper()
+	if err := db.Raw(query, args...).Scan(&n).Error; err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+// addUser adds a user whose password is otherPassword.
+func addUser(t *testing.T, s *gormstore.Store, name string, roles ...string) gormstore.User {
+	t.Helper()
+	user, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: name, PasswordHash: otherHash(), Roles: roles})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user
+}
+
+// Hashes are counted by the memory that they take: 19 MiB each, as nothing else
+// does. All tests of a process allocate in the same heap, so this one has a
+// process of its own.
+const countHashes = "TOKENAUTH_COUNT_HASHES"
+
+const strongPassword = "correct horse of cost"
+
+// hashCases are sign-ins, by what is odd about them. The user name is the same.
+var hashCases = map[string]struct {
+	account  *password.Account // nil for an unknown user
+	password string
+	runs     int // of Argon2id at the default cost
+}{
+	"right":           {&password.Account{PasswordHash: "default"}, strongPassword, 1},
+	"unknown":         {nil, strongPassword, 1},
+	"wrong":           {&password.Account{PasswordHash: "default"}, "wrong", 1},
+	"disabled":        {&password.Account{PasswordHash: "default", Disabled: true}, strongPassword, 1},
+	"disabled, wrong": {&password.Account{PasswordHash: "default", Disabled: true}, "wrong", 1},
+	"no hash":         {&password.Account{}, strongPassword, 1},
+	"in the clear":    {&password.Account{PasswordHash: strongPassword}, strongPassword, 1},
+	"1025 bytes":      {&password.Account{PasswordHash: "default"}, strings.Repeat("x", 1025), 1},
+	"1025, unknown":   {nil, strings.Repeat("x", 1025), 1},
+	"empty":           {&password.Account{PasswordHash: "default"}, "", 0},
+}
+
+func init() {
+	for _, hash := range hostileHashes {
+		hashCases["hostile "+hash] = struct {
+			account  *password.Account
+			password string
+			runs     int
+		}{&password.Account{PasswordHash: hash}, strongPassword, 1}
+	}
+}
+
+// hostileHashes ask for more work than a service can do, or for none.
+var hostileHashes = []string{
+	"$argon2id$v=19$m=4194304,t=2,p=1$c2l4dGVlbiBieXRlcy0tLQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+	"$argon2id$v=19$m=4294967295,t=4294967295,p=255$c2l4dGVlbiBieXRlcy0tLQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+	"$argon2id$v=19$m=64,t=0,p=1$c2l4dGVlbiBieXRlcy0tLQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+	"$argon2id$v=19$m=64,t=1,p=0$c2l4dGVlbiBieXRlcy0tLQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+	"$2a$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+	"$pbkdf2-sha256$i=2147483648,l=32$c2l4dGVlbiBieXRlcy0tLQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+	"AQAAAAGAAAAAAAAAEAABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw==", // Identity 3, 2³¹ rounds
+}
+
+// hashRuns tells how often each of the hashCases ran the default hash.
+var hashRuns = sync.OnceValues(func() (runs map[string]float64, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), countHashes+"=1")
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	return runs, json.Unmarshal(out, &runs)
+})
+
+// expectHashes checks how often a case ran the hash.
+func expectHashes(t *testing.T, names ...string) {
+	t.Helper()
+	runs, err := hashRuns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		want := hashCases[name].runs
+		// What else a sign-in allocates is far less than a tenth of a hash.
+		if got, ok := runs[name]; !ok || got < float64(want) || got > float64(want)+0.1 {
+			t.Errorf("%s: the default hash ran %.2f times, want %d", name, got, want)
+		}
+	}
+}
+
+func printHashRuns() {
+	accounts := map[string]password.Account{}
+	users, err := password.NewUsers(func(_ context.Context, userName string) (password.Account, error) {
+		account, ok := accounts[userName]
+		if !ok {
+			return account, tokenauth.ErrNotFound
+		}
+		return account, nil
+	}, nil)
+	if err != nil {
+		panic(err)
+	}
+	auth, err := tokenauth.New(new(memory.Store), users, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{InsecureOff: true}})
+	if err != nil {
+		panic(err)
+	}
+	strong, err := password.Hash(strongPassword)
+	if err != nil {
+		panic(err)
+	}
+	endpoint := auth.TokenHandler()
+	runs := make(map[string]float64)
+	for name, test := range hashCases {
+		clear(accounts)
+		if test.account != nil {
+			account := *test.account
+			account.UserID, account.UserName = "1", "somebody"
+			if account.PasswordHash == "default" {
+				account.PasswordHash = strong
+			}
+			accounts["somebody"] = account
+		}
+		r := httptest.NewRequest("POST", "/Token", strings.NewReader(grantFor("somebody", test.password)))
+		var earlier, later runtime.MemStats
+		runtime.ReadMemStats(&earlier)
+		endpoint.ServeHTTP(httptest.NewRecorder(), r)
+		runtime.ReadMemStats(&later)
+		runs[name] = float64(later.TotalAlloc-earlier.TotalAlloc) / (19 << 20)
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(runs); err != nil {
+		panic(err)
+	}
+}
+
+var errAbuse = errors.New("host=10.0.0.7 user=app: connection refused (SQLSTATE 08006)")
+
+// readAnswer reads a response to its end.
+func readAnswer(response *http.Response, err error) (answer, error) {
+	if err != nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	return answer{response, string(b)}, err
+}
