@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -170,7 +170,7 @@ type clientCredentials struct {
 }
 
 func validClientID(id string) bool {
-	return id != "" && len(id) <= 256 && utf8.ValidString(id) && !slices.ContainsFunc([]rune(id), unicode.IsControl)
+	return id != "" && len(id) <= 256 && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
 }
 
 // readings returns both ways to read Basic authentication of a client: as it

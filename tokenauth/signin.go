@@ -13,10 +13,10 @@ import (
 // It returns ErrRejected if they are not good, ErrThrottled, as a
 // ThrottledError, if there were too many failures to look at them,
 // ErrInvalidClient, with a registry of clients, if the client is not one of
-// them, ErrUnavailable if it could not be told whether they are good or the token not
-// be stored, and ErrInvalidPrincipal if the Authenticator returned a principal
-// that cannot be stored. After ErrUnavailable the token before may or may not
-// have been replaced; trying again is safe.
+// them, ErrUnavailable if it could not be told whether they are good or the
+// token not be stored, and ErrInvalidPrincipal if the Authenticator returned a
+// principal that cannot be stored. After ErrUnavailable the token before may or
+// may not have been replaced; trying again is safe.
 func (s *Service) SignIn(ctx context.Context, c Credentials) (g Grant, err error) {
 	if s.options.Clients != nil && c.client == nil {
 		if c.client, err = s.authenticateClient(ctx, clientCredentials{c.ClientID, c.ClientSecret}); err != nil {
@@ -121,8 +121,8 @@ func (s *Service) recheck(ctx context.Context, p Principal) error {
 // registered clients the client ID is "".
 //
 // It returns ErrInvalidPrincipal, naming the field, for a principal or a client
-// ID that cannot be stored, and ErrUnavailable if the token could not be stored in
-// time.
+// ID that cannot be stored, and ErrUnavailable if the token could not be stored
+// in time.
 func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Grant, error) {
 	if err := p.check(); err != nil {
 		return Grant{}, err

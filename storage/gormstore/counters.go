@@ -22,10 +22,8 @@ var errRaced = errors.New("gormstore: a counter was inserted meanwhile")
 // locks the rows. One that changes nothing writes nothing.
 func (s *Store) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
 	for {
-		err := retry(ctx, func() error {
-			return s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-				return s.updateCounters(ctx, tx.Statement.ConnPool, keys, change)
-			}, s.dialect.txOptions...)
+		err := session{store: s}.transaction(ctx, func(pool gorm.ConnPool) error {
+			return s.updateCounters(ctx, pool, keys, change)
 		})
 		if !errors.Is(err, errRaced) || ctx.Err() != nil {
 			return err
