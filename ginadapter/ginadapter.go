@@ -16,18 +16,35 @@ import (
 )
 
 // Mount mounts the token endpoint at the paths, or at tokenauth.TokenPaths if
-// there are none, for every method that Gin has. The same path with a slash
-// behind it becomes a plain 404: Gin's redirect would have the client send its
-// password again.
+// there are none. It is MountEndpoints with these paths and nothing else.
 func Mount(r gin.IRouter, s *tokenauth.Service, paths ...string) {
-	if len(paths) == 0 {
-		paths = tokenauth.TokenPaths()
+	MountEndpoints(r, s, tokenauth.Endpoints{Token: paths})
+}
+
+// MountEndpoints mounts the endpoints that the host asks for, for every method
+// that Gin has, and returns them with their defaults filled in and the router's
+// base path before them, for what describes them. The same paths with a slash
+// behind become a plain 404: Gin's redirect would have the client send its
+// password again. It panics, as Gin does at a bad path, if a field of e is
+// wrong.
+//
+// Metadata belongs at the root of the host (RFC 8414 §3), so mount it on the
+// engine itself: on a group it is under the group's path, where clients do not
+// look.
+func MountEndpoints(r gin.IRouter, s *tokenauth.Service, e tokenauth.Endpoints) tokenauth.Endpoints {
+	base := ""
+	if group, ok := r.(interface{ BasePath() string }); ok {
+		base = group.BasePath()
 	}
-	endpoint := gin.WrapH(s.TokenHandler())
-	for _, path := range paths {
-		r.Any(path, endpoint)
+	handlers, mounted, err := s.Handlers(e, base)
+	if err != nil {
+		panic(err)
+	}
+	for path, handler := range handlers {
+		r.Any(path, gin.WrapH(handler))
 		r.Any(path+"/", gin.WrapF(http.NotFound))
 	}
+	return mounted
 }
 
 // RequireBearer lets only requests with a good access token through. Refused

@@ -24,6 +24,9 @@ type Client struct {
 	// Roles, if there are any, are those of which a user must have one to sign
 	// in through the client.
 	Roles []string
+	// Introspection is whose tokens the client may introspect, if it has a
+	// secret; none if zero.
+	Introspection Introspection
 	// Disabled clients are as good as unknown.
 	Disabled bool
 }
@@ -158,9 +161,10 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 		s.cache.flush()
 	}
 	if err != nil {
-		return unavailable("revoking a client's tokens", err)
+		err = unavailable("revoking a client's tokens", err)
 	}
-	return nil
+	s.observeRevoked(ctx, Event{Reason: ReasonClient, ClientID: clientID}, err)
+	return err
 }
 
 // clientCredentials are what a request says of its client.

@@ -16,6 +16,8 @@ type held interface {
 	expired(now int64) bool
 	hasRole(anyOf []string) bool
 	client() string
+	// describe fills in whose it is.
+	describe(e *Event)
 	// copy returns a token that shares nothing that can be changed.
 	copy() Token
 }
@@ -42,6 +44,8 @@ func (t *Token) copy() Token {
 	return c
 }
 
+func (t *Token) describe(e *Event) { e.of(t) }
+
 func newEntry(t *Token) *entry {
 	return &entry{
 		slot:     t.Slot,
@@ -60,6 +64,11 @@ func (e *entry) expired(now int64) bool { return now >= e.expires }
 func (e *entry) client() string {
 	d := decoder{rest: e.owner}
 	return d.text()
+}
+
+func (e *entry) describe(to *Event) {
+	d := decoder{rest: e.owner}
+	to.ClientID, to.UserID, to.UserName, to.Digest = d.text(), d.text(), d.text(), e.digest
 }
 
 func (e *entry) hasRole(anyOf []string) bool {

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 )
 
 // RequireBearer lets only requests with a good access token through to next,
@@ -63,34 +64,27 @@ func (s *Service) guard(authorize Authorizer, next http.Handler) http.Handler {
 
 // Authorize is the Authorizer of RequireBearer.
 func (s *Service) Authorize(r *http.Request) (*http.Request, *Refusal) {
-	if a := s.authorized(r.Context()); a != nil {
-		return r, nil
-	}
-	accessToken, refusal := s.bearer(r)
+	authorized, refusal := s.authenticate(r)
 	if refusal != nil {
-		return nil, refusal
+		s.observeRefusal(r, refusal, nil)
 	}
-	token, err := s.validateGuarded(r.Context(), accessToken)
-	if err != nil {
-		return nil, s.refusalOf(err)
-	}
-	return r.WithContext(&authorized{r.Context(), s, token}), nil
+	return authorized, refusal
 }
 
 // RoleAuthorizer returns the Authorizer of RequireRole. It panics as that does.
 func (s *Service) RoleAuthorizer(anyOf ...string) Authorizer {
-	return s.authorizer("role", anyOf, "The user does not have the role that this needs.", held.hasRole)
+	return s.authorizer("role", anyOf, errMissingRole, "The user does not have the role that this needs.", held.hasRole)
 }
 
 // ClientAuthorizer returns the Authorizer of RequireClient. It panics as that
 // does.
 func (s *Service) ClientAuthorizer(anyOf ...string) Authorizer {
-	return s.authorizer("client", anyOf, "The access token was issued to a client that may not do this.", func(t held, anyOf []string) bool {
+	return s.authorizer("client", anyOf, errUnauthorizedClient, "The access token was issued to a client that may not do this.", func(t held, anyOf []string) bool {
 		return slices.Contains(anyOf, t.client())
 	})
 }
 
-func (s *Service) authorizer(what string, anyOf []string, otherwise string, has func(held, []string) bool) Authorizer {
+func (s *Service) authorizer(what string, anyOf []string, cause error, otherwise string, has func(held, []string) bool) Authorizer {
 	if len(anyOf) == 0 {
 		panic("tokenauth: a " + what + " is required, but none is given")
 	}
@@ -103,13 +97,16 @@ func (s *Service) authorizer(what string, anyOf []string, otherwise string, has 
 		if refusal != nil {
 			return nil, refusal
 		}
-		if !has(s.authorized(r.Context()).token, anyOf) {
-			return nil, &Refusal{
+		if token := s.authorized(r.Context()).token; !has(token, anyOf) {
+			refusal = &Refusal{
 				Status:      http.StatusForbidden,
 				Code:        codeInsufficientScope,
 				Description: otherwise,
 				Challenge:   s.challenges.insufficientScope,
+				Err:         cause,
 			}
+			s.observeRefusal(r, refusal, token)
+			return nil, refusal
 		}
 		return r, nil
 	}
@@ -117,14 +114,78 @@ func (s *Service) authorizer(what string, anyOf []string, otherwise string, has 
 
 // AuthorizeOptional is the Authorizer of Optional.
 func (s *Service) AuthorizeOptional(r *http.Request) (*http.Request, *Refusal) {
-	authorized, refusal := s.Authorize(r)
-	switch {
-	case refusal == nil:
+	authorized, refusal := s.authenticate(r)
+	if refusal == nil {
 		return authorized, nil
-	case refusal.Status >= http.StatusInternalServerError:
+	}
+	if !errors.Is(refusal.Err, errNoCredentials) { // which is all right here
+		s.observeRefusal(r, refusal, nil)
+	}
+	if refusal.Status >= http.StatusInternalServerError {
 		return nil, refusal
 	}
 	return r, nil
+}
+
+// authenticate finds out who is calling. It tells nobody of a refusal.
+func (s *Service) authenticate(r *http.Request) (*http.Request, *Refusal) {
+	if a := s.authorized(r.Context()); a != nil {
+		return r, nil
+	}
+	accessToken, refusal := s.bearer(r)
+	if s.options.Fallback != nil && s.isForeign(accessToken, refusal) {
+		return s.fallBack(r, refusal)
+	}
+	if refusal != nil {
+		return nil, refusal
+	}
+	began := s.beginning()
+	token, err := s.validateGuarded(r.Context(), accessToken)
+	if err != nil {
+		return nil, s.refusalOf(&tokenError{err, token})
+	}
+	if s.observed() {
+		s.observeToken(r.Context(), &Event{Kind: EventValidated, Duration: time.Since(began)}, token)
+	}
+	return r.WithContext(&authorized{r.Context(), s, token}), nil
+}
+
+// beginning returns the time if anybody wants to hear how long something took.
+func (s *Service) beginning() (began time.Time) {
+	if s.observed() {
+		began = time.Now()
+	}
+	return began
+}
+
+// A tokenError is why a token was refused, and the token where it is known.
+type tokenError struct {
+	error
+	token held // or nil
+}
+
+func (e *tokenError) Unwrap() error { return e.error }
+
+// observeRefusal tells of a request on a protected route that was refused, and
+// of the token if it is known.
+func (s *Service) observeRefusal(r *http.Request, f *Refusal, token held) {
+	e := Event{Err: f.Err}
+	e.Kind, e.Reason = reasonOf(f.Err, EventRefused)
+	if withToken := (*tokenError)(nil); errors.As(f.Err, &withToken) {
+		token = withToken.token
+	}
+	if !s.observed() && !s.securityLog.wants(r.Context(), &e) {
+		return
+	}
+	e.RemoteAddr = clientAddr(r, s.options.TrustedProxies)
+	s.observeToken(r.Context(), &e, token)
+}
+
+func (s *Service) observeToken(ctx context.Context, e *Event, t held) {
+	if t != nil {
+		t.describe(e)
+	}
+	s.observe(ctx, e)
 }
 
 // authorized returns what a guard of this very Service left in the context;
@@ -169,7 +230,7 @@ func hasSeparator(s string) bool {
 }
 
 func (s *Service) noCredentials() *Refusal {
-	return &Refusal{Status: http.StatusUnauthorized, Challenge: s.challenges.none}
+	return &Refusal{Status: http.StatusUnauthorized, Challenge: s.challenges.none, Err: errNoCredentials}
 }
 
 func (s *Service) malformed() *Refusal {
@@ -178,6 +239,7 @@ func (s *Service) malformed() *Refusal {
 		Code:        codeInvalidRequest,
 		Description: descriptionMalformed,
 		Challenge:   s.challenges.invalidRequest,
+		Err:         errMalformed,
 	}
 }
 
@@ -198,7 +260,7 @@ func (s *Service) recovered(ctx context.Context, err *error) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
-	s.options.Logger.ErrorContext(ctx, "tokenauth: panic in a storage, an authenticator or a live check", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	s.options.Logger.ErrorContext(ctx, "tokenauth: panic in a storage, an authenticator, a live check or a fallback", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 	*err = errPanic
 }
 
@@ -229,16 +291,7 @@ func (s *Service) Refuse(w http.ResponseWriter, r *http.Request, f *Refusal) {
 }
 
 // PrepareRefusal does what Refuse does but for status and body: it sets the
-// headers and logs trouble. It is for adapters that render in their own way.
-func (s *Service) PrepareRefusal(w http.ResponseWriter, r *http.Request, f *Refusal) {
+// headers. It is for adapters that render in their own way.
+func (s *Service) PrepareRefusal(w http.ResponseWriter, _ *http.Request, f *Refusal) {
 	f.setHeaders(w.Header())
-	s.logTrouble(r.Context(), f)
-}
-
-// logTrouble logs what the client was told no more of than "unavailable". A
-// client that has gone away is no trouble, and a crowd must not fill the log.
-func (s *Service) logTrouble(ctx context.Context, f *Refusal) {
-	if f.Status >= http.StatusInternalServerError && !errors.Is(f.Err, errPanic) && !errors.Is(f.Err, ErrBusy) && ctx.Err() == nil {
-		s.options.Logger.ErrorContext(ctx, "tokenauth: request refused for trouble", "status", f.Status, "error", f.Err)
-	}
 }

@@ -30,6 +30,23 @@ func (o *jsonObject) number(name string, value int64) {
 	o.buf = strconv.AppendInt(o.buf, value, 10)
 }
 
+func (o *jsonObject) boolean(name string, value bool) {
+	o.name(name)
+	o.buf = strconv.AppendBool(o.buf, value)
+}
+
+func (o *jsonObject) texts(name string, values []string) {
+	o.name(name)
+	o.buf = append(o.buf, '[')
+	for i, value := range values {
+		if i > 0 {
+			o.buf = append(o.buf, ',')
+		}
+		o.buf = appendJSONString(o.buf, value)
+	}
+	o.buf = append(o.buf, ']')
+}
+
 // done returns the object; one that got no member is "{}".
 func (o *jsonObject) done() []byte {
 	if len(o.buf) == 0 {

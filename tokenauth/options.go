@@ -63,6 +63,19 @@ type Options struct {
 	// good until it is revoked, replaced or expired.
 	LiveCheck func(context.Context, Principal) error
 
+	// Fallback is asked who is calling where a guard finds no access token of
+	// this Service: a request without a bearer token, or with one that does not
+	// begin with Prefix. It is for a host that has tokens or sessions of another
+	// sort, which are to stay good until they expire. It returns the principal;
+	// ErrRejected, possibly wrapped, for what is not good, and the request is
+	// answered as it would be without; any other error becomes a 503. It has
+	// Timeout to answer, and LiveCheck has its say after it.
+	//
+	// It is never asked about this Service's own tokens, good or not, nor when
+	// the storage is in trouble. The token of such a request (FromContext) has a
+	// Principal and nothing else. Nil means that there is nothing else.
+	Fallback func(*http.Request) (Principal, error)
+
 	// Throttle limits how fast passwords can be guessed. The zero value is the
 	// advice.
 	Throttle ThrottleOptions
@@ -81,8 +94,13 @@ type Options struct {
 	// hour. From 1 second to 24 hours.
 	PurgeInterval time.Duration
 
-	// Logger gets storage trouble and panics; nil means slog.Default().
+	// Logger gets what a security log needs: tokens issued and revoked,
+	// sign-ins refused, tokens that others replaced, trouble, panics. See the
+	// table in the package's documentation. Nil means slog.Default().
 	Logger *slog.Logger
+
+	// Observers are told of each event, for metrics and traces; none if empty.
+	Observers []Observer
 
 	// Now tells the time; nil means the system's clock, held so that it never
 	// runs backwards. For tests.
@@ -107,6 +125,10 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	c.ResponseAttributes = slices.Clone(c.ResponseAttributes)
 	c.TrustedProxies = slices.Clone(c.TrustedProxies)
+	c.Observers = slices.Clone(c.Observers)
+	if slices.Contains(c.Observers, nil) {
+		return c, fmt.Errorf("tokenauth: Options.Observers has a nil")
+	}
 
 	for _, d := range []struct {
 		field         string

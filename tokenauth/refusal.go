@@ -44,6 +44,7 @@ func (f *Refusal) Unwrap() error { return f.Err }
 const (
 	codeInvalidRequest         = "invalid_request"
 	codeInvalidClient          = "invalid_client"
+	codeUnauthorizedClient     = "unauthorized_client"
 	codeInvalidGrant           = "invalid_grant"
 	codeUnsupportedGrantType   = "unsupported_grant_type"
 	codeTemporarilyUnavailable = "temporarily_unavailable"

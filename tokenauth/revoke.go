@@ -11,7 +11,32 @@ func (s *Service) Revoke(ctx context.Context, accessToken string) error {
 	if !ok {
 		return nil
 	}
-	return s.revoke(ctx, slot, digest)
+	return s.revokeObserved(ctx, slot, digest)
+}
+
+// RevokeToken ends a token that Tokens listed or a guard let through, or that a
+// Grant holds, as Revoke does. It returns ErrInvalidToken for one that
+// Options.Fallback vouched for, which is not the Service's to end.
+func (s *Service) RevokeToken(ctx context.Context, t Token) error {
+	if t.Digest.IsZero() {
+		return ErrInvalidToken
+	}
+	return s.revokeObserved(ctx, t.Slot, t.Digest)
+}
+
+func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest) error {
+	err := s.revoke(ctx, slot, digest)
+	s.observeRevoked(ctx, Event{Digest: digest}, err)
+	return err
+}
+
+// observeRevoked tells of a revocation, or that it was not possible.
+func (s *Service) observeRevoked(ctx context.Context, e Event, err error) {
+	e.Kind, e.Err = EventRevoked, err
+	if err != nil {
+		e.Kind, e.Reason = EventUnavailable, ""
+	}
+	s.observe(ctx, &e)
 }
 
 func (s *Service) revoke(ctx context.Context, slot Slot, digest Digest) error {
@@ -36,9 +61,10 @@ func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 	err := s.storage.RevokeUser(timed, user)
 	s.changed(user)
 	if err != nil {
-		return unavailable("revoking a user's tokens", err)
+		err = unavailable("revoking a user's tokens", err)
 	}
-	return nil
+	s.observeRevoked(ctx, Event{Reason: ReasonUser, UserID: userID}, err)
+	return err
 }
 
 // changed has the cache forget a user before the call that changed something

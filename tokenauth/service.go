@@ -3,6 +3,7 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,6 +19,7 @@ type Service struct {
 	clock         *steadyClock // nil if the host has one of its own
 	cache         *cache       // nil without
 	throttle      *throttle    // nil without
+	securityLog   *securityLog
 }
 
 // New returns a Service that keeps its tokens in s and asks a who is signing
@@ -45,6 +47,7 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		service.clock = newSteadyClock()
 		service.options.Now = service.clock.Now
 	}
+	service.securityLog = newSecurityLog(options.Logger, service.options.Now)
 	if !options.Throttle.InsecureOff {
 		if service.throttle, err = newThrottle(s, options.Throttle, service.options.Now, service.logThrottleTrouble); err != nil {
 			return nil, err
@@ -56,6 +59,16 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		}
 	}
 	return service, nil
+}
+
+// Options returns the options in effect, with the zeros filled in, for what
+// describes the Service. What changes them changes nothing here.
+func (s *Service) Options() Options {
+	o := s.options
+	o.ResponseAttributes = slices.Clone(o.ResponseAttributes)
+	o.TrustedProxies = slices.Clone(o.TrustedProxies)
+	o.Observers = slices.Clone(o.Observers)
+	return o
 }
 
 // purgeGrace is how long an expired token stays in the storage: a clock that

@@ -18,9 +18,24 @@ import (
 // principal that cannot be stored. After ErrUnavailable the token before may or
 // may not have been replaced; trying again is safe.
 func (s *Service) SignIn(ctx context.Context, c Credentials) (g Grant, err error) {
+	began := time.Now()
+	var displaced bool
+	g, displaced, err = s.signInThrottled(ctx, c)
+	e := Event{RemoteAddr: c.RemoteAddr, Account: s.account(c.UserName), Duration: time.Since(began), Err: err}
+	if err == nil {
+		e.Kind, e.Displaced = EventIssued, displaced
+		e.of(&g.Token)
+	} else {
+		e.Kind, e.Reason = reasonOf(err, EventSignInRefused)
+	}
+	s.observe(ctx, &e)
+	return g, err
+}
+
+func (s *Service) signInThrottled(ctx context.Context, c Credentials) (g Grant, displaced bool, err error) {
 	if s.options.Clients != nil && c.client == nil {
 		if c.client, err = s.authenticateClient(ctx, clientCredentials{c.ClientID, c.ClientSecret}); err != nil {
-			return Grant{}, err
+			return Grant{}, false, err
 		}
 	}
 	if s.throttle == nil {
@@ -28,21 +43,21 @@ func (s *Service) SignIn(ctx context.Context, c Credentials) (g Grant, err error
 	}
 	a, err := s.throttle.begin(ctx, s.normalize(c.UserName), c.RemoteAddr, s.options.Timeout)
 	if errors.Is(err, ErrThrottled) {
-		return Grant{}, err
+		return Grant{}, false, err
 	}
 	if err != nil {
-		return Grant{}, unavailable("throttling", err)
+		return Grant{}, false, unavailable("throttling", err)
 	}
 	came := undecided // a panic, too, decides nothing
 	defer func() { a.settle(ctx, came, s.options.Timeout) }()
-	g, err = s.signIn(ctx, c)
+	g, displaced, err = s.signIn(ctx, c)
 	switch {
 	case err == nil:
 		came = succeeded
 	case errors.Is(err, ErrRejected):
 		came = failed
 	}
-	return g, err
+	return g, displaced, err
 }
 
 // normalize is the one place that probes for the ability.
@@ -74,19 +89,19 @@ func (s *Service) logThrottleTrouble(err error) {
 	s.options.Logger.Error("tokenauth: attempts could not be counted in the storage; this process counts for itself", "error", err)
 }
 
-func (s *Service) signIn(ctx context.Context, c Credentials) (Grant, error) {
+func (s *Service) signIn(ctx context.Context, c Credentials) (g Grant, displaced bool, err error) {
 	p, err := s.authenticator.Authenticate(ctx, c)
 	switch {
 	case errors.Is(err, ErrRejected):
-		return Grant{}, err
+		return Grant{}, false, err
 	case err != nil:
-		return Grant{}, unavailable("authenticating", err)
+		return Grant{}, false, unavailable("authenticating", err)
 	case len(c.Password.Reveal()) > MaxPasswordLength, c.client != nil && !c.client.admits(&p):
-		return Grant{}, ErrRejected
+		return Grant{}, false, ErrRejected
 	}
-	grant, err := s.Issue(ctx, p, c.ClientID)
+	g, displaced, err = s.issue(ctx, p, c.ClientID)
 	if err != nil {
-		return Grant{}, err
+		return Grant{}, false, err
 	}
 
 	// The second look. It also runs if the client has gone away meanwhile:
@@ -97,13 +112,13 @@ func (s *Service) signIn(ctx context.Context, c Credentials) (Grant, error) {
 		err = s.recheckClient(ctx, c.client, &p)
 	}
 	if err != nil {
-		if revokeErr := s.revoke(ctx, grant.Token.Slot, grant.Token.Digest); revokeErr != nil {
+		if revokeErr := s.revoke(ctx, g.Token.Slot, g.Token.Digest); revokeErr != nil {
 			// The access token ends here, unseen, so nobody can use the row.
 			s.options.Logger.ErrorContext(ctx, "tokenauth: a refused token stays stored until it is replaced or expires", "error", revokeErr)
 		}
-		return Grant{}, err
+		return Grant{}, false, err
 	}
-	return grant, nil
+	return g, displaced, nil
 }
 
 func (s *Service) recheck(ctx context.Context, p Principal) error {
@@ -124,11 +139,27 @@ func (s *Service) recheck(ctx context.Context, p Principal) error {
 // ID that cannot be stored, and ErrUnavailable if the token could not be stored
 // in time.
 func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Grant, error) {
+	began := time.Now()
+	g, displaced, err := s.issue(ctx, p, clientID)
+	e := Event{Kind: EventIssued, Displaced: displaced, Duration: time.Since(began), Err: err}
+	switch {
+	case err == nil:
+		e.of(&g.Token)
+	case errors.Is(err, ErrInvalidPrincipal):
+		return g, err // a mistake of the caller's, who hears of it
+	default:
+		e.Kind, e.Reason = reasonOf(err, EventUnavailable)
+	}
+	s.observe(ctx, &e)
+	return g, err
+}
+
+func (s *Service) issue(ctx context.Context, p Principal, clientID string) (g Grant, displaced bool, err error) {
 	if err := p.check(); err != nil {
-		return Grant{}, err
+		return Grant{}, false, err
 	}
 	if len(clientID) > 256 || !storable(clientID) {
-		return Grant{}, fmt.Errorf("%w: its client ID must have at most 256 bytes of UTF-8 without NUL", ErrInvalidPrincipal)
+		return Grant{}, false, fmt.Errorf("%w: its client ID must have at most 256 bytes of UTF-8 without NUL", ErrInvalidPrincipal)
 	}
 	slot := SlotOf(p.UserID, clientID)
 	accessToken, digest := mint(s.options.Prefix, slot)
@@ -146,10 +177,18 @@ func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Gran
 
 	timed := withTimeout(ctx, s.options.Timeout)
 	defer timed.end()
-	err := s.storage.Replace(timed, token)
+	displaced, err = replace(timed, s.storage, token)
 	s.changed(slot.User)
 	if err != nil {
-		return Grant{}, unavailable("storing a token", err)
+		return Grant{}, false, unavailable("storing a token", err)
 	}
-	return Grant{AccessToken: NewSecret(accessToken), Token: token.copy()}, nil
+	return Grant{AccessToken: NewSecret(accessToken), Token: token.copy()}, displaced, nil
+}
+
+// replace is the one place that probes for the ability.
+func replace(ctx context.Context, s Storage, t Token) (displaced bool, err error) {
+	if d, ok := s.(Displacer); ok {
+		return d.Displace(ctx, t)
+	}
+	return false, s.Replace(ctx, t)
 }

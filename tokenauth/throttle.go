@@ -345,7 +345,7 @@ func (a *attempt) settle(ctx context.Context, o outcome, timeout time.Duration) 
 
 // forget has an account start afresh.
 func (t *throttle) forget(ctx context.Context, userName string) error {
-	keys := []CounterKey{t.counterKey(accountLayer, userName, netip.Prefix{})}
+	keys := []CounterKey{t.accountKey(userName)}
 	clear := func(c []Counter) { c[0] = Counter{} }
 	if err := t.local.UpdateCounters(ctx, keys, clear); err != nil || t.shared == nil {
 		return err
@@ -358,13 +358,17 @@ func (t *throttle) keys(userName string, from netip.Addr) []CounterKey {
 	source, wide := prefixes(from)
 	keys := []CounterKey{
 		t.counterKey(sourceLayer, userName, source),
-		t.counterKey(accountLayer, userName, netip.Prefix{}),
+		t.accountKey(userName),
 		t.counterKey(prefixLayer, "", source),
 	}
 	if wide.IsValid() {
 		keys = append(keys, t.counterKey(wideLayer, "", wide))
 	}
 	return keys
+}
+
+func (t *throttle) accountKey(userName string) CounterKey {
+	return t.counterKey(accountLayer, userName, netip.Prefix{})
 }
 
 func (t *throttle) counterKey(l layer, userName string, p netip.Prefix) CounterKey {

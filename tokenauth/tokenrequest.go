@@ -42,7 +42,7 @@ func queryHas(rawQuery, name string) bool {
 // checkContentHeaders refuses bodies that are not urlencoded text, as far as
 // their headers can be believed. The label "application/json" says nothing:
 // the documented call has it. Nor does one that is doubled or cannot be read.
-func checkContentHeaders(h http.Header) error {
+func checkContentHeaders(h http.Header, wrongEncoding string) error {
 	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" }) {
 		return &requestRefusal{
 			invalidRequest(http.StatusUnsupportedMediaType, "The body must not be compressed."),
@@ -58,7 +58,7 @@ func checkContentHeaders(h http.Header) error {
 		return nil
 	}
 	if mediaType == "multipart/form-data" {
-		return early(http.StatusBadRequest, descriptionURLEncoded)
+		return early(http.StatusBadRequest, wrongEncoding)
 	}
 	switch strings.ToLower(params["charset"]) {
 	case "", "utf-8", "utf8", "us-ascii":
@@ -115,12 +115,7 @@ func parseAuthorization(lines []string) (*userPass, bool) {
 // parseTokenRequest reads the body of a token request, and takes the user from
 // Basic authentication where the body names neither user nor password.
 func parseTokenRequest(body []byte, basic *userPass) (Credentials, *Refusal) {
-	form, refusal := parseForm(body)
-	if (refusal != nil || form["grant_type"] == "") && bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
-		// JSON may break any of the rules; the client needs to hear which it
-		// did not know of.
-		return Credentials{}, invalidRequest(http.StatusBadRequest, descriptionURLEncoded)
-	}
+	form, refusal := parseForm(body, "grant_type", descriptionURLEncoded, tokenParameters)
 	if refusal != nil {
 		return Credentials{}, refusal
 	}
@@ -136,6 +131,7 @@ func parseTokenRequest(body []byte, basic *userPass) (Credentials, *Refusal) {
 			Status:      http.StatusBadRequest,
 			Code:        codeUnsupportedGrantType,
 			Description: "The grant type must be password.",
+			Err:         errMalformed,
 		}
 	}
 	username, password := form["username"], form["password"]
@@ -160,16 +156,28 @@ func parseTokenRequest(body []byte, basic *userPass) (Credentials, *Refusal) {
 	}, nil
 }
 
-// knownParameters are those that must not be doubled (RFC 6749 §3.2).
-var knownParameters = []string{"grant_type", "username", "password", "client_id", "client_secret"}
+// tokenParameters are those of a token request that must not be doubled (RFC
+// 6749 §3.2).
+var tokenParameters = []string{"grant_type", "username", "password", "client_id", "client_secret"}
 
-// parseForm reads application/x-www-form-urlencoded text, and keeps the known
-// parameters under their lower-case names. An empty value counts as left out.
-func parseForm(body []byte) (map[string]string, *Refusal) {
+// parseForm reads a form that has to have the parameter. JSON may break any of
+// the rules, and its sender needs to hear which it did not know of.
+func parseForm(body []byte, required, wrongEncoding string, known []string) (map[string]string, *Refusal) {
+	form, refusal := parseURLEncoded(body, known)
+	if (refusal != nil || form[required] == "") && bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
+		return nil, invalidRequest(http.StatusBadRequest, wrongEncoding)
+	}
+	return form, refusal
+}
+
+// parseURLEncoded reads application/x-www-form-urlencoded text, and keeps the
+// known parameters under their lower-case names. An empty value counts as left
+// out.
+func parseURLEncoded(body []byte, known []string) (map[string]string, *Refusal) {
 	bad := func(description string) (map[string]string, *Refusal) {
 		return nil, invalidRequest(http.StatusBadRequest, description)
 	}
-	form := make(map[string]string, len(knownParameters))
+	form := make(map[string]string, len(known))
 	count := 0
 	for pair := range strings.SplitSeq(string(body), "&") {
 		if pair == "" {
@@ -194,7 +202,7 @@ func parseForm(body []byte) (map[string]string, *Refusal) {
 			return bad("The parameters have control characters.")
 		}
 		name = asciiLower(name)
-		if !slices.Contains(knownParameters, name) {
+		if !slices.Contains(known, name) {
 			continue
 		}
 		if _, double := form[name]; double {

@@ -28,7 +28,7 @@ func reasonToRefuse(values url.Values) string {
 			return "NUL in a value"
 		}
 	}
-	for _, name := range knownParameters {
+	for _, name := range tokenParameters {
 		if given[name] > 1 {
 			return name + " twice"
 		}
@@ -50,7 +50,7 @@ func FuzzParseForm(f *testing.F) {
 	f.Add(strings.Repeat("a=b&", 32))
 	f.Add(strings.Repeat("a=b&", 33))
 	f.Fuzz(func(t *testing.T, body string) {
-		form, refusal := parseForm([]byte(body))
+		form, refusal := parseURLEncoded([]byte(body), tokenParameters)
 		values, err := url.ParseQuery(body)
 		if err != nil {
 			if refusal == nil {
@@ -73,7 +73,7 @@ func FuzzParseForm(f *testing.F) {
 		}
 		want := make(map[string]string)
 		for name, all := range values {
-			if name = asciiLower(name); slices.Contains(knownParameters, name) {
+			if name = asciiLower(name); slices.Contains(tokenParameters, name) {
 				want[name] = all[0]
 			}
 		}

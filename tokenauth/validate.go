@@ -15,14 +15,26 @@ import (
 // asked in time. A context that is cancelled does not break off a read that was
 // begun, which ends within Options.Timeout; a deadline does.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
+	began := s.beginning()
 	t, err := s.validate(ctx, accessToken)
+	if err != nil || s.observed() {
+		e := Event{Err: err, Kind: EventValidated}
+		if err != nil {
+			e.Kind, e.Reason = reasonOf(err, EventRefused)
+		}
+		if s.observed() {
+			e.Duration = time.Since(began)
+		}
+		s.observeToken(ctx, &e, t)
+	}
 	if err != nil {
 		return Token{}, err
 	}
 	return t.copy(), nil
 }
 
-// validate is Validate without the copy.
+// validate is Validate without the copy and without telling anybody. It also
+// returns a token that is good no more, for whoever holds it.
 func (s *Service) validate(ctx context.Context, accessToken string) (held, error) {
 	place, ok := placeIn(s.options.Prefix, accessToken)
 	if !ok {
@@ -51,7 +63,7 @@ func (s *Service) validate(ctx context.Context, accessToken string) (held, error
 	}
 	if d, replaced := t.digests(); !equal(d, &digest) {
 		if equal(replaced, &digest) {
-			return nil, ErrReplacedToken
+			return t, ErrReplacedToken
 		}
 		return nil, ErrInvalidToken
 	}

@@ -1,0 +1,152 @@
+package tokenauth
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// A securityLog writes events to the host's log. A crowd must not fill it: of
+// events of one sort so many are written at once, and the next one that is
+// says how many were not.
+type securityLog struct {
+	logger *slog.Logger
+	now    func() time.Time
+
+	mu     sync.Mutex
+	bursts map[eventSort]*burst // there are as many as there are sorts
+}
+
+type eventSort struct {
+	kind   EventKind
+	reason Reason
+}
+
+// A burst is a bucket of records: maxBurst at once, and one more each
+// burstInterval.
+type burst struct {
+	left       int
+	filled     time.Time // when left was last brought up to date
+	suppressed int
+}
+
+const (
+	maxBurst      = 100
+	burstInterval = 100 * time.Millisecond
+)
+
+func newSecurityLog(logger *slog.Logger, now func() time.Time) *securityLog {
+	return &securityLog{logger: logger, now: now, bursts: make(map[eventSort]*burst)}
+}
+
+// logLevels are those of the events that are logged. What happens with each
+// request, and can be caused by anybody, is for those who turn on debugging.
+func (e *Event) logLevel() slog.Level {
+	switch e.Kind {
+	case EventUnavailable:
+		return slog.LevelError
+	case EventSignInRefused:
+		if e.Reason == ReasonMalformed {
+			return slog.LevelDebug
+		}
+		return slog.LevelWarn
+	case EventRefused:
+		switch e.Reason {
+		case ReasonReplaced, ReasonRole, ReasonClient:
+			return slog.LevelWarn
+		}
+		return slog.LevelDebug
+	case EventValidated, EventIntrospected:
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// logMessages are what the log says, so that it can be searched for.
+var logMessages = map[EventKind]string{
+	EventIssued:        "tokenauth: token issued",
+	EventSignInRefused: "tokenauth: sign-in refused",
+	EventValidated:     "tokenauth: token validated",
+	EventRefused:       "tokenauth: request refused",
+	EventIntrospected:  "tokenauth: token introspected",
+	EventRevoked:       "tokenauth: tokens revoked",
+	EventUnavailable:   "tokenauth: request refused for trouble",
+}
+
+// wants reports whether the event would be written if there is room.
+func (l *securityLog) wants(ctx context.Context, e *Event) bool {
+	// A client that has gone away is no trouble; whoever is busy tells the
+	// operator himself; and a panic has been logged with its stack.
+	if e.Kind == EventUnavailable && (ctx.Err() != nil || e.Reason == ReasonBusy || errors.Is(e.Err, errPanic)) {
+		return false
+	}
+	return l.logger.Enabled(ctx, e.logLevel())
+}
+
+func (l *securityLog) record(ctx context.Context, e *Event) {
+	if !l.wants(ctx, e) {
+		return
+	}
+	suppressed, ok := l.admit(eventSort{e.Kind, e.Reason})
+	if !ok {
+		return
+	}
+	l.logger.LogAttrs(ctx, e.logLevel(), logMessages[e.Kind], e.attrs(suppressed)...)
+}
+
+func (l *securityLog) admit(sort eventSort) (suppressed int, ok bool) {
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.bursts[sort]
+	if b == nil {
+		b = &burst{left: maxBurst, filled: now}
+		l.bursts[sort] = b
+	}
+	if n := now.Sub(b.filled) / burstInterval; n > 0 {
+		b.left = min(maxBurst, b.left+int(min(n, maxBurst)))
+		b.filled = b.filled.Add(n * burstInterval)
+	}
+	if b.left == 0 {
+		b.suppressed++
+		return 0, false
+	}
+	b.left--
+	suppressed, b.suppressed = b.suppressed, 0
+	return suppressed, true
+}
+
+// attrs are the fields of a record: those that are known.
+func (e *Event) attrs(suppressed int) []slog.Attr {
+	attrs := make([]slog.Attr, 0, 10)
+	attrs = append(attrs, slog.String("event", e.Kind.String()))
+	for _, field := range []struct{ key, value string }{
+		{"reason", string(e.Reason)},
+		{"user_id", e.UserID},
+		{"user_name", e.UserName},
+		{"client_id", e.ClientID},
+		{"account", e.Account},
+	} {
+		if field.value != "" {
+			attrs = append(attrs, slog.String(field.key, field.value))
+		}
+	}
+	if e.RemoteAddr.IsValid() {
+		attrs = append(attrs, slog.String("remote_addr", e.RemoteAddr.String()))
+	}
+	if !e.Digest.IsZero() {
+		attrs = append(attrs, slog.String("token", e.Digest.String()[:16]))
+	}
+	if e.Displaced {
+		attrs = append(attrs, slog.Bool("displaced", true))
+	}
+	if e.Kind == EventUnavailable && e.Err != nil {
+		attrs = append(attrs, slog.Any("error", e.Err))
+	}
+	if suppressed > 0 {
+		attrs = append(attrs, slog.Int("suppressed", suppressed))
+	}
+	return attrs
+}
