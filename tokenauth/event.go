@@ -116,9 +116,6 @@ type Event struct {
 	RemoteAddr netip.Addr
 	// Digest is the token's, and zero where there is none.
 	Digest Digest
-	// Displaced is whether EventIssued took the place of a token, expired or
-	// not. It is false with a storage that cannot tell (Displacer).
-	Displaced bool
 	// Duration is how long it took, and ends now. It is zero where it was not
 	// measured.
 	Duration time.Duration

@@ -139,9 +139,6 @@ func (e *Event) attrs(suppressed int) []slog.Attr {
 	if !e.Digest.IsZero() {
 		attrs = append(attrs, slog.String("token", e.Digest.String()[:16]))
 	}
-	if e.Displaced {
-		attrs = append(attrs, slog.Bool("displaced", true))
-	}
 	if e.Kind == EventUnavailable && e.Err != nil {
 		attrs = append(attrs, slog.Any("error", e.Err))
 	}

@@ -19,11 +19,10 @@ import (
 // may not have been replaced; trying again is safe.
 func (s *Service) SignIn(ctx context.Context, c Credentials) (g Grant, err error) {
 	began := time.Now()
-	var displaced bool
-	g, displaced, err = s.signInThrottled(ctx, c)
+	g, err = s.signInThrottled(ctx, c)
 	e := Event{RemoteAddr: c.RemoteAddr, Account: s.account(c.UserName), Duration: time.Since(began), Err: err}
 	if err == nil {
-		e.Kind, e.Displaced = EventIssued, displaced
+		e.Kind = EventIssued
 		e.of(&g.Token)
 	} else {
 		e.Kind, e.Reason = reasonOf(err, EventSignInRefused)
@@ -32,10 +31,10 @@ func (s *Service) SignIn(ctx context.Context, c Credentials) (g Grant, err error
 	return g, err
 }
 
-func (s *Service) signInThrottled(ctx context.Context, c Credentials) (g Grant, displaced bool, err error) {
+func (s *Service) signInThrottled(ctx context.Context, c Credentials) (g Grant, err error) {
 	if s.options.Clients != nil && c.client == nil {
 		if c.client, err = s.authenticateClient(ctx, clientCredentials{c.ClientID, c.ClientSecret}); err != nil {
-			return Grant{}, false, err
+			return Grant{}, err
 		}
 	}
 	if s.throttle == nil {
@@ -43,21 +42,21 @@ func (s *Service) signInThrottled(ctx context.Context, c Credentials) (g Grant, 
 	}
 	a, err := s.throttle.begin(ctx, s.normalize(c.UserName), c.RemoteAddr, s.options.Timeout)
 	if errors.Is(err, ErrThrottled) {
-		return Grant{}, false, err
+		return Grant{}, err
 	}
 	if err != nil {
-		return Grant{}, false, unavailable("throttling", err)
+		return Grant{}, unavailable("throttling", err)
 	}
 	came := undecided // a panic, too, decides nothing
 	defer func() { a.settle(ctx, came, s.options.Timeout) }()
-	g, displaced, err = s.signIn(ctx, c)
+	g, err = s.signIn(ctx, c)
 	switch {
 	case err == nil:
 		came = succeeded
 	case errors.Is(err, ErrRejected):
 		came = failed
 	}
-	return g, displaced, err
+	return g, err
 }
 
 // normalize is the one place that probes for the ability.
@@ -89,19 +88,19 @@ func (s *Service) logThrottleTrouble(err error) {
 	s.options.Logger.Error("tokenauth: attempts could not be counted in the storage; this process counts for itself", "error", err)
 }
 
-func (s *Service) signIn(ctx context.Context, c Credentials) (g Grant, displaced bool, err error) {
+func (s *Service) signIn(ctx context.Context, c Credentials) (g Grant, err error) {
 	p, err := s.authenticator.Authenticate(ctx, c)
 	switch {
 	case errors.Is(err, ErrRejected):
-		return Grant{}, false, err
+		return Grant{}, err
 	case err != nil:
-		return Grant{}, false, unavailable("authenticating", err)
+		return Grant{}, unavailable("authenticating", err)
 	case len(c.Password.Reveal()) > MaxPasswordLength, c.client != nil && !c.client.admits(&p):
-		return Grant{}, false, ErrRejected
+		return Grant{}, ErrRejected
 	}
-	g, displaced, err = s.issue(ctx, p, c.ClientID)
+	g, err = s.issue(ctx, p, c.ClientID)
 	if err != nil {
-		return Grant{}, false, err
+		return Grant{}, err
 	}
 
 	// The second look. It also runs if the client has gone away meanwhile:
@@ -116,9 +115,9 @@ func (s *Service) signIn(ctx context.Context, c Credentials) (g Grant, displaced
 			// The access token ends here, unseen, so nobody can use the row.
 			s.options.Logger.ErrorContext(ctx, "tokenauth: a refused token stays stored until it is replaced or expires", "error", revokeErr)
 		}
-		return Grant{}, false, err
+		return Grant{}, err
 	}
-	return g, displaced, nil
+	return g, nil
 }
 
 func (s *Service) recheck(ctx context.Context, p Principal) error {
@@ -140,8 +139,8 @@ func (s *Service) recheck(ctx context.Context, p Principal) error {
 // in time.
 func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Grant, error) {
 	began := time.Now()
-	g, displaced, err := s.issue(ctx, p, clientID)
-	e := Event{Kind: EventIssued, Displaced: displaced, Duration: time.Since(began), Err: err}
+	g, err := s.issue(ctx, p, clientID)
+	e := Event{Kind: EventIssued, Duration: time.Since(began), Err: err}
 	switch {
 	case err == nil:
 		e.of(&g.Token)
@@ -154,12 +153,12 @@ func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Gran
 	return g, err
 }
 
-func (s *Service) issue(ctx context.Context, p Principal, clientID string) (g Grant, displaced bool, err error) {
+func (s *Service) issue(ctx context.Context, p Principal, clientID string) (g Grant, err error) {
 	if err := p.check(); err != nil {
-		return Grant{}, false, err
+		return Grant{}, err
 	}
 	if len(clientID) > 256 || !storable(clientID) {
-		return Grant{}, false, fmt.Errorf("%w: its client ID must have at most 256 bytes of UTF-8 without NUL", ErrInvalidPrincipal)
+		return Grant{}, fmt.Errorf("%w: its client ID must have at most 256 bytes of UTF-8 without NUL", ErrInvalidPrincipal)
 	}
 	slot := SlotOf(p.UserID, clientID)
 	accessToken, digest := mint(s.options.Prefix, slot)
@@ -177,18 +176,10 @@ func (s *Service) issue(ctx context.Context, p Principal, clientID string) (g Gr
 
 	timed := withTimeout(ctx, s.options.Timeout)
 	defer timed.end()
-	displaced, err = replace(timed, s.storage, token)
+	err = s.storage.Replace(timed, token)
 	s.changed(slot.User)
 	if err != nil {
-		return Grant{}, false, unavailable("storing a token", err)
+		return Grant{}, unavailable("storing a token", err)
 	}
-	return Grant{AccessToken: NewSecret(accessToken), Token: token.copy()}, displaced, nil
-}
-
-// replace is the one place that probes for the ability.
-func replace(ctx context.Context, s Storage, t Token) (displaced bool, err error) {
-	if d, ok := s.(Displacer); ok {
-		return d.Displace(ctx, t)
-	}
-	return false, s.Replace(ctx, t)
+	return Grant{AccessToken: NewSecret(accessToken), Token: token.copy()}, nil
 }

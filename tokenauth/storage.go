@@ -51,14 +51,6 @@ type Storage interface {
 	RevokeUser(ctx context.Context, u UserKey) error
 }
 
-// A Displacer is a Storage that can tell whether a token took another's place,
-// for the log and for metrics.
-type Displacer interface {
-	// Displace is Replace, and reports whether the slot held a token, expired or
-	// not. If a driver sent it twice it may be wrong.
-	Displace(ctx context.Context, t Token) (displaced bool, err error)
-}
-
 // A Lister is a Storage that can tell which tokens a user has, for operators.
 type Lister interface {
 	// List returns what all slots of the user hold, expired or not, in any
