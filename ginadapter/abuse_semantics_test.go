@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,9 +28,6 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
-
-// notMounted is why a situation of the further endpoints cannot come about.
-const notMounted = "no such endpoint is mounted"
 
 // Who may sign in, and how long a token is good.
 var semantics = []situation{
@@ -630,9 +629,124 @@ var semantics = []situation{
 			h.admits(t, "GET", "/app", "Authorization", "Bearer "+h.signIn(t, grantFor("alice", otherPassword)+"&client_id=app"))
 		}),
 	},
-	{id: "U35", what: "introspection of one's own token, another's, an expired one, and rubbish", unreachable: notMounted},
-	{id: "U36", what: "introspection without authentication", unreachable: notMounted},
-	{id: "U37", what: "revocation of one's own token, an unknown one, another client's, twice, with a wrong hint", unreachable: notMounted},
+	{
+		id: "U35", what: "introspection of one's own token, another's, an expired one, and rubbish",
+		with: withClients,
+		run: func(t *testing.T, h *abuseHost) {
+			app, resource := basic("app", appSecret.Reveal()), basic("resource", appSecret.Reveal())
+			own := h.signIn(t, goodGrant, app...)
+			foreign := h.signIn(t, goodGrant+"&client_id=web")
+			replaced := own
+			own = h.signIn(t, goodGrant, app...)
+
+			active := regexp.MustCompile(`^\{"active":true,"client_id":"(app|web)","username":"admin","token_type":"bearer","exp":(\d+),"iat":(\d+),"sub":"1","role":"Administrator"\}$`)
+			for _, test := range []struct {
+				by     []string
+				token  string
+				client string
+			}{{app, own, "app"}, {resource, own, "app"}, {resource, foreign, "web"}} {
+				a := h.introspects(t, test.token, test.by...)
+				if m := active.FindStringSubmatch(a.body); m == nil || m[1] != test.client {
+					t.Errorf("a good token is %s", a.body)
+				} else if exp, iat := unixIn(t, m[2]), unixIn(t, m[3]); exp-iat != 14*24*3600 || iat != h.time().Unix() {
+					t.Errorf("it is good from %d to %d", iat, exp)
+				}
+			}
+			inactive := func(token, what string, by ...string) {
+				t.Helper()
+				if a := h.introspects(t, token, by...); a.body != `{"active":false}` {
+					t.Errorf("%s is %s", what, a.body)
+				}
+			}
+			inactive(foreign, "another client's token", app...)
+			for _, by := range [][]string{app, resource} {
+				inactive(replaced, "a token that was replaced", by...)
+				inactive(flip(own, len(own)-9), "a token that was changed", by...)
+				inactive("rubbish", "rubbish", by...)
+				inactive("eyJhbGciOiJub25lIn0.e30.", "a JWT", by...)
+			}
+			h.storage.meet(fails)
+			unavailable.check(t, h.do(t, "POST", "/introspect", "token="+own, app...))
+			h.storage.meet(nil)
+			h.wait(14 * 24 * time.Hour)
+			inactive(own, "an expired token", app...)
+		},
+	},
+	{
+		id: "U36", what: "introspection without authentication, and by clients that may not",
+		with: withClients,
+		run: func(t *testing.T, h *abuseHost) {
+			body := "token=" + h.token
+			for _, headers := range [][]string{
+				nil, basic("app", "wrong"), basic("nobody", "x"), basic("web", ""), basic("gone", ""), {"Authorization", "Bearer " + h.token},
+			} {
+				challenged.check(t, h.do(t, "POST", "/introspect", body, headers...))
+			}
+			challenged.check(t, h.do(t, "POST", "/introspect", body+"&client_id=web"))
+			challenged.check(t, h.do(t, "POST", "/introspect", body+"&client_id=app&client_secret=wrong"))
+			// Who does not authenticate is told that, whatever else is wrong.
+			challenged.check(t, h.do(t, "POST", "/introspect", ""))
+			app := basic("app", appSecret.Reveal())
+			badRequest("The parameter token is missing.").check(t, h.do(t, "POST", "/introspect", "token=", app...))
+			refusal(400, "unauthorized_client", "The client may not introspect tokens.").
+				check(t, h.do(t, "POST", "/introspect", body, basic("desktop", appSecret.Reveal())...))
+			for _, method := range []string{"GET", "PUT", "DELETE", "OPTIONS"} {
+				if a := h.do(t, method, "/introspect", body, app...); a.StatusCode != http.StatusMethodNotAllowed || a.Header.Get("Allow") != "POST" {
+					t.Errorf("%s answers %d, Allow: %s", method, a.StatusCode, a.Header.Get("Allow"))
+				}
+			}
+			early := badRequest("Credentials belong in the body, never in the query.")
+			early.closes = true
+			early.check(t, h.do(t, "POST", "/introspect?"+body, "", app...))
+		},
+	},
+	{
+		id: "U37", what: "revocation of one's own token, an unknown one, another client's, twice, with a wrong hint, without authentication",
+		with: withClients,
+		run: func(t *testing.T, h *abuseHost) {
+			app := basic("app", appSecret.Reveal())
+			own := h.signIn(t, goodGrant, app...)
+			h.token = own
+			for _, headers := range [][]string{nil, basic("app", "wrong"), basic("nobody", "x"), basic("gone", "")} {
+				challenged.check(t, h.do(t, "POST", "/revoke", "token="+own, headers...))
+			}
+			h.welcomes(t, own, "after revocations that failed")
+
+			foreign := h.signIn(t, goodGrant+"&client_id=web")
+			refusal(400, "unauthorized_client", "The token was issued to another client.").
+				check(t, h.do(t, "POST", "/revoke", "token="+foreign, app...))
+			h.welcomes(t, foreign, "after another client tried to revoke it")
+			h.revokes(t, foreign, "client_id=web")
+			h.refuses(t, invalidToken, foreign)
+
+			h.revokes(t, flip(own, len(own)-9), "", app...)
+			h.revokes(t, "rubbish", "", app...)
+			h.welcomes(t, own, "after others were revoked")
+			for range 2 {
+				h.revokes(t, own, "token_type_hint=refresh_token", app...)
+				h.refuses(t, invalidToken, own)
+			}
+			old := h.signIn(t, goodGrant, app...)
+			newer := h.signIn(t, goodGrant, app...)
+			h.revokes(t, old, "token_type_hint=nonsense", app...)
+			h.welcomes(t, newer, "after an older one was revoked")
+			badRequest("The parameter token is missing.").check(t, h.do(t, "POST", "/revoke", "", app...))
+			badRequest("A parameter is given twice.").check(t, h.do(t, "POST", "/revoke", "token=a&TOKEN=b", app...))
+			badRequest("Send the parameters urlencoded in the body: token=...").check(t, h.do(t, "POST", "/revoke", `{"token":"x"}`, app...))
+			if a := h.do(t, "GET", "/revoke", "token="+newer, app...); a.StatusCode != http.StatusMethodNotAllowed || a.Header.Get("Allow") != "POST" {
+				t.Errorf("GET answers %d, Allow: %s", a.StatusCode, a.Header.Get("Allow"))
+			}
+			h.token = newer
+		},
+		alone: onEngines(func(t *testing.T, on mounter) {
+			// Without a registry the token is authority enough.
+			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{})
+			accessToken := h.signIn(t, grantFor("alice", otherPassword))
+			h.revokes(t, accessToken, "")
+			h.refuses(t, invalidToken, accessToken)
+			h.revokes(t, accessToken, "client_id=whoever", basic("some", "body")...)
+		}),
+	},
 	{
 		id: "U38", what: "a revocation that the storage could not do is an error, and the token is good",
 		run: func(t *testing.T, h *abuseHost) {
@@ -651,6 +765,10 @@ var semantics = []situation{
 				h.storage.mu.Unlock()
 				h.admits(t, "GET", "/me", "Authorization", "Bearer "+h.token)
 			}
+			h.storage.meet(fails)
+			unavailable.check(t, h.do(t, "POST", "/revoke", "token="+h.token))
+			h.storage.meet(nil)
+			h.admits(t, "GET", "/me", "Authorization", "Bearer "+h.token)
 			for range 2 { // twice is fine
 				if err := h.auth.Revoke(t.Context(), h.token); err != nil {
 					t.Error(err)
@@ -1011,4 +1129,34 @@ func spellings(t *testing.T, e sqlEngine) {
 			}
 		})
 	}
+}
+
+// introspects asks about a token, and checks the form of the answer.
+func (h *abuseHost) introspects(t *testing.T, accessToken string, headers ...string) answer {
+	t.Helper()
+	a := h.do(t, "POST", "/introspect", "token="+accessToken, headers...)
+	a.expectNoStore(t)
+	if a.StatusCode != http.StatusOK || a.Header.Get("Content-Type") != "application/json;charset=UTF-8" {
+		t.Errorf("introspection answers %d %s", a.StatusCode, a.body)
+	}
+	return a
+}
+
+// revokes has a token revoked.
+func (h *abuseHost) revokes(t *testing.T, accessToken, parameters string, headers ...string) {
+	t.Helper()
+	a := h.do(t, "POST", "/revoke", "token="+accessToken+"&"+parameters, headers...)
+	a.expectNoStore(t)
+	if a.StatusCode != http.StatusOK || a.body != "{}" {
+		t.Errorf("revocation answers %d %s", a.StatusCode, a.body)
+	}
+}
+
+func unixIn(t *testing.T, s string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

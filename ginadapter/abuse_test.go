@@ -195,9 +195,18 @@ type engine struct {
 
 var engines = []engine{{"net-http", abuseHTTP}, {"gin", abuseGin}}
 
+// endpoints are those that can be mounted on the host.
+func (h *abuseHost) endpoints() tokenauth.Endpoints {
+	e := tokenauth.Endpoints{Revocation: "/revoke"}
+	if h.auth.Options().Clients != nil {
+		e.Introspection = "/introspect"
+	}
+	return e
+}
+
 func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
-	h.auth.Mount(mux)
+	h.auth.MountEndpoints(mux, h.endpoints())
 	mux.Handle("/me", h.auth.RequireBearer(who))
 	mux.Handle("/admin", h.auth.RequireRole("Administrator")(who))
 	mux.Handle("/app", h.auth.RequireClient("app")(who))
@@ -207,7 +216,7 @@ func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 
 func abuseGin(h *abuseHost, who http.HandlerFunc) http.Handler {
 	r := gin.Default()
-	ginadapter.Mount(r, h.auth)
+	ginadapter.MountEndpoints(r, h.auth, h.endpoints())
 	r.Any("/me", ginadapter.RequireBearer(h.auth), gin.WrapF(who))
 	r.Any("/admin", ginadapter.RequireRole(h.auth, "Administrator"), gin.WrapF(who))
 	r.Any("/app", ginadapter.RequireClient(h.auth, "app"), gin.WrapF(who))
@@ -444,7 +453,8 @@ func (u *abuseUsers) meet(fault func(context.Context) error) {
 	u.set(func(_ map[string]password.Account, f *func(context.Context) error) { *f = fault })
 }
 
-// abuseClients is a registry: "app" proves itself by appSecret, "web" is public,
+// abuseClients is a registry: "app" proves itself by appSecret, and may
+// introspect its own tokens, "resource" by the same, and may all; "web" is public,
 // "desk" is public and for readers only, and "gone" has been shut out. Whoever
 // asks for "ill" finds the registry down.
 type abuseClients struct{}
@@ -455,7 +465,11 @@ var appSecret, appDigest = tokenauth.NewClientSecret()
 func (abuseClients) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
 	switch clientID {
 	case "app":
-		return tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{appDigest}}, nil
+		return tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{appDigest}, Introspection: tokenauth.IntrospectOwn}, nil
+	case "resource":
+		return tokenauth.Client{ID: "resource", Secrets: []tokenauth.Digest{appDigest}, Introspection: tokenauth.IntrospectAll}, nil
+	case "desktop":
+		return tokenauth.Client{ID: "desktop", Secrets: []tokenauth.Digest{appDigest}}, nil
 	case "web":
 		return tokenauth.Client{ID: "web"}, nil
 	case "desk":
@@ -863,7 +877,7 @@ func (m moment) expectLog(t *testing.T, inputs ...string) {
 	}
 	for _, input := range inputs {
 		for _, part := range strings.FieldsFunc(input, func(r rune) bool { return strings.ContainsRune("&=?/ ", r) }) {
-			if len(part) >= 8 && part != "password" && part != "username" && part != "grant_type" && strings.Contains(logged, part) {
+			if len(part) >= 8 && part != "password" && part != "username" && part != "grant_type" && part != "client_id" && strings.Contains(logged, part) {
 				t.Errorf("the log has %q: %s", part, logged)
 			}
 		}

@@ -120,7 +120,14 @@ func hang(ctx context.Context) error {
 
 func newService(t testing.TB, s tokenauth.Storage, a tokenauth.Authenticator, o *tokenauth.Options) *tokenauth.Service {
 	t.Helper()
-	auth, err := tokenauth.New(s, a, o)
+	var options tokenauth.Options
+	if o != nil {
+		options = *o
+	}
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	auth, err := tokenauth.New(s, a, &options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,109 @@
+package tokenauth_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func TestEndpointsErrors(t *testing.T) {
+	t.Parallel()
+	plain := newService(t, new(memory.Store), &staff{}, nil)
+	withClients := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{}})
+	for _, test := range []struct {
+		name      string
+		auth      *tokenauth.Service
+		endpoints tokenauth.Endpoints
+		field     string // "" for none
+	}{
+		{"zero", plain, tokenauth.Endpoints{}, ""},
+		{"all", withClients, tokenauth.Endpoints{Token: []string{"/t"}, Revocation: "/r", Introspection: "/i", Issuer: "https://api.example.com/v1"}, ""},
+		{"loopback", plain, tokenauth.Endpoints{Issuer: "http://127.0.0.1:8080"}, ""},
+		{"loopback by name", plain, tokenauth.Endpoints{Issuer: "http://localhost:8080"}, ""},
+		{"introspection without clients", plain, tokenauth.Endpoints{Introspection: "/i"}, "Introspection"},
+		{"path without slash", plain, tokenauth.Endpoints{Revocation: "revoke"}, `"revoke"`},
+		{"empty token path", plain, tokenauth.Endpoints{Token: []string{""}}, "Token"},
+		{"http elsewhere", plain, tokenauth.Endpoints{Issuer: "http://api.example.com"}, "Issuer"},
+		{"query", plain, tokenauth.Endpoints{Issuer: "https://api.example.com?x"}, "Issuer"},
+		{"fragment", plain, tokenauth.Endpoints{Issuer: "https://api.example.com#"}, "Issuer"},
+		{"password", plain, tokenauth.Endpoints{Issuer: "https://a:b@api.example.com"}, "Issuer"},
+		{"no URL", plain, tokenauth.Endpoints{Issuer: "api"}, "Issuer"},
+		{"twice", plain, tokenauth.Endpoints{Revocation: "/Token"}, "twice"},
+	} {
+		_, _, err := test.auth.Handlers(test.endpoints, "")
+		if (err == nil) != (test.field == "") || err != nil && !strings.Contains(err.Error(), test.field) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+func TestMountEndpoints(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{"api": tokenauth.IntrospectAll}})
+	mux := http.NewServeMux()
+	mounted := auth.MountEndpoints(mux, tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com/"})
+	want := tokenauth.Endpoints{Token: []string{"/Token", "/token"}, Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com"}
+	if !reflect.DeepEqual(mounted, want) {
+		t.Errorf("mounted %+v, want %+v", mounted, want)
+	}
+	for _, path := range []string{"/Token", "/token", "/revoke", "/introspect"} {
+		recorder := httptest.NewRecorder()
+		mux.ServeHTTP(recorder, httptest.NewRequest("PUT", path, nil))
+		if recorder.Code != http.StatusMethodNotAllowed {
+			t.Errorf("PUT %s answers %d", path, recorder.Code)
+		}
+	}
+	recorder := httptest.NewRecorder()
+	mux.ServeHTTP(recorder, httptest.NewRequest("GET", "/.well-known/oauth-authorization-server", nil))
+	const metadata = `{"issuer":"https://api.example.com","token_endpoint":"https://api.example.com/Token",` +
+		`"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post","none"],"grant_types_supported":["password"],"response_types_supported":[],` +
+		`"revocation_endpoint":"https://api.example.com/revoke","revocation_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post","none"],` +
+		`"introspection_endpoint":"https://api.example.com/introspect","introspection_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post"]}`
+	if recorder.Code != http.StatusOK || recorder.Body.String() != metadata {
+		t.Errorf("metadata is %d %s", recorder.Code, recorder.Body)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a field that is wrong does not panic")
+		}
+	}()
+	auth.MountEndpoints(http.NewServeMux(), tokenauth.Endpoints{Issuer: "ftp://x"})
+}
+
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(memory.Store), &staff{}, nil)
+	mux := http.NewServeMux()
+	auth.MountEndpoints(mux, tokenauth.Endpoints{Token: []string{"/oauth/token"}, Issuer: "https://api.example.com/v1/"})
+	for _, test := range []struct {
+		method, path string
+		status       int
+		body         string
+	}{
+		{"GET", "/.well-known/oauth-authorization-server/v1", 200, `{"issuer":"https://api.example.com/v1","token_endpoint":"https://api.example.com/oauth/token","token_endpoint_auth_methods_supported":["none"],"grant_types_supported":["password"],"response_types_supported":[]}`},
+		{"POST", "/.well-known/oauth-authorization-server/v1", 405, "Method Not Allowed\n"},
+		{"GET", "/.well-known/oauth-authorization-server", 404, "404 page not found\n"},
+		{"POST", "/revoke", 404, "404 page not found\n"}, // not asked for
+	} {
+		recorder := httptest.NewRecorder()
+		mux.ServeHTTP(recorder, httptest.NewRequest(test.method, test.path, nil))
+		if recorder.Code != test.status || recorder.Body.String() != test.body {
+			t.Errorf("%s %s answers %d %s", test.method, test.path, recorder.Code, recorder.Body)
+		}
+	}
+}
+
+func TestEndpointsUnder(t *testing.T) {
+	t.Parallel()
+	e := tokenauth.Endpoints{Token: []string{"/Token"}, Revocation: "/revoke", Issuer: "https://api.example.com"}
+	got := e.Under("/v1/")
+	want := tokenauth.Endpoints{Token: []string{"/v1/Token"}, Revocation: "/v1/revoke", Issuer: "https://api.example.com"}
+	if !reflect.DeepEqual(got, want) || e.Token[0] != "/Token" {
+		t.Errorf("%+v became %+v", e, got)
+	}
+}

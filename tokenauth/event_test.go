@@ -1,0 +1,319 @@
+package tokenauth_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A witness is an Observer that remembers.
+type witness struct {
+	mu     sync.Mutex
+	events []tokenauth.Event
+}
+
+func (w *witness) Observe(_ context.Context, e tokenauth.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, e)
+}
+
+// told returns what happened since it was last asked, in short.
+func (w *witness) told() (told []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		text := e.Kind.String()
+		for _, part := range []string{string(e.Reason), e.UserID, e.UserName, e.ClientID} {
+			text += " " + part
+		}
+		told = append(told, strings.Join(strings.Fields(text), " "))
+	}
+	w.events = nil
+	return told
+}
+
+func (w *witness) expect(t *testing.T, want ...string) {
+	t.Helper()
+	if got := w.told(); !reflect.DeepEqual(got, want) {
+		t.Errorf("observed %q, want %q", got, want)
+	}
+}
+
+// registered is a registry of confidential clients that are known by what they
+// may introspect.
+type registered map[string]tokenauth.Introspection
+
+var registeredSecret, registeredDigest = tokenauth.NewClientSecret()
+
+func (r registered) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
+	right, ok := r[id]
+	if !ok {
+		return tokenauth.Client{}, tokenauth.ErrNotFound
+	}
+	return tokenauth.Client{ID: id, Secrets: []tokenauth.Digest{registeredDigest}, Introspection: right}, nil
+}
+
+// Every call tells what came of it, once.
+func TestObserverHearsOfCalls(t *testing.T) {
+	t.Parallel()
+	storage, users, w := new(scripted), &staff{}, new(witness)
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	logger, _ := logInto()
+	auth := newService(t, storage, users, &tokenauth.Options{
+		Observers: []tokenauth.Observer{w}, Logger: logger, Now: func() time.Time { return now },
+		Throttle: tokenauth.ThrottleOptions{SourceFailures: 2},
+	})
+	ctx := t.Context()
+	alices := tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("x"), RemoteAddr: netip.MustParseAddr("192.0.2.7")}
+	signIn := func(want error) string {
+		t.Helper()
+		g, err := auth.SignIn(ctx, alices)
+		if !errors.Is(err, want) {
+			t.Fatalf("SignIn: %v", err)
+		}
+		return g.AccessToken.Reveal()
+	}
+	validate := func(accessToken string) { auth.Validate(ctx, accessToken) }
+
+	first := signIn(nil)
+	w.expect(t, "issued 17 alice")
+	validate(first)
+	w.expect(t, "validated 17 alice")
+	second := signIn(nil)
+	validate(first)
+	w.expect(t, "issued 17 alice", "refused replaced 17 alice")
+	validate("tat_rubbish")
+	w.expect(t, "refused invalid")
+	now = now.Add(14 * 24 * time.Hour)
+	validate(second)
+	w.expect(t, "refused expired 17 alice")
+
+	auth.Revoke(ctx, second)
+	w.expect(t, "revoked")
+	auth.Revoke(ctx, "rubbish")
+	w.expect(t) // it did nothing
+	auth.RevokeUser(ctx, "17")
+	w.expect(t, "revoked user 17")
+	auth.RevokeClient(ctx, "web")
+	w.expect(t, "revoked client web")
+	if _, err := auth.Issue(ctx, bob(), "web"); err != nil {
+		t.Fatal(err)
+	}
+	w.expect(t, "issued 18 bob web")
+
+	users.err = tokenauth.ErrRejected
+	signIn(tokenauth.ErrRejected)
+	signIn(tokenauth.ErrRejected)
+	signIn(tokenauth.ErrThrottled)
+	w.expect(t, "sign_in_refused credentials", "sign_in_refused credentials", "sign_in_refused throttled")
+	now = now.Add(time.Hour)
+	users.err = fmt.Errorf("too much: %w", tokenauth.ErrBusy)
+	signIn(tokenauth.ErrUnavailable)
+	w.expect(t, "unavailable busy")
+	users.err = nil
+
+	storage.before = func(context.Context, string) error { return errors.New("no route to host") }
+	signIn(tokenauth.ErrUnavailable)
+	validate(second)
+	auth.Revoke(ctx, second)
+	auth.RevokeUser(ctx, "17")
+	auth.Issue(ctx, bob(), "")
+	w.expect(t, "unavailable", "unavailable", "unavailable", "unavailable 17", "unavailable")
+}
+
+// What is in an event besides the kind.
+func TestEvent(t *testing.T) {
+	t.Parallel()
+	w, users := new(witness), &staff{}
+	auth := newService(t, new(scripted), users, &tokenauth.Options{Observers: []tokenauth.Observer{w}, Logger: slog.New(slog.DiscardHandler)})
+	from := netip.MustParseAddr("2001:db8::7")
+	signIn := func(name string) tokenauth.Event {
+		t.Helper()
+		auth.SignIn(t.Context(), tokenauth.Credentials{UserName: name, Password: tokenauth.NewSecret("hunter2"), RemoteAddr: from})
+		e := w.events[0]
+		w.events = nil
+		return e
+	}
+	issued := signIn("alice")
+	if issued.RemoteAddr != from || issued.Duration <= 0 || issued.Digest.IsZero() || issued.Err != nil || len(issued.Account) != 16 {
+		t.Errorf("it is %+v", issued)
+	}
+	users.err = tokenauth.ErrRejected
+	refused := signIn("alice")
+	other := signIn("my passw0rd typed here")
+	if refused.Account != issued.Account || other.Account == issued.Account {
+		t.Errorf("accounts are %q, %q and %q", issued.Account, refused.Account, other.Account)
+	}
+	if !errors.Is(refused.Err, tokenauth.ErrRejected) || refused.UserID != "" || refused.UserName != "" {
+		t.Errorf("it is %+v", refused)
+	}
+	if text := fmt.Sprintf("%+v %#v", other, other); strings.Contains(text, "passw0rd") || strings.Contains(text, "hunter2") {
+		t.Errorf("what was typed is in %s", text)
+	}
+}
+
+// The endpoints and the guards tell what a call of the Service does not.
+func TestObserverHearsOfRequests(t *testing.T) {
+	t.Parallel()
+	w := new(witness)
+	clients := registered{"web": tokenauth.IntrospectOwn, "api": tokenauth.IntrospectAll, "none": tokenauth.IntrospectNone}
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{w}, Clients: clients, Logger: slog.New(slog.DiscardHandler)})
+	mux := http.NewServeMux()
+	auth.MountEndpoints(mux, tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect"})
+	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	mux.Handle("/me", auth.RequireBearer(ok))
+	mux.Handle("/open", auth.Optional(ok))
+	mux.Handle("/admin", auth.RequireRole("Administrator")(ok))
+	mux.Handle("/api", auth.RequireClient("api")(ok))
+	do := func(path, body, client, accessToken string, want ...string) {
+		t.Helper()
+		r := httptest.NewRequest("POST", path, strings.NewReader(body))
+		if client != "" {
+			r.SetBasicAuth(client, registeredSecret.Reveal())
+		}
+		if accessToken != "" {
+			r.Header.Set("Authorization", "Bearer "+accessToken)
+		}
+		mux.ServeHTTP(httptest.NewRecorder(), r)
+		for _, e := range w.events {
+			if e.Kind != tokenauth.EventValidated && e.Kind != tokenauth.EventRevoked && e.RemoteAddr != netip.MustParseAddr("192.0.2.1") {
+				t.Errorf("%v came from %v", e.Kind, e.RemoteAddr)
+			}
+		}
+		w.expect(t, want...)
+	}
+	const good = "grant_type=password&username=a&password=b"
+	do("/Token", good, "web", "", "issued 17 alice web")
+	do("/Token", "grant_type=password", "web", "", "sign_in_refused malformed")
+	do("/Token", "grant_type=magic", "web", "", "sign_in_refused malformed")
+	do("/Token", good, "nobody", "", "sign_in_refused client")
+
+	accessToken := issue(t, auth, alice(), "web")
+	w.told()
+	do("/me", "", "", accessToken, "validated 17 alice web")
+	do("/me", "", "", "", "refused no_credentials")
+	do("/me", "", "", "a,b", "refused malformed")
+	do("/me", "", "", "tat_x", "refused invalid")
+	do("/open", "", "", "") // all right there
+	do("/open", "", "", "tat_x", "refused invalid")
+	do("/admin", "", "", accessToken, "validated 17 alice web", "refused role 17 alice web")
+	do("/api", "", "", accessToken, "validated 17 alice web", "refused client 17 alice web")
+
+	do("/introspect", "token="+accessToken, "web", "", "introspected 17 alice web")
+	do("/introspect", "token=tat_x", "web", "", "introspected invalid")
+	foreign := issue(t, auth, bob(), "api")
+	w.told()
+	do("/introspect", "token="+foreign, "web", "", "introspected client")
+	do("/introspect", "token="+accessToken, "none", "", "refused client")
+	do("/introspect", "", "web", "", "refused malformed")
+	do("/revoke", "token="+accessToken, "api", "", "refused client")
+	do("/revoke", "token="+accessToken, "nobody", "", "refused client")
+	do("/revoke", "token="+accessToken, "web", "", "revoked")
+}
+
+// An observer decides nothing.
+func TestObserverPanics(t *testing.T) {
+	t.Parallel()
+	logger, log := logInto()
+	after := new(witness)
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{panickyObserver{}, after}, Logger: logger})
+	accessToken := issue(t, auth, alice(), "")
+	expect(t, auth, accessToken, "good")
+	if n := strings.Count(log.String(), "panic in an observer"); n != 2 || strings.Contains(log.String(), "oh no") {
+		t.Errorf("the log has it %d times: %s", n, log)
+	}
+	after.expect(t, "issued 17 alice", "validated 17 alice")
+}
+
+type panickyObserver struct{}
+
+func (panickyObserver) Observe(context.Context, tokenauth.Event) { panic("oh no") }
+
+func TestSecurityLog(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	logger := slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	users := &staff{}
+	auth := newService(t, new(scripted), users, &tokenauth.Options{
+		Logger: logger, Now: func() time.Time { return now }, Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+	})
+	expectLog := func(want ...string) {
+		t.Helper()
+		got := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+		b.Reset()
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("logged %q, want %q", got, want)
+		}
+	}
+	grant, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("x"), RemoteAddr: netip.MustParseAddr("192.0.2.7")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := grant.Token.Digest.String()[:16]
+	expectLog(`level=INFO msg="tokenauth: token issued" event=issued user_id=17 user_name=alice remote_addr=192.0.2.7 token=` + id)
+	expect(t, auth, grant.AccessToken.Reveal(), "good")
+	auth.Validate(t.Context(), "rubbish")
+	expectLog("") // neither is for the log unless somebody debugs
+	auth.RevokeToken(t.Context(), grant.Token)
+	expectLog(`level=INFO msg="tokenauth: tokens revoked" event=revoked token=` + id)
+
+	// A crowd does not fill it.
+	users.err = tokenauth.ErrRejected
+	reject := func(n int) {
+		for range n {
+			auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice"})
+		}
+	}
+	const refused = `level=WARN msg="tokenauth: sign-in refused" event=sign_in_refused reason=credentials`
+	reject(1000)
+	if n := strings.Count(b.String(), refused+"\n"); n != 100 || strings.Count(b.String(), "\n") != n {
+		t.Errorf("of 1000 records %d were written: %s", n, &b)
+	}
+	b.Reset()
+	auth.RevokeUser(t.Context(), "17") // another sort has room
+	expectLog(`level=INFO msg="tokenauth: tokens revoked" event=revoked reason=user user_id=17`)
+	now = now.Add(150 * time.Millisecond)
+	reject(2)
+	expectLog(refused + " suppressed=900")
+	now = now.Add(50 * time.Millisecond)
+	reject(2)
+	expectLog(refused + " suppressed=1")
+	now = now.Add(time.Hour)
+	reject(200)
+	if n := strings.Count(b.String(), refused); n != 100 {
+		t.Errorf("after an hour %d of 200 were written", n)
+	}
+}
+
+func TestEventKindNames(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[tokenauth.EventKind]string{
+		0: "unknown", -1: "unknown", 8: "unknown",
+		tokenauth.EventIssued: "issued", tokenauth.EventSignInRefused: "sign_in_refused", tokenauth.EventValidated: "validated",
+		tokenauth.EventRefused: "refused", tokenauth.EventIntrospected: "introspected", tokenauth.EventRevoked: "revoked",
+		tokenauth.EventUnavailable: "unavailable",
+	} {
+		if got := kind.String(); got != want {
+			t.Errorf("%d is %q, want %q", kind, got, want)
+		}
+	}
+}

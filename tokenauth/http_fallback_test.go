@@ -1,0 +1,133 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// oldTokens is a fallback that knows one token and one session of another
+// sort, and counts how often it is asked.
+type oldTokens struct{ asked int }
+
+func (o *oldTokens) authenticate(r *http.Request) (tokenauth.Principal, error) {
+	o.asked++
+	if cookie, err := r.Cookie("session"); err == nil && cookie.Value == "42" {
+		return bob(), nil
+	}
+	switch r.Header.Get("Authorization") {
+	case "Bearer old.one.good":
+		return alice(), nil
+	case "Bearer old.one.ill":
+		return tokenauth.Principal{}, errors.New("no route to the keys")
+	case "Bearer old.one.odd":
+		return tokenauth.Principal{UserID: ""}, nil
+	case "Bearer old.one.panics":
+		panic("oh no")
+	case "Bearer old.one.hangs":
+		<-r.Context().Done()
+		return tokenauth.Principal{}, r.Context().Err()
+	}
+	return tokenauth.Principal{}, fmt.Errorf("signature: %w", tokenauth.ErrRejected)
+}
+
+func TestFallback(t *testing.T) {
+	t.Parallel()
+	storage, old, w := new(scripted), new(oldTokens), new(witness)
+	left := map[string]bool{}
+	auth := newService(t, storage, &staff{}, &tokenauth.Options{
+		Fallback: old.authenticate, Timeout: 20e6, Observers: []tokenauth.Observer{w}, Logger: slog.New(slog.DiscardHandler),
+		LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
+			if left[p.UserID] {
+				return tokenauth.ErrRejected
+			}
+			return nil
+		},
+	})
+	mux := http.NewServeMux()
+	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _ := tokenauth.FromContext(r.Context())
+		fmt.Fprint(w, token.Principal.UserName)
+	})
+	mux.Handle("/me", auth.RequireBearer(who))
+	mux.Handle("/staff", auth.RequireRole("Staff")(who))
+	mux.Handle("/client", auth.RequireClient("web")(who))
+	mux.Handle("/open", auth.Optional(who))
+	do := func(path, authorization, cookie string, status, asked int, body string) {
+		t.Helper()
+		r := httptest.NewRequest("GET", path, nil)
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		if cookie != "" {
+			r.AddCookie(&http.Cookie{Name: "session", Value: cookie})
+		}
+		before, recorder := old.asked, httptest.NewRecorder()
+		mux.ServeHTTP(recorder, r)
+		if recorder.Code != status || status == 200 && recorder.Body.String() != body || old.asked != before+asked {
+			t.Errorf("%s %q: %d %s, the fallback was asked %d times; want %d %s, %d", path, authorization, recorder.Code, recorder.Body, old.asked-before, status, body, asked)
+		}
+	}
+	// What the host vouches for.
+	do("/me", "Bearer old.one.good", "", 200, 1, "alice")
+	do("/me", "", "42", 200, 1, "bob")
+	do("/me", "Negotiate abc", "42", 200, 1, "bob")
+	do("/staff", "Bearer old.one.good", "", 200, 1, "alice")
+	do("/staff", "", "42", 403, 1, "")
+	do("/client", "Bearer old.one.good", "", 403, 1, "")
+	do("/open", "Bearer old.one.good", "", 200, 1, "alice")
+	do("/open", "", "", 200, 1, "")
+	if got := w.events[0]; got.Kind != tokenauth.EventValidated || got.Reason != tokenauth.ReasonFallback || got.UserName != "alice" || !got.Digest.IsZero() {
+		t.Errorf("observed %+v", got)
+	}
+	// What it does not, and what kept it from telling.
+	do("/me", "", "", 401, 1, "")
+	do("/me", "Bearer old.one.bad", "", 401, 1, "")
+	do("/me", "Bearer old.one.ill", "", 503, 1, "")
+	do("/me", "Bearer old.one.hangs", "", 503, 1, "")
+	do("/me", "Bearer old.one.panics", "", 500, 1, "")
+	do("/me", "Bearer old.one.odd", "", 500, 1, "")
+	do("/me", "Bearer a, Bearer b", "42", 400, 0, "")
+	left["17"] = true
+	do("/me", "Bearer old.one.good", "", 401, 1, "")
+	left["17"] = false
+
+	// Our own tokens are never its business, whatever becomes of them.
+	first := issue(t, auth, alice(), "")
+	second := issue(t, auth, alice(), "")
+	do("/me", "Bearer "+second, "42", 200, 0, "alice")
+	do("/me", "Bearer "+first, "42", 401, 0, "")
+	do("/me", "Bearer tat_rubbish", "42", 401, 0, "")
+	if err := auth.Revoke(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	do("/me", "Bearer "+second, "42", 401, 0, "")
+	third := issue(t, auth, alice(), "")
+	storage.before = func(context.Context, string) error { return errors.New("down") }
+	do("/me", "Bearer "+third, "42", 503, 0, "")
+}
+
+// A token that the host vouched for has a principal and nothing to revoke.
+func TestFallbackToken(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Fallback: new(oldTokens).authenticate})
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer old.one.good")
+	r, refusal := auth.Authorize(r)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	token, ok := tokenauth.FromContext(r.Context())
+	if !ok || token.Principal.UserID != "17" || !token.Digest.IsZero() || !token.ExpiresAt.IsZero() {
+		t.Errorf("it is %+v", token)
+	}
+	if err := auth.RevokeToken(t.Context(), token); !errors.Is(err, tokenauth.ErrInvalidToken) {
+		t.Errorf("RevokeToken: %v", err)
+	}
+}
