@@ -1,0 +1,143 @@
+package main_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// Form-encoded, as RFC 6749 §2.3.1 has it for Basic authentication, these look
+// other than they are; and decoded by mistake they would be other ones.
+const (
+	shopID     = "the shop +%2B/"
+	shopSecret = "s +%41/:~"
+	// Some clients send this one in ISO-8859-1, and some do not take it.
+	shopSecretToo = shopSecret + "ü"
+
+	shopUser     = "Zoë +%41&="
+	shopPassword = "pä ss+%41&=;:€"
+)
+
+// Real clients get along with a registry of clients, however they name
+// themselves.
+func TestRegisteredClients(t *testing.T) {
+	t.Parallel()
+	hash, err := password.Hash(shopPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := []client{{"x/oauth2", xoauth2}}
+	for _, s := range scripts {
+		clients = append(clients, client{s.library, s.visit})
+	}
+	for _, c := range clients {
+		for _, auth := range []string{"basic", "body"} {
+			t.Run(c.name+" "+auth, func(t *testing.T) {
+				t.Parallel()
+				s := startShop(t, hash)
+				at := target{s.host, shopUser, shopPassword, shopID, shopSecretToo, auth}
+				if c.name == "simple-oauth2" { // keeps to RFC 6749 Appendix A.2
+					at.clientSecret = shopSecret
+				}
+				c.check(t, at)
+
+				ways := s.ways()
+				t.Logf("it names itself %s", strings.Join(ways, "; "))
+				if len(ways) != 1 || (ways[0] == "in the body") != (auth == "body") {
+					t.Errorf("asked for %s, it names itself %q", auth, ways)
+				}
+			})
+		}
+	}
+}
+
+// A shop is a server with a registry of one client, and one user.
+type shop struct {
+	host string
+
+	mu    sync.Mutex
+	named []string
+}
+
+func startShop(t *testing.T, hash string) *shop {
+	t.Helper()
+	users, err := password.NewUsers(func(_ context.Context, userName string) (password.Account, error) {
+		if userName != shopUser {
+			return password.Account{}, tokenauth.ErrNotFound
+		}
+		return password.Account{UserID: "1", UserName: shopUser, PasswordHash: hash}, nil
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth, err := tokenauth.New(new(memory.Store), users, &tokenauth.Options{Clients: registry{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	auth.Mount(mux)
+	mux.Handle("GET /me", auth.RequireClient(shopID)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _ := tokenauth.FromContext(r.Context())
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]string{"userName": token.Principal.UserName})
+	})))
+	s := new(shop)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.watch(r)
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	s.host = server.URL
+	return s
+}
+
+type registry struct{}
+
+func (registry) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
+	if clientID != shopID {
+		return tokenauth.Client{}, tokenauth.ErrNotFound
+	}
+	secrets := []tokenauth.Digest{sha256.Sum256([]byte(shopSecret)), sha256.Sum256([]byte(shopSecretToo))}
+	return tokenauth.Client{ID: shopID, Secrets: secrets}, nil
+}
+
+// watch notes how the clients name themselves.
+func (s *shop) watch(r *http.Request) {
+	if r.URL.Path != "/Token" {
+		return
+	}
+	way := "in the body"
+	if id, _, basic := r.BasicAuth(); basic {
+		decoded, _ := url.QueryUnescape(id)
+		switch {
+		case id == shopID:
+			way = "raw, by Basic"
+		case decoded == shopID:
+			way = "form-encoded, by Basic"
+		default:
+			way = "otherwise, by Basic"
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.named = append(s.named, way)
+}
+
+// ways returns the ways that were seen, each once.
+func (s *shop) ways() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slices.Sort(s.named)
+	return slices.Compact(s.named)
+}
