@@ -138,8 +138,8 @@ func after(text string, now time.Time) bool {
 	if text == "" {
 		return false
 	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", time.DateTime} {
-		if t, err := time.Parse(layout, text); err == nil {
+	for _, shape := range []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", time.DateTime} {
+		if t, err := time.Parse(shape, text); err == nil {
 			return t.After(now)
 		}
 	}

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"log"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
 // unchanging are the columns that a sign-in leaves alone.
@@ -54,6 +59,25 @@ func TestKeepHashes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Nothing of a user gets into the host's log of SQL.
+func TestLogsNoHash(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, engines["sqlite"].store(t), "sqlite", "2", false)
+	var printed bytes.Buffer
+	chatty := logger.New(log.New(&printed, "", 0), logger.Config{LogLevel: logger.Info})
+	users, err := newUsers(t.Context(), s.db.Session(&gorm.Session{Logger: chatty}), layouts["2"], false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials := tokenauth.Credentials{UserName: "bob", Password: tokenauth.NewSecret("password")}
+	if _, err := users.Authenticate(t.Context(), credentials); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(s.column(t, "PasswordHash", "bob"), "$argon2id$") || printed.Len() > 0 {
+		t.Errorf("it printed %d bytes", printed.Len())
+	}
 }
 
 // A hash that stands in for a missing stamp stays.

@@ -18,7 +18,7 @@ var people = []struct{ typed, password, userName, userID, role string }{
 }
 
 func TestSignIn(t *testing.T) {
-	onEach(t, false, func(t *testing.T, s *site) {
+	onEach(t, true, func(t *testing.T, s *site) {
 		for _, p := range people {
 			got := s.signIn(t, p.typed, p.password).token(t)
 			if got.UserName != p.userName || got.UserID != p.userID || got.Role != p.role {
@@ -38,7 +38,7 @@ func TestSignIn(t *testing.T) {
 
 // The call that the API's documentation shows.
 func TestDocumentedCall(t *testing.T) {
-	onEach(t, false, func(t *testing.T, s *site) {
+	onEach(t, true, func(t *testing.T, s *site) {
 		r, err := http.NewRequest("GET", s.url+"/Token", strings.NewReader("grant_type=password&username=bob&password=password"))
 		if err != nil {
 			t.Fatal(err)
@@ -93,7 +93,7 @@ func TestWithoutToken(t *testing.T) {
 }
 
 func TestOneLiveToken(t *testing.T) {
-	onEach(t, false, func(t *testing.T, s *site) {
+	onEach(t, true, func(t *testing.T, s *site) {
 		first := s.signIn(t, "bob", "password").token(t)
 		second := s.signIn(t, "BOB", "password").token(t)
 		if a := s.get(t, "/api/values", first.AccessToken); a.status != 401 {
@@ -103,6 +103,26 @@ func TestOneLiveToken(t *testing.T) {
 			t.Errorf("the new token answered %+v", a)
 		}
 	})
+}
+
+// Where names are unique by their bytes only, the name of two users is always
+// the same one's.
+func TestTwoOfOneName(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{"sqlite", "postgres"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, engines[engine].store(t), engine, "2", true)
+			for id, name := range map[string]string{"0": "aLICE", "9": "ALICE"} {
+				s.exec(t, `INSERT INTO "AspNetUsers" SELECT ?, "Email", "EmailConfirmed", "PasswordHash", "SecurityStamp", "PhoneNumber", "PhoneNumberConfirmed", "TwoFactorEnabled", "LockoutEndDateUtc", "LockoutEnabled", "AccessFailedCount", CAST(? AS varchar(256)) FROM "AspNetUsers" WHERE "UserName" = 'Alice'`, id, name)
+			}
+			for _, typed := range []string{"alice", "Alice", "ALICE"} {
+				if got := s.signIn(t, typed, "my password").token(t); got.UserID != "0" || got.UserName != "aLICE" || got.Role != "" {
+					t.Errorf("%s is %+v", typed, got)
+				}
+			}
+		})
+	}
 }
 
 // Entity Framework 6 makes the tables in a schema dbo.
