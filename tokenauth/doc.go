@@ -65,7 +65,9 @@
 //	introspected     -, or why not      debug  -
 //	revoked          -, user, client    info   -
 //	unavailable      -                  error  alert: the storage or the users cannot be asked
+//	                 internal           error  alert: the host's code panicked, or made a principal that is wrong
 //	                 busy               -      alert: more sign-ins than Options of the package password let hash
+//	                 canceled           -      if there are many, the clients do not wait as long as it takes
 //
 // A record has the fields event, reason, user_id, user_name, client_id,
 // remote_addr, token (16 digits of its digest), account (a keyed hash of the
