@@ -19,6 +19,7 @@ type dialect struct {
 	aliases   bool   // INSERT INTO … AS t
 	prepare   bool   // whether statements have to be prepared here
 	overwrite string // what an INSERT into tokens does on conflict
+	displaced string // has it return whether there was one; or "", where the rows affected tell
 	ignore    string // what an INSERT into users does on conflict: nothing
 	share     string // a read that waits for writers of the row
 	update    string // a read of counters that keeps others from them
@@ -44,6 +45,9 @@ const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
 	client_id = excluded.client_id, user_id = excluded.user_id, user_name = excluded.user_name,
 	roles = excluded.roles, attributes = excluded.attributes, stamp = excluded.stamp`
 
+// After a statement that was sent twice, this is what the first one displaced.
+const displaced = ` RETURNING replaced IS NOT NULL`
+
 var dialects = map[string]dialect{
 	"postgres": {
 		folder:   "postgres",
@@ -53,6 +57,7 @@ var dialects = map[string]dialect{
 		// not to, for a proxy that pools transactions.
 		prepare:      false,
 		overwrite:    overwrite,
+		displaced:    displaced,
 		ignore:       ` ON CONFLICT DO NOTHING`,
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		share:     ` FOR SHARE`,
@@ -83,6 +88,7 @@ var dialects = map[string]dialect{
 		aliases:      true,
 		prepare:      true,
 		overwrite:    overwrite,
+		displaced:    displaced,
 		ignore:       ` ON CONFLICT DO NOTHING`,
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		// There is one writer at a time, and the token was written before.

@@ -38,8 +38,9 @@ type Options struct {
 	Passwords *password.Options
 }
 
-// A Store is a tokenauth.Storage and a tokenauth.Purger in a SQL database. It
-// is safe for concurrent use, by any number of processes on one database.
+// A Store is a tokenauth.Storage in a SQL database, and has the abilities
+// Displacer, Lister, Purger, AttemptCounter and ClientRevoker. It is safe for
+// concurrent use, by any number of processes on one database.
 type Store struct {
 	db      *gorm.DB // for transactions
 	pool    gorm.ConnPool
@@ -47,12 +48,14 @@ type Store struct {
 	prefix  string
 	users   *Users
 
-	replace, find, revoke, revokeUser, upgrade *statement
+	replace, displace, find, list, revoke, revokeUser, upgrade *statement
 }
 
 var (
-	_ tokenauth.Storage = (*Store)(nil)
-	_ tokenauth.Purger  = (*Store)(nil)
+	_ tokenauth.Storage   = (*Store)(nil)
+	_ tokenauth.Displacer = (*Store)(nil)
+	_ tokenauth.Lister    = (*Store)(nil)
+	_ tokenauth.Purger    = (*Store)(nil)
 )
 
 // ErrSchema is returned, wrapped, by New if the tables are missing or older
@@ -114,29 +117,52 @@ func open(db *gorm.DB, o *Options) (*Store, error) {
 		dialect: d,
 		prefix:  prefix,
 	}
-	s.replace = s.statement(`INSERT INTO tokenauth_tokens AS t
-		(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.overwrite)
+	s.replace = s.statement(putToken + d.overwrite)
+	s.displace = s.statement(putToken + d.overwrite + d.displaced)
 	s.find = s.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`)
+	s.list = s.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ?`)
 	s.revoke = s.statement(`DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`)
 	s.revokeUser = s.statement(deleteTokensOfUser)
 	s.upgrade = s.statement(`UPDATE tokenauth_users SET password_hash = ? WHERE id = ? AND password_hash = ?`)
 	return s, nil
 }
 
+const putToken = `INSERT INTO tokenauth_tokens AS t
+	(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+
 const deleteTokensOfUser = `DELETE FROM tokenauth_tokens WHERE user_key = ?`
 
 // Replace implements tokenauth.Storage, by one statement.
 func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
-	roles, attributes, err := encode(t.Principal.Roles, t.Principal.Attributes)
-	if err != nil {
-		return err
+	values, err := valuesOf(&t)
+	if err == nil {
+		_, err = s.replace.exec(ctx, values...)
 	}
-	p := &t.Principal
-	_, err = s.replace.exec(ctx,
-		t.Slot.User[:], t.Slot.Client[:], rowFormat, t.Digest[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(),
-		t.ClientID, p.UserID, p.UserName, roles, attributes, p.Stamp)
 	return err
+}
+
+// Displace implements tokenauth.Displacer, by one statement, which is that of
+// Replace and returns one value more where the engine has a way to.
+func (s *Store) Displace(ctx context.Context, t tokenauth.Token) (displaced bool, err error) {
+	values, err := valuesOf(&t)
+	if err != nil {
+		return false, err
+	}
+	if s.dialect.displaced != "" {
+		err = s.displace.execReturning(ctx, &displaced, values...)
+		return displaced, err
+	}
+	result, err := s.replace.exec(ctx, values...)
+	if err != nil {
+		return false, err
+	}
+	// MariaDB and MySQL count a row that was inserted once, and one that was
+	// overwritten twice, whatever the host's DSN has them count otherwise. A
+	// token that was sent twice changes nothing the second time.
+	const overwritten = 2
+	rows, err := result.RowsAffected()
+	return err == nil && rows == overwritten, nil
 }
 
 // Find implements tokenauth.Storage, by one read of the primary key.
@@ -145,10 +171,7 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (t tokenauth.Toke
 	defer r.free()
 	// The raw bytes are only good until the rows are closed, so no QueryRow here.
 	err = s.find.queryRow(ctx, func(scan func(...any) error) error {
-		if err := scan(r.columns...); err != nil {
-			return fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
-		}
-		t, err = r.token()
+		t, err = r.read(scan)
 		return err
 	}, slot.User[:], slot.Client[:])
 	if errors.Is(err, sql.ErrNoRows) {

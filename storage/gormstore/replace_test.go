@@ -2,7 +2,6 @@ package gormstore_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -12,13 +11,6 @@ import (
 func TestTokenThatIsStoredTwiceDoesNotReplaceItself(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
-		token := func(n byte) tokenauth.Token {
-			now := time.Now().Truncate(time.Second).UTC()
-			return tokenauth.Token{
-				Slot: tokenauth.SlotOf("1", ""), Digest: tokenauth.Digest{n},
-				Principal: tokenauth.Principal{UserID: "1"}, IssuedAt: now, ExpiresAt: now.Add(time.Hour),
-			}
-		}
 		expect := func(digest, replaced byte) {
 			t.Helper()
 			got, err := s.Find(t.Context(), tokenauth.SlotOf("1", ""))
@@ -27,7 +19,7 @@ func TestTokenThatIsStoredTwiceDoesNotReplaceItself(t *testing.T) {
 			}
 		}
 		for _, step := range []struct{ digest, replaced byte }{{1, 0}, {1, 0}, {2, 1}, {2, 1}, {2, 1}, {3, 2}} {
-			if err := s.Replace(t.Context(), token(step.digest)); err != nil {
+			if err := s.Replace(t.Context(), numbered(step.digest)); err != nil {
 				t.Fatal(err)
 			}
 			expect(step.digest, step.replaced)

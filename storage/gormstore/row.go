@@ -44,6 +44,14 @@ func (r *tokenRow) free() {
 	tokenRows.Put(r)
 }
 
+// read returns the token that is scanned, or ErrCorrupt, wrapped.
+func (r *tokenRow) read(scan func(...any) error) (tokenauth.Token, error) {
+	if err := scan(r.columns...); err != nil {
+		return tokenauth.Token{}, fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
+	}
+	return r.token()
+}
+
 // token returns what the row says, or ErrCorrupt, wrapped.
 func (r *tokenRow) token() (t tokenauth.Token, err error) {
 	if r.format != rowFormat || len(r.user) != len(t.Slot.User) || len(r.client) != len(t.Slot.Client) ||
@@ -61,6 +69,19 @@ func (r *tokenRow) token() (t tokenauth.Token, err error) {
 		return tokenauth.Token{}, fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
 	}
 	return t, nil
+}
+
+// valuesOf returns what putToken takes.
+func valuesOf(t *tokenauth.Token) ([]any, error) {
+	p := &t.Principal
+	roles, attributes, err := encode(p.Roles, p.Attributes)
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		t.Slot.User[:], t.Slot.Client[:], rowFormat, t.Digest[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(),
+		t.ClientID, p.UserID, p.UserName, roles, attributes, p.Stamp,
+	}, nil
 }
 
 // encode makes text of what has no column type on every engine: roles joined

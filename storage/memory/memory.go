@@ -11,10 +11,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Store is a tokenauth.Storage, a tokenauth.Purger and a tokenauth.Watcher.
-// The zero value is ready to use. It must not be copied after its first use. Its methods never
-// wait, but for Watch, and return no error but tokenauth.ErrNotFound, and from
-// Purge and Watch the context's.
+// A Store is a tokenauth.Storage and has the abilities Displacer, Lister,
+// Purger, Watcher and ClientRevoker. The zero value is ready to use. It must not
+// be copied after its first use. Its methods never wait, but for Watch, and
+// return no error but tokenauth.ErrNotFound, and from Purge, RevokeClient and
+// Watch the context's.
 type Store struct {
 	// The user key is a hash, so its first byte spreads the users evenly, and
 	// a writer keeps only 1/64 of the readers waiting.
@@ -29,21 +30,29 @@ type shard struct {
 }
 
 var (
-	_ tokenauth.Storage = (*Store)(nil)
-	_ tokenauth.Purger  = (*Store)(nil)
-	_ tokenauth.Watcher = (*Store)(nil)
-
+	_ tokenauth.Storage       = (*Store)(nil)
+	_ tokenauth.Displacer     = (*Store)(nil)
+	_ tokenauth.Lister        = (*Store)(nil)
+	_ tokenauth.Purger        = (*Store)(nil)
+	_ tokenauth.Watcher       = (*Store)(nil)
 	_ tokenauth.ClientRevoker = (*Store)(nil)
 )
 
 func (s *Store) shard(u tokenauth.UserKey) *shard { return &s.shards[int(u[0])%len(s.shards)] }
 
 // Replace implements tokenauth.Storage.
-func (s *Store) Replace(_ context.Context, t tokenauth.Token) error {
-	if s.shard(t.Slot.User).replace(t) {
+func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
+	_, err := s.Displace(ctx, t)
+	return err
+}
+
+// Displace implements tokenauth.Displacer.
+func (s *Store) Displace(_ context.Context, t tokenauth.Token) (displaced bool, err error) {
+	displaced = s.shard(t.Slot.User).replace(t)
+	if displaced {
 		s.feeds.changed(t.Slot.User)
 	}
-	return nil
+	return displaced, nil
 }
 
 // replace reports whether a token had to go.
@@ -74,6 +83,14 @@ func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (tokenauth.Token, e
 		return tokens[i], nil
 	}
 	return tokenauth.Token{}, tokenauth.ErrNotFound
+}
+
+// List implements tokenauth.Lister.
+func (s *Store) List(_ context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+	sh := s.shard(u)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return slices.Clone(sh.users[u]), nil
 }
 
 // Revoke implements tokenauth.Storage.

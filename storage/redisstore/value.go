@@ -53,14 +53,15 @@ func keptFor(t *tokenauth.Token) int64 {
 
 // replaceScript puts a token into the user's hash KEYS[1]. ARGV is the field,
 // the digest, the rest of the value, and for how many seconds the hash has to
-// stay at least.
+// stay at least. It returns 1 if there was a token to replace, and 0 if not.
 //
 // The client may send it twice, if the connection breaks in between. A token
-// does not replace itself then.
+// does not replace itself then, and what it replaced the first time counts.
 //
 // EXPIRE has an option that makes a life longer only, but not before Redis 7.
 var replaceScript = rueidis.NewLuaScript(`
-local replaced = string.rep('\0', 32)
+local none = string.rep('\0', 32)
+local replaced = none
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if old and #old >= 64 then
 	replaced = string.sub(old, 1, 32)
@@ -72,7 +73,7 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. replaced .. ARGV[3])
 if redis.call('TTL', KEYS[1]) < tonumber(ARGV[4]) then
 	redis.call('EXPIRE', KEYS[1], ARGV[4])
 end
-return redis.status_reply('OK')
+return replaced ~= none and 1 or 0
 `)
 
 // revokeScript removes the field ARGV[1] of the user's hash KEYS[1] if its

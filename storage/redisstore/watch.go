@@ -23,8 +23,10 @@ type Watched struct {
 }
 
 var (
-	_ tokenauth.Storage = (*Watched)(nil)
-	_ tokenauth.Watcher = (*Watched)(nil)
+	_ tokenauth.Storage   = (*Watched)(nil)
+	_ tokenauth.Displacer = (*Watched)(nil)
+	_ tokenauth.Lister    = (*Watched)(nil)
+	_ tokenauth.Watcher   = (*Watched)(nil)
 )
 
 // WithFeed returns the store with a feed, for tokenauth.Options.Cache. Each
