@@ -65,6 +65,9 @@ type methods struct {
 	purge      func(*memory.Store, context.Context, time.Time) (int64, error)
 	watch      func(*memory.Store, context.Context, time.Duration, tokenauth.Feed) error
 
+	displace func(*memory.Store, context.Context, tokenauth.Token) (bool, error)
+	list     func(*memory.Store, context.Context, tokenauth.UserKey) ([]tokenauth.Token, error)
+
 	revokeClient   func(*memory.Store, context.Context, tokenauth.ClientKey) error
 	updateCounters func(*counters, context.Context, []tokenauth.CounterKey, func([]tokenauth.Counter)) error
 }
@@ -74,6 +77,20 @@ func (b *broken) Replace(ctx context.Context, t tokenauth.Token) error {
 		return b.replace(&b.Store, ctx, t)
 	}
 	return b.Store.Replace(ctx, t)
+}
+
+func (b *broken) Displace(ctx context.Context, t tokenauth.Token) (bool, error) {
+	if b.displace != nil {
+		return b.displace(&b.Store, ctx, t)
+	}
+	return b.Store.Displace(ctx, t)
+}
+
+func (b *broken) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+	if b.list != nil {
+		return b.list(&b.Store, ctx, u)
+	}
+	return b.Store.List(ctx, u)
 }
 
 func (b *broken) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
@@ -249,6 +266,123 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return s.Find(ctx, slot)
 			},
 		}, []string{"ContextEnded"}},
+		{"never says that it displaced a token", methods{
+			displace: func(s *memory.Store, ctx context.Context, t tokenauth.Token) (bool, error) {
+				return false, s.Replace(ctx, t)
+			},
+		}, []string{"Displace", "DisplaceRace"}},
+		{"says that it displaced a token by what the user has", methods{
+			displace: func(s *memory.Store, ctx context.Context, t tokenauth.Token) (bool, error) {
+				some, _ := s.List(ctx, t.Slot.User)
+				_, err := s.Displace(ctx, t)
+				return len(some) > 0, err
+			},
+		}, []string{"Displace"}},
+		{"displaces no expired token", methods{
+			displace: func(s *memory.Store, ctx context.Context, t tokenauth.Token) (bool, error) {
+				old, err := s.Find(ctx, t.Slot)
+				displaced, _ := s.Displace(ctx, t)
+				return displaced && (err != nil || !old.ExpiresAt.Before(time.Now())), nil
+			},
+		}, []string{"Displace"}},
+		{"looks, waits, then displaces", methods{
+			displace: func(s *memory.Store, ctx context.Context, t tokenauth.Token) (bool, error) {
+				_, err := s.Find(ctx, t.Slot)
+				time.Sleep(100 * time.Microsecond)
+				return err == nil, s.Replace(ctx, t)
+			},
+		}, []string{"DisplaceRace"}},
+		{"displaces by revoking", methods{
+			displace: func(s *memory.Store, ctx context.Context, t tokenauth.Token) (bool, error) {
+				old, err := s.Find(ctx, t.Slot)
+				s.Revoke(ctx, t.Slot, old.Digest)
+				return err == nil, s.Replace(ctx, t)
+			},
+		}, []string{"Displace"}},
+		{"displaces without the attributes", methods{
+			displace: func(s *memory.Store, ctx context.Context, t tokenauth.Token) (bool, error) {
+				t.Principal.Attributes = nil
+				return s.Displace(ctx, t)
+			},
+		}, []string{"Displace"}},
+		{"says that it displaced a token when the context has ended", methods{
+			displace: func(s *memory.Store, ctx context.Context, t tokenauth.Token) (bool, error) {
+				if ctx.Err() != nil {
+					return true, nil
+				}
+				return s.Displace(ctx, t)
+			},
+		}, []string{"Displace"}},
+		{"tells nobody what it displaced", func() methods {
+			var quiet atomic.Bool
+			return methods{
+				displace: func(s *memory.Store, ctx context.Context, t tokenauth.Token) (bool, error) {
+					quiet.Store(true)
+					defer quiet.Store(false)
+					return s.Displace(ctx, t)
+				},
+				watch: changes(func(f tokenauth.Feed, u tokenauth.UserKey) {
+					if !quiet.Load() {
+						f.Changed(u)
+					}
+				}).watch,
+			}
+		}(), []string{"WatchReports"}},
+		{"lists live tokens", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				return slices.DeleteFunc(all, func(t tokenauth.Token) bool { return t.ExpiresAt.Before(time.Now()) }), err
+			},
+		}, []string{"List"}},
+		{"lists the tokens of others", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, _ := s.List(ctx, u)
+				others, err := s.List(ctx, tokenauth.UserKeyOf("bob"))
+				return append(all, others...), err
+			},
+		}, []string{"List"}},
+		{"lists one client", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				return all[:min(1, len(all))], err
+			},
+		}, []string{"List", "ListRace"}},
+		{"finds nobody to list", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				if len(all) == 0 {
+					err = tokenauth.ErrNotFound
+				}
+				return all, err
+			},
+		}, []string{"List"}},
+		{"lists nothing when the context has ended", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				if ctx.Err() != nil {
+					return nil, nil
+				}
+				return s.List(ctx, u)
+			},
+		}, []string{"List"}},
+		{"lists without what was replaced", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				for i := range all {
+					all[i].Replaced = tokenauth.Digest{}
+				}
+				return all, err
+			},
+		}, []string{"List"}},
+		{"lists what it finds again a moment later", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				time.Sleep(time.Millisecond)
+				return slices.DeleteFunc(all, func(t tokenauth.Token) bool {
+					now, err := s.Find(ctx, t.Slot)
+					return err != nil || now.Digest != t.Digest
+				}), err
+			},
+		}, []string{"ListRace"}},
 		{"purges what expires at the time", methods{
 			purge: func(s *memory.Store, ctx context.Context, before time.Time) (int64, error) {
 				return s.Purge(ctx, before.Add(time.Second))
