@@ -1,6 +1,6 @@
 // Package gormstore keeps tokens, and users for hosts that have none, in the
 // database that a host already uses through GORM: PostgreSQL, MariaDB or
-// MySQL, and SQLite. It imports no driver.
+// MySQL, and SQLite from 3.35 on. It imports no driver.
 //
 // It takes the host's *gorm.DB as it is, and uses it for its connections only:
 // statements go straight to the connection pool, so no naming strategy, no

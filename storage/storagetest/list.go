@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -82,37 +83,51 @@ func listRace(ctx context.Context, s tokenauth.Storage) error {
 			return err
 		}
 	}
-	// Some sign in over and over where they had a token, others where they had
-	// none.
+	// While there are calls of List, the user signs in over and over at these
+	// clients, and in and out at others.
+	var done atomic.Bool
 	return together(clients+1, func(i int) error {
-		for round := range rounds {
-			n := 1000*i + 10*round
-			if i < clients/2 {
-				if err := all(ctx, s, at(i, n+100)); err != nil {
+		if i == clients {
+			defer done.Store(true)
+			for range rounds {
+				if err := listsEachOnce(ctx, l, clients, at); err != nil {
 					return err
 				}
-				continue
 			}
-			if i < clients {
-				if err := all(ctx, s, at(100*i+round, n+100)); err != nil {
-					return err
-				}
-				continue
-			}
-			got, err := l.List(ctx, tokenauth.UserKeyOf("alice"))
+			return nil
+		}
+		for n := clients + i; !done.Load(); n += clients {
+			other := at(100+n%20, n)
+			err := first(
+				func() error { return all(ctx, s, at(i, n), other) },
+				func() error { return s.Revoke(ctx, other.Slot, other.Digest) },
+			)
 			if err != nil {
-				return fmt.Errorf("call of List: %w", err)
-			}
-			found := make(map[tokenauth.Slot]int)
-			for _, t := range got {
-				found[t.Slot]++
-			}
-			for client := range clients {
-				if times := found[at(client, 0).Slot]; times != 1 {
-					return fmt.Errorf("call of List has a slot that holds a token all the while %d times, want once", times)
-				}
+				return err
 			}
 		}
 		return nil
 	})
+}
+
+// listsEachOnce returns an error unless alice has one token at each of those
+// clients, and not two anywhere.
+func listsEachOnce(ctx context.Context, l tokenauth.Lister, clients int, at func(client, n int) tokenauth.Token) error {
+	got, err := l.List(ctx, tokenauth.UserKeyOf("alice"))
+	if err != nil {
+		return fmt.Errorf("call of List: %w", err)
+	}
+	found := make(map[tokenauth.Slot]bool)
+	for _, t := range got {
+		if found[t.Slot] {
+			return fmt.Errorf("call of List returned two tokens of the slot at client %q", t.ClientID)
+		}
+		found[t.Slot] = true
+	}
+	for client := range clients {
+		if !found[at(client, 0).Slot] {
+			return errors.New("call of List left out a slot that holds a token all the while")
+		}
+	}
+	return nil
 }

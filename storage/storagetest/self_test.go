@@ -373,6 +373,19 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return all, err
 			},
 		}, []string{"List"}},
+		{"lists what it sees twice", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				time.Sleep(time.Millisecond)
+				again, _ := s.List(ctx, u)
+				for _, t := range again {
+					if !slices.ContainsFunc(all, func(seen tokenauth.Token) bool { return seen.Digest == t.Digest }) {
+						all = append(all, t)
+					}
+				}
+				return all, err
+			},
+		}, []string{"ListRace"}},
 		{"lists what it finds again a moment later", methods{
 			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 				all, err := s.List(ctx, u)
