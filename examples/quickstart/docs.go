@@ -27,7 +27,7 @@ func describeMe(operationID, summary string) gin.H {
 	text := gin.H{"type": "string"}
 	return gin.H{
 		"operationId": operationID, "summary": summary, "tags": []string{"Quickstart"},
-		"responses": map[string]any{"200": gin.H{
+		"responses": gin.H{"200": gin.H{
 			"description": "The user.",
 			"content": gin.H{"application/json": gin.H{
 				"schema":  gin.H{"type": "object", "properties": gin.H{"userId": text, "userName": text, "role": text}},

@@ -1,6 +1,9 @@
 package openapi
 
-import "maps"
+import (
+	"encoding/json"
+	"maps"
+)
 
 // The answers of a guard, among the components of every description.
 const (
@@ -15,6 +18,8 @@ const (
 // a guard in front of it adds: that it needs an access token, and how it
 // refuses. What the operation says itself about a status stays. With roles, of
 // which the user needs one, a refusal for the lack of them is added.
+//
+// It panics if the "responses" of the operation do not encode to a JSON object.
 func Protected(operation map[string]any, anyOf ...string) map[string]any {
 	operation = maps.Clone(operation)
 	if operation == nil {
@@ -34,11 +39,33 @@ func Protected(operation map[string]any, anyOf ...string) map[string]any {
 			security = append(security, object{{"bearer", []string{role}}})
 		}
 	}
-	if own, ok := operation["responses"].(map[string]any); ok {
-		maps.Copy(responses, own)
-	}
+	maps.Copy(responses, members(operation["responses"]))
 	operation["security"], operation["responses"] = security, responses
 	return operation
+}
+
+// members returns those of a value that encodes to an object: a map of whatever
+// type, such as gin.H, or a struct.
+func members(v any) map[string]any {
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case map[string]any:
+		return v
+	}
+	var o object
+	b, err := encode(v)
+	if err == nil {
+		err = json.Unmarshal(b, &o)
+	}
+	if err != nil {
+		panic("openapi: responses of an operation: " + err.Error())
+	}
+	m := make(map[string]any)
+	for _, member := range o {
+		m[member.name] = member.value
+	}
+	return m
 }
 
 const denied = "Authorization has been denied for this request."

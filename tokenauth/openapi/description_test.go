@@ -168,8 +168,6 @@ func TestDescribesWhatIsMounted(t *testing.T) {
 	if got := at(doc, "paths", "/admin", "get", "security"); fmt.Sprint(got) != "[map[bearer:[Administrator]] map[bearer:[Owner]]]" {
 		t.Errorf("a route for roles needs %v", got)
 	}
-	// RFC 6749 §3.2: a browser that shows the page must not be told of a
-	// server that is not the one it got the page from.
 	if at(doc, "servers") != nil {
 		t.Error("there are servers, and the host named none")
 	}
@@ -209,6 +207,18 @@ func TestProtected(t *testing.T) {
 	if len(op) != 1 || len(op["responses"].(map[string]any)) != 1 {
 		t.Errorf("the operation that was given is changed: %v", op)
 	}
+	type named map[string]any // as gin.H is
+	if got := openapi.Protected(map[string]any{"responses": named{"200": named{"description": "mine"}}})["responses"].(map[string]any); fmt.Sprintf("%s", got["200"]) != `{"description":"mine"}` || got["401"] == nil {
+		t.Errorf("the answers of a map of a type of its own are %v", got)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("responses that are no object are no mistake")
+			}
+		}()
+		openapi.Protected(map[string]any{"responses": 200})
+	}()
 	if responses := openapi.Protected(nil)["responses"].(map[string]any); responses["403"] != nil {
 		t.Error("a route for everybody refuses for a role")
 	}

@@ -35,10 +35,10 @@
 //
 // # The page
 //
-// The page is Swagger UI, which is embedded in the program. Nothing is loaded
-// from elsewhere, and a Content-Security-Policy holds the browser to that:
-// scripts, styles and calls are the host's own, nothing is inline, nothing is
-// evaluated. Whoever signs in on the page is signed in there until the page is
+// The page is Swagger UI, which is embedded in the program with its licence
+// (Apache 2.0, in the folder assets). Nothing is loaded from elsewhere, and a
+// Content-Security-Policy holds the browser to that: scripts, styles and calls
+// are the host's own, nothing is inline, nothing is evaluated. Whoever signs in on the page is signed in there until the page is
 // closed or loaded again; it stores neither password nor token.
 //
 // A page that anybody can open tells nothing that the API does not tell, but a

@@ -113,14 +113,13 @@ const ui = SwaggerUIBundle({
   },
 });
 
-// Operations open one after the other, so that the first can be read at once.
+// The first operation opens, and the others once it can be read.
 function openAll() {
-  const shown = ui.specSelectors.taggedOperations().entrySeq().flatMap(([tag, group]) =>
+  const [first, ...others] = ui.specSelectors.taggedOperations().entrySeq().flatMap(([tag, group]) =>
     group.get("operations").map((o) => ["operations", tag, o.getIn(["operation", "operationId"]) || o.get("id")])).toArray();
-  const next = () => {
-    if (!shown.length) return;
-    ui.layoutActions.show(shown.shift(), true);
-    requestIdleCallback(next, { timeout: 500 });
-  };
+  if (!first) return;
+  const open = (id) => ui.layoutActions.show(id, true);
+  open(first);
+  const next = () => page.querySelector(".opblock-body .samples, .opblock-body .responses-table") ? setTimeout(() => others.forEach(open)) : requestAnimationFrame(next);
   next();
 }
