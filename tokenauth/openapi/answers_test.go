@@ -345,7 +345,7 @@ func (c *checker) signIn(user, client string) string {
 		AccessToken string `json:"access_token"`
 	}
 	if text := readAll(c.T, response); json.Unmarshal([]byte(text), &answer) != nil || answer.AccessToken == "" {
-		c.Fatalf("signing in answered %s", text)
+		c.Fatalf("signing in answered %d", response.StatusCode)
 	}
 	return answer.AccessToken
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -151,11 +152,13 @@ func (b *browser) awaitElement(selector string) {
 	b.await(fmt.Sprintf("document.querySelector(%q)", selector))
 }
 
-// text returns what an element shows.
+// text returns what an element shows, but for access tokens.
 func (b *browser) text(selector string) string {
 	b.Helper()
-	return eval[string](b, fmt.Sprintf("document.querySelector(%q).innerText", selector))
+	return accessToken.ReplaceAllString(eval[string](b, fmt.Sprintf("document.querySelector(%q).innerText", selector)), "tat_…")
 }
+
+var accessToken = regexp.MustCompile(`tat_[\w-]{30,}`)
 
 func (b *browser) click(selector string) {
 	b.Helper()
@@ -223,9 +226,6 @@ func TestPageInBrowser(t *testing.T) {
 	b.measure(time.Since(began))
 	b.awaitElement(admin + " .try-out__btn") // the last
 	b.awaitElement(signIn + " .responses-table")
-	if path := os.Getenv("TOKENAUTH_SCREENSHOT"); path != "" {
-		b.screenshot(path)
-	}
 	if n := eval[int](b, `document.querySelectorAll("#operations-Token-signInByGet .try-out__btn").length`); n != 0 {
 		t.Error("the page tries out a GET with a body")
 	}
@@ -258,6 +258,14 @@ func TestPageInBrowser(t *testing.T) {
 	b.do(chromedp.KeyEvent(kb.Enter))
 	b.answered(signIn, 200, `"userName": "alice"`)
 
+	if command := b.text(signIn + " .curl-command"); strings.Contains(command, "password=password") || !strings.Contains(command, "username=alice") {
+		t.Errorf("the command that repeats the call is %s", command)
+	}
+
+	if path := os.Getenv("TOKENAUTH_SCREENSHOT"); path != "" {
+		b.screenshot(path, signIn+" .opblock-section-request-body")
+	}
+
 	// Let in with the token, and refused for a role.
 	b.click(me + " .execute")
 	b.answered(me, 200, `"name": "alice"`)
@@ -274,17 +282,54 @@ func TestPageInBrowser(t *testing.T) {
 	if kept := eval[string](b, `JSON.stringify([localStorage.length, sessionStorage.length, document.cookie])`); kept != `[0,0,""]` {
 		t.Errorf("the page keeps %s", kept)
 	}
+	b.nothingWrong()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.asked["/Token"] || !b.asked["/docs/openapi.json"] {
+		t.Errorf("it asked for %v, so that it asked for nothing else tells nothing", b.asked)
+	}
+}
+
+// nothingWrong fails for what listen noted, and for violations of the policy.
+func (b *browser) nothingWrong() {
+	b.Helper()
 	if violations := eval[[]string](b, "violations"); len(violations) > 0 {
-		t.Errorf("the policy was violated: %v", violations)
+		b.Errorf("the policy was violated: %v", violations)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, wrong := range b.wrong {
-		t.Error(wrong)
+		b.Error(wrong)
 	}
-	if !b.asked["/Token"] || !b.asked["/docs/openapi.json"] {
-		t.Errorf("it asked for %v, so that it asked for nothing else tells nothing", b.asked)
+}
+
+// With a registry the client signs in by Basic authentication, and the command
+// that the page shows tells neither its secret nor the user's.
+func TestPageOfClientsInBrowser(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, onMux, tokenauth.Options{Clients: registry{}}, tokenauth.Endpoints{Introspection: "/introspect"}, nil)
+	b := newBrowser(t, h)
+	b.do(chromedp.Navigate(h.url + "/docs/"))
+	b.click(signIn + " .try-out__btn")
+	b.awaitElement(signIn + " .execute")
+	eval[bool](b, fmt.Sprintf(`ui.preauthorizeBasic("client", "client", %q), true`, h.secret))
+	for name, value := range map[string]string{"username": "alice", "password": "password"} {
+		eval[bool](b, fmt.Sprintf(`((input) => { input.focus(); input.select(); return true; })(document.querySelector("%s [data-property-name=%s] input"))`, signIn, name))
+		b.do(chromedp.KeyEvent(value))
 	}
+	// The client is named in the header, so not here.
+	for _, name := range []string{"client_id", "client_secret"} {
+		if got := eval[string](b, fmt.Sprintf(`document.querySelector("%s [data-property-name=%s] input").value`, signIn, name)); got != "" {
+			t.Errorf("%s is filled in: %s", name, got)
+		}
+	}
+	b.click(signIn + " .execute")
+	b.answered(signIn, 200, `"userName": "alice"`)
+	command := b.text(signIn + " .curl-command")
+	if !strings.Contains(command, "Basic ***") || strings.Contains(command, "password=password") {
+		t.Errorf("the command that repeats the call is %s", command)
+	}
+	b.nothingWrong()
 }
 
 // measure fails for a page that is much too slow.
@@ -308,9 +353,16 @@ func (b *browser) measure(took time.Duration) {
 	b.Error("the browser does not tell how long the page worked")
 }
 
-// screenshot writes the picture that the README shows.
-func (b *browser) screenshot(path string) {
+// screenshot writes the picture that the README shows, from an element on, and
+// without the token.
+func (b *browser) screenshot(path, from string) {
 	b.Helper()
+	eval[bool](b, fmt.Sprintf(`(() => {
+		const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+		while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(/tat_[\w-]{30,}/, "tat_…");
+		document.querySelector(%q).scrollIntoView();
+		return true;
+	})()`, from))
 	picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	if err != nil {
 		b.failed(err)

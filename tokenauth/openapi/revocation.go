@@ -24,8 +24,8 @@ const aboutForms = "\n\n**Headers:** `Content-Type: application/x-www-form-urlen
 // tokenForm is the body of a request about a token.
 func (f *facts) tokenForm() object {
 	properties := object{
-		{"token", object{{"type", "string"}, {"minLength", 1}, {"description", "The access token."}}},
-		{"token_type_hint", object{{"type", "string"}, {"description", "Ignored: there is one type of token."}}},
+		{"token", object{{"type", "string"}, {"minLength", 1}, {"examples", []string{f.exampleToken()}}, {"description", "The access token."}}},
+		{"token_type_hint", object{{"type", "string"}, {"default", ""}, {"description", "Ignored: there is one type of token."}}},
 	}
 	if f.clients() {
 		properties = append(properties, f.clientProperties()...)

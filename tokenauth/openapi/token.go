@@ -88,8 +88,8 @@ func (f *facts) signInByGet() string {
 func (f *facts) tokenRequest() object {
 	properties := object{
 		{"grant_type", object{{"type", "string"}, {"const", "password"}, {"default", "password"}, {"description", "The only grant that there is."}}},
-		{"username", object{{"type", "string"}, {"minLength", 1}, {"maxLength", 256}, {"description", "1 to 256 bytes without control characters; nothing is trimmed."}}},
-		{"password", object{{"type", "string"}, {"format", "password"}, {"minLength", 1}, {"maxLength", 1024}, {"description", "1 to 1024 bytes without NUL."}}},
+		{"username", object{{"type", "string"}, {"minLength", 1}, {"maxLength", 256}, {"examples", []string{"username"}}, {"description", "1 to 256 bytes without control characters; nothing is trimmed."}}},
+		{"password", object{{"type", "string"}, {"format", "password"}, {"minLength", 1}, {"maxLength", 1024}, {"examples", []string{"password"}}, {"description", "1 to 1024 bytes without NUL."}}},
 	}
 	if f.clients() {
 		properties = append(properties, f.clientProperties()...)
@@ -102,10 +102,12 @@ func (f *facts) tokenRequest() object {
 	}, example)
 }
 
+// clientProperties are empty unless somebody fills them in: an empty value
+// counts as left out.
 func (f *facts) clientProperties() object {
 	return object{
-		{"client_id", object{{"type", "string"}, {"minLength", 1}, {"maxLength", 256}, {"description", "The client, unless it uses Basic authentication."}}},
-		{"client_secret", object{{"type", "string"}, {"format", "password"}, {"minLength", 1}, {"description", "Its secret, unless it uses Basic authentication or is public."}}},
+		{"client_id", object{{"type", "string"}, {"default", ""}, {"maxLength", 256}, {"description", "The client, unless it uses Basic authentication."}}},
+		{"client_secret", object{{"type", "string"}, {"format", "password"}, {"default", ""}, {"description", "Its secret, unless it uses Basic authentication or is public."}}},
 	}
 }
 

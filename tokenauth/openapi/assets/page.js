@@ -19,6 +19,16 @@ const particularHeaders = (Original, system) => (props) => {
   return headers?.size ? system.React.createElement(Original, { ...props, headers }) : null;
 };
 
+// The command that repeats a call does not show the secrets that were typed.
+const withoutSecrets = (Original, system) => ({ request, ...props }) => {
+  const body = request.get("body");
+  if (typeof body === "string") request = request.set("body", body.replace(/(^|&)(password|client_secret|token)=[^&]*/g, "$1$2=***"));
+  const headers = request.get("headers")?.map((value, name) =>
+    name.toLowerCase() === "authorization" && /^basic /i.test(value) ? "Basic ***" : value);
+  if (headers) request = request.set("headers", headers);
+  return system.React.createElement(Original, { ...props, request });
+};
+
 // Samples of code (x-codeSamples) stand before the answers.
 const withSamples = (Original, system) => (props) => {
   const h = system.React.createElement;
@@ -97,7 +107,7 @@ const ui = SwaggerUIBundle({
   persistAuthorization: false,
   plugins: [() => ({
     statePlugins: { spec: { wrapSelectors: { allowTryItOutFor: noGetWithBody } } },
-    wrapComponents: { OperationTag: noInternalTags, DeepLink: plainText, headers: particularHeaders, responses: withSamples },
+    wrapComponents: { OperationTag: noInternalTags, DeepLink: plainText, headers: particularHeaders, curl: withoutSecrets, responses: withSamples },
   })],
   // Whoever signs in on the page is signed in on the page.
   responseInterceptor: (response) => {
