@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 )
 
 // The command serves as its README shows, ends when it is told to, and finds
@@ -18,10 +21,7 @@ import (
 func TestREADME(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
-		if strings.Contains(os.Getenv("TOKENAUTH_REQUIRE"), "curl") {
-			t.Fatal(err)
-		}
-		t.Skip("needs curl; to get it: apt-get install curl")
+		throwaway.Need(t, "curl", errors.New("needs curl; to get it: apt-get install curl"))
 	}
 	readme, err := os.ReadFile("README.md")
 	if err != nil {

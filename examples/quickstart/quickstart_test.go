@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -315,10 +316,7 @@ func TestThrottle(t *testing.T) {
 func TestDocumentedCall(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
-		if strings.Contains(os.Getenv("TOKENAUTH_REQUIRE"), "curl") {
-			t.Fatal(err)
-		}
-		t.Skip("needs curl; to get it: apt-get install curl")
+		throwaway.Need(t, "curl", errors.New("needs curl; to get it: apt-get install curl"))
 	}
 	p := start(t, "-addr", "127.0.0.1:0", "-store", "memory:")
 	curl := exec.Command("/bin/sh", "-c", `curl --location --request GET "$HOST/Token" \

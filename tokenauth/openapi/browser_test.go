@@ -2,6 +2,7 @@ package openapi_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -46,7 +48,7 @@ func newBrowser(t *testing.T, h *host) *browser {
 		}
 	}
 	if path == "" {
-		missing(t, "needs Chromium; to get it: apt-get install chromium")
+		throwaway.Need(t, "chromium", errors.New("needs Chromium; to get it: apt-get install chromium"))
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1400, 1000),

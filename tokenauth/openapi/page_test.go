@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/openapi"
 )
@@ -166,18 +167,9 @@ func nodeModule(t *testing.T, name string) string {
 	t.Helper()
 	dir := filepath.Join("testdata", "node_modules", name)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		missing(t, "needs npm packages; to get them: npm ci --prefix tokenauth/openapi/testdata")
+		throwaway.Need(t, "chromium", errors.New("needs npm packages; to get them: npm ci --prefix tokenauth/openapi/testdata"))
 	} else if err != nil {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// missing skips the test, or fails it if what it needs is required.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if strings.Contains(os.Getenv("TOKENAUTH_REQUIRE"), "chromium") {
-		t.Fatal(what)
-	}
-	t.Skip(what)
 }
