@@ -1,0 +1,107 @@
+package prommetrics_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// cached returns a Service with a cache for one token.
+func cached(t *testing.T) *tokenauth.Service {
+	t.Helper()
+	auth, err := tokenauth.New(new(memory.Store), new(tokenauthtest.Users), &tokenauth.Options{
+		Cache: &tokenauth.CacheOptions{MaxEntries: 1}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return auth
+}
+
+const figures = `
+# HELP tokenauth_cache_entries Tokens that take up room now.
+# TYPE tokenauth_cache_entries gauge
+tokenauth_cache_entries %d
+# HELP tokenauth_cache_evictions_total Tokens that made room for others.
+# TYPE tokenauth_cache_evictions_total counter
+tokenauth_cache_evictions_total %d
+# HELP tokenauth_cache_feed_alive Whether the feed of changes is alive, so that the cache may serve.
+# TYPE tokenauth_cache_feed_alive gauge
+tokenauth_cache_feed_alive %d
+# HELP tokenauth_cache_flushes_total Times that everything was forgotten.
+# TYPE tokenauth_cache_flushes_total counter
+tokenauth_cache_flushes_total %d
+# HELP tokenauth_cache_invalidations_total Users who were forgotten because a token of theirs ended.
+# TYPE tokenauth_cache_invalidations_total counter
+tokenauth_cache_invalidations_total %d
+# HELP tokenauth_cache_lookups_total Validations by how the cache could help.
+# TYPE tokenauth_cache_lookups_total counter
+tokenauth_cache_lookups_total{result="bypass"} %d
+tokenauth_cache_lookups_total{result="hit"} %d
+tokenauth_cache_lookups_total{result="miss"} %d
+`
+
+func TestCache(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		auth := cached(t)
+		registry := register(t, prommetrics.Cache(auth))
+		expect := func(alive int) tokenauth.CacheStats {
+			t.Helper()
+			s := auth.CacheStats()
+			text := fmt.Sprintf(figures, s.Entries, s.Evictions, alive, s.Flushes, s.Invalidations, s.Bypasses, s.Hits, s.Misses)
+			if err := testutil.GatherAndCompare(registry, strings.NewReader(text)); err != nil {
+				t.Error(err)
+			}
+			return s
+		}
+		expect(0)
+
+		validate := func(accessToken string, times int) {
+			t.Helper()
+			for range times {
+				if _, err := auth.Validate(t.Context(), accessToken); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		issue := func(userID string) string {
+			t.Helper()
+			return strings.TrimPrefix(tokenauthtest.Bearer(t, auth, tokenauth.Principal{UserID: userID}), "Bearer ")
+		}
+		validate(issue("17"), 12) // nobody runs the feed yet
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go auth.Run(ctx)
+		synctest.Wait()
+		for _, userID := range []string{"17", "42", "43", "44"} {
+			validate(issue(userID), 10)
+		}
+		for range 10 {
+			if err := auth.RevokeUser(t.Context(), "44"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := expect(1)
+		// If two were the same, one could stand for the other.
+		seen := make(map[uint64]bool)
+		for _, n := range []uint64{0, got.Hits, got.Misses, got.Bypasses, got.Invalidations, got.Flushes, got.Evictions} {
+			if seen[n] {
+				t.Errorf("the figures are no test: %+v", got)
+			}
+			seen[n] = true
+		}
+		cancel()
+		synctest.Wait()
+		expect(0)
+	})
+}

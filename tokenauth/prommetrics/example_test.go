@@ -1,0 +1,32 @@
+package prommetrics_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// The registry of a host gets both collectors. There is no cache here, and so
+// no figures of one.
+func Example() {
+	metrics := prommetrics.New()
+	auth, err := tokenauth.New(new(memory.Store), new(tokenauthtest.Users), &tokenauth.Options{Observers: []tokenauth.Observer{metrics}})
+	if err != nil {
+		panic(err)
+	}
+	registry := prometheus.NewRegistry() // or prometheus.DefaultRegisterer
+	registry.MustRegister(metrics, prommetrics.Cache(auth))
+
+	_, err = auth.Validate(context.Background(), "nonsense")
+	fmt.Println(err)
+	fmt.Println(testutil.GatherAndCount(registry, "tokenauth_events_total"))
+	// Output:
+	// tokenauth: the access token is invalid
+	// 25 <nil>
+}

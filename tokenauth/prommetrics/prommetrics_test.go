@@ -1,0 +1,216 @@
+package prommetrics_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// What is there before anything has happened: every sort of event.
+const noEvents = `
+# HELP tokenauth_events_total What the token service did, by kind of event and reason.
+# TYPE tokenauth_events_total counter
+tokenauth_events_total{kind="introspected",reason=""} 0
+tokenauth_events_total{kind="introspected",reason="client"} 0
+tokenauth_events_total{kind="introspected",reason="expired"} 0
+tokenauth_events_total{kind="introspected",reason="invalid"} 0
+tokenauth_events_total{kind="introspected",reason="replaced"} 0
+tokenauth_events_total{kind="issued",reason=""} 0
+tokenauth_events_total{kind="refused",reason="client"} 0
+tokenauth_events_total{kind="refused",reason="expired"} 0
+tokenauth_events_total{kind="refused",reason="invalid"} 0
+tokenauth_events_total{kind="refused",reason="malformed"} 0
+tokenauth_events_total{kind="refused",reason="no_credentials"} 0
+tokenauth_events_total{kind="refused",reason="replaced"} 0
+tokenauth_events_total{kind="refused",reason="role"} 0
+tokenauth_events_total{kind="revoked",reason=""} 0
+tokenauth_events_total{kind="revoked",reason="client"} 0
+tokenauth_events_total{kind="revoked",reason="user"} 0
+tokenauth_events_total{kind="sign_in_refused",reason="client"} 0
+tokenauth_events_total{kind="sign_in_refused",reason="credentials"} 0
+tokenauth_events_total{kind="sign_in_refused",reason="malformed"} 0
+tokenauth_events_total{kind="sign_in_refused",reason="throttled"} 0
+tokenauth_events_total{kind="unavailable",reason=""} 0
+tokenauth_events_total{kind="unavailable",reason="busy"} 0
+tokenauth_events_total{kind="unavailable",reason="canceled"} 0
+tokenauth_events_total{kind="validated",reason=""} 0
+tokenauth_events_total{kind="validated",reason="fallback"} 0
+`
+
+func register(t *testing.T, collectors ...prometheus.Collector) *prometheus.Registry {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	for _, c := range collectors {
+		if err := registry.Register(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return registry
+}
+
+func TestEventsAreThereFromTheStart(t *testing.T) {
+	t.Parallel()
+	m := prommetrics.New()
+	registry := register(t, m)
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(noEvents), "tokenauth_events_total"); err != nil {
+		t.Error(err)
+	}
+	m.Observe(t.Context(), tokenauth.Event{Kind: tokenauth.EventRefused, Reason: tokenauth.ReasonReplaced})
+	one := strings.Replace(noEvents, `reason="replaced"} 0
+tokenauth_events_total{kind="refused",reason="role"}`, `reason="replaced"} 1
+tokenauth_events_total{kind="refused",reason="role"}`, 1)
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(one), "tokenauth_events_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLint(t *testing.T) {
+	t.Parallel()
+	problems, err := testutil.GatherAndLint(register(t, prommetrics.New(), prommetrics.Cache(cached(t))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// Both a validation from the cache and a slow sign-in can be told from their
+// neighbours, in classic buckets and in native ones.
+func TestDurations(t *testing.T) {
+	t.Parallel()
+	m := prommetrics.New()
+	durations := []time.Duration{300 * time.Nanosecond, 700 * time.Nanosecond, 40 * time.Microsecond, 3 * time.Millisecond, 60 * time.Millisecond, 2 * time.Second}
+	for _, d := range durations {
+		m.Observe(t.Context(), tokenauth.Event{Kind: tokenauth.EventValidated, Duration: d})
+	}
+	m.Observe(t.Context(), tokenauth.Event{Kind: tokenauth.EventValidated}) // not measured
+	h := histogram(t, m, "validated")
+	if h.GetSampleCount() != uint64(len(durations)) || math.Abs(h.GetSampleSum()-2.0630410) > 1e-9 {
+		t.Errorf("%d took %v s in all", h.GetSampleCount(), h.GetSampleSum())
+	}
+	below := make(map[float64]uint64)
+	for _, b := range h.GetBucket() {
+		below[b.GetUpperBound()] = b.GetCumulativeCount()
+	}
+	for bound, want := range map[float64]uint64{250e-9: 0, 500e-9: 1, 1e-6: 2, 25e-6: 2, 50e-6: 3, 5e-3: 4, 0.05: 4, 0.1: 5, 1: 5, 2.5: 6, 10: 6} {
+		if got, ok := below[bound]; got != want || !ok {
+			t.Errorf("%d took at most %v s, want %d", got, bound, want)
+		}
+	}
+	native := 0
+	for _, span := range h.GetPositiveSpan() {
+		native += int(span.GetLength())
+	}
+	if native < len(durations) || h.GetZeroCount() != 0 {
+		t.Errorf("%d native buckets for %d durations, and %d are as good as zero", native, len(durations), h.GetZeroCount())
+	}
+}
+
+func histogram(t *testing.T, m *prommetrics.Metrics, kind string) *dto.Histogram {
+	t.Helper()
+	for _, metric := range family(t, register(t, m), "tokenauth_event_duration_seconds").GetMetric() {
+		if metric.GetLabel()[0].GetValue() == kind {
+			return metric.GetHistogram()
+		}
+	}
+	t.Fatalf("no durations of %q", kind)
+	return nil
+}
+
+func family(t *testing.T, g prometheus.Gatherer, name string) *dto.MetricFamily {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return nil
+}
+
+// A client that goes away is no trouble of the server's; a host's deadline is.
+func TestCanceledIsNoTrouble(t *testing.T) {
+	t.Parallel()
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, cancel := context.WithTimeout(t.Context(), -1)
+	defer cancel()
+	m := prommetrics.New()
+	for _, ctx := range []context.Context{canceled, late, t.Context()} {
+		m.Observe(ctx, tokenauth.Event{Kind: tokenauth.EventUnavailable, Err: errors.New("trouble")})
+		m.Observe(ctx, tokenauth.Event{Kind: tokenauth.EventUnavailable, Reason: tokenauth.ReasonBusy})
+		m.Observe(ctx, tokenauth.Event{Kind: tokenauth.EventIssued})
+	}
+	got := events(t, register(t, m))
+	for sort, want := range map[string]float64{"unavailable ": 2, "unavailable canceled": 1, "unavailable busy": 3, "issued ": 3} {
+		if got[sort] != want {
+			t.Errorf("%q: %v, want %v", sort, got[sort], want)
+		}
+	}
+}
+
+// events returns the counts by kind and reason.
+func events(t *testing.T, g prometheus.Gatherer) map[string]float64 {
+	t.Helper()
+	counts := make(map[string]float64)
+	for _, metric := range family(t, g, "tokenauth_events_total").GetMetric() {
+		counts[metric.GetLabel()[0].GetValue()+" "+metric.GetLabel()[1].GetValue()] = metric.GetCounter().GetValue()
+	}
+	return counts
+}
+
+// An event that a later version of the core has is counted, too.
+func TestUnknownEvents(t *testing.T) {
+	t.Parallel()
+	m := prommetrics.New()
+	for _, e := range []tokenauth.Event{{Kind: -1}, {Kind: 99}, {}, {Kind: tokenauth.EventIssued, Reason: "new"}, {Kind: tokenauth.EventRevoked}} {
+		e.Duration = time.Second
+		m.Observe(t.Context(), e)
+	}
+	got := events(t, register(t, m))
+	if got["unknown "] != 3 || got["issued new"] != 1 {
+		t.Errorf("counted as %v", got)
+	}
+	for kind, want := range map[string]uint64{"unknown": 3, "issued": 1, "revoked": 1} {
+		if got := histogram(t, m, kind).GetSampleCount(); got != want {
+			t.Errorf("%d durations of %s, want %d", got, kind, want)
+		}
+	}
+}
+
+// Not parallel: what others allocate would be counted.
+func TestObserveMakesNoGarbage(t *testing.T) {
+	m, ctx := prommetrics.New(), t.Context()
+	for _, e := range []tokenauth.Event{
+		{Kind: tokenauth.EventValidated, Duration: 400 * time.Nanosecond, UserID: "17"},
+		{Kind: tokenauth.EventRefused, Reason: tokenauth.ReasonNoCredentials},
+		{Kind: tokenauth.EventUnavailable, Duration: 2 * time.Second},
+	} {
+		if n := testing.AllocsPerRun(1000, func() { m.Observe(ctx, e) }); n != 0 {
+			t.Errorf("%v: %v allocations", e.Kind, n)
+		}
+	}
+}
+
+func BenchmarkObserve(b *testing.B) {
+	m, ctx := prommetrics.New(), b.Context()
+	e := tokenauth.Event{Kind: tokenauth.EventValidated, Duration: 400 * time.Nanosecond, UserID: "17"}
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Observe(ctx, e)
+	}
+}

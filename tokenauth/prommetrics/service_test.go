@@ -1,0 +1,292 @@
+package prommetrics_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+var alice = tokenauth.Principal{UserID: "17-alice-id", UserName: "alice", Roles: []string{"Reader"}}
+
+// A host is a Service with everything that an event can come from.
+type host struct {
+	t      *testing.T
+	auth   *tokenauth.Service
+	clock  tokenauthtest.Clock
+	secret tokenauth.Secret // of the client "web"
+	ill    bool             // whether the live check has trouble
+	guard  http.Handler
+}
+
+// crowded is busy when it is asked for "crowd".
+type crowded struct{ *tokenauthtest.Users }
+
+func (c crowded) Authenticate(ctx context.Context, credentials tokenauth.Credentials) (tokenauth.Principal, error) {
+	if credentials.UserName == "crowd" {
+		return tokenauth.Principal{}, tokenauth.ErrBusy
+	}
+	return c.Users.Authenticate(ctx, credentials)
+}
+
+type clients map[string]tokenauth.Client
+
+func (c clients) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
+	if client, ok := c[clientID]; ok {
+		return client, nil
+	}
+	return tokenauth.Client{}, tokenauth.ErrNotFound
+}
+
+func newHost(t *testing.T, m *prommetrics.Metrics) *host {
+	t.Helper()
+	h := &host{t: t}
+	users := new(tokenauthtest.Users)
+	users.Add(alice, "correct horse")
+	secret, digest := tokenauth.NewClientSecret()
+	h.secret = secret
+	var err error
+	h.auth, err = tokenauth.New(new(memory.Store), crowded{users}, &tokenauth.Options{
+		Clients: clients{
+			"web":    {ID: "web", Secrets: []tokenauth.Digest{digest}, Introspection: tokenauth.IntrospectOwn},
+			"mobile": {ID: "mobile"},
+		},
+		LiveCheck: func(context.Context, tokenauth.Principal) error {
+			if h.ill {
+				return errors.New("connection refused")
+			}
+			return nil
+		},
+		Fallback: func(r *http.Request) (tokenauth.Principal, error) {
+			if _, err := r.Cookie("session"); err != nil {
+				return tokenauth.Principal{}, tokenauth.ErrRejected
+			}
+			return alice, nil
+		},
+		Observers: []tokenauth.Observer{m},
+		Logger:    slog.New(slog.DiscardHandler),
+		Now:       h.clock.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.guard = h.auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	return h
+}
+
+// issue issues a token and returns it.
+func (h *host) issue(clientID string) string {
+	h.t.Helper()
+	grant, err := h.auth.Issue(h.t.Context(), alice, clientID)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return grant.AccessToken.Reveal()
+}
+
+func (h *host) signIn(status int, userName, password, clientID string) {
+	h.t.Helper()
+	h.post(h.auth.TokenHandler(), status, url.Values{
+		"grant_type": {"password"}, "username": {userName}, "password": {password}, "client_id": {clientID}, "client_secret": {h.secret.Reveal()},
+	})
+}
+
+// give posts a token to an endpoint.
+func (h *host) give(endpoint http.Handler, status int, accessToken string) {
+	h.t.Helper()
+	h.post(endpoint, status, url.Values{"token": {accessToken}, "client_id": {"web"}, "client_secret": {h.secret.Reveal()}})
+}
+
+func (h *host) post(endpoint http.Handler, status int, form url.Values) {
+	h.t.Helper()
+	h.serve(endpoint, status, httptest.NewRequest("POST", "/", strings.NewReader(form.Encode())))
+}
+
+func (h *host) get(guard http.Handler, status int, authorization ...string) {
+	h.t.Helper()
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header["Authorization"] = authorization
+	h.serve(guard, status, r)
+}
+
+func (h *host) serve(handler http.Handler, status int, r *http.Request) {
+	h.t.Helper()
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	if w.Code != status {
+		h.t.Errorf("%d, want %d: %s", w.Code, status, w.Body)
+	}
+}
+
+// Every sort of event that is there from the start can happen, and no other
+// does.
+func TestAllEventsOfAService(t *testing.T) {
+	t.Parallel()
+	m := prommetrics.New()
+	registry := register(t, m)
+	known := slices.Sorted(maps.Keys(events(t, registry)))
+	h := newHost(t, m)
+	happens := func(sort string, what func()) {
+		t.Helper()
+		before := events(t, registry)[sort]
+		what()
+		if events(t, registry)[sort] <= before {
+			t.Errorf("%q was not counted", sort)
+		}
+	}
+
+	happens("issued ", func() { h.signIn(200, "alice", "correct horse", "web") })
+	happens("sign_in_refused malformed", func() { h.post(h.auth.TokenHandler(), 400, nil) })
+	happens("sign_in_refused client", func() { h.signIn(400, "alice", "correct horse", "unknown") })
+	happens("sign_in_refused credentials", func() { h.signIn(400, "bob", "wrong", "web") })
+	happens("sign_in_refused throttled", func() {
+		for range 4 {
+			h.signIn(400, "bob", "wrong", "web")
+		}
+		h.signIn(429, "bob", "wrong", "web")
+	})
+	happens("unavailable busy", func() { h.signIn(503, "crowd", "x", "web") })
+
+	replaced := h.issue("web")
+	good := h.issue("web")
+	happens("validated ", func() { h.get(h.guard, 200, "Bearer "+good) })
+	happens("validated fallback", func() {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.AddCookie(&http.Cookie{Name: "session", Value: "x"})
+		h.serve(h.guard, 200, r)
+	})
+	happens("refused malformed", func() { h.get(h.guard, 400, "Bearer "+good, "Bearer "+good) })
+	happens("refused no_credentials", func() { h.get(h.guard, 401) })
+	happens("refused invalid", func() { h.get(h.guard, 401, "Bearer nonsense") })
+	happens("refused replaced", func() { h.get(h.guard, 401, "Bearer "+replaced) })
+	happens("refused role", func() { h.get(h.auth.RequireRole("Administrator")(h.guard), 403, "Bearer "+good) })
+	happens("refused client", func() { h.get(h.auth.RequireClient("mobile")(h.guard), 403, "Bearer "+good) })
+	happens("unavailable canceled", func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		r := httptest.NewRequest("GET", "/", nil).WithContext(ctx)
+		r.Header.Set("Authorization", "Bearer "+good)
+		h.serve(h.guard, 503, r)
+	})
+	happens("unavailable ", func() {
+		h.ill = true
+		h.get(h.guard, 503, "Bearer "+good)
+		h.ill = false
+	})
+
+	introspection := h.auth.IntrospectionHandler()
+	happens("introspected ", func() { h.give(introspection, 200, good) })
+	happens("introspected invalid", func() { h.give(introspection, 200, "nonsense") })
+	happens("introspected replaced", func() { h.give(introspection, 200, replaced) })
+	happens("introspected client", func() { h.give(introspection, 200, h.issue("mobile")) })
+	h.clock.Advance(15 * 24 * time.Hour)
+	happens("introspected expired", func() { h.give(introspection, 200, good) })
+	happens("refused expired", func() { h.get(h.guard, 401, "Bearer "+good) })
+
+	happens("revoked ", func() { h.give(h.auth.RevocationHandler(), 200, good) })
+	happens("revoked user", func() {
+		if err := h.auth.RevokeUser(t.Context(), "17"); err != nil {
+			t.Error(err)
+		}
+	})
+	happens("revoked client", func() {
+		if err := h.auth.RevokeClient(t.Context(), "mobile"); err != nil {
+			t.Error(err)
+		}
+	})
+
+	counts := events(t, registry)
+	if sorts := slices.Sorted(maps.Keys(counts)); !slices.Equal(sorts, known) {
+		t.Errorf("from the start there are\n%q\nand now\n%q", known, sorts)
+	}
+	for sort, n := range counts {
+		if n == 0 {
+			t.Errorf("%q never happened", sort)
+		}
+	}
+}
+
+// What Prometheus reads has nothing of a user, a client, an address or a token.
+func TestExpositionTellsNothingOfAnybody(t *testing.T) {
+	t.Parallel()
+	m := prommetrics.New()
+	h := newHost(t, m)
+	good := h.issue("web")
+	h.get(h.guard, 200, "Bearer "+good)
+	h.signIn(400, "mallory", "hunter2", "web")
+	_, err := h.auth.SignIn(t.Context(), tokenauth.Credentials{
+		UserName: "alice", Password: tokenauth.NewSecret("correct horse"), ClientID: "web", ClientSecret: h.secret,
+		RemoteAddr: netip.MustParseAddr("203.0.113.7"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	text := scrape(t, register(t, m, prommetrics.Cache(h.auth)))
+	for _, want := range []string{
+		`tokenauth_events_total{kind="validated",reason=""} 1`,
+		`tokenauth_events_total{kind="issued",reason=""} 2`,
+		`tokenauth_event_duration_seconds_count{kind="issued"} 2`,
+		`tokenauth_event_duration_seconds_count{kind="sign_in_refused"} 1`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("it lacks %s", want)
+		}
+	}
+	for _, secret := range []string{"alice", "17-", "mallory", "hunter2", "correct", "web", "203.0.113", "tat_", good[20:40]} {
+		if strings.Contains(text, secret) {
+			t.Errorf("it has %q", secret)
+		}
+	}
+	if strings.Contains(text, "tokenauth_cache_") {
+		t.Error("there is no cache, but there are figures of one")
+	}
+}
+
+func scrape(t *testing.T, g prometheus.Gatherer) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(g, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	body, err := io.ReadAll(w.Result().Body)
+	if err != nil || w.Code != http.StatusOK {
+		t.Fatal(w.Code, err)
+	}
+	return string(body)
+}
+
+// Two Services in one process, told apart by a label of the host's.
+func TestTwoServices(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	for i, realm := range []string{"staff", "customers"} {
+		m := prommetrics.New()
+		h := newHost(t, m)
+		prometheus.WrapRegistererWith(prometheus.Labels{"realm": realm}, registry).MustRegister(m, prommetrics.Cache(h.auth))
+		for range i + 1 {
+			h.issue("web")
+		}
+	}
+	text := scrape(t, registry)
+	for realm, n := range map[string]int{"staff": 1, "customers": 2} {
+		if want := fmt.Sprintf("tokenauth_events_total{kind=\"issued\",realm=%q,reason=\"\"} %d\n", realm, n); !strings.Contains(text, want) {
+			t.Errorf("it lacks %s", want)
+		}
+	}
+}
