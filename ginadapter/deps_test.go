@@ -6,15 +6,16 @@ import (
 	"testing"
 )
 
-// A host that mounts the adapter compiles Gin and the core, and no database.
-func TestImportsNoStorage(t *testing.T) {
+// A host that mounts the adapter compiles Gin and the core: no database, no
+// metrics, no traces, no page.
+func TestImports(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range strings.Fields(string(out)) {
-		for _, part := range []string{"gorm", "database/sql", "redis", "/storage/", "sqlite"} {
+		for _, part := range []string{"gorm", "database/sql", "redis", "/storage/", "sqlite", "pgx", "prometheus", "opentelemetry", "openapi", "/password", "embed"} {
 			if strings.Contains(path, part) {
 				t.Errorf("imports %s", path)
 			}

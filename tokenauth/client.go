@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -156,6 +157,7 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	if !ok {
 		return unavailable("revoking a client's tokens", fmt.Errorf("%T is no ClientRevoker", s.storage))
 	}
+	began := time.Now()
 	err := r.RevokeClient(ctx, ClientKeyOf(clientID))
 	if s.cache != nil {
 		s.cache.flush()
@@ -163,7 +165,7 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	if err != nil {
 		err = unavailable("revoking a client's tokens", err)
 	}
-	s.observeRevoked(ctx, Event{Reason: ReasonClient, ClientID: clientID}, err)
+	s.observeRevoked(ctx, Event{Reason: ReasonClient, ClientID: clientID}, began, err)
 	return err
 }
 

@@ -45,8 +45,8 @@ const (
 	// or of a client were revoked.
 	EventRevoked
 	// EventUnavailable: it could not be told or done what was asked, because
-	// of trouble with the storage, the users or the host's own code, or with
-	// ReasonBusy because there was too much to do. Err has the cause.
+	// of trouble with the storage or the users, or for its Reason. Err has the
+	// cause.
 	EventUnavailable
 )
 
@@ -76,6 +76,11 @@ const (
 	ReasonThrottled Reason = "throttled"
 	// ReasonBusy: too many passwords to hash.
 	ReasonBusy Reason = "busy"
+	// ReasonCanceled: the client went away, or the caller gave up.
+	ReasonCanceled Reason = "canceled"
+	// ReasonInternal: the host's own code panicked, or made a principal that
+	// cannot be stored.
+	ReasonInternal Reason = "internal"
 
 	// ReasonNoCredentials: no bearer token was sent.
 	ReasonNoCredentials Reason = "no_credentials"
@@ -101,9 +106,9 @@ type Event struct {
 	Kind   EventKind
 	Reason Reason // "" where the kind says all
 
-	// UserID, UserName and ClientID are the token's, where there is one: of
-	// events that are refused for another Reason than ReasonExpired,
-	// ReasonReplaced, ReasonRole or ReasonClient they are empty.
+	// UserID, UserName and ClientID are the token's, where it is known whose it
+	// is: those of a sign-in that was refused, or of a token that nobody holds,
+	// are empty.
 	UserID, UserName, ClientID string
 	// Account names the account that a sign-in was for by a keyed hash of the
 	// name as it was typed, since people type passwords there. The same
@@ -116,8 +121,8 @@ type Event struct {
 	RemoteAddr netip.Addr
 	// Digest is the token's, and zero where there is none.
 	Digest Digest
-	// Duration is how long it took, and ends now. It is zero where it was not
-	// measured.
+	// Duration is how long it took, and ends now. It is zero for requests that
+	// were refused before anybody was asked.
 	Duration time.Duration
 	// Err is the cause of a refusal or of trouble. It may have text of
 	// drivers and of the host's own code.
@@ -131,6 +136,9 @@ func (e *Event) of(t *Token) {
 
 // observe tells everybody of an event.
 func (s *Service) observe(ctx context.Context, e *Event) {
+	if e.Kind == EventUnavailable && e.Reason == "" && errors.Is(ctx.Err(), context.Canceled) {
+		e.Reason = ReasonCanceled
+	}
 	s.securityLog.record(ctx, e)
 	for _, o := range s.options.Observers {
 		s.tell(ctx, o, e)
@@ -157,6 +165,8 @@ func reasonOf(err error, refused EventKind) (EventKind, Reason) {
 		return EventUnavailable, ReasonBusy
 	case errors.Is(err, ErrUnavailable):
 		return EventUnavailable, ""
+	case errors.Is(err, errPanic), errors.Is(err, ErrInvalidPrincipal):
+		return EventUnavailable, ReasonInternal
 	case errors.Is(err, ErrRejected):
 		return refused, ReasonCredentials
 	case errors.Is(err, ErrThrottled):

@@ -134,6 +134,32 @@ func TestObserverHearsOfCalls(t *testing.T) {
 	w.expect(t, "unavailable", "unavailable", "unavailable", "unavailable 17", "unavailable")
 }
 
+// A client that goes away is no trouble of the server's; a deadline of the
+// host's is.
+func TestObserverHearsOfClientsThatLeave(t *testing.T) {
+	t.Parallel()
+	storage, w := new(scripted), new(witness)
+	logger, log := logInto()
+	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{w}, Logger: logger})
+	accessToken := issue(t, auth, alice(), "")
+	w.told()
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	auth.Validate(canceled, accessToken)
+	auth.Revoke(canceled, accessToken)
+	w.expect(t, "unavailable canceled", "unavailable canceled")
+	if strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("logged: %s", log)
+	}
+	late, cancel := context.WithTimeout(t.Context(), -1)
+	defer cancel()
+	auth.Validate(late, accessToken)
+	w.expect(t, "unavailable")
+	if !strings.Contains(log.String(), "level=ERROR") {
+		t.Error("a deadline that has passed is not logged")
+	}
+}
+
 // What is in an event besides the kind.
 func TestEvent(t *testing.T) {
 	t.Parallel()
@@ -199,6 +225,7 @@ func TestObserverHearsOfRequests(t *testing.T) {
 	do("/Token", good, "web", "", "issued 17 alice web")
 	do("/Token", "grant_type=password", "web", "", "sign_in_refused malformed")
 	do("/Token", "grant_type=magic", "web", "", "sign_in_refused malformed")
+	do("/Token", "grant_type=password&username=a&password=panic", "web", "", "unavailable internal")
 	do("/Token", good, "nobody", "", "sign_in_refused client")
 
 	accessToken := issue(t, auth, alice(), "web")

@@ -142,7 +142,7 @@ func (s *Service) authenticate(r *http.Request) (*http.Request, *Refusal) {
 	began := s.beginning()
 	token, err := s.validateGuarded(r.Context(), accessToken)
 	if err != nil {
-		return nil, s.refusalOf(&tokenError{err, token})
+		return nil, s.refusalOf(&tokenError{err, token, began})
 	}
 	if s.observed() {
 		s.observeToken(r.Context(), &Event{Kind: EventValidated, Duration: time.Since(began)}, token)
@@ -158,10 +158,12 @@ func (s *Service) beginning() (began time.Time) {
 	return began
 }
 
-// A tokenError is why a token was refused, and the token where it is known.
+// A tokenError is why a token was refused, the token where it is known, and
+// when it was begun to look at.
 type tokenError struct {
 	error
 	token held // or nil
+	began time.Time
 }
 
 func (e *tokenError) Unwrap() error { return e.error }
@@ -173,6 +175,9 @@ func (s *Service) observeRefusal(r *http.Request, f *Refusal, token held) {
 	e.Kind, e.Reason = reasonOf(f.Err, EventRefused)
 	if withToken := (*tokenError)(nil); errors.As(f.Err, &withToken) {
 		token = withToken.token
+		if !withToken.began.IsZero() {
+			e.Duration = time.Since(withToken.began)
+		}
 	}
 	if !s.observed() && !s.securityLog.wants(r.Context(), &e) {
 		return

@@ -27,6 +27,9 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 			w.Header().Set("Connection", "close")
 		}
 		body, err := recovering(w, r)
+		if errors.Is(err, errPanic) {
+			s.observeUnread(r, EventUnavailable, err)
+		}
 		if err != nil {
 			s.refuseForm(w, err)
 			return
@@ -62,8 +65,8 @@ func (s *Service) refuseForm(w http.ResponseWriter, err error) {
 	writeJSON(w, refusal.Status, body.done())
 }
 
-// observeUnread tells of a request that was refused before the Service was
-// asked for anything.
+// observeUnread tells of a request of which no method of the Service told: it
+// was refused before any was called, or one of them panicked.
 func (s *Service) observeUnread(r *http.Request, refused EventKind, err error) error {
 	e := Event{RemoteAddr: clientAddr(r, s.options.TrustedProxies), Err: err}
 	e.Kind, e.Reason = reasonOf(err, refused)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // An Introspection is whose tokens a client may introspect.
@@ -52,8 +53,9 @@ func (s *Service) mayIntrospect(c *Client) error {
 }
 
 func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error) {
+	began := time.Now()
 	t, err := s.validate(r.Context(), request.accessToken)
-	e := Event{Kind: EventIntrospected, RemoteAddr: clientAddr(r, s.options.TrustedProxies), Err: err}
+	e := Event{Kind: EventIntrospected, RemoteAddr: clientAddr(r, s.options.TrustedProxies), Duration: time.Since(began), Err: err}
 	defer func() { s.observe(r.Context(), &e) }()
 	var token Token
 	if err == nil {

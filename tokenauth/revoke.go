@@ -1,6 +1,9 @@
 package tokenauth
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Revoke ends an access token. It is idempotent: a token that is malformed,
 // unknown or no longer good is no error, and an old token never ends the one
@@ -25,14 +28,15 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 }
 
 func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest) error {
+	began := time.Now()
 	err := s.revoke(ctx, slot, digest)
-	s.observeRevoked(ctx, Event{Digest: digest}, err)
+	s.observeRevoked(ctx, Event{Digest: digest}, began, err)
 	return err
 }
 
 // observeRevoked tells of a revocation, or that it was not possible.
-func (s *Service) observeRevoked(ctx context.Context, e Event, err error) {
-	e.Kind, e.Err = EventRevoked, err
+func (s *Service) observeRevoked(ctx context.Context, e Event, began time.Time, err error) {
+	e.Kind, e.Duration, e.Err = EventRevoked, time.Since(began), err
 	if err != nil {
 		e.Kind, e.Reason = EventUnavailable, ""
 	}
@@ -55,6 +59,7 @@ func (s *Service) revoke(ctx context.Context, slot Slot, digest Digest) error {
 // token issued before the call is good. It returns ErrUnavailable if the
 // storage could not be asked in time.
 func (s *Service) RevokeUser(ctx context.Context, userID string) error {
+	began := time.Now()
 	timed := withTimeout(ctx, s.options.Timeout)
 	defer timed.end()
 	user := UserKeyOf(userID)
@@ -63,7 +68,7 @@ func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 	if err != nil {
 		err = unavailable("revoking a user's tokens", err)
 	}
-	s.observeRevoked(ctx, Event{Reason: ReasonUser, UserID: userID}, err)
+	s.observeRevoked(ctx, Event{Reason: ReasonUser, UserID: userID}, began, err)
 	return err
 }
 

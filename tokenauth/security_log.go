@@ -58,7 +58,7 @@ func (e *Event) logLevel() slog.Level {
 			return slog.LevelWarn
 		}
 		return slog.LevelDebug
-	case EventValidated, EventIntrospected:
+	case EventIntrospected:
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
@@ -68,18 +68,19 @@ func (e *Event) logLevel() slog.Level {
 var logMessages = map[EventKind]string{
 	EventIssued:        "tokenauth: token issued",
 	EventSignInRefused: "tokenauth: sign-in refused",
-	EventValidated:     "tokenauth: token validated",
 	EventRefused:       "tokenauth: request refused",
 	EventIntrospected:  "tokenauth: token introspected",
 	EventRevoked:       "tokenauth: tokens revoked",
 	EventUnavailable:   "tokenauth: request refused for trouble",
 }
 
-// wants reports whether the event would be written if there is room.
+// wants reports whether the event would be written if there is room. Good
+// tokens are for a log of requests; a client that has gone away is no trouble;
+// whoever is busy tells the operator himself; and a panic has been logged with
+// its stack.
 func (l *securityLog) wants(ctx context.Context, e *Event) bool {
-	// A client that has gone away is no trouble; whoever is busy tells the
-	// operator himself; and a panic has been logged with its stack.
-	if e.Kind == EventUnavailable && (ctx.Err() != nil || e.Reason == ReasonBusy || errors.Is(e.Err, errPanic)) {
+	switch {
+	case e.Kind == EventValidated, e.Kind == EventUnavailable && (e.Reason == ReasonCanceled || e.Reason == ReasonBusy || errors.Is(e.Err, errPanic)):
 		return false
 	}
 	return l.logger.Enabled(ctx, e.logLevel())
@@ -94,6 +95,13 @@ func (l *securityLog) record(ctx context.Context, e *Event) {
 		return
 	}
 	l.logger.LogAttrs(ctx, e.logLevel(), logMessages[e.Kind], e.attrs(suppressed)...)
+}
+
+// corrupt tells of a stored token that cannot be read.
+func (l *securityLog) corrupt(ctx context.Context, err error) {
+	if suppressed, ok := l.admit(eventSort{EventUnavailable, "corrupt"}); ok {
+		l.logger.ErrorContext(ctx, "tokenauth: a stored token is corrupt", "error", err, "suppressed", suppressed)
+	}
 }
 
 func (l *securityLog) admit(sort eventSort) (suppressed int, ok bool) {

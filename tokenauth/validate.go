@@ -56,7 +56,7 @@ func (s *Service) validate(ctx context.Context, accessToken string) (held, error
 	case errors.Is(err, ErrNotFound):
 		return nil, ErrInvalidToken
 	case errors.Is(err, ErrCorrupt):
-		s.options.Logger.ErrorContext(ctx, "tokenauth: a stored token is corrupt", "error", err)
+		s.securityLog.corrupt(ctx, err)
 		return nil, ErrInvalidToken
 	case err != nil:
 		return nil, unavailable("finding a token", err)

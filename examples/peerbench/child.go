@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"sync"
 	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 )
 
 // Some things are measured between processes. The others are this program
@@ -32,7 +34,7 @@ var roles = map[string]func(tb testing.TB, args []string, ready func(any)){
 func child(args []string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	err := section(ctx, func(tb testing.TB) {
+	err := throwaway.Outside(ctx, func(tb testing.TB) {
 		roles[args[0]](tb, args[1:], func(v any) {
 			if err := json.NewEncoder(os.Stdout).Encode(v); err != nil {
 				tb.Fatal(err)

@@ -23,7 +23,7 @@ func overHTTP(tb testing.TB, p plan, r *report) {
 	const connections = 32
 	names := []string{bareName, oursName, ginJWTName}
 	dsn := ""
-	if err := section(tb.Context(), func(inner testing.TB) { throwaway.Postgres(inner) }); err != nil {
+	if err := throwaway.Outside(tb.Context(), func(inner testing.TB) { throwaway.Postgres(inner) }); err != nil {
 		r.skip(strictPostgresName+" over HTTP", err)
 	} else {
 		dsn = throwaway.Postgres(tb)

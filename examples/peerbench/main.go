@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 )
 
 // sections are what is measured, in this order.
@@ -86,9 +88,9 @@ func run(ctx context.Context, short bool, only, reportFile, plots string) error 
 		if wanted != nil && !slices.Contains(wanted, s.name) {
 			continue
 		}
-		err := section(ctx, func(tb testing.TB) { s.run(tb, p, r) })
-		if missing, ok := errors.AsType[skipped](err); ok {
-			r.skip(s.name, missing)
+		err := throwaway.Outside(ctx, func(tb testing.TB) { s.run(tb, p, r) })
+		if errors.Is(err, throwaway.ErrMissing) {
+			r.skip(s.name, err)
 		} else if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}

@@ -99,7 +99,7 @@ func TestReport(t *testing.T) {
 	var out bytes.Buffer
 	r := &report{out: &out}
 	p := plan{rounds: 3, cycles: 1, short: true}
-	if err := section(t.Context(), func(tb testing.TB) { validationFor(tb, p, r, time.Millisecond) }); err != nil {
+	if err := throwaway.Outside(t.Context(), func(tb testing.TB) { validationFor(tb, p, r, time.Millisecond) }); err != nil {
 		t.Fatal(err)
 	}
 	r.growth = []series{{name: "cached", x: []float64{1e3, 1e6}, y: []float64{400, 500}}}

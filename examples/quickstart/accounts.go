@@ -54,7 +54,7 @@ func printWelcome(addr net.Addr, storeURL string, created bool) {
 	fmt.Printf(`
 Sign in:
 
-  HOST=http://%s
+  HOST=http://%[1]s
   curl --location --request GET "$HOST/Token" \
     --header 'Content-Type: application/json' \
     --data-urlencode 'grant_type=password' \
@@ -65,6 +65,8 @@ Then, with the access_token of the answer:
 
   curl -H "Authorization: Bearer $TOKEN" "$HOST/me"      # anybody who signed in
   curl -H "Authorization: Bearer $TOKEN" "$HOST/admin"   # Administrator only
+
+Or do it in a browser: http://%[1]s/docs
 
 Sign in again, and the token before is refused. Ctrl-C stops.
 `, addr)

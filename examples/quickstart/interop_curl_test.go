@@ -2,9 +2,12 @@ package main_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 )
 
 // The documented call, to the letter. It has the password in its arguments.
@@ -24,7 +27,7 @@ func curl(call string) func(*testing.T, target) seen {
 	return func(t *testing.T, at target) (got seen) {
 		t.Helper()
 		if _, err := exec.LookPath("curl"); err != nil {
-			missing(t, "curl", "curl", "apt-get install curl")
+			throwaway.Need(t, "curl", errors.New("needs curl; to get it: apt-get install curl"))
 		}
 		version, _, _ := strings.Cut(string(run(t, at, nil, "curl", "--version")), "(")
 		got.Client = strings.TrimSpace(version)

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 )
 
 // A target is a server, and who signs in there.
@@ -152,7 +153,7 @@ func (s script) interpreter(t *testing.T) string {
 			return program
 		}
 	}
-	missing(t, s.name, s.library, s.get)
+	throwaway.Need(t, s.name, fmt.Errorf("needs %s; to get it: %s", s.library, s.get))
 	return ""
 }
 
@@ -179,15 +180,4 @@ func run(t *testing.T, at target, stdin []byte, program string, args ...string) 
 		t.Fatalf("%s: %v\n%s", program, err, &stderr)
 	}
 	return out
-}
-
-// missing ends a test whose program is not installed, as package throwaway does
-// without its servers.
-func missing(t *testing.T, name, program, get string) {
-	t.Helper()
-	required := strings.FieldsFunc(os.Getenv("TOKENAUTH_REQUIRE"), func(r rune) bool { return r == ',' || r == ' ' })
-	if slices.Contains(required, name) {
-		t.Fatalf("needs %s; to get it: %s", program, get)
-	}
-	t.Skipf("needs %s; to get it: %s", program, get)
 }

@@ -75,8 +75,12 @@ func run(ctx context.Context, addr, storeURL string, cache, unthrottled bool) er
 		return err
 	}
 
+	handler, err := routes(auth, store.ping)
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
-		Handler:           routes(auth, store.ping),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -113,12 +117,12 @@ func run(ctx context.Context, addr, storeURL string, cache, unthrottled bool) er
 
 // routes are those of any Gin service: ours mounted, and two of the host's
 // behind it.
-func routes(auth *tokenauth.Service, ping func(context.Context) error) http.Handler {
+func routes(auth *tokenauth.Service, ping func(context.Context) error) (http.Handler, error) {
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
 	r.Use(gin.Recovery())
 
-	ginadapter.Mount(r, auth)
+	mounted := ginadapter.MountEndpoints(r, auth, tokenauth.Endpoints{})
 	r.GET("/me", ginadapter.RequireBearer(auth), me)
 	r.GET("/admin", ginadapter.RequireRole(auth, "Administrator"), me)
 
@@ -131,7 +135,7 @@ func routes(auth *tokenauth.Service, ping func(context.Context) error) http.Hand
 		}
 		c.JSON(http.StatusOK, gin.H{"status": "ok"})
 	})
-	return r
+	return r, mountDocs(r, auth, mounted)
 }
 
 func me(c *gin.Context) {

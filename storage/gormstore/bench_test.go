@@ -26,7 +26,10 @@ func BenchmarkStore(b *testing.B) {
 	for _, e := range engines {
 		b.Run(e.name, func(b *testing.B) {
 			s, db := e.store(b)
-			auth := service(b, s, s.Users())
+			auth, err := tokenauth.New(s, s.Users(), &tokenauth.Options{Logger: quiet})
+			if err != nil {
+				b.Fatal(err)
+			}
 			accessTokens := make([]string, benchTokens)
 			for i := range accessTokens {
 				accessTokens[i] = issue(b, auth, i)

@@ -21,8 +21,8 @@ var (
 	// ErrClientNotFound is returned by the methods of Clients for an unknown
 	// client.
 	ErrClientNotFound = fmt.Errorf("gormstore: no such client: %w", tokenauth.ErrNotFound)
-	// ErrClient is returned by Clients.Create, wrapped with what is wrong, for
-	// values that cannot be stored.
+	// ErrClient is returned by Clients.Create and Clients.SetIntrospection,
+	// wrapped with what is wrong, for values that cannot be stored.
 	ErrClient = errors.New("gormstore: invalid client")
 )
 
@@ -53,6 +53,9 @@ type NewClient struct {
 	// Roles, if there are any, are those of which a user must have one to sign
 	// in through the client; non-empty and without commas.
 	Roles []string
+	// Introspection is whose tokens the client may introspect; none if zero.
+	// A public client may have no other.
+	Introspection tokenauth.Introspection
 }
 
 // Create adds a client and returns its secret, which is kept nowhere: empty for
@@ -64,6 +67,9 @@ func (c *Clients) Create(ctx context.Context, n NewClient) (tokenauth.Secret, er
 	if err := checkRoles(n.Roles); err != nil {
 		return tokenauth.Secret{}, fmt.Errorf("%w: roles must be non-empty UTF-8 without comma or NUL", ErrClient)
 	}
+	if err := checkIntrospection(n.Introspection, n.Public); err != nil {
+		return tokenauth.Secret{}, err
+	}
 	var secret tokenauth.Secret
 	var digest []byte
 	if !n.Public {
@@ -71,8 +77,8 @@ func (c *Clients) Create(ctx context.Context, n NewClient) (tokenauth.Secret, er
 		secret, digest = s, d[:]
 	}
 	s := c.store
-	result, err := c.pool().ExecContext(ctx, s.sql(s.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?)`+s.dialect.onConflict),
-		n.ID, digest, strings.Join(n.Roles, ","), false, newStamp(), time.Now().Unix())
+	result, err := c.pool().ExecContext(ctx, s.sql(s.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+s.dialect.onConflict),
+		n.ID, digest, strings.Join(n.Roles, ","), int(n.Introspection), false, newStamp(), time.Now().Unix())
 	if err != nil {
 		return tokenauth.Secret{}, err
 	}
@@ -87,14 +93,14 @@ func (c *Clients) Create(ctx context.Context, n NewClient) (tokenauth.Secret, er
 
 // FindClient implements tokenauth.Clients.
 func (c *Clients) FindClient(ctx context.Context, clientID string) (client tokenauth.Client, err error) {
-	rows, err := c.pool().QueryContext(ctx, c.store.sql(`SELECT id, secret, old_secret, roles, disabled FROM tokenauth_clients WHERE id = ?`), clientID)
+	rows, err := c.pool().QueryContext(ctx, c.store.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`), clientID)
 	if err != nil {
 		return client, err
 	}
 	err = readRow(rows, func(scan func(...any) error) error {
 		var secret, oldSecret sql.RawBytes
 		var roles string
-		if err := scan(&client.ID, &secret, &oldSecret, &roles, &client.Disabled); err != nil {
+		if err := scan(&client.ID, &secret, &oldSecret, &roles, &client.Introspection, &client.Disabled); err != nil {
 			return err
 		}
 		for _, digest := range []sql.RawBytes{secret, oldSecret} {
@@ -107,12 +113,18 @@ func (c *Clients) FindClient(ctx context.Context, clientID string) (client token
 				return fmt.Errorf("gormstore: client %q has a secret of %d bytes", client.ID, len(digest))
 			}
 		}
+		if !known(client.Introspection) {
+			return fmt.Errorf("gormstore: client %q has the unknown right %d to introspect", client.ID, client.Introspection)
+		}
 		return decode(roles, []byte("{}"), &client.Roles, nil)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return tokenauth.Client{}, ErrClientNotFound
 	}
-	return client, err
+	if err != nil {
+		return tokenauth.Client{}, err
+	}
+	return client, nil
 }
 
 // RotateSecret gives a client another secret and returns it. The one before

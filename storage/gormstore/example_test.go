@@ -136,6 +136,8 @@ func ExampleMigrations() {
 	// 0002_counters.up.sql
 	// 0003_clients.down.sql
 	// 0003_clients.up.sql
+	// 0004_introspection.down.sql
+	// 0004_introspection.up.sql
 }
 
 func ExampleNormalizeUserName() {

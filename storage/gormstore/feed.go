@@ -45,7 +45,10 @@ type Watched struct {
 	channel  string
 }
 
-var _ tokenauth.Watcher = (*Watched)(nil)
+var (
+	_ tokenauth.Watcher = (*Watched)(nil)
+	_ tokenauth.Lister  = (*Watched)(nil)
+)
 
 // ErrNoFeed is returned, wrapped, by WithFeed and Migrate for a database that
 // cannot tell of changes.

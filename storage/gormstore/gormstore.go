@@ -38,8 +38,9 @@ type Options struct {
 	Passwords *password.Options
 }
 
-// A Store is a tokenauth.Storage and a tokenauth.Purger in a SQL database. It
-// is safe for concurrent use, by any number of processes on one database.
+// A Store is a tokenauth.Storage in a SQL database, and has the abilities
+// Lister, Purger, AttemptCounter and ClientRevoker. It is safe for
+// concurrent use, by any number of processes on one database.
 type Store struct {
 	db      *gorm.DB // for transactions
 	pool    gorm.ConnPool
@@ -47,11 +48,12 @@ type Store struct {
 	prefix  string
 	users   *Users
 
-	replace, find, revoke, revokeUser, upgrade *statement
+	replace, find, list, revoke, revokeUser, upgrade *statement
 }
 
 var (
 	_ tokenauth.Storage = (*Store)(nil)
+	_ tokenauth.Lister  = (*Store)(nil)
 	_ tokenauth.Purger  = (*Store)(nil)
 )
 
@@ -118,6 +120,7 @@ func open(db *gorm.DB, o *Options) (*Store, error) {
 		(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.overwrite)
 	s.find = s.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`)
+	s.list = s.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ?`)
 	s.revoke = s.statement(`DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`)
 	s.revokeUser = s.statement(deleteTokensOfUser)
 	s.upgrade = s.statement(`UPDATE tokenauth_users SET password_hash = ? WHERE id = ? AND password_hash = ?`)
@@ -145,10 +148,7 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (t tokenauth.Toke
 	defer r.free()
 	// The raw bytes are only good until the rows are closed, so no QueryRow here.
 	err = s.find.queryRow(ctx, func(scan func(...any) error) error {
-		if err := scan(r.columns...); err != nil {
-			return fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
-		}
-		t, err = r.token()
+		t, err = r.read(scan)
 		return err
 	}, slot.User[:], slot.Client[:])
 	if errors.Is(err, sql.ErrNoRows) {

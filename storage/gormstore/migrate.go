@@ -13,14 +13,14 @@ import (
 
 // Migrations are the SQL files that Migrate applies, a folder for each engine,
 // for hosts with a migration tool of their own. They are named as
-// golang-migrate names them, say the default table prefix, and may be applied
-// twice.
+// golang-migrate names them and say the default table prefix. What they make
+// they leave alone if it is there; where an engine cannot, they say so.
 //
 //go:embed migrations
 var Migrations embed.FS
 
 // schemaVersion is the number of the newest migration.
-const schemaVersion = 3
+const schemaVersion = 4
 
 // Migrate makes the tables, or brings them up to date, and the trigger that the
 // feed needs if Options.Feed says so. It is idempotent, and several processes
@@ -99,11 +99,22 @@ func (s *Store) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string
 // applyOne applies a statement, and again if another process was faster.
 func (s *Store) applyOne(ctx context.Context, pool gorm.ConnPool, statement string) (err error) {
 	for range 5 {
-		if _, err = pool.ExecContext(ctx, statement); err == nil || !collided(err) || ctx.Err() != nil {
+		_, err = pool.ExecContext(ctx, statement)
+		if err == nil || hasColumn(err) {
+			return nil
+		}
+		if !collided(err) || ctx.Err() != nil {
 			return err
 		}
 	}
 	return err
+}
+
+// hasColumn reports whether the column to add is there, which MySQL and SQLite
+// have no IF NOT EXISTS for. They tell by the text only.
+func hasColumn(err error) bool {
+	text := err.Error()
+	return strings.HasPrefix(text, "Error 1060 (42S21)") || strings.Contains(text, "duplicate column name: ")
 }
 
 // collided reports whether two CREATE TABLE IF NOT EXISTS were under way at

@@ -44,6 +44,14 @@ func (r *tokenRow) free() {
 	tokenRows.Put(r)
 }
 
+// read returns the token that is scanned, or ErrCorrupt, wrapped.
+func (r *tokenRow) read(scan func(...any) error) (tokenauth.Token, error) {
+	if err := scan(r.columns...); err != nil {
+		return tokenauth.Token{}, fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
+	}
+	return r.token()
+}
+
 // token returns what the row says, or ErrCorrupt, wrapped.
 func (r *tokenRow) token() (t tokenauth.Token, err error) {
 	if r.format != rowFormat || len(r.user) != len(t.Slot.User) || len(r.client) != len(t.Slot.Client) ||

@@ -58,18 +58,20 @@ func (q *statement) exec(ctx context.Context, args ...any) (result sql.Result, e
 	return result, err
 }
 
-// queryRow gives the one row there is to read, or returns sql.ErrNoRows.
-func (q *statement) queryRow(ctx context.Context, read func(scan func(...any) error) error, args ...any) error {
+func (q *statement) query(ctx context.Context, args []any) (*sql.Rows, error) {
 	stmt, err := q.stmt(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var rows *sql.Rows
 	if stmt == nil {
-		rows, err = q.pool.QueryContext(ctx, q.text, args...)
-	} else {
-		rows, err = stmt.QueryContext(ctx, args...)
+		return q.pool.QueryContext(ctx, q.text, args...)
 	}
+	return stmt.QueryContext(ctx, args...)
+}
+
+// queryRow gives the one row there is to read, or returns sql.ErrNoRows.
+func (q *statement) queryRow(ctx context.Context, read func(scan func(...any) error) error, args ...any) error {
+	rows, err := q.query(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -85,10 +87,36 @@ func readRow(rows *sql.Rows, read func(scan func(...any) error) error) error {
 		return sql.ErrNoRows
 	}
 	if err := read(rows.Scan); err != nil {
-		// A connection that broke in the middle also fails to scan.
-		return errors.Join(rows.Err(), err)
+		return faultOr(rows, err)
 	}
 	return rows.Close()
+}
+
+// queryRows gives each row there is to read.
+func (q *statement) queryRows(ctx context.Context, read func(scan func(...any) error) error, args ...any) error {
+	rows, err := q.query(ctx, args)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := read(rows.Scan); err != nil {
+			return faultOr(rows, err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return rows.Close()
+}
+
+// faultOr returns why a row could not be read. If the connection broke in the
+// middle, or the context ended, that is why, and the row says nothing.
+func faultOr(rows *sql.Rows, err error) error {
+	if fault := rows.Err(); fault != nil {
+		return fault
+	}
+	return err
 }
 
 // retry runs a statement or a transaction that may be run again at most three

@@ -11,10 +11,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Store is a tokenauth.Storage, a tokenauth.Purger and a tokenauth.Watcher.
-// The zero value is ready to use. It must not be copied after its first use. Its methods never
-// wait, but for Watch, and return no error but tokenauth.ErrNotFound, and from
-// Purge and Watch the context's.
+// A Store is a tokenauth.Storage and has the abilities Lister, Purger, Watcher
+// and ClientRevoker. The zero value is ready to use. It must not be copied after
+// its first use. Its methods never wait, but for Watch, and return no error but
+// tokenauth.ErrNotFound, and from Purge, RevokeClient and Watch the context's.
 type Store struct {
 	// The user key is a hash, so its first byte spreads the users evenly, and
 	// a writer keeps only 1/64 of the readers waiting.
@@ -30,6 +30,7 @@ type shard struct {
 
 var (
 	_ tokenauth.Storage = (*Store)(nil)
+	_ tokenauth.Lister  = (*Store)(nil)
 	_ tokenauth.Purger  = (*Store)(nil)
 	_ tokenauth.Watcher = (*Store)(nil)
 
@@ -74,6 +75,14 @@ func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (tokenauth.Token, e
 		return tokens[i], nil
 	}
 	return tokenauth.Token{}, tokenauth.ErrNotFound
+}
+
+// List implements tokenauth.Lister.
+func (s *Store) List(_ context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+	sh := s.shard(u)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return slices.Clone(sh.users[u]), nil
 }
 
 // Revoke implements tokenauth.Storage.

@@ -7,8 +7,8 @@
 // reads to replicas, which lag.
 //
 // What changes tokens is a script. A host that restricts commands allows
-// EVALSHA, EVAL, HGET, HSET, HDEL, TTL, EXPIRE and UNLINK, for keys with the
-// prefix. Redis 5 will do.
+// EVALSHA, EVAL, HGET, HGETALL, HSET, HDEL, TTL, EXPIRE and UNLINK, for keys
+// with the prefix. Redis 5 will do.
 //
 // # Counters of attempts
 //
@@ -96,9 +96,9 @@ const (
 	maxPrefixLength = 64
 )
 
-// A Store is a tokenauth.Storage in Redis, a tokenauth.AttemptCounter and a
-// tokenauth.ClientRevoker. It is safe for concurrent use, by any number of
-// processes on one Redis.
+// A Store is a tokenauth.Storage in Redis, and has the abilities Lister,
+// AttemptCounter and ClientRevoker. It is safe for concurrent use, by any number
+// of processes on one Redis.
 //
 // Its methods return soon after their context's deadline. That the context was
 // cancelled the client may notice no sooner than at the deadline, or after
@@ -109,7 +109,10 @@ type Store struct {
 	turn   chan struct{} // has room for the one that updates counters again
 }
 
-var _ tokenauth.Storage = (*Store)(nil)
+var (
+	_ tokenauth.Storage = (*Store)(nil)
+	_ tokenauth.Lister  = (*Store)(nil)
+)
 
 // New returns a Store that uses the client. Options may be nil. The error names
 // the argument or field that is wrong. New does no I/O. The host keeps the
@@ -151,6 +154,25 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token,
 		return tokenauth.Token{}, err
 	}
 	return decode(value)
+}
+
+// List implements tokenauth.Lister, by one HGETALL.
+func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+	values, err := s.client.Do(ctx, s.client.B().Hgetall().Key(s.key(u)).Build()).AsStrMap()
+	if err != nil {
+		return nil, err
+	}
+	tokens := make([]tokenauth.Token, 0, len(values))
+	var corrupt error
+	for _, value := range values {
+		t, err := decode([]byte(value))
+		if err != nil {
+			corrupt = errors.Join(corrupt, err)
+			continue
+		}
+		tokens = append(tokens, t)
+	}
+	return tokens, corrupt
 }
 
 // Revoke implements tokenauth.Storage, by one script.

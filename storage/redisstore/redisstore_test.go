@@ -201,8 +201,9 @@ func TestCorrupt(t *testing.T) {
 	client := open(t, option(t, throwaway.Redis(t)))
 	prefix := newPrefix(t, client)
 	s := newStore(t, client, prefix)
-	token := newToken("alice", "", 1, time.Hour)
+	token, other := newToken("alice", "", 1, time.Hour), newToken("alice", "web", 3, time.Hour)
 	replace(t, s, token)
+	replace(t, s, other)
 	name, field := key(prefix, token.Slot.User), fmt.Sprintf("%x", token.Slot.Client[:])
 	good, err := client.Do(t.Context(), client.B().Hget().Key(name).Field(field).Build()).ToString()
 	if err != nil {
@@ -224,6 +225,9 @@ func TestCorrupt(t *testing.T) {
 		}
 		if _, err := s.Find(t.Context(), token.Slot); !errors.Is(err, tokenauth.ErrCorrupt) {
 			t.Errorf("%s: Find returns %v", what, err)
+		}
+		if got, err := s.List(t.Context(), token.Slot.User); !errors.Is(err, tokenauth.ErrCorrupt) || len(got) != 1 || got[0].Digest != other.Digest {
+			t.Errorf("%s: List returns %d tokens, error %v", what, len(got), err)
 		}
 		// The way out is to sign in again.
 		again := newToken("alice", "", 2, time.Hour)
@@ -280,6 +284,8 @@ func TestFaultsOfRedis(t *testing.T) {
 	bob := newToken("bob", "", 1, time.Hour)
 	_, err := s.Find(t.Context(), bob.Slot)
 	fault("Find with another type", "WRONGTYPE", err)
+	_, err = s.List(t.Context(), bob.Slot.User)
+	fault("List with another type", "WRONGTYPE", err)
 	fault("Replace with another type", "WRONGTYPE", s.Replace(t.Context(), bob))
 	fault("Revoke with another type", "WRONGTYPE", s.Revoke(t.Context(), bob.Slot, bob.Digest))
 
@@ -376,6 +382,7 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 		server.Pause(t)
 		for call, do := range map[string]func(context.Context) error{
 			"Find":       func(ctx context.Context) error { _, err := s.Find(ctx, token.Slot); return err },
+			"List":       func(ctx context.Context) error { _, err := s.List(ctx, token.Slot.User); return err },
 			"Replace":    func(ctx context.Context) error { return s.Replace(ctx, token) },
 			"Revoke":     func(ctx context.Context) error { return s.Revoke(ctx, token.Slot, tokenauth.Digest{9}) },
 			"RevokeUser": func(ctx context.Context) error { return s.RevokeUser(ctx, tokenauth.UserKeyOf("bob")) },
@@ -430,6 +437,15 @@ func TestNothingStoredIsAToken(t *testing.T) {
 	}
 }
 
+// A client that speaks RESP2 does as well.
+func TestRESP2(t *testing.T) {
+	t.Parallel()
+	o := option(t, throwaway.Redis(t))
+	o.AlwaysRESP2, o.DisableCache = true, true
+	client := open(t, o)
+	storagetest.Run(t, func(t *testing.T) tokenauth.Storage { return newStore(t, client, newPrefix(t, client)) })
+}
+
 // The commands that the package names are all that it needs.
 func TestAccessRights(t *testing.T) {
 	t.Parallel()
@@ -439,7 +455,7 @@ func TestAccessRights(t *testing.T) {
 		// The client's own.
 		"+hello", "+cluster|slots", "+ping",
 		// The store's.
-		"+evalsha", "+eval", "+hget", "+hset", "+hdel", "+ttl", "+expire", "+unlink",
+		"+evalsha", "+eval", "+hget", "+hgetall", "+hset", "+hdel", "+ttl", "+expire", "+unlink",
 		// For counters, and to end a client's tokens.
 		"+mget", "+set", "+scan",
 		// The feed's.
@@ -456,6 +472,9 @@ func TestAccessRights(t *testing.T) {
 	replace(t, w, token)
 	if _, err := w.Find(t.Context(), token.Slot); err != nil {
 		t.Error(err)
+	}
+	if tokens, err := w.List(t.Context(), token.Slot.User); err != nil || len(tokens) != 1 {
+		t.Errorf("List returns %d tokens, error %v", len(tokens), err)
 	}
 	if err := w.Revoke(t.Context(), token.Slot, token.Digest); err != nil {
 		t.Error(err)

@@ -24,6 +24,7 @@ type Watched struct {
 
 var (
 	_ tokenauth.Storage = (*Watched)(nil)
+	_ tokenauth.Lister  = (*Watched)(nil)
 	_ tokenauth.Watcher = (*Watched)(nil)
 )
 

@@ -65,6 +65,8 @@ type methods struct {
 	purge      func(*memory.Store, context.Context, time.Time) (int64, error)
 	watch      func(*memory.Store, context.Context, time.Duration, tokenauth.Feed) error
 
+	list func(*memory.Store, context.Context, tokenauth.UserKey) ([]tokenauth.Token, error)
+
 	revokeClient   func(*memory.Store, context.Context, tokenauth.ClientKey) error
 	updateCounters func(*counters, context.Context, []tokenauth.CounterKey, func([]tokenauth.Counter)) error
 }
@@ -74,6 +76,13 @@ func (b *broken) Replace(ctx context.Context, t tokenauth.Token) error {
 		return b.replace(&b.Store, ctx, t)
 	}
 	return b.Store.Replace(ctx, t)
+}
+
+func (b *broken) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+	if b.list != nil {
+		return b.list(&b.Store, ctx, u)
+	}
+	return b.Store.List(ctx, u)
 }
 
 func (b *broken) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
@@ -249,6 +258,74 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return s.Find(ctx, slot)
 			},
 		}, []string{"ContextEnded"}},
+		{"lists live tokens", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				return slices.DeleteFunc(all, func(t tokenauth.Token) bool { return t.ExpiresAt.Before(time.Now()) }), err
+			},
+		}, []string{"List"}},
+		{"lists the tokens of others", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, _ := s.List(ctx, u)
+				others, err := s.List(ctx, tokenauth.UserKeyOf("bob"))
+				return append(all, others...), err
+			},
+		}, []string{"List"}},
+		{"lists one client", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				return all[:min(1, len(all))], err
+			},
+		}, []string{"List", "ListRace"}},
+		{"finds nobody to list", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				if len(all) == 0 {
+					err = tokenauth.ErrNotFound
+				}
+				return all, err
+			},
+		}, []string{"List"}},
+		{"lists nothing when the context has ended", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				if ctx.Err() != nil {
+					return nil, nil
+				}
+				return s.List(ctx, u)
+			},
+		}, []string{"List"}},
+		{"lists without what was replaced", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				for i := range all {
+					all[i].Replaced = tokenauth.Digest{}
+				}
+				return all, err
+			},
+		}, []string{"List"}},
+		{"lists what it sees twice", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				time.Sleep(time.Millisecond)
+				again, _ := s.List(ctx, u)
+				for _, t := range again {
+					if !slices.ContainsFunc(all, func(seen tokenauth.Token) bool { return seen.Digest == t.Digest }) {
+						all = append(all, t)
+					}
+				}
+				return all, err
+			},
+		}, []string{"ListRace"}},
+		{"lists what it finds again a moment later", methods{
+			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+				all, err := s.List(ctx, u)
+				time.Sleep(time.Millisecond)
+				return slices.DeleteFunc(all, func(t tokenauth.Token) bool {
+					now, err := s.Find(ctx, t.Slot)
+					return err != nil || now.Digest != t.Digest
+				}), err
+			},
+		}, []string{"ListRace"}},
 		{"purges what expires at the time", methods{
 			purge: func(s *memory.Store, ctx context.Context, before time.Time) (int64, error) {
 				return s.Purge(ctx, before.Add(time.Second))

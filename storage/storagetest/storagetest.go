@@ -5,9 +5,9 @@
 //	}
 //
 // Each rule is a subtest, run on a storage of its own. Abilities that a storage
-// may have (tokenauth.Purger, tokenauth.Watcher, tokenauth.AttemptCounter and
-// tokenauth.ClientRevoker) are found by type assertion and tested where they are
-// there.
+// may have (tokenauth.Lister, tokenauth.Purger, tokenauth.Watcher,
+// tokenauth.AttemptCounter and tokenauth.ClientRevoker) are found by type
+// assertion and tested where they are there.
 package storagetest
 
 import (
@@ -73,6 +73,8 @@ var rules = []rule{
 	{"RevokeRace", "Revoke compares and deletes in one step.", revokeRace},
 	{"RevokeUserRace", "What was stored before RevokeUser was called is gone when it returns.", revokeUserRace},
 	{"ContextEnded", "With an ended context, a call changes all or nothing, and never says ErrNotFound for what is there.", contextEnded},
+	{"List", "List returns what all slots of the user hold, expired or not, and nothing of anybody else.", list},
+	{"ListRace", "List returns each token that is there all the while, and of each slot one, whatever is stored meanwhile.", listRace},
 	{"Purge", "Purge removes what expired before the time, and nothing else.", purge},
 	{"PurgeStops", "Purge returns the context's error when that ends.", purgeStops},
 	{"PurgeRace", "Purge never removes a token that replaced an expired one.", purgeRace},

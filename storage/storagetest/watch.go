@@ -86,7 +86,7 @@ var errLate = errors.New("nothing of the kind came")
 // wait waits until something is right, or wrong.
 func (g *watching) wait(ctx context.Context, limit time.Duration, right func() (bool, error)) error {
 	timeout := time.After(limit)
-	for {
+	for late := false; ; {
 		g.mu.Lock()
 		ok, err := right()
 		err = errors.Join(g.wrong, err)
@@ -95,10 +95,13 @@ func (g *watching) wait(ctx context.Context, limit time.Duration, right func() (
 		if ok || err != nil {
 			return err
 		}
+		if late {
+			return errLate
+		}
 		select {
 		case <-news:
 		case <-timeout:
-			return errLate
+			late = true // but look once more: the machine may have been busy
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -1,8 +1,9 @@
 package prommetrics
 
 import (
-	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
 // Cache returns a collector of the figures of a Service's cache

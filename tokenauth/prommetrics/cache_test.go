@@ -8,11 +8,12 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // cached returns a Service with a cache for one token.

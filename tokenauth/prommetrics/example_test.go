@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // The registry of a host gets both collectors. There is no cache here, and so
@@ -28,5 +29,5 @@ func Example() {
 	fmt.Println(testutil.GatherAndCount(registry, "tokenauth_events_total"))
 	// Output:
 	// tokenauth: the access token is invalid
-	// 25 <nil>
+	// 26 <nil>
 }

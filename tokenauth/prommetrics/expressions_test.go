@@ -11,9 +11,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 	"github.com/goccy/go-yaml"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 )
 
 // An expression is a PromQL one of a file that a host may use.

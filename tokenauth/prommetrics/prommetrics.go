@@ -18,8 +18,9 @@ import (
 	"context"
 	"time"
 
-	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
 // Metrics counts and times the events of a Service. It is a
@@ -51,30 +52,25 @@ var (
 // kinds bounds the kinds of events that are known here.
 const kinds = tokenauth.EventUnavailable + 1
 
-// reasonCanceled is of an EventUnavailable whose client had gone away. That is
-// no trouble, and must wake nobody.
-const reasonCanceled tokenauth.Reason = "canceled"
-
 // sorts are the events that there can be.
 var sorts = []struct {
 	kind    tokenauth.EventKind
 	reasons []tokenauth.Reason
-	timed   bool
 }{
-	{tokenauth.EventIssued, []tokenauth.Reason{""}, true},
+	{tokenauth.EventIssued, []tokenauth.Reason{""}},
 	{tokenauth.EventSignInRefused, []tokenauth.Reason{
 		tokenauth.ReasonMalformed, tokenauth.ReasonCredentials, tokenauth.ReasonClient, tokenauth.ReasonThrottled,
-	}, true},
-	{tokenauth.EventValidated, []tokenauth.Reason{"", tokenauth.ReasonFallback}, true},
+	}},
+	{tokenauth.EventValidated, []tokenauth.Reason{"", tokenauth.ReasonFallback}},
 	{tokenauth.EventRefused, []tokenauth.Reason{
 		tokenauth.ReasonMalformed, tokenauth.ReasonNoCredentials, tokenauth.ReasonInvalid, tokenauth.ReasonExpired,
 		tokenauth.ReasonReplaced, tokenauth.ReasonRole, tokenauth.ReasonClient,
-	}, true},
+	}},
 	{tokenauth.EventIntrospected, []tokenauth.Reason{
 		"", tokenauth.ReasonInvalid, tokenauth.ReasonExpired, tokenauth.ReasonReplaced, tokenauth.ReasonClient,
-	}, false},
-	{tokenauth.EventRevoked, []tokenauth.Reason{"", tokenauth.ReasonUser, tokenauth.ReasonClient}, false},
-	{tokenauth.EventUnavailable, []tokenauth.Reason{"", tokenauth.ReasonBusy, reasonCanceled}, true},
+	}},
+	{tokenauth.EventRevoked, []tokenauth.Reason{"", tokenauth.ReasonUser, tokenauth.ReasonClient}},
+	{tokenauth.EventUnavailable, []tokenauth.Reason{"", tokenauth.ReasonBusy, tokenauth.ReasonCanceled, tokenauth.ReasonInternal}},
 }
 
 // buckets are from a validation from the cache to a sign-in that waited its
@@ -109,20 +105,14 @@ func New() *Metrics {
 		for _, reason := range sort.reasons {
 			m.counters[sort.kind][reason] = m.events.WithLabelValues(sort.kind.String(), string(reason))
 		}
-		if sort.timed {
-			m.histograms[sort.kind] = m.durations.WithLabelValues(sort.kind.String())
-		}
+		m.histograms[sort.kind] = m.durations.WithLabelValues(sort.kind.String())
 	}
 	return m
 }
 
 // Observe implements tokenauth.Observer.
-func (m *Metrics) Observe(ctx context.Context, e tokenauth.Event) {
-	reason := e.Reason
-	if e.Kind == tokenauth.EventUnavailable && reason == "" && ctx.Err() == context.Canceled {
-		reason = reasonCanceled
-	}
-	m.counter(e.Kind, reason).Inc()
+func (m *Metrics) Observe(_ context.Context, e tokenauth.Event) {
+	m.counter(e.Kind, e.Reason).Inc()
 	if e.Duration > 0 {
 		m.histogram(e.Kind).Observe(e.Duration.Seconds())
 	}

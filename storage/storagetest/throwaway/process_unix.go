@@ -112,6 +112,19 @@ func stopped(pid int) bool {
 	})
 }
 
+// kill ends the process and those it has started, none of which gets to know
+// of the end of another.
+func (p *process) kill() error {
+	if err := p.pause(); err != nil {
+		return err
+	}
+	pids, err := children(p.pid)
+	if err != nil {
+		return err
+	}
+	return signalAll(append(pids, p.pid), syscall.SIGKILL)
+}
+
 func (p *process) resume() error {
 	pids, err := children(p.pid)
 	if err != nil {

@@ -157,20 +157,35 @@ func (s *Server) DSN() string { return s.dsn }
 // leave, and returns when its process is gone.
 func (s *Server) Stop(tb testing.TB) {
 	tb.Helper()
+	stop, _ := s.engine.signals()
+	s.end(tb, func(p *process) error {
+		// A paused server would not notice the signal.
+		return errors.Join(p.resume(), p.signal(stop))
+	})
+}
+
+// Kill ends all processes of the server by SIGKILL, as a crash would, and
+// returns when they are gone. What it had promised to keep is there after
+// Start.
+func (s *Server) Kill(tb testing.TB) {
+	tb.Helper()
+	s.end(tb, (*process).kill)
+}
+
+func (s *Server) end(tb testing.TB, by func(*process) error) {
+	tb.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.running() {
 		return
 	}
-	stop, _ := s.engine.signals()
-	// A paused server would not notice the signal.
-	if err := errors.Join(s.process.resume(), s.process.signal(stop)); err != nil {
-		tb.Fatal(s.failure("stop", err))
+	if err := by(s.process); err != nil {
+		tb.Fatal(s.failure("end", err))
 	}
 	select {
 	case <-s.process.done:
 	case <-time.After(patience):
-		tb.Fatal(s.failure("stop", context.DeadlineExceeded))
+		tb.Fatal(s.failure("end", context.DeadlineExceeded))
 	}
 }
 

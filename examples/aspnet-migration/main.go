@@ -1,0 +1,128 @@
+// Aspnet-migration is a Gin service that takes over from an ASP.NET Web API
+// application: it signs in the users who are in the tables of ASP.NET Identity,
+// by the request that their clients send already.
+//
+//	go run ./examples/aspnet-migration [-identity 2|core] [-keep-hashes] [-store STORE] [-addr HOST:PORT]
+//
+// STORE is the database that has the tables: sqlite:PATH, postgres://… or
+// mysql://USER:PASSWORD@tcp(HOST:PORT)/DATABASE. By default it is an SQLite file
+// that is made, with a few users to try, if it is not there.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
+	identity := flag.String("identity", "2", "whose tables they are: `2` for ASP.NET Identity 2, core for ASP.NET Core Identity")
+	keepHashes := flag.Bool("keep-hashes", false, "leave password hashes as they are, while the old application still signs users in")
+	store := flag.String("store", "", "the `database`: sqlite:PATH, postgres://… or mysql://…; a file with users to try if empty")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *addr, *identity, *keepHashes, *store); err != nil {
+		log.Fatal("aspnet-migration: ", err)
+	}
+}
+
+// run serves until the context ends.
+func run(ctx context.Context, addr, identity string, keepHashes bool, store string) error {
+	l, ok := layouts[identity]
+	if !ok {
+		return fmt.Errorf("-identity must be 2 or core, not %q", identity)
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	db, err := open(cmp.Or(store, "sqlite:aspnet-identity-"+identity+".db"))
+	if err != nil {
+		return err
+	}
+	pool, err := db.DB()
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := createExample(db, l, listener.Addr()); err != nil {
+		return err
+	}
+	auth, err := newAuth(ctx, db, l, keepHashes)
+	if err != nil {
+		return err
+	}
+	go auth.Run(ctx) // removes expired tokens
+
+	server := &http.Server{Handler: routes(auth), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second}
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		stopped <- server.Shutdown(grace)
+	})
+	fmt.Printf("Serving the users of ASP.NET Identity %s on http://%s\n", identity, listener.Addr())
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-stopped
+}
+
+// newAuth keeps tokens in tables of their own, beside those of Identity.
+func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*tokenauth.Service, error) {
+	users, err := newUsers(ctx, db, l, keepHashes)
+	if err != nil {
+		return nil, err
+	}
+	if err := gormstore.Migrate(ctx, db, nil); err != nil {
+		return nil, err
+	}
+	tokens, err := gormstore.New(ctx, db, nil)
+	if err != nil {
+		return nil, err
+	}
+	return tokenauth.New(tokens, users, &tokenauth.Options{
+		// The old application cannot call RevokeUser when it changes a user, so
+		// each request looks at the user again.
+		LiveCheck: users.Recheck,
+	})
+}
+
+// routes are the controllers that have moved.
+func routes(auth *tokenauth.Service) http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New()
+	r.Use(gin.Recovery())
+
+	ginadapter.Mount(r, auth)                                                       // /Token, and /token
+	r.GET("/api/values", ginadapter.RequireBearer(auth), values)                    // [Authorize]
+	r.GET("/api/reports", ginadapter.RequireRole(auth, "Administrator"), values)    // [Authorize(Roles = "Administrator")]
+	r.GET("/api/status", func(c *gin.Context) { c.JSON(http.StatusOK, "running") }) // [AllowAnonymous]
+	return r
+}
+
+// values shows what was User.Identity.GetUserName() and GetUserId().
+func values(c *gin.Context) {
+	token, _ := ginadapter.From(c)
+	c.JSON(http.StatusOK, gin.H{"userName": token.Principal.UserName, "userId": token.Principal.UserID})
+}

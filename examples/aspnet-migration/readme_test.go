@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The command serves as its README shows, ends when it is told to, and finds
+// its tokens again.
+func TestREADME(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		if strings.Contains(os.Getenv("TOKENAUTH_REQUIRE"), "curl") {
+			t.Fatal(err)
+		}
+		t.Skip("needs curl; to get it: apt-get install curl")
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "aspnet-migration")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	host, stop := start(t, binary, dir)
+
+	// What is in a sh block is typed, what is in the json block behind it is
+	// what came.
+	calls := regexp.MustCompile("(?s)```sh\n([^`]*)```\n+```json\n([^`]*)```").FindAllStringSubmatch(string(readme), -1)
+	if len(calls) == 0 {
+		t.Fatal("the README shows no call")
+	}
+	varies := regexp.MustCompile(`tat_[A-Za-z0-9_…-]+|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8}`)
+	script := ""
+	for _, call := range calls {
+		script += call[1]
+		typed := strings.ReplaceAll(script, "http://127.0.0.1:8080", host)
+		out, err := exec.Command("/bin/sh", "-c", typed).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", call[1], err)
+		}
+		got := varies.ReplaceAllString(string(out), "…")
+		if want := varies.ReplaceAllString(call[2], "…"); !strings.HasSuffix(got, strings.TrimSpace(want)) {
+			t.Errorf("%sanswered %s, want %s", call[1], got, want)
+		}
+	}
+
+	site := &site{url: host}
+	token := site.signIn(t, "bob", "password").token(t)
+	stop()
+	site.url, _ = start(t, binary, dir)
+	if a := site.get(t, "/api/values", token.AccessToken); a.status != 200 {
+		t.Errorf("after a restart the token answered %+v", a)
+	}
+}
+
+// start runs the command in a folder, until it is stopped or the test ends.
+func start(t *testing.T, binary, dir string) (host string, stop func()) {
+	t.Helper()
+	cmd := exec.Command(binary, "-addr", "127.0.0.1:0")
+	cmd.Dir = dir
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		late := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+		defer late.Stop()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if host = regexp.MustCompile(`http://[0-9.:]+`).FindString(line); host == "" {
+		t.Fatalf("it says %q, %v", line, err)
+	}
+	return host, stop
+}

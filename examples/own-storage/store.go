@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A store keeps tokens in a file. A token's key is its slot, so there is one in
+// each, and the tokens of a user stand side by side.
+type store struct{ db *bolt.DB }
+
+var bucket = []byte("tokens")
+
+func newStore(db *bolt.DB) (*store, error) {
+	return &store{db}, db.Update(func(tx *bolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(bucket)
+		return err
+	})
+}
+
+func key(s tokenauth.Slot) []byte { return append(s.User[:], s.Client[:]...) }
+
+func (s *store) Replace(ctx context.Context, t tokenauth.Token) error {
+	t.Replaced = tokenauth.Digest{} // unless there is one
+	_, err := s.change(ctx, key(t.Slot), func(old tokenauth.Token) bool { t.Replaced = old.Digest; return true }, &t)
+	return err
+}
+
+// Find reads memory, and waits for nothing that its context could end.
+func (s *store) Find(_ context.Context, slot tokenauth.Slot) (t tokenauth.Token, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		if value := tx.Bucket(bucket).Get(key(slot)); value != nil {
+			return t.UnmarshalBinary(value)
+		}
+		return tokenauth.ErrNotFound
+	})
+	return t, err
+}
+
+func (s *store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
+	_, err := s.change(ctx, key(slot), func(t tokenauth.Token) bool { return t.Digest == d }, nil)
+	return err
+}
+
+func (s *store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	_, err := s.change(ctx, u[:], func(tokenauth.Token) bool { return true }, nil)
+	return err
+}
+
+// Purge goes by the first byte of the keys: they are hashes, so that is even.
+func (s *store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
+	expired := func(t tokenauth.Token) bool { return !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(expiredBefore) }
+	for i := 0; i < 256 && err == nil; i++ {
+		var n int64
+		n, err = s.change(ctx, []byte{byte(i)}, expired, nil)
+		removed += n
+	}
+	return removed, err
+}
+
+// change is a transaction that removes what goes of the tokens under a prefix,
+// and then stores one, if any. It fails if the context ends before the commit.
+func (s *store) change(ctx context.Context, prefix []byte, goes func(tokenauth.Token) bool, put *tokenauth.Token) (int64, error) {
+	var n int64
+	done := make(chan error, 1)
+	go func() { // since bbolt knows no contexts, and a disk may hang
+		done <- s.db.Update(func(tx *bolt.Tx) (err error) {
+			tokens := tx.Bucket(bucket)
+			c := tokens.Cursor()
+			for k, v := c.Seek(prefix); err == nil && bytes.HasPrefix(k, prefix); {
+				var t tokenauth.Token // stays zero if v cannot be read
+				if _ = t.UnmarshalBinary(v); !goes(t) {
+					k, v = c.Next()
+					continue
+				}
+				n, err = n+1, c.Delete()
+				k, v = c.Seek(k) // Next would skip one
+			}
+			if err == nil && put != nil {
+				value, _ := put.MarshalBinary() // returns no error
+				err = tokens.Put(key(put.Slot), value)
+			}
+			return cmp.Or(err, ctx.Err())
+		})
+	}()
+	select {
+	case err := <-done:
+		return n, err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// trialUsers are users in memory. A service looks them up in the table that it
+// has.
+func trialUsers() (*password.Users, error) {
+	hash, err := password.Hash("password")
+	if err != nil {
+		return nil, err
+	}
+	accounts := map[string]password.Account{
+		"alice": {UserID: "user-1", UserName: "alice", PasswordHash: hash, Roles: []string{"Administrator"}, Stamp: "1"},
+		"bob":   {UserID: "user-2", UserName: "bob", PasswordHash: hash, Roles: []string{"Reader"}, Stamp: "1"},
+	}
+	return password.NewUsers(func(_ context.Context, userName string) (password.Account, error) {
+		account, ok := accounts[userName]
+		if !ok {
+			return password.Account{}, tokenauth.ErrNotFound
+		}
+		return account, nil
+	}, nil)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// goodEverywhere asks each replica once: there is no time in which a new token
+// is not good yet.
+func (s *script) goodEverywhere(ctx context.Context) error {
+	for _, r := range s.replicas {
+		a, err := call(ctx, "GET", r.url()+"/me", s.alice.AccessToken)
+		if err := a.wanted(200, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refusedEverywhere tells how long after some event the last replica refused a
+// token, and fails if that takes longer than the lease of the cache, with some
+// allowance for a busy machine. The times have the requests themselves in them.
+func (s *script) refusedEverywhere(ctx context.Context, accessToken string, since time.Time, event string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*lease)
+	defer cancel()
+	refused := make([]answer, len(s.replicas))
+	took := make([]time.Duration, len(s.replicas))
+	errs := make([]error, len(s.replicas))
+	var wg sync.WaitGroup
+	for i, r := range s.replicas {
+		wg.Go(func() {
+			for errs[i] == nil && refused[i].status != http.StatusUnauthorized {
+				refused[i], errs[i] = call(ctx, "GET", r.url()+"/me", accessToken)
+				took[i] = time.Since(since)
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("not refused everywhere: %w", err)
+	}
+	var each []string
+	for i, r := range s.replicas {
+		each = append(each, fmt.Sprintf("%s after %.1f ms", r.name, took[i].Seconds()*1000))
+	}
+	s.say("Refused %.1f ms after %s (%s):", slices.Max(took).Seconds()*1000, event, strings.Join(each, ", "))
+	s.say("“%s”", refused[0].Description)
+	return nil
+}
+
+// feedsAlive waits until the replicas hear of changes. Until then they ask the
+// database each time, which is right as well, and not what is to be shown.
+func (s *script) feedsAlive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for _, r := range s.replicas {
+		for {
+			now, err := figures(ctx, r)
+			if err != nil {
+				return err
+			}
+			if now.FeedAlive {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%s hears of no changes: %w", r.name, ctx.Err())
+			case <-ticker.C:
+			}
+		}
+	}
+	return nil
+}
+
+// figures are those of a replica's cache.
+func figures(ctx context.Context, p *process) (stats tokenauth.CacheStats, err error) {
+	r, err := http.NewRequestWithContext(ctx, "GET", p.url()+"/cache", nil)
+	if err != nil {
+		return stats, err
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		return stats, err
+	}
+	defer response.Body.Close()
+	return stats, json.NewDecoder(response.Body).Decode(&stats)
+}
+
+func shares(answered map[string]int) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(answered)) {
+		parts = append(parts, fmt.Sprintf("%s answered %d", name, answered[name]))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,123 @@
+// Replicas runs three replicas of a small service behind a load balancer, on one
+// PostgreSQL, and shows that they act as one.
+//
+//	go run ./examples/replicas [-store postgres://…] [-port PORT] [-serve]
+//
+// Each replica is a process. It plays a script, with its times, and exits with 0
+// if everything went as promised.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+)
+
+func main() {
+	gin.SetMode(gin.ReleaseMode)
+	if len(os.Args) > 1 && os.Args[1] == replicaCommand {
+		if err := replica(os.Stdin, os.Stdout); err != nil {
+			log.Fatal("replicas: a replica: ", err)
+		}
+		return
+	}
+	store := flag.String("store", "", "a PostgreSQL `database`, postgres://…; empty starts a throwaway server")
+	port := flag.String("port", "8080", "`port` of 127.0.0.1 for the balancer; 0 picks a free one")
+	serve := flag.Bool("serve", false, "keep everything up after the script, for trying out")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout, *store, *port, *serve); err != nil {
+		log.Fatal("replicas: ", err)
+	}
+}
+
+// run plays the script, and returns what was not as promised.
+func run(ctx context.Context, out io.Writer, store, port string, serve bool) error {
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	if store != "" {
+		return runOn(ctx, out, store, listener, serve)
+	}
+	var failed error
+	err = throwaway.Outside(ctx, func(tb testing.TB) {
+		failed = runOn(ctx, out, throwaway.StartPostgres(tb).DSN(), listener, serve)
+	})
+	if errors.Is(err, throwaway.ErrMissing) {
+		return fmt.Errorf("%w; or name a database by -store", err)
+	}
+	return errors.Join(failed, err)
+}
+
+func runOn(ctx context.Context, out io.Writer, store string, listener net.Listener, serve bool) error {
+	pool, err := prepareDatabase(ctx, store)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+
+	// In earnest the key comes from where the secrets are kept, and stays.
+	throttleKey := rand.Text() + rand.Text()
+	s := &script{out: out, pool: pool, balancer: "http://" + listener.Addr().String()}
+	var addrs []string
+	for i := range 3 {
+		r, err := startReplica(replicaConfig{Name: fmt.Sprint("replica ", i+1), DSN: store, ThrottleKey: throttleKey})
+		if err != nil {
+			return err
+		}
+		defer r.stop()
+		s.replicas = append(s.replicas, r)
+		addrs = append(addrs, r.Addr)
+	}
+	server := &http.Server{Handler: newBalancer(addrs), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+	go server.Serve(listener)
+	defer server.Close()
+
+	if err := s.play(ctx); err != nil {
+		return err
+	}
+	if serve {
+		fmt.Fprintf(out, welcome, s.balancer)
+		<-ctx.Done()
+	}
+	return nil
+}
+
+const welcome = `
+It stays up, on two replicas, with three users FOR TRYING OUT ONLY: alice, bob
+and operator (an Administrator), password "password".
+
+  HOST=%s
+  curl --location --request GET "$HOST/Token" \
+    --header 'Content-Type: application/json' \
+    --data-urlencode 'grant_type=password' \
+    --data-urlencode 'username=alice' \
+    --data-urlencode 'password=password'
+
+  curl -i -H "Authorization: Bearer $TOKEN" "$HOST/me"   # X-Replica says who answered
+  curl "$HOST/cache"                                     # figures of one replica's cache
+
+With the operator's token, and the userId of alice's answer:
+
+  curl -i -X DELETE -H "Authorization: Bearer $OPERATOR" "$HOST/users/$ID/tokens"
+
+Ctrl-C stops.
+`

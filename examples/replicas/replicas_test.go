@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+)
+
+// In a process that a test has started, this is set: it is the program.
+const programVariable = "REPLICAS_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(programVariable) != "" {
+		main()
+		return
+	}
+	os.Exit(throwaway.Main(m))
+}
+
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Env = append(os.Environ(), programVariable+"=1")
+	return cmd
+}
+
+// The whole script, on a database that is there, twice: what the first run left
+// is in nobody's way.
+func TestScript(t *testing.T) {
+	t.Parallel()
+	dsn := throwaway.Postgres(t)
+	for range 2 {
+		out, err := program(t, "-port", "0", "-store", dsn).CombinedOutput()
+		if err != nil || !strings.HasSuffix(string(out), "\nAll as promised.\n") {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+}
+
+// With a server of its own, and up after the script.
+func TestServe(t *testing.T) {
+	t.Parallel()
+	throwaway.StartPostgres(t) // or there is none to be had
+	cmd := program(t, "-port", "0", "-serve")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	host := ""
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Ctrl-C stops") {
+		if found := regexp.MustCompile(`HOST=(http://\S+)`).FindStringSubmatch(lines.Text()); found != nil {
+			host = found[1]
+		}
+	}
+	if host == "" {
+		t.Fatalf("it serves nothing: %v %s", cmd.Wait(), stderr.String())
+	}
+
+	form := url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {trialPassword}}
+	r, err := http.NewRequestWithContext(t.Context(), "GET", host+"/Token", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	signedIn, err := send(r)
+	if err := signedIn.wanted(200, err); err != nil {
+		t.Fatal("the documented call, through the balancer: ", err)
+	}
+	me, err := call(t.Context(), "GET", host+"/me", signedIn.AccessToken)
+	if err := me.wanted(200, err); err != nil {
+		t.Error(err)
+	}
+	// Only an Administrator revokes.
+	refused, err := call(t.Context(), "DELETE", host+"/users/"+signedIn.UserID+"/tokens", signedIn.AccessToken)
+	if err := refused.wanted(403, err); err != nil {
+		t.Error(err)
+	}
+
+	cmd.Process.Signal(os.Interrupt)
+	rest, _ := io.ReadAll(stdout)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v: %s%s", err, rest, stderr.String())
+	}
+	if conn, err := net.DialTimeout("tcp", strings.TrimPrefix(host, "http://"), time.Second); err == nil {
+		conn.Close()
+		t.Error("somebody still listens")
+	}
+}
+
+func TestNoDatabase(t *testing.T) {
+	t.Parallel()
+	out, err := program(t, "-port", "0", "-store", "postgres://nobody:hunter2@127.0.0.1:1/x").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "replicas: ") || strings.Contains(string(out), "hunter2") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

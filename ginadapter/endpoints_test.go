@@ -1,0 +1,89 @@
+package ginadapter_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Endpoints on a group are under its path, and only those that were asked for.
+func TestMountEndpointsOnGroup(t *testing.T) {
+	t.Parallel()
+	auth, err := tokenauth.New(new(memory.Store), directory{}, &tokenauth.Options{Clients: registry{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := gin.New()
+	mounted := ginadapter.MountEndpoints(r.Group("/v1"), auth, tokenauth.Endpoints{Token: []string{"/token"}, Revocation: "/revoke", Issuer: "https://api.example.com"})
+	want := tokenauth.Endpoints{Token: []string{"/v1/token"}, Revocation: "/v1/revoke", Issuer: "https://api.example.com"}
+	if !reflect.DeepEqual(mounted, want) {
+		t.Errorf("mounted %+v, want %+v", mounted, want)
+	}
+	for path, status := range map[string]int{
+		"/v1/token": 405, "/v1/revoke": 405, "/v1/introspect": 404, "/token": 404, "/v1/token/": 404, "/v1/revoke/": 404,
+	} {
+		recorder := httptest.NewRecorder()
+		r.ServeHTTP(recorder, httptest.NewRequest("PUT", path, nil))
+		if recorder.Code != status {
+			t.Errorf("PUT %s answers %d, want %d", path, recorder.Code, status)
+		}
+	}
+}
+
+// What the host vouches for passes Gin's guards as a token does.
+func TestFallback(t *testing.T) {
+	t.Parallel()
+	auth, err := tokenauth.New(new(memory.Store), directory{}, &tokenauth.Options{
+		Fallback: func(r *http.Request) (tokenauth.Principal, error) {
+			switch r.Header.Get("Authorization") {
+			case "Bearer old":
+				return tokenauth.Principal{UserID: "7", UserName: "alice", Roles: []string{"Reader"}}, nil
+			case "Bearer ill":
+				return tokenauth.Principal{}, errors.New("no keys")
+			}
+			return tokenauth.Principal{}, tokenauth.ErrRejected
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := gin.New()
+	who := func(c *gin.Context) {
+		token, _ := ginadapter.From(c)
+		c.String(http.StatusOK, token.Principal.UserName)
+	}
+	r.GET("/me", ginadapter.RequireBearer(auth), who)
+	r.GET("/reader", ginadapter.RequireRole(auth, "Reader"), who)
+	r.GET("/admin", ginadapter.RequireRole(auth, "Administrator"), who)
+	r.GET("/open", ginadapter.Optional(auth), who)
+	for _, test := range []struct {
+		path, token string
+		status      int
+		body        string
+	}{
+		{"/me", "old", 200, "alice"},
+		{"/reader", "old", 200, "alice"},
+		{"/admin", "old", 403, ""},
+		{"/open", "old", 200, "alice"},
+		{"/open", "new", 200, ""},
+		{"/me", "new", 401, ""},
+		{"/me", "ill", 503, ""},
+		{"/open", "ill", 503, ""},
+	} {
+		request := httptest.NewRequest("GET", test.path, nil)
+		request.Header.Set("Authorization", "Bearer "+test.token)
+		recorder := httptest.NewRecorder()
+		r.ServeHTTP(recorder, request)
+		if recorder.Code != test.status || test.status == 200 && recorder.Body.String() != test.body {
+			t.Errorf("%s with %q answers %d %s", test.path, test.token, recorder.Code, recorder.Body)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// lists returns an error unless these are all tokens that the user has.
+func lists(ctx context.Context, l tokenauth.Lister, user string, want ...tokenauth.Token) error {
+	got, err := l.List(ctx, tokenauth.UserKeyOf(user))
+	if err != nil {
+		return fmt.Errorf("call of List: %w", err)
+	}
+	found := make(map[tokenauth.Slot]tokenauth.Token)
+	for _, t := range got {
+		if _, twice := found[t.Slot]; twice {
+			return fmt.Errorf("call of List returned two tokens of the slot of %s at client %q", user, t.ClientID)
+		}
+		found[t.Slot] = t
+	}
+	if len(found) != len(want) {
+		return fmt.Errorf("call of List returned %d tokens of %s, want %d", len(found), user, len(want))
+	}
+	for _, t := range want {
+		if err := same(found[t.Slot], t); err != nil {
+			return fmt.Errorf("call of List for %s at client %q: %w", user, t.ClientID, err)
+		}
+	}
+	return nil
+}
+
+func list(ctx context.Context, s tokenauth.Storage) error {
+	l, ok := s.(tokenauth.Lister)
+	if !ok {
+		return nil
+	}
+	here, web, mobile := token("alice", "", 1), token("alice", "web", 2), token("alice", "mobile", 3)
+	web.IssuedAt, web.ExpiresAt = epoch.AddDate(-20, 0, 0), epoch.AddDate(-19, 0, 0)
+	here.Principal.Attributes = map[string]string{"email": "alice@example.com"}
+	mobile.Principal.Roles = nil
+	now, bob := token("alice", "mobile", 4), token("bob", "web", 5)
+	now.Replaced = mobile.Digest
+	return first(
+		func() error { return lists(ctx, l, "alice") },
+		func() error { return all(ctx, s, here, web, mobile, now, bob) },
+		func() error { return lists(ctx, l, "alice", here, web, now) },
+		func() error { return lists(ctx, l, "bob", bob) },
+		func() error { return lists(ctx, l, "nobody") },
+		func() error { return s.Revoke(ctx, now.Slot, now.Digest) },
+		func() error { return lists(ctx, l, "alice", here, web) },
+		func() error { return listEnded(ctx, l, 2) },
+		func() error { return s.RevokeUser(ctx, here.Slot.User) },
+		func() error { return lists(ctx, l, "alice") },
+		func() error { return lists(ctx, l, "bob", bob) },
+	)
+}
+
+// listEnded returns an error if a call for alice with an ended context says what
+// is not so.
+func listEnded(ctx context.Context, l tokenauth.Lister, want int) error {
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	got, err := l.List(ended, tokenauth.UserKeyOf("alice"))
+	if err == nil && len(got) != want || errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt) {
+		return fmt.Errorf("call of List with an ended context returned %d tokens of %d, error %v", len(got), want, err)
+	}
+	return nil
+}
+
+func listRace(ctx context.Context, s tokenauth.Storage) error {
+	l, ok := s.(tokenauth.Lister)
+	if !ok {
+		return nil
+	}
+	const clients, rounds = 4, 30
+	at := func(client, n int) tokenauth.Token { return token("alice", fmt.Sprint("client", client), n) }
+	for client := range clients {
+		if err := all(ctx, s, at(client, client)); err != nil {
+			return err
+		}
+	}
+	// While there are calls of List, the user signs in over and over at these
+	// clients, and in and out at others.
+	var done atomic.Bool
+	return together(clients+1, func(i int) error {
+		if i == clients {
+			defer done.Store(true)
+			for range rounds {
+				if err := listsEachOnce(ctx, l, clients, at); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		for n := clients + i; !done.Load(); n += clients {
+			other := at(100+n%20, n)
+			err := first(
+				func() error { return all(ctx, s, at(i, n), other) },
+				func() error { return s.Revoke(ctx, other.Slot, other.Digest) },
+			)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// listsEachOnce returns an error unless alice has one token at each of those
+// clients, and not two anywhere.
+func listsEachOnce(ctx context.Context, l tokenauth.Lister, clients int, at func(client, n int) tokenauth.Token) error {
+	got, err := l.List(ctx, tokenauth.UserKeyOf("alice"))
+	if err != nil {
+		return fmt.Errorf("call of List: %w", err)
+	}
+	found := make(map[tokenauth.Slot]bool)
+	for _, t := range got {
+		if found[t.Slot] {
+			return fmt.Errorf("call of List returned two tokens of the slot at client %q", t.ClientID)
+		}
+		found[t.Slot] = true
+	}
+	for client := range clients {
+		if !found[at(client, 0).Slot] {
+			return errors.New("call of List left out a slot that holds a token all the while")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package throwaway
+
+import (
+	"context"
+	"errors"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestOutside(t *testing.T) {
+	t.Parallel()
+	var dir string
+	var ctx context.Context
+	var order []int
+	err := Outside(t.Context(), func(tb testing.TB) {
+		ctx, dir = tb.Context(), tb.TempDir()
+		tb.Cleanup(func() { order = append(order, 1) })
+		tb.Cleanup(func() { order = append(order, 2) })
+		if _, err := os.Stat(dir); err != nil || ctx.Err() != nil {
+			t.Errorf("while it runs: %v, %v", err, ctx.Err())
+		}
+		tb.Errorf("one is %d", 1)
+		tb.Fatal("two")
+		t.Error("it goes on after Fatal")
+	})
+	if err == nil || err.Error() != "one is 1\ntwo" || errors.Is(err, ErrMissing) {
+		t.Errorf("it returns %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) || ctx.Err() == nil || !reflect.DeepEqual(order, []int{2, 1}) {
+		t.Errorf("afterwards: %v, %v, cleaned up in the order %v", err, ctx.Err(), order)
+	}
+	err = Outside(t.Context(), func(tb testing.TB) { tb.Skip("install it") })
+	if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "install it") {
+		t.Errorf("skipped: %v", err)
+	}
+	if err := Outside(t.Context(), func(testing.TB) {}); err != nil {
+		t.Errorf("all well: %v", err)
+	}
+	defer func() {
+		if recover() != "oh no" {
+			t.Error("a panic is swallowed")
+		}
+	}()
+	Outside(t.Context(), func(testing.TB) { panic("oh no") })
+}
+
+func TestNeed(t *testing.T) {
+	t.Setenv("TOKENAUTH_REQUIRE", "redis, thing")
+	err := Outside(t.Context(), func(tb testing.TB) { Need(tb, "other", errors.New("install other")) })
+	if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "install other") {
+		t.Errorf("missing: %v", err)
+	}
+	err = Outside(t.Context(), func(tb testing.TB) { Need(tb, "thing", errors.New("install thing")) })
+	if err == nil || errors.Is(err, ErrMissing) {
+		t.Errorf("missing and required: %v", err)
+	}
+	if err := Outside(t.Context(), func(tb testing.TB) { Need(tb, "thing", nil) }); err != nil {
+		t.Errorf("there: %v", err)
+	}
+}
+
+// A server that is killed has had no time to say goodbye, and has all that it
+// confirmed when it is back.
+func TestKill(t *testing.T) {
+	onEach(t, func(t *testing.T, k kind) {
+		s := k.start(t)
+		db := k.open(t, s.DSN())
+		for _, statement := range []string{"CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (1)"} {
+			if _, err := db.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Kill(t)
+		s.Kill(t) // twice is fine
+		if err := db.PingContext(t.Context()); err == nil {
+			t.Error("it answers")
+		}
+		s.Start(t)
+		var n int
+		if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM kept").Scan(&n); err != nil || n != 1 {
+			t.Errorf("it has %d rows: %v", n, err)
+		}
+	})
+}

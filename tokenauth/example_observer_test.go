@@ -1,0 +1,78 @@
+package tokenauth_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// An alarm tells when a client goes on with a token that was replaced: two
+// processes share an account, and each ends the other's token.
+type alarm struct{}
+
+func (alarm) Observe(_ context.Context, e tokenauth.Event) {
+	if e.Kind == tokenauth.EventRefused && e.Reason == tokenauth.ReasonReplaced {
+		fmt.Println("two sign-ins of", e.UserName)
+	}
+}
+
+func ExampleObserver() {
+	auth := newAuth(&tokenauth.Options{Observers: []tokenauth.Observer{alarm{}}})
+	old := signIn(auth)
+	signIn(auth)
+	_, err := auth.Validate(context.Background(), old)
+	fmt.Println(err)
+	// Output:
+	// two sign-ins of alice
+	// tokenauth: the access token is invalid: it was replaced by a newer sign-in
+}
+
+// What the host had before stays good until it expires; what this package
+// issues is never the fallback's business.
+func ExampleOptions_fallback() {
+	auth := newAuth(&tokenauth.Options{
+		Fallback: func(r *http.Request) (tokenauth.Principal, error) {
+			session, err := r.Cookie("session")
+			if err != nil || session.Value != "a session that the host knows" {
+				return tokenauth.Principal{}, tokenauth.ErrRejected
+			}
+			return tokenauth.Principal{UserID: "17", UserName: "alice"}, nil
+		},
+	})
+	h := auth.RequireBearer(hello)
+
+	request := httptest.NewRequest("GET", "/hello", nil)
+	request.AddCookie(&http.Cookie{Name: "session", Value: "a session that the host knows"})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, request)
+	fmt.Println(w.Code, w.Body)
+	show(h, "/hello", signIn(auth))
+	show(h, "/hello", "")
+	// Output:
+	// 200 hello alice
+	// /hello 200 hello alice
+	// /hello 401 {"Message":"Authorization has been denied for this request."}
+}
+
+// A client gives its token back when its user signs out.
+func ExampleService_MountEndpoints() {
+	auth := newAuth(nil)
+	mux := http.NewServeMux()
+	mounted := auth.MountEndpoints(mux, tokenauth.Endpoints{Revocation: "/revoke", Issuer: "https://api.example.com"})
+	mux.Handle("/hello", auth.RequireBearer(hello))
+	fmt.Println(mounted.Token, mounted.Revocation, mounted.MetadataPath())
+
+	accessToken := signIn(auth)
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, httptest.NewRequest("POST", "/revoke", strings.NewReader("token="+accessToken)))
+	fmt.Println(w.Code)
+	show(mux, "/hello", accessToken)
+	// Output:
+	// [/Token /token] /revoke /.well-known/oauth-authorization-server
+	// 200
+	// /hello 401 {"error":"invalid_token","error_description":"The access token is invalid.","Message":"Authorization has been denied for this request."}
+}

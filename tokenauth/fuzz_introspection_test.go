@@ -1,0 +1,59 @@
+package tokenauth_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// No body but one that has the very token and the client's very secret is told
+// that the token is active, and none that has not revokes it.
+func FuzzTokenForms(f *testing.F) {
+	const good = "token=TOKEN&client_id=api&client_secret=SECRET"
+	for _, seed := range []string{
+		good, "TOKEN=TOKEN&client_id=api&CLIENT_SECRET=SECRET&token_type_hint=x", "token=TOKEN", "token=%54OKEN&client_id=api&client_secret=SECRET",
+		"token=TOKEN&token=TOKEN&client_id=api&client_secret=SECRET", "token=TOKEN+&client_id=api&client_secret=SECRET", `{"token":"TOKEN"}`, "client_id=api&client_secret=SECRET",
+	} {
+		f.Add(seed)
+	}
+	auth := newService(f, new(scripted), &staff{}, &tokenauth.Options{Clients: registered{"api": tokenauth.IntrospectAll}})
+	accessToken := issue(f, auth, alice(), "api")
+	f.Fuzz(func(t *testing.T, body string) {
+		body = strings.NewReplacer("TOKEN", accessToken, "SECRET", registeredSecret.Reveal()).Replace(body)
+		post := func(h http.Handler) *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("POST", "/", strings.NewReader(body)))
+			return w
+		}
+		// What the body says by another's reading.
+		values, _ := url.ParseQuery(body)
+		entitled := false
+		for name := range values {
+			entitled = entitled || strings.EqualFold(name, "token") && values.Get(name) == accessToken
+		}
+		entitled = entitled && strings.Contains(body, registeredSecret.Reveal())
+
+		w := post(auth.IntrospectionHandler())
+		if active := strings.HasPrefix(w.Body.String(), `{"active":true`); active && (!entitled || w.Code != http.StatusOK) {
+			t.Fatalf("%q is told %d %s", body, w.Code, w.Body)
+		}
+		if w.Code >= 500 {
+			t.Fatalf("%q is told %d", body, w.Code)
+		}
+		w = post(auth.RevocationHandler())
+		_, err := auth.Validate(t.Context(), accessToken)
+		if revoked := err != nil; revoked && (!entitled || w.Code != http.StatusOK) {
+			t.Fatalf("%q revoked the token, and is told %d", body, w.Code)
+		}
+		if body == strings.NewReplacer("TOKEN", accessToken, "SECRET", registeredSecret.Reveal()).Replace(good) && err == nil {
+			t.Fatalf("%q does not revoke the token", body)
+		}
+		if err != nil {
+			accessToken = issue(t, auth, alice(), "api")
+		}
+	})
+}

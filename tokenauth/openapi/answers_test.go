@@ -1,0 +1,442 @@
+package openapi_test
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A call is a request and the answer that it is made for.
+type call struct {
+	status int
+	name   string // of the example; "" for those that differ each time
+	body   string
+	header http.Header
+	query  string
+	method string // other than the operation's
+	raw    string // what follows the request line instead
+	slow   bool
+}
+
+// Every answer of the running service is one that the description has, down to
+// the body of its refusals, and every one that the description has is given.
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	everything := tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com"}
+	without := everything
+	without.Introspection = ""
+	for name, on := range mounts {
+		for _, test := range []struct {
+			name string
+			o    tokenauth.Options
+			e    tokenauth.Endpoints
+		}{
+			{"one application", tokenauth.Options{}, without},
+			{"clients", tokenauth.Options{Clients: registry{}, ResponseAttributes: []string{"tenant", "absent"}, Realm: "staff", Lifetime: 90 * time.Minute}, everything},
+			{"POST only", tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/oauth/token"}}},
+		} {
+			t.Run(name+"/"+test.name, func(t *testing.T) {
+				t.Parallel()
+				test.o.BodyTimeout = 300 * time.Millisecond
+				h := newHost(t, on, test.o, test.e, nil)
+				c := newChecker(t, h)
+				paths := c.doc["paths"].(map[string]any)
+				for _, path := range slices.DeleteFunc([]string{"/Token", "/token", "/oauth/token"}, func(p string) bool { return paths[p] == nil }) {
+					for _, method := range []string{"post", "get"} {
+						if at(c.doc, "paths", path, method) != nil {
+							c.token(path, method)
+						}
+					}
+				}
+				if test.e.Revocation != "" {
+					c.revocation()
+				}
+				if test.e.Introspection != "" {
+					c.introspection()
+				}
+				if test.e.Issuer != "" {
+					c.metadata()
+				}
+				c.protected()
+				c.allSeen()
+			})
+		}
+	}
+}
+
+// A checker holds real answers against a description.
+type checker struct {
+	*testing.T
+	h    *host
+	doc  map[string]any
+	v    validator.Validator
+	seen map[string]bool // "post /Token 400 invalid_grant"
+}
+
+func newChecker(t *testing.T, h *host) *checker {
+	t.Helper()
+	parsed, err := libopenapi.NewDocument(h.d.JSON())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, errs := validator.NewValidator(parsed)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return &checker{t, h, document(t, h.d.JSON()), v, make(map[string]bool)}
+}
+
+func (c *checker) try(path, method string, calls ...call) {
+	c.Helper()
+	for _, call := range calls {
+		r, response := c.send(path, method, call)
+		body := readAll(c.T, response)
+		what := fmt.Sprintf("%s %s %+v", method, path, call)
+		if response.StatusCode != call.status {
+			c.Errorf("%s: answered %d %s", what, response.StatusCode, body)
+			continue
+		}
+		c.check(what, r, response, path, method, call, body)
+	}
+}
+
+func (c *checker) send(path, method string, call call) (*http.Request, *http.Response) {
+	c.Helper()
+	var reader io.Reader = strings.NewReader(call.body)
+	if call.slow {
+		pipe, w := io.Pipe()
+		defer w.Close()
+		reader = pipe
+	}
+	sent := strings.ToUpper(method)
+	if call.method != "" {
+		sent = call.method
+	}
+	r, err := http.NewRequestWithContext(c.Context(), sent, c.h.url+path+call.query, reader)
+	if err != nil {
+		c.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for name, values := range call.header {
+		r.Header[name] = values
+	}
+	if call.raw != "" {
+		return r, c.sendRaw(r, call.raw)
+	}
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return r, response
+}
+
+func (c *checker) sendRaw(r *http.Request, rest string) *http.Response {
+	c.Helper()
+	conn, err := net.Dial("tcp", r.URL.Host)
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\n%s", r.Method, r.URL.Path, r.URL.Host, rest)
+	response, err := http.ReadResponse(bufio.NewReader(conn), r)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return response
+}
+
+func (c *checker) check(what string, r *http.Request, response *http.Response, path, method string, call call, body string) {
+	c.Helper()
+	// A refused method has no operation of its own; its answer is with those
+	// that the path has.
+	r.Method = strings.ToUpper(method)
+	response.Body = io.NopCloser(strings.NewReader(body))
+	if ok, errs := c.v.ValidateHttpResponse(r, response); !ok {
+		for _, err := range errs {
+			c.Errorf("%s: the answer is not as described: %v; %s", what, err, body)
+		}
+		return
+	}
+	status := fmt.Sprint(call.status)
+	described := at(c.doc, "paths", path, method, "responses", status)
+	c.checkHeaders(what, response.Header, described)
+	examples, _ := at(c.doc, "paths", path, method, "responses", status, "content", "application/json", "examples").(map[string]any)
+	if call.name == "" {
+		for name := range examples {
+			c.seen[strings.Join([]string{method, path, status, name}, " ")] = true
+		}
+		return
+	}
+	want := at(c.doc, "paths", path, method, "responses", status, "content", "application/json", "examples", call.name, "value")
+	var got any
+	if err := json.Unmarshal([]byte(body), &got); err != nil || !reflect.DeepEqual(got, want) {
+		c.Errorf("%s: answered %s, the example says %v", what, body, want)
+	}
+	c.seen[strings.Join([]string{method, path, status, call.name}, " ")] = true
+}
+
+// described headers are sent, with the values that they may have; others that
+// matter are not.
+func (c *checker) checkHeaders(what string, got http.Header, response any) {
+	c.Helper()
+	headers, _ := at(response, "headers").(map[string]any)
+	for name := range headers {
+		header := deref(c.doc, headers[name])
+		schema, _ := at(header, "schema").(map[string]any)
+		value := got.Get(name)
+		if constant, ok := schema["const"]; ok && value != constant {
+			c.Errorf("%s: the header %s is %q, described as %q", what, name, value, constant)
+		}
+		if values, ok := schema["enum"].([]any); ok && !slices.Contains(values, any(value)) {
+			c.Errorf("%s: the header %s is %q, described as one of %q", what, name, value, values)
+		}
+		if value == "" {
+			c.Errorf("%s: the header %s is described and not sent", what, name)
+		}
+	}
+	for _, name := range []string{"Cache-Control", "Pragma", "X-Content-Type-Options", "WWW-Authenticate", "Retry-After", "Allow", "Accept-Encoding"} {
+		if got.Get(name) != "" && headers[name] == nil {
+			c.Errorf("%s: the header %s is sent and not described", what, name)
+		}
+	}
+}
+
+// allSeen fails for each answer of the description that no call got.
+func (c *checker) allSeen() {
+	c.Helper()
+	paths, _ := c.doc["paths"].(map[string]any)
+	for path, item := range paths {
+		for method := range item.(map[string]any) {
+			responses, _ := at(c.doc, "paths", path, method, "responses").(map[string]any)
+			for status := range responses {
+				examples, _ := at(c.doc, "paths", path, method, "responses", status, "content", "application/json", "examples").(map[string]any)
+				for name := range examples {
+					if key := strings.Join([]string{method, path, status, name}, " "); !c.seen[key] && !neverHere(path, status, name) {
+						c.Errorf("no call got what is described: %s", key)
+					}
+				}
+			}
+		}
+	}
+}
+
+// neverHere are answers of a guard that /me has given already, or that one for
+// certain clients would give.
+func neverHere(path, status, name string) bool {
+	return path == "/admin" && (status != "403" || name == "client")
+}
+
+func form(pairs ...string) string {
+	v := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		v.Set(pairs[i], pairs[i+1])
+	}
+	return v.Encode()
+}
+
+func basic(user, pass string) http.Header {
+	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+pass))}}
+}
+
+// badForms are the calls that every endpoint with a form refuses. Good is a
+// good form without the client's part.
+func (c *checker) badForms(good, parameter string) []call {
+	client := ""
+	if c.h.clients {
+		client = "&" + form("client_id", "client", "client_secret", c.h.secret)
+	}
+	calls := []call{
+		{status: 400, name: "not_urlencoded", body: `{"grant_type":"password"}`},
+		{status: 400, name: "credentials_in_query", body: good, query: "?Token=x"},
+		{status: 400, name: "doubled_parameter", body: good + "&" + strings.ToUpper(parameter) + "=x"},
+		{status: 400, name: "too_many_parameters", body: strings.Repeat("x=y&", 33)},
+		{status: 400, name: "control_characters", body: good + "&x%01=y"},
+		{status: 400, name: "malformed_body", body: good + "&x=%zz"},
+		{status: 400, name: "not_utf8", body: good + "&x=%ff"},
+		{status: 400, name: "charset", body: good, header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-16"}}},
+		{status: 400, name: "authorization", body: good, header: http.Header{"Authorization": {"Basic ?"}}},
+		{status: 400, name: "unreadable_body", raw: "Transfer-Encoding: chunked\r\n\r\nthis is no chunk\r\n"},
+		{status: 408, name: "timeout", slow: true},
+		{status: 413, name: "too_large", body: strings.Repeat("x", 8193)},
+		{status: 415, name: "encoded", body: good, header: http.Header{"Content-Encoding": {"gzip"}}},
+		{status: 405, name: "method_not_allowed", method: "PUT"},
+		{status: 405, name: "method_not_allowed", method: "DELETE"},
+	}
+	if c.h.clients {
+		calls = append(calls, call{status: 400, name: "client_twice", body: good + client, header: basic("client", c.h.secret)})
+	}
+	return calls
+}
+
+func (c *checker) token(path, method string) {
+	c.Helper()
+	user := func(name, password string) string {
+		pairs := []string{"grant_type", "password", "username", name, "password", password}
+		if c.h.clients {
+			pairs = append(pairs, "client_id", "client", "client_secret", c.h.secret)
+		}
+		return form(pairs...)
+	}
+	good := form("grant_type", "password", "username", "alice", "password", "password")
+	c.try(path, method, c.badForms(good, "username")...)
+	c.try(path, method,
+		call{status: 200, body: user("alice", "password")},
+		call{status: 200, body: user("alice", "password"), header: http.Header{"Content-Type": {"application/json"}}},
+		call{status: 400, name: "invalid_grant", body: user("alice", "guess "+path+method)},
+		call{status: 400, name: "invalid_grant", body: user("nobody", "guess "+path+method)},
+		call{status: 400, name: "unsupported_grant_type", body: "grant_type=client_credentials"},
+		call{status: 400, name: "no_grant_type"},
+		call{status: 400, name: "no_username", body: "grant_type=password&password=x"},
+		call{status: 400, name: "no_password", body: "grant_type=password&username=x"},
+		call{status: 400, name: "long_username", body: form("grant_type", "password", "password", "x", "username", strings.Repeat("x", 257))},
+		call{status: 400, name: "control_in_username", body: form("grant_type", "password", "password", "x", "username", "a\tb")},
+		call{status: 500, name: "server_error", body: user("panic", "x")},
+		call{status: 503, name: "unavailable", body: user("outage", "x")},
+	)
+	if c.h.clients {
+		c.try(path, method,
+			call{status: 200, body: good, header: basic("client", c.h.secret)},
+			call{status: 200, body: good + "&client_id=public"},
+			call{status: 400, name: "invalid_client", body: good + "&client_id=nobody"},
+			call{status: 400, name: "invalid_client", body: good},
+			call{status: 401, name: "invalid_client", body: good, header: basic("client", "guess")},
+			call{status: 503, name: "unavailable", body: good + "&client_id=outage"},
+		)
+	}
+	for i := range 20 {
+		r, response := c.send(path, method, call{body: user("guessed", fmt.Sprint(i, path, method))})
+		body := readAll(c.T, response)
+		if response.StatusCode == http.StatusTooManyRequests {
+			c.check("throttled", r, response, path, method, call{status: 429, name: "throttled"}, body)
+			return
+		}
+	}
+	c.Errorf("%s %s: 20 guesses are not held up", method, path)
+}
+
+// signIn returns an access token.
+func (c *checker) signIn(user, client string) string {
+	c.Helper()
+	body := form("grant_type", "password", "username", user, "password", "password")
+	if c.h.clients {
+		body += "&" + form("client_id", client, "client_secret", c.h.secret)
+	}
+	path := "/Token"
+	if at(c.doc, "paths", path) == nil {
+		path = "/oauth/token"
+	}
+	_, response := c.send(path, "post", call{body: body})
+	var answer struct {
+		AccessToken string `json:"access_token"`
+	}
+	if text := readAll(c.T, response); json.Unmarshal([]byte(text), &answer) != nil || answer.AccessToken == "" {
+		c.Fatalf("signing in answered %d", response.StatusCode)
+	}
+	return answer.AccessToken
+}
+
+func (c *checker) about(token, client string) string {
+	if !c.h.clients {
+		return form("token", token)
+	}
+	return form("token", token, "client_id", client, "client_secret", c.h.secret)
+}
+
+// tokenForm calls what revocation and introspection share.
+func (c *checker) tokenForm(path, token string) {
+	c.Helper()
+	c.try(path, "post", c.badForms(form("token", token), "token")...)
+	c.try(path, "post", call{status: 400, name: "no_token", body: strings.Replace(c.about(token, "client"), "token=", "other=", 1)})
+	c.h.storage.fails.Store(true)
+	c.try(path, "post", call{status: 503, name: "unavailable", body: c.about(token, "client")})
+	c.h.storage.fails.Store(false)
+	c.h.storage.panics.Store(true)
+	c.try(path, "post", call{status: 500, name: "server_error", body: c.about(token, "client")})
+	c.h.storage.panics.Store(false)
+	if c.h.clients {
+		c.try(path, "post",
+			call{status: 401, name: "invalid_client", body: form("token", token)},
+			call{status: 401, name: "invalid_client", body: form("token", token), header: basic("client", "guess")},
+		)
+	}
+}
+
+func (c *checker) revocation() {
+	c.Helper()
+	const path = "/revoke"
+	token := c.signIn("bob", "client")
+	c.tokenForm(path, token)
+	if c.h.clients {
+		c.try(path, "post", call{status: 400, name: "unauthorized_client", body: c.about(token, "other")})
+	}
+	c.try(path, "post",
+		call{status: 200, name: "revoked", body: c.about(token, "client")},
+		call{status: 200, name: "revoked", body: c.about(token, "client")},
+		call{status: 200, name: "revoked", body: c.about("never was one", "client")},
+	)
+}
+
+func (c *checker) introspection() {
+	c.Helper()
+	const path = "/introspect"
+	token := c.signIn("carol", "client")
+	c.tokenForm(path, token)
+	c.try(path, "post",
+		call{status: 200, body: c.about(token, "client")},
+		call{status: 200, body: c.about(token, "resource")},
+		call{status: 200, name: "inactive", body: c.about("never was one", "client")},
+		call{status: 200, name: "inactive", body: c.about(c.signIn("carol", "other"), "client")},
+		call{status: 400, name: "unauthorized_client", body: c.about(token, "other")},
+		call{status: 401, name: "invalid_client", body: form("token", token, "client_id", "public")},
+	)
+}
+
+func (c *checker) metadata() {
+	c.Helper()
+	const path = "/.well-known/oauth-authorization-server"
+	c.try(path, "get", call{status: 200, name: "metadata"}, call{status: 405, method: "POST"})
+}
+
+func (c *checker) protected() {
+	c.Helper()
+	bearer := func(tokens ...string) http.Header {
+		var lines []string
+		for _, token := range tokens {
+			lines = append(lines, "Bearer "+token)
+		}
+		return http.Header{"Authorization": lines}
+	}
+	replaced := c.signIn("dave", "client")
+	token := c.signIn("dave", "client")
+	c.try("/me", "get",
+		call{status: 200, header: bearer(token)},
+		call{status: 400, name: "malformed", header: bearer(token, token)},
+		call{status: 401, name: "none"},
+		call{status: 401, name: "invalid", header: bearer("x")},
+		call{status: 401, name: "replaced", header: bearer(replaced)},
+	)
+	c.try("/admin", "get", call{status: 403, name: "role", header: bearer(token)}, call{status: 401, name: "none"})
+	c.h.storage.fails.Store(true)
+	c.try("/me", "get", call{status: 503, name: "unavailable", header: bearer(token)})
+	c.h.storage.fails.Store(false)
+	c.h.storage.panics.Store(true)
+	c.try("/me", "get", call{status: 500, name: "server_error", header: bearer(token)})
+	c.h.storage.panics.Store(false)
+	c.h.ahead.Store(int64(15 * 24 * time.Hour))
+	c.try("/me", "get", call{status: 401, name: "expired", header: bearer(token)})
+}

@@ -1,0 +1,135 @@
+// Starts Swagger UI, with what a Token API needs beside it.
+"use strict";
+
+// A browser cannot send a GET with a body, so there is nothing to try out.
+const noGetWithBody = (original, system) => (state, path, method) =>
+  original(state, path, method) &&
+  !(method === "get" && system.specSelectors.specJson().getIn(["paths", path, "get", "requestBody"]));
+
+// Operations that are there for the sake of machines are left out.
+const noInternalTags = (Original, system) => (props) =>
+  props.tagObj.getIn(["tagDetails", "x-internal"]) ? null : system.React.createElement(Original, props);
+
+// A link within the button that opens an operation would be two controls in one.
+const plainText = (_, system) => ({ text }) => system.React.createElement("span", null, text);
+
+// Headers that each answer has are told of once, in the text.
+const particularHeaders = (Original, system) => (props) => {
+  const headers = props.headers?.filterNot((header) => header.get("x-everywhere"));
+  return headers?.size ? system.React.createElement(Original, { ...props, headers }) : null;
+};
+
+// The command that repeats a call does not show the secrets that were typed.
+const withoutSecrets = (Original, system) => ({ request, ...props }) => {
+  const body = request.get("body");
+  if (typeof body === "string") request = request.set("body", body.replace(/(^|&)(password|client_secret|token)=[^&]*/g, "$1$2=***"));
+  const headers = request.get("headers")?.map((value, name) =>
+    name.toLowerCase() === "authorization" && /^basic /i.test(value) ? "Basic ***" : value);
+  if (headers) request = request.set("headers", headers);
+  return system.React.createElement(Original, { ...props, request });
+};
+
+// Samples of code (x-codeSamples) stand before the answers.
+const withSamples = (Original, system) => (props) => {
+  const h = system.React.createElement;
+  const samples = system.specSelectors.specJson().getIn(["paths", props.path, props.method, "x-codeSamples"]);
+  return h(system.React.Fragment, null,
+    samples && h(Samples, { key: "samples", h, system, samples: samples.toJS(), operation: `${props.method.toUpperCase()} ${props.path}` }),
+    h(Original, props));
+};
+
+// Samples are tabs as the ARIA Authoring Practices have them: Tab reaches the
+// one that is chosen, the arrows choose another.
+function Samples({ h, system, samples, operation }) {
+  const id = `samples-${operation.replace(/[^A-Za-z]/g, "-")}`;
+  const [chosen, choose] = system.React.useState(0);
+  const move = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const next = (chosen + step + samples.length) % samples.length;
+    choose(next);
+    event.currentTarget.children[next].focus();
+  };
+  return h("section", { className: "samples", "aria-label": `Example request: ${operation}` },
+    h("h4", null, "Example request"),
+    h("div", { role: "tablist", "aria-label": `Languages: ${operation}`, onKeyDown: move },
+      samples.map((sample, i) => h("button", {
+        key: i, type: "button", role: "tab", id: `${id}-tab-${i}`, "aria-controls": `${id}-panel`,
+        "aria-selected": i === chosen, tabIndex: i === chosen ? 0 : -1, onClick: () => choose(i),
+      }, sample.label))),
+    h("pre", { role: "tabpanel", id: `${id}-panel`, "aria-labelledby": `${id}-tab-${chosen}`, tabIndex: 0 },
+      h("code", null, samples[chosen].source)));
+}
+
+// What Swagger UI leaves to be desired for those who cannot see the page, or use
+// no mouse.
+function mend(root) {
+  for (const control of root.querySelectorAll("select, textarea, input")) {
+    if (control.labels?.length || control.hasAttribute("aria-label") || control.hasAttribute("aria-labelledby")) continue;
+    const row = control.closest("tr, .examples-select, .servers, .auth-container");
+    const named = row?.querySelector(".parameter__name, .servers-title, h4");
+    const name = named?.firstChild?.textContent ?? (control.matches(".examples-select-element") ? "Example" : control.name);
+    control.setAttribute("aria-label", name?.trim() || "Value");
+  }
+  for (const button of root.querySelectorAll("button")) {
+    const label = button.getAttribute("aria-label");
+    if (button.matches(".close-modal")) button.setAttribute("aria-label", "Close");
+    else if (label && !label.includes(button.textContent.trim())) button.setAttribute("aria-label", `${button.textContent.trim()}: ${label}`);
+  }
+  for (const box of root.querySelectorAll("pre, .highlight-code")) {
+    if (box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  }
+  // There are headings of the levels 1, 3, 4, 5 and, behind 4, of 6.
+  for (const heading of root.querySelectorAll("h3, h4, h5, h6")) heading.setAttribute("aria-level", Math.min(4, heading.tagName[1] - 1));
+  for (const table of root.querySelectorAll(".responses-table[role=region]")) table.setAttribute("aria-label", `Responses: ${table.id}`);
+  for (const part of root.querySelectorAll(".information-container, .scheme-container")) {
+    part.setAttribute("role", "region");
+    part.setAttribute("aria-label", part.matches(".scheme-container") ? "Authorization" : "About");
+  }
+  for (const modal of root.querySelectorAll(".modal-ux")) {
+    modal.setAttribute("role", "dialog");
+    modal.setAttribute("aria-modal", "true");
+    modal.setAttribute("aria-label", "Authorization");
+  }
+}
+
+const page = document.getElementById("page");
+const ui = SwaggerUIBundle({
+  url: page.dataset.description,
+  domNode: page,
+  docExpansion: "list",
+  deepLinking: true,
+  displayRequestDuration: true,
+  defaultModelsExpandDepth: -1, // each answer shows its schema
+  validatorUrl: null, // asks nobody
+  queryConfigEnabled: false,
+  persistAuthorization: false,
+  plugins: [() => ({
+    statePlugins: { spec: { wrapSelectors: { allowTryItOutFor: noGetWithBody } } },
+    wrapComponents: { OperationTag: noInternalTags, DeepLink: plainText, headers: particularHeaders, curl: withoutSecrets, responses: withSamples },
+  })],
+  // Whoever signs in on the page is signed in on the page.
+  responseInterceptor: (response) => {
+    if (response.ok && response.body?.access_token) ui.preauthorizeApiKey("bearer", response.body.access_token);
+    return response;
+  },
+  onComplete: () => {
+    let due = 0; // once for all that changes before the next frame
+    const observer = new MutationObserver(() => { due ||= requestAnimationFrame(() => { due = 0; mend(page); }); });
+    observer.observe(page, { childList: true, subtree: true });
+    mend(page);
+    if (!location.hash) openAll(); // a link to one operation opens that
+  },
+});
+
+// The first operation opens, and the others once it can be read.
+function openAll() {
+  const [first, ...others] = ui.specSelectors.taggedOperations().entrySeq().flatMap(([tag, group]) =>
+    group.get("operations").map((o) => ["operations", tag, o.getIn(["operation", "operationId"]) || o.get("id")])).toArray();
+  if (!first) return;
+  const open = (id) => ui.layoutActions.show(id, true);
+  open(first);
+  const next = () => page.querySelector(".opblock-body .samples, .opblock-body .responses-table") ? setTimeout(() => others.forEach(open)) : requestAnimationFrame(next);
+  next();
+}

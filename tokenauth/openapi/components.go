@@ -1,0 +1,47 @@
+package openapi
+
+import "slices"
+
+// components are what the operations refer to, and the host's may.
+func (f *facts) components() object {
+	schemas := object{
+		{"TokenResponse", f.tokenResponse()},
+		{"TokenError", f.tokenError()},
+	}
+	if !f.ownRefusals {
+		schemas = append(schemas, member{"BearerError", bearerError()})
+	}
+	answers := slices.Concat(f.tokenAnswers(), f.bearerAnswers())
+	if f.mounted.Revocation != "" {
+		answers = append(answers, f.revocationAnswers()...)
+	}
+	if f.mounted.Introspection != "" {
+		schemas = append(schemas, member{"IntrospectionResponse", f.introspectionResponse()})
+		answers = append(answers, f.introspectionAnswers()...)
+	}
+	var responses object
+	for _, a := range answers {
+		responses = responses.set(a.name, a.response()) // several operations share some
+	}
+	return object{
+		{"schemas", schemas},
+		{"responses", responses},
+		{"requestBodies", object{{"TokenRequest", f.tokenRequest()}}},
+		{"headers", headers()},
+		{"securitySchemes", f.securitySchemes()},
+	}
+}
+
+func (f *facts) securitySchemes() object {
+	schemes := object{{"bearer", object{
+		{"type", "http"}, {"scheme", "bearer"},
+		{"description", "The access token of a sign-in (RFC 6750). Signing in on this page fills it in."},
+	}}}
+	if f.clients() {
+		schemes = append(schemes, member{"client", object{
+			{"type", "http"}, {"scheme", "basic"},
+			{"description", "The ID and the secret of a client, not of a user (RFC 6749 §2.3.1)."},
+		}})
+	}
+	return schemes
+}

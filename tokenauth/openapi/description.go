@@ -1,0 +1,175 @@
+package openapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Options are what a host may want otherwise. The zero value, or a nil
+// *Options, is the advice.
+type Options struct {
+	// Title is the name of the API; empty means "Token API".
+	Title string
+
+	// Version is the version of the API, not of OpenAPI; empty means "1".
+	Version string
+
+	// Server is the URL that the paths are below, such as
+	// "https://api.example.com/v1"; empty means the server that serves the
+	// description.
+	Server string
+
+	// Paths are further routes of the host: each path, which begins with a
+	// slash, with something that encodes to the JSON of a Path Item Object.
+	// Protected makes operations for it. None if empty.
+	Paths map[string]any
+
+	// OwnRefusals says that the host renders refusals on protected routes in a
+	// format of its own, as by ginadapter.RenderRefusals, so that nothing is
+	// said of their bodies. False means that it does if
+	// tokenauth.Options.RenderRefusal is set.
+	OwnRefusals bool
+}
+
+// A Description is an OpenAPI description of a Token API. It is an
+// http.Handler, which answers GET and HEAD with the description.
+type Description struct {
+	title    string
+	server   *url.URL // or nil
+	document object
+	served   asset
+}
+
+// New describes the endpoints that a host has mounted, as MountEndpoints
+// returned them: with full paths.
+func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Description, error) {
+	if o == nil {
+		o = new(Options)
+	}
+	handlers, mounted, err := auth.Handlers(mounted, "")
+	if err != nil {
+		return nil, err
+	}
+	f := &facts{Options: auth.Options(), mounted: mounted}
+	f.ownRefusals = o.OwnRefusals || f.RenderRefusal != nil
+	if path := mounted.MetadataPath(); path != "" {
+		if f.metadataBody, err = answerOf(handlers[path]); err != nil {
+			return nil, err
+		}
+	}
+	d := &Description{title: or(o.Title, "Token API")}
+	paths, err := f.paths(o.Paths)
+	if err != nil {
+		return nil, err
+	}
+	d.document = object{
+		{"openapi", "3.1.0"},
+		{"info", object{{"title", d.title}, {"version", or(o.Version, "1")}, {"description", f.introduction()}}},
+	}
+	if o.Server != "" {
+		if d.server, err = url.Parse(o.Server); err != nil {
+			return nil, fmt.Errorf("openapi: Options.Server: %w", err)
+		}
+		d.document = d.document.set("servers", []object{{{"url", o.Server}}})
+	}
+	d.document = append(d.document, object{{"tags", f.tags()}, {"paths", paths}, {"components", f.components()}}...)
+	b, err := encode(d.document)
+	if err != nil {
+		return nil, fmt.Errorf("openapi: Options.Paths: %w", err)
+	}
+	d.served = newAsset("application/json", b)
+	return d, nil
+}
+
+// JSON returns the description.
+func (d *Description) JSON() []byte { return slices.Clone(d.served.plain) }
+
+func (d *Description) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// A host's next version may describe something else.
+	d.served.serve(w, r, "no-cache")
+}
+
+// facts are what the description depends on.
+type facts struct {
+	tokenauth.Options
+	mounted      tokenauth.Endpoints
+	ownRefusals  bool
+	metadataBody object // if there is an issuer
+}
+
+func (f *facts) clients() bool { return f.Clients != nil }
+
+// paths are those of the endpoints, and then the host's.
+func (f *facts) paths(own map[string]any) (object, error) {
+	paths := f.tokenPaths()
+	if f.mounted.Revocation != "" {
+		paths = append(paths, member{f.mounted.Revocation, f.revocation()})
+	}
+	if f.mounted.Introspection != "" {
+		paths = append(paths, member{f.mounted.Introspection, f.introspection()})
+	}
+	if path := f.mounted.MetadataPath(); path != "" {
+		paths = append(paths, member{path, f.metadata()})
+	}
+	for _, path := range slices.Sorted(maps.Keys(own)) {
+		if !strings.HasPrefix(path, "/") {
+			return nil, fmt.Errorf("openapi: Options.Paths has %q, which does not begin with a slash", path)
+		}
+		if paths.get(path) != nil {
+			return nil, fmt.Errorf("openapi: Options.Paths has %q, where an endpoint is mounted", path)
+		}
+		var item object
+		b, err := encode(own[path])
+		if err == nil {
+			err = json.Unmarshal(b, &item)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("openapi: Options.Paths[%q]: %w", path, err)
+		}
+		paths = append(paths, member{path, item})
+	}
+	return paths, nil
+}
+
+const (
+	tagToken    = "Token"
+	tagOtherUse = "Other spellings"
+)
+
+func (f *facts) tags() []object {
+	tags := []object{{{"name", tagToken}, {"description", "Access tokens: getting them and ending them."}}}
+	if len(f.mounted.Token) > 1 {
+		tags = append(tags, object{{"name", tagOtherUse}, {"description", "The same endpoint, for clients that spell its path in another way."}, {"x-internal", true}})
+	}
+	return tags
+}
+
+func (f *facts) introduction() string {
+	return "Sign in with a user name and a password at `" + f.mounted.Token[0] + "`, and send the access token that you get with each request:\n\n" +
+		"    Authorization: Bearer " + f.exampleToken() + "\n\n" +
+		"A user has one live token" + f.perClient() + ": each sign-in issues a new one, and the one before stops working. " +
+		"A token lives for " + lifetimeInWords(f.Lifetime) + " and is opaque; nothing can be read from it."
+}
+
+func (f *facts) perClient() string {
+	if f.clients() {
+		return " at each client"
+	}
+	return ""
+}
+
+func (f *facts) exampleToken() string { return f.Prefix + "EXAMPLE_access_token" }
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,276 @@
+package openapi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/openapi"
+)
+
+// valid fails unless the document is OpenAPI by its schema, and refers to
+// nothing that it does not have.
+func valid(t *testing.T, b []byte) {
+	t.Helper()
+	parsed, err := libopenapi.NewDocument(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parsed.BuildV3Model(); err != nil {
+		t.Error(err)
+	}
+	v, errs := validator.NewValidator(parsed)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	if ok, errs := v.ValidateDocument(); !ok {
+		for _, err := range errs {
+			t.Error(err)
+			for _, cause := range err.SchemaValidationErrors {
+				t.Error(cause)
+			}
+		}
+	}
+}
+
+func describe(t *testing.T, o *tokenauth.Options, e tokenauth.Endpoints, more *openapi.Options) (*openapi.Description, error) {
+	t.Helper()
+	auth, err := tokenauth.New(new(memory.Store), people{}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return openapi.New(auth, e, more)
+}
+
+func mustDescribe(t *testing.T, o *tokenauth.Options, e tokenauth.Endpoints, more *openapi.Options) *openapi.Description {
+	t.Helper()
+	d, err := describe(t, o, e, more)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestDescriptionIsOpenAPI(t *testing.T) {
+	t.Parallel()
+	clients, _ := newRegistry()
+	for name, test := range map[string]struct {
+		o    *tokenauth.Options
+		e    tokenauth.Endpoints
+		more *openapi.Options
+	}{
+		"nothing asked for": {},
+		"everything": {
+			&tokenauth.Options{Clients: clients, ResponseAttributes: []string{"tenant"}},
+			tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com/v1"},
+			&openapi.Options{Title: "Reports <&>", Version: "2.1", Server: "https://api.example.com/v1", Paths: own()},
+		},
+		"POST only":    {&tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/t"}}, nil},
+		"own refusals": {nil, tokenauth.Endpoints{}, &openapi.Options{OwnRefusals: true, Paths: own()}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := mustDescribe(t, test.o, test.e, test.more)
+			valid(t, d.JSON())
+			ids := make(map[string]bool)
+			doc := document(t, d.JSON())
+			for path, item := range doc["paths"].(map[string]any) {
+				for method := range item.(map[string]any) {
+					id := fmt.Sprint(at(doc, "paths", path, method, "operationId"))
+					if ids[id] {
+						t.Errorf("the operation ID %s is there twice", id)
+					}
+					ids[id] = true
+				}
+			}
+		})
+	}
+}
+
+// The validator has to find something, or it tells nothing.
+func TestValidatorFindsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	d := mustDescribe(t, nil, tokenauth.Endpoints{}, nil)
+	broken := strings.Replace(string(d.JSON()), `"operationId":"signIn"`, `"operationId":["signIn"]`, 1)
+	parsed, err := libopenapi.NewDocument([]byte(broken))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, errs := validator.NewValidator(parsed)
+	if len(errs) > 0 {
+		return
+	}
+	if ok, _ := v.ValidateDocument(); ok {
+		t.Error("an operation ID that is a list is valid")
+	}
+}
+
+// The description tells what is mounted and how it is set up, and no more.
+func TestDescribesWhatIsMounted(t *testing.T) {
+	t.Parallel()
+	paths := func(d *openapi.Description) string {
+		doc := document(t, d.JSON())
+		var list []string
+		for path, item := range doc["paths"].(map[string]any) {
+			for method := range item.(map[string]any) {
+				list = append(list, method+" "+path)
+			}
+		}
+		slices.Sort(list)
+		return strings.Join(list, ", ")
+	}
+	clients, _ := newRegistry()
+	plain := mustDescribe(t, nil, tokenauth.Endpoints{}, nil)
+	full := mustDescribe(t, &tokenauth.Options{
+		Clients: clients, DisableGET: true, Lifetime: 36 * time.Hour, Realm: "staff", Prefix: "zz_", ResponseAttributes: []string{"tenant"},
+	}, tokenauth.Endpoints{Token: []string{"/api/Token"}, Revocation: "/api/revoke", Introspection: "/api/introspect", Issuer: "https://api.example.com/x"}, &openapi.Options{Paths: own()})
+
+	if got := paths(plain); got != "get /Token, get /token, post /Token, post /token" {
+		t.Errorf("without options it describes %s", got)
+	}
+	if got := paths(full); got != "get /.well-known/oauth-authorization-server/x, get /admin, get /me, post /api/Token, post /api/introspect, post /api/revoke" {
+		t.Errorf("with everything it describes %s", got)
+	}
+	for text, want := range map[string][2]bool{ // in plain, in full
+		`"client":{"type":"http","scheme":"basic"`: {false, true},
+		"client_secret=":  {false, true},
+		"invalid_client":  {false, true},
+		"14 days":         {true, false},
+		"36 hours":        {false, true},
+		`realm=\"staff\"`: {false, true},
+		`realm=\"api\"`:   {true, false},
+		"zz_EXAMPLE":      {false, true},
+		`"tenant"`:        {false, true},
+		`"GET, POST"`:     {true, false},
+		`"const":"POST"`:  {false, true},
+		"129599":          {false, true},
+		"1209599":         {true, false},
+		`"url":`:          {false, false},
+	} {
+		for i, d := range []*openapi.Description{plain, full} {
+			if got := strings.Contains(string(d.JSON()), text); got != want[i] {
+				t.Errorf("description %d has %s: %t, want %t", i, text, got, want[i])
+			}
+		}
+	}
+	doc := document(t, full.JSON())
+	if got := at(doc, "paths", "/admin", "get", "security"); fmt.Sprint(got) != "[map[bearer:[Administrator]] map[bearer:[Owner]]]" {
+		t.Errorf("a route for roles needs %v", got)
+	}
+	if at(doc, "servers") != nil {
+		t.Error("there are servers, and the host named none")
+	}
+}
+
+func TestOwnRefusals(t *testing.T) {
+	t.Parallel()
+	render := func(http.ResponseWriter, *http.Request, *tokenauth.Refusal) {}
+	for name, d := range map[string]*openapi.Description{
+		"the service's": mustDescribe(t, &tokenauth.Options{RenderRefusal: render}, tokenauth.Endpoints{}, nil),
+		"the adapter's": mustDescribe(t, nil, tokenauth.Endpoints{}, &openapi.Options{OwnRefusals: true}),
+	} {
+		doc := document(t, d.JSON())
+		for _, refusal := range []string{"BearerInvalidRequest", "BearerUnauthorized", "BearerForbidden", "BearerServerError", "BearerUnavailable"} {
+			if at(doc, "components", "responses", refusal, "content") != nil {
+				t.Errorf("%s: the body of %s is described", name, refusal)
+			}
+			if at(doc, "components", "responses", refusal, "headers", "Cache-Control") == nil {
+				t.Errorf("%s: the headers of %s are not described", name, refusal)
+			}
+		}
+	}
+}
+
+// What a route says of a status itself goes before what its guard would say.
+func TestProtected(t *testing.T) {
+	t.Parallel()
+	mine := map[string]any{"description": "mine"}
+	op := map[string]any{"responses": map[string]any{"401": mine}}
+	got := openapi.Protected(op, "Owner")["responses"].(map[string]any)
+	if fmt.Sprint(got["401"]) != fmt.Sprint(mine) {
+		t.Errorf("the 401 is %v", got["401"])
+	}
+	if keys := slices.Sorted(maps.Keys(got)); strings.Join(keys, " ") != "400 401 403 500 503" {
+		t.Errorf("the answers are %v", keys)
+	}
+	if len(op) != 1 || len(op["responses"].(map[string]any)) != 1 {
+		t.Errorf("the operation that was given is changed: %v", op)
+	}
+	type named map[string]any // as gin.H is
+	if got := openapi.Protected(map[string]any{"responses": named{"200": named{"description": "mine"}}})["responses"].(map[string]any); fmt.Sprintf("%s", got["200"]) != `{"description":"mine"}` || got["401"] == nil {
+		t.Errorf("the answers of a map of a type of its own are %v", got)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("responses that are no object are no mistake")
+			}
+		}()
+		openapi.Protected(map[string]any{"responses": 200})
+	}()
+	if responses := openapi.Protected(nil)["responses"].(map[string]any); responses["403"] != nil {
+		t.Error("a route for everybody refuses for a role")
+	}
+}
+
+func TestRefusesOptions(t *testing.T) {
+	t.Parallel()
+	for says, test := range map[string]struct {
+		e    tokenauth.Endpoints
+		more openapi.Options
+	}{
+		"slash":          {tokenauth.Endpoints{}, openapi.Options{Paths: map[string]any{"me": map[string]any{}}}},
+		"is mounted":     {tokenauth.Endpoints{}, openapi.Options{Paths: map[string]any{"/token": map[string]any{}}}},
+		"unsupported":    {tokenauth.Endpoints{}, openapi.Options{Paths: map[string]any{"/me": map[string]any{"get": func() {}}}}},
+		"JSON object":    {tokenauth.Endpoints{}, openapi.Options{Paths: map[string]any{"/me": "x"}}},
+		"Options.Server": {tokenauth.Endpoints{}, openapi.Options{Server: "https://a b"}},
+		"https URL":      {tokenauth.Endpoints{Issuer: "ftp://x"}, openapi.Options{}},
+		"needs Options.": {tokenauth.Endpoints{Introspection: "/i"}, openapi.Options{}},
+	} {
+		if _, err := describe(t, nil, test.e, &test.more); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%+v: %v, want something of %q", test, err, says)
+		}
+	}
+}
+
+func TestServesDescription(t *testing.T) {
+	t.Parallel()
+	d := mustDescribe(t, nil, tokenauth.Endpoints{}, nil)
+	get := func(method string, header http.Header) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "/openapi.json", nil)
+		r.Header = header
+		w := httptest.NewRecorder()
+		d.ServeHTTP(w, r)
+		return w
+	}
+	w := get("GET", http.Header{})
+	if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" || w.Body.String() != string(d.JSON()) || w.Header().Get("Content-Encoding") != "" {
+		t.Errorf("answered %d %v", w.Code, w.Header())
+	}
+	if again := get("GET", http.Header{"If-None-Match": {w.Header().Get("ETag")}}); again.Code != 304 || again.Body.Len() > 0 {
+		t.Errorf("what the client has is answered by %d", again.Code)
+	}
+	if head := get("HEAD", http.Header{}); head.Code != 200 || head.Body.Len() > 0 || head.Header().Get("Content-Length") != w.Header().Get("Content-Length") {
+		t.Errorf("HEAD answered %d %v", head.Code, head.Header())
+	}
+	if post := get("POST", http.Header{}); post.Code != 405 || post.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("POST answered %d", post.Code)
+	}
+	// Changing what JSON returned changes nothing.
+	b := d.JSON()
+	clear(b)
+	if !json.Valid(d.JSON()) {
+		t.Error("the description is the caller's to change")
+	}
+}

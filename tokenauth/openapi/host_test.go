@@ -1,0 +1,240 @@
+package openapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/openapi"
+)
+
+func init() { gin.SetMode(gin.ReleaseMode) }
+
+// people is an Authenticator of users with one password.
+type people struct{}
+
+func (people) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	switch {
+	case c.UserName == "outage":
+		return tokenauth.Principal{}, errors.New("the directory is down")
+	case c.UserName == "panic":
+		panic("the directory is wrong")
+	case c.Password.Reveal() != "password":
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return tokenauth.Principal{
+		UserID: "id of " + c.UserName, UserName: c.UserName, Roles: []string{"Reader", "Auditor"},
+		Attributes: map[string]string{"tenant": "north"},
+	}, nil
+}
+
+// registry has three confidential clients of different rights, and a public one.
+type registry map[string]tokenauth.Client
+
+func newRegistry() (registry, string) {
+	secret, digest := tokenauth.NewClientSecret()
+	r := registry{"public": {ID: "public"}}
+	for id, introspection := range map[string]tokenauth.Introspection{
+		"client": tokenauth.IntrospectOwn, "other": tokenauth.IntrospectNone, "resource": tokenauth.IntrospectAll,
+	} {
+		r[id] = tokenauth.Client{ID: id, Secrets: []tokenauth.Digest{digest}, Introspection: introspection}
+	}
+	return r, secret.Reveal()
+}
+
+func (r registry) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
+	if id == "outage" {
+		return tokenauth.Client{}, errors.New("the registry is down")
+	}
+	if id == "panic" {
+		panic("the registry is wrong")
+	}
+	c, ok := r[id]
+	if !ok {
+		return c, tokenauth.ErrNotFound
+	}
+	return c, nil
+}
+
+// flaky is a storage that can be told to fail or to panic.
+type flaky struct {
+	memory.Store
+	fails, panics atomic.Bool
+}
+
+func (f *flaky) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
+	if f.panics.Load() {
+		panic("the storage is wrong")
+	}
+	if f.fails.Load() {
+		return tokenauth.Token{}, errors.New("the storage is down")
+	}
+	return f.Store.Find(ctx, s)
+}
+
+func (f *flaky) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
+	if f.panics.Load() {
+		panic("the storage is wrong")
+	}
+	if f.fails.Load() {
+		return errors.New("the storage is down")
+	}
+	return f.Store.Revoke(ctx, s, d)
+}
+
+// A host is a service with everything mounted, and its description.
+type host struct {
+	auth    *tokenauth.Service
+	storage *flaky
+	url     string
+	d       *openapi.Description
+	ahead   atomic.Int64 // of the clock
+	clients bool
+	secret  string // of each client
+}
+
+// own are the host's own routes, as the page shows them.
+func own() map[string]any {
+	who := map[string]any{
+		"operationId": "me", "summary": "Who is calling", "tags": []string{"Host"},
+		"responses": map[string]any{"200": map[string]any{
+			"description": "The user.",
+			"content": map[string]any{"application/json": map[string]any{
+				"schema":  map[string]any{"type": "object", "required": []string{"name"}, "properties": map[string]any{"name": map[string]any{"type": "string"}}},
+				"example": map[string]string{"name": "alice"},
+			}},
+		}},
+	}
+	admin := map[string]any{
+		"operationId": "admin", "summary": "For administrators", "tags": []string{"Host"},
+		"responses": map[string]any{"200": map[string]any{"description": "Done."}},
+	}
+	return map[string]any{
+		"/me":    map[string]any{"get": openapi.Protected(who)},
+		"/admin": map[string]any{"get": openapi.Protected(admin, "Administrator", "Owner")},
+	}
+}
+
+type mount func(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints)
+
+var mounts = map[string]mount{"net-http": onMux, "gin": onGin}
+
+// newHost serves the description that its endpoints get.
+func newHost(t *testing.T, on mount, o tokenauth.Options, e tokenauth.Endpoints, more *openapi.Options) *host {
+	t.Helper()
+	h := &host{storage: new(flaky), clients: o.Clients != nil}
+	start := time.Now()
+	o.Now = func() time.Time { return start.Add(time.Duration(h.ahead.Load())) }
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if h.clients {
+		o.Clients, h.secret = newRegistry()
+	}
+	var err error
+	if h.auth, err = tokenauth.New(h.storage, people{}, &o); err != nil {
+		t.Fatal(err)
+	}
+	handler, mounted := on(h, e)
+	if more == nil {
+		more = &openapi.Options{Paths: own()}
+	}
+	if h.d, err = openapi.New(h.auth, mounted, more); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	h.url = server.URL
+	return h
+}
+
+func onMux(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints) {
+	mux := http.NewServeMux()
+	mounted := h.auth.MountEndpoints(mux, e)
+	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _ := tokenauth.FromContext(r.Context())
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]string{"name": token.Principal.UserName})
+	})
+	mux.Handle("/me", h.auth.RequireBearer(who))
+	mux.Handle("/admin", h.auth.RequireRole("Administrator", "Owner")(who))
+	mux.HandleFunc("/openapi.json", func(w http.ResponseWriter, r *http.Request) { h.d.ServeHTTP(w, r) })
+	mux.HandleFunc("/docs/", func(w http.ResponseWriter, r *http.Request) { h.d.Page().ServeHTTP(w, r) })
+	return mux, mounted
+}
+
+func onGin(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints) {
+	r := gin.New()
+	mounted := ginadapter.MountEndpoints(r, h.auth, e)
+	who := func(c *gin.Context) {
+		token, _ := ginadapter.From(c)
+		c.JSON(http.StatusOK, gin.H{"name": token.Principal.UserName})
+	}
+	r.GET("/me", ginadapter.RequireBearer(h.auth), who)
+	r.GET("/admin", ginadapter.RequireRole(h.auth, "Administrator", "Owner"), who)
+	r.GET("/openapi.json", func(c *gin.Context) { h.d.ServeHTTP(c.Writer, c.Request) })
+	r.GET("/docs/*file", func(c *gin.Context) { h.d.Page().ServeHTTP(c.Writer, c.Request) })
+	return r, mounted
+}
+
+// document is the description, taken apart.
+func document(t *testing.T, b []byte) map[string]any {
+	t.Helper()
+	var doc map[string]any
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// at follows names into a document, through references, to a value or nil.
+func at(doc any, names ...string) any {
+	v := doc
+	for _, name := range names {
+		m, _ := deref(doc, v).(map[string]any)
+		v = m[name]
+	}
+	return deref(doc, v)
+}
+
+func deref(doc, v any) any {
+	m, _ := v.(map[string]any)
+	ref, ok := m["$ref"].(string)
+	if !ok {
+		return v
+	}
+	var kind, name string
+	if _, err := fmt.Sscanf(ref, "#/components/%s", &kind); err != nil {
+		panic(err)
+	}
+	for i := range kind {
+		if kind[i] == '/' {
+			kind, name = kind[:i], kind[i+1:]
+			break
+		}
+	}
+	return at(doc, "components", kind, name)
+}
+
+func readAll(t *testing.T, r *http.Response) string {
+	t.Helper()
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

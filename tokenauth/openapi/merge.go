@@ -1,0 +1,100 @@
+package openapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Merge returns a host's own description, a JSON document of OpenAPI 3.1 or
+// 3.2, with the paths, the components and the tags of this one added to it.
+// What else the host says, about its servers for example, stays as it is.
+//
+// A path or a component that is in both is an error: the two would have to
+// mean the same, and nobody can tell.
+func (d *Description) Merge(host []byte) ([]byte, error) {
+	var document object
+	if err := json.Unmarshal(host, &document); err != nil {
+		return nil, fmt.Errorf("openapi: the host's description: %w", err)
+	}
+	var version string
+	if raw, ok := document.get("openapi").(json.RawMessage); !ok || json.Unmarshal(raw, &version) != nil ||
+		!strings.HasPrefix(version, "3.1.") && !strings.HasPrefix(version, "3.2.") {
+		return nil, fmt.Errorf("openapi: the host's description is of OpenAPI %q, must be 3.1 or 3.2", version)
+	}
+	paths, err := child(document, "paths")
+	if err != nil {
+		return nil, err
+	}
+	if paths, err = union(paths, d.document.get("paths").(object), "the path "); err != nil {
+		return nil, err
+	}
+	components, err := child(document, "components")
+	if err != nil {
+		return nil, err
+	}
+	for _, kind := range d.document.get("components").(object) {
+		theirs, err := child(components, kind.name)
+		if err != nil {
+			return nil, err
+		}
+		if theirs, err = union(theirs, kind.value.(object), "in components/"+kind.name+", "); err != nil {
+			return nil, err
+		}
+		components = components.set(kind.name, theirs)
+	}
+	tags, err := d.mergeTags(document)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := encode(document.set("tags", tags).set("paths", paths).set("components", components))
+	if err != nil {
+		return nil, fmt.Errorf("openapi: %w", err)
+	}
+	return merged, nil
+}
+
+// mergeTags adds the tags that the host does not describe in its own words.
+func (d *Description) mergeTags(document object) ([]any, error) {
+	var tags []any
+	described := make(map[string]bool)
+	if raw, ok := document.get("tags").(json.RawMessage); ok {
+		var theirs []object
+		if err := json.Unmarshal(raw, &theirs); err != nil {
+			return nil, fmt.Errorf("openapi: tags of the host's description: %w", err)
+		}
+		for _, tag := range theirs {
+			var name string
+			if raw, ok := tag.get("name").(json.RawMessage); ok && json.Unmarshal(raw, &name) == nil {
+				described[name] = true
+			}
+			tags = append(tags, tag)
+		}
+	}
+	for _, tag := range d.document.get("tags").([]object) {
+		if !described[tag.get("name").(string)] {
+			tags = append(tags, tag)
+		}
+	}
+	return tags, nil
+}
+
+// child returns the object that is a member of another, or an empty one.
+func child(o object, name string) (c object, err error) {
+	if raw, ok := o.get(name).(json.RawMessage); ok {
+		if err := json.Unmarshal(raw, &c); err != nil {
+			return nil, fmt.Errorf("openapi: %s of the host's description: %w", name, err)
+		}
+	}
+	return c, nil
+}
+
+func union(theirs, ours object, what string) (object, error) {
+	for _, m := range ours {
+		if theirs.get(m.name) != nil {
+			return nil, fmt.Errorf("openapi: both descriptions have %s%q", what, m.name)
+		}
+		theirs = append(theirs, m)
+	}
+	return theirs, nil
+}

@@ -1,0 +1,61 @@
+package openapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+)
+
+// metadata is the path item of the authorization server metadata (RFC 8414).
+func (f *facts) metadata() object {
+	nosniff := object{{"X-Content-Type-Options", reference("headers", "X-Content-Type-Options")}}
+	plain := object{{"text/plain", object{{"schema", object{{"type", "string"}}}, {"example", "Method Not Allowed"}}}}
+	return object{{"get", object{
+		{"operationId", "metadata"}, {"tags", []string{tagToken}}, {"summary", "Where the endpoints are"},
+		{"description", "Tells a program where the endpoints are and what they understand (RFC 8414).\n\n**Returns** the metadata.\n\n**Authorization:** none.\n\n**Body:** none."},
+		{"x-codeSamples", f.samples("metadata", f.mounted.MetadataPath())},
+		{"security", []object{}},
+		{"responses", object{
+			{"200", object{
+				{"description", "The metadata."}, {"headers", nosniff},
+				jsonContent(f.metadataSchema(), object{{"metadata", example("The metadata", f.metadataBody)}}),
+			}},
+			{"405", object{
+				{"description", "Another method than GET and HEAD."},
+				{"headers", append(nosniff, member{"Allow", allow("GET, HEAD")})}, {"content", plain},
+			}},
+		}},
+	}}}
+}
+
+func (f *facts) metadataSchema() object {
+	var required []string
+	var properties object
+	for _, m := range f.metadataBody {
+		required = append(required, m.name)
+		// A service says the same as long as it runs.
+		properties = append(properties, member{m.name, object{{"const", m.value}}})
+	}
+	return object{{"type", "object"}, {"required", required}, {"properties", properties}, {"additionalProperties", false}}
+}
+
+// answerOf returns the object that a handler answers GET with, which is the
+// one place where metadata is put together.
+func answerOf(h http.Handler) (o object, err error) {
+	w := &written{header: make(http.Header)}
+	h.ServeHTTP(w, &http.Request{Method: http.MethodGet})
+	if err = json.Unmarshal(w.Bytes(), &o); err != nil {
+		return nil, fmt.Errorf("openapi: metadata: %w", err)
+	}
+	return o, nil
+}
+
+// written is an http.ResponseWriter that keeps the body.
+type written struct {
+	header http.Header
+	bytes.Buffer
+}
+
+func (w *written) Header() http.Header { return w.header }
+func (w *written) WriteHeader(int)     {}

@@ -1,0 +1,69 @@
+package openapi
+
+// revocation is the path item of the revocation endpoint (RFC 7009).
+func (f *facts) revocation() object {
+	description := "Ends an access token (RFC 7009). The answer is the same for a token that was not good before.\n\n" +
+		"**Returns** an empty object, when the token is not good any more.\n\n**Authorization:** "
+	if f.clients() {
+		description += "the client that the token was issued to, by Basic authentication or by `client_id` and `client_secret` in the body."
+	} else {
+		description += "none; whoever has the token may end it."
+	}
+	return object{{"post", object{
+		{"operationId", "revoke"}, {"tags", []string{tagToken}}, {"summary", "Revoke a token"},
+		{"description", description + aboutForms},
+		{"x-codeSamples", f.samples("revoke", f.mounted.Revocation)},
+		{"security", f.clientSecurity()},
+		{"requestBody", f.tokenForm()},
+		{"responses", references(f.revocationAnswers())},
+	}}}
+}
+
+const aboutForms = "\n\n**Headers:** `Content-Type: application/x-www-form-urlencoded`.\n\n**Body:** at most 8192 bytes and 32 parameters, in UTF-8."
+
+// tokenForm is the body of a request about a token.
+func (f *facts) tokenForm() object {
+	properties := object{
+		{"token", object{{"type", "string"}, {"minLength", 1}, {"examples", []string{f.exampleToken()}}, {"description", "The access token."}}},
+		{"token_type_hint", object{{"type", "string"}, {"default", ""}, {"description", "Ignored: there is one type of token."}}},
+	}
+	if f.clients() {
+		properties = append(properties, f.clientProperties()...)
+	}
+	return form("The token, urlencoded.", object{
+		{"type", "object"}, {"required", []string{"token"}}, {"properties", properties},
+	}, object{{"token", f.exampleToken()}})
+}
+
+func (f *facts) revocationAnswers() []namedAnswer {
+	bad := f.badTokenForms()
+	if f.clients() {
+		bad = append(bad, refusal{"unauthorized_client", "unauthorized_client", "The token was issued to another client."})
+	}
+	answers := []namedAnswer{
+		{"200", "TokenRevoked", answer{
+			description: "The token is not good any more.",
+			schema:      object{{"type", "object"}, {"additionalProperties", false}},
+			examples:    object{{"revoked", example("Nothing else to say", object{})}},
+		}},
+		{"400", "RevocationRefused", refused("The request is malformed, or the token is not the client's.", bad...)},
+	}
+	return append(answers, f.tokenFormAnswers()...)
+}
+
+func (f *facts) badTokenForms() []refusal {
+	return append([]refusal{{"no_token", invalidRequest, "The parameter token is missing."}},
+		f.badForms("Send the parameters urlencoded in the body: token=...")...)
+}
+
+// tokenFormAnswers are those that revocation and introspection share.
+func (f *facts) tokenFormAnswers() []namedAnswer {
+	var answers []namedAnswer
+	if f.clients() {
+		answers = append(answers, namedAnswer{"401", "ClientUnauthorized", f.clientUnauthorized("The client is unknown, or its secret is wrong.")})
+	}
+	answers = append(answers, namedAnswer{"405", "TokenPostOnly", refused("Another method than POST.",
+		refusal{"method_not_allowed", invalidRequest, "The endpoint answers POST only."}).with("Allow", allow("POST"))})
+	answers = append(answers, f.bodyAnswers()...)
+	return append(answers, troubleAnswers()...)
+}

@@ -1,0 +1,44 @@
+package openapi
+
+import (
+	"embed"
+	"slices"
+	"strings"
+)
+
+// Samples of code, a folder for each operation. /PATH stands for the path of
+// the endpoint, and each takes the server's address from $HOST. Lines about
+// client_id and client_secret are for services with a registry of clients.
+//
+//go:embed samples
+var sampleFiles embed.FS
+
+// languages are those of the samples, in the order of the page.
+var languages = []struct{ name, file, label string }{
+	{"shell", "curl.sh", "curl"},
+	{"csharp", "csharp.cs", "C#"},
+	{"javascript", "javascript.mjs", "JavaScript"},
+	{"python", "python.py", "Python"},
+	{"go", "go.go.txt", "Go"},
+}
+
+// samples returns the x-codeSamples of an operation.
+func (f *facts) samples(operation, path string) []object {
+	var s []object
+	for _, language := range languages {
+		source, err := sampleFiles.ReadFile("samples/" + operation + "/" + language.file)
+		if err != nil {
+			continue
+		}
+		code := strings.ReplaceAll(strings.TrimSpace(string(source)), "/PATH", path)
+		if !f.clients() {
+			lines := strings.Split(code, "\n")
+			code = strings.Join(slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "client_") }), "\n")
+		}
+		s = append(s, object{
+			{"lang", language.name}, {"label", language.label},
+			{"source", code},
+		})
+	}
+	return s
+}

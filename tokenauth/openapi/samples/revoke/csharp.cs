@@ -1,0 +1,9 @@
+var host = Environment.GetEnvironmentVariable("HOST");
+using var http = new HttpClient();
+var response = await http.PostAsync($"{host}/PATH", new FormUrlEncodedContent(new Dictionary<string, string>
+{
+    ["client_id"] = "client",
+    ["client_secret"] = "secret",
+    ["token"] = Environment.GetEnvironmentVariable("TOKEN")!,
+}));
+response.EnsureSuccessStatusCode();

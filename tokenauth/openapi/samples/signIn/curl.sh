@@ -1,0 +1,6 @@
+curl "$HOST/PATH" \
+  --data-urlencode 'grant_type=password' \
+  --data-urlencode 'username=username' \
+  --data-urlencode 'client_id=client' \
+  --data-urlencode 'client_secret=secret' \
+  --data-urlencode 'password=password'

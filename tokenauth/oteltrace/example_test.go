@@ -1,0 +1,36 @@
+package oteltrace_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/oteltrace"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+)
+
+// The provider is the host's own: otel.GetTracerProvider(), as a rule.
+func Example() {
+	spans := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+	auth, err := tokenauth.New(new(memory.Store), new(tokenauthtest.Users), &tokenauth.Options{
+		Observers: []tokenauth.Observer{oteltrace.New(provider, nil)},
+	})
+	if err != nil {
+		panic(err)
+	}
+	ctx, request := provider.Tracer("host").Start(context.Background(), "GET /reports")
+	_, err = auth.Validate(ctx, "nonsense")
+	request.End()
+	fmt.Println(err)
+	for _, span := range spans.Ended() {
+		fmt.Println(span.Name())
+	}
+	// Output:
+	// tokenauth: the access token is invalid
+	// tokenauth refused
+	// GET /reports
+}

@@ -1,0 +1,198 @@
+package oteltrace_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/oteltrace"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// A recording is a provider and what it was given.
+type recording struct {
+	*tracetest.SpanRecorder
+	*sdktrace.TracerProvider
+}
+
+func record(o ...sdktrace.TracerProviderOption) recording {
+	r := tracetest.NewSpanRecorder()
+	return recording{r, sdktrace.NewTracerProvider(append(o, sdktrace.WithSpanProcessor(r))...)}
+}
+
+// parent starts the span of a request.
+func (r recording) parent(t *testing.T) (context.Context, trace.Span) {
+	return r.Tracer("host").Start(t.Context(), "GET /reports")
+}
+
+func TestSpans(t *testing.T) {
+	t.Parallel()
+	text := func(key, value string) attribute.KeyValue { return attribute.String(key, value) }
+	whose := tokenauth.Event{
+		UserID: "17", UserName: "alice", ClientID: "web", Account: "c0ffee", RemoteAddr: netip.MustParseAddr("203.0.113.7"),
+		Digest: tokenauth.Digest{1}, Err: errors.New("host=10.0.0.1 user=postgres"),
+	}
+	of := func(kind tokenauth.EventKind, reason tokenauth.Reason) tokenauth.Event {
+		e := whose
+		e.Kind, e.Reason, e.Duration = kind, reason, 300*time.Nanosecond
+		return e
+	}
+	anybody := tokenauth.Event{Kind: tokenauth.EventRefused, Reason: tokenauth.ReasonNoCredentials}
+	client := text("tokenauth.client_id", "web")
+	for _, test := range []struct {
+		event      tokenauth.Event
+		options    *oteltrace.Options
+		name       string
+		attributes []attribute.KeyValue
+		status     codes.Code
+	}{
+		{of(tokenauth.EventIssued, ""), nil, "tokenauth issued", []attribute.KeyValue{client}, codes.Unset},
+		{
+			of(tokenauth.EventIssued, ""), &oteltrace.Options{UserID: true}, "tokenauth issued",
+			[]attribute.KeyValue{client, text("enduser.id", "17")}, codes.Unset,
+		},
+		{
+			of(tokenauth.EventSignInRefused, tokenauth.ReasonCredentials), &oteltrace.Options{}, "tokenauth sign_in_refused",
+			[]attribute.KeyValue{text("tokenauth.reason", "credentials"), client}, codes.Unset,
+		},
+		{
+			anybody, &oteltrace.Options{UserID: true}, "tokenauth refused",
+			[]attribute.KeyValue{text("tokenauth.reason", "no_credentials")}, codes.Unset,
+		},
+		{
+			of(tokenauth.EventUnavailable, ""), nil, "tokenauth unavailable",
+			[]attribute.KeyValue{client, text("error.type", "unavailable")}, codes.Error,
+		},
+		{
+			of(tokenauth.EventUnavailable, tokenauth.ReasonBusy), nil, "tokenauth unavailable",
+			[]attribute.KeyValue{text("tokenauth.reason", "busy"), client, text("error.type", "busy")}, codes.Error,
+		},
+	} {
+		r := record()
+		ctx, parent := r.parent(t)
+		before := time.Now()
+		oteltrace.New(r, test.options).Observe(ctx, test.event)
+		after := time.Now()
+		ended := r.Ended()
+		if len(ended) != 1 {
+			t.Fatalf("%s: %d spans", test.name, len(ended))
+		}
+		span := ended[0]
+		if span.Name() != test.name || span.Status() != (sdktrace.Status{Code: test.status}) || span.SpanKind() != trace.SpanKindInternal {
+			t.Errorf("%q of kind %v has the status %v, want %q and %v", span.Name(), span.SpanKind(), span.Status(), test.name, test.status)
+		}
+		if span.Parent().SpanID() != parent.SpanContext().SpanID() || span.SpanContext().TraceID() != parent.SpanContext().TraceID() {
+			t.Errorf("%s: it is below %v, want %v", test.name, span.Parent(), parent.SpanContext())
+		}
+		if took := span.EndTime().Sub(span.StartTime()); took != test.event.Duration || span.EndTime().Before(before) || span.EndTime().After(after) {
+			t.Errorf("%s: it took %v and ended at %v, want %v, from %v to %v", test.name, took, span.EndTime(), test.event.Duration, before, after)
+		}
+		if !slices.Equal(span.Attributes(), test.attributes) {
+			t.Errorf("%s: it tells %v, want %v", test.name, span.Attributes(), test.attributes)
+		}
+		if len(span.Events()) != 0 {
+			t.Errorf("%s: it has the events %v", test.name, span.Events())
+		}
+	}
+}
+
+// A client that goes away is no error of the server's; a host's deadline is.
+func TestCanceledIsNoError(t *testing.T) {
+	t.Parallel()
+	r := record()
+	ctx, _ := r.parent(t)
+	canceled, cancel := context.WithCancel(ctx)
+	cancel()
+	late, cancel := context.WithTimeout(ctx, -1)
+	defer cancel()
+	observer := oteltrace.New(r, nil)
+	observer.Observe(canceled, tokenauth.Event{Kind: tokenauth.EventUnavailable})
+	observer.Observe(late, tokenauth.Event{Kind: tokenauth.EventUnavailable})
+	spans := r.Ended()
+	if len(spans) != 2 || spans[0].Status().Code != codes.Unset || spans[1].Status().Code != codes.Error {
+		t.Fatalf("got %+v", spans)
+	}
+	if got, want := spans[0].Attributes(), []attribute.KeyValue{attribute.String("tokenauth.reason", "canceled")}; !slices.Equal(got, want) {
+		t.Errorf("it tells %v, want %v", got, want)
+	}
+}
+
+// The parent may be in another process.
+func TestRemoteParent(t *testing.T) {
+	t.Parallel()
+	r := record()
+	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
+	oteltrace.New(r, nil).Observe(trace.ContextWithRemoteSpanContext(t.Context(), parent), tokenauth.Event{Kind: tokenauth.EventValidated})
+	if spans := r.Ended(); len(spans) != 1 || spans[0].Parent().SpanID() != parent.SpanID() || !spans[0].Parent().IsRemote() {
+		t.Errorf("got %+v", spans)
+	}
+}
+
+// Not parallel: what others allocate would be counted.
+func TestNothingIsRecordedOrAllocated(t *testing.T) {
+	sampled, never := record(), record(sdktrace.WithSampler(sdktrace.NeverSample()))
+	sampledCtx, _ := sampled.parent(t)
+	neverCtx, _ := never.parent(t)
+	for name, test := range map[string]struct {
+		provider trace.TracerProvider
+		ctx      context.Context
+	}{
+		"no parent":                                   {sampled, t.Context()},
+		"a parent that is not sampled":                {sampled, neverCtx},
+		"everything is not sampled":                   {never, neverCtx},
+		"a provider that does nothing":                {noop.NewTracerProvider(), sampledCtx},
+		"a provider that does nothing, and no parent": {noop.NewTracerProvider(), t.Context()},
+	} {
+		observer := oteltrace.New(test.provider, &oteltrace.Options{UserID: true})
+		e := tokenauth.Event{Kind: tokenauth.EventUnavailable, Reason: tokenauth.ReasonBusy, UserID: "17", Duration: time.Second}
+		if n := testing.AllocsPerRun(1000, func() { observer.Observe(test.ctx, e) }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+	if got := len(sampled.Ended()) + len(never.Ended()); got != 0 {
+		t.Errorf("%d spans were recorded", got)
+	}
+}
+
+// Through a Service and its handlers: the span is below the request's.
+func TestService(t *testing.T) {
+	t.Parallel()
+	r := record()
+	auth := tokenauthtest.New(t, &tokenauth.Options{
+		Observers: []tokenauth.Observer{oteltrace.New(r, nil)}, Logger: slog.New(slog.DiscardHandler),
+	})
+	h := auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	get := auth.As(tokenauth.Principal{UserID: "17"}, httptest.NewRequest("GET", "/reports", nil)) // outside of a trace
+	ctx, parent := r.parent(t)
+	h.ServeHTTP(httptest.NewRecorder(), get.WithContext(ctx))
+	auth.Storage.Fail(errors.New("connection refused"))
+	h.ServeHTTP(httptest.NewRecorder(), get.WithContext(ctx))
+	parent.End()
+
+	var names []string
+	for _, span := range r.Ended() {
+		names = append(names, span.Name())
+		if span.Name() != "GET /reports" && span.Parent().SpanID() != parent.SpanContext().SpanID() {
+			t.Errorf("%q is below %v", span.Name(), span.Parent())
+		}
+	}
+	if want := []string{"tokenauth validated", "tokenauth unavailable", "GET /reports"}; !slices.Equal(names, want) {
+		t.Fatalf("the spans are %q, want %q", names, want)
+	}
+	if took := r.Ended()[0]; !took.EndTime().After(took.StartTime()) {
+		t.Error("the validation took no time")
+	}
+}
