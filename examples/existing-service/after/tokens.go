@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
+)
+
+// newAuth returns a Token API for the users that the service has, with tables of
+// its own beside theirs.
+func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
+	if err := gormstore.Migrate(ctx, s.db, nil); err != nil {
+		return nil, err
+	}
+	store, err := gormstore.New(ctx, s.db, nil)
+	if err != nil {
+		return nil, err
+	}
+	users, err := password.NewUsers(s.account, &password.Options{
+		NormalizeUserName: strings.ToLower, // as findUser does
+		KeepHashes:        true,            // the login page reads them too, and knows bcrypt only
+		Logger:            s.logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	metrics := prommetrics.New()
+	if err := prometheus.Register(metrics); err != nil {
+		return nil, err
+	}
+	return tokenauth.New(store, users, &tokenauth.Options{
+		Fallback:  s.sessionPrincipal,
+		Observers: []tokenauth.Observer{metrics},
+		Logger:    s.logger,
+	})
+}
+
+// account is a password.Lookup in the table of users.
+func (s *service) account(ctx context.Context, email string) (password.Account, error) {
+	u, err := s.findUser(ctx, email)
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return password.Account{}, tokenauth.ErrNotFound
+	}
+	return password.Account{
+		UserID: u.ID, UserName: u.Email, PasswordHash: u.PasswordHash, Roles: []string{u.Role}, Disabled: u.Disabled,
+	}, err
+}
+
+// sessionPrincipal is the Fallback: sessions stay good on the routes that take
+// tokens now, for the pages that call them.
+func (s *service) sessionPrincipal(r *http.Request) (tokenauth.Principal, error) {
+	who, err := s.sessionCaller(r)
+	if errors.Is(err, errNoSession) {
+		return tokenauth.Principal{}, fmt.Errorf("%w: %w", tokenauth.ErrRejected, err)
+	}
+	return tokenauth.Principal{UserID: who.UserID, UserName: who.Email, Roles: []string{who.Role}}, err
+}
+
+// setCaller tells the handlers whom the guards found, in the service's words.
+func setCaller(c *gin.Context) {
+	token, _ := ginadapter.From(c)
+	p := token.Principal
+	c.Set("caller", caller{p.UserID, p.UserName, strings.Join(p.Roles, ",")})
+}
+
+// renderRefusal has the guards speak as the service did before.
+func renderRefusal(c *gin.Context, f *tokenauth.Refusal) {
+	switch f.Code {
+	case "": // no token, and no session
+		problem(c, f.Status, "unauthenticated", "Sign in first.")
+	case "insufficient_scope":
+		problem(c, f.Status, "forbidden", "Your role does not allow this.")
+	default:
+		problem(c, f.Status, f.Code, f.Description)
+	}
+}
+
+// endTokens ends the access tokens of a user after a change that is committed,
+// or answers that they may still be good. A client that goes away does not stop
+// it.
+func (s *service) endTokens(c *gin.Context, userID string) bool {
+	if err := s.auth.RevokeUser(context.WithoutCancel(c.Request.Context()), userID); err != nil {
+		problem(c, http.StatusServiceUnavailable, "tokens_not_ended", "The change is made, but access tokens from before may still be good. An administrator can end them.")
+		return false
+	}
+	return true
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+)
+
+// A problemDetails is how the service tells of errors (RFC 9457), with a code
+// for programs.
+type problemDetails struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// problem answers with an error and goes no further.
+func problem(c *gin.Context, status int, code, detail string) {
+	c.Header("Content-Type", "application/problem+json")
+	c.AbortWithStatusJSON(status, problemDetails{http.StatusText(status), status, code, detail})
+}
+
+// internal answers for trouble that is not the client's.
+func (s *service) internal(c *gin.Context, err error) {
+	s.logger.ErrorContext(c.Request.Context(), "request failed", "route", c.FullPath(), "error", err)
+	problem(c, http.StatusInternalServerError, "internal", "Something went wrong.")
+}
+
+// readJSON reads the body of a request, or answers that it cannot be.
+func readJSON(c *gin.Context, into any) bool {
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 64<<10)
+	if err := c.ShouldBindJSON(into); err != nil {
+		problem(c, http.StatusBadRequest, "bad_request", "The body must be the JSON that this route takes.")
+		return false
+	}
+	return true
+}

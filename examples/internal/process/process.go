@@ -1,0 +1,123 @@
+// Package process runs the programs of an example, for its tests.
+package process
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Build builds the programs of the packages into a folder, with the race
+// detector if the caller has it.
+func Build(folder string, packages ...string) error {
+	args := []string{"build", "-o", folder + string(filepath.Separator)}
+	if underRace() {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, packages...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+func underRace() bool {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return false
+	}
+	for _, s := range info.Settings {
+		if s.Key == "-race" {
+			return s.Value == "true"
+		}
+	}
+	return false
+}
+
+// A Process is a program that listens.
+type Process struct {
+	// Addr is where it listens, as it says itself.
+	Addr string
+
+	cmd    *exec.Cmd
+	output output
+	ended  chan struct{}
+	err    error // once it has ended
+}
+
+// output is what a process writes, to either stream.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+var listening = regexp.MustCompile(`url=http://([0-9.:]+)`)
+
+// Start starts a program and waits until it logs the URL at which it listens.
+func Start(program string, args ...string) (*Process, error) {
+	p := &Process{cmd: exec.Command(program, args...), ended: make(chan struct{})}
+	pipe, err := p.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.cmd.Stdout = &p.output
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewReader(pipe)
+	for p.Addr == "" && err == nil {
+		var line string
+		line, err = lines.ReadString('\n')
+		io.WriteString(&p.output, line)
+		if found := listening.FindStringSubmatch(line); found != nil {
+			p.Addr = found[1]
+		}
+	}
+	go func() {
+		io.Copy(&p.output, lines)
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	if p.Addr == "" {
+		out, err := p.Stop(os.Kill)
+		return nil, fmt.Errorf("it does not listen: %v: %s", err, out)
+	}
+	return p, nil
+}
+
+// Signal sends a signal and waits for nothing.
+func (p *Process) Signal(s os.Signal) { p.cmd.Process.Signal(s) }
+
+// Stop sends a signal, waits until the process has ended, and returns what it
+// had to say. It may be called again.
+func (p *Process) Stop(s os.Signal) (string, error) {
+	p.Signal(s)
+	select {
+	case <-p.ended:
+		return p.output.String(), p.err
+	case <-time.After(20 * time.Second):
+		p.Signal(os.Kill)
+		<-p.ended
+		return p.output.String(), fmt.Errorf("it did not end by itself")
+	}
+}
