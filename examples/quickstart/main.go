@@ -75,7 +75,7 @@ func run(ctx context.Context, addr, storeURL string, cache, unthrottled bool) er
 		return err
 	}
 
-	handler, err := routes(auth, store.ping)
+	handler, err := routes(auth)
 	if err != nil {
 		return err
 	}
@@ -117,19 +117,17 @@ func run(ctx context.Context, addr, storeURL string, cache, unthrottled bool) er
 
 // routes are those of any Gin service: ours mounted, and two of the host's
 // behind it.
-func routes(auth *tokenauth.Service, ping func(context.Context) error) (http.Handler, error) {
+func routes(auth *tokenauth.Service) (http.Handler, error) {
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
 	r.Use(gin.Recovery())
 
-	mounted := ginadapter.MountEndpoints(r, auth, tokenauth.Endpoints{})
+	mounted := ginadapter.MountEndpoints(r, auth, tokenauth.Endpoints{Revocation: "/revoke"})
 	r.GET("/me", ginadapter.RequireBearer(auth), me)
 	r.GET("/admin", ginadapter.RequireRole(auth, "Administrator"), me)
 
 	r.GET("/health", func(c *gin.Context) {
-		ctx, cancel := context.WithTimeout(c.Request.Context(), 2*time.Second)
-		defer cancel()
-		if err := ping(ctx); err != nil {
+		if err := auth.Health(c.Request.Context()); err != nil {
 			c.JSON(http.StatusServiceUnavailable, gin.H{"status": "storage unavailable"})
 			return
 		}

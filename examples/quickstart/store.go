@@ -32,7 +32,6 @@ type store struct {
 	users  tokenauth.Authenticator
 	empty  func(context.Context) (bool, error)
 	create func(context.Context, gormstore.NewUser) error
-	ping   func(context.Context) error
 	close  func() error
 }
 
@@ -137,7 +136,6 @@ func openTables(ctx context.Context, db *gorm.DB, pool *sql.DB, feed bool) (*sto
 			_, err := s.Users().Create(ctx, n)
 			return err
 		},
-		ping:  pool.PingContext,
 		close: pool.Close,
 	}, nil
 }
@@ -149,7 +147,6 @@ func openMemory() (*store, error) {
 		return nil, err
 	}
 	s.tokens = new(memory.Store)
-	s.ping = func(context.Context) error { return nil }
 	s.close = func() error { return nil }
 	return s, nil
 }
@@ -174,7 +171,6 @@ func openRedis(storeURL string, feed bool) (*store, error) {
 		client.Close()
 		return nil, err
 	}
-	s.ping = func(ctx context.Context) error { return client.Do(ctx, client.B().Ping().Build()).Error() }
 	s.close = func() error { client.Close(); return nil }
 	return s, nil
 }
