@@ -14,14 +14,21 @@ import (
 )
 
 // goOver signs alice and bob in before, and returns the service after.
-func goOver(t *testing.T, args ...string) (after *server, alice, bob session) {
+func goOver(t *testing.T) (after *server, alice, bob session) {
+	t.Helper()
+	data, alice, bob := leave(t)
+	return start(t, "after", data), alice, bob
+}
+
+// leave signs alice and bob in before, and returns the data that it leaves.
+func leave(t *testing.T) (data string, alice, bob session) {
 	t.Helper()
 	before := start(t, "before", t.TempDir())
 	alice, bob = before.login(t, "alice"), before.login(t, "bob")
 	if out, err := before.Stop(syscall.SIGTERM); err != nil {
 		t.Fatal(err, out)
 	}
-	return start(t, "after", before.data, args...), alice, bob
+	return before.data, alice, bob
 }
 
 // Nobody is signed out.
@@ -106,11 +113,11 @@ func TestOldTokens(t *testing.T) {
 // From a time on that is set, no JWT is good.
 func TestFallbackUntil(t *testing.T) {
 	t.Parallel()
+	data, _, bob := leave(t)
 	end := time.Now().Add(8 * time.Second).Truncate(time.Second)
-	s, _, bob := goOver(t, "-fallback-until", end.UTC().Format(time.RFC3339))
-	token := s.signIn(t, "bob")
+	s := start(t, "after", data, "-fallback-until", end.UTC().Format(time.RFC3339))
 	s.goodUntil(t, bob.Token, end)
-	s.expect(t, token, "GET", "/api/me", "", 200, "")
+	s.expect(t, s.signIn(t, "bob"), "GET", "/api/me", "", 200, "")
 	if out, _ := s.Stop(syscall.SIGTERM); strings.Contains(out, "without an end") {
 		t.Errorf("it says %s", out)
 	}
