@@ -96,7 +96,6 @@ func openDatabase(ctx context.Context, logger *slog.Logger, file string) (*gorm.
 			IgnoreRecordNotFoundError: true,
 			ParameterizedQueries:      true,
 		}),
-		TranslateError: true,
 	})
 	if err != nil {
 		return nil, err

@@ -10,36 +10,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime/debug"
 	"sync"
 	"time"
 )
 
-// Build builds the programs of the packages into a folder, with the race
-// detector if the caller has it.
+// Build builds the programs of the packages into a folder.
 func Build(folder string, packages ...string) error {
-	args := []string{"build", "-o", folder + string(filepath.Separator)}
-	if underRace() {
-		args = append(args, "-race")
-	}
-	out, err := exec.Command("go", append(args, packages...)...).CombinedOutput()
-	if err != nil {
+	args := append([]string{"build", "-o", folder + string(filepath.Separator)}, packages...)
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return nil
-}
-
-func underRace() bool {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return false
-	}
-	for _, s := range info.Settings {
-		if s.Key == "-race" {
-			return s.Value == "true"
-		}
-	}
-	return false
 }
 
 // A Process is a program that listens.

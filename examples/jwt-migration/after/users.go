@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"golang.org/x/crypto/bcrypt"
+	"gorm.io/gorm"
+)
+
+// A User is a row of the table of users.
+type User struct {
+	ID           string `gorm:"primaryKey"`
+	Name         string `gorm:"uniqueIndex"`
+	PasswordHash string // bcrypt
+	Role         string // reader or admin
+	Disabled     bool
+}
+
+// A caller is whom a request comes from.
+type caller struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Role string `json:"role"`
+}
+
+// signedIn returns whom the guards found.
+func signedIn(c *gin.Context) caller { return c.MustGet("caller").(caller) }
+
+// findUser finds a user by a column.
+func (s *service) findUser(ctx context.Context, column, value string) (u User, err error) {
+	err = s.db.WithContext(ctx).Where(map[string]any{column: value}).Take(&u).Error
+	return u, err
+}
+
+// setDisabled disables a user, or enables one.
+func (s *service) setDisabled(c *gin.Context) {
+	var disabled bool
+	if !readJSON(c, &disabled) {
+		return
+	}
+	id := c.Param("id")
+	changed := s.db.WithContext(c.Request.Context()).Model(&User{}).Where("id = ?", id).Update("disabled", disabled)
+	if changed.Error != nil {
+		s.internal(c, changed.Error)
+		return
+	}
+	if changed.RowsAffected == 0 {
+		refuse(c, http.StatusNotFound, "no such user")
+		return
+	}
+	if err := s.auth.RevokeUser(context.WithoutCancel(c.Request.Context()), id); err != nil {
+		refuse(c, http.StatusServiceUnavailable, "try again later")
+		return
+	}
+	c.Status(http.StatusNoContent)
+}
+
+// The users that an empty table gets. Anybody can read their password here.
+var trialUsers = []User{
+	{Name: "alice", Role: "admin"},
+	{Name: "bob", Role: "reader"},
+}
+
+const trialPassword = "correct horse battery staple"
+
+func createTrialUsers(ctx context.Context, db *gorm.DB) error {
+	var n int64
+	if err := db.WithContext(ctx).Model(&User{}).Count(&n).Error; err != nil || n > 0 {
+		return err
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(trialPassword), bcrypt.DefaultCost)
+	if err != nil {
+		return err
+	}
+	for _, u := range trialUsers {
+		u.ID, u.PasswordHash = uuid.NewString(), string(hash)
+		if err := db.WithContext(ctx).Create(&u).Error; err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package jwtmigration_test
+
+import (
+	"database/sql"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	_ "github.com/ncruces/go-sqlite3/driver"
+)
+
+// goOver signs alice and bob in before, and returns the service after.
+func goOver(t *testing.T) (after *server, alice, bob session) {
+	t.Helper()
+	data, alice, bob := leave(t)
+	return start(t, "after", data), alice, bob
+}
+
+// leave signs alice and bob in before, and returns the data that it leaves.
+func leave(t *testing.T) (data string, alice, bob session) {
+	t.Helper()
+	before := start(t, "before", t.TempDir())
+	alice, bob = before.login(t, "alice"), before.login(t, "bob")
+	if out, err := before.Stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err, out)
+	}
+	return before.data, alice, bob
+}
+
+// Nobody is signed out.
+func TestJWTsStayGood(t *testing.T) {
+	t.Parallel()
+	s, alice, bob := goOver(t)
+	s.expect(t, bob.Token, "GET", "/api/me", "", 200, `{"id":"`+bob.User.ID+`","name":"bob","role":"reader"}`)
+	s.expect(t, bob.Token, "DELETE", "/api/reports/spring", "", 403, forbidden)
+	s.expect(t, alice.Token, "DELETE", "/api/reports/spring", "", 204, "")
+
+	// Nor by signing in anew, which cannot end a JWT.
+	token := s.signIn(t, "bob")
+	s.expect(t, token, "GET", "/api/me", "", 200, "")
+	s.expect(t, bob.Token, "GET", "/api/me", "", 200, "")
+}
+
+// The old routes issue new tokens, in their old form.
+func TestOldRoutes(t *testing.T) {
+	t.Parallel()
+	s, _, bob := goOver(t)
+	login := s.login(t, "bob")
+	refreshed := s.expect(t, bob.Token, "POST", "/api/refresh", "", 200, "").session(t)
+	for _, got := range []session{login, refreshed} {
+		if !strings.HasPrefix(got.Token, "tat_") || got.User != bob.User {
+			t.Errorf("it is %+v", got)
+		}
+	}
+	// A user has one, and the last is it.
+	s.expect(t, login.Token, "GET", "/api/me", "", 401, unauthorized)
+	again := s.expect(t, refreshed.Token, "POST", "/api/refresh", "", 200, "").session(t)
+	s.expect(t, refreshed.Token, "GET", "/api/me", "", 401, unauthorized)
+	s.expect(t, again.Token, "GET", "/api/me", "", 200, "")
+	s.expect(t, s.signIn(t, "bob"), "GET", "/api/me", "", 200, "")
+	s.expect(t, again.Token, "GET", "/api/me", "", 401, unauthorized)
+}
+
+// Who is disabled, gone or in another role is shut out, though a JWT cannot be
+// revoked.
+func TestLiveCheck(t *testing.T) {
+	t.Parallel()
+	s, alice, bob := goOver(t)
+	disabled := "/api/users/" + bob.User.ID + "/disabled"
+	token := s.signIn(t, "bob")
+	s.expect(t, alice.Token, "PUT", disabled, "true", 204, "")
+	s.expect(t, bob.Token, "GET", "/api/me", "", 401, unauthorized)
+	s.expect(t, bob.Token, "POST", "/api/refresh", "", 401, unauthorized)
+	s.expect(t, token, "GET", "/api/me", "", 401, unauthorized)
+	s.expect(t, alice.Token, "PUT", disabled, "false", 204, "")
+	s.expect(t, bob.Token, "GET", "/api/me", "", 200, "")
+	s.expect(t, token, "GET", "/api/me", "", 401, unauthorized)
+
+	for name, changes := range map[string]jwt.MapClaims{"gone": {"sub": "nobody"}, "role": {"role": "admin"}} {
+		t.Run(name, func(t *testing.T) {
+			s.expect(t, sign(t, jwt.SigningMethodHS256, s.key(t), claimsOf(bob, changes)), "GET", "/api/me", "", 401, unauthorized)
+		})
+	}
+}
+
+// It shows who still comes with a JWT.
+func TestOldTokens(t *testing.T) {
+	t.Parallel()
+	s, _, bob := goOver(t)
+	alice := s.signIn(t, "alice")
+	s.expect(t, alice, "GET", "/api/old-tokens", "", 200, "{}")
+	s.expect(t, bob.Token, "GET", "/api/old-tokens", "", 403, forbidden)
+	s.expect(t, bob.Token, "GET", "/api/me", "", 200, "")
+	s.expect(t, s.signIn(t, "bob"), "GET", "/api/me", "", 200, "")
+	s.expect(t, "eyJ.rubbish.x", "GET", "/api/me", "", 401, unauthorized)
+	var users map[string]struct {
+		Requests int
+		Last     time.Time
+	}
+	a := s.expect(t, alice, "GET", "/api/old-tokens", "", 200, "")
+	if err := json.Unmarshal([]byte(a.body), &users); err != nil {
+		t.Fatal(err)
+	}
+	if len(users) != 1 || users["bob"].Requests != 2 || time.Since(users["bob"].Last) > time.Minute {
+		t.Errorf("it is %s", a.body)
+	}
+}
+
+// From a time on that is set, no JWT is good.
+func TestFallbackUntil(t *testing.T) {
+	t.Parallel()
+	data, _, bob := leave(t)
+	end := time.Now().Add(8 * time.Second).Truncate(time.Second)
+	s := start(t, "after", data, "-fallback-until", end.UTC().Format(time.RFC3339))
+	s.goodUntil(t, bob.Token, end)
+	s.expect(t, s.signIn(t, "bob"), "GET", "/api/me", "", 200, "")
+	if out, _ := s.Stop(syscall.SIGTERM); strings.Contains(out, "without an end") {
+		t.Errorf("it says %s", out)
+	}
+}
+
+// Trouble is 503, and no reason to look for a JWT.
+func TestTrouble(t *testing.T) {
+	t.Parallel()
+	s, alice, bob := goOver(t)
+	token := s.signIn(t, "bob")
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.data, "reports.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rename := func(from, to string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), "ALTER TABLE "+from+" RENAME TO "+to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename("tokenauth_tokens", "away")
+	if a := s.expect(t, token, "GET", "/api/me", "", 503, later); a.Header.Get("Retry-After") == "" {
+		t.Error("it does not tell when to try again")
+	}
+	s.expect(t, "", "POST", "/login", `{"username":"bob","password":"`+trialPassword+`"}`, 503, later)
+	s.expect(t, bob.Token, "POST", "/api/refresh", "", 503, later)
+	s.expect(t, bob.Token, "GET", "/api/me", "", 200, "")
+	s.expect(t, alice.Token, "PUT", "/api/users/"+bob.User.ID+"/disabled", "true", 503, later)
+	s.expect(t, alice.Token, "PUT", "/api/users/"+bob.User.ID+"/disabled", "false", 503, later)
+	rename("away", "tokenauth_tokens")
+	s.expect(t, token, "GET", "/api/me", "", 200, "")
+
+	rename("users", "away")
+	s.expect(t, token, "GET", "/api/me", "", 503, later)
+	s.expect(t, bob.Token, "GET", "/api/me", "", 503, later)
+	s.expect(t, "", "GET", "/api/me", "", 401, unauthorized)
+	rename("away", "users")
+	s.expect(t, bob.Token, "GET", "/api/me", "", 200, "")
+}
+
+// Guessing at the old route is held up as it is at the new one.
+func TestThrottle(t *testing.T) {
+	t.Parallel()
+	s, _, bob := goOver(t)
+	for range 7 {
+		a := s.call(t, "", "POST", "/login", "application/json", `{"username":"bob","password":"guess"}`)
+		if a.StatusCode == 429 {
+			if a.body != `{"error":"too many failed logins"}` || a.Header.Get("Retry-After") == "" {
+				t.Errorf("answered %s, to be tried again after %q", a.body, a.Header.Get("Retry-After"))
+			}
+			s.expect(t, bob.Token, "GET", "/api/me", "", 200, "")
+			return
+		}
+	}
+	t.Error("seven guesses were not held up")
+}
