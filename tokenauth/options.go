@@ -73,7 +73,8 @@ type Options struct {
 	//
 	// It is never asked about this Service's own tokens, good or not, nor when
 	// the storage is in trouble. The token of such a request (FromContext) has a
-	// Principal and nothing else. Nil means that there is nothing else.
+	// Principal and nothing else; a LiveCheck that compares Principal.Stamp has to
+	// know what the fallback sets there. Nil means that there is nothing else.
 	Fallback func(*http.Request) (Principal, error)
 
 	// Throttle limits how fast passwords can be guessed. The zero value is the

@@ -132,7 +132,8 @@ func (s *Service) recheck(ctx context.Context, p Principal) error {
 
 // Issue issues a new token for a principal that the host has authenticated
 // itself, and replaces the one that the user had at this client. Without
-// registered clients the client ID is "".
+// registered clients the client ID is "". It does not look at the user again: a
+// host that issues while it disables the user calls RevokeUser after both.
 //
 // It returns ErrInvalidPrincipal, naming the field, for a principal or a client
 // ID that cannot be stored, and ErrUnavailable if the token could not be stored
