@@ -172,7 +172,6 @@ func (t *throttle) begin(ctx context.Context, userName string, from netip.Addr, 
 		v, err := t.reserve(ctx, a, timeout)
 		switch {
 		case err != nil:
-			t.wake(a.keys[sourceLayer], 0)
 			return nil, err
 		case v.blocked > 0:
 			t.wake(a.keys[sourceLayer], 0) // to be told the same
@@ -272,8 +271,21 @@ func (t *throttle) drop(key CounterKey, q *queue) {
 	}
 }
 
-// reserve counts the attempt as pending where it may go on.
+// reserve counts the attempt as pending where it may go on. If that fails, the
+// turn, which this one may have had, goes to the next.
 func (t *throttle) reserve(ctx context.Context, a *attempt, timeout time.Duration) (v verdict, err error) {
+	reserved := false
+	defer func() { // also when the storage panics
+		if !reserved {
+			t.wake(a.keys[sourceLayer], 0)
+		}
+	}()
+	v, err = t.reserveAnywhere(ctx, a, timeout)
+	reserved = err == nil
+	return v, err
+}
+
+func (t *throttle) reserveAnywhere(ctx context.Context, a *attempt, timeout time.Duration) (v verdict, err error) {
 	a.counter = t.local
 	if t.shared == nil {
 		return t.reserveIn(ctx, a, timeout, 1)
@@ -329,6 +341,7 @@ const (
 // pending for a while; nothing else depends on it.
 func (a *attempt) settle(ctx context.Context, o outcome, timeout time.Duration) {
 	t := a.throttle
+	defer t.wake(a.keys[sourceLayer], 1) // also when the storage panics
 	now := t.now().UnixMilli()
 	timed := withTimeout(context.WithoutCancel(ctx), timeout)
 	defer timed.end()
@@ -340,7 +353,6 @@ func (a *attempt) settle(ctx context.Context, o outcome, timeout time.Duration) 
 	if err != nil {
 		t.sharedIs(err)
 	}
-	t.wake(a.keys[sourceLayer], 1)
 }
 
 // forget has an account start afresh.

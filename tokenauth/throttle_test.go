@@ -443,3 +443,92 @@ func TestThrottleOptions(t *testing.T) {
 		}
 	}
 }
+
+// countersThatPanic are an AttemptCounter in memory. Each call costs one of the
+// turns; the one that costs the last panics.
+type countersThatPanic struct {
+	memory.Store
+	mu       sync.Mutex
+	counters map[tokenauth.CounterKey]tokenauth.Counter
+	turns    int // 0 for no panic
+}
+
+func (c *countersThatPanic) UpdateCounters(_ context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.turns--; c.turns == 0 {
+		panic("a bug in the host's storage")
+	}
+	counters := make([]tokenauth.Counter, len(keys))
+	for i, key := range keys {
+		counters[i] = c.counters[key]
+	}
+	change(counters)
+	if c.counters == nil {
+		c.counters = make(map[tokenauth.CounterKey]tokenauth.Counter)
+	}
+	for i, key := range keys {
+		c.counters[key] = counters[i]
+	}
+	return nil
+}
+
+// A storage that panics takes nobody's turn with it: neither the one of those
+// that wait for another process, nor of those that wait for the one it befell.
+func TestThrottleGoesOnAfterAPanicOfTheStorage(t *testing.T) {
+	t.Parallel()
+	attempt := func(t *testing.T, auth *tokenauth.Service, password string) (got string) {
+		defer func() {
+			if recover() != nil {
+				got = "panic"
+			}
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		_, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr(here)})
+		return reason(err)
+	}
+	options := &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{SourceFailures: 1, Key: tokenauth.NewSecret(strings.Repeat("k", 32))}}
+
+	t.Run("at the end of a sign-in", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			storage := new(countersThatPanic)
+			one, other := newService(t, storage, new(gatekeeper), options), newService(t, storage, new(gatekeeper), options)
+			storage.turns = 2
+			if got := attempt(t, one, "right"); got != "panic" {
+				t.Fatalf("the sign-in: %s", got)
+			}
+			time.Sleep(2 * time.Minute) // until it is taken for one that will not end
+			var elsewhere sync.WaitGroup
+			elsewhere.Go(func() { attempt(t, other, "right") })
+			synctest.Wait()
+			began := time.Now()
+			if got := attempt(t, one, "right"); got != "good" || time.Since(began) > 3*time.Second {
+				t.Errorf("the next one at the same process, while another has one under way: %s after %v", got, time.Since(began))
+			}
+			elsewhere.Wait()
+		})
+	})
+	t.Run("when a turn has come", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			storage := new(countersThatPanic)
+			auth := newService(t, storage, new(gatekeeper), options)
+			var all sync.WaitGroup
+			var first, second, third string
+			all.Go(func() { first = attempt(t, auth, "right") })
+			synctest.Wait()
+			all.Go(func() { second = attempt(t, auth, "right") })
+			synctest.Wait()
+			began := time.Now()
+			all.Go(func() { third = attempt(t, auth, "right") })
+			synctest.Wait()
+			storage.turns = 2 // the first one's end, and what the second does then
+			all.Wait()
+			if first != "good" || second != "panic" || third != "good" || time.Since(began) > 4*time.Second {
+				t.Errorf("they came out as %s, %s and %s, after %v", first, second, third, time.Since(began))
+			}
+		})
+	})
+}

@@ -122,7 +122,19 @@ func (p *process) kill() error {
 	if err != nil {
 		return err
 	}
-	return signalAll(append(pids, p.pid), syscall.SIGKILL)
+	if err := signalAll(append(pids, p.pid), syscall.SIGKILL); err != nil {
+		return err
+	}
+	// A child that is not quite gone yet would keep the server from starting
+	// again.
+	for _, pid := range pids {
+		for deadline := time.Now().Add(patience); syscall.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				return context.DeadlineExceeded
+			}
+		}
+	}
+	return nil
 }
 
 func (p *process) resume() error {
