@@ -195,7 +195,7 @@ func TestEvent(t *testing.T) {
 func TestObserverHearsOfRequests(t *testing.T) {
 	t.Parallel()
 	w := new(witness)
-	clients := registered{"web": tokenauth.IntrospectOwn, "api": tokenauth.IntrospectAll, "none": tokenauth.IntrospectNone}
+	clients := registered{"web": tokenauth.IntrospectOwn, "api": tokenauth.IntrospectAll, "none": tokenauth.IntrospectNone, "odd": 3}
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{w}, Clients: clients, Logger: slog.New(slog.DiscardHandler)})
 	mux := http.NewServeMux()
 	auth.MountEndpoints(mux, tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect"})
@@ -245,6 +245,7 @@ func TestObserverHearsOfRequests(t *testing.T) {
 	w.told()
 	do("/introspect", "token="+foreign, "web", "", "introspected client")
 	do("/introspect", "token="+accessToken, "none", "", "refused client")
+	do("/introspect", "token="+accessToken, "odd", "", "refused client")
 	do("/introspect", "", "web", "", "refused malformed")
 	do("/revoke", "token="+accessToken, "api", "", "refused client")
 	do("/revoke", "token="+accessToken, "nobody", "", "refused client")

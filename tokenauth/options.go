@@ -29,7 +29,8 @@ type Options struct {
 
 	// ResponseAttributes names the attributes of the principal that the token
 	// response shows behind its own members, in this order; none if empty.
-	// A user who lacks one gets a response without it.
+	// A user who lacks one gets a response without it. Introspection shows them
+	// too.
 	ResponseAttributes []string
 
 	// DisableGET refuses GET at the token endpoint with 405. Zero means that
