@@ -266,6 +266,39 @@ func TestObserverPanics(t *testing.T) {
 	after.expect(t, "issued 17 alice", "validated 17 alice")
 }
 
+// Anybody can cause an event, and so a panic that comes with each.
+func TestPanicsDoNotFillTheLog(t *testing.T) {
+	t.Parallel()
+	logger, log := logInto()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{
+		Observers: []tokenauth.Observer{panickyObserver{}}, Logger: logger, Now: func() time.Time { return now },
+		Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+	})
+	panics := func(n int) {
+		var wg sync.WaitGroup
+		for range n {
+			wg.Go(func() {
+				r := httptest.NewRequest("POST", "/Token", strings.NewReader("grant_type=password&username=a&password=panic"))
+				auth.TokenHandler().ServeHTTP(httptest.NewRecorder(), r)
+			})
+		}
+		wg.Wait()
+	}
+	panics(300)
+	for _, message := range []string{"panic in an observer", "panic in a storage"} {
+		if n := strings.Count(log.String(), message); n != 100 {
+			t.Errorf("of 300 records %d say %q", n, message)
+		}
+	}
+	log.Reset()
+	now = now.Add(100 * time.Millisecond)
+	panics(1)
+	if n := strings.Count(log.String(), "suppressed=200"); n != 2 {
+		t.Errorf("of two sorts %d tell how many were not written: %s", n, log)
+	}
+}
+
 type panickyObserver struct{}
 
 func (panickyObserver) Observe(context.Context, tokenauth.Event) { panic("oh no") }
