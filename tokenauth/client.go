@@ -76,6 +76,9 @@ func (c *Client) proves(secret Secret) bool {
 	if len(c.Secrets) == 0 {
 		return secret.Reveal() == ""
 	}
+	if secret.Reveal() == "" {
+		return false // even if a setting was left empty, and its digest kept
+	}
 	// With 256 random bits behind it a digest needs no slow hash. All are
 	// compared, in constant time.
 	sum := Digest(sha256.Sum256([]byte(secret.Reveal())))

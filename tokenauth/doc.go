@@ -74,8 +74,9 @@
 // name that was typed), error and suppressed, as far as they are known. Of one
 // event and reason 100 are written at once and 10 a second from then on, and
 // suppressed says how many were not. Also logged, at error, are panics of the
-// host's code, stored tokens that are corrupt, a purge that failed, counters
-// that could not be reached, and a feed that is lost (at info, one that is back).
+// host's code and stored tokens that are corrupt, no more of them than of events;
+// a purge that failed, counters that could not be reached, a refused token that
+// could not be removed, and a feed that is lost (at info, one that is back).
 //
 // # Compatibility
 //

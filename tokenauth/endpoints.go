@@ -60,6 +60,11 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	if e.Introspection != "" && o.Clients == nil {
 		return e, fmt.Errorf("tokenauth: Endpoints.Introspection needs Options.Clients: only a client that proves who it is may introspect")
 	}
+	if e.Introspection != "" {
+		if err := o.checkIntrospection(); err != nil {
+			return e, err
+		}
+	}
 	if e.Issuer != "" {
 		if u, err := url.Parse(e.Issuer); err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(e.Issuer, "#") ||
 			u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
@@ -116,11 +121,11 @@ func (s *Service) Handlers(e Endpoints, prefix string) (map[string]http.Handler,
 	}
 	for _, endpoint := range []struct {
 		path    string
-		handler http.Handler
+		handler func() http.Handler
 	}{
-		{e.Revocation, s.RevocationHandler()},
-		{e.Introspection, s.IntrospectionHandler()},
-		{e.MetadataPath(), s.MetadataHandler(mounted)},
+		{e.Revocation, s.RevocationHandler},
+		{e.Introspection, s.IntrospectionHandler},
+		{e.MetadataPath(), func() http.Handler { return s.MetadataHandler(mounted) }},
 	} {
 		if endpoint.path == "" {
 			continue
@@ -128,7 +133,7 @@ func (s *Service) Handlers(e Endpoints, prefix string) (map[string]http.Handler,
 		if _, taken := handlers[endpoint.path]; taken {
 			return nil, e, fmt.Errorf("tokenauth: Endpoints has %q twice", endpoint.path)
 		}
-		handlers[endpoint.path] = endpoint.handler
+		handlers[endpoint.path] = endpoint.handler()
 	}
 	return handlers, mounted, nil
 }

@@ -1,6 +1,7 @@
 package tokenauth_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -15,6 +16,7 @@ func TestEndpointsErrors(t *testing.T) {
 	t.Parallel()
 	plain := newService(t, new(memory.Store), &staff{}, nil)
 	withClients := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{}})
+	withSub := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{}, ResponseAttributes: []string{"tenant", "sub"}})
 	for _, test := range []struct {
 		name      string
 		auth      *tokenauth.Service
@@ -33,6 +35,8 @@ func TestEndpointsErrors(t *testing.T) {
 		{"fragment", plain, tokenauth.Endpoints{Issuer: "https://api.example.com#"}, "Issuer"},
 		{"password", plain, tokenauth.Endpoints{Issuer: "https://a:b@api.example.com"}, "Issuer"},
 		{"no URL", plain, tokenauth.Endpoints{Issuer: "api"}, "Issuer"},
+		{"attribute in place of a member", withSub, tokenauth.Endpoints{Introspection: "/i"}, `"sub"`},
+		{"attribute of that name elsewhere", withSub, tokenauth.Endpoints{Revocation: "/r"}, ""},
 		{"twice", plain, tokenauth.Endpoints{Revocation: "/Token"}, "twice"},
 	} {
 		_, _, err := test.auth.Handlers(test.endpoints, "")
@@ -95,6 +99,31 @@ func TestMetadata(t *testing.T) {
 		if recorder.Code != test.status || recorder.Body.String() != test.body {
 			t.Errorf("%s %s answers %d %s", test.method, test.path, recorder.Code, recorder.Body)
 		}
+	}
+}
+
+// A host that mounts the handlers itself hears of what is wrong when it does.
+func TestHandlersMountedByTheHost(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{ResponseAttributes: []string{"active"}})
+	recorder := httptest.NewRecorder()
+	auth.MetadataHandler(tokenauth.Endpoints{Issuer: "https://api.example.com/"}).ServeHTTP(recorder, httptest.NewRequest("GET", "/", nil))
+	if got, want := recorder.Body.String(), `{"issuer":"https://api.example.com","token_endpoint":"https://api.example.com/Token",`; !strings.HasPrefix(got, want) {
+		t.Errorf("metadata is %s", got)
+	}
+	for says, mount := range map[string]func() http.Handler{
+		"Issuer is":              func() http.Handler { return auth.MetadataHandler(tokenauth.Endpoints{Issuer: "api"}) },
+		"needs Endpoints.Issuer": func() http.Handler { return auth.MetadataHandler(tokenauth.Endpoints{}) },
+		`"active"`:               auth.IntrospectionHandler,
+	} {
+		func() {
+			defer func() {
+				if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), says) {
+					t.Errorf("panicked with %v, want %q", p, says)
+				}
+			}()
+			mount()
+		}()
 	}
 }
 

@@ -39,7 +39,17 @@ var (
 	ErrInvalidPrincipal = errors.New("tokenauth: invalid principal")
 )
 
-// unavailable marks err as trouble that says nothing about who is calling.
+// refusals are what trouble must never pass for.
+var refusals = []error{ErrRejected, ErrInvalidToken, ErrThrottled, ErrInvalidClient, ErrInvalidPrincipal}
+
+// unavailable marks err as trouble that says nothing about who is calling. It
+// unwraps to its cause, but not to a refusal: a storage, a registry or a
+// fallback that asks another Service may pass on what that one refused.
 func unavailable(doing string, err error) error {
+	for _, refusal := range refusals {
+		if errors.Is(err, refusal) {
+			return fmt.Errorf("%w: %s: %v", ErrUnavailable, doing, err)
+		}
+	}
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/netip"
-	"runtime/debug"
 	"time"
 )
 
@@ -35,8 +33,8 @@ const (
 	// EventValidated: an access token was found good, or with ReasonFallback
 	// Options.Fallback vouched for the request.
 	EventValidated
-	// EventRefused: a request on a protected route, or a call of Validate, was
-	// refused, for its Reason.
+	// EventRefused: a request on a protected route, for revocation or for
+	// introspection, or a call of Validate, was refused, for its Reason.
 	EventRefused
 	// EventIntrospected: an introspection was answered, with the Reason why
 	// the token is not active, or "" for one that is. ClientID is the token's.
@@ -148,7 +146,7 @@ func (s *Service) observe(ctx context.Context, e *Event) {
 func (s *Service) tell(ctx context.Context, o Observer, e *Event) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.options.Logger.ErrorContext(ctx, "tokenauth: panic in an observer", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			s.securityLog.panicked(ctx, panicObserving, p)
 		}
 	}()
 	o.Observe(ctx, *e)

@@ -195,7 +195,7 @@ func TestEvent(t *testing.T) {
 func TestObserverHearsOfRequests(t *testing.T) {
 	t.Parallel()
 	w := new(witness)
-	clients := registered{"web": tokenauth.IntrospectOwn, "api": tokenauth.IntrospectAll, "none": tokenauth.IntrospectNone}
+	clients := registered{"web": tokenauth.IntrospectOwn, "api": tokenauth.IntrospectAll, "none": tokenauth.IntrospectNone, "odd": 3}
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{w}, Clients: clients, Logger: slog.New(slog.DiscardHandler)})
 	mux := http.NewServeMux()
 	auth.MountEndpoints(mux, tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect"})
@@ -245,6 +245,7 @@ func TestObserverHearsOfRequests(t *testing.T) {
 	w.told()
 	do("/introspect", "token="+foreign, "web", "", "introspected client")
 	do("/introspect", "token="+accessToken, "none", "", "refused client")
+	do("/introspect", "token="+accessToken, "odd", "", "refused client")
 	do("/introspect", "", "web", "", "refused malformed")
 	do("/revoke", "token="+accessToken, "api", "", "refused client")
 	do("/revoke", "token="+accessToken, "nobody", "", "refused client")
@@ -263,6 +264,39 @@ func TestObserverPanics(t *testing.T) {
 		t.Errorf("the log has it %d times: %s", n, log)
 	}
 	after.expect(t, "issued 17 alice", "validated 17 alice")
+}
+
+// Anybody can cause an event, and so a panic that comes with each.
+func TestPanicsDoNotFillTheLog(t *testing.T) {
+	t.Parallel()
+	logger, log := logInto()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{
+		Observers: []tokenauth.Observer{panickyObserver{}}, Logger: logger, Now: func() time.Time { return now },
+		Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+	})
+	panics := func(n int) {
+		var wg sync.WaitGroup
+		for range n {
+			wg.Go(func() {
+				r := httptest.NewRequest("POST", "/Token", strings.NewReader("grant_type=password&username=a&password=panic"))
+				auth.TokenHandler().ServeHTTP(httptest.NewRecorder(), r)
+			})
+		}
+		wg.Wait()
+	}
+	panics(300)
+	for _, message := range []string{"panic in an observer", "panic in a storage"} {
+		if n := strings.Count(log.String(), message); n != 100 {
+			t.Errorf("of 300 records %d say %q", n, message)
+		}
+	}
+	log.Reset()
+	now = now.Add(100 * time.Millisecond)
+	panics(1)
+	if n := strings.Count(log.String(), "suppressed=200"); n != 2 {
+		t.Errorf("of two sorts %d tell how many were not written: %s", n, log)
+	}
 }
 
 type panickyObserver struct{}

@@ -3,9 +3,7 @@ package tokenauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -265,7 +263,7 @@ func (s *Service) recovered(ctx context.Context, err *error) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
-	s.options.Logger.ErrorContext(ctx, "tokenauth: panic in a storage, an authenticator, a live check or a fallback", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	s.securityLog.panicked(ctx, panicDeciding, p)
 	*err = errPanic
 }
 

@@ -2,7 +2,9 @@ package tokenauth
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,7 +27,13 @@ const (
 // introspect. It answers every method, 405 where that is the answer. What is
 // not a good token, or none that the client may know of, is {"active":false} and
 // nothing else. Trouble is 503, and never a false that is not true.
+//
+// It panics if Options.ResponseAttributes has the name of a member of its own:
+// of two the reader might take the attribute for who the token stands for.
 func (s *Service) IntrospectionHandler() http.Handler {
+	if err := s.options.checkIntrospection(); err != nil {
+		panic(err)
+	}
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
 		if err == nil {
@@ -46,7 +54,7 @@ func (s *Service) mayIntrospect(c *Client) error {
 		refusal := s.refusalOf(ErrInvalidClient)
 		refusal.Status, refusal.Challenge = http.StatusUnauthorized, s.challenges.basic
 		return refusal
-	case c.Introspection == IntrospectNone:
+	case c.Introspection != IntrospectOwn && c.Introspection != IntrospectAll:
 		return unauthorizedClient("The client may not introspect tokens.")
 	}
 	return nil
@@ -78,6 +86,18 @@ func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error
 }
 
 var inactive = []byte(`{"active":false}`)
+
+// introspectionMembers are those that introspectionResponse has.
+var introspectionMembers = []string{"active", "client_id", "username", "token_type", "exp", "iat", "sub", "role"}
+
+func (o *Options) checkIntrospection() error {
+	for _, name := range o.ResponseAttributes {
+		if slices.Contains(introspectionMembers, name) {
+			return fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is a member of the answer of Endpoints.Introspection", name)
+		}
+	}
+	return nil
+}
 
 // introspectionResponse has the members of RFC 7662 §2.2 that there are, and
 // the role and the attributes of the token response.

@@ -1,12 +1,22 @@
 package tokenauth
 
-import "net/http"
+import (
+	"errors"
+	"net/http"
+)
 
 // MetadataHandler returns a handler that describes the endpoints to clients
 // (RFC 8414), by GET. It is for hosts that mount it themselves;
 // Endpoints.Issuer has it mounted. The endpoints are those that were mounted,
-// with full paths.
+// with full paths. It panics if a field of e is wrong, or without an issuer.
 func (s *Service) MetadataHandler(e Endpoints) http.Handler {
+	e, err := e.withDefaults(&s.options)
+	if err == nil && e.Issuer == "" {
+		err = errors.New("tokenauth: metadata needs Endpoints.Issuer")
+	}
+	if err != nil {
+		panic(err)
+	}
 	body := s.metadata(e)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")

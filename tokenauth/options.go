@@ -29,7 +29,8 @@ type Options struct {
 
 	// ResponseAttributes names the attributes of the principal that the token
 	// response shows behind its own members, in this order; none if empty.
-	// A user who lacks one gets a response without it.
+	// A user who lacks one gets a response without it. Introspection shows them
+	// too.
 	ResponseAttributes []string
 
 	// DisableGET refuses GET at the token endpoint with 405. Zero means that
@@ -41,7 +42,8 @@ type Options struct {
 	// to 1 minute.
 	Timeout time.Duration
 
-	// BodyTimeout is how long the body of a token request may take to arrive;
+	// BodyTimeout is how long the body of a request for a token, for revocation
+	// or for introspection may take to arrive;
 	// zero means 5 seconds. From 100 milliseconds to 1 minute.
 	BodyTimeout time.Duration
 
@@ -71,10 +73,11 @@ type Options struct {
 	// answered as it would be without; any other error becomes a 503. It has
 	// Timeout to answer, and LiveCheck has its say after it.
 	//
-	// It is never asked about this Service's own tokens, good or not, nor when
-	// the storage is in trouble. The token of such a request (FromContext) has a
-	// Principal and nothing else; a LiveCheck that compares Principal.Stamp has to
-	// know what the fallback sets there. Nil means that there is nothing else.
+	// It is never asked about this Service's own tokens, good or not, nor about
+	// those that the storage could not be asked about. The token of a request
+	// that it vouched for (FromContext) has a Principal and nothing else; a
+	// LiveCheck that compares Principal.Stamp has to know what the fallback sets
+	// there. Nil means that there is nothing else.
 	Fallback func(*http.Request) (Principal, error)
 
 	// Throttle limits how fast passwords can be guessed. The zero value is the

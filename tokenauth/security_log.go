@@ -3,7 +3,9 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -101,6 +103,20 @@ func (l *securityLog) record(ctx context.Context, e *Event) {
 func (l *securityLog) corrupt(ctx context.Context, err error) {
 	if suppressed, ok := l.admit(eventSort{EventUnavailable, "corrupt"}); ok {
 		l.logger.ErrorContext(ctx, "tokenauth: a stored token is corrupt", "error", err, "suppressed", suppressed)
+	}
+}
+
+// The sorts of panics of the host's code.
+const (
+	panicObserving Reason = "panic in an observer"
+	panicDeciding  Reason = "panic in a storage, an authenticator, a live check or a fallback"
+)
+
+// panicked tells of a panic that is being recovered, with its stack and nothing
+// of the request, nor of what was panicked with.
+func (l *securityLog) panicked(ctx context.Context, sort Reason, p any) {
+	if suppressed, ok := l.admit(eventSort{EventUnavailable, sort}); ok {
+		l.logger.ErrorContext(ctx, "tokenauth: "+string(sort), "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()), "suppressed", suppressed)
 	}
 }
 

@@ -11,7 +11,6 @@ package oteltrace
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -39,9 +38,6 @@ const (
 	reasonKey   = attribute.Key("tokenauth.reason")
 	clientIDKey = attribute.Key("tokenauth.client_id")
 )
-
-// reasonCanceled is of an EventUnavailable whose client had gone away.
-const reasonCanceled = "canceled"
 
 // New returns an observer for tokenauth.Options.Observers. Its spans:
 //
@@ -83,14 +79,10 @@ func (o *observer) Observe(ctx context.Context, e tokenauth.Event) {
 
 // record is apart, so that only it makes garbage.
 func (o *observer) record(ctx context.Context, e tokenauth.Event) {
-	reason := string(e.Reason)
-	failed := e.Kind == tokenauth.EventUnavailable
-	if failed && reason == "" && errors.Is(ctx.Err(), context.Canceled) {
-		failed, reason = false, reasonCanceled
-	}
+	failed := e.Kind == tokenauth.EventUnavailable && e.Reason != tokenauth.ReasonCanceled
 	attributes := make([]attribute.KeyValue, 0, 4)
-	if reason != "" {
-		attributes = append(attributes, reasonKey.String(reason))
+	if e.Reason != "" {
+		attributes = append(attributes, reasonKey.String(string(e.Reason)))
 	}
 	if e.ClientID != "" {
 		attributes = append(attributes, clientIDKey.String(e.ClientID))

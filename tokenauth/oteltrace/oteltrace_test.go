@@ -113,14 +113,18 @@ func TestSpans(t *testing.T) {
 func TestCanceledIsNoError(t *testing.T) {
 	t.Parallel()
 	r := record()
+	auth := tokenauthtest.New(t, &tokenauth.Options{
+		Observers: []tokenauth.Observer{oteltrace.New(r, nil)}, Logger: slog.New(slog.DiscardHandler),
+	})
+	h := auth.RequireBearer(http.NotFoundHandler())
+	get := auth.As(tokenauth.Principal{UserID: "17"}, httptest.NewRequest("GET", "/reports", nil)) // outside of a trace
 	ctx, _ := r.parent(t)
 	canceled, cancel := context.WithCancel(ctx)
 	cancel()
 	late, cancel := context.WithTimeout(ctx, -1)
 	defer cancel()
-	observer := oteltrace.New(r, nil)
-	observer.Observe(canceled, tokenauth.Event{Kind: tokenauth.EventUnavailable})
-	observer.Observe(late, tokenauth.Event{Kind: tokenauth.EventUnavailable})
+	h.ServeHTTP(httptest.NewRecorder(), get.WithContext(canceled))
+	h.ServeHTTP(httptest.NewRecorder(), get.WithContext(late))
 	spans := r.Ended()
 	if len(spans) != 2 || spans[0].Status().Code != codes.Unset || spans[1].Status().Code != codes.Error {
 		t.Fatalf("got %+v", spans)

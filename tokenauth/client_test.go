@@ -1,0 +1,46 @@
+package tokenauth_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// oneClient is a registry of one.
+type oneClient tokenauth.Client
+
+func (c oneClient) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
+	if id != c.ID {
+		return tokenauth.Client{}, tokenauth.ErrNotFound
+	}
+	return tokenauth.Client(c), nil
+}
+
+// A registry whose secret was left empty in some setting has a client that
+// nobody can be, and not one that anybody is.
+func TestAnEmptySecretProvesNothing(t *testing.T) {
+	t.Parallel()
+	client := oneClient{ID: "api", Secrets: []tokenauth.Digest{sha256.Sum256(nil), {}}, Introspection: tokenauth.IntrospectAll}
+	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: client})
+	accessToken := issue(t, auth, alice(), "api")
+	for _, body := range []string{"&client_id=api", "&client_id=api&client_secret=", ""} {
+		for path, h := range map[string]http.Handler{"/introspect": auth.IntrospectionHandler(), "/revoke": auth.RevocationHandler()} {
+			r := httptest.NewRequest("POST", path, strings.NewReader("token="+accessToken+body))
+			if body == "" {
+				r.SetBasicAuth("api", "")
+			}
+			recorder := httptest.NewRecorder()
+			h.ServeHTTP(recorder, r)
+			if recorder.Code != http.StatusUnauthorized {
+				t.Errorf("%s%s: answered %d %s", path, body, recorder.Code, recorder.Body)
+			}
+		}
+	}
+	expect(t, auth, accessToken, "good")
+}
