@@ -32,33 +32,33 @@ func TestTroubleIsNeverARefusal(t *testing.T) {
 		other := newService(t, new(scripted), &staff{}, &options)
 
 		w.told()
-		expect503 := func(what string, h http.Handler, r *http.Request) {
+		expect503 := func(what string, h http.Handler, r *http.Request, observed string) {
 			t.Helper()
 			recorder := httptest.NewRecorder()
 			h.ServeHTTP(recorder, r)
 			if recorder.Code != http.StatusServiceUnavailable {
 				t.Errorf("%s, %v: answered %d %s", what, cause, recorder.Code, recorder.Body)
 			}
-			w.expect(t, "unavailable")
+			w.expect(t, observed)
 		}
 		asking := httptest.NewRequest("GET", "/", nil)
 		asking.Header.Set("Authorization", "Bearer "+accessToken)
-		expect503("storage", own.RequireBearer(http.NotFoundHandler()), asking)
-		expect503("storage, optional", own.Optional(http.NotFoundHandler()), asking)
+		expect503("storage", own.RequireBearer(http.NotFoundHandler()), asking, "unavailable")
+		expect503("storage, optional", own.Optional(http.NotFoundHandler()), asking, "unavailable")
 		form := func(path string) *http.Request {
 			r := httptest.NewRequest("POST", path, strings.NewReader("token="+accessToken))
 			r.SetBasicAuth("api", registeredSecret.Reveal())
 			return r
 		}
-		expect503("revocation", own.RevocationHandler(), form("/revoke"))
-		expect503("introspection", own.IntrospectionHandler(), form("/introspect"))
+		expect503("revocation", own.RevocationHandler(), form("/revoke"), "unavailable api")
+		expect503("introspection", own.IntrospectionHandler(), form("/introspect"), "unavailable")
 		if err := own.Revoke(t.Context(), accessToken); reason(err) != "unavailable" {
 			t.Errorf("Revoke, %v: %v", cause, err)
 		}
 		w.expect(t, "unavailable")
 		if options.Fallback != nil {
-			expect503("fallback", other.RequireBearer(http.NotFoundHandler()), httptest.NewRequest("GET", "/", nil))
-			expect503("fallback, optional", other.Optional(http.NotFoundHandler()), httptest.NewRequest("GET", "/", nil))
+			expect503("fallback", other.RequireBearer(http.NotFoundHandler()), httptest.NewRequest("GET", "/", nil), "unavailable")
+			expect503("fallback, optional", other.Optional(http.NotFoundHandler()), httptest.NewRequest("GET", "/", nil), "unavailable")
 		}
 	}
 }

@@ -23,7 +23,11 @@ func (s *Service) RevocationHandler() http.Handler {
 		if request.client != nil && slot.Client != ClientKeyOf(request.client.ID) {
 			return nil, s.observeUnread(r, EventRefused, unauthorizedClient("The token was issued to another client."))
 		}
-		if err := s.revokeObserved(r.Context(), slot, digest); err != nil {
+		e := Event{RemoteAddr: clientAddr(r, s.options.TrustedProxies)}
+		if request.client != nil {
+			e.ClientID = request.client.ID
+		}
+		if err := s.revokeObserved(r.Context(), slot, digest, e); err != nil {
 			return nil, err
 		}
 		return emptyObject, nil

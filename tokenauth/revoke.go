@@ -14,7 +14,7 @@ func (s *Service) Revoke(ctx context.Context, accessToken string) error {
 	if !ok {
 		return nil
 	}
-	return s.revokeObserved(ctx, slot, digest)
+	return s.revokeObserved(ctx, slot, digest, Event{})
 }
 
 // RevokeToken ends a token that Tokens listed or a guard let through, or that a
@@ -24,13 +24,15 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 	if t.Digest.IsZero() {
 		return ErrInvalidToken
 	}
-	return s.revokeObserved(ctx, t.Slot, t.Digest)
+	return s.revokeObserved(ctx, t.Slot, t.Digest, Event{})
 }
 
-func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest) error {
+// revokeObserved tells of it by e, which has what is known beside the digest.
+func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {
 	began := time.Now()
 	err := s.revoke(ctx, slot, digest)
-	s.observeRevoked(ctx, Event{Digest: digest}, began, err)
+	e.Digest = digest
+	s.observeRevoked(ctx, e, began, err)
 	return err
 }
 
