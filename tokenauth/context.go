@@ -7,7 +7,7 @@ import "context"
 type authorized struct {
 	context.Context
 	service *Service
-	token   held
+	token   held // nil for somebody anonymous
 }
 
 type authorizedKey struct{}
@@ -23,7 +23,7 @@ func (a *authorized) Value(key any) any {
 // found good for the request, and false if there is none. The caller may keep
 // and change it.
 func FromContext(ctx context.Context) (Token, bool) {
-	if a, ok := ctx.Value(authorizedKey{}).(*authorized); ok {
+	if a, ok := ctx.Value(authorizedKey{}).(*authorized); ok && a.token != nil {
 		return a.token.copy(), true
 	}
 	return Token{}, false

@@ -111,13 +111,15 @@ type Event struct {
 	// Account names the account that a sign-in was for by a keyed hash of the
 	// name as it was typed, since people type passwords there. The same
 	// account has the same hash in one process, and on all replicas that share
-	// ThrottleOptions.Key. It is empty where the throttle is off.
+	// ThrottleOptions.Key. It is empty where the throttle is off, and where the
+	// sign-in was refused before it was looked at.
 	Account string
 	// RemoteAddr is the client's address: as SignIn was told, or as
 	// Options.TrustedProxies have it. The zero Addr where it is not known, and
 	// of EventValidated.
 	RemoteAddr netip.Addr
-	// Digest is the token's, and zero where there is none.
+	// Digest is the token's, and zero where there is none. Of a token that was
+	// replaced it is that of the one which took its place.
 	Digest Digest
 	// Duration is how long it took, and ends now. It is zero for requests that
 	// were refused before anybody was asked.
@@ -134,7 +136,9 @@ func (e *Event) of(t *Token) {
 
 // observe tells everybody of an event.
 func (s *Service) observe(ctx context.Context, e *Event) {
-	if e.Kind == EventUnavailable && e.Reason == "" && errors.Is(ctx.Err(), context.Canceled) {
+	// A storage that was in trouble of its own before the client lost patience
+	// was in trouble.
+	if e.Kind == EventUnavailable && e.Reason == "" && ctx.Err() != nil && errors.Is(e.Err, context.Canceled) {
 		e.Reason = ReasonCanceled
 	}
 	s.securityLog.record(ctx, e)

@@ -151,6 +151,11 @@ func TestObserverHearsOfClientsThatLeave(t *testing.T) {
 	if strings.Contains(log.String(), "level=ERROR") {
 		t.Errorf("logged: %s", log)
 	}
+	// Trouble stays trouble, though a client may have lost patience by then.
+	storage.before = func(context.Context, string) error { return errors.New("no route to host") }
+	auth.Revoke(canceled, accessToken)
+	w.expect(t, "unavailable")
+	storage.before = nil
 	late, cancel := context.WithTimeout(t.Context(), -1)
 	defer cancel()
 	auth.Validate(late, accessToken)
@@ -341,7 +346,7 @@ func TestSecurityLog(t *testing.T) {
 	auth.Validate(t.Context(), "rubbish")
 	expectLog("") // neither is for the log unless somebody debugs
 	auth.RevokeToken(t.Context(), grant.Token)
-	expectLog(`level=INFO msg="tokenauth: tokens revoked" event=revoked token=` + id)
+	expectLog(`level=INFO msg="tokenauth: tokens revoked" event=revoked user_id=17 user_name=alice token=` + id)
 
 	// A crowd does not fill it.
 	users.err = tokenauth.ErrRejected

@@ -112,15 +112,19 @@ func (s *Service) authorizer(what string, anyOf []string, cause error, otherwise
 
 // AuthorizeOptional is the Authorizer of Optional.
 func (s *Service) AuthorizeOptional(r *http.Request) (*http.Request, *Refusal) {
-	authorized, refusal := s.authenticate(r)
+	known, refusal := s.authenticate(r)
 	if refusal == nil {
-		return authorized, nil
+		return known, nil
 	}
 	if !errors.Is(refusal.Err, errNoCredentials) { // which is all right here
 		s.observeRefusal(r, refusal, nil)
 	}
 	if refusal.Status >= http.StatusInternalServerError {
 		return nil, refusal
+	}
+	if _, ok := FromContext(r.Context()); ok {
+		// Another Service's guard let it through; here it is anonymous.
+		r = r.WithContext(&authorized{r.Context(), s, nil})
 	}
 	return r, nil
 }
@@ -194,7 +198,7 @@ func (s *Service) observeToken(ctx context.Context, e *Event, t held) {
 // authorized returns what a guard of this very Service left in the context;
 // another Service's word does not count here.
 func (s *Service) authorized(ctx context.Context) *authorized {
-	if a, ok := ctx.Value(authorizedKey{}).(*authorized); ok && a.service == s {
+	if a, ok := ctx.Value(authorizedKey{}).(*authorized); ok && a.service == s && a.token != nil {
 		return a
 	}
 	return nil

@@ -24,7 +24,9 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 	if t.Digest.IsZero() {
 		return ErrInvalidToken
 	}
-	return s.revokeObserved(ctx, t.Slot, t.Digest, Event{})
+	var e Event
+	e.of(&t)
+	return s.revokeObserved(ctx, t.Slot, t.Digest, e)
 }
 
 // revokeObserved tells of it by e, which has what is known beside the digest.

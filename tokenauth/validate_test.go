@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -211,4 +213,38 @@ func TestLiveCheckHasTimeoutToAnswer(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+// A guard goes by its own Service's word, and so does what is behind it.
+func TestGuardsOfTwoServices(t *testing.T) {
+	t.Parallel()
+	one := newService(t, new(memory.Store), &staff{}, nil)
+	other := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Prefix: "other_"})
+	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if token, ok := tokenauth.FromContext(r.Context()); ok {
+			fmt.Fprint(w, token.Principal.UserName)
+		} else {
+			fmt.Fprint(w, "nobody")
+		}
+	})
+	accessToken := issue(t, one, alice(), "")
+	for _, test := range []struct {
+		name, want string
+		h          http.Handler
+	}{
+		{"one", "200 alice", one.RequireBearer(who)},
+		{"optional behind one", "200 alice", one.RequireBearer(one.Optional(who))},
+		{"the other's optional behind one", "200 nobody", one.RequireBearer(other.Optional(who))},
+		{"one behind the other's optional", "200 alice", other.Optional(one.RequireBearer(who))},
+		{"one behind the other's optional behind one", "200 alice", one.RequireBearer(other.Optional(one.RequireBearer(who)))},
+		{"the other behind one", "401", one.RequireBearer(other.RequireBearer(who))},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+accessToken)
+		w := httptest.NewRecorder()
+		test.h.ServeHTTP(w, r)
+		if got := fmt.Sprint(w.Code, " ", w.Body); !strings.HasPrefix(got, test.want) {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
 }
