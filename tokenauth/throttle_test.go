@@ -453,6 +453,12 @@ type countersThatPanic struct {
 	turns    int // 0 for no panic
 }
 
+func (c *countersThatPanic) panicAfter(turns int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turns = turns
+}
+
 func (c *countersThatPanic) UpdateCounters(_ context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -495,7 +501,7 @@ func TestThrottleGoesOnAfterAPanicOfTheStorage(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			storage := new(countersThatPanic)
 			one, other := newService(t, storage, new(gatekeeper), options), newService(t, storage, new(gatekeeper), options)
-			storage.turns = 2
+			storage.panicAfter(2)
 			if got := attempt(t, one, "right"); got != "panic" {
 				t.Fatalf("the sign-in: %s", got)
 			}
@@ -524,7 +530,7 @@ func TestThrottleGoesOnAfterAPanicOfTheStorage(t *testing.T) {
 			began := time.Now()
 			all.Go(func() { third = attempt(t, auth, "right") })
 			synctest.Wait()
-			storage.turns = 2 // the first one's end, and what the second does then
+			storage.panicAfter(2) // the first one's end, and what the second does then
 			all.Wait()
 			if first != "good" || second != "panic" || third != "good" || time.Since(began) > 4*time.Second {
 				t.Errorf("they came out as %s, %s and %s, after %v", first, second, third, time.Since(began))
