@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	sqldriver "github.com/go-sql-driver/mysql"
 	_ "github.com/ncruces/go-sqlite3/driver"
@@ -158,7 +159,8 @@ func openRedis(storeURL string, feed bool) (*store, error) {
 	if err != nil {
 		return nil, errors.New("-store redis:// is no URL") // the error would show the password
 	}
-	option.DisableCache = true // the client's own, which the store has no use for
+	option.DisableCache = true            // the client's own, which the store has no use for
+	option.ConnWriteTimeout = time.Second // for a connection that the network has forgotten
 	s, err := usersInMemory()
 	if err != nil {
 		return nil, err

@@ -27,6 +27,13 @@ var errMoved = errors.New("redisstore: keys moved from one server to another mea
 // slots of a cluster do: it returns an error then, for the host to call it
 // again.
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+	_, err := await(ctx, func() (struct{}, error) {
+		return struct{}{}, s.sweep(ctx, c)
+	})
+	return err
+}
+
+func (s *Store) sweep(ctx context.Context, c tokenauth.ClientKey) error {
 	w := &sweep{Store: s, field: field(c)}
 	defer w.close()
 	before, err := w.connect(ctx)

@@ -25,7 +25,9 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey,
 	for i := range keys {
 		names[i] = s.counterKey(keys[i])
 	}
-	values, err := s.client.Do(ctx, s.client.B().Mget().Key(names...).Build()).ToArray()
+	values, err := await(ctx, func() ([]rueidis.RedisMessage, error) {
+		return s.client.Do(ctx, s.client.B().Mget().Key(names...).Build()).ToArray()
+	})
 	if err != nil {
 		return err
 	}
@@ -39,7 +41,9 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey,
 		if slices.Equal(after, counters) {
 			return nil
 		}
-		values, err = storeScript.Exec(ctx, s.client, names, storeArgs(keys, before, counters, after)).ToArray()
+		values, err = await(ctx, func() ([]rueidis.RedisMessage, error) {
+			return storeScript.Exec(ctx, s.client, names, storeArgs(keys, before, counters, after)).ToArray()
+		})
 		if err != nil || len(values) == 0 {
 			return err
 		}

@@ -57,6 +57,13 @@
 // a server, keep tokens in PostgreSQL with synchronous replication: see the
 // package gormstore.
 //
+// # What the client should be told
+//
+// ClientOption.ConnWriteTimeout is how long the client waits for a sign of life
+// on a connection that the network has forgotten without telling; the client's
+// default is 10 seconds, in which each call on it fails. Set it to a second or
+// so.
+//
 // # The feed
 //
 // WithFeed makes a store that tells of tokens that end, for
@@ -100,8 +107,8 @@ const (
 // AttemptCounter and ClientRevoker. It is safe for concurrent use, by any number
 // of processes on one Redis.
 //
-// Its methods return soon after their context's deadline. That the context was
-// cancelled the client may notice no sooner than at the deadline, or after
+// Its methods return as soon as their context ends. What the client was asked
+// for goes on behind that until it notices, for as long as
 // ClientOption.Dialer.Timeout while it connects.
 type Store struct {
 	client rueidis.Client
@@ -139,14 +146,14 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	if err != nil {
 		return err
 	}
-	return replaceScript.Exec(ctx, s.client, []string{s.key(t.Slot.User)}, []string{
-		field(t.Slot.Client), digest, rest, strconv.FormatInt(keptFor(&t), 10),
-	}).Error()
+	return s.exec(ctx, replaceScript, t.Slot.User, field(t.Slot.Client), digest, rest, strconv.FormatInt(keptFor(&t), 10))
 }
 
 // Find implements tokenauth.Storage, by one HGET.
 func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
-	value, err := s.client.Do(ctx, s.client.B().Hget().Key(s.key(slot.User)).Field(field(slot.Client)).Build()).AsBytes()
+	value, err := await(ctx, func() ([]byte, error) {
+		return s.client.Do(ctx, s.client.B().Hget().Key(s.key(slot.User)).Field(field(slot.Client)).Build()).AsBytes()
+	})
 	if rueidis.IsRedisNil(err) {
 		return tokenauth.Token{}, tokenauth.ErrNotFound
 	}
@@ -158,7 +165,9 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token,
 
 // List implements tokenauth.Lister, by one HGETALL.
 func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
-	values, err := s.client.Do(ctx, s.client.B().Hgetall().Key(s.key(u)).Build()).AsStrMap()
+	values, err := await(ctx, func() (map[string]string, error) {
+		return s.client.Do(ctx, s.client.B().Hgetall().Key(s.key(u)).Build()).AsStrMap()
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -177,14 +186,23 @@ func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Toke
 
 // Revoke implements tokenauth.Storage, by one script.
 func (s *Store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
-	return revokeScript.Exec(ctx, s.client, []string{s.key(slot.User)}, []string{
-		field(slot.Client), rueidis.BinaryString(d[:]),
-	}).Error()
+	return s.exec(ctx, revokeScript, slot.User, field(slot.Client), rueidis.BinaryString(d[:]))
+}
+
+// exec runs a script on the user's hash.
+func (s *Store) exec(ctx context.Context, script *rueidis.Lua, u tokenauth.UserKey, args ...string) error {
+	_, err := await(ctx, func() (rueidis.RedisMessage, error) {
+		return script.Exec(ctx, s.client, []string{s.key(u)}, args).ToMessage()
+	})
+	return err
 }
 
 // RevokeUser implements tokenauth.Storage, by one UNLINK.
 func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
-	return s.client.Do(ctx, s.client.B().Unlink().Key(s.key(u)).Build()).Error()
+	_, err := await(ctx, func() (int64, error) {
+		return s.client.Do(ctx, s.client.B().Unlink().Key(s.key(u)).Build()).AsInt64()
+	})
+	return err
 }
 
 // key returns the name of the user's hash.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -397,6 +399,48 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 		}
 		server.Resume(t)
 	}
+}
+
+// Calls that wait for a connection which another call makes end by their own
+// contexts.
+func TestContextEndsWhileTheClientConnects(t *testing.T) {
+	t.Parallel()
+	server := throwaway.StartRedis(t)
+	o := option(t, server.DSN())
+	o.ConnWriteTimeout = 100 * time.Millisecond // then it takes the connection for lost
+	o.Dialer.KeepAlive = 50 * time.Millisecond
+	s := newStore(t, open(t, o), "")
+	token := newToken("alice", "", 1, time.Hour)
+	replace(t, s, token)
+	server.Pause(t)
+	var slowest atomic.Int64
+	var calls sync.WaitGroup
+	for end := time.Now().Add(2200 * time.Millisecond); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for _, call := range []func(context.Context) error{
+			func(ctx context.Context) error { _, err := s.Find(ctx, token.Slot); return err },
+			func(ctx context.Context) error { return s.Replace(ctx, token) },
+			func(ctx context.Context) error {
+				return s.UpdateCounters(ctx, []tokenauth.CounterKey{{1}}, func(c []tokenauth.Counter) { c[0].Failures++ })
+			},
+		} {
+			calls.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				began := time.Now()
+				if err := call(ctx); err == nil || errors.Is(err, tokenauth.ErrNotFound) {
+					t.Errorf("it returned %v", err)
+				}
+				if took := int64(time.Since(began)); took > slowest.Load() {
+					slowest.Store(took)
+				}
+			})
+		}
+	}
+	calls.Wait()
+	if took := time.Duration(slowest.Load()); took > 1600*time.Millisecond {
+		t.Errorf("the slowest call with a second took %v", took)
+	}
+	server.Resume(t)
 }
 
 // What Redis keeps is of no use to a thief.
