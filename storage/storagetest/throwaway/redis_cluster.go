@@ -39,20 +39,21 @@ func (n redisNode) address() redisAddress {
 	return redisAddress{"tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port))}
 }
 
-func startRedisCluster(tb testing.TB) (addresses []string) {
+func startRedisCluster(tb testing.TB) []*Server {
 	tb.Helper()
 	nodes := make([]redisNode, 3)
+	servers := make([]*Server, len(nodes))
 	errs := make([]error, len(nodes))
 	var wg sync.WaitGroup
 	for i := range nodes {
-		wg.Go(func() {
-			var s *Server
-			if nodes[i], s, errs[i] = startRedisNode(); errs[i] == nil {
-				tb.Cleanup(s.close)
-			}
-		})
+		wg.Go(func() { nodes[i], servers[i], errs[i] = startRedisNode() })
 	}
 	wg.Wait()
+	for _, s := range servers {
+		if s != nil {
+			tb.Cleanup(s.close)
+		}
+	}
 	for _, err := range errs {
 		if err != nil {
 			giveUp(tb, redis{}, err)
@@ -63,10 +64,7 @@ func startRedisCluster(tb testing.TB) (addresses []string) {
 	if err := joinRedisNodes(ctx, nodes); err != nil {
 		tb.Fatalf("throwaway: redis: making a cluster: %v", err)
 	}
-	for _, n := range nodes {
-		addresses = append(addresses, n.address().address)
-	}
-	return addresses
+	return servers
 }
 
 // startRedisNode starts a server on ports that were free a moment ago. Should
@@ -79,6 +77,9 @@ func startRedisNode() (n redisNode, s *Server, err error) {
 		if s, err = newServer(n); err == nil || !strings.Contains(err.Error(), "in use") {
 			break
 		}
+	}
+	if err == nil {
+		s.dsn = s.admin
 	}
 	return n, s, err
 }

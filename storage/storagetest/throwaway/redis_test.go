@@ -103,6 +103,33 @@ func TestRedisClusterHasThreeMasters(t *testing.T) {
 	}
 }
 
+// A master of a cluster that was killed is back at its address with its data,
+// and a while later the cluster is whole again.
+func TestStartRedisCluster(t *testing.T) {
+	t.Parallel()
+	servers := StartRedisCluster(t)
+	killed := servers[0].engine.(redisNode).address()
+	ask(t, killed, "SET", "alice", "x") // in slot 749, which the first has
+	servers[0].Kill(t)
+	if _, err := killed.do(t.Context(), "PING"); err == nil {
+		t.Error("a killed master answers")
+	}
+	ask(t, servers[1].engine.(redisNode).address(), "PING")
+	servers[0].Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for !strings.Contains(ask(t, killed, "CLUSTER", "INFO"), "cluster_state:ok") {
+		select {
+		case <-ctx.Done():
+			t.Fatal("the cluster is not whole again")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if got := ask(t, killed, "GET", "alice"); got != "x" {
+		t.Errorf("after Kill and Start the value is %q", got)
+	}
+}
+
 func TestRedisVariableNamesTheServer(t *testing.T) {
 	s := StartRedis(t)
 	t.Setenv("TOKENAUTH_REDIS_URL", s.DSN())

@@ -89,6 +89,18 @@ func StartRedis(tb testing.TB) *Server {
 // It goes away with the test.
 func RedisCluster(tb testing.TB) []string {
 	tb.Helper()
+	var addresses []string
+	for _, s := range startRedisCluster(tb) {
+		addresses = append(addresses, strings.TrimPrefix(s.DSN(), "redis://"))
+	}
+	return addresses
+}
+
+// StartRedisCluster starts what RedisCluster starts, and returns its servers. A
+// master that was stopped has its port again after Start, and takes part again
+// some seconds later, when the others agree: CLUSTER INFO tells.
+func StartRedisCluster(tb testing.TB) []*Server {
+	tb.Helper()
 	return startRedisCluster(tb)
 }
 
