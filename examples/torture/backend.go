@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	_ "github.com/ncruces/go-sqlite3/driver"
+	"github.com/ncruces/go-sqlite3/gormlite"
+	"github.com/redis/rueidis"
+	gormmysql "gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/storage/redisstore"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A backend is a storage under test.
+type backend struct {
+	name string
+	// connect opens a handle of its own on it, as each replica has one.
+	connect func(tb testing.TB) tokenauth.Storage
+	// watched is whether the handles tell of changes, for the cache.
+	watched bool
+	// dsn is where it is, and server what may be stopped and killed; zero for
+	// memory, and server for what was there before.
+	dsn    string
+	server *throwaway.Server
+}
+
+const storeForms = "memory:, sqlite:[PATH], postgres:, mariadb:, redis: and redis-cluster: (all three throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
+
+// openBackend opens the storage that -store names.
+func openBackend(tb testing.TB, store string) (*backend, error) {
+	scheme, rest, found := strings.Cut(store, ":")
+	if !found {
+		return nil, fmt.Errorf("-store is %q, must be one of %s", store, storeForms)
+	}
+	b := &backend{name: scheme, dsn: store}
+	switch scheme {
+	case "memory":
+		s := new(memory.Store)
+		b.connect = func(testing.TB) tokenauth.Storage { return s }
+		b.watched, b.dsn = true, ""
+	case "sqlite":
+		if rest == "" {
+			rest = filepath.Join(tb.TempDir(), "torture.db")
+		}
+		b.dsn = "file:" + rest + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_txlock=immediate"
+		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, gormlite.Open(b.dsn), false) }
+	case "postgres":
+		if rest == "" {
+			b.server = throwaway.StartPostgres(tb)
+			b.dsn = b.server.DSN()
+		}
+		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, postgres.Open(b.dsn), true) }
+		b.watched = true
+	case "mariadb", "mysql":
+		if rest == "" {
+			b.server = throwaway.StartMariaDB(tb)
+			b.dsn = b.server.DSN()
+		} else {
+			b.dsn = strings.TrimPrefix(rest, "//")
+		}
+		if _, err := mysql.ParseDSN(b.dsn); err != nil {
+			return nil, fmt.Errorf("-store mysql:// has no DSN of the Go driver behind it")
+		}
+		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, gormmysql.Open(b.dsn), false) }
+	case "redis":
+		if rest == "" {
+			b.server = throwaway.StartRedis(tb)
+			b.dsn = b.server.DSN()
+		}
+		option, err := rueidis.ParseURL(b.dsn)
+		if err != nil {
+			return nil, fmt.Errorf("-store redis:// is no URL")
+		}
+		b.connect = func(tb testing.TB) tokenauth.Storage { return openRedis(tb, option) }
+		b.watched = true
+	case "redis-cluster":
+		option := rueidis.ClientOption{InitAddress: throwaway.RedisCluster(tb)}
+		b.dsn = strings.Join(option.InitAddress, ",")
+		b.connect = func(tb testing.TB) tokenauth.Storage { return openRedis(tb, option) }
+		b.watched = true
+	default:
+		return nil, fmt.Errorf("-store is %q, must be one of %s", store, storeForms)
+	}
+	return b, nil
+}
+
+// openGORM opens a pool of connections of its own.
+func openGORM(tb testing.TB, dialector gorm.Dialector, feed bool) tokenauth.Storage {
+	tb.Helper()
+	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { pool.Close() })
+	pool.SetMaxOpenConns(16)
+	pool.SetMaxIdleConns(16)
+	options := &gormstore.Options{TablePrefix: "torture_", Feed: feed}
+	if err := gormstore.Migrate(tb.Context(), db, options); err != nil {
+		tb.Fatal(err)
+	}
+	s, err := gormstore.New(tb.Context(), db, options)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if !feed {
+		return s
+	}
+	watched, err := gormstore.WithFeed(tb.Context(), s, pgxfeed.Listener{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return watched
+}
+
+func openRedis(tb testing.TB, option rueidis.ClientOption) tokenauth.Storage {
+	tb.Helper()
+	option.DisableCache = true
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(client.Close)
+	s, err := redisstore.New(client, &redisstore.Options{Prefix: "torture:"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	watched, err := redisstore.WithFeed(s, option)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return watched
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// ill is a storage all of whose calls fail while it is ill.
+type ill struct {
+	tokenauth.Storage
+	now *atomic.Bool
+}
+
+func (i ill) trouble() error {
+	if i.now.Load() {
+		return errChaos
+	}
+	return nil
+}
+
+func (i ill) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
+	if err := i.trouble(); err != nil {
+		return tokenauth.Token{}, err
+	}
+	return i.Storage.Find(ctx, s)
+}
+
+// change fails while the storage is ill, having done it or not.
+func (i ill) change(do func() error) error {
+	err := i.trouble()
+	if err != nil && rand.IntN(2) == 0 {
+		return err
+	}
+	return errors.Join(err, do())
+}
+
+func (i ill) Replace(ctx context.Context, t tokenauth.Token) error {
+	return i.change(func() error { return i.Storage.Replace(ctx, t) })
+}
+
+func (i ill) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
+	return i.change(func() error { return i.Storage.Revoke(ctx, s, d) })
+}
+
+func (i ill) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	return i.change(func() error { return i.Storage.RevokeUser(ctx, u) })
+}
+
+// patientInMemory has one fault: all calls fail.
+func patientInMemory() *patient {
+	s, now := new(memory.Store), new(atomic.Bool)
+	return &patient{
+		connect: func(testing.TB, []*network) tokenauth.Storage { return with(s, ill{s, now}) },
+		faults: []*fault{{name: "all calls fail", lasts: 700 * time.Millisecond, strike: func(context.Context) (func() error, error) {
+			now.Store(true)
+			return func() error { now.Store(false); return nil }, nil
+		}}},
+	}
+}
+
+func newFaultEnv(t *testing.T, b *backend, plant string, d time.Duration) *env {
+	return &env{
+		tally: new(tally), backend: b, plant: plantNamed(plant), seed: uint64(time.Now().UnixNano()),
+		report: &report{folder: t.TempDir(), out: io.Discard}, until: time.Now().Add(d),
+	}
+}
+
+func TestFaultsOfASoundStorage(t *testing.T) {
+	t.Parallel()
+	e := newFaultEnv(t, &backend{name: "memory", watched: true}, "", 4*time.Second)
+	treat(t, e, patientInMemory())
+	for _, broken := range e.broken() {
+		t.Error(broken)
+	}
+	s := e.report.sections[0]
+	if len(s.rows) < 2 || len(s.plots) != 1 {
+		t.Fatalf("there are the rows %v and the plots %v", s.rows, s.plots)
+	}
+	for _, row := range s.rows {
+		if right, unavailable := row[3], row[4]; right == "0" || unavailable == "0" {
+			t.Errorf("%v: %s answers were right and %s were 503", row, right, unavailable)
+		}
+	}
+	if _, err := os.Stat(e.report.path(s.plots[0])); err != nil {
+		t.Error(err)
+	}
+}
+
+// Each planted bug is found, and for what it is.
+func TestFaultsFindPlants(t *testing.T) {
+	t.Parallel()
+	for name, says := range map[string]string{
+		"fault-as-empty": "a good token was refused",
+		"fault-as-done":  "",
+		"stale-if-error": "was accepted",
+		"never-recovers": "after its end",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newFaultEnv(t, &backend{name: "memory", watched: true}, name, time.Minute)
+			treat(t, e, patientInMemory())
+			if broken := strings.Join(e.broken(), "\n"); broken == "" || !strings.Contains(broken, says) {
+				t.Errorf("it finds %q", broken)
+			}
+		})
+	}
+}
+
+// Real servers, for as long as a fault or two take.
+func TestFaultsOfServers(t *testing.T) {
+	t.Parallel()
+	for _, store := range []string{"sqlite:", "postgres:", "mariadb:", "redis:", "redis-cluster:"} {
+		t.Run(store, func(t *testing.T) {
+			t.Parallel()
+			b, err := openBackend(t, store)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := newFaultEnv(t, b, "", 2*time.Second)
+			faults(t, e)
+			if n := len(e.report.sections[0].rows); n == 0 {
+				t.Error("there was no round")
+			}
+			for _, broken := range e.broken() {
+				t.Error(broken)
+			}
+		})
+	}
+}
+
+func TestWitness(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	at := func(second int) time.Time { return began.Add(time.Duration(second) * time.Second) }
+	refused := fmt.Errorf("%w: it is not", tokenauth.ErrInvalidToken)
+	for _, test := range []struct {
+		name             string
+		token            heldToken
+		leeway           time.Duration
+		called, answered int
+		err              error
+		wrong            bool
+	}{
+		{"good", heldToken{}, 0, 1, 2, nil, false},
+		{"good, refused", heldToken{}, 0, 1, 2, refused, true},
+		{"good, trouble", heldToken{}, 0, 1, 2, tokenauth.ErrUnavailable, false},
+		{"good, another error", heldToken{}, 0, 1, 2, tokenauth.ErrNotFound, true},
+		{"refused before it was ended", heldToken{ending: at(3)}, 0, 1, 2, refused, true},
+		{"refused while it is ended", heldToken{ending: at(2)}, 0, 1, 3, refused, false},
+		{"refused when that failed", heldToken{ending: at(1)}, 0, 2, 3, refused, false},
+		{"accepted when that failed", heldToken{ending: at(1)}, 0, 2, 3, nil, false},
+		{"accepted while it is ended", heldToken{ending: at(1), ended: at(3)}, 0, 2, 4, nil, false},
+		{"dead, accepted", heldToken{ending: at(1), ended: at(2)}, 0, 3, 4, nil, true},
+		{"dead, accepted within the lease", heldToken{ending: at(1), ended: at(2)}, 2 * time.Second, 3, 4, nil, false},
+		{"dead, accepted after the lease", heldToken{ending: at(1), ended: at(2)}, 2 * time.Second, 5, 6, nil, true},
+		{"dead, refused", heldToken{ending: at(1), ended: at(2)}, 0, 3, 4, refused, false},
+	} {
+		w := newWitness(t.Name(), test.leeway, 1)
+		if says := w.judge(&test.token, at(test.called), at(test.answered), test.err); (says != "") != test.wrong {
+			t.Errorf("%s: it says %q", test.name, says)
+		}
+	}
+}
+
+// A call that is made late and fails is late, and one that was made before the
+// end is none of what comes after it.
+func TestRoundKnowsLateTrouble(t *testing.T) {
+	t.Parallel()
+	r := &round{timeline: &timeline{began: time.Now()}}
+	r.end()
+	trouble := func(after time.Duration) {
+		at := r.ended.Add(after)
+		r.record(call{0, validate, at, at.Add(time.Second), tokenauth.ErrUnavailable, ""})
+	}
+	trouble(-time.Millisecond)
+	if !r.lastTrouble.IsZero() {
+		t.Error("a call of before the end counts")
+	}
+	trouble(promptly - time.Millisecond)
+	if r.lastTrouble.IsZero() || !r.lateTrouble.IsZero() {
+		t.Error("trouble in time is late, or none")
+	}
+	trouble(promptly + time.Millisecond)
+	if r.lateTrouble.IsZero() || r.unavailable != 3 {
+		t.Errorf("late trouble is not late, or not counted: %d", r.unavailable)
+	}
+}
+
+// echo returns the address of a server that says what it is told.
+func echo(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go io.Copy(conn, conn)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// says reports whether something comes back within a moment.
+func says(t *testing.T, conn net.Conn) bool {
+	t.Helper()
+	if _, err := conn.Write([]byte("x")); err != nil {
+		return false
+	}
+	conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	_, err := io.ReadFull(conn, make([]byte, 1))
+	return err == nil
+}
+
+func TestNetwork(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "tcp", echo(t))
+	dial := func() net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", n.entrance())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	old := dial()
+	if !says(t, old) {
+		t.Fatal("it does not pass anything on")
+	}
+	n.forget()
+	if says(t, old) {
+		t.Error("a connection that is forgotten passes something on")
+	}
+	if fresh := dial(); !says(t, fresh) {
+		t.Error("after that a new one does not")
+	}
+	if err := n.add(toxic{Type: "timeout", Stream: "upstream", Attributes: map[string]int{"timeout": 0}}); err != nil {
+		t.Fatal(err)
+	}
+	if says(t, dial()) {
+		t.Error("a network that swallows passes something on")
+	}
+	n.clear()
+	if !says(t, dial()) {
+		t.Error("after that it still swallows")
+	}
+	n.down()
+	if conn, err := net.Dial("tcp", n.entrance()); err == nil {
+		conn.Close()
+		t.Error("a network that is down connects")
+	}
+	if err := n.up(); err != nil {
+		t.Fatal(err)
+	}
+	if !says(t, dial()) {
+		t.Error("after that it still is")
+	}
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// faultLease is the lease of the caches: long enough that they serve on a busy
+// machine, and shorter than a fault.
+const faultLease = 500 * time.Millisecond
+
+// slowest is how long a validation may take: as long as Options.Timeout, and
+// what a busy machine adds.
+const slowest = 2*time.Second + time.Second
+
+// A fleet is some replicas, with handles of their own, through all faults. It
+// is never restarted.
+type fleet struct {
+	name     string
+	cached   bool
+	replicas []*tokenauth.Service
+	networks [][]*network // of each replica, if they are behind some
+	witness  *witness
+	timeline *timeline
+}
+
+// open makes the replicas; with a cache they listen until the context ends.
+func (f *fleet) open(ctx context.Context, tb testing.TB, e *env, p *patient, far bool) {
+	tb.Helper()
+	options := &tokenauth.Options{Logger: slog.New(slog.DiscardHandler), Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}
+	var leeway time.Duration
+	if f.cached {
+		options.Cache = &tokenauth.CacheOptions{Lease: faultLease}
+		leeway = faultLease + allowance
+	}
+	f.witness = newWitness(fmt.Sprintf("%s %d", f.name, e.seed), leeway, e.seed)
+	directory := new(directory)
+	var running sync.WaitGroup
+	tb.Cleanup(running.Wait)
+	for i := range replicas {
+		var networks []*network
+		if far {
+			for _, address := range p.addresses {
+				networks = append(networks, newNetwork(tb, p.network, address))
+			}
+		}
+		f.networks = append(f.networks, networks)
+		storage := e.planted(p.connect(tb, networks), e.seed+uint64(i))
+		auth, err := tokenauth.New(storage, e.plantedUsers(directory), options)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		f.replicas = append(f.replicas, auth)
+		if f.cached {
+			running.Go(func() { auth.Run(ctx) })
+		}
+	}
+}
+
+// load calls the replicas at a steady rate, whatever they answer and however
+// long that takes, until the context ends. It returns when all calls have.
+func (f *fleet) load(ctx context.Context, r *round) {
+	const rate = 200 // per second
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	ticker := time.NewTicker(time.Second / rate)
+	defer ticker.Stop()
+	rng := rand.New(rand.NewPCG(f.witness.rng.Uint64(), 4))
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		replica, n := rng.IntN(len(f.replicas)), rng.IntN(100)
+		if n < 70 {
+			if t := f.witness.drawToken(); t != nil {
+				calls.Go(func() { f.validate(r, replica, t) })
+			}
+		} else if p := f.witness.draw(); p != nil {
+			client := rng.IntN(2)
+			if p.held[0] == nil {
+				n, client = 70, 0
+			}
+			calls.Go(func() { f.change(r, replica, p, client, n) })
+		}
+	}
+}
+
+// Calls are not ended by a context: each has to come to an end by itself.
+
+func (f *fleet) validate(r *round, replica int, t *heldToken) {
+	called := time.Now()
+	_, err := f.replicas[replica].Validate(context.Background(), t.text)
+	answered := time.Now()
+	wrong := f.witness.judge(t, called, answered, err)
+	if took := answered.Sub(called); wrong == "" && took > slowest {
+		wrong = fmt.Sprintf("a validation took %v", took)
+	}
+	r.record(call{replica, validate, called, answered, err, wrong})
+}
+
+func (f *fleet) change(r *round, replica int, p *person, c, n int) {
+	auth := f.replicas[replica]
+	clients, next := []int{c}, (*heldToken)(nil)
+	what, called := revoke, time.Now()
+	var err error
+	switch {
+	case n < 90:
+		what = signIn
+		f.witness.beginEnd(p, c)
+		var g tokenauth.Grant
+		g, err = auth.SignIn(context.Background(), tokenauth.Credentials{UserName: p.name, Password: tokenauth.NewSecret(p.name), ClientID: client(c)})
+		if err == nil {
+			next = &heldToken{text: g.AccessToken.Reveal()}
+		}
+	case n < 96 && p.held[c] != nil:
+		f.witness.beginEnd(p, c)
+		err = auth.Revoke(context.Background(), p.held[c].text)
+	default:
+		what, clients = revokeUser, []int{0, 1}
+		f.witness.beginEnd(p, clients...)
+		err = auth.RevokeUser(context.Background(), p.name)
+	}
+	answered := time.Now()
+	f.witness.end(p, err == nil, next, clients...)
+	wrong := ""
+	if err != nil && !errors.Is(err, tokenauth.ErrUnavailable) {
+		wrong = fmt.Sprintf("%v returned not ErrUnavailable but: %v", what, err)
+	}
+	r.record(call{replica, what, called, answered, err, wrong})
+}
+
+// feedPatience is how long a feed may take to come back: it may have to wait
+// for a connection first, and between its tries.
+const feedPatience = 10 * time.Second
+
+// serve reports whether the caches of all replicas serve.
+func (f *fleet) serve() bool {
+	return !slices.ContainsFunc(f.replicas, func(auth *tokenauth.Service) bool { return !auth.CacheStats().FeedAlive })
+}
+
+// awaitFeeds notes when the caches serve again, or that it took too long.
+func (f *fleet) awaitFeeds(ctx context.Context, r *round) {
+	for f.cached && !f.serve() && time.Since(r.ended) < feedPatience && ctx.Err() == nil {
+		wait(ctx, 10*time.Millisecond)
+	}
+	r.feeds = time.Since(r.ended)
+}

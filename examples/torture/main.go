@@ -1,0 +1,127 @@
+// Torture tries to break what this project promises, and says what it found.
+//
+//	go run . -store memory: -for 20s          # all trials that fit the storage
+//	go run . -store postgres: -trials strict  # one of them
+//	go run . -plant stale-fill                # a planted bug, which has to be found
+//	go run . -list-plants
+//
+// The last line is "N histories, N operations, N violations". The exit code is 1
+// if there is a violation, and 2 if something kept it from trying.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+)
+
+func main() {
+	if isChild() {
+		os.Exit(child())
+	}
+	c := config{out: os.Stdout}
+	flag.StringVar(&c.store, "store", "memory:", "what to try: "+storeForms)
+	flag.DurationVar(&c.duration, "for", 20*time.Second, "how long to try, all trials together")
+	flag.StringVar(&c.trials, "trials", "", "the `trials` to run, separated by commas (default all that fit)")
+	flag.StringVar(&c.plant, "plant", "", "the `bug` to plant; see -list-plants")
+	flag.Int64Var(&c.enough, "histories", 0, "how many histories are enough for a trial (default as many as there is time for)")
+	flag.Uint64Var(&c.seed, "seed", rand.Uint64(), "what chance begins with (default any)")
+	flag.StringVar(&c.report, "report", "", "the `folder` to write a report to (default none; histories that fail go to the temporary folder)")
+	flag.Float64Var(&c.rate, "rate", 500, "how many `requests` a second the trial soak makes")
+	list := flag.Bool("list-plants", false, "list the bugs that can be planted")
+	listTrials := flag.Bool("list-trials", false, "list the trials")
+	flag.Parse()
+	switch {
+	case *list:
+		for _, p := range plants {
+			fmt.Printf("%-20s %s (found by %s)\n", p.name, p.about, strings.Join(p.trials, ", "))
+		}
+		return
+	case *listTrials:
+		for _, t := range trials {
+			fmt.Printf("%-10s %s\n", t.name, t.about)
+		}
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	t, err := run(ctx, c)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "torture:", err)
+		os.Exit(2)
+	}
+	fmt.Println(t.summary())
+	if len(t.broken()) > 0 {
+		os.Exit(1)
+	}
+}
+
+// A config is what the command line says.
+type config struct {
+	store, trials, plant, report string
+	duration                     time.Duration
+	enough                       int64
+	seed                         uint64
+	rate                         float64
+	out                          io.Writer
+}
+
+// run runs the trials, each for its part of the time.
+func run(ctx context.Context, c config) (*tally, error) {
+	if c.out == nil {
+		c.out = io.Discard
+	}
+	began := time.Now()
+	r := &report{folder: c.report, out: c.out}
+	if r.folder == "" {
+		r.folder = os.TempDir()
+	} else if err := os.MkdirAll(r.folder, 0o755); err != nil {
+		return nil, err
+	}
+	e := &env{tally: new(tally), report: r, seed: c.seed, rate: c.rate}
+	if c.plant != "" {
+		if e.plant = plantNamed(c.plant); e.plant == nil {
+			return nil, fmt.Errorf("there is no plant %q; -list-plants lists them", c.plant)
+		}
+	}
+	fmt.Fprintf(c.out, "storage %s, seed %d\n", c.store, c.seed)
+	var failed error
+	err := throwaway.Outside(ctx, func(tb testing.TB) {
+		if e.backend, failed = openBackend(tb, c.store); failed != nil {
+			return
+		}
+		var chosen []*trial
+		if chosen, failed = choose(c.trials, e.backend, e.plant); failed != nil {
+			return
+		}
+		end := began.Add(c.duration)
+		for i, t := range chosen {
+			if ctx.Err() != nil {
+				return
+			}
+			e.until = time.Now().Add(time.Until(end) / time.Duration(len(chosen)-i))
+			if e.enough = 0; c.enough > 0 {
+				e.enough = e.histories.Load() + c.enough
+			}
+			t.run(tb, e)
+		}
+	})
+	if err := errors.Join(failed, err); err != nil {
+		return nil, err
+	}
+	if c.report != "" {
+		return e.tally, r.write(conditions(c.store, c.seed, time.Since(began)), e.tally)
+	}
+	return e.tally, nil
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A trouble is a storage that makes something wrong of the trouble that it has.
+type trouble struct {
+	tokenauth.Storage
+	found   func(tokenauth.Slot, error) (tokenauth.Token, error) // nil leaves it
+	changed func(error) error                                    // nil leaves it
+	latched bool
+	open    atomic.Bool
+
+	mu   sync.Mutex
+	kept map[tokenauth.Slot]tokenauth.Token
+}
+
+// troubled plants what is made of trouble.
+func troubled(make func(*trouble)) func(tokenauth.Storage, *plantState, uint64) tokenauth.Storage {
+	return func(s tokenauth.Storage, _ *plantState, _ uint64) tokenauth.Storage {
+		t := &trouble{Storage: s, kept: map[tokenauth.Slot]tokenauth.Token{}}
+		make(t)
+		return with(s, t)
+	}
+}
+
+func (t *trouble) notFound(tokenauth.Slot, error) (tokenauth.Token, error) {
+	return tokenauth.Token{}, tokenauth.ErrNotFound
+}
+
+func (t *trouble) readAgain(s tokenauth.Slot, err error) (tokenauth.Token, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if kept, ok := t.kept[s]; ok {
+		return kept, nil
+	}
+	return tokenauth.Token{}, err
+}
+
+func (t *trouble) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
+	found, err := t.Storage.Find(ctx, s)
+	switch {
+	case errors.Is(err, tokenauth.ErrNotFound):
+		return found, err
+	case err == nil:
+		t.mu.Lock()
+		t.kept[s] = found
+		t.mu.Unlock()
+	case t.found != nil:
+		return t.found(s, err)
+	}
+	return found, t.latch(err)
+}
+
+func (t *trouble) Replace(ctx context.Context, n tokenauth.Token) error {
+	return t.change(t.Storage.Replace(ctx, n))
+}
+
+func (t *trouble) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
+	return t.change(t.Storage.Revoke(ctx, s, d))
+}
+
+func (t *trouble) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	return t.change(t.Storage.RevokeUser(ctx, u))
+}
+
+func (t *trouble) change(err error) error {
+	if err != nil && t.changed != nil {
+		return t.changed(err)
+	}
+	return t.latch(err)
+}
+
+// latch fails for ever once there was an error, if it is planted.
+func (t *trouble) latch(err error) error {
+	if t.latched && err != nil {
+		t.open.Store(true)
+	}
+	if err == nil && t.open.Load() {
+		return errChaos
+	}
+	return err
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+const (
+	soakUsers   = 300
+	maxInFlight = 512
+	idleTimeout = 5 * time.Second // of the clients' connections
+	// longSoak is how long a soak has to be for what its processes hold to be
+	// judged; growth is how many percent more an hour may be.
+	longSoak = 30 * time.Minute
+	growth   = 1
+)
+
+// A soakTrial is a load on three replicas, whatever befalls them.
+type soakTrial struct {
+	*env
+	oracle   *oracle
+	nodes    []*node // the first is never restarted
+	client   *http.Client
+	operator string // an access token
+	began    time.Time
+	own      *samples // of this process
+
+	*soakFigures
+}
+
+// soak runs replicas under load. Requests come as they would from many clients
+// that know nothing of each other: at random times, and whether or not those
+// before were answered. Some who changed something look at once what came of
+// it, beside those.
+func soak(tb testing.TB, e *env) {
+	s := newSoakTrial(tb, e)
+	for _, n := range s.nodes {
+		if err := n.start(); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	defer func() {
+		for _, n := range s.nodes {
+			if err := n.end(runningNode.stop); err != nil {
+				tb.Error(err)
+			}
+		}
+	}()
+	s.signInOperator(tb)
+	s.began = time.Now()
+	ctx, cancel := context.WithCancel(tb.Context())
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer cancel()
+	background.Go(func() { s.watch(ctx) })
+	background.Go(func() { s.load(ctx) })
+	s.faults(ctx, tb)
+	for !e.over() && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	cancel()
+	background.Wait()
+	s.judgeGrowth()
+	s.addSections(tb)
+}
+
+func newSoakTrial(tb testing.TB, e *env) *soakTrial {
+	if e.plant != nil && !e.backend.watched && !slices.Contains(e.plant.trials, "strict") {
+		tb.Fatalf("the plant %s needs a cache", e.plant.name)
+	}
+	grace := time.Duration(0)
+	if e.backend.watched {
+		grace = soakLease + allowance
+	}
+	figures := newSoakFigures(time.Until(e.until))
+	s := &soakTrial{
+		env: e, oracle: newOracle(soakUsers, soakClients, grace), own: newSamples(figures.isCalm), soakFigures: figures,
+		client: &http.Client{
+			Timeout: 5 * time.Second,
+			// Connections that trouble has made many end soon.
+			Transport: &http.Transport{MaxIdleConnsPerHost: maxInFlight, IdleConnTimeout: idleTimeout},
+		},
+	}
+	tb.Cleanup(s.client.CloseIdleConnections)
+	for i := range replicas {
+		n := &node{number: i, seen: newSamples(figures.isCalm)}
+		if e.backend.dsn == "" {
+			n.launch = inProcess(func() tokenauth.Storage { return e.planted(e.backend.connect(tb), e.seed+uint64(i)) }, e.backend.watched)
+		} else {
+			c := soakConfig{Backend: e.backend.name, DSN: e.backend.dsn, Cached: e.backend.watched, Seed: e.seed + uint64(i)}
+			if e.plant != nil {
+				c.Plant = e.plant.name
+			}
+			n.launch = asProcess(c)
+		}
+		s.nodes = append(s.nodes, n)
+	}
+	return s
+}
+
+func (s *soakTrial) signInOperator(tb testing.TB) {
+	url, _ := s.nodes[0].where()
+	a := s.signIn(tb.Context(), url, operatorName, operatorName, 0)
+	if s.operator = a.accessToken(); s.operator == "" {
+		tb.Fatalf("the operator cannot sign in: %v", a)
+	}
+}
+
+// watch takes a sample of this process each second.
+func (s *soakTrial) watch(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s.own.add(takeSample())
+		}
+	}
+}
+
+// load makes requests until the trial is over, and waits for those under way.
+func (s *soakTrial) load(ctx context.Context) {
+	rng := rand.New(rand.NewPCG(s.seed, 1<<40))
+	var inFlight sync.WaitGroup
+	defer inFlight.Wait()
+	room := make(chan struct{}, maxInFlight)
+	for due := time.Now(); !s.over(); {
+		due = due.Add(time.Duration(rng.ExpFloat64() / s.rate * float64(time.Second)))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Until(due)):
+		}
+		request := s.draw(rng)
+		select {
+		case room <- struct{}{}:
+		default:
+			s.shed.Add(1)
+			continue
+		}
+		inFlight.Go(func() {
+			defer func() { <-room }()
+			request(context.WithoutCancel(ctx), due)
+		})
+	}
+}

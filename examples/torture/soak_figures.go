@@ -1,0 +1,150 @@
+package main
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// An outcome of a request, as the report counts them.
+type soakOutcome int
+
+const (
+	answeredYes     soakOutcome = iota // 200 and 204
+	answeredNo                         // 400 and 401
+	answeredTrouble                    // 503
+	answeredElse
+	connectionRefused
+	answerLost
+	soakOutcomes
+)
+
+// soakFigures are what the load counts.
+type soakFigures struct {
+	shed, wrong atomic.Int64
+
+	mu      sync.Mutex
+	demands [userRevocation + 1]demandFigures
+	fault   string    // under way; "" for none
+	faultAt time.Time // when the last began, or ended
+	calm    [soakOutcomes]int64
+
+	length  time.Duration // of a window
+	current window
+	latency histogram // of the current window
+	windows []window
+	kinds   []*faultFigures
+}
+
+type demandFigures struct {
+	outcomes [soakOutcomes]int64
+	latency  histogram // of those that were answered,
+	calm     histogram // and of those when no fault was near
+}
+
+// A window is what happened in a part of the time.
+type window struct {
+	began                   time.Time
+	p50, p99                time.Duration
+	answers, troubles, lost int64
+}
+
+func newSoakFigures(length time.Duration) *soakFigures {
+	f := &soakFigures{length: max(time.Second, (length / 360).Truncate(time.Second))}
+	f.windows = make([]window, 0, 2*int(length/f.length+1))
+	f.current.began = time.Now()
+	return f
+}
+
+func outcomeOf(a httpAnswer) soakOutcome {
+	switch {
+	case a.unsent():
+		return connectionRefused
+	case a.status == 0:
+		return answerLost
+	case a.status < 300:
+		return answeredYes
+	case a.status == http.StatusUnauthorized || a.status == http.StatusBadRequest:
+		return answeredNo
+	case a.status == http.StatusServiceUnavailable:
+		return answeredTrouble
+	}
+	return answeredElse
+}
+
+// count counts what came of a request. Its time counts from when it was due, so
+// that one which had to wait for others counts in full.
+func (s *soakTrial) count(d demand, due time.Time, a httpAnswer) {
+	s.operations.Add(1)
+	if a.status != 0 && !d.expects(a.status) {
+		s.judge("“" + d.String() + "” was answered with " + http.StatusText(a.status))
+	}
+	s.soakFigures.count(d, time.Since(due), outcomeOf(a))
+}
+
+func (f *soakFigures) count(d demand, took time.Duration, o soakOutcome) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	for now.Sub(f.current.began) >= f.length {
+		f.closeWindow()
+	}
+	f.demands[d].outcomes[o]++
+	calm := f.calmFor(now, recoveryBound+soakTimeout)
+	if calm {
+		f.calm[o]++
+	}
+	switch o {
+	case answeredTrouble:
+		f.current.troubles++
+	case connectionRefused, answerLost:
+		f.current.lost++
+		return
+	}
+	f.current.answers++
+	f.latency.add(took)
+	f.demands[d].latency.add(took)
+	if calm {
+		f.demands[d].calm.add(took)
+	}
+}
+
+// calmFor is whether there was no fault for so long. The caller holds the lock.
+func (f *soakFigures) calmFor(now time.Time, long time.Duration) bool {
+	return f.fault == "" && now.Sub(f.faultAt) > long
+}
+
+// isCalm is whether the connections that a fault has made many are gone.
+func (f *soakFigures) isCalm() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calmFor(time.Now(), 2*idleTimeout)
+}
+
+func (f *soakFigures) closeWindow() {
+	f.current.p50, f.current.p99 = f.latency.quantile(0.5), f.latency.quantile(0.99)
+	f.windows = append(f.windows, f.current)
+	f.current = window{began: f.current.began.Add(f.length)}
+	f.latency = histogram{}
+}
+
+// setFault says what is under way, or with "" that it is over.
+func (f *soakFigures) setFault(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault, f.faultAt = name, time.Now()
+}
+
+func (f *soakFigures) underFault() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ago := time.Since(f.faultAt).Round(time.Millisecond)
+	switch {
+	case f.fault != "":
+		return "with a " + f.fault + " since " + ago.String()
+	case f.faultAt.IsZero():
+		return "before any fault"
+	}
+	return ago.String() + " after a fault"
+}

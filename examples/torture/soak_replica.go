@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/go-sql-driver/mysql"
+	"github.com/ncruces/go-sqlite3/gormlite"
+	"github.com/redis/rueidis"
+	gormmysql "gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// What the service under load is like.
+const (
+	soakLease    = time.Second
+	soakTimeout  = time.Second
+	soakClients  = 2
+	operatorName = "operator"
+	operatorRole = "Administrator"
+)
+
+// A soakConfig is what a replica reads from its standard input.
+type soakConfig struct {
+	Backend, DSN string
+	Cached       bool
+	Plant        string // "" for none
+	Seed         uint64
+}
+
+// A soakLine is what a replica writes to its standard output: first where it
+// listens, then once a second what it holds.
+type soakLine struct {
+	Addr   string  `json:",omitempty"`
+	Sample *sample `json:",omitempty"`
+}
+
+func init() { children["soak"] = soakChild }
+
+// soakChild is a replica that is a process of its own. It ends in good order on
+// SIGTERM, and with its standard input.
+func soakChild() int {
+	signal.Ignore(os.Interrupt) // the terminal sends it to all; the parent decides
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	var c soakConfig
+	in := json.NewDecoder(os.Stdin)
+	if err := in.Decode(&c); err != nil {
+		fmt.Fprintln(os.Stderr, "torture: a replica:", err)
+		return 2
+	}
+	mysql.SetLogger(&mysql.NopLogger{}) // it would tell of each connection that is lost
+	go func() { defer stop(); io.Copy(io.Discard, os.Stdin) }()
+	var failed error
+	err := throwaway.Outside(context.Background(), func(tb testing.TB) {
+		failed = c.serve(ctx, tb, json.NewEncoder(os.Stdout))
+	})
+	for _, err := range []error{failed, err} {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "torture: a replica:", err)
+			return 2
+		}
+	}
+	return 0
+}
+
+func (c *soakConfig) serve(ctx context.Context, tb testing.TB, out *json.Encoder) error {
+	storage, err := c.connect(tb)
+	if err != nil {
+		return err
+	}
+	if p := plantNamed(c.Plant); p != nil && p.storage != nil {
+		storage = p.storage(storage, new(plantState), c.Seed)
+	}
+	server, err := startSoakServer(storage, c.Cached)
+	if err != nil {
+		return err
+	}
+	if err := out.Encode(soakLine{Addr: server.addr}); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return server.stop()
+		case <-ticker.C:
+			s := takeSample()
+			if err := out.Encode(soakLine{Sample: &s}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// connect opens a handle as the backend's own connect does, in this process.
+func (c *soakConfig) connect(tb testing.TB) (tokenauth.Storage, error) {
+	switch c.Backend {
+	case "sqlite":
+		return openGORM(tb, gormlite.Open(c.DSN), false), nil
+	case "postgres":
+		return openGORM(tb, postgres.Open(c.DSN), true), nil
+	case "mariadb", "mysql":
+		return openGORM(tb, gormmysql.Open(c.DSN), false), nil
+	case "redis":
+		option, err := rueidis.ParseURL(c.DSN)
+		if err != nil {
+			return nil, fmt.Errorf("the URL of Redis cannot be read")
+		}
+		return openRedis(tb, option), nil
+	case "redis-cluster":
+		return openRedis(tb, rueidis.ClientOption{InitAddress: strings.Split(c.DSN, ",")}), nil
+	}
+	return nil, fmt.Errorf("a replica cannot open %q", c.Backend)
+}
+
+// A soakServer is a replica: a service behind HTTP.
+type soakServer struct {
+	addr    string
+	server  *http.Server
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+}
+
+func startSoakServer(storage tokenauth.Storage, cached bool) (*soakServer, error) {
+	o := &tokenauth.Options{
+		Timeout: soakTimeout, Clients: registry{}, Logger: slog.New(slog.DiscardHandler),
+		Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+	}
+	if cached {
+		o.Cache = &tokenauth.CacheOptions{Lease: soakLease}
+	}
+	auth, err := tokenauth.New(storage, staff{}, o)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &soakServer{
+		addr: listener.Addr().String(), cancel: cancel,
+		server: &http.Server{Handler: soakRoutes(auth), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)},
+	}
+	s.running.Go(func() { auth.Run(ctx) })
+	s.running.Go(func() { s.server.Serve(listener) })
+	return s, nil
+}
+
+func soakRoutes(auth *tokenauth.Service) http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New()
+	ginadapter.MountEndpoints(r, auth, tokenauth.Endpoints{Revocation: "/revoke"})
+	r.GET("/me", ginadapter.RequireBearer(auth), func(c *gin.Context) {
+		token, _ := ginadapter.From(c)
+		c.String(http.StatusOK, token.Principal.UserID)
+	})
+	r.DELETE("/users/:id/tokens", ginadapter.RequireRole(auth, operatorRole), func(c *gin.Context) {
+		if err := auth.RevokeUser(c.Request.Context(), c.Param("id")); err != nil {
+			c.AbortWithStatus(http.StatusServiceUnavailable)
+			return
+		}
+		c.Status(http.StatusNoContent)
+	})
+	return r
+}
+
+// stop lets the requests under way come to an end.
+func (s *soakServer) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	err := s.server.Shutdown(ctx)
+	s.cancel()
+	s.running.Wait()
+	return err
+}
+
+// kill breaks them off.
+func (s *soakServer) kill() error {
+	err := s.server.Close()
+	s.cancel()
+	s.running.Wait()
+	return err
+}
+
+// staff are the users: whoever asks exists, with the name for a password.
+type staff struct{}
+
+// Authenticate implements tokenauth.Authenticator.
+func (staff) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if c.Password.Reveal() != c.UserName {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	p := tokenauth.Principal{UserID: c.UserName, UserName: c.UserName, Roles: []string{"Reader"}}
+	if c.UserName == operatorName {
+		p.Roles = []string{operatorRole}
+	}
+	return p, nil
+}
+
+// registry has the clients, all of them public.
+type registry struct{}
+
+// FindClient implements tokenauth.Clients.
+func (registry) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
+	for i := range soakClients {
+		if id == client(i) {
+			return tokenauth.Client{ID: id}, nil
+		}
+	}
+	return tokenauth.Client{}, tokenauth.ErrNotFound
+}

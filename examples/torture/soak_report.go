@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A held is a thing that a process holds, and how much of it over time.
+type held struct {
+	process, what string
+	samples       []sample
+	value         func(sample) float64
+}
+
+// enoughCalm is how many samples far from faults are enough to do without the
+// others.
+const enoughCalm = 30
+
+// held returns what is watched: the replica that is never restarted, and this
+// process. A tenth of the time is for warming up.
+func (s *soakTrial) held() (all []held) {
+	warm := s.began.Add(time.Since(s.began) / 10)
+	for _, p := range []struct {
+		name string
+		of   *samples
+	}{{"replica 0", s.nodes[0].seen}, {"the load", s.own}} {
+		list := p.of.after(warm)
+		if calm := slices.DeleteFunc(slices.Clone(list), func(s sample) bool { return !s.calm }); len(calm) >= enoughCalm {
+			list = calm
+		}
+		if len(list) < 3 {
+			continue // a replica in this process
+		}
+		list = means(list, 60)
+		all = append(all,
+			held{p.name, "heap, KiB", list, func(s sample) float64 { return s.Heap / 1024 }},
+			held{p.name, "goroutines", list, func(s sample) float64 { return s.Goroutines }},
+			held{p.name, "descriptors", list, func(s sample) float64 { return s.Files }},
+		)
+	}
+	return all
+}
+
+// judgeGrowth is for soaks that are long enough to tell a leak from noise.
+func (s *soakTrial) judgeGrowth() {
+	if time.Since(s.began) < longSoak {
+		return
+	}
+	for _, h := range s.held() {
+		if t := trendOf(h.samples, h.value); t.grows(growth) {
+			s.judge(fmt.Sprintf("%s: %s grows by %.2f %% an hour, from a level of %.1f", h.process, h.what, t.percent(), t.level))
+		}
+	}
+}
+
+func (s *soakTrial) addSections(tb testing.TB) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for time.Since(s.current.began) >= s.length {
+		s.closeWindow()
+	}
+	requests := s.requests()
+	for _, draw := range []func() (string, error){s.plotLatency, s.plotTrouble, s.plotHeap, s.plotGoroutines} {
+		file, err := draw()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if file != "" {
+			requests.plots = append(requests.plots, file)
+		}
+	}
+	s.report.add(requests)
+	s.report.add(s.recoveries())
+	s.report.add(s.growth())
+}
+
+func (s *soakTrial) requests() *section {
+	took := time.Since(s.began)
+	t := &section{
+		title: "Soak: requests",
+		about: fmt.Sprintf("%.0f requests a second, at random times whether or not those before were answered, at three replicas for %v.", s.rate, took.Round(time.Second)),
+		head:  []string{"request", "done", "refused", "503", "other status", "no connection", "answer lost", "p50 ms", "p99 ms", "max ms", "p99 ms, calm", "max ms, calm"},
+	}
+	var sent int64
+	for d := range s.demands {
+		f := &s.demands[d]
+		row := []any{demand(d)}
+		for _, n := range f.outcomes {
+			row = append(row, n)
+			sent += n
+		}
+		all, calm := &f.latency, &f.calm
+		t.row(append(row, milliseconds(all.quantile(0.5)), milliseconds(all.quantile(0.99)), milliseconds(all.worst), milliseconds(calm.quantile(0.99)), milliseconds(calm.worst))...)
+	}
+	t.note("%d requests sent (%.0f a second), %d shed because %d were under way, %d decisions wrong.", sent, float64(sent)/took.Seconds(), s.shed.Load(), maxInFlight, s.wrong.Load())
+	t.note("A good token is one of which the client can be certain, and so is an ended one. %d times a cache accepted a token for a moment after its end, at most %v.", s.oracle.stale, s.oracle.longest.Round(time.Microsecond))
+	t.note("Calm is when no fault was under way, nor %v before. Then %d requests were done, %d refused, %d answered with 503, %d lost or not connected.", recoveryBound+soakTimeout,
+		s.calm[answeredYes], s.calm[answeredNo], s.calm[answeredTrouble], s.calm[answerLost]+s.calm[connectionRefused])
+	return t
+}
+
+func (s *soakTrial) recoveries() *section {
+	t := &section{
+		title: "Soak: faults",
+		about: fmt.Sprintf("How long after its end users could sign in at every replica that it befell, and were recognised there. %v is the bound.", recoveryBound),
+		head:  []string{"fault", "times", "p50 ms", "max ms"},
+	}
+	for _, f := range s.kinds {
+		t.row(f.name, f.recovery.n, milliseconds(f.recovery.quantile(0.5)), milliseconds(f.recovery.worst))
+	}
+	return t
+}
+
+func (s *soakTrial) growth() *section {
+	t := &section{
+		title: "Soak: what processes hold",
+		about: "Taken once a second, the heap after a collection; where there are enough of them, only when no fault was near. Each sample is the mean of a sixtieth of the time. The slope is that of a line by least squares, with its standard error.",
+		head:  []string{"process", "what", "samples", "level", "slope an hour", "±", "% an hour"},
+	}
+	for _, h := range s.held() {
+		line := trendOf(h.samples, h.value)
+		t.row(h.process, h.what, len(h.samples), fmt.Sprintf("%.1f", line.level), fmt.Sprintf("%.2f", line.slope), fmt.Sprintf("%.2f", line.err), fmt.Sprintf("%.2f", line.percent()))
+	}
+	if time.Since(s.began) < longSoak {
+		t.note("It takes %v for a slope to mean something.", longSoak)
+	}
+	return t
+}
+
+func (s *soakTrial) plotLatency() (string, error) {
+	p50, p99 := series{name: "p50"}, series{name: "p99"}
+	for _, w := range s.windows {
+		p50.add(s.minutes(w.began), w.p50.Seconds()*1000)
+		p99.add(s.minutes(w.began), w.p99.Seconds()*1000)
+	}
+	return s.drawOver("soak-latency", fmt.Sprintf("Latency, all requests, by windows of %v", s.length), "milliseconds", p50, p99)
+}
+
+func (s *soakTrial) plotTrouble() (string, error) {
+	troubles, lost := series{name: "503"}, series{name: "lost or not connected"}
+	for _, w := range s.windows {
+		troubles.add(s.minutes(w.began), float64(w.troubles))
+		lost.add(s.minutes(w.began), float64(w.lost))
+	}
+	return s.drawOver("soak-trouble", fmt.Sprintf("Requests that failed, by windows of %v", s.length), "requests", troubles, lost)
+}
+
+func (s *soakTrial) plotHeap() (string, error) {
+	return s.plotHeld("soak-heap", "Heap after a collection", "MiB", func(s sample) float64 { return s.Heap / (1 << 20) })
+}
+
+func (s *soakTrial) plotGoroutines() (string, error) {
+	return s.plotHeld("soak-goroutines", "Goroutines", "goroutines", func(s sample) float64 { return s.Goroutines })
+}
+
+func (s *soakTrial) plotHeld(name, title, y string, value func(sample) float64) (string, error) {
+	replica, own := series{name: "replica 0"}, series{name: "the load"}
+	for line, of := range map[*series]*samples{&replica: s.nodes[0].seen, &own: s.own} {
+		for _, one := range of.after(s.began) {
+			line.add(s.minutes(one.At), value(one))
+		}
+	}
+	return s.drawOver(name, title, y, replica, own)
+}
+
+func (s *soakTrial) minutes(t time.Time) float64 { return t.Sub(s.began).Minutes() }
+
+func (l *series) add(x, y float64) {
+	l.x = append(l.x, x)
+	l.y = append(l.y, y)
+}
+
+// drawOver draws those of the lines that have points.
+func (s *soakTrial) drawOver(name, title, y string, lines ...series) (string, error) {
+	var some []series
+	for _, l := range lines {
+		if len(l.x) > 1 {
+			some = append(some, l)
+		}
+	}
+	if len(some) == 0 {
+		return "", nil
+	}
+	return s.report.plot(name, title, "minutes", y, some...)
+}
