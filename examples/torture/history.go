@@ -28,7 +28,9 @@ type plan struct {
 func drawPlan(rng *rand.Rand, name string, pause time.Duration) plan {
 	p := plan{name: name, seed: rng.Uint64(), users: 1 + rng.IntN(3), clients: 1 + rng.IntN(2), workers: 3 + rng.IntN(5), pause: pause}
 	p.perWorker = 250/p.workers + 1 + rng.IntN(10)
-	p.calm = rng.IntN(2) == 0
+	if p.calm = rng.IntN(2) == 0; p.calm {
+		p.pause *= 3
+	}
 	return p
 }
 
