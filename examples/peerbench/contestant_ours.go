@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -78,7 +79,7 @@ func issue(tb testing.TB, auth *tokenauth.Service, p tokenauth.Principal) string
 // service returns a Service, strict without options for a cache. With them it
 // is running, and the cache serves.
 func service(tb testing.TB, s tokenauth.Storage, cache *tokenauth.CacheOptions) *tokenauth.Service {
-	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{Cache: cache})
+	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{Cache: cache, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}
