@@ -7,7 +7,10 @@ import (
 	"testing"
 )
 
-const self = "github.com/bearerkit/bearerkit/tokenauth"
+const (
+	module = "github.com/bearerkit/bearerkit"
+	self   = module + "/tokenauth"
+)
 
 // goList runs go list and returns its words.
 func goList(t *testing.T, args ...string) []string {
@@ -27,19 +30,43 @@ func below(path string, roots []string) bool {
 	})
 }
 
-// A host that embeds the core compiles what is listed here and no more.
+// A host that embeds the core, or a package below it, compiles what is listed
+// here and no more.
 func TestImports(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, pkg string
-		allowed   []string // beside the standard library
-		has       []string // what must be listed, or the list tells nothing
+		allowed   []string // beside the standard library and what is of this module
+		has       []string // what must be listed, or the list tells nothing; all that is of this module
 	}{
-		{"the core is standard library only", self, []string{self}, []string{self}},
+		{"the core is standard library only", self, nil, []string{self}},
 		{
 			"passwords add x/crypto and what that needs", self + "/password",
-			[]string{self, "golang.org/x/crypto", "golang.org/x/sys"},
+			[]string{"golang.org/x/crypto", "golang.org/x/sys"},
 			[]string{self, self + "/password", "golang.org/x/crypto/argon2"},
+		},
+		{"the description and its page add nothing", self + "/openapi", nil, []string{self, self + "/openapi"}},
+		{
+			"metrics add Prometheus' client and what that needs", self + "/prommetrics",
+			[]string{
+				"github.com/beorn7/perks", "github.com/cespare/xxhash/v2", "github.com/munnerz/goautoneg",
+				"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/client_model/go",
+				"github.com/prometheus/common/expfmt", "github.com/prometheus/common/model", "github.com/prometheus/procfs",
+				"golang.org/x/sys", "google.golang.org/protobuf",
+			},
+			[]string{self, self + "/prommetrics", "github.com/prometheus/client_golang/prometheus"},
+		},
+		{
+			"spans add OpenTelemetry's API and what that needs", self + "/oteltrace",
+			[]string{
+				"go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/semconv",
+				"go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2",
+			},
+			[]string{self, self + "/oteltrace", "go.opentelemetry.io/otel/trace"},
+		},
+		{
+			"what is for tests adds a storage", self + "/tokenauthtest", nil,
+			[]string{self, self + "/tokenauthtest", module + "/storage/memory"},
 		},
 	}
 	for _, test := range tests {
@@ -47,7 +74,7 @@ func TestImports(t *testing.T) {
 			t.Parallel()
 			foreign := goList(t, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", test.pkg)
 			for _, path := range foreign {
-				if !below(path, test.allowed) {
+				if !below(path, test.allowed) && !slices.Contains(test.has, path) {
 					t.Errorf("imports %s", path)
 				}
 			}
@@ -77,13 +104,16 @@ func TestCoreImportsNothingOfThisModule(t *testing.T) {
 // Package testing registers flags and has no business in a host's binary.
 func TestTestingStaysInTests(t *testing.T) {
 	t.Parallel()
-	deps := goList(t, "-deps", self, self+"/password")
+	packages := []string{self, self + "/password", self + "/openapi", self + "/prommetrics", self + "/oteltrace"}
+	deps := goList(t, append([]string{"-deps"}, packages...)...)
 	for _, path := range deps {
 		if below(path, []string{"testing"}) {
 			t.Errorf("imports %s", path)
 		}
 	}
-	if !slices.Contains(deps, self+"/password") {
-		t.Errorf("the list lacks the packages themselves, so it tells nothing: %v", deps)
+	for _, path := range packages {
+		if !slices.Contains(deps, path) {
+			t.Errorf("the list lacks %s, so it tells nothing: %v", path, deps)
+		}
 	}
 }
