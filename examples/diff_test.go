@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 )
 
 var update = flag.Bool("update", false, "write the diffs into the READMEs")
@@ -34,7 +36,7 @@ var services = []struct {
 func TestREADMEsShowTheDiff(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("diff"); err != nil {
-		t.Skip("needs diff; to get it: apt-get install diffutils")
+		throwaway.Need(t, "diff", errors.New("needs diff; to get it: apt-get install diffutils"))
 	}
 	for _, s := range services {
 		t.Run(s.example, func(t *testing.T) {

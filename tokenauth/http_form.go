@@ -157,13 +157,19 @@ func (s *Service) readClient(ctx context.Context, inBody clientCredentials, basi
 	}
 	c, err := s.authenticateClient(ctx, readings...)
 	if errors.Is(err, ErrInvalidClient) {
-		refusal := s.refusalOf(err)
 		if challenge {
-			refusal.Status, refusal.Challenge = http.StatusUnauthorized, s.challenges.basic
+			return nil, s.challengeClient()
 		}
-		return nil, refusal
+		return nil, s.refusalOf(err)
 	}
 	return c, err
+}
+
+// challengeClient is the refusal of a client that is asked to authenticate.
+func (s *Service) challengeClient() *Refusal {
+	refusal := s.refusalOf(ErrInvalidClient)
+	refusal.Status, refusal.Challenge = http.StatusUnauthorized, s.challenges.basic
+	return refusal
 }
 
 func invalidRequest(status int, description string) *Refusal {

@@ -51,9 +51,7 @@ func (s *Service) IntrospectionHandler() http.Handler {
 func (s *Service) mayIntrospect(c *Client) error {
 	switch {
 	case c == nil || len(c.Secrets) == 0:
-		refusal := s.refusalOf(ErrInvalidClient)
-		refusal.Status, refusal.Challenge = http.StatusUnauthorized, s.challenges.basic
-		return refusal
+		return s.challengeClient()
 	case c.Introspection != IntrospectOwn && c.Introspection != IntrospectAll:
 		return unauthorizedClient("The client may not introspect tokens.")
 	}
@@ -74,14 +72,13 @@ func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error
 			e.of(&token)
 		}
 	}
-	switch {
-	case e.Err == nil:
+	if e.Err == nil {
 		return s.introspectionResponse(&token), nil
-	case errors.Is(e.Err, ErrInvalidToken), errors.Is(e.Err, errUnauthorizedClient):
-		_, e.Reason = reasonOf(e.Err, EventIntrospected)
-		return inactive, nil
 	}
 	e.Kind, e.Reason = reasonOf(e.Err, EventIntrospected)
+	if errors.Is(e.Err, ErrInvalidToken) || errors.Is(e.Err, errUnauthorizedClient) {
+		return inactive, nil
+	}
 	return nil, err
 }
 
