@@ -66,7 +66,9 @@ func replica(in io.Reader, out io.Writer) error {
 		return err
 	case <-ctx.Done():
 	}
-	grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	// For five of these seconds Shutdown waits for connections on which nothing
+	// was asked yet; a balancer has such.
+	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(grace)
 }

@@ -152,7 +152,7 @@ func (p *process) stop() error {
 	select {
 	case <-p.ended:
 		return p.err
-	case <-time.After(15 * time.Second):
+	case <-time.After(20 * time.Second):
 		return errors.Join(errors.New("it does not stop"), p.kill())
 	}
 }

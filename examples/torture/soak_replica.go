@@ -184,9 +184,11 @@ func soakRoutes(auth *tokenauth.Service) http.Handler {
 	return r
 }
 
-// stop lets the requests under way come to an end.
+// stop lets the requests under way come to an end. It leaves twice the five
+// seconds for which http.Server.Shutdown waits for connections on which nothing
+// was asked yet, as clients have them that connect ahead.
 func (s *soakServer) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err := s.server.Shutdown(ctx)
 	s.cancel()

@@ -3,6 +3,8 @@ package main
 import (
 	"io"
 	"math"
+	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +39,33 @@ func TestSoak(t *testing.T) {
 				t.Errorf("of the faults none happened: %v", e.report.sections[1].rows)
 			}
 		})
+	}
+}
+
+// A client that has connected and asked for nothing is no reason to fail.
+func TestReplicaStopsWithUnusedConnection(t *testing.T) {
+	t.Parallel()
+	b, err := openBackend(t, "memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := startSoakServer(b.connect(t), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unused, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unused.Close()
+	used := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := used.Get("http://" + s.addr + "/me") // the server has accepted the one before
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if err := s.stop(); err != nil {
+		t.Error(err)
 	}
 }
 
