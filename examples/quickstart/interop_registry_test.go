@@ -37,7 +37,7 @@ func TestRegisteredClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clients := []client{{"x/oauth2", xoauth2}}
+	clients := []client{{"x/oauth2", xoauth2}, {"C# HttpClient", csharp("POST")}}
 	for _, s := range scripts {
 		clients = append(clients, client{s.library, s.visit})
 	}

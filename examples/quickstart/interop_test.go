@@ -49,6 +49,8 @@ func TestClients(t *testing.T) {
 	clients := []client{
 		{"curl GET", curl(documentedCall)},
 		{"curl POST", curl(postCall)},
+		{"C# HttpClient GET", csharp("GET")},
+		{"C# HttpClient POST", csharp("POST")},
 	}
 	for style, auth := range map[string]string{"AutoDetect": "", "InHeader": "basic", "InParams": "body"} {
 		clients = append(clients, client{"x/oauth2 " + style, func(t *testing.T, at target) seen {

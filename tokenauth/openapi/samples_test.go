@@ -10,18 +10,47 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// runners run a sample of code; what is not installed is skipped.
-var runners = map[string]struct {
-	file    string
-	command []string
-}{
-	"curl":       {"sample.sh", []string{"sh"}},
-	"JavaScript": {"sample.mjs", []string{"node"}},
-	"Python":     {"sample.py", []string{"python3"}},
-	"Go":         {"sample.go", []string{"go", "run"}},
+// A runner runs a sample of code.
+type runner struct {
+	program string   // that has to be installed
+	name    string   // in TOKENAUTH_REQUIRE; empty for Go, which is there
+	file    string   // for the sample
+	command []string // to which the file is added
+	adapt   func(source string) string
+}
+
+var runners = map[string]runner{
+	"curl":       {program: "curl", name: "curl", file: "sample.sh", command: []string{"sh"}},
+	"C#":         {program: "mcs", name: "mono", file: "Sample.cs", command: []string{"sh", "testdata/csharp.sh"}, adapt: forMono},
+	"JavaScript": {program: "node", name: "node", file: "sample.mjs", command: []string{"node"}},
+	"Python":     {program: "python3", name: "python", file: "sample.py", command: []string{"python3"}},
+	"Go":         {program: "go", file: "sample.go", command: []string{"go", "run"}},
+}
+
+// forMono makes of a program of today's C# one that Mono's compiler takes: with
+// a class around it, the names of .NET's implicit usings, and without what C# 8
+// is needed for. The rest of .NET that it needs is in testdata/csharp_json.cs.
+func forMono(source string) string {
+	source = strings.NewReplacer("using var ", "var ", ")!", ")").Replace(source)
+	end := 0 // of the usings
+	if i := strings.LastIndex(source, "\nusing "); i >= 0 || strings.HasPrefix(source, "using ") {
+		end = i + 1 + strings.Index(source[i+1:], "\n") + 1
+	}
+	return `using System; using System.Collections.Generic; using System.Net.Http; using System.Threading.Tasks;
+` + source[:end] + `
+static class Program
+{
+	static void Main() => Sample().GetAwaiter().GetResult();
+	static async Task Sample()
+	{
+` + source[end:] + `
+	}
+}
+`
 }
 
 // The samples of code that the page shows do what they say.
@@ -45,7 +74,9 @@ func TestSamples(t *testing.T) {
 					for _, sample := range samples {
 						label := at(sample, "label").(string)
 						labels[label]++
-						c.runSample(t, path, label, at(sample, "source").(string))
+						t.Run(strings.Join([]string{method, path, label}, " "), func(t *testing.T) {
+							c.runSample(t, path, label, at(sample, "source").(string))
+						})
 					}
 				}
 			}
@@ -65,11 +96,13 @@ func (c *checker) runSample(t *testing.T, path, label, source string) {
 	}
 	runner, ok := runners[label]
 	if !ok {
-		return
+		t.Fatalf("nothing runs the samples for %s", label)
 	}
-	if _, err := exec.LookPath(runner.command[0]); err != nil {
-		t.Logf("%s is not run: %v", label, err)
-		return
+	if _, err := exec.LookPath(runner.program); err != nil {
+		throwaway.Need(t, runner.name, fmt.Errorf("needs %s", runner.program))
+	}
+	if runner.adapt != nil {
+		source = runner.adapt(source)
 	}
 	token := c.signIn("erin", "client")
 	file := filepath.Join(t.TempDir(), runner.file)

@@ -1,0 +1,30 @@
+package main_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+)
+
+// csharp signs in as a client of an ASP.NET Web API does, compiled and run by
+// Mono.
+func csharp(method string) func(*testing.T, target) seen {
+	return func(t *testing.T, at target) (got seen) {
+		t.Helper()
+		for _, program := range []string{"mcs", "mono"} {
+			if _, err := exec.LookPath(program); err != nil {
+				throwaway.Need(t, "mono", errors.New("needs Mono; to get it: apt-get install mono-mcs mono-runtime libmono-system-net-http4.0-cil libmono-system-runtime-serialization4.0-cil"))
+			}
+		}
+		program := filepath.Join(t.TempDir(), "client.exe")
+		run(t, at, nil, "mcs", "-out:"+program, "-r:System.Net.Http", "-r:System.Runtime.Serialization", "csharp_httpclient.cs")
+		if err := json.Unmarshal(run(t, at, nil, "mono", program, method), &got); err != nil {
+			t.Fatalf("it does not print what it has seen: %v", err)
+		}
+		return got
+	}
+}

@@ -1,0 +1,4 @@
+# Compiles the C# program that is named, and runs it.
+set -e
+mcs -out:"$1.exe" -r:System.Net.Http -r:System.Runtime.Serialization "$1" "$(dirname "$0")/csharp_json.cs"
+exec mono "$1.exe"
