@@ -1040,8 +1040,12 @@ func tryGo(t *testing.T, folder string, env []string, args ...string) ([]byte, e
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), env...)
-	return cmd.CombinedOutput()
+	out, err := cmd.CombinedOutput()
+	return downloads.ReplaceAll(out, nil), err
 }
+
+// downloads are what the go command tells of on a machine that lacks a module.
+var downloads = regexp.MustCompile(`(?m)^go: downloading .*\n`)
 
 // dependencies are the import paths of packages and of all that they import.
 func dependencies(t *testing.T, packages ...string) []string {
