@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime/pprof"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,40 +17,55 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-const matrixAbout = `Each operation, in each variant of Service, with each call that it makes of the storage, the users, the registry of clients, the live check and the shared counters struck in each way that applies: it fails, hangs until its context ends, or panics, with nothing done or all; a look-up answers with another's row, with what the slot held before its last change, or that the row is corrupt. Each case has a service of its own, with tokens that are good, of another client, of others, replaced, revoked, expired and forged.
+const matrixAbout = `Each operation, in each variant of Service, with each call that it makes of the storage, the users, the registry of clients, the live check and the shared counters struck in each way that applies: it fails, hangs until its context ends, or panics, with nothing done or all; a look-up answers with another's row, with what the slot held before its last change, or that the row is corrupt. Then each two of them in one operation, of which the second is among the calls that it makes after the first. Each case has a service of its own, with tokens that are good, of another client, of others, replaced, revoked, expired and forged.
 Right is: no token that is not good passes, and one that is gets at worst unavailable (503; 500 or the panic itself for a panic); a revocation or a sign-in is told to be done only if it is; from the very next call on every token is decided upon as it has to be, and the same operation comes to what it comes to without a fault; a sign-in that has to wait for one at another process does so no longer than that takes; no call and no goroutine outlives it; errors are the documented ones, and neither they nor the log have a secret.
 With a corrupt row the token is refused as invalid, as ErrCorrupt is documented. With a stale row the storage lies, which its contract forbids: what can be demanded is that the decision is right as of that row, and that nothing passes which was never good there. Without a cache it is right again with the next call. A cache keeps the stale row until the slot is read anew or changes: the newer token is good at once, and ends that, but a token that was revoked passes until its user changes.`
 
-// exhaust tries the matrix of all faults.
+// exhaust tries the matrix of all faults, then that of each two of an operation.
 func exhaust(tb testing.TB, e *env) {
 	gin.SetMode(gin.ReleaseMode)
 	m := newMatrix(e)
-	label := fmt.Sprintf("matrix %p", m)
+	// Another order each time, so that short runs come to all of them.
+	rand.New(rand.NewPCG(e.seed, 6)).Shuffle(len(m.all), func(i, j int) { m.all[i], m.all[j] = m.all[j], m.all[i] })
+	m.each(tb, m.all, func(ctx context.Context, c *matrixCase) error {
+		if err := m.play(ctx, c); err != nil {
+			return err
+		}
+		c.calls = c.made
+		return m.strike(ctx, c)
+	})
+	if m.tried == len(m.all) {
+		m.each(tb, m.struck, m.strike)
+	}
+	if n := stillThere(m.label()); n > 0 {
+		e.violate("matrix: %d goroutines are still there 2 s after all operations have returned", n)
+	}
+	e.report.add(m.section())
+}
+
+// each does something with each of the cases, until the time is over.
+func (m *matrix) each(tb testing.TB, cases []*matrixCase, do func(context.Context, *matrixCase) error) {
 	jobs := make(chan *matrixCase)
 	var workers sync.WaitGroup
 	for range 64 { // most of them wait for what hangs
 		workers.Go(func() {
-			pprof.Do(tb.Context(), pprof.Labels("torture", label), func(ctx context.Context) {
+			pprof.Do(tb.Context(), pprof.Labels("torture", m.label()), func(ctx context.Context) {
 				for c := range jobs {
-					if err := m.try(ctx, c); err != nil && ctx.Err() == nil {
+					if err := do(ctx, c); err != nil && ctx.Err() == nil {
 						tb.Error(err)
 					}
 				}
 			})
 		})
 	}
-	for _, c := range m.all {
-		if e.over() || tb.Context().Err() != nil {
+	for _, c := range cases {
+		if m.over() || tb.Context().Err() != nil {
 			break
 		}
 		jobs <- c
 	}
 	close(jobs)
 	workers.Wait()
-	if n := stillThere(label); n > 0 {
-		e.violate("matrix: %d goroutines are still there 2 s after all operations have returned", n)
-	}
-	e.report.add(m.section())
 }
 
 // stillThere returns how many goroutines with the label stay.
@@ -68,9 +83,15 @@ func stillThere(label string) (n int) {
 type matrix struct {
 	*env
 	all   []*matrixCase // without faults: each stands for those with
-	tried atomic.Int64  // of all
 	cells map[cell]*cellCount
+
+	mu           sync.Mutex
+	struck       []*matrixCase // those with one blow, which stand for those with two
+	tried, twice int           // of all, and of struck
 }
+
+// label is that of the goroutines.
+func (m *matrix) label() string { return fmt.Sprintf("matrix %p", m) }
 
 // A cell is where the matrix has a count. The map of them does not change.
 type cell struct {
@@ -79,8 +100,9 @@ type cell struct {
 }
 
 type cellCount struct {
-	mu                  sync.Mutex
-	calls, cases, wrong int
+	mu           sync.Mutex
+	calls, wrong int
+	cases        [3]int // by the number of their blows
 }
 
 func newMatrix(e *env) *matrix {
@@ -103,46 +125,59 @@ func newMatrix(e *env) *matrix {
 	return m
 }
 
-// try finds out which calls a case makes, then strikes each of them.
-func (m *matrix) try(ctx context.Context, dry *matrixCase) error {
-	calls, err := m.play(ctx, dry)
-	if err != nil {
-		return err
+// strike plays the case with one more blow, at each call after those that it
+// has.
+func (m *matrix) strike(ctx context.Context, c *matrixCase) error {
+	first, blows := 0, len(c.blows)
+	if blows > 0 {
+		first = c.blows[blows-1].at + 1
 	}
-	for at, call := range calls {
-		for _, how := range strikesOf(call) {
+	for at := first; at < len(c.made); at++ {
+		for _, how := range strikesOf(c.made[at]) {
 			if m.over() || ctx.Err() != nil {
 				return nil
 			}
-			c := *dry
-			c.calls, c.at, c.how = calls, at, how
-			if _, err := m.play(ctx, &c); err != nil {
+			more := c.with(blow{at, c.made[at], how})
+			if err := m.play(ctx, more); err != nil {
 				return err
+			}
+			if blows == 0 {
+				m.mu.Lock()
+				m.struck = append(m.struck, more)
+				m.mu.Unlock()
 			}
 		}
 	}
-	m.tried.Add(1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if blows == 0 {
+		m.tried++
+	} else {
+		m.twice++
+	}
 	return nil
 }
 
-// play makes a world and does the operation in it, with the fault and then
-// again without, and looks at all tokens after each.
-func (m *matrix) play(ctx context.Context, c *matrixCase) (calls []string, err error) {
+// play makes a world and does the operation in it, with the blows and then
+// again without, and looks at all tokens after each. It sets which calls the
+// operation makes with them.
+func (m *matrix) play(ctx context.Context, c *matrixCase) error {
 	var plant func(tokenauth.Storage) tokenauth.Storage
 	if m.plant != nil && m.plant.storage != nil {
 		plant = func(s tokenauth.Storage) tokenauth.Storage { return m.plant.storage(s, &m.plantState, m.seed) }
 	}
 	w, err := newWorld(ctx, c.variant, plant)
 	if err != nil {
-		return nil, fmt.Errorf("matrix: %v: %w", c, err)
+		return fmt.Errorf("matrix: %v: %w", c, err)
 	}
 	defer w.stop()
-	calls, wrong := playIn(ctx, w, c)
-	m.count(c, len(calls), wrong)
-	return calls, nil
+	made, wrong := playIn(ctx, w, c)
+	c.made = made
+	m.count(c, wrong)
+	return nil
 }
 
-func playIn(ctx context.Context, w *world, c *matrixCase) (calls []string, wrong []string) {
+func playIn(ctx context.Context, w *world, c *matrixCase) (calls, wrong []string) {
 	s := &state{world: w, ended: make(map[string]bool)}
 	complain := func(when, what string) {
 		if what != "" {
@@ -150,7 +185,7 @@ func playIn(ctx context.Context, w *world, c *matrixCase) (calls []string, wrong
 		}
 	}
 	act := func(c *matrixCase, when string) {
-		w.arm(c.at, c.how)
+		w.arm(c.blows)
 		a, returned := perform(ctx, w, c)
 		made, underWay := w.disarm()
 		if !returned {
@@ -165,22 +200,22 @@ func playIn(ctx context.Context, w *world, c *matrixCase) (calls []string, wrong
 			complain(when, fmt.Sprintf("%d calls are under way after it has come back", underWay))
 		}
 		s.heed(c, a)
-		if w.cache && c.how == staleRow {
+		if w.cache && c.suffers(func(b blow) bool { return b.how == staleRow }) {
 			w.auth.RevokeUser(ctx, "dave") // see matrixAbout
 		}
 		for _, what := range append(s.check(ctx), s.leaks(a)...) {
 			complain(when+", then", what)
 		}
 	}
-	if c.how == noStrike {
+	if len(c.blows) == 0 {
 		act(c, "without a fault")
 		return calls, wrong
 	}
 	act(c, "with the fault")
 	again := *c
-	again.how = noStrike
+	again.blows = nil
 	act(&again, "done again")
-	if c.struck() == "UpdateCounters" && c.account != "" {
+	if c.account != "" && c.suffers(func(b blow) bool { return b.call == "UpdateCounters" }) {
 		complain("later", s.waits(ctx, c.account))
 	}
 	return calls, wrong
@@ -188,7 +223,7 @@ func playIn(ctx context.Context, w *world, c *matrixCase) (calls []string, wrong
 
 // perform does the operation. It reports false if that never comes to an end.
 func perform(ctx context.Context, w *world, c *matrixCase) (a answer, returned bool) {
-	if c.how.hangs() {
+	if c.suffers(func(b blow) bool { return b.how.hangs() }) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, callerPatience)
 		defer cancel()
@@ -214,14 +249,14 @@ func perform(ctx context.Context, w *world, c *matrixCase) (a answer, returned b
 	}
 }
 
-func (m *matrix) count(c *matrixCase, calls int, wrong []string) {
+func (m *matrix) count(c *matrixCase, wrong []string) {
 	m.operations.Add(1)
 	n := m.cells[cell{c.matrixOperation, c.variant}]
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cases++
-	if c.how == noStrike {
-		n.calls = max(n.calls, calls)
+	n.cases[len(c.blows)]++
+	if len(c.blows) == 0 {
+		n.calls = max(n.calls, len(c.made))
 	}
 	if len(wrong) == 0 {
 		return
@@ -236,28 +271,33 @@ func (m *matrix) section() *section {
 	for _, v := range variants {
 		s.head = append(s.head, v.name)
 	}
-	s.head = append(s.head, "cases", "wrong")
-	var cases, wrong int
+	s.head = append(s.head, "one fault", "two faults", "wrong")
+	var one, two, wrong int
 	for _, o := range matrixOperations {
 		row := []any{o.name}
-		var of cellCount
+		var ofOne, ofTwo, ofWrong int
 		for _, v := range variants {
 			n := m.cells[cell{o, v}]
 			if n == nil {
 				row = append(row, "-")
 				continue
 			}
-			row = append(row, fmt.Sprintf("%d / %d", n.calls, n.cases))
-			of.cases, of.wrong = of.cases+n.cases, of.wrong+n.wrong
+			single := n.cases[0] + n.cases[1]
+			row = append(row, fmt.Sprintf("%d / %d / %d", n.calls, single, n.cases[2]))
+			ofOne, ofTwo, ofWrong = ofOne+single, ofTwo+n.cases[2], ofWrong+n.wrong
 		}
-		s.row(append(row, of.cases, of.wrong)...)
-		cases, wrong = cases+of.cases, wrong+of.wrong
+		s.row(append(row, ofOne, ofTwo, ofWrong)...)
+		one, two, wrong = one+ofOne, two+ofTwo, wrong+ofWrong
 	}
-	s.note("In the columns of the variants: how many calls it makes without a fault / cases, that one of each token among them.")
-	whole := "the whole matrix"
-	if tried := m.tried.Load(); int(tried) < len(m.all) {
-		whole = fmt.Sprintf("%d of %d operations, for want of time", tried, len(m.all))
-	}
-	s.note("%d cases, %d wrong; %s.", cases, wrong, whole)
+	s.note("In the columns of the variants: how many calls it makes without a fault / cases with one fault, that without any of each token among them / cases with two.")
+	s.note("%d cases with one fault, %s; %d with two, %s; %d wrong.", one, part(m.tried, len(m.all)), two, part(m.twice, len(m.struck)), wrong)
 	return s
+}
+
+// part says how much of a matrix was tried.
+func part(tried, all int) string {
+	if tried == all && all > 0 {
+		return "which is all of them"
+	}
+	return fmt.Sprintf("of %d operations out of %d, for want of time", tried, all)
 }

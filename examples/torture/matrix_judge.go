@@ -11,15 +11,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A matrixCase is an operation, about a subject, of a variant, with a call that
-// is struck.
+// A matrixCase is an operation, about a subject, of a variant, with calls that
+// are struck.
 type matrixCase struct {
 	*matrixOperation
 	*variant
 	subject string
 	calls   []string // that it makes without a fault
-	at      int      // which of them is struck
-	how     strike   // noStrike for none
+	made    []string // that it made with the blows
+	blows   []blow   // in the order of the calls
 }
 
 func (c *matrixCase) String() string {
@@ -28,19 +28,21 @@ func (c *matrixCase) String() string {
 		text += " of the token " + c.subject
 	}
 	text += ", " + c.variant.name
-	if c.how != noStrike {
-		text += fmt.Sprintf(", call %d of %d (%s) %v", c.at+1, len(c.calls), c.calls[c.at], c.how)
+	for _, b := range c.blows {
+		text += fmt.Sprintf(", call %d (%s) %v", b.at+1, b.call, b.how)
 	}
 	return text
 }
 
-// struck is the call that is.
-func (c *matrixCase) struck() string {
-	if c.how == noStrike {
-		return ""
-	}
-	return c.calls[c.at]
+// with returns the case with one more blow.
+func (c *matrixCase) with(b blow) *matrixCase {
+	more := *c
+	more.blows = append(slices.Clone(c.blows), b)
+	return &more
 }
+
+// suffers is whether one of the blows is like that.
+func (c *matrixCase) suffers(like func(blow) bool) bool { return slices.ContainsFunc(c.blows, like) }
 
 // judge says what is wrong about an answer, or "". Did is whether the call that
 // changes something was done.
@@ -53,33 +55,33 @@ func (c *matrixCase) judge(w *world, a answer, did bool) string {
 			return "it was told that this was done, and it was not"
 		}
 		return ""
-	case c.how != noStrike && c.admits(a):
+	case c.suffers(func(b blow) bool { return c.admits(b, a) }):
 		return ""
 	}
 	return fmt.Sprintf("it was %s for %q, which has to be %s for %q%s", a.decision, a.user, right, user, c.unlessStruck())
 }
 
 func (c *matrixCase) unlessStruck() string {
-	if c.how == noStrike {
+	if len(c.blows) == 0 {
 		return ""
 	}
 	return " or unavailable"
 }
 
-// admits reports whether the answer may be owed to the fault.
-func (c *matrixCase) admits(a answer) bool {
-	switch struck := c.struck(); {
+// admits reports whether the answer may be owed to the blow.
+func (c *matrixCase) admits(b blow, a answer) bool {
+	switch {
 	case a.decision == unavailable:
 		return true
 	case a.decision == panicked:
-		return c.how.panics()
-	case c.how == corruptRow && struck == "Find":
+		return b.how.panics()
+	case b.how == corruptRow && b.call == "Find":
 		return a.decision == denied
-	case c.how == corruptRow && struck == "List":
+	case b.how == corruptRow && b.call == "List":
 		return a.decision == incomplete && a.user == "alice"
-	case c.how == otherRow && struck == "FindClient":
+	case b.how == otherRow && b.call == "FindClient":
 		return a.decision == clientRefused || a.decision == rejected
-	case c.how == staleRow:
+	case b.how == staleRow:
 		user, was := liveIfStale[c.subject]
 		if !was {
 			return a.decision == denied

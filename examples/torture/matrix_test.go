@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"runtime/pprof"
 	"slices"
 	"testing"
@@ -98,7 +99,10 @@ func TestMatrixJudge(t *testing.T) {
 		{"Tokens", "", "List", corruptRow, answer{decision: incomplete, user: "alice"}, false, false},
 		{"Tokens", "", "List", otherRow, answer{decision: completed, user: "alice alice bob"}, false, true},
 	} {
-		c := &matrixCase{matrixOperation: operationNamed(t, test.operation), variant: strict, subject: test.subject, calls: []string{test.call}, how: test.how}
+		c := &matrixCase{matrixOperation: operationNamed(t, test.operation), variant: strict, subject: test.subject, calls: []string{test.call}}
+		if test.how != noStrike {
+			c = c.with(blow{call: test.call, how: test.how})
+		}
 		if wrong := c.judge(w, test.answer, test.did); (wrong != "") != test.wrong {
 			t.Errorf("%v, %v for %q: the judge says %q", c, test.answer.decision, test.answer.user, wrong)
 		}
@@ -146,5 +150,52 @@ func TestStillThere(t *testing.T) {
 	close(end)
 	if n := stillThere(t.Name()); n != 0 {
 		t.Errorf("of none %d are there", n)
+	}
+}
+
+// Each blow falls on its call, whatever became of those before.
+func TestStriker(t *testing.T) {
+	t.Parallel()
+	s := new(striker)
+	s.arm([]blow{{at: 0, how: failBefore}, {at: 2, how: failAfter}})
+	var failed, done []int
+	for i := range 4 {
+		err := s.call(t.Context(), fmt.Sprint(i), func() error { done = append(done, i); return nil })
+		if err != nil {
+			failed = append(failed, i)
+		}
+	}
+	if want := []int{0, 2}; !slices.Equal(failed, want) {
+		t.Errorf("the calls %v fail, want %v", failed, want)
+	}
+	if want := []int{1, 2, 3}; !slices.Equal(done, want) {
+		t.Errorf("the calls %v are done, want %v", done, want)
+	}
+}
+
+// After a blow come all that can befall the calls that are still made.
+func TestMatrixOfTwoFaults(t *testing.T) {
+	t.Parallel()
+	m := newMatrix(&env{tally: new(tally), report: &report{out: io.Discard}, until: time.Now().Add(time.Minute)})
+	signIn, all := operationNamed(t, "SignIn"), variants[len(variants)-1]
+	c := &matrixCase{matrixOperation: signIn, variant: all}
+	if err := m.play(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	password := slices.Index(c.made, "Authenticate")
+	c = c.with(blow{at: password, call: "Authenticate", how: failBefore}) // the attempt is taken back then
+	if err := m.play(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	later := len(c.made) - password - 1
+	if later < 1 {
+		t.Fatalf("it makes the calls %v", c.made)
+	}
+	if err := m.strike(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	n := m.cells[cell{signIn, all}]
+	if n.cases[2] < 6*later || n.wrong != 0 {
+		t.Errorf("after %v there are %d cases, %d wrong", c.made, n.cases[2], n.wrong)
 	}
 }

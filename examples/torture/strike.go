@@ -51,24 +51,30 @@ func strikesOf(call string) []strike {
 // errStruck is what a call is told that was struck, and what one panics with.
 var errStruck = errors.New("torture: struck")
 
-// A striker counts the calls that an operation makes, and strikes one of them.
+// A blow is a strike at a call.
+type blow struct {
+	at   int // of the calls that an operation makes, from 0 on
+	call string
+	how  strike
+}
+
+// A striker counts the calls that an operation makes, and strikes some of them.
 // It is safe for concurrent use.
 type striker struct {
 	mu       sync.Mutex
 	armed    bool
-	at       int // the call that is struck, from 0 on
-	how      strike
+	blows    []blow
 	calls    []string // since it was armed
 	applied  []string // those of them that did what they are for
 	underWay int
 	purges   int
 }
 
-// arm strikes the call with that number from now on; noStrike only counts.
-func (s *striker) arm(at int, how strike) {
+// arm makes the blows fall from now on. Without any it only counts.
+func (s *striker) arm(blows []blow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.armed, s.at, s.how, s.calls, s.applied = true, at, how, nil, nil
+	s.armed, s.blows, s.calls, s.applied = true, blows, nil, nil
 }
 
 // disarm returns which calls were made, and how many of them have not returned.
@@ -96,8 +102,10 @@ func (s *striker) enter(call string) (how strike) {
 	if !s.armed {
 		return noStrike
 	}
-	if len(s.calls) == s.at {
-		how = s.how
+	for _, b := range s.blows {
+		if b.at == len(s.calls) {
+			how = b.how
+		}
 	}
 	s.calls = append(s.calls, call)
 	return how

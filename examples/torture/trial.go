@@ -33,7 +33,7 @@ var trials = []*trial{
 	},
 	{
 		name: "matrix", run: exhaust, fits: func(b *backend) bool { return b.name == "memory" },
-		about: "each fault at each call of each operation, in each variant of Service",
+		about: "each fault at each call of each operation, in each variant of Service, and each two",
 	},
 	{
 		name: "forgery", run: forgeMany, fits: func(b *backend) bool { return b.name == "memory" },
