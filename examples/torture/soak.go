@@ -17,8 +17,9 @@ const (
 	maxInFlight = 512
 	idleTimeout = 5 * time.Second // of the clients' connections
 	// longSoak is how long a soak has to be for what its processes hold to be
-	// judged; growth is how many percent more an hour may be.
-	longSoak = 30 * time.Minute
+	// judged: half an hour, less what it takes to start. Growth is how many
+	// percent more an hour may be.
+	longSoak = 29 * time.Minute
 	growth   = 1
 )
 
@@ -81,7 +82,7 @@ func newSoakTrial(tb testing.TB, e *env) *soakTrial {
 	}
 	figures := newSoakFigures(time.Until(e.until))
 	s := &soakTrial{
-		env: e, oracle: newOracle(soakUsers, soakClients, grace), own: newSamples(figures.isCalm), soakFigures: figures,
+		env: e, oracle: newOracle(soakUsers, soakClients, grace), own: newSamples(figures.settled), soakFigures: figures,
 		client: &http.Client{
 			Timeout: 5 * time.Second,
 			// Connections that trouble has made many end soon.
@@ -90,7 +91,7 @@ func newSoakTrial(tb testing.TB, e *env) *soakTrial {
 	}
 	tb.Cleanup(s.client.CloseIdleConnections)
 	for i := range replicas {
-		n := &node{number: i, seen: newSamples(figures.isCalm)}
+		n := &node{number: i, seen: newSamples(figures.settled)}
 		if e.backend.dsn == "" {
 			n.launch = inProcess(func() tokenauth.Storage { return e.planted(e.backend.connect(tb), e.seed+uint64(i)) }, e.backend.watched)
 		} else {
@@ -135,6 +136,7 @@ func (s *soakTrial) load(ctx context.Context) {
 	room := make(chan struct{}, maxInFlight)
 	for due := time.Now(); !s.over(); {
 		due = due.Add(time.Duration(rng.ExpFloat64() / s.rate * float64(time.Second)))
+		due = due.Add(s.left(due))
 		select {
 		case <-ctx.Done():
 			return

@@ -84,6 +84,7 @@ func (s *soakTrial) faults(ctx context.Context, tb testing.TB) {
 	for {
 		for _, i := range rng.Perm(len(list)) {
 			pause(ctx, time.Duration((0.5+rng.Float64())*float64(between)))
+			pause(ctx, s.left(time.Now()))
 			if ctx.Err() != nil || s.over() || time.Until(s.until) < 2*recoveryBound {
 				return
 			}

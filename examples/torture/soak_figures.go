@@ -22,6 +22,7 @@ const (
 
 // soakFigures are what the load counts.
 type soakFigures struct {
+	rests
 	shed, wrong atomic.Int64
 
 	mu      sync.Mutex
@@ -54,6 +55,7 @@ func newSoakFigures(length time.Duration) *soakFigures {
 	f := &soakFigures{length: max(time.Second, (length / 360).Truncate(time.Second))}
 	f.windows = make([]window, 0, 2*int(length/f.length+1))
 	f.current.began = time.Now()
+	f.rests = rests{began: f.current.began, are: length >= longSoak}
 	return f
 }
 
@@ -91,7 +93,7 @@ func (f *soakFigures) count(d demand, took time.Duration, o soakOutcome) {
 		f.closeWindow()
 	}
 	f.demands[d].outcomes[o]++
-	calm := f.calmFor(now, recoveryBound+soakTimeout)
+	calm := f.fault == "" && now.Sub(f.faultAt) > recoveryBound+soakTimeout
 	if calm {
 		f.calm[o]++
 	}
@@ -108,18 +110,6 @@ func (f *soakFigures) count(d demand, took time.Duration, o soakOutcome) {
 	if calm {
 		f.demands[d].calm.add(took)
 	}
-}
-
-// calmFor is whether there was no fault for so long. The caller holds the lock.
-func (f *soakFigures) calmFor(now time.Time, long time.Duration) bool {
-	return f.fault == "" && now.Sub(f.faultAt) > long
-}
-
-// isCalm is whether the connections that a fault has made many are gone.
-func (f *soakFigures) isCalm() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.calmFor(time.Now(), 2*idleTimeout)
 }
 
 func (f *soakFigures) closeWindow() {

@@ -14,10 +14,6 @@ type held struct {
 	value         func(sample) float64
 }
 
-// enoughCalm is how many samples far from faults are enough to do without the
-// others.
-const enoughCalm = 30
-
 // held returns what is watched: the replica that is never restarted, and this
 // process. A tenth of the time is for warming up.
 func (s *soakTrial) held() (all []held) {
@@ -27,8 +23,8 @@ func (s *soakTrial) held() (all []held) {
 		of   *samples
 	}{{"replica 0", s.nodes[0].seen}, {"the load", s.own}} {
 		list := p.of.after(warm)
-		if calm := slices.DeleteFunc(slices.Clone(list), func(s sample) bool { return !s.calm }); len(calm) >= enoughCalm {
-			list = calm
+		if s.are {
+			list = slices.DeleteFunc(list, func(one sample) bool { return !one.settled })
 		}
 		if len(list) < 3 {
 			continue // a replica in this process
@@ -45,12 +41,12 @@ func (s *soakTrial) held() (all []held) {
 
 // judgeGrowth is for soaks that are long enough to tell a leak from noise.
 func (s *soakTrial) judgeGrowth() {
-	if time.Since(s.began) < longSoak {
+	if !s.are {
 		return
 	}
 	for _, h := range s.held() {
 		if t := trendOf(h.samples, h.value); t.grows(growth) {
-			s.judge(fmt.Sprintf("%s: %s grows by %.2f %% an hour, from a level of %.1f", h.process, h.what, t.percent(), t.level))
+			s.violate("soak on %s, seed %d: %s: %s grows by %.2f %% an hour, from a level of %.1f", s.backend.name, s.seed, h.process, h.what, t.percent(), t.level)
 		}
 	}
 }
@@ -116,15 +112,15 @@ func (s *soakTrial) recoveries() *section {
 func (s *soakTrial) growth() *section {
 	t := &section{
 		title: "Soak: what processes hold",
-		about: "Taken once a second, the heap after a collection; where there are enough of them, only when no fault was near. Each sample is the mean of a sixtieth of the time. The slope is that of a line by least squares, with its standard error.",
+		about: fmt.Sprintf("Taken once a second, the heap after a collection; in a long soak only in its rests, in which for the last %v of each minute nothing is asked. Each sample is the mean of a sixtieth of the time. The slope is that of a line by least squares, with its standard error.", restFor),
 		head:  []string{"process", "what", "samples", "level", "slope an hour", "±", "% an hour"},
 	}
 	for _, h := range s.held() {
 		line := trendOf(h.samples, h.value)
 		t.row(h.process, h.what, len(h.samples), fmt.Sprintf("%.1f", line.level), fmt.Sprintf("%.2f", line.slope), fmt.Sprintf("%.2f", line.err), fmt.Sprintf("%.2f", line.percent()))
 	}
-	if time.Since(s.began) < longSoak {
-		t.note("It takes %v for a slope to mean something.", longSoak)
+	if !s.are {
+		t.note("It takes %v for a slope to mean something.", longSoak.Round(10*time.Minute))
 	}
 	return t
 }

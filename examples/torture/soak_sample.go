@@ -15,8 +15,8 @@ type sample struct {
 	Heap       float64 // bytes in use after a collection
 	Goroutines float64
 	Files      float64 // descriptors; zero where the system does not tell
-	// calm is whether no fault was near, after which connections are many.
-	calm bool
+	// settled is whether it was taken at rest.
+	settled bool
 }
 
 func takeSample() sample {
@@ -31,7 +31,7 @@ func takeSample() sample {
 // beginning, since what keeps them is watched as well; of more, every other one
 // is kept.
 type samples struct {
-	calm       func() bool // whether it is now
+	settled    func(time.Time) bool
 	mu         sync.Mutex
 	list       []sample
 	step, next int // one of so many is kept
@@ -39,12 +39,12 @@ type samples struct {
 
 const samplesKept = 8192
 
-func newSamples(calm func() bool) *samples {
-	return &samples{calm: calm, list: make([]sample, 0, samplesKept), step: 1}
+func newSamples(settled func(time.Time) bool) *samples {
+	return &samples{settled: settled, list: make([]sample, 0, samplesKept), step: 1}
 }
 
 func (s *samples) add(one sample) {
-	one.calm = s.calm()
+	one.settled = s.settled(one.At)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next++

@@ -232,7 +232,7 @@ func TestTrend(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSamples(func() bool { return true })
+			s := newSamples(func(time.Time) bool { return true })
 			began := time.Now()
 			for second := range 3600 {
 				at := time.Duration(second) * time.Second
@@ -270,10 +270,38 @@ func TestMeans(t *testing.T) {
 	}
 }
 
+// Each minute of a long soak ends with a rest, of which the end counts.
+func TestRests(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	for _, test := range []struct {
+		at      time.Duration
+		left    time.Duration
+		settled bool
+	}{
+		{0, 0, false},
+		{50*time.Second - 1, 0, false},
+		{50 * time.Second, 10 * time.Second, false},
+		{56 * time.Second, 4 * time.Second, false},
+		{58 * time.Second, 2 * time.Second, true},
+		{60 * time.Second, 0, false},
+		{600*time.Second - 1, 1, true},
+	} {
+		at := began.Add(test.at)
+		long, short := rests{began: began, are: true}, rests{began: began}
+		if left, settled := long.left(at), long.settled(at); left != test.left || settled != test.settled {
+			t.Errorf("after %v a rest of %v is left, settled %v; want %v, %v", test.at, left, settled, test.left, test.settled)
+		}
+		if short.left(at) != 0 || short.settled(at) {
+			t.Errorf("after %v there is a rest in a short soak", test.at)
+		}
+	}
+}
+
 // Many samples take no more room, and are from all of the time.
 func TestSamplesAreThinnedOut(t *testing.T) {
 	t.Parallel()
-	s := newSamples(func() bool { return false })
+	s := newSamples(func(time.Time) bool { return false })
 	began := time.Now()
 	const n = 10 * samplesKept
 	for i := range n {
