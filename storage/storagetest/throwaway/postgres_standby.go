@@ -1,0 +1,74 @@
+package throwaway
+
+import (
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// StartPostgresStandby starts a hot standby of a server that StartPostgres
+// started, for this test alone; its DSN is that of the same database. Replication
+// has a slot, and is asynchronous unless the primary's synchronous_standby_names
+// is set. SELECT pg_promote() makes the standby a primary.
+func StartPostgresStandby(tb testing.TB, primary *Server) *Server {
+	tb.Helper()
+	s := start(tb, postgresStandby{primary: primary})
+	s.dsn = s.engine.(postgresStandby).sameDatabase(tb, s.admin)
+	return s
+}
+
+// RejoinPostgres makes a server that StartPostgres or StartPostgresStandby
+// started a standby of another, as operators do with an old primary: if it runs
+// it is killed, takes a copy of the other's data in place of its own, and starts
+// again, at the same address.
+func RejoinPostgres(tb testing.TB, s, primary *Server) {
+	tb.Helper()
+	s.Kill(tb)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	setup, _, err := postgresStandby{primary: primary}.commands(s.supervisor.dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := s.setup(setup); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// postgresStandby is the engine of a PostgreSQL server that begins as a standby.
+type postgresStandby struct {
+	postgres
+	primary *Server
+}
+
+// copyPrimary empties the folder rather than replaces it: PostgreSQL finds the
+// shared memory that a killed server has left behind by the folder's inode, and
+// takes it away.
+const copyPrimary = `mkdir -p -m 700 "$1" && find "$1" -mindepth 1 -delete && exec "$2" -D "$1" -h "$3" -S "$4" ` +
+	`-p 5432 -U postgres -w -C -R -X stream -c fast --no-sync`
+
+func (e postgresStandby) commands(dir string) (setup, serve []string, err error) {
+	if _, serve, err = e.postgres.commands(dir); err != nil {
+		return nil, nil, err
+	}
+	setup = []string{
+		"/bin/sh", "-c", copyPrimary, "copy", filepath.Join(dir, "data"),
+		filepath.Join(filepath.Dir(serve[0]), "pg_basebackup"), e.primary.supervisor.dir, "standby_" + random(),
+	}
+	return setup, serve, nil
+}
+
+// sameDatabase returns the DSN of the primary's database on the standby.
+func (e postgresStandby) sameDatabase(tb testing.TB, admin string) string {
+	tb.Helper()
+	u, err := url.Parse(e.primary.dsn)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	dsn, err := e.database(admin, strings.TrimPrefix(u.Path, "/"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return dsn
+}
