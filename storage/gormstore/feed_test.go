@@ -419,9 +419,10 @@ type wire struct {
 	net.Listener
 	network, to string
 
-	mu      sync.Mutex
-	conns   []net.Conn
-	swallow atomic.Bool
+	mu        sync.Mutex
+	conns     []net.Conn
+	forgotten *atomic.Bool // of the connections made since the last forget
+	swallow   atomic.Bool
 }
 
 // newWire returns a wire to the server with that DSN, and the DSN over it.
@@ -436,7 +437,7 @@ func newWire(t *testing.T, dsn string) (*wire, string) {
 		t.Fatal(err)
 	}
 	query := u.Query()
-	w := &wire{Listener: listener, network: "tcp", to: u.Host}
+	w := &wire{Listener: listener, network: "tcp", to: u.Host, forgotten: new(atomic.Bool)}
 	if dir := query.Get("host"); dir != "" {
 		w.network, w.to = "unix", filepath.Join(dir, ".s.PGSQL."+query.Get("port"))
 	}
@@ -456,16 +457,17 @@ func newWire(t *testing.T, dsn string) (*wire, string) {
 			}
 			w.mu.Lock()
 			w.conns = append(w.conns, in, out)
+			forgotten := w.forgotten
 			w.mu.Unlock()
-			go w.carry(in, out)
-			go w.carry(out, in)
+			go w.carry(in, out, forgotten)
+			go w.carry(out, in, forgotten)
 		}
 	}()
 	t.Cleanup(func() { listener.Close(); w.cut() })
 	return w, u.String()
 }
 
-func (w *wire) carry(from, to net.Conn) {
+func (w *wire) carry(from, to net.Conn, forgotten *atomic.Bool) {
 	defer from.Close()
 	defer to.Close()
 	buf := make([]byte, 4096)
@@ -474,7 +476,7 @@ func (w *wire) carry(from, to net.Conn) {
 		if err != nil {
 			return
 		}
-		if w.swallow.Load() {
+		if w.swallow.Load() || forgotten.Load() {
 			continue
 		}
 		if _, err := to.Write(buf[:n]); err != nil {
@@ -490,6 +492,45 @@ func (w *wire) cut() {
 		conn.Close()
 	}
 	w.conns = nil
+}
+
+// forget loses the connections there are without a word to either end, as a
+// server does whose power fails.
+func (w *wire) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.forgotten.Store(true)
+	w.forgotten = new(atomic.Bool)
+}
+
+// When a server is gone without a word, the pool's connections look as well as
+// before. The feed must not wait on them for an answer that nobody sends, also
+// if there is no other call that would find out.
+func TestFeedGetsOutOfADeadPool(t *testing.T) {
+	t.Parallel()
+	way, dsn := newWire(t, throwaway.Postgres(t))
+	w, db := openWatched(t, dsn, pgxfeed.Listener{})
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth := replica(t, w, 400*time.Millisecond)
+	accessToken := issueTo(t, auth, "alice")
+	warm(t, auth, accessToken)
+	if n := pool.Stats().Idle; n == 0 {
+		t.Error("no connection lies idle, so this tests nothing")
+	}
+	way.forget()
+	eventually(t, "the feed is lost", func() bool { return !auth.CacheStats().FeedAlive })
+	eventually(t, "the feed is alive again", func() bool { return auth.CacheStats().FeedAlive })
+	before := auth.CacheStats().Hits
+	eventually(t, "the cache serves again", func() bool {
+		// A call may yet be the first to use a connection that is dead.
+		if _, err := auth.Validate(t.Context(), accessToken); errors.Is(err, tokenauth.ErrInvalidToken) {
+			t.Fatal(err)
+		}
+		return auth.CacheStats().Hits > before
+	})
 }
 
 // Whatever happens to the feed while the storage answers, a good token is

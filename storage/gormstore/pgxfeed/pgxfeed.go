@@ -31,17 +31,25 @@ type Listener struct {
 
 var _ gormstore.Listener = Listener{}
 
-// Listen implements gormstore.Listener.
+// patience is how long it may take until a connection listens. The server of
+// one that lies idle in the pool may be gone without a word, and then there is
+// no end to waiting for it.
+const patience = 5 * time.Second
+
+// Listen implements gormstore.Listener. It returns an error if it takes longer
+// than 5 seconds until a connection listens.
 func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use func(gormstore.Notifications) error) error {
+	opening, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if l.DSN != "" {
-		conn, err := pgx.Connect(ctx, l.DSN)
+		conn, err := pgx.Connect(opening, l.DSN)
 		if err != nil {
 			return fmt.Errorf("pgxfeed: %w", err)
 		}
 		defer hangUp(conn)
-		return listen(ctx, conn, channel, use)
+		return listen(opening, conn, channel, use)
 	}
-	c, err := pool.Conn(ctx)
+	c, err := pool.Conn(opening)
 	if err != nil {
 		return fmt.Errorf("pgxfeed: taking a connection from the pool: %w", err)
 	}
@@ -53,7 +61,7 @@ func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use 
 			used = fmt.Errorf("pgxfeed: the pool's connections are of type %T, not pgx's; give a DSN", driverConn)
 			return nil
 		}
-		used = listen(ctx, pgxConn.Conn(), channel, use)
+		used = listen(opening, pgxConn.Conn(), channel, use)
 		// It still listens, so it must not go back to the pool.
 		hangUp(pgxConn.Conn())
 		return driver.ErrBadConn
