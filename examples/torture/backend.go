@@ -31,12 +31,12 @@ type backend struct {
 	// watched is whether the handles tell of changes, for the cache.
 	watched bool
 	// dsn is where it is, and server what may be stopped and killed; zero for
-	// memory, and server for what was there before.
-	dsn    string
-	server *throwaway.Server
+	// memory, and server for what was there before. The standby is the server's.
+	dsn             string
+	server, standby *throwaway.Server
 }
 
-const storeForms = "memory:, sqlite:[PATH], postgres:, mariadb:, redis: and redis-cluster: (all three throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
+const storeForms = "memory:, sqlite:[PATH], postgres:, postgres-standby:, mariadb:, redis: and redis-cluster: (all of them throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
 
 // openBackend opens the storage that -store names.
 func openBackend(tb testing.TB, store string) (*backend, error) {
@@ -55,13 +55,19 @@ func openBackend(tb testing.TB, store string) (*backend, error) {
 			rest = filepath.Join(tb.TempDir(), "torture.db")
 		}
 		b.dsn = "file:" + rest + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_txlock=immediate"
-		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, gormlite.Open(b.dsn), false) }
+		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, gormlite.Open(b.dsn), nil) }
 	case "postgres":
 		if rest == "" {
 			b.server = throwaway.StartPostgres(tb)
 			b.dsn = b.server.DSN()
 		}
-		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, postgres.Open(b.dsn), true) }
+		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, postgres.Open(b.dsn), pgxfeed.Listener{}) }
+		b.watched = true
+	case "postgres-standby":
+		b.server = throwaway.StartPostgres(tb)
+		b.standby = throwaway.StartPostgresStandby(tb, b.server)
+		b.dsn = eitherOf(tb, b.server, b.standby).String()
+		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, postgres.Open(b.dsn), pgxfeed.Listener{}) }
 		b.watched = true
 	case "mariadb", "mysql":
 		if rest == "" {
@@ -73,7 +79,7 @@ func openBackend(tb testing.TB, store string) (*backend, error) {
 		if _, err := mysql.ParseDSN(b.dsn); err != nil {
 			return nil, fmt.Errorf("-store mysql:// has no DSN of the Go driver behind it")
 		}
-		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, gormmysql.Open(b.dsn), false) }
+		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, gormmysql.Open(b.dsn), nil) }
 	case "redis":
 		if rest == "" {
 			b.server = throwaway.StartRedis(tb)
@@ -96,8 +102,9 @@ func openBackend(tb testing.TB, store string) (*backend, error) {
 	return b, nil
 }
 
-// openGORM opens a pool of connections of its own.
-func openGORM(tb testing.TB, dialector gorm.Dialector, feed bool) tokenauth.Storage {
+// openGORM opens a pool of connections of its own, with a feed if there is a
+// listener.
+func openGORM(tb testing.TB, dialector gorm.Dialector, listener gormstore.Listener) tokenauth.Storage {
 	tb.Helper()
 	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
 	if err != nil {
@@ -110,7 +117,7 @@ func openGORM(tb testing.TB, dialector gorm.Dialector, feed bool) tokenauth.Stor
 	tb.Cleanup(func() { pool.Close() })
 	pool.SetMaxOpenConns(16)
 	pool.SetMaxIdleConns(16)
-	options := &gormstore.Options{TablePrefix: "torture_", Feed: feed}
+	options := &gormstore.Options{TablePrefix: "torture_", Feed: listener != nil}
 	if err := gormstore.Migrate(tb.Context(), db, options); err != nil {
 		tb.Fatal(err)
 	}
@@ -118,10 +125,10 @@ func openGORM(tb testing.TB, dialector gorm.Dialector, feed bool) tokenauth.Stor
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if !feed {
+	if listener == nil {
 		return s
 	}
-	watched, err := gormstore.WithFeed(tb.Context(), s, pgxfeed.Listener{})
+	watched, err := gormstore.WithFeed(tb.Context(), s, listener)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 type fault struct {
 	name  string
 	lasts time.Duration
+	// prepare is called before there is load; nil for nothing to prepare.
+	prepare func(context.Context) error
 	// strike begins it, and returns what ends it. That returns when the server
 	// is well by its own account.
 	strike func(ctx context.Context) (heal func() error, err error)

@@ -31,7 +31,7 @@ func admitMariaDB(tb testing.TB, b *backend) *patient {
 			near.Net, near.Addr = "tcp", networks[0].entrance()
 		}
 		pool := openMariaDB(tb, near)
-		return openGORM(tb, gormmysql.New(gormmysql.Config{Conn: pool}), false)
+		return openGORM(tb, gormmysql.New(gormmysql.Config{Conn: pool}), nil)
 	}
 	p.faults = append(serverFaults(tb, b.server, nil), networkFaults()...)
 	p.faults = append(p.faults, s.faults()...)

@@ -12,6 +12,7 @@ import (
 
 	"gorm.io/driver/postgres"
 
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -35,7 +36,7 @@ func admitPostgres(tb testing.TB, b *backend) *patient {
 		if networks != nil {
 			near.Host, near.RawQuery = networks[0].entrance(), "sslmode=disable"
 		}
-		return openGORM(tb, postgres.Open(near.String()), true)
+		return openGORM(tb, postgres.Open(near.String()), pgxfeed.Listener{})
 	}
 	p.faults = append(serverFaults(tb, b.server, nil), networkFaults()...)
 	p.faults = append(p.faults, s.faults()...)

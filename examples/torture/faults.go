@@ -42,7 +42,7 @@ func treat(tb testing.TB, e *env, p *patient) {
 	s := &section{
 		title: "Faults",
 		about: fmt.Sprintf("One fault at a time on %s, under %d replicas and a steady load. Throughout, no dead token is accepted and no good one refused; %v after a fault has ended, everything is answered right again, without a restart.", e.backend.name, replicas, promptly),
-		head:  []string{"fault", "replicas", "lasted s", "right", "503", "wrong or late", "slowest answer s", "last 503 after its end s", "caches serve after s"},
+		head:  []string{"fault", "replicas", "lasted s", "right", "503", "wrong or late", "slowest answer s", "last 503 after its end s", "caches serve after s", "revocation heard after ms"},
 	}
 	w := &ward{env: e, patient: p, section: s, timeline: t, fleets: make(map[string]*fleet)}
 	var turns []turn
@@ -97,6 +97,8 @@ func admit(tb testing.TB, e *env) *patient {
 	switch b := e.backend; b.name {
 	case "postgres":
 		return admitPostgres(tb, b)
+	case "postgres-standby":
+		return admitPair(tb, e)
 	case "mariadb", "mysql":
 		return admitMariaDB(tb, b)
 	case "redis":

@@ -31,6 +31,7 @@ type fleet struct {
 	networks [][]*network // of each replica, if they are behind some
 	witness  *witness
 	timeline *timeline
+	heard    int // how often it was measured
 }
 
 // open makes the replicas; with a cache they listen until the context ends.
@@ -147,6 +148,38 @@ const feedPatience = 10 * time.Second
 // serve reports whether the caches of all replicas serve.
 func (f *fleet) serve() bool {
 	return !slices.ContainsFunc(f.replicas, func(auth *tokenauth.Service) bool { return !auth.CacheStats().FeedAlive })
+}
+
+// hear measures how long it takes until all replicas refuse a token that one of
+// them has revoked, when all have it in their caches.
+func (f *fleet) hear(ctx context.Context) (time.Duration, error) {
+	f.heard++
+	user := fmt.Sprintf("%s heard %d", f.witness.name, f.heard)
+	by := f.replicas[f.heard%len(f.replicas)]
+	g, err := by.Issue(ctx, tokenauth.Principal{UserID: user}, "")
+	if err != nil {
+		return 0, err
+	}
+	text := g.AccessToken.Reveal()
+	for _, auth := range f.replicas {
+		for range 2 {
+			if _, err := auth.Validate(ctx, text); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if err := by.Revoke(ctx, text); err != nil {
+		return 0, err
+	}
+	revoked := time.Now()
+	for _, auth := range f.replicas {
+		for err := error(nil); !errors.Is(err, tokenauth.ErrInvalidToken); {
+			if _, err = auth.Validate(ctx, text); time.Since(revoked) > slowest {
+				return time.Since(revoked), err
+			}
+		}
+	}
+	return time.Since(revoked), nil
 }
 
 // awaitFeeds notes when the caches serve again, or that it took too long.

@@ -21,6 +21,8 @@ type plant struct {
 	storage func(s tokenauth.Storage, shared *plantState, seed uint64) tokenauth.Storage
 	// forgetful takes the second look away from the users.
 	forgetful bool
+	// asynchronous lets no commit wait for a standby, where there is one.
+	asynchronous bool
 	// validator validates in place of the Service; nil leaves it.
 	validator func(auth *tokenauth.Service, s tokenauth.Storage) validator
 }
@@ -213,6 +215,11 @@ var plants = []*plant{
 		name: "stale-if-error", trials: []string{"faults"},
 		about:   "while the storage is in trouble, what was read last is read again",
 		storage: troubled(func(t *trouble) { t.found = t.readAgain }),
+	},
+	{
+		name: "asynchronous", trials: []string{"faults"},
+		about:        "a change is confirmed that no standby has: a fail-over undoes it (on postgres-standby)",
+		asynchronous: true,
 	},
 	{
 		name: "never-recovers", trials: []string{"faults"},

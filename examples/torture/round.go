@@ -35,6 +35,8 @@ type round struct {
 	lastTrouble, lateTrouble time.Time      // of the calls since then
 	cause                    error
 	feeds                    time.Duration // until all caches served again
+	heard                    time.Duration // then, until all have heard of a revocation
+	unheard                  error         // why that could not be measured
 }
 
 // record counts a call.

@@ -24,6 +24,7 @@ import (
 	"gorm.io/driver/postgres"
 
 	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -115,11 +116,11 @@ func (c *soakConfig) serve(ctx context.Context, tb testing.TB, out *json.Encoder
 func (c *soakConfig) connect(tb testing.TB) (tokenauth.Storage, error) {
 	switch c.Backend {
 	case "sqlite":
-		return openGORM(tb, gormlite.Open(c.DSN), false), nil
+		return openGORM(tb, gormlite.Open(c.DSN), nil), nil
 	case "postgres":
-		return openGORM(tb, postgres.Open(c.DSN), true), nil
+		return openGORM(tb, postgres.Open(c.DSN), pgxfeed.Listener{}), nil
 	case "mariadb", "mysql":
-		return openGORM(tb, gormmysql.Open(c.DSN), false), nil
+		return openGORM(tb, gormmysql.Open(c.DSN), nil), nil
 	case "redis":
 		option, err := rueidis.ParseURL(c.DSN)
 		if err != nil {

@@ -41,6 +41,11 @@ func (w *ward) fleet(ctx context.Context, tb testing.TB, t turn) *fleet {
 // round lets one fault befall, and reports whether it makes sense to go on.
 func (w *ward) round(ctx context.Context, tb testing.TB, t turn) bool {
 	tb.Helper()
+	if t.prepare != nil {
+		if err := t.prepare(ctx); err != nil && ctx.Err() == nil {
+			tb.Fatalf("%s: preparing it: %v", t.name, err)
+		}
+	}
 	f := w.fleet(ctx, tb, t)
 	r := &round{timeline: w.timeline}
 	loading, stop := context.WithCancel(ctx)
@@ -75,6 +80,9 @@ func (w *ward) round(ctx context.Context, tb testing.TB, t turn) bool {
 	feeds.Wait()
 	stop()
 	load.Wait()
+	if f.cached && back && r.feeds < feedPatience {
+		r.heard, r.unheard = f.hear(ctx)
+	}
 	if ctx.Err() != nil {
 		return false
 	}
@@ -100,14 +108,15 @@ func (w *ward) begin(ctx context.Context, f *fleet, t turn) (heal func() error, 
 func (w *ward) report(t turn, f *fleet, r *round, lasted time.Duration, back bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	last, kind, serve := "none", "strict", "-"
+	last, kind, serve, heard := "none", "strict", "-", "-"
 	if f.cached {
 		kind, serve = "cached", fmt.Sprintf("%.2f", r.feeds.Seconds())
+		heard = fmt.Sprintf("%.1f", r.heard.Seconds()*1000)
 	}
 	if !r.lastTrouble.IsZero() {
 		last = fmt.Sprintf("%.2f", r.lastTrouble.Sub(r.ended).Seconds())
 	}
-	w.row(t.name, kind, fmt.Sprintf("%.1f", lasted.Seconds()), r.right, r.unavailable, r.bad, fmt.Sprintf("%.2f", r.slowest.Seconds()), last, serve)
+	w.row(t.name, kind, fmt.Sprintf("%.1f", lasted.Seconds()), r.right, r.unavailable, r.bad, fmt.Sprintf("%.2f", r.slowest.Seconds()), last, serve, heard)
 	w.histories.Add(1)
 	w.operations.Add(int64(r.right + r.unavailable + r.bad))
 	where := fmt.Sprintf("%s, %s replicas on %s, seed %d", t.name, f.name, w.backend.name, w.seed)
@@ -121,5 +130,9 @@ func (w *ward) report(t turn, f *fleet, r *round, lasted time.Duration, back boo
 		w.violate("%s: %v after its end not every replica had signed somebody in and validated a token: %v", where, promptly, r.cause)
 	case f.cached && r.feeds >= feedPatience:
 		w.violate("%s: %v after its end not every cache serves again", where, r.feeds)
+	case f.cached && r.unheard != nil:
+		w.violate("%s: after its end, with all feeds back, a revocation was not heard of: %v", where, r.unheard)
+	case f.cached && r.heard >= faultLease:
+		w.violate("%s: after its end, with all feeds back, it took %v until all had heard of a revocation", where, r.heard)
 	}
 }
