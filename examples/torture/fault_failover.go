@@ -52,18 +52,23 @@ func eitherOf(tb testing.TB, a, b *throwaway.Server) *url.URL {
 	return u
 }
 
+func newPair(tb testing.TB, b *backend) *pair {
+	tb.Helper()
+	return &pair{tb: tb, primary: newSide(tb, b.server), standby: newSide(tb, b.standby), whole: true}
+}
+
+func newSide(tb testing.TB, server *throwaway.Server) *side {
+	tb.Helper()
+	s := &side{Server: server, admin: openAdmin(tb, "pgx", server.DSN())}
+	must(tb, s.admin.QueryRowContext(tb.Context(), "SHOW data_directory").Scan(&s.data))
+	return s
+}
+
 func admitPair(tb testing.TB, e *env) *patient {
 	tb.Helper()
 	b := e.backend
-	p := &pair{tb: tb, whole: true, asynchronous: e.plant != nil && e.plant.asynchronous}
-	for _, s := range []struct {
-		side   **side
-		server *throwaway.Server
-	}{{&p.primary, b.server}, {&p.standby, b.standby}} {
-		one := &side{Server: s.server, admin: openAdmin(tb, "pgx", s.server.DSN())}
-		must(tb, one.admin.QueryRowContext(tb.Context(), "SHOW data_directory").Scan(&one.data))
-		*s.side = one
-	}
+	p := newPair(tb, b)
+	p.asynchronous = e.plant != nil && e.plant.asynchronous
 	must(tb, p.primary.do("CREATE ROLE "+lowly+" LOGIN", "GRANT ALL ON SCHEMA public TO "+lowly,
 		"GRANT ALL ON ALL TABLES IN SCHEMA public TO "+lowly)(tb.Context())) // of trials before this one
 	near := eitherOf(tb, b.server, b.standby)

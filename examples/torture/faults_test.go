@@ -121,7 +121,7 @@ func TestFaultsFindPlants(t *testing.T) {
 // Real servers, for as long as a fault or two take.
 func TestFaultsOfServers(t *testing.T) {
 	t.Parallel()
-	for _, store := range []string{"sqlite:", "postgres:", "mariadb:", "redis:", "redis-cluster:"} {
+	for _, store := range []string{"sqlite:", "postgres:", "postgres-standby:", "mariadb:", "redis:", "redis-cluster:"} {
 		t.Run(store, func(t *testing.T) {
 			t.Parallel()
 			b, err := openBackend(t, store)
@@ -137,6 +137,23 @@ func TestFaultsOfServers(t *testing.T) {
 				t.Error(broken)
 			}
 		})
+	}
+}
+
+// A revocation is heard of much sooner than the lease is over, and a feed that
+// tells of nothing is known by that.
+func TestFleetHears(t *testing.T) {
+	t.Parallel()
+	for plant, hears := range map[string]bool{"": true, "lying-heartbeat": false} {
+		e := newFaultEnv(t, &backend{name: "memory", watched: true}, plant, time.Minute)
+		f := &fleet{name: "cached", cached: true}
+		ctx, cancel := context.WithCancel(t.Context())
+		t.Cleanup(cancel)
+		f.open(ctx, t, e, patientInMemory(), false)
+		f.awaitFeeds(ctx, &round{ended: time.Now()})
+		if took, err := f.hear(ctx); err != nil || (took < faultLease) != hears {
+			t.Errorf("with the plant %q it takes %v: %v", plant, took, err)
+		}
 	}
 }
 
