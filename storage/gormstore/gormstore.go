@@ -9,6 +9,34 @@
 //
 // The tables are made by Migrate, or by the SQL files in the folder migrations
 // for hosts with a migration tool of their own. New fails if they are missing.
+//
+// # Fail-over of PostgreSQL
+//
+// With a DSN that names both servers, services and their feeds find by
+// themselves the one that is the primary:
+//
+//	postgres://db1,db2/service?target_session_attrs=read-write&connect_timeout=1
+//
+// Without target_session_attrs they may be at a standby, which lags and accepts
+// what has ended. A server that is gone without a word costs each new
+// connection connect_timeout, which is endless by default. It has to leave time
+// for the next server within tokenauth.Options.Timeout.
+//
+// PostgreSQL replicates after it has answered, unless it is told otherwise. A
+// fail-over then loses what the standby had not received: a token that was just
+// issued is unknown, and its client signs in again; but a token that was just
+// revoked or replaced is good again, until it expires or is ended once more.
+// With synchronous_standby_names set, and synchronous_commit at its default on
+// or at remote_apply, nothing is lost that was confirmed. (What ended in a 503
+// may have been done, and a fail-over may undo it.) While no such standby
+// answers, each commit waits: sign-ins and revocations end in a 503, and
+// validations go on.
+//
+// The old primary must be down, or out of the services' reach, before the
+// standby is promoted. That it is read-only does not do: the services keep the
+// connections that they have, and on these a token is good that has ended at
+// the new primary. A cache keeps such an answer until the token expires.
+// Nothing here can tell; once it has happened, restart the services.
 package gormstore
 
 import (

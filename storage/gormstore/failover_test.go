@@ -1,0 +1,102 @@
+package gormstore_test
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"gorm.io/driver/postgres"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// eitherOf is a DSN as the documentation has it.
+func eitherOf(t *testing.T, a, b *throwaway.Server) string {
+	t.Helper()
+	u, err := url.Parse(a.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := url.Parse(b.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	query.Set("host", query.Get("host")+","+other.Query().Get("host"))
+	query.Set("port", query.Get("port")+","+other.Query().Get("port"))
+	query.Set("target_session_attrs", "read-write")
+	query.Set("connect_timeout", "1")
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+// When the primary dies, services and their feeds go on at the standby, which
+// has all that was confirmed.
+func TestFailOver(t *testing.T) {
+	t.Parallel()
+	primary := throwaway.StartPostgres(t)
+	standby := throwaway.StartPostgresStandby(t, primary)
+	dsn := eitherOf(t, primary, standby)
+	fromPool, db := openWatched(t, dsn, pgxfeed.Listener{})
+	ofItsOwn, _ := openWatched(t, dsn, pgxfeed.Listener{DSN: dsn})
+	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
+		if err := db.Exec(statement).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "commits wait for the standby", func() (waits bool) {
+		if err := db.Raw("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'").Scan(&waits).Error; err != nil {
+			t.Fatal(err)
+		}
+		return waits
+	})
+	const lease = 400 * time.Millisecond
+	a, b := replica(t, fromPool, lease), replica(t, ofItsOwn, lease)
+	good, revoked := issueTo(t, a, "alice"), issueTo(t, a, "bob")
+	for _, auth := range []*tokenauth.Service{a, b} {
+		warm(t, auth, good)
+		warm(t, auth, revoked)
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer stop()
+	for _, auth := range []*tokenauth.Service{a, b} {
+		asking.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := auth.Validate(t.Context(), good); errors.Is(err, tokenauth.ErrInvalidToken) {
+					t.Errorf("a good token is refused: %v", err)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	if err := b.Revoke(t.Context(), revoked); err != nil {
+		t.Fatal(err)
+	}
+	primary.Kill(t)
+	eventually(t, "the feeds are lost", func() bool { return !a.CacheStats().FeedAlive && !b.CacheStats().FeedAlive })
+	if err := openDialector(t, postgres.Open(standby.DSN()), nil).Exec("SELECT pg_promote()").Error; err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the feeds are alive again", func() bool { return a.CacheStats().FeedAlive && b.CacheStats().FeedAlive })
+	stop()
+	asking.Wait()
+	for from, to := range map[*tokenauth.Service]*tokenauth.Service{a: b, b: a} {
+		if _, err := from.Validate(t.Context(), revoked); !errors.Is(err, tokenauth.ErrInvalidToken) {
+			t.Errorf("a token that was revoked before the fail-over: %v", err)
+		}
+		accessToken := issueTo(t, from, "carol")
+		warm(t, to, accessToken)
+		if err := from.Revoke(t.Context(), accessToken); err != nil {
+			t.Fatal(err)
+		}
+		refuses(t, to, accessToken, "a revocation at the new primary")
+	}
+}
