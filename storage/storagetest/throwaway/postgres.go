@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -65,6 +66,29 @@ func postgresFolder() (string, bool) {
 // are paused, get their SIGKILL from the server five seconds later.
 func (postgres) signals() (stop, kill syscall.Signal) {
 	return syscall.SIGINT, syscall.SIGQUIT
+}
+
+// release takes away the shared memory that a killed server has left behind.
+// Its next start would, but there is none.
+func (postgres) release(dir string) {
+	if id, ok := sharedMemory(dir); ok {
+		exec.Command("ipcrm", "-m", id).Run()
+	}
+}
+
+// sharedMemory returns the id of the memory of a server that has not shut down
+// in good order.
+func sharedMemory(dir string) (id string, ok bool) {
+	pidFile, _ := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	lines := strings.Split(string(pidFile), "\n")
+	if len(lines) < 7 {
+		return "", false
+	}
+	key := strings.Fields(lines[6]) // and the id
+	if len(key) != 2 {
+		return "", false
+	}
+	return key[1], true
 }
 
 func (postgres) admin(dir string) string {

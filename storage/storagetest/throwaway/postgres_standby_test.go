@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 func TestPostgresStandby(t *testing.T) {
 	t.Parallel()
 	k := kinds[0]
-	var dir string
+	var dir, memory string
 	t.Run("while its test runs", func(t *testing.T) {
 		primary := StartPostgres(t)
 		db := k.open(t, primary.DSN())
@@ -58,12 +59,23 @@ func TestPostgresStandby(t *testing.T) {
 		awaitSum(t, k.open(t, primary.DSN()), 255)
 		RejoinPostgres(t, primary, standby) // while it runs, too
 		awaitSum(t, k.open(t, primary.DSN()), 255)
+		standby.Kill(t) // and it stays dead
+		var ok bool
+		if memory, ok = sharedMemory(dir); !ok {
+			t.Error("a killed server leaves no shared memory behind, so the rest tests nothing")
+		}
 	})
 	if dir == "" {
 		return
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("after its test the folder %s is there: %v", dir, err)
+	}
+	list, err := os.ReadFile("/proc/sysvipc/shm") // where there is one
+	for line := range strings.Lines(string(list)) {
+		if fields := strings.Fields(line); err == nil && fields[1] == memory {
+			t.Errorf("after its test its shared memory is there: %s", line)
+		}
 	}
 }
 

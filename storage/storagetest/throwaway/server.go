@@ -144,6 +144,8 @@ func (s *Server) close() {
 	defer s.mu.Unlock()
 	if s.running() {
 		s.process.resume()
+	} else if r, ok := s.engine.(interface{ release(dir string) }); ok {
+		r.release(s.supervisor.dir)
 	}
 	s.supervisor.close()
 }
