@@ -133,7 +133,7 @@ type mount func(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoin
 var mounts = map[string]mount{"net-http": onMux, "gin": onGin}
 
 // newHost serves the description that its endpoints get.
-func newHost(t *testing.T, on mount, o tokenauth.Options, e tokenauth.Endpoints, more *openapi.Options) *host {
+func newHost(t testing.TB, on mount, o tokenauth.Options, e tokenauth.Endpoints, more *openapi.Options) *host {
 	t.Helper()
 	h := &host{storage: new(flaky), clients: o.Clients != nil}
 	start := time.Now()

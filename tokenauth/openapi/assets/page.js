@@ -29,13 +29,16 @@ const withoutSecrets = (Original, system) => ({ request, ...props }) => {
   return system.React.createElement(Original, { ...props, request });
 };
 
-// Samples of code (x-codeSamples) stand before the answers.
+// Samples of code (x-codeSamples) stand before the answers, which are most of the
+// work that showing an operation takes, and come when the rest of it is drawn.
 const withSamples = (Original, system) => (props) => {
   const h = system.React.createElement;
   const samples = system.specSelectors.specJson().getIn(["paths", props.path, props.method, "x-codeSamples"]);
+  const [drawn, setDrawn] = system.React.useState(false);
+  system.React.useEffect(() => { requestAnimationFrame(() => setTimeout(() => setDrawn(true))); }, []);
   return h(system.React.Fragment, null,
     samples && h(Samples, { key: "samples", h, system, samples: samples.toJS(), operation: `${props.method.toUpperCase()} ${props.path}` }),
-    h(Original, props));
+    drawn && h(Original, props));
 };
 
 // Samples are tabs as the ARIA Authoring Practices have them: Tab reaches the
@@ -94,6 +97,42 @@ function mend(root) {
   }
 }
 
+// Swagger UI's resolver takes the whole description apart for each operation
+// that opens. What one refers to is looked up here instead, and the resolver is
+// asked where there is more to it than looking up.
+const lookUp = () => {
+  let description;
+  return { statePlugins: { spec: { wrapActions: {
+    updateJsonSpec: (update) => (json) => update(description = json),
+    requestResolvedSubtree: (resolve, { specActions }) => (path) => {
+      let found;
+      try {
+        found = withReferences(description, path);
+      } catch {
+        return resolve(path);
+      }
+      return specActions.updateResolvedSubtree(path, found);
+    },
+  } } } };
+};
+
+// withReferences returns a part of the description with all that it refers to in
+// place. It throws for references to elsewhere, in a circle or with something
+// beside them, and for parts that inherit from others.
+function withReferences(description, path) {
+  const at = (names) => names.reduce((value, name) => value[name], description);
+  const inherits = ["$ref", "allOf", "parameters", "servers"];
+  const check = (fine) => { if (!fine) throw new RangeError(path); };
+  check(!inherits.some((name) => name in at(path.slice(0, 2))));
+  return JSON.parse(JSON.stringify(at(path), (name, value) => {
+    check(!inherits.includes(name));
+    if (typeof value?.$ref !== "string") return value;
+    const target = at(value.$ref.split("/").slice(1));
+    check(value.$ref.startsWith("#/") && Object.keys(value).length === 1 && typeof target === "object" && !("$ref" in target));
+    return { ...target, $$ref: value.$ref }; // the name of a schema
+  }));
+}
+
 const page = document.getElementById("page");
 const ui = SwaggerUIBundle({
   url: page.dataset.description,
@@ -105,7 +144,7 @@ const ui = SwaggerUIBundle({
   validatorUrl: null, // asks nobody
   queryConfigEnabled: false,
   persistAuthorization: false,
-  plugins: [() => ({
+  plugins: [lookUp, () => ({
     statePlugins: { spec: { wrapSelectors: { allowTryItOutFor: noGetWithBody } } },
     wrapComponents: { OperationTag: noInternalTags, DeepLink: plainText, headers: particularHeaders, curl: withoutSecrets, responses: withSamples },
   })],
@@ -123,13 +162,14 @@ const ui = SwaggerUIBundle({
   },
 });
 
-// The first operation opens, and the others once it can be read.
+// The first operation opens, and the others once it is there.
 function openAll() {
   const [first, ...others] = ui.specSelectors.taggedOperations().entrySeq().flatMap(([tag, group]) =>
     group.get("operations").map((o) => ["operations", tag, o.getIn(["operation", "operationId"]) || o.get("id")])).toArray();
   if (!first) return;
-  const open = (id) => ui.layoutActions.show(id, true);
+  // The action for this would note each in the browser's history.
+  const open = (thing) => ui.getStore().dispatch({ type: "layout_show", payload: { thing, shown: true } });
   open(first);
-  const next = () => page.querySelector(".opblock-body .samples, .opblock-body .responses-table") ? setTimeout(() => others.forEach(open)) : requestAnimationFrame(next);
+  const next = () => page.querySelector(".opblock-body .responses-table") ? setTimeout(() => others.forEach(open)) : requestAnimationFrame(next);
   next();
 }

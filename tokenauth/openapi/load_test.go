@@ -1,0 +1,152 @@
+package openapi_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/openapi"
+)
+
+// How soon the page can be used hangs on what it loads and does until then,
+// which is the same on each machine.
+func TestPageLoads(t *testing.T) {
+	t.Parallel()
+	paths := own()
+	paths["/reports/{id}"] = map[string]any{
+		"parameters": []any{map[string]any{"name": "id", "in": "path", "required": true, "schema": map[string]any{"type": "string"}}},
+		"get": openapi.Protected(map[string]any{
+			"operationId": "report", "tags": []string{"Host"},
+			"responses": map[string]any{"200": map[string]any{"description": "A report."}},
+		}),
+	}
+	h := newHost(t, onMux, tokenauth.Options{}, tokenauth.Endpoints{Revocation: "/revoke"}, &openapi.Options{Paths: paths})
+	b := newBrowser(t, h)
+	b.do(chromedp.Navigate(h.url + "/docs/"))
+	b.await("window.first")
+	if open := eval[int](b, "first.Open"); open != 1 {
+		t.Errorf("with the first operation %d are open", open)
+	}
+	b.awaitElement(`#operations-Host-report [data-param-name=id]`) // inherited, so the resolver finds it
+	b.awaitElement(signIn + " .responses-table")
+	if got, want := eval[string](b, "location.href"), h.url+"/docs/"; got != want {
+		t.Errorf("opening the operations leads to %s", got)
+	}
+
+	// Nothing waits for a script to ask for it.
+	loaded := eval[[]struct {
+		By, Type string
+		Size     int
+	}](b, `performance.getEntriesByType("resource").map((e) => ({ By: e.initiatorType, Type: e.name.split(".").at(-1), Size: e.encodedBodySize }))`)
+	by, size := make(map[string]int), 0
+	for _, l := range loaded {
+		by[l.Type+" by "+l.By]++
+		size += l.Size
+	}
+	if want := map[string]int{"css by link": 2, "js by script": 2, "json by link": 1}; !maps.Equal(by, want) {
+		t.Errorf("it loads %v, want %v", by, want)
+	}
+	if size > 512<<10 {
+		t.Errorf("it loads %d bytes", size)
+	}
+
+	// Where the page looks up what an operation refers to, which it does at once,
+	// it finds what Swagger UI's resolver does, but for the address of the
+	// description in the names of schemas.
+	got := eval[struct{ LookedUp, Left, Different []string }](b, `(async () => {
+		const description = ui.specSelectors.specJS(), result = { LookedUp: [], Left: [], Different: [] }, found = [];
+		const sorted = (_, v) => v?.constructor === Object ? Object.fromEntries(Object.entries(v).sort()) : v;
+		const text = (v) => JSON.stringify(v, sorted).replace(/("\$\$ref":")[^#]*/g, "$1");
+		ui.specActions.invalidateResolvedSubtreeCache();
+		for (const [path, item] of Object.entries(description.paths)) for (const [method, { operationId }] of Object.entries(item)) {
+			if (!operationId) continue;
+			const at = ["paths", path, method];
+			ui.specActions.requestResolvedSubtree(at);
+			const operation = ui.specSelectors.specResolvedSubtree(at);
+			result[operation ? "LookedUp" : "Left"].push(operationId);
+			if (operation) found.push([at, operation.toJS()]);
+		}
+		for (const [at, operation] of found) {
+			const { spec } = await ui.fn.resolveSubtree(description, at, { baseDoc: document.baseURI });
+			if (text(operation) !== text(spec)) result.Different.push(operation.operationId);
+		}
+		return result;
+	})()`)
+	slices.Sort(got.LookedUp)
+	if want := []string{"admin", "me", "revoke", "signIn", "signIn2", "signInByGet", "signInByGet2"}; !slices.Equal(got.LookedUp, want) {
+		t.Errorf("looked up are %v, want %v", got.LookedUp, want)
+	}
+	if want := []string{"report"}; !slices.Equal(got.Left, want) {
+		t.Errorf("left to the resolver are %v, want %v", got.Left, want)
+	}
+	if len(got.Different) > 0 {
+		t.Errorf("the resolver finds something else for %v", got.Different)
+	}
+	b.nothingWrong()
+}
+
+// What is not looked up is left to Swagger UI's resolver.
+func TestPageLeavesToResolver(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, onMux, tokenauth.Options{}, tokenauth.Endpoints{}, nil)
+	b := newBrowser(t, h)
+	b.do(chromedp.Navigate(h.url + "/docs/"))
+	b.await("window.first")
+	for schema, want := range map[string]string{
+		`{"type": "string"}`:                                      `{"type":"string"}`,
+		`{"items": {"$ref": "#/schemas/other"}}`:                  `{"items":{"const":1,"$$ref":"#/schemas/other"}}`,
+		`{"properties": {"$ref": {"const": 2}}}`:                  "left",
+		`{"items": {"$ref": "#/schemas/tested"}}`:                 "left", // a circle
+		`{"items": {"$ref": "#/schemas/missing"}}`:                "left",
+		`{"items": {"$ref": "#/schemas/chain"}}`:                  "left",
+		`{"items": {"$ref": "#other"}}`:                           "left",
+		`{"items": {"$ref": "other.json#/schemas/other"}}`:        "left",
+		`{"items": {"$ref": "#/schemas/other", "minimum": 1}}`:    "left",
+		`{"items": {"allOf": [{"$ref": "#/schemas/other"}]}}`:     "left",
+		`{"get": {"parameters": [{"name": "id", "in": "path"}]}}`: "left",
+	} {
+		got := eval[string](b, `(() => {
+			try {
+				const schemas = { tested: `+schema+`, other: { const: 1 }, chain: { $ref: "#/schemas/other" } };
+				return JSON.stringify(withReferences({ schemas }, ["schemas", "tested"]));
+			} catch { return "left"; }
+		})()`)
+		if got != want {
+			t.Errorf("%s is %s, want %s", schema, got, want)
+		}
+	}
+}
+
+// How soon the first operation can be read and tried out, in fresh contexts of
+// one browser, which have nothing cached. While the page loads nothing listens to
+// its scripts: for that V8 would parse Swagger UI three more times, for the stack
+// of an exception that it catches itself.
+func BenchmarkPage(b *testing.B) {
+	h := newHost(b, onMux, tokenauth.Options{}, tokenauth.Endpoints{Revocation: "/revoke"}, nil)
+	ctx := newBrowser(b, h).ctx
+	var afters, works []float64
+	for b.Loop() {
+		ctx, cancel := chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+		tab := newTab(b, ctx, h)
+		tab.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+			_, err := cdp.Call(ctx, tab, runtime.Disable, cdp.Empty{})
+			return err
+		}), chromedp.Sleep(time.Second), chromedp.Navigate(h.url+"/docs/"), chromedp.Sleep(3*time.Second))
+		afters = append(afters, eval[float64](tab, "first.After"))
+		works = append(works, tab.worked())
+		cancel()
+	}
+	slices.Sort(afters)
+	slices.Sort(works)
+	b.ReportMetric(0, "ns/op") // most of it is the browser's
+	b.ReportMetric(afters[len(afters)/2], "ms-median")
+	b.ReportMetric(afters[len(afters)-1], "ms-max")
+	b.ReportMetric(works[len(works)/2], "ms-work-median")
+}
