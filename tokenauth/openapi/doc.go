@@ -38,8 +38,12 @@
 // The page is Swagger UI, which is embedded in the program with its licence
 // (Apache 2.0, in the folder assets). Nothing is loaded from elsewhere, and a
 // Content-Security-Policy holds the browser to that: scripts, styles and calls
-// are the host's own, nothing is inline, nothing is evaluated. Whoever signs in on the page is signed in there until the page is
-// closed or loaded again; it stores neither password nor token.
+// are the host's own, nothing is inline, nothing is evaluated. Whoever signs in
+// on the page is signed in there until the page is closed or loaded again; it
+// stores neither password nor token.
+//
+// The first operation is shown as soon as Swagger UI can, and then its answers
+// and the others. BenchmarkPage measures how soon that is.
 //
 // A page that anybody can open tells nothing that the API does not tell, but a
 // host that does not want to show it puts a guard of its own in front.
