@@ -1,12 +1,18 @@
 package gormstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"gorm.io/driver/mysql"
 
 	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -170,5 +176,66 @@ func TestClientsOfRoles(t *testing.T) {
 	}
 	if _, err := signInBy(t.Context(), auth, "back-office", tokenauth.Secret{}); err != nil {
 		t.Errorf("with the role: %v", err)
+	}
+}
+
+// RevokeClient reads each token, and on MariaDB and MySQL what is read to be
+// deleted may stay locked. Sign-ins at other clients must not wait for it.
+func TestRevokeClientLocksNobodyElse(t *testing.T) {
+	t.Parallel()
+	db := openDialector(t, mysql.Open(throwaway.MariaDB(t)), nil)
+	s := newStore(t, db, nil)
+	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(userID, clientID string) {
+		t.Helper()
+		if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: userID}, clientID); err != nil {
+			t.Errorf("a sign-in of %s at %s: %v", userID, clientID, err)
+		}
+	}
+	users := []string{"1", "2", "3", "4"}
+	for _, userID := range users {
+		issue(userID, "web")
+		issue(userID, "mobile")
+	}
+	// It reads in the order of the keys. Somebody holds up the last of them.
+	slices.SortFunc(users, func(a, b string) int {
+		x, y := tokenauth.UserKeyOf(a), tokenauth.UserKeyOf(b)
+		return bytes.Compare(x[:], y[:])
+	})
+	last := tokenauth.UserKeyOf(users[len(users)-1])
+	holding := db.Begin()
+	defer holding.Rollback()
+	if err := holding.Exec(`UPDATE tokenauth_tokens SET user_name = 'held' WHERE user_key = ?`, last[:]).Error; err != nil {
+		t.Fatal(err)
+	}
+	revoked := make(chan error, 1)
+	go func() { revoked <- s.RevokeClient(t.Context(), tokenauth.ClientKeyOf("web")) }()
+	deadline := time.Now().Add(30 * time.Second)
+	for waiting := 0; waiting == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("RevokeClient does not wait for the one who holds it up")
+		}
+		err := db.Raw(`SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist ON id = trx_mysql_thread_id
+			WHERE trx_state = 'LOCK WAIT' AND db = database()`).Scan(&waiting).Error
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, userID := range users[:len(users)-1] {
+		issue(userID, "mobile")
+	}
+	issue("somebody new", "mobile")
+	holding.Rollback()
+	if err := <-revoked; err != nil {
+		t.Fatal(err)
+	}
+	for _, userID := range users {
+		tokens, err := auth.Tokens(t.Context(), userID)
+		if err != nil || len(tokens) != 1 || tokens[0].ClientID != "mobile" {
+			t.Errorf("user %s has %d tokens, error %v", userID, len(tokens), err)
+		}
 	}
 }
