@@ -22,13 +22,15 @@ func (s *Service) isForeign(accessToken string, refusal *Refusal) bool {
 func (s *Service) fallBack(r *http.Request, noCredentials *Refusal) (*http.Request, *Refusal) {
 	began := s.beginning()
 	token, err := s.askFallback(r)
-	switch {
-	case errors.Is(err, ErrRejected) && noCredentials != nil:
-		return nil, noCredentials
-	case errors.Is(err, ErrRejected):
-		return nil, s.refusalOf(ErrInvalidToken)
-	case err != nil:
-		return nil, s.refusalOf(err)
+	if err != nil {
+		refusal := noCredentials
+		if !errors.Is(err, ErrRejected) {
+			refusal = s.refusalOf(err)
+		} else if refusal == nil {
+			refusal = s.refusalOf(ErrInvalidToken)
+		}
+		refusal.Err = &tokenError{refusal.Err, nil, began}
+		return nil, refusal
 	}
 	if s.observed() {
 		s.observeToken(r.Context(), &Event{Kind: EventValidated, Reason: ReasonFallback, Duration: time.Since(began)}, token)
@@ -40,7 +42,11 @@ func (s *Service) askFallback(r *http.Request) (t *Token, err error) {
 	defer s.recovered(r.Context(), &err)
 	timed := withTimeout(r.Context(), s.options.Timeout)
 	defer timed.end()
-	p, err := s.options.Fallback(r.WithContext(timed))
+	asked := r.WithContext(timed)
+	p, err := s.options.Fallback(asked)
+	// What it read of the body, be it a form or to see a signature, is for the
+	// handler, too.
+	r.Body, r.Form, r.PostForm, r.MultipartForm = asked.Body, asked.Form, asked.PostForm, asked.MultipartForm
 	switch {
 	case errors.Is(err, ErrRejected):
 		return nil, err

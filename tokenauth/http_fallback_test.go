@@ -1,13 +1,18 @@
 package tokenauth_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -130,4 +135,66 @@ func TestFallbackToken(t *testing.T) {
 	if err := auth.RevokeToken(t.Context(), token); !errors.Is(err, tokenauth.ErrInvalidToken) {
 		t.Errorf("RevokeToken: %v", err)
 	}
+}
+
+// A fallback may read the body. The handler behind finds it as without, whether
+// the fallback knew the request or not.
+func TestFallbackReadsTheBody(t *testing.T) {
+	t.Parallel()
+	for name, sent := range map[string]func(*http.Request) string{
+		"form": func(r *http.Request) string { return r.FormValue("name") },
+		"bytes": func(r *http.Request) string {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			return strings.TrimPrefix(string(body), "name=")
+		},
+	} {
+		auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Fallback: func(r *http.Request) (tokenauth.Principal, error) {
+			if sent(r) == "alice" {
+				return alice(), nil
+			}
+			return tokenauth.Principal{}, tokenauth.ErrRejected
+		}})
+		for _, userName := range []string{"alice", "nobody"} {
+			r := httptest.NewRequest("POST", "/", strings.NewReader("name="+userName))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			found := ""
+			auth.Optional(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, known := tokenauth.FromContext(r.Context())
+				found = fmt.Sprint(r.FormValue("name"), " ", known)
+			})).ServeHTTP(httptest.NewRecorder(), r)
+			if want := fmt.Sprint(userName, " ", userName == "alice"); found != want {
+				t.Errorf("%s: the handler finds %q, want %q", name, found, want)
+			}
+		}
+	}
+}
+
+// How long the fallback took is told, whatever it said.
+func TestFallbackTakesTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		old, w := new(oldTokens), new(witness)
+		auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{
+			Observers: []tokenauth.Observer{w}, Timeout: 2 * time.Second,
+			Fallback: func(r *http.Request) (tokenauth.Principal, error) {
+				time.Sleep(time.Second)
+				return old.authenticate(r)
+			},
+		})
+		for _, bearer := range []string{"old.one.good", "old.one.bad", "old.one.ill", "old.one.panics", ""} {
+			r := httptest.NewRequest("GET", "/", nil)
+			if bearer != "" {
+				r.Header.Set("Authorization", "Bearer "+bearer)
+			}
+			auth.Authorize(r)
+			if e := w.events[len(w.events)-1]; e.Duration != time.Second {
+				t.Errorf("%q: %v %q took %v", bearer, e.Kind, e.Reason, e.Duration)
+			}
+		}
+		w.expect(t, "validated fallback 17 alice", "refused invalid", "unavailable", "unavailable internal", "refused no_credentials")
+	})
 }
