@@ -78,9 +78,14 @@ func From(c *gin.Context) (tokenauth.Token, bool) {
 
 func guard(s *tokenauth.Service, authorize tokenauth.Authorizer) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		r, refusal := authorize(c.Request)
+		before := c.Request
+		r, refusal := authorize(before)
 		if refusal == nil {
 			c.Request = r
+			// The server removes the files of a form that it finds in its own
+			// request.
+			defer func() { before.MultipartForm = c.Request.MultipartForm }()
+			c.Next()
 			return
 		}
 		c.Abort()

@@ -56,6 +56,8 @@ func (s *Service) guard(authorize Authorizer, next http.Handler) http.Handler {
 			s.Refuse(w, r, refusal)
 			return
 		}
+		// The server removes the files of a form that it finds in its own r.
+		defer func() { r.MultipartForm = authorized.MultipartForm }()
 		next.ServeHTTP(w, authorized)
 	})
 }
