@@ -3,6 +3,8 @@ package tokenauth
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 )
 
 var (
@@ -42,14 +44,19 @@ var (
 // refusals are what trouble must never pass for.
 var refusals = []error{ErrRejected, ErrInvalidToken, ErrThrottled, ErrInvalidClient, ErrInvalidPrincipal}
 
+func isRefusal(err error) bool {
+	if refusal := (*Refusal)(nil); errors.As(err, &refusal) && refusal.Status < http.StatusInternalServerError {
+		return true
+	}
+	return slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) })
+}
+
 // unavailable marks err as trouble that says nothing about who is calling. It
 // unwraps to its cause, but not to a refusal: a storage, a registry or a
 // fallback that asks another Service may pass on what that one refused.
 func unavailable(doing string, err error) error {
-	for _, refusal := range refusals {
-		if errors.Is(err, refusal) {
-			return fmt.Errorf("%w: %s: %v", ErrUnavailable, doing, err)
-		}
+	if isRefusal(err) {
+		return fmt.Errorf("%w: %s: %v", ErrUnavailable, doing, err)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
 }

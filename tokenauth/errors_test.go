@@ -14,9 +14,19 @@ import (
 // Trouble is 503 even if its cause is what another Service refused.
 func TestTroubleIsNeverARefusal(t *testing.T) {
 	t.Parallel()
+	elsewhere := newService(t, new(scripted), &staff{}, nil)
+	refusal := func(authorize tokenauth.Authorizer, authorization ...string) error {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header["Authorization"] = authorization
+		_, refusal := authorize(r)
+		return refusal
+	}
+	good := "Bearer " + issue(t, elsewhere, bob(), "")
 	for _, cause := range []error{
 		tokenauth.ErrRejected, tokenauth.ErrInvalidToken, tokenauth.ErrExpiredToken, tokenauth.ErrReplacedToken,
 		tokenauth.ErrInvalidClient, tokenauth.ErrThrottled, tokenauth.ErrInvalidPrincipal,
+		refusal(elsewhere.Authorize), refusal(elsewhere.Authorize, "Bearer", "Bearer"),
+		refusal(elsewhere.RoleAuthorizer("Staff"), good), refusal(elsewhere.ClientAuthorizer("web"), good),
 	} {
 		trouble := fmt.Errorf("asking elsewhere: %w", cause)
 		storage, w := new(scripted), new(witness)
