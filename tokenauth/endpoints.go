@@ -116,17 +116,19 @@ func (s *Service) Handlers(e Endpoints, prefix string) (map[string]http.Handler,
 	}
 	mounted := e.Under(prefix)
 	handlers := make(map[string]http.Handler)
-	for _, path := range e.Token {
-		handlers[path] = s.TokenHandler()
-	}
-	for _, endpoint := range []struct {
+	type endpoint struct {
 		path    string
 		handler func() http.Handler
-	}{
+	}
+	endpoints := []endpoint{
 		{e.Revocation, s.RevocationHandler},
 		{e.Introspection, s.IntrospectionHandler},
 		{e.MetadataPath(), func() http.Handler { return s.MetadataHandler(mounted) }},
-	} {
+	}
+	for _, path := range e.Token {
+		endpoints = append(endpoints, endpoint{path, s.TokenHandler})
+	}
+	for _, endpoint := range endpoints {
 		if endpoint.path == "" {
 			continue
 		}

@@ -38,6 +38,7 @@ func TestEndpointsErrors(t *testing.T) {
 		{"attribute in place of a member", withSub, tokenauth.Endpoints{Introspection: "/i"}, `"sub"`},
 		{"attribute of that name elsewhere", withSub, tokenauth.Endpoints{Revocation: "/r"}, ""},
 		{"twice", plain, tokenauth.Endpoints{Revocation: "/Token"}, "twice"},
+		{"twice the same", plain, tokenauth.Endpoints{Token: []string{"/t", "/t"}}, "twice"},
 	} {
 		_, _, err := test.auth.Handlers(test.endpoints, "")
 		if (err == nil) != (test.field == "") || err != nil && !strings.Contains(err.Error(), test.field) {
