@@ -19,9 +19,8 @@ func (a *authorized) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// FromContext returns the token that RequireBearer, RequireRole or Optional
-// found good for the request, and false if there is none. The caller may keep
-// and change it.
+// FromContext returns the token that a guard found good for the request, and
+// false if there is none. The caller may keep and change it.
 func FromContext(ctx context.Context) (Token, bool) {
 	if a, ok := ctx.Value(authorizedKey{}).(*authorized); ok && a.token != nil {
 		return a.token.copy(), true
