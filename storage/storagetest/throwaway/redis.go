@@ -24,14 +24,22 @@ func (redis) commands(dir string) (setup, serve []string, err error) {
 }
 
 func redisCommands(dir string, args ...string) (setup, serve []string, err error) {
-	server, ok := find([]string{"redis-server", "valkey-server"},
-		"/usr/sbin", "/opt/homebrew/opt/redis*/bin", "/usr/local/opt/redis*/bin")
-	if !ok || !supported {
-		return nil, nil, errMissing("no Redis server found; to get one: apt-get install redis-server, or brew install redis")
+	server, err := findRedis()
+	if err != nil {
+		return nil, nil, err
 	}
 	data := filepath.Join(dir, "data")
 	serve = []string{server, "--dir", data, "--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction"}
 	return []string{"mkdir", data}, append(serve, args...), nil
+}
+
+func findRedis() (server string, err error) {
+	server, ok := find([]string{"redis-server", "valkey-server"},
+		"/usr/sbin", "/opt/homebrew/opt/redis*/bin", "/usr/local/opt/redis*/bin")
+	if !ok || !supported {
+		return "", errMissing("no Redis server found; to get one: apt-get install redis-server, or brew install redis")
+	}
+	return server, nil
 }
 
 func (redis) signals() (stop, kill syscall.Signal) {

@@ -3,7 +3,10 @@ package throwaway
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +133,94 @@ func TestStartRedisCluster(t *testing.T) {
 	}
 }
 
+// A replica has what its master has, and takes over when the master is dead.
+func TestStartReplicatedRedisCluster(t *testing.T) {
+	t.Parallel()
+	masters, replicas := StartReplicatedRedisCluster(t)
+	if len(masters) != 3 || len(replicas) != 3 {
+		t.Fatalf("there are %d masters and %d replicas", len(masters), len(replicas))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for i := range masters {
+		port := masters[i].engine.(redisNode).port
+		err := addressOfPort(replicas[i]).say(ctx, []string{"INFO", "replication"}, "role:slave", fmt.Sprintf("master_port:%d", port))
+		if err != nil {
+			t.Errorf("replica %d: %v", i, err)
+		}
+	}
+	for _, s := range append(replicas, masters...) {
+		ask(t, addressOfPort(s), "CONFIG", "SET", "cluster-node-timeout", "500")
+	}
+	ask(t, addressOfPort(masters[0]), "SET", "alice", "x") // in slot 749, which the first has
+	if err := addressOfPort(replicas[0]).say(ctx, []string{"INFO", "keyspace"}, "keys=1"); err != nil {
+		t.Fatal(err)
+	}
+	masters[0].Kill(t)
+	if err := addressOfPort(replicas[0]).say(ctx, []string{"INFO", "replication"}, "role:master"); err != nil {
+		t.Fatal(err)
+	}
+	if err := addressOfPort(replicas[0]).say(ctx, []string{"CLUSTER", "INFO"}, "cluster_state:ok"); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, addressOfPort(replicas[0]), "GET", "alice"); got != "x" {
+		t.Errorf("the replica that has taken over has the value %q", got)
+	}
+	masters[0].Start(t)
+	if err := addressOfPort(masters[0]).say(ctx, []string{"INFO", "replication"}, "role:slave", "master_link_status:up"); err != nil {
+		t.Errorf("the master that was dead: %v", err)
+	}
+}
+
+func TestStartRedisSentinel(t *testing.T) {
+	t.Parallel()
+	servers, sentinels := StartRedisSentinel(t)
+	if len(servers) != 2 || len(sentinels) != 3 {
+		t.Fatalf("there are %d servers and %d sentinels", len(servers), len(sentinels))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	u, err := url.Parse(sentinels[2].DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := append([]string{u.Host}, u.Query()["addr"]...)
+	for _, s := range sentinels {
+		if !slices.Contains(all, addressOfPort(s).address) || len(all) != len(sentinels) {
+			t.Errorf("the DSN is %v, without %s", u, addressOfPort(s).address)
+		}
+	}
+	first, second := addressOfPort(servers[0]), addressOfPort(servers[1])
+	ask(t, first, "SET", "key", "x")
+	if err := second.say(ctx, []string{"INFO", "keyspace"}, "keys=1"); err != nil {
+		t.Fatal(err)
+	}
+	servers[0].Kill(t)
+	for _, s := range sentinels {
+		if err := addressOfPort(s).say(ctx, []string{"INFO", "sentinel"}, "status=ok,address="+second.address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := ask(t, second, "GET", "key"); got != "x" {
+		t.Errorf("the replica that has taken over has the value %q", got)
+	}
+	servers[0].Start(t)
+	if err := first.say(ctx, []string{"INFO", "replication"}, "role:slave", "master_link_status:up"); err != nil {
+		t.Errorf("the master that was dead: %v", err)
+	}
+
+	// A sentinel remembers.
+	sentinels[0].Stop(t)
+	sentinels[0].Start(t)
+	if err := addressOfPort(sentinels[0]).say(ctx, []string{"INFO", "sentinel"}, "address="+second.address); err != nil {
+		t.Error(err)
+	}
+}
+
+func addressOfPort(s *Server) redisAddress {
+	return s.engine.(interface{ address() redisAddress }).address()
+}
+
 func TestRedisVariableNamesTheServer(t *testing.T) {
 	s := StartRedis(t)
 	t.Setenv("TOKENAUTH_REDIS_URL", s.DSN())
@@ -147,7 +238,7 @@ func TestMissingRedis(t *testing.T) {
 	installed := glob
 	glob = func(string) ([]string, error) { return nil, nil }
 	t.Cleanup(func() { glob = installed })
-	for _, e := range []program{redis{}, redisNode{}} {
+	for _, e := range []program{redis{}, redisPort{}, redisNode{}, redisSentinel{}} {
 		_, err := newServer(e)
 		if _, ok := errors.AsType[errMissing](err); !ok || !strings.Contains(err.Error(), "apt-get install redis-server") {
 			t.Errorf("without a server there is the error %v", err)

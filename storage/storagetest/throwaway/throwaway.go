@@ -9,8 +9,8 @@
 //	}
 //
 // The servers are the ones installed on the machine. They live in a temporary
-// folder, listen on a Unix socket in it only (those of a Redis Cluster: on ports
-// of the loopback address), and end with the test process, whichever way that
+// folder, listen on a Unix socket in it only (those of a Redis Cluster, and with
+// sentinels: on ports of the loopback address), and end with the test process, whichever way that
 // ends. Tests that need a server which is not installed are skipped, unless the
 // environment variable TOKENAUTH_REQUIRE, a comma separated list, names it
 // ("postgres", "mariadb", "redis"): then they fail.
@@ -90,7 +90,7 @@ func StartRedis(tb testing.TB) *Server {
 func RedisCluster(tb testing.TB) []string {
 	tb.Helper()
 	var addresses []string
-	for _, s := range startRedisCluster(tb) {
+	for _, s := range startRedisCluster(tb, 0) {
 		addresses = append(addresses, strings.TrimPrefix(s.DSN(), "redis://"))
 	}
 	return addresses
@@ -101,7 +101,30 @@ func RedisCluster(tb testing.TB) []string {
 // some seconds later, when the others agree: CLUSTER INFO tells.
 func StartRedisCluster(tb testing.TB) []*Server {
 	tb.Helper()
-	return startRedisCluster(tb)
+	return startRedisCluster(tb, 0)
+}
+
+// StartReplicatedRedisCluster starts a Redis Cluster as StartRedisCluster does,
+// and a replica of each of its masters, in the same order. It returns when they
+// have what their masters have.
+func StartReplicatedRedisCluster(tb testing.TB) (masters, replicas []*Server) {
+	tb.Helper()
+	servers := startRedisCluster(tb, 1)
+	return servers[:redisMasters], servers[redisMasters:]
+}
+
+// StartRedisSentinel starts a Redis server, a replica of it, and three sentinels
+// that watch over them, for this test alone. It goes away with the test. It
+// returns when the sentinels know of all. They take the server for dead after 5
+// seconds: SENTINEL SET changes that.
+//
+// The DSN of each sentinel is a URL of all of them, for rueidis.ParseURL. What
+// was the first server comes back as a master after Kill and Start, as one does
+// whose configuration nobody has written; the sentinels then tell it otherwise,
+// some 10 seconds later.
+func StartRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
+	tb.Helper()
+	return startRedisSentinel(tb)
 }
 
 // Main is for TestMain: it runs the tests, stops the servers they shared, and

@@ -1,0 +1,140 @@
+package throwaway
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// redisPort is the program of a server that others have to reach by a port. It
+// may be a replica of another, whose port is of then.
+type redisPort struct {
+	redis
+	port, of int
+}
+
+func (p redisPort) commands(dir string) (setup, serve []string, err error) {
+	args := append(p.listen(), syncsAtOnce...)
+	if p.of != 0 {
+		args = append(args, "--replicaof", "127.0.0.1 "+strconv.Itoa(p.of))
+	}
+	return redisCommands(dir, args...)
+}
+
+func (p redisPort) listen() []string {
+	return []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(p.port)}
+}
+
+// syncsAtOnce has a master not wait for more replicas, by default for 5
+// seconds, before it sends its data to one.
+var syncsAtOnce = []string{"--repl-diskless-sync-delay", "0"}
+
+func (p redisPort) admin(string) string { return "redis://" + p.address().address }
+
+func (p redisPort) connect(string) (connection, error) { return p.address(), nil }
+
+func (p redisPort) address() redisAddress {
+	return redisAddress{"tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port))}
+}
+
+// startAll starts servers at once, and ends the test if one does not start. They
+// go away with the test.
+func startAll(tb testing.TB, start ...func() (*Server, error)) []*Server {
+	tb.Helper()
+	servers := make([]*Server, len(start))
+	errs := make([]error, len(start))
+	var wg sync.WaitGroup
+	for i := range start {
+		wg.Go(func() { servers[i], errs[i] = start[i]() })
+	}
+	wg.Wait()
+	for _, s := range servers {
+		if s != nil {
+			tb.Cleanup(s.close)
+		}
+	}
+	for _, err := range errs {
+		if err != nil {
+			giveUp(tb, redis{}, err)
+		}
+	}
+	return servers
+}
+
+// startAtPort starts a server on a port that was free a moment ago, as were those
+// that are so much higher. Should somebody have taken one meanwhile, it looks for
+// others.
+func startAtPort(at func(port int) program, higher ...int) (s *Server, err error) {
+	for range 5 {
+		port, err := freeRedisPort(higher...)
+		if err != nil {
+			return nil, err
+		}
+		s, err = newServer(at(port))
+		if err == nil {
+			s.dsn = s.admin
+			return s, nil
+		}
+		if !strings.Contains(err.Error(), "in use") {
+			return nil, err
+		}
+	}
+	return nil, err
+}
+
+func freeRedisPort(higher ...int) (port int, err error) {
+	for range 100 {
+		// Above are those that systems give to clients.
+		port = 10000 + rand.IntN(12000)
+		ports := []int{port}
+		for _, h := range higher {
+			ports = append(ports, port+h)
+		}
+		if err = canListen(ports...); err == nil {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("throwaway: redis: no free port: %w", err)
+}
+
+func canListen(ports ...int) error {
+	for _, port := range ports {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+	}
+	return nil
+}
+
+// say waits until a server's answer to INFO, or to CLUSTER INFO and the like,
+// has all the texts.
+func (a redisAddress) say(ctx context.Context, command []string, texts ...string) error {
+	for {
+		info, err := a.do(ctx, command...)
+		if err != nil {
+			return err
+		}
+		missing := ""
+		for _, text := range texts {
+			if !strings.Contains(info, text) {
+				missing = text
+			}
+		}
+		if missing == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %s does not say %q: %s", ctx.Err(), a.address, missing, info)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

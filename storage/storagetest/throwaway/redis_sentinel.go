@@ -1,0 +1,87 @@
+package throwaway
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"testing"
+)
+
+// redisSentinel is the program of a sentinel, which watches over a server.
+type redisSentinel struct {
+	redisPort
+	master redisAddress
+}
+
+// masterSet is the name that sentinels have for the server and its replica.
+const masterSet = "throwaway"
+
+// redisQuorum of the sentinels have to agree that a server is down.
+const redisSentinels, redisQuorum = 3, 2
+
+func (s redisSentinel) commands(dir string) (setup, serve []string, err error) {
+	server, err := findRedis()
+	if err != nil {
+		return nil, nil, err
+	}
+	host, port, _ := net.SplitHostPort(s.master.address)
+	data := filepath.Join(dir, "data")
+	// A sentinel keeps what it learns in its configuration.
+	file := filepath.Join(data, "sentinel.conf")
+	setup = []string{"sh", "-c", `mkdir "$0" && printf '%s\n' "$@" >"$0/sentinel.conf"`, data,
+		"bind 127.0.0.1", "port " + strconv.Itoa(s.port), "dir " + data,
+		fmt.Sprintf("sentinel monitor %s %s %s %d", masterSet, host, port, redisQuorum),
+		// Longer than a busy machine may take.
+		"sentinel down-after-milliseconds " + masterSet + " 5000",
+		// A step of a fail-over may take as long, as a sentinel looks once a second;
+		// and for twice as long no other one begins by itself.
+		"sentinel failover-timeout " + masterSet + " 3000",
+	}
+	return setup, []string{server, file, "--sentinel"}, nil
+}
+
+func startRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
+	tb.Helper()
+	master := startAll(tb, startRedisPort(0))
+	port := master[0].engine.(redisPort).port
+	servers = append(master, startAll(tb, startRedisPort(port))...)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	// A sentinel asks the master for its replicas at first, and then not for 10
+	// seconds.
+	err := servers[1].engine.(redisPort).address().say(ctx, []string{"INFO", "replication"}, "master_link_status:up")
+	if err != nil {
+		tb.Fatalf("throwaway: redis: making a replica: %v", err)
+	}
+	watch := func() (*Server, error) {
+		return startAtPort(func(at int) program {
+			return redisSentinel{redisPort{port: at}, redisPort{port: port}.address()}
+		})
+	}
+	sentinels = startAll(tb, watch, watch, watch)
+	u := url.URL{Scheme: "redis", Host: sentinels[0].engine.(redisSentinel).address().address}
+	query := url.Values{"master_set": {masterSet}}
+	for _, s := range sentinels {
+		a := s.engine.(redisSentinel).address()
+		if err := a.say(ctx, []string{"INFO", "sentinel"}, fmt.Sprintf("status=ok,address=%s,slaves=1,sentinels=%d", redisPort{port: port}.address().address, redisSentinels)); err != nil {
+			tb.Fatalf("throwaway: redis: making sentinels: %v", err)
+		}
+		if a.address != u.Host {
+			query.Add("addr", a.address)
+		}
+	}
+	u.RawQuery = query.Encode()
+	for _, s := range sentinels {
+		s.dsn = u.String()
+	}
+	return servers, sentinels
+}
+
+func startRedisPort(of int) func() (*Server, error) {
+	return func() (*Server, error) {
+		return startAtPort(func(port int) program { return redisPort{port: port, of: of} })
+	}
+}
