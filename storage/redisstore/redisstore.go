@@ -57,12 +57,30 @@
 // a server, keep tokens in PostgreSQL with synchronous replication: see the
 // package gormstore.
 //
+// A change is lost as a whole, or not at all. A master that hung while its replica
+// took over, and goes on, may lose what it was asked before, which it answers
+// then.
+//
+// CLUSTER FAILOVER loses none. But wait for twice cluster-node-timeout before you
+// ask the same node to take over again: Redis 7.0 counts the votes of the time
+// before once more, and has two masters for a moment.
+//
+// SENTINEL FAILOVER loses what the old master confirms until the clients have
+// been told of the new one, for about a second. With min-replicas-to-write it
+// refuses changes when it has noticed that its replica has left it, so that few
+// are lost; but then the new master refuses them, too, until it has a replica,
+// which with two servers takes some 10 seconds.
+//
 // # What the client should be told
 //
 // ClientOption.ConnWriteTimeout is how long the client waits for a sign of life
 // on a connection that the network has forgotten without telling; the client's
 // default is 10 seconds, in which each call on it fails. Set it to a second or
 // so.
+//
+// With Sentinel, set ClientOption.Sentinel.TopologyRefreshInterval to 5 seconds
+// or so. A client that has missed what the sentinels said stays with the old
+// master otherwise, and reads what that has, as a replica by then.
 //
 // # The feed
 //

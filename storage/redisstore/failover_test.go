@@ -1,0 +1,98 @@
+package redisstore_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest"
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func TestStorageWithSentinel(t *testing.T) {
+	t.Parallel()
+	_, sentinels := throwaway.StartRedisSentinel(t)
+	o := option(t, sentinels[0].DSN())
+	client := open(t, o)
+	storagetest.Run(t, func(t *testing.T) tokenauth.Storage { return watched(t, o, newPrefix(t, client)) })
+}
+
+// After a fail-over the feed is that of the new master.
+func TestFeedFollowsANewMaster(t *testing.T) {
+	t.Parallel()
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		masters, replicas := throwaway.StartReplicatedRedisCluster(t)
+		o := rueidis.ClientOption{DisableCache: true}
+		for _, s := range append(masters, replicas...) {
+			o.InitAddress = append(o.InitAddress, strings.TrimPrefix(s.DSN(), "redis://"))
+		}
+		feedFollows(t, o, func() {
+			node := alone(t, replicas[0])
+			if err := node.Do(t.Context(), node.B().ClusterFailover().Build()).Error(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "a master", func() bool { return isMaster(t, node) })
+		})
+	})
+	t.Run("sentinel", func(t *testing.T) {
+		t.Parallel()
+		servers, sentinels := throwaway.StartRedisSentinel(t)
+		feedFollows(t, option(t, sentinels[0].DSN()), func() {
+			servers[0].Kill(t)
+			node := alone(t, servers[1])
+			eventually(t, "a master", func() bool { return isMaster(t, node) })
+		})
+	})
+}
+
+func feedFollows(t *testing.T, o rueidis.ClientOption, failOver func()) {
+	const lease = 2 * time.Second
+	o.ConnWriteTimeout = time.Second
+	options := tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}
+	one, two := cached(t, o, "tokenauth:", options), cached(t, o, "tokenauth:", options)
+	flushes := two.CacheStats().Flushes
+	failOver()
+	eventually(t, "listening to the new master", func() bool {
+		stats := two.CacheStats()
+		return stats.FeedAlive && stats.Flushes > flushes
+	})
+	for _, user := range []string{"alice", "bob", "carol", "dave", "erin", "frank"} { // on some of the masters
+		var accessToken string
+		eventually(t, "signed in", func() bool {
+			grant, err := one.Issue(t.Context(), tokenauth.Principal{UserID: user}, "")
+			accessToken = grant.AccessToken.Reveal()
+			return err == nil
+		})
+		eventually(t, "good", func() bool { _, err := two.Validate(t.Context(), accessToken); return err == nil })
+		intoCache(t, two, accessToken)
+		if err := one.Revoke(t.Context(), accessToken); err != nil {
+			t.Fatal(err)
+		}
+		ended := time.Now()
+		eventually(t, "refused", func() bool { return refused(t, two, accessToken) })
+		if took := time.Since(ended); took > lease {
+			t.Errorf("%s: it takes %v", user, took)
+		}
+	}
+}
+
+// alone returns a client of one server.
+func alone(t *testing.T, s *throwaway.Server) rueidis.Client {
+	t.Helper()
+	o := option(t, s.DSN())
+	o.ForceSingleClient = true
+	return open(t, o)
+}
+
+func isMaster(t *testing.T, node rueidis.Client) bool {
+	t.Helper()
+	info, err := node.Do(t.Context(), node.B().Info().Section("replication").Build()).ToString()
+	if err != nil {
+		return false // Sentinel cuts all connections
+	}
+	return strings.Contains(info, "role:master")
+}
