@@ -36,7 +36,7 @@ type backend struct {
 	server, standby *throwaway.Server
 }
 
-const storeForms = "memory:, sqlite:[PATH], postgres:, postgres-standby:, mariadb:, redis: and redis-cluster: (all of them throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
+const storeForms = "memory:, sqlite:[PATH], postgres:, postgres-standby:, mariadb:, redis:, redis-sentinel: and redis-cluster: (all of them throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
 
 // openBackend opens the storage that -store names.
 func openBackend(tb testing.TB, store string) (*backend, error) {
@@ -88,6 +88,15 @@ func openBackend(tb testing.TB, store string) (*backend, error) {
 		option, err := rueidis.ParseURL(b.dsn)
 		if err != nil {
 			return nil, fmt.Errorf("-store redis:// is no URL")
+		}
+		b.connect = func(tb testing.TB) tokenauth.Storage { return openRedis(tb, option) }
+		b.watched = true
+	case "redis-sentinel":
+		_, sentinels := throwaway.StartRedisSentinel(tb)
+		b.dsn = sentinels[0].DSN()
+		option, err := sentinelOption(b.dsn)
+		if err != nil {
+			return nil, err
 		}
 		b.connect = func(tb testing.TB) tokenauth.Storage { return openRedis(tb, option) }
 		b.watched = true

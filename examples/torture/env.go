@@ -45,6 +45,7 @@ type env struct {
 	plantState
 	seed   uint64
 	until  time.Time // when to come to an end
+	only   string    // of the faults, those whose names have it
 	rate   float64   // requests a second of a soak
 	enough int64     // histories after which to come to an end; 0 for none
 }

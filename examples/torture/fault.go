@@ -16,6 +16,12 @@ type fault struct {
 	strike func(ctx context.Context) (heal func() error, err error)
 	// overNetworks is the same for what befalls the networks of some replicas.
 	overNetworks func(networks []*network) (heal func() error, err error)
+	// losing is the same for what may lose changes that are confirmed: the witness
+	// is told from when to when.
+	losing func(ctx context.Context, w *witness) (heal func() error, err error)
+	// tidy is what there is to do behind it, when nothing is asked of the server;
+	// nil for nothing.
+	tidy func(ctx context.Context) error
 }
 
 // fromTo is a fault that one call begins and another ends.

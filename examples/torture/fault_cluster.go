@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,21 +18,24 @@ import (
 
 // A redisCluster is one that has faults.
 type redisCluster struct {
-	servers []*throwaway.Server
-	nodes   []*redisServer
+	masters []*member
+	nodes   []*member // and their replicas
 }
 
 // admitCluster starts a cluster of its own, as its masters have to be killed.
 func admitCluster(tb testing.TB) *patient {
 	tb.Helper()
-	servers := throwaway.StartRedisCluster(tb)
-	c := &redisCluster{servers: servers}
+	masters, replicas := throwaway.StartReplicatedRedisCluster(tb)
+	c := new(redisCluster)
 	p := &patient{network: "tcp"}
-	for _, server := range servers {
-		option, err := rueidis.ParseURL(server.DSN())
-		must(tb, err)
-		p.addresses = append(p.addresses, option.InitAddress[0])
-		c.nodes = append(c.nodes, newRedisServer(tb, option))
+	for _, server := range append(masters, replicas...) {
+		m := newMember(tb, server)
+		p.addresses = append(p.addresses, m.address)
+		c.nodes = append(c.nodes, m)
+	}
+	c.masters = c.nodes[:len(masters)]
+	for _, m := range c.nodes[len(masters):] {
+		must(tb, m.do(neverTakeOver)(tb.Context()))
 	}
 	p.connect = func(tb testing.TB, networks []*network) tokenauth.Storage {
 		option := rueidis.ClientOption{InitAddress: p.addresses, ConnWriteTimeout: redisPatience}
@@ -46,7 +50,7 @@ func admitCluster(tb testing.TB) *patient {
 		return openRedis(tb, option)
 	}
 	p.faults = append(c.faults(tb), networkFaults()...)
-	p.missing = append(p.missing, "fail-over to a replica: the throwaway cluster has none, and what a fail-over may lose is no promise (package redisstore)")
+	p.faults = append(p.faults, c.failover(tb, c.masters[0], c.nodes[len(masters)]).faults()...)
 	p.afterwards = tellPatience
 	return p
 }
@@ -64,7 +68,7 @@ func throughEntrances(entrances map[string]string) func(context.Context, string,
 
 // faults are those of one master, and of all.
 func (c *redisCluster) faults(tb testing.TB) []*fault {
-	faults := serverFaults(tb, c.servers[0], c.whole)
+	faults := serverFaults(tb, c.masters[0].server, c.whole)
 	for _, f := range faults {
 		f.name = "a master: " + f.name
 	}
@@ -74,9 +78,9 @@ func (c *redisCluster) faults(tb testing.TB) []*fault {
 			if err := c.all("CONFIG SET cluster-node-timeout 500")(ctx); err != nil {
 				return nil, err
 			}
-			c.servers[0].Kill(tb)
+			c.masters[0].server.Kill(tb)
 			return func() error {
-				c.servers[0].Start(tb)
+				c.masters[0].server.Start(tb)
 				if err := c.whole(); err != nil {
 					return err
 				}
@@ -86,11 +90,11 @@ func (c *redisCluster) faults(tb testing.TB) []*fault {
 		once("connections killed, once", kill),
 		while("connections killed, 20 times a second", whileItLasts, again(50*time.Millisecond, kill)),
 		fromTo("out of memory", c.all("CONFIG SET maxmemory 1"), c.all("CONFIG SET maxmemory 0")),
-		fromTo("a master out of memory", c.nodes[0].do("CONFIG SET maxmemory 1"), c.nodes[0].do("CONFIG SET maxmemory 0")),
-		&fault{name: "a master busy with a script", lasts: whileItLasts, strike: c.nodes[0].busy},
+		fromTo("a master out of memory", c.masters[0].do("CONFIG SET maxmemory 1"), c.masters[0].do("CONFIG SET maxmemory 0")),
+		&fault{name: "a master busy with a script", lasts: whileItLasts, strike: c.masters[0].busy},
 		// The cluster lacks a part of its keys, and says CLUSTERDOWN.
 		fromTo("a slot without a master", c.all("CLUSTER DELSLOTS 0"), func(ctx context.Context) error {
-			if err := c.nodes[0].do("CLUSTER ADDSLOTS 0")(ctx); err != nil {
+			if err := c.masters[0].do("CLUSTER ADDSLOTS 0")(ctx); err != nil {
 				return err
 			}
 			return c.whole()
@@ -110,24 +114,83 @@ func (c *redisCluster) all(commands ...string) func(context.Context) error {
 	}
 }
 
-// whole returns when all nodes say that the cluster is well. A master that was
-// killed waits for some seconds before it says so.
+// whole returns when all nodes say that the cluster is well, and the replicas
+// that they have what their masters have. A master that was killed waits for
+// some seconds before it says so.
 func (c *redisCluster) whole() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for _, node := range c.nodes {
-		for {
-			m, err := node.ask(ctx, node.admin, "CLUSTER", "INFO")
-			if err != nil {
+	ctx := context.Background()
+	for i, node := range c.nodes {
+		well := func(answer string) bool { return strings.Contains(answer, "cluster_state:ok") }
+		if err := node.until(ctx, well, "CLUSTER", "INFO"); err != nil {
+			return err
+		}
+		if i >= len(c.masters) {
+			if err := node.says(ctx, "replication", "role:slave", "master_link_status:up"); err != nil {
 				return err
-			}
-			if text, _ := m.ToString(); strings.Contains(text, "cluster_state:ok") {
-				break
-			}
-			if wait(ctx, 10*time.Millisecond); ctx.Err() != nil {
-				return fmt.Errorf("the cluster is not well again: %w", ctx.Err())
 			}
 		}
 	}
 	return nil
+}
+
+// Of a cluster's replicas none takes over by itself but where that is the fault.
+const (
+	neverTakeOver = "CONFIG SET cluster-replica-no-failover yes"
+	takeOver      = "CONFIG SET cluster-replica-no-failover no"
+)
+
+// failover has a replica take over from a master, which is one again after that.
+func (c *redisCluster) failover(tb testing.TB, master, replica *member) *failover {
+	const before, now = "CONFIG SET cluster-node-timeout 15000", "CONFIG SET cluster-node-timeout 1000"
+	f := &failover{tb: tb, master: master, replica: replica}
+	f.hand = func(ctx context.Context, to *member) error { return to.do("CLUSTER FAILOVER")(ctx) }
+	f.agreed = func(ctx context.Context, on *member, told ...*member) error {
+		for _, node := range c.nodes {
+			if (node == master || node == replica) && !slices.Contains(told, node) {
+				continue
+			}
+			if err := node.until(ctx, on.isMaster, "CLUSTER", "NODES"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	// The others vote for a replica of one master once in twice cluster-node-timeout.
+	// As long, and at least for 2 seconds, a node that took over keeps the votes
+	// that it had: Redis 7.0 counts them again if it is to take over by hand once
+	// more, and then two believe that they are the master.
+	f.rest = 4 * time.Second
+	f.ready = c.all(now)
+	f.alert = replica.do(takeOver)
+	f.tidy = func(ctx context.Context) error {
+		if err := f.follows(ctx, master); err != nil {
+			return err
+		}
+		if err := f.ready(ctx); err != nil { // the master may have been started again
+			return err
+		}
+		if err := f.handOver(ctx, new(witness), master, replica); err != nil {
+			return err
+		}
+		if err := replica.do(neverTakeOver)(ctx); err != nil {
+			return err
+		}
+		if err := c.all(before)(ctx); err != nil {
+			return err
+		}
+		return c.whole()
+	}
+	return f
+}
+
+// isMaster reports whether, by an answer to CLUSTER NODES, the node has slots.
+func (m *member) isMaster(nodes string) bool {
+	for line := range strings.Lines(nodes) {
+		// The ID, address, flags, master, ping, pong, epoch, link, and slots.
+		fields := strings.Fields(line)
+		if len(fields) > 8 && strings.HasPrefix(fields[1], m.address+"@") {
+			return strings.Contains(fields[2], "master")
+		}
+	}
+	return false
 }

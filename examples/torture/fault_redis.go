@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,33 @@ func (s *redisServer) ask(ctx context.Context, client rueidis.Client, command ..
 		}
 		wait(ctx, 10*time.Millisecond)
 	}
+}
+
+// until returns when the answer to the command is as it should be.
+func (s *redisServer) until(ctx context.Context, is func(answer string) bool, command ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		m, err := s.ask(ctx, s.admin, command...)
+		if err != nil {
+			return err
+		}
+		answer, _ := m.ToString()
+		if is(answer) {
+			return nil
+		}
+		if wait(ctx, 10*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("to %v the server says %q: %w", command, answer, ctx.Err())
+		}
+	}
+}
+
+// says returns when a server says all the texts of itself, in its answer to
+// INFO.
+func (s *redisServer) says(ctx context.Context, section string, texts ...string) error {
+	return s.until(ctx, func(answer string) bool {
+		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(answer, text) })
+	}, "INFO", section)
 }
 
 func (s *redisServer) between(name string, begin, end []string) *fault {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +28,7 @@ type patient struct {
 
 // faulty is whether a storage has faults that are worth a trial.
 func faulty(b *backend) bool {
-	return b.server != nil || b.name == "sqlite" || b.name == "redis-cluster"
+	return b.server != nil || b.name == "sqlite" || b.name == "redis-cluster" || b.name == "redis-sentinel"
 }
 
 // faults lets one fault after another befall a storage, under load.
@@ -44,7 +46,11 @@ func treat(tb testing.TB, e *env, p *patient) {
 		about: fmt.Sprintf("One fault at a time on %s, under %d replicas and a steady load. Throughout, no dead token is accepted and no good one refused; %v after a fault has ended, everything is answered right again, without a restart.", e.backend.name, replicas, promptly),
 		head:  []string{"fault", "replicas", "lasted s", "right", "503", "wrong or late", "slowest answer s", "last 503 after its end s", "caches serve after s", "revocation heard after ms"},
 	}
-	w := &ward{env: e, patient: p, section: s, timeline: t, fleets: make(map[string]*fleet)}
+	w := &ward{env: e, patient: p, section: s, timeline: t, fleets: make(map[string]*fleet), losses: make(map[string]*losses)}
+	p.faults = slices.DeleteFunc(p.faults, func(f *fault) bool { return !strings.Contains(f.name, e.only) })
+	if len(p.faults) == 0 {
+		tb.Fatalf("of the faults none contains %q", e.only)
+	}
 	var turns []turn
 	for _, f := range p.faults {
 		turns = append(turns, turn{f, false})
@@ -62,6 +68,7 @@ func treat(tb testing.TB, e *env, p *patient) {
 		}
 	}
 	cancel()
+	w.tellLosses()
 	for _, missing := range p.missing {
 		s.note("Not done: %s", missing)
 	}
@@ -105,6 +112,8 @@ func admit(tb testing.TB, e *env) *patient {
 		return admitRedis(tb, b)
 	case "redis-cluster":
 		return admitCluster(tb)
+	case "redis-sentinel":
+		return admitSentinel(tb)
 	default:
 		return admitSQLite(tb, b)
 	}

@@ -121,7 +121,7 @@ func TestFaultsFindPlants(t *testing.T) {
 // Real servers, for as long as a fault or two take.
 func TestFaultsOfServers(t *testing.T) {
 	t.Parallel()
-	for _, store := range []string{"sqlite:", "postgres:", "postgres-standby:", "mariadb:", "redis:", "redis-cluster:"} {
+	for _, store := range []string{"sqlite:", "postgres:", "postgres-standby:", "mariadb:", "redis:", "redis-sentinel:", "redis-cluster:"} {
 		t.Run(store, func(t *testing.T) {
 			t.Parallel()
 			b, err := openBackend(t, store)

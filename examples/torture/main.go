@@ -39,6 +39,7 @@ func main() {
 	flag.Uint64Var(&c.seed, "seed", rand.Uint64(), "what chance begins with (default any)")
 	flag.StringVar(&c.report, "report", "", "the `folder` to write a report to (default none; histories that fail go to the temporary folder)")
 	flag.Float64Var(&c.rate, "rate", 500, "how many `requests` a second the trial soak makes")
+	flag.StringVar(&c.only, "only", "", "of the trial faults, only those whose names contain the `text`")
 	list := flag.Bool("list-plants", false, "list the bugs that can be planted")
 	listTrials := flag.Bool("list-trials", false, "list the trials")
 	flag.Parse()
@@ -69,12 +70,12 @@ func main() {
 
 // A config is what the command line says.
 type config struct {
-	store, trials, plant, report string
-	duration                     time.Duration
-	enough                       int64
-	seed                         uint64
-	rate                         float64
-	out                          io.Writer
+	store, trials, plant, report, only string
+	duration                           time.Duration
+	enough                             int64
+	seed                               uint64
+	rate                               float64
+	out                                io.Writer
 }
 
 // run runs the trials, each for its part of the time.
@@ -89,7 +90,7 @@ func run(ctx context.Context, c config) (*tally, error) {
 	} else if err := os.MkdirAll(r.folder, 0o755); err != nil {
 		return nil, err
 	}
-	e := &env{tally: new(tally), report: r, seed: c.seed, rate: c.rate}
+	e := &env{tally: new(tally), report: r, seed: c.seed, only: c.only, rate: c.rate}
 	if c.plant != "" {
 		if e.plant = plantNamed(c.plant); e.plant == nil {
 			return nil, fmt.Errorf("there is no plant %q; -list-plants lists them", c.plant)

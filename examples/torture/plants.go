@@ -226,6 +226,16 @@ var plants = []*plant{
 		about:   "after the first trouble all calls fail, as behind a circuit breaker that stays open",
 		storage: troubled(func(t *trouble) { t.latched = true }),
 	},
+	{
+		name: "silent-gap", trials: []string{"faults"},
+		about: "a feed that is lost comes back later, says meanwhile that it lives, and nothing of what it missed (on Redis and PostgreSQL)",
+		storage: func(s tokenauth.Storage, _ *plantState, _ uint64) tokenauth.Storage {
+			if w, ok := s.(tokenauth.Watcher); ok {
+				return &silentGap{s, w}
+			}
+			return s
+		},
+	},
 }
 
 func plantNamed(name string) *plant {

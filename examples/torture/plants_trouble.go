@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -87,3 +88,31 @@ func (t *trouble) latch(err error) error {
 	}
 	return err
 }
+
+// A silentGap is a storage whose feed hides that it was lost.
+type silentGap struct {
+	tokenauth.Storage
+	watcher tokenauth.Watcher
+}
+
+func (g *silentGap) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+	const gap = 2 * time.Second
+	var living sync.WaitGroup
+	defer living.Wait()
+	living.Go(func() {
+		again(beat, func(context.Context) error {
+			feed.Alive(time.Now())
+			return nil
+		})(ctx)
+	})
+	again(gap, func(ctx context.Context) error {
+		g.watcher.Watch(ctx, beat, unbroken{feed})
+		return nil
+	})(ctx)
+	return ctx.Err()
+}
+
+// An unbroken feed does not say that something may have been missed.
+type unbroken struct{ tokenauth.Feed }
+
+func (unbroken) ChangedAll() {}

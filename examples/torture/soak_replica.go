@@ -127,6 +127,12 @@ func (c *soakConfig) connect(tb testing.TB) (tokenauth.Storage, error) {
 			return nil, fmt.Errorf("the URL of Redis cannot be read")
 		}
 		return openRedis(tb, option), nil
+	case "redis-sentinel":
+		option, err := sentinelOption(c.DSN)
+		if err != nil {
+			return nil, fmt.Errorf("the URL of the sentinels cannot be read")
+		}
+		return openRedis(tb, option), nil
 	case "redis-cluster":
 		return openRedis(tb, rueidis.ClientOption{InitAddress: strings.Split(c.DSN, ",")}), nil
 	}

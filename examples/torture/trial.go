@@ -29,7 +29,7 @@ var trials = []*trial{
 	},
 	{
 		name: "crashes", run: crashes, fits: func(b *backend) bool {
-			return b.name != "memory" && b.name != "redis-cluster" && b.standby == nil
+			return b.name != "memory" && b.name != "redis-cluster" && b.name != "redis-sentinel" && b.standby == nil
 		},
 		about: "SIGKILL of the service, and of the database, at any instant: nothing confirmed is lost, nothing is half done",
 	},

@@ -15,6 +15,7 @@ type ward struct {
 	*section
 	*timeline
 	fleets map[string]*fleet
+	losses map[string]*losses // by the names of the faults
 }
 
 // fleet returns the replicas that a turn is for, made when they are needed
@@ -87,13 +88,24 @@ func (w *ward) round(ctx context.Context, tb testing.TB, t turn) bool {
 		return false
 	}
 	w.report(t, f, r, lasted, back)
+	if t.losing != nil {
+		w.settle(t, f)
+	}
+	if t.tidy != nil {
+		if err := t.tidy(ctx); err != nil && ctx.Err() == nil {
+			tb.Fatalf("%s: behind it: %v", t.name, err)
+		}
+	}
 	return better
 }
 
 // begin begins the fault. Networks fail for all replicas without a cache, and
 // for one of those with: it does not hear then of what the others do.
 func (w *ward) begin(ctx context.Context, f *fleet, t turn) (heal func() error, err error) {
-	if t.overNetworks == nil {
+	switch {
+	case t.losing != nil:
+		return t.losing(ctx, f.witness)
+	case t.overNetworks == nil:
 		return t.strike(ctx)
 	}
 	var networks []*network
@@ -103,6 +115,20 @@ func (w *ward) begin(ctx context.Context, f *fleet, t turn) (heal func() error, 
 		}
 	}
 	return t.overNetworks(networks)
+}
+
+// settle looks what became of the changes that the fault may have lost.
+func (w *ward) settle(t turn, f *fleet) {
+	if w.losses[t.name] == nil {
+		w.losses[t.name] = new(losses)
+	}
+	for _, wrong := range w.losses[t.name].settle(f) {
+		w.violate("%s: %s", w.where(t, f), wrong)
+	}
+}
+
+func (w *ward) where(t turn, f *fleet) string {
+	return fmt.Sprintf("%s, %s replicas on %s, seed %d", t.name, f.name, w.backend.name, w.seed)
 }
 
 func (w *ward) report(t turn, f *fleet, r *round, lasted time.Duration, back bool) {
@@ -119,7 +145,7 @@ func (w *ward) report(t turn, f *fleet, r *round, lasted time.Duration, back boo
 	w.row(t.name, kind, fmt.Sprintf("%.1f", lasted.Seconds()), r.right, r.unavailable, r.bad, fmt.Sprintf("%.2f", r.slowest.Seconds()), last, serve, heard)
 	w.histories.Add(1)
 	w.operations.Add(int64(r.right + r.unavailable + r.bad))
-	where := fmt.Sprintf("%s, %s replicas on %s, seed %d", t.name, f.name, w.backend.name, w.seed)
+	where := w.where(t, f)
 	for _, wrong := range r.firstWrong {
 		w.violate("%s: %s (%d wrong or late in all)", where, wrong, r.bad)
 	}

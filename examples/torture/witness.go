@@ -21,9 +21,10 @@ type heldToken struct {
 // something. One of whom a change is in doubt is left alone: what the storage
 // has not confirmed it may do at any time later.
 type person struct {
-	name string
-	busy bool
-	held [2]*heldToken
+	name  string
+	busy  bool
+	began time.Time // before the last change was called
+	held  [2]*heldToken
 }
 
 // A witness knows which tokens are good and which are dead, and what wrong
@@ -38,6 +39,16 @@ type witness struct {
 	steady []*person // sign in once
 	lively []*person
 	dead   []*heldToken
+
+	losing  bool      // whether a change may be lost that is confirmed
+	kept    time.Time // since when none is that is called
+	perhaps []*perhaps
+}
+
+// A perhaps is a change that was confirmed and may have been lost since.
+type perhaps struct {
+	before []*heldToken // what it ended
+	now    *heldToken   // what it issued, or nil
 }
 
 const (
@@ -74,7 +85,7 @@ func (w *witness) draw() *person {
 	if p.busy || len(among) == steadyPeople && p.held[0] != nil {
 		return nil
 	}
-	p.busy = true
+	p.busy, p.began = true, time.Now()
 	return p
 }
 
@@ -105,11 +116,14 @@ func (w *witness) beginEnd(p *person, clients ...int) {
 }
 
 // end notes that it has been done, and what the person holds now; or that it is
-// in doubt.
+// in doubt. One that is done while changes may be lost is in doubt, too.
 func (w *witness) end(p *person, done bool, next *heldToken, clients ...int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !done {
+	if lost := w.losing || p.began.Before(w.kept); !done || lost {
+		if done {
+			w.perhaps = append(w.perhaps, newPerhaps(p, next, clients))
+		}
 		w.replace(p)
 		return
 	}
@@ -122,6 +136,40 @@ func (w *witness) end(p *person, done bool, next *heldToken, clients ...int) {
 		p.held[c] = next
 	}
 	p.busy = false
+}
+
+func newPerhaps(p *person, now *heldToken, clients []int) *perhaps {
+	c := &perhaps{now: now}
+	for _, client := range clients {
+		if t := p.held[client]; t != nil {
+			c.before = append(c.before, t)
+		}
+	}
+	return c
+}
+
+// mayLose begins the time in which changes that are confirmed may be lost: not
+// those that were before.
+func (w *witness) mayLose() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.losing = true
+}
+
+// losesNoMore ends it: what is called from now on is kept.
+func (w *witness) losesNoMore() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.losing, w.kept = false, time.Now()
+}
+
+// takePerhaps returns the changes that may have been lost, once.
+func (w *witness) takePerhaps() []*perhaps {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	taken := w.perhaps
+	w.perhaps = nil
+	return taken
 }
 
 func (w *witness) replace(p *person) {

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// sentinelOption is the option of a client that finds its master by sentinels.
+func sentinelOption(dsn string) (rueidis.ClientOption, error) {
+	option, err := rueidis.ParseURL(dsn)
+	option.ConnWriteTimeout = redisPatience
+	option.Sentinel.TopologyRefreshInterval = 5 * time.Second // as rueidis advises
+	return option, err
+}
+
+// admitSentinel starts servers of its own, as they have to be killed.
+func admitSentinel(tb testing.TB) *patient {
+	tb.Helper()
+	servers, sentinels := throwaway.StartRedisSentinel(tb)
+	option, err := sentinelOption(sentinels[0].DSN())
+	must(tb, err)
+	p := &patient{connect: func(tb testing.TB, _ []*network) tokenauth.Storage { return openRedis(tb, option) }}
+	set := option.Sentinel.MasterSet
+	var watch []*redisServer
+	for _, address := range option.InitAddress {
+		watch = append(watch, newRedisServer(tb, rueidis.ClientOption{InitAddress: []string{address}}))
+	}
+	f := &failover{tb: tb, master: newMember(tb, servers[0]), replica: newMember(tb, servers[1])}
+	f.hand = func(ctx context.Context, _ *member) error { return watch[0].do("SENTINEL FAILOVER " + set)(ctx) }
+	f.agreed = func(ctx context.Context, on *member, _ ...*member) error {
+		for _, sentinel := range watch {
+			if err := sentinel.says(ctx, "sentinel", "status=ok,address="+on.address+","); err != nil {
+				return err
+			}
+		}
+		return on.says(ctx, "replication", "role:master")
+	}
+	// They tell clients at once, who may still wait for the old master to answer,
+	// and the old master after 10 seconds.
+	f.split = redisPatience + 200*time.Millisecond
+	tell := func(ctx context.Context, command string) error {
+		for _, sentinel := range watch {
+			if err := sentinel.do(command)(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	patience := "SENTINEL SET " + set + " down-after-milliseconds "
+	f.ready = func(context.Context) error { return nil }
+	f.alert = func(ctx context.Context) error { return tell(ctx, patience+"500") }
+	f.tidy = func(ctx context.Context) error {
+		f.master, f.replica = f.replica, f.master
+		host, port, err := net.SplitHostPort(f.master.address)
+		if err != nil {
+			return err
+		}
+		if err := f.replica.do("REPLICAOF " + host + " " + port)(ctx); err != nil {
+			return err
+		}
+		if err := f.follows(ctx, f.replica); err != nil {
+			return err
+		}
+		// Sentinels look at a replica every 10 seconds. One that has not seen that
+		// the old master is a replica by now would tell it so again, even if it had
+		// been made the master meanwhile.
+		if err := errors.Join(tell(ctx, "SENTINEL RESET "+set), tell(ctx, patience+"5000")); err != nil {
+			return err
+		}
+		for _, sentinel := range watch {
+			if err := sentinel.says(ctx, "sentinel", fmt.Sprintf("status=ok,address=%s,slaves=1,sentinels=%d", f.master.address, len(watch))); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	p.faults = serverFaults(tb, sentinels[0], nil)
+	for _, fault := range p.faults {
+		fault.name = strings.Replace(fault.name, "server", "a sentinel", 1)
+	}
+	p.faults = append(p.faults, f.faults()...)
+	p.afterwards = tellPatience
+	return p
+}
