@@ -162,6 +162,17 @@ func (c *redisCluster) failover(tb testing.TB, master, replica *member) *failove
 	f.rest = 4 * time.Second
 	f.ready = c.all(now)
 	f.alert = replica.do(takeOver)
+	f.calm = func(ctx context.Context) error {
+		for _, node := range c.nodes {
+			if node == master {
+				continue
+			}
+			if err := node.do(before)(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	f.tidy = func(ctx context.Context) error {
 		if err := f.follows(ctx, master); err != nil {
 			return err

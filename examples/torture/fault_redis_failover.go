@@ -48,9 +48,10 @@ type failover struct {
 	// rest is how long after one fail-over by hand there may be another.
 	rest   time.Duration
 	handed time.Time // when the last one was
-	// ready is what there is to do before the replica takes over, and alert before
-	// it does so by itself. Tidy is for when it has, and the master is there.
-	ready, alert, tidy func(context.Context) error
+	// ready is what there is to do before the replica takes over, alert before it
+	// does so by itself, and calm when it has: no other fail-over is wanted then.
+	// Tidy is for when the master is there, too.
+	ready, alert, calm, tidy func(context.Context) error
 }
 
 func (f *failover) faults() []*fault {
@@ -97,7 +98,7 @@ func (f *failover) dies(name string, kill, then func(context.Context) error) *fa
 		err := kill(ctx)
 		w.losesNoMore()
 		return func() error {
-			err := f.agreed(ctx, f.replica, f.replica)
+			err := f.takenOver(ctx)
 			if err == nil && then != nil {
 				err = then(ctx)
 			}
@@ -118,7 +119,7 @@ func (f *failover) hangs(name string) *fault {
 		}
 		f.master.server.Pause(f.tb)
 		return func() error {
-			err := f.agreed(ctx, f.replica, f.replica)
+			err := f.takenOver(ctx)
 			f.master.server.Resume(f.tb)
 			if err == nil {
 				err = f.agreed(ctx, f.replica, f.replica, f.master)
@@ -128,6 +129,14 @@ func (f *failover) hangs(name string) *fault {
 			return errors.Join(err, f.follows(ctx, f.master))
 		}, nil
 	}, tidy: f.tidy}
+}
+
+// takenOver returns when the replica has taken over from a master that is away.
+func (f *failover) takenOver(ctx context.Context) error {
+	if err := f.agreed(ctx, f.replica, f.replica); err != nil {
+		return err
+	}
+	return f.calm(ctx)
 }
 
 // begin begins the time in which changes may be lost: not those of before.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -59,6 +58,7 @@ func admitSentinel(tb testing.TB) *patient {
 	patience := "SENTINEL SET " + set + " down-after-milliseconds "
 	f.ready = func(context.Context) error { return nil }
 	f.alert = func(ctx context.Context) error { return tell(ctx, patience+"500") }
+	f.calm = func(ctx context.Context) error { return tell(ctx, patience+"5000") }
 	f.tidy = func(ctx context.Context) error {
 		f.master, f.replica = f.replica, f.master
 		host, port, err := net.SplitHostPort(f.master.address)
@@ -74,7 +74,7 @@ func admitSentinel(tb testing.TB) *patient {
 		// Sentinels look at a replica every 10 seconds. One that has not seen that
 		// the old master is a replica by now would tell it so again, even if it had
 		// been made the master meanwhile.
-		if err := errors.Join(tell(ctx, "SENTINEL RESET "+set), tell(ctx, patience+"5000")); err != nil {
+		if err := tell(ctx, "SENTINEL RESET "+set); err != nil {
 			return err
 		}
 		for _, sentinel := range watch {
