@@ -2,9 +2,11 @@ package ginadapter_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/gin-gonic/gin"
@@ -85,5 +87,29 @@ func TestFallback(t *testing.T) {
 		if recorder.Code != test.status || test.status == 200 && recorder.Body.String() != test.body {
 			t.Errorf("%s with %q answers %d %s", test.path, test.token, recorder.Code, recorder.Body)
 		}
+	}
+}
+
+// A Service that was never made shows where it is mounted, and not with the
+// first request.
+func TestNilService(t *testing.T) {
+	t.Parallel()
+	var auth *tokenauth.Service
+	for name, make := range map[string]func(){
+		"Mount":          func() { ginadapter.Mount(gin.New(), auth) },
+		"MountEndpoints": func() { ginadapter.MountEndpoints(gin.New(), auth, tokenauth.Endpoints{}) },
+		"RequireBearer":  func() { ginadapter.RequireBearer(auth) },
+		"RequireRole":    func() { ginadapter.RequireRole(auth, "Staff") },
+		"RequireClient":  func() { ginadapter.RequireClient(auth, "web") },
+		"Optional":       func() { ginadapter.Optional(auth) },
+	} {
+		func() {
+			defer func() {
+				if p := recover(); !strings.Contains(fmt.Sprint(p), "was the error of tokenauth.New looked at?") {
+					t.Errorf("%s panicked with %v", name, p)
+				}
+			}()
+			make()
+		}()
 	}
 }

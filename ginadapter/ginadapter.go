@@ -77,6 +77,9 @@ func From(c *gin.Context) (tokenauth.Token, bool) {
 }
 
 func guard(s *tokenauth.Service, authorize tokenauth.Authorizer) gin.HandlerFunc {
+	if s == nil {
+		panic("ginadapter: the Service is nil: was the error of tokenauth.New looked at?")
+	}
 	return func(c *gin.Context) {
 		before := c.Request
 		r, refusal := authorize(before)

@@ -110,6 +110,7 @@ func (e Endpoints) Under(prefix string) Endpoints {
 // mounted, or "". Each handler answers every method. The error names the field
 // of e that is wrong.
 func (s *Service) Handlers(e Endpoints, prefix string) (map[string]http.Handler, Endpoints, error) {
+	s.mustNotBeNil()
 	e, err := e.withDefaults(&s.options)
 	if err != nil {
 		return nil, e, err

@@ -150,7 +150,7 @@ func (s *Service) observe(ctx context.Context, e *Event) {
 func (s *Service) tell(ctx context.Context, o Observer, e *Event) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.securityLog.panicked(ctx, panicObserving, p)
+			s.securityLog.panicked(ctx, "an observer", p)
 		}
 	}()
 	o.Observe(ctx, *e)

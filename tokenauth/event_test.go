@@ -291,7 +291,7 @@ func TestPanicsDoNotFillTheLog(t *testing.T) {
 		wg.Wait()
 	}
 	panics(300)
-	for _, message := range []string{"panic in an observer", "panic in a storage"} {
+	for _, message := range []string{"panic in an observer", "panic in the authenticator"} {
 		if n := strings.Count(log.String(), message); n != 100 {
 			t.Errorf("of 300 records %d say %q", n, message)
 		}
@@ -302,6 +302,85 @@ func TestPanicsDoNotFillTheLog(t *testing.T) {
 	if n := strings.Count(log.String(), "suppressed=200"); n != 2 {
 		t.Errorf("of two sorts %d tell how many were not written: %s", n, log)
 	}
+}
+
+// A panic is told of by whose code it was in, and by its text only where that
+// is the runtime's: what the host panics with may have a password in it.
+func TestPanicsAreToldApart(t *testing.T) {
+	t.Parallel()
+	var none map[string]int
+	bug := func() { none["hunter2"]++ }
+	logger, log := logInto()
+	storage, users, clients := new(scripted), &staff{}, &panickyClients{registered: registered{"web": tokenauth.IntrospectNone}}
+	var live, fallback func()
+	auth := newService(t, storage, users, &tokenauth.Options{
+		Logger: logger, Clients: clients,
+		LiveCheck: func(context.Context, tokenauth.Principal) error { call(live); return nil },
+		Fallback:  func(*http.Request) (tokenauth.Principal, error) { call(fallback); return alice(), nil },
+	})
+	var accessToken string
+	signIn := func(password string) (*http.Request, http.Handler) {
+		r := httptest.NewRequest("POST", "/Token", strings.NewReader("grant_type=password&username=alice&password="+password))
+		r.SetBasicAuth("web", registeredSecret.Reveal())
+		return r, auth.TokenHandler()
+	}
+	guarded := func(accessToken string) (*http.Request, http.Handler) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+accessToken)
+		return r, auth.RequireBearer(http.NotFoundHandler())
+	}
+	panicIn := func(method string) func(context.Context, string) error {
+		return func(_ context.Context, called string) error {
+			if called == method {
+				bug()
+			}
+			return nil
+		}
+	}
+	const text = "assignment to entry in nil map"
+	for _, test := range []struct {
+		name, in, text string
+		set            func()
+		do             func() (*http.Request, http.Handler)
+	}{
+		{"Find", "the storage", text, func() { storage.before = panicIn("Find") }, func() (*http.Request, http.Handler) { return guarded(accessToken) }},
+		{"Replace", "the storage", text, func() { storage.before = panicIn("Replace") }, func() (*http.Request, http.Handler) { return signIn("x") }},
+		{"Authenticate", "the authenticator", "", func() {}, func() (*http.Request, http.Handler) { return signIn("panic") }},
+		{"Recheck", "the authenticator", text, func() { users.look = func(context.Context, tokenauth.Principal) error { bug(); return nil } }, func() (*http.Request, http.Handler) { return signIn("x") }},
+		{"FindClient", "Options.Clients", text, func() { clients.step = bug }, func() (*http.Request, http.Handler) { return signIn("x") }},
+		{"LiveCheck", "Options.LiveCheck", text, func() { live = bug }, func() (*http.Request, http.Handler) { return guarded(accessToken) }},
+		{"Fallback", "Options.Fallback", text, func() { fallback = bug }, func() (*http.Request, http.Handler) { return guarded("old") }},
+		{"LiveCheck after Fallback", "Options.LiveCheck", text, func() { live = bug }, func() (*http.Request, http.Handler) { return guarded("old") }},
+	} {
+		storage.before, users.look, clients.step, live, fallback = nil, nil, nil, nil, nil
+		accessToken = issue(t, auth, alice(), "web")
+		log.Reset()
+		test.set()
+		r, handler := test.do()
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, r)
+		got := log.String()
+		if recorder.Code != 500 || !strings.Contains(got, `"tokenauth: panic in `+test.in+`"`) || strings.Contains(got, "error=") != (test.text != "") ||
+			!strings.Contains(got, test.text) || strings.Contains(got, "hunter2") || strings.Contains(got, "a bug of the host's") {
+			t.Errorf("%s: %d, logged %s", test.name, recorder.Code, got)
+		}
+	}
+}
+
+func call(f func()) {
+	if f != nil {
+		f()
+	}
+}
+
+type panickyClients struct {
+	registered
+	step func()
+}
+
+func (c *panickyClients) FindClient(ctx context.Context, id string) (tokenauth.Client, error) {
+	call(c.step)
+	return c.registered.FindClient(ctx, id)
 }
 
 type panickyUsers struct{}

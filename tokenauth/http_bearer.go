@@ -50,6 +50,7 @@ func (s *Service) Optional(next http.Handler) http.Handler {
 type Authorizer func(*http.Request) (*http.Request, *Refusal)
 
 func (s *Service) guard(authorize Authorizer, next http.Handler) http.Handler {
+	s.mustNotBeNil()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		authorized, refusal := authorize(r)
 		if refusal != nil {
@@ -85,6 +86,7 @@ func (s *Service) ClientAuthorizer(anyOf ...string) Authorizer {
 }
 
 func (s *Service) authorizer(what string, anyOf []string, cause error, otherwise string, has func(held, []string) bool) Authorizer {
+	s.mustNotBeNil()
 	if len(anyOf) == 0 {
 		panic("tokenauth: a " + what + " is required, but none is given")
 	}
@@ -269,7 +271,7 @@ func (s *Service) recovered(ctx context.Context, err *error) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
-	s.securityLog.panicked(ctx, panicDeciding, p)
+	s.securityLog.panicked(ctx, culprit(), p)
 	*err = errPanic
 }
 

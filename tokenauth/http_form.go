@@ -14,6 +14,7 @@ import (
 // formHandler returns the handler of an endpoint that takes a form. Answer
 // returns the body of the 200, or why there is none.
 func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([]byte, error)) http.Handler {
+	s.mustNotBeNil()
 	recovering := func(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
 		defer s.recovered(r.Context(), &err)
 		return answer(w, r)

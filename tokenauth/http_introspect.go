@@ -31,6 +31,7 @@ const (
 // It panics if Options.ResponseAttributes has the name of a member of its own:
 // of two the reader might take the attribute for who the token stands for.
 func (s *Service) IntrospectionHandler() http.Handler {
+	s.mustNotBeNil()
 	if err := s.options.checkIntrospection(); err != nil {
 		panic(err)
 	}

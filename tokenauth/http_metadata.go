@@ -10,6 +10,7 @@ import (
 // Endpoints.Issuer has it mounted. The endpoints are those that were mounted,
 // with full paths. It panics if a field of e is wrong, or without an issuer.
 func (s *Service) MetadataHandler(e Endpoints) http.Handler {
+	s.mustNotBeNil()
 	e, err := e.withDefaults(&s.options)
 	if err == nil && e.Issuer == "" {
 		err = errors.New("tokenauth: metadata needs Endpoints.Issuer")

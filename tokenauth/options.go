@@ -130,8 +130,13 @@ func (o *Options) withDefaults() (Options, error) {
 	c.ResponseAttributes = slices.Clone(c.ResponseAttributes)
 	c.TrustedProxies = slices.Clone(c.TrustedProxies)
 	c.Observers = slices.Clone(c.Observers)
-	if slices.Contains(c.Observers, nil) {
-		return c, fmt.Errorf("tokenauth: Options.Observers has a nil")
+	for _, observer := range c.Observers {
+		if isNil(observer) {
+			return c, fmt.Errorf("tokenauth: Options.Observers has a nil%s", ofType(observer))
+		}
+	}
+	if c.Clients != nil && isNil(c.Clients) {
+		return c, fmt.Errorf("tokenauth: Options.Clients is nil%s", ofType(c.Clients))
 	}
 
 	for _, d := range []struct {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 )
@@ -106,17 +109,53 @@ func (l *securityLog) corrupt(ctx context.Context, err error) {
 	}
 }
 
-// The sorts of panics of the host's code.
-const (
-	panicObserving Reason = "panic in an observer"
-	panicDeciding  Reason = "panic in a storage, an authenticator, a live check or a fallback"
-)
-
 // panicked tells of a panic that is being recovered, with its stack and nothing
-// of the request, nor of what was panicked with.
-func (l *securityLog) panicked(ctx context.Context, sort Reason, p any) {
-	if suppressed, ok := l.admit(eventSort{EventUnavailable, sort}); ok {
-		l.logger.ErrorContext(ctx, "tokenauth: "+string(sort), "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()), "suppressed", suppressed)
+// of the request, nor of what was panicked with unless that is the runtime's
+// own.
+func (l *securityLog) panicked(ctx context.Context, in string, p any) {
+	message := "tokenauth: panic in " + in
+	suppressed, ok := l.admit(eventSort{EventUnavailable, Reason(message)})
+	if !ok {
+		return
+	}
+	attrs := []any{"type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()), "suppressed", suppressed}
+	if err, ok := p.(runtime.Error); ok { // "index out of range": the types and numbers of the program
+		attrs = append(attrs, "error", err.Error())
+	}
+	l.logger.ErrorContext(ctx, message, attrs...)
+}
+
+// culprits are whose code the functions of this package call.
+var culprits = map[string]string{
+	"(*Service).find":        "the storage",
+	"(*Service).issue":       "the storage",
+	"(*Service).revoke":      "the storage",
+	"(*throttle).reserveIn":  "the storage",
+	"(*attempt).settle":      "the storage",
+	"(*Service).signIn":      "the authenticator",
+	"recheck":                "the authenticator",
+	"(*Service).normalize":   "the authenticator",
+	"(*Service).findClient":  "Options.Clients",
+	"(*Service).liveCheck":   "Options.LiveCheck",
+	"(*Service).askFallback": "Options.Fallback",
+}
+
+var packagePath = reflect.TypeFor[Service]().PkgPath() + "."
+
+// culprit tells whose code panicked, while the panic is being recovered: that
+// which was called by the function nearest to it. To note each call beforehand
+// would have every request pay for it.
+func culprit() string {
+	callers := make([]uintptr, 256)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(0, callers)])
+	for {
+		frame, more := frames.Next()
+		if name, ok := strings.CutPrefix(frame.Function, packagePath); ok && culprits[name] != "" {
+			return culprits[name]
+		}
+		if !more {
+			return "code of the host's"
+		}
 	}
 }
 

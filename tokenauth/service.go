@@ -26,11 +26,11 @@ type Service struct {
 // in. Options may be nil. The error names the argument or field that is wrong.
 // New does no I/O and starts nothing.
 func New(s Storage, a Authenticator, o *Options) (*Service, error) {
-	if s == nil {
-		return nil, errors.New("tokenauth: the storage is nil")
+	if isNil(s) {
+		return nil, errors.New("tokenauth: the storage is nil" + ofType(s))
 	}
-	if a == nil {
-		return nil, errors.New("tokenauth: the authenticator is nil")
+	if isNil(a) {
+		return nil, errors.New("tokenauth: the authenticator is nil" + ofType(a))
 	}
 	options, err := o.withDefaults()
 	if err != nil {

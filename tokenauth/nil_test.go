@@ -1,0 +1,81 @@
+package tokenauth_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+type usersFunc func()
+
+func (f usersFunc) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	f()
+	return alice(), nil
+}
+
+// What a constructor returned beside an error that nobody looked at is refused
+// at once, and not found out by the first request.
+func TestNewRefusesTypedNils(t *testing.T) {
+	t.Parallel()
+	good := new(memory.Store)
+	for says, make := range map[string]func() (*tokenauth.Service, error){
+		"the storage is nil":        func() (*tokenauth.Service, error) { return tokenauth.New(nil, &staff{}, nil) },
+		"the authenticator is nil":  func() (*tokenauth.Service, error) { return tokenauth.New(good, nil, nil) },
+		"nil (of type *memory.Sto":  func() (*tokenauth.Service, error) { return tokenauth.New((*memory.Store)(nil), &staff{}, nil) },
+		"nil (of type *tokenauth_t": func() (*tokenauth.Service, error) { return tokenauth.New(good, (*staff)(nil), nil) },
+		"usersFunc":                 func() (*tokenauth.Service, error) { return tokenauth.New(good, usersFunc(nil), nil) },
+		"Options.Observers has a nil": func() (*tokenauth.Service, error) {
+			return tokenauth.New(good, &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{(*witness)(nil)}})
+		},
+		"Options.Clients is nil": func() (*tokenauth.Service, error) {
+			return tokenauth.New(good, &staff{}, &tokenauth.Options{Clients: (*nobody)(nil)})
+		},
+	} {
+		if auth, err := make(); auth != nil || err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %q", err, says)
+		}
+	}
+	// A nil map is a registry of nobody.
+	if _, err := tokenauth.New(good, &staff{}, &tokenauth.Options{Clients: registered(nil)}); err != nil {
+		t.Error(err)
+	}
+}
+
+type nobody struct{}
+
+func (*nobody) FindClient(context.Context, string) (tokenauth.Client, error) {
+	return tokenauth.Client{}, tokenauth.ErrNotFound
+}
+
+// A Service that was never made shows where it is mounted.
+func TestNilService(t *testing.T) {
+	t.Parallel()
+	var auth *tokenauth.Service
+	next := http.NotFoundHandler()
+	for name, make := range map[string]func(){
+		"TokenHandler":         func() { auth.TokenHandler() },
+		"RevocationHandler":    func() { auth.RevocationHandler() },
+		"IntrospectionHandler": func() { auth.IntrospectionHandler() },
+		"MetadataHandler":      func() { auth.MetadataHandler(tokenauth.Endpoints{Issuer: "https://api.example.com"}) },
+		"Handlers":             func() { auth.Handlers(tokenauth.Endpoints{}, "") },
+		"Mount":                func() { auth.Mount(http.NewServeMux()) },
+		"RequireBearer":        func() { auth.RequireBearer(next) },
+		"RequireRole":          func() { auth.RequireRole("Staff") },
+		"RequireClient":        func() { auth.RequireClient("web") },
+		"Optional":             func() { auth.Optional(next) },
+	} {
+		func() {
+			defer func() {
+				if p := recover(); !strings.Contains(fmt.Sprint(p), "was the error of tokenauth.New looked at?") {
+					t.Errorf("%s panicked with %v", name, p)
+				}
+			}()
+			make()
+		}()
+	}
+}
