@@ -123,7 +123,7 @@ func (s *Service) findClient(ctx context.Context, clientID string) (*Client, err
 	case errors.Is(err, ErrNotFound):
 		return nil, ErrInvalidClient
 	case err != nil:
-		return nil, unavailable("finding a client", err)
+		return nil, hostFailed("Options.Clients", "ErrNotFound for an unknown client", err)
 	case c.ID != clientID:
 		// A registry that compares in a wider way would have two slots for
 		// one client.

@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -59,4 +60,14 @@ func unavailable(doing string, err error) error {
 		return fmt.Errorf("%w: %s: %v", ErrUnavailable, doing, err)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+}
+
+// hostFailed is unavailable for what the host supplied. It says what that
+// returns for a plain no: a driver's "not found" that was passed on as it is
+// looks like trouble.
+func hostFailed(what, no string, err error) error {
+	if !errors.Is(err, ErrBusy) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		what += " failed (it returns " + no + ")"
+	}
+	return unavailable(what, err)
 }

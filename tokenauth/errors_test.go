@@ -2,6 +2,7 @@ package tokenauth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -71,4 +72,68 @@ func TestTroubleIsNeverARefusal(t *testing.T) {
 			expect503("fallback, optional", other.Optional(http.NotFoundHandler()), httptest.NewRequest("GET", "/", nil), "unavailable")
 		}
 	}
+}
+
+// The message names whose error it is, and what would have been a plain no.
+func TestTroubleSaysWhose(t *testing.T) {
+	t.Parallel()
+	odd := errors.New("record not found")
+	users, clients := &staff{}, &erringClients{registered: registered{"web": tokenauth.IntrospectNone}}
+	var live, fallback error
+	auth := newService(t, new(scripted), users, &tokenauth.Options{
+		Clients:   clients,
+		LiveCheck: func(context.Context, tokenauth.Principal) error { return live },
+		Fallback:  func(*http.Request) (tokenauth.Principal, error) { return alice(), fallback },
+	})
+	signIn := func() error {
+		_, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice", ClientID: "web", ClientSecret: registeredSecret})
+		return err
+	}
+	validate := func() error {
+		_, err := auth.Validate(t.Context(), issue(t, auth, alice(), ""))
+		return err
+	}
+	request := func() error {
+		_, refusal := auth.Authorize(httptest.NewRequest("GET", "/", nil))
+		return refusal.Err
+	}
+	const prefix = "tokenauth: temporarily unavailable: "
+	for _, test := range []struct {
+		says string
+		set  func(error)
+		do   func() error
+	}{
+		{"the Authenticator failed (it returns ErrRejected for credentials that are not good; a password.Lookup, ErrNotFound for an unknown name): ", func(err error) { users.err = err }, signIn},
+		{"the Rechecker failed (it returns ErrRejected for a user who may not sign in any more; a password.Lookup, ErrNotFound for an unknown name): ", func(err error) {
+			users.look = func(context.Context, tokenauth.Principal) error { return err }
+		}, signIn},
+		{"Options.Clients failed (it returns ErrNotFound for an unknown client): ", func(err error) { clients.err = err }, signIn},
+		{"Options.LiveCheck failed (it returns ErrRejected for a user who may not have the token any more): ", func(err error) { live = err }, validate},
+		{"Options.Fallback failed (it returns ErrRejected for what it does not know): ", func(err error) { fallback = err }, request},
+	} {
+		test.set(odd)
+		if err := test.do(); !errors.Is(err, tokenauth.ErrUnavailable) || !errors.Is(err, odd) || err.Error() != prefix+test.says+odd.Error() {
+			t.Errorf("%v, want %q", err, test.says)
+		}
+		// What ran out of time, or is busy, said nothing wrong.
+		for _, plain := range []error{context.DeadlineExceeded, context.Canceled, tokenauth.ErrBusy} {
+			test.set(fmt.Errorf("host: %w", plain))
+			if err := test.do(); !errors.Is(err, plain) || strings.Contains(err.Error(), "it returns") {
+				t.Errorf("%v for %v", err, plain)
+			}
+		}
+		test.set(nil)
+	}
+}
+
+type erringClients struct {
+	registered
+	err error
+}
+
+func (c *erringClients) FindClient(ctx context.Context, id string) (tokenauth.Client, error) {
+	if c.err != nil {
+		return tokenauth.Client{}, c.err
+	}
+	return c.registered.FindClient(ctx, id)
 }

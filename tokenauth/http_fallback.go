@@ -51,7 +51,7 @@ func (s *Service) askFallback(r *http.Request) (t *Token, err error) {
 	case errors.Is(err, ErrRejected):
 		return nil, err
 	case err != nil:
-		return nil, unavailable("falling back", err)
+		return nil, hostFailed("Options.Fallback", "ErrRejected for what it does not know", err)
 	}
 	if err := p.check(); err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func (s *Service) signIn(ctx context.Context, c Credentials) (g Grant, err error
 	case errors.Is(err, ErrRejected):
 		return Grant{}, err
 	case err != nil:
-		return Grant{}, unavailable("authenticating", err)
+		return Grant{}, hostFailed("the Authenticator", "ErrRejected for credentials that are not good; a password.Lookup, ErrNotFound for an unknown name", err)
 	case len(c.Password.Reveal()) > MaxPasswordLength, c.client != nil && !c.client.admits(&p):
 		return Grant{}, ErrRejected
 	}
@@ -125,7 +125,7 @@ func (s *Service) recheck(ctx context.Context, p Principal) error {
 	defer timed.end()
 	err := recheck(timed, s.authenticator, p)
 	if err != nil && !errors.Is(err, ErrRejected) {
-		return unavailable("looking at the user again", err)
+		return hostFailed("the Rechecker", "ErrRejected for a user who may not sign in any more; a password.Lookup, ErrNotFound for an unknown name", err)
 	}
 	return err
 }

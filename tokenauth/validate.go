@@ -129,7 +129,7 @@ func (s *Service) liveCheck(ctx context.Context, t held) error {
 	case errors.Is(err, ErrRejected):
 		return ErrInvalidToken
 	case err != nil:
-		return unavailable("looking at the user", err)
+		return hostFailed("Options.LiveCheck", "ErrRejected for a user who may not have the token any more", err)
 	}
 	return nil
 }
