@@ -52,8 +52,9 @@ type Authenticator interface {
 // token alive that should be dead.
 type Rechecker interface {
 	// Recheck returns nil if the user exists, may sign in, and still has
-	// p.Stamp; ErrRejected, possibly wrapped, if not; any other error if it
-	// could not tell, which becomes a 503. It must see every change that was
+	// p.Stamp; ErrRejected, possibly wrapped, if not, which also is ErrNotFound
+	// if it looks by another key than Authenticate does and finds nobody there;
+	// any other error if it could not tell, which becomes a 503. It must see every change that was
 	// complete when it was called.
 	Recheck(ctx context.Context, p Principal) error
 }

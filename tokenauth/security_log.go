@@ -109,6 +109,16 @@ func (l *securityLog) corrupt(ctx context.Context, err error) {
 	}
 }
 
+// lost tells of a user whose password was right and whom Recheck did not find:
+// who looks users up by what they type, and not by their names, would otherwise
+// be told of wrong passwords for ever.
+func (l *securityLog) lost(ctx context.Context, p *Principal) {
+	if suppressed, ok := l.admit(eventSort{EventSignInRefused, "lost"}); ok {
+		l.logger.ErrorContext(ctx, "tokenauth: a sign-in with the right password is refused, because the account was found by the name that was typed and not by its own UserName: Lookup must find it by both; or it was deleted or renamed just then",
+			"user_id", p.UserID, "user_name", p.UserName, "suppressed", suppressed)
+	}
+}
+
 // panicked tells of a panic that is being recovered, with its stack and nothing
 // of the request, nor of what was panicked with unless that is the runtime's
 // own.

@@ -107,6 +107,9 @@ func (s *Service) signIn(ctx context.Context, c Credentials) (g Grant, err error
 	// nobody must be left with a token that this look would have refused.
 	ctx = context.WithoutCancel(ctx)
 	err = s.recheck(ctx, p)
+	if errors.Is(err, ErrRejected) && errors.Is(err, ErrNotFound) {
+		s.securityLog.lost(ctx, &p)
+	}
 	if err == nil {
 		err = s.recheckClient(ctx, c.client, &p)
 	}

@@ -21,7 +21,9 @@ import (
 type Account struct {
 	// UserID identifies the user for ever, whatever the name becomes.
 	UserID string
-	// UserName is the name as stored. Lookup must find the account by it.
+	// UserName is the name as stored. Lookup must find the account by it, and
+	// not only by what was typed, such as an e-mail address: a sign-in is refused
+	// if it does not.
 	UserName string
 	// PasswordHash is of any format that the package knows, or of one in
 	// Options.Formats. An account without one, or with one that cannot be
@@ -246,13 +248,18 @@ func (u *Users) replaceHash(ctx context.Context, a Account, password string) {
 	}
 }
 
+// errLost has the Service say so in the log: right after a good password it is
+// more likely a Lookup that does not find by Account.UserName.
+var errLost = fmt.Errorf("%w: %w", tokenauth.ErrRejected, tokenauth.ErrNotFound)
+
 // Recheck returns nil if the user can still be found under that name, may sign
-// in, and has not changed since p was made; tokenauth.ErrRejected if not; and
-// the lookup's error if that failed.
+// in, and has not changed since p was made; tokenauth.ErrRejected if not, also
+// tokenauth.ErrNotFound if the name is nobody's or another user's; and the
+// lookup's error if that failed.
 func (u *Users) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	account, err := u.find(ctx, p.UserName)
-	if errors.Is(err, tokenauth.ErrNotFound) {
-		return tokenauth.ErrRejected
+	if errors.Is(err, tokenauth.ErrNotFound) || err == nil && account.UserID != p.UserID {
+		return errLost
 	}
 	if err != nil {
 		return err

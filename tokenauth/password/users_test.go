@@ -444,3 +444,39 @@ func TestNormalizeUserName(t *testing.T) {
 		}
 	}
 }
+
+// A Lookup that does not find an account by its own UserName refuses its user
+// for ever, with the right password. The answer is that to a wrong one; the log
+// says what is the matter.
+func TestLookupMissesTheUserName(t *testing.T) {
+	t.Parallel()
+	hash, err := Hash("my password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	account := Account{UserID: "17", UserName: "Alice A.", PasswordHash: hash, Stamp: "1"}
+	for name, test := range map[string]struct {
+		accounts table
+		logged   bool
+		status   int
+	}{
+		"only by what is typed":          {table{"alice": account}, true, 400},
+		"the name is another's":          {table{"alice": account, "Alice A.": {UserID: "18", UserName: "Alice A."}}, true, 400},
+		"by both":                        {table{"alice": account, "Alice A.": account}, false, 200},
+		"by both, but disabled just now": {table{"alice": account, "Alice A.": {UserID: "17", UserName: "Alice A.", Disabled: true}}, false, 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			u, _ := newUsers(t, test.accounts.lookup, nil)
+			w := handler(t, u, &log)()
+			if w.Code != test.status || w.Code == 400 && w.Body.String() != `{"error":"invalid_grant","error_description":"The user name or password is incorrect."}` {
+				t.Errorf("answered %d %s", w.Code, w.Body)
+			}
+			said := strings.Contains(log.String(), "level=ERROR") && strings.Contains(log.String(), "Lookup must find it by both") && strings.Contains(log.String(), `user_id=17 user_name="Alice A."`)
+			if said != test.logged || strings.Contains(log.String(), "my password") {
+				t.Errorf("logged %s", &log)
+			}
+		})
+	}
+}
