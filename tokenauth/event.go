@@ -106,7 +106,8 @@ type Event struct {
 
 	// UserID, UserName and ClientID are the token's, where it is known whose it
 	// is: those of a sign-in that was refused, or of a token that nobody holds,
-	// are empty.
+	// are empty. Those of a principal that cannot be stored are as it had them,
+	// cut to 256 bytes.
 	UserID, UserName, ClientID string
 	// Account names the account that a sign-in was for by a keyed hash of the
 	// name as it was typed, since people type passwords there. The same
@@ -140,6 +141,9 @@ func (s *Service) observe(ctx context.Context, e *Event) {
 	// was in trouble.
 	if e.Kind == EventUnavailable && e.Reason == "" && ctx.Err() != nil && errors.Is(e.Err, context.Canceled) {
 		e.Reason = ReasonCanceled
+	}
+	if invalid := (*principalError)(nil); e.Reason == ReasonInternal && errors.As(e.Err, &invalid) {
+		e.UserID, e.UserName = invalid.userID, invalid.userName
 	}
 	s.securityLog.record(ctx, e)
 	for _, o := range s.options.Observers {

@@ -196,6 +196,43 @@ func TestEvent(t *testing.T) {
 	}
 }
 
+// A principal that cannot be stored is a mistake of the host's that somebody has
+// to find: the event says whose it was.
+func TestInvalidPrincipalIsTold(t *testing.T) {
+	t.Parallel()
+	logger, log := logInto()
+	w := new(witness)
+	p := tokenauth.Principal{UserID: "17", UserName: "al\xffice" + strings.Repeat("x", 600), Roles: []string{""}}
+	auth := newService(t, new(scripted), principals{&p}, &tokenauth.Options{
+		Logger: logger, Observers: []tokenauth.Observer{w},
+		Fallback: func(*http.Request) (tokenauth.Principal, error) { return p, nil },
+	})
+	signIn := func() {
+		t.Helper()
+		g, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "typed"})
+		if !errors.Is(err, tokenauth.ErrInvalidPrincipal) || !reflect.DeepEqual(g, tokenauth.Grant{}) {
+			t.Errorf("%+v, %v", g, err)
+		}
+	}
+	signIn()
+	w.expect(t, "unavailable internal 17 al\uFFFDice"+strings.Repeat("x", 256-len("al?ice")))
+	p.UserName = "alice"
+	log.Reset()
+	signIn()
+	w.expect(t, "unavailable internal 17 alice")
+	if got := log.String(); !strings.Contains(got, "reason=internal user_id=17 user_name=alice") || !strings.Contains(got, "Roles must be non-empty") {
+		t.Errorf("logged %s", got)
+	}
+	auth.Authorize(httptest.NewRequest("GET", "/", nil))
+	w.expect(t, "unavailable internal 17 alice")
+}
+
+type principals struct{ p *tokenauth.Principal }
+
+func (a principals) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	return *a.p, nil
+}
+
 // The endpoints and the guards tell what a call of the Service does not.
 func TestObserverHearsOfRequests(t *testing.T) {
 	t.Parallel()

@@ -99,7 +99,7 @@ const maxPrincipalSize = 8 << 10
 // the value.
 func (p Principal) check() error {
 	bad := func(field, must string) error {
-		return fmt.Errorf("%w: %s must %s", ErrInvalidPrincipal, field, must)
+		return &principalError{fmt.Errorf("%w: %s must %s", ErrInvalidPrincipal, field, must), legible(p.UserID), legible(p.UserName)}
 	}
 	switch {
 	case p.UserID == "" || len(p.UserID) > 512:
@@ -132,6 +132,20 @@ func (p Principal) check() error {
 		return bad("all fields together", "have at most 8192 bytes")
 	}
 	return nil
+}
+
+// A principalError is the ErrInvalidPrincipal that knows whose it is, for the
+// event: the user has been authenticated by then.
+type principalError struct {
+	error
+	userID, userName string
+}
+
+func (e *principalError) Unwrap() error { return e.error }
+
+// legible returns what of s may be in an event.
+func legible(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), 256)], "\uFFFD")
 }
 
 // storable reports whether every storage can keep s: PostgreSQL has no NUL.
