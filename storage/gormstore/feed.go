@@ -21,9 +21,14 @@ import (
 type Listener interface {
 	// Listen opens a connection for itself, listens to the channel, calls use
 	// and returns what that returned, having closed the connection. Pool is
-	// the host's database, for a Listener that takes a connection from it.
+	// the host's database, for a Listener that takes a connection from it. Such
+	// a one has a method UsesPool() bool, so that it is not left to take the
+	// only one.
 	Listen(ctx context.Context, pool *sql.DB, channel string, use func(Notifications) error) error
 }
+
+// A pooled Listener can say that it takes its connection from the pool.
+type pooled interface{ UsesPool() bool }
 
 // Notifications are those that come over one connection. They are used by one
 // goroutine.
@@ -65,7 +70,8 @@ var ErrNoFeed = errors.New("gormstore: no feed of changes")
 // their own; first sign-ins and validations do not notify.
 //
 // It returns ErrNoFeed, wrapped, on engines that do not notify (MariaDB, MySQL,
-// SQLite) and if the trigger is missing, or the database's error.
+// SQLite) and if the trigger is missing; an error if the pool may have only one
+// connection and the Listener would take it; or the database's error.
 func WithFeed(ctx context.Context, s *Store, l Listener) (*Watched, error) {
 	if l == nil {
 		return nil, errors.New("gormstore: the listener is nil")
@@ -84,7 +90,20 @@ func WithFeed(ctx context.Context, s *Store, l Listener) (*Watched, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gormstore: %w", err)
 	}
-	return &Watched{Store: s, pool: pool, listener: l, channel: s.prefix + "feed"}, nil
+	w := &Watched{Store: s, pool: pool, listener: l, channel: s.prefix + "feed"}
+	if err := w.leavesConnections(); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// leavesConnections returns an error if the feed would take the only connection
+// of the pool, and each call of the store then wait for it in vain.
+func (w *Watched) leavesConnections() error {
+	if p, ok := w.listener.(pooled); ok && p.UsesPool() && w.pool.Stats().MaxOpenConnections == 1 {
+		return errors.New("gormstore: the pool may have only one connection (SetMaxOpenConns(1)), and the feed would keep it: allow at least two, or give the listener a DSN for a connection of its own")
+	}
+	return nil
 }
 
 func (s *Store) canFeed() error {
@@ -109,6 +128,9 @@ const beatPrefix = "beat "
 // their commits, so one that arrives proves that all before it have. If one is
 // on its way for four beats, the connection is taken for dead.
 func (w *Watched) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+	if err := w.leavesConnections(); err != nil {
+		return err // the host set its limit after WithFeed
+	}
 	return w.listener.Listen(ctx, w.pool, w.channel, func(n Notifications) error {
 		return w.watch(ctx, n, beat, feed)
 	})

@@ -304,6 +304,43 @@ func TestWithFeedRefuses(t *testing.T) {
 	})
 }
 
+// The feed never takes the only connection: the store would have none, and each
+// request wait for it until it timed out.
+func TestFeedLeavesConnections(t *testing.T) {
+	t.Parallel()
+	dsn := throwaway.Postgres(t)
+	w, db := openWatched(t, dsn, pgxfeed.Listener{})
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "SetMaxOpenConns(1)") || !strings.Contains(err.Error(), "DSN") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	pool.SetMaxOpenConns(1)
+	_, err = gormstore.WithFeed(t.Context(), w.Store, pgxfeed.Listener{})
+	refused("one connection", err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	refused("one connection, since WithFeed", w.Watch(ctx, time.Second, nil))
+
+	own, err := gormstore.WithFeed(t.Context(), w.Store, pgxfeed.Listener{DSN: dsn})
+	if err != nil {
+		t.Fatalf("a connection beside the pool's: %v", err)
+	}
+	auth := replica(t, own, 2*time.Second)
+	if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, ""); err != nil {
+		t.Error(err)
+	}
+	pool.SetMaxOpenConns(2)
+	if _, err := gormstore.WithFeed(t.Context(), w.Store, pgxfeed.Listener{}); err != nil {
+		t.Errorf("two connections: %v", err)
+	}
+}
+
 // Several replicas install the feed at once; the scripts go there and back.
 func TestMigrateFeed(t *testing.T) {
 	t.Parallel()

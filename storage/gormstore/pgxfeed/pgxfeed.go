@@ -31,6 +31,9 @@ type Listener struct {
 
 var _ gormstore.Listener = Listener{}
 
+// UsesPool reports whether the connection is one of the pool's.
+func (l Listener) UsesPool() bool { return l.DSN == "" }
+
 // patience is how long it may take until a connection listens. The server of
 // one that lies idle in the pool may be gone without a word, and then there is
 // no end to waiting for it.
