@@ -80,7 +80,7 @@ type counters struct {
 func newCache(s Storage, o *CacheOptions) (*cache, error) {
 	w, ok := s.(Watcher)
 	if !ok {
-		return nil, fmt.Errorf("tokenauth: Options.Cache needs a storage that tells of changes (a Watcher), and %T is none", s)
+		return nil, fmt.Errorf("tokenauth: Options.Cache needs a storage that tells of changes (a Watcher), and %T is none: gormstore.WithFeed on PostgreSQL and redisstore.WithFeed make one", s)
 	}
 	options, err := o.withDefaults()
 	if err != nil {

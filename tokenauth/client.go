@@ -158,7 +158,7 @@ func (s *Service) recheckClient(ctx context.Context, c *Client, p *Principal) er
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	r, ok := s.storage.(ClientRevoker)
 	if !ok {
-		return unavailable("revoking a client's tokens", fmt.Errorf("%T is no ClientRevoker", s.storage))
+		return unavailable("revoking a client's tokens", fmt.Errorf("%T is no ClientRevoker; the stores of gormstore, redisstore and memory are", s.storage))
 	}
 	began := time.Now()
 	err := r.RevokeClient(ctx, ClientKeyOf(clientID))

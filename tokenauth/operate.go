@@ -19,7 +19,7 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	const doing = "listing a user's tokens"
 	l, ok := s.storage.(Lister)
 	if !ok {
-		return nil, unavailable(doing, fmt.Errorf("%T is no Lister", s.storage))
+		return nil, unavailable(doing, fmt.Errorf("%T is no Lister; the stores of gormstore, redisstore and memory are", s.storage))
 	}
 	timed := withTimeout(ctx, s.options.Timeout)
 	defer timed.end()

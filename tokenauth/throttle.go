@@ -151,7 +151,7 @@ func newThrottle(s Storage, o ThrottleOptions, now func() time.Time, trouble fun
 	}
 	counter, ok := s.(AttemptCounter)
 	if !ok {
-		return nil, fmt.Errorf("tokenauth: Options.Throttle.Key needs a storage in which replicas count together (an AttemptCounter), and %T is none", s)
+		return nil, fmt.Errorf("tokenauth: Options.Throttle.Key needs a storage in which replicas count together (an AttemptCounter), and %T is none: those of gormstore and redisstore are; a single process needs no Key", s)
 	}
 	t.shared = counter
 	return t, nil

@@ -79,3 +79,30 @@ func TestNilService(t *testing.T) {
 		}()
 	}
 }
+
+// What a storage lacks is told with where to get it.
+func TestAbilitiesThatAreMissing(t *testing.T) {
+	t.Parallel()
+	plain := struct{ tokenauth.Storage }{new(memory.Store)}
+	auth := newService(t, plain, &staff{}, nil)
+	for says, try := range map[string]func() error{
+		"gormstore.WithFeed on PostgreSQL and redisstore.WithFeed": func() error {
+			_, err := tokenauth.New(plain, &staff{}, &tokenauth.Options{Cache: new(tokenauth.CacheOptions)})
+			return err
+		},
+		"(an AttemptCounter), and struct": func() error {
+			key := tokenauth.NewSecret(strings.Repeat("k", 32))
+			_, err := tokenauth.New(plain, &staff{}, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: key}})
+			return err
+		},
+		"no Lister; the stores of": func() error {
+			_, err := auth.Tokens(t.Context(), "17")
+			return err
+		},
+		"no ClientRevoker; the stores of": func() error { return auth.RevokeClient(t.Context(), "web") },
+	} {
+		if err := try(); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "redisstore") {
+			t.Errorf("%v, want %q", err, says)
+		}
+	}
+}
