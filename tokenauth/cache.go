@@ -65,6 +65,9 @@ type cache struct {
 	started time.Time    // with a monotonic reading; what until counts from
 	until   atomic.Int64 // nanoseconds after started, when the lease ends
 
+	logger *slog.Logger
+	kept   atomic.Bool // whether Run was called, or it was told that it was not
+
 	mu    sync.Mutex
 	loads map[Slot]*load // those under way
 
@@ -77,7 +80,7 @@ type counters struct {
 	_                                     [32]byte
 }
 
-func newCache(s Storage, o *CacheOptions) (*cache, error) {
+func newCache(s Storage, o *CacheOptions, logger *slog.Logger) (*cache, error) {
 	w, ok := s.(Watcher)
 	if !ok {
 		return nil, fmt.Errorf("tokenauth: Options.Cache needs a storage that tells of changes (a Watcher), and %T is none: gormstore.WithFeed on PostgreSQL and redisstore.WithFeed make one", s)
@@ -91,6 +94,7 @@ func newCache(s Storage, o *CacheOptions) (*cache, error) {
 		lease:   options.Lease,
 		table:   newTable(options.MaxEntries),
 		started: time.Now(),
+		logger:  logger,
 		loads:   make(map[Slot]*load),
 	}, nil
 }
@@ -159,6 +163,7 @@ func (c *cache) find(ctx context.Context, slot Slot, d *Digest, read reader) (he
 	count := c.count(&slot.User)
 	if !c.alive() {
 		count.bypasses.Add(1)
+		c.missRun(ctx)
 		// What is now seen may be newer than what the table has, and must not
 		// be taken back when the feed is alive again.
 		defer c.table.forget(&slot.User)
@@ -191,6 +196,17 @@ func (c *cache) find(ctx context.Context, slot Slot, d *Digest, read reader) (he
 		was = c.table.stamp(&slot)
 	}
 	return c.keep(ctx, slot, was, read)
+}
+
+// runGrace is how long a host may take to call Run.
+const runGrace = 30 * time.Second
+
+// missRun tells, once, that nobody has called Run: nothing else but the load on
+// the storage would.
+func (c *cache) missRun(ctx context.Context) {
+	if !c.kept.Load() && time.Since(c.started) >= runGrace && !c.kept.Swap(true) {
+		c.logger.WarnContext(ctx, "tokenauth: the cache does not serve, because Service.Run was not called: each validation asks the storage")
+	}
 }
 
 // lead does a load for itself and for those who wait.
@@ -238,15 +254,16 @@ func (c *cache) flush() {
 	c.flushes.Add(1)
 }
 
-// run keeps the feed going until the context ends. It tells the logger when
+// run keeps the feed going until the context ends. It tells the log when
 // the feed is lost and when it is back, but not of each try in between.
-func (c *cache) run(ctx context.Context, logger *slog.Logger) {
+func (c *cache) run(ctx context.Context) {
+	c.kept.Store(true)
 	const shortest, longest = 50 * time.Millisecond, time.Second
 	down := false
 	for pause := shortest; ctx.Err() == nil; pause = min(2*pause, longest) {
 		s := &subscription{cache: c, began: func() {
 			if down {
-				logger.InfoContext(ctx, "tokenauth: the feed of changes is back; the cache serves again")
+				c.logger.InfoContext(ctx, "tokenauth: the feed of changes is back; the cache serves again")
 			}
 			down = false
 			pause = shortest
@@ -257,7 +274,7 @@ func (c *cache) run(ctx context.Context, logger *slog.Logger) {
 			return
 		}
 		if !down {
-			logger.ErrorContext(ctx, "tokenauth: the feed of changes is lost; until it is back each validation asks the storage", "error", err)
+			c.logger.ErrorContext(ctx, "tokenauth: the feed of changes is lost; until it is back each validation asks the storage", "error", err)
 		}
 		down = true
 		select {

@@ -568,6 +568,77 @@ func TestCacheWithoutRun(t *testing.T) {
 	}
 }
 
+// It is told once, and not before the host had time to call Run.
+func TestRunIsMissed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const missed = "because Service.Run was not called"
+		logger, printed := logInto()
+		auth := newService(t, new(memory.Store), new(staff), &tokenauth.Options{Cache: new(tokenauth.CacheOptions), Logger: logger})
+		accessToken := issue(t, auth, alice(), "")
+		time.Sleep(30*time.Second - 1)
+		expect(t, auth, accessToken, "good")
+		if strings.Contains(printed.String(), missed) {
+			t.Errorf("too early: %s", printed)
+		}
+		time.Sleep(1)
+		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "good")
+		if n := strings.Count(printed.String(), missed); n != 1 || !strings.Contains(printed.String(), "level=WARN") {
+			t.Errorf("told %d times: %s", n, printed)
+		}
+
+		printed.Reset()
+		auth = newService(t, new(memory.Store), new(staff), &tokenauth.Options{Cache: new(tokenauth.CacheOptions), Logger: logger})
+		accessToken = issue(t, auth, alice(), "")
+		ctx, cancel := context.WithCancel(t.Context())
+		go auth.Run(ctx)
+		synctest.Wait()
+		cancel() // the process ends, and its last requests ask the storage
+		synctest.Wait()
+		time.Sleep(time.Hour)
+		expect(t, auth, accessToken, "good")
+		if stats := auth.CacheStats(); stats.Bypasses == 0 || strings.Contains(printed.String(), missed) {
+			t.Errorf("%+v, after Run: %s", stats, printed)
+		}
+	})
+}
+
+// A second Run beside the first is a mistake that shows.
+func TestRunTwice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logger, printed := logInto()
+		auth := newService(t, new(memory.Store), new(staff), &tokenauth.Options{Cache: new(tokenauth.CacheOptions), Logger: logger})
+		run := func() context.CancelFunc {
+			ctx, cancel := context.WithCancel(t.Context())
+			go auth.Run(ctx)
+			synctest.Wait()
+			return cancel
+		}
+		stop := func(cancel context.CancelFunc) {
+			cancel()
+			synctest.Wait()
+		}
+		stop(run())
+		first := run() // one after the other is none
+		if strings.Contains(printed.String(), "level=ERROR") {
+			t.Errorf("logged %s", printed)
+		}
+		second := run()
+		if n := strings.Count(printed.String(), "while it runs already"); n != 1 || !strings.Contains(printed.String(), "level=ERROR") {
+			t.Errorf("told %d times: %s", n, printed)
+		}
+		// Whichever ends, the other keeps the cache.
+		stop(first)
+		time.Sleep(time.Second)
+		if !auth.CacheStats().FeedAlive {
+			t.Error("the cache does not serve")
+		}
+		stop(second)
+	})
+}
+
 // The log tells once that the feed is lost, and once that it is back; a
 // Watcher that panics is one that lost its feed.
 func TestCacheFeedIsKeptGoing(t *testing.T) {

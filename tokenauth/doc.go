@@ -76,7 +76,9 @@
 // suppressed says how many were not. Also logged, at error, are panics of the
 // host's code and stored tokens that are corrupt, no more of them than of events;
 // a purge that failed, counters that could not be reached, a refused token that
-// could not be removed, and a feed that is lost (at info, one that is back).
+// could not be removed, a feed that is lost (at info, one that is back), a second
+// Run beside the first, and an account that is not found by its own name. At
+// warn, once: a cache without a Run.
 //
 // # Compatibility
 //

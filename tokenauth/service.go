@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Service struct {
 	cache         *cache       // nil without
 	throttle      *throttle    // nil without
 	securityLog   *securityLog
+	running       atomic.Int32 // calls of Run
 }
 
 // New returns a Service that keeps its tokens in s and asks a who is signing
@@ -54,7 +56,7 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		}
 	}
 	if options.Cache != nil {
-		if service.cache, err = newCache(s, options.Cache); err != nil {
+		if service.cache, err = newCache(s, options.Cache, options.Logger); err != nil {
 			return nil, err
 		}
 	}
@@ -80,11 +82,16 @@ const purgeGrace = 24 * time.Hour
 // the feed of the cache, if there is one; without Run the cache never serves.
 // Trouble is logged, and what failed is tried again. Run returns nil.
 //
-// It is called once for each Service. Any number of replicas may run it.
+// It is called once for each Service; a second call beside the first does the
+// same work twice, and is logged at error. Any number of replicas may run it.
 func (s *Service) Run(ctx context.Context) error {
+	if s.running.Add(1) > 1 {
+		s.options.Logger.ErrorContext(ctx, "tokenauth: Service.Run was called while it runs already: once for each Service is enough")
+	}
+	defer s.running.Add(-1)
 	var wg sync.WaitGroup
 	if s.cache != nil {
-		wg.Go(func() { s.cache.run(ctx, s.options.Logger) })
+		wg.Go(func() { s.cache.run(ctx) })
 	}
 	s.purgeOnAndOn(ctx)
 	wg.Wait()
