@@ -38,7 +38,8 @@ var (
 	ErrBusy = errors.New("tokenauth: busy")
 
 	// ErrInvalidPrincipal is returned, wrapped with the name of the field, by
-	// Issue and SignIn for a principal that cannot be stored.
+	// Issue and SignIn for a principal that cannot be stored, and by RevokeUser
+	// for an empty UserID.
 	ErrInvalidPrincipal = errors.New("tokenauth: invalid principal")
 )
 

@@ -2,6 +2,7 @@ package tokenauth
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -60,9 +61,15 @@ func (s *Service) revoke(ctx context.Context, slot Slot, digest Digest) error {
 
 // RevokeUser ends all tokens of a user, at every client. Call it after each
 // change of a user that must end what was issued before: when it returns, no
-// token issued before the call is good. It returns ErrUnavailable if the
-// storage could not be asked in time.
+// token issued before the call is good.
+//
+// UserID is Principal.UserID, and not the name that the user types; one that has
+// no tokens is no error. It returns ErrInvalidPrincipal for "", and
+// ErrUnavailable if the storage could not be asked in time.
 func (s *Service) RevokeUser(ctx context.Context, userID string) error {
+	if userID == "" { // nobody's, so the caller has not got hold of whom it meant
+		return fmt.Errorf("%w: RevokeUser needs a UserID, and it is empty", ErrInvalidPrincipal)
+	}
 	began := time.Now()
 	timed := withTimeout(ctx, s.options.Timeout)
 	defer timed.end()

@@ -2,6 +2,7 @@ package tokenauth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -104,5 +105,24 @@ func TestAbilitiesThatAreMissing(t *testing.T) {
 		if err := try(); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "redisstore") {
 			t.Errorf("%v, want %q", err, says)
 		}
+	}
+}
+
+// An ID that is empty is not taken for a user who has no tokens.
+func TestRevokeUserWithoutID(t *testing.T) {
+	t.Parallel()
+	storage, w := new(scripted), new(witness)
+	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{w}})
+	storage.before = func(_ context.Context, method string) error {
+		t.Errorf("%s was called", method)
+		return nil
+	}
+	if err := auth.RevokeUser(t.Context(), ""); !errors.Is(err, tokenauth.ErrInvalidPrincipal) || !strings.Contains(err.Error(), "UserID") {
+		t.Error(err)
+	}
+	w.expect(t)
+	storage.before = nil
+	if err := auth.RevokeUser(t.Context(), "unknown"); err != nil {
+		t.Error(err)
 	}
 }
