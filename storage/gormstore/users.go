@@ -76,6 +76,7 @@ func newUsers(s *Store, o *password.Options) (*Users, error) {
 	if o != nil {
 		options = *o
 	}
+	options.NormalizeUserName = u.NormalizeUserName
 	if options.Upgrade == nil {
 		options.Upgrade = u.upgrade
 	}

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -58,8 +59,9 @@ type Options struct {
 
 	// NormalizeUserName returns one spelling for all those that Lookup takes for
 	// the same name, so that failed sign-ins count for the account whatever was
-	// typed. It is safe for concurrent use. Nil means that spellings are
-	// different names.
+	// typed: strings.ToLower, if the column of the names ignores case. It is safe
+	// for concurrent use. Nil means that spellings are different names, each with
+	// free failures of its own.
 	NormalizeUserName func(userName string) string
 
 	// Formats are formats of the host's own. They are asked in this order and
@@ -106,8 +108,8 @@ type Options struct {
 	MaxWaiting int
 
 	// Logger is told of accounts whose hash cannot be used, of upgrades that
-	// failed, and, once a minute, of sign-ins refused with ErrBusy; nil means
-	// slog.Default().
+	// failed, once a minute, of sign-ins refused with ErrBusy, and once, if
+	// NormalizeUserName is missing; nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -126,6 +128,7 @@ type Users struct {
 	upgrade   func(ctx context.Context, userID, oldHash, newHash string) error // or nil
 	gate      *gate
 	dummy     verifier
+	spelling  *sync.Once // of the warning
 }
 
 // NewUsers returns Users whose accounts are found by lookup. Options may be
@@ -161,6 +164,7 @@ func NewUsers(lookup Lookup, o *Options) (*Users, error) {
 		dummy:   newArgon2id("a password that no account has"),
 
 		normalize: o.NormalizeUserName,
+		spelling:  new(sync.Once),
 	}
 	if !o.KeepHashes {
 		u.upgrade = o.Upgrade
@@ -228,7 +232,20 @@ func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (toke
 	if u.upgrade != nil && account.Stamp != "" && outdated(stored) {
 		u.replaceHash(ctx, account, password)
 	}
+	u.compareSpelling(ctx, c.UserName, &account)
 	return account.principal(), nil
+}
+
+// compareSpelling warns, once, of a Lookup to which "alice" and "Alice" are the
+// same account while the throttle is told that they are two: databases compare
+// so by a column's default. An e-mail address is another name, not a spelling.
+func (u *Users) compareSpelling(ctx context.Context, typed string, a *Account) {
+	if u.normalize != nil || typed == a.UserName || !strings.EqualFold(strings.TrimRight(typed, " "), strings.TrimRight(a.UserName, " ")) {
+		return
+	}
+	u.spelling.Do(func() {
+		u.logger.WarnContext(ctx, "password: an account was found by another spelling of its name, and Options.NormalizeUserName is not set: failed sign-ins are counted for each spelling by itself", "userId", a.UserID)
+	})
 }
 
 // replaceHash replaces the hash of an account whose password this is, if that

@@ -480,3 +480,38 @@ func TestLookupMissesTheUserName(t *testing.T) {
 		})
 	}
 }
+
+// That a database ignores case where the throttle does not is told once, and
+// without what was typed.
+func TestSpellingsAreCompared(t *testing.T) {
+	t.Parallel()
+	account := Account{UserID: "17", UserName: "alice", PasswordHash: cheapHash("correct horse")}
+	for name, test := range map[string]struct {
+		typed     string
+		normalize func(string) string
+		told      bool
+	}{
+		"another case":                 {typed: "ALice", told: true},
+		"another case, normalized":     {typed: "ALice", normalize: strings.ToLower},
+		"a space behind":               {typed: "alice ", told: true},
+		"as it is":                     {typed: "alice"},
+		"another name of that account": {typed: "alice@example.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			u, _ := newUsers(t, table{test.typed: account}.lookup, &Options{
+				NormalizeUserName: test.normalize, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			})
+			for range 3 {
+				if _, err := signIn(t.Context(), u, test.typed, "correct horse"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n := strings.Count(log.String(), "level=WARN")
+			if test.told && (n != 1 || !strings.Contains(log.String(), "Options.NormalizeUserName is not set")) || !test.told && n != 0 || strings.Contains(log.String(), test.typed) {
+				t.Errorf("told %d times: %s", n, &log)
+			}
+		})
+	}
+}
