@@ -6,6 +6,18 @@ import (
 	"strings"
 )
 
+// sourceOf is clientAddr for a sign-in, which the throttle counts by it. It
+// warns, once, of a header that is not believed: behind a proxy that
+// TrustedProxies does not name all users are one source.
+func (s *Service) sourceOf(r *http.Request) netip.Addr {
+	if peer := parseAddr(r.RemoteAddr); r.Header.Get("X-Forwarded-For") != "" && !isTrusted(peer, s.options.TrustedProxies) {
+		s.untrusted.Do(func() {
+			s.options.Logger.WarnContext(r.Context(), "tokenauth: a sign-in came with X-Forwarded-For from a peer that Options.TrustedProxies does not name: if it is a proxy of yours, its users share the limits of one address", "peer", peer.String())
+		})
+	}
+	return clientAddr(r, s.options.TrustedProxies)
+}
+
 // clientAddr returns the address that a request comes from: the peer's, unless
 // the peer is a trusted proxy; then the rightmost one in X-Forwarded-For that
 // is not. What stands further left may have been written by the client. If an

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -202,6 +203,20 @@ var (
 	errMissingRole        = errors.New("tokenauth: the user does not have the role")
 	errUnauthorizedClient = errors.New("tokenauth: the client may not do this")
 )
+
+// A roleError is the errMissingRole that knows which. Neither belongs in a
+// metric.
+type roleError struct{ needed, has []string }
+
+func missingRole(anyOf []string, t held) error {
+	return &roleError{anyOf, t.copy().Principal.Roles}
+}
+
+func (e *roleError) Error() string {
+	return fmt.Sprintf("%v: it needs one of %q, and has %q", errMissingRole, e.needed, e.has)
+}
+
+func (e *roleError) Unwrap() error { return errMissingRole }
 
 // account names the account that a sign-in is for; see Event.Account.
 func (s *Service) account(userName string) string {

@@ -505,3 +505,59 @@ func TestEventKindNames(t *testing.T) {
 		}
 	}
 }
+
+// A refusal for the role says in the log, and nowhere else, which was missing.
+func TestRoleRefusalSaysWhich(t *testing.T) {
+	t.Parallel()
+	logger, log := logInto()
+	w := new(witness)
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Logger: logger, Observers: []tokenauth.Observer{w}})
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer "+issue(t, auth, alice(), ""))
+	recorder := httptest.NewRecorder()
+	auth.RequireRole("Administrator", "Auditor")(http.NotFoundHandler()).ServeHTTP(recorder, r)
+	if recorder.Code != 403 || strings.Contains(recorder.Body.String(), "Auditor") || strings.Contains(fmt.Sprint(recorder.Header()), "Auditor") {
+		t.Errorf("%d %v %s", recorder.Code, recorder.Header(), recorder.Body)
+	}
+	if want := `needs_one_of="[Administrator Auditor]" has_roles="[Reader Staff]"`; !strings.Contains(log.String(), want) {
+		t.Errorf("logged %s", log)
+	}
+	if e := w.events[len(w.events)-1]; e.Reason != tokenauth.ReasonRole || !strings.Contains(e.Err.Error(), `it needs one of ["Administrator" "Auditor"], and has ["Reader" "Staff"]`) {
+		t.Errorf("observed %+v", e)
+	}
+}
+
+// A proxy that is not trusted is told of once: behind it everybody is one
+// source.
+func TestUntrustedProxyIsTold(t *testing.T) {
+	t.Parallel()
+	logger, log := logInto()
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{
+		Logger: logger, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+	})
+	signIn := func(peer, forwarded string) {
+		t.Helper()
+		r := httptest.NewRequest("POST", "/Token", strings.NewReader("grant_type=password&username=alice&password=x"))
+		r.RemoteAddr = peer
+		if forwarded != "" {
+			r.Header.Set("X-Forwarded-For", forwarded)
+		}
+		recorder := httptest.NewRecorder()
+		auth.TokenHandler().ServeHTTP(recorder, r)
+		if recorder.Code != 200 {
+			t.Fatalf("answered %d", recorder.Code)
+		}
+	}
+	const warning = "Options.TrustedProxies does not name"
+	signIn("10.0.0.1:1", "198.51.100.7")
+	signIn("192.0.2.1:1", "")
+	if strings.Contains(log.String(), warning) {
+		t.Errorf("logged %s", log)
+	}
+	for range 3 {
+		signIn("192.0.2.1:1", "198.51.100.7")
+	}
+	if n := strings.Count(log.String(), warning); n != 1 || !strings.Contains(log.String(), "peer=192.0.2.1") {
+		t.Errorf("told %d times: %s", n, log)
+	}
+}

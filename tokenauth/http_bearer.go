@@ -74,18 +74,18 @@ func (s *Service) Authorize(r *http.Request) (*http.Request, *Refusal) {
 
 // RoleAuthorizer returns the Authorizer of RequireRole. It panics as that does.
 func (s *Service) RoleAuthorizer(anyOf ...string) Authorizer {
-	return s.authorizer("role", anyOf, errMissingRole, "The user does not have the role that this needs.", held.hasRole)
+	return s.authorizer("role", anyOf, missingRole, "The user does not have the role that this needs.", held.hasRole)
 }
 
 // ClientAuthorizer returns the Authorizer of RequireClient. It panics as that
 // does.
 func (s *Service) ClientAuthorizer(anyOf ...string) Authorizer {
-	return s.authorizer("client", anyOf, errUnauthorizedClient, "The access token was issued to a client that may not do this.", func(t held, anyOf []string) bool {
+	return s.authorizer("client", anyOf, func([]string, held) error { return errUnauthorizedClient }, "The access token was issued to a client that may not do this.", func(t held, anyOf []string) bool {
 		return slices.Contains(anyOf, t.client())
 	})
 }
 
-func (s *Service) authorizer(what string, anyOf []string, cause error, otherwise string, has func(held, []string) bool) Authorizer {
+func (s *Service) authorizer(what string, anyOf []string, cause func([]string, held) error, otherwise string, has func(held, []string) bool) Authorizer {
 	s.mustNotBeNil()
 	if len(anyOf) == 0 {
 		panic("tokenauth: a " + what + " is required, but none is given")
@@ -105,7 +105,7 @@ func (s *Service) authorizer(what string, anyOf []string, cause error, otherwise
 				Code:        codeInsufficientScope,
 				Description: otherwise,
 				Challenge:   s.challenges.insufficientScope,
-				Err:         cause,
+				Err:         cause(anyOf, token),
 			}
 			s.observeRefusal(r, refusal, token)
 			return nil, refusal

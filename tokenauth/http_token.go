@@ -88,7 +88,7 @@ func (s *Service) readCredentials(w http.ResponseWriter, r *http.Request) (Crede
 		}
 		c.ClientID = c.client.ID
 	}
-	c.RemoteAddr = clientAddr(r, s.options.TrustedProxies)
+	c.RemoteAddr = s.sourceOf(r)
 	return c, nil
 }
 

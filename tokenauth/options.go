@@ -85,7 +85,8 @@ type Options struct {
 	Throttle ThrottleOptions
 
 	// TrustedProxies are the peers whose X-Forwarded-For is believed; none if
-	// empty, and then a client's address is its peer's.
+	// empty, and then a client's address is its peer's. What a router trusts,
+	// such as Gin's SetTrustedProxies, does not count here.
 	TrustedProxies []netip.Prefix
 
 	// RenderRefusal writes the body of a refusal on a protected route in the

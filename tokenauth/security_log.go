@@ -215,6 +215,9 @@ func (e *Event) attrs(suppressed int) []slog.Attr {
 	if e.Kind == EventUnavailable && e.Err != nil {
 		attrs = append(attrs, slog.Any("error", e.Err))
 	}
+	if missing := (*roleError)(nil); errors.As(e.Err, &missing) {
+		attrs = append(attrs, slog.Any("needs_one_of", missing.needed), slog.Any("has_roles", missing.has))
+	}
 	if suppressed > 0 {
 		attrs = append(attrs, slog.Int("suppressed", suppressed))
 	}

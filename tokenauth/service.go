@@ -22,6 +22,7 @@ type Service struct {
 	throttle      *throttle    // nil without
 	securityLog   *securityLog
 	running       atomic.Int32 // calls of Run
+	untrusted     sync.Once    // of the warning about a proxy
 }
 
 // New returns a Service that keeps its tokens in s and asks a who is signing
