@@ -17,10 +17,17 @@ var trialAccounts = []gormstore.NewUser{
 	{Name: "reader", Password: tokenauth.NewSecret("password"), Roles: []string{"Reader"}},
 }
 
-// createAccounts fills an empty store, but never one that others can reach.
+// createAccounts fills an empty store. Where others can reach it there are no
+// such accounts: neither made now nor left from a start before.
 func createAccounts(ctx context.Context, s *store, listening net.Addr) (created bool, err error) {
 	empty, err := s.empty(ctx)
-	if err != nil || !empty {
+	if err != nil {
+		return false, err
+	}
+	if !empty {
+		if !isLoopback(listening) {
+			err = refuseTrialAccounts(ctx, s.users, listening)
+		}
 		return false, err
 	}
 	if !isLoopback(listening) {
@@ -34,6 +41,22 @@ func createAccounts(ctx context.Context, s *store, listening net.Addr) (created 
 		}
 	}
 	return true, nil
+}
+
+// refuseTrialAccounts returns an error if one of the accounts for trying out is
+// there and has the password that everybody knows.
+func refuseTrialAccounts(ctx context.Context, users tokenauth.Authenticator, listening net.Addr) error {
+	for _, account := range trialAccounts {
+		_, err := users.Authenticate(ctx, tokenauth.Credentials{UserName: account.Name, Password: account.Password})
+		if err == nil {
+			return fmt.Errorf("the store has the account %q for trying out, with a password that everybody knows: "+
+				"not listening on %s; use a loopback address such as 127.0.0.1:8080, or another -store", account.Name, listening)
+		}
+		if !errors.Is(err, tokenauth.ErrRejected) {
+			return err
+		}
+	}
+	return nil
 }
 
 func isLoopback(addr net.Addr) bool {

@@ -31,6 +31,9 @@ func main() {
 	cache := flag.Bool("cache", false, "answer validations from memory; needs a store that tells of changes: memory:, postgres://… or redis://…")
 	throttle := flag.String("throttle", "on", "`on` or off, for load tests; off only on a loopback address")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Fatalf("quickstart: %q is no option; each begins with -", flag.Arg(0))
+	}
 	if *throttle != "on" && *throttle != "off" {
 		log.Fatalf("quickstart: -throttle must be on or off, not %q", *throttle)
 	}
@@ -45,6 +48,9 @@ func main() {
 // run serves until the context ends.
 func run(ctx context.Context, addr, storeURL string, cache, unthrottled bool) error {
 	listener, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; choose another address by -addr", err)
+	}
 	if err != nil {
 		return err
 	}

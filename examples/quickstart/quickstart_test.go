@@ -343,6 +343,8 @@ func TestRefusesToStart(t *testing.T) {
 		says string
 	}{
 		"reachable by others": {[]string{"-addr", "0.0.0.0:0", "-store", "memory:"}, "loopback"},
+		"no URL":              {[]string{"-addr", "127.0.0.1:0", "-store", "postgres"}, "-store postgres needs a URL, such as postgres://user:password@localhost/database"},
+		"an extra argument":   {[]string{"-addr", "127.0.0.1:0", "-store", "memory:", "cache"}, `"cache" is no option`},
 		"unknown store":       {[]string{"-addr", "127.0.0.1:0", "-store", "mongodb://x"}, "-store must begin with"},
 		"no path":             {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:"}, "path"},
 		"no server":           {[]string{"-addr", "127.0.0.1:0", "-store", "postgres://nobody:hunter2@127.0.0.1:1/x"}, "quickstart:"},
@@ -370,5 +372,31 @@ func TestRefusesToStart(t *testing.T) {
 				t.Errorf("it says %s", out)
 			}
 		})
+	}
+}
+
+// The accounts that a start on a loopback address made are no way in for others
+// at the next one; nor is a busy port a riddle.
+func TestRefusesToStartAgain(t *testing.T) {
+	t.Parallel()
+	store := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
+	first := start(t, "-addr", "127.0.0.1:0", "-store", store)
+	if status, _ := first.signIn(t, "username"); status != 200 {
+		t.Fatalf("answered %d", status)
+	}
+	for says, args := range map[string][]string{
+		"for trying out":                  {"-addr", "0.0.0.0:0", "-store", store},
+		"choose another address by -addr": {"-addr", strings.TrimPrefix(first.host, "http://"), "-store", "memory:"},
+	} {
+		p := start(t, args...)
+		select {
+		case err := <-p.ended:
+			p.ended <- err
+			if out := p.output.String(); err == nil || !strings.Contains(out, says) {
+				t.Errorf("it says %s, want %q", out, says)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%v: it runs", args)
+		}
 	}
 }

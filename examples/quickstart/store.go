@@ -40,6 +40,12 @@ type store struct {
 func openStore(ctx context.Context, storeURL string, feed bool) (*store, error) {
 	scheme, rest, _ := strings.Cut(storeURL, ":")
 	switch scheme {
+	case "postgres", "postgresql", "mysql":
+		if !strings.HasPrefix(rest, "//") {
+			return nil, fmt.Errorf("-store %[1]s needs a URL, such as %[1]s://user:password@localhost/database", scheme)
+		}
+	}
+	switch scheme {
 	case "memory":
 		return openMemory()
 	case "sqlite":
