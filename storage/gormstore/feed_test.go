@@ -2,6 +2,7 @@ package gormstore_test
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -338,6 +339,32 @@ func TestFeedLeavesConnections(t *testing.T) {
 	pool.SetMaxOpenConns(2)
 	if _, err := gormstore.WithFeed(t.Context(), w.Store, pgxfeed.Listener{}); err != nil {
 		t.Errorf("two connections: %v", err)
+	}
+}
+
+// A user who may not make tables is told what that takes.
+func TestMigrateNeedsCreate(t *testing.T) {
+	t.Parallel()
+	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(1) // SET ROLE is the connection's
+	role := `"reader_` + strings.ToLower(rand.Text()) + `"`
+	for _, statement := range []string{"REVOKE CREATE ON SCHEMA public FROM PUBLIC", "CREATE ROLE " + role, "SET ROLE " + role} {
+		if err := db.Exec(statement).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = gormstore.Migrate(t.Context(), db, nil)
+	if err == nil || !strings.Contains(err.Error(), "GRANT CREATE ON SCHEMA public") {
+		t.Errorf("Migrate: %v", err)
+	}
+	for _, statement := range []string{"RESET ROLE", "DROP ROLE " + role} {
+		if err := db.Exec(statement).Error; err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

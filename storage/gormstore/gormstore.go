@@ -4,8 +4,8 @@
 //
 // It takes the host's *gorm.DB as it is, and uses it for its connections only:
 // statements go straight to the connection pool, so no naming strategy, no
-// hook and no replica resolver changes what they say or where they go, and no
-// SQL logger prints a digest or a password hash.
+// hook, no DryRun and no replica resolver changes what they say or where they
+// go, and no SQL logger prints a digest or a password hash.
 //
 // The tables are made by Migrate, or by the SQL files in the folder migrations
 // for hosts with a migration tool of their own. New fails if they are missing.
@@ -62,7 +62,8 @@ type Options struct {
 	// stays.
 	Feed bool
 	// Passwords are the options of Users; nil for their defaults. Without an
-	// Upgrade of the host's, Users upgrades its own table.
+	// Upgrade of the host's, Users upgrades its own table. Its NormalizeUserName
+	// is that of Users, whatever this one is.
 	Passwords *password.Options
 }
 

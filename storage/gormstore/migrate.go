@@ -25,7 +25,8 @@ const schemaVersion = 4
 // Migrate makes the tables, or brings them up to date, and the trigger that the
 // feed needs if Options.Feed says so. It is idempotent, and several processes
 // may call it at once. Only TablePrefix and Feed of the options count; they may
-// be nil.
+// be nil. It goes by the version that the schema table has: who drops one of the
+// tables to have it made anew drops that one, too.
 func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	s, err := open(db, o)
 	if err != nil {
@@ -89,6 +90,9 @@ func (s *Store) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string
 		text := strings.ReplaceAll(string(script), defaultPrefix, s.prefix)
 		for statement := range strings.SplitSeq(text, ";\n\n") {
 			if err := s.applyOne(ctx, pool, statement); err != nil {
+				if sqlState(err) == "42501" {
+					err = fmt.Errorf("%w; it needs CREATE on the schema, which since PostgreSQL 15 only the database's owner has: connect as that one, or GRANT CREATE ON SCHEMA public TO the user", err)
+				}
 				return fmt.Errorf("%s: %w", file, err)
 			}
 		}
