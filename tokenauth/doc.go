@@ -72,7 +72,9 @@
 // A record has the fields event, reason, user_id, user_name, client_id,
 // remote_addr, token (16 digits of its digest), account (a keyed hash of the
 // name that was typed), error, needs_one_of and has_roles (of a refusal for the
-// role) and suppressed, as far as they are known. Of one
+// role) and suppressed, as far as they are known. To find a user's account field,
+// look at a sign-in of theirs that was good (event=issued): it has the user as
+// well. Of one
 // event and reason 100 are written at once and 10 a second from then on, and
 // suppressed says how many were not. Also logged, at error, are panics of the
 // host's code and stored tokens that are corrupt, no more of them than of events;

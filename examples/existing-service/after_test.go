@@ -88,6 +88,36 @@ func TestRoles(t *testing.T) {
 	alice.expect(t, "DELETE", "/api/orders/1", "", 204, "")
 }
 
+// A user without a role is let in, with a session and with a token, and may
+// what needs none.
+func TestNoRole(t *testing.T) {
+	t.Parallel()
+	database := filepath.Join(t.TempDir(), "orders.db")
+	p := start(t, "after", database)
+	change(t, database, "UPDATE users SET role = '' WHERE email = 'bob@example.com'")
+	bob, g := p.signIn(t, "bob@example.com", trialPassword)
+	if g.Role != "" {
+		t.Errorf("it is %+v", g)
+	}
+	for _, b := range []*browser{bob, p.session(t, "bob@example.com")} {
+		b.expect(t, "GET", "/api/orders", "", 200, `[]`)
+		b.expect(t, "GET", "/api/users", "", 403, forbidden)
+	}
+}
+
+// change changes the database behind the service's back.
+func change(t *testing.T, database, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+database+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Refusals have the service's body and the headers of RFC 6750.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
@@ -244,17 +274,7 @@ func TestTrouble(t *testing.T) {
 	p := start(t, "after", database)
 	bob, g := p.signIn(t, "bob@example.com", trialPassword)
 	alice := p.session(t, "alice@example.com")
-	db, err := sql.Open("sqlite3", "file:"+database+"?_pragma=busy_timeout(5000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	rename := func(from, to string) {
-		t.Helper()
-		if _, err := db.ExecContext(t.Context(), "ALTER TABLE "+from+" RENAME TO "+to); err != nil {
-			t.Fatal(err)
-		}
-	}
+	rename := func(from, to string) { change(t, database, "ALTER TABLE "+from+" RENAME TO "+to) }
 	rename("tokenauth_tokens", "away")
 	const trouble = `{"title":"Service Unavailable","status":503,"code":"temporarily_unavailable","detail":"The server is temporarily unable to handle the request. Try again later."}`
 	if a := bob.expect(t, "GET", "/api/orders", "", 503, trouble); a.Header.Get("Retry-After") == "" {

@@ -87,6 +87,33 @@ func TestLiveCheck(t *testing.T) {
 	}
 }
 
+// A user without a role is let in, with a token and with a JWT that has none,
+// and may what needs none.
+func TestNoRole(t *testing.T) {
+	t.Parallel()
+	s, _, bob := goOver(t)
+	s.change(t, "UPDATE users SET role = '' WHERE name = 'bob'")
+	jwt := sign(t, jwt.SigningMethodHS256, s.key(t), claimsOf(bob, jwt.MapClaims{"role": ""}))
+	for _, token := range []string{jwt, s.signIn(t, "bob")} {
+		s.expect(t, token, "GET", "/api/me", "", 200, `{"id":"`+bob.User.ID+`","name":"bob","role":""}`)
+		s.expect(t, token, "DELETE", "/api/reports/spring", "", 403, forbidden)
+	}
+	s.expect(t, bob.Token, "GET", "/api/me", "", 401, unauthorized) // which says that bob is a reader
+}
+
+// change changes the database behind the service's back.
+func (s *server) change(t *testing.T, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.data, "reports.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // It shows who still comes with a JWT.
 func TestOldTokens(t *testing.T) {
 	t.Parallel()
@@ -128,17 +155,7 @@ func TestTrouble(t *testing.T) {
 	t.Parallel()
 	s, alice, bob := goOver(t)
 	token := s.signIn(t, "bob")
-	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.data, "reports.db")+"?_pragma=busy_timeout(5000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	rename := func(from, to string) {
-		t.Helper()
-		if _, err := db.ExecContext(t.Context(), "ALTER TABLE "+from+" RENAME TO "+to); err != nil {
-			t.Fatal(err)
-		}
-	}
+	rename := func(from, to string) { s.change(t, "ALTER TABLE "+from+" RENAME TO "+to) }
 	rename("tokenauth_tokens", "away")
 	if a := s.expect(t, token, "GET", "/api/me", "", 503, later); a.Header.Get("Retry-After") == "" {
 		t.Error("it does not tell when to try again")

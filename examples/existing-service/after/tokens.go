@@ -54,8 +54,17 @@ func (s *service) account(ctx context.Context, email string) (password.Account, 
 		return password.Account{}, tokenauth.ErrNotFound
 	}
 	return password.Account{
-		UserID: u.ID, UserName: u.Email, PasswordHash: u.PasswordHash, Roles: []string{u.Role}, Disabled: u.Disabled,
+		UserID: u.ID, UserName: u.Email, PasswordHash: u.PasswordHash, Roles: roles(u.Role), Disabled: u.Disabled,
 	}, err
+}
+
+// roles returns none for a user without a role: an empty one cannot be put into
+// a token.
+func roles(role string) []string {
+	if role == "" {
+		return nil
+	}
+	return []string{role}
 }
 
 // sessionPrincipal is the Fallback: sessions stay good on the routes that take
@@ -65,7 +74,7 @@ func (s *service) sessionPrincipal(r *http.Request) (tokenauth.Principal, error)
 	if errors.Is(err, errNoSession) {
 		return tokenauth.Principal{}, fmt.Errorf("%w: %w", tokenauth.ErrRejected, err)
 	}
-	return tokenauth.Principal{UserID: who.UserID, UserName: who.Email, Roles: []string{who.Role}}, err
+	return tokenauth.Principal{UserID: who.UserID, UserName: who.Email, Roles: roles(who.Role)}, err
 }
 
 // setCaller tells the handlers whom the guards found, in the service's words.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -50,8 +51,17 @@ func (s *service) account(ctx context.Context, name string) (password.Account, e
 		return password.Account{}, tokenauth.ErrNotFound
 	}
 	return password.Account{
-		UserID: u.ID, UserName: u.Name, PasswordHash: u.PasswordHash, Roles: []string{u.Role}, Disabled: u.Disabled,
+		UserID: u.ID, UserName: u.Name, PasswordHash: u.PasswordHash, Roles: roles(u.Role), Disabled: u.Disabled,
 	}, err
+}
+
+// roles returns none for a user without a role: an empty one cannot be put into
+// a token.
+func roles(role string) []string {
+	if role == "" {
+		return nil
+	}
+	return []string{role}
 }
 
 // jwtPrincipal is the Fallback. It is asked about requests that have no token of
@@ -74,14 +84,14 @@ func (s *service) check(ctx context.Context, p tokenauth.Principal) error {
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return tokenauth.ErrRejected
 	}
-	if err == nil && (u.Disabled || !slices.Equal(p.Roles, []string{u.Role})) {
+	if err == nil && (u.Disabled || !slices.Equal(p.Roles, roles(u.Role))) {
 		return tokenauth.ErrRejected
 	}
 	return err
 }
 
 func principal(who caller) tokenauth.Principal {
-	return tokenauth.Principal{UserID: who.ID, UserName: who.Name, Roles: []string{who.Role}}
+	return tokenauth.Principal{UserID: who.ID, UserName: who.Name, Roles: roles(who.Role)}
 }
 
 // setCaller tells the handlers whom the guards found, in the service's words.
@@ -91,7 +101,7 @@ func setCaller(c *gin.Context) {
 }
 
 func callerOf(p tokenauth.Principal) caller {
-	return caller{p.UserID, p.UserName, p.Roles[0]} // account and jwtPrincipal give one
+	return caller{p.UserID, p.UserName, strings.Join(p.Roles, ",")}
 }
 
 // renderRefusal has the guards speak as the service did before.
