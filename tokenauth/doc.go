@@ -1,6 +1,6 @@
-// Package tokenauth gives an existing web application a Token API: clients
-// trade a user name and a password for an access token at /Token (RFC 6749
-// §4.3), and send it as a bearer token (RFC 6750) from then on.
+// Package tokenauth gives an existing web application, the host, a Token API:
+// clients trade a user name and a password for an access token at /Token
+// (RFC 6749 §4.3), and send it as a bearer token (RFC 6750) from then on.
 //
 // The wire contract is the one that ASP.NET Web API made common, so the
 // clients that people already have keep working.
@@ -72,17 +72,16 @@
 // A record has the fields event, reason, user_id, user_name, client_id,
 // remote_addr, token (16 digits of its digest), account (a keyed hash of the
 // name that was typed), error, needs_one_of and has_roles (of a refusal for the
-// role) and suppressed, as far as they are known. To find a user's account field,
-// look at a sign-in of theirs that was good (event=issued): it has the user as
-// well. Of one
-// event and reason 100 are written at once and 10 a second from then on, and
-// suppressed says how many were not. Also logged, at error, are panics of the
+// role) and suppressed, as far as they are known. A record of a token issued has
+// both a user and the account, so that one tells whose refusals the others are.
+// Of one event and reason 100 are written at once and 10 a second from then on,
+// and suppressed says how many were not. Also logged, at error, are panics of the
 // host's code and stored tokens that are corrupt, no more of them than of events;
 // a purge that failed, counters that could not be reached, a refused token that
-// could not be removed, a feed that is lost (at info, one that is back), a second
-// Run beside the first, and an account that is not found by its own name. At
-// warn, once: a cache without a Run, and a sign-in by way of a proxy that
-// Options.TrustedProxies does not name.
+// could not be removed, a feed, from which the cache hears of tokens that end,
+// that is lost (at info, one that is back), a second Run beside the first, and an
+// account that is not found by its own name. At warn, once: a cache without a
+// Run, and a sign-in by way of a proxy that Options.TrustedProxies does not name.
 //
 // # Compatibility
 //
