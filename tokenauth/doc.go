@@ -49,7 +49,7 @@
 // are told of all.
 //
 //	event            reason             level  what to do about it
-//	issued           -                  info   -
+//	issued           -                  info   look here for whose an "account" field is: these have the user, too
 //	sign_in_refused  credentials        warn   alert on a rate far above the usual: somebody tries passwords
 //	                 throttled          warn   the same, held up already; one account is one "account" field
 //	                 client             warn   a client has a secret that is old, or somebody tries some
@@ -72,13 +72,11 @@
 // A record has the fields event, reason, user_id, user_name, client_id,
 // remote_addr, token (16 digits of its digest), account (a keyed hash of the
 // name that was typed), error, needs_one_of and has_roles (of a refusal for the
-// role) and suppressed, as far as they are known. A record of a token issued has
-// both a user and the account, so that one tells whose refusals the others are.
-// Of one event and reason 100 are written at once and 10 a second from then on,
-// and suppressed says how many were not. Also logged, at error, are panics of the
-// host's code and stored tokens that are corrupt, no more of them than of events;
-// a purge that failed, counters that could not be reached, a refused token that
-// could not be removed, a feed, from which the cache hears of tokens that end,
+// role) and suppressed, as far as they are known. Of one event and reason 100 are
+// written at once and 10 a second from then on, and suppressed says how many were
+// not. Also logged, at error, are panics of the host's code and stored tokens
+// that are corrupt, no more of them than of events; a purge that failed, counters
+// that could not be reached, a refused token that could not be removed, a feed
 // that is lost (at info, one that is back), a second Run beside the first, and an
 // account that is not found by its own name. At warn, once: a cache without a
 // Run, and a sign-in by way of a proxy that Options.TrustedProxies does not name.
