@@ -54,8 +54,8 @@ type Rechecker interface {
 	// Recheck returns nil if the user exists, may sign in, and still has
 	// p.Stamp; ErrRejected, possibly wrapped, if not, which also is ErrNotFound
 	// if it looks by another key than Authenticate does and finds nobody there;
-	// any other error if it could not tell, which becomes a 503. It must see every change that was
-	// complete when it was called.
+	// any other error if it could not tell, which becomes a 503. It must see
+	// every change that was complete when it was called.
 	Recheck(ctx context.Context, p Principal) error
 }
 
