@@ -77,6 +77,7 @@ func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fed,
 		wg.Go(func() { auth.Run(ctx) })
 		feed := <-s.feeds
 		feed.Alive(time.Now())
+		synctest.Wait() // for the purge that Run begins with
 		test(t, s, auth, feed)
 		cancel()
 		wg.Wait()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,6 +97,18 @@ func (m *model) allows(i int, got string) bool {
 	return got == m.says(i) || m.issued[i].purged && got == "invalid expired"
 }
 
+// A purged storage counts how often it has been purged: when Run has begun
+// with that, it leaves time and tokens to the program.
+type purged struct {
+	memory.Store
+	times atomic.Int64
+}
+
+func (p *purged) Purge(ctx context.Context, before time.Time) (int64, error) {
+	defer p.times.Add(1)
+	return p.Store.Purge(ctx, before)
+}
+
 // FuzzService runs a program of sign-ins, validations, revocations, changes of
 // users and of the time, and holds the service against the model: one that asks
 // the storage each time, and one with a cache, over the same storage.
@@ -115,7 +128,7 @@ func FuzzService(f *testing.F) {
 			}{role: "Reader"}
 		}
 		o := tokenauth.Options{Now: func() time.Time { return m.now }, Lifetime: time.Hour, Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}
-		store := new(memory.Store)
+		store := new(purged)
 		strict := newService(t, store, d, &o)
 		o.Cache = &tokenauth.CacheOptions{MaxEntries: 2, Lease: time.Minute}
 		cached := newService(t, store, d, &o)
@@ -123,7 +136,7 @@ func FuzzService(f *testing.F) {
 		var running sync.WaitGroup
 		running.Go(func() { cached.Run(ctx) })
 		defer func() { cancel(); running.Wait() }()
-		for !cached.CacheStats().FeedAlive {
+		for !cached.CacheStats().FeedAlive || store.times.Load() == 0 {
 			runtime.Gosched()
 		}
 
