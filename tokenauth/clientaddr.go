@@ -12,7 +12,7 @@ import (
 func (s *Service) sourceOf(r *http.Request) netip.Addr {
 	if peer := parseAddr(r.RemoteAddr); r.Header.Get("X-Forwarded-For") != "" && !isTrusted(peer, s.options.TrustedProxies) {
 		s.untrusted.Do(func() {
-			s.options.Logger.WarnContext(r.Context(), "tokenauth: a sign-in came with X-Forwarded-For from a peer that Options.TrustedProxies does not name: if it is a proxy of yours, its users share the limits of one address", "peer", peer.String())
+			s.options.Logger.WarnContext(r.Context(), "tokenauth: a header names the address of a client, and comes from a peer that Options.TrustedProxies does not name: if that is a proxy of yours, its users share the limits of one address", "peer", peer.String())
 		})
 	}
 	return clientAddr(r, s.options.TrustedProxies)
