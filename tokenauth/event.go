@@ -144,7 +144,7 @@ func (s *Service) observe(ctx context.Context, e *Event) {
 		e.Reason = ReasonCanceled
 	}
 	if invalid := (*principalError)(nil); e.Reason == ReasonInternal && errors.As(e.Err, &invalid) {
-		e.UserID, e.UserName = invalid.userID, invalid.userName
+		e.UserID, e.UserName = invalid.whose.UserID, invalid.whose.UserName
 	}
 	s.securityLog.record(ctx, e)
 	for _, o := range s.options.Observers {

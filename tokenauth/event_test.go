@@ -213,6 +213,9 @@ func TestInvalidPrincipalIsTold(t *testing.T) {
 		if !errors.Is(err, tokenauth.ErrInvalidPrincipal) || !reflect.DeepEqual(g, tokenauth.Grant{}) {
 			t.Errorf("%+v, %v", g, err)
 		}
+		if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, "ice") {
+			t.Errorf("the error says who: %s", text)
+		}
 	}
 	signIn()
 	w.expect(t, "unavailable internal 17 al\uFFFDice"+strings.Repeat("x", 256-len("al?ice")))

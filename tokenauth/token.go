@@ -99,7 +99,8 @@ const maxPrincipalSize = 8 << 10
 // the value.
 func (p Principal) check() error {
 	bad := func(field, must string) error {
-		return &principalError{fmt.Errorf("%w: %s must %s", ErrInvalidPrincipal, field, must), legible(p.UserID), legible(p.UserName)}
+		whose := &Principal{UserID: legible(p.UserID), UserName: legible(p.UserName)}
+		return &principalError{fmt.Errorf("%w: %s must %s", ErrInvalidPrincipal, field, must), whose}
 	}
 	switch {
 	case p.UserID == "" || len(p.UserID) > 512:
@@ -135,10 +136,12 @@ func (p Principal) check() error {
 }
 
 // A principalError is the ErrInvalidPrincipal that knows whose it is, for the
-// event: the user has been authenticated by then.
+// event: the user has been authenticated by then. It does not print that, also
+// not by %#v, which has the address of a pointer only: a host may have put
+// anything into the wrong field.
 type principalError struct {
 	error
-	userID, userName string
+	whose *Principal // no more than its names
 }
 
 func (e *principalError) Unwrap() error { return e.error }
