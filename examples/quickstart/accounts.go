@@ -24,15 +24,14 @@ func createAccounts(ctx context.Context, s *store, listening net.Addr) (created 
 	if err != nil {
 		return false, err
 	}
-	if !empty {
-		if !isLoopback(listening) {
-			err = refuseTrialAccounts(ctx, s.users, listening)
-		}
-		return false, err
-	}
-	if !isLoopback(listening) {
+	switch public := !isLoopback(listening); {
+	case public && empty:
 		return false, fmt.Errorf("the store is empty, and its accounts for trying out have a password that everybody knows: "+
 			"they are not created while listening on %s; use a loopback address such as 127.0.0.1:8080", listening)
+	case public:
+		return false, refuseTrialAccounts(ctx, s.users, listening)
+	case !empty:
+		return false, nil
 	}
 	for _, account := range trialAccounts {
 		// Another process may be starting on the same store.

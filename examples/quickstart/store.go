@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,11 +40,8 @@ type store struct {
 // openStore opens a store, with a feed of its changes if that is wanted.
 func openStore(ctx context.Context, storeURL string, feed bool) (*store, error) {
 	scheme, rest, _ := strings.Cut(storeURL, ":")
-	switch scheme {
-	case "postgres", "postgresql", "mysql":
-		if !strings.HasPrefix(rest, "//") {
-			return nil, fmt.Errorf("-store %[1]s needs a URL, such as %[1]s://user:password@localhost/database", scheme)
-		}
+	if slices.Contains([]string{"postgres", "postgresql", "mysql"}, scheme) && !strings.HasPrefix(rest, "//") {
+		return nil, fmt.Errorf("-store %[1]s needs a URL, such as %[1]s://user:password@localhost/database", scheme)
 	}
 	switch scheme {
 	case "memory":

@@ -45,6 +45,11 @@ func openBackend(tb testing.TB, store string) (*backend, error) {
 		return nil, fmt.Errorf("-store is %q, must be one of %s", store, storeForms)
 	}
 	b := &backend{name: scheme, dsn: store}
+	b.connect = func(tb testing.TB) tokenauth.Storage {
+		s, err := connectTo(tb, b.name, b.dsn)
+		must(tb, err)
+		return s
+	}
 	switch scheme {
 	case "memory":
 		s := new(memory.Store)
@@ -55,19 +60,16 @@ func openBackend(tb testing.TB, store string) (*backend, error) {
 			rest = filepath.Join(tb.TempDir(), "torture.db")
 		}
 		b.dsn = "file:" + rest + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_txlock=immediate"
-		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, gormlite.Open(b.dsn), nil) }
 	case "postgres":
 		if rest == "" {
 			b.server = throwaway.StartPostgres(tb)
 			b.dsn = b.server.DSN()
 		}
-		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, postgres.Open(b.dsn), pgxfeed.Listener{}) }
 		b.watched = true
 	case "postgres-standby":
 		b.server = throwaway.StartPostgres(tb)
 		b.standby = throwaway.StartPostgresStandby(tb, b.server)
-		b.dsn = eitherOf(tb, b.server, b.standby).String()
-		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, postgres.Open(b.dsn), pgxfeed.Listener{}) }
+		b.dsn = throwaway.PrimaryDSN(tb, b.server, b.standby)
 		b.watched = true
 	case "mariadb", "mysql":
 		if rest == "" {
@@ -79,36 +81,53 @@ func openBackend(tb testing.TB, store string) (*backend, error) {
 		if _, err := mysql.ParseDSN(b.dsn); err != nil {
 			return nil, fmt.Errorf("-store mysql:// has no DSN of the Go driver behind it")
 		}
-		b.connect = func(tb testing.TB) tokenauth.Storage { return openGORM(tb, gormmysql.Open(b.dsn), nil) }
 	case "redis":
 		if rest == "" {
 			b.server = throwaway.StartRedis(tb)
 			b.dsn = b.server.DSN()
 		}
-		option, err := rueidis.ParseURL(b.dsn)
-		if err != nil {
+		if _, err := rueidis.ParseURL(b.dsn); err != nil {
 			return nil, fmt.Errorf("-store redis:// is no URL")
 		}
-		b.connect = func(tb testing.TB) tokenauth.Storage { return openRedis(tb, option) }
 		b.watched = true
 	case "redis-sentinel":
 		_, sentinels := throwaway.StartRedisSentinel(tb)
-		b.dsn = sentinels[0].DSN()
-		option, err := sentinelOption(b.dsn)
-		if err != nil {
-			return nil, err
-		}
-		b.connect = func(tb testing.TB) tokenauth.Storage { return openRedis(tb, option) }
-		b.watched = true
+		b.dsn, b.watched = sentinels[0].DSN(), true
 	case "redis-cluster":
-		option := rueidis.ClientOption{InitAddress: throwaway.RedisCluster(tb)}
-		b.dsn = strings.Join(option.InitAddress, ",")
-		b.connect = func(tb testing.TB) tokenauth.Storage { return openRedis(tb, option) }
-		b.watched = true
+		b.dsn, b.watched = strings.Join(throwaway.RedisCluster(tb), ","), true
 	default:
 		return nil, fmt.Errorf("-store is %q, must be one of %s", store, storeForms)
 	}
 	return b, nil
+}
+
+// connectTo opens a handle to the storage of a backend that other processes
+// reach, too.
+func connectTo(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
+	tb.Helper()
+	switch name {
+	case "sqlite":
+		return openGORM(tb, gormlite.Open(dsn), nil), nil
+	case "postgres", "postgres-standby":
+		return openGORM(tb, postgres.Open(dsn), pgxfeed.Listener{}), nil
+	case "mariadb", "mysql":
+		return openGORM(tb, gormmysql.Open(dsn), nil), nil
+	case "redis":
+		option, err := rueidis.ParseURL(dsn)
+		if err != nil {
+			return nil, fmt.Errorf("the URL of Redis cannot be read")
+		}
+		return openRedis(tb, option), nil
+	case "redis-sentinel":
+		option, err := sentinelOption(dsn)
+		if err != nil {
+			return nil, fmt.Errorf("the URL of the sentinels cannot be read")
+		}
+		return openRedis(tb, option), nil
+	case "redis-cluster":
+		return openRedis(tb, rueidis.ClientOption{InitAddress: strings.Split(dsn, ",")}), nil
+	}
+	return nil, fmt.Errorf("nothing connects to %q", name)
 }
 
 // openGORM opens a pool of connections of its own, with a feed if there is a

@@ -102,16 +102,15 @@ func (c *redisCluster) faults(tb testing.TB) []*fault {
 	)
 }
 
-// all asks all nodes.
-func (c *redisCluster) all(commands ...string) func(context.Context) error {
-	return func(ctx context.Context) error {
-		for _, node := range c.nodes {
-			if err := node.do(commands...)(ctx); err != nil {
-				return err
-			}
+// all asks all nodes but those.
+func (c *redisCluster) all(command string, but ...*member) func(context.Context) error {
+	var servers []*redisServer
+	for _, node := range c.nodes {
+		if !slices.Contains(but, node) {
+			servers = append(servers, node.redisServer)
 		}
-		return nil
 	}
+	return all(servers, command)
 }
 
 // whole returns when all nodes say that the cluster is well, and the replicas
@@ -162,17 +161,7 @@ func (c *redisCluster) failover(tb testing.TB, master, replica *member) *failove
 	f.rest = 4 * time.Second
 	f.ready = c.all(now)
 	f.alert = replica.do(takeOver)
-	f.calm = func(ctx context.Context) error {
-		for _, node := range c.nodes {
-			if node == master {
-				continue
-			}
-			if err := node.do(before)(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
+	f.calm = c.all(before, master)
 	f.tidy = func(ctx context.Context) error {
 		if err := f.follows(ctx, master); err != nil {
 			return err

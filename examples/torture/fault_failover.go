@@ -34,24 +34,6 @@ type side struct {
 	data  string // the folder
 }
 
-// eitherOf is the DSN that leads to whichever of two servers is the primary. A
-// server that does not answer gets a second, which is less than a call has.
-func eitherOf(tb testing.TB, a, b *throwaway.Server) *url.URL {
-	tb.Helper()
-	u, err := url.Parse(a.DSN())
-	must(tb, err)
-	other, err := url.Parse(b.DSN())
-	must(tb, err)
-	query := u.Query()
-	for _, name := range []string{"host", "port"} {
-		query.Set(name, query.Get(name)+","+other.Query().Get(name))
-	}
-	query.Set("target_session_attrs", "read-write")
-	query.Set("connect_timeout", "1")
-	u.RawQuery = query.Encode()
-	return u
-}
-
 func newPair(tb testing.TB, b *backend) *pair {
 	tb.Helper()
 	return &pair{tb: tb, primary: newSide(tb, b.server), standby: newSide(tb, b.standby), whole: true}
@@ -69,9 +51,9 @@ func admitPair(tb testing.TB, e *env) *patient {
 	b := e.backend
 	p := newPair(tb, b)
 	p.asynchronous = e.plant != nil && e.plant.asynchronous
-	must(tb, p.primary.do("CREATE ROLE "+lowly+" LOGIN", "GRANT ALL ON SCHEMA public TO "+lowly,
-		"GRANT ALL ON ALL TABLES IN SCHEMA public TO "+lowly)(tb.Context())) // of trials before this one
-	near := eitherOf(tb, b.server, b.standby)
+	must(tb, p.primary.do(makeLowly...)(tb.Context()))
+	near, err := url.Parse(b.dsn)
+	must(tb, err)
 	near.User = url.User(lowly)
 	fromPool := false
 	return &patient{faults: p.faults(), connect: func(tb testing.TB, _ []*network) tokenauth.Storage {

@@ -16,6 +16,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
+// makeLowly makes the user that services are.
+var makeLowly = []string{
+	"CREATE ROLE " + lowly + " LOGIN", "GRANT ALL ON SCHEMA public TO " + lowly,
+	"GRANT ALL ON ALL TABLES IN SCHEMA public TO " + lowly, // of trials before this one
+}
+
 // A postgresServer is one that has faults.
 type postgresServer struct{ sqlServer }
 
@@ -26,8 +32,7 @@ func admitPostgres(tb testing.TB, b *backend) *patient {
 		tb.Fatal("the DSN is no URL")
 	}
 	s := &postgresServer{sqlServer{openAdmin(tb, "pgx", b.dsn), strings.TrimPrefix(u.Path, "/")}}
-	must(tb, s.do("CREATE ROLE "+lowly+" LOGIN", "GRANT ALL ON SCHEMA public TO "+lowly,
-		"GRANT ALL ON ALL TABLES IN SCHEMA public TO "+lowly)(tb.Context())) // of trials before this one
+	must(tb, s.do(makeLowly...)(tb.Context()))
 	socket := filepath.Join(u.Query().Get("host"), ".s.PGSQL."+u.Query().Get("port"))
 	p := &patient{network: "unix", addresses: []string{socket}}
 	p.connect = func(tb testing.TB, networks []*network) tokenauth.Storage {

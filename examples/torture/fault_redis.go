@@ -99,20 +99,30 @@ func (s *redisServer) ask(ctx context.Context, client rueidis.Client, command ..
 
 // until returns when the answer to the command is as it should be.
 func (s *redisServer) until(ctx context.Context, is func(answer string) bool, command ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
+	var answer string
+	err := until(ctx, func(ctx context.Context) (bool, error) {
 		m, err := s.ask(ctx, s.admin, command...)
 		if err != nil {
-			return err
+			return false, err
 		}
-		answer, _ := m.ToString()
-		if is(answer) {
-			return nil
+		answer, _ = m.ToString()
+		return is(answer), nil
+	})
+	if err != nil {
+		return fmt.Errorf("to %v the server says %q: %w", command, answer, err)
+	}
+	return nil
+}
+
+// all has all of the servers run the commands.
+func all(servers []*redisServer, commands ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, s := range servers {
+			if err := s.do(commands...)(ctx); err != nil {
+				return err
+			}
 		}
-		if wait(ctx, 10*time.Millisecond); ctx.Err() != nil {
-			return fmt.Errorf("to %v the server says %q: %w", command, answer, ctx.Err())
-		}
+		return nil
 	}
 }
 

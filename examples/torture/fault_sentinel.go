@@ -47,18 +47,10 @@ func admitSentinel(tb testing.TB) *patient {
 	// They tell clients at once, who may still wait for the old master to answer,
 	// and the old master after 10 seconds.
 	f.split = redisPatience + 200*time.Millisecond
-	tell := func(ctx context.Context, command string) error {
-		for _, sentinel := range watch {
-			if err := sentinel.do(command)(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	patience := "SENTINEL SET " + set + " down-after-milliseconds "
 	f.ready = func(context.Context) error { return nil }
-	f.alert = func(ctx context.Context) error { return tell(ctx, patience+"500") }
-	f.calm = func(ctx context.Context) error { return tell(ctx, patience+"5000") }
+	f.alert = all(watch, patience+"500")
+	f.calm = all(watch, patience+"5000")
 	f.tidy = func(ctx context.Context) error {
 		f.master, f.replica = f.replica, f.master
 		host, port, err := net.SplitHostPort(f.master.address)
@@ -74,7 +66,7 @@ func admitSentinel(tb testing.TB) *patient {
 		// Sentinels look at a replica every 10 seconds. One that has not seen that
 		// the old master is a replica by now would tell it so again, even if it had
 		// been made the master meanwhile.
-		if err := tell(ctx, "SENTINEL RESET "+set); err != nil {
+		if err := all(watch, "SENTINEL RESET "+set)(ctx); err != nil {
 			return err
 		}
 		for _, sentinel := range watch {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -18,13 +17,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/go-sql-driver/mysql"
-	"github.com/ncruces/go-sqlite3/gormlite"
-	"github.com/redis/rueidis"
-	gormmysql "gorm.io/driver/mysql"
-	"gorm.io/driver/postgres"
 
 	"github.com/bearerkit/bearerkit/ginadapter"
-	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -83,7 +77,7 @@ func soakChild() int {
 }
 
 func (c *soakConfig) serve(ctx context.Context, tb testing.TB, out *json.Encoder) error {
-	storage, err := c.connect(tb)
+	storage, err := connectTo(tb, c.Backend, c.DSN)
 	if err != nil {
 		return err
 	}
@@ -110,33 +104,6 @@ func (c *soakConfig) serve(ctx context.Context, tb testing.TB, out *json.Encoder
 			}
 		}
 	}
-}
-
-// connect opens a handle as the backend's own connect does, in this process.
-func (c *soakConfig) connect(tb testing.TB) (tokenauth.Storage, error) {
-	switch c.Backend {
-	case "sqlite":
-		return openGORM(tb, gormlite.Open(c.DSN), nil), nil
-	case "postgres":
-		return openGORM(tb, postgres.Open(c.DSN), pgxfeed.Listener{}), nil
-	case "mariadb", "mysql":
-		return openGORM(tb, gormmysql.Open(c.DSN), nil), nil
-	case "redis":
-		option, err := rueidis.ParseURL(c.DSN)
-		if err != nil {
-			return nil, fmt.Errorf("the URL of Redis cannot be read")
-		}
-		return openRedis(tb, option), nil
-	case "redis-sentinel":
-		option, err := sentinelOption(c.DSN)
-		if err != nil {
-			return nil, fmt.Errorf("the URL of the sentinels cannot be read")
-		}
-		return openRedis(tb, option), nil
-	case "redis-cluster":
-		return openRedis(tb, rueidis.ClientOption{InitAddress: strings.Split(c.DSN, ",")}), nil
-	}
-	return nil, fmt.Errorf("a replica cannot open %q", c.Backend)
 }
 
 // A soakServer is a replica: a service behind HTTP.

@@ -3,7 +3,6 @@ package gormstore_test
 import (
 	"context"
 	"errors"
-	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -15,33 +14,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// eitherOf is a DSN as the documentation has it.
-func eitherOf(t *testing.T, a, b *throwaway.Server) string {
-	t.Helper()
-	u, err := url.Parse(a.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := url.Parse(b.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := u.Query()
-	query.Set("host", query.Get("host")+","+other.Query().Get("host"))
-	query.Set("port", query.Get("port")+","+other.Query().Get("port"))
-	query.Set("target_session_attrs", "read-write")
-	query.Set("connect_timeout", "1")
-	u.RawQuery = query.Encode()
-	return u.String()
-}
-
 // When the primary dies, services and their feeds go on at the standby, which
 // has all that was confirmed.
 func TestFailOver(t *testing.T) {
 	t.Parallel()
 	primary := throwaway.StartPostgres(t)
 	standby := throwaway.StartPostgresStandby(t, primary)
-	dsn := eitherOf(t, primary, standby)
+	dsn := throwaway.PrimaryDSN(t, primary, standby)
 	fromPool, db := openWatched(t, dsn, pgxfeed.Listener{})
 	ofItsOwn, _ := openWatched(t, dsn, pgxfeed.Listener{DSN: dsn})
 	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {

@@ -36,6 +36,29 @@ func RejoinPostgres(tb testing.TB, s, primary *Server) {
 	}
 }
 
+// PrimaryDSN returns the DSN that leads to whichever of two servers is the
+// primary, of what StartPostgres started and a standby of it. A server that does
+// not answer gets a second.
+func PrimaryDSN(tb testing.TB, a, b *Server) string {
+	tb.Helper()
+	u, err := url.Parse(a.DSN())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	other, err := url.Parse(b.DSN())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	query := u.Query()
+	for _, name := range []string{"host", "port"} {
+		query.Set(name, query.Get(name)+","+other.Query().Get(name))
+	}
+	query.Set("target_session_attrs", "read-write")
+	query.Set("connect_timeout", "1")
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
 // postgresStandby is the engine of a PostgreSQL server that begins as a standby.
 type postgresStandby struct {
 	postgres

@@ -2,14 +2,12 @@ package throwaway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // redisNode is the program of a server in a Redis Cluster. Its servers need a
@@ -104,19 +102,9 @@ func replicateRedisNodes(ctx context.Context, nodes []redisAddress) error {
 		}
 	}
 	for _, n := range nodes {
-		for {
-			known, err := n.do(ctx, "CLUSTER", "NODES")
-			if err != nil {
-				return err
-			}
-			if strings.Count(known, "slave") == len(replicas) {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return errors.Join(ctx.Err(), errors.New(known))
-			case <-time.After(20 * time.Millisecond):
-			}
+		knows := func(answer string) bool { return strings.Count(answer, "slave") == len(replicas) }
+		if err := n.until(ctx, []string{"CLUSTER", "NODES"}, knows); err != nil {
+			return err
 		}
 	}
 	return nil

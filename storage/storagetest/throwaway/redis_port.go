@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,17 +73,16 @@ func startAll(tb testing.TB, start ...func() (*Server, error)) []*Server {
 // others.
 func startAtPort(at func(port int) program, higher ...int) (s *Server, err error) {
 	for range 5 {
-		port, err := freeRedisPort(higher...)
-		if err != nil {
+		var port int
+		if port, err = freeRedisPort(higher...); err != nil {
 			return nil, err
 		}
-		s, err = newServer(at(port))
-		if err == nil {
+		if s, err = newServer(at(port)); err == nil {
 			s.dsn = s.admin
 			return s, nil
 		}
 		if !strings.Contains(err.Error(), "in use") {
-			return nil, err
+			break
 		}
 	}
 	return nil, err
@@ -117,23 +117,21 @@ func canListen(ports ...int) error {
 // say waits until a server's answer to INFO, or to CLUSTER INFO and the like,
 // has all the texts.
 func (a redisAddress) say(ctx context.Context, command []string, texts ...string) error {
+	return a.until(ctx, command, func(answer string) bool {
+		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(answer, text) })
+	})
+}
+
+// until waits until the answer to a command is as it should be.
+func (a redisAddress) until(ctx context.Context, command []string, is func(answer string) bool) error {
 	for {
-		info, err := a.do(ctx, command...)
-		if err != nil {
+		answer, err := a.do(ctx, command...)
+		if err != nil || is(answer) {
 			return err
-		}
-		missing := ""
-		for _, text := range texts {
-			if !strings.Contains(info, text) {
-				missing = text
-			}
-		}
-		if missing == "" {
-			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %s does not say %q: %s", ctx.Err(), a.address, missing, info)
+			return fmt.Errorf("%w: to %v %s says %s", ctx.Err(), command, a.address, answer)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -46,8 +46,8 @@ func (s redisSentinel) commands(dir string) (setup, serve []string, err error) {
 func startRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 	tb.Helper()
 	master := startAll(tb, startRedisPort(0))
-	port := master[0].engine.(redisPort).port
-	servers = append(master, startAll(tb, startRedisPort(port))...)
+	first := master[0].engine.(redisPort)
+	servers = append(master, startAll(tb, startRedisPort(first.port))...)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	// A sentinel asks the master for its replicas at first, and then not for 10
@@ -58,7 +58,7 @@ func startRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 	}
 	watch := func() (*Server, error) {
 		return startAtPort(func(at int) program {
-			return redisSentinel{redisPort{port: at}, redisPort{port: port}.address()}
+			return redisSentinel{redisPort{port: at}, first.address()}
 		})
 	}
 	sentinels = startAll(tb, watch, watch, watch)
@@ -66,7 +66,7 @@ func startRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 	query := url.Values{"master_set": {masterSet}}
 	for _, s := range sentinels {
 		a := s.engine.(redisSentinel).address()
-		if err := a.say(ctx, []string{"INFO", "sentinel"}, fmt.Sprintf("status=ok,address=%s,slaves=1,sentinels=%d", redisPort{port: port}.address().address, redisSentinels)); err != nil {
+		if err := a.say(ctx, []string{"INFO", "sentinel"}, fmt.Sprintf("status=ok,address=%s,slaves=1,sentinels=%d", first.address().address, redisSentinels)); err != nil {
 			tb.Fatalf("throwaway: redis: making sentinels: %v", err)
 		}
 		if a.address != u.Host {

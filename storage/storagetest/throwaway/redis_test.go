@@ -121,12 +121,8 @@ func TestStartRedisCluster(t *testing.T) {
 	servers[0].Start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for !strings.Contains(ask(t, killed, "CLUSTER", "INFO"), "cluster_state:ok") {
-		select {
-		case <-ctx.Done():
-			t.Fatal("the cluster is not whole again")
-		case <-time.After(20 * time.Millisecond):
-		}
+	if err := killed.say(ctx, []string{"CLUSTER", "INFO"}, "cluster_state:ok"); err != nil {
+		t.Fatal("the cluster is not whole again: ", err)
 	}
 	if got := ask(t, killed, "GET", "alice"); got != "x" {
 		t.Errorf("after Kill and Start the value is %q", got)
