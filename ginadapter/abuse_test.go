@@ -3,6 +3,8 @@ package ginadapter_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -29,6 +31,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // A situation is what an attacker, a broken client, an ill storage or a bad
@@ -206,7 +209,7 @@ func (h *abuseHost) endpoints() tokenauth.Endpoints {
 
 func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
-	h.auth.MountEndpoints(mux, h.endpoints())
+	h.auth.Mount(mux, h.endpoints())
 	mux.Handle("/me", h.auth.RequireBearer(who))
 	mux.Handle("/admin", h.auth.RequireRole("Administrator")(who))
 	mux.Handle("/app", h.auth.RequireClient("app")(who))
@@ -216,7 +219,7 @@ func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 
 func abuseGin(h *abuseHost, who http.HandlerFunc) http.Handler {
 	r := gin.Default()
-	ginadapter.MountEndpoints(r, h.auth, h.endpoints())
+	ginadapter.Mount(r, h.auth, h.endpoints())
 	r.Any("/me", ginadapter.RequireBearer(h.auth), gin.WrapF(who))
 	r.Any("/admin", ginadapter.RequireRole(h.auth, "Administrator"), gin.WrapF(who))
 	r.Any("/app", ginadapter.RequireClient(h.auth, "app"), gin.WrapF(who))
@@ -337,7 +340,7 @@ func (j *journal) logger() *slog.Logger {
 
 // abuseUsers are password.Users of a few accounts, who count what they do.
 type abuseUsers struct {
-	*password.Users
+	*password.Authenticator
 	log *journal
 
 	hashes     atomic.Int64 // calls of Authenticate; each is one hash
@@ -355,11 +358,11 @@ type abuseUsers struct {
 type abuseKey struct{}
 
 // passwords are the password.Users of all hosts, for each new one costs a hash.
-var passwords = sync.OnceValue(func() *password.Users {
+var passwords = sync.OnceValue(func() *password.Authenticator {
 	lookup := func(ctx context.Context, userName string) (password.Account, error) {
 		return ctx.Value(abuseKey{}).(*abuseUsers).lookup(ctx, userName)
 	}
-	u, err := password.NewUsers(lookup, &password.Options{Timeout: 10 * time.Second, Logger: slog.New(abuseLog{})})
+	u, err := password.New(lookup, &password.Options{Timeout: 10 * time.Second, Logger: slog.New(abuseLog{})})
 	if err != nil {
 		panic(err)
 	}
@@ -376,7 +379,7 @@ func (abuseLog) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func newAbuseUsers(log *journal) *abuseUsers {
-	return &abuseUsers{Users: passwords(), log: log, accounts: map[string]password.Account{
+	return &abuseUsers{Authenticator: passwords(), log: log, accounts: map[string]password.Account{
 		"admin":    {UserID: "1", UserName: "admin", PasswordHash: adminHash(), Roles: []string{"Administrator"}},
 		"reader":   {UserID: "2", UserName: "reader", PasswordHash: otherHash(), Roles: []string{"Reader"}},
 		"disabled": {UserID: "3", UserName: "disabled", PasswordHash: otherHash(), Disabled: true},
@@ -386,12 +389,12 @@ func newAbuseUsers(log *journal) *abuseUsers {
 // Authenticate implements tokenauth.Authenticator.
 func (u *abuseUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	u.hashes.Add(1)
-	return u.Users.Authenticate(context.WithValue(ctx, abuseKey{}, u), c)
+	return u.Authenticator.Authenticate(context.WithValue(ctx, abuseKey{}, u), c)
 }
 
 // Recheck implements tokenauth.Rechecker.
 func (u *abuseUsers) Recheck(ctx context.Context, p tokenauth.Principal) error {
-	return u.Users.Recheck(context.WithValue(ctx, abuseKey{}, u), p)
+	return u.Authenticator.Recheck(context.WithValue(ctx, abuseKey{}, u), p)
 }
 
 func (u *abuseUsers) lookup(ctx context.Context, userName string) (password.Account, error) {
@@ -459,15 +462,18 @@ func (u *abuseUsers) meet(fault func(context.Context) error) {
 // asks for "ill" finds the registry down.
 type abuseClients struct{}
 
-var appSecret, appDigest = tokenauth.NewClientSecret()
+var (
+	appSecret = tokenauth.NewSecret(rand.Text())
+	appDigest = tokenauth.Digest(sha256.Sum256([]byte(appSecret.Reveal())))
+)
 
 // FindClient implements tokenauth.Clients.
 func (abuseClients) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
 	switch clientID {
 	case "app":
-		return tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{appDigest}, Introspection: tokenauth.IntrospectOwn}, nil
+		return tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{appDigest}, IntrospectsOwn: true}, nil
 	case "resource":
-		return tokenauth.Client{ID: "resource", Secrets: []tokenauth.Digest{appDigest}, Introspection: tokenauth.IntrospectAll}, nil
+		return tokenauth.Client{ID: "resource", Secrets: []tokenauth.Digest{appDigest}, IntrospectsAll: true}, nil
 	case "desktop":
 		return tokenauth.Client{ID: "desktop", Secrets: []tokenauth.Digest{appDigest}}, nil
 	case "web":
@@ -493,7 +499,7 @@ type abuseStore struct {
 	mu       sync.Mutex
 	calls    map[string]int
 	fault    func(ctx context.Context, call string) error
-	counters map[tokenauth.CounterKey]tokenauth.Counter
+	counters map[throttle.Key]throttle.Counter
 }
 
 var errStorage = errors.New("dial tcp: no route to db.internal")
@@ -563,23 +569,23 @@ func (s *abuseStore) RevokeUser(ctx context.Context, u tokenauth.UserKey) error 
 	return s.Store.RevokeUser(ctx, u)
 }
 
-// UpdateCounters implements tokenauth.AttemptCounter.
-func (s *abuseStore) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+// UpdateCounters implements throttle.Storage.
+func (s *abuseStore) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	if err := s.count(ctx, "UpdateCounters"); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	counters := make([]tokenauth.Counter, len(keys))
+	counters := make([]throttle.Counter, len(keys))
 	for i, key := range keys {
 		counters[i] = s.counters[key]
 	}
 	change(counters)
 	if s.counters == nil {
-		s.counters = make(map[tokenauth.CounterKey]tokenauth.Counter)
+		s.counters = make(map[throttle.Key]throttle.Counter)
 	}
 	for i, key := range keys {
-		if s.counters[key] = counters[i]; counters[i] == (tokenauth.Counter{}) {
+		if s.counters[key] = counters[i]; counters[i] == (throttle.Counter{}) {
 			delete(s.counters, key)
 		}
 	}
@@ -594,7 +600,7 @@ type moment struct {
 	lookups  int64
 	handled  int64
 	calls    map[string]int
-	counters map[tokenauth.CounterKey]tokenauth.Counter
+	counters map[throttle.Key]throttle.Counter
 	logged   int
 }
 

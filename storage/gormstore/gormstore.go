@@ -68,7 +68,7 @@ type Options struct {
 }
 
 // A Store is a tokenauth.Storage in a SQL database, and has the abilities
-// Lister, Purger, AttemptCounter and ClientRevoker. It is safe for
+// Lister, Purger, throttle.Storage and ClientRevoker. It is safe for
 // concurrent use, by any number of processes on one database.
 type Store struct {
 	db      *gorm.DB // for transactions
@@ -86,12 +86,8 @@ var (
 	_ tokenauth.Purger  = (*Store)(nil)
 )
 
-// ErrSchema is returned, wrapped, by New if the tables are missing or older
-// than this package needs.
-var ErrSchema = errors.New("gormstore: the schema is missing or too old: call gormstore.Migrate, or apply the SQL files in storage/gormstore/migrations")
-
 // New returns a Store in the database. Options may be nil. It reads the
-// version of the schema and returns ErrSchema, wrapped, if Migrate has to be
+// version of the schema and returns ErrSchemaVersion, wrapped, if Migrate has to be
 // called first; or an error that names what is wrong with the arguments; or
 // the database's. The host keeps the database, and closes it.
 func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
@@ -104,7 +100,7 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 		return nil, fmt.Errorf("gormstore: reading the schema's version: %w", err)
 	}
 	if version < schemaVersion {
-		return nil, fmt.Errorf("%w (found version %d, need %d, tables %s…)", ErrSchema, version, schemaVersion, s.prefix)
+		return nil, fmt.Errorf("%w (found version %d, need %d, tables %s…)", ErrSchemaVersion, version, schemaVersion, s.prefix)
 	}
 	var passwords *password.Options
 	if o != nil {

@@ -9,11 +9,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// ErrIsolation is returned by the methods of Users and Clients that end tokens,
-// within a host's transaction on PostgreSQL that is not at READ COMMITTED. Such
-// a transaction works on a snapshot, and would leave alive a token that was
-// issued since.
-var ErrIsolation = errors.New("gormstore: the transaction must be at READ COMMITTED")
+// errIsolationLevel: a transaction at a higher level works on a snapshot, and
+// would leave alive a token that was issued since.
+var errIsolationLevel = errors.New("gormstore: the transaction must be at READ COMMITTED")
 
 // A session is where Users and Clients work: in a host's transaction, or in
 // those of their own.
@@ -87,7 +85,7 @@ func (s session) checkIsolation(ctx context.Context, pool gorm.ConnPool) error {
 		return err
 	}
 	if level != "read committed" && level != "read uncommitted" {
-		return fmt.Errorf("%w, and is at %s", ErrIsolation, strings.ToUpper(level))
+		return fmt.Errorf("%w, and is at %s", errIsolationLevel, strings.ToUpper(level))
 	}
 	return nil
 }

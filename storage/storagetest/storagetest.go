@@ -6,7 +6,7 @@
 //
 // Each rule is a subtest, run on a storage of its own. Abilities that a storage
 // may have (tokenauth.Lister, tokenauth.Purger, tokenauth.Watcher,
-// tokenauth.AttemptCounter and tokenauth.ClientRevoker) are found by type
+// throttle.Storage and tokenauth.ClientRevoker) are found by type
 // assertion and tested where they are there.
 package storagetest
 
@@ -33,9 +33,9 @@ func Run(t *testing.T, open func(t *testing.T) tokenauth.Storage) {
 	}
 }
 
-// Check runs every rule, all at once, and returns what it found by the rule's
-// name, for tests of tests. Open returns an empty storage.
-func Check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
+// check runs every rule, all at once, and returns the failures by the rule's name,
+// for the tests of this package. Open returns an empty storage.
+func check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	broken := make(map[string]error)

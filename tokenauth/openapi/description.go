@@ -12,8 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Options are what a host may want otherwise. The zero value, or a nil
-// *Options, is the advice.
+// Options configures a Description. Nil or the zero value selects the defaults.
 type Options struct {
 	// Title is the name of the API; empty means "Token API".
 	Title string
@@ -31,11 +30,10 @@ type Options struct {
 	// Protected makes operations for it. None if empty.
 	Paths map[string]any
 
-	// OwnRefusals says that the host renders refusals on protected routes in a
-	// format of its own, as by ginadapter.RenderRefusals, so that nothing is
-	// said of their bodies. False means that it does if
-	// tokenauth.Options.RenderRefusal is set.
-	OwnRefusals bool
+	// OwnErrors omits the bodies of errors on protected routes, for a host that
+	// renders them in its own format, as by ginadapter.RenderErrors. False means
+	// that they are omitted only if tokenauth.Options.RenderError is set.
+	OwnErrors bool
 }
 
 // A Description is an OpenAPI description of a Token API. It is an
@@ -47,18 +45,18 @@ type Description struct {
 	served   asset
 }
 
-// New describes the endpoints that a host has mounted, as MountEndpoints
+// New describes the endpoints that a host has mounted, as Mount
 // returned them: with full paths.
 func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Description, error) {
 	if o == nil {
 		o = new(Options)
 	}
-	handlers, mounted, err := auth.Handlers(mounted, "")
+	handlers, mounted, err := auth.Handlers("", mounted)
 	if err != nil {
 		return nil, err
 	}
 	f := &facts{Options: auth.Options(), mounted: mounted}
-	f.ownRefusals = o.OwnRefusals || f.RenderRefusal != nil
+	f.ownErrors = o.OwnErrors || f.RenderError != nil
 	if path := mounted.MetadataPath(); path != "" {
 		if f.metadataBody, err = answerOf(handlers[path]); err != nil {
 			return nil, err
@@ -100,7 +98,7 @@ func (d *Description) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type facts struct {
 	tokenauth.Options
 	mounted      tokenauth.Endpoints
-	ownRefusals  bool
+	ownErrors    bool
 	metadataBody object // if there is an issuer
 }
 
