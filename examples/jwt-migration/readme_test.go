@@ -64,26 +64,3 @@ func TestREADMECalls(t *testing.T) {
 		out = after
 	}
 }
-
-// The Go in the README is that of the service.
-func TestREADMEShowsTheFallback(t *testing.T) {
-	t.Parallel()
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	code, err := os.ReadFile("after/tokens.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := strings.Split(string(readme), "```go\n")[1:]
-	if len(blocks) == 0 {
-		t.Fatal("the README shows none")
-	}
-	for _, rest := range blocks {
-		block, _, _ := strings.Cut(rest, "```\n")
-		if !strings.Contains(string(code), "\n"+block) {
-			t.Errorf("tokens.go has no\n%s", block)
-		}
-	}
-}
