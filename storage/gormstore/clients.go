@@ -29,11 +29,11 @@ var (
 )
 
 // Clients returns the registry of clients that is kept beside the tokens.
-func (s *Store) Clients() *Clients { return &Clients{session{store: s}} }
+func (s *Store) Clients() *Clients { return &Clients{session{database: s.database}} }
 
 // WithTx returns Clients that work within the host's transaction, as
 // Users.WithTx does.
-func (c *Clients) WithTx(tx *gorm.DB) *Clients { return &Clients{session{c.store, tx}} }
+func (c *Clients) WithTx(tx *gorm.DB) *Clients { return &Clients{session{c.database, tx}} }
 
 // Create adds a confidential client and returns its secret, which is stored
 // nowhere. Secrets must be empty. Create returns ErrInvalid, wrapped with what is
@@ -66,8 +66,7 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest []
 	if len(client.Secrets) > 0 {
 		return fmt.Errorf("%w: a new client must have no Secrets: Create makes one", ErrInvalid)
 	}
-	s := c.store
-	result, err := c.pool().ExecContext(ctx, s.sql(s.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+s.dialect.onConflict),
+	result, err := c.pool().ExecContext(ctx, c.sql(c.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict),
 		client.ID, digest, strings.Join(client.Roles, ","), introspectionOf(client.IntrospectsOwn, client.IntrospectsAll), client.Disabled, newStamp(), time.Now().Unix())
 	if err != nil {
 		return err
@@ -89,7 +88,7 @@ func newSecret() (tokenauth.Secret, tokenauth.Digest) {
 
 // FindClient implements tokenauth.ClientRegistry.
 func (c *Clients) FindClient(ctx context.Context, clientID string) (client tokenauth.Client, err error) {
-	rows, err := c.pool().QueryContext(ctx, c.store.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`), clientID)
+	rows, err := c.pool().QueryContext(ctx, c.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`), clientID)
 	if err != nil {
 		return client, err
 	}
@@ -166,14 +165,12 @@ func (c *Clients) end(ctx context.Context, clientID, statement string, args ...a
 	return c.changeAndEnd(ctx, errClientNotFound, statement, args, deleteTokensOfClient, key[:])
 }
 
-const deleteTokensOfClient = `DELETE FROM tokenauth_tokens WHERE client_key = ?`
-
 // RevokeClient implements tokenauth.ClientRevoker. It reads the whole table: an
 // index by client would make sign-ins dearer for the sake of what is rare. The
 // transaction is for its level, at which MariaDB and MySQL do not keep locked
 // what they have read.
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
-	return session{store: s}.transaction(ctx, func(pool gorm.ConnPool) error {
+	return session{database: s.database}.transaction(ctx, func(pool gorm.ConnPool) error {
 		_, err := pool.ExecContext(ctx, s.sql(deleteTokensOfClient), c[:])
 		return err
 	})

@@ -22,7 +22,7 @@ var errRaced = errors.New("gormstore: a counter was inserted meanwhile")
 // locks the rows. One that changes nothing writes nothing.
 func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	for {
-		err := session{store: s}.transaction(ctx, func(pool gorm.ConnPool) error {
+		err := session{database: s.database}.transaction(ctx, func(pool gorm.ConnPool) error {
 			return s.updateCounters(ctx, pool, keys, change)
 		})
 		if !errors.Is(err, errRaced) || ctx.Err() != nil {

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"gorm.io/gorm"
-
 	"github.com/bearerkit/bearerkit/storage/gormstore/internal/listen"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -28,8 +26,6 @@ var (
 	_ tokenauth.Watcher = (*feedStore)(nil)
 	_ tokenauth.Lister  = (*feedStore)(nil)
 )
-
-var errNoFeed = errors.New("gormstore: no feed of changes")
 
 // WithFeed returns the store with the feed that the cache needs: a storage that is
 // also a tokenauth.Watcher, and has all abilities of the store. A trigger on the
@@ -77,20 +73,6 @@ func (w *feedStore) leavesConnections() error {
 		return errors.New("gormstore: the pool may have only one connection (SetMaxOpenConns(1)), and the feed would keep it: allow at least two, or give the listener a DSN for a connection of its own")
 	}
 	return nil
-}
-
-func (s *Store) canFeed() error {
-	if s.db.Name() != "postgres" {
-		return fmt.Errorf("%w: %s does not tell of changes; only PostgreSQL does", errNoFeed, s.db.Name())
-	}
-	return nil
-}
-
-func (s *Store) feedInstalled(ctx context.Context, pool gorm.ConnPool) (bool, error) {
-	var triggers int
-	err := pool.QueryRowContext(ctx, s.sql(`SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(?) AND tgenabled <> 'D' AND tgname IN (?, ?)`),
-		s.prefix+"tokens", s.prefix+"tell", s.prefix+"tell_all").Scan(&triggers)
-	return triggers == 2, err
 }
 
 // beatPrefix begins the payload of a heartbeat.

@@ -30,6 +30,7 @@ import (
 type Users struct {
 	session
 	passwords *password.Authenticator
+	rehash    *statement
 }
 
 var (
@@ -49,8 +50,11 @@ type User struct {
 	CreatedAt  time.Time // assigned by Create
 }
 
-func newUsers(s *Store, o *password.Options) (*Users, error) {
-	u := &Users{session: session{store: s}}
+func newUsers(d *database, o *password.Options) (*Users, error) {
+	u := &Users{
+		session: session{database: d},
+		rehash:  d.statement(`UPDATE tokenauth_users SET password_hash = ? WHERE id = ? AND password_hash = ?`),
+	}
 	var options password.Options
 	if o != nil {
 		options = *o
@@ -67,7 +71,7 @@ func newUsers(s *Store, o *password.Options) (*Users, error) {
 // upgrade is the password.Options.Upgrade of this table. It leaves the stamp,
 // and so the tokens: the password is the same.
 func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error {
-	_, err := u.store.upgrade.exec(ctx, newHash, id, oldHash)
+	_, err := u.rehash.exec(ctx, newHash, id, oldHash)
 	return err
 }
 
@@ -77,7 +81,7 @@ func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error 
 // transaction must be at READ COMMITTED, the default: at a higher level it works
 // on a snapshot, and would leave alive a token that was issued since.
 func (u *Users) WithTx(tx *gorm.DB) *Users {
-	return &Users{session{u.store, tx}, u.passwords}
+	return &Users{session{u.database, tx}, u.passwords, u.rehash}
 }
 
 // Authenticate implements tokenauth.Authenticator.
@@ -101,7 +105,7 @@ func (u *Users) NormalizeUserName(userName string) string {
 // changes the user, and sees the result: a change of a user and a sign-in cannot
 // miss each other.
 func (u *Users) Recheck(ctx context.Context, p tokenauth.Principal) error {
-	return u.check(ctx, p, u.store.dialect.share)
+	return u.check(ctx, p, u.dialect.share)
 }
 
 // LiveCheck is Recheck by a plain read that waits for nobody, for
@@ -152,7 +156,7 @@ type userRow struct {
 }
 
 func (u *Users) read(ctx context.Context, pool gorm.ConnPool, where string, arg any) (row userRow, err error) {
-	rows, err := pool.QueryContext(ctx, u.store.sql(
+	rows, err := pool.QueryContext(ctx, u.sql(
 		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users`+where), arg)
 	if err != nil {
 		return row, err
@@ -192,7 +196,7 @@ func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
 
 // Count returns how many users there are.
 func (u *Users) Count(ctx context.Context) (n int64, err error) {
-	err = u.pool().QueryRowContext(ctx, u.store.sql(`SELECT count(*) FROM tokenauth_users`)).Scan(&n)
+	err = u.pool().QueryRowContext(ctx, u.sql(`SELECT count(*) FROM tokenauth_users`)).Scan(&n)
 	return n, err
 }
 
@@ -247,9 +251,9 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 		return User{}, err
 	}
 	id := uuid.NewString()
-	insert := u.store.sql(`INSERT INTO tokenauth_users
+	insert := u.sql(`INSERT INTO tokenauth_users
 		(id, name_key, name, password_hash, roles, attributes, disabled, stamp, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)` + u.store.dialect.ignore)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)` + u.dialect.ignore)
 	var created userRow
 	err = u.transaction(ctx, func(pool gorm.ConnPool) error {
 		if _, err := pool.ExecContext(ctx, insert,

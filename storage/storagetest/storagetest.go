@@ -12,10 +12,8 @@ package storagetest
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -87,25 +85,4 @@ var rules = []rule{
 	{"WatchReports", "Watch reports that a token has ended before it says that it is alive as of a later time.", watchReports},
 	{"WatchAlive", "Watch says at least once in each beat that it is alive, by the time before it found out.", watchAlive},
 	{"WatchStops", "Watch returns the context's error soon after it ends, and leaves the feed alone from then on.", watchStops},
-}
-
-// epoch is any time; tokens have whole seconds.
-var epoch = time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC)
-
-// token returns a token of the user at the client; n makes its digest unique.
-func token(user, client string, n int) tokenauth.Token {
-	t := tokenauth.Token{
-		Slot:     tokenauth.SlotOf(user, client),
-		ClientID: client,
-		Principal: tokenauth.Principal{
-			UserID:   user,
-			UserName: "name of " + user,
-			Roles:    []string{"Reader"},
-			Stamp:    "stamp",
-		},
-		IssuedAt:  epoch,
-		ExpiresAt: epoch.AddDate(70, 0, 0), // live: a Watcher need not tell of others
-	}
-	copy(t.Digest[:], fmt.Sprintf("%-32d", n))
-	return t
 }

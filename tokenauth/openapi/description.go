@@ -94,16 +94,6 @@ func (d *Description) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.served.serve(w, r, "no-cache")
 }
 
-// facts are what the description depends on.
-type facts struct {
-	tokenauth.Options
-	mounted      tokenauth.Endpoints
-	ownErrors    bool
-	metadataBody object // if there is an issuer
-}
-
-func (f *facts) clients() bool { return f.Clients != nil }
-
 // paths are those of the endpoints, and then the host's.
 func (f *facts) paths(own map[string]any) (object, error) {
 	paths := f.tokenPaths()
@@ -136,11 +126,6 @@ func (f *facts) paths(own map[string]any) (object, error) {
 	return paths, nil
 }
 
-const (
-	tagToken    = "Token"
-	tagOtherUse = "Other spellings"
-)
-
 func (f *facts) tags() []object {
 	tags := []object{{{"name", tagToken}, {"description", "Access tokens: getting them and ending them."}}}
 	if len(f.mounted.Token) > 1 {
@@ -155,15 +140,6 @@ func (f *facts) introduction() string {
 		"A user has one live token" + f.perClient() + ": each sign-in issues a new one, and the one before stops working. " +
 		"A token lives for " + lifetimeInWords(f.Lifetime) + " and is opaque; nothing can be read from it."
 }
-
-func (f *facts) perClient() string {
-	if f.clients() {
-		return " at each client"
-	}
-	return ""
-}
-
-func (f *facts) exampleToken() string { return f.Prefix + "EXAMPLE_access_token" }
 
 func or(s, otherwise string) string {
 	if s == "" {

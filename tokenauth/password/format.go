@@ -1,28 +1,9 @@
 package password
 
-import (
-	"encoding/base64"
-	"strings"
-)
+import "strings"
 
 // A format is one of Options.Formats.
 type format = func(stored string) (verify func(password string) bool)
-
-// A verifier is a stored hash that was found well-formed and bounded in cost.
-type verifier interface {
-	verify(password string) bool
-	// cheap reports whether verify takes less time than a hash of the default
-	// cost.
-	cheap() bool
-}
-
-// The lengths, in bytes, that a salt and a hash may have.
-const (
-	minSaltLen = 8
-	maxSaltLen = 64
-	minHashLen = 16
-	maxHashLen = 64
-)
 
 // maxStored is how long a stored hash of a built-in format may be; they need a
 // third of it.
@@ -69,13 +50,4 @@ func (hostHash) cheap() bool { return true }
 func outdated(v verifier) bool {
 	a, ok := v.(argon2id)
 	return !ok || a.weak()
-}
-
-// decode reads base64 that has one spelling only, and min to max bytes.
-func decode(encoding *base64.Encoding, text string, min, max int) ([]byte, bool) {
-	if strings.ContainsAny(text, "\r\n") { // which package base64 skips
-		return nil, false
-	}
-	b, err := encoding.Strict().DecodeString(text)
-	return b, err == nil && min <= len(b) && len(b) <= max
 }

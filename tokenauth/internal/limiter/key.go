@@ -1,8 +1,11 @@
 package limiter
 
 import (
-	"encoding/hex"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
+	"hash"
 	"net/netip"
 
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
@@ -17,37 +20,43 @@ const (
 	wideSource       // for all accounts; IPv6 only
 )
 
-func (l *Limiter) keys(userName string, from netip.Addr) []throttle.Key {
+// A namer names counters by a keyed hash. It does not print the key.
+type namer struct{ mac func() hash.Hash }
+
+// newNamer returns a namer with the key, or with a random one.
+func newNamer(key []byte) namer {
+	if key == nil {
+		key = make([]byte, 32)
+		rand.Read(key) // never fails: it would end the process
+	}
+	return namer{func() hash.Hash { return hmac.New(sha256.New, key) }}
+}
+
+func (n namer) keys(userName string, from netip.Addr) []throttle.Key {
 	narrow, wide := networks(from)
 	keys := []throttle.Key{
-		l.key(accountAndSource, userName, narrow),
-		l.accountKey(userName),
-		l.key(source, "", narrow),
+		n.key(accountAndSource, userName, narrow),
+		n.accountKey(userName),
+		n.key(source, "", narrow),
 	}
 	if wide.IsValid() {
-		keys = append(keys, l.key(wideSource, "", wide))
+		keys = append(keys, n.key(wideSource, "", wide))
 	}
 	return keys
 }
 
-func (l *Limiter) accountKey(userName string) throttle.Key {
-	return l.key(account, userName, netip.Prefix{})
+func (n namer) accountKey(userName string) throttle.Key {
+	return n.key(account, userName, netip.Prefix{})
 }
 
-func (l *Limiter) key(layer byte, userName string, network netip.Prefix) throttle.Key {
-	mac := l.mac()
+func (n namer) key(layer byte, userName string, network netip.Prefix) throttle.Key {
+	mac := n.mac()
 	text, _ := network.MarshalText()
 	fmt.Fprintf(mac, "%d %s ", layer, text)
 	mac.Write([]byte(userName))
 	key := throttle.Key(mac.Sum(nil)[:16])
 	key[0] = layer
 	return key
-}
-
-// Account returns a keyed hash of the user name, for logs.
-func (a *Attempt) Account() string {
-	key := a.keys[account]
-	return hex.EncodeToString(key[8:])
 }
 
 // networks returns the network that counts as one source, and for IPv6 the

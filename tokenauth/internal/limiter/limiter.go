@@ -4,69 +4,30 @@ package limiter
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"hash"
+	"encoding/hex"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// Config configures a Limiter. All fields but Key and Shared are required.
-type Config struct {
-	// PerAccountAndSource, PerAccount and PerSource are the failures after
-	// which an attempt has to wait, and AccountCeiling those after which no
-	// wait is long enough.
-	PerAccountAndSource, PerAccount, AccountCeiling, PerSource int
-
-	MaxCounters int // in memory
-
-	// Key is the key of the hash that names counters. Nil means a random one.
-	Key []byte
-	// Shared is the storage in which replicas count together. Nil means that
-	// this process counts for itself.
-	Shared throttle.Storage
-	// Replicas share the limits while Shared fails: each has its part.
-	Replicas int
-
-	Now func() time.Time
-	// Bound returns the context of a call of Shared.
-	Bound func(context.Context) (context.Context, context.CancelFunc)
-	// SharedFailed is called with the first error of each outage of Shared.
-	SharedFailed func(error)
-}
-
 // A Limiter counts attempts to sign in and blocks those over a limit. It is
 // safe for concurrent use.
 type Limiter struct {
-	Config                  // without the key
-	mac    func() hash.Hash // has the key, and does not print it
+	Config // without the key
+	names  namer
 	local  *localCounters
+	queues queues
 	down   atomic.Bool // whether the last call of Shared failed
-
-	mu      sync.Mutex
-	waiting int
-	queues  map[throttle.Key]*queue // by account and source; removed when empty
 }
 
 // New returns a Limiter.
 func New(c Config) *Limiter {
-	key := c.Key
-	if key == nil {
-		key = make([]byte, 32)
-		rand.Read(key) // never fails: it would end the process
-	}
+	l := &Limiter{names: newNamer(c.Key), local: newLocalCounters(c.MaxCounters), queues: queues{byKey: make(map[throttle.Key]*queue)}}
 	c.Key = nil
-	return &Limiter{
-		Config: c,
-		mac:    func() hash.Hash { return hmac.New(sha256.New, key) },
-		local:  newLocalCounters(c.MaxCounters),
-		queues: make(map[throttle.Key]*queue),
-	}
+	l.Config = c
+	return l
 }
 
 // A BlockedError says that a limit blocks the attempt, and for how long.
@@ -84,7 +45,7 @@ type Attempt struct {
 
 // Attempt returns a sign-in as the limiter sees it. Begin comes next.
 func (l *Limiter) Attempt(userName string, from netip.Addr) *Attempt {
-	return &Attempt{limiter: l, keys: l.keys(userName, from)}
+	return &Attempt{limiter: l, keys: l.names.keys(userName, from)}
 }
 
 // Begin counts the attempt as pending in each of its counters. It returns a
@@ -96,7 +57,7 @@ func (a *Attempt) Begin(ctx context.Context) error {
 	hasTurn := true
 	defer func() { // also when the storage panics
 		if hasTurn {
-			l.wake(source, 0) // the next in the queue must not wait for this one
+			l.queues.wake(source, 0) // the next in the queue must not wait for this one
 		}
 	}()
 	for {
@@ -108,11 +69,11 @@ func (a *Attempt) Begin(ctx context.Context) error {
 			return &BlockedError{verdict.blocked}
 		case !verdict.wait:
 			hasTurn = false
-			l.enter(source)
+			l.queues.enter(source)
 			return nil
 		}
 		hasTurn = false
-		if err := l.wait(ctx, source); err != nil {
+		if err := l.queues.wait(ctx, source); err != nil {
 			return err
 		}
 		hasTurn = true
@@ -140,7 +101,7 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt) (verdict, error) {
 func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *Attempt, replicas int) (v verdict, err error) {
 	a.counters = counters
 	now := l.Now().UnixMilli()
-	limits := l.limits(replicas)
+	limits := l.Config.limits(replicas)
 	bounded, cancel := l.Bound(ctx)
 	defer cancel()
 	err = counters.UpdateCounters(bounded, a.keys, func(c []throttle.Counter) {
@@ -173,11 +134,14 @@ const (
 	Succeeded
 )
 
+// Account returns a keyed hash of the user name, for logs.
+func (a *Attempt) Account() string { return hex.EncodeToString(a.keys[account][8:]) }
+
 // Settle counts the outcome. If the storage fails, the attempt stays pending
 // for a minute. The end of ctx does not interrupt it.
 func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	l := a.limiter
-	defer l.wake(a.keys[accountAndSource], 1) // also when the storage panics
+	defer l.queues.wake(a.keys[accountAndSource], 1) // also when the storage panics
 	now := l.Now().UnixMilli()
 	bounded, cancel := l.Bound(context.WithoutCancel(ctx))
 	defer cancel()
@@ -210,7 +174,7 @@ func settled(c throttle.Counter, key throttle.Key, o Outcome, now int64) throttl
 
 // Forget resets the counter of an account over all sources.
 func (l *Limiter) Forget(ctx context.Context, userName string) error {
-	keys := []throttle.Key{l.accountKey(userName)}
+	keys := []throttle.Key{l.names.accountKey(userName)}
 	reset := func(c []throttle.Counter) { c[0] = throttle.Counter{} }
 	if err := l.local.UpdateCounters(ctx, keys, reset); err != nil || l.Shared == nil {
 		return err
@@ -221,8 +185,4 @@ func (l *Limiter) Forget(ctx context.Context, userName string) error {
 }
 
 // Len returns how many counters are in memory.
-func (l *Limiter) Len() int {
-	l.local.mu.Lock()
-	defer l.local.mu.Unlock()
-	return len(l.local.counters) + len(l.local.successes)
-}
+func (l *Limiter) Len() int { return l.local.len() }

@@ -53,7 +53,7 @@ func BenchmarkFlood(b *testing.B) {
 		if err := try("owner", home, Succeeded); err != nil {
 			b.Errorf("the owner: %v", err)
 		}
-		if got := l.local.get(l.keys("victim", home)[accountAndSource]).Failures; got != 5 {
+		if got := l.local.get(l.names.keys("victim", home)[accountAndSource]).Failures; got != 5 {
 			b.Errorf("the victim's counter says %d", got)
 		}
 		b.ReportMetric(float64(took.Nanoseconds())/names, "ns/try")

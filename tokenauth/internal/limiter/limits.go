@@ -20,13 +20,13 @@ type limits [4]limit
 
 // limits returns the limits of one of so many processes that count for
 // themselves.
-func (l *Limiter) limits(replicas int) limits {
+func (c *Config) limits(replicas int) limits {
 	part := func(n int) int64 { return int64(max(1, n/replicas)) }
 	return limits{
-		accountAndSource: {free: part(l.PerAccountAndSource), longest: 15 * time.Minute},
-		account:          {free: part(l.PerAccount), longest: MaxWait, ceiling: part(l.AccountCeiling)},
-		source:           {free: part(l.PerSource), longest: 15 * time.Minute},
-		wideSource:       {free: part(10 * l.PerSource), longest: 15 * time.Minute},
+		accountAndSource: {free: part(c.PerAccountAndSource), longest: 15 * time.Minute},
+		account:          {free: part(c.PerAccount), longest: MaxWait, ceiling: part(c.AccountCeiling)},
+		source:           {free: part(c.PerSource), longest: 15 * time.Minute},
+		wideSource:       {free: part(10 * c.PerSource), longest: 15 * time.Minute},
 	}
 }
 

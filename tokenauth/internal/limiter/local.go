@@ -26,6 +26,12 @@ func newLocalCounters(max int) *localCounters {
 	return &localCounters{max: max, counters: make(map[throttle.Key]throttle.Counter), successes: make(map[throttle.Key]int64)}
 }
 
+func (l *localCounters) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.counters) + len(l.successes)
+}
+
 // UpdateCounters implements throttle.Storage.
 func (l *localCounters) UpdateCounters(_ context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	l.mu.Lock()
