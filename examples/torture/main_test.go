@@ -35,7 +35,7 @@ func TestRunReportsEachTrial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"storage memory:, seed 1", got.Summary(), "## Strict histories", "## Bounded histories", "| operation | done | refused | unknown |", "## Matrix", "## Forgery"} {
+	for _, part := range []string{"storage memory:, seed 1", got.Summary(), "## Strict histories", "## Bounded histories", "| operation | done | refused | unknown |", "## Fault matrix", "## Forgeries"} {
 		if !strings.Contains(string(text), part) {
 			t.Errorf("the report lacks %q:\n%s", part, text)
 		}
