@@ -1,5 +1,4 @@
-// Package accesstoken knows how an access token is spelled, and forges others from
-// it.
+// Package accesstoken encodes, decodes and forges access tokens.
 package accesstoken
 
 import (
@@ -12,20 +11,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// BodySize is what an access token has behind its prefix, decoded.
+// BodySize is the number of bytes of a Body.
 const BodySize = ChecksumAt + crc32.Size
 
-// A Body is that, to be changed.
+// A Body is the decoded part of an access token after its prefix.
 type Body [BodySize]byte
 
-// Open decodes an access token that is one.
+// Open decodes a valid access token. It panics on another.
 func (b *Body) Open(token string) {
 	if !b.Decode(token) {
 		panic("torture: a token is not what this program thinks")
 	}
 }
 
-// Decode reports whether an access token could be decoded.
+// Decode decodes an access token and reports whether that worked.
 func (b *Body) Decode(token string) bool {
 	n, err := base64.RawURLEncoding.Decode(b[:], []byte(token[len(Prefix):]))
 	return err == nil && n == BodySize
@@ -33,13 +32,13 @@ func (b *Body) Decode(token string) bool {
 
 var prefixSum = crc32.ChecksumIEEE([]byte(Prefix))
 
-// Seal returns the body as an access token, with a right checksum.
+// Seal sets the checksum and returns the access token.
 func (b *Body) Seal() string {
 	binary.BigEndian.PutUint32(b[ChecksumAt:], crc32.Update(prefixSum, crc32.IEEETable, b[:ChecksumAt]))
 	return b.Spell()
 }
 
-// Spell is seal without the checksum.
+// Spell returns the access token with the checksum as it is.
 func (b *Body) Spell() string {
 	var text [len(Prefix) + BodySize/3*4]byte
 	copy(text[:], Prefix)
@@ -47,7 +46,7 @@ func (b *Body) Spell() string {
 	return string(text[:])
 }
 
-// ForgeSecret changes a bit of the secret.
+// ForgeSecret returns the token with one bit of its secret changed.
 func ForgeSecret(rng *rand.Rand, token string) string {
 	var b Body
 	b.Open(token)
@@ -55,13 +54,14 @@ func ForgeSecret(rng *rand.Rand, token string) string {
 	return b.Seal()
 }
 
-// Flip changes a bit in [from, to).
+// Flip changes one bit of the bytes [from, to).
 func (b *Body) Flip(rng *rand.Rand, from, to int) {
 	n := rng.Uint32N(uint32(8 * (to - from)))
 	b[from+int(n/8)] ^= 1 << (n % 8)
 }
 
-// StoredAs returns what a storage knows an access token by.
+// StoredAs returns the slot and the digest under which a storage has an access
+// token.
 func StoredAs(token string) (t tokenauth.Token) {
 	var b Body
 	b.Open(token)

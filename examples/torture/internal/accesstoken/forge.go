@@ -7,15 +7,16 @@ import (
 	"math/rand/v2"
 )
 
+// The layout of an access token: a prefix, then a body in base64url.
 const (
 	Prefix     = "tat_"
-	SlotAt     = 1       // in the body: 32 bytes that name the slot,
-	SecretAt   = 1 + 32  // 32 random ones,
-	ChecksumAt = 33 + 32 // and a CRC-32 of what is before it
+	SlotAt     = 1       // the body's 32 bytes that name the slot
+	SecretAt   = 1 + 32  // its 32 random bytes
+	ChecksumAt = 33 + 32 // the CRC-32 of the prefix and the bytes before
 )
 
-// Forge makes something that is like the token and is not the token. Most have
-// a right checksum, since only those get as far as the storage.
+// Forge returns a string that resembles the token and differs from it. Most have a
+// valid checksum, because a Service looks up only those.
 func Forge(rng *rand.Rand, token string) string {
 	body, err := base64.RawURLEncoding.DecodeString(token[len(Prefix):])
 	if err != nil {

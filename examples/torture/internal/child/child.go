@@ -1,5 +1,5 @@
-// Package child runs parts of a trial as processes of their own. The program, or
-// the test binary, starts itself again with a variable that names the part.
+// Package child starts this program, or this test binary, again as a child process.
+// A variable of the environment tells the child what to run.
 package child
 
 import (
@@ -8,11 +8,11 @@ import (
 	"os/exec"
 )
 
-// variable says that this process is a part of a trial, and which.
+// variable names the child that this process is.
 const variable = "TORTURE_CHILD"
 
-// Run ends this process with the exit code of the part of a trial that it
-// is, if it is one. It returns in others.
+// Run runs the child that this process is, and exits with its exit code. It
+// returns if this process is not a child. Main and TestMain call it first.
 func Run(children map[string]func() int) {
 	name := os.Getenv(variable)
 	if name == "" {
@@ -26,8 +26,8 @@ func Run(children map[string]func() int) {
 	os.Exit(f())
 }
 
-// Command is this program as a part of a trial, with more variables in its
-// environment.
+// Command returns the command that starts the named child. The variables are added
+// to its environment.
 func Command(name string, variables ...string) (*exec.Cmd, error) {
 	program, err := os.Executable()
 	if err != nil {

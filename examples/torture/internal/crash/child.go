@@ -29,8 +29,8 @@ const (
 // another is known by two marks.
 const markHeader = "Torture-Mark"
 
-// Child serves a service until its stdin ends, with its parent, or it is
-// killed. It says where by its only line.
+// Child runs the service that the trial kills. It prints its URL, and serves until
+// its standard input ends. It returns the exit code of the process.
 func Child() int {
 	go func() {
 		io.Copy(io.Discard, os.Stdin)

@@ -1,5 +1,5 @@
-// Package crash is the trial crashes. It kills the service and the database under
-// load, and judges what the storage holds then.
+// Package crash is the trial "crashes". It kills the service and the database under
+// load, and checks what the storage holds afterwards.
 package crash
 
 import (

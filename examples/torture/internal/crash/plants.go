@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants are the plants that crashes have to find.
+// Plants are the bugs that the trial must find.
 var Plants = []*plant.Plant{
 	{
 		Name: "write-behind", Trials: []string{"crashes"},

@@ -30,7 +30,7 @@ func TestFailoverFindsChangesThatAPrimaryLoses(t *testing.T) {
 			if plant == "" {
 				e.Until = time.Now().Add(8 * time.Second) // a round or two
 			}
-			treat(t, e, p)
+			try(t, e, p)
 			broken := strings.Join(e.Broken(), "\n")
 			if plant == "" && broken != "" {
 				t.Error(broken)
@@ -42,8 +42,8 @@ func TestFailoverFindsChangesThatAPrimaryLoses(t *testing.T) {
 	}
 }
 
-// treatFailover treats a cluster for one fault until something is found.
-func treatFailover(t *testing.T, planted, only string, change func(*inject.Fault)) string {
+// tryFailover tries one fault of a cluster until something is found.
+func tryFailover(t *testing.T, planted, only string, change func(*inject.Fault)) string {
 	t.Helper()
 	e := newEnv(t, &store.Backend{Name: "redis-cluster", Watched: true}, planted, 2*time.Minute)
 	if e.Only = only; e.Plant == nil {
@@ -53,7 +53,7 @@ func treatFailover(t *testing.T, planted, only string, change func(*inject.Fault
 	for _, f := range p.Faults {
 		change(f)
 	}
-	treat(t, e, p)
+	try(t, e, p)
 	return strings.Join(e.Broken(), "\n")
 }
 
@@ -61,7 +61,7 @@ func treatFailover(t *testing.T, planted, only string, change func(*inject.Fault
 // the cache of one who does not know that it was away.
 func TestFailoverFindsSilentGap(t *testing.T) {
 	t.Parallel()
-	if found := treatFailover(t, "silent-gap", "fail-over, master killed", func(*inject.Fault) {}); !strings.Contains(found, "was accepted") {
+	if found := tryFailover(t, "silent-gap", "fail-over, master killed", func(*inject.Fault) {}); !strings.Contains(found, "was accepted") {
 		t.Errorf("it finds %q", found)
 	}
 }
@@ -70,7 +70,7 @@ func TestFailoverFindsSilentGap(t *testing.T) {
 // when that may be finds it.
 func TestFailoverFindsChangesThatAMasterLoses(t *testing.T) {
 	t.Parallel()
-	found := treatFailover(t, "", "its replica lags", func(f *inject.Fault) {
+	found := tryFailover(t, "", "its replica lags", func(f *inject.Fault) {
 		losing := f.Losing
 		f.Strike = func(ctx context.Context) (func() error, error) { return losing(ctx, new(witness)) }
 		f.Losing = nil

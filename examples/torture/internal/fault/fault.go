@@ -1,5 +1,5 @@
-// Package fault is the trial faults. It strikes a server with one fault after the
-// other under load, and judges the answers and the recovery.
+// Package fault is the trial "faults". It injects one fault after the other into a
+// server under load, and checks the answers and the recovery.
 package fault
 
 import (
@@ -18,18 +18,18 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 )
 
-// Fits is whether a storage has faults that are worth a trial.
+// Fits reports whether the trial can inject faults into the storage.
 func Fits(b *store.Backend) bool {
 	return b.Server != nil || b.Name == "sqlite" || b.Name == "redis-cluster" || b.Name == "redis-sentinel"
 }
 
-// Run lets one fault after another befall a storage, under load.
+// Run runs the trial until the env is over.
 func Run(tb testing.TB, e *trial.Env) {
 	tb.Helper()
-	treat(tb, e, inject.Open(tb, e.Backend, e.Plant != nil && e.Plant.Asynchronous))
+	try(tb, e, inject.Open(tb, e.Backend, e.Plant != nil && e.Plant.Asynchronous))
 }
 
-func treat(tb testing.TB, e *trial.Env, p *inject.Target) {
+func try(tb testing.TB, e *trial.Env, p *inject.Target) {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
 	t := &timeline{began: time.Now()}

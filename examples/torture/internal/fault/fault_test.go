@@ -69,8 +69,8 @@ func (i ill) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
-// patientInMemory has one fault: all calls fail.
-func patientInMemory() *inject.Target {
+// targetInMemory has one fault: all calls fail.
+func targetInMemory() *inject.Target {
 	s, now := new(memory.Store), new(atomic.Bool)
 	return &inject.Target{
 		Connect: func(testing.TB, []*network.Network) tokenauth.Storage { return plant.With(s, ill{s, now}) },
@@ -90,7 +90,7 @@ func newEnv(t *testing.T, b *store.Backend, planted string, d time.Duration) *tr
 func TestSoundStorageRecoversFromFaults(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, &store.Backend{Name: "memory", Watched: true}, "", 4*time.Second)
-	treat(t, e, patientInMemory())
+	try(t, e, targetInMemory())
 	for _, broken := range e.Broken() {
 		t.Error(broken)
 	}
@@ -120,7 +120,7 @@ func TestFaultsFindEachPlant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, &store.Backend{Name: "memory", Watched: true}, name, time.Minute)
-			treat(t, e, patientInMemory())
+			try(t, e, targetInMemory())
 			if broken := strings.Join(e.Broken(), "\n"); broken == "" || !strings.Contains(broken, says) {
 				t.Errorf("it finds %q", broken)
 			}
@@ -155,7 +155,7 @@ func TestFleetHearsOfRevocations(t *testing.T) {
 		f := &fleet{name: "cached", cached: true}
 		ctx, cancel := context.WithCancel(t.Context())
 		t.Cleanup(cancel)
-		f.open(ctx, t, e, patientInMemory(), false)
+		f.open(ctx, t, e, targetInMemory(), false)
 		f.awaitFeeds(ctx, &round{ended: time.Now()})
 		if took, err := f.hear(ctx); err != nil || (took < lease) != hears {
 			t.Errorf("with the plant %q it takes %v: %v", plant, took, err)

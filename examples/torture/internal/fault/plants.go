@@ -12,7 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants are the plants that faults have to find.
+// Plants are the bugs that the trial must find.
 var Plants = []*plant.Plant{
 	{
 		Name: "fault-as-empty", Trials: []string{"faults"},

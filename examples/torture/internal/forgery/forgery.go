@@ -1,5 +1,5 @@
-// Package forgery is the trial forgery. It validates what is no valid token, in
-// great numbers.
+// Package forgery is the trial "forgery". It validates great numbers of invalid
+// tokens.
 package forgery
 
 import (

@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants are the plants that the forgeries have to find. What compares two
-// bytes is found after some ten thousand tries; what compares eight would not be.
+// Plants are the bugs that the trial must find. It finds a comparison of two bytes
+// after some ten thousand tries. It would not find one of eight.
 var Plants = []*plant.Plant{
 	{
 		Name: "short-digest", Trials: []string{"forgery"},

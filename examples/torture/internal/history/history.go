@@ -1,5 +1,5 @@
-// Package history is the trials strict and bounded. It makes histories of calls at
-// several replicas, and checks that they are linearizable.
+// Package history has the trials "strict" and "bounded". It records concurrent calls
+// at several replicas, and checks that the history is linearizable.
 package history
 
 import (

@@ -22,8 +22,8 @@ import (
 // outlives it.
 const lease = 100 * time.Millisecond
 
-// Strict makes histories of services without a cache. They have to be
-// linearizable. Every other one has faults.
+// Strict runs the trial of services without a cache. Each history must be
+// linearizable. Every other history has faults.
 func Strict(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	before := e.Histories.Load()
@@ -49,7 +49,7 @@ func Strict(tb testing.TB, e *trial.Env) {
 	e.Report.Add(o.section(e, "Strict histories", "Each is linearizable, or a violation.", before))
 }
 
-// Bounded makes histories of services with a cache, many at a time on the same
+// Bounded runs the trial of services with a cache, many histories at a time on the
 // three replicas, so that feeds and caches live longer than one of them. A
 // token that has ended may be accepted for as long as the lease, unless the
 // replica knew already. Every other generation of replicas has faults.

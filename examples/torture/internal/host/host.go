@@ -1,5 +1,4 @@
-// Package host is the app around the services: its table of users and its
-// clients.
+// Package host is the app that embeds the services: its users and its clients.
 package host
 
 import (
@@ -11,24 +10,27 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Directory is the host's table of users: whoever asks exists, and can be
-// disabled. Each change has a stamp of its own. The password is the name.
+// A Directory is the host's table of users. Every name is a user, whose password is
+// the name. A user can be disabled. Each change sets a new stamp.
 type Directory struct {
 	mu    sync.RWMutex
 	users map[string]Account
 }
 
+// An Account is a row of a Directory.
 type Account struct {
 	Disabled bool
 	stamp    int
 }
 
+// Account returns the account of a user.
 func (d *Directory) Account(user string) Account {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.users[user]
 }
 
+// SetDisabled disables or enables a user.
 func (d *Directory) SetDisabled(user string, disabled bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -55,5 +57,5 @@ func (d *Directory) Recheck(_ context.Context, p tokenauth.Principal) error {
 	return nil
 }
 
-// Client returns the name of a client, which each host has.
+// Client returns the ID of the client with the number.
 func Client(n int) string { return fmt.Sprint("client ", n) }

@@ -1,5 +1,5 @@
-// Package inject strikes servers, and the networks to them, with real faults, and
-// ends those again.
+// Package inject injects real faults into servers, and into the networks before
+// them, and ends the faults again.
 package inject
 
 import (
@@ -9,22 +9,22 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/network"
 )
 
-// A Fault is something that befalls a server, or the way to it.
+// A Fault is one fault of a server or of a network before it. Exactly one of Strike,
+// OverNetworks and Losing is set.
 type Fault struct {
 	Name  string
-	Lasts time.Duration
-	// Prepare is called before there is load; nil for nothing to prepare.
+	Lasts time.Duration // zero for a fault that is over at once
+	// Prepare is called before the load begins. Nil does nothing.
 	Prepare func(context.Context) error
-	// Strike begins it, and returns what ends it. That returns when the server
-	// is well by its own account.
+	// Strike begins the fault, and returns the function that ends it. That function
+	// returns when the server says that it works.
 	Strike func(ctx context.Context) (heal func() error, err error)
-	// OverNetworks is the same for what befalls the networks of some replicas.
+	// OverNetworks is a Strike at the networks of some replicas.
 	OverNetworks func(networks []*network.Network) (heal func() error, err error)
-	// Losing is the same for what may lose changes that are confirmed: the witness
-	// is told from when to when.
+	// Losing is a Strike that may lose confirmed changes. It tells the witness when
+	// that begins and ends.
 	Losing func(ctx context.Context, w Witness) (heal func() error, err error)
-	// Tidy is what there is to do behind it, when nothing is asked of the server;
-	// nil for nothing.
+	// Tidy is called after the fault, when there is no load. Nil does nothing.
 	Tidy func(ctx context.Context) error
 }
 
@@ -62,7 +62,7 @@ func once(name string, do func(context.Context) error) *Fault {
 	}}
 }
 
-// Wait waits for so long, or until the context ends.
+// Wait returns after d, or when the context ends.
 func Wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -81,8 +81,8 @@ func meanwhile(ctx context.Context, do func(context.Context) error) (heal func()
 	}
 }
 
-// Again does something each time that so long has passed, until the context
-// ends.
+// Again returns a function that calls do and then pauses, until the context ends or
+// do fails.
 func Again(pause time.Duration, do func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for ctx.Err() == nil {
@@ -95,14 +95,13 @@ func Again(pause time.Duration, do func(context.Context) error) func(context.Con
 	}
 }
 
-// A Witness is told from when to when changes that are confirmed may be
-// lost.
+// A Witness learns when a server may lose confirmed changes.
 type Witness interface {
-	MayLose()
-	LosesNoMore()
+	MayLose()     // from now on
+	LosesNoMore() // what is called from now on is kept
 }
 
-// noWitness is one whom nobody asks.
+// noWitness ignores what it is told.
 type noWitness struct{}
 
 func (noWitness) MayLose()     {}

@@ -9,21 +9,22 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Target is a storage that has faults.
+// A Target is a storage and the faults that can be injected into it.
 type Target struct {
-	// Connect opens a handle, through networks if there are any, one for each
-	// of the addresses, which are of the kind network.
+	// Connect opens a handle. It connects through the networks, one for each of the
+	// addresses, or directly if there are none.
 	Connect   func(tb testing.TB, networks []*network.Network) tokenauth.Storage
-	Network   string
+	Network   string // of the addresses: "tcp" or "unix"
 	Addresses []string
 	Faults    []*Fault
-	Missing   []string // what cannot be done, and why
-	// Afterwards tells what the server has to say of its faults; nil for nothing.
+	Missing   []string // faults that this machine does not allow, and why
+	// Afterwards returns what the server reports about its faults. Nil reports
+	// nothing.
 	Afterwards func(context.Context) (string, error)
 }
 
-// Open makes a patient of the backend. Asynchronous lets no commit wait for a
-// standby, where there is one.
+// Open returns the target that the backend is. With asynchronous, commits do not
+// wait for the standby of "postgres-standby".
 func Open(tb testing.TB, b *store.Backend, asynchronous bool) *Target {
 	tb.Helper()
 	switch b.Name {

@@ -1,5 +1,5 @@
-// Package matrix is the trial matrix. It strikes each call of each operation with
-// each fault, in each variant of a Service.
+// Package matrix is the trial "matrix". It injects each fault into each call of each
+// operation, in each variant of a Service.
 package matrix
 
 import (

@@ -9,8 +9,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants are the plants that the matrix has to find. They have all
-// abilities of the storage that they spoil.
+// Plants are the bugs that the trial must find. Each keeps all optional interfaces
+// of the storage.
 var Plants = []*plant.Plant{
 	{
 		Name: "trouble-as-not-found", Trials: []string{"matrix"},

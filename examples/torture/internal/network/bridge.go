@@ -33,8 +33,8 @@ func newBridge(tb testing.TB, kind, to string) *bridge {
 
 func (b *bridge) address() string { return b.listener.Addr().String() }
 
-// Forget does what a firewall does that has lost its state: connections stay
-// open and nothing passes any more. New ones are fine.
+// Forget does what a firewall does that has lost its state. Connections stay open,
+// and nothing passes through them any more. New ones work.
 func (b *bridge) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

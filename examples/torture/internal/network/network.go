@@ -1,4 +1,4 @@
-// Package network is a way to a server that can delay, cut and swallow.
+// Package network puts a proxy before a server. The proxy can delay, cut and swallow.
 package network
 
 import (
@@ -11,14 +11,13 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A Network is what is between a replica and a server: a proxy that can be told
-// to do it badly, and a bridge.
+// A Network is a proxy between a replica and a server, and the bridge behind it.
 type Network struct {
 	proxy *toxiproxy.Proxy
 	*bridge
 }
 
-// New returns a network that leads to where a server listens.
+// New returns a Network to a server. Kind and address are those of net.Dial.
 func New(tb testing.TB, kind, address string) *Network {
 	tb.Helper()
 	b := newBridge(tb, kind, address)
@@ -32,10 +31,10 @@ func New(tb testing.TB, kind, address string) *Network {
 	return n
 }
 
-// Entrance is where a replica has to connect to.
+// Entrance returns the address to which a replica connects.
 func (n *Network) Entrance() string { return n.proxy.Listen }
 
-// A Toxic is what a network does badly, in the words of toxiproxy.
+// A Toxic is a fault of a network, in the terms of toxiproxy.
 type Toxic struct {
 	Name       string         `json:"name"`
 	Type       string         `json:"type"`
@@ -43,7 +42,7 @@ type Toxic struct {
 	Attributes map[string]int `json:"attributes"`
 }
 
-// Add makes the network bad, until clear.
+// Add adds a fault until Clear.
 func (n *Network) Add(t Toxic) error {
 	text, err := json.Marshal(t)
 	if err == nil {
@@ -52,10 +51,11 @@ func (n *Network) Add(t Toxic) error {
 	return err
 }
 
-// Clear makes it good.
+// Clear removes all faults.
 func (n *Network) Clear() { n.proxy.Toxics.ResetToxics(context.Background()) }
 
-// Down breaks all connections and refuses others, until up.
+// Down breaks all connections and refuses new ones until Up.
 func (n *Network) Down() { n.proxy.Stop() }
 
+// Up accepts connections again.
 func (n *Network) Up() error { return n.proxy.Start() }

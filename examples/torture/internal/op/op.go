@@ -1,7 +1,7 @@
-// Package op names what a caller does with a Service.
+// Package op names the operations of a Service and of its host.
 package op
 
-// A Kind is what is done.
+// A Kind is a kind of operation.
 type Kind int
 
 const (
@@ -9,7 +9,7 @@ const (
 	Validate
 	Revoke
 	RevokeUser
-	Disable // and enable: the host's own change, before it revokes the user
+	Disable // the host changes its user, and then revokes the user's tokens
 	Enable
 )
 

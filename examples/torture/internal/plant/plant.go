@@ -1,5 +1,5 @@
-// Package plant puts bugs into a storage or the users. A trial has to find each
-// that names it.
+// Package plant plants bugs in a storage or in the users. They prove that the trials
+// would find such a bug.
 package plant
 
 import (
@@ -10,35 +10,34 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Plant is a bug to put into the storage or the users, to prove that it would
-// be found.
+// A Plant is a bug in the storage or in the users.
 type Plant struct {
 	Name, About string
-	// Trials are those that have to find it.
+	// Trials are the names of the trials that must find it.
 	Trials []string
-	// Storage wraps a handle; nil leaves it. All handles of one env share what
-	// shared returns for the env.
+	// Storage returns the handle with the bug. Nil plants nothing. All handles of one
+	// trial have the same State.
 	Storage func(s tokenauth.Storage, shared *State, seed uint64) tokenauth.Storage
-	// Forgetful takes the second look away from the users.
+	// Forgetful removes Recheck from the users.
 	Forgetful bool
-	// Asynchronous lets no commit wait for a standby, where there is one.
+	// Asynchronous makes the primary commit without its standby, if it has one.
 	Asynchronous bool
-	// Validator validates in place of the Service; nil leaves it.
+	// Validator returns what validates in place of the Service. Nil is the Service.
 	Validator func(auth *tokenauth.Service, s tokenauth.Storage) Validator
 }
 
-// A Validator is what forgeries are tried on: a Service, or one with a bug.
+// A Validator validates forged tokens. It is a Service, or one with a bug.
 type Validator interface {
 	Validate(ctx context.Context, accessToken string) (tokenauth.Token, error)
 }
 
-// A State is what the handles of a planted storage have in common.
+// A State is what all handles of a storage with a bug share.
 type State struct {
 	mu    sync.Mutex
 	slots map[tokenauth.Slot][]tokenauth.Token
 }
 
-// Named returns the one of the plants that has the name, or nil.
+// Named returns the plant with the name, or nil.
 func Named(plants []*Plant, name string) *Plant {
 	for _, p := range plants {
 		if p.Name == name {
@@ -48,7 +47,7 @@ func Named(plants []*Plant, name string) *Plant {
 	return nil
 }
 
-// With gives a planted storage the feed of the sound one.
+// With returns the planted storage with the feed of the sound one.
 func With(sound, planted tokenauth.Storage) tokenauth.Storage {
 	if w, ok := sound.(tokenauth.Watcher); ok {
 		return &withFeed{planted, w}
@@ -61,5 +60,5 @@ type withFeed struct {
 	tokenauth.Watcher
 }
 
-// Moment is how long a planted bug leaves its window open.
+// Moment is for how long a planted race stays open.
 const Moment = 500 * time.Microsecond

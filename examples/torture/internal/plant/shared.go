@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Shared are the plants that histories have to find, and some of them the
-// soak.
+// Shared are the bugs that the trials "strict" and "bounded" must find, and some of
+// them "soak".
 var Shared = []*Plant{
 	{
 		Name: "delete-then-insert", Trials: []string{"strict", "bounded", "soak"},

@@ -19,8 +19,7 @@ func (l *Series) Add(x, y float64) {
 	l.Y = append(l.Y, y)
 }
 
-// Plot draws lines over time into an SVG beside the report, and returns its
-// name.
+// Plot draws lines into an SVG file in the folder, and returns its name.
 func (r *Report) Plot(name, title, x, y string, lines ...Series) (string, error) {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y

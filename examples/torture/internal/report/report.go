@@ -1,5 +1,5 @@
-// Package report counts what the trials have tried, keeps the violations that
-// they found, and writes both down.
+// Package report counts what the trials tried, keeps the violations that they found,
+// and writes a report of both.
 package report
 
 import (
@@ -15,24 +15,25 @@ import (
 	"time"
 )
 
-// A Report is what all trials found out. It is safe for concurrent use.
+// A Report has the results of all trials. It is safe for concurrent use.
 type Report struct {
-	Folder string
-	Out    io.Writer
+	Folder string    // of report.md and the files beside it
+	Out    io.Writer // to which Add prints
 
 	mu       sync.Mutex
 	Sections []*Section
 }
 
-// A Section is what a trial found out.
+// A Section has the results of one trial.
 type Section struct {
 	Title, About string
 	Head         []string
 	Rows         [][]string
 	notes        []string // paragraphs behind the table
-	Plots        []string // files
+	Plots        []string // names of files in the folder
 }
 
+// Row adds a row to the table.
 func (s *Section) Row(cells ...any) {
 	var texts []string
 	for _, c := range cells {
@@ -41,6 +42,7 @@ func (s *Section) Row(cells ...any) {
 	s.Rows = append(s.Rows, texts)
 }
 
+// Note adds a paragraph below the table.
 func (s *Section) Note(format string, args ...any) {
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
@@ -96,13 +98,14 @@ func (r *Report) Write(conditions string, t *Tally) error {
 	return os.WriteFile(r.Path("report.md"), []byte(b.String()), 0o644)
 }
 
-// Conditions says under which a report came about.
+// Conditions returns the line that says how a report was made.
 func Conditions(store string, seed uint64, took time.Duration) string {
 	return fmt.Sprintf("%s, storage %s, seed %d, %v. %s, %s/%s, %d processors.", time.Now().UTC().Format(time.DateOnly),
 		store, seed, took.Round(time.Second), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 }
 
-// A Spread collects durations, of which a few are kept.
+// A Spread collects durations, and keeps the latest of them. It is safe for
+// concurrent use.
 type Spread struct {
 	mu    sync.Mutex
 	n     int64
@@ -112,6 +115,7 @@ type Spread struct {
 
 const spreadSize = 100_000
 
+// Add adds a duration.
 func (s *Spread) Add(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +128,7 @@ func (s *Spread) Add(d time.Duration) {
 	}
 }
 
-// Quantile returns that of what is kept.
+// Quantile returns a quantile, 0 to 1, of the kept durations.
 func (s *Spread) Quantile(q float64) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,4 +139,5 @@ func (s *Spread) Quantile(q float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
+// Milliseconds formats a duration as a number of milliseconds.
 func Milliseconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()*1000) }

@@ -7,7 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// A Tally is what has been tried, and what was found.
+// A Tally counts what was tried, and keeps the violations. It is safe for concurrent
+// use.
 type Tally struct {
 	Histories, Operations, Undecided atomic.Int64
 
@@ -15,12 +16,12 @@ type Tally struct {
 	violations []string
 }
 
-// Summary is the last line of a run.
+// Summary returns the last line of a run.
 func (t *Tally) Summary() string {
 	return fmt.Sprintf("%d histories, %d operations, %d violations", t.Histories.Load(), t.Operations.Load(), len(t.Broken()))
 }
 
-// Violate records that a promise was broken.
+// Violate records and prints a violation.
 func (t *Tally) Violate(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	fmt.Fprintln(os.Stderr, "VIOLATION:", text)
@@ -29,6 +30,7 @@ func (t *Tally) Violate(format string, args ...any) {
 	t.violations = append(t.violations, text)
 }
 
+// Broken returns the violations.
 func (t *Tally) Broken() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -49,8 +49,8 @@ type message struct {
 	Sample *sample `json:",omitempty"`
 }
 
-// Child is a replica that is a process of its own. It ends in good order on
-// SIGTERM, and with its standard input.
+// Child runs a replica. It shuts down on SIGTERM, and when its standard input ends.
+// It returns the exit code of the process.
 func Child() int {
 	signal.Ignore(os.Interrupt) // the terminal sends it to all; the parent decides
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

@@ -1,5 +1,5 @@
-// Package soak is the trial soak. It loads three replicas over HTTP, kills them and
-// their server, and judges the answers and what the processes hold.
+// Package soak is the trial "soak". It loads three replicas over HTTP, kills them and
+// their server, and checks the answers and what the processes hold.
 package soak
 
 import (

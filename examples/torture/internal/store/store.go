@@ -1,5 +1,5 @@
-// Package store opens the storage that -store names, and starts throwaway servers
-// for it.
+// Package store opens the storage that the flag -store names. It starts a throwaway
+// server if the flag names none.
 package store
 
 import (
@@ -29,23 +29,24 @@ import (
 // A Backend is a storage under test.
 type Backend struct {
 	Name string
-	// Connect opens a handle of its own on it, as each replica has one.
+	// Connect opens another handle. Each replica has its own.
 	Connect func(tb testing.TB) tokenauth.Storage
-	// Watched is whether the handles tell of changes, for the cache.
+	// Watched is whether the handles are Watchers, as a cache needs.
 	Watched bool
-	// DSN is where it is, and server what may be stopped and killed; zero for
-	// memory, and server for what was there before. The standby is the server's.
+	// DSN is empty for memory. Server is the server that a trial may stop and kill,
+	// nil if the storage was there before. Standby is its standby, if it has one.
 	DSN             string
 	Server, Standby *throwaway.Server
 }
 
+// Forms lists the values of the flag -store.
 const Forms = "memory:, sqlite:[PATH], postgres:, postgres-standby:, mariadb:, redis:, redis-sentinel: and redis-cluster: (all of them throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
 
 func init() {
 	mysql.SetLogger(&mysql.NopLogger{}) // connections that break are no news
 }
 
-// Open opens the storage that -store names.
+// Open opens the storage that the value of -store names.
 func Open(tb testing.TB, store string) (*Backend, error) {
 	scheme, rest, found := strings.Cut(store, ":")
 	if !found {
@@ -110,8 +111,8 @@ func Open(tb testing.TB, store string) (*Backend, error) {
 	return b, nil
 }
 
-// Connect opens a handle to the storage of a backend that other processes
-// reach, too.
+// Connect opens a handle by the name and the DSN of a Backend. It works in another
+// process, too, and so not for memory.
 func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 	tb.Helper()
 	switch name {
@@ -139,8 +140,8 @@ func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 	return nil, fmt.Errorf("nothing connects to %q", name)
 }
 
-// OpenGORM opens a pool of connections of its own, with a feed if there is a
-// listener.
+// OpenGORM opens a handle with its own pool of connections. It has a feed if the
+// listener is not nil.
 func OpenGORM(tb testing.TB, dialector gorm.Dialector, listener gormstore.Listener) tokenauth.Storage {
 	tb.Helper()
 	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
@@ -172,6 +173,7 @@ func OpenGORM(tb testing.TB, dialector gorm.Dialector, listener gormstore.Listen
 	return watched
 }
 
+// OpenRedis opens a handle with its own client and a feed.
 func OpenRedis(tb testing.TB, option rueidis.ClientOption) tokenauth.Storage {
 	tb.Helper()
 	option.DisableCache = true
@@ -191,12 +193,12 @@ func OpenRedis(tb testing.TB, option rueidis.ClientOption) tokenauth.Storage {
 	return watched
 }
 
-// RedisPatience is how long the client waits for the answer to a PING before it
-// takes a connection for dead. By default that is ten seconds, for which all
-// calls on a connection that the network has forgotten fail.
+// RedisPatience is ClientOption.ConnWriteTimeout: how long a client waits for the
+// answer to a PING before it drops a connection. The default of the client is ten
+// seconds, for which all calls on a dead connection fail.
 const RedisPatience = time.Second
 
-// SentinelOption is the option of a client that finds its master by sentinels.
+// SentinelOption returns the option of a client that finds the master by Sentinel.
 func SentinelOption(dsn string) (rueidis.ClientOption, error) {
 	option, err := rueidis.ParseURL(dsn)
 	option.ConnWriteTimeout = RedisPatience

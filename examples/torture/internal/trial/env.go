@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// An Env is what a trial has to work with.
+// An Env is what a trial works with.
 type Env struct {
 	*report.Tally
 	Backend *store.Backend
@@ -19,13 +19,13 @@ type Env struct {
 	Plant   *plant.Plant // nil for none
 	plant.State
 	Seed   uint64
-	Until  time.Time // when to come to an end
-	Only   string    // of the faults, those whose names have it
+	Until  time.Time // when the trial ends
+	Only   string    // a part of the names of the faults to inject
 	Rate   float64   // requests a second of a soak
-	Enough int64     // histories after which to come to an end; 0 for none
+	Enough int64     // histories after which the trial ends; 0 for no limit
 }
 
-// Over reports whether the trial should come to its end.
+// Over reports whether the trial must end.
 func (e *Env) Over() bool {
 	if e.Enough > 0 && e.Histories.Load() >= e.Enough {
 		return true
@@ -33,7 +33,7 @@ func (e *Env) Over() bool {
 	return !time.Now().Before(e.Until) || e.Plant != nil && len(e.Broken()) > 0
 }
 
-// Planted returns the storage with the bug in it.
+// Planted returns the storage with the planted bug, if there is one.
 func (e *Env) Planted(s tokenauth.Storage, seed uint64) tokenauth.Storage {
 	if e.Plant == nil || e.Plant.Storage == nil {
 		return s
@@ -41,6 +41,7 @@ func (e *Env) Planted(s tokenauth.Storage, seed uint64) tokenauth.Storage {
 	return e.Plant.Storage(s, &e.State, seed)
 }
 
+// PlantedUsers returns the users with the planted bug, if there is one.
 func (e *Env) PlantedUsers(d *host.Directory) tokenauth.Authenticator {
 	if e.Plant != nil && e.Plant.Forgetful {
 		return struct{ tokenauth.Authenticator }{slowly{d}}

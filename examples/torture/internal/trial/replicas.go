@@ -7,15 +7,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Replicas is how many services share the storage.
+// Replicas is the number of services that share the storage.
 const Replicas = 3
 
-// Allowance is what a validation may take longer than the lease: a goroutine
-// that was just about to accept when its time ran out may have to wait for a
-// processor.
+// Allowance is for how much longer than the lease a cache may accept a token. A
+// goroutine that decided in time may have to wait for a processor.
 const Allowance = 50 * time.Millisecond
 
-// AwaitFeeds returns when all caches serve, or some time has passed.
+// AwaitFeeds returns when all caches serve, or after five seconds for each.
 func AwaitFeeds(ctx context.Context, replicas ...*tokenauth.Service) {
 	for _, auth := range replicas {
 		for deadline := time.Now().Add(5 * time.Second); !auth.CacheStats().FeedAlive && time.Now().Before(deadline); time.Sleep(time.Millisecond) {

@@ -1,5 +1,5 @@
-// Package trial is what the trials have in common: what each is given to work
-// with, and how many replicas it has.
+// Package trial is what all trials share: the env that each works with, and the
+// number of replicas.
 package trial
 
 import (
@@ -11,9 +11,9 @@ import (
 // A Trial is a way to try to break a promise.
 type Trial struct {
 	Name, About string
-	// Fits is whether it can be done with the storage; nil for any.
+	// Fits reports whether the trial can run on the storage. Nil is any storage.
 	Fits func(*store.Backend) bool
-	// Run tries until the env is over. It reports violations to the env, and
-	// fails the testing.TB only for what kept it from trying.
+	// Run runs until the env is over, and reports violations to the env. It fails the
+	// testing.TB only if something kept it from trying.
 	Run func(tb testing.TB, e *Env)
 }

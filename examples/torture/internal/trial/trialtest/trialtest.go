@@ -1,4 +1,4 @@
-// Package trialtest makes what the tests of trials work with.
+// Package trialtest helps the tests of trials.
 package trialtest
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 )
 
-// Env returns an env for a trial of a backend, with a report of its own.
+// Env returns an env with its own report. The trial ends after lasts.
 func Env(tb testing.TB, b *store.Backend, p *plant.Plant, lasts time.Duration) *trial.Env {
 	return &trial.Env{
 		Tally: new(report.Tally), Report: &report.Report{Folder: tb.TempDir(), Out: io.Discard},
@@ -20,7 +20,7 @@ func Env(tb testing.TB, b *store.Backend, p *plant.Plant, lasts time.Duration) *
 	}
 }
 
-// Open opens the storage that -store names.
+// Open opens the storage that the value of -store names.
 func Open(tb testing.TB, form string) *store.Backend {
 	tb.Helper()
 	b, err := store.Open(tb, form)
