@@ -109,7 +109,7 @@ func TestSoundStorageRecoversFromFaults(t *testing.T) {
 }
 
 // Each planted bug is found, and for what it is.
-func TestFaultsFindEachPlant(t *testing.T) {
+func TestFaultsFindPlantedBugs(t *testing.T) {
 	t.Parallel()
 	for name, says := range map[string]string{
 		"fault-as-empty": "a good token was refused",
