@@ -30,7 +30,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/soak"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 func main() {

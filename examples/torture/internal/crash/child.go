@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/host"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -65,7 +65,7 @@ func handler(s tokenauth.Storage) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	auth.MountEndpoints(mux, tokenauth.Endpoints{Revocation: "/revoke"})
+	auth.Mount(mux, tokenauth.Endpoints{Revocation: "/revoke"})
 	mux.Handle("GET /me", auth.RequireBearer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t, _ := tokenauth.FromContext(r.Context())
 		io.WriteString(w, t.Principal.UserName)

@@ -15,7 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/report"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial/trialtest"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/examples/torture/internal/host"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // killService kills the service at once, and starts it again. Now and then it

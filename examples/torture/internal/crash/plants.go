@@ -175,7 +175,7 @@ type slotBySlot struct{ tokenauth.Storage }
 
 func (b *slotBySlot) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	for n := range 2 {
-		s := tokenauth.Slot{User: u, Client: tokenauth.ClientKeyOf(host.Client(n))}
+		s := tokenauth.Slot{User: u, Client: tokenauth.SlotOf("", host.Client(n)).Client}
 		t, err := b.Find(ctx, s)
 		if errors.Is(err, tokenauth.ErrNotFound) {
 			continue

@@ -19,8 +19,8 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial/trialtest"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/memory"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 

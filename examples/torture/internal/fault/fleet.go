@@ -124,7 +124,7 @@ func (f *fleet) change(r *round, replica int, p *person, c, n int) {
 	case n < 90:
 		what = op.SignIn
 		f.witness.beginEnd(p, c)
-		var g tokenauth.Grant
+		var g tokenauth.IssuedToken
 		g, err = auth.SignIn(context.Background(), tokenauth.Credentials{UserName: p.name, Password: tokenauth.NewSecret(p.name), ClientID: host.Client(c)})
 		if err == nil {
 			next = &heldToken{text: g.AccessToken.Reveal()}

@@ -139,13 +139,13 @@ type silentGap struct {
 	watcher tokenauth.Watcher
 }
 
-func (g *silentGap) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+func (g *silentGap) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	const gap = 2 * time.Second
 	var living sync.WaitGroup
 	defer living.Wait()
 	living.Go(func() {
 		inject.Again(beat, func(context.Context) error {
-			feed.Alive(time.Now())
+			feed.Heartbeat(time.Now())
 			return nil
 		})(ctx)
 	})
@@ -157,6 +157,6 @@ func (g *silentGap) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 }
 
 // An unbroken feed does not say that something may have been missed.
-type unbroken struct{ tokenauth.Feed }
+type unbroken struct{ tokenauth.Invalidator }
 
-func (unbroken) ChangedAll() {}
+func (unbroken) InvalidateAll() {}

@@ -3,6 +3,7 @@ package forgery
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"testing"
 	"time"
 
@@ -21,8 +22,10 @@ const otherPrefix = "tok_"
 type arena struct {
 	name string
 	plant.Validator
-	auth  *tokenauth.Service
-	users int // of each forger; the more, the more often it is tried
+	auth *tokenauth.Service
+	// authorize is the decision of a guard.
+	authorize func(*http.Request) (*http.Request, *tokenauth.ErrorResponse)
+	users     int // of each forger; the more, the more often it is tried
 	// late has the same storage and a clock that is a day behind.
 	late, prefixed, foreign *tokenauth.Service
 }
@@ -64,7 +67,7 @@ func newArena(tb testing.TB, e *trial.Env, name string, users int, cache *tokena
 		prefixed: open(storage, tokenauth.Options{Prefix: otherPrefix}),
 		foreign:  open(new(memory.Store), tokenauth.Options{}),
 	}
-	a.Validator = a.auth
+	a.Validator, a.authorize = a.auth, a.auth.Authorizer(tokenauth.Requirement{})
 	if e.Plant != nil && e.Plant.Validator != nil {
 		a.Validator = e.Plant.Validator(a.auth, storage)
 	}

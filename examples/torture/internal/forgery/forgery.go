@@ -234,10 +234,10 @@ func (f *forger) scheme() string {
 	return [...]string{"Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer  ", "Bearer      "}[f.rng.IntN(6)]
 }
 
-func (f *forger) send(m *mark, lines []string, query string) (*http.Request, *tokenauth.Refusal) {
+func (f *forger) send(m *mark, lines []string, query string) (*http.Request, *tokenauth.ErrorResponse) {
 	f.request.Header["Authorization"] = lines
 	if f.request.URL.RawQuery = query; lines == nil {
 		delete(f.request.Header, "Authorization")
 	}
-	return m.auth.Authorize(f.request)
+	return m.authorize(f.request)
 }

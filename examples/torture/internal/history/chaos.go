@@ -86,7 +86,7 @@ type watchedChaos struct {
 }
 
 // Watch implements tokenauth.Watcher.
-func (c *watchedChaos) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+func (c *watchedChaos) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if c.rate == 0 {
 		return c.watcher.Watch(ctx, beat, feed)
 	}
@@ -95,7 +95,7 @@ func (c *watchedChaos) Watch(ctx context.Context, beat time.Duration, feed token
 	c.mu.Lock()
 	lives, halfDead := time.Duration(c.rng.IntN(300))*time.Millisecond, c.rng.IntN(2) == 0
 	c.mu.Unlock()
-	f := &fragileFeed{Feed: feed}
+	f := &fragileFeed{Invalidator: feed}
 	timer := time.AfterFunc(lives, func() {
 		if halfDead {
 			f.swallow()
@@ -109,7 +109,7 @@ func (c *watchedChaos) Watch(ctx context.Context, beat time.Duration, feed token
 
 // A fragileFeed passes on what it hears until it is told to swallow it.
 type fragileFeed struct {
-	tokenauth.Feed
+	tokenauth.Invalidator
 	mu   sync.RWMutex
 	dead bool
 }
@@ -128,6 +128,6 @@ func (f *fragileFeed) pass(to func()) {
 	}
 }
 
-func (f *fragileFeed) Changed(u tokenauth.UserKey) { f.pass(func() { f.Feed.Changed(u) }) }
-func (f *fragileFeed) ChangedAll()                 { f.pass(f.Feed.ChangedAll) }
-func (f *fragileFeed) Alive(asOf time.Time)        { f.pass(func() { f.Feed.Alive(asOf) }) }
+func (f *fragileFeed) Invalidate(u tokenauth.UserKey) { f.pass(func() { f.Invalidator.Invalidate(u) }) }
+func (f *fragileFeed) InvalidateAll()                 { f.pass(f.Invalidator.InvalidateAll) }
+func (f *fragileFeed) Heartbeat(asOf time.Time)       { f.pass(func() { f.Invalidator.Heartbeat(asOf) }) }

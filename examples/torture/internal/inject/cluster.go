@@ -14,7 +14,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/examples/torture/internal/network"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 

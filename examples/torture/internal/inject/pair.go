@@ -14,8 +14,8 @@ import (
 
 	"github.com/bearerkit/bearerkit/examples/torture/internal/network"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -59,7 +59,7 @@ func pairTarget(tb testing.TB, b *store.Backend, asynchronous bool) *Target {
 	fromPool := false
 	return &Target{Faults: p.faults(), Connect: func(tb testing.TB, _ []*network.Network) tokenauth.Storage {
 		// Some feeds have a connection of the pool, some have one of their own.
-		listener := pgxfeed.Listener{DSN: near.String()}
+		listener := &pgxfeed.Listener{DSN: near.String()}
 		if fromPool = !fromPool; fromPool {
 			listener.DSN = ""
 		}

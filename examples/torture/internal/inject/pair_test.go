@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial/trialtest"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }

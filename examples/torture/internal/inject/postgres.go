@@ -43,7 +43,7 @@ func postgresTarget(tb testing.TB, b *store.Backend) *Target {
 		if networks != nil {
 			near.Host, near.RawQuery = networks[0].Entrance(), "sslmode=disable"
 		}
-		return store.OpenGORM(tb, postgres.Open(near.String()), pgxfeed.Listener{})
+		return store.OpenGORM(tb, postgres.Open(near.String()), &pgxfeed.Listener{})
 	}
 	p.Faults = append(serverFaults(tb, b.Server, nil), networkFaults()...)
 	p.Faults = append(p.Faults, s.faults()...)

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // whileItLasts is how long most faults last: longer than a lease, and about as

@@ -52,7 +52,7 @@ func (h *struckHost) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	})
 }
 
-// FindClient implements tokenauth.Clients.
+// FindClient implements tokenauth.ClientRegistry.
 func (h *struckHost) FindClient(ctx context.Context, id string) (c tokenauth.Client, err error) {
 	how := h.enter("FindClient")
 	defer h.leave()

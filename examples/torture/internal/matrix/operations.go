@@ -191,7 +191,7 @@ func overHTTP(framework string, routes func(*world) http.Handler) (all []*matrix
 	)
 }
 
-func grantOf(g tokenauth.Grant, err error) answer {
+func grantOf(g tokenauth.IssuedToken, err error) answer {
 	a := answerOf(err, granted)
 	a.user, a.token = g.Token.Principal.UserID, g.AccessToken.Reveal()
 	return a

@@ -9,6 +9,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // A struckStorage is a storage in memory with every ability that there is, the
@@ -22,11 +23,11 @@ type struckStorage struct {
 	slots  []tokenauth.Slot                   // that ever held a token
 	before map[tokenauth.Slot]tokenauth.Token // zero for an empty one
 
-	counters map[tokenauth.CounterKey]tokenauth.Counter
+	counters map[throttle.Key]throttle.Counter
 }
 
 func newStruckStorage(s *striker) *struckStorage {
-	return &struckStorage{striker: s, before: make(map[tokenauth.Slot]tokenauth.Token), counters: make(map[tokenauth.CounterKey]tokenauth.Counter)}
+	return &struckStorage{striker: s, before: make(map[tokenauth.Slot]tokenauth.Token), counters: make(map[throttle.Key]throttle.Counter)}
 }
 
 // holds returns what the slots hold. The caller holds the lock.
@@ -163,16 +164,16 @@ func (s *struckStorage) List(ctx context.Context, u tokenauth.UserKey) (tokens [
 }
 
 // Watch implements tokenauth.Watcher.
-func (s *struckStorage) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+func (s *struckStorage) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	return s.store.Watch(ctx, beat, feed)
 }
 
-// UpdateCounters implements tokenauth.AttemptCounter.
-func (s *struckStorage) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+// UpdateCounters implements throttle.Storage.
+func (s *struckStorage) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	return s.call(ctx, "UpdateCounters", func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		counters := make([]tokenauth.Counter, len(keys))
+		counters := make([]throttle.Counter, len(keys))
 		for i, key := range keys {
 			counters[i] = s.counters[key]
 		}

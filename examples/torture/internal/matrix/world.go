@@ -3,8 +3,10 @@ package matrix
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -86,12 +88,10 @@ func newWorld(ctx context.Context, v *variant, plant func(tokenauth.Storage) tok
 		options.Cache = &tokenauth.CacheOptions{MaxEntries: 100}
 	}
 	if v.clients {
-		var digest, deskDigest tokenauth.Digest
-		w.client, digest = tokenauth.NewClientSecret()
-		_, deskDigest = tokenauth.NewClientSecret()
+		w.client = tokenauth.NewSecret(rand.Text())
 		host.clients = map[string]tokenauth.Client{
-			"app":  {ID: "app", Secrets: []tokenauth.Digest{digest}, Introspection: tokenauth.IntrospectAll},
-			"desk": {ID: "desk", Secrets: []tokenauth.Digest{deskDigest}},
+			"app":  {ID: "app", Secrets: []tokenauth.Digest{sha256.Sum256([]byte(w.client.Reveal()))}, IntrospectsAll: true},
+			"desk": {ID: "desk", Secrets: []tokenauth.Digest{sha256.Sum256([]byte(rand.Text()))}},
 		}
 		options.Clients = host
 	}
@@ -161,7 +161,7 @@ func (w *world) populate(ctx context.Context) error {
 	if err := w.auth.Revoke(ctx, w.tokens["revoked"]); err != nil {
 		return err
 	}
-	w.tokens["forged"] = accesstoken.ForgeSecret(rand.New(rand.NewPCG(1, 1)), w.tokens["good"])
+	w.tokens["forged"] = accesstoken.ForgeSecret(mathrand.New(mathrand.NewPCG(1, 1)), w.tokens["good"])
 	if w.warm {
 		for subject := range live {
 			if _, err := w.auth.Validate(ctx, w.tokens[subject]); err != nil {
@@ -210,7 +210,7 @@ func whoami(w http.ResponseWriter, r *http.Request) {
 // standard returns the host's routes on net/http.
 func (w *world) standard() http.Handler {
 	mux, behind := http.NewServeMux(), http.HandlerFunc(whoami)
-	w.auth.MountEndpoints(mux, w.endpoints())
+	w.auth.Mount(mux, w.endpoints())
 	mux.Handle(guardedPath, w.auth.RequireBearer(behind))
 	mux.Handle(rolePath, w.auth.RequireRole(editor)(behind))
 	mux.Handle(clientPath, w.auth.RequireClient("app")(behind))
@@ -221,7 +221,7 @@ func (w *world) standard() http.Handler {
 // gin returns them on Gin.
 func (w *world) gin() http.Handler {
 	r, behind := gin.New(), gin.WrapF(whoami)
-	ginadapter.MountEndpoints(r, w.auth, w.endpoints())
+	ginadapter.Mount(r, w.auth, w.endpoints())
 	r.GET(guardedPath, ginadapter.RequireBearer(w.auth), behind)
 	r.GET(rolePath, ginadapter.RequireRole(w.auth, editor), behind)
 	r.GET(clientPath, ginadapter.RequireClient(w.auth, "app"), behind)

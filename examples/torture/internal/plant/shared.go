@@ -234,7 +234,7 @@ func (f *staleFill) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 type forgottenSlot struct{ tokenauth.Storage }
 
 func (f *forgottenSlot) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
-	s := tokenauth.Slot{User: u, Client: tokenauth.ClientKeyOf(host.Client(0))}
+	s := tokenauth.Slot{User: u, Client: tokenauth.SlotOf("", host.Client(0)).Client}
 	t, err := f.Find(ctx, s)
 	if errors.Is(err, tokenauth.ErrNotFound) {
 		return nil
@@ -248,23 +248,23 @@ type lostEvent struct {
 	all     bool
 }
 
-func (l *lostEvent) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
-	return l.watcher.Watch(ctx, beat, &lossyFeed{Feed: feed, all: l.all})
+func (l *lostEvent) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+	return l.watcher.Watch(ctx, beat, &lossyFeed{Invalidator: feed, all: l.all})
 }
 
 type lossyFeed struct {
-	tokenauth.Feed
+	tokenauth.Invalidator
 	all bool
 	mu  sync.Mutex
 	n   int
 }
 
-func (f *lossyFeed) Changed(u tokenauth.UserKey) {
+func (f *lossyFeed) Invalidate(u tokenauth.UserKey) {
 	f.mu.Lock()
 	f.n++
 	lost := f.all || f.n%2 == 0
 	f.mu.Unlock()
 	if !lost {
-		f.Feed.Changed(u)
+		f.Invalidator.Invalidate(u)
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
 	"github.com/bearerkit/bearerkit/ginadapter"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -142,7 +142,7 @@ func startServer(storage tokenauth.Storage, cached bool) (*server, error) {
 func routes(auth *tokenauth.Service) http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
-	ginadapter.MountEndpoints(r, auth, tokenauth.Endpoints{Revocation: "/revoke"})
+	ginadapter.Mount(r, auth, tokenauth.Endpoints{Revocation: "/revoke"})
 	r.GET("/me", ginadapter.RequireBearer(auth), func(c *gin.Context) {
 		token, _ := ginadapter.From(c)
 		c.String(http.StatusOK, token.Principal.UserID)
@@ -195,7 +195,7 @@ func (staff) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth
 // registry has the clients, all of them public.
 type registry struct{}
 
-// FindClient implements tokenauth.Clients.
+// FindClient implements tokenauth.ClientRegistry.
 func (registry) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
 	for i := range clientCount {
 		if id == host.Client(i) {

@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/child"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial/trialtest"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 func TestMain(m *testing.M) {

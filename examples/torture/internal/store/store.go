@@ -18,11 +18,11 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -119,7 +119,7 @@ func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 	case "sqlite":
 		return OpenGORM(tb, gormlite.Open(dsn), nil), nil
 	case "postgres", "postgres-standby":
-		return OpenGORM(tb, postgres.Open(dsn), pgxfeed.Listener{}), nil
+		return OpenGORM(tb, postgres.Open(dsn), &pgxfeed.Listener{}), nil
 	case "mariadb", "mysql":
 		return OpenGORM(tb, gormmysql.Open(dsn), nil), nil
 	case "redis":
@@ -142,7 +142,7 @@ func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 
 // OpenGORM opens a handle with its own pool of connections. It has a feed if the
 // listener is not nil.
-func OpenGORM(tb testing.TB, dialector gorm.Dialector, listener gormstore.Listener) tokenauth.Storage {
+func OpenGORM(tb testing.TB, dialector gorm.Dialector, listener *pgxfeed.Listener) tokenauth.Storage {
 	tb.Helper()
 	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
 	if err != nil {
