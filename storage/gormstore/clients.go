@@ -71,7 +71,7 @@ func (c *Clients) Create(ctx context.Context, n NewClient) (tokenauth.Secret, er
 		return tokenauth.Secret{}, err
 	}
 	var secret tokenauth.Secret
-	var digest []byte
+	var digest any // NULL for a public client; some SQLite drivers store a nil []byte as an empty blob
 	if !n.Public {
 		s, d := tokenauth.NewClientSecret()
 		secret, digest = s, d[:]
