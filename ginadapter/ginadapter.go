@@ -92,7 +92,7 @@ func guard(s *tokenauth.Service, authorize tokenauth.Authorizer) gin.HandlerFunc
 			return
 		}
 		c.Abort()
-		if render, ok := c.Get(renderKey{}); ok {
+		if render, ok := c.Get(renderKey); ok {
 			s.PrepareRefusal(c.Writer, c.Request, refusal)
 			render.(func(*gin.Context, *tokenauth.Refusal))(c, refusal)
 			return
@@ -101,12 +101,13 @@ func guard(s *tokenauth.Service, authorize tokenauth.Authorizer) gin.HandlerFunc
 	}
 }
 
-type renderKey struct{}
+// Before Gin 1.11, the keys of a Context are strings.
+const renderKey = "github.com/bearerkit/bearerkit/ginadapter.RenderRefusals"
 
 // RenderRefusals has the guards behind it write their refusals in the host's
 // own format. The headers that the protocol asks for are set by then; render
 // writes status and body, as in c.JSON(f.Status, …), and goes before
 // tokenauth.Options.RenderRefusal.
 func RenderRefusals(render func(c *gin.Context, f *tokenauth.Refusal)) gin.HandlerFunc {
-	return func(c *gin.Context) { c.Set(renderKey{}, render) }
+	return func(c *gin.Context) { c.Set(renderKey, render) }
 }
