@@ -59,7 +59,7 @@ func TestImports(t *testing.T) {
 		{
 			"spans add OpenTelemetry's API and what that needs", self + "/oteltrace",
 			[]string{
-				"go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/semconv",
+				"go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes",
 				"go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2",
 			},
 			[]string{self, self + "/oteltrace", "go.opentelemetry.io/otel/trace"},

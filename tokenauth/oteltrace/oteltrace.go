@@ -16,7 +16,6 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 )
@@ -32,6 +31,14 @@ type Options struct {
 }
 
 const scope = "github.com/bearerkit/bearerkit/tokenauth/oteltrace"
+
+// The attributes of the semantic conventions, in the version that schemaURL
+// names. Package semconv of that version would raise a host's OpenTelemetry.
+const (
+	schemaURL    = "https://opentelemetry.io/schemas/1.43.0"
+	userIDKey    = attribute.Key("enduser.id")
+	errorTypeKey = attribute.Key("error.type")
+)
 
 // The attributes for which there is no semantic convention.
 const (
@@ -57,7 +64,7 @@ func New(p trace.TracerProvider, o *Options) tokenauth.Observer {
 	if _, ok := p.(noop.TracerProvider); ok {
 		return silent{}
 	}
-	return &observer{p.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)), *o}
+	return &observer{p.Tracer(scope, trace.WithSchemaURL(schemaURL)), *o}
 }
 
 // silent is the observer for a host that has tracing turned off.
@@ -88,10 +95,10 @@ func (o *observer) record(ctx context.Context, e tokenauth.Event) {
 		attributes = append(attributes, clientIDKey.String(e.ClientID))
 	}
 	if e.UserID != "" && o.options.UserID {
-		attributes = append(attributes, semconv.EnduserID(e.UserID))
+		attributes = append(attributes, userIDKey.String(e.UserID))
 	}
 	if failed {
-		attributes = append(attributes, semconv.ErrorTypeKey.String(errorType(e.Reason)))
+		attributes = append(attributes, errorTypeKey.String(errorType(e.Reason)))
 	}
 
 	now := time.Now()
