@@ -88,7 +88,7 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 			return
 		}
 		c.Abort()
-		if render, ok := c.Get(renderKey{}); ok {
+		if render, ok := c.Get(renderKey); ok {
 			refusal.SetHeaders(c.Writer.Header())
 			render.(func(*gin.Context, *tokenauth.ErrorResponse))(c, refusal)
 			return
@@ -97,11 +97,12 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 	}
 }
 
-type renderKey struct{}
+// Before Gin 1.11, the keys of a Context are strings.
+const renderKey = "github.com/bearerkit/bearerkit/ginadapter.RenderErrors"
 
 // RenderErrors makes the guards behind it answer in the host's own format. The
 // headers of the protocol are set before; render writes status and body, as in
 // c.JSON(e.Status, …). It takes precedence over tokenauth.Options.RenderError.
 func RenderErrors(render func(c *gin.Context, e *tokenauth.ErrorResponse)) gin.HandlerFunc {
-	return func(c *gin.Context) { c.Set(renderKey{}, render) }
+	return func(c *gin.Context) { c.Set(renderKey, render) }
 }

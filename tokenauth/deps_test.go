@@ -54,7 +54,7 @@ func TestImports(t *testing.T) {
 			[]string{
 				"github.com/beorn7/perks", "github.com/cespare/xxhash/v2", "github.com/munnerz/goautoneg",
 				"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/client_model/go",
-				"github.com/prometheus/common/expfmt", "github.com/prometheus/common/model", "github.com/prometheus/procfs",
+				"github.com/prometheus/common/expfmt", "github.com/prometheus/common/internal", "github.com/prometheus/common/model", "github.com/prometheus/procfs",
 				"golang.org/x/sys", "google.golang.org/protobuf",
 			},
 			[]string{self, self + "/prommetrics", "github.com/prometheus/client_golang/prometheus"},
@@ -62,7 +62,7 @@ func TestImports(t *testing.T) {
 		{
 			"spans add OpenTelemetry's API and what that needs", self + "/oteltrace",
 			[]string{
-				"go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/semconv",
+				"go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/internal",
 				"go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2",
 			},
 			[]string{self, self + "/oteltrace", "go.opentelemetry.io/otel/trace"},

@@ -53,10 +53,10 @@ func (c *Clients) CreatePublic(ctx context.Context, client tokenauth.Client) err
 	if introspectionOf(client.IntrospectsOwn, client.IntrospectsAll) != introspectsNone {
 		return errPublicIntrospects
 	}
-	return c.create(ctx, client, nil)
+	return c.create(ctx, client, nil) // not a nil []byte, which some SQLite drivers store as an empty blob
 }
 
-func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest []byte) error {
+func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest any) error {
 	if client.ID == "" || len(client.ID) > 256 || !utf8.ValidString(client.ID) || strings.ContainsFunc(client.ID, unicode.IsControl) {
 		return fmt.Errorf("%w: the ID of a client must have 1 to 256 bytes of UTF-8 without control characters", ErrInvalid)
 	}

@@ -15,7 +15,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	semconv "go.opentelemetry.io/otel/semconv/v1.4.0"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -34,6 +34,14 @@ type Options struct {
 }
 
 const scope = "github.com/bearerkit/bearerkit/tokenauth/oteltrace"
+
+// The attributes of the semantic conventions, in the version that schemaURL
+// names. Package semconv of that version would raise a host's OpenTelemetry.
+const (
+	schemaURL    = "https://opentelemetry.io/schemas/1.43.0"
+	userIDKey    = attribute.Key("enduser.id")
+	errorTypeKey = attribute.Key("error.type")
+)
 
 // The attributes for which there is no semantic convention.
 const (
@@ -84,10 +92,10 @@ func (o *observer) record(ctx context.Context, e tokenauth.Event) {
 		attributes = append(attributes, clientIDKey.String(e.ClientID))
 	}
 	if e.UserID != "" && o.options.UserID {
-		attributes = append(attributes, semconv.EnduserID(e.UserID))
+		attributes = append(attributes, userIDKey.String(e.UserID))
 	}
 	if failed {
-		attributes = append(attributes, semconv.ErrorTypeKey.String(errorType(e.Reason)))
+		attributes = append(attributes, errorTypeKey.String(errorType(e.Reason)))
 	}
 
 	now := time.Now()
