@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // A host that requires these versions keeps them when it imports this module.
