@@ -7,37 +7,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
 )
 
-// An attempt is a sign-in as the throttle counts it. Nil is one that nobody
-// counts.
-type attempt limiter.Attempt
-
-func (s *Service) newAttempt(c *Credentials) *attempt {
-	if s.limiter == nil {
-		return nil
-	}
-	return (*attempt)(s.limiter.Attempt(s.normalize(c.UserName), c.RemoteAddr))
-}
-
-func (s *Service) normalize(userName string) string {
+// newAttempt returns the sign-in as the throttle counts it.
+func (s *Service) newAttempt(c *Credentials) *limiter.Attempt {
 	defer calling("the authenticator")
-	return normalize(s.authenticator, userName)
-}
-
-// account names the account in events.
-func (a *attempt) account() string {
-	if a == nil {
-		return ""
-	}
-	return (*limiter.Attempt)(a).Account()
+	return s.limiter.Attempt(normalize(s.authenticator, c.UserName), c.RemoteAddr)
 }
 
 // begin counts the attempt, or returns a ThrottledError.
-func (a *attempt) begin(ctx context.Context) error {
-	if a == nil {
-		return nil
-	}
+func (s *Service) begin(ctx context.Context, a *limiter.Attempt) error {
 	defer calling("the storage")
-	err := (*limiter.Attempt)(a).Begin(ctx)
+	err := a.Begin(ctx)
 	if blocked := (*limiter.BlockedError)(nil); errors.As(err, &blocked) {
 		return &ThrottledError{RetryAfter: blocked.For}
 	}
@@ -47,12 +26,9 @@ func (a *attempt) begin(ctx context.Context) error {
 	return nil
 }
 
-func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
-	if a == nil {
-		return
-	}
+func (s *Service) settle(ctx context.Context, a *limiter.Attempt, o limiter.Outcome) {
 	defer calling("the storage")
-	(*limiter.Attempt)(a).Settle(ctx, o)
+	a.Settle(ctx, o)
 }
 
 // Unthrottle resets the failed sign-ins of an account, after its user was helped.
@@ -62,7 +38,7 @@ func (s *Service) Unthrottle(ctx context.Context, userName string) error {
 	if s.limiter == nil {
 		return nil
 	}
-	if err := s.limiter.Forget(ctx, s.normalize(userName)); err != nil {
+	if err := s.limiter.Forget(ctx, normalize(s.authenticator, userName)); err != nil {
 		return unavailable("throttling", err)
 	}
 	return nil

@@ -43,9 +43,9 @@ func (t *Token) UnmarshalBinary(b []byte) error {
 	}
 	u.IssuedAt = time.Unix(int64(binary.BigEndian.Uint64(b)), 0).UTC()
 	u.ExpiresAt = time.Unix(int64(binary.BigEndian.Uint64(b[8:])), 0).UTC()
-	d := decoder{rest: string(b[16:])}
+	d := decoder{all: string(b[16:]), rest: b[16:]}
 	u.ClientID, u.Principal = d.owner()
-	if d.failed || d.rest != "" {
+	if d.failed || len(d.rest) > 0 {
 		return fmt.Errorf("%w: the strings of a token do not add up", ErrCorrupt)
 	}
 	*t = u
@@ -72,10 +72,11 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// A decoder takes strings off the front of what appendOwner wrote. They share
-// its memory. After a failure it goes on with zero values.
+// A decoder takes strings off the front of what appendOwner wrote. They share one
+// allocation. After a failure it goes on with zero values.
 type decoder struct {
-	rest   string
+	all    string
+	rest   []byte // of all
 	failed bool
 }
 
@@ -98,38 +99,21 @@ func (d *decoder) owner() (clientID string, p Principal) {
 	return clientID, p
 }
 
-// count reads a number of strings. There cannot be more than bytes are left,
-// so what is allocated for them is bounded.
+func (d *decoder) text() string {
+	n := d.count()
+	at := len(d.all) - len(d.rest)
+	d.rest = d.rest[n:]
+	return d.all[at : at+n]
+}
+
+// count reads a number of bytes or of strings. There cannot be more than bytes are
+// left, so what is allocated for them is bounded.
 func (d *decoder) count() int {
-	n := d.number()
-	if n > uint64(len(d.rest)) {
-		d.failed = true
+	n, size := binary.Uvarint(d.rest)
+	if size <= 0 || n > uint64(len(d.rest)-size) {
+		d.failed, d.rest = true, nil
 		return 0
 	}
+	d.rest = d.rest[size:]
 	return int(n)
-}
-
-func (d *decoder) text() string {
-	n := d.number()
-	if n > uint64(len(d.rest)) {
-		d.failed, d.rest = true, ""
-		return ""
-	}
-	s := d.rest[:n]
-	d.rest = d.rest[n:]
-	return s
-}
-
-// number reads a varint as binary.Uvarint does, which takes bytes only.
-func (d *decoder) number() (n uint64) {
-	for i := 0; i < len(d.rest) && i < binary.MaxVarintLen64; i++ {
-		c := d.rest[i]
-		n |= uint64(c&0x7f) << (7 * i)
-		if c < 0x80 {
-			d.rest = d.rest[i+1:]
-			return n
-		}
-	}
-	d.failed, d.rest = true, ""
-	return 0
 }

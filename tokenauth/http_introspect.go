@@ -84,11 +84,11 @@ func (s *Service) introspectionResponse(t *Token) []byte {
 		body.text("client_id", t.ClientID)
 	}
 	body.text("username", t.Principal.UserName)
-	body.text(wire.TokenType, "bearer")
+	body.text("token_type", "bearer")
 	body.number("exp", t.ExpiresAt.Unix())
 	body.number("iat", t.IssuedAt.Unix())
 	body.text("sub", t.Principal.UserID)
-	body.text(wire.Role, strings.Join(t.Principal.Roles, ","))
+	body.text("role", strings.Join(t.Principal.Roles, ","))
 	s.responseAttributes(&body, t)
 	return body.done()
 }

@@ -30,14 +30,14 @@ func (s *Service) TokenHandler() http.Handler {
 func (s *Service) tokenResponse(issued IssuedToken) []byte {
 	t, p := &issued.Token, &issued.Token.Principal
 	var body jsonObject
-	body.text(wire.AccessToken, issued.AccessToken.Reveal())
-	body.text(wire.TokenType, "bearer")
-	body.number(wire.ExpiresIn, int64(max(0, t.ExpiresAt.Sub(s.options.Now()))/time.Second))
-	body.text(wire.UserName, p.UserName)
-	body.text(wire.UserID, p.UserID)
-	body.text(wire.Role, strings.Join(p.Roles, ","))
-	body.text(wire.Issued, t.IssuedAt.Format(http.TimeFormat))
-	body.text(wire.Expires, t.ExpiresAt.Format(http.TimeFormat))
+	body.text("access_token", issued.AccessToken.Reveal())
+	body.text("token_type", "bearer")
+	body.number("expires_in", int64(max(0, t.ExpiresAt.Sub(s.options.Now()))/time.Second))
+	body.text("userName", p.UserName)
+	body.text("userId", p.UserID)
+	body.text("role", strings.Join(p.Roles, ","))
+	body.text(".issued", t.IssuedAt.Format(http.TimeFormat))
+	body.text(".expires", t.ExpiresAt.Format(http.TimeFormat))
 	s.responseAttributes(&body, t)
 	return body.done()
 }

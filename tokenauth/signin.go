@@ -53,12 +53,12 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	}
 
 	attempt := s.newAttempt(&c)
-	e.Account = attempt.account()
-	if err := attempt.begin(ctx); err != nil {
+	e.Account = attempt.Account()
+	if err := s.begin(ctx, attempt); err != nil {
 		return IssuedToken{}, err
 	}
 	outcome := limiter.Undecided // also after a panic
-	defer func() { attempt.settle(ctx, outcome) }()
+	defer func() { s.settle(ctx, attempt, outcome) }()
 	refuse := func(err error) (IssuedToken, error) {
 		if errors.Is(err, ErrRejected) {
 			outcome = limiter.Failed

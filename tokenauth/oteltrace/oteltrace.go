@@ -15,7 +15,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	semconv "go.opentelemetry.io/otel/semconv/v1.4.0"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -23,8 +22,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// Options are what a host may want otherwise. The zero value, or a nil
-// *Options, is the advice.
+// Options configures New. Nil or the zero value selects the defaults.
 type Options struct {
 	// UserID adds the user's ID (enduser.id) to spans of events that have a
 	// user. The semantic conventions call it personal data, and traces are
@@ -67,7 +65,7 @@ func New(p trace.TracerProvider, o *Options) func(context.Context, tokenauth.Eve
 	if _, ok := p.(noop.TracerProvider); ok {
 		return func(context.Context, tokenauth.Event) {} // the host has tracing turned off
 	}
-	return (&observer{p.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)), *o}).observe
+	return (&observer{p.Tracer(scope, trace.WithSchemaURL(schemaURL)), *o}).observe
 }
 
 type observer struct {

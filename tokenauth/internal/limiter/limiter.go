@@ -36,15 +36,20 @@ type BlockedError struct{ For time.Duration }
 // Error does not print the time: it depends on the account.
 func (*BlockedError) Error() string { return "too many failures" }
 
-// An Attempt is one sign-in, for one goroutine.
+// An Attempt is one sign-in, for one goroutine. Nil is one that nobody counts: it
+// always begins.
 type Attempt struct {
 	limiter  *Limiter
 	counters throttle.Storage // where it is pending
 	keys     []throttle.Key
 }
 
-// Attempt returns a sign-in as the limiter sees it. Begin comes next.
+// Attempt returns a sign-in as the limiter sees it, nil for a nil Limiter. Begin
+// comes next.
 func (l *Limiter) Attempt(userName string, from netip.Addr) *Attempt {
+	if l == nil {
+		return nil
+	}
 	return &Attempt{limiter: l, keys: l.names.keys(userName, from)}
 }
 
@@ -53,6 +58,9 @@ func (l *Limiter) Attempt(userName string, from netip.Addr) *Attempt {
 // the way, it waits until they are settled. After nil, the caller settles the
 // attempt once.
 func (a *Attempt) Begin(ctx context.Context) error {
+	if a == nil {
+		return nil
+	}
 	l, source := a.limiter, a.keys[accountAndSource]
 	hasTurn := true
 	defer func() { // also when the storage panics
@@ -134,12 +142,20 @@ const (
 	Succeeded
 )
 
-// Account returns a keyed hash of the user name, for logs.
-func (a *Attempt) Account() string { return hex.EncodeToString(a.keys[account][8:]) }
+// Account returns a keyed hash of the user name, for logs; "" for nil.
+func (a *Attempt) Account() string {
+	if a == nil {
+		return ""
+	}
+	return hex.EncodeToString(a.keys[account][8:])
+}
 
 // Settle counts the outcome. If the storage fails, the attempt stays pending
 // for a minute. The end of ctx does not interrupt it.
 func (a *Attempt) Settle(ctx context.Context, o Outcome) {
+	if a == nil {
+		return
+	}
 	l := a.limiter
 	defer l.queues.wake(a.keys[accountAndSource], 1) // also when the storage panics
 	now := l.Now().UnixMilli()

@@ -72,27 +72,15 @@ const MaxPassword = 1024
 // Denied is the "Message" that clients of ASP.NET Web API know.
 const Denied = "Authorization has been denied for this request."
 
-// The members of the token response, in this order.
-const (
-	AccessToken = "access_token"
-	TokenType   = "token_type"
-	ExpiresIn   = "expires_in"
-	UserName    = "userName"
-	UserID      = "userId"
-	Role        = "role"
-	Issued      = ".issued"
-	Expires     = ".expires"
-)
-
-// TokenResponse are the members of every token response.
+// TokenResponse are the members of every token response, in this order.
 func TokenResponse() []string {
-	return []string{AccessToken, TokenType, ExpiresIn, UserName, UserID, Role, Issued, Expires}
+	return []string{"access_token", "token_type", "expires_in", "userName", "userId", "role", ".issued", ".expires"}
 }
 
 // IntrospectionResponse are the members of the response for an active token
 // (RFC 7662 §2.2).
 func IntrospectionResponse() []string {
-	return []string{"active", "client_id", "username", TokenType, "exp", "iat", "sub", Role}
+	return []string{"active", "client_id", "username", "token_type", "exp", "iat", "sub", "role"}
 }
 
 // BearerChallenge is the WWW-Authenticate header of a protected route (RFC 6750
