@@ -1,4 +1,4 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"bufio"
@@ -59,11 +59,10 @@ func situations() []situation {
 func TestAbuse(t *testing.T) {
 	t.Parallel()
 	for _, s := range situations() {
-		t.Run(s.id, func(t *testing.T) {
+		t.Run(s.id+" "+s.what, func(t *testing.T) {
 			t.Parallel()
 			t.Log(s.what)
-			switch {
-			case s.unreachable != "":
+			if s.unreachable != "" {
 				t.Skip("not reachable in this design: " + s.unreachable)
 			}
 			if s.alone != nil {

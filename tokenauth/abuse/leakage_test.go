@@ -1,4 +1,4 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"bytes"
@@ -257,7 +257,7 @@ var leakage = []situation{
 					t.Errorf("CacheStats.%s is %s", f.Name, f.Type)
 				}
 			}
-			for _, path := range dependencies(t, ".", "../tokenauth", "../tokenauth/password") {
+			for _, path := range dependencies(t, "../../ginadapter", "..", "../password") {
 				for _, part := range []string{"prometheus", "opentelemetry", "expvar", "statsd"} {
 					if strings.Contains(path, part) {
 						t.Errorf("%s is imported", path)
@@ -332,7 +332,7 @@ var leakage = []situation{
 				}
 				Replace []struct{}
 			}
-			if err := json.Unmarshal(goCommand(t, "", "mod", "edit", "-json", "../go.mod"), &mod); err != nil {
+			if err := json.Unmarshal(goCommand(t, "", "mod", "edit", "-json", "../../go.mod"), &mod); err != nil {
 				t.Fatal(err)
 			}
 			direct := 0
@@ -348,7 +348,7 @@ var leakage = []situation{
 			if direct < 5 || len(mod.Replace) > 0 {
 				t.Errorf("%d are required, %d replaced", direct, len(mod.Replace))
 			}
-			for _, path := range dependencies(t, "../tokenauth") {
+			for _, path := range dependencies(t, "..") {
 				if strings.Contains(strings.SplitN(path, "/", 2)[0], ".") && path != "github.com/bearerkit/bearerkit/tokenauth" && !strings.HasPrefix(path, "golang.org/x/crypto/") {
 					t.Errorf("the core imports %s", path)
 				}
@@ -843,7 +843,7 @@ func panicOfTheHost(t *testing.T) {
 func timing(t *testing.T) {
 	samples, err := strconv.Atoi(os.Getenv("TOKENAUTH_TIMING"))
 	if err != nil {
-		t.Skip("SKIPPED: no times are compared; to do it: TOKENAUTH_TIMING=20000 go test -timeout 0 -run TestAbuse/L07 ./ginadapter")
+		t.Skip("SKIPPED: no times are compared; to do it: TOKENAUTH_TIMING=20000 go test -timeout 0 -run TestAbuse/L07 ./tokenauth/abuse")
 	}
 	accounts := make(map[string]password.Account)
 	hash, err := password.Hash(canaryPassword)
@@ -942,7 +942,7 @@ func compare(a, b []time.Duration) (difference time.Duration, z float64) {
 // a literal in the source.
 func refusalsAreConstants(t *testing.T, h *abuseHost) {
 	literals := make(map[string]bool)
-	for _, file := range sourceFiles(t, "../tokenauth") {
+	for _, file := range sourceFiles(t, "..") {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
 				if text, err := strconv.Unquote(literal.Value); err == nil {
@@ -1060,11 +1060,11 @@ func dependencies(t *testing.T, packages ...string) []string {
 // checksums builds a module with the requirements of this one, once with its
 // checksums, and once with one changed.
 func checksums(t *testing.T) {
-	mod, err := os.ReadFile("../go.mod")
+	mod, err := os.ReadFile("../../go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
-	sums, err := os.ReadFile("../go.sum")
+	sums, err := os.ReadFile("../../go.sum")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1151,7 +1151,7 @@ func weakConfigurations(t *testing.T) {
 // importsDoNothing looks for what would be done at import, and for what anybody
 // could change for all.
 func importsDoNothing(t *testing.T) {
-	for _, folder := range []string{".", "../tokenauth", "../storage/memory", "../storage/gormstore", "../storage/redisstore"} {
+	for _, folder := range []string{"../../ginadapter", "..", "../../storage/memory", "../../storage/gormstore", "../../storage/redisstore"} {
 		for path, file := range sourceFiles(t, folder) {
 			for _, decl := range file.Decls {
 				switch decl := decl.(type) {
@@ -1193,7 +1193,7 @@ func otherSystems(t *testing.T) {
 		{"GOOS=linux", "GOARCH=s390x", "CGO_ENABLED=0"}, // big endian
 		{"GOOS=js", "GOARCH=wasm", "CGO_ENABLED=0"},
 	} {
-		out, err := tryGo(t, "", env, "list", "-deps", "-f", "{{.ImportPath}}{{with .Error}} fails: {{.}}{{end}}{{if .CgoFiles}} uses cgo{{end}}{{if not .GoFiles}} is empty{{end}}", "../tokenauth/...")
+		out, err := tryGo(t, "", env, "list", "-deps", "-f", "{{.ImportPath}}{{with .Error}} fails: {{.}}{{end}}{{if .CgoFiles}} uses cgo{{end}}{{if not (or .GoFiles .XTestGoFiles)}} is empty{{end}}", "../...")
 		if err != nil || !strings.Contains(string(out), "github.com/bearerkit/bearerkit/tokenauth/password\n") {
 			t.Errorf("%v: %v\n%s", env, err, out)
 		}
@@ -1203,17 +1203,17 @@ func otherSystems(t *testing.T) {
 			}
 		}
 		if deep {
-			if out, err := tryGo(t, "", env, "build", "../tokenauth/..."); err != nil {
+			if out, err := tryGo(t, "", env, "build", "../..."); err != nil {
 				t.Errorf("%v: %v\n%s", env, err, out)
 			}
 		}
 	}
 	if !deep {
-		t.Log("SKIPPED: nothing was built for other systems; to do it: TOKENAUTH_CROSS=1 go test -run TestAbuse/L20 ./ginadapter")
+		t.Log("SKIPPED: nothing was built for other systems; to do it: TOKENAUTH_CROSS=1 go test -run TestAbuse/L20 ./tokenauth/abuse")
 		return
 	}
 	if runtime.GOOS == "linux" && runtime.GOARCH == "amd64" { // which runs these too
-		out, err := tryGo(t, "", []string{"GOARCH=386", "CGO_ENABLED=0"}, "test", "-count=1", "-run", "^(TestTokenFormatStaysTheSame|TestStoredKeysStayTheSame|TestMintAndParseAgree)$", "-v", "../tokenauth")
+		out, err := tryGo(t, "", []string{"GOARCH=386", "CGO_ENABLED=0"}, "test", "-count=1", "-run", "^(TestTokenFormatStaysTheSame|TestStoredKeysStayTheSame|TestMintAndParseAgree)$", "-v", "..")
 		if err != nil || strings.Count(string(out), "--- PASS") != 3 {
 			t.Errorf("on 32 bits: %v\n%s", err, out)
 		}

@@ -1,4 +1,4 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"bufio"
@@ -604,46 +604,4 @@ func TestProtectedRoutes(t *testing.T) {
 			}
 		})
 	})
-}
-
-// What a handler uploads to files, net/http removes when it is done with the
-// request, if it finds them in its own: the one that a guard goes on with is a
-// copy.
-func TestGuardsLeaveNoFiles(t *testing.T) {
-	t.Parallel()
-	auth, err := tokenauth.New(new(memory.Store), people{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, guards := range map[string][]gin.HandlerFunc{
-		"one": {ginadapter.RequireBearer(auth)},
-		"two": {ginadapter.Optional(auth), ginadapter.RequireBearer(auth)},
-	} {
-		for _, panics := range []bool{false, true} {
-			engine := gin.New()
-			engine.MaxMultipartMemory = 1
-			engine.Use(gin.CustomRecoveryWithWriter(io.Discard, func(*gin.Context, any) {}))
-			engine.POST("/upload", append(guards, func(c *gin.Context) {
-				if _, err := c.FormFile("file"); err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
-				if panics {
-					panic("a bug of the host's")
-				}
-			})...)
-			r := httptest.NewRequest("POST", "/upload", strings.NewReader("--x\r\nContent-Disposition: form-data; name=file; filename=f\r\n\r\ntext\r\n--x--\r\n"))
-			r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
-			r.Header.Set("Authorization", "Bearer "+grant.AccessToken.Reveal())
-			engine.ServeHTTP(httptest.NewRecorder(), r)
-			if r.MultipartForm == nil || len(r.MultipartForm.File["file"]) != 1 {
-				t.Errorf("%s: the server does not know of the file", name)
-			} else if err := r.MultipartForm.RemoveAll(); err != nil {
-				t.Error(err)
-			}
-		}
-	}
 }

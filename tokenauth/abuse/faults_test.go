@@ -1,4 +1,4 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"context"
@@ -456,7 +456,7 @@ var faults = []situation{
 					h.welcomes(t, h.signIn(t, grantFor("alice", otherPassword)), "signed in again")
 				})
 			}
-			source, err := os.ReadFile("../storage/redisstore/redisstore.go")
+			source, err := os.ReadFile("../../storage/redisstore/redisstore.go")
 			if err != nil {
 				t.Fatal(err)
 			}
