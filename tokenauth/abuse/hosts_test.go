@@ -301,8 +301,13 @@ func poolOf(t *testing.T, db *gorm.DB) *sql.DB {
 	return pool
 }
 
+// newStore returns a store on a database that it migrates. By default the cheap
+// hashes of its users stay as they are.
 func newStore(t *testing.T, db *gorm.DB, o *gormstore.Options) *gormstore.Store {
 	t.Helper()
+	if o == nil {
+		o = &gormstore.Options{Passwords: &password.Options{KeepHashes: !long}}
+	}
 	if err := gormstore.Migrate(t.Context(), db, o); err != nil {
 		t.Fatal(err)
 	}
