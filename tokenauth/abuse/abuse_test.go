@@ -75,14 +75,11 @@ func TestAbuse(t *testing.T) {
 			if s.run == nil {
 				return
 			}
-			for _, on := range engines {
-				t.Run(on.name, func(t *testing.T) {
-					t.Parallel()
-					h := newAbuseHost(t, on, s.with)
-					h.users.unhashed = s.id[0] != 'U' && !long
-					s.run(t, h)
-				})
-			}
+			onEngines(func(t *testing.T, on engine) {
+				h := newAbuseHost(t, on, s.with)
+				h.users.unhashed = s.id[0] != 'U' && !long
+				s.run(t, h)
+			})(t)
 		})
 	}
 }
@@ -515,7 +512,7 @@ type abuseStore struct {
 	counters map[tokenauth.CounterKey]tokenauth.Counter
 }
 
-var errStorage = errors.New("dial tcp: no route to db.internal")
+var errStorage = errors.New("host=10.0.0.7 user=app: connection refused (SQLSTATE 08006)")
 
 // meet has every call that follows meet a fault before it does anything; nil
 // ends that. The fault returns an error, panics, or waits for the context.
@@ -527,6 +524,16 @@ func (s *abuseStore) meet(fault func(ctx context.Context, call string) error) {
 
 // fails and hangs are faults.
 func fails(context.Context, string) error { return errStorage }
+
+// failsIn is a fault of some calls.
+func failsIn(calls ...string) func(context.Context, string) error {
+	return func(_ context.Context, call string) error {
+		if slices.Contains(calls, call) {
+			return errStorage
+		}
+		return nil
+	}
+}
 
 func hangs(ctx context.Context, _ string) error {
 	<-ctx.Done()
@@ -709,23 +716,7 @@ func (m moment) expect(t *testing.T, e effect, hashes int) {
 // do sends a request and reads the answer.
 func (h *abuseHost) do(t *testing.T, method, path, body string, headers ...string) answer {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, h.url+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Add(headers[i], headers[i+1])
-	}
-	response, err := h.client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	b, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer{response, string(b)}
+	return do(t, h.client, method, h.url+path, body, headers...)
 }
 
 // raw sends bytes over a connection and reads until the server closes it.
@@ -752,15 +743,11 @@ func readAnswers(t *testing.T, all string) (answers []answer) {
 
 func nextAnswer(t *testing.T, r *bufio.Reader) answer {
 	t.Helper()
-	response, err := http.ReadResponse(r, nil)
+	a, err := readAnswer(http.ReadResponse(r, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer{response, string(body)}
+	return a
 }
 
 // one is the only one of some answers.
@@ -782,21 +769,6 @@ func (h *abuseHost) dial(t *testing.T) net.Conn {
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	return conn
-}
-
-// soon waits until something is so, which takes long only if it never is.
-func soon(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	timeout := time.After(10 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatalf("not so after ten seconds: %s", what)
-		}
-	}
 }
 
 // A reply is what must come of a token request.

@@ -167,23 +167,24 @@ var noRedirects = &http.Client{CheckRedirect: func(*http.Request, []*http.Reques
 
 func (h *host) do(t *testing.T, method, path, body string, headers ...string) answer {
 	t.Helper()
-	r, err := http.NewRequest(method, h.url+path, strings.NewReader(body))
+	return do(t, noRedirects, method, h.url+path, body, headers...)
+}
+
+// do sends a request and reads the answer.
+func do(t *testing.T, client *http.Client, method, url, body string, headers ...string) answer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
 	}
-	response, err := noRedirects.Do(r)
+	a, err := readAnswer(client.Do(r))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	b, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer{response, string(b)}
+	return a
 }
 
 const goodBody = "grant_type=password&username=admin&password=pass+word%2B%25"

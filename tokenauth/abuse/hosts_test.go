@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -42,21 +41,16 @@ func TestMain(m *testing.M) {
 	os.Exit(throwaway.Main(m))
 }
 
-// A mounter mounts services on one of the engines.
-type mounter struct {
-	mount func(*abuseHost, http.HandlerFunc) http.Handler
-}
-
-var onHTTP = mounter{abuseHTTP}
+var onHTTP = engines[0]
 
 // onEngines is for situations that need a host of another storage, or with
 // other users, than abuseHost has.
-func onEngines(run func(t *testing.T, on mounter)) func(*testing.T) {
+func onEngines(run func(t *testing.T, on engine)) func(*testing.T) {
 	return func(t *testing.T) {
 		for _, e := range engines {
 			t.Run(e.name, func(t *testing.T) {
 				t.Parallel()
-				run(t, mounter{e.mount})
+				run(t, e)
 			})
 		}
 	}
@@ -64,9 +58,9 @@ func onEngines(run func(t *testing.T, on mounter)) func(*testing.T) {
 
 // host returns a host of a service on the storage. Its handlers tell who is
 // calling, unless there is another.
-func (on mounter) host(t *testing.T, s tokenauth.Storage, a tokenauth.Authenticator, o tokenauth.Options, handler ...http.HandlerFunc) *abuseHost {
+func (on engine) host(t *testing.T, s tokenauth.Storage, a tokenauth.Authenticator, o tokenauth.Options, handler ...http.HandlerFunc) *abuseHost {
 	t.Helper()
-	h := &abuseHost{log: new(journal), serverLog: new(journal), now: start}
+	h := &abuseHost{engine: on.name, log: new(journal), serverLog: new(journal), now: start}
 	o.Realm = abuseRealm
 	o.Logger = h.log.logger()
 	var err error
@@ -465,8 +459,6 @@ func printHashRuns() {
 		panic(err)
 	}
 }
-
-var errAbuse = errors.New("host=10.0.0.7 user=app: connection refused (SQLSTATE 08006)")
 
 // readAnswer reads a response to its end.
 func readAnswer(response *http.Response, err error) (answer, error) {

@@ -220,7 +220,7 @@ var leakage = []situation{
 	},
 	{
 		id: "L13", what: "figures have no labels made of what is secret or unbounded",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			metrics := prommetrics.New()
 			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{Observers: []tokenauth.Observer{metrics}, Cache: &tokenauth.CacheOptions{}})
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
@@ -271,7 +271,7 @@ var leakage = []situation{
 		// off.
 		id: "L14", what: "no user name writes lines, colours or directions into a log",
 		run: func(t *testing.T, h *abuseHost) {
-			h.storage.fail(errAbuse, "Replace", "UpdateCounters")
+			h.storage.meet(failsIn("Replace", "UpdateCounters"))
 			for _, name := range []string{
 				"admin\nlevel=ERROR msg=forged", "a\r\nb", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "a\x00b", "\u009b31m",
 				strings.Repeat("\u202e", 85), strings.Repeat("\u0627", 128), "\u2028line\u2029paragraph", "$(reboot)", "${jndi:ldap://x}", "%s%n%d",
@@ -284,7 +284,7 @@ var leakage = []situation{
 					}
 				}
 			}
-			h.storage.fail(nil)
+			h.storage.meet(nil)
 		},
 	},
 	{
@@ -443,16 +443,16 @@ func (c *catcher) look(t *testing.T, where, text string) {
 // canariesOnEveryPath sends secrets down each way that a request can take, with
 // a storage and users that put all they know into errors and panics, and a host
 // that logs as Gin does by default.
-func canariesOnEveryPath(t *testing.T, on mounter) {
+func canariesOnEveryPath(t *testing.T, on engine) {
 	caught := newCatcher()
 	var mode atomic.Value // what goes wrong
 	mode.Store("")
 	trouble := func(where string) error {
 		switch mode.Load() {
 		case where:
-			return errAbuse
+			return errStorage
 		case "panic in " + where:
-			panic(errAbuse)
+			panic(errStorage)
 		}
 		return nil
 	}
@@ -747,7 +747,7 @@ func secretsAreRedacted(t *testing.T) {
 		"Service": auth, "memory Store": s, "Store": store, "Users": store.Users(), "Clients": store.Clients(),
 		"password.Options": password.Options{}, "a host's struct": hosts{secret, grant, credentials}, "a host's pointer": &hosts{secret, grant, credentials},
 		"map": map[string]tokenauth.Secret{"password": secret}, "key": map[tokenauth.Secret]int{secret: 1}, "slice": []tokenauth.Secret{secret, wrong},
-		"array": [1]tokenauth.Grant{grant}, "error": fmt.Errorf("signing in %v: %w", credentials, errAbuse),
+		"array": [1]tokenauth.Grant{grant}, "error": fmt.Errorf("signing in %v: %w", credentials, errStorage),
 	}
 	for what, v := range values {
 		for _, verb := range strings.Split("%v,%+v,%#v,%s,%q,%x,%X,% x,%#x,%d,%o,%b,%c,%U,%e,%g,%t,%T,%p,%w,%z", ",") {
@@ -777,12 +777,12 @@ func secretsAreRedacted(t *testing.T) {
 // panicOfTheHost has the host's own code panic, behind Gin's logger and
 // recovery as gin.Default has them.
 func panicOfTheHost(t *testing.T) {
-	var engine journal
-	for name, on := range map[string]mounter{
+	var ginLog journal
+	for name, on := range map[string]engine{
 		"net-http": onHTTP,
-		"gin": {func(h *abuseHost, who http.HandlerFunc) http.Handler {
+		"gin": {"gin", func(h *abuseHost, who http.HandlerFunc) http.Handler {
 			r := gin.New()
-			r.Use(gin.LoggerWithWriter(&engine), gin.RecoveryWithWriter(&engine))
+			r.Use(gin.LoggerWithWriter(&ginLog), gin.RecoveryWithWriter(&ginLog))
 			ginadapter.Mount(r, h.auth)
 			r.Any("/me", ginadapter.RequireBearer(h.auth), gin.WrapF(who))
 			r.Any("/open", ginadapter.Optional(h.auth), gin.WrapF(who))
@@ -827,14 +827,14 @@ func panicOfTheHost(t *testing.T) {
 			h.welcomes(t, accessToken, "after a panic")
 			h.welcomes(t, h.signIn(t, grantFor("alice", canaryPassword)), "after a panic, new")
 			caught.look(t, "the server's log", h.serverLog.String())
-			caught.look(t, "Gin's log", engine.String())
-			if strings.Contains(h.serverLog.String()+engine.String(), "panic") {
-				t.Errorf("the panic got through: %s %s", h.serverLog, &engine)
+			caught.look(t, "Gin's log", ginLog.String())
+			if strings.Contains(h.serverLog.String()+ginLog.String(), "panic") {
+				t.Errorf("the panic got through: %s %s", h.serverLog, &ginLog)
 			}
 		})
 	}
-	if !strings.Contains(engine.String(), `"/Token"`) {
-		t.Errorf("Gin logged nothing: %s", &engine)
+	if !strings.Contains(ginLog.String(), `"/Token"`) {
+		t.Errorf("Gin logged nothing: %s", &ginLog)
 	}
 }
 
