@@ -15,7 +15,7 @@ func entryOf(user, client string, n byte) *entry {
 // keep puts an entry in as an undisturbed reader does.
 func (t *table) keep(e *entry) bool { return t.put(e, t.stamp(&e.slot)) }
 
-func TestTableKeepsWhatIsPutIn(t *testing.T) {
+func TestTableFindsEntriesItKeeps(t *testing.T) {
 	t.Parallel()
 	table := newTable(1000)
 	for i := range 500 {
@@ -73,7 +73,7 @@ func TestTableRefusesStaleEntries(t *testing.T) {
 	}
 }
 
-func TestTableForgetsAUserAtEveryClient(t *testing.T) {
+func TestTableRemovesAUserAtEveryClient(t *testing.T) {
 	t.Parallel()
 	table := newTable(100)
 	for _, client := range []string{"", "web", "mobile"} {
@@ -93,7 +93,7 @@ func TestTableForgetsAUserAtEveryClient(t *testing.T) {
 }
 
 // A set in which all entries are read all the time still makes room.
-func TestTableMakesRoomAmongHotEntries(t *testing.T) {
+func TestTableEvictsFromASetOfHotEntries(t *testing.T) {
 	t.Parallel()
 	table := newTable(4) // one set
 	stop := make(chan struct{})
@@ -123,7 +123,7 @@ func TestTableMakesRoomAmongHotEntries(t *testing.T) {
 }
 
 // Whatever happens, in whatever order, a reader finds the last value or none.
-func TestTableAgainstAModel(t *testing.T) {
+func TestTableReturnsTheLastValueOrNone(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, max := range []int{1, 8, 50} {
@@ -162,7 +162,7 @@ func TestTableAgainstAModel(t *testing.T) {
 
 // Readers of a table that changes all the time only find whole entries of the
 // slot they want.
-func TestTableUnderConcurrency(t *testing.T) {
+func TestConcurrentReadersFindWholeEntries(t *testing.T) {
 	t.Parallel()
 	table := newTable(32)
 	var wg sync.WaitGroup
@@ -193,7 +193,7 @@ func TestTableUnderConcurrency(t *testing.T) {
 }
 
 // A hit makes no garbage.
-func TestCacheHitMakesNoGarbage(t *testing.T) {
+func TestCacheHitAllocatesNothing(t *testing.T) {
 	s, err := New(watched{}, rejecter{}, &Options{Cache: new(CacheOptions)})
 	if err != nil {
 		t.Fatal(err)

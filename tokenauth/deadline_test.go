@@ -105,7 +105,7 @@ func live(l life, from int, make func(context.Context) (context.Context, func())
 	return seen
 }
 
-func TestDeadlineContextIsAsWithTimeout(t *testing.T) {
+func TestDeadlineContextBehavesAsWithTimeout(t *testing.T) {
 	t.Parallel()
 	for _, l := range lives() {
 		t.Run(l.name, func(t *testing.T) {
@@ -147,7 +147,7 @@ func (s shifted) Deadline() (time.Time, bool) {
 }
 
 // A storage that never asks for Done learns by Err that its time is over.
-func TestErrWithoutDone(t *testing.T) {
+func TestErrReportsTheDeadlineWithoutDone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		parent, cancel := context.WithCancel(t.Context())
@@ -183,7 +183,7 @@ func TestErrWithoutDone(t *testing.T) {
 
 // What waits on the context, or on a child of it, goes on when it is ended: a
 // goroutine left behind would fail the bubble.
-func TestEndReleases(t *testing.T) {
+func TestEndReleasesWaitersAndChildren(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -12,7 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-func TestEndpointsErrors(t *testing.T) {
+func TestHandlersRefusesBadEndpoints(t *testing.T) {
 	t.Parallel()
 	plain := newService(t, new(memory.Store), &staff{}, nil)
 	withClients := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{}})
@@ -47,7 +47,7 @@ func TestEndpointsErrors(t *testing.T) {
 	}
 }
 
-func TestMountEndpoints(t *testing.T) {
+func TestMountEndpointsServesEachEndpoint(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{"api": tokenauth.IntrospectAll}})
 	mux := http.NewServeMux()
@@ -80,7 +80,7 @@ func TestMountEndpoints(t *testing.T) {
 	auth.MountEndpoints(http.NewServeMux(), tokenauth.Endpoints{Issuer: "ftp://x"})
 }
 
-func TestMetadata(t *testing.T) {
+func TestMetadataFollowsRFC8414(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, nil)
 	mux := http.NewServeMux()
@@ -104,7 +104,7 @@ func TestMetadata(t *testing.T) {
 }
 
 // A host that mounts the handlers itself hears of what is wrong when it does.
-func TestHandlersMountedByTheHost(t *testing.T) {
+func TestHandlerConstructorsRefuseBadEndpoints(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{ResponseAttributes: []string{"active"}})
 	recorder := httptest.NewRecorder()
@@ -128,7 +128,7 @@ func TestHandlersMountedByTheHost(t *testing.T) {
 	}
 }
 
-func TestEndpointsUnder(t *testing.T) {
+func TestUnderPrefixesPathsOfACopy(t *testing.T) {
 	t.Parallel()
 	e := tokenauth.Endpoints{Token: []string{"/Token"}, Revocation: "/revoke", Issuer: "https://api.example.com"}
 	got := e.Under("/v1/")

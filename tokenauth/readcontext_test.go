@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestReadContext(t *testing.T) {
+func TestReadContextEndsAfterItsTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = 2 * time.Second
@@ -70,7 +70,7 @@ func TestReadContextHeedsAnEarlierDeadline(t *testing.T) {
 	})
 }
 
-func TestReadContextsAtOnce(t *testing.T) {
+func TestConcurrentReadContextsKeepTheirDeadlines(t *testing.T) {
 	t.Parallel()
 	d := readDeadlines{timeout: 40 * time.Millisecond} // a moment is a millisecond
 	var wg sync.WaitGroup

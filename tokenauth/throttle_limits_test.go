@@ -9,7 +9,7 @@ import (
 // What a storage keeps of a failure goes when it no longer counts: an account's
 // after a hundred days, and the many that a crowd of made-up names leaves
 // behind, one for each source, much sooner.
-func TestCountersAreForgottenByKind(t *testing.T) {
+func TestCountersExpireByKind(t *testing.T) {
 	t.Parallel()
 	th, err := newThrottle(nil, ThrottleOptions{MaxCounters: 1000}, time.Now, func(error) {})
 	if err != nil {

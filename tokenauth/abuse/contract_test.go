@@ -232,7 +232,7 @@ func (a answer) expectError(t *testing.T, status int, code string) {
 	}
 }
 
-func TestTokenAnswer(t *testing.T) {
+func TestTokenAnswerIsTheDocumentedJSON(t *testing.T) {
 	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *host) {
 		for _, request := range []struct{ method, path, contentType string }{
 			{"GET", "/Token", "application/json"}, // the documented call
@@ -255,7 +255,7 @@ func TestTokenAnswer(t *testing.T) {
 	})
 }
 
-func TestTokenRequests(t *testing.T) {
+func TestTokenRequestsGetTheirStatusAndCode(t *testing.T) {
 	const ok = ""
 	basic := func(userpass string) string {
 		r, _ := http.NewRequest("GET", "/", nil)
@@ -392,7 +392,7 @@ func TestTokenRequests(t *testing.T) {
 	})
 }
 
-func TestHeadAndSlashes(t *testing.T) {
+func TestHeadIs405AndTrailingSlashIs404(t *testing.T) {
 	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *host) {
 		a := h.do(t, "HEAD", "/Token", "")
 		if a.StatusCode != 405 || a.Header.Get("Allow") != "GET, POST" || a.body != "" {
@@ -408,7 +408,7 @@ func TestHeadAndSlashes(t *testing.T) {
 	})
 }
 
-func TestGETCanBeSwitchedOff(t *testing.T) {
+func TestDisableGETAnswers405(t *testing.T) {
 	onBoth(t, tokenauth.Options{DisableGET: true}, func(t *testing.T, h *host) {
 		a := h.do(t, "GET", "/Token", goodBody)
 		a.expectError(t, 405, "invalid_request")
@@ -438,7 +438,7 @@ func (h *host) raw(t *testing.T, parts ...string) string {
 	return string(all)
 }
 
-func TestBodiesThatAreNotRead(t *testing.T) {
+func TestUnreadBodyClosesTheConnection(t *testing.T) {
 	const pipelined = "GET /open HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 	const head = " /Token HTTP/1.1\r\nHost: x\r\n"
 	tests := []struct{ name, request, status string }{
@@ -484,7 +484,7 @@ func TestBodiesThatAreNotRead(t *testing.T) {
 	})
 }
 
-func TestProtectedRoutes(t *testing.T) {
+func TestGuardsAnswerWithChallengeAndBody(t *testing.T) {
 	const bearer = `Bearer realm="api"`
 	const denied = `"Message":"Authorization has been denied for this request."}`
 	invalid := func(description string) (challenge, body string) {
