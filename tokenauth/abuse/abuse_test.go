@@ -214,6 +214,7 @@ func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
 	h.auth.MountEndpoints(mux, h.endpoints())
 	mux.Handle("/me", h.auth.RequireBearer(who))
+	mux.Handle("/staff", h.auth.RequireBearer(h.auth.RequireRole("Nobody", "Staff")(who)))
 	mux.Handle("/admin", h.auth.RequireRole("Administrator")(who))
 	mux.Handle("/app", h.auth.RequireClient("app")(who))
 	mux.Handle("/open", h.auth.Optional(who))
@@ -224,6 +225,7 @@ func abuseGin(h *abuseHost, who http.HandlerFunc) http.Handler {
 	r := gin.Default()
 	ginadapter.MountEndpoints(r, h.auth, h.endpoints())
 	r.Any("/me", ginadapter.RequireBearer(h.auth), gin.WrapF(who))
+	r.Any("/staff", ginadapter.RequireBearer(h.auth), ginadapter.RequireRole(h.auth, "Nobody", "Staff"), gin.WrapF(who))
 	r.Any("/admin", ginadapter.RequireRole(h.auth, "Administrator"), gin.WrapF(who))
 	r.Any("/app", ginadapter.RequireClient(h.auth, "app"), gin.WrapF(who))
 	r.Any("/open", ginadapter.Optional(h.auth), gin.WrapF(who))
@@ -717,12 +719,6 @@ func (m moment) expect(t *testing.T, e effect, hashes int) {
 func (h *abuseHost) do(t *testing.T, method, path, body string, headers ...string) answer {
 	t.Helper()
 	return do(t, h.client, method, h.url+path, body, headers...)
-}
-
-// raw sends bytes over a connection and reads until the server closes it.
-func (h *abuseHost) raw(t *testing.T, parts ...string) string {
-	t.Helper()
-	return (&host{url: h.url}).raw(t, parts...)
 }
 
 // answers sends bytes as raw does, and reads the answers in what comes back.
