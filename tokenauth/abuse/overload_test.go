@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
@@ -268,7 +269,7 @@ var overload = []situation{
 		alone: func(t *testing.T) {
 			now := start
 			auth, err := tokenauth.New(new(memory.Store), people{}, &tokenauth.Options{
-				Now:      func() time.Time { return now },
+				Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 				Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000},
 			})
 			if err != nil {
