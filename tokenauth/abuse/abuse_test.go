@@ -1,3 +1,5 @@
+// Package abuse_test attacks the core through net/http and Gin: the catalogue of
+// TestAbuse, and the contract of the token endpoint and the guards.
 package abuse_test
 
 import (
