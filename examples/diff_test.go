@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 var update = flag.Bool("update", false, "write the diffs into the READMEs")

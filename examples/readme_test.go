@@ -1,59 +1,101 @@
-// Package examples_test builds what the README shows.
+// Package examples_test checks the guides: their Go code, links and diffs.
 package examples_test
 
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
 
-// Every Go block of the README compiles as it stands, each as a package of its
-// own, without a file being written into the module.
-func TestREADMECompiles(t *testing.T) {
+var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
+
+// Every Go block of a guide compiles as it stands, each as a package of its
+// own, without a file being written into the module. Every Go block in the
+// README of an example is an excerpt of the example's code.
+func TestREADMECode(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../README.md")
+	repository := os.DirFS("..")
+	files, err := markdownFiles(repository)
 	if err != nil {
 		t.Fatal(err)
 	}
+	guides, excerpts := 0, 0
+	for _, file := range files {
+		text, err := fs.ReadFile(repository, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := goBlock.FindAllSubmatch(text, -1)
+		if n := strings.Count(string(text), "```go"); n != len(blocks) {
+			t.Errorf("%s: %d Go blocks begin, %d end", file, n, len(blocks))
+		}
+		for i, block := range blocks {
+			check := compile
+			if path.Dir(path.Dir(file)) == "examples" {
+				check = isExcerpt
+				excerpts++
+			} else {
+				guides++
+			}
+			t.Run(fmt.Sprint(file, " block ", i), func(t *testing.T) {
+				t.Parallel()
+				check(t, path.Dir(file), string(block[1]))
+			})
+		}
+	}
+	if guides == 0 || excerpts == 0 {
+		t.Errorf("found %d blocks in guides and %d in examples", guides, excerpts)
+	}
+}
+
+func compile(t *testing.T, _, code string) {
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := strings.Split(string(readme), "```go\n")[1:]
-	if len(blocks) == 0 {
-		t.Fatal("the README has no Go block")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "block.go")
+	if err := os.WriteFile(file, []byte(code), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	for i, rest := range blocks {
-		code, _, closed := strings.Cut(rest, "\n```")
-		if !closed {
-			t.Fatalf("block %d has no end", i)
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
+		filepath.Join(here, "block", "block.go"): file,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlayFile := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"build", "-overlay=" + overlayFile, "-o", filepath.Join(dir, "out"), "./block"}
+	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
+		t.Errorf("go build: %v\n%s", err, out)
+	}
+}
+
+func isExcerpt(t *testing.T, folder, code string) {
+	found := false
+	example := os.DirFS(filepath.Join("..", folder))
+	err := fs.WalkDir(example, ".", func(file string, _ fs.DirEntry, err error) error {
+		if err != nil || found || path.Ext(file) != ".go" {
+			return err
 		}
-		t.Run(fmt.Sprint("block", i), func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			file := filepath.Join(dir, "block.go")
-			if err := os.WriteFile(file, []byte(code), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			folder := fmt.Sprint("readme", i)
-			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
-				filepath.Join(here, folder, "block.go"): file,
-			}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			overlayFile := filepath.Join(dir, "overlay.json")
-			if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			args := []string{"build", "-overlay=" + overlayFile, "-o", filepath.Join(dir, "block"), "./" + folder}
-			if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
-				t.Errorf("go build: %v\n%s", err, out)
-			}
-		})
+		source, err := fs.ReadFile(example, file)
+		found = strings.Contains(string(source), "\n"+code)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !found {
+		t.Errorf("no Go file of %s has\n%s", folder, code)
 	}
 }

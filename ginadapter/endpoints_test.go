@@ -24,7 +24,7 @@ func TestEndpointsOnAGroupAreUnderItsPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := gin.New()
-	mounted := ginadapter.MountEndpoints(r.Group("/v1"), auth, tokenauth.Endpoints{Token: []string{"/token"}, Revocation: "/revoke", Issuer: "https://api.example.com"})
+	mounted := ginadapter.Mount(r.Group("/v1"), auth, tokenauth.Endpoints{Token: []string{"/token"}, Revocation: "/revoke", Issuer: "https://api.example.com"})
 	want := tokenauth.Endpoints{Token: []string{"/v1/token"}, Revocation: "/v1/revoke", Issuer: "https://api.example.com"}
 	if !reflect.DeepEqual(mounted, want) {
 		t.Errorf("mounted %+v, want %+v", mounted, want)
@@ -94,7 +94,7 @@ func TestNilServicePanicsAtMount(t *testing.T) {
 	var auth *tokenauth.Service
 	for name, make := range map[string]func(){
 		"Mount":          func() { ginadapter.Mount(gin.New(), auth) },
-		"MountEndpoints": func() { ginadapter.MountEndpoints(gin.New(), auth, tokenauth.Endpoints{}) },
+		"MountEndpoints": func() { ginadapter.Mount(gin.New(), auth, tokenauth.Endpoints{}) },
 		"RequireBearer":  func() { ginadapter.RequireBearer(auth) },
 		"RequireRole":    func() { ginadapter.RequireRole(auth, "Staff") },
 		"RequireClient":  func() { ginadapter.RequireClient(auth, "web") },

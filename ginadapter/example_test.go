@@ -71,10 +71,10 @@ func ExampleOptional() {
 }
 
 // The host's own error format, for the routes behind it.
-func ExampleRenderRefusals() {
+func ExampleRenderErrors() {
 	auth, _ := newAuth()
 	r := gin.New()
-	r.Use(ginadapter.RenderRefusals(func(c *gin.Context, f *tokenauth.Refusal) {
+	r.Use(ginadapter.RenderErrors(func(c *gin.Context, f *tokenauth.ErrorResponse) {
 		c.JSON(f.Status, gin.H{"problem": f.Code, "path": c.FullPath()})
 	}))
 	r.GET("/me", ginadapter.RequireBearer(auth), func(c *gin.Context) {})

@@ -15,28 +15,22 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Mount mounts the token endpoint at the paths, or at tokenauth.TokenPaths if
-// there are none. It is MountEndpoints with these paths and nothing else.
-func Mount(r gin.IRouter, s *tokenauth.Service, paths ...string) {
-	MountEndpoints(r, s, tokenauth.Endpoints{Token: paths})
-}
-
-// MountEndpoints mounts the endpoints that the host asks for, for every method
-// that Gin has, and returns them with their defaults filled in and the router's
-// base path before them, for what describes them. The same paths with a slash
-// behind become a plain 404: Gin's redirect would have the client send its
-// password again. It panics, as Gin does at a bad path, if a field of e is
-// wrong.
+// Mount mounts the endpoints, for every method that Gin has, and returns them
+// with their defaults filled in and the router's base path before them, for what
+// describes them. Without Endpoints it mounts the token endpoint at "/Token" and
+// "/token". The same paths with a slash behind become a plain 404: Gin's redirect
+// would make the client send its password again. It panics, as Gin does at a bad
+// path, with the error of tokenauth.Service.Handlers.
 //
 // Metadata belongs at the root of the host (RFC 8414 §3), so mount it on the
 // engine itself: on a group it is under the group's path, where clients do not
 // look.
-func MountEndpoints(r gin.IRouter, s *tokenauth.Service, e tokenauth.Endpoints) tokenauth.Endpoints {
+func Mount(r gin.IRouter, s *tokenauth.Service, e ...tokenauth.Endpoints) tokenauth.Endpoints {
 	base := ""
 	if group, ok := r.(interface{ BasePath() string }); ok {
 		base = group.BasePath()
 	}
-	handlers, mounted, err := s.Handlers(e, base)
+	handlers, mounted, err := s.Handlers(base, e...)
 	if err != nil {
 		panic(err)
 	}
@@ -47,39 +41,41 @@ func MountEndpoints(r gin.IRouter, s *tokenauth.Service, e tokenauth.Endpoints) 
 	return mounted
 }
 
-// RequireBearer lets only requests with a good access token through. Refused
-// ones are answered, and the chain is aborted.
-func RequireBearer(s *tokenauth.Service) gin.HandlerFunc { return guard(s, s.Authorize) }
+// RequireBearer lets only requests with a valid access token through. It answers
+// the others and aborts the chain.
+func RequireBearer(s *tokenauth.Service) gin.HandlerFunc {
+	return guard(s, tokenauth.Requirement{})
+}
 
 // RequireRole lets only requests of a user with at least one of the roles
 // through. It authenticates by itself if no guard before it did. It panics if
 // there is no role, or an empty one.
 func RequireRole(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
-	return guard(s, s.RoleAuthorizer(anyOf...))
+	return guard(s, tokenauth.Requirement{Roles: append([]string{}, anyOf...)})
 }
 
 // RequireClient lets only requests with a token that was issued to one of the
 // clients through. Like RequireRole it authenticates by itself, and panics if
 // there is no client, or an empty one.
 func RequireClient(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
-	return guard(s, s.ClientAuthorizer(anyOf...))
+	return guard(s, tokenauth.Requirement{Clients: append([]string{}, anyOf...)})
 }
 
-// Optional lets every request through; From tells those with a good access
-// token from the others. Only trouble with the storage is refused.
-func Optional(s *tokenauth.Service) gin.HandlerFunc { return guard(s, s.AuthorizeOptional) }
+// Optional lets every request through. From tells those with a valid access token
+// from the others. If the storage failed, the answer is 503.
+func Optional(s *tokenauth.Service) gin.HandlerFunc {
+	return guard(s, tokenauth.Requirement{Optional: true})
+}
 
-// From returns the token that a guard found good for the request, and false if
+// From returns the token with which a guard let the request through, and false if
 // there is none. The same token is in the context of c.Request, for
 // tokenauth.FromContext.
 func From(c *gin.Context) (tokenauth.Token, bool) {
 	return tokenauth.FromContext(c.Request.Context())
 }
 
-func guard(s *tokenauth.Service, authorize tokenauth.Authorizer) gin.HandlerFunc {
-	if s == nil {
-		panic("ginadapter: the Service is nil: was the error of tokenauth.New looked at?")
-	}
+func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
+	authorize := s.Authorizer(q)
 	return func(c *gin.Context) {
 		before := c.Request
 		r, refusal := authorize(before)
@@ -92,21 +88,21 @@ func guard(s *tokenauth.Service, authorize tokenauth.Authorizer) gin.HandlerFunc
 			return
 		}
 		c.Abort()
-		if render, ok := c.Get(renderKey{}); ok {
-			s.PrepareRefusal(c.Writer, c.Request, refusal)
-			render.(func(*gin.Context, *tokenauth.Refusal))(c, refusal)
+		if render, ok := c.Get(renderKey); ok {
+			refusal.SetHeaders(c.Writer.Header())
+			render.(func(*gin.Context, *tokenauth.ErrorResponse))(c, refusal)
 			return
 		}
-		s.Refuse(c.Writer, c.Request, refusal)
+		refusal.ServeHTTP(c.Writer, c.Request)
 	}
 }
 
-type renderKey struct{}
+// Before Gin 1.11, the keys of a Context are strings.
+const renderKey = "github.com/bearerkit/bearerkit/ginadapter.RenderErrors"
 
-// RenderRefusals has the guards behind it write their refusals in the host's
-// own format. The headers that the protocol asks for are set by then; render
-// writes status and body, as in c.JSON(f.Status, …), and goes before
-// tokenauth.Options.RenderRefusal.
-func RenderRefusals(render func(c *gin.Context, f *tokenauth.Refusal)) gin.HandlerFunc {
-	return func(c *gin.Context) { c.Set(renderKey{}, render) }
+// RenderErrors makes the guards behind it answer in the host's own format. The
+// headers of the protocol are set before; render writes status and body, as in
+// c.JSON(e.Status, …). It takes precedence over tokenauth.Options.RenderError.
+func RenderErrors(render func(c *gin.Context, e *tokenauth.ErrorResponse)) gin.HandlerFunc {
+	return func(c *gin.Context) { c.Set(renderKey, render) }
 }

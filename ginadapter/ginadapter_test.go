@@ -47,8 +47,7 @@ func TestMountAnswersTrailingSlashWith404(t *testing.T) {
 	t.Parallel()
 	auth, _ := newAuth()
 	r := gin.New()
-	ginadapter.Mount(r, auth)
-	for _, path := range tokenauth.TokenPaths() {
+	for _, path := range ginadapter.Mount(r, auth).Token {
 		for _, method := range []string{"GET", "POST", "PUT"} {
 			for suffix, statuses := range map[string][]int{"": {400, 405}, "/": {404}} {
 				w := httptest.NewRecorder()
@@ -111,20 +110,20 @@ func TestFromReturnsTheTokenOfTheRequestContext(t *testing.T) {
 }
 
 // The adapter sets the headers, the host's function writes status and body, and
-// Options.RenderRefusal is not called.
-func TestRenderRefusalsKeepsTheHeaders(t *testing.T) {
+// Options.RenderError is not called.
+func TestRenderErrorsKeepsTheHeaders(t *testing.T) {
 	t.Parallel()
 	auth, err := tokenauth.New(new(memory.Store), nobody{}, &tokenauth.Options{
 		Logger: slog.New(slog.DiscardHandler),
-		RenderRefusal: func(http.ResponseWriter, *http.Request, *tokenauth.Refusal) {
-			t.Error("Options.RenderRefusal is called")
+		RenderError: func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse) {
+			t.Error("Options.RenderError is called")
 		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := gin.New()
-	r.Use(ginadapter.RenderRefusals(func(c *gin.Context, f *tokenauth.Refusal) { c.String(f.Status, "refused: "+f.Code) }))
+	r.Use(ginadapter.RenderErrors(func(c *gin.Context, f *tokenauth.ErrorResponse) { c.String(f.Status, "refused: "+f.Code) }))
 	r.GET("/", ginadapter.RequireBearer(auth), func(*gin.Context) { t.Error("the handler is called") })
 	w := get(r, "/", "nonsense")
 	challenge := `Bearer realm="api", error="invalid_token", error_description="The access token is invalid."`

@@ -24,8 +24,8 @@ type fed struct {
 	scripted
 	mu    sync.Mutex
 	finds int
-	feeds chan tokenauth.Feed // one for each call of Watch
-	lose  chan error          // ends the Watch under way
+	feeds chan tokenauth.Invalidator // one for each call of Watch
+	lose  chan error                 // ends the Watch under way
 }
 
 func (f *fed) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
@@ -35,7 +35,7 @@ func (f *fed) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, e
 	return f.scripted.Find(ctx, slot)
 }
 
-func (f *fed) Watch(ctx context.Context, _ time.Duration, feed tokenauth.Feed) error {
+func (f *fed) Watch(ctx context.Context, _ time.Duration, feed tokenauth.Invalidator) error {
 	f.feeds <- feed
 	select {
 	case err := <-f.lose:
@@ -61,10 +61,10 @@ func (f *fed) foreign(t *testing.T) string {
 }
 
 // inBubble runs a test of a service with a cache whose feed has just begun.
-func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Feed)) {
+func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &fed{feeds: make(chan tokenauth.Feed), lose: make(chan error)}
+		s := &fed{feeds: make(chan tokenauth.Invalidator), lose: make(chan error)}
 		if o.Cache == nil {
 			o.Cache = new(tokenauth.CacheOptions)
 		}
@@ -76,7 +76,7 @@ func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fed,
 		var wg sync.WaitGroup
 		wg.Go(func() { auth.Run(ctx) })
 		feed := <-s.feeds
-		feed.Alive(time.Now())
+		feed.Heartbeat(time.Now())
 		synctest.Wait() // for the purge that Run begins with
 		test(t, s, auth, feed)
 		cancel()
@@ -85,7 +85,7 @@ func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fed,
 }
 
 func TestCacheAnswersWithoutTheStorage(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "mobile")
 		first, err := auth.Validate(t.Context(), accessToken)
 		if err != nil {
@@ -108,7 +108,7 @@ func TestCacheAnswersWithoutTheStorage(t *testing.T) {
 }
 
 func TestCacheInvalidatesOwnWrites(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		for name, end := range map[string]func(string) error{
 			"Revoke":     func(accessToken string) error { return auth.Revoke(t.Context(), accessToken) },
 			"RevokeUser": func(string) error { return auth.RevokeUser(t.Context(), "17") },
@@ -128,7 +128,7 @@ func TestCacheInvalidatesOwnWrites(t *testing.T) {
 
 // A write that failed may have been done all the same.
 func TestCacheInvalidatesFailedWrites(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
 		expect(t, auth, accessToken, "good")
 		s.before = func(ctx context.Context, method string) error {
@@ -147,17 +147,21 @@ func TestCacheInvalidatesFailedWrites(t *testing.T) {
 
 // A reader has the old value in hand when the news of its end comes.
 func TestCacheDropsALookupThatAnInvalidationOverlaps(t *testing.T) {
-	for name, news := range map[string]func(s *fed, auth *tokenauth.Service, feed tokenauth.Feed){
-		"Changed":    func(_ *fed, _ *tokenauth.Service, feed tokenauth.Feed) { feed.Changed(tokenauth.UserKeyOf("17")) },
-		"ChangedAll": func(_ *fed, _ *tokenauth.Service, feed tokenauth.Feed) { feed.ChangedAll() },
-		"own write":  func(_ *fed, auth *tokenauth.Service, _ tokenauth.Feed) { auth.RevokeUser(context.Background(), "17") },
-		"a new feed": func(s *fed, _ *tokenauth.Service, _ tokenauth.Feed) {
+	for name, news := range map[string]func(s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator){
+		"Changed": func(_ *fed, _ *tokenauth.Service, feed tokenauth.Invalidator) {
+			feed.Invalidate(tokenauth.UserKeyOf("17"))
+		},
+		"ChangedAll": func(_ *fed, _ *tokenauth.Service, feed tokenauth.Invalidator) { feed.InvalidateAll() },
+		"own write": func(_ *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+			auth.RevokeUser(context.Background(), "17")
+		},
+		"a new feed": func(s *fed, _ *tokenauth.Service, _ tokenauth.Invalidator) {
 			s.lose <- errors.New("connection lost")
-			(<-s.feeds).Alive(time.Now())
+			(<-s.feeds).Heartbeat(time.Now())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Feed) {
+			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 				accessToken := s.foreign(t)
 				goOn := make(chan struct{})
 				s.found = func(*tokenauth.Token) { s.found = nil; <-goOn }
@@ -179,7 +183,7 @@ func TestCacheDropsALookupThatAnInvalidationOverlaps(t *testing.T) {
 
 // What changed between the loss of the feed and its return is not told of.
 func TestCacheAsksTheStorageWhileTheFeedIsLost(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := s.foreign(t)
 		expect(t, auth, accessToken, "good")
 		s.lose <- errors.New("connection lost")
@@ -190,14 +194,14 @@ func TestCacheAsksTheStorageWhileTheFeedIsLost(t *testing.T) {
 			t.Error("without a feed the storage was not asked")
 		}
 		s.RevokeUser(t.Context(), tokenauth.UserKeyOf("17"))
-		(<-s.feeds).Alive(time.Now())
+		(<-s.feeds).Heartbeat(time.Now())
 		expect(t, auth, accessToken, "invalid")
 	})
 }
 
 // A write of this replica's is under way while another's comes and goes.
 func TestCacheSurvivesOwnWriteRacingForeignWrite(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		before := s.foreign(t)
 		expect(t, auth, before, "good")
 		goOn := make(chan struct{})
@@ -212,7 +216,7 @@ func TestCacheSurvivesOwnWriteRacingForeignWrite(t *testing.T) {
 		expect(t, auth, foreign, "good")
 		expect(t, auth, ours, "invalid replaced")
 		expect(t, auth, before, "invalid")
-		feed.Changed(tokenauth.UserKeyOf("17"))
+		feed.Invalidate(tokenauth.UserKeyOf("17"))
 		expect(t, auth, foreign, "good")
 	})
 }
@@ -220,7 +224,7 @@ func TestCacheSurvivesOwnWriteRacingForeignWrite(t *testing.T) {
 // A token that another replica has just issued is good here at once, whatever
 // the cache has, and the one before is dead from then on.
 func TestCacheAsksTheStorageBeforeItRefuses(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		before := s.foreign(t)
 		expect(t, auth, before, "good")
 		now := s.foreign(t) // and no news of it
@@ -235,7 +239,7 @@ func TestCacheAsksTheStorageBeforeItRefuses(t *testing.T) {
 // Two readers are under way when a token is replaced, and the slower one has
 // the old value: it must not take back what the faster one brought.
 func TestSlowReaderDoesNotReplaceANewerEntry(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		before := s.foreign(t)
 		goOn := make(chan struct{})
 		s.found = func(*tokenauth.Token) { s.found = nil; <-goOn }
@@ -263,9 +267,9 @@ func TestSlowReaderDoesNotReplaceANewerEntry(t *testing.T) {
 }
 
 func TestCacheServesUntilTheLeaseEnds(t *testing.T) {
-	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		accessToken := s.foreign(t)
-		feed.Alive(time.Now())
+		feed.Heartbeat(time.Now())
 		expect(t, auth, accessToken, "good")
 		s.asked()
 		s.before = func(context.Context, string) error { return errors.New("the database is down") }
@@ -280,7 +284,7 @@ func TestCacheServesUntilTheLeaseEnds(t *testing.T) {
 		}
 		s.before = nil
 		expect(t, auth, accessToken, "invalid")
-		feed.Alive(time.Now()) // a feed that is late comes in order, so news would have come
+		feed.Heartbeat(time.Now()) // a feed that is late comes in order, so news would have come
 		expect(t, auth, accessToken, "invalid")
 		if !auth.CacheStats().FeedAlive {
 			t.Error("the feed is not alive again")
@@ -291,16 +295,16 @@ func TestCacheServesUntilTheLeaseEnds(t *testing.T) {
 // A sign of life counts from when it was asked for, and an older one never
 // shortens the lease.
 func TestLeaseStartsWhenTheHeartbeatWasRequested(t *testing.T) {
-	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		asked := time.Now()
 		time.Sleep(lease - time.Millisecond)
-		feed.Alive(asked)
+		feed.Heartbeat(asked)
 		time.Sleep(time.Millisecond)
 		if auth.CacheStats().FeedAlive {
 			t.Error("the lease counts from the answer")
 		}
-		feed.Alive(time.Now())
-		feed.Alive(asked)
+		feed.Heartbeat(time.Now())
+		feed.Heartbeat(asked)
 		if !auth.CacheStats().FeedAlive {
 			t.Error("an older sign of life shortened the lease")
 		}
@@ -308,7 +312,7 @@ func TestLeaseStartsWhenTheHeartbeatWasRequested(t *testing.T) {
 }
 
 func TestCacheKeepsNoUnknownTokens(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		other := newService(t, new(memory.Store), new(staff), nil)
 		for i := range 1000 {
 			expect(t, auth, issue(t, other, tokenauth.Principal{UserID: fmt.Sprint(i)}, ""), "invalid")
@@ -352,7 +356,7 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 	}
 	well := func(context.Context) error { return nil }
 	t.Run("good", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
 			s.before = slowly(well)
 			for i, err := range herd(t, auth, accessToken, func(int) context.Context { return t.Context() }) {
@@ -366,7 +370,7 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 		})
 	})
 	t.Run("the first one goes away", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
 			s.before = slowly(well)
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -384,7 +388,7 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 		})
 	})
 	t.Run("one who waits goes away", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
 			s.before = slowly(well)
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -402,7 +406,7 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 		})
 	})
 	t.Run("trouble", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
 			s.before = slowly(func(context.Context) error { return errors.New("the database is down") })
 			for i, err := range herd(t, auth, accessToken, func(int) context.Context { return t.Context() }) {
@@ -416,7 +420,7 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 		})
 	})
 	t.Run("panic", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
 			var once sync.Once
 			s.before = slowly(func(context.Context) error { once.Do(func() { panic("a bug in the storage") }); return nil })
@@ -446,7 +450,7 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 	// The token is issued elsewhere after the first one looked, and before
 	// the others came.
 	t.Run("not there yet", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
 			kept, _ := s.Store.Find(t.Context(), tokenauth.SlotOf("17", ""))
 			s.RevokeUser(t.Context(), tokenauth.UserKeyOf("17"))
@@ -472,10 +476,10 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 }
 
 func TestCachedTokenExpires(t *testing.T) {
-	inBubble(t, tokenauth.Options{Lifetime: time.Hour, Cache: &tokenauth.CacheOptions{Lease: time.Minute}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{Lifetime: time.Hour, Cache: &tokenauth.CacheOptions{Lease: time.Minute}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
 		time.Sleep(time.Hour - time.Nanosecond)
-		feed.Alive(time.Now())
+		feed.Heartbeat(time.Now())
 		expect(t, auth, accessToken, "good")
 		expect(t, auth, accessToken, "good")
 		time.Sleep(time.Nanosecond)
@@ -493,7 +497,7 @@ func TestCacheKeepsThePrincipalAndRunsTheLiveCheck(t *testing.T) {
 			return tokenauth.ErrRejected
 		}
 		return nil
-	}}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+	}}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
 		get := func(roles ...string) int {
 			r := httptest.NewRequest("GET", "/", nil)
@@ -523,7 +527,7 @@ func TestCacheKeepsThePrincipalAndRunsTheLiveCheck(t *testing.T) {
 
 func TestCacheKeepsAtMostMaxEntries(t *testing.T) {
 	const most = 500
-	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: most, Lease: time.Minute}}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: most, Lease: time.Minute}}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		hot := make([]string, 20)
 		for i := range hot {
 			hot[i] = issue(t, auth, tokenauth.Principal{UserID: fmt.Sprint("hot", i)}, "")
@@ -644,7 +648,7 @@ func TestWarnsIfRunIsCalledTwice(t *testing.T) {
 // Watcher that panics is one that lost its feed.
 func TestRunRestartsTheFeedAndLogsItOnce(t *testing.T) {
 	logger, printed := logInto()
-	inBubble(t, tokenauth.Options{Logger: logger}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Feed) {
+	inBubble(t, tokenauth.Options{Logger: logger}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		began := time.Now()
 		for range 10 {
 			s.lose <- errors.New("connection refused")
@@ -654,13 +658,13 @@ func TestRunRestartsTheFeedAndLogsItOnce(t *testing.T) {
 			t.Errorf("ten tries took %v", took)
 		}
 		s.lose <- errors.New("connection refused")
-		(<-s.feeds).Alive(time.Now())
+		(<-s.feeds).Heartbeat(time.Now())
 		if lost, back := strings.Count(printed.String(), "feed of changes is lost"), strings.Count(printed.String(), "the cache serves again"); lost != 1 || back != 1 {
 			t.Errorf("the log has %d losses and %d returns: %s", lost, back, printed)
 		}
 		began = time.Now()
 		s.lose <- errors.New("connection refused")
-		(<-s.feeds).Alive(time.Now())
+		(<-s.feeds).Heartbeat(time.Now())
 		if took := time.Since(began); took > 100*time.Millisecond {
 			t.Errorf("after a feed that worked the next try came %v later", took)
 		}
@@ -673,7 +677,7 @@ type panicky struct {
 	times chan int
 }
 
-func (p *panicky) Watch(ctx context.Context, _ time.Duration, _ tokenauth.Feed) error {
+func (p *panicky) Watch(ctx context.Context, _ time.Duration, _ tokenauth.Invalidator) error {
 	n := <-p.times
 	if n == 0 {
 		<-ctx.Done()

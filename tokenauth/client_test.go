@@ -26,11 +26,11 @@ func (c oneClient) FindClient(_ context.Context, id string) (tokenauth.Client, e
 // nobody can be, and not one that anybody is.
 func TestEmptyClientSecretIsRefused(t *testing.T) {
 	t.Parallel()
-	client := oneClient{ID: "api", Secrets: []tokenauth.Digest{sha256.Sum256(nil), {}}, Introspection: tokenauth.IntrospectAll}
+	client := oneClient{ID: "api", Secrets: []tokenauth.Digest{sha256.Sum256(nil), {}}, IntrospectsAll: true}
 	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: client})
 	accessToken := issue(t, auth, alice(), "api")
 	for _, body := range []string{"&client_id=api", "&client_id=api&client_secret=", ""} {
-		for path, h := range map[string]http.Handler{"/introspect": auth.IntrospectionHandler(), "/revoke": auth.RevocationHandler()} {
+		for path, h := range map[string]http.Handler{"/introspect": endpoint(t, auth, "/introspect"), "/revoke": endpoint(t, auth, "/revoke")} {
 			r := httptest.NewRequest("POST", path, strings.NewReader("token="+accessToken+body))
 			if body == "" {
 				r.SetBasicAuth("api", "")

@@ -2,29 +2,33 @@ package tokenauth
 
 import (
 	"fmt"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 )
 
+// tokenPaths are the default paths of the token endpoint. Katana compares paths
+// without case, and old clients rely on that.
+var tokenPaths = []string{"/Token", "/token"}
+
 // Endpoints say which endpoints a host mounts, and where. Paths begin with a
-// slash. The zero value is the token endpoint at TokenPaths.
+// slash. The zero value is the token endpoint at "/Token" and "/token".
 type Endpoints struct {
-	// Token is where the token endpoint is (RFC 6749 §3.2); TokenPaths if
-	// empty. Where there are several, descriptions name the first.
+	// Token are the paths of the token endpoint (RFC 6749 §3.2); empty means
+	// "/Token", and "/token" beside it, since the original compares paths without
+	// case. Descriptions name the first.
 	Token []string
-	// Revocation is where clients give a token back (RFC 7009); "" for
-	// nowhere.
+	// Revocation is the path of the revocation endpoint (RFC 7009); "" for none.
 	Revocation string
-	// Introspection is where clients that may ask what a token stands for (RFC
-	// 7662); "" for nowhere. It needs Options.Clients.
+	// Introspection is the path of the introspection endpoint (RFC 7662); "" for
+	// none. It needs Options.Clients, and answers confidential clients that may
+	// introspect.
 	Introspection string
-	// Issuer is the URL by which clients know this server, and with which
-	// those of the endpoints begin: https, or http on a loopback address,
-	// without query and fragment. With it metadata (RFC 8414) is served at
-	// MetadataPath. Empty means none.
+	// Issuer is the URL by which clients know this server: https, or http on a
+	// loopback address, without query and fragment. The URLs of the endpoints
+	// begin with it. With an issuer, metadata (RFC 8414) is served at
+	// MetadataPath; empty means no metadata.
 	Issuer string
 }
 
@@ -47,7 +51,7 @@ func (e Endpoints) MetadataPath() string {
 func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	e.Token = slices.Clone(e.Token)
 	if len(e.Token) == 0 {
-		e.Token = TokenPaths()
+		e.Token = slices.Clone(tokenPaths)
 	}
 	for _, path := range slices.Concat(e.Token, []string{e.Revocation, e.Introspection}) {
 		if path != "" && path[0] != '/' {
@@ -89,9 +93,9 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// Under returns the endpoints as they are under a prefix, for adapters whose
-// routers have one. The issuer stays.
-func (e Endpoints) Under(prefix string) Endpoints {
+// withPrefix returns the endpoints with a prefix before each path. The issuer
+// stays.
+func (e Endpoints) withPrefix(prefix string) Endpoints {
 	prefix = strings.TrimSuffix(prefix, "/")
 	e.Token = slices.Clone(e.Token)
 	for i := range e.Token {
@@ -103,60 +107,4 @@ func (e Endpoints) Under(prefix string) Endpoints {
 		}
 	}
 	return e
-}
-
-// Handlers returns the handler of each path, for adapters, and the endpoints
-// with their defaults filled in. Prefix is where the adapter's router is
-// mounted, or "". Each handler answers every method. The error names the field
-// of e that is wrong.
-func (s *Service) Handlers(e Endpoints, prefix string) (map[string]http.Handler, Endpoints, error) {
-	s.mustNotBeNil()
-	e, err := e.withDefaults(&s.options)
-	if err != nil {
-		return nil, e, err
-	}
-	mounted := e.Under(prefix)
-	handlers := make(map[string]http.Handler)
-	type endpoint struct {
-		path    string
-		handler func() http.Handler
-	}
-	endpoints := []endpoint{
-		{e.Revocation, s.RevocationHandler},
-		{e.Introspection, s.IntrospectionHandler},
-		{e.MetadataPath(), func() http.Handler { return s.MetadataHandler(mounted) }},
-	}
-	for _, path := range e.Token {
-		endpoints = append(endpoints, endpoint{path, s.TokenHandler})
-	}
-	for _, endpoint := range endpoints {
-		if endpoint.path == "" {
-			continue
-		}
-		if _, taken := handlers[endpoint.path]; taken {
-			return nil, e, fmt.Errorf("tokenauth: Endpoints has %q twice", endpoint.path)
-		}
-		handlers[endpoint.path] = endpoint.handler()
-	}
-	return handlers, mounted, nil
-}
-
-// Mount mounts TokenHandler at the paths, or at TokenPaths if there are none,
-// on anything that registers handlers as http.ServeMux does.
-func (s *Service) Mount(mux interface{ Handle(string, http.Handler) }, paths ...string) {
-	s.MountEndpoints(mux, Endpoints{Token: paths})
-}
-
-// MountEndpoints mounts the endpoints that the host asks for, and returns them
-// with their defaults filled in, for what describes them. It panics, as the mux
-// does at a bad pattern, if a field of e is wrong.
-func (s *Service) MountEndpoints(mux interface{ Handle(string, http.Handler) }, e Endpoints) Endpoints {
-	handlers, mounted, err := s.Handlers(e, "")
-	if err != nil {
-		panic(err)
-	}
-	for path, handler := range handlers {
-		mux.Handle(path, handler)
-	}
-	return mounted
 }

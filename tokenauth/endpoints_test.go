@@ -1,7 +1,6 @@
 package tokenauth_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -40,7 +39,7 @@ func TestHandlersRefusesBadEndpoints(t *testing.T) {
 		{"twice", plain, tokenauth.Endpoints{Revocation: "/Token"}, "twice"},
 		{"twice the same", plain, tokenauth.Endpoints{Token: []string{"/t", "/t"}}, "twice"},
 	} {
-		_, _, err := test.auth.Handlers(test.endpoints, "")
+		_, _, err := test.auth.Handlers("", test.endpoints)
 		if (err == nil) != (test.field == "") || err != nil && !strings.Contains(err.Error(), test.field) {
 			t.Errorf("%s: %v", test.name, err)
 		}
@@ -49,9 +48,9 @@ func TestHandlersRefusesBadEndpoints(t *testing.T) {
 
 func TestMountEndpointsServesEachEndpoint(t *testing.T) {
 	t.Parallel()
-	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{"api": tokenauth.IntrospectAll}})
+	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{"api": all}})
 	mux := http.NewServeMux()
-	mounted := auth.MountEndpoints(mux, tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com/"})
+	mounted := auth.Mount(mux, tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com/"})
 	want := tokenauth.Endpoints{Token: []string{"/Token", "/token"}, Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com"}
 	if !reflect.DeepEqual(mounted, want) {
 		t.Errorf("mounted %+v, want %+v", mounted, want)
@@ -77,14 +76,14 @@ func TestMountEndpointsServesEachEndpoint(t *testing.T) {
 			t.Error("a field that is wrong does not panic")
 		}
 	}()
-	auth.MountEndpoints(http.NewServeMux(), tokenauth.Endpoints{Issuer: "ftp://x"})
+	auth.Mount(http.NewServeMux(), tokenauth.Endpoints{Issuer: "ftp://x"})
 }
 
 func TestMetadataFollowsRFC8414(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, nil)
 	mux := http.NewServeMux()
-	auth.MountEndpoints(mux, tokenauth.Endpoints{Token: []string{"/oauth/token"}, Issuer: "https://api.example.com/v1/"})
+	auth.Mount(mux, tokenauth.Endpoints{Token: []string{"/oauth/token"}, Issuer: "https://api.example.com/v1/"})
 	for _, test := range []struct {
 		method, path string
 		status       int
@@ -103,37 +102,26 @@ func TestMetadataFollowsRFC8414(t *testing.T) {
 	}
 }
 
-// A host that mounts the handlers itself hears of what is wrong when it does.
-func TestHandlerConstructorsRefuseBadEndpoints(t *testing.T) {
+func TestHandlersRefuseSeveralEndpoints(t *testing.T) {
 	t.Parallel()
-	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{ResponseAttributes: []string{"active"}})
-	recorder := httptest.NewRecorder()
-	auth.MetadataHandler(tokenauth.Endpoints{Issuer: "https://api.example.com/"}).ServeHTTP(recorder, httptest.NewRequest("GET", "/", nil))
-	if got, want := recorder.Body.String(), `{"issuer":"https://api.example.com","token_endpoint":"https://api.example.com/Token",`; !strings.HasPrefix(got, want) {
-		t.Errorf("metadata is %s", got)
-	}
-	for says, mount := range map[string]func() http.Handler{
-		"Issuer is":              func() http.Handler { return auth.MetadataHandler(tokenauth.Endpoints{Issuer: "api"}) },
-		"needs Endpoints.Issuer": func() http.Handler { return auth.MetadataHandler(tokenauth.Endpoints{}) },
-		`"active"`:               auth.IntrospectionHandler,
-	} {
-		func() {
-			defer func() {
-				if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), says) {
-					t.Errorf("panicked with %v, want %q", p, says)
-				}
-			}()
-			mount()
-		}()
+	auth := newService(t, new(memory.Store), &staff{}, nil)
+	if _, _, err := auth.Handlers("", tokenauth.Endpoints{}, tokenauth.Endpoints{}); err == nil || !strings.Contains(err.Error(), "several") {
+		t.Error(err)
 	}
 }
 
-func TestUnderPrefixesPathsOfACopy(t *testing.T) {
+func TestHandlersAddThePrefix(t *testing.T) {
 	t.Parallel()
+	auth := newService(t, new(memory.Store), &staff{}, nil)
 	e := tokenauth.Endpoints{Token: []string{"/Token"}, Revocation: "/revoke", Issuer: "https://api.example.com"}
-	got := e.Under("/v1/")
+	handlers, got, err := auth.Handlers("/v1/", e)
 	want := tokenauth.Endpoints{Token: []string{"/v1/Token"}, Revocation: "/v1/revoke", Issuer: "https://api.example.com"}
-	if !reflect.DeepEqual(got, want) || e.Token[0] != "/Token" {
-		t.Errorf("%+v became %+v", e, got)
+	if err != nil || !reflect.DeepEqual(got, want) || e.Token[0] != "/Token" || handlers["/Token"] == nil {
+		t.Errorf("%+v became %+v, error %v", e, got, err)
+	}
+	recorder := httptest.NewRecorder()
+	handlers[e.MetadataPath()].ServeHTTP(recorder, httptest.NewRequest("GET", "/", nil))
+	if got, want := recorder.Body.String(), `{"issuer":"https://api.example.com","token_endpoint":"https://api.example.com/v1/Token",`; !strings.HasPrefix(got, want) {
+		t.Errorf("metadata is %s", got)
 	}
 }

@@ -16,22 +16,24 @@ import (
 func TestStorageErrorIs503WhateverItsCause(t *testing.T) {
 	t.Parallel()
 	elsewhere := newService(t, new(scripted), &staff{}, nil)
-	refusal := func(authorize tokenauth.Authorizer, authorization ...string) error {
+	refusal := func(authorize func(*http.Request) (*http.Request, *tokenauth.ErrorResponse), authorization ...string) error {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header["Authorization"] = authorization
 		_, refusal := authorize(r)
 		return refusal
 	}
+	bearer := elsewhere.Authorizer(tokenauth.Requirement{})
 	good := "Bearer " + issue(t, elsewhere, bob(), "")
 	for _, cause := range []error{
 		tokenauth.ErrRejected, tokenauth.ErrInvalidToken, tokenauth.ErrExpiredToken, tokenauth.ErrReplacedToken,
 		tokenauth.ErrInvalidClient, tokenauth.ErrThrottled, tokenauth.ErrInvalidPrincipal,
-		refusal(elsewhere.Authorize), refusal(elsewhere.Authorize, "Bearer", "Bearer"),
-		refusal(elsewhere.RoleAuthorizer("Staff"), good), refusal(elsewhere.ClientAuthorizer("web"), good),
+		refusal(bearer), refusal(bearer, "Bearer", "Bearer"),
+		refusal(elsewhere.Authorizer(tokenauth.Requirement{Roles: []string{"Staff"}}), good),
+		refusal(elsewhere.Authorizer(tokenauth.Requirement{Clients: []string{"web"}}), good),
 	} {
 		trouble := fmt.Errorf("asking elsewhere: %w", cause)
 		storage, w := new(scripted), new(witness)
-		options := tokenauth.Options{Observers: []tokenauth.Observer{w}, Clients: registered{"api": tokenauth.IntrospectAll}}
+		options := tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Clients: registered{"api": all}}
 		own := newService(t, storage, &staff{}, &options)
 		accessToken := issue(t, own, alice(), "api")
 		storage.before = func(context.Context, string) error { return trouble }
@@ -61,8 +63,8 @@ func TestStorageErrorIs503WhateverItsCause(t *testing.T) {
 			r.SetBasicAuth("api", registeredSecret.Reveal())
 			return r
 		}
-		expect503("revocation", own.RevocationHandler(), form("/revoke"), "unavailable api")
-		expect503("introspection", own.IntrospectionHandler(), form("/introspect"), "unavailable")
+		expect503("revocation", endpoint(t, own, "/revoke"), form("/revoke"), "unavailable api")
+		expect503("introspection", endpoint(t, own, "/introspect"), form("/introspect"), "unavailable")
 		if err := own.Revoke(t.Context(), accessToken); reason(err) != "unavailable" {
 			t.Errorf("Revoke, %v: %v", cause, err)
 		}
@@ -78,7 +80,7 @@ func TestStorageErrorIs503WhateverItsCause(t *testing.T) {
 func TestUnavailableErrorNamesItsSource(t *testing.T) {
 	t.Parallel()
 	odd := errors.New("record not found")
-	users, clients := &staff{}, &erringClients{registered: registered{"web": tokenauth.IntrospectNone}}
+	users, clients := &staff{}, &erringClients{registered: registered{"web": none}}
 	var live, fallback error
 	auth := newService(t, new(scripted), users, &tokenauth.Options{
 		Clients:   clients,
@@ -94,7 +96,7 @@ func TestUnavailableErrorNamesItsSource(t *testing.T) {
 		return err
 	}
 	request := func() error {
-		_, refusal := auth.Authorize(httptest.NewRequest("GET", "/", nil))
+		_, refusal := auth.Authorizer(tokenauth.Requirement{})(httptest.NewRequest("GET", "/", nil))
 		return refusal.Err
 	}
 	const prefix = "tokenauth: temporarily unavailable: "
@@ -103,12 +105,12 @@ func TestUnavailableErrorNamesItsSource(t *testing.T) {
 		set  func(error)
 		do   func() error
 	}{
-		{"the Authenticator failed (it returns ErrRejected for credentials that are not good; a password.Lookup, ErrNotFound for an unknown name): ", func(err error) { users.err = err }, signIn},
+		{"the Authenticator failed (it returns ErrRejected for credentials that are not valid; a password.Lookup, ErrNotFound for an unknown name): ", func(err error) { users.err = err }, signIn},
 		{"the Rechecker failed (it returns ErrRejected for a user who may not sign in any more; a password.Lookup, ErrNotFound for an unknown name): ", func(err error) {
 			users.look = func(context.Context, tokenauth.Principal) error { return err }
 		}, signIn},
 		{"Options.Clients failed (it returns ErrNotFound for an unknown client): ", func(err error) { clients.err = err }, signIn},
-		{"Options.LiveCheck failed (it returns ErrRejected for a user who may not have the token any more): ", func(err error) { live = err }, validate},
+		{"Options.LiveCheck failed (it returns ErrRejected for a user who may not use the token any more): ", func(err error) { live = err }, validate},
 		{"Options.Fallback failed (it returns ErrRejected for what it does not know): ", func(err error) { fallback = err }, request},
 	} {
 		test.set(odd)

@@ -3,6 +3,8 @@ package tokenauth_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
 // A witness is an Observer that remembers.
@@ -54,16 +57,28 @@ func (w *witness) expect(t *testing.T, want ...string) {
 
 // registered is a registry of confidential clients that are known by what they
 // may introspect.
-type registered map[string]tokenauth.Introspection
+type registered map[string]right
 
-var registeredSecret, registeredDigest = tokenauth.NewClientSecret()
+// A right is what a client may introspect.
+type right int
+
+const (
+	none right = iota
+	own
+	all
+)
+
+var (
+	registeredSecret = tokenauth.NewSecret(rand.Text())
+	registeredDigest = tokenauth.Digest(sha256.Sum256([]byte(registeredSecret.Reveal())))
+)
 
 func (r registered) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
 	right, ok := r[id]
 	if !ok {
 		return tokenauth.Client{}, tokenauth.ErrNotFound
 	}
-	return tokenauth.Client{ID: id, Secrets: []tokenauth.Digest{registeredDigest}, Introspection: right}, nil
+	return tokenauth.Client{ID: id, Secrets: []tokenauth.Digest{registeredDigest}, IntrospectsOwn: right == own, IntrospectsAll: right == all}, nil
 }
 
 // Every call tells what came of it, once.
@@ -73,8 +88,8 @@ func TestEachCallIsObservedOnce(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	logger, _ := logInto()
 	auth := newService(t, storage, users, &tokenauth.Options{
-		Observers: []tokenauth.Observer{w}, Logger: logger, Now: func() time.Time { return now },
-		Throttle: tokenauth.ThrottleOptions{SourceFailures: 2},
+		Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: logger, Now: func() time.Time { return now },
+		Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: 2},
 	})
 	ctx := t.Context()
 	alices := tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("x"), RemoteAddr: netip.MustParseAddr("192.0.2.7")}
@@ -140,7 +155,7 @@ func TestClientThatLeavesIsNotObservedAsUnavailable(t *testing.T) {
 	t.Parallel()
 	storage, w := new(scripted), new(witness)
 	logger, log := logInto()
-	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{w}, Logger: logger})
+	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: logger})
 	accessToken := issue(t, auth, alice(), "")
 	w.told()
 	canceled, cancel := context.WithCancel(t.Context())
@@ -169,7 +184,7 @@ func TestClientThatLeavesIsNotObservedAsUnavailable(t *testing.T) {
 func TestEventDescribesTheCall(t *testing.T) {
 	t.Parallel()
 	w, users := new(witness), &staff{}
-	auth := newService(t, new(scripted), users, &tokenauth.Options{Observers: []tokenauth.Observer{w}, Logger: slog.New(slog.DiscardHandler)})
+	auth := newService(t, new(scripted), users, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: slog.New(slog.DiscardHandler)})
 	from := netip.MustParseAddr("2001:db8::7")
 	signIn := func(name string) tokenauth.Event {
 		t.Helper()
@@ -204,13 +219,13 @@ func TestInvalidPrincipalIsLoggedWithItsUser(t *testing.T) {
 	w := new(witness)
 	p := tokenauth.Principal{UserID: "17", UserName: "al\xffice" + strings.Repeat("x", 600), Roles: []string{""}}
 	auth := newService(t, new(scripted), principals{&p}, &tokenauth.Options{
-		Logger: logger, Observers: []tokenauth.Observer{w},
+		Logger: logger, Observers: []func(context.Context, tokenauth.Event){w.Observe},
 		Fallback: func(*http.Request) (tokenauth.Principal, error) { return p, nil },
 	})
 	signIn := func() {
 		t.Helper()
 		g, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "typed"})
-		if !errors.Is(err, tokenauth.ErrInvalidPrincipal) || !reflect.DeepEqual(g, tokenauth.Grant{}) {
+		if !errors.Is(err, tokenauth.ErrInvalidPrincipal) || !reflect.DeepEqual(g, tokenauth.IssuedToken{}) {
 			t.Errorf("%+v, %v", g, err)
 		}
 		if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, "ice") {
@@ -226,7 +241,7 @@ func TestInvalidPrincipalIsLoggedWithItsUser(t *testing.T) {
 	if got := log.String(); !strings.Contains(got, "reason=internal user_id=17 user_name=alice") || !strings.Contains(got, "Roles must be non-empty") {
 		t.Errorf("logged %s", got)
 	}
-	auth.Authorize(httptest.NewRequest("GET", "/", nil))
+	auth.Authorizer(tokenauth.Requirement{})(httptest.NewRequest("GET", "/", nil))
 	w.expect(t, "unavailable internal 17 alice")
 }
 
@@ -240,10 +255,10 @@ func (a principals) Authenticate(context.Context, tokenauth.Credentials) (tokena
 func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 	t.Parallel()
 	w := new(witness)
-	clients := registered{"web": tokenauth.IntrospectOwn, "api": tokenauth.IntrospectAll, "none": tokenauth.IntrospectNone, "odd": 3}
-	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{w}, Clients: clients, Logger: slog.New(slog.DiscardHandler)})
+	clients := registered{"web": own, "api": all, "none": none, "odd": 3}
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Clients: clients, Logger: slog.New(slog.DiscardHandler)})
 	mux := http.NewServeMux()
-	auth.MountEndpoints(mux, tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect"})
+	auth.Mount(mux, tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect"})
 	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	mux.Handle("/me", auth.RequireBearer(ok))
 	mux.Handle("/open", auth.Optional(ok))
@@ -260,7 +275,7 @@ func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 		}
 		mux.ServeHTTP(httptest.NewRecorder(), r)
 		for _, e := range w.events {
-			if e.Kind != tokenauth.EventValidated && e.RemoteAddr != netip.MustParseAddr("192.0.2.1") {
+			if e.Kind != event.Validated && e.RemoteAddr != netip.MustParseAddr("192.0.2.1") {
 				t.Errorf("%v came from %v", e.Kind, e.RemoteAddr)
 			}
 		}
@@ -302,7 +317,7 @@ func TestObserverPanicChangesNoResult(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
 	after := new(witness)
-	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{panickyObserver{}, after}, Logger: logger})
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){panickyObserver{}.Observe, after.Observe}, Logger: logger})
 	accessToken := issue(t, auth, alice(), "")
 	expect(t, auth, accessToken, "good")
 	if n := strings.Count(log.String(), "panic in an observer"); n != 2 || strings.Contains(log.String(), "oh no") {
@@ -317,7 +332,7 @@ func TestRepeatedPanicsAreLoggedOnce(t *testing.T) {
 	logger, log := logInto()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	auth := newService(t, new(scripted), panickyUsers{}, &tokenauth.Options{
-		Observers: []tokenauth.Observer{panickyObserver{}}, Logger: logger, Now: func() time.Time { return now },
+		Observers: []func(context.Context, tokenauth.Event){panickyObserver{}.Observe}, Logger: logger, Now: func() time.Time { return now },
 		Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
 	})
 	panics := func(n int) {
@@ -348,10 +363,10 @@ func TestRepeatedPanicsAreLoggedOnce(t *testing.T) {
 // is the runtime's: what the host panics with may have a password in it.
 func TestPanicIsLoggedWithItsSourceAndNoSecret(t *testing.T) {
 	t.Parallel()
-	var none map[string]int
-	bug := func() { none["hunter2"]++ }
+	var nobody map[string]int
+	bug := func() { nobody["hunter2"]++ }
 	logger, log := logInto()
-	storage, users, clients := new(scripted), &staff{}, &panickyClients{registered: registered{"web": tokenauth.IntrospectNone}}
+	storage, users, clients := new(scripted), &staff{}, &panickyClients{registered: registered{"web": none}}
 	var live, fallback func()
 	auth := newService(t, storage, users, &tokenauth.Options{
 		Logger: logger, Clients: clients,
@@ -497,11 +512,11 @@ func TestSecurityLogWritesEventsUpToALimit(t *testing.T) {
 
 func TestEventKindsHaveNames(t *testing.T) {
 	t.Parallel()
-	for kind, want := range map[tokenauth.EventKind]string{
+	for kind, want := range map[event.Kind]string{
 		0: "unknown", -1: "unknown", 8: "unknown",
-		tokenauth.EventIssued: "issued", tokenauth.EventSignInRefused: "sign_in_refused", tokenauth.EventValidated: "validated",
-		tokenauth.EventRefused: "refused", tokenauth.EventIntrospected: "introspected", tokenauth.EventRevoked: "revoked",
-		tokenauth.EventUnavailable: "unavailable",
+		event.Issued: "issued", event.SignInRefused: "sign_in_refused", event.Validated: "validated",
+		event.Refused: "refused", event.Introspected: "introspected", event.Revoked: "revoked",
+		event.Unavailable: "unavailable",
 	} {
 		if got := kind.String(); got != want {
 			t.Errorf("%d is %q, want %q", kind, got, want)
@@ -514,7 +529,7 @@ func TestMissingRoleIsLoggedAndNotSent(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
 	w := new(witness)
-	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Logger: logger, Observers: []tokenauth.Observer{w}})
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Logger: logger, Observers: []func(context.Context, tokenauth.Event){w.Observe}})
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("Authorization", "Bearer "+issue(t, auth, alice(), ""))
 	recorder := httptest.NewRecorder()
@@ -525,7 +540,7 @@ func TestMissingRoleIsLoggedAndNotSent(t *testing.T) {
 	if want := `needs_one_of="[Administrator Auditor]" has_roles="[Reader Staff]"`; !strings.Contains(log.String(), want) {
 		t.Errorf("logged %s", log)
 	}
-	if e := w.events[len(w.events)-1]; e.Reason != tokenauth.ReasonRole || !strings.Contains(e.Err.Error(), `it needs one of ["Administrator" "Auditor"], and has ["Reader" "Staff"]`) {
+	if e := w.events[len(w.events)-1]; e.Reason != event.ReasonRole || !strings.Contains(e.Err.Error(), `it needs one of ["Administrator" "Auditor"], and has ["Reader" "Staff"]`) {
 		t.Errorf("observed %+v", e)
 	}
 }

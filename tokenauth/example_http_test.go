@@ -61,12 +61,12 @@ func ExampleFromContext() {
 
 // The host's own error format. The headers that the protocol asks for are set
 // by then, WWW-Authenticate among them.
-func ExampleOptions_renderRefusal() {
+func ExampleOptions_renderError() {
 	auth := newAuth(&tokenauth.Options{
-		RenderRefusal: func(w http.ResponseWriter, r *http.Request, f *tokenauth.Refusal) {
+		RenderError: func(w http.ResponseWriter, r *http.Request, e *tokenauth.ErrorResponse) {
 			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(f.Status)
-			fmt.Fprintf(w, `{"status":%d,"title":%q,"instance":%q}`, f.Status, f.Code, r.URL.Path)
+			w.WriteHeader(e.Status)
+			fmt.Fprintf(w, `{"status":%d,"title":%q,"instance":%q}`, e.Status, e.Code, r.URL.Path)
 		},
 	})
 	show(auth.RequireBearer(hello), "/hello", "nonsense")

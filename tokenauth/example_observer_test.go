@@ -8,20 +8,18 @@ import (
 	"strings"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
 // An alarm tells when a client goes on with a token that was replaced: two
 // processes share an account, and each ends the other's token.
-type alarm struct{}
-
-func (alarm) Observe(_ context.Context, e tokenauth.Event) {
-	if e.Kind == tokenauth.EventRefused && e.Reason == tokenauth.ReasonReplaced {
-		fmt.Println("two sign-ins of", e.UserName)
+func ExampleOptions_observers() {
+	alarm := func(_ context.Context, e tokenauth.Event) {
+		if e.Kind == event.Refused && e.Reason == event.ReasonReplaced {
+			fmt.Println("two sign-ins of", e.UserName)
+		}
 	}
-}
-
-func ExampleObserver() {
-	auth := newAuth(&tokenauth.Options{Observers: []tokenauth.Observer{alarm{}}})
+	auth := newAuth(&tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){alarm}})
 	old := signIn(auth)
 	signIn(auth)
 	_, err := auth.Validate(context.Background(), old)
@@ -59,10 +57,10 @@ func ExampleOptions_fallback() {
 }
 
 // A client gives its token back when its user signs out.
-func ExampleService_MountEndpoints() {
+func ExampleService_Mount_endpoints() {
 	auth := newAuth(nil)
 	mux := http.NewServeMux()
-	mounted := auth.MountEndpoints(mux, tokenauth.Endpoints{Revocation: "/revoke", Issuer: "https://api.example.com"})
+	mounted := auth.Mount(mux, tokenauth.Endpoints{Revocation: "/revoke", Issuer: "https://api.example.com"})
 	mux.Handle("/hello", auth.RequireBearer(hello))
 	fmt.Println(mounted.Token, mounted.Revocation, mounted.MetadataPath())
 

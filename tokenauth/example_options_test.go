@@ -2,6 +2,8 @@ package tokenauth_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -71,8 +73,9 @@ func (a applications) FindClient(_ context.Context, clientID string) (tokenauth.
 }
 
 // With a registry of clients a user has a token at each of them.
-func ExampleClients() {
-	secret, digest := tokenauth.NewClientSecret()
+func ExampleClientRegistry() {
+	secret := tokenauth.NewSecret(rand.Text()) // for the client; the registry keeps its digest
+	digest := tokenauth.Digest(sha256.Sum256([]byte(secret.Reveal())))
 	auth := newAuth(&tokenauth.Options{Clients: applications{
 		"web":    {ID: "web", Secrets: []tokenauth.Digest{digest}},
 		"mobile": {ID: "mobile"}, // public: it could keep no secret

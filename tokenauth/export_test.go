@@ -1,9 +1,4 @@
 package tokenauth
 
-// LocalCounters tells tests how many counters a throttle keeps in memory.
-func LocalCounters(s *Service) int {
-	l := s.throttle.local
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.counters) + len(l.successes)
-}
+// LocalCounters returns how many counters the throttle keeps in memory.
+func LocalCounters(s *Service) int { return s.limiter.Len() }

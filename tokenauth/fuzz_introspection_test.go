@@ -20,7 +20,7 @@ func FuzzTokenForms(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	auth := newService(f, new(scripted), &staff{}, &tokenauth.Options{Clients: registered{"api": tokenauth.IntrospectAll}})
+	auth := newService(f, new(scripted), &staff{}, &tokenauth.Options{Clients: registered{"api": all}})
 	accessToken := issue(f, auth, alice(), "api")
 	f.Fuzz(func(t *testing.T, body string) {
 		body = strings.NewReplacer("TOKEN", accessToken, "SECRET", registeredSecret.Reveal()).Replace(body)
@@ -37,14 +37,14 @@ func FuzzTokenForms(f *testing.F) {
 		}
 		entitled = entitled && strings.Contains(body, registeredSecret.Reveal())
 
-		w := post(auth.IntrospectionHandler())
+		w := post(endpoint(t, auth, "/introspect"))
 		if active := strings.HasPrefix(w.Body.String(), `{"active":true`); active && (!entitled || w.Code != http.StatusOK) {
 			t.Fatalf("%q is told %d %s", body, w.Code, w.Body)
 		}
 		if w.Code >= 500 {
 			t.Fatalf("%q is told %d", body, w.Code)
 		}
-		w = post(auth.RevocationHandler())
+		w = post(endpoint(t, auth, "/revoke"))
 		_, err := auth.Validate(t.Context(), accessToken)
 		if revoked := err != nil; revoked && (!entitled || w.Code != http.StatusOK) {
 			t.Fatalf("%q revoked the token, and is told %d", body, w.Code)

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
 // slowly reads a token request as the contract tells it, rule by rule, and not
@@ -98,7 +100,7 @@ func FuzzTokenRequest(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	s, err := New(watched{}, rejecter{}, nil)
+	s, err := New(anyStorage{}, anyAuthenticator{}, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -112,16 +114,17 @@ func FuzzTokenRequest(f *testing.F) {
 			return
 		}
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		c, err := s.readCredentials(httptest.NewRecorder(), r)
+		request, err := s.readTokenRequest(httptest.NewRecorder(), r)
 		userName, password, ok := slowly(r, body)
 		if err != nil {
 			// The slow reading knows nothing of headers that are refused.
-			var early *requestRefusal
-			if ok && !(errors.As(err, &early) && (len(r.Header["Authorization"]) > 1 || r.Header.Get("Content-Encoding") != "" || r.Header.Get("Content-Type") != "" || r.Header.Get("Authorization") != "")) {
+			var refusal *ErrorResponse
+			if ok && !(errors.As(err, &refusal) && refusal.early && (len(r.Header["Authorization"]) > 1 || r.Header.Get("Content-Encoding") != "" || r.Header.Get("Content-Type") != "" || r.Header.Get("Authorization") != "")) {
 				t.Errorf("refused %q: %v", raw, err)
 			}
 			return
 		}
+		c := &request.credentials
 		if !ok || c.UserName != userName || c.Password.Reveal() != password {
 			t.Errorf("took %q and %q of %q, want %q and %q, %v", c.UserName, c.Password.Reveal(), raw, userName, password, ok)
 		}
@@ -131,9 +134,9 @@ func FuzzTokenRequest(f *testing.F) {
 	})
 }
 
-// A refusal's body is JSON of constants: nothing that a client or a driver said
+// The body of an error response is JSON of constants: nothing that a client or a driver said
 // comes back.
-func FuzzRefusal(f *testing.F) {
+func FuzzErrorResponse(f *testing.F) {
 	f.Add("canary", "POST", "/Token?canary=1", "grant_type=password&username=canary&password=canary", "Basic Y2FuYXJ5")
 	f.Add("<script>", "GET", "/me", "", "Bearer canary")
 	f.Add("\xff\x00\"\\", "PUT", "/Token", "canary", "")
@@ -142,7 +145,7 @@ func FuzzRefusal(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s, err := New(watched{}, saying(cause), nil)
+		s, err := New(anyStorage{}, saying(cause), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +158,7 @@ func FuzzRefusal(f *testing.F) {
 		w := httptest.NewRecorder()
 		s.TokenHandler().ServeHTTP(w, r)
 		known := []string{
-			codeInvalidRequest, codeInvalidGrant, codeUnsupportedGrantType, codeTemporarilyUnavailable, codeServerError,
+			wire.InvalidRequest, wire.InvalidGrant, wire.UnsupportedGrantType, wire.TemporarilyUnavailable, wire.ServerError,
 		}
 		var answer struct {
 			Error       string `json:"error"`

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
 // oldTokens is a fallback that knows one token and one session of another
@@ -47,7 +48,7 @@ func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 	storage, old, w := new(scripted), new(oldTokens), new(witness)
 	left := map[string]bool{}
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{
-		Fallback: old.authenticate, Timeout: 20e6, Observers: []tokenauth.Observer{w}, Logger: slog.New(slog.DiscardHandler),
+		Fallback: old.authenticate, Timeout: 20e6, Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: slog.New(slog.DiscardHandler),
 		LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
 			if left[p.UserID] {
 				return tokenauth.ErrRejected
@@ -88,7 +89,7 @@ func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 	do("/client", "Bearer old.one.good", "", 403, 1, "")
 	do("/open", "Bearer old.one.good", "", 200, 1, "alice")
 	do("/open", "", "", 200, 1, "")
-	if got := w.events[0]; got.Kind != tokenauth.EventValidated || got.Reason != tokenauth.ReasonFallback || got.UserName != "alice" || !got.Digest.IsZero() {
+	if got := w.events[0]; got.Kind != event.Validated || got.Reason != event.ReasonFallback || got.UserName != "alice" || !got.Digest.IsZero() {
 		t.Errorf("observed %+v", got)
 	}
 	// What it does not, and what kept it from telling.
@@ -124,7 +125,7 @@ func TestFallbackTokenHasNothingToRevoke(t *testing.T) {
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Fallback: new(oldTokens).authenticate})
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("Authorization", "Bearer old.one.good")
-	r, refusal := auth.Authorize(r)
+	r, refusal := auth.Authorizer(tokenauth.Requirement{})(r)
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
@@ -179,7 +180,7 @@ func TestEventsIncludeTheFallbacksTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, w := new(oldTokens), new(witness)
 		auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{
-			Observers: []tokenauth.Observer{w}, Timeout: 2 * time.Second,
+			Observers: []func(context.Context, tokenauth.Event){w.Observe}, Timeout: 2 * time.Second,
 			Fallback: func(r *http.Request) (tokenauth.Principal, error) {
 				time.Sleep(time.Second)
 				return old.authenticate(r)
@@ -190,7 +191,7 @@ func TestEventsIncludeTheFallbacksTime(t *testing.T) {
 			if bearer != "" {
 				r.Header.Set("Authorization", "Bearer "+bearer)
 			}
-			auth.Authorize(r)
+			auth.Authorizer(tokenauth.Requirement{})(r)
 			if e := w.events[len(w.events)-1]; e.Duration != time.Second {
 				t.Errorf("%q: %v %q took %v", bearer, e.Kind, e.Reason, e.Duration)
 			}

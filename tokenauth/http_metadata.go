@@ -1,23 +1,10 @@
 package tokenauth
 
-import (
-	"errors"
-	"net/http"
-)
+import "net/http"
 
-// MetadataHandler returns a handler that describes the endpoints to clients
-// (RFC 8414), by GET. It is for hosts that mount it themselves;
-// Endpoints.Issuer has it mounted. The endpoints are those that were mounted,
-// with full paths. It panics if a field of e is wrong, or without an issuer.
-func (s *Service) MetadataHandler(e Endpoints) http.Handler {
-	s.mustNotBeNil()
-	e, err := e.withDefaults(&s.options)
-	if err == nil && e.Issuer == "" {
-		err = errors.New("tokenauth: metadata needs Endpoints.Issuer")
-	}
-	if err != nil {
-		panic(err)
-	}
+// metadataHandler returns a handler that describes the endpoints to clients (RFC
+// 8414), by GET. The paths are full, and there is an issuer.
+func (s *Service) metadataHandler(e Endpoints) http.Handler {
 	body := s.metadata(e)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -2,52 +2,42 @@ package tokenauth
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
-
-// TokenPaths are where the token endpoint is mounted unless the host says
-// otherwise. Katana compares paths without case, and old clients rely on it.
-var tokenPaths = []string{"/Token", "/token"}
-
-// TokenPaths returns the paths at which adapters mount the token endpoint
-// unless the host names others: "/Token", and "/token" beside it, since the
-// original compares paths without case.
-func TokenPaths() []string { return slices.Clone(tokenPaths) }
 
 // TokenHandler returns the token endpoint: the resource owner password
 // credentials grant of RFC 6749 §4.3, by GET or POST, with an urlencoded body
-// whatever its Content-Type says. It answers every method, 405 where that is
-// the answer, so mount it for all of them.
+// whatever its Content-Type says. It answers every method, with 405 where that
+// is the answer, so mount it for all of them.
 func (s *Service) TokenHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-		c, err := s.readCredentials(w, r)
+		request, err := s.readTokenRequest(w, r)
 		if err != nil {
-			return nil, s.observeUnread(r, EventSignInRefused, err)
+			return nil, s.observeUnread(r, event.SignInRefused, err)
 		}
-		grant, err := s.SignIn(r.Context(), c)
+		issued, err := s.signIn(r.Context(), request.credentials, request.client.readings...)
 		if err != nil {
-			return nil, err
+			return nil, request.client.challenged(s, err)
 		}
-		return s.tokenResponse(grant), nil
+		return s.tokenResponse(issued), nil
 	})
 }
 
-// The members that every token response has, in this order.
-var responseMembers = []string{"access_token", "token_type", "expires_in", "userName", "userId", "role", ".issued", ".expires"}
-
-func (s *Service) tokenResponse(g Grant) []byte {
-	t, p := &g.Token, &g.Token.Principal
+func (s *Service) tokenResponse(issued IssuedToken) []byte {
+	t, p := &issued.Token, &issued.Token.Principal
 	var body jsonObject
-	body.text("access_token", g.AccessToken.Reveal())
-	body.text("token_type", "bearer")
-	body.number("expires_in", int64(max(0, t.ExpiresAt.Sub(s.options.Now()))/time.Second))
-	body.text("userName", p.UserName)
-	body.text("userId", p.UserID)
-	body.text("role", strings.Join(p.Roles, ","))
-	body.text(".issued", t.IssuedAt.Format(http.TimeFormat))
-	body.text(".expires", t.ExpiresAt.Format(http.TimeFormat))
+	body.text(wire.AccessToken, issued.AccessToken.Reveal())
+	body.text(wire.TokenType, "bearer")
+	body.number(wire.ExpiresIn, int64(max(0, t.ExpiresAt.Sub(s.options.Now()))/time.Second))
+	body.text(wire.UserName, p.UserName)
+	body.text(wire.UserID, p.UserID)
+	body.text(wire.Role, strings.Join(p.Roles, ","))
+	body.text(wire.Issued, t.IssuedAt.Format(http.TimeFormat))
+	body.text(wire.Expires, t.ExpiresAt.Format(http.TimeFormat))
 	s.responseAttributes(&body, t)
 	return body.done()
 }
@@ -60,16 +50,20 @@ func (s *Service) responseAttributes(body *jsonObject, t *Token) {
 	}
 }
 
-// readCredentials reads a token request.
-func (s *Service) readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, error) {
-	var none Credentials
+// A tokenRequest is what the token endpoint is asked with.
+type tokenRequest struct {
+	credentials Credentials
+	client      requestClient
+}
+
+func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tokenRequest, error) {
 	body, basic, err := s.readForm(w, r, &formRules{
 		methods:       s.tokenMethods(),
-		wrongMethod:   "The token endpoint does not answer this method.",
-		wrongEncoding: descriptionURLEncoded,
+		wrongMethod:   wire.TokenMethod,
+		wrongEncoding: wire.SendTokenRequest,
 	})
 	if err != nil {
-		return none, err
+		return nil, err
 	}
 	user := basic
 	if s.options.Clients != nil {
@@ -77,19 +71,20 @@ func (s *Service) readCredentials(w http.ResponseWriter, r *http.Request) (Crede
 	}
 	c, bad := parseTokenRequest(body, user)
 	if bad != nil {
-		return none, bad
+		return nil, bad
 	}
-	if s.options.Clients == nil {
-		c.ClientID, c.ClientSecret = "", Secret{}
-	} else {
-		c.client, err = s.readClient(r.Context(), clientCredentials{c.ClientID, c.ClientSecret}, basic, basic != nil)
+	request := new(tokenRequest)
+	if s.options.Clients != nil {
+		request.client, err = readClient(clientCredentials{c.ClientID, c.ClientSecret}, basic)
 		if err != nil {
-			return none, err
+			return nil, err
 		}
-		c.ClientID = c.client.ID
+		request.client.challenge = basic != nil
 	}
+	c.ClientID, c.ClientSecret = "", Secret{} // the client's readings count
 	c.RemoteAddr = s.sourceOf(r)
-	return c, nil
+	request.credentials = c
+	return request, nil
 }
 
 func (s *Service) tokenMethods() []string {

@@ -5,9 +5,16 @@ import (
 	"reflect"
 )
 
-// isNil reports whether there is nothing in v that could be called: neither a
-// nil interface nor one with a nil pointer, as a constructor returns beside an
-// error that nobody looked at. A nil map or slice may have methods that work.
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// isNil reports whether v is nil, or an interface with a nil pointer or func, as
+// a constructor returns beside an error that nobody checked. A nil map or slice
+// may have methods that work.
 func isNil(v any) bool {
 	if v == nil {
 		return true
@@ -25,12 +32,4 @@ func ofType(v any) string {
 		return ""
 	}
 	return fmt.Sprintf(" (of type %T)", v)
-}
-
-// mustNotBeNil stands where handlers and guards are made: without it a Service
-// that was never made would show with the first request only.
-func (s *Service) mustNotBeNil() {
-	if s == nil {
-		panic("tokenauth: the Service is nil: was the error of tokenauth.New looked at?")
-	}
 }

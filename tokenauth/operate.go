@@ -9,22 +9,22 @@ import (
 	"slices"
 )
 
-// Tokens returns the live tokens of a user, one for each client that the user
-// is signed in at, the newest first. It has nothing of the access tokens but
-// their digests. RevokeToken ends one of them.
+// Tokens returns the live tokens of a user, the newest first: one for each client
+// that the user is signed in at. Of the access tokens they have only the digests.
+// RevokeToken ends one of them.
 //
-// It returns ErrUnavailable if the storage could not be asked in time or is no
-// Lister; and ErrCorrupt, wrapped, beside those tokens that could be read.
+// It returns ErrUnavailable if the storage is not a Lister, failed, or did not
+// answer in time; and ErrCorrupt, wrapped, beside the tokens that it could read.
 func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	const doing = "listing a user's tokens"
 	l, ok := s.storage.(Lister)
 	if !ok {
 		return nil, unavailable(doing, fmt.Errorf("%T is no Lister; the stores of gormstore, redisstore and memory are", s.storage))
 	}
-	timed := withTimeout(ctx, s.options.Timeout)
-	defer timed.end()
+	call, cancel := s.deadlines.call(ctx)
+	defer cancel()
 	user := UserKeyOf(userID)
-	tokens, err := l.List(timed, user)
+	tokens, err := l.List(call, user)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return nil, unavailable(doing, err)
 	}
@@ -35,7 +35,7 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 			return nil, unavailable(doing, errForeignRow)
 		}
 		if !tokens[i].expired(now) {
-			live = append(live, tokens[i].copy())
+			live = append(live, tokens[i].clone())
 		}
 	}
 	slices.SortFunc(live, func(a, b Token) int {
@@ -44,17 +44,17 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	return live, err
 }
 
-// Health reports whether the storage answers, for a health check: nil, or
-// ErrUnavailable after Options.Timeout at most. It reads a slot that is empty.
+// Health checks that the storage answers, for a health check. It reads an empty
+// slot, and returns nil, or ErrUnavailable after Options.Timeout at most.
 //
-// A feed that is lost is no ill health, as the storage is asked then:
-// CacheStats tells of it.
+// It does not check the feed of the cache, because the Service works without it:
+// CacheStats has that.
 func (s *Service) Health(ctx context.Context) error {
 	var slot Slot
 	rand.Read(slot.User[:]) // never fails: it would end the process
 	_, err := s.find(ctx, slot)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return unavailable("asking the storage for a sign of life", err)
+		return unavailable("checking the storage", err)
 	}
 	return nil
 }

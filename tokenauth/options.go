@@ -2,6 +2,7 @@ package tokenauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -9,18 +10,20 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// Options are what a host may want otherwise. The zero value, or a nil
-// *Options, is the advice.
+// Options configures a Service. Nil or the zero value selects the defaults.
 type Options struct {
-	// Lifetime is how long a token is good; zero means 14 days. It is in
-	// whole seconds, from 1 minute to 365 days.
+	// Lifetime is how long a token is valid, in whole seconds; zero means 14
+	// days. From 1 minute to 365 days.
 	Lifetime time.Duration
 
 	// Prefix begins every access token, so that a secret scanner can find a
 	// leaked one; empty means "tat_". It has 1 to 16 letters, digits, '-' and
-	// '_'. Another prefix ends all the tokens that are out.
+	// '_'. Changing it ends all tokens.
 	Prefix string
 
 	// Realm is named in challenges (RFC 9110 §11.5); empty means "api". It is
@@ -28,87 +31,87 @@ type Options struct {
 	Realm string
 
 	// ResponseAttributes names the attributes of the principal that the token
-	// response shows behind its own members, in this order; none if empty.
-	// A user who lacks one gets a response without it. Introspection shows them
-	// too.
+	// response and introspection show after their own members, in this order;
+	// empty means none. A response leaves out what the user does not have.
 	ResponseAttributes []string
 
 	// DisableGET refuses GET at the token endpoint with 405. Zero means that
 	// GET works as POST does, which is the documented call.
 	DisableGET bool
 
-	// Timeout bounds each call of the storage and each look at the users; zero
-	// means 2 seconds. What takes longer becomes a 503. From 10 milliseconds
-	// to 1 minute.
+	// Timeout bounds each storage call except Purge, RevokeClient and Watch,
+	// and each call of Recheck, LiveCheck, Fallback and FindClient. It does not
+	// bound Authenticate. A call that takes longer becomes a 503. Zero means 2
+	// seconds. From 10 milliseconds to 1 minute.
 	Timeout time.Duration
 
-	// BodyTimeout is how long the body of a request for a token, for revocation
-	// or for introspection may take to arrive;
-	// zero means 5 seconds. From 100 milliseconds to 1 minute.
+	// BodyTimeout bounds how long the body of a request for a token, for
+	// revocation or for introspection may take to arrive; zero means 5 seconds.
+	// From 100 milliseconds to 1 minute.
 	BodyTimeout time.Duration
 
-	// Cache keeps tokens in memory, for validations that ask no storage. It
-	// needs a storage that is a Watcher, and Run. A token that ends anywhere
-	// is refused here within milliseconds, and within CacheOptions.Lease even
-	// if the network fails. Nil means that each validation asks the storage,
-	// and a token that ends is refused from the next request on.
+	// Cache keeps tokens in memory, so that a validation need not ask the
+	// storage. It needs a storage that is a Watcher, and Service.Run. Nil means
+	// that each validation asks the storage, and that a token which ends is
+	// rejected from the next request on.
 	Cache *CacheOptions
 
-	// Clients is the registry of applications that may sign users in. Nil means
-	// that there is one application, and what requests say of theirs is
-	// ignored.
-	Clients Clients
+	// Clients is the registry of the applications through which users may sign
+	// in. Nil means that there is one application, and that client_id and
+	// client_secret are ignored.
+	Clients ClientRegistry
 
-	// LiveCheck is asked on every validation whether the principal of a good
-	// token may still have it: nil for yes, ErrRejected for no, any other
-	// error becomes a 503. It has Timeout to answer. Nil means that a token is
-	// good until it is revoked, replaced or expired.
+	// LiveCheck decides on each validation whether the principal of a valid
+	// token may still use it. It returns nil for yes and ErrRejected for no; any
+	// other error becomes a 503. Timeout bounds it. Nil means that a token is
+	// valid until it is revoked, replaced or expired.
 	LiveCheck func(context.Context, Principal) error
 
-	// Fallback is asked who is calling where a guard finds no access token of
-	// this Service: a request without a bearer token, or with one that does not
-	// begin with Prefix. It is for a host that has tokens or sessions of another
-	// sort, which are to stay good until they expire. It returns the principal;
-	// ErrRejected, possibly wrapped, for what is not good, and the request is
-	// answered as it would be without; any other error becomes a 503. It has
-	// Timeout to answer, and LiveCheck has its say after it.
+	// Fallback authenticates requests on protected routes that have no bearer
+	// token, or one that does not begin with Prefix. It is for a host whose
+	// older tokens or sessions stay valid until they expire. It returns the
+	// principal; ErrRejected, possibly wrapped, if it does not know the request,
+	// which is then answered as without a Fallback; any other error becomes a
+	// 503. Timeout bounds it. LiveCheck is called after it.
 	//
-	// It is never asked about this Service's own tokens, good or not, nor about
-	// those that the storage could not be asked about. The token of a request
-	// that it vouched for (FromContext) has a Principal and nothing else; a
-	// LiveCheck that compares Principal.Stamp has to know what the fallback sets
-	// there. Nil means that there is nothing else.
+	// It is never called for this Service's own tokens, valid or not. The token
+	// of a request that it authenticated (FromContext) has only a Principal. A
+	// LiveCheck that compares Principal.Stamp needs the one that Fallback sets.
+	// Nil means no fallback.
 	Fallback func(*http.Request) (Principal, error)
 
-	// Throttle limits how fast passwords can be guessed. The zero value is the
-	// advice.
+	// Throttle limits guesses of passwords. The zero value selects the defaults.
 	Throttle ThrottleOptions
 
-	// TrustedProxies are the peers whose X-Forwarded-For is believed; none if
-	// empty, and then a client's address is its peer's. What a router trusts,
-	// such as Gin's SetTrustedProxies, does not count here.
+	// TrustedProxies are the proxies whose X-Forwarded-For is used; empty means
+	// none, and then a client's address is its peer's. What a router trusts, such
+	// as Gin's SetTrustedProxies, has no effect here.
 	TrustedProxies []netip.Prefix
 
-	// RenderRefusal writes the body of a refusal on a protected route in the
-	// host's own format. The status is in the refusal and yet to be written;
-	// the headers that the protocol asks for are set. Nil means JSON as
-	// ASP.NET Web API clients know it.
-	RenderRefusal func(http.ResponseWriter, *http.Request, *Refusal)
+	// RenderError writes status and body of an error response on a protected
+	// route in the host's own format. The headers of the protocol are set
+	// before. Nil means JSON as clients of ASP.NET Web API know it.
+	RenderError func(http.ResponseWriter, *http.Request, *ErrorResponse)
 
 	// PurgeInterval is how often Run removes expired tokens; zero means every
 	// hour. From 1 second to 24 hours.
 	PurgeInterval time.Duration
 
-	// Logger gets what a security log needs: tokens issued and revoked,
-	// sign-ins refused, tokens that others replaced, trouble, panics. See the
-	// table in the package's documentation. Nil means slog.Default().
+	// Logger receives the records of the table in the package's documentation.
+	// Nil means slog.Default().
 	Logger *slog.Logger
 
-	// Observers are told of each event, for metrics and traces; none if empty.
-	Observers []Observer
+	// Observers are called with each event, for metrics, traces and audits;
+	// empty means none.
+	//
+	//   - The request's goroutine calls them, before the answer is written: they
+	//     return at once, and hand long work to another goroutine.
+	//   - Many requests call them at the same time.
+	//   - They decide nothing. A panic is logged.
+	Observers []func(context.Context, Event)
 
-	// Now tells the time; nil means the system's clock, held so that it never
-	// runs backwards. For tests.
+	// Now returns the time, for tests; nil means the system's clock, held so
+	// that it never runs backwards.
 	Now func() time.Time
 }
 
@@ -128,12 +131,10 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	c.ResponseAttributes = slices.Clone(c.ResponseAttributes)
-	c.TrustedProxies = slices.Clone(c.TrustedProxies)
-	c.Observers = slices.Clone(c.Observers)
-	for _, observer := range c.Observers {
-		if isNil(observer) {
-			return c, fmt.Errorf("tokenauth: Options.Observers has a nil%s", ofType(observer))
+	c = c.clone()
+	for _, observe := range c.Observers {
+		if observe == nil {
+			return c, errors.New("tokenauth: Options.Observers has a nil")
 		}
 	}
 	if c.Clients != nil && isNil(c.Clients) {
@@ -156,14 +157,14 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Lifetime%time.Second != 0 {
 		return c, fmt.Errorf("tokenauth: Options.Lifetime is %v, must be whole seconds", c.Lifetime)
 	}
-	if len(c.Prefix) > maxPrefixLength || strings.ContainsFunc(c.Prefix, notBase64URL) {
-		return c, fmt.Errorf("tokenauth: Options.Prefix is %q, must be 1 to %d letters, digits, '-' and '_'", c.Prefix, maxPrefixLength)
+	if len(c.Prefix) > accesstoken.MaxPrefix || strings.ContainsFunc(c.Prefix, notBase64URL) {
+		return c, fmt.Errorf("tokenauth: Options.Prefix is %q, must be 1 to %d letters, digits, '-' and '_'", c.Prefix, accesstoken.MaxPrefix)
 	}
 	if strings.ContainsFunc(c.Realm, notQuotable) {
 		return c, fmt.Errorf("tokenauth: Options.Realm is %q, must be printable ASCII without quotes and backslashes", c.Realm)
 	}
 	for i, name := range c.ResponseAttributes {
-		if name == "" || slices.Contains(responseMembers, name) || slices.Contains(c.ResponseAttributes[:i], name) {
+		if name == "" || slices.Contains(wire.TokenResponse(), name) || slices.Contains(c.ResponseAttributes[:i], name) {
 			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is empty, double, or a member of every response", name)
 		}
 	}
@@ -182,11 +183,12 @@ func (o *Options) withDefaults() (Options, error) {
 	return c, nil
 }
 
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
+// clone returns a copy whose slices nobody else has.
+func (o Options) clone() Options {
+	o.ResponseAttributes = slices.Clone(o.ResponseAttributes)
+	o.TrustedProxies = slices.Clone(o.TrustedProxies)
+	o.Observers = slices.Clone(o.Observers)
+	return o
 }
 
 func notBase64URL(r rune) bool {

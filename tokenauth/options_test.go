@@ -106,7 +106,7 @@ func TestZeroOptionsSelectTheDefaults(t *testing.T) {
 			t.Errorf("%s: Timeout, BodyTimeout, PurgeInterval are %v, %v, %v", name, got.Timeout, got.BodyTimeout, got.PurgeInterval)
 		case got.Logger != slog.Default():
 			t.Errorf("%s: Logger is not slog's default", name)
-		case got.DisableGET || len(got.ResponseAttributes) > 0 || len(got.TrustedProxies) > 0 || got.LiveCheck != nil || got.RenderRefusal != nil:
+		case got.DisableGET || len(got.ResponseAttributes) > 0 || len(got.TrustedProxies) > 0 || got.LiveCheck != nil || got.RenderError != nil:
 			t.Errorf("%s: something is on that was not asked for: %+v", name, got)
 		}
 		if age := time.Since(got.Now()).Abs(); age > time.Minute {
@@ -134,10 +134,10 @@ func TestOptionsAreCopied(t *testing.T) {
 	o.Lifetime, o.Prefix, o.Realm = -1, "two.", `"`
 	o.DisableGET = true
 	o.LiveCheck = func(context.Context, Principal) error { return ErrRejected }
-	o.RenderRefusal = func(http.ResponseWriter, *http.Request, *Refusal) {}
+	o.RenderError = func(http.ResponseWriter, *http.Request, *ErrorResponse) {}
 	got := s.options
 	if got.ResponseAttributes[0] != "tenant" || got.TrustedProxies[0] != proxy || got.Lifetime != time.Hour ||
-		got.Prefix != "one_" || got.Realm != "one" || got.DisableGET || got.LiveCheck != nil || got.RenderRefusal != nil {
+		got.Prefix != "one_" || got.Realm != "one" || got.DisableGET || got.LiveCheck != nil || got.RenderError != nil {
 		t.Errorf("a later change by the host shows: %+v", got)
 	}
 }

@@ -4,33 +4,84 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
 )
 
-// Revoke ends an access token. It is idempotent: a token that is malformed,
-// unknown or no longer good is no error, and an old token never ends the one
-// that replaced it. It returns ErrUnavailable if the storage could not be
-// asked in time; the token may then still be good.
+// Revoke ends an access token. It is idempotent: it returns no error for a token
+// that is malformed, unknown or no longer valid, and an old token never ends the
+// one that replaced it. Once it returns nil, this Service rejects the token;
+// caches of other replicas follow within CacheOptions.Lease. After
+// ErrUnavailable, because the storage failed or did not answer in time, the token
+// may still be valid.
 func (s *Service) Revoke(ctx context.Context, accessToken string) error {
-	slot, digest, ok := parse(s.options.Prefix, accessToken)
+	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
 	if !ok {
 		return nil
 	}
-	return s.revokeObserved(ctx, slot, digest, Event{})
+	slot, ok := accesstoken.Parse(s.options.Prefix, accessToken)
+	if !ok {
+		return nil
+	}
+	return s.revokeObserved(ctx, slotFrom(slot), digest, Event{})
 }
 
-// RevokeToken ends a token that Tokens listed or a guard let through, or that a
-// Grant holds, as Revoke does. It returns ErrInvalidToken for one that
-// Options.Fallback vouched for, which is not the Service's to end.
+// RevokeToken ends a token that Tokens listed, a guard let through or an
+// IssuedToken holds, as Revoke does. It returns ErrInvalidToken for the token of
+// a request that Options.Fallback authenticated: the Service cannot end that.
 func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 	if t.Digest.IsZero() {
 		return ErrInvalidToken
 	}
 	var e Event
-	e.of(&t)
+	e.setToken(&t)
 	return s.revokeObserved(ctx, t.Slot, t.Digest, e)
 }
 
-// revokeObserved tells of it by e, which has what is known beside the digest.
+// RevokeUser ends all tokens of a user, at every client. Call it after each
+// change of a user that must end earlier tokens. Once it returns nil, this
+// Service rejects every token issued before the call; caches of other replicas
+// follow within CacheOptions.Lease.
+//
+// UserID is Principal.UserID, not the name that the user types. A user without
+// tokens is no error. RevokeUser returns ErrInvalidPrincipal for "", and
+// ErrUnavailable if the storage failed or did not answer in time.
+func (s *Service) RevokeUser(ctx context.Context, userID string) error {
+	if userID == "" { // nobody's: the caller lost whom it meant
+		return fmt.Errorf("%w: RevokeUser needs a UserID, and it is empty", ErrInvalidPrincipal)
+	}
+	began := time.Now()
+	err := s.revokeUser(ctx, UserKeyOf(userID))
+	s.observeRevoked(ctx, Event{Reason: event.ReasonUser, UserID: userID}, began, err)
+	return err
+}
+
+// RevokeClient ends all tokens of a client, after it was disabled or deleted.
+// Once it returns nil, this Service rejects every token issued before the call;
+// caches of other replicas follow within CacheOptions.Lease. Only the context
+// bounds it. It returns ErrUnavailable if the storage failed or is not a
+// ClientRevoker.
+func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
+	const doing = "revoking a client's tokens"
+	r, ok := s.storage.(ClientRevoker)
+	if !ok {
+		return unavailable(doing, fmt.Errorf("%T is no ClientRevoker; the stores of gormstore, redisstore and memory are", s.storage))
+	}
+	began := time.Now()
+	err := r.RevokeClient(ctx, SlotOf("", clientID).Client)
+	if s.cache != nil {
+		s.cache.flush()
+	}
+	if err != nil {
+		err = unavailable(doing, err)
+	}
+	s.observeRevoked(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
+	return err
+}
+
+// revokeObserved revokes one token. The event has what is known beside the
+// digest.
 func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {
 	began := time.Now()
 	err := s.revoke(ctx, slot, digest)
@@ -39,19 +90,20 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 	return err
 }
 
-// observeRevoked tells of a revocation, or that it was not possible.
+// observeRevoked reports a revocation or its failure.
 func (s *Service) observeRevoked(ctx context.Context, e Event, began time.Time, err error) {
-	e.Kind, e.Duration, e.Err = EventRevoked, time.Since(began), err
+	e.Kind, e.Duration, e.Err = event.Revoked, time.Since(began), err
 	if err != nil {
-		e.Kind, e.Reason = EventUnavailable, ""
+		e.Kind, e.Reason = event.Unavailable, ""
 	}
 	s.observe(ctx, &e)
 }
 
 func (s *Service) revoke(ctx context.Context, slot Slot, digest Digest) error {
-	timed := withTimeout(ctx, s.options.Timeout)
-	defer timed.end()
-	err := s.storage.Revoke(timed, slot, digest)
+	call, cancel := s.deadlines.call(ctx)
+	defer cancel()
+	defer calling("the storage")
+	err := s.storage.Revoke(call, slot, digest)
 	s.changed(slot.User)
 	if err != nil {
 		return unavailable("revoking a token", err)
@@ -59,35 +111,14 @@ func (s *Service) revoke(ctx context.Context, slot Slot, digest Digest) error {
 	return nil
 }
 
-// RevokeUser ends all tokens of a user, at every client. Call it after each
-// change of a user that must end what was issued before: when it returns, no
-// token issued before the call is good.
-//
-// UserID is Principal.UserID, and not the name that the user types; one that has
-// no tokens is no error. It returns ErrInvalidPrincipal for "", and
-// ErrUnavailable if the storage could not be asked in time.
-func (s *Service) RevokeUser(ctx context.Context, userID string) error {
-	if userID == "" { // nobody's, so the caller has not got hold of whom it meant
-		return fmt.Errorf("%w: RevokeUser needs a UserID, and it is empty", ErrInvalidPrincipal)
-	}
-	began := time.Now()
-	timed := withTimeout(ctx, s.options.Timeout)
-	defer timed.end()
-	user := UserKeyOf(userID)
-	err := s.storage.RevokeUser(timed, user)
-	s.changed(user)
+func (s *Service) revokeUser(ctx context.Context, u UserKey) error {
+	call, cancel := s.deadlines.call(ctx)
+	defer cancel()
+	defer calling("the storage")
+	err := s.storage.RevokeUser(call, u)
+	s.changed(u)
 	if err != nil {
-		err = unavailable("revoking a user's tokens", err)
+		return unavailable("revoking a user's tokens", err)
 	}
-	s.observeRevoked(ctx, Event{Reason: ReasonUser, UserID: userID}, began, err)
-	return err
-}
-
-// changed has the cache forget a user before the call that changed something
-// returns, so that whoever made it sees what came of it. A call that failed
-// may have been done.
-func (s *Service) changed(u UserKey) {
-	if s.cache != nil {
-		s.cache.changed(u)
-	}
+	return nil
 }

@@ -63,7 +63,7 @@ func holders() map[string]struct {
 		"map value":             {map[string]tokenauth.Secret{"k": s}, true},
 		"map key":               {map[tokenauth.Secret]string{s: "v"}, true},
 		"credentials":           {tokenauth.Credentials{UserName: "alice", Password: s}, true},
-		"grant":                 {tokenauth.Grant{AccessToken: s}, true},
+		"grant":                 {tokenauth.IssuedToken{AccessToken: s}, true},
 	}
 }
 

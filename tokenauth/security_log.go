@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// A securityLog writes events to the host's log. A crowd must not fill it: of
-// events of one sort so many are written at once, and the next one that is
-// says how many were not.
+// A securityLog writes events to the host's log. It bounds the records of each
+// sort of event, so that nobody can fill the log; the next record says how many
+// were suppressed.
 type securityLog struct {
 	logger *slog.Logger
 	now    func() time.Time
@@ -25,8 +25,8 @@ type securityLog struct {
 }
 
 type eventSort struct {
-	kind   EventKind
-	reason Reason
+	kind   event.Kind
+	reason event.Reason
 }
 
 // A burst is a bucket of records: maxBurst at once, and one more each
@@ -46,46 +46,46 @@ func newSecurityLog(logger *slog.Logger, now func() time.Time) *securityLog {
 	return &securityLog{logger: logger, now: now, bursts: make(map[eventSort]*burst)}
 }
 
-// logLevels are those of the events that are logged. What happens with each
-// request, and can be caused by anybody, is for those who turn on debugging.
+// logLevel is the level of the event's record. What anybody can cause with each
+// request is for hosts that log at debug.
 func (e *Event) logLevel() slog.Level {
 	switch e.Kind {
-	case EventUnavailable:
+	case event.Unavailable:
 		return slog.LevelError
-	case EventSignInRefused:
-		if e.Reason == ReasonMalformed {
+	case event.SignInRefused:
+		if e.Reason == event.ReasonMalformed {
 			return slog.LevelDebug
 		}
 		return slog.LevelWarn
-	case EventRefused:
+	case event.Refused:
 		switch e.Reason {
-		case ReasonReplaced, ReasonRole, ReasonClient:
+		case event.ReasonReplaced, event.ReasonRole, event.ReasonClient:
 			return slog.LevelWarn
 		}
 		return slog.LevelDebug
-	case EventIntrospected:
+	case event.Introspected:
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
 }
 
-// logMessages are what the log says, so that it can be searched for.
-var logMessages = map[EventKind]string{
-	EventIssued:        "tokenauth: token issued",
-	EventSignInRefused: "tokenauth: sign-in refused",
-	EventRefused:       "tokenauth: request refused",
-	EventIntrospected:  "tokenauth: token introspected",
-	EventRevoked:       "tokenauth: tokens revoked",
-	EventUnavailable:   "tokenauth: request refused for trouble",
+// logMessages are constant, so that the log can be searched for them.
+var logMessages = map[event.Kind]string{
+	event.Issued:        "tokenauth: token issued",
+	event.SignInRefused: "tokenauth: sign-in refused",
+	event.Refused:       "tokenauth: request refused",
+	event.Introspected:  "tokenauth: token introspected",
+	event.Revoked:       "tokenauth: tokens revoked",
+	event.Unavailable:   "tokenauth: request refused for an error",
 }
 
-// wants reports whether the event would be written if there is room. Good
-// tokens are for a log of requests; a client that has gone away is no trouble;
-// whoever is busy tells the operator himself; and a panic has been logged with
-// its stack.
+// wants reports whether the event is written if there is room. Not written are
+// valid tokens, which belong into a log of requests; clients that went away;
+// overload, which the Authenticator logs; and panics, which are logged with their
+// stack.
 func (l *securityLog) wants(ctx context.Context, e *Event) bool {
 	switch {
-	case e.Kind == EventValidated, e.Kind == EventUnavailable && (e.Reason == ReasonCanceled || e.Reason == ReasonBusy || errors.Is(e.Err, errPanic)):
+	case e.Kind == event.Validated, e.Kind == event.Unavailable && (e.Reason == event.ReasonCanceled || e.Reason == event.ReasonBusy || errors.Is(e.Err, errPanic)):
 		return false
 	}
 	return l.logger.Enabled(ctx, e.logLevel())
@@ -102,71 +102,40 @@ func (l *securityLog) record(ctx context.Context, e *Event) {
 	l.logger.LogAttrs(ctx, e.logLevel(), logMessages[e.Kind], e.attrs(suppressed)...)
 }
 
-// corrupt tells of a stored token that cannot be read.
+// corrupt logs a stored token that cannot be read.
 func (l *securityLog) corrupt(ctx context.Context, err error) {
-	if suppressed, ok := l.admit(eventSort{EventUnavailable, "corrupt"}); ok {
+	if suppressed, ok := l.admit(eventSort{event.Unavailable, "corrupt"}); ok {
 		l.logger.ErrorContext(ctx, "tokenauth: a stored token is corrupt", "error", err, "suppressed", suppressed)
 	}
 }
 
-// lost tells of a user whose password was right and whom Recheck did not find:
-// who looks users up by what they type, and not by their names, would otherwise
-// be told of wrong passwords for ever.
+// lost logs a user whose password was right and whom Recheck did not find. A host
+// whose Lookup finds users by what they type, and not by their names, would
+// otherwise see only wrong passwords.
 func (l *securityLog) lost(ctx context.Context, p *Principal) {
-	if suppressed, ok := l.admit(eventSort{EventSignInRefused, "lost"}); ok {
-		l.logger.ErrorContext(ctx, "tokenauth: a sign-in with the right password is refused, because the account was found by the name that was typed and not by its own UserName: Lookup must find it by both; or it was deleted or renamed just then",
+	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "lost"}); ok {
+		l.logger.ErrorContext(ctx, "tokenauth: sign-in refused with the right password: Lookup found the account by the name that was typed, and not by Account.UserName; or the account was deleted or renamed just then",
 			"user_id", p.UserID, "user_name", p.UserName, "suppressed", suppressed)
 	}
 }
 
-// panicked tells of a panic that is being recovered, with its stack and nothing
-// of the request, nor of what was panicked with unless that is the runtime's
-// own.
+// panicked logs a panic that is being recovered, with its stack. It logs nothing
+// of the request, and of the value only the runtime's own text ("index out of
+// range"): the host's may have a password in it.
 func (l *securityLog) panicked(ctx context.Context, in string, p any) {
+	if of, ok := p.(*hostPanic); ok {
+		in, p = of.in, of.value
+	}
 	message := "tokenauth: panic in " + in
-	suppressed, ok := l.admit(eventSort{EventUnavailable, Reason(message)})
+	suppressed, ok := l.admit(eventSort{event.Unavailable, event.Reason(message)})
 	if !ok {
 		return
 	}
 	attrs := []any{"type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()), "suppressed", suppressed}
-	if err, ok := p.(runtime.Error); ok { // "index out of range": the types and numbers of the program
+	if err, ok := p.(runtime.Error); ok {
 		attrs = append(attrs, "error", err.Error())
 	}
 	l.logger.ErrorContext(ctx, message, attrs...)
-}
-
-// culprits are whose code the functions of this package call.
-var culprits = map[string]string{
-	"(*Service).find":        "the storage",
-	"(*Service).issue":       "the storage",
-	"(*Service).revoke":      "the storage",
-	"(*throttle).reserveIn":  "the storage",
-	"(*attempt).settle":      "the storage",
-	"(*Service).signIn":      "the authenticator",
-	"recheck":                "the authenticator",
-	"(*Service).normalize":   "the authenticator",
-	"(*Service).findClient":  "Options.Clients",
-	"(*Service).liveCheck":   "Options.LiveCheck",
-	"(*Service).askFallback": "Options.Fallback",
-}
-
-var packagePath = reflect.TypeFor[Service]().PkgPath() + "."
-
-// culprit tells whose code panicked, while the panic is being recovered: that
-// which was called by the function nearest to it. To note each call beforehand
-// would have every request pay for it.
-func culprit() string {
-	callers := make([]uintptr, 256)
-	frames := runtime.CallersFrames(callers[:runtime.Callers(0, callers)])
-	for {
-		frame, more := frames.Next()
-		if name, ok := strings.CutPrefix(frame.Function, packagePath); ok && culprits[name] != "" {
-			return culprits[name]
-		}
-		if !more {
-			return "code of the host's"
-		}
-	}
 }
 
 func (l *securityLog) admit(sort eventSort) (suppressed int, ok bool) {
@@ -212,7 +181,7 @@ func (e *Event) attrs(suppressed int) []slog.Attr {
 	if !e.Digest.IsZero() {
 		attrs = append(attrs, slog.String("token", e.Digest.String()[:16]))
 	}
-	if e.Kind == EventUnavailable && e.Err != nil {
+	if e.Kind == event.Unavailable && e.Err != nil {
 		attrs = append(attrs, slog.Any("error", e.Err))
 	}
 	if missing := (*roleError)(nil); errors.As(e.Err, &missing) {

@@ -3,31 +3,34 @@ package tokenauth
 import (
 	"context"
 	"errors"
-	"slices"
+	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/clock"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A Service issues, validates and revokes access tokens. Make one with New. It
-// is safe for concurrent use.
+// A Service issues, validates and revokes access tokens. New makes one. It is
+// safe for concurrent use.
 type Service struct {
 	storage       Storage
 	authenticator Authenticator
 	options       Options
 	challenges    challenges
-	reads         readDeadlines
-	clock         *steadyClock // nil if the host has one of its own
-	cache         *cache       // nil without
-	throttle      *throttle    // nil without
+	deadlines     deadlines
+	clock         *clock.Clock     // nil if the host has its own
+	cache         *tokenCache      // nil without
+	limiter       *limiter.Limiter // nil without
 	securityLog   *securityLog
 	running       atomic.Int32 // calls of Run
 	untrusted     sync.Once    // of the warning about a proxy
 }
 
-// New returns a Service that keeps its tokens in s and asks a who is signing
-// in. Options may be nil. The error names the argument or field that is wrong.
-// New does no I/O and starts nothing.
+// New returns a Service that keeps its tokens in s and asks a who signs in.
+// Options may be nil. The error names the argument or field that is wrong. New
+// does no I/O and starts nothing.
 func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if isNil(s) {
 		return nil, errors.New("tokenauth: the storage is nil" + ofType(s))
@@ -44,87 +47,77 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		authenticator: a,
 		options:       options,
 		challenges:    newChallenges(options.Realm),
-		reads:         readDeadlines{timeout: options.Timeout},
+		deadlines:     deadlines{timeout: options.Timeout},
 	}
 	if options.Now == nil {
-		service.clock = newSteadyClock()
+		service.clock = clock.New()
 		service.options.Now = service.clock.Now
 	}
 	service.securityLog = newSecurityLog(options.Logger, service.options.Now)
 	if !options.Throttle.InsecureOff {
-		if service.throttle, err = newThrottle(s, options.Throttle, service.options.Now, service.logThrottleTrouble); err != nil {
+		if service.limiter, err = service.newLimiter(); err != nil {
 			return nil, err
 		}
 	}
 	if options.Cache != nil {
-		if service.cache, err = newCache(s, options.Cache, options.Logger); err != nil {
+		if service.cache, err = newTokenCache(s, options.Cache, options.Logger); err != nil {
 			return nil, err
 		}
 	}
 	return service, nil
 }
 
-// Options returns the options in effect, with the zeros filled in, for what
-// describes the Service. What changes them changes nothing here.
-func (s *Service) Options() Options {
-	o := s.options
-	o.ResponseAttributes = slices.Clone(o.ResponseAttributes)
-	o.TrustedProxies = slices.Clone(o.TrustedProxies)
-	o.Observers = slices.Clone(o.Observers)
-	return o
+func (s *Service) newLimiter() (*limiter.Limiter, error) {
+	o := &s.options.Throttle
+	c := limiter.Config{
+		PerAccountAndSource: o.PerAccountAndSource,
+		PerAccount:          o.PerAccount,
+		AccountCeiling:      o.AccountCeiling,
+		PerSource:           o.PerSource,
+		MaxCounters:         o.MaxCounters,
+		Replicas:            o.Replicas,
+		Now:                 s.options.Now,
+		Bound: func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return s.deadlines.call(ctx)
+		},
+		SharedFailed: func(err error) {
+			s.options.Logger.Error("tokenauth: attempts could not be counted in the storage; this process counts for itself", "error", err)
+		},
+	}
+	if o.Key != (Secret{}) {
+		shared, ok := s.storage.(throttle.Storage)
+		if !ok {
+			return nil, fmt.Errorf("tokenauth: Options.Throttle.Key needs a storage in which replicas count together (a throttle.Storage), and %T is none: those of gormstore and redisstore are; a single process needs no Key", s.storage)
+		}
+		c.Key, c.Shared = []byte(o.Key.Reveal()), shared
+	}
+	return limiter.New(c), nil
 }
 
-// purgeGrace is how long an expired token stays in the storage: a clock that
-// was set a day ahead by mistake must not remove anything.
-const purgeGrace = 24 * time.Hour
-
-// Run does what has to be done in the background, until the context ends: it
-// purges expired tokens, if the storage has to be told (see Purger), and keeps
-// the feed of the cache, if there is one; without Run the cache never serves.
-// Trouble is logged, and what failed is tried again. Run returns nil.
-//
-// It is called once for each Service; a second call beside the first does the
-// same work twice, and is logged at error. Any number of replicas may run it.
-func (s *Service) Run(ctx context.Context) error {
-	if s.running.Add(1) > 1 {
-		s.options.Logger.ErrorContext(ctx, "tokenauth: Service.Run was called while it runs already: once for each Service is enough")
+// mustNotBeNil is called where handlers and guards are made. Without it, a
+// missing Service would show with the first request only.
+func (s *Service) mustNotBeNil() {
+	if s == nil {
+		panic("tokenauth: the Service is nil: was the error of tokenauth.New looked at?")
 	}
-	defer s.running.Add(-1)
-	var wg sync.WaitGroup
+}
+
+// Options returns the options in effect, with the defaults filled in. Changing
+// them does not change the Service.
+func (s *Service) Options() Options { return s.options.clone() }
+
+// CacheStats returns figures of the cache; all zero without one.
+func (s *Service) CacheStats() (stats CacheStats) {
+	if s.cache == nil {
+		return stats
+	}
+	return s.cache.stats()
+}
+
+// changed makes the cache forget a user, before the call that changed something
+// returns: the caller sees the change. A call that failed may have taken effect.
+func (s *Service) changed(u UserKey) {
 	if s.cache != nil {
-		wg.Go(func() { s.cache.run(ctx) })
+		s.cache.invalidate(u)
 	}
-	s.purgeOnAndOn(ctx)
-	wg.Wait()
-	return nil
-}
-
-func (s *Service) purgeOnAndOn(ctx context.Context) {
-	ticker := time.NewTicker(s.options.PurgeInterval)
-	defer ticker.Stop()
-	for {
-		if _, err := s.Purge(ctx); err != nil && ctx.Err() == nil {
-			s.options.Logger.ErrorContext(ctx, "tokenauth: purge failed", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
-// Purge removes the tokens that expired more than a day ago and returns how
-// many. It does nothing for a storage with an expiry of its own. It has no
-// deadline but the context's; what was removed before an error stays removed.
-func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
-	p, ok := s.storage.(Purger)
-	if !ok {
-		return 0, nil
-	}
-	removed, err = p.Purge(ctx, s.options.Now().Add(-purgeGrace))
-	if err != nil {
-		return removed, unavailable("purging", err)
-	}
-	return removed, nil
 }

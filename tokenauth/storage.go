@@ -2,100 +2,98 @@ package tokenauth
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
-// ErrNotFound is what Storage.Find returns for an empty slot, and what a
-// look-up of users returns for an unknown one.
-var ErrNotFound = errors.New("tokenauth: not found")
-
-// ErrCorrupt is what Storage.Find returns, wrapped, for a token that it cannot
-// read. The token is refused as invalid, so that its client signs in again,
-// and the trouble is logged.
-var ErrCorrupt = errors.New("tokenauth: stored token is corrupt")
-
 // Storage keeps the tokens. These rules hold for all of its methods:
 //
-//   - They are safe for concurrent use, by many processes at once where the
-//     storage is shared.
-//   - They return soon after their context has ended. What they were doing may
-//     then have been done or not, but never half.
-//   - What a finished call did is seen by every call that starts after it, in
-//     whichever process: no replica, no cache.
-//   - They may keep the tokens given to them and need not copy them: nobody
-//     changes a token afterwards. The same holds for those they return.
-//   - They never report a fault as ErrNotFound. An error that is neither
-//     ErrNotFound nor ErrCorrupt means that the storage is ill; the request is
-//     answered with 503.
+//   - They are safe for concurrent use, by many processes at once where they
+//     share the storage.
+//   - They return soon after their context ends. The call may then have taken
+//     effect or not, but never in part.
+//   - A call sees the effect of every call that returned before it started, in
+//     whichever process: it reads no replica and no cache.
+//   - They may keep the tokens that they are given and need not copy them: nobody
+//     changes a token. The same holds for the tokens that they return.
+//   - They never report a failure as ErrNotFound. Any error but ErrNotFound and
+//     ErrCorrupt is a failure of the storage, and the request is answered with
+//     503.
 //
-// The package storage/storagetest checks all this.
+// The package storage/storagetest checks all this. A Storage may also have the
+// abilities Lister, Purger, Watcher, ClientRevoker and throttle.Storage; the
+// Service finds them by type assertion.
 type Storage interface {
-	// Replace makes t the only token of its slot, in one atomic step, and
-	// keeps the digest that it displaced as the new token's Replaced (what
-	// t.Replaced says is ignored). If n calls race, all succeed, and one token
-	// stays. Other slots are untouched.
+	// Replace makes t the only token of its slot, in one atomic step, and stores
+	// the digest that it displaces as Replaced of the new token, whatever
+	// t.Replaced is. If calls race, all succeed, and one token stays. Other slots
+	// do not change.
 	Replace(ctx context.Context, t Token) error
 
-	// Find returns what the slot holds, expired or not: time is the
-	// Service's to judge. It returns ErrNotFound for an empty slot.
+	// Find returns the token in the slot, expired or not: the Service checks the
+	// expiry. It returns ErrNotFound for an empty slot.
 	Find(ctx context.Context, s Slot) (Token, error)
 
-	// Revoke empties the slot if it holds the digest, in one atomic step. A
-	// slot that is empty or holds another token is left alone, and that is no
-	// error: revoking twice is fine, and an old token never ends a newer one.
+	// Revoke empties the slot if it holds the digest, in one atomic step. It
+	// leaves a slot that is empty or holds another token, and returns no error:
+	// revoking twice works, and revoking an old token never ends a newer one.
 	Revoke(ctx context.Context, s Slot, d Digest) error
 
-	// RevokeUser empties every slot of the user. That there is none is no
-	// error.
+	// RevokeUser empties every slot of the user. It returns no error if there is
+	// none.
 	RevokeUser(ctx context.Context, u UserKey) error
 }
 
-// A Lister is a Storage that can tell which tokens a user has, for operators.
+// A Lister is a Storage that can list the tokens of a user, for operators.
 type Lister interface {
-	// List returns what all slots of the user hold, expired or not, in any
-	// order; nothing if they are empty. One that cannot be read is left out,
-	// and ErrCorrupt returned, wrapped, beside the others.
+	// List returns the tokens in all slots of the user, expired or not, in any
+	// order. If it cannot read one, it leaves that out and returns ErrCorrupt,
+	// wrapped, beside the others.
 	List(ctx context.Context, u UserKey) ([]Token, error)
 }
 
-// A Purger is a Storage that has to be told to drop what has expired, because
-// it has no expiry of its own.
+// A Purger is a Storage that does not remove expired tokens by itself.
 type Purger interface {
 	// Purge removes the tokens that expired before the given time and returns
-	// how many. It works in batches that keep nobody waiting, returns the
+	// how many. It works in batches that block nobody for long, returns the
 	// context's error soon after it ends, and never removes a token that
 	// replaced an expired one meanwhile.
 	Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error)
 }
 
-// A Watcher is a Storage that tells of tokens that end, whichever process ended
-// them. It is what the cache needs (Options.Cache).
+// A Watcher is a Storage with a feed: it reports the tokens that end, whichever
+// process ended them. The cache needs one (Options.Cache).
 type Watcher interface {
-	// Watch reports to the feed until the context ends or it can no longer
-	// tell, and returns why; its last call of the feed ends before that.
+	// Watch reports to i until the context ends or the feed fails, and returns
+	// why. It does not call i after it returned.
 	//
-	//   - It calls Alive as soon as it is sure to hear of changes, and from
-	//     then on at least once in each beat for as long as that is so.
-	//   - It calls Changed, soon, for the user of each token that was replaced
-	//     or revoked, by this process or another. For a token in a slot that
-	//     was empty, or for one that expires, it need not.
-	//   - If it may have missed something, it calls ChangedAll or returns.
+	//   - It calls Heartbeat as soon as it is certain to receive changes, and
+	//     from then on at least once in each beat while that is so.
+	//   - It calls Invalidate, soon, for the user of each token that was replaced
+	//     or revoked, by this process or another. It need not call it for a token
+	//     stored in an empty slot, nor for one that expires.
+	//   - If it may have missed a change, it calls InvalidateAll or returns.
 	//
 	// Several calls may run at once.
-	Watch(ctx context.Context, beat time.Duration, feed Feed) error
+	Watch(ctx context.Context, beat time.Duration, i Invalidator) error
 }
 
-// A Feed is what a Watcher reports to. Its methods are safe for concurrent use
-// and return at once.
-type Feed interface {
-	// Changed says that a token of the user has ended.
-	Changed(u UserKey)
-	// ChangedAll says that any token may have ended.
-	ChangedAll()
-	// Alive says that every change that was complete at asOf has been
-	// reported, but for those before the first call. The time is one of this
-	// process, with its monotonic reading, taken before the sign of life was
-	// asked for: what a server answers proves nothing about later.
-	Alive(asOf time.Time)
+// An Invalidator is the receiver of a feed. Its methods are safe for concurrent
+// use and return at once.
+type Invalidator interface {
+	// Invalidate says that a token of the user ended.
+	Invalidate(u UserKey)
+	// InvalidateAll says that any token may have ended.
+	InvalidateAll()
+	// Heartbeat says that all changes up to asOf were reported, except any before
+	// the first Heartbeat. The time is this process's, with its monotonic
+	// reading, taken before the Watcher asked for the heartbeat: an answer proves
+	// nothing about later changes.
+	Heartbeat(asOf time.Time)
+}
+
+// A ClientRevoker is a Storage that can end all tokens of a client.
+type ClientRevoker interface {
+	// RevokeClient empties the slots of all users at the client. It may take
+	// long. What it did before an error stays done.
+	RevokeClient(ctx context.Context, c ClientKey) error
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -187,4 +188,18 @@ func expect(t testing.TB, auth *tokenauth.Service, accessToken, want string) {
 	if err != nil && (!token.Digest.IsZero() || token.Principal.UserID != "") {
 		t.Errorf("a refused token came with %+v", token)
 	}
+}
+
+// endpoint returns the handler of revocation or introspection.
+func endpoint(t testing.TB, auth *tokenauth.Service, path string) http.Handler {
+	t.Helper()
+	e := tokenauth.Endpoints{Revocation: "/revoke"}
+	if path == "/introspect" {
+		e = tokenauth.Endpoints{Introspection: path}
+	}
+	handlers, _, err := auth.Handlers("", e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return handlers[path]
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // A gatekeeper is an Authenticator that counts how often it was asked: each
@@ -382,7 +383,7 @@ func TestInsecureOffThrottlesNothing(t *testing.T) {
 }
 
 func TestThrottleUsesTheHostsLimits(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{SourceFailures: 2, AccountFailures: 3, AccountCeiling: 4, PrefixFailures: 6}}, func(d *door) {
+	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: 2, PerAccount: 3, AccountCeiling: 4, PerSource: 6}}, func(d *door) {
 		d.fail("alice", here, 2)
 		d.expect("alice", "wrong", here, "1s")
 		d.expect("alice", "wrong", there, "rejected")
@@ -428,14 +429,14 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 func TestNewRefusesThrottleOptionsOutOfRange(t *testing.T) {
 	t.Parallel()
 	for field, o := range map[string]tokenauth.ThrottleOptions{
-		"SourceFailures":  {SourceFailures: -1},
-		"AccountFailures": {AccountFailures: 1001},
-		"AccountCeiling":  {AccountCeiling: 19},
-		"PrefixFailures":  {PrefixFailures: 100_001},
-		"MaxCounters":     {MaxCounters: 999},
-		"Replicas":        {Replicas: 1001},
-		"Throttle.Key":    {Key: tokenauth.NewSecret(strings.Repeat("k", 31))},
-		"AttemptCounter":  {Key: tokenauth.NewSecret(strings.Repeat("k", 32))},
+		"PerAccountAndSource": {PerAccountAndSource: -1},
+		"PerAccount":          {PerAccount: 1001},
+		"AccountCeiling":      {AccountCeiling: 19},
+		"PerSource":           {PerSource: 100_001},
+		"MaxCounters":         {MaxCounters: 999},
+		"Replicas":            {Replicas: 1001},
+		"Throttle.Key":        {Key: tokenauth.NewSecret(strings.Repeat("k", 31))},
+		"throttle.Storage":    {Key: tokenauth.NewSecret(strings.Repeat("k", 32))},
 	} {
 		noCounter := struct{ tokenauth.Storage }{new(memory.Store)}
 		if _, err := tokenauth.New(noCounter, new(staff), &tokenauth.Options{Throttle: o}); err == nil || !strings.Contains(err.Error(), field) {
@@ -449,7 +450,7 @@ func TestNewRefusesThrottleOptionsOutOfRange(t *testing.T) {
 type countersThatPanic struct {
 	memory.Store
 	mu       sync.Mutex
-	counters map[tokenauth.CounterKey]tokenauth.Counter
+	counters map[throttle.Key]throttle.Counter
 	turns    int // 0 for no panic
 }
 
@@ -459,19 +460,19 @@ func (c *countersThatPanic) panicAfter(turns int) {
 	c.turns = turns
 }
 
-func (c *countersThatPanic) UpdateCounters(_ context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+func (c *countersThatPanic) UpdateCounters(_ context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.turns--; c.turns == 0 {
 		panic("a bug in the host's storage")
 	}
-	counters := make([]tokenauth.Counter, len(keys))
+	counters := make([]throttle.Counter, len(keys))
 	for i, key := range keys {
 		counters[i] = c.counters[key]
 	}
 	change(counters)
 	if c.counters == nil {
-		c.counters = make(map[tokenauth.CounterKey]tokenauth.Counter)
+		c.counters = make(map[throttle.Key]throttle.Counter)
 	}
 	for i, key := range keys {
 		c.counters[key] = counters[i]
@@ -494,7 +495,7 @@ func TestThrottleSurvivesAPanicOfTheStorage(t *testing.T) {
 		_, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr(here)})
 		return reason(err)
 	}
-	options := &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{SourceFailures: 1, Key: tokenauth.NewSecret(strings.Repeat("k", 32))}}
+	options := &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: 1, Key: tokenauth.NewSecret(strings.Repeat("k", 32))}}
 
 	t.Run("at the end of a sign-in", func(t *testing.T) {
 		t.Parallel()

@@ -4,54 +4,84 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
 )
 
-// Validate returns the token that an access token stands for. The caller may
-// keep and change it.
+// Validate returns the token of an access token. The caller may keep and change
+// it.
 //
-// It returns ErrInvalidToken if the access token is not good, refined to
-// ErrExpiredToken or ErrReplacedToken for whoever holds the very token that
-// expired or was replaced, and ErrUnavailable if the storage could not be
-// asked in time. A context that is cancelled does not break off a read that was
-// begun, which ends within Options.Timeout; a deadline does.
+//   - It returns ErrInvalidToken if the access token is not valid, refined to
+//     ErrExpiredToken or ErrReplacedToken for whoever holds the very token that
+//     expired or was replaced.
+//   - It returns ErrUnavailable if the storage failed or did not answer in time.
+//
+// A cancelled context does not interrupt a read that has begun, which ends within
+// Options.Timeout; a deadline does.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
 	began := s.beginning()
 	t, err := s.validate(ctx, accessToken)
 	if err != nil || s.observed() {
-		e := Event{Err: err, Kind: EventValidated}
+		e := Event{Kind: event.Validated}
 		if err != nil {
-			e.Kind, e.Reason = reasonOf(err, EventRefused)
+			e.setError(err, event.Refused)
 		}
-		if s.observed() {
-			e.Duration = time.Since(began)
-		}
-		s.observeToken(ctx, &e, t)
+		e.Duration = s.since(began)
+		e.setToken(t)
+		s.observe(ctx, &e)
 	}
 	if err != nil {
 		return Token{}, err
 	}
-	return t.copy(), nil
+	return t.clone(), nil
 }
 
-// validate is Validate without the copy and without telling anybody. It also
-// returns a token that is good no more, for whoever holds it.
-func (s *Service) validate(ctx context.Context, accessToken string) (held, error) {
-	place, ok := placeIn(s.options.Prefix, accessToken)
+// validate is Validate without the copy and the event. The token is shared with
+// others. It is also returned beside ErrExpiredToken and ErrReplacedToken.
+func (s *Service) validate(ctx context.Context, accessToken string) (*Token, error) {
+	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
 	if !ok {
 		return nil, ErrInvalidToken
 	}
-	digest := digestOf(accessToken)
-	if s.cache != nil {
-		reading := time.Now()
-		if e := s.cache.hit(place, &digest, reading); e != nil {
-			return e, s.judge(ctx, e, reading)
+	if t, reading := s.cached(digest); t != nil {
+		return t, s.accept(ctx, t, reading)
+	}
+	slot, ok := accesstoken.Parse(s.options.Prefix, accessToken)
+	if !ok {
+		return nil, ErrInvalidToken
+	}
+	t, err := s.load(ctx, slotFrom(slot), digest)
+	if err != nil {
+		return nil, err
+	}
+	if !equal(&t.Digest, (*Digest)(&digest)) {
+		if equal(&t.Replaced, (*Digest)(&digest)) {
+			return t, ErrReplacedToken
 		}
-	}
-	slot, ok := slotIn(s.options.Prefix, accessToken)
-	if !ok {
 		return nil, ErrInvalidToken
 	}
-	t, err := s.ask(ctx, slot, &digest)
+	return t, s.accept(ctx, t, time.Now())
+}
+
+// cached returns the token with that digest, or nil if the storage must be
+// asked, and the reading of the clock by which it was found.
+func (s *Service) cached(d Digest) (t *Token, reading time.Time) {
+	if s.cache == nil {
+		return nil, reading
+	}
+	reading = time.Now()
+	return s.cache.hit(&d, reading), reading
+}
+
+// load asks the storage for the token in the slot, by way of the cache if there
+// is one.
+func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err error) {
+	if s.cache == nil {
+		t, err = s.find(ctx, slot)
+	} else {
+		t, err = s.cache.find(ctx, slot, &d, s.find)
+	}
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil, ErrInvalidToken
@@ -61,54 +91,20 @@ func (s *Service) validate(ctx context.Context, accessToken string) (held, error
 	case err != nil:
 		return nil, unavailable("finding a token", err)
 	}
-	if d, replaced := t.digests(); !equal(d, &digest) {
-		if equal(replaced, &digest) {
-			return t, ErrReplacedToken
-		}
-		return nil, ErrInvalidToken
-	}
-	return t, s.judge(ctx, t, time.Now())
+	return t, nil
 }
 
-// judge looks at a token whose digest is right.
-func (s *Service) judge(ctx context.Context, t held, reading time.Time) error {
-	if t.expired(s.timeAt(reading)) {
-		return ErrExpiredToken
-	}
-	return s.liveCheck(ctx, t)
-}
-
-// timeAt returns the time, in Unix seconds, at a reading of time.Now. Each
-// reading of a clock is a tenth of what a validation from the cache costs, so
-// there is one.
-func (s *Service) timeAt(reading time.Time) int64 {
-	if s.clock != nil {
-		return s.clock.at(reading) / int64(time.Second)
-	}
-	return s.options.Now().Unix()
-}
-
-// ask finds what the slot holds in the storage, by way of the cache if there
-// is one.
-func (s *Service) ask(ctx context.Context, slot Slot, d *Digest) (held, error) {
-	if s.cache == nil {
-		return hold(s.find(ctx, slot))
-	}
-	return s.cache.find(ctx, slot, d, s.find)
-}
-
-var errForeignRow = errors.New("the storage returned another slot's token")
-
-// find asks the storage. A driver that hands one request's row to another, as
-// drivers have done after a cancelled context, must not sign anybody in as
-// somebody else, so what comes back is compared with what was asked for.
+// find asks the storage. It compares the slot that comes back with the one asked
+// for: drivers have handed one request's row to another after a cancelled
+// context, and nobody must be signed in as somebody else.
 func (s *Service) find(ctx context.Context, slot Slot) (*Token, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	timed, end := s.reads.context(ctx)
-	defer end()
-	t, err := s.storage.Find(timed, slot)
+	call, cancel := s.deadlines.read(ctx)
+	defer cancel()
+	defer calling("the storage")
+	t, err := s.storage.Find(call, slot)
 	if err != nil {
 		return nil, err
 	}
@@ -118,18 +114,36 @@ func (s *Service) find(ctx context.Context, slot Slot) (*Token, error) {
 	return &t, nil
 }
 
-func (s *Service) liveCheck(ctx context.Context, t held) error {
+// accept checks a token whose digest is right: its expiry, and the live check.
+func (s *Service) accept(ctx context.Context, t *Token, reading time.Time) error {
+	if t.expired(s.timeAt(reading)) {
+		return ErrExpiredToken
+	}
+	return s.liveCheck(ctx, t)
+}
+
+// timeAt returns the time, in Unix seconds, at a reading of time.Now. A reading
+// costs a tenth of a validation from the cache, so each validation has one.
+func (s *Service) timeAt(reading time.Time) int64 {
+	if s.clock != nil {
+		return s.clock.At(reading) / int64(time.Second)
+	}
+	return s.options.Now().Unix()
+}
+
+func (s *Service) liveCheck(ctx context.Context, t *Token) error {
 	if s.options.LiveCheck == nil {
 		return nil
 	}
-	timed := withTimeout(ctx, s.options.Timeout)
-	defer timed.end()
-	err := s.options.LiveCheck(timed, t.copy().Principal)
+	call, cancel := s.deadlines.call(ctx)
+	defer cancel()
+	defer calling("Options.LiveCheck")
+	err := s.options.LiveCheck(call, t.Principal.Clone())
 	switch {
 	case errors.Is(err, ErrRejected):
 		return ErrInvalidToken
 	case err != nil:
-		return hostFailed("Options.LiveCheck", "ErrRejected for a user who may not have the token any more", err)
+		return hostFailed("Options.LiveCheck", "ErrRejected for a user who may not use the token any more", err)
 	}
 	return nil
 }

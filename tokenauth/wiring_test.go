@@ -31,7 +31,7 @@ func TestNewRefusesTypedNils(t *testing.T) {
 		"nil (of type *tokenauth_t": func() (*tokenauth.Service, error) { return tokenauth.New(good, (*staff)(nil), nil) },
 		"usersFunc":                 func() (*tokenauth.Service, error) { return tokenauth.New(good, usersFunc(nil), nil) },
 		"Options.Observers has a nil": func() (*tokenauth.Service, error) {
-			return tokenauth.New(good, &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{(*witness)(nil)}})
+			return tokenauth.New(good, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){nil}})
 		},
 		"Options.Clients is nil": func() (*tokenauth.Service, error) {
 			return tokenauth.New(good, &staff{}, &tokenauth.Options{Clients: (*nobody)(nil)})
@@ -59,16 +59,14 @@ func TestNilServicePanicsAtMount(t *testing.T) {
 	var auth *tokenauth.Service
 	next := http.NotFoundHandler()
 	for name, make := range map[string]func(){
-		"TokenHandler":         func() { auth.TokenHandler() },
-		"RevocationHandler":    func() { auth.RevocationHandler() },
-		"IntrospectionHandler": func() { auth.IntrospectionHandler() },
-		"MetadataHandler":      func() { auth.MetadataHandler(tokenauth.Endpoints{Issuer: "https://api.example.com"}) },
-		"Handlers":             func() { auth.Handlers(tokenauth.Endpoints{}, "") },
-		"Mount":                func() { auth.Mount(http.NewServeMux()) },
-		"RequireBearer":        func() { auth.RequireBearer(next) },
-		"RequireRole":          func() { auth.RequireRole("Staff") },
-		"RequireClient":        func() { auth.RequireClient("web") },
-		"Optional":             func() { auth.Optional(next) },
+		"TokenHandler":  func() { auth.TokenHandler() },
+		"Handlers":      func() { auth.Handlers("") },
+		"Authorizer":    func() { auth.Authorizer(tokenauth.Requirement{}) },
+		"Mount":         func() { auth.Mount(http.NewServeMux()) },
+		"RequireBearer": func() { auth.RequireBearer(next) },
+		"RequireRole":   func() { auth.RequireRole("Staff") },
+		"RequireClient": func() { auth.RequireClient("web") },
+		"Optional":      func() { auth.Optional(next) },
 	} {
 		func() {
 			defer func() {
@@ -91,7 +89,7 @@ func TestMissingAbilityIsNamedInTheError(t *testing.T) {
 			_, err := tokenauth.New(plain, &staff{}, &tokenauth.Options{Cache: new(tokenauth.CacheOptions)})
 			return err
 		},
-		"(an AttemptCounter), and struct": func() error {
+		"(a throttle.Storage), and struct": func() error {
 			key := tokenauth.NewSecret(strings.Repeat("k", 32))
 			_, err := tokenauth.New(plain, &staff{}, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: key}})
 			return err
@@ -112,7 +110,7 @@ func TestMissingAbilityIsNamedInTheError(t *testing.T) {
 func TestRevokeUserRefusesAnEmptyID(t *testing.T) {
 	t.Parallel()
 	storage, w := new(scripted), new(witness)
-	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []tokenauth.Observer{w}})
+	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}})
 	storage.before = func(_ context.Context, method string) error {
 		t.Errorf("%s was called", method)
 		return nil

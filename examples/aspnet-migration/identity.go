@@ -65,7 +65,7 @@ const replaceHash = `UPDATE "AspNetUsers" SET "PasswordHash" = ? WHERE "Id" = ? 
 
 // newUsers returns the users in the tables of Identity. AccessFailedCount stays
 // as it is: the throttle limits how fast passwords can be guessed.
-func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*password.Users, error) {
+func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*password.Authenticator, error) {
 	db = db.Session(&gorm.Session{Logger: logger.Discard}) // GORM's own would print hashes
 	quoted := func(sql string) string {
 		if db.Name() == "mysql" {
@@ -98,7 +98,7 @@ func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*pas
 	if len(roles) > 0 {
 		slog.Warn("users with these roles get a 500 until they are renamed: there is a comma in them", "roles", roles)
 	}
-	return password.NewUsers(lookup, &password.Options{
+	return password.New(lookup, &password.Options{
 		NormalizeUserName: l.normalize,
 		KeepHashes:        keepHashes,
 		Upgrade: func(ctx context.Context, userID, oldHash, newHash string) error {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // The users of the example, with what a client types for them.

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // The command serves as its README shows, ends when it is told to, and finds

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // The calls in the README do what it says.

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // The calls in the README do what it says.
@@ -62,28 +62,5 @@ func TestREADMECalls(t *testing.T) {
 			t.Fatalf("%s is not, or not in its turn, in %s", want, out)
 		}
 		out = after
-	}
-}
-
-// The Go in the README is that of the service.
-func TestREADMEShowsTheFallback(t *testing.T) {
-	t.Parallel()
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	code, err := os.ReadFile("after/tokens.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := strings.Split(string(readme), "```go\n")[1:]
-	if len(blocks) == 0 {
-		t.Fatal("the README shows none")
-	}
-	for _, rest := range blocks {
-		block, _, _ := strings.Cut(rest, "```\n")
-		if !strings.Contains(string(code), "\n"+block) {
-			t.Errorf("tokens.go has no\n%s", block)
-		}
 	}
 }

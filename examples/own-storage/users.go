@@ -9,7 +9,7 @@ import (
 
 // trialUsers are users in memory. A service looks them up in the table that it
 // has.
-func trialUsers() (*password.Users, error) {
+func trialUsers() (*password.Authenticator, error) {
 	hash, err := password.Hash("password")
 	if err != nil {
 		return nil, err
@@ -18,7 +18,7 @@ func trialUsers() (*password.Users, error) {
 		"alice": {UserID: "user-1", UserName: "alice", PasswordHash: hash, Roles: []string{"Administrator"}, Stamp: "1"},
 		"bob":   {UserID: "user-2", UserName: "bob", PasswordHash: hash, Roles: []string{"Reader"}, Stamp: "1"},
 	}
-	return password.NewUsers(func(_ context.Context, userName string) (password.Account, error) {
+	return password.New(func(_ context.Context, userName string) (password.Account, error) {
 		account, ok := accounts[userName]
 		if !ok {
 			return password.Account{}, tokenauth.ErrNotFound

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // Some things are measured between processes. The others are this program

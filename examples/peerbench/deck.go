@@ -94,11 +94,11 @@ func (l *ledger) Revoke(context.Context, tokenauth.Slot, tokenauth.Digest) error
 func (l *ledger) RevokeUser(context.Context, tokenauth.UserKey) error            { return nil }
 
 // Watch implements tokenauth.Watcher.
-func (l *ledger) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+func (l *ledger) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
 	for {
-		feed.Alive(time.Now())
+		feed.Heartbeat(time.Now())
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -11,7 +11,7 @@ import (
 
 	"gorm.io/driver/postgres"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 const strictPostgresName = "this project, strict on PostgreSQL"

@@ -10,7 +10,7 @@ import (
 
 	"gorm.io/driver/postgres"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // tableGrowth signs a few users in over and over, and looks at what becomes of

@@ -8,7 +8,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/bearerkit/bearerkit/storage/redisstore"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // onRedis measures what the service adds to the command that it needs.

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // revocationLatency measures how soon a token that was revoked on one replica

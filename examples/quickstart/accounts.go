@@ -12,10 +12,13 @@ import (
 )
 
 // The accounts that an empty store gets. Anybody can read their password here.
-var trialAccounts = []gormstore.NewUser{
-	{Name: "username", Password: tokenauth.NewSecret("password"), Roles: []string{"Administrator"}},
-	{Name: "reader", Password: tokenauth.NewSecret("password"), Roles: []string{"Reader"}},
-}
+var (
+	trialAccounts = []gormstore.User{
+		{Name: "username", Roles: []string{"Administrator"}},
+		{Name: "reader", Roles: []string{"Reader"}},
+	}
+	trialPassword = tokenauth.NewSecret("password")
+)
 
 // createAccounts fills an empty store. Where others can reach it there are no
 // such accounts: neither made now nor left from a start before.
@@ -35,7 +38,7 @@ func createAccounts(ctx context.Context, s *store, listening net.Addr) (created 
 	}
 	for _, account := range trialAccounts {
 		// Another process may be starting on the same store.
-		if err := s.create(ctx, account); err != nil && !errors.Is(err, gormstore.ErrUserExists) {
+		if err := s.create(ctx, account, trialPassword); err != nil && !errors.Is(err, gormstore.ErrExists) {
 			return false, err
 		}
 	}
@@ -46,7 +49,7 @@ func createAccounts(ctx context.Context, s *store, listening net.Addr) (created 
 // there and has the password that everybody knows.
 func refuseTrialAccounts(ctx context.Context, users tokenauth.Authenticator, listening net.Addr) error {
 	for _, account := range trialAccounts {
-		_, err := users.Authenticate(ctx, tokenauth.Credentials{UserName: account.Name, Password: account.Password})
+		_, err := users.Authenticate(ctx, tokenauth.Credentials{UserName: account.Name, Password: trialPassword})
 		if err == nil {
 			return fmt.Errorf("the store has the account %q for trying out, with a password that everybody knows: "+
 				"not listening on %s; use a loopback address such as 127.0.0.1:8080, or another -store", account.Name, listening)

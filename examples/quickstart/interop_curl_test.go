@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // The documented call, to the letter. It has the password in its arguments.

@@ -72,7 +72,7 @@ type shop struct {
 
 func startShop(t *testing.T, hash string) *shop {
 	t.Helper()
-	users, err := password.NewUsers(func(_ context.Context, userName string) (password.Account, error) {
+	users, err := password.New(func(_ context.Context, userName string) (password.Account, error) {
 		if userName != shopUser {
 			return password.Account{}, tokenauth.ErrNotFound
 		}

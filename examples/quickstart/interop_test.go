@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // A target is a server, and who signs in there.

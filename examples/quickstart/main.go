@@ -128,7 +128,7 @@ func routes(auth *tokenauth.Service) (http.Handler, error) {
 	r := gin.New()
 	r.Use(gin.Recovery())
 
-	mounted := ginadapter.MountEndpoints(r, auth, tokenauth.Endpoints{Revocation: "/revoke"})
+	mounted := ginadapter.Mount(r, auth, tokenauth.Endpoints{Revocation: "/revoke"})
 	r.GET("/me", ginadapter.RequireBearer(auth), me)
 	r.GET("/admin", ginadapter.RequireRole(auth, "Administrator"), me)
 

@@ -21,7 +21,7 @@ import (
 
 	sqldriver "github.com/go-sql-driver/mysql"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 var binary string

@@ -33,7 +33,7 @@ type store struct {
 	tokens tokenauth.Storage
 	users  tokenauth.Authenticator
 	empty  func(context.Context) (bool, error)
-	create func(context.Context, gormstore.NewUser) error
+	create func(context.Context, gormstore.User, tokenauth.Secret) error
 	close  func() error
 }
 
@@ -137,8 +137,8 @@ func openTables(ctx context.Context, db *gorm.DB, pool *sql.DB, feed bool) (*sto
 			n, err := s.Users().Count(ctx)
 			return n == 0, err
 		},
-		create: func(ctx context.Context, n gormstore.NewUser) error {
-			_, err := s.Users().Create(ctx, n)
+		create: func(ctx context.Context, user gormstore.User, newPassword tokenauth.Secret) error {
+			_, err := s.Users().Create(ctx, user, newPassword)
 			return err
 		},
 		close: pool.Close,
@@ -194,7 +194,7 @@ func openRedisTokens(client rueidis.Client, option rueidis.ClientOption, feed bo
 func usersInMemory() (*store, error) {
 	var mu sync.RWMutex
 	accounts := make(map[string]password.Account)
-	users, err := password.NewUsers(func(_ context.Context, name string) (password.Account, error) {
+	users, err := password.New(func(_ context.Context, name string) (password.Account, error) {
 		mu.RLock()
 		defer mu.RUnlock()
 		if account, ok := accounts[name]; ok {
@@ -208,18 +208,18 @@ func usersInMemory() (*store, error) {
 	return &store{
 		users: users,
 		empty: func(context.Context) (bool, error) { return true, nil },
-		create: func(_ context.Context, n gormstore.NewUser) error {
-			hash, err := password.Hash(n.Password.Reveal())
+		create: func(_ context.Context, user gormstore.User, newPassword tokenauth.Secret) error {
+			hash, err := password.Hash(newPassword.Reveal())
 			if err != nil {
 				return err
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			accounts[n.Name] = password.Account{
+			accounts[user.Name] = password.Account{
 				UserID:       fmt.Sprintf("user-%d", len(accounts)+1),
-				UserName:     n.Name,
+				UserName:     user.Name,
 				PasswordHash: hash,
-				Roles:        n.Roles,
+				Roles:        user.Roles,
 			}
 			return nil
 		},

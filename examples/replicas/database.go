@@ -47,8 +47,8 @@ func prepareDatabase(ctx context.Context, dsn string) (pool *sql.DB, err error) 
 		return nil, err
 	}
 	for name, role := range map[string]string{"alice": "Reader", "bob": "Reader", "operator": "Administrator"} {
-		_, err := store.Users().Create(ctx, gormstore.NewUser{Name: name, Password: tokenauth.NewSecret(trialPassword), Roles: []string{role}})
-		if err != nil && !errors.Is(err, gormstore.ErrUserExists) {
+		_, err := store.Users().Create(ctx, gormstore.User{Name: name, Roles: []string{role}}, tokenauth.NewSecret(trialPassword))
+		if err != nil && !errors.Is(err, gormstore.ErrExists) {
 			return nil, err
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // In a process that a test has started, this is set: it is the program.

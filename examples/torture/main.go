@@ -23,15 +23,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/child"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/crash"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/report"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/soak"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 func main() {
-	if isChild() {
-		os.Exit(child())
-	}
+	child.Run(children)
 	c := config{out: os.Stdout}
-	flag.StringVar(&c.store, "store", "memory:", "what to try: "+storeForms)
+	flag.StringVar(&c.store, "store", "memory:", "what to try: "+store.Forms)
 	flag.DurationVar(&c.duration, "for", 20*time.Second, "how long to try, all trials together")
 	flag.StringVar(&c.trials, "trials", "", "the `trials` to run, separated by commas (default all that fit)")
 	flag.StringVar(&c.plant, "plant", "", "the `bug` to plant; see -list-plants")
@@ -46,12 +51,12 @@ func main() {
 	switch {
 	case *list:
 		for _, p := range plants {
-			fmt.Printf("%-20s %s (found by %s)\n", p.name, p.about, strings.Join(p.trials, ", "))
+			fmt.Printf("%-20s %s (found by %s)\n", p.Name, p.About, strings.Join(p.Trials, ", "))
 		}
 		return
 	case *listTrials:
 		for _, t := range trials {
-			fmt.Printf("%-10s %s\n", t.name, t.about)
+			fmt.Printf("%-10s %s\n", t.Name, t.About)
 		}
 		return
 	}
@@ -62,8 +67,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 		os.Exit(2)
 	}
-	fmt.Println(t.summary())
-	if len(t.broken()) > 0 {
+	fmt.Println(t.Summary())
+	if len(t.Broken()) > 0 {
 		os.Exit(1)
 	}
 }
@@ -78,32 +83,35 @@ type config struct {
 	out                                io.Writer
 }
 
+// children are the parts of trials that are processes of their own.
+var children = map[string]func() int{"crash": crash.Child, "soak": soak.Child}
+
 // run runs the trials, each for its part of the time.
-func run(ctx context.Context, c config) (*tally, error) {
+func run(ctx context.Context, c config) (*report.Tally, error) {
 	if c.out == nil {
 		c.out = io.Discard
 	}
 	began := time.Now()
-	r := &report{folder: c.report, out: c.out}
-	if r.folder == "" {
-		r.folder = os.TempDir()
-	} else if err := os.MkdirAll(r.folder, 0o755); err != nil {
+	r := &report.Report{Folder: c.report, Out: c.out}
+	if r.Folder == "" {
+		r.Folder = os.TempDir()
+	} else if err := os.MkdirAll(r.Folder, 0o755); err != nil {
 		return nil, err
 	}
-	e := &env{tally: new(tally), report: r, seed: c.seed, only: c.only, rate: c.rate}
+	e := &trial.Env{Tally: new(report.Tally), Report: r, Seed: c.seed, Only: c.only, Rate: c.rate}
 	if c.plant != "" {
-		if e.plant = plantNamed(c.plant); e.plant == nil {
+		if e.Plant = plant.Named(plants, c.plant); e.Plant == nil {
 			return nil, fmt.Errorf("there is no plant %q; -list-plants lists them", c.plant)
 		}
 	}
 	fmt.Fprintf(c.out, "storage %s, seed %d\n", c.store, c.seed)
 	var failed error
 	err := throwaway.Outside(ctx, func(tb testing.TB) {
-		if e.backend, failed = openBackend(tb, c.store); failed != nil {
+		if e.Backend, failed = store.Open(tb, c.store); failed != nil {
 			return
 		}
-		var chosen []*trial
-		if chosen, failed = choose(c.trials, e.backend, e.plant); failed != nil {
+		var chosen []*trial.Trial
+		if chosen, failed = choose(c.trials, e.Backend, e.Plant); failed != nil {
 			return
 		}
 		end := began.Add(c.duration)
@@ -111,18 +119,18 @@ func run(ctx context.Context, c config) (*tally, error) {
 			if ctx.Err() != nil {
 				return
 			}
-			e.until = time.Now().Add(time.Until(end) / time.Duration(len(chosen)-i))
-			if e.enough = 0; c.enough > 0 {
-				e.enough = e.histories.Load() + c.enough
+			e.Until = time.Now().Add(time.Until(end) / time.Duration(len(chosen)-i))
+			if e.Enough = 0; c.enough > 0 {
+				e.Enough = e.Histories.Load() + c.enough
 			}
-			t.run(tb, e)
+			t.Run(tb, e)
 		}
 	})
 	if err := errors.Join(failed, err); err != nil {
 		return nil, err
 	}
 	if c.report != "" {
-		return e.tally, r.write(conditions(c.store, c.seed, time.Since(began)), e.tally)
+		return e.Tally, r.Write(report.Conditions(c.store, c.seed, time.Since(began)), e.Tally)
 	}
-	return e.tally, nil
+	return e.Tally, nil
 }

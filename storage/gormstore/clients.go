@@ -2,6 +2,8 @@ package gormstore
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -15,92 +17,86 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-var (
-	// ErrClientExists is returned by Clients.Create if the ID is taken.
-	ErrClientExists = errors.New("gormstore: there is a client of that ID")
-	// ErrClientNotFound is returned by the methods of Clients for an unknown
-	// client.
-	ErrClientNotFound = fmt.Errorf("gormstore: no such client: %w", tokenauth.ErrNotFound)
-	// ErrClient is returned by Clients.Create and Clients.SetIntrospection,
-	// wrapped with what is wrong, for values that cannot be stored.
-	ErrClient = errors.New("gormstore: invalid client")
-)
-
-// Clients is a ready registry of clients, kept beside the tokens:
-// tokenauth.Options.Clients. What disables or deletes a client ends its tokens
-// in the same transaction. It is safe for concurrent use.
+// Clients is a ready registry of clients, kept beside the tokens, for
+// tokenauth.Options.Clients. A call that disables or deletes a client ends its
+// tokens in the same transaction. A method that names an unknown client returns
+// tokenauth.ErrNotFound, wrapped. It is safe for concurrent use.
 type Clients struct{ session }
 
 var (
-	_ tokenauth.Clients       = (*Clients)(nil)
-	_ tokenauth.ClientRevoker = (*Store)(nil)
+	_ tokenauth.ClientRegistry = (*Clients)(nil)
+	_ tokenauth.ClientRevoker  = (*Store)(nil)
 )
 
 // Clients returns the registry of clients that is kept beside the tokens.
-func (s *Store) Clients() *Clients { return &Clients{session{store: s}} }
+func (s *Store) Clients() *Clients { return &Clients{session{database: s.database}} }
 
 // WithTx returns Clients that work within the host's transaction, as
 // Users.WithTx does.
-func (c *Clients) WithTx(tx *gorm.DB) *Clients { return &Clients{session{c.store, tx}} }
+func (c *Clients) WithTx(tx *gorm.DB) *Clients { return &Clients{session{c.database, tx}} }
 
-// A NewClient is a client to create.
-type NewClient struct {
-	// ID has 1 to 256 bytes of UTF-8 without control characters.
-	ID string
-	// Public clients have no secret: those that run on the user's device, and
-	// could not keep one (RFC 6749 §2.1).
-	Public bool
-	// Roles, if there are any, are those of which a user must have one to sign
-	// in through the client; non-empty and without commas.
-	Roles []string
-	// Introspection is whose tokens the client may introspect; none if zero.
-	// A public client may have no other.
-	Introspection tokenauth.Introspection
-}
-
-// Create adds a client and returns its secret, which is kept nowhere: empty for
-// a public one. It returns ErrClient or ErrClientExists.
-func (c *Clients) Create(ctx context.Context, n NewClient) (tokenauth.Secret, error) {
-	if n.ID == "" || len(n.ID) > 256 || !utf8.ValidString(n.ID) || strings.ContainsFunc(n.ID, unicode.IsControl) {
-		return tokenauth.Secret{}, fmt.Errorf("%w: the ID must have 1 to 256 bytes of UTF-8 without control characters", ErrClient)
-	}
-	if err := checkRoles(n.Roles); err != nil {
-		return tokenauth.Secret{}, fmt.Errorf("%w: roles must be non-empty UTF-8 without comma or NUL", ErrClient)
-	}
-	if err := checkIntrospection(n.Introspection, n.Public); err != nil {
+// Create adds a confidential client and returns its secret, which is stored
+// nowhere. Secrets must be empty. Create returns ErrInvalid, wrapped with what is
+// wrong, or ErrExists if the ID is taken.
+func (c *Clients) Create(ctx context.Context, client tokenauth.Client) (tokenauth.Secret, error) {
+	secret, digest := newSecret()
+	if err := c.create(ctx, client, digest[:]); err != nil {
 		return tokenauth.Secret{}, err
-	}
-	var secret tokenauth.Secret
-	var digest []byte
-	if !n.Public {
-		s, d := tokenauth.NewClientSecret()
-		secret, digest = s, d[:]
-	}
-	s := c.store
-	result, err := c.pool().ExecContext(ctx, s.sql(s.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+s.dialect.onConflict),
-		n.ID, digest, strings.Join(n.Roles, ","), int(n.Introspection), false, newStamp(), time.Now().Unix())
-	if err != nil {
-		return tokenauth.Secret{}, err
-	}
-	switch inserted, err := result.RowsAffected(); {
-	case err != nil:
-		return tokenauth.Secret{}, err
-	case inserted == 0:
-		return tokenauth.Secret{}, ErrClientExists
 	}
 	return secret, nil
 }
 
-// FindClient implements tokenauth.Clients.
+// CreatePublic adds a client without a secret, as Create does: one that runs on
+// the user's device and cannot keep a secret (RFC 6749 §2.1). It must not
+// introspect.
+func (c *Clients) CreatePublic(ctx context.Context, client tokenauth.Client) error {
+	if introspectionOf(client.IntrospectsOwn, client.IntrospectsAll) != introspectsNone {
+		return errPublicIntrospects
+	}
+	return c.create(ctx, client, nil) // not a nil []byte, which some SQLite drivers store as an empty blob
+}
+
+func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest any) error {
+	if client.ID == "" || len(client.ID) > 256 || !utf8.ValidString(client.ID) || strings.ContainsFunc(client.ID, unicode.IsControl) {
+		return fmt.Errorf("%w: the ID of a client must have 1 to 256 bytes of UTF-8 without control characters", ErrInvalid)
+	}
+	if err := checkRoles(client.Roles); err != nil {
+		return err
+	}
+	if len(client.Secrets) > 0 {
+		return fmt.Errorf("%w: a new client must have no Secrets: Create makes one", ErrInvalid)
+	}
+	result, err := c.pool().ExecContext(ctx, c.sql(c.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict),
+		client.ID, digest, strings.Join(client.Roles, ","), introspectionOf(client.IntrospectsOwn, client.IntrospectsAll), client.Disabled, newStamp(), time.Now().Unix())
+	if err != nil {
+		return err
+	}
+	switch inserted, err := result.RowsAffected(); {
+	case err != nil:
+		return err
+	case inserted == 0:
+		return fmt.Errorf("%w: client %q", ErrExists, client.ID)
+	}
+	return nil
+}
+
+// newSecret returns a client's secret and its digest.
+func newSecret() (tokenauth.Secret, tokenauth.Digest) {
+	text := rand.Text() + rand.Text() // 260 random bits
+	return tokenauth.NewSecret(text), sha256.Sum256([]byte(text))
+}
+
+// FindClient implements tokenauth.ClientRegistry.
 func (c *Clients) FindClient(ctx context.Context, clientID string) (client tokenauth.Client, err error) {
-	rows, err := c.pool().QueryContext(ctx, c.store.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`), clientID)
+	rows, err := c.pool().QueryContext(ctx, c.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`), clientID)
 	if err != nil {
 		return client, err
 	}
 	err = readRow(rows, func(scan func(...any) error) error {
 		var secret, oldSecret sql.RawBytes
 		var roles string
-		if err := scan(&client.ID, &secret, &oldSecret, &roles, &client.Introspection, &client.Disabled); err != nil {
+		var introspection int
+		if err := scan(&client.ID, &secret, &oldSecret, &roles, &introspection, &client.Disabled); err != nil {
 			return err
 		}
 		for _, digest := range []sql.RawBytes{secret, oldSecret} {
@@ -113,13 +109,19 @@ func (c *Clients) FindClient(ctx context.Context, clientID string) (client token
 				return fmt.Errorf("gormstore: client %q has a secret of %d bytes", client.ID, len(digest))
 			}
 		}
-		if !known(client.Introspection) {
-			return fmt.Errorf("gormstore: client %q has the unknown right %d to introspect", client.ID, client.Introspection)
+		switch introspection {
+		case introspectsNone:
+		case introspectsOwn:
+			client.IntrospectsOwn = true
+		case introspectsAll:
+			client.IntrospectsAll = true
+		default:
+			return fmt.Errorf("gormstore: client %q has the unknown right %d to introspect", client.ID, introspection)
 		}
 		return decode(roles, []byte("{}"), &client.Roles, nil)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
-		return tokenauth.Client{}, ErrClientNotFound
+		return tokenauth.Client{}, errClientNotFound
 	}
 	if err != nil {
 		return tokenauth.Client{}, err
@@ -127,33 +129,31 @@ func (c *Clients) FindClient(ctx context.Context, clientID string) (client token
 	return client, nil
 }
 
-// RotateSecret gives a client another secret and returns it. The one before
-// stays good until DropOldSecret, the one before that does not. It returns
-// ErrClientNotFound also for a public client, which has none.
+// RotateSecret gives a client a new secret and returns it. The secret before
+// stays valid until DropOldSecret; the one before that does not. A public client,
+// which has none, is tokenauth.ErrNotFound.
 func (c *Clients) RotateSecret(ctx context.Context, clientID string) (tokenauth.Secret, error) {
-	secret, digest := tokenauth.NewClientSecret()
+	secret, digest := newSecret()
 	// MariaDB and MySQL assign from left to right.
-	err := c.change(ctx, ErrClientNotFound, `UPDATE tokenauth_clients SET old_secret = secret, secret = ? WHERE id = ? AND secret IS NOT NULL`, digest[:], clientID)
+	err := c.change(ctx, errClientNotFound, `UPDATE tokenauth_clients SET old_secret = secret, secret = ? WHERE id = ? AND secret IS NOT NULL`, digest[:], clientID)
 	if err != nil {
 		return tokenauth.Secret{}, err
 	}
 	return secret, nil
 }
 
-// DropOldSecret ends the secret that the last rotation left good. It returns
-// ErrClientNotFound for an unknown client, and for one that has none such.
+// DropOldSecret ends the secret that the last rotation left valid. A client
+// without one is tokenauth.ErrNotFound.
 func (c *Clients) DropOldSecret(ctx context.Context, clientID string) error {
-	return c.change(ctx, ErrClientNotFound, `UPDATE tokenauth_clients SET old_secret = NULL WHERE id = ? AND old_secret IS NOT NULL`, clientID)
+	return c.change(ctx, errClientNotFound, `UPDATE tokenauth_clients SET old_secret = NULL WHERE id = ? AND old_secret IS NOT NULL`, clientID)
 }
 
-// SetDisabled keeps a client from signing users in, or lets it again, and ends
-// all its tokens. It returns ErrClientNotFound.
+// SetDisabled disables or enables a client, and ends all its tokens.
 func (c *Clients) SetDisabled(ctx context.Context, clientID string, disabled bool) error {
 	return c.end(ctx, clientID, `UPDATE tokenauth_clients SET disabled = ?, stamp = ? WHERE id = ?`, disabled, newStamp(), clientID)
 }
 
-// Delete removes a client and ends all its tokens. It returns
-// ErrClientNotFound.
+// Delete removes a client and ends all its tokens.
 func (c *Clients) Delete(ctx context.Context, clientID string) error {
 	return c.end(ctx, clientID, `DELETE FROM tokenauth_clients WHERE id = ?`, clientID)
 }
@@ -161,18 +161,16 @@ func (c *Clients) Delete(ctx context.Context, clientID string) error {
 // end changes the client's row first and then ends the tokens. A sign-in that
 // stores its token in between looks at the row again.
 func (c *Clients) end(ctx context.Context, clientID, statement string, args ...any) error {
-	key := tokenauth.ClientKeyOf(clientID)
-	return c.changeAndEnd(ctx, ErrClientNotFound, statement, args, deleteTokensOfClient, key[:])
+	key := tokenauth.SlotOf("", clientID).Client
+	return c.changeAndEnd(ctx, errClientNotFound, statement, args, deleteTokensOfClient, key[:])
 }
-
-const deleteTokensOfClient = `DELETE FROM tokenauth_tokens WHERE client_key = ?`
 
 // RevokeClient implements tokenauth.ClientRevoker. It reads the whole table: an
 // index by client would make sign-ins dearer for the sake of what is rare. The
 // transaction is for its level, at which MariaDB and MySQL do not keep locked
 // what they have read.
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
-	return session{store: s}.transaction(ctx, func(pool gorm.ConnPool) error {
+	return session{database: s.database}.transaction(ctx, func(pool gorm.ConnPool) error {
 		_, err := pool.ExecContext(ctx, s.sql(deleteTokensOfClient), c[:])
 		return err
 	})

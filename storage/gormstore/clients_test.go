@@ -11,8 +11,8 @@ import (
 
 	"gorm.io/driver/mysql"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -38,21 +38,23 @@ func TestClients(t *testing.T) {
 		s, db := e.store(t)
 		ctx, clients, auth := t.Context(), s.Clients(), registered(t, s)
 		create(t, s, "alice")
-		first, err := clients.Create(ctx, gormstore.NewClient{ID: "web"})
+		first, err := clients.Create(ctx, tokenauth.Client{ID: "web"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if secret, err := clients.Create(ctx, gormstore.NewClient{ID: "mobile", Public: true}); err != nil || secret.Reveal() != "" {
-			t.Fatalf("a public client has secret %q, error %v", secret.Reveal(), err)
+		if err := clients.CreatePublic(ctx, tokenauth.Client{ID: "mobile"}); err != nil {
+			t.Fatal(err)
 		}
-		if _, err := clients.Create(ctx, gormstore.NewClient{ID: "web"}); !errors.Is(err, gormstore.ErrClientExists) {
+		if _, err := clients.Create(ctx, tokenauth.Client{ID: "web"}); !errors.Is(err, gormstore.ErrExists) {
 			t.Errorf("a client of the same ID: %v", err)
 		}
-		if _, err := clients.Create(ctx, gormstore.NewClient{ID: "WEB", Public: true}); err != nil {
+		if err := clients.CreatePublic(ctx, tokenauth.Client{ID: "WEB"}); err != nil {
 			t.Errorf("IDs are compared exactly: %v", err)
 		}
-		for _, bad := range []gormstore.NewClient{{}, {ID: "a\n"}, {ID: "\xff"}, {ID: strings.Repeat("x", 257)}, {ID: "x", Roles: []string{"a,b"}}} {
-			if _, err := clients.Create(ctx, bad); !errors.Is(err, gormstore.ErrClient) {
+		for _, bad := range []tokenauth.Client{
+			{}, {ID: "a\n"}, {ID: "\xff"}, {ID: strings.Repeat("x", 257)}, {ID: "x", Roles: []string{"a,b"}}, {ID: "x", Secrets: []tokenauth.Digest{{}}},
+		} {
+			if _, err := clients.Create(ctx, bad); !errors.Is(err, gormstore.ErrInvalid) {
 				t.Errorf("%+v: %v", bad, err)
 			}
 		}
@@ -97,11 +99,11 @@ func TestClients(t *testing.T) {
 		}
 		bad("web", first)
 		web = good("web", second)
-		if err := clients.DropOldSecret(ctx, "web"); !errors.Is(err, gormstore.ErrClientNotFound) {
+		if err := clients.DropOldSecret(ctx, "web"); !errors.Is(err, tokenauth.ErrNotFound) {
 			t.Errorf("dropping none: %v", err)
 		}
 		for _, clientID := range []string{"mobile", "unknown"} {
-			if _, err := clients.RotateSecret(ctx, clientID); !errors.Is(err, gormstore.ErrClientNotFound) {
+			if _, err := clients.RotateSecret(ctx, clientID); !errors.Is(err, tokenauth.ErrNotFound) {
 				t.Errorf("rotating what has no secret: %v", err)
 			}
 		}
@@ -140,7 +142,7 @@ func TestClients(t *testing.T) {
 		ended(mobile, true)
 		ended(web, false)
 		bad("mobile", none)
-		if err := clients.Delete(ctx, "mobile"); !errors.Is(err, gormstore.ErrClientNotFound) {
+		if err := clients.Delete(ctx, "mobile"); !errors.Is(err, tokenauth.ErrNotFound) {
 			t.Errorf("deleting twice: %v", err)
 		}
 		if err := auth.RevokeClient(ctx, "web"); err != nil {
@@ -165,7 +167,7 @@ func TestClientsOfRoles(t *testing.T) {
 	s, _ := engines[0].store(t)
 	auth := registered(t, s)
 	user := create(t, s, "alice")
-	if _, err := s.Clients().Create(t.Context(), gormstore.NewClient{ID: "back-office", Public: true, Roles: []string{"Auditor", "Administrator"}}); err != nil {
+	if err := s.Clients().CreatePublic(t.Context(), tokenauth.Client{ID: "back-office", Roles: []string{"Auditor", "Administrator"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := signInBy(t.Context(), auth, "back-office", tokenauth.Secret{}); !errors.Is(err, tokenauth.ErrRejected) {
@@ -212,7 +214,7 @@ func TestRevokeClientLocksNobodyElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	revoked := make(chan error, 1)
-	go func() { revoked <- s.RevokeClient(t.Context(), tokenauth.ClientKeyOf("web")) }()
+	go func() { revoked <- s.RevokeClient(t.Context(), tokenauth.SlotOf("", "web").Client) }()
 	deadline := time.Now().Add(30 * time.Second)
 	// The table is read anew only when nobody has read it for a tenth of a second.
 	for waiting := 0; waiting == 0; time.Sleep(200 * time.Millisecond) {

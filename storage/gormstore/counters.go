@@ -10,19 +10,19 @@ import (
 
 	"gorm.io/gorm"
 
-	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-var _ tokenauth.AttemptCounter = (*Store)(nil)
+var _ throttle.Storage = (*Store)(nil)
 
 // errRaced says that another inserted a counter first.
 var errRaced = errors.New("gormstore: a counter was inserted meanwhile")
 
-// UpdateCounters implements tokenauth.AttemptCounter, by a transaction that
+// UpdateCounters implements throttle.Storage, by a transaction that
 // locks the rows. One that changes nothing writes nothing.
-func (s *Store) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	for {
-		err := session{store: s}.transaction(ctx, func(pool gorm.ConnPool) error {
+		err := session{database: s.database}.transaction(ctx, func(pool gorm.ConnPool) error {
 			return s.updateCounters(ctx, pool, keys, change)
 		})
 		if !errors.Is(err, errRaced) || ctx.Err() != nil {
@@ -31,7 +31,7 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey,
 	}
 }
 
-func (s *Store) updateCounters(ctx context.Context, pool gorm.ConnPool, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+func (s *Store) updateCounters(ctx context.Context, pool gorm.ConnPool, keys []throttle.Key, change func([]throttle.Counter)) error {
 	before, there, err := s.readCounters(ctx, pool, keys)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (s *Store) updateCounters(ctx context.Context, pool gorm.ConnPool, keys []t
 	return nil
 }
 
-func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []tokenauth.CounterKey) (counters []tokenauth.Counter, there []bool, err error) {
+func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []throttle.Key) (counters []throttle.Counter, there []bool, err error) {
 	among := ` WHERE counter_key IN (?` + strings.Repeat(`, ?`, len(keys)-1) + `)`
 	args := make([]any, len(keys))
 	for i := range keys {
@@ -72,14 +72,14 @@ func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []tok
 		return nil, nil, err
 	}
 	defer rows.Close()
-	counters, there = make([]tokenauth.Counter, len(keys)), make([]bool, len(keys))
+	counters, there = make([]throttle.Counter, len(keys)), make([]bool, len(keys))
 	for rows.Next() {
 		var key sql.RawBytes
-		var c tokenauth.Counter
+		var c throttle.Counter
 		if err := rows.Scan(&key, &c.Failures, &c.FailedAt, &c.Pending, &c.PendingAt, &c.SucceededAt); err != nil {
 			return nil, nil, err
 		}
-		i := slices.IndexFunc(keys, func(k tokenauth.CounterKey) bool { return bytes.Equal(k[:], key) })
+		i := slices.IndexFunc(keys, func(k throttle.Key) bool { return bytes.Equal(k[:], key) })
 		if i < 0 {
 			return nil, nil, errors.New("gormstore: the database returned another counter")
 		}
@@ -88,12 +88,12 @@ func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []tok
 	return counters, there, errors.Join(rows.Err(), rows.Close())
 }
 
-func (s *Store) writeCounter(ctx context.Context, pool gorm.ConnPool, key tokenauth.CounterKey, c tokenauth.Counter, there bool) error {
+func (s *Store) writeCounter(ctx context.Context, pool gorm.ConnPool, key throttle.Key, c throttle.Counter, there bool) error {
 	statement := s.dialect.insertIgnore + ` tokenauth_counters (failures, failed_at, pending, pending_at, succeeded_at, forget_at, counter_key) VALUES (?, ?, ?, ?, ?, ?, ?)` + s.dialect.onConflict
 	if there {
 		statement = `UPDATE tokenauth_counters SET failures = ?, failed_at = ?, pending = ?, pending_at = ?, succeeded_at = ?, forget_at = ? WHERE counter_key = ?`
 	}
-	result, err := pool.ExecContext(ctx, s.sql(statement), c.Failures, c.FailedAt, c.Pending, c.PendingAt, c.SucceededAt, c.ForgetAt(key), key[:])
+	result, err := pool.ExecContext(ctx, s.sql(statement), c.Failures, c.FailedAt, c.Pending, c.PendingAt, c.SucceededAt, c.ExpiresAt(key), key[:])
 	if err != nil || there {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // Purge drops the counters that say nothing any more.
@@ -18,22 +19,22 @@ func TestCountersArePurged(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
 		now := time.Now().UnixMilli()
-		want := []tokenauth.Counter{
+		want := []throttle.Counter{
 			{Failures: 3, FailedAt: now},
 			{Failures: 9, FailedAt: now - (101 * 24 * time.Hour).Milliseconds()},
 		}
-		keys := []tokenauth.CounterKey{{1}, {2}}
-		if err := s.UpdateCounters(t.Context(), keys, func(c []tokenauth.Counter) { copy(c, want) }); err != nil {
+		keys := []throttle.Key{{1}, {2}}
+		if err := s.UpdateCounters(t.Context(), keys, func(c []throttle.Counter) { copy(c, want) }); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Purge(t.Context(), time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		var got []tokenauth.Counter
-		if err := s.UpdateCounters(t.Context(), keys, func(c []tokenauth.Counter) { got = slices.Clone(c) }); err != nil {
+		var got []throttle.Counter
+		if err := s.UpdateCounters(t.Context(), keys, func(c []throttle.Counter) { got = slices.Clone(c) }); err != nil {
 			t.Fatal(err)
 		}
-		if got[0] != want[0] || got[1] != (tokenauth.Counter{}) {
+		if got[0] != want[0] || got[1] != (throttle.Counter{}) {
 			t.Errorf("there are %+v, of %+v", got, want)
 		}
 	})
@@ -56,7 +57,7 @@ func TestThrottleOfReplicas(t *testing.T) {
 		var asked counted
 		now := time.Now() // and it stays so: no wait is over before the end
 		o := tokenauth.Options{Logger: quiet, Timeout: 10 * time.Second, Now: func() time.Time { return now }, Throttle: tokenauth.ThrottleOptions{
-			Key: tokenauth.NewSecret("the same thirty-two bytes or more on all replicas"), SourceFailures: 6, Replicas: 3,
+			Key: tokenauth.NewSecret("the same thirty-two bytes or more on all replicas"), PerAccountAndSource: 6, Replicas: 3,
 		}}
 		replicas := make([]*tokenauth.Service, 3)
 		for i := range replicas {

@@ -1,15 +1,6 @@
 package gormstore
 
-import (
-	"database/sql"
-	"regexp"
-	"strconv"
-	"strings"
-)
-
-const defaultPrefix = "tokenauth_"
-
-var prefixPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
+import "database/sql"
 
 // A dialect is what differs between the engines. Statements are written for
 // SQLite, with the default prefix, and rewritten.
@@ -91,26 +82,4 @@ var dialects = map[string]dialect{
 		lock:   `UPDATE tokenauth_counters SET failures = failures`,
 		exists: `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?`,
 	},
-}
-
-// sql rewrites a statement for the engine and the tables' prefix.
-func (s *Store) sql(text string) string {
-	text = strings.ReplaceAll(text, defaultPrefix, s.prefix)
-	if !s.dialect.aliases {
-		text = strings.Replace(text, " AS t\n", "\n", 1)
-	}
-	if !s.dialect.numbered {
-		return text
-	}
-	var b strings.Builder
-	n := 0
-	for _, r := range text {
-		if r == '?' {
-			n++
-			b.WriteString("$" + strconv.Itoa(n))
-			continue
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }

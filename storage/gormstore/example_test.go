@@ -51,11 +51,7 @@ func Example() {
 		panic(err)
 	}
 
-	user, err := store.Users().Create(ctx, gormstore.NewUser{
-		Name:     "alice",
-		Password: tokenauth.NewSecret("correct horse"),
-		Roles:    []string{"Reader"},
-	})
+	user, err := store.Users().Create(ctx, gormstore.User{Name: "alice", Roles: []string{"Reader"}}, tokenauth.NewSecret("correct horse"))
 	if err != nil {
 		panic(err)
 	}
@@ -82,7 +78,7 @@ func ExampleNew_missingSchema() {
 	db, remove := openExample()
 	defer remove()
 	_, err := gormstore.New(context.Background(), db, nil)
-	fmt.Println(errors.Is(err, gormstore.ErrSchema))
+	fmt.Println(errors.Is(err, gormstore.ErrSchemaVersion))
 	// Output: true
 }
 
@@ -99,7 +95,7 @@ func ExampleUsers_WithTx() {
 	if err != nil {
 		panic(err)
 	}
-	user, err := store.Users().Create(ctx, gormstore.NewUser{Name: "alice", Password: tokenauth.NewSecret("correct horse")})
+	user, err := store.Users().Create(ctx, gormstore.User{Name: "alice"}, tokenauth.NewSecret("correct horse"))
 	if err != nil {
 		panic(err)
 	}
@@ -140,16 +136,15 @@ func ExampleMigrations() {
 	// 0004_introspection.up.sql
 }
 
-func ExampleNormalizeUserName() {
-	for _, name := range []string{"Alice", "ＡＬＩＣＥ", "alice@example.com", "al ice"} {
-		normalized, err := gormstore.NormalizeUserName(name)
-		fmt.Printf("%q %v\n", normalized, errors.Is(err, gormstore.ErrUserName))
+func ExampleUsers_NormalizeUserName() {
+	for _, name := range []string{"Alice", "ＡＬＩＣＥ", "Alice@Example.com", "not a name"} {
+		fmt.Printf("%q\n", new(gormstore.Users).NormalizeUserName(name))
 	}
 	// Output:
-	// "alice" false
-	// "alice" false
-	// "alice@example.com" false
-	// "" true
+	// "alice"
+	// "alice"
+	// "alice@example.com"
+	// "not a name"
 }
 
 // With the feed the database tells of tokens that end, which is what the cache
@@ -174,8 +169,8 @@ func ExampleWithFeed() {
 	db, remove := openExample() // SQLite, which does not tell of changes
 	defer remove()
 	_, err := run(context.Background(), db)
-	fmt.Println(errors.Is(err, gormstore.ErrNoFeed))
-	// Output: true
+	fmt.Println(err)
+	// Output: gormstore: no feed of changes: sqlite does not tell of changes; only PostgreSQL does
 }
 
 // A client's secret is changed without a moment in which it has none.
@@ -191,7 +186,7 @@ func ExampleClients_RotateSecret() {
 		panic(err)
 	}
 	clients := store.Clients()
-	if _, err := clients.Create(ctx, gormstore.NewClient{ID: "web"}); err != nil {
+	if _, err := clients.Create(ctx, tokenauth.Client{ID: "web"}); err != nil {
 		panic(err)
 	}
 	newSecret, err := clients.RotateSecret(ctx, "web") // give it to the application, and then

@@ -18,15 +18,16 @@ import (
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/gormstore/internal/listen"
 	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 	"github.com/bearerkit/bearerkit/storage/storagetest"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
 // openWatched opens a store with a feed, and the database behind it.
-func openWatched(t *testing.T, dsn string, l gormstore.Listener) (*gormstore.Watched, *gorm.DB) {
+func openWatched(t *testing.T, dsn string, l listen.Listener) (watched, *gorm.DB) {
 	t.Helper()
 	db := openDialector(t, postgres.Open(dsn), nil)
 	s := newStore(t, db, &gormstore.Options{Feed: true})
@@ -34,7 +35,13 @@ func openWatched(t *testing.T, dsn string, l gormstore.Listener) (*gormstore.Wat
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w, db
+	return watched{s, w.(tokenauth.Watcher)}, db
+}
+
+// watched is a store and its feed.
+type watched struct {
+	*gormstore.Store
+	tokenauth.Watcher
 }
 
 // A replica is a service with a cache, as one process of several has it.
@@ -113,7 +120,7 @@ func TestFeedReachesReplicas(t *testing.T) {
 	other, _ := openWatched(t, dsn, pgxfeed.Listener{DSN: dsn})
 	a, b := replica(t, w, time.Minute), replica(t, other, time.Minute)
 	users := w.Users()
-	alice, err := users.Create(t.Context(), gormstore.NewUser{Name: "alice", Password: tokenauth.NewSecret("password")})
+	alice, err := users.Create(t.Context(), gormstore.User{Name: "alice"}, tokenauth.NewSecret("password"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,9 +193,9 @@ type counting struct {
 	changed, all, alive atomic.Int64
 }
 
-func (c *counting) Changed(tokenauth.UserKey) { c.changed.Add(1) }
-func (c *counting) ChangedAll()               { c.all.Add(1) }
-func (c *counting) Alive(time.Time)           { c.alive.Add(1) }
+func (c *counting) Invalidate(tokenauth.UserKey) { c.changed.Add(1) }
+func (c *counting) InvalidateAll()               { c.all.Add(1) }
+func (c *counting) Heartbeat(time.Time)          { c.alive.Add(1) }
 
 // Only what somebody may hold is told of: neither a first sign-in nor the
 // purge of what has expired. And a user is named once in a transaction.
@@ -459,9 +466,10 @@ func TestServerWithoutNotify(t *testing.T) {
 // and nothing ever comes.
 type deaf struct{}
 
-func (deaf) Listen(ctx context.Context, _ *sql.DB, _ string, use func(gormstore.Notifications) error) error {
+func (deaf) Listen(ctx context.Context, _ *sql.DB, _ string, use func(listen.Notifications) error) error {
 	return use(deaf{})
 }
+func (deaf) UsesPool() bool                               { return false }
 func (deaf) Next(ctx context.Context) (string, error)     { <-ctx.Done(); return "", ctx.Err() }
 func (deaf) Notify(context.Context, string, string) error { return nil }
 

@@ -43,41 +43,20 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
-	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// Options are what a host may want otherwise. The zero value is the advice.
-type Options struct {
-	// TablePrefix begins the names of the tables; empty means "tokenauth_". It
-	// has 1 to 32 lower-case letters, digits and '_', and begins with a letter.
-	TablePrefix string
-	// Feed has Migrate install the trigger on which WithFeed, and so the cache,
-	// is built; on PostgreSQL only. Zero means no trigger. One that is there
-	// stays.
-	Feed bool
-	// Passwords are the options of Users; nil for their defaults. Without an
-	// Upgrade of the host's, Users upgrades its own table. Its NormalizeUserName
-	// is that of Users, whatever this one is.
-	Passwords *password.Options
-}
-
 // A Store is a tokenauth.Storage in a SQL database, and has the abilities
-// Lister, Purger, AttemptCounter and ClientRevoker. It is safe for
+// Lister, Purger, throttle.Storage and ClientRevoker. It is safe for
 // concurrent use, by any number of processes on one database.
 type Store struct {
-	db      *gorm.DB // for transactions
-	pool    gorm.ConnPool
-	dialect dialect
-	prefix  string
-	users   *Users
+	*database
+	users *Users
 
-	replace, find, list, revoke, revokeUser, upgrade *statement
+	replace, find, list, revoke, revokeUser *statement
 }
 
 var (
@@ -86,77 +65,37 @@ var (
 	_ tokenauth.Purger  = (*Store)(nil)
 )
 
-// ErrSchema is returned, wrapped, by New if the tables are missing or older
-// than this package needs.
-var ErrSchema = errors.New("gormstore: the schema is missing or too old: call gormstore.Migrate, or apply the SQL files in storage/gormstore/migrations")
-
-// New returns a Store in the database. Options may be nil. It reads the
-// version of the schema and returns ErrSchema, wrapped, if Migrate has to be
-// called first; or an error that names what is wrong with the arguments; or
-// the database's. The host keeps the database, and closes it.
+// New returns a Store in the database. Options may be nil. New reads the version
+// of the schema. It returns ErrSchemaVersion, wrapped, if Migrate must be called
+// first; an error that names the wrong argument; or the database's. The host keeps
+// the database, and closes it.
 func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
-	s, err := open(db, o)
-	if err != nil {
-		return nil, err
-	}
-	version, err := s.schemaVersion(ctx, s.pool)
-	if err != nil {
-		return nil, fmt.Errorf("gormstore: reading the schema's version: %w", err)
-	}
-	if version < schemaVersion {
-		return nil, fmt.Errorf("%w (found version %d, need %d, tables %s…)", ErrSchema, version, schemaVersion, s.prefix)
-	}
-	var passwords *password.Options
-	if o != nil {
-		passwords = o.Passwords
-	}
-	if s.users, err = newUsers(s, passwords); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// open returns a Store whose schema has not been looked at.
-func open(db *gorm.DB, o *Options) (*Store, error) {
-	if db == nil || db.Statement == nil || db.Statement.ConnPool == nil {
-		return nil, errors.New("gormstore: the database is nil or not open")
-	}
-	pool := db.Statement.ConnPool
-	if _, ok := pool.(gorm.TxCommitter); ok {
-		return nil, errors.New("gormstore: the database is a transaction; a store needs its connection pool")
-	}
 	if o == nil {
-		o = &Options{}
+		o = new(Options)
 	}
-	prefix := o.TablePrefix
-	if prefix == "" {
-		prefix = defaultPrefix
+	d, err := open(db, o.TablePrefix)
+	if err != nil {
+		return nil, err
 	}
-	if !prefixPattern.MatchString(prefix) {
-		return nil, fmt.Errorf("gormstore: Options.TablePrefix is %q, must be 1 to 32 lower-case letters, digits and '_', beginning with a letter", prefix)
+	if err := d.checkSchema(ctx); err != nil {
+		return nil, err
 	}
-	d, ok := dialects[db.Name()]
-	if !ok {
-		return nil, fmt.Errorf("gormstore: the dialect is %q, must be postgres, mysql or sqlite", db.Name())
+	users, err := newUsers(d, o.Passwords)
+	if err != nil {
+		return nil, err
 	}
-	s := &Store{
-		db:      db.Session(&gorm.Session{NewDB: true, Logger: logger.Discard}),
-		pool:    pool,
-		dialect: d,
-		prefix:  prefix,
-	}
-	s.replace = s.statement(`INSERT INTO tokenauth_tokens AS t
-		(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.overwrite)
-	s.find = s.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`)
-	s.list = s.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ?`)
-	s.revoke = s.statement(`DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`)
-	s.revokeUser = s.statement(deleteTokensOfUser)
-	s.upgrade = s.statement(`UPDATE tokenauth_users SET password_hash = ? WHERE id = ? AND password_hash = ?`)
-	return s, nil
+	return &Store{
+		database: d,
+		users:    users,
+		replace: d.statement(`INSERT INTO tokenauth_tokens AS t
+			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
+		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`),
+		list:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ?`),
+		revoke:     d.statement(`DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`),
+		revokeUser: d.statement(deleteTokensOfUser),
+	}, nil
 }
-
-const deleteTokensOfUser = `DELETE FROM tokenauth_tokens WHERE user_key = ?`
 
 // Replace implements tokenauth.Storage, by one statement.
 func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {

@@ -21,8 +21,8 @@ import (
 	"gorm.io/gorm/schema"
 	"gorm.io/plugin/dbresolver"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -30,7 +30,7 @@ import (
 func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest tokenauth.Digest) {
 	t.Helper()
 	auth := service(t, s, s.Users())
-	user, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: "alice", Password: tokenauth.NewSecret("password")})
+	user, err := s.Users().Create(t.Context(), gormstore.User{Name: "alice"}, tokenauth.NewSecret("password"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestMigrate(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		db, ctx := e.open(t, nil), t.Context()
 		_, err := gormstore.New(ctx, db, nil)
-		if !errors.Is(err, gormstore.ErrSchema) || !strings.Contains(err.Error(), "Migrate") {
+		if !errors.Is(err, gormstore.ErrSchemaVersion) || !strings.Contains(err.Error(), "Migrate") {
 			t.Errorf("without a schema: %v", err)
 		}
 		// Several replicas start at once.
@@ -160,16 +160,16 @@ func TestMigrate(t *testing.T) {
 		// The same by hand, there and back.
 		script := func(name string) { t.Helper(); apply(t, e, db, name) }
 		script("0004_introspection.down.sql")
-		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
+		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 			t.Errorf("after going back one: %v", err)
 		}
 		script("0003_clients.down.sql")
 		script("0002_counters.down.sql")
-		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
+		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 			t.Errorf("after going back three: %v", err)
 		}
 		script("0001_init.down.sql")
-		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
+		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 			t.Errorf("after going back: %v", err)
 		}
 		script("0001_init.up.sql")
@@ -186,7 +186,7 @@ func TestMigrate(t *testing.T) {
 		if err := db.Exec(`DELETE FROM tokenauth_schema`).Error; err != nil {
 			t.Fatal(err)
 		}
-		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
+		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 			t.Errorf("with an old schema: %v", err)
 		}
 	})

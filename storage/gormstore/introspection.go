@@ -4,45 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// SetIntrospection sets whose tokens a client may introspect. It returns
-// ErrClientNotFound; and ErrClient for a value that is none, and for a public
-// client that was to have a right.
-func (c *Clients) SetIntrospection(ctx context.Context, clientID string, i tokenauth.Introspection) error {
-	if err := checkIntrospection(i, false); err != nil {
-		return err
+// What the table has for a client's right to introspect.
+const (
+	introspectsNone = iota
+	introspectsOwn
+	introspectsAll
+)
+
+func introspectionOf(own, all bool) int {
+	switch {
+	case all:
+		return introspectsAll
+	case own:
+		return introspectsOwn
 	}
+	return introspectsNone
+}
+
+var errPublicIntrospects = fmt.Errorf("%w: a public client must not introspect", ErrInvalid)
+
+// SetIntrospection sets which tokens a client may introspect: those issued to it,
+// all, or none (tokenauth.Client.IntrospectsOwn and IntrospectsAll). It returns
+// ErrInvalid for a right of a public client.
+func (c *Clients) SetIntrospection(ctx context.Context, clientID string, own, all bool) error {
+	right := introspectionOf(own, all)
 	statement := `UPDATE tokenauth_clients SET introspection = ?, stamp = ? WHERE id = ?`
-	if i == tokenauth.IntrospectNone {
-		return c.change(ctx, ErrClientNotFound, statement, int(i), newStamp(), clientID)
+	if right != introspectsNone {
+		statement += ` AND secret IS NOT NULL`
 	}
-	err := c.change(ctx, ErrClientNotFound, statement+` AND secret IS NOT NULL`, int(i), newStamp(), clientID)
-	if !errors.Is(err, ErrClientNotFound) {
+	err := c.change(ctx, errClientNotFound, statement, right, newStamp(), clientID)
+	if right == introspectsNone || !errors.Is(err, errClientNotFound) {
 		return err
 	}
 	if _, err := c.FindClient(ctx, clientID); err != nil {
 		return err
 	}
-	return checkIntrospection(i, true)
-}
-
-func checkIntrospection(i tokenauth.Introspection, public bool) error {
-	switch {
-	case !known(i):
-		return fmt.Errorf("%w: there is no right %d to introspect", ErrClient, i)
-	case public && i != tokenauth.IntrospectNone:
-		return fmt.Errorf("%w: a public client must not introspect", ErrClient)
-	}
-	return nil
-}
-
-func known(i tokenauth.Introspection) bool {
-	switch i {
-	case tokenauth.IntrospectNone, tokenauth.IntrospectOwn, tokenauth.IntrospectAll:
-		return true
-	}
-	return false
+	return errPublicIntrospects
 }

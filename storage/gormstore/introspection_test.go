@@ -14,65 +14,59 @@ func TestIntrospection(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		ctx, clients := t.Context(), s.Clients()
-		has := func(clientID string, want tokenauth.Introspection) {
+		has := func(clientID string, own, all bool) {
 			t.Helper()
-			if c, err := clients.FindClient(ctx, clientID); err != nil || c.Introspection != want {
-				t.Errorf("%s has the right %d, error %v, want %d", clientID, c.Introspection, err, want)
+			if c, err := clients.FindClient(ctx, clientID); err != nil || c.IntrospectsOwn != own || c.IntrospectsAll != all {
+				t.Errorf("found %+v, error %v; want own %v, all %v", c, err, own, all)
 			}
 		}
-		for _, n := range []gormstore.NewClient{
-			{ID: "web"}, {ID: "gateway", Introspection: tokenauth.IntrospectAll}, {ID: "mobile", Public: true},
-		} {
-			if _, err := clients.Create(ctx, n); err != nil {
+		for _, c := range []tokenauth.Client{{ID: "web"}, {ID: "gateway", IntrospectsAll: true}, {ID: "app", IntrospectsOwn: true}} {
+			if _, err := clients.Create(ctx, c); err != nil {
 				t.Fatal(err)
 			}
-			has(n.ID, n.Introspection)
+			has(c.ID, c.IntrospectsOwn, c.IntrospectsAll)
 		}
-		for _, bad := range []gormstore.NewClient{
-			{ID: "bad", Introspection: 3}, {ID: "bad", Introspection: -1},
-			{ID: "bad", Public: true, Introspection: tokenauth.IntrospectOwn},
-		} {
-			if _, err := clients.Create(ctx, bad); !errors.Is(err, gormstore.ErrClient) {
+		if err := clients.CreatePublic(ctx, tokenauth.Client{ID: "mobile"}); err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []tokenauth.Client{{ID: "bad", IntrospectsOwn: true}, {ID: "bad", IntrospectsAll: true}} {
+			if err := clients.CreatePublic(ctx, bad); !errors.Is(err, gormstore.ErrInvalid) {
 				t.Errorf("%+v: %v", bad, err)
 			}
 		}
 
-		for _, i := range []tokenauth.Introspection{
-			tokenauth.IntrospectOwn, tokenauth.IntrospectAll, tokenauth.IntrospectAll, tokenauth.IntrospectNone, tokenauth.IntrospectNone, tokenauth.IntrospectOwn,
-		} {
-			if err := clients.SetIntrospection(ctx, "web", i); err != nil {
-				t.Errorf("right %d: %v", i, err)
+		for _, right := range []struct{ own, all bool }{{own: true}, {all: true}, {all: true}, {}, {}, {own: true}} {
+			if err := clients.SetIntrospection(ctx, "web", right.own, right.all); err != nil {
+				t.Errorf("right %v: %v", right, err)
 			}
-			has("web", i)
+			has("web", right.own, right.all)
 		}
-		for _, i := range []tokenauth.Introspection{-1, 3} {
-			if err := clients.SetIntrospection(ctx, "web", i); !errors.Is(err, gormstore.ErrClient) {
-				t.Errorf("right %d: %v", i, err)
-			}
+		if err := clients.SetIntrospection(ctx, "app", true, true); err != nil {
+			t.Error(err)
 		}
-		has("web", tokenauth.IntrospectOwn)
-		has("gateway", tokenauth.IntrospectAll)
-		for _, i := range []tokenauth.Introspection{tokenauth.IntrospectNone, tokenauth.IntrospectAll} {
-			if err := clients.SetIntrospection(ctx, "unknown", i); !errors.Is(err, gormstore.ErrClientNotFound) {
-				t.Errorf("right %d of an unknown client: %v", i, err)
+		has("app", false, true) // all includes its own
+		has("gateway", false, true)
+		for _, all := range []bool{false, true} {
+			if err := clients.SetIntrospection(ctx, "unknown", false, all); !errors.Is(err, tokenauth.ErrNotFound) {
+				t.Errorf("a right of an unknown client: %v", err)
 			}
 		}
-		if err := clients.SetIntrospection(ctx, "mobile", tokenauth.IntrospectOwn); !errors.Is(err, gormstore.ErrClient) {
+		if err := clients.SetIntrospection(ctx, "mobile", true, false); !errors.Is(err, gormstore.ErrInvalid) {
 			t.Errorf("a right of a public client: %v", err)
 		}
-		if err := clients.SetIntrospection(ctx, "mobile", tokenauth.IntrospectNone); err != nil {
+		if err := clients.SetIntrospection(ctx, "mobile", false, false); err != nil {
 			t.Errorf("no right of a public client: %v", err)
 		}
-		has("mobile", tokenauth.IntrospectNone)
+		has("mobile", false, false)
 
 		// In a host's transaction, which goes on after a refusal.
 		errRollBack := errors.New("roll back")
 		err := db.Transaction(func(tx *gorm.DB) error {
 			clients := clients.WithTx(tx)
-			if err := clients.SetIntrospection(ctx, "mobile", tokenauth.IntrospectAll); !errors.Is(err, gormstore.ErrClient) {
+			if err := clients.SetIntrospection(ctx, "mobile", false, true); !errors.Is(err, gormstore.ErrInvalid) {
 				t.Errorf("a right of a public client: %v", err)
 			}
-			if err := clients.SetIntrospection(ctx, "web", tokenauth.IntrospectAll); err != nil {
+			if err := clients.SetIntrospection(ctx, "web", false, true); err != nil {
 				t.Error(err)
 			}
 			return errRollBack
@@ -80,7 +74,7 @@ func TestIntrospection(t *testing.T) {
 		if !errors.Is(err, errRollBack) {
 			t.Fatal(err)
 		}
-		has("web", tokenauth.IntrospectOwn)
+		has("web", true, false)
 
 		// What nobody knows is no right.
 		if err := db.Exec(`UPDATE tokenauth_clients SET introspection = 3 WHERE id = 'web'`).Error; err != nil {
@@ -98,12 +92,12 @@ func TestMigrateIntrospection(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		ctx := t.Context()
-		if _, err := s.Clients().Create(ctx, gormstore.NewClient{ID: "web", Introspection: tokenauth.IntrospectAll}); err != nil {
+		if _, err := s.Clients().Create(ctx, tokenauth.Client{ID: "web", IntrospectsAll: true}); err != nil {
 			t.Fatal(err)
 		}
-		migrate := func(want tokenauth.Introspection) {
+		migrate := func(all bool) {
 			t.Helper()
-			if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchema) {
+			if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 				t.Errorf("before it: %v", err)
 			}
 			errs := make(chan error, 4) // several replicas start at once
@@ -119,15 +113,15 @@ func TestMigrateIntrospection(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c, err := s.Clients().FindClient(ctx, "web"); err != nil || len(c.Secrets) != 1 || c.Introspection != want {
-				t.Errorf("found %+v, error %v, want the right %d", c, err, want)
+			if c, err := s.Clients().FindClient(ctx, "web"); err != nil || len(c.Secrets) != 1 || c.IntrospectsOwn || c.IntrospectsAll != all {
+				t.Errorf("found %+v, error %v, want all %v", c, err, all)
 			}
 		}
 		if err := db.Exec(`DELETE FROM tokenauth_schema WHERE version = 4`).Error; err != nil {
 			t.Fatal(err)
 		}
-		migrate(tokenauth.IntrospectAll)
+		migrate(true)
 		apply(t, e, db, "0004_introspection.down.sql")
-		migrate(tokenauth.IntrospectNone)
+		migrate(false)
 	})
 }

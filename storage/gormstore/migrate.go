@@ -22,60 +22,63 @@ var Migrations embed.FS
 // schemaVersion is the number of the newest migration.
 const schemaVersion = 4
 
-// Migrate makes the tables, or brings them up to date, and the trigger that the
-// feed needs if Options.Feed says so. It is idempotent, and several processes
-// may call it at once. Only TablePrefix and Feed of the options count; they may
-// be nil. It goes by the version that the schema table has: who drops one of the
-// tables to have it made anew drops that one, too.
+// Migrate creates the tables, or brings them up to date, and the trigger of the
+// feed if Options.Feed is set. It is idempotent, and several processes may call it
+// at once. It uses TablePrefix and Feed of the options, which may be nil. It
+// reads the version in the table tokenauth_schema: to recreate a table, drop
+// tokenauth_schema, too.
 func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
-	s, err := open(db, o)
+	if o == nil {
+		o = new(Options)
+	}
+	d, err := open(db, o.TablePrefix)
 	if err != nil {
 		return err
 	}
-	if err := s.migrate(ctx); err != nil {
+	if err := d.migrate(ctx); err != nil {
 		return fmt.Errorf("gormstore: migrating: %w", err)
 	}
-	if o == nil || !o.Feed {
+	if !o.Feed {
 		return nil
 	}
-	if err := s.canFeed(); err != nil {
+	if err := d.canFeed(); err != nil {
 		return err
 	}
-	if err := s.migrateFeed(ctx); err != nil {
+	if err := d.migrateFeed(ctx); err != nil {
 		return fmt.Errorf("gormstore: installing the feed: %w", err)
 	}
 	return nil
 }
 
-func (s *Store) migrate(ctx context.Context) error {
-	version, err := s.schemaVersion(ctx, s.pool)
+func (d *database) migrate(ctx context.Context) error {
+	version, err := d.schemaVersion(ctx, d.pool)
 	if err != nil {
 		return err
 	}
 	// MariaDB and MySQL commit with each CREATE TABLE whatever we do, so every
 	// script bears being applied again, wherever it was left.
-	return s.applyFrom(ctx, s.pool, s.dialect.folder, version)
+	return d.applyFrom(ctx, d.pool, d.dialect.folder, version)
 }
 
 // migrateFeed installs the trigger unless it is there: that locks the table,
 // and must not be done again whenever a replica starts.
-func (s *Store) migrateFeed(ctx context.Context) error {
-	return s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+func (d *database) migrateFeed(ctx context.Context) error {
+	return d.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		pool := tx.Statement.ConnPool
 		const anyNumber = 7276453 // that all who do this agree on
 		if _, err := pool.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, anyNumber); err != nil {
 			return err
 		}
-		installed, err := s.feedInstalled(ctx, pool)
+		installed, err := d.feedInstalled(ctx, pool)
 		if err != nil || installed {
 			return err
 		}
-		return s.applyFrom(ctx, pool, "postgres_feed", 0)
+		return d.applyFrom(ctx, pool, "postgres_feed", 0)
 	})
 }
 
 // applyFrom applies the scripts in a folder of Migrations from that number on.
-func (s *Store) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string, applied int) error {
+func (d *database) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string, applied int) error {
 	files, err := fs.Glob(Migrations, "migrations/"+folder+"/*.up.sql")
 	if err != nil {
 		return err
@@ -87,9 +90,9 @@ func (s *Store) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string
 		}
 		// Only the prefix is rewritten: a script has no arguments. An empty
 		// line stands between statements, and in none.
-		text := strings.ReplaceAll(string(script), defaultPrefix, s.prefix)
+		text := strings.ReplaceAll(string(script), defaultPrefix, d.prefix)
 		for statement := range strings.SplitSeq(text, ";\n\n") {
-			if err := s.applyOne(ctx, pool, statement); err != nil {
+			if err := d.applyOne(ctx, pool, statement); err != nil {
 				if sqlState(err) == "42501" {
 					err = fmt.Errorf("%w; it needs CREATE on the schema, which since PostgreSQL 15 only the database's owner has: connect as that one, or GRANT CREATE ON SCHEMA public TO the user", err)
 				}
@@ -101,7 +104,7 @@ func (s *Store) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string
 }
 
 // applyOne applies a statement, and again if another process was faster.
-func (s *Store) applyOne(ctx context.Context, pool gorm.ConnPool, statement string) (err error) {
+func (d *database) applyOne(ctx context.Context, pool gorm.ConnPool, statement string) (err error) {
 	for range 5 {
 		_, err = pool.ExecContext(ctx, statement)
 		if err == nil || hasColumn(err) {
@@ -130,15 +133,27 @@ func collided(err error) bool {
 
 // schemaVersion returns the number of the newest migration that was applied; 0
 // for none.
-func (s *Store) schemaVersion(ctx context.Context, pool gorm.ConnPool) (int, error) {
+func (d *database) schemaVersion(ctx context.Context, pool gorm.ConnPool) (int, error) {
 	var tables int
-	if err := pool.QueryRowContext(ctx, s.sql(s.dialect.exists), s.prefix+"schema").Scan(&tables); err != nil {
+	if err := pool.QueryRowContext(ctx, d.sql(d.dialect.exists), d.prefix+"schema").Scan(&tables); err != nil {
 		return 0, err
 	}
 	if tables == 0 {
 		return 0, nil
 	}
 	var version sql.NullInt64
-	err := pool.QueryRowContext(ctx, s.sql(`SELECT max(version) FROM tokenauth_schema`)).Scan(&version)
+	err := pool.QueryRowContext(ctx, d.sql(`SELECT max(version) FROM tokenauth_schema`)).Scan(&version)
 	return int(version.Int64), err
+}
+
+// checkSchema returns ErrSchemaVersion if the schema is older than this package.
+func (d *database) checkSchema(ctx context.Context) error {
+	version, err := d.schemaVersion(ctx, d.pool)
+	if err != nil {
+		return fmt.Errorf("gormstore: reading the schema's version: %w", err)
+	}
+	if version < schemaVersion {
+		return fmt.Errorf("%w (found version %d, need %d, tables %s…)", ErrSchemaVersion, version, schemaVersion, d.prefix)
+	}
+	return nil
 }

@@ -9,24 +9,27 @@ import (
 	"gorm.io/gorm"
 )
 
-// ErrIsolation is returned by the methods of Users and Clients that end tokens,
-// within a host's transaction on PostgreSQL that is not at READ COMMITTED. Such
-// a transaction works on a snapshot, and would leave alive a token that was
-// issued since.
-var ErrIsolation = errors.New("gormstore: the transaction must be at READ COMMITTED")
+// errIsolationLevel: a transaction at a higher level works on a snapshot, and
+// would leave alive a token that was issued since.
+var errIsolationLevel = errors.New("gormstore: the transaction must be at READ COMMITTED")
+
+const (
+	deleteTokensOfUser   = `DELETE FROM tokenauth_tokens WHERE user_key = ?`
+	deleteTokensOfClient = `DELETE FROM tokenauth_tokens WHERE client_key = ?`
+)
 
 // A session is where Users and Clients work: in a host's transaction, or in
 // those of their own.
 type session struct {
-	store *Store
-	tx    *gorm.DB // the host's, or nil
+	*database
+	tx *gorm.DB // the host's, or nil
 }
 
 func (s session) pool() gorm.ConnPool {
 	if s.tx != nil {
 		return s.tx.Statement.ConnPool
 	}
-	return s.store.pool
+	return s.database.pool
 }
 
 // transaction runs do in the host's transaction, or in one of its own.
@@ -35,9 +38,9 @@ func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) 
 		return do(s.tx.Statement.ConnPool)
 	}
 	return retry(ctx, func() error {
-		return s.store.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		return s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 			return do(tx.Statement.ConnPool)
-		}, s.store.dialect.txOptions...)
+		}, s.dialect.txOptions...)
 	})
 }
 
@@ -58,13 +61,13 @@ func (s session) changeAndEnd(ctx context.Context, notFound error, statement str
 		if err := s.changeRow(ctx, pool, notFound, statement, args); err != nil {
 			return err
 		}
-		_, err := pool.ExecContext(ctx, s.store.sql(deleteTokens), key)
+		_, err := pool.ExecContext(ctx, s.sql(deleteTokens), key)
 		return err
 	})
 }
 
 func (s session) changeRow(ctx context.Context, pool gorm.ConnPool, notFound error, statement string, args []any) error {
-	result, err := pool.ExecContext(ctx, s.store.sql(statement), args...)
+	result, err := pool.ExecContext(ctx, s.sql(statement), args...)
 	if err != nil {
 		return err
 	}
@@ -79,15 +82,15 @@ func (s session) changeRow(ctx context.Context, pool gorm.ConnPool, notFound err
 // MariaDB and MySQL a DELETE reads what is committed at every level; SQLite has
 // one writer.
 func (s session) checkIsolation(ctx context.Context, pool gorm.ConnPool) error {
-	if s.tx == nil || s.store.dialect.isolation == "" {
+	if s.tx == nil || s.dialect.isolation == "" {
 		return nil
 	}
 	var level string
-	if err := pool.QueryRowContext(ctx, s.store.dialect.isolation).Scan(&level); err != nil {
+	if err := pool.QueryRowContext(ctx, s.dialect.isolation).Scan(&level); err != nil {
 		return err
 	}
 	if level != "read committed" && level != "read uncommitted" {
-		return fmt.Errorf("%w, and is at %s", ErrIsolation, strings.ToUpper(level))
+		return fmt.Errorf("%w, and is at %s", errIsolationLevel, strings.ToUpper(level))
 	}
 	return nil
 }

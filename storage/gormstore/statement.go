@@ -19,10 +19,6 @@ type statement struct {
 	prepared atomic.Pointer[sql.Stmt]
 }
 
-func (s *Store) statement(text string) *statement {
-	return &statement{text: s.sql(text), pool: s.pool, prepare: s.dialect.prepare}
-}
-
 // stmt returns nil if the statement is not to be prepared.
 func (q *statement) stmt(ctx context.Context) (*sql.Stmt, error) {
 	if !q.prepare {

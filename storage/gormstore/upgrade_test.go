@@ -35,7 +35,7 @@ func TestUpgrade(t *testing.T) {
 		s := newStore(t, db, &gormstore.Options{})
 		auth, ctx := service(t, s, s.Users()), t.Context()
 		for name, hash := range foreignHashes {
-			if _, err := s.Users().Create(ctx, gormstore.NewUser{Name: name, PasswordHash: hash}); err != nil {
+			if _, err := s.Users().Import(ctx, gormstore.User{Name: name}, hash); err != nil {
 				t.Fatal(err)
 			}
 			_, stamp := stored(t, db, name)
@@ -57,7 +57,7 @@ func TestUpgrade(t *testing.T) {
 			if _, err := auth.Validate(ctx, grant.AccessToken.Reveal()); err != nil {
 				t.Errorf("%s: the token: %v", name, err)
 			}
-			if err := s.Users().Check(ctx, grant.Token.Principal); err != nil {
+			if err := s.Users().LiveCheck(ctx, grant.Token.Principal); err != nil {
 				t.Errorf("%s: the live check: %v", name, err)
 			}
 			if _, err := signIn(ctx, auth, name, "my password"); err != nil {
@@ -79,7 +79,7 @@ func TestKeepHashes(t *testing.T) {
 		s := newStore(t, db, &gormstore.Options{Passwords: &password.Options{KeepHashes: true}})
 		auth := service(t, s, s.Users())
 		for name, hash := range foreignHashes {
-			if _, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: name, PasswordHash: hash}); err != nil {
+			if _, err := s.Users().Import(t.Context(), gormstore.User{Name: name}, hash); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := signIn(t.Context(), auth, name, "my password"); err != nil {
@@ -101,7 +101,7 @@ func TestUpgradeRace(t *testing.T) {
 		auth, ctx := service(t, s, s.Users()), t.Context()
 		for round := range 5 {
 			name := fmt.Sprint("user", round)
-			if _, err := s.Users().Create(ctx, gormstore.NewUser{Name: name, PasswordHash: foreignHashes["identity-v2"]}); err != nil {
+			if _, err := s.Users().Import(ctx, gormstore.User{Name: name}, foreignHashes["identity-v2"]); err != nil {
 				t.Fatal(err)
 			}
 			start := make(chan struct{})
@@ -138,9 +138,9 @@ func TestUpgradeLosesToNewPassword(t *testing.T) {
 			return func(string) bool { between(); return true }
 		}
 		db := e.open(t, nil)
-		s := newStore(t, db, &gormstore.Options{Passwords: &password.Options{Formats: []password.Format{format}, MaxHashing: 2}})
+		s := newStore(t, db, &gormstore.Options{Passwords: &password.Options{Formats: []func(string) func(string) bool{format}, MaxHashing: 2}})
 		auth, ctx := service(t, s, s.Users()), t.Context()
-		user, err := s.Users().Create(ctx, gormstore.NewUser{Name: "alice", PasswordHash: "old"})
+		user, err := s.Users().Import(ctx, gormstore.User{Name: "alice"}, "old")
 		if err != nil {
 			t.Fatal(err)
 		}

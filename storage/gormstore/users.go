@@ -17,26 +17,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-var (
-	// ErrUserExists is returned by Users.Create if the name is taken.
-	ErrUserExists = errors.New("gormstore: there is a user of that name")
-	// ErrUserNotFound is returned by the methods of Users for an unknown user.
-	ErrUserNotFound = fmt.Errorf("gormstore: no such user: %w", tokenauth.ErrNotFound)
-	// ErrUser is returned by Users.Create and Users.SetRoles, wrapped with what
-	// is wrong, for values that cannot be stored.
-	ErrUser = errors.New("gormstore: invalid user")
-)
-
 // Users is a ready table of users, kept beside the tokens. It is a
-// tokenauth.Authenticator and a tokenauth.Rechecker. Whatever it changes of a
-// user ends the user's tokens in the same transaction. A hash that came from
-// elsewhere, or is weaker than password.Hash makes them, is replaced when its
-// user signs in, which ends no token; password.Options.KeepHashes leaves them.
-// Names are compared as NormalizeUserName has them. It is safe for concurrent
-// use.
+// tokenauth.Authenticator, a tokenauth.Rechecker and a
+// tokenauth.UserNameNormalizer. It is safe for concurrent use.
+//
+//   - A call that changes a user ends the user's tokens in the same transaction.
+//   - When a user signs in whose hash was imported or is weaker than those of
+//     password.Hash, Users replaces the hash. That ends no token.
+//     password.Options.KeepHashes turns it off.
+//   - Names are equal if they are so after NormalizeUserName.
+//   - A method that names an unknown user returns tokenauth.ErrNotFound, wrapped.
 type Users struct {
 	session
-	passwords *password.Users
+	passwords *password.Authenticator
+	rehash    *statement
 }
 
 var (
@@ -46,32 +40,21 @@ var (
 	_ tokenauth.UserNameNormalizer = (*Users)(nil)
 )
 
-// A User is what the table tells of a user: everything but the password.
+// A User is a row of the table, without the password.
 type User struct {
-	ID         string // a UUID; never changes
-	Name       string // as it was given to Create
+	ID         string // a UUID, which Create assigns and nothing changes
+	Name       string // unique after NormalizeUserName, and kept as it is
 	Roles      []string
 	Attributes map[string]string
 	Disabled   bool
-	CreatedAt  time.Time
+	CreatedAt  time.Time // assigned by Create
 }
 
-// A NewUser is a user to create.
-type NewUser struct {
-	// Name is unique as NormalizeUserName has it, and kept as it is.
-	Name string
-	// Password is hashed with password.Hash.
-	Password tokenauth.Secret
-	// PasswordHash takes the place of Password for users who come from
-	// elsewhere and have one; see package password for the formats.
-	PasswordHash string
-	// Roles must be non-empty and without commas.
-	Roles      []string
-	Attributes map[string]string
-}
-
-func newUsers(s *Store, o *password.Options) (*Users, error) {
-	u := &Users{session: session{store: s}}
+func newUsers(d *database, o *password.Options) (*Users, error) {
+	u := &Users{
+		session: session{database: d},
+		rehash:  d.statement(`UPDATE tokenauth_users SET password_hash = ? WHERE id = ? AND password_hash = ?`),
+	}
 	var options password.Options
 	if o != nil {
 		options = *o
@@ -81,24 +64,24 @@ func newUsers(s *Store, o *password.Options) (*Users, error) {
 		options.Upgrade = u.upgrade
 	}
 	var err error
-	u.passwords, err = password.NewUsers(u.lookup, &options)
+	u.passwords, err = password.New(u.lookup, &options)
 	return u, err
 }
 
 // upgrade is the password.Options.Upgrade of this table. It leaves the stamp,
 // and so the tokens: the password is the same.
 func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error {
-	_, err := u.store.upgrade.exec(ctx, newHash, id, oldHash)
+	_, err := u.rehash.exec(ctx, newHash, id, oldHash)
 	return err
 }
 
-// WithTx returns Users that work within the host's transaction: what they
-// change, and the tokens that end with it, becomes true when the host commits.
-// It is for the goroutine that has the transaction, until that ends. On
-// PostgreSQL the transaction must be at READ COMMITTED, the default (see
-// ErrIsolation).
+// WithTx returns Users that work within the host's transaction: their changes,
+// and the end of the tokens, take effect when the host commits. Only the
+// goroutine that has the transaction uses them, until it ends. On PostgreSQL the
+// transaction must be at READ COMMITTED, the default: at a higher level it works
+// on a snapshot, and would leave alive a token that was issued since.
 func (u *Users) WithTx(tx *gorm.DB) *Users {
-	return &Users{session{u.store, tx}, u.passwords}
+	return &Users{session{u.database, tx}, u.passwords, u.rehash}
 }
 
 // Authenticate implements tokenauth.Authenticator.
@@ -106,26 +89,28 @@ func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (toke
 	return u.passwords.Authenticate(ctx, c)
 }
 
-// NormalizeUserName implements tokenauth.UserNameNormalizer, so that all
-// spellings of a name count as one account's. What cannot be a name stays as it
-// is.
+// NormalizeUserName implements tokenauth.UserNameNormalizer: the profile
+// UsernameCaseMapped of PRECIS (RFC 8265 §3.3). It folds case and width and
+// composes marks (NFC), so that Alice, ALICE and ＡＬＩＣＥ are one user. Letters
+// that only look alike stay different. It returns what cannot be a name
+// unchanged. Normalising twice is the same as once.
 func (u *Users) NormalizeUserName(userName string) string {
-	if key, err := NormalizeUserName(userName); err == nil {
+	if key, err := normalizeUserName(userName); err == nil {
 		return key
 	}
 	return userName
 }
 
-// Recheck implements tokenauth.Rechecker. Its read waits for a transaction
-// that is changing the user, and sees what came of it: a change of a user and
-// a sign-in cannot pass each other unseen.
+// Recheck implements tokenauth.Rechecker. Its read waits for a transaction that
+// changes the user, and sees the result: a change of a user and a sign-in cannot
+// miss each other.
 func (u *Users) Recheck(ctx context.Context, p tokenauth.Principal) error {
-	return u.check(ctx, p, u.store.dialect.share)
+	return u.check(ctx, p, u.dialect.share)
 }
 
-// Check tells what Recheck does by a plain read that waits for nobody, for
+// LiveCheck is Recheck by a plain read that waits for nobody, for
 // tokenauth.Options.LiveCheck.
-func (u *Users) Check(ctx context.Context, p tokenauth.Principal) error {
+func (u *Users) LiveCheck(ctx context.Context, p tokenauth.Principal) error {
 	return u.check(ctx, p, "")
 }
 
@@ -134,7 +119,7 @@ func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) e
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
 		return err
 	}
-	if err != nil || !account.Unchanged(p) {
+	if err != nil || !account.StillValid(p) {
 		return tokenauth.ErrRejected
 	}
 	return nil
@@ -142,9 +127,9 @@ func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) e
 
 // lookup is the password.Lookup of this table.
 func (u *Users) lookup(ctx context.Context, userName string) (password.Account, error) {
-	key, err := NormalizeUserName(userName)
+	key, err := normalizeUserName(userName)
 	if err != nil {
-		return password.Account{}, ErrUserNotFound
+		return password.Account{}, errUserNotFound
 	}
 	return u.account(ctx, ` WHERE name_key = ?`, key)
 }
@@ -171,7 +156,7 @@ type userRow struct {
 }
 
 func (u *Users) read(ctx context.Context, pool gorm.ConnPool, where string, arg any) (row userRow, err error) {
-	rows, err := pool.QueryContext(ctx, u.store.sql(
+	rows, err := pool.QueryContext(ctx, u.sql(
 		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users`+where), arg)
 	if err != nil {
 		return row, err
@@ -187,23 +172,23 @@ func (u *Users) read(ctx context.Context, pool gorm.ConnPool, where string, arg 
 		return decode(roles, attributes, &row.Roles, &row.Attributes)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
-		return row, ErrUserNotFound
+		return row, errUserNotFound
 	}
 	return row, err
 }
 
-// Find returns the user with that ID, or ErrUserNotFound.
+// Find returns the user with that ID.
 func (u *Users) Find(ctx context.Context, id string) (User, error) {
 	row, err := u.read(ctx, u.pool(), ` WHERE id = ?`, id)
 	return row.User, err
 }
 
 // FindByName returns the user of that name, in any spelling that
-// NormalizeUserName has as the same, or ErrUserNotFound.
+// NormalizeUserName makes equal.
 func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
-	key, err := NormalizeUserName(name)
+	key, err := normalizeUserName(name)
 	if err != nil {
-		return User{}, ErrUserNotFound
+		return User{}, errUserNotFound
 	}
 	row, err := u.read(ctx, u.pool(), ` WHERE name_key = ?`, key)
 	return row.User, err
@@ -211,52 +196,74 @@ func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
 
 // Count returns how many users there are.
 func (u *Users) Count(ctx context.Context) (n int64, err error) {
-	err = u.pool().QueryRowContext(ctx, u.store.sql(`SELECT count(*) FROM tokenauth_users`)).Scan(&n)
+	err = u.pool().QueryRowContext(ctx, u.sql(`SELECT count(*) FROM tokenauth_users`)).Scan(&n)
 	return n, err
 }
 
-// Create adds a user. It returns ErrUserName, password.ErrUnacceptable or
-// ErrUser for values that cannot be, and ErrUserExists if the name is taken.
-func (u *Users) Create(ctx context.Context, n NewUser) (User, error) {
-	key, err := NormalizeUserName(n.Name)
+// Create adds a user with a password, which it hashes by password.Hash. It
+// assigns ID and CreatedAt, which must be zero. It returns ErrInvalid, wrapped
+// with what is wrong; password.ErrUnacceptable; or ErrExists if the name is taken.
+func (u *Users) Create(ctx context.Context, user User, newPassword tokenauth.Secret) (User, error) {
+	if err := checkUser(&user); err != nil {
+		return User{}, err
+	}
+	hash, err := password.Hash(newPassword.Reveal())
 	if err != nil {
 		return User{}, err
 	}
-	if err := checkRoles(n.Roles); err != nil {
+	return u.create(ctx, user, hash)
+}
+
+// Import adds a user as Create does, with a password hash from elsewhere: of any
+// format of package password or of Options.Passwords.
+func (u *Users) Import(ctx context.Context, user User, passwordHash string) (User, error) {
+	if err := checkUser(&user); err != nil {
 		return User{}, err
 	}
-	for name, value := range n.Attributes {
+	if passwordHash == "" || len(passwordHash) > 512 || !storable(passwordHash) {
+		return User{}, fmt.Errorf("%w: the password hash must have 1 to 512 bytes of UTF-8 without NUL", ErrInvalid)
+	}
+	return u.create(ctx, user, passwordHash)
+}
+
+func checkUser(user *User) error {
+	if user.ID != "" || !user.CreatedAt.IsZero() {
+		return fmt.Errorf("%w: ID and CreatedAt of a new user must be zero", ErrInvalid)
+	}
+	if _, err := normalizeUserName(user.Name); err != nil {
+		return err
+	}
+	for name, value := range user.Attributes {
 		if name == "" || !storable(name) || !storable(value) {
-			return User{}, fmt.Errorf("%w: attributes must be named, and UTF-8 without NUL", ErrUser)
+			return fmt.Errorf("%w: attributes must be named, and UTF-8 without NUL", ErrInvalid)
 		}
 	}
-	hash := n.PasswordHash
-	if len(hash) > 512 || !storable(hash) {
-		return User{}, fmt.Errorf("%w: the password hash is no text of at most 512 bytes", ErrUser)
+	return checkRoles(user.Roles)
+}
+
+func (u *Users) create(ctx context.Context, user User, hash string) (User, error) {
+	key, err := normalizeUserName(user.Name)
+	if err != nil {
+		return User{}, err
 	}
-	if hash == "" {
-		if hash, err = password.Hash(n.Password.Reveal()); err != nil {
-			return User{}, err
-		}
-	}
-	roles, attributes, err := encode(n.Roles, n.Attributes)
+	roles, attributes, err := encode(user.Roles, user.Attributes)
 	if err != nil {
 		return User{}, err
 	}
 	id := uuid.NewString()
-	insert := u.store.sql(`INSERT INTO tokenauth_users
+	insert := u.sql(`INSERT INTO tokenauth_users
 		(id, name_key, name, password_hash, roles, attributes, disabled, stamp, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)` + u.store.dialect.ignore)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)` + u.dialect.ignore)
 	var created userRow
 	err = u.transaction(ctx, func(pool gorm.ConnPool) error {
 		if _, err := pool.ExecContext(ctx, insert,
-			id, key, n.Name, hash, roles, attributes, false, newStamp(), time.Now().Unix()); err != nil {
+			id, key, user.Name, hash, roles, attributes, user.Disabled, newStamp(), time.Now().Unix()); err != nil {
 			return err
 		}
 		// Who is there now tells whose insert it was, on every engine alike.
 		created, err = u.read(ctx, pool, ` WHERE name_key = ?`, key)
 		if err == nil && created.ID != id {
-			return ErrUserExists
+			return fmt.Errorf("%w: a user of that name", ErrExists)
 		}
 		return err
 	})
@@ -266,8 +273,8 @@ func (u *Users) Create(ctx context.Context, n NewUser) (User, error) {
 	return created.User, nil
 }
 
-// SetPassword gives the user another password and ends the user's tokens. It
-// returns password.ErrUnacceptable or ErrUserNotFound.
+// SetPassword sets the user's password and ends the user's tokens. It also returns
+// password.ErrUnacceptable.
 func (u *Users) SetPassword(ctx context.Context, id string, newPassword tokenauth.Secret) error {
 	hash, err := password.Hash(newPassword.Reveal())
 	if err != nil {
@@ -276,8 +283,8 @@ func (u *Users) SetPassword(ctx context.Context, id string, newPassword tokenaut
 	return u.change(ctx, id, `UPDATE tokenauth_users SET password_hash = ?, stamp = ? WHERE id = ?`, hash, newStamp(), id)
 }
 
-// SetRoles gives the user these roles and no others, and ends the user's
-// tokens. It returns ErrUser or ErrUserNotFound.
+// SetRoles gives the user these roles and no others, and ends the user's tokens.
+// It also returns ErrInvalid.
 func (u *Users) SetRoles(ctx context.Context, id string, roles ...string) error {
 	if err := checkRoles(roles); err != nil {
 		return err
@@ -285,14 +292,13 @@ func (u *Users) SetRoles(ctx context.Context, id string, roles ...string) error 
 	return u.change(ctx, id, `UPDATE tokenauth_users SET roles = ?, stamp = ? WHERE id = ?`, strings.Join(roles, ","), newStamp(), id)
 }
 
-// SetDisabled keeps the user from signing in, or lets the user in again, and
-// ends the user's tokens. It returns ErrUserNotFound.
+// SetDisabled disables or enables the user, and ends the user's tokens.
 func (u *Users) SetDisabled(ctx context.Context, id string, disabled bool) error {
 	return u.change(ctx, id, `UPDATE tokenauth_users SET disabled = ?, stamp = ? WHERE id = ?`, disabled, newStamp(), id)
 }
 
-// Delete removes the user and ends the user's tokens. It returns
-// ErrUserNotFound. A user created later under the same name is another one.
+// Delete removes the user and ends the user's tokens. A user created later under
+// the same name is another one.
 func (u *Users) Delete(ctx context.Context, id string) error {
 	return u.change(ctx, id, `DELETE FROM tokenauth_users WHERE id = ?`, id)
 }
@@ -301,7 +307,7 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 // stores its token in between looks at the row again, and waits for us there.
 func (u *Users) change(ctx context.Context, id, statement string, args ...any) error {
 	key := tokenauth.UserKeyOf(id)
-	return u.changeAndEnd(ctx, ErrUserNotFound, statement, args, deleteTokensOfUser, key[:])
+	return u.changeAndEnd(ctx, errUserNotFound, statement, args, deleteTokensOfUser, key[:])
 }
 
 // newStamp returns a stamp that no user had before.
@@ -310,7 +316,7 @@ func newStamp() string { return rand.Text() }
 func checkRoles(roles []string) error {
 	for _, role := range roles {
 		if role == "" || strings.Contains(role, ",") || !storable(role) {
-			return fmt.Errorf("%w: roles must be non-empty UTF-8 without comma or NUL", ErrUser)
+			return fmt.Errorf("%w: roles must be non-empty UTF-8 without comma or NUL", ErrInvalid)
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 	"gorm.io/gorm"
@@ -29,7 +30,7 @@ var cheapHash = sync.OnceValue(func() string {
 
 func create(tb testing.TB, s *gormstore.Store, name string, roles ...string) gormstore.User {
 	tb.Helper()
-	user, err := s.Users().Create(tb.Context(), gormstore.NewUser{Name: name, PasswordHash: cheapHash(), Roles: roles})
+	user, err := s.Users().Import(tb.Context(), gormstore.User{Name: name, Roles: roles}, cheapHash())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func service(tb testing.TB, s tokenauth.Storage, a tokenauth.Authenticator) *tok
 	return auth
 }
 
-func signIn(ctx context.Context, auth *tokenauth.Service, name, password string) (tokenauth.Grant, error) {
+func signIn(ctx context.Context, auth *tokenauth.Service, name, password string) (tokenauth.IssuedToken, error) {
 	return auth.SignIn(ctx, tokenauth.Credentials{UserName: name, Password: tokenauth.NewSecret(password)})
 }
 
@@ -62,11 +63,8 @@ func TestUsers(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
 		users, ctx := s.Users(), t.Context()
-		want := gormstore.NewUser{
-			Name: "Jürgen", Password: tokenauth.NewSecret("correct horse"),
-			Roles: []string{"Administrator", "Reader"}, Attributes: map[string]string{"tenant": "ä\"<"},
-		}
-		user, err := users.Create(ctx, want)
+		want := gormstore.User{Name: "Jürgen", Roles: []string{"Administrator", "Reader"}, Attributes: map[string]string{"tenant": "ä\"<"}}
+		user, err := users.Create(ctx, want, tokenauth.NewSecret("correct horse"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +73,7 @@ func TestUsers(t *testing.T) {
 			if err != nil || found.ID != user.ID || found.Name != "Jürgen" || !slices.Equal(found.Roles, want.Roles) || found.Attributes["tenant"] != "ä\"<" {
 				t.Errorf("%q finds %v, error %v", spelling, found, err)
 			}
-			if _, err := users.Create(ctx, gormstore.NewUser{Name: spelling, PasswordHash: cheapHash()}); !errors.Is(err, gormstore.ErrUserExists) {
+			if _, err := users.Import(ctx, gormstore.User{Name: spelling}, cheapHash()); !errors.Is(err, gormstore.ErrExists) {
 				t.Errorf("creating %q again: %v", spelling, err)
 			}
 			if _, err := signIn(ctx, service(t, s, users), spelling, "correct horse"); err != nil {
@@ -83,7 +81,7 @@ func TestUsers(t *testing.T) {
 			}
 		}
 		for _, other := range []string{"Jurgen", "jürgen\u200b", "jürgen ", " jürgen", "јürgen", ""} {
-			if _, err := users.FindByName(ctx, other); !errors.Is(err, gormstore.ErrUserNotFound) {
+			if _, err := users.FindByName(ctx, other); !errors.Is(err, tokenauth.ErrNotFound) {
 				t.Errorf("%q finds somebody: %v", other, err)
 			}
 			if _, err := signIn(ctx, service(t, s, users), other, "correct horse"); !errors.Is(err, tokenauth.ErrRejected) {
@@ -97,19 +95,29 @@ func TestUsers(t *testing.T) {
 			t.Errorf("Count: %d, %v", n, err)
 		}
 		for _, bad := range []struct {
-			user gormstore.NewUser
-			err  error
+			user     gormstore.User
+			password string
+			err      error
 		}{
-			{gormstore.NewUser{Name: "has space", PasswordHash: "x"}, gormstore.ErrUserName},
-			{gormstore.NewUser{Name: strings.Repeat("x", 257), PasswordHash: "x"}, gormstore.ErrUserName},
-			{gormstore.NewUser{Name: "a"}, password.ErrUnacceptable},
-			{gormstore.NewUser{Name: "a", Password: tokenauth.NewSecret(strings.Repeat("x", 1025))}, password.ErrUnacceptable},
-			{gormstore.NewUser{Name: "a", PasswordHash: "x", Roles: []string{"a,b"}}, gormstore.ErrUser},
-			{gormstore.NewUser{Name: "a", PasswordHash: "x", Attributes: map[string]string{"": "b"}}, gormstore.ErrUser},
+			{gormstore.User{Name: "has space"}, "x", gormstore.ErrInvalid},
+			{gormstore.User{Name: strings.Repeat("x", 257)}, "x", gormstore.ErrInvalid},
+			{gormstore.User{Name: "a", ID: "1"}, "x", gormstore.ErrInvalid},
+			{gormstore.User{Name: "a", CreatedAt: time.Now()}, "x", gormstore.ErrInvalid},
+			{gormstore.User{Name: "a", Roles: []string{"a,b"}}, "x", gormstore.ErrInvalid},
+			{gormstore.User{Name: "a", Attributes: map[string]string{"": "b"}}, "x", gormstore.ErrInvalid},
+			{gormstore.User{Name: "a"}, "", password.ErrUnacceptable},
+			{gormstore.User{Name: "a"}, strings.Repeat("x", 1025), password.ErrUnacceptable},
 		} {
-			if _, err := users.Create(ctx, bad.user); !errors.Is(err, bad.err) {
+			if _, err := users.Create(ctx, bad.user, tokenauth.NewSecret(bad.password)); !errors.Is(err, bad.err) {
 				t.Errorf("creating %q: %v, want %v", bad.user.Name, err, bad.err)
 			}
+			if _, err := users.Import(ctx, bad.user, bad.password); !errors.Is(err, gormstore.ErrInvalid) {
+				t.Errorf("importing %q: %v", bad.user.Name, err)
+			}
+		}
+		disabled, err := users.Import(ctx, gormstore.User{Name: "disabled", Disabled: true}, cheapHash())
+		if err != nil || !disabled.Disabled {
+			t.Errorf("a user created as disabled: %+v, error %v", disabled, err)
 		}
 		for name, err := range map[string]error{
 			"SetPassword": users.SetPassword(ctx, "no-id", tokenauth.NewSecret("x")),
@@ -117,7 +125,7 @@ func TestUsers(t *testing.T) {
 			"SetDisabled": users.SetDisabled(ctx, "no-id", true),
 			"Delete":      users.Delete(ctx, "no-id"),
 		} {
-			if !errors.Is(err, gormstore.ErrUserNotFound) {
+			if !errors.Is(err, tokenauth.ErrNotFound) {
 				t.Errorf("%s of nobody: %v", name, err)
 			}
 		}
@@ -246,7 +254,7 @@ func TestIsolation(t *testing.T) {
 		accessToken := mustSignIn(t, auth, "alice")
 		err := s.Users().WithTx(tx).SetRoles(ctx, user.ID, "Auditor")
 		if e.name == "postgres" {
-			if !errors.Is(err, gormstore.ErrIsolation) {
+			if !errors.Is(err, gormstore.ErrIsolationLevel) {
 				t.Errorf("at REPEATABLE READ: %v", err)
 			}
 			tx.Rollback()

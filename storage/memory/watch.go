@@ -11,13 +11,13 @@ import (
 
 // Watch implements tokenauth.Watcher. Changes are reported before the call
 // that made them returns.
-func (s *Store) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+func (s *Store) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	s.feeds.add(feed)
 	defer s.feeds.remove(feed)
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
 	for {
-		feed.Alive(time.Now())
+		feed.Heartbeat(time.Now())
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -29,17 +29,17 @@ func (s *Store) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Fe
 // feeds are those of the calls of Watch under way.
 type feeds struct {
 	mu   sync.RWMutex
-	list []tokenauth.Feed
+	list []tokenauth.Invalidator
 }
 
-func (f *feeds) add(feed tokenauth.Feed) {
+func (f *feeds) add(feed tokenauth.Invalidator) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.list = append(f.list, feed)
 }
 
 // remove returns when no call of the feed is under way.
-func (f *feeds) remove(feed tokenauth.Feed) {
+func (f *feeds) remove(feed tokenauth.Invalidator) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	i := slices.Index(f.list, feed)
@@ -50,6 +50,6 @@ func (f *feeds) changed(u tokenauth.UserKey) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	for _, feed := range f.list {
-		feed.Changed(u)
+		feed.Invalidate(u)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -21,7 +21,7 @@ func TestRevokeClientKeepsToItsPrefix(t *testing.T) {
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
 		client := open(t, o)
 		plain := newPrefix(t, client)
-		web := tokenauth.ClientKeyOf("web")
+		web := tokenauth.SlotOf("", "web").Client
 		for _, prefix := range []string{plain + `[a]?*\:`, plain + `a`} {
 			mine, other := newStore(t, client, prefix), newStore(t, client, plain+"ab")
 			for i := range 30 { // on all servers
@@ -47,7 +47,7 @@ func TestRevokeClientKeepsToItsPrefix(t *testing.T) {
 // A call that may have overlooked somebody says so.
 func TestRevokeClientNeedsAll(t *testing.T) {
 	t.Parallel()
-	web := tokenauth.ClientKeyOf("web")
+	web := tokenauth.SlotOf("", "web").Client
 	t.Run("server", func(t *testing.T) {
 		t.Parallel()
 		server := throwaway.StartRedis(t)

@@ -10,17 +10,17 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-var _ tokenauth.AttemptCounter = (*Store)(nil)
+var _ throttle.Storage = (*Store)(nil)
 
-// UpdateCounters implements tokenauth.AttemptCounter. It reads the counters by
+// UpdateCounters implements throttle.Storage. It reads the counters by
 // one MGET. A script stores those that changed, if all still are as they were
 // read; if not, it answers with what they are, and that is changed and tried
 // again until the context ends. Each time that one has to try again another
 // has got through.
-func (s *Store) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	names := make([]string, len(keys))
 	for i := range keys {
 		names[i] = s.counterKey(keys[i])
@@ -67,7 +67,7 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey,
 //
 // They also keep it from beginning with the prefix, so that a feed, which hears
 // of all keys that do, need not hear of each attempt to sign in.
-func (s *Store) counterKey(k tokenauth.CounterKey) string {
+func (s *Store) counterKey(k throttle.Key) string {
 	var buffer [maxPrefixLength + 2 + 2*len(k)]byte
 	name := append(append(append(buffer[:0], '{'), s.prefix...), '}')
 	return string(hex.AppendEncode(name, k[:]))
@@ -75,8 +75,8 @@ func (s *Store) counterKey(k tokenauth.CounterKey) string {
 
 // readCounters returns the values of counters, which are empty where there are
 // none, and what is in them.
-func readCounters(messages []rueidis.RedisMessage) (values []string, counters []tokenauth.Counter, err error) {
-	values, counters = make([]string, len(messages)), make([]tokenauth.Counter, len(messages))
+func readCounters(messages []rueidis.RedisMessage) (values []string, counters []throttle.Counter, err error) {
+	values, counters = make([]string, len(messages)), make([]throttle.Counter, len(messages))
 	for i := range messages {
 		if messages[i].IsNil() {
 			continue
@@ -95,8 +95,8 @@ func readCounters(messages []rueidis.RedisMessage) (values []string, counters []
 // varints. The zero counter has none.
 const counterEncoding = 1
 
-func encodeCounter(c tokenauth.Counter) string {
-	if c == (tokenauth.Counter{}) {
+func encodeCounter(c throttle.Counter) string {
+	if c == (throttle.Counter{}) {
 		return ""
 	}
 	var buffer [1 + 5*binary.MaxVarintLen64]byte
@@ -108,7 +108,7 @@ func encodeCounter(c tokenauth.Counter) string {
 }
 
 // decodeCounter is the inverse of encodeCounter, and knows nothing else.
-func decodeCounter(value string) (c tokenauth.Counter, err error) {
+func decodeCounter(value string) (c throttle.Counter, err error) {
 	if value != "" && value[0] == counterEncoding {
 		rest := []byte(value[1:])
 		for _, n := range []*int64{&c.Failures, &c.FailedAt, &c.Pending, &c.PendingAt, &c.SucceededAt} {
@@ -118,7 +118,7 @@ func decodeCounter(value string) (c tokenauth.Counter, err error) {
 		}
 	}
 	if value == "" || encodeCounter(c) != value {
-		return tokenauth.Counter{}, fmt.Errorf("redisstore: a counter has a value of %d bytes that is none", len(value))
+		return throttle.Counter{}, fmt.Errorf("redisstore: a counter has a value of %d bytes that is none", len(value))
 	}
 	return c, nil
 }
@@ -126,13 +126,13 @@ func decodeCounter(value string) (c tokenauth.Counter, err error) {
 // counterLife returns for how many milliseconds from now a counter has to stay,
 // which was changed now. No clock is compared with another: now is the latest
 // that the counter knows of, or later.
-func counterLife(key tokenauth.CounterKey, c tokenauth.Counter) int64 {
-	return max(c.ForgetAt(key)-max(c.FailedAt, c.PendingAt, c.SucceededAt), 1)
+func counterLife(key throttle.Key, c throttle.Counter) int64 {
+	return max(c.ExpiresAt(key)-max(c.FailedAt, c.PendingAt, c.SucceededAt), 1)
 }
 
 // storeArgs returns the ARGV of storeScript. What has not changed it leaves
 // alone.
-func storeArgs(keys []tokenauth.CounterKey, before []string, counters, after []tokenauth.Counter) []string {
+func storeArgs(keys []throttle.Key, before []string, counters, after []throttle.Counter) []string {
 	args := slices.Grow(slices.Clone(before), 2*len(after))
 	for i := range after {
 		if after[i] == counters[i] {

@@ -3,7 +3,7 @@ package redisstore
 import (
 	"testing"
 
-	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // A counter has one value, and a value is one counter's.
@@ -14,8 +14,8 @@ func FuzzCounter(f *testing.F) {
 		if c, err := decodeCounter(value); err == nil && encodeCounter(c) != value {
 			t.Errorf("%q becomes %q", value, encodeCounter(c))
 		}
-		c := tokenauth.Counter{Failures: failures, FailedAt: failedAt, Pending: pending, PendingAt: pendingAt, SucceededAt: succeededAt}
-		if c == (tokenauth.Counter{}) {
+		c := throttle.Counter{Failures: failures, FailedAt: failedAt, Pending: pending, PendingAt: pendingAt, SucceededAt: succeededAt}
+		if c == (throttle.Counter{}) {
 			return
 		}
 		if got, err := decodeCounter(encodeCounter(c)); err != nil || got != c {

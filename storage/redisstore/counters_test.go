@@ -15,17 +15,18 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-func counterName(prefix string, k tokenauth.CounterKey) string {
+func counterName(prefix string, k throttle.Key) string {
 	return fmt.Sprintf("{%s}%x", prefix, k[:])
 }
 
 // count is a change that counts a failure.
-func count(c []tokenauth.Counter) {
+func count(c []throttle.Counter) {
 	for i := range c {
 		c[i].Failures++
 		c[i].FailedAt = time.Now().UnixMilli()
@@ -44,7 +45,7 @@ func TestManyCountAtOnce(t *testing.T) {
 		for range processes - 1 {
 			stores = append(stores, newStore(t, open(t, o), prefix))
 		}
-		keys := []tokenauth.CounterKey{{1}, {2}, {3}, {4}}
+		keys := []throttle.Key{{1}, {2}, {3}, {4}}
 		var longest atomic.Int64
 		var wg sync.WaitGroup
 		for g := range goroutines {
@@ -67,8 +68,8 @@ func TestManyCountAtOnce(t *testing.T) {
 		began := time.Now()
 		wg.Wait()
 		t.Logf("%d updates in %v, the longest in %v", goroutines*rounds, time.Since(began), time.Duration(longest.Load()))
-		var got []tokenauth.Counter
-		if err := stores[0].UpdateCounters(t.Context(), keys, func(c []tokenauth.Counter) { got = slices.Clone(c) }); err != nil {
+		var got []throttle.Counter
+		if err := stores[0].UpdateCounters(t.Context(), keys, func(c []throttle.Counter) { got = slices.Clone(c) }); err != nil {
 			t.Fatal(err)
 		}
 		for i := range got {
@@ -86,24 +87,24 @@ func TestCountersExpire(t *testing.T) {
 	client := open(t, option(t, throwaway.Redis(t)))
 	prefix := newPrefix(t, client)
 	s := newStore(t, client, prefix)
-	key := tokenauth.CounterKey{1}
+	key := throttle.Key{1}
 	const day = 24 * time.Hour
-	set := func(c tokenauth.Counter) {
+	set := func(c throttle.Counter) {
 		t.Helper()
-		if err := s.UpdateCounters(t.Context(), []tokenauth.CounterKey{key, {2}}, func(all []tokenauth.Counter) { all[0] = c }); err != nil {
+		if err := s.UpdateCounters(t.Context(), []throttle.Key{key, {2}}, func(all []throttle.Counter) { all[0] = c }); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, clock := range []time.Duration{0, -1000 * day, 1000 * day} {
 		now := time.Now().Add(clock).UnixMilli()
 		for _, test := range []struct {
-			counter tokenauth.Counter
+			counter throttle.Counter
 			want    time.Duration
 		}{
-			{tokenauth.Counter{Pending: 1, PendingAt: now}, time.Minute},
-			{tokenauth.Counter{SucceededAt: now}, 30 * day},
-			{tokenauth.Counter{SucceededAt: now, Pending: 1, PendingAt: now}, 30 * day},
-			{tokenauth.Counter{Failures: 1, FailedAt: now, SucceededAt: now - 1000}, 100 * day},
+			{throttle.Counter{Pending: 1, PendingAt: now}, time.Minute},
+			{throttle.Counter{SucceededAt: now}, 30 * day},
+			{throttle.Counter{SucceededAt: now, Pending: 1, PendingAt: now}, 30 * day},
+			{throttle.Counter{Failures: 1, FailedAt: now, SucceededAt: now - 1000}, 100 * day},
 		} {
 			set(test.counter)
 			ms, err := client.Do(t.Context(), client.B().Pttl().Key(counterName(prefix, key)).Build()).AsInt64()
@@ -118,7 +119,7 @@ func TestCountersExpire(t *testing.T) {
 	if names := keys(t, client, "{"+prefix); len(names) != 1 {
 		t.Errorf("there are %v", names)
 	}
-	set(tokenauth.Counter{})
+	set(throttle.Counter{})
 	if names := keys(t, client, "{"+prefix); len(names) != 0 {
 		t.Errorf("there are %v", names)
 	}
@@ -130,12 +131,12 @@ func TestCorruptCounter(t *testing.T) {
 	client := open(t, option(t, throwaway.Redis(t)))
 	prefix := newPrefix(t, client)
 	s := newStore(t, client, prefix)
-	name := counterName(prefix, tokenauth.CounterKey{1})
+	name := counterName(prefix, throttle.Key{1})
 	for _, value := range []string{"", "\x01", "\x02\x02\x02\x02\x02\x02", "\x01\x02\x02\x02\x02\x02\x02", "\x01\x00\x00\x00\x00\x00", "text"} {
 		if err := client.Do(t.Context(), client.B().Set().Key(name).Value(value).Build()).Error(); err != nil {
 			t.Fatal(err)
 		}
-		err := s.UpdateCounters(t.Context(), []tokenauth.CounterKey{{2}, {1}}, count)
+		err := s.UpdateCounters(t.Context(), []throttle.Key{{2}, {1}}, count)
 		if err == nil || !strings.HasPrefix(err.Error(), "redisstore: a counter") {
 			t.Errorf("%q: the error is %v", value, err)
 		}
@@ -155,7 +156,7 @@ func TestCountersAreNoNews(t *testing.T) {
 		s := newStore(t, client, prefix)
 		before := auth.CacheStats().Flushes
 		for n := range 100 {
-			if err := s.UpdateCounters(t.Context(), []tokenauth.CounterKey{{1}, {2}, {3, byte(n)}}, count); err != nil {
+			if err := s.UpdateCounters(t.Context(), []throttle.Key{{1}, {2}, {3, byte(n)}}, count); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -190,7 +191,7 @@ func replicas(t *testing.T, n int, o rueidis.ClientOption, prefix string, a *ask
 		auth, err := tokenauth.New(newStore(t, open(t, o), prefix), a, &tokenauth.Options{
 			Logger: slog.New(slog.DiscardHandler), Timeout: 5 * time.Second, Now: func() time.Time { return now },
 			Throttle: tokenauth.ThrottleOptions{
-				Key: tokenauth.NewSecret("the same thirty-two bytes or more on all replicas"), SourceFailures: 6, Replicas: n,
+				Key: tokenauth.NewSecret("the same thirty-two bytes or more on all replicas"), PerAccountAndSource: 6, Replicas: n,
 			},
 		})
 		if err != nil {
@@ -252,7 +253,7 @@ func TestThrottleWithoutTheServer(t *testing.T) {
 	}
 	server.Start(t)
 	s := newStore(t, open(t, option(t, server.DSN())), "")
-	eventually(t, "counting", func() bool { return s.UpdateCounters(t.Context(), []tokenauth.CounterKey{{}}, count) == nil })
+	eventually(t, "counting", func() bool { return s.UpdateCounters(t.Context(), []throttle.Key{{}}, count) == nil })
 	a.Store(0)
 	if throttled := guess(t, "alice", 30, replicas); a.Load() != 0 || throttled != 30 {
 		t.Errorf("with the server back %d of 30 guesses were looked at, %d throttled", a.Load(), throttled)

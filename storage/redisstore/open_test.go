@@ -11,9 +11,10 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
@@ -81,13 +82,22 @@ func newStore(tb testing.TB, client rueidis.Client, prefix string) *redisstore.S
 }
 
 // watched returns a store with a feed, and a client of its own.
-func watched(tb testing.TB, o rueidis.ClientOption, prefix string) *redisstore.Watched {
+func watched(tb testing.TB, o rueidis.ClientOption, prefix string) feedStore {
 	tb.Helper()
 	w, err := redisstore.WithFeed(newStore(tb, open(tb, o), prefix), o)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return w
+	return w.(feedStore)
+}
+
+// A feedStore is what WithFeed returns.
+type feedStore interface {
+	tokenauth.Storage
+	tokenauth.Watcher
+	tokenauth.ClientRevoker
+	tokenauth.Lister
+	throttle.Storage
 }
 
 type nobody struct{}

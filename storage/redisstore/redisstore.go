@@ -122,7 +122,7 @@ const (
 )
 
 // A Store is a tokenauth.Storage in Redis, and has the abilities Lister,
-// AttemptCounter and ClientRevoker. It is safe for concurrent use, by any number
+// throttle.Storage and ClientRevoker. It is safe for concurrent use, by any number
 // of processes on one Redis.
 //
 // Its methods return as soon as their context ends. What the client was asked

@@ -14,10 +14,11 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
 	"github.com/bearerkit/bearerkit/storage/storagetest"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 func TestStorage(t *testing.T) {
@@ -420,7 +421,7 @@ func TestContextEndsWhileTheClientConnects(t *testing.T) {
 			func(ctx context.Context) error { _, err := s.Find(ctx, token.Slot); return err },
 			func(ctx context.Context) error { return s.Replace(ctx, token) },
 			func(ctx context.Context) error {
-				return s.UpdateCounters(ctx, []tokenauth.CounterKey{{1}}, func(c []tokenauth.Counter) { c[0].Failures++ })
+				return s.UpdateCounters(ctx, []throttle.Key{{1}}, func(c []throttle.Counter) { c[0].Failures++ })
 			},
 		} {
 			calls.Go(func() {
@@ -508,10 +509,7 @@ func TestAccessRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Username, o.Password = "service", "password"
-	w, err := redisstore.WithFeed(newStore(t, open(t, o), ""), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := watched(t, o, "")
 	token := newToken("alice", "", 1, time.Hour)
 	replace(t, w, token)
 	if _, err := w.Find(t.Context(), token.Slot); err != nil {
@@ -529,8 +527,8 @@ func TestAccessRights(t *testing.T) {
 	if err := w.RevokeClient(t.Context(), token.Slot.Client); err != nil {
 		t.Error(err)
 	}
-	for _, change := range []func([]tokenauth.Counter){count, func(c []tokenauth.Counter) { clear(c) }} {
-		if err := w.UpdateCounters(t.Context(), []tokenauth.CounterKey{{1}, {2}}, change); err != nil {
+	for _, change := range []func([]throttle.Counter){count, func(c []throttle.Counter) { clear(c) }} {
+		if err := w.UpdateCounters(t.Context(), []throttle.Key{{1}, {2}}, change); err != nil {
 			t.Error(err)
 		}
 	}

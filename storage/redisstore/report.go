@@ -17,10 +17,10 @@ type reporter struct {
 	look   chan struct{} // has room for one: look whether all is well
 
 	mu   sync.Mutex
-	feed tokenauth.Feed // nil when Watch returns
+	feed tokenauth.Invalidator // nil when Watch returns
 }
 
-func (r *reporter) report(what func(tokenauth.Feed)) {
+func (r *reporter) report(what func(tokenauth.Invalidator)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.feed != nil {
@@ -35,15 +35,15 @@ func (r *reporter) stop() {
 }
 
 func (r *reporter) alive(asOf time.Time) {
-	r.report(func(f tokenauth.Feed) { f.Alive(asOf) })
+	r.report(func(f tokenauth.Invalidator) { f.Heartbeat(asOf) })
 }
 
 // invalidated is called by a connection for the keys that changed. None stands
 // for all: everything was removed, or the connection is lost.
 func (r *reporter) invalidated(keys []rueidis.RedisMessage) {
-	r.report(func(f tokenauth.Feed) {
+	r.report(func(f tokenauth.Invalidator) {
 		if len(keys) == 0 {
-			f.ChangedAll()
+			f.InvalidateAll()
 			select {
 			case r.look <- struct{}{}:
 			default:
@@ -53,9 +53,9 @@ func (r *reporter) invalidated(keys []rueidis.RedisMessage) {
 		for i := range keys {
 			name, err := keys[i].ToString()
 			if u, ok := userOf(name, r.prefix); ok && err == nil {
-				f.Changed(u)
+				f.Invalidate(u)
 			} else {
-				f.ChangedAll() // whatever it was
+				f.InvalidateAll() // whatever it was
 			}
 		}
 	})

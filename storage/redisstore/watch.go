@@ -12,27 +12,28 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Watched is a Store that is a tokenauth.Watcher too.
-//
-// Its feed is Redis's own: client tracking in broadcasting mode, by which a
-// server tells of each change of a key with the prefix, whoever made it, even
-// somebody with redis-cli.
-type Watched struct {
+// A feedStore is a Store with a feed: Redis's client tracking in broadcasting
+// mode. A server reports each change of a key with the prefix, whoever made it,
+// even somebody with redis-cli.
+type feedStore struct {
 	*Store
 	option rueidis.ClientOption
 }
 
 var (
-	_ tokenauth.Storage = (*Watched)(nil)
-	_ tokenauth.Lister  = (*Watched)(nil)
-	_ tokenauth.Watcher = (*Watched)(nil)
+	_ tokenauth.Storage = (*feedStore)(nil)
+	_ tokenauth.Lister  = (*feedStore)(nil)
+	_ tokenauth.Watcher = (*feedStore)(nil)
 )
 
-// WithFeed returns the store with a feed, for tokenauth.Options.Cache. Each
-// call of Watch opens connections of its own by the option, which should be
-// that of the store's client; what it says of caching is ignored. WithFeed does
-// no I/O. It returns an error that names the argument or field that is wrong.
-func WithFeed(s *Store, o rueidis.ClientOption) (*Watched, error) {
+// WithFeed returns the store with the feed that the cache needs: a storage that is
+// also a tokenauth.Watcher, and has all abilities of the store. Redis's client
+// tracking reports every change of a key, whoever made it.
+//
+// Each call of Watch opens its own connections by the option, which should be
+// that of the store's client; its options of caching are ignored. WithFeed does
+// no I/O. The error names the argument or field that is wrong.
+func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 	switch {
 	case s == nil:
 		return nil, errors.New("redisstore: the store is nil")
@@ -44,7 +45,7 @@ func WithFeed(s *Store, o rueidis.ClientOption) (*Watched, error) {
 		return nil, errors.New("redisstore: ClientOption.ReplicaOnly is set, and a feed needs masters, as replicas lag")
 	}
 	o.InitAddress = slices.Clone(o.InitAddress)
-	return &Watched{Store: s, option: o}, nil
+	return &feedStore{Store: s, option: o}, nil
 }
 
 // Watch implements tokenauth.Watcher. It listens on one connection to each
@@ -55,7 +56,7 @@ func WithFeed(s *Store, o rueidis.ClientOption) (*Watched, error) {
 // when a call that changed something has returned, and a PING is sent after
 // that, the answer comes behind the change on the same connection. And rueidis
 // hands out what it reads from a connection in order, by one goroutine.
-func (w *Watched) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -69,7 +70,7 @@ func (w *Watched) Watch(ctx context.Context, beat time.Duration, feed tokenauth.
 }
 
 // watch returns why it can no longer tell.
-func (w *Watched) watch(ctx context.Context, beat time.Duration, r *reporter) error {
+func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) error {
 	ctx, closeConnections := context.WithCancel(ctx)
 	client, err := rueidis.NewClient(w.feedOption(ctx))
 	if err != nil {
@@ -110,7 +111,7 @@ func (w *Watched) watch(ctx context.Context, beat time.Duration, r *reporter) er
 // The client is there to find the masters and connect to them. What it could
 // do by itself, such as connecting again or asking again, would hide that
 // something was missed.
-func (w *Watched) feedOption(ctx context.Context) rueidis.ClientOption {
+func (w *feedStore) feedOption(ctx context.Context) rueidis.ClientOption {
 	o := w.option
 	o.DialCtxFn = closing(ctx, dialer(&o))
 	o.DisableRetry = true

@@ -18,8 +18,8 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -269,7 +269,7 @@ func newFeed() *feed {
 	return &feed{over: make(map[tokenauth.UserKey]time.Time), reported: make(map[tokenauth.UserKey]bool)}
 }
 
-func (f *feed) Changed(u tokenauth.UserKey) {
+func (f *feed) Invalidate(u tokenauth.UserKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if _, ok := f.over[u]; ok {
@@ -279,9 +279,9 @@ func (f *feed) Changed(u tokenauth.UserKey) {
 	}
 }
 
-func (f *feed) ChangedAll() {}
+func (f *feed) InvalidateAll() {}
 
-func (f *feed) Alive(asOf time.Time) {
+func (f *feed) Heartbeat(asOf time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.signs++
@@ -318,7 +318,7 @@ type watching struct {
 }
 
 // watch returns when there was a sign of life.
-func watch(t *testing.T, w *redisstore.Watched, beat time.Duration) *watching {
+func watch(t *testing.T, w feedStore, beat time.Duration) *watching {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	g := &watching{feed: newFeed(), cancel: cancel, ended: make(chan error, 1)}
@@ -565,7 +565,7 @@ func TestFeedDialsLikeTheHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Watch(t.Context(), time.Second, newFeed()); !errors.Is(err, refuse) {
+		if err := w.(tokenauth.Watcher).Watch(t.Context(), time.Second, newFeed()); !errors.Is(err, refuse) {
 			t.Errorf("%s: it ends with %v", name, err)
 		}
 	}
@@ -574,7 +574,7 @@ func TestFeedDialsLikeTheHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Watch(t.Context(), time.Second, newFeed()); err == nil || !strings.Contains(err.Error(), "no connection") {
+	if err := w.(tokenauth.Watcher).Watch(t.Context(), time.Second, newFeed()); err == nil || !strings.Contains(err.Error(), "no connection") {
 		t.Errorf("of one node of three it ends with %v", err)
 	}
 }

@@ -36,7 +36,7 @@ func revokeClient(ctx context.Context, s tokenauth.Storage) error {
 	if err != nil {
 		return err
 	}
-	web := tokenauth.ClientKeyOf(clients[0])
+	web := tokenauth.SlotOf("", clients[0]).Client
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if r.RevokeClient(ended, web) == nil {
@@ -64,7 +64,7 @@ func revokeClient(ctx context.Context, s tokenauth.Storage) error {
 		},
 		others,
 		func() error { return r.RevokeClient(ctx, web) }, // twice is fine
-		func() error { return r.RevokeClient(ctx, tokenauth.ClientKeyOf("nobody's")) },
+		func() error { return r.RevokeClient(ctx, tokenauth.SlotOf("", "nobody's").Client) },
 		others,
 	)
 }
@@ -91,7 +91,7 @@ func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
 			if i > 0 {
 				return all(ctx, s, of(i-1, "mobile", n+200+i), of(users+i, "web", n+300+i))
 			}
-			err := r.RevokeClient(ctx, tokenauth.ClientKeyOf("web"))
+			err := r.RevokeClient(ctx, tokenauth.SlotOf("", "web").Client)
 			for user := range users {
 				err = errors.Join(err, isEmpty(ctx, s, of(user, "web", 0).Slot))
 			}

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // counterKey returns a key, of bytes that text cannot have.
-func counterKey(n byte) tokenauth.CounterKey { return tokenauth.CounterKey{0xff, 0, '\'', '\\', n} }
+func counterKey(n byte) throttle.Key { return throttle.Key{0xff, 0, '\'', '\\', n} }
 
 // update calls UpdateCounters.
-func update(ctx context.Context, s tokenauth.AttemptCounter, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+func update(ctx context.Context, s throttle.Storage, keys []throttle.Key, change func([]throttle.Counter)) error {
 	if err := s.UpdateCounters(ctx, keys, change); err != nil {
 		return fmt.Errorf("call of UpdateCounters: %w", err)
 	}
@@ -21,9 +22,9 @@ func update(ctx context.Context, s tokenauth.AttemptCounter, keys []tokenauth.Co
 }
 
 // counted returns an error unless the counters with the keys are those.
-func counted(ctx context.Context, s tokenauth.AttemptCounter, keys []tokenauth.CounterKey, want ...tokenauth.Counter) error {
-	var got []tokenauth.Counter
-	if err := update(ctx, s, keys, func(c []tokenauth.Counter) { got = slices.Clone(c) }); err != nil {
+func counted(ctx context.Context, s throttle.Storage, keys []throttle.Key, want ...throttle.Counter) error {
+	var got []throttle.Counter
+	if err := update(ctx, s, keys, func(c []throttle.Counter) { got = slices.Clone(c) }); err != nil {
 		return err
 	}
 	if !slices.Equal(got, want) {
@@ -33,12 +34,12 @@ func counted(ctx context.Context, s tokenauth.AttemptCounter, keys []tokenauth.C
 }
 
 // to returns a change to those counters.
-func to(want ...tokenauth.Counter) func([]tokenauth.Counter) {
-	return func(c []tokenauth.Counter) { copy(c, want) }
+func to(want ...throttle.Counter) func([]throttle.Counter) {
+	return func(c []throttle.Counter) { copy(c, want) }
 }
 
 // count is a change that counts a failure.
-func count(c []tokenauth.Counter) {
+func count(c []throttle.Counter) {
 	for i := range c {
 		c[i].Failures++
 		c[i].FailedAt = time.Now().UnixMilli()
@@ -46,23 +47,23 @@ func count(c []tokenauth.Counter) {
 }
 
 func countersRoundTrip(ctx context.Context, s tokenauth.Storage) error {
-	counter, ok := s.(tokenauth.AttemptCounter)
+	counter, ok := s.(throttle.Storage)
 	if !ok {
 		return nil
 	}
 	now := time.Now().UnixMilli()
-	full := tokenauth.Counter{Failures: 3, FailedAt: now, Pending: 2, PendingAt: now + 1, SucceededAt: now + 2}
-	many := tokenauth.Counter{Failures: 1 << 40, FailedAt: now - 3}
-	begun := tokenauth.Counter{Pending: 1, PendingAt: now}
-	known := tokenauth.Counter{SucceededAt: now}
-	none := tokenauth.Counter{}
-	keys := []tokenauth.CounterKey{counterKey(3), counterKey(1), {}, counterKey(2)}
+	full := throttle.Counter{Failures: 3, FailedAt: now, Pending: 2, PendingAt: now + 1, SucceededAt: now + 2}
+	many := throttle.Counter{Failures: 1 << 40, FailedAt: now - 3}
+	begun := throttle.Counter{Pending: 1, PendingAt: now}
+	known := throttle.Counter{SucceededAt: now}
+	none := throttle.Counter{}
+	keys := []throttle.Key{counterKey(3), counterKey(1), {}, counterKey(2)}
 	err := first(
 		func() error { return counted(ctx, counter, keys, none, none, none, none) },
 		func() error { return update(ctx, counter, keys, to(full, many, begun, known)) },
 		func() error { return counted(ctx, counter, keys, full, many, begun, known) },
 		func() error {
-			return counted(ctx, counter, []tokenauth.CounterKey{keys[3], counterKey(4), keys[0]}, known, none, full)
+			return counted(ctx, counter, []throttle.Key{keys[3], counterKey(4), keys[0]}, known, none, full)
 		},
 		func() error { return update(ctx, counter, keys[:2], to(known, none)) },
 		func() error { return counted(ctx, counter, keys, known, none, begun, known) },
@@ -80,24 +81,24 @@ func countersRoundTrip(ctx context.Context, s tokenauth.Storage) error {
 }
 
 func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
-	counter, ok := s.(tokenauth.AttemptCounter)
+	counter, ok := s.(throttle.Storage)
 	if !ok {
 		return nil
 	}
 	const workers, rounds = 16, 8
-	own := func(worker int) tokenauth.CounterKey { return counterKey(byte(100 + worker)) }
+	own := func(worker int) throttle.Key { return counterKey(byte(100 + worker)) }
 	err := together(workers, func(worker int) error {
 		// Two that all of them change, each in another order, so that locks
 		// could cross; one of a few, and one of its own.
-		keys := []tokenauth.CounterKey{counterKey(0), counterKey(1), counterKey(byte(2 + worker%3)), own(worker)}
+		keys := []throttle.Key{counterKey(0), counterKey(1), counterKey(byte(2 + worker%3)), own(worker)}
 		zero, one := 0, 1
 		if worker%2 == 1 {
 			slices.Reverse(keys)
 			zero, one = 3, 2
 		}
 		for round := range rounds {
-			var saw []tokenauth.Counter // the last time, which is the one that counts
-			err := update(ctx, counter, keys, func(c []tokenauth.Counter) {
+			var saw []throttle.Counter // the last time, which is the one that counts
+			err := update(ctx, counter, keys, func(c []throttle.Counter) {
 				saw = slices.Clone(c)
 				count(c)
 			})
@@ -116,8 +117,8 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 		return err
 	}
 	var got []int64
-	keys := []tokenauth.CounterKey{counterKey(0), counterKey(1), counterKey(2), counterKey(3), counterKey(4)}
-	if err := update(ctx, counter, keys, func(c []tokenauth.Counter) {
+	keys := []throttle.Key{counterKey(0), counterKey(1), counterKey(2), counterKey(3), counterKey(4)}
+	if err := update(ctx, counter, keys, func(c []throttle.Counter) {
 		got = nil
 		for i := range c {
 			got = append(got, c[i].Failures)
@@ -132,20 +133,20 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 }
 
 func countersUnchanged(ctx context.Context, s tokenauth.Storage) error {
-	counter, ok := s.(tokenauth.AttemptCounter)
+	counter, ok := s.(throttle.Storage)
 	if !ok {
 		return nil
 	}
 	now := time.Now().UnixMilli()
-	a, b := tokenauth.Counter{Failures: 3, FailedAt: now}, tokenauth.Counter{SucceededAt: now}
-	keys := []tokenauth.CounterKey{counterKey(1), counterKey(2), counterKey(3)}
-	nothing := func([]tokenauth.Counter) {}
+	a, b := throttle.Counter{Failures: 3, FailedAt: now}, throttle.Counter{SucceededAt: now}
+	keys := []throttle.Key{counterKey(1), counterKey(2), counterKey(3)}
+	nothing := func([]throttle.Counter) {}
 	err := first(
 		func() error { return update(ctx, counter, keys, nothing) },
 		func() error { return update(ctx, counter, keys[:2], to(a, b)) },
 		func() error { return update(ctx, counter, keys, nothing) },
-		func() error { return counted(ctx, counter, keys, a, b, tokenauth.Counter{}) },
-		func() error { return update(ctx, counter, keys, func(c []tokenauth.Counter) { c[2] = a }) },
+		func() error { return counted(ctx, counter, keys, a, b, throttle.Counter{}) },
+		func() error { return update(ctx, counter, keys, func(c []throttle.Counter) { c[2] = a }) },
 		func() error { return counted(ctx, counter, keys, a, b, a) },
 	)
 	if err != nil {
@@ -169,7 +170,7 @@ func countersUnchanged(ctx context.Context, s tokenauth.Storage) error {
 		return err
 	}
 	want := a.Failures + workers/2*rounds
-	if err := update(ctx, counter, keys[:1], func(c []tokenauth.Counter) { a = c[0] }); err != nil {
+	if err := update(ctx, counter, keys[:1], func(c []throttle.Counter) { a = c[0] }); err != nil {
 		return err
 	}
 	if a.Failures != want {
@@ -179,15 +180,15 @@ func countersUnchanged(ctx context.Context, s tokenauth.Storage) error {
 }
 
 func countersContextEnded(ctx context.Context, s tokenauth.Storage) error {
-	counter, ok := s.(tokenauth.AttemptCounter)
+	counter, ok := s.(throttle.Storage)
 	if !ok {
 		return nil
 	}
-	keys := []tokenauth.CounterKey{counterKey(1), counterKey(2), counterKey(3)}
+	keys := []throttle.Key{counterKey(1), counterKey(2), counterKey(3)}
 	for _, when := range []string{"before the call", "during the change"} {
-		var before, after []tokenauth.Counter
-		if err := update(ctx, counter, keys, func(c []tokenauth.Counter) {
-			c[0].Failures, c[1] = 7, tokenauth.Counter{}
+		var before, after []throttle.Counter
+		if err := update(ctx, counter, keys, func(c []throttle.Counter) {
+			c[0].Failures, c[1] = 7, throttle.Counter{}
 			c[0].FailedAt = time.Now().UnixMilli()
 			c[2] = c[0]
 			before = slices.Clone(c)
@@ -198,14 +199,14 @@ func countersContextEnded(ctx context.Context, s tokenauth.Storage) error {
 		if when == "before the call" {
 			cancel()
 		}
-		failed := counter.UpdateCounters(ended, keys, func(c []tokenauth.Counter) {
+		failed := counter.UpdateCounters(ended, keys, func(c []throttle.Counter) {
 			cancel()
 			count(c)
 			after = slices.Clone(c)
 		})
 		cancel()
-		var got []tokenauth.Counter
-		if err := update(ctx, counter, keys, func(c []tokenauth.Counter) { got = slices.Clone(c) }); err != nil {
+		var got []throttle.Counter
+		if err := update(ctx, counter, keys, func(c []throttle.Counter) { got = slices.Clone(c) }); err != nil {
 			return err
 		}
 		changed := after != nil && slices.Equal(got, after)

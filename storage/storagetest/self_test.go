@@ -15,6 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/storage/storagetest"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // A broken storage is a good one with one method, or two, that break a rule.
@@ -24,13 +25,13 @@ type broken struct {
 	methods
 }
 
-// counters are a tokenauth.AttemptCounter.
+// counters are a throttle.Storage.
 type counters struct {
 	mu  sync.Mutex
-	all map[tokenauth.CounterKey]tokenauth.Counter
+	all map[throttle.Key]throttle.Counter
 }
 
-func (c *counters) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+func (c *counters) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	some := c.some(keys)
@@ -38,16 +39,16 @@ func (c *counters) UpdateCounters(ctx context.Context, keys []tokenauth.CounterK
 	return c.put(ctx, keys, some)
 }
 
-func (c *counters) some(keys []tokenauth.CounterKey) (some []tokenauth.Counter) {
+func (c *counters) some(keys []throttle.Key) (some []throttle.Counter) {
 	for _, key := range keys {
 		some = append(some, c.all[key])
 	}
 	return some
 }
 
-func (c *counters) put(ctx context.Context, keys []tokenauth.CounterKey, some []tokenauth.Counter) error {
+func (c *counters) put(ctx context.Context, keys []throttle.Key, some []throttle.Counter) error {
 	if c.all == nil {
-		c.all = make(map[tokenauth.CounterKey]tokenauth.Counter)
+		c.all = make(map[throttle.Key]throttle.Counter)
 	}
 	if ctx.Err() == nil {
 		for i, key := range keys {
@@ -63,12 +64,12 @@ type methods struct {
 	revoke     func(*memory.Store, context.Context, tokenauth.Slot, tokenauth.Digest) error
 	revokeUser func(*memory.Store, context.Context, tokenauth.UserKey) error
 	purge      func(*memory.Store, context.Context, time.Time) (int64, error)
-	watch      func(*memory.Store, context.Context, time.Duration, tokenauth.Feed) error
+	watch      func(*memory.Store, context.Context, time.Duration, tokenauth.Invalidator) error
 
 	list func(*memory.Store, context.Context, tokenauth.UserKey) ([]tokenauth.Token, error)
 
 	revokeClient   func(*memory.Store, context.Context, tokenauth.ClientKey) error
-	updateCounters func(*counters, context.Context, []tokenauth.CounterKey, func([]tokenauth.Counter)) error
+	updateCounters func(*counters, context.Context, []throttle.Key, func([]throttle.Counter)) error
 }
 
 func (b *broken) Replace(ctx context.Context, t tokenauth.Token) error {
@@ -113,7 +114,7 @@ func (b *broken) Purge(ctx context.Context, before time.Time) (int64, error) {
 	return b.Store.Purge(ctx, before)
 }
 
-func (b *broken) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+func (b *broken) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if b.watch != nil {
 		return b.watch(&b.Store, ctx, beat, feed)
 	}
@@ -127,7 +128,7 @@ func (b *broken) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error 
 	return b.Store.RevokeClient(ctx, c)
 }
 
-func (b *broken) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+func (b *broken) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	if b.updateCounters != nil {
 		return b.updateCounters(&b.counters, ctx, keys, change)
 	}
@@ -136,38 +137,38 @@ func (b *broken) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey
 
 // A brokenFeed passes on what it is told, but for one method or two.
 type brokenFeed struct {
-	tokenauth.Feed
-	changed func(tokenauth.Feed, tokenauth.UserKey)
-	alive   func(tokenauth.Feed, time.Time)
+	tokenauth.Invalidator
+	changed func(tokenauth.Invalidator, tokenauth.UserKey)
+	alive   func(tokenauth.Invalidator, time.Time)
 }
 
-func (f *brokenFeed) Changed(u tokenauth.UserKey) {
+func (f *brokenFeed) Invalidate(u tokenauth.UserKey) {
 	if f.changed != nil {
-		f.changed(f.Feed, u)
+		f.changed(f.Invalidator, u)
 		return
 	}
-	f.Feed.Changed(u)
+	f.Invalidator.Invalidate(u)
 }
 
-func (f *brokenFeed) Alive(asOf time.Time) {
+func (f *brokenFeed) Heartbeat(asOf time.Time) {
 	if f.alive != nil {
-		f.alive(f.Feed, asOf)
+		f.alive(f.Invalidator, asOf)
 		return
 	}
-	f.Feed.Alive(asOf)
+	f.Invalidator.Heartbeat(asOf)
 }
 
 // changes makes a storage whose feed tells of changes in its own way, and
 // lives one whose feed does so of being alive.
-func changes(changed func(tokenauth.Feed, tokenauth.UserKey)) methods {
-	return methods{watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
-		return s.Watch(ctx, beat, &brokenFeed{Feed: feed, changed: changed})
+func changes(changed func(tokenauth.Invalidator, tokenauth.UserKey)) methods {
+	return methods{watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+		return s.Watch(ctx, beat, &brokenFeed{Invalidator: feed, changed: changed})
 	}}
 }
 
-func lives(alive func(tokenauth.Feed, time.Time)) methods {
-	return methods{watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
-		return s.Watch(ctx, beat, &brokenFeed{Feed: feed, alive: alive})
+func lives(alive func(tokenauth.Invalidator, time.Time)) methods {
+	return methods{watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+		return s.Watch(ctx, beat, &brokenFeed{Invalidator: feed, alive: alive})
 	}}
 }
 
@@ -397,16 +398,16 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 					defer quiet.Store(false)
 					return s.RevokeClient(ctx, c)
 				},
-				watch: changes(func(f tokenauth.Feed, u tokenauth.UserKey) {
+				watch: changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
 					if !quiet.Load() {
-						f.Changed(u)
+						f.Invalidate(u)
 					}
 				}).watch,
 			}
 		}(), []string{"WatchReports"}},
 		{"rounds the counters' times", methods{
-			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
-				return c.UpdateCounters(ctx, keys, func(some []tokenauth.Counter) {
+			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
+				return c.UpdateCounters(ctx, keys, func(some []throttle.Counter) {
 					change(some)
 					for i := range some {
 						some[i].SucceededAt -= some[i].SucceededAt % 2
@@ -416,8 +417,8 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 			},
 		}, []string{"CountersRoundTrip"}},
 		{"counts in text", methods{
-			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
-				texts := make([]tokenauth.CounterKey, len(keys))
+			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
+				texts := make([]throttle.Key, len(keys))
 				for i := range keys {
 					copy(texts[i][:], strings.ToValidUTF8(string(keys[i][:3]), "?"))
 				}
@@ -425,7 +426,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 			},
 		}, []string{"CountersRoundTrip"}},
 		{"reads the counters, waits, then stores them", methods{
-			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 				c.mu.Lock()
 				some := c.some(keys)
 				c.mu.Unlock()
@@ -437,10 +438,10 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 			},
 		}, []string{"CountersAtomic", "CountersUnchanged"}},
 		{"updates one counter after the other", methods{
-			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
-				read := make([]tokenauth.Counter, len(keys))
+			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
+				read := make([]throttle.Counter, len(keys))
 				for i := range keys {
-					err := c.UpdateCounters(ctx, keys[i:i+1], func(one []tokenauth.Counter) {
+					err := c.UpdateCounters(ctx, keys[i:i+1], func(one []throttle.Counter) {
 						read[i] = one[0]
 						some := slices.Clone(read)
 						change(some)
@@ -455,21 +456,21 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 			},
 		}, []string{"CountersAtomic"}},
 		{"forgets the counters that are not changed", methods{
-			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
-				return c.UpdateCounters(ctx, keys, func(some []tokenauth.Counter) {
+			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
+				return c.UpdateCounters(ctx, keys, func(some []throttle.Counter) {
 					before := slices.Clone(some)
 					change(some)
 					for i := range some {
 						if some[i] == before[i] {
-							some[i] = tokenauth.Counter{}
+							some[i] = throttle.Counter{}
 						}
 					}
 				})
 			},
 		}, []string{"CountersUnchanged"}},
 		{"stores half of the counters when the context has ended", methods{
-			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
-				return c.UpdateCounters(context.WithoutCancel(ctx), keys, func(some []tokenauth.Counter) {
+			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
+				return c.UpdateCounters(context.WithoutCancel(ctx), keys, func(some []throttle.Counter) {
 					before := slices.Clone(some)
 					change(some)
 					if ctx.Err() != nil {
@@ -479,40 +480,40 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 			},
 		}, []string{"CountersContextEnded"}},
 		{"says that it counted when the context has ended", methods{
-			updateCounters: func(c *counters, ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 				c.UpdateCounters(ctx, keys, change)
 				return nil
 			},
 		}, []string{"CountersContextEnded"}},
-		{"tells nobody", changes(func(tokenauth.Feed, tokenauth.UserKey) {}), []string{"WatchReports"}},
-		{"tells of somebody else", changes(func(f tokenauth.Feed, u tokenauth.UserKey) {
+		{"tells nobody", changes(func(tokenauth.Invalidator, tokenauth.UserKey) {}), []string{"WatchReports"}},
+		{"tells of somebody else", changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
 			u[15]++
-			f.Changed(u)
+			f.Invalidate(u)
 		}), []string{"WatchReports"}},
-		{"tells after the sign of life", changes(func(f tokenauth.Feed, u tokenauth.UserKey) {
-			time.AfterFunc(300*time.Millisecond, func() { f.Changed(u) })
+		{"tells after the sign of life", changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
+			time.AfterFunc(300*time.Millisecond, func() { f.Invalidate(u) })
 		}), []string{"WatchReports"}},
 		{"tells the first to watch", methods{
 			watch: onlyFirst(),
 		}, []string{"WatchReports"}},
 		{"gives one sign of life", methods{
-			watch: func(s *memory.Store, ctx context.Context, _ time.Duration, feed tokenauth.Feed) error {
+			watch: func(s *memory.Store, ctx context.Context, _ time.Duration, feed tokenauth.Invalidator) error {
 				return s.Watch(ctx, time.Hour, feed)
 			},
 		}, []string{"WatchAlive"}},
 		{"lives slowly", methods{
-			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 				return s.Watch(ctx, 3*beat, feed)
 			},
 		}, []string{"WatchAlive"}},
-		{"is sure of the future", lives(func(f tokenauth.Feed, asOf time.Time) {
-			f.Alive(asOf.Add(time.Second))
+		{"is sure of the future", lives(func(f tokenauth.Invalidator, asOf time.Time) {
+			f.Heartbeat(asOf.Add(time.Second))
 		}), []string{"WatchAlive"}},
-		{"says when by the wall clock", lives(func(f tokenauth.Feed, asOf time.Time) {
-			f.Alive(asOf.Round(0))
+		{"says when by the wall clock", lives(func(f tokenauth.Invalidator, asOf time.Time) {
+			f.Heartbeat(asOf.Round(0))
 		}), []string{"WatchAlive"}},
 		{"watches on after the end", methods{
-			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 				s.Watch(ctx, beat, feed)
 				timed, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*time.Second)
 				defer cancel()
@@ -521,14 +522,14 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 			},
 		}, []string{"WatchStops"}},
 		{"does not say why it stops", methods{
-			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 				s.Watch(ctx, beat, feed)
 				return nil
 			},
 		}, []string{"WatchStops"}},
 		{"reports after the end", methods{
-			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
-				defer time.AfterFunc(beat, feed.ChangedAll)
+			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+				defer time.AfterFunc(beat, feed.InvalidateAll)
 				return s.Watch(ctx, beat, feed)
 			},
 		}, []string{"WatchStops"}},
@@ -552,14 +553,14 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 }
 
 // onlyFirst returns a Watch that tells of changes in one of the calls under way.
-func onlyFirst() func(*memory.Store, context.Context, time.Duration, tokenauth.Feed) error {
+func onlyFirst() func(*memory.Store, context.Context, time.Duration, tokenauth.Invalidator) error {
 	var busy atomic.Bool
-	return func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+	return func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 		if busy.CompareAndSwap(false, true) {
 			defer busy.Store(false)
 			return s.Watch(ctx, beat, feed)
 		}
-		return s.Watch(ctx, beat, &brokenFeed{Feed: feed, changed: func(tokenauth.Feed, tokenauth.UserKey) {}})
+		return s.Watch(ctx, beat, &brokenFeed{Invalidator: feed, changed: func(tokenauth.Invalidator, tokenauth.UserKey) {}})
 	}
 }
 

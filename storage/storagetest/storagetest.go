@@ -6,16 +6,14 @@
 //
 // Each rule is a subtest, run on a storage of its own. Abilities that a storage
 // may have (tokenauth.Lister, tokenauth.Purger, tokenauth.Watcher,
-// tokenauth.AttemptCounter and tokenauth.ClientRevoker) are found by type
+// throttle.Storage and tokenauth.ClientRevoker) are found by type
 // assertion and tested where they are there.
 package storagetest
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -33,9 +31,9 @@ func Run(t *testing.T, open func(t *testing.T) tokenauth.Storage) {
 	}
 }
 
-// Check runs every rule, all at once, and returns what it found by the rule's
-// name, for tests of tests. Open returns an empty storage.
-func Check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
+// check runs every rule, all at once, and returns the failures by the rule's name,
+// for the tests of this package. Open returns an empty storage.
+func check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	broken := make(map[string]error)
@@ -87,25 +85,4 @@ var rules = []rule{
 	{"WatchReports", "Watch reports that a token has ended before it says that it is alive as of a later time.", watchReports},
 	{"WatchAlive", "Watch says at least once in each beat that it is alive, by the time before it found out.", watchAlive},
 	{"WatchStops", "Watch returns the context's error soon after it ends, and leaves the feed alone from then on.", watchStops},
-}
-
-// epoch is any time; tokens have whole seconds.
-var epoch = time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC)
-
-// token returns a token of the user at the client; n makes its digest unique.
-func token(user, client string, n int) tokenauth.Token {
-	t := tokenauth.Token{
-		Slot:     tokenauth.SlotOf(user, client),
-		ClientID: client,
-		Principal: tokenauth.Principal{
-			UserID:   user,
-			UserName: "name of " + user,
-			Roles:    []string{"Reader"},
-			Stamp:    "stamp",
-		},
-		IssuedAt:  epoch,
-		ExpiresAt: epoch.AddDate(70, 0, 0), // live: a Watcher need not tell of others
-	}
-	copy(t.Digest[:], fmt.Sprintf("%-32d", n))
-	return t
 }

@@ -62,13 +62,13 @@ func (g *watching) tell(f func()) {
 }
 
 // Changed implements tokenauth.Feed.
-func (g *watching) Changed(u tokenauth.UserKey) { g.tell(func() { g.changed[u]++ }) }
+func (g *watching) Invalidate(u tokenauth.UserKey) { g.tell(func() { g.changed[u]++ }) }
 
 // ChangedAll implements tokenauth.Feed.
-func (g *watching) ChangedAll() { g.tell(func() { g.all++ }) }
+func (g *watching) InvalidateAll() { g.tell(func() { g.all++ }) }
 
 // Alive implements tokenauth.Feed.
-func (g *watching) Alive(asOf time.Time) {
+func (g *watching) Heartbeat(asOf time.Time) {
 	g.tell(func() {
 		g.alive++
 		g.asOf = asOf
@@ -222,7 +222,7 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 			{"RevokeUser", web.Slot.User, func() error { return s.RevokeUser(ctx, web.Slot.User) }},
 		}
 		if r, ok := s.(tokenauth.ClientRevoker); ok {
-			client := tokenauth.ClientKeyOf(dave.ClientID)
+			client := tokenauth.SlotOf("", dave.ClientID).Client
 			endings = append(endings, ending{"RevokeClient", dave.Slot.User, func() error { return r.RevokeClient(ctx, client) }})
 		}
 		for _, test := range endings {

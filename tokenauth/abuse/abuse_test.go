@@ -5,6 +5,8 @@ package abuse_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -28,10 +30,11 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/memory"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // long reports whether tests run their long variants (TOKENAUTH_LONG=1).
@@ -214,7 +217,7 @@ func (h *abuseHost) endpoints() tokenauth.Endpoints {
 
 func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
-	h.auth.MountEndpoints(mux, h.endpoints())
+	h.auth.Mount(mux, h.endpoints())
 	mux.Handle("/me", h.auth.RequireBearer(who))
 	mux.Handle("/staff", h.auth.RequireBearer(h.auth.RequireRole("Nobody", "Staff")(who)))
 	mux.Handle("/admin", h.auth.RequireRole("Administrator")(who))
@@ -225,7 +228,7 @@ func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 
 func abuseGin(h *abuseHost, who http.HandlerFunc) http.Handler {
 	r := gin.Default()
-	ginadapter.MountEndpoints(r, h.auth, h.endpoints())
+	ginadapter.Mount(r, h.auth, h.endpoints())
 	r.Any("/me", ginadapter.RequireBearer(h.auth), gin.WrapF(who))
 	r.Any("/staff", ginadapter.RequireBearer(h.auth), ginadapter.RequireRole(h.auth, "Nobody", "Staff"), gin.WrapF(who))
 	r.Any("/admin", ginadapter.RequireRole(h.auth, "Administrator"), gin.WrapF(who))
@@ -347,7 +350,7 @@ func (j *journal) logger() *slog.Logger {
 
 // abuseUsers are password.Users of a few accounts, who count what they do.
 type abuseUsers struct {
-	*password.Users
+	*password.Authenticator
 	log *journal
 
 	// unhashed rejects the passwords that no account has without hashing them.
@@ -369,11 +372,11 @@ type abuseUsers struct {
 type abuseKey struct{}
 
 // passwords are the password.Users of all hosts, for each new one costs a hash.
-var passwords = sync.OnceValue(func() *password.Users {
+var passwords = sync.OnceValue(func() *password.Authenticator {
 	lookup := func(ctx context.Context, userName string) (password.Account, error) {
 		return ctx.Value(abuseKey{}).(*abuseUsers).lookup(ctx, userName)
 	}
-	u, err := password.NewUsers(lookup, &password.Options{Timeout: 10 * time.Second, Logger: slog.New(abuseLog{})})
+	u, err := password.New(lookup, &password.Options{Timeout: 10 * time.Second, Logger: slog.New(abuseLog{})})
 	if err != nil {
 		panic(err)
 	}
@@ -390,7 +393,7 @@ func (abuseLog) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func newAbuseUsers(log *journal) *abuseUsers {
-	return &abuseUsers{Users: passwords(), log: log, accounts: map[string]password.Account{
+	return &abuseUsers{Authenticator: passwords(), log: log, accounts: map[string]password.Account{
 		"admin":    {UserID: "1", UserName: "admin", PasswordHash: adminHash(), Roles: []string{"Administrator"}},
 		"reader":   {UserID: "2", UserName: "reader", PasswordHash: otherHash(), Roles: []string{"Reader"}},
 		"disabled": {UserID: "3", UserName: "disabled", PasswordHash: otherHash(), Disabled: true},
@@ -406,12 +409,12 @@ func (u *abuseUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) 
 		}
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	}
-	return u.Users.Authenticate(context.WithValue(ctx, abuseKey{}, u), c)
+	return u.Authenticator.Authenticate(context.WithValue(ctx, abuseKey{}, u), c)
 }
 
 // Recheck implements tokenauth.Rechecker.
 func (u *abuseUsers) Recheck(ctx context.Context, p tokenauth.Principal) error {
-	return u.Users.Recheck(context.WithValue(ctx, abuseKey{}, u), p)
+	return u.Authenticator.Recheck(context.WithValue(ctx, abuseKey{}, u), p)
 }
 
 func (u *abuseUsers) lookup(ctx context.Context, userName string) (password.Account, error) {
@@ -479,15 +482,18 @@ func (u *abuseUsers) meet(fault func(context.Context) error) {
 // asks for "ill" finds the registry down.
 type abuseClients struct{}
 
-var appSecret, appDigest = tokenauth.NewClientSecret()
+var (
+	appSecret = tokenauth.NewSecret(rand.Text())
+	appDigest = tokenauth.Digest(sha256.Sum256([]byte(appSecret.Reveal())))
+)
 
 // FindClient implements tokenauth.Clients.
 func (abuseClients) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
 	switch clientID {
 	case "app":
-		return tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{appDigest}, Introspection: tokenauth.IntrospectOwn}, nil
+		return tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{appDigest}, IntrospectsOwn: true}, nil
 	case "resource":
-		return tokenauth.Client{ID: "resource", Secrets: []tokenauth.Digest{appDigest}, Introspection: tokenauth.IntrospectAll}, nil
+		return tokenauth.Client{ID: "resource", Secrets: []tokenauth.Digest{appDigest}, IntrospectsAll: true}, nil
 	case "desktop":
 		return tokenauth.Client{ID: "desktop", Secrets: []tokenauth.Digest{appDigest}}, nil
 	case "web":
@@ -513,7 +519,7 @@ type abuseStore struct {
 	mu       sync.Mutex
 	calls    map[string]int
 	fault    func(ctx context.Context, call string) error
-	counters map[tokenauth.CounterKey]tokenauth.Counter
+	counters map[throttle.Key]throttle.Counter
 }
 
 var errStorage = errors.New("host=10.0.0.7 user=app: connection refused (SQLSTATE 08006)")
@@ -593,23 +599,23 @@ func (s *abuseStore) RevokeUser(ctx context.Context, u tokenauth.UserKey) error 
 	return s.Store.RevokeUser(ctx, u)
 }
 
-// UpdateCounters implements tokenauth.AttemptCounter.
-func (s *abuseStore) UpdateCounters(ctx context.Context, keys []tokenauth.CounterKey, change func([]tokenauth.Counter)) error {
+// UpdateCounters implements throttle.Storage.
+func (s *abuseStore) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	if err := s.count(ctx, "UpdateCounters"); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	counters := make([]tokenauth.Counter, len(keys))
+	counters := make([]throttle.Counter, len(keys))
 	for i, key := range keys {
 		counters[i] = s.counters[key]
 	}
 	change(counters)
 	if s.counters == nil {
-		s.counters = make(map[tokenauth.CounterKey]tokenauth.Counter)
+		s.counters = make(map[throttle.Key]throttle.Counter)
 	}
 	for i, key := range keys {
-		if s.counters[key] = counters[i]; counters[i] == (tokenauth.Counter{}) {
+		if s.counters[key] = counters[i]; counters[i] == (throttle.Counter{}) {
 			delete(s.counters, key)
 		}
 	}
@@ -624,7 +630,7 @@ type moment struct {
 	lookups  int64
 	handled  int64
 	calls    map[string]int
-	counters map[tokenauth.CounterKey]tokenauth.Counter
+	counters map[throttle.Key]throttle.Counter
 	logged   int
 }
 

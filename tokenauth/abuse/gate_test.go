@@ -37,11 +37,11 @@ func newWorkshop(t *testing.T) *workshop {
 	t.Helper()
 	w := &workshop{goOn: make(chan struct{})}
 	w.release = sync.OnceFunc(func() { close(w.goOn) })
-	users, err := password.NewUsers(func(_ context.Context, userName string) (password.Account, error) {
+	users, err := password.New(func(_ context.Context, userName string) (password.Account, error) {
 		return password.Account{UserID: userName, UserName: userName, PasswordHash: "$workshop$" + userName}, nil
 	}, &password.Options{
 		MaxHashing: 1, MaxWaiting: placesToWait, Logger: new(journal).logger(),
-		Formats: []password.Format{func(stored string) func(string) bool {
+		Formats: []func(string) func(string) bool{func(stored string) func(string) bool {
 			if !strings.HasPrefix(stored, "$workshop$") {
 				return nil
 			}

@@ -26,9 +26,9 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/memory"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
@@ -174,7 +174,7 @@ type meddler struct {
 	before func(ctx context.Context, call string) error
 	after  func(ctx context.Context, call string)
 	found  func(tokenauth.Token, error) (tokenauth.Token, error)
-	watch  func(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error
+	watch  func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error
 	other  *memory.Store // is asked instead of Store
 }
 
@@ -221,7 +221,7 @@ func (m *meddler) Find(ctx context.Context, s tokenauth.Slot) (t tokenauth.Token
 	return t, err
 }
 
-func (m *meddler) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+func (m *meddler) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if m.watch != nil {
 		return m.watch(ctx, beat, feed)
 	}
@@ -332,7 +332,7 @@ func number(t *testing.T, db *gorm.DB, query string, args ...any) (n int) {
 // addUser adds a user whose password is otherPassword.
 func addUser(t *testing.T, s *gormstore.Store, name string, roles ...string) gormstore.User {
 	t.Helper()
-	user, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: name, PasswordHash: otherHash(), Roles: roles})
+	user, err := s.Users().Import(t.Context(), gormstore.User{Name: name, Roles: roles}, otherHash())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +418,7 @@ func expectHashes(t *testing.T, names ...string) {
 
 func printHashRuns() {
 	accounts := map[string]password.Account{}
-	users, err := password.NewUsers(func(_ context.Context, userName string) (password.Account, error) {
+	users, err := password.New(func(_ context.Context, userName string) (password.Account, error) {
 		account, ok := accounts[userName]
 		if !ok {
 			return account, tokenauth.ErrNotFound

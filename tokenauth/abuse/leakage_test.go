@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/gob"
@@ -19,7 +20,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -71,10 +72,10 @@ var leakage = []situation{
 			db.Config.Logger = logger.New(slog.NewLogLogger(slog.NewTextHandler(&printed, nil), slog.LevelInfo), logger.Config{LogLevel: logger.Info, SlowThreshold: time.Nanosecond})
 			s := newStore(t, db, nil)
 			h := onHTTP.host(t, s, s.Users(), tokenauth.Options{
-				Clients: s.Clients(), LiveCheck: s.Users().Check, Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))},
+				Clients: s.Clients(), LiveCheck: s.Users().LiveCheck, Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))},
 			})
 			user := addUser(t, s, "alice", "Reader")
-			secret, err := s.Clients().Create(t.Context(), gormstore.NewClient{ID: "app"})
+			secret, err := s.Clients().Create(t.Context(), tokenauth.Client{ID: "app"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -222,7 +223,7 @@ var leakage = []situation{
 		id: "L13", what: "figures have no labels made of what is secret or unbounded",
 		alone: onEngines(func(t *testing.T, on engine) {
 			metrics := prommetrics.New()
-			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{Observers: []tokenauth.Observer{metrics}, Cache: &tokenauth.CacheOptions{}})
+			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){metrics.Observe}, Cache: &tokenauth.CacheOptions{}})
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
 			h.welcomes(t, accessToken, "with metrics")
 			for i := range 20 {
@@ -230,7 +231,7 @@ var leakage = []situation{
 				h.me(t, fmt.Sprint("tat_nonsense", i))
 			}
 			registry := prometheus.NewRegistry()
-			registry.MustRegister(metrics, prommetrics.Cache(h.auth))
+			registry.MustRegister(metrics, metrics.Cache(h.auth))
 			families, err := registry.Gather()
 			if err != nil {
 				t.Fatal(err)
@@ -349,7 +350,7 @@ var leakage = []situation{
 				t.Errorf("%d are required, %d replaced", direct, len(mod.Replace))
 			}
 			for _, path := range dependencies(t, "..") {
-				if strings.Contains(strings.SplitN(path, "/", 2)[0], ".") && path != "github.com/bearerkit/bearerkit/tokenauth" && !strings.HasPrefix(path, "golang.org/x/crypto/") {
+				if strings.Contains(strings.SplitN(path, "/", 2)[0], ".") && !strings.HasPrefix(path, "github.com/bearerkit/bearerkit/tokenauth") && !strings.HasPrefix(path, "golang.org/x/crypto/") {
 					t.Errorf("the core imports %s", path)
 				}
 			}
@@ -457,23 +458,24 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 		return nil
 	}
 	s := &meddler{before: func(_ context.Context, call string) error { return trouble(call) }}
-	s.watch = func(ctx context.Context, beat time.Duration, feed tokenauth.Feed) error {
+	s.watch = func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 		for ctx.Err() == nil {
 			if err := trouble("Watch"); err != nil {
 				return err
 			}
-			feed.Alive(time.Now())
+			feed.Heartbeat(time.Now())
 			pause(ctx, beat)
 		}
 		return ctx.Err()
 	}
-	clientSecret, clientDigest := tokenauth.NewClientSecret()
+	clientSecret := tokenauth.NewSecret(rand.Text())
+	clientDigest := tokenauth.Digest(sha256.Sum256([]byte(clientSecret.Reveal())))
 	caught.add("client secret", clientSecret.Reveal())
 	clients := registry{"app": {ID: "app", Secrets: []tokenauth.Digest{clientDigest}}}
 	users := leaky{trouble}
 	h := on.host(t, s, users, tokenauth.Options{
 		Clients: clients, Cache: &tokenauth.CacheOptions{Lease: 100 * time.Millisecond},
-		Throttle:  tokenauth.ThrottleOptions{SourceFailures: 1000, AccountFailures: 1000, PrefixFailures: 100_000},
+		Throttle:  tokenauth.ThrottleOptions{PerAccountAndSource: 1000, PerAccount: 1000, PerSource: 100_000},
 		LiveCheck: func(context.Context, tokenauth.Principal) error { return trouble("LiveCheck") },
 		Timeout:   100 * time.Millisecond,
 	})
@@ -612,12 +614,12 @@ func canariesInADatabase(t *testing.T, e sqlEngine) {
 		Clients: s.Clients(), Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("key of throttle ", 2))},
 	})
 	caught.add("key of the throttle", "key of throttle ")
-	clientSecret, err := s.Clients().Create(t.Context(), gormstore.NewClient{ID: "app"})
+	clientSecret, err := s.Clients().Create(t.Context(), tokenauth.Client{ID: "app"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	caught.add("client secret", clientSecret.Reveal())
-	user, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: "alice", PasswordHash: hashOf(canaryPassword)})
+	user, err := s.Users().Import(t.Context(), gormstore.User{Name: "alice"}, hashOf(canaryPassword))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -657,7 +659,7 @@ func canariesInADatabase(t *testing.T, e sqlEngine) {
 	} else {
 		caught.look(t, "the error of SetPassword", err.Error())
 	}
-	if _, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: canaryWrong + " ", Password: tokenauth.NewSecret(canaryPassword)}); err == nil {
+	if _, err := s.Users().Create(t.Context(), gormstore.User{Name: canaryWrong + " "}, tokenauth.NewSecret(canaryPassword)); err == nil {
 		t.Error("a user was added without a table")
 	} else {
 		caught.look(t, "the error of Create", err.Error())
@@ -727,14 +729,15 @@ func secretsAreRedacted(t *testing.T) {
 		t.Fatal(err)
 	}
 	caught.add("access token", grant.AccessToken.Reveal())
-	clientSecret, digest := tokenauth.NewClientSecret()
+	clientSecret := tokenauth.NewSecret(rand.Text())
+	digest := tokenauth.Digest(sha256.Sum256([]byte(clientSecret.Reveal())))
 	caught.add("client secret", clientSecret.Reveal())
 	db := openDB(t, sqlite.open(t))
 	store := newStore(t, db, nil)
 	credentials := tokenauth.Credentials{UserName: "alice", Password: secret, ClientID: "app", ClientSecret: clientSecret}
 	type hosts struct { // an unexported field, on which fmt calls no methods
 		secret      tokenauth.Secret
-		grant       tokenauth.Grant
+		grant       tokenauth.IssuedToken
 		credentials tokenauth.Credentials
 	}
 	values := map[string]any{
@@ -742,12 +745,11 @@ func secretsAreRedacted(t *testing.T) {
 		"Grant": grant, "pointer to a Grant": &grant, "Token": grant.Token, "Principal": grant.Token.Principal,
 		"Credentials": credentials, "pointer to Credentials": &credentials,
 		"Client":  tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{digest}},
-		"NewUser": gormstore.NewUser{Name: "alice", Password: wrong},
 		"Options": o, "pointer to Options": &o, "ThrottleOptions": o.Throttle,
 		"Service": auth, "memory Store": s, "Store": store, "Users": store.Users(), "Clients": store.Clients(),
 		"password.Options": password.Options{}, "a host's struct": hosts{secret, grant, credentials}, "a host's pointer": &hosts{secret, grant, credentials},
 		"map": map[string]tokenauth.Secret{"password": secret}, "key": map[tokenauth.Secret]int{secret: 1}, "slice": []tokenauth.Secret{secret, wrong},
-		"array": [1]tokenauth.Grant{grant}, "error": fmt.Errorf("signing in %v: %w", credentials, errStorage),
+		"array": [1]tokenauth.IssuedToken{grant}, "error": fmt.Errorf("signing in %v: %w", credentials, errStorage),
 	}
 	for what, v := range values {
 		for _, verb := range strings.Split("%v,%+v,%#v,%s,%q,%x,%X,% x,%#x,%d,%o,%b,%c,%U,%e,%g,%t,%T,%p,%w,%z", ",") {
@@ -853,7 +855,7 @@ func timing(t *testing.T) {
 	accounts["wrong"] = password.Account{UserID: "1", UserName: "wrong", PasswordHash: hash}
 	accounts["disabled"] = password.Account{UserID: "2", UserName: "disabled", PasswordHash: hash, Disabled: true}
 	accounts["no hash"] = password.Account{UserID: "3", UserName: "no hash"}
-	users, err := password.NewUsers(func(_ context.Context, name string) (password.Account, error) {
+	users, err := password.New(func(_ context.Context, name string) (password.Account, error) {
 		account, ok := accounts[name]
 		if !ok {
 			return account, tokenauth.ErrNotFound
@@ -891,7 +893,7 @@ func timing(t *testing.T) {
 		names := slices.Sorted(maps.Keys(group))
 		took := make(map[string][]time.Duration)
 		for range samples {
-			rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+			mathrand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 			for _, name := range names {
 				began := time.Now()
 				group[name]()
@@ -952,7 +954,7 @@ func refusalsAreConstants(t *testing.T, h *abuseHost) {
 			return true
 		})
 	}
-	random := rand.New(rand.NewPCG(1, 2))
+	random := mathrand.New(mathrand.NewPCG(1, 2))
 	pick := func(from ...string) string { return from[random.IntN(len(from))] }
 	spoil := func(text string) string {
 		b := []byte(text)
@@ -1106,7 +1108,7 @@ func weakConfigurations(t *testing.T) {
 	}{
 		{"storage", func() error { _, err := tokenauth.New(nil, directory{}, nil); return err }},
 		{"authenticator", func() error { _, err := tokenauth.New(s, nil, nil); return err }},
-		{"lookup", func() error { _, err := password.NewUsers(nil, nil); return err }},
+		{"lookup", func() error { _, err := password.New(nil, nil); return err }},
 		{"database", func() error { _, err := gormstore.New(t.Context(), nil, nil); return err }},
 	} {
 		if err := test.err(); err == nil || !strings.Contains(err.Error(), test.says) {
@@ -1114,23 +1116,23 @@ func weakConfigurations(t *testing.T) {
 		}
 	}
 	for field, options := range map[string][]tokenauth.Options{
-		"Options.Lifetime":                 {{Lifetime: -1}, {Lifetime: time.Second}, {Lifetime: 366 * 24 * time.Hour}, {Lifetime: time.Hour + 1}},
-		"Options.Prefix":                   {{Prefix: "a b"}, {Prefix: "a.b"}, {Prefix: strings.Repeat("x", 17)}, {Prefix: "\u00e4"}, {Prefix: "a\r\n"}},
-		"Options.Realm":                    {{Realm: `a"b`}, {Realm: "a\r\nSet-Cookie: x"}, {Realm: "\u00e4"}, {Realm: `a\b`}, {Realm: "a\x00"}},
-		"Options.ResponseAttributes":       {{ResponseAttributes: []string{"access_token"}}, {ResponseAttributes: []string{""}}, {ResponseAttributes: []string{"a", "a"}}},
-		"Options.Timeout":                  {{Timeout: -1}, {Timeout: time.Millisecond}, {Timeout: time.Hour}},
-		"Options.BodyTimeout":              {{BodyTimeout: -1}, {BodyTimeout: time.Millisecond}, {BodyTimeout: time.Hour}},
-		"Options.PurgeInterval":            {{PurgeInterval: -1}, {PurgeInterval: time.Millisecond}, {PurgeInterval: 25 * time.Hour}},
-		"Options.Cache.MaxEntries":         {{Cache: &tokenauth.CacheOptions{MaxEntries: -1}}, {Cache: &tokenauth.CacheOptions{MaxEntries: 1e9}}},
-		"Options.Cache.Lease":              {{Cache: &tokenauth.CacheOptions{Lease: 1}}, {Cache: &tokenauth.CacheOptions{Lease: time.Hour}}},
-		"Options.TrustedProxies":           {{TrustedProxies: make([]netip.Prefix, 1)}, {TrustedProxies: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:10.0.0.0"), 104)}}},
-		"Options.Throttle.Key":             {{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret("short")}}, {Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret("")}}, {Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}}},
-		"Options.Throttle.SourceFailures":  {{Throttle: tokenauth.ThrottleOptions{SourceFailures: -1}}, {Throttle: tokenauth.ThrottleOptions{SourceFailures: 1e6}}},
-		"Options.Throttle.AccountCeiling":  {{Throttle: tokenauth.ThrottleOptions{AccountCeiling: 1}}},
-		"Options.Throttle.AccountFailures": {{Throttle: tokenauth.ThrottleOptions{AccountFailures: -1}}},
-		"Options.Throttle.PrefixFailures":  {{Throttle: tokenauth.ThrottleOptions{PrefixFailures: 1e9}}},
-		"Options.Throttle.MaxCounters":     {{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1}}},
-		"Options.Throttle.Replicas":        {{Throttle: tokenauth.ThrottleOptions{Replicas: -1}}},
+		"Options.Lifetime":                     {{Lifetime: -1}, {Lifetime: time.Second}, {Lifetime: 366 * 24 * time.Hour}, {Lifetime: time.Hour + 1}},
+		"Options.Prefix":                       {{Prefix: "a b"}, {Prefix: "a.b"}, {Prefix: strings.Repeat("x", 17)}, {Prefix: "\u00e4"}, {Prefix: "a\r\n"}},
+		"Options.Realm":                        {{Realm: `a"b`}, {Realm: "a\r\nSet-Cookie: x"}, {Realm: "\u00e4"}, {Realm: `a\b`}, {Realm: "a\x00"}},
+		"Options.ResponseAttributes":           {{ResponseAttributes: []string{"access_token"}}, {ResponseAttributes: []string{""}}, {ResponseAttributes: []string{"a", "a"}}},
+		"Options.Timeout":                      {{Timeout: -1}, {Timeout: time.Millisecond}, {Timeout: time.Hour}},
+		"Options.BodyTimeout":                  {{BodyTimeout: -1}, {BodyTimeout: time.Millisecond}, {BodyTimeout: time.Hour}},
+		"Options.PurgeInterval":                {{PurgeInterval: -1}, {PurgeInterval: time.Millisecond}, {PurgeInterval: 25 * time.Hour}},
+		"Options.Cache.MaxEntries":             {{Cache: &tokenauth.CacheOptions{MaxEntries: -1}}, {Cache: &tokenauth.CacheOptions{MaxEntries: 1e9}}},
+		"Options.Cache.Lease":                  {{Cache: &tokenauth.CacheOptions{Lease: 1}}, {Cache: &tokenauth.CacheOptions{Lease: time.Hour}}},
+		"Options.TrustedProxies":               {{TrustedProxies: make([]netip.Prefix, 1)}, {TrustedProxies: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:10.0.0.0"), 104)}}},
+		"Options.Throttle.Key":                 {{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret("short")}}, {Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret("")}}, {Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}}},
+		"Options.Throttle.PerAccountAndSource": {{Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: -1}}, {Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: 1e6}}},
+		"Options.Throttle.AccountCeiling":      {{Throttle: tokenauth.ThrottleOptions{AccountCeiling: 1}}},
+		"Options.Throttle.PerAccount":          {{Throttle: tokenauth.ThrottleOptions{PerAccount: -1}}},
+		"Options.Throttle.PerSource":           {{Throttle: tokenauth.ThrottleOptions{PerSource: 1e9}}},
+		"Options.Throttle.MaxCounters":         {{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1}}},
+		"Options.Throttle.Replicas":            {{Throttle: tokenauth.ThrottleOptions{Replicas: -1}}},
 	} {
 		for _, o := range options {
 			if auth, err := tokenauth.New(s, directory{}, &o); auth != nil || err == nil || !strings.Contains(err.Error(), field) {

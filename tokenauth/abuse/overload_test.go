@@ -18,6 +18,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // throttled is the reply to whoever has to wait for so many seconds.
@@ -129,7 +130,7 @@ var overload = []situation{
 		id: "T05", what: "an attacker who goes through an IPv6 /64, and through a /48",
 		with: func(s *setup) {
 			behindProxy(s)
-			s.Throttle.PrefixFailures = 6 // and 60 for a /48
+			s.Throttle.PerSource = 6 // and 60 for a /48
 		},
 		run: func(t *testing.T, h *abuseHost) {
 			for i := range 5 {
@@ -242,11 +243,7 @@ var overload = []situation{
 			s.normalize = func(name string) string {
 				local, domain, _ := strings.Cut(name, "@")
 				local, _, _ = strings.Cut(local, "+") // a host's own rule
-				key, err := gormstore.NormalizeUserName(local + "@" + domain)
-				if err != nil {
-					return name
-				}
-				return key
+				return new(gormstore.Users).NormalizeUserName(local + "@" + domain)
 			}
 		},
 		run: func(t *testing.T, h *abuseHost) {
@@ -395,7 +392,7 @@ var overload = []situation{
 	},
 	{
 		id: "T14", what: "an attacker who signs in as oneself in between",
-		with: func(s *setup) { s.Throttle.PrefixFailures = 12 },
+		with: func(s *setup) { s.Throttle.PerSource = 12 },
 		run: func(t *testing.T, h *abuseHost) {
 			h.more(4)
 			for i := range 12 {
@@ -470,7 +467,7 @@ var overload = []situation{
 		id: "T20", what: "Retry-After is a whole number of seconds up to an hour, and says nothing of the account",
 		with: func(s *setup) {
 			behindProxy(s)
-			s.Throttle.AccountFailures = 6
+			s.Throttle.PerAccount = 6
 		},
 		run: func(t *testing.T, h *abuseHost) {
 			heard := func(name string) (all []string) {
@@ -516,7 +513,7 @@ func (h *abuseHost) more(n int) {
 	}
 }
 
-func pendingIn(counters map[tokenauth.CounterKey]tokenauth.Counter) (n int64) {
+func pendingIn(counters map[throttle.Key]throttle.Counter) (n int64) {
 	for _, c := range counters {
 		n += c.Pending
 	}

@@ -21,10 +21,10 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 	"github.com/bearerkit/bearerkit/storage/memory"
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
@@ -205,8 +205,8 @@ var semantics = []situation{
 				"gin, empty":        func() { ginadapter.RequireRole(h.auth, "") },
 				"clients":           func() { h.auth.RequireClient() },
 				"gin, clients":      func() { ginadapter.RequireClient(h.auth) },
-				"adapters":          func() { h.auth.RoleAuthorizer() },
-				"adapters, clients": func() { h.auth.ClientAuthorizer("") },
+				"adapters":          func() { h.auth.Authorizer(tokenauth.Requirement{Roles: []string{}}) },
+				"adapters, clients": func() { h.auth.Authorizer(tokenauth.Requirement{Clients: []string{""}}) },
 			} {
 				if !panics(make) {
 					t.Errorf("%s: it is accepted", name)
@@ -827,7 +827,7 @@ const (
 // hashed.
 func hashedAs(t *testing.T, s *gormstore.Store, name, hash string) {
 	t.Helper()
-	if _, err := s.Users().Create(t.Context(), gormstore.NewUser{Name: name, PasswordHash: hash}); err != nil {
+	if _, err := s.Users().Import(t.Context(), gormstore.User{Name: name}, hash); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -994,7 +994,7 @@ func endsTokens(t *testing.T, set string, change func(context.Context, *gormstor
 	t.Run("live check", onEngines(func(t *testing.T, on engine) {
 		db := openDB(t, sqlite.open(t))
 		s := newStore(t, db, nil)
-		h := on.host(t, s, s.Users(), tokenauth.Options{LiveCheck: s.Users().Check})
+		h := on.host(t, s, s.Users(), tokenauth.Options{LiveCheck: s.Users().LiveCheck})
 		addUser(t, s, "alice", "Administrator")
 		accessToken := h.signIn(t, grantFor("alice", otherPassword))
 		h.admits(t, "GET", "/admin", "Authorization", "Bearer "+accessToken)
@@ -1104,7 +1104,7 @@ func spellings(t *testing.T, e sqlEngine) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			user := addUser(t, s, test.name)
-			h := onHTTP.host(t, s, cheapGuesses{s.Users()}, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PrefixFailures: 100_000}})
+			h := onHTTP.host(t, s, cheapGuesses{s.Users()}, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PerSource: 100_000}})
 			key := s.Users().NormalizeUserName(test.name)
 			for _, same := range append(test.same, test.name) {
 				token, err := h.auth.Validate(t.Context(), h.signIn(t, grantFor(same, otherPassword)))

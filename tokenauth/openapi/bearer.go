@@ -3,6 +3,8 @@ package openapi
 import (
 	"encoding/json"
 	"maps"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
 // The answers of a guard, among the components of every description.
@@ -68,42 +70,37 @@ func members(v any) map[string]any {
 	return m
 }
 
-const denied = "Authorization has been denied for this request."
-
 // bearerAnswers are what a guard says to those whom it does not let through.
 func (f *facts) bearerAnswers() []namedAnswer {
-	scheme := `Bearer realm="` + f.Realm + `"`
-	refused := func(code, description string) string {
-		return scheme + `, error="` + code + `", error_description="` + description + `"`
-	}
+	scheme := wire.BearerChallenge(f.Realm, "", "")
+	refused := func(code, description string) string { return wire.BearerChallenge(f.Realm, code, description) }
 	message := func(r refusal, message string) member {
 		return member{r.name, example(r.description, append(r.body(), member{"Message", message}))}
 	}
-	const malformed = "The request needs one Authorization header with one bearer token."
-	invalid := refusal{"invalid", "invalid_token", "The access token is invalid."}
-	expired := refusal{"expired", "invalid_token", "The access token has expired."}
-	replaced := refusal{"replaced", "invalid_token", "The access token was replaced by a newer sign-in."}
+	invalid := refusal{"invalid", wire.InvalidToken, wire.TokenInvalid}
+	expired := refusal{"expired", wire.InvalidToken, wire.TokenExpired}
+	replaced := refusal{"replaced", wire.InvalidToken, wire.TokenReplaced}
 	answers := []namedAnswer{
 		{"400", bearerInvalidRequest, answer{
 			description: "There are several Authorization headers or tokens, or an empty one.",
-			headers:     wwwAuthenticate("What is wrong (RFC 6750 §3.1).", refused("invalid_request", malformed)),
-			examples:    object{message(refusal{"malformed", "invalid_request", malformed}, malformed)},
+			headers:     wwwAuthenticate("What is wrong (RFC 6750 §3.1).", refused(wire.InvalidRequest, wire.BearerMalformed)),
+			examples:    object{message(refusal{"malformed", wire.InvalidRequest, wire.BearerMalformed}, wire.BearerMalformed)},
 		}},
 		{"401", bearerUnauthorized, answer{
 			description: "There is no access token, or it is not good: sign in, and try again.",
 			headers: wwwAuthenticate("Asks for an access token, and says what is wrong with the one that was sent (RFC 6750 §3).",
-				scheme, refused("invalid_token", invalid.description), refused("invalid_token", expired.description), refused("invalid_token", replaced.description)),
+				scheme, refused(wire.InvalidToken, invalid.description), refused(wire.InvalidToken, expired.description), refused(wire.InvalidToken, replaced.description)),
 			examples: object{
-				{"none", example("There is no access token.", object{{"Message", denied}})},
-				message(invalid, denied), message(expired, denied), message(replaced, denied),
+				{"none", example("There is no access token.", object{{"Message", wire.Denied}})},
+				message(invalid, wire.Denied), message(expired, wire.Denied), message(replaced, wire.Denied),
 			},
 		}},
 		{"403", bearerForbidden, answer{
 			description: "The access token is good, but not for this.",
-			headers:     wwwAuthenticate("Says that another token might do (RFC 6750 §3.1).", scheme+`, error="insufficient_scope"`),
+			headers:     wwwAuthenticate("Says that another token might do (RFC 6750 §3.1).", refused(wire.InsufficientScope, "")),
 			examples: object{
-				message(refusal{"role", "insufficient_scope", "The user does not have the role that this needs."}, denied),
-				message(refusal{"client", "insufficient_scope", "The access token was issued to a client that may not do this."}, denied),
+				message(refusal{"role", wire.InsufficientScope, wire.RoleMissing}, wire.Denied),
+				message(refusal{"client", wire.InsufficientScope, wire.ClientNotAdmitted}, wire.Denied),
 			},
 		}},
 		{"500", bearerServerError, answer{
@@ -117,7 +114,7 @@ func (f *facts) bearerAnswers() []namedAnswer {
 		}},
 	}
 	for i := range answers {
-		if f.ownRefusals {
+		if f.ownErrors {
 			answers[i].examples = nil
 			continue
 		}
@@ -132,7 +129,7 @@ func bearerError() object {
 	return object{
 		{"type", "object"}, {"required", []string{"Message"}},
 		{"properties", object{
-			{"error", object{{"type", "string"}, {"enum", []string{"invalid_request", "invalid_token", "insufficient_scope", "temporarily_unavailable", "server_error"}}}},
+			{"error", object{{"type", "string"}, {"enum", []string{wire.InvalidRequest, wire.InvalidToken, wire.InsufficientScope, wire.TemporarilyUnavailable, wire.ServerError}}}},
 			{"error_description", object{{"type", "string"}}},
 			{"Message", object{{"type", "string"}}},
 		}},

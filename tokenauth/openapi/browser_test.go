@@ -23,7 +23,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -361,8 +361,8 @@ func (b *browser) worked() float64 {
 	return 0
 }
 
-// screenshot writes the picture that the README shows, from an element on, and
-// without the token.
+// screenshot writes the picture that the guide of tokenauth shows, from an
+// element on, and without the token.
 func (b *browser) screenshot(path, from string) {
 	b.Helper()
 	eval[bool](b, fmt.Sprintf(`(() => {

@@ -8,7 +8,7 @@ func (f *facts) components() object {
 		{"TokenResponse", f.tokenResponse()},
 		{"TokenError", f.tokenError()},
 	}
-	if !f.ownRefusals {
+	if !f.ownErrors {
 		schemas = append(schemas, member{"BearerError", bearerError()})
 	}
 	answers := slices.Concat(f.tokenAnswers(), f.bearerAnswers())

@@ -12,8 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Options are what a host may want otherwise. The zero value, or a nil
-// *Options, is the advice.
+// Options configures a Description. Nil or the zero value selects the defaults.
 type Options struct {
 	// Title is the name of the API; empty means "Token API".
 	Title string
@@ -31,11 +30,10 @@ type Options struct {
 	// Protected makes operations for it. None if empty.
 	Paths map[string]any
 
-	// OwnRefusals says that the host renders refusals on protected routes in a
-	// format of its own, as by ginadapter.RenderRefusals, so that nothing is
-	// said of their bodies. False means that it does if
-	// tokenauth.Options.RenderRefusal is set.
-	OwnRefusals bool
+	// OwnErrors omits the bodies of errors on protected routes, for a host that
+	// renders them in its own format, as by ginadapter.RenderErrors. False means
+	// that they are omitted only if tokenauth.Options.RenderError is set.
+	OwnErrors bool
 }
 
 // A Description is an OpenAPI description of a Token API. It is an
@@ -47,18 +45,18 @@ type Description struct {
 	served   asset
 }
 
-// New describes the endpoints that a host has mounted, as MountEndpoints
+// New describes the endpoints that a host has mounted, as Mount
 // returned them: with full paths.
 func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Description, error) {
 	if o == nil {
 		o = new(Options)
 	}
-	handlers, mounted, err := auth.Handlers(mounted, "")
+	handlers, mounted, err := auth.Handlers("", mounted)
 	if err != nil {
 		return nil, err
 	}
 	f := &facts{Options: auth.Options(), mounted: mounted}
-	f.ownRefusals = o.OwnRefusals || f.RenderRefusal != nil
+	f.ownErrors = o.OwnErrors || f.RenderError != nil
 	if path := mounted.MetadataPath(); path != "" {
 		if f.metadataBody, err = answerOf(handlers[path]); err != nil {
 			return nil, err
@@ -96,16 +94,6 @@ func (d *Description) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.served.serve(w, r, "no-cache")
 }
 
-// facts are what the description depends on.
-type facts struct {
-	tokenauth.Options
-	mounted      tokenauth.Endpoints
-	ownRefusals  bool
-	metadataBody object // if there is an issuer
-}
-
-func (f *facts) clients() bool { return f.Clients != nil }
-
 // paths are those of the endpoints, and then the host's.
 func (f *facts) paths(own map[string]any) (object, error) {
 	paths := f.tokenPaths()
@@ -138,11 +126,6 @@ func (f *facts) paths(own map[string]any) (object, error) {
 	return paths, nil
 }
 
-const (
-	tagToken    = "Token"
-	tagOtherUse = "Other spellings"
-)
-
 func (f *facts) tags() []object {
 	tags := []object{{{"name", tagToken}, {"description", "Access tokens: getting them and ending them."}}}
 	if len(f.mounted.Token) > 1 {
@@ -157,15 +140,6 @@ func (f *facts) introduction() string {
 		"A user has one live token" + f.perClient() + ": each sign-in issues a new one, and the one before stops working. " +
 		"A token lives for " + lifetimeInWords(f.Lifetime) + " and is opaque; nothing can be read from it."
 }
-
-func (f *facts) perClient() string {
-	if f.clients() {
-		return " at each client"
-	}
-	return ""
-}
-
-func (f *facts) exampleToken() string { return f.Prefix + "EXAMPLE_access_token" }
 
 func or(s, otherwise string) string {
 	if s == "" {

@@ -77,7 +77,7 @@ func TestDescriptionIsOpenAPI(t *testing.T) {
 			&openapi.Options{Title: "Reports <&>", Version: "2.1", Server: "https://api.example.com/v1", Paths: own()},
 		},
 		"POST only":    {&tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/t"}}, nil},
-		"own refusals": {nil, tokenauth.Endpoints{}, &openapi.Options{OwnRefusals: true, Paths: own()}},
+		"own refusals": {nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true, Paths: own()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -175,10 +175,10 @@ func TestDescribesWhatIsMounted(t *testing.T) {
 
 func TestOwnRefusals(t *testing.T) {
 	t.Parallel()
-	render := func(http.ResponseWriter, *http.Request, *tokenauth.Refusal) {}
+	render := func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse) {}
 	for name, d := range map[string]*openapi.Description{
-		"the service's": mustDescribe(t, &tokenauth.Options{RenderRefusal: render}, tokenauth.Endpoints{}, nil),
-		"the adapter's": mustDescribe(t, nil, tokenauth.Endpoints{}, &openapi.Options{OwnRefusals: true}),
+		"the service's": mustDescribe(t, &tokenauth.Options{RenderError: render}, tokenauth.Endpoints{}, nil),
+		"the adapter's": mustDescribe(t, nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true}),
 	} {
 		doc := document(t, d.JSON())
 		for _, refusal := range []string{"BearerInvalidRequest", "BearerUnauthorized", "BearerForbidden", "BearerServerError", "BearerUnavailable"} {

@@ -5,7 +5,7 @@
 // method, and each answer with an example. It is a handler that serves the
 // description as JSON, and [Description.Page] one that serves the page:
 //
-//	mounted := auth.MountEndpoints(mux, tokenauth.Endpoints{})
+//	mounted := auth.Mount(mux, tokenauth.Endpoints{})
 //	d, err := openapi.New(auth, mounted, nil)
 //	…
 //	mux.Handle("/openapi.json", d)

@@ -18,7 +18,7 @@ func Example() {
 		panic(err)
 	}
 	mux := http.NewServeMux()
-	mounted := auth.MountEndpoints(mux, tokenauth.Endpoints{Revocation: "/revoke"})
+	mounted := auth.Mount(mux, tokenauth.Endpoints{Revocation: "/revoke"})
 
 	d, err := openapi.New(auth, mounted, &openapi.Options{
 		Title: "Reports",
@@ -50,7 +50,7 @@ func ExampleDescription_Merge() {
 	if err != nil {
 		panic(err)
 	}
-	d, err := openapi.New(auth, auth.MountEndpoints(http.NewServeMux(), tokenauth.Endpoints{Token: []string{"/Token"}}), nil)
+	d, err := openapi.New(auth, auth.Mount(http.NewServeMux(), tokenauth.Endpoints{Token: []string{"/Token"}}), nil)
 	if err != nil {
 		panic(err)
 	}

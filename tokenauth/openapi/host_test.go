@@ -2,6 +2,8 @@ package openapi_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,12 +47,11 @@ func (people) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenaut
 type registry map[string]tokenauth.Client
 
 func newRegistry() (registry, string) {
-	secret, digest := tokenauth.NewClientSecret()
+	secret := tokenauth.NewSecret(rand.Text())
+	digest := tokenauth.Digest(sha256.Sum256([]byte(secret.Reveal())))
 	r := registry{"public": {ID: "public"}}
-	for id, introspection := range map[string]tokenauth.Introspection{
-		"client": tokenauth.IntrospectOwn, "other": tokenauth.IntrospectNone, "resource": tokenauth.IntrospectAll,
-	} {
-		r[id] = tokenauth.Client{ID: id, Secrets: []tokenauth.Digest{digest}, Introspection: introspection}
+	for _, id := range []string{"client", "other", "resource"} {
+		r[id] = tokenauth.Client{ID: id, Secrets: []tokenauth.Digest{digest}, IntrospectsOwn: id == "client", IntrospectsAll: id == "resource"}
 	}
 	return r, secret.Reveal()
 }
@@ -163,7 +164,7 @@ func newHost(t testing.TB, on mount, o tokenauth.Options, e tokenauth.Endpoints,
 
 func onMux(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints) {
 	mux := http.NewServeMux()
-	mounted := h.auth.MountEndpoints(mux, e)
+	mounted := h.auth.Mount(mux, e)
 	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, _ := tokenauth.FromContext(r.Context())
 		w.Header().Set("Content-Type", "application/json")
@@ -178,7 +179,7 @@ func onMux(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints) {
 
 func onGin(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints) {
 	r := gin.New()
-	mounted := ginadapter.MountEndpoints(r, h.auth, e)
+	mounted := ginadapter.Mount(r, h.auth, e)
 	who := func(c *gin.Context) {
 		token, _ := ginadapter.From(c)
 		c.JSON(http.StatusOK, gin.H{"name": token.Principal.UserName})

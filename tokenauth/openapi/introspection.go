@@ -1,5 +1,7 @@
 package openapi
 
+import "github.com/bearerkit/bearerkit/tokenauth/internal/wire"
+
 // introspection is the path item of the introspection endpoint (RFC 7662).
 func (f *facts) introspection() object {
 	return object{{"post", object{
@@ -15,7 +17,7 @@ func (f *facts) introspection() object {
 }
 
 func (f *facts) introspectionAnswers() []namedAnswer {
-	bad := append(f.badTokenForms(), refusal{"unauthorized_client", "unauthorized_client", "The client may not introspect tokens."})
+	bad := append(f.badTokenForms(), refusal{"unauthorized_client", wire.UnauthorizedClient, wire.MayNotIntrospect})
 	answers := []namedAnswer{
 		{"200", "TokenIntrospected", answer{
 			description: "What the token stands for.",

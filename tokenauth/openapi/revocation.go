@@ -1,5 +1,7 @@
 package openapi
 
+import "github.com/bearerkit/bearerkit/tokenauth/internal/wire"
+
 // revocation is the path item of the revocation endpoint (RFC 7009).
 func (f *facts) revocation() object {
 	description := "Ends an access token (RFC 7009). The answer is the same for a token that was not good before.\n\n" +
@@ -38,7 +40,7 @@ func (f *facts) tokenForm() object {
 func (f *facts) revocationAnswers() []namedAnswer {
 	bad := f.badTokenForms()
 	if f.clients() {
-		bad = append(bad, refusal{"unauthorized_client", "unauthorized_client", "The token was issued to another client."})
+		bad = append(bad, refusal{"unauthorized_client", wire.UnauthorizedClient, wire.TokenOfAnotherClient})
 	}
 	answers := []namedAnswer{
 		{"200", "TokenRevoked", answer{
@@ -52,18 +54,18 @@ func (f *facts) revocationAnswers() []namedAnswer {
 }
 
 func (f *facts) badTokenForms() []refusal {
-	return append([]refusal{{"no_token", invalidRequest, "The parameter token is missing."}},
-		f.badForms("Send the parameters urlencoded in the body: token=...")...)
+	return append([]refusal{{"no_token", wire.InvalidRequest, wire.TokenMissing}},
+		f.badForms(wire.SendToken)...)
 }
 
 // tokenFormAnswers are those that revocation and introspection share.
 func (f *facts) tokenFormAnswers() []namedAnswer {
 	var answers []namedAnswer
 	if f.clients() {
-		answers = append(answers, namedAnswer{"401", "ClientUnauthorized", f.clientUnauthorized("The client is unknown, or its secret is wrong.")})
+		answers = append(answers, namedAnswer{"401", "ClientUnauthorized", f.clientUnauthorized(wire.RejectedClient)})
 	}
 	answers = append(answers, namedAnswer{"405", "TokenPostOnly", refused("Another method than POST.",
-		refusal{"method_not_allowed", invalidRequest, "The endpoint answers POST only."}).with("Allow", allow("POST"))})
+		refusal{"method_not_allowed", wire.InvalidRequest, wire.PostOnly}).with("Allow", allow("POST"))})
 	answers = append(answers, f.bodyAnswers()...)
 	return append(answers, troubleAnswers()...)
 }

@@ -1,11 +1,9 @@
 package openapi
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // tokenPaths are those of the token endpoint. The operations of the first are
@@ -158,27 +156,4 @@ func (f *facts) exampleTokenResponse() object {
 		example = append(example, member{name, "…"})
 	}
 	return example
-}
-
-// What the examples tell of.
-var exampleIssued = time.Date(2020, time.September, 13, 9, 35, 33, 0, time.UTC)
-
-const exampleUserID = "69f61388-c60d-4ee2-a454-f60305e414c7"
-
-func (f *facts) seconds() int64 { return int64(f.Lifetime / time.Second) }
-
-// lifetimeInWords is "14 days" rather than "336h0m0s".
-func lifetimeInWords(d time.Duration) string {
-	for _, unit := range []struct {
-		name string
-		d    time.Duration
-	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}} {
-		if n := d / unit.d; d%unit.d == 0 {
-			if n == 1 {
-				return "1 " + unit.name
-			}
-			return fmt.Sprintf("%d %ss", n, unit.name)
-		}
-	}
-	return d.String()
 }

@@ -1,5 +1,7 @@
 package openapi
 
+import "github.com/bearerkit/bearerkit/tokenauth/internal/wire"
+
 // A namedAnswer is an answer under its status and its name among the
 // components.
 type namedAnswer struct {
@@ -34,10 +36,10 @@ func (f *facts) tokenAnswers() []namedAnswer {
 		methods = "POST"
 	}
 	answers = append(answers, namedAnswer{"405", "TokenMethodNotAllowed", refused("Another method than those described here.",
-		refusal{"method_not_allowed", "invalid_request", "The token endpoint does not answer this method."}).with("Allow", allow(methods))})
+		refusal{"method_not_allowed", wire.InvalidRequest, wire.TokenMethod}).with("Allow", allow(methods))})
 	answers = append(answers, f.bodyAnswers()...)
 	answers = append(answers, namedAnswer{"429", "TokenThrottled", refused("Too many sign-ins failed, for this account or from this address. A right password is held up as well.",
-		refusal{"throttled", "temporarily_unavailable", "Too many failed sign-ins. Try again later."}).with("Retry-After", retryAfter)})
+		refusal{"throttled", wire.TemporarilyUnavailable, wire.Throttled}).with("Retry-After", retryAfter)})
 	return append(answers, troubleAnswers()...)
 }
 
@@ -45,11 +47,11 @@ func (f *facts) tokenAnswers() []namedAnswer {
 func (f *facts) bodyAnswers() []namedAnswer {
 	return []namedAnswer{
 		{"408", "TokenTimeout", refused("The body took too long to arrive: "+lifetimeInWords(f.BodyTimeout)+" at most.",
-			refusal{"timeout", "invalid_request", "The body took too long to arrive."})},
+			refusal{"timeout", wire.InvalidRequest, wire.BodyTooSlow})},
 		{"413", "TokenTooLarge", refused("The body is too large.",
-			refusal{"too_large", "invalid_request", "The body has more than 8192 bytes."})},
+			refusal{"too_large", wire.InvalidRequest, wire.BodyTooLarge})},
 		{"415", "TokenEncoded", refused("The body has a Content-Encoding.",
-			refusal{"encoded", "invalid_request", "The body must not be compressed."}).
+			refusal{"encoded", wire.InvalidRequest, wire.BodyCompressed}).
 			with("Accept-Encoding", constant("No content coding is read (RFC 9110 §12.5.3).", "identity"))},
 	}
 }
@@ -64,7 +66,7 @@ func troubleAnswers() []namedAnswer {
 
 func (f *facts) clientUnauthorized(description string) answer {
 	a := refused(description, invalidClient)
-	a.headers = wwwAuthenticate("Asks for the client's credentials.", `Basic realm="`+f.Realm+`", charset="UTF-8"`)
+	a.headers = wwwAuthenticate("Asks for the client's credentials.", wire.BasicChallenge(f.Realm))
 	return a
 }
 
@@ -83,26 +85,24 @@ func refused(description string, refusals ...refusal) answer {
 	return answer{description: description, schema: reference("schemas", "TokenError"), examples: examples}
 }
 
-const invalidRequest = "invalid_request"
-
 var (
-	invalidClient = refusal{"invalid_client", "invalid_client", "The client is unknown, or its secret is wrong."}
-	serverError   = refusal{"server_error", "server_error", "The server met an unexpected condition."}
-	unavailable   = refusal{"unavailable", "temporarily_unavailable", "The server is temporarily unable to handle the request. Try again later."}
+	invalidClient = refusal{"invalid_client", wire.InvalidClient, wire.RejectedClient}
+	serverError   = refusal{"server_error", wire.ServerError, wire.Unexpected}
+	unavailable   = refusal{"unavailable", wire.TemporarilyUnavailable, wire.Unavailable}
 )
 
 // badTokenRequests are those of status 400, with those first that a client is
 // most likely to see.
 func (f *facts) badTokenRequests() []refusal {
 	refusals := append([]refusal{
-		{"invalid_grant", "invalid_grant", "The user name or password is incorrect."},
-		{"unsupported_grant_type", "unsupported_grant_type", "The grant type must be password."},
-		{"no_grant_type", invalidRequest, "The parameter grant_type is missing."},
-		{"no_username", invalidRequest, "The parameter username is missing."},
-		{"no_password", invalidRequest, "The parameter password is missing."},
-		{"long_username", invalidRequest, "The parameter username has more than 256 bytes."},
-		{"control_in_username", invalidRequest, "The parameter username has control characters."},
-	}, f.badForms("Send the parameters urlencoded in the body: grant_type=password&username=...&password=...")...)
+		{"invalid_grant", wire.InvalidGrant, wire.RejectedCredentials},
+		{"unsupported_grant_type", wire.UnsupportedGrantType, wire.GrantTypeUnknown},
+		{"no_grant_type", wire.InvalidRequest, wire.GrantTypeMissing},
+		{"no_username", wire.InvalidRequest, wire.UserNameMissing},
+		{"no_password", wire.InvalidRequest, wire.PasswordMissing},
+		{"long_username", wire.InvalidRequest, wire.UserNameTooLong},
+		{"control_in_username", wire.InvalidRequest, wire.UserNameControls},
+	}, f.badForms(wire.SendTokenRequest)...)
 	if f.clients() {
 		refusals = append(refusals, invalidClient)
 	}
@@ -112,28 +112,28 @@ func (f *facts) badTokenRequests() []refusal {
 // badForms are what is wrong with a form whatever it is for.
 func (f *facts) badForms(notURLEncoded string) []refusal {
 	refusals := []refusal{
-		{"not_urlencoded", invalidRequest, notURLEncoded},
-		{"credentials_in_query", invalidRequest, "Credentials belong in the body, never in the query."},
-		{"doubled_parameter", invalidRequest, "A parameter is given twice."},
-		{"too_many_parameters", invalidRequest, "There are more than 32 parameters."},
-		{"control_characters", invalidRequest, "The parameters have control characters."},
-		{"malformed_body", invalidRequest, "The body is not well-formed application/x-www-form-urlencoded text."},
-		{"not_utf8", invalidRequest, "The parameters are not UTF-8."},
-		{"charset", invalidRequest, "The charset of the body must be UTF-8."},
-		{"authorization", invalidRequest, "The Authorization header is malformed, or there are several."},
-		{"unreadable_body", invalidRequest, "The body could not be read."},
+		{"not_urlencoded", wire.InvalidRequest, notURLEncoded},
+		{"credentials_in_query", wire.InvalidRequest, wire.CredentialsInQuery},
+		{"doubled_parameter", wire.InvalidRequest, wire.ParameterTwice},
+		{"too_many_parameters", wire.InvalidRequest, wire.TooManyParameters},
+		{"control_characters", wire.InvalidRequest, wire.ParameterControls},
+		{"malformed_body", wire.InvalidRequest, wire.BodyMalformed},
+		{"not_utf8", wire.InvalidRequest, wire.ParametersNotUTF8},
+		{"charset", wire.InvalidRequest, wire.BodyCharset},
+		{"authorization", wire.InvalidRequest, wire.AuthorizationMalformed},
+		{"unreadable_body", wire.InvalidRequest, wire.BodyUnreadable},
 	}
 	if f.clients() {
-		refusals = append(refusals, refusal{"client_twice", invalidRequest, "The client is named by Basic authentication or in the body, not by both."})
+		refusals = append(refusals, refusal{"client_twice", wire.InvalidRequest, wire.ClientTwice})
 	}
 	return refusals
 }
 
 // tokenError is RFC 6749 §5.2.
 func (f *facts) tokenError() object {
-	codes := []string{"invalid_request", "invalid_grant", "unsupported_grant_type", "temporarily_unavailable", "server_error"}
+	codes := []string{wire.InvalidRequest, wire.InvalidGrant, wire.UnsupportedGrantType, wire.TemporarilyUnavailable, wire.ServerError}
 	if f.clients() {
-		codes = append(codes, "invalid_client", "unauthorized_client")
+		codes = append(codes, wire.InvalidClient, wire.UnauthorizedClient)
 	}
 	return object{
 		{"type", "object"}, {"required", []string{"error", "error_description"}},

@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/oteltrace"
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
 // The provider is the host's own: otel.GetTracerProvider(), as a rule.
@@ -17,7 +18,7 @@ func Example() {
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
 	auth, err := tokenauth.New(new(memory.Store), new(tokenauthtest.Users), &tokenauth.Options{
-		Observers: []tokenauth.Observer{oteltrace.New(provider, nil)},
+		Observers: []func(context.Context, tokenauth.Event){oteltrace.New(provider, nil)},
 	})
 	if err != nil {
 		panic(err)

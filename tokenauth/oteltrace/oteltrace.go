@@ -1,7 +1,7 @@
 // Package oteltrace has spans of a tokenauth.Service for OpenTelemetry:
 //
 //	auth, err := tokenauth.New(store, users, &tokenauth.Options{
-//		Observers: []tokenauth.Observer{oteltrace.New(otel.GetTracerProvider(), nil)},
+//		Observers: []func(context.Context, tokenauth.Event){oteltrace.New(otel.GetTracerProvider(), nil)},
 //	})
 //
 // Each event of the Service becomes a span below the one in the request's
@@ -13,12 +13,14 @@ import (
 	"context"
 	"time"
 
-	"github.com/bearerkit/bearerkit/tokenauth"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	semconv "go.opentelemetry.io/otel/semconv/v1.4.0"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
 // Options are what a host may want otherwise. The zero value, or a nil
@@ -33,45 +35,47 @@ type Options struct {
 
 const scope = "github.com/bearerkit/bearerkit/tokenauth/oteltrace"
 
+// The attributes of the semantic conventions, in the version that schemaURL
+// names. Package semconv of that version would raise a host's OpenTelemetry.
+const (
+	schemaURL    = "https://opentelemetry.io/schemas/1.43.0"
+	userIDKey    = attribute.Key("enduser.id")
+	errorTypeKey = attribute.Key("error.type")
+)
+
 // The attributes for which there is no semantic convention.
 const (
 	reasonKey   = attribute.Key("tokenauth.reason")
 	clientIDKey = attribute.Key("tokenauth.client_id")
 )
 
-// New returns an observer for tokenauth.Options.Observers. Its spans:
+// New returns a func for tokenauth.Options.Observers. Its spans:
 //
 //   - are named after the event, as in "tokenauth sign_in_refused", and take
 //     as long as the event did: no time at all where that was not measured;
 //   - have the reason, if there is one, as tokenauth.reason, and the client, if
 //     it is known, as tokenauth.client_id;
-//   - have the status Error and error.type for EventUnavailable only, and not if
+//   - have the status Error and error.type for event.Unavailable only, and not if
 //     the client went away: a refusal is what the Service is for. The cause is
 //     in the log, and may have text that does not belong into traces.
 //
 // Options may be nil; the provider may not.
-func New(p trace.TracerProvider, o *Options) tokenauth.Observer {
+func New(p trace.TracerProvider, o *Options) func(context.Context, tokenauth.Event) {
 	if o == nil {
 		o = new(Options)
 	}
 	if _, ok := p.(noop.TracerProvider); ok {
-		return silent{}
+		return func(context.Context, tokenauth.Event) {} // the host has tracing turned off
 	}
-	return &observer{p.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)), *o}
+	return (&observer{p.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)), *o}).observe
 }
-
-// silent is the observer for a host that has tracing turned off.
-type silent struct{}
-
-func (silent) Observe(context.Context, tokenauth.Event) {}
 
 type observer struct {
 	tracer  trace.Tracer
 	options Options
 }
 
-// Observe implements tokenauth.Observer.
-func (o *observer) Observe(ctx context.Context, e tokenauth.Event) {
+func (o *observer) observe(ctx context.Context, e tokenauth.Event) {
 	if trace.SpanContextFromContext(ctx).IsSampled() {
 		o.record(ctx, e)
 	}
@@ -79,7 +83,7 @@ func (o *observer) Observe(ctx context.Context, e tokenauth.Event) {
 
 // record is apart, so that only it makes garbage.
 func (o *observer) record(ctx context.Context, e tokenauth.Event) {
-	failed := e.Kind == tokenauth.EventUnavailable && e.Reason != tokenauth.ReasonCanceled
+	failed := e.Kind == event.Unavailable && e.Reason != event.ReasonCanceled
 	attributes := make([]attribute.KeyValue, 0, 4)
 	if e.Reason != "" {
 		attributes = append(attributes, reasonKey.String(string(e.Reason)))
@@ -88,10 +92,10 @@ func (o *observer) record(ctx context.Context, e tokenauth.Event) {
 		attributes = append(attributes, clientIDKey.String(e.ClientID))
 	}
 	if e.UserID != "" && o.options.UserID {
-		attributes = append(attributes, semconv.EnduserID(e.UserID))
+		attributes = append(attributes, userIDKey.String(e.UserID))
 	}
 	if failed {
-		attributes = append(attributes, semconv.ErrorTypeKey.String(errorType(e.Reason)))
+		attributes = append(attributes, errorTypeKey.String(errorType(e.Reason)))
 	}
 
 	now := time.Now()
@@ -103,9 +107,9 @@ func (o *observer) record(ctx context.Context, e tokenauth.Event) {
 	span.End(trace.WithTimestamp(now))
 }
 
-func errorType(reason tokenauth.Reason) string {
+func errorType(reason event.Reason) string {
 	if reason == "" {
-		return tokenauth.EventUnavailable.String()
+		return event.Unavailable.String()
 	}
 	return string(reason)
 }

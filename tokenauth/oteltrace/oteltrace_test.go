@@ -11,15 +11,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bearerkit/bearerkit/tokenauth"
-	"github.com/bearerkit/bearerkit/tokenauth/oteltrace"
-	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/oteltrace"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
 // A recording is a provider and what it was given.
@@ -45,12 +47,12 @@ func TestSpans(t *testing.T) {
 		UserID: "17", UserName: "alice", ClientID: "web", Account: "c0ffee", RemoteAddr: netip.MustParseAddr("203.0.113.7"),
 		Digest: tokenauth.Digest{1}, Err: errors.New("host=10.0.0.1 user=postgres"),
 	}
-	of := func(kind tokenauth.EventKind, reason tokenauth.Reason) tokenauth.Event {
+	of := func(kind event.Kind, reason event.Reason) tokenauth.Event {
 		e := whose
 		e.Kind, e.Reason, e.Duration = kind, reason, 300*time.Nanosecond
 		return e
 	}
-	anybody := tokenauth.Event{Kind: tokenauth.EventRefused, Reason: tokenauth.ReasonNoCredentials}
+	anybody := tokenauth.Event{Kind: event.Refused, Reason: event.ReasonNoCredentials}
 	client := text("tokenauth.client_id", "web")
 	for _, test := range []struct {
 		event      tokenauth.Event
@@ -59,13 +61,13 @@ func TestSpans(t *testing.T) {
 		attributes []attribute.KeyValue
 		status     codes.Code
 	}{
-		{of(tokenauth.EventIssued, ""), nil, "tokenauth issued", []attribute.KeyValue{client}, codes.Unset},
+		{of(event.Issued, ""), nil, "tokenauth issued", []attribute.KeyValue{client}, codes.Unset},
 		{
-			of(tokenauth.EventIssued, ""), &oteltrace.Options{UserID: true}, "tokenauth issued",
+			of(event.Issued, ""), &oteltrace.Options{UserID: true}, "tokenauth issued",
 			[]attribute.KeyValue{client, text("enduser.id", "17")}, codes.Unset,
 		},
 		{
-			of(tokenauth.EventSignInRefused, tokenauth.ReasonCredentials), &oteltrace.Options{}, "tokenauth sign_in_refused",
+			of(event.SignInRefused, event.ReasonCredentials), &oteltrace.Options{}, "tokenauth sign_in_refused",
 			[]attribute.KeyValue{text("tokenauth.reason", "credentials"), client}, codes.Unset,
 		},
 		{
@@ -73,18 +75,18 @@ func TestSpans(t *testing.T) {
 			[]attribute.KeyValue{text("tokenauth.reason", "no_credentials")}, codes.Unset,
 		},
 		{
-			of(tokenauth.EventUnavailable, ""), nil, "tokenauth unavailable",
+			of(event.Unavailable, ""), nil, "tokenauth unavailable",
 			[]attribute.KeyValue{client, text("error.type", "unavailable")}, codes.Error,
 		},
 		{
-			of(tokenauth.EventUnavailable, tokenauth.ReasonBusy), nil, "tokenauth unavailable",
+			of(event.Unavailable, event.ReasonBusy), nil, "tokenauth unavailable",
 			[]attribute.KeyValue{text("tokenauth.reason", "busy"), client, text("error.type", "busy")}, codes.Error,
 		},
 	} {
 		r := record()
 		ctx, parent := r.parent(t)
 		before := time.Now()
-		oteltrace.New(r, test.options).Observe(ctx, test.event)
+		oteltrace.New(r, test.options)(ctx, test.event)
 		after := time.Now()
 		ended := r.Ended()
 		if len(ended) != 1 {
@@ -114,7 +116,7 @@ func TestCanceledIsNoError(t *testing.T) {
 	t.Parallel()
 	r := record()
 	auth := tokenauthtest.New(t, &tokenauth.Options{
-		Observers: []tokenauth.Observer{oteltrace.New(r, nil)}, Logger: slog.New(slog.DiscardHandler),
+		Observers: []func(context.Context, tokenauth.Event){oteltrace.New(r, nil)}, Logger: slog.New(slog.DiscardHandler),
 	})
 	h := auth.RequireBearer(http.NotFoundHandler())
 	get := auth.As(tokenauth.Principal{UserID: "17"}, httptest.NewRequest("GET", "/reports", nil)) // outside of a trace
@@ -139,7 +141,7 @@ func TestRemoteParent(t *testing.T) {
 	t.Parallel()
 	r := record()
 	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
-	oteltrace.New(r, nil).Observe(trace.ContextWithRemoteSpanContext(t.Context(), parent), tokenauth.Event{Kind: tokenauth.EventValidated})
+	oteltrace.New(r, nil)(trace.ContextWithRemoteSpanContext(t.Context(), parent), tokenauth.Event{Kind: event.Validated})
 	if spans := r.Ended(); len(spans) != 1 || spans[0].Parent().SpanID() != parent.SpanID() || !spans[0].Parent().IsRemote() {
 		t.Errorf("got %+v", spans)
 	}
@@ -160,9 +162,9 @@ func TestNothingIsRecordedOrAllocated(t *testing.T) {
 		"a provider that does nothing":                {noop.NewTracerProvider(), sampledCtx},
 		"a provider that does nothing, and no parent": {noop.NewTracerProvider(), t.Context()},
 	} {
-		observer := oteltrace.New(test.provider, &oteltrace.Options{UserID: true})
-		e := tokenauth.Event{Kind: tokenauth.EventUnavailable, Reason: tokenauth.ReasonBusy, UserID: "17", Duration: time.Second}
-		if n := testing.AllocsPerRun(1000, func() { observer.Observe(test.ctx, e) }); n != 0 {
+		observe := oteltrace.New(test.provider, &oteltrace.Options{UserID: true})
+		e := tokenauth.Event{Kind: event.Unavailable, Reason: event.ReasonBusy, UserID: "17", Duration: time.Second}
+		if n := testing.AllocsPerRun(1000, func() { observe(test.ctx, e) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
@@ -176,7 +178,7 @@ func TestService(t *testing.T) {
 	t.Parallel()
 	r := record()
 	auth := tokenauthtest.New(t, &tokenauth.Options{
-		Observers: []tokenauth.Observer{oteltrace.New(r, nil)}, Logger: slog.New(slog.DiscardHandler),
+		Observers: []func(context.Context, tokenauth.Event){oteltrace.New(r, nil)}, Logger: slog.New(slog.DiscardHandler),
 	})
 	h := auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	get := auth.As(tokenauth.Principal{UserID: "17"}, httptest.NewRequest("GET", "/reports", nil)) // outside of a trace

@@ -38,16 +38,16 @@ func django(stored string) func(string) bool {
 }
 
 // Users bring their passwords along from a Django application.
-func ExampleFormat() {
+func ExampleOptions_formats() {
 	accounts := map[string]password.Account{"alice": {
 		UserID: "1", UserName: "alice", PasswordHash: "pbkdf2_sha256$1000$seasalt$mQnueSakb748zqBAC1tmWVZsZbi2zPGZarEzTGdfmso=",
 	}}
-	users, err := password.NewUsers(func(_ context.Context, userName string) (password.Account, error) {
+	users, err := password.New(func(_ context.Context, userName string) (password.Account, error) {
 		if account, ok := accounts[userName]; ok {
 			return account, nil
 		}
 		return password.Account{}, tokenauth.ErrNotFound
-	}, &password.Options{Formats: []password.Format{django}})
+	}, &password.Options{Formats: []func(string) func(string) bool{django}})
 	if err != nil {
 		panic(err)
 	}

@@ -62,7 +62,7 @@ func employees(db *gorm.DB) password.Lookup {
 }
 
 // A service signs in the users of a table of its own.
-func ExampleNewUsers() {
+func ExampleNew() {
 	ctx := context.Background()
 	db, remove := openExample() // the service's own *gorm.DB
 	defer remove()
@@ -76,7 +76,7 @@ func ExampleNewUsers() {
 		panic(err)
 	}
 
-	users, err := password.NewUsers(employees(db), nil)
+	users, err := password.New(employees(db), nil)
 	if err != nil {
 		panic(err)
 	}
@@ -84,7 +84,7 @@ func ExampleNewUsers() {
 	if err != nil {
 		panic(err)
 	}
-	signIn := func(userName, text string) (tokenauth.Grant, error) {
+	signIn := func(userName, text string) (tokenauth.IssuedToken, error) {
 		return auth.SignIn(ctx, tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret(text)})
 	}
 	grant, err := signIn("alice@example.com", "correct horse")

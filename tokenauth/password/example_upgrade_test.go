@@ -37,7 +37,7 @@ func ExampleOptions_upgrade() {
 		panic(err)
 	}
 
-	users, err := password.NewUsers(func(ctx context.Context, userName string) (password.Account, error) {
+	users, err := password.New(func(ctx context.Context, userName string) (password.Account, error) {
 		var u IdentityUser
 		err := db.WithContext(ctx).Where("UPPER(user_name) = UPPER(?)", userName).Take(&u).Error
 		if errors.Is(err, gorm.ErrRecordNotFound) {

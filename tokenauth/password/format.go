@@ -1,39 +1,9 @@
 package password
 
-import (
-	"encoding/base64"
-	"strings"
-)
+import "strings"
 
-// A Format reads stored hashes of a format that this package does not know,
-// such as Django's or one with a pepper (Options.Formats). It returns a func
-// that tells whether a password is the one that was hashed, or nil for a hash
-// of another format and for one that it cannot use.
-//
-//   - What a hash may cost is looked at here, before any work: who can write to
-//     the table must not be able to stall the service. About a second is the
-//     most that the built-in formats allow.
-//   - The func compares in constant time (crypto/subtle). It is given what
-//     somebody sent as a password: over HTTP, UTF-8 without NUL.
-//   - Both are safe for concurrent use. A Format is called before its turn to
-//     hash, so it does no work worth mentioning; the func is called within it.
-type Format func(stored string) (verify func(password string) bool)
-
-// A verifier is a stored hash that was found well-formed and bounded in cost.
-type verifier interface {
-	verify(password string) bool
-	// cheap reports whether verify takes less time than a hash of the default
-	// cost.
-	cheap() bool
-}
-
-// The lengths, in bytes, that a salt and a hash may have.
-const (
-	minSaltLen = 8
-	maxSaltLen = 64
-	minHashLen = 16
-	maxHashLen = 64
-)
+// A format is one of Options.Formats.
+type format = func(stored string) (verify func(password string) bool)
 
 // maxStored is how long a stored hash of a built-in format may be; they need a
 // third of it.
@@ -58,7 +28,7 @@ func orFalse[V verifier](v V, ok bool) (verifier, bool) { return v, ok }
 
 // parseWith asks the host's formats first, so that a host can have its own way
 // with ours as well.
-func parseWith(formats []Format, stored string) (verifier, bool) {
+func parseWith(formats []format, stored string) (verifier, bool) {
 	for _, format := range formats {
 		if verify := format(stored); verify != nil {
 			return hostHash(verify), true
@@ -80,13 +50,4 @@ func (hostHash) cheap() bool { return true }
 func outdated(v verifier) bool {
 	a, ok := v.(argon2id)
 	return !ok || a.weak()
-}
-
-// decode reads base64 that has one spelling only, and min to max bytes.
-func decode(encoding *base64.Encoding, text string, min, max int) ([]byte, bool) {
-	if strings.ContainsAny(text, "\r\n") { // which package base64 skips
-		return nil, false
-	}
-	b, err := encoding.Strict().DecodeString(text)
-	return b, err == nil && min <= len(b) && len(b) <= max
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
 // A loadTest is a service with one user, whose password is as long as may be,
@@ -30,17 +31,17 @@ type loadTest struct {
 
 func newLoadTest(b *testing.B, hashing int) *loadTest {
 	b.Helper()
-	l := &loadTest{credentials: tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret(strings.Repeat("x", tokenauth.MaxPasswordLength))}}
+	l := &loadTest{credentials: tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret(strings.Repeat("x", wire.MaxPassword))}}
 	hash, err := Hash(l.credentials.Password.Reveal())
 	if err != nil {
 		b.Fatal(err)
 	}
 	v, _ := parse(hash)
 	l.stored = &counted{verifier: v}
-	users, err := NewUsers(table{"alice": {UserID: "1", UserName: "alice"}}.lookup, &Options{
+	users, err := New(table{"alice": {UserID: "1", UserName: "alice"}}.lookup, &Options{
 		MaxHashing: hashing,
 		Logger:     slog.New(slog.DiscardHandler),
-		Formats:    []Format{func(string) func(string) bool { return l.stored.verify }},
+		Formats:    []format{func(string) func(string) bool { return l.stored.verify }},
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -60,7 +61,7 @@ func newLoadTest(b *testing.B, hashing int) *loadTest {
 
 func (l *loadTest) signIn(b *testing.B) (busy bool) {
 	_, err := l.auth.SignIn(b.Context(), l.credentials)
-	if err != nil && !errors.Is(err, ErrBusy) {
+	if err != nil && !errors.Is(err, errBusy) {
 		b.Error(err)
 	}
 	return err != nil
@@ -183,7 +184,7 @@ func BenchmarkOverload(b *testing.B) {
 						began := time.Now()
 						_, err := l.auth.SignIn(ctx, l.credentials)
 						switch took := time.Since(began); {
-						case errors.Is(err, ErrBusy):
+						case errors.Is(err, errBusy):
 							mu.Lock()
 							defer mu.Unlock()
 							refused++

@@ -20,6 +20,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
 // A blocker is a hash that takes until it is let go.
@@ -41,7 +42,7 @@ func (b *blocker) verify(string) bool {
 
 func TestGateHashesOnHalfOfTheProcessors(t *testing.T) {
 	t.Parallel()
-	u, err := NewUsers(nothing, nil)
+	u, err := New(nothing, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestGateHashesOnHalfOfTheProcessors(t *testing.T) {
 	if got := cap(u.gate.entered); got != n+min(256*n, 1024) {
 		t.Errorf("%d sign-ins are let in", got)
 	}
-	if u, err = NewUsers(nothing, &Options{MaxHashing: 3, MaxWaiting: 5}); err != nil {
+	if u, err = New(nothing, &Options{MaxHashing: 3, MaxWaiting: 5}); err != nil {
 		t.Fatal(err)
 	}
 	if cap(u.gate.hashing) != 3 || cap(u.gate.entered) != 3+5 {
@@ -69,7 +70,7 @@ func TestHashingIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const places, waiting = 3, 6
-		u, err := NewUsers(nothing, &Options{MaxHashing: places, MaxWaiting: waiting, Logger: slog.New(slog.DiscardHandler)})
+		u, err := New(nothing, &Options{MaxHashing: places, MaxWaiting: waiting, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +110,7 @@ func TestHashingIsBounded(t *testing.T) {
 		default:
 		}
 		// The queue is full with it, and has room again when it has left.
-		if _, err := signIn(t.Context(), u, "alice", "correct horse"); !errors.Is(err, ErrBusy) {
+		if _, err := signIn(t.Context(), u, "alice", "correct horse"); !errors.Is(err, errBusy) {
 			t.Errorf("one too many gets %v", err)
 		}
 		cancel()
@@ -205,7 +206,7 @@ func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lookups atomic.Int32
 		var log bytes.Buffer
-		u, err := NewUsers(func(context.Context, string) (Account, error) {
+		u, err := New(func(context.Context, string) (Account, error) {
 			lookups.Add(1)
 			return Account{}, tokenauth.ErrNotFound
 		}, &Options{MaxHashing: 1, MaxWaiting: 4, Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -226,7 +227,7 @@ func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
 			began := time.Now()
 			for range n {
 				p, err := signIn(t.Context(), u, "alice", "a canary")
-				if !errors.Is(err, ErrBusy) || !errors.Is(err, tokenauth.ErrBusy) || errors.Is(err, tokenauth.ErrRejected) || p.UserID != "" {
+				if !errors.Is(err, errBusy) || !errors.Is(err, tokenauth.ErrBusy) || errors.Is(err, tokenauth.ErrRejected) || p.UserID != "" {
 					t.Fatalf("one too many gets %+v, %v", p, err)
 				}
 			}
@@ -255,7 +256,7 @@ func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
 // On a clock that runs, too.
 func TestBusyUsersRefuseAtOnce(t *testing.T) {
 	t.Parallel()
-	u, err := NewUsers(nothing, &Options{MaxHashing: 1, MaxWaiting: 1, Logger: slog.New(slog.DiscardHandler)})
+	u, err := New(nothing, &Options{MaxHashing: 1, MaxWaiting: 1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +265,7 @@ func TestBusyUsersRefuseAtOnce(t *testing.T) {
 	took := make([]time.Duration, 1000)
 	for i := range took {
 		began := time.Now()
-		if _, err := signIn(t.Context(), u, "alice", "correct horse"); !errors.Is(err, ErrBusy) {
+		if _, err := signIn(t.Context(), u, "alice", "correct horse"); !errors.Is(err, errBusy) {
 			t.Fatalf("one too many gets %v", err)
 		}
 		took[i] = time.Since(began)
@@ -285,15 +286,15 @@ func TestPanicsFreeTheirPlace(t *testing.T) {
 		o      Options
 	}{
 		{"the lookup", func(context.Context, string) (Account, error) { boom(); return Account{}, nil }, Options{}},
-		{"a format", table{"alice": {UserID: "1"}}.lookup, Options{Formats: []Format{func(string) func(string) bool { boom(); return nil }}}},
-		{"a hash", table{"alice": {UserID: "1"}}.lookup, Options{Formats: []Format{func(string) func(string) bool { return func(string) bool { boom(); return true } }}}},
+		{"a format", table{"alice": {UserID: "1"}}.lookup, Options{Formats: []format{func(string) func(string) bool { boom(); return nil }}}},
+		{"a hash", table{"alice": {UserID: "1"}}.lookup, Options{Formats: []format{func(string) func(string) bool { return func(string) bool { boom(); return true } }}}},
 		{"an upgrade", table{"alice": {UserID: "1", Stamp: "s", PasswordHash: cheapHash("correct horse")}}.lookup,
 			Options{Upgrade: func(context.Context, string, string, string) error { boom(); return nil }}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			test.o.MaxHashing, test.o.MaxWaiting = 1, 1
-			u, err := NewUsers(test.lookup, &test.o)
+			u, err := New(test.lookup, &test.o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -316,7 +317,7 @@ func TestPanicsFreeTheirPlace(t *testing.T) {
 }
 
 // handler is the token endpoint with these options, and what it logs.
-func handler(t *testing.T, u *Users, log *bytes.Buffer) func() *httptest.ResponseRecorder {
+func handler(t *testing.T, u *Authenticator, log *bytes.Buffer) func() *httptest.ResponseRecorder {
 	t.Helper()
 	auth, err := tokenauth.New(new(memory.Store), u, &tokenauth.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
@@ -335,7 +336,7 @@ func handler(t *testing.T, u *Users, log *bytes.Buffer) func() *httptest.Respons
 func TestBusyIs503(t *testing.T) {
 	t.Parallel()
 	var core, users bytes.Buffer
-	u, err := NewUsers(nothing, &Options{MaxHashing: 1, MaxWaiting: 1, Logger: slog.New(slog.NewTextHandler(&users, nil))})
+	u, err := New(nothing, &Options{MaxHashing: 1, MaxWaiting: 1, Logger: slog.New(slog.NewTextHandler(&users, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,9 +358,9 @@ func TestBusyIs503(t *testing.T) {
 func TestPanicIs500(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	u, err := NewUsers(table{"alice": {UserID: "1", UserName: "alice"}}.lookup, &Options{
+	u, err := New(table{"alice": {UserID: "1", UserName: "alice"}}.lookup, &Options{
 		MaxHashing: 1, MaxWaiting: 1,
-		Formats: []Format{func(string) func(string) bool { return func(text string) bool { panic("host: " + text) } }},
+		Formats: []format{func(string) func(string) bool { return func(text string) bool { panic("host: " + text) } }},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -421,13 +422,13 @@ func TestCrowdUsesBoundedMemory(t *testing.T) {
 		t.Run(fmt.Sprint(places), func(t *testing.T) {
 			const crowd = 500
 			waiting := 4 * places
-			u, err := NewUsers(nothing, &Options{MaxHashing: places, MaxWaiting: waiting, Logger: slog.New(slog.DiscardHandler)})
+			u, err := New(nothing, &Options{MaxHashing: places, MaxWaiting: waiting, Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Fatal(err)
 			}
 			dummy := &counted{verifier: u.dummy}
 			u.dummy = dummy
-			password := strings.Repeat("x", tokenauth.MaxPasswordLength)
+			password := strings.Repeat("x", wire.MaxPassword)
 			debug.FreeOSMemory()
 			idle := inUse()
 
@@ -438,7 +439,7 @@ func TestCrowdUsesBoundedMemory(t *testing.T) {
 				wg.Go(func() {
 					<-start
 					switch _, err := signIn(t.Context(), u, "nobody", password); {
-					case errors.Is(err, ErrBusy):
+					case errors.Is(err, errBusy):
 						busy.Add(1)
 					case !errors.Is(err, tokenauth.ErrRejected):
 						t.Error(err)

@@ -11,7 +11,7 @@
 //     Core), which are base64 without a dollar
 //   - PBKDF2 with SHA-1, SHA-256 or SHA-512: $pbkdf2-sha256$i=…,l=…$salt$hash,
 //     and passlib's $pbkdf2-sha256$…$salt$hash
-//   - what the host adds with a [Format].
+//   - what the host adds with Options.Formats.
 //
 // What a stored hash may cost is looked at before any work, and about a second
 // is the most; one that asks for more, or cannot be read, is no hash at all.
@@ -22,7 +22,7 @@
 //
 // Hashing is what makes a sign-in expensive, on purpose, so each [Users] has
 // only so many passwords hashed at once, and so many sign-ins waiting
-// (Options.MaxHashing, Options.MaxWaiting). Beyond that [ErrBusy] is returned
+// (Options.MaxHashing, Options.MaxWaiting). Beyond that [tokenauth.ErrBusy] is returned
 // at once, before anybody is looked up. A client that goes away while it waits
 // leaves the queue.
 package password
@@ -32,7 +32,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
 // ErrUnacceptable is returned by Hash for a password that could not be used to
@@ -46,7 +46,7 @@ var ErrUnacceptable = errors.New("password: must be 1 to 1024 bytes of UTF-8 wit
 // token endpoint would not accept, and looks no further at its quality. It is
 // safe for concurrent use.
 func Hash(password string) (string, error) {
-	if password == "" || len(password) > tokenauth.MaxPasswordLength ||
+	if password == "" || len(password) > wire.MaxPassword ||
 		!utf8.ValidString(password) || strings.Contains(password, "\x00") {
 		return "", ErrUnacceptable
 	}

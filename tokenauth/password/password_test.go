@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
 func TestHashMakesSaltedArgon2id(t *testing.T) {
@@ -51,8 +51,8 @@ func TestHashRefusesPasswordsThatCannotSignIn(t *testing.T) {
 	t.Parallel()
 	for name, password := range map[string]string{
 		"nothing":            "",
-		"1025 bytes":         strings.Repeat("x", tokenauth.MaxPasswordLength+1),
-		"513 letters of two": strings.Repeat("ä", tokenauth.MaxPasswordLength/2+1),
+		"1025 bytes":         strings.Repeat("x", wire.MaxPassword+1),
+		"513 letters of two": strings.Repeat("ä", wire.MaxPassword/2+1),
 		"no UTF-8":           "pass\xffword",
 		"half a letter":      "pass\xc3",
 		"a surrogate":        "pass\xed\xa0\x80",
@@ -65,7 +65,7 @@ func TestHashRefusesPasswordsThatCannotSignIn(t *testing.T) {
 		}
 	}
 	for name, password := range map[string]string{
-		"1024 bytes":          strings.Repeat("x", tokenauth.MaxPasswordLength),
+		"1024 bytes":          strings.Repeat("x", wire.MaxPassword),
 		"blanks and controls": " \t\n\x7f",
 	} {
 		if _, err := Hash(password); err != nil {

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
 func TestOutdatedReportsWeakHashes(t *testing.T) {
@@ -135,7 +135,7 @@ func TestSignInUpgradesWeakHashes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := &hashTable{account: Account{UserID: "1", UserName: "alice", PasswordHash: hash, Stamp: "s"}}
-			u, err := NewUsers(h.lookup, &Options{Upgrade: h.upgrade, Formats: []Format{clear}})
+			u, err := New(h.lookup, &Options{Upgrade: h.upgrade, Formats: []format{clear}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -172,7 +172,7 @@ func TestSignInUpgradesWeakHashes(t *testing.T) {
 
 func TestHashesAreNotUpgraded(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("x", tokenauth.MaxPasswordLength+1)
+	long := strings.Repeat("x", wire.MaxPassword+1)
 	strong, err := Hash("my password")
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +198,7 @@ func TestHashesAreNotUpgraded(t *testing.T) {
 					return nil
 				}
 			}
-			u, err := NewUsers((&hashTable{account: test.account}).lookup, &test.o)
+			u, err := New((&hashTable{account: test.account}).lookup, &test.o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +217,7 @@ func TestHashesAreNotUpgraded(t *testing.T) {
 func TestSignInSucceedsIfTheUpgradeFails(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	u, err := NewUsers(table{"alice": {UserID: "id-7", UserName: "alice", PasswordHash: aspnetV2Hash, Stamp: "s"}}.lookup, &Options{
+	u, err := New(table{"alice": {UserID: "id-7", UserName: "alice", PasswordHash: aspnetV2Hash, Stamp: "s"}}.lookup, &Options{
 		Upgrade: func(_ context.Context, _, oldHash, newHash string) error {
 			return fmt.Errorf("host: cannot write %q for %q: %w", newHash, oldHash, errDown)
 		},
@@ -246,7 +246,7 @@ func TestUpgradeEndsAfterTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		u, err := NewUsers(table{"alice": {UserID: "1", UserName: "alice", PasswordHash: cheapHash("my password"), Stamp: "s"}}.lookup, &Options{
+		u, err := New(table{"alice": {UserID: "1", UserName: "alice", PasswordHash: cheapHash("my password"), Stamp: "s"}}.lookup, &Options{
 			Upgrade: func(ctx context.Context, _, _, _ string) error {
 				<-ctx.Done()
 				return ctx.Err()
@@ -284,7 +284,7 @@ func TestUpgradeIsSkippedWhileOthersWait(t *testing.T) {
 			}
 			return func(string) bool { <-release; return true }
 		}
-		u, err := NewUsers(h.lookup, &Options{Upgrade: h.upgrade, Formats: []Format{slow}, MaxHashing: 1})
+		u, err := New(h.lookup, &Options{Upgrade: h.upgrade, Formats: []format{slow}, MaxHashing: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -314,7 +314,7 @@ func TestUpgradeIsSkippedWhileOthersWait(t *testing.T) {
 func TestConcurrentUpgradesReplaceTheHashOnce(t *testing.T) {
 	t.Parallel()
 	h := &hashTable{account: Account{UserID: "1", UserName: "alice", PasswordHash: aspnetV2Hash, Stamp: "s"}}
-	u, err := NewUsers(h.lookup, &Options{Upgrade: h.upgrade, MaxHashing: 8})
+	u, err := New(h.lookup, &Options{Upgrade: h.upgrade, MaxHashing: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,7 +343,7 @@ func TestConcurrentUpgradesReplaceTheHashOnce(t *testing.T) {
 // refusals cost what every refusal does.
 func TestHostFormatsComeFirst(t *testing.T) {
 	t.Parallel()
-	always := func(answer bool, name string, calls *[]string) Format {
+	always := func(answer bool, name string, calls *[]string) format {
 		return func(stored string) func(string) bool {
 			*calls = append(*calls, name)
 			if stored != aspnetV2Hash {
@@ -354,7 +354,7 @@ func TestHostFormatsComeFirst(t *testing.T) {
 	}
 	var calls []string
 	u, dummy := newUsers(t, table{"alice": {UserID: "1", UserName: "alice", PasswordHash: aspnetV2Hash}, "bob": {UserID: "2", UserName: "bob", PasswordHash: cheapHash("my password")}}.lookup,
-		&Options{Formats: []Format{func(string) func(string) bool { calls = append(calls, "first"); return nil }, always(false, "second", &calls), always(true, "third", &calls)}})
+		&Options{Formats: []format{func(string) func(string) bool { calls = append(calls, "first"); return nil }, always(false, "second", &calls), always(true, "third", &calls)}})
 	_, err := signIn(t.Context(), u, "alice", "my password")
 	rejected(t, err)
 	if got := strings.Join(calls, " "); got != "first second" {
@@ -366,7 +366,7 @@ func TestHostFormatsComeFirst(t *testing.T) {
 	if _, err := signIn(t.Context(), u, "bob", "my password"); err != nil {
 		t.Errorf("a format of the package: %v", err)
 	}
-	if errors.Is(err, ErrBusy) {
-		t.Error("ErrBusy is a rejection")
+	if errors.Is(err, errBusy) {
+		t.Error("errBusy is a rejection")
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Cache returns a collector of the figures of a Service's cache
-// (Service.CacheStats). It has none if the Service has no cache, so that it can
-// be registered in any case.
+// Cache returns a collector of the figures of the Service's cache
+// (Service.CacheStats), to register beside m. It collects nothing if the Service
+// has no cache.
 //
 //   - tokenauth_cache_lookups_total counts validations by result: hit (answered
 //     from the cache), miss (the storage was asked) or bypass (the storage was
@@ -17,7 +17,7 @@ import (
 //     count what was forgotten, and why.
 //   - tokenauth_cache_entries is how many tokens take up room.
 //   - tokenauth_cache_feed_alive is 1 while the cache may serve, or else 0.
-func Cache(auth *tokenauth.Service) prometheus.Collector { return cache{auth} }
+func (*Metrics) Cache(auth *tokenauth.Service) prometheus.Collector { return cache{auth} }
 
 type cache struct{ auth *tokenauth.Service }
 

@@ -55,7 +55,7 @@ func TestCache(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		auth := cached(t)
-		registry := register(t, prommetrics.Cache(auth))
+		registry := register(t, prommetrics.New().Cache(auth))
 		expect := func(alive int) tokenauth.CacheStats {
 			t.Helper()
 			s := auth.CacheStats()

@@ -17,12 +17,12 @@ import (
 // no figures of one.
 func Example() {
 	metrics := prommetrics.New()
-	auth, err := tokenauth.New(new(memory.Store), new(tokenauthtest.Users), &tokenauth.Options{Observers: []tokenauth.Observer{metrics}})
+	auth, err := tokenauth.New(new(memory.Store), new(tokenauthtest.Users), &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){metrics.Observe}})
 	if err != nil {
 		panic(err)
 	}
 	registry := prometheus.NewRegistry() // or prometheus.DefaultRegisterer
-	registry.MustRegister(metrics, prommetrics.Cache(auth))
+	registry.MustRegister(metrics, metrics.Cache(auth))
 
 	_, err = auth.Validate(context.Background(), "nonsense")
 	fmt.Println(err)

@@ -15,7 +15,7 @@ import (
 	"github.com/goccy/go-yaml"
 	dto "github.com/prometheus/client_model/go"
 
-	"github.com/bearerkit/bearerkit/storage/storagetest/throwaway"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 )
 
@@ -122,7 +122,7 @@ var (
 // empty, and no alert silent, for a name that is wrong.
 func TestExpressionsFindMetrics(t *testing.T) {
 	t.Parallel()
-	families, err := register(t, prommetrics.New(), prommetrics.Cache(cached(t))).Gather()
+	families, err := register(t, prommetrics.New(), new(prommetrics.Metrics).Cache(cached(t))).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

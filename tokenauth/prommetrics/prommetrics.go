@@ -1,9 +1,11 @@
 // Package prommetrics has metrics of a tokenauth.Service for Prometheus:
 //
 //	metrics := prommetrics.New()
-//	auth, err := tokenauth.New(store, users, &tokenauth.Options{Observers: []tokenauth.Observer{metrics}})
+//	auth, err := tokenauth.New(store, users, &tokenauth.Options{
+//		Observers: []func(context.Context, tokenauth.Event){metrics.Observe},
+//	})
 //	…
-//	prometheus.MustRegister(metrics, prommetrics.Cache(auth))
+//	prometheus.MustRegister(metrics, metrics.Cache(auth))
 //
 // No metric has a label that comes from a request, a user, a client or a token.
 // Two Services in one process are told apart by a label of the host's:
@@ -21,11 +23,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// Metrics counts and times the events of a Service. It is a
-// tokenauth.Observer for Options.Observers, and a prometheus.Collector to
-// register:
+// Metrics counts and times the events of a Service. Observe is for
+// tokenauth.Options.Observers, and Metrics is a prometheus.Collector to register:
 //
 //   - tokenauth_events_total counts events by kind and reason. All pairs that
 //     there can be are there from the start, so that rate() sees the first one.
@@ -40,37 +42,34 @@ type Metrics struct {
 	durations *prometheus.HistogramVec
 
 	// What the vectors have, found without garbage.
-	counters   [kinds]map[tokenauth.Reason]prometheus.Counter
+	counters   [kinds]map[event.Reason]prometheus.Counter
 	histograms [kinds]prometheus.Observer
 }
 
-var (
-	_ tokenauth.Observer   = (*Metrics)(nil)
-	_ prometheus.Collector = (*Metrics)(nil)
-)
+var _ prometheus.Collector = (*Metrics)(nil)
 
 // kinds bounds the kinds of events that are known here.
-const kinds = tokenauth.EventUnavailable + 1
+const kinds = event.Unavailable + 1
 
 // sorts are the events that there can be.
 var sorts = []struct {
-	kind    tokenauth.EventKind
-	reasons []tokenauth.Reason
+	kind    event.Kind
+	reasons []event.Reason
 }{
-	{tokenauth.EventIssued, []tokenauth.Reason{""}},
-	{tokenauth.EventSignInRefused, []tokenauth.Reason{
-		tokenauth.ReasonMalformed, tokenauth.ReasonCredentials, tokenauth.ReasonClient, tokenauth.ReasonThrottled,
+	{event.Issued, []event.Reason{""}},
+	{event.SignInRefused, []event.Reason{
+		event.ReasonMalformed, event.ReasonCredentials, event.ReasonClient, event.ReasonThrottled,
 	}},
-	{tokenauth.EventValidated, []tokenauth.Reason{"", tokenauth.ReasonFallback}},
-	{tokenauth.EventRefused, []tokenauth.Reason{
-		tokenauth.ReasonMalformed, tokenauth.ReasonNoCredentials, tokenauth.ReasonInvalid, tokenauth.ReasonExpired,
-		tokenauth.ReasonReplaced, tokenauth.ReasonRole, tokenauth.ReasonClient,
+	{event.Validated, []event.Reason{"", event.ReasonFallback}},
+	{event.Refused, []event.Reason{
+		event.ReasonMalformed, event.ReasonNoCredentials, event.ReasonInvalid, event.ReasonExpired,
+		event.ReasonReplaced, event.ReasonRole, event.ReasonClient,
 	}},
-	{tokenauth.EventIntrospected, []tokenauth.Reason{
-		"", tokenauth.ReasonInvalid, tokenauth.ReasonExpired, tokenauth.ReasonReplaced, tokenauth.ReasonClient,
+	{event.Introspected, []event.Reason{
+		"", event.ReasonInvalid, event.ReasonExpired, event.ReasonReplaced, event.ReasonClient,
 	}},
-	{tokenauth.EventRevoked, []tokenauth.Reason{"", tokenauth.ReasonUser, tokenauth.ReasonClient}},
-	{tokenauth.EventUnavailable, []tokenauth.Reason{"", tokenauth.ReasonBusy, tokenauth.ReasonCanceled, tokenauth.ReasonInternal}},
+	{event.Revoked, []event.Reason{"", event.ReasonUser, event.ReasonClient}},
+	{event.Unavailable, []event.Reason{"", event.ReasonBusy, event.ReasonCanceled, event.ReasonInternal}},
 }
 
 // buckets are from a validation from the cache to a sign-in that waited its
@@ -101,7 +100,7 @@ func New() *Metrics {
 		}, []string{"kind"}),
 	}
 	for _, sort := range sorts {
-		m.counters[sort.kind] = make(map[tokenauth.Reason]prometheus.Counter)
+		m.counters[sort.kind] = make(map[event.Reason]prometheus.Counter)
 		for _, reason := range sort.reasons {
 			m.counters[sort.kind][reason] = m.events.WithLabelValues(sort.kind.String(), string(reason))
 		}
@@ -110,7 +109,7 @@ func New() *Metrics {
 	return m
 }
 
-// Observe implements tokenauth.Observer.
+// Observe counts an event, for tokenauth.Options.Observers.
 func (m *Metrics) Observe(_ context.Context, e tokenauth.Event) {
 	m.counter(e.Kind, e.Reason).Inc()
 	if e.Duration > 0 {
@@ -120,7 +119,7 @@ func (m *Metrics) Observe(_ context.Context, e tokenauth.Event) {
 
 // counter falls back to the vector, so that what is not known here is counted
 // all the same.
-func (m *Metrics) counter(kind tokenauth.EventKind, reason tokenauth.Reason) prometheus.Counter {
+func (m *Metrics) counter(kind event.Kind, reason event.Reason) prometheus.Counter {
 	if kind > 0 && kind < kinds {
 		if c := m.counters[kind][reason]; c != nil {
 			return c
@@ -129,7 +128,7 @@ func (m *Metrics) counter(kind tokenauth.EventKind, reason tokenauth.Reason) pro
 	return m.events.WithLabelValues(kind.String(), string(reason))
 }
 
-func (m *Metrics) histogram(kind tokenauth.EventKind) prometheus.Observer {
+func (m *Metrics) histogram(kind event.Kind) prometheus.Observer {
 	if kind > 0 && kind < kinds && m.histograms[kind] != nil {
 		return m.histograms[kind]
 	}

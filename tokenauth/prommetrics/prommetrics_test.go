@@ -11,6 +11,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 )
 
@@ -64,7 +65,7 @@ func TestEventsAreThereFromTheStart(t *testing.T) {
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(noEvents), "tokenauth_events_total"); err != nil {
 		t.Error(err)
 	}
-	m.Observe(t.Context(), tokenauth.Event{Kind: tokenauth.EventRefused, Reason: tokenauth.ReasonReplaced})
+	m.Observe(t.Context(), tokenauth.Event{Kind: event.Refused, Reason: event.ReasonReplaced})
 	one := strings.Replace(noEvents, `reason="replaced"} 0
 tokenauth_events_total{kind="refused",reason="role"}`, `reason="replaced"} 1
 tokenauth_events_total{kind="refused",reason="role"}`, 1)
@@ -75,7 +76,7 @@ tokenauth_events_total{kind="refused",reason="role"}`, 1)
 
 func TestLint(t *testing.T) {
 	t.Parallel()
-	problems, err := testutil.GatherAndLint(register(t, prommetrics.New(), prommetrics.Cache(cached(t))))
+	problems, err := testutil.GatherAndLint(register(t, prommetrics.New(), new(prommetrics.Metrics).Cache(cached(t))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,9 +92,9 @@ func TestDurations(t *testing.T) {
 	m := prommetrics.New()
 	durations := []time.Duration{300 * time.Nanosecond, 700 * time.Nanosecond, 40 * time.Microsecond, 3 * time.Millisecond, 60 * time.Millisecond, 2 * time.Second}
 	for _, d := range durations {
-		m.Observe(t.Context(), tokenauth.Event{Kind: tokenauth.EventValidated, Duration: d})
+		m.Observe(t.Context(), tokenauth.Event{Kind: event.Validated, Duration: d})
 	}
-	m.Observe(t.Context(), tokenauth.Event{Kind: tokenauth.EventValidated}) // not measured
+	m.Observe(t.Context(), tokenauth.Event{Kind: event.Validated}) // not measured
 	h := histogram(t, m, "validated")
 	if h.GetSampleCount() != uint64(len(durations)) || math.Abs(h.GetSampleSum()-2.0630410) > 1e-9 {
 		t.Errorf("%d took %v s in all", h.GetSampleCount(), h.GetSampleSum())
@@ -156,7 +157,7 @@ func events(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 func TestUnknownEvents(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
-	for _, e := range []tokenauth.Event{{Kind: -1}, {Kind: 99}, {}, {Kind: tokenauth.EventIssued, Reason: "new"}, {Kind: tokenauth.EventRevoked}} {
+	for _, e := range []tokenauth.Event{{Kind: -1}, {Kind: 99}, {}, {Kind: event.Issued, Reason: "new"}, {Kind: event.Revoked}} {
 		e.Duration = time.Second
 		m.Observe(t.Context(), e)
 	}
@@ -175,9 +176,9 @@ func TestUnknownEvents(t *testing.T) {
 func TestObserveMakesNoGarbage(t *testing.T) {
 	m, ctx := prommetrics.New(), t.Context()
 	for _, e := range []tokenauth.Event{
-		{Kind: tokenauth.EventValidated, Duration: 400 * time.Nanosecond, UserID: "17"},
-		{Kind: tokenauth.EventRefused, Reason: tokenauth.ReasonNoCredentials},
-		{Kind: tokenauth.EventUnavailable, Duration: 2 * time.Second},
+		{Kind: event.Validated, Duration: 400 * time.Nanosecond, UserID: "17"},
+		{Kind: event.Refused, Reason: event.ReasonNoCredentials},
+		{Kind: event.Unavailable, Duration: 2 * time.Second},
 	} {
 		if n := testing.AllocsPerRun(1000, func() { m.Observe(ctx, e) }); n != 0 {
 			t.Errorf("%v: %v allocations", e.Kind, n)
@@ -187,7 +188,7 @@ func TestObserveMakesNoGarbage(t *testing.T) {
 
 func BenchmarkObserve(b *testing.B) {
 	m, ctx := prommetrics.New(), b.Context()
-	e := tokenauth.Event{Kind: tokenauth.EventValidated, Duration: 400 * time.Nanosecond, UserID: "17"}
+	e := tokenauth.Event{Kind: event.Validated, Duration: 400 * time.Nanosecond, UserID: "17"}
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Observe(ctx, e)

@@ -2,6 +2,8 @@ package prommetrics_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -64,12 +66,13 @@ func newHost(t *testing.T, m *prommetrics.Metrics) *host {
 	h := &host{t: t}
 	users := new(tokenauthtest.Users)
 	users.Add(alice, "correct horse")
-	secret, digest := tokenauth.NewClientSecret()
+	secret := tokenauth.NewSecret(rand.Text())
+	digest := tokenauth.Digest(sha256.Sum256([]byte(secret.Reveal())))
 	h.secret = secret
 	var err error
 	h.auth, err = tokenauth.New(new(memory.Store), crowded{users}, &tokenauth.Options{
 		Clients: clients{
-			"web":    {ID: "web", Secrets: []tokenauth.Digest{digest}, Introspection: tokenauth.IntrospectOwn},
+			"web":    {ID: "web", Secrets: []tokenauth.Digest{digest}, IntrospectsOwn: true},
 			"mobile": {ID: "mobile"},
 		},
 		LiveCheck: func(context.Context, tokenauth.Principal) error {
@@ -84,7 +87,7 @@ func newHost(t *testing.T, m *prommetrics.Metrics) *host {
 			}
 			return alice, nil
 		},
-		Observers: []tokenauth.Observer{m},
+		Observers: []func(context.Context, tokenauth.Event){m.Observe},
 		Logger:    slog.New(slog.DiscardHandler),
 		Now:       h.clock.Now,
 	})
@@ -197,7 +200,11 @@ func TestAllEventsOfAService(t *testing.T) {
 		h.ill = false
 	})
 
-	introspection := h.auth.IntrospectionHandler()
+	handlers, _, err := h.auth.Handlers("", tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	introspection := handlers["/introspect"]
 	happens("introspected ", func() { h.give(introspection, 200, good) })
 	happens("introspected invalid", func() { h.give(introspection, 200, "nonsense") })
 	happens("introspected replaced", func() { h.give(introspection, 200, replaced) })
@@ -206,7 +213,7 @@ func TestAllEventsOfAService(t *testing.T) {
 	happens("introspected expired", func() { h.give(introspection, 200, good) })
 	happens("refused expired", func() { h.get(h.guard, 401, "Bearer "+good) })
 
-	happens("revoked ", func() { h.give(h.auth.RevocationHandler(), 200, good) })
+	happens("revoked ", func() { h.give(handlers["/revoke"], 200, good) })
 	happens("revoked user", func() {
 		if err := h.auth.RevokeUser(t.Context(), "17"); err != nil {
 			t.Error(err)
@@ -245,7 +252,7 @@ func TestExpositionTellsNothingOfAnybody(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	text := scrape(t, register(t, m, prommetrics.Cache(h.auth)))
+	text := scrape(t, register(t, m, m.Cache(h.auth)))
 	for _, want := range []string{
 		`tokenauth_events_total{kind="validated",reason=""} 1`,
 		`tokenauth_events_total{kind="issued",reason=""} 2`,
@@ -284,7 +291,7 @@ func TestTwoServices(t *testing.T) {
 	for i, realm := range []string{"staff", "customers"} {
 		m := prommetrics.New()
 		h := newHost(t, m)
-		prometheus.WrapRegistererWith(prometheus.Labels{"realm": realm}, registry).MustRegister(m, prommetrics.Cache(h.auth))
+		prometheus.WrapRegistererWith(prometheus.Labels{"realm": realm}, registry).MustRegister(m, m.Cache(h.auth))
 		for range i + 1 {
 			h.issue("web")
 		}

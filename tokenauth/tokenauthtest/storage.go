@@ -7,27 +7,24 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A FailingStorage is a storage that fails on demand. It is safe for concurrent
-// use.
+// A FailingStorage does what its Storage does until it is told to fail. It is safe
+// for concurrent use.
 //
-// It has the four methods of tokenauth.Storage and none of the abilities that
-// the storage behind it may have beside them: Options.Cache and
-// Options.Throttle.Key are errors with it, and Service.RevokeClient returns
-// tokenauth.ErrUnavailable. A test of those takes the storage itself.
+// It has the four methods of tokenauth.Storage and no other ability of the
+// storage behind it: Options.Cache and Options.Throttle.Key are errors with it,
+// and Service.RevokeClient returns tokenauth.ErrUnavailable. A test of those uses
+// the storage itself.
 type FailingStorage struct {
-	storage tokenauth.Storage
+	// Storage is the storage behind it.
+	Storage tokenauth.Storage
 	err     atomic.Pointer[error]
 }
 
 var _ tokenauth.Storage = (*FailingStorage)(nil)
 
-// NewFailingStorage returns a storage that does what s does until it is told to
-// fail.
-func NewFailingStorage(s tokenauth.Storage) *FailingStorage { return &FailingStorage{storage: s} }
-
-// Fail has every call from now on do nothing and return the error, which is
-// trouble (503) unless it is tokenauth.ErrNotFound or tokenauth.ErrCorrupt. It
-// panics if err is nil, for which there is Heal.
+// Fail makes every call from now on do nothing and return the error, which becomes
+// a 503 unless it is tokenauth.ErrNotFound or tokenauth.ErrCorrupt. It panics if
+// err is nil: Heal is for that.
 func (s *FailingStorage) Fail(err error) {
 	if err == nil {
 		panic("tokenauthtest: a FailingStorage fails with an error")
@@ -50,7 +47,7 @@ func (s *FailingStorage) Replace(ctx context.Context, t tokenauth.Token) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
-	return s.storage.Replace(ctx, t)
+	return s.Storage.Replace(ctx, t)
 }
 
 // Find implements tokenauth.Storage.
@@ -58,7 +55,7 @@ func (s *FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenau
 	if err := s.failure(); err != nil {
 		return tokenauth.Token{}, err
 	}
-	return s.storage.Find(ctx, slot)
+	return s.Storage.Find(ctx, slot)
 }
 
 // Revoke implements tokenauth.Storage.
@@ -66,7 +63,7 @@ func (s *FailingStorage) Revoke(ctx context.Context, slot tokenauth.Slot, d toke
 	if err := s.failure(); err != nil {
 		return err
 	}
-	return s.storage.Revoke(ctx, slot, d)
+	return s.Storage.Revoke(ctx, slot, d)
 }
 
 // RevokeUser implements tokenauth.Storage.
@@ -74,5 +71,5 @@ func (s *FailingStorage) RevokeUser(ctx context.Context, u tokenauth.UserKey) er
 	if err := s.failure(); err != nil {
 		return err
 	}
-	return s.storage.RevokeUser(ctx, u)
+	return s.Storage.RevokeUser(ctx, u)
 }

@@ -14,7 +14,7 @@
 //		expect(t, h, get, http.StatusUnauthorized) // expired
 //	}
 //
-// A host that makes its Service itself uses the parts: [Authorize], [Clock],
+// A host that makes its Service itself uses the parts: [Bearer], [Clock],
 // [Users], [FailingStorage].
 //
 // It is the one package beside the core that imports a storage,
@@ -46,7 +46,7 @@ type Service struct {
 // feed. Without a Logger, the log goes to the test's output.
 func New(t testing.TB, o *tokenauth.Options) *Service {
 	t.Helper()
-	s := &Service{Storage: NewFailingStorage(new(memory.Store)), Users: new(Users), Clock: new(Clock), t: t}
+	s := &Service{Storage: &FailingStorage{Storage: new(memory.Store)}, Users: new(Users), Clock: new(Clock), t: t}
 	var options tokenauth.Options
 	if o != nil {
 		options = *o
@@ -65,8 +65,14 @@ func New(t testing.TB, o *tokenauth.Options) *Service {
 	return s
 }
 
-// As is Authorize with this Service. The user need not be one of Users.
+// As puts a valid access token of the principal into the request, and returns the
+// request. The user need not be one of Users.
+//
+// A newer token replaces the one before: of two requests of one user that are made
+// one after the other and sent later, the first gets 401. Bearer is for several
+// requests with one token.
 func (s *Service) As(p tokenauth.Principal, r *http.Request) *http.Request {
 	s.t.Helper()
-	return Authorize(s.t, s.Service, r, p)
+	r.Header.Set("Authorization", Bearer(s.t, s.Service, p))
+	return r
 }

@@ -97,7 +97,7 @@ func run(ctx context.Context, logger *slog.Logger, port int, file string) error 
 
 func openDatabase(ctx context.Context, logger *slog.Logger, file string) (*gorm.DB, error) {
 	db, err := gorm.Open(gormlite.Open("file:"+file+"?_pragma=busy_timeout(1000)&_pragma=journal_mode(wal)&_txlock=immediate"), &gorm.Config{
-		Logger: gormlogger.NewSlogLogger(logger, gormlogger.Config{
+		Logger: gormlogger.New(slog.NewLogLogger(logger.Handler(), slog.LevelWarn), gormlogger.Config{
 			LogLevel:                  gormlogger.Warn,
 			SlowThreshold:             time.Second,
 			IgnoreRecordNotFoundError: true,

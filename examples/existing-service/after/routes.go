@@ -25,7 +25,7 @@ func (s *service) routes() http.Handler {
 	r.POST("/logout", s.logout)
 
 	ginadapter.Mount(r, s.auth)
-	api := r.Group("/api", ginadapter.RenderRefusals(renderRefusal), ginadapter.RequireBearer(s.auth), setCaller)
+	api := r.Group("/api", ginadapter.RenderErrors(renderRefusal), ginadapter.RequireBearer(s.auth), setCaller)
 	api.GET("/orders", s.listOrders)
 	api.POST("/orders", s.createOrder)
 	api.DELETE("/orders/:id", ginadapter.RequireRole(s.auth, "manager", "admin"), s.deleteOrder)

@@ -28,7 +28,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, err := password.NewUsers(s.account, &password.Options{
+	users, err := password.New(s.account, &password.Options{
 		NormalizeUserName: strings.ToLower, // as findUser does
 		KeepHashes:        true,            // the login page reads them too, and knows bcrypt only
 		Logger:            s.logger,
@@ -42,7 +42,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 	}
 	return tokenauth.New(store, users, &tokenauth.Options{
 		Fallback:  s.sessionPrincipal,
-		Observers: []tokenauth.Observer{metrics},
+		Observers: []func(context.Context, tokenauth.Event){metrics.Observe},
 		Logger:    s.logger,
 	})
 }
@@ -85,7 +85,7 @@ func setCaller(c *gin.Context) {
 }
 
 // renderRefusal has the guards speak as the service did before.
-func renderRefusal(c *gin.Context, f *tokenauth.Refusal) {
+func renderRefusal(c *gin.Context, f *tokenauth.ErrorResponse) {
 	switch f.Code {
 	case "": // no token, and no session
 		problem(c, f.Status, "unauthenticated", "Sign in first.")

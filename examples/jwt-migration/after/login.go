@@ -50,7 +50,7 @@ func (s *service) refresh(c *gin.Context) {
 	s.answerToken(c, grant, err)
 }
 
-func (s *service) answerToken(c *gin.Context, g tokenauth.Grant, err error) {
+func (s *service) answerToken(c *gin.Context, g tokenauth.IssuedToken, err error) {
 	if throttled := (*tokenauth.ThrottledError)(nil); errors.As(err, &throttled) {
 		c.Header("Retry-After", strconv.Itoa(int(throttled.RetryAfter.Seconds())+1))
 		refuse(c, http.StatusTooManyRequests, "too many failed logins")

@@ -109,7 +109,7 @@ func (s *service) run(ctx context.Context, port int, folder string) error {
 
 func (s *service) openDatabase(ctx context.Context, file string) (*gorm.DB, error) {
 	db, err := gorm.Open(gormlite.Open("file:"+file+"?_pragma=busy_timeout(1000)&_pragma=journal_mode(wal)&_txlock=immediate"), &gorm.Config{
-		Logger: gormlogger.NewSlogLogger(s.logger, gormlogger.Config{
+		Logger: gormlogger.New(slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn), gormlogger.Config{
 			LogLevel:                  gormlogger.Warn,
 			SlowThreshold:             time.Second,
 			IgnoreRecordNotFoundError: true,

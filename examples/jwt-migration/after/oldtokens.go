@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
 // oldTokens is an Observer that remembers who still came with a JWT, since this
@@ -24,9 +25,9 @@ type oldToken struct {
 	Last     time.Time `json:"last"`
 }
 
-// Observe implements tokenauth.Observer.
+// Observe is one of tokenauth.Options.Observers.
 func (o *oldTokens) Observe(_ context.Context, e tokenauth.Event) {
-	if e.Kind != tokenauth.EventValidated || e.Reason != tokenauth.ReasonFallback {
+	if e.Kind != event.Validated || e.Reason != event.ReasonFallback {
 		return
 	}
 	o.mu.Lock()

@@ -16,7 +16,7 @@ func (s *service) routes() http.Handler {
 
 	ginadapter.Mount(r, s.auth)
 	r.POST("/login", s.login)
-	api := r.Group("/api", ginadapter.RenderRefusals(renderRefusal), ginadapter.RequireBearer(s.auth), setCaller)
+	api := r.Group("/api", ginadapter.RenderErrors(renderRefusal), ginadapter.RequireBearer(s.auth), setCaller)
 	api.POST("/refresh", s.refresh)
 	api.GET("/me", func(c *gin.Context) { c.JSON(http.StatusOK, signedIn(c)) })
 	api.GET("/reports", func(c *gin.Context) { c.JSON(http.StatusOK, []string{"spring", "summer"}) })

@@ -28,7 +28,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, err := password.NewUsers(s.account, &password.Options{Logger: s.logger})
+	users, err := password.New(s.account, &password.Options{Logger: s.logger})
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 		Lifetime:  lifetime,
 		Fallback:  s.jwtPrincipal,
 		LiveCheck: s.check,
-		Observers: []tokenauth.Observer{&s.oldTokens},
+		Observers: []func(context.Context, tokenauth.Event){s.oldTokens.Observe},
 		Logger:    s.logger,
 	})
 }
@@ -105,7 +105,7 @@ func callerOf(p tokenauth.Principal) caller {
 }
 
 // renderRefusal has the guards speak as the service did before.
-func renderRefusal(c *gin.Context, f *tokenauth.Refusal) {
+func renderRefusal(c *gin.Context, f *tokenauth.ErrorResponse) {
 	switch f.Status {
 	case http.StatusUnauthorized, http.StatusBadRequest:
 		refuse(c, http.StatusUnauthorized, "unauthorized")

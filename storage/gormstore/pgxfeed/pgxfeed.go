@@ -15,10 +15,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
-	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/gormstore/internal/listen"
 )
 
-// A Listener is a gormstore.Listener. The zero value takes a connection out of
+// A Listener listens for gormstore.WithFeed. The zero value takes a connection out of
 // the host's pool for as long as it listens: one of those that SetMaxOpenConns
 // allows. It is safe for concurrent use.
 type Listener struct {
@@ -29,7 +29,7 @@ type Listener struct {
 	DSN string
 }
 
-var _ gormstore.Listener = Listener{}
+var _ listen.Listener = Listener{}
 
 // UsesPool reports whether the connection is one of the pool's.
 func (l Listener) UsesPool() bool { return l.DSN == "" }
@@ -39,9 +39,9 @@ func (l Listener) UsesPool() bool { return l.DSN == "" }
 // no end to waiting for it.
 const patience = 5 * time.Second
 
-// Listen implements gormstore.Listener. It returns an error if it takes longer
+// Listen is called by the store. It returns an error if it takes longer
 // than 5 seconds until a connection listens.
-func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use func(gormstore.Notifications) error) error {
+func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use func(listen.Notifications) error) error {
 	opening, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if l.DSN != "" {
@@ -50,7 +50,7 @@ func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use 
 			return fmt.Errorf("pgxfeed: %w", err)
 		}
 		defer hangUp(conn)
-		return listen(opening, conn, channel, use)
+		return subscribe(opening, conn, channel, use)
 	}
 	c, err := pool.Conn(opening)
 	if err != nil {
@@ -64,7 +64,7 @@ func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use 
 			used = fmt.Errorf("pgxfeed: the pool's connections are of type %T, not pgx's; give a DSN", driverConn)
 			return nil
 		}
-		used = listen(opening, pgxConn.Conn(), channel, use)
+		used = subscribe(opening, pgxConn.Conn(), channel, use)
 		// It still listens, so it must not go back to the pool.
 		hangUp(pgxConn.Conn())
 		return driver.ErrBadConn
@@ -82,7 +82,7 @@ func hangUp(conn *pgx.Conn) {
 	conn.Close(ctx)
 }
 
-func listen(ctx context.Context, conn *pgx.Conn, channel string, use func(gormstore.Notifications) error) error {
+func subscribe(ctx context.Context, conn *pgx.Conn, channel string, use func(listen.Notifications) error) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
 		return fmt.Errorf("pgxfeed: %w", err)
 	}

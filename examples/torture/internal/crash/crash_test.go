@@ -1,0 +1,246 @@
+package crash
+
+import (
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/child"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/op"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/report"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial/trialtest"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func TestMain(m *testing.M) {
+	child.Run(map[string]func() int{"crash": Child}) // the service that a trial has started
+	os.Exit(throwaway.Main(m))
+}
+
+// runOn runs the trial, and skips if there is no such server.
+func runOn(t *testing.T, store, planted string, d time.Duration) *report.Tally {
+	t.Helper()
+	var e *trial.Env
+	err := throwaway.Outside(t.Context(), func(tb testing.TB) {
+		e = trialtest.Env(tb, trialtest.Open(tb, store), plant.Named(Plants, planted), d)
+		Run(tb, e)
+	})
+	if errors.Is(err, throwaway.ErrMissing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e.Tally
+}
+
+func TestSoundStorageSurvivesCrashes(t *testing.T) {
+	t.Parallel()
+	for _, store := range []string{"sqlite:", "postgres:", "redis:"} {
+		t.Run(strings.TrimSuffix(store, ":"), func(t *testing.T) {
+			t.Parallel()
+			done := runOn(t, store, "", 4*time.Second)
+			if broken := done.Broken(); len(broken) > 0 {
+				t.Errorf("%d violations, the first: %s", len(broken), broken[0])
+			}
+			if done.Operations.Load() == 0 {
+				t.Error("it did nothing")
+			}
+		})
+	}
+}
+
+// What is planted for the trial has to be found by it, by what it says.
+func TestCrashesFindEachPlant(t *testing.T) {
+	t.Parallel()
+	for plant, want := range map[string]struct{ store, says string }{
+		"write-behind":    {"sqlite:", "holds what it should not"},
+		"revoke-behind":   {"sqlite:", "is answered 200, not 401"},
+		"empty-first":     {"sqlite:", "is empty, and held the token"},
+		"two-steps":       {"sqlite:", "is torn"},
+		"slot-by-slot":    {"sqlite:", "half of the revocation"},
+		"outage-as-empty": {"postgres:", "is answered 401, not 200"},
+	} {
+		t.Run(plant, func(t *testing.T) {
+			t.Parallel()
+			// The first violation ends it, and may be another that the bug has.
+			for deadline := time.Now().Add(time.Minute); ; {
+				broken := runOn(t, want.store, plant, 30*time.Second).Broken()
+				if strings.Contains(strings.Join(broken, "\n"), want.says) {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("found only %q", broken)
+				}
+			}
+		})
+	}
+}
+
+// A made-up user holds the token "new" at client 0, which replaced "old", and
+// the token "other" at client 1.
+func madeUpUser() *user {
+	u := newUser("alice", 1, new(counts))
+	u.places[0].held = madeUp("new")
+	u.places[0].held.replaced = madeUp("old").digest
+	u.places[0].ended = []*issued{madeUp("old")}
+	u.places[1].held = madeUp("other")
+	return u
+}
+
+func madeUp(text string) *issued {
+	return &issued{text: text, mark: "mark of " + text, digest: sha256.Sum256([]byte(text))}
+}
+
+// stored returns the row of a token.
+func (p *place) stored(text, replaced string) tokenauth.Token {
+	t := tokenauth.Token{
+		Slot: p.slot, Digest: madeUp(text).digest, ClientID: p.client, Principal: markedPrincipal("alice", madeUp(text).mark),
+		IssuedAt: time.Unix(1, 0), ExpiresAt: time.Unix(1, 0).Add(lifetime),
+	}
+	if replaced != "" {
+		t.Replaced = madeUp(replaced).digest
+	}
+	return t
+}
+
+func TestJudgeTellsWhatIsBroken(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		doubt    func(u *user) *doubt
+		rows     func(u *user, rows map[tokenauth.Slot]tokenauth.Token)
+		accepted string // beside what the rows say; "-" and a text for one that is not
+		broken   string // "" for nothing
+	}{
+		"nothing happened": {},
+		"a sign-in in doubt was not done": {
+			doubt: func(u *user) *doubt { return &doubt{kind: op.SignIn, place: u.places[0], mark: "mark of next"} },
+		},
+		"a sign-in in doubt was done": {
+			doubt: func(u *user) *doubt { return &doubt{kind: op.SignIn, place: u.places[0], mark: "mark of next"} },
+			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
+				rows[u.places[0].slot] = u.places[0].stored("next", "new")
+			},
+		},
+		"a sign-in in doubt left nothing": {
+			doubt:  func(u *user) *doubt { return &doubt{kind: op.SignIn, place: u.places[0], mark: "mark of next"} },
+			rows:   func(u *user, rows map[tokenauth.Slot]tokenauth.Token) { delete(rows, u.places[0].slot) },
+			broken: "is empty, and held",
+		},
+		"a sign-in in doubt at another client": {
+			doubt: func(u *user) *doubt { return &doubt{kind: op.SignIn, place: u.places[1], mark: "mark of next"} },
+			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
+				rows[u.places[0].slot] = u.places[0].stored("next", "new")
+			},
+			broken: "holds what it should not",
+		},
+		"a sign-in forgot what it replaced": {
+			doubt: func(u *user) *doubt { return &doubt{kind: op.SignIn, place: u.places[0], mark: "mark of next"} },
+			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
+				rows[u.places[0].slot] = u.places[0].stored("next", "old")
+			},
+			broken: "and it replaced",
+		},
+		"a confirmed sign-in is lost": {
+			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
+				rows[u.places[0].slot] = u.places[0].stored("old", "")
+			},
+			broken: "holds what it should not",
+		},
+		"a revocation in doubt was done": {
+			doubt: func(u *user) *doubt {
+				return &doubt{kind: op.Revoke, place: u.places[0], token: u.places[0].held}
+			},
+			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) { delete(rows, u.places[0].slot) },
+		},
+		"a revocation of an old token ended a newer one": {
+			doubt: func(u *user) *doubt {
+				return &doubt{kind: op.Revoke, place: u.places[0], token: u.places[0].ended[0]}
+			},
+			rows:   func(u *user, rows map[tokenauth.Slot]tokenauth.Token) { delete(rows, u.places[0].slot) },
+			broken: "is empty, and held",
+		},
+		"a revocation of the user in doubt was done": {
+			doubt: func(*user) *doubt { return &doubt{kind: op.RevokeUser} },
+			rows:  func(_ *user, rows map[tokenauth.Slot]tokenauth.Token) { clear(rows) },
+		},
+		"a revocation of the user in doubt was half done": {
+			doubt:  func(*user) *doubt { return &doubt{kind: op.RevokeUser} },
+			rows:   func(u *user, rows map[tokenauth.Slot]tokenauth.Token) { delete(rows, u.places[1].slot) },
+			broken: "half of the revocation",
+		},
+		"a row is half of one and half of another": {
+			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
+				row := rows[u.places[0].slot]
+				row.Principal.Roles = []string{"Reader", "mark of old"}
+				rows[u.places[0].slot] = row
+			},
+			broken: "is torn",
+		},
+		"a row has the principal of another sign-in": {
+			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
+				row := rows[u.places[0].slot]
+				row.Principal = markedPrincipal("alice", "mark of old")
+				rows[u.places[0].slot] = row
+			},
+			broken: "is torn",
+		},
+		"two tokens are good":     {accepted: "old", broken: "2 tokens are good"},
+		"a good token is refused": {accepted: "-other", broken: "is answered 401, not 200"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := madeUpUser()
+			rows := map[tokenauth.Slot]tokenauth.Token{
+				u.places[0].slot: u.places[0].stored("new", "old"),
+				u.places[1].slot: u.places[1].stored("other", ""),
+			}
+			if test.doubt != nil {
+				u.doubt = test.doubt(u)
+			}
+			if test.rows != nil {
+				test.rows(u, rows)
+			}
+			u.judge(rows, func(text string) (status int) {
+				good := test.accepted == text
+				for _, row := range rows {
+					good = good || row.Digest == madeUp(text).digest && test.accepted != "-"+text
+				}
+				if good {
+					return http.StatusOK
+				}
+				return http.StatusUnauthorized
+			})
+			broken := strings.Join(u.broken, "\n")
+			if test.broken == "" && broken != "" || !strings.Contains(broken, test.broken) {
+				t.Errorf("broken is %q, want %q", broken, test.broken)
+			}
+			if u.doubt != nil {
+				t.Error("something is still in doubt")
+			}
+		})
+	}
+}
+
+// Digests that are missing, or too many, are told of.
+func TestDigestsDifferIfMissingOrTooMany(t *testing.T) {
+	t.Parallel()
+	a, b := tokenauth.SlotOf("alice", ""), tokenauth.SlotOf("bob", "")
+	one, two := tokenauth.Digest{1}, tokenauth.Digest{2}
+	want := digests{a: {one}}
+	for i, got := range []digests{{}, {a: {two}}, {a: {one, one}}, {a: {one}, b: {two}}} {
+		if broken := got.differ("the table", want); len(broken) != 1 {
+			t.Errorf("%d: %v differs from %v by %v", i, got, want, broken)
+		}
+	}
+	if broken := (digests{a: {one}}).differ("the table", want); len(broken) != 0 {
+		t.Errorf("the same: %v", broken)
+	}
+}

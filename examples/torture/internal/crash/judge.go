@@ -1,0 +1,127 @@
+package crash
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/op"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// judge holds what is stored after a crash, and what is accepted, against what
+// the user knows, and settles what was in doubt. A slot without a row is not in
+// rows.
+func (u *user) judge(rows map[tokenauth.Slot]tokenauth.Token, validate func(text string) (status int)) {
+	d := u.doubt
+	var kept, ended int // of the tokens that the write in doubt was to end
+	for _, p := range u.places {
+		before := p.held
+		u.settle(p, rows)
+		if before != nil && u.mayEnd(p) && (d.kind != op.Revoke || d.token == before) {
+			if p.held == before {
+				kept++
+			} else {
+				ended++
+			}
+		}
+		u.try(p, validate)
+	}
+	switch {
+	case d == nil:
+	case d.kind == op.SignIn:
+		u.counts.settle(d.kind, d.place.held != nil && d.place.held.mark == d.mark)
+	case kept > 0 && ended > 0:
+		u.violate("half of the revocation of the user was done")
+	case kept+ended > 0: // else one cannot tell
+		u.counts.settle(d.kind, ended > 0)
+	}
+	u.doubt = nil
+}
+
+func (c *counts) settle(k op.Kind, done bool) {
+	if done {
+		c.done[k].Add(1)
+	} else {
+		c.undone[k].Add(1)
+	}
+}
+
+// settle finds out what the slot of a place holds: what it held, or what the
+// write in doubt would have left.
+func (u *user) settle(p *place, rows map[tokenauth.Slot]tokenauth.Token) {
+	row, filled := rows[p.slot]
+	if !filled {
+		switch {
+		case p.held == nil:
+		case u.mayEnd(p) && (u.doubt.kind == op.RevokeUser || u.doubt.token == p.held):
+			p.end()
+		default:
+			u.violate("%s is empty, and held the token of %q; in doubt is %v", p.client, p.held.mark, u.doubt)
+			p.end()
+		}
+		return
+	}
+	stored := &issued{mark: row.Principal.Stamp, digest: row.Digest, replaced: row.Replaced}
+	if want := markedPrincipal(u.name, stored.mark); row.ClientID != p.client || !equalPrincipals(row.Principal, want) || !row.ExpiresAt.Equal(row.IssuedAt.Add(lifetime)) {
+		u.violate("the row at %s is torn: %+v of %q", p.client, row.Principal, row.ClientID)
+	}
+	var displaced tokenauth.Digest
+	if p.held != nil {
+		displaced = p.held.digest
+	}
+	switch {
+	case p.held != nil && stored.digest == p.held.digest:
+		if stored.mark != p.held.mark {
+			u.violate("the row at %s is torn: it has the digest of %q, and says %q", p.client, p.held.mark, stored.mark)
+		} else if stored.replaced != p.held.replaced {
+			u.violate("the row at %s says that %q replaced %v, and it replaced %v", p.client, p.held.mark, stored.replaced, p.held.replaced)
+		}
+		return
+	case u.doubt != nil && u.doubt.kind == op.SignIn && u.doubt.place == p && stored.mark == u.doubt.mark && !p.issued(stored.digest):
+		if stored.replaced != displaced {
+			u.violate("the row at %s says that %q replaced %v, and it replaced %v", p.client, stored.mark, stored.replaced, displaced)
+		}
+	default:
+		u.violate("%s holds what it should not: %q, digest %v (issued before: %v); in doubt is %v", p.client, stored.mark, stored.digest, p.issued(stored.digest), u.doubt)
+	}
+	p.end()
+	p.held = stored
+}
+
+// lifetime is that of the tokens, which is the default.
+const lifetime = 14 * 24 * 60 * 60 * 1e9
+
+// issued reports whether a token of the digest was issued before.
+func (p *place) issued(d tokenauth.Digest) bool {
+	return slices.ContainsFunc(p.ended, func(t *issued) bool { return t.digest == d })
+}
+
+func equalPrincipals(a, b tokenauth.Principal) bool {
+	return a.UserID == b.UserID && a.UserName == b.UserName && a.Stamp == b.Stamp && slices.Equal(a.Roles, b.Roles) &&
+		len(a.Attributes) == 1 && a.Attributes["mark"] == b.Attributes["mark"]
+}
+
+// try validates all tokens that anybody ever got for the slot.
+func (u *user) try(p *place, validate func(text string) (status int)) {
+	good := 0
+	for _, t := range append(slices.Clone(p.ended), p.held) {
+		if t == nil || t.text == "" {
+			continue
+		}
+		want := http.StatusUnauthorized
+		if t == p.held {
+			want = http.StatusOK
+		}
+		u.counts.tried.Add(1)
+		status := validate(t.text)
+		if status != want {
+			u.violate("the token of %q at %s is answered %d, not %d; in doubt was %v", t.mark, p.client, status, want, u.doubt)
+		}
+		if status == http.StatusOK {
+			good++
+		}
+	}
+	if good > 1 {
+		u.violate("%d tokens are good at %s", good, p.client)
+	}
+}

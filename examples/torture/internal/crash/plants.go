@@ -1,0 +1,200 @@
+package crash
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/host"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Plants are the bugs that the trial must find.
+var Plants = []*plant.Plant{
+	{
+		Name: "write-behind", Trials: []string{"crashes"},
+		About: "a sign-in answers before its token is written: a crash loses it",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return plant.With(s, &writeBehind{Storage: s, pending: make(map[tokenauth.Slot]tokenauth.Token)})
+		},
+	},
+	{
+		Name: "revoke-behind", Trials: []string{"crashes"},
+		About: "a revocation answers before it is written: after a crash the token is good again",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return plant.With(s, &revokeBehind{Storage: s, gone: make(map[tokenauth.Digest]bool)})
+		},
+	},
+	{
+		Name: "empty-first", Trials: []string{"crashes"},
+		About: "a sign-in empties its slot, then fills it: a crash between leaves neither token",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return plant.With(s, &emptyFirst{s})
+		},
+	},
+	{
+		Name: "two-steps", Trials: []string{"crashes"},
+		About: "a sign-in writes its row in two steps: a crash between leaves half of each",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return plant.With(s, &inTwoSteps{s})
+		},
+	},
+	{
+		Name: "slot-by-slot", Trials: []string{"crashes"},
+		About: "a revocation of a user ends one token after the other: a crash between leaves some",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return plant.With(s, &slotBySlot{s})
+		},
+	},
+	{
+		Name: "outage-as-empty", Trials: []string{"crashes"},
+		About: "a database that does not answer is taken for an empty one: good tokens are refused (on a server)",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return plant.With(s, &outageAsEmpty{s})
+		},
+	},
+}
+
+// writeBehind answers a sign-in before it writes the token. Whoever asks it
+// meanwhile cannot tell.
+type writeBehind struct {
+	tokenauth.Storage
+	mu      sync.Mutex
+	pending map[tokenauth.Slot]tokenauth.Token
+}
+
+func (w *writeBehind) Replace(_ context.Context, t tokenauth.Token) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	err := w.write(t.Slot)
+	w.pending[t.Slot] = t
+	time.AfterFunc(20*plant.Moment, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.write(t.Slot)
+	})
+	return err
+}
+
+// write writes what is pending.
+func (w *writeBehind) write(s tokenauth.Slot) error {
+	t, ok := w.pending[s]
+	if !ok {
+		return nil
+	}
+	delete(w.pending, s)
+	return w.Storage.Replace(context.Background(), t)
+}
+
+func (w *writeBehind) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
+	w.mu.Lock()
+	t, ok := w.pending[s]
+	w.mu.Unlock()
+	if ok {
+		return t, nil
+	}
+	return w.Storage.Find(ctx, s)
+}
+
+func (w *writeBehind) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(w.write(s), w.Storage.Revoke(ctx, s, d))
+}
+
+func (w *writeBehind) RevokeUser(ctx context.Context, u tokenauth.UserKey) (err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for s := range w.pending {
+		if s.User == u {
+			err = errors.Join(err, w.write(s))
+		}
+	}
+	return errors.Join(err, w.Storage.RevokeUser(ctx, u))
+}
+
+// revokeBehind answers a revocation before it is done, and says of the token
+// that it is gone.
+type revokeBehind struct {
+	tokenauth.Storage
+	mu   sync.Mutex
+	gone map[tokenauth.Digest]bool
+}
+
+func (r *revokeBehind) Revoke(_ context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone[d] = true
+	time.AfterFunc(20*plant.Moment, func() { r.Storage.Revoke(context.Background(), s, d) })
+	return nil
+}
+
+func (r *revokeBehind) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
+	t, err := r.Storage.Find(ctx, s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone[t.Digest] {
+		return tokenauth.Token{}, tokenauth.ErrNotFound
+	}
+	return t, err
+}
+
+// emptyFirst empties the slot before it stores a token.
+type emptyFirst struct{ tokenauth.Storage }
+
+func (e *emptyFirst) Replace(ctx context.Context, t tokenauth.Token) error {
+	old, err := e.Find(ctx, t.Slot)
+	if err == nil {
+		if err := e.Revoke(ctx, t.Slot, old.Digest); err != nil {
+			return err
+		}
+		time.Sleep(plant.Moment)
+	}
+	return e.Storage.Replace(ctx, t)
+}
+
+// inTwoSteps writes whom a token stands for before it writes its digest.
+type inTwoSteps struct{ tokenauth.Storage }
+
+func (i *inTwoSteps) Replace(ctx context.Context, t tokenauth.Token) error {
+	if old, err := i.Find(ctx, t.Slot); err == nil {
+		half := t
+		half.Digest = old.Digest
+		if err := i.Storage.Replace(ctx, half); err != nil {
+			return err
+		}
+		time.Sleep(plant.Moment)
+	}
+	return i.Storage.Replace(ctx, t)
+}
+
+// slotBySlot ends the tokens of a user one by one.
+type slotBySlot struct{ tokenauth.Storage }
+
+func (b *slotBySlot) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	for n := range 2 {
+		s := tokenauth.Slot{User: u, Client: tokenauth.SlotOf("", host.Client(n)).Client}
+		t, err := b.Find(ctx, s)
+		if errors.Is(err, tokenauth.ErrNotFound) {
+			continue
+		}
+		if err := errors.Join(err, b.Revoke(ctx, s, t.Digest)); err != nil {
+			return err
+		}
+		time.Sleep(plant.Moment)
+	}
+	return nil
+}
+
+// outageAsEmpty takes a database that does not answer for one that has nothing.
+type outageAsEmpty struct{ tokenauth.Storage }
+
+func (o *outageAsEmpty) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
+	t, err := o.Storage.Find(ctx, s)
+	if err != nil {
+		return tokenauth.Token{}, tokenauth.ErrNotFound
+	}
+	return t, nil
+}

@@ -1,0 +1,138 @@
+package crash
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/child"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+)
+
+// A service is a service in a process of its own.
+type service struct {
+	process *exec.Cmd
+	stdin   io.Closer
+	stdout  io.ReadCloser
+	url     string
+	client  *http.Client
+}
+
+// spawn starts the process and does not wait for the service.
+func spawn(tb testing.TB, store string, p *plant.Plant) *service {
+	variables := []string{storeVariable + "=" + store}
+	if p != nil {
+		variables = append(variables, plantVariable+"="+p.Name)
+	}
+	process, err := child.Command("crash", variables...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := &service{process: process}
+	if s.stdin, err = s.process.StdinPipe(); err != nil {
+		tb.Fatal(err)
+	}
+	if s.stdout, err = s.process.StdoutPipe(); err != nil {
+		tb.Fatal(err)
+	}
+	if err := s.process.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// await returns once the service listens.
+func (s *service) await(tb testing.TB) {
+	line, err := bufio.NewReader(s.stdout).ReadString('\n')
+	if err != nil {
+		s.kill()
+		tb.Fatalf("the service does not start: %v", err)
+	}
+	s.url = strings.TrimSpace(line)
+	s.client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 2 * userCount}}
+}
+
+// kill ends it by SIGKILL, and returns when it is gone. Twice is fine.
+func (s *service) kill() {
+	if s.process.ProcessState != nil {
+		return
+	}
+	s.process.Process.Kill()
+	s.process.Wait()
+	s.stdin.Close()
+	if s.client != nil {
+		s.client.CloseIdleConnections()
+	}
+}
+
+// cutOff is the status of an answer that never came, or not whole.
+const cutOff = 0
+
+// doubtful reports whether what was asked for may have been done or not.
+func doubtful(status int) bool {
+	return status == cutOff || status == http.StatusServiceUnavailable
+}
+
+func (s *service) do(method, path string, form url.Values, header ...string) (status int, body []byte) {
+	var content io.Reader
+	if form != nil {
+		content = strings.NewReader(form.Encode())
+	}
+	r, err := http.NewRequest(method, s.url+path, content)
+	if err != nil {
+		panic(err) // of this program's own making
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	answer, err := s.client.Do(r)
+	if err != nil {
+		return cutOff, nil
+	}
+	defer answer.Body.Close()
+	if body, err = io.ReadAll(answer.Body); err != nil {
+		return cutOff, nil
+	}
+	return answer.StatusCode, body
+}
+
+func (s *service) signIn(user, client, mark string) (status int, token string) {
+	status, body := s.do(http.MethodPost, "/Token",
+		url.Values{"grant_type": {"password"}, "username": {user}, "password": {user}, "client_id": {client}}, markHeader, mark)
+	if status != http.StatusOK {
+		return status, ""
+	}
+	var grant struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.Unmarshal(body, &grant); err != nil || grant.AccessToken == "" {
+		return http.StatusTeapot, "" // a 200 that is none
+	}
+	return status, grant.AccessToken
+}
+
+// validate returns 200 only if the right user was told of.
+func (s *service) validate(user, token string) (status int) {
+	status, body := s.do(http.MethodGet, "/me", nil, "Authorization", "Bearer "+token)
+	if status == http.StatusOK && string(body) != user {
+		return http.StatusTeapot
+	}
+	return status
+}
+
+func (s *service) revoke(client, token string) (status int) {
+	status, _ = s.do(http.MethodPost, "/revoke", url.Values{"token": {token}, "client_id": {client}})
+	return status
+}
+
+func (s *service) revokeUser(user string) (status int) {
+	status, _ = s.do(http.MethodDelete, fmt.Sprintf("/users/%s/tokens", url.PathEscape(user)), nil)
+	return status
+}

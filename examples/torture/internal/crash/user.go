@@ -1,0 +1,200 @@
+package crash
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/host"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/op"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A user has a token at each client, and does one thing after the other. So
+// at most one write of its is in doubt when it is cut off.
+type user struct {
+	name   string
+	places []*place // one for each client
+	doubt  *doubt   // the write that was cut off; nil for none
+	marks  int
+	rng    *rand.Rand
+	counts *counts
+	broken []string
+}
+
+// A place is what a user knows of a slot.
+type place struct {
+	client string
+	slot   tokenauth.Slot
+	held   *issued // the token that has to be good; nil for none
+	ended  []*issued
+}
+
+// An issued token is one that was answered with, or, without a text, one that
+// was stored and whose answer was cut off.
+type issued struct {
+	text, mark       string
+	digest, replaced tokenauth.Digest
+}
+
+// A doubt is a write that was cut off: it was done or not, and never half.
+type doubt struct {
+	kind  op.Kind
+	place *place  // nil for all
+	token *issued // that was to be revoked
+	mark  string  // of the sign-in
+}
+
+func (d *doubt) String() string {
+	switch {
+	case d == nil:
+		return "nothing"
+	case d.place == nil:
+		return d.kind.String()
+	}
+	return fmt.Sprintf("%v at %s", d.kind, d.place.client)
+}
+
+// counts is what users do. They share one.
+type counts struct {
+	requests, cut, tried, rows atomic.Int64
+	done, undone               [op.RevokeUser + 1]atomic.Int64 // writes that were in doubt
+}
+
+func newUser(name string, seed uint64, counts *counts) *user {
+	u := &user{name: name, rng: rand.New(rand.NewPCG(seed, 3)), counts: counts}
+	for i := range 2 {
+		u.places = append(u.places, &place{client: host.Client(i), slot: tokenauth.SlotOf(name, host.Client(i))})
+	}
+	return u
+}
+
+// use acts until a write is cut off or it is told to stop. What is not in doubt
+// it looks at until it is told to stop.
+func (u *user) use(s *service, stop *atomic.Bool) {
+	for !stop.Load() {
+		switch {
+		case u.doubt == nil:
+			u.act(s)
+		default:
+			u.look(s)
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// act does one thing at random.
+func (u *user) act(s *service) {
+	p := u.places[u.rng.IntN(len(u.places))]
+	switch n := u.rng.IntN(100); {
+	case n < 40 || p.held == nil && n < 80:
+		u.signIn(s, p)
+	case n < 80:
+		u.look(s)
+	case n < 94:
+		u.revoke(s, p)
+	default:
+		u.revokeUser(s)
+	}
+}
+
+func (u *user) signIn(s *service, p *place) {
+	u.marks++
+	mark := fmt.Sprint("mark ", u.marks)
+	status, text := s.signIn(u.name, p.client, mark)
+	if u.inDoubt(status, &doubt{kind: op.SignIn, place: p, mark: mark}) {
+		return
+	}
+	t := &issued{text: text, mark: mark, digest: sha256.Sum256([]byte(text))}
+	if p.held != nil {
+		t.replaced = p.held.digest
+		p.ended = append(p.ended, p.held)
+	}
+	p.held = t
+}
+
+// revoke revokes the token that is held or, now and then, an old one, which
+// must end nothing.
+func (u *user) revoke(s *service, p *place) {
+	t := p.held
+	if n := len(p.ended); n > 0 && (t == nil || u.rng.IntN(4) == 0) {
+		t = p.ended[u.rng.IntN(n)]
+	}
+	if t == nil || t.text == "" {
+		return
+	}
+	if u.inDoubt(s.revoke(p.client, t.text), &doubt{kind: op.Revoke, place: p, token: t}) {
+		return
+	}
+	if t == p.held {
+		p.end()
+	}
+}
+
+func (u *user) revokeUser(s *service) {
+	if u.inDoubt(s.revokeUser(u.name), &doubt{kind: op.RevokeUser}) {
+		return
+	}
+	for _, p := range u.places {
+		p.end()
+	}
+}
+
+// end takes the token that is held for ended.
+func (p *place) end() {
+	if p.held != nil {
+		p.ended = append(p.ended, p.held)
+	}
+	p.held = nil
+}
+
+// inDoubt counts a write, and reports whether it is in doubt.
+func (u *user) inDoubt(status int, d *doubt) bool {
+	u.counts.requests.Add(1)
+	switch {
+	case doubtful(status):
+		u.counts.cut.Add(1)
+		u.doubt = d
+		return true
+	case status != http.StatusOK:
+		u.violate("%v is answered %d", d, status)
+	}
+	return false
+}
+
+// look validates one of the tokens, unless what is in doubt may end it.
+func (u *user) look(s *service) {
+	p := u.places[u.rng.IntN(len(u.places))]
+	t, want := p.held, http.StatusOK
+	if n := len(p.ended); n > 0 && (t == nil || u.rng.IntN(3) == 0) {
+		t, want = p.ended[u.rng.IntN(n)], http.StatusUnauthorized
+	}
+	if t == nil || t.text == "" || t == p.held && u.mayEnd(p) {
+		return
+	}
+	u.counts.requests.Add(1)
+	status := s.validate(u.name, t.text)
+	if doubtful(status) {
+		u.counts.cut.Add(1)
+		return
+	}
+	if status != want {
+		u.violate("the token of %q at %s is answered %d, not %d; in doubt is %v", t.mark, p.client, status, want, u.doubt)
+	}
+}
+
+// mayEnd reports whether what is in doubt may have ended the token of a place.
+func (u *user) mayEnd(p *place) bool {
+	return u.doubt != nil && (u.doubt.place == nil || u.doubt.place == p)
+}
+
+// violate keeps the first few of a crash: what is broken is seen again and again.
+func (u *user) violate(format string, args ...any) {
+	if len(u.broken) >= 5 {
+		return
+	}
+	u.broken = append(u.broken, fmt.Sprintf("%s: "+format, append([]any{u.name}, args...)...))
+}

@@ -1,0 +1,169 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/inject"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/network"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/report"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
+)
+
+// A ward is where a trial of faults takes place.
+type ward struct {
+	*trial.Env
+	*inject.Target
+	*report.Section
+	*timeline
+	fleets map[string]*fleet
+	losses map[string]*losses // by the names of the faults
+}
+
+// fleet returns the replicas that a turn is for, made when they are needed
+// first.
+func (w *ward) fleet(ctx context.Context, tb testing.TB, t turn) *fleet {
+	tb.Helper()
+	name, far := "strict", t.OverNetworks != nil
+	if t.cached {
+		name = "cached"
+	}
+	key := name
+	if far {
+		key += ", networks"
+	}
+	f := w.fleets[key]
+	if f == nil {
+		f = &fleet{name: key, cached: t.cached, timeline: w.timeline}
+		f.open(ctx, tb, w.Env, w.Target, far)
+		w.fleets[key] = f
+	}
+	return f
+}
+
+// round lets one fault befall, and reports whether it makes sense to go on.
+func (w *ward) round(ctx context.Context, tb testing.TB, t turn) bool {
+	tb.Helper()
+	if t.Prepare != nil {
+		if err := t.Prepare(ctx); err != nil && ctx.Err() == nil {
+			tb.Fatalf("%s: preparing it: %v", t.Name, err)
+		}
+	}
+	f := w.fleet(ctx, tb, t)
+	r := &round{timeline: w.timeline}
+	loading, stop := context.WithCancel(ctx)
+	var load sync.WaitGroup
+	load.Go(func() { f.load(loading, r) })
+	defer load.Wait()
+	defer stop()
+	inject.Wait(ctx, 500*time.Millisecond) // so that there are tokens, and caches that serve
+
+	struck := time.Now()
+	heal, err := w.begin(ctx, f, t)
+	if err != nil {
+		tb.Fatalf("%s: %v", t.Name, err)
+	}
+	inject.Wait(ctx, min(t.Lasts, max(500*time.Millisecond, time.Until(w.Until)-time.Second)))
+	if err := heal(); err != nil && ctx.Err() == nil {
+		tb.Fatalf("%s: ending it: %v", t.Name, err)
+	}
+	r.end()
+	lasted := time.Since(struck)
+	var feeds sync.WaitGroup
+	feeds.Go(func() { f.awaitFeeds(ctx, r) })
+	r.awaitRecovery(ctx, promptly)
+	back := r.answered()
+	// Calls that are made from now on must not fail. And how long it does take
+	// is worth knowing.
+	patience := promptly + 500*time.Millisecond
+	if w.Plant == nil {
+		patience = 20 * time.Second
+	}
+	better := r.awaitRecovery(ctx, patience)
+	feeds.Wait()
+	stop()
+	load.Wait()
+	if f.cached && back && r.feeds < feedPatience {
+		r.heard, r.unheard = f.hear(ctx)
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	w.report(t, f, r, lasted, back)
+	if t.Losing != nil {
+		w.settle(t, f)
+	}
+	if t.Tidy != nil {
+		if err := t.Tidy(ctx); err != nil && ctx.Err() == nil {
+			tb.Fatalf("%s: behind it: %v", t.Name, err)
+		}
+	}
+	return better
+}
+
+// begin begins the fault. Networks fail for all replicas without a cache, and
+// for one of those with: it does not hear then of what the others do.
+func (w *ward) begin(ctx context.Context, f *fleet, t turn) (heal func() error, err error) {
+	switch {
+	case t.Losing != nil:
+		return t.Losing(ctx, f.witness)
+	case t.OverNetworks == nil:
+		return t.Strike(ctx)
+	}
+	var networks []*network.Network
+	for i, of := range f.networks {
+		if i == 0 || !f.cached {
+			networks = append(networks, of...)
+		}
+	}
+	return t.OverNetworks(networks)
+}
+
+// settle looks what became of the changes that the fault may have lost.
+func (w *ward) settle(t turn, f *fleet) {
+	if w.losses[t.Name] == nil {
+		w.losses[t.Name] = new(losses)
+	}
+	for _, wrong := range w.losses[t.Name].settle(f) {
+		w.Violate("%s: %s", w.where(t, f), wrong)
+	}
+}
+
+func (w *ward) where(t turn, f *fleet) string {
+	return fmt.Sprintf("%s, %s replicas on %s, seed %d", t.Name, f.name, w.Backend.Name, w.Seed)
+}
+
+func (w *ward) report(t turn, f *fleet, r *round, lasted time.Duration, back bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, kind, serve, heard := "none", "strict", "-", "-"
+	if f.cached {
+		kind, serve = "cached", fmt.Sprintf("%.2f", r.feeds.Seconds())
+		heard = fmt.Sprintf("%.1f", r.heard.Seconds()*1000)
+	}
+	if !r.lastTrouble.IsZero() {
+		last = fmt.Sprintf("%.2f", r.lastTrouble.Sub(r.ended).Seconds())
+	}
+	w.Row(t.Name, kind, fmt.Sprintf("%.1f", lasted.Seconds()), r.right, r.unavailable, r.bad, fmt.Sprintf("%.2f", r.slowest.Seconds()), last, serve, heard)
+	w.Histories.Add(1)
+	w.Operations.Add(int64(r.right + r.unavailable + r.bad))
+	where := w.where(t, f)
+	for _, wrong := range r.firstWrong {
+		w.Violate("%s: %s (%d wrong or late in all)", where, wrong, r.bad)
+	}
+	switch {
+	case !r.lateTrouble.IsZero():
+		w.Violate("%s: a call that was made %v after its end failed: %v", where, r.lateTrouble.Sub(r.ended), r.cause)
+	case !back:
+		w.Violate("%s: %v after its end not every replica had signed somebody in and validated a token: %v", where, promptly, r.cause)
+	case f.cached && r.feeds >= feedPatience:
+		w.Violate("%s: %v after its end not every cache serves again", where, r.feeds)
+	case f.cached && r.unheard != nil:
+		w.Violate("%s: after its end, with all feeds back, a revocation was not heard of: %v", where, r.unheard)
+	case f.cached && r.heard >= lease:
+		w.Violate("%s: after its end, with all feeds back, it took %v until all had heard of a revocation", where, r.heard)
+	}
+}

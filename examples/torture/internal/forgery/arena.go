@@ -1,0 +1,109 @@
+package forgery
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/host"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// otherPrefix is as long as Prefix.
+const otherPrefix = "tok_"
+
+// An arena is a service on which forgeries are tried, and those from which
+// tokens come that are not good at it.
+type arena struct {
+	name string
+	plant.Validator
+	auth *tokenauth.Service
+	// authorize is the decision of a guard.
+	authorize func(*http.Request) (*http.Request, *tokenauth.ErrorResponse)
+	users     int // of each forger; the more, the more often it is tried
+	// late has the same storage and a clock that is a day behind.
+	late, prefixed, foreign *tokenauth.Service
+}
+
+// openArenas opens one without a cache and one with it.
+func openArenas(tb testing.TB, e *trial.Env) (arenas []*arena, stop func()) {
+	ctx, cancel := context.WithCancel(tb.Context())
+	ended := make(chan struct{})
+	strict := newArena(tb, e, "a service without a cache", 32, nil)
+	cached := newArena(tb, e, "a service with a cache", 8, new(tokenauth.CacheOptions))
+	go func() {
+		defer close(ended)
+		cached.auth.Run(ctx)
+	}()
+	trial.AwaitFeeds(ctx, cached.auth)
+	return []*arena{strict, cached}, func() {
+		cancel()
+		<-ended
+	}
+}
+
+func newArena(tb testing.TB, e *trial.Env, name string, users int, cache *tokenauth.CacheOptions) *arena {
+	storage := e.Planted(new(memory.Store), e.Seed)
+	open := func(s tokenauth.Storage, o tokenauth.Options) *tokenauth.Service {
+		o.Logger, o.Throttle.InsecureOff = slog.New(slog.DiscardHandler), true
+		auth, err := tokenauth.New(s, new(host.Directory), &o)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return auth
+	}
+	a := &arena{
+		name: name, users: users,
+		auth: open(storage, tokenauth.Options{Cache: cache}),
+		late: open(storage, tokenauth.Options{
+			Lifetime: time.Minute,
+			Now:      func() time.Time { return time.Now().Add(-24 * time.Hour) },
+		}),
+		prefixed: open(storage, tokenauth.Options{Prefix: otherPrefix}),
+		foreign:  open(new(memory.Store), tokenauth.Options{}),
+	}
+	a.Validator, a.authorize = a.auth, a.auth.Authorizer(tokenauth.Requirement{})
+	if e.Plant != nil && e.Plant.Validator != nil {
+		a.Validator = e.Plant.Validator(a.auth, storage)
+	}
+	return a
+}
+
+// newMark signs a user in, and what else there is to try of the user.
+func (a *arena) newMark(ctx context.Context, user string) (*mark, error) {
+	m := &mark{arena: a, user: user}
+	for _, issue := range []struct {
+		by     *tokenauth.Service
+		client string
+		token  *string
+	}{
+		{a.late, "expired", &m.expired}, {a.auth, "revoked", &m.revoked}, {a.prefixed, "prefixed", &m.prefixed},
+		{a.foreign, "", &m.foreign}, {a.auth, "", &m.good},
+	} {
+		g, err := issue.by.Issue(ctx, tokenauth.Principal{UserID: user}, issue.client)
+		if err != nil {
+			return nil, err
+		}
+		*issue.token = g.AccessToken.Reveal()
+	}
+	if err := a.auth.Revoke(ctx, m.revoked); err != nil {
+		return nil, err
+	}
+	return m, m.renew(ctx)
+}
+
+// renew signs the user in again.
+func (m *mark) renew(ctx context.Context) error {
+	g, err := m.auth.Issue(ctx, tokenauth.Principal{UserID: m.user}, "")
+	if err != nil {
+		return err
+	}
+	m.replaced, m.good = m.good, g.AccessToken.Reveal()
+	m.body.Open(m.good)
+	return nil
+}

@@ -1,0 +1,133 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// errChaos is what a call is told that chaos befell.
+var errChaos = errors.New("torture: a fault")
+
+// A chaos is a storage in which calls fail at random: before anything was done,
+// after all was done, or by hanging until their context ends, done or not. What
+// it reports is never wrong.
+type chaos struct {
+	tokenauth.Storage
+	rate float64 // of calls that fail
+
+	mu  sync.Mutex
+	rng *rand.Rand
+}
+
+func newChaos(s tokenauth.Storage, rate float64, seed uint64) *chaos {
+	return &chaos{Storage: s, rate: rate, rng: rand.New(rand.NewPCG(seed, 1))}
+}
+
+// befall does the call, or does not, and returns what the caller hears.
+func (c *chaos) befall(ctx context.Context, call func() error) error {
+	c.mu.Lock()
+	struck, how := c.rng.Float64() < c.rate, c.rng.IntN(5)
+	c.mu.Unlock()
+	if !struck {
+		return call()
+	}
+	switch how {
+	case 0: // before
+		return errChaos
+	case 1: // after
+		return errors.Join(call(), errChaos)
+	case 2: // it hangs, undone
+		<-ctx.Done()
+		return ctx.Err()
+	case 3: // done, and the answer hangs
+		call()
+		<-ctx.Done()
+		return ctx.Err()
+	default: // slow
+		time.Sleep(time.Millisecond)
+		return call()
+	}
+}
+
+func (c *chaos) Replace(ctx context.Context, t tokenauth.Token) error {
+	return c.befall(ctx, func() error { return c.Storage.Replace(ctx, t) })
+}
+
+func (c *chaos) Find(ctx context.Context, s tokenauth.Slot) (t tokenauth.Token, err error) {
+	trouble := c.befall(ctx, func() error {
+		t, err = c.Storage.Find(ctx, s)
+		return nil
+	})
+	if trouble != nil {
+		return tokenauth.Token{}, trouble
+	}
+	return t, err
+}
+
+func (c *chaos) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
+	return c.befall(ctx, func() error { return c.Storage.Revoke(ctx, s, d) })
+}
+
+func (c *chaos) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	return c.befall(ctx, func() error { return c.Storage.RevokeUser(ctx, u) })
+}
+
+// watchedChaos is chaos whose feed also fails: it ends, or it is half dead and
+// swallows whatever comes, signs of life too, and ends only then.
+type watchedChaos struct {
+	*chaos
+	watcher tokenauth.Watcher
+	silence time.Duration // how long it is half dead
+}
+
+// Watch implements tokenauth.Watcher.
+func (c *watchedChaos) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+	if c.rate == 0 {
+		return c.watcher.Watch(ctx, beat, feed)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c.mu.Lock()
+	lives, halfDead := time.Duration(c.rng.IntN(300))*time.Millisecond, c.rng.IntN(2) == 0
+	c.mu.Unlock()
+	f := &fragileFeed{Invalidator: feed}
+	timer := time.AfterFunc(lives, func() {
+		if halfDead {
+			f.swallow()
+			time.Sleep(c.silence)
+		}
+		cancel(errChaos)
+	})
+	defer timer.Stop()
+	return c.watcher.Watch(ctx, beat, f)
+}
+
+// A fragileFeed passes on what it hears until it is told to swallow it.
+type fragileFeed struct {
+	tokenauth.Invalidator
+	mu   sync.RWMutex
+	dead bool
+}
+
+func (f *fragileFeed) swallow() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dead = true
+}
+
+func (f *fragileFeed) pass(to func()) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if !f.dead {
+		to()
+	}
+}
+
+func (f *fragileFeed) Invalidate(u tokenauth.UserKey) { f.pass(func() { f.Invalidator.Invalidate(u) }) }
+func (f *fragileFeed) InvalidateAll()                 { f.pass(f.Invalidator.InvalidateAll) }
+func (f *fragileFeed) Heartbeat(asOf time.Time)       { f.pass(func() { f.Invalidator.Heartbeat(asOf) }) }

@@ -1,0 +1,33 @@
+package inject
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/network"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// sqliteTarget is for a file, whose only faults are its other users.
+func sqliteTarget(tb testing.TB, b *store.Backend) *Target {
+	tb.Helper()
+	s := &sqlServer{admin: openAdmin(tb, "sqlite3", b.DSN)}
+	return &Target{
+		Connect: func(tb testing.TB, _ []*network.Network) tokenauth.Storage { return b.Connect(tb) },
+		Faults: []*Fault{
+			while("locked by another writer", 3*time.Second, s.locked("UPDATE torture_tokens SET stamp = stamp")),
+			while("another writer again and again", whileItLasts, Again(5*time.Millisecond, s.writeSlowly)),
+		},
+	}
+}
+
+// writeSlowly holds the file for a while.
+func (s *sqlServer) writeSlowly(ctx context.Context) error {
+	return inTransaction(ctx, s.admin, func(*sql.Tx) error { // that it has begun is enough
+		Wait(ctx, 300*time.Millisecond)
+		return nil
+	})
+}

@@ -1,0 +1,74 @@
+package matrix
+
+import (
+	"context"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// editor is the role that alice has.
+const editor = "Editor"
+
+// passwordOf is a word that is nowhere else.
+func passwordOf(user string) string { return "Tr0ub4dor-" + user }
+
+// A struckHost is the users, the registry of clients and the live check of a
+// host, the calls of which can be struck. Whoever asks exists; erin is always
+// disabled between the password and the second look.
+type struckHost struct {
+	*striker
+	clients map[string]tokenauth.Client
+}
+
+func principalOf(user string) tokenauth.Principal {
+	p := tokenauth.Principal{UserID: user, UserName: user, Stamp: "1"}
+	if user == "alice" {
+		p.Roles = []string{editor}
+	}
+	return p
+}
+
+// Authenticate implements tokenauth.Authenticator.
+func (h *struckHost) Authenticate(ctx context.Context, c tokenauth.Credentials) (p tokenauth.Principal, err error) {
+	trouble := h.call(ctx, "Authenticate", func() error {
+		if c.Password.Reveal() != passwordOf(c.UserName) {
+			err = tokenauth.ErrRejected
+		}
+		return nil
+	})
+	if trouble != nil {
+		return p, trouble
+	}
+	return principalOf(c.UserName), err
+}
+
+// Recheck implements tokenauth.Rechecker.
+func (h *struckHost) Recheck(ctx context.Context, p tokenauth.Principal) error {
+	return h.call(ctx, "Recheck", func() error {
+		if p.UserID == "erin" {
+			return tokenauth.ErrRejected
+		}
+		return nil
+	})
+}
+
+// FindClient implements tokenauth.ClientRegistry.
+func (h *struckHost) FindClient(ctx context.Context, id string) (c tokenauth.Client, err error) {
+	how := h.enter("FindClient")
+	defer h.leave()
+	if how == otherRow {
+		return h.clients["desk"], nil
+	}
+	err = h.befall(ctx, how, "FindClient", func() error {
+		var ok bool
+		if c, ok = h.clients[id]; !ok {
+			return tokenauth.ErrNotFound
+		}
+		return nil
+	})
+	return c, err
+}
+
+func (h *struckHost) liveCheck(ctx context.Context, _ tokenauth.Principal) error {
+	return h.call(ctx, "LiveCheck", func() error { return nil })
+}

@@ -1,0 +1,227 @@
+package matrix
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/accesstoken"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A matrixOperation is something that a host or a client can do.
+type matrixOperation struct {
+	name string
+	// fits is whether the variant has it; nil for all.
+	fits func(*variant) bool
+	// about is whether it is done to each of the subjects.
+	about bool
+	do    func(ctx context.Context, w *world, subject string) answer
+	// right is what it comes to without a fault, and for whom.
+	right func(w *world, subject string) (decision, string)
+	// account is who signs in, if anybody does.
+	account string
+	// change is the call that does what it is for, where that changes
+	// anything, and ends what is not good after it.
+	change string
+	ends   func(subject string) []string
+}
+
+// matrixOperations are all that there are.
+var matrixOperations = slices.Concat(
+	signIns("SignIn", func(ctx context.Context, w *world, user, password string) answer {
+		g, err := w.auth.SignIn(ctx, tokenauth.Credentials{
+			UserName: user, Password: tokenauth.NewSecret(password), ClientID: w.app(), ClientSecret: w.client, RemoteAddr: remoteAddr,
+		})
+		return grantOf(g, err)
+	}),
+	[]*matrixOperation{
+		{
+			name: "Issue", change: "Replace",
+			do: func(ctx context.Context, w *world, _ string) answer {
+				return grantOf(w.auth.Issue(ctx, principalOf("alice"), w.app()))
+			},
+			right: always(granted, "alice"),
+			ends:  these("good"),
+		},
+		{
+			name: "Validate", about: true, right: deserved,
+			do: func(ctx context.Context, w *world, subject string) answer {
+				t, err := w.auth.Validate(ctx, w.tokens[subject])
+				a := answerOf(err, accepted)
+				a.user = t.Principal.UserID
+				return a
+			},
+		},
+		{
+			name: "Revoke", about: true, right: always(completed, ""), change: "Revoke", ends: itself,
+			do: func(ctx context.Context, w *world, subject string) answer {
+				return answerOf(w.auth.Revoke(ctx, w.tokens[subject]), completed)
+			},
+		},
+		{
+			name: "RevokeToken", about: true, right: always(completed, ""), change: "Revoke", ends: itself,
+			do: func(ctx context.Context, w *world, subject string) answer {
+				return answerOf(w.auth.RevokeToken(ctx, accesstoken.StoredAs(w.tokens[subject])), completed)
+			},
+		},
+		{
+			name: "RevokeUser", right: always(completed, ""), change: "RevokeUser", ends: these("good", "desk"),
+			do: func(ctx context.Context, w *world, _ string) answer {
+				return answerOf(w.auth.RevokeUser(ctx, "alice"), completed)
+			},
+		},
+		{
+			name: "RevokeClient", right: always(completed, ""), change: "RevokeClient", ends: these("good", "other", "erin"),
+			do: func(ctx context.Context, w *world, _ string) answer {
+				return answerOf(w.auth.RevokeClient(ctx, w.app()), completed)
+			},
+		},
+		{
+			name: "Tokens", right: always(completed, "alice alice"),
+			do: func(ctx context.Context, w *world, _ string) answer {
+				tokens, err := w.auth.Tokens(ctx, "alice")
+				a := answerOf(err, completed)
+				var whose []string
+				for _, t := range tokens {
+					whose = append(whose, t.Principal.UserID)
+				}
+				a.user = strings.Join(whose, " ")
+				return a
+			},
+		},
+		{
+			name: "Purge", right: always(completed, ""), change: "Purge", ends: these(),
+			do: func(ctx context.Context, w *world, _ string) answer {
+				_, err := w.auth.Purge(ctx)
+				return answerOf(err, completed)
+			},
+		},
+		{
+			name: "Health", right: always(completed, ""),
+			do: func(ctx context.Context, w *world, _ string) answer { return answerOf(w.auth.Health(ctx), completed) },
+		},
+		{
+			name: "Unthrottle", right: always(completed, ""), change: "UpdateCounters", ends: these(),
+			do: func(ctx context.Context, w *world, _ string) answer {
+				return answerOf(w.auth.Unthrottle(ctx, "alice"), completed)
+			},
+		},
+	},
+	overHTTP("net/http", (*world).standard),
+	overHTTP("Gin", (*world).gin),
+)
+
+// remoteAddr is where package httptest has its requests come from.
+var remoteAddr = netip.MustParseAddr("192.0.2.1")
+
+// signIns are those with the right password, a wrong one, and of somebody who
+// is disabled between the password and the second look.
+func signIns(name string, signIn func(ctx context.Context, w *world, user, password string) answer) []*matrixOperation {
+	as := func(user, password string) func(context.Context, *world, string) answer {
+		return func(ctx context.Context, w *world, _ string) answer { return signIn(ctx, w, user, password) }
+	}
+	return []*matrixOperation{
+		{name: name, account: "alice", do: as("alice", passwordOf("alice")), right: always(granted, "alice"), change: "Replace", ends: these("good")},
+		{name: name + ", wrong password", account: "alice", do: as("alice", passwordOf("bob")), right: always(rejected, "")},
+		{name: name + ", disabled meanwhile", account: "erin", do: as("erin", passwordOf("erin")), right: always(rejected, ""), change: "Replace", ends: these("erin")},
+	}
+}
+
+// overHTTP are the requests that there are.
+func overHTTP(framework string, routes func(*world) http.Handler) (all []*matrixOperation) {
+	send := func(ctx context.Context, w *world, method, path, bearer string, form url.Values) answer {
+		var body strings.Reader
+		if form != nil {
+			body = *strings.NewReader(form.Encode())
+		}
+		r := httptest.NewRequestWithContext(ctx, method, path, &body)
+		if bearer != "" {
+			r.Header.Set("Authorization", "Bearer "+bearer)
+		} else if w.clients {
+			r.SetBasicAuth("app", w.client.Reveal())
+		}
+		recorder := httptest.NewRecorder()
+		routes(w).ServeHTTP(recorder, r)
+		return read(path, recorder)
+	}
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		all = append(all, signIns(framework+" "+method+" /Token", func(ctx context.Context, w *world, user, password string) answer {
+			return send(ctx, w, method, "/Token", "", url.Values{"grant_type": {"password"}, "username": {user}, "password": {password}})
+		})...)
+	}
+	registry := func(v *variant) bool { return v.clients }
+	for _, route := range []struct {
+		path  string
+		fits  func(*variant) bool
+		right func(*world, string) (decision, string)
+	}{
+		{guardedPath, nil, deserved},
+		{optionalPath, nil, deserved},
+		{rolePath, nil, unless(func(subject string) bool { return live[subject] != "alice" })},
+		{clientPath, registry, unless(func(subject string) bool { return subject == "desk" })},
+	} {
+		all = append(all, &matrixOperation{
+			name: framework + " GET " + route.path, fits: route.fits, about: true, right: route.right,
+			do: func(ctx context.Context, w *world, subject string) answer {
+				return send(ctx, w, http.MethodGet, route.path, w.tokens[subject], nil)
+			},
+		})
+	}
+	form := func(path string) func(context.Context, *world, string) answer {
+		return func(ctx context.Context, w *world, subject string) answer {
+			return send(ctx, w, http.MethodPost, path, "", url.Values{"token": {w.tokens[subject]}})
+		}
+	}
+	return append(all,
+		&matrixOperation{
+			name: framework + " POST " + revokePath, about: true, do: form(revokePath), change: "Revoke", ends: itself,
+			right: func(w *world, subject string) (decision, string) {
+				if w.clients && subject == "desk" {
+					return forbidden, ""
+				}
+				return completed, ""
+			},
+		},
+		&matrixOperation{name: framework + " POST " + introspectPath, fits: registry, about: true, do: form(introspectPath), right: deserved},
+	)
+}
+
+func grantOf(g tokenauth.IssuedToken, err error) answer {
+	a := answerOf(err, granted)
+	a.user, a.token = g.Token.Principal.UserID, g.AccessToken.Reveal()
+	return a
+}
+
+func always(d decision, user string) func(*world, string) (decision, string) {
+	return func(*world, string) (decision, string) { return d, user }
+}
+
+// deserved is what is to be said of a subject.
+func deserved(_ *world, subject string) (decision, string) {
+	if user, ok := live[subject]; ok {
+		return accepted, user
+	}
+	return denied, ""
+}
+
+// unless is deserved where some tokens that are good may not do it.
+func unless(may func(subject string) bool) func(*world, string) (decision, string) {
+	return func(w *world, subject string) (decision, string) {
+		d, user := deserved(w, subject)
+		if d == accepted && may(subject) {
+			return forbidden, ""
+		}
+		return d, user
+	}
+}
+
+func these(subjects ...string) func(string) []string {
+	return func(string) []string { return subjects }
+}
+
+func itself(subject string) []string { return []string{subject} }

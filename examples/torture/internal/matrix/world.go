@@ -1,0 +1,248 @@
+package matrix
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/accesstoken"
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
+)
+
+// A variant is a way to set a Service up.
+type variant struct {
+	name                                 string
+	cache, warm, clients, counters, live bool
+}
+
+var variants = []*variant{
+	{name: "strict"},
+	{name: "cache, cold", cache: true},
+	{name: "cache, warm", cache: true, warm: true},
+	{name: "clients", clients: true},
+	{name: "shared counters", counters: true},
+	{name: "live check", live: true},
+	{name: "all", cache: true, clients: true, counters: true, live: true},
+}
+
+// app is the client that everybody signs in at.
+func (v *variant) app() string {
+	if v.clients {
+		return "app"
+	}
+	return ""
+}
+
+// What hangs ends after worldTimeout, and what has no time limit of the
+// Service's with the context of the caller, who has more patience.
+const (
+	worldTimeout   = 10 * time.Millisecond
+	callerPatience = 30 * time.Millisecond
+)
+
+// subjects are the tokens that there are in a world. Erin's comes from before
+// she was disabled, and nobody has revoked it.
+var subjects = []string{"good", "desk", "other", "erin", "older", "replaced", "revoked", "expired", "forged"}
+
+// live are those that are good, and whose.
+var live = map[string]string{"good": "alice", "desk": "alice", "other": "bob", "erin": "erin"}
+
+// liveIfStale are those that were good before their slots last changed, and
+// are not now. The others that are good now were not then.
+var liveIfStale = map[string]string{"replaced": "alice", "revoked": "dave"}
+
+// A world is a service with a state that is known, everything behind which can
+// be struck.
+type world struct {
+	*variant
+	*striker
+	auth   *tokenauth.Service
+	store  *struckStorage
+	clock  tokenauthtest.Clock
+	tokens map[string]string
+	client tokenauth.Secret // what the client app proves itself by
+	log    lockedBuffer
+	stop   func()
+}
+
+// newWorld makes a service of the variant. The plant may be nil.
+func newWorld(ctx context.Context, v *variant, plant func(tokenauth.Storage) tokenauth.Storage) (*world, error) {
+	w := &world{variant: v, striker: new(striker), tokens: make(map[string]string)}
+	w.store = newStruckStorage(w.striker)
+	host := &struckHost{striker: w.striker}
+	options := &tokenauth.Options{
+		Lifetime: time.Hour, Timeout: worldTimeout, Now: w.clock.Now,
+		Logger: slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if v.cache {
+		options.Cache = &tokenauth.CacheOptions{MaxEntries: 100}
+	}
+	if v.clients {
+		w.client = tokenauth.NewSecret(rand.Text())
+		host.clients = map[string]tokenauth.Client{
+			"app":  {ID: "app", Secrets: []tokenauth.Digest{sha256.Sum256([]byte(w.client.Reveal()))}, IntrospectsAll: true},
+			"desk": {ID: "desk", Secrets: []tokenauth.Digest{sha256.Sum256([]byte(rand.Text()))}},
+		}
+		options.Clients = host
+	}
+	if v.counters {
+		options.Throttle.Key = tokenauth.NewSecret("32 bytes that the replicas share")
+	}
+	if v.live {
+		options.LiveCheck = host.liveCheck
+	}
+	var storage tokenauth.Storage = w.store
+	if plant != nil {
+		storage = plant(storage)
+	}
+	var err error
+	if w.auth, err = tokenauth.New(storage, host, options); err != nil {
+		return nil, err
+	}
+	w.run(ctx)
+	if err := w.populate(ctx); err != nil {
+		w.stop()
+		return nil, err
+	}
+	return w, nil
+}
+
+// run has a cache serve; the purge that Run begins with is over then.
+func (w *world) run(ctx context.Context) {
+	if w.stop = func() {}; !w.cache {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { w.auth.Run(ctx) })
+	w.stop = func() {
+		cancel()
+		running.Wait()
+	}
+	ready := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.purges > 0 && w.underWay == 0
+	}
+	for ctx.Err() == nil && (!w.auth.CacheStats().FeedAlive || !ready()) {
+		time.Sleep(20 * time.Microsecond)
+	}
+}
+
+// populate issues the tokens of the subjects.
+func (w *world) populate(ctx context.Context) error {
+	issue := func(subject, user, client string) error {
+		g, err := w.auth.Issue(ctx, principalOf(user), client)
+		w.tokens[subject] = g.AccessToken.Reveal()
+		return err
+	}
+	if err := issue("expired", "carol", w.app()); err != nil {
+		return err
+	}
+	w.clock.Advance(48 * time.Hour) // so that it may be purged, too
+	for _, t := range [][3]string{
+		{"older", "alice", w.app()}, {"replaced", "alice", w.app()}, {"good", "alice", w.app()}, {"desk", "alice", "desk"},
+		{"other", "bob", w.app()}, {"erin", "erin", w.app()}, {"revoked", "dave", w.app()},
+	} {
+		if err := issue(t[0], t[1], t[2]); err != nil {
+			return err
+		}
+	}
+	if err := w.auth.Revoke(ctx, w.tokens["revoked"]); err != nil {
+		return err
+	}
+	w.tokens["forged"] = accesstoken.ForgeSecret(mathrand.New(mathrand.NewPCG(1, 1)), w.tokens["good"])
+	if w.warm {
+		for subject := range live {
+			if _, err := w.auth.Validate(ctx, w.tokens[subject]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// secrets are what nobody may be told.
+func (w *world) secrets() []string {
+	secrets := []string{passwordOf("alice"), passwordOf("erin")}
+	if w.clients {
+		secrets = append(secrets, w.client.Reveal())
+	}
+	for _, t := range w.tokens {
+		secrets = append(secrets, t)
+	}
+	return secrets
+}
+
+// The paths of a world beside /Token.
+const (
+	guardedPath, rolePath, clientPath, optionalPath = "/guarded", "/role", "/client", "/optional"
+	revokePath, introspectPath                      = "/revoke", "/introspect"
+)
+
+func (w *world) endpoints() tokenauth.Endpoints {
+	e := tokenauth.Endpoints{Revocation: revokePath}
+	if w.clients {
+		e.Introspection = introspectPath
+	}
+	return e
+}
+
+// whoami answers with the user's ID.
+func whoami(w http.ResponseWriter, r *http.Request) {
+	user := "nobody"
+	if t, ok := tokenauth.FromContext(r.Context()); ok {
+		user = t.Principal.UserID
+	}
+	w.Write([]byte(user))
+}
+
+// standard returns the host's routes on net/http.
+func (w *world) standard() http.Handler {
+	mux, behind := http.NewServeMux(), http.HandlerFunc(whoami)
+	w.auth.Mount(mux, w.endpoints())
+	mux.Handle(guardedPath, w.auth.RequireBearer(behind))
+	mux.Handle(rolePath, w.auth.RequireRole(editor)(behind))
+	mux.Handle(clientPath, w.auth.RequireClient("app")(behind))
+	mux.Handle(optionalPath, w.auth.Optional(behind))
+	return mux
+}
+
+// gin returns them on Gin.
+func (w *world) gin() http.Handler {
+	r, behind := gin.New(), gin.WrapF(whoami)
+	ginadapter.Mount(r, w.auth, w.endpoints())
+	r.GET(guardedPath, ginadapter.RequireBearer(w.auth), behind)
+	r.GET(rolePath, ginadapter.RequireRole(w.auth, editor), behind)
+	r.GET(clientPath, ginadapter.RequireClient(w.auth, "app"), behind)
+	r.GET(optionalPath, ginadapter.Optional(w.auth), behind)
+	return r
+}
+
+// A lockedBuffer is where a log is written to.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -1,0 +1,147 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+)
+
+// recoveryBound is how soon after a fault good answers have to be back.
+const recoveryBound = 2 * time.Second
+
+// A disaster is a kind of fault.
+type disaster struct {
+	name   string
+	server bool // it befalls all replicas, and may delay what they asked for
+	// strike makes it happen and returns when it is over, with the replicas
+	// that it has befallen.
+	strike func(ctx context.Context, tb testing.TB, rng *rand.Rand) []*node
+}
+
+// faultFigures are how often a fault happened, and how long it took to recover.
+type faultFigures struct {
+	name     string
+	recovery histogram
+}
+
+// disasters returns those that fit the storage.
+func (s *runner) disasters() []*disaster {
+	list := []*disaster{
+		{name: "killed replica", strike: s.restarts(runningNode.kill)},
+		{name: "restarted replica", strike: s.restarts(runningNode.stop)},
+	}
+	if server := s.Backend.Server; server != nil {
+		list = append(list,
+			&disaster{name: "restarted server", server: true, strike: s.befallsAll(server.Stop, server.Start, 500*time.Millisecond)},
+			&disaster{name: "killed server", server: true, strike: s.befallsAll(server.Kill, server.Start, 500*time.Millisecond)},
+			&disaster{name: "paused server", server: true, strike: s.befallsAll(server.Pause, server.Resume, 2*time.Second)},
+		)
+	}
+	if cut := cutterOf(s.Backend); cut != nil {
+		list = append(list, &disaster{name: "cut of all connections", server: true, strike: s.befallsAll(cut, func(testing.TB) {}, 0)})
+	}
+	return list
+}
+
+// restarts ends a replica, and starts another in its place.
+func (s *runner) restarts(end func(runningNode) error) func(context.Context, testing.TB, *rand.Rand) []*node {
+	return func(ctx context.Context, tb testing.TB, rng *rand.Rand) []*node {
+		n := s.nodes[1+rng.IntN(len(s.nodes)-1)]
+		if err := n.end(end); err != nil {
+			tb.Fatal(err)
+		}
+		pause(ctx, rand.N(500*time.Millisecond))
+		if err := n.start(); err != nil {
+			tb.Fatal(err)
+		}
+		return []*node{n}
+	}
+}
+
+// befallsAll does something to the server, and after a time that is between half
+// of long and all of it puts an end to it.
+func (s *runner) befallsAll(begin, end func(testing.TB), long time.Duration) func(context.Context, testing.TB, *rand.Rand) []*node {
+	return func(ctx context.Context, tb testing.TB, rng *rand.Rand) []*node {
+		begin(tb)
+		pause(ctx, time.Duration(float64(long)*(1+rng.Float64())/2))
+		end(tb)
+		return s.nodes
+	}
+}
+
+// faults makes faults happen at random times until the trial is over: each kind
+// once, in any order, then each once again.
+func (s *runner) faults(ctx context.Context, tb testing.TB) {
+	rng := rand.New(rand.NewPCG(s.Seed, 1<<41))
+	list := s.disasters()
+	for _, d := range list {
+		s.kinds = append(s.kinds, &faultFigures{name: d.name})
+	}
+	between := min(max(time.Until(s.Until)/60, 300*time.Millisecond), 20*time.Second)
+	for {
+		for _, i := range rng.Perm(len(list)) {
+			pause(ctx, time.Duration((0.5+rng.Float64())*float64(between)))
+			pause(ctx, s.left(time.Now()))
+			if ctx.Err() != nil || s.Over() || time.Until(s.Until) < 2*recoveryBound {
+				return
+			}
+			d := list[i]
+			s.setFault(d.name)
+			if d.server {
+				s.oracle.faultBegins()
+			}
+			befallen := d.strike(ctx, tb, rng)
+			ended := time.Now()
+			if d.server {
+				s.oracle.faultEnds()
+			}
+			s.setFault("")
+			s.recover(ctx, s.kinds[i], befallen, ended)
+		}
+	}
+}
+
+// recover waits until users can sign in again, and be recognised.
+func (s *runner) recover(ctx context.Context, f *faultFigures, befallen []*node, ended time.Time) {
+	took := make([]time.Duration, len(befallen))
+	var wg sync.WaitGroup
+	for i, n := range befallen {
+		wg.Go(func() {
+			replica, _ := n.where()
+			for ctx.Err() == nil && time.Since(ended) < 5*recoveryBound && !s.serves(ctx, replica, fmt.Sprint("canary-", n.number)) {
+				pause(ctx, 5*time.Millisecond)
+			}
+			took[i] = time.Since(ended)
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	var worst time.Duration
+	for i, n := range befallen {
+		worst = max(worst, took[i])
+		if took[i] > recoveryBound {
+			s.judge(fmt.Sprintf("replica %d took %v to recover from a %s", n.number, took[i].Round(time.Millisecond), f.name))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.recovery.add(worst)
+}
+
+func (s *runner) serves(ctx context.Context, replica, user string) bool {
+	text := s.signIn(ctx, replica, user, user, 0).accessToken()
+	return text != "" && s.me(ctx, replica, text).status == 200
+}
+
+// pause waits, or returns early if the context ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

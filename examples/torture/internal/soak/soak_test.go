@@ -1,0 +1,334 @@
+package soak
+
+import (
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/child"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial/trialtest"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+)
+
+func TestMain(m *testing.M) {
+	child.Run(map[string]func() int{"soak": Child}) // a replica that a trial has started
+	os.Exit(throwaway.Main(m))
+}
+
+func TestSoundStorageSurvivesSoak(t *testing.T) {
+	t.Parallel()
+	for _, store := range []string{"memory:", "sqlite:", "postgres:", "redis:"} {
+		t.Run(store, func(t *testing.T) {
+			t.Parallel()
+			e := trialtest.Env(t, trialtest.Open(t, store), nil, 10*time.Second)
+			Run(t, e)
+			if broken := e.Broken(); len(broken) > 0 {
+				t.Errorf("%d violations, the first: %s", len(broken), broken[0])
+			}
+			if e.Operations.Load() < 100 {
+				t.Errorf("%d requests were made", e.Operations.Load())
+			}
+			happened := slices.ContainsFunc(e.Report.Sections[1].Rows, func(row []string) bool { return row[1] != "0" })
+			if !happened {
+				t.Errorf("of the faults none happened: %v", e.Report.Sections[1].Rows)
+			}
+		})
+	}
+}
+
+// A client that has connected and asked for nothing is no reason to fail.
+func TestReplicaStopsWithUnusedConnection(t *testing.T) {
+	t.Parallel()
+	s, err := startServer(trialtest.Open(t, "memory:").Connect(t), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unused, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unused.Close()
+	used := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := used.Get("http://" + s.addr + "/me") // the server has accepted the one before
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Without a cache a token has to be refused from the very next request on.
+func TestSoakFindsPlants(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ store, plant string }{
+		{"memory:", "fault-as-not-found"},
+		{"memory:", "lost-event"},
+		{"sqlite:", "stale-fill"},
+		{"sqlite:", "revoke-any"},
+	} {
+		t.Run(test.plant, func(t *testing.T) {
+			t.Parallel()
+			e := trialtest.Env(t, trialtest.Open(t, test.store), plant.Named(plant.Shared, test.plant), time.Minute)
+			Run(t, e)
+			if len(e.Broken()) == 0 {
+				t.Errorf("it was not found in %d requests", e.Operations.Load())
+			}
+		})
+	}
+}
+
+// What the oracle says of one slot after a made-up record.
+func TestOracleTellsWrongDecisions(t *testing.T) {
+	t.Parallel()
+	const tick = 10 * time.Millisecond
+	type scene struct {
+		*oracle
+		slot *oracleSlot
+	}
+	issue := func(s scene) *oracleToken {
+		time.Sleep(tick)
+		c := s.signsIn(s.slot)
+		time.Sleep(tick)
+		issued, _ := c.issued("")
+		time.Sleep(tick)
+		return issued
+	}
+	ask := func(s scene, token *oracleToken, accepted bool) string {
+		time.Sleep(tick)
+		l := s.looks(token, 0, 1)
+		time.Sleep(tick)
+		if accepted {
+			return s.accepted(l)
+		}
+		return s.refuses(l)
+	}
+	for name, test := range map[string]struct {
+		grace  time.Duration
+		play   func(s scene) string
+		broken string // part of what it says; "" for nothing
+	}{
+		"a good token is accepted":           {play: func(s scene) string { return ask(s, issue(s), true) }},
+		"a good token is refused":            {play: func(s scene) string { return ask(s, issue(s), false) }, broken: "which was good"},
+		"a replaced token is refused":        {play: func(s scene) string { old := issue(s); issue(s); return ask(s, old, false) }},
+		"a replaced token is accepted":       {play: func(s scene) string { old := issue(s); issue(s); return ask(s, old, true) }, broken: "replaced"},
+		"a replaced token, within the grace": {grace: time.Second, play: func(s scene) string { old := issue(s); issue(s); return ask(s, old, true) }},
+		"a replaced token, after the grace": {grace: time.Second, broken: "replaced", play: func(s scene) string {
+			old := issue(s)
+			issue(s)
+			time.Sleep(time.Second)
+			return ask(s, old, true)
+		}},
+		"accepted by who refused it": {grace: time.Second, broken: "after it had refused", play: func(s scene) string {
+			old := issue(s)
+			issue(s)
+			return ask(s, old, false) + ask(s, old, true)
+		}},
+		"a revoked token is accepted": {broken: "revoked", play: func(s scene) string {
+			token := issue(s)
+			s.revokes(token).end(changed)
+			return ask(s, token, true)
+		}},
+		"refused, and the revocation was lost": {play: func(s scene) string {
+			token := issue(s)
+			s.revokes(token).end(ambiguous)
+			return ask(s, token, false)
+		}},
+		"refused, and the revocation was never sent": {broken: "which was good", play: func(s scene) string {
+			token := issue(s)
+			s.revokes(token).end(unchanged)
+			return ask(s, token, false)
+		}},
+		"refused after an older one was revoked": {broken: "which was good", play: func(s scene) string {
+			old := issue(s)
+			token := issue(s)
+			s.revokes(old).end(changed)
+			return ask(s, token, false)
+		}},
+		"refused while the user is revoked": {play: func(s scene) string {
+			token := issue(s)
+			s.revokesUser(0)
+			return ask(s, token, false)
+		}},
+		"accepted after the user was revoked": {broken: "revoked with its user", play: func(s scene) string {
+			token := issue(s)
+			s.revokesUser(0).end(changed)
+			return ask(s, token, true)
+		}},
+		"revoked while it was looked at": {play: func(s scene) string {
+			token := issue(s)
+			l := s.looks(token, 0, 1)
+			s.revokes(token).end(changed)
+			return s.accepted(l)
+		}},
+		"two sign-ins at once, either may stay": {play: func(s scene) string {
+			a, b := s.signsIn(s.slot), s.signsIn(s.slot)
+			time.Sleep(tick)
+			first, _ := a.issued("")
+			second, _ := b.issued("")
+			return ask(s, first, false) + ask(s, second, true)
+		}},
+		"refused soon after a sign-in was lost": {play: func(s scene) string {
+			s.signsIn(s.slot).end(ambiguous)
+			return ask(s, issue(s), false)
+		}},
+		"refused long after a sign-in was lost": {broken: "which was good", play: func(s scene) string {
+			s.signsIn(s.slot).end(ambiguous)
+			time.Sleep(2 * settling)
+			return ask(s, issue(s), false)
+		}},
+		"refused long after a sign-in was lost, in trouble still": {play: func(s scene) string {
+			s.faultBegins()
+			s.signsIn(s.slot).end(ambiguous)
+			time.Sleep(2 * settling)
+			return ask(s, issue(s), false)
+		}},
+		"refused soon after trouble": {play: func(s scene) string {
+			s.faultBegins()
+			s.signsIn(s.slot).end(ambiguous)
+			time.Sleep(2 * settling)
+			s.faultEnds()
+			return ask(s, issue(s), false)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o := newOracle(1, 1, test.grace)
+				got := test.play(scene{o, o.slots[0][0]})
+				if test.broken == "" && got != "" || !strings.Contains(got, test.broken) {
+					t.Errorf("it says %q, want %q", got, test.broken)
+				}
+			})
+		})
+	}
+}
+
+func TestTrendTellsGrowth(t *testing.T) {
+	t.Parallel()
+	heap := func(s sample) float64 { return s.Heap }
+	for name, test := range map[string]struct {
+		at    func(minute float64) float64
+		slope float64
+		grows bool
+	}{
+		"flat":           {func(float64) float64 { return 1000 }, 0, false},
+		"leaks":          {func(m float64) float64 { return 1000 + m }, 60, true},
+		"leaks in noise": {func(m float64) float64 { return 1000 + m + 20*math.Sin(7*m) }, 60, true},
+		"noise":          {func(m float64) float64 { return 1000 + 20*math.Sin(7*m) }, 0, false},
+		"shrinks":        {func(m float64) float64 { return 1000 - m }, -60, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSamples(func(time.Time) bool { return true })
+			began := time.Now()
+			for second := range 3600 {
+				at := time.Duration(second) * time.Second
+				s.add(sample{At: began.Add(at), Heap: test.at(at.Minutes())})
+			}
+			line := trendOf(s.after(began), heap)
+			if math.Abs(line.slope-test.slope) > 3 || line.grows(growth) != test.grows {
+				t.Errorf("the slope is %.2f ± %.2f, want %.2f; it grows: %v, want %v", line.slope, line.err, test.slope, line.grows(growth), test.grows)
+			}
+		})
+	}
+}
+
+// Sixty means of an hour tell of it what all samples do.
+func TestMeansHaveTheSameTrend(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	var list []sample
+	for second := range 3600 {
+		at := time.Duration(second) * time.Second
+		list = append(list, sample{At: began.Add(at), Heap: 1000 + at.Hours(), Goroutines: 2 * at.Hours(), Files: 3})
+	}
+	m := means(list, 60)
+	if len(m) != 60 {
+		t.Errorf("there are %d", len(m))
+	}
+	for what, value := range map[float64]func(sample) float64{
+		1: func(s sample) float64 { return s.Heap },
+		2: func(s sample) float64 { return s.Goroutines },
+		0: func(s sample) float64 { return s.Files },
+	} {
+		if line := trendOf(m, value); math.Abs(line.slope-what) > 1e-6 {
+			t.Errorf("the slope is %v, want %v", line.slope, what)
+		}
+	}
+}
+
+// Each minute of a long soak ends with a rest, of which the end counts.
+func TestLongSoakRestsEachMinute(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	for _, test := range []struct {
+		at      time.Duration
+		left    time.Duration
+		settled bool
+	}{
+		{0, 0, false},
+		{50*time.Second - 1, 0, false},
+		{50 * time.Second, 10 * time.Second, false},
+		{56 * time.Second, 4 * time.Second, false},
+		{58 * time.Second, 2 * time.Second, true},
+		{60 * time.Second, 0, false},
+		{600*time.Second - 1, 1, true},
+	} {
+		at := began.Add(test.at)
+		long, short := rests{began: began, are: true}, rests{began: began}
+		if left, settled := long.left(at), long.settled(at); left != test.left || settled != test.settled {
+			t.Errorf("after %v a rest of %v is left, settled %v; want %v, %v", test.at, left, settled, test.left, test.settled)
+		}
+		if short.left(at) != 0 || short.settled(at) {
+			t.Errorf("after %v there is a rest in a short soak", test.at)
+		}
+	}
+}
+
+// Many samples take no more room, and are from all of the time.
+func TestSamplesAreThinnedOut(t *testing.T) {
+	t.Parallel()
+	s := newSamples(func(time.Time) bool { return false })
+	began := time.Now()
+	const n = 10 * samplesKept
+	for i := range n {
+		s.add(sample{At: began.Add(time.Duration(i) * time.Second)})
+	}
+	list := s.after(began)
+	if len(list) > samplesKept || len(list) < samplesKept/2 {
+		t.Fatalf("%d are kept", len(list))
+	}
+	step := list[1].At.Sub(list[0].At)
+	for i := range list[1:] {
+		if d := list[i+1].At.Sub(list[i].At); d != step {
+			t.Fatalf("one is %v after the one before, others %v", d, step)
+		}
+	}
+	if last := list[len(list)-1].At.Sub(began); last < (n-100)*time.Second {
+		t.Errorf("the last is after %v", last)
+	}
+}
+
+func TestHistogramQuantiles(t *testing.T) {
+	t.Parallel()
+	var h histogram
+	for i := range 100_000 {
+		h.add(time.Duration(i) * time.Microsecond)
+	}
+	h.add(time.Hour)
+	h.add(-time.Second) // a clock that was set
+	for q, want := range map[float64]time.Duration{0: 0, 0.5: 50 * time.Millisecond, 0.99: 99 * time.Millisecond, 1: time.Hour} {
+		if got := h.quantile(q); math.Abs(float64(got-want)) > 0.032*float64(want) {
+			t.Errorf("the quantile %v is %v, want %v", q, got, want)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package trial
+
+import (
+	"context"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/host"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/report"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// An Env is what a trial works with.
+type Env struct {
+	*report.Tally
+	Backend *store.Backend
+	Report  *report.Report
+	Plant   *plant.Plant // nil for none
+	plant.State
+	Seed   uint64
+	Until  time.Time // when the trial ends
+	Only   string    // a part of the names of the faults to inject
+	Rate   float64   // requests a second of a soak
+	Enough int64     // histories after which the trial ends; 0 for no limit
+}
+
+// Over reports whether the trial must end.
+func (e *Env) Over() bool {
+	if e.Enough > 0 && e.Histories.Load() >= e.Enough {
+		return true
+	}
+	return !time.Now().Before(e.Until) || e.Plant != nil && len(e.Broken()) > 0
+}
+
+// Planted returns the storage with the planted bug, if there is one.
+func (e *Env) Planted(s tokenauth.Storage, seed uint64) tokenauth.Storage {
+	if e.Plant == nil || e.Plant.Storage == nil {
+		return s
+	}
+	return e.Plant.Storage(s, &e.State, seed)
+}
+
+// PlantedUsers returns the users with the planted bug, if there is one.
+func (e *Env) PlantedUsers(d *host.Directory) tokenauth.Authenticator {
+	if e.Plant != nil && e.Plant.Forgetful {
+		return struct{ tokenauth.Authenticator }{slowly{d}}
+	}
+	return d
+}
+
+// slowly takes a moment between the look at the user and the token, in which
+// the user can be disabled.
+type slowly struct{ *host.Directory }
+
+func (s slowly) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	p, err := s.Directory.Authenticate(ctx, c)
+	time.Sleep(time.Millisecond)
+	return p, err
+}

@@ -1,0 +1,31 @@
+// Package trialtest helps the tests of trials.
+package trialtest
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/report"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
+)
+
+// Env returns an env with its own report. The trial ends after lasts.
+func Env(tb testing.TB, b *store.Backend, p *plant.Plant, lasts time.Duration) *trial.Env {
+	return &trial.Env{
+		Tally: new(report.Tally), Report: &report.Report{Folder: tb.TempDir(), Out: io.Discard},
+		Backend: b, Plant: p, Seed: 1, Rate: 80, Until: time.Now().Add(lasts),
+	}
+}
+
+// Open opens the storage that the value of -store names.
+func Open(tb testing.TB, form string) *store.Backend {
+	tb.Helper()
+	b, err := store.Open(tb, form)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/child"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+)
+
+func TestMain(m *testing.M) {
+	child.Run(children) // a part of a trial that a test has started
+	os.Exit(throwaway.Main(m))
+}
+
+// A run of all trials that fit reports each of them, and what it sums up.
+func TestRunReportsEachTrial(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	got, err := run(t.Context(), config{store: "memory:", trials: "strict,bounded,matrix,forgery", duration: 4 * time.Second, seed: 1, report: folder})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Histories.Load() == 0 || got.Operations.Load() == 0 || len(got.Broken()) > 0 {
+		t.Error(got.Summary())
+	}
+	text, err := os.ReadFile(filepath.Join(folder, "report.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"storage memory:, seed 1", got.Summary(), "## Strict histories", "## Bounded histories", "| operation | done | refused | unknown |", "## Fault matrix", "## Forgeries"} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("the report lacks %q:\n%s", part, text)
+		}
+	}
+}
+
+// A plant is tried by the trials that have to find it, and a run ends when it is
+// found.
+func TestRunFindsPlant(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	got, err := run(t.Context(), config{store: "memory:", plant: "stale-fill", trials: "bounded", duration: time.Minute, enough: 200, seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Broken()) == 0 || time.Since(began) > 50*time.Second {
+		t.Errorf("after %v: %s", time.Since(began), got.Summary())
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []config{
+		{store: "nonsense"}, {store: "nonsense:"}, {store: "memory:", trials: "nonsense"}, {store: "memory:", plant: "nonsense"},
+		{store: "sqlite:", trials: "bounded"}, {store: "memory:", trials: "crashes"},
+	} {
+		c.duration, c.report = time.Second, t.TempDir()
+		if got, err := run(context.Background(), c); err == nil {
+			t.Errorf("%+v is taken: %s", c, got.Summary())
+		}
+	}
+}
+
+func TestPlantNames(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]bool)
+	for _, p := range plants {
+		if seen[p.Name] || p.About == "" || len(p.Trials) == 0 {
+			t.Errorf("%s is there twice, or says too little", p.Name)
+		}
+		seen[p.Name] = true
+		for _, name := range p.Trials {
+			if !slices.ContainsFunc(trials, func(t *trial.Trial) bool { return t.Name == name }) {
+				t.Errorf("%s is for the trial %q", p.Name, name)
+			}
+		}
+	}
+	if len(plants) < 20 {
+		t.Error(fmt.Sprint("only ", len(plants)))
+	}
+}

@@ -1,0 +1,78 @@
+package gormstore
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+)
+
+const defaultPrefix = "tokenauth_"
+
+var prefixPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
+
+// A database is the host's, as the store uses it.
+type database struct {
+	db      *gorm.DB // for transactions
+	pool    gorm.ConnPool
+	dialect dialect
+	prefix  string // of the tables
+}
+
+// open checks the host's database. It does not read the schema.
+func open(db *gorm.DB, prefix string) (*database, error) {
+	if db == nil || db.Statement == nil || db.Statement.ConnPool == nil {
+		return nil, errors.New("gormstore: the database is nil or not open")
+	}
+	pool := db.Statement.ConnPool
+	if _, ok := pool.(gorm.TxCommitter); ok {
+		return nil, errors.New("gormstore: the database is a transaction; a store needs its connection pool")
+	}
+	if prefix == "" {
+		prefix = defaultPrefix
+	}
+	if !prefixPattern.MatchString(prefix) {
+		return nil, fmt.Errorf("gormstore: Options.TablePrefix is %q, must be 1 to 32 lower-case letters, digits and '_', beginning with a letter", prefix)
+	}
+	d, ok := dialects[db.Name()]
+	if !ok {
+		return nil, fmt.Errorf("gormstore: the dialect is %q, must be postgres, mysql or sqlite", db.Name())
+	}
+	return &database{
+		db:      db.Session(&gorm.Session{NewDB: true, Logger: logger.Discard}),
+		pool:    pool,
+		dialect: d,
+		prefix:  prefix,
+	}, nil
+}
+
+// statement returns a statement that is run on the pool.
+func (d *database) statement(text string) *statement {
+	return &statement{text: d.sql(text), pool: d.pool, prepare: d.dialect.prepare}
+}
+
+// sql rewrites a statement for the engine and the tables' prefix.
+func (d *database) sql(text string) string {
+	text = strings.ReplaceAll(text, defaultPrefix, d.prefix)
+	if !d.dialect.aliases {
+		text = strings.Replace(text, " AS t\n", "\n", 1)
+	}
+	if !d.dialect.numbered {
+		return text
+	}
+	var b strings.Builder
+	n := 0
+	for _, r := range text {
+		if r == '?' {
+			n++
+			b.WriteString("$" + strconv.Itoa(n))
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}

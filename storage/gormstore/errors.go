@@ -1,0 +1,27 @@
+package gormstore
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+var (
+	// ErrExists is returned by Users.Create, Users.Import, Clients.Create and
+	// Clients.CreatePublic if the name or the ID is taken.
+	ErrExists = errors.New("gormstore: exists already")
+
+	// ErrInvalid is returned, wrapped with what is wrong, by the methods of Users
+	// and Clients for a value that cannot be stored.
+	ErrInvalid = errors.New("gormstore: invalid")
+
+	// ErrSchemaVersion is returned, wrapped, by New if the tables are missing or
+	// older than this package needs.
+	ErrSchemaVersion = errors.New("gormstore: the schema is missing or too old: call gormstore.Migrate, or apply the SQL files in storage/gormstore/migrations")
+)
+
+var (
+	errUserNotFound   = fmt.Errorf("gormstore: no such user: %w", tokenauth.ErrNotFound)
+	errClientNotFound = fmt.Errorf("gormstore: no such client: %w", tokenauth.ErrNotFound)
+)

@@ -1,0 +1,7 @@
+package gormstore
+
+var (
+	NormalizeUserName = normalizeUserName
+	ErrNoFeed         = errNoFeed
+	ErrIsolationLevel = errIsolationLevel
+)

@@ -1,0 +1,76 @@
+package tokenauth
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// run keeps a subscription to the feed until the context ends. It logs when the
+// feed is lost and when it is back, and not each try in between.
+func (c *tokenCache) run(ctx context.Context) {
+	c.runCalled.Store(true)
+	const shortest, longest = 50 * time.Millisecond, time.Second
+	down := false
+	for pause := shortest; ctx.Err() == nil; pause = min(2*pause, longest) {
+		s := &subscription{tokenCache: c, began: func() {
+			if down {
+				c.logger.InfoContext(ctx, "tokenauth: the feed of changes is back; the cache serves again")
+			}
+			down = false
+			pause = shortest
+		}}
+		err := c.watch(ctx, s)
+		c.until.Store(0)
+		if ctx.Err() != nil {
+			return
+		}
+		if !down {
+			c.logger.ErrorContext(ctx, "tokenauth: the feed of changes is lost; until it is back each validation asks the storage", "error", err)
+		}
+		down = true
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (c *tokenCache) watch(ctx context.Context, s *subscription) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %T in a feed\n%s", errPanic, p, debug.Stack())
+		}
+	}()
+	return c.watcher.Watch(ctx, c.lease/4, s)
+}
+
+// A subscription is the Invalidator of one call of Watch.
+type subscription struct {
+	*tokenCache
+	first sync.Once
+	began func() // called once
+}
+
+// Invalidate implements Invalidator.
+func (s *subscription) Invalidate(u UserKey) { s.invalidate(u) }
+
+// InvalidateAll implements Invalidator.
+func (s *subscription) InvalidateAll() { s.flush() }
+
+// Heartbeat implements Invalidator.
+func (s *subscription) Heartbeat(asOf time.Time) {
+	s.first.Do(func() {
+		s.flush() // nobody listened to what changed before
+		s.began()
+	})
+	until := int64(asOf.Add(s.lease).Sub(s.started))
+	for {
+		old := s.until.Load()
+		if until <= old || s.until.CompareAndSwap(old, until) {
+			return
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package tokenauth
+
+import (
+	"context"
+	"errors"
+)
+
+// authenticateClient returns the client that one of the readings names and
+// proves, nil without a registry, ErrInvalidClient or ErrUnavailable.
+func (s *Service) authenticateClient(ctx context.Context, readings []clientCredentials) (*Client, error) {
+	if s.options.Clients == nil {
+		return nil, nil
+	}
+	for _, reading := range readings {
+		c, err := s.findClient(ctx, reading.id)
+		if errors.Is(err, ErrInvalidClient) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if c.proves(reading.secret) {
+			return c, nil
+		}
+	}
+	return nil, ErrInvalidClient
+}
+
+func (s *Service) findClient(ctx context.Context, clientID string) (*Client, error) {
+	if !validClientID(clientID) {
+		return nil, ErrInvalidClient
+	}
+	call, cancel := s.deadlines.call(ctx)
+	defer cancel()
+	defer calling("Options.Clients")
+	c, err := s.options.Clients.FindClient(call, clientID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, ErrInvalidClient
+	case err != nil:
+		return nil, hostFailed("Options.Clients", "ErrNotFound for an unknown client", err)
+	case c.ID != clientID:
+		// A registry that compares more widely would have two slots for one
+		// client.
+		return nil, ErrInvalidClient
+	}
+	return &c, nil
+}

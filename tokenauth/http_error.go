@@ -1,0 +1,68 @@
+package tokenauth
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
+)
+
+// retryAfter is in seconds: long enough to not add to the load, short enough
+// for a person who waits.
+const retryAfter = 2
+
+// retryAfterThrottled is in whole seconds, from 1 to an hour.
+func retryAfterThrottled(err error) int {
+	var throttled *ThrottledError
+	if !errors.As(err, &throttled) {
+		return retryAfter
+	}
+	seconds := (throttled.RetryAfter + time.Second - 1) / time.Second
+	return int(min(max(1, seconds), limiter.MaxWait/time.Second))
+}
+
+// errorResponse is the one place where an error of the Service becomes an
+// answer. An unknown error is a 503: it says nothing about the credentials.
+func (s *Service) errorResponse(err error) *ErrorResponse {
+	unauthorized := func(description, challenge string) *ErrorResponse {
+		return &ErrorResponse{Status: http.StatusUnauthorized, Code: wire.InvalidToken, Description: description, Challenge: challenge, Err: err}
+	}
+	switch {
+	case errors.Is(err, ErrRejected):
+		return &ErrorResponse{Status: http.StatusBadRequest, Code: wire.InvalidGrant, Description: wire.RejectedCredentials, Err: err}
+	case errors.Is(err, ErrInvalidClient):
+		return &ErrorResponse{Status: http.StatusBadRequest, Code: wire.InvalidClient, Description: wire.RejectedClient, Err: err}
+	case errors.Is(err, ErrThrottled):
+		return &ErrorResponse{
+			Status:      http.StatusTooManyRequests,
+			Code:        wire.TemporarilyUnavailable,
+			Description: wire.Throttled,
+			RetryAfter:  retryAfterThrottled(err),
+			Err:         err,
+		}
+	case errors.Is(err, ErrExpiredToken):
+		return unauthorized(wire.TokenExpired, s.challenges.expired)
+	case errors.Is(err, ErrReplacedToken):
+		return unauthorized(wire.TokenReplaced, s.challenges.replaced)
+	case errors.Is(err, ErrInvalidToken):
+		return unauthorized(wire.TokenInvalid, s.challenges.invalid)
+	case errors.Is(err, errPanic), errors.Is(err, ErrInvalidPrincipal):
+		return &ErrorResponse{Status: http.StatusInternalServerError, Code: wire.ServerError, Description: wire.Unexpected, Err: err}
+	}
+	return &ErrorResponse{
+		Status:      http.StatusServiceUnavailable,
+		Code:        wire.TemporarilyUnavailable,
+		Description: wire.Unavailable,
+		RetryAfter:  retryAfter,
+		Err:         err,
+	}
+}
+
+// challengeClient is the response to a client that has to authenticate.
+func (s *Service) challengeClient() *ErrorResponse {
+	e := s.errorResponse(ErrInvalidClient)
+	e.Status, e.Challenge = http.StatusUnauthorized, s.challenges.basic
+	return e
+}

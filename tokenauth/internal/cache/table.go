@@ -1,0 +1,243 @@
+// Package cache keeps values where readers find them without a lock and without
+// making garbage.
+//
+// Each value belongs to a group, whose values can be invalidated together. A
+// fixed array of generations, which a few groups share and nothing evicts, counts
+// the invalidations. A value is kept under the generation that its group had
+// before it was read from its source, and found only while that generation
+// lasts: a value that was invalidated while it was read is never found.
+//
+// tokenauth keeps tokens, found by their digest, in groups of one user each.
+package cache
+
+import (
+	"crypto/subtle"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+)
+
+// A Key names a value, and a Group names a group. Both are hashes: their bytes
+// are evenly distributed.
+type (
+	Key   [32]byte
+	Group [16]byte
+)
+
+// A Table is a set-associative hash table, as the caches of processors are: the
+// key says in which small set a value is, and a reader searches the set from end
+// to end. Writers lock the set; readers do not. A Table is safe for concurrent
+// use.
+type Table[V any] struct {
+	identify func(*V) (*Key, *Group)
+
+	sets []set[V]
+	max  int64
+	size atomic.Int64
+	hand atomic.Uint64 // the last set of which shrink evicted
+
+	generations []atomic.Uint64
+	epoch       atomic.Uint64 // invalidations of everything
+
+	evictions atomic.Uint64
+}
+
+const ways = 8
+
+// A set is two cache lines: what is searched, and what is found there.
+type set[V any] struct {
+	tags    [ways]atomic.Uint32 // 0 where there is no entry
+	used    atomic.Uint32       // a bit for each entry that was read since an eviction passed by
+	mu      sync.Mutex
+	_       [20]byte
+	entries [ways]atomic.Pointer[entry[V]]
+}
+
+// An entry never changes.
+type entry[V any] struct {
+	stamp Stamp
+	value V
+}
+
+// New returns a table of at most max values. Identify returns the key and the
+// group of a value. Sets are half empty on average when the table is full, so
+// that few overflow before.
+func New[V any](max int, identify func(*V) (*Key, *Group)) *Table[V] {
+	sets, generations := 1, 1024
+	for sets*ways < 2*max {
+		sets *= 2
+	}
+	for generations*4 < max {
+		generations *= 2
+	}
+	return &Table[V]{
+		identify:    identify,
+		sets:        make([]set[V], sets),
+		generations: make([]atomic.Uint64, generations),
+		max:         int64(max),
+	}
+}
+
+// Len returns how many values take up room. Some may be invalidated.
+func (t *Table[V]) Len() int { return int(t.size.Load()) }
+
+// Evictions returns how many valid values made room for others.
+func (t *Table[V]) Evictions() uint64 { return t.evictions.Load() }
+
+// A Stamp is the state of a group before one of its values is read from the
+// source.
+type Stamp uint64
+
+// Stamp returns the state of a group. Both numbers only grow, so their sum is
+// the same twice only if neither changed in between.
+func (t *Table[V]) Stamp(g *Group) Stamp {
+	return Stamp(t.generation(g).Load() + t.epoch.Load())
+}
+
+func (t *Table[V]) generation(g *Group) *atomic.Uint64 {
+	return &t.generations[binary.LittleEndian.Uint64(g[:])&uint64(len(t.generations)-1)]
+}
+
+// Invalidate invalidates the values of a group, also those that are being read
+// from the source now.
+func (t *Table[V]) Invalidate(g *Group) { t.generation(g).Add(1) }
+
+// InvalidateAll invalidates all values, also those that are being read now. They
+// keep their memory until others take their places.
+func (t *Table[V]) InvalidateAll() { t.epoch.Add(1) }
+
+// Get returns the value with the key, or nil. The value is shared: nobody
+// changes it.
+func (t *Table[V]) Get(k *Key) *V {
+	s, tag := t.set(k), k.tag()
+	for i := range s.tags {
+		if s.tags[i].Load() != tag {
+			continue
+		}
+		e := s.entries[i].Load()
+		if e == nil {
+			continue
+		}
+		key, group := t.identify(&e.value)
+		if subtle.ConstantTimeCompare(key[:], k[:]) == 0 || e.stamp != t.Stamp(group) {
+			continue
+		}
+		if bit := uint32(1) << i; s.used.Load()&bit == 0 {
+			s.used.Or(bit)
+		}
+		return &e.value
+	}
+	return nil
+}
+
+func (t *Table[V]) set(k *Key) *set[V] {
+	return &t.sets[binary.LittleEndian.Uint64(k[:])&uint64(len(t.sets)-1)]
+}
+
+// tag is never 0.
+func (k *Key) tag() uint32 { return binary.LittleEndian.Uint32(k[8:]) | 1<<31 }
+
+// Put keeps a value that was read from the source after the stamp was taken. It
+// evicts others where the table is full.
+func (t *Table[V]) Put(v V, was Stamp) {
+	e := &entry[V]{was, v}
+	key, _ := t.identify(&e.value)
+	s := t.set(key)
+	s.mu.Lock()
+	i := t.room(s, key)
+	if s.entries[i].Load() == nil {
+		t.size.Add(1)
+	}
+	s.entries[i].Store(e)
+	s.tags[i].Store(key.tag())
+	s.used.Or(1 << i)
+	s.mu.Unlock()
+	t.shrink()
+}
+
+// Remove removes the value with the key. A Put whose value is being read keeps
+// it.
+func (t *Table[V]) Remove(k *Key) {
+	s := t.set(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.entries {
+		if e := s.entries[i].Load(); e != nil && t.has(e, k) {
+			t.clear(s, i)
+		}
+	}
+}
+
+func (t *Table[V]) has(e *entry[V], k *Key) bool {
+	key, _ := t.identify(&e.value)
+	return *key == *k
+}
+
+// room returns the place in the set for a value with the key: where the value
+// is, else a free place, else that of an evicted one. The caller holds the lock.
+func (t *Table[V]) room(s *set[V], k *Key) int {
+	free := -1
+	for i := range s.entries {
+		switch e := s.entries[i].Load(); {
+		case e == nil:
+			free = i
+		case t.has(e, k):
+			return i
+		}
+	}
+	if free < 0 {
+		free = t.evict(s, true)
+	}
+	return free
+}
+
+// evict removes an entry that is invalid or was not read since the last time,
+// and returns its place. If there is none, it removes the first entry if it
+// must, or else none, and returns -1. The caller holds the lock.
+func (t *Table[V]) evict(s *set[V], must bool) int {
+	victim := -1
+	for i := range s.entries {
+		e := s.entries[i].Load()
+		if e == nil {
+			continue
+		}
+		if _, group := t.identify(&e.value); e.stamp != t.Stamp(group) {
+			t.clear(s, i)
+			return i
+		}
+		bit := uint32(1) << i
+		if s.used.Load()&bit == 0 {
+			victim = i
+			break
+		}
+		s.used.And(^bit)
+		if must && victim < 0 {
+			victim = i
+		}
+	}
+	if victim >= 0 {
+		t.clear(s, victim)
+		t.evictions.Add(1)
+	}
+	return victim
+}
+
+// clear empties a place that is taken. The caller holds the lock.
+func (t *Table[V]) clear(s *set[V], i int) {
+	s.tags[i].Store(0)
+	s.entries[i].Store(nil)
+	s.used.And(^uint32(1 << i))
+	t.size.Add(-1)
+}
+
+// shrink evicts until there are at most max values. It goes round all sets: an
+// entry that was read since the last round stays for another (the "clock"
+// approximation of least recently used).
+func (t *Table[V]) shrink() {
+	for step := 0; t.size.Load() > t.max; step++ {
+		s := &t.sets[t.hand.Add(1)&uint64(len(t.sets)-1)]
+		s.mu.Lock()
+		t.evict(s, step > len(t.sets))
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,65 @@
+package limiter
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// BenchmarkFlood fails to sign in under a million names, each from an address of
+// its own, with the default bound of counters: what an attempt costs, and the
+// memory that all of them take. An owner who signed in before is not blocked, and
+// an account that was blocked before still is.
+func BenchmarkFlood(b *testing.B) {
+	const names = 1_000_000
+	for range b.N {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		l := New(Config{
+			PerAccountAndSource: 5, PerAccount: 20, AccountCeiling: 100, PerSource: 100, MaxCounters: 200_000, Replicas: 1, Now: time.Now,
+			Bound: func(ctx context.Context) (context.Context, context.CancelFunc) {
+				return context.WithTimeout(ctx, time.Second)
+			},
+		})
+		try := func(name string, from netip.Addr, o Outcome) error {
+			a := l.Attempt(name, from)
+			err := a.Begin(b.Context())
+			if err == nil {
+				a.Settle(b.Context(), o)
+			}
+			return err
+		}
+		home := netip.MustParseAddr("192.0.2.1")
+		if err := try("owner", home, Succeeded); err != nil {
+			b.Fatal(err)
+		}
+		for range 5 {
+			try("victim", home, Failed)
+		}
+		began := time.Now()
+		for i := range uint32(names) {
+			var address [4]byte
+			binary.BigEndian.PutUint32(address[:], 0x0b000000+i)
+			try(fmt.Sprint("name", i), netip.AddrFrom4(address), Failed)
+		}
+		took := time.Since(began)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if err := try("owner", home, Succeeded); err != nil {
+			b.Errorf("the owner: %v", err)
+		}
+		if got := l.local.get(l.names.keys("victim", home)[accountAndSource]).Failures; got != 5 {
+			b.Errorf("the victim's counter says %d", got)
+		}
+		b.ReportMetric(float64(took.Nanoseconds())/names, "ns/try")
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/(1<<20), "MiB")
+		b.ReportMetric(float64(l.Len()), "counters")
+		b.ReportMetric(0, "ns/op")
+		runtime.KeepAlive(l)
+	}
+}

@@ -1,0 +1,115 @@
+// Package wire has the words of the HTTP contract: what the endpoints and guards
+// of package tokenauth answer, and what package openapi describes.
+package wire
+
+// The values of "error" (RFC 6749 §5.2 and §4.1.2.1, RFC 6750 §3.1).
+const (
+	InvalidRequest         = "invalid_request"
+	InvalidClient          = "invalid_client"
+	UnauthorizedClient     = "unauthorized_client"
+	InvalidGrant           = "invalid_grant"
+	UnsupportedGrantType   = "unsupported_grant_type"
+	TemporarilyUnavailable = "temporarily_unavailable"
+	ServerError            = "server_error"
+	InvalidToken           = "invalid_token"
+	InsufficientScope      = "insufficient_scope"
+)
+
+// The values of "error_description" at the token endpoint and at those of
+// revocation and introspection.
+const (
+	RejectedCredentials = "The user name or password is incorrect."
+	RejectedClient      = "The client is unknown, or its secret is wrong."
+	Throttled           = "Too many failed sign-ins. Try again later."
+	Unavailable         = "The server is temporarily unable to handle the request. Try again later."
+	Unexpected          = "The server met an unexpected condition."
+
+	GrantTypeMissing = "The parameter grant_type is missing."
+	GrantTypeUnknown = "The grant type must be password."
+	UserNameMissing  = "The parameter username is missing."
+	UserNameTooLong  = "The parameter username has more than 256 bytes."
+	UserNameControls = "The parameter username has control characters."
+	PasswordMissing  = "The parameter password is missing."
+	TokenMissing     = "The parameter token is missing."
+
+	SendTokenRequest = "Send the parameters urlencoded in the body: grant_type=password&username=...&password=..."
+	SendToken        = "Send the parameters urlencoded in the body: token=..."
+
+	CredentialsInQuery     = "Credentials belong in the body, never in the query."
+	ParameterTwice         = "A parameter is given twice."
+	TooManyParameters      = "There are more than 32 parameters."
+	ParameterControls      = "The parameters have control characters."
+	ParametersNotUTF8      = "The parameters are not UTF-8."
+	BodyMalformed          = "The body is not well-formed application/x-www-form-urlencoded text."
+	BodyCharset            = "The charset of the body must be UTF-8."
+	BodyUnreadable         = "The body could not be read."
+	BodyTooLarge           = "The body has more than 8192 bytes."
+	BodyTooSlow            = "The body took too long to arrive."
+	BodyCompressed         = "The body must not be compressed."
+	AuthorizationMalformed = "The Authorization header is malformed, or there are several."
+	ClientTwice            = "The client is named by Basic authentication or in the body, not by both."
+	TokenMethod            = "The token endpoint does not answer this method."
+	PostOnly               = "The endpoint answers POST only."
+
+	MayNotIntrospect     = "The client may not introspect tokens."
+	TokenOfAnotherClient = "The token was issued to another client."
+)
+
+// The values of "error_description" on protected routes.
+const (
+	TokenInvalid      = "The access token is invalid."
+	TokenExpired      = "The access token has expired."
+	TokenReplaced     = "The access token was replaced by a newer sign-in."
+	BearerMalformed   = "The request needs one Authorization header with one bearer token."
+	RoleMissing       = "The user does not have the role that this needs."
+	ClientNotAdmitted = "The access token was issued to a client that may not do this."
+)
+
+// MaxPassword is the maximum length of a password in bytes. A longer one is
+// rejected, not truncated.
+const MaxPassword = 1024
+
+// Denied is the "Message" that clients of ASP.NET Web API know.
+const Denied = "Authorization has been denied for this request."
+
+// The members of the token response, in this order.
+const (
+	AccessToken = "access_token"
+	TokenType   = "token_type"
+	ExpiresIn   = "expires_in"
+	UserName    = "userName"
+	UserID      = "userId"
+	Role        = "role"
+	Issued      = ".issued"
+	Expires     = ".expires"
+)
+
+// TokenResponse are the members of every token response.
+func TokenResponse() []string {
+	return []string{AccessToken, TokenType, ExpiresIn, UserName, UserID, Role, Issued, Expires}
+}
+
+// IntrospectionResponse are the members of the response for an active token
+// (RFC 7662 §2.2).
+func IntrospectionResponse() []string {
+	return []string{"active", "client_id", "username", TokenType, "exp", "iat", "sub", Role}
+}
+
+// BearerChallenge is the WWW-Authenticate header of a protected route (RFC 6750
+// §3). Without a code it says nothing but the realm; without a description it
+// leaves that out.
+func BearerChallenge(realm, code, description string) string {
+	challenge := `Bearer realm="` + realm + `"`
+	if code != "" {
+		challenge += `, error="` + code + `"`
+	}
+	if description != "" {
+		challenge += `, error_description="` + description + `"`
+	}
+	return challenge
+}
+
+// BasicChallenge is the WWW-Authenticate header for a client (RFC 7617 §2.1).
+func BasicChallenge(realm string) string {
+	return `Basic realm="` + realm + `", charset="UTF-8"`
+}

@@ -1,0 +1,337 @@
+package password
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// An Account is what a Lookup finds.
+type Account struct {
+	// UserID identifies the user for ever, whatever the name becomes.
+	UserID string
+	// UserName is the name as stored. Lookup must find the account by it, and
+	// not only by what was typed, such as an e-mail address: a sign-in is refused
+	// if it does not.
+	UserName string
+	// PasswordHash is of any format that the package knows, or of one in
+	// Options.Formats. An account without one, or with one that cannot be
+	// used, cannot sign in by password.
+	PasswordHash string
+	// Roles and Attributes go into the principal.
+	Roles      []string
+	Attributes map[string]string
+	// Disabled accounts cannot sign in.
+	Disabled bool
+	// Stamp is any text that changes whenever the user's tokens should end,
+	// such as Identity's SecurityStamp. If it is empty, a change of the
+	// password hash, the roles or the name counts, and the hash is therefore
+	// never upgraded.
+	Stamp string
+}
+
+// A Lookup finds an account by the user name that somebody typed, under the
+// host's own rules of what spellings are the same.
+//
+//   - It returns tokenauth.ErrNotFound, possibly wrapped, for an unknown name.
+//     Any other error means that it could not tell, and becomes a 503.
+//   - It must read what was last committed: the primary, no cache.
+//   - It is safe for concurrent use and returns soon after its context ends.
+type Lookup func(ctx context.Context, userName string) (Account, error)
+
+// Options configures an Authenticator. Nil or the zero value selects the defaults.
+type Options struct {
+	// Timeout bounds each look-up and each upgrade; zero means 2 seconds. At
+	// most a minute.
+	Timeout time.Duration
+
+	// NormalizeUserName returns one spelling for all those that Lookup takes for
+	// the same name, so that failed sign-ins count for the account whatever was
+	// typed: strings.ToLower, if the column of the names ignores case. It is safe
+	// for concurrent use. Nil means that spellings are different names, each with
+	// free failures of its own.
+	NormalizeUserName func(userName string) string
+
+	// Formats read stored hashes of the host's own formats, such as Django's or
+	// one with a pepper; empty means none. They are called in this order, before
+	// the package's formats. Each returns a func that reports whether a password
+	// is the one that was hashed, or nil for a hash of another format and for one
+	// that it cannot use.
+	//
+	//   - It checks the cost of the hash before any work: somebody who can write
+	//     to the table must not be able to stall the service. The built-in
+	//     formats allow about a second.
+	//   - The func compares in constant time (crypto/subtle). The password is what
+	//     somebody sent: over HTTP, UTF-8 without NUL.
+	//   - Both are safe for concurrent use. Only the func is called within the
+	//     bound of MaxHashing, so only the func hashes.
+	Formats []func(stored string) (verify func(password string) bool)
+
+	// Upgrade stores newHash, which is as Hash returns it, in place of
+	// oldHash. It is called after a good sign-in with a hash of another format
+	// than Argon2id or of less memory, fewer passes for it, a shorter salt or a
+	// shorter hash than Hash makes, so that a table moves on while its users
+	// sign in. Nil means that hashes stay as they are.
+	//
+	//   - It compares and swaps in one statement, UPDATE … SET hash = newHash
+	//     WHERE id = userID AND hash = oldHash, so that a password that was
+	//     changed meanwhile stays changed. That it finds oldHash no more is no
+	//     error.
+	//   - It changes nothing else, and ends no token.
+	//   - The column must hold 128 bytes: a database that cuts off what is too
+	//     long would lock the user out.
+	//   - An error is logged, and the user signs in all the same.
+	//
+	// Only accounts with a Stamp of their own are upgraded, because the hash
+	// stands in for a missing one: an upgrade would look like a new password
+	// and end the user's tokens. While passwords wait to be hashed none is
+	// upgraded; a later sign-in will.
+	Upgrade func(ctx context.Context, userID, oldHash, newHash string) error
+
+	// KeepHashes leaves hashes as they are, whatever Upgrade is, for as long as
+	// another application reads them. Identity 2, for one, knows its own format
+	// only.
+	KeepHashes bool
+
+	// MaxHashing is how many passwords are hashed at once; zero means half of
+	// GOMAXPROCS, and at least 1, which leaves processors to the rest of the
+	// service. Each takes all of a processor and 19 MiB, and what it leaves is
+	// garbage for a while: with Go's default GOGC, 50 to 60 MiB for each have
+	// been measured. At most 1,024.
+	MaxHashing int
+
+	// MaxWaiting is how many sign-ins more may be under way, and wait for their
+	// turn in the order in which they came; tokenauth.ErrBusy beyond. Zero means 256 for
+	// each of MaxHashing, which is a wait of some six seconds, and 1,024 at
+	// most. Up to 65,536.
+	MaxWaiting int
+
+	// Logger is told of accounts whose hash cannot be used, of upgrades that
+	// failed, once a minute, of sign-ins refused as busy, and once, if
+	// NormalizeUserName is missing; nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// errBusy: too many sign-ins are in progress. It becomes a 503.
+var errBusy = fmt.Errorf("password: too many sign-ins at once: %w", tokenauth.ErrBusy)
+
+// An Authenticator is a tokenauth.Authenticator, a tokenauth.Rechecker and a
+// tokenauth.UserNameNormalizer for accounts with a password hash. It is safe for
+// concurrent use.
+type Authenticator struct {
+	lookup    Lookup
+	timeout   time.Duration
+	logger    *slog.Logger
+	formats   []format
+	normalize func(string) string                                              // or nil
+	upgrade   func(ctx context.Context, userID, oldHash, newHash string) error // or nil
+	gate      *gate
+	dummy     verifier
+	spelling  *sync.Once // of the warning
+}
+
+// New returns an Authenticator whose accounts are found by lookup. Options may be
+// nil. New hashes once, to have a hash to verify where there is no account. The
+// error names the argument or field that is wrong.
+func New(lookup Lookup, o *Options) (*Authenticator, error) {
+	if lookup == nil {
+		return nil, errors.New("password: the lookup is nil")
+	}
+	if o == nil {
+		o = &Options{}
+	}
+	switch {
+	case o.Timeout < 0 || o.Timeout > time.Minute:
+		return nil, fmt.Errorf("password: Options.Timeout is %v, must be up to a minute", o.Timeout)
+	case o.MaxHashing < 0 || o.MaxHashing > mostHashing:
+		return nil, fmt.Errorf("password: Options.MaxHashing is %d, must be up to %d", o.MaxHashing, mostHashing)
+	case o.MaxWaiting < 0 || o.MaxWaiting > mostWaiting:
+		return nil, fmt.Errorf("password: Options.MaxWaiting is %d, must be up to %d", o.MaxWaiting, mostWaiting)
+	}
+	for i, format := range o.Formats {
+		if format == nil {
+			return nil, fmt.Errorf("password: Options.Formats[%d] is nil", i)
+		}
+	}
+	hashing := cmp.Or(o.MaxHashing, defaultHashing())
+	u := &Authenticator{
+		lookup:  lookup,
+		timeout: cmp.Or(o.Timeout, 2*time.Second),
+		logger:  cmp.Or(o.Logger, slog.Default()),
+		formats: slices.Clone(o.Formats),
+		gate:    newGate(hashing, cmp.Or(o.MaxWaiting, defaultWaiting(hashing))),
+		dummy:   newArgon2id("a password that no account has"),
+
+		normalize: o.NormalizeUserName,
+		spelling:  new(sync.Once),
+	}
+	if !o.KeepHashes {
+		u.upgrade = o.Upgrade
+	}
+	return u, nil
+}
+
+// NormalizeUserName implements tokenauth.UserNameNormalizer, as Options has it.
+func (u *Authenticator) NormalizeUserName(userName string) string {
+	if u.normalize == nil {
+		return userName
+	}
+	return u.normalize(userName)
+}
+
+// Authenticate returns the principal whose user name and password these are.
+// It returns tokenauth.ErrRejected for an unknown user, a wrong password, a
+// disabled account and an unusable hash alike; tokenauth.ErrBusy, wrapped, at once, if as many
+// sign-ins are under way as may be; the lookup's error if that failed; and the
+// context's if it ended before its turn to hash came.
+//
+// Every rejection takes at least one hash of the default cost: exactly one for
+// an unknown user, a disabled account, an unusable hash, and a wrong password
+// where the stored hash is of that cost. Where it is of another, a wrong
+// password takes that hash's own work, and one of the default's after it if its
+// own is less. Such an account may be told from an unknown name by a slower
+// answer until its hash is upgraded, and never by a quicker one.
+func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	var none tokenauth.Principal
+	if !u.gate.enter() {
+		if n := u.gate.refuse(); n > 0 {
+			u.logger.WarnContext(ctx, "password: sign-ins are refused, as many are under way as may be", "refused", n)
+		}
+		return none, errBusy
+	}
+	defer u.gate.leave()
+
+	account, err := u.find(ctx, c.UserName)
+	found := !errors.Is(err, tokenauth.ErrNotFound)
+	if err != nil && found {
+		return none, err
+	}
+	stored, usable := u.dummy, false
+	if found && !account.Disabled {
+		if v, ok := parseWith(u.formats, account.PasswordHash); ok {
+			stored, usable = v, true
+		} else {
+			u.logger.WarnContext(ctx, "password: an account has a hash that cannot be used", "userId", account.UserID)
+		}
+	}
+
+	password, matches := c.Password.Reveal(), false
+	err = u.gate.hash(ctx, func() {
+		matches = stored.verify(password)
+		if !matches && stored.cheap() {
+			u.dummy.verify(password)
+		}
+	})
+	if err != nil {
+		return none, err
+	}
+	if !matches || !usable {
+		return none, tokenauth.ErrRejected
+	}
+	if u.upgrade != nil && account.Stamp != "" && outdated(stored) {
+		u.replaceHash(ctx, account, password)
+	}
+	u.compareSpelling(ctx, c.UserName, &account)
+	return account.principal(), nil
+}
+
+// compareSpelling warns, once, of a Lookup to which "alice" and "Alice" are the
+// same account while the throttle is told that they are two: databases compare
+// so by a column's default. An e-mail address is another name, not a spelling.
+func (u *Authenticator) compareSpelling(ctx context.Context, typed string, a *Account) {
+	if u.normalize != nil || typed == a.UserName || !strings.EqualFold(strings.TrimRight(typed, " "), strings.TrimRight(a.UserName, " ")) {
+		return
+	}
+	u.spelling.Do(func() {
+		u.logger.WarnContext(ctx, "password: an account was found by another spelling of its name, and Options.NormalizeUserName is not set: failed sign-ins are counted for each spelling by itself", "userId", a.UserID)
+	})
+}
+
+// replaceHash replaces the hash of an account whose password this is, if that
+// can be done now.
+func (u *Authenticator) replaceHash(ctx context.Context, a Account, password string) {
+	var hash string
+	var err error
+	if !u.gate.hashIfFree(func() { hash, err = Hash(password) }) || err != nil {
+		return // busy, or a password that will be rejected after all
+	}
+	timed, cancel := context.WithTimeout(ctx, u.timeout)
+	defer cancel()
+	if err := u.upgrade(timed, a.UserID, a.PasswordHash, hash); err != nil && ctx.Err() == nil {
+		// A database may quote what it was given.
+		text := strings.NewReplacer(a.PasswordHash, "[redacted]", hash, "[redacted]").Replace(err.Error())
+		u.logger.WarnContext(ctx, "password: a hash could not be upgraded", "userId", a.UserID, "error", text)
+	}
+}
+
+// errLost has the Service say so in the log: right after a good password it is
+// more likely a Lookup that does not find by Account.UserName.
+var errLost = fmt.Errorf("%w: %w", tokenauth.ErrRejected, tokenauth.ErrNotFound)
+
+// Recheck returns nil if the user can still be found under that name, may sign
+// in, and has not changed since p was made; tokenauth.ErrRejected if not, also
+// tokenauth.ErrNotFound if the name is nobody's or another user's; and the
+// lookup's error if that failed.
+func (u *Authenticator) Recheck(ctx context.Context, p tokenauth.Principal) error {
+	account, err := u.find(ctx, p.UserName)
+	if errors.Is(err, tokenauth.ErrNotFound) || err == nil && account.UserID != p.UserID {
+		return errLost
+	}
+	if err != nil {
+		return err
+	}
+	if !account.StillValid(p) {
+		return tokenauth.ErrRejected
+	}
+	return nil
+}
+
+func (u *Authenticator) find(ctx context.Context, userName string) (Account, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.timeout)
+	defer cancel()
+	return u.lookup(ctx, userName)
+}
+
+func (a *Account) principal() tokenauth.Principal {
+	return tokenauth.Principal{
+		UserID:     a.UserID,
+		UserName:   a.UserName,
+		Roles:      slices.Clone(a.Roles),
+		Attributes: maps.Clone(a.Attributes),
+		Stamp:      a.stamp(),
+	}
+}
+
+// Unchanged reports whether the account may still sign in and has not changed
+// since p was made of it, for those who look accounts up in a way of their own.
+func (a *Account) StillValid(p tokenauth.Principal) bool {
+	return !a.Disabled && a.UserID == p.UserID && a.stamp() == p.Stamp
+}
+
+// stamp digests what must not change while a token is good.
+func (a *Account) stamp() string {
+	change := a.Stamp
+	if change == "" {
+		change = a.PasswordHash
+	}
+	h := sha256.New()
+	for _, field := range append([]string{a.UserID, a.UserName, change}, slices.Sorted(slices.Values(a.Roles))...) {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(field)))
+		h.Write(length[:])
+		h.Write([]byte(field))
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+}

@@ -1,0 +1,517 @@
+package password
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+var (
+	_ tokenauth.Authenticator = (*Authenticator)(nil)
+	_ tokenauth.Rechecker     = (*Authenticator)(nil)
+
+	_ tokenauth.UserNameNormalizer = (*Authenticator)(nil)
+)
+
+// A table is a host's accounts by the name that somebody types.
+type table map[string]Account
+
+func (accounts table) lookup(_ context.Context, userName string) (Account, error) {
+	account, ok := accounts[userName]
+	if !ok {
+		return Account{}, fmt.Errorf("host: no such account: %w", tokenauth.ErrNotFound)
+	}
+	return account, nil
+}
+
+// A counter stands in for the hash that is compared with where there is no
+// account. It says yes, which must not get anybody in.
+type counter struct{ runs atomic.Int32 }
+
+func (*counter) cheap() bool { return false }
+
+func (c *counter) verify(string) bool {
+	c.runs.Add(1)
+	return true
+}
+
+func newUsers(tb testing.TB, lookup Lookup, o *Options) (*Authenticator, *counter) {
+	tb.Helper()
+	u, err := New(lookup, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	dummy := new(counter)
+	u.dummy = dummy
+	return u, dummy
+}
+
+func signIn(ctx context.Context, u *Authenticator, name, password string) (tokenauth.Principal, error) {
+	return u.Authenticate(ctx, tokenauth.Credentials{UserName: name, Password: tokenauth.NewSecret(password)})
+}
+
+func rejected(tb testing.TB, err error) {
+	tb.Helper()
+	if !errors.Is(err, tokenauth.ErrRejected) {
+		tb.Errorf("the error is %v, not ErrRejected", err)
+	}
+}
+
+func TestAuthenticateReturnsTheAccountsPrincipal(t *testing.T) {
+	t.Parallel()
+	accounts := table{}
+	for name, hash := range map[string]string{
+		"argon2id": cheapHash("correct horse"),
+		"bcrypt":   "$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+	} {
+		accounts[name] = Account{
+			UserID: "id of " + name, UserName: strings.ToUpper(name), PasswordHash: hash,
+			Roles: []string{"Reader", "Auditor"}, Attributes: map[string]string{"tenant": "7"},
+		}
+	}
+	u, dummy := newUsers(t, accounts.lookup, nil)
+	for name, password := range map[string]string{"argon2id": "correct horse", "bcrypt": "U*U"} {
+		p, err := signIn(t.Context(), u, name, password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := tokenauth.Principal{
+			UserID: "id of " + name, UserName: strings.ToUpper(name),
+			Roles: []string{"Reader", "Auditor"}, Attributes: map[string]string{"tenant": "7"},
+			Stamp: p.Stamp,
+		}
+		if !reflect.DeepEqual(p, want) || p.Stamp == "" {
+			t.Errorf("%s signs in as %+v", name, p)
+		}
+		if strings.Contains(p.Stamp, accounts[name].PasswordHash) {
+			t.Errorf("the stamp %q shows the hash", p.Stamp)
+		}
+		// A lookup may keep what it returned, and the principal is its reader's.
+		p.Roles[0], p.Attributes["tenant"] = "Administrator", "8"
+		if accounts[name].Roles[0] != "Reader" || accounts[name].Attributes["tenant"] != "7" {
+			t.Errorf("a change of the principal changes the account: %+v", accounts[name])
+		}
+	}
+	if n := dummy.runs.Load(); n != 0 {
+		t.Errorf("users with a hash of their own cost %d more", n)
+	}
+}
+
+// Nobody learns from the time it takes who has an account: there is one hash
+// of the default cost to run, if not the account's then the dummy, and the
+// dummy as well after a cheaper one.
+func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
+	t.Parallel()
+	const right = "correct horse"
+	hash := cheapHash(right)
+	usual, err := Hash(right)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, _ := newUsers(t, nothing, nil)
+	for _, test := range []struct {
+		name           string
+		account        *Account
+		password       string
+		dummies, warns int
+	}{
+		{"unknown user", nil, right, 1, 0},
+		{"wrong password", &Account{PasswordHash: usual}, "wrong", 0, 0},
+		{"empty password", &Account{PasswordHash: usual}, "", 0, 0},
+		{"wrong password, cheap hash", &Account{PasswordHash: hash}, "wrong", 1, 0},
+		{"empty password, cheap hash", &Account{PasswordHash: hash}, "", 1, 0},
+		{"wrong password, bcrypt at cost 5", &Account{PasswordHash: "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, "wrong", 1, 0},
+		{"wrong password, bcrypt at cost 9", &Account{PasswordHash: "$2a$09$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, "wrong", 0, 0},
+		{"wrong password, Identity v2", &Account{PasswordHash: aspnetV2Hash}, "wrong", 1, 0},
+		{"wrong password, Identity v3", &Account{PasswordHash: aspnetV3Hash}, "wrong", 1, 0},
+		{"disabled, cheap hash", &Account{PasswordHash: aspnetV2Hash, Disabled: true}, "my password", 1, 0},
+		{"disabled", &Account{PasswordHash: hash, Disabled: true}, right, 1, 0},
+		{"disabled, wrong password", &Account{PasswordHash: hash, Disabled: true}, "wrong", 1, 0},
+		{"disabled without a hash", &Account{Disabled: true}, right, 1, 0},
+		{"empty hash", &Account{}, right, 1, 1},
+		{"empty hash, empty password", &Account{}, "", 1, 1},
+		{"password in the clear", &Account{PasswordHash: right}, right, 1, 1},
+		{"unparsable argon2id", &Account{PasswordHash: hash + "$"}, right, 1, 1},
+		{"unparsable bcrypt", &Account{PasswordHash: "$2a$05$CCCC"}, right, 1, 1},
+		{"bcrypt with a salt that cannot be", &Account{PasswordHash: "$2a$05$ CCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, right, 1, 1},
+		{"argon2id over the budget", &Account{PasswordHash: phc("v=19", "m=262144,t=16,p=1", zeros(16), zeros(32))}, right, 1, 1},
+		{"PBKDF2 over the budget", &Account{PasswordHash: pbkdf2PHC("pbkdf2-sha256", "i=2147483647", zeros(16), zeros(32))}, right, 1, 1},
+		{"Identity v3 over the budget", &Account{PasswordHash: v3(1, 1<<31, 16, 48)}, right, 1, 1},
+		{"bcrypt over the budget", &Account{PasswordHash: "$2a$16$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, right, 1, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			accounts := table{}
+			if test.account != nil {
+				test.account.UserID, test.account.UserName = "id-7", "alice"
+				accounts["alice"] = *test.account
+			}
+			var log bytes.Buffer
+			u, dummy := *u, new(counter)
+			u.lookup, u.dummy, u.logger = accounts.lookup, dummy, slog.New(slog.NewTextHandler(&log, nil))
+			p, err := signIn(t.Context(), &u, "alice", test.password)
+			rejected(t, err)
+			if errors.Is(err, tokenauth.ErrNotFound) {
+				t.Errorf("the error %v tells that there is no such user", err)
+			}
+			if !reflect.DeepEqual(p, tokenauth.Principal{}) {
+				t.Errorf("the principal is %+v", p)
+			}
+			if n := int(dummy.runs.Load()); n != test.dummies {
+				t.Errorf("the dummy is run %d times, not %d", n, test.dummies)
+			}
+			if n := strings.Count(log.String(), "\n"); n != test.warns {
+				t.Errorf("%d lines are logged, not %d: %s", n, test.warns, &log)
+			}
+			if test.warns > 0 && !strings.Contains(log.String(), "userId=id-7") {
+				t.Errorf("the log does not name the account: %s", &log)
+			}
+			for _, secret := range []string{test.password, accounts["alice"].PasswordHash} {
+				if secret != "" && strings.Contains(log.String(), secret) {
+					t.Errorf("the log shows %q: %s", secret, &log)
+				}
+			}
+		})
+	}
+}
+
+func TestUnusableHashIsLogged(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	u, _ := newUsers(t, table{"alice": {UserID: "id-7", UserName: "alice"}}.lookup, &Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	_, err := signIn(t.Context(), u, "alice", "correct horse")
+	rejected(t, err)
+	if !strings.Contains(log.String(), "userId=id-7") {
+		t.Errorf("the logger is told %q", &log)
+	}
+}
+
+// Without a stand-in, the dummy costs what Hash costs.
+func TestDummyCostsWhatAHashCosts(t *testing.T) {
+	t.Parallel()
+	u, err := New(table{}.lookup, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dummy, ok := u.dummy.(argon2id)
+	if !ok || dummy.memory != 19<<10 || dummy.passes != 2 || dummy.lanes != 1 || len(dummy.hash) != 32 {
+		t.Errorf("the dummy is %T %v", u.dummy, u.dummy)
+	}
+}
+
+var errDown = errors.New("host: the database is down")
+
+func TestLookupErrorsPassThrough(t *testing.T) {
+	t.Parallel()
+	u, dummy := newUsers(t, func(context.Context, string) (Account, error) {
+		// What else it returns must not count.
+		return Account{UserID: "1", UserName: "alice", PasswordHash: cheapHash("correct horse")}, errDown
+	}, nil)
+	p, err := signIn(t.Context(), u, "alice", "correct horse")
+	if !errors.Is(err, errDown) || errors.Is(err, tokenauth.ErrRejected) || !reflect.DeepEqual(p, tokenauth.Principal{}) {
+		t.Errorf("Authenticate returns %+v, %v", p, err)
+	}
+	if err := u.Recheck(t.Context(), tokenauth.Principal{UserID: "1", UserName: "alice"}); !errors.Is(err, errDown) || errors.Is(err, tokenauth.ErrRejected) {
+		t.Errorf("Recheck returns %v", err)
+	}
+	if n := dummy.runs.Load(); n != 0 {
+		t.Errorf("the dummy is run %d times for a user nobody could look up", n)
+	}
+}
+
+func TestLookupEndsAfterTimeout(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name          string
+		timeout, want time.Duration
+	}{
+		{"by default", 0, 2 * time.Second},
+		{"as chosen", 300 * time.Millisecond, 300 * time.Millisecond},
+		{"the longest", time.Minute, time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u, _ := newUsers(t, func(ctx context.Context, _ string) (Account, error) {
+					<-ctx.Done()
+					return Account{}, ctx.Err()
+				}, &Options{Timeout: test.timeout})
+				for name, call := range map[string]func() error{
+					"Authenticate": func() error { _, err := signIn(t.Context(), u, "alice", "correct horse"); return err },
+					"Recheck":      func() error { return u.Recheck(t.Context(), tokenauth.Principal{UserName: "alice"}) },
+				} {
+					began := time.Now()
+					err := call()
+					if took := time.Since(began); took != test.want {
+						t.Errorf("%s takes %v, not %v", name, took, test.want)
+					}
+					if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, tokenauth.ErrRejected) {
+						t.Errorf("%s returns %v", name, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// The look-up gets the caller's context, with what it carries.
+func TestLookupEndsWithItsCaller(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	u, _ := newUsers(t, func(ctx context.Context, _ string) (Account, error) {
+		if ctx.Value(key{}) != "trace" {
+			t.Error("the look-up gets another context")
+		}
+		<-ctx.Done()
+		return Account{}, context.Cause(ctx)
+	}, &Options{Timeout: time.Minute})
+	ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "trace"))
+	cancel(errDown)
+	if _, err := signIn(ctx, u, "alice", "correct horse"); !errors.Is(err, errDown) {
+		t.Errorf("Authenticate returns %v", err)
+	}
+	if err := u.Recheck(ctx, tokenauth.Principal{UserName: "alice"}); !errors.Is(err, errDown) {
+		t.Errorf("Recheck returns %v", err)
+	}
+}
+
+func TestRecheckRejectsChangedAccounts(t *testing.T) {
+	t.Parallel()
+	u, dummy := newUsers(t, nothing, nil)
+	plain := Account{
+		UserID: "1", UserName: "alice", PasswordHash: cheapHash("correct horse"),
+		Roles: []string{"Reader", "Auditor"}, Attributes: map[string]string{"tenant": "7"},
+	}
+	stamped := plain
+	stamped.Stamp = "a1b2"
+	for _, test := range []struct {
+		name    string
+		account Account
+		change  func(accounts table, a *Account) // a is stored as "alice" afterwards, unless deleted
+		ok      bool
+	}{
+		{"unchanged", plain, func(table, *Account) {}, true},
+		{"unchanged, with a stamp", stamped, func(table, *Account) {}, true},
+		{"roles in another order", plain, func(_ table, a *Account) { slices.Reverse(a.Roles) }, true},
+		{"other attributes", plain, func(_ table, a *Account) { a.Attributes["tenant"] = "8" }, true},
+		{"password hashed anew, same stamp", stamped, func(_ table, a *Account) { a.PasswordHash = "another" }, true},
+		{"disabled", plain, func(_ table, a *Account) { a.Disabled = true }, false},
+		{"disabled, with a stamp", stamped, func(_ table, a *Account) { a.Disabled = true }, false},
+		{"deleted", plain, func(_ table, a *Account) { a.UserID = "" }, false},
+		{"another user of that name", plain, func(_ table, a *Account) { a.UserID = "2" }, false},
+		{"changed password", plain, func(_ table, a *Account) { a.PasswordHash = cheapHash("battery staple") }, false},
+		{"same password hashed anew", plain, func(_ table, a *Account) { a.PasswordHash += "x" }, false},
+		{"no password any more", plain, func(_ table, a *Account) { a.PasswordHash = "" }, false},
+		{"a role more", plain, func(_ table, a *Account) { a.Roles = append(a.Roles, "Administrator") }, false},
+		{"a role less", plain, func(_ table, a *Account) { a.Roles = a.Roles[:1] }, false},
+		{"no roles", plain, func(_ table, a *Account) { a.Roles = nil }, false},
+		{"another role", plain, func(_ table, a *Account) { a.Roles[1] = "auditor" }, false},
+		{"a role less, same stamp", stamped, func(_ table, a *Account) { a.Roles = a.Roles[:1] }, false},
+		{"renamed", plain, func(accounts table, a *Account) {
+			a.UserName = "alicia"
+			accounts["alicia"] = *a
+			a.UserID = "" // nobody has the old name
+		}, false},
+		{"renamed, but still found by the old name", plain, func(_ table, a *Account) { a.UserName = "alicia" }, false},
+		{"changed stamp", stamped, func(_ table, a *Account) { a.Stamp = "c3d4" }, false},
+		{"no stamp any more", stamped, func(_ table, a *Account) { a.Stamp = "" }, false},
+		{"a stamp at last", plain, func(_ table, a *Account) { a.Stamp = "a1b2" }, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			accounts := table{"alice": test.account}
+			u := *u
+			u.lookup = accounts.lookup
+			p, err := signIn(t.Context(), &u, "alice", "correct horse")
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := test.account
+			a.Roles, a.Attributes = slices.Clone(a.Roles), maps.Clone(a.Attributes)
+			test.change(accounts, &a)
+			if accounts["alice"] = a; a.UserID == "" {
+				delete(accounts, "alice")
+			}
+			err = u.Recheck(t.Context(), p)
+			if test.ok && err != nil {
+				t.Errorf("Recheck returns %v", err)
+			}
+			if !test.ok {
+				rejected(t, err)
+			}
+		})
+	}
+	if n := dummy.runs.Load(); n != 0 {
+		t.Errorf("the dummy is run %d times", n)
+	}
+}
+
+func nothing(context.Context, string) (Account, error) { return Account{}, tokenauth.ErrNotFound }
+
+// Fields that run into each other must not be taken for the same account.
+func TestStampsOfDifferentAccountsDiffer(t *testing.T) {
+	t.Parallel()
+	accounts := []Account{
+		{},
+		{UserID: "1", UserName: "ab", PasswordHash: "c"},
+		{UserID: "1", UserName: "a", PasswordHash: "bc"},
+		{UserID: "1a", UserName: "b", PasswordHash: "c"},
+		{UserID: "1", UserName: "abc"},
+		{UserID: "1abc"},
+		{UserName: "1abc"},
+		{PasswordHash: "1abc"},
+		{Roles: []string{"1abc"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"c"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"c", ""}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"c", "d"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"cd"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"c,d"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Roles: []string{"c", "c"}},
+		{UserID: "1", UserName: "a", Roles: []string{"b", "c"}},
+		{UserID: "1", UserName: "A", PasswordHash: "b", Roles: []string{"c"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Stamp: "s", Roles: []string{"c"}},
+		{UserID: "1", UserName: "a", PasswordHash: "b", Stamp: "sc"},
+		{UserID: "1", UserName: "a\x00", PasswordHash: "b"},
+		{UserID: "1", UserName: "a", PasswordHash: "\x00b"},
+	}
+	seen := map[string]Account{}
+	for _, a := range accounts {
+		stamp := a.stamp()
+		if other, ok := seen[stamp]; ok {
+			t.Errorf("%+v and %+v have the stamp %q", other, a, stamp)
+		}
+		seen[stamp] = a
+	}
+}
+
+func TestStampLeavesTheRolesAsTheyAre(t *testing.T) {
+	t.Parallel()
+	a := Account{UserID: "1", Roles: []string{"c", "a", "b"}}
+	b := Account{UserID: "1", Roles: []string{"b", "c", "a"}}
+	if a.stamp() != b.stamp() {
+		t.Error("the order of the roles counts")
+	}
+	if !slices.Equal(a.Roles, []string{"c", "a", "b"}) {
+		t.Errorf("the roles have become %v", a.Roles)
+	}
+}
+
+func TestNewUsersRefusesBadOptions(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		lookup Lookup
+		o      *Options
+		says   string
+	}{
+		{"no lookup", nil, nil, "lookup"},
+		{"negative timeout", nothing, &Options{Timeout: -1}, "Options.Timeout"},
+		{"timeout over a minute", nothing, &Options{Timeout: time.Minute + 1}, "Options.Timeout"},
+		{"negative number of hashes", nothing, &Options{MaxHashing: -1}, "Options.MaxHashing"},
+		{"too many hashes", nothing, &Options{MaxHashing: 1025}, "Options.MaxHashing"},
+		{"negative length of the queue", nothing, &Options{MaxWaiting: -1}, "Options.MaxWaiting"},
+		{"too long a queue", nothing, &Options{MaxWaiting: 65537}, "Options.MaxWaiting"},
+		{"no format", nothing, &Options{Formats: []format{func(string) func(string) bool { return nil }, nil}}, "Options.Formats[1]"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			u, err := New(test.lookup, test.o)
+			if u != nil || err == nil || !strings.HasPrefix(err.Error(), "password: ") || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("NewUsers returns %v, %v", u, err)
+			}
+		})
+	}
+}
+
+func TestNormalizeUserNameUsesTheOption(t *testing.T) {
+	t.Parallel()
+	lookup := func(context.Context, string) (Account, error) { return Account{}, tokenauth.ErrNotFound }
+	for want, o := range map[string]*Options{"Alice": nil, "alice": {NormalizeUserName: strings.ToLower}} {
+		u, err := New(lookup, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := u.NormalizeUserName("Alice"); got != want {
+			t.Errorf("the name is %q, want %q", got, want)
+		}
+	}
+}
+
+// A Lookup that does not find an account by its own UserName refuses its user
+// for ever, with the right password. The answer is that to a wrong one; the log
+// says what is the matter.
+func TestLookupThatMissesTheUserNameIsLogged(t *testing.T) {
+	t.Parallel()
+	hash, err := Hash("my password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	account := Account{UserID: "17", UserName: "Alice A.", PasswordHash: hash, Stamp: "1"}
+	for name, test := range map[string]struct {
+		accounts table
+		logged   bool
+		status   int
+	}{
+		"only by what is typed":          {table{"alice": account}, true, 400},
+		"the name is another's":          {table{"alice": account, "Alice A.": {UserID: "18", UserName: "Alice A."}}, true, 400},
+		"by both":                        {table{"alice": account, "Alice A.": account}, false, 200},
+		"by both, but disabled just now": {table{"alice": account, "Alice A.": {UserID: "17", UserName: "Alice A.", Disabled: true}}, false, 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			u, _ := newUsers(t, test.accounts.lookup, nil)
+			w := handler(t, u, &log)()
+			if w.Code != test.status || w.Code == 400 && w.Body.String() != `{"error":"invalid_grant","error_description":"The user name or password is incorrect."}` {
+				t.Errorf("answered %d %s", w.Code, w.Body)
+			}
+			said := strings.Contains(log.String(), "level=ERROR") && strings.Contains(log.String(), "not by Account.UserName") && strings.Contains(log.String(), `user_id=17 user_name="Alice A."`)
+			if said != test.logged || strings.Contains(log.String(), "my password") {
+				t.Errorf("logged %s", &log)
+			}
+		})
+	}
+}
+
+// That a database ignores case where the throttle does not is told once, and
+// without what was typed.
+func TestOtherSpellingIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	account := Account{UserID: "17", UserName: "alice", PasswordHash: cheapHash("correct horse")}
+	for name, test := range map[string]struct {
+		typed     string
+		normalize func(string) string
+		told      bool
+	}{
+		"another case":                 {typed: "ALice", told: true},
+		"another case, normalized":     {typed: "ALice", normalize: strings.ToLower},
+		"a space behind":               {typed: "alice ", told: true},
+		"as it is":                     {typed: "alice"},
+		"another name of that account": {typed: "alice@example.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			u, _ := newUsers(t, table{test.typed: account}.lookup, &Options{
+				NormalizeUserName: test.normalize, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			})
+			for range 3 {
+				if _, err := signIn(t.Context(), u, test.typed, "correct horse"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n := strings.Count(log.String(), "level=WARN")
+			if test.told && (n != 1 || !strings.Contains(log.String(), "Options.NormalizeUserName is not set")) || !test.told && n != 0 || strings.Contains(log.String(), test.typed) {
+				t.Errorf("told %d times: %s", n, &log)
+			}
+		})
+	}
+}

@@ -1,0 +1,31 @@
+package password
+
+import (
+	"encoding/base64"
+	"strings"
+)
+
+// A verifier is a stored hash that was found well-formed and bounded in cost.
+type verifier interface {
+	verify(password string) bool
+	// cheap reports whether verify takes less time than a hash of the default
+	// cost.
+	cheap() bool
+}
+
+// The lengths, in bytes, that a salt and a hash may have.
+const (
+	minSaltLen = 8
+	maxSaltLen = 64
+	minHashLen = 16
+	maxHashLen = 64
+)
+
+// decode reads base64 that has one spelling only, and min to max bytes.
+func decode(encoding *base64.Encoding, text string, min, max int) ([]byte, bool) {
+	if strings.ContainsAny(text, "\r\n") { // which package base64 skips
+		return nil, false
+	}
+	b, err := encoding.Strict().DecodeString(text)
+	return b, err == nil && min <= len(b) && len(b) <= max
+}
