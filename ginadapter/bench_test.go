@@ -24,11 +24,11 @@ func (b *blank) WriteHeader(int)             {}
 // cached, with the same route bare. The cost of validation is the difference.
 func BenchmarkValidate(b *testing.B) {
 	store := new(memory.Store)
-	strict, err := tokenauth.New(store, people{}, nil)
+	strict, err := tokenauth.New(store, nobody{}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	cached, err := tokenauth.New(store, people{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
+	cached, err := tokenauth.New(store, nobody{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
 	if err != nil {
 		b.Fatal(err)
 	}

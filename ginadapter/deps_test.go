@@ -8,7 +8,7 @@ import (
 
 // A host that mounts the adapter compiles Gin and the core: no database, no
 // metrics, no traces, no page.
-func TestImports(t *testing.T) {
+func TestImportsOnlyGinAndTheCore(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 )
 
 // Endpoints on a group are under its path, and only those that were asked for.
-func TestMountEndpointsOnGroup(t *testing.T) {
+func TestEndpointsOnAGroupAreUnderItsPath(t *testing.T) {
 	t.Parallel()
-	auth, err := tokenauth.New(new(memory.Store), directory{}, &tokenauth.Options{Clients: registry{}})
+	auth, err := tokenauth.New(new(memory.Store), nobody{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,9 +41,9 @@ func TestMountEndpointsOnGroup(t *testing.T) {
 }
 
 // What the host vouches for passes Gin's guards as a token does.
-func TestFallback(t *testing.T) {
+func TestGuardsAcceptFallbackPrincipals(t *testing.T) {
 	t.Parallel()
-	auth, err := tokenauth.New(new(memory.Store), directory{}, &tokenauth.Options{
+	auth, err := tokenauth.New(new(memory.Store), nobody{}, &tokenauth.Options{
 		Fallback: func(r *http.Request) (tokenauth.Principal, error) {
 			switch r.Header.Get("Authorization") {
 			case "Bearer old":
@@ -80,19 +80,16 @@ func TestFallback(t *testing.T) {
 		{"/me", "ill", 503, ""},
 		{"/open", "ill", 503, ""},
 	} {
-		request := httptest.NewRequest("GET", test.path, nil)
-		request.Header.Set("Authorization", "Bearer "+test.token)
-		recorder := httptest.NewRecorder()
-		r.ServeHTTP(recorder, request)
-		if recorder.Code != test.status || test.status == 200 && recorder.Body.String() != test.body {
-			t.Errorf("%s with %q answers %d %s", test.path, test.token, recorder.Code, recorder.Body)
+		w := get(r, test.path, test.token)
+		if w.Code != test.status || test.status == 200 && w.Body.String() != test.body {
+			t.Errorf("%s with %q answers %d %s", test.path, test.token, w.Code, w.Body)
 		}
 	}
 }
 
 // A Service that was never made shows where it is mounted, and not with the
 // first request.
-func TestNilService(t *testing.T) {
+func TestNilServicePanicsAtMount(t *testing.T) {
 	t.Parallel()
 	var auth *tokenauth.Service
 	for name, make := range map[string]func(){

@@ -14,7 +14,7 @@ type feed struct{ Storage }
 func (feed) Watch(context.Context, time.Duration, Invalidator) error { return nil }
 
 // Not parallel: AllocsPerRun counts what the whole process allocates.
-func TestCacheHitMakesNoGarbage(t *testing.T) {
+func TestCacheHitAllocatesNothing(t *testing.T) {
 	s, err := New(feed{}, anyAuthenticator{}, &Options{Cache: new(CacheOptions)})
 	if err != nil {
 		t.Fatal(err)

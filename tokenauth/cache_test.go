@@ -107,7 +107,7 @@ func TestCacheAnswersWithoutTheStorage(t *testing.T) {
 	})
 }
 
-func TestCacheForgetsOwnWrites(t *testing.T) {
+func TestCacheInvalidatesOwnWrites(t *testing.T) {
 	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		for name, end := range map[string]func(string) error{
 			"Revoke":     func(accessToken string) error { return auth.Revoke(t.Context(), accessToken) },
@@ -127,7 +127,7 @@ func TestCacheForgetsOwnWrites(t *testing.T) {
 }
 
 // A write that failed may have been done all the same.
-func TestCacheForgetsWritesThatFailed(t *testing.T) {
+func TestCacheInvalidatesFailedWrites(t *testing.T) {
 	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
 		expect(t, auth, accessToken, "good")
@@ -146,7 +146,7 @@ func TestCacheForgetsWritesThatFailed(t *testing.T) {
 }
 
 // A reader has the old value in hand when the news of its end comes.
-func TestCacheFillOverlapsInvalidation(t *testing.T) {
+func TestCacheDropsALookupThatAnInvalidationOverlaps(t *testing.T) {
 	for name, news := range map[string]func(s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator){
 		"Changed": func(_ *fed, _ *tokenauth.Service, feed tokenauth.Invalidator) {
 			feed.Invalidate(tokenauth.UserKeyOf("17"))
@@ -182,7 +182,7 @@ func TestCacheFillOverlapsInvalidation(t *testing.T) {
 }
 
 // What changed between the loss of the feed and its return is not told of.
-func TestCacheFeedReconnects(t *testing.T) {
+func TestCacheAsksTheStorageWhileTheFeedIsLost(t *testing.T) {
 	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := s.foreign(t)
 		expect(t, auth, accessToken, "good")
@@ -200,7 +200,7 @@ func TestCacheFeedReconnects(t *testing.T) {
 }
 
 // A write of this replica's is under way while another's comes and goes.
-func TestCacheOwnWriteRacesForeign(t *testing.T) {
+func TestCacheSurvivesOwnWriteRacingForeignWrite(t *testing.T) {
 	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		before := s.foreign(t)
 		expect(t, auth, before, "good")
@@ -223,7 +223,7 @@ func TestCacheOwnWriteRacesForeign(t *testing.T) {
 
 // A token that another replica has just issued is good here at once, whatever
 // the cache has, and the one before is dead from then on.
-func TestCacheNeverRefusesOnItsOwn(t *testing.T) {
+func TestCacheAsksTheStorageBeforeItRefuses(t *testing.T) {
 	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		before := s.foreign(t)
 		expect(t, auth, before, "good")
@@ -238,7 +238,7 @@ func TestCacheNeverRefusesOnItsOwn(t *testing.T) {
 
 // Two readers are under way when a token is replaced, and the slower one has
 // the old value: it must not take back what the faster one brought.
-func TestCacheSlowReaderDoesNotTakeBack(t *testing.T) {
+func TestSlowReaderDoesNotReplaceANewerEntry(t *testing.T) {
 	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		before := s.foreign(t)
 		goOn := make(chan struct{})
@@ -266,7 +266,7 @@ func TestCacheSlowReaderDoesNotTakeBack(t *testing.T) {
 	})
 }
 
-func TestCacheLease(t *testing.T) {
+func TestCacheServesUntilTheLeaseEnds(t *testing.T) {
 	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		accessToken := s.foreign(t)
 		feed.Heartbeat(time.Now())
@@ -294,7 +294,7 @@ func TestCacheLease(t *testing.T) {
 
 // A sign of life counts from when it was asked for, and an older one never
 // shortens the lease.
-func TestCacheLeaseCountsFromTheQuestion(t *testing.T) {
+func TestLeaseStartsWhenTheHeartbeatWasRequested(t *testing.T) {
 	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		asked := time.Now()
 		time.Sleep(lease - time.Millisecond)
@@ -327,7 +327,7 @@ func TestCacheKeepsNoUnknownTokens(t *testing.T) {
 }
 
 // Of those who want one token at once, one asks.
-func TestCacheHerd(t *testing.T) {
+func TestConcurrentMissesLoadOnce(t *testing.T) {
 	const n = 100
 	herd := func(t *testing.T, auth *tokenauth.Service, accessToken string, ctx func(i int) context.Context) []error {
 		errs := make([]error, n)
@@ -475,7 +475,7 @@ func TestCacheHerd(t *testing.T) {
 	})
 }
 
-func TestCacheExpiry(t *testing.T) {
+func TestCachedTokenExpires(t *testing.T) {
 	inBubble(t, tokenauth.Options{Lifetime: time.Hour, Cache: &tokenauth.CacheOptions{Lease: time.Minute}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
 		time.Sleep(time.Hour - time.Nanosecond)
@@ -487,7 +487,7 @@ func TestCacheExpiry(t *testing.T) {
 	})
 }
 
-func TestCacheRolesAndLiveCheck(t *testing.T) {
+func TestCacheKeepsThePrincipalAndRunsTheLiveCheck(t *testing.T) {
 	dismissed := false
 	inBubble(t, tokenauth.Options{LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
 		if p.UserName != "alice" || p.Stamp != "stamp-1" {
@@ -525,7 +525,7 @@ func TestCacheRolesAndLiveCheck(t *testing.T) {
 	})
 }
 
-func TestCacheIsBounded(t *testing.T) {
+func TestCacheKeepsAtMostMaxEntries(t *testing.T) {
 	const most = 500
 	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: most, Lease: time.Minute}}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		hot := make([]string, 20)
@@ -557,7 +557,7 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 // Without Run there is no feed, and the cache never serves.
-func TestCacheWithoutRun(t *testing.T) {
+func TestCacheServesNothingWithoutRun(t *testing.T) {
 	t.Parallel()
 	s := new(fed)
 	auth := newService(t, s, new(staff), &tokenauth.Options{Cache: new(tokenauth.CacheOptions)})
@@ -574,7 +574,7 @@ func TestCacheWithoutRun(t *testing.T) {
 }
 
 // It is told once, and not before the host had time to call Run.
-func TestRunIsMissed(t *testing.T) {
+func TestWarnsIfRunNotCalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const missed = "because Service.Run was not called"
@@ -610,7 +610,7 @@ func TestRunIsMissed(t *testing.T) {
 }
 
 // A second Run beside the first is a mistake that shows.
-func TestRunTwice(t *testing.T) {
+func TestWarnsIfRunIsCalledTwice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		logger, printed := logInto()
@@ -646,7 +646,7 @@ func TestRunTwice(t *testing.T) {
 
 // The log tells once that the feed is lost, and once that it is back; a
 // Watcher that panics is one that lost its feed.
-func TestCacheFeedIsKeptGoing(t *testing.T) {
+func TestRunRestartsTheFeedAndLogsItOnce(t *testing.T) {
 	logger, printed := logInto()
 	inBubble(t, tokenauth.Options{Logger: logger}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		began := time.Now()
@@ -686,7 +686,7 @@ func (p *panicky) Watch(ctx context.Context, _ time.Duration, _ tokenauth.Invali
 	panic("a bug in the watcher")
 }
 
-func TestCacheSurvivesAPanickingWatcher(t *testing.T) {
+func TestRunRestartsAPanickingWatcher(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &panicky{times: make(chan int)}
@@ -708,7 +708,7 @@ func TestCacheSurvivesAPanickingWatcher(t *testing.T) {
 	})
 }
 
-func TestCacheOptions(t *testing.T) {
+func TestNewRefusesCacheOptionsOutOfRange(t *testing.T) {
 	t.Parallel()
 	for field, o := range map[string]tokenauth.CacheOptions{
 		"Options.Cache.MaxEntries": {MaxEntries: -1},
@@ -731,7 +731,7 @@ func TestCacheOptions(t *testing.T) {
 
 // Several replicas over one memory, whose feed tells before a write returns:
 // what a reply says is so on all of them from then on.
-func TestCacheOfReplicas(t *testing.T) {
+func TestReplicasSeeEachOthersWritesAtOnce(t *testing.T) {
 	t.Parallel()
 	store := new(memory.Store)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -11,7 +11,7 @@ import (
 
 type parentKey struct{}
 
-func TestReadContext(t *testing.T) {
+func TestReadContextEndsAfterItsTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = 2 * time.Second
@@ -72,7 +72,7 @@ func TestReadContextHeedsAnEarlierDeadline(t *testing.T) {
 	})
 }
 
-func TestReadContextsAtOnce(t *testing.T) {
+func TestConcurrentReadContextsKeepTheirDeadlines(t *testing.T) {
 	t.Parallel()
 	d := deadlines{timeout: 40 * time.Millisecond} // a moment is a millisecond
 	var wg sync.WaitGroup

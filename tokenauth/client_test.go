@@ -24,7 +24,7 @@ func (c oneClient) FindClient(_ context.Context, id string) (tokenauth.Client, e
 
 // A registry whose secret was left empty in some setting has a client that
 // nobody can be, and not one that anybody is.
-func TestAnEmptySecretProvesNothing(t *testing.T) {
+func TestEmptyClientSecretIsRefused(t *testing.T) {
 	t.Parallel()
 	client := oneClient{ID: "api", Secrets: []tokenauth.Digest{sha256.Sum256(nil), {}}, IntrospectsAll: true}
 	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: client})

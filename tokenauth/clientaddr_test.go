@@ -14,7 +14,7 @@ var testProxies = []netip.Prefix{
 	netip.MustParsePrefix("fe80::/10"),
 }
 
-func TestClientAddr(t *testing.T) {
+func TestClientAddrTrustsOnlyNamedProxies(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, peer string
@@ -59,7 +59,7 @@ func TestClientAddr(t *testing.T) {
 	}
 }
 
-func TestNobodyIsTrustedByDefault(t *testing.T) {
+func TestNoProxyIsTrustedByDefault(t *testing.T) {
 	t.Parallel()
 	for _, peer := range []string{"10.0.0.1:1", "127.0.0.1:1", "[::1]:1"} {
 		r := &http.Request{RemoteAddr: peer, Header: http.Header{

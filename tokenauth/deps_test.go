@@ -35,7 +35,7 @@ func below(path string, roots []string) bool {
 
 // A host that embeds the core, or a package below it, compiles what is listed
 // here and no more.
-func TestImports(t *testing.T) {
+func TestPackagesImportOnlyWhatIsListed(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, pkg string
@@ -105,7 +105,7 @@ func TestCoreImportsOnlyItsLeaves(t *testing.T) {
 }
 
 // Package testing registers flags and has no business in a host's binary.
-func TestTestingStaysInTests(t *testing.T) {
+func TestNoPackageImportsTesting(t *testing.T) {
 	t.Parallel()
 	packages := []string{self, self + "/password", self + "/openapi", self + "/prommetrics", self + "/oteltrace"}
 	deps := goList(t, append([]string{"-deps"}, packages...)...)

@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-func TestEndpointsErrors(t *testing.T) {
+func TestHandlersRefusesBadEndpoints(t *testing.T) {
 	t.Parallel()
 	plain := newService(t, new(memory.Store), &staff{}, nil)
 	withClients := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{}})
@@ -46,7 +46,7 @@ func TestEndpointsErrors(t *testing.T) {
 	}
 }
 
-func TestMountEndpoints(t *testing.T) {
+func TestMountEndpointsServesEachEndpoint(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{"api": all}})
 	mux := http.NewServeMux()
@@ -79,7 +79,7 @@ func TestMountEndpoints(t *testing.T) {
 	auth.Mount(http.NewServeMux(), tokenauth.Endpoints{Issuer: "ftp://x"})
 }
 
-func TestMetadata(t *testing.T) {
+func TestMetadataFollowsRFC8414(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, nil)
 	mux := http.NewServeMux()

@@ -13,7 +13,7 @@ import (
 )
 
 // Trouble is 503 even if its cause is what another Service refused.
-func TestTroubleIsNeverARefusal(t *testing.T) {
+func TestStorageErrorIs503WhateverItsCause(t *testing.T) {
 	t.Parallel()
 	elsewhere := newService(t, new(scripted), &staff{}, nil)
 	refusal := func(authorize func(*http.Request) (*http.Request, *tokenauth.ErrorResponse), authorization ...string) error {
@@ -77,7 +77,7 @@ func TestTroubleIsNeverARefusal(t *testing.T) {
 }
 
 // The message names whose error it is, and what would have been a plain no.
-func TestTroubleSaysWhose(t *testing.T) {
+func TestUnavailableErrorNamesItsSource(t *testing.T) {
 	t.Parallel()
 	odd := errors.New("record not found")
 	users, clients := &staff{}, &erringClients{registered: registered{"web": none}}

@@ -82,7 +82,7 @@ func (r registered) FindClient(_ context.Context, id string) (tokenauth.Client, 
 }
 
 // Every call tells what came of it, once.
-func TestObserverHearsOfCalls(t *testing.T) {
+func TestEachCallIsObservedOnce(t *testing.T) {
 	t.Parallel()
 	storage, users, w := new(scripted), &staff{}, new(witness)
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -151,7 +151,7 @@ func TestObserverHearsOfCalls(t *testing.T) {
 
 // A client that goes away is no trouble of the server's; a deadline of the
 // host's is.
-func TestObserverHearsOfClientsThatLeave(t *testing.T) {
+func TestClientThatLeavesIsNotObservedAsUnavailable(t *testing.T) {
 	t.Parallel()
 	storage, w := new(scripted), new(witness)
 	logger, log := logInto()
@@ -181,7 +181,7 @@ func TestObserverHearsOfClientsThatLeave(t *testing.T) {
 }
 
 // What is in an event besides the kind.
-func TestEvent(t *testing.T) {
+func TestEventDescribesTheCall(t *testing.T) {
 	t.Parallel()
 	w, users := new(witness), &staff{}
 	auth := newService(t, new(scripted), users, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: slog.New(slog.DiscardHandler)})
@@ -213,7 +213,7 @@ func TestEvent(t *testing.T) {
 
 // A principal that cannot be stored is a mistake of the host's that somebody has
 // to find: the event says whose it was.
-func TestInvalidPrincipalIsTold(t *testing.T) {
+func TestInvalidPrincipalIsLoggedWithItsUser(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
 	w := new(witness)
@@ -252,7 +252,7 @@ func (a principals) Authenticate(context.Context, tokenauth.Credentials) (tokena
 }
 
 // The endpoints and the guards tell what a call of the Service does not.
-func TestObserverHearsOfRequests(t *testing.T) {
+func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 	t.Parallel()
 	w := new(witness)
 	clients := registered{"web": own, "api": all, "none": none, "odd": 3}
@@ -313,7 +313,7 @@ func TestObserverHearsOfRequests(t *testing.T) {
 }
 
 // An observer decides nothing.
-func TestObserverPanics(t *testing.T) {
+func TestObserverPanicChangesNoResult(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
 	after := new(witness)
@@ -327,7 +327,7 @@ func TestObserverPanics(t *testing.T) {
 }
 
 // Anybody can cause an event, and so a panic that comes with each.
-func TestPanicsDoNotFillTheLog(t *testing.T) {
+func TestRepeatedPanicsAreLoggedOnce(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -361,7 +361,7 @@ func TestPanicsDoNotFillTheLog(t *testing.T) {
 
 // A panic is told of by whose code it was in, and by its text only where that
 // is the runtime's: what the host panics with may have a password in it.
-func TestPanicsAreToldApart(t *testing.T) {
+func TestPanicIsLoggedWithItsSourceAndNoSecret(t *testing.T) {
 	t.Parallel()
 	var nobody map[string]int
 	bug := func() { nobody["hunter2"]++ }
@@ -448,7 +448,7 @@ type panickyObserver struct{}
 
 func (panickyObserver) Observe(context.Context, tokenauth.Event) { panic("oh no") }
 
-func TestSecurityLog(t *testing.T) {
+func TestSecurityLogWritesEventsUpToALimit(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -510,7 +510,7 @@ func TestSecurityLog(t *testing.T) {
 	}
 }
 
-func TestEventKindNames(t *testing.T) {
+func TestEventKindsHaveNames(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[event.Kind]string{
 		0: "unknown", -1: "unknown", 8: "unknown",
@@ -525,7 +525,7 @@ func TestEventKindNames(t *testing.T) {
 }
 
 // A refusal for the role says in the log, and nowhere else, which was missing.
-func TestRoleRefusalSaysWhich(t *testing.T) {
+func TestMissingRoleIsLoggedAndNotSent(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
 	w := new(witness)
@@ -547,7 +547,7 @@ func TestRoleRefusalSaysWhich(t *testing.T) {
 
 // A proxy that is not trusted is told of once: behind it everybody is one
 // source.
-func TestUntrustedProxyIsTold(t *testing.T) {
+func TestUntrustedProxyIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{

@@ -116,7 +116,7 @@ type listedPackage struct {
 
 func listPackages(t *testing.T, patterns ...string) map[string]*listedPackage {
 	t.Helper()
-	const format = `{{.ImportPath}}|{{.Dir}}|{{.Export}}|{{join .GoFiles ","}}|{{.DepOnly}}`
+	const format = `{{.ImportPath}}|{{.Dir}}|{{.Export}}|{{join .GoFiles ","}}|{{or .DepOnly (not .GoFiles)}}`
 	out, err := exec.CommandContext(t.Context(), "go", append([]string{"list", "-deps", "-export", "-f", format}, patterns...)...).Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)

@@ -153,7 +153,7 @@ func latin1(text string) []byte {
 	return b
 }
 
-func TestAuthorizationLines(t *testing.T) {
+func TestOneWellFormedAuthorizationLineIsAccepted(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name  string
@@ -201,7 +201,7 @@ func FuzzQueryHas(f *testing.F) {
 }
 
 // Where package url cannot read the query, a log has it all the same.
-func TestQueryThatCannotBeRead(t *testing.T) {
+func TestQueryHasFindsNamesInMalformedQueries(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		query string

@@ -43,7 +43,7 @@ func (o *oldTokens) authenticate(r *http.Request) (tokenauth.Principal, error) {
 	return tokenauth.Principal{}, fmt.Errorf("signature: %w", tokenauth.ErrRejected)
 }
 
-func TestFallback(t *testing.T) {
+func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 	t.Parallel()
 	storage, old, w := new(scripted), new(oldTokens), new(witness)
 	left := map[string]bool{}
@@ -120,7 +120,7 @@ func TestFallback(t *testing.T) {
 }
 
 // A token that the host vouched for has a principal and nothing to revoke.
-func TestFallbackToken(t *testing.T) {
+func TestFallbackTokenHasNothingToRevoke(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Fallback: new(oldTokens).authenticate})
 	r := httptest.NewRequest("GET", "/", nil)
@@ -140,7 +140,7 @@ func TestFallbackToken(t *testing.T) {
 
 // A fallback may read the body. The handler behind finds it as without, whether
 // the fallback knew the request or not.
-func TestFallbackReadsTheBody(t *testing.T) {
+func TestHandlerFindsTheBodyThatTheFallbackRead(t *testing.T) {
 	t.Parallel()
 	for name, sent := range map[string]func(*http.Request) string{
 		"form": func(r *http.Request) string { return r.FormValue("name") },
@@ -175,7 +175,7 @@ func TestFallbackReadsTheBody(t *testing.T) {
 }
 
 // How long the fallback took is told, whatever it said.
-func TestFallbackTakesTime(t *testing.T) {
+func TestEventsIncludeTheFallbacksTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		old, w := new(oldTokens), new(witness)

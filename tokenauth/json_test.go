@@ -20,7 +20,7 @@ func TestJSONKeepsOrderAndPlainCharacters(t *testing.T) {
 	}
 }
 
-func TestEmptyJSONObject(t *testing.T) {
+func TestEmptyJSONObjectIsBraces(t *testing.T) {
 	t.Parallel()
 	var o jsonObject
 	if got := string(o.done()); got != "{}" {

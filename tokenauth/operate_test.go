@@ -23,7 +23,7 @@ func (l *listing) List(context.Context, tokenauth.UserKey) ([]tokenauth.Token, e
 	return l.tokens, l.err
 }
 
-func TestTokens(t *testing.T) {
+func TestTokensListsTheUsersTokens(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	storage := new(listing)
@@ -91,7 +91,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-func TestHealth(t *testing.T) {
+func TestHealthReportsAFailingStorage(t *testing.T) {
 	t.Parallel()
 	storage := new(scripted)
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{Timeout: 20 * time.Millisecond})
@@ -109,7 +109,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestOptionsInEffect(t *testing.T) {
+func TestOptionsReturnsACopyWithDefaults(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{ResponseAttributes: []string{"tenant"}})
 	o := auth.Options()

@@ -86,7 +86,7 @@ func TestBoundsAreAccepted(t *testing.T) {
 	}
 }
 
-func TestDefaults(t *testing.T) {
+func TestZeroOptionsSelectTheDefaults(t *testing.T) {
 	t.Parallel()
 	var zero Options
 	for name, o := range map[string]*Options{"nil": nil, "the zero value": &zero} {

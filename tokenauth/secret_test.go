@@ -147,7 +147,7 @@ func TestSecretIsNotLogged(t *testing.T) {
 	}
 }
 
-func TestSecretInErrors(t *testing.T) {
+func TestSecretIsRedactedInErrors(t *testing.T) {
 	t.Parallel()
 	s := tokenauth.NewSecret(plain)
 	err := errors.Join(fmt.Errorf("bind as %v", s), fmt.Errorf("bind as %+v: %w", exported{s}, errors.New("refused")))
@@ -156,7 +156,7 @@ func TestSecretInErrors(t *testing.T) {
 	}
 }
 
-func TestReveal(t *testing.T) {
+func TestRevealReturnsTheText(t *testing.T) {
 	t.Parallel()
 	var zero tokenauth.Secret
 	if got := zero.Reveal(); got != "" || zero.String() != "[redacted]" {

@@ -35,7 +35,7 @@ func TestNewTokenReplacesTheOneBefore(t *testing.T) {
 	expect(t, auth, third, "good")
 }
 
-func TestSlotsAreApart(t *testing.T) {
+func TestTokensOfOtherSlotsStayValid(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, nil)
 	web, mobile := issue(t, auth, alice(), "web"), issue(t, auth, alice(), "mobile")
@@ -56,7 +56,7 @@ func TestSlotsAreApart(t *testing.T) {
 	}
 }
 
-func TestGrantTellsWhatWasStored(t *testing.T) {
+func TestGrantEqualsTheStoredToken(t *testing.T) {
 	t.Parallel()
 	storage := new(memory.Store)
 	now := time.Date(2020, 9, 13, 11, 35, 33, 999_999_999, time.FixedZone("CEST", 2*60*60))
@@ -93,7 +93,7 @@ func TestGrantTellsWhatWasStored(t *testing.T) {
 	}
 }
 
-func TestTokenIsGoodUntilItExpires(t *testing.T) {
+func TestTokenIsValidUntilItExpires(t *testing.T) {
 	t.Parallel()
 	issued := time.Date(2020, 9, 13, 9, 35, 33, 0, time.UTC)
 	now := issued

@@ -15,7 +15,7 @@ import (
 
 var errDirectory = errors.New("the directory is down")
 
-func TestSignInAsksTheAuthenticator(t *testing.T) {
+func TestSignInReturnsTheAuthenticatorsDecision(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name string
@@ -47,7 +47,7 @@ func TestSignInAsksTheAuthenticator(t *testing.T) {
 
 // A refusal before the work would tell by its speed, and a bound inside the
 // hash would make two passwords the same.
-func TestLongPasswordIsRejectedAfterTheWork(t *testing.T) {
+func TestLongPasswordIsRejectedAfterAuthenticate(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		length int
@@ -68,7 +68,7 @@ func TestLongPasswordIsRejectedAfterTheWork(t *testing.T) {
 	}
 }
 
-func TestSecondLook(t *testing.T) {
+func TestSignInReturnsTheRecheckersDecision(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name string
@@ -161,7 +161,7 @@ func TestNoOrderOfEventsLeavesATokenOfAChangedUser(t *testing.T) {
 }
 
 // What the refused sign-in has to take back is its own token only.
-func TestSecondLookLeavesANewerTokenAlone(t *testing.T) {
+func TestRecheckRevokesNoNewerToken(t *testing.T) {
 	t.Parallel()
 	storage := new(scripted)
 	var newer string
@@ -177,7 +177,7 @@ func TestSecondLookLeavesANewerTokenAlone(t *testing.T) {
 	expect(t, auth, newer, "good")
 }
 
-func TestSecondLookHasTimeoutToAnswer(t *testing.T) {
+func TestRecheckEndsAfterTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(scripted)
@@ -214,7 +214,7 @@ func TestRefusedTokenThatCannotBeRemovedIsLogged(t *testing.T) {
 	}
 }
 
-func TestSecondLookIsOptional(t *testing.T) {
+func TestRecheckIsOptional(t *testing.T) {
 	t.Parallel()
 	users := &staff{look: func(context.Context, tokenauth.Principal) error { return tokenauth.ErrRejected }}
 	once := struct{ tokenauth.Authenticator }{users} // hides Recheck

@@ -102,7 +102,7 @@ func (d *door) fail(userName, from string, times int) {
 
 const here, there = "192.0.2.1", "198.51.100.1"
 
-func TestThrottleOfAnAccountFromASource(t *testing.T) {
+func TestThrottleLimitsAnAccountFromOneSource(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		for range 5 {
 			d.expect("alice", "wrong", here, "rejected")
@@ -134,7 +134,7 @@ func TestThrottleOfAnAccountFromASource(t *testing.T) {
 }
 
 // A day without failures forgets them.
-func TestThrottleForgets(t *testing.T) {
+func TestThrottleForgetsAfterADay(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		d.fail("alice", here, 7)
 		time.Sleep(24 * time.Hour)
@@ -146,7 +146,7 @@ func TestThrottleForgets(t *testing.T) {
 }
 
 // Of very many wrong guesses at once, as many are hashed as are free.
-func TestThrottleOfManyAtOnce(t *testing.T) {
+func TestConcurrentGuessesHashOnlyTheFreeOnes(t *testing.T) {
 	for name, test := range map[string]struct {
 		password string
 		want     map[string]int
@@ -177,7 +177,7 @@ func TestThrottleOfManyAtOnce(t *testing.T) {
 	}
 }
 
-func TestThrottleOfAnAccountFromEverywhere(t *testing.T) {
+func TestThrottleLimitsAnAccountFromAllSources(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		d.expect("alice", "right", here, "in") // a known source
 		source := 0
@@ -200,7 +200,7 @@ func TestThrottleOfAnAccountFromEverywhere(t *testing.T) {
 
 // After a hundred failures in a row, over however many sources and days, only
 // sources from which the user signed in lately may try.
-func TestThrottleCeiling(t *testing.T) {
+func TestAccountCeilingAdmitsOnlyKnownSources(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		d.expect("alice", "right", here, "in")
 		for i := range 100 {
@@ -239,7 +239,7 @@ func TestThrottleLetsTheOwnerIn(t *testing.T) {
 }
 
 // Addresses that one customer can have are one source.
-func TestThrottleOfPrefixes(t *testing.T) {
+func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 	t.Run("64", func(t *testing.T) {
 		atDoor(t, tokenauth.Options{}, func(d *door) {
 			for i := range 5 {
@@ -300,7 +300,7 @@ func TestThrottleOfPrefixes(t *testing.T) {
 }
 
 // A success forgets an account's own failures and nobody else's.
-func TestThrottleSuccessResets(t *testing.T) {
+func TestSuccessResetsOnlyItsOwnFailures(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		d.fail("alice", here, 4)
 		d.fail("alice", there, 5)
@@ -314,7 +314,7 @@ func TestThrottleSuccessResets(t *testing.T) {
 }
 
 // Trouble, a panic and a client that goes away count for nothing.
-func TestThrottleRefunds(t *testing.T) {
+func TestErrorsAndPanicsCountAsNoFailure(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		d.err = errors.New("the directory is down")
 		for range 20 {
@@ -338,7 +338,7 @@ func TestThrottleRefunds(t *testing.T) {
 }
 
 // While others are under way one waits for them, and leaves when its client does.
-func TestThrottleWaiterLeaves(t *testing.T) {
+func TestWaitingSignInEndsWithItsClient(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		var wg sync.WaitGroup
 		for range 5 {
@@ -360,7 +360,7 @@ func TestThrottleWaiterLeaves(t *testing.T) {
 }
 
 // A wall clock that is set back makes no wait longer.
-func TestThrottleClockSetBack(t *testing.T) {
+func TestClockSetBackLengthensNoWait(t *testing.T) {
 	now := time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC)
 	atDoor(t, tokenauth.Options{Now: func() time.Time { return now }}, func(d *door) {
 		for range 8 {
@@ -374,7 +374,7 @@ func TestThrottleClockSetBack(t *testing.T) {
 	})
 }
 
-func TestThrottleOff(t *testing.T) {
+func TestInsecureOffThrottlesNothing(t *testing.T) {
 	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}, func(d *door) {
 		for range 100 {
 			d.expect("alice", "wrong", here, "rejected")
@@ -382,7 +382,7 @@ func TestThrottleOff(t *testing.T) {
 	})
 }
 
-func TestThrottleLimitsAreTheHosts(t *testing.T) {
+func TestThrottleUsesTheHostsLimits(t *testing.T) {
 	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: 2, PerAccount: 3, AccountCeiling: 4, PerSource: 6}}, func(d *door) {
 		d.fail("alice", here, 2)
 		d.expect("alice", "wrong", here, "1s")
@@ -426,7 +426,7 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 	})
 }
 
-func TestThrottleOptions(t *testing.T) {
+func TestNewRefusesThrottleOptionsOutOfRange(t *testing.T) {
 	t.Parallel()
 	for field, o := range map[string]tokenauth.ThrottleOptions{
 		"PerAccountAndSource": {PerAccountAndSource: -1},
@@ -482,7 +482,7 @@ func (c *countersThatPanic) UpdateCounters(_ context.Context, keys []throttle.Ke
 
 // A storage that panics takes nobody's turn with it: neither the one of those
 // that wait for another process, nor of those that wait for the one it befell.
-func TestThrottleGoesOnAfterAPanicOfTheStorage(t *testing.T) {
+func TestThrottleSurvivesAPanicOfTheStorage(t *testing.T) {
 	t.Parallel()
 	attempt := func(t *testing.T, auth *tokenauth.Service, password string) (got string) {
 		defer func() {

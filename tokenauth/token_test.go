@@ -33,7 +33,7 @@ func TestStoredKeysStayTheSame(t *testing.T) {
 // What a test puts where it does not belong, to find it again in an error.
 const marker = "s3cret"
 
-func TestPrincipalThatCannotBeStored(t *testing.T) {
+func TestIssueRefusesInvalidPrincipals(t *testing.T) {
 	t.Parallel()
 	type principal = tokenauth.Principal
 	size := len("17alice" + "stamp-1" + "ReaderStaff" + "tenantnorth")
@@ -86,7 +86,7 @@ func TestPrincipalThatCannotBeStored(t *testing.T) {
 	}
 }
 
-func TestClientIDThatCannotBeStored(t *testing.T) {
+func TestIssueRefusesInvalidClientIDs(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, nil)
 	for clientID, good := range map[string]bool{
@@ -124,7 +124,7 @@ func TestPrincipalsAreCopied(t *testing.T) {
 	}
 }
 
-func TestHasRole(t *testing.T) {
+func TestHasRoleComparesExactly(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		anyOf []string
@@ -149,7 +149,7 @@ func TestHasRole(t *testing.T) {
 
 // More goroutines than cores sign the same user in, while each also has a user
 // of its own: one token of the shared slot stays, and one is told replaced.
-func TestManyGoroutines(t *testing.T) {
+func TestConcurrentSignInsLeaveOneToken(t *testing.T) {
 	t.Parallel()
 	const n = 64
 	auth := newService(t, new(memory.Store), &staff{}, nil)

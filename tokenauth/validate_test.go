@@ -16,7 +16,7 @@ import (
 )
 
 // Trouble signs nobody in and nobody out.
-func TestFindErrors(t *testing.T) {
+func TestFindErrorsDecideNothing(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, want string
@@ -82,7 +82,7 @@ func TestForeignRowSignsNobodyIn(t *testing.T) {
 	}
 }
 
-func TestRubbishAsksNoStorage(t *testing.T) {
+func TestMalformedTokensAskNoStorage(t *testing.T) {
 	t.Parallel()
 	storage := &scripted{before: func(_ context.Context, method string) error {
 		t.Errorf("%s was called", method)
@@ -98,7 +98,7 @@ func TestRubbishAsksNoStorage(t *testing.T) {
 	}
 }
 
-func TestSilentStorageHasTimeoutToAnswer(t *testing.T) {
+func TestStorageCallsEndAfterTimeout(t *testing.T) {
 	t.Parallel()
 	calls := map[string]func(context.Context, *tokenauth.Service, string) error{
 		"Issue": func(ctx context.Context, auth *tokenauth.Service, _ string) error {
@@ -152,7 +152,7 @@ func TestSilentStorageHasTimeoutToAnswer(t *testing.T) {
 	}
 }
 
-func TestLiveCheck(t *testing.T) {
+func TestValidateReturnsTheLiveChecksDecision(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, want string
@@ -199,7 +199,7 @@ func TestLiveCheck(t *testing.T) {
 	}
 }
 
-func TestLiveCheckHasTimeoutToAnswer(t *testing.T) {
+func TestLiveCheckEndsAfterTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{
@@ -216,7 +216,7 @@ func TestLiveCheckHasTimeoutToAnswer(t *testing.T) {
 }
 
 // A guard goes by its own Service's word, and so does what is behind it.
-func TestGuardsOfTwoServices(t *testing.T) {
+func TestGuardsUseTheirOwnService(t *testing.T) {
 	t.Parallel()
 	one := newService(t, new(memory.Store), &staff{}, nil)
 	other := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Prefix: "other_"})

@@ -54,7 +54,7 @@ func (*nobody) FindClient(context.Context, string) (tokenauth.Client, error) {
 }
 
 // A Service that was never made shows where it is mounted.
-func TestNilService(t *testing.T) {
+func TestNilServicePanicsAtMount(t *testing.T) {
 	t.Parallel()
 	var auth *tokenauth.Service
 	next := http.NotFoundHandler()
@@ -80,7 +80,7 @@ func TestNilService(t *testing.T) {
 }
 
 // What a storage lacks is told with where to get it.
-func TestAbilitiesThatAreMissing(t *testing.T) {
+func TestMissingAbilityIsNamedInTheError(t *testing.T) {
 	t.Parallel()
 	plain := struct{ tokenauth.Storage }{new(memory.Store)}
 	auth := newService(t, plain, &staff{}, nil)
@@ -107,7 +107,7 @@ func TestAbilitiesThatAreMissing(t *testing.T) {
 }
 
 // An ID that is empty is not taken for a user who has no tokens.
-func TestRevokeUserWithoutID(t *testing.T) {
+func TestRevokeUserRefusesAnEmptyID(t *testing.T) {
 	t.Parallel()
 	storage, w := new(scripted), new(witness)
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}})

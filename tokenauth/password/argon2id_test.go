@@ -82,7 +82,7 @@ func TestArgon2idAcceptsUpToTheBounds(t *testing.T) {
 	}
 }
 
-func TestArgon2idRefuses(t *testing.T) {
+func TestArgon2idRefusesMalformedHashes(t *testing.T) {
 	t.Parallel()
 	const version, parameters = "v=19", "m=64,t=1,p=1"
 	salt, hash := zeros(16), zeros(32)

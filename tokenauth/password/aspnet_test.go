@@ -120,7 +120,7 @@ func TestASPNETAcceptsUpToTheBounds(t *testing.T) {
 	}
 }
 
-func TestASPNETRefuses(t *testing.T) {
+func TestASPNETRefusesMalformedHashes(t *testing.T) {
 	t.Parallel()
 	raw := func(b ...byte) string { return base64.StdEncoding.EncodeToString(b) }
 	refused := map[string]string{

@@ -69,7 +69,7 @@ func rejected(tb testing.TB, err error) {
 	}
 }
 
-func TestAuthenticate(t *testing.T) {
+func TestAuthenticateReturnsTheAccountsPrincipal(t *testing.T) {
 	t.Parallel()
 	accounts := table{}
 	for name, hash := range map[string]string{
@@ -186,7 +186,7 @@ func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
 	}
 }
 
-func TestOptionsLogger(t *testing.T) {
+func TestUnusableHashIsLogged(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	u, _ := newUsers(t, table{"alice": {UserID: "id-7", UserName: "alice"}}.lookup, &Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -285,7 +285,7 @@ func TestLookupEndsWithItsCaller(t *testing.T) {
 	}
 }
 
-func TestRecheck(t *testing.T) {
+func TestRecheckRejectsChangedAccounts(t *testing.T) {
 	t.Parallel()
 	u, dummy := newUsers(t, nothing, nil)
 	plain := Account{
@@ -405,7 +405,7 @@ func TestStampLeavesTheRolesAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestNewUsersErrors(t *testing.T) {
+func TestNewUsersRefusesBadOptions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -431,7 +431,7 @@ func TestNewUsersErrors(t *testing.T) {
 	}
 }
 
-func TestNormalizeUserName(t *testing.T) {
+func TestNormalizeUserNameUsesTheOption(t *testing.T) {
 	t.Parallel()
 	lookup := func(context.Context, string) (Account, error) { return Account{}, tokenauth.ErrNotFound }
 	for want, o := range map[string]*Options{"Alice": nil, "alice": {NormalizeUserName: strings.ToLower}} {
@@ -448,7 +448,7 @@ func TestNormalizeUserName(t *testing.T) {
 // A Lookup that does not find an account by its own UserName refuses its user
 // for ever, with the right password. The answer is that to a wrong one; the log
 // says what is the matter.
-func TestLookupMissesTheUserName(t *testing.T) {
+func TestLookupThatMissesTheUserNameIsLogged(t *testing.T) {
 	t.Parallel()
 	hash, err := Hash("my password")
 	if err != nil {
@@ -483,7 +483,7 @@ func TestLookupMissesTheUserName(t *testing.T) {
 
 // That a database ignores case where the throttle does not is told once, and
 // without what was typed.
-func TestSpellingsAreCompared(t *testing.T) {
+func TestOtherSpellingIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	account := Account{UserID: "17", UserName: "alice", PasswordHash: cheapHash("correct horse")}
 	for name, test := range map[string]struct {

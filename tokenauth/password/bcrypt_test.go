@@ -40,7 +40,7 @@ func TestBcryptVerifiesOthersHashes(t *testing.T) {
 
 // bcrypt cuts passwords off. A longer one that begins with the right 72 bytes
 // is not the right one, and it takes as long to say so.
-func TestBcryptTakesNoPasswordThatItWouldCutOff(t *testing.T) {
+func TestBcryptRejectsPasswordsLongerThan72Bytes(t *testing.T) {
 	t.Parallel()
 	const right = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	v, ok := parse("$2a$05$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui")
@@ -57,7 +57,7 @@ func TestBcryptTakesNoPasswordThatItWouldCutOff(t *testing.T) {
 	}
 }
 
-func TestBcryptRefuses(t *testing.T) {
+func TestBcryptRefusesMalformedHashes(t *testing.T) {
 	t.Parallel()
 	const good = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
 	const salt, hash = "CCCCCCCCCCCCCCCCCCCCC.", "E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"

@@ -40,7 +40,7 @@ func (b *blocker) verify(string) bool {
 	return false
 }
 
-func TestGateDefaults(t *testing.T) {
+func TestGateHashesOnHalfOfTheProcessors(t *testing.T) {
 	t.Parallel()
 	u, err := New(nothing, nil)
 	if err != nil {
@@ -184,7 +184,7 @@ func TestGateIsFirstInFirstOut(t *testing.T) {
 }
 
 // A context that has ended gets no place even if one is free.
-func TestGateHashesNothingForWhoeverHasLeft(t *testing.T) {
+func TestGateHashesNothingAfterTheContextEnds(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -201,7 +201,7 @@ func TestGateHashesNothingForWhoeverHasLeft(t *testing.T) {
 
 // Whoever comes in vain is told at once, before any look-up, and the operator
 // once a minute.
-func TestRefusalWhenBusy(t *testing.T) {
+func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var lookups atomic.Int32
@@ -254,7 +254,7 @@ func TestRefusalWhenBusy(t *testing.T) {
 }
 
 // On a clock that runs, too.
-func TestRefusalWhenBusyTakesNoTime(t *testing.T) {
+func TestBusyUsersRefuseAtOnce(t *testing.T) {
 	t.Parallel()
 	u, err := New(nothing, &Options{MaxHashing: 1, MaxWaiting: 1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -277,7 +277,7 @@ func TestRefusalWhenBusyTakesNoTime(t *testing.T) {
 }
 
 // What a host's code does, its panic included, leaves no place taken.
-func TestPanicsLeaveNoPlaceTaken(t *testing.T) {
+func TestPanicsFreeTheirPlace(t *testing.T) {
 	t.Parallel()
 	boom := func() { panic("host: boom") }
 	for _, test := range []struct {
@@ -417,7 +417,7 @@ func inUse() int64 {
 // A crowd with passwords of 1 KB: at most so many hashes at once, and so many
 // sign-ins waiting, and the memory of no more. Not parallel, for the sake of
 // the memory: whatever else runs would count.
-func TestCrowd(t *testing.T) {
+func TestCrowdUsesBoundedMemory(t *testing.T) {
 	for _, places := range []int{1, 2} {
 		t.Run(fmt.Sprint(places), func(t *testing.T) {
 			const crowd = 500

@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-func TestHash(t *testing.T) {
+func TestHashMakesSaltedArgon2id(t *testing.T) {
 	t.Parallel()
 	const password = "correct horse 😀"
 	first, err := Hash(password)
@@ -47,7 +47,7 @@ func TestHash(t *testing.T) {
 }
 
 // What Hash accepts is what the token endpoint accepts.
-func TestHashRefusesWhatCouldNotSignIn(t *testing.T) {
+func TestHashRefusesPasswordsThatCannotSignIn(t *testing.T) {
 	t.Parallel()
 	for name, password := range map[string]string{
 		"nothing":            "",

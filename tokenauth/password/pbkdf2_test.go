@@ -71,7 +71,7 @@ func TestPBKDF2AcceptsUpToTheBounds(t *testing.T) {
 	}
 }
 
-func TestPBKDF2Refuses(t *testing.T) {
+func TestPBKDF2RefusesMalformedHashes(t *testing.T) {
 	t.Parallel()
 	const name, parameters = "pbkdf2-sha256", "i=1000,l=32"
 	salt, hash := zeros(16), zeros(32)

@@ -15,7 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-func TestOutdated(t *testing.T) {
+func TestOutdatedReportsWeakHashes(t *testing.T) {
 	t.Parallel()
 	hash := func(parameters string, salt, hash int) string {
 		return phc("v=19", parameters, zeros(salt), zeros(hash))
@@ -55,7 +55,7 @@ func TestOutdated(t *testing.T) {
 	}
 }
 
-func TestCheap(t *testing.T) {
+func TestCheapReportsHashesBelowTheDefaultCost(t *testing.T) {
 	t.Parallel()
 	argon := func(parameters string) string { return phc("v=19", parameters, zeros(16), zeros(32)) }
 	for _, test := range []struct {
@@ -129,7 +129,7 @@ func clear(stored string) func(string) bool {
 	return nil
 }
 
-func TestUpgrade(t *testing.T) {
+func TestSignInUpgradesWeakHashes(t *testing.T) {
 	t.Parallel()
 	for name, hash := range weakHashes {
 		t.Run(name, func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
-func TestHashesAreLeftAlone(t *testing.T) {
+func TestHashesAreNotUpgraded(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", wire.MaxPassword+1)
 	strong, err := Hash("my password")
@@ -214,7 +214,7 @@ func TestHashesAreLeftAlone(t *testing.T) {
 }
 
 // The user signs in whatever comes of the upgrade, and no hash is logged.
-func TestUpgradeFails(t *testing.T) {
+func TestSignInSucceedsIfTheUpgradeFails(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	u, err := New(table{"alice": {UserID: "id-7", UserName: "alice", PasswordHash: aspnetV2Hash, Stamp: "s"}}.lookup, &Options{
@@ -273,7 +273,7 @@ func TestUpgradeEndsAfterTimeout(t *testing.T) {
 }
 
 // While others wait to hash, nobody hashes for an upgrade.
-func TestUpgradeWaitsForNobody(t *testing.T) {
+func TestUpgradeIsSkippedWhileOthersWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := &hashTable{account: Account{UserID: "1", UserName: "alice", PasswordHash: "slow", Stamp: "s"}}
@@ -311,7 +311,7 @@ func TestUpgradeWaitsForNobody(t *testing.T) {
 
 // Sign-ins that race an upgrade all succeed, and so do those after it; one of
 // them replaced the hash.
-func TestUpgradeRace(t *testing.T) {
+func TestConcurrentUpgradesReplaceTheHashOnce(t *testing.T) {
 	t.Parallel()
 	h := &hashTable{account: Account{UserID: "1", UserName: "alice", PasswordHash: aspnetV2Hash, Stamp: "s"}}
 	u, err := New(h.lookup, &Options{Upgrade: h.upgrade, MaxHashing: 8})
@@ -341,7 +341,7 @@ func TestUpgradeRace(t *testing.T) {
 
 // A host's formats come before the package's, in their order, and their
 // refusals cost what every refusal does.
-func TestFormats(t *testing.T) {
+func TestHostFormatsComeFirst(t *testing.T) {
 	t.Parallel()
 	always := func(answer bool, name string, calls *[]string) format {
 		return func(stored string) func(string) bool {

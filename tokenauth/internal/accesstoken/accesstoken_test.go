@@ -96,7 +96,7 @@ func TestEveryChangedCharacterIsRefused(t *testing.T) {
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseRefusesMalformedTokens(t *testing.T) {
 	t.Parallel()
 	body, err := base64.RawURLEncoding.DecodeString(goldenToken[4:])
 	if err != nil {
@@ -165,7 +165,7 @@ func TestLineBreaksDoNotReviveABuffer(t *testing.T) {
 }
 
 // Not parallel: AllocsPerRun counts what the whole process allocates.
-func TestParseMakesNoGarbage(t *testing.T) {
+func TestParseAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		if _, ok := Parse("tat_", goldenToken); !ok {
 			t.Fatal("refused")

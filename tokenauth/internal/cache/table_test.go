@@ -152,7 +152,7 @@ func TestTableMakesRoomAmongHotValues(t *testing.T) {
 
 // Whatever happens, in whatever order, a reader finds the value or none, and
 // none that was invalidated.
-func TestTableAgainstAModel(t *testing.T) {
+func TestTableReturnsTheLastValueOrNone(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, max := range []int{1, 8, 50} {
@@ -196,7 +196,7 @@ func TestTableAgainstAModel(t *testing.T) {
 }
 
 // Readers of a table that changes all the time only find whole values.
-func TestTableUnderConcurrency(t *testing.T) {
+func TestConcurrentReadersFindWholeEntries(t *testing.T) {
 	t.Parallel()
 	table := newTable(32)
 	var wg sync.WaitGroup

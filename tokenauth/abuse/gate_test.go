@@ -1,4 +1,4 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"context"
@@ -161,7 +161,7 @@ func waiterLeaves(t *testing.T) {
 		})
 	}
 	stays("first")
-	soon(t, "the first is hashed", func() bool { return w.began.Load() == 1 })
+	eventually(t, "the first is hashed", func() bool { return w.began.Load() == 1 })
 	ctx, leave := context.WithCancel(t.Context())
 	var gone sync.WaitGroup
 	for i := range placesToWait {
@@ -181,10 +181,10 @@ func waiterLeaves(t *testing.T) {
 	for i := range placesToWait {
 		stays(fmt.Sprint("comes", i))
 	}
-	soon(t, "one finds no room", func() bool { return refused.Load() != 0 })
+	eventually(t, "one finds no room", func() bool { return refused.Load() != 0 })
 	leave()
 	gone.Wait()
-	soon(t, "all have found room", func() bool { return time.Since(time.Unix(0, refused.Load())) > 500*time.Millisecond })
+	eventually(t, "all have found room", func() bool { return time.Since(time.Unix(0, refused.Load())) > 500*time.Millisecond })
 	w.release()
 	wg.Wait()
 	if began := w.began.Load(); began != 1+placesToWait {

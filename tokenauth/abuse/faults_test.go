@@ -1,4 +1,4 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"context"
@@ -39,12 +39,12 @@ var faults = []situation{
 	{
 		id: "D01", what: "the database is down at a sign-in: 503, nothing changed, and no attempt counted",
 		run: func(t *testing.T, h *abuseHost) {
-			h.storage.fail(errAbuse, "Replace")
+			h.storage.meet(failsIn("Replace"))
 			before := h.moment()
 			for range 8 { // more than are free
 				h.posts(t, unavailable, goodGrant)
 			}
-			h.storage.fail(nil)
+			h.storage.meet(nil)
 			now := h.moment()
 			for key, c := range now.counters {
 				if c.Failures != 0 || c.Pending != 0 || c.SucceededAt != 0 {
@@ -99,12 +99,12 @@ var faults = []situation{
 	},
 	{
 		id: "D03", what: "the database is down, and the token cached: good until the lease ends",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			const lease = 500 * time.Millisecond
 			var down, mute atomic.Bool
 			s := &meddler{before: func(context.Context, string) error {
 				if down.Load() {
-					return errAbuse
+					return errStorage
 				}
 				return nil
 			}}
@@ -183,7 +183,7 @@ var faults = []situation{
 			s := newStore(t, db, nil)
 			pool := poolOf(t, db)
 			pool.SetMaxOpenConns(2)
-			h := onHTTP.host(t, s, directory{}, tokenauth.Options{Timeout: 300 * time.Millisecond})
+			h := onHTTP.host(t, s, directory{}, tokenauth.Options{Timeout: time.Second})
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
 			var held []*sql.Conn
 			for range 2 {
@@ -198,7 +198,7 @@ var faults = []situation{
 				wg.Go(func() {
 					began := time.Now()
 					h.isDown(t, accessToken)
-					if took := time.Since(began); took < 290*time.Millisecond || took > 3*time.Second {
+					if took := time.Since(began); took < 990*time.Millisecond || took > 4*time.Second {
 						t.Errorf("it took %v", took)
 					}
 				})
@@ -456,7 +456,7 @@ var faults = []situation{
 					h.welcomes(t, h.signIn(t, grantFor("alice", otherPassword)), "signed in again")
 				})
 			}
-			source, err := os.ReadFile("../storage/redisstore/redisstore.go")
+			source, err := os.ReadFile("../../storage/redisstore/redisstore.go")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -475,7 +475,7 @@ var faults = []situation{
 		// Whose connection it was is the storage's to know; the service keeps
 		// none that it could drop.
 		id: "D16", what: "the storage returns the token of another slot: 503, told to the operator, and nobody is signed in",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			for name, o := range map[string]tokenauth.Options{"strict": {}, "cached": {Cache: &tokenauth.CacheOptions{}}} {
 				var swapped atomic.Bool
 				s := new(meddler)
@@ -509,7 +509,7 @@ var faults = []situation{
 	},
 	{
 		id: "D18", what: "the storage returns neither a token nor an error: 503",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			for _, o := range []tokenauth.Options{{}, {Cache: &tokenauth.CacheOptions{}}} {
 				h := on.host(t, &meddler{found: func(tokenauth.Token, error) (tokenauth.Token, error) { return tokenauth.Token{}, nil }}, directory{}, o)
 				accessToken := h.signIn(t, grantFor("alice", otherPassword))
@@ -527,7 +527,7 @@ var faults = []situation{
 		// That the storage loses a message and goes on to vouch for its feed is
 		// what no Watcher may do: its sign of life says that nothing is missing.
 		id: "D20", what: "the message of a change is lost: the token passes until the lease ends, and not longer",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			const lease = 500 * time.Millisecond
 			shared := new(memory.Store)
 			here := on.host(t, shared, directory{}, tokenauth.Options{})
@@ -553,7 +553,7 @@ var faults = []situation{
 	},
 	{
 		id: "D21", what: "the feed is disconnected: the cache is bypassed at once, until it is there again and all is forgotten",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			shared := new(memory.Store)
 			here := on.host(t, shared, directory{}, tokenauth.Options{})
 			feed := newScript()
@@ -593,7 +593,7 @@ var faults = []situation{
 	},
 	{
 		id: "D23", what: "what a look-up found arrives after the message that it has ended: it is never served",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			shared := new(memory.Store)
 			here := on.host(t, shared, directory{}, tokenauth.Options{})
 			var slow atomic.Bool
@@ -633,7 +633,7 @@ var faults = []situation{
 		// Not ten million, which would only take longer: that nothing is kept
 		// of any does not depend on how many there are.
 		id: "D24", what: "unknown tokens are not kept, and good ones no more than MaxEntries",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			const most = 50
 			var finds atomic.Int64
 			s := &meddler{before: func(_ context.Context, call string) error {
@@ -750,22 +750,6 @@ func withChecksum(body []byte) string {
 	const prefix = "tat_"
 	sum := crc32.ChecksumIEEE(slices.Concat([]byte(prefix), body))
 	return prefix + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(slices.Clone(body), sum))
-}
-
-// fail has the calls fail, all of them if none is named; nil ends that.
-func (s *abuseStore) fail(err error, calls ...string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault = nil
-	if err == nil {
-		return
-	}
-	s.fault = func(_ context.Context, call string) error {
-		if len(calls) == 0 || strings.Contains(strings.Join(calls, " "), call) {
-			return err
-		}
-		return nil
-	}
 }
 
 // expectQuiet looks for what must not be in a log, which does tell of trouble.
@@ -1168,7 +1152,7 @@ func malformedValues(t *testing.T) {
 	h.isDown(t, accessToken)
 }
 
-func panickingStorage(t *testing.T, on mounter) {
+func panickingStorage(t *testing.T, on engine) {
 	for name, o := range map[string]tokenauth.Options{"strict": {}, "cached": {Cache: &tokenauth.CacheOptions{}}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -1249,7 +1233,7 @@ func (s *script) watch(ctx context.Context, _ time.Duration, feed tokenauth.Inva
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.lost:
-			return errAbuse
+			return errStorage
 		case u := <-s.changes:
 			feed.Invalidate(u)
 			s.told <- struct{}{}
@@ -1300,7 +1284,7 @@ func forgedMessages(t *testing.T) {
 }
 
 // herd has many requests with one token wait for one look-up.
-func herd(t *testing.T, on mounter) {
+func herd(t *testing.T, on engine) {
 	const many = 40
 	var slow atomic.Bool
 	var finds atomic.Int64
@@ -1429,7 +1413,7 @@ func oldSchema(t *testing.T, e sqlEngine) {
 }
 
 // shutDownWhileSigningIn ends a server as one that was sent SIGTERM does.
-func shutDownWhileSigningIn(t *testing.T, on mounter) {
+func shutDownWhileSigningIn(t *testing.T, on engine) {
 	const many = 1000
 	var storing atomic.Int64
 	s := &meddler{before: func(ctx context.Context, call string) error {

@@ -1,9 +1,10 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
@@ -265,7 +266,7 @@ var overload = []situation{
 		alone: func(t *testing.T) {
 			now := start
 			auth, err := tokenauth.New(new(memory.Store), people{}, &tokenauth.Options{
-				Now:      func() time.Time { return now },
+				Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 				Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000},
 			})
 			if err != nil {

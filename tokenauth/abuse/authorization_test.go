@@ -1,4 +1,4 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"encoding/base64"

@@ -1,4 +1,4 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"context"
@@ -127,7 +127,7 @@ var semantics = []situation{
 	},
 	{
 		id: "U10", what: "a password or role that changes between look-up and write is seen by the second look",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			changesWhileSigningIn(t, on, map[string]func(ctx context.Context, users *gormstore.Users, id string) error{
 				"password": func(ctx context.Context, users *gormstore.Users, id string) error {
 					return users.SetPassword(ctx, id, tokenauth.NewSecret("another"))
@@ -140,7 +140,7 @@ var semantics = []situation{
 	},
 	{
 		id: "U11", what: "a user who is disabled or deleted between look-up and write is seen by the second look",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			changesWhileSigningIn(t, on, map[string]func(ctx context.Context, users *gormstore.Users, id string) error{
 				"disabled": func(ctx context.Context, users *gormstore.Users, id string) error {
 					return users.SetDisabled(ctx, id, true)
@@ -153,7 +153,7 @@ var semantics = []situation{
 	},
 	{
 		id: "U12", what: "a user who is deleted and created again under the same name is another one",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			s := newStore(t, openDB(t, sqlite.open(t)), nil)
 			h := on.host(t, s, s.Users(), tokenauth.Options{})
 			first := addUser(t, s, "alice", "Administrator")
@@ -265,7 +265,7 @@ var semantics = []situation{
 	},
 	{
 		id: "U19", what: "what a handler does to its principal stays its own",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			for name, o := range map[string]tokenauth.Options{"strict": {}, "cached": {Cache: &tokenauth.CacheOptions{}}} {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
@@ -299,7 +299,7 @@ var semantics = []situation{
 	},
 	{
 		id: "U20", what: "a token that was replaced is refused at once here, and soon elsewhere",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			const lease = 2 * time.Second
 			s := new(memory.Store)
 			here := on.host(t, s, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}})
@@ -356,7 +356,7 @@ var semantics = []situation{
 	},
 	{
 		id: "U22", what: "a user has a token at each application",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{Clients: registry{"app": {ID: "app"}, "other": {ID: "other"}}})
 			var wg sync.WaitGroup
 			tokens := make(map[string]string)
@@ -390,7 +390,7 @@ var semantics = []situation{
 	},
 	{
 		id: "U23", what: "of a sign-in that timed out and the one that tries again, the second one's token is good",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			stored, gone := make(chan tokenauth.Digest, 1), make(chan struct{})
 			var first atomic.Bool
 			s := new(meddler)
@@ -500,7 +500,7 @@ var semantics = []situation{
 	},
 	{
 		id: "U28", what: "a replica whose clock is behind takes the tokens of the others, and deletes none",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			s := newStore(t, openDB(t, sqlite.open(t)), nil)
 			ahead := on.host(t, s, directory{}, tokenauth.Options{Now: func() time.Time { return start }})
 			behind := on.host(t, s, directory{}, tokenauth.Options{Now: func() time.Time { return start.Add(-30 * 24 * time.Hour) }})
@@ -519,7 +519,7 @@ var semantics = []situation{
 	},
 	{
 		id: "U29", what: "a clock that jumps ahead ends tokens, and removes none of them for a day",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			var mu sync.Mutex
 			now := start
 			set := func(d time.Duration) { mu.Lock(); defer mu.Unlock(); now = start.Truncate(time.Second).Add(d) }
@@ -615,7 +615,7 @@ var semantics = []situation{
 	},
 	{
 		id: "U34", what: "a route for one client takes no token of another",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{Clients: registry{"app": {ID: "app"}, "APP": {ID: "APP"}, "other": {ID: "other"}}})
 			for _, client := range []string{"other", "APP"} {
 				accessToken := h.signIn(t, grantFor("alice", otherPassword)+"&client_id="+client)
@@ -738,7 +738,7 @@ var semantics = []situation{
 			}
 			h.token = newer
 		},
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			// Without a registry the token is authority enough.
 			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{})
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
@@ -754,15 +754,11 @@ var semantics = []situation{
 				"Revoke":     func() error { return h.auth.Revoke(t.Context(), h.token) },
 				"RevokeUser": func() error { return h.auth.RevokeUser(t.Context(), "1") },
 			} {
-				h.storage.mu.Lock()
-				h.storage.fault = func(context.Context, string) error { return errAbuse }
-				h.storage.mu.Unlock()
+				h.storage.meet(fails)
 				if err := revoke(); !errors.Is(err, tokenauth.ErrUnavailable) || errors.Is(err, tokenauth.ErrInvalidToken) {
 					t.Errorf("it returns %v", err)
 				}
-				h.storage.mu.Lock()
-				h.storage.fault = nil
-				h.storage.mu.Unlock()
+				h.storage.meet(nil)
 				h.admits(t, "GET", "/me", "Authorization", "Bearer "+h.token)
 			}
 			h.storage.meet(fails)
@@ -845,7 +841,7 @@ func storedHash(t *testing.T, db *gorm.DB, name string) (hash string) {
 	return hash
 }
 
-func signsInWithAnOldHash(t *testing.T, on mounter) {
+func signsInWithAnOldHash(t *testing.T, on engine) {
 	db := openDB(t, sqlite.open(t))
 	told := new(journal)
 	s := newStore(t, db, &gormstore.Options{Passwords: &password.Options{Logger: told.logger()}})
@@ -878,7 +874,7 @@ func signsInWithAnOldHash(t *testing.T, on mounter) {
 
 func racesTheUpgrade(t *testing.T, e sqlEngine) {
 	db := openDB(t, e.open(t))
-	s := newStore(t, db, nil)
+	s := newStore(t, db, new(gormstore.Options))
 	h := onHTTP.host(t, s, s.Users(), tokenauth.Options{Timeout: 10 * time.Second})
 	for _, name := range []string{"v2", "v3"} {
 		hashedAs(t, s, name, map[string]string{"v2": aspnetV2, "v3": aspnetV3}[name])
@@ -951,7 +947,7 @@ func panics(do func()) (yes bool) {
 
 // changesWhileSigningIn changes a user after the password was checked, and
 // before the token is stored.
-func changesWhileSigningIn(t *testing.T, on mounter, changes map[string]func(context.Context, *gormstore.Users, string) error) {
+func changesWhileSigningIn(t *testing.T, on engine, changes map[string]func(context.Context, *gormstore.Users, string) error) {
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -984,7 +980,7 @@ func changesWhileSigningIn(t *testing.T, on mounter, changes map[string]func(con
 // endsTokens changes a user by the table of users, strict and with a cache, and
 // behind its back, with a live check. Set is the same change in SQL.
 func endsTokens(t *testing.T, set string, change func(context.Context, *gormstore.Users, string) error) {
-	t.Run("strict", onEngines(func(t *testing.T, on mounter) {
+	t.Run("strict", onEngines(func(t *testing.T, on engine) {
 		s := newStore(t, openDB(t, sqlite.open(t)), nil)
 		h := on.host(t, s, s.Users(), tokenauth.Options{})
 		user := addUser(t, s, "alice", "Administrator")
@@ -995,7 +991,7 @@ func endsTokens(t *testing.T, set string, change func(context.Context, *gormstor
 		}
 		h.refuses(t, invalidToken, accessToken)
 	}))
-	t.Run("live check", onEngines(func(t *testing.T, on mounter) {
+	t.Run("live check", onEngines(func(t *testing.T, on engine) {
 		db := openDB(t, sqlite.open(t))
 		s := newStore(t, db, nil)
 		h := on.host(t, s, s.Users(), tokenauth.Options{LiveCheck: s.Users().LiveCheck})
@@ -1084,6 +1080,16 @@ func zones(t *testing.T, e sqlEngine) {
 	}
 }
 
+// cheapGuesses rejects the password "wrong" without hashing it.
+type cheapGuesses struct{ *gormstore.Users }
+
+func (g cheapGuesses) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if c.Password.Reveal() == "wrong" && !long {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return g.Users.Authenticate(ctx, c)
+}
+
 // spellings has a user sign in, and fail to, under many names.
 func spellings(t *testing.T, e sqlEngine) {
 	s := newStore(t, openDB(t, e.open(t)), nil)
@@ -1098,7 +1104,7 @@ func spellings(t *testing.T, e sqlEngine) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			user := addUser(t, s, test.name)
-			h := onHTTP.host(t, s, s.Users(), tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PerSource: 100_000}})
+			h := onHTTP.host(t, s, cheapGuesses{s.Users()}, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PerSource: 100_000}})
 			key := s.Users().NormalizeUserName(test.name)
 			for _, same := range append(test.same, test.name) {
 				token, err := h.auth.Validate(t.Context(), h.signIn(t, grantFor(same, otherPassword)))

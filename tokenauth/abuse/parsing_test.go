@@ -1,4 +1,4 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"bufio"
@@ -239,7 +239,7 @@ var parsing = []situation{
 			conn := h.dial(t)
 			half := len(goodGrant) / 2
 			fmt.Fprintf(conn, "POST%sContent-Length: %d\r\n\r\n%s", rawToken, len(goodGrant), goodGrant[:half])
-			soon(t, "the handler has the request", func() bool { return h.underWay.Load() == 1 })
+			eventually(t, "the handler has the request", func() bool { return h.underWay.Load() == 1 })
 			began := time.Now()
 			conn.Close()
 			h.gone(t, conn)
@@ -637,12 +637,12 @@ var parsing = []situation{
 			for i := range uint32(100) {
 				c.request(2*i+1, goodGrant)
 			}
-			soon(t, "all streams are open", func() bool { return h.underWay.Load() == 100 })
-			soon(t, "users are looked up", func() bool { return h.users.lookups.Load() >= before.lookups+5 })
+			eventually(t, "all streams are open", func() bool { return h.underWay.Load() == 100 })
+			eventually(t, "users are looked up", func() bool { return h.users.lookups.Load() >= before.lookups+5 })
 			for i := range uint32(100) {
 				c.frame(0x3, 0, 2*i+1, []byte{0, 0, 0, 8}) // CANCEL
 			}
-			soon(t, "all streams are done with", func() bool { return h.underWay.Load() == 0 })
+			eventually(t, "all streams are done with", func() bool { return h.underWay.Load() == 0 })
 			h.users.meet(nil)
 			if now := h.moment(); !maps.Equal(now.counters, before.counters) || now.calls["Replace"] != before.calls["Replace"] {
 				t.Errorf("they left %v, was %v", now.counters, before.counters)
@@ -672,7 +672,7 @@ var parsing = []situation{
 // gone waits until the server is done with a connection.
 func (h *abuseHost) gone(t *testing.T, conn net.Conn) {
 	t.Helper()
-	soon(t, "the server is done with the connection", func() bool {
+	eventually(t, "the server is done with the connection", func() bool {
 		_, ok := h.closed.Load(conn.LocalAddr().String())
 		return ok
 	})

@@ -1,16 +1,13 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -18,8 +15,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/bearerkit/bearerkit/ginadapter"
-	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -54,107 +49,23 @@ func (people) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokena
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// flaky is a storage that can be told to fail or to panic.
-type flaky struct {
-	memory.Store
-	err    error
-	panics bool
-}
-
-func (f *flaky) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
-	if f.panics {
-		panic("secret-in-a-panic")
-	}
-	if f.err != nil {
-		return tokenauth.Token{}, f.err
-	}
-	return f.Store.Find(ctx, s)
-}
-
-func (f *flaky) Replace(ctx context.Context, t tokenauth.Token) error {
-	if f.err != nil {
-		return f.err
-	}
-	return f.Store.Replace(ctx, t)
-}
-
-// A host is a service with the Token API mounted.
-type host struct {
-	auth    *tokenauth.Service
-	storage *flaky
-	url     string
-	handled int // requests that reached a handler behind a guard
-	log     *strings.Builder
-	now     time.Time
-}
-
 var start = time.Date(2020, 9, 13, 9, 35, 33, 500_000_000, time.UTC)
 
-// onBoth runs a test on net/http and on a default Gin engine.
-func onBoth(t *testing.T, o tokenauth.Options, test func(t *testing.T, h *host)) {
+// onBoth runs a test on net/http and on a default Gin engine, with the users of
+// people and a storage that the test can have fail.
+func onBoth(t *testing.T, o tokenauth.Options, test func(t *testing.T, h *abuseHost)) {
 	t.Parallel()
-	mounts := []struct {
-		name  string
-		mount func(*host) http.Handler
-	}{{"net-http", mountHTTP}, {"gin", mountGin}}
-	for _, m := range mounts {
-		t.Run(m.name, func(t *testing.T) {
-			t.Parallel()
-			h := &host{storage: new(flaky), log: new(strings.Builder), now: start}
-			o := o
-			o.Now = func() time.Time { return h.now }
-			o.Logger = slog.New(slog.NewTextHandler(h.log, nil))
-			if o.ResponseAttributes == nil {
-				o.ResponseAttributes = []string{"tenant", "absent"}
-			}
-			var err error
-			if h.auth, err = tokenauth.New(h.storage, people{}, &o); err != nil {
-				t.Fatal(err)
-			}
-			server := httptest.NewServer(m.mount(h))
-			t.Cleanup(server.Close)
-			h.url = server.URL
-			test(t, h)
-		})
+	if o.ResponseAttributes == nil {
+		o.ResponseAttributes = []string{"tenant", "absent"}
 	}
-}
-
-func (h *host) who(w http.ResponseWriter, r *http.Request) {
-	h.handled++
-	name := "anonymous"
-	if token, ok := tokenauth.FromContext(r.Context()); ok {
-		name = token.Principal.UserName
-	}
-	fmt.Fprint(w, name)
-}
-
-func mountHTTP(h *host) http.Handler {
-	mux := http.NewServeMux()
-	h.auth.Mount(mux)
-	who := http.HandlerFunc(h.who)
-	mux.Handle("/me", h.auth.RequireBearer(who))
-	mux.Handle("/staff", h.auth.RequireBearer(h.auth.RequireRole("Nobody", "Staff")(who)))
-	mux.Handle("/admin", h.auth.RequireRole("Administrator")(who))
-	mux.Handle("/open", h.auth.Optional(who))
-	return mux
-}
-
-func mountGin(h *host) http.Handler {
-	r := gin.Default()
-	ginadapter.Mount(r, h.auth)
-	who := func(c *gin.Context) {
-		if token, ok := ginadapter.From(c); ok {
-			if other, _ := tokenauth.FromContext(c.Request.Context()); other.Digest != token.Digest {
-				panic("two tokens")
-			}
-		}
-		h.who(c.Writer, c.Request)
-	}
-	r.GET("/me", ginadapter.RequireBearer(h.auth), who)
-	r.GET("/staff", ginadapter.RequireBearer(h.auth), ginadapter.RequireRole(h.auth, "Nobody", "Staff"), who)
-	r.GET("/admin", ginadapter.RequireRole(h.auth, "Administrator"), who)
-	r.GET("/open", ginadapter.Optional(h.auth), who)
-	return r
+	onEngines(func(t *testing.T, on engine) {
+		o, storage := o, new(abuseStore)
+		var h *abuseHost
+		o.Now = func() time.Time { return h.time() }
+		h = on.host(t, storage, people{}, o)
+		h.storage = storage
+		test(t, h)
+	})(t)
 }
 
 // An answer is a response with its body read.
@@ -163,42 +74,24 @@ type answer struct {
 	body string
 }
 
-var noRedirects = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-
-func (h *host) do(t *testing.T, method, path, body string, headers ...string) answer {
+// do sends a request and reads the answer.
+func do(t *testing.T, client *http.Client, method, url, body string, headers ...string) answer {
 	t.Helper()
-	r, err := http.NewRequest(method, h.url+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
 	}
-	response, err := noRedirects.Do(r)
+	a, err := readAnswer(client.Do(r))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	b, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer{response, string(b)}
+	return a
 }
 
 const goodBody = "grant_type=password&username=admin&password=pass+word%2B%25"
-
-func (h *host) signIn(t *testing.T, body string) string {
-	t.Helper()
-	a := h.do(t, "POST", "/Token", body)
-	var token struct {
-		AccessToken string `json:"access_token"`
-	}
-	if err := json.Unmarshal([]byte(a.body), &token); err != nil || a.StatusCode != 200 {
-		t.Fatalf("sign-in answered %d %s", a.StatusCode, a.body)
-	}
-	return token.AccessToken
-}
 
 const json8 = "application/json;charset=UTF-8"
 
@@ -231,8 +124,8 @@ func (a answer) expectError(t *testing.T, status int, code string) {
 	}
 }
 
-func TestTokenAnswer(t *testing.T) {
-	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *host) {
+func TestTokenAnswerIsTheDocumentedJSON(t *testing.T) {
+	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *abuseHost) {
 		for _, request := range []struct{ method, path, contentType string }{
 			{"GET", "/Token", "application/json"}, // the documented call
 			{"POST", "/Token", "application/x-www-form-urlencoded"},
@@ -254,7 +147,7 @@ func TestTokenAnswer(t *testing.T) {
 	})
 }
 
-func TestTokenRequests(t *testing.T) {
+func TestTokenRequestsGetTheirStatusAndCode(t *testing.T) {
 	const ok = ""
 	basic := func(userpass string) string {
 		r, _ := http.NewRequest("GET", "/", nil)
@@ -349,7 +242,7 @@ func TestTokenRequests(t *testing.T) {
 		{"the directory is down", "POST", "/Token", grant + "&username=outage&password=x", nil, 503, "temporarily_unavailable"},
 		{"a panic in the host's code", "POST", "/Token", grant + "&username=panic&password=x", nil, 500, "server_error"},
 	}
-	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *host) {
+	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *abuseHost) {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
 				before := h.signIn(t, goodBody)
@@ -391,8 +284,8 @@ func TestTokenRequests(t *testing.T) {
 	})
 }
 
-func TestHeadAndSlashes(t *testing.T) {
-	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *host) {
+func TestHeadIs405AndTrailingSlashIs404(t *testing.T) {
+	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *abuseHost) {
 		a := h.do(t, "HEAD", "/Token", "")
 		if a.StatusCode != 405 || a.Header.Get("Allow") != "GET, POST" || a.body != "" {
 			t.Errorf("HEAD answered %d, Allow %q, body %q", a.StatusCode, a.Header.Get("Allow"), a.body)
@@ -407,8 +300,8 @@ func TestHeadAndSlashes(t *testing.T) {
 	})
 }
 
-func TestGETCanBeSwitchedOff(t *testing.T) {
-	onBoth(t, tokenauth.Options{DisableGET: true}, func(t *testing.T, h *host) {
+func TestDisableGETAnswers405(t *testing.T) {
+	onBoth(t, tokenauth.Options{DisableGET: true}, func(t *testing.T, h *abuseHost) {
 		a := h.do(t, "GET", "/Token", goodBody)
 		a.expectError(t, 405, "invalid_request")
 		a.expectHeaders(t, map[string]string{"Allow": "POST"})
@@ -417,7 +310,7 @@ func TestGETCanBeSwitchedOff(t *testing.T) {
 }
 
 // raw sends bytes over a connection and reads until the server closes it.
-func (h *host) raw(t *testing.T, parts ...string) string {
+func (h *abuseHost) raw(t *testing.T, parts ...string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
 	if err != nil {
@@ -437,7 +330,7 @@ func (h *host) raw(t *testing.T, parts ...string) string {
 	return string(all)
 }
 
-func TestBodiesThatAreNotRead(t *testing.T) {
+func TestUnreadBodyClosesTheConnection(t *testing.T) {
 	const pipelined = "GET /open HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 	const head = " /Token HTTP/1.1\r\nHost: x\r\n"
 	tests := []struct{ name, request, status string }{
@@ -449,15 +342,15 @@ func TestBodiesThatAreNotRead(t *testing.T) {
 		{"405 for a body that never comes", "PUT" + head + "Content-Length: 5000\r\n\r\n", "405"},
 		{"408", "POST" + head + "Content-Length: 5000\r\n\r\n", "408"},
 	}
-	onBoth(t, tokenauth.Options{BodyTimeout: 150 * time.Millisecond}, func(t *testing.T, h *host) {
+	onBoth(t, tokenauth.Options{BodyTimeout: 150 * time.Millisecond}, func(t *testing.T, h *abuseHost) {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
-				handled := h.handled
+				handled := h.handled.Load()
 				all := h.raw(t, test.request, pipelined)
 				if !strings.HasPrefix(all, "HTTP/1.1 "+test.status+" ") || !strings.Contains(all, "\r\nConnection: close\r\n") {
 					t.Errorf("answered %s", all)
 				}
-				if strings.Count(all, "HTTP/1.1 ") != 1 || h.handled != handled {
+				if strings.Count(all, "HTTP/1.1 ") != 1 || h.handled.Load() != handled {
 					t.Errorf("a part of the body was taken for a request: %s", all)
 				}
 			})
@@ -483,14 +376,14 @@ func TestBodiesThatAreNotRead(t *testing.T) {
 	})
 }
 
-func TestProtectedRoutes(t *testing.T) {
-	const bearer = `Bearer realm="api"`
+func TestGuardsAnswerWithChallengeAndBody(t *testing.T) {
+	const bearer = `Bearer realm="` + abuseRealm + `"`
 	const denied = `"Message":"Authorization has been denied for this request."}`
 	invalid := func(description string) (challenge, body string) {
 		return bearer + `, error="invalid_token", error_description="` + description + `"`,
 			`{"error":"invalid_token","error_description":"` + description + `",` + denied
 	}
-	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *host) {
+	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *abuseHost) {
 		replaced := h.signIn(t, goodBody)
 		good := h.signIn(t, goodBody)
 		const malformed = "The request needs one Authorization header with one bearer token."
@@ -537,13 +430,13 @@ func TestProtectedRoutes(t *testing.T) {
 		}
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
-				handled := h.handled
+				handled := h.handled.Load()
 				a := h.do(t, "GET", test.path, "", test.headers...)
 				if a.StatusCode != test.status || a.body != test.body {
 					t.Errorf("answered %d %s, want %d %s", a.StatusCode, a.body, test.status, test.body)
 				}
 				a.expectHeaders(t, map[string]string{"WWW-Authenticate": test.challenge, "Retry-After": ""})
-				if reached := h.handled > handled; reached != (test.status == 200) {
+				if reached := h.handled.Load() > handled; reached != (test.status == 200) {
 					t.Errorf("the handler was called: %v", reached)
 				}
 				if test.status != 200 {
@@ -562,26 +455,25 @@ func TestProtectedRoutes(t *testing.T) {
 		})
 		t.Run("trouble", func(t *testing.T) {
 			good := h.signIn(t, goodBody)
-			h.storage.err = errors.New("connection refused to db.internal")
+			h.storage.meet(fails)
 			for _, path := range []string{"/me", "/admin", "/open"} {
-				handled := h.handled
+				handled := h.handled.Load()
 				a := h.do(t, "GET", path, "", "Authorization", "Bearer "+good)
 				a.expectHeaders(t, map[string]string{"WWW-Authenticate": "", "Retry-After": "2"})
-				if a.StatusCode != 503 || strings.Contains(a.body, "db.internal") || h.handled != handled {
+				if a.StatusCode != 503 || strings.Contains(a.body, "10.0.0.7") || h.handled.Load() != handled {
 					t.Errorf("%s answered %d %s", path, a.StatusCode, a.body)
 				}
 			}
 			h.do(t, "POST", "/Token", goodBody).expectError(t, 503, "temporarily_unavailable")
-			h.storage.err = tokenauth.ErrCorrupt
+			h.storage.meet(func(context.Context, string) error { return tokenauth.ErrCorrupt })
 			if a := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+good); a.StatusCode != 401 {
 				t.Errorf("a corrupt row answered %d", a.StatusCode)
 			}
-			h.storage.err = nil
-			h.storage.panics = true
+			h.storage.meet(func(context.Context, string) error { panic("secret-in-a-panic") })
 			if a := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+good); a.StatusCode != 500 || !a.Close {
 				t.Errorf("a panic answered %d, close %v", a.StatusCode, a.Close)
 			}
-			h.storage.panics = false
+			h.storage.meet(nil)
 			if a := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+good); a.StatusCode != 200 {
 				t.Errorf("after the trouble: %d", a.StatusCode)
 			}
@@ -591,11 +483,11 @@ func TestProtectedRoutes(t *testing.T) {
 		})
 		t.Run("expired", func(t *testing.T) {
 			good := h.signIn(t, goodBody)
-			h.now = start.Truncate(time.Second).Add(14*24*time.Hour - time.Nanosecond)
+			h.wait(start.Truncate(time.Second).Add(14*24*time.Hour - time.Nanosecond).Sub(h.time()))
 			if a := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+good); a.StatusCode != 200 {
 				t.Errorf("a nanosecond before it expires: %d", a.StatusCode)
 			}
-			h.now = h.now.Add(time.Nanosecond)
+			h.wait(time.Nanosecond)
 			challenge, body := invalid("The access token has expired.")
 			a := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+good)
 			a.expectHeaders(t, map[string]string{"WWW-Authenticate": challenge})
@@ -604,46 +496,4 @@ func TestProtectedRoutes(t *testing.T) {
 			}
 		})
 	})
-}
-
-// What a handler uploads to files, net/http removes when it is done with the
-// request, if it finds them in its own: the one that a guard goes on with is a
-// copy.
-func TestGuardsLeaveNoFiles(t *testing.T) {
-	t.Parallel()
-	auth, err := tokenauth.New(new(memory.Store), people{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, guards := range map[string][]gin.HandlerFunc{
-		"one": {ginadapter.RequireBearer(auth)},
-		"two": {ginadapter.Optional(auth), ginadapter.RequireBearer(auth)},
-	} {
-		for _, panics := range []bool{false, true} {
-			engine := gin.New()
-			engine.MaxMultipartMemory = 1
-			engine.Use(gin.CustomRecoveryWithWriter(io.Discard, func(*gin.Context, any) {}))
-			engine.POST("/upload", append(guards, func(c *gin.Context) {
-				if _, err := c.FormFile("file"); err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
-				if panics {
-					panic("a bug of the host's")
-				}
-			})...)
-			r := httptest.NewRequest("POST", "/upload", strings.NewReader("--x\r\nContent-Disposition: form-data; name=file; filename=f\r\n\r\ntext\r\n--x--\r\n"))
-			r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
-			r.Header.Set("Authorization", "Bearer "+grant.AccessToken.Reveal())
-			engine.ServeHTTP(httptest.NewRecorder(), r)
-			if r.MultipartForm == nil || len(r.MultipartForm.File["file"]) != 1 {
-				t.Errorf("%s: the server does not know of the file", name)
-			} else if err := r.MultipartForm.RemoveAll(); err != nil {
-				t.Error(err)
-			}
-		}
-	}
 }

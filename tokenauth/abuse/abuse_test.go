@@ -1,4 +1,6 @@
-package ginadapter_test
+// Package abuse_test attacks the core through net/http and Gin: the catalogue of
+// TestAbuse, and the contract of the token endpoint and the guards.
+package abuse_test
 
 import (
 	"bufio"
@@ -28,11 +30,15 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
+
+// long reports whether tests run their long variants (TOKENAUTH_LONG=1).
+var long = throwaway.Long()
 
 // A situation is what an attacker, a broken client, an ill storage or a bad
 // day does to the service, and what must come of it.
@@ -62,11 +68,10 @@ func situations() []situation {
 func TestAbuse(t *testing.T) {
 	t.Parallel()
 	for _, s := range situations() {
-		t.Run(s.id, func(t *testing.T) {
+		t.Run(s.id+" "+s.what, func(t *testing.T) {
 			t.Parallel()
 			t.Log(s.what)
-			switch {
-			case s.unreachable != "":
+			if s.unreachable != "" {
 				t.Skip("not reachable in this design: " + s.unreachable)
 			}
 			if s.alone != nil {
@@ -75,12 +80,11 @@ func TestAbuse(t *testing.T) {
 			if s.run == nil {
 				return
 			}
-			for _, on := range engines {
-				t.Run(on.name, func(t *testing.T) {
-					t.Parallel()
-					s.run(t, newAbuseHost(t, on, s.with))
-				})
-			}
+			onEngines(func(t *testing.T, on engine) {
+				h := newAbuseHost(t, on, s.with)
+				h.users.unhashed = s.id[0] != 'U' && !long
+				s.run(t, h)
+			})(t)
 		})
 	}
 }
@@ -177,9 +181,13 @@ const (
 	goodGrant = grantOf + "admin&password=correct+horse+%2Bbattery%25staple"
 )
 
+// hashed are the passwords that hashOf was given.
+var hashed sync.Map
+
 // hashOf returns a hash that costs next to nothing to verify. What is under
-// test is not the hash.
+// test is not the hash. A wrong password still costs a hash of the default cost.
 func hashOf(text string) string {
+	hashed.Store(text, true)
 	salt := []byte("sixteen bytes---")
 	key := argon2.IDKey([]byte(text), salt, 1, 8, 1, 32)
 	return fmt.Sprintf("$argon2id$v=19$m=8,t=1,p=1$%s$%s", base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
@@ -211,6 +219,7 @@ func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
 	h.auth.Mount(mux, h.endpoints())
 	mux.Handle("/me", h.auth.RequireBearer(who))
+	mux.Handle("/staff", h.auth.RequireBearer(h.auth.RequireRole("Nobody", "Staff")(who)))
 	mux.Handle("/admin", h.auth.RequireRole("Administrator")(who))
 	mux.Handle("/app", h.auth.RequireClient("app")(who))
 	mux.Handle("/open", h.auth.Optional(who))
@@ -221,6 +230,7 @@ func abuseGin(h *abuseHost, who http.HandlerFunc) http.Handler {
 	r := gin.Default()
 	ginadapter.Mount(r, h.auth, h.endpoints())
 	r.Any("/me", ginadapter.RequireBearer(h.auth), gin.WrapF(who))
+	r.Any("/staff", ginadapter.RequireBearer(h.auth), ginadapter.RequireRole(h.auth, "Nobody", "Staff"), gin.WrapF(who))
 	r.Any("/admin", ginadapter.RequireRole(h.auth, "Administrator"), gin.WrapF(who))
 	r.Any("/app", ginadapter.RequireClient(h.auth, "app"), gin.WrapF(who))
 	r.Any("/open", ginadapter.Optional(h.auth), gin.WrapF(who))
@@ -343,7 +353,11 @@ type abuseUsers struct {
 	*password.Authenticator
 	log *journal
 
-	hashes     atomic.Int64 // calls of Authenticate; each is one hash
+	// unhashed rejects the passwords that no account has without hashing them.
+	// Chapter U is about passwords; in the others their cost only takes time.
+	unhashed bool
+
+	hashes     atomic.Int64 // calls of Authenticate; each is one hash, unless unhashed
 	lookups    atomic.Int64
 	normalized atomic.Int64
 	normalize  func(string) string // nil: every spelling is a name of its own
@@ -389,6 +403,12 @@ func newAbuseUsers(log *journal) *abuseUsers {
 // Authenticate implements tokenauth.Authenticator.
 func (u *abuseUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	u.hashes.Add(1)
+	if _, ok := hashed.Load(c.Password.Reveal()); u.unhashed && !ok {
+		if _, err := u.lookup(ctx, c.UserName); err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
+			return tokenauth.Principal{}, err
+		}
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
 	return u.Authenticator.Authenticate(context.WithValue(ctx, abuseKey{}, u), c)
 }
 
@@ -502,7 +522,7 @@ type abuseStore struct {
 	counters map[throttle.Key]throttle.Counter
 }
 
-var errStorage = errors.New("dial tcp: no route to db.internal")
+var errStorage = errors.New("host=10.0.0.7 user=app: connection refused (SQLSTATE 08006)")
 
 // meet has every call that follows meet a fault before it does anything; nil
 // ends that. The fault returns an error, panics, or waits for the context.
@@ -514,6 +534,16 @@ func (s *abuseStore) meet(fault func(ctx context.Context, call string) error) {
 
 // fails and hangs are faults.
 func fails(context.Context, string) error { return errStorage }
+
+// failsIn is a fault of some calls.
+func failsIn(calls ...string) func(context.Context, string) error {
+	return func(_ context.Context, call string) error {
+		if slices.Contains(calls, call) {
+			return errStorage
+		}
+		return nil
+	}
+}
 
 func hangs(ctx context.Context, _ string) error {
 	<-ctx.Done()
@@ -696,29 +726,7 @@ func (m moment) expect(t *testing.T, e effect, hashes int) {
 // do sends a request and reads the answer.
 func (h *abuseHost) do(t *testing.T, method, path, body string, headers ...string) answer {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, h.url+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Add(headers[i], headers[i+1])
-	}
-	response, err := h.client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	b, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer{response, string(b)}
-}
-
-// raw sends bytes over a connection and reads until the server closes it.
-func (h *abuseHost) raw(t *testing.T, parts ...string) string {
-	t.Helper()
-	return (&host{url: h.url}).raw(t, parts...)
+	return do(t, h.client, method, h.url+path, body, headers...)
 }
 
 // answers sends bytes as raw does, and reads the answers in what comes back.
@@ -739,15 +747,11 @@ func readAnswers(t *testing.T, all string) (answers []answer) {
 
 func nextAnswer(t *testing.T, r *bufio.Reader) answer {
 	t.Helper()
-	response, err := http.ReadResponse(r, nil)
+	a, err := readAnswer(http.ReadResponse(r, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer{response, string(body)}
+	return a
 }
 
 // one is the only one of some answers.
@@ -769,21 +773,6 @@ func (h *abuseHost) dial(t *testing.T) net.Conn {
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	return conn
-}
-
-// soon waits until something is so, which takes long only if it never is.
-func soon(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	timeout := time.After(10 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatalf("not so after ten seconds: %s", what)
-		}
-	}
 }
 
 // A reply is what must come of a token request.

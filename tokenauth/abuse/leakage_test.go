@@ -1,4 +1,4 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"bytes"
@@ -221,7 +221,7 @@ var leakage = []situation{
 	},
 	{
 		id: "L13", what: "figures have no labels made of what is secret or unbounded",
-		alone: onEngines(func(t *testing.T, on mounter) {
+		alone: onEngines(func(t *testing.T, on engine) {
 			metrics := prommetrics.New()
 			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){metrics.Observe}, Cache: &tokenauth.CacheOptions{}})
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
@@ -258,7 +258,7 @@ var leakage = []situation{
 					t.Errorf("CacheStats.%s is %s", f.Name, f.Type)
 				}
 			}
-			for _, path := range dependencies(t, ".", "../tokenauth", "../tokenauth/password") {
+			for _, path := range dependencies(t, "../../ginadapter", "..", "../password") {
 				for _, part := range []string{"prometheus", "opentelemetry", "expvar", "statsd"} {
 					if strings.Contains(path, part) {
 						t.Errorf("%s is imported", path)
@@ -272,7 +272,7 @@ var leakage = []situation{
 		// off.
 		id: "L14", what: "no user name writes lines, colours or directions into a log",
 		run: func(t *testing.T, h *abuseHost) {
-			h.storage.fail(errAbuse, "Replace", "UpdateCounters")
+			h.storage.meet(failsIn("Replace", "UpdateCounters"))
 			for _, name := range []string{
 				"admin\nlevel=ERROR msg=forged", "a\r\nb", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "a\x00b", "\u009b31m",
 				strings.Repeat("\u202e", 85), strings.Repeat("\u0627", 128), "\u2028line\u2029paragraph", "$(reboot)", "${jndi:ldap://x}", "%s%n%d",
@@ -285,7 +285,7 @@ var leakage = []situation{
 					}
 				}
 			}
-			h.storage.fail(nil)
+			h.storage.meet(nil)
 		},
 	},
 	{
@@ -333,7 +333,7 @@ var leakage = []situation{
 				}
 				Replace []struct{}
 			}
-			if err := json.Unmarshal(goCommand(t, "", "mod", "edit", "-json", "../go.mod"), &mod); err != nil {
+			if err := json.Unmarshal(goCommand(t, "", "mod", "edit", "-json", "../../go.mod"), &mod); err != nil {
 				t.Fatal(err)
 			}
 			direct := 0
@@ -349,7 +349,7 @@ var leakage = []situation{
 			if direct < 5 || len(mod.Replace) > 0 {
 				t.Errorf("%d are required, %d replaced", direct, len(mod.Replace))
 			}
-			for _, path := range dependencies(t, "../tokenauth") {
+			for _, path := range dependencies(t, "..") {
 				if strings.Contains(strings.SplitN(path, "/", 2)[0], ".") && !strings.HasPrefix(path, "github.com/bearerkit/bearerkit/tokenauth") && !strings.HasPrefix(path, "golang.org/x/crypto/") {
 					t.Errorf("the core imports %s", path)
 				}
@@ -444,16 +444,16 @@ func (c *catcher) look(t *testing.T, where, text string) {
 // canariesOnEveryPath sends secrets down each way that a request can take, with
 // a storage and users that put all they know into errors and panics, and a host
 // that logs as Gin does by default.
-func canariesOnEveryPath(t *testing.T, on mounter) {
+func canariesOnEveryPath(t *testing.T, on engine) {
 	caught := newCatcher()
 	var mode atomic.Value // what goes wrong
 	mode.Store("")
 	trouble := func(where string) error {
 		switch mode.Load() {
 		case where:
-			return errAbuse
+			return errStorage
 		case "panic in " + where:
-			panic(errAbuse)
+			panic(errStorage)
 		}
 		return nil
 	}
@@ -749,7 +749,7 @@ func secretsAreRedacted(t *testing.T) {
 		"Service": auth, "memory Store": s, "Store": store, "Users": store.Users(), "Clients": store.Clients(),
 		"password.Options": password.Options{}, "a host's struct": hosts{secret, grant, credentials}, "a host's pointer": &hosts{secret, grant, credentials},
 		"map": map[string]tokenauth.Secret{"password": secret}, "key": map[tokenauth.Secret]int{secret: 1}, "slice": []tokenauth.Secret{secret, wrong},
-		"array": [1]tokenauth.IssuedToken{grant}, "error": fmt.Errorf("signing in %v: %w", credentials, errAbuse),
+		"array": [1]tokenauth.IssuedToken{grant}, "error": fmt.Errorf("signing in %v: %w", credentials, errStorage),
 	}
 	for what, v := range values {
 		for _, verb := range strings.Split("%v,%+v,%#v,%s,%q,%x,%X,% x,%#x,%d,%o,%b,%c,%U,%e,%g,%t,%T,%p,%w,%z", ",") {
@@ -779,12 +779,12 @@ func secretsAreRedacted(t *testing.T) {
 // panicOfTheHost has the host's own code panic, behind Gin's logger and
 // recovery as gin.Default has them.
 func panicOfTheHost(t *testing.T) {
-	var engine journal
-	for name, on := range map[string]mounter{
+	var ginLog journal
+	for name, on := range map[string]engine{
 		"net-http": onHTTP,
-		"gin": {func(h *abuseHost, who http.HandlerFunc) http.Handler {
+		"gin": {"gin", func(h *abuseHost, who http.HandlerFunc) http.Handler {
 			r := gin.New()
-			r.Use(gin.LoggerWithWriter(&engine), gin.RecoveryWithWriter(&engine))
+			r.Use(gin.LoggerWithWriter(&ginLog), gin.RecoveryWithWriter(&ginLog))
 			ginadapter.Mount(r, h.auth)
 			r.Any("/me", ginadapter.RequireBearer(h.auth), gin.WrapF(who))
 			r.Any("/open", ginadapter.Optional(h.auth), gin.WrapF(who))
@@ -829,14 +829,14 @@ func panicOfTheHost(t *testing.T) {
 			h.welcomes(t, accessToken, "after a panic")
 			h.welcomes(t, h.signIn(t, grantFor("alice", canaryPassword)), "after a panic, new")
 			caught.look(t, "the server's log", h.serverLog.String())
-			caught.look(t, "Gin's log", engine.String())
-			if strings.Contains(h.serverLog.String()+engine.String(), "panic") {
-				t.Errorf("the panic got through: %s %s", h.serverLog, &engine)
+			caught.look(t, "Gin's log", ginLog.String())
+			if strings.Contains(h.serverLog.String()+ginLog.String(), "panic") {
+				t.Errorf("the panic got through: %s %s", h.serverLog, &ginLog)
 			}
 		})
 	}
-	if !strings.Contains(engine.String(), `"/Token"`) {
-		t.Errorf("Gin logged nothing: %s", &engine)
+	if !strings.Contains(ginLog.String(), `"/Token"`) {
+		t.Errorf("Gin logged nothing: %s", &ginLog)
 	}
 }
 
@@ -845,7 +845,7 @@ func panicOfTheHost(t *testing.T) {
 func timing(t *testing.T) {
 	samples, err := strconv.Atoi(os.Getenv("TOKENAUTH_TIMING"))
 	if err != nil {
-		t.Skip("SKIPPED: no times are compared; to do it: TOKENAUTH_TIMING=20000 go test -timeout 0 -run TestAbuse/L07 ./ginadapter")
+		t.Skip("SKIPPED: no times are compared; to do it: TOKENAUTH_TIMING=20000 go test -timeout 0 -run TestAbuse/L07 ./tokenauth/abuse")
 	}
 	accounts := make(map[string]password.Account)
 	hash, err := password.Hash(canaryPassword)
@@ -944,7 +944,7 @@ func compare(a, b []time.Duration) (difference time.Duration, z float64) {
 // a literal in the source.
 func refusalsAreConstants(t *testing.T, h *abuseHost) {
 	literals := make(map[string]bool)
-	for _, file := range sourceFiles(t, "../tokenauth") {
+	for _, file := range sourceFiles(t, "..") {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
 				if text, err := strconv.Unquote(literal.Value); err == nil {
@@ -1062,11 +1062,11 @@ func dependencies(t *testing.T, packages ...string) []string {
 // checksums builds a module with the requirements of this one, once with its
 // checksums, and once with one changed.
 func checksums(t *testing.T) {
-	mod, err := os.ReadFile("../go.mod")
+	mod, err := os.ReadFile("../../go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
-	sums, err := os.ReadFile("../go.sum")
+	sums, err := os.ReadFile("../../go.sum")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1153,7 +1153,7 @@ func weakConfigurations(t *testing.T) {
 // importsDoNothing looks for what would be done at import, and for what anybody
 // could change for all.
 func importsDoNothing(t *testing.T) {
-	for _, folder := range []string{".", "../tokenauth", "../storage/memory", "../storage/gormstore", "../storage/redisstore"} {
+	for _, folder := range []string{"../../ginadapter", "..", "../../storage/memory", "../../storage/gormstore", "../../storage/redisstore"} {
 		for path, file := range sourceFiles(t, folder) {
 			for _, decl := range file.Decls {
 				switch decl := decl.(type) {
@@ -1195,7 +1195,7 @@ func otherSystems(t *testing.T) {
 		{"GOOS=linux", "GOARCH=s390x", "CGO_ENABLED=0"}, // big endian
 		{"GOOS=js", "GOARCH=wasm", "CGO_ENABLED=0"},
 	} {
-		out, err := tryGo(t, "", env, "list", "-deps", "-f", "{{.ImportPath}}{{with .Error}} fails: {{.}}{{end}}{{if .CgoFiles}} uses cgo{{end}}{{if not .GoFiles}} is empty{{end}}", "../tokenauth/...")
+		out, err := tryGo(t, "", env, "list", "-deps", "-f", "{{.ImportPath}}{{with .Error}} fails: {{.}}{{end}}{{if .CgoFiles}} uses cgo{{end}}{{if not (or .GoFiles .XTestGoFiles)}} is empty{{end}}", "../...")
 		if err != nil || !strings.Contains(string(out), "github.com/bearerkit/bearerkit/tokenauth/password\n") {
 			t.Errorf("%v: %v\n%s", env, err, out)
 		}
@@ -1205,17 +1205,17 @@ func otherSystems(t *testing.T) {
 			}
 		}
 		if deep {
-			if out, err := tryGo(t, "", env, "build", "../tokenauth/..."); err != nil {
+			if out, err := tryGo(t, "", env, "build", "../..."); err != nil {
 				t.Errorf("%v: %v\n%s", env, err, out)
 			}
 		}
 	}
 	if !deep {
-		t.Log("SKIPPED: nothing was built for other systems; to do it: TOKENAUTH_CROSS=1 go test -run TestAbuse/L20 ./ginadapter")
+		t.Log("SKIPPED: nothing was built for other systems; to do it: TOKENAUTH_CROSS=1 go test -run TestAbuse/L20 ./tokenauth/abuse")
 		return
 	}
 	if runtime.GOOS == "linux" && runtime.GOARCH == "amd64" { // which runs these too
-		out, err := tryGo(t, "", []string{"GOARCH=386", "CGO_ENABLED=0"}, "test", "-count=1", "-run", "^(TestTokenFormatStaysTheSame|TestStoredKeysStayTheSame|TestMintAndParseAgree)$", "-v", "../tokenauth")
+		out, err := tryGo(t, "", []string{"GOARCH=386", "CGO_ENABLED=0"}, "test", "-count=1", "-run", "^(TestTokenFormatStaysTheSame|TestStoredKeysStayTheSame|TestMintAndParseAgree)$", "-v", "..")
 		if err != nil || strings.Count(string(out), "--- PASS") != 3 {
 			t.Errorf("on 32 bits: %v\n%s", err, out)
 		}

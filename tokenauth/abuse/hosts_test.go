@@ -1,10 +1,9 @@
-package ginadapter_test
+package abuse_test
 
 import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -42,21 +41,16 @@ func TestMain(m *testing.M) {
 	os.Exit(throwaway.Main(m))
 }
 
-// A mounter mounts services on one of the engines.
-type mounter struct {
-	mount func(*abuseHost, http.HandlerFunc) http.Handler
-}
-
-var onHTTP = mounter{abuseHTTP}
+var onHTTP = engines[0]
 
 // onEngines is for situations that need a host of another storage, or with
 // other users, than abuseHost has.
-func onEngines(run func(t *testing.T, on mounter)) func(*testing.T) {
+func onEngines(run func(t *testing.T, on engine)) func(*testing.T) {
 	return func(t *testing.T) {
 		for _, e := range engines {
 			t.Run(e.name, func(t *testing.T) {
 				t.Parallel()
-				run(t, mounter{e.mount})
+				run(t, e)
 			})
 		}
 	}
@@ -64,9 +58,9 @@ func onEngines(run func(t *testing.T, on mounter)) func(*testing.T) {
 
 // host returns a host of a service on the storage. Its handlers tell who is
 // calling, unless there is another.
-func (on mounter) host(t *testing.T, s tokenauth.Storage, a tokenauth.Authenticator, o tokenauth.Options, handler ...http.HandlerFunc) *abuseHost {
+func (on engine) host(t *testing.T, s tokenauth.Storage, a tokenauth.Authenticator, o tokenauth.Options, handler ...http.HandlerFunc) *abuseHost {
 	t.Helper()
-	h := &abuseHost{log: new(journal), serverLog: new(journal), now: start}
+	h := &abuseHost{engine: on.name, log: new(journal), serverLog: new(journal), now: start}
 	o.Realm = abuseRealm
 	o.Logger = h.log.logger()
 	var err error
@@ -301,8 +295,13 @@ func poolOf(t *testing.T, db *gorm.DB) *sql.DB {
 	return pool
 }
 
+// newStore returns a store on a database that it migrates. By default the cheap
+// hashes of its users stay as they are.
 func newStore(t *testing.T, db *gorm.DB, o *gormstore.Options) *gormstore.Store {
 	t.Helper()
+	if o == nil {
+		o = &gormstore.Options{Passwords: &password.Options{KeepHashes: !long}}
+	}
 	if err := gormstore.Migrate(t.Context(), db, o); err != nil {
 		t.Fatal(err)
 	}
@@ -460,8 +459,6 @@ func printHashRuns() {
 		panic(err)
 	}
 }
-
-var errAbuse = errors.New("host=10.0.0.7 user=app: connection refused (SQLSTATE 08006)")
 
 // readAnswer reads a response to its end.
 func readAnswer(response *http.Response, err error) (answer, error) {
