@@ -29,12 +29,17 @@ import (
 func openWatched(t *testing.T, dsn string, l gormstore.Listener) (*gormstore.Watched, *gorm.DB) {
 	t.Helper()
 	db := openDialector(t, postgres.Open(dsn), nil)
-	s := newStore(t, db, &gormstore.Options{Feed: true})
+	return withFeed(t, db, "", l), db
+}
+
+func withFeed(t *testing.T, db *gorm.DB, prefix string, l gormstore.Listener) *gormstore.Watched {
+	t.Helper()
+	s := newStore(t, db, &gormstore.Options{Feed: true, TablePrefix: prefix})
 	w, err := gormstore.WithFeed(t.Context(), s, l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w, db
+	return w
 }
 
 // A replica is a service with a cache, as one process of several has it.
@@ -98,10 +103,9 @@ func refuses(t *testing.T, auth *tokenauth.Service, accessToken, why string) {
 
 func TestWatchedStorage(t *testing.T) {
 	t.Parallel()
-	storagetest.Run(t, func(t *testing.T) tokenauth.Storage {
-		w, _ := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
-		return w
-	})
+	storagetest.Run(t, engines[1].prefixes(t, func(t *testing.T, db *gorm.DB, prefix string) tokenauth.Storage {
+		return withFeed(t, db, prefix, pgxfeed.Listener{})
+	}))
 }
 
 // Whatever ends a token on one replica, or beside all of them, ends it on
