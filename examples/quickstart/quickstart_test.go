@@ -226,7 +226,7 @@ func TestQuickstart(t *testing.T) {
 // tokens is valid.
 func manyAtOnce(t *testing.T, p *process) {
 	t.Helper()
-	n := 24
+	n := 16
 	if throwaway.Long() {
 		n = 200
 	}
