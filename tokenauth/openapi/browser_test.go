@@ -217,7 +217,8 @@ func (b *browser) tabTo(selector string) {
 	b.Fatalf("150 times Tab do not lead to %s", selector)
 }
 
-// accessible runs axe on what the page shows.
+// accessible runs axe on what the page shows, once nothing changes its color any
+// more.
 func (b *browser) accessible(state string) {
 	b.Helper()
 	type violation struct {
@@ -227,7 +228,7 @@ func (b *browser) accessible(state string) {
 	got := eval[struct {
 		Violations []violation
 		Passes     int
-	}](b, `axe.run({ resultTypes: ["violations"] }).then(({ violations, passes }) => ({ Passes: passes.length, Violations: violations.map(
+	}](b, `Promise.allSettled(document.getAnimations().map((a) => a.finished)).then(() => axe.run({ resultTypes: ["violations"] })).then(({ violations, passes }) => ({ Passes: passes.length, Violations: violations.map(
 		({ id, impact, help, nodes }) => ({ ID: id, Impact: impact, Help: help, Nodes: nodes.map((n) => ({ HTML: n.html.slice(0, 200) })) })) }))`)
 	for _, v := range got.Violations {
 		b.Errorf("%s: %s (%s): %s: %v", state, v.ID, v.Impact, v.Help, v.Nodes)

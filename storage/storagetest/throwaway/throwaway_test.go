@@ -239,6 +239,18 @@ func TestServer(t *testing.T) {
 					t.Errorf("the sum is %d", sum)
 				}
 			})
+			t.Run("Kill keeps what was committed", func(t *testing.T) {
+				do(t, db, "INSERT INTO things VALUES (4)")
+				s.Kill(t)
+				s.Kill(t) // twice is fine
+				if err := db.PingContext(t.Context()); err == nil {
+					t.Error("it answers")
+				}
+				s.Start(t)
+				if sum := get[int](t, k.open(t, dsn), "SELECT sum(id) FROM things"); sum != 7 {
+					t.Errorf("the sum is %d", sum)
+				}
+			})
 			if s.DSN() != dsn {
 				t.Errorf("the DSN was %s and is %s", dsn, s.DSN())
 			}
@@ -338,12 +350,16 @@ func pauseResume(t *testing.T, k kind, s *Server) {
 func TestVariableNamesTheServer(t *testing.T) {
 	for _, k := range kinds { // not in parallel: the environment is everybody's
 		t.Run(k.engine.name(), func(t *testing.T) {
-			s := k.start(t)
-			observer := k.open(t, s.DSN())
-			t.Setenv(k.variable, s.DSN())
+			dsn := k.fresh(t)
+			observer := k.open(t, dsn)
+			t.Setenv(k.variable, dsn)
+			own := shared{engine: k.engine, variable: k.variable}
 			var name string
 			t.Run("fresh", func(t *testing.T) {
-				name = get[string](t, k.open(t, k.fresh(t)), k.current)
+				name = get[string](t, k.open(t, own.database(t)), k.current)
+				if own.server != nil {
+					t.Error("it starts a server")
+				}
 				if name == get[string](t, observer, k.current) {
 					t.Errorf("it is the very database %s of the variable", name)
 				}
