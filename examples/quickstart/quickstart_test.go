@@ -258,7 +258,7 @@ func manyAtOnce(t *testing.T, p *process) {
 }
 
 // With the cache a revocation reaches another process on the same database.
-func TestCache(t *testing.T) {
+func TestRevocationReachesOtherProcess(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"postgres", "redis"} {
 		t.Run(name, func(t *testing.T) {
@@ -296,7 +296,7 @@ func testCache(t *testing.T, store string) {
 }
 
 // Guessing is held up, unless the throttle is off.
-func TestThrottle(t *testing.T) {
+func TestGuessingIsThrottled(t *testing.T) {
 	t.Parallel()
 	for flag, throttled := range map[string]bool{"-throttle=on": true, "-throttle=off": false} {
 		t.Run(flag, func(t *testing.T) {
@@ -385,7 +385,7 @@ func TestRefusesToStart(t *testing.T) {
 
 // The accounts that a start on a loopback address made are no way in for others
 // at the next one; nor is a busy port a riddle.
-func TestRefusesToStartAgain(t *testing.T) {
+func TestRefusesUnsafeAddressForTrialAccounts(t *testing.T) {
 	t.Parallel()
 	store := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
 	first := start(t, "-addr", "127.0.0.1:0", "-store", store)

@@ -148,12 +148,12 @@ func TestFeedReachesReplicas(t *testing.T) {
 
 // The client of a replica that just signed it in may turn to any other: that
 // one has the token before in its cache, and must not take its word for it.
-func TestNewTokenIsGoodEverywhereAtOnce(t *testing.T) {
+func TestNewTokenIsValidOnAllReplicasAtOnce(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
 	w, _ := openWatched(t, dsn, pgxfeed.Listener{})
 	a, b := replica(t, w, time.Minute), replica(t, w, time.Minute)
-	for range 200 {
+	for range long(200) {
 		accessToken := issueTo(t, a, "alice")
 		if _, err := b.Validate(t.Context(), accessToken); err != nil {
 			t.Fatalf("a token that was just issued: %v", err)
@@ -163,7 +163,7 @@ func TestNewTokenIsGoodEverywhereAtOnce(t *testing.T) {
 
 // A transaction that ends the tokens of very many users says so, and does not
 // name them all.
-func TestFeedOfVeryMany(t *testing.T) {
+func TestFeedNamesAtMost1000Users(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
 	auth := replica(t, w, time.Minute)
@@ -196,7 +196,7 @@ func (c *counting) Alive(time.Time)           { c.alive.Add(1) }
 
 // Only what somebody may hold is told of: neither a first sign-in nor the
 // purge of what has expired. And a user is named once in a transaction.
-func TestFeedTellsOnlyOfEndings(t *testing.T) {
+func TestFeedReportsOnlyEndedTokens(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
 	feed := new(counting)
@@ -247,7 +247,7 @@ func TestFeedTellsOnlyOfEndings(t *testing.T) {
 }
 
 // The connection of the feed goes back to nobody: it would go on listening.
-func TestFeedLeavesThePoolAsItWas(t *testing.T) {
+func TestFeedReturnsNoListeningConnection(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
 	pool, err := db.DB()
@@ -311,7 +311,7 @@ func TestWithFeedRefuses(t *testing.T) {
 
 // The feed never takes the only connection: the store would have none, and each
 // request wait for it until it timed out.
-func TestFeedLeavesConnections(t *testing.T) {
+func TestFeedDoesNotTakeTheOnlyConnection(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
 	w, db := openWatched(t, dsn, pgxfeed.Listener{})
@@ -347,7 +347,7 @@ func TestFeedLeavesConnections(t *testing.T) {
 }
 
 // A user who may not make tables is told what that takes.
-func TestMigrateNeedsCreate(t *testing.T) {
+func TestMigrateNamesTheMissingPrivilege(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
 	pool, err := db.DB()
@@ -373,7 +373,7 @@ func TestMigrateNeedsCreate(t *testing.T) {
 }
 
 // Several replicas install the feed at once; the scripts go there and back.
-func TestMigrateFeed(t *testing.T) {
+func TestMigrateFeedUpAndDown(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
 	o := &gormstore.Options{TablePrefix: "mine_", Feed: true}
@@ -469,7 +469,7 @@ func (deaf) Listen(ctx context.Context, _ *sql.DB, _ string, use func(gormstore.
 func (deaf) Next(ctx context.Context) (string, error)     { <-ctx.Done(); return "", ctx.Err() }
 func (deaf) Notify(context.Context, string, string) error { return nil }
 
-func TestFeedThatNeverComes(t *testing.T) {
+func TestWatchFailsWithoutNotifications(t *testing.T) {
 	t.Parallel()
 	w, _ := openWatched(t, throwaway.Postgres(t), deaf{})
 	feed := new(counting)
@@ -574,7 +574,7 @@ func (w *wire) forget() {
 // When a server is gone without a word, the pool's connections look as well as
 // before. The feed must not wait on them for an answer that nobody sends, also
 // if there is no other call that would find out.
-func TestFeedGetsOutOfADeadPool(t *testing.T) {
+func TestFeedReconnectsWhenThePoolIsDead(t *testing.T) {
 	t.Parallel()
 	way, dsn := newWire(t, throwaway.Postgres(t))
 	w, db := openWatched(t, dsn, pgxfeed.Listener{})
@@ -603,7 +603,7 @@ func TestFeedGetsOutOfADeadPool(t *testing.T) {
 
 // Whatever happens to the feed while the storage answers, a good token is
 // never refused, and one that has ended is within the lease.
-func TestFeedFaults(t *testing.T) {
+func TestFeedFaultsRefuseNoValidToken(t *testing.T) {
 	t.Parallel()
 	const lease = 400 * time.Millisecond
 	dsn := throwaway.Postgres(t)
@@ -628,7 +628,7 @@ func TestFeedFaults(t *testing.T) {
 			stays := issueTo(t, writer, "bob")
 			warm(t, reader, stays)
 			fault.begin()
-			for round := range 5 {
+			for round := range long(5) {
 				accessToken := issueTo(t, writer, "alice")
 				warmish(t, reader, accessToken)
 				if err := writer.Revoke(t.Context(), accessToken); err != nil {
@@ -671,7 +671,7 @@ func warmish(t *testing.T, auth *tokenauth.Service, accessToken string) {
 
 // A server that hangs keeps its connections. The cache serves until the lease
 // is over, and then there is nobody to ask; nobody is refused for it.
-func TestFeedOfAHangingServer(t *testing.T) {
+func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 	t.Parallel()
 	const lease = 300 * time.Millisecond
 	server := throwaway.StartPostgres(t)

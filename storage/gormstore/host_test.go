@@ -52,7 +52,7 @@ func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest toke
 
 // Whatever the host has set, the store works, and the host's logger is told of
 // no digest, no password hash and no token.
-func TestHostSettings(t *testing.T) {
+func TestWorksWithHostSettingsAndLogsNoSecret(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		for name, config := range map[string]gorm.Config{
 			"defaults":      {},
@@ -76,7 +76,7 @@ func TestHostSettings(t *testing.T) {
 	})
 }
 
-func TestDSNs(t *testing.T) {
+func TestWorksWithDSNParameters(t *testing.T) {
 	t.Parallel()
 	for _, params := range []string{"", "?parseTime=true&loc=America%2FNew_York", "?interpolateParams=true", "?clientFoundRows=true&charset=latin1", "?time_zone=%27%2B05%3A00%27&sql_mode=ANSI_QUOTES"} {
 		t.Run("mariadb"+params, func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestReadsGoToThePrimary(t *testing.T) {
 	}
 }
 
-func TestPrefixes(t *testing.T) {
+func TestPrefixesSeparateStores(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		db := e.open(t, nil)
 		a := newStore(t, db, &gormstore.Options{TablePrefix: "first_"})
@@ -125,7 +125,7 @@ func TestPrefixes(t *testing.T) {
 	})
 }
 
-func TestMigrate(t *testing.T) {
+func TestMigrateUpAndDown(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		db, ctx := e.open(t, nil), t.Context()
 		_, err := gormstore.New(ctx, db, nil)
@@ -224,7 +224,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 // A dump of the database has no token, and nothing to make one of.
-func TestDumpHasNoToken(t *testing.T) {
+func TestDatabaseHoldsNoAccessToken(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		accessToken, _ := exercise(t, s)

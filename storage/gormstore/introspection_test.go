@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-func TestIntrospection(t *testing.T) {
+func TestSetIntrospection(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		ctx, clients := t.Context(), s.Clients()
@@ -94,7 +94,7 @@ func TestIntrospection(t *testing.T) {
 
 // Clients from before there was introspection may not introspect. A migration
 // that stopped halfway goes on.
-func TestMigrateIntrospection(t *testing.T) {
+func TestMigrateGivesOldClientsNoIntrospection(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		ctx := t.Context()

@@ -117,6 +117,14 @@ func newStore(tb testing.TB, db *gorm.DB, o *gormstore.Options) *gormstore.Store
 	return s
 }
 
+// long returns how often a test repeats: n times in its long variant, less else.
+func long(n int) int {
+	if throwaway.Long() {
+		return n
+	}
+	return max(2, n/4)
+}
+
 // nobody is an Authenticator for services that only issue.
 type nobody struct{}
 

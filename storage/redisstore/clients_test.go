@@ -45,7 +45,7 @@ func TestRevokeClientKeepsToItsPrefix(t *testing.T) {
 }
 
 // A call that may have overlooked somebody says so.
-func TestRevokeClientNeedsAll(t *testing.T) {
+func TestRevokeClientFailsIfItMayMissUsers(t *testing.T) {
 	t.Parallel()
 	web := tokenauth.ClientKeyOf("web")
 	t.Run("server", func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestRevokeClientNeedsAll(t *testing.T) {
 }
 
 // It ends in the middle when its context does.
-func TestRevokeClientStops(t *testing.T) {
+func TestRevokeClientEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	s := newStore(t, client, newPrefix(t, client))

@@ -49,7 +49,7 @@ func onEach(t *testing.T, start func(testing.TB) string, test func(t *testing.T,
 // ownRedis is for tests that would get in the way of others.
 func ownRedis(tb testing.TB) string { return throwaway.StartRedis(tb).DSN() }
 
-func TestNewNamesWhatIsWrong(t *testing.T) {
+func TestNewNamesTheWrongOption(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	s := newStore(t, client, "")
@@ -120,7 +120,7 @@ func replace(t *testing.T, s tokenauth.Storage, token tokenauth.Token) {
 func key(prefix string, u tokenauth.UserKey) string { return fmt.Sprintf("%s%x", prefix, u[:]) }
 
 // The hash of a user lives a day longer than the last of its tokens.
-func TestExpiry(t *testing.T) {
+func TestKeysExpireADayAfterTheLastToken(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
 	client := open(t, option(t, throwaway.Redis(t)))
@@ -177,7 +177,7 @@ func TestExpiry(t *testing.T) {
 }
 
 // A connection that breaks may make the client send a script twice.
-func TestReplaceAgain(t *testing.T) {
+func TestReplaceTwiceIsReplaceOnce(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	s := newStore(t, client, newPrefix(t, client))
@@ -198,7 +198,7 @@ func TestReplaceAgain(t *testing.T) {
 	}
 }
 
-func TestCorrupt(t *testing.T) {
+func TestCorruptTokenIsErrCorrupt(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	prefix := newPrefix(t, client)
@@ -241,7 +241,7 @@ func TestCorrupt(t *testing.T) {
 }
 
 // What Redis refuses is a fault, and nothing that says anything of a token.
-func TestFaultsOfRedis(t *testing.T) {
+func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.StartRedis(t).DSN()))
 	s := newStore(t, client, "")
@@ -300,7 +300,7 @@ func TestFaultsOfRedis(t *testing.T) {
 
 // A server that is stopped, or hangs, makes every answer "unavailable" within
 // the deadline, never "invalid"; when it is back, so is the service.
-func TestServerFaults(t *testing.T) {
+func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartRedis(t)
 	const timeout = 500 * time.Millisecond
@@ -444,7 +444,7 @@ func TestContextEndsWhileTheClientConnects(t *testing.T) {
 }
 
 // What Redis keeps is of no use to a thief.
-func TestNothingStoredIsAToken(t *testing.T) {
+func TestRedisHoldsNoAccessToken(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	prefix := newPrefix(t, client)

@@ -254,7 +254,7 @@ func (b *browser) answered(operation string, status int, says string) {
 	}
 }
 
-func TestPageInBrowser(t *testing.T) {
+func TestPageSignsInAndIsAccessible(t *testing.T) {
 	t.Parallel()
 	axe, err := os.ReadFile(filepath.Join(nodeModule(t, "axe-core"), "axe.min.js"))
 	if err != nil {
@@ -346,7 +346,7 @@ func (b *browser) nothingWrong() {
 
 // With a registry the client signs in by Basic authentication, and the command
 // that the page shows tells neither its secret nor the user's.
-func TestPageOfClientsInBrowser(t *testing.T) {
+func TestPageHidesClientSecrets(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, onMux, tokenauth.Options{Clients: registry{}}, tokenauth.Endpoints{Introspection: "/introspect"}, nil)
 	b := newBrowser(t, h)

@@ -54,7 +54,7 @@ static class Program
 }
 
 // The samples of code that the page shows do what they say.
-func TestSamples(t *testing.T) {
+func TestSamplesRun(t *testing.T) {
 	t.Parallel()
 	for name, e := range map[string]struct {
 		o tokenauth.Options

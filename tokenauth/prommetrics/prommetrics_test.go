@@ -57,7 +57,7 @@ func register(t *testing.T, collectors ...prometheus.Collector) *prometheus.Regi
 	return registry
 }
 
-func TestEventsAreThereFromTheStart(t *testing.T) {
+func TestEventsStartAtZero(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
 	registry := register(t, m)
@@ -73,7 +73,7 @@ tokenauth_events_total{kind="refused",reason="role"}`, 1)
 	}
 }
 
-func TestLint(t *testing.T) {
+func TestMetricNamesPassTheLinter(t *testing.T) {
 	t.Parallel()
 	problems, err := testutil.GatherAndLint(register(t, prommetrics.New(), prommetrics.Cache(cached(t))))
 	if err != nil {
@@ -86,7 +86,7 @@ func TestLint(t *testing.T) {
 
 // Both a validation from the cache and a slow sign-in can be told from their
 // neighbours, in classic buckets and in native ones.
-func TestDurations(t *testing.T) {
+func TestBucketsSeparateCacheFromSignIn(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
 	durations := []time.Duration{300 * time.Nanosecond, 700 * time.Nanosecond, 40 * time.Microsecond, 3 * time.Millisecond, 60 * time.Millisecond, 2 * time.Second}
@@ -153,7 +153,7 @@ func events(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 }
 
 // An event that a later version of the core has is counted, too.
-func TestUnknownEvents(t *testing.T) {
+func TestUnknownEventsAreCounted(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
 	for _, e := range []tokenauth.Event{{Kind: -1}, {Kind: 99}, {}, {Kind: tokenauth.EventIssued, Reason: "new"}, {Kind: tokenauth.EventRevoked}} {
@@ -172,7 +172,7 @@ func TestUnknownEvents(t *testing.T) {
 }
 
 // Not parallel: what others allocate would be counted.
-func TestObserveMakesNoGarbage(t *testing.T) {
+func TestObserveDoesNotAllocate(t *testing.T) {
 	m, ctx := prommetrics.New(), t.Context()
 	for _, e := range []tokenauth.Event{
 		{Kind: tokenauth.EventValidated, Duration: 400 * time.Nanosecond, UserID: "17"},

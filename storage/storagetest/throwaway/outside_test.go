@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestOutside(t *testing.T) {
+func TestOutsideReturnsFailuresAndSkips(t *testing.T) {
 	t.Parallel()
 	var dir string
 	var ctx context.Context
@@ -46,7 +46,7 @@ func TestOutside(t *testing.T) {
 	Outside(t.Context(), func(testing.TB) { panic("oh no") })
 }
 
-func TestNeed(t *testing.T) {
+func TestNeedSkipsUnlessRequired(t *testing.T) {
 	t.Setenv("TOKENAUTH_REQUIRE", "redis, thing")
 	err := Outside(t.Context(), func(tb testing.TB) { Need(tb, "other", errors.New("install other")) })
 	if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "install other") {

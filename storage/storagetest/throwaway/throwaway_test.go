@@ -193,7 +193,7 @@ func TestMariaDBHasNoParameters(t *testing.T) {
 	}
 }
 
-func TestServer(t *testing.T) {
+func TestServerStopsStartsPausesAndDies(t *testing.T) {
 	onEach(t, func(t *testing.T, k kind) {
 		var dir string
 		t.Run("while its test runs", func(t *testing.T) {
@@ -413,7 +413,7 @@ func uninstall(t *testing.T) {
 
 // A test without its server is skipped and says how to get one, unless the
 // server is required: then it fails.
-func TestMissingServer(t *testing.T) {
+func TestMissingServerSkipsUnlessRequired(t *testing.T) {
 	uninstall(t)
 	t.Setenv("TOKENAUTH_POSTGRES_DSN", "")
 	t.Setenv("TOKENAUTH_MARIADB_DSN", "")
