@@ -377,15 +377,7 @@ func TestMigrateFeedUpAndDown(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
 	o := &gormstore.Options{TablePrefix: "mine_", Feed: true}
-	errs := make(chan error, 4)
-	for range cap(errs) {
-		go func() { errs <- gormstore.Migrate(t.Context(), db, o) }()
-	}
-	for range cap(errs) {
-		if err := <-errs; err != nil {
-			t.Error(err)
-		}
-	}
+	migrateAtOnce(t, db, o)
 	s, err := gormstore.New(t.Context(), db, o)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,18 +95,13 @@ func TestWorksWithDSNParameters(t *testing.T) {
 // The host sends its reads to a replica, which here is empty and would find
 // nothing.
 func TestReadsGoToThePrimary(t *testing.T) {
-	t.Parallel()
-	for _, e := range engines {
-		t.Run(e.name, func(t *testing.T) {
-			t.Parallel()
-			db := e.open(t, nil)
-			replica := e.dialector(t)
-			if err := db.Use(dbresolver.Register(dbresolver.Config{Replicas: []gorm.Dialector{replica}})); err != nil {
-				t.Fatal(err)
-			}
-			exercise(t, newStore(t, db, nil))
-		})
-	}
+	onEach(t, func(t *testing.T, e engine) {
+		db := e.open(t, nil)
+		if err := db.Use(dbresolver.Register(dbresolver.Config{Replicas: []gorm.Dialector{e.dialector(t)}})); err != nil {
+			t.Fatal(err)
+		}
+		exercise(t, newStore(t, db, nil))
+	})
 }
 
 func TestPrefixesSeparateStores(t *testing.T) {
@@ -132,16 +128,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 		if !errors.Is(err, gormstore.ErrSchema) || !strings.Contains(err.Error(), "Migrate") {
 			t.Errorf("without a schema: %v", err)
 		}
-		// Several replicas start at once.
-		errs := make(chan error, 4)
-		for range cap(errs) {
-			go func() { errs <- gormstore.Migrate(ctx, db, nil) }()
-		}
-		for range cap(errs) {
-			if err := <-errs; err != nil {
-				t.Error(err)
-			}
-		}
+		migrateAtOnce(t, db, nil)
 		s, err := gormstore.New(ctx, db, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -187,6 +174,20 @@ func TestMigrateUpAndDown(t *testing.T) {
 			t.Errorf("with an old schema: %v", err)
 		}
 	})
+}
+
+// migrateAtOnce migrates as several replicas do that start at once.
+func migrateAtOnce(t *testing.T, db *gorm.DB, o *gormstore.Options) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := gormstore.Migrate(t.Context(), db, o); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // apply applies a script of the engine by hand.

@@ -65,17 +65,8 @@ func TestRevokeClientFailsIfItMayMissUsers(t *testing.T) {
 		}
 		server.Start(t)
 		server.Pause(t)
-		for name, end := range map[string]func() (context.Context, context.CancelFunc){
-			"deadline": func() (context.Context, context.CancelFunc) {
-				return context.WithTimeout(t.Context(), 100*time.Millisecond)
-			},
-			"cancel": func() (context.Context, context.CancelFunc) {
-				ctx, cancel := context.WithCancel(t.Context())
-				time.AfterFunc(100*time.Millisecond, cancel)
-				return ctx, cancel
-			},
-		} {
-			ctx, cancel := end()
+		for name, end := range endings {
+			ctx, cancel := end(t.Context())
 			began := time.Now()
 			if err := s.RevokeClient(ctx, web); err == nil || time.Since(began) > patience {
 				t.Errorf("%s: a server that hangs: %v after %v", name, err, time.Since(began))

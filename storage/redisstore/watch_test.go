@@ -60,10 +60,7 @@ func TestRevocationReachesTheOtherReplica(t *testing.T) {
 		flushes := two.CacheStats().Flushes
 
 		var took []time.Duration
-		revocations := 90
-		if throwaway.Long() {
-			revocations = 300
-		}
+		revocations := map[bool]int{false: 90, true: 300}[throwaway.Long()]
 		for i := range revocations {
 			user := fmt.Sprint("user", i%50)
 			accessToken := issue(t, one, user, "")

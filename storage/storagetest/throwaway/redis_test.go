@@ -230,10 +230,7 @@ func TestRedisVariableNamesTheServer(t *testing.T) {
 }
 
 func TestMissingRedisIsErrMissing(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	installed := glob
-	glob = func(string) ([]string, error) { return nil, nil }
-	t.Cleanup(func() { glob = installed })
+	uninstall(t)
 	for _, e := range []program{redis{}, redisPort{}, redisNode{}, redisSentinel{}} {
 		_, err := newServer(e)
 		if _, ok := errors.AsType[errMissing](err); !ok || !strings.Contains(err.Error(), "apt-get install redis-server") {
