@@ -117,7 +117,8 @@ func newStore(tb testing.TB, db *gorm.DB, o *gormstore.Options) *gormstore.Store
 	return s
 }
 
-// long returns how often a test repeats: n times in its long variant, less else.
+// long returns n for the long variant of a test, and otherwise a quarter of it,
+// but at least 2.
 func long(n int) int {
 	if throwaway.Long() {
 		return n

@@ -40,7 +40,7 @@ func (mariadb) commands(dir string) (setup, serve []string, err error) {
 		"--socket=" + socket(dir), "--pid-file=" + filepath.Join(dir, "pid"),
 		"--skip-networking", "--loose-mysqlx=OFF",
 		"--max-connections=400", "--innodb-buffer-pool-size=32M",
-		// A commit is written, and left to the operating system to store.
+		// A commit returns once the operating system has it.
 		smallLog, "--innodb-flush-log-at-trx-commit=2",
 	}
 	return setup, serve, nil

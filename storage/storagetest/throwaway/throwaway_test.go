@@ -353,7 +353,7 @@ func TestVariableNamesTheServer(t *testing.T) {
 			dsn := k.fresh(t)
 			observer := k.open(t, dsn)
 			t.Setenv(k.variable, dsn)
-			own := shared{engine: k.engine, variable: k.variable}
+			own := shared{engine: k.engine, variable: k.shared.variable}
 			var name string
 			t.Run("fresh", func(t *testing.T) {
 				name = get[string](t, k.open(t, own.database(t)), k.current)
