@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bearerkit/bearerkit/examples/internal/process"
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
@@ -29,8 +30,8 @@ func TestREADME(t *testing.T) {
 	}
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "aspnet-migration")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := process.Build(dir, "."); err != nil {
+		t.Fatal(err)
 	}
 	host, stop := start(t, binary, dir)
 

@@ -90,7 +90,7 @@ func TestRoles(t *testing.T) {
 
 // A user without a role is let in, with a session and with a token, and may
 // what needs none.
-func TestNoRole(t *testing.T) {
+func TestUserWithoutRoleMayDoWhatNeedsNone(t *testing.T) {
 	t.Parallel()
 	database := filepath.Join(t.TempDir(), "orders.db")
 	p := start(t, "after", database)
@@ -239,7 +239,7 @@ func TestMetrics(t *testing.T) {
 }
 
 // The service goes over in place: what is in the database stays good.
-func TestGoesOver(t *testing.T) {
+func TestSessionsAndTokensSurviveTheMigration(t *testing.T) {
 	t.Parallel()
 	database := filepath.Join(t.TempDir(), "orders.db")
 	p := start(t, "before", database)
@@ -268,7 +268,7 @@ func TestGoesOver(t *testing.T) {
 
 // Trouble with the tokens' table is 503, for sessions nothing, and over when it
 // is over.
-func TestTrouble(t *testing.T) {
+func TestDatabaseErrorsAre503(t *testing.T) {
 	t.Parallel()
 	database := filepath.Join(t.TempDir(), "orders.db")
 	p := start(t, "after", database)

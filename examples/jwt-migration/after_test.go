@@ -46,7 +46,7 @@ func TestJWTsStayGood(t *testing.T) {
 }
 
 // The old routes issue new tokens, in their old form.
-func TestOldRoutes(t *testing.T) {
+func TestOldRoutesIssueNewTokens(t *testing.T) {
 	t.Parallel()
 	s, _, bob := goOver(t)
 	login := s.login(t, "bob")
@@ -67,7 +67,7 @@ func TestOldRoutes(t *testing.T) {
 
 // Who is disabled, gone or in another role is shut out, though a JWT cannot be
 // revoked.
-func TestLiveCheck(t *testing.T) {
+func TestDisabledUsersAreRefused(t *testing.T) {
 	t.Parallel()
 	s, alice, bob := goOver(t)
 	disabled := "/api/users/" + bob.User.ID + "/disabled"
@@ -138,7 +138,7 @@ func TestOldTokens(t *testing.T) {
 }
 
 // From a time on that is set, no JWT is good.
-func TestFallbackUntil(t *testing.T) {
+func TestJWTsEndAtFallbackUntil(t *testing.T) {
 	t.Parallel()
 	data, _, bob := leave(t)
 	end := time.Now().Add(8 * time.Second).Truncate(time.Second)
@@ -151,7 +151,7 @@ func TestFallbackUntil(t *testing.T) {
 }
 
 // Trouble is 503, and no reason to look for a JWT.
-func TestTrouble(t *testing.T) {
+func TestDatabaseErrorsAre503(t *testing.T) {
 	t.Parallel()
 	s, alice, bob := goOver(t)
 	token := s.signIn(t, "bob")
@@ -177,7 +177,7 @@ func TestTrouble(t *testing.T) {
 }
 
 // Guessing at the old route is held up as it is at the new one.
-func TestThrottle(t *testing.T) {
+func TestGuessingIsThrottled(t *testing.T) {
 	t.Parallel()
 	s, _, bob := goOver(t)
 	for range 7 {

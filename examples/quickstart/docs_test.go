@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestDocs(t *testing.T) {
+func TestServesItsDocumentation(t *testing.T) {
 	t.Parallel()
 	p := start(t, "-addr", "127.0.0.1:0", "-store", "memory:")
 	for path, says := range map[string][]string{

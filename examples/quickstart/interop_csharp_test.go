@@ -5,10 +5,15 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
+
+var compileCSharp sync.Once
+
+func csharpProgram() string { return filepath.Join(filepath.Dir(binary), "client.exe") }
 
 // csharp signs in as a client of an ASP.NET Web API does, compiled and run by
 // Mono.
@@ -20,9 +25,10 @@ func csharp(method string) func(*testing.T, target) seen {
 				throwaway.Need(t, "mono", errors.New("needs Mono; to get it: apt-get install mono-mcs mono-runtime libmono-system-net-http4.0-cil libmono-system-runtime-serialization4.0-cil"))
 			}
 		}
-		program := filepath.Join(t.TempDir(), "client.exe")
-		run(t, at, nil, "mcs", "-out:"+program, "-r:System.Net.Http", "-r:System.Runtime.Serialization", "csharp_httpclient.cs")
-		if err := json.Unmarshal(run(t, at, nil, "mono", program, method), &got); err != nil {
+		compileCSharp.Do(func() {
+			run(t, at, nil, "mcs", "-out:"+csharpProgram(), "-r:System.Net.Http", "-r:System.Runtime.Serialization", "csharp_httpclient.cs")
+		})
+		if err := json.Unmarshal(run(t, at, nil, "mono", csharpProgram(), method), &got); err != nil {
 			t.Fatalf("it does not print what it has seen: %v", err)
 		}
 		return got

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -148,16 +149,25 @@ func (s script) visit(t *testing.T, at target) (got seen) {
 
 func (s script) interpreter(t *testing.T) string {
 	t.Helper()
-	for _, program := range s.run {
-		has := exec.CommandContext(t.Context(), program, s.has...)
-		has.Dir = folder
-		if has.Run() == nil {
-			return program
+	find, _ := interpreters.LoadOrStore(s.library, sync.OnceValue(func() string {
+		for _, program := range s.run {
+			has := exec.Command(program, s.has...)
+			has.Dir = folder
+			if has.Run() == nil {
+				return program
+			}
 		}
+		return ""
+	}))
+	program := find.(func() string)()
+	if program == "" {
+		throwaway.Need(t, s.name, fmt.Errorf("needs %s; to get it: %s", s.library, s.get))
 	}
-	throwaway.Need(t, s.name, fmt.Errorf("needs %s; to get it: %s", s.library, s.get))
-	return ""
+	return program
 }
+
+// interpreters has, for each library, a function that finds its interpreter.
+var interpreters sync.Map
 
 var folder = filepath.Join("testdata", "clients")
 

@@ -7,16 +7,19 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/oauth2"
 )
 
+var xoauth2Version = sync.OnceValues(exec.Command("go", "list", "-m", "golang.org/x/oauth2").Output)
+
 // xoauth2 signs in with golang.org/x/oauth2.
 func xoauth2(t *testing.T, at target) (got seen) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "golang.org/x/oauth2").Output()
+	out, err := xoauth2Version()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func TestScript(t *testing.T) {
 // With a server of its own, and up after the script.
 func TestServe(t *testing.T) {
 	t.Parallel()
-	throwaway.StartPostgres(t) // or there is none to be had
+	throwaway.Postgres(t) // or there is none to be had
 	cmd := program(t, "-port", "0", "-serve")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

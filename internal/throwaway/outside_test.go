@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestOutside(t *testing.T) {
+func TestOutsideReturnsFailuresAndSkips(t *testing.T) {
 	t.Parallel()
 	var dir string
 	var ctx context.Context
@@ -46,7 +46,7 @@ func TestOutside(t *testing.T) {
 	Outside(t.Context(), func(testing.TB) { panic("oh no") })
 }
 
-func TestNeed(t *testing.T) {
+func TestNeedSkipsUnlessRequired(t *testing.T) {
 	t.Setenv("TOKENAUTH_REQUIRE", "redis, thing")
 	err := Outside(t.Context(), func(tb testing.TB) { Need(tb, "other", errors.New("install other")) })
 	if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "install other") {
@@ -59,28 +59,4 @@ func TestNeed(t *testing.T) {
 	if err := Outside(t.Context(), func(tb testing.TB) { Need(tb, "thing", nil) }); err != nil {
 		t.Errorf("there: %v", err)
 	}
-}
-
-// A server that is killed has had no time to say goodbye, and has all that it
-// confirmed when it is back.
-func TestKill(t *testing.T) {
-	onEach(t, func(t *testing.T, k kind) {
-		s := k.start(t)
-		db := k.open(t, s.DSN())
-		for _, statement := range []string{"CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (1)"} {
-			if _, err := db.ExecContext(t.Context(), statement); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s.Kill(t)
-		s.Kill(t) // twice is fine
-		if err := db.PingContext(t.Context()); err == nil {
-			t.Error("it answers")
-		}
-		s.Start(t)
-		var n int
-		if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM kept").Scan(&n); err != nil || n != 1 {
-			t.Errorf("it has %d rows: %v", n, err)
-		}
-	})
 }

@@ -32,7 +32,7 @@ func (postgres) commands(dir string) (setup, serve []string, err error) {
 	}
 	serve = []string{
 		filepath.Join(bin, "postgres"),
-		"-D", data, "-k", dir, "-p", "5432", "-c", "listen_addresses=", "-c", "max_connections=400",
+		"-D", data, "-k", dir, "-p", "5432", "-c", "listen_addresses=", "-c", "max_connections=400", "-c", "fsync=off",
 	}
 	return setup, serve, nil
 }

@@ -14,7 +14,7 @@ import (
 
 // A standby has what its primary has, is a server like any other, and takes the
 // primary's place.
-func TestPostgresStandby(t *testing.T) {
+func TestPostgresStandbyTakesOver(t *testing.T) {
 	t.Parallel()
 	k := kinds[0]
 	var dir, memory string

@@ -78,7 +78,7 @@ func remains(pid int, dir string) (what []string) {
 // the same, even those that hang.
 func TestServerGoesAwayWithAKilledProcess(t *testing.T) {
 	onEach(t, func(t *testing.T, k kind) {
-		for _, state := range []string{"running", "paused"} {
+		for _, state := range map[bool][]string{false: {"paused"}, true: {"paused", "running"}}[Long()] {
 			t.Run(state, func(t *testing.T) {
 				if os.Getenv(childVariable) != "" {
 					waitToBeKilled(t, k, state == "paused")
@@ -172,7 +172,7 @@ func TestPauseReturnsWhenEveryThreadHasStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &process{pid: cmd.Process.Pid}
-	for range 150 {
+	for range map[bool]int{false: 40, true: 150}[Long()] {
 		if err := p.pause(); err != nil {
 			t.Fatal(err)
 		}

@@ -33,7 +33,7 @@ func addressOf(t *testing.T, dsn string) redisAddress {
 	return a.(redisAddress)
 }
 
-func TestRedisServer(t *testing.T) {
+func TestRedisServerStopsStartsAndPauses(t *testing.T) {
 	t.Parallel()
 	var dir string
 	t.Run("while its test runs", func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestRedisClusterHasThreeMasters(t *testing.T) {
 
 // A master of a cluster that was killed is back at its address with its data,
 // and a while later the cluster is whole again.
-func TestStartRedisCluster(t *testing.T) {
+func TestKilledClusterMasterComesBack(t *testing.T) {
 	t.Parallel()
 	servers := StartRedisCluster(t)
 	killed := servers[0].engine.(redisNode).address()
@@ -130,7 +130,7 @@ func TestStartRedisCluster(t *testing.T) {
 }
 
 // A replica has what its master has, and takes over when the master is dead.
-func TestStartReplicatedRedisCluster(t *testing.T) {
+func TestClusterReplicaTakesOver(t *testing.T) {
 	t.Parallel()
 	masters, replicas := StartReplicatedRedisCluster(t)
 	if len(masters) != 3 || len(replicas) != 3 {
@@ -168,7 +168,7 @@ func TestStartReplicatedRedisCluster(t *testing.T) {
 	}
 }
 
-func TestStartRedisSentinel(t *testing.T) {
+func TestSentinelsFailOver(t *testing.T) {
 	t.Parallel()
 	servers, sentinels := StartRedisSentinel(t)
 	if len(servers) != 2 || len(sentinels) != 3 {
@@ -229,11 +229,8 @@ func TestRedisVariableNamesTheServer(t *testing.T) {
 	}
 }
 
-func TestMissingRedis(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	installed := glob
-	glob = func(string) ([]string, error) { return nil, nil }
-	t.Cleanup(func() { glob = installed })
+func TestMissingRedisIsErrMissing(t *testing.T) {
+	uninstall(t)
 	for _, e := range []program{redis{}, redisPort{}, redisNode{}, redisSentinel{}} {
 		_, err := newServer(e)
 		if _, ok := errors.AsType[errMissing](err); !ok || !strings.Contains(err.Error(), "apt-get install redis-server") {

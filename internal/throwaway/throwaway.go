@@ -11,9 +11,12 @@
 // The servers are the ones installed on the machine. They live in a temporary
 // folder, listen on a Unix socket in it only (those of a Redis Cluster, and with
 // sentinels: on ports of the loopback address), and end with the test process,
-// whichever way that ends. Tests that need a server which is not installed are
-// skipped, unless the environment variable TOKENAUTH_REQUIRE, a comma separated
-// list, names it ("postgres", "mariadb", "redis"): then they fail.
+// whichever way that ends. What they have committed survives [Server.Kill]. It may
+// not survive a crash of the machine, because they do not wait for the disk.
+//
+// Tests that need a server which is not installed are skipped, unless the
+// environment variable TOKENAUTH_REQUIRE, a comma separated list, names it
+// ("postgres", "mariadb", "redis"): then they fail.
 package throwaway
 
 import (

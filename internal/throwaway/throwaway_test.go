@@ -193,7 +193,7 @@ func TestMariaDBHasNoParameters(t *testing.T) {
 	}
 }
 
-func TestServer(t *testing.T) {
+func TestServerStopsStartsPausesAndDies(t *testing.T) {
 	onEach(t, func(t *testing.T, k kind) {
 		var dir string
 		t.Run("while its test runs", func(t *testing.T) {
@@ -236,6 +236,18 @@ func TestServer(t *testing.T) {
 				s.Pause(t)
 				stopStart(t, k, s, db)
 				if sum := get[int](t, k.open(t, dsn), "SELECT sum(id) FROM things"); sum != 3 {
+					t.Errorf("the sum is %d", sum)
+				}
+			})
+			t.Run("Kill keeps what was committed", func(t *testing.T) {
+				do(t, db, "INSERT INTO things VALUES (4)")
+				s.Kill(t)
+				s.Kill(t) // twice is fine
+				if err := db.PingContext(t.Context()); err == nil {
+					t.Error("it answers")
+				}
+				s.Start(t)
+				if sum := get[int](t, k.open(t, dsn), "SELECT sum(id) FROM things"); sum != 7 {
 					t.Errorf("the sum is %d", sum)
 				}
 			})
@@ -338,12 +350,16 @@ func pauseResume(t *testing.T, k kind, s *Server) {
 func TestVariableNamesTheServer(t *testing.T) {
 	for _, k := range kinds { // not in parallel: the environment is everybody's
 		t.Run(k.engine.name(), func(t *testing.T) {
-			s := k.start(t)
-			observer := k.open(t, s.DSN())
-			t.Setenv(k.variable, s.DSN())
+			dsn := k.fresh(t)
+			observer := k.open(t, dsn)
+			t.Setenv(k.variable, dsn)
+			own := shared{engine: k.engine, variable: k.shared.variable}
 			var name string
 			t.Run("fresh", func(t *testing.T) {
-				name = get[string](t, k.open(t, k.fresh(t)), k.current)
+				name = get[string](t, k.open(t, own.database(t)), k.current)
+				if own.server != nil {
+					t.Error("it starts a server")
+				}
 				if name == get[string](t, observer, k.current) {
 					t.Errorf("it is the very database %s of the variable", name)
 				}
@@ -397,7 +413,7 @@ func uninstall(t *testing.T) {
 
 // A test without its server is skipped and says how to get one, unless the
 // server is required: then it fails.
-func TestMissingServer(t *testing.T) {
+func TestMissingServerSkipsUnlessRequired(t *testing.T) {
 	uninstall(t)
 	t.Setenv("TOKENAUTH_POSTGRES_DSN", "")
 	t.Setenv("TOKENAUTH_MARIADB_DSN", "")

@@ -51,7 +51,7 @@ func (c *counted) Authenticate(context.Context, tokenauth.Credentials) (tokenaut
 
 // Replicas that count together let through together what one would alone; when
 // the database is gone each counts for itself, its part.
-func TestThrottleOfReplicas(t *testing.T) {
+func TestReplicasThrottleTogether(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		var asked counted

@@ -16,7 +16,7 @@ import (
 
 // When the primary dies, services and their feeds go on at the standby, which
 // has all that was confirmed.
-func TestFailOver(t *testing.T) {
+func TestFeedFollowsANewPrimary(t *testing.T) {
 	t.Parallel()
 	primary := throwaway.StartPostgres(t)
 	standby := throwaway.StartPostgresStandby(t, primary)

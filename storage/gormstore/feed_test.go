@@ -30,12 +30,17 @@ import (
 func openWatched(t *testing.T, dsn string, l listen.Listener) (watched, *gorm.DB) {
 	t.Helper()
 	db := openDialector(t, postgres.Open(dsn), nil)
-	s := newStore(t, db, &gormstore.Options{Feed: true})
+	return withFeed(t, db, "", l), db
+}
+
+func withFeed(t *testing.T, db *gorm.DB, prefix string, l listen.Listener) watched {
+	t.Helper()
+	s := newStore(t, db, &gormstore.Options{Feed: true, TablePrefix: prefix})
 	w, err := gormstore.WithFeed(t.Context(), s, l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return watched{s, w.(tokenauth.Watcher)}, db
+	return watched{s, w.(tokenauth.Watcher)}
 }
 
 // watched is a store and its feed.
@@ -105,10 +110,9 @@ func refuses(t *testing.T, auth *tokenauth.Service, accessToken, why string) {
 
 func TestWatchedStorage(t *testing.T) {
 	t.Parallel()
-	storagetest.Run(t, func(t *testing.T) tokenauth.Storage {
-		w, _ := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
-		return w
-	})
+	storagetest.Run(t, engines[1].prefixes(t, func(t *testing.T, db *gorm.DB, prefix string) tokenauth.Storage {
+		return withFeed(t, db, prefix, pgxfeed.Listener{})
+	}))
 }
 
 // Whatever ends a token on one replica, or beside all of them, ends it on
@@ -151,12 +155,12 @@ func TestFeedReachesReplicas(t *testing.T) {
 
 // The client of a replica that just signed it in may turn to any other: that
 // one has the token before in its cache, and must not take its word for it.
-func TestNewTokenIsGoodEverywhereAtOnce(t *testing.T) {
+func TestNewTokenIsValidOnAllReplicasAtOnce(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
 	w, _ := openWatched(t, dsn, pgxfeed.Listener{})
 	a, b := replica(t, w, time.Minute), replica(t, w, time.Minute)
-	for range 200 {
+	for range long(200) {
 		accessToken := issueTo(t, a, "alice")
 		if _, err := b.Validate(t.Context(), accessToken); err != nil {
 			t.Fatalf("a token that was just issued: %v", err)
@@ -166,7 +170,7 @@ func TestNewTokenIsGoodEverywhereAtOnce(t *testing.T) {
 
 // A transaction that ends the tokens of very many users says so, and does not
 // name them all.
-func TestFeedOfVeryMany(t *testing.T) {
+func TestFeedNamesAtMost1000Users(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
 	auth := replica(t, w, time.Minute)
@@ -199,7 +203,7 @@ func (c *counting) Heartbeat(time.Time)          { c.alive.Add(1) }
 
 // Only what somebody may hold is told of: neither a first sign-in nor the
 // purge of what has expired. And a user is named once in a transaction.
-func TestFeedTellsOnlyOfEndings(t *testing.T) {
+func TestFeedReportsOnlyEndedTokens(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
 	feed := new(counting)
@@ -250,7 +254,7 @@ func TestFeedTellsOnlyOfEndings(t *testing.T) {
 }
 
 // The connection of the feed goes back to nobody: it would go on listening.
-func TestFeedLeavesThePoolAsItWas(t *testing.T) {
+func TestFeedReturnsNoListeningConnection(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
 	pool, err := db.DB()
@@ -314,7 +318,7 @@ func TestWithFeedRefuses(t *testing.T) {
 
 // The feed never takes the only connection: the store would have none, and each
 // request wait for it until it timed out.
-func TestFeedLeavesConnections(t *testing.T) {
+func TestFeedDoesNotTakeTheOnlyConnection(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
 	w, db := openWatched(t, dsn, pgxfeed.Listener{})
@@ -350,7 +354,7 @@ func TestFeedLeavesConnections(t *testing.T) {
 }
 
 // A user who may not make tables is told what that takes.
-func TestMigrateNeedsCreate(t *testing.T) {
+func TestMigrateNamesTheMissingPrivilege(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
 	pool, err := db.DB()
@@ -376,19 +380,11 @@ func TestMigrateNeedsCreate(t *testing.T) {
 }
 
 // Several replicas install the feed at once; the scripts go there and back.
-func TestMigrateFeed(t *testing.T) {
+func TestMigrateFeedUpAndDown(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
 	o := &gormstore.Options{TablePrefix: "mine_", Feed: true}
-	errs := make(chan error, 4)
-	for range cap(errs) {
-		go func() { errs <- gormstore.Migrate(t.Context(), db, o) }()
-	}
-	for range cap(errs) {
-		if err := <-errs; err != nil {
-			t.Error(err)
-		}
-	}
+	migrateAtOnce(t, db, o)
 	s, err := gormstore.New(t.Context(), db, o)
 	if err != nil {
 		t.Fatal(err)
@@ -473,7 +469,7 @@ func (deaf) UsesPool() bool                               { return false }
 func (deaf) Next(ctx context.Context) (string, error)     { <-ctx.Done(); return "", ctx.Err() }
 func (deaf) Notify(context.Context, string, string) error { return nil }
 
-func TestFeedThatNeverComes(t *testing.T) {
+func TestWatchFailsWithoutNotifications(t *testing.T) {
 	t.Parallel()
 	w, _ := openWatched(t, throwaway.Postgres(t), deaf{})
 	feed := new(counting)
@@ -578,7 +574,7 @@ func (w *wire) forget() {
 // When a server is gone without a word, the pool's connections look as well as
 // before. The feed must not wait on them for an answer that nobody sends, also
 // if there is no other call that would find out.
-func TestFeedGetsOutOfADeadPool(t *testing.T) {
+func TestFeedReconnectsWhenThePoolIsDead(t *testing.T) {
 	t.Parallel()
 	way, dsn := newWire(t, throwaway.Postgres(t))
 	w, db := openWatched(t, dsn, pgxfeed.Listener{})
@@ -607,7 +603,7 @@ func TestFeedGetsOutOfADeadPool(t *testing.T) {
 
 // Whatever happens to the feed while the storage answers, a good token is
 // never refused, and one that has ended is within the lease.
-func TestFeedFaults(t *testing.T) {
+func TestFeedFaultsRefuseNoValidToken(t *testing.T) {
 	t.Parallel()
 	const lease = 400 * time.Millisecond
 	dsn := throwaway.Postgres(t)
@@ -632,7 +628,7 @@ func TestFeedFaults(t *testing.T) {
 			stays := issueTo(t, writer, "bob")
 			warm(t, reader, stays)
 			fault.begin()
-			for round := range 5 {
+			for round := range long(5) {
 				accessToken := issueTo(t, writer, "alice")
 				warmish(t, reader, accessToken)
 				if err := writer.Revoke(t.Context(), accessToken); err != nil {
@@ -675,7 +671,7 @@ func warmish(t *testing.T, auth *tokenauth.Service, accessToken string) {
 
 // A server that hangs keeps its connections. The cache serves until the lease
 // is over, and then there is nobody to ask; nobody is refused for it.
-func TestFeedOfAHangingServer(t *testing.T) {
+func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 	t.Parallel()
 	const lease = 300 * time.Millisecond
 	server := throwaway.StartPostgres(t)

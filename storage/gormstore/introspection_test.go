@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-func TestIntrospection(t *testing.T) {
+func TestSetIntrospection(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		ctx, clients := t.Context(), s.Clients()
@@ -88,7 +88,7 @@ func TestIntrospection(t *testing.T) {
 
 // Clients from before there was introspection may not introspect. A migration
 // that stopped halfway goes on.
-func TestMigrateIntrospection(t *testing.T) {
+func TestMigrateGivesOldClientsNoIntrospection(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		ctx := t.Context()
@@ -100,15 +100,7 @@ func TestMigrateIntrospection(t *testing.T) {
 			if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 				t.Errorf("before it: %v", err)
 			}
-			errs := make(chan error, 4) // several replicas start at once
-			for range cap(errs) {
-				go func() { errs <- gormstore.Migrate(ctx, db, nil) }()
-			}
-			for range cap(errs) {
-				if err := <-errs; err != nil {
-					t.Error(err)
-				}
-			}
+			migrateAtOnce(t, db, nil)
 			s, err := gormstore.New(ctx, db, nil)
 			if err != nil {
 				t.Fatal(err)

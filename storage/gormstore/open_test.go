@@ -2,9 +2,11 @@ package gormstore_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	_ "github.com/ncruces/go-sqlite3/driver"
@@ -81,6 +83,23 @@ func (e engine) store(tb testing.TB) (*gormstore.Store, *gorm.DB) {
 	return newStore(tb, db, nil), db
 }
 
+// prefixes returns a function that opens a storage with a table prefix of its
+// own. All are in one database, because PostgreSQL takes long to create one. On
+// SQLite each has its own, because a transaction locks the whole of it.
+func (e engine) prefixes(t *testing.T, open func(t *testing.T, db *gorm.DB, prefix string) tokenauth.Storage) func(*testing.T) tokenauth.Storage {
+	t.Helper()
+	shared := e.open(t, nil)
+	var n atomic.Int64
+	return func(t *testing.T) tokenauth.Storage {
+		t.Helper()
+		db := shared
+		if e.name == "sqlite" {
+			db = e.open(t, nil)
+		}
+		return open(t, db, fmt.Sprintf("rule%d_", n.Add(1)))
+	}
+}
+
 // newStore returns a store with these options. Without any, hashes stay as
 // cheap as they are.
 func newStore(tb testing.TB, db *gorm.DB, o *gormstore.Options) *gormstore.Store {
@@ -96,6 +115,15 @@ func newStore(tb testing.TB, db *gorm.DB, o *gormstore.Options) *gormstore.Store
 		tb.Fatal(err)
 	}
 	return s
+}
+
+// long returns n for the long variant of a test, and otherwise a quarter of it,
+// but at least 2.
+func long(n int) int {
+	if throwaway.Long() {
+		return n
+	}
+	return max(2, n/4)
 }
 
 // nobody is an Authenticator for services that only issue.

@@ -29,7 +29,7 @@ func stored(t *testing.T, db *gorm.DB, name string) (hash, stamp string) {
 	return hash, stamp
 }
 
-func TestUpgrade(t *testing.T) {
+func TestSignInUpgradesForeignHashes(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		db := e.open(t, nil)
 		s := newStore(t, db, &gormstore.Options{})
@@ -94,12 +94,12 @@ func TestKeepHashes(t *testing.T) {
 
 // Sign-ins that race the upgrade are all good, and what is left is a hash of
 // the password.
-func TestUpgradeRace(t *testing.T) {
+func TestConcurrentUpgradesLeaveAValidHash(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		db := e.open(t, nil)
 		s := newStore(t, db, &gormstore.Options{Passwords: &password.Options{MaxHashing: 8}})
 		auth, ctx := service(t, s, s.Users()), t.Context()
-		for round := range 5 {
+		for round := range long(5) {
 			name := fmt.Sprint("user", round)
 			if _, err := s.Users().Import(ctx, gormstore.User{Name: name}, foreignHashes["identity-v2"]); err != nil {
 				t.Fatal(err)
@@ -128,7 +128,7 @@ func TestUpgradeRace(t *testing.T) {
 
 // A password that is changed while somebody signs in with the one before stays
 // changed: the upgrade finds another hash and leaves it.
-func TestUpgradeLosesToNewPassword(t *testing.T) {
+func TestUpgradeKeepsANewPassword(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		var between func()
 		format := func(stored string) func(string) bool {

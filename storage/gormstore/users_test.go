@@ -59,7 +59,7 @@ func mustSignIn(tb testing.TB, auth *tokenauth.Service, name string) string {
 	return grant.AccessToken.Reveal()
 }
 
-func TestUsers(t *testing.T) {
+func TestUserNamesAreNormalized(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
 		users, ctx := s.Users(), t.Context()
@@ -201,7 +201,7 @@ func TestSignInRacesChange(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
 		auth, ctx := service(t, s, s.Users()), t.Context()
-		for round := range 10 {
+		for round := range long(10) {
 			name := fmt.Sprint("user", round)
 			user := create(t, s, name, "Before")
 			tokens := make(chan string, 100)
@@ -238,7 +238,7 @@ func TestSignInRacesChange(t *testing.T) {
 // A transaction on a snapshot would miss a token issued since, so it is refused
 // before it changes anything; one of ours is at the right level whatever the
 // host's default.
-func TestIsolation(t *testing.T) {
+func TestSnapshotTransactionMissesNoToken(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		auth, ctx := service(t, s, s.Users()), t.Context()

@@ -45,7 +45,7 @@ func TestRevokeClientKeepsToItsPrefix(t *testing.T) {
 }
 
 // A call that may have overlooked somebody says so.
-func TestRevokeClientNeedsAll(t *testing.T) {
+func TestRevokeClientFailsIfItMayMissUsers(t *testing.T) {
 	t.Parallel()
 	web := tokenauth.SlotOf("", "web").Client
 	t.Run("server", func(t *testing.T) {
@@ -65,17 +65,8 @@ func TestRevokeClientNeedsAll(t *testing.T) {
 		}
 		server.Start(t)
 		server.Pause(t)
-		for name, end := range map[string]func() (context.Context, context.CancelFunc){
-			"deadline": func() (context.Context, context.CancelFunc) {
-				return context.WithTimeout(t.Context(), 100*time.Millisecond)
-			},
-			"cancel": func() (context.Context, context.CancelFunc) {
-				ctx, cancel := context.WithCancel(t.Context())
-				time.AfterFunc(100*time.Millisecond, cancel)
-				return ctx, cancel
-			},
-		} {
-			ctx, cancel := end()
+		for name, end := range endings {
+			ctx, cancel := end(t.Context())
 			began := time.Now()
 			if err := s.RevokeClient(ctx, web); err == nil || time.Since(began) > patience {
 				t.Errorf("%s: a server that hangs: %v after %v", name, err, time.Since(began))
@@ -119,7 +110,7 @@ func TestRevokeClientNeedsAll(t *testing.T) {
 }
 
 // It ends in the middle when its context does.
-func TestRevokeClientStops(t *testing.T) {
+func TestRevokeClientEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	s := newStore(t, client, newPrefix(t, client))

@@ -35,7 +35,7 @@ func count(c []throttle.Counter) {
 
 // Of more processes and goroutines than there are cores, each counts within the
 // time that a service gives it.
-func TestManyCountAtOnce(t *testing.T) {
+func TestConcurrentUpdatesAllCount(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
 		const processes, goroutines, rounds = 3, 64, 10
@@ -126,7 +126,7 @@ func TestCountersExpire(t *testing.T) {
 }
 
 // What cannot be read is no counter, and stays.
-func TestCorruptCounter(t *testing.T) {
+func TestCorruptCounterIsAnErrorAndStays(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	prefix := newPrefix(t, client)
@@ -147,7 +147,7 @@ func TestCorruptCounter(t *testing.T) {
 }
 
 // Counting is no news to a cache.
-func TestCountersAreNoNews(t *testing.T) {
+func TestCountersDoNotInvalidateTheCache(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
 		client := open(t, o)
@@ -225,7 +225,7 @@ func guess(t *testing.T, user string, n int, replicas []*tokenauth.Service) (thr
 }
 
 // Replicas that count together let through together what one would alone.
-func TestThrottleOfReplicas(t *testing.T) {
+func TestReplicasThrottleTogether(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
 		var a asked
@@ -238,7 +238,7 @@ func TestThrottleOfReplicas(t *testing.T) {
 
 // When the server is gone each counts for itself, its part; when it is back,
 // together again.
-func TestThrottleWithoutTheServer(t *testing.T) {
+func TestReplicasThrottleAloneWithoutTheServer(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartRedis(t)
 	var a asked

@@ -50,44 +50,35 @@ func onEach(t *testing.T, start func(testing.TB) string, test func(t *testing.T,
 // ownRedis is for tests that would get in the way of others.
 func ownRedis(tb testing.TB) string { return throwaway.StartRedis(tb).DSN() }
 
-func TestNewNamesWhatIsWrong(t *testing.T) {
+func TestNewNamesTheWrongOption(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
-	s := newStore(t, client, "")
+	s, x := newStore(t, client, ""), []string{"x:1"}
+	with := func(c rueidis.Client, o *redisstore.Options) error { _, err := redisstore.New(c, o); return err }
+	prefix := func(p string) error { return with(client, &redisstore.Options{Prefix: p}) }
+	feed := func(s *redisstore.Store, o rueidis.ClientOption) error {
+		_, err := redisstore.WithFeed(s, o)
+		return err
+	}
 	for _, test := range []struct {
 		name string
-		err  func() error
+		err  error
 		says string // nothing if all is well
 	}{
-		{"no client", func() error { _, err := redisstore.New(nil, nil); return err }, "client"},
-		{"no options", func() error { _, err := redisstore.New(client, nil); return err }, ""},
-		{"short prefix", func() error { _, err := redisstore.New(client, &redisstore.Options{Prefix: "x"}); return err }, ""},
-		{"long prefix", func() error {
-			_, err := redisstore.New(client, &redisstore.Options{Prefix: strings.Repeat("x", 64)})
-			return err
-		}, ""},
-		{"too long prefix", func() error {
-			_, err := redisstore.New(client, &redisstore.Options{Prefix: strings.Repeat("x", 65)})
-			return err
-		}, "Options.Prefix"},
-		{"space", func() error { _, err := redisstore.New(client, &redisstore.Options{Prefix: "a b"}); return err }, "Options.Prefix"},
-		{"brace", func() error { _, err := redisstore.New(client, &redisstore.Options{Prefix: "{a}:"}); return err }, "Options.Prefix"},
-		{"not ASCII", func() error { _, err := redisstore.New(client, &redisstore.Options{Prefix: "ä:"}); return err }, "Options.Prefix"},
-		{"feed without store", func() error {
-			_, err := redisstore.WithFeed(nil, rueidis.ClientOption{InitAddress: []string{"x:1"}})
-			return err
-		}, "store"},
-		{"feed without address", func() error { _, err := redisstore.WithFeed(s, rueidis.ClientOption{}); return err }, "InitAddress"},
-		{"feed of RESP2", func() error {
-			_, err := redisstore.WithFeed(s, rueidis.ClientOption{InitAddress: []string{"x:1"}, AlwaysRESP2: true})
-			return err
-		}, "AlwaysRESP2"},
-		{"feed of replicas", func() error {
-			_, err := redisstore.WithFeed(s, rueidis.ClientOption{InitAddress: []string{"x:1"}, ReplicaOnly: true})
-			return err
-		}, "ReplicaOnly"},
+		{"no client", with(nil, nil), "client"},
+		{"no options", with(client, nil), ""},
+		{"short prefix", prefix("x"), ""},
+		{"long prefix", prefix(strings.Repeat("x", 64)), ""},
+		{"too long prefix", prefix(strings.Repeat("x", 65)), "Options.Prefix"},
+		{"space", prefix("a b"), "Options.Prefix"},
+		{"brace", prefix("{a}:"), "Options.Prefix"},
+		{"not ASCII", prefix("ä:"), "Options.Prefix"},
+		{"feed without store", feed(nil, rueidis.ClientOption{InitAddress: x}), "store"},
+		{"feed without address", feed(s, rueidis.ClientOption{}), "InitAddress"},
+		{"feed of RESP2", feed(s, rueidis.ClientOption{InitAddress: x, AlwaysRESP2: true}), "AlwaysRESP2"},
+		{"feed of replicas", feed(s, rueidis.ClientOption{InitAddress: x, ReplicaOnly: true}), "ReplicaOnly"},
 	} {
-		err := test.err()
+		err := test.err
 		if test.says == "" {
 			if err != nil {
 				t.Errorf("%s: %v", test.name, err)
@@ -121,7 +112,7 @@ func replace(t *testing.T, s tokenauth.Storage, token tokenauth.Token) {
 func key(prefix string, u tokenauth.UserKey) string { return fmt.Sprintf("%s%x", prefix, u[:]) }
 
 // The hash of a user lives a day longer than the last of its tokens.
-func TestExpiry(t *testing.T) {
+func TestKeysExpireADayAfterTheLastToken(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
 	client := open(t, option(t, throwaway.Redis(t)))
@@ -178,7 +169,7 @@ func TestExpiry(t *testing.T) {
 }
 
 // A connection that breaks may make the client send a script twice.
-func TestReplaceAgain(t *testing.T) {
+func TestReplaceTwiceIsReplaceOnce(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	s := newStore(t, client, newPrefix(t, client))
@@ -199,7 +190,7 @@ func TestReplaceAgain(t *testing.T) {
 	}
 }
 
-func TestCorrupt(t *testing.T) {
+func TestCorruptTokenIsErrCorrupt(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	prefix := newPrefix(t, client)
@@ -242,7 +233,7 @@ func TestCorrupt(t *testing.T) {
 }
 
 // What Redis refuses is a fault, and nothing that says anything of a token.
-func TestFaultsOfRedis(t *testing.T) {
+func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.StartRedis(t).DSN()))
 	s := newStore(t, client, "")
@@ -301,7 +292,7 @@ func TestFaultsOfRedis(t *testing.T) {
 
 // A server that is stopped, or hangs, makes every answer "unavailable" within
 // the deadline, never "invalid"; when it is back, so is the service.
-func TestServerFaults(t *testing.T) {
+func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartRedis(t)
 	const timeout = 500 * time.Millisecond
@@ -327,6 +318,14 @@ func TestServerFaults(t *testing.T) {
 			}
 		}
 	}
+	issues := func(after string) {
+		t.Helper()
+		eventually(t, "issued again after "+after, func() bool {
+			grant, err := auth.Issue(t.Context(), principal, "")
+			accessToken = grant.AccessToken.Reveal()
+			return err == nil
+		})
+	}
 	recovers := func(after string) {
 		t.Helper()
 		eventually(t, "good again after "+after, func() bool {
@@ -336,13 +335,7 @@ func TestServerFaults(t *testing.T) {
 			}
 			return err == nil
 		})
-		eventually(t, "issued again after "+after, func() bool {
-			grant, err := auth.Issue(t.Context(), principal, "")
-			if err == nil {
-				accessToken = grant.AccessToken.Reveal()
-			}
-			return err == nil
-		})
+		issues(after)
 	}
 	server.Stop(t)
 	unavailable("stopped")
@@ -353,30 +346,27 @@ func TestServerFaults(t *testing.T) {
 	unavailable("hanging")
 	server.Resume(t)
 	// What hung may have been done or not: sign in anew first.
-	eventually(t, "issued after the pause", func() bool {
-		grant, err := auth.Issue(t.Context(), principal, "")
-		if err == nil {
-			accessToken = grant.AccessToken.Reveal()
-		}
-		return err == nil
-	})
+	issues("the pause")
 	recovers("the pause")
+}
+
+// endings are the ways in which a context ends soon.
+var endings = map[string]func(context.Context) (context.Context, context.CancelFunc){
+	"deadline": func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithTimeout(ctx, 100*time.Millisecond)
+	},
+	"cancel": func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(ctx)
+		time.AfterFunc(100*time.Millisecond, cancel)
+		return ctx, cancel
+	},
 }
 
 // Calls return when their context ends, be the server as it may.
 func TestContextEndsWhileTheServerHangs(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartRedis(t)
-	for name, end := range map[string]func(context.Context) (context.Context, context.CancelFunc){
-		"deadline": func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, 100*time.Millisecond)
-		},
-		"cancel": func(ctx context.Context) (context.Context, context.CancelFunc) {
-			ctx, cancel := context.WithCancel(ctx)
-			time.AfterFunc(100*time.Millisecond, cancel)
-			return ctx, cancel
-		},
-	} {
+	for name, end := range endings {
 		s := newStore(t, open(t, option(t, server.DSN())), "")
 		token := newToken("alice", "", 1, time.Hour)
 		for range 50 { // on each of the client's connections
@@ -445,7 +435,7 @@ func TestContextEndsWhileTheClientConnects(t *testing.T) {
 }
 
 // What Redis keeps is of no use to a thief.
-func TestNothingStoredIsAToken(t *testing.T) {
+func TestRedisHoldsNoAccessToken(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	prefix := newPrefix(t, client)

@@ -22,7 +22,7 @@ func node(line string, myself bool, slots string) string {
 	return fmt.Sprintf(line, flag, slots)
 }
 
-func TestViews(t *testing.T) {
+func TestCompleteNeedsAllMastersWithSlots(t *testing.T) {
 	t.Parallel()
 	a := node(aaaa, true, "") + node(bbbb, false, "") + cccc + dddd
 	b := node(aaaa, false, "") + node(bbbb, true, "") + cccc
@@ -71,7 +71,7 @@ func TestViews(t *testing.T) {
 	}
 }
 
-func TestViewOfWhatAMasterHas(t *testing.T) {
+func TestViewHasTheSlotsOfItsMaster(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, nodes, has string

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +39,24 @@ type browser struct {
 	asked map[string]bool // paths
 }
 
+// chromium is the browser that all tests share.
+var chromium struct {
+	sync.Once
+	ctx  context.Context
+	err  error
+	stop []context.CancelFunc
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, stop := range slices.Backward(chromium.stop) {
+		stop()
+	}
+	os.Exit(code)
+}
+
+// newBrowser opens a page in a context of its own, which shares nothing with
+// others: no cache, no cookies.
 func newBrowser(t testing.TB, h *host) *browser {
 	t.Helper()
 	var path string
@@ -50,14 +69,21 @@ func newBrowser(t testing.TB, h *host) *browser {
 	if path == "" {
 		throwaway.Need(t, "chromium", errors.New("needs Chromium; to get it: apt-get install chromium"))
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1400, 1000),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.WSURLReadTimeout(time.Minute))
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // t.Context ends before Cleanup
+	chromium.Do(func() {
+		options := append(chromedp.DefaultExecAllocatorOptions[:],
+			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1400, 1000),
+			chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.WSURLReadTimeout(time.Minute))
+		allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+		ctx, stop := chromedp.NewContext(allocator)
+		chromium.ctx, chromium.stop = ctx, []context.CancelFunc{stopAllocator, stop}
+		chromium.err = chromedp.Do(ctx)
+	})
+	if chromium.err != nil {
+		t.Fatal(chromium.err)
+	}
+	ctx, cancel := context.WithTimeout(chromium.ctx, 3*time.Minute) // t.Context ends before Cleanup
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
+	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	return newTab(t, ctx, h)
 }
@@ -154,7 +180,7 @@ func eval[T any](b *browser, expression string) T {
 // await waits until an expression is true.
 func (b *browser) await(expression string) {
 	b.Helper()
-	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingTimeout(time.Minute))); err != nil {
+	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(time.Minute))); err != nil {
 		b.failed(fmt.Errorf("waiting for %s: %w", expression, err))
 	}
 }
@@ -191,20 +217,24 @@ func (b *browser) tabTo(selector string) {
 	b.Fatalf("150 times Tab do not lead to %s", selector)
 }
 
-// accessible runs axe on what the page shows.
+// accessible runs axe on what the page shows, once nothing changes its color any
+// more.
 func (b *browser) accessible(state string) {
 	b.Helper()
 	type violation struct {
 		ID, Impact, Help string
 		Nodes            []struct{ HTML string }
 	}
-	got := eval[[]violation](b, `axe.run().then((r) => r.violations.map(({ id, impact, help, nodes }) =>
-		({ ID: id, Impact: impact, Help: help, Nodes: nodes.map((n) => ({ HTML: n.html.slice(0, 200) })) })))`)
-	for _, v := range got {
+	got := eval[struct {
+		Violations []violation
+		Passes     int
+	}](b, `Promise.allSettled(document.getAnimations().map((a) => a.finished)).then(() => axe.run({ resultTypes: ["violations"] })).then(({ violations, passes }) => ({ Passes: passes.length, Violations: violations.map(
+		({ id, impact, help, nodes }) => ({ ID: id, Impact: impact, Help: help, Nodes: nodes.map((n) => ({ HTML: n.html.slice(0, 200) })) })) }))`)
+	for _, v := range got.Violations {
 		b.Errorf("%s: %s (%s): %s: %v", state, v.ID, v.Impact, v.Help, v.Nodes)
 	}
-	if passes := eval[int](b, "axe.run().then((r) => r.passes.length)"); passes < 10 {
-		b.Errorf("%s: axe looked at %d rules", state, passes)
+	if got.Passes < 10 {
+		b.Errorf("%s: axe looked at %d rules", state, got.Passes)
 	}
 }
 
@@ -224,7 +254,7 @@ func (b *browser) answered(operation string, status int, says string) {
 	}
 }
 
-func TestPageInBrowser(t *testing.T) {
+func TestPageSignsInAndIsAccessible(t *testing.T) {
 	t.Parallel()
 	axe, err := os.ReadFile(filepath.Join(nodeModule(t, "axe-core"), "axe.min.js"))
 	if err != nil {
@@ -316,7 +346,7 @@ func (b *browser) nothingWrong() {
 
 // With a registry the client signs in by Basic authentication, and the command
 // that the page shows tells neither its secret nor the user's.
-func TestPageOfClientsInBrowser(t *testing.T) {
+func TestPageHidesClientSecrets(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, onMux, tokenauth.Options{Clients: registry{}}, tokenauth.Endpoints{Introspection: "/introspect"}, nil)
 	b := newBrowser(t, h)

@@ -193,7 +193,7 @@ func TestOwnRefusals(t *testing.T) {
 }
 
 // What a route says of a status itself goes before what its guard would say.
-func TestProtected(t *testing.T) {
+func TestProtectedKeepsOwnResponses(t *testing.T) {
 	t.Parallel()
 	mine := map[string]any{"description": "mine"}
 	op := map[string]any{"responses": map[string]any{"401": mine}}

@@ -30,7 +30,7 @@ func get(t *testing.T, h http.Handler, method, path, acceptEncoding string) *htt
 
 var assetLink = regexp.MustCompile(`(?:href|src)="([^":,]+)"`)
 
-func TestPage(t *testing.T) {
+func TestPageHasSafeHeadersAndFiles(t *testing.T) {
 	t.Parallel()
 	page := mustDescribe(t, nil, tokenauth.Endpoints{}, &openapi.Options{Title: "Reports <script>"}).Page()
 	response := get(t, page, "GET", "/docs/", "")

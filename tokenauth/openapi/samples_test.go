@@ -28,7 +28,7 @@ var runners = map[string]runner{
 	"C#":         {program: "mcs", name: "mono", file: "Sample.cs", command: []string{"sh", "testdata/csharp.sh"}, adapt: forMono},
 	"JavaScript": {program: "node", name: "node", file: "sample.mjs", command: []string{"node"}},
 	"Python":     {program: "python3", name: "python", file: "sample.py", command: []string{"python3"}},
-	"Go":         {program: "go", file: "sample.go", command: []string{"go", "run"}},
+	"Go":         {program: "go", file: "sample.go", command: []string{"go", "run", "-ldflags=-s -w"}},
 }
 
 // forMono makes of a program of today's C# one that Mono's compiler takes: with
@@ -54,7 +54,7 @@ static class Program
 }
 
 // The samples of code that the page shows do what they say.
-func TestSamples(t *testing.T) {
+func TestSamplesRun(t *testing.T) {
 	t.Parallel()
 	for name, e := range map[string]struct {
 		o tokenauth.Options

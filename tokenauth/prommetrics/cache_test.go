@@ -51,7 +51,7 @@ tokenauth_cache_lookups_total{result="hit"} %d
 tokenauth_cache_lookups_total{result="miss"} %d
 `
 
-func TestCache(t *testing.T) {
+func TestCacheStatsAreExported(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		auth := cached(t)

@@ -191,7 +191,7 @@ func matches(m *dto.Metric, selector string) bool {
 
 // A dashboard that Grafana imports as it is: it asks for the data source, and
 // its panels have IDs and places of their own.
-func TestDashboard(t *testing.T) {
+func TestGrafanaImportsTheDashboard(t *testing.T) {
 	t.Parallel()
 	d := readDashboard(t)
 	if d.Title == "" || d.UID == "" || len(d.Templating.List) == 0 || d.Templating.List[0].Name != "datasource" || d.Templating.List[0].Type != "datasource" {
@@ -225,7 +225,7 @@ func TestDashboard(t *testing.T) {
 
 // Prometheus' own tool understands the rules and the dashboard's expressions,
 // and the rules fire when they should.
-func TestPromtool(t *testing.T) {
+func TestPromtoolAcceptsRulesAndDashboard(t *testing.T) {
 	t.Parallel()
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {

@@ -58,7 +58,7 @@ func register(t *testing.T, collectors ...prometheus.Collector) *prometheus.Regi
 	return registry
 }
 
-func TestEventsAreThereFromTheStart(t *testing.T) {
+func TestEventsStartAtZero(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
 	registry := register(t, m)
@@ -74,7 +74,7 @@ tokenauth_events_total{kind="refused",reason="role"}`, 1)
 	}
 }
 
-func TestLint(t *testing.T) {
+func TestMetricNamesPassTheLinter(t *testing.T) {
 	t.Parallel()
 	problems, err := testutil.GatherAndLint(register(t, prommetrics.New(), new(prommetrics.Metrics).Cache(cached(t))))
 	if err != nil {
@@ -87,7 +87,7 @@ func TestLint(t *testing.T) {
 
 // Both a validation from the cache and a slow sign-in can be told from their
 // neighbours, in classic buckets and in native ones.
-func TestDurations(t *testing.T) {
+func TestBucketsSeparateCacheFromSignIn(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
 	durations := []time.Duration{300 * time.Nanosecond, 700 * time.Nanosecond, 40 * time.Microsecond, 3 * time.Millisecond, 60 * time.Millisecond, 2 * time.Second}
@@ -154,7 +154,7 @@ func events(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 }
 
 // An event that a later version of the core has is counted, too.
-func TestUnknownEvents(t *testing.T) {
+func TestUnknownEventsAreCounted(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
 	for _, e := range []tokenauth.Event{{Kind: -1}, {Kind: 99}, {}, {Kind: event.Issued, Reason: "new"}, {Kind: event.Revoked}} {
@@ -173,7 +173,7 @@ func TestUnknownEvents(t *testing.T) {
 }
 
 // Not parallel: what others allocate would be counted.
-func TestObserveMakesNoGarbage(t *testing.T) {
+func TestObserveDoesNotAllocate(t *testing.T) {
 	m, ctx := prommetrics.New(), t.Context()
 	for _, e := range []tokenauth.Event{
 		{Kind: event.Validated, Duration: 400 * time.Nanosecond, UserID: "17"},

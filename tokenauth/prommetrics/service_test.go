@@ -144,7 +144,7 @@ func (h *host) serve(handler http.Handler, status int, r *http.Request) {
 
 // Every sort of event that is there from the start can happen, and no other
 // does.
-func TestAllEventsOfAService(t *testing.T) {
+func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
 	registry := register(t, m)
@@ -237,7 +237,7 @@ func TestAllEventsOfAService(t *testing.T) {
 }
 
 // What Prometheus reads has nothing of a user, a client, an address or a token.
-func TestExpositionTellsNothingOfAnybody(t *testing.T) {
+func TestMetricsContainNoPersonalData(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
 	h := newHost(t, m)
@@ -285,7 +285,7 @@ func scrape(t *testing.T, g prometheus.Gatherer) string {
 }
 
 // Two Services in one process, told apart by a label of the host's.
-func TestTwoServices(t *testing.T) {
+func TestLabelsSeparateTwoServices(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
 	for i, realm := range []string{"staff", "customers"} {

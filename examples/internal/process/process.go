@@ -14,9 +14,10 @@ import (
 	"time"
 )
 
-// Build builds the programs of the packages into a folder.
+// Build builds the programs of the packages into a folder, without symbols for a
+// debugger, which take long to link.
 func Build(folder string, packages ...string) error {
-	args := append([]string{"build", "-o", folder + string(filepath.Separator)}, packages...)
+	args := append([]string{"build", "-ldflags=-s -w", "-o", folder + string(filepath.Separator)}, packages...)
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
