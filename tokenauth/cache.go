@@ -142,9 +142,9 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 // enter returns the token, if a load kept it just now; or the load in progress,
 // to join; or a new load, which the caller leads.
 //
-// A new load takes the place of one that cannot be joined, and that one then
-// keeps nothing: after a validation refused a token, no read that began earlier
-// may bring it back.
+// A new load takes the place of one that cannot be joined. That one then keeps
+// nothing, and also the new one keeps nothing if the other ends first: after a
+// validation refused a token, no read in progress may bring the token back.
 func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, leads bool) {
 	stamp := c.table.Stamp((*cache.Group)(&slot.User))
 	c.mu.Lock()
@@ -177,7 +177,7 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 	}()
 	t, err = read(ctx, slot)
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt):
 		c.table.Invalidate((*cache.Group)(&slot.User))
 	case err == nil:
 		c.keep(l, t)
@@ -194,14 +194,16 @@ func (c *tokenCache) keep(l *load, t *Token) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.loads[t.Slot] == l {
-		c.table.Put(c.pack(t), l.stamp)
+	if c.loads[t.Slot] != l { // another took its place, and may have read before it
+		c.table.Invalidate((*cache.Group)(&t.Slot.User))
+		return
 	}
+	c.table.Put(c.pack(t), l.stamp)
 }
 
-// pack returns a copy of t that is no burden for the garbage collector: its
-// strings share one allocation, and it shares its roles with others. The caller
-// holds the lock.
+// pack returns a copy of t that costs the garbage collector little: its strings
+// share one allocation, and it shares its roles with others. It shares the
+// attributes with t. The caller holds the lock.
 func (c *tokenCache) pack(t *Token) Token {
 	packed := *t
 	parts := []*string{&packed.ClientID, &packed.Principal.UserID, &packed.Principal.UserName, &packed.Principal.Stamp}
@@ -218,7 +220,7 @@ func (c *tokenCache) pack(t *Token) Token {
 	return packed
 }
 
-// maxSharedRoles is how many different lists of roles tokens share.
+// maxSharedRoles bounds the lists of roles that are remembered for sharing.
 const maxSharedRoles = 1000
 
 func (c *tokenCache) sharedRoles(roles []string) []string {
@@ -227,12 +229,12 @@ func (c *tokenCache) sharedRoles(roles []string) []string {
 	}
 	joined := strings.Join(roles, ",") // no role has a comma
 	shared, ok := c.roles[joined]
-	if !ok && len(c.roles) < maxSharedRoles {
-		shared, ok = strings.Split(joined, ","), true
-		c.roles[joined] = shared
-	}
 	if !ok {
-		return roles
+		if len(c.roles) >= maxSharedRoles {
+			clear(c.roles)
+		}
+		shared = strings.Split(joined, ",")
+		c.roles[joined] = shared
 	}
 	return shared
 }

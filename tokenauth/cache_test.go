@@ -770,3 +770,63 @@ func TestReplicasSeeEachOthersWritesAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// Two reads of a slot are in progress, the later one for another validation than
+// the earlier. The later read sees the token, then another replica replaces the
+// token, and the earlier read sees that. The validation of the earlier read
+// refuses the token. The later read, which is older than the refusal, must not
+// bring the token back, although the feed is silent.
+func TestReadInProgressNeverBringsBackARefusedToken(t *testing.T) {
+	t.Parallel()
+	for name, supersede := range map[string]func(feed tokenauth.Invalidator){
+		// Another event for the user, or for one who shares the generation.
+		"after another change": func(feed tokenauth.Invalidator) { feed.Invalidate(tokenauth.UserKeyOf("17")) },
+		"after the end of all": func(feed tokenauth.Invalidator) { feed.InvalidateAll() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+				accessToken := s.foreign(t)
+
+				// The earlier read waits before it reads, the later one after.
+				read, answer := make(chan struct{}), make(chan struct{})
+				finds := 0
+				s.before = func(_ context.Context, method string) error {
+					if method != "Find" {
+						return nil
+					}
+					if finds++; finds == 1 {
+						<-read
+					}
+					return nil
+				}
+				s.found = func(*tokenauth.Token) {
+					if s.found = nil; finds == 2 {
+						<-answer
+					}
+				}
+				validate := func() chan error {
+					done := make(chan error, 1)
+					go func() {
+						_, err := auth.Validate(t.Context(), accessToken)
+						done <- err
+					}()
+					synctest.Wait()
+					return done
+				}
+				earlier := validate()
+				supersede(feed)
+				later := validate() // has the token in hand
+				s.foreign(t)        // replaces it; the feed has not reported that yet
+				s.foreign(t)        // twice, so that the row does not name it any more
+				close(read)
+				if err := <-earlier; !errors.Is(err, tokenauth.ErrInvalidToken) {
+					t.Fatalf("the earlier read answered %v", err)
+				}
+				close(answer)
+				<-later // began before the refusal, so either answer is right
+				time.Sleep(time.Millisecond)
+				expect(t, auth, accessToken, "invalid")
+			})
+		})
+	}
+}

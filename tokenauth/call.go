@@ -2,7 +2,6 @@ package tokenauth
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -81,13 +80,6 @@ type hostPanic struct {
 	value any
 }
 
-func (p *hostPanic) Error() string { return fmt.Sprintf("tokenauth: panic in %s: %v", p.in, p.value) }
-
-func (p *hostPanic) Unwrap() error {
-	err, _ := p.value.(error)
-	return err
-}
-
 // calling is deferred around each call of the host's code. A panic goes on, and
 // says whose code it was.
 func calling(in string) {
@@ -100,5 +92,17 @@ func calling(in string) {
 			panic(p)
 		}
 		panic(&hostPanic{in, p})
+	}
+}
+
+// plainPanic is deferred in methods that a host calls: a panic of its own code
+// reaches it as it was.
+func plainPanic() {
+	switch p := recover().(type) {
+	case nil:
+	case *hostPanic:
+		panic(p.value)
+	default:
+		panic(p)
 	}
 }

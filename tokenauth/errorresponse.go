@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"net/http"
@@ -13,7 +14,7 @@ import (
 // §5.2 and RFC 6750 §3.1. All of it but Err is constant or comes from the
 // configuration, and anybody may see it.
 type ErrorResponse struct {
-	// Status is the HTTP status code.
+	// Status is the HTTP status code; 0 means 500.
 	Status int
 	// Code is the "error" of the RFCs: "invalid_grant", "invalid_token", …; ""
 	// for a request without credentials, which is told nothing more (RFC 6750
@@ -64,11 +65,14 @@ func (e *ErrorResponse) SetHeaders(h http.Header) {
 }
 
 // ServeHTTP writes the answer of a protected route: the headers, the status, and
-// the body by Options.RenderError or else as clients of ASP.NET Web API know it.
+// the body as clients of ASP.NET Web API know it. The response of an Authorizer
+// has Options.RenderError write it instead, with one that does not.
 func (e *ErrorResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.SetHeaders(w.Header())
 	if e.render != nil {
-		e.render(w, r, e)
+		plain := *e
+		plain.render = nil // RenderError may call ServeHTTP for what it does not render
+		e.render(w, r, &plain)
 		return
 	}
 	var body jsonObject
@@ -106,7 +110,7 @@ func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json;charset=UTF-8") // as Katana spells it
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
+	w.WriteHeader(cmp.Or(status, http.StatusInternalServerError))
 	w.Write(body)
 }
 

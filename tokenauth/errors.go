@@ -21,7 +21,7 @@ var (
 
 	// ErrInvalidToken is returned by Validate for a token that is not valid:
 	// malformed, unknown, revoked, replaced or expired. RevokeToken returns it
-	// for a token that the Service did not issue.
+	// for a token without a digest.
 	ErrInvalidToken = errors.New("tokenauth: the access token is invalid")
 
 	// ErrExpiredToken is the ErrInvalidToken that Validate returns for a token

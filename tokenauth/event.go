@@ -14,9 +14,10 @@ type Event struct {
 	Kind   event.Kind
 	Reason event.Reason // "" where the kind says everything
 
-	// UserID, UserName and ClientID are the token's. They are empty where nobody
-	// is authenticated: for a refused sign-in, and for an unknown token. For a
-	// principal that cannot be stored they are cut to 256 bytes.
+	// UserID, UserName and ClientID are the token's. They are empty where the
+	// Service does not know them: for a refused sign-in, for an unknown token, and
+	// for one that is revoked by its access token. For a principal that cannot be
+	// stored they are cut to 256 bytes.
 	UserID, UserName, ClientID string
 	// Account is a keyed hash of the user name as it was typed, since people
 	// type passwords there. The same account has the same hash in one process,
@@ -31,8 +32,8 @@ type Event struct {
 	// Digest is the token's, and zero where there is none. For a replaced token
 	// it is that of the token which replaced it.
 	Digest Digest
-	// Duration is how long the Service took. It is zero for a request that was
-	// refused before the Service asked anybody.
+	// Duration is how long the Service took. It is zero for a request that is
+	// malformed, or refused for its role or its client.
 	Duration time.Duration
 	// Err is the cause of a refusal or a failure. It may have text of drivers
 	// and of the host's code.

@@ -40,7 +40,7 @@ func (c *requestClient) authenticate(ctx context.Context, s *Service) (*Client, 
 
 // challenged adds the challenge to an ErrInvalidClient.
 func (c *requestClient) challenged(s *Service, err error) error {
-	if c.challenge && errors.Is(err, ErrInvalidClient) {
+	if c.challenge && errors.Is(err, ErrInvalidClient) && !errors.Is(err, ErrRejected) {
 		return s.challengeClient()
 	}
 	return err

@@ -11,19 +11,20 @@ import (
 // A Requirement says which requests a guard lets through. The zero value lets
 // those with a valid access token through.
 type Requirement struct {
-	// Roles, if there are any, are those of which the user needs one. Roles are
-	// compared exactly.
+	// Roles are those of which the user needs one, compared exactly. Nil requires
+	// none, so a list that the host computes must not be nil; RequireRole takes
+	// such a list and panics if it is empty.
 	Roles []string
-	// Clients, if there are any, are those of which the token must be issued to
-	// one.
+	// Clients are those of which the token must be issued to one. Nil requires
+	// none, as of Roles.
 	Clients []string
 	// Optional also lets anonymous requests through: those without a valid token.
 	// It excludes Roles and Clients.
 	Optional bool
 }
 
-// check panics if a list is empty but not nil, or has an empty string: a list that
-// a host computed must not turn out to mean "anybody".
+// check panics if a list is empty but not nil, or has an empty string, and for
+// Optional beside a list.
 func (q *Requirement) check() {
 	for _, list := range []struct {
 		what  string
@@ -44,7 +45,7 @@ func (q *Requirement) check() {
 // Authorizer returns a func that decides about requests, for adapters to other
 // frameworks. The func returns either the request to pass on, whose context has
 // the token, or the answer to write. It panics if a list of the requirement is
-// empty but not nil, or has an empty string.
+// empty but not nil, or has an empty string, and if Optional is beside a list.
 func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, *ErrorResponse) {
 	s.mustNotBeNil()
 	q.check()
@@ -110,8 +111,8 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 }
 
 // RequireBearer lets only requests with a valid access token through to next,
-// which finds the token by FromContext (RFC 6750). Others get 401, malformed ones
-// 400, and all 503 if the storage failed.
+// which finds the token by FromContext (RFC 6750). Others get 401, and malformed
+// ones 400. A token gets 503 if the storage failed when it was asked for it.
 func (s *Service) RequireBearer(next http.Handler) http.Handler {
 	return s.require(Requirement{})(next)
 }

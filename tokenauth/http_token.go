@@ -80,8 +80,9 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 			return nil, err
 		}
 		request.client.challenge = basic != nil
+	} else {
+		c.ClientID, c.ClientSecret = "", Secret{}
 	}
-	c.ClientID, c.ClientSecret = "", Secret{} // the client's readings count
 	c.RemoteAddr = s.sourceOf(r)
 	request.credentials = c
 	return request, nil

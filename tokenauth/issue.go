@@ -19,6 +19,7 @@ import (
 //     client ID that cannot be stored.
 //   - It returns ErrUnavailable if the storage failed or did not answer in time.
 func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (IssuedToken, error) {
+	defer plainPanic()
 	began := time.Now()
 	issued, err := s.store(ctx, p, clientID)
 	e := Event{Kind: event.Issued, Duration: time.Since(began)}

@@ -50,6 +50,7 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 // It does not check the feed of the cache, because the Service works without it:
 // CacheStats has that.
 func (s *Service) Health(ctx context.Context) error {
+	defer plainPanic()
 	var slot Slot
 	rand.Read(slot.User[:]) // never fails: it would end the process
 	_, err := s.find(ctx, slot)

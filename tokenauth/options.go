@@ -23,7 +23,7 @@ type Options struct {
 
 	// Prefix begins every access token, so that a secret scanner can find a
 	// leaked one; empty means "tat_". It has 1 to 16 letters, digits, '-' and
-	// '_'. Changing it ends all tokens.
+	// '_'. With another prefix, the Service rejects all earlier tokens.
 	Prefix string
 
 	// Realm is named in challenges (RFC 9110 §11.5); empty means "api". It is
@@ -41,8 +41,9 @@ type Options struct {
 
 	// Timeout bounds each storage call except Purge, RevokeClient and Watch,
 	// and each call of Recheck, LiveCheck, Fallback and FindClient. It does not
-	// bound Authenticate. A call that takes longer becomes a 503. Zero means 2
-	// seconds. From 10 milliseconds to 1 minute.
+	// bound Authenticate. A call that takes longer becomes a 503, or for the
+	// counters of the throttle a count in this process. Zero means 2 seconds.
+	// From 10 milliseconds to 1 minute.
 	Timeout time.Duration
 
 	// BodyTimeout bounds how long the body of a request for a token, for

@@ -8,7 +8,8 @@ import (
 // CacheOptions configures the cache. The zero value selects the defaults.
 type CacheOptions struct {
 	// MaxEntries is the maximum number of tokens; zero means 100,000. From 1 to
-	// 100 million. A token takes about 400 bytes.
+	// 100 million. A token takes about 400 bytes, and 350 more if
+	// it has attributes.
 	MaxEntries int
 
 	// Lease is how long the cache serves after the last heartbeat of the

@@ -11,7 +11,7 @@ import (
 // A Principal is who a token stands for. The storage keeps it with the token, so
 // a request costs one read.
 type Principal struct {
-	// UserID identifies the user for ever: 1 to 512 bytes of any shape.
+	// UserID identifies the user for ever: 1 to 512 bytes of UTF-8 without NUL.
 	UserID string
 	// UserName is the account's name as stored, at most 512 bytes.
 	UserName string
@@ -22,7 +22,7 @@ type Principal struct {
 	// response shows those that Options.ResponseAttributes names.
 	Attributes map[string]string
 	// Stamp changes whenever the user's tokens must end: with the password, the
-	// roles, or the right to sign in. A Rechecker compares it. Nobody else sees
+	// roles, or the right to sign in. A Rechecker compares it. No response has
 	// it.
 	Stamp string
 }

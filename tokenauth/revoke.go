@@ -16,6 +16,7 @@ import (
 // ErrUnavailable, because the storage failed or did not answer in time, the token
 // may still be valid.
 func (s *Service) Revoke(ctx context.Context, accessToken string) error {
+	defer plainPanic()
 	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
 	if !ok {
 		return nil
@@ -31,6 +32,7 @@ func (s *Service) Revoke(ctx context.Context, accessToken string) error {
 // IssuedToken holds, as Revoke does. It returns ErrInvalidToken for the token of
 // a request that Options.Fallback authenticated: the Service cannot end that.
 func (s *Service) RevokeToken(ctx context.Context, t Token) error {
+	defer plainPanic()
 	if t.Digest.IsZero() {
 		return ErrInvalidToken
 	}
@@ -48,6 +50,7 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 // tokens is no error. RevokeUser returns ErrInvalidPrincipal for "", and
 // ErrUnavailable if the storage failed or did not answer in time.
 func (s *Service) RevokeUser(ctx context.Context, userID string) error {
+	defer plainPanic()
 	if userID == "" { // nobody's: the caller lost whom it meant
 		return fmt.Errorf("%w: RevokeUser needs a UserID, and it is empty", ErrInvalidPrincipal)
 	}

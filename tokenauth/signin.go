@@ -23,6 +23,7 @@ import (
 //   - ErrUnavailable: the storage or the host's code failed. The previous token
 //     may be replaced or not; trying again is safe.
 func (s *Service) SignIn(ctx context.Context, c Credentials) (IssuedToken, error) {
+	defer plainPanic()
 	return s.signIn(ctx, c, clientCredentials{c.ClientID, c.ClientSecret})
 }
 

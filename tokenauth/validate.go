@@ -20,6 +20,7 @@ import (
 // A cancelled context does not interrupt a read that has begun, which ends within
 // Options.Timeout; a deadline does.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
+	defer plainPanic()
 	began := s.beginning()
 	t, err := s.validate(ctx, accessToken)
 	if err != nil || s.observed() {

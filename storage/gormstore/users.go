@@ -22,8 +22,8 @@ import (
 // tokenauth.UserNameNormalizer. It is safe for concurrent use.
 //
 //   - A call that changes a user ends the user's tokens in the same transaction.
-//   - When a user signs in whose hash was imported or is weaker than those of
-//     password.Hash, Users replaces the hash. That ends no token.
+//   - When a user signs in whose hash is of another format or weaker than those
+//     of password.Hash, Users replaces the hash. That ends no token.
 //     password.Options.KeepHashes turns it off.
 //   - Names are equal if they are so after NormalizeUserName.
 //   - A method that names an unknown user returns tokenauth.ErrNotFound, wrapped.
@@ -220,8 +220,11 @@ func (u *Users) Import(ctx context.Context, user User, passwordHash string) (Use
 	if err := checkUser(&user); err != nil {
 		return User{}, err
 	}
-	if passwordHash == "" || len(passwordHash) > 512 || !storable(passwordHash) {
-		return User{}, fmt.Errorf("%w: the password hash must have 1 to 512 bytes of UTF-8 without NUL", ErrInvalid)
+	if len(passwordHash) > 512 || !storable(passwordHash) {
+		return User{}, fmt.Errorf("%w: the password hash must have at most 512 bytes of UTF-8 without NUL", ErrInvalid)
+	}
+	if !u.passwords.CanVerify(passwordHash) { // it may be a password
+		return User{}, fmt.Errorf("%w: the password hash is of no format that package password or Options.Passwords.Formats can verify", ErrInvalid)
 	}
 	return u.create(ctx, user, passwordHash)
 }

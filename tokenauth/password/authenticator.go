@@ -314,7 +314,14 @@ func (a *Account) principal() tokenauth.Principal {
 	}
 }
 
-// Unchanged reports whether the account may still sign in and has not changed
+// CanVerify reports whether the hash is of a format of this package or of
+// Options.Formats, and within its bounds, for hosts that import users.
+func (u *Authenticator) CanVerify(passwordHash string) bool {
+	_, ok := parseWith(u.formats, passwordHash)
+	return ok
+}
+
+// StillValid reports whether the account may still sign in and has not changed
 // since p was made of it, for those who look accounts up in a way of their own.
 func (a *Account) StillValid(p tokenauth.Principal) bool {
 	return !a.Disabled && a.UserID == p.UserID && a.stamp() == p.Stamp

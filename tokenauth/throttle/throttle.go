@@ -33,7 +33,7 @@ type Key [16]byte
 // A Counter counts attempts to sign in. The zero value has counted nothing.
 // Times are Unix milliseconds.
 type Counter struct {
-	Failures    int64 // since the last success, or since they expired
+	Failures    int64 // since the last success (of an account), or since they expired
 	FailedAt    int64 // the last failure
 	Pending     int64 // attempts in progress
 	PendingAt   int64 // the start of the last of them

@@ -195,7 +195,7 @@ func (t *Table[V]) room(s *set[V], k *Key) int {
 // and returns its place. If there is none, it removes the first entry if it
 // must, or else none, and returns -1. The caller holds the lock.
 func (t *Table[V]) evict(s *set[V], must bool) int {
-	victim := -1
+	unread, first := -1, -1
 	for i := range s.entries {
 		e := s.entries[i].Load()
 		if e == nil {
@@ -205,14 +205,17 @@ func (t *Table[V]) evict(s *set[V], must bool) int {
 			t.clear(s, i)
 			return i
 		}
-		bit := uint32(1) << i
-		if s.used.Load()&bit == 0 {
-			victim = i
-			break
+		if bit := uint32(1) << i; s.used.Load()&bit == 0 {
+			unread = i
+		} else if first < 0 {
+			first = i
 		}
-		s.used.And(^bit)
-		if must && victim < 0 {
-			victim = i
+	}
+	victim := unread
+	if victim < 0 {
+		s.used.Store(0) // all have been read, and are given until the next time
+		if must {
+			victim = first
 		}
 	}
 	if victim >= 0 {
