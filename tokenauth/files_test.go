@@ -26,7 +26,7 @@ const longestCircle = 3
 // declared there: a type, a func, a method, a field, a variable or a constant.
 func TestFilesDependOneWay(t *testing.T) {
 	t.Parallel()
-	listed := listPackages(t, self+"/...", module+"/ginadapter", module+"/storage/...")
+	listed := listPackages(t, self+"/...", module+"/ginadapter", module+"/storage/...", module+"/internal/...")
 	for _, p := range listed {
 		if p.own {
 			for _, circle := range circles(p.uses(t, listed)) {

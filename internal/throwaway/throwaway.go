@@ -21,15 +21,12 @@ package throwaway
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // Postgres returns the URL of a fresh, empty database, which goes away with
@@ -204,36 +201,6 @@ func start(tb testing.TB, e program) *Server {
 	return s
 }
 
-// errMissing is the error of an engine that is not installed.
-type errMissing string
-
-func (e errMissing) Error() string { return "throwaway: " + string(e) }
-
-// giveUp ends the test: a developer need not have every database at hand, but
-// a build that requires one must not pass for want of it.
-func giveUp(tb testing.TB, e program, err error) {
-	tb.Helper()
-	if _, missing := errors.AsType[errMissing](err); missing {
-		Need(tb, e.name(), err)
-	}
-	tb.Fatal(err)
-}
-
-// Need is for tests that need something that may not be installed. If missing
-// is nil it is; otherwise missing says how to get it, and the test is skipped,
-// or fails if TOKENAUTH_REQUIRE has the name.
-func Need(tb testing.TB, name string, missing error) {
-	tb.Helper()
-	if missing == nil {
-		return
-	}
-	required := strings.FieldsFunc(os.Getenv("TOKENAUTH_REQUIRE"), func(r rune) bool { return r == ',' || r == ' ' })
-	if slices.Contains(required, name) {
-		tb.Fatal(missing)
-	}
-	tb.Skip(missing)
-}
-
 // createDatabase adds a database to the server behind the DSN admin, and
 // returns its name and its own DSN.
 func createDatabase(e engine, admin string) (name, dsn string, err error) {
@@ -266,13 +233,4 @@ func dropDatabase(e engine, admin, name string) error {
 		return fmt.Errorf("throwaway: %s: drop a database: %w", e.name(), err)
 	}
 	return nil
-}
-
-// patience is how long a server may take for anything. It is long, because a
-// busy machine is no reason for a test to fail.
-const patience = time.Minute
-
-// random returns a name that nobody else has and that needs no quoting.
-func random() string {
-	return strings.ToLower(rand.Text()[:12])
 }
