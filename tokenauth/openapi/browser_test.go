@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -103,6 +104,10 @@ func newTab(t testing.TB, ctx context.Context, h *host) *browser {
 			return err
 		}
 		if _, err := cdp.Call(ctx, tab, log.Enable, cdp.Empty{}); err != nil {
+			return err
+		}
+		// Of all tabs of a browser only one has the focus otherwise.
+		if _, err := cdp.Call(ctx, tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
 			return err
 		}
 		// The time that the page's main thread works, which a busy machine
@@ -355,8 +360,13 @@ func TestPageHidesClientSecrets(t *testing.T) {
 	b.awaitElement(signIn + " .execute")
 	eval[bool](b, fmt.Sprintf(`ui.preauthorizeBasic("client", "client", %q), true`, h.secret))
 	for name, value := range map[string]string{"username": "alice", "password": "password"} {
-		eval[bool](b, fmt.Sprintf(`((input) => { input.focus(); input.select(); return true; })(document.querySelector("%s [data-property-name=%s] input"))`, signIn, name))
-		b.do(chromedp.KeyEvent(value))
+		input := fmt.Sprintf(`document.querySelector("%s [data-property-name=%s] input")`, signIn, name)
+		// The page may draw the form anew while it is typed into.
+		for typed := ""; typed != value; typed = eval[string](b, input+".value") {
+			eval[bool](b, `((input) => { input.focus(); input.select(); return true; })(`+input+`)`)
+			b.do(chromedp.KeyEvent(value))
+		}
+		b.do(chromedp.KeyEvent(kb.Tab)) // the page takes a value when its input loses the focus
 	}
 	// The client is named in the header, so not here.
 	for _, name := range []string{"client_id", "client_secret"} {
