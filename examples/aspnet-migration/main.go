@@ -37,6 +37,7 @@ func main() {
 	keepHashes := flag.Bool("keep-hashes", false, "leave password hashes as they are, while the old application still signs users in")
 	store := flag.String("store", "", "the `database`: sqlite:PATH, postgres://… or mysql://…; a file with users to try if empty")
 	flag.Parse()
+	gin.SetMode(gin.ReleaseMode)
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -110,7 +111,6 @@ func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*toke
 
 // routes are the controllers that have moved.
 func routes(auth *tokenauth.Service) http.Handler {
-	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
 	r.Use(gin.Recovery())
 

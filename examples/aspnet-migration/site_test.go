@@ -9,10 +9,15 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/gin-gonic/gin"
+
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
+func TestMain(m *testing.M) {
+	gin.SetMode(gin.ReleaseMode)
+	os.Exit(throwaway.Main(m))
+}
 
 // The engines, with what SQL Server's types are called there.
 var engines = map[string]struct {

@@ -31,6 +31,7 @@ func main() {
 	port := flag.String("port", "8080", "`port` of 127.0.0.1 to listen on; 0 picks a free one")
 	file := flag.String("file", "own-storage.db", "`file` to keep the tokens in")
 	flag.Parse()
+	gin.SetMode(gin.ReleaseMode)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *port, *file); err != nil {
@@ -70,7 +71,6 @@ func run(ctx context.Context, port, file string) error {
 }
 
 func routes(auth *tokenauth.Service) http.Handler {
-	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
 	r.Use(gin.Recovery())
 	ginadapter.Mount(r, auth)
