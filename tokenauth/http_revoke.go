@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
-	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
@@ -22,12 +21,10 @@ func (s *Service) revocationHandler() http.Handler {
 		if err != nil {
 			return nil, s.observeUnread(r, event.Refused, err)
 		}
-		digest, shaped := accesstoken.Digest(s.options.Prefix, request.accessToken)
-		b, ok := accesstoken.Parse(s.options.Prefix, request.accessToken)
-		if !shaped || !ok {
+		slot, digest, ok := s.parse(request.accessToken)
+		if !ok {
 			return emptyObject, nil // it cannot be valid
 		}
-		slot := slotFrom(b)
 		if c := request.client; c != nil && slot.Client != SlotOf("", c.ID).Client {
 			return nil, s.observeUnread(r, event.Refused, unauthorizedClient(wire.TokenOfAnotherClient))
 		}

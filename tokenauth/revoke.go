@@ -17,15 +17,22 @@ import (
 // may still be valid.
 func (s *Service) Revoke(ctx context.Context, accessToken string) error {
 	defer plainPanic()
-	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
+	slot, digest, ok := s.parse(accessToken)
 	if !ok {
 		return nil
 	}
+	return s.revokeObserved(ctx, slot, digest, Event{})
+}
+
+// parse returns the slot and the digest of an access token, and false for one that
+// the Service cannot have issued.
+func (s *Service) parse(accessToken string) (Slot, Digest, bool) {
 	slot, ok := accesstoken.Parse(s.options.Prefix, accessToken)
 	if !ok {
-		return nil
+		return Slot{}, Digest{}, false
 	}
-	return s.revokeObserved(ctx, slotFrom(slot), digest, Event{})
+	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
+	return slotFrom(slot), digest, ok
 }
 
 // RevokeToken ends a token that Tokens listed, a guard let through or an
