@@ -292,7 +292,7 @@ func TestCacheServesUntilTheLeaseEnds(t *testing.T) {
 	})
 }
 
-// A sign of life counts from when it was asked for, and an older one never
+// A heartbeat counts from when it was asked for, and an older one never
 // shortens the lease.
 func TestLeaseStartsWhenTheHeartbeatWasRequested(t *testing.T) {
 	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
@@ -306,7 +306,7 @@ func TestLeaseStartsWhenTheHeartbeatWasRequested(t *testing.T) {
 		feed.Heartbeat(time.Now())
 		feed.Heartbeat(asked)
 		if !auth.CacheStats().FeedAlive {
-			t.Error("an older sign of life shortened the lease")
+			t.Error("an older heartbeat shortened the lease")
 		}
 	})
 }

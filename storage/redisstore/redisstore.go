@@ -73,7 +73,7 @@
 //
 // # What the client should be told
 //
-// ClientOption.ConnWriteTimeout is how long the client waits for a sign of life
+// ClientOption.ConnWriteTimeout is how long the client waits for an answer
 // on a connection that the network has forgotten without telling; the client's
 // default is 10 seconds, in which each call on it fails. Set it to a second or
 // so.

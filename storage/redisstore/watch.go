@@ -51,7 +51,7 @@ func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 // Watch implements tokenauth.Watcher. It listens on one connection to each
 // master, and asks on the very same one whether all is well.
 //
-// That a sign of life proves anything depends on an order. A server queues what
+// That a heartbeat proves anything depends on an order. A server queues what
 // it has to tell of a change before it sends the answer to whoever made it. So
 // when a call that changed something has returned, and a PING is sent after
 // that, the answer comes behind the change on the same connection. And rueidis

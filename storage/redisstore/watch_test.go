@@ -288,7 +288,7 @@ func (f *feed) Heartbeat(asOf time.Time) {
 	f.signs++
 	for u, over := range f.over {
 		if over.Before(asOf) {
-			f.wrong = fmt.Errorf("a change of %x was over %v before a sign of life, and not reported", u, asOf.Sub(over))
+			f.wrong = fmt.Errorf("a change of %x was over %v before a heartbeat, and not reported", u, asOf.Sub(over))
 		}
 	}
 }
@@ -318,7 +318,7 @@ type watching struct {
 	ended  chan error
 }
 
-// watch returns when there was a sign of life.
+// watch returns when there was a heartbeat.
 func watch(t *testing.T, w feedStore, beat time.Duration) *watching {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -385,7 +385,7 @@ func (c *slowConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A sign of life never overtakes the news of a change, of however many, even
+// A heartbeat never overtakes the news of a change, of however many, even
 // if news travel slowly.
 func TestChangesAreReportedBeforeHeartbeats(t *testing.T) {
 	t.Parallel()

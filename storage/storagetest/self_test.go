@@ -490,13 +490,13 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 			u[15]++
 			f.Invalidate(u)
 		}), []string{"WatchReports"}},
-		{"tells after the sign of life", changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
+		{"tells after the heartbeat", changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
 			time.AfterFunc(300*time.Millisecond, func() { f.Invalidate(u) })
 		}), []string{"WatchReports"}},
 		{"tells the first to watch", methods{
 			watch: onlyFirst(),
 		}, []string{"WatchReports"}},
-		{"gives one sign of life", methods{
+		{"gives one heartbeat", methods{
 			watch: func(s *memory.Store, ctx context.Context, _ time.Duration, feed tokenauth.Invalidator) error {
 				return s.Watch(ctx, time.Hour, feed)
 			},

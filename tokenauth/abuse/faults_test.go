@@ -108,7 +108,7 @@ var faults = []situation{
 				}
 				return nil
 			}}
-			var fed atomic.Int64 // when the last sign of life was given
+			var fed atomic.Int64 // when the last heartbeat was given
 			began := time.Now()
 			s.watch = func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 				for ctx.Err() == nil {
@@ -140,7 +140,7 @@ var faults = []situation{
 					break
 				}
 				if a.StatusCode != http.StatusOK || asked > time.Duration(fed.Load())+lease {
-					t.Fatalf("answered %d %v after the last sign of life", a.StatusCode, asked-time.Duration(fed.Load()))
+					t.Fatalf("answered %d %v after the last heartbeat", a.StatusCode, asked-time.Duration(fed.Load()))
 				}
 			}
 			h.isDown(t, accessToken)
@@ -525,7 +525,7 @@ var faults = []situation{
 	},
 	{
 		// That the storage loses a message and goes on to vouch for its feed is
-		// what no Watcher may do: its sign of life says that nothing is missing.
+		// what no Watcher may do: its heartbeat says that nothing is missing.
 		id: "D20", what: "the message of a change is lost: the token passes until the lease ends, and not longer",
 		alone: onEngines(func(t *testing.T, on engine) {
 			const lease = 500 * time.Millisecond

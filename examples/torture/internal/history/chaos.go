@@ -78,7 +78,7 @@ func (c *chaos) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 }
 
 // watchedChaos is chaos whose feed also fails: it ends, or it is half dead and
-// swallows whatever comes, signs of life too, and ends only then.
+// swallows whatever comes, heartbeats too, and ends only then.
 type watchedChaos struct {
 	*chaos
 	watcher tokenauth.Watcher
