@@ -8,6 +8,7 @@ import (
 	"hash"
 	"net/netip"
 
+	"github.com/bearerkit/bearerkit/tokenauth/internal/source"
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
@@ -16,7 +17,7 @@ import (
 const (
 	accountAndSource = iota
 	account          // over all sources
-	source           // for all accounts
+	fromSource       // for all accounts
 	wideSource       // for all accounts; IPv6 only
 )
 
@@ -33,11 +34,11 @@ func newNamer(key []byte) namer {
 }
 
 func (n namer) keys(userName string, from netip.Addr) []throttle.Key {
-	narrow, wide := networks(from)
+	narrow, wide := source.Networks(from)
 	keys := []throttle.Key{
 		n.key(accountAndSource, userName, narrow),
 		n.accountKey(userName),
-		n.key(source, "", narrow),
+		n.key(fromSource, "", narrow),
 	}
 	if wide.IsValid() {
 		keys = append(keys, n.key(wideSource, "", wide))
@@ -57,19 +58,4 @@ func (n namer) key(layer byte, userName string, network netip.Prefix) throttle.K
 	key := throttle.Key(mac.Sum(nil)[:16])
 	key[0] = layer
 	return key
-}
-
-// networks returns the network that counts as one source, and for IPv6 the
-// wider one that a single customer may have. All unknown addresses count as one
-// source.
-func networks(from netip.Addr) (narrow, wide netip.Prefix) {
-	from = from.Unmap().WithZone("")
-	switch {
-	case from.Is4():
-		narrow, _ = from.Prefix(32)
-	case from.Is6():
-		narrow, _ = from.Prefix(64)
-		wide, _ = from.Prefix(48)
-	}
-	return narrow, wide
 }

@@ -25,7 +25,7 @@ func (c *Config) limits(replicas int) limits {
 	return limits{
 		accountAndSource: {free: part(c.PerAccountAndSource), longest: 15 * time.Minute},
 		account:          {free: part(c.PerAccount), longest: MaxWait, ceiling: part(c.AccountCeiling)},
-		source:           {free: part(c.PerSource), longest: 15 * time.Minute},
+		fromSource:       {free: part(c.PerSource), longest: 15 * time.Minute},
 		wideSource:       {free: part(10 * c.PerSource), longest: 15 * time.Minute},
 	}
 }
