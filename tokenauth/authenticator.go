@@ -33,8 +33,9 @@ type Authenticator interface {
 	//     password and an account that may not sign in, and takes the same time
 	//     for all of them.
 	//   - Any other error becomes a 503.
-	//   - The context is the request's. It has no deadline, because hashing may
-	//     wait: an Authenticator bounds its own look-ups.
+	//   - The context has the values and the deadline of the request's, but does
+	//     not end when the client leaves: a driver would close its connection for
+	//     that. An Authenticator bounds its own look-ups.
 	//   - It never keeps or logs the password.
 	Authenticate(ctx context.Context, c Credentials) (Principal, error)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/internal/cache"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
 // A tokenCache keeps tokens that the storage returned, while the heartbeats of
@@ -165,7 +166,7 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 	defer func() { // also when the storage panics
 		// An empty slot may have a token by now. And a client that went away is
 		// no reason to turn others away.
-		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotFound) {
+		if err != nil && !deadline.Ended(ctx) && !errors.Is(err, ErrNotFound) {
 			l.err = err
 		}
 		c.mu.Lock()

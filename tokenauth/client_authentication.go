@@ -30,7 +30,10 @@ func (s *Service) findClient(ctx context.Context, clientID string) (*Client, err
 	if !validClientID(clientID) {
 		return nil, ErrInvalidClient
 	}
-	call, cancel := s.deadlines.call(ctx)
+	call, cancel, err := s.timeout.Call(ctx)
+	if err != nil {
+		return nil, unavailable("finding a client", err)
+	}
 	defer cancel()
 	defer calling("Options.Clients")
 	c, err := s.options.Clients.FindClient(call, clientID)

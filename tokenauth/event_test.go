@@ -167,8 +167,9 @@ func TestClientThatLeavesIsNotObservedAsUnavailable(t *testing.T) {
 		t.Errorf("logged: %s", log)
 	}
 	// Trouble stays trouble, though a client may have lost patience by then.
-	storage.before = func(context.Context, string) error { return errors.New("no route to host") }
-	auth.Revoke(canceled, accessToken)
+	leaving, cancel := context.WithCancel(t.Context())
+	storage.before = func(context.Context, string) error { cancel(); return errors.New("no route to host") }
+	auth.Revoke(leaving, accessToken)
 	w.expect(t, "unavailable")
 	storage.before = nil
 	late, cancel := context.WithTimeout(t.Context(), -1)

@@ -59,7 +59,10 @@ func (s *Service) askFallback(r *http.Request) (t *Token, err error) {
 }
 
 func (s *Service) callFallback(r *http.Request) (Principal, error) {
-	call, cancel := s.deadlines.call(r.Context())
+	call, cancel, err := s.timeout.Call(r.Context())
+	if err != nil {
+		return Principal{}, unavailable("asking Options.Fallback", err)
+	}
 	defer cancel()
 	defer calling("Options.Fallback")
 	asked := r.WithContext(call)

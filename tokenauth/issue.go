@@ -63,10 +63,13 @@ func (s *Service) store(ctx context.Context, p Principal, clientID string) (Issu
 }
 
 func (s *Service) replace(ctx context.Context, t Token) error {
-	call, cancel := s.deadlines.call(ctx)
+	call, cancel, err := s.timeout.Call(ctx)
+	if err != nil {
+		return err
+	}
 	defer cancel()
 	defer calling("the storage")
-	err := s.storage.Replace(call, t)
+	err = s.storage.Replace(call, t)
 	s.changed(t.Slot.User)
 	return err
 }

@@ -21,7 +21,10 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	if !ok {
 		return nil, unavailable(doing, fmt.Errorf("%T is no Lister; the stores of gormstore, redisstore and memory are", s.storage))
 	}
-	call, cancel := s.deadlines.call(ctx)
+	call, cancel, err := s.timeout.Call(ctx)
+	if err != nil {
+		return nil, unavailable(doing, err)
+	}
 	defer cancel()
 	user := UserKeyOf(userID)
 	tokens, err := l.List(call, user)

@@ -110,10 +110,13 @@ func (s *Service) observeRevoked(ctx context.Context, e Event, began time.Time, 
 }
 
 func (s *Service) revoke(ctx context.Context, slot Slot, digest Digest) error {
-	call, cancel := s.deadlines.call(ctx)
+	call, cancel, err := s.timeout.Call(ctx)
+	if err != nil {
+		return unavailable("revoking a token", err)
+	}
 	defer cancel()
 	defer calling("the storage")
-	err := s.storage.Revoke(call, slot, digest)
+	err = s.storage.Revoke(call, slot, digest)
 	s.changed(slot.User)
 	if err != nil {
 		return unavailable("revoking a token", err)
@@ -122,10 +125,13 @@ func (s *Service) revoke(ctx context.Context, slot Slot, digest Digest) error {
 }
 
 func (s *Service) revokeUser(ctx context.Context, u UserKey) error {
-	call, cancel := s.deadlines.call(ctx)
+	call, cancel, err := s.timeout.Call(ctx)
+	if err != nil {
+		return unavailable("revoking a user's tokens", err)
+	}
 	defer cancel()
 	defer calling("the storage")
-	err := s.storage.RevokeUser(call, u)
+	err = s.storage.RevokeUser(call, u)
 	s.changed(u)
 	if err != nil {
 		return unavailable("revoking a user's tokens", err)

@@ -1,13 +1,13 @@
 package tokenauth
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"github.com/bearerkit/bearerkit/tokenauth/internal/clock"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
@@ -19,7 +19,7 @@ type Service struct {
 	authenticator Authenticator
 	options       Options
 	challenges    challenges
-	deadlines     deadlines
+	timeout       deadline.Timeout
 	clock         *clock.Clock     // nil if the host has its own
 	cache         *tokenCache      // nil without
 	limiter       *limiter.Limiter // nil without
@@ -47,7 +47,7 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		authenticator: a,
 		options:       options,
 		challenges:    newChallenges(options.Realm),
-		deadlines:     deadlines{timeout: options.Timeout},
+		timeout:       deadline.Timeout{Duration: options.Timeout},
 	}
 	if options.Now == nil {
 		service.clock = clock.New()
@@ -77,9 +77,7 @@ func (s *Service) newLimiter() (*limiter.Limiter, error) {
 		MaxCounters:         o.MaxCounters,
 		Replicas:            o.Replicas,
 		Now:                 s.options.Now,
-		Bound: func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return s.deadlines.call(ctx)
-		},
+		Timeout:             &s.timeout,
 		SharedFailed: func(err error) {
 			s.options.Logger.Error("tokenauth: attempts could not be counted in the storage; this process counts for itself", "error", err)
 		},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
@@ -78,11 +79,13 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	if err != nil {
 		return refuse(err)
 	}
-	// The token exists now. A client that goes away does not end the sign-in:
-	// nobody may be left with a token that the second look would refuse.
-	ctx = context.WithoutCancel(ctx)
-	if err := s.lookAgain(ctx, p, client); err != nil {
-		s.discard(ctx, &issued.Token)
+	// The token exists now. All further steps run, whether or not the client is
+	// still there: nobody may be left with a token that the second look would
+	// refuse.
+	further, cancel := deadline.Detach(ctx)
+	defer cancel()
+	if err := s.lookAgain(further, p, client); err != nil {
+		s.discard(context.WithoutCancel(ctx), &issued.Token)
 		return refuse(err)
 	}
 	outcome = limiter.Succeeded
@@ -91,8 +94,13 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 
 // authenticateUser has the Authenticator check the password.
 func (s *Service) authenticateUser(ctx context.Context, c Credentials) (Principal, error) {
+	if err := ctx.Err(); err != nil {
+		return Principal{}, unavailable("signing in", err)
+	}
+	detached, cancel := deadline.Detach(ctx)
+	defer cancel()
 	defer calling("the authenticator")
-	p, err := s.authenticator.Authenticate(ctx, c)
+	p, err := s.authenticator.Authenticate(detached, c)
 	switch {
 	case errors.Is(err, ErrRejected):
 		return Principal{}, err
@@ -128,10 +136,13 @@ func (s *Service) lookAgain(ctx context.Context, p Principal, c *Client) error {
 }
 
 func (s *Service) recheckUser(ctx context.Context, p Principal) error {
-	call, cancel := s.deadlines.call(ctx)
+	call, cancel, err := s.timeout.Call(ctx)
+	if err != nil {
+		return unavailable("checking the user again", err)
+	}
 	defer cancel()
 	defer calling("the authenticator")
-	err := recheck(call, s.authenticator, p)
+	err = recheck(call, s.authenticator, p)
 	if err != nil && !errors.Is(err, ErrRejected) {
 		return hostFailed("the Rechecker", "ErrRejected for a user who may not sign in any more; a password.Lookup, ErrNotFound for an unknown name", err)
 	}

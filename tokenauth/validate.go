@@ -99,10 +99,10 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 // for: drivers have handed one request's row to another after a cancelled
 // context, and nobody must be signed in as somebody else.
 func (s *Service) find(ctx context.Context, slot Slot) (*Token, error) {
-	if err := ctx.Err(); err != nil {
+	call, cancel, err := s.timeout.Call(ctx)
+	if err != nil {
 		return nil, err
 	}
-	call, cancel := s.deadlines.read(ctx)
 	defer cancel()
 	defer calling("the storage")
 	t, err := s.storage.Find(call, slot)
@@ -136,10 +136,13 @@ func (s *Service) liveCheck(ctx context.Context, t *Token) error {
 	if s.options.LiveCheck == nil {
 		return nil
 	}
-	call, cancel := s.deadlines.call(ctx)
+	call, cancel, err := s.timeout.Call(ctx)
+	if err != nil {
+		return unavailable("asking Options.LiveCheck", err)
+	}
 	defer cancel()
 	defer calling("Options.LiveCheck")
-	err := s.options.LiveCheck(call, t.Principal.Clone())
+	err = s.options.LiveCheck(call, t.Principal.Clone())
 	switch {
 	case errors.Is(err, ErrRejected):
 		return ErrInvalidToken

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
 // An Account is what a Lookup finds.
@@ -132,7 +133,7 @@ var errBusy = fmt.Errorf("password: too many sign-ins at once: %w", tokenauth.Er
 // concurrent use.
 type Authenticator struct {
 	lookup    Lookup
-	timeout   time.Duration
+	timeout   *deadline.Timeout
 	logger    *slog.Logger
 	formats   []format
 	normalize func(string) string                                              // or nil
@@ -168,7 +169,7 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 	hashing := cmp.Or(o.MaxHashing, defaultHashing())
 	u := &Authenticator{
 		lookup:  lookup,
-		timeout: cmp.Or(o.Timeout, 2*time.Second),
+		timeout: &deadline.Timeout{Duration: cmp.Or(o.Timeout, 2*time.Second)},
 		logger:  cmp.Or(o.Logger, slog.Default()),
 		formats: slices.Clone(o.Formats),
 		gate:    newGate(hashing, cmp.Or(o.MaxWaiting, defaultWaiting(hashing))),
@@ -205,6 +206,8 @@ func (u *Authenticator) NormalizeUserName(userName string) string {
 // answer until its hash is upgraded, and never by a quicker one.
 func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	var none tokenauth.Principal
+	ctx, stop := deadline.Waiting(ctx)
+	defer stop()
 	if !u.gate.enter() {
 		if n := u.gate.refuse(); n > 0 {
 			u.logger.WarnContext(ctx, "password: sign-ins are refused, as many are under way as may be", "refused", n)
@@ -267,9 +270,12 @@ func (u *Authenticator) replaceHash(ctx context.Context, a Account, password str
 	if !u.gate.hashIfFree(func() { hash, err = Hash(password) }) || err != nil {
 		return // busy, or a password that will be rejected after all
 	}
-	timed, cancel := context.WithTimeout(ctx, u.timeout)
+	call, cancel, err := u.timeout.Call(ctx)
+	if err != nil {
+		return
+	}
 	defer cancel()
-	if err := u.upgrade(timed, a.UserID, a.PasswordHash, hash); err != nil && ctx.Err() == nil {
+	if err := u.upgrade(call, a.UserID, a.PasswordHash, hash); err != nil && !deadline.Ended(ctx) {
 		// A database may quote what it was given.
 		text := strings.NewReplacer(a.PasswordHash, "[redacted]", hash, "[redacted]").Replace(err.Error())
 		u.logger.WarnContext(ctx, "password: a hash could not be upgraded", "userId", a.UserID, "error", text)
@@ -299,9 +305,12 @@ func (u *Authenticator) Recheck(ctx context.Context, p tokenauth.Principal) erro
 }
 
 func (u *Authenticator) find(ctx context.Context, userName string) (Account, error) {
-	ctx, cancel := context.WithTimeout(ctx, u.timeout)
+	call, cancel, err := u.timeout.Call(ctx)
+	if err != nil {
+		return Account{}, err
+	}
 	defer cancel()
-	return u.lookup(ctx, userName)
+	return u.lookup(call, userName)
 }
 
 func (a *Account) principal() tokenauth.Principal {

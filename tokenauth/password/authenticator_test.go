@@ -264,24 +264,32 @@ func TestLookupEndsAfterTimeout(t *testing.T) {
 	}
 }
 
-// The look-up gets the caller's context, with what it carries.
-func TestLookupEndsWithItsCaller(t *testing.T) {
+// A driver would close its connection for a look-up that is cancelled.
+func TestCancelledCallerInterruptsNoLookup(t *testing.T) {
 	t.Parallel()
 	type key struct{}
-	u, _ := newUsers(t, func(ctx context.Context, _ string) (Account, error) {
-		if ctx.Value(key{}) != "trace" {
+	asked := 0
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "trace"))
+	u, _ := newUsers(t, func(call context.Context, _ string) (Account, error) {
+		asked++
+		if call.Value(key{}) != "trace" {
 			t.Error("the look-up gets another context")
 		}
-		<-ctx.Done()
-		return Account{}, context.Cause(ctx)
-	}, &Options{Timeout: time.Minute})
-	ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "trace"))
-	cancel(errDown)
-	if _, err := signIn(ctx, u, "alice", "correct horse"); !errors.Is(err, errDown) {
+		cancel()
+		if call.Err() != nil {
+			t.Error("the look-up is interrupted")
+		}
+		return Account{}, tokenauth.ErrNotFound
+	}, nil)
+	if _, err := signIn(ctx, u, "alice", "correct horse"); !errors.Is(err, context.Canceled) {
 		t.Errorf("Authenticate returns %v", err)
 	}
-	if err := u.Recheck(ctx, tokenauth.Principal{UserName: "alice"}); !errors.Is(err, errDown) {
+	// No further step begins.
+	if err := u.Recheck(ctx, tokenauth.Principal{UserName: "alice"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Recheck returns %v", err)
+	}
+	if asked != 1 {
+		t.Errorf("%d look-ups", asked)
 	}
 }
 

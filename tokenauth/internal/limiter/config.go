@@ -1,9 +1,9 @@
 package limiter
 
 import (
-	"context"
 	"time"
 
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
@@ -25,8 +25,8 @@ type Config struct {
 	Replicas int
 
 	Now func() time.Time
-	// Bound returns the context of a call of Shared.
-	Bound func(context.Context) (context.Context, context.CancelFunc)
+	// Timeout bounds each call of Shared.
+	Timeout *deadline.Timeout
 	// SharedFailed is called with the first error of each outage of Shared.
 	SharedFailed func(error)
 }

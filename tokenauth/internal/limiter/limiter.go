@@ -110,7 +110,10 @@ func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *A
 	a.counters = counters
 	now := l.Now().UnixMilli()
 	limits := l.Config.limits(replicas)
-	bounded, cancel := l.Bound(ctx)
+	bounded, cancel, err := l.Timeout.Call(ctx)
+	if err != nil {
+		return v, err
+	}
 	defer cancel()
 	err = counters.UpdateCounters(bounded, a.keys, func(c []throttle.Counter) {
 		v = limits.judge(a.keys, c, now)
@@ -159,7 +162,7 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	l := a.limiter
 	defer l.queues.wake(a.keys[accountAndSource], 1) // also when the storage panics
 	now := l.Now().UnixMilli()
-	bounded, cancel := l.Bound(context.WithoutCancel(ctx))
+	bounded, cancel, _ := l.Timeout.Call(context.WithoutCancel(ctx)) // which never ends
 	defer cancel()
 	err := a.counters.UpdateCounters(bounded, a.keys, func(c []throttle.Counter) {
 		for i := range c {
@@ -195,7 +198,10 @@ func (l *Limiter) Forget(ctx context.Context, userName string) error {
 	if err := l.local.UpdateCounters(ctx, keys, reset); err != nil || l.Shared == nil {
 		return err
 	}
-	bounded, cancel := l.Bound(ctx)
+	bounded, cancel, err := l.Timeout.Call(ctx)
+	if err != nil {
+		return err
+	}
 	defer cancel()
 	return l.Shared.UpdateCounters(bounded, keys, reset)
 }

@@ -1,13 +1,14 @@
 package limiter
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
 // BenchmarkFlood fails to sign in under a million names, each from an address of
@@ -22,9 +23,7 @@ func BenchmarkFlood(b *testing.B) {
 		runtime.ReadMemStats(&before)
 		l := New(Config{
 			PerAccountAndSource: 5, PerAccount: 20, AccountCeiling: 100, PerSource: 100, MaxCounters: 200_000, Replicas: 1, Now: time.Now,
-			Bound: func(ctx context.Context) (context.Context, context.CancelFunc) {
-				return context.WithTimeout(ctx, time.Second)
-			},
+			Timeout: &deadline.Timeout{Duration: time.Second},
 		})
 		try := func(name string, from netip.Addr, o Outcome) error {
 			a := l.Attempt(name, from)

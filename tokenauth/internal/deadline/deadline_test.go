@@ -1,4 +1,4 @@
-package tokenauth
+package deadline
 
 import (
 	"context"
@@ -9,37 +9,37 @@ import (
 	"time"
 )
 
-type parentKey struct{}
+type valueKey struct{}
 
-func TestReadContextEndsAfterItsTimeout(t *testing.T) {
+func TestCallEndsAfterItsTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = 2 * time.Second
-		d := deadlines{timeout: timeout}
-		parent, cancel := context.WithCancel(context.WithValue(t.Context(), parentKey{}, "value"))
-		ctx, end := d.read(parent)
+		d := Timeout{Duration: timeout}
+		parent, cancel := context.WithCancel(context.WithValue(t.Context(), valueKey{}, "value"))
+		ctx, end, _ := d.Call(parent)
 		defer end()
 		child, stop := context.WithCancel(ctx)
 		defer stop()
 		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) != timeout {
 			t.Errorf("the deadline is in %v, %v", time.Until(deadline), ok)
 		}
-		if got := ctx.Value(parentKey{}); got != "value" {
+		if got := ctx.Value(valueKey{}); got != "value" {
 			t.Errorf("the parent's value is %v", got)
 		}
 
 		// What begins within a moment ends with it, a little early.
 		time.Sleep(timeout/momentsPerTimeout - time.Nanosecond)
-		same, end := d.read(context.Background())
+		same, end, _ := d.Call(context.Background())
 		defer end()
 		time.Sleep(time.Nanosecond)
-		other, end := d.read(context.Background())
+		other, end, _ := d.Call(context.Background())
 		defer end()
 
 		cancel()
 		synctest.Wait()
 		if err := errors.Join(ctx.Err(), child.Err()); err != nil {
-			t.Errorf("a read is broken off: %v", err)
+			t.Errorf("a call is interrupted: %v", err)
 		}
 		time.Sleep(timeout - timeout/momentsPerTimeout)
 		synctest.Wait()
@@ -56,13 +56,13 @@ func TestReadContextEndsAfterItsTimeout(t *testing.T) {
 }
 
 // Who calls from Go with a deadline of its own has it heeded.
-func TestReadContextHeedsAnEarlierDeadline(t *testing.T) {
+func TestCallHeedsAnEarlierDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := deadlines{timeout: 2 * time.Second}
+		d := Timeout{Duration: 2 * time.Second}
 		parent, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		ctx, end := d.read(parent)
+		ctx, end, _ := d.Call(parent)
 		defer end()
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -72,15 +72,15 @@ func TestReadContextHeedsAnEarlierDeadline(t *testing.T) {
 	})
 }
 
-func TestConcurrentReadContextsKeepTheirDeadlines(t *testing.T) {
+func TestConcurrentCallsKeepTheirDeadlines(t *testing.T) {
 	t.Parallel()
-	d := deadlines{timeout: 40 * time.Millisecond} // a moment is a millisecond
+	d := Timeout{Duration: 40 * time.Millisecond} // a moment is a millisecond
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for range 2000 {
 				now := time.Now()
-				ctx, end := d.read(context.Background())
+				ctx, end, _ := d.Call(context.Background())
 				deadline, _ := ctx.Deadline()
 				if left := deadline.Sub(now); left < 38*time.Millisecond {
 					t.Errorf("only %v are left", left)
