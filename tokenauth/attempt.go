@@ -3,42 +3,106 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"sync"
 
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
 )
 
-// newAttempt returns the sign-in as the throttle counts it.
-func (s *Service) newAttempt(c *Credentials) *limiter.Attempt {
-	defer calling("the authenticator")
-	return s.limiter.Attempt(normalize(s.authenticator, c.UserName), c.RemoteAddr)
+// An attempt is a sign-in as the throttle counts it.
+type attempt struct {
+	*limiter.Attempt
+	service *Service
+
+	mu      sync.Mutex // against an Authenticator that calls from elsewhere
+	over    bool
+	refusal error // the answer, whatever the Authenticator returns
 }
 
-// begin counts the attempt, or returns a ThrottledError.
-func (s *Service) begin(ctx context.Context, a *limiter.Attempt) error {
+func (s *Service) newAttempt(c *Credentials) *attempt {
+	from := limiter.Source{Addr: c.RemoteAddr, CrossSite: c.CrossSite}
+	return &attempt{Attempt: s.limiter.Attempt(c.UserName, from), service: s}
+}
+
+// CountAttempt counts the sign-in for the account that an Authenticator found, and
+// returns ErrThrottled if its limits are reached. An Authenticator calls it between
+// its look-up and its work on the password, with the user's ID, or "" if no account
+// has the name. It returns every error as it is, and does no further work then.
+//
+// So failures count for the account, whatever the spellings and aliases of its
+// name. An Authenticator that never calls it has its sign-ins counted by user name,
+// before it is asked; names that differ by case, accents or spaces around them only
+// share their limits.
+//
+// CountAttempt waits while sign-ins in progress are in the way. It returns nil
+// outside of a sign-in. It is for the goroutine that was called.
+func (c Credentials) CountAttempt(ctx context.Context, userID string) error {
+	if c.attempt == nil {
+		return nil
+	}
+	return c.attempt.countAccount(ctx, userID)
+}
+
+func (a *attempt) countAccount(ctx context.Context, userID string) error {
 	defer calling("the storage")
-	err := a.Begin(ctx)
-	if blocked := (*limiter.BlockedError)(nil); errors.As(err, &blocked) {
-		return &ThrottledError{RetryAfter: blocked.For}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over || a.refusal != nil {
+		return a.refusal
 	}
-	if err != nil {
-		return unavailable("throttling", err)
-	}
-	return nil
+	a.service.countsAccounts.Store(true)
+	waiting, cancel := deadline.Waiting(ctx)
+	defer cancel()
+	return a.refuse(a.CountAccount(waiting, userID, userID != ""))
 }
 
-func (s *Service) settle(ctx context.Context, a *limiter.Attempt, o limiter.Outcome) {
+// admit returns a ThrottledError if the attempt is over a limit. It counts the
+// attempt by its user name, unless the Authenticator counts by account.
+func (a *attempt) admit(ctx context.Context) error {
+	defer calling("the storage")
+	if a.service.countsAccounts.Load() {
+		return a.refuse(a.Admit(ctx))
+	}
+	return a.refuse(a.CountName(ctx))
+}
+
+// authenticated is called when the Authenticator returned. If that decided and did
+// not count the attempt, it is counted by its user name.
+func (a *attempt) authenticated(ctx context.Context, decided bool) error {
+	defer calling("the storage")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
+	if a.refusal == nil && decided && !a.Counted() {
+		return a.refuse(a.CountName(ctx))
+	}
+	return a.refusal
+}
+
+func (a *attempt) refuse(err error) error {
+	if blocked := (*limiter.BlockedError)(nil); errors.As(err, &blocked) {
+		a.refusal = &ThrottledError{RetryAfter: blocked.For}
+	} else if err != nil {
+		a.refusal = unavailable("throttling", err)
+	}
+	return a.refusal
+}
+
+func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 	defer calling("the storage")
 	a.Settle(ctx, o)
 }
 
-// Unthrottle resets the failed sign-ins of an account, after its user was helped.
-// The sources that failed stay throttled. It returns ErrUnavailable if the
-// storage in which replicas count together failed.
-func (s *Service) Unthrottle(ctx context.Context, userName string) error {
+// Unthrottle resets the failed sign-ins of an account over all sources, after its
+// user was helped. It takes the UserID of the principal, and the names by which the
+// user signs in. The sources that failed stay throttled. It returns ErrUnavailable
+// if the storage in which replicas count together failed; other replicas follow
+// within seconds.
+func (s *Service) Unthrottle(ctx context.Context, userID string, userNames ...string) error {
 	if s.limiter == nil {
 		return nil
 	}
-	if err := s.limiter.Forget(ctx, normalize(s.authenticator, userName)); err != nil {
+	if err := s.limiter.Forget(ctx, userID, userNames...); err != nil {
 		return unavailable("throttling", err)
 	}
 	return nil

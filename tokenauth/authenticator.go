@@ -21,11 +21,16 @@ type Credentials struct {
 	// RemoteAddr is the client's address: the peer's, or what a trusted proxy
 	// says (Options.TrustedProxies). The zero Addr if unknown.
 	RemoteAddr netip.Addr
+	// CrossSite says that a browser marked the request as coming from another
+	// site. Its failures count apart from those of others at the same address.
+	CrossSite bool
+
+	attempt *attempt // nil outside of a sign-in
 }
 
 // An Authenticator finds the user of credentials. password.Authenticator does it
 // for password hashes in a table; others may ask a directory server. It may also
-// be a Rechecker and a UserNameNormalizer.
+// be a Rechecker.
 type Authenticator interface {
 	// Authenticate returns the principal of the credentials.
 	//
@@ -36,6 +41,8 @@ type Authenticator interface {
 	//   - The context has the values and the deadline of the request's, but does
 	//     not end when the client leaves: a driver would close its connection for
 	//     that. An Authenticator bounds its own look-ups.
+	//   - It calls c.CountAttempt once it has looked for the account, so that
+	//     failures count for the account. Otherwise they count for the user name.
 	//   - It never keeps or logs the password.
 	Authenticate(ctx context.Context, c Credentials) (Principal, error)
 }
@@ -56,25 +63,10 @@ type Rechecker interface {
 	Recheck(ctx context.Context, p Principal) error
 }
 
-// A UserNameNormalizer is an Authenticator to which several spellings are one
-// user name. The throttle counts by what it returns, or else by the name as
-// typed.
-type UserNameNormalizer interface {
-	NormalizeUserName(userName string) string
-}
-
 // recheck is the one place that looks for a Rechecker.
 func recheck(ctx context.Context, a Authenticator, p Principal) error {
 	if r, ok := a.(Rechecker); ok {
 		return r.Recheck(ctx, p)
 	}
 	return nil
-}
-
-// normalize is the one place that looks for a UserNameNormalizer.
-func normalize(a Authenticator, userName string) string {
-	if n, ok := a.(UserNameNormalizer); ok {
-		return n.NormalizeUserName(userName)
-	}
-	return userName
 }

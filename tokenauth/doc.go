@@ -51,7 +51,7 @@
 //	event            reason             level  what to do about it
 //	issued           -                  info   match "account" here to find a refused sign-in's user
 //	sign_in_refused  credentials        warn   alert on a rate far above the usual: somebody guesses passwords
-//	                 throttled          warn   the same, already throttled; one "account" is one account
+//	                 throttled          warn   the same, already throttled; one "account" is one user name
 //	                 client             warn   a client has an old secret, or somebody guesses secrets
 //	                 malformed          debug  -
 //	validated        -                  -      -
@@ -77,7 +77,7 @@
 //
 // The Service also logs, at error: a panic of the host's code and a stored token
 // that is corrupt (with the same bound), a failed purge, a failure of the storage
-// that counts attempts, a refused token that could not be removed, a feed that is
+// that counts attempts (once a minute), a refused token that could not be removed, a feed that is
 // lost (at info, one that is back), a second Run beside the first, and an account
 // that Lookup does not find by its own name. At warn, once: a cache without Run,
 // and a proxy that Options.TrustedProxies does not name.

@@ -19,11 +19,11 @@ type Event struct {
 	// for one that is revoked by its access token. For a principal that cannot be
 	// stored they are cut to 256 bytes.
 	UserID, UserName, ClientID string
-	// Account is a keyed hash of the user name as it was typed, since people
-	// type passwords there. The same account has the same hash in one process,
-	// and on all replicas that share ThrottleOptions.Key. It is empty where the
-	// throttle is off, and where the Service refused the sign-in before it
-	// counted it.
+	// Account is a keyed hash of the user name that was typed, without case and
+	// accents: people type passwords there. The same name has the same hash in
+	// one process, and on all replicas that share ThrottleOptions.Key. It is empty
+	// where the throttle is off, and where the Service refused the sign-in before
+	// it counted it.
 	Account string
 	// RemoteAddr is the client's address: Credentials.RemoteAddr, or what
 	// Options.TrustedProxies makes of the request. It is the zero Addr where it

@@ -114,6 +114,10 @@ func (d ldap) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokena
 		// A bind without password succeeds: it is an anonymous one.
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	}
+	// The directory ignores case, so failures count for all spellings together.
+	if err := c.CountAttempt(ctx, strings.ToLower(c.UserName)); err != nil {
+		return tokenauth.Principal{}, err
+	}
 	switch err := d.bind(ctx, c.UserName, password); {
 	case errors.Is(err, errInvalidCredentials):
 		return tokenauth.Principal{}, tokenauth.ErrRejected

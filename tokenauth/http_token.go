@@ -83,7 +83,7 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 	} else {
 		c.ClientID, c.ClientSecret = "", Secret{}
 	}
-	c.RemoteAddr = s.sourceOf(r)
+	c.RemoteAddr, c.CrossSite = s.sourceOf(r), crossSite(r)
 	request.credentials = c
 	return request, nil
 }

@@ -10,6 +10,13 @@ import "fmt"
 // nothing. After the free failures each further one makes the next attempt wait:
 // 1 second, then 2, 4 and so on. An attempt in progress counts as a failure until
 // it succeeds, so that many at once gain nothing.
+//
+// Failures count for the account that the Authenticator found
+// (Credentials.CountAttempt), and for the user name without case, accents and the
+// spaces around it. Requests that a browser marks as coming from another site
+// (Credentials.CrossSite) count apart: they are one more source at the address.
+//
+// A source is known to an account if the user signed in from it within 30 days.
 type ThrottleOptions struct {
 	// InsecureOff turns the limits off. It is for load tests, and for hosts
 	// that have limits of their own.
@@ -18,31 +25,30 @@ type ThrottleOptions struct {
 	// PerAccountAndSource is how many failures are free for one account from
 	// one source, which is an IPv4 address or an IPv6 /64; zero means 5. From 1
 	// to 1000. The wait grows to 15 minutes. A sign-in resets the count, and so
-	// does a day without a failure.
+	// does a day without a failure where the source is not known.
 	PerAccountAndSource int
 
 	// PerAccount is how many failures are free for one account from all sources
 	// together; zero means 20. From 1 to 1000. The wait grows to 1 hour. It does
-	// not apply to a source from which the user signed in within 30 days, so
-	// that nobody can lock the owner out.
+	// not apply to a known source, so that nobody can lock the owner out.
 	PerAccount int
 
 	// AccountCeiling is the number of consecutive failures within 100 days after
-	// which only such known sources may sign in to the account; zero means 100
-	// (NIST SP 800-63B §3.2.2). From PerAccount to 10,000. Service.Unthrottle
-	// resets it.
+	// which only known sources may sign in to the account; zero means 100 (NIST
+	// SP 800-63B §3.2.2). A known source that fails as often in a row is not
+	// known any more. From PerAccount to 10,000. Service.Unthrottle resets it.
 	AccountCeiling int
 
 	// PerSource is how many failures are free for one source, whatever the
 	// accounts; zero means 100. An IPv6 /48 has ten times as many. From 1 to
-	// 100,000. The wait grows to 15 minutes. An hour without a failure resets
-	// the count.
+	// 100,000. The wait grows to 15 minutes. Each quarter of an hour without a
+	// failure forgives one. It does not apply to accounts that know the source.
 	PerSource int
 
 	// MaxCounters bounds the memory; zero means 200,000 counters, about 30 MiB
-	// when all are in use. From 1000 to 100 million. Counters that block
-	// somebody are never dropped. If all counters are active, new keys share
-	// 1024 overflow counters.
+	// when all are in use. From 1000 to 100 million. Each limit has a quarter of
+	// them. If these are in use, a new one takes the place of one with few
+	// failures, so that those that block somebody stay longest.
 	MaxCounters int
 
 	// Key makes replicas count together, in a storage that is a

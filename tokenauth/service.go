@@ -26,6 +26,8 @@ type Service struct {
 	securityLog   *securityLog
 	running       atomic.Int32 // calls of Run
 	untrusted     sync.Once    // of the warning about a proxy
+
+	countsAccounts atomic.Bool // the Authenticator calls CountAttempt
 }
 
 // New returns a Service that keeps its tokens in s and asks a who signs in.

@@ -56,11 +56,11 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 
 	attempt := s.newAttempt(&c)
 	e.Account = attempt.Account()
-	if err := s.begin(ctx, attempt); err != nil {
+	outcome := limiter.Undecided // also after a panic
+	defer func() { attempt.settle(ctx, outcome) }()
+	if err := attempt.admit(ctx); err != nil {
 		return IssuedToken{}, err
 	}
-	outcome := limiter.Undecided // also after a panic
-	defer func() { s.settle(ctx, attempt, outcome) }()
 	refuse := func(err error) (IssuedToken, error) {
 		if errors.Is(err, ErrRejected) {
 			outcome = limiter.Failed
@@ -68,7 +68,7 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 		return IssuedToken{}, err
 	}
 
-	p, err := s.authenticateUser(ctx, c)
+	p, err := s.authenticateUser(ctx, c, attempt)
 	if err != nil {
 		return refuse(err)
 	}
@@ -92,15 +92,13 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	return issued, nil
 }
 
-// authenticateUser has the Authenticator check the password.
-func (s *Service) authenticateUser(ctx context.Context, c Credentials) (Principal, error) {
-	if err := ctx.Err(); err != nil {
-		return Principal{}, unavailable("signing in", err)
+// authenticateUser has the Authenticator check the password, and sees that the
+// attempt is counted before anybody learns of the result.
+func (s *Service) authenticateUser(ctx context.Context, c Credentials, a *attempt) (Principal, error) {
+	p, err := s.callAuthenticator(ctx, c, a)
+	if refusal := a.authenticated(ctx, err == nil || errors.Is(err, ErrRejected)); refusal != nil {
+		return Principal{}, refusal
 	}
-	detached, cancel := deadline.Detach(ctx)
-	defer cancel()
-	defer calling("the authenticator")
-	p, err := s.authenticator.Authenticate(detached, c)
 	switch {
 	case errors.Is(err, ErrRejected):
 		return Principal{}, err
@@ -110,6 +108,17 @@ func (s *Service) authenticateUser(ctx context.Context, c Credentials) (Principa
 		return Principal{}, ErrRejected
 	}
 	return p, nil
+}
+
+func (s *Service) callAuthenticator(ctx context.Context, c Credentials, a *attempt) (Principal, error) {
+	if err := ctx.Err(); err != nil {
+		return Principal{}, err
+	}
+	ctx, cancel := deadline.Detach(ctx)
+	defer cancel()
+	defer calling("the authenticator")
+	c.attempt = a
+	return s.authenticator.Authenticate(ctx, c)
 }
 
 // lookAgain returns ErrRejected if the user or the client was disabled or

@@ -99,8 +99,7 @@ func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*pas
 		slog.Warn("users with these roles get a 500 until they are renamed: there is a comma in them", "roles", roles)
 	}
 	return password.New(lookup, &password.Options{
-		NormalizeUserName: l.normalize,
-		KeepHashes:        keepHashes,
+		KeepHashes: keepHashes,
 		Upgrade: func(ctx context.Context, userID, oldHash, newHash string) error {
 			return db.WithContext(ctx).Exec(quoted(replaceHash), newHash, userID, oldHash).Error
 		},

@@ -12,7 +12,6 @@ type Options struct {
 	// it is.
 	Feed bool
 	// Passwords configures Users; nil selects the defaults. Without an Upgrade,
-	// Users upgrades its own table. NormalizeUserName has no effect: Users has
-	// its own.
+	// Users upgrades its own table.
 	Passwords *password.Options
 }

@@ -18,8 +18,8 @@ import (
 )
 
 // Users is a ready table of users, kept beside the tokens. It is a
-// tokenauth.Authenticator, a tokenauth.Rechecker and a
-// tokenauth.UserNameNormalizer. It is safe for concurrent use.
+// tokenauth.Authenticator and a tokenauth.Rechecker. It is safe for concurrent
+// use.
 //
 //   - A call that changes a user ends the user's tokens in the same transaction.
 //   - When a user signs in whose hash is of another format or weaker than those
@@ -36,8 +36,6 @@ type Users struct {
 var (
 	_ tokenauth.Authenticator = (*Users)(nil)
 	_ tokenauth.Rechecker     = (*Users)(nil)
-
-	_ tokenauth.UserNameNormalizer = (*Users)(nil)
 )
 
 // A User is a row of the table, without the password.
@@ -59,7 +57,6 @@ func newUsers(d *database, o *password.Options) (*Users, error) {
 	if o != nil {
 		options = *o
 	}
-	options.NormalizeUserName = u.NormalizeUserName
 	if options.Upgrade == nil {
 		options.Upgrade = u.upgrade
 	}
@@ -89,8 +86,8 @@ func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (toke
 	return u.passwords.Authenticate(ctx, c)
 }
 
-// NormalizeUserName implements tokenauth.UserNameNormalizer: the profile
-// UsernameCaseMapped of PRECIS (RFC 8265 §3.3). It folds case and width and
+// NormalizeUserName returns the one spelling of a user name under which it is
+// unique: the profile UsernameCaseMapped of PRECIS (RFC 8265 §3.3). It folds case and width and
 // composes marks (NFC), so that Alice, ALICE and ＡＬＩＣＥ are one user. Letters
 // that only look alike stay different. It returns what cannot be a name
 // unchanged. Normalising twice is the same as once.

@@ -357,10 +357,10 @@ type abuseUsers struct {
 	// Chapter U is about passwords; in the others their cost only takes time.
 	unhashed bool
 
-	hashes     atomic.Int64 // calls of Authenticate; each is one hash, unless unhashed
-	lookups    atomic.Int64
-	normalized atomic.Int64
-	normalize  func(string) string // nil: every spelling is a name of its own
+	hashes    atomic.Int64 // calls of Authenticate that came to the password; each is one hash, unless unhashed
+	throttled atomic.Int64 // those that did not, because the account was over a limit
+	lookups   atomic.Int64
+	normalize func(string) string // nil: every spelling is a name of its own
 
 	mu       sync.Mutex
 	asked    []string // the names that were looked up
@@ -401,10 +401,20 @@ func newAbuseUsers(log *journal) *abuseUsers {
 }
 
 // Authenticate implements tokenauth.Authenticator.
-func (u *abuseUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
-	u.hashes.Add(1)
+func (u *abuseUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (p tokenauth.Principal, err error) {
+	defer func() {
+		if errors.Is(err, tokenauth.ErrThrottled) {
+			u.throttled.Add(1)
+		} else {
+			u.hashes.Add(1)
+		}
+	}()
 	if _, ok := hashed.Load(c.Password.Reveal()); u.unhashed && !ok {
-		if _, err := u.lookup(ctx, c.UserName); err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
+		account, err := u.lookup(ctx, c.UserName)
+		if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
+			return tokenauth.Principal{}, err
+		}
+		if err := c.CountAttempt(ctx, account.UserID); err != nil {
 			return tokenauth.Principal{}, err
 		}
 		return tokenauth.Principal{}, tokenauth.ErrRejected
@@ -436,15 +446,6 @@ func (u *abuseUsers) lookup(ctx context.Context, userName string) (password.Acco
 		return password.Account{}, tokenauth.ErrNotFound
 	}
 	return account, nil
-}
-
-// NormalizeUserName implements tokenauth.UserNameNormalizer.
-func (u *abuseUsers) NormalizeUserName(userName string) string {
-	u.normalized.Add(1)
-	if u.normalize == nil {
-		return userName
-	}
-	return u.normalize(userName)
 }
 
 // lastAsked is the name that was looked up last.
@@ -624,21 +625,22 @@ func (s *abuseStore) UpdateCounters(ctx context.Context, keys []throttle.Key, ch
 
 // A moment is what the state was.
 type moment struct {
-	h        *abuseHost
-	token    string
-	hashes   int64
-	lookups  int64
-	handled  int64
-	calls    map[string]int
-	counters map[throttle.Key]throttle.Counter
-	logged   int
+	h         *abuseHost
+	token     string
+	hashes    int64
+	lookups   int64
+	throttled int64
+	handled   int64
+	calls     map[string]int
+	counters  map[throttle.Key]throttle.Counter
+	logged    int
 }
 
 func (h *abuseHost) moment() moment {
 	h.storage.mu.Lock()
 	defer h.storage.mu.Unlock()
 	return moment{
-		h: h, token: h.token, hashes: h.users.hashes.Load(), lookups: h.users.lookups.Load(), handled: h.handled.Load(),
+		h: h, token: h.token, hashes: h.users.hashes.Load(), lookups: h.users.lookups.Load(), throttled: h.users.throttled.Load(), handled: h.handled.Load(),
 		calls: maps.Clone(h.storage.calls), counters: maps.Clone(h.storage.counters), logged: len(h.log.String()),
 	}
 }
@@ -670,7 +672,7 @@ func (m moment) expect(t *testing.T, e effect, hashes int) {
 	if got := now.hashes - m.hashes; got != int64(hashes) {
 		t.Errorf("%d hashes, want %d", got, hashes)
 	}
-	if hashes == 0 && now.lookups != m.lookups {
+	if hashes == 0 && now.lookups-m.lookups != now.throttled-m.throttled {
 		t.Error("a user was looked up")
 	}
 	if now.handled != m.handled {
@@ -692,8 +694,8 @@ func (m moment) expect(t *testing.T, e effect, hashes int) {
 				more++
 			}
 		}
-		if more != 3 {
-			t.Errorf("%d counters have changed, want 3", more)
+		if more != 5 {
+			t.Errorf("%d counters have changed, want 5", more)
 		}
 	case newToken:
 		// The failures of the account are forgotten, the source's are not.

@@ -12,7 +12,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -57,13 +56,6 @@ type Options struct {
 	// Timeout bounds each look-up and each upgrade; zero means 2 seconds. At
 	// most a minute.
 	Timeout time.Duration
-
-	// NormalizeUserName returns one spelling for all those that Lookup takes for
-	// the same name, so that failed sign-ins count for the account whatever was
-	// typed: strings.ToLower, if the column of the names ignores case. It is safe
-	// for concurrent use. Nil means that spellings are different names, each with
-	// free failures of its own.
-	NormalizeUserName func(userName string) string
 
 	// Formats read stored hashes of the host's own formats, such as Django's or
 	// one with a pepper; empty means none. They are called in this order, before
@@ -120,27 +112,25 @@ type Options struct {
 	MaxWaiting int
 
 	// Logger is told of accounts whose hash cannot be used, of upgrades that
-	// failed, once a minute, of sign-ins refused as busy, and once, if
-	// NormalizeUserName is missing; nil means slog.Default().
+	// failed and, once a minute, of sign-ins refused as busy; nil means
+	// slog.Default().
 	Logger *slog.Logger
 }
 
 // errBusy: too many sign-ins are in progress. It becomes a 503.
 var errBusy = fmt.Errorf("password: too many sign-ins at once: %w", tokenauth.ErrBusy)
 
-// An Authenticator is a tokenauth.Authenticator, a tokenauth.Rechecker and a
-// tokenauth.UserNameNormalizer for accounts with a password hash. It is safe for
-// concurrent use.
+// An Authenticator is a tokenauth.Authenticator and a tokenauth.Rechecker for
+// accounts with a password hash. It is safe for concurrent use. Failed sign-ins
+// count for the account that Lookup finds, whatever the name by which it did.
 type Authenticator struct {
-	lookup    Lookup
-	timeout   *deadline.Timeout
-	logger    *slog.Logger
-	formats   []format
-	normalize func(string) string                                              // or nil
-	upgrade   func(ctx context.Context, userID, oldHash, newHash string) error // or nil
-	gate      *gate
-	dummy     verifier
-	spelling  *sync.Once // of the warning
+	lookup  Lookup
+	timeout *deadline.Timeout
+	logger  *slog.Logger
+	formats []format
+	upgrade func(ctx context.Context, userID, oldHash, newHash string) error // or nil
+	gate    *gate
+	dummy   verifier
 }
 
 // New returns an Authenticator whose accounts are found by lookup. Options may be
@@ -174,22 +164,11 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 		formats: slices.Clone(o.Formats),
 		gate:    newGate(hashing, cmp.Or(o.MaxWaiting, defaultWaiting(hashing))),
 		dummy:   newArgon2id("a password that no account has"),
-
-		normalize: o.NormalizeUserName,
-		spelling:  new(sync.Once),
 	}
 	if !o.KeepHashes {
 		u.upgrade = o.Upgrade
 	}
 	return u, nil
-}
-
-// NormalizeUserName implements tokenauth.UserNameNormalizer, as Options has it.
-func (u *Authenticator) NormalizeUserName(userName string) string {
-	if u.normalize == nil {
-		return userName
-	}
-	return u.normalize(userName)
 }
 
 // Authenticate returns the principal whose user name and password these are.
@@ -221,6 +200,12 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	if err != nil && found {
 		return none, err
 	}
+	if !found {
+		account = Account{}
+	}
+	if err := c.CountAttempt(ctx, account.UserID); err != nil {
+		return none, err
+	}
 	stored, usable := u.dummy, false
 	if found && !account.Disabled {
 		if v, ok := parseWith(u.formats, account.PasswordHash); ok {
@@ -246,20 +231,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	if u.upgrade != nil && account.Stamp != "" && outdated(stored) {
 		u.replaceHash(ctx, account, password)
 	}
-	u.compareSpelling(ctx, c.UserName, &account)
 	return account.principal(), nil
-}
-
-// compareSpelling warns, once, of a Lookup to which "alice" and "Alice" are the
-// same account while the throttle is told that they are two: databases compare
-// so by a column's default. An e-mail address is another name, not a spelling.
-func (u *Authenticator) compareSpelling(ctx context.Context, typed string, a *Account) {
-	if u.normalize != nil || typed == a.UserName || !strings.EqualFold(strings.TrimRight(typed, " "), strings.TrimRight(a.UserName, " ")) {
-		return
-	}
-	u.spelling.Do(func() {
-		u.logger.WarnContext(ctx, "password: an account was found by another spelling of its name, and Options.NormalizeUserName is not set: failed sign-ins are counted for each spelling by itself", "userId", a.UserID)
-	})
 }
 
 // replaceHash replaces the hash of an account whose password this is, if that

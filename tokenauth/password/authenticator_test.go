@@ -21,8 +21,6 @@ import (
 var (
 	_ tokenauth.Authenticator = (*Authenticator)(nil)
 	_ tokenauth.Rechecker     = (*Authenticator)(nil)
-
-	_ tokenauth.UserNameNormalizer = (*Authenticator)(nil)
 )
 
 // A table is a host's accounts by the name that somebody types.
@@ -439,20 +437,6 @@ func TestNewUsersRefusesBadOptions(t *testing.T) {
 	}
 }
 
-func TestNormalizeUserNameUsesTheOption(t *testing.T) {
-	t.Parallel()
-	lookup := func(context.Context, string) (Account, error) { return Account{}, tokenauth.ErrNotFound }
-	for want, o := range map[string]*Options{"Alice": nil, "alice": {NormalizeUserName: strings.ToLower}} {
-		u, err := New(lookup, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := u.NormalizeUserName("Alice"); got != want {
-			t.Errorf("the name is %q, want %q", got, want)
-		}
-	}
-}
-
 // A Lookup that does not find an account by its own UserName refuses its user
 // for ever, with the right password. The answer is that to a wrong one; the log
 // says what is the matter.
@@ -484,41 +468,6 @@ func TestLookupThatMissesTheUserNameIsLogged(t *testing.T) {
 			said := strings.Contains(log.String(), "level=ERROR") && strings.Contains(log.String(), "not by Account.UserName") && strings.Contains(log.String(), `user_id=17 user_name="Alice A."`)
 			if said != test.logged || strings.Contains(log.String(), "my password") {
 				t.Errorf("logged %s", &log)
-			}
-		})
-	}
-}
-
-// That a database ignores case where the throttle does not is told once, and
-// without what was typed.
-func TestOtherSpellingIsLoggedOnce(t *testing.T) {
-	t.Parallel()
-	account := Account{UserID: "17", UserName: "alice", PasswordHash: cheapHash("correct horse")}
-	for name, test := range map[string]struct {
-		typed     string
-		normalize func(string) string
-		told      bool
-	}{
-		"another case":                 {typed: "ALice", told: true},
-		"another case, normalized":     {typed: "ALice", normalize: strings.ToLower},
-		"a space behind":               {typed: "alice ", told: true},
-		"as it is":                     {typed: "alice"},
-		"another name of that account": {typed: "alice@example.com"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var log bytes.Buffer
-			u, _ := newUsers(t, table{test.typed: account}.lookup, &Options{
-				NormalizeUserName: test.normalize, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-			})
-			for range 3 {
-				if _, err := signIn(t.Context(), u, test.typed, "correct horse"); err != nil {
-					t.Fatal(err)
-				}
-			}
-			n := strings.Count(log.String(), "level=WARN")
-			if test.told && (n != 1 || !strings.Contains(log.String(), "Options.NormalizeUserName is not set")) || !test.told && n != 0 || strings.Contains(log.String(), test.typed) {
-				t.Errorf("told %d times: %s", n, &log)
 			}
 		})
 	}

@@ -41,17 +41,22 @@ type Counter struct {
 }
 
 const (
+	dayMemory     = 24 * time.Hour       // of failures of an account from a source
 	longMemory    = 100 * 24 * time.Hour // of an account's consecutive failures
 	successMemory = 30 * 24 * time.Hour  // of a success from a source
 	pendingMemory = time.Minute          // of an attempt whose process died
+	forgiveness   = 15 * time.Minute     // after which a source has one failure less
 )
 
-// failureMemory is how long failures count, by the first byte of the key.
-var failureMemory = [...]time.Duration{24 * time.Hour, longMemory, time.Hour, time.Hour}
-
-func (k Key) failureMemory() int64 {
-	if int(k[0]) < len(failureMemory) {
-		return failureMemory[k[0]].Milliseconds()
+// counts returns for how long the failures count, in milliseconds since the last of
+// them.
+func (c Counter) counts(k Key) int64 {
+	switch k[0] {
+	case 0:
+		return dayMemory.Milliseconds()
+	case 2, 3:
+		// As slowly as new ones are let through, so that pauses gain nothing.
+		return min(c.Failures, int64(longMemory/forgiveness)) * forgiveness.Milliseconds()
 	}
 	return longMemory.Milliseconds()
 }
@@ -59,13 +64,20 @@ func (k Key) failureMemory() int64 {
 // ExpiresAt returns the time, in Unix milliseconds, from which the counter with
 // that key equals the zero value, so that a storage may drop it.
 func (c Counter) ExpiresAt(k Key) int64 {
-	return max(c.FailedAt+k.failureMemory(), c.PendingAt+pendingMemory.Milliseconds(), c.SucceededAt+successMemory.Milliseconds())
+	return max(c.FailedAt+c.counts(k), c.PendingAt+pendingMemory.Milliseconds(), c.SucceededAt+successMemory.Milliseconds())
 }
 
-// FailuresNow returns the failures that still count for the key.
+// FailuresNow returns the failures that still count for the key. Those of a source
+// become one less each quarter of an hour. Those of an account from a source count
+// for a day, or for as long as the success before them.
 func (c Counter) FailuresNow(k Key, now int64) int64 {
-	if c.FailedAt+k.failureMemory() <= now {
+	switch {
+	case k[0] == 0 && c.SucceededLately(now):
+		return c.Failures
+	case c.FailedAt+c.counts(k) <= now:
 		return 0
+	case k[0] == 2 || k[0] == 3:
+		return c.Failures - max(0, now-c.FailedAt)/forgiveness.Milliseconds()
 	}
 	return c.Failures
 }

@@ -29,9 +29,8 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 		return nil, err
 	}
 	users, err := password.New(s.account, &password.Options{
-		NormalizeUserName: strings.ToLower, // as findUser does
-		KeepHashes:        true,            // the login page reads them too, and knows bcrypt only
-		Logger:            s.logger,
+		KeepHashes: true, // the login page reads them too, and knows bcrypt only
+		Logger:     s.logger,
 	})
 	if err != nil {
 		return nil, err

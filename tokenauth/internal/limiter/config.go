@@ -27,6 +27,6 @@ type Config struct {
 	Now func() time.Time
 	// Timeout bounds each call of Shared.
 	Timeout *deadline.Timeout
-	// SharedFailed is called with the first error of each outage of Shared.
+	// SharedFailed is called with an error of Shared, at most once a minute.
 	SharedFailed func(error)
 }

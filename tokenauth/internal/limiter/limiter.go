@@ -5,8 +5,8 @@ package limiter
 import (
 	"context"
 	"encoding/hex"
-	"net/netip"
-	"sync/atomic"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
@@ -16,19 +16,22 @@ import (
 // safe for concurrent use.
 type Limiter struct {
 	Config // without the key
-	names  namer
+	namer  namer
 	local  *localCounters
-	queues queues
-	down   atomic.Bool // whether the last call of Shared failed
+	memory *memory
+	lines  *lines
+	outage outage
 }
 
 // New returns a Limiter.
 func New(c Config) *Limiter {
-	l := &Limiter{names: newNamer(c.Key), local: newLocalCounters(c.MaxCounters), queues: queues{byKey: make(map[throttle.Key]*queue)}}
+	l := &Limiter{namer: newNamer(c.Key), local: newLocalCounters(c.MaxCounters), memory: newMemory(c.MaxCounters), lines: newLines()}
 	c.Key = nil
 	l.Config = c
 	return l
 }
+
+func (l *Limiter) now() int64 { return l.Now().UnixMilli() }
 
 // A BlockedError says that a limit blocks the attempt, and for how long.
 type BlockedError struct{ For time.Duration }
@@ -36,101 +39,128 @@ type BlockedError struct{ For time.Duration }
 // Error does not print the time: it depends on the account.
 func (*BlockedError) Error() string { return "too many failures" }
 
-// An Attempt is one sign-in, for one goroutine. Nil is one that nobody counts: it
-// always begins.
+// An Attempt is one sign-in, for one goroutine. Its methods are called in this
+// order: Admit, one of the Count methods or several, Settle. Nil is one that
+// nobody counts: it is always admitted.
 type Attempt struct {
-	limiter  *Limiter
-	counters throttle.Storage // where it is pending
-	keys     []throttle.Key
+	limiter *Limiter
+	names   *names
+	turn    *waiter // while it has one
+
+	counters throttle.Storage // where it is pending; nil if it is not
+	keys     []throttle.Key   // of those counters
+	success  throttle.Key     // the one that keeps when a sign-in succeeded
+	limits   *limits          // that let it pass
+	lost     []lostBegin
 }
 
-// Attempt returns a sign-in as the limiter sees it, nil for a nil Limiter. Begin
-// comes next.
-func (l *Limiter) Attempt(userName string, from netip.Addr) *Attempt {
+// Attempt returns a sign-in as the limiter sees it, nil for a nil Limiter.
+func (l *Limiter) Attempt(userName string, from Source) *Attempt {
 	if l == nil {
 		return nil
 	}
-	return &Attempt{limiter: l, keys: l.names.keys(userName, from)}
+	return &Attempt{limiter: l, names: l.namer.names(userName, from)}
 }
 
-// Begin counts the attempt as pending in each of its counters. It returns a
-// BlockedError if a limit blocks the attempt. While only pending attempts are in
-// the way, it waits until they are settled. After nil, the caller settles the
-// attempt once.
-func (a *Attempt) Begin(ctx context.Context) error {
+// Account returns a keyed hash of the user name, for logs; "" for nil.
+func (a *Attempt) Account() string {
+	if a == nil {
+		return ""
+	}
+	return hex.EncodeToString(a.names.name[8:])
+}
+
+// Admit returns when the attempt has its turn to look up the account and to count,
+// which one of the Count methods or Settle ends. It returns a BlockedError if this
+// process knows that a limit blocks the attempt.
+func (a *Attempt) Admit(ctx context.Context) error {
+	if a == nil || a.turn != nil {
+		return nil
+	}
+	if err := a.refused(); err != nil {
+		return err
+	}
+	w, err := a.limiter.lines.enter(ctx, a.names, a.limiter.memory.knows(a.names))
+	if err != nil {
+		return err
+	}
+	a.turn = w
+	if err := a.refused(); err != nil { // meanwhile
+		a.endTurn()
+		return err
+	}
+	return nil
+}
+
+func (a *Attempt) refused() error {
+	if left := a.limiter.memory.refuses(a.names, a.limiter.now()); left > 0 {
+		return &BlockedError{left}
+	}
+	return nil
+}
+
+func (a *Attempt) endTurn() {
+	if a.turn != nil {
+		a.limiter.lines.leave(a.turn)
+		a.turn = nil
+	}
+}
+
+// CountName counts the attempt, as pending, for its user name and its source. It
+// returns a BlockedError if a limit blocks it. While only pending attempts are in
+// the way, it waits until they are settled. The turn ends.
+func (a *Attempt) CountName(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}
-	l, source := a.limiter, a.keys[accountAndSource]
-	hasTurn := true
-	defer func() { // also when the storage panics
-		if hasTurn {
-			l.queues.wake(source, 0) // the next in the queue must not wait for this one
-		}
-	}()
+	return a.count(ctx, a.names.byName(), a.names.pair)
+}
+
+// CountAccount is CountName for the account with that ID, or for a user name that
+// no account has.
+func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error {
+	if a == nil {
+		return nil
+	}
+	keys := a.names.byAccount(id, found)
+	return a.count(ctx, keys, keys[0])
+}
+
+// Counted reports whether the attempt is pending.
+func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
+
+func (a *Attempt) count(ctx context.Context, keys []throttle.Key, success throttle.Key) error {
+	defer a.endTurn()             // also when the storage panics
+	a.settle(ctx, Undecided)      // what was counted before
+	defer a.settleLost(ctx, keys) // and blocked, or counted in this process
+	if err := a.Admit(ctx); err != nil {
+		return err
+	}
+	l := a.limiter
 	for {
-		verdict, err := l.reserve(ctx, a)
-		switch {
-		case err != nil:
+		v, counters, limits, err := l.reserve(ctx, a, keys)
+		if err != nil {
 			return err
-		case verdict.blocked > 0:
-			return &BlockedError{verdict.blocked}
-		case !verdict.wait:
-			hasTurn = false
-			l.queues.enter(source)
+		}
+		l.note(a, &v, counters)
+		if longest := v.longest(); longest > 0 {
+			l.lines.wakeAll(slices.DeleteFunc(keys, func(k throttle.Key) bool { return v.blocked[k[0]] == 0 })) // they are blocked, too
+			return &BlockedError{longest}
+		}
+		if len(v.waitOn) == 0 {
+			a.counters, a.keys, a.success, a.limits = counters, keys, success, limits
+			l.lines.counted(keys)
 			return nil
 		}
-		hasTurn = false
-		if err := l.queues.wait(ctx, source); err != nil {
+		turn := a.turn
+		a.turn = nil
+		if err := l.lines.park(ctx, turn, v.waitOn); err != nil {
 			return err
 		}
-		hasTurn = true
-	}
-}
-
-// reserve counts the attempt where replicas count together, or in this process.
-// While the shared storage fails, this process has its part of the limits.
-func (l *Limiter) reserve(ctx context.Context, a *Attempt) (verdict, error) {
-	replicas := 1
-	if l.Shared != nil {
-		v, err := l.reserveIn(ctx, l.Shared, a, 1)
-		if ctx.Err() != nil {
-			return v, err
+		a.turn = turn
+		if err := a.refused(); err != nil {
+			return err
 		}
-		l.noteShared(err)
-		if err == nil {
-			return v, nil
-		}
-		replicas = l.Replicas
-	}
-	return l.reserveIn(ctx, l.local, a, replicas)
-}
-
-func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *Attempt, replicas int) (v verdict, err error) {
-	a.counters = counters
-	now := l.Now().UnixMilli()
-	limits := l.Config.limits(replicas)
-	bounded, cancel, err := l.Timeout.Call(ctx)
-	if err != nil {
-		return v, err
-	}
-	defer cancel()
-	err = counters.UpdateCounters(bounded, a.keys, func(c []throttle.Counter) {
-		v = limits.judge(a.keys, c, now)
-		if v.blocked > 0 || v.wait {
-			return
-		}
-		for i := range c {
-			c[i].Pending, c[i].PendingAt = c[i].PendingNow(now)+1, now
-		}
-	})
-	return v, err
-}
-
-// noteShared reports an outage of the shared storage once.
-func (l *Limiter) noteShared(err error) {
-	if wasDown := l.down.Swap(err != nil); err != nil && !wasDown {
-		l.SharedFailed(err)
 	}
 }
 
@@ -145,37 +175,73 @@ const (
 	Succeeded
 )
 
-// Account returns a keyed hash of the user name, for logs; "" for nil.
-func (a *Attempt) Account() string {
-	if a == nil {
-		return ""
-	}
-	return hex.EncodeToString(a.keys[account][8:])
-}
-
-// Settle counts the outcome. If the storage fails, the attempt stays pending
-// for a minute. The end of ctx does not interrupt it.
+// Settle counts the outcome, and ends the turn. If the storage fails, the attempt
+// stays pending for a minute. The end of ctx does not interrupt it.
 func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	if a == nil {
 		return
 	}
+	defer a.endTurn()
+	a.settle(ctx, o)
+}
+
+func (a *Attempt) settle(ctx context.Context, o Outcome) {
+	if a.counters == nil {
+		return
+	}
 	l := a.limiter
-	defer l.queues.wake(a.keys[accountAndSource], 1) // also when the storage panics
-	now := l.Now().UnixMilli()
-	bounded, cancel, _ := l.Timeout.Call(context.WithoutCancel(ctx)) // which never ends
-	defer cancel()
-	err := a.counters.UpdateCounters(bounded, a.keys, func(c []throttle.Counter) {
-		for i := range c {
-			c[i] = settled(c[i], a.keys[i], o, now)
+	if o == Succeeded {
+		l.memory.succeeded(a.names)
+	}
+	defer l.lines.settled(a.keys) // also when the storage panics
+	defer func() { a.counters = nil }()
+	now := l.now()
+	var next verdict // on the next attempt
+	err := a.update(ctx, func(c []throttle.Counter) {
+		a.settleAll(c, o, now)
+		next = a.limits.judge(a.keys, c, now)
+	})
+	if err == nil {
+		l.note(a, &next, a.counters)
+		return
+	}
+	l.outage.note(err, l)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return // a second call would take as long
+	}
+	// The connection broke, and the outcome may be counted or not.
+	a.update(ctx, func(c []throttle.Counter) {
+		if !a.isSettled(c, o, now) {
+			a.settleAll(c, o, now)
 		}
 	})
-	if err != nil {
-		l.noteShared(err)
+}
+
+func (a *Attempt) update(ctx context.Context, change func([]throttle.Counter)) error {
+	call, cancel, _ := a.limiter.Timeout.Call(context.WithoutCancel(ctx)) // which never ends
+	defer cancel()
+	return a.counters.UpdateCounters(call, a.keys, change)
+}
+
+func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, now int64) {
+	for i := range c {
+		c[i] = settled(c[i], a.keys[i], a.keys[i] == a.success, o, now)
 	}
 }
 
+// isSettled reports whether each counter says that it had the outcome at that
+// moment. Undecided leaves no trace.
+func (a *Attempt) isSettled(c []throttle.Counter, o Outcome, now int64) bool {
+	for i := range c {
+		if o == Failed && c[i].FailedAt != now || o == Succeeded && a.keys[i] == a.success && c[i].SucceededAt != now {
+			return false
+		}
+	}
+	return o != Undecided
+}
+
 // settled is the counter after one of its pending attempts had the outcome.
-func settled(c throttle.Counter, key throttle.Key, o Outcome, now int64) throttle.Counter {
+func settled(c throttle.Counter, key throttle.Key, success bool, o Outcome, now int64) throttle.Counter {
 	if c.Pending = max(0, c.PendingNow(now)-1); c.Pending == 0 {
 		c.PendingAt = 0
 	}
@@ -183,27 +249,41 @@ func settled(c throttle.Counter, key throttle.Key, o Outcome, now int64) throttl
 	case o == Failed:
 		c.Failures = c.FailuresNow(key, now) + 1
 		c.FailedAt = max(c.FailedAt, now)
-	case o == Succeeded && key[0] == accountAndSource:
-		c.Failures, c.FailedAt, c.SucceededAt = 0, 0, max(c.SucceededAt, now)
-	case o == Succeeded && key[0] == account:
-		c.Failures, c.FailedAt, c.SucceededAt = 0, 0, 0
+	case o == Succeeded && key[0] <= account:
+		c.Failures, c.FailedAt = 0, 0
+		if success {
+			c.SucceededAt = max(c.SucceededAt, now)
+		}
 	}
 	return c
 }
 
-// Forget resets the counter of an account over all sources.
-func (l *Limiter) Forget(ctx context.Context, userName string) error {
-	keys := []throttle.Key{l.names.accountKey(userName)}
+// Forget resets the counters over all sources of an account and of user names.
+func (l *Limiter) Forget(ctx context.Context, id string, userNames ...string) error {
+	keys := []throttle.Key{l.namer.accountKey(ofAccount, id)}
+	for _, name := range userNames {
+		keys = append(keys, l.namer.accountKey(ofName, fold(name)))
+	}
+	defer l.memory.forget()
+	for _, key := range keys {
+		if err := l.forget(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Limiter) forget(ctx context.Context, key throttle.Key) error {
 	reset := func(c []throttle.Counter) { c[0] = throttle.Counter{} }
-	if err := l.local.UpdateCounters(ctx, keys, reset); err != nil || l.Shared == nil {
+	if err := l.local.UpdateCounters(ctx, []throttle.Key{key}, reset); err != nil || l.Shared == nil {
 		return err
 	}
-	bounded, cancel, err := l.Timeout.Call(ctx)
+	call, cancel, err := l.Timeout.Call(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	return l.Shared.UpdateCounters(bounded, keys, reset)
+	return l.Shared.UpdateCounters(call, []throttle.Key{key}, reset)
 }
 
 // Len returns how many counters are in memory.

@@ -26,8 +26,8 @@ func BenchmarkFlood(b *testing.B) {
 			Timeout: &deadline.Timeout{Duration: time.Second},
 		})
 		try := func(name string, from netip.Addr, o Outcome) error {
-			a := l.Attempt(name, from)
-			err := a.Begin(b.Context())
+			a := l.Attempt(name, Source{Addr: from})
+			err := a.CountName(b.Context())
 			if err == nil {
 				a.Settle(b.Context(), o)
 			}
@@ -52,7 +52,7 @@ func BenchmarkFlood(b *testing.B) {
 		if err := try("owner", home, Succeeded); err != nil {
 			b.Errorf("the owner: %v", err)
 		}
-		if got := l.local.get(l.names.keys("victim", home)[accountAndSource]).Failures; got != 5 {
+		if got := l.local.get(l.namer.names("victim", Source{Addr: home}).pair).Failures; got != 5 {
 			b.Errorf("the victim's counter says %d", got)
 		}
 		b.ReportMetric(float64(took.Nanoseconds())/names, "ns/try")

@@ -26,49 +26,67 @@ func (c *Config) limits(replicas int) limits {
 		accountAndSource: {free: part(c.PerAccountAndSource), longest: 15 * time.Minute},
 		account:          {free: part(c.PerAccount), longest: MaxWait, ceiling: part(c.AccountCeiling)},
 		fromSource:       {free: part(c.PerSource), longest: 15 * time.Minute},
-		wideSource:       {free: part(10 * c.PerSource), longest: 15 * time.Minute},
+		fromWide:         {free: part(10 * c.PerSource), longest: 15 * time.Minute},
 	}
 }
 
-// A verdict says that an attempt is blocked for a time, or has to wait until
-// pending ones are settled. The zero value lets it pass.
+// A verdict says which limits block an attempt, for how long, and for which
+// pending attempts it has to wait. The zero value lets it pass.
 type verdict struct {
-	blocked time.Duration
-	wait    bool
+	known   bool // the source, to the account
+	blocked [len(limits{})]time.Duration
+	waitOn  []throttle.Key
+}
+
+// longest is for how long the attempt is blocked.
+func (v *verdict) longest() (wait time.Duration) {
+	for _, blocked := range v.blocked {
+		wait = max(wait, blocked)
+	}
+	return wait
 }
 
 // judge applies each limit to its counter.
 func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int64) (v verdict) {
 	// What others do to the account, or from the same network, does not block a
-	// source from which the user signed in lately.
-	known := counters[accountAndSource].SucceededLately(now)
+	// source from which the user signed in lately, unless that has failed as often
+	// in a row as an account bears.
 	for i, c := range counters {
-		if known && i != accountAndSource {
+		v.known = v.known || keys[i][0] == accountAndSource && c.SucceededLately(now) &&
+			c.FailuresNow(keys[i], now) < l[account].ceiling
+	}
+	for i, c := range counters {
+		layer := keys[i][0]
+		if v.known && layer != accountAndSource {
 			continue
 		}
-		of := l[i].judge(keys[i], c, now)
-		v.blocked = max(v.blocked, of.blocked)
-		v.wait = v.wait || of.wait
+		blocked, wait := l[layer].judge(keys[i], c, now)
+		v.blocked[layer] = max(v.blocked[layer], blocked)
+		if wait {
+			v.waitOn = append(v.waitOn, keys[i])
+		}
 	}
 	return v
 }
 
-func (l *limit) judge(key throttle.Key, c throttle.Counter, now int64) verdict {
+// judge returns for how long the limit blocks an attempt, or whether pending ones
+// are in its way.
+func (l *limit) judge(key throttle.Key, c throttle.Counter, now int64) (blocked time.Duration, wait bool) {
 	failures, pending := c.FailuresNow(key, now), c.PendingNow(now)
 	switch {
 	case l.ceiling > 0 && failures >= l.ceiling:
-		return verdict{blocked: MaxWait}
+		return MaxWait, false
 	case failures < l.free:
-		return verdict{wait: failures+pending >= l.free}
+		return 0, failures+pending >= l.free
 	}
-	wait := l.longest
+	longest := l.longest
 	if doublings := failures - l.free; doublings < 12 {
-		wait = min(wait, time.Second<<doublings)
+		longest = min(longest, time.Second<<doublings)
 	}
 	// A clock that was set back must not make the wait longer.
 	since := max(0, now-c.FailedAt)
-	if left := wait - time.Duration(since)*time.Millisecond; left > 0 {
-		return verdict{blocked: left}
+	if left := longest - time.Duration(since)*time.Millisecond; left > 0 {
+		return left, false
 	}
-	return verdict{wait: pending > 0}
+	return 0, pending > 0
 }

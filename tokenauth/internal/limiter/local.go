@@ -2,41 +2,46 @@ package limiter
 
 import (
 	"context"
-	"encoding/binary"
 	"sync"
-	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// localCounters count in memory, of which they take a bounded part.
+// localCounters count in memory, of which they take a bounded part. Each layer has
+// its own, so that failures from very many sources crowd out no account.
 type localCounters struct {
 	mu  sync.Mutex
-	max int
-	// counters are those of failures and of what is under way.
-	counters map[throttle.Key]throttle.Counter
+	max int // of each map
+	// counters are those of failures and of attempts in progress, by layer.
+	counters [len(limits{})]map[throttle.Key]throttle.Counter
 	// successes, in Unix milliseconds, are apart: those who only fail must not
 	// be able to crowd out the sources from which an owner signs in.
 	successes map[throttle.Key]int64
-	// shared are used when all others are in use: coarse, but never nothing.
-	shared [1024]throttle.Counter
 }
 
 func newLocalCounters(max int) *localCounters {
-	return &localCounters{max: max, counters: make(map[throttle.Key]throttle.Counter), successes: make(map[throttle.Key]int64)}
+	l := &localCounters{max: max / len(limits{}), successes: make(map[throttle.Key]int64)}
+	for i := range l.counters {
+		l.counters[i] = make(map[throttle.Key]throttle.Counter)
+	}
+	return l
 }
 
 func (l *localCounters) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.counters) + len(l.successes)
+	n := len(l.successes)
+	for _, counters := range l.counters {
+		n += len(counters)
+	}
+	return n
 }
 
 // UpdateCounters implements throttle.Storage.
 func (l *localCounters) UpdateCounters(_ context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var room [4]throttle.Counter
+	var room [maxKeys]throttle.Counter
 	counters := room[:len(keys)]
 	for i, key := range keys {
 		counters[i] = l.get(key)
@@ -61,17 +66,9 @@ func latest(counters []throttle.Counter) (at int64) {
 }
 
 func (l *localCounters) get(key throttle.Key) throttle.Counter {
-	c, ok := l.counters[key]
-	succeeded, known := l.successes[key]
-	if !ok && !known && len(l.counters) >= l.max {
-		return *l.coarse(key)
-	}
-	c.SucceededAt = succeeded
+	c := l.counters[key[0]][key]
+	c.SucceededAt = l.successes[key]
 	return c
-}
-
-func (l *localCounters) coarse(key throttle.Key) *throttle.Counter {
-	return &l.shared[binary.BigEndian.Uint16(key[1:])%uint16(len(l.shared))]
 }
 
 func (l *localCounters) put(key throttle.Key, c throttle.Counter, now int64) {
@@ -79,20 +76,19 @@ func (l *localCounters) put(key throttle.Key, c throttle.Counter, now int64) {
 		l.putSuccess(key, c.SucceededAt)
 		c.SucceededAt = 0
 	}
-	_, ok := l.counters[key]
-	_, known := l.successes[key]
-	switch {
-	case c == (throttle.Counter{}):
-		delete(l.counters, key)
-	case ok, known, len(l.counters) < l.max, l.makeRoom(now):
-		l.counters[key] = c
-	default:
-		*l.coarse(key) = c
+	counters := l.counters[key[0]]
+	if c == (throttle.Counter{}) {
+		delete(counters, key)
+		return
 	}
+	if _, ok := counters[key]; !ok && len(counters) >= l.max {
+		dropLeast(counters, now)
+	}
+	counters[key] = c
 }
 
 func (l *localCounters) putSuccess(key throttle.Key, at int64) {
-	if _, known := l.successes[key]; !known && len(l.successes) >= l.max {
+	if _, known := l.successes[key]; !known && len(l.successes) >= l.max*len(l.counters) {
 		l.dropOldestSuccess()
 	}
 	l.successes[key] = at
@@ -102,29 +98,28 @@ func (l *localCounters) putSuccess(key throttle.Key, at int64) {
 // walked from a random place, so all have their turn.
 const sample = 32
 
-// makeRoom drops counters that hold nobody up, of a sample, and reports whether
-// there were any.
-func (l *localCounters) makeRoom(now int64) (made bool) {
-	looked := 0
-	for key, c := range l.counters {
-		if !active(c, now) {
-			delete(l.counters, key)
-			made = true
-		}
-		if looked++; looked == sample {
+// dropLeast drops the counter of a sample with the fewest failures, and of those
+// the one that failed first. So what blocks nothing goes first, and to have a
+// counter dropped takes a map full of counters with as many failures. A pending
+// attempt stays counted: there are no more of them than sign-ins in progress.
+func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
+	var least throttle.Key
+	var of throttle.Counter
+	found, looked := false, 0
+	for key, c := range counters {
+		if looked++; looked > sample {
 			break
 		}
+		c.Failures = c.FailuresNow(key, now)
+		switch {
+		case c.PendingNow(now) > 0:
+		case !found, c.Failures < of.Failures, c.Failures == of.Failures && c.FailedAt < of.FailedAt:
+			least, of, found = key, c, true
+		}
 	}
-	return made
-}
-
-// active reports whether the counter must stay: an attempt is pending, the last
-// failure is less than a day old, or there are so many failures that they count
-// for longer.
-func active(c throttle.Counter, now int64) bool {
-	const day, long = 24 * time.Hour, 100 * 24 * time.Hour
-	return c.PendingNow(now) > 0 || c.FailedAt+day.Milliseconds() > now ||
-		c.Failures >= 20 && c.FailedAt+long.Milliseconds() > now
+	if found {
+		delete(counters, least)
+	}
 }
 
 // dropOldestSuccess drops the oldest of a sample.

@@ -1,0 +1,33 @@
+package tokenauth
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// crossSite reports whether a browser marked the request as coming from another
+// site: by Sec-Fetch-Site, or without that by an Origin that is not the request's
+// host (https://www.w3.org/TR/fetch-metadata/, RFC 6454 §7). Programs send neither.
+func crossSite(r *http.Request) bool {
+	if sites := r.Header["Sec-Fetch-Site"]; len(sites) > 0 {
+		return len(sites) > 1 || sites[0] != "same-origin" && sites[0] != "none"
+	}
+	origins := r.Header["Origin"]
+	if len(origins) == 0 {
+		return false
+	}
+	origin, err := url.Parse(origins[0])
+	return err != nil || len(origins) > 1 || !strings.EqualFold(withoutPort(origin.Host, origin.Scheme), withoutPort(r.Host, origin.Scheme))
+}
+
+// withoutPort drops the port of the scheme, which a browser leaves out.
+func withoutPort(host, scheme string) string {
+	switch scheme {
+	case "http":
+		return strings.TrimSuffix(host, ":80")
+	case "https":
+		return strings.TrimSuffix(host, ":443")
+	}
+	return host
+}

@@ -1,0 +1,74 @@
+package limiter
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+func TestFoldIgnoresWhatCollationsIgnore(t *testing.T) {
+	t.Parallel()
+	for want, names := range map[string][]string{
+		"alice":    {"alice", "Alice", "ALICE", "álice", "a\u0301lice", "ÀLÏÇÈ", " alice ", "alice\u00a0", "ａｌｉｃｅ", "al\u200bice", "alice\u00ad", "al\x00ice"},
+		"strasse":  {"straße", "STRAẞE", "Strasse"},
+		"istanbul": {"İstanbul", "ıstanbul", "ISTANBUL", "i\u0307stanbul"},
+		"kim":      {"\u212aim", "Kim"},
+		"σισυφοσ":  {"Σίσυφος", "ΣΊΣΥΦΟΣ"},
+		"алексеи":  {"Алексей", "алексеи\u0306"},
+		"oe ae":    {"œ æ", "Œ\u3000Ǣ"},
+		"日本":       {"日本", "日本 "},
+	} {
+		for _, name := range names {
+			if got := fold(name); got != want {
+				t.Errorf("%q is folded to %q, want %q", name, got, want)
+			}
+		}
+	}
+	for _, other := range []string{"alic", "alice2", "a lice", "al-ice", "аlice"} { // the last begins with a Cyrillic letter
+		if fold(other) == "alice" {
+			t.Errorf("%q is folded to alice", other)
+		}
+	}
+}
+
+// What Unicode decomposes into a letter and accents is folded to the letter.
+func TestFoldKnowsAllAccentedLetters(t *testing.T) {
+	t.Parallel()
+	tested := 0
+	for r := rune(0x80); r < 0x2000; r++ {
+		if !unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic) || !unicode.IsLetter(r) {
+			continue
+		}
+		base, size := utf8.DecodeRuneInString(norm.NFD.String(string(r)))
+		if base == r || size == len(norm.NFD.String(string(r))) {
+			continue
+		}
+		tested++
+		if got, want := fold(string(r)), fold(string(base)); got != want {
+			t.Errorf("%q is folded to %q, and its letter to %q", r, got, want)
+		}
+	}
+	if tested < 700 {
+		t.Errorf("%d letters tested", tested)
+	}
+}
+
+// Folding twice is the same as once, and what one writes decomposed counts as what
+// another writes composed.
+func FuzzFold(f *testing.F) {
+	for _, name := range []string{"Alice", "ＡＬＩＣＥ", "e\u0301", "Straße", "\u0130", "ǆ", "ﬁ", "\xff", " ", "ͺ", "ᾳ\u0345"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		once := fold(name)
+		if twice := fold(once); twice != once {
+			t.Errorf("%q is folded to %q, and that to %q", name, once, twice)
+		}
+		if got := fold(strings.ToUpper(once)); fold(got) != got {
+			t.Errorf("%q is folded to %q", strings.ToUpper(once), got)
+		}
+	})
+}

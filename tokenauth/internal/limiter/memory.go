@@ -1,0 +1,143 @@
+package limiter
+
+import (
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
+)
+
+// A memory has what this process was told by the counters: what is blocked and for
+// how long, and which sources are known to which names. By it most attempts over a
+// limit are refused without a look-up and without asking for the counters again.
+type memory struct {
+	mu      sync.Mutex
+	blocked map[throttle.Key]*block
+	known   map[throttle.Key]struct{} // by folded name and source
+	max     int                       // of each map
+}
+
+// A block says that attempts are blocked. Times are Unix milliseconds.
+type block struct {
+	since, until int64
+	next         int64 // when somebody may ask for the counters nevertheless
+}
+
+const (
+	// recall is for how long a block of one name and source is believed: another
+	// process may have ended it.
+	recall = 5 * time.Second
+	// askEvery is how often somebody may ask who is blocked for what others did:
+	// only the counters of the account tell that the source is known to it.
+	askEvery = 100 * time.Millisecond
+)
+
+func newMemory(max int) *memory {
+	return &memory{blocked: make(map[throttle.Key]*block), known: make(map[throttle.Key]struct{}), max: max}
+}
+
+// refuses returns for how long the attempt is blocked, as far as this process
+// knows; 0 if the counters must be asked.
+func (m *memory) refuses(k *names, now int64) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if b := m.get(k.typedPair, now); b != nil && now < b.since+recall.Milliseconds() {
+		return b.left(now)
+	}
+	if _, known := m.known[k.pair]; known {
+		return 0
+	}
+	var longest time.Duration
+	for _, key := range []throttle.Key{k.typed, k.source, k.wideSource} {
+		b := m.get(key, now)
+		if b == nil {
+			continue
+		}
+		if now >= b.next {
+			b.next = now + askEvery.Milliseconds()
+			return 0
+		}
+		longest = max(longest, b.left(now))
+	}
+	return longest
+}
+
+// knows reports whether the source is known to the name in this process.
+func (m *memory) knows(k *names) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, known := m.known[k.pair]
+	return known
+}
+
+func (b *block) left(now int64) time.Duration { return time.Duration(b.until-now) * time.Millisecond }
+
+// get returns the block that still counts. One from the future says nothing: the
+// clock was set back.
+func (m *memory) get(key throttle.Key, now int64) *block {
+	b := m.blocked[key]
+	if b == nil || now < b.since || now >= b.until {
+		return nil
+	}
+	return b
+}
+
+// note keeps what the counters said.
+func (m *memory) note(k *names, v *verdict, now int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if v.known {
+		m.noteKnown(k.pair)
+	}
+	if longest := v.longest(); longest > 0 {
+		m.block(k.typedPair, longest, now)
+	}
+	for layer, key := range map[int]throttle.Key{account: k.typed, fromSource: k.source, fromWide: k.wideSource} {
+		if v.blocked[layer] > 0 {
+			m.block(key, v.blocked[layer], now)
+		}
+	}
+}
+
+func (m *memory) noteKnown(pair throttle.Key) {
+	if len(m.known) >= m.max {
+		dropAny(m.known)
+	}
+	m.known[pair] = struct{}{}
+}
+
+func (m *memory) block(key throttle.Key, wait time.Duration, now int64) {
+	b := m.blocked[key]
+	if b == nil {
+		if len(m.blocked) >= m.max {
+			dropAny(m.blocked)
+		}
+		b = new(block)
+		m.blocked[key] = b
+	}
+	b.since, b.until, b.next = now, now+wait.Milliseconds(), max(b.next, now+askEvery.Milliseconds())
+}
+
+// succeeded keeps that the source is known to the name, and that nothing blocks
+// them.
+func (m *memory) succeeded(k *names) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.noteKnown(k.pair)
+	delete(m.blocked, k.typedPair)
+	delete(m.blocked, k.typed)
+}
+
+// forget forgets all blocks.
+func (m *memory) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.blocked)
+}
+
+func dropAny[V any](from map[throttle.Key]V) {
+	for key := range from {
+		delete(from, key)
+		return
+	}
+}

@@ -1,0 +1,113 @@
+package limiter
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
+)
+
+// maxKeys is how many counters an attempt has at most.
+const maxKeys = 6
+
+// reserve counts the attempt where replicas count together, or in this process.
+// While the shared storage fails, this process has its part of the limits.
+func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) (verdict, throttle.Storage, *limits, error) {
+	limits := l.limits(1)
+	if l.Shared != nil {
+		v, err := l.reserveIn(ctx, l.Shared, a, keys, &limits)
+		if err == nil || deadline.Ended(ctx) {
+			return v, l.Shared, &limits, err
+		}
+		l.outage.note(err, l)
+		limits = l.limits(l.Replicas)
+	}
+	v, err := l.reserveIn(ctx, l.local, a, keys, &limits)
+	return v, l.local, &limits, err
+}
+
+// note remembers what the counters said. Those of this process, while the shared
+// ones fail, are cheap to ask, and count for that time only.
+func (l *Limiter) note(a *Attempt, v *verdict, counters throttle.Storage) {
+	if l.Shared == nil || counters != l.local {
+		l.memory.note(a.names, v, l.now())
+	}
+}
+
+func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *Attempt, keys []throttle.Key, limits *limits) (v verdict, err error) {
+	call, cancel, err := l.Timeout.Call(ctx)
+	if err != nil {
+		return v, err
+	}
+	defer cancel()
+	now := l.now()
+	tried := false
+	err = counters.UpdateCounters(call, keys, func(c []throttle.Counter) {
+		v = limits.judge(keys, c, now)
+		tried = v.longest() == 0 && len(v.waitOn) == 0
+		if !tried {
+			return
+		}
+		for i := range c {
+			c[i].Pending, c[i].PendingAt = c[i].PendingNow(now)+1, now
+		}
+	})
+	if err != nil && tried {
+		a.lost = append(a.lost, lostBegin{counters, now})
+	}
+	return v, err
+}
+
+// A lostBegin is a count of an attempt of which nobody knows whether the storage
+// has it: the answer was lost.
+type lostBegin struct {
+	counters throttle.Storage
+	at       int64
+}
+
+// settleLost takes back what was counted although the answer was lost. Otherwise it
+// would stay pending for a minute, and be in the way of the account's owner.
+func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
+	l := a.limiter
+	for _, lost := range a.lost {
+		call, cancel, _ := l.Timeout.Call(context.WithoutCancel(ctx)) // which never ends
+		// All are counted in one step, so one that was counted at that moment tells
+		// that all are.
+		_ = lost.counters.UpdateCounters(call, keys, func(c []throttle.Counter) {
+			counted := false
+			for i := range c {
+				counted = counted || c[i].Pending > 0 && c[i].PendingAt == lost.at
+			}
+			for i := range c {
+				if counted {
+					c[i] = settled(c[i], keys[i], false, Undecided, l.now())
+				}
+			}
+		})
+		cancel()
+	}
+	a.lost = nil
+}
+
+// An outage reports the failures of the shared storage, at most one a minute: it
+// may come and go with each call.
+type outage struct {
+	mu   sync.Mutex
+	told int64 // Unix milliseconds
+}
+
+func (o *outage) note(err error, l *Limiter) {
+	now := l.now()
+	o.mu.Lock()
+	since := now - o.told
+	tell := since < 0 || since >= time.Minute.Milliseconds()
+	if tell {
+		o.told = now
+	}
+	o.mu.Unlock()
+	if tell {
+		l.SharedFailed(err)
+	}
+}
