@@ -38,21 +38,59 @@ func (s *Store) updateCounters(ctx context.Context, pool gorm.ConnPool, keys []t
 	}
 	after := slices.Clone(before)
 	change(after)
-	// In the order of the keys, as they were locked.
+	var inserts, updates []any
+	for _, i := range inOrder(keys) { // as they were locked
+		c := after[i]
+		if c == before[i] {
+			continue
+		}
+		row := []any{keys[i][:], c.Failures, c.FailedAt, c.Pending, c.PendingAt, c.SucceededAt, c.ExpiresAt(keys[i])}
+		if there[i] {
+			updates = append(updates, row...)
+		} else {
+			inserts = append(inserts, row...)
+		}
+	}
+	if err := s.insertCounters(ctx, pool, inserts); err != nil || len(updates) == 0 {
+		return err
+	}
+	_, err = pool.ExecContext(ctx, s.sql(`INSERT INTO `+counterRows(updates)+s.dialect.overwriteCounter), updates...)
+	return err
+}
+
+// inOrder returns the indexes of the keys, in the order of the keys.
+func inOrder(keys []throttle.Key) []int {
 	order := make([]int, len(keys))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(i, j int) int { return bytes.Compare(keys[i][:], keys[j][:]) })
-	for _, i := range order {
-		if after[i] == before[i] {
-			continue
-		}
-		if err := s.writeCounter(ctx, pool, keys[i], after[i], there[i]); err != nil {
-			return err
-		}
+	return order
+}
+
+// insertCounters inserts rows that were not there, or returns errRaced.
+func (s *Store) insertCounters(ctx context.Context, pool gorm.ConnPool, rows []any) error {
+	if len(rows) == 0 {
+		return nil
 	}
-	return nil
+	result, err := pool.ExecContext(ctx, s.sql(s.dialect.insertIgnore+` `+counterRows(rows)+s.dialect.onConflict), rows...)
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n != int64(len(rows)/counterColumns) {
+		err = errRaced
+	}
+	return err
+}
+
+const counterColumns = 7
+
+// counterRows is the middle of an INSERT of so many values.
+func counterRows(values []any) string {
+	const row = `(?, ?, ?, ?, ?, ?, ?)`
+	return `tokenauth_counters (counter_key, failures, failed_at, pending, pending_at, succeeded_at, forget_at) VALUES ` +
+		row + strings.Repeat(`, `+row, len(values)/counterColumns-1)
 }
 
 func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []throttle.Key) (counters []throttle.Counter, there []bool, err error) {
@@ -86,22 +124,6 @@ func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []thr
 		counters[i], there[i] = c, true
 	}
 	return counters, there, errors.Join(rows.Err(), rows.Close())
-}
-
-func (s *Store) writeCounter(ctx context.Context, pool gorm.ConnPool, key throttle.Key, c throttle.Counter, there bool) error {
-	statement := s.dialect.insertIgnore + ` tokenauth_counters (failures, failed_at, pending, pending_at, succeeded_at, forget_at, counter_key) VALUES (?, ?, ?, ?, ?, ?, ?)` + s.dialect.onConflict
-	if there {
-		statement = `UPDATE tokenauth_counters SET failures = ?, failed_at = ?, pending = ?, pending_at = ?, succeeded_at = ?, forget_at = ? WHERE counter_key = ?`
-	}
-	result, err := pool.ExecContext(ctx, s.sql(statement), c.Failures, c.FailedAt, c.Pending, c.PendingAt, c.SucceededAt, c.ExpiresAt(key), key[:])
-	if err != nil || there {
-		return err
-	}
-	n, err := result.RowsAffected()
-	if err == nil && n == 0 {
-		err = errRaced
-	}
-	return err
 }
 
 // purgeCounters removes the counters that say nothing any more.

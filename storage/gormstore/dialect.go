@@ -16,6 +16,7 @@ type dialect struct {
 	lock      string // what has to come before such a read, or ""
 	// an INSERT that does nothing on conflict, and tells so by the rows affected
 	insertIgnore, onConflict string
+	overwriteCounter         string // what an INSERT into counters does on conflict
 	exists                   string // whether a table exists
 	isolation                string // reads the transaction's level, where that matters
 	txOptions                []*sql.TxOptions
@@ -35,6 +36,10 @@ const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
 	client_id = excluded.client_id, user_id = excluded.user_id, user_name = excluded.user_name,
 	roles = excluded.roles, attributes = excluded.attributes, stamp = excluded.stamp`
 
+const overwriteCounter = ` ON CONFLICT (counter_key) DO UPDATE SET
+	failures = excluded.failures, failed_at = excluded.failed_at, pending = excluded.pending,
+	pending_at = excluded.pending_at, succeeded_at = excluded.succeeded_at, forget_at = excluded.forget_at`
+
 var dialects = map[string]dialect{
 	"postgres": {
 		folder:   "postgres",
@@ -46,11 +51,12 @@ var dialects = map[string]dialect{
 		overwrite:    overwrite,
 		ignore:       ` ON CONFLICT DO NOTHING`,
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
-		share:     ` FOR SHARE`,
-		update:    ` FOR UPDATE`,
-		exists:    `SELECT count(*) FROM (SELECT to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
-		isolation: `SELECT current_setting('transaction_isolation')`,
-		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
+		overwriteCounter: overwriteCounter,
+		share:            ` FOR SHARE`,
+		update:           ` FOR UPDATE`,
+		exists:           `SELECT count(*) FROM (SELECT to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
+		isolation:        `SELECT current_setting('transaction_isolation')`,
+		txOptions:        []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
 	},
 	"mysql": {
 		folder:  "mysql",
@@ -65,6 +71,9 @@ var dialects = map[string]dialect{
 		update: ` FOR UPDATE`,
 		// Not ON DUPLICATE KEY, whose rows affected depend on the host's DSN.
 		insertIgnore: `INSERT IGNORE INTO`,
+		overwriteCounter: ` ON DUPLICATE KEY UPDATE
+			failures = VALUES(failures), failed_at = VALUES(failed_at), pending = VALUES(pending),
+			pending_at = VALUES(pending_at), succeeded_at = VALUES(succeeded_at), forget_at = VALUES(forget_at)`,
 		// Locks rows, and no gaps between them, in which others insert.
 		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
 		exists:    `SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = ?`,
@@ -76,6 +85,7 @@ var dialects = map[string]dialect{
 		overwrite:    overwrite,
 		ignore:       ` ON CONFLICT DO NOTHING`,
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
+		overwriteCounter: overwriteCounter,
 		// There is one writer at a time, and the token was written before.
 		share: ``,
 		// A write, so that this one is the writer before it reads.

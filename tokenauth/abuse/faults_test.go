@@ -198,7 +198,7 @@ var faults = []situation{
 				wg.Go(func() {
 					began := time.Now()
 					h.isDown(t, accessToken)
-					if took := time.Since(began); took < 990*time.Millisecond || took > 4*time.Second {
+					if took := time.Since(began); took < 970*time.Millisecond || took > 4*time.Second {
 						t.Errorf("it took %v", took)
 					}
 				})
