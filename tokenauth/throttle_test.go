@@ -392,33 +392,75 @@ func TestThrottleUsesTheHostsLimits(t *testing.T) {
 	})
 }
 
-// Names without end take a bounded part of the memory, and drop no counter that
-// holds somebody up.
+// Names without end take a bounded part of the memory. They drop no counter with
+// more failures than theirs, and no known source, and cost newcomers nothing.
 func TestThrottleMemoryIsBounded(t *testing.T) {
 	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
 		d.expect("owner", "right", here, "in")
-		d.fail("alice", here, 5)
+		d.fail("alice", here, 6)
 		for i := range 20_000 {
 			var b [4]byte
 			binary.BigEndian.PutUint32(b[:], 0x0b000000+uint32(i))
-			d.try(fmt.Sprint("user", i), "wrong", netip.AddrFrom4(b).String())
+			d.expect(fmt.Sprint("user", i), "wrong", netip.AddrFrom4(b).String(), "rejected")
 		}
 		if n := tokenauth.LocalCounters(d.auth); n > 2*1000 {
 			d.Errorf("%d counters are kept", n)
 		}
 		d.expect("owner", "right", here, "in")
-		// Three hours have passed; alice's failures are there all the same.
+		// Hours have passed; alice's failures are there all the same.
 		d.expect("alice", "wrong", here, "rejected")
-		d.expect("alice", "right", here, "2s")
-		// What has no counter of its own has a shared one: never nothing.
-		hashed, refused := d.hashed.Load(), 0
+		d.expect("alice", "right", here, "4s")
+		d.expect("newcomer", "right", "172.16.0.1", "in")
+		hashed := d.hashed.Load()
 		for range 1000 {
-			if d.try("victim", "wrong", "172.16.0.1") != "rejected" {
-				refused++
+			d.try("victim", "wrong", "172.16.0.1")
+		}
+		if n := d.hashed.Load() - hashed; n > 10 {
+			d.Errorf("%d of 1000 guesses were hashed", n)
+		}
+	})
+}
+
+// A table that is full of failures from elsewhere keeps nobody out who has a right
+// password and an address of their own: neither at once nor half a day later.
+func TestFullTableKeepsNoNewcomerOut(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC)
+	users := people{}
+	auth := newService(t, new(memory.Store), users, &tokenauth.Options{
+		Now:      func() time.Time { return now },
+		Throttle: tokenauth.ThrottleOptions{MaxCounters: 20_000},
+	})
+	try := func(userName, password, from string) error {
+		_, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr(from)})
+		return err
+	}
+	refused := 0
+	for i := range 20_000 { // from 120 customers' networks
+		if errors.Is(try(fmt.Sprint("made-up", i), "wrong", fmt.Sprintf("2001:db8:%x:%x::1", i%120, i/120)), tokenauth.ErrThrottled) {
+			refused++
+		}
+	}
+	for _, pause := range []time.Duration{0, time.Second, 12 * time.Hour} {
+		now = now.Add(pause)
+		for i := range 300 {
+			if err := try("alice", "correct horse", fmt.Sprintf("2001:db8:ffff:%x::1", i)); err != nil {
+				t.Fatalf("after %v, with %d guesses refused: %v", pause, refused, err)
 			}
 		}
-		if n := d.hashed.Load() - hashed; n > 10 || refused < 990 {
-			d.Errorf("%d of 1000 guesses were hashed", n)
+	}
+}
+
+// Sign-ins that succeed fill nothing up.
+func TestHonestSignInsFillNoTable(t *testing.T) {
+	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
+		for range 3 {
+			outcomes := atOnce(1000, func(i int) string {
+				return d.try(fmt.Sprint("user", i), "right", fmt.Sprintf("198.51.%d.%d", i/256, i%256))
+			})
+			if outcomes["in"] != 1000 {
+				d.Errorf("the outcomes are %v", outcomes)
+			}
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
@@ -46,6 +45,7 @@ type Attempt struct {
 	limiter *Limiter
 	names   *names
 	turn    *waiter // while it has one
+	asks    bool    // it is the one that asks whether its source is known
 
 	counters throttle.Storage // where it is pending; nil if it is not
 	keys     []throttle.Key   // of those counters
@@ -93,7 +93,8 @@ func (a *Attempt) Admit(ctx context.Context) error {
 }
 
 func (a *Attempt) refused() error {
-	if left := a.limiter.memory.refuses(a.names, a.limiter.now()); left > 0 {
+	var left time.Duration
+	if left, a.asks = a.limiter.memory.refuses(a.names, a.asks, a.limiter.now()); left > 0 {
 		return &BlockedError{left}
 	}
 	return nil
@@ -144,7 +145,7 @@ func (a *Attempt) count(ctx context.Context, keys []throttle.Key, success thrott
 		}
 		l.note(a, &v, counters)
 		if longest := v.longest(); longest > 0 {
-			l.lines.wakeAll(slices.DeleteFunc(keys, func(k throttle.Key) bool { return v.blocked[k[0]] == 0 })) // they are blocked, too
+			l.lines.wakeAll(v.blocks(keys)) // those that wait there are blocked, too
 			return &BlockedError{longest}
 		}
 		if len(v.waitOn) == 0 {
@@ -153,7 +154,7 @@ func (a *Attempt) count(ctx context.Context, keys []throttle.Key, success thrott
 			return nil
 		}
 		turn := a.turn
-		a.turn = nil
+		a.turn, a.asks = nil, false
 		if err := l.lines.park(ctx, turn, v.waitOn); err != nil {
 			return err
 		}

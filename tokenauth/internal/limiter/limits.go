@@ -46,6 +46,16 @@ func (v *verdict) longest() (wait time.Duration) {
 	return wait
 }
 
+// blocks returns those of the keys whose counters block.
+func (v *verdict) blocks(keys []throttle.Key) (blocking []throttle.Key) {
+	for _, key := range keys {
+		if v.blocked[key[0]] > 0 {
+			blocking = append(blocking, key)
+		}
+	}
+	return blocking
+}
+
 // judge applies each limit to its counter.
 func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int64) (v verdict) {
 	// What others do to the account, or from the same network, does not block a

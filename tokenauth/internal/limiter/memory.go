@@ -37,17 +37,17 @@ func newMemory(max int) *memory {
 }
 
 // refuses returns for how long the attempt is blocked, as far as this process
-// knows; 0 if the counters must be asked.
-func (m *memory) refuses(k *names, now int64) time.Duration {
+// knows; 0 if the counters must be asked. Asks is whether the attempt is the one
+// that asks for them although others of its name or source are blocked.
+func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration, asksNow bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if b := m.get(k.typedPair, now); b != nil && now < b.since+recall.Milliseconds() {
-		return b.left(now)
+		return b.left(now), false
 	}
-	if _, known := m.known[k.pair]; known {
-		return 0
+	if _, known := m.known[k.pair]; known || asks {
+		return 0, asks
 	}
-	var longest time.Duration
 	for _, key := range []throttle.Key{k.typed, k.source, k.wideSource} {
 		b := m.get(key, now)
 		if b == nil {
@@ -55,11 +55,11 @@ func (m *memory) refuses(k *names, now int64) time.Duration {
 		}
 		if now >= b.next {
 			b.next = now + askEvery.Milliseconds()
-			return 0
+			return 0, true
 		}
 		longest = max(longest, b.left(now))
 	}
-	return longest
+	return longest, false
 }
 
 // knows reports whether the source is known to the name in this process.

@@ -1,0 +1,301 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A column is an Authenticator that finds its one account, "alice", as a database
+// column would, and counts attempts for it. The password is "right".
+type column struct {
+	gatekeeper
+	equal func(typed string) bool // nil: nobody has an account
+	// counts says whether an attempt is counted; nil for each one.
+	counts func(typed string) bool
+	// ignores says that the error of CountAttempt is lost.
+	ignores bool
+	leaked  tokenauth.Credentials
+}
+
+func (a *column) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	id := ""
+	if a.equal != nil && a.equal(c.UserName) {
+		id = "17"
+	}
+	if a.counts == nil || a.counts(c.UserName) {
+		if err := c.CountAttempt(ctx, id); err != nil && !a.ignores {
+			return tokenauth.Principal{}, err
+		}
+	}
+	a.leaked = c
+	p, err := a.gatekeeper.Authenticate(ctx, c)
+	if err != nil || id == "" {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	p.UserID, p.UserName = id, "alice"
+	return p, nil
+}
+
+// ignoringAccents compares as MySQL's default collation does.
+func ignoringAccents(typed string) bool {
+	typed = strings.ToLower(strings.TrimRight(typed, " "))
+	return strings.NewReplacer("á", "a", "à", "a", "ä", "a", "í", "i", "é", "e").Replace(typed) == "alice"
+}
+
+func exactly(typed string) bool { return typed == "alice" }
+
+var spellingsOfAlice = []string{"alice", "Alice", "ALICE", "álice", "àlice", "älice", "alíce", "alicé", "alice ", "alice  ", "Álicé", "alíce "}
+
+func atColumn(t *testing.T, a *column, o tokenauth.Options, test func(d *door)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		test(&door{T: t, gatekeeper: &a.gatekeeper, auth: newService(t, new(memory.Store), a, &o)})
+	})
+}
+
+// An account has its free failures once, whatever its spellings and the sources.
+func TestSpellingsOfAnAccountShareItsTries(t *testing.T) {
+	t.Parallel()
+	t.Run("from one source", func(t *testing.T) {
+		t.Parallel()
+		atColumn(t, &column{equal: ignoringAccents}, tokenauth.Options{}, func(d *door) {
+			for _, spelling := range spellingsOfAlice {
+				d.try(spelling, "wrong", here)
+			}
+			if n := d.hashed.Load(); n != 5 {
+				d.Errorf("%d guesses were hashed, want 5", n)
+			}
+			d.expect("ALÍCE", "right", here, "1s")
+			d.expect("ALÍCE", "right", there, "in")
+		})
+	})
+	t.Run("from many sources", func(t *testing.T) {
+		t.Parallel()
+		atColumn(t, &column{equal: ignoringAccents}, tokenauth.Options{}, func(d *door) {
+			for i := range 14 {
+				for _, spelling := range spellingsOfAlice {
+					d.try(spelling, "wrong", fmt.Sprintf("203.0.113.%d", i))
+				}
+			}
+			if n := d.hashed.Load(); n > 21 { // the wait of a second passes while they are hashed
+				d.Errorf("%d guesses were hashed, want 20", n)
+			}
+		})
+	})
+	t.Run("by an alias", func(t *testing.T) {
+		t.Parallel()
+		names := func(typed string) bool { return typed == "alice" || typed == "alice@example.com" || typed == "17" }
+		atColumn(t, &column{equal: names}, tokenauth.Options{}, func(d *door) {
+			for range 2 {
+				for _, alias := range []string{"alice", "alice@example.com", "17"} {
+					d.try(alias, "wrong", here)
+				}
+			}
+			d.expect("17", "right", here, "1s")
+			if n := d.hashed.Load(); n != 5 {
+				d.Errorf("%d guesses were hashed, want 5", n)
+			}
+		})
+	})
+}
+
+// Nobody learns by failing which of the names that look alike somebody has.
+func TestThrottleTellsNotWhichNamesExist(t *testing.T) {
+	t.Parallel()
+	sources := []string{here, there, "203.0.113.1", "2001:db8::1", "2001:db8:0:1::1"}
+	for round := range uint64(40) {
+		var want []string
+		for name, equal := range map[string]func(string) bool{"nobody": nil, "exactly": exactly, "ignoring accents": ignoringAccents} {
+			var got []string
+			atColumn(t, &column{equal: equal}, tokenauth.Options{}, func(d *door) {
+				random := rand.New(rand.NewPCG(round, 0))
+				for range 60 {
+					spelling := spellingsOfAlice[random.IntN(len(spellingsOfAlice))]
+					got = append(got, d.try(spelling, "wrong", sources[random.IntN(len(sources))]))
+					if random.IntN(10) == 0 {
+						time.Sleep(time.Duration(random.IntN(60)) * time.Second)
+					}
+				}
+			})
+			if want == nil {
+				want = got
+			}
+			if i := slices.IndexFunc(got, func(string) bool { return !slices.Equal(got, want) }); i >= 0 {
+				t.Fatalf("round %d: where the account is found %s, the outcomes are\n%v, elsewhere\n%v", round, name, got, want)
+			}
+		}
+	}
+}
+
+// What an Authenticator does not count is counted by name, and nobody learns
+// whether the password was right before it is.
+func TestUncountedAttemptsAreCountedByName(t *testing.T) {
+	t.Parallel()
+	sometimes := &column{equal: func(typed string) bool { return true }, counts: func(typed string) bool { return typed == "counted" }}
+	atColumn(t, sometimes, tokenauth.Options{}, func(d *door) {
+		d.expect("counted", "right", here, "in")
+		d.fail("alice", there, 10) // each takes a second
+		for i := range 10 {
+			d.expect("Alice"+strings.Repeat(" ", i), "right", there, fmt.Sprintf("%ds", 31-i))
+		}
+		time.Sleep(time.Minute)
+		d.expect("alice", "right", there, "in")
+	})
+	// All at once: more are hashed than are free, and all but those are told the
+	// same.
+	atColumn(t, sometimes, tokenauth.Options{}, func(d *door) {
+		d.expect("counted", "right", here, "in")
+		results := make(chan string)
+		for i := range 100 {
+			go func() { results <- d.try("alice", map[bool]string{true: "right", false: "wrong"}[i >= 50], there) }()
+			synctest.Wait()
+		}
+		told := map[string]int{}
+		for range 100 {
+			told[<-results]++
+		}
+		if told["rejected"] > 5 {
+			d.Errorf("the outcomes are %v", told)
+		}
+	})
+}
+
+func TestThrottledAttemptIsRefusedWhateverTheAuthenticatorReturns(t *testing.T) {
+	t.Parallel()
+	deaf := &column{equal: exactly, ignores: true}
+	atColumn(t, deaf, tokenauth.Options{}, func(d *door) {
+		d.fail("alice", here, 10)
+		for _, spelling := range spellingsOfAlice { // within the wait
+			if got := d.try(spelling, "right", here); got == "in" || got == "rejected" {
+				d.Errorf("%s: %s", spelling, got)
+			}
+		}
+		// Credentials that were kept count nothing any more.
+		if err := deaf.leaked.CountAttempt(d.Context(), "17"); err != nil && !errors.Is(err, tokenauth.ErrThrottled) {
+			d.Errorf("after the sign-in: %v", err)
+		}
+		time.Sleep(time.Minute)
+		d.expect("alice", "right", here, "in")
+	})
+	if err := (tokenauth.Credentials{}).CountAttempt(t.Context(), "17"); err != nil {
+		t.Errorf("outside of a sign-in: %v", err)
+	}
+}
+
+// A guesser at a source that is known to the account has a hundred tries in a row,
+// over however many days.
+func TestKnownSourceIsUnknownAfterTheCeiling(t *testing.T) {
+	t.Parallel()
+	for name, pause := range map[string]time.Duration{"as told": 0, "with pauses of a day": 25 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			atColumn(t, &column{equal: exactly}, tokenauth.Options{}, func(d *door) {
+				d.expect("alice", "right", here, "in")
+				hashed := d.hashed.Load()
+				for end := time.Now().Add(30 * 24 * time.Hour); time.Now().Before(end); {
+					got := d.try("alice", "wrong", here)
+					switch wait, err := time.ParseDuration(got); {
+					case err == nil:
+						time.Sleep(wait + pause)
+					case got != "rejected":
+						d.Fatal(got)
+					}
+				}
+				if n := d.hashed.Load() - hashed; n > 100 {
+					d.Errorf("%d guesses were hashed in 30 days, want 100", n)
+				}
+				// The owner is let in from another known source, as ever.
+			})
+		})
+	}
+}
+
+// Pauses gain a source nothing: it gets as far as by waiting as told.
+func TestPausesGainASourceNothing(t *testing.T) {
+	t.Parallel()
+	const days = 7
+	reach := func(t *testing.T, pause time.Duration) (accounts int) {
+		atColumn(t, &column{}, tokenauth.Options{}, func(d *door) {
+			for end := time.Now().Add(days * 24 * time.Hour); time.Now().Before(end); {
+				got := d.try(fmt.Sprint("user", accounts), "wrong", here)
+				if wait, err := time.ParseDuration(got); err == nil {
+					time.Sleep(max(wait, pause))
+					continue
+				}
+				accounts++
+			}
+		})
+		return accounts
+	}
+	asTold := reach(t, 0)
+	for _, pause := range []time.Duration{time.Hour, 61 * time.Minute, 6 * time.Hour, 25 * time.Hour} {
+		if n := reach(t, pause); n > asTold*11/10 {
+			t.Errorf("with pauses of %v, %d accounts in %d days; waiting as told, %d", pause, n, days, asTold)
+		}
+	}
+	if asTold > days*96+110 {
+		t.Errorf("%d accounts in %d days", asTold, days)
+	}
+}
+
+// What a browser marks as coming from another site is a source of its own: it
+// throttles itself, and neither the owner nor others at the address.
+func TestCrossSiteAttemptsCountApart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		users := &column{equal: exactly}
+		auth := newService(t, new(memory.Store), users, nil)
+		try := func(userName, password string, crossSite bool) string {
+			_, err := auth.SignIn(t.Context(), tokenauth.Credentials{
+				UserName: userName, Password: tokenauth.NewSecret(password),
+				RemoteAddr: netip.MustParseAddr(here), CrossSite: crossSite,
+			})
+			if errors.Is(err, tokenauth.ErrThrottled) {
+				return "throttled"
+			}
+			return reason(err)
+		}
+		hashed := 0
+		for i := range 300 {
+			for _, name := range []string{"alice", fmt.Sprint("user", i)} {
+				if try(name, "wrong", true) != "throttled" {
+					hashed++
+				}
+			}
+		}
+		if hashed > 105 {
+			t.Errorf("%d attempts were hashed", hashed)
+		}
+		if got := try("alice", "right", false); got != "good" {
+			t.Errorf("the owner at the same address: %s", got)
+		}
+		if got := try("somebody", "wrong", false); got != "rejected" {
+			t.Errorf("another user at the same address: %s", got)
+		}
+		if got := try("alice", "right", true); got != "throttled" {
+			t.Errorf("the page: %s", got)
+		}
+		// They count for the account, as all others do.
+		for i := range 20 {
+			d := tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("wrong"), RemoteAddr: netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), CrossSite: true}
+			auth.SignIn(t.Context(), d)
+		}
+		if _, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("right"), RemoteAddr: netip.MustParseAddr(there)}); !errors.Is(err, tokenauth.ErrThrottled) {
+			t.Errorf("from an unknown source: %v", err)
+		}
+		if got := try("alice", "right", false); got != "good" {
+			t.Errorf("the owner: %s", got)
+		}
+	})
+}

@@ -1,0 +1,300 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
+)
+
+// sharedCounters is a storage in which replicas count together. Each transaction
+// takes two milliseconds, and one at a time has a counter.
+type sharedCounters struct {
+	memory.Store
+	mu       sync.Mutex
+	counters map[throttle.Key]throttle.Counter
+
+	watch            sync.Mutex
+	calls, now, most int
+	// after says what becomes of a call: whether it takes effect, and its error.
+	after func(call int) (bool, error)
+}
+
+var errConnection = errors.New("unexpected EOF")
+
+func (s *sharedCounters) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
+	s.watch.Lock()
+	s.calls++
+	call := s.calls
+	s.now++
+	s.most = max(s.most, s.now)
+	after := s.after
+	s.watch.Unlock()
+	defer func() {
+		s.watch.Lock()
+		defer s.watch.Unlock()
+		s.now--
+	}()
+	time.Sleep(2 * time.Millisecond)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	takesEffect, err := true, ctx.Err()
+	if after != nil && err == nil {
+		takesEffect, err = after(call)
+	}
+	if s.counters == nil {
+		s.counters = make(map[throttle.Key]throttle.Counter)
+	}
+	counters := make([]throttle.Counter, len(keys))
+	for i, key := range keys {
+		counters[i] = s.counters[key]
+	}
+	change(counters)
+	for i, key := range keys {
+		if takesEffect {
+			s.counters[key] = counters[i]
+		}
+	}
+	return err
+}
+
+func (s *sharedCounters) script(after func(call int) (bool, error)) (before int) {
+	s.watch.Lock()
+	defer s.watch.Unlock()
+	s.after, s.most = after, 0
+	return s.calls
+}
+
+func (s *sharedCounters) figures() (calls, most int) {
+	s.watch.Lock()
+	defer s.watch.Unlock()
+	return s.calls, s.most
+}
+
+func (s *sharedCounters) pending() (n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.counters {
+		n += c.PendingNow(time.Now().UnixMilli())
+	}
+	return n
+}
+
+// replica returns a door to a Service that counts in the storage.
+func (s *sharedCounters) replica(t *testing.T, o tokenauth.Options) *door {
+	t.Helper()
+	a := &column{equal: exactly}
+	o.Throttle.Key = tokenauth.NewSecret(strings.Repeat("k", 32))
+	return &door{T: t, gatekeeper: &a.gatekeeper, auth: newService(t, s, a, &o)}
+}
+
+// atOnce signs in so often at once and returns how often each outcome came.
+func atOnce(n int, try func(i int) string) map[string]int {
+	var mu sync.Mutex
+	outcomes := make(map[string]int)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			outcome := try(i)
+			if _, err := time.ParseDuration(outcome); err == nil {
+				outcome = "throttled"
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			outcomes[outcome]++
+		})
+	}
+	wg.Wait()
+	return outcomes
+}
+
+// One source with very many sign-ins at once takes few connections, about two
+// transactions for each that is hashed, and none for those that are blocked.
+func TestCrowdOfOneSourceTakesFewTransactions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		d := storage.replica(t, tokenauth.Options{})
+		d.try("somebody", "wrong", there)
+		before := storage.script(nil)
+		outcomes := atOnce(600, func(i int) string { return d.try(fmt.Sprint("user", i), "wrong", here) })
+		calls, most := storage.figures()
+		if outcomes["rejected"] != 100 || outcomes["throttled"] != 500 {
+			t.Errorf("the outcomes are %v", outcomes)
+		}
+		if calls -= before; calls > 450 {
+			t.Errorf("%d transactions for 100 passwords that were hashed", calls)
+		}
+		if most > 104 { // four that begin, and those that end at once
+			t.Errorf("%d transactions at once", most)
+		}
+		before = storage.script(nil)
+		outcomes = atOnce(600, func(i int) string { return d.try(fmt.Sprint("other", i), "wrong", here) })
+		if calls, _ := storage.figures(); outcomes["throttled"] != 600 || calls-before > 5 {
+			t.Errorf("once it is blocked: %v, and %d transactions", outcomes, calls-before)
+		}
+		// Others wait for nobody.
+		began := time.Now()
+		if d.expect("alice", "right", there, "in"); time.Since(began) > 1100*time.Millisecond {
+			t.Errorf("another source waited %v", time.Since(began))
+		}
+	})
+}
+
+// All users of a host may share one address.
+func TestCrowdOfOneSourceWithRightPasswordsGetsIn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		d := storage.replica(t, tokenauth.Options{})
+		d.expect("alice", "right", there, "in")
+		if outcomes := atOnce(1000, func(int) string { return d.try("alice", "right", here) }); outcomes["in"] != 1000 {
+			t.Errorf("the outcomes are %v", outcomes)
+		}
+		if n := storage.pending(); n != 0 {
+			t.Errorf("%d are pending", n)
+		}
+	})
+}
+
+// What one replica knows of an owner another finds out, although the source is
+// blocked there.
+func TestBlockedReplicaLetsAnOwnerInFromAKnownSource(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		one, other := storage.replica(t, tokenauth.Options{}), storage.replica(t, tokenauth.Options{})
+		one.expect("alice", "right", here, "in")
+		for i := range 110 {
+			other.try(fmt.Sprint("user", i), "wrong", here)
+		}
+		if got := other.try("nobody", "wrong", here); got == "rejected" {
+			t.Fatal("the source is not blocked")
+		}
+		time.Sleep(200 * time.Millisecond)
+		other.expect("alice", "right", here, "in")
+	})
+}
+
+// A sign-in that was counted, although nobody heard of it, is in nobody's way.
+func TestAttemptWithALostAnswerIsSettled(t *testing.T) {
+	t.Parallel()
+	for name, applied := range map[string]bool{"counted": true, "not counted": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				storage := new(sharedCounters)
+				d := storage.replica(t, tokenauth.Options{})
+				d.expect("somebody", "wrong", there, "rejected") // from now on it counts by account
+				pending := storage.pending()
+				first := storage.script(nil)
+				for i := range 50 {
+					storage.script(func(call int) (bool, error) {
+						if call == first+1 { // the one that counts
+							return applied, errConnection
+						}
+						return true, nil
+					})
+					d.try("alice", "wrong", fmt.Sprintf("203.0.113.%d", i))
+					first = storage.script(nil)
+				}
+				if n := storage.pending(); n != pending {
+					t.Errorf("%d attempts are pending", n)
+				}
+				began := time.Now()
+				if d.expect("alice", "right", here, "in"); time.Since(began) > 1100*time.Millisecond {
+					t.Errorf("the owner waited %v", time.Since(began))
+				}
+			})
+		})
+	}
+	for name, applied := range map[string]bool{"settled": true, "not settled": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				storage := new(sharedCounters)
+				d := storage.replica(t, tokenauth.Options{})
+				d.expect("somebody", "wrong", there, "rejected")
+				for range 5 {
+					first := storage.script(nil)
+					storage.script(func(call int) (bool, error) {
+						if call == first+2 { // the one that settles
+							return applied, errConnection
+						}
+						return true, nil
+					})
+					d.expect("alice", "wrong", here, "rejected")
+					storage.script(nil)
+				}
+				if n := storage.pending(); n != 0 {
+					t.Errorf("%d attempts are pending", n)
+				}
+				// Each counts once.
+				other := storage.replica(t, tokenauth.Options{})
+				got := other.try("alice", "right", here)
+				if wait, err := time.ParseDuration(got); err != nil || wait > time.Second {
+					t.Errorf("after five failures: %s", got)
+				}
+			})
+		})
+	}
+}
+
+// Clients that leave at once, at any moment, leave nothing pending.
+func TestClientThatLeavesLeavesNothingPending(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		d := storage.replica(t, tokenauth.Options{})
+		d.expect("somebody", "wrong", there, "rejected")
+		for i := range 200 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			time.AfterFunc(time.Duration(i%20)*200*time.Microsecond, cancel)
+			d.auth.SignIn(ctx, tokenauth.Credentials{
+				UserName: "alice", Password: tokenauth.NewSecret("wrong"), RemoteAddr: netip.AddrFrom4([4]byte{203, 0, byte(i), 1}),
+			})
+			cancel()
+		}
+		time.Sleep(10 * time.Second)
+		if n := storage.pending(); n != 0 {
+			t.Errorf("%d attempts are pending", n)
+		}
+		began := time.Now()
+		if d.expect("alice", "right", here, "in"); time.Since(began) > 1100*time.Millisecond {
+			t.Errorf("the owner waited %v", time.Since(began))
+		}
+	})
+}
+
+// A storage that fails every other time is told of once a minute.
+func TestFailuresOfTheCountersAreLoggedOnceAMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		logger, log := logInto()
+		d := storage.replica(t, tokenauth.Options{Logger: logger})
+		storage.script(func(call int) (bool, error) {
+			if call%2 == 0 {
+				return false, errConnection
+			}
+			return true, nil
+		})
+		began := time.Now()
+		for i := range 100 {
+			d.try(fmt.Sprint("user", i), "wrong", fmt.Sprintf("203.0.113.%d", i))
+		}
+		minutes := int(time.Since(began)/time.Minute) + 1
+		if n := strings.Count(log.String(), "attempts could not be counted"); n < 1 || n > minutes {
+			t.Errorf("told %d times in %d minutes", n, minutes)
+		}
+	})
+}
