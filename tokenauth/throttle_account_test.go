@@ -38,7 +38,9 @@ func (a *column) Authenticate(ctx context.Context, c tokenauth.Credentials) (tok
 			return tokenauth.Principal{}, err
 		}
 	}
-	a.leaked = c
+	if a.ignores {
+		a.leaked = c
+	}
 	p, err := a.gatekeeper.Authenticate(ctx, c)
 	if err != nil || id == "" {
 		return tokenauth.Principal{}, tokenauth.ErrRejected

@@ -1,0 +1,53 @@
+package tokenauth
+
+import (
+	"net/http/httptest"
+	"testing"
+)
+
+func TestCrossSiteIsWhatABrowserMarks(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		host          string
+		fetch, origin []string
+		want          bool
+	}{
+		{host: "api.example.com"},
+		{host: "api.example.com", fetch: []string{"same-origin"}},
+		{host: "api.example.com", fetch: []string{"none"}},
+		{host: "api.example.com", fetch: []string{"cross-site"}, want: true},
+		{host: "api.example.com", fetch: []string{"same-site"}, want: true},
+		{host: "api.example.com", fetch: []string{""}, want: true},
+		{host: "api.example.com", fetch: []string{"same-origin", "cross-site"}, want: true},
+		// Where the browser says it, the origin says nothing more: a proxy may have
+		// changed the host.
+		{host: "10.0.0.7:8080", fetch: []string{"same-origin"}, origin: []string{"https://api.example.com"}},
+		{host: "api.example.com", origin: []string{"https://api.example.com"}},
+		{host: "API.example.com", origin: []string{"https://api.EXAMPLE.com"}},
+		{host: "api.example.com:443", origin: []string{"https://api.example.com"}},
+		{host: "api.example.com:80", origin: []string{"http://api.example.com"}},
+		{host: "api.example.com", origin: []string{"https://api.example.com:443"}},
+		{host: "api.example.com:8443", origin: []string{"https://api.example.com:8443"}},
+		{host: "[::1]:8080", origin: []string{"http://[::1]:8080"}},
+		{host: "api.example.com", origin: []string{"https://api.example.com:8443"}, want: true},
+		{host: "api.example.com:443", origin: []string{"http://api.example.com"}, want: true},
+		{host: "api.example.com", origin: []string{"https://evil.example"}, want: true},
+		{host: "api.example.com", origin: []string{"https://api.example.com.evil.example"}, want: true},
+		{host: "api.example.com", origin: []string{"null"}, want: true},
+		{host: "api.example.com", origin: []string{""}, want: true},
+		{host: "api.example.com", origin: []string{"%"}, want: true},
+		{host: "api.example.com", origin: []string{"https://api.example.com", "https://api.example.com"}, want: true},
+	} {
+		r := httptest.NewRequest("POST", "/Token", nil)
+		r.Host = test.host
+		if test.fetch != nil {
+			r.Header["Sec-Fetch-Site"] = test.fetch
+		}
+		if test.origin != nil {
+			r.Header["Origin"] = test.origin
+		}
+		if got := crossSite(r); got != test.want {
+			t.Errorf("host %s, Sec-Fetch-Site %q, Origin %q: %v", test.host, test.fetch, test.origin, got)
+		}
+	}
+}
