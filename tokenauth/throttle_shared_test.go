@@ -25,6 +25,7 @@ type sharedCounters struct {
 
 	watch            sync.Mutex
 	calls, now, most int
+	hangs            bool
 	// after says what becomes of a call: whether it takes effect, and its error.
 	after func(call int) (bool, error)
 }
@@ -37,13 +38,16 @@ func (s *sharedCounters) UpdateCounters(ctx context.Context, keys []throttle.Key
 	call := s.calls
 	s.now++
 	s.most = max(s.most, s.now)
-	after := s.after
+	after, hangs := s.after, s.hangs
 	s.watch.Unlock()
 	defer func() {
 		s.watch.Lock()
 		defer s.watch.Unlock()
 		s.now--
 	}()
+	if hangs {
+		return hang(ctx)
+	}
 	time.Sleep(2 * time.Millisecond)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -295,6 +299,33 @@ func TestFailuresOfTheCountersAreLoggedOnceAMinute(t *testing.T) {
 		minutes := int(time.Since(began)/time.Minute) + 1
 		if n := strings.Count(log.String(), "attempts could not be counted"); n < 1 || n > minutes {
 			t.Errorf("told %d times in %d minutes", n, minutes)
+		}
+	})
+}
+
+// While the look-ups hang, nobody waits much longer than they do.
+func TestHangingLookupsKeepNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		d := storage.replica(t, tokenauth.Options{Timeout: 2 * time.Second})
+		d.expect("alice", "right", there, "in")
+		storage.hangs = true
+		began := time.Now()
+		var mu sync.Mutex
+		var longest time.Duration
+		outcomes := atOnce(400, func(i int) string {
+			outcome := d.try("alice", "right", fmt.Sprintf("203.0.%d.%d", i%100, i/100))
+			mu.Lock()
+			defer mu.Unlock()
+			longest = max(longest, time.Since(began))
+			return outcome
+		})
+		if outcomes["in"]+outcomes["unavailable"] != 400 || outcomes["unavailable"] < 350 {
+			t.Errorf("the outcomes are %v", outcomes)
+		}
+		if longest > 10*time.Second {
+			t.Errorf("the longest took %v", longest)
 		}
 	})
 }

@@ -24,7 +24,7 @@ type Limiter struct {
 
 // New returns a Limiter.
 func New(c Config) *Limiter {
-	l := &Limiter{namer: newNamer(c.Key), local: newLocalCounters(c.MaxCounters), memory: newMemory(c.MaxCounters), lines: newLines()}
+	l := &Limiter{namer: newNamer(c.Key), local: newLocalCounters(c.MaxCounters), memory: newMemory(c.MaxCounters), lines: newLines(c.Timeout.Duration)}
 	c.Key = nil
 	l.Config = c
 	return l

@@ -17,9 +17,12 @@ import (
 // An attempt that has to wait for pending ones parks: it gives its turn back, and
 // has one again when a pending one was settled.
 type lines struct {
+	patience time.Duration
+
 	mu       sync.Mutex
-	asking   int // in all lines
-	waiting  int // in all lines, for a turn or parked
+	moved    time.Time // when a turn ended in less than half of the patience
+	asking   int       // in all lines
+	waiting  int       // in all lines, for a turn or parked
 	bySource map[throttle.Key]*line
 	ready    []*line // those in which somebody waits for a turn, the next one first
 	parked   map[throttle.Key][]*waiter
@@ -40,10 +43,16 @@ const (
 	elsewhere = 100 * time.Millisecond
 )
 
-var errQueueFull = errors.New("too many sign-ins wait for pending ones")
+var (
+	errQueueFull = errors.New("too many sign-ins wait for pending ones")
+	errSlow      = errors.New("the look-ups of other sign-ins take too long")
+)
 
-func newLines() *lines {
-	return &lines{bySource: make(map[throttle.Key]*line), parked: make(map[throttle.Key][]*waiter), held: make(map[throttle.Key]int), pending: make(map[throttle.Key]int)}
+func newLines(patience time.Duration) *lines {
+	return &lines{
+		patience: patience, moved: time.Now(),
+		bySource: make(map[throttle.Key]*line), parked: make(map[throttle.Key][]*waiter), held: make(map[throttle.Key]int), pending: make(map[throttle.Key]int),
+	}
 }
 
 // A line has the attempts of one source.
@@ -58,10 +67,11 @@ func (l *line) waiting() int { return len(l.queue) + len(l.parked) }
 // A waiter is an attempt in its line.
 type waiter struct {
 	*line
-	names *names
-	known bool           // to this process, as one that the limits of its source do not block
-	turn  chan error     // gets nil with the turn, or why there is none
-	on    []throttle.Key // what it waits for, or waited for until it had its turn again
+	names         *names
+	known         bool           // to this process, as one that the limits of its source do not block
+	queued, since time.Time      // when its waiting began, and its turn
+	turn          chan error     // gets nil with the turn, or why there is none
+	on            []throttle.Key // what it waits for, or waited for until it had its turn again
 }
 
 // enter returns when the attempt has its turn, with the waiter that has it.
@@ -101,32 +111,21 @@ func (ls *lines) longest() (longest *line) {
 }
 
 // await returns nil when the waiter has its turn, or an error that says why it has
-// none: its context ended, or it made room for another source.
+// none: its context ended, it made room for another source, or the database hangs.
 func (ls *lines) await(ctx context.Context, w *waiter) error {
+	pause := ls.patience
+	if w.on != nil {
+		pause = elsewhere
+	}
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
 	for {
-		var tick <-chan time.Time
-		var timer *time.Timer
-		if w.on != nil {
-			timer = time.NewTimer(elsewhere)
-			tick = timer.C
-		}
 		select {
 		case err := <-w.turn:
-			if timer != nil {
-				timer.Stop()
-			}
 			return err
-		case <-tick:
-			ls.mu.Lock()
-			if len(w.line.parked) > 0 && w.line.parked[0] == w && !ls.willWake(w) {
-				ls.wake(w)
-				ls.dispatch()
-			}
-			ls.mu.Unlock()
+		case <-ticker.C:
+			ls.look(w)
 		case <-ctx.Done():
-			if timer != nil {
-				timer.Stop()
-			}
 			ls.mu.Lock()
 			defer ls.mu.Unlock()
 			select {
@@ -143,6 +142,24 @@ func (ls *lines) await(ctx context.Context, w *waiter) error {
 			ls.dispatch()
 			return ctx.Err()
 		}
+	}
+}
+
+// look has the first that is parked ask again, and gives up if no look-up ends any
+// more.
+func (ls *lines) look(w *waiter) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := time.Now()
+	switch {
+	case len(w.line.parked) > 0 && w.line.parked[0] == w && !ls.willWake(w):
+		ls.wake(w)
+		ls.dispatch()
+	case slices.Contains(w.line.queue, w) && !ls.holds(w) && now.Sub(w.queued) >= ls.patience && now.Sub(ls.moved) >= ls.patience:
+		ls.remove(w)
+		ls.release(w)
+		ls.drop(w.line, w.names.source)
+		w.turn <- errSlow
 	}
 }
 
@@ -229,6 +246,7 @@ func (ls *lines) dispatch() {
 		ls.remove(w)
 		l.asking++
 		ls.asking++
+		w.since = time.Now()
 		w.turn <- nil
 	}
 }
@@ -259,6 +277,7 @@ func (ls *lines) enqueue(w *waiter, front bool) {
 		ls.ready = append(ls.ready, w.line)
 	}
 	ls.waiting++
+	w.queued = time.Now()
 	if front {
 		w.line.queue = slices.Insert(w.line.queue, 0, w)
 	} else {
@@ -302,6 +321,9 @@ func (ls *lines) remove(w *waiter) {
 }
 
 func (ls *lines) giveBack(w *waiter) {
+	if now := time.Now(); now.Sub(w.since) < ls.patience/2 {
+		ls.moved = now
+	}
 	w.line.asking--
 	ls.asking--
 	ls.drop(w.line, w.names.source)
