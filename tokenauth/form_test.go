@@ -200,6 +200,40 @@ func FuzzQueryHas(f *testing.F) {
 	})
 }
 
+// queryHas reads what cutting the query in pieces and package url read, also in
+// queries that are malformed.
+func FuzzQueryHasReadsOnce(f *testing.F) {
+	f.Add("a=b&Access_Token=x")
+	f.Add("%zz=1;%50assword")
+	f.Add("passwor%6")
+	f.Add("passwor%6=4&%70%61%73%73%77%6f%72%64")
+	f.Add("client_secretx&client_secre%74")
+	f.Fuzz(func(t *testing.T, query string) {
+		want := ""
+		for pair := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+			name, _, _ := strings.Cut(pair, "=")
+			if unescaped, err := url.QueryUnescape(name); err == nil {
+				name = unescaped
+			}
+			if name = asciiLower(name); slices.Contains(credentialNames, name) {
+				want = name
+			}
+		}
+		if got := queryHas(query, credentialNames...); got != (want != "") {
+			t.Errorf("%q: %v, want %q", query, got, want)
+		}
+	})
+}
+
+func TestLongestNameFitsAllNames(t *testing.T) {
+	t.Parallel()
+	for _, name := range append([]string{"access_token"}, credentialNames...) {
+		if len(name) > longestName || !queryHas(name, name) {
+			t.Errorf("%s is not found", name)
+		}
+	}
+}
+
 // Where package url cannot read the query, a log has it all the same.
 func TestQueryHasFindsNamesInMalformedQueries(t *testing.T) {
 	t.Parallel()

@@ -41,6 +41,7 @@ const (
 	SendToken        = "Send the parameters urlencoded in the body: token=..."
 
 	CredentialsInQuery     = "Credentials belong in the body, never in the query."
+	QueryTooLong           = "The query has more than 8192 bytes."
 	ParameterTwice         = "A parameter is given twice."
 	TooManyParameters      = "There are more than 32 parameters."
 	ParameterControls      = "The parameters have control characters."
