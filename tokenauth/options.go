@@ -77,6 +77,10 @@ type Options struct {
 	// which is then answered as without a Fallback; any other error becomes a
 	// 503. Timeout bounds it. LiveCheck is called after it.
 	//
+	// A second guard does not call it again for a request that it authenticated. It
+	// does if a handler between them changed the request, other than by taking a
+	// prefix off the path.
+	//
 	// It is never called for this Service's own tokens, valid or not. The token
 	// of a request that it authenticated (FromContext) has only a Principal. A
 	// LiveCheck that compares Principal.Stamp needs the one that Fallback sets.

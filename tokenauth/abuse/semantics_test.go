@@ -228,12 +228,47 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U17", what: "a required role authenticates by itself",
+		id: "U17", what: "a required role authenticates by itself, and each request by itself",
 		run: func(t *testing.T, h *abuseHost) {
 			h.denies(t, anonymous, 0, "GET", "/admin", "")
 			h.denies(t, invalidToken, 0, "GET", "/admin", "", "Authorization", "Bearer x")
 			h.denies(t, anonymous, 0, "GET", "/app", "")
 			h.admits(t, "GET", "/admin", "Authorization", "Bearer "+h.token)
+
+			// Nor does a request inherit the token of the one whose handler makes
+			// it, as a batch endpoint does.
+			reader := h.signIn(t, goodReader)
+			batch := h.auth.RequireBearer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				for _, part := range []struct {
+					path, bearer string
+					status       int
+					body         string // of a 200
+				}{
+					{"/me", "", 401, ""}, {"/admin", "", 401, ""}, {"/staff", "", 401, ""}, {"/app", "", 401, ""}, {"/open", "", 200, "anonymous"},
+					{"/me", reader, 200, "reader"}, {"/admin", reader, 403, ""}, {"/open", reader, 200, "reader"},
+					{"/admin", "x", 401, ""}, {"/open", "x", 200, "anonymous"},
+					{"/admin", h.token, 200, "admin"}, {"/open", h.token, 200, "admin"},
+				} {
+					request, err := http.NewRequestWithContext(r.Context(), "GET", part.path, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if part.bearer != "" {
+						request.Header.Set("Authorization", "Bearer "+part.bearer)
+					}
+					w := httptest.NewRecorder()
+					h.handler.ServeHTTP(w, request)
+					if w.Code != part.status || w.Code == 200 && w.Body.String() != part.body {
+						t.Errorf("%s on the administrator's context answers %d %s, want %d %s", part.path, w.Code, w.Body, part.status, part.body)
+					}
+				}
+			}))
+			request := httptest.NewRequest("POST", "/batch", nil)
+			request.Header.Set("Authorization", "Bearer "+h.token)
+			w := httptest.NewRecorder()
+			if batch.ServeHTTP(w, request); w.Code != 200 {
+				t.Errorf("the batch answers %d", w.Code)
+			}
 		},
 	},
 	{
