@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -772,6 +773,25 @@ var semantics = []situation{
 				t.Errorf("GET answers %d, Allow: %s", a.StatusCode, a.Header.Get("Allow"))
 			}
 			h.token = newer
+
+			// Made-up tokens leave no record, and suppress nobody's.
+			elsewhere, err := tokenauth.New(new(memory.Store), directory{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			madeUp, err := elsewhere.Issue(t.Context(), tokenauth.Principal{UserID: "1"}, "web")
+			if err != nil {
+				t.Fatal(err)
+			}
+			real := h.signIn(t, goodReader+"&client_id=web")
+			logged := strings.Count(h.log.String(), "tokens revoked")
+			for range 300 {
+				h.revokes(t, madeUp.AccessToken.Reveal(), "client_id=web")
+			}
+			h.revokes(t, real, "client_id=web")
+			if n := strings.Count(h.log.String(), "tokens revoked") - logged; n != 1 || !strings.Contains(h.log.String(), "event=revoked user_id=2 user_name=reader") {
+				t.Errorf("%d revocations are logged, want 1: %s", n, h.log)
+			}
 		},
 		alone: onEngines(func(t *testing.T, on engine) {
 			// Without a registry the token is authority enough.
