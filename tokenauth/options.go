@@ -79,7 +79,8 @@ type Options struct {
 	//
 	// A second guard does not call it again for a request that it authenticated. It
 	// does if a handler between them changed the request, other than by taking a
-	// prefix off the path.
+	// prefix off the path. It should go by the request, and not by a value in its
+	// context: a request that a handler makes on that context has the value, too.
 	//
 	// It is never called for this Service's own tokens, valid or not. The token
 	// of a request that it authenticated (FromContext) has only a Principal. A
