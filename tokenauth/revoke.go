@@ -2,11 +2,13 @@ package tokenauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
 // Revoke ends an access token. It is idempotent: it returns no error for a token
@@ -90,13 +92,31 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	return err
 }
 
-// revokeObserved revokes one token. The event has what is known beside the
-// digest.
+// revokeObserved revokes one token. It reports that only if the slot held the
+// token: anyone can send a token that was never issued, and Storage.Revoke does not
+// return what it did. Whether the token is revoked depends on no read. The event
+// has what is known beside the token.
 func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {
 	began := time.Now()
-	err := s.revoke(ctx, slot, digest)
 	e.Digest = digest
-	s.observeRevoked(ctx, e, began, err)
+	t, err := s.find(ctx, slot)
+	held := err == nil && equal(&t.Digest, &digest)
+	switch {
+	case held:
+		e.setToken(t)
+	case errors.Is(err, ErrCorrupt):
+		s.securityLog.corrupt(ctx, err)
+	case err != nil && !errors.Is(err, ErrNotFound):
+		err = unavailable("finding a token to revoke", err)
+		s.observeRevoked(ctx, e, began, err)
+		return err
+	}
+	further, cancel := deadline.Detach(ctx) // a revocation that has begun is finished
+	defer cancel()
+	err = s.revoke(further, slot, digest)
+	if held || err != nil {
+		s.observeRevoked(ctx, e, began, err)
+	}
 	return err
 }
 
