@@ -118,9 +118,9 @@ type Options struct {
 	// most. Up to 65,536.
 	MaxWaiting int
 
-	// Logger is told of accounts whose hash cannot be used, of upgrades that
-	// failed, once a minute, of sign-ins refused as busy, and once, if
-	// NormalizeUserName is missing; nil means slog.Default().
+	// Logger gets warnings: of accounts whose hash cannot be used, of upgrades that
+	// failed, of sign-ins refused as busy, each once a minute, and for each account;
+	// and once, if NormalizeUserName is missing. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -133,12 +133,12 @@ var errBusy = fmt.Errorf("password: too many sign-ins at once: %w", tokenauth.Er
 type Authenticator struct {
 	lookup    Lookup
 	timeout   time.Duration
-	logger    *slog.Logger
 	formats   []format
 	normalize func(string) string                                              // or nil
 	upgrade   func(ctx context.Context, userID, oldHash, newHash string) error // or nil
 	gate      *gate
 	dummy     verifier
+	warnings  *warnings
 	spelling  *sync.Once // of the warning
 }
 
@@ -169,12 +169,12 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 	u := &Authenticator{
 		lookup:  lookup,
 		timeout: cmp.Or(o.Timeout, 2*time.Second),
-		logger:  cmp.Or(o.Logger, slog.Default()),
 		formats: slices.Clone(o.Formats),
 		gate:    newGate(hashing, cmp.Or(o.MaxWaiting, defaultWaiting(hashing))),
 		dummy:   newArgon2id("a password that no account has"),
 
 		normalize: o.NormalizeUserName,
+		warnings:  newWarnings(cmp.Or(o.Logger, slog.Default())),
 		spelling:  new(sync.Once),
 	}
 	if !o.KeepHashes {
@@ -206,9 +206,7 @@ func (u *Authenticator) NormalizeUserName(userName string) string {
 func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	var none tokenauth.Principal
 	if !u.gate.enter() {
-		if n := u.gate.refuse(); n > 0 {
-			u.logger.WarnContext(ctx, "password: sign-ins are refused, as many are under way as may be", "refused", n)
-		}
+		u.warnings.warn(ctx, "password: a sign-in was refused, as too many are in progress", "")
 		return none, errBusy
 	}
 	defer u.gate.leave()
@@ -223,7 +221,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 		if v, ok := parseWith(u.formats, account.PasswordHash); ok {
 			stored, usable = v, true
 		} else {
-			u.logger.WarnContext(ctx, "password: an account has a hash that cannot be used", "userId", account.UserID)
+			u.warnings.warn(ctx, "password: an account has a hash that cannot be used", account.UserID)
 		}
 	}
 
@@ -255,7 +253,7 @@ func (u *Authenticator) compareSpelling(ctx context.Context, typed string, a *Ac
 		return
 	}
 	u.spelling.Do(func() {
-		u.logger.WarnContext(ctx, "password: an account was found by another spelling of its name, and Options.NormalizeUserName is not set: failed sign-ins are counted for each spelling by itself", "userId", a.UserID)
+		u.warnings.warn(ctx, "password: an account was found by another spelling of its name, and Options.NormalizeUserName is not set: failed sign-ins are counted for each spelling by itself", a.UserID)
 	})
 }
 
@@ -272,7 +270,7 @@ func (u *Authenticator) replaceHash(ctx context.Context, a Account, password str
 	if err := u.upgrade(timed, a.UserID, a.PasswordHash, hash); err != nil && ctx.Err() == nil {
 		// A database may quote what it was given.
 		text := strings.NewReplacer(a.PasswordHash, "[redacted]", hash, "[redacted]").Replace(err.Error())
-		u.logger.WarnContext(ctx, "password: a hash could not be upgraded", "userId", a.UserID, "error", text)
+		u.warnings.warn(ctx, "password: a hash could not be upgraded", a.UserID, "error", text)
 	}
 }
 

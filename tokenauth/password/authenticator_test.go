@@ -159,7 +159,7 @@ func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
 			}
 			var log bytes.Buffer
 			u, dummy := *u, new(counter)
-			u.lookup, u.dummy, u.logger = accounts.lookup, dummy, slog.New(slog.NewTextHandler(&log, nil))
+			u.lookup, u.dummy, u.warnings = accounts.lookup, dummy, newWarnings(slog.New(slog.NewTextHandler(&log, nil)))
 			p, err := signIn(t.Context(), &u, "alice", test.password)
 			rejected(t, err)
 			if errors.Is(err, tokenauth.ErrNotFound) {

@@ -3,8 +3,6 @@ package password
 import (
 	"context"
 	"runtime"
-	"sync"
-	"time"
 )
 
 // A gate bounds how many passwords are hashed at once, and how many sign-ins
@@ -14,10 +12,6 @@ import (
 type gate struct {
 	entered chan struct{} // one for each sign-in under way
 	hashing chan struct{} // one for each hash at work
-
-	mu      sync.Mutex
-	refused int       // sign-ins that found the gate full
-	told    time.Time // when the operator was last told so
 }
 
 // What the zeros of Options mean.
@@ -89,17 +83,3 @@ func (g *gate) hashIfFree(f func()) bool {
 }
 
 func (g *gate) free() { <-g.hashing }
-
-// refuse counts a sign-in that found the gate full. Once a minute it returns
-// how many there were since it last did, for the operator, and else 0.
-func (g *gate) refuse() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.refused++
-	if now := time.Now(); g.told.IsZero() || now.Sub(g.told) >= time.Minute {
-		n := g.refused
-		g.refused, g.told = 0, now
-		return n
-	}
-	return 0
-}

@@ -239,13 +239,13 @@ func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
 		if n := lookups.Load(); n != 5 {
 			t.Errorf("%d look-ups were made for 5 sign-ins", n)
 		}
-		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "refused=1") || strings.Contains(text, "canary") {
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "suppressed=0") || strings.Contains(text, "canary") {
 			t.Errorf("the log says %s", text)
 		}
 		time.Sleep(time.Minute)
 		log.Reset()
 		crowd(1000)
-		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "refused=1000") {
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "suppressed=999") {
 			t.Errorf("a minute later the log says %s", text)
 		}
 		close(dummy.release)
