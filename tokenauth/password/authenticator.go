@@ -112,10 +112,17 @@ type Options struct {
 	// been measured. At most 1,024.
 	MaxHashing int
 
-	// MaxWaiting is how many sign-ins more may be under way, and wait for their
-	// turn in the order in which they came; tokenauth.ErrBusy beyond. Zero means 256 for
-	// each of MaxHashing, which is a wait of some six seconds, and 1,024 at
-	// most. Up to 65,536.
+	// MaxWaiting is how many sign-ins more may be in progress and wait for their
+	// turn; tokenauth.ErrBusy beyond. Zero means 256 for each of MaxHashing, which
+	// is a wait of some six seconds, and 1,024 at most. Up to 65,536.
+	//
+	//   - Turns go round by source (Credentials.RemoteAddr): an IPv4 address, or an
+	//     IPv6 /48, whose turns go round by /64. Those of one source come in the
+	//     order of arrival. All unknown addresses are one source.
+	//   - A source that is alone may have all of MaxWaiting. While another one
+	//     waits, it gets no more than an eighth.
+	//   - If MaxWaiting is reached, a source with fewer sign-ins takes the place of
+	//     the newest one of the source that has most. That one gets ErrBusy.
 	MaxWaiting int
 
 	// Logger gets warnings: of accounts whose hash cannot be used, of upgrades that
@@ -192,10 +199,14 @@ func (u *Authenticator) NormalizeUserName(userName string) string {
 }
 
 // Authenticate returns the principal whose user name and password these are.
-// It returns tokenauth.ErrRejected for an unknown user, a wrong password, a
-// disabled account and an unusable hash alike; tokenauth.ErrBusy, wrapped, at once, if as many
-// sign-ins are under way as may be; the lookup's error if that failed; and the
-// context's if it ended before its turn to hash came.
+// Its errors are:
+//
+//   - tokenauth.ErrRejected for an unknown user, a wrong password, a disabled
+//     account and an unusable hash alike.
+//   - tokenauth.ErrBusy, wrapped, if Options.MaxWaiting leaves no place: at once,
+//     or later if another source takes the place.
+//   - The lookup's error if that failed.
+//   - The context's error if it ended before the sign-in's turn to hash.
 //
 // Every rejection takes at least one hash of the default cost: exactly one for
 // an unknown user, a disabled account, an unusable hash, and a wrong password
@@ -205,11 +216,11 @@ func (u *Authenticator) NormalizeUserName(userName string) string {
 // answer until its hash is upgraded, and never by a quicker one.
 func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	var none tokenauth.Principal
-	if !u.gate.enter() {
-		u.warnings.warn(ctx, "password: a sign-in was refused, as too many are in progress", "")
-		return none, errBusy
+	ticket := u.gate.enter(c.RemoteAddr)
+	if ticket == nil {
+		return none, u.busy(ctx)
 	}
-	defer u.gate.leave()
+	defer u.gate.leave(ticket)
 
 	account, err := u.find(ctx, c.UserName)
 	found := !errors.Is(err, tokenauth.ErrNotFound)
@@ -226,12 +237,15 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	}
 
 	password, matches := c.Password.Reveal(), false
-	err = u.gate.hash(ctx, func() {
+	err = u.gate.hash(ctx, ticket, func() {
 		matches = stored.verify(password)
 		if !matches && stored.cheap() {
 			u.dummy.verify(password)
 		}
 	})
+	if errors.Is(err, errBusy) {
+		return none, u.busy(ctx)
+	}
 	if err != nil {
 		return none, err
 	}
@@ -243,6 +257,12 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	}
 	u.compareSpelling(ctx, c.UserName, &account)
 	return account.principal(), nil
+}
+
+// busy returns errBusy, and warns.
+func (u *Authenticator) busy(ctx context.Context) error {
+	u.warnings.warn(ctx, "password: a sign-in was refused, as too many are in progress", "")
+	return errBusy
 }
 
 // compareSpelling warns, once, of a Lookup to which "alice" and "Alice" are the
