@@ -77,6 +77,9 @@ type Options struct {
 	//     somebody sent: over HTTP, UTF-8 without NUL.
 	//   - Both are safe for concurrent use. Only the func is called within the
 	//     bound of MaxHashing, so only the func hashes.
+	//   - The Authenticator keeps the funcs of up to 1,000 accounts in memory. It
+	//     also calls them with passwords for names that nobody has, and ignores the
+	//     result: only so does a rejection take the time of such a hash.
 	Formats []func(stored string) (verify func(password string) bool)
 
 	// Upgrade stores newHash, which is as Hash returns it, in place of
@@ -144,7 +147,8 @@ type Authenticator struct {
 	normalize func(string) string                                              // or nil
 	upgrade   func(ctx context.Context, userID, oldHash, newHash string) error // or nil
 	gate      *gate
-	dummy     verifier
+	usual     verifier // a hash of the default cost
+	dummies   *dummies
 	warnings  *warnings
 	spelling  *sync.Once // of the warning
 }
@@ -178,12 +182,13 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 		timeout: cmp.Or(o.Timeout, 2*time.Second),
 		formats: slices.Clone(o.Formats),
 		gate:    newGate(hashing, cmp.Or(o.MaxWaiting, defaultWaiting(hashing))),
-		dummy:   newArgon2id("a password that no account has"),
+		usual:   newArgon2id("a password that no account has"),
 
 		normalize: o.NormalizeUserName,
 		warnings:  newWarnings(cmp.Or(o.Logger, slog.Default())),
 		spelling:  new(sync.Once),
 	}
+	u.dummies = newDummies(u.usual)
 	if !o.KeepHashes {
 		u.upgrade = o.Upgrade
 	}
@@ -208,12 +213,15 @@ func (u *Authenticator) NormalizeUserName(userName string) string {
 //   - The lookup's error if that failed.
 //   - The context's error if it ended before the sign-in's turn to hash.
 //
-// Every rejection takes at least one hash of the default cost: exactly one for
-// an unknown user, a disabled account, an unusable hash, and a wrong password
-// where the stored hash is of that cost. Where it is of another, a wrong
-// password takes that hash's own work, and one of the default's after it if its
-// own is less. Such an account may be told from an unknown name by a slower
-// answer until its hash is upgraded, and never by a quicker one.
+// Every rejection takes at least one hash of the default cost:
+//
+//   - A wrong password and a disabled account take the work of the stored hash,
+//     and then one hash of the default cost if the stored one is cheaper.
+//   - An unknown user and an unusable hash take the same work for a dummy. It
+//     costs what the hash of one account costs, out of a sample of up to 1,000
+//     that were looked up. Before the first of them it has the default cost.
+//
+// SECURITY.md says what the time of an answer can still tell.
 func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	var none tokenauth.Principal
 	ticket := u.gate.enter(c.RemoteAddr)
@@ -227,20 +235,21 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	if err != nil && found {
 		return none, err
 	}
-	stored, usable := u.dummy, false
-	if found && !account.Disabled {
+	stored, usable := u.dummyOf(c.UserName), false
+	if found {
 		if v, ok := parseWith(u.formats, account.PasswordHash); ok {
-			stored, usable = v, true
-		} else {
+			u.dummies.learn(account.UserID, v)
+			stored, usable = v, !account.Disabled
+		} else if !account.Disabled {
 			u.warnings.warn(ctx, "password: an account has a hash that cannot be used", account.UserID)
 		}
 	}
 
 	password, matches := c.Password.Reveal(), false
 	err = u.gate.hash(ctx, ticket, func() {
-		matches = stored.verify(password)
+		matches = stored.verify(password) && usable
 		if !matches && stored.cheap() {
-			u.dummy.verify(password)
+			u.usual.verify(password)
 		}
 	})
 	if errors.Is(err, errBusy) {
@@ -249,7 +258,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	if err != nil {
 		return none, err
 	}
-	if !matches || !usable {
+	if !matches {
 		return none, tokenauth.ErrRejected
 	}
 	if u.upgrade != nil && account.Stamp != "" && outdated(stored) {
@@ -257,6 +266,11 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	}
 	u.compareSpelling(ctx, c.UserName, &account)
 	return account.principal(), nil
+}
+
+// dummyOf returns what to verify where the name has no usable hash.
+func (u *Authenticator) dummyOf(userName string) verifier {
+	return u.dummies.of(u.NormalizeUserName(userName))
 }
 
 // busy returns errBusy, and warns.

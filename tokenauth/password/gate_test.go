@@ -30,7 +30,9 @@ type blocker struct {
 	release             chan struct{}
 }
 
-func (*blocker) cheap() bool { return false }
+func (*blocker) cheap() bool       { return false }
+func (b *blocker) dummy() verifier { return b }
+func (*blocker) kind() string      { return "blocker" }
 
 func (b *blocker) verify(string) bool {
 	n := b.running.Add(1)
@@ -76,7 +78,7 @@ func TestHashingIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		dummy := &blocker{release: make(chan struct{})}
-		u.dummy = dummy
+		u.standIn(dummy)
 		results := make(chan error, places+waiting-1)
 		for range cap(results) {
 			go func() {
@@ -158,7 +160,7 @@ func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
 			t.Fatal(err)
 		}
 		dummy := &blocker{release: make(chan struct{})}
-		u.dummy = dummy
+		u.standIn(dummy)
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
@@ -370,8 +372,8 @@ func TestCrowdUsesBoundedMemory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			dummy := &counted{verifier: u.dummy}
-			u.dummy = dummy
+			dummy := &counted{verifier: u.usual}
+			u.standIn(dummy)
 			password := strings.Repeat("x", wire.MaxPassword)
 			debug.FreeOSMemory()
 			idle := inUse()

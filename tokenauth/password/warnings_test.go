@@ -64,17 +64,17 @@ func TestWarningsAreLimitedForEachAccount(t *testing.T) {
 						}
 					}
 				}
-				try("alice", 30)
+				try("alice", 4)
 				expect("at first", "userId=id-of-alice suppressed=0")
 				try("bob", 1)
-				expect("for another account", "userId=id-of-bob suppressed=29")
-				time.Sleep(time.Minute - 1)
-				try("alice", 5)
-				try("bob", 5)
+				expect("for another account", "userId=id-of-bob suppressed=3")
+				time.Sleep(time.Minute - time.Second)
+				try("alice", 2)
+				try("bob", 1)
 				expect("within the minute")
-				time.Sleep(1)
-				try("alice", 5)
-				expect("a minute later", "userId=id-of-alice suppressed=10")
+				time.Sleep(time.Second)
+				try("alice", 2)
+				expect("a minute later", "userId=id-of-alice suppressed=3")
 			})
 		})
 	}
