@@ -2,6 +2,7 @@ package abuse_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -982,8 +983,9 @@ func expectSame(t *testing.T, a, b answer) {
 // client, and is told of to the operator.
 func expectUnusable(t *testing.T, h *abuseHost, unknown answer, hash string) {
 	t.Helper()
-	id := fmt.Sprintf("%x", sha256.Sum256([]byte(hash)))[:8]
-	name := "user of " + id[:4]
+	// One account is warned about once a minute, also by the other hosts.
+	id := rand.Text()
+	name := "user of " + id[:8]
 	h.users.set(func(accounts map[string]password.Account, _ *func(context.Context) error) {
 		accounts[name] = password.Account{UserID: id, UserName: name, PasswordHash: hash}
 	})
