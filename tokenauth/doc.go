@@ -78,9 +78,10 @@
 // The Service also logs, at error: a panic of the host's code and a stored token
 // that is corrupt (with the same bound), a failed purge, a failure of the storage
 // that counts attempts, a refused token that could not be removed, a feed that is
-// lost (at info, one that is back), a second Run beside the first, and an account
-// that Lookup does not find by its own name. At warn, once: a cache without Run,
-// and a proxy that Options.TrustedProxies does not name.
+// lost (at info, one that is back), a second Run beside the first, an account that
+// Lookup does not find by its own name, and, once for an outage, a changed user or client whose tokens could not be ended
+// (at info, when that works again). At warn, once: a cache or a RevocationQueue
+// without Run, and a proxy that Options.TrustedProxies does not name.
 //
 // # Compatibility
 //

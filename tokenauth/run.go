@@ -10,14 +10,20 @@ import (
 // was set a day ahead by mistake must not remove anything.
 const purgeGrace = 24 * time.Hour
 
-// Run does the background work until the context ends, and returns nil. It
-// purges expired tokens, if the storage is a Purger, and follows the feed of the
-// cache, if there is one: without Run the cache never serves. It logs failures
-// and tries again.
+// Run does the background work until the context ends, and returns nil. It logs
+// failures and tries again.
+//
+//   - It purges expired tokens, if the storage is a Purger.
+//   - It follows the feed of the cache, if there is one: without Run the cache
+//     never serves.
+//   - It ends tokens in the storage after a user or a client changed, if the
+//     Authenticator or Options.Clients is a RevocationQueue, as those of gormstore
+//     are. Without Run, tokens in another storage outlive the change.
 //
 // Call it once for each Service. A second call beside the first does the same
 // work twice, and is logged at error. Any number of replicas may run it.
 func (s *Service) Run(ctx context.Context) error {
+	s.runCalled.Store(true)
 	if s.running.Add(1) > 1 {
 		s.options.Logger.ErrorContext(ctx, "tokenauth: Service.Run was called while it runs already: once for each Service is enough")
 	}
@@ -26,6 +32,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.cache != nil {
 		wg.Go(func() { s.cache.run(ctx) })
 	}
+	wg.Go(func() { s.newRevoker().run(ctx) })
 	s.purgeRepeatedly(ctx)
 	wg.Wait()
 	return nil

@@ -103,9 +103,3 @@ func (s *Store) writeCounter(ctx context.Context, pool gorm.ConnPool, key thrott
 	}
 	return err
 }
-
-// purgeCounters removes the counters that say nothing any more.
-func (s *Store) purgeCounters(ctx context.Context, forgottenBefore int64) error {
-	_, err := s.pool.ExecContext(ctx, s.sql(`DELETE FROM tokenauth_counters WHERE forget_at < ?`), forgottenBefore)
-	return err
-}

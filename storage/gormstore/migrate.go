@@ -20,7 +20,7 @@ import (
 var Migrations embed.FS
 
 // schemaVersion is the number of the newest migration.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // Migrate creates the tables, or brings them up to date, and the trigger of the
 // feed if Options.Feed is set. It is idempotent, and several processes may call it
