@@ -2,12 +2,22 @@ package gormstore
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 	"time"
 )
 
-// Purge implements tokenauth.Purger. Counters that affect no limit any more go
-// with the tokens, uncounted.
+// Purge implements tokenauth.Purger. It removes nothing that is still valid by
+// the database's clock, whatever the time that it is given. Counters that affect
+// no limit any more go with the tokens, uncounted.
 func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if now.Before(expiredBefore) {
+		expiredBefore = now
+	}
 	own := session{database: s.database}
 	removed, err = own.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "expires_at < ?", expiredBefore.Unix()})
 	if err != nil {
@@ -15,4 +25,14 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	}
 	_, err = own.sweep(ctx, sweep{"tokenauth_counters", "counter_key", "forget_at < ?", expiredBefore.UnixMilli()})
 	return removed, err
+}
+
+// Now returns the time of the database's clock, in whole seconds. A Service
+// compares it with its own before it purges.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	var now sql.NullInt64
+	if err := s.pool.QueryRowContext(ctx, s.dialect.now).Scan(&now); err != nil {
+		return time.Time{}, fmt.Errorf("gormstore: reading the database's clock: %w", err)
+	}
+	return time.Unix(now.Int64, 0).UTC(), nil
 }

@@ -1,14 +1,77 @@
 package gormstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
 )
+
+// A replica whose clock is wrong by years removes no token that is valid by the
+// database's, and says that its clock is wrong.
+func TestWrongClockPurgesNoValidToken(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		s, _ := e.store(t)
+		auth := service(t, s, nobody{})
+		accessToken := issueTo(t, auth, "alice")
+		var printed syncBuffer
+		wrong, err := tokenauth.New(s, nobody{}, &tokenauth.Options{
+			Now:    func() time.Time { return time.Now().AddDate(10, 0, 0) },
+			Logger: slog.New(slog.NewTextHandler(&printed, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { wrong.Run(ctx) })
+		eventually(t, "the clock is logged", func() bool {
+			return strings.Contains(printed.String(), "level=ERROR") && strings.Contains(printed.String(), "clock of this process")
+		})
+		cancel()
+		wg.Wait()
+		if removed, err := wrong.Purge(t.Context()); removed != 0 || err != nil {
+			t.Errorf("Service.Purge removed %d, error %v", removed, err)
+		}
+		// And without the Service, as behind a wrapper that hides the clock.
+		if removed, err := s.Purge(t.Context(), time.Now().AddDate(10, 0, 0)); removed != 0 || err != nil {
+			t.Errorf("Store.Purge removed %d, error %v", removed, err)
+		}
+		if _, err := auth.Validate(t.Context(), accessToken); err != nil {
+			t.Error(err)
+		}
+		if now, err := s.Now(t.Context()); err != nil || time.Since(now).Abs() > time.Minute {
+			t.Errorf("the database's clock is at %v, error %v", now, err)
+		}
+	})
+}
+
+// A syncBuffer is written by a goroutine and read by another.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
 
 // A purge of tokens, one of counters and the end of a client's tokens wait for a
 // transaction that has locked a row, and keep no other row locked meanwhile that
