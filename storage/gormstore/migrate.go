@@ -60,13 +60,13 @@ func (d *database) migrate(ctx context.Context) error {
 	return d.applyFrom(ctx, d.pool, d.dialect.folder, version)
 }
 
-// migrateFeed installs the trigger unless it is there: that locks the table,
+// migrateFeed installs the trigger unless the newest is there: that locks the table,
 // and must not be done again whenever a replica starts.
 func (d *database) migrateFeed(ctx context.Context) error {
 	return d.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		pool := tx.Statement.ConnPool
 		const anyNumber = 7276453 // that all who do this agree on
-		if _, err := pool.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, anyNumber); err != nil {
+		if _, err := pool.ExecContext(ctx, `SELECT pg_catalog.pg_advisory_xact_lock($1)`, anyNumber); err != nil {
 			return err
 		}
 		installed, err := d.feedInstalled(ctx, pool)
