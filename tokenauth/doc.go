@@ -36,6 +36,10 @@
 // Service does not reject a token that was issued in the future: another replica,
 // whose clock is ahead, may have issued it a moment ago.
 //
+// Keep the replicas' clocks together, by NTP. A replica whose clock is wrong issues
+// tokens that expire too early or too late, and judges others by its own time.
+// Nothing guards against that but an error in its log: see [Service.Run].
+//
 // # Endpoints
 //
 // [Service.Mount] mounts the token endpoint, and those of [Endpoints] that the host
@@ -84,10 +88,12 @@
 //
 // The Service also logs, at error: a panic of the host's code and a stored token
 // that is corrupt (with the same bound), a failed purge, a failure of the storage
-// that counts attempts (once a minute), a refused token that could not be removed, a feed that is
-// lost (at info, one that is back), a second Run beside the first, and an account
-// that Lookup does not find by its own name. At warn, once: a cache without Run,
-// and a proxy that Options.TrustedProxies does not name.
+// that counts attempts (once a minute), a refused token that could not be removed,
+// a feed that is lost (at info, one that is back), a second Run beside the first, a
+// clock that differs from the storage's, an account that Lookup does not find by its
+// own name, and, once for an outage, a changed user or client whose tokens could not be ended
+// (at info, when that works again). At warn, once: a cache or a RevocationQueue
+// without Run, and a proxy that Options.TrustedProxies does not name.
 //
 // # Compatibility
 //

@@ -75,18 +75,10 @@ func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 // bounds it. It returns ErrUnavailable if the storage failed or is not a
 // ClientRevoker.
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
-	const doing = "revoking a client's tokens"
-	r, ok := s.storage.(ClientRevoker)
-	if !ok {
-		return unavailable(doing, fmt.Errorf("%T is no ClientRevoker; the stores of gormstore, redisstore and memory are", s.storage))
-	}
 	began := time.Now()
-	err := r.RevokeClient(ctx, SlotOf("", clientID).Client)
-	if s.cache != nil {
-		s.cache.flush()
-	}
-	if err != nil {
-		err = unavailable(doing, err)
+	err := s.revokeClient(ctx, clientID)
+	if errors.Is(err, errNoClientRevoker) {
+		return err // nothing was tried
 	}
 	s.observeRevoked(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
 	return err
@@ -155,6 +147,24 @@ func (s *Service) revokeUser(ctx context.Context, u UserKey) error {
 	s.changed(u)
 	if err != nil {
 		return unavailable("revoking a user's tokens", err)
+	}
+	return nil
+}
+
+var errNoClientRevoker = errors.New("the storage is no ClientRevoker; the stores of gormstore, redisstore and memory are")
+
+func (s *Service) revokeClient(ctx context.Context, clientID string) error {
+	const doing = "revoking a client's tokens"
+	r, ok := s.storage.(ClientRevoker)
+	if !ok {
+		return unavailable(doing, fmt.Errorf("%w (%T)", errNoClientRevoker, s.storage))
+	}
+	err := r.RevokeClient(ctx, SlotOf("", clientID).Client)
+	if s.cache != nil {
+		s.cache.flush()
+	}
+	if err != nil {
+		return unavailable(doing, err)
 	}
 	return nil
 }
