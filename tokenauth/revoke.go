@@ -7,6 +7,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
 // Revoke ends an access token. It is idempotent: it returns no error for a token
@@ -69,9 +70,9 @@ func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 
 // RevokeClient ends all tokens of a client, after it was disabled or deleted.
 // Once it returns nil, this Service rejects every token issued before the call;
-// caches of other replicas follow within CacheOptions.Lease. Only the context
-// bounds it. It returns ErrUnavailable if the storage failed or is not a
-// ClientRevoker.
+// caches of other replicas follow within CacheOptions.Lease. Only the deadline of
+// the context bounds it: it goes on after the context was cancelled. It returns
+// ErrUnavailable if the storage failed or is not a ClientRevoker.
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	const doing = "revoking a client's tokens"
 	r, ok := s.storage.(ClientRevoker)
@@ -79,7 +80,7 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 		return unavailable(doing, fmt.Errorf("%T is no ClientRevoker; the stores of gormstore, redisstore and memory are", s.storage))
 	}
 	began := time.Now()
-	err := r.RevokeClient(ctx, SlotOf("", clientID).Client)
+	err := revokeClient(ctx, r, SlotOf("", clientID).Client)
 	if s.cache != nil {
 		s.cache.flush()
 	}
@@ -88,6 +89,15 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	}
 	s.observeRevoked(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
 	return err
+}
+
+func revokeClient(ctx context.Context, r ClientRevoker, c ClientKey) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := deadline.Detach(ctx)
+	defer cancel()
+	return r.RevokeClient(ctx, c)
 }
 
 // revokeObserved revokes one token. The event has what is known beside the
