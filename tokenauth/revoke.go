@@ -71,12 +71,17 @@ func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 
 // RevokeClient ends all tokens of a client, after it was disabled or deleted.
 // Once it returns nil, this Service rejects every token issued before the call;
-// caches of other replicas follow within CacheOptions.Lease. Only the context
-// bounds it. It returns ErrUnavailable if the storage failed or is not a
-// ClientRevoker.
+// caches of other replicas follow within CacheOptions.Lease. Only the deadline of
+// the context bounds it: it goes on after the context was cancelled. It returns
+// ErrUnavailable if the storage failed or is not a ClientRevoker.
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	began := time.Now()
-	err := s.revokeClient(ctx, clientID)
+	if err := ctx.Err(); err != nil {
+		return unavailable("revoking a client's tokens", err)
+	}
+	detached, cancel := deadline.Detach(ctx)
+	defer cancel()
+	err := s.revokeClient(detached, clientID)
 	if errors.Is(err, errNoClientRevoker) {
 		return err // nothing was tried
 	}

@@ -169,6 +169,7 @@ func reason(err error) string {
 		{"expired", tokenauth.ErrExpiredToken},
 		{"replaced", tokenauth.ErrReplacedToken},
 		{"unavailable", tokenauth.ErrUnavailable},
+		{"throttled", tokenauth.ErrThrottled},
 		{"principal", tokenauth.ErrInvalidPrincipal},
 	} {
 		if errors.Is(err, sentinel.err) {

@@ -1,0 +1,439 @@
+package abuse_test
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/storage/redisstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
+)
+
+// pooledHosts are two hosts that share a pool of ten connections to one database.
+type pooledHosts struct {
+	*testing.T
+	storage  tokenauth.Storage
+	users    tokenauth.Authenticator
+	clients  tokenauth.ClientRegistry // has "web" and, with a secret, "resource"; nil for none
+	secret   string                   // of "resource"
+	live     func(context.Context, tokenauth.Principal) error
+	fallback func(*http.Request) (tokenauth.Principal, error)
+	// connections identifies those that the server has had, and pending counts
+	// the attempts that are pending there.
+	connections func() []string
+	pending     func() int
+	pool        *sql.DB // nil for Redis
+
+	plain, full *abuseHost       // as a host starts with; and with everything there is
+	http2       *httptest.Server // both
+	token       string           // of "other", of plain
+	abandoned   atomic.Int64     // requests whose client left before they were answered
+}
+
+// poolSize is how many connections pooledHosts have.
+const poolSize = 10
+
+// sqlHosts are on a SQL database, with its users and its registry of clients.
+func sqlHosts(t *testing.T, e sqlEngine) *pooledHosts {
+	db := openDB(t, e.open(t))
+	pool := poolOf(t, db)
+	pool.SetMaxOpenConns(poolSize)
+	pool.SetMaxIdleConns(poolSize)
+	store := newStore(t, db, nil)
+	for _, name := range []string{"owner", "other", "victim", "admin"} {
+		addUser(t, store, name)
+	}
+	if err := store.Clients().CreatePublic(t.Context(), tokenauth.Client{ID: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	secret, err := store.Clients().Create(t.Context(), tokenauth.Client{ID: "resource", IntrospectsAll: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &pooledHosts{
+		T: t, storage: store, pool: pool, users: store.Users(), clients: store.Clients(), secret: secret.Reveal(), live: store.Users().LiveCheck,
+		fallback: func(r *http.Request) (tokenauth.Principal, error) {
+			var n int
+			err := pool.QueryRowContext(r.Context(), "SELECT count(*) FROM tokenauth_users").Scan(&n)
+			if err == nil {
+				err = tokenauth.ErrRejected
+			}
+			return tokenauth.Principal{}, err
+		},
+		connections: func() []string { return identities(t, pool, e.name) },
+		pending:     func() int { return number(t, db, "SELECT count(*) FROM tokenauth_counters WHERE pending > 0") },
+	}
+	s.open()
+	return s
+}
+
+// identities returns what the server calls the connections of the pool. Whoever
+// breaks one has the pool open another, which is called otherwise.
+func identities(t *testing.T, pool *sql.DB, engine string) (ids []string) {
+	t.Helper()
+	query := map[string]string{
+		"postgres": "SELECT pg_backend_pid()", "mariadb": "SELECT CONNECTION_ID()", "sqlite": "SELECT id FROM temp.identity",
+	}[engine]
+	var held []*sql.Conn
+	for range poolSize {
+		conn, err := pool.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, conn)
+		if engine == "sqlite" { // which has no server that counts
+			if _, err := conn.ExecContext(t.Context(), "CREATE TEMP TABLE IF NOT EXISTS identity AS SELECT hex(randomblob(8)) AS id"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var id string
+		if err := conn.QueryRowContext(t.Context(), query).Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	for _, conn := range held {
+		conn.Close()
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// redisHosts have tokens and counters in Redis, and users in memory.
+func redisHosts(t *testing.T) *pooledHosts {
+	store, client := openRedis(t)
+	users, err := password.New(func(_ context.Context, userName string) (password.Account, error) {
+		if !slices.Contains([]string{"owner", "other", "victim", "admin"}, userName) {
+			return password.Account{}, tokenauth.ErrNotFound
+		}
+		return password.Account{UserID: "id of " + userName, UserName: userName, PasswordHash: otherHash()}, nil
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &pooledHosts{T: t, storage: store, users: users, clients: abuseClients{}, secret: appSecret.Reveal(), connections: func() []string {
+		info, err := client.Do(t.Context(), client.B().Info().Section("stats").Build()).ToString()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(info, "total_connections_received:")
+		seen, _, _ := strings.Cut(after, "\r\n")
+		return []string{seen}
+	}, pending: func() int { return pendingInRedis(t, store, client) }}
+	s.open()
+	warm(t, client)
+	return s
+}
+
+// pendingInRedis returns how many counters have pending attempts.
+func pendingInRedis(t *testing.T, store *redisstore.Store, client rueidis.Client) (n int) {
+	t.Helper()
+	names, err := client.Do(t.Context(), client.B().Keys().Pattern("{*}*").Build()).AsStrSlice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		_, digits, _ := strings.Cut(name, "}")
+		b, err := hex.DecodeString(digits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = store.UpdateCounters(t.Context(), []throttle.Key{throttle.Key(b)}, func(c []throttle.Counter) {
+			if c[0].Pending > 0 {
+				n++
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// warm has the client of Redis open all connections that it will.
+func warm(t *testing.T, client rueidis.Client) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if err := client.Do(t.Context(), client.B().Get().Key(rand.Text()).Build()).Error(); !rueidis.IsRedisNil(err) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// open starts both hosts, by HTTP/1.1 and by HTTP/2.
+func (s *pooledHosts) open() {
+	// A busy machine must not make a query fail.
+	o := tokenauth.Options{Timeout: 30 * time.Second, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	s.plain = onHTTP.host(s.T, s.storage, s.users, o)
+	o.Clients, o.LiveCheck, o.Fallback = s.clients, s.live, s.fallback
+	o.Throttle.Key = tokenauth.NewSecret("a key of thirty-two bytes, or so")
+	s.full = onHTTP.host(s.T, s.storage, s.users, o)
+	mux := http.NewServeMux()
+	for path, h := range map[string]*abuseHost{"/plain/": s.plain, "/full/": s.full} {
+		mux.Handle(path, http.StripPrefix(path[:len(path)-1], http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.handler.ServeHTTP(w, r)
+			if r.Context().Err() != nil {
+				s.abandoned.Add(1)
+			}
+		})))
+	}
+	s.http2 = httptest.NewUnstartedServer(mux)
+	s.http2.EnableHTTP2 = true
+	s.http2.Config.ErrorLog = s.plain.server.Config.ErrorLog
+	s.http2.StartTLS()
+	s.Cleanup(s.http2.Close)
+	s.token = s.plain.signIn(s.T, grantFor("other", otherPassword))
+}
+
+// A requestKind is a request that a client may send.
+type requestKind struct {
+	host, method, path string
+	form               url.Values
+	bearer             string
+}
+
+// kinds returns one of each kind, of a client that nobody knows.
+func (s *pooledHosts) requestKinds() []requestKind {
+	name, madeUp := rand.Text(), reforge(s.T, s.token, func(b []byte) { rand.Read(b[slotAt:checksumAt]) })
+	var all []requestKind
+	for _, who := range []struct{ name, password string }{{name, "x"}, {"victim", rand.Text()}, {"owner", otherPassword}, {"owner", otherPassword}} {
+		form := url.Values{"grant_type": {"password"}, "username": {who.name}, "password": {who.password}}
+		all = append(all, requestKind{host: "/plain", method: "POST", path: "/Token", form: form})
+		if s.clients != nil {
+			form = url.Values{"grant_type": {"password"}, "username": {who.name}, "password": {who.password}, "client_id": {"web"}}
+		}
+		all = append(all, requestKind{host: "/full", method: "POST", path: "/Token", form: form})
+	}
+	return append(all,
+		requestKind{host: "/plain", method: "POST", path: "/revoke", form: url.Values{"token": {madeUp}}},
+		requestKind{host: "/plain", method: "GET", path: "/me", bearer: madeUp},
+		requestKind{host: "/full", method: "GET", path: "/me", bearer: s.token},     // with a live check
+		requestKind{host: "/full", method: "GET", path: "/me", bearer: rand.Text()}, // with a fallback
+		requestKind{host: "/full", method: "POST", path: "/introspect", form: url.Values{"token": {madeUp}, "client_id": {"resource"}, "client_secret": {s.secret}}},
+	)
+}
+
+// request returns a request of the kind from that address.
+func (s *pooledHosts) request(ctx context.Context, v requestKind, from string) *http.Request {
+	r, err := http.NewRequestWithContext(ctx, v.method, s.http2.URL+v.host+v.path, strings.NewReader(v.form.Encode()))
+	if err != nil {
+		s.Fatal(err)
+	}
+	r.Header.Set("X-Forwarded-For", from)
+	if v.form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if v.bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+v.bearer)
+	}
+	return r
+}
+
+// A leaver kinds, and leaves within two milliseconds.
+type leaver struct {
+	name string
+	send func(s *pooledHosts, v requestKind, from string)
+}
+
+// soon is up to two milliseconds, and a tenth of one as often as all the rest.
+func soon() time.Duration {
+	if mathrand.N(2) == 0 {
+		return mathrand.N(100 * time.Microsecond)
+	}
+	return mathrand.N(2 * time.Millisecond)
+}
+
+var leavers = []leaver{
+	{"sockets that close", func(s *pooledHosts, v requestKind, from string) {
+		h := map[string]*abuseHost{"/plain": s.plain, "/full": s.full}[v.host]
+		conn, err := net.Dial("tcp", h.server.Listener.Addr().String())
+		if err != nil {
+			s.Error(err)
+			return
+		}
+		defer conn.Close()
+		r := s.request(context.Background(), v, from)
+		r.URL.Path = v.path
+		if err := r.Write(conn); err != nil {
+			s.Error(err)
+		}
+		time.Sleep(soon())
+	}},
+	{"streams that are reset", func(s *pooledHosts, v requestKind, from string) {
+		ctx, cancel := context.WithTimeout(context.Background(), soon())
+		defer cancel()
+		response, err := s.http2.Client().Do(s.request(ctx, v, from))
+		if err == nil {
+			io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+		}
+	}},
+	{"contexts that are cancelled", func(s *pooledHosts, v requestKind, from string) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer time.AfterFunc(soon(), cancel).Stop()
+		r := s.request(ctx, v, from)
+		r.URL.Path = strings.TrimPrefix(r.URL.Path, v.host)
+		map[string]*abuseHost{"/plain": s.plain, "/full": s.full}[v.host].handler.ServeHTTP(httptest.NewRecorder(), r)
+		if ctx.Err() != nil {
+			s.abandoned.Add(1)
+		}
+	}},
+}
+
+// perSecond is how many clients come and leave.
+const perSecond = 240
+
+// leave has so many clients come and leave, each kind of request and each kind of
+// client in turn. It returns when all have left.
+func (s *pooledHosts) leave(clients int) {
+	var wg sync.WaitGroup
+	begin := time.Now()
+	var kinds []requestKind
+	for i := range clients {
+		if len(kinds) == 0 {
+			kinds = s.requestKinds()
+		}
+		v := kinds[0]
+		kinds = kinds[1:]
+		time.Sleep(time.Until(begin.Add(time.Second * time.Duration(i) / perSecond)))
+		wg.Go(func() { leavers[i%len(leavers)].send(s, v, fmt.Sprintf("198.18.%d.%d", i/250, i%250)) })
+	}
+	wg.Wait()
+}
+
+// Clients that leave cost others nothing: the server sees no new connection, other
+// people's tokens are valid all the while, and nothing stays pending.
+func TestClientsThatLeaveCostNoConnections(t *testing.T) {
+	t.Parallel()
+	onPooledHosts(t, func(t *testing.T, s *pooledHosts) {
+		clients := 2 * perSecond
+		if long {
+			clients = 20 * perSecond
+		}
+		before := s.connections()
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			s.leave(clients)
+		}()
+		asked := 0
+		for going := true; going; asked++ {
+			select {
+			case <-left:
+				going = false // once more, after all have left
+			default:
+			}
+			s.plain.welcomes(t, s.token, "while clients leave")
+			time.Sleep(time.Millisecond)
+		}
+		t.Logf("%d of %d left before the answer; %d requests of others", s.abandoned.Load(), clients, asked)
+		if s.abandoned.Load() < perSecond/10 {
+			t.Errorf("only %d left before the answer", s.abandoned.Load())
+		}
+		// The owner comes from a new address, and would wait for a minute if what was
+		// given up were pending.
+		within, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		for i, host := range []string{"/plain", "/full"} {
+			v := requestKind{host: host, method: "POST", path: "/Token", form: url.Values{
+				"grant_type": {"password"}, "username": {"owner"}, "password": {otherPassword}, "client_id": {"web"}}}
+			a, err := readAnswer(s.http2.Client().Do(s.request(within, v, fmt.Sprint("203.0.113.", i))))
+			if err != nil || a.StatusCode != http.StatusOK {
+				t.Errorf("%s: the owner gets %v %s, %v", host, a.Response, a.body, err)
+			}
+		}
+		eventually(t, "nothing is pending", func() bool { return s.pending() == 0 })
+		if after := s.connections(); !slices.Equal(before, after) {
+			t.Errorf("the connections were %v, and are %v", before, after)
+		}
+		for _, h := range []*abuseHost{s.plain, s.full} {
+			for line := range strings.Lines(h.log.String()) {
+				if strings.Contains(line, "level=ERROR") {
+					t.Errorf("the log: %s", line)
+				}
+			}
+		}
+	})
+}
+
+func onPooledHosts(t *testing.T, test func(t *testing.T, s *pooledHosts)) {
+	for _, e := range sqlEngines {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, sqlHosts(t, e))
+		})
+	}
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		test(t, redisHosts(t))
+	})
+}
+
+// A request's deadline, which the client cannot set, does interrupt a query: the
+// request is answered, and its connection is free again.
+func TestRequestDeadlineInterruptsQueries(t *testing.T) {
+	t.Parallel()
+	for engine, lock := range map[string]struct{ begin, end string }{
+		"postgres": {"BEGIN; LOCK TABLE tokenauth_tokens, tokenauth_users, tokenauth_clients, tokenauth_counters", "ROLLBACK"},
+		"mariadb":  {"LOCK TABLES tokenauth_tokens WRITE, tokenauth_users WRITE, tokenauth_clients WRITE, tokenauth_counters WRITE", "UNLOCK TABLES"},
+	} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			e := sqlEngines[slices.IndexFunc(sqlEngines, func(e sqlEngine) bool { return e.name == engine })]
+			s := sqlHosts(t, e)
+			pool := s.pool
+			conn, err := pool.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := conn.ExecContext(t.Context(), lock.begin); err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			for i, v := range s.requestKinds() {
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+					defer cancel()
+					r := s.request(ctx, v, fmt.Sprint("198.18.0.", i))
+					r.URL.Path = v.path
+					began := time.Now()
+					w := httptest.NewRecorder()
+					map[string]*abuseHost{"/plain": s.plain, "/full": s.full}[v.host].handler.ServeHTTP(w, r)
+					if took := time.Since(began); w.Code != http.StatusServiceUnavailable || took > 10*time.Second {
+						t.Errorf("%s %s%s %v: %d after %v", v.method, v.host, v.path, v.form, w.Code, took)
+					}
+				})
+			}
+			wg.Wait()
+			eventually(t, "only the lock has a connection", func() bool { return pool.Stats().InUse == 1 })
+			if _, err := conn.ExecContext(t.Context(), lock.end); err != nil {
+				t.Fatal(err)
+			}
+			s.plain.welcomes(t, s.token, "after the lock")
+		})
+	}
+}

@@ -1,0 +1,513 @@
+package tokenauth_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
+)
+
+// A backend is everything that a Service calls: the storage, the counters, the
+// users, the registry of clients, the live check and the fallback. A test steps in
+// during each call. It is for one goroutine.
+type backend struct {
+	memory.Store
+	counters map[throttle.Key]throttle.Counter
+	account  password.Account
+	looked   func(*backend) // changes the account after a look-up
+	client   tokenauth.Client
+
+	calls  []string
+	during func(ctx context.Context, call int) error // nil steps in nowhere
+}
+
+func (b *backend) call(ctx context.Context, name string) error {
+	b.calls = append(b.calls, name)
+	if b.during == nil {
+		return nil
+	}
+	return b.during(ctx, len(b.calls)-1)
+}
+
+func (b *backend) Replace(ctx context.Context, t tokenauth.Token) error {
+	if err := b.call(ctx, "Replace"); err != nil {
+		return err
+	}
+	return b.Store.Replace(ctx, t)
+}
+
+func (b *backend) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+	if err := b.call(ctx, "Find"); err != nil {
+		return tokenauth.Token{}, err
+	}
+	return b.Store.Find(ctx, slot)
+}
+
+func (b *backend) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
+	if err := b.call(ctx, "Revoke"); err != nil {
+		return err
+	}
+	return b.Store.Revoke(ctx, slot, d)
+}
+
+func (b *backend) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	if err := b.call(ctx, "RevokeUser"); err != nil {
+		return err
+	}
+	return b.Store.RevokeUser(ctx, u)
+}
+
+func (b *backend) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+	if err := b.call(ctx, "RevokeClient"); err != nil {
+		return err
+	}
+	return b.Store.RevokeClient(ctx, c)
+}
+
+func (b *backend) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+	if err := b.call(ctx, "List"); err != nil {
+		return nil, err
+	}
+	return b.Store.List(ctx, u)
+}
+
+func (b *backend) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
+	if err := b.call(ctx, "UpdateCounters"); err != nil {
+		return err
+	}
+	counters := make([]throttle.Counter, len(keys))
+	for i, key := range keys {
+		counters[i] = b.counters[key]
+	}
+	change(counters)
+	for i, key := range keys {
+		b.counters[key] = counters[i]
+	}
+	return nil
+}
+
+func (b *backend) pending() (n int64) {
+	for _, c := range b.counters {
+		n += c.Pending
+	}
+	return n
+}
+
+func (b *backend) lookup(ctx context.Context, userName string) (password.Account, error) {
+	if err := b.call(ctx, "look-up"); err != nil {
+		return password.Account{}, err
+	}
+	account := b.account
+	if b.looked != nil {
+		b.looked(b)
+	}
+	if userName != account.UserName {
+		return account, tokenauth.ErrNotFound
+	}
+	return account, nil
+}
+
+func (b *backend) upgrade(ctx context.Context, _, _, _ string) error { return b.call(ctx, "upgrade") }
+
+// format is that of hashes which are the password in the clear.
+func (b *backend) format(stored string) func(string) bool {
+	clear, ok := strings.CutPrefix(stored, "clear:")
+	if !ok {
+		return nil
+	}
+	return func(password string) bool {
+		b.call(nil, "hash") //nolint:staticcheck // it has none
+		return password == clear
+	}
+}
+
+func (b *backend) FindClient(ctx context.Context, clientID string) (tokenauth.Client, error) {
+	if err := b.call(ctx, "FindClient"); err != nil {
+		return tokenauth.Client{}, err
+	}
+	if clientID != b.client.ID {
+		return tokenauth.Client{}, tokenauth.ErrNotFound
+	}
+	return b.client, nil
+}
+
+func (b *backend) liveCheck(ctx context.Context, _ tokenauth.Principal) error {
+	return b.call(ctx, "live check")
+}
+
+func (b *backend) fallback(r *http.Request) (tokenauth.Principal, error) {
+	return bob(), b.call(r.Context(), "fallback")
+}
+
+// plainUsers do not count attempts, and have no second look.
+type plainUsers struct{ *backend }
+
+func (p plainUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if err := p.call(ctx, "Authenticate"); err != nil {
+		return tokenauth.Principal{}, err
+	}
+	if c.Password.Reveal() != "right" {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return alice(), nil
+}
+
+// A hangup is a Service with its backend.
+type hangup struct {
+	*backend
+	auth        *tokenauth.Service
+	accessToken string // of alice at the client app
+	routes      http.Handler
+}
+
+const appPassword = "the secret of the client app"
+
+// newHangup returns one with users of the password package, or with plainUsers.
+func newHangup(t *testing.T, plain bool) *hangup {
+	h := &hangup{backend: new(backend)}
+	var users tokenauth.Authenticator = plainUsers{h.backend}
+	if !plain {
+		var err error
+		users, err = password.New(h.lookup, &password.Options{
+			Formats: []func(string) func(string) bool{h.format}, Upgrade: h.upgrade, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.auth = newService(t, h.backend, users, &tokenauth.Options{
+		Clients: h.backend, LiveCheck: h.liveCheck, Fallback: h.fallback,
+		Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret("a key of thirty-two bytes, or so")},
+	})
+	mux := http.NewServeMux()
+	h.auth.Mount(mux, tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect"})
+	mux.Handle("/me", h.auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	h.routes = mux
+	h.reset(t)
+	h.signIn(t.Context(), "alice", "right") // from which the Service learns whether the users count
+	return h
+}
+
+// reset makes the backend what it was, with a token that is valid.
+func (h *hangup) reset(t *testing.T) {
+	h.during, h.looked, h.counters = nil, nil, make(map[throttle.Key]throttle.Counter)
+	h.account = password.Account{UserID: "17", UserName: "alice", PasswordHash: "clear:right", Stamp: "stamp"}
+	h.client = tokenauth.Client{
+		ID: "app", Secrets: []tokenauth.Digest{sha256.Sum256([]byte(appPassword))}, IntrospectsAll: true,
+	}
+	h.accessToken = issue(t, h.auth, alice(), "app")
+	h.calls = nil
+}
+
+func (h *hangup) post(ctx context.Context, path string, form url.Values) {
+	form.Set("client_id", "app")
+	form.Set("client_secret", appPassword)
+	r := httptest.NewRequestWithContext(ctx, "POST", path, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	h.routes.ServeHTTP(httptest.NewRecorder(), r)
+}
+
+func (h *hangup) get(ctx context.Context, accessToken string) {
+	r := httptest.NewRequestWithContext(ctx, "GET", "/me", nil)
+	r.Header.Set("Authorization", "Bearer "+accessToken)
+	h.routes.ServeHTTP(httptest.NewRecorder(), r)
+}
+
+func (h *hangup) signIn(ctx context.Context, userName, password string) {
+	h.auth.SignIn(ctx, h.credentials(userName, password))
+}
+
+func (h *hangup) credentials(userName, password string) tokenauth.Credentials {
+	return tokenauth.Credentials{
+		UserName: userName, Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr(here),
+		ClientID: "app", ClientSecret: tokenauth.NewSecret(appPassword),
+	}
+}
+
+// hangups are the operations during which a client may leave, with the calls that
+// each makes if it stays.
+var hangups = []struct {
+	name  string
+	plain bool // with plainUsers
+	// looked changes the account or the client after each look-up
+	looked func(*backend)
+	do     func(context.Context, *hangup)
+	calls  string
+}{
+	{
+		name: "sign-in", do: func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		calls: "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, FindClient, UpdateCounters",
+	},
+	{
+		name: "wrong password", do: func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "wrong") },
+		calls: "FindClient, look-up, UpdateCounters, hash, UpdateCounters",
+	},
+	{
+		name: "made-up name", do: func(ctx context.Context, h *hangup) { h.signIn(ctx, "mallory", "right") },
+		calls: "FindClient, look-up, UpdateCounters, hash, UpdateCounters",
+	},
+	{
+		name:   "user disabled meanwhile",
+		looked: func(b *backend) { b.account.Disabled = true },
+		do:     func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		calls:  "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, Revoke, UpdateCounters",
+	},
+	{
+		name:   "client disabled meanwhile",
+		looked: func(b *backend) { b.client.Disabled = true },
+		do:     func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		calls:  "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, FindClient, Revoke, UpdateCounters",
+	},
+	{
+		name: "sign-in with users who do not count", plain: true,
+		do:    func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		calls: "FindClient, UpdateCounters, Authenticate, Replace, FindClient, UpdateCounters",
+	},
+	{
+		name: "wrong password with users who do not count", plain: true,
+		do:    func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "wrong") },
+		calls: "FindClient, UpdateCounters, Authenticate, UpdateCounters",
+	},
+	{
+		name: "token endpoint",
+		do: func(ctx context.Context, h *hangup) {
+			h.post(ctx, "/Token", url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {"right"}})
+		},
+		calls: "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, FindClient, UpdateCounters",
+	},
+	{
+		name: "revocation endpoint",
+		do: func(ctx context.Context, h *hangup) {
+			h.post(ctx, "/revoke", url.Values{"token": {h.accessToken}})
+		},
+		calls: "FindClient, Find, Revoke",
+	},
+	{
+		name: "introspection endpoint",
+		do: func(ctx context.Context, h *hangup) {
+			h.post(ctx, "/introspect", url.Values{"token": {h.accessToken}})
+		},
+		calls: "FindClient, Find, live check",
+	},
+	{
+		name: "guard", do: func(ctx context.Context, h *hangup) { h.get(ctx, h.accessToken) },
+		calls: "Find, live check",
+	},
+	{
+		name: "guard with a fallback", do: func(ctx context.Context, h *hangup) { h.get(ctx, "of-another-service") },
+		calls: "fallback, live check",
+	},
+	{
+		name: "Validate", do: func(ctx context.Context, h *hangup) { h.auth.Validate(ctx, h.accessToken) },
+		calls: "Find, live check",
+	},
+	{
+		name: "Issue", do: func(ctx context.Context, h *hangup) { h.auth.Issue(ctx, alice(), "app") },
+		calls: "Replace",
+	},
+	{
+		name: "Revoke", do: func(ctx context.Context, h *hangup) { h.auth.Revoke(ctx, h.accessToken) },
+		calls: "Find, Revoke",
+	},
+	{
+		name: "RevokeUser", do: func(ctx context.Context, h *hangup) { h.auth.RevokeUser(ctx, "17") },
+		calls: "RevokeUser",
+	},
+	{
+		name: "RevokeClient", do: func(ctx context.Context, h *hangup) { h.auth.RevokeClient(ctx, "app") },
+		calls: "RevokeClient",
+	},
+	{
+		name: "Tokens", do: func(ctx context.Context, h *hangup) { h.auth.Tokens(ctx, "17") },
+		calls: "List",
+	},
+	{
+		name: "Health", do: func(ctx context.Context, h *hangup) { h.auth.Health(ctx) },
+		calls: "Find",
+	},
+	{
+		name: "Unthrottle", do: func(ctx context.Context, h *hangup) { h.auth.Unthrottle(ctx, "17", "alice") },
+		calls: "UpdateCounters, UpdateCounters",
+	},
+}
+
+// steps are the calls of an operation.
+type steps []string
+
+func (s steps) String() string { return strings.Join(s, ", ") }
+
+// settles reports whether the call ends what an earlier one began: it takes a token
+// back that nobody has, or an attempt that is pending.
+func (s steps) settles(call int) bool {
+	if !slices.Contains(s, "look-up") && !slices.Contains(s, "Authenticate") {
+		return false // it is no sign-in
+	}
+	return s[call] == "Revoke" || s[call] == "UpdateCounters" && slices.Index(s, "UpdateCounters") != call
+}
+
+// after returns the calls that are made in all if the client leaves during one.
+func (s steps) after(call int) steps {
+	if stored := slices.Index(s, "Replace"); call >= stored && stored >= 0 {
+		return s
+	}
+	if s[len(s)-1] == "Revoke" {
+		return s // an app that signs out may leave at once
+	}
+	left := slices.Clone(s[:call+1])
+	if i := slices.Index(s, "UpdateCounters"); i >= 0 && i <= call && !s.settles(call) && s.settles(len(s)-1) {
+		left = append(left, "UpdateCounters")
+	}
+	return left
+}
+
+// onHangups calls test in a bubble for each operation. Each call of again returns
+// a backend as it was, and the operation.
+func onHangups(t *testing.T, test func(t *testing.T, again func() (*hangup, func(context.Context)), all steps)) {
+	t.Parallel()
+	for _, o := range hangups {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHangup(t, o.plain)
+				test(t, func() (*hangup, func(context.Context)) {
+					h.reset(t)
+					h.looked = o.looked
+					return h, func(ctx context.Context) { o.do(ctx, h) }
+				}, strings.Split(o.calls, ", "))
+			})
+		})
+	}
+}
+
+type hangupKey struct{}
+
+func TestClientThatLeavesInterruptsNoCall(t *testing.T) {
+	onHangups(t, func(t *testing.T, again func() (*hangup, func(context.Context)), all steps) {
+		for at := -1; at < len(all); at++ { // -1 for a client that stays
+			h, do := again()
+			ctx, leave := context.WithCancel(context.WithValue(t.Context(), hangupKey{}, "value"))
+			h.during = func(call context.Context, i int) error {
+				if i != at && call != nil && call.Err() != nil {
+					t.Errorf("%s, left during %s: the call begins with %v", steps(h.calls), all[at], call.Err())
+				}
+				if i == at {
+					leave()
+					synctest.Wait()
+				}
+				if call == nil {
+					return nil // the work on a password
+				}
+				if call.Err() != nil {
+					t.Errorf("%s: interrupted: %v", steps(h.calls), call.Err())
+				}
+				if _, bounded := call.Deadline(); !bounded && h.calls[i] != "RevokeClient" && h.calls[i] != "Authenticate" {
+					t.Errorf("%s: without a deadline", steps(h.calls))
+				}
+				if call.Value(hangupKey{}) != "value" {
+					t.Errorf("%s: without the values of the request", steps(h.calls))
+				}
+				return nil
+			}
+			do(ctx)
+			leave()
+			want := all
+			if at >= 0 {
+				want = all.after(at)
+			}
+			if !slices.Equal(h.calls, want) {
+				t.Errorf("left during call %d: the calls are\n%s, want\n%s", at, steps(h.calls), want)
+			}
+			if n := h.pending(); n != 0 {
+				t.Errorf("left during call %d: %d are pending", at, n)
+			}
+		}
+	})
+}
+
+// A deadline interrupts each call, but for those that take back what was begun.
+func TestDeadlineInterruptsEachCall(t *testing.T) {
+	onHangups(t, func(t *testing.T, again func() (*hangup, func(context.Context)), all steps) {
+		for at, name := range all {
+			if name == "hash" {
+				continue // it asks nobody
+			}
+			h, do := again()
+			const within = 300 * time.Millisecond
+			began := time.Now()
+			ctx, cancel := context.WithDeadline(t.Context(), began.Add(within))
+			h.during = func(call context.Context, i int) error {
+				if i == at {
+					return hang(call)
+				}
+				return nil
+			}
+			do(ctx)
+			cancel()
+			want := within
+			if all.settles(at) {
+				want = 2 * time.Second // Options.Timeout
+			}
+			if took := time.Since(began); took > want || took < want-want/40 {
+				t.Errorf("%s, which hangs, took %v, want %v", steps(h.calls), took, want)
+			}
+			if n := h.pending(); n != 0 && !(name == "UpdateCounters" && all.settles(at)) {
+				t.Errorf("%s hangs: %d are pending", steps(h.calls), n)
+			}
+			synctest.Wait()
+		}
+	})
+}
+
+// A client that has left may still read the answer, so a password that was found
+// wrong counts. What was given up before that does not.
+func TestAbandonedGuessCountsOnceDecided(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHangup(t, false)
+		abandon := func(during string) {
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			h.calls = nil
+			h.during = func(_ context.Context, i int) error {
+				if h.calls[i] == during {
+					leave()
+					synctest.Wait()
+				}
+				return nil
+			}
+			h.signIn(ctx, "alice", "wrong")
+		}
+		signIn := func() string {
+			h.during = nil
+			_, err := h.auth.SignIn(t.Context(), h.credentials("alice", "right"))
+			return reason(err)
+		}
+		for _, during := range []string{"FindClient", "look-up", "UpdateCounters"} {
+			for range 200 { // more than any limit
+				abandon(during)
+			}
+			if got := signIn(); got != "good" {
+				t.Errorf("after many left during %s: %s", during, got)
+			}
+		}
+		for range 5 {
+			abandon("hash")
+		}
+		if got := signIn(); got != "throttled" {
+			t.Errorf("after five wrong passwords: %s", got)
+		}
+	})
+}
