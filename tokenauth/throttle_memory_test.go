@@ -1,6 +1,7 @@
 package tokenauth_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -50,6 +51,36 @@ func TestReplicaBelievesAnUnthrottledAccount(t *testing.T) {
 		other.expect("alice", "right", "198.51.100.3", "in")
 		if got := <-done; got != "rejected" {
 			t.Errorf("the guesser: %s", got)
+		}
+	})
+}
+
+// leavesWork panics, and what it left running counts the attempt later.
+type leavesWork struct{ counted chan error }
+
+func (l *leavesWork) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	go func() {
+		time.Sleep(time.Second)
+		l.counted <- c.CountAttempt(context.WithoutCancel(ctx), "17")
+	}()
+	panic("a bug in the host's code")
+}
+
+func TestAttemptOfAnAuthenticatorThatPanickedIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		users := &leavesWork{make(chan error)}
+		auth := newService(t, storage, users, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
+		func() {
+			defer func() { recover() }()
+			auth.SignIn(t.Context(), credentials("alice", "right", here))
+		}()
+		if err := <-users.counted; err != nil {
+			t.Error(err)
+		}
+		if n := storage.pending(); n != 0 {
+			t.Errorf("%d attempts are pending", n)
 		}
 	})
 }
