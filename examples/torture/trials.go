@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bearerkit/bearerkit/examples/torture/internal/change"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/crash"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/fault"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/forgery"
@@ -25,6 +26,10 @@ var trials = []*trial.Trial{
 	{
 		Name: "bounded", Run: history.Bounded, Fits: func(b *store.Backend) bool { return b.Watched },
 		About: "histories with a cache: a token that ended passes for the lease at most; every other generation with faults",
+	},
+	{
+		Name: "changes", Run: change.Run,
+		About: "an operator changes users and clients while they sign in, with the tokens in another storage or the same",
 	},
 	{
 		Name: "crashes", Run: crash.Run, Fits: func(b *store.Backend) bool {
@@ -51,7 +56,7 @@ var trials = []*trial.Trial{
 }
 
 // plants are all that there are.
-var plants = slices.Concat(plant.Shared, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
+var plants = slices.Concat(plant.Shared, change.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
 
 // choose returns the trials that are asked for, or all that fit.
 func choose(names string, b *store.Backend, p *plant.Plant) ([]*trial.Trial, error) {
