@@ -50,8 +50,9 @@ type Attempt struct {
 
 	counters throttle.Storage // where it is pending; nil if it is not
 	keys     []throttle.Key   // of those counters
-	success  throttle.Key     // the one that keeps when a sign-in succeeded
+	is       counted          // what it is pending for
 	limits   *limits          // that let it pass
+	earlier  []earlier
 	lost     []lostBegin
 }
 
@@ -115,24 +116,52 @@ func (a *Attempt) CountName(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}
-	return a.count(ctx, a.names.byName(), a.names.pair)
+	return a.count(ctx, a.names.byName(), byName)
 }
 
 // CountAccount is CountName for the account with that ID, or for a user name that
-// no account has.
+// no account has. It takes the place of what was counted before.
 func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error {
 	if a == nil {
 		return nil
 	}
+	is := ofNoAccount
+	if found {
+		is = ofAnAccount
+	}
 	keys := a.names.byAccount(id, found)
-	return a.count(ctx, keys, keys[0])
+	if a.counters != nil && a.keys[0] == keys[0] {
+		return nil
+	}
+	return a.count(ctx, keys, is)
 }
+
+// counted is what an attempt is pending for.
+type counted int
+
+const (
+	byName counted = iota
+	ofNoAccount
+	ofAnAccount
+)
+
+// An earlier account of an attempt is one that another took the place of: the
+// password was not right there. It counts if it was right nowhere.
+type earlier struct {
+	counters throttle.Storage
+	keys     []throttle.Key
+}
+
+const maxEarlier = 8
 
 // Counted reports whether the attempt is pending.
 func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
 
-func (a *Attempt) count(ctx context.Context, keys []throttle.Key, success throttle.Key) error {
-	defer a.endTurn()             // also when the storage panics
+func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) error {
+	defer a.endTurn() // also when the storage panics
+	if a.counters != nil && a.is == ofAnAccount && len(a.earlier) < maxEarlier {
+		a.earlier = append(a.earlier, earlier{a.counters, a.keys[:2]})
+	}
 	a.settle(ctx, Undecided)      // what was counted before
 	defer a.settleLost(ctx, keys) // and blocked, or counted in this process
 	if err := a.Admit(ctx); err != nil {
@@ -150,7 +179,7 @@ func (a *Attempt) count(ctx context.Context, keys []throttle.Key, success thrott
 			return &BlockedError{longest}
 		}
 		if len(v.waitOn) == 0 {
-			a.counters, a.keys, a.success, a.limits = counters, keys, success, limits
+			a.counters, a.keys, a.is, a.limits = counters, keys, is, limits
 			l.lines.counted(keys)
 			return nil
 		}
@@ -185,6 +214,20 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	}
 	defer a.endTurn()
 	a.settle(ctx, o)
+	for _, e := range a.earlier {
+		if o != Failed {
+			break
+		}
+		err := a.update(ctx, e.counters, e.keys, func(c []throttle.Counter) {
+			for i := range c {
+				c[i] = failed(c[i], e.keys[i], a.limiter.now())
+			}
+		})
+		if err != nil {
+			a.limiter.outage.note(err, a.limiter)
+		}
+	}
+	a.earlier = nil
 }
 
 func (a *Attempt) settle(ctx context.Context, o Outcome) {
@@ -199,7 +242,7 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 	defer func() { a.counters = nil }()
 	now := l.now()
 	var next verdict // on the next attempt
-	err := a.update(ctx, func(c []throttle.Counter) {
+	err := a.update(ctx, a.counters, a.keys, func(c []throttle.Counter) {
 		a.settleAll(c, o, now)
 		next = a.limits.judge(a.keys, c, now)
 	})
@@ -212,22 +255,40 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 		return // a second call would take as long
 	}
 	// The connection broke, and the outcome may be counted or not.
-	a.update(ctx, func(c []throttle.Counter) {
+	a.update(ctx, a.counters, a.keys, func(c []throttle.Counter) {
 		if !a.isSettled(c, o, now) {
 			a.settleAll(c, o, now)
 		}
 	})
 }
 
-func (a *Attempt) update(ctx context.Context, change func([]throttle.Counter)) error {
+func (a *Attempt) update(ctx context.Context, counters throttle.Storage, keys []throttle.Key, change func([]throttle.Counter)) error {
 	call, cancel, _ := a.limiter.Timeout.Call(context.WithoutCancel(ctx)) // which never ends
 	defer cancel()
-	return a.counters.UpdateCounters(call, a.keys, change)
+	return counters.UpdateCounters(call, keys, change)
 }
 
+// settleAll settles each counter. Behind those of the account, or of the name as
+// typed, are those of the folded name. A success resets the account's own, and of
+// the folded name's what other spellings did not add: an account with a similar name
+// must not reset the failures of this one.
 func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, now int64) {
+	own := [2]int64{c[0].FailuresNow(a.keys[0], now), c[1].FailuresNow(a.keys[1], now)}
 	for i := range c {
-		c[i] = settled(c[i], a.keys[i], a.keys[i] == a.success, o, now)
+		c[i] = settled(c[i], now)
+		switch {
+		case o == Failed:
+			c[i] = failed(c[i], a.keys[i], now)
+		case o == Succeeded && i >= 2 && i < 4 && a.is == byName:
+			if c[i].Failures = max(0, c[i].FailuresNow(a.keys[i], now)-own[i-2]); c[i].Failures == 0 {
+				c[i].FailedAt = 0
+			}
+		case o == Succeeded && i < 4:
+			c[i].Failures, c[i].FailedAt = 0, 0
+		}
+	}
+	if o == Succeeded {
+		c[0].SucceededAt = max(c[0].SucceededAt, now)
 	}
 }
 
@@ -235,28 +296,25 @@ func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, now int64) {
 // moment. Undecided leaves no trace.
 func (a *Attempt) isSettled(c []throttle.Counter, o Outcome, now int64) bool {
 	for i := range c {
-		if o == Failed && c[i].FailedAt != now || o == Succeeded && a.keys[i] == a.success && c[i].SucceededAt != now {
+		if o == Failed && c[i].FailedAt != now {
 			return false
 		}
 	}
-	return o != Undecided
+	return o == Failed || o == Succeeded && c[0].SucceededAt == now
 }
 
-// settled is the counter after one of its pending attempts had the outcome.
-func settled(c throttle.Counter, key throttle.Key, success bool, o Outcome, now int64) throttle.Counter {
+// settled is the counter after one of its pending attempts ended.
+func settled(c throttle.Counter, now int64) throttle.Counter {
 	if c.Pending = max(0, c.PendingNow(now)-1); c.Pending == 0 {
 		c.PendingAt = 0
 	}
-	switch {
-	case o == Failed:
-		c.Failures = c.FailuresNow(key, now) + 1
-		c.FailedAt = max(c.FailedAt, now)
-	case o == Succeeded && key[0] <= account:
-		c.Failures, c.FailedAt = 0, 0
-		if success {
-			c.SucceededAt = max(c.SucceededAt, now)
-		}
-	}
+	return c
+}
+
+// failed is the counter after one more failure.
+func failed(c throttle.Counter, key throttle.Key, now int64) throttle.Counter {
+	c.Failures = c.FailuresNow(key, now) + 1
+	c.FailedAt = max(c.FailedAt, now)
 	return c
 }
 
@@ -264,7 +322,7 @@ func settled(c throttle.Counter, key throttle.Key, success bool, o Outcome, now 
 func (l *Limiter) Forget(ctx context.Context, id string, userNames ...string) error {
 	keys := []throttle.Key{l.namer.accountKey(ofAccount, id)}
 	for _, name := range userNames {
-		keys = append(keys, l.namer.accountKey(ofName, fold.Name(name)))
+		keys = append(keys, l.namer.accountKey(ofName, fold.Name(name)), l.namer.accountKey(asTyped, name))
 	}
 	defer l.memory.forget()
 	for _, key := range keys {

@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -30,6 +31,7 @@ type lines struct {
 	parked    map[throttle.Key][]*waiter
 	held      map[throttle.Key]int // by how many that are parked, or ask again after that
 	pending   map[throttle.Key]int // attempts of this process
+	wakes     int
 }
 
 const (
@@ -64,6 +66,7 @@ type line struct {
 	parked []*waiter
 	round  int // of the last that had its turn
 	from   map[throttle.Key]*lineSource
+	woken  int // when one of it was woken last, in the count of lines.wakes
 }
 
 // A lineSource has what a line needs to know of a source of which somebody waits.
@@ -251,7 +254,7 @@ func (ls *lines) counted(keys []throttle.Key) {
 }
 
 // settled says that an attempt with these keys is not pending any more, and wakes
-// those that waited for it: one for each key.
+// those that waited for it: one for each key, of the networks in turn.
 func (ls *lines) settled(keys []throttle.Key) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -260,7 +263,10 @@ func (ls *lines) settled(keys []throttle.Key) {
 			delete(ls.pending, key)
 		}
 		if parked := ls.parked[key]; len(parked) > 0 {
-			ls.wake(parked[0])
+			ls.wakes++
+			next := slices.MinFunc(parked, func(a, b *waiter) int { return cmp.Compare(a.line.woken, b.line.woken) })
+			next.line.woken = ls.wakes
+			ls.wake(next)
 		}
 	}
 	ls.dispatch()

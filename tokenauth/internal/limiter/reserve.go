@@ -79,7 +79,7 @@ func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
 			}
 			for i := range c {
 				if counted {
-					c[i] = settled(c[i], keys[i], false, Undecided, l.now())
+					c[i] = settled(c[i], l.now())
 				}
 			}
 		})
