@@ -154,6 +154,32 @@ func TestCrowdOfOneSourceTakesFewTransactions(t *testing.T) {
 	})
 }
 
+// Very many sources with one account take as few, and are not looked up: those that
+// wait for others are in nobody's way.
+func TestCrowdOnOneAccountTakesFewTransactions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		d := storage.replica(t, tokenauth.Options{})
+		d.try("somebody", "wrong", there)
+		before := storage.script(nil)
+		asked := d.hashed.Load()
+		outcomes := atOnce(600, func(i int) string {
+			return d.try("alice", "wrong", fmt.Sprintf("198.18.%d.%d", i/250, i%250))
+		})
+		calls, _ := storage.figures()
+		if outcomes["rejected"] != 20 || outcomes["throttled"] != 580 {
+			t.Errorf("the outcomes are %v", outcomes)
+		}
+		if calls -= before; calls > 100 {
+			t.Errorf("%d transactions for 20 passwords that were hashed", calls)
+		}
+		if n := d.hashed.Load() - asked; n > 20 {
+			t.Errorf("%d passwords were hashed", n)
+		}
+	})
+}
+
 // All users of a host may share one address.
 func TestCrowdOfOneSourceWithRightPasswordsGetsIn(t *testing.T) {
 	t.Parallel()

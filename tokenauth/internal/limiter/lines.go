@@ -255,7 +255,7 @@ func (ls *lines) dispatch() {
 // those that came before it. It need not ask to find out.
 func (ls *lines) holds(w *waiter) bool {
 	return w.on == nil && (ls.held[w.names.pair] > 0 ||
-		!w.known && (ls.held[w.names.source] > 0 || ls.held[w.names.wideSource] > 0))
+		!w.known && (ls.held[w.names.name] > 0 || ls.held[w.names.source] > 0 || ls.held[w.names.wideSource] > 0))
 }
 
 // release lets newcomers ask for what the waiter waited for.
