@@ -48,8 +48,9 @@ func RequireBearer(s *tokenauth.Service) gin.HandlerFunc {
 }
 
 // RequireRole lets only requests of a user with at least one of the roles
-// through. It authenticates by itself if no guard before it did. It panics if
-// there is no role, or an empty one.
+// through. It authenticates by itself, and does not look up again a token that a
+// guard before it found, if the request still presents that. It panics if there is
+// no role, or an empty one.
 func RequireRole(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{Roles: append([]string{}, anyOf...)})
 }
@@ -69,7 +70,8 @@ func Optional(s *tokenauth.Service) gin.HandlerFunc {
 
 // From returns the token with which a guard let the request through, and false if
 // there is none. The same token is in the context of c.Request, for
-// tokenauth.FromContext.
+// tokenauth.FromContext, which says what it returns for a request that a handler
+// made on the context of its own.
 func From(c *gin.Context) (tokenauth.Token, bool) {
 	return tokenauth.FromContext(c.Request.Context())
 }

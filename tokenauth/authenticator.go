@@ -30,7 +30,7 @@ type Credentials struct {
 
 // An Authenticator finds the user of credentials. password.Authenticator does it
 // for password hashes in a table; others may ask a directory server. It may also
-// be a Rechecker.
+// be a Rechecker and a RevocationQueue.
 type Authenticator interface {
 	// Authenticate returns the principal of the credentials.
 	//
@@ -69,4 +69,10 @@ func recheck(ctx context.Context, a Authenticator, p Principal) error {
 		return r.Recheck(ctx, p)
 	}
 	return nil
+}
+
+// canRecheck reports whether recheck asks a.
+func canRecheck(a Authenticator) bool {
+	_, ok := a.(Rechecker)
+	return ok
 }

@@ -2,6 +2,8 @@ package tokenauth
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -13,23 +15,50 @@ type feed struct{ Storage }
 
 func (feed) Watch(context.Context, time.Duration, Invalidator) error { return nil }
 
-// Not parallel: AllocsPerRun counts what the whole process allocates.
-func TestCacheHitAllocatesNothing(t *testing.T) {
+// newCached returns a Service whose cache serves the token that comes with it.
+func newCached(t *testing.T) (s *Service, accessToken string) {
+	t.Helper()
 	s, err := New(feed{}, anyAuthenticator{}, &Options{Cache: new(CacheOptions)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	(&subscription{tokenCache: s.cache, began: func() {}}).Heartbeat(time.Now().Add(time.Hour))
-	token := Token{Slot: SlotOf("alice", ""), ExpiresAt: time.Now().Add(time.Hour)}
-	var accessToken string
+	token := Token{Slot: SlotOf("alice", ""), ExpiresAt: time.Now().Add(time.Hour), Principal: Principal{Roles: []string{"Reader"}}}
 	accessToken, token.Digest = accesstoken.Mint("tat_", token.Slot.bytes())
 	_, l, _ := s.cache.enter(token.Slot, &token.Digest, true)
 	s.cache.keep(l, &token)
+	return s, accessToken
+}
+
+// Not parallel: AllocsPerRun counts what the whole process allocates.
+func TestCacheHitAllocatesNothing(t *testing.T) {
+	s, accessToken := newCached(t)
 	if n := testing.AllocsPerRun(1000, func() {
 		if _, err := s.validate(t.Context(), accessToken); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 0.1 {
 		t.Errorf("a hit makes %v allocations", n)
+	}
+}
+
+// However many guards a request passes, it gets one context and is copied once.
+//
+// Not parallel: AllocsPerRun counts what the whole process allocates.
+func TestGuardsAllocateTwice(t *testing.T) {
+	s, accessToken := newCached(t)
+	reached := 0
+	var handler http.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached++ })
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer "+accessToken)
+	w := httptest.NewRecorder()
+	for i, guard := range []func(http.Handler) http.Handler{s.RequireBearer, s.RequireRole("Reader"), s.Optional} {
+		handler = guard(handler)
+		if n := testing.AllocsPerRun(1000, func() { handler.ServeHTTP(w, r) }); n > 2.1 {
+			t.Errorf("%d guards make %v allocations", i+1, n)
+		}
+	}
+	if reached != 3*1001 {
+		t.Errorf("the handler was reached %d times", reached)
 	}
 }

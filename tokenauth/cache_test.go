@@ -145,6 +145,38 @@ func TestCacheInvalidatesFailedWrites(t *testing.T) {
 	})
 }
 
+// Another replica replaced the token, and the event has not arrived. There is
+// nothing left to revoke, but the caller is told that the token is not valid.
+func TestRevokeInvalidatesTokensThatAnotherReplicaEnded(t *testing.T) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		for name, revoke := range map[string]func(accessToken string, held tokenauth.Token) error{
+			"Revoke":      func(accessToken string, _ tokenauth.Token) error { return auth.Revoke(t.Context(), accessToken) },
+			"RevokeToken": func(_ string, held tokenauth.Token) error { return auth.RevokeToken(t.Context(), held) },
+			"/revoke": func(accessToken string, _ tokenauth.Token) error {
+				w := httptest.NewRecorder()
+				endpoint(t, auth, "/revoke").ServeHTTP(w, httptest.NewRequest("POST", "/revoke", strings.NewReader("token="+accessToken)))
+				if w.Code != http.StatusOK {
+					return fmt.Errorf("answered %d", w.Code)
+				}
+				return nil
+			},
+		} {
+			accessToken := issue(t, auth, alice(), "")
+			held, err := auth.Validate(t.Context(), accessToken)
+			if err != nil {
+				t.Fatal(err)
+			}
+			newer := s.foreign(t)
+			expect(t, auth, accessToken, "good") // still
+			if err := revoke(accessToken, held); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			expect(t, auth, accessToken, "invalid replaced")
+			expect(t, auth, newer, "good")
+		}
+	})
+}
+
 // A reader has the old value in hand when the news of its end comes.
 func TestCacheDropsALookupThatAnInvalidationOverlaps(t *testing.T) {
 	for name, news := range map[string]func(s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator){

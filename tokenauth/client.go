@@ -37,8 +37,9 @@ type ClientRegistry interface {
 	// wrapped. Any other error becomes a 503. It reads what was last committed,
 	// is safe for concurrent use, and returns soon after its context ends.
 	//
-	// A host that disables or deletes a client ends its tokens after that, by
-	// Service.RevokeClient, or in the same transaction.
+	// A host that disables or deletes a client ends its tokens after it committed
+	// that, by Service.RevokeClient or as a RevocationQueue. Before that, a sign-in
+	// could still find the client and store a token.
 	FindClient(ctx context.Context, clientID string) (Client, error)
 }
 

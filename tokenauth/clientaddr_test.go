@@ -45,6 +45,11 @@ func TestClientAddrTrustsOnlyNamedProxies(t *testing.T) {
 		{"mapped proxy is trusted as IPv4", "[::ffff:10.0.0.1]:80", []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
 		{"a zone is dropped", "[fe80::1%eth0]:80", []string{"fe80::2%eth1"}, "fe80::2"},
 		{"a peer without port", "192.0.2.1", nil, "192.0.2.1"},
+		{"many proxies", "10.0.0.1:1234", []string{"198.51.100.7" + strings.Repeat(",10.0.0.2", 63)}, "198.51.100.7"},
+		{"too many proxies", "10.0.0.1:1234", []string{"198.51.100.7" + strings.Repeat(",10.0.0.2", 64)}, "10.0.0.1"},
+		{"too many proxies, a line each", "10.0.0.1:1234", append([]string{"198.51.100.7"}, slices.Repeat([]string{"10.0.0.2"}, 64)...), "10.0.0.1"},
+		{"what stands further left is as long as it likes", "10.0.0.1:1234", []string{strings.Repeat("10.0.0.2,", 1000) + "198.51.100.7"}, "198.51.100.7"},
+		{"an address that is too long", "10.0.0.1:1234", []string{"fe80::2%" + strings.Repeat("x", 100)}, "10.0.0.1"},
 		{"a Unix socket", "@", []string{"198.51.100.7"}, "invalid IP"},
 		{"no peer", "", []string{"198.51.100.7"}, "invalid IP"},
 	}
@@ -99,6 +104,8 @@ func FuzzClientAddr(f *testing.F) {
 		for i, hop := range slices.Backward(hops) {
 			addr := parseAddr(strings.TrimSpace(hop))
 			switch {
+			case len(hops)-i > maxHops:
+				t.Fatalf("%v stands left of %d hops", got, maxHops)
 			case !addr.IsValid():
 				t.Fatalf("%v stands left of %q", got, hop)
 			case !trusted(addr) || i == 0:

@@ -6,8 +6,9 @@ import "context"
 // and not a context.WithValue, to save an allocation for each request.
 type authorized struct {
 	context.Context
-	service *Service
-	token   *Token // shared; nil for an anonymous request
+	service  *Service
+	token    *Token    // shared; nil for an anonymous request
+	fallback *evidence // of the request that Options.Fallback authenticated; else nil
 }
 
 type authorizedKey struct{}
@@ -19,10 +20,23 @@ func (a *authorized) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// FromContext returns the token with which a guard let the request through, and
-// false if there is none. The caller may keep and change it.
+// lastAuthorized returns what the last guard left in the context, or nil.
+func lastAuthorized(ctx context.Context) *authorized {
+	a, _ := ctx.Value(authorizedKey{}).(*authorized)
+	return a
+}
+
+// FromContext returns the token with which the last guard let a request through,
+// and false if there is none. The caller may keep and change it.
+//
+// A context does not say which request it belongs to. A handler may make a new
+// request on the context of its own, such as for a part of a batch. Until a guard
+// lets the new request through, and on a route without a guard, FromContext
+// returns the token of the first request. A guard goes by what the new request
+// presents: behind it, FromContext returns that token, or false behind
+// Service.Optional. So guard each route whose handler calls FromContext.
 func FromContext(ctx context.Context) (Token, bool) {
-	if a, ok := ctx.Value(authorizedKey{}).(*authorized); ok && a.token != nil {
+	if a := lastAuthorized(ctx); a != nil && a.token != nil {
 		return a.token.clone(), true
 	}
 	return Token{}, false

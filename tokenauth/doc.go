@@ -36,6 +36,10 @@
 // Service does not reject a token that was issued in the future: another replica,
 // whose clock is ahead, may have issued it a moment ago.
 //
+// Keep the replicas' clocks together, by NTP. A replica whose clock is wrong issues
+// tokens that expire too early or too late, and judges others by its own time.
+// Nothing guards against that but an error in its log: see [Service.Run].
+//
 // # Endpoints
 //
 // [Service.Mount] mounts the token endpoint, and those of [Endpoints] that the host
@@ -63,7 +67,7 @@
 //	                 no_credentials,
 //	                 malformed          debug  alert on a rate of invalid far above the usual
 //	introspected     -, or why not      debug  -
-//	revoked          -, user, client    info   -
+//	revoked          -, user, client    info   - (without a reason: of a token that was stored)
 //	unavailable      -                  error  alert: a look-up in the storage or of a user fails
 //	                 internal           error  alert: the host's code panicked, or made an invalid principal
 //	                 busy               -      alert: more sign-ins than password.Options lets hash
@@ -72,15 +76,24 @@
 // A record has the fields event, reason, user_id, user_name, client_id,
 // remote_addr, token (16 digits of its digest), account (a keyed hash of the name
 // that was typed), error, needs_one_of and has_roles (of a refusal for the role)
-// and suppressed, as far as they are known. Of one event and reason, 100 records
-// are written at once and then 10 a second; suppressed counts the others.
+// and suppressed, as far as they are known.
+//
+// The log is bounded. A source is an address (of IPv6 its /48), a user and a
+// client, as far as they are known. Of one event and reason, a source gets 100
+// records at once and then 10 a second; all together get 1000 and then 100 a
+// second. Half of that is a reserve, of which each source gets one record a minute:
+// so up to 2000 sources at a time do not suppress the records of others for longer
+// than a minute. The field suppressed counts the records that are missing since the
+// last one of the same event and reason.
 //
 // The Service also logs, at error: a panic of the host's code and a stored token
 // that is corrupt (with the same bound), a failed purge, a failure of the storage
-// that counts attempts (once a minute), a refused token that could not be removed, a feed that is
-// lost (at info, one that is back), a second Run beside the first, and an account
-// that Lookup does not find by its own name. At warn, once: a cache without Run,
-// and a proxy that Options.TrustedProxies does not name.
+// that counts attempts (once a minute), a refused token that could not be removed,
+// a feed that is lost (at info, one that is back), a second Run beside the first, a
+// clock that differs from the storage's, an account that Lookup does not find by its
+// own name, and, once for an outage, a changed user or client whose tokens could not be ended
+// (at info, when that works again). At warn, once: a cache or a RevocationQueue
+// without Run, and a proxy that Options.TrustedProxies does not name.
 //
 // # Compatibility
 //

@@ -16,6 +16,7 @@ func TestHandlersRefusesBadEndpoints(t *testing.T) {
 	plain := newService(t, new(memory.Store), &staff{}, nil)
 	withClients := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{}})
 	withSub := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{}, ResponseAttributes: []string{"tenant", "sub"}})
+	withSUB := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{}, ResponseAttributes: []string{"\u017fUB"}})
 	for _, test := range []struct {
 		name      string
 		auth      *tokenauth.Service
@@ -35,6 +36,7 @@ func TestHandlersRefusesBadEndpoints(t *testing.T) {
 		{"password", plain, tokenauth.Endpoints{Issuer: "https://a:b@api.example.com"}, "Issuer"},
 		{"no URL", plain, tokenauth.Endpoints{Issuer: "api"}, "Issuer"},
 		{"attribute in place of a member", withSub, tokenauth.Endpoints{Introspection: "/i"}, `"sub"`},
+		{"attribute that decoders take for a member", withSUB, tokenauth.Endpoints{Introspection: "/i"}, `"ſUB"`},
 		{"attribute of that name elsewhere", withSub, tokenauth.Endpoints{Revocation: "/r"}, ""},
 		{"twice", plain, tokenauth.Endpoints{Revocation: "/Token"}, "twice"},
 		{"twice the same", plain, tokenauth.Endpoints{Token: []string{"/t", "/t"}}, "twice"},

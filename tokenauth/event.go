@@ -15,9 +15,8 @@ type Event struct {
 	Reason event.Reason // "" where the kind says everything
 
 	// UserID, UserName and ClientID are the token's. They are empty where the
-	// Service does not know them: for a refused sign-in, for an unknown token, and
-	// for one that is revoked by its access token. For a principal that cannot be
-	// stored they are cut to 256 bytes.
+	// Service does not know them: for a refused sign-in, and for an unknown token.
+	// For a principal that cannot be stored they are cut to 256 bytes.
 	UserID, UserName, ClientID string
 	// Account is a keyed hash of the user name that was typed, without case and
 	// accents: people type passwords there. The same name has the same hash in

@@ -117,9 +117,10 @@ func TestEachCallIsObservedOnce(t *testing.T) {
 	w.expect(t, "refused expired 17 alice")
 
 	auth.Revoke(ctx, second)
-	w.expect(t, "revoked")
+	w.expect(t, "revoked 17 alice")
+	auth.Revoke(ctx, second)
 	auth.Revoke(ctx, "rubbish")
-	w.expect(t) // it did nothing
+	w.expect(t) // they did nothing
 	auth.RevokeUser(ctx, "17")
 	w.expect(t, "revoked user 17")
 	auth.RevokeClient(ctx, "web")
@@ -167,8 +168,8 @@ func TestClientThatLeavesIsNotObservedAsUnavailable(t *testing.T) {
 		t.Errorf("logged: %s", log)
 	}
 	// Trouble stays trouble, though a client may have lost patience by then.
-	leaving, cancel := context.WithCancel(t.Context())
-	storage.before = func(context.Context, string) error { cancel(); return errors.New("no route to host") }
+	leaving, leave := context.WithCancel(t.Context())
+	storage.before = func(context.Context, string) error { leave(); return errors.New("no route to host") }
 	auth.Revoke(leaving, accessToken)
 	w.expect(t, "unavailable")
 	storage.before = nil
@@ -310,7 +311,7 @@ func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 	do("/introspect", "", "web", "", "refused malformed")
 	do("/revoke", "token="+accessToken, "api", "", "refused client")
 	do("/revoke", "token="+accessToken, "nobody", "", "refused client")
-	do("/revoke", "token="+accessToken, "web", "", "revoked web")
+	do("/revoke", "token="+accessToken, "web", "", "revoked 17 alice web")
 }
 
 // An observer decides nothing.

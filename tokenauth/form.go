@@ -17,38 +17,20 @@ import (
 const (
 	maxBodySize   = 8 << 10
 	maxParameters = 32
+
+	// maxContentType is in bytes. A media type of a body that is read here has a
+	// few dozen.
+	maxContentType = 256
 )
 
-// credentialNames are the parameters that must not stand in a query: it ends
-// up in access logs (RFC 6749 §2.3.1).
-var credentialNames = []string{"grant_type", "username", "password", "client_id", "client_secret", "token", "access_token"}
-
-// queryHas reports whether a raw query names the parameter, which is given in
-// lower case, in any case and with either separator. It looks at no value.
-func queryHas(rawQuery, name string) bool {
-	for rest := rawQuery; rest != ""; {
-		var pair string
-		if i := strings.IndexAny(rest, "&;"); i >= 0 {
-			pair, rest = rest[:i], rest[i+1:]
-		} else {
-			pair, rest = rest, ""
-		}
-		key, _, _ := strings.Cut(pair, "=")
-		if strings.ContainsAny(key, "%+") {
-			if unescaped, err := url.QueryUnescape(key); err == nil {
-				key = unescaped
-			}
-		}
-		if asciiLower(key) == name {
-			return true
-		}
-	}
-	return false
-}
+// maxBasic is the maximum length of Basic authentication, encoded. Decoded it is
+// as long as a body may be.
+var maxBasic = base64.StdEncoding.EncodedLen(maxBodySize)
 
 // checkContentHeaders refuses bodies that are not urlencoded text, as far as
 // their headers can be believed. The label "application/json" says nothing:
-// the documented call has it. Nor does one that is doubled or cannot be read.
+// the documented call has it. Nor does one that is doubled, cannot be read, or is
+// too long to be read.
 func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
 	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" }) {
 		refusal := early(http.StatusUnsupportedMediaType, wire.BodyCompressed)
@@ -56,7 +38,7 @@ func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
 		return refusal
 	}
 	labels := h["Content-Type"]
-	if len(labels) != 1 {
+	if len(labels) != 1 || len(labels[0]) > maxContentType {
 		return nil
 	}
 	mediaType, params, err := mime.ParseMediaType(labels[0])
@@ -78,8 +60,8 @@ type userPass struct{ user, pass string }
 
 // parseAuthorization reads the Authorization lines of a token request. It
 // returns nil for none and for other schemes: interceptors of clients add
-// stale bearer tokens. It reports false for a malformed Basic line, and for
-// more lines than one.
+// stale bearer tokens. It reports false for a Basic line that is malformed or
+// longer than maxBasic, and for more lines than one.
 func parseAuthorization(lines []string) (*userPass, bool) {
 	const scheme = "Basic"
 	if len(lines) == 0 {
@@ -95,7 +77,11 @@ func parseAuthorization(lines []string) (*userPass, bool) {
 	if rest != "" && rest[0] != ' ' && rest[0] != '\t' {
 		return nil, true // another scheme that begins with the same letters
 	}
-	decoded, err := base64.StdEncoding.Strict().DecodeString(strings.Trim(rest, " "))
+	encoded := strings.Trim(rest, " ")
+	if len(encoded) > maxBasic {
+		return nil, false
+	}
+	decoded, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	if err != nil {
 		return nil, false
 	}

@@ -8,17 +8,19 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
 // authenticate finds the token of a request (RFC 6750). It reports no refusal to
 // observers.
 func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) {
-	if a := s.authorized(r.Context()); a != nil {
-		return r, nil
-	}
 	accessToken, refusal := s.bearer(r)
-	if s.options.Fallback != nil && s.isForeign(accessToken, refusal) {
+	foreign := s.options.Fallback != nil && s.isForeign(accessToken, refusal)
+	if a := s.authorized(r.Context()); a != nil && (foreign && a.fallback.isOf(r) || refusal == nil && s.isOf(a, accessToken)) {
+		return s.pass(r, a.token, a.fallback), nil
+	}
+	if foreign {
 		return s.fallBack(r, refusal)
 	}
 	if refusal != nil {
@@ -34,7 +36,15 @@ func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) 
 		e.setToken(token)
 		s.observe(r.Context(), &e)
 	}
-	return r.WithContext(&authorized{r.Context(), s, token}), nil
+	return s.pass(r, token, nil), nil
+}
+
+// pass returns the request with its token in the context.
+func (s *Service) pass(r *http.Request, t *Token, e *evidence) *http.Request {
+	if a := lastAuthorized(r.Context()); a != nil && a.service == s && a.token == t {
+		return r
+	}
+	return r.WithContext(&authorized{r.Context(), s, t, e})
 }
 
 // validateGuarded is validate with a panic of the host's storage or live check
@@ -44,13 +54,24 @@ func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t *T
 	return s.validate(ctx, accessToken)
 }
 
-// authorized returns what a guard of this very Service left in the context.
-// Another Service's has no effect here.
+// authorized returns what the last guard of this very Service left in the context
+// if that let a request with a token through. Other Services have no effect here.
+//
+// The request is not always the one at hand: a handler may make a new one on its
+// own request's context.
 func (s *Service) authorized(ctx context.Context) *authorized {
-	if a, ok := ctx.Value(authorizedKey{}).(*authorized); ok && a.service == s && a.token != nil {
-		return a
+	a := lastAuthorized(ctx)
+	for a != nil && (a.service != s || a.token == nil) {
+		a = lastAuthorized(a.Context)
 	}
-	return nil
+	return a
+}
+
+// isOf reports whether the access token is the one that was validated. It compares
+// digests, so that no context needs to have the access token.
+func (s *Service) isOf(a *authorized, accessToken string) bool {
+	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
+	return ok && a.fallback == nil && equal(&a.token.Digest, (*Digest)(&digest))
 }
 
 // bearer reads the Authorization header (RFC 6750 §2.1). The token is never

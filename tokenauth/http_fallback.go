@@ -1,8 +1,13 @@
 package tokenauth
 
 import (
+	"crypto/tls"
 	"errors"
+	"io"
+	"maps"
 	"net/http"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
@@ -38,7 +43,44 @@ func (s *Service) fallBack(r *http.Request, noCredentials *ErrorResponse) (*http
 		e.setToken(token)
 		s.observe(r.Context(), &e)
 	}
-	return r.WithContext(&authorized{r.Context(), s, token}), nil
+	return s.pass(r, token, evidenceOf(r)), nil
+}
+
+// evidence is all by which Options.Fallback may have authenticated a request.
+type evidence struct {
+	line   requestLine
+	path   string
+	header http.Header
+	body   io.ReadCloser
+}
+
+// A requestLine is the part of a request that can be compared by ==.
+type requestLine struct {
+	method, uri, query, host, peer string
+	size                           int64
+	tls                            *tls.ConnectionState
+}
+
+func requestLineOf(r *http.Request) requestLine {
+	return requestLine{r.Method, r.RequestURI, r.URL.RawQuery, r.Host, r.RemoteAddr, r.ContentLength, r.TLS}
+}
+
+func evidenceOf(r *http.Request) *evidence {
+	return &evidence{requestLineOf(r), r.URL.Path, r.Header.Clone(), r.Body}
+}
+
+// isOf reports whether the request has all of the evidence and nothing else: it is
+// the request that was authenticated, or a copy. Routers take prefixes off the
+// path.
+func (e *evidence) isOf(r *http.Request) bool {
+	return e != nil && e.line == requestLineOf(r) && strings.HasSuffix(e.path, r.URL.Path) &&
+		sameBody(e.body, r.Body) && maps.EqualFunc(e.header, r.Header, slices.Equal)
+}
+
+// sameBody compares bodies as variables. A type that cannot be compared is a
+// middleware's, and so another body.
+func sameBody(a, b io.ReadCloser) bool {
+	return reflect.ValueOf(a).Comparable() && a == b
 }
 
 func (s *Service) askFallback(r *http.Request) (t *Token, err error) {

@@ -84,10 +84,13 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 	if refusal := checkContentHeaders(r.Header, rules.wrongEncoding); refusal != nil {
 		return nil, nil, refusal
 	}
-	for _, name := range credentialNames {
-		if queryHas(r.URL.RawQuery, name) {
-			return nil, nil, early(http.StatusBadRequest, wire.CredentialsInQuery)
-		}
+	switch query := r.URL.RawQuery; {
+	case len(query) > maxQuery:
+		// It is not looked at, and may have credentials: the answer to those is
+		// 400, and so it is here, not 414 (RFC 9110 §15.5.15).
+		return nil, nil, early(http.StatusBadRequest, wire.QueryTooLong)
+	case queryHas(query, credentialNames...):
+		return nil, nil, early(http.StatusBadRequest, wire.CredentialsInQuery)
 	}
 	body, err = s.readBody(r)
 	if err != nil {

@@ -68,7 +68,7 @@ func (s *Service) authorize(r *http.Request, q *Requirement) (*http.Request, *Er
 		s.observeRefusal(r, refusal.Err, nil)
 		return nil, refusal
 	}
-	token := s.authorized(authorized.Context()).token
+	token := lastAuthorized(authorized.Context()).token
 	if refusal := s.missing(token, q); refusal != nil {
 		s.observeRefusal(r, refusal.Err, token)
 		return nil, refusal
@@ -103,9 +103,10 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 	if refusal.Status >= http.StatusInternalServerError {
 		return nil, refusal
 	}
-	if _, ok := FromContext(r.Context()); ok {
-		// Another Service's guard let it through; here it is anonymous.
-		r = r.WithContext(&authorized{r.Context(), s, nil})
+	if a := lastAuthorized(r.Context()); a != nil && a.token != nil {
+		// The token is another Service's, or that of another request on whose
+		// context this one was made.
+		r = r.WithContext(&authorized{r.Context(), s, nil, nil})
 	}
 	return r, nil
 }
@@ -119,8 +120,8 @@ func (s *Service) RequireBearer(next http.Handler) http.Handler {
 
 // RequireRole lets only requests with a valid access token of a user with at
 // least one of the roles through; others with a valid token get 403. Roles are
-// compared exactly. It authenticates by itself, and does not look up again a
-// token that RequireBearer found before it.
+// compared exactly. It authenticates by itself. It does not look up again a token
+// that RequireBearer found before it, if the request still presents that.
 //
 // It panics if there is no role, or an empty one.
 func (s *Service) RequireRole(anyOf ...string) func(http.Handler) http.Handler {

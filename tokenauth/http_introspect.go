@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,8 +67,8 @@ var inactive = []byte(`{"active":false}`)
 
 func (o *Options) checkIntrospection() error {
 	for _, name := range o.ResponseAttributes {
-		if slices.Contains(wire.IntrospectionResponse(), name) {
-			return fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is a member of the answer of Endpoints.Introspection", name)
+		if wire.HasMember(wire.IntrospectionResponse(), name) {
+			return fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is a member of the answer of Endpoints.Introspection; decoders compare names without case", name)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
@@ -12,7 +13,7 @@ import (
 // that is the answer.
 //
 // It answers 200 once the token is not valid any more, and so also for one that
-// never was. Without a registry of clients the token is authority enough. With
+// never was, which is not an event. Without a registry of clients the token is authority enough. With
 // one, the client authenticates, and ends only tokens that were issued to it:
 // another's is unauthorized_client, and nothing is revoked (§2.1).
 func (s *Service) revocationHandler() http.Handler {
@@ -32,7 +33,10 @@ func (s *Service) revocationHandler() http.Handler {
 		if request.client != nil {
 			e.ClientID = request.client.ID
 		}
-		if err := s.revokeObserved(r.Context(), slot, digest, e); err != nil {
+		// An app that signs out may close its connection at once.
+		ctx, cancel := deadline.Detach(r.Context())
+		defer cancel()
+		if err := s.revokeObserved(ctx, slot, digest, e); err != nil {
 			return nil, err
 		}
 		return emptyObject, nil

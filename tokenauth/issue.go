@@ -59,6 +59,7 @@ func (s *Service) store(ctx context.Context, p Principal, clientID string) (Issu
 	if err := s.replace(ctx, t); err != nil {
 		return IssuedToken{}, unavailable("storing a token", err)
 	}
+	s.warnRunNotCalled(ctx)
 	return IssuedToken{AccessToken: NewSecret(accessToken), Token: t.clone()}, nil
 }
 

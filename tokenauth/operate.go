@@ -16,6 +16,31 @@ import (
 // It returns ErrUnavailable if the storage is not a Lister, failed, or did not
 // answer in time; and ErrCorrupt, wrapped, beside the tokens that it could read.
 func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
+	tokens, err := s.list(ctx, userID)
+	if err != nil && !errors.Is(err, ErrCorrupt) {
+		return nil, err
+	}
+	now := s.options.Now().Unix()
+	live := make([]Token, 0, len(tokens))
+	for i := range tokens {
+		if !tokens[i].expired(now) {
+			live = append(live, tokens[i].clone())
+		}
+	}
+	slices.SortFunc(live, func(a, b Token) int {
+		return cmp.Or(b.IssuedAt.Compare(a.IssuedAt), cmp.Compare(a.ClientID, b.ClientID))
+	})
+	return live, err
+}
+
+// canList reports whether the storage is a Lister.
+func (s *Service) canList() bool {
+	_, ok := s.storage.(Lister)
+	return ok
+}
+
+// list returns the stored tokens of a user, expired or not.
+func (s *Service) list(ctx context.Context, userID string) ([]Token, error) {
 	const doing = "listing a user's tokens"
 	l, ok := s.storage.(Lister)
 	if !ok {
@@ -31,20 +56,12 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return nil, unavailable(doing, err)
 	}
-	now := s.options.Now().Unix()
-	live := make([]Token, 0, len(tokens))
 	for i := range tokens {
 		if tokens[i].Slot.User != user {
 			return nil, unavailable(doing, errForeignRow)
 		}
-		if !tokens[i].expired(now) {
-			live = append(live, tokens[i].clone())
-		}
 	}
-	slices.SortFunc(live, func(a, b Token) int {
-		return cmp.Or(b.IssuedAt.Compare(a.IssuedAt), cmp.Compare(a.ClientID, b.ClientID))
-	})
-	return live, err
+	return tokens, err
 }
 
 // Health checks that the storage answers, for a health check. It reads an empty

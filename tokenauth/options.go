@@ -32,7 +32,9 @@ type Options struct {
 
 	// ResponseAttributes names the attributes of the principal that the token
 	// response and introspection show after their own members, in this order;
-	// empty means none. A response leaves out what the user does not have.
+	// empty means none. A response leaves out what the user does not have. No
+	// name may equal another one, or a member of the response, in any case: many
+	// decoders compare names without case.
 	ResponseAttributes []string
 
 	// DisableGET refuses GET at the token endpoint with 405. Zero means that
@@ -74,6 +76,11 @@ type Options struct {
 	// principal; ErrRejected, possibly wrapped, if it does not know the request,
 	// which is then answered as without a Fallback; any other error becomes a
 	// 503. Timeout bounds it. LiveCheck is called after it.
+	//
+	// A second guard does not call it again for a request that it authenticated. It
+	// does if a handler between them changed the request, other than by taking a
+	// prefix off the path. It should go by the request, and not by a value in its
+	// context: a request that a handler makes on that context has the value, too.
 	//
 	// It is never called for this Service's own tokens, valid or not. The token
 	// of a request that it authenticated (FromContext) has only a Principal. A
@@ -165,8 +172,13 @@ func (o *Options) withDefaults() (Options, error) {
 		return c, fmt.Errorf("tokenauth: Options.Realm is %q, must be printable ASCII without quotes and backslashes", c.Realm)
 	}
 	for i, name := range c.ResponseAttributes {
-		if name == "" || slices.Contains(wire.TokenResponse(), name) || slices.Contains(c.ResponseAttributes[:i], name) {
-			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is empty, double, or a member of every response", name)
+		switch {
+		case name == "" || !storable(name):
+			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, must be non-empty UTF-8 without NUL, as the names of Principal.Attributes are", name)
+		case wire.HasMember(wire.TokenResponse(), name):
+			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is a member of every response; decoders compare names without case", name)
+		case wire.HasMember(c.ResponseAttributes[:i], name):
+			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q twice; decoders compare names without case", name)
 		}
 	}
 	var err error

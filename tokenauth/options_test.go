@@ -37,6 +37,10 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		{"realm with an umlaut", "Realm", Options{Realm: "ä"}},
 		{"attribute without name", "ResponseAttributes", Options{ResponseAttributes: []string{"a", ""}}},
 		{"attribute twice", "ResponseAttributes", Options{ResponseAttributes: []string{"a", "b", "a"}}},
+		{"attribute twice but for case", "ResponseAttributes", Options{ResponseAttributes: []string{"tenant", "b", "Tenant"}}},
+		{"attribute twice for a decoder that folds Unicode", "ResponseAttributes", Options{ResponseAttributes: []string{"task", "taſ\u212a"}}},
+		{"attribute that is not UTF-8", "ResponseAttributes", Options{ResponseAttributes: []string{"a\xff"}}},
+		{"attribute with NUL", "ResponseAttributes", Options{ResponseAttributes: []string{"a\x00"}}},
 		{"short timeout", "Timeout", Options{Timeout: 10*time.Millisecond - 1}},
 		{"long timeout", "Timeout", Options{Timeout: time.Minute + 1}},
 		{"negative timeout", "Timeout", Options{Timeout: -1}},
@@ -47,7 +51,10 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		{"IPv4 proxy as IPv6", "TrustedProxies", Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}},
 		{"zero proxy", "TrustedProxies", Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::/0"), {}}}},
 	}
-	for _, member := range []string{"access_token", "token_type", "expires_in", "userName", "userId", "role", ".issued", ".expires"} {
+	for _, member := range []string{
+		"access_token", "token_type", "expires_in", "userName", "userId", "role", ".issued", ".expires",
+		"Access_Token", "acceſſ_token", "to\u212aen_type", "Expires_In", "username", "USERID", "Role", ".Issued", ".EXPIREſ",
+	} {
 		tests = append(tests, struct {
 			name, field string
 			o           Options
@@ -78,7 +85,7 @@ func TestBoundsAreAccepted(t *testing.T) {
 		{},
 		{Lifetime: time.Minute, Timeout: 10 * time.Millisecond, BodyTimeout: 100 * time.Millisecond, PurgeInterval: time.Second, Prefix: "t"},
 		{Lifetime: 365 * 24 * time.Hour, Timeout: time.Minute, BodyTimeout: time.Minute, PurgeInterval: 24 * time.Hour, Prefix: "ABCxyz0123456-_-"},
-		{Realm: " !#[]~", ResponseAttributes: []string{"Role", "a<b>", "ä"}, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::/0")}},
+		{Realm: " !#[]~", ResponseAttributes: []string{"roles", "issued", "sub", "a<b>", "ä"}, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::/0")}},
 	} {
 		if s, err := New(anyStorage{}, anyAuthenticator{}, o); s == nil || err != nil {
 			t.Errorf("%+v: %v", o, err)

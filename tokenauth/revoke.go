@@ -2,6 +2,7 @@ package tokenauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -74,39 +75,45 @@ func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 // the context bounds it: it goes on after the context was cancelled. It returns
 // ErrUnavailable if the storage failed or is not a ClientRevoker.
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
-	const doing = "revoking a client's tokens"
-	r, ok := s.storage.(ClientRevoker)
-	if !ok {
-		return unavailable(doing, fmt.Errorf("%T is no ClientRevoker; the stores of gormstore, redisstore and memory are", s.storage))
-	}
 	began := time.Now()
-	err := revokeClient(ctx, r, SlotOf("", clientID).Client)
-	if s.cache != nil {
-		s.cache.flush()
+	if err := ctx.Err(); err != nil {
+		return unavailable("revoking a client's tokens", err)
 	}
-	if err != nil {
-		err = unavailable(doing, err)
+	detached, cancel := deadline.Detach(ctx)
+	defer cancel()
+	err := s.revokeClient(detached, clientID)
+	if errors.Is(err, errNoClientRevoker) {
+		return err // nothing was tried
 	}
 	s.observeRevoked(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
 	return err
 }
 
-func revokeClient(ctx context.Context, r ClientRevoker, c ClientKey) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	ctx, cancel := deadline.Detach(ctx)
-	defer cancel()
-	return r.RevokeClient(ctx, c)
-}
-
-// revokeObserved revokes one token. The event has what is known beside the
-// digest.
+// revokeObserved revokes one token. It reports that only if the slot held the
+// token: anyone can send a token that was never issued, and Storage.Revoke does not
+// return what it did. Whether the token is revoked depends on no read. The event
+// has what is known beside the token.
 func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {
 	began := time.Now()
-	err := s.revoke(ctx, slot, digest)
 	e.Digest = digest
-	s.observeRevoked(ctx, e, began, err)
+	t, err := s.find(ctx, slot)
+	held := err == nil && equal(&t.Digest, &digest)
+	switch {
+	case held:
+		e.setToken(t)
+	case errors.Is(err, ErrCorrupt):
+		s.securityLog.corrupt(ctx, err)
+	case err != nil && !errors.Is(err, ErrNotFound):
+		err = unavailable("finding a token to revoke", err)
+		s.observeRevoked(ctx, e, began, err)
+		return err
+	}
+	further, cancel := deadline.Detach(ctx) // a revocation that has begun is finished
+	defer cancel()
+	err = s.revoke(further, slot, digest)
+	if held || err != nil {
+		s.observeRevoked(ctx, e, began, err)
+	}
 	return err
 }
 
@@ -145,6 +152,24 @@ func (s *Service) revokeUser(ctx context.Context, u UserKey) error {
 	s.changed(u)
 	if err != nil {
 		return unavailable("revoking a user's tokens", err)
+	}
+	return nil
+}
+
+var errNoClientRevoker = errors.New("the storage is no ClientRevoker; the stores of gormstore, redisstore and memory are")
+
+func (s *Service) revokeClient(ctx context.Context, clientID string) error {
+	const doing = "revoking a client's tokens"
+	r, ok := s.storage.(ClientRevoker)
+	if !ok {
+		return unavailable(doing, fmt.Errorf("%w (%T)", errNoClientRevoker, s.storage))
+	}
+	err := r.RevokeClient(ctx, SlotOf("", clientID).Client)
+	if s.cache != nil {
+		s.cache.flush()
+	}
+	if err != nil {
+		return unavailable(doing, err)
 	}
 	return nil
 }

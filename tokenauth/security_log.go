@@ -4,24 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/quota"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/source"
 )
 
 // A securityLog writes events to the host's log. It bounds the records of each
-// sort of event, so that nobody can fill the log; the next record says how many
+// sort of event, of one source and of all, so that no source fills the log or
+// suppresses the records of others. The next record of the sort says how many
 // were suppressed.
 type securityLog struct {
 	logger *slog.Logger
 	now    func() time.Time
+	seed   maphash.Seed
 
 	mu     sync.Mutex
-	bursts map[eventSort]*burst // there are as many as there are sorts
+	quotas map[eventSort]*quota.Quota // one for each sort, of which there are few
 }
 
 type eventSort struct {
@@ -29,21 +35,25 @@ type eventSort struct {
 	reason event.Reason
 }
 
-// A burst is a bucket of records: maxBurst at once, and one more each
-// burstInterval.
-type burst struct {
-	left       int
-	filled     time.Time // when left was last brought up to date
-	suppressed int
+// An eventSource is who caused an event, as far as that is known. The user and the
+// client are authenticated, or named by the host.
+type eventSource struct {
+	network          netip.Prefix
+	userID, clientID string
 }
 
-const (
-	maxBurst      = 100
-	burstInterval = 100 * time.Millisecond
-)
+// source returns the source of the event. IPv6 counts by the network that one
+// customer may have.
+func (e *Event) source() eventSource {
+	narrow, wide := source.Networks(e.RemoteAddr)
+	if wide.IsValid() {
+		narrow = wide
+	}
+	return eventSource{narrow, e.UserID, e.ClientID}
+}
 
 func newSecurityLog(logger *slog.Logger, now func() time.Time) *securityLog {
-	return &securityLog{logger: logger, now: now, bursts: make(map[eventSort]*burst)}
+	return &securityLog{logger: logger, now: now, seed: maphash.MakeSeed(), quotas: make(map[eventSort]*quota.Quota)}
 }
 
 // logLevel is the level of the event's record. What anybody can cause with each
@@ -95,7 +105,7 @@ func (l *securityLog) record(ctx context.Context, e *Event) {
 	if !l.wants(ctx, e) {
 		return
 	}
-	suppressed, ok := l.admit(eventSort{e.Kind, e.Reason})
+	suppressed, ok := l.admit(eventSort{e.Kind, e.Reason}, e.source())
 	if !ok {
 		return
 	}
@@ -104,7 +114,7 @@ func (l *securityLog) record(ctx context.Context, e *Event) {
 
 // corrupt logs a stored token that cannot be read.
 func (l *securityLog) corrupt(ctx context.Context, err error) {
-	if suppressed, ok := l.admit(eventSort{event.Unavailable, "corrupt"}); ok {
+	if suppressed, ok := l.admit(eventSort{event.Unavailable, "corrupt"}, eventSource{}); ok {
 		l.logger.ErrorContext(ctx, "tokenauth: a stored token is corrupt", "error", err, "suppressed", suppressed)
 	}
 }
@@ -113,7 +123,7 @@ func (l *securityLog) corrupt(ctx context.Context, err error) {
 // whose Lookup finds users by what they type, and not by their names, would
 // otherwise see only wrong passwords.
 func (l *securityLog) lost(ctx context.Context, p *Principal) {
-	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "lost"}); ok {
+	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "lost"}, eventSource{userID: p.UserID}); ok {
 		l.logger.ErrorContext(ctx, "tokenauth: sign-in refused with the right password: Lookup found the account by the name that was typed, and not by Account.UserName; or the account was deleted or renamed just then",
 			"user_id", p.UserID, "user_name", p.UserName, "suppressed", suppressed)
 	}
@@ -127,7 +137,7 @@ func (l *securityLog) panicked(ctx context.Context, in string, p any) {
 		in, p = of.in, of.value
 	}
 	message := "tokenauth: panic in " + in
-	suppressed, ok := l.admit(eventSort{event.Unavailable, event.Reason(message)})
+	suppressed, ok := l.admit(eventSort{event.Unavailable, event.Reason(message)}, eventSource{})
 	if !ok {
 		return
 	}
@@ -138,26 +148,16 @@ func (l *securityLog) panicked(ctx context.Context, in string, p any) {
 	l.logger.ErrorContext(ctx, message, attrs...)
 }
 
-func (l *securityLog) admit(sort eventSort) (suppressed int, ok bool) {
-	now := l.now()
+func (l *securityLog) admit(sort eventSort, from eventSource) (suppressed int, ok bool) {
+	now, id := l.now(), maphash.Comparable(l.seed, from)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.bursts[sort]
-	if b == nil {
-		b = &burst{left: maxBurst, filled: now}
-		l.bursts[sort] = b
+	q := l.quotas[sort]
+	if q == nil {
+		q = new(quota.Quota)
+		l.quotas[sort] = q
 	}
-	if n := now.Sub(b.filled) / burstInterval; n > 0 {
-		b.left = min(maxBurst, b.left+int(min(n, maxBurst)))
-		b.filled = b.filled.Add(n * burstInterval)
-	}
-	if b.left == 0 {
-		b.suppressed++
-		return 0, false
-	}
-	b.left--
-	suppressed, b.suppressed = b.suppressed, 0
-	return suppressed, true
+	return q.Admit(id, now)
 }
 
 // attrs are the fields of a record: those that are known.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/internal/clock"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
@@ -24,7 +25,9 @@ type Service struct {
 	cache         *tokenCache      // nil without
 	limiter       *limiter.Limiter // nil without
 	securityLog   *securityLog
+	created       time.Time    // with a monotonic reading
 	running       atomic.Int32 // calls of Run
+	runCalled     atomic.Bool  // Run was called, or its absence logged
 	untrusted     sync.Once    // of the warning about a proxy
 
 	countsAccounts atomic.Bool // the Authenticator calls CountAttempt
@@ -50,6 +53,7 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		options:       options,
 		challenges:    newChallenges(options.Realm),
 		timeout:       deadline.Timeout{Duration: options.Timeout},
+		created:       time.Now(),
 	}
 	if options.Now == nil {
 		service.clock = clock.New()

@@ -52,6 +52,12 @@ type Lister interface {
 }
 
 // A Purger is a Storage that does not remove expired tokens by itself.
+//
+// A storage with a clock of its own also has the method
+//
+//	Now(ctx context.Context) (time.Time, error)
+//
+// which reads it. The Service then purges by the earlier of the two times.
 type Purger interface {
 	// Purge removes the tokens that expired before the given time and returns
 	// how many. It works in batches that block nobody for long, returns the

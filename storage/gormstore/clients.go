@@ -18,9 +18,16 @@ import (
 )
 
 // Clients is a ready registry of clients, kept beside the tokens, for
-// tokenauth.Options.Clients. A call that disables or deletes a client ends its
-// tokens in the same transaction. A method that names an unknown client returns
-// tokenauth.ErrNotFound, wrapped. It is safe for concurrent use.
+// tokenauth.Options.Clients. It is safe for concurrent use.
+//
+//   - When SetDisabled or Delete returns nil, every token in this database that was
+//     issued at the client before has ended (but see WithTx). It also returns an
+//     error if it changed the client and could not end all of them.
+//   - Tokens elsewhere, in Redis for example, end within 3 seconds of the commit,
+//     while Service.Run runs, and so do those that remain here: Clients is a
+//     tokenauth.RevocationQueue. A type that wraps it passes those methods on.
+//     They end in a storage that is a tokenauth.ClientRevoker.
+//   - A method that names an unknown client returns tokenauth.ErrNotFound, wrapped.
 type Clients struct{ session }
 
 var (
@@ -31,8 +38,11 @@ var (
 // Clients returns the registry of clients that is kept beside the tokens.
 func (s *Store) Clients() *Clients { return &Clients{session{database: s.database}} }
 
-// WithTx returns Clients that work within the host's transaction, as
-// Users.WithTx does.
+// WithTx returns Clients that work within the host's transaction, as Users.WithTx
+// does. A client's tokens end within 3 seconds of the commit, while Service.Run
+// runs. A host that does not run it calls Service.RevokeClient after the commit.
+// Before that, users may still sign in at the client; and on MariaDB and MySQL its
+// tokens stay until then, since deleting them would lock those of all clients.
 func (c *Clients) WithTx(tx *gorm.DB) *Clients { return &Clients{session{c.database, tx}} }
 
 // Create adds a confidential client and returns its secret, which is stored
@@ -148,9 +158,28 @@ func (c *Clients) DropOldSecret(ctx context.Context, clientID string) error {
 	return c.change(ctx, errClientNotFound, `UPDATE tokenauth_clients SET old_secret = NULL WHERE id = ? AND old_secret IS NOT NULL`, clientID)
 }
 
-// SetDisabled disables or enables a client, and ends all its tokens.
+// SetDisabled disables or enables a client, and ends all its tokens. Users who
+// sign in after a disabled client was enabled keep theirs.
 func (c *Clients) SetDisabled(ctx context.Context, clientID string, disabled bool) error {
+	if !disabled {
+		if enabled, err := c.enable(ctx, clientID); enabled || err != nil {
+			return err
+		}
+	}
 	return c.end(ctx, clientID, `UPDATE tokenauth_clients SET disabled = ?, stamp = ? WHERE id = ?`, disabled, newStamp(), clientID)
+}
+
+// enable enables a client that is disabled, and reports whether it was. All its
+// tokens ended when it was disabled. So none is revoked after the commit: it could
+// be one of a user who has signed in since.
+func (c *Clients) enable(ctx context.Context, clientID string) (bool, error) {
+	e := c.ending(clientID, `UPDATE tokenauth_clients SET disabled = ?, stamp = ? WHERE id = ? AND disabled = ?`, false, newStamp(), clientID, true)
+	e.kind = 0
+	err := c.changeAndEnd(ctx, e)
+	if errors.Is(err, errClientNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Delete removes a client and ends all its tokens.
@@ -158,20 +187,40 @@ func (c *Clients) Delete(ctx context.Context, clientID string) error {
 	return c.end(ctx, clientID, `DELETE FROM tokenauth_clients WHERE id = ?`, clientID)
 }
 
-// end changes the client's row first and then ends the tokens. A sign-in that
-// stores its token in between looks at the row again.
+// end changes the client's row, commits, and then ends the tokens once more.
+//
+// A sign-in stores its token and then looks at the client again, without a lock.
+// If it still finds the client, it looked before the commit, and stored the token
+// before that. So the token is there when the second deletion begins; the first
+// one, in the transaction, may have come before the token.
 func (c *Clients) end(ctx context.Context, clientID, statement string, args ...any) error {
-	key := tokenauth.SlotOf("", clientID).Client
-	return c.changeAndEnd(ctx, errClientNotFound, statement, args, deleteTokensOfClient, key[:])
+	e := c.ending(clientID, statement, args...)
+	err := c.changeAndEnd(ctx, e)
+	if err != nil || c.tx != nil { // the rest of a host's transaction is Service.Run's
+		return err
+	}
+	if err := c.revokeClient(ctx, e.key); err != nil {
+		return fmt.Errorf("gormstore: client %q was changed, but not all its tokens have ended yet: a running Service.Run ends them: %w", clientID, err)
+	}
+	return nil
 }
 
-// RevokeClient implements tokenauth.ClientRevoker. It reads the whole table: an
-// index by client would make sign-ins dearer for the sake of what is rare. The
-// transaction is for its level, at which MariaDB and MySQL do not keep locked
-// what they have read.
+func (c *Clients) ending(clientID, statement string, args ...any) ending {
+	key := tokenauth.SlotOf("", clientID).Client
+	e := ending{revokesClient, clientID, errClientNotFound, statement, args, deleteTokensOfClient, key[:]}
+	if c.tx != nil && c.dialect.locksWhatItReads {
+		e.deleteTokens = ""
+	}
+	return e
+}
+
+// RevokeClient implements tokenauth.ClientRevoker. It reads the whole table, in
+// batches.
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
-	return session{database: s.database}.transaction(ctx, func(pool gorm.ConnPool) error {
-		_, err := pool.ExecContext(ctx, s.sql(deleteTokensOfClient), c[:])
-		return err
-	})
+	return session{database: s.database}.revokeClient(ctx, c[:])
+}
+
+func (s session) revokeClient(ctx context.Context, key []byte) error {
+	_, err := s.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "client_key = ?", key})
+	return err
 }

@@ -125,9 +125,3 @@ func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []thr
 	}
 	return counters, there, errors.Join(rows.Err(), rows.Close())
 }
-
-// purgeCounters removes the counters that say nothing any more.
-func (s *Store) purgeCounters(ctx context.Context, forgottenBefore int64) error {
-	_, err := s.pool.ExecContext(ctx, s.sql(`DELETE FROM tokenauth_counters WHERE forget_at < ?`), forgottenBefore)
-	return err
-}

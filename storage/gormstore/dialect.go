@@ -17,9 +17,15 @@ type dialect struct {
 	// an INSERT that does nothing on conflict, and tells so by the rows affected
 	insertIgnore, onConflict string
 	overwriteCounter         string // what an INSERT into counters does on conflict
-	exists                   string // whether a table exists
-	isolation                string // reads the transaction's level, where that matters
-	txOptions                []*sql.TxOptions
+	newestChange             string // the clause of an INSERT into revocations for a conflict
+	// whether a DELETE without an index locks every row that it reads, at the
+	// level that a transaction or a statement has by default
+	locksWhatItReads bool
+	exists           string // whether a table exists
+	columns          string // reads the names of a table's columns
+	now              string // reads the clock, in Unix seconds
+	isolation        string // reads the transaction's level, where that matters
+	txOptions        []*sql.TxOptions
 }
 
 // The columns that a sign-in overwrites. *replaced* comes first: MariaDB and
@@ -40,6 +46,8 @@ const overwriteCounter = ` ON CONFLICT (counter_key) DO UPDATE SET
 	failures = excluded.failures, failed_at = excluded.failed_at, pending = excluded.pending,
 	pending_at = excluded.pending_at, succeeded_at = excluded.succeeded_at, forget_at = excluded.forget_at`
 
+const newestChange = ` ON CONFLICT (kind, id) DO UPDATE SET change_id = excluded.change_id`
+
 var dialects = map[string]dialect{
 	"postgres": {
 		folder:   "postgres",
@@ -52,10 +60,13 @@ var dialects = map[string]dialect{
 		ignore:       ` ON CONFLICT DO NOTHING`,
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,
+		newestChange:     newestChange,
 		share:            ` FOR SHARE`,
 		update:           ` FOR UPDATE`,
-		exists:           `SELECT count(*) FROM (SELECT to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
-		isolation:        `SELECT current_setting('transaction_isolation')`,
+		exists:           `SELECT count(*) FROM (SELECT pg_catalog.to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
+		columns:          `SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(?)::oid AND attnum > 0 AND NOT attisdropped`,
+		now:              `SELECT pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint`,
+		isolation:        `SELECT pg_catalog.current_setting('transaction_isolation')`,
 		txOptions:        []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
 	},
 	"mysql": {
@@ -74,8 +85,12 @@ var dialects = map[string]dialect{
 		overwriteCounter: ` ON DUPLICATE KEY UPDATE
 			failures = VALUES(failures), failed_at = VALUES(failed_at), pending = VALUES(pending),
 			pending_at = VALUES(pending_at), succeeded_at = VALUES(succeeded_at), forget_at = VALUES(forget_at)`,
+		newestChange:     ` ON DUPLICATE KEY UPDATE change_id = VALUES(change_id)`,
+		locksWhatItReads: true, // at REPEATABLE READ
 		// Locks rows, and no gaps between them, in which others insert.
 		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
+		columns:   `SELECT column_name FROM information_schema.columns WHERE table_schema = database() AND table_name = ?`,
+		now:       `SELECT unix_timestamp()`,
 		exists:    `SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = ?`,
 	},
 	"sqlite": {
@@ -86,10 +101,13 @@ var dialects = map[string]dialect{
 		ignore:       ` ON CONFLICT DO NOTHING`,
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,
+		newestChange:     newestChange,
 		// There is one writer at a time, and the token was written before.
 		share: ``,
 		// A write, so that this one is the writer before it reads.
-		lock:   `UPDATE tokenauth_counters SET failures = failures`,
-		exists: `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?`,
+		lock:    `UPDATE tokenauth_counters SET failures = failures`,
+		columns: `SELECT name FROM pragma_table_info(?)`,
+		now:     `SELECT CAST(strftime('%s', 'now') AS INTEGER)`,
+		exists:  `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?`,
 	},
 }

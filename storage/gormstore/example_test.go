@@ -134,6 +134,8 @@ func ExampleMigrations() {
 	// 0003_clients.up.sql
 	// 0004_introspection.down.sql
 	// 0004_introspection.up.sql
+	// 0005_revocations.down.sql
+	// 0005_revocations.up.sql
 }
 
 func ExampleUsers_NormalizeUserName() {

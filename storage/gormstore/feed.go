@@ -53,7 +53,7 @@ func WithFeed(ctx context.Context, s *Store, l listen.Listener) (tokenauth.Stora
 		return nil, fmt.Errorf("gormstore: looking for the trigger: %w", err)
 	}
 	if !installed {
-		return nil, fmt.Errorf("%w: table %stokens lacks the trigger: call Migrate with Options.Feed, or apply the SQL files in storage/gormstore/migrations/postgres_feed", errNoFeed, s.prefix)
+		return nil, fmt.Errorf("%w: table %stokens lacks the trigger, or has an old one: call Migrate with Options.Feed, or apply the SQL files in storage/gormstore/migrations/postgres_feed", errNoFeed, s.prefix)
 	}
 	pool, err := s.db.DB()
 	if err != nil {

@@ -392,11 +392,15 @@ func TestMigrateFeedUpAndDown(t *testing.T) {
 	if _, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{}); err != nil {
 		t.Fatal(err)
 	}
+	// The old trigger is not enough, since others could have their code called by it.
 	for _, step := range []struct {
 		file string
 		feed bool
-	}{{"down", false}, {"down", false}, {"up", true}, {"up", true}} {
-		script, err := gormstore.Migrations.ReadFile("migrations/postgres_feed/0001_feed." + step.file + ".sql")
+	}{
+		{"0002_search_path.down", true}, {"0001_feed.down", false}, {"0001_feed.down", false},
+		{"0001_feed.up", false}, {"0002_search_path.up", true}, {"0002_search_path.up", true}, {"0001_feed.up", false},
+	} {
+		script, err := gormstore.Migrations.ReadFile("migrations/postgres_feed/" + step.file + ".sql")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -406,6 +410,10 @@ func TestMigrateFeedUpAndDown(t *testing.T) {
 		if _, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{}); (err == nil) != step.feed {
 			t.Errorf("after %s: %v", step.file, err)
 		}
+	}
+	migrateAtOnce(t, db, o)
+	if _, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{}); err != nil {
+		t.Errorf("after migrating from the old trigger: %v", err)
 	}
 }
 

@@ -10,6 +10,9 @@
 // The tables are made by Migrate, or by the SQL files in the folder migrations
 // for hosts with a migration tool of their own. New fails if they are missing.
 //
+// Users and Clients need not be in the database of the tokens: their changes end
+// tokens elsewhere, too, while tokenauth.Service.Run runs.
+//
 // # Fail-over of PostgreSQL
 //
 // With a DSN that names both servers, services and their feeds find by

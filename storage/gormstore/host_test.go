@@ -143,14 +143,15 @@ func TestMigrateUpAndDown(t *testing.T) {
 
 		// The same by hand, there and back.
 		script := func(name string) { t.Helper(); apply(t, e, db, name) }
-		script("0004_introspection.down.sql")
+		script("0005_revocations.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 			t.Errorf("after going back one: %v", err)
 		}
+		script("0004_introspection.down.sql")
 		script("0003_clients.down.sql")
 		script("0002_counters.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after going back three: %v", err)
+			t.Errorf("after going back four: %v", err)
 		}
 		script("0001_init.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
@@ -163,6 +164,8 @@ func TestMigrateUpAndDown(t *testing.T) {
 			script(file + ".up.sql")
 		}
 		script("0004_introspection.up.sql")
+		script("0005_revocations.up.sql")
+		script("0005_revocations.up.sql")
 		if s, err = gormstore.New(ctx, db, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -230,7 +233,7 @@ func TestDatabaseHoldsNoAccessToken(t *testing.T) {
 		s, db := e.store(t)
 		accessToken, _ := exercise(t, s)
 		var dump bytes.Buffer
-		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_clients", "tokenauth_schema"} {
+		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_clients", "tokenauth_revocations", "tokenauth_schema"} {
 			rows, err := db.Raw("SELECT * FROM " + table).Rows()
 			if err != nil {
 				t.Fatal(err)

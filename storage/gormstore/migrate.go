@@ -20,13 +20,14 @@ import (
 var Migrations embed.FS
 
 // schemaVersion is the number of the newest migration.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // Migrate creates the tables, or brings them up to date, and the trigger of the
 // feed if Options.Feed is set. It is idempotent, and several processes may call it
 // at once. It uses TablePrefix and Feed of the options, which may be nil. It
 // reads the version in the table tokenauth_schema: to recreate a table, drop
-// tokenauth_schema, too.
+// tokenauth_schema, too. It returns an error, and changes nothing, if a table that
+// it would make or change is there and is not of this package.
 func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if o == nil {
 		o = new(Options)
@@ -51,7 +52,7 @@ func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 }
 
 func (d *database) migrate(ctx context.Context) error {
-	version, err := d.schemaVersion(ctx, d.pool)
+	version, err := d.checkForeign(ctx, d.pool)
 	if err != nil {
 		return err
 	}
@@ -60,43 +61,60 @@ func (d *database) migrate(ctx context.Context) error {
 	return d.applyFrom(ctx, d.pool, d.dialect.folder, version)
 }
 
-// migrateFeed installs the trigger unless it is there: that locks the table,
+// migrateFeed installs the trigger unless the newest is there: that locks the table,
 // and must not be done again whenever a replica starts.
 func (d *database) migrateFeed(ctx context.Context) error {
 	return d.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		pool := tx.Statement.ConnPool
 		const anyNumber = 7276453 // that all who do this agree on
-		if _, err := pool.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, anyNumber); err != nil {
+		if _, err := pool.ExecContext(ctx, `SELECT pg_catalog.pg_advisory_xact_lock($1)`, anyNumber); err != nil {
 			return err
 		}
 		installed, err := d.feedInstalled(ctx, pool)
 		if err != nil || installed {
 			return err
 		}
+		if err := d.checkForeignFunction(ctx, pool); err != nil {
+			return err
+		}
 		return d.applyFrom(ctx, pool, "postgres_feed", 0)
 	})
 }
 
+// A script is one of Migrations, with the tables' prefix.
+type script struct{ file, text string }
+
+// scripts returns those of a folder that migrate up, in order.
+func (d *database) scripts(folder string) (scripts []script, err error) {
+	files, err := fs.Glob(Migrations, "migrations/"+folder+"/*.up.sql")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		text, err := Migrations.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		scripts = append(scripts, script{file, strings.ReplaceAll(string(text), defaultPrefix, d.prefix)})
+	}
+	return scripts, nil
+}
+
 // applyFrom applies the scripts in a folder of Migrations from that number on.
 func (d *database) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string, applied int) error {
-	files, err := fs.Glob(Migrations, "migrations/"+folder+"/*.up.sql")
+	scripts, err := d.scripts(folder)
 	if err != nil {
 		return err
 	}
-	for _, file := range files[min(applied, len(files)):] {
-		script, err := Migrations.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		// Only the prefix is rewritten: a script has no arguments. An empty
-		// line stands between statements, and in none.
-		text := strings.ReplaceAll(string(script), defaultPrefix, d.prefix)
-		for statement := range strings.SplitSeq(text, ";\n\n") {
+	for _, script := range scripts[min(applied, len(scripts)):] {
+		// A script has no arguments. An empty line stands between statements, and
+		// in none.
+		for statement := range strings.SplitSeq(script.text, ";\n\n") {
 			if err := d.applyOne(ctx, pool, statement); err != nil {
 				if sqlState(err) == "42501" {
 					err = fmt.Errorf("%w; it needs CREATE on the schema, which since PostgreSQL 15 only the database's owner has: connect as that one, or GRANT CREATE ON SCHEMA public TO the user", err)
 				}
-				return fmt.Errorf("%s: %w", file, err)
+				return fmt.Errorf("%s: %w", script.file, err)
 			}
 		}
 	}
@@ -143,7 +161,10 @@ func (d *database) schemaVersion(ctx context.Context, pool gorm.ConnPool) (int, 
 	}
 	var version sql.NullInt64
 	err := pool.QueryRowContext(ctx, d.sql(`SELECT max(version) FROM tokenauth_schema`)).Scan(&version)
-	return int(version.Int64), err
+	if err != nil {
+		return 0, fmt.Errorf("reading table %sschema: %w", d.prefix, err)
+	}
+	return int(max(version.Int64, 0)), nil
 }
 
 // checkSchema returns ErrSchemaVersion if the schema is older than this package.

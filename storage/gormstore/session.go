@@ -51,17 +51,36 @@ func (s session) change(ctx context.Context, notFound error, statement string, a
 	})
 }
 
-// changeAndEnd changes one row and then, in the same transaction, deletes the
-// tokens with the key.
-func (s session) changeAndEnd(ctx context.Context, notFound error, statement string, args []any, deleteTokens string, key []byte) error {
+// An ending is a change of a user or a client that ends tokens.
+type ending struct {
+	kind         int    // of the row of revocations; 0 for none
+	id           string // of the user or the client
+	notFound     error
+	statement    string // changes the row
+	args         []any
+	deleteTokens string // "" leaves the tokens to Service.Run
+	key          []byte
+}
+
+// changeAndEnd changes one row and then, in the same transaction, queues the
+// revocation and deletes the tokens that are kept beside the row.
+func (s session) changeAndEnd(ctx context.Context, e ending) error {
 	return s.transaction(ctx, func(pool gorm.ConnPool) error {
 		if err := s.checkIsolation(ctx, pool); err != nil {
 			return err
 		}
-		if err := s.changeRow(ctx, pool, notFound, statement, args); err != nil {
+		if err := s.changeRow(ctx, pool, e.notFound, e.statement, e.args); err != nil {
 			return err
 		}
-		_, err := pool.ExecContext(ctx, s.sql(deleteTokens), key)
+		if e.kind != 0 {
+			if err := s.queueRevocation(ctx, pool, e.kind, e.id); err != nil {
+				return err
+			}
+		}
+		if e.deleteTokens == "" {
+			return nil
+		}
+		_, err := pool.ExecContext(ctx, s.sql(e.deleteTokens), e.key)
 		return err
 	})
 }

@@ -94,6 +94,10 @@ func (q *statement) queryRows(ctx context.Context, read func(scan func(...any) e
 	if err != nil {
 		return err
 	}
+	return readRows(rows, read)
+}
+
+func readRows(rows *sql.Rows, read func(scan func(...any) error) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := read(rows.Scan); err != nil {

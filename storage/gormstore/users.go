@@ -18,10 +18,12 @@ import (
 )
 
 // Users is a ready table of users, kept beside the tokens. It is a
-// tokenauth.Authenticator and a tokenauth.Rechecker. It is safe for concurrent
-// use.
+// tokenauth.Authenticator, a tokenauth.Rechecker and a tokenauth.RevocationQueue. It is safe for concurrent use.
 //
-//   - A call that changes a user ends the user's tokens in the same transaction.
+//   - A call that changes a user ends the user's tokens in the same transaction if
+//     they are in the same database. Elsewhere, in Redis for example, they end
+//     within 3 seconds of the commit, while Service.Run runs: Users is a
+//     tokenauth.RevocationQueue. A type that wraps it passes those methods on.
 //   - When a user signs in whose hash is of another format or weaker than those
 //     of password.Hash, Users replaces the hash. That ends no token.
 //     password.Options.KeepHashes turns it off.
@@ -76,7 +78,9 @@ func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error 
 // and the end of the tokens, take effect when the host commits. Only the
 // goroutine that has the transaction uses them, until it ends. On PostgreSQL the
 // transaction must be at READ COMMITTED, the default: at a higher level it works
-// on a snapshot, and would leave alive a token that was issued since.
+// on a snapshot, and would leave alive a token that was issued since. On MariaDB
+// and MySQL begin it at READ COMMITTED, too: at REPEATABLE READ, their default, the
+// first sign-ins of some other users wait for it.
 func (u *Users) WithTx(tx *gorm.DB) *Users {
 	return &Users{session{u.database, tx}, u.passwords, u.rehash}
 }
@@ -307,7 +311,7 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 // stores its token in between looks at the row again, and waits for us there.
 func (u *Users) change(ctx context.Context, id, statement string, args ...any) error {
 	key := tokenauth.UserKeyOf(id)
-	return u.changeAndEnd(ctx, errUserNotFound, statement, args, deleteTokensOfUser, key[:])
+	return u.changeAndEnd(ctx, ending{revokesUser, id, errUserNotFound, statement, args, deleteTokensOfUser, key[:]})
 }
 
 // newStamp returns a stamp that no user had before.

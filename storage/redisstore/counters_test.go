@@ -202,11 +202,12 @@ func replicas(t *testing.T, n int, o rueidis.ClientOption, prefix string, a *ask
 	return all
 }
 
-// guess has so many guesses at once and returns how many were throttled.
-func guess(t *testing.T, user string, n int, replicas []*tokenauth.Service) (throttled int64) {
+// guess has so many guesses at once and returns how many were throttled, and how
+// many got 503.
+func guess(t *testing.T, user string, n int, replicas []*tokenauth.Service) (throttled, unavailable int64) {
 	t.Helper()
 	var wg sync.WaitGroup
-	var count atomic.Int64
+	var count, failed atomic.Int64
 	for i := range n {
 		wg.Go(func() {
 			_, err := replicas[i%len(replicas)].SignIn(t.Context(), tokenauth.Credentials{
@@ -215,13 +216,15 @@ func guess(t *testing.T, user string, n int, replicas []*tokenauth.Service) (thr
 			switch {
 			case errors.Is(err, tokenauth.ErrThrottled):
 				count.Add(1)
+			case errors.Is(err, tokenauth.ErrUnavailable):
+				failed.Add(1)
 			case !errors.Is(err, tokenauth.ErrRejected):
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	return count.Load()
+	return count.Load(), failed.Load()
 }
 
 // Replicas that count together let through together what one would alone.
@@ -230,7 +233,7 @@ func TestReplicasThrottleTogether(t *testing.T) {
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
 		var a asked
 		replicas := replicas(t, 3, o, newPrefix(t, open(t, o)), &a)
-		if throttled := guess(t, "alice", 30, replicas); a.Load() != 6 || throttled != 24 {
+		if throttled, _ := guess(t, "alice", 30, replicas); a.Load() != 6 || throttled != 24 {
 			t.Errorf("%d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
 		}
 	})
@@ -243,19 +246,20 @@ func TestReplicasThrottleAloneWithoutTheServer(t *testing.T) {
 	server := throwaway.StartRedis(t)
 	var a asked
 	replicas := replicas(t, 3, option(t, server.DSN()), "", &a)
-	if throttled := guess(t, "alice", 30, replicas); a.Load() != 6 || throttled != 24 {
+	if throttled, _ := guess(t, "alice", 30, replicas); a.Load() != 6 || throttled != 24 {
 		t.Errorf("%d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
 	}
 	server.Stop(t)
 	a.Store(0)
-	if throttled := guess(t, "bob", 30, replicas); a.Load() != 6 || throttled != 24 {
-		t.Errorf("without the server %d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
+	// Nobody waits for long behind those who find out that it is gone.
+	if throttled, unavailable := guess(t, "bob", 30, replicas); a.Load() > 6 || a.Load()+throttled+unavailable != 30 {
+		t.Errorf("without the server %d of 30 guesses were looked at, %d throttled, %d unavailable", a.Load(), throttled, unavailable)
 	}
 	server.Start(t)
 	s := newStore(t, open(t, option(t, server.DSN())), "")
 	eventually(t, "counting", func() bool { return s.UpdateCounters(t.Context(), []throttle.Key{{}}, count) == nil })
 	a.Store(0)
-	if throttled := guess(t, "alice", 30, replicas); a.Load() != 0 || throttled != 30 {
+	if throttled, _ := guess(t, "alice", 30, replicas); a.Load() != 0 || throttled != 30 {
 		t.Errorf("with the server back %d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
 	}
 }

@@ -1,4 +1,8 @@
 package storagetest
 
-// Check is for tests that break a storage on purpose.
-var Check = check
+// Check is for tests that break a storage on purpose, CheckClients for those that
+// break a registry.
+var (
+	Check        = check
+	CheckClients = checkClients
+)

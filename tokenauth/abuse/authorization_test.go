@@ -182,6 +182,7 @@ var authorization = []situation{
 		run: func(t *testing.T, h *abuseHost) {
 			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(strings.Repeat("a", 1_000_000))...)
 			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(h.token+strings.Repeat("A", 500_000))...)
+			h.tries(t, early(400, "The Authorization header is malformed, or there are several."), "POST", "/Token", goodGrant, basic("admin", strings.Repeat("a", 500_000))...)
 			before := h.moment()
 			// Over its limit for headers net/http answers by itself.
 			if a := one(t, h.answers(t, "GET /me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ", strings.Repeat("a", 2<<20), "\r\n\r\n")); a.StatusCode != 431 {

@@ -391,7 +391,7 @@ func TestGuardsAnswerWithChallengeAndBody(t *testing.T) {
 		malformedBody := `{"error":"invalid_request","error_description":"` + malformed + `","Message":"` + malformed + `"}`
 		invalidChallenge, invalidBody := invalid("The access token is invalid.")
 		replacedChallenge, replacedBody := invalid("The access token was replaced by a newer sign-in.")
-		flipped := good[:len(good)-30] + string(good[len(good)-30]^1) + good[len(good)-29:]
+		flipped := good[:len(good)-30] + string(good[len(good)-30]^2) + good[len(good)-29:] // which makes no separator of any
 		tests := []struct {
 			name            string
 			path            string

@@ -1119,7 +1119,7 @@ func weakConfigurations(t *testing.T) {
 		"Options.Lifetime":                     {{Lifetime: -1}, {Lifetime: time.Second}, {Lifetime: 366 * 24 * time.Hour}, {Lifetime: time.Hour + 1}},
 		"Options.Prefix":                       {{Prefix: "a b"}, {Prefix: "a.b"}, {Prefix: strings.Repeat("x", 17)}, {Prefix: "\u00e4"}, {Prefix: "a\r\n"}},
 		"Options.Realm":                        {{Realm: `a"b`}, {Realm: "a\r\nSet-Cookie: x"}, {Realm: "\u00e4"}, {Realm: `a\b`}, {Realm: "a\x00"}},
-		"Options.ResponseAttributes":           {{ResponseAttributes: []string{"access_token"}}, {ResponseAttributes: []string{""}}, {ResponseAttributes: []string{"a", "a"}}},
+		"Options.ResponseAttributes":           {{ResponseAttributes: []string{"access_token"}}, {ResponseAttributes: []string{""}}, {ResponseAttributes: []string{"a", "a"}}, {ResponseAttributes: []string{"Role"}}, {ResponseAttributes: []string{"a", "A"}}},
 		"Options.Timeout":                      {{Timeout: -1}, {Timeout: time.Millisecond}, {Timeout: time.Hour}},
 		"Options.BodyTimeout":                  {{BodyTimeout: -1}, {BodyTimeout: time.Millisecond}, {BodyTimeout: time.Hour}},
 		"Options.PurgeInterval":                {{PurgeInterval: -1}, {PurgeInterval: time.Millisecond}, {PurgeInterval: 25 * time.Hour}},

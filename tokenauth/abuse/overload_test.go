@@ -232,6 +232,8 @@ var overload = []situation{
 				h.expectOutcome(t, "429 after 1", wrongAdmin, from(address)...)
 				h.expectOutcome(t, "200", goodGrant, from("192.0.2.1")...) // and the account is free again
 			}
+			// More proxies than there are: the peer has to answer for that, too.
+			h.expectOutcome(t, "429 after 1", wrongAdmin, from("203.0.113.6"+strings.Repeat(", 10.0.0.1", 50_000))...)
 			// Who says nothing is the peer, and so is who says it otherwise.
 			h.expectOutcome(t, "429 after 1", goodGrant)
 			h.expectOutcome(t, "429 after 1", goodGrant, "X-Real-IP", "192.0.2.2", "Forwarded", "for=192.0.2.2")

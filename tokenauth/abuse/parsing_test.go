@@ -133,6 +133,7 @@ var parsing = []situation{
 				{"Content-Type", ";;;"},
 				{"Content-Type", "text/plain; charset"},
 				{"Content-Type", ""},
+				{"Content-Type", "text/plain; charset=utf-16" + strings.Repeat("; a=b", 100_000)},
 			} {
 				h.tries(t, issued, "POST", "/Token", goodGrant, headers...)
 				h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=something+else", headers...)
@@ -363,8 +364,21 @@ var parsing = []situation{
 	paths("P20", "all credentials in the query", inTheQuery, "", "/Token?"+goodGrant, "/token?"+goodGrant),
 	paths("P21", "a token or the client's secret in the query", inTheQuery, goodGrant,
 		"/Token?access_token=x", "/Token?client_secret=x", "/Token?token=", "/Token?client_id=x", "/Token?Access_Token"),
-	paths("P22", "a harmless query", issued, goodGrant,
-		"/Token?utm=1", "/Token?tokens=1&x=%zz", "/Token?utm=username", "/Token?", "/Token?&&=;"),
+	{
+		id: "P22", what: "a harmless query, and one that is too long to be looked at",
+		run: func(t *testing.T, h *abuseHost) {
+			for _, path := range []string{"/Token?utm=1", "/Token?tokens=1&x=%zz", "/Token?utm=username", "/Token?", "/Token?&&=;", "/Token?" + strings.Repeat("&", 8192)} {
+				h.tries(t, issued, "POST", path, goodGrant)
+				h.tries(t, issued, "GET", path, goodGrant)
+			}
+			tooLong := early(400, "The query has more than 8192 bytes.")
+			for _, query := range []string{strings.Repeat("%75tm&", 100_000), strings.Repeat("&", 8193), "password=x&" + strings.Repeat("x", 8192)} {
+				h.tries(t, tooLong, "POST", "/Token?"+query, goodGrant)
+				tooLong.check(t, h.do(t, "POST", "/revoke?"+query, "token="+h.token))
+			}
+			h.admits(t, "GET", "/me?"+strings.Repeat("%75tm&", 100_000), "Authorization", "Bearer "+h.token)
+		},
+	},
 	bodies("P23", "bad percent-encoding", badEncoding,
 		goodGrant+"&x=%zz", goodGrant+"&x=%", goodGrant+"&x=%a", goodGrant+"&%zz=x", grantOf+"admin&password=100%"),
 	{

@@ -2,10 +2,12 @@ package abuse_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -228,12 +230,47 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U17", what: "a required role authenticates by itself",
+		id: "U17", what: "a required role authenticates by itself, and each request by itself",
 		run: func(t *testing.T, h *abuseHost) {
 			h.denies(t, anonymous, 0, "GET", "/admin", "")
 			h.denies(t, invalidToken, 0, "GET", "/admin", "", "Authorization", "Bearer x")
 			h.denies(t, anonymous, 0, "GET", "/app", "")
 			h.admits(t, "GET", "/admin", "Authorization", "Bearer "+h.token)
+
+			// Nor does a request inherit the token of the one whose handler makes
+			// it, as a batch endpoint does.
+			reader := h.signIn(t, goodReader)
+			batch := h.auth.RequireBearer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				for _, part := range []struct {
+					path, bearer string
+					status       int
+					body         string // of a 200
+				}{
+					{"/me", "", 401, ""}, {"/admin", "", 401, ""}, {"/staff", "", 401, ""}, {"/app", "", 401, ""}, {"/open", "", 200, "anonymous"},
+					{"/me", reader, 200, "reader"}, {"/admin", reader, 403, ""}, {"/open", reader, 200, "reader"},
+					{"/admin", "x", 401, ""}, {"/open", "x", 200, "anonymous"},
+					{"/admin", h.token, 200, "admin"}, {"/open", h.token, 200, "admin"},
+				} {
+					request, err := http.NewRequestWithContext(r.Context(), "GET", part.path, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if part.bearer != "" {
+						request.Header.Set("Authorization", "Bearer "+part.bearer)
+					}
+					w := httptest.NewRecorder()
+					h.handler.ServeHTTP(w, request)
+					if w.Code != part.status || w.Code == 200 && w.Body.String() != part.body {
+						t.Errorf("%s on the administrator's context answers %d %s, want %d %s", part.path, w.Code, w.Body, part.status, part.body)
+					}
+				}
+			}))
+			request := httptest.NewRequest("POST", "/batch", nil)
+			request.Header.Set("Authorization", "Bearer "+h.token)
+			w := httptest.NewRecorder()
+			if batch.ServeHTTP(w, request); w.Code != 200 {
+				t.Errorf("the batch answers %d", w.Code)
+			}
 		},
 	},
 	{
@@ -737,6 +774,25 @@ var semantics = []situation{
 				t.Errorf("GET answers %d, Allow: %s", a.StatusCode, a.Header.Get("Allow"))
 			}
 			h.token = newer
+
+			// Made-up tokens leave no record, and suppress nobody's.
+			elsewhere, err := tokenauth.New(new(memory.Store), directory{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			madeUp, err := elsewhere.Issue(t.Context(), tokenauth.Principal{UserID: "1"}, "web")
+			if err != nil {
+				t.Fatal(err)
+			}
+			real := h.signIn(t, goodReader+"&client_id=web")
+			logged := strings.Count(h.log.String(), "tokens revoked")
+			for range 300 {
+				h.revokes(t, madeUp.AccessToken.Reveal(), "client_id=web")
+			}
+			h.revokes(t, real, "client_id=web")
+			if n := strings.Count(h.log.String(), "tokens revoked") - logged; n != 1 || !strings.Contains(h.log.String(), "event=revoked user_id=2 user_name=reader") {
+				t.Errorf("%d revocations are logged, want 1: %s", n, h.log)
+			}
 		},
 		alone: onEngines(func(t *testing.T, on engine) {
 			// Without a registry the token is authority enough.
@@ -927,8 +983,9 @@ func expectSame(t *testing.T, a, b answer) {
 // client, and is told of to the operator.
 func expectUnusable(t *testing.T, h *abuseHost, unknown answer, hash string) {
 	t.Helper()
-	id := fmt.Sprintf("%x", sha256.Sum256([]byte(hash)))[:8]
-	name := "user of " + id[:4]
+	// One account is warned about once a minute, also by the other hosts.
+	id := rand.Text()
+	name := "user of " + id[:8]
 	h.users.set(func(accounts map[string]password.Account, _ *func(context.Context) error) {
 		accounts[name] = password.Account{UserID: id, UserName: name, PasswordHash: hash}
 	})

@@ -24,8 +24,8 @@ const (
 	// the token is not active; it is "" for an active token. ClientID is the
 	// token's.
 	Introspected
-	// Revoked: the Service revoked a token, or with ReasonUser or ReasonClient
-	// all tokens of a user or of a client.
+	// Revoked: the Service revoked a token that was stored, or with ReasonUser or
+	// ReasonClient all tokens of a user or of a client, if there were any.
 	Revoked
 	// Unavailable: a look-up in the storage or of a user failed, or the Reason
 	// says what did. Err has the cause.

@@ -263,6 +263,7 @@ func (c *checker) badForms(good, parameter string) []call {
 	calls := []call{
 		{status: 400, name: "not_urlencoded", body: `{"grant_type":"password"}`},
 		{status: 400, name: "credentials_in_query", body: good, query: "?Token=x"},
+		{status: 400, name: "long_query", body: good, query: "?" + strings.Repeat("x", 8193)},
 		{status: 400, name: "doubled_parameter", body: good + "&" + strings.ToUpper(parameter) + "=x"},
 		{status: 400, name: "too_many_parameters", body: strings.Repeat("x=y&", 33)},
 		{status: 400, name: "control_characters", body: good + "&x%01=y"},

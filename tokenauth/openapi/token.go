@@ -68,7 +68,7 @@ func (f *facts) signIn() string {
 	text += "**Headers:** `Content-Type: application/x-www-form-urlencoded`. The body is read as that whatever the header says, " +
 		"so old clients that label it `application/json` keep working. It must not be compressed.\n\n" +
 		"**Body:** at most 8192 bytes and 32 parameters, in UTF-8. Unknown parameters are ignored, and names match in any case. " +
-		"Credentials in the query are refused: they would end up in access logs.\n\n" +
+		"Credentials in the query are refused: they would end up in access logs. So is a query of more than 8192 bytes.\n\n" +
 		"Each answer has `Cache-Control: no-store`, `Pragma: no-cache` and `X-Content-Type-Options: nosniff`, and others as told below."
 	if others := f.mounted.Token[1:]; len(others) > 0 {
 		text += "\n\nThe same endpoint is at `" + strings.Join(others, "`, `") + "`."

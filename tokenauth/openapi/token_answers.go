@@ -114,6 +114,7 @@ func (f *facts) badForms(notURLEncoded string) []refusal {
 	refusals := []refusal{
 		{"not_urlencoded", wire.InvalidRequest, notURLEncoded},
 		{"credentials_in_query", wire.InvalidRequest, wire.CredentialsInQuery},
+		{"long_query", wire.InvalidRequest, wire.QueryTooLong},
 		{"doubled_parameter", wire.InvalidRequest, wire.ParameterTwice},
 		{"too_many_parameters", wire.InvalidRequest, wire.TooManyParameters},
 		{"control_characters", wire.InvalidRequest, wire.ParameterControls},

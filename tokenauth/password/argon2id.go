@@ -78,6 +78,15 @@ const defaultTraffic = defaultMemory * defaultPasses
 // cheap takes into account that lanes run side by side.
 func (a argon2id) cheap() bool { return a.traffic() < defaultTraffic*uint32(a.lanes) }
 
+func (a argon2id) dummy() verifier {
+	a.salt, a.hash = make([]byte, len(a.salt)), make([]byte, len(a.hash))
+	return a
+}
+
+func (a argon2id) kind() string {
+	return fmt.Sprintf("argon2id m=%d,t=%d,p=%d", a.memory, a.passes, a.lanes)
+}
+
 // weak reports whether the hash resists guessing less than one of the default
 // does. One that has more of one thing and not less of another is left.
 func (a argon2id) weak() bool {

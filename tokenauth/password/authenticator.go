@@ -70,6 +70,9 @@ type Options struct {
 	//     somebody sent: over HTTP, UTF-8 without NUL.
 	//   - Both are safe for concurrent use. Only the func is called within the
 	//     bound of MaxHashing, so only the func hashes.
+	//   - The Authenticator keeps the funcs of up to 1,000 accounts in memory. It
+	//     also calls them with passwords for names that nobody has, and ignores the
+	//     result: only so does a rejection take the time of such a hash.
 	Formats []func(stored string) (verify func(password string) bool)
 
 	// Upgrade stores newHash, which is as Hash returns it, in place of
@@ -105,15 +108,22 @@ type Options struct {
 	// been measured. At most 1,024.
 	MaxHashing int
 
-	// MaxWaiting is how many sign-ins more may be under way, and wait for their
-	// turn in the order in which they came; tokenauth.ErrBusy beyond. Zero means 256 for
-	// each of MaxHashing, which is a wait of some six seconds, and 1,024 at
-	// most. Up to 65,536.
+	// MaxWaiting is how many sign-ins more may be in progress and wait for their
+	// turn; tokenauth.ErrBusy beyond. Zero means 256 for each of MaxHashing, which
+	// is a wait of some six seconds, and 1,024 at most. Up to 65,536.
+	//
+	//   - Turns go round by source (Credentials.RemoteAddr): an IPv4 address, or an
+	//     IPv6 /48, whose turns go round by /64. Those of one source come in the
+	//     order of arrival. All unknown addresses are one source.
+	//   - A source that is alone may have all of MaxWaiting. While another one
+	//     waits, it gets no more than an eighth.
+	//   - If MaxWaiting is reached, a source with fewer sign-ins takes the place of
+	//     the newest one of the source that has most. That one gets ErrBusy.
 	MaxWaiting int
 
-	// Logger is told of accounts whose hash cannot be used, of upgrades that
-	// failed and, once a minute, of sign-ins refused as busy; nil means
-	// slog.Default().
+	// Logger gets warnings: of accounts whose hash cannot be used, of upgrades that
+	// failed, of sign-ins refused as busy, each once a minute, and for each account.
+	// Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -124,13 +134,14 @@ var errBusy = fmt.Errorf("password: too many sign-ins at once: %w", tokenauth.Er
 // accounts with a password hash. It is safe for concurrent use. Failed sign-ins
 // count for the account that Lookup finds, whatever the name by which it did.
 type Authenticator struct {
-	lookup  Lookup
-	timeout *deadline.Timeout
-	logger  *slog.Logger
-	formats []format
-	upgrade func(ctx context.Context, userID, oldHash, newHash string) error // or nil
-	gate    *gate
-	dummy   verifier
+	lookup   Lookup
+	timeout  *deadline.Timeout
+	formats  []format
+	upgrade  func(ctx context.Context, userID, oldHash, newHash string) error // or nil
+	gate     *gate
+	usual    verifier // a hash of the default cost
+	dummies  *dummies
+	warnings *warnings
 }
 
 // New returns an Authenticator whose accounts are found by lookup. Options may be
@@ -158,13 +169,14 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 	}
 	hashing := cmp.Or(o.MaxHashing, defaultHashing())
 	u := &Authenticator{
-		lookup:  lookup,
-		timeout: &deadline.Timeout{Duration: cmp.Or(o.Timeout, 2*time.Second)},
-		logger:  cmp.Or(o.Logger, slog.Default()),
-		formats: slices.Clone(o.Formats),
-		gate:    newGate(hashing, cmp.Or(o.MaxWaiting, defaultWaiting(hashing))),
-		dummy:   newArgon2id("a password that no account has"),
+		lookup:   lookup,
+		timeout:  &deadline.Timeout{Duration: cmp.Or(o.Timeout, 2*time.Second)},
+		formats:  slices.Clone(o.Formats),
+		gate:     newGate(hashing, cmp.Or(o.MaxWaiting, defaultWaiting(hashing))),
+		usual:    newArgon2id("a password that no account has"),
+		warnings: newWarnings(cmp.Or(o.Logger, slog.Default())),
 	}
+	u.dummies = newDummies(u.usual)
 	if !o.KeepHashes {
 		u.upgrade = o.Upgrade
 	}
@@ -172,28 +184,33 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 }
 
 // Authenticate returns the principal whose user name and password these are.
-// It returns tokenauth.ErrRejected for an unknown user, a wrong password, a
-// disabled account and an unusable hash alike; tokenauth.ErrBusy, wrapped, at once, if as many
-// sign-ins are under way as may be; the lookup's error if that failed; and the
-// context's if it ended before its turn to hash came.
+// Its errors are:
 //
-// Every rejection takes at least one hash of the default cost: exactly one for
-// an unknown user, a disabled account, an unusable hash, and a wrong password
-// where the stored hash is of that cost. Where it is of another, a wrong
-// password takes that hash's own work, and one of the default's after it if its
-// own is less. Such an account may be told from an unknown name by a slower
-// answer until its hash is upgraded, and never by a quicker one.
+//   - tokenauth.ErrRejected for an unknown user, a wrong password, a disabled
+//     account and an unusable hash alike.
+//   - tokenauth.ErrBusy, wrapped, if Options.MaxWaiting leaves no place: at once,
+//     or later if another source takes the place.
+//   - The lookup's error if that failed.
+//   - The context's error if it ended before the sign-in's turn to hash.
+//
+// Every rejection takes at least one hash of the default cost:
+//
+//   - A wrong password and a disabled account take the work of the stored hash,
+//     and then one hash of the default cost if the stored one is cheaper.
+//   - An unknown user and an unusable hash take the same work for a dummy. It
+//     costs what the hash of one account costs, out of a sample of up to 1,000
+//     that were looked up. Before the first of them it has the default cost.
+//
+// SECURITY.md says what the time of an answer can still tell.
 func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	var none tokenauth.Principal
 	ctx, stop := deadline.Waiting(ctx)
 	defer stop()
-	if !u.gate.enter() {
-		if n := u.gate.refuse(); n > 0 {
-			u.logger.WarnContext(ctx, "password: sign-ins are refused, as many are under way as may be", "refused", n)
-		}
-		return none, errBusy
+	ticket := u.gate.enter(c.RemoteAddr)
+	if ticket == nil {
+		return none, u.busy(ctx)
 	}
-	defer u.gate.leave()
+	defer u.gate.leave(ticket)
 
 	account, err := u.find(ctx, c.UserName)
 	found := !errors.Is(err, tokenauth.ErrNotFound)
@@ -206,32 +223,42 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	if err := c.CountAttempt(ctx, account.UserID); err != nil {
 		return none, err
 	}
-	stored, usable := u.dummy, false
-	if found && !account.Disabled {
+	stored, usable := u.dummies.of(c.UserName), false
+	if found {
 		if v, ok := parseWith(u.formats, account.PasswordHash); ok {
-			stored, usable = v, true
-		} else {
-			u.logger.WarnContext(ctx, "password: an account has a hash that cannot be used", "userId", account.UserID)
+			u.dummies.learn(account.UserID, v)
+			stored, usable = v, !account.Disabled
+		} else if !account.Disabled {
+			u.warnings.warn(ctx, "password: an account has a hash that cannot be used", account.UserID)
 		}
 	}
 
 	password, matches := c.Password.Reveal(), false
-	err = u.gate.hash(ctx, func() {
-		matches = stored.verify(password)
+	err = u.gate.hash(ctx, ticket, func() {
+		matches = stored.verify(password) && usable
 		if !matches && stored.cheap() {
-			u.dummy.verify(password)
+			u.usual.verify(password)
 		}
 	})
+	if errors.Is(err, errBusy) {
+		return none, u.busy(ctx)
+	}
 	if err != nil {
 		return none, err
 	}
-	if !matches || !usable {
+	if !matches {
 		return none, tokenauth.ErrRejected
 	}
 	if u.upgrade != nil && account.Stamp != "" && outdated(stored) {
 		u.replaceHash(ctx, account, password)
 	}
 	return account.principal(), nil
+}
+
+// busy returns errBusy, and warns.
+func (u *Authenticator) busy(ctx context.Context) error {
+	u.warnings.warn(ctx, "password: a sign-in was refused, as too many are in progress", "")
+	return errBusy
 }
 
 // replaceHash replaces the hash of an account whose password this is, if that
@@ -250,7 +277,7 @@ func (u *Authenticator) replaceHash(ctx context.Context, a Account, password str
 	if err := u.upgrade(call, a.UserID, a.PasswordHash, hash); err != nil && !deadline.Ended(ctx) {
 		// A database may quote what it was given.
 		text := strings.NewReplacer(a.PasswordHash, "[redacted]", hash, "[redacted]").Replace(err.Error())
-		u.logger.WarnContext(ctx, "password: a hash could not be upgraded", "userId", a.UserID, "error", text)
+		u.warnings.warn(ctx, "password: a hash could not be upgraded", a.UserID, "error", text)
 	}
 }
 

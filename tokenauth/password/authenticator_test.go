@@ -38,7 +38,9 @@ func (accounts table) lookup(_ context.Context, userName string) (Account, error
 // account. It says yes, which must not get anybody in.
 type counter struct{ runs atomic.Int32 }
 
-func (*counter) cheap() bool { return false }
+func (*counter) cheap() bool       { return false }
+func (c *counter) dummy() verifier { return c }
+func (*counter) kind() string      { return "counter" }
 
 func (c *counter) verify(string) bool {
 	c.runs.Add(1)
@@ -51,9 +53,14 @@ func newUsers(tb testing.TB, lookup Lookup, o *Options) (*Authenticator, *counte
 	if err != nil {
 		tb.Fatal(err)
 	}
-	dummy := new(counter)
-	u.dummy = dummy
-	return u, dummy
+	usual := new(counter)
+	u.standIn(usual)
+	return u, usual
+}
+
+// standIn replaces the hash of the default cost. No account was looked up yet.
+func (u *Authenticator) standIn(usual verifier) {
+	u.usual, u.dummies = usual, newDummies(usual)
 }
 
 func signIn(ctx context.Context, u *Authenticator, name, password string) (tokenauth.Principal, error) {
@@ -157,7 +164,8 @@ func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
 			}
 			var log bytes.Buffer
 			u, dummy := *u, new(counter)
-			u.lookup, u.dummy, u.logger = accounts.lookup, dummy, slog.New(slog.NewTextHandler(&log, nil))
+			u.standIn(dummy)
+			u.lookup, u.warnings = accounts.lookup, newWarnings(slog.New(slog.NewTextHandler(&log, nil)))
 			p, err := signIn(t.Context(), &u, "alice", test.password)
 			rejected(t, err)
 			if errors.Is(err, tokenauth.ErrNotFound) {
@@ -202,9 +210,9 @@ func TestDummyCostsWhatAHashCosts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dummy, ok := u.dummy.(argon2id)
+	dummy, ok := u.dummies.of("nobody").(argon2id)
 	if !ok || dummy.memory != 19<<10 || dummy.passes != 2 || dummy.lanes != 1 || len(dummy.hash) != 32 {
-		t.Errorf("the dummy is %T %v", u.dummy, u.dummy)
+		t.Errorf("the dummy is %v", dummy)
 	}
 }
 

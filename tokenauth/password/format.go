@@ -1,6 +1,9 @@
 package password
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // A format is one of Options.Formats.
 type format = func(stored string) (verify func(password string) bool)
@@ -29,21 +32,30 @@ func orFalse[V verifier](v V, ok bool) (verifier, bool) { return v, ok }
 // parseWith asks the host's formats first, so that a host can have its own way
 // with ours as well.
 func parseWith(formats []format, stored string) (verifier, bool) {
-	for _, format := range formats {
+	for i, format := range formats {
 		if verify := format(stored); verify != nil {
-			return hostHash(verify), true
+			return hostHash{verify, i}, true
 		}
 	}
 	return parse(stored)
 }
 
 // A hostHash is one of a host's format.
-type hostHash func(password string) bool
+type hostHash struct {
+	matches func(password string) bool
+	format  int // which of the host's
+}
 
-func (h hostHash) verify(password string) bool { return h(password) }
+func (h hostHash) verify(password string) bool { return h.matches(password) }
 
 // cheap is a guess on the safe side: nobody knows what the host does.
 func (hostHash) cheap() bool { return true }
+
+// dummy is the hash itself, since nobody knows how to make one that takes as
+// long.
+func (h hostHash) dummy() verifier { return h }
+
+func (h hostHash) kind() string { return "host " + strconv.Itoa(h.format) }
 
 // outdated reports whether a hash is to be replaced after a good sign-in: one
 // that is not Argon2id, and one that is weaker than what Hash makes.

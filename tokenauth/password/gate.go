@@ -2,22 +2,27 @@ package password
 
 import (
 	"context"
+	"net/netip"
 	"runtime"
 	"sync"
-	"time"
 )
 
 // A gate bounds how many passwords are hashed at once, and how many sign-ins
-// are under way in all. Without it a burst of sign-ins takes all cores from the
+// are in progress in all. Without it a burst of sign-ins takes all cores from the
 // requests that only show a token, and 19 MiB for each; with it they queue, and
 // what waits holds no such memory.
+//
+// No source keeps the others out. Turns to hash go round by source. When the gate
+// is full, a source that has fewer sign-ins in the queue takes a place from the
+// one that has most.
 type gate struct {
-	entered chan struct{} // one for each sign-in under way
-	hashing chan struct{} // one for each hash at work
+	room  int // how many sign-ins may be in progress
+	share int // how many of one network may be in the queue while another waits
 
-	mu      sync.Mutex
-	refused int       // sign-ins that found the gate full
-	told    time.Time // when the operator was last told so
+	mu     sync.Mutex
+	inside int // sign-ins in progress
+	idle   int // free places to hash; 0 while anybody waits
+	queue  queue
 }
 
 // What the zeros of Options mean.
@@ -38,68 +43,146 @@ const (
 	mostWaiting = 1 << 16
 )
 
+// shares is how many networks divide the queue.
+const shares = 8
+
 func newGate(hashing, waiting int) *gate {
-	return &gate{
-		entered: make(chan struct{}, hashing+waiting),
-		hashing: make(chan struct{}, hashing),
+	return &gate{room: hashing + waiting, share: max(1, waiting/shares), idle: hashing}
+}
+
+// enter returns the ticket of a sign-in, or nil if there is no room, and never
+// waits. The caller leaves with the ticket. It is the first thing a sign-in does,
+// so that what is refused costs nothing, not even a look-up.
+func (g *gate) enter(from netip.Addr) *ticket {
+	path := path(from)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	network := g.queue.part(path[0])
+	full := g.inside == g.room
+	switch {
+	case network.size() >= g.share && g.queue.someoneWaitsBeside(network),
+		full && g.queue.most() <= network.size()+1:
+		// The network has what it may have. It divides that among its sources.
+		s := network
+		for _, narrower := range path[1:] {
+			s = s.part(narrower)
+		}
+		if network.most() <= s.size()+1 {
+			return nil
+		}
+		g.evict(network.newest())
+	case full:
+		g.evict(g.queue.newest())
+	}
+	g.inside++
+	return g.queue.add(path)
+}
+
+// evict takes the place of a sign-in that does not hash. It never interrupts a
+// call: a sign-in that is in one learns of it when it comes to hash.
+func (g *gate) evict(t *ticket) {
+	t.remove()
+	t.evicted = true
+	g.inside--
+	if t.turn != nil {
+		t.turn <- errBusy
 	}
 }
 
-// enter lets a sign-in in if there is room, and never waits. Whoever was let in
-// leaves. It is the first thing a sign-in does, so that what is refused costs
-// nothing, not even a look-up.
-func (g *gate) enter() bool {
-	select {
-	case g.entered <- struct{}{}:
-		return true
-	default:
-		return false
+func (g *gate) leave(t *ticket) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.evicted {
+		return
 	}
+	if t.place != nil {
+		t.remove()
+	}
+	g.inside--
 }
 
-func (g *gate) leave() { <-g.entered }
-
-// hash runs f when a place is free, and those who wait for one in the order in
-// which they came (the runtime queues senders so). It returns the context's
-// error, without running f, if that ends first.
-func (g *gate) hash(ctx context.Context, f func()) error {
-	select {
-	case g.hashing <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer g.free()
-	if err := ctx.Err(); err != nil { // both were ready
+// hash runs f when it is the sign-in's turn. It returns errBusy, without running
+// f, if the sign-in lost its place, and the context's error if that ends first.
+func (g *gate) hash(ctx context.Context, t *ticket, f func()) error {
+	if err := g.wait(ctx, t); err != nil {
 		return err
 	}
+	defer g.free()
 	f()
 	return nil
 }
 
-// hashIfFree runs f if a place is free now, and nobody waits for one.
-func (g *gate) hashIfFree(f func()) bool {
+// wait returns nil with a place to hash, which the caller frees.
+func (g *gate) wait(ctx context.Context, t *ticket) error {
+	if now, err := g.begin(ctx, t); now || err != nil {
+		return err
+	}
 	select {
-	case g.hashing <- struct{}{}:
-	default:
+	case err := <-t.turn:
+		if err == nil && ctx.Err() != nil { // both were ready
+			g.free()
+			return ctx.Err()
+		}
+		return err
+	case <-ctx.Done():
+		if !g.withdraw(t) && <-t.turn == nil { // the turn came just then
+			g.free()
+		}
+		return ctx.Err()
+	}
+}
+
+// begin reports whether the sign-in has a place to hash at once. If not, it waits
+// for t.turn.
+func (g *gate) begin(ctx context.Context, t *ticket) (now bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case t.evicted:
+		return false, errBusy
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case g.idle == 0:
+		t.wait()
+		return false, nil
+	}
+	g.idle--
+	t.remove()
+	return true, nil
+}
+
+// withdraw reports whether the ticket still waited.
+func (g *gate) withdraw(t *ticket) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.place == nil {
 		return false
 	}
+	t.remove()
+	return true
+}
+
+// hashIfFree runs f if a place is free now, so that nobody waits for one.
+func (g *gate) hashIfFree(f func()) bool {
+	g.mu.Lock()
+	if g.idle == 0 {
+		g.mu.Unlock()
+		return false
+	}
+	g.idle--
+	g.mu.Unlock()
 	defer g.free()
 	f()
 	return true
 }
 
-func (g *gate) free() { <-g.hashing }
-
-// refuse counts a sign-in that found the gate full. Once a minute it returns
-// how many there were since it last did, for the operator, and else 0.
-func (g *gate) refuse() int {
+// free hands a place to whoever has the next turn.
+func (g *gate) free() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.refused++
-	if now := time.Now(); g.told.IsZero() || now.Sub(g.told) >= time.Minute {
-		n := g.refused
-		g.refused, g.told = 0, now
-		return n
+	if t := g.queue.next(); t != nil {
+		t.turn <- nil
+	} else {
+		g.idle++
 	}
-	return 0
 }

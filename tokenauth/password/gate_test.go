@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -29,7 +30,9 @@ type blocker struct {
 	release             chan struct{}
 }
 
-func (*blocker) cheap() bool { return false }
+func (*blocker) cheap() bool       { return false }
+func (b *blocker) dummy() verifier { return b }
+func (*blocker) kind() string      { return "blocker" }
 
 func (b *blocker) verify(string) bool {
 	n := b.running.Add(1)
@@ -47,17 +50,17 @@ func TestGateHashesOnHalfOfTheProcessors(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := max(1, runtime.GOMAXPROCS(0)/2)
-	if got := cap(u.gate.hashing); got != n {
+	if got := u.gate.idle; got != n {
 		t.Errorf("%d passwords are hashed at once, not %d", got, n)
 	}
-	if got := cap(u.gate.entered); got != n+min(256*n, 1024) {
+	if got := u.gate.room; got != n+min(256*n, 1024) {
 		t.Errorf("%d sign-ins are let in", got)
 	}
 	if u, err = New(nothing, &Options{MaxHashing: 3, MaxWaiting: 5}); err != nil {
 		t.Fatal(err)
 	}
-	if cap(u.gate.hashing) != 3 || cap(u.gate.entered) != 3+5 {
-		t.Errorf("%d are hashed at once and %d let in, not 3 and 8", cap(u.gate.hashing), cap(u.gate.entered))
+	if u.gate.idle != 3 || u.gate.room != 3+5 {
+		t.Errorf("%d are hashed at once and %d let in, not 3 and 8", u.gate.idle, u.gate.room)
 	}
 	for hashing, waiting := range map[int]int{1: 256, 2: 512, 4: 1024, 64: 1024} {
 		if got := defaultWaiting(hashing); got != waiting {
@@ -75,7 +78,7 @@ func TestHashingIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		dummy := &blocker{release: make(chan struct{})}
-		u.dummy = dummy
+		u.standIn(dummy)
 		results := make(chan error, places+waiting-1)
 		for range cap(results) {
 			go func() {
@@ -142,63 +145,6 @@ func TestHashingIsBounded(t *testing.T) {
 	})
 }
 
-func TestGateIsFirstInFirstOut(t *testing.T) {
-	t.Parallel()
-	for _, places := range []int{1, 2} {
-		synctest.Test(t, func(t *testing.T) {
-			const n = 50
-			g := newGate(places, n)
-			var order []int
-			release := make(chan struct{})
-			for range places {
-				go g.hash(t.Context(), func() { <-release })
-			}
-			synctest.Wait()
-			var wg sync.WaitGroup
-			var mu sync.Mutex
-			gone, leave := context.WithCancel(t.Context())
-			for i := range n {
-				ctx := t.Context()
-				if i%5 == 0 {
-					ctx = gone // somebody in every part of the queue
-				}
-				wg.Go(func() {
-					g.hash(ctx, func() {
-						mu.Lock()
-						defer mu.Unlock()
-						order = append(order, i)
-					})
-				})
-				synctest.Wait() // i waits before i+1 comes
-			}
-			leave()
-			synctest.Wait()
-			release <- struct{}{} // one place only, so that one runs at a time
-			wg.Wait()
-			close(release)
-			if want := n - n/5; len(order) != want || !slices.IsSorted(order) {
-				t.Errorf("%d of %d had their turn, in the order %v", len(order), want, order)
-			}
-		})
-	}
-}
-
-// A context that has ended gets no place even if one is free.
-func TestGateHashesNothingAfterTheContextEnds(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	g := newGate(1, 1)
-	for range 100 { // a select is a coin toss
-		if err := g.hash(ctx, func() { t.Error("it is hashed for whoever has left") }); !errors.Is(err, context.Canceled) {
-			t.Fatalf("the error is %v", err)
-		}
-	}
-	if !g.hashIfFree(func() {}) {
-		t.Error("the place is taken")
-	}
-}
-
 // Whoever comes in vain is told at once, before any look-up, and the operator
 // once a minute.
 func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
@@ -214,7 +160,7 @@ func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
 			t.Fatal(err)
 		}
 		dummy := &blocker{release: make(chan struct{})}
-		u.dummy = dummy
+		u.standIn(dummy)
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
@@ -239,13 +185,13 @@ func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
 		if n := lookups.Load(); n != 5 {
 			t.Errorf("%d look-ups were made for 5 sign-ins", n)
 		}
-		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "refused=1") || strings.Contains(text, "canary") {
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "suppressed=0") || strings.Contains(text, "canary") {
 			t.Errorf("the log says %s", text)
 		}
 		time.Sleep(time.Minute)
 		log.Reset()
 		crowd(1000)
-		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "refused=1000") {
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "suppressed=999") {
 			t.Errorf("a minute later the log says %s", text)
 		}
 		close(dummy.release)
@@ -260,7 +206,7 @@ func TestBusyUsersRefuseAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for u.gate.enter() {
+	for u.gate.enter(netip.Addr{}) != nil {
 	}
 	took := make([]time.Duration, 1000)
 	for i := range took {
@@ -309,8 +255,8 @@ func TestPanicsFreeTheirPlace(t *testing.T) {
 					t.Errorf("it returns %v", err)
 				}()
 			}
-			if len(u.gate.entered) != 0 || len(u.gate.hashing) != 0 {
-				t.Errorf("%d places to enter and %d to hash stay taken", len(u.gate.entered), len(u.gate.hashing))
+			if u.gate.inside != 0 || u.gate.idle != 1 || u.gate.queue.n != 0 {
+				t.Errorf("%d are still inside, %d in the queue, and %d of 1 place to hash is free", u.gate.inside, u.gate.queue.n, u.gate.idle)
 			}
 		})
 	}
@@ -340,7 +286,7 @@ func TestBusyIs503(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for u.gate.enter() {
+	for u.gate.enter(netip.MustParseAddr("192.0.2.1")) != nil { // the address of the requests
 	}
 	post := handler(t, u, &core)
 	for range 10 {
@@ -426,8 +372,8 @@ func TestCrowdUsesBoundedMemory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			dummy := &counted{verifier: u.dummy}
-			u.dummy = dummy
+			dummy := &counted{verifier: u.usual}
+			u.standIn(dummy)
 			password := strings.Repeat("x", wire.MaxPassword)
 			debug.FreeOSMemory()
 			idle := inUse()

@@ -20,11 +20,12 @@
 //
 // # Load
 //
-// Hashing is what makes a sign-in expensive, on purpose, so each [Users] has
-// only so many passwords hashed at once, and so many sign-ins waiting
-// (Options.MaxHashing, Options.MaxWaiting). Beyond that [tokenauth.ErrBusy] is returned
-// at once, before anybody is looked up. A client that goes away while it waits
-// leaves the queue.
+// Hashing makes a sign-in expensive, on purpose. So each [Authenticator] hashes
+// only so many passwords at once (Options.MaxHashing), and lets only so many
+// sign-ins wait (Options.MaxWaiting). Beyond that it returns [tokenauth.ErrBusy]
+// before it looks anybody up. Turns to hash go round by source, so nobody can fill
+// the queue for others, not even with valid passwords. A client that goes away
+// while it waits leaves the queue.
 package password
 
 import (

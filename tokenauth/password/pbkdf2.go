@@ -7,6 +7,7 @@ import (
 	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
+	"fmt"
 	"hash"
 	"strconv"
 	"strings"
@@ -94,6 +95,15 @@ func (p pbkdf2Hash) bounded() bool { return p.iterations >= 1 && p.iterations <=
 func (p pbkdf2Hash) blocks() int { return (len(p.hash) + p.prf.size - 1) / p.prf.size }
 
 func (p pbkdf2Hash) cheap() bool { return p.iterations*p.blocks() < p.prf.usual }
+
+func (p pbkdf2Hash) dummy() verifier {
+	p.salt, p.hash = make([]byte, len(p.salt)), make([]byte, len(p.hash))
+	return p
+}
+
+func (p pbkdf2Hash) kind() string {
+	return fmt.Sprintf("pbkdf2 %d %d", p.prf.size, p.iterations*p.blocks())
+}
 
 // verify fails for a password that ends in NUL, after the same work: HMAC fills
 // its key up with them (RFC 2104 §2), so they would not count.

@@ -11,6 +11,11 @@ type verifier interface {
 	// cheap reports whether verify takes less time than a hash of the default
 	// cost.
 	cheap() bool
+	// dummy returns a verifier whose verify takes as long, and whose answer does
+	// not count.
+	dummy() verifier
+	// kind is the same for verifiers that take as long.
+	kind() string
 }
 
 // The lengths, in bytes, that a salt and a hash may have.

@@ -100,6 +100,6 @@ func (n notifications) Next(ctx context.Context) (string, error) {
 }
 
 func (n notifications) Notify(ctx context.Context, channel, payload string) error {
-	_, err := n.conn.Exec(ctx, "SELECT pg_notify($1, $2)", channel, payload)
+	_, err := n.conn.Exec(ctx, "SELECT pg_catalog.pg_notify($1, $2)", channel, payload)
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"net/netip"
 
+	"github.com/bearerkit/bearerkit/tokenauth/internal/fold"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/source"
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
@@ -64,7 +65,7 @@ type names struct {
 
 func (n namer) names(userName string, from Source) *names {
 	narrow, wide := source.Networks(from.Addr)
-	k := &names{namer: n, from: from, narrow: narrow, wide: wide, folded: fold(userName)}
+	k := &names{namer: n, from: from, narrow: narrow, wide: wide, folded: fold.Name(userName)}
 	k.pair, k.name = k.pairOf(ofName, k.folded), n.accountKey(ofName, k.folded)
 	k.typedPair, k.typed = k.pairOf(asTyped, userName), n.accountKey(asTyped, userName)
 	k.source = k.key(fromSource, ofName, narrow, from.CrossSite, "")

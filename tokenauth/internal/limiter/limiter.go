@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/bearerkit/bearerkit/tokenauth/internal/fold"
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
@@ -263,7 +264,7 @@ func settled(c throttle.Counter, key throttle.Key, success bool, o Outcome, now 
 func (l *Limiter) Forget(ctx context.Context, id string, userNames ...string) error {
 	keys := []throttle.Key{l.namer.accountKey(ofAccount, id)}
 	for _, name := range userNames {
-		keys = append(keys, l.namer.accountKey(ofName, fold(name)))
+		keys = append(keys, l.namer.accountKey(ofName, fold.Name(name)))
 	}
 	defer l.memory.forget()
 	for _, key := range keys {

@@ -2,6 +2,11 @@
 // of package tokenauth answer, and what package openapi describes.
 package wire
 
+import (
+	"slices"
+	"strings"
+)
+
 // The values of "error" (RFC 6749 §5.2 and §4.1.2.1, RFC 6750 §3.1).
 const (
 	InvalidRequest         = "invalid_request"
@@ -36,6 +41,7 @@ const (
 	SendToken        = "Send the parameters urlencoded in the body: token=..."
 
 	CredentialsInQuery     = "Credentials belong in the body, never in the query."
+	QueryTooLong           = "The query has more than 8192 bytes."
 	ParameterTwice         = "A parameter is given twice."
 	TooManyParameters      = "There are more than 32 parameters."
 	ParameterControls      = "The parameters have control characters."
@@ -81,6 +87,12 @@ func TokenResponse() []string {
 // (RFC 7662 §2.2).
 func IntrospectionResponse() []string {
 	return []string{"active", "client_id", "username", "token_type", "exp", "iat", "sub", "role"}
+}
+
+// HasMember reports whether a decoder may take name for one of the members. The
+// decoders of Go and .NET compare names without case; Go's folds Unicode, too.
+func HasMember(members []string, name string) bool {
+	return slices.ContainsFunc(members, func(m string) bool { return strings.EqualFold(m, name) })
 }
 
 // BearerChallenge is the WWW-Authenticate header of a protected route (RFC 6750

@@ -1,19 +1,18 @@
-package limiter
+// Package fold finds what the spellings of a user name have in common.
+package fold
 
 import (
 	"strings"
 	"unicode"
 )
 
-// fold returns what user names have in common that some database takes for the
+// Name returns what user names have in common that some database takes for the
 // same name: it ignores case, accents, width, spaces around the name, and
-// characters that do not show. Names that nobody has count under it, so that the
-// spellings of one name have no more tries than a database that tells them apart
-// would give to one.
+// characters that do not show. What must not tell which names exist goes by it.
 //
 // It is wider than any collation needs for Latin, Greek and Cyrillic letters, and
 // ignores case only in other scripts.
-func fold(name string) string {
+func Name(name string) string {
 	var b strings.Builder
 	b.Grow(len(name))
 	for _, r := range name {

@@ -1,4 +1,4 @@
-package limiter
+package fold
 
 import (
 	"strings"
@@ -22,13 +22,13 @@ func TestFoldIgnoresWhatCollationsIgnore(t *testing.T) {
 		"日本":       {"日本", "日本 "},
 	} {
 		for _, name := range names {
-			if got := fold(name); got != want {
+			if got := Name(name); got != want {
 				t.Errorf("%q is folded to %q, want %q", name, got, want)
 			}
 		}
 	}
 	for _, other := range []string{"alic", "alice2", "a lice", "al-ice", "аlice"} { // the last begins with a Cyrillic letter
-		if fold(other) == "alice" {
+		if Name(other) == "alice" {
 			t.Errorf("%q is folded to alice", other)
 		}
 	}
@@ -47,7 +47,7 @@ func TestFoldKnowsAllAccentedLetters(t *testing.T) {
 			continue
 		}
 		tested++
-		if got, want := fold(string(r)), fold(string(base)); got != want {
+		if got, want := Name(string(r)), Name(string(base)); got != want {
 			t.Errorf("%q is folded to %q, and its letter to %q", r, got, want)
 		}
 	}
@@ -63,11 +63,11 @@ func FuzzFold(f *testing.F) {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		once := fold(name)
-		if twice := fold(once); twice != once {
+		once := Name(name)
+		if twice := Name(once); twice != once {
 			t.Errorf("%q is folded to %q, and that to %q", name, once, twice)
 		}
-		if got := fold(strings.ToUpper(once)); fold(got) != got {
+		if got := Name(strings.ToUpper(once)); Name(got) != got {
 			t.Errorf("%q is folded to %q", strings.ToUpper(once), got)
 		}
 	})

@@ -1,0 +1,126 @@
+package ginadapter_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A countingStore counts how often it is asked for a token.
+type countingStore struct {
+	memory.Store
+	finds int
+}
+
+func (s *countingStore) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+	s.finds++
+	return s.Store.Find(ctx, slot)
+}
+
+// A batch endpoint dispatches requests that it makes on its own request's context
+// to the same engine. Each is authenticated by what it presents itself.
+func TestGuardsGoByWhatTheRequestPresents(t *testing.T) {
+	t.Parallel()
+	store := new(countingStore)
+	auth, err := tokenauth.New(store, nobody{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer := func(p tokenauth.Principal) string {
+		issued, err := auth.Issue(t.Context(), p, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "Bearer " + issued.AccessToken.Reveal()
+	}
+	admin := bearer(tokenauth.Principal{UserID: "1", UserName: "admin", Roles: []string{"Administrator"}})
+	user := bearer(tokenauth.Principal{UserID: "2", UserName: "user"})
+
+	type key struct{}
+	replaceContext := func(c *gin.Context) {
+		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), key{}, true))
+	}
+	who := func(c *gin.Context) {
+		token, _ := ginadapter.From(c)
+		c.String(200, token.Principal.UserName)
+	}
+	engine := gin.New()
+	api := engine.Group("/api", ginadapter.RequireBearer(auth), replaceContext)
+	api.GET("/me", who)
+	api.Group("/admin", ginadapter.RequireRole(auth, "Administrator")).GET("/", replaceContext, ginadapter.Optional(auth), who)
+	engine.GET("/open", ginadapter.Optional(auth), who)
+	api.POST("/batch", func(c *gin.Context) {
+		part, err := http.NewRequestWithContext(c.Request.Context(), "GET", c.Query("path"), nil)
+		if err != nil {
+			t.Error(err)
+		}
+		if line := c.GetHeader("X-Part"); line != "" {
+			part.Header.Set("Authorization", line)
+		}
+		engine.ServeHTTP(c.Writer, part)
+	})
+	do := func(method, path, authorization, part string) (string, int) {
+		r := httptest.NewRequest(method, path, nil)
+		r.Header.Set("Authorization", authorization)
+		r.Header.Set("X-Part", part)
+		w := httptest.NewRecorder()
+		before := store.finds
+		engine.ServeHTTP(w, r)
+		return fmt.Sprint(w.Code, " ", w.Body), store.finds - before
+	}
+	const denied = `{"Message":"Authorization has been denied for this request."}`
+	for _, test := range []struct {
+		outer, part, path, want string
+		finds                   int
+	}{
+		{admin, "", "/api/me", "401 " + denied, 1},
+		{admin, "", "/api/admin/", "401 " + denied, 1},
+		{admin, "", "/open", "200 ", 1},
+		{admin, user, "/api/me", "200 user", 2},
+		{admin, user, "/api/admin/", `403 {"error":"insufficient_scope","error_description":"The user does not have the role that this needs.",` + denied[1:], 2},
+		{admin, user, "/open", "200 user", 2},
+		{admin, admin, "/api/admin/", "200 admin", 1},
+		{user, admin, "/api/admin/", "200 admin", 2},
+		{user, "Bearer x", "/open", "200 ", 1},
+	} {
+		if got, finds := do("POST", "/api/batch?path="+test.path, test.outer, test.part); got != test.want || finds != test.finds {
+			t.Errorf("%s by %q on the context of %q: %s after %d look-ups, want %s after %d", test.path, test.part, test.outer, got, finds, test.want, test.finds)
+		}
+	}
+	// Three guards on one request look up once.
+	if got, finds := do("GET", "/api/admin/", admin, ""); got != "200 admin" || finds != 1 {
+		t.Errorf("answers %s after %d look-ups", got, finds)
+	}
+}
+
+// Not parallel: AllocsPerRun counts what the whole process allocates.
+func TestNestedGuardsAllocateNothingMore(t *testing.T) {
+	auth, accessToken := newAuth()
+	handler := func(c *gin.Context) { c.Status(http.StatusNoContent) }
+	allocations := func(guards ...gin.HandlerFunc) float64 {
+		engine := gin.New()
+		engine.GET("/", append(guards, handler)...)
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+accessToken)
+		w := &blank{make(http.Header)}
+		return testing.AllocsPerRun(100, func() { engine.ServeHTTP(w, r) })
+	}
+	bearer, role, optional := ginadapter.RequireBearer(auth), ginadapter.RequireRole(auth, "Reader"), ginadapter.Optional(auth)
+	one := allocations(bearer)
+	for name, nested := range map[string]float64{
+		"RequireRole": allocations(bearer, role), "Optional and RequireRole": allocations(bearer, optional, role),
+	} {
+		if nested > one {
+			t.Errorf("%s behind RequireBearer: %v allocations, want %v", name, nested, one)
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package gormstore
+
+import (
+	"context"
+	"crypto/rand"
+
+	"gorm.io/gorm"
+)
+
+// The kinds of rows in the table of revocations.
+const (
+	revokesUser   = 1
+	revokesClient = 2
+)
+
+// queueRevocation stores that the tokens of a user or a client must end. The row
+// is committed with the change, or not at all. A user or a client has one row,
+// with the ID of the last change.
+func (s session) queueRevocation(ctx context.Context, pool gorm.ConnPool, kind int, id string) error {
+	_, err := pool.ExecContext(ctx, s.sql(`INSERT INTO tokenauth_revocations (kind, id, change_id) VALUES (?, ?, ?)`+s.dialect.newestChange),
+		kind, id, rand.Text())
+	return err
+}
+
+// revocationPage is how many rows a call returns at most.
+const revocationPage = 1000
+
+// revocations gives each row of the kind that comes after the ID.
+func (s session) revocations(ctx context.Context, kind int, after string, add func(id, change string)) error {
+	rows, err := s.pool().QueryContext(ctx, s.sql(`SELECT id, change_id FROM tokenauth_revocations WHERE kind = ? AND id > ? ORDER BY id LIMIT ?`),
+		kind, after, revocationPage)
+	if err != nil {
+		return err
+	}
+	return readRows(rows, func(scan func(...any) error) error {
+		var id, change string
+		if err := scan(&id, &change); err != nil {
+			return err
+		}
+		add(id, change)
+		return nil
+	})
+}
+
+func (s session) removeRevocation(ctx context.Context, kind int, id, change string) error {
+	_, err := s.pool().ExecContext(ctx, s.sql(`DELETE FROM tokenauth_revocations WHERE kind = ? AND id = ? AND change_id = ?`), kind, id, change)
+	return err
+}

@@ -1,0 +1,225 @@
+package gormstore_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// plantTraps makes operators and functions in the schema public, as a role that
+// may create objects there: every operator between two types of ours for which
+// PostgreSQL has none of exactly these types, and a namesake of every function
+// that we call. Each call is written to the table caught.
+func plantTraps(t *testing.T, db *gorm.DB) (caught func() []string) {
+	t.Helper()
+	exec := func(statement string, args ...any) {
+		t.Helper()
+		if err := db.Exec(statement, args...).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	role := `"planter_` + strings.ToLower(rand.Text()) + `"`
+	exec(`CREATE ROLE ` + role)
+	exec(`GRANT CREATE, USAGE ON SCHEMA public TO ` + role)
+	exec(`CREATE TABLE caught (what text NOT NULL, victim text NOT NULL DEFAULT current_user)`)
+	exec(`GRANT INSERT ON caught TO PUBLIC`)
+	t.Cleanup(func() {
+		for _, statement := range []string{`DROP OWNED BY ` + role + ` CASCADE`, `DROP ROLE ` + role} {
+			if err := db.Exec(statement).Error; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	err := db.Transaction(func(tx *gorm.DB) error {
+		if err := tx.Exec(`SET LOCAL ROLE ` + role).Error; err != nil {
+			return err
+		}
+		return tx.Exec(`DO $do$
+DECLARE
+	types text[] := '{smallint, integer, bigint, numeric, double precision, oid, regclass, name, text, varchar, bytea, boolean, "char", timestamptz, interval}';
+	l text; r text; op text; f record; n integer := 0; result text;
+BEGIN
+	FOREACH l IN ARRAY types LOOP
+		FOREACH r IN ARRAY types LOOP
+			FOREACH op IN ARRAY '{=, <>, <, >, <=, >=, +, -, ||}'::text[] LOOP
+				CONTINUE WHEN EXISTS (SELECT FROM pg_operator WHERE oprname = op AND oprleft = l::regtype AND oprright = r::regtype);
+				n := n + 1;
+				result := CASE WHEN op IN ('+', '-') THEN 'numeric' WHEN op = '||' THEN 'text' ELSE 'boolean' END;
+				EXECUTE format($f$CREATE FUNCTION public.trap%s(%s, %s) RETURNS %s LANGUAGE plpgsql AS $b$
+					BEGIN INSERT INTO public.caught (what) VALUES (%L); RETURN NULL; END $b$$f$, n, l, r, result, l || ' ' || op || ' ' || r);
+				EXECUTE format('CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = public.trap%s)', op, l, r, n);
+			END LOOP;
+		END LOOP;
+	END LOOP;
+	FOR f IN SELECT name, arg FROM unnest('{pg_notify, set_config, current_setting, encode, now, clock_timestamp, floor, length, count, max, to_regclass, to_regprocedure, pg_advisory_xact_lock}'::text[]) AS name,
+		unnest(types || '{"text, text", "text, varchar", "varchar, varchar", "text, boolean", "bytea, varchar", "text, text, boolean"}') AS arg
+	LOOP
+		EXECUTE format($f$CREATE FUNCTION public.%I(%s) RETURNS text LANGUAGE plpgsql AS $b$
+			BEGIN INSERT INTO public.caught (what) VALUES (%L); RETURN NULL; END $b$$f$, f.name, f.arg, f.name || '(' || f.arg || ')');
+	END LOOP;
+END $do$`).Error
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() (all []string) {
+		t.Helper()
+		if err := db.Raw(`SELECT DISTINCT what || ' as ' || victim FROM caught`).Scan(&all).Error; err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+}
+
+// Neither our statements nor an operator's that change a token call the objects
+// that another role created in a schema on the search path.
+func TestPlantedOperatorsAreNotCalled(t *testing.T) {
+	t.Parallel()
+	for name, dialector := range map[string]func(dsn string) gorm.Dialector{
+		"extended protocol": postgres.Open,
+		"simple protocol": func(dsn string) gorm.Dialector {
+			return postgres.New(postgres.Config{DSN: dsn, PreferSimpleProtocol: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := throwaway.Postgres(t)
+			db := openDialector(t, dialector(dsn), &gorm.Config{Logger: logger.Discard})
+			caught := plantTraps(t, db)
+			if err := db.Exec(`CREATE TABLE trap_works (a bigint, b numeric); INSERT INTO trap_works SELECT 1, 2 WHERE 1::bigint > 2::numeric`).Error; err != nil {
+				t.Fatal(err)
+			}
+			if found := caught(); len(found) != 1 {
+				t.Fatalf("the traps caught %q", found)
+			}
+			if err := db.Exec(`DELETE FROM caught`).Error; err != nil {
+				t.Fatal(err)
+			}
+
+			w := withFeed(t, db, "", pgxfeed.Listener{})
+			useAll(t, w, db)
+			if found := caught(); len(found) > 0 {
+				t.Errorf("called %q", found)
+			}
+		})
+	}
+}
+
+// A database that has the old trigger gets the new one, and until then it has no
+// feed.
+func TestMigrateReplacesTheOldTrigger(t *testing.T) {
+	t.Parallel()
+	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), &gorm.Config{Logger: logger.Discard})
+	caught := plantTraps(t, db)
+	s := newStore(t, db, nil)
+	old, err := gormstore.Migrations.ReadFile("migrations/postgres_feed/0001_feed.up.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Exec(string(old)).Error; err != nil {
+		t.Fatal(err)
+	}
+	auth := service(t, s, nobody{})
+	issueTo(t, auth, "alice")
+	_ = auth.RevokeUser(t.Context(), "alice") // the trap may make it fail
+	if found := caught(); len(found) == 0 {
+		t.Fatal("the old trigger calls no trap: the test tells nothing")
+	}
+	if err := db.Exec(`DELETE FROM caught`).Error; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{}); err == nil || !strings.Contains(err.Error(), "old one") {
+		t.Errorf("a feed with the old trigger: %v", err)
+	}
+	useAll(t, withFeed(t, db, "", pgxfeed.Listener{}), db)
+	if found := caught(); len(found) > 0 {
+		t.Errorf("called %q", found)
+	}
+}
+
+// useAll does everything that runs SQL.
+func useAll(t *testing.T, w watched, db *gorm.DB) {
+	t.Helper()
+	ctx := t.Context()
+	feed := new(counting)
+	watching, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { w.Watch(watching, 100*time.Millisecond, feed) })
+	defer wg.Wait()
+	defer cancel()
+	eventually(t, "the feed is alive", func() bool { return feed.alive.Load() > 1 })
+
+	exercise(t, w.Store)
+	auth := registered(t, w.Store)
+	if err := w.Clients().CreatePublic(ctx, tokenauth.Client{ID: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		for range 2 {
+			if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: fmt.Sprint(i)}, "web"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := signInBy(ctx, auth, "web", tokenauth.Secret{}); err != nil {
+		t.Fatal(err)
+	}
+	alice, err := w.Users().FindByName(ctx, "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pending, err := w.Users().PendingRevocations(ctx, tokenauth.Revocation{})
+	if err != nil || len(pending) != 1 {
+		t.Fatalf("pending %v, error %v", pending, err)
+	}
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"LiveCheck", func() error {
+			if err := w.Users().LiveCheck(ctx, tokenauth.Principal{UserID: alice.ID}); !errors.Is(err, tokenauth.ErrRejected) {
+				return fmt.Errorf("without the stamp: %w", err)
+			}
+			return nil
+		}},
+		{"Tokens", func() error { _, err := auth.Tokens(ctx, alice.ID); return err }},
+		{"SetPassword", func() error { return w.Users().SetPassword(ctx, alice.ID, tokenauth.NewSecret("another")) }},
+		{"a host's transaction", func() error {
+			return db.Transaction(func(tx *gorm.DB) error { return w.Users().WithTx(tx).SetRoles(ctx, alice.ID, "Reader") })
+		}},
+		{"RemoveRevocation", func() error { return w.Users().RemoveRevocation(ctx, pending[0]) }},
+		{"RevokeUser", func() error { return auth.RevokeUser(ctx, "1") }},
+		{"Purge", func() error { _, err := auth.Purge(ctx); return err }},
+		{"SetIntrospection", func() error { return w.Clients().SetIntrospection(ctx, "web", false, false) }},
+		{"SetDisabled", func() error { return w.Clients().SetDisabled(ctx, "web", true) }},
+		{"Delete", func() error { return w.Users().Delete(ctx, alice.ID) }},
+		{"an operator's DELETE", func() error { return db.Exec(`DELETE FROM tokenauth_tokens`).Error }},
+		{"TRUNCATE", func() error { return db.Exec(`TRUNCATE tokenauth_tokens`).Error }},
+	} {
+		if err := step.do(); err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
+	}
+	changed := feed.changed.Load() + feed.all.Load()
+	if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "last"}, "web"); err != nil {
+		t.Fatal(err)
+	}
+	if err := auth.RevokeUser(ctx, "last"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the feed reports", func() bool { return feed.changed.Load()+feed.all.Load() > changed })
+}

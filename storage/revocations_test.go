@@ -1,0 +1,245 @@
+// Package storage_test has tests of storages that work together.
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/ncruces/go-sqlite3/driver"
+	"github.com/ncruces/go-sqlite3/gormlite"
+	"github.com/redis/rueidis"
+	"golang.org/x/crypto/bcrypt"
+	"gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/storage/redisstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
+
+var engines = map[string]func(testing.TB) gorm.Dialector{
+	"sqlite": func(tb testing.TB) gorm.Dialector {
+		return gormlite.Open("file:" + filepath.Join(tb.TempDir(), "test.db") + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_txlock=immediate")
+	},
+	"postgres": func(tb testing.TB) gorm.Dialector { return postgres.Open(throwaway.Postgres(tb)) },
+	"mariadb":  func(tb testing.TB) gorm.Dialector { return mysql.Open(throwaway.MariaDB(tb)) },
+}
+
+func openStore(t *testing.T, d gorm.Dialector) (*gormstore.Store, *gorm.DB) {
+	t.Helper()
+	db, err := gorm.Open(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(8)
+	t.Cleanup(func() { pool.Close() })
+	if err := gormstore.Migrate(t.Context(), db, nil); err != nil {
+		t.Fatal(err)
+	}
+	return newStore(t, db), db
+}
+
+func newStore(t *testing.T, db *gorm.DB) *gormstore.Store {
+	t.Helper()
+	s, err := gormstore.New(t.Context(), db, &gormstore.Options{Passwords: &password.Options{KeepHashes: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// A wrapper is a host's wrapper around a storage, with some of its abilities.
+type wrapper struct {
+	tokenauth.Storage
+	tokenauth.ClientRevoker
+}
+
+// The tokens of a user or a client end with each change, wherever they are stored
+// and by each way to make the change: this process, another one, or a transaction of the
+// host's, after which nothing else of its process runs.
+func TestChangesEndTokensInAnotherStorage(t *testing.T) {
+	t.Parallel()
+	storages := map[string]func(*testing.T, *gormstore.Store) tokenauth.Storage{
+		"memory": func(*testing.T, *gormstore.Store) tokenauth.Storage { return new(memory.Store) },
+		"redis": func(t *testing.T, _ *gormstore.Store) tokenauth.Storage {
+			option, err := rueidis.ParseURL(throwaway.Redis(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			option.DisableCache = true
+			client, err := rueidis.NewClient(option)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(client.Close)
+			s, err := redisstore.New(client, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+		"another database": func(t *testing.T, _ *gormstore.Store) tokenauth.Storage {
+			s, _ := openStore(t, engines["sqlite"](t))
+			return s
+		},
+		"a wrapper": func(*testing.T, *gormstore.Store) tokenauth.Storage {
+			s := new(memory.Store)
+			return wrapper{s, s}
+		},
+		"the same store": func(_ *testing.T, s *gormstore.Store) tokenauth.Storage { return s },
+	}
+	for engine, dialector := range engines {
+		for name, storage := range storages {
+			t.Run(engine+", "+name, func(t *testing.T) {
+				t.Parallel()
+				s, db := openStore(t, dialector(t))
+				testChangesEndTokens(t, s, db, storage(t, s))
+			})
+		}
+	}
+}
+
+// ways are who makes a change.
+var ways = map[string]func(t *testing.T, db *gorm.DB, s *gormstore.Store, change func(*gormstore.Users, *gormstore.Clients) error) error{
+	"this process": func(t *testing.T, db *gorm.DB, s *gormstore.Store, change func(*gormstore.Users, *gormstore.Clients) error) error {
+		return change(s.Users(), s.Clients())
+	},
+	"another process": func(t *testing.T, db *gorm.DB, s *gormstore.Store, change func(*gormstore.Users, *gormstore.Clients) error) error {
+		other := newStore(t, db)
+		return change(other.Users(), other.Clients())
+	},
+	"a host's transaction": func(t *testing.T, db *gorm.DB, s *gormstore.Store, change func(*gormstore.Users, *gormstore.Clients) error) error {
+		return db.Transaction(func(tx *gorm.DB) error { return change(s.Users().WithTx(tx), s.Clients().WithTx(tx)) })
+	},
+}
+
+var userChanges = map[string]func(context.Context, *gormstore.Users, string) error{
+	"SetPassword": func(ctx context.Context, u *gormstore.Users, id string) error {
+		return u.SetPassword(ctx, id, tokenauth.NewSecret("another"))
+	},
+	"SetRoles":    func(ctx context.Context, u *gormstore.Users, id string) error { return u.SetRoles(ctx, id, "Reader") },
+	"SetDisabled": func(ctx context.Context, u *gormstore.Users, id string) error { return u.SetDisabled(ctx, id, true) },
+	"Delete":      func(ctx context.Context, u *gormstore.Users, id string) error { return u.Delete(ctx, id) },
+}
+
+var clientChanges = map[string]func(context.Context, *gormstore.Clients, string) error{
+	"SetDisabled": func(ctx context.Context, c *gormstore.Clients, id string) error { return c.SetDisabled(ctx, id, true) },
+	"enabling":    func(ctx context.Context, c *gormstore.Clients, id string) error { return c.SetDisabled(ctx, id, false) },
+	"Delete":      func(ctx context.Context, c *gormstore.Clients, id string) error { return c.Delete(ctx, id) },
+}
+
+func testChangesEndTokens(t *testing.T, s *gormstore.Store, db *gorm.DB, storage tokenauth.Storage) {
+	ctx := t.Context()
+	auth, err := tokenauth.New(storage, s.Users(), &tokenauth.Options{
+		Clients: s.Clients(), Logger: slog.New(slog.DiscardHandler), Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { auth.Run(running) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+
+	hash, err := bcrypt.GenerateFromPassword([]byte("password"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	createUser := func(name string) gormstore.User {
+		t.Helper()
+		user, err := s.Users().Import(ctx, gormstore.User{Name: name, Roles: []string{"Administrator"}}, string(hash))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return user
+	}
+	createClient := func(id string) {
+		t.Helper()
+		if err := s.Clients().CreatePublic(ctx, tokenauth.Client{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signIn := func(name, password, clientID string) string {
+		t.Helper()
+		issued, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: name, Password: tokenauth.NewSecret(password), ClientID: clientID})
+		if err != nil {
+			t.Fatalf("%s at %s: %v", name, clientID, err)
+		}
+		return issued.AccessToken.Reveal()
+	}
+	createClient("web")
+	createUser("bystander")
+	bystander := signIn("bystander", "password", "web")
+	old := make(map[string]string) // tokens that must end
+	var fresh []string
+	n := 0
+	for way, do := range ways {
+		for name, change := range userChanges {
+			n++
+			userName := fmt.Sprint("user", n)
+			user := createUser(userName)
+			old[name+" of a user by "+way] = signIn(userName, "password", "web")
+			if err := do(t, db, s, func(u *gormstore.Users, _ *gormstore.Clients) error { return change(ctx, u, user.ID) }); err != nil {
+				t.Fatalf("%s by %s: %v", name, way, err)
+			}
+			switch _, lists := storage.(tokenauth.Lister); {
+			case !lists:
+			case name == "SetPassword":
+				createClient(userName)
+				fresh = append(fresh, signIn(userName, "another", userName))
+			case name == "SetRoles":
+				createClient(userName)
+				fresh = append(fresh, signIn(userName, "password", userName))
+			}
+		}
+		for name, change := range clientChanges {
+			n++
+			clientID := fmt.Sprint("client", n)
+			createClient(clientID)
+			old[name+" of a client by "+way] = signIn("bystander", "password", clientID)
+			if err := do(t, db, s, func(_ *gormstore.Users, c *gormstore.Clients) error { return change(ctx, c, clientID) }); err != nil {
+				t.Fatalf("%s by %s: %v", name, way, err)
+			}
+		}
+	}
+	changed := time.Now()
+	for what, accessToken := range old {
+		for {
+			_, err := auth.Validate(ctx, accessToken)
+			if errors.Is(err, tokenauth.ErrInvalidToken) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if time.Since(changed) > 20*time.Second { // it takes a second; but a machine may be busy
+				t.Errorf("%s: a token is still valid", what)
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	t.Logf("all have ended %v after the last change", time.Since(changed).Round(time.Millisecond))
+	for _, accessToken := range append(fresh, bystander) {
+		if _, err := auth.Validate(ctx, accessToken); err != nil {
+			t.Errorf("a token that was issued after the change, or is not of the user: %v", err)
+		}
+	}
+}

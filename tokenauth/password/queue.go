@@ -1,0 +1,197 @@
+package password
+
+import (
+	"container/heap"
+	"container/list"
+	"net/netip"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/source"
+)
+
+// A queue holds the sign-ins in progress that have had no turn to hash. It is a
+// tree: the root has a part for each network that counts by itself, an IPv4
+// address or the IPv6 /48 that one customer may have; a /48 has a part for each
+// of its /64; and the last part, a source, has the sign-ins. Turns go round by
+// the parts at each level, so a customer with many /64 has no more turns than
+// one with a single address. The methods size, most and part accept a nil queue,
+// which is empty.
+type queue struct {
+	parent  *queue       // nil for the root
+	network netip.Prefix // as parent.parts has it
+	n       int          // the number of sign-ins
+
+	// Of a queue with parts. Empty parts are removed.
+	parts   map[netip.Prefix]*queue
+	largest bySize
+	turns   list.List // of *queue: the parts in which somebody waits, the next first
+
+	// Of a source, in the order of arrival.
+	calling list.List // of *ticket: those that do not wait yet
+	waiting list.List // of *ticket: those that wait for their turn
+
+	inLargest int           // the index in parent.largest
+	inTurns   *list.Element // of parent.turns; nil if nobody waits
+}
+
+// A ticket is a sign-in in progress.
+type ticket struct {
+	source  *queue
+	place   *list.Element // in source.calling or source.waiting; nil if in neither
+	turn    chan error    // receives nil or errBusy; nil before the sign-in waits
+	evicted bool          // it gave its place to another
+}
+
+// path returns the networks of an address, the wider one first.
+func path(from netip.Addr) []netip.Prefix {
+	narrow, wide := source.Networks(from)
+	if wide.IsValid() {
+		return []netip.Prefix{wide, narrow}
+	}
+	return []netip.Prefix{narrow}
+}
+
+func (q *queue) size() int {
+	if q == nil {
+		return 0
+	}
+	return q.n
+}
+
+// most returns the size of the largest part.
+func (q *queue) most() int {
+	if q == nil || len(q.largest) == 0 {
+		return 0
+	}
+	return q.largest[0].n
+}
+
+func (q *queue) part(network netip.Prefix) *queue {
+	if q == nil {
+		return nil
+	}
+	return q.parts[network]
+}
+
+// someoneWaitsBeside reports whether somebody waits in another part than that.
+func (q *queue) someoneWaitsBeside(part *queue) bool {
+	others := q.turns.Len()
+	if part != nil && part.inTurns != nil {
+		others--
+	}
+	return others > 0
+}
+
+// add returns a ticket that does not wait yet.
+func (q *queue) add(path []netip.Prefix) *ticket {
+	for _, network := range path {
+		part := q.parts[network]
+		if part == nil {
+			part = &queue{parent: q, network: network}
+			if q.parts == nil {
+				q.parts = make(map[netip.Prefix]*queue)
+			}
+			q.parts[network] = part
+			heap.Push(&q.largest, part)
+		}
+		q = part
+	}
+	t := &ticket{source: q}
+	t.place = q.calling.PushBack(t)
+	q.grow(1)
+	return t
+}
+
+// wait puts the ticket behind those of its source that wait.
+func (t *ticket) wait() {
+	s := t.source
+	s.calling.Remove(t.place)
+	t.place = s.waiting.PushBack(t)
+	t.turn = make(chan error, 1)
+	for q := s; q.parent != nil && q.inTurns == nil; q = q.parent {
+		q.inTurns = q.parent.turns.PushBack(q)
+	}
+}
+
+// remove takes the ticket out of the queue.
+func (t *ticket) remove() {
+	s := t.source
+	if t.turn == nil {
+		s.calling.Remove(t.place)
+	} else {
+		s.waiting.Remove(t.place)
+		for q := s; q.parent != nil && q.waiting.Len()+q.turns.Len() == 0; q = q.parent {
+			q.parent.turns.Remove(q.inTurns)
+			q.inTurns = nil
+		}
+	}
+	t.place = nil
+	s.grow(-1)
+}
+
+// next removes the ticket that has the next turn, and returns it, or nil if
+// nobody waits.
+func (q *queue) next() *ticket {
+	for q.turns.Len() > 0 {
+		first := q.turns.Front()
+		q.turns.MoveToBack(first)
+		q = first.Value.(*queue)
+	}
+	first := q.waiting.Front()
+	if first == nil {
+		return nil
+	}
+	t := first.Value.(*ticket)
+	t.remove()
+	return t
+}
+
+// newest returns the last ticket of the largest source: one that waits, if any
+// does. The queue is not empty.
+func (q *queue) newest() *ticket {
+	for len(q.largest) > 0 {
+		q = q.largest[0]
+	}
+	last := q.waiting.Back()
+	if last == nil {
+		last = q.calling.Back()
+	}
+	return last.Value.(*ticket)
+}
+
+// grow adds n to the sizes of the source and of what it is a part of.
+func (q *queue) grow(n int) {
+	for ; q.parent != nil; q = q.parent {
+		q.n += n
+		if q.n == 0 {
+			heap.Remove(&q.parent.largest, q.inLargest)
+			delete(q.parent.parts, q.network)
+		} else {
+			heap.Fix(&q.parent.largest, q.inLargest)
+		}
+	}
+	q.n += n
+}
+
+// bySize is a heap.Interface with the largest part first.
+type bySize []*queue
+
+func (h bySize) Len() int           { return len(h) }
+func (h bySize) Less(i, j int) bool { return h[i].n > h[j].n }
+
+func (h bySize) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].inLargest, h[j].inLargest = i, j
+}
+
+func (h *bySize) Push(part any) {
+	part.(*queue).inLargest = len(*h)
+	*h = append(*h, part.(*queue))
+}
+
+func (h *bySize) Pop() any {
+	last := len(*h) - 1
+	part := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return part
+}

@@ -1,0 +1,108 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// clocked is a storage with a clock of its own.
+type clocked struct {
+	memory.Store
+	ahead  time.Duration // of the process's
+	broken atomic.Bool
+	purges atomic.Int64
+}
+
+func (s *clocked) Now(ctx context.Context) (time.Time, error) {
+	if s.broken.Load() {
+		return time.Time{}, errors.New("connection refused")
+	}
+	return time.Now().Add(s.ahead), ctx.Err()
+}
+
+func (s *clocked) Purge(ctx context.Context, before time.Time) (int64, error) {
+	s.purges.Add(1)
+	return s.Store.Purge(ctx, before)
+}
+
+// A purge goes by the earlier of both clocks, whichever is wrong. Run does not
+// purge while they differ, and says so.
+func TestPurgeByTheEarlierClock(t *testing.T) {
+	t.Parallel()
+	const years = 10 * 365 * 24 * time.Hour
+	for _, test := range []struct {
+		name             string
+		process, storage time.Duration // how far the clocks are ahead
+		runs             bool          // whether Run purges
+	}{
+		{"the same", 0, 0, true},
+		{"a little apart", 4 * time.Minute, 0, true},
+		{"a little apart the other way", 0, 4 * time.Minute, true},
+		{"the process is ahead", years, 0, false},
+		{"the storage is ahead", 0, years, false},
+		{"the process is behind", 0, 6 * time.Minute, false},
+		{"the process is somewhat ahead", 6 * time.Minute, 0, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				storage := &clocked{ahead: test.storage}
+				good := newService(t, storage, &staff{}, nil)
+				expired := issue(t, good, bob(), "")
+				time.Sleep(16 * 24 * time.Hour)
+				live := issue(t, good, alice(), "")
+
+				logger, printed := logInto()
+				auth := newService(t, storage, &staff{}, &tokenauth.Options{Logger: logger, Now: func() time.Time { return time.Now().Add(test.process) }})
+				ctx, cancel := context.WithCancel(t.Context())
+				go auth.Run(ctx)
+				time.Sleep(90 * time.Minute) // two purges
+				cancel()
+				synctest.Wait()
+				if want := map[bool]int64{true: 2}[test.runs]; storage.purges.Load() != want {
+					t.Errorf("Run purged %d times, want %d", storage.purges.Load(), want)
+				}
+				if n := strings.Count(printed.String(), "level=ERROR"); (n == 0) != test.runs || n > 0 && !strings.Contains(printed.String(), "clock") {
+					t.Errorf("logged %s", printed)
+				}
+				if _, err := auth.Purge(t.Context()); err != nil {
+					t.Error(err)
+				}
+				expect(t, good, live, "good")
+				expect(t, good, expired, "invalid") // it was purged
+			})
+		})
+	}
+}
+
+// Without the storage's time nothing is purged.
+func TestPurgeNeedsTheStoragesClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(clocked)
+		storage.broken.Store(true)
+		logger, printed := logInto()
+		auth := newService(t, storage, &staff{}, &tokenauth.Options{Logger: logger})
+		if _, err := auth.Purge(t.Context()); !errors.Is(err, tokenauth.ErrUnavailable) || storage.purges.Load() != 0 {
+			t.Errorf("%d purges, error %v", storage.purges.Load(), err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go auth.Run(ctx)
+		synctest.Wait()
+		storage.broken.Store(false)
+		time.Sleep(90 * time.Minute) // one purge
+		cancel()
+		synctest.Wait()
+		if strings.Count(printed.String(), "purge failed") != 1 || storage.purges.Load() != 1 {
+			t.Errorf("%d purges, logged %s", storage.purges.Load(), printed)
+		}
+	})
+}

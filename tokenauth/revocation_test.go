@@ -1,0 +1,407 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// An outbox is a host's users and clients, whose changes are queued in pages of
+// two. Several Services may ask it.
+type outbox struct {
+	mu      sync.Mutex
+	stamps  map[string]string // by user
+	queue   []tokenauth.Revocation
+	changes int
+	// before comes before each call, with the ID it is about or "".
+	before func(ctx context.Context, method, id string) error
+}
+
+func (d *outbox) step(ctx context.Context, method, id string) error {
+	d.mu.Lock()
+	before := d.before
+	d.mu.Unlock()
+	if before == nil {
+		return nil
+	}
+	return before(ctx, method, id)
+}
+
+// steps sets before.
+func (d *outbox) steps(before func(ctx context.Context, method, id string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.before = before
+}
+
+func (d *outbox) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	return d.principal(c.UserName), nil
+}
+
+func (d *outbox) principal(id string) tokenauth.Principal {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return tokenauth.Principal{UserID: id, UserName: id, Stamp: d.stamps[id]}
+}
+
+func (d *outbox) Recheck(ctx context.Context, p tokenauth.Principal) error {
+	if err := d.step(ctx, "Recheck", p.UserID); err != nil {
+		return err
+	}
+	if d.principal(p.UserID).Stamp != p.Stamp {
+		return tokenauth.ErrRejected
+	}
+	return nil
+}
+
+func (d *outbox) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
+	return tokenauth.Client{ID: id}, nil
+}
+
+// change commits a change of a user or a client.
+func (d *outbox) change(userID, clientID string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changes++
+	if d.stamps == nil {
+		d.stamps = make(map[string]string)
+	}
+	change := fmt.Sprint(d.changes)
+	if userID != "" {
+		d.stamps[userID] = change
+	}
+	d.queue = slices.DeleteFunc(d.queue, func(r tokenauth.Revocation) bool { return r.UserID == userID && r.ClientID == clientID })
+	d.queue = append(d.queue, tokenauth.Revocation{UserID: userID, ClientID: clientID, Change: change})
+}
+
+func (d *outbox) queued() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.queue)
+}
+
+func (d *outbox) PendingRevocations(ctx context.Context, after tokenauth.Revocation) ([]tokenauth.Revocation, error) {
+	if err := d.step(ctx, "PendingRevocations", ""); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	sorted := slices.Clone(d.queue)
+	slices.SortFunc(sorted, func(a, b tokenauth.Revocation) int { return strings.Compare(a.UserID+a.ClientID, b.UserID+b.ClientID) })
+	sorted = slices.DeleteFunc(sorted, func(r tokenauth.Revocation) bool { return r.UserID+r.ClientID <= after.UserID+after.ClientID })
+	return sorted[:min(2, len(sorted))], nil
+}
+
+func (d *outbox) RemoveRevocation(ctx context.Context, r tokenauth.Revocation) error {
+	if err := d.step(ctx, "RemoveRevocation", r.UserID+r.ClientID); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queue = slices.DeleteFunc(d.queue, func(queued tokenauth.Revocation) bool { return queued.Change == r.Change })
+	return nil
+}
+
+var _ interface {
+	tokenauth.Authenticator
+	tokenauth.Rechecker
+	tokenauth.ClientRegistry
+	tokenauth.RevocationQueue
+} = (*outbox)(nil)
+
+// runIn runs a Service in the bubble.
+func runIn(t *testing.T, s tokenauth.Storage, d *outbox, o *tokenauth.Options) *tokenauth.Service {
+	t.Helper()
+	auth := newService(t, s, d, o)
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan struct{})
+	go func() { auth.Run(ctx); close(ran) }()
+	t.Cleanup(func() { cancel(); <-ran })
+	synctest.Wait()
+	return auth
+}
+
+// onlyRevokes is a storage that cannot list.
+type onlyRevokes struct {
+	tokenauth.Storage
+	tokenauth.ClientRevoker
+}
+
+// A change ends the earlier tokens in whichever storage the Service has, within a
+// round, and a token that was issued after the change stays.
+func TestRunEndsTokensAfterAChange(t *testing.T) {
+	t.Parallel()
+	for name, storage := range map[string]func() tokenauth.Storage{
+		"a storage that lists": func() tokenauth.Storage { return new(memory.Store) },
+		"one that does not": func() tokenauth.Storage {
+			s := new(memory.Store)
+			return onlyRevokes{struct{ tokenauth.Storage }{s}, s}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := new(outbox)
+				auth := runIn(t, storage(), d, &tokenauth.Options{Clients: d})
+				const users = 5 // three pages
+				var old []string
+				for i := range users {
+					old = append(old, issue(t, auth, d.principal(fmt.Sprint("user", i)), "web"), issue(t, auth, d.principal(fmt.Sprint("user", i)), "mobile"))
+				}
+				others := issue(t, auth, d.principal("bystander"), "mobile")
+				for i := range users {
+					d.change(fmt.Sprint("user", i), "")
+				}
+				fresh := issue(t, auth, d.principal("user0"), "web")
+				time.Sleep(time.Second)
+				synctest.Wait()
+				for i, accessToken := range old[1:] { // the first was replaced
+					if i == 0 && name == "a storage that lists" {
+						expect(t, auth, fresh, "good")
+					}
+					expect(t, auth, accessToken, "invalid")
+				}
+				expect(t, auth, others, "good")
+
+				fresh = issue(t, auth, d.principal("user1"), "web")
+				d.change("", "mobile")
+				time.Sleep(time.Second)
+				synctest.Wait()
+				expect(t, auth, others, "invalid")
+				expect(t, auth, fresh, "good")
+
+				// A later change of the same user, while the first is queued.
+				d.change("user1", "")
+				time.Sleep(time.Second)
+				synctest.Wait()
+				expect(t, auth, fresh, "invalid")
+				if n := d.queued(); n != users+1 {
+					t.Errorf("%d revocations are queued, want one for each user and client", n)
+				}
+				fresh = issue(t, auth, d.principal("user1"), "web")
+				time.Sleep(12 * time.Second)
+				synctest.Wait()
+				if n := d.queued(); n != 0 {
+					t.Errorf("%d revocations are still queued", n)
+				}
+				expect(t, auth, fresh, "good")
+			})
+		})
+	}
+}
+
+// Each Service ends the tokens in its own storage, also one that starts some
+// seconds after the others; and one that was down finds every earlier revocation.
+func TestEachServiceSeesARevocation(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := new(outbox)
+		storages := []*memory.Store{new(memory.Store), new(memory.Store), new(memory.Store)}
+		var tokens []string
+		for _, s := range storages {
+			tokens = append(tokens, issue(t, newService(t, s, d, nil), d.principal("alice"), ""))
+		}
+		d.change("alice", "")
+		time.Sleep(5 * 24 * time.Hour) // all are down
+		for i, s := range storages[:2] {
+			expect(t, runIn(t, s, d, nil), tokens[i], "invalid")
+		}
+		time.Sleep(9 * time.Second) // they do not remove it yet
+		expect(t, runIn(t, storages[2], d, nil), tokens[2], "invalid")
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if n := d.queued(); n != 0 {
+			t.Errorf("%d revocations are still queued", n)
+		}
+	})
+}
+
+// A Service whose storage is down for a while ends the tokens when it is back,
+// also if another Service has removed the revocation from the queue.
+func TestRevocationOutlivesItsRemovalByAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, storage := new(outbox), new(scripted)
+		var down atomic.Bool
+		storage.before = func(context.Context, string) error {
+			if down.Load() {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		runIn(t, new(memory.Store), d, nil)
+		auth := runIn(t, storage, d, nil)
+		accessToken := issue(t, auth, d.principal("alice"), "")
+		down.Store(true)
+		d.change("alice", "")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := d.queued(); n != 0 {
+			t.Errorf("%d revocations are queued; the test tells nothing", n)
+		}
+		down.Store(false)
+		time.Sleep(2 * time.Second)
+		expect(t, auth, accessToken, "invalid")
+	})
+}
+
+// A failure is logged once, whatever fails, and tried again until it works. A
+// revocation is not removed before its tokens have ended.
+func TestRevocationsSurviveFailures(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		method string
+		fail   func() error
+	}{
+		{"PendingRevocations", func() error { return errors.New("connection refused") }},
+		{"PendingRevocations", func() error { panic("a bug of the host's") }},
+		{"Recheck", func() error { return errors.New("connection refused") }},
+		{"Recheck", func() error { panic("a bug of the host's") }},
+		{"RevokeClient", func() error { return errors.New("connection refused") }},
+		{"RemoveRevocation", func() error { return errors.New("connection refused") }},
+	} {
+		t.Run(test.method, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d, storage := new(outbox), new(failingClients)
+				logger, printed := logInto()
+				auth := runIn(t, storage, d, &tokenauth.Options{Clients: d, Logger: logger})
+				ofUser, ofClient := issue(t, auth, d.principal("alice"), "web"), issue(t, auth, d.principal("bob"), "mobile")
+				storage.fail = func() error { return d.step(t.Context(), "RevokeClient", "") }
+				d.steps(func(_ context.Context, method, _ string) error {
+					if method == test.method {
+						return test.fail()
+					}
+					return nil
+				})
+				d.change("alice", "")
+				d.change("", "mobile")
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if n := strings.Count(printed.String(), "level=ERROR"); n != 1 {
+					t.Errorf("%d errors were logged in an hour, want 1: %s", n, printed)
+				}
+				if d.queued() == 0 {
+					t.Error("a revocation was removed although a step failed")
+				}
+				d.steps(nil)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				expect(t, auth, ofUser, "invalid")
+				expect(t, auth, ofClient, "invalid")
+				time.Sleep(12 * time.Second)
+				synctest.Wait()
+				if d.queued() != 0 || strings.Count(printed.String(), "works again") != 1 {
+					t.Errorf("%d revocations are queued; logged %s", d.queued(), printed)
+				}
+			})
+		})
+	}
+}
+
+// failingClients is a storage whose RevokeClient fails.
+type failingClients struct {
+	memory.Store
+	fail func() error
+}
+
+func (s *failingClients) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+	if s.fail != nil {
+		if err := s.fail(); err != nil {
+			return err
+		}
+	}
+	return s.Store.RevokeClient(ctx, c)
+}
+
+// A storage that cannot end a client's tokens shows in the log, once, and the
+// revocation waits for a Service that can.
+func TestRevocationNeedsAClientRevoker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := new(outbox)
+		logger, printed := logInto()
+		runIn(t, struct{ tokenauth.Storage }{new(memory.Store)}, d, &tokenauth.Options{Clients: d, Logger: logger})
+		d.change("", "web")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if strings.Count(printed.String(), "no ClientRevoker") != 1 || d.queued() != 1 {
+			t.Errorf("%d revocations are queued; logged %s", d.queued(), printed)
+		}
+	})
+}
+
+// Neither a client with many tokens, nor a user whom a host's transaction has
+// locked, nor a removal that waits for one, delays the other users.
+func TestSlowRevocationsDelayNoUser(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, storage := new(outbox), new(failingClients)
+		auth := runIn(t, storage, d, &tokenauth.Options{Clients: d})
+		storage.fail = func() error { time.Sleep(time.Hour); return nil }
+		d.steps(func(ctx context.Context, method, id string) error {
+			if method == "RemoveRevocation" || strings.HasPrefix(id, "locked") {
+				return hang(ctx)
+			}
+			return nil
+		})
+		d.change("", "web")
+		d.change("removed", "")
+		time.Sleep(15 * time.Second)
+		for i := range 20 {
+			issue(t, auth, d.principal(fmt.Sprint("locked", i)), "")
+			d.change(fmt.Sprint("locked", i), "")
+		}
+		time.Sleep(15 * time.Second) // each of them was tried
+		for i := range 20 {
+			time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+			user := fmt.Sprint("user", i)
+			accessToken := issue(t, auth, d.principal(user), "")
+			d.change(user, "")
+			time.Sleep(3 * time.Second)
+			expect(t, auth, accessToken, "invalid")
+		}
+	})
+}
+
+// A queue that waits for Run, and no Run, shows in the log.
+func TestWarnsIfRunIsNotCalledForAQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const missed = "Service.Run was not called"
+		logger, printed := logInto()
+		options := &tokenauth.Options{Logger: logger}
+		auth := newService(t, new(memory.Store), new(outbox), options)
+		plain := newService(t, new(memory.Store), new(staff), options)
+		running := runIn(t, new(memory.Store), new(outbox), options)
+		issueAll := func(services ...*tokenauth.Service) {
+			for _, auth := range services {
+				issue(t, auth, alice(), "")
+			}
+		}
+		time.Sleep(30*time.Second - 1)
+		issueAll(auth, plain, running)
+		if strings.Contains(printed.String(), missed) {
+			t.Errorf("too early: %s", printed)
+		}
+		time.Sleep(time.Nanosecond)
+		issueAll(plain, running)
+		if strings.Contains(printed.String(), missed) {
+			t.Errorf("without a queue, or while Run runs: %s", printed)
+		}
+		issueAll(auth, auth)
+		if n := strings.Count(printed.String(), missed); n != 1 || !strings.Contains(printed.String(), "level=WARN") {
+			t.Errorf("logged %d times: %s", n, printed)
+		}
+	})
+}

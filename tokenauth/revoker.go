@@ -1,0 +1,203 @@
+package tokenauth
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	revocationInterval = time.Second
+	// revocationGrace is how long a revocation stays queued after a Service first
+	// saw it, so that every other running Service sees it, too.
+	revocationGrace = 10 * time.Second
+	// revocationsAtOnce bounds the users whose tokens are ended at the same time.
+	revocationsAtOnce = 4
+)
+
+// A revoker ends the tokens of the users and clients that the queues name, in the
+// storage of its Service.
+//
+// Users come first. They wait neither for clients, whose revocation may take
+// long, nor for what failed before, nor for removals: both may wait for a host's
+// transaction.
+type revoker struct {
+	*Service
+	queues []RevocationQueue
+	round  int
+	known  map[string]*queuedRevocation // by Change
+
+	users, again, clients, removals revokerLane
+
+	listing, ending, removing outage
+
+	unread atomic.Bool // the last listing failed
+}
+
+func (s *Service) newRevoker() *revoker {
+	return &revoker{
+		Service:  s,
+		queues:   s.revocationQueues(),
+		known:    make(map[string]*queuedRevocation),
+		users:    revokerLane{slots: make(chan struct{}, revocationsAtOnce)},
+		again:    revokerLane{slots: make(chan struct{}, 1)},
+		clients:  revokerLane{slots: make(chan struct{}, 1)},
+		removals: revokerLane{slots: make(chan struct{}, 1)},
+		listing:  outage{doing: "reading the queue of revocations"},
+		ending:   outage{doing: "ending the tokens of a changed user or client"},
+		removing: outage{doing: "removing a revocation from its queue"},
+	}
+}
+
+// A queuedRevocation is one that this Service has seen.
+type queuedRevocation struct {
+	Revocation
+	queue        RevocationQueue
+	seen         time.Time
+	round        int         // the last that found it
+	busy, failed atomic.Bool // being worked off; the last try failed
+	done         atomic.Bool // the tokens have ended
+}
+
+func (r *revoker) run(ctx context.Context) {
+	if len(r.queues) == 0 {
+		return
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ticker := time.NewTicker(revocationInterval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		r.begin(ctx, &wg, r.poll(ctx))
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// poll returns the revocations to work off. Another Service may have removed one
+// from the queue before this one could end the tokens in its own storage: that
+// stays, until there is a later one of the same user or client.
+func (r *revoker) poll(ctx context.Context) (found []*queuedRevocation) {
+	r.round++
+	var failed error
+	for _, queue := range r.queues {
+		of, err := r.read(ctx, queue)
+		found = append(found, of...)
+		failed = errors.Join(failed, err)
+	}
+	r.listing.report(ctx, r.options.Logger, &r.unread, failed)
+	if failed != nil {
+		return found
+	}
+	queued := make(map[Revocation]bool) // without Change
+	for _, q := range found {
+		queued[q.of()] = true
+	}
+	for change, q := range r.known {
+		switch {
+		case q.round == r.round || q.busy.Load():
+		case q.done.Load() || queued[q.of()]:
+			r.outageOf(q).report(ctx, r.options.Logger, &q.failed, nil)
+			delete(r.known, change)
+		default:
+			found = append(found, q)
+		}
+	}
+	return found
+}
+
+// of returns the user or the client.
+func (q *queuedRevocation) of() Revocation {
+	return Revocation{UserID: q.UserID, ClientID: q.ClientID}
+}
+
+func (r *revoker) read(ctx context.Context, queue RevocationQueue) (found []*queuedRevocation, err error) {
+	var after Revocation
+	for {
+		var page []Revocation
+		err := r.call(ctx, func(ctx context.Context) (err error) {
+			page, err = queue.PendingRevocations(ctx, after)
+			return err
+		})
+		if err != nil {
+			return found, err
+		}
+		more := false
+		for _, revocation := range page {
+			q := r.known[revocation.Change]
+			if q == nil {
+				q = &queuedRevocation{Revocation: revocation, queue: queue, seen: time.Now()}
+				r.known[revocation.Change] = q
+			}
+			if q.round != r.round { // another queue may have listed it
+				q.round, more = r.round, true
+				found = append(found, q)
+			}
+		}
+		if !more {
+			return found, nil
+		}
+		after = page[len(page)-1]
+	}
+}
+
+// begin begins to work off what was found.
+func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queuedRevocation) {
+	var again, clients, old []*queuedRevocation
+	for _, q := range found {
+		switch {
+		case q.busy.Load():
+		case q.done.Load():
+			if time.Since(q.seen) >= revocationGrace {
+				old = append(old, q)
+			}
+		case q.UserID == "":
+			clients = append(clients, q)
+		case q.failed.Load():
+			again = append(again, q)
+		default:
+			select {
+			case r.users.slots <- struct{}{}:
+				r.users.start(wg, []*queuedRevocation{q}, func(q *queuedRevocation) { r.end(ctx, q) })
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+	r.again.try(wg, again, func(q *queuedRevocation) { r.end(ctx, q) })
+	r.clients.try(wg, clients, func(q *queuedRevocation) { r.end(ctx, q) })
+	r.removals.try(wg, old, func(q *queuedRevocation) { r.remove(ctx, q) })
+}
+
+// A revokerLane works off revocations, one after the other in each of its slots.
+type revokerLane struct{ slots chan struct{} }
+
+// try starts unless all slots are taken. The next round tries again.
+func (l *revokerLane) try(wg *sync.WaitGroup, all []*queuedRevocation, do func(*queuedRevocation)) {
+	if len(all) == 0 {
+		return
+	}
+	select {
+	case l.slots <- struct{}{}:
+		l.start(wg, all, do)
+	default:
+	}
+}
+
+// start works off revocations in a goroutine. The caller has taken a slot.
+func (l *revokerLane) start(wg *sync.WaitGroup, all []*queuedRevocation, do func(*queuedRevocation)) {
+	for _, q := range all {
+		q.busy.Store(true)
+	}
+	wg.Go(func() {
+		defer func() { <-l.slots }()
+		for _, q := range all {
+			do(q)
+			q.busy.Store(false)
+		}
+	})
+}

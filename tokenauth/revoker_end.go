@@ -1,0 +1,132 @@
+package tokenauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/event"
+)
+
+// end ends the tokens of one user or client.
+func (r *revoker) end(ctx context.Context, q *queuedRevocation) {
+	err := recoverPanic(func() error {
+		if q.UserID == "" {
+			return r.endClient(ctx, q.ClientID)
+		}
+		return r.endUser(ctx, q.UserID)
+	})
+	r.ending.report(ctx, r.options.Logger, &q.failed, err)
+	q.done.Store(err == nil)
+}
+
+// endUser ends the tokens of a user whom the Authenticator rejects with them. A
+// token that was issued after the change stays, if the Authenticator can recheck
+// and the storage can list. The change was committed before this look, and so
+// every token that was stored before it is in the list.
+func (r *revoker) endUser(ctx context.Context, userID string) error {
+	if !canRecheck(r.authenticator) || !r.canList() {
+		began := time.Now()
+		err := r.revokeUser(ctx, UserKeyOf(userID))
+		r.observeEnded(ctx, Event{Reason: event.ReasonUser, UserID: userID}, began, err)
+		return err
+	}
+	tokens, err := r.list(ctx, userID)
+	if err != nil && !errors.Is(err, ErrCorrupt) { // a token that cannot be read is not valid
+		return err
+	}
+	for i := range tokens {
+		t := &tokens[i]
+		err := r.recheckUser(ctx, t.Principal.Clone())
+		if errors.Is(err, ErrRejected) {
+			began := time.Now()
+			err = r.revoke(ctx, t.Slot, t.Digest)
+			e := Event{}
+			e.setToken(t)
+			r.observeEnded(ctx, e, began, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endClient ends the tokens of a client.
+func (r *revoker) endClient(ctx context.Context, clientID string) error {
+	began := time.Now()
+	err := r.revokeClient(ctx, clientID)
+	r.observeEnded(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
+	return err
+}
+
+// observeEnded reports a revocation. A failure is not an event: it is tried again
+// each second, and the outage is logged.
+func (r *revoker) observeEnded(ctx context.Context, e Event, began time.Time, err error) {
+	if err == nil {
+		r.observeRevoked(ctx, e, began, nil)
+	}
+}
+
+// remove removes a revocation from its queue.
+func (r *revoker) remove(ctx context.Context, q *queuedRevocation) {
+	err := r.call(ctx, func(ctx context.Context) error { return q.queue.RemoveRevocation(ctx, q.Revocation) })
+	r.removing.report(ctx, r.options.Logger, &q.failed, err)
+}
+
+// call calls a queue.
+func (r *revoker) call(ctx context.Context, do func(context.Context) error) error {
+	call, cancel, err := r.timeout.Call(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return recoverPanic(func() error { return do(call) })
+}
+
+// recoverPanic makes an error of a panic: a bug of the host's must not end the
+// process from a goroutine that is not the host's.
+func recoverPanic(do func() error) (err error) {
+	defer func() {
+		p := recover()
+		if of, ok := p.(*hostPanic); ok {
+			p = of.value
+		}
+		if p != nil {
+			err = fmt.Errorf("%w: %T\n%s", errPanic, p, debug.Stack())
+		}
+	}()
+	return do()
+}
+
+func (r *revoker) outageOf(q *queuedRevocation) *outage {
+	if q.done.Load() {
+		return &r.removing
+	}
+	return &r.ending
+}
+
+// An outage is logged when the first thing fails, and when nothing fails any more.
+type outage struct {
+	doing   string
+	failing atomic.Int64
+}
+
+// report notes whether something failed; failed is whether it did the last time.
+func (o *outage) report(ctx context.Context, logger *slog.Logger, failed *atomic.Bool, err error) {
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && !failed.Swap(true):
+		if o.failing.Add(1) == 1 {
+			logger.ErrorContext(ctx, "tokenauth: "+o.doing+" failed; until it works tokens may stay valid that must end", "error", err)
+		}
+	case err == nil && failed.Swap(false):
+		if o.failing.Add(-1) == 0 {
+			logger.InfoContext(ctx, "tokenauth: "+o.doing+" works again")
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// refuse sends a sign-in that is refused, from an address.
+func refuse(t *testing.T, auth *tokenauth.Service, userName string, from netip.Addr) {
+	t.Helper()
+	c := tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret("wrong"), RemoteAddr: from}
+	if _, err := auth.SignIn(t.Context(), c); !errors.Is(err, tokenauth.ErrRejected) {
+		t.Fatalf("SignIn: %v", err)
+	}
+}
+
+// accounts is an Authenticator that knows everybody whose password is "right".
+type accounts struct{}
+
+func (accounts) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if c.Password.Reveal() != "right" {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return tokenauth.Principal{UserID: "id-" + c.UserName, UserName: c.UserName}, nil
+}
+
+func TestSourcesDoNotSuppressEachOthersRecords(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	logger, log := logInto()
+	auth := newService(t, new(memory.Store), accounts{}, &tokenauth.Options{
+		Logger: logger, Now: func() time.Time { return now }, Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+	})
+	here, there := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")
+	signIn := func(userName string, from netip.Addr) {
+		t.Helper()
+		c := tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret("right"), RemoteAddr: from}
+		if _, err := auth.SignIn(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expectLog := func(what string, part string, want int) {
+		t.Helper()
+		if got := strings.Count(log.String(), part); got != want {
+			t.Errorf("%s: %d records have %q, want %d", what, got, part, want)
+		}
+		log.Reset()
+	}
+	for range 300 {
+		signIn("mallory", here)
+	}
+	expectLog("one's own account", "user_name=mallory", 100)
+	signIn("alice", here)
+	expectLog("another account, same address", "user_name=alice", 1)
+	signIn("mallory", there)
+	expectLog("the same account, another address", "user_name=mallory", 1)
+	for i := range 300 {
+		signIn(fmt.Sprint("mallory", i), here)
+	}
+	log.Reset()
+	signIn("bob", there)
+	expectLog("beside very many accounts", "user_name=bob", 1)
+
+	for i := range 300 {
+		refuse(t, auth, fmt.Sprint("user", i), here)
+	}
+	expectLog("guesses from one address", "sign-in refused", 100)
+	for i := range 300 { // one customer has a /48
+		refuse(t, auth, "alice", netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 7, byte(i >> 8), byte(i), 15: byte(i)}))
+	}
+	expectLog("guesses from one IPv6 network", "sign-in refused", 100)
+	refuse(t, auth, "alice", netip.MustParseAddr("192.0.2.8"))
+	refuse(t, auth, "alice", netip.MustParseAddr("::ffff:192.0.2.7"))
+	expectLog("a guess from the next address, one from the first, spelled otherwise", "sign-in refused", 1)
+
+	// From very many, all together.
+	now = now.Add(time.Hour)
+	for i := range 1500 {
+		for range 3 {
+			refuse(t, auth, "alice", netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+		}
+	}
+	expectLog("guesses from very many addresses", "sign-in refused", 1000)
+	waited := 0
+	for ; !strings.Contains(log.String(), "remote_addr=192.0.2.9"); waited++ {
+		now = now.Add(time.Second)
+		for i := range 1500 {
+			refuse(t, auth, "alice", netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+		}
+		if refuse(t, auth, "alice", netip.MustParseAddr("192.0.2.9")); waited > 60 {
+			t.Fatal("a quiet address is suppressed beside them for a minute")
+		}
+	}
+	if n := strings.Count(log.String(), "sign-in refused"); n > 100*waited {
+		t.Errorf("%d records in %d seconds", n, waited)
+	}
+}
