@@ -69,35 +69,54 @@ type waiter struct {
 	*line
 	names         *names
 	known         bool           // to this process, as one that the limits of its source do not block
+	settles       bool           // it ends a pending attempt, and goes first
 	queued, since time.Time      // when its waiting began, and its turn
 	turn          chan error     // gets nil with the turn, or why there is none
 	on            []throttle.Key // what it waits for, or waited for until it had its turn again
 }
 
+// The order in a line.
+const (
+	settling = iota
+	again    // after it was parked
+	newcomer
+)
+
+func (w *waiter) rank() int {
+	switch {
+	case w.settles:
+		return settling
+	case w.on != nil:
+		return again
+	}
+	return newcomer
+}
+
 // enter returns when the attempt has its turn, with the waiter that has it.
 func (ls *lines) enter(ctx context.Context, k *names, known bool) (*waiter, error) {
 	ls.mu.Lock()
-	l := ls.bySource[k.source]
-	if l == nil {
-		l = new(line)
-		ls.bySource[k.source] = l
+	w := &waiter{line: ls.line(k), names: k, known: known}
+	if err := ls.makeRoom(w.line); err != nil {
+		ls.drop(w.line, k.source)
+		ls.mu.Unlock()
+		return nil, err
 	}
-	w := &waiter{line: l, names: k, known: known}
-	if ls.waiting >= maxWaiting || l.waiting() >= maxWaitingPerSource && ls.waiting > l.waiting() {
-		if longest := ls.longest(); longest == l || longest.waiting() <= maxWaitingPerSource || len(longest.queue) == 0 {
-			ls.drop(l, k.source)
-			ls.mu.Unlock()
-			return nil, errQueueFull
-		} else {
-			last := longest.queue[len(longest.queue)-1]
-			ls.remove(last)
-			last.turn <- errQueueFull
-		}
-	}
-	ls.enqueue(w, false)
+	ls.enqueue(w)
 	ls.dispatch()
 	ls.mu.Unlock()
 	return w, ls.await(ctx, w)
+}
+
+// settle returns when a pending attempt has a turn to be settled. Many may end at
+// once, when their clients leave. They go before those that begin, which may wait
+// for them.
+func (ls *lines) settle(k *names) (*waiter, error) {
+	ls.mu.Lock()
+	w := &waiter{line: ls.line(k), names: k, settles: true}
+	ls.enqueue(w)
+	ls.dispatch()
+	ls.mu.Unlock()
+	return w, ls.await(context.Background(), w)
 }
 
 // longest returns the line in which most wait.
@@ -228,6 +247,36 @@ func (ls *lines) wakeAll(keys []throttle.Key) {
 
 // The methods below are for callers that hold the lock.
 
+// line returns the line of the source.
+func (ls *lines) line(k *names) *line {
+	l := ls.bySource[k.source]
+	if l == nil {
+		l = new(line)
+		ls.bySource[k.source] = l
+	}
+	return l
+}
+
+// makeRoom has the last newcomer of the longest line give way if there is no room,
+// or returns errQueueFull.
+func (ls *lines) makeRoom(l *line) error {
+	if ls.waiting < maxWaiting && (l.waiting() < maxWaitingPerSource || ls.waiting == l.waiting()) {
+		return nil
+	}
+	longest := ls.longest()
+	if longest == l || longest.waiting() <= maxWaitingPerSource {
+		return errQueueFull
+	}
+	last := longest.queue[len(longest.queue)-1:]
+	if len(last) == 0 || last[0].settles {
+		return errQueueFull
+	}
+	ls.remove(last[0])
+	ls.release(last[0])
+	last[0].turn <- errQueueFull
+	return nil
+}
+
 // dispatch gives turns to those who wait for them, by source.
 func (ls *lines) dispatch() {
 	for held := 0; ls.asking < maxAsking && held < len(ls.ready); {
@@ -254,7 +303,7 @@ func (ls *lines) dispatch() {
 // holds reports whether a newcomer would wait for the same pending attempts as
 // those that came before it. It need not ask to find out.
 func (ls *lines) holds(w *waiter) bool {
-	return w.on == nil && (ls.held[w.names.pair] > 0 ||
+	return w.rank() == newcomer && (ls.held[w.names.pair] > 0 ||
 		!w.known && (ls.held[w.names.name] > 0 || ls.held[w.names.source] > 0 || ls.held[w.names.wideSource] > 0))
 }
 
@@ -268,8 +317,9 @@ func (ls *lines) release(w *waiter) {
 	w.on = nil
 }
 
-// enqueue puts the waiter into its line, in front if it was parked.
-func (ls *lines) enqueue(w *waiter, front bool) {
+// enqueue puts the waiter into its line: what settles goes first, and what was
+// parked before newcomers.
+func (ls *lines) enqueue(w *waiter) {
 	if w.turn == nil {
 		w.turn = make(chan error, 1)
 	}
@@ -278,11 +328,13 @@ func (ls *lines) enqueue(w *waiter, front bool) {
 	}
 	ls.waiting++
 	w.queued = time.Now()
-	if front {
-		w.line.queue = slices.Insert(w.line.queue, 0, w)
-	} else {
-		w.line.queue = append(w.line.queue, w)
+	at := len(w.line.queue)
+	if rank := w.rank(); rank < newcomer {
+		if i := slices.IndexFunc(w.line.queue, func(other *waiter) bool { return other.rank() > rank }); i >= 0 {
+			at = i
+		}
 	}
+	w.line.queue = slices.Insert(w.line.queue, at, w)
 }
 
 // willWake reports whether an attempt of this process wakes the waiter.
@@ -292,7 +344,7 @@ func (ls *lines) willWake(w *waiter) bool {
 
 func (ls *lines) wake(w *waiter) {
 	ls.remove(w)
-	ls.enqueue(w, true)
+	ls.enqueue(w)
 }
 
 // remove takes the waiter out of where it waits.
