@@ -88,8 +88,13 @@ func (a *attempt) refuse(err error) error {
 	return a.refusal
 }
 
+// settle ends the attempt, also after a panic of the Authenticator: what that left
+// running counts nothing any more.
 func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 	defer calling("the storage")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
 	a.Settle(ctx, o)
 }
 

@@ -45,8 +45,8 @@ type ThrottleOptions struct {
 	// failure forgives one. It does not apply to accounts that know the source.
 	PerSource int
 
-	// MaxCounters bounds the memory; zero means 200,000 counters, about 30 MiB
-	// when all are in use. From 1000 to 100 million. Each limit has a quarter of
+	// MaxCounters bounds the memory; zero means 200,000 counters. With as many
+	// known sources and remembered blocks, they take up to 80 MiB. From 1000 to 100 million. Each limit has a quarter of
 	// them. If these are in use, a new one takes the place of one with few
 	// failures, so that those that block somebody stay longest.
 	MaxCounters int

@@ -147,9 +147,9 @@ func TestUncountedAttemptsAreCountedByName(t *testing.T) {
 	sometimes := &column{equal: func(typed string) bool { return true }, counts: func(typed string) bool { return typed == "counted" }}
 	atColumn(t, sometimes, tokenauth.Options{}, func(d *door) {
 		d.expect("counted", "right", here, "in")
-		d.fail("alice", there, 10) // each takes a second
-		for i := range 10 {
-			d.expect("Alice"+strings.Repeat(" ", i), "right", there, fmt.Sprintf("%ds", 31-i))
+		d.fail("alice", there, 10)
+		for i := range 10 { // none is hashed, which would take a second
+			d.expect("Alice"+strings.Repeat(" ", i), "right", there, "32s")
 		}
 		time.Sleep(time.Minute)
 		d.expect("alice", "right", there, "in")

@@ -75,6 +75,14 @@ func (n namer) names(userName string, from Source) *names {
 	return k
 }
 
+// network is the key of the network that has turns of its own.
+func (k *names) network() throttle.Key {
+	if k.wide.IsValid() {
+		return k.wideSource
+	}
+	return k.source
+}
+
 func (k *names) pairOf(of, value string) throttle.Key {
 	return k.key(accountAndSource, of, k.narrow, k.from.CrossSite, value)
 }

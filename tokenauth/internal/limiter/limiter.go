@@ -144,7 +144,7 @@ func (a *Attempt) count(ctx context.Context, keys []throttle.Key, success thrott
 		if err != nil {
 			return err
 		}
-		l.note(a, &v, counters)
+		l.note(a, keys, &v, counters)
 		if longest := v.longest(); longest > 0 {
 			l.lines.wakeAll(v.blocks(keys)) // those that wait there are blocked, too
 			return &BlockedError{longest}
@@ -212,7 +212,7 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 		next = a.limits.judge(a.keys, c, now)
 	})
 	if err == nil {
-		l.note(a, &next, a.counters)
+		l.note(a, a.keys, &next, a.counters)
 		return
 	}
 	l.outage.note(err, l)

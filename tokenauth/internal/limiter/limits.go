@@ -9,6 +9,9 @@ import (
 // MaxWait is the longest wait.
 const MaxWait = time.Hour
 
+// maxKeys is how many counters an attempt has at most.
+const maxKeys = 6
+
 // A limit is the limit of a layer.
 type limit struct {
 	free    int64         // failures without a wait
@@ -35,6 +38,7 @@ func (c *Config) limits(replicas int) limits {
 type verdict struct {
 	known   bool // the source, to the account
 	blocked [len(limits{})]time.Duration
+	each    [maxKeys]time.Duration // of the counters, in their order
 	waitOn  []throttle.Key
 }
 
@@ -71,7 +75,7 @@ func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int
 			continue
 		}
 		blocked, wait := l[layer].judge(keys[i], c, now)
-		v.blocked[layer] = max(v.blocked[layer], blocked)
+		v.blocked[layer], v.each[i] = max(v.blocked[layer], blocked), blocked
 		if wait {
 			v.waitOn = append(v.waitOn, keys[i])
 		}

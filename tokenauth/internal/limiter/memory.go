@@ -42,13 +42,18 @@ func newMemory(max int) *memory {
 func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration, asksNow bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if b := m.get(k.typedPair, now); b != nil && now < b.since+recall.Milliseconds() {
-		return b.left(now), false
+	for _, key := range []throttle.Key{k.typedPair, k.pair} {
+		if b := m.get(key, now); b != nil && now < b.since+recall.Milliseconds() {
+			longest = max(longest, b.left(now))
+		}
+	}
+	if longest > 0 {
+		return longest, false
 	}
 	if _, known := m.known[k.pair]; known || asks {
 		return 0, asks
 	}
-	for _, key := range []throttle.Key{k.typed, k.source, k.wideSource} {
+	for _, key := range []throttle.Key{k.typed, k.name, k.source, k.wideSource} {
 		b := m.get(key, now)
 		if b == nil {
 			continue
@@ -82,8 +87,10 @@ func (m *memory) get(key throttle.Key, now int64) *block {
 	return b
 }
 
-// note keeps what the counters said.
-func (m *memory) note(k *names, v *verdict, now int64) {
+// note keeps what the counters with these keys said. A block of a folded name is
+// one of all its spellings, and that of an account one of the name as typed: two
+// spellings of one folded name may be two accounts.
+func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if v.known {
@@ -92,10 +99,24 @@ func (m *memory) note(k *names, v *verdict, now int64) {
 	if longest := v.longest(); longest > 0 {
 		m.block(k.typedPair, longest, now)
 	}
-	for layer, key := range map[int]throttle.Key{account: k.typed, fromSource: k.source, fromWide: k.wideSource} {
-		if v.blocked[layer] > 0 {
-			m.block(key, v.blocked[layer], now)
+	for i, key := range keys {
+		if key == k.pair || key == k.name {
+			m.set(key, v.each[i], v.known, now)
 		}
+	}
+	for layer, key := range map[int]throttle.Key{account: k.typed, fromSource: k.source, fromWide: k.wideSource} {
+		m.set(key, v.blocked[layer], v.known, now)
+	}
+}
+
+// set keeps that the key is blocked, or that it is not any more. For a source that
+// is known, most limits were not asked.
+func (m *memory) set(key throttle.Key, wait time.Duration, known bool, now int64) {
+	switch {
+	case wait > 0:
+		m.block(key, wait, now)
+	case !known:
+		delete(m.blocked, key)
 	}
 }
 
@@ -124,8 +145,9 @@ func (m *memory) succeeded(k *names) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.noteKnown(k.pair)
-	delete(m.blocked, k.typedPair)
-	delete(m.blocked, k.typed)
+	for _, key := range []throttle.Key{k.typedPair, k.pair, k.typed, k.name} {
+		delete(m.blocked, key)
+	}
 }
 
 // forget forgets all blocks.

@@ -9,9 +9,6 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// maxKeys is how many counters an attempt has at most.
-const maxKeys = 6
-
 // reserve counts the attempt where replicas count together, or in this process.
 // While the shared storage fails, this process has its part of the limits.
 func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) (verdict, throttle.Storage, *limits, error) {
@@ -30,9 +27,9 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) 
 
 // note remembers what the counters said. Those of this process, while the shared
 // ones fail, are cheap to ask, and count for that time only.
-func (l *Limiter) note(a *Attempt, v *verdict, counters throttle.Storage) {
+func (l *Limiter) note(a *Attempt, keys []throttle.Key, v *verdict, counters throttle.Storage) {
 	if l.Shared == nil || counters != l.local {
-		l.memory.note(a.names, v, l.now())
+		l.memory.note(a.names, keys, v, l.now())
 	}
 }
 

@@ -1,0 +1,86 @@
+package tokenauth_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A name that is blocked costs no transactions, whatever its spelling.
+func TestSpellingsOfABlockedNameTakeFewTransactions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		d := storage.replica(t, tokenauth.Options{})
+		d.fail("nobody", here, 12) // the next has to wait for more than a minute
+		before := storage.script(nil)
+		for i := range 1000 {
+			spelling := "nobody" + strings.NewReplacer("0", "\u200b", "1", "\u200c").Replace(fmt.Sprintf("%010b", i))
+			if _, err := time.ParseDuration(d.try(spelling, "wrong", here)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if calls, _ := storage.figures(); calls-before > 20 {
+			t.Errorf("%d transactions for 1000 sign-ins that are blocked", calls-before)
+		}
+	})
+}
+
+// A replica that finds an account reset believes that, although somebody failed.
+func TestReplicaBelievesAnUnthrottledAccount(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		one, other := storage.replica(t, tokenauth.Options{}), storage.replica(t, tokenauth.Options{})
+		for i := range 100 {
+			one.fail("alice", fmt.Sprintf("203.0.113.%d", i), 1)
+		}
+		other.expect("alice", "right", there, "1h0m0s")
+		if err := one.auth.Unthrottle(t.Context(), "17", "alice"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(6 * time.Second)
+		done := make(chan string)
+		go func() { done <- other.try("alice", "wrong", "198.51.100.2") }()
+		time.Sleep(50 * time.Millisecond)
+		other.expect("alice", "right", "198.51.100.3", "in")
+		if got := <-done; got != "rejected" {
+			t.Errorf("the guesser: %s", got)
+		}
+	})
+}
+
+// leavesWork panics, and what it left running counts the attempt later.
+type leavesWork struct{ counted chan error }
+
+func (l *leavesWork) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	go func() {
+		time.Sleep(time.Second)
+		l.counted <- c.CountAttempt(context.WithoutCancel(ctx), "17")
+	}()
+	panic("a bug in the host's code")
+}
+
+func TestAttemptOfAnAuthenticatorThatPanickedIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		users := &leavesWork{make(chan error)}
+		auth := newService(t, storage, users, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
+		func() {
+			defer func() { recover() }()
+			auth.SignIn(t.Context(), credentials("alice", "right", here))
+		}()
+		if err := <-users.counted; err != nil {
+			t.Error(err)
+		}
+		if n := storage.pending(); n != 0 {
+			t.Errorf("%d attempts are pending", n)
+		}
+	})
+}
