@@ -138,7 +138,7 @@ func TestCrowdOfOneSourceTakesFewTransactions(t *testing.T) {
 		if calls -= before; calls > 450 {
 			t.Errorf("%d transactions for 100 passwords that were hashed", calls)
 		}
-		if most > 104 { // four that begin, and those that end at once
+		if most > 4 { // also of those that end at once
 			t.Errorf("%d transactions at once", most)
 		}
 		before = storage.script(nil)
@@ -152,6 +152,82 @@ func TestCrowdOfOneSourceTakesFewTransactions(t *testing.T) {
 			t.Errorf("another source waited %v", time.Since(began))
 		}
 	})
+}
+
+// Very many sources with one account take as few, and are not looked up: those that
+// wait for others are in nobody's way.
+func TestCrowdOnOneAccountTakesFewTransactions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		d := storage.replica(t, tokenauth.Options{})
+		d.try("somebody", "wrong", there)
+		before := storage.script(nil)
+		asked := d.hashed.Load()
+		outcomes := atOnce(600, func(i int) string {
+			return d.try("alice", "wrong", fmt.Sprintf("198.18.%d.%d", i/250, i%250))
+		})
+		calls, most := storage.figures()
+		if most > 16 {
+			t.Errorf("%d transactions at once", most)
+		}
+		if outcomes["rejected"] != 20 || outcomes["throttled"] != 580 {
+			t.Errorf("the outcomes are %v", outcomes)
+		}
+		if calls -= before; calls > 100 {
+			t.Errorf("%d transactions for 20 passwords that were hashed", calls)
+		}
+		if n := d.hashed.Load() - asked; n > 20 {
+			t.Errorf("%d passwords were hashed", n)
+		}
+	})
+}
+
+// Sign-ins that end at once, because their clients leave, are settled a few at a
+// time.
+func TestCrowdThatLeavesTakesFewTransactions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(sharedCounters)
+		counted, leave := make(chan struct{}, 1000), make(chan struct{})
+		auth := newService(t, storage, counting(func(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+			if err := c.CountAttempt(ctx, ""); err != nil {
+				return tokenauth.Principal{}, err
+			}
+			counted <- struct{}{}
+			<-leave
+			return tokenauth.Principal{}, context.Canceled
+		}), &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
+		for sources, atMost := range map[int]int{1: 4, 100: 16} {
+			var wg sync.WaitGroup
+			for i := range 100 {
+				from := netip.AddrFrom4([4]byte{198, 18, byte(sources), byte(i % sources)})
+				wg.Go(func() {
+					auth.SignIn(t.Context(), tokenauth.Credentials{UserName: fmt.Sprint("user", sources, i), RemoteAddr: from})
+				})
+			}
+			for range 100 {
+				<-counted
+			}
+			before := storage.script(nil)
+			close(leave)
+			wg.Wait()
+			leave = make(chan struct{})
+			if calls, most := storage.figures(); most > atMost || calls-before != 100 {
+				t.Errorf("%d sources: %d transactions, %d at once", sources, calls-before, most)
+			}
+			if n := storage.pending(); n != 0 {
+				t.Errorf("%d sources: %d are pending", sources, n)
+			}
+		}
+	})
+}
+
+// counting is an Authenticator.
+type counting func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error)
+
+func (c counting) Authenticate(ctx context.Context, of tokenauth.Credentials) (tokenauth.Principal, error) {
+	return c(ctx, of)
 }
 
 // All users of a host may share one address.

@@ -240,6 +240,14 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 	}
 	defer l.lines.settled(a.keys) // also when the storage panics
 	defer func() { a.counters = nil }()
+	if a.counters == l.Shared {
+		turn, err := l.lines.settle(a.names)
+		if err != nil {
+			l.outage.note(err, l)
+			return
+		}
+		defer l.lines.leave(turn)
+	}
 	now := l.now()
 	var next verdict // on the next attempt
 	err := a.update(ctx, a.counters, a.keys, func(c []throttle.Counter) {

@@ -61,12 +61,13 @@ func newLines(patience time.Duration) *lines {
 
 // A line has the attempts of one network.
 type line struct {
-	asking int
-	queue  []*waiter // for a turn
-	parked []*waiter
-	round  int // of the last that had its turn
-	from   map[throttle.Key]*lineSource
-	woken  int // when one of it was woken last, in the count of lines.wakes
+	asking   int
+	settling []*waiter // that end pending attempts, for which others may wait
+	queue    []*waiter // for a turn
+	parked   []*waiter
+	round    int // of the last that had its turn
+	from     map[throttle.Key]*lineSource
+	woken    int // when one of it was woken last, in the count of lines.wakes
 }
 
 // A lineSource has what a line needs to know of a source of which somebody waits.
@@ -75,7 +76,11 @@ type lineSource struct {
 	round   int // of the last that came
 }
 
+// waiting is how many wait that began to.
 func (l *line) waiting() int { return len(l.queue) + len(l.parked) }
+
+// ready reports whether somebody waits for a turn.
+func (l *line) ready() bool { return len(l.settling)+len(l.queue) > 0 }
 
 // most returns the source of which most wait, and how many.
 func (l *line) most() (source throttle.Key, n int) {
@@ -114,11 +119,7 @@ type waiter struct {
 // enter returns when the attempt has its turn, with the waiter that has it.
 func (ls *lines) enter(ctx context.Context, k *names, known bool) (*waiter, error) {
 	ls.mu.Lock()
-	l := ls.byNetwork[k.network()]
-	if l == nil {
-		l = &line{from: make(map[throttle.Key]*lineSource)}
-		ls.byNetwork[k.network()] = l
-	}
+	l := ls.line(k)
 	if !ls.makeRoom(l, k.source) {
 		ls.drop(l, k)
 		ls.mu.Unlock()
@@ -129,6 +130,30 @@ func (ls *lines) enter(ctx context.Context, k *names, known bool) (*waiter, erro
 	ls.dispatch()
 	ls.mu.Unlock()
 	return w, ls.await(ctx, w, ls.patience)
+}
+
+// settle returns when a pending attempt has a turn to be settled. Many may end at
+// once, when their clients leave. They go before those that begin.
+func (ls *lines) settle(k *names) (*waiter, error) {
+	ls.mu.Lock()
+	w := &waiter{line: ls.line(k), names: k, queued: time.Now(), turn: make(chan error, 1)}
+	if !w.line.ready() {
+		ls.ready = append(ls.ready, w.line)
+	}
+	w.line.settling = append(w.line.settling, w)
+	ls.dispatch()
+	ls.mu.Unlock()
+	return w, ls.await(context.Background(), w, ls.patience)
+}
+
+// line returns the line of the attempt's network.
+func (ls *lines) line(k *names) *line {
+	l := ls.byNetwork[k.network()]
+	if l == nil {
+		l = &line{from: make(map[throttle.Key]*lineSource)}
+		ls.byNetwork[k.network()] = l
+	}
+	return l
 }
 
 // makeRoom reports whether there is room for one more of the source in the line. If
@@ -210,7 +235,7 @@ func (ls *lines) look(w *waiter) {
 	case len(w.line.parked) > 0 && w.line.parked[0] == w && !ls.willWake(w):
 		ls.wake(w)
 		ls.dispatch()
-	case slices.Contains(w.line.queue, w) && !ls.holds(w) && now.Sub(w.queued) >= ls.patience && now.Sub(ls.moved) >= ls.patience:
+	case (slices.Contains(w.line.settling, w) || slices.Contains(w.line.queue, w) && !ls.holds(w)) && now.Sub(w.queued) >= ls.patience && now.Sub(ls.moved) >= ls.patience:
 		ls.remove(w)
 		ls.release(w)
 		ls.drop(w.line, w.names)
@@ -291,16 +316,12 @@ func (ls *lines) dispatch() {
 	for held := 0; ls.asking < maxAsking && held < len(ls.ready); {
 		l := ls.ready[0]
 		ls.ready = append(ls.ready[1:], l)
-		i := -1
-		if l.asking < maxAskingPerNetwork {
-			i = slices.IndexFunc(l.queue, func(w *waiter) bool { return !ls.holds(w) })
-		}
-		if i < 0 {
+		w := ls.next(l)
+		if w == nil {
 			held++
 			continue
 		}
 		held = 0
-		w := l.queue[i]
 		l.round = max(l.round, w.round)
 		ls.remove(w)
 		l.asking++
@@ -310,11 +331,25 @@ func (ls *lines) dispatch() {
 	}
 }
 
+// next returns the waiter that has the next turn in the line, or nil.
+func (ls *lines) next(l *line) *waiter {
+	if l.asking >= maxAskingPerNetwork {
+		return nil
+	}
+	if len(l.settling) > 0 {
+		return l.settling[0]
+	}
+	if i := slices.IndexFunc(l.queue, func(w *waiter) bool { return !ls.holds(w) }); i >= 0 {
+		return l.queue[i]
+	}
+	return nil
+}
+
 // holds reports whether a newcomer would wait for the same pending attempts as
 // those that came before it. It need not ask to find out.
 func (ls *lines) holds(w *waiter) bool {
 	return w.on == nil && (ls.held[w.names.pair] > 0 ||
-		!w.known && (ls.held[w.names.source] > 0 || ls.held[w.names.wideSource] > 0))
+		!w.known && (ls.held[w.names.name] > 0 || ls.held[w.names.source] > 0 || ls.held[w.names.wideSource] > 0))
 }
 
 // release lets newcomers ask for what the waiter waited for.
@@ -333,7 +368,7 @@ func (ls *lines) enqueue(w *waiter, front bool) {
 	if w.turn == nil {
 		w.turn = make(chan error, 1)
 	}
-	if len(w.line.queue) == 0 {
+	if !w.line.ready() {
 		ls.ready = append(ls.ready, w.line)
 	}
 	s := ls.count(w, 1)
@@ -377,12 +412,18 @@ func (ls *lines) wake(w *waiter) {
 // remove takes the waiter out of where it waits.
 func (ls *lines) remove(w *waiter) {
 	l := w.line
+	defer func() {
+		if !l.ready() {
+			ls.ready = slices.DeleteFunc(ls.ready, func(other *line) bool { return other == l })
+		}
+	}()
+	if i := slices.Index(l.settling, w); i >= 0 {
+		l.settling = slices.Delete(l.settling, i, i+1)
+		return
+	}
 	if i := slices.Index(l.queue, w); i >= 0 {
 		l.queue = slices.Delete(l.queue, i, i+1)
 		ls.count(w, -1)
-		if len(l.queue) == 0 {
-			ls.ready = slices.DeleteFunc(ls.ready, func(other *line) bool { return other == l })
-		}
 		return
 	}
 	i := slices.Index(l.parked, w)
@@ -410,7 +451,7 @@ func (ls *lines) giveBack(w *waiter) {
 
 // drop removes an empty line.
 func (ls *lines) drop(l *line, k *names) {
-	if l.asking == 0 && l.waiting() == 0 {
+	if l.asking == 0 && l.waiting() == 0 && !l.ready() {
 		delete(ls.byNetwork, k.network())
 	}
 }

@@ -20,7 +20,8 @@ type memory struct {
 // A block says that attempts are blocked. Times are Unix milliseconds.
 type block struct {
 	since, until int64
-	next         map[throttle.Key]int64 // when a network may ask for the counters nevertheless
+	began        int64                     // the present interval of askEvery
+	asked        map[throttle.Key]struct{} // the networks that asked in it nevertheless
 }
 
 const (
@@ -30,8 +31,8 @@ const (
 	// askEvery is how often a network may ask that is blocked for the failures of
 	// others: only the counters of the account tell that the source is known to it.
 	askEvery = 100 * time.Millisecond
-	// maxAskers is how many networks of a block are remembered.
-	maxAskers = 64
+	// maxAskers is how many networks may ask in that time.
+	maxAskers = 10
 )
 
 func newMemory(max int) *memory {
@@ -60,8 +61,7 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 		if b == nil {
 			continue
 		}
-		if now >= b.next[k.network()] {
-			b.ask(k.network(), now)
+		if b.ask(k.network(), now) {
 			return 0, true
 		}
 		longest = max(longest, b.left(now))
@@ -77,12 +77,17 @@ func (m *memory) knows(k *names) bool {
 	return known
 }
 
-// ask notes that the network asks now.
-func (b *block) ask(network throttle.Key, now int64) {
-	if len(b.next) >= maxAskers {
-		dropAny(b.next)
+// ask reports whether somebody of the network may ask now, and notes it.
+func (b *block) ask(network throttle.Key, now int64) bool {
+	if since := now - b.began; since < 0 || since >= askEvery.Milliseconds() {
+		clear(b.asked)
+		b.began = now
 	}
-	b.next[network] = now + askEvery.Milliseconds()
+	if _, asked := b.asked[network]; asked || len(b.asked) >= maxAskers {
+		return false
+	}
+	b.asked[network] = struct{}{}
+	return true
 }
 
 func (b *block) left(now int64) time.Duration { return time.Duration(b.until-now) * time.Millisecond }
@@ -143,7 +148,7 @@ func (m *memory) block(k *names, key throttle.Key, wait time.Duration, now int64
 		if len(m.blocked) >= m.max {
 			dropAny(m.blocked)
 		}
-		b = &block{next: make(map[throttle.Key]int64)}
+		b = &block{asked: make(map[throttle.Key]struct{})}
 		m.blocked[key] = b
 	}
 	b.since, b.until = now, now+wait.Milliseconds()
