@@ -88,7 +88,7 @@ func TestGuardsGoByWhatTheRequestPresents(t *testing.T) {
 		{admin, user, "/api/me", "200 user", 2},
 		{admin, user, "/api/admin/", `403 {"error":"insufficient_scope","error_description":"The user does not have the role that this needs.",` + denied[1:], 2},
 		{admin, user, "/open", "200 user", 2},
-		{admin, admin, "/api/admin/", "200 admin", 1},
+		{admin, admin, "/api/admin/", "200 admin", 2},
 		{user, admin, "/api/admin/", "200 admin", 2},
 		{user, "Bearer x", "/open", "200 ", 1},
 	} {

@@ -30,12 +30,19 @@ func (s *Service) newAttempt(c *Credentials) *attempt {
 // has the name. It returns every error as it is, and does no further work then.
 //
 // So failures count for the account, whatever the spellings and aliases of its
-// name. An Authenticator that never calls it has its sign-ins counted by user name,
-// before it is asked; names that differ by case, accents or spaces around them only
-// share their limits.
+// name. An Authenticator calls it for every sign-in that it decides, or for none:
 //
-// CountAttempt waits while sign-ins in progress are in the way. It returns nil
-// outside of a sign-in. It is for the goroutine that was called.
+//   - If it never calls it, sign-ins count by user name, before Authenticate.
+//     Names that differ by case, accents or spaces around them share their limits.
+//   - If it calls it for some, the others count by user name after Authenticate,
+//     and no work is spared.
+//   - If it asks several tables and calls it again, a failure counts for each
+//     account that was found.
+//
+// A sign-in has one of 16 turns of the process until it calls CountAttempt, so no
+// slow work comes before. CountAttempt waits while sign-ins in progress are in the
+// way. It returns nil outside of a sign-in. It is for the goroutine that called
+// Authenticate.
 func (c Credentials) CountAttempt(ctx context.Context, userID string) error {
 	if c.attempt == nil {
 		return nil
@@ -100,7 +107,7 @@ func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 
 // Unthrottle resets the failed sign-ins of an account over all sources, after its
 // user was helped. It takes the UserID of the principal, and the names by which the
-// user signs in. The sources that failed stay throttled. It returns ErrUnavailable
+// user signs in, as the user types them. The sources that failed stay throttled. It returns ErrUnavailable
 // if the storage in which replicas count together failed; other replicas follow
 // within seconds.
 func (s *Service) Unthrottle(ctx context.Context, userID string, userNames ...string) error {

@@ -1,14 +1,27 @@
 package tokenauth
 
-import "context"
+import (
+	"context"
+	"net/http"
+	"reflect"
+)
 
 // An authorized context carries the token of a request. It is a type of its own,
 // and not a context.WithValue, to save an allocation for each request.
 type authorized struct {
 	context.Context
 	service  *Service
-	token    *Token    // shared; nil for an anonymous request
-	fallback *evidence // of the request that Options.Fallback authenticated; else nil
+	token    *Token      // shared; nil for an anonymous request
+	header   http.Header // of the request
+	fallback *evidence   // of the request that Options.Fallback authenticated; else nil
+}
+
+// isOf reports whether it is the request that was authorized, in a guard behind
+// another: its header is the same map. A request that a handler makes on the context
+// of its own has another, also if it presents the same token. It may come much
+// later, and the token has to be valid then.
+func (a *authorized) isOf(r *http.Request) bool {
+	return reflect.ValueOf(a.header).Pointer() == reflect.ValueOf(r.Header).Pointer()
 }
 
 type authorizedKey struct{}

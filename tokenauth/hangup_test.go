@@ -343,7 +343,7 @@ var hangups = []struct {
 	},
 	{
 		name: "Unthrottle", do: func(ctx context.Context, h *hangup) { h.auth.Unthrottle(ctx, "17", "alice") },
-		calls: "UpdateCounters, UpdateCounters",
+		calls: "UpdateCounters, UpdateCounters, UpdateCounters",
 	},
 }
 

@@ -17,7 +17,7 @@ import (
 func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) {
 	accessToken, refusal := s.bearer(r)
 	foreign := s.options.Fallback != nil && s.isForeign(accessToken, refusal)
-	if a := s.authorized(r.Context()); a != nil && (foreign && a.fallback.isOf(r) || refusal == nil && s.isOf(a, accessToken)) {
+	if a := s.authorized(r.Context()); a != nil && a.isOf(r) && (foreign && a.fallback.isOf(r) || refusal == nil && s.isOf(a, accessToken)) {
 		return s.pass(r, a.token, a.fallback), nil
 	}
 	if foreign {
@@ -41,10 +41,10 @@ func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) 
 
 // pass returns the request with its token in the context.
 func (s *Service) pass(r *http.Request, t *Token, e *evidence) *http.Request {
-	if a := lastAuthorized(r.Context()); a != nil && a.service == s && a.token == t {
+	if a := lastAuthorized(r.Context()); a != nil && a.service == s && a.token == t && a.isOf(r) {
 		return r
 	}
-	return r.WithContext(&authorized{r.Context(), s, t, e})
+	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e})
 }
 
 // validateGuarded is validate with a panic of the host's storage or live check

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -123,8 +124,12 @@ func TestGuardsGoByWhatTheRequestPresents(t *testing.T) {
 					return r
 				}}))
 				got := serve(handler, outer)
-				if got != test.want[i] || *finds-before != test.finds[i] {
-					t.Errorf("%s with %s: %s answers %s after %d look-ups, want %s after %d", name, test.name, path, got, *finds-before, test.want[i], test.finds[i])
+				lookups := test.finds[i]
+				if got == "admin" && name != "the same request, changed" {
+					lookups = 1 // the token may have ended meanwhile
+				}
+				if got != test.want[i] || *finds-before != lookups {
+					t.Errorf("%s with %s: %s answers %s after %d look-ups, want %s after %d", name, test.name, path, got, *finds-before, test.want[i], lookups)
 				}
 			}
 		}
@@ -211,11 +216,41 @@ func TestNestedGuardsLookUpOnce(t *testing.T) {
 			} {
 				r := httptest.NewRequest("GET", "/api/me?x=y", strings.NewReader("text"))
 				request(r)
-				findsBefore, askedBefore := *finds, old.asked
-				if got := serve(h, r); got != "alice" || *finds+old.asked != findsBefore+askedBefore+1 {
+				findsBefore, askedBefore, lookups := *finds, old.asked, 1
+				if name == "Clone" {
+					lookups = 2 // it is another request, for all that a guard can know
+				}
+				if got := serve(h, r); got != "alice" || *finds+old.asked != findsBefore+askedBefore+lookups {
 					t.Errorf("%s between %s, %s: %s after %d look-ups, and %d of the fallback", name, guarded, sent, got, *finds-findsBefore, old.asked-askedBefore)
 				}
 			}
+		}
+	}
+}
+
+// A handler may keep the context of its request for long. What it does on it then
+// is the next request, for which the token has to be valid.
+func TestPartIsRefusedOnceTheTokenEnded(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC)
+	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Now: func() time.Time { return now }})
+	for name, end := range map[string]func(accessToken string){
+		"revoked":      func(accessToken string) { auth.Revoke(t.Context(), accessToken) },
+		"user revoked": func(string) { auth.RevokeUser(t.Context(), "17") },
+		"replaced":     func(string) { issue(t, auth, alice(), "") },
+		"expired":      func(string) { now = now.Add(15 * 24 * time.Hour) },
+	} {
+		accessToken := issue(t, auth, alice(), "")
+		outer := httptest.NewRequest("GET", "/stream", nil)
+		outer.Header.Set("Authorization", "Bearer "+accessToken)
+		handler := auth.RequireBearer(&batch{auth.RequireBearer(whoHandler), func(outer *http.Request) *http.Request {
+			part := httptest.NewRequestWithContext(outer.Context(), "GET", "/me", nil)
+			part.Header.Set("Authorization", outer.Header.Get("Authorization"))
+			end(accessToken)
+			return part
+		}})
+		if got := serve(handler, outer); got != "401" {
+			t.Errorf("%s: the part is answered %s", name, got)
 		}
 	}
 }

@@ -16,7 +16,7 @@ type Revocation struct {
 }
 
 // A RevocationQueue is an Authenticator or a ClientRegistry that stores its own
-// changes which must end tokens. Service.Run asks it every second, and ends the
+// changes which must end tokens. Service.Run asks it twice a second, and ends the
 // tokens in the storage of its Service. So they end wherever they are stored,
 // also if another process made the change, or died after it.
 //

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	revocationInterval = time.Second
+	revocationInterval = 500 * time.Millisecond
 	// revocationGrace is how long a revocation stays queued after a Service first
 	// saw it, so that every other running Service sees it, too.
 	revocationGrace = 10 * time.Second

@@ -65,7 +65,7 @@ func (r *revoker) endClient(ctx context.Context, clientID string) error {
 }
 
 // observeEnded reports a revocation. A failure is not an event: it is tried again
-// each second, and the outage is logged.
+// soon, and the outage is logged.
 func (r *revoker) observeEnded(ctx context.Context, e Event, began time.Time, err error) {
 	if err == nil {
 		r.observeRevoked(ctx, e, began, nil)

@@ -301,3 +301,115 @@ func TestCrossSiteAttemptsCountApart(t *testing.T) {
 		}
 	})
 }
+
+// The owner of an account with a similar name resets nothing of another's, and
+// makes no source known to it, also where failures count by name only.
+func TestSimilarNameResetsNoFailuresOfAnother(t *testing.T) {
+	t.Parallel()
+	for name, counts := range map[string]bool{"by account": true, "by name": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				users := new(exactNames)
+				users.counts = counts
+				auth := newService(t, new(memory.Store), users, nil)
+				d := &door{T: t, gatekeeper: &users.gatekeeper, auth: auth}
+				d.expect("alicé", "right", there, "in")
+				began := time.Now()
+				guesses := 0
+				for range 500 {
+					for range 4 {
+						if d.try("alice", "wrong", here) == "rejected" {
+							guesses++
+						}
+					}
+					d.try("alicé", "right", here)
+				}
+				if most := 5 + int(time.Since(began)/(15*time.Minute)) + 10; guesses > most {
+					t.Errorf("%d guesses in %v, want %d", guesses, time.Since(began), most)
+				}
+				// Others attack alice; the guesser's source is not known to her.
+				for i := range 30 {
+					d.try("alice", "wrong", fmt.Sprintf("203.0.113.%d", i))
+				}
+				if got := d.try("alice", "wrong", there); got == "rejected" {
+					t.Error("the guesser's source is known to alice")
+				}
+			})
+		})
+	}
+}
+
+// exactNames tells all names apart, and each is somebody's.
+type exactNames struct {
+	gatekeeper
+	counts bool
+}
+
+func (a *exactNames) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if a.counts {
+		if err := c.CountAttempt(ctx, "id of "+c.UserName); err != nil {
+			return tokenauth.Principal{}, err
+		}
+	}
+	return a.gatekeeper.Authenticate(ctx, c)
+}
+
+// Where one Authenticator asks two tables, a guess counts for the account in each.
+func TestGuessCountsForEachAccountThatWasAsked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		users := new(twoTables)
+		d := &door{T: t, gatekeeper: &users.gatekeeper, auth: newService(t, new(memory.Store), users, nil)}
+		began := time.Now()
+		for i := range 60 {
+			d.try(fmt.Sprint("alias", i), "wrong", here)
+		}
+		if n := users.staff; n > 5+int(time.Since(began)/time.Second) {
+			t.Errorf("%d guesses at one account of the first table in %v", n, time.Since(began))
+		}
+		if users.staff > 20 {
+			t.Errorf("%d guesses", users.staff)
+		}
+		time.Sleep(time.Hour)
+		d.expect("alias0", "right", here, "in")
+		if got := d.try("alias1", "right", there); got != "in" {
+			t.Errorf("elsewhere: %s", got)
+		}
+	})
+}
+
+// twoTables asks staff, which has one account with many names, and then customers,
+// where each name is an account.
+type twoTables struct {
+	gatekeeper
+	staff int
+}
+
+func (a *twoTables) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if err := c.CountAttempt(ctx, "staff 1"); err != nil {
+		return tokenauth.Principal{}, err
+	}
+	a.staff++
+	if err := c.CountAttempt(ctx, "customer "+c.UserName); err != nil {
+		return tokenauth.Principal{}, err
+	}
+	return a.gatekeeper.Authenticate(ctx, c)
+}
+
+// One account that signs in from very many sources makes no source unknown to
+// others.
+func TestSuccessesOfOneAccountCrowdOutNoOther(t *testing.T) {
+	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
+		for i := range 20 {
+			d.expect(fmt.Sprint("owner", i), "right", fmt.Sprintf("198.51.100.%d", i), "in")
+		}
+		atOnce(3000, func(i int) string { return d.try("mallory", "right", fmt.Sprintf("2001:db8:%x:%x::1", i/100, i%100)) })
+		for i := range 20 {
+			for j := range 25 {
+				d.try(fmt.Sprint("owner", i), "wrong", fmt.Sprintf("203.0.%d.%d", i, j))
+			}
+			d.expect(fmt.Sprint("owner", i), "right", fmt.Sprintf("198.51.100.%d", i), "in")
+		}
+	})
+}

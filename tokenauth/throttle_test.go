@@ -211,7 +211,7 @@ func TestAccountCeilingAdmitsOnlyKnownSources(t *testing.T) {
 		time.Sleep(48 * time.Hour)
 		d.expect("alice", "right", there, "1h0m0s")
 		d.expect("alice", "right", here, "1h0m0s") // the success was 85 days ago
-		if err := d.auth.Unthrottle(d.Context(), "alice", "Alice"); err != nil {
+		if err := d.auth.Unthrottle(d.Context(), "17", "alice"); err != nil {
 			d.Fatal(err)
 		}
 		d.expect("alice", "right", there, "in")

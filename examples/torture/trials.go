@@ -5,9 +5,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bearerkit/bearerkit/examples/torture/internal/change"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/crash"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/fault"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/forgery"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/hangup"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/history"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/matrix"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
@@ -25,6 +27,14 @@ var trials = []*trial.Trial{
 	{
 		Name: "bounded", Run: history.Bounded, Fits: func(b *store.Backend) bool { return b.Watched },
 		About: "histories with a cache: a token that ended passes for the lease at most; every other generation with faults",
+	},
+	{
+		Name: "changes", Run: change.Run,
+		About: "an operator changes users and clients while they sign in, with the tokens in another storage or the same",
+	},
+	{
+		Name: "hangups", Run: hangup.Run, Fits: hangup.Fits,
+		About: "clients that close their connections at once: others notice nothing, and the server sees no new connections",
 	},
 	{
 		Name: "crashes", Run: crash.Run, Fits: func(b *store.Backend) bool {
@@ -51,7 +61,7 @@ var trials = []*trial.Trial{
 }
 
 // plants are all that there are.
-var plants = slices.Concat(plant.Shared, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
+var plants = slices.Concat(plant.Shared, change.Plants, hangup.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
 
 // choose returns the trials that are asked for, or all that fit.
 func choose(names string, b *store.Backend, p *plant.Plant) ([]*trial.Trial, error) {

@@ -60,7 +60,7 @@ type names struct {
 
 	pair, name         throttle.Key // by the folded name, from the source and from all
 	source, wideSource throttle.Key // the second is zero for IPv4
-	typedPair, typed   throttle.Key // by the name as typed; these name no counters
+	typedPair, typed   throttle.Key // by the name as typed
 }
 
 func (n namer) names(userName string, from Source) *names {
@@ -88,14 +88,8 @@ func (k *names) pairOf(of, value string) throttle.Key {
 }
 
 // byName returns the keys of the counters of an attempt that is known by its user
-// name only.
-func (k *names) byName() []throttle.Key {
-	keys := []throttle.Key{k.pair, k.name, k.source}
-	if k.wide.IsValid() {
-		keys = append(keys, k.wideSource)
-	}
-	return keys
-}
+// name only: spellings of one folded name may be several accounts.
+func (k *names) byName() []throttle.Key { return k.with(k.typedPair, k.typed) }
 
 // byAccount returns the keys of the counters of an attempt on the account with
 // that ID, or on a name that no account has. The latter has as many counters, so
@@ -106,7 +100,17 @@ func (k *names) byAccount(id string, found bool) []throttle.Key {
 	if !found {
 		of, id = ofNobody, k.folded
 	}
-	return append([]throttle.Key{k.pairOf(of, id), k.accountKey(of, id)}, k.byName()...)
+	return k.with(k.pairOf(of, id), k.accountKey(of, id))
+}
+
+// with returns the keys of an account, from the source and from all, with those of
+// the folded name and of the source behind them.
+func (k *names) with(pair, account throttle.Key) []throttle.Key {
+	keys := []throttle.Key{pair, account, k.pair, k.name, k.source}
+	if k.wide.IsValid() {
+		keys = append(keys, k.wideSource)
+	}
+	return keys
 }
 
 func (n namer) accountKey(of, value string) throttle.Key {

@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -30,6 +31,7 @@ type lines struct {
 	parked    map[throttle.Key][]*waiter
 	held      map[throttle.Key]int // by how many that are parked, or ask again after that
 	pending   map[throttle.Key]int // attempts of this process
+	wakes     int
 }
 
 const (
@@ -55,51 +57,6 @@ func newLines(patience time.Duration) *lines {
 		patience: patience, moved: time.Now(),
 		byNetwork: make(map[throttle.Key]*line), parked: make(map[throttle.Key][]*waiter), held: make(map[throttle.Key]int), pending: make(map[throttle.Key]int),
 	}
-}
-
-// A line has the attempts of one network.
-type line struct {
-	asking   int
-	settling []*waiter // that end pending attempts, for which others may wait
-	queue    []*waiter // for a turn
-	parked   []*waiter
-	round    int // of the last that had its turn
-	from     map[throttle.Key]*lineSource
-}
-
-// A lineSource has what a line needs to know of a source of which somebody waits.
-type lineSource struct {
-	waiting int
-	round   int // of the last that came
-}
-
-// waiting is how many wait that began to.
-func (l *line) waiting() int { return len(l.queue) + len(l.parked) }
-
-// ready reports whether somebody waits for a turn.
-func (l *line) ready() bool { return len(l.settling)+len(l.queue) > 0 }
-
-// most returns the source of which most wait, and how many.
-func (l *line) most() (source throttle.Key, n int) {
-	for key, s := range l.from {
-		if s.waiting > n {
-			source, n = key, s.waiting
-		}
-	}
-	return source, n
-}
-
-// newest returns the last waiter of the source: one that waits for its turn, if any
-// does.
-func (l *line) newest(source throttle.Key) *waiter {
-	for _, waiters := range [][]*waiter{l.queue, l.parked} {
-		for _, w := range slices.Backward(waiters) {
-			if w.names.source == source {
-				return w
-			}
-		}
-	}
-	return nil
 }
 
 // A waiter is an attempt in its line.
@@ -151,43 +108,6 @@ func (ls *lines) line(k *names) *line {
 		ls.byNetwork[k.network()] = l
 	}
 	return l
-}
-
-// makeRoom reports whether there is room for one more of the source in the line. If
-// all wait that may, the network of which most wait gives up its newest, and of its
-// sources again the one of which most wait.
-func (ls *lines) makeRoom(l *line, source throttle.Key) bool {
-	from := l
-	switch {
-	case ls.waiting >= maxWaiting:
-		if longest := ls.longest(); longest.waiting() > l.waiting()+1 {
-			from = longest
-		}
-	case l.waiting() < maxWaitingPerNetwork || ls.waiting == l.waiting():
-		return true
-	}
-	if from == l && len(l.from) == l.waiting() {
-		return false // one of each source
-	}
-	most, n := from.most()
-	if s := l.from[source]; from == l && s != nil && n <= s.waiting+1 {
-		return false
-	}
-	last := from.newest(most)
-	ls.remove(last)
-	ls.release(last)
-	last.turn <- errQueueFull
-	return true
-}
-
-// longest returns the line in which most wait.
-func (ls *lines) longest() (longest *line) {
-	for _, l := range ls.byNetwork {
-		if longest == nil || l.waiting() > longest.waiting() {
-			longest = l
-		}
-	}
-	return longest
 }
 
 // await returns nil when the waiter has its turn, or an error that says why it has
@@ -276,7 +196,7 @@ func (ls *lines) counted(keys []throttle.Key) {
 }
 
 // settled says that an attempt with these keys is not pending any more, and wakes
-// those that waited for it: one for each key.
+// those that waited for it: one for each key, of the networks in turn.
 func (ls *lines) settled(keys []throttle.Key) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -285,7 +205,10 @@ func (ls *lines) settled(keys []throttle.Key) {
 			delete(ls.pending, key)
 		}
 		if parked := ls.parked[key]; len(parked) > 0 {
-			ls.wake(parked[0])
+			ls.wakes++
+			next := slices.MinFunc(parked, func(a, b *waiter) int { return cmp.Compare(a.line.woken, b.line.woken) })
+			next.line.woken = ls.wakes
+			ls.wake(next)
 		}
 	}
 	ls.dispatch()
@@ -301,151 +224,4 @@ func (ls *lines) wakeAll(keys []throttle.Key) {
 		}
 	}
 	ls.dispatch()
-}
-
-// The methods below are for callers that hold the lock.
-
-// dispatch gives turns to those who wait for them, by network.
-func (ls *lines) dispatch() {
-	for held := 0; ls.asking < maxAsking && held < len(ls.ready); {
-		l := ls.ready[0]
-		ls.ready = append(ls.ready[1:], l)
-		w := ls.next(l)
-		if w == nil {
-			held++
-			continue
-		}
-		held = 0
-		l.round = max(l.round, w.round)
-		ls.remove(w)
-		l.asking++
-		ls.asking++
-		w.since = time.Now()
-		w.turn <- nil
-	}
-}
-
-// next returns the waiter that has the next turn in the line, or nil.
-func (ls *lines) next(l *line) *waiter {
-	if l.asking >= maxAskingPerNetwork {
-		return nil
-	}
-	if len(l.settling) > 0 {
-		return l.settling[0]
-	}
-	if i := slices.IndexFunc(l.queue, func(w *waiter) bool { return !ls.holds(w) }); i >= 0 {
-		return l.queue[i]
-	}
-	return nil
-}
-
-// holds reports whether a newcomer would wait for the same pending attempts as
-// those that came before it. It need not ask to find out.
-func (ls *lines) holds(w *waiter) bool {
-	return w.on == nil && (ls.held[w.names.pair] > 0 ||
-		!w.known && (ls.held[w.names.name] > 0 || ls.held[w.names.source] > 0 || ls.held[w.names.wideSource] > 0))
-}
-
-// release lets newcomers ask for what the waiter waited for.
-func (ls *lines) release(w *waiter) {
-	for _, key := range w.on {
-		if ls.held[key]--; ls.held[key] == 0 {
-			delete(ls.held, key)
-		}
-	}
-	w.on = nil
-}
-
-// enqueue puts the waiter into its line: in front if it was parked, else where its
-// source has its next turn.
-func (ls *lines) enqueue(w *waiter, front bool) {
-	if w.turn == nil {
-		w.turn = make(chan error, 1)
-	}
-	if !w.line.ready() {
-		ls.ready = append(ls.ready, w.line)
-	}
-	s := ls.count(w, 1)
-	w.queued = time.Now()
-	at := 0
-	if !front {
-		s.round = max(s.round, w.line.round) + 1
-		w.round = s.round
-		at = len(w.line.queue)
-		for at > 0 && w.line.queue[at-1].round > w.round {
-			at--
-		}
-	}
-	w.line.queue = slices.Insert(w.line.queue, at, w)
-}
-
-// count counts one more that waits, or one less.
-func (ls *lines) count(w *waiter, n int) *lineSource {
-	s := w.line.from[w.names.source]
-	if s == nil {
-		s = new(lineSource)
-		w.line.from[w.names.source] = s
-	}
-	if s.waiting += n; s.waiting == 0 {
-		delete(w.line.from, w.names.source)
-	}
-	ls.waiting += n
-	return s
-}
-
-// willWake reports whether an attempt of this process wakes the waiter.
-func (ls *lines) willWake(w *waiter) bool {
-	return slices.ContainsFunc(w.on, func(key throttle.Key) bool { return ls.pending[key] > 0 })
-}
-
-func (ls *lines) wake(w *waiter) {
-	ls.remove(w)
-	ls.enqueue(w, true)
-}
-
-// remove takes the waiter out of where it waits.
-func (ls *lines) remove(w *waiter) {
-	l := w.line
-	defer func() {
-		if !l.ready() {
-			ls.ready = slices.DeleteFunc(ls.ready, func(other *line) bool { return other == l })
-		}
-	}()
-	if i := slices.Index(l.settling, w); i >= 0 {
-		l.settling = slices.Delete(l.settling, i, i+1)
-		return
-	}
-	if i := slices.Index(l.queue, w); i >= 0 {
-		l.queue = slices.Delete(l.queue, i, i+1)
-		ls.count(w, -1)
-		return
-	}
-	i := slices.Index(l.parked, w)
-	if i < 0 {
-		return
-	}
-	l.parked = slices.Delete(l.parked, i, i+1)
-	ls.count(w, -1)
-	for _, key := range w.on {
-		ls.parked[key] = slices.DeleteFunc(ls.parked[key], func(other *waiter) bool { return other == w })
-		if len(ls.parked[key]) == 0 {
-			delete(ls.parked, key)
-		}
-	}
-}
-
-func (ls *lines) giveBack(w *waiter) {
-	if now := time.Now(); now.Sub(w.since) < ls.patience/2 {
-		ls.moved = now
-	}
-	w.line.asking--
-	ls.asking--
-	ls.drop(w.line, w.names)
-}
-
-// drop removes an empty line.
-func (ls *lines) drop(l *line, k *names) {
-	if l.asking == 0 && l.waiting() == 0 && !l.ready() {
-		delete(ls.byNetwork, k.network())
-	}
 }

@@ -1,7 +1,9 @@
 package limiter
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
@@ -14,13 +16,24 @@ type localCounters struct {
 	max int // of each map
 	// counters are those of failures and of attempts in progress, by layer.
 	counters [len(limits{})]map[throttle.Key]throttle.Counter
-	// successes, in Unix milliseconds, are apart: those who only fail must not
-	// be able to crowd out the sources from which an owner signs in.
-	successes map[throttle.Key]int64
+	// successes are apart: those who only fail must not be able to crowd out the
+	// sources from which an owner signs in.
+	successes map[throttle.Key]success
+	sources   map[throttle.Key][]throttle.Key // with a success, by account
 }
 
+// A success is one of an account from a source.
+type success struct {
+	at      int64 // Unix milliseconds
+	account throttle.Key
+}
+
+// maxSources is how many known sources an account has: one that signs in from very
+// many must not crowd out those of others.
+const maxSources = 64
+
 func newLocalCounters(max int) *localCounters {
-	l := &localCounters{max: max / len(limits{}), successes: make(map[throttle.Key]int64)}
+	l := &localCounters{max: max / len(limits{}), successes: make(map[throttle.Key]success), sources: make(map[throttle.Key][]throttle.Key)}
 	for i := range l.counters {
 		l.counters[i] = make(map[throttle.Key]throttle.Counter)
 	}
@@ -50,7 +63,7 @@ func (l *localCounters) UpdateCounters(_ context.Context, keys []throttle.Key, c
 	change(counters)
 	for i, key := range keys {
 		if counters[i] != before[i] {
-			l.put(key, counters[i], latest(counters))
+			l.put(key, counters[i], keys[min(1, len(keys)-1)], latest(counters))
 		}
 	}
 	return nil
@@ -67,13 +80,13 @@ func latest(counters []throttle.Counter) (at int64) {
 
 func (l *localCounters) get(key throttle.Key) throttle.Counter {
 	c := l.counters[key[0]][key]
-	c.SucceededAt = l.successes[key]
+	c.SucceededAt = l.successes[key].at
 	return c
 }
 
-func (l *localCounters) put(key throttle.Key, c throttle.Counter, now int64) {
+func (l *localCounters) put(key throttle.Key, c throttle.Counter, account throttle.Key, now int64) {
 	if c.SucceededAt != 0 {
-		l.putSuccess(key, c.SucceededAt)
+		l.putSuccess(key, success{c.SucceededAt, account})
 		c.SucceededAt = 0
 	}
 	counters := l.counters[key[0]]
@@ -87,11 +100,28 @@ func (l *localCounters) put(key throttle.Key, c throttle.Counter, now int64) {
 	counters[key] = c
 }
 
-func (l *localCounters) putSuccess(key throttle.Key, at int64) {
-	if _, known := l.successes[key]; !known && len(l.successes) >= l.max*len(l.counters) {
-		l.dropOldestSuccess()
+func (l *localCounters) putSuccess(key throttle.Key, s success) {
+	if _, known := l.successes[key]; !known {
+		if of := l.sources[s.account]; len(of) >= maxSources {
+			l.dropSuccess(slices.MinFunc(of, func(a, b throttle.Key) int {
+				return cmp.Compare(l.successes[a].at, l.successes[b].at)
+			}))
+		}
+		if len(l.successes) >= l.max*len(l.counters) {
+			l.dropOldestSuccess()
+		}
+		l.sources[s.account] = append(l.sources[s.account], key)
 	}
-	l.successes[key] = at
+	l.successes[key] = s
+}
+
+func (l *localCounters) dropSuccess(key throttle.Key) {
+	account := l.successes[key].account
+	delete(l.successes, key)
+	l.sources[account] = slices.DeleteFunc(l.sources[account], func(other throttle.Key) bool { return other == key })
+	if len(l.sources[account]) == 0 {
+		delete(l.sources, account)
+	}
 }
 
 // sample is how many counters are looked at to find one that can go. A map is
@@ -126,13 +156,13 @@ func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
 func (l *localCounters) dropOldestSuccess() {
 	var oldest throttle.Key
 	at, looked := int64(-1), 0
-	for key, succeeded := range l.successes {
-		if at < 0 || succeeded < at {
-			oldest, at = key, succeeded
+	for key, s := range l.successes {
+		if at < 0 || s.at < at {
+			oldest, at = key, s.at
 		}
 		if looked++; looked == sample {
 			break
 		}
 	}
-	delete(l.successes, oldest)
+	l.dropSuccess(oldest)
 }

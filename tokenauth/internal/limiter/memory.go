@@ -20,16 +20,19 @@ type memory struct {
 // A block says that attempts are blocked. Times are Unix milliseconds.
 type block struct {
 	since, until int64
-	next         int64 // when somebody may ask for the counters nevertheless
+	began        int64                     // the present interval of askEvery
+	asked        map[throttle.Key]struct{} // the networks that asked in it nevertheless
 }
 
 const (
 	// recall is for how long a block of one name and source is believed: another
 	// process may have ended it.
 	recall = 5 * time.Second
-	// askEvery is how often somebody may ask who is blocked for what others did:
-	// only the counters of the account tell that the source is known to it.
+	// askEvery is how often a network may ask that is blocked for the failures of
+	// others: only the counters of the account tell that the source is known to it.
 	askEvery = 100 * time.Millisecond
+	// maxAskers is how many networks may ask in that time.
+	maxAskers = 10
 )
 
 func newMemory(max int) *memory {
@@ -58,8 +61,7 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 		if b == nil {
 			continue
 		}
-		if now >= b.next {
-			b.next = now + askEvery.Milliseconds()
+		if b.ask(k.network(), now) {
 			return 0, true
 		}
 		longest = max(longest, b.left(now))
@@ -73,6 +75,19 @@ func (m *memory) knows(k *names) bool {
 	defer m.mu.Unlock()
 	_, known := m.known[k.pair]
 	return known
+}
+
+// ask reports whether somebody of the network may ask now, and notes it.
+func (b *block) ask(network throttle.Key, now int64) bool {
+	if since := now - b.began; since < 0 || since >= askEvery.Milliseconds() {
+		clear(b.asked)
+		b.began = now
+	}
+	if _, asked := b.asked[network]; asked || len(b.asked) >= maxAskers {
+		return false
+	}
+	b.asked[network] = struct{}{}
+	return true
 }
 
 func (b *block) left(now int64) time.Duration { return time.Duration(b.until-now) * time.Millisecond }
@@ -97,24 +112,24 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 		m.noteKnown(k.pair)
 	}
 	if longest := v.longest(); longest > 0 {
-		m.block(k.typedPair, longest, now)
+		m.block(k, k.typedPair, longest, now)
 	}
 	for i, key := range keys {
 		if key == k.pair || key == k.name {
-			m.set(key, v.each[i], v.known, now)
+			m.set(k, key, v.each[i], v.known, now)
 		}
 	}
 	for layer, key := range map[int]throttle.Key{account: k.typed, fromSource: k.source, fromWide: k.wideSource} {
-		m.set(key, v.blocked[layer], v.known, now)
+		m.set(k, key, v.blocked[layer], v.known, now)
 	}
 }
 
 // set keeps that the key is blocked, or that it is not any more. For a source that
 // is known, most limits were not asked.
-func (m *memory) set(key throttle.Key, wait time.Duration, known bool, now int64) {
+func (m *memory) set(k *names, key throttle.Key, wait time.Duration, known bool, now int64) {
 	switch {
 	case wait > 0:
-		m.block(key, wait, now)
+		m.block(k, key, wait, now)
 	case !known:
 		delete(m.blocked, key)
 	}
@@ -127,16 +142,17 @@ func (m *memory) noteKnown(pair throttle.Key) {
 	m.known[pair] = struct{}{}
 }
 
-func (m *memory) block(key throttle.Key, wait time.Duration, now int64) {
+func (m *memory) block(k *names, key throttle.Key, wait time.Duration, now int64) {
 	b := m.blocked[key]
 	if b == nil {
 		if len(m.blocked) >= m.max {
 			dropAny(m.blocked)
 		}
-		b = new(block)
+		b = &block{asked: make(map[throttle.Key]struct{})}
 		m.blocked[key] = b
 	}
-	b.since, b.until, b.next = now, now+wait.Milliseconds(), max(b.next, now+askEvery.Milliseconds())
+	b.since, b.until = now, now+wait.Milliseconds()
+	b.ask(k.network(), now)
 }
 
 // succeeded keeps that the source is known to the name, and that nothing blocks

@@ -2,8 +2,6 @@ package limiter
 
 import (
 	"context"
-	"sync"
-	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
@@ -18,7 +16,7 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) 
 		if err == nil || deadline.Ended(ctx) {
 			return v, l.Shared, &limits, err
 		}
-		l.outage.note(err, l)
+		l.report(err)
 		limits = l.limits(l.Replicas)
 	}
 	v, err := l.reserveIn(ctx, l.local, a, keys, &limits)
@@ -79,7 +77,7 @@ func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
 			}
 			for i := range c {
 				if counted {
-					c[i] = settled(c[i], keys[i], false, Undecided, l.now())
+					c[i] = settled(c[i], l.now())
 				}
 			}
 		})
@@ -88,23 +86,9 @@ func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
 	a.lost = nil
 }
 
-// An outage reports the failures of the shared storage, at most one a minute: it
-// may come and go with each call.
-type outage struct {
-	mu   sync.Mutex
-	told int64 // Unix milliseconds
-}
-
-func (o *outage) note(err error, l *Limiter) {
-	now := l.now()
-	o.mu.Lock()
-	since := now - o.told
-	tell := since < 0 || since >= time.Minute.Milliseconds()
-	if tell {
-		o.told = now
-	}
-	o.mu.Unlock()
-	if tell {
+// report reports a failure of the shared storage.
+func (l *Limiter) report(err error) {
+	if l.outage.due(l.now()) {
 		l.SharedFailed(err)
 	}
 }

@@ -20,6 +20,11 @@ type Plant struct {
 	Storage func(s tokenauth.Storage, shared *State, seed uint64) tokenauth.Storage
 	// Forgetful removes Recheck from the users.
 	Forgetful bool
+	// Users and Clients return the directory with the bug. Nil plants nothing.
+	Users   func(tokenauth.Authenticator) tokenauth.Authenticator
+	Clients func(tokenauth.ClientRegistry) tokenauth.ClientRegistry
+	// EndsFirst makes the host end a client's tokens before it changes the client.
+	EndsFirst bool
 	// Asynchronous makes the primary commit without its standby, if it has one.
 	Asynchronous bool
 	// Validator returns what validates in place of the Service. Nil is the Service.

@@ -1,0 +1,84 @@
+package store
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ncruces/go-sqlite3/gormlite"
+	gormmysql "gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// SQL reports whether the storage is in a SQL database.
+func (b *Backend) SQL() bool { return b.dialector() != nil }
+
+func (b *Backend) dialector() gorm.Dialector {
+	switch b.Name {
+	case "sqlite":
+		return gormlite.Open(b.DSN)
+	case "postgres", "postgres-standby":
+		return postgres.Open(b.DSN)
+	case "mariadb", "mysql":
+		return gormmysql.Open(b.DSN)
+	}
+	return nil
+}
+
+// A Directory has users and clients in a SQL database.
+type Directory struct {
+	*gormstore.Store
+	DB   *gorm.DB
+	open func(tb testing.TB) *Directory
+}
+
+// Directory opens a directory: beside the tokens, or in an SQLite file of its own.
+// The password of a user is the stored hash.
+func (b *Backend) Directory(tb testing.TB, besideTokens bool) *Directory {
+	tb.Helper()
+	if besideTokens {
+		return openDirectory(tb, b.dialector)
+	}
+	dsn := "file:" + filepath.Join(tb.TempDir(), "directory.db") + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_txlock=immediate"
+	return openDirectory(tb, func() gorm.Dialector { return gormlite.Open(dsn) })
+}
+
+// Again opens the directory as another process does.
+func (d *Directory) Again(tb testing.TB) *Directory {
+	tb.Helper()
+	return d.open(tb)
+}
+
+func openDirectory(tb testing.TB, dialector func() gorm.Dialector) *Directory {
+	tb.Helper()
+	db, err := gorm.Open(dialector(), &gorm.Config{Logger: logger.Discard})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { pool.Close() })
+	pool.SetMaxOpenConns(16)
+	pool.SetMaxIdleConns(16)
+	plain := func(stored string) func(string) bool {
+		return func(typed string) bool { return typed == strings.TrimPrefix(stored, "plain:") }
+	}
+	options := &gormstore.Options{TablePrefix: "torture_", Passwords: &password.Options{
+		KeepHashes: true, Formats: []func(string) func(string) bool{plain}, MaxHashing: 16,
+	}}
+	if err := gormstore.Migrate(tb.Context(), db, options); err != nil {
+		tb.Fatal(err)
+	}
+	s, err := gormstore.New(tb.Context(), db, options)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &Directory{Store: s, DB: db, open: func(tb testing.TB) *Directory { return openDirectory(tb, dialector) }}
+}

@@ -1,0 +1,165 @@
+package limiter
+
+import (
+	"context"
+	"encoding/hex"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
+)
+
+// An Attempt is one sign-in, for one goroutine. Its methods are called in this
+// order: Admit, one of the Count methods or several, Settle. Nil is one that
+// nobody counts: it is always admitted.
+type Attempt struct {
+	limiter *Limiter
+	names   *names
+	turn    *waiter // while it has one
+	asks    bool    // it is the one that asks whether its source is known
+
+	counters throttle.Storage // where it is pending; nil if it is not
+	keys     []throttle.Key   // of those counters
+	is       counted          // what it is pending for
+	limits   *limits          // that let it pass
+	earlier  []earlier
+	lost     []lostBegin
+}
+
+// Attempt returns a sign-in as the limiter sees it, nil for a nil Limiter.
+func (l *Limiter) Attempt(userName string, from Source) *Attempt {
+	if l == nil {
+		return nil
+	}
+	return &Attempt{limiter: l, names: l.namer.names(userName, from)}
+}
+
+// Account returns a keyed hash of the user name, for logs; "" for nil.
+func (a *Attempt) Account() string {
+	if a == nil {
+		return ""
+	}
+	return hex.EncodeToString(a.names.name[8:])
+}
+
+// Admit returns when the attempt has its turn to look up the account and to count,
+// which one of the Count methods or Settle ends. It returns a BlockedError if this
+// process knows that a limit blocks the attempt.
+func (a *Attempt) Admit(ctx context.Context) error {
+	if a == nil || a.turn != nil {
+		return nil
+	}
+	if err := a.refused(); err != nil {
+		return err
+	}
+	w, err := a.limiter.lines.enter(ctx, a.names, a.limiter.memory.knows(a.names))
+	if err != nil {
+		return err
+	}
+	a.turn = w
+	if err := a.refused(); err != nil { // meanwhile
+		a.endTurn()
+		return err
+	}
+	return nil
+}
+
+func (a *Attempt) refused() error {
+	var left time.Duration
+	if left, a.asks = a.limiter.memory.refuses(a.names, a.asks, a.limiter.now()); left > 0 {
+		return &BlockedError{left}
+	}
+	return nil
+}
+
+func (a *Attempt) endTurn() {
+	if a.turn != nil {
+		a.limiter.lines.leave(a.turn)
+		a.turn = nil
+	}
+}
+
+// CountName counts the attempt, as pending, for its user name and its source. It
+// returns a BlockedError if a limit blocks it. While only pending attempts are in
+// the way, it waits until they are settled. The turn ends.
+func (a *Attempt) CountName(ctx context.Context) error {
+	if a == nil {
+		return nil
+	}
+	return a.count(ctx, a.names.byName(), byName)
+}
+
+// CountAccount is CountName for the account with that ID, or for a user name that
+// no account has. It takes the place of what was counted before.
+func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error {
+	if a == nil {
+		return nil
+	}
+	is := ofNoAccount
+	if found {
+		is = ofAnAccount
+	}
+	keys := a.names.byAccount(id, found)
+	if a.counters != nil && a.keys[0] == keys[0] {
+		return nil
+	}
+	return a.count(ctx, keys, is)
+}
+
+// counted is what an attempt is pending for.
+type counted int
+
+const (
+	byName counted = iota
+	ofNoAccount
+	ofAnAccount
+)
+
+// An earlier account of an attempt is one that another took the place of: the
+// password was not right there. It counts if it was right nowhere.
+type earlier struct {
+	counters throttle.Storage
+	keys     []throttle.Key
+}
+
+const maxEarlier = 8
+
+// Counted reports whether the attempt is pending.
+func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
+
+func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) error {
+	defer a.endTurn() // also when the storage panics
+	if a.counters != nil && a.is == ofAnAccount && len(a.earlier) < maxEarlier {
+		a.earlier = append(a.earlier, earlier{a.counters, a.keys[:2]})
+	}
+	a.settle(ctx, Undecided)      // what was counted before
+	defer a.settleLost(ctx, keys) // and blocked, or counted in this process
+	if err := a.Admit(ctx); err != nil {
+		return err
+	}
+	l := a.limiter
+	for {
+		v, counters, limits, err := l.reserve(ctx, a, keys)
+		if err != nil {
+			return err
+		}
+		l.note(a, keys, &v, counters)
+		if longest := v.longest(); longest > 0 {
+			l.lines.wakeAll(v.blocks(keys)) // those that wait there are blocked, too
+			return &BlockedError{longest}
+		}
+		if len(v.waitOn) == 0 {
+			a.counters, a.keys, a.is, a.limits = counters, keys, is, limits
+			l.lines.counted(keys)
+			return nil
+		}
+		turn := a.turn
+		a.turn, a.asks = nil, false
+		if err := l.lines.park(ctx, turn, v.waitOn); err != nil {
+			return err
+		}
+		a.turn = turn
+		if err := a.refused(); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package limiter
+
+import (
+	"context"
+	"errors"
+
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
+)
+
+// An Outcome is the result of an attempt.
+type Outcome int
+
+// The outcomes. Undecided, the zero value, counts nothing: the attempt neither
+// failed nor succeeded.
+const (
+	Undecided Outcome = iota
+	Failed
+	Succeeded
+)
+
+// Settle counts the outcome, and ends the turn. If the storage fails, the attempt
+// stays pending for a minute. The end of ctx does not interrupt it.
+func (a *Attempt) Settle(ctx context.Context, o Outcome) {
+	if a == nil {
+		return
+	}
+	defer a.endTurn()
+	a.settle(ctx, o)
+	for _, e := range a.earlier {
+		if o != Failed {
+			break
+		}
+		err := a.update(ctx, e.counters, e.keys, func(c []throttle.Counter) {
+			for i := range c {
+				c[i] = failed(c[i], e.keys[i], a.limiter.now())
+			}
+		})
+		if err != nil {
+			a.limiter.report(err)
+		}
+	}
+	a.earlier = nil
+}
+
+func (a *Attempt) settle(ctx context.Context, o Outcome) {
+	if a.counters == nil {
+		return
+	}
+	l := a.limiter
+	if o == Succeeded {
+		l.memory.succeeded(a.names)
+	}
+	defer l.lines.settled(a.keys) // also when the storage panics
+	defer func() { a.counters = nil }()
+	if a.counters == l.Shared {
+		turn, err := l.lines.settle(a.names)
+		if err != nil {
+			l.report(err)
+			return
+		}
+		defer l.lines.leave(turn)
+	}
+	now := l.now()
+	var next verdict // on the next attempt
+	err := a.update(ctx, a.counters, a.keys, func(c []throttle.Counter) {
+		a.settleAll(c, o, now)
+		next = a.limits.judge(a.keys, c, now)
+	})
+	if err == nil {
+		l.note(a, a.keys, &next, a.counters)
+		return
+	}
+	l.report(err)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return // a second call would take as long
+	}
+	// The connection broke, and the outcome may be counted or not.
+	a.update(ctx, a.counters, a.keys, func(c []throttle.Counter) {
+		if !a.isSettled(c, o, now) {
+			a.settleAll(c, o, now)
+		}
+	})
+}
+
+func (a *Attempt) update(ctx context.Context, counters throttle.Storage, keys []throttle.Key, change func([]throttle.Counter)) error {
+	call, cancel, _ := a.limiter.Timeout.Call(context.WithoutCancel(ctx)) // which never ends
+	defer cancel()
+	return counters.UpdateCounters(call, keys, change)
+}
+
+// settleAll settles each counter. Behind those of the account, or of the name as
+// typed, are those of the folded name. A success resets the account's own, and of
+// the folded name's what other spellings did not add: an account with a similar name
+// must not reset the failures of this one.
+func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, now int64) {
+	own := [2]int64{c[0].FailuresNow(a.keys[0], now), c[1].FailuresNow(a.keys[1], now)}
+	for i := range c {
+		c[i] = settled(c[i], now)
+		switch {
+		case o == Failed:
+			c[i] = failed(c[i], a.keys[i], now)
+		case o == Succeeded && i >= 2 && i < 4 && a.is == byName:
+			if c[i].Failures = max(0, c[i].FailuresNow(a.keys[i], now)-own[i-2]); c[i].Failures == 0 {
+				c[i].FailedAt = 0
+			}
+		case o == Succeeded && i < 4:
+			c[i].Failures, c[i].FailedAt = 0, 0
+		}
+	}
+	if o == Succeeded {
+		c[0].SucceededAt = max(c[0].SucceededAt, now)
+	}
+}
+
+// isSettled reports whether each counter says that it had the outcome at that
+// moment. Undecided leaves no trace.
+func (a *Attempt) isSettled(c []throttle.Counter, o Outcome, now int64) bool {
+	for i := range c {
+		if o == Failed && c[i].FailedAt != now {
+			return false
+		}
+	}
+	return o == Failed || o == Succeeded && c[0].SucceededAt == now
+}
+
+// settled is the counter after one of its pending attempts ended.
+func settled(c throttle.Counter, now int64) throttle.Counter {
+	if c.Pending = max(0, c.PendingNow(now)-1); c.Pending == 0 {
+		c.PendingAt = 0
+	}
+	return c
+}
+
+// failed is the counter after one more failure.
+func failed(c throttle.Counter, key throttle.Key, now int64) throttle.Counter {
+	c.Failures = c.FailuresNow(key, now) + 1
+	c.FailedAt = max(c.FailedAt, now)
+	return c
+}
