@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -21,8 +22,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -44,27 +49,28 @@ func TestSiege(t *testing.T) {
 	if !long {
 		t.Skip("takes minutes: TOKENAUTH_LONG=1 runs it")
 	}
-	postgres, mariadb := sqlEngines[1], sqlEngines[2]
+	postgresql, mariadb := sqlEngines[1], sqlEngines[2]
 	for _, a := range []struct {
 		name   string
 		engine sqlEngine
 		setup  siegeSetup
 		attack func(*siege)
 	}{
-		{"sockets that close, POST Token", postgres, siegeSetup{}, (*siege).closeTokens},
-		{"sockets that close, POST revoke", postgres, siegeSetup{}, (*siege).closeRevocations},
-		{"crowd, made-up names", postgres, siegeSetup{together: true}, (*siege).crowdOfNobody},
+		{"sockets that close, POST Token", postgresql, siegeSetup{far: true}, (*siege).closeTokens},
+		{"sockets that close, POST revoke", postgresql, siegeSetup{far: true}, (*siege).closeRevocations},
+		{"sockets that close, POST Token", postgresql, siegeSetup{far: true, together: true}, (*siege).closeTokens},
+		{"crowd, made-up names", postgresql, siegeSetup{together: true}, (*siege).crowdOfNobody},
 		{"crowd, made-up names", mariadb, siegeSetup{together: true}, (*siege).crowdOfNobody},
-		{"crowd, right passwords", postgres, siegeSetup{together: true}, (*siege).crowdOfUsers},
+		{"crowd, right passwords", postgresql, siegeSetup{together: true}, (*siege).crowdOfUsers},
 		{"crowd, right passwords", mariadb, siegeSetup{together: true}, (*siege).crowdOfUsers},
-		{"crowd, right passwords", postgres, siegeSetup{together: true, cheap: true}, (*siege).crowdOfUsers},
+		{"crowd, right passwords", postgresql, siegeSetup{together: true, cheap: true}, (*siege).crowdOfUsers},
 		{"crowd, right passwords", mariadb, siegeSetup{together: true, cheap: true}, (*siege).crowdOfUsers},
-		{"crowd, right passwords", postgres, siegeSetup{together: true, cheap: true, clients: true}, (*siege).crowdOfUsers},
-		{"crowd, right passwords", postgres, siegeSetup{together: true, cheap: true, sources: true}, (*siege).crowdOfUsers},
-		{"crowd, wrong passwords of one account", postgres, siegeSetup{together: true, sources: true}, (*siege).crowdOnAccount},
+		{"crowd, right passwords", postgresql, siegeSetup{together: true, cheap: true, clients: true}, (*siege).crowdOfUsers},
+		{"crowd, right passwords", postgresql, siegeSetup{together: true, cheap: true, sources: true}, (*siege).crowdOfUsers},
+		{"crowd, wrong passwords of one account", postgresql, siegeSetup{together: true, sources: true}, (*siege).crowdOnAccount},
 		{"crowd, wrong passwords of one account", mariadb, siegeSetup{together: true, sources: true}, (*siege).crowdOnAccount},
-		{"60 accounts without a pause", postgres, siegeSetup{}, (*siege).accounts},
-		{"60 accounts without a pause", postgres, siegeSetup{together: true}, (*siege).accounts},
+		{"60 accounts without a pause", postgresql, siegeSetup{}, (*siege).accounts},
+		{"60 accounts without a pause", postgresql, siegeSetup{together: true}, (*siege).accounts},
 		{"120,000 failures of 120 networks", sqlEngine{name: "memory"}, siegeSetup{cheap: true}, (*siege).networks},
 	} {
 		t.Run(fmt.Sprintf("%s/%s, %v", a.name, a.engine.name, a.setup), func(t *testing.T) {
@@ -107,14 +113,15 @@ type siegeSetup struct {
 	cheap    bool // hashes cost nothing, so that the database does the work
 	clients  bool // there is a registry, with a public client
 	sources  bool // each client of a crowd has an address of its own
+	far      bool // the database takes 50 ms to connect to, as one elsewhere does by TLS
 }
 
 func (s siegeSetup) String() string {
-	words := []string{"count alone", "usual hashes", "no registry", "one source"}
+	words := []string{"count alone", "usual hashes", "no registry", "one source", "local database"}
 	for i, other := range []struct {
 		is   bool
 		word string
-	}{{s.together, "count together"}, {s.cheap, "cheap hashes"}, {s.clients, "registry"}, {s.sources, "600 sources"}} {
+	}{{s.together, "count together"}, {s.cheap, "cheap hashes"}, {s.clients, "registry"}, {s.sources, "600 sources"}, {s.far, "far database"}} {
 		if other.is {
 			words[i] = other.word
 		}
@@ -146,7 +153,11 @@ func newSiege(t *testing.T, e sqlEngine, setup siegeSetup) *siege {
 	if e.open == nil {
 		s.abuseHost = onHTTP.host(t, new(memory.Store), directory{}, o)
 	} else {
-		s.db = openDB(t, e.open(t))
+		if s.far {
+			s.db = openDB(t, farPostgres(t))
+		} else {
+			s.db = openDB(t, e.open(t))
+		}
 		pool := poolOf(t, s.db)
 		pool.SetMaxOpenConns(poolSize)
 		pool.SetMaxIdleConns(poolSize)
@@ -172,6 +183,19 @@ func newSiege(t *testing.T, e sqlEngine, setup siegeSetup) *siege {
 	s.client.Transport.(*http.Transport).MaxIdleConnsPerHost = 100
 	s.token = accessTokenIn(t, s.do(t, "POST", "/Token", s.grant("other0", otherPassword)))
 	return s
+}
+
+func farPostgres(t *testing.T) gorm.Dialector {
+	config, err := pgx.ParseConfig(throwaway.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		pause(ctx, 50*time.Millisecond)
+		return dial(ctx, network, address)
+	}
+	return postgres.New(postgres.Config{Conn: stdlib.OpenDB(*config)})
 }
 
 func (s *siege) grant(userName, password string) string {
@@ -327,7 +351,7 @@ func (s *siege) closing(path string, form func() url.Values) {
 				defer conn.Close()
 				body := form().Encode()
 				fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", s.at(path), len(body), body)
-				time.Sleep(soon())
+				time.Sleep(mathrand.N(2 * time.Millisecond))
 			})
 		}
 	}

@@ -1,0 +1,115 @@
+package abuse_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// statements counts what PostgreSQL is sent, with the begin and the end of
+// transactions.
+type statements struct {
+	mu   sync.Mutex
+	sent []string
+}
+
+func (s *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = append(s.sent, strings.Fields(q.SQL)[0])
+	return ctx
+}
+
+func (*statements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// during returns what was sent meanwhile.
+func (s *statements) during(do func()) []string {
+	s.mu.Lock()
+	before := len(s.sent)
+	s.mu.Unlock()
+	do()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent[before:]
+}
+
+// What a sign-in costs PostgreSQL, by what becomes of it.
+func TestSignInTakesFewStatements(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		together, clients                        bool
+		first, again, wrong, nobody, blocked, me int
+	}{
+		{false, false, 3, 3, 1, 1, 0, 1},
+		{true, false, 11, 11, 10, 10, 0, 1},
+		{true, true, 13, 13, 11, 11, 1, 1},
+	} {
+		t.Run(fmt.Sprintf("together %v, registry %v", test.together, test.clients), func(t *testing.T) {
+			t.Parallel()
+			config, err := pgx.ParseConfig(throwaway.Postgres(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			trace := new(statements)
+			config.Tracer = trace
+			store := newStore(t, openDB(t, postgres.New(postgres.Config{Conn: stdlib.OpenDB(*config)})), nil)
+			for _, name := range []string{"alice", "bob"} {
+				addUser(t, store, name)
+			}
+			if err := store.Clients().CreatePublic(t.Context(), tokenauth.Client{ID: "web"}); err != nil {
+				t.Fatal(err)
+			}
+			var o tokenauth.Options
+			if test.together {
+				o.Throttle.Key = tokenauth.NewSecret("a key of thirty-two bytes, or so")
+			}
+			if test.clients {
+				o.Clients = store.Clients()
+			}
+			h := onHTTP.host(t, store, store.Users(), o)
+			accessToken := ""
+			signIn := func(name, password, from string) {
+				issued, err := h.auth.SignIn(t.Context(), tokenauth.Credentials{
+					UserName: name, Password: tokenauth.NewSecret(password), ClientID: "web", RemoteAddr: netip.MustParseAddr(from),
+				})
+				if err == nil {
+					accessToken = issued.AccessToken.Reveal()
+				}
+			}
+			signIn("bob", otherPassword, "192.0.2.9") // from which the Service learns that the users count
+			for _, step := range []struct {
+				what string
+				most int
+				do   func()
+			}{
+				{"a sign-in from a new address", test.first, func() { signIn("alice", otherPassword, "192.0.2.1") }},
+				{"a sign-in from a known address", test.again, func() { signIn("alice", otherPassword, "192.0.2.1") }},
+				{"a wrong password", test.wrong, func() { signIn("alice", "x", "192.0.2.2") }},
+				{"a name that nobody has", test.nobody, func() { signIn("nobody", "x", "192.0.2.2") }},
+				{"a sign-in that is blocked", test.blocked, func() { signIn("alice", "x", "192.0.2.3") }},
+				{"a request with a token", test.me, func() { h.welcomes(t, accessToken, "after all") }},
+			} {
+				if step.what == "a sign-in that is blocked" {
+					for range 7 {
+						signIn("alice", "x", "192.0.2.3")
+					}
+				}
+				sent := trace.during(step.do)
+				t.Logf("%s: %d statements: %s", step.what, len(sent), strings.Join(sent, " "))
+				if len(sent) > step.most {
+					t.Errorf("%s takes %d statements, want at most %d", step.what, len(sent), step.most)
+				}
+			}
+		})
+	}
+}
