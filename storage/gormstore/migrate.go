@@ -27,7 +27,10 @@ const schemaVersion = 5
 // at once. It uses TablePrefix and Feed of the options, which may be nil. It
 // reads the version in the table tokenauth_schema: to recreate a table, drop
 // tokenauth_schema, too. It returns an error, and changes nothing, if a table that
-// it would make or change is there and is not of this package.
+// it would make or change is there and is not of this package; and on PostgreSQL if
+// one that it would make belongs to another role. Owners that it trusts are a role
+// that this one is a member of, the database's, a superuser, and the owner of
+// tokenauth_schema.
 func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if o == nil {
 		o = new(Options)
