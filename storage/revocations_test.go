@@ -301,3 +301,63 @@ func TestIssuedTokenStaysIfItHasTheNewStamp(t *testing.T) {
 		})
 	}
 }
+
+// A transaction of the host's that is about to change the same users keeps no token
+// valid, neither theirs nor others'.
+func TestOpenTransactionKeepsNoTokenValid(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{"postgres", "mariadb"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			s, db := openStore(t, engines[engine](t))
+			auth, err := tokenauth.New(new(memory.Store), s.Users(), &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			hash, err := bcrypt.GenerateFromPassword([]byte("password"), bcrypt.MinCost)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ids, tokens []string
+			for i := range 10 {
+				u, err := s.Users().Import(t.Context(), gormstore.User{Name: fmt.Sprint("user", i)}, string(hash))
+				if err != nil {
+					t.Fatal(err)
+				}
+				issued, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: u.Name, Password: tokenauth.NewSecret("password")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ids, tokens = append(ids, u.ID), append(tokens, issued.AccessToken.Reveal())
+			}
+			for _, id := range ids {
+				if err := s.Users().SetDisabled(t.Context(), id, true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tx := db.Begin()
+			defer tx.Rollback()
+			for _, id := range ids[:9] {
+				if err := s.Users().WithTx(tx).SetRoles(t.Context(), id, "Reader"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			running.Go(func() { auth.Run(ctx) })
+			defer running.Wait()
+			defer cancel()
+			end := time.Now().Add(30 * time.Second) // a busy machine; it waited for as long as the transaction was open
+			for i, token := range tokens {
+				for {
+					if _, err := auth.Validate(t.Context(), token); errors.Is(err, tokenauth.ErrInvalidToken) {
+						break
+					} else if time.Now().After(end) {
+						t.Fatalf("the token of user %d is valid: %v", i, err)
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+		})
+	}
+}

@@ -60,6 +60,7 @@ type Rechecker interface {
 	//     ErrNotFound if Recheck finds nobody because it looks by another key
 	//     than Authenticate.
 	//   - Any other error becomes a 503.
+	//   - It returns soon after its context ends.
 	Recheck(ctx context.Context, p Principal) error
 }
 

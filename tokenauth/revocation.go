@@ -24,6 +24,12 @@ type Revocation struct {
 //   - It keeps it until it is removed: each Service that runs has to see it.
 //   - A type that wraps the Authenticator or the ClientRegistry passes both
 //     methods on. Otherwise no token ends.
+//   - If the Authenticator has a method LiveCheck, of the form of
+//     Options.LiveCheck, Run asks that in place of Recheck: it need not wait for
+//     an open transaction.
+//   - Services that share a queue share the storage of the tokens, too, or run at
+//     all times: a revocation is removed 10 seconds after the first of them ended
+//     the tokens, and one that did not run meanwhile misses it.
 type RevocationQueue interface {
 	// PendingRevocations returns the revocations that come after the given one,
 	// in an order of the queue's own; all for the zero Revocation. It may return

@@ -42,7 +42,7 @@ func (s *Service) newRevoker() *revoker {
 		queues:   s.revocationQueues(),
 		known:    make(map[Revocation]*queuedRevocation),
 		users:    revokerLane{slots: make(chan struct{}, revocationsAtOnce)},
-		again:    revokerLane{slots: make(chan struct{}, 1)},
+		again:    revokerLane{slots: make(chan struct{}, revocationsAtOnce)},
 		clients:  revokerLane{slots: make(chan struct{}, 1)},
 		removals: revokerLane{slots: make(chan struct{}, 1)},
 		listing:  outage{doing: "reading the queue of revocations"},
@@ -148,6 +148,8 @@ func (r *revoker) read(ctx context.Context, queue RevocationQueue) (found []*que
 // begin begins to work off what was found.
 func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queuedRevocation) {
 	var again, clients, old []*queuedRevocation
+	late, stop := context.WithTimeout(ctx, revocationInterval)
+	defer stop()
 	for _, q := range found {
 		switch {
 		case q.busy.Load():
@@ -163,12 +165,13 @@ func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queued
 			select {
 			case r.users.slots <- struct{}{}:
 				r.users.start(wg, []*queuedRevocation{q}, func(q *queuedRevocation) { r.end(ctx, q) })
-			case <-ctx.Done():
-				return
+			case <-late.Done(): // the next round begins, in which the others may go first
 			}
 		}
 	}
-	r.again.try(wg, again, func(q *queuedRevocation) { r.end(ctx, q) })
+	for _, q := range again {
+		r.again.try(wg, []*queuedRevocation{q}, func(q *queuedRevocation) { r.end(ctx, q) })
+	}
 	r.clients.try(wg, clients, func(q *queuedRevocation) { r.end(ctx, q) })
 	r.removals.try(wg, old, func(q *queuedRevocation) { r.remove(ctx, q) })
 }

@@ -158,8 +158,10 @@ func (c *Clients) DropOldSecret(ctx context.Context, clientID string) error {
 	return c.change(ctx, errClientNotFound, `UPDATE tokenauth_clients SET old_secret = NULL WHERE id = ? AND old_secret IS NOT NULL`, clientID)
 }
 
-// SetDisabled disables or enables a client, and ends all its tokens. Users who
-// sign in after a disabled client was enabled keep theirs.
+// SetDisabled disables or enables a client, and ends all its tokens. In another
+// storage they ended when the client was disabled, and enabling it ends none. A token
+// that is issued within 10 seconds after a client was disabled and enabled again may
+// end with the earlier ones.
 func (c *Clients) SetDisabled(ctx context.Context, clientID string, disabled bool) error {
 	if !disabled {
 		if enabled, err := c.enable(ctx, clientID); enabled || err != nil {
