@@ -243,3 +243,61 @@ func testChangesEndTokens(t *testing.T, s *gormstore.Store, db *gorm.DB, storage
 		}
 	}
 }
+
+// A host that issues a token after it changed the user, in the same request for
+// example, has it stay if the principal is the Authenticator's.
+func TestIssuedTokenStaysIfItHasTheNewStamp(t *testing.T) {
+	t.Parallel()
+	for engine, dialector := range engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			s, _ := openStore(t, dialector(t))
+			auth, err := tokenauth.New(new(memory.Store), s.Users(), &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			user, err := s.Users().Create(ctx, gormstore.User{Name: "alice"}, tokenauth.NewSecret("password"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			newPassword := tokenauth.NewSecret("another")
+			if err := s.Users().SetPassword(ctx, user.ID, newPassword); err != nil {
+				t.Fatal(err)
+			}
+			p, err := s.Users().Authenticate(ctx, tokenauth.Credentials{UserName: "alice", Password: newPassword})
+			if err != nil {
+				t.Fatal(err)
+			}
+			issue := func(p tokenauth.Principal, clientID string) string {
+				t.Helper()
+				issued, err := auth.Issue(ctx, p, clientID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return issued.AccessToken.Reveal()
+			}
+			stays := issue(p, "web")
+			p.Stamp = ""
+			ends := issue(p, "mobile")
+
+			running, cancel := context.WithCancel(ctx)
+			var wg sync.WaitGroup
+			wg.Go(func() { auth.Run(running) })
+			defer wg.Wait()
+			defer cancel()
+			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+				_, err := auth.Validate(ctx, ends)
+				if errors.Is(err, tokenauth.ErrInvalidToken) {
+					break
+				}
+				if err != nil || time.Now().After(deadline) {
+					t.Fatalf("a token without a stamp is still valid, error %v", err)
+				}
+			}
+			if _, err := auth.Validate(ctx, stays); err != nil {
+				t.Errorf("a token with the new stamp: %v", err)
+			}
+		})
+	}
+}

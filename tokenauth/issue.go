@@ -15,6 +15,11 @@ import (
 // the client ID is "". Issue does not check the user again: a host that issues
 // while it disables the user calls RevokeUser after both.
 //
+// The Authenticator may be a RevocationQueue and a Rechecker, as that of gormstore
+// is. A token that was issued right after a change of the user then ends with the
+// earlier ones, unless the principal has the user's new Stamp. Authenticate of the
+// Authenticator returns such a principal, with the new password for example.
+//
 //   - It returns ErrInvalidPrincipal, naming the field, for a principal or a
 //     client ID that cannot be stored.
 //   - It returns ErrUnavailable if the storage failed or did not answer in time.

@@ -6,12 +6,12 @@ import (
 )
 
 // A Revocation says that the tokens of a user or of a client must end, because
-// the user or the client changed.
+// the user or the client changed. It names one of them.
 type Revocation struct {
 	UserID   string // the user's, or ""
 	ClientID string // the client's, or ""
-	// Change is unique to the change. A later change of the same user or client
-	// has another.
+	// Change tells the changes of one user or client apart: a later one has
+	// another.
 	Change string
 }
 

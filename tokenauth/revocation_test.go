@@ -324,6 +324,58 @@ func (s *failingClients) RevokeClient(ctx context.Context, c tokenauth.ClientKey
 	return s.Store.RevokeClient(ctx, c)
 }
 
+// A backlog is a queue that never shrinks.
+type backlog struct {
+	*outbox
+	pending []tokenauth.Revocation
+}
+
+func (b backlog) PendingRevocations(_ context.Context, after tokenauth.Revocation) ([]tokenauth.Revocation, error) {
+	return b.pending[slices.Index(b.pending, after)+1:], nil
+}
+
+// Queues number their changes as they like: those of the users, those of the
+// clients, and those of each user may have the same numbers.
+func TestQueuesMayNumberTheirChangesAlike(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		users := backlog{new(outbox), []tokenauth.Revocation{{UserID: "alice", Change: "1"}, {UserID: "bob", Change: "1"}}}
+		clients := backlog{new(outbox), []tokenauth.Revocation{{ClientID: "web", Change: "1"}}}
+		auth := newService(t, new(memory.Store), users, &tokenauth.Options{Clients: clients})
+		var tokens []string
+		for user, client := range map[string]string{"alice": "mobile", "bob": "mobile", "carol": "web"} {
+			tokens = append(tokens, issue(t, auth, tokenauth.Principal{UserID: user}, client))
+		}
+		users.change("alice", "") // so that Recheck rejects them
+		users.change("bob", "")
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		auth.Run(ctx)
+		for _, accessToken := range tokens {
+			expect(t, auth, accessToken, "invalid")
+		}
+	})
+}
+
+// A revocation that a queue left empty ends nobody's tokens. Without registered
+// clients it would end everybody's.
+func TestRevocationOfNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		users := backlog{new(outbox), []tokenauth.Revocation{{Change: "1"}}}
+		logger, printed := logInto()
+		auth := newService(t, new(memory.Store), users, &tokenauth.Options{Logger: logger})
+		accessToken := issue(t, auth, tokenauth.Principal{UserID: "alice"}, "")
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		auth.Run(ctx)
+		expect(t, auth, accessToken, "good")
+		if !strings.Contains(printed.String(), "neither a user nor a client") {
+			t.Errorf("logged %s", printed)
+		}
+	})
+}
+
 // A storage that cannot end a client's tokens shows in the log, once, and the
 // revocation waits for a Service that can.
 func TestRevocationNeedsAClientRevoker(t *testing.T) {

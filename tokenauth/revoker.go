@@ -27,7 +27,7 @@ type revoker struct {
 	*Service
 	queues []RevocationQueue
 	round  int
-	known  map[string]*queuedRevocation // by Change
+	known  map[Revocation]*queuedRevocation
 
 	users, again, clients, removals revokerLane
 
@@ -40,7 +40,7 @@ func (s *Service) newRevoker() *revoker {
 	return &revoker{
 		Service:  s,
 		queues:   s.revocationQueues(),
-		known:    make(map[string]*queuedRevocation),
+		known:    make(map[Revocation]*queuedRevocation),
 		users:    revokerLane{slots: make(chan struct{}, revocationsAtOnce)},
 		again:    revokerLane{slots: make(chan struct{}, 1)},
 		clients:  revokerLane{slots: make(chan struct{}, 1)},
@@ -97,12 +97,12 @@ func (r *revoker) poll(ctx context.Context) (found []*queuedRevocation) {
 	for _, q := range found {
 		queued[q.of()] = true
 	}
-	for change, q := range r.known {
+	for revocation, q := range r.known {
 		switch {
 		case q.round == r.round || q.busy.Load():
 		case q.done.Load() || queued[q.of()]:
 			r.outageOf(q).report(ctx, r.options.Logger, &q.failed, nil)
-			delete(r.known, change)
+			delete(r.known, revocation)
 		default:
 			found = append(found, q)
 		}
@@ -128,10 +128,10 @@ func (r *revoker) read(ctx context.Context, queue RevocationQueue) (found []*que
 		}
 		more := false
 		for _, revocation := range page {
-			q := r.known[revocation.Change]
+			q := r.known[revocation]
 			if q == nil {
 				q = &queuedRevocation{Revocation: revocation, queue: queue, seen: time.Now()}
-				r.known[revocation.Change] = q
+				r.known[revocation] = q
 			}
 			if q.round != r.round { // another queue may have listed it
 				q.round, more = r.round, true

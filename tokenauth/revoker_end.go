@@ -12,13 +12,19 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
+var errRevokesNobody = errors.New("tokenauth: a Revocation of a RevocationQueue names neither a user nor a client")
+
 // end ends the tokens of one user or client.
 func (r *revoker) end(ctx context.Context, q *queuedRevocation) {
 	err := recoverPanic(func() error {
-		if q.UserID == "" {
+		switch {
+		case q.UserID != "":
+			return r.endUser(ctx, q.UserID)
+		case q.ClientID != "":
 			return r.endClient(ctx, q.ClientID)
+		default: // without registered clients, all tokens are those of client ""
+			return errRevokesNobody
 		}
-		return r.endUser(ctx, q.UserID)
 	})
 	r.ending.report(ctx, r.options.Logger, &q.failed, err)
 	q.done.Store(err == nil)

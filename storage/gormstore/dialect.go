@@ -23,6 +23,7 @@ type dialect struct {
 	locksWhatItReads bool
 	exists           string // whether a table exists
 	columns          string // reads the names of a table's columns
+	tableOwner       string // reads a table's owner, where another role's may do harm
 	now              string // reads the clock, in Unix seconds
 	isolation        string // reads the transaction's level, where that matters
 	txOptions        []*sql.TxOptions
@@ -65,6 +66,7 @@ var dialects = map[string]dialect{
 		update:           ` FOR UPDATE`,
 		exists:           `SELECT count(*) FROM (SELECT pg_catalog.to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
 		columns:          `SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(?)::oid AND attnum > 0 AND NOT attisdropped`,
+		tableOwner:       trustedOwnerOfTable,
 		now:              `SELECT pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint`,
 		isolation:        `SELECT pg_catalog.current_setting('transaction_isolation')`,
 		txOptions:        []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},

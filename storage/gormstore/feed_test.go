@@ -712,3 +712,46 @@ func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 	})
 	warm(t, auth, accessToken)
 }
+
+// A backup keeps the trigger from being replaced, and requests go on.
+func TestMigrateFeedKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
+	s := newStore(t, db, nil)
+	old, err := gormstore.Migrations.ReadFile("migrations/postgres_feed/0001_feed.up.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Exec(string(old)).Error; err != nil {
+		t.Fatal(err)
+	}
+	backup := db.Begin()
+	defer backup.Rollback()
+	var n int
+	if err := backup.Raw(`SELECT count(*) FROM tokenauth_tokens`).Scan(&n).Error; err != nil {
+		t.Fatal(err)
+	}
+	migrated := make(chan error, 1)
+	go func() { migrated <- gormstore.Migrate(ctx, db, &gormstore.Options{Feed: true}) }()
+	for range 2 {
+		eventually(t, "Migrate waits for the backup", func() bool {
+			var waiting int
+			err := db.Raw(`SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tokenauth_tokens'::regclass AND mode = 'AccessExclusiveLock'`).Scan(&waiting).Error
+			return err == nil && waiting == 1
+		})
+		// It would wait until the backup has ended.
+		call, cancel := context.WithTimeout(ctx, 10*time.Second)
+		if _, err := s.Find(call, tokenauth.SlotOf("alice", "")); !errors.Is(err, tokenauth.ErrNotFound) {
+			t.Errorf("a look-up beside Migrate: %v", err)
+		}
+		cancel()
+	}
+	backup.Rollback()
+	if err := <-migrated; err != nil {
+		t.Errorf("Migrate: %v", err)
+	}
+	if _, err := gormstore.WithFeed(ctx, s, pgxfeed.Listener{}); err != nil {
+		t.Error(err)
+	}
+}

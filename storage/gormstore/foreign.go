@@ -23,8 +23,8 @@ var (
 // pass over it in silence, and ALTER TABLE change it.
 //
 // It looks at the tables that are still to be made or changed. One is ours if it
-// has the columns with which a script makes it. It does not matter who applied the
-// script, or how far.
+// has the columns with which a script makes it, and, where it matters, an owner that
+// is trusted. It does not matter how far the script was applied.
 func (d *database) checkForeign(ctx context.Context, pool gorm.ConnPool) (version int, err error) {
 	if version, err = d.checkForeignSchema(ctx, pool); err != nil {
 		return 0, err
@@ -42,6 +42,11 @@ func (d *database) checkForeign(ctx context.Context, pool gorm.ConnPool) (versio
 		}
 	}
 	for _, script := range scripts[min(version, len(scripts)):] {
+		for _, table := range createTable.FindAllStringSubmatch(script.text, -1) {
+			if err := d.checkOwner(ctx, pool, d.dialect.tableOwner, table[1], version); err != nil {
+				return 0, err
+			}
+		}
 		for _, table := range changedTable.FindAllStringSubmatch(script.text, -1) {
 			if err := d.checkForeignTable(ctx, pool, table[1], made[table[1]]); err != nil {
 				return 0, err
@@ -88,8 +93,11 @@ func (d *database) checkForeignSchema(ctx context.Context, pool gorm.ConnPool) (
 func (d *database) checkForeignFunction(ctx context.Context, pool gorm.ConnPool) error {
 	var body string
 	err := pool.QueryRowContext(ctx, `SELECT prosrc FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure($1)::oid`, d.prefix+"tell()").Scan(&body)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && strings.Contains(body, "'"+d.prefix+"feed'") {
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil
+	}
+	if err == nil && strings.Contains(body, "'"+d.prefix+"feed'") {
+		return d.checkOwner(ctx, pool, trustedOwnerOfFunction, d.prefix+"tell()", schemaVersion)
 	}
 	if err == nil {
 		err = fmt.Errorf("function %[1]stell() exists and is not of this package; nothing was changed. Set another Options.TablePrefix than %[1]q, or rename that function", d.prefix)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 )
@@ -27,7 +28,14 @@ const schemaVersion = 5
 // at once. It uses TablePrefix and Feed of the options, which may be nil. It
 // reads the version in the table tokenauth_schema: to recreate a table, drop
 // tokenauth_schema, too. It returns an error, and changes nothing, if a table that
-// it would make or change is there and is not of this package.
+// it would make or change is there and is not of this package; and on PostgreSQL if
+// one that it would make belongs to another role. Owners that it trusts are a role
+// that this one is a member of, the database's, a superuser, and the owner of
+// tokenauth_schema.
+//
+// To install or replace the trigger it locks the table of tokens for a moment. It
+// gives up after half a minute in which other transactions, such as a backup,
+// had that locked. Requests wait for half a second at a time meanwhile.
 func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if o == nil {
 		o = new(Options)
@@ -63,7 +71,26 @@ func (d *database) migrate(ctx context.Context) error {
 
 // migrateFeed installs the trigger unless the newest is there: that locks the table,
 // and must not be done again whenever a replica starts.
-func (d *database) migrateFeed(ctx context.Context) error {
+//
+// All who want the table wait behind one who waits to lock it. So a try waits for
+// less than a call of theirs may take, and leaves them room before the next.
+func (d *database) migrateFeed(ctx context.Context) (err error) {
+	const tries, pause = 20, time.Second
+	for range tries {
+		err = d.tryMigrateFeed(ctx)
+		if sqlState(err) != "55P03" { // lock_not_available
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+	return fmt.Errorf("another transaction, a backup for example, has table %stokens locked: call Migrate when it has ended: %w", d.prefix, err)
+}
+
+func (d *database) tryMigrateFeed(ctx context.Context) error {
 	return d.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		pool := tx.Statement.ConnPool
 		const anyNumber = 7276453 // that all who do this agree on
@@ -75,6 +102,9 @@ func (d *database) migrateFeed(ctx context.Context) error {
 			return err
 		}
 		if err := d.checkForeignFunction(ctx, pool); err != nil {
+			return err
+		}
+		if _, err := pool.ExecContext(ctx, `SET LOCAL lock_timeout = '500ms'`); err != nil {
 			return err
 		}
 		return d.applyFrom(ctx, pool, "postgres_feed", 0)

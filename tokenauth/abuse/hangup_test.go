@@ -22,6 +22,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
@@ -49,6 +50,9 @@ type pooledHosts struct {
 	abandoned   atomic.Int64     // requests whose client left before they were answered
 }
 
+// patience is what a query may take: a busy machine must not make it fail.
+const patience = 30 * time.Second
+
 // poolSize is how many connections pooledHosts have.
 const poolSize = 10
 
@@ -58,7 +62,7 @@ func sqlHosts(t *testing.T, e sqlEngine) *pooledHosts {
 	pool := poolOf(t, db)
 	pool.SetMaxOpenConns(poolSize)
 	pool.SetMaxIdleConns(poolSize)
-	store := newStore(t, db, nil)
+	store := newStore(t, db, &gormstore.Options{Passwords: &password.Options{Timeout: patience, KeepHashes: !long}})
 	for _, name := range []string{"owner", "other", "victim", "admin"} {
 		addUser(t, store, name)
 	}
@@ -126,7 +130,7 @@ func redisHosts(t *testing.T) *pooledHosts {
 			return password.Account{}, tokenauth.ErrNotFound
 		}
 		return password.Account{UserID: "id of " + userName, UserName: userName, PasswordHash: otherHash()}, nil
-	}, nil)
+	}, &password.Options{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,8 +189,7 @@ func warm(t *testing.T, client rueidis.Client) {
 
 // open starts both hosts, by HTTP/1.1 and by HTTP/2.
 func (s *pooledHosts) open() {
-	// A busy machine must not make a query fail.
-	o := tokenauth.Options{Timeout: 30 * time.Second, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	o := tokenauth.Options{Timeout: patience, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	s.plain = onHTTP.host(s.T, s.storage, s.users, o)
 	o.Clients, o.LiveCheck, o.Fallback = s.clients, s.live, s.fallback
 	o.Throttle.Key = tokenauth.NewSecret("a key of thirty-two bytes, or so")

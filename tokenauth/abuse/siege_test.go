@@ -34,7 +34,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-var siegeTime = flag.Duration("siege", 2*time.Second, "how long each of the phases of TestSiege lasts")
+var siegeTime = flag.Duration("siege", time.Second, "how long each of the phases of TestSiege lasts")
 
 // TestSiege measures what other people notice of an attack: their requests with a
 // token, and their sign-ins. They come without the attack, then beside as many
