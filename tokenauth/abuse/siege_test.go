@@ -431,6 +431,9 @@ func (s *siege) connection(i int) (*attackersConn, error) {
 	s.Cleanup(func() { conn.Close() })
 	c := &attackersConn{conn, bufio.NewReader(conn)}
 	s.attackers.Store(i, c)
+	if s.ended() { // and has closed those before
+		conn.Close()
+	}
 	return c, nil
 }
 
