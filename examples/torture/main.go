@@ -114,12 +114,11 @@ func run(ctx context.Context, c config) (*report.Tally, error) {
 		if chosen, failed = choose(c.trials, e.Backend, e.Plant); failed != nil {
 			return
 		}
-		end := began.Add(c.duration)
 		for i, t := range chosen {
 			if ctx.Err() != nil {
 				return
 			}
-			e.Until = time.Now().Add(time.Until(end) / time.Duration(len(chosen)-i))
+			e.Until = time.Now().Add(share(c.duration, time.Since(began), len(chosen), i))
 			if e.Enough = 0; c.enough > 0 {
 				e.Enough = e.Histories.Load() + c.enough
 			}
@@ -133,4 +132,11 @@ func run(ctx context.Context, c config) (*report.Tally, error) {
 		return e.Tally, r.Write(report.Conditions(c.store, c.seed, time.Since(began)), e.Tally)
 	}
 	return e.Tally, nil
+}
+
+// share returns how long the trial after the first ones may take, of all that
+// there are. What a trial does not use goes to those after it. One that ends late
+// takes nothing from them.
+func share(total, used time.Duration, all, first int) time.Duration {
+	return max(total/time.Duration(all), (total-used)/time.Duration(all-first))
 }

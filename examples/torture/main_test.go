@@ -42,6 +42,23 @@ func TestRunReportsEachTrial(t *testing.T) {
 	}
 }
 
+func TestLateTrialTakesNoTimeFromOthers(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		used time.Duration
+		want time.Duration
+	}{
+		{2 * time.Second, 2 * time.Second},                // in time
+		{500 * time.Millisecond, 2500 * time.Millisecond}, // early
+		{5 * time.Second, 2 * time.Second},                // late
+		{time.Minute, 2 * time.Second},                    // later than all of them should be
+	} {
+		if got := share(8*time.Second, test.used, 4, 1); got != test.want {
+			t.Errorf("after %v the second of four trials has %v, want %v", test.used, got, test.want)
+		}
+	}
+}
+
 // A plant is tried by the trials that have to find it, and a run ends when it is
 // found.
 func TestRunFindsPlant(t *testing.T) {
