@@ -2,8 +2,6 @@ package tokenauth
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -22,7 +20,7 @@ func (c *tokenCache) run(ctx context.Context) {
 			down = false
 			pause = shortest
 		}}
-		err := c.watch(ctx, s)
+		err := recoverPanic("a feed", func() error { return c.watcher.Watch(ctx, c.lease/4, s) })
 		c.until.Store(0)
 		if ctx.Err() != nil {
 			return
@@ -36,15 +34,6 @@ func (c *tokenCache) run(ctx context.Context) {
 		case <-time.After(pause):
 		}
 	}
-}
-
-func (c *tokenCache) watch(ctx context.Context, s *subscription) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %T in a feed\n%s", errPanic, p, debug.Stack())
-		}
-	}()
-	return c.watcher.Watch(ctx, c.lease/4, s)
 }
 
 // A subscription is the Invalidator of one call of Watch.

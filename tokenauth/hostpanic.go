@@ -1,6 +1,10 @@
 package tokenauth
 
-import "net/http"
+import (
+	"fmt"
+	"net/http"
+	"runtime/debug"
+)
 
 // A hostPanic is a panic in the host's code that says whose code it was.
 type hostPanic struct {
@@ -33,4 +37,19 @@ func plainPanic() {
 	default:
 		panic(p)
 	}
+}
+
+// recoverPanic makes an error of a panic that says in what it was: a bug of the
+// host's must not end the process from a goroutine that is not the host's.
+func recoverPanic(in string, do func() error) (err error) {
+	defer func() {
+		p := recover()
+		if of, ok := p.(*hostPanic); ok {
+			p = of.value
+		}
+		if p != nil {
+			err = fmt.Errorf("%w: %T in %s\n%s", errPanic, p, in, debug.Stack())
+		}
+	}()
+	return do()
 }

@@ -3,9 +3,7 @@ package tokenauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +14,7 @@ var errRevokesNobody = errors.New("tokenauth: a Revocation of a RevocationQueue 
 
 // end ends the tokens of one user or client.
 func (r *revoker) end(ctx context.Context, q *queuedRevocation) {
-	err := recoverPanic(func() error {
+	err := recoverPanic("a revocation", func() error {
 		switch {
 		case q.UserID != "":
 			return r.endUser(ctx, q.UserID)
@@ -104,22 +102,7 @@ func (r *revoker) call(ctx context.Context, do func(context.Context) error) erro
 		return err
 	}
 	defer cancel()
-	return recoverPanic(func() error { return do(call) })
-}
-
-// recoverPanic makes an error of a panic: a bug of the host's must not end the
-// process from a goroutine that is not the host's.
-func recoverPanic(do func() error) (err error) {
-	defer func() {
-		p := recover()
-		if of, ok := p.(*hostPanic); ok {
-			p = of.value
-		}
-		if p != nil {
-			err = fmt.Errorf("%w: %T\n%s", errPanic, p, debug.Stack())
-		}
-	}()
-	return do()
+	return recoverPanic("a revocation", func() error { return do(call) })
 }
 
 func (r *revoker) outageOf(q *queuedRevocation) *outage {
