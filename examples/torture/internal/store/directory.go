@@ -9,7 +9,6 @@ import (
 	gormmysql "gorm.io/driver/mysql"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
 
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
@@ -56,17 +55,7 @@ func (d *Directory) Again(tb testing.TB) *Directory {
 
 func openDirectory(tb testing.TB, dialector func() gorm.Dialector) *Directory {
 	tb.Helper()
-	db, err := gorm.Open(dialector(), &gorm.Config{Logger: logger.Discard})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	pool, err := db.DB()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { pool.Close() })
-	pool.SetMaxOpenConns(16)
-	pool.SetMaxIdleConns(16)
+	db := openPool(tb, dialector())
 	plain := func(stored string) func(string) bool {
 		return func(typed string) bool { return typed == strings.TrimPrefix(stored, "plain:") }
 	}

@@ -144,17 +144,7 @@ func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 // listener is not nil.
 func OpenGORM(tb testing.TB, dialector gorm.Dialector, listener *pgxfeed.Listener) tokenauth.Storage {
 	tb.Helper()
-	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	pool, err := db.DB()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { pool.Close() })
-	pool.SetMaxOpenConns(16)
-	pool.SetMaxIdleConns(16)
+	db := openPool(tb, dialector)
 	options := &gormstore.Options{TablePrefix: "torture_", Feed: listener != nil}
 	if err := gormstore.Migrate(tb.Context(), db, options); err != nil {
 		tb.Fatal(err)
@@ -171,6 +161,23 @@ func OpenGORM(tb testing.TB, dialector gorm.Dialector, listener *pgxfeed.Listene
 		tb.Fatal(err)
 	}
 	return watched
+}
+
+// openPool opens a pool of at most 16 connections.
+func openPool(tb testing.TB, dialector gorm.Dialector) *gorm.DB {
+	tb.Helper()
+	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { pool.Close() })
+	pool.SetMaxOpenConns(16)
+	pool.SetMaxIdleConns(16)
+	return db
 }
 
 // OpenRedis opens a handle with its own client and a feed.
