@@ -1,7 +1,6 @@
 package tokenauth
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"net/http"
@@ -14,7 +13,8 @@ import (
 // §5.2 and RFC 6750 §3.1. All of it but Err is constant or comes from the
 // configuration, and anybody may see it.
 type ErrorResponse struct {
-	// Status is the HTTP status code; 0 means 500.
+	// Status is the HTTP status code; 0, and what is no status of an answer, means
+	// 500.
 	Status int
 	// Code is the "error" of the RFCs: "invalid_grant", "invalid_token", …; ""
 	// for a request without credentials, which is told nothing more (RFC 6750
@@ -86,7 +86,15 @@ func (e *ErrorResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		body.text("Message", e.Description)
 	}
-	writeJSON(w, e.Status, body.done())
+	writeJSON(w, e.status(), body.done())
+}
+
+// status returns a status that can be written, and that ends the answer.
+func (e *ErrorResponse) status() int {
+	if e.Status < 200 || e.Status > 999 {
+		return http.StatusInternalServerError
+	}
+	return e.Status
 }
 
 // writeForm writes the answer of an endpoint (RFC 6749 §5.2).
@@ -95,7 +103,7 @@ func (e *ErrorResponse) writeForm(w http.ResponseWriter) {
 	var body jsonObject
 	body.text("error", e.Code)
 	body.text("error_description", e.Description)
-	writeJSON(w, e.Status, body.done())
+	writeJSON(w, e.status(), body.done())
 }
 
 // noStore keeps answers out of every cache (RFC 6749 §5.1).
@@ -110,7 +118,7 @@ func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json;charset=UTF-8") // as Katana spells it
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(cmp.Or(status, http.StatusInternalServerError))
+	w.WriteHeader(status)
 	w.Write(body)
 }
 

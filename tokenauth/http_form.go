@@ -33,8 +33,8 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 			s.observeUnread(r, event.Unavailable, err)
 		}
 		if err != nil {
-			response := (*ErrorResponse)(nil)
-			if !errors.As(err, &response) {
+			response, ok := err.(*ErrorResponse) // one that an error wraps is another Service's
+			if !ok {
 				response = s.errorResponse(err)
 			}
 			response.writeForm(w)

@@ -14,7 +14,8 @@ import (
 //
 //   - It returns ErrInvalidToken if the access token is not valid, refined to
 //     ErrExpiredToken or ErrReplacedToken for whoever holds the very token that
-//     expired or was replaced.
+//     expired or was replaced. If Options.LiveCheck refused it, errors.Is also
+//     finds what LiveCheck wrapped.
 //   - It returns ErrUnavailable if the storage failed or did not answer in time.
 //
 // A cancelled context does not interrupt a read that has begun, which ends within
@@ -145,7 +146,7 @@ func (s *Service) liveCheck(ctx context.Context, t *Token) error {
 	err = s.options.LiveCheck(call, t.Principal.Clone())
 	switch {
 	case errors.Is(err, ErrRejected):
-		return ErrInvalidToken
+		return because(ErrInvalidToken, err)
 	case err != nil:
 		return hostFailed("Options.LiveCheck", "ErrRejected for a user who may not use the token any more", err)
 	}
