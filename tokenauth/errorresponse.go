@@ -34,7 +34,7 @@ type ErrorResponse struct {
 	// early says that the body was not read to its end. The connection is then
 	// closed, so that no byte of the body is taken for the next request.
 	early  bool
-	render func(http.ResponseWriter, *http.Request, *ErrorResponse) // Options.RenderError
+	render func(http.ResponseWriter, *http.Request, *ErrorResponse) // by Options.RenderError, or nil
 }
 
 // Error describes the response without its cause.

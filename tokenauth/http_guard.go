@@ -52,8 +52,8 @@ func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, 
 	q.Roles, q.Clients = slices.Clone(q.Roles), slices.Clone(q.Clients)
 	return func(r *http.Request) (*http.Request, *ErrorResponse) {
 		authorized, refusal := s.authorize(r, &q)
-		if refusal != nil {
-			refusal.render = s.options.RenderError
+		if refusal != nil && s.options.RenderError != nil {
+			refusal.render = s.render
 		}
 		return authorized, refusal
 	}

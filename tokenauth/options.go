@@ -100,7 +100,9 @@ type Options struct {
 
 	// RenderError writes status and body of an error response on a protected
 	// route in the host's own format. The headers of the protocol are set
-	// before. Nil means JSON as clients of ASP.NET Web API know it.
+	// before. An answer for which it writes no status has that of the error. If it
+	// panics before it writes, the panic is logged and the answer is as without it.
+	// Nil means JSON as clients of ASP.NET Web API know it.
 	RenderError func(http.ResponseWriter, *http.Request, *ErrorResponse)
 
 	// PurgeInterval is how often Run removes expired tokens; zero means every
