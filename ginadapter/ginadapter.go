@@ -71,14 +71,20 @@ func Optional(s *tokenauth.Service) gin.HandlerFunc {
 // From returns the token with which a guard let the request through, and false if
 // there is none. The same token is in the context of c.Request, for
 // tokenauth.FromContext, which says what it returns for a request that a handler
-// made on the context of its own.
+// made on the context of its own. A Context without a request has no token.
 func From(c *gin.Context) (tokenauth.Token, bool) {
+	if c == nil || c.Request == nil {
+		return tokenauth.Token{}, false
+	}
 	return tokenauth.FromContext(c.Request.Context())
 }
 
 func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 	authorize := s.Authorizer(q)
 	return func(c *gin.Context) {
+		if c.Request == nil { // gin.CreateTestContext makes none
+			c.Request, _ = http.NewRequest(http.MethodGet, "/", nil)
+		}
 		before := c.Request
 		r, refusal := authorize(before)
 		if refusal == nil {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
@@ -49,8 +50,11 @@ func (e *ErrorResponse) Error() string {
 func (e *ErrorResponse) Unwrap() error { return e.Err }
 
 // SetHeaders sets the headers that the protocol asks for, for a host that writes
-// status and body itself.
+// status and body itself. It does nothing without a header.
 func (e *ErrorResponse) SetHeaders(h http.Header) {
+	if h == nil {
+		return
+	}
 	noStore(h)
 	maps.Copy(h, e.header)
 	if e.Challenge != "" {
@@ -72,7 +76,7 @@ func (e *ErrorResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if e.render != nil {
 		plain := *e
 		plain.render = nil // RenderError may call ServeHTTP for what it does not render
-		e.render(w, r, &plain)
+		e.render(w, request.Complete(r), &plain)
 		return
 	}
 	var body jsonObject
