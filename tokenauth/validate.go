@@ -82,6 +82,9 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 	if s.cache == nil {
 		t, err = s.find(ctx, slot)
 	} else {
+		if !s.cache.alive() {
+			s.warnRunNotCalled(ctx)
+		}
 		t, err = s.cache.find(ctx, slot, &d, s.find)
 	}
 	switch {
@@ -119,6 +122,7 @@ func (s *Service) find(ctx context.Context, slot Slot) (*Token, error) {
 // accept checks a token whose digest is right: its expiry, and the live check.
 func (s *Service) accept(ctx context.Context, t *Token, reading time.Time) error {
 	if t.expired(s.timeAt(reading)) {
+		s.warnRunNotCalled(ctx)
 		return ErrExpiredToken
 	}
 	return s.liveCheck(ctx, t)
