@@ -17,11 +17,8 @@ type (
 	embeddingStorage       struct{ tokenauth.Storage }
 	embeddingRegistry      struct{ tokenauth.ClientRegistry }
 
-	namingAuthenticator struct {
-		next tokenauth.Authenticator
-		log  func(string)
-	}
-	chain []tokenauth.Authenticator
+	namingAuthenticator struct{ next tokenauth.Authenticator }
+	chain               []tokenauth.Authenticator
 )
 
 func (n *namingAuthenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
