@@ -71,14 +71,20 @@ func Optional(s *tokenauth.Service) gin.HandlerFunc {
 // From returns the token with which a guard let the request through, and false if
 // there is none. The same token is in the context of c.Request, for
 // tokenauth.FromContext, which says what it returns for a request that a handler
-// made on the context of its own.
+// made on the context of its own. A Context without a request has no token.
 func From(c *gin.Context) (tokenauth.Token, bool) {
+	if c == nil || c.Request == nil {
+		return tokenauth.Token{}, false
+	}
 	return tokenauth.FromContext(c.Request.Context())
 }
 
 func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 	authorize := s.Authorizer(q)
 	return func(c *gin.Context) {
+		if c.Request == nil { // gin.CreateTestContext makes none
+			c.Request, _ = http.NewRequest(http.MethodGet, "/", nil)
+		}
 		before := c.Request
 		r, refusal := authorize(before)
 		if refusal == nil {
@@ -90,9 +96,10 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 			return
 		}
 		c.Abort()
-		if render, ok := c.Get(renderKey); ok {
+		value, _ := c.Get(renderKey)
+		if render, _ := value.(renderFunc); render != nil {
 			refusal.SetHeaders(c.Writer.Header())
-			render.(func(*gin.Context, *tokenauth.ErrorResponse))(c, refusal)
+			render.answer(c, refusal)
 			return
 		}
 		refusal.ServeHTTP(c.Writer, c.Request)
@@ -104,7 +111,42 @@ const renderKey = "github.com/bearerkit/bearerkit/ginadapter.RenderErrors"
 
 // RenderErrors makes the guards behind it answer in the host's own format. The
 // headers of the protocol are set before; render writes status and body, as in
-// c.JSON(e.Status, …). It takes precedence over tokenauth.Options.RenderError.
+// c.JSON(e.Status, …). An answer for which it writes no status has that of e. It
+// takes precedence over tokenauth.Options.RenderError. Nil undoes an earlier
+// RenderErrors.
 func RenderErrors(render func(c *gin.Context, e *tokenauth.ErrorResponse)) gin.HandlerFunc {
-	return func(c *gin.Context) { c.Set(renderKey, render) }
+	return func(c *gin.Context) { c.Set(renderKey, renderFunc(render)) }
+}
+
+type renderFunc func(*gin.Context, *tokenauth.ErrorResponse)
+
+// answer has the func answer. The status of the refusal stays, unless the func
+// sets another: Gin's default is 200. If the func panics before it writes, the
+// client gets the answer as without it, and the panic goes on.
+func (render renderFunc) answer(c *gin.Context, refusal *tokenauth.ErrorResponse) {
+	before, returned := c.Writer, false
+	defer func() {
+		c.Writer = before
+		if !returned && !before.Written() {
+			before.Header().Del("Content-Encoding")
+			refusal.ServeHTTP(before, c.Request)
+		}
+	}()
+	c.Status(refusal.Status)
+	c.Writer = finalWriter{before}
+	render(c, refusal)
+	returned = true
+}
+
+// A finalWriter ignores the statuses of informational responses, which Gin takes
+// for that of the answer.
+type finalWriter struct{ gin.ResponseWriter }
+
+// Unwrap is for http.ResponseController.
+func (w finalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w finalWriter) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		w.ResponseWriter.WriteHeader(status)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -129,6 +130,98 @@ func TestRenderErrorsKeepsTheHeaders(t *testing.T) {
 	challenge := `Bearer realm="api", error="invalid_token", error_description="The access token is invalid."`
 	if w.Code != 401 || w.Body.String() != "refused: invalid_token" || w.Header().Get("WWW-Authenticate") != challenge || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("answers %d %s, %v", w.Code, w.Body, w.Header())
+	}
+}
+
+// However little RenderErrors is made to write, the client learns that it was
+// refused.
+func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
+	t.Parallel()
+	const standard = `{"Message":"Authorization has been denied for this request."}`
+	teapot := func(conn net.Conn, err error) {
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 418 I'm a teapot\r\nContent-Length: 3\r\nConnection: close\r\n\r\ntea")
+	}
+	for _, test := range []struct {
+		name   string
+		render func(*gin.Context, *tokenauth.ErrorResponse)
+		status int
+		body   string
+	}{
+		{"nothing", func(*gin.Context, *tokenauth.ErrorResponse) {}, 401, ""},
+		{"no func", nil, 401, standard},
+		{"headers", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Header("X-Own", "1") }, 401, ""},
+		{"a body", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Writer.WriteString("no") }, 401, "no"},
+		{"a body of bytes", func(c *gin.Context, _ *tokenauth.ErrorResponse) { io.Copy(c.Writer, strings.NewReader("no")) }, 401, "no"},
+		{"early hints", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Status(103) }, 401, ""},
+		{"early hints and a body", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
+			c.Writer.WriteHeader(103)
+			c.Writer.WriteString("no")
+		}, 401, "no"},
+		{"a flush", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Writer.Flush() }, 401, ""},
+		{"an error for a middleware in front", func(c *gin.Context, e *tokenauth.ErrorResponse) { c.Error(e) }, 401, "by the middleware"},
+		{"a status of its own", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.String(404, "gone") }, 404, "gone"},
+		{"a status only", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Status(404) }, 404, ""},
+		{"the standard answer", func(c *gin.Context, e *tokenauth.ErrorResponse) { e.ServeHTTP(c.Writer, c.Request) }, 401, standard},
+		{"a panic", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
+			c.Header("Content-Encoding", "gzip")
+			panic("a bug")
+		}, 401, standard},
+		{"another connection", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
+			conn, _, err := c.Writer.Hijack()
+			teapot(conn, err)
+		}, 418, "tea"},
+		{"another connection by the controller", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
+			conn, _, err := http.NewResponseController(c.Writer).Hijack()
+			teapot(conn, err)
+		}, 418, "tea"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			auth, err := tokenauth.New(new(memory.Store), nobody{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var panicked any
+			r := gin.New()
+			r.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, p any) {
+				panicked = p
+				c.AbortWithStatus(500)
+			}))
+			r.Use(func(c *gin.Context) {
+				writer := c.Writer
+				c.Next()
+				if c.Writer != writer {
+					t.Errorf("the writer is a %T", c.Writer)
+				}
+				if len(c.Errors) > 0 {
+					c.String(-1, "by the middleware") // Gin's way of keeping the status
+				}
+			})
+			r.Use(ginadapter.RenderErrors(test.render))
+			r.GET("/", ginadapter.RequireBearer(auth), func(*gin.Context) { t.Error("the handler is called") })
+			server := httptest.NewServer(r)
+			defer server.Close()
+			response, err := server.Client().Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			if response.StatusCode != test.status || string(body) != test.body || err != nil {
+				t.Errorf("answered %s %q, %v", response.Status, body, err)
+			}
+			if test.status == 401 && (response.Header.Get("WWW-Authenticate") != `Bearer realm="api"` || response.Header.Get("Cache-Control") != "no-store") {
+				t.Errorf("with the headers %v", response.Header)
+			}
+			if (panicked != nil) != (test.name == "a panic") {
+				t.Errorf("the host recovers %v", panicked)
+			}
+		})
 	}
 }
 

@@ -30,7 +30,8 @@ type Credentials struct {
 
 // An Authenticator finds the user of credentials. password.Authenticator does it
 // for password hashes in a table; others may ask a directory server. It may also
-// be a Rechecker and a RevocationQueue.
+// be a Rechecker and a RevocationQueue. A type that wraps one passes these abilities
+// on: one that embeds the interface has Authenticate alone. New warns of that.
 type Authenticator interface {
 	// Authenticate returns the principal of the credentials.
 	//
@@ -62,6 +63,12 @@ type Rechecker interface {
 	//   - Any other error becomes a 503.
 	//   - It returns soon after its context ends.
 	Recheck(ctx context.Context, p Principal) error
+}
+
+// A liveChecker is an Authenticator with a method of the form of Options.LiveCheck
+// (see RevocationQueue).
+type liveChecker interface {
+	LiveCheck(context.Context, Principal) error
 }
 
 // recheck is the one place that looks for a Rechecker.

@@ -27,8 +27,7 @@ type tokenCache struct {
 	started time.Time    // with a monotonic reading; until counts from it
 	until   atomic.Int64 // nanoseconds after started, when the lease ends
 
-	logger    *slog.Logger
-	runCalled atomic.Bool // Run was called, or its absence logged
+	logger *slog.Logger
 
 	mu    sync.Mutex
 	loads map[Slot]*load      // in progress
@@ -111,7 +110,6 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 	count := c.count(&slot.User)
 	if !c.alive() {
 		count.bypasses.Add(1)
-		c.warnRunNotCalled(ctx)
 		// This read may see a newer token than the table has. The table must not
 		// accept the older one when the feed is alive again.
 		defer c.table.Invalidate((*cache.Group)(&slot.User))
@@ -238,17 +236,6 @@ func (c *tokenCache) sharedRoles(roles []string) []string {
 		c.roles[joined] = shared
 	}
 	return shared
-}
-
-// runGrace is how long a host may take to call Run.
-const runGrace = 30 * time.Second
-
-// warnRunNotCalled logs once that nobody called Run. Nothing else shows it but
-// the load on the storage.
-func (c *tokenCache) warnRunNotCalled(ctx context.Context) {
-	if !c.runCalled.Load() && time.Since(c.started) >= runGrace && !c.runCalled.Swap(true) {
-		c.logger.WarnContext(ctx, "tokenauth: the cache does not serve, because Service.Run was not called: each validation asks the storage")
-	}
 }
 
 // invalidate forgets the tokens of a user.

@@ -9,7 +9,6 @@ import (
 // run keeps a subscription to the feed until the context ends. It logs when the
 // feed is lost and when it is back, and not each try in between.
 func (c *tokenCache) run(ctx context.Context) {
-	c.runCalled.Store(true)
 	const shortest, longest = 50 * time.Millisecond, time.Second
 	down := false
 	for pause := shortest; ctx.Err() == nil; pause = min(2*pause, longest) {

@@ -35,6 +35,9 @@ func (a *authorized) Value(key any) any {
 
 // lastAuthorized returns what the last guard left in the context, or nil.
 func lastAuthorized(ctx context.Context) *authorized {
+	if ctx == nil {
+		return nil
+	}
 	a, _ := ctx.Value(authorizedKey{}).(*authorized)
 	return a
 }

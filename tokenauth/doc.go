@@ -92,8 +92,10 @@
 // a feed that is lost (at info, one that is back), a second Run beside the first, a
 // clock that differs from the storage's, an account that Lookup does not find by its
 // own name, and, once for an outage, a changed user or client whose tokens could not be ended
-// (at info, when that works again). At warn, once: a cache or a RevocationQueue
-// without Run, and a proxy that Options.TrustedProxies does not name.
+// (at info, when that works again). At warn, once: a Run that was not called, if a
+// cache or a RevocationQueue waits for it, or nothing purged for PurgeInterval; a
+// proxy that Options.TrustedProxies does not name; and, in New, a wrapper that hides
+// an optional ability of what it wraps.
 //
 // # Compatibility
 //

@@ -1,12 +1,12 @@
 package tokenauth
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"net/http"
 	"strconv"
 
+	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
@@ -14,7 +14,8 @@ import (
 // §5.2 and RFC 6750 §3.1. All of it but Err is constant or comes from the
 // configuration, and anybody may see it.
 type ErrorResponse struct {
-	// Status is the HTTP status code; 0 means 500.
+	// Status is the HTTP status code; 0, and what is no status of an answer, means
+	// 500.
 	Status int
 	// Code is the "error" of the RFCs: "invalid_grant", "invalid_token", …; ""
 	// for a request without credentials, which is told nothing more (RFC 6750
@@ -34,7 +35,7 @@ type ErrorResponse struct {
 	// early says that the body was not read to its end. The connection is then
 	// closed, so that no byte of the body is taken for the next request.
 	early  bool
-	render func(http.ResponseWriter, *http.Request, *ErrorResponse) // Options.RenderError
+	render func(http.ResponseWriter, *http.Request, *ErrorResponse) // by Options.RenderError, or nil
 }
 
 // Error describes the response without its cause.
@@ -49,8 +50,11 @@ func (e *ErrorResponse) Error() string {
 func (e *ErrorResponse) Unwrap() error { return e.Err }
 
 // SetHeaders sets the headers that the protocol asks for, for a host that writes
-// status and body itself.
+// status and body itself. It does nothing without a header.
 func (e *ErrorResponse) SetHeaders(h http.Header) {
+	if h == nil {
+		return
+	}
 	noStore(h)
 	maps.Copy(h, e.header)
 	if e.Challenge != "" {
@@ -72,7 +76,7 @@ func (e *ErrorResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if e.render != nil {
 		plain := *e
 		plain.render = nil // RenderError may call ServeHTTP for what it does not render
-		e.render(w, r, &plain)
+		e.render(w, request.Complete(r), &plain)
 		return
 	}
 	var body jsonObject
@@ -86,7 +90,15 @@ func (e *ErrorResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		body.text("Message", e.Description)
 	}
-	writeJSON(w, e.Status, body.done())
+	writeJSON(w, e.status(), body.done())
+}
+
+// status returns a status that can be written, and that ends the answer.
+func (e *ErrorResponse) status() int {
+	if e.Status < 200 || e.Status > 999 {
+		return http.StatusInternalServerError
+	}
+	return e.Status
 }
 
 // writeForm writes the answer of an endpoint (RFC 6749 §5.2).
@@ -95,7 +107,7 @@ func (e *ErrorResponse) writeForm(w http.ResponseWriter) {
 	var body jsonObject
 	body.text("error", e.Code)
 	body.text("error_description", e.Description)
-	writeJSON(w, e.Status, body.done())
+	writeJSON(w, e.status(), body.done())
 }
 
 // noStore keeps answers out of every cache (RFC 6749 §5.1).
@@ -110,7 +122,7 @@ func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json;charset=UTF-8") // as Katana spells it
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(cmp.Or(status, http.StatusInternalServerError))
+	w.WriteHeader(status)
 	w.Write(body)
 }
 

@@ -30,10 +30,13 @@ func (s *Service) fallBack(r *http.Request, noCredentials *ErrorResponse) (*http
 	token, err := s.askFallback(r)
 	if err != nil {
 		refusal := noCredentials
-		if !errors.Is(err, ErrRejected) {
+		switch {
+		case !errors.Is(err, ErrRejected):
 			refusal = s.errorResponse(err)
-		} else if refusal == nil {
-			refusal = s.errorResponse(ErrInvalidToken)
+		case refusal == nil:
+			refusal = s.errorResponse(because(ErrInvalidToken, err))
+		default:
+			refusal.Err = because(refusal.Err, err)
 		}
 		refusal.Err = &tokenError{refusal.Err, nil, began}
 		return nil, refusal
@@ -95,7 +98,7 @@ func (s *Service) askFallback(r *http.Request) (t *Token, err error) {
 	t = &Token{Principal: p.Clone()}
 	err = s.liveCheck(r.Context(), t)
 	if errors.Is(err, ErrInvalidToken) {
-		err = ErrRejected
+		err = because(ErrRejected, err)
 	}
 	return t, err
 }
@@ -113,7 +116,7 @@ func (s *Service) callFallback(r *http.Request) (Principal, error) {
 	r.Body, r.Form, r.PostForm, r.MultipartForm = asked.Body, asked.Form, asked.PostForm, asked.MultipartForm
 	switch {
 	case errors.Is(err, ErrRejected):
-		return Principal{}, err
+		return Principal{}, because(ErrRejected, err)
 	case err != nil:
 		return Principal{}, hostFailed("Options.Fallback", "ErrRejected for what it does not know", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
@@ -22,6 +23,7 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 		return answer(w, r)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = request.Complete(r)
 		if len(r.TransferEncoding) > 0 {
 			// The request may also have a Content-Length, which the server
 			// ignores. A proxy that went by it takes what follows for another
@@ -33,8 +35,8 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 			s.observeUnread(r, event.Unavailable, err)
 		}
 		if err != nil {
-			response := (*ErrorResponse)(nil)
-			if !errors.As(err, &response) {
+			response, ok := err.(*ErrorResponse) // one that an error wraps is another Service's
+			if !ok {
 				response = s.errorResponse(err)
 			}
 			response.writeForm(w)

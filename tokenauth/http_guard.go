@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
@@ -51,9 +52,9 @@ func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, 
 	q.check()
 	q.Roles, q.Clients = slices.Clone(q.Roles), slices.Clone(q.Clients)
 	return func(r *http.Request) (*http.Request, *ErrorResponse) {
-		authorized, refusal := s.authorize(r, &q)
-		if refusal != nil {
-			refusal.render = s.options.RenderError
+		authorized, refusal := s.authorize(request.Complete(r), &q)
+		if refusal != nil && s.options.RenderError != nil {
+			refusal.render = s.render
 		}
 		return authorized, refusal
 	}
@@ -152,8 +153,10 @@ func (s *Service) require(q Requirement) func(http.Handler) http.Handler {
 				refusal.ServeHTTP(w, r)
 				return
 			}
-			// The server removes the files of a form that it finds in its own r.
-			defer func() { r.MultipartForm = authorized.MultipartForm }()
+			if r != nil {
+				// The server removes the files of a form that it finds in its own r.
+				defer func() { r.MultipartForm = authorized.MultipartForm }()
+			}
 			next.ServeHTTP(w, authorized)
 		})
 	}

@@ -1,12 +1,17 @@
 package tokenauth
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
+)
 
 // metadataHandler returns a handler that describes the endpoints to clients (RFC
 // 8414), by GET. The paths are full, and there is an issuer.
 func (s *Service) metadataHandler(e Endpoints) http.Handler {
 	body := s.metadata(e)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = request.Complete(r)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 )
 
 // Handlers returns the handler of each path, for adapters to other frameworks,
@@ -49,14 +50,69 @@ func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]ht
 // Mount mounts the endpoints on anything that registers handlers as http.ServeMux
 // does, and returns them with their defaults filled in, for what describes them.
 // Without Endpoints it mounts the token endpoint. It panics, as the mux does at a
-// bad pattern, with the error of Handlers.
+// bad pattern, with the error of Handlers, and if a path is taken.
+//
+// On a ServeMux, and on what embeds one, patterns with a method may stand beside
+// the endpoints. Register those that match the paths of endpoints, such as "GET /",
+// before Mount. Then each path is registered for each method that net/http names,
+// and another one, such as PROPFIND, gets the 405 of the mux.
 func (s *Service) Mount(mux interface{ Handle(string, http.Handler) }, endpoints ...Endpoints) Endpoints {
 	handlers, mounted, err := s.Handlers("", endpoints...)
 	if err != nil {
 		panic(err)
 	}
 	for path, handler := range handlers {
-		mux.Handle(path, handler)
+		if onServeMux, ok := mux.(serveMux); ok {
+			mountOnServeMux(onServeMux, path, handler)
+		} else {
+			mux.Handle(path, handler)
+		}
 	}
 	return mounted
+}
+
+// A serveMux is an http.ServeMux or embeds one: its patterns may name a method.
+type serveMux interface {
+	Handle(string, http.Handler)
+	Handler(*http.Request) (handler http.Handler, pattern string)
+}
+
+// methods are those that net/http names.
+var methods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+	http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace,
+}
+
+// mountOnServeMux registers the handler for all methods at once if it can. That
+// conflicts with "GET /": the one has the narrower path, and the other the narrower
+// method. With a method it does not.
+func mountOnServeMux(mux serveMux, path string, handler http.Handler) {
+	has := func(method, pattern string) bool {
+		_, found := mux.Handler(&http.Request{Method: method, URL: &url.URL{Path: path}})
+		return found == pattern
+	}
+	// The mux would accept patterns with a method beside this one.
+	if has("ANY", path) {
+		panic(fmt.Errorf("tokenauth: the mux has a handler for %q already: one call of Mount mounts all endpoints", path))
+	}
+	if handled(mux, path, handler) {
+		return
+	}
+	mounted := false
+	for _, method := range methods {
+		if pattern := method + " " + path; !has(method, pattern) { // one of the host's stays
+			mux.Handle(pattern, handler)
+			mounted = true
+		}
+	}
+	if !mounted {
+		panic(fmt.Errorf("tokenauth: the mux has handlers for %q already: one call of Mount mounts all endpoints", path))
+	}
+}
+
+// handled reports whether the mux took the pattern.
+func handled(mux serveMux, pattern string, handler http.Handler) (ok bool) {
+	defer func() { ok = recover() == nil }()
+	mux.Handle(pattern, handler)
+	return true
 }

@@ -65,9 +65,10 @@ type Options struct {
 	Clients ClientRegistry
 
 	// LiveCheck decides on each validation whether the principal of a valid
-	// token may still use it. It returns nil for yes and ErrRejected for no; any
-	// other error becomes a 503. Timeout bounds it. Nil means that a token is
-	// valid until it is revoked, replaced or expired.
+	// token may still use it. It returns nil for yes and ErrRejected, possibly
+	// wrapped, for no; any other error becomes a 503. Validate and Observers get
+	// the error with what it wraps, clients never do. Timeout bounds it. Nil means
+	// that a token is valid until it is revoked, replaced or expired.
 	LiveCheck func(context.Context, Principal) error
 
 	// Fallback authenticates requests on protected routes that have no bearer
@@ -75,7 +76,8 @@ type Options struct {
 	// older tokens or sessions stay valid until they expire. It returns the
 	// principal; ErrRejected, possibly wrapped, if it does not know the request,
 	// which is then answered as without a Fallback; any other error becomes a
-	// 503. Timeout bounds it. LiveCheck is called after it.
+	// 503. Observers get the error with what it wraps. Timeout bounds it.
+	// LiveCheck is called after it.
 	//
 	// A second guard does not call it again for a request that it authenticated. It
 	// does if a handler between them changed the request, other than by taking a
@@ -98,7 +100,9 @@ type Options struct {
 
 	// RenderError writes status and body of an error response on a protected
 	// route in the host's own format. The headers of the protocol are set
-	// before. Nil means JSON as clients of ASP.NET Web API know it.
+	// before. An answer for which it writes no status has that of the error. If it
+	// panics before it writes, the panic is logged and the answer is as without it.
+	// Nil means JSON as clients of ASP.NET Web API know it.
 	RenderError func(http.ResponseWriter, *http.Request, *ErrorResponse)
 
 	// PurgeInterval is how often Run removes expired tokens; zero means every

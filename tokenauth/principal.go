@@ -22,9 +22,19 @@ type Principal struct {
 	// response shows those that Options.ResponseAttributes names.
 	Attributes map[string]string
 	// Stamp changes whenever the user's tokens must end: with the password, the
-	// roles, or the right to sign in. A Rechecker compares it. No response has
-	// it.
-	Stamp string
+	// roles, or the right to sign in. A Rechecker compares it. It may be a secret of
+	// the host's, such as a password hash: no response has it, and neither have
+	// encoding/json, fmt and log/slog. A storage that keeps JSON adds it.
+	Stamp string `json:"-"`
+}
+
+// Format formats p as fmt does, without its stamp.
+func (p Principal) Format(f fmt.State, verb rune) {
+	type principal Principal // without this method
+	if p.Stamp != "" {
+		p.Stamp = redacted
+	}
+	fmt.Fprintf(f, fmt.FormatString(f, verb), principal(p))
 }
 
 // HasRole reports whether p has one of the roles.

@@ -106,3 +106,78 @@ func TestPurgeNeedsTheStoragesClock(t *testing.T) {
 		}
 	})
 }
+
+// Where nothing purges, it shows in the log, once: after the time in which Run
+// would have purged, where a token is stored or has expired.
+func TestWarnsIfNothingPurges(t *testing.T) {
+	t.Parallel()
+	const missed = "because Service.Run was not called"
+	for _, test := range []struct {
+		name    string
+		storage tokenauth.Storage
+		options tokenauth.Options
+		purge   bool // by the host
+		wait    time.Duration
+		warned  bool
+	}{
+		{"a short test", new(memory.Store), tokenauth.Options{}, false, time.Hour - 1, false},
+		{"a long time", new(memory.Store), tokenauth.Options{}, false, time.Hour, true},
+		{"expired tokens", new(memory.Store), tokenauth.Options{}, false, 16 * 24 * time.Hour, true},
+		{"a short interval", new(memory.Store), tokenauth.Options{PurgeInterval: time.Second}, false, 30 * time.Second, true},
+		{"a host that purges", new(memory.Store), tokenauth.Options{}, true, 16 * 24 * time.Hour, false},
+		{"a storage that needs it not", struct{ tokenauth.Storage }{new(memory.Store)}, tokenauth.Options{}, false, 16 * 24 * time.Hour, false},
+	} {
+		for _, how := range []string{"stored", "expired"} {
+			synctest.Test(t, func(t *testing.T) {
+				logger, printed := logInto()
+				test.options.Logger = logger
+				test.options.Lifetime = time.Minute
+				auth := newService(t, test.storage, &staff{}, &test.options)
+				first := issue(t, auth, alice(), "")
+				printed.Reset()
+				if test.purge {
+					if _, err := auth.Purge(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+				time.Sleep(test.wait)
+				for range 3 {
+					if how == "stored" {
+						issue(t, auth, bob(), "")
+					} else if test.wait >= time.Minute {
+						expect(t, auth, first, "invalid expired")
+					} else {
+						return
+					}
+				}
+				if n := strings.Count(printed.String(), missed); n != map[bool]int{true: 1}[test.warned] {
+					t.Errorf("%s, %s: logged %d times: %s", test.name, how, n, printed)
+				}
+			})
+		}
+	}
+}
+
+// All that waits for Run is in one record.
+func TestOneRecordSaysWhatWaitsForRun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logger, printed := logInto()
+		auth := newService(t, new(memory.Store), new(outbox), &tokenauth.Options{Cache: new(tokenauth.CacheOptions), Logger: logger})
+		accessToken := issue(t, auth, alice(), "")
+		time.Sleep(time.Hour)
+		printed.Reset()
+		for range 2 {
+			expect(t, auth, accessToken, "good")
+			accessToken = issue(t, auth, alice(), "")
+		}
+		if n := strings.Count(printed.String(), "level=WARN"); n != 1 {
+			t.Errorf("logged %d times: %s", n, printed)
+		}
+		for _, undone := range []string{"the cache does not serve", "a change of a user or a client", "expired tokens"} {
+			if !strings.Contains(printed.String(), undone) {
+				t.Errorf("%q is not in %s", undone, printed)
+			}
+		}
+	})
+}

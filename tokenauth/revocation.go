@@ -1,9 +1,6 @@
 package tokenauth
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // A Revocation says that the tokens of a user or of a client must end, because
 // the user or the client changed. It names one of them.
@@ -38,22 +35,4 @@ type RevocationQueue interface {
 	// RemoveRevocation removes the revocation of that Change. It leaves one of a
 	// later change, and returns no error if it is gone.
 	RemoveRevocation(ctx context.Context, r Revocation) error
-}
-
-// revocationQueues is the one place that looks for a RevocationQueue.
-func (s *Service) revocationQueues() (queues []RevocationQueue) {
-	for _, host := range []any{s.authenticator, s.options.Clients} {
-		if queue, ok := host.(RevocationQueue); ok {
-			queues = append(queues, queue)
-		}
-	}
-	return queues
-}
-
-// warnRunNotCalled logs once that Run was not called, if a queue waits for it.
-func (s *Service) warnRunNotCalled(ctx context.Context) {
-	if s.runCalled.Load() || time.Since(s.created) < runGrace || len(s.revocationQueues()) == 0 || s.runCalled.Swap(true) {
-		return
-	}
-	s.options.Logger.WarnContext(ctx, "tokenauth: Service.Run was not called: while it does not run, a change of a user or a client ends no token in another storage, and one of a client in a transaction of the host's may end none")
 }

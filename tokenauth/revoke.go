@@ -104,6 +104,9 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 	case errors.Is(err, ErrCorrupt):
 		s.securityLog.corrupt(ctx, err)
 	case err != nil && !errors.Is(err, ErrNotFound):
+		if s.cache != nil {
+			e.setToken(s.cache.get(&digest, time.Now())) // who it is that may still be signed in
+		}
 		err = unavailable("finding a token to revoke", err)
 		s.observeRevoked(ctx, e, began, err)
 		return err

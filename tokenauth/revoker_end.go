@@ -64,9 +64,7 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 // Unlike Recheck it need not wait for a transaction of the host's that is open: the
 // change that it looks for is committed. It is the one place that looks for LiveCheck.
 func (r *revoker) checkChanged(ctx context.Context, p Principal) error {
-	live, ok := r.authenticator.(interface {
-		LiveCheck(context.Context, Principal) error
-	})
+	live, ok := r.authenticator.(liveChecker)
 	if !ok {
 		return r.recheckUser(ctx, p)
 	}

@@ -84,6 +84,7 @@ func (s *Service) purgeOnce(ctx context.Context) {
 // that removes them by itself. Only the context bounds it. What it removed before
 // an error stays removed.
 func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
+	s.purgeCalled.Store(true)
 	p, ok := s.storage.(Purger)
 	if !ok {
 		return 0, nil
@@ -103,9 +104,7 @@ func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
 // Purger.
 func (s *Service) purgeTime(ctx context.Context, p Purger) (now time.Time, ahead time.Duration, err error) {
 	now = s.options.Now()
-	clock, ok := p.(interface {
-		Now(context.Context) (time.Time, error)
-	})
+	clock, ok := p.(purgerClock)
 	if !ok {
 		return now, 0, nil
 	}

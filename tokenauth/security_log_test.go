@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bearerkit/bearerkit/storage/memory"
@@ -101,5 +102,50 @@ func TestSourcesDoNotSuppressEachOthersRecords(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "sign-in refused"); n > 100*waited {
 		t.Errorf("%d records in %d seconds", n, waited)
+	}
+}
+
+// The record of a revocation says whose token it is, by whichever call, and also
+// of one that failed, if the Service knows.
+func TestRevocationsAreLoggedWithUserAndClient(t *testing.T) {
+	t.Parallel()
+	for _, failing := range []string{"", "Find", "Revoke"} {
+		for name, revoke := range map[string]func(*tokenauth.Service, tokenauth.IssuedToken) error{
+			"Revoke": func(auth *tokenauth.Service, issued tokenauth.IssuedToken) error {
+				return auth.Revoke(t.Context(), issued.AccessToken.Reveal())
+			},
+			"RevokeToken": func(auth *tokenauth.Service, issued tokenauth.IssuedToken) error {
+				return auth.RevokeToken(t.Context(), issued.Token)
+			},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				storage := new(scripted)
+				logger, printed := logInto()
+				auth := newService(t, storage, &staff{}, &tokenauth.Options{Logger: logger, Cache: new(tokenauth.CacheOptions)})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer synctest.Wait()
+				defer cancel()
+				go auth.Run(ctx)
+				synctest.Wait()
+				issued, err := auth.Issue(t.Context(), alice(), "web")
+				if err != nil {
+					t.Fatal(err)
+				}
+				expect(t, auth, issued.AccessToken.Reveal(), "good") // it is cached now
+				storage.before = func(_ context.Context, method string) error {
+					if method == failing {
+						return errors.New("host: down")
+					}
+					return nil
+				}
+				printed.Reset()
+				if err := revoke(auth, issued); (err == nil) != (failing == "") {
+					t.Errorf("%s: %v", name, err)
+				}
+				if !strings.Contains(printed.String(), "user_id=17 user_name=alice client_id=web token=") {
+					t.Errorf("%s, %q fails: logged %s", name, failing, printed)
+				}
+			})
+		}
 	}
 }

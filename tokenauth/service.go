@@ -3,6 +3,8 @@ package tokenauth
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/clock"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wrapper"
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
@@ -28,6 +31,7 @@ type Service struct {
 	created       time.Time    // with a monotonic reading
 	running       atomic.Int32 // calls of Run
 	runCalled     atomic.Bool  // Run was called, or its absence logged
+	purgeCalled   atomic.Bool  // by the host
 	untrusted     sync.Once    // of the warning about a proxy
 
 	countsAccounts atomic.Bool // the Authenticator calls CountAttempt
@@ -35,7 +39,8 @@ type Service struct {
 
 // New returns a Service that keeps its tokens in s and asks a who signs in.
 // Options may be nil. The error names the argument or field that is wrong. New
-// does no I/O and starts nothing.
+// starts nothing, and does no I/O but for the log: it warns of a wrapper that hides
+// an optional ability of what it wraps, such as Rechecker or Purger.
 func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if isNil(s) {
 		return nil, errors.New("tokenauth: the storage is nil" + ofType(s))
@@ -70,7 +75,48 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 			return nil, err
 		}
 	}
+	service.warnHidden()
 	return service, nil
+}
+
+// warnHidden warns of wrappers that hide an optional ability whose absence nobody
+// would notice. (Without a Watcher or a throttle.Storage, New returns an error to
+// who needs one.) The Service does not look through a wrapper: that may change what
+// goes through it, and the ability would not know.
+func (s *Service) warnHidden() {
+	authenticator, storage, registry := reflect.TypeFor[Authenticator](), reflect.TypeFor[Storage](), reflect.TypeFor[ClientRegistry]()
+	queue := reflect.TypeFor[RevocationQueue]()
+	for _, a := range []struct {
+		part          any
+		role, ability reflect.Type
+	}{
+		{s.authenticator, authenticator, reflect.TypeFor[Rechecker]()},
+		{s.authenticator, authenticator, queue},
+		{s.authenticator, authenticator, reflect.TypeFor[liveChecker]()},
+		{s.storage, storage, reflect.TypeFor[Lister]()},
+		{s.storage, storage, reflect.TypeFor[Purger]()},
+		{s.storage, storage, reflect.TypeFor[purgerClock]()},
+		{s.storage, storage, reflect.TypeFor[ClientRevoker]()},
+		{s.options.Clients, registry, queue},
+	} {
+		if a.part == nil {
+			continue
+		}
+		if methods := wrapper.Hides(a.part, a.role, a.ability); len(methods) > 0 {
+			s.options.Logger.Warn("tokenauth: a wrapper hides an ability of what it wraps: add its methods, or embed the type in place of the interface",
+				"wrapper", reflect.TypeOf(a.part).String(), "methods", strings.Join(methods, ","))
+		}
+	}
+}
+
+// revocationQueues is the one place that looks for a RevocationQueue.
+func (s *Service) revocationQueues() (queues []RevocationQueue) {
+	for _, host := range []any{s.authenticator, s.options.Clients} {
+		if queue, ok := host.(RevocationQueue); ok {
+			queues = append(queues, queue)
+		}
+	}
+	return queues
 }
 
 func (s *Service) newLimiter() (*limiter.Limiter, error) {

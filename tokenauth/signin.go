@@ -101,7 +101,7 @@ func (s *Service) authenticateUser(ctx context.Context, c Credentials, a *attemp
 	}
 	switch {
 	case errors.Is(err, ErrRejected):
-		return Principal{}, err
+		return Principal{}, because(ErrRejected, err)
 	case err != nil:
 		return Principal{}, hostFailed("the Authenticator", "ErrRejected for credentials that are not valid; a password.Lookup, ErrNotFound for an unknown name", err)
 	case len(c.Password.Reveal()) > wire.MaxPassword:
@@ -152,10 +152,13 @@ func (s *Service) recheckUser(ctx context.Context, p Principal) error {
 	defer cancel()
 	defer calling("the authenticator")
 	err = recheck(call, s.authenticator, p)
-	if err != nil && !errors.Is(err, ErrRejected) {
+	switch {
+	case errors.Is(err, ErrRejected):
+		return because(ErrRejected, err)
+	case err != nil:
 		return hostFailed("the Rechecker", "ErrRejected for a user who may not sign in any more; a password.Lookup, ErrNotFound for an unknown name", err)
 	}
-	return err
+	return nil
 }
 
 // discard removes a token that nobody has seen.

@@ -15,13 +15,15 @@ import (
 //     whichever process: it reads no replica and no cache.
 //   - They may keep the tokens that they are given and need not copy them: nobody
 //     changes a token. The same holds for the tokens that they return.
+//   - They keep every field. encoding/json leaves out Principal.Stamp.
 //   - They never report a failure as ErrNotFound. Any error but ErrNotFound and
 //     ErrCorrupt is a failure of the storage, and the request is answered with
 //     503.
 //
 // The package storage/storagetest checks all this. A Storage may also have the
 // abilities Lister, Purger, Watcher, ClientRevoker and throttle.Storage; the
-// Service finds them by type assertion.
+// Service finds them by type assertion. A type that wraps a Storage passes them on;
+// New warns of one that hides them.
 type Storage interface {
 	// Replace makes t the only token of its slot, in one atomic step, and stores
 	// the digest that it displaces as Replaced of the new token, whatever
@@ -64,6 +66,11 @@ type Purger interface {
 	// context's error soon after it ends, and never removes a token that
 	// replaced an expired one meanwhile.
 	Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error)
+}
+
+// A purgerClock is a Purger with a clock of its own.
+type purgerClock interface {
+	Now(ctx context.Context) (time.Time, error)
 }
 
 // A Watcher is a Storage with a feed: it reports the tokens that end, whichever

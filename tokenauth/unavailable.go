@@ -3,29 +3,11 @@ package tokenauth
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
-	"slices"
 )
 
-// decisions are what a failure must never look like.
-var decisions = []error{ErrRejected, ErrInvalidToken, ErrThrottled, ErrInvalidClient, ErrInvalidPrincipal}
-
-func isDecision(err error) bool {
-	if response := (*ErrorResponse)(nil); errors.As(err, &response) && response.Status < http.StatusInternalServerError {
-		return true
-	}
-	return slices.ContainsFunc(decisions, func(decision error) bool { return errors.Is(err, decision) })
-}
-
-// unavailable makes an ErrUnavailable of a failure. It unwraps to its cause,
-// unless the cause is a decision: a storage, a registry or a fallback that asks
-// another Service may return that one's.
+// unavailable makes an ErrUnavailable of a failure.
 func unavailable(doing string, err error) error {
-	if isDecision(err) {
-		return fmt.Errorf("%w: %s: %v", ErrUnavailable, doing, err)
-	}
-	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+	return &hostError{ErrUnavailable, doing, err}
 }
 
 // hostFailed is unavailable for the host's code. It names the error with which

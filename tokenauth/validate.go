@@ -14,7 +14,8 @@ import (
 //
 //   - It returns ErrInvalidToken if the access token is not valid, refined to
 //     ErrExpiredToken or ErrReplacedToken for whoever holds the very token that
-//     expired or was replaced.
+//     expired or was replaced. If Options.LiveCheck refused it, errors.Is also
+//     finds what LiveCheck wrapped.
 //   - It returns ErrUnavailable if the storage failed or did not answer in time.
 //
 // A cancelled context does not interrupt a read that has begun, which ends within
@@ -81,6 +82,9 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 	if s.cache == nil {
 		t, err = s.find(ctx, slot)
 	} else {
+		if !s.cache.alive() {
+			s.warnRunNotCalled(ctx)
+		}
 		t, err = s.cache.find(ctx, slot, &d, s.find)
 	}
 	switch {
@@ -118,6 +122,7 @@ func (s *Service) find(ctx context.Context, slot Slot) (*Token, error) {
 // accept checks a token whose digest is right: its expiry, and the live check.
 func (s *Service) accept(ctx context.Context, t *Token, reading time.Time) error {
 	if t.expired(s.timeAt(reading)) {
+		s.warnRunNotCalled(ctx)
 		return ErrExpiredToken
 	}
 	return s.liveCheck(ctx, t)
@@ -145,7 +150,7 @@ func (s *Service) liveCheck(ctx context.Context, t *Token) error {
 	err = s.options.LiveCheck(call, t.Principal.Clone())
 	switch {
 	case errors.Is(err, ErrRejected):
-		return ErrInvalidToken
+		return because(ErrInvalidToken, err)
 	case err != nil:
 		return hostFailed("Options.LiveCheck", "ErrRejected for a user who may not use the token any more", err)
 	}

@@ -991,7 +991,7 @@ func expectUnusable(t *testing.T, h *abuseHost, unknown answer, hash string) {
 	})
 	logged := len(h.log.String())
 	expectSame(t, unknown, h.tries(t, rejected, "POST", "/Token", grantFor(name, otherPassword)))
-	if log := h.log.String()[logged:]; !strings.Contains(log, "userId="+id) || hash != "" && strings.Contains(log, hash) {
+	if log := h.log.String()[logged:]; !strings.Contains(log, "user_id="+id) || hash != "" && strings.Contains(log, hash) {
 		t.Errorf("for %q the log has %q", hash, log)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
 )
 
 // Options configures a Description. Nil or the zero value selects the defaults.
@@ -91,7 +92,7 @@ func (d *Description) JSON() []byte { return slices.Clone(d.served.plain) }
 
 func (d *Description) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A host's next version may describe something else.
-	d.served.serve(w, r, "no-cache")
+	d.served.serve(w, request.Complete(r), "no-cache")
 }
 
 // paths are those of the endpoints, and then the host's.

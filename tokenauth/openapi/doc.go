@@ -8,8 +8,8 @@
 //	mounted := auth.Mount(mux, tokenauth.Endpoints{})
 //	d, err := openapi.New(auth, mounted, nil)
 //	…
-//	mux.Handle("/openapi.json", d)
-//	mux.Handle("/docs/", d.Page())
+//	mux.Handle("GET /openapi.json", d)
+//	mux.Handle("GET /docs/", d.Page())
 //
 // Gin needs a wildcard for what is below the page:
 //

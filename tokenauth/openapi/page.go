@@ -8,6 +8,8 @@ import (
 	"path"
 	"strings"
 	"sync"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
 )
 
 //go:embed assets
@@ -36,6 +38,7 @@ func (d *Description) Page() http.Handler {
 	html := newAsset("text/html; charset=utf-8", b.Bytes())
 	policy := d.contentSecurityPolicy()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = request.Complete(r)
 		// The last segment tells, so that it does not matter what the page is
 		// mounted below, nor what a proxy takes off the front.
 		segment := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]

@@ -92,7 +92,8 @@ type Options struct {
 	//
 	// Only accounts with a Stamp of their own are upgraded, because the hash
 	// stands in for a missing one: an upgrade would look like a new password
-	// and end the user's tokens. While passwords wait to be hashed none is
+	// and end the user's tokens. The first other account that would be upgraded
+	// is logged. While passwords wait to be hashed none is
 	// upgraded; a later sign-in will.
 	Upgrade func(ctx context.Context, userID, oldHash, newHash string) error
 
@@ -122,8 +123,8 @@ type Options struct {
 	MaxWaiting int
 
 	// Logger gets warnings: of accounts whose hash cannot be used, of upgrades that
-	// failed, of sign-ins refused as busy, each once a minute, and for each account.
-	// Nil means slog.Default().
+	// failed, of sign-ins refused as busy, each once a minute, and for each account;
+	// and, once, of an account that is not upgraded because it has no Stamp. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -249,8 +250,12 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	if !matches {
 		return none, tokenauth.ErrRejected
 	}
-	if u.upgrade != nil && account.Stamp != "" && outdated(stored) {
-		u.replaceHash(ctx, account, password)
+	if u.upgrade != nil && outdated(stored) {
+		if account.Stamp != "" {
+			u.replaceHash(ctx, account, password)
+		} else {
+			u.warnings.notUpgraded(ctx, account.UserID)
+		}
 	}
 	return account.principal(), nil
 }

@@ -180,7 +180,7 @@ func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
 			if n := strings.Count(log.String(), "\n"); n != test.warns {
 				t.Errorf("%d lines are logged, not %d: %s", n, test.warns, &log)
 			}
-			if test.warns > 0 && !strings.Contains(log.String(), "userId=id-7") {
+			if test.warns > 0 && !strings.Contains(log.String(), "user_id=id-7") {
 				t.Errorf("the log does not name the account: %s", &log)
 			}
 			for _, secret := range []string{test.password, accounts["alice"].PasswordHash} {
@@ -198,7 +198,7 @@ func TestUnusableHashIsLogged(t *testing.T) {
 	u, _ := newUsers(t, table{"alice": {UserID: "id-7", UserName: "alice"}}.lookup, &Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	_, err := signIn(t.Context(), u, "alice", "correct horse")
 	rejected(t, err)
-	if !strings.Contains(log.String(), "userId=id-7") {
+	if !strings.Contains(log.String(), "user_id=id-7") {
 		t.Errorf("the logger is told %q", &log)
 	}
 }

@@ -230,7 +230,7 @@ func TestSignInSucceedsIfTheUpgradeFails(t *testing.T) {
 		t.Error(err)
 	}
 	text := log.String()
-	if strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "userId=id-7") || !strings.Contains(text, errDown.Error()) {
+	if strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "user_id=id-7") || !strings.Contains(text, errDown.Error()) {
 		t.Errorf("the log says %s", text)
 	}
 	for _, secret := range []string{"my password", aspnetV2Hash, "argon2id"} {

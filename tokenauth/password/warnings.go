@@ -16,6 +16,8 @@ type warnings struct {
 	mu         sync.Mutex
 	told       map[warning]time.Time // at most mostWarnings, and one more of each message
 	suppressed map[string]int        // by message
+
+	stampless sync.Once
 }
 
 type warning struct{ message, userID string }
@@ -38,9 +40,17 @@ func (w *warnings) warn(ctx context.Context, message, userID string, attrs ...an
 		return
 	}
 	if userID != "" {
-		attrs = append(attrs, "userId", userID)
+		attrs = append(attrs, "user_id", userID)
 	}
 	w.logger.WarnContext(ctx, message, append(attrs, "suppressed", suppressed)...)
+}
+
+// notUpgraded warns, once, of an account that is not upgraded because it has no
+// stamp. A host that has none in its table would wait for all of them in vain.
+func (w *warnings) notUpgraded(ctx context.Context, userID string) {
+	w.stampless.Do(func() {
+		w.logger.WarnContext(ctx, "password: Options.Upgrade is not called for accounts without an Account.Stamp, and their hashes stay as they are: set one, or Options.KeepHashes if that is intended", "user_id", userID)
+	})
 }
 
 func (w *warnings) admit(about warning) (suppressed int, ok bool) {

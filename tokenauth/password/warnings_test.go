@@ -65,16 +65,16 @@ func TestWarningsAreLimitedForEachAccount(t *testing.T) {
 					}
 				}
 				try("alice", 4)
-				expect("at first", "userId=id-of-alice suppressed=0")
+				expect("at first", "user_id=id-of-alice suppressed=0")
 				try("bob", 1)
-				expect("for another account", "userId=id-of-bob suppressed=3")
+				expect("for another account", "user_id=id-of-bob suppressed=3")
 				time.Sleep(time.Minute - time.Second)
 				try("alice", 2)
 				try("bob", 1)
 				expect("within the minute")
 				time.Sleep(time.Second)
 				try("alice", 2)
-				expect("a minute later", "userId=id-of-alice suppressed=3")
+				expect("a minute later", "user_id=id-of-alice suppressed=3")
 			})
 		})
 	}
@@ -96,7 +96,7 @@ func TestWarningsAboutManyAccountsAreBounded(t *testing.T) {
 			}
 			w.warn(t.Context(), "second", "id-0", "error", "broken")
 			w.warn(t.Context(), "second", "id-1", "error", "broken")
-			if got := lines(&log); len(got) != 1 || !strings.Contains(got[0], "msg=second error=broken userId=id-0") {
+			if got := lines(&log); len(got) != 1 || !strings.Contains(got[0], "msg=second error=broken user_id=id-0") {
 				t.Errorf("of another message logged is %q", got)
 			}
 			if len(w.told) > mostWarnings+2 {
@@ -106,8 +106,52 @@ func TestWarningsAboutManyAccountsAreBounded(t *testing.T) {
 		}
 		// What comes after the flood is heard.
 		w.warn(t.Context(), "first", "id-x")
-		if got := lines(&log); len(got) != 1 || !strings.Contains(got[0], "userId=id-x") {
+		if got := lines(&log); len(got) != 1 || !strings.Contains(got[0], "user_id=id-x") {
 			t.Errorf("after the flood logged is %q", got)
 		}
 	})
+}
+
+// A host whose accounts have no Stamp learns that its Upgrade waits for nothing,
+// when it matters for the first time, and once.
+func TestWarnsThatAccountsWithoutAStampAreNotUpgraded(t *testing.T) {
+	t.Parallel()
+	strong, err := Hash("my password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	upgrade := func(context.Context, string, string, string) error { return nil }
+	for _, test := range []struct {
+		name     string
+		account  Account
+		options  Options
+		password string
+		warned   bool
+	}{
+		{"without a stamp", Account{PasswordHash: "clear:my password"}, Options{Upgrade: upgrade}, "my password", true},
+		{"with one", Account{PasswordHash: "clear:my password", Stamp: "s"}, Options{Upgrade: upgrade}, "my password", false},
+		{"with a strong hash", Account{PasswordHash: strong}, Options{Upgrade: upgrade}, "my password", false},
+		{"with the wrong password", Account{PasswordHash: "clear:my password"}, Options{Upgrade: upgrade}, "wrong", false},
+		{"without Upgrade", Account{PasswordHash: "clear:my password"}, Options{}, "my password", false},
+		{"with KeepHashes", Account{PasswordHash: "clear:my password"}, Options{Upgrade: upgrade, KeepHashes: true}, "my password", false},
+	} {
+		var log bytes.Buffer
+		test.account.UserID, test.account.UserName = "id-7", "alice"
+		test.options.Formats, test.options.Logger = []format{clear}, slog.New(slog.NewTextHandler(&log, nil))
+		u, err := New(table{"alice": test.account}.lookup, &test.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, err := signIn(t.Context(), u, "alice", test.password); (err == nil) != (test.password == "my password") {
+				t.Fatalf("%s: %v", test.name, err)
+			}
+		}
+		got := lines(&log)
+		switch {
+		case test.warned && (len(got) != 1 || !strings.Contains(got[0], "level=WARN") || !strings.Contains(got[0], "without an Account.Stamp") || !strings.HasSuffix(got[0], "user_id=id-7")),
+			!test.warned && len(got) > 0:
+			t.Errorf("%s: logged is %q", test.name, got)
+		}
+	}
 }

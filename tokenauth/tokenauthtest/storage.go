@@ -2,7 +2,9 @@ package tokenauthtest
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -20,7 +22,12 @@ type FailingStorage struct {
 	err     atomic.Pointer[error]
 }
 
-var _ tokenauth.Storage = (*FailingStorage)(nil)
+var (
+	_ tokenauth.Storage       = (*FailingStorage)(nil)
+	_ tokenauth.Lister        = (*FailingStorage)(nil)
+	_ tokenauth.Purger        = (*FailingStorage)(nil)
+	_ tokenauth.ClientRevoker = (*FailingStorage)(nil)
+)
 
 // Fail makes every call from now on do nothing and return the error, which becomes
 // a 503 unless it is tokenauth.ErrNotFound or tokenauth.ErrCorrupt. It panics if
@@ -72,4 +79,41 @@ func (s *FailingStorage) RevokeUser(ctx context.Context, u tokenauth.UserKey) er
 		return err
 	}
 	return s.Storage.RevokeUser(ctx, u)
+}
+
+// List implements tokenauth.Lister.
+func (s *FailingStorage) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+	if err := s.failure(); err != nil {
+		return nil, err
+	}
+	if l, ok := s.Storage.(tokenauth.Lister); ok {
+		return l.List(ctx, u)
+	}
+	return nil, s.lacks("Lister")
+}
+
+// Purge implements tokenauth.Purger.
+func (s *FailingStorage) Purge(ctx context.Context, expiredBefore time.Time) (int64, error) {
+	if err := s.failure(); err != nil {
+		return 0, err
+	}
+	if p, ok := s.Storage.(tokenauth.Purger); ok {
+		return p.Purge(ctx, expiredBefore)
+	}
+	return 0, nil // it removes them by itself
+}
+
+// RevokeClient implements tokenauth.ClientRevoker.
+func (s *FailingStorage) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if r, ok := s.Storage.(tokenauth.ClientRevoker); ok {
+		return r.RevokeClient(ctx, c)
+	}
+	return s.lacks("ClientRevoker")
+}
+
+func (s *FailingStorage) lacks(ability string) error {
+	return fmt.Errorf("tokenauthtest: %T is no %s", s.Storage, ability)
 }

@@ -73,6 +73,9 @@ func New(t testing.TB, o *tokenauth.Options) *Service {
 // requests with one token.
 func (s *Service) As(p tokenauth.Principal, r *http.Request) *http.Request {
 	s.t.Helper()
+	if r.Header == nil {
+		r.Header = make(http.Header)
+	}
 	r.Header.Set("Authorization", Bearer(s.t, s.Service, p))
 	return r
 }

@@ -1,0 +1,255 @@
+package tokenauth_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// everyError says that it is every error that it is asked for.
+type everyError struct{}
+
+func (everyError) Error() string   { return "host: everything" }
+func (everyError) Is(error) bool   { return true }
+func (everyError) Unwrap() []error { return []error{new(tokenauth.ErrorResponse)} }
+
+// foreignErrors are what code of a host may have of another Service, or make of
+// its types.
+func foreignErrors(t *testing.T) map[string]error {
+	t.Helper()
+	elsewhere := newService(t, new(scripted), &staff{}, &tokenauth.Options{
+		LiveCheck: func(_ context.Context, p tokenauth.Principal) error { panic("a bug elsewhere") },
+	})
+	r := httptest.NewRequest("GET", "/", nil)
+	_, anonymous := elsewhere.Authorizer(tokenauth.Requirement{})(r)
+	r.Header.Set("Authorization", "Bearer "+issue(t, elsewhere, bob(), ""))
+	_, panicked := elsewhere.Authorizer(tokenauth.Requirement{})(r)
+	return map[string]error{
+		"a response with 200":      &tokenauth.ErrorResponse{Status: 200, Code: "ok", Description: "Welcome."},
+		"a response without one":   &tokenauth.ErrorResponse{},
+		"a response with 99":       &tokenauth.ErrorResponse{Status: 99, Challenge: "Bearer", RetryAfter: 9},
+		"a response with 5000":     &tokenauth.ErrorResponse{Status: 5000},
+		"another's anonymous":      anonymous,
+		"another's panic":          panicked,
+		"another's throttling":     &tokenauth.ThrottledError{RetryAfter: 1},
+		"ErrInvalidClient":         tokenauth.ErrInvalidClient,
+		"ErrReplacedToken":         tokenauth.ErrReplacedToken,
+		"ErrInvalidPrincipal":      tokenauth.ErrInvalidPrincipal,
+		"ErrUnavailable":           tokenauth.ErrUnavailable,
+		"everything at once":       everyError{},
+		"a response in a response": &tokenauth.ErrorResponse{Status: 302, Err: &tokenauth.ErrorResponse{Status: 201}},
+	}
+}
+
+// answerTo returns all of an answer, and what was observed.
+func answerTo(t *testing.T, w *witness, h http.Handler, r *http.Request) string {
+	t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			t.Errorf("panicked: %v", p)
+		}
+	}()
+	w.told()
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, r)
+	var all bytes.Buffer
+	fmt.Fprintln(&all, recorder.Code)
+	recorder.Header().Write(&all)
+	fmt.Fprintln(&all, recorder.Body, w.told())
+	return all.String()
+}
+
+// errCause is what a host's own error has in addition.
+var errCause = errors.New("host: banned")
+
+// What the host's code wraps around its refusal changes neither the answer nor
+// the event, and what it wraps around a failure neither. The host finds its own
+// cause.
+func TestOnlyTheDecisionOfAHostsErrorDecides(t *testing.T) {
+	t.Parallel()
+	users, storage, clients, w := &staff{}, new(scripted), &erringClients{registered: registered{"api": all}}, new(witness)
+	var live, fallback error
+	var observed error
+	auth := newService(t, storage, users, &tokenauth.Options{
+		LiveCheck: func(context.Context, tokenauth.Principal) error { return live },
+		Fallback:  func(*http.Request) (tokenauth.Principal, error) { return alice(), fallback },
+		Clients:   clients,
+		Observers: []func(context.Context, tokenauth.Event){w.Observe, func(_ context.Context, e tokenauth.Event) { observed = e.Err }},
+		Throttle:  tokenauth.ThrottleOptions{InsecureOff: true},
+	})
+	var accessToken string // a new one for each test: sign-ins replace it
+	signIn := func() (http.Handler, *http.Request) {
+		r := httptest.NewRequest("POST", "/Token", strings.NewReader(passwordGrant))
+		r.SetBasicAuth("api", registeredSecret.Reveal())
+		return auth.TokenHandler(), r
+	}
+	get := func(authorization string) func() (http.Handler, *http.Request) {
+		return func() (http.Handler, *http.Request) {
+			r := httptest.NewRequest("GET", "/", nil)
+			if authorization != "" {
+				r.Header.Set("Authorization", strings.ReplaceAll(authorization, "OWN", accessToken))
+			}
+			return auth.RequireBearer(http.NotFoundHandler()), r
+		}
+	}
+	form := func(path string) func() (http.Handler, *http.Request) {
+		return func() (http.Handler, *http.Request) {
+			r := httptest.NewRequest("POST", path, strings.NewReader("token="+accessToken))
+			r.SetBasicAuth("api", registeredSecret.Reveal())
+			return endpoint(t, auth, path), r
+		}
+	}
+	failed := errors.New("host: it failed")
+	for _, test := range []struct {
+		name   string
+		plain  error
+		set    func(error)
+		asking func() (http.Handler, *http.Request)
+		cause  bool // the host finds it
+	}{
+		{"Authenticate refuses", tokenauth.ErrRejected, func(err error) { users.err = err }, signIn, true},
+		{"Authenticate fails", failed, func(err error) { users.err = err }, signIn, true},
+		{"Recheck refuses", tokenauth.ErrRejected, func(err error) {
+			users.look = func(context.Context, tokenauth.Principal) error { return err }
+		}, signIn, true},
+		{"Recheck fails", failed, func(err error) {
+			users.look = func(context.Context, tokenauth.Principal) error { return err }
+		}, signIn, true},
+		{"LiveCheck refuses", tokenauth.ErrRejected, func(err error) { live = err }, get("Bearer OWN"), true},
+		{"LiveCheck fails", failed, func(err error) { live = err }, get("Bearer OWN"), true},
+		{"LiveCheck refuses an introspected token", tokenauth.ErrRejected, func(err error) { live = err }, form("/introspect"), true},
+		{"Fallback refuses a request without a token", tokenauth.ErrRejected, func(err error) { fallback = err }, get(""), true},
+		{"Fallback refuses a token", tokenauth.ErrRejected, func(err error) { fallback = err }, get("Bearer foreign"), true},
+		{"Fallback fails", failed, func(err error) { fallback = err }, get(""), true},
+		{"LiveCheck refuses a principal of Fallback", tokenauth.ErrRejected, func(err error) { live = err }, get("Bearer foreign"), true},
+		{"the registry does not find", tokenauth.ErrNotFound, func(err error) { clients.err = err }, signIn, false},
+		{"the registry fails", failed, func(err error) { clients.err = err }, signIn, true},
+		{"the storage does not find", tokenauth.ErrNotFound, func(err error) {
+			storage.before = func(_ context.Context, method string) error { return err }
+		}, get("Bearer OWN"), false},
+		{"the storage fails", failed, func(err error) {
+			storage.before = func(_ context.Context, method string) error { return err }
+		}, get("Bearer OWN"), true},
+		{"the storage fails to store", failed, func(err error) {
+			storage.before = func(_ context.Context, method string) error { return err }
+		}, signIn, true},
+		{"the storage fails to revoke", failed, func(err error) {
+			storage.before = func(_ context.Context, method string) error { return err }
+		}, form("/revoke"), true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			accessToken = issue(t, auth, alice(), "api")
+			defer func() {
+				test.set(nil)
+				users.look, storage.before = nil, nil
+			}()
+			answer := func(err error) string {
+				test.set(err)
+				h, r := test.asking()
+				return answerTo(t, w, h, r)
+			}
+			want := answer(test.plain)
+			for name, foreign := range foreignErrors(t) {
+				if test.plain == failed && errors.Is(foreign, tokenauth.ErrRejected) {
+					continue // it says no
+				}
+				if name == "everything at once" && test.plain != tokenauth.ErrRejected {
+					continue // also that
+				}
+				for order, err := range map[string]error{
+					"behind it":    fmt.Errorf("%w: %w: %w", test.plain, errCause, foreign),
+					"in front":     errors.Join(foreign, errCause, test.plain),
+					"further in":   fmt.Errorf("host: %w", errors.Join(test.plain, fmt.Errorf("%w: %w", foreign, errCause))),
+					"in its cause": &tokenauth.ErrorResponse{Status: 200, Code: "ok", Err: errors.Join(foreign, errCause, test.plain)},
+				} {
+					if got := answer(err); got != want {
+						t.Errorf("%s %s:\n%swant\n%s", name, order, got, want)
+					}
+					if test.cause && !errors.Is(observed, errCause) {
+						t.Errorf("%s %s: the observer does not find the cause in %v", name, order, observed)
+					}
+					if strings.Contains(want, "banned") {
+						t.Error("the answer has the cause")
+					}
+				}
+			}
+		})
+	}
+}
+
+type bannedError struct{ until string }
+
+func (*bannedError) Error() string { return "host: banned" }
+
+// The result of a call has the host's cause, by errors.Is and by errors.As, and
+// no other decision than the Service's.
+func TestCallersFindTheCauseOfARefusal(t *testing.T) {
+	t.Parallel()
+	users := &staff{}
+	var live error
+	auth := newService(t, new(scripted), users, &tokenauth.Options{
+		LiveCheck: func(context.Context, tokenauth.Principal) error { return live },
+	})
+	accessToken := issue(t, auth, alice(), "")
+	validate := func() error { _, err := auth.Validate(t.Context(), accessToken); return err }
+	signIn := func() error {
+		_, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice"})
+		return err
+	}
+	banned := &bannedError{"tomorrow"}
+	for _, test := range []struct {
+		name string
+		err  error
+		set  func(error)
+		call func() error
+		want string // of reason
+	}{
+		{"LiveCheck refuses", tokenauth.ErrRejected, func(err error) { live = err }, validate, "invalid"},
+		{"LiveCheck fails", tokenauth.ErrThrottled, func(err error) { live = err }, validate, "unavailable"},
+		{"Authenticate refuses", tokenauth.ErrRejected, func(err error) { users.err = err }, signIn, "rejected"},
+		{"Authenticate fails", tokenauth.ErrInvalidToken, func(err error) { users.err = err }, signIn, "unavailable"},
+		{"Recheck refuses", tokenauth.ErrRejected, func(err error) {
+			users.look = func(context.Context, tokenauth.Principal) error { return err }
+		}, signIn, "rejected"},
+	} {
+		test.set(fmt.Errorf("%w: %w: %w", test.err, errCause, banned))
+		err := test.call()
+		var found *bannedError
+		if got := reason(err); got != test.want || !errors.Is(err, errCause) || !errors.As(err, &found) || found.until != "tomorrow" {
+			t.Errorf("%s: it is %q, %v", test.name, got, err)
+		}
+		if !strings.Contains(err.Error(), "host: banned") {
+			t.Errorf("%s: the text has no cause: %v", test.name, err)
+		}
+		var response *tokenauth.ErrorResponse
+		if errors.As(err, &response) {
+			t.Errorf("%s: it has an answer: %v", test.name, response)
+		}
+		// A plain refusal is the sentinel itself.
+		test.set(test.err)
+		if err := test.call(); test.err == tokenauth.ErrRejected && errors.Unwrap(err) != nil {
+			t.Errorf("%s: a plain refusal is %#v", test.name, err)
+		}
+		test.set(nil)
+		users.look = nil
+	}
+}
+
+// A host may answer with a response of its own making, whatever its status.
+func TestErrorResponseWithABadStatusIs500(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{-1, 0, 99, 100, 199, 1000} {
+		w := httptest.NewRecorder()
+		(&tokenauth.ErrorResponse{Status: status, Code: "x"}).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		if w.Code != http.StatusInternalServerError {
+			t.Errorf("%d is answered with %d", status, w.Code)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package tokenauth_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// However little Options.RenderError writes, the client learns that it was refused.
+func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
+	t.Parallel()
+	const standard = `{"Message":"Authorization has been denied for this request."}`
+	for _, test := range []struct {
+		name   string
+		render func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse)
+		status int    // 0 for none: the connection ends
+		body   string // of the answer
+	}{
+		{"nothing", func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse) {}, 401, ""},
+		{"headers", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.Header().Set("X-Own", "1") }, 401, ""},
+		{"a body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { io.WriteString(w, "no") }, 401, "no"},
+		{"an empty body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.Write(nil) }, 401, ""},
+		{"a copied body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+			io.Copy(w, strings.NewReader("no"))
+		}, 401, "no"},
+		{"early hints", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.WriteHeader(103) }, 401, ""},
+		{"early hints and a body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+			w.WriteHeader(103)
+			io.WriteString(w, "no")
+		}, 401, "no"},
+		{"a flush", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.(http.Flusher).Flush() }, 401, ""},
+		{"a flush by the controller", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				t.Error(err)
+			}
+		}, 401, ""},
+		{"a status of its own", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.WriteHeader(404) }, 404, ""},
+		{"the standard answer", func(w http.ResponseWriter, r *http.Request, e *tokenauth.ErrorResponse) { e.ServeHTTP(w, r) }, 401, standard},
+		{"a panic", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+			w.Header().Set("Content-Encoding", "gzip")
+			panic("a bug")
+		}, 401, standard},
+		{"a panic behind early hints", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+			w.WriteHeader(103)
+			panic("a bug")
+		}, 401, standard},
+		{"an abort in the body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+			io.WriteString(w, "n")
+			panic(http.ErrAbortHandler) // not logged by the server
+		}, 0, ""},
+		{"an abort", func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse) { panic(http.ErrAbortHandler) }, 0, ""},
+		{"another connection", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			io.WriteString(conn, "HTTP/1.1 418 I'm a teapot\r\nContent-Length: 3\r\nConnection: close\r\n\r\ntea")
+		}, 418, "tea"},
+		{"another connection by the controller", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			io.WriteString(conn, "HTTP/1.1 418 I'm a teapot\r\nContent-Length: 3\r\nConnection: close\r\n\r\ntea")
+		}, 418, "tea"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			logger, printed := logInto()
+			auth := newService(t, new(memory.Store), new(staff), &tokenauth.Options{RenderError: test.render, Logger: logger})
+			server := httptest.NewServer(auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the handler is called") })))
+			defer server.Close()
+			response, err := server.Client().Get(server.URL)
+			if test.status == 0 {
+				if err == nil {
+					t.Errorf("answered %s", response.Status)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			if response.StatusCode != test.status || string(body) != test.body || err != nil {
+				t.Errorf("answered %s %q, %v", response.Status, body, err)
+			}
+			if test.status == 401 && (response.Header.Get("WWW-Authenticate") != `Bearer realm="api"` || response.Header.Get("Cache-Control") != "no-store") {
+				t.Errorf("with the headers %v", response.Header)
+			}
+			if logged := strings.Contains(printed.String(), "panic in Options.RenderError"); logged != strings.Contains(test.name, "panic") {
+				t.Errorf("logged: %s", printed)
+			}
+		})
+	}
+}
+
+// What a refusal says it is, it is: a guard knows five statuses.
+func TestEveryRefusalKeepsItsStatus(t *testing.T) {
+	t.Parallel()
+	storage := new(scripted)
+	auth := newService(t, storage, new(staff), &tokenauth.Options{
+		RenderError: func(w http.ResponseWriter, _ *http.Request, e *tokenauth.ErrorResponse) { fmt.Fprint(w, e.Status) },
+		LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
+			if p.UserID == "bug" {
+				panic("a bug")
+			}
+			return nil
+		},
+	})
+	good := "Bearer " + issue(t, auth, alice(), "")
+	bug := "Bearer " + issue(t, auth, tokenauth.Principal{UserID: "bug"}, "")
+	for _, test := range []struct {
+		guard         func(http.Handler) http.Handler
+		authorization []string
+		fails         bool
+		want          int
+	}{
+		{auth.RequireBearer, []string{good, good}, false, 400},
+		{auth.RequireBearer, nil, false, 401},
+		{auth.RequireRole("Pope"), []string{good}, false, 403},
+		{auth.RequireClient("web"), []string{good}, false, 403},
+		{auth.RequireBearer, []string{bug}, false, 500},
+		{auth.Optional, []string{good}, true, 503},
+	} {
+		storage.before = nil
+		if test.fails {
+			storage.before = func(context.Context, string) error { return io.ErrUnexpectedEOF }
+		}
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header["Authorization"] = test.authorization
+		w := httptest.NewRecorder()
+		test.guard(http.NotFoundHandler()).ServeHTTP(w, r)
+		if w.Code != test.want || w.Body.String() != fmt.Sprint(test.want) {
+			t.Errorf("answered %d %s, want %d", w.Code, w.Body, test.want)
+		}
+	}
+}

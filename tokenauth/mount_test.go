@@ -1,0 +1,170 @@
+package tokenauth_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/openapi"
+)
+
+// everything are all endpoints, and where they are mounted.
+var everything = tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com"}
+
+// mountAll mounts all endpoints and what describes them.
+func mountAll(t *testing.T, auth *tokenauth.Service, mux *http.ServeMux) {
+	t.Helper()
+	d, err := openapi.New(auth, auth.Mount(mux, everything), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.Handle("GET /openapi.json", d)
+	mux.Handle("GET /docs/", d.Page())
+}
+
+// A host's patterns stand beside the endpoints, and the endpoints answer each
+// method.
+func TestMountStandsBesideOtherPatterns(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{"api": all}})
+	for _, patterns := range [][]string{
+		nil,
+		{"GET /"},
+		{"/"},
+		{"GET /{path...}"},
+		{"GET /{path}"},
+		{"GET /{$}"},
+		{"POST /{path...}", "GET /", "/"},
+		{"OPTIONS /", "PUT /{path}"},
+		{"api.example.com/"},
+		{"GET other.example.com/{path...}", "GET /{path...}"},
+		{"PROPFIND /"},
+		{"/Token/"},
+		{"GET /Token/{rest...}"},
+		{"GET /.well-known/", "POST /.well-known/{path...}"},
+		{"/{path}/{rest...}"},
+	} {
+		mux := http.NewServeMux()
+		name := fmt.Sprintf("%q", patterns)
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Errorf("%s: panicked: %v", name, p)
+					mux = nil
+				}
+			}()
+			for _, pattern := range patterns {
+				mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "host") })
+			}
+			mountAll(t, auth, mux)
+		}()
+		if mux == nil {
+			continue
+		}
+		ask := func(method, path string) *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(method, path, nil)
+			r.Host = "service.example.com"
+			mux.ServeHTTP(w, r)
+			return w
+		}
+		for path, allow := range map[string]string{
+			"/Token": "GET, POST", "/token": "GET, POST", "/revoke": "POST", "/introspect": "POST",
+			"/.well-known/oauth-authorization-server": "GET, HEAD",
+		} {
+			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"} {
+				w := ask(method, path)
+				allowed := strings.Contains(", "+allow+",", ", "+method+",")
+				switch {
+				case w.Body.String() == "host":
+					t.Errorf("%s: %s %s reaches the host", name, method, path)
+				case allowed && w.Code == http.StatusMethodNotAllowed,
+					!allowed && (w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != allow):
+					t.Errorf("%s: %s %s is answered %d, Allow %q", name, method, path, w.Code, w.Header().Get("Allow"))
+				}
+			}
+		}
+		for _, path := range []string{"/openapi.json", "/docs/", "/docs/openapi.json"} {
+			if w := ask("GET", path); w.Code != 200 || w.Body.String() == "host" {
+				t.Errorf("%s: GET %s is answered %d", name, path, w.Code)
+			}
+		}
+		// Without such a pattern, so is what has no name in net/http.
+		withMethod := slices.ContainsFunc(patterns, func(pattern string) bool { return strings.Contains(pattern, " /") })
+		for _, method := range []string{"PROPFIND", "post"} {
+			w := ask(method, "/Token")
+			if !withMethod && w.Header().Get("Allow") != "GET, POST" || w.Code == 200 && w.Body.String() != "host" {
+				t.Errorf("%s: %s is answered %d, Allow %q", name, method, w.Code, w.Header().Get("Allow"))
+			}
+		}
+	}
+}
+
+// A host's own handler of a path and a method, which was there before, stays.
+func TestMountLeavesAMethodThatIsTaken(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /token", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "a form") })
+	newService(t, new(memory.Store), &staff{}, nil).Mount(mux)
+	for method, want := range map[string]string{"GET": "a form", "POST": "invalid_request", "PUT": "invalid_request"} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(method, "/token", nil))
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s is answered %d %s", method, w.Code, w.Body)
+		}
+	}
+}
+
+// An embedded mux is one, too; anything else gets the paths alone.
+func TestMountOnOtherMuxes(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(memory.Store), &staff{}, nil)
+	embedded := struct{ *http.ServeMux }{http.NewServeMux()}
+	embedded.HandleFunc("GET /", http.NotFound)
+	auth.Mount(embedded)
+	paths := make(pathMux)
+	auth.Mount(paths)
+	if len(paths) != 2 || paths["/Token"] == nil || paths["/token"] == nil {
+		t.Errorf("mounted are %v", paths)
+	}
+}
+
+type pathMux map[string]http.Handler
+
+func (m pathMux) Handle(path string, h http.Handler) { m[path] = h }
+
+// What stands in the way is named, and nothing is mounted over it.
+func TestMountPanicsIfAPathIsTaken(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(memory.Store), &staff{}, nil)
+	for name, prepare := range map[string]func(*http.ServeMux){
+		"Mount":                     func(mux *http.ServeMux) { auth.Mount(mux) },
+		"Mount, and a host's GET /": func(mux *http.ServeMux) { mux.HandleFunc("GET /", http.NotFound); auth.Mount(mux) },
+		"Mount at other paths":      func(mux *http.ServeMux) { auth.Mount(mux, tokenauth.Endpoints{Token: []string{"/x", "/Token"}}) },
+		"a host's path":             func(mux *http.ServeMux) { mux.HandleFunc("/token", http.NotFound) },
+		"Mount beside a host's GET": func(mux *http.ServeMux) { mux.HandleFunc("GET /Token", http.NotFound); auth.Mount(mux) },
+	} {
+		mux := http.NewServeMux()
+		prepare(mux)
+		func() {
+			defer func() {
+				if p := fmt.Sprint(recover()); !strings.Contains(p, "tokenauth: ") || !strings.Contains(strings.ToLower(p), `"/token"`) {
+					t.Errorf("%s: panicked with %q", name, p)
+				}
+			}()
+			auth.Mount(mux)
+		}()
+	}
+	defer func() {
+		if p := fmt.Sprint(recover()); !strings.Contains(p, "/{") {
+			t.Errorf("a bad path: panicked with %q", p)
+		}
+	}()
+	auth.Mount(http.NewServeMux(), tokenauth.Endpoints{Token: []string{"/{"}})
+}

@@ -1,0 +1,56 @@
+package tokenauth_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A stamp may be a password hash. What has a principal prints everything else.
+func TestStampIsNotPrinted(t *testing.T) {
+	t.Parallel()
+	const stamp = "$argon2id$stamp"
+	p := tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Staff"}, Attributes: map[string]string{"tenant": "north"}, Stamp: stamp}
+	for name, value := range map[string]any{
+		"itself":       p,
+		"pointer":      &p,
+		"slice":        []tokenauth.Principal{p},
+		"map":          map[string]tokenauth.Principal{"k": p},
+		"token":        tokenauth.Token{Principal: p},
+		"issued token": &tokenauth.IssuedToken{Token: tokenauth.Token{Principal: p}},
+		"struct":       struct{ Caller any }{p},
+	} {
+		var text, structured bytes.Buffer
+		slog.New(slog.NewTextHandler(&text, nil)).Info("m", "value", value)
+		slog.New(slog.NewJSONHandler(&structured, nil)).Info("m", "value", value)
+		encoded, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for how, got := range map[string]string{
+			"%v": fmt.Sprintf("%v", value), "%+v": fmt.Sprintf("%+v", value), "%#v": fmt.Sprintf("%#v", value), "%s": fmt.Sprintf("%s", value),
+			"%q": fmt.Sprintf("%q", value), "%x": fmt.Sprintf("%x", value), "%d": fmt.Sprintf("%d", value),
+			"Sprint": fmt.Sprint(value), "Errorf": fmt.Errorf("call: %v", value).Error(),
+			"json": string(encoded), "text log": text.String(), "json log": structured.String(),
+		} {
+			if strings.Contains(got, "argon2id") || strings.Contains(got, fmt.Sprintf("%x", stamp)) {
+				t.Errorf("%s, %s: %s", name, how, got)
+			}
+
+			if how != "%x" && how != "%d" && (!strings.Contains(got, "alice") || !strings.Contains(got, "north")) {
+				t.Errorf("%s, %s has nothing else: %s", name, how, got)
+			}
+		}
+	}
+	if got, want := fmt.Sprintf("%+v", p), "{UserID:17 UserName:alice Roles:[Staff] Attributes:map[tenant:north] Stamp:[redacted]}"; got != want {
+		t.Errorf("printed as %s, want %s", got, want)
+	}
+	if got := fmt.Sprintf("%+v", tokenauth.Principal{UserID: "17"}); strings.Contains(got, "redacted") {
+		t.Errorf("without a stamp it is printed as %s", got)
+	}
+}
