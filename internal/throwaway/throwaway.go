@@ -16,7 +16,8 @@
 //
 // Tests that need a server which is not installed are skipped, unless the
 // environment variable TOKENAUTH_REQUIRE, a comma separated list, names it
-// ("postgres", "mariadb", "redis"): then they fail.
+// ("postgres", "mariadb", "redis"): then they fail. The same holds for a browser
+// ([Chromium]), which the test starts itself.
 package throwaway
 
 import (
