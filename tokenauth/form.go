@@ -32,7 +32,7 @@ var maxBasic = base64.StdEncoding.EncodedLen(maxBodySize)
 // the documented call has it. Nor does one that is doubled, cannot be read, or is
 // too long to be read.
 func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
-	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" }) {
+	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
 		refusal := early(http.StatusUnsupportedMediaType, wire.BodyCompressed)
 		refusal.header = http.Header{"Accept-Encoding": {"identity"}}
 		return refusal

@@ -160,9 +160,12 @@ var parsing = []situation{
 			w := gzip.NewWriter(&body)
 			io.WriteString(w, goodGrant)
 			w.Close()
-			for _, encoding := range []string{"gzip", "GZIP", "identity", "br, gzip"} {
+			for _, encoding := range []string{"gzip", "GZIP", "br, gzip", "identity, gzip"} {
 				h.tries(t, want, "POST", "/Token", body.String(), "Content-Encoding", encoding)
 				h.tries(t, want, "POST", "/Token", goodGrant, "Content-Encoding", encoding)
+			}
+			for _, encoding := range []string{"identity", "Identity", ""} {
+				h.tries(t, issued, "POST", "/Token", goodGrant, "Content-Encoding", encoding)
 			}
 		},
 	},
