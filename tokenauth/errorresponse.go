@@ -33,8 +33,10 @@ type ErrorResponse struct {
 	header http.Header // more headers, or nil
 	// early says that the body was not read to its end. The connection is then
 	// closed, so that no byte of the body is taken for the next request.
-	early  bool
-	render func(http.ResponseWriter, *http.Request, *ErrorResponse) // Options.RenderError
+	early bool
+	// guarded says that the request was one of a protected route.
+	guarded bool
+	render  func(http.ResponseWriter, *http.Request, *ErrorResponse) // Options.RenderError
 }
 
 // Error describes the response without its cause.
@@ -52,6 +54,9 @@ func (e *ErrorResponse) Unwrap() error { return e.Err }
 // status and body itself.
 func (e *ErrorResponse) SetHeaders(h http.Header) {
 	noStore(h)
+	if e.guarded {
+		varyByAuthorization(h)
+	}
 	maps.Copy(h, e.header)
 	if e.Challenge != "" {
 		h.Set("WWW-Authenticate", e.Challenge)

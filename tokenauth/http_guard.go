@@ -44,8 +44,9 @@ func (q *Requirement) check() {
 
 // Authorizer returns a func that decides about requests, for adapters to other
 // frameworks. The func returns either the request to pass on, whose context has
-// the token, or the answer to write. It panics if a list of the requirement is
-// empty but not nil, or has an empty string, and if Optional is beside a list.
+// the token and whose response needs SetCacheHeaders, or the answer to write. It
+// panics if a list of the requirement is empty but not nil, or has an empty
+// string, and if Optional is beside a list.
 func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, *ErrorResponse) {
 	s.mustNotBeNil()
 	q.check()
@@ -53,7 +54,7 @@ func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, 
 	return func(r *http.Request) (*http.Request, *ErrorResponse) {
 		authorized, refusal := s.authorize(r, &q)
 		if refusal != nil {
-			refusal.render = s.options.RenderError
+			refusal.guarded, refusal.render = true, s.options.RenderError
 		}
 		return authorized, refusal
 	}
@@ -152,6 +153,7 @@ func (s *Service) require(q Requirement) func(http.Handler) http.Handler {
 				refusal.ServeHTTP(w, r)
 				return
 			}
+			SetCacheHeaders(w.Header(), authorized)
 			// The server removes the files of a form that it finds in its own r.
 			defer func() { r.MultipartForm = authorized.MultipartForm }()
 			next.ServeHTTP(w, authorized)
