@@ -32,7 +32,7 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 	var body jsonObject
 	body.text("access_token", issued.AccessToken.Reveal())
 	body.text("token_type", "bearer")
-	body.number("expires_in", int64(max(0, t.ExpiresAt.Sub(s.options.Now()))/time.Second))
+	body.number("expires_in", expiresIn(t))
 	body.text("userName", p.UserName)
 	body.text("userId", p.UserID)
 	body.text("role", strings.Join(p.Roles, ","))
@@ -41,6 +41,11 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 	s.responseAttributes(&body, t)
 	return body.done()
 }
+
+// expiresIn is in whole seconds. A token is issued within the second that its
+// IssuedAt names, so that one less is left than its lifetime has, rounded down. It
+// is what Katana says, and does not depend on how long the storage took.
+func expiresIn(t *Token) int64 { return int64(t.ExpiresAt.Sub(t.IssuedAt)/time.Second) - 1 }
 
 func (s *Service) responseAttributes(body *jsonObject, t *Token) {
 	for _, name := range s.options.ResponseAttributes {
