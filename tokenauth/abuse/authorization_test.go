@@ -105,10 +105,21 @@ var authorization = []situation{
 	{
 		id: "A03", what: "the scheme alone, and with nothing but space behind it",
 		run: func(t *testing.T, h *abuseHost) {
-			h.denies(t, malformed, 0, "GET", "/me", "", "Authorization", "Bearer")
-			for _, line := range []string{"Bearer ", "Bearer    ", "bearer\t"} { // a client in Go would trim them
-				h.deniesLine(t, malformed, line)
+			for _, path := range []string{"/me", "/admin", "/app"} {
+				h.denies(t, anonymous, 0, "GET", path, "", "Authorization", "Bearer")
 			}
+			for _, line := range []string{"Bearer ", "Bearer    ", "bearer\t"} { // a client in Go would trim them
+				h.deniesLine(t, anonymous, line)
+			}
+			for _, line := range []string{"Bearer", "bearer ", "Bearer  \t"} { // a test or an adapter does not
+				r := httptest.NewRequest("GET", "/me", nil)
+				r.Header["Authorization"] = []string{line}
+				w := httptest.NewRecorder()
+				if h.handler.ServeHTTP(w, r); w.Code != 401 || w.Header().Get("WWW-Authenticate") != `Bearer realm="`+abuseRealm+`"` {
+					t.Errorf("%q answered %d %v", line, w.Code, w.Header())
+				}
+			}
+			h.admits(t, "GET", "/open", "Authorization", "Bearer")
 		},
 	},
 	{
@@ -151,11 +162,16 @@ var authorization = []situation{
 		id: "A07", what: "a token in the query or the body, alone and beside a header",
 		run: func(t *testing.T, h *abuseHost) {
 			const form = "application/x-www-form-urlencoded"
-			for _, query := range []string{"/me?access_token=", "/me?a=b&Access_Token=", "/me?a;access%5ftoken="} {
-				h.denies(t, malformed, 0, "GET", query+"x", "", bearer(h.token)...)
-				h.denies(t, malformed, 0, "GET", query+h.token, "", bearer(h.token)...)
-				h.denies(t, anonymous, 0, "GET", query+h.token, "")
+			for _, query := range []string{"?access_token=", "?a=b&Access_Token=", "?a;access%5ftoken=", "?access_token=%zz&access_token="} {
+				for _, path := range []string{"/me", "/admin", "/open"} {
+					h.admits(t, "GET", path+query+"x", bearer(h.token)...)
+					h.admits(t, "GET", path+query+h.token, bearer(h.token)...)
+				}
+				h.denies(t, invalidToken, 0, "GET", "/me"+query+h.token, "", bearer("x")...)
+				h.denies(t, anonymous, 0, "GET", "/me"+query+h.token, "")
+				h.denies(t, anonymous, 0, "GET", "/me"+query+h.token, "", "Authorization", "Bearer")
 			}
+			h.admits(t, "POST", "/me", append(bearer(h.token), "Content-Type", form)...)
 			h.denies(t, anonymous, 0, "POST", "/me", "access_token="+h.token, "Content-Type", form)
 			h.denies(t, anonymous, 0, "GET", "/me", "access_token="+h.token, "Content-Type", form)
 			h.denies(t, invalidToken, 0, "POST", "/me", "access_token="+h.token, "Content-Type", form, "Authorization", "Bearer x")
