@@ -29,6 +29,7 @@ type Service struct {
 	running       atomic.Int32 // calls of Run
 	runCalled     atomic.Bool  // Run was called, or its absence logged
 	untrusted     sync.Once    // of the warning about a proxy
+	colon         sync.Once    // of the warning about a client ID with a colon
 
 	countsAccounts atomic.Bool // the Authenticator calls CountAttempt
 }
