@@ -89,6 +89,7 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 		r, refusal := authorize(before)
 		if refusal == nil {
 			c.Request = r
+			tokenauth.SetCacheHeaders(c.Writer.Header(), r)
 			// The server removes the files of a form that it finds in its own
 			// request.
 			defer func() { before.MultipartForm = c.Request.MultipartForm }()

@@ -10,7 +10,9 @@ import (
 
 // A Client is a registered application (RFC 6749 §2).
 type Client struct {
-	// ID names the client: 1 to 256 bytes of UTF-8 without control characters.
+	// ID names the client: 1 to 256 bytes of UTF-8 without control characters. It
+	// should have no colon: with one, the client authenticates in the body or by
+	// form-encoded Basic authentication, and not by raw Basic (RFC 7617 §2).
 	ID string
 	// Secrets are the SHA-256 digests of the accepted secrets; two during
 	// rotation. A secret has at least 128 random bits, as crypto/rand.Text makes

@@ -3,6 +3,7 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"strings"
 )
 
 // authenticateClient returns the client that one of the readings names and
@@ -46,6 +47,11 @@ func (s *Service) findClient(ctx context.Context, clientID string) (*Client, err
 		// A registry that compares more widely would have two slots for one
 		// client.
 		return nil, ErrInvalidClient
+	}
+	if strings.Contains(clientID, ":") {
+		s.colon.Do(func() {
+			s.options.Logger.WarnContext(ctx, "tokenauth: the ID of a client has a colon, at which Basic authentication splits (RFC 7617 §2): the client can only authenticate in the body, or if it form-encodes its ID", "client_id", clientID)
+		})
 	}
 	return &c, nil
 }

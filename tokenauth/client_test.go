@@ -37,7 +37,11 @@ func TestEmptyClientSecretIsRefused(t *testing.T) {
 			}
 			recorder := httptest.NewRecorder()
 			h.ServeHTTP(recorder, r)
-			if recorder.Code != http.StatusUnauthorized {
+			want := http.StatusBadRequest
+			if body == "" {
+				want = http.StatusUnauthorized
+			}
+			if recorder.Code != want || !strings.Contains(recorder.Body.String(), "invalid_client") {
 				t.Errorf("%s%s: answered %d %s", path, body, recorder.Code, recorder.Body)
 			}
 		}

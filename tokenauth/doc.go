@@ -46,6 +46,13 @@
 // asks for: revocation (RFC 7009), introspection (RFC 7662) and metadata (RFC
 // 8414). The package openapi describes what was mounted.
 //
+// A middleware in front of them should leave the body of a request alone. Where
+// one has called ParseForm, as Gin's PostForm and ShouldBind do, the endpoints
+// take Request.PostForm, under the same rules. But ParseForm drops parameters with
+// a semicolon or a malformed escape, and so a password that has one. Where the
+// body was read in another way, and not put back, the answer is 400, and the
+// Service logs a warning.
+//
 // # What is logged, and what to watch
 //
 // The Service reports an [Event] for everything it does. Options.Logger receives
@@ -92,10 +99,11 @@
 // a feed that is lost (at info, one that is back), a second Run beside the first, a
 // clock that differs from the storage's, an account that Lookup does not find by its
 // own name, and, once for an outage, a changed user or client whose tokens could not be ended
-// (at info, when that works again). At warn, once: a Run that was not called, if a
+// (at info, when that works again). At warn, with the same bound: a body that the
+// host's own code read and kept. At warn, once: a Run that was not called, if a
 // cache or a RevocationQueue waits for it, or nothing purged for PurgeInterval; a
-// proxy that Options.TrustedProxies does not name; and, in New, a wrapper that hides
-// an optional ability of what it wraps.
+// proxy that Options.TrustedProxies does not name; a client ID with a colon; and,
+// in New, a wrapper that hides an optional ability of what it wraps.
 //
 // # Compatibility
 //

@@ -34,8 +34,10 @@ type ErrorResponse struct {
 	header http.Header // more headers, or nil
 	// early says that the body was not read to its end. The connection is then
 	// closed, so that no byte of the body is taken for the next request.
-	early  bool
-	render func(http.ResponseWriter, *http.Request, *ErrorResponse) // by Options.RenderError, or nil
+	early bool
+	// guarded says that the request was one of a protected route.
+	guarded bool
+	render  func(http.ResponseWriter, *http.Request, *ErrorResponse) // by Options.RenderError, or nil
 }
 
 // Error describes the response without its cause.
@@ -56,6 +58,9 @@ func (e *ErrorResponse) SetHeaders(h http.Header) {
 		return
 	}
 	noStore(h)
+	if e.guarded {
+		varyByAuthorization(h)
+	}
 	maps.Copy(h, e.header)
 	if e.Challenge != "" {
 		h.Set("WWW-Authenticate", e.Challenge)

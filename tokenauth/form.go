@@ -2,7 +2,7 @@ package tokenauth
 
 import (
 	"bytes"
-	"encoding/base64"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -21,18 +21,17 @@ const (
 	// maxContentType is in bytes. A media type of a body that is read here has a
 	// few dozen.
 	maxContentType = 256
-)
 
-// maxBasic is the maximum length of Basic authentication, encoded. Decoded it is
-// as long as a body may be.
-var maxBasic = base64.StdEncoding.EncodedLen(maxBodySize)
+	byteOrderMark = "\ufeff"
+)
 
 // checkContentHeaders refuses bodies that are not urlencoded text, as far as
 // their headers can be believed. The label "application/json" says nothing:
-// the documented call has it. Nor does one that is doubled, cannot be read, or is
+// the documented call has it. Nor does a charset: common clients send
+// ISO-8859-1 unasked. Nor does a label that is doubled, cannot be read, or is
 // too long to be read.
 func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
-	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" }) {
+	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
 		refusal := early(http.StatusUnsupportedMediaType, wire.BodyCompressed)
 		refusal.header = http.Header{"Accept-Encoding": {"identity"}}
 		return refusal
@@ -41,166 +40,148 @@ func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
 	if len(labels) != 1 || len(labels[0]) > maxContentType {
 		return nil
 	}
-	mediaType, params, err := mime.ParseMediaType(labels[0])
-	if err != nil {
-		return nil
-	}
-	if mediaType == "multipart/form-data" {
+	if mediaType, _, err := mime.ParseMediaType(labels[0]); err == nil && mediaType == "multipart/form-data" {
 		return early(http.StatusBadRequest, wrongEncoding)
 	}
-	switch strings.ToLower(params["charset"]) {
-	case "", "utf-8", "utf8", "us-ascii":
-		return nil
-	}
-	return early(http.StatusBadRequest, wire.BodyCharset)
+	return nil
 }
 
-// A userPass is what an Authorization header of the Basic scheme holds.
-type userPass struct{ user, pass string }
-
-// parseAuthorization reads the Authorization lines of a token request. It
-// returns nil for none and for other schemes: interceptors of clients add
-// stale bearer tokens. It reports false for a Basic line that is malformed or
-// longer than maxBasic, and for more lines than one.
-func parseAuthorization(lines []string) (*userPass, bool) {
-	const scheme = "Basic"
-	if len(lines) == 0 {
-		return nil, true
-	}
-	if len(lines) > 1 {
-		return nil, false
-	}
-	if !hasPrefixFold(lines[0], scheme) {
-		return nil, true
-	}
-	rest := lines[0][len(scheme):]
-	if rest != "" && rest[0] != ' ' && rest[0] != '\t' {
-		return nil, true // another scheme that begins with the same letters
-	}
-	encoded := strings.Trim(rest, " ")
-	if len(encoded) > maxBasic {
-		return nil, false
-	}
-	decoded, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	if err != nil {
-		return nil, false
-	}
-	text := string(decoded)
-	if !utf8.ValidString(text) {
-		// RFC 7617 leaves the charset open; three common client libraries
-		// send ISO-8859-1, in which every byte is the code point itself.
-		latin1 := make([]rune, len(decoded))
-		for i, b := range decoded {
-			latin1[i] = rune(b)
-		}
-		text = string(latin1)
-	}
-	user, pass, ok := strings.Cut(text, ":")
-	if !ok || strings.ContainsFunc(text, unicode.IsControl) {
-		return nil, false
-	}
-	return &userPass{user, pass}, true
+// A formBody is the body of a request: its text, or what ParseForm made of it
+// for the host's code, which read it before.
+type formBody struct {
+	text   []byte
+	parsed url.Values
+	cut    bool // the text is not all that was sent
 }
 
-// parseTokenRequest reads the body of a token request, and takes the user from
-// Basic authentication where the body names neither user nor password.
-func parseTokenRequest(body []byte, basic *userPass) (Credentials, *ErrorResponse) {
-	form, refusal := parseForm(body, "grant_type", wire.SendTokenRequest, tokenParameters)
-	if refusal != nil {
-		return Credentials{}, refusal
+// parameters reads the known ones, under their lower-case names.
+func (b *formBody) parameters(known []string) (map[string]string, *ErrorResponse) {
+	p := &parameters{known: known, values: make(map[string]string, len(known))}
+	if b.parsed != nil {
+		return p.values, p.addParsed(b.parsed)
 	}
-	bad := func(description string) (Credentials, *ErrorResponse) {
-		return Credentials{}, invalidRequest(http.StatusBadRequest, description)
-	}
-	switch form["grant_type"] {
-	case "password":
-	case "":
-		return bad(wire.GrantTypeMissing)
-	default:
-		return Credentials{}, &ErrorResponse{
-			Status:      http.StatusBadRequest,
-			Code:        wire.UnsupportedGrantType,
-			Description: wire.GrantTypeUnknown,
-			Err:         errMalformed,
+	return p.values, p.addText(b.text)
+}
+
+// looksLikeJSON reports whether the body begins as a JSON object does.
+func (b *formBody) looksLikeJSON() bool {
+	for name := range b.parsed {
+		if strings.HasPrefix(strings.TrimSpace(name), "{") {
+			return true
 		}
 	}
-	username, password := form["username"], form["password"]
-	// Never half from here and half from there: a wrong password in the body
-	// must not fall back to the header.
-	if basic != nil && username == "" && password == "" {
-		username, password = basic.user, basic.pass
-	}
-	switch {
-	case username == "":
-		return bad(wire.UserNameMissing)
-	case password == "":
-		return bad(wire.PasswordMissing)
-	case len(username) > 256:
-		return bad(wire.UserNameTooLong)
-	case strings.ContainsFunc(username, unicode.IsControl):
-		return bad(wire.UserNameControls)
-	}
-	return Credentials{
-		UserName: username, Password: NewSecret(password),
-		ClientID: form["client_id"], ClientSecret: NewSecret(form["client_secret"]),
-	}, nil
+	return bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(b.text, []byte(byteOrderMark))), []byte("{"))
 }
 
-// tokenParameters are those of a token request that must not be doubled (RFC
-// 6749 §3.2).
-var tokenParameters = []string{"grant_type", "username", "password", "client_id", "client_secret"}
-
-// parseForm reads a form that has to have the parameter. JSON may break any of
-// the rules, and its sender needs to hear which it did not know of.
-func parseForm(body []byte, required, wrongEncoding string, known []string) (map[string]string, *ErrorResponse) {
-	form, refusal := parseURLEncoded(body, known)
-	if (refusal != nil || form[required] == "") && bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
-		return nil, invalidRequest(http.StatusBadRequest, wrongEncoding)
-	}
-	return form, refusal
+// parameters are those of a form, under the rules that each of them obeys. An
+// empty value counts as left out.
+type parameters struct {
+	known  []string
+	values map[string]string
+	count  int
 }
 
-// parseURLEncoded reads application/x-www-form-urlencoded text, and keeps the
-// known parameters under their lower-case names. An empty value counts as left
-// out.
-func parseURLEncoded(body []byte, known []string) (map[string]string, *ErrorResponse) {
-	bad := func(description string) (map[string]string, *ErrorResponse) {
-		return nil, invalidRequest(http.StatusBadRequest, description)
+// addText adds application/x-www-form-urlencoded text. It takes everything that
+// Katana takes: many clients build the body by joining strings.
+func (p *parameters) addText(text []byte) *ErrorResponse {
+	if bytes.IndexByte(text[:min(4, len(text))], 0) >= 0 {
+		return invalidRequest(http.StatusBadRequest, wire.ParametersNotUTF8) // UTF-16 or UTF-32
 	}
-	form := make(map[string]string, len(known))
-	count := 0
-	for pair := range strings.SplitSeq(string(body), "&") {
+	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
+	for pair := range strings.SplitSeq(string(text), "&") {
 		if pair == "" {
 			continue
 		}
-		if count++; count > maxParameters {
-			return bad(wire.TooManyParameters)
+		name, value, _ := strings.Cut(pair, "=")
+		name = strings.TrimLeftFunc(name, unicode.IsSpace)
+		if refusal := p.add(unescape(name), unescape(value)); refusal != nil {
+			return refusal
 		}
-		rawName, rawValue, _ := strings.Cut(pair, "=")
-		name, err := url.QueryUnescape(rawName)
-		if err != nil || strings.Contains(pair, ";") {
-			return bad(wire.BodyMalformed)
-		}
-		value, err := url.QueryUnescape(rawValue)
-		if err != nil {
-			return bad(wire.BodyMalformed)
-		}
-		if !utf8.ValidString(name) || !utf8.ValidString(value) {
-			return bad(wire.ParametersNotUTF8)
-		}
-		if strings.ContainsFunc(name, unicode.IsControl) || strings.Contains(value, "\x00") {
-			return bad(wire.ParameterControls)
-		}
-		name = asciiLower(name)
-		if !slices.Contains(known, name) {
-			continue
-		}
-		if _, double := form[name]; double {
-			return bad(wire.ParameterTwice)
-		}
-		form[name] = value
 	}
-	return form, nil
+	return nil
+}
+
+// addParsed adds what ParseForm read. It keeps neither the order of the names nor
+// what they looked like before they were decoded. So a byte order mark is dropped
+// from one name, whichever that is, and so is white space that was encoded.
+func (p *parameters) addParsed(form url.Values) *ErrorResponse {
+	size, count := 0, 0
+	for name, values := range form {
+		count += len(values)
+		for _, value := range values {
+			size += len(name) + len(value) + len("&")
+			if value != "" {
+				size += len("=")
+			}
+		}
+	}
+	// The body was this long at least: its escapes were longer.
+	switch {
+	case size-len("&") > maxBodySize:
+		return invalidRequest(http.StatusRequestEntityTooLarge, wire.BodyTooLarge)
+	case count > maxParameters:
+		return invalidRequest(http.StatusBadRequest, wire.TooManyParameters)
+	}
+	marked := false
+	for _, name := range slices.Sorted(maps.Keys(form)) {
+		for _, value := range form[name] {
+			name := name
+			if !marked {
+				name, marked = strings.CutPrefix(name, byteOrderMark)
+			}
+			if refusal := p.add(strings.TrimLeftFunc(name, unicode.IsSpace), value); refusal != nil {
+				return refusal
+			}
+		}
+	}
+	return nil
+}
+
+// add adds a parameter that was decoded.
+func (p *parameters) add(name, value string) *ErrorResponse {
+	bad := func(description string) *ErrorResponse {
+		return invalidRequest(http.StatusBadRequest, description)
+	}
+	p.count++
+	switch {
+	case p.count > maxParameters:
+		return bad(wire.TooManyParameters)
+	case !utf8.ValidString(name) || !utf8.ValidString(value):
+		return bad(wire.ParametersNotUTF8)
+	case strings.HasPrefix(name, byteOrderMark):
+		return bad(wire.ByteOrderMark)
+	case strings.ContainsFunc(name, unicode.IsControl) || strings.Contains(value, "\x00"):
+		return bad(wire.ParameterControls)
+	}
+	name = asciiLower(name)
+	if !slices.Contains(p.known, name) {
+		return nil
+	}
+	if _, double := p.values[name]; double {
+		return bad(wire.ParameterTwice)
+	}
+	p.values[name] = value
+	return nil
+}
+
+// unescape decodes a name or a value. A percent sign without two hexadecimal
+// digits behind it stays what it is.
+func unescape(s string) string {
+	if !strings.ContainsAny(s, "%+") {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == '+' {
+			c = ' '
+		} else if escaped, ok := escapedAt(s, i); ok {
+			c = escaped
+			i += 2
+		}
+		b = append(b, c)
+	}
+	return string(b)
 }
 
 // asciiLower folds ASCII letters only: strings.EqualFold would also take the
@@ -212,9 +193,4 @@ func asciiLower(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// hasPrefixFold is strings.HasPrefix with ASCII letters in any case.
-func hasPrefixFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && (s[:len(prefix)] == prefix || strings.EqualFold(s[:len(prefix)], prefix))
 }

@@ -74,9 +74,10 @@ func (s *Service) isOf(a *authorized, accessToken string) bool {
 	return ok && a.fallback == nil && equal(&a.token.Digest, (*Digest)(&digest))
 }
 
-// bearer reads the Authorization header (RFC 6750 §2.1). The token is never
-// taken from the query, a form or a cookie; one in the query beside the header
-// is a second way of sending it, which RFC 6750 §2 forbids.
+// bearer reads the Authorization header (RFC 6750 §2.1), and nothing else: a
+// query, a form or a cookie may have a copy of the token for the host's own use,
+// such as a WebSocket. An empty token counts as none, since some front ends wait
+// for a 401 before they ask for a sign-in.
 func (s *Service) bearer(r *http.Request) (accessToken string, refusal *ErrorResponse) {
 	const scheme = "Bearer"
 	lines := r.Header["Authorization"]
@@ -91,9 +92,9 @@ func (s *Service) bearer(r *http.Request) (accessToken string, refusal *ErrorRes
 	switch {
 	case rest != "" && rest[0] != ' ' && rest[0] != '\t':
 		return "", s.noCredentials() // another scheme that begins with the same letters
-	case accessToken == "" || hasSeparator(accessToken):
-		return "", s.malformed()
-	case r.URL.RawQuery != "" && queryHas(r.URL.RawQuery, "access_token"):
+	case strings.Trim(accessToken, "\t ") == "":
+		return "", s.noCredentials()
+	case hasSeparator(accessToken):
 		return "", s.malformed()
 	}
 	return accessToken, nil

@@ -13,14 +13,17 @@ import (
 // A requestClient is what a request says of its client (RFC 6749 §2.3).
 type requestClient struct {
 	readings []clientCredentials
-	// challenge says that a client that does not authenticate is told how
-	// (§5.2).
+	// challenge says that it used Basic authentication. Only then it is told so
+	// if it does not prove itself (§5.2): a browser would ask its user for a name
+	// and a password.
 	challenge bool
 }
 
 // readClient reads the client of a request, which names it by Basic
 // authentication or in the body, and not by both.
-func readClient(inBody clientCredentials, basic *userPass) (requestClient, error) {
+func readClient(f *formRequest) (requestClient, error) {
+	inBody := clientCredentials{f.form["client_id"], NewSecret(f.form["client_secret"])}
+	basic := f.client
 	if basic == nil {
 		return requestClient{readings: []clientCredentials{inBody}}, nil
 	}
@@ -29,16 +32,16 @@ func readClient(inBody clientCredentials, basic *userPass) (requestClient, error
 	if inBody.secret.Reveal() != "" || inBody.id != "" && !named {
 		return requestClient{}, invalidRequest(http.StatusBadRequest, wire.ClientTwice)
 	}
-	return requestClient{readings: readings}, nil
+	return requestClient{readings: readings, challenge: true}, nil
 }
 
-// authenticate is Service.authenticateClient, with a challenge.
+// authenticate is Service.authenticateClient, with a challenge if it is due.
 func (c *requestClient) authenticate(ctx context.Context, s *Service) (*Client, error) {
 	client, err := s.authenticateClient(ctx, c.readings)
 	return client, c.challenged(s, err)
 }
 
-// challenged adds the challenge to an ErrInvalidClient.
+// challenged adds the challenge to an ErrInvalidClient, if it is due.
 func (c *requestClient) challenged(s *Service, err error) error {
 	if c.challenge && errors.Is(err, ErrInvalidClient) && !errors.Is(err, ErrRejected) {
 		return s.challengeClient()

@@ -2,12 +2,9 @@ package tokenauth
 
 import (
 	"errors"
-	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
@@ -61,60 +58,80 @@ type formRules struct {
 	methods       []string
 	wrongMethod   string // descriptions
 	wrongEncoding string
+	required      string   // the parameter without which it is no form of this endpoint
+	known         []string // the parameters that must not be doubled
 }
 
-// readForm reads the body of a request, and the Basic authentication beside
-// it, if there is any. The order of its checks is part of the contract: what
+// A formRequest is what an endpoint was sent.
+type formRequest struct {
+	form          map[string]string // the known parameters
+	authorization string            // the line, or ""
+	client        *userPass         // from that, with a registry of clients
+}
+
+// readForm reads a request. The order of its checks is part of the contract: what
 // is refused first is refused without looking further.
-func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRules) (body []byte, basic *userPass, err error) {
-	// The deadline stays if the body is refused, for the server then reads on
-	// for a while before it closes the connection. Once the body is read it
-	// goes: the server watches for the client to leave, and hashing may take
-	// longer. A middleware that hides the connection from
-	// http.ResponseController leaves the server's own ReadTimeout.
-	conn := http.NewResponseController(w)
-	conn.SetReadDeadline(time.Now().Add(s.options.BodyTimeout))
+func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRules) (*formRequest, error) {
+	f, body := new(formRequest), formBody{}
+	refusal := s.readHead(f, r, rules)
+	if refusal == nil {
+		body, refusal = s.readBody(w, r)
+	}
+	if refusal != nil {
+		if refusal.early && refusal.Status != http.StatusRequestTimeout {
+			s.limitUnread(w, r)
+		}
+		return nil, refusal
+	}
+	if f.form, refusal = body.parameters(rules.known); refusal == nil && f.form[rules.required] != "" {
+		return f, nil
+	}
+	switch {
+	case body.cut:
+		return nil, s.bodyGone(r)
+	case body.looksLikeJSON():
+		// It may break any of the rules, and its sender needs to hear which it did
+		// not know of.
+		return nil, invalidRequest(http.StatusBadRequest, rules.wrongEncoding)
+	case refusal != nil:
+		return nil, refusal
+	}
+	return f, nil // which parameter is missing is the endpoint's to say
+}
+
+// readHead checks all but the body, and reads the Basic authentication of the
+// client, if there is any. Without a registry of clients Basic is the user's, who
+// may be in the body instead, or nobody's: then it is not looked at.
+func (s *Service) readHead(f *formRequest, r *http.Request, rules *formRules) *ErrorResponse {
 	if !slices.Contains(rules.methods, r.Method) {
 		refusal := early(http.StatusMethodNotAllowed, rules.wrongMethod)
 		refusal.header = http.Header{"Allow": {strings.Join(rules.methods, ", ")}}
-		return nil, nil, refusal
+		return refusal
 	}
-	basic, ok := parseAuthorization(r.Header["Authorization"])
-	if !ok {
-		return nil, nil, early(http.StatusBadRequest, wire.AuthorizationMalformed)
+	lines := r.Header["Authorization"]
+	if len(lines) > 0 {
+		f.authorization = lines[0]
+	}
+	wellFormed := len(lines) <= 1
+	if wellFormed && s.options.Clients != nil {
+		f.client, wellFormed = parseBasic(f.authorization)
+	}
+	if !wellFormed {
+		return early(http.StatusBadRequest, wire.AuthorizationMalformed)
 	}
 	if refusal := checkContentHeaders(r.Header, rules.wrongEncoding); refusal != nil {
-		return nil, nil, refusal
+		return refusal
+	}
+	if hasMultipart(r) {
+		return early(http.StatusBadRequest, rules.wrongEncoding)
 	}
 	switch query := r.URL.RawQuery; {
 	case len(query) > maxQuery:
 		// It is not looked at, and may have credentials: the answer to those is
 		// 400, and so it is here, not 414 (RFC 9110 §15.5.15).
-		return nil, nil, early(http.StatusBadRequest, wire.QueryTooLong)
+		return early(http.StatusBadRequest, wire.QueryTooLong)
 	case queryHas(query, credentialNames...):
-		return nil, nil, early(http.StatusBadRequest, wire.CredentialsInQuery)
+		return early(http.StatusBadRequest, wire.CredentialsInQuery)
 	}
-	body, err = s.readBody(r)
-	if err != nil {
-		return nil, nil, err
-	}
-	conn.SetReadDeadline(time.Time{})
-	return body, basic, nil
-}
-
-// readBody reads at most maxBodySize bytes.
-func (s *Service) readBody(r *http.Request) ([]byte, error) {
-	if r.ContentLength > maxBodySize {
-		return nil, early(http.StatusRequestEntityTooLarge, wire.BodyTooLarge)
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBodySize+1))
-	switch {
-	case len(body) > maxBodySize:
-		return nil, early(http.StatusRequestEntityTooLarge, wire.BodyTooLarge)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, early(http.StatusRequestTimeout, wire.BodyTooSlow)
-	case err != nil:
-		return nil, early(http.StatusBadRequest, wire.BodyUnreadable)
-	}
-	return body, nil
+	return nil
 }

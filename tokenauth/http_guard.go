@@ -45,16 +45,20 @@ func (q *Requirement) check() {
 
 // Authorizer returns a func that decides about requests, for adapters to other
 // frameworks. The func returns either the request to pass on, whose context has
-// the token, or the answer to write. It panics if a list of the requirement is
-// empty but not nil, or has an empty string, and if Optional is beside a list.
+// the token and whose response needs SetCacheHeaders, or the answer to write. It
+// panics if a list of the requirement is empty but not nil, or has an empty
+// string, and if Optional is beside a list.
 func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, *ErrorResponse) {
 	s.mustNotBeNil()
 	q.check()
 	q.Roles, q.Clients = slices.Clone(q.Roles), slices.Clone(q.Clients)
 	return func(r *http.Request) (*http.Request, *ErrorResponse) {
 		authorized, refusal := s.authorize(request.Complete(r), &q)
-		if refusal != nil && s.options.RenderError != nil {
-			refusal.render = s.render
+		if refusal != nil {
+			refusal.guarded = true
+			if s.options.RenderError != nil {
+				refusal.render = s.render
+			}
 		}
 		return authorized, refusal
 	}
@@ -153,6 +157,7 @@ func (s *Service) require(q Requirement) func(http.Handler) http.Handler {
 				refusal.ServeHTTP(w, r)
 				return
 			}
+			SetCacheHeaders(w.Header(), authorized)
 			if r != nil {
 				// The server removes the files of a form that it finds in its own r.
 				defer func() { r.MultipartForm = authorized.MultipartForm }()

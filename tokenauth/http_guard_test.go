@@ -80,7 +80,7 @@ func TestGuardsGoByWhatTheRequestPresents(t *testing.T) {
 		{"none", admin, nil, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
 		{"an empty line", admin, []string{""}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
 		{"Basic", admin, []string{"Basic YTpi"}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"nothing behind the scheme", admin, []string{"Bearer"}, [...]string{"400", "400", "400", "nobody", "400", "nobody"}, [6]int{}},
+		{"nothing behind the scheme", admin, []string{"Bearer"}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
 		{"rubbish", admin, []string{"Bearer tat_x"}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
 		{"the outer one twice", admin, []string{admin, admin}, [...]string{"400", "400", "400", "nobody", "400", "nobody"}, [6]int{}},
 		{"another user's", admin, []string{user}, [...]string{"bob", "403", "bob", "bob", "401", "nobody"}, [...]int{1, 1, 1, 1, 0, 0}},

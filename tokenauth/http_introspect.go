@@ -20,7 +20,7 @@ func (s *Service) introspectionHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
 		if err == nil {
-			err = s.mayIntrospect(request.client)
+			err = s.mayIntrospect(request)
 		}
 		if err != nil {
 			return nil, s.observeUnread(r, event.Refused, err)
@@ -31,10 +31,10 @@ func (s *Service) introspectionHandler() http.Handler {
 
 // mayIntrospect treats a public client as one that did not authenticate, as its
 // ID is not secret.
-func (s *Service) mayIntrospect(c *Client) error {
-	switch {
+func (s *Service) mayIntrospect(request *tokenForm) error {
+	switch c := request.client; {
 	case c == nil || len(c.Secrets) == 0:
-		return s.challengeClient()
+		return request.named.challenged(s, ErrInvalidClient)
 	case !c.mayIntrospect():
 		return unauthorizedClient(wire.MayNotIntrospect)
 	}

@@ -50,7 +50,8 @@ var emptyObject = []byte("{}")
 // A tokenForm is what revocation and introspection are asked with.
 type tokenForm struct {
 	accessToken string
-	client      *Client // nil without a registry
+	client      *Client       // nil without a registry
+	named       requestClient // how the request names it
 }
 
 // tokenFormParameters must not be doubled. The hint is ignored: there is one type
@@ -58,27 +59,23 @@ type tokenForm struct {
 var tokenFormParameters = []string{"token", "token_type_hint", "client_id", "client_secret"}
 
 func (s *Service) readTokenForm(w http.ResponseWriter, r *http.Request) (*tokenForm, error) {
-	body, basic, err := s.readForm(w, r, &formRules{
+	f, err := s.readForm(w, r, &formRules{
 		methods:       []string{http.MethodPost},
 		wrongMethod:   wire.PostOnly,
 		wrongEncoding: wire.SendToken,
+		required:      "token",
+		known:         tokenFormParameters,
 	})
 	if err != nil {
 		return nil, err
 	}
-	form, refusal := parseForm(body, "token", wire.SendToken, tokenFormParameters)
-	if refusal != nil {
-		return nil, refusal
-	}
-	request := &tokenForm{accessToken: form["token"]}
+	request := &tokenForm{accessToken: f.form["token"]}
 	if s.options.Clients != nil {
 		// The client comes first: an unknown one is told nothing else.
-		client, err := readClient(clientCredentials{form["client_id"], NewSecret(form["client_secret"])}, basic)
-		if err != nil {
+		if request.named, err = readClient(f); err != nil {
 			return nil, err
 		}
-		client.challenge = true
-		if request.client, err = client.authenticate(r.Context(), s); err != nil {
+		if request.client, err = request.named.authenticate(r.Context(), s); err != nil {
 			return nil, err
 		}
 	}

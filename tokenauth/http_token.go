@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
@@ -32,7 +33,7 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 	var body jsonObject
 	body.text("access_token", issued.AccessToken.Reveal())
 	body.text("token_type", "bearer")
-	body.number("expires_in", int64(max(0, t.ExpiresAt.Sub(s.options.Now()))/time.Second))
+	body.number("expires_in", expiresIn(t))
 	body.text("userName", p.UserName)
 	body.text("userId", p.UserID)
 	body.text("role", strings.Join(p.Roles, ","))
@@ -41,6 +42,11 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 	s.responseAttributes(&body, t)
 	return body.done()
 }
+
+// expiresIn is in whole seconds. A token is issued within the second that its
+// IssuedAt names, so that one less is left than its lifetime has, rounded down. It
+// is what Katana says, and does not depend on how long the storage took.
+func expiresIn(t *Token) int64 { return int64(t.ExpiresAt.Sub(t.IssuedAt)/time.Second) - 1 }
 
 func (s *Service) responseAttributes(body *jsonObject, t *Token) {
 	for _, name := range s.options.ResponseAttributes {
@@ -56,36 +62,82 @@ type tokenRequest struct {
 	client      requestClient
 }
 
+// tokenParameters are those of a token request that must not be doubled (RFC
+// 6749 §3.2).
+var tokenParameters = []string{"grant_type", "username", "password", "client_id", "client_secret"}
+
 func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tokenRequest, error) {
-	body, basic, err := s.readForm(w, r, &formRules{
+	f, err := s.readForm(w, r, &formRules{
 		methods:       s.tokenMethods(),
 		wrongMethod:   wire.TokenMethod,
 		wrongEncoding: wire.SendTokenRequest,
+		required:      "grant_type",
+		known:         tokenParameters,
 	})
 	if err != nil {
 		return nil, err
 	}
-	user := basic
-	if s.options.Clients != nil {
-		user = nil // it is the client's
-	}
-	c, bad := parseTokenRequest(body, user)
-	if bad != nil {
-		return nil, bad
+	c, refusal := s.readCredentials(f)
+	if refusal != nil {
+		return nil, refusal
 	}
 	request := new(tokenRequest)
 	if s.options.Clients != nil {
-		request.client, err = readClient(clientCredentials{c.ClientID, c.ClientSecret}, basic)
+		request.client, err = readClient(f)
 		if err != nil {
 			return nil, err
 		}
-		request.client.challenge = basic != nil
-	} else {
-		c.ClientID, c.ClientSecret = "", Secret{}
 	}
 	c.RemoteAddr, c.CrossSite = s.sourceOf(r), crossSite(r)
 	request.credentials = c
 	return request, nil
+}
+
+// readCredentials takes the user from Basic authentication where the body names
+// neither user nor password, and there it is no client's.
+func (s *Service) readCredentials(f *formRequest) (Credentials, *ErrorResponse) {
+	bad := func(description string) (Credentials, *ErrorResponse) {
+		return Credentials{}, invalidRequest(http.StatusBadRequest, description)
+	}
+	switch f.form["grant_type"] {
+	case "password":
+	case "":
+		return bad(wire.GrantTypeMissing)
+	default:
+		return Credentials{}, &ErrorResponse{
+			Status:      http.StatusBadRequest,
+			Code:        wire.UnsupportedGrantType,
+			Description: wire.GrantTypeUnknown,
+			Err:         errMalformed,
+		}
+	}
+	username, password := f.form["username"], f.form["password"]
+	// Never half from here and half from there: a wrong password in the body
+	// must not fall back to the header.
+	if s.options.Clients == nil && username == "" && password == "" {
+		basic, ok := parseBasic(f.authorization)
+		if !ok {
+			return bad(wire.AuthorizationMalformed)
+		}
+		if basic != nil {
+			username, password = basic.user, basic.pass
+		}
+	}
+	switch {
+	case username == "":
+		return bad(wire.UserNameMissing)
+	case password == "":
+		return bad(wire.PasswordMissing)
+	case len(username) > 256:
+		return bad(wire.UserNameTooLong)
+	case strings.ContainsFunc(username, unicode.IsControl):
+		return bad(wire.UserNameControls)
+	}
+	c := Credentials{UserName: username, Password: NewSecret(password)}
+	if s.options.Clients != nil {
+		c.ClientID, c.ClientSecret = f.form["client_id"], NewSecret(f.form["client_secret"])
+	}
+	return c, nil
 }
 
 func (s *Service) tokenMethods() []string {

@@ -50,7 +50,7 @@ type Options struct {
 
 	// BodyTimeout bounds how long the body of a request for a token, for
 	// revocation or for introspection may take to arrive; zero means 5 seconds.
-	// From 100 milliseconds to 1 minute.
+	// From 100 milliseconds to 1 minute. It never extends http.Server.ReadTimeout.
 	BodyTimeout time.Duration
 
 	// Cache keeps tokens in memory, so that a validation need not ask the

@@ -33,11 +33,9 @@ func queryHas(rawQuery string, names ...string) bool {
 func decodeName(to *[longestName]byte, pair string) (n int, ok bool) {
 	for i := 0; i < len(pair) && pair[i] != '='; i++ {
 		c := pair[i]
-		if c == '%' && i+2 < len(pair) {
-			if high, low := unhex(pair[i+1]), unhex(pair[i+2]); high >= 0 && low >= 0 {
-				c = byte(high<<4 | low)
-				i += 2
-			}
+		if escaped, ok := escapedAt(pair, i); ok {
+			c = escaped
+			i += 2
 		}
 		if n == len(to) {
 			return 0, false
@@ -49,6 +47,15 @@ func decodeName(to *[longestName]byte, pair string) (n int, ok bool) {
 		n++
 	}
 	return n, true
+}
+
+// escapedAt returns the byte that a percent sign and two digits at i stand for.
+func escapedAt(s string, i int) (byte, bool) {
+	if s[i] != '%' || i+2 >= len(s) {
+		return 0, false
+	}
+	high, low := unhex(s[i+1]), unhex(s[i+2])
+	return byte(high<<4 | low), high >= 0 && low >= 0
 }
 
 // unhex returns the value of a hexadecimal digit, or -1.

@@ -33,6 +33,7 @@ type Service struct {
 	runCalled     atomic.Bool  // Run was called, or its absence logged
 	purgeCalled   atomic.Bool  // by the host
 	untrusted     sync.Once    // of the warning about a proxy
+	colon         sync.Once    // of the warning about a client ID with a colon
 
 	countsAccounts atomic.Bool // the Authenticator calls CountAttempt
 }

@@ -114,10 +114,10 @@ func routes(auth *tokenauth.Service) http.Handler {
 	r := gin.New()
 	r.Use(gin.Recovery())
 
-	ginadapter.Mount(r, auth)                                                       // /Token, and /token
-	r.GET("/api/values", ginadapter.RequireBearer(auth), values)                    // [Authorize]
-	r.GET("/api/reports", ginadapter.RequireRole(auth, "Administrator"), values)    // [Authorize(Roles = "Administrator")]
-	r.GET("/api/status", func(c *gin.Context) { c.JSON(http.StatusOK, "running") }) // [AllowAnonymous]
+	ginadapter.Mount(r, auth)                                                    // /Token, and /token
+	r.GET("/api/values", ginadapter.RequireBearer(auth), values)                 // [Authorize]
+	r.GET("/api/reports", ginadapter.RequireRole(auth, "Administrator"), values) // [Authorize(Roles = "Administrator")]
+	r.GET("/api/status", ginadapter.Optional(auth), status)                      // [AllowAnonymous]
 	return r
 }
 
@@ -125,4 +125,10 @@ func routes(auth *tokenauth.Service) http.Handler {
 func values(c *gin.Context) {
 	token, _ := ginadapter.From(c)
 	c.JSON(http.StatusOK, gin.H{"userName": token.Principal.UserName, "userId": token.Principal.UserID})
+}
+
+// status shows who is calling, if anybody has signed in.
+func status(c *gin.Context) {
+	token, _ := ginadapter.From(c)
+	c.JSON(http.StatusOK, gin.H{"running": true, "userName": token.Principal.UserName})
 }

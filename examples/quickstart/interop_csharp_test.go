@@ -17,7 +17,7 @@ func csharpProgram() string { return filepath.Join(filepath.Dir(binary), "client
 
 // csharp signs in as a client of an ASP.NET Web API does, compiled and run by
 // Mono.
-func csharp(method string) func(*testing.T, target) seen {
+func csharp(way string) func(*testing.T, target) seen {
 	return func(t *testing.T, at target) (got seen) {
 		t.Helper()
 		for _, program := range []string{"mcs", "mono"} {
@@ -28,7 +28,7 @@ func csharp(method string) func(*testing.T, target) seen {
 		compileCSharp.Do(func() {
 			run(t, at, nil, "mcs", "-out:"+csharpProgram(), "-r:System.Net.Http", "-r:System.Runtime.Serialization", "csharp_httpclient.cs")
 		})
-		if err := json.Unmarshal(run(t, at, nil, "mono", csharpProgram(), method), &got); err != nil {
+		if err := json.Unmarshal(run(t, at, nil, "mono", csharpProgram(), way), &got); err != nil {
 			t.Fatalf("it does not print what it has seen: %v", err)
 		}
 		return got

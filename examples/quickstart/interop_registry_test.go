@@ -88,21 +88,27 @@ func startShop(t *testing.T, hash string) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mux := http.NewServeMux()
-	auth.Mount(mux)
-	mux.Handle("GET /me", auth.RequireClient(shopID)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, _ := tokenauth.FromContext(r.Context())
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(map[string]string{"userName": token.Principal.UserName})
-	})))
+	handler := mounted(auth, auth.RequireClient(shopID))
 	s := new(shop)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.watch(r)
-		mux.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
 	s.host = server.URL
 	return s
+}
+
+// mounted is the Token API, and /me behind the guard.
+func mounted(auth *tokenauth.Service, guard func(http.Handler) http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	auth.Mount(mux)
+	mux.Handle("GET /me", guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _ := tokenauth.FromContext(r.Context())
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]string{"userName": token.Principal.UserName})
+	})))
+	return mux
 }
 
 type registry struct{}

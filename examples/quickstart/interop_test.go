@@ -52,6 +52,10 @@ func TestClients(t *testing.T) {
 		{"curl POST", curl(postCall)},
 		{"C# HttpClient GET", csharp("GET")},
 		{"C# HttpClient POST", csharp("POST")},
+		{"C# StringContent", csharp("StringContent")},
+		{"C# StreamWriter", csharp("StreamWriter")},
+		{"Apache HttpClient 4", apacheHTTP("4", "form")},
+		{"Apache HttpClient 5", apacheHTTP("5", "form")},
 	}
 	for style, auth := range map[string]string{"AutoDetect": "", "InHeader": "basic", "InParams": "body"} {
 		clients = append(clients, client{"x/oauth2 " + style, func(t *testing.T, at target) seen {

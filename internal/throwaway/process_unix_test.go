@@ -289,7 +289,7 @@ func TestFailureTellsWhatTheServerSaid(t *testing.T) {
 
 func newSupervisor(t *testing.T) *supervisor {
 	t.Helper()
-	s, err := supervise(filepath.Join(os.TempDir(), "throwaway-"+random()), syscall.SIGKILL)
+	s, err := supervise(filepath.Join(os.TempDir(), "throwaway-"+random()), syscall.SIGKILL, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,8 @@ func newServer(e program) (*Server, error) {
 		return nil, err
 	}
 	_, kill := e.signals()
-	supervisor, err := supervise(dir, kill)
+	_, sameAccount := e.(interface{ sameAccount() })
+	supervisor, err := supervise(dir, kill, sameAccount)
 	if err != nil {
 		return nil, fmt.Errorf("throwaway: %s: %w", e.name(), err)
 	}

@@ -29,11 +29,15 @@ type supervisor struct {
 }
 
 // supervise makes the folder dir and a supervisor for it. The signal kill ends
-// its commands at once.
-func supervise(dir string, kill syscall.Signal) (*supervisor, error) {
+// its commands at once. They run as the account of this process if sameAccount
+// is set; otherwise, not as root.
+func supervise(dir string, kill syscall.Signal, sameAccount bool) (*supervisor, error) {
 	account, err := unprivileged()
 	if err != nil {
 		return nil, err
+	}
+	if sameAccount {
+		account = nil
 	}
 	cmd := exec.Command("/bin/sh", "-c", script, "supervisor.sh", dir, strconv.Itoa(int(kill)))
 	cmd.SysProcAttr = detached(account)

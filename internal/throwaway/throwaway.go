@@ -1,5 +1,5 @@
-// Package throwaway starts real servers, of databases and of Redis, for tests and takes them
-// away again.
+// Package throwaway starts real servers, of databases, Redis and nginx, for tests
+// and takes them away again.
 //
 //	func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 //
@@ -9,14 +9,15 @@
 //	}
 //
 // The servers are the ones installed on the machine. They live in a temporary
-// folder, listen on a Unix socket in it only (those of a Redis Cluster, and with
-// sentinels: on ports of the loopback address), and end with the test process,
+// folder, listen on a Unix socket in it only (those of a Redis Cluster, with
+// sentinels, and nginx: on ports of the loopback address), and end with the test process,
 // whichever way that ends. What they have committed survives [Server.Kill]. It may
 // not survive a crash of the machine, because they do not wait for the disk.
 //
 // Tests that need a server which is not installed are skipped, unless the
 // environment variable TOKENAUTH_REQUIRE, a comma separated list, names it
-// ("postgres", "mariadb", "redis"): then they fail.
+// ("postgres", "mariadb", "redis", "nginx"): then they fail. The same holds for a
+// browser ([Chromium]), which the test starts itself.
 package throwaway
 
 import (

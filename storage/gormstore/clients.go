@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 	"unicode"
@@ -47,7 +48,8 @@ func (c *Clients) WithTx(tx *gorm.DB) *Clients { return &Clients{session{c.datab
 
 // Create adds a confidential client and returns its secret, which is stored
 // nowhere. Secrets must be empty. Create returns ErrInvalid, wrapped with what is
-// wrong, or ErrExists if the ID is taken.
+// wrong, or ErrExists if the ID is taken. It warns in slog.Default() of an ID with a
+// colon (see tokenauth.Client).
 func (c *Clients) Create(ctx context.Context, client tokenauth.Client) (tokenauth.Secret, error) {
 	secret, digest := newSecret()
 	if err := c.create(ctx, client, digest[:]); err != nil {
@@ -86,6 +88,9 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest an
 		return err
 	case inserted == 0:
 		return fmt.Errorf("%w: client %q", ErrExists, client.ID)
+	}
+	if strings.Contains(client.ID, ":") {
+		slog.WarnContext(ctx, "gormstore: the ID of the new client has a colon, at which Basic authentication splits (RFC 7617 §2): the client can only authenticate in the body, or if it form-encodes its ID", "client_id", client.ID)
 	}
 	return nil
 }

@@ -204,7 +204,7 @@ type engine struct {
 	mount func(*abuseHost, http.HandlerFunc) http.Handler
 }
 
-var engines = []engine{{"net-http", abuseHTTP}, {"gin", abuseGin}}
+var engines = []engine{{"net-http", abuseHTTP}, {"gin", abuseGin()}}
 
 // endpoints are those that can be mounted on the host.
 func (h *abuseHost) endpoints() tokenauth.Endpoints {
@@ -226,15 +226,19 @@ func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 	return mux
 }
 
-func abuseGin(h *abuseHost, who http.HandlerFunc) http.Handler {
-	r := gin.Default()
-	ginadapter.Mount(r, h.auth, h.endpoints())
-	r.Any("/me", ginadapter.RequireBearer(h.auth), gin.WrapF(who))
-	r.Any("/staff", ginadapter.RequireBearer(h.auth), ginadapter.RequireRole(h.auth, "Nobody", "Staff"), gin.WrapF(who))
-	r.Any("/admin", ginadapter.RequireRole(h.auth, "Administrator"), gin.WrapF(who))
-	r.Any("/app", ginadapter.RequireClient(h.auth, "app"), gin.WrapF(who))
-	r.Any("/open", ginadapter.Optional(h.auth), gin.WrapF(who))
-	return r
+// abuseGin mounts on a Gin engine that has the middlewares.
+func abuseGin(before ...gin.HandlerFunc) func(*abuseHost, http.HandlerFunc) http.Handler {
+	return func(h *abuseHost, who http.HandlerFunc) http.Handler {
+		r := gin.Default()
+		r.Use(before...)
+		ginadapter.Mount(r, h.auth, h.endpoints())
+		r.Any("/me", ginadapter.RequireBearer(h.auth), gin.WrapF(who))
+		r.Any("/staff", ginadapter.RequireBearer(h.auth), ginadapter.RequireRole(h.auth, "Nobody", "Staff"), gin.WrapF(who))
+		r.Any("/admin", ginadapter.RequireRole(h.auth, "Administrator"), gin.WrapF(who))
+		r.Any("/app", ginadapter.RequireClient(h.auth, "app"), gin.WrapF(who))
+		r.Any("/open", ginadapter.Optional(h.auth), gin.WrapF(who))
+		return r
+	}
 }
 
 func newAbuseHost(t *testing.T, on engine, with func(*setup)) *abuseHost {

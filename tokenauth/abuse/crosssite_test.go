@@ -2,12 +2,10 @@ package abuse_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -112,16 +110,7 @@ func TestSinglePageApplicationOnAnotherOriginSignsIn(t *testing.T) {
 // newChromium opens a page in a browser of its own.
 func newChromium(t *testing.T) context.Context {
 	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		throwaway.Need(t, "chromium", errors.New("needs Chromium; to get it: apt-get install chromium"))
-	}
+	path := throwaway.Chromium(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // t.Context ends before Cleanup
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],

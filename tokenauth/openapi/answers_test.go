@@ -267,13 +267,15 @@ func (c *checker) badForms(good, parameter string) []call {
 		{status: 400, name: "doubled_parameter", body: good + "&" + strings.ToUpper(parameter) + "=x"},
 		{status: 400, name: "too_many_parameters", body: strings.Repeat("x=y&", 33)},
 		{status: 400, name: "control_characters", body: good + "&x%01=y"},
-		{status: 400, name: "malformed_body", body: good + "&x=%zz"},
 		{status: 400, name: "not_utf8", body: good + "&x=%ff"},
-		{status: 400, name: "charset", body: good, header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-16"}}},
-		{status: 400, name: "authorization", body: good, header: http.Header{"Authorization": {"Basic ?"}}},
+		{status: 400, name: "not_utf8", body: good + "&x=\xe9", header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=iso-8859-1"}}},
+		{status: 400, name: "byte_order_mark", body: good + "&\ufeffx=y"},
+		{status: 400, name: "no_body", raw: "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
+		{status: 400, name: "authorization", body: good, header: http.Header{"Authorization": {"Basic ?", "Basic ?"}}},
 		{status: 400, name: "unreadable_body", raw: "Transfer-Encoding: chunked\r\n\r\nthis is no chunk\r\n"},
 		{status: 408, name: "timeout", slow: true},
 		{status: 413, name: "too_large", body: strings.Repeat("x", 8193)},
+		{status: 413, name: "over_limit", body: good, header: http.Header{limitHeader: {"10"}}},
 		{status: 415, name: "encoded", body: good, header: http.Header{"Content-Encoding": {"gzip"}}},
 		{status: 405, name: "method_not_allowed", method: "PUT"},
 		{status: 405, name: "method_not_allowed", method: "DELETE"},
@@ -371,7 +373,8 @@ func (c *checker) tokenForm(path, token string) {
 	c.h.storage.panics.Store(false)
 	if c.h.clients {
 		c.try(path, "post",
-			call{status: 401, name: "invalid_client", body: form("token", token)},
+			call{status: 400, name: "invalid_client", body: form("token", token)},
+			call{status: 400, name: "invalid_client", body: form("token", token, "client_id", "client", "client_secret", "guess")},
 			call{status: 401, name: "invalid_client", body: form("token", token), header: basic("client", "guess")},
 		)
 	}
@@ -403,7 +406,8 @@ func (c *checker) introspection() {
 		call{status: 200, name: "inactive", body: c.about("never was one", "client")},
 		call{status: 200, name: "inactive", body: c.about(c.signIn("carol", "other"), "client")},
 		call{status: 400, name: "unauthorized_client", body: c.about(token, "other")},
-		call{status: 401, name: "invalid_client", body: form("token", token, "client_id", "public")},
+		call{status: 400, name: "invalid_client", body: form("token", token, "client_id", "public")},
+		call{status: 401, name: "invalid_client", body: form("token", token), header: basic("public", "")},
 	)
 }
 

@@ -82,7 +82,7 @@ func (f *facts) bearerAnswers() []namedAnswer {
 	replaced := refusal{"replaced", wire.InvalidToken, wire.TokenReplaced}
 	answers := []namedAnswer{
 		{"400", bearerInvalidRequest, answer{
-			description: "There are several Authorization headers or tokens, or an empty one.",
+			description: "There are several Authorization headers or tokens.",
 			headers:     wwwAuthenticate("What is wrong (RFC 6750 §3.1).", refused(wire.InvalidRequest, wire.BearerMalformed)),
 			examples:    object{message(refusal{"malformed", wire.InvalidRequest, wire.BearerMalformed}, wire.BearerMalformed)},
 		}},

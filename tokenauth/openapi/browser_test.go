@@ -2,11 +2,9 @@ package openapi_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -60,16 +58,7 @@ func TestMain(m *testing.M) {
 // others: no cache, no cookies.
 func newBrowser(t testing.TB, h *host) *browser {
 	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		throwaway.Need(t, "chromium", errors.New("needs Chromium; to get it: apt-get install chromium"))
-	}
+	path := throwaway.Chromium(t)
 	chromium.Do(func() {
 		options := append(chromedp.DefaultExecAllocatorOptions[:],
 			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1400, 1000),

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -133,6 +134,9 @@ type mount func(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoin
 
 var mounts = map[string]mount{"net-http": onMux, "gin": onGin}
 
+// limitHeader has the limit that the host sets to the body of a request.
+const limitHeader = "X-Limit"
+
 // newHost serves the description that its endpoints get.
 func newHost(t testing.TB, on mount, o tokenauth.Options, e tokenauth.Endpoints, more *openapi.Options) *host {
 	t.Helper()
@@ -156,7 +160,12 @@ func newHost(t testing.TB, on mount, o tokenauth.Options, e tokenauth.Endpoints,
 	if h.d, err = openapi.New(h.auth, mounted, more); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(handler)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if limit, err := strconv.ParseInt(r.Header.Get(limitHeader), 10, 64); err == nil {
+			r.Body = http.MaxBytesReader(w, r.Body, limit)
+		}
+		handler.ServeHTTP(w, r)
+	}))
 	t.Cleanup(server.Close)
 	h.url = server.URL
 	return h

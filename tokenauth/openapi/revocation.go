@@ -54,15 +54,19 @@ func (f *facts) revocationAnswers() []namedAnswer {
 }
 
 func (f *facts) badTokenForms() []refusal {
-	return append([]refusal{{"no_token", wire.InvalidRequest, wire.TokenMissing}},
+	refusals := append([]refusal{{"no_token", wire.InvalidRequest, wire.TokenMissing}},
 		f.badForms(wire.SendToken)...)
+	if f.clients() {
+		refusals = append(refusals, invalidClient)
+	}
+	return refusals
 }
 
 // tokenFormAnswers are those that revocation and introspection share.
 func (f *facts) tokenFormAnswers() []namedAnswer {
 	var answers []namedAnswer
 	if f.clients() {
-		answers = append(answers, namedAnswer{"401", "ClientUnauthorized", f.clientUnauthorized(wire.RejectedClient)})
+		answers = append(answers, namedAnswer{"401", "ClientUnauthorized", f.clientUnauthorized()})
 	}
 	answers = append(answers, namedAnswer{"405", "TokenPostOnly", refused("Another method than POST.",
 		refusal{"method_not_allowed", wire.InvalidRequest, wire.PostOnly}).with("Allow", allow("POST"))})

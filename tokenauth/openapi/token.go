@@ -127,8 +127,8 @@ func (f *facts) tokenResponse() object {
 		{"access_token", append(text("What to send as a bearer token. Opaque."), member{"pattern", "^" + f.Prefix + "[A-Za-z0-9_-]+$"})},
 		{"token_type", object{{"type", "string"}, {"const", "bearer"}}},
 		{"expires_in", object{
-			{"type", "integer"}, {"minimum", 0}, {"maximum", f.seconds()},
-			{"description", "Whole seconds left, rounded down as the answer is written."},
+			{"type", "integer"}, {"minimum", 0}, {"maximum", f.seconds() - 1},
+			{"description", "Whole seconds left when the token was issued, rounded down."},
 		}},
 		{"userName", text("The account's name as it is stored.")},
 		{"userId", text("The account's identifier, which never changes.")},

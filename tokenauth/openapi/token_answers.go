@@ -29,7 +29,7 @@ func (f *facts) tokenAnswers() []namedAnswer {
 		{"400", "TokenRefused", refused("The request is malformed, or the credentials are not good. The same request gets the same answer.", f.badTokenRequests()...)},
 	}
 	if f.clients() {
-		answers = append(answers, namedAnswer{"401", "TokenClientUnauthorized", f.clientUnauthorized("The client is unknown or its secret is wrong, and it used Basic authentication.")})
+		answers = append(answers, namedAnswer{"401", "TokenClientUnauthorized", f.clientUnauthorized()})
 	}
 	methods := "GET, POST"
 	if f.DisableGET {
@@ -49,7 +49,8 @@ func (f *facts) bodyAnswers() []namedAnswer {
 		{"408", "TokenTimeout", refused("The body took too long to arrive: "+lifetimeInWords(f.BodyTimeout)+" at most.",
 			refusal{"timeout", wire.InvalidRequest, wire.BodyTooSlow})},
 		{"413", "TokenTooLarge", refused("The body is too large.",
-			refusal{"too_large", wire.InvalidRequest, wire.BodyTooLarge})},
+			refusal{"too_large", wire.InvalidRequest, wire.BodyTooLarge},
+			refusal{"over_limit", wire.InvalidRequest, wire.BodyOverLimit})},
 		{"415", "TokenEncoded", refused("The body has a Content-Encoding.",
 			refusal{"encoded", wire.InvalidRequest, wire.BodyCompressed}).
 			with("Accept-Encoding", constant("No content coding is read (RFC 9110 §12.5.3).", "identity"))},
@@ -64,8 +65,10 @@ func troubleAnswers() []namedAnswer {
 	}
 }
 
-func (f *facts) clientUnauthorized(description string) answer {
-	a := refused(description, invalidClient)
+// clientUnauthorized is for a client that used Basic authentication. Others get
+// the same with 400.
+func (f *facts) clientUnauthorized() answer {
+	a := refused("The client is unknown or its secret is wrong, and it used Basic authentication.", invalidClient)
 	a.headers = wwwAuthenticate("Asks for the client's credentials.", wire.BasicChallenge(f.Realm))
 	return a
 }
@@ -118,9 +121,9 @@ func (f *facts) badForms(notURLEncoded string) []refusal {
 		{"doubled_parameter", wire.InvalidRequest, wire.ParameterTwice},
 		{"too_many_parameters", wire.InvalidRequest, wire.TooManyParameters},
 		{"control_characters", wire.InvalidRequest, wire.ParameterControls},
-		{"malformed_body", wire.InvalidRequest, wire.BodyMalformed},
 		{"not_utf8", wire.InvalidRequest, wire.ParametersNotUTF8},
-		{"charset", wire.InvalidRequest, wire.BodyCharset},
+		{"byte_order_mark", wire.InvalidRequest, wire.ByteOrderMark},
+		{"no_body", wire.InvalidRequest, wire.BodyGone},
 		{"authorization", wire.InvalidRequest, wire.AuthorizationMalformed},
 		{"unreadable_body", wire.InvalidRequest, wire.BodyUnreadable},
 	}

@@ -1,8 +1,15 @@
-// Signs in as the clients of an ASP.NET Web API do, with HttpClient and a form,
-// and prints what it has seen. The argument is the method, GET or POST; by GET it
-// is the documented call, which says that the form is JSON.
+// Signs in as the clients of an ASP.NET Web API do, with a form, and prints what
+// it has seen. The argument is the way:
+//
+//   GET           HttpClient by GET, the documented call, which says that the form is JSON
+//   POST          HttpClient by POST
+//   StringContent the same, with a body of joined strings, labelled ISO-8859-1
+//   StreamWriter  HttpWebRequest, with a body of joined strings behind a byte order mark
 using System;
 using System.Collections.Generic;
+using System.IO;
+using System.Linq;
+using System.Net;
 using System.Net.Http;
 using System.Net.Http.Headers;
 using System.Runtime.Serialization;
@@ -50,7 +57,9 @@ static class Program
             ["username"] = Variable("USER_NAME"),
             ["password"] = password,
         };
-        var request = new HttpRequestMessage(new HttpMethod(method), host + "/Token");
+        if (way == "StreamWriter")
+            return Write(Joined(form));
+        var request = new HttpRequestMessage(way == "GET" ? HttpMethod.Get : HttpMethod.Post, host + "/Token");
         if (clientId != "" && Variable("CLIENT_AUTH") == "basic")
         {
             var credentials = Encoding.UTF8.GetBytes(Uri.EscapeDataString(clientId) + ":" + Uri.EscapeDataString(secret));
@@ -62,10 +71,29 @@ static class Program
             form["client_secret"] = secret;
         }
         request.Content = new FormUrlEncodedContent(form);
-        if (method == "GET")
+        if (way == "StringContent")
+            request.Content = new StringContent(Joined(form), Encoding.GetEncoding("ISO-8859-1"), "application/x-www-form-urlencoded");
+        if (way == "GET")
             request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         using (var response = await http.SendAsync(request))
             return await Read<TokenResponse>(response);
+    }
+
+    // Many clients join strings and encode nothing.
+    static string Joined(Dictionary<string, string> form) => string.Join("&", form.Select(p => p.Key + "=" + p.Value));
+
+    static TokenResponse Write(string body)
+    {
+        var request = (HttpWebRequest)WebRequest.Create(host + "/Token");
+        request.Method = "POST";
+        request.ContentType = "application/x-www-form-urlencoded";
+        using (var writer = new StreamWriter(request.GetRequestStream(), Encoding.UTF8))
+            writer.Write(body);
+        WebResponse response;
+        try { response = request.GetResponse(); }
+        catch (WebException e) when (e.Response != null) { response = e.Response; }
+        using (response)
+            return (TokenResponse)new DataContractJsonSerializer(typeof(TokenResponse)).ReadObject(response.GetResponseStream());
     }
 
     static async Task<HttpResponseMessage> Me(TokenResponse token)
@@ -81,11 +109,11 @@ static class Program
             return (T)new DataContractJsonSerializer(typeof(T)).ReadObject(body);
     }
 
-    static string method;
+    static string way;
 
     static void Main(string[] args)
     {
-        method = args[0];
+        way = args[0];
         Visit().GetAwaiter().GetResult(); // the compiler knows no asynchronous Main
     }
 

@@ -206,5 +206,6 @@ var disguises = []*disguise{
 	{"a NUL behind", line("Bearer @\x00"), nil},
 	{"a line break behind", line("Bearer @\r\n"), nil},
 	{"the query alone", func(string) []string { return nil }, func(good string) string { return "access_token=" + good }},
-	{"the query beside the header", line("Bearer @"), func(good string) string { return "a=b&Access_Token=" + good }},
+	{"the query beside an empty token", line("Bearer"), func(good string) string { return "a=b&Access_Token=" + good }},
+	{"the query beside another token", line("Bearer tat_x"), func(good string) string { return "access_token=" + good }},
 }

@@ -1,0 +1,111 @@
+package throwaway
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Nginx starts nginx for this test alone, on a port of the loopback address, and
+// returns its URL, which has no path. It goes away with the test.
+//
+// The text server is the inside of its one server block, without listen; the
+// texts http stand before that block. Relative paths, as of proxy_cache_path,
+// are in a folder of its own. It runs as the account of the test, so that it
+// reaches Unix sockets in a folder of the test's.
+func Nginx(tb testing.TB, server string, http ...string) string {
+	tb.Helper()
+	main, err := nginxMain()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	file := filepath.Join(tb.TempDir(), "nginx.conf")
+	s, err := startAtPort(func(port int) program {
+		config := main + "http {\n" + nginxFiles + strings.Join(http, "\n") +
+			"\nserver {\nlisten " + loopback(port) + ";\n" + server + "\n}\n}\n"
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+		return nginx{port, file}
+	})
+	if err != nil {
+		giveUp(tb, nginx{}, err)
+	}
+	tb.Cleanup(s.close)
+	return s.DSN()
+}
+
+// nginx is the program of nginx with one worker.
+type nginx struct {
+	port int
+	file string // its configuration
+}
+
+func (nginx) name() string { return "nginx" }
+
+func (n nginx) commands(dir string) (setup, serve []string, err error) {
+	server, ok := find([]string{"nginx"}, "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", "/usr/local/bin")
+	if !ok || !supported {
+		return nil, nil, errMissing("no nginx found; to get one: apt-get install nginx-light, or brew install nginx")
+	}
+	return []string{"true"}, []string{server, "-p", dir, "-c", n.file, "-e", "stderr"}, nil
+}
+
+// nginxMain is the configuration outside of the http block. The workers of root
+// would run as another account.
+func nginxMain() (string, error) {
+	main := "daemon off;\nworker_processes 1;\npid pid;\nerror_log stderr;\nevents {}\n"
+	if os.Geteuid() != 0 {
+		return main, nil
+	}
+	root, err := user.LookupId("0")
+	if err != nil {
+		return "", err
+	}
+	group, err := user.LookupGroupId(root.Gid)
+	if err != nil {
+		return "", err
+	}
+	return "user " + root.Username + " " + group.Name + ";\n" + main, nil
+}
+
+// nginxFiles are those that are in folders of the system by default.
+const nginxFiles = `access_log off;
+client_body_temp_path body;
+proxy_temp_path proxy;
+fastcgi_temp_path fastcgi;
+uwsgi_temp_path uwsgi;
+scgi_temp_path scgi;
+`
+
+// sameAccount keeps a supervisor from running it as another account.
+func (nginx) sameAccount() {}
+
+// signals returns one signal for both, as the workers survive a master that is
+// killed.
+func (nginx) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGTERM }
+
+func (n nginx) admin(string) string { return "http://" + loopback(n.port) }
+
+func (n nginx) connect(string) (connection, error) { return nginxAddress(loopback(n.port)), nil }
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+type nginxAddress string
+
+func (nginxAddress) Close() error { return nil }
+
+func (a nginxAddress) PingContext(ctx context.Context) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", string(a))
+	if err != nil {
+		return fmt.Errorf("nginx does not listen: %w", err)
+	}
+	return conn.Close()
+}

@@ -1,0 +1,157 @@
+package abuse_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// trickle sends one byte each 10 ms, until the server closes the connection. It
+// returns what the server says, and after how long it closed.
+func (h *abuseHost) trickle(t *testing.T, head string) (all string, took time.Duration) {
+	t.Helper()
+	conn := h.dial(t)
+	began := time.Now()
+	io.WriteString(conn, head)
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for range tick.C {
+			if _, err := io.WriteString(conn, "a"); err != nil {
+				return
+			}
+		}
+	}()
+	b, _ := io.ReadAll(conn)
+	return string(b), time.Since(began)
+}
+
+// serving is a setup with a server that the host configures.
+func serving(configure func(*http.Server), bodyTimeout time.Duration) func(*setup) {
+	return func(s *setup) {
+		s.BodyTimeout = bodyTimeout
+		s.serve = func(server *httptest.Server) {
+			configure(server.Config)
+			server.Start()
+		}
+	}
+}
+
+// Options.BodyTimeout shortens http.Server.ReadTimeout and never extends it, and
+// neither does a refusal that leaves the body unread.
+func TestBodyTimeoutNeverExtendsTheServersOwn(t *testing.T) {
+	t.Parallel()
+	const short, long = 300 * time.Millisecond, 20 * time.Second
+	for name, with := range map[string]func(*setup){
+		"ReadTimeout":  serving(func(s *http.Server) { s.ReadTimeout = short }, long),
+		"BodyTimeout":  serving(func(s *http.Server) { s.ReadTimeout = long }, short),
+		"both":         serving(func(s *http.Server) { s.ReadTimeout = short }, short),
+		"no other one": serving(func(*http.Server) {}, short),
+	} {
+		t.Run(name, onEngines(func(t *testing.T, on engine) {
+			h := newAbuseHost(t, on, with)
+			all, took := h.trickle(t, "POST"+rawToken+"Content-Length: 5000\r\n\r\n")
+			tooSlow.check(t, one(t, readAnswers(t, all)))
+			if took < short*9/10 || took > long/2 {
+				t.Errorf("the server closes after %v, want %v", took, short)
+			}
+			if name == "BodyTimeout" {
+				return // what it does with the rest is for its own ReadTimeout
+			}
+			all, took = h.trickle(t, "PUT"+rawToken+"Content-Length: 5000\r\n\r\n")
+			wrongMethod.check(t, one(t, readAnswers(t, all)))
+			if took > long/2 {
+				t.Errorf("after a refusal the server closes after %v, want %v", took, short)
+			}
+		}))
+	}
+}
+
+// The header may have taken nearly all of the ReadTimeout.
+func TestBodyTimeoutCountsTheHeaderForTheServersOwn(t *testing.T) {
+	t.Parallel()
+	onEngines(func(t *testing.T, on engine) {
+		const limit = time.Second
+		h := newAbuseHost(t, on, serving(func(s *http.Server) { s.ReadTimeout = limit }, limit*9/10))
+		conn := h.dial(t)
+		began := time.Now()
+		io.WriteString(conn, "POST"+rawToken)
+		time.Sleep(limit * 7 / 10) // a client that is slow with its header
+		io.WriteString(conn, "Content-Length: 5000\r\n\r\n")
+		a := nextAnswer(t, bufio.NewReader(conn))
+		tooSlow.check(t, a)
+		if took := time.Since(began); took < limit*9/10 || took > limit*14/10 {
+			t.Errorf("answered after %v, want %v", took, limit)
+		}
+	})(t)
+}
+
+// A sign-in may take longer than the body of its request may, and the connection
+// is used again.
+func TestDeadlinesOfTheBodyEndWithIt(t *testing.T) {
+	t.Parallel()
+	onEngines(func(t *testing.T, on engine) {
+		const limit = 200 * time.Millisecond
+		h := newAbuseHost(t, on, serving(func(s *http.Server) { s.ReadTimeout, s.IdleTimeout = limit, time.Minute }, limit))
+		h.storage.meet(func(_ context.Context, call string) error {
+			if call == "Replace" {
+				time.Sleep(2 * limit)
+			}
+			return nil
+		})
+		conn := h.dial(t)
+		reader := bufio.NewReader(conn)
+		for range 2 {
+			fmt.Fprintf(conn, "POST%sContent-Length: %d\r\n\r\n%s", rawToken, len(goodGrant), goodGrant)
+			issued.check(t, nextAnswer(t, reader))
+			time.Sleep(2 * limit) // between two requests only IdleTimeout counts
+		}
+	})(t)
+}
+
+// A body over the limit of http.MaxBytesHandler is too large, with a
+// Content-Length or without, and also if the host reads it first.
+func TestBodyOverTheHostsLimitIsTooLarge(t *testing.T) {
+	const limit = 40
+	limited := func(read func(*http.Request)) []engine {
+		return []engine{{"net-http", func(h *abuseHost, who http.HandlerFunc) http.Handler {
+			mounted := abuseHTTP(h, who)
+			return http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				read(r)
+				mounted.ServeHTTP(w, r)
+			}), limit)
+		}}, {"gin", func(h *abuseHost, who http.HandlerFunc) http.Handler {
+			mounted := abuseGin()(h, who)
+			return http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				read(r)
+				mounted.ServeHTTP(w, r)
+			}), limit)
+		}}}
+	}
+	t.Parallel()
+	want := early(413, "The body is larger than the server accepts.")
+	for name, read := range map[string]func(*http.Request){
+		"unread": func(*http.Request) {}, "ParseForm": func(r *http.Request) { r.ParseForm() },
+	} {
+		for _, on := range limited(read) {
+			t.Run(name+"/"+on.name, func(t *testing.T) {
+				t.Parallel()
+				h := newAbuseHost(t, on, nil)
+				h.tries(t, want, "POST", "/Token", goodGrant, "Content-Type", urlencodedLabel)
+				h.tries(t, want, "GET", "/Token", goodGrant)
+				want.check(t, h.do(t, "POST", "/revoke", "token="+h.token, "Content-Type", urlencodedLabel))
+				before := h.moment()
+				chunked := fmt.Sprintf("POST%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", rawToken, len(goodGrant), goodGrant)
+				want.check(t, one(t, h.answers(t, chunked)))
+				before.expect(t, unchanged, 0)
+				h.tries(t, tooLarge, "POST", "/Token", strings.Repeat("x", 8193))
+			})
+		}
+	}
+}

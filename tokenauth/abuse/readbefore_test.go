@@ -1,0 +1,221 @@
+package abuse_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+	"github.com/gin-gonic/gin/binding"
+)
+
+// A reader is a middleware of the host's that reads the body of each request
+// before the endpoints do. Each host of the tests below has one of them.
+type reader struct {
+	name string
+	read func(r *http.Request) // on net/http
+	gin  func(c *gin.Context)  // on Gin
+	ends bool                  // also a body that ParseForm does not read
+}
+
+// keepers leave the form, or the body, to whoever comes next.
+var keepers = []reader{
+	{name: "ParseForm", read: func(r *http.Request) { r.ParseForm() }},
+	{name: "FormValue", read: func(r *http.Request) { r.FormValue("_csrf") }},
+	{name: "ParseForm, then Close", read: func(r *http.Request) { r.ParseForm(); r.Body.Close() }, ends: true},
+	{name: "ParseForm, then no body", read: func(r *http.Request) { r.ParseForm(); r.Body = http.NoBody }, ends: true},
+	{name: "MultipartReader", read: func(r *http.Request) { r.MultipartReader() }},
+	{name: "a logger that puts the body back", read: func(r *http.Request) { putBack(r, readAll(r)) }},
+	{name: "a logger that puts the body back after ParseForm", read: func(r *http.Request) {
+		body := readAll(r)
+		putBack(r, body)
+		r.ParseForm()
+		putBack(r, body)
+	}},
+	{name: "PostForm", gin: func(c *gin.Context) { c.PostForm("_csrf") }},
+	{name: "ShouldBind", gin: func(c *gin.Context) {
+		var form struct {
+			UserName string `form:"username" binding:"required"`
+		}
+		c.ShouldBind(&form)
+	}, ends: true}, // it takes JSON from what is labelled so
+	{name: "MultipartForm", gin: func(c *gin.Context) { c.MultipartForm() }},
+}
+
+// takers leave nothing.
+var takers = []reader{
+	{name: "ReadAll", read: func(r *http.Request) { readAll(r) }},
+	{name: "ReadAll, then Close", read: func(r *http.Request) { readAll(r); r.Body.Close() }},
+	{name: "Close", read: func(r *http.Request) { r.Body.Close() }},
+	{name: "a JSON decoder", read: func(r *http.Request) { json.NewDecoder(r.Body).Decode(new(any)) }},
+	{name: "half of the body", read: func(r *http.Request) { io.CopyN(io.Discard, r.Body, 30) }},
+	{name: "GetRawData", gin: func(c *gin.Context) { c.GetRawData() }},
+	{name: "ShouldBindBodyWith", gin: func(c *gin.Context) { c.ShouldBindBodyWith(new(any), binding.JSON) }},
+}
+
+func readAll(r *http.Request) []byte {
+	body, _ := io.ReadAll(r.Body)
+	return body
+}
+
+func putBack(r *http.Request, body []byte) { r.Body = io.NopCloser(bytes.NewReader(body)) }
+
+// behind runs a test for each of the readers, on net/http and on Gin.
+func behind(t *testing.T, readers []reader, with func(*setup), test func(t *testing.T, h *abuseHost, by reader)) {
+	t.Parallel()
+	for _, reader := range readers {
+		on := []engine{{"net-http/" + reader.name, func(h *abuseHost, who http.HandlerFunc) http.Handler {
+			mounted := abuseHTTP(h, who)
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				reader.read(r)
+				mounted.ServeHTTP(w, r)
+			})
+		}}, {"gin/" + reader.name, abuseGin(func(c *gin.Context) { reader.read(c.Request) })}}
+		if reader.gin != nil {
+			on = []engine{{"gin/" + reader.name, abuseGin(reader.gin)}}
+		}
+		for _, on := range on {
+			t.Run(on.name, func(t *testing.T) {
+				t.Parallel()
+				h := newAbuseHost(t, on, with)
+				h.users.unhashed = true
+				test(t, h, reader)
+			})
+		}
+	}
+}
+
+const urlencodedLabel = "application/x-www-form-urlencoded"
+
+func TestBodyThatTheHostReadBeforeSignsIn(t *testing.T) {
+	behind(t, keepers, withClients, func(t *testing.T, h *abuseHost, by reader) {
+		form := []string{"Content-Type", urlencodedLabel}
+		grant := goodGrant + "&client_id=app&client_secret=" + appSecret.Reveal()
+		h.tries(t, issued, "POST", "/Token", grant, form...)
+		h.tries(t, issued, "POST", "/Token", "\ufeff"+strings.ReplaceAll(grant, "&", "&\r\n"), form...)
+		h.tries(t, issued, "POST", "/Token?utm=1", strings.Replace(grant, "username", "UserName", 1), "Content-Type", urlencodedLabel+"; charset=ISO-8859-1")
+		h.tries(t, issued, "POST", "/Token", grant, append(form, "Authorization", "Bearer stale")...)
+		h.tries(t, issued, "POST", "/Token", goodGrant, append(form, basic("app", appSecret.Reveal())...)...)
+		if !by.ends { // ParseForm reads neither of these
+			h.tries(t, issued, "GET", "/Token", grant, "Content-Type", "application/json")
+			h.tries(t, issued, "POST", "/Token", grant, "Content-Type", "application/json")
+		}
+
+		h.tries(t, rejected, "POST", "/Token", strings.Replace(grant, "battery", "bakery", 1), form...)
+		h.tries(t, noGrantType, "POST", "/Token", "", form...)
+		h.tries(t, noUserName, "POST", "/Token", strings.Replace(grant, "username", "name", 1), form...)
+		h.tries(t, inTheQuery, "POST", "/Token?username=admin", strings.Replace(grant, "&username=admin", "", 1), form...)
+		h.tries(t, givenTwice, "POST", "/Token", grant+"&password=x", form...)
+		h.tries(t, givenTwice, "POST", "/Token", grant+"&PassWord=x", form...)
+		h.tries(t, manyParams, "POST", "/Token", grant+strings.Repeat("&x=y", 28), form...)
+		h.tries(t, controls, "POST", "/Token", grant+"&a%01=y", form...)
+		h.tries(t, notUTF8, "POST", "/Token", grant+"&x=%E9", form...)
+		h.tries(t, markedName, "POST", "/Token", "\ufeff\ufeff"+grant, form...)
+		h.tries(t, tooLarge, "POST", "/Token", grant+"&x="+strings.Repeat("y", 8192), form...)
+		h.tries(t, urlencoded, "POST", "/Token", `{"grant_type":"password","username":"admin"}`, form...)
+
+		app := "&client_id=app&client_secret=" + appSecret.Reveal()
+		invalidClient.check(t, h.do(t, "POST", "/introspect", "token="+h.token, form...))
+		if got := h.do(t, "POST", "/introspect", "token="+h.token+app, form...); !strings.HasPrefix(got.body, `{"active":true,`) {
+			t.Errorf("introspection answered %d %s", got.StatusCode, got.body)
+		}
+		if got := h.do(t, "POST", "/revoke", "token="+h.token+app, form...); got.StatusCode != 200 {
+			t.Errorf("revocation answered %d %s", got.StatusCode, got.body)
+		}
+		h.refuses(t, invalidToken, h.token)
+		if strings.Contains(h.log.String(), "before the endpoint could") {
+			t.Errorf("logged %s", h.log)
+		}
+	})
+}
+
+// The limits are those of a body that nobody has read, also without a
+// Content-Length.
+func TestFormThatTheHostReadBeforeIsLimited(t *testing.T) {
+	behind(t, keepers[:2], nil, func(t *testing.T, h *abuseHost, _ reader) {
+		escapes := len("%2B%25") - len("+%") // which are not known any more
+		for body, want := range map[string]reply{
+			goodGrant + "&x=" + strings.Repeat("y", 8192-len(goodGrant)-len("&x=")):         issued,
+			goodGrant + "&x=" + strings.Repeat("y", 8193+escapes-len(goodGrant)-len("&x=")): badSize,
+			goodGrant + "&x=" + strings.Repeat("y", 1<<20):                                  badSize,
+			goodGrant + strings.Repeat("&a=b", 30):                                          manyParams,
+		} {
+			before := h.moment()
+			head := fmt.Sprintf("POST%sContent-Type: %s\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n", rawToken, urlencodedLabel)
+			want.closes = true
+			a := one(t, h.answers(t, head, fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)))
+			want.check(t, a)
+			before.expect(t, want.effect, want.hashes)
+			if want.code == "" {
+				h.token = accessTokenIn(t, a)
+			}
+		}
+	})
+}
+
+var badSize = refusal(413, "invalid_request", tooLarge.description)
+
+// The fields of a multipart body are in PostForm, too.
+func TestMultipartThatTheHostReadBeforeIsRefused(t *testing.T) {
+	multi := reader{name: "ParseMultipartForm", read: func(r *http.Request) { r.ParseMultipartForm(1 << 20) }}
+	forgets := reader{name: "ParseMultipartForm, then forgets the files", read: func(r *http.Request) { r.ParseMultipartForm(1 << 20); r.MultipartForm = nil }}
+	behind(t, []reader{multi, forgets, {name: "MultipartForm", gin: func(c *gin.Context) { c.MultipartForm() }}}, nil, func(t *testing.T, h *abuseHost, _ reader) {
+		var body bytes.Buffer
+		w := multipart.NewWriter(&body)
+		for name, value := range map[string]string{"grant_type": "password", "username": "admin", "password": adminPassword} {
+			w.WriteField(name, value)
+		}
+		w.Close()
+		want := early(400, urlencoded.description)
+		h.tries(t, want, "POST", "/Token", body.String(), "Content-Type", w.FormDataContentType())
+		// The first label is the one that ParseMultipartForm goes by.
+		h.tries(t, want, "POST", "/Token", body.String(), "Content-Type", w.FormDataContentType(), "Content-Type", urlencodedLabel)
+		h.tries(t, want, "POST", "/Token", body.String(), "Content-Type", w.FormDataContentType()+"; a="+strings.Repeat("b", 300))
+	})
+}
+
+// What ParseForm drops is missing.
+func TestFormThatTheHostReadBeforeLacksWhatParseFormDrops(t *testing.T) {
+	behind(t, keepers[:1], nil, func(t *testing.T, h *abuseHost, _ reader) {
+		for _, dropped := range []string{"pa;ss", "100%sure"} {
+			h.tries(t, noPassword, "POST", "/Token", grantOf+"admin&password="+dropped, "Content-Type", urlencodedLabel)
+		}
+	})
+}
+
+func TestBodyThatTheHostTookIsNamed(t *testing.T) {
+	behind(t, takers, withClients, func(t *testing.T, h *abuseHost, _ reader) {
+		gone := badRequest("The body is empty, or other code of the server has read it before.")
+		for _, headers := range [][]string{{"Content-Type", urlencodedLabel}, {"Content-Type", "application/json"}} {
+			for _, method := range []string{"GET", "POST"} {
+				logged := len(h.log.String())
+				h.tries(t, gone, method, "/Token", goodGrant+"&client_id=web", headers...)
+				if line := h.log.String()[logged:]; !strings.Contains(line, "level=WARN") || !strings.Contains(line, "read the body of a request before the endpoint could") {
+					t.Errorf("logged %s", line)
+				}
+			}
+			for _, path := range []string{"/revoke", "/introspect"} {
+				gone.check(t, h.do(t, "POST", path, "token="+h.token+"&client_id=web", headers...))
+			}
+		}
+	})
+}
+
+// Without a Content-Length, nobody knows whether there was a body. Nothing is
+// logged: any client can send that.
+func TestEmptyChunkedBodyIsNamed(t *testing.T) {
+	behind(t, []reader{{name: "nobody", read: func(*http.Request) {}}}, nil, func(t *testing.T, h *abuseHost, _ reader) {
+		before := h.moment()
+		all := h.raw(t, "POST"+rawToken+"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n")
+		want := badRequest("The body is empty, or other code of the server has read it before.")
+		want.closes = true
+		want.check(t, one(t, readAnswers(t, all)))
+		before.expect(t, unchanged, 0)
+		before.expectSilence(t)
+	})
+}

@@ -1,0 +1,159 @@
+package abuse_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// cacheHost returns a host whose handlers say who is calling, and the access token
+// of a reader. They set the headers that set names.
+func cacheHost(t *testing.T, on engine, s tokenauth.Storage, set http.HandlerFunc) (h *abuseHost, accessToken string) {
+	t.Helper()
+	h = on.host(t, s, directory{}, tokenauth.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		if set != nil {
+			set(w, r)
+		}
+		token, _ := tokenauth.FromContext(r.Context())
+		io.WriteString(w, "for "+token.Principal.UserName)
+	})
+	issued, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Reader"}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, issued.AccessToken.Reveal()
+}
+
+// behindCache puts nginx in front of a host, which keeps all answers that it may
+// for a minute.
+func behindCache(t *testing.T, h *abuseHost) {
+	t.Helper()
+	h.url = throwaway.Nginx(t, `location / {
+		proxy_pass `+h.url+`;
+		proxy_cache shared;
+		proxy_cache_valid any 1m;
+		add_header X-Cache $upstream_cache_status always;
+	}`, `proxy_cache_path cache keys_zone=shared:1m;`)
+}
+
+// A shared cache that keeps what the service does not forbid gives nobody the
+// answer to somebody else.
+func TestSharedCacheKeepsUsersApart(t *testing.T) {
+	t.Parallel()
+	onEngines(func(t *testing.T, on engine) {
+		h, accessToken := cacheHost(t, on, new(memory.Store), nil)
+		behindCache(t, h)
+		for _, test := range []struct {
+			path, authorization, want string
+		}{
+			{"/me", "Bearer " + accessToken, "200 for alice MISS"},
+			{"/me", "", "401 {\"Message\":\"Authorization has been denied for this request.\"} MISS"},
+			{"/me", "Bearer " + accessToken, "200 for alice MISS"},
+			{"/staff", "Bearer " + accessToken, "403 {\"error\":\"insufficient_scope\",\"error_description\":\"The user does not have the role that this needs.\",\"Message\":\"Authorization has been denied for this request.\"} MISS"},
+			{"/staff", "", "401 {\"Message\":\"Authorization has been denied for this request.\"} MISS"},
+			// Anybody may get what nobody in particular got.
+			{"/open", "", "200 for  MISS"},
+			{"/open", "", "200 for  HIT"},
+			{"/open", "Bearer " + accessToken, "200 for alice MISS"},
+			{"/open", "Bearer " + accessToken, "200 for alice MISS"},
+			{"/open", "", "200 for  HIT"},
+		} {
+			var header []string
+			if test.authorization != "" {
+				header = []string{"Authorization", test.authorization}
+			}
+			a := h.do(t, "GET", test.path, "", header...)
+			if got := fmt.Sprintln(a.StatusCode, a.body, a.Header.Get("X-Cache")); got != test.want+"\n" {
+				t.Errorf("%s with %q: %s, want %s", test.path, test.authorization, got, test.want)
+			}
+		}
+	})(t)
+}
+
+// What the handler says of caches is the last word, and what stands in front of the
+// guard said before it stays.
+func TestCacheHeadersOfTheHostStay(t *testing.T) {
+	t.Parallel()
+	onEngines(func(t *testing.T, on engine) {
+		var down atomic.Bool
+		s := &meddler{before: func(context.Context, string) error {
+			if down.Load() {
+				return errors.New("the storage is down")
+			}
+			return nil
+		}}
+		h, accessToken := cacheHost(t, on, s, func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.RawQuery {
+			case "set":
+				w.Header().Set("Cache-Control", "public, max-age=60")
+			case "add":
+				w.Header().Add("Cache-Control", "max-age=60")
+				w.Header().Add("Vary", "Origin")
+			case "error": // which deletes it
+				r.Header.Set("Range", "bytes=9-")
+				http.ServeContent(w, r, "", time.Time{}, strings.NewReader("all"))
+			}
+		})
+		inner := h.handler
+		h.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for _, line := range r.Header["X-Front"] {
+				name, value, _ := strings.Cut(line, ": ")
+				w.Header().Add(name, value)
+			}
+			inner.ServeHTTP(w, r)
+		})
+		for _, test := range []struct {
+			path, accessToken, query string
+			front                    []string
+			cacheControl, vary       []string
+		}{
+			{path: "/me", accessToken: accessToken, cacheControl: []string{"private"}, vary: []string{"Authorization"}},
+			{path: "/me", accessToken: accessToken, query: "set", cacheControl: []string{"public, max-age=60"}, vary: []string{"Authorization"}},
+			{path: "/me", accessToken: accessToken, query: "add", cacheControl: []string{"private", "max-age=60"}, vary: []string{"Authorization", "Origin"}},
+			{path: "/me", accessToken: accessToken, query: "error", vary: []string{"Authorization"}},
+			{path: "/me", accessToken: accessToken, front: []string{"Cache-Control: no-cache", "Vary: Origin"}, cacheControl: []string{"no-cache"}, vary: []string{"Origin", "Authorization"}},
+			{path: "/me", accessToken: accessToken, front: []string{"Vary: Origin, authorization"}, cacheControl: []string{"private"}, vary: []string{"Origin, authorization"}},
+			{path: "/me", accessToken: accessToken, front: []string{"Vary: *"}, cacheControl: []string{"private"}, vary: []string{"*"}},
+			{path: "/open", accessToken: accessToken, cacheControl: []string{"private"}, vary: []string{"Authorization"}},
+			{path: "/open", vary: []string{"Authorization"}},
+			{path: "/open", accessToken: "bad", vary: []string{"Authorization"}},
+			{path: "/open", front: []string{"Cache-Control: max-age=60"}, cacheControl: []string{"max-age=60"}, vary: []string{"Authorization"}},
+			{path: "/me", cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
+			{path: "/me", accessToken: "bad", front: []string{"Cache-Control: public", "Vary: Origin"}, cacheControl: []string{"no-store"}, vary: []string{"Origin", "Authorization"}},
+			{path: "/admin", accessToken: accessToken, cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
+			{path: "/app", accessToken: accessToken, cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
+			{path: "/me", accessToken: "a b", cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
+			{path: "/Token", cacheControl: []string{"no-store"}},
+			// The storage is down behind these.
+			{path: "/me", accessToken: accessToken, query: "down", cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
+			{path: "/open", accessToken: accessToken, query: "down", cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
+		} {
+			down.Store(test.query == "down")
+			var header []string
+			if test.accessToken != "" {
+				header = append(header, "Authorization", "Bearer "+test.accessToken)
+			}
+			for _, line := range test.front {
+				header = append(header, "X-Front", line)
+			}
+			a := h.do(t, "GET", test.path+"?"+test.query, "", header...)
+			if got := a.Header["Cache-Control"]; !slices.Equal(got, test.cacheControl) {
+				t.Errorf("%+v: Cache-Control is %q", test, got)
+			}
+			if got := a.Header["Vary"]; !slices.Equal(got, test.vary) {
+				t.Errorf("%+v: Vary is %q", test, got)
+			}
+		}
+	})(t)
+}
