@@ -93,7 +93,8 @@
 // clock that differs from the storage's, an account that Lookup does not find by its
 // own name, and, once for an outage, a changed user or client whose tokens could not be ended
 // (at info, when that works again). At warn, once: a cache or a RevocationQueue
-// without Run, and a proxy that Options.TrustedProxies does not name.
+// without Run, and a proxy whose word on a client's address is not used, with the
+// option that changes that.
 //
 // # Compatibility
 //
