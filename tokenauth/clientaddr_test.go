@@ -1,6 +1,8 @@
 package tokenauth
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -12,6 +14,15 @@ var testProxies = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"),
 	netip.MustParsePrefix("fd00::/8"),
 	netip.MustParsePrefix("fe80::/10"),
+}
+
+// proxyOptions are those of a host behind testProxies.
+func proxyOptions(header string, unix bool) *Options {
+	o, err := (&Options{TrustedProxies: testProxies, ProxyHeader: header, TrustUnixSocket: unix}).withDefaults()
+	if err != nil {
+		panic(err)
+	}
+	return &o
 }
 
 func TestClientAddrTrustsOnlyNamedProxies(t *testing.T) {
@@ -50,6 +61,10 @@ func TestClientAddrTrustsOnlyNamedProxies(t *testing.T) {
 		{"too many proxies, a line each", "10.0.0.1:1234", append([]string{"198.51.100.7"}, slices.Repeat([]string{"10.0.0.2"}, 64)...), "10.0.0.1"},
 		{"what stands further left is as long as it likes", "10.0.0.1:1234", []string{strings.Repeat("10.0.0.2,", 1000) + "198.51.100.7"}, "198.51.100.7"},
 		{"an address that is too long", "10.0.0.1:1234", []string{"fe80::2%" + strings.Repeat("x", 100)}, "10.0.0.1"},
+		{"brackets without a port", "10.0.0.1:1234", []string{"[2001:db8::7]"}, "2001:db8::7"},
+		{"brackets around IPv4", "10.0.0.1:1234", []string{"[198.51.100.7]"}, "10.0.0.1"},
+		{"a bracket that is not closed", "10.0.0.1:1234", []string{"[2001:db8::7"}, "10.0.0.1"},
+		{"a hop over a Unix socket that is not trusted", "10.0.0.1:1234", []string{"198.51.100.7, unix:"}, "10.0.0.1"},
 		{"a Unix socket", "@", []string{"198.51.100.7"}, "invalid IP"},
 		{"no peer", "", []string{"198.51.100.7"}, "invalid IP"},
 	}
@@ -58,7 +73,7 @@ func TestClientAddrTrustsOnlyNamedProxies(t *testing.T) {
 		if test.forwarded != nil {
 			r.Header["X-Forwarded-For"] = test.forwarded
 		}
-		if got := clientAddr(r, testProxies); got.String() != test.want {
+		if got := clientAddr(r, proxyOptions("", false)); got.String() != test.want {
 			t.Errorf("%s: %v, want %s", test.name, got, test.want)
 		}
 	}
@@ -70,8 +85,39 @@ func TestNoProxyIsTrustedByDefault(t *testing.T) {
 		r := &http.Request{RemoteAddr: peer, Header: http.Header{
 			"X-Forwarded-For": {"198.51.100.7"}, "X-Real-Ip": {"198.51.100.7"}, "Forwarded": {"for=198.51.100.7"},
 		}}
-		if got := clientAddr(r, nil); got != netip.MustParseAddrPort(peer).Addr() {
+		if got := clientAddr(r, new(Options)); got != netip.MustParseAddrPort(peer).Addr() {
 			t.Errorf("the client behind %s is %v", peer, got)
+		}
+	}
+}
+
+func TestClientAddrOverTrustedUnixSocket(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ peer, forwarded, want string }{
+		{"@", "198.51.100.7", "198.51.100.7"},
+		{"@abstract", "198.51.100.7", "198.51.100.7"},
+		{"/run/nginx.sock", "198.51.100.7", "198.51.100.7"},
+		{"", "198.51.100.7", "198.51.100.7"},
+		{"@", "203.0.113.9, 198.51.100.7, 10.0.0.2", "198.51.100.7"},
+		{"@", "203.0.113.9, 198.51.100.7, unix:", "198.51.100.7"},
+		{"10.0.0.1:1", "198.51.100.7, unix:", "198.51.100.7"},
+		{"@", "unix:", "invalid IP"},
+		{"@", "rubbish", "invalid IP"},
+		{"@", "", "invalid IP"},
+		{"192.0.2.1:1", "198.51.100.7", "192.0.2.1"},
+		{"example.com:1", "198.51.100.7", "invalid IP"}, // of no socket
+	} {
+		r := &http.Request{RemoteAddr: test.peer, Header: http.Header{"X-Forwarded-For": {test.forwarded}}}
+		if got := clientAddr(r, proxyOptions("", true)); got.String() != test.want {
+			t.Errorf("behind %q with %q: %v, want %s", test.peer, test.forwarded, got, test.want)
+		}
+	}
+	// The server knows better than the text that a middleware wrote.
+	for local, want := range map[net.Addr]string{&net.TCPAddr{}: "invalid IP", &net.UnixAddr{Net: "unix"}: "198.51.100.7"} {
+		r := &http.Request{RemoteAddr: "@", Header: http.Header{"X-Forwarded-For": {"198.51.100.7"}}}
+		r = r.WithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, local))
+		if got := clientAddr(r, proxyOptions("", true)); got.String() != want {
+			t.Errorf("on %T: %v, want %s", local, got, want)
 		}
 	}
 }
@@ -86,7 +132,7 @@ func FuzzClientAddr(f *testing.F) {
 	f.Add("[fe80::1%eth0]:80", "::ffff:198.51.100.7%x, [fd00::1]:9")
 	f.Fuzz(func(t *testing.T, remote, forwarded string) {
 		r := &http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {forwarded}}}
-		got := clientAddr(r, testProxies)
+		got := clientAddr(r, proxyOptions("", false))
 		if got.Zone() != "" || got.Is4In6() {
 			t.Errorf("%v has a zone, or is an IPv4 address in other words", got)
 		}

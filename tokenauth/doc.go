@@ -102,8 +102,9 @@
 // (at info, when that works again). At warn, with the same bound: a body that the
 // host's own code read and kept. At warn, once: a Run that was not called, if a
 // cache or a RevocationQueue waits for it, or nothing purged for PurgeInterval; a
-// proxy that Options.TrustedProxies does not name; a client ID with a colon; and,
-// in New, a wrapper that hides an optional ability of what it wraps.
+// proxy whose word on a client's address is not used, with the option that changes
+// that; a client ID with a colon; and, in New, a wrapper that hides an optional
+// ability of what it wraps.
 //
 // # Compatibility
 //

@@ -26,9 +26,13 @@ type Endpoints struct {
 	// introspect.
 	Introspection string
 	// Issuer is the URL by which clients know this server: https, or http on a
-	// loopback address, without query and fragment. The URLs of the endpoints
-	// begin with it. With an issuer, metadata (RFC 8414) is served at
-	// MetadataPath; empty means no metadata.
+	// loopback address, without query and fragment. With an issuer, metadata (RFC
+	// 8414) is served at MetadataPath; empty means no metadata.
+	//
+	// The URLs of the endpoints begin with it. If it has a path that no endpoint is
+	// mounted below, a proxy takes that path off; then the URLs are the issuer and
+	// the paths. It is an error if only some are below it, and if a path has a
+	// parameter, as of a Gin group "/:tenant".
 	Issuer string
 }
 
@@ -79,13 +83,45 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	return e, nil
 }
 
-// originOf returns the scheme and host of a URL that was checked.
-func originOf(issuer string) string {
-	u, err := url.Parse(issuer)
+// base returns what stands before the full paths of the endpoints in their URLs:
+// the origin of the issuer, or the issuer, whose path a proxy takes off.
+func (e Endpoints) base() (string, error) {
+	issuer, err := url.Parse(e.Issuer)
 	if err != nil {
-		return ""
+		return "", err
 	}
-	return u.Scheme + "://" + u.Host
+	prefix := issuer.EscapedPath()
+	var below, elsewhere string
+	for _, path := range slices.Concat(e.Token, []string{e.Revocation, e.Introspection}) {
+		switch name := parameter(path); {
+		case path == "":
+		case name != "":
+			return "", fmt.Errorf("tokenauth: Endpoints.Issuer needs paths without parameters, to tell clients where the endpoints are; %q has %s", path, name)
+		case strings.HasPrefix(path, prefix+"/"):
+			below = path
+		default:
+			elsewhere = path
+		}
+	}
+	switch {
+	case below != "" && elsewhere != "":
+		return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, and the path %q is below its path but %q is not: either a proxy takes it off all, or off none", e.Issuer, below, elsewhere)
+	case below != "":
+		return issuer.Scheme + "://" + issuer.Host, nil
+	}
+	return e.Issuer, nil
+}
+
+// parameter returns the first segment of a path that is a parameter of a router:
+// ":name" and "*name" as Gin and Echo spell them, or "{name}" as net/http does. It
+// returns "" if there is none.
+func parameter(path string) string {
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment != "" && (segment[0] == ':' || segment[0] == '*' || strings.ContainsRune(segment, '{')) {
+			return segment
+		}
+	}
+	return ""
 }
 
 func isLoopback(host string) bool {

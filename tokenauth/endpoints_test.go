@@ -38,6 +38,11 @@ func TestHandlersRefusesBadEndpoints(t *testing.T) {
 		{"attribute in place of a member", withSub, tokenauth.Endpoints{Introspection: "/i"}, `"sub"`},
 		{"attribute that decoders take for a member", withSUB, tokenauth.Endpoints{Introspection: "/i"}, `"ſUB"`},
 		{"attribute of that name elsewhere", withSub, tokenauth.Endpoints{Revocation: "/r"}, ""},
+		{"all below the issuer", plain, tokenauth.Endpoints{Token: []string{"/v1/t"}, Revocation: "/v1/r", Issuer: "https://api.example.com/v1/"}, ""},
+		{"some below the issuer", plain, tokenauth.Endpoints{Token: []string{"/v1/t"}, Revocation: "/r", Issuer: "https://api.example.com/v1"}, `"/r" is not`},
+		{"Gin's parameter", plain, tokenauth.Endpoints{Token: []string{"/:tenant/t"}, Issuer: "https://api.example.com"}, ":tenant"},
+		{"net/http's parameter", plain, tokenauth.Endpoints{Revocation: "/{tenant}/r", Issuer: "https://api.example.com"}, "{tenant}"},
+		{"parameter without an issuer", plain, tokenauth.Endpoints{Token: []string{"/:tenant/t"}}, ""},
 		{"twice", plain, tokenauth.Endpoints{Revocation: "/Token"}, "twice"},
 		{"twice the same", plain, tokenauth.Endpoints{Token: []string{"/t", "/t"}}, "twice"},
 	} {
@@ -91,7 +96,7 @@ func TestMetadataFollowsRFC8414(t *testing.T) {
 		status       int
 		body         string
 	}{
-		{"GET", "/.well-known/oauth-authorization-server/v1", 200, `{"issuer":"https://api.example.com/v1","token_endpoint":"https://api.example.com/oauth/token","token_endpoint_auth_methods_supported":["none"],"grant_types_supported":["password"],"response_types_supported":[]}`},
+		{"GET", "/.well-known/oauth-authorization-server/v1", 200, `{"issuer":"https://api.example.com/v1","token_endpoint":"https://api.example.com/v1/oauth/token","token_endpoint_auth_methods_supported":["none"],"grant_types_supported":["password"],"response_types_supported":[]}`},
 		{"POST", "/.well-known/oauth-authorization-server/v1", 405, "Method Not Allowed\n"},
 		{"GET", "/.well-known/oauth-authorization-server", 404, "404 page not found\n"},
 		{"POST", "/revoke", 404, "404 page not found\n"}, // not asked for
@@ -100,6 +105,33 @@ func TestMetadataFollowsRFC8414(t *testing.T) {
 		mux.ServeHTTP(recorder, httptest.NewRequest(test.method, test.path, nil))
 		if recorder.Code != test.status || recorder.Body.String() != test.body {
 			t.Errorf("%s %s answers %d %s", test.method, test.path, recorder.Code, recorder.Body)
+		}
+	}
+}
+
+// The URLs of the endpoints begin with the issuer, whether a proxy takes its path
+// off or the endpoints are mounted below it.
+func TestMetadataURLsBeginWithTheIssuer(t *testing.T) {
+	t.Parallel()
+	auth := newService(t, new(memory.Store), &staff{}, nil)
+	for _, test := range []struct{ prefix, issuer, token, want string }{
+		{"", "https://api.example.com/auth", "/Token", "https://api.example.com/auth/Token"},
+		{"", "https://api.example.com/auth/", "/Token", "https://api.example.com/auth/Token"},
+		{"/auth", "https://api.example.com/auth", "/Token", "https://api.example.com/auth/Token"},
+		{"", "https://api.example.com/auth", "/auth/Token", "https://api.example.com/auth/Token"},
+		{"", "https://api.example.com/auth", "/authority/Token", "https://api.example.com/auth/authority/Token"},
+		{"/v1", "https://api.example.com/auth", "/Token", "https://api.example.com/auth/v1/Token"},
+		{"/v1", "https://api.example.com", "/Token", "https://api.example.com/v1/Token"},
+	} {
+		e := tokenauth.Endpoints{Token: []string{test.token}, Issuer: test.issuer}
+		handlers, mounted, err := auth.Handlers(test.prefix, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorder := httptest.NewRecorder()
+		handlers[mounted.MetadataPath()].ServeHTTP(recorder, httptest.NewRequest("GET", "/", nil))
+		if body := recorder.Body.String(); !strings.Contains(body, `"token_endpoint":"`+test.want+`"`) {
+			t.Errorf("%+v: metadata is %s", test, body)
 		}
 	}
 }

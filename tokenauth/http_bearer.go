@@ -136,7 +136,7 @@ func (s *Service) observeRefusal(r *http.Request, err error, token *Token) {
 	if !s.observed() && !s.securityLog.wants(r.Context(), &e) {
 		return
 	}
-	e.RemoteAddr = clientAddr(r, s.options.TrustedProxies)
+	e.RemoteAddr = clientAddr(r, &s.options)
 	e.setToken(token)
 	s.observe(r.Context(), &e)
 }

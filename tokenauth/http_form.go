@@ -47,7 +47,7 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 // observeUnread reports a request that no method of the Service reported: it was
 // refused before one was called, or one of them panicked.
 func (s *Service) observeUnread(r *http.Request, refused event.Kind, err error) error {
-	e := Event{RemoteAddr: clientAddr(r, s.options.TrustedProxies)}
+	e := Event{RemoteAddr: clientAddr(r, &s.options)}
 	e.setError(err, refused)
 	s.observe(r.Context(), &e)
 	return err

@@ -47,7 +47,7 @@ func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error
 	if err == nil && !request.client.IntrospectsAll && token.ClientID != request.client.ID {
 		err = errUnauthorizedClient
 	}
-	e := Event{Kind: event.Introspected, RemoteAddr: clientAddr(r, s.options.TrustedProxies), Duration: time.Since(began)}
+	e := Event{Kind: event.Introspected, RemoteAddr: clientAddr(r, &s.options), Duration: time.Since(began)}
 	if err == nil {
 		e.setToken(token)
 	} else {

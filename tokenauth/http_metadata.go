@@ -7,9 +7,9 @@ import (
 )
 
 // metadataHandler returns a handler that describes the endpoints to clients (RFC
-// 8414), by GET. The paths are full, and there is an issuer.
-func (s *Service) metadataHandler(e Endpoints) http.Handler {
-	body := s.metadata(e)
+// 8414), by GET. The paths are full, and their URLs begin with base.
+func (s *Service) metadataHandler(e Endpoints, base string) http.Handler {
+	body := s.metadata(e, base)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = request.Complete(r)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -22,24 +22,23 @@ func (s *Service) metadataHandler(e Endpoints) http.Handler {
 	})
 }
 
-func (s *Service) metadata(e Endpoints) []byte {
-	origin := originOf(e.Issuer)
+func (s *Service) metadata(e Endpoints, base string) []byte {
 	clientAuthentication := []string{"none"}
 	if s.options.Clients != nil {
 		clientAuthentication = []string{"client_secret_basic", "client_secret_post", "none"}
 	}
 	var body jsonObject
 	body.text("issuer", e.Issuer)
-	body.text("token_endpoint", origin+e.Token[0])
+	body.text("token_endpoint", base+e.Token[0])
 	body.texts("token_endpoint_auth_methods_supported", clientAuthentication)
 	body.texts("grant_types_supported", []string{"password"})
 	body.texts("response_types_supported", nil) // required, and there is no authorization endpoint
 	if e.Revocation != "" {
-		body.text("revocation_endpoint", origin+e.Revocation)
+		body.text("revocation_endpoint", base+e.Revocation)
 		body.texts("revocation_endpoint_auth_methods_supported", clientAuthentication)
 	}
 	if e.Introspection != "" {
-		body.text("introspection_endpoint", origin+e.Introspection)
+		body.text("introspection_endpoint", base+e.Introspection)
 		body.texts("introspection_endpoint_auth_methods_supported", []string{"client_secret_basic", "client_secret_post"})
 	}
 	return body.done()

@@ -29,7 +29,7 @@ func (s *Service) revocationHandler() http.Handler {
 		if c := request.client; c != nil && slot.Client != SlotOf("", c.ID).Client {
 			return nil, s.observeUnread(r, event.Refused, unauthorizedClient(wire.TokenOfAnotherClient))
 		}
-		e := Event{RemoteAddr: clientAddr(r, s.options.TrustedProxies)}
+		e := Event{RemoteAddr: clientAddr(r, &s.options)}
 		if request.client != nil {
 			e.ClientID = request.client.ID
 		}

@@ -25,7 +25,12 @@ func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]ht
 	if err != nil {
 		return nil, e, err
 	}
-	mounted := e.withPrefix(prefix)
+	mounted, base := e.withPrefix(prefix), ""
+	if e.Issuer != "" {
+		if base, err = mounted.base(); err != nil {
+			return nil, e, err
+		}
+	}
 	handlers := make(map[string]http.Handler)
 	add := func(path string, handler func() http.Handler) {
 		if _, taken := handlers[path]; taken && err == nil {
@@ -40,7 +45,7 @@ func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]ht
 	}
 	add(e.Revocation, s.revocationHandler)
 	add(e.Introspection, s.introspectionHandler)
-	add(e.MetadataPath(), func() http.Handler { return s.metadataHandler(mounted) })
+	add(e.MetadataPath(), func() http.Handler { return s.metadataHandler(mounted, base) })
 	if err != nil {
 		return nil, e, err
 	}

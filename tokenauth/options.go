@@ -93,10 +93,26 @@ type Options struct {
 	// Throttle limits guesses of passwords. The zero value selects the defaults.
 	Throttle ThrottleOptions
 
-	// TrustedProxies are the proxies whose X-Forwarded-For is used; empty means
-	// none, and then a client's address is its peer's. What a router trusts, such
-	// as Gin's SetTrustedProxies, has no effect here.
+	// TrustedProxies are the proxies whose ProxyHeader is used; empty means none,
+	// and then a client's address is its peer's. What a router trusts, such as Gin's
+	// SetTrustedProxies, has no effect here.
 	TrustedProxies []netip.Prefix
+
+	// TrustUnixSocket says that whoever connects over a Unix socket is a trusted
+	// proxy, such as nginx with "proxy_pass http://unix:…". Only programs that may
+	// write to the socket can. Zero means that all requests over one have no
+	// address, and so share the limits of one.
+	TrustUnixSocket bool
+
+	// ProxyHeader is the header in which trusted proxies name the address of a
+	// client: a list of addresses to which each proxy appends the one that it got
+	// the request from, or one address, such as X-Real-IP; "Forwarded" is read as
+	// RFC 7239 says. Empty means X-Forwarded-For.
+	//
+	// It is a header that each trusted proxy sets or appends to, on each request. A
+	// proxy passes on a header that it does not know, and there a client could
+	// write any address. So there is one header, and no order of several.
+	ProxyHeader string
 
 	// RenderError writes status and body of an error response on a protected
 	// route in the host's own format. The headers of the protocol are set
@@ -140,6 +156,7 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&c.Timeout, 2*time.Second)
 	setDefault(&c.BodyTimeout, 5*time.Second)
 	setDefault(&c.PurgeInterval, time.Hour)
+	setDefault(&c.ProxyHeader, "X-Forwarded-For")
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -197,7 +214,19 @@ func (o *Options) withDefaults() (Options, error) {
 			return c, fmt.Errorf("tokenauth: Options.TrustedProxies has %v, an IPv4 prefix written as IPv6, which no address would match", proxy)
 		}
 	}
+	if !isToken(c.ProxyHeader) {
+		return c, fmt.Errorf("tokenauth: Options.ProxyHeader is %q, must be the name of one header", c.ProxyHeader)
+	}
+	c.ProxyHeader = http.CanonicalHeaderKey(c.ProxyHeader)
 	return c, nil
+}
+
+// isToken reports whether a text is a token (RFC 9110 §5.6.2), as names of headers
+// are.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+	})
 }
 
 // clone returns a copy whose slices nobody else has.

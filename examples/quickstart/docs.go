@@ -18,7 +18,9 @@ func mountDocs(r gin.IRouter, auth *tokenauth.Service, mounted tokenauth.Endpoin
 		return err
 	}
 	r.GET("/openapi.json", gin.WrapH(d))
-	r.GET("/docs/*file", gin.WrapH(d.Page()))
+	page := gin.WrapH(d.Page())
+	r.GET("/docs", page)
+	r.GET("/docs/*file", page)
 	return nil
 }
 

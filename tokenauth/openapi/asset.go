@@ -53,9 +53,11 @@ func (a *asset) serve(w http.ResponseWriter, r *http.Request, cacheControl strin
 		return
 	}
 	body := a.plain
-	h.Set("Vary", "Accept-Encoding")
+	h.Add("Vary", "Accept-Encoding") // a guard of the host's may vary by more
 	etag := `"` + a.hash + `"`
-	if acceptsGzip(r.Header.Values("Accept-Encoding")) {
+	// A middleware that compresses says so before it calls its handler.
+	compressed := h.Get("Content-Encoding") != ""
+	if !compressed && acceptsGzip(r.Header.Values("Accept-Encoding")) {
 		body, etag = a.gzipped, `"`+a.hash+`-gzip"`
 		h.Set("Content-Encoding", "gzip")
 	}
@@ -69,7 +71,9 @@ func (a *asset) serve(w http.ResponseWriter, r *http.Request, cacheControl strin
 		}
 	}
 	h.Set("Content-Type", a.mediaType)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if !compressed {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	if r.Method == http.MethodGet {
 		w.Write(body)
 	}

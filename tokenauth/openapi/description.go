@@ -23,7 +23,9 @@ type Options struct {
 
 	// Server is the URL that the paths are below, such as
 	// "https://api.example.com/v1"; empty means the server that serves the
-	// description.
+	// description, below the path of Endpoints.Issuer if a proxy takes that off. The
+	// page finds out by itself what a proxy takes off, but not what http.StripPrefix
+	// takes off the whole API.
 	Server string
 
 	// Paths are further routes of the host: each path, which begins with a
@@ -43,6 +45,7 @@ type Description struct {
 	title    string
 	server   *url.URL // or nil
 	document object
+	json     []byte
 	served   asset
 }
 
@@ -56,7 +59,10 @@ func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Des
 	if err != nil {
 		return nil, err
 	}
-	f := &facts{Options: auth.Options(), mounted: mounted}
+	f := &facts{Options: auth.Options()}
+	if f.mounted, err = templates(mounted); err != nil {
+		return nil, err
+	}
 	f.ownErrors = o.OwnErrors || f.RenderError != nil
 	if path := mounted.MetadataPath(); path != "" {
 		if f.metadataBody, err = answerOf(handlers[path]); err != nil {
@@ -83,12 +89,27 @@ func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Des
 	if err != nil {
 		return nil, fmt.Errorf("openapi: Options.Paths: %w", err)
 	}
+	d.json = b
+	if prefix := f.prefix(); prefix != "" && d.server == nil {
+		if b, err = encode(d.below(prefix, mounted.MetadataPath())); err != nil {
+			return nil, err
+		}
+	}
 	d.served = newAsset("application/json", b)
 	return d, nil
 }
 
-// JSON returns the description.
-func (d *Description) JSON() []byte { return slices.Clone(d.served.plain) }
+// below returns the document as it is served behind a proxy that takes a prefix off.
+// Metadata is in front of the prefix (RFC 8414 §3.1).
+func (d *Description) below(prefix, metadataPath string) object {
+	document := slices.Clone(d.document)
+	paths := slices.Clone(document.get("paths").(object))
+	metadata := append(object{{"servers", []object{{{"url", "/"}}}}}, paths.get(metadataPath).(object)...)
+	return document.set("paths", paths.set(metadataPath, metadata)).set("servers", []object{{{"url", prefix}}})
+}
+
+// JSON returns the description. Without Options.Server it names no server.
+func (d *Description) JSON() []byte { return slices.Clone(d.json) }
 
 func (d *Description) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A host's next version may describe something else.
@@ -107,7 +128,15 @@ func (f *facts) paths(own map[string]any) (object, error) {
 	if path := f.mounted.MetadataPath(); path != "" {
 		paths = append(paths, member{path, f.metadata()})
 	}
+	for i, m := range paths {
+		if parameters := parameters(m.name); parameters != nil {
+			paths[i].value = append(object{{"parameters", parameters}}, m.value.(object)...)
+		}
+	}
 	for _, path := range slices.Sorted(maps.Keys(own)) {
+		if strings.Contains(path, "/:") || strings.Contains(path, "/*") {
+			return nil, fmt.Errorf("openapi: Options.Paths has %q; OpenAPI spells a parameter as {name}", path)
+		}
 		if !strings.HasPrefix(path, "/") {
 			return nil, fmt.Errorf("openapi: Options.Paths has %q, which does not begin with a slash", path)
 		}

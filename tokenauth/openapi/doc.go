@@ -9,12 +9,16 @@
 //	d, err := openapi.New(auth, mounted, nil)
 //	…
 //	mux.Handle("GET /openapi.json", d)
-//	mux.Handle("GET /docs/", d.Page())
+//	page := d.Page()
+//	mux.Handle("GET /docs", page)
+//	mux.Handle("GET /docs/", page)
 //
 // Gin needs a wildcard for what is below the page:
 //
 //	r.GET("/openapi.json", gin.WrapH(d))
-//	r.GET("/docs/*file", gin.WrapH(d.Page()))
+//	page := gin.WrapH(d.Page())
+//	r.GET("/docs", page)
+//	r.GET("/docs/*file", page)
 //
 // # The host's own routes
 //

@@ -31,7 +31,9 @@ func Example() {
 		panic(err)
 	}
 	mux.Handle("/openapi.json", d)
-	mux.Handle("/docs/", d.Page())
+	page := d.Page()
+	mux.Handle("/docs", page)
+	mux.Handle("/docs/", page)
 
 	for _, path := range []string{"/openapi.json", "/docs/"} {
 		w := httptest.NewRecorder()

@@ -114,6 +114,7 @@ func own() map[string]any {
 		"operationId": "me", "summary": "Who is calling", "tags": []string{"Host"},
 		"responses": map[string]any{"200": map[string]any{
 			"description": "The user.",
+			"headers":     map[string]any{"Cache-Control": map[string]any{"schema": map[string]any{"const": "private"}}},
 			"content": map[string]any{"application/json": map[string]any{
 				"schema":  map[string]any{"type": "object", "required": []string{"name"}, "properties": map[string]any{"name": map[string]any{"type": "string"}}},
 				"example": map[string]string{"name": "alice"},
@@ -182,7 +183,9 @@ func onMux(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints) {
 	mux.Handle("/me", h.auth.RequireBearer(who))
 	mux.Handle("/admin", h.auth.RequireRole("Administrator", "Owner")(who))
 	mux.HandleFunc("/openapi.json", func(w http.ResponseWriter, r *http.Request) { h.d.ServeHTTP(w, r) })
-	mux.HandleFunc("/docs/", func(w http.ResponseWriter, r *http.Request) { h.d.Page().ServeHTTP(w, r) })
+	for _, path := range []string{"/docs", "/docs/"} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { h.d.Page().ServeHTTP(w, r) })
+	}
 	return mux, mounted
 }
 
@@ -196,7 +199,9 @@ func onGin(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints) {
 	r.GET("/me", ginadapter.RequireBearer(h.auth), who)
 	r.GET("/admin", ginadapter.RequireRole(h.auth, "Administrator", "Owner"), who)
 	r.GET("/openapi.json", func(c *gin.Context) { h.d.ServeHTTP(c.Writer, c.Request) })
-	r.GET("/docs/*file", func(c *gin.Context) { h.d.Page().ServeHTTP(c.Writer, c.Request) })
+	for _, path := range []string{"/docs", "/docs/*file"} {
+		r.GET(path, func(c *gin.Context) { h.d.Page().ServeHTTP(c.Writer, c.Request) })
+	}
 	return r, mounted
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 )
 
 // metadata is the path item of the authorization server metadata (RFC 8414).
@@ -27,6 +29,20 @@ func (f *facts) metadata() object {
 			}},
 		}},
 	}}}
+}
+
+// prefix returns the path that the URLs of the endpoints have before their paths,
+// which a proxy takes off; "" for none, and without an issuer.
+func (f *facts) prefix() string {
+	var endpoint string
+	if raw, ok := f.metadataBody.get("token_endpoint").(json.RawMessage); !ok || json.Unmarshal(raw, &endpoint) != nil {
+		return ""
+	}
+	u, err := url.Parse(strings.TrimSuffix(endpoint, f.mounted.Token[0]))
+	if err != nil {
+		return ""
+	}
+	return u.EscapedPath()
 }
 
 func (f *facts) metadataSchema() object {

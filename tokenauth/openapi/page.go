@@ -5,6 +5,7 @@ import (
 	"embed"
 	"html/template"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 	"sync"
@@ -15,9 +16,10 @@ import (
 //go:embed assets
 var files embed.FS
 
-// Page returns a handler of the documentation page, to be mounted at a path
-// that ends in a slash with all that is below it, such as "/docs/". A request
-// without the slash is sent there.
+// Page returns a handler of the documentation page. Mount it at a path that ends
+// in a slash with all that is below it, such as "/docs/", and at the path without
+// the slash: a router's own redirect from there leads past the prefix that a proxy
+// takes off.
 func (d *Description) Page() http.Handler {
 	assets := make(map[string]asset)
 	page := pageData{Title: d.title, Description: "openapi.json"}
@@ -31,22 +33,31 @@ func (d *Description) Page() http.Handler {
 			page.Scripts = append(page.Scripts, name)
 		}
 	}
-	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, page); err != nil {
-		panic(err) // it is embedded, and so are its data
+	var html [maxDepth + 1]func() asset
+	for depth := range html {
+		html[depth] = sync.OnceValue(func() asset {
+			page := page
+			if d.server == nil {
+				page.Root = "./" + strings.Repeat("../", depth)
+			}
+			return page.asset()
+		})
 	}
-	html := newAsset("text/html; charset=utf-8", b.Bytes())
 	policy := d.contentSecurityPolicy()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = request.Complete(r)
 		// The last segment tells, so that it does not matter what the page is
 		// mounted below, nor what a proxy takes off the front.
 		segment := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+		depth := depthOf(r)
 		switch a, ok := assets[segment]; {
+		case segment == "" && depth > maxDepth:
+			http.NotFound(w, r)
 		case segment == "":
 			h := w.Header()
 			h.Set("Content-Security-Policy", policy)
 			h.Set("Referrer-Policy", "no-referrer")
+			html := html[depth]()
 			html.serve(w, r, noStore)
 		case ok:
 			a.serve(w, r, immutable)
@@ -72,9 +83,33 @@ func (d *Description) contentSecurityPolicy() string {
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
+// maxDepth bounds how many folders the page may be below, and with them the
+// variants of it.
+const maxDepth = 16
+
+// depthOf returns how many folders the page is below, as the server sees it. A proxy
+// may have taken others off, which the browser sees. What a handler of the host took
+// off counts: the page may be alone below that.
+func depthOf(r *http.Request) int {
+	path := r.URL.EscapedPath()
+	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		path = u.EscapedPath()
+	}
+	return max(0, strings.Count(path, "/")-1)
+}
+
 type pageData struct {
 	Title, Description string
+	Root               string // of the API, from the page; "" if the description knows
 	Styles, Scripts    []string
+}
+
+func (d pageData) asset() asset {
+	var b bytes.Buffer
+	if err := pageTemplate.Execute(&b, d); err != nil {
+		panic(err) // it is embedded, and so are its data
+	}
+	return newAsset("text/html; charset=utf-8", b.Bytes())
 }
 
 var pageTemplate = template.Must(template.ParseFS(files, "assets/page.html"))

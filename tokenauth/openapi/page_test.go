@@ -17,6 +17,7 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/openapi"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
 func get(t *testing.T, h http.Handler, method, path, acceptEncoding string) *http.Response {
@@ -76,6 +77,24 @@ func TestPageHasSafeHeadersAndFiles(t *testing.T) {
 				t.Errorf("%s is encoded as %q for one that takes %s", name, got, refused)
 			}
 		}
+	}
+}
+
+// A guard in front of the page says that responses vary by its header, and so does
+// the page of its own.
+func TestPageBehindAGuardVariesByBoth(t *testing.T) {
+	t.Parallel()
+	auth := tokenauthtest.New(t, nil)
+	d, err := openapi.New(auth.Service, tokenauth.Endpoints{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guarded := auth.RequireBearer(d.Page())
+	r := auth.As(tokenauth.Principal{UserID: "17", UserName: "alice"}, httptest.NewRequest("GET", "/docs/", nil))
+	w := httptest.NewRecorder()
+	guarded.ServeHTTP(w, r)
+	if got := strings.Join(w.Header()["Vary"], ", "); w.Code != 200 || got != "Authorization, Accept-Encoding" {
+		t.Errorf("answered %d, Vary: %s", w.Code, got)
 	}
 }
 

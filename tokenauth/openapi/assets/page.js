@@ -97,13 +97,23 @@ function mend(root) {
   }
 }
 
+// The paths are below what the server takes for its root. Behind a proxy that takes
+// a prefix off, that is not the root which the browser sees.
+function belowRoot(description) {
+  const { root } = page.dataset;
+  if (!root) return description;
+  const { servers, ...rest } = description;
+  const prefix = new URL(root, location.href).pathname.replace(/\/$/, "");
+  return prefix ? { ...rest, servers: [{ url: prefix }] } : rest;
+}
+
 // Swagger UI's resolver takes the whole description apart for each operation
 // that opens. What one refers to is looked up here instead, and the resolver is
 // asked where there is more to it than looking up.
 const lookUp = () => {
   let description;
   return { statePlugins: { spec: { wrapActions: {
-    updateJsonSpec: (update) => (json) => update(description = json),
+    updateJsonSpec: (update) => (json) => update(description = belowRoot(json)),
     requestResolvedSubtree: (resolve, { specActions }) => (path) => {
       let found;
       try {

@@ -1,0 +1,171 @@
+package openapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/gin-gonic/gin"
+
+	"github.com/bearerkit/bearerkit/ginadapter"
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/openapi"
+)
+
+var nginxRecipe = regexp.MustCompile("(?s)```nginx\n(.*?)```")
+
+// behindPrefix puts nginx in front of a host, as the guide says: at /auth/, which
+// it takes off.
+func behindPrefix(t *testing.T, h *host) {
+	t.Helper()
+	guide, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe := nginxRecipe.FindSubmatch(guide)
+	if recipe == nil {
+		t.Fatal("the guide has no recipe for nginx")
+	}
+	h.url = throwaway.Nginx(t, string(bytes.ReplaceAll(recipe[1], []byte("http://127.0.0.1:8080"), []byte(h.url))))
+}
+
+// Behind a proxy that takes a prefix off, everything leads to where clients are let
+// in.
+func TestLinksBehindAPrefix(t *testing.T) {
+	t.Parallel()
+	for name, on := range mounts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, on, tokenauth.Options{}, tokenauth.Endpoints{Revocation: "/revoke", Issuer: "https://api.example.com/auth"}, nil)
+			behindPrefix(t, h)
+			get := func(path string) string {
+				t.Helper()
+				response, err := http.Get(h.url + path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body := readAll(t, response)
+				if response.StatusCode != http.StatusOK {
+					t.Fatalf("%s leads to %s, which answers %d %s", path, response.Request.URL, response.StatusCode, body)
+				}
+				return response.Request.URL.Path + " " + body
+			}
+			if got := get("/auth/docs"); !strings.HasPrefix(got, "/auth/docs/ <!doctype html>") {
+				t.Errorf("/auth/docs leads to %.200s", got)
+			}
+			metadata := get("/.well-known/oauth-authorization-server/auth")
+			for _, member := range []string{`"issuer":"https://api.example.com/auth"`, `"token_endpoint":"https://api.example.com/auth/Token"`, `"revocation_endpoint":"https://api.example.com/auth/revoke"`} {
+				if !strings.Contains(metadata, member) {
+					t.Errorf("metadata lacks %s: %s", member, metadata)
+				}
+			}
+			for _, path := range []string{"/auth/openapi.json", "/auth/docs/openapi.json"} {
+				_, body, _ := strings.Cut(get(path), " ")
+				doc := document(t, []byte(body))
+				server, _ := at(doc, "servers").([]any)
+				if len(server) != 1 || at(doc, "paths", "/Token") == nil || server[0].(map[string]any)["url"] != "/auth" {
+					t.Errorf("%s names the servers %v", path, server)
+				}
+				ahead, _ := at(doc, "paths", "/.well-known/oauth-authorization-server/auth", "servers").([]any)
+				if len(ahead) != 1 || ahead[0].(map[string]any)["url"] != "/" {
+					t.Errorf("%s has metadata on the servers %v", path, ahead)
+				}
+			}
+		})
+	}
+}
+
+// The page works behind a prefix that nobody told it of.
+func TestPageWorksBehindAPrefix(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, onGin, tokenauth.Options{}, tokenauth.Endpoints{}, nil)
+	direct := h.url
+	behindPrefix(t, h)
+	for name, page := range map[string]string{"behind nginx": h.url + "/auth/docs", "directly": direct + "/docs"} {
+		h := &host{url: strings.TrimSuffix(strings.TrimSuffix(page, "/docs"), "/auth")}
+		b := newBrowser(t, h)
+		b.do(chromedp.Navigate(page))
+		b.awaitElement(admin + " .try-out__btn") // the last
+		b.awaitElement(signIn + " .responses-table")
+		b.tabTo(signIn + " .try-out__btn")
+		b.do(chromedp.KeyEvent(kb.Enter))
+		b.awaitElement(signIn + " .execute")
+		b.tabTo(signIn + " [data-property-name=username] input")
+		b.do(chromedp.KeyEvent("alice"))
+		b.tabTo(signIn + " input[type=password]")
+		b.do(chromedp.KeyEvent("password"))
+		b.tabTo(signIn + " .execute")
+		b.do(chromedp.KeyEvent(kb.Enter))
+		b.answered(signIn, 200, `"userName": "alice"`)
+		b.click(me + " .try-out__btn")
+		b.click(me + " .execute")
+		b.answered(me, 200, `"name": "alice"`)
+		b.nothingWrong()
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+}
+
+// A parameter of a group is one of each operation.
+func TestDescribesParametersOfPaths(t *testing.T) {
+	t.Parallel()
+	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `[{"name":"tenant","in":"path","required":true,"schema":{"type":"string"}}]`
+	mux := http.NewServeMux()
+	engine := gin.New()
+	for name, mounted := range map[string]tokenauth.Endpoints{
+		"gin":      ginadapter.Mount(engine.Group("/api/:tenant"), auth, tokenauth.Endpoints{Revocation: "/revoke"}),
+		"net/http": auth.Mount(mux, tokenauth.Endpoints{Token: []string{"/api/{tenant}/Token"}, Revocation: "/api/{tenant}/revoke"}),
+	} {
+		d, err := openapi.New(auth, mounted, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(d.JSON())
+		if strings.Contains(text, ":tenant") || !strings.Contains(text, "$HOST/api/{tenant}/Token") {
+			t.Errorf("%s: the description has ':tenant', or samples without the parameter", name)
+		}
+		for _, path := range []string{"/api/{tenant}/Token", "/api/{tenant}/revoke"} {
+			var doc struct {
+				Paths map[string]struct{ Parameters json.RawMessage }
+			}
+			if err := json.Unmarshal(d.JSON(), &doc); err != nil {
+				t.Fatal(err)
+			}
+			if got := string(doc.Paths[path].Parameters); got != want {
+				t.Errorf("%s: the parameters of %s are %s", name, path, got)
+			}
+		}
+	}
+	w := httptest.NewRecorder()
+	engine.ServeHTTP(w, httptest.NewRequest("PUT", "/api/north/Token", nil))
+	if w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("the endpoint of a tenant answers %d", w.Code)
+	}
+
+	for text, test := range map[string]struct {
+		mounted tokenauth.Endpoints
+		paths   map[string]any
+	}{
+		"*rest":  {tokenauth.Endpoints{Token: []string{"/api/*rest"}}, nil},
+		"{$}":    {tokenauth.Endpoints{Token: []string{"/api/{$}"}}, nil},
+		"{name}": {tokenauth.Endpoints{}, map[string]any{"/reports/:id": map[string]any{}}},
+	} {
+		if _, err := openapi.New(auth, test.mounted, &openapi.Options{Paths: test.paths}); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%+v: %v, want something of %q", test, err, text)
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package tokenauth_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A lobby is an Authenticator that rejects everybody and notes where from.
+type lobby struct {
+	mu   sync.Mutex
+	from netip.Addr
+}
+
+func (l *lobby) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.from = c.RemoteAddr
+	return tokenauth.Principal{}, tokenauth.ErrRejected
+}
+
+// proxyLog are the warnings about proxies that a Service logged.
+type proxyLog struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *proxyLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if line := string(p); strings.Contains(line, "names the address of a client") {
+		l.lines = append(l.lines, line)
+	}
+	return len(p), nil
+}
+
+func (l *proxyLog) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// expect checks that there is one line, with all the texts, or none without texts.
+func (l *proxyLog) expect(t *testing.T, texts ...string) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := strings.Join(l.lines, "")
+	if len(l.lines) != min(1, len(texts)) || slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(all, text) }) {
+		t.Errorf("the log has %q, want %q", all, texts)
+	}
+}
+
+// signInFrom fails to sign in at a URL, from an address of the loopback network,
+// and returns the status.
+func signInFrom(t *testing.T, url, address, user string, header http.Header) int {
+	t.Helper()
+	transport := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext}
+	defer transport.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(t.Context(), "POST", url+"/Token", strings.NewReader("grant_type=password&password=x&username="+user))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, lines := range header {
+		r.Header[name] = lines
+	}
+	response, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	io.Copy(io.Discard, response.Body)
+	return response.StatusCode
+}
+
+// listen returns a listener for nginx, and how its proxy_pass names it.
+func listen(t *testing.T, network string) (net.Listener, string) {
+	t.Helper()
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		address = filepath.Join(t.TempDir(), "socket")
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if network == "unix" {
+		return l, "http://unix:" + address + ":"
+	}
+	return l, "http://" + l.Addr().String()
+}
+
+func serveOn(t *testing.T, l net.Listener, h http.Handler) {
+	t.Helper()
+	server := &http.Server{Handler: h}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+}
+
+// Behind nginx a client's address is its own, in each of the ways that nginx can
+// say it, and whatever the client says.
+func TestAddressOfAClientBehindNginx(t *testing.T) {
+	t.Parallel()
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	for _, test := range []struct {
+		name, network, config string
+		options               tokenauth.Options
+		want                  string
+		warns                 []string // what the warning has
+	}{
+		{
+			"X-Forwarded-For", "tcp", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+			tokenauth.Options{TrustedProxies: loopback}, "127.0.0.2", nil,
+		},
+		{
+			"a Unix socket", "unix", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+			tokenauth.Options{TrustUnixSocket: true}, "127.0.0.2", nil,
+		},
+		{
+			"a Unix socket that is not trusted", "unix", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+			tokenauth.Options{TrustedProxies: loopback}, "invalid IP", []string{"set Options.TrustUnixSocket", "header=X-Forwarded-For"},
+		},
+		{
+			"X-Real-IP", "tcp", "proxy_set_header X-Real-IP $remote_addr;",
+			tokenauth.Options{TrustedProxies: loopback, ProxyHeader: "X-Real-IP"}, "127.0.0.2", nil,
+		},
+		{
+			"X-Real-IP over a Unix socket", "unix", "proxy_set_header X-Real-IP $remote_addr;",
+			tokenauth.Options{TrustUnixSocket: true, ProxyHeader: "X-Real-IP"}, "127.0.0.2", nil,
+		},
+		{
+			"Forwarded", "tcp", `proxy_set_header Forwarded 'for="$remote_addr:$remote_port";proto=$scheme';`,
+			tokenauth.Options{TrustedProxies: loopback, ProxyHeader: "Forwarded"}, "127.0.0.2", nil,
+		},
+		{
+			"Forwarded, appended", "unix", `proxy_set_header Forwarded '$http_forwarded, for=$remote_addr';`,
+			tokenauth.Options{TrustUnixSocket: true, ProxyHeader: "Forwarded"}, "127.0.0.2", nil,
+		},
+		{
+			"a proxy that is not trusted", "tcp", "proxy_set_header X-Real-IP $remote_addr;",
+			tokenauth.Options{ProxyHeader: "X-Real-IP"}, "127.0.0.1", []string{"Options.TrustedProxies", "header=X-Real-Ip", "peer=127.0.0.1:"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			users, log, o := new(lobby), new(proxyLog), test.options
+			o.Logger = log.logger()
+			l, upstream := listen(t, test.network)
+			mux := http.NewServeMux()
+			newService(t, new(memory.Store), users, &o).Mount(mux)
+			serveOn(t, l, mux)
+			proxy := throwaway.Nginx(t, "location / { proxy_pass "+upstream+"; "+test.config+" }")
+			spoofed := http.Header{
+				"X-Forwarded-For": {"203.0.113.1"}, "X-Real-Ip": {"203.0.113.2"},
+				"Forwarded": {`for=203.0.113.3;x="`},
+			}
+			for name, header := range map[string]http.Header{"plain": {}, "spoofed": spoofed} {
+				signInFrom(t, proxy, "127.0.0.2", name, header)
+				users.mu.Lock()
+				if got := users.from.String(); got != test.want {
+					t.Errorf("%s: the address is %s, want %s", name, got, test.want)
+				}
+				users.mu.Unlock()
+			}
+			log.expect(t, test.warns...)
+		})
+	}
+}
+
+// A proxy that sends another header than the options say is told of, with the name
+// of the header and of the option.
+func TestWarnsOfAnotherProxyHeader(t *testing.T) {
+	t.Parallel()
+	log := new(proxyLog)
+	o := &tokenauth.Options{TrustUnixSocket: true, Logger: log.logger()}
+	l, upstream := listen(t, "unix")
+	mux := http.NewServeMux()
+	newService(t, new(memory.Store), new(lobby), o).Mount(mux)
+	serveOn(t, l, mux)
+	proxy := throwaway.Nginx(t, "location / { proxy_pass "+upstream+"; proxy_set_header X-Real-IP $remote_addr; }")
+	for range 2 {
+		signInFrom(t, proxy, "127.0.0.2", "alice", nil)
+	}
+	log.expect(t, "name it in Options.ProxyHeader;", "header=X-Real-Ip")
+}
+
+// One who guesses over a Unix socket throttles nobody at another address.
+func TestOneClientBehindAUnixSocketThrottlesNoOther(t *testing.T) {
+	t.Parallel()
+	o := &tokenauth.Options{TrustUnixSocket: true, Logger: slog.New(slog.DiscardHandler)}
+	o.Throttle.PerSource = 5
+	l, upstream := listen(t, "unix")
+	mux := http.NewServeMux()
+	newService(t, new(memory.Store), new(lobby), o).Mount(mux)
+	serveOn(t, l, mux)
+	proxy := throwaway.Nginx(t, "location / { proxy_pass "+upstream+"; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }")
+	status := 0
+	for i := range 10 {
+		status = signInFrom(t, proxy, "127.0.0.2", url.QueryEscape("user "+string(rune('a'+i))), nil)
+	}
+	if status != http.StatusTooManyRequests {
+		t.Errorf("one who guesses gets %d", status)
+	}
+	if status := signInFrom(t, proxy, "127.1.0.3", "alice", nil); status != http.StatusBadRequest {
+		t.Errorf("another client gets %d", status)
+	}
+}
