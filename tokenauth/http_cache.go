@@ -3,7 +3,6 @@ package tokenauth
 import (
 	"net/http"
 	"slices"
-	"strings"
 )
 
 // SetCacheHeaders keeps the response to a request that an Authorizer returned from
@@ -21,26 +20,7 @@ func SetCacheHeaders(h http.Header, authorized *http.Request) {
 	}
 }
 
-// All responses share these, so that a guard allocates nothing for them, as those
-// of Gin share a Content-Type. They have no room, so that http.Header.Add copies.
-var (
-	private       = slices.Clip([]string{"private"})
-	authorization = slices.Clip([]string{"Authorization"})
-)
-
-// varyByAuthorization adds Authorization to Vary, once.
-func varyByAuthorization(h http.Header) {
-	lines := h["Vary"]
-	if lines == nil {
-		h["Vary"] = authorization
-		return
-	}
-	for _, line := range lines {
-		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.TrimSpace(name); name == "*" || strings.EqualFold(name, "Authorization") {
-				return
-			}
-		}
-	}
-	h["Vary"] = append(slices.Clip(lines), "Authorization") // others may share the lines
-}
+// private and authorization are shared by all responses, so that a guard allocates
+// nothing for them, as Gin shares a Content-Type. They have no room, so that
+// http.Header.Add copies.
+var private = slices.Clip([]string{"private"})
