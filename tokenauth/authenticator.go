@@ -20,7 +20,7 @@ type Credentials struct {
 	ClientSecret Secret
 	// RemoteAddr is the client's address: the peer's, or what a trusted proxy
 	// says (Options.TrustedProxies). The zero Addr if unknown, as over a Unix socket
-	// that Options.TrustUnixSocket does not trust.
+	// that Options.TrustedSockets does not name.
 	RemoteAddr netip.Addr
 	// CrossSite says that a browser marked the request as coming from another
 	// site. Its failures count apart from those of others at the same address.

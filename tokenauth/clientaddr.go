@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -13,33 +14,29 @@ import (
 // source. A client can cause the warning, which therefore says "if".
 func (s *Service) sourceOf(r *http.Request) netip.Addr {
 	o := &s.options
-	if warning, header := proxyWarning(r, o); warning != "" {
-		s.untrusted.Do(func() {
-			o.Logger.WarnContext(r.Context(), warning, "peer", r.RemoteAddr, "header", header)
-		})
+	if warning, attr := proxyWarning(r, o); warning != "" {
+		s.untrusted.Do(func() { o.Logger.LogAttrs(r.Context(), slog.LevelWarn, warning, attr) })
 	}
 	return clientAddr(r, o)
 }
 
-// proxyWarning returns what to say of a request with a header that names a client
-// and is not used, and the header. It returns "" for any other request.
-func proxyWarning(r *http.Request, o *Options) (warning, header string) {
-	trusted := isProxy(r, o)
-	if trusted && r.Header.Get(o.ProxyHeader) != "" {
-		return "", ""
-	}
-	for _, header = range []string{o.ProxyHeader, "X-Forwarded-For", "X-Real-Ip", "Forwarded"} {
-		switch {
-		case r.Header.Get(header) == "":
-		case trusted:
-			return "tokenauth: a trusted proxy does not send Options.ProxyHeader, but another header that names the address of a client: if the proxy sets that header, name it in Options.ProxyHeader; until then the users behind it share the limits of one address", header
-		case isUnixSocket(r):
-			return "tokenauth: a header names the address of a client, and comes over a Unix socket: if that is a proxy of yours, set Options.TrustUnixSocket; until then its users share the limits of one address", header
-		default:
-			return "tokenauth: a header names the address of a client, and comes from a peer that Options.TrustedProxies does not name: if that is a proxy of yours, its users share the limits of one address", header
+// proxyWarning returns what to log of a request with a header that names a client
+// and is not used. It returns "" for any other request.
+func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) {
+	headers := []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", o.ProxyHeader}
+	i := slices.IndexFunc(headers, func(header string) bool { return r.Header.Get(header) != "" })
+	switch {
+	case i < 0:
+	case isProxy(r, o):
+		if r.Header.Get(o.ProxyHeader) == "" {
+			return "tokenauth: a trusted proxy does not send Options.ProxyHeader, but another header that names the address of a client: if the proxy sets that header, name it in Options.ProxyHeader; until then the users behind it share the limits of one address", slog.String("header", headers[i])
 		}
+	case socketOf(r) != "":
+		return "tokenauth: a header names the address of a client, and comes over a Unix socket: if only a proxy of yours connects to that, name the socket in Options.TrustedSockets; until then its users share the limits of one address", slog.String("socket", socketOf(r))
+	default:
+		return "tokenauth: a header names the address of a client, and comes from a peer that Options.TrustedProxies does not name: if that is a proxy of yours, its users share the limits of one address", slog.String("peer", parseAddr(r.RemoteAddr).String())
 	}
-	return "", ""
+	return "", slog.Attr{}
 }
 
 // maxHops bounds how many proxies a request may have passed.
@@ -68,8 +65,8 @@ func clientAddr(r *http.Request, o *Options) netip.Addr {
 			if hops == maxHops {
 				return peer
 			}
-			if hop == unixPeer && o.TrustUnixSocket {
-				continue
+			if slices.Contains(o.TrustedSockets, hop) {
+				continue // "unix:"
 			}
 			addr = parseAddr(hop)
 			switch {
@@ -83,25 +80,21 @@ func clientAddr(r *http.Request, o *Options) netip.Addr {
 	return addr
 }
 
-// unixPeer is what nginx calls a peer that came over a Unix socket.
-const unixPeer = "unix:"
-
 // isProxy reports whether the peer of a request is a trusted proxy.
 func isProxy(r *http.Request, o *Options) bool {
-	return isTrusted(parseAddr(r.RemoteAddr), o.TrustedProxies) || o.TrustUnixSocket && isUnixSocket(r)
+	return isTrusted(parseAddr(r.RemoteAddr), o.TrustedProxies) ||
+		len(o.TrustedSockets) > 0 && slices.Contains(o.TrustedSockets, socketOf(r))
 }
 
-// isUnixSocket reports whether a request came over a Unix socket. The server knows
-// its own end of the connection. Where nobody says what that is, the peer tells: it
-// has no name, or that of a socket, which begins with '@' if it is abstract.
-func isUnixSocket(r *http.Request) bool {
-	if parseAddr(r.RemoteAddr).IsValid() {
-		return false
+// socketOf returns the name of the Unix socket that a request came over, or "". The
+// server knows its own end of the connection. The peer's end has no name as a rule,
+// and a middleware may have put an address in its place.
+func socketOf(r *http.Request) string {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr)
+	if !ok || local == nil || parseAddr(r.RemoteAddr).IsValid() {
+		return ""
 	}
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		return local.Network() == "unix"
-	}
-	return r.RemoteAddr == "" || r.RemoteAddr[0] == '@' || r.RemoteAddr[0] == '/'
+	return local.Name
 }
 
 // cutLast cuts the last entry off a list, and reports whether there are more.

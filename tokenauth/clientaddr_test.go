@@ -17,8 +17,8 @@ var testProxies = []netip.Prefix{
 }
 
 // proxyOptions are those of a host behind testProxies.
-func proxyOptions(header string, unix bool) *Options {
-	o, err := (&Options{TrustedProxies: testProxies, ProxyHeader: header, TrustUnixSocket: unix}).withDefaults()
+func proxyOptions(header string, sockets ...string) *Options {
+	o, err := (&Options{TrustedProxies: testProxies, ProxyHeader: header, TrustedSockets: sockets}).withDefaults()
 	if err != nil {
 		panic(err)
 	}
@@ -73,7 +73,7 @@ func TestClientAddrTrustsOnlyNamedProxies(t *testing.T) {
 		if test.forwarded != nil {
 			r.Header["X-Forwarded-For"] = test.forwarded
 		}
-		if got := clientAddr(r, proxyOptions("", false)); got.String() != test.want {
+		if got := clientAddr(r, proxyOptions("")); got.String() != test.want {
 			t.Errorf("%s: %v, want %s", test.name, got, test.want)
 		}
 	}
@@ -91,33 +91,37 @@ func TestNoProxyIsTrustedByDefault(t *testing.T) {
 	}
 }
 
-func TestClientAddrOverTrustedUnixSocket(t *testing.T) {
+func TestClientAddrOverTrustedSocket(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ peer, forwarded, want string }{
-		{"@", "198.51.100.7", "198.51.100.7"},
-		{"@abstract", "198.51.100.7", "198.51.100.7"},
-		{"/run/nginx.sock", "198.51.100.7", "198.51.100.7"},
-		{"", "198.51.100.7", "198.51.100.7"},
-		{"@", "203.0.113.9, 198.51.100.7, 10.0.0.2", "198.51.100.7"},
-		{"@", "203.0.113.9, 198.51.100.7, unix:", "198.51.100.7"},
-		{"10.0.0.1:1", "198.51.100.7, unix:", "198.51.100.7"},
-		{"@", "unix:", "invalid IP"},
-		{"@", "rubbish", "invalid IP"},
-		{"@", "", "invalid IP"},
-		{"192.0.2.1:1", "198.51.100.7", "192.0.2.1"},
-		{"example.com:1", "198.51.100.7", "invalid IP"}, // of no socket
+	o := proxyOptions("", "/run/service.sock", "@service", "unix:")
+	for _, test := range []struct {
+		local           net.Addr
+		peer, forwarded string
+		want            string
+	}{
+		{&net.UnixAddr{Name: "/run/service.sock"}, "@", "198.51.100.7", "198.51.100.7"},
+		{&net.UnixAddr{Name: "@service"}, "@", "198.51.100.7", "198.51.100.7"},
+		{&net.UnixAddr{Name: "@service"}, "@client", "198.51.100.7", "198.51.100.7"},
+		{&net.UnixAddr{Name: "@service"}, "/run/client.sock", "198.51.100.7", "198.51.100.7"},
+		{&net.UnixAddr{Name: "@service"}, "", "198.51.100.7", "198.51.100.7"},
+		{&net.UnixAddr{Name: "@service"}, "@", "203.0.113.9, 198.51.100.7, 10.0.0.2", "198.51.100.7"},
+		{&net.UnixAddr{Name: "@service"}, "@", "203.0.113.9, 198.51.100.7, unix:", "198.51.100.7"},
+		{&net.UnixAddr{Name: "@service"}, "@", "unix:", "invalid IP"},
+		{&net.UnixAddr{Name: "@service"}, "@", "rubbish", "invalid IP"},
+		{&net.UnixAddr{Name: "@service"}, "@", "", "invalid IP"},
+		{&net.UnixAddr{Name: "/run/other.sock"}, "@", "198.51.100.7", "invalid IP"},
+		{&net.UnixAddr{Name: ""}, "@", "198.51.100.7", "invalid IP"},
+		{&net.UnixAddr{Name: "@service"}, "192.0.2.1:1", "198.51.100.7", "192.0.2.1"}, // as a middleware wrote
+		{&net.TCPAddr{}, "10.0.0.1:1", "198.51.100.7, unix:", "198.51.100.7"},
+		{&net.TCPAddr{}, "192.0.2.1:1", "198.51.100.7", "192.0.2.1"},
+		{&net.TCPAddr{}, "@service", "198.51.100.7", "invalid IP"}, // as a middleware wrote
+		{nil, "@service", "198.51.100.7", "invalid IP"},
+		{nil, "", "198.51.100.7", "invalid IP"},
 	} {
 		r := &http.Request{RemoteAddr: test.peer, Header: http.Header{"X-Forwarded-For": {test.forwarded}}}
-		if got := clientAddr(r, proxyOptions("", true)); got.String() != test.want {
-			t.Errorf("behind %q with %q: %v, want %s", test.peer, test.forwarded, got, test.want)
-		}
-	}
-	// The server knows better than the text that a middleware wrote.
-	for local, want := range map[net.Addr]string{&net.TCPAddr{}: "invalid IP", &net.UnixAddr{Net: "unix"}: "198.51.100.7"} {
-		r := &http.Request{RemoteAddr: "@", Header: http.Header{"X-Forwarded-For": {"198.51.100.7"}}}
-		r = r.WithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, local))
-		if got := clientAddr(r, proxyOptions("", true)); got.String() != want {
-			t.Errorf("on %T: %v, want %s", local, got, want)
+		r = r.WithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, test.local))
+		if got := clientAddr(r, o); got.String() != test.want {
+			t.Errorf("at %v behind %q with %q: %v, want %s", test.local, test.peer, test.forwarded, got, test.want)
 		}
 	}
 }
@@ -132,7 +136,7 @@ func FuzzClientAddr(f *testing.F) {
 	f.Add("[fe80::1%eth0]:80", "::ffff:198.51.100.7%x, [fd00::1]:9")
 	f.Fuzz(func(t *testing.T, remote, forwarded string) {
 		r := &http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {forwarded}}}
-		got := clientAddr(r, proxyOptions("", false))
+		got := clientAddr(r, proxyOptions(""))
 		if got.Zone() != "" || got.Is4In6() {
 			t.Errorf("%v has a zone, or is an IPv4 address in other words", got)
 		}

@@ -46,7 +46,7 @@ func TestClientAddrReadsForwarded(t *testing.T) {
 		r := &http.Request{RemoteAddr: "10.0.0.1:1234", Header: http.Header{
 			"Forwarded": test.lines, "X-Forwarded-For": {"203.0.113.10"}, "X-Real-Ip": {"203.0.113.11"},
 		}}
-		if got := clientAddr(r, proxyOptions("forwarded", false)); got.String() != test.want {
+		if got := clientAddr(r, proxyOptions("forwarded")); got.String() != test.want {
 			t.Errorf("%s: %v, want %s", test.name, got, test.want)
 		}
 	}
@@ -64,12 +64,12 @@ func FuzzForwarded(f *testing.F) {
 		}
 		for _, lines := range [][]string{{client + ", " + appended}, {client, appended}} {
 			r := &http.Request{RemoteAddr: "10.0.0.1:1234", Header: http.Header{"Forwarded": lines}}
-			if got := clientAddr(r, proxyOptions("Forwarded", false)); got.String() != "198.51.100.7" {
+			if got := clientAddr(r, proxyOptions("Forwarded")); got.String() != "198.51.100.7" {
 				t.Errorf("%v for %q", got, lines)
 			}
 		}
 		r := &http.Request{RemoteAddr: "10.0.0.1:1234", Header: http.Header{"Forwarded": slices.Repeat([]string{client}, 2)}}
-		if got := clientAddr(r, proxyOptions("Forwarded", false)); got.Zone() != "" || got.Is4In6() || !got.IsValid() {
+		if got := clientAddr(r, proxyOptions("Forwarded")); got.Zone() != "" || got.Is4In6() || !got.IsValid() {
 			t.Errorf("%v for %q", got, client)
 		}
 	})

@@ -98,11 +98,13 @@ type Options struct {
 	// SetTrustedProxies, has no effect here.
 	TrustedProxies []netip.Prefix
 
-	// TrustUnixSocket says that whoever connects over a Unix socket is a trusted
-	// proxy, such as nginx with "proxy_pass http://unix:…". Only programs that may
-	// write to the socket can. Zero means that all requests over one have no
-	// address, and so share the limits of one.
-	TrustUnixSocket bool
+	// TrustedSockets are the Unix sockets on which trusted proxies alone connect,
+	// such as nginx with "proxy_pass http://unix:…", by the name with which the server
+	// listens: a path, or "@" and the name of an abstract one. Empty means none. All
+	// requests over a socket that is not named share the limits of one address, as
+	// the peer has none. "unix:" also trusts an entry of ProxyHeader in which nginx
+	// says that a proxy reached it over such a socket.
+	TrustedSockets []string
 
 	// ProxyHeader is the header in which trusted proxies name the address of a
 	// client: a list of addresses to which each proxy appends the one that it got
@@ -214,6 +216,9 @@ func (o *Options) withDefaults() (Options, error) {
 			return c, fmt.Errorf("tokenauth: Options.TrustedProxies has %v, an IPv4 prefix written as IPv6, which no address would match", proxy)
 		}
 	}
+	if slices.Contains(c.TrustedSockets, "") {
+		return c, errors.New("tokenauth: Options.TrustedSockets has an empty name")
+	}
 	if !isToken(c.ProxyHeader) {
 		return c, fmt.Errorf("tokenauth: Options.ProxyHeader is %q, must be the name of one header", c.ProxyHeader)
 	}
@@ -233,6 +238,7 @@ func isToken(s string) bool {
 func (o Options) clone() Options {
 	o.ResponseAttributes = slices.Clone(o.ResponseAttributes)
 	o.TrustedProxies = slices.Clone(o.TrustedProxies)
+	o.TrustedSockets = slices.Clone(o.TrustedSockets)
 	o.Observers = slices.Clone(o.Observers)
 	return o
 }

@@ -50,6 +50,7 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		{"long purge interval", "PurgeInterval", Options{PurgeInterval: 24*time.Hour + 1}},
 		{"IPv4 proxy as IPv6", "TrustedProxies", Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}},
 		{"zero proxy", "TrustedProxies", Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::/0"), {}}}},
+		{"empty socket", "TrustedSockets", Options{TrustedSockets: []string{""}}},
 		{"two proxy headers", "ProxyHeader", Options{ProxyHeader: "X-Real-IP, Forwarded"}},
 		{"header that is no name", "ProxyHeader", Options{ProxyHeader: "X-Real-IP:"}},
 	}

@@ -123,11 +123,11 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 		},
 		{
 			"a Unix socket", "unix", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
-			tokenauth.Options{TrustUnixSocket: true}, "127.0.0.2", nil,
+			tokenauth.Options{TrustedSockets: []string{""}}, "127.0.0.2", nil,
 		},
 		{
 			"a Unix socket that is not trusted", "unix", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
-			tokenauth.Options{TrustedProxies: loopback}, "invalid IP", []string{"set Options.TrustUnixSocket", "header=X-Forwarded-For"},
+			tokenauth.Options{TrustedProxies: loopback}, "invalid IP", []string{"Options.TrustedSockets;", "socket=/"},
 		},
 		{
 			"X-Real-IP", "tcp", "proxy_set_header X-Real-IP $remote_addr;",
@@ -135,7 +135,7 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 		},
 		{
 			"X-Real-IP over a Unix socket", "unix", "proxy_set_header X-Real-IP $remote_addr;",
-			tokenauth.Options{TrustUnixSocket: true, ProxyHeader: "X-Real-IP"}, "127.0.0.2", nil,
+			tokenauth.Options{TrustedSockets: []string{""}, ProxyHeader: "X-Real-IP"}, "127.0.0.2", nil,
 		},
 		{
 			"Forwarded", "tcp", `proxy_set_header Forwarded 'for="$remote_addr:$remote_port";proto=$scheme';`,
@@ -143,11 +143,11 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 		},
 		{
 			"Forwarded, appended", "unix", `proxy_set_header Forwarded '$http_forwarded, for=$remote_addr';`,
-			tokenauth.Options{TrustUnixSocket: true, ProxyHeader: "Forwarded"}, "127.0.0.2", nil,
+			tokenauth.Options{TrustedSockets: []string{""}, ProxyHeader: "Forwarded"}, "127.0.0.2", nil,
 		},
 		{
 			"a proxy that is not trusted", "tcp", "proxy_set_header X-Real-IP $remote_addr;",
-			tokenauth.Options{ProxyHeader: "X-Real-IP"}, "127.0.0.1", []string{"Options.TrustedProxies", "header=X-Real-Ip", "peer=127.0.0.1:"},
+			tokenauth.Options{ProxyHeader: "X-Real-IP"}, "127.0.0.1", []string{"Options.TrustedProxies", "peer=127.0.0.1\n"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -155,6 +155,9 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 			users, log, o := new(lobby), new(proxyLog), test.options
 			o.Logger = log.logger()
 			l, upstream := listen(t, test.network)
+			if len(o.TrustedSockets) > 0 { // which has a name only now
+				o.TrustedSockets = []string{l.Addr().String()}
+			}
 			mux := http.NewServeMux()
 			newService(t, new(memory.Store), users, &o).Mount(mux)
 			serveOn(t, l, mux)
@@ -181,8 +184,9 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 func TestWarnsOfAnotherProxyHeader(t *testing.T) {
 	t.Parallel()
 	log := new(proxyLog)
-	o := &tokenauth.Options{TrustUnixSocket: true, Logger: log.logger()}
+	o := &tokenauth.Options{Logger: log.logger()}
 	l, upstream := listen(t, "unix")
+	o.TrustedSockets = []string{l.Addr().String()}
 	mux := http.NewServeMux()
 	newService(t, new(memory.Store), new(lobby), o).Mount(mux)
 	serveOn(t, l, mux)
@@ -196,9 +200,10 @@ func TestWarnsOfAnotherProxyHeader(t *testing.T) {
 // One who guesses over a Unix socket throttles nobody at another address.
 func TestOneClientBehindAUnixSocketThrottlesNoOther(t *testing.T) {
 	t.Parallel()
-	o := &tokenauth.Options{TrustUnixSocket: true, Logger: slog.New(slog.DiscardHandler)}
+	o := &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)}
 	o.Throttle.PerSource = 5
 	l, upstream := listen(t, "unix")
+	o.TrustedSockets = []string{l.Addr().String()}
 	mux := http.NewServeMux()
 	newService(t, new(memory.Store), new(lobby), o).Mount(mux)
 	serveOn(t, l, mux)

@@ -1126,6 +1126,8 @@ func weakConfigurations(t *testing.T) {
 		"Options.Cache.MaxEntries":             {{Cache: &tokenauth.CacheOptions{MaxEntries: -1}}, {Cache: &tokenauth.CacheOptions{MaxEntries: 1e9}}},
 		"Options.Cache.Lease":                  {{Cache: &tokenauth.CacheOptions{Lease: 1}}, {Cache: &tokenauth.CacheOptions{Lease: time.Hour}}},
 		"Options.TrustedProxies":               {{TrustedProxies: make([]netip.Prefix, 1)}, {TrustedProxies: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:10.0.0.0"), 104)}}},
+		"Options.TrustedSockets":               {{TrustedSockets: []string{""}}},
+		"Options.ProxyHeader":                  {{ProxyHeader: "X-Real-IP, Forwarded"}, {ProxyHeader: "a\r\nb"}},
 		"Options.Throttle.Key":                 {{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret("short")}}, {Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret("")}}, {Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}}},
 		"Options.Throttle.PerAccountAndSource": {{Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: -1}}, {Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: 1e6}}},
 		"Options.Throttle.AccountCeiling":      {{Throttle: tokenauth.ThrottleOptions{AccountCeiling: 1}}},
