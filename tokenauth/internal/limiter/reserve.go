@@ -65,23 +65,20 @@ type lostBegin struct {
 // settleLost takes back what was counted although the answer was lost. Otherwise it
 // would stay pending for a minute, and be in the way of the account's owner.
 func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
-	l := a.limiter
 	for _, lost := range a.lost {
-		call, cancel, _ := l.Timeout.Call(context.WithoutCancel(ctx)) // which never ends
 		// All are counted in one step, so one that was counted at that moment tells
 		// that all are.
-		_ = lost.counters.UpdateCounters(call, keys, func(c []throttle.Counter) {
+		_ = a.update(ctx, lost.counters, keys, func(c []throttle.Counter) {
 			counted := false
 			for i := range c {
 				counted = counted || c[i].Pending > 0 && c[i].PendingAt == lost.at
 			}
 			for i := range c {
 				if counted {
-					c[i] = settled(c[i], l.now())
+					c[i] = settled(c[i], a.limiter.now())
 				}
 			}
 		})
-		cancel()
 	}
 	a.lost = nil
 }
