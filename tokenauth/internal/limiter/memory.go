@@ -119,8 +119,10 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 			m.set(k, key, v.each[i], v.known, now)
 		}
 	}
-	for layer, key := range map[int]throttle.Key{account: k.typed, fromSource: k.source, fromWide: k.wideSource} {
-		m.set(k, key, v.blocked[layer], v.known, now)
+	for layer, key := range [...]throttle.Key{account: k.typed, fromSource: k.source, fromWide: k.wideSource} {
+		if key != (throttle.Key{}) {
+			m.set(k, key, v.blocked[layer], v.known, now)
+		}
 	}
 }
 
