@@ -21,7 +21,7 @@ type attempt struct {
 
 func (s *Service) newAttempt(c *Credentials) *attempt {
 	from := limiter.Source{Addr: c.RemoteAddr, CrossSite: c.CrossSite}
-	return &attempt{Attempt: s.limiter.Attempt(c.UserName, from), service: s}
+	return &attempt{Attempt: s.limiter.Attempt(c.UserName, c.Password.Reveal(), from), service: s}
 }
 
 // CountAttempt counts the sign-in for the account that an Authenticator found, and

@@ -18,12 +18,13 @@ type Limiter struct {
 	local  *localCounters
 	memory *memory
 	lines  *lines
+	wrong  *wrongPasswords
 	outage outage
 }
 
 // New returns a Limiter.
 func New(c Config) *Limiter {
-	l := &Limiter{namer: newNamer(c.Key), local: newLocalCounters(c.MaxCounters), memory: newMemory(c.MaxCounters), lines: newLines(c.Timeout.Duration)}
+	l := &Limiter{namer: newNamer(c.Key), local: newLocalCounters(c.MaxCounters), memory: newMemory(c.MaxCounters), lines: newLines(c.Timeout.Duration), wrong: newWrongPasswords(c.MaxCounters / len(limits{}))}
 	c.Key = nil
 	l.Config = c
 	return l
@@ -36,6 +37,10 @@ type BlockedError struct{ For time.Duration }
 
 // Error does not print the time: it depends on the account.
 func (*BlockedError) Error() string { return "too many failures" }
+
+// SetFingerprintKey is for tests, before the first attempt: by a random key, a few of
+// 65,536 guesses do not count.
+func (l *Limiter) SetFingerprintKey(key []byte) { l.wrong.namer = newNamer(key) }
 
 // Forget resets the counters over all sources of an account and of user names.
 func (l *Limiter) Forget(ctx context.Context, id string, userNames ...string) error {
@@ -65,5 +70,5 @@ func (l *Limiter) forget(ctx context.Context, key throttle.Key) error {
 	return l.Shared.UpdateCounters(call, []throttle.Key{key}, reset)
 }
 
-// Len returns how many counters are in memory.
-func (l *Limiter) Len() int { return l.local.len() }
+// Len returns how many counters and lists of wrong passwords are in memory.
+func (l *Limiter) Len() int { return l.local.len() + l.wrong.len() }

@@ -46,11 +46,13 @@ func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *A
 			return
 		}
 		for i := range c {
-			c[i].Pending, c[i].PendingAt = c[i].PendingNow(now)+1, now
+			if a.repeats.pends(i) {
+				c[i].Pending, c[i].PendingAt = c[i].PendingNow(now)+1, now
+			}
 		}
 	})
 	if err != nil && tried {
-		a.lost = append(a.lost, lostBegin{counters, now})
+		a.lost = append(a.lost, lostBegin{counters, a.repeats, now})
 	}
 	return v, err
 }
@@ -59,6 +61,7 @@ func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *A
 // has it: the answer was lost.
 type lostBegin struct {
 	counters throttle.Storage
+	repeats  repetition
 	at       int64
 }
 
@@ -74,7 +77,7 @@ func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
 				counted = counted || c[i].Pending > 0 && c[i].PendingAt == lost.at
 			}
 			for i := range c {
-				if counted {
+				if counted && lost.repeats.pends(i) {
 					c[i] = settled(c[i], a.limiter.now())
 				}
 			}
