@@ -42,7 +42,8 @@ type ThrottleOptions struct {
 	// AccountCeiling is the number of consecutive failures within 100 days after
 	// which only known sources may sign in to the account; zero means 100 (NIST
 	// SP 800-63B §3.2.2). A known source that fails as often in a row is not
-	// known any more. From PerAccount to 10,000. Service.Unthrottle resets it.
+	// known any more. From PerAccount to 10,000. Service.Unthrottle resets it, and
+	// the other limits for the account.
 	AccountCeiling int
 
 	// PerSource is how many failures are free for one source, whatever the

@@ -278,7 +278,8 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 }
 
 // SetPassword sets the user's password and ends the user's tokens. It also returns
-// password.ErrUnacceptable.
+// password.ErrUnacceptable. It resets no failed sign-ins: call
+// tokenauth.Service.Unthrottle afterwards if the user was helped because of them.
 func (u *Users) SetPassword(ctx context.Context, id string, newPassword tokenauth.Secret) error {
 	hash, err := password.Hash(newPassword.Reveal())
 	if err != nil {

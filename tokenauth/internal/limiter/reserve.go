@@ -40,6 +40,7 @@ func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *A
 	now := l.now()
 	tried := false
 	err = counters.UpdateCounters(call, keys, func(c []throttle.Counter) {
+		dropVoid(c)
 		v = limits.judge(keys, c, now)
 		tried = v.longest() == 0 && len(v.waitOn) == 0
 		if !tried {

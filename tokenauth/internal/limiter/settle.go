@@ -35,6 +35,7 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 		}
 		counts := a.limiter.wrong.failed(a.names, e.keys, a.repeats)
 		err := a.update(ctx, e.counters, e.keys, func(c []throttle.Counter) {
+			dropVoid(c)
 			for i := range c {
 				if !counts[i] {
 					continue
@@ -105,7 +106,8 @@ func (a *Attempt) update(ctx context.Context, counters throttle.Storage, keys []
 // the folded name's what other spellings did not add: an account with a similar name
 // must not reset the failures of this one.
 func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64) {
-	own := [2]int64{c[0].FailuresNow(a.keys[0], now), c[1].FailuresNow(a.keys[1], now)}
+	dropVoid(c)
+	own := [2]int64{max(0, c[0].FailuresNow(a.keys[0], now)), max(0, c[1].FailuresNow(a.keys[1], now))}
 	for i := range c {
 		if a.repeats.pends(i) {
 			c[i] = settled(c[i], now)
