@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
@@ -494,6 +495,21 @@ var parsing = []situation{
 			}
 			h.admits(t, "GET", "/admin", "Authorization", "Bearer "+h.token)
 		},
+		// The users of gormstore have no spaces in their names, so these drop them.
+		alone: onDatabases(func(t *testing.T, e sqlEngine) {
+			s := newStore(t, openDB(t, e.open(t)), nil)
+			user := addUser(t, s, "alice")
+			h := onHTTP.host(t, s, s.Users(), tokenauth.Options{})
+			for _, name := range []string{"alice ", " alice", "\u00a0ALICE\u3000", "  alice  "} {
+				token, err := h.auth.Validate(t.Context(), h.signIn(t, grantFor(name, otherPassword)))
+				if err != nil || token.Principal.UserID != user.ID || token.Principal.UserName != "alice" {
+					t.Errorf("%q is %+v, %v", name, token.Principal, err)
+				}
+			}
+			for _, name := range []string{"   ", "a lice"} {
+				h.posts(t, rejected, grantFor(name, otherPassword))
+			}
+		}),
 	},
 	bodies("P35", "the grant type in capitals", otherGrant,
 		strings.Replace(goodGrant, "=password", "=PASSWORD", 1), strings.Replace(goodGrant, "=password", "=Password", 1),
