@@ -21,7 +21,7 @@ type attempt struct {
 
 func (s *Service) newAttempt(c *Credentials) *attempt {
 	from := limiter.Source{Addr: c.RemoteAddr, CrossSite: c.CrossSite}
-	return &attempt{Attempt: s.limiter.Attempt(c.UserName, from), service: s}
+	return &attempt{Attempt: s.limiter.Attempt(c.UserName, c.Password.Reveal(), from), service: s}
 }
 
 // CountAttempt counts the sign-in for the account that an Authenticator found, and
@@ -105,16 +105,23 @@ func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 	a.Settle(ctx, o)
 }
 
-// Unthrottle resets the failed sign-ins of an account over all sources, after its
-// user was helped. It takes the UserID of the principal, and the names by which the
-// user signs in, as the user types them. The sources that failed stay throttled. It returns ErrUnavailable
-// if the storage in which replicas count together failed; other replicas follow
-// within seconds.
+// Unthrottle lets an account in again from everywhere, after its user was helped, for
+// example with a new password. It takes the UserID of the principal, and the names by
+// which the user signs in, as the user types them.
+//
+//   - The failed sign-ins of the account before the call count no longer, from any
+//     source.
+//   - Until the user signs in, for up to ten failures and 30 days, the account is
+//     let in also where its source is throttled (ThrottleOptions.PerSource). Anybody
+//     may use these tries. Other accounts stay throttled there.
+//   - It returns ErrUnavailable if the storage in which replicas count together
+//     (ThrottleOptions.Key) failed. Other replicas follow within seconds. Replicas
+//     that count for themselves need a call each.
 func (s *Service) Unthrottle(ctx context.Context, userID string, userNames ...string) error {
 	if s.limiter == nil {
 		return nil
 	}
-	if err := s.limiter.Forget(ctx, userID, userNames...); err != nil {
+	if err := s.limiter.Reset(ctx, userID, userNames...); err != nil {
 		return unavailable("throttling", err)
 	}
 	return nil

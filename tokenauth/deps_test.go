@@ -44,8 +44,8 @@ func TestPackagesImportOnlyWhatIsListed(t *testing.T) {
 	}{
 		{"the core is standard library only", self, nil, []string{self}},
 		{
-			"passwords add x/crypto and what that needs", self + "/password",
-			[]string{"golang.org/x/crypto", "golang.org/x/sys"},
+			"passwords add x/crypto and what that needs, and Unicode's forms", self + "/password",
+			[]string{"golang.org/x/crypto", "golang.org/x/sys", "golang.org/x/text/transform", "golang.org/x/text/unicode/norm"},
 			[]string{self, self + "/password", "golang.org/x/crypto/argon2"},
 		},
 		{"the description and its page add nothing", self + "/openapi", nil, []string{self, self + "/openapi"}},

@@ -44,14 +44,13 @@ func ExampleOptions_cache() {
 	// true
 }
 
-// After five failures the next try has to wait, right or wrong.
+// After five wrong passwords the next try has to wait, right or wrong.
 func ExampleThrottledError() {
 	auth := newAuth(nil)
-	credentials := tokenauth.Credentials{
-		UserName: "alice", Password: tokenauth.NewSecret("a guess"), RemoteAddr: netip.MustParseAddr("192.0.2.1"),
-	}
-	for range 6 {
-		_, err := auth.SignIn(context.Background(), credentials)
+	for i := range 6 {
+		_, err := auth.SignIn(context.Background(), tokenauth.Credentials{
+			UserName: "alice", Password: tokenauth.NewSecret(fmt.Sprint("guess ", i)), RemoteAddr: netip.MustParseAddr("192.0.2.1"),
+		})
 		var throttled *tokenauth.ThrottledError
 		if errors.As(err, &throttled) {
 			fmt.Println("again in", throttled.RetryAfter.Round(time.Second))

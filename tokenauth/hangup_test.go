@@ -3,6 +3,7 @@ package tokenauth_test
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -206,6 +207,7 @@ func newHangup(t *testing.T, plain bool) *hangup {
 
 // reset makes the backend what it was, with a token that is valid.
 func (h *hangup) reset(t *testing.T) {
+	time.Sleep(time.Second) // within it, a repeated password is throttled
 	h.during, h.looked, h.counters = nil, nil, make(map[throttle.Key]throttle.Counter)
 	h.account = password.Account{UserID: "17", UserName: "alice", PasswordHash: "clear:right", Stamp: "stamp"}
 	h.client = tokenauth.Client{
@@ -480,6 +482,7 @@ func TestAbandonedGuessCountsOnceDecided(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHangup(t, false)
+		guesses := 0
 		abandon := func(during string) {
 			ctx, leave := context.WithCancel(t.Context())
 			defer leave()
@@ -491,7 +494,8 @@ func TestAbandonedGuessCountsOnceDecided(t *testing.T) {
 				}
 				return nil
 			}
-			h.signIn(ctx, "alice", "wrong")
+			guesses++
+			h.signIn(ctx, "alice", fmt.Sprint("wrong", guesses))
 		}
 		signIn := func() string {
 			h.during = nil

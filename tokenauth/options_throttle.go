@@ -16,6 +16,12 @@ import "fmt"
 // spaces around it. Requests that a browser marks as coming from another site
 // (Credentials.CrossSite) count apart: they are one more source at the address.
 //
+// A wrong password does not count again, for the account or the source, while it is
+// one of the last three of that name: a device with an old password throttles nobody.
+// From one source a name has one such repetition a second hashed, one waits for that,
+// and others are throttled. Each process remembers them for itself, as 16 bits of a hash
+// with a random key, so 3 of 65,536 other passwords do not count either.
+//
 // A source is known to an account if the user signed in from it within 30 days.
 type ThrottleOptions struct {
 	// InsecureOff turns the limits off. It is for load tests, and for hosts
@@ -30,13 +36,14 @@ type ThrottleOptions struct {
 
 	// PerAccount is how many failures are free for one account from all sources
 	// together; zero means 20. From 1 to 1000. The wait grows to 1 hour. It does
-	// not apply to a known source, so that nobody can lock the owner out.
+	// not apply to a known source, so that nobody elsewhere can lock the owner out.
 	PerAccount int
 
 	// AccountCeiling is the number of consecutive failures within 100 days after
 	// which only known sources may sign in to the account; zero means 100 (NIST
 	// SP 800-63B §3.2.2). A known source that fails as often in a row is not
-	// known any more. From PerAccount to 10,000. Service.Unthrottle resets it.
+	// known any more. From PerAccount to 10,000. Service.Unthrottle resets it, and
+	// the other limits for the account.
 	AccountCeiling int
 
 	// PerSource is how many failures are free for one source, whatever the
@@ -46,8 +53,9 @@ type ThrottleOptions struct {
 	PerSource int
 
 	// MaxCounters bounds the memory; zero means 200,000 counters. With as many
-	// known sources and remembered blocks, they take up to 80 MiB. From 1000 to 100 million. Each limit has a quarter of
-	// them. If these are in use, a new one takes the place of one with few
+	// known sources and remembered blocks, and the wrong passwords of half as many
+	// names, they take up to 100 MiB. From 1000 to 100 million. Each limit has a
+	// quarter of them. If these are in use, a new one takes the place of one with few
 	// failures, so that those that block somebody stay longest.
 	MaxCounters int
 

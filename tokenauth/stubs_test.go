@@ -135,6 +135,7 @@ func newService(t testing.TB, s tokenauth.Storage, a tokenauth.Authenticator, o 
 	if err != nil {
 		t.Fatal(err)
 	}
+	tokenauth.FixFingerprints(auth)
 	return auth
 }
 

@@ -43,7 +43,8 @@ func (g *gatekeeper) Authenticate(ctx context.Context, c tokenauth.Credentials) 
 type door struct {
 	*testing.T
 	*gatekeeper
-	auth *tokenauth.Service
+	auth    *tokenauth.Service
+	guesses atomic.Int64
 }
 
 func atDoor(t *testing.T, o tokenauth.Options, test func(d *door)) {
@@ -56,7 +57,11 @@ func atDoor(t *testing.T, o tokenauth.Options, test func(d *door)) {
 }
 
 // try signs in and returns "in", "rejected", "unavailable", or how long to wait.
+// Each password "wrong" is another one: a repetition would not count.
 func (d *door) try(userName, password, from string) string {
+	if password == "wrong" {
+		password = fmt.Sprint("wrong", d.guesses.Add(1))
+	}
 	addr, _ := netip.ParseAddr(from) // "" is the zero Addr
 	_, err := d.auth.SignIn(d.Context(), tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret(password), RemoteAddr: addr})
 	var throttled *tokenauth.ThrottledError

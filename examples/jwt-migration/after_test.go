@@ -3,6 +3,7 @@ package jwtmigration_test
 import (
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -180,8 +181,8 @@ func TestDatabaseErrorsAre503(t *testing.T) {
 func TestGuessingIsThrottled(t *testing.T) {
 	t.Parallel()
 	s, _, bob := goOver(t)
-	for range 7 {
-		a := s.call(t, "", "POST", "/login", "application/json", `{"username":"bob","password":"guess"}`)
+	for i := range 7 {
+		a := s.call(t, "", "POST", "/login", "application/json", fmt.Sprintf(`{"username":"bob","password":"guess %d"}`, i))
 		if a.StatusCode == 429 {
 			if a.body != `{"error":"too many failed logins"}` || a.Header.Get("Retry-After") == "" {
 				t.Errorf("answered %s, to be tried again after %q", a.body, a.Header.Get("Retry-After"))

@@ -303,8 +303,8 @@ func TestGuessingIsThrottled(t *testing.T) {
 			t.Parallel()
 			p := start(t, "-addr", "127.0.0.1:0", "-store", "memory:", flag)
 			got := 0
-			for range 7 {
-				response, err := http.PostForm(p.host+"/Token", url.Values{"grant_type": {"password"}, "username": {"reader"}, "password": {"guess"}})
+			for i := range 7 {
+				response, err := http.PostForm(p.host+"/Token", url.Values{"grant_type": {"password"}, "username": {"reader"}, "password": {fmt.Sprint("guess ", i)}})
 				if err != nil {
 					t.Fatal(err)
 				}

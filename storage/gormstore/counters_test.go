@@ -3,6 +3,7 @@ package gormstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -73,7 +74,7 @@ func TestReplicasThrottleTogether(t *testing.T) {
 			for i := range 30 {
 				wg.Go(func() {
 					_, err := replicas[i%3].SignIn(t.Context(), tokenauth.Credentials{
-						UserName: user, Password: tokenauth.NewSecret("guess"), RemoteAddr: netip.MustParseAddr("192.0.2.1"),
+						UserName: user, Password: tokenauth.NewSecret(fmt.Sprint("guess", i)), RemoteAddr: netip.MustParseAddr("192.0.2.1"),
 					})
 					switch {
 					case errors.Is(err, tokenauth.ErrThrottled):
@@ -109,8 +110,8 @@ func TestThrottleCountsByTheNormalisedName(t *testing.T) {
 		t.Fatal(err)
 	}
 	throttled := 0
-	for _, name := range []string{"alice", "ALICE", "ＡＬＩＣＥ", "Alice", "aLICE", "alicE", "alice"} {
-		if _, err := signIn(t.Context(), auth, name, "wrong"); errors.Is(err, tokenauth.ErrThrottled) {
+	for i, name := range []string{"alice", "ALICE", "ＡＬＩＣＥ", "Alice", "aLICE", "alicE", "alice"} {
+		if _, err := signIn(t.Context(), auth, name, fmt.Sprint("wrong", i)); errors.Is(err, tokenauth.ErrThrottled) {
 			throttled++
 		}
 	}

@@ -139,7 +139,7 @@ func ExampleMigrations() {
 }
 
 func ExampleUsers_NormalizeUserName() {
-	for _, name := range []string{"Alice", "ＡＬＩＣＥ", "Alice@Example.com", "not a name"} {
+	for _, name := range []string{"Alice", "ＡＬＩＣＥ", " Alice@Example.com ", "not a name"} {
 		fmt.Printf("%q\n", new(gormstore.Users).NormalizeUserName(name))
 	}
 	// Output:

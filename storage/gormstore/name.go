@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"fmt"
+	"strings"
 
 	"golang.org/x/text/secure/precis"
 )
@@ -11,8 +12,14 @@ var errUserName = fmt.Errorf("%w: a user name must have 1 to 256 bytes of letter
 // maxNameLength is what the token endpoint accepts, in bytes.
 const maxNameLength = 256
 
-// normalizeUserName is Users.NormalizeUserName with an error for what cannot be a
-// name.
+// typedUserName is normalizeUserName for what somebody typed or pasted. A name has no
+// white space, so that around it does not belong to it.
+func typedUserName(name string) (string, error) {
+	return normalizeUserName(strings.TrimSpace(name))
+}
+
+// normalizeUserName is Users.NormalizeUserName of a name without white space around it,
+// with an error for what cannot be a name.
 func normalizeUserName(name string) (string, error) {
 	if name == "" || len(name) > maxNameLength {
 		return "", errUserName

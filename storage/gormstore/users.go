@@ -27,7 +27,8 @@ import (
 //   - When a user signs in whose hash is of another format or weaker than those
 //     of password.Hash, Users replaces the hash. That ends no token.
 //     password.Options.KeepHashes turns it off.
-//   - Names are equal if they are so after NormalizeUserName.
+//   - Names are equal if they are so after NormalizeUserName. White space around a
+//     name, as people paste it, does not matter at sign-in and in FindByName.
 //   - A method that names an unknown user returns tokenauth.ErrNotFound, wrapped.
 type Users struct {
 	session
@@ -93,10 +94,10 @@ func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (toke
 // NormalizeUserName returns the one spelling of a user name under which it is
 // unique: the profile UsernameCaseMapped of PRECIS (RFC 8265 §3.3). It folds case and width and
 // composes marks (NFC), so that Alice, ALICE and ＡＬＩＣＥ are one user. Letters
-// that only look alike stay different. It returns what cannot be a name
-// unchanged. Normalising twice is the same as once.
+// that only look alike stay different. White space around a name is dropped. It
+// returns what cannot be a name unchanged. Normalising twice is the same as once.
 func (u *Users) NormalizeUserName(userName string) string {
-	if key, err := normalizeUserName(userName); err == nil {
+	if key, err := typedUserName(userName); err == nil {
 		return key
 	}
 	return userName
@@ -128,7 +129,7 @@ func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) e
 
 // lookup is the password.Lookup of this table.
 func (u *Users) lookup(ctx context.Context, userName string) (password.Account, error) {
-	key, err := normalizeUserName(userName)
+	key, err := typedUserName(userName)
 	if err != nil {
 		return password.Account{}, errUserNotFound
 	}
@@ -187,7 +188,7 @@ func (u *Users) Find(ctx context.Context, id string) (User, error) {
 // FindByName returns the user of that name, in any spelling that
 // NormalizeUserName makes equal.
 func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
-	key, err := normalizeUserName(name)
+	key, err := typedUserName(name)
 	if err != nil {
 		return User{}, errUserNotFound
 	}
@@ -278,7 +279,8 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 }
 
 // SetPassword sets the user's password and ends the user's tokens. It also returns
-// password.ErrUnacceptable.
+// password.ErrUnacceptable. It resets no failed sign-ins: call
+// tokenauth.Service.Unthrottle afterwards if the user was helped because of them.
 func (u *Users) SetPassword(ctx context.Context, id string, newPassword tokenauth.Secret) error {
 	hash, err := password.Hash(newPassword.Reveal())
 	if err != nil {

@@ -211,7 +211,7 @@ func guess(t *testing.T, user string, n int, replicas []*tokenauth.Service) (thr
 	for i := range n {
 		wg.Go(func() {
 			_, err := replicas[i%len(replicas)].SignIn(t.Context(), tokenauth.Credentials{
-				UserName: user, Password: tokenauth.NewSecret("guess"), RemoteAddr: netip.MustParseAddr("2001:db8::1"),
+				UserName: user, Password: tokenauth.NewSecret(fmt.Sprint("guess", i)), RemoteAddr: netip.MustParseAddr("2001:db8::1"),
 			})
 			switch {
 			case errors.Is(err, tokenauth.ErrThrottled):

@@ -56,6 +56,7 @@ func countersRoundTrip(ctx context.Context, s tokenauth.Storage) error {
 	many := throttle.Counter{Failures: 1 << 40, FailedAt: now - 3}
 	begun := throttle.Counter{Pending: 1, PendingAt: now}
 	known := throttle.Counter{SucceededAt: now}
+	helped := throttle.Counter{Failures: -10, FailedAt: now, SucceededAt: now}
 	none := throttle.Counter{}
 	keys := []throttle.Key{counterKey(3), counterKey(1), {}, counterKey(2)}
 	err := first(
@@ -67,7 +68,9 @@ func countersRoundTrip(ctx context.Context, s tokenauth.Storage) error {
 		},
 		func() error { return update(ctx, counter, keys[:2], to(known, none)) },
 		func() error { return counted(ctx, counter, keys, known, none, begun, known) },
-		func() error { return update(ctx, counter, keys[1:3], to(full, none)) },
+		func() error { return update(ctx, counter, keys[1:3], to(helped, none)) },
+		func() error { return counted(ctx, counter, keys, known, helped, none, known) },
+		func() error { return update(ctx, counter, keys[1:2], to(full)) },
 		func() error { return counted(ctx, counter, keys, known, full, none, known) },
 	)
 	p, ok := s.(tokenauth.Purger)

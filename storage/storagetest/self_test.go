@@ -416,6 +416,16 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				})
 			},
 		}, []string{"CountersRoundTrip"}},
+		{"counts no failures below zero", methods{
+			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
+				return c.UpdateCounters(ctx, keys, func(some []throttle.Counter) {
+					change(some)
+					for i := range some {
+						some[i].Failures = max(0, some[i].Failures)
+					}
+				})
+			},
+		}, []string{"CountersRoundTrip"}},
 		{"counts in text", methods{
 			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 				texts := make([]throttle.Key, len(keys))

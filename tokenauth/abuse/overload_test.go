@@ -173,7 +173,7 @@ var overload = []situation{
 			}
 			unknown := []string{"@", "", "/run/socket", "pipe", "999.1.1.1:80"}
 			for _, address := range unknown {
-				if status := peer(address, wrongReader); status != 400 {
+				if status := peer(address, aNewGuess(wrongReader)); status != 400 {
 					t.Errorf("a guess from %q answered %d", address, status)
 				}
 			}
@@ -279,6 +279,9 @@ var overload = []situation{
 				t.Fatal(err)
 			}
 			try := func(name, text string, from uint32) string {
+				if text == "x" {
+					text = fmt.Sprint("x", guesses.Add(1))
+				}
 				addr := netip.AddrFrom4([4]byte{byte(from >> 24), byte(from >> 16), byte(from >> 8), byte(from)})
 				_, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: name, Password: tokenauth.NewSecret(text), RemoteAddr: addr})
 				if err == nil {
@@ -558,7 +561,7 @@ func (h *abuseHost) atOnce(t *testing.T, n int, body string) map[string]int {
 	for range n {
 		wg.Go(func() {
 			<-begin
-			response, err := h.client.Post(h.url+"/Token", "application/x-www-form-urlencoded", strings.NewReader(body))
+			response, err := h.client.Post(h.url+"/Token", "application/x-www-form-urlencoded", strings.NewReader(aNewGuess(body)))
 			outcome := fmt.Sprint(err)
 			if err == nil {
 				_, err = io.Copy(io.Discard, response.Body)

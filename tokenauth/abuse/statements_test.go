@@ -103,8 +103,8 @@ func TestSignInTakesFewStatements(t *testing.T) {
 				{"a request with a token", test.me, func() { h.welcomes(t, accessToken, "after all") }},
 			} {
 				if step.what == "a sign-in that is blocked" {
-					for range 7 {
-						signIn("alice", "x", "192.0.2.3")
+					for i := range 7 {
+						signIn("alice", fmt.Sprint("x", i), "192.0.2.3")
 					}
 				}
 				sent := trace.during(step.do)

@@ -69,7 +69,8 @@ type Options struct {
 	//   - The func compares in constant time (crypto/subtle). The password is what
 	//     somebody sent: over HTTP, UTF-8 without NUL.
 	//   - Both are safe for concurrent use. Only the func is called within the
-	//     bound of MaxHashing, so only the func hashes.
+	//     bound of MaxHashing, so only the func hashes. It is called a second time
+	//     for a password that has another Unicode form, NFC or NFD.
 	//   - The Authenticator keeps the funcs of up to 1,000 accounts in memory. It
 	//     also calls them with passwords for names that nobody has, and ignores the
 	//     result: only so does a rejection take the time of such a hash.
@@ -123,8 +124,10 @@ type Options struct {
 	MaxWaiting int
 
 	// Logger gets warnings: of accounts whose hash cannot be used, of upgrades that
-	// failed, of sign-ins refused as busy, each once a minute, and for each account;
-	// and, once, of an account that is not upgraded because it has no Stamp. Nil means slog.Default().
+	// failed, of sign-ins refused as busy, and of passwords refused for bcrypt's
+	// limit of 72 bytes, each once a minute, and for each account; and, once, of an
+	// account that is not upgraded because it has no Stamp. Nil means
+	// slog.Default().
 	Logger *slog.Logger
 }
 
@@ -198,6 +201,8 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 //
 //   - A wrong password and a disabled account take the work of the stored hash,
 //     and then one hash of the default cost if the stored one is cheaper.
+//   - A password that has another Unicode form, NFC or NFD, is verified in both
+//     (RFC 8265 §4.2), unless the first matches. Both count as one attempt.
 //   - An unknown user and an unusable hash take the same work for a dummy. It
 //     costs what the hash of one account costs, out of a sample of up to 1,000
 //     that were looked up. Before the first of them it has the default cost.
@@ -234,10 +239,16 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 		}
 	}
 
-	password, matches := c.Password.Reveal(), false
+	password, matches, tooLong := c.Password.Reveal(), false, false
 	err = u.gate.hash(ctx, ticket, func() {
-		matches = stored.verify(password) && usable
-		if !matches && stored.cheap() {
+		for _, form := range forms(password) {
+			same, cut := verify(stored, form)
+			tooLong = tooLong || cut && usable
+			if matches = same && usable; matches {
+				return
+			}
+		}
+		if stored.cheap() {
 			u.usual.verify(password)
 		}
 	})
@@ -248,6 +259,9 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 		return none, err
 	}
 	if !matches {
+		if tooLong {
+			u.warnings.warn(ctx, tooLongForBcrypt, account.UserID)
+		}
 		return none, tokenauth.ErrRejected
 	}
 	if u.upgrade != nil && outdated(stored) {

@@ -43,7 +43,25 @@ func (b bcryptHash) kind() string { return "bcrypt " + string(b.text[4:6]) }
 
 // verify fails for a password that bcrypt would cut off, after the same work.
 func (b bcryptHash) verify(password string) bool {
-	cut := password[:min(len(password), maxBcryptLength)]
-	matches := bcrypt.CompareHashAndPassword(b.text, []byte(cut)) == nil
-	return matches && len(password) <= maxBcryptLength
+	return b.verifyStart(password) && len(password) <= maxBcryptLength
+}
+
+// verifyStart looks at the bytes that bcrypt looks at.
+func (b bcryptHash) verifyStart(password string) bool {
+	return bcrypt.CompareHashAndPassword(b.text, []byte(password[:min(len(password), maxBcryptLength)])) == nil
+}
+
+// tooLongForBcrypt is logged if only the limit kept a password from matching: what
+// made the hash cut the password off, as PHP's password_hash does. A password whose
+// start is wrong is a wrong one.
+const tooLongForBcrypt = "password: a password of more than 72 bytes was refused, of which the first 72 are right: the bcrypt hash was made of these alone, and would let in any password that begins so. Set a new password, or accept that in Options.Formats"
+
+// verify verifies a password. Cut reports that it failed for bcrypt's limit.
+func verify(v verifier, password string) (matches, cut bool) {
+	b, ok := v.(bcryptHash)
+	if !ok {
+		return v.verify(password), false
+	}
+	starts, long := b.verifyStart(password), len(password) > maxBcryptLength
+	return starts && !long, starts && long
 }

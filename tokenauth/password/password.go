@@ -33,6 +33,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
@@ -44,12 +46,14 @@ var ErrUnacceptable = errors.New("password: must be 1 to 1024 bytes of UTF-8 wit
 // string of under 128 bytes: Argon2id with 19 MiB, two passes and one lane.
 // Each call takes tens of milliseconds and that much memory, and does not wait
 // its turn behind sign-ins. It returns ErrUnacceptable for a password that the
-// token endpoint would not accept, and looks no further at its quality. It is
-// safe for concurrent use.
+// token endpoint would not accept, and looks no further at its quality. It hashes
+// the password in NFC (RFC 8265 §4.2), so that it does not matter how somebody types
+// é: an Authenticator finds both. The limit is on the password as given. It is safe
+// for concurrent use.
 func Hash(password string) (string, error) {
 	if password == "" || len(password) > wire.MaxPassword ||
 		!utf8.ValidString(password) || strings.Contains(password, "\x00") {
 		return "", ErrUnacceptable
 	}
-	return newArgon2id(password).String(), nil
+	return newArgon2id(norm.NFC.String(password)).String(), nil
 }

@@ -164,8 +164,8 @@ func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 	happens("sign_in_refused client", func() { h.signIn(400, "alice", "correct horse", "unknown") })
 	happens("sign_in_refused credentials", func() { h.signIn(400, "bob", "wrong", "web") })
 	happens("sign_in_refused throttled", func() {
-		for range 4 {
-			h.signIn(400, "bob", "wrong", "web")
+		for i := range 4 {
+			h.signIn(400, "bob", fmt.Sprint("wrong", i), "web")
 		}
 		h.signIn(429, "bob", "wrong", "web")
 	})

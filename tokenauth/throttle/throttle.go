@@ -33,11 +33,11 @@ type Key [16]byte
 // A Counter counts attempts to sign in. The zero value has counted nothing.
 // Times are Unix milliseconds.
 type Counter struct {
-	Failures    int64 // since the last success (of an account), or since they expired
+	Failures    int64 // since the last success (of an account), or since they expired; below zero for tries that Service.Unthrottle gave
 	FailedAt    int64 // the last failure
 	Pending     int64 // attempts in progress
 	PendingAt   int64 // the start of the last of them
-	SucceededAt int64 // the last success
+	SucceededAt int64 // the last success; of an account from all sources, the last Service.Unthrottle
 }
 
 const (

@@ -21,7 +21,7 @@ func Name(name string) string {
 			continue
 		case r >= '\uFF01' && r <= '\uFF5E': // full width
 			r -= '\uFF01' - '!'
-		case unicode.Is(unicode.Zs, r):
+		case unicode.Is(unicode.Z, r):
 			r = ' '
 		}
 		r = unicode.ToLower(unicode.ToUpper(r)) // both: the Kelvin sign, the final sigma

@@ -21,16 +21,20 @@ type Attempt struct {
 	keys     []throttle.Key   // of those counters
 	is       counted          // what it is pending for
 	limits   *limits          // that let it pass
+	repeats  repetition       // as it was counted
+	turnAt   int64            // when it had its turn to repeat a password; 0 if it had none
 	earlier  []earlier
 	lost     []lostBegin
 }
 
 // Attempt returns a sign-in as the limiter sees it, nil for a nil Limiter.
-func (l *Limiter) Attempt(userName string, from Source) *Attempt {
+func (l *Limiter) Attempt(userName, password string, from Source) *Attempt {
 	if l == nil {
 		return nil
 	}
-	return &Attempt{limiter: l, names: l.namer.names(userName, from)}
+	k := l.namer.names(userName, from)
+	k.guess = l.wrong.fingerprint(k, password)
+	return &Attempt{limiter: l, names: k}
 }
 
 // Account returns a keyed hash of the user name, for logs; "" for nil.
@@ -126,6 +130,37 @@ const maxEarlier = 8
 // Counted reports whether the attempt is pending.
 func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
 
+// repeat looks whether the attempt repeats a wrong password, and waits for its turn
+// to. For that it gives back its turn to count, and reports so. It returns a
+// BlockedError if another waits already.
+func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
+	l := a.limiter
+	now := l.now()
+	repeats, wait, next := l.wrong.repeats(a.names, a.turnAt != 0, now)
+	switch {
+	case wait > 0 && next == nil:
+		return false, &BlockedError{wait}
+	case wait > 0:
+		a.endTurn()
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		now = l.now()
+		if l.wrong.waited(next, err == nil, now); err == nil {
+			a.turnAt = now
+		}
+		return true, err
+	}
+	if a.repeats = repeats; repeats[0] && a.turnAt == 0 {
+		a.turnAt = now
+	}
+	return false, nil
+}
+
 func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) error {
 	defer a.endTurn() // also when the storage panics
 	if a.counters != nil && a.is == ofAnAccount && len(a.earlier) < maxEarlier {
@@ -133,11 +168,18 @@ func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) er
 	}
 	a.settle(ctx, Undecided)      // what was counted before
 	defer a.settleLost(ctx, keys) // and blocked, or counted in this process
-	if err := a.Admit(ctx); err != nil {
-		return err
-	}
 	l := a.limiter
 	for {
+		if err := a.Admit(ctx); err != nil {
+			return err
+		}
+		waited, err := a.repeat(ctx)
+		if err != nil {
+			return err
+		}
+		if waited {
+			continue
+		}
 		v, counters, limits, err := l.reserve(ctx, a, keys)
 		if err != nil {
 			return err

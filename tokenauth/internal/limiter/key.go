@@ -61,6 +61,8 @@ type names struct {
 	pair, name         throttle.Key // by the folded name, from the source and from all
 	source, wideSource throttle.Key // the second is zero for IPv4
 	typedPair, typed   throttle.Key // by the name as typed
+
+	guess uint16 // the fingerprint of the password
 }
 
 func (n namer) names(userName string, from Source) *names {

@@ -3,11 +3,7 @@
 package limiter
 
 import (
-	"context"
 	"time"
-
-	"github.com/bearerkit/bearerkit/tokenauth/internal/fold"
-	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
 // A Limiter counts attempts to sign in and blocks those over a limit. It is
@@ -18,12 +14,13 @@ type Limiter struct {
 	local  *localCounters
 	memory *memory
 	lines  *lines
+	wrong  *wrongPasswords
 	outage outage
 }
 
 // New returns a Limiter.
 func New(c Config) *Limiter {
-	l := &Limiter{namer: newNamer(c.Key), local: newLocalCounters(c.MaxCounters), memory: newMemory(c.MaxCounters), lines: newLines(c.Timeout.Duration)}
+	l := &Limiter{namer: newNamer(c.Key), local: newLocalCounters(c.MaxCounters), memory: newMemory(c.MaxCounters), lines: newLines(c.Timeout.Duration), wrong: newWrongPasswords(c.MaxCounters / len(limits{}))}
 	c.Key = nil
 	l.Config = c
 	return l
@@ -37,33 +34,9 @@ type BlockedError struct{ For time.Duration }
 // Error does not print the time: it depends on the account.
 func (*BlockedError) Error() string { return "too many failures" }
 
-// Forget resets the counters over all sources of an account and of user names.
-func (l *Limiter) Forget(ctx context.Context, id string, userNames ...string) error {
-	keys := []throttle.Key{l.namer.accountKey(ofAccount, id)}
-	for _, name := range userNames {
-		keys = append(keys, l.namer.accountKey(ofName, fold.Name(name)), l.namer.accountKey(asTyped, name))
-	}
-	defer l.memory.forget()
-	for _, key := range keys {
-		if err := l.forget(ctx, key); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// SetFingerprintKey is for tests, before the first attempt: by a random key, a few of
+// 65,536 guesses do not count.
+func (l *Limiter) SetFingerprintKey(key []byte) { l.wrong.namer = newNamer(key) }
 
-func (l *Limiter) forget(ctx context.Context, key throttle.Key) error {
-	reset := func(c []throttle.Counter) { c[0] = throttle.Counter{} }
-	if err := l.local.UpdateCounters(ctx, []throttle.Key{key}, reset); err != nil || l.Shared == nil {
-		return err
-	}
-	call, cancel, err := l.Timeout.Call(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	return l.Shared.UpdateCounters(call, []throttle.Key{key}, reset)
-}
-
-// Len returns how many counters are in memory.
-func (l *Limiter) Len() int { return l.local.len() }
+// Len returns how many counters and lists of wrong passwords are in memory.
+func (l *Limiter) Len() int { return l.local.len() + l.wrong.len() }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -25,8 +26,10 @@ func BenchmarkFlood(b *testing.B) {
 			PerAccountAndSource: 5, PerAccount: 20, AccountCeiling: 100, PerSource: 100, MaxCounters: 200_000, Replicas: 1, Now: time.Now,
 			Timeout: &deadline.Timeout{Duration: time.Second},
 		})
+		tried := 0
 		try := func(name string, from netip.Addr, o Outcome) error {
-			a := l.Attempt(name, Source{Addr: from})
+			tried++ // a password of its own
+			a := l.Attempt(name, strconv.Itoa(tried), Source{Addr: from})
 			err := a.CountName(b.Context())
 			if err == nil {
 				a.Settle(b.Context(), o)

@@ -37,6 +37,8 @@ func (c *Config) limits(replicas int) limits {
 // pending attempts it has to wait. The zero value lets it pass.
 type verdict struct {
 	known   bool // the source, to the account
+	helped  bool // the account, by a reset
+	used    bool // all that a reset gave
 	blocked [len(limits{})]time.Duration
 	each    [maxKeys]time.Duration // of the counters, in their order
 	waitOn  []throttle.Key
@@ -69,9 +71,11 @@ func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int
 		v.known = v.known || keys[i][0] == accountAndSource && c.SucceededLately(now) &&
 			c.FailuresNow(keys[i], now) < l[account].ceiling
 	}
+	v.helped = helped(keys[1], counters[1], now)
+	v.used = !v.helped && counters[1].SucceededAt != 0
 	for i, c := range counters {
 		layer := keys[i][0]
-		if v.known && layer != accountAndSource {
+		if v.known && layer != accountAndSource || v.helped && layer >= fromSource {
 			continue
 		}
 		blocked, wait := l[layer].judge(keys[i], c, now)

@@ -141,6 +141,7 @@ func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
 			break
 		}
 		c.Failures = c.FailuresNow(key, now)
+		c.Failures = max(c.Failures, -c.Failures) // a reset is worth as much
 		switch {
 		case c.PendingNow(now) > 0:
 		case !found, c.Failures < of.Failures, c.Failures == of.Failures && c.FailedAt < of.FailedAt:

@@ -14,6 +14,7 @@ type memory struct {
 	mu      sync.Mutex
 	blocked map[throttle.Key]*block
 	known   map[throttle.Key]struct{} // by folded name and source
+	helped  map[throttle.Key]struct{} // by folded name
 	max     int                       // of each map
 }
 
@@ -36,7 +37,7 @@ const (
 )
 
 func newMemory(max int) *memory {
-	return &memory{blocked: make(map[throttle.Key]*block), known: make(map[throttle.Key]struct{}), max: max}
+	return &memory{blocked: make(map[throttle.Key]*block), known: make(map[throttle.Key]struct{}), helped: make(map[throttle.Key]struct{}), max: max}
 }
 
 // refuses returns for how long the attempt is blocked, as far as this process
@@ -53,7 +54,7 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 	if longest > 0 {
 		return longest, false
 	}
-	if _, known := m.known[k.pair]; known || asks {
+	if asks || m.exempt(k) {
 		return 0, asks
 	}
 	for _, key := range []throttle.Key{k.typed, k.name, k.source, k.wideSource} {
@@ -69,12 +70,18 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 	return longest, false
 }
 
-// knows reports whether the source is known to the name in this process.
+// knows reports whether, for all that this process knows, the limits of the source do
+// not block the name.
 func (m *memory) knows(k *names) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.exempt(k)
+}
+
+func (m *memory) exempt(k *names) bool {
 	_, known := m.known[k.pair]
-	return known
+	_, helped := m.helped[k.name]
+	return known || helped
 }
 
 // ask reports whether somebody of the network may ask now, and notes it.
@@ -111,6 +118,9 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	if v.known {
 		m.noteKnown(k.pair)
 	}
+	if v.used {
+		delete(m.helped, k.name)
+	}
 	if longest := v.longest(); longest > 0 {
 		m.block(k, k.typedPair, longest, now)
 	}
@@ -119,8 +129,10 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 			m.set(k, key, v.each[i], v.known, now)
 		}
 	}
-	for layer, key := range map[int]throttle.Key{account: k.typed, fromSource: k.source, fromWide: k.wideSource} {
-		m.set(k, key, v.blocked[layer], v.known, now)
+	for layer, key := range [...]throttle.Key{account: k.typed, fromSource: k.source, fromWide: k.wideSource} {
+		if key != (throttle.Key{}) {
+			m.set(k, key, v.blocked[layer], v.known || v.helped && layer >= fromSource, now)
+		}
 	}
 }
 
@@ -161,16 +173,23 @@ func (m *memory) succeeded(k *names) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.noteKnown(k.pair)
+	delete(m.helped, k.name)
 	for _, key := range []throttle.Key{k.typedPair, k.pair, k.typed, k.name} {
 		delete(m.blocked, key)
 	}
 }
 
-// forget forgets all blocks.
-func (m *memory) forget() {
+// forget forgets all blocks, and that folded names were reset.
+func (m *memory) forget(helped []throttle.Key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.blocked)
+	for _, name := range helped {
+		if len(m.helped) >= m.max {
+			dropAny(m.helped)
+		}
+		m.helped[name] = struct{}{}
+	}
 }
 
 func dropAny[V any](from map[throttle.Key]V) {

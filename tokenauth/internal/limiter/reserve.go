@@ -40,17 +40,20 @@ func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *A
 	now := l.now()
 	tried := false
 	err = counters.UpdateCounters(call, keys, func(c []throttle.Counter) {
+		dropVoid(c)
 		v = limits.judge(keys, c, now)
 		tried = v.longest() == 0 && len(v.waitOn) == 0
 		if !tried {
 			return
 		}
 		for i := range c {
-			c[i].Pending, c[i].PendingAt = c[i].PendingNow(now)+1, now
+			if a.repeats.pends(i) {
+				c[i].Pending, c[i].PendingAt = c[i].PendingNow(now)+1, now
+			}
 		}
 	})
 	if err != nil && tried {
-		a.lost = append(a.lost, lostBegin{counters, now})
+		a.lost = append(a.lost, lostBegin{counters, a.repeats, now})
 	}
 	return v, err
 }
@@ -59,29 +62,27 @@ func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *A
 // has it: the answer was lost.
 type lostBegin struct {
 	counters throttle.Storage
+	repeats  repetition
 	at       int64
 }
 
 // settleLost takes back what was counted although the answer was lost. Otherwise it
 // would stay pending for a minute, and be in the way of the account's owner.
 func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
-	l := a.limiter
 	for _, lost := range a.lost {
-		call, cancel, _ := l.Timeout.Call(context.WithoutCancel(ctx)) // which never ends
 		// All are counted in one step, so one that was counted at that moment tells
 		// that all are.
-		_ = lost.counters.UpdateCounters(call, keys, func(c []throttle.Counter) {
+		_ = a.update(ctx, lost.counters, keys, func(c []throttle.Counter) {
 			counted := false
 			for i := range c {
 				counted = counted || c[i].Pending > 0 && c[i].PendingAt == lost.at
 			}
 			for i := range c {
-				if counted {
-					c[i] = settled(c[i], l.now())
+				if counted && lost.repeats.pends(i) {
+					c[i] = settled(c[i], a.limiter.now())
 				}
 			}
 		})
-		cancel()
 	}
 	a.lost = nil
 }

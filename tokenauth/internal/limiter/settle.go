@@ -25,13 +25,21 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 		return
 	}
 	defer a.endTurn()
+	if o == Undecided && a.turnAt != 0 {
+		a.limiter.wrong.giveBack(a.names, a.turnAt)
+	}
 	a.settle(ctx, o)
 	for _, e := range a.earlier {
 		if o != Failed {
 			break
 		}
+		counts := a.limiter.wrong.failed(a.names, e.keys, a.repeats)
 		err := a.update(ctx, e.counters, e.keys, func(c []throttle.Counter) {
+			dropVoid(c)
 			for i := range c {
+				if !counts[i] {
+					continue
+				}
 				c[i] = failed(c[i], e.keys[i], a.limiter.now())
 			}
 		})
@@ -47,7 +55,12 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 		return
 	}
 	l := a.limiter
-	if o == Succeeded {
+	counts := [maxKeys]bool{} // which failures
+	switch o {
+	case Failed:
+		counts = l.wrong.failed(a.names, a.keys, a.repeats)
+	case Succeeded:
+		l.wrong.succeeded(a.names)
 		l.memory.succeeded(a.names)
 	}
 	defer l.lines.settled(a.keys) // also when the storage panics
@@ -63,7 +76,7 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 	now := l.now()
 	var next verdict // on the next attempt
 	err := a.update(ctx, a.counters, a.keys, func(c []throttle.Counter) {
-		a.settleAll(c, o, now)
+		a.settleAll(c, o, counts, now)
 		next = a.limits.judge(a.keys, c, now)
 	})
 	if err == nil {
@@ -76,8 +89,8 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 	}
 	// The connection broke, and the outcome may be counted or not.
 	a.update(ctx, a.counters, a.keys, func(c []throttle.Counter) {
-		if !a.isSettled(c, o, now) {
-			a.settleAll(c, o, now)
+		if !isSettled(c, o, counts, now) {
+			a.settleAll(c, o, counts, now)
 		}
 	})
 }
@@ -92,12 +105,19 @@ func (a *Attempt) update(ctx context.Context, counters throttle.Storage, keys []
 // typed, are those of the folded name. A success resets the account's own, and of
 // the folded name's what other spellings did not add: an account with a similar name
 // must not reset the failures of this one.
-func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, now int64) {
-	own := [2]int64{c[0].FailuresNow(a.keys[0], now), c[1].FailuresNow(a.keys[1], now)}
+func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64) {
+	dropVoid(c)
+	own := [2]int64{max(0, c[0].FailuresNow(a.keys[0], now)), max(0, c[1].FailuresNow(a.keys[1], now))}
 	for i := range c {
-		c[i] = settled(c[i], now)
+		if a.repeats.pends(i) {
+			c[i] = settled(c[i], now)
+		}
 		switch {
-		case o == Failed:
+		case counts[i] && i < 2 && !counts[i+2] && c[i+2].FailuresNow(a.keys[i+2], now) > 0:
+			// The name failed with that password before, in another spelling. Its
+			// wait is over, and this makes none that only one account has.
+			c[i] = failed(c[i], a.keys[i], c[i+2].FailedAt)
+		case counts[i]:
 			c[i] = failed(c[i], a.keys[i], now)
 		case o == Succeeded && i >= 2 && i < 4 && a.is == byName:
 			if c[i].Failures = max(0, c[i].FailuresNow(a.keys[i], now)-own[i-2]); c[i].Failures == 0 {
@@ -113,14 +133,18 @@ func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, now int64) {
 }
 
 // isSettled reports whether each counter says that it had the outcome at that
-// moment. Undecided leaves no trace.
-func (a *Attempt) isSettled(c []throttle.Counter, o Outcome, now int64) bool {
+// moment. Undecided leaves no trace, and neither does a failure that does not count.
+func isSettled(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64) bool {
+	trace := o == Succeeded && c[0].SucceededAt == now
 	for i := range c {
-		if o == Failed && c[i].FailedAt != now {
-			return false
+		if counts[i] && (i >= 2 || counts[i+2]) {
+			if c[i].FailedAt != now {
+				return false
+			}
+			trace = true
 		}
 	}
-	return o == Failed || o == Succeeded && c[0].SucceededAt == now
+	return trace
 }
 
 // settled is the counter after one of its pending attempts ended.

@@ -1,0 +1,214 @@
+package limiter
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
+)
+
+// wrongPasswords has the last wrong passwords of user names, so that a device that
+// repeats an old one throttles nobody. They are 16 bits each of a hash whose key is
+// random and stays in this process: whoever reads the storage learns nothing.
+//
+// A list belongs to a folded name, from one source or from all. All spellings go by
+// it, or the limits would tell which of them are one account. A list also notes at
+// which accounts a password was wrong: at another one it counts.
+//
+// Of other passwords, 3 in 65,536 have the hash of one in the list, and do not count.
+type wrongPasswords struct {
+	namer namer
+	max   int // of each map
+
+	mu    sync.Mutex
+	lists [2]map[throttle.Key]*wrongList // by folded name: from one source, and from all
+}
+
+const (
+	// maxWrong is how many passwords a list has.
+	maxWrong = 3
+	// repeatEvery is how often a source may repeat passwords of a name. One attempt
+	// waits for that, and others are blocked.
+	repeatEvery = time.Second
+)
+
+// A wrongList has the last passwords first.
+type wrongList struct {
+	passwords  [maxWrong]wrongPassword
+	n          int
+	repeated   int   // how often one was repeated
+	repeatedAt int64 // when, in Unix milliseconds
+	waits      bool  // an attempt waits for its turn to repeat one
+}
+
+type wrongPassword struct {
+	fingerprint uint16
+	n           uint8
+	at          [4]uint32 // parts of the keys of the accounts where it was wrong
+}
+
+// A repetition says for which lists, of the source and of all, an attempt repeats a
+// wrong password.
+type repetition [2]bool
+
+// pends reports whether the attempt is pending in its counter with that index. In
+// those of a source it always is.
+func (r repetition) pends(i int) bool { return i >= 4 || !r[i%2] }
+
+func newWrongPasswords(max int) *wrongPasswords {
+	w := &wrongPasswords{namer: newNamer(nil), max: max}
+	for i := range w.lists {
+		w.lists[i] = make(map[throttle.Key]*wrongList)
+	}
+	return w
+}
+
+// fingerprint returns 16 bits of a hash of the password. Another name has another
+// one for it.
+func (w *wrongPasswords) fingerprint(k *names, password string) uint16 {
+	mac := w.namer.mac()
+	fmt.Fprintf(mac, "%d %s%s", len(k.folded), k.folded, password)
+	return binary.BigEndian.Uint16(mac.Sum(nil))
+}
+
+func (k *names) lists() [2]throttle.Key { return [2]throttle.Key{k.pair, k.name} }
+
+// repeats returns what the attempt repeats, and for how long it has to wait because
+// the source repeated a password just before. 0 means that it is the attempt's turn,
+// unless it had one already. If next is not nil, the attempt is the only one that
+// waits, and calls waited. Otherwise it is blocked.
+func (w *wrongPasswords) repeats(k *names, hadTurn bool, now int64) (r repetition, wait time.Duration, next *wrongList) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, key := range k.lists() {
+		list := w.lists[i][key]
+		if r[i] = list != nil && list.find(k.guess) >= 0; !r[i] {
+			continue
+		}
+		since := time.Duration(now-list.repeatedAt) * time.Millisecond
+		switch {
+		case i == 0 && hadTurn:
+			continue
+		case i == 0 && list.waits:
+			return r, 2*repeatEvery - min(max(0, since), repeatEvery), nil
+		case i == 0 && 0 <= since && since < repeatEvery:
+			list.waits = true
+			return r, repeatEvery - since, list
+		}
+		list.repeated, list.repeatedAt = list.repeated+1, now
+	}
+	return r, 0, nil
+}
+
+// waited ends the waiting of an attempt, whose turn it is then or not.
+func (w *wrongPasswords) waited(list *wrongList, turn bool, now int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if list.waits = false; turn {
+		list.repeated, list.repeatedAt = list.repeated+1, now
+	}
+}
+
+// giveBack ends the turn that an attempt had at that moment: nothing was hashed.
+func (w *wrongPasswords) giveBack(k *names, at int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if list := w.lists[0][k.pair]; list != nil && list.repeatedAt == at {
+		list.repeatedAt = 0
+	}
+}
+
+// failed notes that the password is wrong for the account with these keys. It
+// returns for which of them that counts. An attempt that began as no repetition counts
+// for all: until it fails, it counts as a failure.
+func (w *wrongPasswords) failed(k *names, keys []throttle.Key, r repetition) (counts [maxKeys]bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, key := range k.lists() {
+		list := w.lists[i][key]
+		if list == nil {
+			if len(w.lists[i]) >= w.max {
+				dropLeastRepeated(w.lists[i])
+			}
+			list = new(wrongList)
+			w.lists[i][key] = list
+		}
+		ofAccount, ofName := list.add(k.guess, binary.BigEndian.Uint32(keys[i][1:]))
+		counts[i], counts[i+2] = ofAccount || !r[i], ofName || !r[i]
+	}
+	counts[4], counts[5] = counts[2], counts[2]
+	return counts
+}
+
+// succeeded forgets the password: it is right now.
+func (w *wrongPasswords) succeeded(k *names) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, key := range k.lists() {
+		list := w.lists[i][key]
+		if list == nil {
+			continue
+		}
+		if at := list.find(k.guess); at >= 0 {
+			copy(list.passwords[at:], list.passwords[at+1:list.n])
+			list.n--
+		}
+		if list.n == 0 {
+			delete(w.lists[i], key)
+		}
+	}
+}
+
+func (w *wrongPasswords) len() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.lists[0]) + len(w.lists[1])
+}
+
+// find returns the index of the password, or -1.
+func (l *wrongList) find(fingerprint uint16) int {
+	return slices.IndexFunc(l.passwords[:l.n], func(p wrongPassword) bool { return p.fingerprint == fingerprint })
+}
+
+// add puts the password first. It reports whether it is new for the account, and
+// whether it is new at all. The second is so at least as often, whatever the order:
+// the counters of the name, which all spellings have, decide before those of an
+// account do.
+func (l *wrongList) add(fingerprint uint16, account uint32) (ofAccount, ofName bool) {
+	i := l.find(fingerprint)
+	p := wrongPassword{fingerprint: fingerprint}
+	if ofName = i < 0; ofName {
+		l.n = min(l.n+1, maxWrong)
+		i = l.n - 1
+	} else {
+		p = l.passwords[i]
+	}
+	if ofAccount = !slices.Contains(p.at[:p.n], account); ofAccount && int(p.n) < len(p.at) {
+		p.at[p.n] = account
+		p.n++
+	}
+	copy(l.passwords[1:i+1], l.passwords[:i])
+	l.passwords[0] = p
+	return ofAccount, ofName
+}
+
+// dropLeastRepeated drops, of a sample, the list of which least was repeated, and
+// of those the one that was repeated first. So names that are tried once do not
+// crowd out the one that a device repeats.
+func dropLeastRepeated(lists map[throttle.Key]*wrongList) {
+	var least throttle.Key
+	var of *wrongList
+	looked := 0
+	for key, list := range lists {
+		if of == nil || list.repeated < of.repeated || list.repeated == of.repeated && list.repeatedAt < of.repeatedAt {
+			least, of = key, list
+		}
+		if looked++; looked == sample {
+			break
+		}
+	}
+	delete(lists, least)
+}

@@ -1,0 +1,298 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// house returns doors to as many Services where everybody has an account. More than
+// one count together.
+func house(t *testing.T, replicas int) (doors []*door) {
+	storage := new(sharedCounters)
+	for range replicas {
+		g := new(gatekeeper)
+		var o tokenauth.Options
+		if replicas > 1 {
+			o.Throttle.Key = tokenauth.NewSecret("the same thirty-two bytes or more on all replicas")
+		}
+		doors = append(doors, &door{T: t, gatekeeper: g, auth: newService(t, storage, everybody{g}, &o)})
+	}
+	return doors
+}
+
+// A day of an owner. A device at the owner's address retries an old password every
+// three minutes. Each half hour the owner signs in from there.
+func TestOldPasswordOfADeviceThrottlesNobody(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		replicas int
+		siege    bool // others guess from everywhere
+		beside   bool // somebody at the address repeats three passwords all the time
+		from     func(minute int) string
+		owner    string
+		signsIn  func(halfHour int) string // who
+	}{
+		"alone":                    {},
+		"in a siege":               {siege: true},
+		"with an attacker beside":  {beside: true},
+		"of three replicas":        {replicas: 3, siege: true},
+		"from changing addresses":  {from: func(minute int) string { return fmt.Sprintf("198.18.%d.%d", minute/250, minute%250) }},
+		"with colleagues there":    {signsIn: func(halfHour int) string { return fmt.Sprint("colleague", halfHour) }},
+		"with the owner elsewhere": {owner: there, from: func(minute int) string { return fmt.Sprintf("198.18.0.%d", minute%250) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				doors, turn := house(t, max(1, test.replicas)), 0
+				next := func() *door { turn++; return doors[turn%len(doors)] }
+				if test.owner == "" {
+					test.owner = here
+					next().expect("alice", "right", here, "in")
+				}
+				refused, signedIn := 0, 0
+				for minute := range 24 * 60 {
+					from := here
+					if test.from != nil {
+						from = test.from(minute)
+					}
+					switch {
+					case test.siege:
+						next().try("alice", "wrong", fmt.Sprintf("203.0.%d.%d", minute/250, minute%250))
+					case test.beside:
+						for i := range 10 {
+							next().try("alice", fmt.Sprint("another password ", i%2), here)
+						}
+					}
+					if minute%3 == 0 {
+						if next().try("alice", "the old password", from) != "rejected" {
+							refused++
+						}
+					}
+					if minute%30 == 29 {
+						who := "alice"
+						if test.signsIn != nil {
+							who = test.signsIn(minute / 30)
+						}
+						if next().try(who, "right", test.owner) == "in" {
+							signedIn++
+						}
+					}
+					time.Sleep(time.Minute - 7*time.Second)
+				}
+				if signedIn != 48 {
+					t.Errorf("of 48 attempts with the right password %d succeeded", signedIn)
+				}
+				if refused > 1 && !test.beside {
+					t.Errorf("%d attempts of the device were throttled", refused)
+				}
+			})
+		})
+	}
+}
+
+// The last three wrong passwords do not count again, and the fourth does.
+func TestLastThreeWrongPasswordsDoNotCountAgain(t *testing.T) {
+	t.Parallel()
+	fails := func(d *door, password string) {
+		d.Helper()
+		d.expect("alice", password, here, "rejected")
+		time.Sleep(time.Second)
+	}
+	t.Run("three", func(t *testing.T) {
+		atDoor(t, tokenauth.Options{}, func(d *door) {
+			for range 50 {
+				for _, password := range []string{"a", "b", "c"} {
+					fails(d, password)
+				}
+			}
+			fails(d, "d") // the fourth failure
+			fails(d, "d")
+			d.expect("alice", "a", here, "rejected") // is not one of the last three any more
+			d.expect("alice", "right", here, "1s")
+		})
+	})
+	t.Run("a success resets none of them", func(t *testing.T) {
+		atDoor(t, tokenauth.Options{}, func(d *door) {
+			fails(d, "a")
+			d.expect("alice", "right", here, "in")
+			for range 50 {
+				fails(d, "a")
+			}
+			for range 5 {
+				d.expect("alice", "wrong", here, "rejected")
+			}
+			d.expect("alice", "right", here, "1s")
+		})
+	})
+	t.Run("a repetition resets nothing", func(t *testing.T) {
+		atDoor(t, tokenauth.Options{}, func(d *door) {
+			d.fail("alice", here, 7)
+			time.Sleep(4 * time.Second)
+			fails(d, "a") // the eighth, after which the wait is 8 seconds
+			for range 3 {
+				d.expect("alice", "a", here, "7s")
+			}
+			time.Sleep(7 * time.Second)
+			for range 10 {
+				fails(d, "a") // which makes no wait anew
+			}
+			d.expect("alice", "wrong", here, "rejected")
+			d.expect("alice", "a", here, "16s")
+		})
+	})
+	// A password that was wrong and is set now is let in without a pause.
+	t.Run("one that is right now", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			users := &settable{password: "old"}
+			d := &door{T: t, gatekeeper: new(gatekeeper), auth: newService(t, new(memory.Store), users, nil)}
+			d.expect("alice", "new", here, "rejected")
+			users.password = "new"
+			for range 20 {
+				d.expect("alice", "new", here, "in")
+			}
+		})
+	})
+}
+
+// A repetition is hashed at most once a second for an account and a source. One waits
+// for that, and others are throttled.
+func TestRepetitionsHashOnceASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		users := &settable{password: "right"}
+		d := &door{T: t, gatekeeper: new(gatekeeper), auth: newService(t, new(memory.Store), users, nil)}
+		for _, from := range []string{here, there} {
+			d.expect("alice", "old", from, "rejected")
+			began := time.Now()
+			for range 10 {
+				d.expect("alice", "old", from, "rejected")
+				d.expect("alice", "right", from, "in") // waits for nobody
+			}
+			if took := time.Since(began); took != 9*time.Second {
+				t.Errorf("10 repetitions took %v", took)
+			}
+			time.Sleep(time.Second)
+			began = time.Now()
+			hashed := users.hashed.Load()
+			outcomes := atOnce(1000, func(int) string {
+				got := d.try("alice", "old", from)
+				if got != "rejected" && got != "2s" {
+					t.Errorf("one of many: %s", got)
+				}
+				return got
+			})
+			if n := users.hashed.Load() - hashed; n != 2 || outcomes["throttled"] != 998 || time.Since(began) != time.Second {
+				t.Errorf("%d of 1000 were hashed within %v: %v", n, time.Since(began), outcomes)
+			}
+		}
+	})
+}
+
+// A client that leaves while its repetition waits makes way for the next one.
+func TestRepetitionThatWaitsEndsWithItsClient(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		users := &settable{password: "right"}
+		d := &door{T: t, gatekeeper: new(gatekeeper), auth: newService(t, new(memory.Store), users, nil)}
+		d.expect("alice", "old", here, "rejected")
+		d.expect("alice", "old", here, "rejected")
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		_, err := d.auth.SignIn(ctx, credentials("alice", "old", here))
+		if took := time.Since(began); !errors.Is(err, tokenauth.ErrUnavailable) || took != 100*time.Millisecond {
+			t.Errorf("the client that leaves after %v: %v", took, err)
+		}
+		d.expect("alice", "old", here, "rejected")
+		if took := time.Since(began); took != time.Second || users.hashed.Load() != 3 {
+			t.Errorf("the next one waited %v, and %d were hashed", took, users.hashed.Load())
+		}
+	})
+}
+
+// Two accounts whose names look alike have lists of their own: whoever has one of
+// them does not try a password there first, so that it is a repetition at the other.
+func TestPasswordOfASimilarNameIsNoRepetition(t *testing.T) {
+	t.Parallel()
+	for name, counts := range map[string]bool{"by account": true, "by name": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				users := &exactNames{counts: counts}
+				d := &door{T: t, gatekeeper: &users.gatekeeper, auth: newService(t, new(memory.Store), users, nil)}
+				guesses := 0
+				for i := range 500 {
+					password := fmt.Sprint("guess", i)
+					d.try("alicé", password, here)
+					if d.try("alice", password, here) == "rejected" {
+						guesses++
+					}
+					d.try("alicé", "right", here)
+					time.Sleep(2 * time.Second)
+				}
+				if guesses > 15 {
+					t.Errorf("%d guesses at alice", guesses)
+				}
+			})
+		})
+	}
+}
+
+// Spellings of one account share its list, and so do those of a name that nobody has.
+func TestSpellingsShareTheLastWrongPasswords(t *testing.T) {
+	t.Parallel()
+	for name, equal := range map[string]func(string) bool{"nobody": nil, "ignoring accents": ignoringAccents} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			atColumn(t, &column{equal: equal}, tokenauth.Options{}, func(d *door) {
+				for range 5 {
+					for _, spelling := range spellingsOfAlice {
+						d.expect(spelling, "the old password", here, "rejected")
+						time.Sleep(time.Second)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Other names crowd out no password that a device repeats, and take a bounded part
+// of the memory.
+func TestOtherNamesCrowdOutNoRepeatedPassword(t *testing.T) {
+	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
+		for i := range 5000 {
+			d.try(fmt.Sprint("user", i), "wrong", fmt.Sprintf("203.%d.%d.1", i/250, i%250))
+			if i%10 == 0 {
+				d.expect("alice", "the old password", here, "rejected")
+			}
+		}
+		if n := tokenauth.LocalCounters(d.auth); n > 2*1000 {
+			d.Errorf("%d counters and lists are kept", n)
+		}
+	})
+}
+
+// settable has one password for all, which takes no time.
+type settable struct {
+	gatekeeper
+	password string
+}
+
+func (s *settable) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if err := c.CountAttempt(ctx, c.UserName); err != nil {
+		return tokenauth.Principal{}, err
+	}
+	s.hashed.Add(1)
+	if c.Password.Reveal() != s.password {
+		return tokenauth.Principal{}, tokenauth.ErrRejected
+	}
+	return tokenauth.Principal{UserID: c.UserName, UserName: c.UserName}, nil
+}
