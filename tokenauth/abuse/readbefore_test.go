@@ -118,7 +118,9 @@ func TestBodyThatTheHostReadBeforeSignsIn(t *testing.T) {
 		h.tries(t, notUTF8, "POST", "/Token", grant+"&x=%E9", form...)
 		h.tries(t, markedName, "POST", "/Token", "\ufeff\ufeff"+grant, form...)
 		h.tries(t, tooLarge, "POST", "/Token", grant+"&x="+strings.Repeat("y", 8192), form...)
-		h.tries(t, urlencoded, "POST", "/Token", `{"grant_type":"password","username":"admin"}`, form...)
+		for _, mark := range []string{"", "\ufeff"} {
+			h.tries(t, urlencoded, "POST", "/Token", mark+`{"grant_type":"password","username":"admin"}`, form...)
+		}
 
 		app := "&client_id=app&client_secret=" + appSecret.Reveal()
 		invalidClient.check(t, h.do(t, "POST", "/introspect", "token="+h.token, form...))
