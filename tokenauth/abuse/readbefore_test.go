@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -54,6 +55,8 @@ var takers = []reader{
 	{name: "ReadAll, then Close", read: func(r *http.Request) { readAll(r); r.Body.Close() }},
 	{name: "Close", read: func(r *http.Request) { r.Body.Close() }},
 	{name: "a JSON decoder", read: func(r *http.Request) { json.NewDecoder(r.Body).Decode(new(any)) }},
+	{name: "a JSON decoder, then Close", read: func(r *http.Request) { json.NewDecoder(r.Body).Decode(new(any)); r.Body.Close() }},
+	{name: "half of the body, then Close", read: func(r *http.Request) { io.CopyN(io.Discard, r.Body, 30); r.Body.Close() }},
 	{name: "half of the body", read: func(r *http.Request) { io.CopyN(io.Discard, r.Body, 30) }},
 	{name: "GetRawData", gin: func(c *gin.Context) { c.GetRawData() }},
 	{name: "ShouldBindBodyWith", gin: func(c *gin.Context) { c.ShouldBindBodyWith(new(any), binding.JSON) }},
@@ -192,7 +195,20 @@ func TestFormThatTheHostReadBeforeLacksWhatParseFormDrops(t *testing.T) {
 }
 
 func TestBodyThatTheHostTookIsNamed(t *testing.T) {
-	behind(t, takers, withClients, func(t *testing.T, h *abuseHost, _ reader) {
+	t.Run("HTTP1", func(t *testing.T) { bodyIsGone(t, withClients) })
+	t.Run("HTTP2", func(t *testing.T) {
+		bodyIsGone(t, func(s *setup) {
+			withClients(s)
+			s.serve = func(server *httptest.Server) {
+				server.EnableHTTP2 = true
+				server.StartTLS()
+			}
+		})
+	})
+}
+
+func bodyIsGone(t *testing.T, with func(*setup)) {
+	behind(t, takers, with, func(t *testing.T, h *abuseHost, _ reader) {
 		gone := badRequest("The body is empty, or other code of the server has read it before.")
 		for _, headers := range [][]string{{"Content-Type", urlencodedLabel}, {"Content-Type", "application/json"}} {
 			for _, method := range []string{"GET", "POST"} {
