@@ -42,6 +42,9 @@ type ErrorResponse struct {
 
 // Error describes the response without its cause.
 func (e *ErrorResponse) Error() string {
+	if e == nil { // an Authorizer's, in place of no error
+		return "tokenauth: no refusal"
+	}
 	if e.Code == "" {
 		return "tokenauth: " + strconv.Itoa(e.Status) + " " + http.StatusText(e.Status)
 	}
@@ -49,7 +52,12 @@ func (e *ErrorResponse) Error() string {
 }
 
 // Unwrap returns Err.
-func (e *ErrorResponse) Unwrap() error { return e.Err }
+func (e *ErrorResponse) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // SetHeaders sets the headers that the protocol asks for, for a host that writes
 // status and body itself. It does nothing without a header.

@@ -65,12 +65,15 @@ func (b *formBody) parameters(known []string) (map[string]string, *ErrorResponse
 
 // looksLikeJSON reports whether the body begins as a JSON object does.
 func (b *formBody) looksLikeJSON() bool {
+	begins := func(text []byte) bool {
+		return bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(text, []byte(byteOrderMark))), []byte("{"))
+	}
 	for name := range b.parsed {
-		if strings.HasPrefix(strings.TrimSpace(name), "{") {
+		if begins([]byte(name)) {
 			return true
 		}
 	}
-	return bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(b.text, []byte(byteOrderMark))), []byte("{"))
+	return begins(b.text)
 }
 
 // parameters are those of a form, under the rules that each of them obeys. An

@@ -27,7 +27,8 @@ func because(decision, cause error) error {
 	return &hostError{decision, "", cause}
 }
 
-// Error has the text of both. The cause of an ErrRejected begins with its text.
+// Error has the text of both. The cause of an ErrRejected wraps that, and so has
+// its text.
 func (e *hostError) Error() string {
 	if e.decision == ErrRejected {
 		return e.cause.Error()

@@ -44,6 +44,8 @@ func foreignErrors(t *testing.T) map[string]error {
 		"ErrInvalidPrincipal":      tokenauth.ErrInvalidPrincipal,
 		"ErrUnavailable":           tokenauth.ErrUnavailable,
 		"everything at once":       everyError{},
+		"no response":              (*tokenauth.ErrorResponse)(nil), // as Authorizer returns it
+		"no throttling":            (*tokenauth.ThrottledError)(nil),
 		"a response in a response": &tokenauth.ErrorResponse{Status: 302, Err: &tokenauth.ErrorResponse{Status: 201}},
 	}
 }

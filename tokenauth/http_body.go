@@ -40,12 +40,18 @@ func (s *Service) readBody(w http.ResponseWriter, r *http.Request) (formBody, *E
 		return refused(http.StatusRequestEntityTooLarge, wire.BodyOverLimit)
 	case len(text) == 0 && len(r.PostForm) > 0:
 		return formBody{parsed: r.PostForm}, nil
-	case errors.Is(err, http.ErrBodyReadAfterClose), err == nil && len(text) == 0 && r.ContentLength != 0:
+	case isClosed(err), err == nil && len(text) == 0 && r.ContentLength != 0:
 		return formBody{}, s.bodyGone(r)
 	case err != nil:
 		return refused(http.StatusBadRequest, wire.BodyUnreadable)
 	}
 	return formBody{text: text, cut: int64(len(text)) < r.ContentLength}, nil
+}
+
+// isClosed reports whether the host's code closed the body. The error of HTTP/2, in
+// net/http and golang.org/x/net alike, has no name.
+func isClosed(err error) bool {
+	return errors.Is(err, http.ErrBodyReadAfterClose) || err != nil && err.Error() == "body closed by handler"
 }
 
 // bodyGone is the response to a request whose body the host's code has read

@@ -67,6 +67,7 @@ type formRequest struct {
 	form          map[string]string // the known parameters
 	authorization string            // the line, or ""
 	client        *userPass         // from that, with a registry of clients
+	cut           bool              // the form is not all that was sent
 }
 
 // readForm reads a request. The order of its checks is part of the contract: what
@@ -83,7 +84,11 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 		}
 		return nil, refusal
 	}
+	f.cut = body.cut
 	if f.form, refusal = body.parameters(rules.known); refusal == nil && f.form[rules.required] != "" {
+		if f.cut && s.options.Clients != nil && f.client == nil && f.form["client_id"] == "" {
+			s.securityLog.bodyGone(r.Context()) // the answer is that of an unknown client
+		}
 		return f, nil
 	}
 	switch {
@@ -97,6 +102,15 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 		return nil, refusal
 	}
 	return f, nil // which parameter is missing is the endpoint's to say
+}
+
+// missing is the response to a form without a parameter that its endpoint needs.
+// The host's code may have taken the part of the body that has it.
+func (f *formRequest) missing(s *Service, r *http.Request, description string) *ErrorResponse {
+	if f.cut {
+		return s.bodyGone(r)
+	}
+	return invalidRequest(http.StatusBadRequest, description)
 }
 
 // readHead checks all but the body, and reads the Basic authentication of the

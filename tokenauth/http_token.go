@@ -77,7 +77,7 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 	if err != nil {
 		return nil, err
 	}
-	c, refusal := s.readCredentials(f)
+	c, refusal := s.readCredentials(r, f)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -95,14 +95,17 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 
 // readCredentials takes the user from Basic authentication where the body names
 // neither user nor password, and there it is no client's.
-func (s *Service) readCredentials(f *formRequest) (Credentials, *ErrorResponse) {
+func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials, *ErrorResponse) {
 	bad := func(description string) (Credentials, *ErrorResponse) {
 		return Credentials{}, invalidRequest(http.StatusBadRequest, description)
+	}
+	missing := func(description string) (Credentials, *ErrorResponse) {
+		return Credentials{}, f.missing(s, r, description)
 	}
 	switch f.form["grant_type"] {
 	case "password":
 	case "":
-		return bad(wire.GrantTypeMissing)
+		return missing(wire.GrantTypeMissing)
 	default:
 		return Credentials{}, &ErrorResponse{
 			Status:      http.StatusBadRequest,
@@ -113,8 +116,8 @@ func (s *Service) readCredentials(f *formRequest) (Credentials, *ErrorResponse) 
 	}
 	username, password := f.form["username"], f.form["password"]
 	// Never half from here and half from there: a wrong password in the body
-	// must not fall back to the header.
-	if s.options.Clients == nil && username == "" && password == "" {
+	// must not fall back to the header, nor one that the host's code took.
+	if s.options.Clients == nil && username == "" && password == "" && !f.cut {
 		basic, ok := parseBasic(f.authorization)
 		if !ok {
 			return bad(wire.AuthorizationMalformed)
@@ -125,9 +128,9 @@ func (s *Service) readCredentials(f *formRequest) (Credentials, *ErrorResponse) 
 	}
 	switch {
 	case username == "":
-		return bad(wire.UserNameMissing)
+		return missing(wire.UserNameMissing)
 	case password == "":
-		return bad(wire.PasswordMissing)
+		return missing(wire.PasswordMissing)
 	case len(username) > 256:
 		return bad(wire.UserNameTooLong)
 	case strings.ContainsFunc(username, unicode.IsControl):

@@ -24,7 +24,8 @@ type Principal struct {
 	// Stamp changes whenever the user's tokens must end: with the password, the
 	// roles, or the right to sign in. A Rechecker compares it. It may be a secret of
 	// the host's, such as a password hash: no response has it, and neither have
-	// encoding/json, fmt and log/slog. A storage that keeps JSON adds it.
+	// encoding/json, fmt and log/slog, but for a principal in an unexported field,
+	// where fmt calls no methods. A storage that keeps JSON adds it.
 	Stamp string `json:"-"`
 }
 

@@ -19,6 +19,11 @@ type (
 
 	namingAuthenticator struct{ next tokenauth.Authenticator }
 	chain               []tokenauth.Authenticator
+	directories         struct {
+		embeddingAuthenticator
+		further [2]chain
+		sources []tokenauth.Authenticator
+	}
 )
 
 func (n *namingAuthenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -73,6 +78,9 @@ func TestNewWarnsOfHiddenAbilities(t *testing.T) {
 		{"in a field with a name", store, &namingAuthenticator{next: users}, nil, "methods=Recheck"},
 		{"two deep", store, embeddingAuthenticator{&namingAuthenticator{next: users}}, nil, "methods=Recheck"},
 		{"one of several", store, chain{asks(nil), users}, nil, "methods=Recheck"},
+		{"one of several in a field", store, directories{sources: []tokenauth.Authenticator{asks(nil), users}}, nil, "methods=Recheck"},
+		{"one of several in an array", store, &directories{further: [2]chain{1: {users}}}, nil, "methods=Recheck"},
+		{"several without", store, directories{sources: []tokenauth.Authenticator{asks(nil), nil}}, nil, ""},
 		{"that embeds the type", store, struct{ *staff }{users}, nil, ""},
 		{"that passes them on", store, struct {
 			tokenauth.Authenticator

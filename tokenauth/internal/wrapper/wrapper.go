@@ -37,6 +37,9 @@ func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 			return false
 		}
 		t := part.Type()
+		if k := t.Kind(); (k == reflect.Slice || k == reflect.Array) && !t.Implements(role) {
+			return t.Elem().Implements(role) && depth > 0 && wraps(part, role, ability, depth-1)
+		}
 		if t.Kind() == reflect.Struct { // its methods may be the pointer's
 			t = reflect.PointerTo(t)
 		}
