@@ -50,8 +50,8 @@
 // one has called ParseForm, as Gin's PostForm and ShouldBind do, the endpoints
 // take Request.PostForm, under the same rules. But ParseForm drops parameters with
 // a semicolon or a malformed escape, and so a password that has one. Where the
-// body was read in another way, and not put back, the answer is 400, and the
-// Service logs a warning.
+// body was read in another way, and not put back, the answer is 400. The Service
+// logs a warning, unless the request has no Content-Length and may have had no body.
 //
 // # What is logged, and what to watch
 //

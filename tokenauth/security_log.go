@@ -129,7 +129,7 @@ func (l *securityLog) lost(ctx context.Context, p *Principal) {
 	}
 }
 
-// bodyGone logs that the host's code left nothing of a body for an endpoint.
+// bodyGone logs that the host's code took a body, or a part of it, from an endpoint.
 func (l *securityLog) bodyGone(ctx context.Context) {
 	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "body"}, eventSource{}); ok {
 		l.logger.WarnContext(ctx, "tokenauth: the host's own code read the body of a request before the endpoint could, and kept it: a middleware has to leave it, to put it back into Request.Body, or to read it by Request.ParseForm", "suppressed", suppressed)
