@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/netip"
@@ -8,15 +9,15 @@ import (
 	"strings"
 )
 
-// sourceOf is clientAddr for a sign-in, which the throttle counts by it. It
-// warns, once, of a header that is not used: then all users behind a proxy are one
-// source. A client can cause the warning, which therefore says "if".
+// sourceOf is clientAddr for a sign-in, which the throttle counts by it. It warns,
+// once of each kind, of a header that is not used: then all users behind a proxy are
+// one source. A client can cause the warning, which therefore says "if".
 func (s *Service) sourceOf(r *http.Request) netip.Addr {
 	o := &s.options
 	if warning, header := proxyWarning(r, o); warning != "" {
-		s.untrusted.Do(func() {
+		if _, warned := s.proxyWarnings.LoadOrStore(warning, true); !warned {
 			o.Logger.WarnContext(r.Context(), warning, "peer", r.RemoteAddr, "header", header)
-		})
+		}
 	}
 	return clientAddr(r, o)
 }
@@ -25,12 +26,19 @@ func (s *Service) sourceOf(r *http.Request) netip.Addr {
 // and is not used, and the header. It returns "" for any other request.
 func proxyWarning(r *http.Request, o *Options) (warning, header string) {
 	trusted := isProxy(r, o)
-	if trusted && r.Header.Get(o.ProxyHeader) != "" {
-		return "", ""
+	if trusted && isSet(r, o.ProxyHeader) {
+		switch _, unread := readProxies(r, o); {
+		case unread == "":
+			return "", ""
+		case unread == unixPeer:
+			return "tokenauth: a trusted proxy names the address of a client as that of a Unix socket: if a proxy of yours connects to it over one, set Options.TrustUnixSocket; until then the users behind it share the limits of one address", o.ProxyHeader
+		default:
+			return "tokenauth: a trusted proxy names the address of a client by a text that is no address, or names more than 64: if that is a proxy of yours, have it append the address of its peer; until then the users behind it share the limits of one address", o.ProxyHeader
+		}
 	}
 	for _, header = range []string{o.ProxyHeader, "X-Forwarded-For", "X-Real-Ip", "Forwarded"} {
 		switch {
-		case r.Header.Get(header) == "":
+		case !isSet(r, header):
 		case trusted:
 			return "tokenauth: a trusted proxy does not send Options.ProxyHeader, but another header that names the address of a client: if the proxy sets that header, name it in Options.ProxyHeader; until then the users behind it share the limits of one address", header
 		case isUnixSocket(r):
@@ -40,6 +48,12 @@ func proxyWarning(r *http.Request, o *Options) (warning, header string) {
 		}
 	}
 	return "", ""
+}
+
+// isSet reports whether a header has a value. Of several lines, which a client and
+// its proxies wrote, the first may be empty.
+func isSet(r *http.Request, header string) bool {
+	return slices.ContainsFunc(r.Header[header], func(line string) bool { return line != "" })
 }
 
 // maxHops bounds how many proxies a request may have passed.
@@ -52,10 +66,17 @@ const maxHops = 64
 // or if there are more than maxHops. No other header is read: a proxy passes on
 // those that it does not know, so a client could write one.
 func clientAddr(r *http.Request, o *Options) netip.Addr {
-	peer := parseAddr(r.RemoteAddr)
 	if !isProxy(r, o) {
-		return peer
+		return parseAddr(r.RemoteAddr)
 	}
+	addr, _ := readProxies(r, o)
+	return addr
+}
+
+// readProxies is clientAddr behind a trusted proxy. It also returns the entry for
+// which the header is not used, or "-" if that is empty; "" if it is used.
+func readProxies(r *http.Request, o *Options) (addr netip.Addr, unread string) {
+	peer := parseAddr(r.RemoteAddr)
 	cut := cutLast
 	if o.ProxyHeader == forwardedHeader {
 		cut = cutLastForwarded
@@ -65,22 +86,20 @@ func clientAddr(r *http.Request, o *Options) netip.Addr {
 		for more := true; more; hops++ {
 			var hop string
 			line, hop, more = cut(line)
-			if hops == maxHops {
-				return peer
-			}
-			if hop == unixPeer && o.TrustUnixSocket {
+			if hop == unixPeer && o.TrustUnixSocket && hops < maxHops {
 				continue
 			}
-			addr = parseAddr(hop)
-			switch {
-			case !addr.IsValid():
-				return peer
-			case !isTrusted(addr, o.TrustedProxies):
-				return addr
+			next := parseAddr(hop)
+			if hops == maxHops || !next.IsValid() {
+				return peer, cmp.Or(hop, "-")
+			}
+			addr = next
+			if !isTrusted(addr, o.TrustedProxies) {
+				return addr, ""
 			}
 		}
 	}
-	return addr
+	return addr, ""
 }
 
 // unixPeer is what nginx calls a peer that came over a Unix socket.
@@ -93,7 +112,8 @@ func isProxy(r *http.Request, o *Options) bool {
 
 // isUnixSocket reports whether a request came over a Unix socket. The server knows
 // its own end of the connection. Where nobody says what that is, the peer tells: it
-// has no name, or that of a socket, which begins with '@' if it is abstract.
+// has no name, or that of a socket, which begins with '@' if it is abstract. By
+// FastCGI, nginx says "unix:" of a peer of its own, and net/http/fcgi adds a port.
 func isUnixSocket(r *http.Request) bool {
 	if parseAddr(r.RemoteAddr).IsValid() {
 		return false
@@ -101,7 +121,8 @@ func isUnixSocket(r *http.Request) bool {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		return local.Network() == "unix"
 	}
-	return r.RemoteAddr == "" || r.RemoteAddr[0] == '@' || r.RemoteAddr[0] == '/'
+	return r.RemoteAddr == "" || r.RemoteAddr[0] == '@' || r.RemoteAddr[0] == '/' ||
+		strings.HasPrefix(strings.TrimPrefix(r.RemoteAddr, "["), unixPeer)
 }
 
 // cutLast cuts the last entry off a list, and reports whether there are more.

@@ -100,8 +100,9 @@ type Options struct {
 
 	// TrustUnixSocket says that whoever connects over a Unix socket is a trusted
 	// proxy, such as nginx with "proxy_pass http://unix:…". Only programs that may
-	// write to the socket can. Zero means that all requests over one have no
-	// address, and so share the limits of one.
+	// write to the socket can. An entry "unix:" of ProxyHeader, as nginx writes it of
+	// a peer over a socket, is then a proxy, too. Zero means that all requests over
+	// one have no address, and so share the limits of one.
 	TrustUnixSocket bool
 
 	// ProxyHeader is the header in which trusted proxies name the address of a
