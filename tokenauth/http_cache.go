@@ -2,7 +2,6 @@ package tokenauth
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -12,27 +11,32 @@ import (
 //
 // It adds Authorization to Vary. If the request has a token, it sets Cache-Control
 // to private, unless the header has a Cache-Control already. A handler that sets
-// its own replaces that; one that adds its own, as httputil.ReverseProxy does,
-// gets both lines, of which a shared cache obeys private.
+// its own of either replaces that, and so has to name Authorization in Vary itself.
+// One that adds its own Cache-Control, as httputil.ReverseProxy does, gets both
+// lines, of which a shared cache obeys private.
 func SetCacheHeaders(h http.Header, authorized *http.Request) {
-	varyByAuthorization(h)
-	if a := lastAuthorized(authorized.Context()); a != nil && a.token != nil && h["Cache-Control"] == nil {
-		h["Cache-Control"] = private
+	a := lastAuthorized(authorized.Context())
+	if a == nil || a.token == nil {
+		varyByAuthorization(h, nil)
+		return
+	}
+	varyByAuthorization(h, a.lines[1:2:2])
+	if len(h["Cache-Control"]) == 0 {
+		h["Cache-Control"] = a.lines[0:1:1]
 	}
 }
 
-// All responses share these, so that a guard allocates nothing for them, as those
-// of Gin share a Content-Type. They have no room, so that http.Header.Add copies.
-var (
-	private       = slices.Clip([]string{"private"})
-	authorization = slices.Clip([]string{"Authorization"})
-)
-
-// varyByAuthorization adds Authorization to Vary, once.
-func varyByAuthorization(h http.Header) {
+// varyByAuthorization adds Authorization to Vary, once. The line that says so alone
+// is one that the caller has, or nil; it has no room, so that http.Header.Add copies.
+//
+// All names are in one line, as nginx before 1.23 looks at the last line alone.
+func varyByAuthorization(h http.Header, alone []string) {
 	lines := h["Vary"]
-	if lines == nil {
-		h["Vary"] = authorization
+	if len(lines) == 0 {
+		if alone == nil {
+			alone = []string{"Authorization"}
+		}
+		h["Vary"] = alone
 		return
 	}
 	for _, line := range lines {
@@ -42,5 +46,5 @@ func varyByAuthorization(h http.Header) {
 			}
 		}
 	}
-	h["Vary"] = append(slices.Clip(lines), "Authorization") // others may share the lines
+	h["Vary"] = []string{strings.Join(lines, ", ") + ", Authorization"}
 }
