@@ -90,6 +90,7 @@ type Options struct {
 	//
 	// On routes behind Optional, a handler adds to Vary what Fallback goes by, such as
 	// Cookie: a response to an anonymous request varies by Authorization alone.
+	//
 	// Nil means no fallback.
 	Fallback func(*http.Request) (Principal, error)
 
