@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"cmp"
 	"log/slog"
 	"net"
 	"net/http"
@@ -9,13 +10,15 @@ import (
 	"strings"
 )
 
-// sourceOf is clientAddr for a sign-in, which the throttle counts by it. It
-// warns, once, of a header that is not used: then all users behind a proxy are one
-// source. A client can cause the warning, which therefore says "if".
+// sourceOf is clientAddr for a sign-in, which the throttle counts by it. It warns,
+// once of each kind, of a header that is not used: then all users behind a proxy are
+// one source. A client can cause the warning, which therefore says "if".
 func (s *Service) sourceOf(r *http.Request) netip.Addr {
 	o := &s.options
 	if warning, attr := proxyWarning(r, o); warning != "" {
-		s.untrusted.Do(func() { o.Logger.LogAttrs(r.Context(), slog.LevelWarn, warning, attr) })
+		if _, warned := s.proxyWarnings.LoadOrStore(warning, true); !warned {
+			o.Logger.LogAttrs(r.Context(), slog.LevelWarn, warning, attr)
+		}
 	}
 	return clientAddr(r, o)
 }
@@ -23,20 +26,38 @@ func (s *Service) sourceOf(r *http.Request) netip.Addr {
 // proxyWarning returns what to log of a request with a header that names a client
 // and is not used. It returns "" for any other request.
 func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) {
-	headers := []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", o.ProxyHeader}
-	i := slices.IndexFunc(headers, func(header string) bool { return r.Header.Get(header) != "" })
-	switch {
-	case i < 0:
-	case isProxy(r, o):
-		if r.Header.Get(o.ProxyHeader) == "" {
-			return "tokenauth: a trusted proxy does not send Options.ProxyHeader, but another header that names the address of a client: if the proxy sets that header, name it in Options.ProxyHeader; until then the users behind it share the limits of one address", slog.String("header", headers[i])
+	of := slog.String("header", o.ProxyHeader)
+	trusted := isProxy(r, o)
+	if trusted && isSet(r, o.ProxyHeader) {
+		switch _, unread := readProxies(r, o); unread {
+		case "":
+			return "", of
+		case unixPeer:
+			return "tokenauth: a trusted proxy names the address of a client as that of a Unix socket: if a proxy of yours connects to it over one, add \"unix:\" to Options.TrustedSockets; until then the users behind it share the limits of one address", of
+		default:
+			return "tokenauth: a trusted proxy names the address of a client by a text that is no address, or names more than 64: if that is a proxy of yours, have it append the address of its peer; until then the users behind it share the limits of one address", of
 		}
-	case socketOf(r) != "":
-		return "tokenauth: a header names the address of a client, and comes over a Unix socket: if only a proxy of yours connects to that, name the socket in Options.TrustedSockets; until then its users share the limits of one address", slog.String("socket", socketOf(r))
+	}
+	i := slices.IndexFunc(clientHeaders, func(header string) bool { return isSet(r, header) })
+	switch socket := socketOf(r); {
+	case i < 0 && !isSet(r, o.ProxyHeader):
+		return "", of
+	case trusted:
+		return "tokenauth: a trusted proxy does not send Options.ProxyHeader, but another header that names the address of a client: if the proxy sets that header, name it in Options.ProxyHeader; until then the users behind it share the limits of one address", slog.String("header", clientHeaders[i])
+	case socket != "":
+		return "tokenauth: a header names the address of a client, and comes over a Unix socket: if only a proxy of yours connects to that, name the socket in Options.TrustedSockets; until then its users share the limits of one address", slog.String("socket", socket)
 	default:
 		return "tokenauth: a header names the address of a client, and comes from a peer that Options.TrustedProxies does not name: if that is a proxy of yours, its users share the limits of one address", slog.String("peer", parseAddr(r.RemoteAddr).String())
 	}
-	return "", slog.Attr{}
+}
+
+// clientHeaders are those in which proxies name the address of a client.
+var clientHeaders = []string{"X-Forwarded-For", "X-Real-Ip", forwardedHeader}
+
+// isSet reports whether a header has a value. Of several lines, which a client and
+// its proxies wrote, the first may be empty.
+func isSet(r *http.Request, header string) bool {
+	return slices.ContainsFunc(r.Header[header], func(line string) bool { return line != "" })
 }
 
 // maxHops bounds how many proxies a request may have passed.
@@ -49,10 +70,17 @@ const maxHops = 64
 // or if there are more than maxHops. No other header is read: a proxy passes on
 // those that it does not know, so a client could write one.
 func clientAddr(r *http.Request, o *Options) netip.Addr {
-	peer := parseAddr(r.RemoteAddr)
 	if !isProxy(r, o) {
-		return peer
+		return parseAddr(r.RemoteAddr)
 	}
+	addr, _ := readProxies(r, o)
+	return addr
+}
+
+// readProxies is clientAddr behind a trusted proxy. It also returns the entry for
+// which the header is not used, or "-" if that is empty; "" if it is used.
+func readProxies(r *http.Request, o *Options) (addr netip.Addr, unread string) {
+	peer := parseAddr(r.RemoteAddr)
 	cut := cutLast
 	if o.ProxyHeader == forwardedHeader {
 		cut = cutLastForwarded
@@ -62,23 +90,24 @@ func clientAddr(r *http.Request, o *Options) netip.Addr {
 		for more := true; more; hops++ {
 			var hop string
 			line, hop, more = cut(line)
-			if hops == maxHops {
-				return peer
-			}
-			if slices.Contains(o.TrustedSockets, hop) {
+			if hops < maxHops && slices.Contains(o.TrustedSockets, hop) {
 				continue // "unix:"
 			}
-			addr = parseAddr(hop)
-			switch {
-			case !addr.IsValid():
-				return peer
-			case !isTrusted(addr, o.TrustedProxies):
-				return addr
+			next := parseAddr(hop)
+			if hops == maxHops || !next.IsValid() {
+				return peer, cmp.Or(hop, "-")
+			}
+			addr = next
+			if !isTrusted(addr, o.TrustedProxies) {
+				return addr, ""
 			}
 		}
 	}
-	return addr
+	return addr, ""
 }
+
+// unixPeer is what nginx calls a peer that came over a Unix socket.
+const unixPeer = "unix:"
 
 // isProxy reports whether the peer of a request is a trusted proxy.
 func isProxy(r *http.Request, o *Options) bool {
@@ -88,13 +117,19 @@ func isProxy(r *http.Request, o *Options) bool {
 
 // socketOf returns the name of the Unix socket that a request came over, or "". The
 // server knows its own end of the connection. The peer's end has no name as a rule,
-// and a middleware may have put an address in its place.
+// and a middleware may have put an address in its place. By FastCGI, nginx says
+// "unix:" of a peer of its own.
 func socketOf(r *http.Request) string {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr)
-	if !ok || local == nil || parseAddr(r.RemoteAddr).IsValid() {
+	if parseAddr(r.RemoteAddr).IsValid() {
 		return ""
 	}
-	return local.Name
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); ok && local != nil {
+		return local.Name
+	}
+	if strings.HasPrefix(strings.TrimPrefix(r.RemoteAddr, "["), unixPeer) { // net/http/fcgi adds a port
+		return unixPeer
+	}
+	return ""
 }
 
 // cutLast cuts the last entry off a list, and reports whether there are more.

@@ -14,6 +14,7 @@ type authorized struct {
 	token    *Token      // shared; nil for an anonymous request
 	header   http.Header // of the request
 	fallback *evidence   // of the request that Options.Fallback authenticated; else nil
+	lines    [2]string   // of the response (SetCacheHeaders); here to save an allocation
 }
 
 // isOf reports whether it is the request that was authorized, in a guard behind

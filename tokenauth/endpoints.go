@@ -29,10 +29,11 @@ type Endpoints struct {
 	// loopback address, without query and fragment. With an issuer, metadata (RFC
 	// 8414) is served at MetadataPath; empty means no metadata.
 	//
-	// The URLs of the endpoints begin with it. If it has a path that no endpoint is
-	// mounted below, a proxy takes that path off; then the URLs are the issuer and
-	// the paths. It is an error if only some are below it, and if a path has a
-	// parameter, as of a Gin group "/:tenant".
+	// The URLs of the endpoints begin with it. What its path has in front of theirs, a
+	// proxy takes off: all of "/auth" in front of "/Token", none in front of
+	// "/auth/Token", and "/v1" of "/v1/auth" in front of that. It is an error if that
+	// differs between endpoints, and if a path has a parameter, as of a Gin group
+	// "/:tenant".
 	Issuer string
 }
 
@@ -83,33 +84,50 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	return e, nil
 }
 
-// base returns what stands before the full paths of the endpoints in their URLs:
-// the origin of the issuer, or the issuer, whose path a proxy takes off.
+// base returns what stands before the full paths of the endpoints in their URLs: the
+// issuer without the end of its path that they begin with. A proxy takes off what is
+// left of it.
 func (e Endpoints) base() (string, error) {
 	issuer, err := url.Parse(e.Issuer)
 	if err != nil {
 		return "", err
 	}
 	prefix := issuer.EscapedPath()
-	var below, elsewhere string
+	if parameter(issuer.Path) != "" || strings.Contains(prefix+"/", "//") {
+		return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, must have a path without parameters and empty segments", e.Issuer)
+	}
+	var first string
 	for _, path := range slices.Concat(e.Token, []string{e.Revocation, e.Introspection}) {
-		switch name := parameter(path); {
-		case path == "":
-		case name != "":
+		if path == "" {
+			continue
+		}
+		if name := parameter(path); name != "" {
 			return "", fmt.Errorf("tokenauth: Endpoints.Issuer needs paths without parameters, to tell clients where the endpoints are; %q has %s", path, name)
-		case strings.HasPrefix(path, prefix+"/"):
-			below = path
-		default:
-			elsewhere = path
+		}
+		if first == "" {
+			first = path
+		}
+		if in, other := strings.TrimSuffix(prefix, overlap(prefix, path)), strings.TrimSuffix(prefix, overlap(prefix, first)); in != other {
+			return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, so a proxy takes %q off in front of %q, but %q in front of %q; it must be the same for all", e.Issuer, other, first, in, path)
 		}
 	}
-	switch {
-	case below != "" && elsewhere != "":
-		return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, and the path %q is below its path but %q is not: either a proxy takes it off all, or off none", e.Issuer, below, elsewhere)
-	case below != "":
-		return issuer.Scheme + "://" + issuer.Host, nil
+	return strings.TrimSuffix(e.Issuer, overlap(prefix, first)), nil
+}
+
+// overlap returns the longest end of a prefix that the path is below, such as "/auth"
+// of "/v1/auth" for "/auth/Token", or "".
+func overlap(prefix, path string) string {
+	for end := prefix; end != ""; {
+		if strings.HasPrefix(path, end+"/") {
+			return end
+		}
+		next := strings.IndexByte(end[1:], '/')
+		if next < 0 {
+			break
+		}
+		end = end[1+next:]
 	}
-	return e.Issuer, nil
+	return ""
 }
 
 // parameter returns the first segment of a path that is a parameter of a router:

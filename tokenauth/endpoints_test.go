@@ -39,7 +39,11 @@ func TestHandlersRefusesBadEndpoints(t *testing.T) {
 		{"attribute that decoders take for a member", withSUB, tokenauth.Endpoints{Introspection: "/i"}, `"ſUB"`},
 		{"attribute of that name elsewhere", withSub, tokenauth.Endpoints{Revocation: "/r"}, ""},
 		{"all below the issuer", plain, tokenauth.Endpoints{Token: []string{"/v1/t"}, Revocation: "/v1/r", Issuer: "https://api.example.com/v1/"}, ""},
-		{"some below the issuer", plain, tokenauth.Endpoints{Token: []string{"/v1/t"}, Revocation: "/r", Issuer: "https://api.example.com/v1"}, `"/r" is not`},
+		{"some below the issuer", plain, tokenauth.Endpoints{Token: []string{"/v1/t"}, Revocation: "/r", Issuer: "https://api.example.com/v1"}, `"/v1" in front of "/r"`},
+		{"an end of the issuer's path in front of some", plain, tokenauth.Endpoints{Token: []string{"/auth/t"}, Revocation: "/r", Issuer: "https://api.example.com/v1/auth"}, `"/v1" off in front of "/auth/t"`},
+		{"a parameter in the issuer's path", plain, tokenauth.Endpoints{Issuer: "https://api.example.com/:tenant"}, "parameters"},
+		{"net/http's parameter in the issuer's path", plain, tokenauth.Endpoints{Issuer: "https://api.example.com/{tenant}"}, "parameters"},
+		{"two slashes", plain, tokenauth.Endpoints{Issuer: "https://api.example.com/auth//"}, "empty segments"},
 		{"Gin's parameter", plain, tokenauth.Endpoints{Token: []string{"/:tenant/t"}, Issuer: "https://api.example.com"}, ":tenant"},
 		{"net/http's parameter", plain, tokenauth.Endpoints{Revocation: "/{tenant}/r", Issuer: "https://api.example.com"}, "{tenant}"},
 		{"parameter without an issuer", plain, tokenauth.Endpoints{Token: []string{"/:tenant/t"}}, ""},
@@ -121,6 +125,10 @@ func TestMetadataURLsBeginWithTheIssuer(t *testing.T) {
 		{"", "https://api.example.com/auth", "/auth/Token", "https://api.example.com/auth/Token"},
 		{"", "https://api.example.com/auth", "/authority/Token", "https://api.example.com/auth/authority/Token"},
 		{"/v1", "https://api.example.com/auth", "/Token", "https://api.example.com/auth/v1/Token"},
+		{"/auth", "https://api.example.com/v1/auth", "/Token", "https://api.example.com/v1/auth/Token"}, // the proxy takes /v1 off
+		{"/a/b", "https://api.example.com/v1/a/b", "/Token", "https://api.example.com/v1/a/b/Token"},
+		{"/b", "https://api.example.com/a/b/", "/c/Token", "https://api.example.com/a/b/c/Token"},
+		{"/auth", "https://api.example.com/auth/v1", "/Token", "https://api.example.com/auth/v1/auth/Token"},
 		{"/v1", "https://api.example.com", "/Token", "https://api.example.com/v1/Token"},
 	} {
 		e := tokenauth.Endpoints{Token: []string{test.token}, Issuer: test.issuer}

@@ -67,7 +67,7 @@ func (e *ErrorResponse) SetHeaders(h http.Header) {
 	}
 	noStore(h)
 	if e.guarded {
-		varyByAuthorization(h)
+		varyByAuthorization(h, nil)
 	}
 	maps.Copy(h, e.header)
 	if e.Challenge != "" {

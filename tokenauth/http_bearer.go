@@ -44,7 +44,7 @@ func (s *Service) pass(r *http.Request, t *Token, e *evidence) *http.Request {
 	if a := lastAuthorized(r.Context()); a != nil && a.service == s && a.token == t && a.isOf(r) {
 		return r
 	}
-	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e})
+	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e, [...]string{"private", "Authorization"}})
 }
 
 // validateGuarded is validate with a panic of the host's storage or live check

@@ -111,7 +111,7 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 	if a := lastAuthorized(r.Context()); a != nil && a.token != nil {
 		// The token is another Service's, or that of another request on whose
 		// context this one was made.
-		r = r.WithContext(&authorized{r.Context(), s, nil, nil, nil})
+		r = r.WithContext(&authorized{Context: r.Context(), service: s})
 	}
 	return r, nil
 }

@@ -2,17 +2,20 @@ package tokenauth
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 )
 
-var authorization = slices.Clip([]string{"Authorization"})
-
-// varyByAuthorization adds Authorization to Vary, once.
-func varyByAuthorization(h http.Header) {
+// varyByAuthorization adds Authorization to Vary, once. The line that says so alone
+// is one that the caller has, or nil; it has no room, so that http.Header.Add copies.
+//
+// All names are in one line, as nginx before 1.23 looks at the last line alone.
+func varyByAuthorization(h http.Header, alone []string) {
 	lines := h["Vary"]
-	if lines == nil {
-		h["Vary"] = authorization
+	if len(lines) == 0 {
+		if alone == nil {
+			alone = []string{"Authorization"}
+		}
+		h["Vary"] = alone
 		return
 	}
 	for _, line := range lines {
@@ -22,5 +25,5 @@ func varyByAuthorization(h http.Header) {
 			}
 		}
 	}
-	h["Vary"] = append(slices.Clip(lines), "Authorization") // others may share the lines
+	h["Vary"] = []string{strings.Join(lines, ", ") + ", Authorization"}
 }

@@ -103,12 +103,13 @@ func mountOnServeMux(mux serveMux, path string, handler http.Handler) {
 	if handled(mux, path, handler) {
 		return
 	}
-	mounted := false
+	mounted, gets := false, has(http.MethodGet, http.MethodGet+" "+path)
 	for _, method := range methods {
-		if pattern := method + " " + path; !has(method, pattern) { // one of the host's stays
-			mux.Handle(pattern, handler)
-			mounted = true
+		if has(method, method+" "+path) || method == http.MethodHead && gets {
+			continue // one of the host's stays; that of GET is of HEAD, too
 		}
+		mux.Handle(method+" "+path, handler)
+		mounted = true
 	}
 	if !mounted {
 		panic(fmt.Errorf("tokenauth: the mux has handlers for %q already: one call of Mount mounts all endpoints", path))

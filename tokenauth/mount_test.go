@@ -109,14 +109,18 @@ func TestMountStandsBesideOtherPatterns(t *testing.T) {
 // A host's own handler of a path and a method, which was there before, stays.
 func TestMountLeavesAMethodThatIsTaken(t *testing.T) {
 	t.Parallel()
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /token", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "a form") })
-	newService(t, new(memory.Store), &staff{}, nil).Mount(mux)
-	for method, want := range map[string]string{"GET": "a form", "POST": "invalid_request", "PUT": "invalid_request"} {
-		w := httptest.NewRecorder()
-		mux.ServeHTTP(w, httptest.NewRequest(method, "/token", nil))
-		if !strings.Contains(w.Body.String(), want) {
-			t.Errorf("%s is answered %d %s", method, w.Code, w.Body)
+	for _, others := range [][]string{nil, {"GET /"}} {
+		mux := http.NewServeMux()
+		for _, pattern := range append(others, "GET /token") {
+			mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "a form") })
+		}
+		newService(t, new(memory.Store), &staff{}, nil).Mount(mux)
+		for method, want := range map[string]string{"GET": "a form", "HEAD": "a form", "POST": "invalid_request", "PUT": "invalid_request"} {
+			w := httptest.NewRecorder()
+			mux.ServeHTTP(w, httptest.NewRequest(method, "/token", nil))
+			if !strings.Contains(w.Body.String(), want) {
+				t.Errorf("beside %q, %s is answered %d %s", others, method, w.Code, w.Body)
+			}
 		}
 	}
 }

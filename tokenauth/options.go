@@ -87,6 +87,10 @@ type Options struct {
 	// It is never called for this Service's own tokens, valid or not. The token
 	// of a request that it authenticated (FromContext) has only a Principal. A
 	// LiveCheck that compares Principal.Stamp needs the one that Fallback sets.
+	//
+	// On routes behind Optional, a handler adds to Vary what Fallback goes by, such as
+	// Cookie: a response to an anonymous request varies by Authorization alone.
+	//
 	// Nil means no fallback.
 	Fallback func(*http.Request) (Principal, error)
 

@@ -2,10 +2,13 @@ package tokenauth_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/fcgi"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -41,7 +44,7 @@ type proxyLog struct {
 func (l *proxyLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if line := string(p); strings.Contains(line, "names the address of a client") {
+	if line := string(p); strings.Contains(line, "the address of a client") {
 		l.lines = append(l.lines, line)
 	}
 	return len(p), nil
@@ -176,6 +179,114 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 			}
 			log.expect(t, test.warns...)
 		})
+	}
+}
+
+// Of two nginx, the one in front reaches the other over a Unix socket: "unix:" is
+// then on the way. Where the header is not used, the log says what to do.
+func TestAddressOfAClientBehindTwoNginx(t *testing.T) {
+	t.Parallel()
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	const append, forwarded = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;", `
+		set $for unknown;
+		if ($remote_addr ~ ^[0-9.]+$) { set $for $remote_addr; }
+		proxy_set_header Forwarded '$http_forwarded, for=$for';`
+	for _, test := range []struct {
+		name, config string
+		options      tokenauth.Options
+		want         string
+		warns        []string
+	}{
+		{"both are trusted", append, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}}, "127.0.0.2", nil},
+		{"the socket is not", append, tokenauth.Options{TrustedProxies: loopback}, "127.0.0.1", []string{`add \"unix:\" to Options.TrustedSockets`, "header=X-Forwarded-For"}},
+		{"Forwarded", `proxy_set_header Forwarded '$http_forwarded, for="$remote_addr"';`, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}, ProxyHeader: "Forwarded"}, "127.0.0.2", nil},
+		{"Forwarded, unknown", forwarded, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}, ProxyHeader: "Forwarded"}, "127.0.0.1", []string{"is no address", "header=Forwarded"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			users, log, o := new(lobby), new(proxyLog), test.options
+			o.Logger = log.logger()
+			l, upstream := listen(t, "tcp")
+			mux := http.NewServeMux()
+			newService(t, new(memory.Store), users, &o).Mount(mux)
+			serveOn(t, l, mux)
+			socket := "unix:" + filepath.Join(t.TempDir(), "second")
+			proxy := throwaway.Nginx(t, "location / { proxy_pass http://"+socket+":; "+test.config+" }",
+				"server { listen "+socket+"; location / { proxy_pass "+upstream+"; "+test.config+" } }")
+			for name, header := range map[string]http.Header{"plain": {}, "spoofed": {"X-Forwarded-For": {"203.0.113.1"}, "Forwarded": {"for=203.0.113.3"}}} {
+				signInFrom(t, proxy, "127.0.0.2", name, header)
+				users.mu.Lock()
+				if got := users.from.String(); got != test.want {
+					t.Errorf("%s: the address is %s, want %s", name, got, test.want)
+				}
+				users.mu.Unlock()
+			}
+			log.expect(t, test.warns...)
+		})
+	}
+}
+
+// By FastCGI, the peer is that of nginx, which may be another nginx on a Unix
+// socket.
+func TestAddressOfAClientBehindFastCGI(t *testing.T) {
+	t.Parallel()
+	for network, want := range map[string]string{"tcp": "127.0.0.2", "unix": "127.0.0.2"} {
+		users := new(lobby)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		mux := http.NewServeMux()
+		newService(t, new(memory.Store), users, &tokenauth.Options{TrustedSockets: []string{"unix:"}, Logger: new(proxyLog).logger()}).Mount(mux)
+		go fcgi.Serve(l, mux)
+		server, front := fmt.Sprintf(fastCGI, l.Addr(), ""), ""
+		if network == "unix" {
+			socket := "unix:" + filepath.Join(t.TempDir(), "second")
+			server, front = "location / { proxy_pass http://"+socket+":; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }",
+				"server { listen "+socket+";"+server+"}"
+		}
+		signInFrom(t, throwaway.Nginx(t, server, front), "127.0.0.2", "alice", nil)
+		users.mu.Lock()
+		if got := users.from.String(); got != want {
+			t.Errorf("on %s, the address is %s, want %s", network, got, want)
+		}
+		users.mu.Unlock()
+	}
+}
+
+// Each kind of warning is logged once: one that a client causes takes no other's
+// place, and an empty line of a client's takes none of a proxy's.
+func TestWarningsAboutProxiesAreOncePerKind(t *testing.T) {
+	t.Parallel()
+	log := new(proxyLog)
+	mux := http.NewServeMux()
+	newService(t, new(memory.Store), new(lobby), &tokenauth.Options{
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Logger: log.logger(),
+	}).Mount(mux)
+	for range 2 {
+		for _, test := range []struct {
+			peer   string
+			header http.Header
+		}{
+			{"192.0.2.1:80", http.Header{"X-Forwarded-For": {"198.51.100.7"}}},
+			{"10.0.0.1:80", http.Header{"X-Forwarded-For": {"198.51.100.7, unknown"}}},
+			{"10.0.0.1:80", http.Header{"X-Forwarded-For": {"198.51.100.7, unix:"}}},
+			{"10.0.0.1:80", http.Header{"X-Real-Ip": {"198.51.100.7"}}},
+			{"@", http.Header{"Forwarded": {"for=198.51.100.7"}}},                                               // over a Unix socket
+			{"10.0.0.1:80", http.Header{"X-Forwarded-For": {"", "198.51.100.7"}, "X-Real-Ip": {"203.0.113.1"}}}, // none
+			{"10.0.0.1:80", http.Header{"X-Forwarded-For": {"rubbish, 198.51.100.7"}}},                          // none
+		} {
+			r := httptest.NewRequest("POST", "/Token", strings.NewReader("grant_type=password&username=alice&password=x"))
+			r.RemoteAddr, r.Header = test.peer, test.header
+			if test.peer == "@" {
+				r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/service", Net: "unix"}))
+			}
+			mux.ServeHTTP(httptest.NewRecorder(), r)
+		}
+	}
+	if got := strings.Join(log.lines, ""); len(log.lines) != 5 || strings.Count(got, "TrustedSockets") != 2 || strings.Count(got, "ProxyHeader,") != 1 {
+		t.Errorf("the log has %d lines:\n%s", len(log.lines), got)
 	}
 }
 

@@ -32,7 +32,7 @@ type Service struct {
 	running       atomic.Int32 // calls of Run
 	runCalled     atomic.Bool  // Run was called, or its absence logged
 	purgeCalled   atomic.Bool  // by the host
-	untrusted     sync.Once    // of the warning about a proxy
+	proxyWarnings sync.Map     // those about proxies that were logged
 	colon         sync.Once    // of the warning about a client ID with a colon
 
 	countsAccounts atomic.Bool // the Authenticator calls CountAttempt

@@ -81,6 +81,63 @@ func TestSharedCacheKeepsUsersApart(t *testing.T) {
 	})(t)
 }
 
+// nginx before 1.23 looks at the last line of Vary alone: what a middleware in front
+// of the guard varies by, such as one for CORS, must not get lost.
+func TestSharedCacheKeepsOriginsApart(t *testing.T) {
+	t.Parallel()
+	onEngines(func(t *testing.T, on engine) {
+		h, accessToken := cacheHost(t, on, new(memory.Store), nil)
+		inner := h.handler
+		h.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Add("Vary", "Origin")
+			w.Header().Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+			inner.ServeHTTP(w, r)
+		})
+		behindCache(t, h)
+		for _, test := range []struct{ origin, accessToken, want string }{
+			{"https://a.example", "", "for  MISS"},
+			{"https://b.example", "", "for  MISS"},
+			{"https://b.example", accessToken, "for alice MISS"},
+			{"https://b.example", "", "for  HIT"},
+		} {
+			header := []string{"Origin", test.origin}
+			if test.accessToken != "" {
+				header = append(header, "Authorization", "Bearer "+test.accessToken)
+			}
+			a := h.do(t, "GET", "/open", "", header...)
+			if got := a.body + " " + a.Header.Get("X-Cache"); got != test.want || a.Header.Get("Access-Control-Allow-Origin") != test.origin {
+				t.Errorf("%+v: %s, for %s", test, got, a.Header.Get("Access-Control-Allow-Origin"))
+			}
+		}
+	})(t)
+}
+
+// A handler that changes its header in place changes nobody else's.
+func TestResponsesShareNoHeaders(t *testing.T) {
+	t.Parallel()
+	onEngines(func(t *testing.T, on engine) {
+		h, accessToken := cacheHost(t, on, new(memory.Store), func(w http.ResponseWriter, r *http.Request) {
+			for _, lines := range w.Header() {
+				for i := range lines {
+					lines[i] += r.URL.RawQuery
+				}
+			}
+		})
+		for range 2 {
+			for path, accessToken := range map[string]string{"/me": accessToken, "/open": ""} {
+				var header []string
+				if accessToken != "" {
+					header = []string{"Authorization", "Bearer " + accessToken}
+				}
+				a := h.do(t, "GET", path+"?-changed", "", header...)
+				if got := a.Header.Get("Vary") + a.Header.Get("Cache-Control"); got != "Authorization-changed" && got != "Authorization-changedprivate-changed" {
+					t.Errorf("%s: %q", path, got)
+				}
+			}
+		}
+	})(t)
+}
+
 // What the handler says of caches is the last word, and what stands in front of the
 // guard said before it stays.
 func TestCacheHeadersOfTheHostStay(t *testing.T) {
@@ -122,15 +179,16 @@ func TestCacheHeadersOfTheHostStay(t *testing.T) {
 			{path: "/me", accessToken: accessToken, query: "set", cacheControl: []string{"public, max-age=60"}, vary: []string{"Authorization"}},
 			{path: "/me", accessToken: accessToken, query: "add", cacheControl: []string{"private", "max-age=60"}, vary: []string{"Authorization", "Origin"}},
 			{path: "/me", accessToken: accessToken, query: "error", vary: []string{"Authorization"}},
-			{path: "/me", accessToken: accessToken, front: []string{"Cache-Control: no-cache", "Vary: Origin"}, cacheControl: []string{"no-cache"}, vary: []string{"Origin", "Authorization"}},
+			{path: "/me", accessToken: accessToken, front: []string{"Cache-Control: no-cache", "Vary: Origin"}, cacheControl: []string{"no-cache"}, vary: []string{"Origin, Authorization"}},
 			{path: "/me", accessToken: accessToken, front: []string{"Vary: Origin, authorization"}, cacheControl: []string{"private"}, vary: []string{"Origin, authorization"}},
+			{path: "/open", front: []string{"Vary: Origin", "Vary: Accept-Encoding, Accept"}, vary: []string{"Origin, Accept-Encoding, Accept, Authorization"}},
 			{path: "/me", accessToken: accessToken, front: []string{"Vary: *"}, cacheControl: []string{"private"}, vary: []string{"*"}},
 			{path: "/open", accessToken: accessToken, cacheControl: []string{"private"}, vary: []string{"Authorization"}},
 			{path: "/open", vary: []string{"Authorization"}},
 			{path: "/open", accessToken: "bad", vary: []string{"Authorization"}},
 			{path: "/open", front: []string{"Cache-Control: max-age=60"}, cacheControl: []string{"max-age=60"}, vary: []string{"Authorization"}},
 			{path: "/me", cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
-			{path: "/me", accessToken: "bad", front: []string{"Cache-Control: public", "Vary: Origin"}, cacheControl: []string{"no-store"}, vary: []string{"Origin", "Authorization"}},
+			{path: "/me", accessToken: "bad", front: []string{"Cache-Control: public", "Vary: Origin"}, cacheControl: []string{"no-store"}, vary: []string{"Origin, Authorization"}},
 			{path: "/admin", accessToken: accessToken, cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
 			{path: "/app", accessToken: accessToken, cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
 			{path: "/me", accessToken: "a b", cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},

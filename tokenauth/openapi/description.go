@@ -21,11 +21,11 @@ type Options struct {
 	// Version is the version of the API, not of OpenAPI; empty means "1".
 	Version string
 
-	// Server is the URL that the paths are below, such as
-	// "https://api.example.com/v1"; empty means the server that serves the
-	// description, below the path of Endpoints.Issuer if a proxy takes that off. The
-	// page finds out by itself what a proxy takes off, but not what http.StripPrefix
-	// takes off the whole API.
+	// Server is the URL that the paths are below: https, http, or a path of the same
+	// server, without query and fragment, such as "https://api.example.com/v1" or
+	// "/v1". Empty means the server that serves the description, below what a proxy
+	// takes off by Endpoints.Issuer. The page finds out by itself what a proxy, or
+	// http.StripPrefix around the whole API, takes off.
 	Server string
 
 	// Paths are further routes of the host: each path, which begins with a
@@ -79,8 +79,8 @@ func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Des
 		{"info", object{{"title", d.title}, {"version", or(o.Version, "1")}, {"description", f.introduction()}}},
 	}
 	if o.Server != "" {
-		if d.server, err = url.Parse(o.Server); err != nil {
-			return nil, fmt.Errorf("openapi: Options.Server: %w", err)
+		if d.server, err = parseServer(o.Server); err != nil {
+			return nil, err
 		}
 		d.document = d.document.set("servers", []object{{{"url", o.Server}}})
 	}
@@ -97,6 +97,20 @@ func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Des
 	}
 	d.served = newAsset("application/json", b)
 	return d, nil
+}
+
+// parseServer reads Options.Server.
+func parseServer(server string) (*url.URL, error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		return nil, fmt.Errorf("openapi: Options.Server: %w", err)
+	}
+	absolute := (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil
+	path := u.Scheme == "" && u.Host == "" && strings.HasPrefix(u.Path, "/")
+	if !absolute && !path || u.RawQuery != "" || u.ForceQuery || strings.Contains(server, "#") {
+		return nil, fmt.Errorf("openapi: Options.Server is %q, must be an https or http URL, or a path that begins with a slash, without query and fragment", server)
+	}
+	return u, nil
 }
 
 // below returns the document as it is served behind a proxy that takes a prefix off.

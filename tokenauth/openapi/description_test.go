@@ -242,6 +242,12 @@ func TestRefusesOptions(t *testing.T) {
 			t.Errorf("%+v: %v, want something of %q", test, err, says)
 		}
 	}
+	// A browser would take these for something else, or show nothing.
+	for _, server := range []string{"api.example.com/v1", "api.example.com:8080", "//api.example.com", "ftp://api.example.com", "https:///v1", "https://a:b@api.example.com", "/v1?x", "/v1#", "v1"} {
+		if _, err := describe(t, nil, tokenauth.Endpoints{}, &openapi.Options{Server: server}); err == nil || !strings.Contains(err.Error(), "Options.Server") {
+			t.Errorf("the server %q: %v", server, err)
+		}
+	}
 }
 
 func TestServesDescription(t *testing.T) {

@@ -106,6 +106,7 @@ type host struct {
 	ahead   atomic.Int64 // of the clock
 	clients bool
 	secret  string // of each client
+	handler http.Handler
 }
 
 // own are the host's own routes, as the page shows them.
@@ -154,7 +155,8 @@ func newHost(t testing.TB, on mount, o tokenauth.Options, e tokenauth.Endpoints,
 	if h.auth, err = tokenauth.New(h.storage, people{}, &o); err != nil {
 		t.Fatal(err)
 	}
-	handler, mounted := on(h, e)
+	var mounted tokenauth.Endpoints
+	h.handler, mounted = on(h, e)
 	if more == nil {
 		more = &openapi.Options{Paths: own()}
 	}
@@ -165,7 +167,7 @@ func newHost(t testing.TB, on mount, o tokenauth.Options, e tokenauth.Endpoints,
 		if limit, err := strconv.ParseInt(r.Header.Get(limitHeader), 10, 64); err == nil {
 			r.Body = http.MaxBytesReader(w, r.Body, limit)
 		}
-		handler.ServeHTTP(w, r)
+		h.handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
 	h.url = server.URL

@@ -87,13 +87,17 @@ func (d *Description) contentSecurityPolicy() string {
 // variants of it.
 const maxDepth = 16
 
-// depthOf returns how many folders the page is below, as the server sees it. A proxy
-// may have taken others off, which the browser sees. What a handler of the host took
-// off counts: the page may be alone below that.
+// depthOf returns how many folders the page is below the root of the API, as the
+// server sees it. A proxy may have taken others off, which the browser sees.
+//
+// What http.StripPrefix took off is in front of the whole API, unless it left nothing
+// but the page.
 func depthOf(r *http.Request) int {
 	path := r.URL.EscapedPath()
 	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
-		path = u.EscapedPath()
+		if whole := u.EscapedPath(); strings.Count(path, "/") < 2 || !strings.HasSuffix(whole, path) {
+			path = whole
+		}
 	}
 	return max(0, strings.Count(path, "/")-1)
 }

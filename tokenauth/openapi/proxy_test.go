@@ -90,7 +90,11 @@ func TestPageWorksBehindAPrefix(t *testing.T) {
 	h := newHost(t, onGin, tokenauth.Options{}, tokenauth.Endpoints{}, nil)
 	direct := h.url
 	behindPrefix(t, h)
-	for name, page := range map[string]string{"behind nginx": h.url + "/auth/docs", "directly": direct + "/docs"} {
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", http.StripPrefix("/auth", h.handler))
+	stripped := httptest.NewServer(mux)
+	t.Cleanup(stripped.Close)
+	for name, page := range map[string]string{"behind nginx": h.url + "/auth/docs", "directly": direct + "/docs", "behind http.StripPrefix": stripped.URL + "/auth/docs"} {
 		h := &host{url: strings.TrimSuffix(strings.TrimSuffix(page, "/docs"), "/auth")}
 		b := newBrowser(t, h)
 		b.do(chromedp.Navigate(page))
@@ -112,6 +116,33 @@ func TestPageWorksBehindAPrefix(t *testing.T) {
 		b.nothingWrong()
 		if t.Failed() {
 			t.Fatal(name)
+		}
+	}
+}
+
+// However the page is mounted, its root is that of the API.
+func TestPageFindsItsRoot(t *testing.T) {
+	t.Parallel()
+	page := mustDescribe(t, nil, tokenauth.Endpoints{}, nil).Page()
+	strip := func(prefix string, h http.Handler) http.Handler { return http.StripPrefix(prefix, h) }
+	for _, test := range []struct {
+		path, root string
+		handler    http.Handler
+	}{
+		{"/docs/", "./../", page},
+		{"/", "./", page},
+		{"/api/north%2Feast/docs/", "./../../../", page},
+		{"/docs/", "./../", strip("/docs", page)}, // the page alone
+		{"/docs/", "./../", strip("/docs/", page)},
+		{"/a/docs/", "./../../", strip("/a/docs", page)},
+		{"/v1/docs/", "./../", strip("/v1", page)}, // the whole API
+		{"/v1/v2/docs/", "./../", strip("/v1", strip("/v2", page))},
+		{"/v1/api/docs/", "./../../", strip("/v1", page)},
+	} {
+		w := httptest.NewRecorder()
+		test.handler.ServeHTTP(w, httptest.NewRequest("GET", test.path, nil))
+		if !strings.Contains(w.Body.String(), `data-root="`+test.root+`"`) {
+			t.Errorf("%s: answered %d, without the root %s", test.path, w.Code, test.root)
 		}
 	}
 }
