@@ -80,7 +80,7 @@ func TestUserNamesAreNormalized(t *testing.T) {
 				t.Errorf("signing in as %q: %v", spelling, err)
 			}
 		}
-		for _, other := range []string{"Jurgen", "jürgen\u200b", "jürgen ", " jürgen", "јürgen", ""} {
+		for _, other := range []string{"Jurgen", "jürgen\u200b", "jür gen", "јürgen", ""} {
 			if _, err := users.FindByName(ctx, other); !errors.Is(err, tokenauth.ErrNotFound) {
 				t.Errorf("%q finds somebody: %v", other, err)
 			}
