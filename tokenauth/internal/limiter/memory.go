@@ -70,6 +70,23 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 	return longest, false
 }
 
+// left returns for how long the attempt is blocked if nothing changes that. Unlike
+// refuses, it has nobody ask.
+func (m *memory) left(k *names, now int64) (longest time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	keys := []throttle.Key{k.typedPair, k.pair}
+	if !m.exempt(k) {
+		keys = append(keys, k.typed, k.name, k.source, k.wideSource)
+	}
+	for _, key := range keys {
+		if b := m.get(key, now); b != nil {
+			longest = max(longest, b.left(now))
+		}
+	}
+	return longest
+}
+
 // knows reports whether, for all that this process knows, the limits of the source do
 // not block the name.
 func (m *memory) knows(k *names) bool {
