@@ -135,7 +135,10 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	if v.known {
 		m.noteKnown(k.pair)
 	}
-	if v.used {
+	switch {
+	case v.helped:
+		m.noteHelped(k.name)
+	case v.used:
 		delete(m.helped, k.name)
 	}
 	if longest := v.longest(); longest > 0 {
@@ -202,11 +205,15 @@ func (m *memory) forget(helped []throttle.Key) {
 	defer m.mu.Unlock()
 	clear(m.blocked)
 	for _, name := range helped {
-		if len(m.helped) >= m.max {
-			dropAny(m.helped)
-		}
-		m.helped[name] = struct{}{}
+		m.noteHelped(name)
 	}
+}
+
+func (m *memory) noteHelped(name throttle.Key) {
+	if len(m.helped) >= m.max {
+		dropAny(m.helped)
+	}
+	m.helped[name] = struct{}{}
 }
 
 func dropAny[V any](from map[throttle.Key]V) {
