@@ -45,6 +45,9 @@ type Authenticator interface {
 	//     that. An Authenticator bounds its own look-ups.
 	//   - It calls c.CountAttempt once it has looked for the account, so that
 	//     failures count for the account. Otherwise they count for the user name.
+	//   - If it checks more than the name and the password, such as a one-time code
+	//     from the context, it limits guesses of that itself: to try again with the
+	//     same password does not count (ThrottleOptions).
 	//   - It never keeps or logs the password.
 	Authenticate(ctx context.Context, c Credentials) (Principal, error)
 }

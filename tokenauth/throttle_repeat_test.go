@@ -296,3 +296,35 @@ func (s *settable) Authenticate(ctx context.Context, c tokenauth.Credentials) (t
 	}
 	return tokenauth.Principal{UserID: c.UserName, UserName: c.UserName}, nil
 }
+
+// While a source is blocked, nobody there learns which passwords were tried: a
+// repetition gets the answer that any password gets, as soon.
+func TestBlockTellsNothingOfRepeatedPasswords(t *testing.T) {
+	t.Parallel()
+	for name, replicas := range map[string]int{"in memory": 1, "counting together": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := house(t, replicas)[0]
+				d.fail("alice", here, 12)
+				if wait, err := time.ParseDuration(d.try("alice", "wrong", here)); err == nil {
+					time.Sleep(wait)
+				}
+				d.expect("alice", "a typo", here, "rejected")
+				for range 3 {
+					time.Sleep(6 * time.Second) // this process asks the counters again
+					for _, password := range []string{"a typo", "wrong"} {
+						began := time.Now()
+						atOnce(4, func(int) string {
+							got := d.try("alice", password, here)
+							if took := time.Since(began); !minutes(got) || took > 100*time.Millisecond {
+								t.Errorf("%s: %s after %v", password, got, took)
+							}
+							return got
+						})
+					}
+				}
+			})
+		})
+	}
+}

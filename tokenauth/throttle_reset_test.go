@@ -123,6 +123,30 @@ func TestUnthrottledAccountHasTenTries(t *testing.T) {
 	})
 }
 
+// Others have as many tries over all sources as before, wherever they are counted.
+func TestUnthrottledAccountIsGuessedNoFaster(t *testing.T) {
+	t.Parallel()
+	for _, replicas := range []int{1, 2} {
+		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := house(t, replicas)[0]
+				d.block("alice", here)
+				if err := d.auth.Unthrottle(t.Context(), "alice", "alice"); err != nil {
+					t.Fatal(err)
+				}
+				tried := 0
+				for d.try("alice", "wrong", fmt.Sprintf("203.0.113.%d", tried)) == "rejected" {
+					tried++
+				}
+				if tried < 20 || tried > 21 { // the wait of a second passes while one is hashed
+					t.Errorf("%d tries, want 20", tried)
+				}
+			})
+		})
+	}
+}
+
 // A source that a user knows and that failed a hundred times is known again.
 func TestUnthrottleResetsAKnownSource(t *testing.T) {
 	t.Parallel()

@@ -132,11 +132,18 @@ func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
 
 // repeat looks whether the attempt repeats a wrong password, and waits for its turn
 // to. For that it gives back its turn to count, and reports so. It returns a
-// BlockedError if another waits already.
+// BlockedError if another waits already, and if this process knows of a block: the
+// answer to a blocked attempt must not tell whether the password was tried before.
 func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 	l := a.limiter
 	now := l.now()
 	repeats, wait, next := l.wrong.repeats(a.names, a.turnAt != 0, now)
+	if wait > 0 {
+		if left := l.memory.left(a.names, now); left > 0 {
+			l.wrong.waited(next, false, now)
+			return false, &BlockedError{left}
+		}
+	}
 	switch {
 	case wait > 0 && next == nil:
 		return false, &BlockedError{wait}

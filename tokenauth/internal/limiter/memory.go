@@ -70,6 +70,23 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 	return longest, false
 }
 
+// left returns for how long the attempt is blocked if nothing changes that. Unlike
+// refuses, it has nobody ask.
+func (m *memory) left(k *names, now int64) (longest time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	keys := []throttle.Key{k.typedPair, k.pair}
+	if !m.exempt(k) {
+		keys = append(keys, k.typed, k.name, k.source, k.wideSource)
+	}
+	for _, key := range keys {
+		if b := m.get(key, now); b != nil {
+			longest = max(longest, b.left(now))
+		}
+	}
+	return longest
+}
+
 // knows reports whether, for all that this process knows, the limits of the source do
 // not block the name.
 func (m *memory) knows(k *names) bool {
@@ -118,7 +135,10 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	if v.known {
 		m.noteKnown(k.pair)
 	}
-	if v.used {
+	switch {
+	case v.helped:
+		m.noteHelped(k.name)
+	case v.used:
 		delete(m.helped, k.name)
 	}
 	if longest := v.longest(); longest > 0 {
@@ -185,11 +205,15 @@ func (m *memory) forget(helped []throttle.Key) {
 	defer m.mu.Unlock()
 	clear(m.blocked)
 	for _, name := range helped {
-		if len(m.helped) >= m.max {
-			dropAny(m.helped)
-		}
-		m.helped[name] = struct{}{}
+		m.noteHelped(name)
 	}
+}
+
+func (m *memory) noteHelped(name throttle.Key) {
+	if len(m.helped) >= m.max {
+		dropAny(m.helped)
+	}
+	m.helped[name] = struct{}{}
 }
 
 func dropAny[V any](from map[throttle.Key]V) {

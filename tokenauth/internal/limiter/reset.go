@@ -12,28 +12,32 @@ import (
 // 30 days, the limits of a source do not block the account.
 //
 // The time of the reset is the success of the counter over all sources, and the
-// failures there begin below zero. So no storage needs to know of it.
+// failures there begin below zero. So no storage needs to know of it. Those of a folded
+// name begin at zero: accounts that look alike share it.
 func (l *Limiter) Reset(ctx context.Context, id string, userNames ...string) error {
 	keys := []throttle.Key{l.namer.accountKey(ofAccount, id)}
 	var folded []throttle.Key
 	for _, name := range userNames {
 		folded = append(folded, l.namer.accountKey(ofName, fold.Name(name)))
-		keys = append(keys, folded[len(folded)-1], l.namer.accountKey(asTyped, name))
+		keys = append(keys, l.namer.accountKey(asTyped, name))
 	}
 	defer l.memory.forget(folded)
+	now := l.now()
+	for _, key := range folded {
+		if err := l.reset(ctx, key, throttle.Counter{SucceededAt: now}); err != nil {
+			return err
+		}
+	}
 	for _, key := range keys {
-		if err := l.reset(ctx, key); err != nil {
+		if err := l.reset(ctx, key, throttle.Counter{Failures: -helpedTries, FailedAt: now, SucceededAt: now}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *Limiter) reset(ctx context.Context, key throttle.Key) error {
-	now := l.now()
-	reset := func(c []throttle.Counter) {
-		c[0] = throttle.Counter{Failures: -helpedTries, FailedAt: now, SucceededAt: now}
-	}
+func (l *Limiter) reset(ctx context.Context, key throttle.Key, to throttle.Counter) error {
+	reset := func(c []throttle.Counter) { c[0] = to }
 	if err := l.local.UpdateCounters(ctx, []throttle.Key{key}, reset); err != nil || l.Shared == nil {
 		return err
 	}

@@ -103,8 +103,12 @@ func (w *wrongPasswords) repeats(k *names, hadTurn bool, now int64) (r repetitio
 	return r, 0, nil
 }
 
-// waited ends the waiting of an attempt, whose turn it is then or not.
+// waited ends the waiting of an attempt, whose turn it is then or not. The list is
+// nil for an attempt that did not wait.
 func (w *wrongPasswords) waited(list *wrongList, turn bool, now int64) {
+	if list == nil {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if list.waits = false; turn {
