@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
@@ -13,6 +14,7 @@ import (
 type attempt struct {
 	*limiter.Attempt
 	service *Service
+	right   atomic.Bool // the password is
 
 	mu      sync.Mutex // against an Authenticator that calls from elsewhere
 	over    bool
@@ -102,6 +104,9 @@ func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.over = true
+	if o == limiter.Failed && a.right.Load() {
+		o = limiter.FailedOtherwise
+	}
 	a.Settle(ctx, o)
 }
 

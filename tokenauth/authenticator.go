@@ -46,8 +46,10 @@ type Authenticator interface {
 	//   - It calls c.CountAttempt once it has looked for the account, so that
 	//     failures count for the account. Otherwise they count for the user name.
 	//   - If it checks more than the name and the password, such as a one-time code
-	//     from the context, it limits guesses of that itself: to try again with the
-	//     same password does not count (ThrottleOptions).
+	//     from the context, after password.Authenticator or a type that uses it has
+	//     accepted the password, each failure counts. Any other limits guesses of that
+	//     itself: to try again with the same password does not count
+	//     (ThrottleOptions).
 	//   - It never keeps or logs the password.
 	Authenticate(ctx context.Context, c Credentials) (Principal, error)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/verified"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
@@ -118,7 +119,7 @@ func (s *Service) callAuthenticator(ctx context.Context, c Credentials, a *attem
 	defer cancel()
 	defer calling("the authenticator")
 	c.attempt = a
-	return s.authenticator.Authenticate(ctx, c)
+	return s.authenticator.Authenticate(verified.Watch(ctx, &a.right), c)
 }
 
 // lookAgain returns ErrRejected if the user or the client was disabled or

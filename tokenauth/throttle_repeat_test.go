@@ -10,6 +10,8 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // house returns doors to as many Services where everybody has an account. More than
@@ -327,4 +329,48 @@ func TestBlockTellsNothingOfRepeatedPasswords(t *testing.T) {
 			})
 		})
 	}
+}
+
+// withCode checks a one-time code after the password.
+type withCode struct{ *password.Authenticator }
+
+func (a withCode) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	if p, err := a.Authenticator.Authenticate(ctx, c); err != nil {
+		return p, err
+	}
+	return tokenauth.Principal{}, tokenauth.ErrRejected // all codes are wrong
+}
+
+// Whoever has the password and guesses a code repeats a password, but a right one.
+func TestFailureAfterTheRightPasswordAlwaysCounts(t *testing.T) {
+	t.Parallel()
+	hash, err := bcrypt.GenerateFromPassword([]byte("right"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, err := password.New(func(context.Context, string) (password.Account, error) {
+		return password.Account{UserID: "17", UserName: "alice", PasswordHash: string(hash), Stamp: "1"}, nil
+	}, &password.Options{KeepHashes: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		d := &door{T: t, auth: newService(t, new(memory.Store), withCode{users}, nil), gatekeeper: new(gatekeeper)}
+		for range 5 {
+			d.expect("alice", "right", here, "rejected")
+		}
+		if got := d.try("alice", "right", here); got == "rejected" {
+			t.Error("a sixth code from one source is tried")
+		}
+		tries := 5
+		for i := range 40 {
+			if d.try("alice", "right", fmt.Sprintf("203.0.113.%d", i)) == "rejected" {
+				tries++
+			}
+			time.Sleep(time.Second)
+		}
+		if tries > 25 {
+			t.Errorf("%d codes are tried from all sources within a minute", tries)
+		}
+	})
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/verified"
 )
 
 // An Account is what a Lookup finds.
@@ -264,6 +265,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 		}
 		return none, tokenauth.ErrRejected
 	}
+	verified.Report(ctx) // for what wraps this and rejects the sign-in for something else
 	if u.upgrade != nil && outdated(stored) {
 		if account.Stamp != "" {
 			u.replaceHash(ctx, account, password)

@@ -15,6 +15,8 @@ type Outcome int
 const (
 	Undecided Outcome = iota
 	Failed
+	// FailedOtherwise is a failure in spite of the right password. It always counts.
+	FailedOtherwise
 	Succeeded
 )
 
@@ -30,10 +32,10 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	}
 	a.settle(ctx, o)
 	for _, e := range a.earlier {
-		if o != Failed {
+		if o != Failed && o != FailedOtherwise {
 			break
 		}
-		counts := a.limiter.wrong.failed(a.names, e.keys, a.repeats)
+		counts := a.counts(o, e.keys)
 		err := a.update(ctx, e.counters, e.keys, func(c []throttle.Counter) {
 			dropVoid(c)
 			for i := range c {
@@ -50,16 +52,26 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	a.earlier = nil
 }
 
+// counts returns for which of the keys the outcome counts as a failure.
+func (a *Attempt) counts(o Outcome, keys []throttle.Key) (counts [maxKeys]bool) {
+	switch o {
+	case Failed:
+		return a.limiter.wrong.failed(a.names, keys, a.repeats)
+	case FailedOtherwise:
+		for i := range counts {
+			counts[i] = true
+		}
+	}
+	return counts
+}
+
 func (a *Attempt) settle(ctx context.Context, o Outcome) {
 	if a.counters == nil {
 		return
 	}
 	l := a.limiter
-	counts := [maxKeys]bool{} // which failures
-	switch o {
-	case Failed:
-		counts = l.wrong.failed(a.names, a.keys, a.repeats)
-	case Succeeded:
+	counts := a.counts(o, a.keys)
+	if o == Succeeded {
 		l.wrong.succeeded(a.names)
 		l.memory.succeeded(a.names)
 	}
