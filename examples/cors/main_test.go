@@ -34,8 +34,8 @@ func TestPageSignsIn(t *testing.T) {
 		}
 	}
 	submit("password", "Signed in as alice.")
-	for range 5 {
-		submit("x", "The user name or password is incorrect.")
+	for i := range 5 {
+		submit(fmt.Sprint("x", i), "The user name or password is incorrect.")
 	}
 	submit("password", "Try again in 1 seconds.")
 }
@@ -72,8 +72,8 @@ func TestPageSeesEveryAnswer(t *testing.T) {
 					t.Errorf("%s: the page sees %+v, want %+v", test.call, test.got, test.want)
 				}
 			}
-			for range 5 {
-				v.signIn(t, "x")
+			for i := range 5 {
+				v.signIn(t, fmt.Sprint("x", i))
 			}
 			if got, want := v.signIn(t, "password"), (seen{Status: 429, Code: "temporarily_unavailable", Retry: "1"}); got != want {
 				t.Errorf("throttled: the page sees %+v, want %+v", got, want)
