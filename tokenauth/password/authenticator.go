@@ -46,8 +46,9 @@ type Account struct {
 // A Lookup finds an account by the user name that somebody typed, under the
 // host's own rules of what spellings are the same.
 //
-//   - It returns tokenauth.ErrNotFound, possibly wrapped, for an unknown name.
-//     Any other error means that it could not tell, and becomes a 503.
+//   - It returns tokenauth.ErrNotFound, possibly wrapped, for an unknown name. It
+//     may return tokenauth.ErrRejected for a user who may not sign in, who is then
+//     unknown. Any other error means that it could not tell, and becomes a 503.
 //   - It must read what was last committed: the primary, no cache.
 //   - It is safe for concurrent use and returns soon after its context ends.
 type Lookup func(ctx context.Context, userName string) (Account, error)
@@ -220,7 +221,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	defer u.gate.leave(ticket)
 
 	account, err := u.find(ctx, c.UserName)
-	found := !errors.Is(err, tokenauth.ErrNotFound)
+	found := !errors.Is(err, tokenauth.ErrNotFound) && !errors.Is(err, tokenauth.ErrRejected)
 	if err != nil && found {
 		return none, err
 	}

@@ -74,6 +74,20 @@ func rejected(tb testing.TB, err error) {
 	}
 }
 
+// A look-up that rejects a user itself must not answer sooner than for others.
+func TestUserWhomTheLookupRejectsTakesTheSameWork(t *testing.T) {
+	t.Parallel()
+	u, dummy := newUsers(t, func(context.Context, string) (Account, error) {
+		return Account{}, fmt.Errorf("host: alice is banned: %w", tokenauth.ErrRejected)
+	}, nil)
+	_, err := signIn(t.Context(), u, "alice", "correct horse")
+	rejected(t, err)
+	if n := dummy.runs.Load(); n != 1 {
+		t.Errorf("the dummy is run %d times", n)
+	}
+	rejected(t, u.Recheck(t.Context(), tokenauth.Principal{UserID: "1", UserName: "alice"}))
+}
+
 func TestAuthenticateReturnsTheAccountsPrincipal(t *testing.T) {
 	t.Parallel()
 	accounts := table{}
