@@ -46,7 +46,7 @@ func newMemory(max int) *memory {
 func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration, asksNow bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, key := range []throttle.Key{k.typedPair, k.pair} {
+	for _, key := range k.ofPair() {
 		if b := m.get(key, now); b != nil && now < b.since+recall.Milliseconds() {
 			longest = max(longest, b.left(now))
 		}
@@ -57,7 +57,7 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 	if asks || m.exempt(k) {
 		return 0, asks
 	}
-	for _, key := range []throttle.Key{k.typed, k.name, k.source, k.wideSource} {
+	for _, key := range k.ofOthers() {
 		b := m.get(key, now)
 		if b == nil {
 			continue
@@ -75,9 +75,9 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 func (m *memory) left(k *names, now int64) (longest time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	keys := []throttle.Key{k.typedPair, k.pair}
+	keys := k.ofPair()
 	if !m.exempt(k) {
-		keys = append(keys, k.typed, k.name, k.source, k.wideSource)
+		keys = append(keys, k.ofOthers()...)
 	}
 	for _, key := range keys {
 		if b := m.get(key, now); b != nil {
@@ -85,6 +85,14 @@ func (m *memory) left(k *names, now int64) (longest time.Duration) {
 		}
 	}
 	return longest
+}
+
+// ofPair returns the keys of what the name and the source did together.
+func (k *names) ofPair() []throttle.Key { return []throttle.Key{k.typedPair, k.pair} }
+
+// ofOthers returns the keys of what others may have done, at the name or the source.
+func (k *names) ofOthers() []throttle.Key {
+	return []throttle.Key{k.typed, k.name, k.source, k.wideSource}
 }
 
 // knows reports whether, for all that this process knows, the limits of the source do
@@ -133,11 +141,11 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if v.known {
-		m.noteKnown(k.pair)
+		m.keep(m.known, k.pair)
 	}
 	switch {
 	case v.helped:
-		m.noteHelped(k.name)
+		m.keep(m.helped, k.name)
 	case v.used:
 		delete(m.helped, k.name)
 	}
@@ -167,11 +175,12 @@ func (m *memory) set(k *names, key throttle.Key, wait time.Duration, known bool,
 	}
 }
 
-func (m *memory) noteKnown(pair throttle.Key) {
-	if len(m.known) >= m.max {
-		dropAny(m.known)
+// keep adds the key to a set of at most max.
+func (m *memory) keep(set map[throttle.Key]struct{}, key throttle.Key) {
+	if len(set) >= m.max {
+		dropAny(set)
 	}
-	m.known[pair] = struct{}{}
+	set[key] = struct{}{}
 }
 
 func (m *memory) block(k *names, key throttle.Key, wait time.Duration, now int64) {
@@ -192,7 +201,7 @@ func (m *memory) block(k *names, key throttle.Key, wait time.Duration, now int64
 func (m *memory) succeeded(k *names) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.noteKnown(k.pair)
+	m.keep(m.known, k.pair)
 	delete(m.helped, k.name)
 	for _, key := range []throttle.Key{k.typedPair, k.pair, k.typed, k.name} {
 		delete(m.blocked, key)
@@ -205,15 +214,8 @@ func (m *memory) forget(helped []throttle.Key) {
 	defer m.mu.Unlock()
 	clear(m.blocked)
 	for _, name := range helped {
-		m.noteHelped(name)
+		m.keep(m.helped, name)
 	}
-}
-
-func (m *memory) noteHelped(name throttle.Key) {
-	if len(m.helped) >= m.max {
-		dropAny(m.helped)
-	}
-	m.helped[name] = struct{}{}
 }
 
 func dropAny[V any](from map[throttle.Key]V) {

@@ -31,25 +31,28 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 		a.limiter.wrong.giveBack(a.names, a.turnAt)
 	}
 	a.settle(ctx, o)
+	if o == Failed || o == FailedOtherwise {
+		a.failEarlier(ctx, o)
+	}
+	a.earlier = nil
+}
+
+// failEarlier counts the failure for the accounts that were found before the last.
+func (a *Attempt) failEarlier(ctx context.Context, o Outcome) {
 	for _, e := range a.earlier {
-		if o != Failed && o != FailedOtherwise {
-			break
-		}
 		counts := a.counts(o, e.keys)
 		err := a.update(ctx, e.counters, e.keys, func(c []throttle.Counter) {
 			dropVoid(c)
 			for i := range c {
-				if !counts[i] {
-					continue
+				if counts[i] {
+					c[i] = failed(c[i], e.keys[i], a.limiter.now())
 				}
-				c[i] = failed(c[i], e.keys[i], a.limiter.now())
 			}
 		})
 		if err != nil {
 			a.limiter.report(err)
 		}
 	}
-	a.earlier = nil
 }
 
 // counts returns for which of the keys the outcome counts as a failure.
