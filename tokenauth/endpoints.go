@@ -58,8 +58,8 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	if len(e.Token) == 0 {
 		e.Token = slices.Clone(tokenPaths)
 	}
-	for _, path := range slices.Concat(e.Token, []string{e.Revocation, e.Introspection}) {
-		if path != "" && path[0] != '/' {
+	for _, path := range e.paths() {
+		if path[0] != '/' {
 			return e, fmt.Errorf("tokenauth: Endpoints has the path %q, which does not begin with a slash", path)
 		}
 	}
@@ -96,22 +96,22 @@ func (e Endpoints) base() (string, error) {
 	if parameter(issuer.Path) != "" || strings.Contains(prefix+"/", "//") {
 		return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, must have a path without parameters and empty segments", e.Issuer)
 	}
-	var first string
-	for _, path := range slices.Concat(e.Token, []string{e.Revocation, e.Introspection}) {
-		if path == "" {
-			continue
-		}
+	first := e.Token[0]
+	taken := strings.TrimSuffix(prefix, overlap(prefix, first))
+	for _, path := range e.paths() {
 		if name := parameter(path); name != "" {
 			return "", fmt.Errorf("tokenauth: Endpoints.Issuer needs paths without parameters, to tell clients where the endpoints are; %q has %s", path, name)
 		}
-		if first == "" {
-			first = path
-		}
-		if in, other := strings.TrimSuffix(prefix, overlap(prefix, path)), strings.TrimSuffix(prefix, overlap(prefix, first)); in != other {
-			return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, so a proxy takes %q off in front of %q, but %q in front of %q; it must be the same for all", e.Issuer, other, first, in, path)
+		if other := strings.TrimSuffix(prefix, overlap(prefix, path)); other != taken {
+			return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, so a proxy takes %q off in front of %q, but %q in front of %q; it must be the same for all", e.Issuer, taken, first, other, path)
 		}
 	}
 	return strings.TrimSuffix(e.Issuer, overlap(prefix, first)), nil
+}
+
+// paths returns all that are not empty.
+func (e Endpoints) paths() []string {
+	return slices.DeleteFunc(slices.Concat(e.Token, []string{e.Revocation, e.Introspection}), func(path string) bool { return path == "" })
 }
 
 // overlap returns the longest end of a prefix that the path is below, such as "/auth"
