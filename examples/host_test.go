@@ -1,10 +1,6 @@
 package examples_test
 
 import (
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -45,32 +41,7 @@ import (
 
 func TestHostKeepsItsVersions(t *testing.T) {
 	t.Parallel()
-	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sums, err := os.ReadFile("../go.sum")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"go.mod":  fmt.Sprintf("module host\n\ngo 1.26.0\n\nreplace github.com/bearerkit/bearerkit => %q\n\nrequire (\ngithub.com/bearerkit/bearerkit v0.0.0%s)\n", root, hostRequires),
-		"go.sum":  string(sums),
-		"host.go": hostImports,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run := func(args ...string) ([]byte, error) {
-		cmd := exec.CommandContext(t.Context(), "go", args...)
-		cmd.Dir = dir
-		return cmd.CombinedOutput()
-	}
-	if out, err := run("list", "-mod=mod", "-deps", "."); err != nil {
-		throwaway.Need(t, "modules", fmt.Errorf("needs a module proxy, or what it has in the module cache: go list: %w\n%s", err, out))
-	}
+	run := throwaway.Module(t, "..", hostRequires, map[string]string{"host.go": hostImports})
 	if out, err := run("build", "."); err != nil {
 		t.Errorf("go build: %v\n%s", err, out)
 	}

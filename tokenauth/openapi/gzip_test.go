@@ -1,10 +1,7 @@
 package openapi_test
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,38 +14,14 @@ import (
 // The host is a module of its own: gin-contrib/gzip requires a newer Gin.
 func TestPageBehindGinContribGzip(t *testing.T) {
 	t.Parallel()
-	root, err := filepath.Abs("../..")
+	program, err := os.ReadFile("testdata/gzip/main.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, version := range []string{"v1.2.2", "v1.2.5"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			program, err := os.ReadFile("testdata/gzip/main.go")
-			if err != nil {
-				t.Fatal(err)
-			}
-			sums, err := os.ReadFile("../../go.sum")
-			if err != nil {
-				t.Fatal(err)
-			}
-			for name, text := range map[string]string{
-				"go.mod": fmt.Sprintf("module host\n\ngo 1.26.0\n\nreplace github.com/bearerkit/bearerkit => %q\n\nrequire (\ngithub.com/bearerkit/bearerkit v0.0.0\ngithub.com/gin-contrib/gzip %s\n)\n", root, version),
-				"go.sum": string(sums), "main.go": string(program),
-			} {
-				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			run := func(args ...string) ([]byte, error) {
-				cmd := exec.CommandContext(t.Context(), "go", args...)
-				cmd.Dir = dir
-				return cmd.CombinedOutput()
-			}
-			if out, err := run("list", "-mod=mod", "-deps", "."); err != nil {
-				throwaway.Need(t, "modules", fmt.Errorf("needs a module proxy, or what it has in the module cache: go list: %w\n%s", err, out))
-			}
+			run := throwaway.Module(t, "../..", "github.com/gin-contrib/gzip "+version, map[string]string{"main.go": string(program)})
 			out, err := run("run", ".")
 			if err != nil {
 				t.Fatalf("go run: %v\n%s", err, out)
