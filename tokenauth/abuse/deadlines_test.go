@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// trickle sends one byte each 10 ms, until the server closes the connection. It
+// trickle sends a head, and a piece of the body each 10 ms, until the server closes the connection. It
 // returns what the server says, and after how long it closed.
-func (h *abuseHost) trickle(t *testing.T, head string) (all string, took time.Duration) {
+func (h *abuseHost) trickle(t *testing.T, head, piece string) (all string, took time.Duration) {
 	t.Helper()
 	conn := h.dial(t)
 	began := time.Now()
@@ -23,7 +23,7 @@ func (h *abuseHost) trickle(t *testing.T, head string) (all string, took time.Du
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for range tick.C {
-			if _, err := io.WriteString(conn, "a"); err != nil {
+			if _, err := io.WriteString(conn, piece); err != nil {
 				return
 			}
 		}
@@ -56,7 +56,7 @@ func TestBodyTimeoutNeverExtendsTheServersOwn(t *testing.T) {
 	} {
 		t.Run(name, onEngines(func(t *testing.T, on engine) {
 			h := newAbuseHost(t, on, with)
-			all, took := h.trickle(t, "POST"+rawToken+"Content-Length: 5000\r\n\r\n")
+			all, took := h.trickle(t, "POST"+rawToken+"Content-Length: 5000\r\n\r\n", "a")
 			tooSlow.check(t, one(t, readAnswers(t, all)))
 			if took < short*9/10 || took > long/2 {
 				t.Errorf("the server closes after %v, want %v", took, short)
@@ -64,7 +64,7 @@ func TestBodyTimeoutNeverExtendsTheServersOwn(t *testing.T) {
 			if name == "BodyTimeout" {
 				return // what it does with the rest is for its own ReadTimeout
 			}
-			all, took = h.trickle(t, "PUT"+rawToken+"Content-Length: 5000\r\n\r\n")
+			all, took = h.trickle(t, "PUT"+rawToken+"Content-Length: 5000\r\n\r\n", "a")
 			wrongMethod.check(t, one(t, readAnswers(t, all)))
 			if took > long/2 {
 				t.Errorf("after a refusal the server closes after %v, want %v", took, short)

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"mime/multipart"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -143,14 +142,9 @@ var parsing = []situation{
 	{
 		id: "P04", what: "multipart/form-data",
 		run: func(t *testing.T, h *abuseHost) {
-			var body bytes.Buffer
-			w := multipart.NewWriter(&body)
-			for name, value := range map[string]string{"grant_type": "password", "username": "admin", "password": adminPassword} {
-				w.WriteField(name, value)
-			}
-			w.Close()
 			want := early(400, urlencoded.description)
-			h.tries(t, want, "POST", "/Token", body.String(), "Content-Type", w.FormDataContentType())
+			body, label := multipartGrant()
+			h.tries(t, want, "POST", "/Token", body, "Content-Type", label)
 			h.tries(t, want, "POST", "/Token", goodGrant, "Content-Type", "Multipart/Form-Data")
 		},
 	},
@@ -247,21 +241,8 @@ var parsing = []situation{
 		with: func(s *setup) { s.BodyTimeout = 150 * time.Millisecond },
 		run: func(t *testing.T, h *abuseHost) {
 			before := h.moment()
-			conn := h.dial(t)
-			began := time.Now()
-			fmt.Fprintf(conn, "POST%sTransfer-Encoding: chunked\r\n\r\n", rawToken)
-			go func() {
-				tick := time.NewTicker(10 * time.Millisecond)
-				defer tick.Stop()
-				for range tick.C {
-					if _, err := io.WriteString(conn, "1\r\na\r\n"); err != nil {
-						return
-					}
-				}
-			}()
-			all, _ := io.ReadAll(conn)
-			took := time.Since(began)
-			tooSlow.check(t, one(t, readAnswers(t, string(all))))
+			all, took := h.trickle(t, "POST"+rawToken+"Transfer-Encoding: chunked\r\n\r\n", "1\r\na\r\n")
+			tooSlow.check(t, one(t, readAnswers(t, all)))
 			if took < 150*time.Millisecond || took > 5*time.Second {
 				t.Errorf("answered after %v", took)
 			}

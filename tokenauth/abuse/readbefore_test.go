@@ -166,22 +166,28 @@ func TestFormThatTheHostReadBeforeIsLimited(t *testing.T) {
 
 var badSize = refusal(413, "invalid_request", tooLarge.description)
 
+// multipartGrant returns a right sign-in as multipart/form-data, and its label.
+func multipartGrant() (body, contentType string) {
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	for name, value := range map[string]string{"grant_type": "password", "username": "admin", "password": adminPassword} {
+		w.WriteField(name, value)
+	}
+	w.Close()
+	return b.String(), w.FormDataContentType()
+}
+
 // The fields of a multipart body are in PostForm, too.
 func TestMultipartThatTheHostReadBeforeIsRefused(t *testing.T) {
 	multi := reader{name: "ParseMultipartForm", read: func(r *http.Request) { r.ParseMultipartForm(1 << 20) }}
 	forgets := reader{name: "ParseMultipartForm, then forgets the files", read: func(r *http.Request) { r.ParseMultipartForm(1 << 20); r.MultipartForm = nil }}
 	behind(t, []reader{multi, forgets, {name: "MultipartForm", gin: func(c *gin.Context) { c.MultipartForm() }}}, nil, func(t *testing.T, h *abuseHost, _ reader) {
-		var body bytes.Buffer
-		w := multipart.NewWriter(&body)
-		for name, value := range map[string]string{"grant_type": "password", "username": "admin", "password": adminPassword} {
-			w.WriteField(name, value)
-		}
-		w.Close()
 		want := early(400, urlencoded.description)
-		h.tries(t, want, "POST", "/Token", body.String(), "Content-Type", w.FormDataContentType())
+		body, label := multipartGrant()
+		h.tries(t, want, "POST", "/Token", body, "Content-Type", label)
 		// The first label is the one that ParseMultipartForm goes by.
-		h.tries(t, want, "POST", "/Token", body.String(), "Content-Type", w.FormDataContentType(), "Content-Type", urlencodedLabel)
-		h.tries(t, want, "POST", "/Token", body.String(), "Content-Type", w.FormDataContentType()+"; a="+strings.Repeat("b", 300))
+		h.tries(t, want, "POST", "/Token", body, "Content-Type", label, "Content-Type", urlencodedLabel)
+		h.tries(t, want, "POST", "/Token", body, "Content-Type", label+"; a="+strings.Repeat("b", 300))
 	})
 }
 
