@@ -85,6 +85,20 @@ func signInFrom(t *testing.T, url, address, user string, header http.Header) int
 	return response.StatusCode
 }
 
+// expectFrom fails to sign in from 127.0.0.2, with each of the headers, and checks the
+// address that the Authenticator gets.
+func (l *lobby) expectFrom(t *testing.T, url, want string, headers map[string]http.Header) {
+	t.Helper()
+	for name, header := range headers {
+		signInFrom(t, url, "127.0.0.2", name, header)
+		l.mu.Lock()
+		if got := l.from.String(); got != want {
+			t.Errorf("%s: the address is %s, want %s", name, got, want)
+		}
+		l.mu.Unlock()
+	}
+}
+
 // listen returns a listener for nginx, and how its proxy_pass names it.
 func listen(t *testing.T, network string) (net.Listener, string) {
 	t.Helper()
@@ -169,14 +183,7 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 				"X-Forwarded-For": {"203.0.113.1"}, "X-Real-Ip": {"203.0.113.2"},
 				"Forwarded": {`for=203.0.113.3;x="`},
 			}
-			for name, header := range map[string]http.Header{"plain": {}, "spoofed": spoofed} {
-				signInFrom(t, proxy, "127.0.0.2", name, header)
-				users.mu.Lock()
-				if got := users.from.String(); got != test.want {
-					t.Errorf("%s: the address is %s, want %s", name, got, test.want)
-				}
-				users.mu.Unlock()
-			}
+			users.expectFrom(t, proxy, test.want, map[string]http.Header{"plain": {}, "spoofed": spoofed})
 			log.expect(t, test.warns...)
 		})
 	}
@@ -213,14 +220,7 @@ func TestAddressOfAClientBehindTwoNginx(t *testing.T) {
 			socket := "unix:" + filepath.Join(t.TempDir(), "second")
 			proxy := throwaway.Nginx(t, "location / { proxy_pass http://"+socket+":; "+test.config+" }",
 				"server { listen "+socket+"; location / { proxy_pass "+upstream+"; "+test.config+" } }")
-			for name, header := range map[string]http.Header{"plain": {}, "spoofed": {"X-Forwarded-For": {"203.0.113.1"}, "Forwarded": {"for=203.0.113.3"}}} {
-				signInFrom(t, proxy, "127.0.0.2", name, header)
-				users.mu.Lock()
-				if got := users.from.String(); got != test.want {
-					t.Errorf("%s: the address is %s, want %s", name, got, test.want)
-				}
-				users.mu.Unlock()
-			}
+			users.expectFrom(t, proxy, test.want, map[string]http.Header{"plain": {}, "spoofed": {"X-Forwarded-For": {"203.0.113.1"}, "Forwarded": {"for=203.0.113.3"}}})
 			log.expect(t, test.warns...)
 		})
 	}
@@ -246,12 +246,7 @@ func TestAddressOfAClientBehindFastCGI(t *testing.T) {
 			server, front = "location / { proxy_pass http://"+socket+":; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }",
 				"server { listen "+socket+";"+server+"}"
 		}
-		signInFrom(t, throwaway.Nginx(t, server, front), "127.0.0.2", "alice", nil)
-		users.mu.Lock()
-		if got := users.from.String(); got != want {
-			t.Errorf("on %s, the address is %s, want %s", network, got, want)
-		}
-		users.mu.Unlock()
+		users.expectFrom(t, throwaway.Nginx(t, server, front), want, map[string]http.Header{network: nil})
 	}
 }
 

@@ -120,6 +120,21 @@ func newTab(t testing.TB, ctx context.Context, h *host) *browser {
 	return b
 }
 
+// signInByKeyboard tries out the sign-in of alice.
+func (b *browser) signInByKeyboard() {
+	b.Helper()
+	b.tabTo(signIn + " .try-out__btn")
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.awaitElement(signIn + " .execute")
+	b.tabTo(signIn + " [data-property-name=username] input")
+	b.do(chromedp.KeyEvent("alice"))
+	b.tabTo(signIn + " input[type=password]")
+	b.do(chromedp.KeyEvent("password"))
+	b.tabTo(signIn + " .execute")
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.answered(signIn, 200, `"userName": "alice"`)
+}
+
 // listen notes requests to elsewhere, exceptions and errors on the console. That
 // a call of the API was refused is none: the page is made to show it.
 func (b *browser) listen(event any) {
@@ -282,16 +297,7 @@ func TestPageSignsInAndIsAccessible(t *testing.T) {
 		t.Errorf("the second sample is %s", text)
 	}
 	eval[bool](b, "document.activeElement.blur(), getSelection().setPosition(document.body, 0), true")
-	b.tabTo(signIn + " .try-out__btn")
-	b.do(chromedp.KeyEvent(kb.Enter))
-	b.awaitElement(signIn + " .execute")
-	b.tabTo(signIn + " [data-property-name=username] input")
-	b.do(chromedp.KeyEvent("alice"))
-	b.tabTo(signIn + " input[type=password]")
-	b.do(chromedp.KeyEvent("password"))
-	b.tabTo(signIn + " .execute")
-	b.do(chromedp.KeyEvent(kb.Enter))
-	b.answered(signIn, 200, `"userName": "alice"`)
+	b.signInByKeyboard()
 
 	if command := b.text(signIn + " .curl-command"); strings.Contains(command, "password=password") || !strings.Contains(command, "username=alice") {
 		t.Errorf("the command that repeats the call is %s", command)

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 	"github.com/gin-gonic/gin"
 
 	"github.com/bearerkit/bearerkit/ginadapter"
@@ -100,16 +99,7 @@ func TestPageWorksBehindAPrefix(t *testing.T) {
 		b.do(chromedp.Navigate(page))
 		b.awaitElement(admin + " .try-out__btn") // the last
 		b.awaitElement(signIn + " .responses-table")
-		b.tabTo(signIn + " .try-out__btn")
-		b.do(chromedp.KeyEvent(kb.Enter))
-		b.awaitElement(signIn + " .execute")
-		b.tabTo(signIn + " [data-property-name=username] input")
-		b.do(chromedp.KeyEvent("alice"))
-		b.tabTo(signIn + " input[type=password]")
-		b.do(chromedp.KeyEvent("password"))
-		b.tabTo(signIn + " .execute")
-		b.do(chromedp.KeyEvent(kb.Enter))
-		b.answered(signIn, 200, `"userName": "alice"`)
+		b.signInByKeyboard()
 		b.click(me + " .try-out__btn")
 		b.click(me + " .execute")
 		b.answered(me, 200, `"name": "alice"`)
