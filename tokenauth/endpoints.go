@@ -29,11 +29,11 @@ type Endpoints struct {
 	// loopback address, without query and fragment. With an issuer, metadata (RFC
 	// 8414) is served at MetadataPath; empty means no metadata.
 	//
-	// The URLs of the endpoints begin with it. What its path has in front of theirs, a
-	// proxy takes off: all of "/auth" in front of "/Token", none in front of
-	// "/auth/Token", and "/v1" of "/v1/auth" in front of that. It is an error if that
-	// differs between endpoints, and if a path has a parameter, as of a Gin group
-	// "/:tenant".
+	// The URLs of the endpoints begin with the issuer. A proxy takes off the part of
+	// its path that the paths of the endpoints do not begin with: "/auth" for an
+	// endpoint "/Token", nothing for "/auth/Token". Of "/v1/auth" it takes off "/v1"
+	// for "/auth/Token". It is an error if this part differs between endpoints. A
+	// path with a parameter, as of a Gin group "/:tenant", is an error, too.
 	Issuer string
 }
 

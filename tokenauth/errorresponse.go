@@ -14,8 +14,7 @@ import (
 // §5.2 and RFC 6750 §3.1. All of it but Err is constant or comes from the
 // configuration, and anybody may see it.
 type ErrorResponse struct {
-	// Status is the HTTP status code; 0, and what is no status of an answer, means
-	// 500.
+	// Status is the HTTP status code, from 200 to 999; any other number means 500.
 	Status int
 	// Code is the "error" of the RFCs: "invalid_grant", "invalid_token", …; ""
 	// for a request without credentials, which is told nothing more (RFC 6750

@@ -62,8 +62,8 @@ func (e *hostError) As(target any) bool {
 	return wanted.PkgPath() != reflect.TypeFor[hostError]().PkgPath() && errors.As(e.cause, target)
 }
 
-// decisions are what no cause may look like. ErrBusy is one, too, but for a
-// failure.
+// decisions are the errors that errors.Is does not find in a cause. ErrBusy is one
+// of them, except in the cause of a failure.
 var decisions = []error{
 	ErrRejected, ErrInvalidClient, ErrThrottled, ErrInvalidToken, ErrExpiredToken, ErrReplacedToken,
 	ErrUnavailable, ErrInvalidPrincipal,

@@ -13,9 +13,9 @@ import (
 // A requestClient is what a request says of its client (RFC 6749 §2.3).
 type requestClient struct {
 	readings []clientCredentials
-	// challenge says that it used Basic authentication. Only then it is told so
-	// if it does not prove itself (§5.2): a browser would ask its user for a name
-	// and a password.
+	// challenge says that the client used Basic authentication. Only such a client
+	// gets a challenge (§5.2): for that, a browser asks its user for a name and a
+	// password.
 	challenge bool
 }
 

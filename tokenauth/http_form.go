@@ -58,7 +58,7 @@ type formRules struct {
 	methods       []string
 	wrongMethod   string // descriptions
 	wrongEncoding string
-	required      string   // the parameter without which it is no form of this endpoint
+	required      string   // the parameter that each form of this endpoint has
 	known         []string // the parameters that must not be doubled
 }
 
@@ -114,8 +114,8 @@ func (f *formRequest) missing(s *Service, r *http.Request, description string) *
 }
 
 // readHead checks all but the body, and reads the Basic authentication of the
-// client, if there is any. Without a registry of clients Basic is the user's, who
-// may be in the body instead, or nobody's: then it is not looked at.
+// client, if there is any. Without a registry of clients Basic may be the user's.
+// Then the body decides whether it is read (readCredentials).
 func (s *Service) readHead(f *formRequest, r *http.Request, rules *formRules) *ErrorResponse {
 	if !slices.Contains(rules.methods, r.Method) {
 		refusal := early(http.StatusMethodNotAllowed, rules.wrongMethod)

@@ -13,9 +13,10 @@ import (
 // that is the answer.
 //
 // It answers 200 once the token is not valid any more, and so also for one that
-// never was, which is not an event. Without a registry of clients the token is authority enough. With
-// one, the client authenticates, and ends only tokens that were issued to it:
-// another's is unauthorized_client, and nothing is revoked (§2.1).
+// never was, which is not an event. Without a registry of clients the token is
+// authority enough. With one, the client authenticates, and ends only tokens that
+// were issued to it: another's is unauthorized_client, and nothing is revoked
+// (§2.1).
 func (s *Service) revocationHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)

@@ -93,8 +93,8 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 	return request, nil
 }
 
-// readCredentials takes the user from Basic authentication where the body names
-// neither user nor password, and there it is no client's.
+// readCredentials takes the user from Basic authentication if the body names
+// neither user nor password. With a registry of clients Basic is the client's.
 func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials, *ErrorResponse) {
 	bad := func(description string) (Credentials, *ErrorResponse) {
 		return Credentials{}, invalidRequest(http.StatusBadRequest, description)

@@ -29,7 +29,7 @@ func incompletes(method, path string) map[string]*http.Request {
 		"without address": {Method: method, URL: &url.URL{Path: path}, Header: http.Header{}, Body: http.NoBody, Host: "example.com"},
 		"bare":            {Method: method, URL: &url.URL{Path: path}},
 		"no value":        made.WithContext(context.WithValue(context.Background(), key{}, nil)),
-		"TODO":            made.WithContext(context.TODO()),
+		"context.TODO":    made.WithContext(context.TODO()),
 		"half a body":     {Method: method, URL: &url.URL{Path: path}, ContentLength: 100},
 		"unknown length":  {Method: method, URL: &url.URL{Path: path}, ContentLength: -1, TransferEncoding: []string{}},
 	}

@@ -98,8 +98,8 @@ type Options struct {
 	Throttle ThrottleOptions
 
 	// TrustedProxies are the proxies whose ProxyHeader is used; empty means none,
-	// and then a client's address is its peer's. What a router trusts, such as Gin's
-	// SetTrustedProxies, has no effect here.
+	// and then a client's address is its peer's. The setting of a router, such as
+	// Gin's SetTrustedProxies, has no effect here.
 	TrustedProxies []netip.Prefix
 
 	// TrustedSockets are the Unix sockets on which trusted proxies alone connect,

@@ -17,10 +17,11 @@ import "fmt"
 // (Credentials.CrossSite) count apart: they are one more source at the address.
 //
 // A wrong password does not count again, for the account or the source, while it is
-// one of the last three of that name: a device with an old password throttles nobody.
-// From one source a name has one such repetition a second hashed, one waits for that,
-// and others are throttled. Each process remembers them for itself, as 16 bits of a hash
-// with a random key, so 3 of 65,536 other passwords do not count either.
+// one of the last three of that name. So a device may repeat an old password. One
+// such repetition a second is hashed for a name and a source. One more waits for
+// its turn, and others are throttled. Each process remembers the passwords for
+// itself, as 16 bits of a hash with a random key. So 3 of 65,536 other passwords do
+// not count either.
 //
 // A source is known to an account if the user signed in from it within 30 days.
 type ThrottleOptions struct {
@@ -36,7 +37,7 @@ type ThrottleOptions struct {
 
 	// PerAccount is how many failures are free for one account from all sources
 	// together; zero means 20. From 1 to 1000. The wait grows to 1 hour. It does
-	// not apply to a known source, so that nobody elsewhere can lock the owner out.
+	// not apply to a known source, so that failures elsewhere never lock the owner out.
 	PerAccount int
 
 	// AccountCeiling is the number of consecutive failures within 100 days after

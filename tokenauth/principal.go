@@ -23,9 +23,9 @@ type Principal struct {
 	Attributes map[string]string
 	// Stamp changes whenever the user's tokens must end: with the password, the
 	// roles, or the right to sign in. A Rechecker compares it. It may be a secret of
-	// the host's, such as a password hash: no response has it, and neither have
-	// encoding/json, fmt and log/slog, but for a principal in an unexported field,
-	// where fmt calls no methods. A storage that keeps JSON adds it.
+	// the host's, such as a password hash. So it is in no response, encoding/json
+	// leaves it out, and fmt and log/slog redact it. (In an unexported field fmt calls
+	// no methods, and prints it.) A storage that keeps JSON adds it.
 	Stamp string `json:"-"`
 }
 

@@ -40,8 +40,8 @@ type Service struct {
 
 // New returns a Service that keeps its tokens in s and asks a who signs in.
 // Options may be nil. The error names the argument or field that is wrong. New
-// starts nothing, and does no I/O but for the log: it warns of a wrapper that hides
-// an optional ability of what it wraps, such as Rechecker or Purger.
+// starts nothing and does no I/O, except that it logs a warning about a wrapper that
+// hides an optional ability of the wrapped type, such as Rechecker or Purger.
 func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if isNil(s) {
 		return nil, errors.New("tokenauth: the storage is nil" + ofType(s))
@@ -80,10 +80,10 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	return service, nil
 }
 
-// warnHidden warns of wrappers that hide an optional ability whose absence nobody
-// would notice. (Without a Watcher or a throttle.Storage, New returns an error to
-// who needs one.) The Service does not look through a wrapper: that may change what
-// goes through it, and the ability would not know.
+// warnHidden warns of wrappers that hide an optional ability. (A Watcher and a
+// throttle.Storage are not among them: New returns an error where one is needed.)
+// The Service does not look through a wrapper, which may change the values that it
+// passes on.
 func (s *Service) warnHidden() {
 	authenticator, storage, registry := reflect.TypeFor[Authenticator](), reflect.TypeFor[Storage](), reflect.TypeFor[ClientRegistry]()
 	queue := reflect.TypeFor[RevocationQueue]()

@@ -18,7 +18,8 @@ import (
 )
 
 // Users is a ready table of users, kept beside the tokens. It is a
-// tokenauth.Authenticator, a tokenauth.Rechecker and a tokenauth.RevocationQueue. It is safe for concurrent use.
+// tokenauth.Authenticator, a tokenauth.Rechecker and a tokenauth.RevocationQueue.
+// It is safe for concurrent use.
 //
 //   - A call that changes a user ends the user's tokens in the same transaction if
 //     they are in the same database. Elsewhere, in Redis for example, they end
@@ -92,8 +93,8 @@ func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (toke
 }
 
 // NormalizeUserName returns the one spelling of a user name under which it is
-// unique: the profile UsernameCaseMapped of PRECIS (RFC 8265 §3.3). It folds case and width and
-// composes marks (NFC), so that Alice, ALICE and ＡＬＩＣＥ are one user. Letters
+// unique: the profile UsernameCaseMapped of PRECIS (RFC 8265 §3.3). It folds case
+// and width and composes marks (NFC), so that Alice, ALICE and ＡＬＩＣＥ are one user. Letters
 // that only look alike stay different. White space around a name is dropped. It
 // returns what cannot be a name unchanged. Normalising twice is the same as once.
 func (u *Users) NormalizeUserName(userName string) string {

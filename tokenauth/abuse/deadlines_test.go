@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// trickle sends a head, and a piece of the body each 10 ms, until the server closes the connection. It
-// returns what the server says, and after how long it closed.
+// trickle sends a head, and a piece of the body each 10 ms, until the server closes
+// the connection. It returns the answer, and after how long the server closed.
 func (h *abuseHost) trickle(t *testing.T, head, piece string) (all string, took time.Duration) {
 	t.Helper()
 	conn := h.dial(t)

@@ -90,8 +90,8 @@ const maxDepth = 16
 // depthOf returns how many folders the page is below the root of the API, as the
 // server sees it. A proxy may have taken others off, which the browser sees.
 //
-// What http.StripPrefix took off is in front of the whole API, unless it left nothing
-// but the page.
+// A prefix that http.StripPrefix took off is in front of the whole API, unless only
+// the page is left below it.
 func depthOf(r *http.Request) int {
 	path := r.URL.EscapedPath()
 	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {

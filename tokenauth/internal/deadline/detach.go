@@ -3,7 +3,7 @@ package deadline
 import "context"
 
 // Detach returns a context with the values and the deadline of the parent, which
-// does not end when the parent is cancelled. Waiting returns the parent. The caller
+// does not end when the parent is cancelled. Waiting ends with the parent, too. The caller
 // calls cancel.
 func Detach(parent context.Context) (ctx context.Context, cancel context.CancelFunc) {
 	ctx, cancel = context.WithoutCancel(parent), func() {}

@@ -70,8 +70,8 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 	return longest, false
 }
 
-// left returns for how long the attempt is blocked if nothing changes that. Unlike
-// refuses, it has nobody ask.
+// left returns for how long the attempt is blocked, as far as this process knows.
+// Unlike refuses, it lets no attempt ask for the counters.
 func (m *memory) left(k *names, now int64) (longest time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// wrongPasswords has the last wrong passwords of user names, so that a device that
-// repeats an old one throttles nobody. They are 16 bits each of a hash whose key is
-// random and stays in this process: whoever reads the storage learns nothing.
+// wrongPasswords has the last wrong passwords of user names, so that a device may
+// repeat an old one. It keeps 16 bits of a hash of each. The key of the hash is
+// random and stays in this process, so the storage has nothing of them.
 //
 // A list belongs to a folded name, from one source or from all. All spellings go by
 // it, or the limits would tell which of them are one account. A list also notes at

@@ -1,7 +1,7 @@
 // Package wrapper finds the abilities that a wrapper hides.
 //
 // A type that embeds an interface, such as struct{ Authenticator }, has the methods
-// of that interface, and no others of the value in it. What looks for an optional
+// of that interface, and no others of the value in it. Code that looks for an optional
 // interface by type assertion does not find it, and nothing says so.
 package wrapper
 
