@@ -3,8 +3,8 @@ package deadline
 import "context"
 
 // Detach returns a context with the values and the deadline of the parent, which
-// does not end when the parent is cancelled. Waiting ends with the parent, too. The caller
-// calls cancel.
+// does not end when the parent is cancelled. One that Waiting returns
+// ends with the parent, too. The caller calls cancel.
 func Detach(parent context.Context) (ctx context.Context, cancel context.CancelFunc) {
 	ctx, cancel = context.WithoutCancel(parent), func() {}
 	if deadline, ok := parent.Deadline(); ok {
