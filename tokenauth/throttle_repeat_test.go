@@ -198,6 +198,37 @@ func TestRepetitionsHashOnceASecond(t *testing.T) {
 	})
 }
 
+// Many sources that repeat one wrong password are throttled as those are that guess
+// different ones. The owner's old device still counts nothing beside them.
+func TestCrowdThatRepeatsOnePasswordIsThrottled(t *testing.T) {
+	t.Parallel()
+	hashed := func(guess func(source, second int) string) int64 {
+		var n int64
+		synctest.Test(t, func(t *testing.T) {
+			users := &settable{password: "right"}
+			d := &door{T: t, gatekeeper: new(gatekeeper), auth: newService(t, new(memory.Store), users, nil)}
+			d.expect("alice", "right", here, "in")
+			for second := range 15 {
+				atOnce(100, func(i int) string {
+					return d.try("alice", guess(i, second), fmt.Sprint("198.18.0.", i))
+				})
+				time.Sleep(time.Second)
+			}
+			d.expect("alice", "right", here, "in")
+			n = users.hashed.Load()
+		})
+		return n
+	}
+	different := hashed(func(source, second int) string { return fmt.Sprint("guess ", source, " ", second) })
+	one := hashed(func(int, int) string { return "wrong" })
+	few := hashed(func(source, _ int) string { return fmt.Sprint("wrong ", source%3) })
+	t.Logf("in 15 seconds %d guesses of different passwords were hashed, %d of one, %d of three", different, one, few)
+	// One repetition a second is hashed and counts nothing.
+	if most := different + 15 + 2; one > most || few > most {
+		t.Errorf("more than %d", most)
+	}
+}
+
 // A client that leaves while its repetition waits makes way for the next one.
 func TestRepetitionThatWaitsEndsWithItsClient(t *testing.T) {
 	t.Parallel()

@@ -43,8 +43,9 @@ var siegeTime = flag.Duration("siege", time.Second, "how long each of the phases
 //
 //	TOKENAUTH_LONG=1 go test ./tokenauth/abuse -run TestSiege -v -count=1 -siege 10s
 //
-// All requests with a token must be answered 200, and so must all sign-ins. How
-// long they take is printed, and depends on the machine.
+// All requests with a token must be answered 200, and so must all sign-ins, if they
+// are so beside the harmless requests: a machine that is too slow for those shows
+// nothing. How long they take is printed, and depends on the machine.
 func TestSiege(t *testing.T) {
 	if !long {
 		t.Skip("takes minutes: TOKENAUTH_LONG=1 runs it")
@@ -85,10 +86,13 @@ func TestSiege(t *testing.T) {
 			if with.signIns.p(99) > time.Second {
 				t.Log("p99 of sign-ins is above a second")
 			}
-			for _, f := range []*figures{without, harmless, with} {
-				f.validations.expectAllGood(t, "requests with a token")
-				f.signIns.expectAllGood(t, "sign-ins")
+			for _, f := range []*figures{without, harmless} {
+				if len(f.validations.bad)+len(f.signIns.bad) > 0 {
+					t.Skipf("this machine is too busy: without the attack some were answered %v and %v", f.validations.bad, f.signIns.bad)
+				}
 			}
+			with.validations.expectAllGood(t, "requests with a token")
+			with.signIns.expectAllGood(t, "sign-ins")
 		})
 	}
 }

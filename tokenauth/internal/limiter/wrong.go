@@ -30,8 +30,10 @@ type wrongPasswords struct {
 const (
 	// maxWrong is how many passwords a list has.
 	maxWrong = 3
-	// repeatEvery is how often a source may repeat passwords of a name. One attempt
-	// waits for that, and others are blocked.
+	// repeatEvery is how often passwords of a name may be repeated without counting.
+	// Of those of one source, one attempt waits for that, and others are blocked. Of
+	// those of all sources, others count: a crowd that repeats one password would
+	// have it hashed all the time.
 	repeatEvery = time.Second
 )
 
@@ -78,9 +80,9 @@ func (k *names) lists() [2]throttle.Key { return [2]throttle.Key{k.pair, k.name}
 
 // repeats returns what the attempt repeats, and for how long it has to wait because
 // the source repeated a password just before. 0 means that it is the attempt's turn,
-// unless it had one already. If next is not nil, the attempt is the only one that
-// waits, and calls waited. Otherwise it is blocked.
-func (w *wrongPasswords) repeats(k *names, hadTurn bool, now int64) (r repetition, wait time.Duration, next *wrongList) {
+// unless it had one already, as had says. If next is not nil, the attempt is the only
+// one that waits, and calls waited. Otherwise it is blocked.
+func (w *wrongPasswords) repeats(k *names, had repetition, now int64) (r repetition, wait time.Duration, next *wrongList) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, key := range k.lists() {
@@ -89,14 +91,18 @@ func (w *wrongPasswords) repeats(k *names, hadTurn bool, now int64) (r repetitio
 			continue
 		}
 		since := time.Duration(now-list.repeatedAt) * time.Millisecond
+		soon := 0 <= since && since < repeatEvery
 		switch {
-		case i == 0 && hadTurn:
+		case had[i]:
 			continue
 		case i == 0 && list.waits:
 			return r, 2*repeatEvery - min(max(0, since), repeatEvery), nil
-		case i == 0 && 0 <= since && since < repeatEvery:
+		case i == 0 && soon:
 			list.waits = true
 			return r, repeatEvery - since, list
+		case soon:
+			r[i] = false
+			continue
 		}
 		list.repeated, list.repeatedAt = list.repeated+1, now
 	}
