@@ -20,9 +20,9 @@ import "fmt"
 // one of the last three of that name. So a device may repeat an old password. One
 // such repetition a second is hashed for a name and a source. One more waits for
 // its turn, and others are throttled. Of all sources together, one repetition a
-// second does not count for the account, and others do. Each process remembers the
-// passwords for itself, as 16 bits of a hash with a random key. So 3 of 65,536 other
-// passwords do not count either.
+// second does not count for the account, and of all names one does not for the
+// source; others do. Each process remembers the passwords for itself, as 16 bits of
+// a hash with a random key. So 3 of 65,536 other passwords do not count either.
 //
 // A source is known to an account if the user signed in from it within 30 days.
 type ThrottleOptions struct {

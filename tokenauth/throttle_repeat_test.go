@@ -198,34 +198,47 @@ func TestRepetitionsHashOnceASecond(t *testing.T) {
 	})
 }
 
-// Many sources that repeat one wrong password are throttled as those are that guess
-// different ones. The owner's old device still counts nothing beside them.
-func TestCrowdThatRepeatsOnePasswordIsThrottled(t *testing.T) {
+// Who repeats a few wrong passwords from many sources, or at many names, is throttled
+// as those are who guess different ones.
+func TestCrowdThatRepeatsPasswordsIsThrottled(t *testing.T) {
 	t.Parallel()
-	hashed := func(guess func(source, second int) string) int64 {
-		var n int64
-		synctest.Test(t, func(t *testing.T) {
-			users := &settable{password: "right"}
-			d := &door{T: t, gatekeeper: new(gatekeeper), auth: newService(t, new(memory.Store), users, nil)}
-			d.expect("alice", "right", here, "in")
-			for second := range 15 {
-				atOnce(100, func(i int) string {
-					return d.try("alice", guess(i, second), fmt.Sprint("198.18.0.", i))
+	const attackers, seconds = 90, 40
+	address := func(i int) string { return fmt.Sprint("198.18.0.", i) }
+	for name, at := range map[string]func(i int) (userName, from string){
+		"of one name":     func(i int) (string, string) { return "alice", address(i) },
+		"at one address":  func(i int) (string, string) { return fmt.Sprint("user", i), address(0) },
+		"in one network":  func(i int) (string, string) { return fmt.Sprint("user", i), fmt.Sprintf("2001:db8:0:%x::1", i) },
+		"of twenty names": func(i int) (string, string) { return fmt.Sprint("user", i%20), address(i) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hashed := func(guess func(i, second int) string) (n int64) {
+				synctest.Test(t, func(t *testing.T) {
+					users := &settable{password: "right"}
+					d := &door{T: t, gatekeeper: new(gatekeeper), auth: newService(t, new(memory.Store), users, nil)}
+					d.expect("owner", "right", here, "in")
+					for second := range seconds {
+						atOnce(attackers, func(i int) string {
+							userName, from := at(i)
+							return d.try(userName, guess(i, second), from)
+						})
+						time.Sleep(time.Second)
+					}
+					d.expect("owner", "right", here, "in")
+					n = users.hashed.Load()
 				})
-				time.Sleep(time.Second)
+				return n
 			}
-			d.expect("alice", "right", here, "in")
-			n = users.hashed.Load()
+			different := hashed(func(i, second int) string { return fmt.Sprint("guess ", i, " ", second) })
+			for passwords := 1; passwords <= 3; passwords++ {
+				repeated := hashed(func(i, _ int) string { return fmt.Sprint("wrong ", i%passwords) })
+				t.Logf("%d guesses of different passwords were hashed, and %d of %d", different, repeated, passwords)
+				// Once a second a repetition of a name, or of a network, counts nothing.
+				if repeated > 2*different+seconds {
+					t.Errorf("too many of %d: %d", passwords, repeated)
+				}
+			}
 		})
-		return n
-	}
-	different := hashed(func(source, second int) string { return fmt.Sprint("guess ", source, " ", second) })
-	one := hashed(func(int, int) string { return "wrong" })
-	few := hashed(func(source, _ int) string { return fmt.Sprint("wrong ", source%3) })
-	t.Logf("in 15 seconds %d guesses of different passwords were hashed, %d of one, %d of three", different, one, few)
-	// One repetition a second is hashed and counts nothing.
-	if most := different + 15 + 2; one > most || few > most {
-		t.Errorf("more than %d", most)
 	}
 }
 

@@ -137,7 +137,7 @@ func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
 func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 	l := a.limiter
 	now := l.now()
-	repeats, wait, next := l.wrong.repeats(a.names, repetition{a.turnAt != 0, a.repeats[1]}, now)
+	repeats, wait, next := l.wrong.repeats(a.names, repetition{a.turnAt != 0, a.repeats[1], a.repeats[2]}, now)
 	if wait > 0 {
 		if left := l.memory.left(a.names, now); left > 0 {
 			l.wrong.waited(next, false, now)

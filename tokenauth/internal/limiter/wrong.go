@@ -3,7 +3,6 @@ package limiter
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -24,7 +23,7 @@ type wrongPasswords struct {
 	max   int // of each map
 
 	mu    sync.Mutex
-	lists [2]map[throttle.Key]*wrongList // by folded name: from one source, and from all
+	lists [3]map[throttle.Key]*wrongList // by folded name: from one source, and from all; and by network, without passwords
 }
 
 const (
@@ -32,29 +31,14 @@ const (
 	maxWrong = 3
 	// repeatEvery is how often passwords of a name may be repeated without counting.
 	// Of those of one source, one attempt waits for that, and others are blocked. Of
-	// those of all sources, others count: a crowd that repeats one password would
-	// have it hashed all the time.
+	// those of all sources, and of all names of a network, others count: who repeats
+	// at many of them would have passwords hashed all the time.
 	repeatEvery = time.Second
 )
 
-// A wrongList has the last passwords first.
-type wrongList struct {
-	passwords  [maxWrong]wrongPassword
-	n          int
-	repeated   int   // how often one was repeated
-	repeatedAt int64 // when, in Unix milliseconds
-	waits      bool  // an attempt waits for its turn to repeat one
-}
-
-type wrongPassword struct {
-	fingerprint uint16
-	n           uint8
-	at          [4]uint32 // parts of the keys of the accounts where it was wrong
-}
-
-// A repetition says for which lists, of the source and of all, an attempt repeats a
-// wrong password.
-type repetition [2]bool
+// A repetition says for which lists, of the source, of all and of the network, an
+// attempt repeats a wrong password.
+type repetition [3]bool
 
 // pends reports whether the attempt is pending in its counter with that index. In
 // those of a source it always is.
@@ -78,6 +62,20 @@ func (w *wrongPasswords) fingerprint(k *names, password string) uint16 {
 
 func (k *names) lists() [2]throttle.Key { return [2]throttle.Key{k.pair, k.name} }
 
+// list returns the list with the key, and makes room for one if there is none. The
+// caller holds the lock.
+func (w *wrongPasswords) list(i int, key throttle.Key) *wrongList {
+	list := w.lists[i][key]
+	if list == nil {
+		if len(w.lists[i]) >= w.max {
+			dropLeastRepeated(w.lists[i])
+		}
+		list = new(wrongList)
+		w.lists[i][key] = list
+	}
+	return list
+}
+
 // repeats returns what the attempt repeats, and for how long it has to wait because
 // the source repeated a password just before. 0 means that it is the attempt's turn,
 // unless it had one already, as had says. If next is not nil, the attempt is the only
@@ -90,21 +88,20 @@ func (w *wrongPasswords) repeats(k *names, had repetition, now int64) (r repetit
 		if r[i] = list != nil && list.find(k.guess) >= 0; !r[i] {
 			continue
 		}
-		since := time.Duration(now-list.repeatedAt) * time.Millisecond
-		soon := 0 <= since && since < repeatEvery
+		since := list.since(now)
 		switch {
 		case had[i]:
-			continue
 		case i == 0 && list.waits:
-			return r, 2*repeatEvery - min(max(0, since), repeatEvery), nil
-		case i == 0 && soon:
+			return r, 2*repeatEvery - min(since, repeatEvery), nil
+		case i == 0 && since < repeatEvery:
 			list.waits = true
 			return r, repeatEvery - since, list
-		case soon:
-			r[i] = false
-			continue
+		default:
+			r[i] = list.takeTurn(now)
 		}
-		list.repeated, list.repeatedAt = list.repeated+1, now
+	}
+	if r[0] {
+		r[2] = had[2] || w.list(2, k.network()).takeTurn(now)
 	}
 	return r, 0, nil
 }
@@ -138,18 +135,11 @@ func (w *wrongPasswords) failed(k *names, keys []throttle.Key, r repetition) (co
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, key := range k.lists() {
-		list := w.lists[i][key]
-		if list == nil {
-			if len(w.lists[i]) >= w.max {
-				dropLeastRepeated(w.lists[i])
-			}
-			list = new(wrongList)
-			w.lists[i][key] = list
-		}
-		ofAccount, ofName := list.add(k.guess, binary.BigEndian.Uint32(keys[i][1:]))
+		ofAccount, ofName := w.list(i, key).add(k.guess, binary.BigEndian.Uint32(keys[i][1:]))
 		counts[i], counts[i+2] = ofAccount || !r[i], ofName || !r[i]
 	}
-	counts[4], counts[5] = counts[2], counts[2]
+	counts[4] = counts[2] || !r[2]
+	counts[5] = counts[4]
 	return counts
 }
 
@@ -175,50 +165,5 @@ func (w *wrongPasswords) succeeded(k *names) {
 func (w *wrongPasswords) len() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.lists[0]) + len(w.lists[1])
-}
-
-// find returns the index of the password, or -1.
-func (l *wrongList) find(fingerprint uint16) int {
-	return slices.IndexFunc(l.passwords[:l.n], func(p wrongPassword) bool { return p.fingerprint == fingerprint })
-}
-
-// add puts the password first. It reports whether it is new for the account, and
-// whether it is new at all. The second is so at least as often, whatever the order:
-// the counters of the name, which all spellings have, decide before those of an
-// account do.
-func (l *wrongList) add(fingerprint uint16, account uint32) (ofAccount, ofName bool) {
-	i := l.find(fingerprint)
-	p := wrongPassword{fingerprint: fingerprint}
-	if ofName = i < 0; ofName {
-		l.n = min(l.n+1, maxWrong)
-		i = l.n - 1
-	} else {
-		p = l.passwords[i]
-	}
-	if ofAccount = !slices.Contains(p.at[:p.n], account); ofAccount && int(p.n) < len(p.at) {
-		p.at[p.n] = account
-		p.n++
-	}
-	copy(l.passwords[1:i+1], l.passwords[:i])
-	l.passwords[0] = p
-	return ofAccount, ofName
-}
-
-// dropLeastRepeated drops, of a sample, the list of which least was repeated, and
-// of those the one that was repeated first. So names that are tried once do not
-// crowd out the one that a device repeats.
-func dropLeastRepeated(lists map[throttle.Key]*wrongList) {
-	var least throttle.Key
-	var of *wrongList
-	looked := 0
-	for key, list := range lists {
-		if of == nil || list.repeated < of.repeated || list.repeated == of.repeated && list.repeatedAt < of.repeatedAt {
-			least, of = key, list
-		}
-		if looked++; looked == sample {
-			break
-		}
-	}
-	delete(lists, least)
+	return len(w.lists[0]) + len(w.lists[1]) + len(w.lists[2])
 }
