@@ -3,12 +3,15 @@
 //
 // A user is one hash, and the token at a client one field of it. What is done
 // with a token is one command that touches one key, so all works alike on a
-// single server, with Sentinel, and on Redis Cluster. The client must not send
-// reads to replicas, which lag.
+// single server, with Sentinel, and on Redis Cluster. Reads go to masters, since
+// replicas lag, also if ClientOption.SendToReplicas is rueidis.Completed.IsReadOnly
+// or the like; do not have it choose by the command's name.
 //
 // What changes tokens is a script. A host that restricts commands allows
 // EVALSHA, EVAL, HGET, HGETALL, HSET, HDEL, TTL, EXPIRE and UNLINK, for keys
-// with the prefix. Redis 5 will do.
+// with the prefix. Redis 5 will do, and neither RESP3 nor CLIENT TRACKING is
+// needed: set ClientOption.DisableCache, since rueidis does not connect otherwise
+// where they are missing.
 //
 // # Counters of attempts
 //
@@ -170,7 +173,7 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 // Find implements tokenauth.Storage, by one HGET.
 func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 	value, err := await(ctx, func() ([]byte, error) {
-		return s.client.Do(ctx, s.client.B().Hget().Key(s.key(slot.User)).Field(field(slot.Client)).Build()).AsBytes()
+		return s.client.Do(ctx, s.read("HGET", []string{s.key(slot.User)}, field(slot.Client))).AsBytes()
 	})
 	if rueidis.IsRedisNil(err) {
 		return tokenauth.Token{}, tokenauth.ErrNotFound
@@ -184,7 +187,7 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token,
 // List implements tokenauth.Lister, by one HGETALL.
 func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 	values, err := await(ctx, func() (map[string]string, error) {
-		return s.client.Do(ctx, s.client.B().Hgetall().Key(s.key(u)).Build()).AsStrMap()
+		return s.client.Do(ctx, s.read("HGETALL", []string{s.key(u)})).AsStrMap()
 	})
 	if err != nil {
 		return nil, err
@@ -221,6 +224,13 @@ func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 		return s.client.Do(ctx, s.client.B().Unlink().Key(s.key(u)).Build()).AsInt64()
 	})
 	return err
+}
+
+// read returns a command that reads keys. The client may send it again, and
+// does not know that it only reads: ClientOption.SendToReplicas is commonly a
+// function that sends such commands to replicas, which lag.
+func (s *Store) read(command string, keys []string, args ...string) rueidis.Completed {
+	return s.client.B().Arbitrary(command).Keys(keys...).Args(args...).Build().ToRetryable()
 }
 
 // key returns the name of the user's hash.
