@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ func TestReadsGoToTheMaster(t *testing.T) {
 	replicated := o
 	replicated.Standalone.ReplicaAddress = lagging.InitAddress
 	replicated.SendToReplicas = func(c rueidis.Completed) bool { return c.IsReadOnly() }
-	w := newStore(t, open(t, replicated), "")
+	w := withFeed(t, replicated, o, "")
 	token := newToken("alice", "", 1, time.Hour)
 	replace(t, newStore(t, open(t, lagging), ""), token)
 	replace(t, w, newToken("alice", "", 2, time.Hour))
@@ -42,4 +43,9 @@ func TestReadsGoToTheMaster(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	watch(t, w, 100*time.Millisecond).goesOn(t)
+
+	// A host that chooses by name reads old tokens. A cache would keep them.
+	replicated.SendToReplicas = func(c rueidis.Completed) bool { return slices.Contains(c.Commands(), "HGET") }
+	refuses(t, withFeed(t, replicated, o, ""), "reads from a replica")
 }

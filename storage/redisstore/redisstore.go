@@ -88,14 +88,38 @@
 // # The feed
 //
 // WithFeed makes a store that tells of tokens that end, for
-// tokenauth.Options.Cache. It needs Redis 6 or later, and the commands HELLO,
-// PING and CLIENT TRACKING, and on a cluster CLUSTER INFO and CLUSTER NODES.
+// tokenauth.Options.Cache. It needs RESP3 and client tracking, of Redis 6 or later:
+// of its user the commands HELLO, PING and CLIENT TRACKING, HGET for keys with the
+// prefix, and on a cluster CLUSTER INFO and CLUSTER NODES. What else was tried, and
+// which proxies cannot pass it on, is in the README of this folder.
 //
 // It hears of a change from the master that made it. A master that is replaced,
 // a slot that moves to a node without any, or a node that does not answer ends
 // the feed; the service asks Redis then, until a new feed is there, a moment
-// later. With Sentinel, an old master that is cut off may go on for as long as
-// nobody has told it or this process; min-replicas-to-write bounds that, too.
+// later. With Sentinel, an old master that is cut off ends the feed as soon as the
+// store's client knows the new one; min-replicas-to-write bounds how long an old
+// master that nobody told of takes changes.
+//
+// # Heartbeats
+//
+// The feeds of all replicas together write one heartbeat for each quarter of
+// tokenauth.CacheOptions.Lease to a key of each master, whose name is the prefix
+// and 32 digits that begin with zeros. It is the hash of a user that nobody is. It
+// goes away an hour after the last of them. A heartbeat is written by the client of
+// New, and has to arrive at the connections of WithFeed, so these do not go
+// unnoticed:
+//
+//   - an option of WithFeed that leads to another server or database than the
+//     client of New,
+//   - SWAPDB,
+//   - a proxy that passes on answers but no push messages,
+//   - a server that takes no change: it is out of memory (OOM), without replicas
+//     (NOREPLICAS), a replica (READONLY), unable to persist (MISCONF), or denies
+//     the client its commands (NOPERM).
+//
+// The cache does not serve then, each validation asks Redis, and the log says
+// why, once. What cannot be noticed: a proxy that drops the messages about some
+// keys and passes on those about heartbeats.
 package redisstore
 
 import (
