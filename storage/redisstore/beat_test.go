@@ -185,8 +185,11 @@ func TestTokenEndsWithinTheLease(t *testing.T) {
 			do(t, client, "SWAPDB", "0", "1")
 		}},
 		"SWAPDB with an older copy": {nil, func(t *testing.T, client rueidis.Client, o rueidis.ClientOption) {
+			second := o
+			second.SelectDB = 1
+			other := open(t, second)
 			for _, key := range keys(t, client, "tokenauth:0000") {
-				do(t, client, "COPY", key, key, "DB", "1")
+				do(t, other, "HSET", key, "beat", do(t, client, "HGET", key, "beat"))
 			}
 			watch(t, watched(t, o, ""), 100*time.Millisecond).goesOn(t)
 			do(t, client, "SWAPDB", "0", "1")

@@ -96,7 +96,7 @@ func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) 
 	client, err := rueidis.NewClient(w.feedOption(ctx))
 	if err != nil {
 		closeConnections()
-		return err
+		return fmt.Errorf("the feed's client cannot connect: %w", err)
 	}
 	l := &listener{client: client}
 	defer l.close()
