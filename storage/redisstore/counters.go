@@ -26,7 +26,7 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change 
 		names[i] = s.counterKey(keys[i])
 	}
 	values, err := await(ctx, func() ([]rueidis.RedisMessage, error) {
-		return s.client.Do(ctx, s.client.B().Mget().Key(names...).Build()).ToArray()
+		return s.client.Do(ctx, s.read("MGET", names)).ToArray()
 	})
 	if err != nil {
 		return err

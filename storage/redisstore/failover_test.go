@@ -1,6 +1,8 @@
 package redisstore_test
 
 import (
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -95,4 +97,43 @@ func isMaster(t *testing.T, node rueidis.Client) bool {
 		return false // Sentinel cuts all connections
 	}
 	return strings.Contains(info, "role:master")
+}
+
+// When a slot with a key of heartbeats moves to another master, all replicas take
+// another key, and tokens on each master end as before.
+func TestFeedGoesOnWhenASlotMoves(t *testing.T) {
+	t.Parallel()
+	o := rueidis.ClientOption{InitAddress: throwaway.RedisCluster(t), DisableCache: true}
+	client := open(t, o)
+	w := watched(t, o, "")
+	one, two := watch(t, w, 100*time.Millisecond), watch(t, w, 100*time.Millisecond)
+	nodes, from, to := client.Nodes(), o.InitAddress[0], o.InitAddress[1]
+	beats := keys(t, nodes[from], "tokenauth:")
+	if len(beats) != 1 {
+		t.Fatalf("the keys are %v", beats)
+	}
+	slot, err := client.Do(t.Context(), client.B().ClusterKeyslot().Key(beats[0]).Build()).AsInt64()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := func(address string) string { return do(t, nodes[address], "CLUSTER", "MYID") }
+	setSlot := func(address string, args ...string) {
+		t.Helper()
+		do(t, nodes[address], append([]string{"CLUSTER", "SETSLOT", strconv.FormatInt(slot, 10)}, args...)...)
+	}
+	setSlot(to, "IMPORTING", id(from))
+	setSlot(from, "MIGRATING", id(to))
+	one.goesOn(t)
+	host, port, _ := net.SplitHostPort(to)
+	do(t, nodes[from], "MIGRATE", host, port, beats[0], "0", "5000")
+	one.goesOn(t)
+	two.goesOn(t)
+	for _, address := range []string{to, from} {
+		setSlot(address, "NODE", id(to))
+	}
+	one.goesOn(t)
+	two.goesOn(t)
+	if left := keys(t, nodes[from], "tokenauth:"); len(left) != 1 || left[0] == beats[0] {
+		t.Errorf("the keys of the master that gave the slot away are %v", left)
+	}
 }

@@ -3,12 +3,15 @@
 //
 // A user is one hash, and the token at a client one field of it. What is done
 // with a token is one command that touches one key, so all works alike on a
-// single server, with Sentinel, and on Redis Cluster. The client must not send
-// reads to replicas, which lag.
+// single server, with Sentinel, and on Redis Cluster. Reads go to masters, since
+// replicas lag, also if ClientOption.SendToReplicas is rueidis.Completed.IsReadOnly
+// or the like; do not have it choose by the command's name.
 //
 // What changes tokens is a script. A host that restricts commands allows
 // EVALSHA, EVAL, HGET, HGETALL, HSET, HDEL, TTL, EXPIRE and UNLINK, for keys
-// with the prefix. Redis 5 will do.
+// with the prefix. Redis 5 will do, and neither RESP3 nor CLIENT TRACKING is
+// needed: set ClientOption.DisableCache, since rueidis does not connect otherwise
+// where they are missing.
 //
 // # Counters of attempts
 //
@@ -85,14 +88,38 @@
 // # The feed
 //
 // WithFeed makes a store that tells of tokens that end, for
-// tokenauth.Options.Cache. It needs Redis 6 or later, and the commands HELLO,
-// PING and CLIENT TRACKING, and on a cluster CLUSTER INFO and CLUSTER NODES.
+// tokenauth.Options.Cache. It needs RESP3 and client tracking, of Redis 6 or later:
+// of its user the commands HELLO, PING and CLIENT TRACKING, HGET for keys with the
+// prefix, and on a cluster CLUSTER INFO and CLUSTER NODES. What else was tried, and
+// which proxies cannot pass it on, is in the README of this folder.
 //
 // It hears of a change from the master that made it. A master that is replaced,
 // a slot that moves to a node without any, or a node that does not answer ends
 // the feed; the service asks Redis then, until a new feed is there, a moment
-// later. With Sentinel, an old master that is cut off may go on for as long as
-// nobody has told it or this process; min-replicas-to-write bounds that, too.
+// later. With Sentinel, an old master that is cut off ends the feed as soon as the
+// store's client knows the new one; min-replicas-to-write bounds how long an old
+// master that nobody told of takes changes.
+//
+// # Heartbeats
+//
+// The feeds of all replicas together write one heartbeat for each quarter of
+// tokenauth.CacheOptions.Lease to a key of each master, whose name is the prefix
+// and 32 digits that begin with zeros. It is the hash of a user that nobody is. It
+// goes away an hour after the last of them. A heartbeat is written by the client of
+// New, and has to arrive at the connections of WithFeed, so these do not go
+// unnoticed:
+//
+//   - an option of WithFeed that leads to another server or database than the
+//     client of New,
+//   - SWAPDB,
+//   - a proxy that passes on answers but no push messages,
+//   - a server that takes no change: it is out of memory (OOM), without replicas
+//     (NOREPLICAS), a replica (READONLY), unable to persist (MISCONF), or denies
+//     the client its commands (NOPERM).
+//
+// The cache does not serve then, each validation asks Redis, and the log says
+// why, once. What cannot be noticed: a proxy that drops the messages about some
+// keys and passes on those about heartbeats.
 package redisstore
 
 import (
@@ -170,7 +197,7 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 // Find implements tokenauth.Storage, by one HGET.
 func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 	value, err := await(ctx, func() ([]byte, error) {
-		return s.client.Do(ctx, s.client.B().Hget().Key(s.key(slot.User)).Field(field(slot.Client)).Build()).AsBytes()
+		return s.client.Do(ctx, s.read("HGET", []string{s.key(slot.User)}, field(slot.Client))).AsBytes()
 	})
 	if rueidis.IsRedisNil(err) {
 		return tokenauth.Token{}, tokenauth.ErrNotFound
@@ -184,7 +211,7 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token,
 // List implements tokenauth.Lister, by one HGETALL.
 func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 	values, err := await(ctx, func() (map[string]string, error) {
-		return s.client.Do(ctx, s.client.B().Hgetall().Key(s.key(u)).Build()).AsStrMap()
+		return s.client.Do(ctx, s.read("HGETALL", []string{s.key(u)})).AsStrMap()
 	})
 	if err != nil {
 		return nil, err
@@ -221,6 +248,13 @@ func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 		return s.client.Do(ctx, s.client.B().Unlink().Key(s.key(u)).Build()).AsInt64()
 	})
 	return err
+}
+
+// read returns a command that reads keys. The client may send it again, and
+// does not know that it only reads: ClientOption.SendToReplicas is commonly a
+// function that sends such commands to replicas, which lag.
+func (s *Store) read(command string, keys []string, args ...string) rueidis.Completed {
+	return s.client.B().Arbitrary(command).Keys(keys...).Args(args...).Build().ToRetryable()
 }
 
 // key returns the name of the user's hash.

@@ -524,4 +524,11 @@ func TestAccessRights(t *testing.T) {
 	}
 	auth := service(t, w, tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
 	eventually(t, "alive", func() bool { return auth.CacheStats().FeedAlive })
+
+	// A user of the feed's own.
+	do(t, admin, "ACL", "SETUSER", "feed", "reset", "on", ">password", "~tokenauth:*",
+		"+hello", "+ping", "+hget", "+client|tracking", "+cluster|slots", "+cluster|info", "+cluster|nodes")
+	own := o
+	own.Username = "feed"
+	watch(t, withFeed(t, o, own, ""), 100*time.Millisecond)
 }

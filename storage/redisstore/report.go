@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -38,11 +36,14 @@ func (r *reporter) alive(asOf time.Time) {
 	r.report(func(f tokenauth.Invalidator) { f.Heartbeat(asOf) })
 }
 
-// invalidated is called by a connection for the keys that changed. None stands
-// for all: everything was removed, or the connection is lost.
-func (r *reporter) invalidated(keys []rueidis.RedisMessage) {
+func (r *reporter) all() { r.report(tokenauth.Invalidator.InvalidateAll) }
+
+// invalidated is called for the keys that changed, other than those of
+// heartbeats. None stands for all: everything was removed, or the connection is
+// lost.
+func (r *reporter) invalidated(names []string) {
 	r.report(func(f tokenauth.Invalidator) {
-		if len(keys) == 0 {
+		if len(names) == 0 {
 			f.InvalidateAll()
 			select {
 			case r.look <- struct{}{}:
@@ -50,9 +51,8 @@ func (r *reporter) invalidated(keys []rueidis.RedisMessage) {
 			}
 			return
 		}
-		for i := range keys {
-			name, err := keys[i].ToString()
-			if u, ok := userOf(name, r.prefix); ok && err == nil {
+		for _, name := range names {
+			if u, ok := userOf(name, r.prefix); ok {
 				f.Invalidate(u)
 			} else {
 				f.InvalidateAll() // whatever it was

@@ -31,8 +31,10 @@ var (
 // tracking reports every change of a key, whoever made it.
 //
 // Each call of Watch opens its own connections by the option, which should be
-// that of the store's client; its options of caching are ignored. WithFeed does
-// no I/O. The error names the argument or field that is wrong.
+// that of the store's client; its options of caching are ignored. If the two lead
+// to different servers or databases, Watch returns an error that says so, and the
+// cache does not serve. Watch also writes: see Heartbeats above. WithFeed does no
+// I/O. The error names the argument or field that is wrong.
 func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 	switch {
 	case s == nil:
@@ -49,13 +51,32 @@ func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 }
 
 // Watch implements tokenauth.Watcher. It listens on one connection to each
-// master, and asks on the very same one whether all is well.
+// master. A heartbeat takes the way of a change: the store's client writes it to
+// a key with the prefix, and the master reports that on the connection that
+// listens. Each beat, for each master, it checks in this order:
 //
-// That a heartbeat proves anything depends on an order. A server queues what
-// it has to tell of a change before it sends the answer to whoever made it. So
-// when a call that changed something has returned, and a PING is sent after
-// that, the answer comes behind the change on the same connection. And rueidis
-// hands out what it reads from a connection in order, by one goroutine.
+//  1. The store's client reads the heartbeat, the way that it reads a token. If
+//     no replica has written one since the last check, it writes the next one,
+//     by a script that succeeds for one replica. So there is one write for each
+//     beat and master, however many replicas there are.
+//  2. It takes the time. All changes up to then are reported when the check is
+//     over.
+//  3. The listening connection asks for the role, sends a PING, and reads the
+//     heartbeat. It must be the same as the client's: then both lead to one
+//     server, database and key.
+//  4. The listening connection must have been told, since the last check, that
+//     the key changed: then the server reports changes on it.
+//  5. The heartbeat must be a successor of the last one. If not, the databases
+//     were swapped, or keys are gone: all tokens are invalidated.
+//
+// The time of step 2 depends on an order. A server queues what it has to report
+// of a change before it sends the answer to whoever made it. So when a call that
+// changed something has returned, and a PING is sent after that, its answer comes
+// behind the report on the same connection. And rueidis hands out what it reads
+// from a connection in order, by one goroutine.
+//
+// A way that breaks between two checks is found by the next one, which ends
+// Watch: a beat later, a quarter of the cache's lease.
 func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -75,22 +96,21 @@ func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) 
 	client, err := rueidis.NewClient(w.feedOption(ctx))
 	if err != nil {
 		closeConnections()
-		return err
+		return fmt.Errorf("the feed's client cannot connect: %w", err)
 	}
 	l := &listener{client: client}
 	defer l.close()
 	defer closeConnections() // first: nobody waits for a server that hangs
 
-	if err := l.listen(ctx, w.prefix, r); err != nil {
+	if err := l.listen(ctx, w.Store, r); err != nil {
 		return err
 	}
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
 	for {
-		asOf := time.Now()
 		// The lease of a cache is four beats.
 		timed, cancel := context.WithTimeout(ctx, 3*beat)
-		err := l.check(timed)
+		asOf, err := l.check(timed)
 		cancel()
 		if err != nil {
 			return err

@@ -262,7 +262,8 @@ type feed struct {
 	mu       sync.Mutex
 	over     map[tokenauth.UserKey]time.Time // when changes were over that are not reported yet
 	reported map[tokenauth.UserKey]bool      // changes that were before they were over
-	signs    int                             // calls of Alive
+	signs    int                             // calls of Heartbeat
+	flushes  int                             // calls of InvalidateAll
 	wrong    error
 }
 
@@ -280,7 +281,11 @@ func (f *feed) Invalidate(u tokenauth.UserKey) {
 	}
 }
 
-func (f *feed) InvalidateAll() {}
+func (f *feed) InvalidateAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.flushes++
+}
 
 func (f *feed) Heartbeat(asOf time.Time) {
 	f.mu.Lock()
@@ -349,12 +354,7 @@ func (g *watching) end(t *testing.T) error {
 // slow returns the option with a network that takes its time with what a server
 // says on connections that are told of changes.
 func slow(o rueidis.ClientOption) rueidis.ClientOption {
-	dial := o.DialCtxFn
-	if dial == nil {
-		dial = func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-			return d.DialContext(ctx, "tcp", address)
-		}
-	}
+	dial := dialOf(o)
 	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, c *tls.Config) (net.Conn, error) {
 		conn, err := dial(ctx, address, d, c)
 		if err != nil {
@@ -447,6 +447,9 @@ func TestWatchLeavesNothing(t *testing.T) {
 				return n
 			}
 			w := watched(t, o, "tokenauth:")
+			for i := range 100 { // on each of the connections that the store's client keeps
+				replace(t, w, newToken(fmt.Sprint("user", i), "", 1, time.Hour))
+			}
 			there, here := connections(), runtime.NumGoroutine()
 			for range 3 {
 				g := watch(t, w, 100*time.Millisecond)

@@ -1,0 +1,79 @@
+package redisstore
+
+import (
+	"strings"
+	"testing"
+)
+
+// The values are those of CLUSTER KEYSLOT.
+func TestSlotOf(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]int{"": 0, "123456789": 12739, "foo": 12182, "tokenauth:": 59} {
+		if got := slotOf(key); got != want {
+			t.Errorf("slot of %q is %d, not %d", key, got, want)
+		}
+	}
+}
+
+// A key of heartbeats is in a slot of its master that does not move, and of few
+// slots one is found.
+func TestBeatKeyAtIsInASlotAtRest(t *testing.T) {
+	t.Parallel()
+	s := &Store{prefix: strings.Repeat("p", maxPrefixLength)}
+	first := s.beatKey(1) // in any slot
+	for _, test := range []struct {
+		slots   string
+		in, out []int // slots
+		says    string
+	}{
+		{"0-16383", []int{0, 16383}, nil, ""},
+		{"0-5460 10000 [93->-bbbb] [94-<-bbbb]", []int{0, 92, 95, 5460, 10000}, []int{93, 94, 5461, 9999}, ""},
+		{"16383", []int{16383}, []int{0, 16382}, ""},
+		{"93 [93->-bbbb]", nil, []int{93}, "aaaa"},
+		{"x-y 99999-100000", nil, []int{0}, "aaaa"},
+	} {
+		v := &view{self: "aaaa", has: "7 " + test.slots}
+		slots := v.atRest()
+		for _, slot := range test.in {
+			if !slots[slot] {
+				t.Errorf("%s: slot %d is not at rest", test.slots, slot)
+			}
+		}
+		for _, slot := range test.out {
+			if slots[slot] {
+				t.Errorf("%s: slot %d is at rest", test.slots, slot)
+			}
+		}
+		key, err := s.beatKeyAt(v)
+		switch {
+		case test.says != "":
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%s: the error is %v", test.slots, err)
+			}
+		case err != nil || !slots[slotOf(key)] || !isBeat(key):
+			t.Errorf("%s: the key is %q, error %v", test.slots, key, err)
+		}
+	}
+	if key, err := s.beatKeyAt(&view{has: "7 0-16383"}); key != first || err != nil {
+		t.Errorf("of all slots the key is %q, error %v", key, err)
+	}
+}
+
+func TestIsBeat(t *testing.T) {
+	t.Parallel()
+	s := &Store{prefix: "tokenauth:"}
+	for name, want := range map[string]bool{
+		s.beatKey(1):          true,
+		s.beatKey(0xffffffff): true,
+		"tokenauth:b:" + strings.TrimPrefix(s.beatKey(7), "tokenauth:"): true,
+		strings.TrimPrefix(s.beatKey(1), "tokenauth:"):                  false,
+		"tokenauth:" + strings.Repeat("0", 23) + "100000001":            false,
+		"tokenauth:" + strings.Repeat("0", 24) + "0000000x":             false,
+		"tokenauth:": false,
+		"":           false,
+	} {
+		if got := isBeat(name); got != want {
+			t.Errorf("of %q it is %v", name, got)
+		}
+	}
+}
