@@ -32,6 +32,9 @@ func open(db *gorm.DB, prefix string) (*database, error) {
 	if _, ok := pool.(gorm.TxCommitter); ok {
 		return nil, errors.New("gormstore: the database is a transaction; a store needs its connection pool")
 	}
+	if err := checkPool(db); err != nil {
+		return nil, err
+	}
 	if prefix == "" {
 		prefix = defaultPrefix
 	}
