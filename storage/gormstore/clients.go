@@ -103,7 +103,7 @@ func newSecret() (tokenauth.Secret, tokenauth.Digest) {
 
 // FindClient implements tokenauth.ClientRegistry.
 func (c *Clients) FindClient(ctx context.Context, clientID string) (client tokenauth.Client, err error) {
-	rows, err := c.pool().QueryContext(ctx, c.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`), clientID)
+	rows, err := c.pool().QueryContext(ctx, c.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`+c.dialect.primary), clientID)
 	if err != nil {
 		return client, err
 	}

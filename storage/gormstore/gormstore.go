@@ -20,8 +20,8 @@
 //
 //	postgres://db1,db2/service?target_session_attrs=read-write&connect_timeout=1
 //
-// Without target_session_attrs they may be at a standby, which lags and accepts
-// what has ended. A server that is gone without a word costs each new
+// Without target_session_attrs they may be at a standby, which lags and still has
+// what has ended. There every read fails, and requests get 503. A server that is gone without a word costs each new
 // connection connect_timeout, which is endless by default. It has to leave time
 // for the next server within tokenauth.Options.Timeout.
 //
@@ -36,10 +36,11 @@
 // validations go on.
 //
 // The old primary must be down, or out of the services' reach, before the
-// standby is promoted. That it is read-only does not do: the services keep the
-// connections that they have, and on these a token is good that has ended at
+// standby is promoted. Making it read-only is not enough: the services keep the
+// connections that they have, and on these a token is valid that has ended at
 // the new primary. A cache keeps such an answer until the token expires.
-// Nothing here can tell; once it has happened, restart the services.
+// Nothing here can tell; once it has happened, restart the services. An old primary
+// that comes back as a standby does no harm: every read fails there.
 package gormstore
 
 import (
@@ -93,8 +94,8 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 		replace: d.statement(`INSERT INTO tokenauth_tokens AS t
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
-		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`),
-		list:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ?`),
+		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
+		list:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ?` + d.dialect.primary),
 		revoke:     d.statement(`DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`),
 		revokeUser: d.statement(deleteTokensOfUser),
 	}, nil

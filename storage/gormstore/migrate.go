@@ -190,7 +190,7 @@ func (d *database) schemaVersion(ctx context.Context, pool gorm.ConnPool) (int, 
 		return 0, nil
 	}
 	var version sql.NullInt64
-	err := pool.QueryRowContext(ctx, d.sql(`SELECT max(version) FROM tokenauth_schema`)).Scan(&version)
+	err := pool.QueryRowContext(ctx, d.sql(`SELECT max(version) FROM tokenauth_schema WHERE true`+d.dialect.primary)).Scan(&version)
 	if err != nil {
 		return 0, fmt.Errorf("reading table %sschema: %w", d.prefix, err)
 	}

@@ -118,7 +118,7 @@ func (u *Users) LiveCheck(ctx context.Context, p tokenauth.Principal) error {
 }
 
 func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) error {
-	account, err := u.account(ctx, ` WHERE id = ?`+lock, p.UserID)
+	account, err := u.account(ctx, `id`, lock, p.UserID)
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
 		return err
 	}
@@ -134,11 +134,11 @@ func (u *Users) lookup(ctx context.Context, userName string) (password.Account, 
 	if err != nil {
 		return password.Account{}, errUserNotFound
 	}
-	return u.account(ctx, ` WHERE name_key = ?`, key)
+	return u.account(ctx, `name_key`, "", key)
 }
 
-func (u *Users) account(ctx context.Context, where string, arg any) (password.Account, error) {
-	row, err := u.read(ctx, u.pool(), where, arg)
+func (u *Users) account(ctx context.Context, column, lock, value string) (password.Account, error) {
+	row, err := u.read(ctx, u.pool(), column, lock, value)
 	if err != nil {
 		return password.Account{}, err
 	}
@@ -158,9 +158,10 @@ type userRow struct {
 	passwordHash, stamp string
 }
 
-func (u *Users) read(ctx context.Context, pool gorm.ConnPool, where string, arg any) (row userRow, err error) {
+// read reads the user whose column has the value.
+func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, value string) (row userRow, err error) {
 	rows, err := pool.QueryContext(ctx, u.sql(
-		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users`+where), arg)
+		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users WHERE `+column+` = ?`+u.dialect.primary+lock), value)
 	if err != nil {
 		return row, err
 	}
@@ -182,7 +183,7 @@ func (u *Users) read(ctx context.Context, pool gorm.ConnPool, where string, arg 
 
 // Find returns the user with that ID.
 func (u *Users) Find(ctx context.Context, id string) (User, error) {
-	row, err := u.read(ctx, u.pool(), ` WHERE id = ?`, id)
+	row, err := u.read(ctx, u.pool(), `id`, "", id)
 	return row.User, err
 }
 
@@ -193,13 +194,13 @@ func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
 	if err != nil {
 		return User{}, errUserNotFound
 	}
-	row, err := u.read(ctx, u.pool(), ` WHERE name_key = ?`, key)
+	row, err := u.read(ctx, u.pool(), `name_key`, "", key)
 	return row.User, err
 }
 
 // Count returns how many users there are.
 func (u *Users) Count(ctx context.Context) (n int64, err error) {
-	err = u.pool().QueryRowContext(ctx, u.sql(`SELECT count(*) FROM tokenauth_users`)).Scan(&n)
+	err = u.pool().QueryRowContext(ctx, u.sql(`SELECT count(*) FROM tokenauth_users WHERE true`+u.dialect.primary)).Scan(&n)
 	return n, err
 }
 
@@ -267,7 +268,7 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 			return err
 		}
 		// Who is there now tells whose insert it was, on every engine alike.
-		created, err = u.read(ctx, pool, ` WHERE name_key = ?`, key)
+		created, err = u.read(ctx, pool, `name_key`, "", key)
 		if err == nil && created.ID != id {
 			return fmt.Errorf("%w: a user of that name", ErrExists)
 		}
