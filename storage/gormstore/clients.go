@@ -78,7 +78,7 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest an
 	if len(client.Secrets) > 0 {
 		return fmt.Errorf("%w: a new client must have no Secrets", ErrInvalid)
 	}
-	result, err := c.pool().ExecContext(ctx, c.sql(c.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict),
+	result, err := c.exec(ctx, c.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict,
 		client.ID, digest, strings.Join(client.Roles, ","), introspectionOf(client.IntrospectsOwn, client.IntrospectsAll), client.Disabled, newStamp(), time.Now().Unix())
 	if err != nil {
 		return err

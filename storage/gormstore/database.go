@@ -21,6 +21,9 @@ type database struct {
 	pool    gorm.ConnPool
 	dialect dialect
 	prefix  string // of the tables
+
+	galera       bool   // the server is a node of a cluster
+	galeraPrefix string // of statements there, or ""
 }
 
 // open checks the host's database. It does not read the schema.
@@ -61,6 +64,9 @@ func (d *database) statement(text string) *statement {
 // sql rewrites a statement for the engine and the tables' prefix.
 func (d *database) sql(text string) string {
 	text = strings.ReplaceAll(text, defaultPrefix, d.prefix)
+	if d.galeraPrefix != "" && galeraStatement.MatchString(text) {
+		text = d.galeraPrefix + text
+	}
 	if !d.dialect.aliases {
 		text = strings.Replace(text, " AS t\n", "\n", 1)
 	}

@@ -41,12 +41,21 @@
 // the new primary. A cache keeps such an answer until the token expires.
 // Nothing here can tell; once it has happened, restart the services. An old primary
 // that comes back as a standby does no harm: every read fails there.
+//
+// # Galera
+//
+// Services may be connected to several nodes of a Galera cluster of MariaDB, each to
+// its own or all through a load balancer. Each statement waits until its node has
+// applied what was committed before at any node. Nothing has to be set. What hosts
+// change in transactions of their own has to know that locks are a node's own: see
+// Users.WithTx.
 package gormstore
 
 import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
 	"gorm.io/gorm"
 
@@ -81,6 +90,9 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.findGalera(ctx); err != nil {
+		return nil, fmt.Errorf("gormstore: %w", err)
+	}
 	if err := d.checkSchema(ctx); err != nil {
 		return nil, err
 	}
@@ -95,8 +107,8 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
 		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
-		list:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ?` + d.dialect.primary),
-		revoke:     d.statement(`DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`),
+		list:       d.statement(selectTokensOfUser + d.dialect.primary),
+		revoke:     d.statement(deleteToken),
 		revokeUser: d.statement(deleteTokensOfUser),
 	}, nil
 }

@@ -43,6 +43,6 @@ func (s session) revocations(ctx context.Context, kind int, after string, add fu
 }
 
 func (s session) removeRevocation(ctx context.Context, kind int, id, change string) error {
-	_, err := s.pool().ExecContext(ctx, s.sql(`DELETE FROM tokenauth_revocations WHERE kind = ? AND id = ? AND change_id = ?`), kind, id, change)
+	_, err := s.exec(ctx, `DELETE FROM tokenauth_revocations WHERE kind = ? AND id = ? AND change_id = ?`, kind, id, change)
 	return err
 }
