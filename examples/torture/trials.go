@@ -38,7 +38,7 @@ var trials = []*trial.Trial{
 	},
 	{
 		Name: "crashes", Run: crash.Run, Fits: func(b *store.Backend) bool {
-			return b.Name != "memory" && b.Name != "redis-cluster" && b.Name != "redis-sentinel" && b.Standby == nil
+			return b.Name != "memory" && b.Name != "redis-cluster" && b.Name != "redis-sentinel" && b.Name != "mariadb-galera" && b.Standby == nil
 		},
 		About: "SIGKILL of the service, and of the database, at any instant: nothing confirmed is lost, nothing is half done",
 	},
@@ -51,7 +51,7 @@ var trials = []*trial.Trial{
 		About: "what is no good token, in great numbers, without and with a cache",
 	},
 	{
-		Name: "soak", Run: soak.Run, Fits: func(b *store.Backend) bool { return b.Standby == nil },
+		Name: "soak", Run: soak.Run, Fits: func(b *store.Backend) bool { return b.Standby == nil && b.Name != "mariadb-galera" },
 		About: "load on three replicas over HTTP, with faults; what they hold over time",
 	},
 	{

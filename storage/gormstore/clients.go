@@ -78,7 +78,7 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest an
 	if len(client.Secrets) > 0 {
 		return fmt.Errorf("%w: a new client must have no Secrets", ErrInvalid)
 	}
-	result, err := c.pool().ExecContext(ctx, c.sql(c.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict),
+	result, err := c.exec(ctx, c.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict,
 		client.ID, digest, strings.Join(client.Roles, ","), introspectionOf(client.IntrospectsOwn, client.IntrospectsAll), client.Disabled, newStamp(), time.Now().Unix())
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func newSecret() (tokenauth.Secret, tokenauth.Digest) {
 
 // FindClient implements tokenauth.ClientRegistry.
 func (c *Clients) FindClient(ctx context.Context, clientID string) (client tokenauth.Client, err error) {
-	rows, err := c.pool().QueryContext(ctx, c.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`), clientID)
+	rows, err := c.pool().QueryContext(ctx, c.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`+c.dialect.primary), clientID)
 	if err != nil {
 		return client, err
 	}

@@ -21,6 +21,9 @@ type database struct {
 	pool    gorm.ConnPool
 	dialect dialect
 	prefix  string // of the tables
+
+	galera       bool   // the server is a node of a cluster
+	galeraPrefix string // of statements there, or ""
 }
 
 // open checks the host's database. It does not read the schema.
@@ -31,6 +34,9 @@ func open(db *gorm.DB, prefix string) (*database, error) {
 	pool := db.Statement.ConnPool
 	if _, ok := pool.(gorm.TxCommitter); ok {
 		return nil, errors.New("gormstore: the database is a transaction; a store needs its connection pool")
+	}
+	if err := checkPool(db); err != nil {
+		return nil, err
 	}
 	if prefix == "" {
 		prefix = defaultPrefix
@@ -58,6 +64,9 @@ func (d *database) statement(text string) *statement {
 // sql rewrites a statement for the engine and the tables' prefix.
 func (d *database) sql(text string) string {
 	text = strings.ReplaceAll(text, defaultPrefix, d.prefix)
+	if d.galeraPrefix != "" && galeraStatement.MatchString(text) {
+		text = d.galeraPrefix + text
+	}
 	if !d.dialect.aliases {
 		text = strings.Replace(text, " AS t\n", "\n", 1)
 	}

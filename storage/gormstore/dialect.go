@@ -12,6 +12,7 @@ type dialect struct {
 	overwrite string // what an INSERT into tokens does on conflict
 	ignore    string // what an INSERT into users does on conflict: nothing
 	share     string // a read that waits for writers of the row
+	primary   string // ends the condition of a read, and fails at a standby
 	update    string // a read of counters that keeps others from them
 	lock      string // what has to come before such a read, or ""
 	// an INSERT that does nothing on conflict, and tells so by the rows affected
@@ -43,6 +44,15 @@ const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
 	client_id = excluded.client_id, user_id = excluded.user_id, user_name = excluded.user_name,
 	roles = excluded.roles, attributes = excluded.attributes, stamp = excluded.stamp`
 
+// onPrimary makes a read fail at a standby, where tokens that have ended are still
+// there. A check in New would prove one connection, and every other one may lead
+// elsewhere, now or after a fail-over. The server evaluates it before it looks for
+// rows, so that none is missing without an error. What fails is the cast of a text to
+// a boolean, and the error quotes the text.
+const onPrimary = ` AND CASE WHEN (SELECT pg_catalog.pg_is_in_recovery()) THEN '` + atStandby + `' ELSE 'true' END::pg_catalog.bool`
+
+const atStandby = `this connection leads to a standby, which lags: the service must be connected to the primary only (target_session_attrs=read-write in the DSN; no proxy that sends reads to standbys)`
+
 const overwriteCounter = ` ON CONFLICT (counter_key) DO UPDATE SET
 	failures = excluded.failures, failed_at = excluded.failed_at, pending = excluded.pending,
 	pending_at = excluded.pending_at, succeeded_at = excluded.succeeded_at, forget_at = excluded.forget_at`
@@ -63,6 +73,7 @@ var dialects = map[string]dialect{
 		overwriteCounter: overwriteCounter,
 		newestChange:     newestChange,
 		share:            ` FOR SHARE`,
+		primary:          onPrimary,
 		update:           ` FOR UPDATE`,
 		exists:           `SELECT count(*) FROM (SELECT pg_catalog.to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
 		columns:          `SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(?)::oid AND attnum > 0 AND NOT attisdropped`,

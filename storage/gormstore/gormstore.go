@@ -20,8 +20,8 @@
 //
 //	postgres://db1,db2/service?target_session_attrs=read-write&connect_timeout=1
 //
-// Without target_session_attrs they may be at a standby, which lags and accepts
-// what has ended. A server that is gone without a word costs each new
+// Without target_session_attrs they may be at a standby, which lags and still has
+// what has ended. There every read fails, and requests get 503. A server that is gone without a word costs each new
 // connection connect_timeout, which is endless by default. It has to leave time
 // for the next server within tokenauth.Options.Timeout.
 //
@@ -36,16 +36,26 @@
 // validations go on.
 //
 // The old primary must be down, or out of the services' reach, before the
-// standby is promoted. That it is read-only does not do: the services keep the
-// connections that they have, and on these a token is good that has ended at
+// standby is promoted. Making it read-only is not enough: the services keep the
+// connections that they have, and on these a token is valid that has ended at
 // the new primary. A cache keeps such an answer until the token expires.
-// Nothing here can tell; once it has happened, restart the services.
+// Nothing here can tell; once it has happened, restart the services. An old primary
+// that comes back as a standby does no harm: every read fails there.
+//
+// # Galera
+//
+// Services may be connected to several nodes of a Galera cluster of MariaDB, each to
+// its own or all through a load balancer. Each statement waits until its node has
+// applied what was committed before at any node. Nothing has to be set. What hosts
+// change in transactions of their own has to know that locks are a node's own: see
+// Users.WithTx.
 package gormstore
 
 import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
 	"gorm.io/gorm"
 
@@ -80,6 +90,9 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.findGalera(ctx); err != nil {
+		return nil, fmt.Errorf("gormstore: %w", err)
+	}
 	if err := d.checkSchema(ctx); err != nil {
 		return nil, err
 	}
@@ -93,9 +106,9 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 		replace: d.statement(`INSERT INTO tokenauth_tokens AS t
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
-		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`),
-		list:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ?`),
-		revoke:     d.statement(`DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`),
+		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
+		list:       d.statement(selectTokensOfUser + d.dialect.primary),
+		revoke:     d.statement(deleteToken),
 		revokeUser: d.statement(deleteTokensOfUser),
 	}, nil
 }

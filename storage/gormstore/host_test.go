@@ -20,7 +20,6 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
-	"gorm.io/plugin/dbresolver"
 
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
@@ -89,18 +88,6 @@ func TestWorksWithDSNParameters(t *testing.T) {
 		t.Parallel()
 		d := postgres.New(postgres.Config{DSN: throwaway.Postgres(t) + "&TimeZone=Asia/Kathmandu", PreferSimpleProtocol: true})
 		exercise(t, newStore(t, openDialector(t, d, nil), nil))
-	})
-}
-
-// The host sends its reads to a replica, which here is empty and would find
-// nothing.
-func TestReadsGoToThePrimary(t *testing.T) {
-	onEach(t, func(t *testing.T, e engine) {
-		db := e.open(t, nil)
-		if err := db.Use(dbresolver.Register(dbresolver.Config{Replicas: []gorm.Dialector{e.dialector(t)}})); err != nil {
-			t.Fatal(err)
-		}
-		exercise(t, newStore(t, db, nil))
 	})
 }
 

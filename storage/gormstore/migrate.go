@@ -44,6 +44,9 @@ func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if err != nil {
 		return err
 	}
+	if err := d.findGalera(ctx); err != nil {
+		return fmt.Errorf("gormstore: %w", err)
+	}
 	if err := d.migrate(ctx); err != nil {
 		return fmt.Errorf("gormstore: migrating: %w", err)
 	}
@@ -190,7 +193,7 @@ func (d *database) schemaVersion(ctx context.Context, pool gorm.ConnPool) (int, 
 		return 0, nil
 	}
 	var version sql.NullInt64
-	err := pool.QueryRowContext(ctx, d.sql(`SELECT max(version) FROM tokenauth_schema`)).Scan(&version)
+	err := pool.QueryRowContext(ctx, d.sql(`SELECT max(version) FROM tokenauth_schema WHERE true`+d.dialect.primary)).Scan(&version)
 	if err != nil {
 		return 0, fmt.Errorf("reading table %sschema: %w", d.prefix, err)
 	}

@@ -27,7 +27,7 @@ const revocationPage = 1000
 
 // revocations gives each row of the kind that comes after the ID.
 func (s session) revocations(ctx context.Context, kind int, after string, add func(id, change string)) error {
-	rows, err := s.pool().QueryContext(ctx, s.sql(`SELECT id, change_id FROM tokenauth_revocations WHERE kind = ? AND id > ? ORDER BY id LIMIT ?`),
+	rows, err := s.pool().QueryContext(ctx, s.sql(`SELECT id, change_id FROM tokenauth_revocations WHERE kind = ? AND id > ?`+s.dialect.primary+` ORDER BY id LIMIT ?`),
 		kind, after, revocationPage)
 	if err != nil {
 		return err
@@ -43,6 +43,6 @@ func (s session) revocations(ctx context.Context, kind int, after string, add fu
 }
 
 func (s session) removeRevocation(ctx context.Context, kind int, id, change string) error {
-	_, err := s.pool().ExecContext(ctx, s.sql(`DELETE FROM tokenauth_revocations WHERE kind = ? AND id = ? AND change_id = ?`), kind, id, change)
+	_, err := s.exec(ctx, `DELETE FROM tokenauth_revocations WHERE kind = ? AND id = ? AND change_id = ?`, kind, id, change)
 	return err
 }

@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +15,8 @@ import (
 var errIsolationLevel = errors.New("gormstore: the transaction must be at READ COMMITTED")
 
 const (
+	selectTokensOfUser   = `SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ?`
+	deleteToken          = `DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`
 	deleteTokensOfUser   = `DELETE FROM tokenauth_tokens WHERE user_key = ?`
 	deleteTokensOfClient = `DELETE FROM tokenauth_tokens WHERE client_key = ?`
 )
@@ -38,10 +41,29 @@ func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) 
 		return do(s.tx.Statement.ConnPool)
 	}
 	return retry(ctx, func() error {
-		return s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			return do(tx.Statement.ConnPool)
-		}, s.dialect.txOptions...)
+		if s.galera {
+			return s.beginOnGalera(ctx, do)
+		}
+		return transaction(s.db.WithContext(ctx), s.dialect.txOptions, do)
 	})
+}
+
+func transaction(db *gorm.DB, options []*sql.TxOptions, do func(gorm.ConnPool) error) error {
+	return db.Transaction(func(tx *gorm.DB) error {
+		return do(tx.Statement.ConnPool)
+	}, options...)
+}
+
+// exec runs one statement, and again if the database rolled it back.
+func (s session) exec(ctx context.Context, statement string, args ...any) (result sql.Result, err error) {
+	if s.tx != nil { // the whole of it was rolled back
+		return s.tx.Statement.ConnPool.ExecContext(ctx, s.sql(statement), args...)
+	}
+	err = retry(ctx, func() error {
+		result, err = s.database.pool.ExecContext(ctx, s.sql(statement), args...)
+		return err
+	})
+	return result, err
 }
 
 // change changes one row, or returns notFound.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"gorm.io/gorm"
 )
@@ -119,12 +121,20 @@ func faultOr(rows *sql.Rows, err error) error {
 	return err
 }
 
-// retry runs a statement or a transaction that may be run again at most three
-// times, as long as the database says that it rolled it back.
+// retry runs a statement or a transaction that may be run again at most twenty
+// times, as long as the database says that it rolled it back. Several that keep
+// rolling each other back, at two nodes of a cluster for example, pause for
+// different times.
 func retry(ctx context.Context, run func() error) (err error) {
-	for range 3 {
-		if err = run(); err == nil || !rolledBack(err) || ctx.Err() != nil {
+	const tries, pause, longest = 20, 2 * time.Millisecond, 32 * time.Millisecond
+	for try := range tries {
+		if err = run(); err == nil || !rolledBack(err) || try == tries-1 {
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(rand.N(min(pause<<try, longest))):
 		}
 	}
 	return err

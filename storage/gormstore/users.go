@@ -22,7 +22,8 @@ import (
 // It is safe for concurrent use.
 //
 //   - A call that changes a user ends the user's tokens in the same transaction if
-//     they are in the same database. Elsewhere, in Redis for example, they end
+//     they are in the same database (in a Galera cluster: before it returns, but see
+//     WithTx). Elsewhere, in Redis for example, they end
 //     within 3 seconds of the commit, while Service.Run runs: Users is a
 //     tokenauth.RevocationQueue. A type that wraps it passes those methods on.
 //   - When a user signs in whose hash is of another format or weaker than those
@@ -83,6 +84,11 @@ func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error 
 // on a snapshot, and would leave alive a token that was issued since. On MariaDB
 // and MySQL begin it at READ COMMITTED, too: at REPEATABLE READ, their default, the
 // first sign-ins of some other users wait for it.
+//
+// In a Galera cluster a transaction sees nothing of a sign-in at another node. The
+// tokens of such sign-ins end within 3 seconds of the commit, while Service.Run runs;
+// a host that does not run it calls Service.RevokeUser after the commit. And the
+// commit may fail with error 1213: the host then runs its transaction again.
 func (u *Users) WithTx(tx *gorm.DB) *Users {
 	return &Users{session{u.database, tx}, u.passwords, u.rehash}
 }
@@ -118,7 +124,7 @@ func (u *Users) LiveCheck(ctx context.Context, p tokenauth.Principal) error {
 }
 
 func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) error {
-	account, err := u.account(ctx, ` WHERE id = ?`+lock, p.UserID)
+	account, err := u.account(ctx, `id`, lock, p.UserID)
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
 		return err
 	}
@@ -134,11 +140,11 @@ func (u *Users) lookup(ctx context.Context, userName string) (password.Account, 
 	if err != nil {
 		return password.Account{}, errUserNotFound
 	}
-	return u.account(ctx, ` WHERE name_key = ?`, key)
+	return u.account(ctx, `name_key`, "", key)
 }
 
-func (u *Users) account(ctx context.Context, where string, arg any) (password.Account, error) {
-	row, err := u.read(ctx, u.pool(), where, arg)
+func (u *Users) account(ctx context.Context, column, lock, value string) (password.Account, error) {
+	row, err := u.read(ctx, u.pool(), column, lock, value)
 	if err != nil {
 		return password.Account{}, err
 	}
@@ -158,9 +164,10 @@ type userRow struct {
 	passwordHash, stamp string
 }
 
-func (u *Users) read(ctx context.Context, pool gorm.ConnPool, where string, arg any) (row userRow, err error) {
+// read reads the user whose column has the value.
+func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, value string) (row userRow, err error) {
 	rows, err := pool.QueryContext(ctx, u.sql(
-		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users`+where), arg)
+		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users WHERE `+column+` = ?`+u.dialect.primary+lock), value)
 	if err != nil {
 		return row, err
 	}
@@ -182,7 +189,7 @@ func (u *Users) read(ctx context.Context, pool gorm.ConnPool, where string, arg 
 
 // Find returns the user with that ID.
 func (u *Users) Find(ctx context.Context, id string) (User, error) {
-	row, err := u.read(ctx, u.pool(), ` WHERE id = ?`, id)
+	row, err := u.read(ctx, u.pool(), `id`, "", id)
 	return row.User, err
 }
 
@@ -193,13 +200,13 @@ func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
 	if err != nil {
 		return User{}, errUserNotFound
 	}
-	row, err := u.read(ctx, u.pool(), ` WHERE name_key = ?`, key)
+	row, err := u.read(ctx, u.pool(), `name_key`, "", key)
 	return row.User, err
 }
 
 // Count returns how many users there are.
 func (u *Users) Count(ctx context.Context) (n int64, err error) {
-	err = u.pool().QueryRowContext(ctx, u.sql(`SELECT count(*) FROM tokenauth_users`)).Scan(&n)
+	err = u.pool().QueryRowContext(ctx, u.sql(`SELECT count(*) FROM tokenauth_users WHERE true`+u.dialect.primary)).Scan(&n)
 	return n, err
 }
 
@@ -267,7 +274,7 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 			return err
 		}
 		// Who is there now tells whose insert it was, on every engine alike.
-		created, err = u.read(ctx, pool, ` WHERE name_key = ?`, key)
+		created, err = u.read(ctx, pool, `name_key`, "", key)
 		if err == nil && created.ID != id {
 			return fmt.Errorf("%w: a user of that name", ErrExists)
 		}
@@ -312,9 +319,60 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 
 // change changes the user's row first and then ends the tokens. A sign-in that
 // stores its token in between looks at the row again, and waits for us there.
+//
+// In a Galera cluster a sign-in does not wait for a transaction at another node. So
+// the tokens end once more after the commit, as those of a client do: see
+// Clients.end.
 func (u *Users) change(ctx context.Context, id, statement string, args ...any) error {
 	key := tokenauth.UserKeyOf(id)
-	return u.changeAndEnd(ctx, ending{revokesUser, id, errUserNotFound, statement, args, deleteTokensOfUser, key[:]})
+	err := u.changeAndEnd(ctx, ending{revokesUser, id, errUserNotFound, statement, args, deleteTokensOfUser, key[:]})
+	if err != nil || u.tx != nil || !u.galera {
+		return err
+	}
+	if err := u.endStale(ctx, id); err != nil {
+		return fmt.Errorf("gormstore: user %s was changed, but not all tokens have ended yet: a running Service.Run ends them: %w", id, err)
+	}
+	return nil
+}
+
+// endStale ends the user's tokens, but for those of whoever has signed in since the
+// user was changed.
+func (u *Users) endStale(ctx context.Context, id string) error {
+	account, err := u.account(ctx, `id`, "", id) // the zero Account has no valid token
+	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
+		return err
+	}
+	tokens, err := u.tokens(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		if account.StillValid(t.Principal) {
+			continue
+		}
+		if _, err := u.exec(ctx, deleteToken, t.Slot.User[:], t.Slot.Client[:], t.Digest[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tokens returns the user's tokens that can be read. Others are not valid.
+func (u *Users) tokens(ctx context.Context, id string) (tokens []tokenauth.Token, err error) {
+	r := tokenRows.Get().(*tokenRow)
+	defer r.free()
+	key := tokenauth.UserKeyOf(id)
+	rows, err := u.pool().QueryContext(ctx, u.sql(selectTokensOfUser), key[:])
+	if err != nil {
+		return nil, err
+	}
+	err = readRows(rows, func(scan func(...any) error) error {
+		if t, err := r.read(scan); err == nil {
+			tokens = append(tokens, t)
+		}
+		return nil
+	})
+	return tokens, err
 }
 
 // newStamp returns a stamp that no user had before.

@@ -13,7 +13,7 @@ func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
 func TestChangesOfASoundService(t *testing.T) {
 	t.Parallel()
-	for _, form := range []string{"memory:", "sqlite:", "postgres:", "mariadb:", "redis:"} {
+	for _, form := range []string{"memory:", "sqlite:", "postgres:", "mariadb:", "mariadb-galera:", "redis:"} {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
 			e := trialtest.Env(t, trialtest.Open(t, form), nil, time.Minute)

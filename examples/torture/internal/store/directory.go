@@ -25,6 +25,8 @@ func (b *Backend) dialector() gorm.Dialector {
 		return postgres.Open(b.DSN)
 	case "mariadb", "mysql":
 		return gormmysql.Open(b.DSN)
+	case "mariadb-galera":
+		return gormmysql.Open(nextNode(b.DSN))
 	}
 	return nil
 }

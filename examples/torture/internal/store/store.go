@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,14 +34,14 @@ type Backend struct {
 	Connect func(tb testing.TB) tokenauth.Storage
 	// Watched is whether the handles are Watchers, as a cache needs.
 	Watched bool
-	// DSN is empty for memory. Server is the server that a trial may stop and kill,
+	// DSN is empty for memory, and a list for "mariadb-galera". Server is the server that a trial may stop and kill,
 	// nil if the storage was there before. Standby is its standby, if it has one.
 	DSN             string
 	Server, Standby *throwaway.Server
 }
 
 // Forms lists the values of the flag -store.
-const Forms = "memory:, sqlite:[PATH], postgres:, postgres-standby:, mariadb:, redis:, redis-sentinel: and redis-cluster: (all of them throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
+const Forms = "memory:, sqlite:[PATH], postgres:, postgres-standby:, mariadb:, mariadb-galera:, redis:, redis-sentinel: and redis-cluster: (all of them throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
 
 func init() {
 	mysql.SetLogger(&mysql.NopLogger{}) // connections that break are no news
@@ -91,6 +92,12 @@ func Open(tb testing.TB, store string) (*Backend, error) {
 		if _, err := mysql.ParseDSN(b.DSN); err != nil {
 			return nil, fmt.Errorf("-store mysql:// has no DSN of the Go driver behind it")
 		}
+	case "mariadb-galera":
+		var nodes []string
+		for _, s := range throwaway.StartGalera(tb, 2) {
+			nodes = append(nodes, s.DSN())
+		}
+		b.DSN = strings.Join(nodes, nodeSeparator)
 	case "redis":
 		if rest == "" {
 			b.Server = throwaway.StartRedis(tb)
@@ -122,6 +129,8 @@ func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 		return OpenGORM(tb, postgres.Open(dsn), &pgxfeed.Listener{}), nil
 	case "mariadb", "mysql":
 		return OpenGORM(tb, gormmysql.Open(dsn), nil), nil
+	case "mariadb-galera":
+		return OpenGORM(tb, gormmysql.Open(nextNode(dsn)), nil), nil
 	case "redis":
 		option, err := rueidis.ParseURL(dsn)
 		if err != nil {
@@ -138,6 +147,17 @@ func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 		return OpenRedis(tb, rueidis.ClientOption{InitAddress: strings.Split(dsn, ",")}), nil
 	}
 	return nil, fmt.Errorf("nothing connects to %q", name)
+}
+
+const nodeSeparator = " "
+
+var node atomic.Uint64
+
+// nextNode returns the DSN of the nodes of a cluster in turn: each replica is at
+// another node than the one before.
+func nextNode(dsns string) string {
+	nodes := strings.Split(dsns, nodeSeparator)
+	return nodes[node.Add(1)%uint64(len(nodes))]
 }
 
 // OpenGORM opens a handle with its own pool of connections. It has a feed if the

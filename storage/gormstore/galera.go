@@ -1,0 +1,95 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"gorm.io/gorm"
+)
+
+// In a Galera cluster every node takes writes. When a commit returns, it has its
+// place in the cluster's order, but other nodes apply it a moment later; and locks
+// are a node's own. Of two transactions that change a row at two nodes, one ends in
+// error 1213, at its commit at the latest.
+//
+// So each of our statements waits until its node has applied all that was committed
+// before, at any node (wsrep_sync_wait). The statement says so itself: a setting
+// would have to be right on every connection of the pool, and at every node. A node
+// without a majority refuses it, whatever wsrep_dirty_reads is.
+//
+// In a transaction no statement waits. Ours wait before they begin.
+const (
+	galeraKinds = 1 | 2 | 4 // of statements that wait: reads; UPDATE and DELETE; INSERT
+	galeraWaits = `SET STATEMENT wsrep_sync_wait = 7, wsrep_dirty_reads = OFF FOR `
+)
+
+var galeraStatement = regexp.MustCompile(`^\s*(SELECT|INSERT|UPDATE|DELETE)\b`)
+
+// findGalera finds out whether the server is a node of a Galera cluster. It returns
+// an error if statements cannot wait there.
+func (d *database) findGalera(ctx context.Context) error {
+	if d.dialect.folder != "mysql" {
+		return nil
+	}
+	on, err := d.variable(ctx, "GLOBAL", "wsrep_on")
+	if err != nil || on != "ON" {
+		return err
+	}
+	if on, err = d.variable(ctx, "SESSION", "wsrep_on"); err != nil {
+		return err
+	}
+	if on != "ON" {
+		return errors.New("the server is a Galera node, and wsrep_on is off on the connections of this service: other nodes do not get what it writes; remove wsrep_on from its DSN")
+	}
+	d.galera = true
+	_, err = d.pool.ExecContext(ctx, galeraWaits+`SELECT 1`)
+	if err != nil && strings.HasPrefix(err.Error(), "Error 1064 (42000)") {
+		return d.checkGaleraSession(ctx)
+	}
+	d.galeraPrefix = galeraWaits
+	return err
+}
+
+// checkGaleraSession is for servers without SET STATEMENT, which is MariaDB's. There
+// statements wait if their connection is set so.
+func (d *database) checkGaleraSession(ctx context.Context) error {
+	wait, err := d.variable(ctx, "SESSION", "wsrep_sync_wait")
+	if err != nil {
+		return err
+	}
+	dirty, err := d.variable(ctx, "SESSION", "wsrep_dirty_reads")
+	if err != nil {
+		return err
+	}
+	kinds, err := strconv.Atoi(wait)
+	if err != nil || kinds&galeraKinds != galeraKinds || dirty == "ON" {
+		return fmt.Errorf("the server is a Galera node, and its connections have wsrep_sync_wait = %s and wsrep_dirty_reads = %s: a token that ended at one node would stay valid at others for a while; set wsrep_sync_wait = 7 and wsrep_dirty_reads = OFF on every node, or add wsrep_sync_wait=7&wsrep_dirty_reads=0 to the DSN", wait, dirty)
+	}
+	return nil
+}
+
+// variable returns the value of a variable of the server, or "" if it has none of
+// that name.
+func (d *database) variable(ctx context.Context, scope, name string) (value string, err error) {
+	err = d.pool.QueryRowContext(ctx, `SHOW `+scope+` VARIABLES LIKE '`+name+`'`).Scan(&name, &value)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return value, err
+}
+
+// beginOnGalera runs do in a transaction that sees all that was committed before, at
+// any node.
+func (d *database) beginOnGalera(ctx context.Context, do func(gorm.ConnPool) error) error {
+	return d.db.WithContext(ctx).Connection(func(conn *gorm.DB) error {
+		if _, err := conn.Statement.ConnPool.ExecContext(ctx, d.sql(`SELECT 1`)); err != nil {
+			return err
+		}
+		return transaction(conn, d.dialect.txOptions, do)
+	})
+}

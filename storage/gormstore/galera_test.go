@@ -1,0 +1,434 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	"gorm.io/driver/mysql"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/throttle"
+)
+
+// A galeraReplica is a replica of a service at one node of a cluster.
+type galeraReplica struct {
+	store *gormstore.Store
+	auth  *tokenauth.Service
+	db    *gorm.DB
+}
+
+func openGalera(t *testing.T, nodes []*throwaway.Server, params string) (replicas []galeraReplica) {
+	t.Helper()
+	for _, s := range nodes {
+		db := openDialector(t, mysql.Open(s.DSN()+params), nil)
+		store := newStore(t, db, nil)
+		replicas = append(replicas, galeraReplica{store, galeraService(t, store, store.Users()), db})
+	}
+	return replicas
+}
+
+func galeraService(t *testing.T, s *gormstore.Store, a tokenauth.Authenticator) *tokenauth.Service {
+	t.Helper()
+	auth, err := tokenauth.New(s, a, &tokenauth.Options{
+		Timeout: 20 * time.Second, Throttle: tokenauth.ThrottleOptions{InsecureOff: true}, Logger: quiet,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return auth
+}
+
+// Replicas at two nodes of a Galera cluster keep what is promised for one
+// database, although locks are a node's own, and a node takes a moment to apply
+// what another one committed.
+func TestGaleraNodesKeepThePromises(t *testing.T) {
+	t.Parallel()
+	nodes := throwaway.StartGalera(t, 2)
+	replicas := openGalera(t, nodes, "")
+	t.Run("tokens", func(t *testing.T) { galeraTokens(t, replicas) })
+	t.Run("changes of users", func(t *testing.T) { galeraUsers(t, replicas) })
+	t.Run("sign-ins during a change", func(t *testing.T) { galeraSignsInMeanwhile(t, replicas) })
+	t.Run("changes of clients", func(t *testing.T) { galeraClients(t, replicas) })
+	t.Run("names", func(t *testing.T) { galeraNames(t, replicas) })
+	t.Run("counters", func(t *testing.T) { galeraCounters(t, replicas) })
+	t.Run("a pool over both nodes", func(t *testing.T) {
+		over := overNodes(t, nodes)
+		exercise(t, over.store)
+		both := []galeraReplica{over, over}
+		galeraTokens(t, both)
+		galeraUsers(t, both)
+		galeraClients(t, both)
+	})
+	t.Run("New refuses", func(t *testing.T) { galeraRefuses(t, nodes[0].DSN()) })
+	t.Run("a node without a majority", func(t *testing.T) { galeraAlone(t, nodes) })
+}
+
+// overNodes opens a store each of whose statements goes to another node than the
+// one before.
+func overNodes(t *testing.T, nodes []*throwaway.Server) galeraReplica {
+	t.Helper()
+	b := new(balancer)
+	for _, s := range nodes {
+		config, err := mysqldriver.ParseDSN(s.DSN())
+		if err != nil {
+			t.Fatal(err)
+		}
+		connector, err := mysqldriver.NewConnector(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.nodes = append(b.nodes, connector)
+	}
+	pool := openConnector(t, b)
+	db := openDialector(t, mysql.New(mysql.Config{Conn: pool}), nil)
+	pool.SetMaxIdleConns(0)
+	store := newStore(t, db, nil)
+	return galeraReplica{store, galeraService(t, store, store.Users()), db}
+}
+
+// A noSetStatement is a server without SET STATEMENT, which only MariaDB has.
+type noSetStatement struct{ *sql.DB }
+
+func (p noSetStatement) GetDBConn() (*sql.DB, error) { return p.DB, nil }
+
+func (p noSetStatement) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if strings.HasPrefix(query, "SET STATEMENT") {
+		return nil, &mysqldriver.MySQLError{Number: 1064, SQLState: [5]byte([]byte("42000")), Message: "You have an error in your SQL syntax"}
+	}
+	return p.DB.ExecContext(ctx, query, args...)
+}
+
+func galeraRefuses(t *testing.T, dsn string) {
+	other := func(params string) *gorm.DB {
+		pool, err := openDialector(t, mysql.Open(dsn+params), nil).DB()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return openDialector(t, mysql.New(mysql.Config{Conn: noSetStatement{pool}}), nil)
+	}
+	for name, test := range map[string]struct {
+		db   *gorm.DB
+		says []string // nothing if New accepts it
+	}{
+		"sessions that do not replicate": {openDialector(t, mysql.Open(dsn+"?wsrep_on=0"), nil), []string{"Galera", "wsrep_on is off"}},
+		"no SET STATEMENT":               {other(""), []string{"Galera", "wsrep_sync_wait = 0", "wsrep_sync_wait=7&wsrep_dirty_reads=0"}},
+		"reads that do not wait":         {other("?wsrep_sync_wait=6"), []string{"wsrep_sync_wait = 6"}},
+		"dirty reads":                    {other("?wsrep_sync_wait=7&wsrep_dirty_reads=1"), []string{"wsrep_dirty_reads = ON"}},
+		"all that waits":                 {other("?wsrep_sync_wait=15&wsrep_dirty_reads=0"), nil},
+	} {
+		_, err := gormstore.New(t.Context(), test.db, nil)
+		if (err == nil) != (test.says == nil) {
+			t.Errorf("%s: New returns %v", name, err)
+		}
+		for _, part := range test.says {
+			if err != nil && !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: the error lacks %q: %v", name, part, err)
+			}
+		}
+	}
+}
+
+// galeraAlone cuts a node off. What it has is not asked for, even on connections
+// that are set to read it.
+func galeraAlone(t *testing.T, nodes []*throwaway.Server) {
+	if !throwaway.Long() {
+		t.Skip("a node notices after some seconds that it is alone")
+	}
+	dirty := openGalera(t, nodes, "?wsrep_dirty_reads=1")
+	here, there := dirty[0], dirty[1]
+	accessToken := issueTo(t, here.auth, "alice")
+	if _, err := there.auth.Validate(t.Context(), accessToken); err != nil {
+		t.Fatal(err)
+	}
+	isolate := func(n int) {
+		t.Helper()
+		if err := there.db.Exec(fmt.Sprintf("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=%d'", n)).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	isolate(1)
+	await := func(status string) {
+		t.Helper()
+		eventually(t, "the node is "+status, func() bool {
+			var name, value string
+			if err := there.db.Raw("SHOW STATUS LIKE 'wsrep_cluster_status'").Row().Scan(&name, &value); err != nil {
+				t.Fatal(err)
+			}
+			return value == status
+		})
+	}
+	await("non-Primary")
+	if _, err := there.auth.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrUnavailable) {
+		t.Errorf("a node without a majority: Validate returns %v", err)
+	}
+	isolate(0)
+	await("Primary")
+	eventually(t, "the token is valid", func() bool {
+		_, err := there.auth.Validate(t.Context(), accessToken)
+		if err != nil && !errors.Is(err, tokenauth.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
+var galeraNumber atomic.Uint64
+
+// anew returns a name that no other call returned.
+func anew(kind string) string { return fmt.Sprint(kind, galeraNumber.Add(1)) }
+
+// galeraTokens changes something at one node and asks the other one at once.
+func galeraTokens(t *testing.T, replicas []galeraReplica) {
+	var unknown, accepted, listed int
+	n := long(300)
+	for i := range n {
+		here, there := replicas[i%2], replicas[(i+1)%2]
+		user := anew("tokens")
+		accessToken := issueTo(t, here.auth, user)
+		if _, err := there.auth.Validate(t.Context(), accessToken); errors.Is(err, tokenauth.ErrInvalidToken) {
+			unknown++
+		} else if err != nil {
+			t.Error(err)
+		}
+		if tokens, err := there.store.List(t.Context(), tokenauth.UserKeyOf(user)); err != nil || len(tokens) != 1 {
+			listed++
+		}
+		// A new token ends at once at the node that may not have it yet.
+		accessToken = issueTo(t, here.auth, user)
+		end := func() error { return there.auth.Revoke(t.Context(), accessToken) }
+		if i%4 < 2 {
+			end = func() error { return there.auth.RevokeUser(t.Context(), user) }
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range replicas {
+			if _, err := at.auth.Validate(t.Context(), accessToken); err == nil {
+				accepted++
+			} else if !errors.Is(err, tokenauth.ErrInvalidToken) {
+				t.Error(err)
+			}
+		}
+	}
+	if unknown+accepted+listed > 0 {
+		t.Errorf("of %d tokens %d were unknown at the other node when they were new, %d not listed, and %d accepted after they had ended", n, unknown, listed, accepted)
+	}
+}
+
+// A knownUser is signed in without a look at the password, so that nothing takes
+// time between the look at the user and the token, and is looked at again.
+type knownUser struct {
+	*gormstore.Users
+	principal tokenauth.Principal
+}
+
+func (k knownUser) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	return k.principal, nil
+}
+
+// galeraUsers changes users at one node while they sign in at the other.
+func galeraUsers(t *testing.T, replicas []galeraReplica) {
+	changes := map[string]func(u *gormstore.Users, ctx context.Context, id string) error{
+		"SetDisabled": func(u *gormstore.Users, ctx context.Context, id string) error { return u.SetDisabled(ctx, id, true) },
+		"SetRoles":    func(u *gormstore.Users, ctx context.Context, id string) error { return u.SetRoles(ctx, id, "Auditor") },
+		"Delete":      func(u *gormstore.Users, ctx context.Context, id string) error { return u.Delete(ctx, id) },
+	}
+	for name, change := range changes {
+		kept := 0
+		n := long(160)
+		for i := range n {
+			here, there := replicas[i%2], replicas[(i+1)%2]
+			user := create(t, here.store, anew("user"))
+			principal, err := there.store.Users().Authenticate(t.Context(), tokenauth.Credentials{UserName: user.Name, Password: tokenauth.NewSecret("password")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			auth := galeraService(t, there.store, knownUser{there.store.Users(), principal})
+			tokens := make([]string, 3)
+			var wg sync.WaitGroup
+			for j := range tokens {
+				wg.Go(func() {
+					time.Sleep(time.Duration(i%8+j) * 400 * time.Microsecond) // at any moment of the change
+					issued, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: user.Name, Password: tokenauth.NewSecret("any")})
+					if err != nil && !errors.Is(err, tokenauth.ErrRejected) {
+						t.Error(err)
+					}
+					tokens[j] = issued.AccessToken.Reveal()
+				})
+			}
+			if err := change(here.store.Users(), t.Context(), user.ID); err != nil {
+				t.Error(err)
+			}
+			wg.Wait()
+			for _, accessToken := range tokens {
+				for _, at := range replicas {
+					if _, err := at.auth.Validate(t.Context(), accessToken); err == nil {
+						kept++
+					}
+				}
+			}
+		}
+		if kept > 0 {
+			t.Errorf("%s: of %d users %d kept a token from before", name, n, kept)
+		}
+	}
+}
+
+// galeraSignsInMeanwhile has a user sign in all the while, and changes the user's
+// roles at another node: a token that has the new roles stays.
+func galeraSignsInMeanwhile(t *testing.T, replicas []galeraReplica) {
+	lost, after := 0, 0
+	for i := range long(80) {
+		here, there := replicas[i%2], replicas[(i+1)%2]
+		user := create(t, here.store, anew("meanwhile"))
+		var changed atomic.Bool
+		var last tokenauth.IssuedToken
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for over := false; !over; {
+				over = changed.Load()
+				issued, err := signIn(t.Context(), there.auth, user.Name, "password")
+				if err != nil && !errors.Is(err, tokenauth.ErrRejected) {
+					t.Error(err)
+				}
+				if err == nil {
+					last = issued
+				}
+				if issued.Token.Principal.HasRole("Auditor") {
+					break
+				}
+			}
+		})
+		if err := here.store.Users().SetRoles(t.Context(), user.ID, "Auditor"); err != nil {
+			t.Error(err)
+		}
+		changed.Store(true)
+		wg.Wait()
+		if !last.Token.Principal.HasRole("Auditor") {
+			continue
+		}
+		after++
+		if _, err := here.auth.Validate(t.Context(), last.AccessToken.Reveal()); err != nil {
+			lost++
+		}
+	}
+	if lost > 0 || after == 0 {
+		t.Errorf("%d of %d tokens with the new roles were lost", lost, after)
+	}
+}
+
+// galeraClients ends clients at one node while users sign in there at the other.
+func galeraClients(t *testing.T, replicas []galeraReplica) {
+	var at []*tokenauth.Service
+	for _, r := range replicas {
+		auth, err := tokenauth.New(r.store, anyone{}, &tokenauth.Options{
+			Clients: r.store.Clients(), Throttle: tokenauth.ThrottleOptions{InsecureOff: true}, Timeout: 20 * time.Second, Logger: quiet,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at = append(at, auth)
+	}
+	kept, n := 0, long(60)
+	for i := range n {
+		here, there := i%2, (i+1)%2
+		id := anew("client")
+		if err := replicas[there].store.Clients().CreatePublic(t.Context(), tokenauth.Client{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		tokens := make([]tokenauth.IssuedToken, 4)
+		for j := range tokens {
+			wg.Go(func() {
+				time.Sleep(time.Duration(j) * 2 * time.Millisecond)
+				tokens[j], _ = at[there].SignIn(t.Context(), tokenauth.Credentials{UserName: fmt.Sprint(id, "user", j), Password: tokenauth.NewSecret("x"), ClientID: id})
+			})
+		}
+		if err := replicas[here].store.Clients().SetDisabled(t.Context(), id, true); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		for _, issued := range tokens {
+			for _, auth := range at {
+				if _, err := auth.Validate(t.Context(), issued.AccessToken.Reveal()); err == nil {
+					kept++
+				}
+			}
+		}
+	}
+	if kept > 0 {
+		t.Errorf("of %d clients that were disabled %d tokens are valid", n, kept)
+	}
+}
+
+// galeraNames creates the same user, and the same client, at both nodes at once.
+func galeraNames(t *testing.T, replicas []galeraReplica) {
+	for i := range long(40) {
+		var wg sync.WaitGroup
+		users, clients := make([]error, len(replicas)), make([]error, len(replicas))
+		for j, r := range replicas {
+			wg.Go(func() {
+				_, users[j] = r.store.Users().Import(t.Context(), gormstore.User{Name: fmt.Sprint("name", i)}, cheapHash())
+				clients[j] = r.store.Clients().CreatePublic(t.Context(), tokenauth.Client{ID: fmt.Sprint("name", i)})
+			})
+		}
+		wg.Wait()
+		for _, errs := range [][]error{users, clients} {
+			one := errs[0]
+			if one == nil {
+				one = errs[1]
+			}
+			if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(one, gormstore.ErrExists) {
+				t.Errorf("two creations of one name end in %v", errs)
+			}
+		}
+	}
+}
+
+// galeraCounters counts at both nodes at once. What they count is one number.
+func galeraCounters(t *testing.T, replicas []galeraReplica) {
+	keys := []throttle.Key{{1}, {2}}
+	const workers, each = 4, 10
+	var wg sync.WaitGroup
+	for _, r := range replicas {
+		for range workers {
+			wg.Go(func() {
+				for range each {
+					err := r.store.UpdateCounters(t.Context(), keys, func(counters []throttle.Counter) {
+						for i := range counters {
+							counters[i].Failures++
+							counters[i].FailedAt = time.Now().UnixMilli()
+						}
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for _, r := range replicas {
+		err := r.store.UpdateCounters(t.Context(), keys, func(counters []throttle.Counter) {
+			for i, c := range counters {
+				if c.Failures != 2*workers*each {
+					t.Errorf("counter %d is %v, want %d", i, c.Failures, 2*workers*each)
+				}
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
