@@ -81,6 +81,9 @@ type Watcher interface {
 	//
 	//   - It calls Heartbeat as soon as it is certain to receive changes, and
 	//     from then on at least once in each beat while that is so.
+	//   - A heartbeat takes the way of a change: the Storage writes it by the
+	//     connection that ends tokens, and it comes back as a change does. If any
+	//     part of that way is broken, no heartbeat may arrive.
 	//   - It calls Invalidate, soon, for the user of each token that was replaced
 	//     or revoked, by this process or another. It need not call it for a token
 	//     stored in an empty slot, nor for one that expires.

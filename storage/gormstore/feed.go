@@ -2,12 +2,12 @@ package gormstore
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bearerkit/bearerkit/storage/gormstore/internal/listen"
@@ -20,6 +20,7 @@ type feedStore struct {
 	pool     *sql.DB
 	listener listen.Listener
 	channel  string
+	row      beatRow
 }
 
 var (
@@ -29,9 +30,12 @@ var (
 
 // WithFeed returns the store with the feed that the cache needs: a storage that is
 // also a tokenauth.Watcher, and has all abilities of the store. A trigger on the
-// table of tokens reports every change, an operator's DELETE included. Migrate
-// installs the trigger if Options.Feed is set; migrations/postgres_feed has it as
-// SQL. L is a pgxfeed.Listener.
+// table of tokens reports every change, an operator's DELETE included, in every
+// session. Migrate installs the trigger if Options.Feed is set;
+// migrations/postgres_feed has it as SQL. L is a pgxfeed.Listener.
+//
+// The table gets one row that is no token, which is updated for each heartbeat by
+// one of the processes that watch: the README tells of it.
 //
 // Each call of Watch keeps a connection of its own (see the Listener); a Service
 // with a cache has one call in progress. PostgreSQL serialises the commits that
@@ -39,7 +43,7 @@ var (
 // own; first sign-ins and validations do not notify.
 //
 // It returns an error on engines that do not notify (MariaDB, MySQL, SQLite), if
-// the trigger is missing, if the pool may have only one connection and the
+// the trigger is missing, old or not ENABLE ALWAYS, if the pool may have only one connection and the
 // Listener would take it, or if the database failed.
 func WithFeed(ctx context.Context, s *Store, l listen.Listener) (tokenauth.Storage, error) {
 	if l == nil {
@@ -53,13 +57,13 @@ func WithFeed(ctx context.Context, s *Store, l listen.Listener) (tokenauth.Stora
 		return nil, fmt.Errorf("gormstore: looking for the trigger: %w", err)
 	}
 	if !installed {
-		return nil, fmt.Errorf("%w: table %stokens lacks the trigger, or has an old one: call Migrate with Options.Feed, or apply the SQL files in storage/gormstore/migrations/postgres_feed", errNoFeed, s.prefix)
+		return nil, s.noTrigger()
 	}
 	pool, err := s.db.DB()
 	if err != nil {
 		return nil, fmt.Errorf("gormstore: %w", err)
 	}
-	w := &feedStore{Store: s, pool: pool, listener: l, channel: s.prefix + "feed"}
+	w := &feedStore{Store: s, pool: pool, listener: l, channel: s.prefix + "feed", row: newBeatRow(s.database)}
 	if err := w.leavesConnections(); err != nil {
 		return nil, err
 	}
@@ -75,13 +79,16 @@ func (w *feedStore) leavesConnections() error {
 	return nil
 }
 
-// beatPrefix begins the payload of a heartbeat.
-const beatPrefix = "beat "
+// otherBeat begins the payload of a heartbeat that proves nothing here. Those of
+// the version before came from the connection that listens.
+const otherBeat = "beat "
 
-// Watch implements tokenauth.Watcher. It sends itself a heartbeat the way that
-// the notifications of others come. PostgreSQL delivers them in the order of
-// their commits, so one that arrives proves that all before it have. If one is
-// on its way for four beats, the connection is taken for dead.
+// Watch implements tokenauth.Watcher. Its heartbeat is a change of a row of the
+// table of tokens, so that it takes the way of all changes: from the pool of the
+// store, by the trigger, to the listener. See heartbeat.
+//
+// It returns an error that says why if there was no heartbeat for four beats, and
+// soon after somebody removed or disabled the trigger.
 func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if err := w.leavesConnections(); err != nil {
 		return err // the host set its limit after WithFeed
@@ -91,62 +98,37 @@ func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 	})
 }
 
+// watch passes on notifications while the heartbeat runs beside it: no
+// notification waits for a statement of the heartbeat.
 func (w *feedStore) watch(ctx context.Context, n listen.Notifications, beat time.Duration, feed tokenauth.Invalidator) error {
-	const patience = 4 // beats
-	var (
-		mine    = beatPrefix + rand.Text()
-		sent    time.Time
-		pending bool
-	)
-	for next := time.Now(); ; {
-		now := time.Now()
-		switch {
-		case pending && now.Sub(sent) >= patience*beat:
-			return fmt.Errorf("gormstore: a notification that was sent %v ago has not come back; behind a proxy that pools transactions give the listener a DSN that leads past it", now.Sub(sent))
-		case !pending && !now.Before(next):
-			// The time counts from before the sending: what is committed
-			// later may be notified behind the heartbeat.
-			sent, pending, next = now, true, now.Add(beat)
-			if err := w.send(ctx, n, mine, patience*beat); err != nil {
-				return err
-			}
-		}
-		until := next
-		if pending {
-			until = sent.Add(patience * beat)
-		}
-		payload, err := receive(ctx, n, until)
+	watching, stop := context.WithCancelCause(ctx)
+	h := newHeartbeat(w.row, beat, feed)
+	var running sync.WaitGroup
+	running.Go(func() { stop(h.run(watching)) })
+	defer running.Wait() // it calls feed
+	defer stop(nil)
+	for {
+		payload, err := n.Next(watching)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, context.DeadlineExceeded):
-			continue
+		case watching.Err() != nil:
+			return context.Cause(watching)
 		case err != nil:
 			return err
 		}
-		switch key, isKey := userKey(payload); {
-		case payload == mine:
-			feed.Heartbeat(sent)
-			pending = false
+		key, isKey := userKey(payload)
+		nonce, isRow := strings.CutPrefix(payload, rowBeat)
+		switch {
 		case isKey:
 			feed.Invalidate(key)
-		case strings.HasPrefix(payload, beatPrefix): // another replica's
+		case isRow:
+			h.receive(nonce)
+		case strings.HasPrefix(payload, otherBeat):
 		default: // "all", or what no trigger of ours sent
 			feed.InvalidateAll()
 		}
 	}
-}
-
-func (w *feedStore) send(ctx context.Context, n listen.Notifications, payload string, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	return n.Notify(ctx, w.channel, payload)
-}
-
-func receive(ctx context.Context, n listen.Notifications, until time.Time) (string, error) {
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-	return n.Next(ctx)
 }
 
 func userKey(payload string) (key tokenauth.UserKey, ok bool) {

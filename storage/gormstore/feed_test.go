@@ -276,7 +276,7 @@ func TestFeedReturnsNoListeningConnection(t *testing.T) {
 	}
 	eventually(t, "nobody listens", func() bool {
 		var n int
-		err := pool.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()`).Scan(&n)
+		err := pool.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %' AND pid <> pg_backend_pid()`).Scan(&n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -307,11 +307,20 @@ func TestWithFeedRefuses(t *testing.T) {
 		if _, err := gormstore.WithFeed(t.Context(), s, nil); err == nil {
 			t.Error("a nil listener is accepted")
 		}
-		if err := db.Exec(`ALTER TABLE tokenauth_tokens DISABLE TRIGGER tokenauth_tell`).Error; err != nil {
-			t.Fatal(err)
-		}
-		if _, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{}); !errors.Is(err, gormstore.ErrNoFeed) {
-			t.Errorf("with the trigger disabled: %v", err)
+		for _, state := range []string{"DISABLE TRIGGER tokenauth_tell", "DISABLE TRIGGER tokenauth_tell_all", "ENABLE TRIGGER ALL", "ENABLE REPLICA TRIGGER tokenauth_tell"} {
+			if err := db.Exec(`ALTER TABLE tokenauth_tokens ` + state).Error; err != nil {
+				t.Fatal(err)
+			}
+			_, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{})
+			if !errors.Is(err, gormstore.ErrNoFeed) || !strings.Contains(err.Error(), "call Migrate with Options.Feed") {
+				t.Errorf("after %s: %v", state, err)
+			}
+			if err := gormstore.Migrate(t.Context(), db, &gormstore.Options{Feed: true}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{}); err != nil {
+				t.Errorf("after %s and Migrate: %v", state, err)
+			}
 		}
 	})
 }
@@ -397,8 +406,9 @@ func TestMigrateFeedUpAndDown(t *testing.T) {
 		file string
 		feed bool
 	}{
-		{"0002_search_path.down", true}, {"0001_feed.down", false}, {"0001_feed.down", false},
-		{"0001_feed.up", false}, {"0002_search_path.up", true}, {"0002_search_path.up", true}, {"0001_feed.up", false},
+		{"0003_heartbeat.down", true}, {"0002_search_path.down", true}, {"0001_feed.down", false}, {"0001_feed.down", false},
+		{"0001_feed.up", false}, {"0002_search_path.up", false}, {"0003_heartbeat.up", true}, {"0003_heartbeat.up", true},
+		{"0002_search_path.up", false}, {"0003_heartbeat.up", true}, {"0001_feed.up", false},
 	} {
 		script, err := gormstore.Migrations.ReadFile("migrations/postgres_feed/" + step.file + ".sql")
 		if err != nil {
@@ -473,15 +483,14 @@ type deaf struct{}
 func (deaf) Listen(ctx context.Context, _ *sql.DB, _ string, use func(listen.Notifications) error) error {
 	return use(deaf{})
 }
-func (deaf) UsesPool() bool                               { return false }
-func (deaf) Next(ctx context.Context) (string, error)     { <-ctx.Done(); return "", ctx.Err() }
-func (deaf) Notify(context.Context, string, string) error { return nil }
+func (deaf) UsesPool() bool                           { return false }
+func (deaf) Next(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }
 
 func TestWatchFailsWithoutNotifications(t *testing.T) {
 	t.Parallel()
 	w, _ := openWatched(t, throwaway.Postgres(t), deaf{})
 	feed := new(counting)
-	err := w.Watch(t.Context(), 10*time.Millisecond, feed)
+	err := w.Watch(t.Context(), 100*time.Millisecond, feed)
 	if err == nil || !strings.Contains(err.Error(), "DSN") {
 		t.Errorf("Watch returned %v", err)
 	}
@@ -625,7 +634,7 @@ func TestFeedFaultsRefuseNoValidToken(t *testing.T) {
 		{"none", func() {}, func() {}},
 		{"cut", way.cut, func() {}},
 		{"backend terminated", func() {
-			if err := db.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()`).Error; err != nil {
+			if err := db.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %' AND pid <> pg_backend_pid()`).Error; err != nil {
 				t.Fatal(err)
 			}
 		}, func() {}},

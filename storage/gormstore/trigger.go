@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 
@@ -18,17 +19,44 @@ func (d *database) canFeed() error {
 	return nil
 }
 
-// feedInstalled reports whether the newest triggers are there: those whose
-// function has a fixed search path.
+// rowBeat begins the payload that the trigger sends for a heartbeat; the new stamp
+// of the row follows. Each version ignores what begins with "beat ".
+const rowBeat = "beat row "
+
+// noTrigger returns errNoFeed for a table without working triggers.
+func (d *database) noTrigger() error {
+	return fmt.Errorf("%w: table %stokens lacks the trigger, or has an old one or one that is not ENABLE ALWAYS: call Migrate with Options.Feed, or apply the SQL files in storage/gormstore/migrations/postgres_feed", errNoFeed, d.prefix)
+}
+
+// readTriggers counts the triggers that are as the newest migration makes them,
+// on the table that the name means at this moment. Both are needed: of changed
+// and deleted rows (type 25 in PostgreSQL's pg_trigger.h), and of TRUNCATE (32).
+// The version is another one once somebody altered or replaced the table, a
+// trigger or their function, also if all is as before.
 //
 // Names are qualified and types cast in statements for PostgreSQL where no
 // operator or function of exactly these types exists. One that another role made in
 // a schema on the search path would be the better match, and be called.
+const readTriggers = `SELECT pg_catalog.count(*) AS triggers,
+	pg_catalog.string_agg(pg_catalog.concat_ws(' ', t.oid, t.xmin, p.oid, p.xmin, c.oid, c.xmin), ', ' ORDER BY t.tgname) AS version
+	FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+	WHERE t.tgrelid = pg_catalog.to_regclass(?)::oid AND t.tgenabled = 'A'
+	AND (t.tgname = ? AND t.tgtype = 25 OR t.tgname = ? AND t.tgtype = 32)
+	AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig) AND pg_catalog.strpos(p.prosrc, '` + rowBeat + `') > 0`
+
+// allTriggers is what readTriggers counts if the feed is installed.
+const allTriggers = 2
+
+// triggerArgs are the arguments of readTriggers.
+func (d *database) triggerArgs() []any {
+	return []any{d.prefix + "tokens", d.prefix + "tell", d.prefix + "tell_all"}
+}
+
+// feedInstalled reports whether the newest triggers are there: those that report
+// the heartbeat, in every session.
 func (d *database) feedInstalled(ctx context.Context, pool gorm.ConnPool) (bool, error) {
 	var triggers int
-	err := pool.QueryRowContext(ctx, d.sql(`SELECT count(*) FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-		WHERE t.tgrelid = pg_catalog.to_regclass(?)::oid AND t.tgenabled <> 'D' AND t.tgname IN (?, ?)
-		AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig)`),
-		d.prefix+"tokens", d.prefix+"tell", d.prefix+"tell_all").Scan(&triggers)
-	return triggers == 2, err
+	var version sql.NullString
+	err := pool.QueryRowContext(ctx, d.sql(readTriggers), d.triggerArgs()...).Scan(&triggers, &version)
+	return triggers == allTriggers, err
 }

@@ -25,7 +25,8 @@ type Listener struct {
 	// DSN leads to the same database by a connection that is not the pool's.
 	// It is needed where the pool leads through a proxy that pools
 	// transactions, such as PgBouncer, which cannot LISTEN, and where the
-	// pool's driver is not pgx itself.
+	// pool's driver is not pgx itself. With a DSN that leads elsewhere, no
+	// heartbeat arrives, and the cache does not serve.
 	DSN string
 }
 
@@ -97,9 +98,4 @@ func (n notifications) Next(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return notification.Payload, nil
-}
-
-func (n notifications) Notify(ctx context.Context, channel, payload string) error {
-	_, err := n.conn.Exec(ctx, "SELECT pg_catalog.pg_notify($1, $2)", channel, payload)
-	return err
 }

@@ -26,6 +26,4 @@ type Notifications interface {
 	// first, it returns the context's error, wrapped, and the connection can
 	// still be used.
 	Next(ctx context.Context) (payload string, err error)
-	// Notify sends one to all who listen: this connection is among them.
-	Notify(ctx context.Context, channel, payload string) error
 }

@@ -1,0 +1,241 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/gormstore/internal/listen"
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// neverAlive watches until the feed fails, as it must without a heartbeat, and with
+// an error that says what and what to do.
+func neverAlive(t *testing.T, w tokenauth.Watcher, says ...string) {
+	t.Helper()
+	feed := new(counting)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	err := w.Watch(ctx, 250*time.Millisecond, feed)
+	for _, words := range says {
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("Watch returned %v, want %q in it", err, words)
+		}
+	}
+	if n := feed.alive.Load(); n > 0 {
+		t.Errorf("there were %d heartbeats", n)
+	}
+}
+
+// running watches beside the test, as another replica does.
+func running(t *testing.T, w tokenauth.Watcher) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	feed := new(counting)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for ctx.Err() == nil {
+			w.Watch(ctx, 200*time.Millisecond, feed)
+		}
+	})
+	t.Cleanup(func() { cancel(); watching.Wait() })
+	eventually(t, "another replica is alive", func() bool { return feed.alive.Load() > 0 })
+}
+
+// A listener that does not hear what happens in the store's database is never
+// alive, also if it hears heartbeats of other services.
+func TestFeedIsNotAliveWithAWrongListener(t *testing.T) {
+	t.Parallel()
+	dsn := throwaway.Postgres(t)
+	admin := openDialector(t, postgres.Open(dsn), nil)
+	newStore(t, admin, &gormstore.Options{Feed: true})
+	t.Run("another database", func(t *testing.T) {
+		t.Parallel()
+		elsewhere := throwaway.Postgres(t)
+		other, _ := openWatched(t, elsewhere, pgxfeed.Listener{})
+		w := withPrefix(t, dsn, "", pgxfeed.Listener{DSN: elsewhere})
+		neverAlive(t, w, "another database than the store")
+		running(t, other)
+		neverAlive(t, w, "another database than the store")
+		running(t, withPrefix(t, dsn, "", pgxfeed.Listener{}))
+		neverAlive(t, w, "another database than the store")
+	})
+	t.Run("another server", func(t *testing.T) {
+		t.Parallel()
+		if !throwaway.Long() {
+			t.Skip("long; TOKENAUTH_LONG=1 runs it")
+		}
+		elsewhere := throwaway.StartPostgres(t).DSN()
+		other, _ := openWatched(t, elsewhere, pgxfeed.Listener{})
+		running(t, other)
+		neverAlive(t, withPrefix(t, dsn, "", pgxfeed.Listener{DSN: elsewhere}), "another database than the store")
+	})
+	t.Run("another channel", func(t *testing.T) {
+		t.Parallel()
+		neverAlive(t, withListener(t, admin, strayed{pgxfeed.Listener{DSN: dsn}}), "another database than the store")
+	})
+	t.Run("forged heartbeats", func(t *testing.T) {
+		t.Parallel()
+		neverAlive(t, withListener(t, admin, forger{}), "another database than the store")
+	})
+	t.Run("a pool that cannot write", func(t *testing.T) {
+		t.Parallel()
+		newStore(t, admin, &gormstore.Options{Feed: true, TablePrefix: "fixed_"})
+		w := withPrefix(t, with(dsn, "default_transaction_read_only=on"), "fixed_", pgxfeed.Listener{DSN: dsn})
+		neverAlive(t, w, "could not be written", "fixed_tokens", "read-only")
+	})
+	for _, mode := range []string{"simple_protocol", "exec"} {
+		t.Run("PgBouncer with transactions, "+mode, func(t *testing.T) {
+			t.Parallel()
+			proxy := with(throwaway.StartPgBouncer(t, dsn, "pool_mode = transaction").DSN(), "default_query_exec_mode="+mode)
+			neverAlive(t, withPrefix(t, proxy, "", pgxfeed.Listener{}), "pools transactions", "PgBouncer", "DSN")
+			neverAlive(t, withPrefix(t, proxy, "", pgxfeed.Listener{DSN: proxy}), "pools transactions", "PgBouncer", "DSN")
+			reportsChanges(t, withPrefix(t, proxy, "", pgxfeed.Listener{DSN: dsn}))
+		})
+	}
+	t.Run("PgBouncer with sessions", func(t *testing.T) {
+		t.Parallel()
+		proxy := throwaway.StartPgBouncer(t, dsn, "pool_mode = session").DSN()
+		reportsChanges(t, withPrefix(t, proxy, "", pgxfeed.Listener{}))
+	})
+	t.Run("a pool of replicas' sessions", func(t *testing.T) {
+		t.Parallel()
+		reportsChanges(t, withPrefix(t, with(dsn, "session_replication_role=replica"), "", pgxfeed.Listener{}))
+	})
+}
+
+// reportsChanges has a cached token end, at another service.
+func reportsChanges(t *testing.T, w watched) {
+	t.Helper()
+	reader, writer := replica(t, w, time.Minute), service(t, w, nobody{})
+	accessToken := issueTo(t, writer, t.Name())
+	warm(t, reader, accessToken)
+	if err := writer.Revoke(t.Context(), accessToken); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, reader, accessToken, "a revocation")
+}
+
+func withListener(t *testing.T, db *gorm.DB, l listen.Listener) tokenauth.Watcher {
+	t.Helper()
+	s, err := gormstore.New(t.Context(), db, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := gormstore.WithFeed(t.Context(), s, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.(tokenauth.Watcher)
+}
+
+// strayed listens to another channel.
+type strayed struct{ pgxfeed.Listener }
+
+func (s strayed) Listen(ctx context.Context, pool *sql.DB, channel string, use func(listen.Notifications) error) error {
+	return s.Listener.Listen(ctx, pool, "not_"+channel, use)
+}
+
+// forger hears heartbeats of the version before and of nobody.
+type forger struct{}
+
+func (forger) UsesPool() bool { return false }
+func (forger) Listen(_ context.Context, _ *sql.DB, _ string, use func(listen.Notifications) error) error {
+	return use(new(forgery))
+}
+
+type forgery struct{ n atomic.Int64 }
+
+func (f *forgery) Next(ctx context.Context) (string, error) {
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-time.After(10 * time.Millisecond):
+		return [...]string{"beat GEZDGNBVGY3TQOJQGEZDGNBVGY", "beat row ", "beat row GEZDGNBVGY3TQOJQGEZDGNBVGY"}[f.n.Add(1)%3], nil
+	}
+}
+
+// Services of several schemas share the channel if they have one prefix. The
+// heartbeat of one is none for the others.
+func TestFeedsOfSchemasWithOnePrefix(t *testing.T) {
+	t.Parallel()
+	dsn := throwaway.Postgres(t)
+	admin := openDialector(t, postgres.Open(dsn), nil)
+	const lease = 2 * time.Second
+	var readers []*tokenauth.Service
+	var logs []*logBook
+	for _, schema := range []string{"one", "two", "three"} {
+		if err := admin.Exec(`CREATE SCHEMA ` + schema).Error; err != nil {
+			t.Fatal(err)
+		}
+		w, _ := openWatched(t, with(dsn, "search_path="+schema), pgxfeed.Listener{})
+		reader, log := logged(t, w, lease)
+		readers, logs = append(readers, reader), append(logs, log)
+	}
+	stays, ends := issueTo(t, readers[0], "alice"), issueTo(t, readers[1], "alice")
+	warm(t, readers[0], stays)
+	warm(t, readers[1], ends)
+	if err := admin.Exec(`ALTER TABLE two.tokenauth_tokens DISABLE TRIGGER tokenauth_tell`).Error; err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Exec(`DELETE FROM two.tokenauth_tokens`).Error; err != nil {
+		t.Fatal(err)
+	}
+	endsWithin(t, readers[1], ends, time.Now(), lease)
+	eventually(t, "the log says what is missing", func() bool { return strings.Contains(logs[1].String(), lacksTrigger) })
+	warm(t, readers[0], stays)
+	for i, log := range []*logBook{logs[0], logs[2]} {
+		if text := log.String(); strings.Contains(text, "lost") {
+			t.Errorf("the feed of schema %d: %s", i, text)
+		}
+	}
+}
+
+// While the row of the heartbeat is locked, notifications arrive as before; then
+// the cache is off until the lock is gone.
+func TestLockedHeartbeatKeepsNoNotificationWaiting(t *testing.T) {
+	t.Parallel()
+	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
+	reader, log := logged(t, w, 2*time.Second)
+	writer := service(t, w, nobody{})
+	eventually(t, "the feed is alive", func() bool { return reader.CacheStats().FeedAlive })
+	lock := db.Begin()
+	defer lock.Rollback()
+	var stamp string
+	if err := lock.Raw(`SELECT stamp FROM tokenauth_tokens WHERE user_id = '' FOR UPDATE`).Scan(&stamp).Error; err != nil || stamp == "" {
+		t.Fatalf("the stamp is %q, error %v", stamp, err)
+	}
+	for reader.CacheStats().FeedAlive {
+		accessToken := issueTo(t, writer, "alice")
+		warmish(t, reader, accessToken)
+		before := reader.CacheStats().Invalidations
+		if err := writer.Revoke(t.Context(), accessToken); err != nil {
+			t.Fatal(err)
+		}
+		refuses(t, reader, accessToken, "a revocation")
+		eventually(t, "the notification arrives", func() bool { return reader.CacheStats().Invalidations > before })
+		time.Sleep(10 * time.Millisecond)
+	}
+	eventually(t, "the log says why", func() bool { return strings.Contains(log.String(), "could not be written to table tokenauth_tokens") })
+	accessToken := issueTo(t, writer, "alice")
+	warmish(t, reader, accessToken)
+	if err := writer.Revoke(t.Context(), accessToken); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reader.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
+		t.Errorf("without a feed, a revoked token: %v", err)
+	}
+	lock.Rollback()
+	eventually(t, "the feed is alive again", func() bool { return reader.CacheStats().FeedAlive })
+}

@@ -1,0 +1,35 @@
+-- A heartbeat is a change of one row, the beat row, whose keys are all zero as no
+-- token's are. Services make it and change its stamp. Its notification takes the
+-- way of all others, by this trigger; versions before this one ignore it.
+CREATE OR REPLACE FUNCTION tokenauth_tell() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    counted text := pg_catalog.current_setting('tokenauth.told', true);
+    told integer := 0;
+    zero bytea := pg_catalog.decode('00000000000000000000000000000000', 'hex');
+BEGIN
+    IF TG_OP OPERATOR(pg_catalog.<>) 'TRUNCATE' THEN
+        IF OLD.user_key OPERATOR(pg_catalog.=) zero AND OLD.client_key OPERATOR(pg_catalog.=) zero THEN
+            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND NEW.stamp OPERATOR(pg_catalog.<>) OLD.stamp THEN
+                PERFORM pg_catalog.pg_notify('tokenauth_feed', pg_catalog.concat('beat row ', NEW.stamp));
+            END IF;
+            RETURN NULL;
+        END IF;
+    END IF;
+    IF counted OPERATOR(pg_catalog.<>) '' THEN
+        told := counted::integer;
+    END IF;
+    IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE' OR told OPERATOR(pg_catalog.>=) 1000 THEN
+        PERFORM pg_catalog.pg_notify('tokenauth_feed', 'all');
+        RETURN NULL;
+    END IF;
+    PERFORM pg_catalog.set_config('tokenauth.told', (told OPERATOR(pg_catalog.+) 1)::text, true);
+    PERFORM pg_catalog.pg_notify('tokenauth_feed', pg_catalog.encode(OLD.user_key, 'hex'));
+    RETURN NULL;
+END $$;
+
+-- Without ALWAYS they would not fire in a session whose session_replication_role
+-- is replica, such as that of logical replication.
+ALTER TABLE tokenauth_tokens ENABLE ALWAYS TRIGGER tokenauth_tell;
+
+ALTER TABLE tokenauth_tokens ENABLE ALWAYS TRIGGER tokenauth_tell_all;
