@@ -26,6 +26,21 @@ type database struct {
 	galeraPrefix string // of statements there, or ""
 }
 
+// In a Galera cluster every node takes writes. When a commit returns, it has its
+// place in the cluster's order, but other nodes apply it a moment later; and locks
+// are a node's own. Of two transactions that change a row at two nodes, one ends in
+// error 1213, at its commit at the latest.
+//
+// So each of our statements waits until its node has applied all that was committed
+// before, at any node (wsrep_sync_wait). The statement says so itself: a setting
+// would have to be right on every connection of the pool, and at every node. A node
+// without a majority refuses it, whatever wsrep_dirty_reads is.
+//
+// In a transaction no statement waits. Ours wait before they begin.
+const galeraWaits = `SET STATEMENT wsrep_sync_wait = 7, wsrep_dirty_reads = OFF FOR `
+
+var galeraStatement = regexp.MustCompile(`^\s*(SELECT|INSERT|UPDATE|DELETE)\b`)
+
 // open checks the host's database. It does not read the schema.
 func open(db *gorm.DB, prefix string) (*database, error) {
 	if db == nil || db.Statement == nil || db.Statement.ConnPool == nil {

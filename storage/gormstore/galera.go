@@ -5,30 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
-
-	"gorm.io/gorm"
 )
 
-// In a Galera cluster every node takes writes. When a commit returns, it has its
-// place in the cluster's order, but other nodes apply it a moment later; and locks
-// are a node's own. Of two transactions that change a row at two nodes, one ends in
-// error 1213, at its commit at the latest.
-//
-// So each of our statements waits until its node has applied all that was committed
-// before, at any node (wsrep_sync_wait). The statement says so itself: a setting
-// would have to be right on every connection of the pool, and at every node. A node
-// without a majority refuses it, whatever wsrep_dirty_reads is.
-//
-// In a transaction no statement waits. Ours wait before they begin.
-const (
-	galeraKinds = 1 | 2 | 4 // of statements that wait: reads; UPDATE and DELETE; INSERT
-	galeraWaits = `SET STATEMENT wsrep_sync_wait = 7, wsrep_dirty_reads = OFF FOR `
-)
-
-var galeraStatement = regexp.MustCompile(`^\s*(SELECT|INSERT|UPDATE|DELETE)\b`)
+// galeraKinds are the kinds of statements that must wait: reads, UPDATE and DELETE,
+// INSERT.
+const galeraKinds = 1 | 2 | 4
 
 // findGalera finds out whether the server is a node of a Galera cluster. It returns
 // an error if statements cannot wait there.
@@ -81,15 +64,4 @@ func (d *database) variable(ctx context.Context, scope, name string) (value stri
 		return "", nil
 	}
 	return value, err
-}
-
-// beginOnGalera runs do in a transaction that sees all that was committed before, at
-// any node.
-func (d *database) beginOnGalera(ctx context.Context, do func(gorm.ConnPool) error) error {
-	return d.db.WithContext(ctx).Connection(func(conn *gorm.DB) error {
-		if _, err := conn.Statement.ConnPool.ExecContext(ctx, d.sql(`SELECT 1`)); err != nil {
-			return err
-		}
-		return transaction(conn, d.dialect.txOptions, do)
-	})
 }

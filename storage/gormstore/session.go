@@ -48,6 +48,17 @@ func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) 
 	})
 }
 
+// beginOnGalera runs do in a transaction that sees all that was committed before, at
+// any node.
+func (s session) beginOnGalera(ctx context.Context, do func(gorm.ConnPool) error) error {
+	return s.db.WithContext(ctx).Connection(func(conn *gorm.DB) error {
+		if _, err := conn.Statement.ConnPool.ExecContext(ctx, s.sql(`SELECT 1`)); err != nil {
+			return err
+		}
+		return transaction(conn, s.dialect.txOptions, do)
+	})
+}
+
 func transaction(db *gorm.DB, options []*sql.TxOptions, do func(gorm.ConnPool) error) error {
 	return db.Transaction(func(tx *gorm.DB) error {
 		return do(tx.Statement.ConnPool)
