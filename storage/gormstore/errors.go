@@ -29,3 +29,7 @@ var (
 // errSetting: a setting of the database makes it do something else than it says,
 // such as not to commit.
 var errSetting = errors.New("gormstore: a setting of the database must change")
+
+// errMemory: each connection of the pool has a database of its own, as those of
+// SQLite in memory do, or the database ended with its connection.
+var errMemory = errors.New("gormstore: a SQLite database in memory, or without a name, belongs to one connection and ends with it: use a file; or a database that all connections share while one of them is open, file:NAME?mode=memory&cache=shared, or file:/NAME?vfs=memdb with ncruces/go-sqlite3; or keep one connection for ever, by SetMaxOpenConns(1) without SetMaxIdleConns(0), SetConnMaxLifetime and SetConnMaxIdleTime")

@@ -5,4 +5,5 @@ var (
 	ErrNoFeed         = errNoFeed
 	ErrIsolationLevel = errIsolationLevel
 	ErrSetting        = errSetting
+	ErrMemory         = errMemory
 )

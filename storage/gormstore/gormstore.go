@@ -71,7 +71,7 @@ var (
 // New returns a Store in the database. Options may be nil. New reads the version
 // of the schema. It returns ErrSchemaVersion, wrapped, if Migrate must be called
 // first; an error that names the wrong argument; one that names a setting of the
-// database that must change (README.md lists them); or the
+// database, or of its pool, that must change (README.md lists them); or the
 // database's. The host keeps the database, and closes it.
 func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if o == nil {
@@ -82,6 +82,9 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 		return nil, err
 	}
 	if err := d.checkSettings(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.checkMemory(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.checkSchema(ctx); err != nil {

@@ -20,12 +20,14 @@ const commits = `~0 + (@@autocommit = 0 OR @@completion_type <> 'NO_CHAIN' OR @@
 // advise adds what to do to an error of the database that does not say so.
 func advise(err error) error {
 	switch {
-	case err == nil, errors.Is(err, errSetting):
+	case err == nil, errors.Is(err, errSetting), errors.Is(err, errMemory):
 	case strings.HasPrefix(err.Error(), "Error 1690 ") && strings.Contains(err.Error(), "@@autocommit"),
 		strings.HasPrefix(err.Error(), "Error 1568 "): // a transaction that nobody commits is in progress
 		return fmt.Errorf("%w: autocommit must be 1, completion_type NO_CHAIN, and character_set_connection the same as character_set_client, in each session: a connection of the pool has another value; nothing was changed: %w", errSetting, err)
 	case strings.HasPrefix(err.Error(), "Error 1020 "):
 		return fmt.Errorf("%w, or begin the transaction at READ COMMITTED: innodb_snapshot_isolation rolled it back, since another one had changed a row: %w", errSetting, err)
+	case strings.Contains(err.Error(), "no such table: "): // SQLite
+		return fmt.Errorf("%w: %w", errMemory, err)
 	}
 	return err
 }

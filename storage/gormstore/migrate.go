@@ -50,6 +50,9 @@ func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if err := d.migrate(ctx); err != nil {
 		return fmt.Errorf("gormstore: migrating: %w", advise(err))
 	}
+	if err := d.checkMemory(ctx); err != nil {
+		return err
+	}
 	if err := d.checkEngine(ctx, d.pool); err != nil {
 		return err
 	}

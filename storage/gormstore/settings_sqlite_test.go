@@ -42,6 +42,16 @@ func TestSQLitePragmas(t *testing.T) {
 			works(t, newStore(t, db, nil), db)
 		})
 	}
+	t.Run("EXCLUSIVE", func(t *testing.T) {
+		t.Parallel()
+		dsn := "file:" + t.TempDir() + "/test.db?_pragma=locking_mode(exclusive)&_pragma=busy_timeout(1)"
+		one := openSQLite(t, dsn, 1)
+		works(t, newStore(t, one, nil), one)
+		several := openSQLite(t, strings.Replace(dsn, "test.db", "other.db", 1), 0)
+		if err := gormstore.Migrate(t.Context(), several, nil); err == nil || !strings.Contains(err.Error(), "with locking_mode=EXCLUSIVE it must have one: SetMaxOpenConns(1)") {
+			t.Errorf("with several connections: %v", err)
+		}
+	})
 	for name, test := range map[string]struct{ pragma, says string }{
 		"query_only":   {"query_only(1)", "query_only is on, must be off"},
 		"journal_mode": {"journal_mode(off)", "journal_mode is OFF, must not"},
