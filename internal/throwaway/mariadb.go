@@ -11,11 +11,11 @@ import (
 )
 
 // mariadb is the engine of MariaDB and, where that is missing, MySQL.
-type mariadb struct{}
+type mariadb struct{ options []string }
 
 func (mariadb) name() string { return "mariadb" }
 
-func (mariadb) commands(dir string) (setup, serve []string, err error) {
+func (e mariadb) commands(dir string) (setup, serve []string, err error) {
 	places := []string{
 		"/usr/sbin", "/usr/libexec",
 		"/opt/homebrew/opt/mariadb*/bin", "/usr/local/opt/mariadb*/bin",
@@ -43,7 +43,7 @@ func (mariadb) commands(dir string) (setup, serve []string, err error) {
 		// A commit returns once the operating system has it.
 		smallLog, "--innodb-flush-log-at-trx-commit=2",
 	}
-	return setup, serve, nil
+	return setup, append(serve, e.options...), nil
 }
 
 // smallLog keeps a fresh server from writing a hundred megabytes.

@@ -67,6 +67,13 @@ func StartMariaDB(tb testing.TB) *Server {
 	return startServer(tb, mariadb{})
 }
 
+// StartMariaDBWith starts what StartMariaDB starts, with further options of the
+// server, such as "--log-bin".
+func StartMariaDBWith(tb testing.TB, options ...string) *Server {
+	tb.Helper()
+	return startServer(tb, mariadb{options})
+}
+
 // Redis returns the URL, as rueidis.ParseURL reads it, of a fresh, empty Redis
 // server, which goes away with the test; or of the server whose URL is in the
 // environment variable TOKENAUTH_REDIS_URL, which is neither. A test that can

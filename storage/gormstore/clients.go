@@ -78,15 +78,23 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest an
 	if len(client.Secrets) > 0 {
 		return fmt.Errorf("%w: a new client must have no Secrets", ErrInvalid)
 	}
-	result, err := c.exec(ctx, c.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict,
-		client.ID, digest, strings.Join(client.Roles, ","), introspectionOf(client.IntrospectsOwn, client.IntrospectsAll), client.Disabled, newStamp(), time.Now().Unix())
+	roles := strings.Join(client.Roles, ",")
+	if err := c.dialect.fits("the text of all roles", roles, maxText); err != nil {
+		return err
+	}
+	var inserted int64
+	err := c.transaction(ctx, func(pool gorm.ConnPool) error {
+		result, err := pool.ExecContext(ctx, c.sql(c.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict),
+			client.ID, digest, roles, introspectionOf(client.IntrospectsOwn, client.IntrospectsAll), client.Disabled, newStamp(), time.Now().Unix())
+		if err == nil {
+			inserted, err = result.RowsAffected()
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	switch inserted, err := result.RowsAffected(); {
-	case err != nil:
-		return err
-	case inserted == 0:
+	if inserted == 0 {
 		return fmt.Errorf("%w: client %q", ErrExists, client.ID)
 	}
 	if strings.Contains(client.ID, ":") {
@@ -105,7 +113,7 @@ func newSecret() (tokenauth.Secret, tokenauth.Digest) {
 func (c *Clients) FindClient(ctx context.Context, clientID string) (client tokenauth.Client, err error) {
 	rows, err := c.pool().QueryContext(ctx, c.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`+c.dialect.primary), clientID)
 	if err != nil {
-		return client, err
+		return client, advise(err)
 	}
 	err = readRow(rows, func(scan func(...any) error) error {
 		var secret, oldSecret sql.RawBytes

@@ -76,8 +76,12 @@ func (d *database) statement(text string) *statement {
 	return &statement{text: d.sql(text), pool: d.pool, prepare: d.dialect.prepare}
 }
 
-// sql rewrites a statement for the engine and the tables' prefix.
+// sql rewrites a statement for the engine and the tables' prefix, and adds the
+// dialect's guard to one with a WHERE.
 func (d *database) sql(text string) string {
+	if d.dialect.guard != "" && strings.Contains(text, defaultPrefix) {
+		text = strings.Replace(text, " WHERE ", " WHERE "+d.dialect.guard+" AND ", 1)
+	}
 	text = strings.ReplaceAll(text, defaultPrefix, d.prefix)
 	if d.galeraPrefix != "" && galeraStatement.MatchString(text) {
 		text = d.galeraPrefix + text

@@ -28,6 +28,15 @@ type dialect struct {
 	now              string // reads the clock, in Unix seconds
 	isolation        string // reads the transaction's level, where that matters
 	txOptions        []*sql.TxOptions
+	settings         string // reads settings of the session, by name
+	tryBytes         string // reads the bytes 0 and 255
+	rules            []rule // what the settings must be
+	engines          string // reads which engine keeps each table with a prefix
+	guard            string // an expression that is true, or an error where a session has harmful settings
+	truncates        bool   // whether a mode of it cuts off what is too long for a column
+	// the LIMIT of a statement that has none: sql_safe_updates demands one, and
+	// sql_select_limit sets one
+	unlimited string
 }
 
 // The columns that a sign-in overwrites. *replaced* comes first: MariaDB and
@@ -57,7 +66,18 @@ const overwriteCounter = ` ON CONFLICT (counter_key) DO UPDATE SET
 	failures = excluded.failures, failed_at = excluded.failed_at, pending = excluded.pending,
 	pending_at = excluded.pending_at, succeeded_at = excluded.succeeded_at, forget_at = excluded.forget_at`
 
+// unlimited is more rows than a table has.
+const unlimited = ` LIMIT 9223372036854775807`
+
 const newestChange = ` ON CONFLICT (kind, id) DO UPDATE SET change_id = excluded.change_id`
+
+// guarded returns the value, or an error where a session has harmful settings.
+func (d *dialect) guarded(value string) string {
+	if d.guard == "" {
+		return value
+	}
+	return `IF(` + d.guard + `, ` + value + `, NULL)`
+}
 
 var dialects = map[string]dialect{
 	"postgres": {
@@ -81,6 +101,9 @@ var dialects = map[string]dialect{
 		now:              `SELECT pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint`,
 		isolation:        `SELECT pg_catalog.current_setting('transaction_isolation')`,
 		txOptions:        []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
+		settings:         `SELECT name::text, setting::text FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) ANY ('{default_transaction_read_only,bytea_output}'::text[])`,
+		tryBytes:         `SELECT pg_catalog.decode('00ff'::text, 'hex'::text)`,
+		rules:            postgresRules,
 	},
 	"mysql": {
 		folder:  "mysql",
@@ -92,7 +115,7 @@ var dialects = map[string]dialect{
 			roles = VALUES(roles), attributes = VALUES(attributes), stamp = VALUES(stamp)`,
 		ignore: ` ON DUPLICATE KEY UPDATE id = id`,
 		share:  ` LOCK IN SHARE MODE`,
-		update: ` FOR UPDATE`,
+		update: unlimited + ` FOR UPDATE`,
 		// Not ON DUPLICATE KEY, whose rows affected depend on the host's DSN.
 		insertIgnore: `INSERT IGNORE INTO`,
 		overwriteCounter: ` ON DUPLICATE KEY UPDATE
@@ -103,6 +126,13 @@ var dialects = map[string]dialect{
 		// Locks rows, and no gaps between them, in which others insert.
 		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
 		columns:   `SELECT column_name FROM information_schema.columns WHERE table_schema = database() AND table_name = ?`,
+		settings: `SHOW SESSION VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'character_set_client', 'character_set_connection',
+			'transaction_isolation', 'tx_isolation', 'transaction_read_only', 'tx_read_only', 'unique_checks', 'sql_mode', 'log_bin', 'sql_log_bin', 'binlog_format')`,
+		rules:     mysqlRules,
+		engines:   `SELECT table_name, coalesce(engine, '') FROM information_schema.tables WHERE table_schema = database() AND table_name LIKE ? ESCAPE '|'`,
+		guard:     commits,
+		truncates: true,
+		unlimited: unlimited,
 		now:       `SELECT unix_timestamp()`,
 		exists:    `SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = ?`,
 	},
@@ -120,7 +150,10 @@ var dialects = map[string]dialect{
 		// A write, so that this one is the writer before it reads.
 		lock:    `UPDATE tokenauth_counters SET failures = failures`,
 		columns: `SELECT name FROM pragma_table_info(?)`,
-		now:     `SELECT CAST(strftime('%s', 'now') AS INTEGER)`,
-		exists:  `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?`,
+		settings: `SELECT 'query_only', CAST(query_only AS TEXT) FROM pragma_query_only
+			UNION ALL SELECT 'journal_mode', journal_mode FROM pragma_journal_mode`,
+		rules:  sqliteRules,
+		now:    `SELECT CAST(strftime('%s', 'now') AS INTEGER)`,
+		exists: `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?`,
 	},
 }

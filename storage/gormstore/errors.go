@@ -13,7 +13,7 @@ var (
 	ErrExists = errors.New("gormstore: exists already")
 
 	// ErrInvalid is returned, wrapped with what is wrong, by the methods of Users
-	// and Clients for a value that cannot be stored.
+	// and Clients, and by Store.Replace, for a value that cannot be stored.
 	ErrInvalid = errors.New("gormstore: invalid")
 
 	// ErrSchemaVersion is returned, wrapped, by New if the tables are missing or
@@ -25,3 +25,11 @@ var (
 	errUserNotFound   = fmt.Errorf("gormstore: no such user: %w", tokenauth.ErrNotFound)
 	errClientNotFound = fmt.Errorf("gormstore: no such client: %w", tokenauth.ErrNotFound)
 )
+
+// errSetting: a setting of the database makes it do something else than it says,
+// such as not to commit.
+var errSetting = errors.New("gormstore: a setting of the database must change")
+
+// errMemory: each connection of the pool has a database of its own, as those of
+// SQLite in memory do, or the database ended with its connection.
+var errMemory = errors.New("gormstore: a SQLite database in memory, or without a name, belongs to one connection and ends with it: use a file; or a database that all connections share while one of them is open, file:NAME?mode=memory&cache=shared, or file:/NAME?vfs=memdb with ncruces/go-sqlite3; or keep one connection for ever, by SetMaxOpenConns(1) without SetMaxIdleConns(0), SetConnMaxLifetime and SetConnMaxIdleTime")

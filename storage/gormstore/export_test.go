@@ -4,4 +4,6 @@ var (
 	NormalizeUserName = normalizeUserName
 	ErrNoFeed         = errNoFeed
 	ErrIsolationLevel = errIsolationLevel
+	ErrSetting        = errSetting
+	ErrMemory         = errMemory
 )

@@ -80,8 +80,9 @@ var (
 
 // New returns a Store in the database. Options may be nil. New reads the version
 // of the schema. It returns ErrSchemaVersion, wrapped, if Migrate must be called
-// first; an error that names the wrong argument; or the database's. The host keeps
-// the database, and closes it.
+// first; an error that names the wrong argument; one that names a setting of the
+// database, or of its pool, that must change (README.md lists them); or the
+// database's. The host keeps the database, and closes it.
 func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if o == nil {
 		o = new(Options)
@@ -93,7 +94,16 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if err := d.findGalera(ctx); err != nil {
 		return nil, fmt.Errorf("gormstore: %w", err)
 	}
+	if err := d.checkSettings(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.checkMemory(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.checkSchema(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.checkEngine(ctx, d.pool); err != nil {
 		return nil, err
 	}
 	users, err := newUsers(d, o.Passwords)
@@ -105,11 +115,11 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 		users:    users,
 		replace: d.statement(`INSERT INTO tokenauth_tokens AS t
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
+			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
 		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
-		list:       d.statement(selectTokensOfUser + d.dialect.primary),
+		list:       d.statement(selectTokensOfUser + d.dialect.primary + d.dialect.unlimited),
 		revoke:     d.statement(deleteToken),
-		revokeUser: d.statement(deleteTokensOfUser),
+		revokeUser: d.statement(deleteTokensOfUser + d.dialect.unlimited),
 	}, nil
 }
 
@@ -117,6 +127,9 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	roles, attributes, err := encode(t.Principal.Roles, t.Principal.Attributes)
 	if err != nil {
+		return err
+	}
+	if err := s.dialect.fits("the ID of a client", t.ClientID, 256); err != nil {
 		return err
 	}
 	p := &t.Principal

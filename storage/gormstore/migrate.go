@@ -31,7 +31,7 @@ const schemaVersion = 5
 // it would make or change is there and is not of this package; and on PostgreSQL if
 // one that it would make belongs to another role. Owners that it trusts are a role
 // that this one is a member of, the database's, a superuser, and the owner of
-// tokenauth_schema.
+// tokenauth_schema. It refuses the settings that New refuses.
 //
 // To install or replace the trigger it locks the table of tokens for a moment. It
 // gives up after half a minute in which other transactions, such as a backup,
@@ -47,8 +47,17 @@ func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if err := d.findGalera(ctx); err != nil {
 		return fmt.Errorf("gormstore: %w", err)
 	}
+	if err := d.checkSettings(ctx); err != nil {
+		return err
+	}
 	if err := d.migrate(ctx); err != nil {
-		return fmt.Errorf("gormstore: migrating: %w", err)
+		return fmt.Errorf("gormstore: migrating: %w", advise(err))
+	}
+	if err := d.checkMemory(ctx); err != nil {
+		return err
+	}
+	if err := d.checkEngine(ctx, d.pool); err != nil {
+		return err
 	}
 	if !o.Feed {
 		return nil

@@ -38,7 +38,7 @@ func (s session) pool() gorm.ConnPool {
 // transaction runs do in the host's transaction, or in one of its own.
 func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) error {
 	if s.tx != nil {
-		return do(s.tx.Statement.ConnPool)
+		return advise(do(s.tx.Statement.ConnPool))
 	}
 	return retry(ctx, func() error {
 		if s.galera {
@@ -113,7 +113,7 @@ func (s session) changeAndEnd(ctx context.Context, e ending) error {
 		if e.deleteTokens == "" {
 			return nil
 		}
-		_, err := pool.ExecContext(ctx, s.sql(e.deleteTokens), e.key)
+		_, err := pool.ExecContext(ctx, s.sql(e.deleteTokens+s.dialect.unlimited), e.key)
 		return err
 	})
 }

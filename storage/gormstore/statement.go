@@ -31,7 +31,7 @@ func (q *statement) stmt(ctx context.Context) (*sql.Stmt, error) {
 	}
 	p, err := q.pool.PrepareContext(ctx, q.text)
 	if err != nil {
-		return nil, err
+		return nil, advise(err)
 	}
 	if !q.prepared.CompareAndSwap(nil, p) {
 		p.Close()
@@ -61,10 +61,13 @@ func (q *statement) query(ctx context.Context, args []any) (*sql.Rows, error) {
 	if err != nil {
 		return nil, err
 	}
+	var rows *sql.Rows
 	if stmt == nil {
-		return q.pool.QueryContext(ctx, q.text, args...)
+		rows, err = q.pool.QueryContext(ctx, q.text, args...)
+	} else {
+		rows, err = stmt.QueryContext(ctx, args...)
 	}
-	return stmt.QueryContext(ctx, args...)
+	return rows, advise(err)
 }
 
 // queryRow gives the one row there is to read, or returns sql.ErrNoRows.
@@ -80,7 +83,7 @@ func readRow(rows *sql.Rows, read func(scan func(...any) error) error) error {
 	defer rows.Close()
 	if !rows.Next() {
 		if err := rows.Err(); err != nil {
-			return err
+			return advise(err)
 		}
 		return sql.ErrNoRows
 	}
@@ -107,7 +110,7 @@ func readRows(rows *sql.Rows, read func(scan func(...any) error) error) error {
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return err
+		return advise(err)
 	}
 	return rows.Close()
 }
@@ -116,7 +119,7 @@ func readRows(rows *sql.Rows, read func(scan func(...any) error) error) error {
 // middle, or the context ended, that is why, and the row says nothing.
 func faultOr(rows *sql.Rows, err error) error {
 	if fault := rows.Err(); fault != nil {
-		return fault
+		return advise(fault)
 	}
 	return err
 }
@@ -129,7 +132,7 @@ func retry(ctx context.Context, run func() error) (err error) {
 	const tries, pause, longest = 20, 2 * time.Millisecond, 32 * time.Millisecond
 	for try := range tries {
 		if err = run(); err == nil || !rolledBack(err) || try == tries-1 {
-			return err
+			return advise(err)
 		}
 		select {
 		case <-ctx.Done():
@@ -137,7 +140,7 @@ func retry(ctx context.Context, run func() error) (err error) {
 		case <-time.After(rand.N(min(pause<<try, longest))):
 		}
 	}
-	return err
+	return advise(err)
 }
 
 // rolledBack reports whether the database chose the statement as the victim of

@@ -26,8 +26,8 @@ type sweep struct {
 // they do not keep locked what they have read.
 func (s session) sweep(ctx context.Context, w sweep) (deleted int64, err error) {
 	next := s.sql(`SELECT ` + w.key + ` FROM ` + w.table + ` WHERE ` + w.key + ` > ? ORDER BY ` + w.key + ` LIMIT 1 OFFSET ?`)
-	remove := s.sql(`DELETE FROM ` + w.table + ` WHERE ` + w.key + ` > ? AND ` + w.key + ` <= ? AND ` + w.condition)
-	removeRest := s.sql(`DELETE FROM ` + w.table + ` WHERE ` + w.key + ` > ? AND ` + w.condition)
+	remove := s.sql(`DELETE FROM ` + w.table + ` WHERE ` + w.key + ` > ? AND ` + w.key + ` <= ? AND ` + w.condition + s.dialect.unlimited)
+	removeRest := s.sql(`DELETE FROM ` + w.table + ` WHERE ` + w.key + ` > ? AND ` + w.condition + s.dialect.unlimited)
 
 	after := []byte{} // before every key
 	for {
@@ -38,7 +38,7 @@ func (s session) sweep(ctx context.Context, w sweep) (deleted int64, err error) 
 		err := s.pool().QueryRowContext(ctx, next, after, sweepBatch-1).Scan(&last)
 		rest := errors.Is(err, sql.ErrNoRows)
 		if err != nil && !rest {
-			return deleted, err
+			return deleted, advise(err)
 		}
 		statement, args := remove, []any{after, last, w.arg}
 		if rest {

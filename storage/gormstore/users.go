@@ -179,7 +179,7 @@ func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, valu
 	rows, err := pool.QueryContext(ctx, u.sql(
 		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users WHERE `+column+` = ?`+u.dialect.primary+lock), value)
 	if err != nil {
-		return row, err
+		return row, advise(err)
 	}
 	err = readRow(rows, func(scan func(...any) error) error {
 		var roles string
@@ -273,6 +273,9 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 	if err != nil {
 		return User{}, err
 	}
+	if err := errors.Join(u.dialect.fits("the text of all roles", roles, maxText), u.dialect.fits("the JSON of all attributes", attributes, maxText)); err != nil {
+		return User{}, err
+	}
 	id := uuid.NewString()
 	insert := u.sql(`INSERT INTO tokenauth_users
 		(id, name_key, name, password_hash, roles, attributes, disabled, stamp, created_at)
@@ -283,8 +286,10 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 			id, key, user.Name, hash, roles, attributes, user.Disabled, newStamp(), time.Now().Unix()); err != nil {
 			return err
 		}
-		// Who is there now tells whose insert it was, on every engine alike.
-		created, err = u.read(ctx, pool, `name_key`, "", key)
+		// Who is there now tells whose insert it was, on every engine alike. A read
+		// that locks sees what the INSERT saw, also in a host's transaction whose
+		// snapshot is older.
+		created, err = u.read(ctx, pool, `name_key`, u.dialect.share, key)
 		if err == nil && created.ID != id {
 			return fmt.Errorf("%w: a user of that name", ErrExists)
 		}
@@ -313,7 +318,11 @@ func (u *Users) SetRoles(ctx context.Context, id string, roles ...string) error 
 	if err := checkRoles(roles); err != nil {
 		return err
 	}
-	return u.change(ctx, id, `UPDATE tokenauth_users SET roles = ?, stamp = ? WHERE id = ?`, strings.Join(roles, ","), newStamp(), id)
+	text := strings.Join(roles, ",")
+	if err := u.dialect.fits("the text of all roles", text, maxText); err != nil {
+		return err
+	}
+	return u.change(ctx, id, `UPDATE tokenauth_users SET roles = ?, stamp = ? WHERE id = ?`, text, newStamp(), id)
 }
 
 // SetDisabled disables or enables the user, and ends the user's tokens.

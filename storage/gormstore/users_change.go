@@ -53,7 +53,7 @@ func (u *Users) tokens(ctx context.Context, id string) (tokens []tokenauth.Token
 	r := tokenRows.Get().(*tokenRow)
 	defer r.free()
 	key := tokenauth.UserKeyOf(id)
-	rows, err := u.pool().QueryContext(ctx, u.sql(selectTokensOfUser), key[:])
+	rows, err := u.pool().QueryContext(ctx, u.sql(selectTokensOfUser+u.dialect.unlimited), key[:])
 	if err != nil {
 		return nil, err
 	}

@@ -65,9 +65,9 @@ func parseArgon2id(phc string) (a argon2id, ok bool) {
 	return a, a.String() == phc // one spelling only: Sscanf takes signs and zeros
 }
 
-func (a argon2id) verify(password string) bool {
+func (a argon2id) verify(password string) (bool, error) {
 	got := argon2.IDKey([]byte(password), a.salt, a.passes, a.memory, a.lanes, uint32(len(a.hash)))
-	return subtle.ConstantTimeCompare(got, a.hash) == 1
+	return subtle.ConstantTimeCompare(got, a.hash) == 1, nil
 }
 
 // traffic is how much memory is written, in KiB, and so what the hash costs.

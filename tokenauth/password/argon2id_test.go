@@ -41,11 +41,11 @@ func TestArgon2idVerifiesOthersHashes(t *testing.T) {
 			if !ok {
 				t.Fatalf("%s is refused", test.hash)
 			}
-			if !v.verify(test.password) {
+			if !is(v, test.password) {
 				t.Error("the right password is wrong")
 			}
 			for _, wrong := range []string{"", test.password + "x", test.password + "\x00", strings.ToUpper(test.password)} {
-				if v.verify(wrong) {
+				if is(v, wrong) {
 					t.Errorf("the password %q is right", wrong)
 				}
 			}

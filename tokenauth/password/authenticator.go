@@ -70,6 +70,9 @@ type Options struct {
 	//     formats allow about a second.
 	//   - The func compares in constant time (crypto/subtle). The password is what
 	//     somebody sent: over HTTP, UTF-8 without NUL.
+	//   - A func that cannot compute the hash, for example by GODEBUG=fips140=only,
+	//     must not return false, which says that the password is wrong. It panics:
+	//     the sign-in ends in a 500, and no failure counts.
 	//   - Both are safe for concurrent use. Only the func is called within the
 	//     bound of MaxHashing, so only the func hashes. It is called a second time
 	//     for a password that has another Unicode form, NFC or NFD.
@@ -198,6 +201,8 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 //     or later if another source takes the place.
 //   - The lookup's error if that failed.
 //   - The context's error if it ended before the sign-in's turn to hash.
+//   - An error if the hash cannot be computed in this process, for example by
+//     GODEBUG=fips140=only; also for an unknown user whose dummy is such a hash.
 //
 // Every rejection takes at least one hash of the default cost:
 //
@@ -241,10 +246,14 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 		}
 	}
 
+	var failure error
 	password, matches, tooLong := c.Password.Reveal(), false, false
 	err = u.gate.hash(ctx, ticket, func() {
 		for _, form := range forms(password) {
-			same, cut := verify(stored, form)
+			same, cut, err := verify(stored, form)
+			if failure = err; failure != nil {
+				break
+			}
 			tooLong = tooLong || cut && usable
 			if matches = same && usable; matches {
 				return
@@ -259,6 +268,10 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	}
 	if err != nil {
 		return none, err
+	}
+	if failure != nil { // also that of a dummy: the answer must not tell who exists
+		u.warnings.warn(ctx, "password: a hash cannot be computed in this process, so its password was not checked", account.UserID, "error", failure)
+		return none, fmt.Errorf("password: a hash cannot be computed in this process: %w", failure)
 	}
 	if !matches {
 		if tooLong {

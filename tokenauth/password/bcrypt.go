@@ -1,6 +1,7 @@
 package password
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,13 +43,18 @@ func (b bcryptHash) dummy() verifier {
 func (b bcryptHash) kind() string { return "bcrypt " + string(b.text[4:6]) }
 
 // verify fails for a password that bcrypt would cut off, after the same work.
-func (b bcryptHash) verify(password string) bool {
-	return b.verifyStart(password) && len(password) <= maxBcryptLength
+func (b bcryptHash) verify(password string) (bool, error) {
+	starts, err := b.verifyStart(password)
+	return starts && len(password) <= maxBcryptLength, err
 }
 
 // verifyStart looks at the bytes that bcrypt looks at.
-func (b bcryptHash) verifyStart(password string) bool {
-	return bcrypt.CompareHashAndPassword(b.text, []byte(password[:min(len(password), maxBcryptLength)])) == nil
+func (b bcryptHash) verifyStart(password string) (bool, error) {
+	err := bcrypt.CompareHashAndPassword(b.text, []byte(password[:min(len(password), maxBcryptLength)]))
+	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // tooLongForBcrypt is logged if only the limit kept a password from matching: what
@@ -57,11 +63,13 @@ func (b bcryptHash) verifyStart(password string) bool {
 const tooLongForBcrypt = "password: a password of more than 72 bytes was refused, of which the first 72 are right: the bcrypt hash was made of these alone, and would let in any password that begins so. Set a new password, or accept that in Options.Formats"
 
 // verify verifies a password. Cut reports that it failed for bcrypt's limit.
-func verify(v verifier, password string) (matches, cut bool) {
+func verify(v verifier, password string) (matches, cut bool, err error) {
 	b, ok := v.(bcryptHash)
 	if !ok {
-		return v.verify(password), false
+		matches, err = v.verify(password)
+		return matches, false, err
 	}
-	starts, long := b.verifyStart(password), len(password) > maxBcryptLength
-	return starts && !long, starts && long
+	starts, err := b.verifyStart(password)
+	long := len(password) > maxBcryptLength
+	return starts && !long, starts && long, err
 }

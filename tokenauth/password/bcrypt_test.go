@@ -26,11 +26,11 @@ func TestBcryptVerifiesOthersHashes(t *testing.T) {
 			if !ok {
 				t.Fatalf("%s is refused", test.hash)
 			}
-			if !v.verify(test.password) {
+			if !is(v, test.password) {
 				t.Error("the right password is wrong")
 			}
 			for _, wrong := range []string{"", test.password + "x", test.password + "\x00"} {
-				if v.verify(wrong) {
+				if is(v, wrong) {
 					t.Errorf("the password %q is right", wrong)
 				}
 			}
@@ -47,11 +47,11 @@ func TestBcryptRejectsPasswordsLongerThan72Bytes(t *testing.T) {
 	if !ok {
 		t.Fatal("the hash is refused")
 	}
-	if len(right) != maxBcryptLength || !v.verify(right) {
+	if len(right) != maxBcryptLength || !is(v, right) {
 		t.Errorf("the right password of %d bytes is wrong", len(right))
 	}
 	for _, wrong := range []string{right[:71], right + "0", right + "\x00", right + "chars after 72 are ignored", strings.Repeat(right, 2)} {
-		if v.verify(wrong) {
+		if is(v, wrong) {
 			t.Errorf("a password of %d bytes is right", len(wrong))
 		}
 	}

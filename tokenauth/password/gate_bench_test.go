@@ -41,7 +41,7 @@ func newLoadTest(b *testing.B, hashing int) *loadTest {
 	users, err := New(table{"alice": {UserID: "1", UserName: "alice"}}.lookup, &Options{
 		MaxHashing: hashing,
 		Logger:     slog.New(slog.DiscardHandler),
-		Formats:    []format{func(string) func(string) bool { return l.stored.verify }},
+		Formats:    []format{func(string) func(string) bool { return func(p string) bool { return is(l.stored, p) } }},
 	})
 	if err != nil {
 		b.Fatal(err)

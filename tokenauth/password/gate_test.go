@@ -34,13 +34,13 @@ func (*blocker) cheap() bool       { return false }
 func (b *blocker) dummy() verifier { return b }
 func (*blocker) kind() string      { return "blocker" }
 
-func (b *blocker) verify(string) bool {
+func (b *blocker) verify(string) (bool, error) {
 	n := b.running.Add(1)
 	defer b.running.Add(-1)
 	b.runs.Add(1)
 	raise(&b.most, n)
 	<-b.release
-	return false
+	return false, nil
 }
 
 func TestGateHashesOnHalfOfTheProcessors(t *testing.T) {
@@ -330,14 +330,14 @@ type counted struct {
 	memory              atomic.Int64
 }
 
-func (c *counted) verify(password string) bool {
+func (c *counted) verify(password string) (bool, error) {
 	n := c.running.Add(1)
 	defer c.running.Add(-1)
 	c.runs.Add(1)
 	raise(&c.most, n)
-	matches := c.verifier.verify(password)
+	matches, err := c.verifier.verify(password)
 	raise(&c.memory, inUse())
-	return matches
+	return matches, err
 }
 
 // raise makes most at least n.

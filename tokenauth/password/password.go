@@ -18,6 +18,16 @@
 // Options.Upgrade has hashes of other formats, and weaker ones, replaced as
 // their users sign in.
 //
+// # FIPS mode
+//
+// With GODEBUG=fips140=only, Go does not compute PBKDF2 with SHA-1, which all of
+// Identity 1 and 2 is, or with a salt of less than 16 bytes. A sign-in to such an
+// account is an error, whatever the password, and becomes a 503. It never counts as
+// a failure. A warning names the account. Argon2id, bcrypt and other PBKDF2 hashes
+// are computed, though FIPS 140 approves of PBKDF2 alone. Move a table to other
+// hashes before that mode is set: with fips140=on all formats work, and
+// Options.Upgrade replaces them.
+//
 // # Load
 //
 // Hashing makes a sign-in expensive, on purpose. So each [Authenticator] hashes

@@ -106,9 +106,13 @@ func (p pbkdf2Hash) kind() string {
 }
 
 // verify fails for a password that ends in NUL, after the same work: HMAC fills
-// its key up with them (RFC 2104 §2), so they would not count.
-func (p pbkdf2Hash) verify(password string) bool {
+// its key up with them (RFC 2104 §2), so they would not count. With
+// GODEBUG=fips140=only, SHA-1 and a salt of less than 16 bytes are errors.
+func (p pbkdf2Hash) verify(password string) (bool, error) {
 	got, err := pbkdf2.Key(p.prf.new, password, p.salt, p.iterations, len(p.hash))
-	matches := err == nil && subtle.ConstantTimeCompare(got, p.hash) == 1
-	return matches && !strings.HasSuffix(password, "\x00")
+	if err != nil {
+		return false, err
+	}
+	matches := subtle.ConstantTimeCompare(got, p.hash) == 1
+	return matches && !strings.HasSuffix(password, "\x00"), nil
 }

@@ -36,11 +36,11 @@ func TestPBKDF2VerifiesOthersHashes(t *testing.T) {
 			if !ok {
 				t.Fatalf("%s is refused", test.hash)
 			}
-			if !v.verify(test.password) {
+			if !is(v, test.password) {
 				t.Error("the right password is wrong")
 			}
 			for _, wrong := range []string{"", test.password + "x", test.password + "\x00"} {
-				if v.verify(wrong) {
+				if is(v, wrong) {
 					t.Errorf("the password %q is right", wrong)
 				}
 			}

@@ -7,7 +7,9 @@ import (
 
 // A verifier is a stored hash that was found well-formed and bounded in cost.
 type verifier interface {
-	verify(password string) bool
+	// verify reports whether the password is the one that was hashed. An error
+	// says that it cannot be computed here, and nothing of the password.
+	verify(password string) (bool, error)
 	// cheap reports whether verify takes less time than a hash of the default
 	// cost.
 	cheap() bool

@@ -1,0 +1,50 @@
+package gormstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"gorm.io/gorm"
+)
+
+// checkEngine returns errSetting, wrapped, if a table of this package is kept by an
+// engine without transactions: enforce_storage_engine and ALTER TABLE do that.
+func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
+	if d.dialect.engines == "" {
+		return nil
+	}
+	rows, err := pool.QueryContext(ctx, d.dialect.engines, strings.ReplaceAll(d.prefix, "_", `|_`)+"%")
+	if err != nil {
+		return fmt.Errorf("gormstore: reading the engines of the tables: %w", err)
+	}
+	err = readRows(rows, func(scan func(...any) error) error {
+		var table, engine string
+		if err := scan(&table, &engine); err != nil {
+			return err
+		}
+		if engine != "InnoDB" && d.owns(table) {
+			return fmt.Errorf("%w: table %[2]s is kept by %[3]s, which has no transactions. Set enforce_storage_engine and default_storage_engine to InnoDB, and: ALTER TABLE %[2]s ENGINE = InnoDB", errSetting, table, engine)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errSetting) {
+		err = fmt.Errorf("gormstore: reading the engines of the tables: %w", err)
+	}
+	return err
+}
+
+// owns reports whether the table is one of this package. The host's may have the
+// same prefix.
+func (d *database) owns(table string) bool {
+	name, ok := strings.CutPrefix(strings.ToLower(table), d.prefix)
+	if !ok {
+		return false
+	}
+	switch name {
+	case "tokens", "users", "clients", "counters", "revocations", "schema":
+		return true
+	}
+	return false
+}

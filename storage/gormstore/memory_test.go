@@ -1,0 +1,116 @@
+package gormstore_test
+
+import (
+	"database/sql"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/ncruces/go-sqlite3/vfs/memdb"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func expectMemory(t *testing.T, by string, err error) {
+	t.Helper()
+	if !errors.Is(err, gormstore.ErrMemory) || !strings.Contains(err.Error(), "use a file") || !strings.Contains(err.Error(), "SetMaxOpenConns(1)") {
+		t.Errorf("%s: %v", by, err)
+	}
+}
+
+// A database that each connection has for itself is refused, however it is spelled,
+// unless the pool has one connection.
+func TestSQLiteInMemoryNeedsOneConnection(t *testing.T) {
+	t.Parallel()
+	for _, dsn := range []string{
+		":memory:", "file::memory:", "file::memory:?cache=shared", "", "file:", "file:x?mode=memory",
+		"file:x?mode=memory&cache=private", "file:private.db?vfs=memdb",
+	} {
+		t.Run(dsn, func(t *testing.T) {
+			t.Parallel()
+			one := openSQLite(t, dsn, 1)
+			works(t, newStore(t, one, nil), one)
+
+			for _, connections := range []int{0, 2} {
+				db := openSQLite(t, dsn, connections)
+				expectMemory(t, "Migrate", gormstore.Migrate(t.Context(), db, nil))
+				expectMemory(t, "New", second(gormstore.New(t.Context(), db, nil)))
+			}
+		})
+	}
+}
+
+// What all connections share works with any number of them.
+func TestSQLiteInSharedMemory(t *testing.T) {
+	t.Parallel()
+	for _, dsn := range []string{"file:/shared?vfs=memdb", "file:/other?vfs=memdb&_pragma=busy_timeout(10000)&_txlock=immediate"} {
+		db := openSQLite(t, dsn, 0)
+		s := newStore(t, db, nil)
+		works(t, s, db)
+		auth := service(t, s, s.Users())
+		user := create(t, s, "alice")
+		issued, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user.ID, UserName: "alice"}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 10 {
+					if _, err := auth.Validate(t.Context(), issued.AccessToken.Reveal()); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// A pool that closes its one connection ends the database. That is an error of
+// Migrate, and one that signs nobody out when it comes later.
+func TestSQLiteInMemoryEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
+	for name, closes := range map[string]func(*sql.DB){
+		"SetMaxIdleConns":    func(pool *sql.DB) { pool.SetMaxIdleConns(0) },
+		"SetConnMaxLifetime": func(pool *sql.DB) { pool.SetConnMaxLifetime(time.Nanosecond) },
+		"SetConnMaxIdleTime": func(pool *sql.DB) { pool.SetConnMaxIdleTime(time.Nanosecond) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := openSQLite(t, ":memory:", 1)
+			s := newStore(t, db, nil)
+			auth := service(t, s, s.Users())
+			create(t, s, "alice")
+			token := mustSignIn(t, auth, "alice")
+			pool, err := db.DB()
+			if err != nil {
+				t.Fatal(err)
+			}
+			closes(pool)
+			if name == "SetConnMaxIdleTime" {
+				if !throwaway.Long() {
+					t.Skip("the pool looks for idle connections once a second")
+				}
+				eventually(t, "the pool closes the connection", func() bool { return pool.Stats().OpenConnections == 0 })
+			} else if err := pool.PingContext(t.Context()); err != nil { // uses the connection once more
+				t.Fatal(err)
+			}
+			_, validate := auth.Validate(t.Context(), token)
+			_, signIn := signIn(t.Context(), auth, "alice", "password")
+			for by, err := range map[string]error{"Validate": validate, "SignIn": signIn} {
+				expectMemory(t, by, err)
+				if !errors.Is(err, tokenauth.ErrUnavailable) {
+					t.Errorf("%s: %v", by, err)
+				}
+			}
+			if name != "SetConnMaxIdleTime" {
+				expectMemory(t, "Migrate", gormstore.Migrate(t.Context(), db, nil))
+			}
+		})
+	}
+}

@@ -1,0 +1,49 @@
+package gormstore
+
+import (
+	"context"
+	"fmt"
+)
+
+// tryDriver notes whether the driver reads bytes right with these settings.
+func (d *database) tryDriver(ctx context.Context, has settings) {
+	if d.dialect.tryBytes == "" {
+		return
+	}
+	var got []byte
+	if err := d.pool.QueryRowContext(ctx, d.dialect.tryBytes).Scan(&got); err == nil && string(got) == "\x00\xff" {
+		has[readsBytes] = "true"
+	}
+}
+
+// checkSettings returns errSetting, wrapped, if a setting of one session of the pool
+// would do harm. Others may differ: what would do harm without an error is in
+// commits as well.
+func (d *database) checkSettings(ctx context.Context) error {
+	if d.dialect.settings == "" {
+		return nil
+	}
+	rows, err := d.pool.QueryContext(ctx, d.dialect.settings)
+	if err != nil {
+		return fmt.Errorf("gormstore: reading the settings of the database: %w", err)
+	}
+	has := make(settings)
+	err = readRows(rows, func(scan func(...any) error) error {
+		var name, value string
+		if err := scan(&name, &value); err != nil {
+			return err
+		}
+		has[name] = value
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("gormstore: reading the settings of the database: %w", err)
+	}
+	d.tryDriver(ctx, has)
+	for _, rule := range d.dialect.rules {
+		if reason := rule(has); reason != "" {
+			return fmt.Errorf("%w: %s", errSetting, reason)
+		}
+	}
+	return nil
+}
