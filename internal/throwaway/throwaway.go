@@ -1,5 +1,5 @@
-// Package throwaway starts real servers, of databases, Redis and nginx, for tests
-// and takes them away again.
+// Package throwaway starts real servers, of databases, Redis, PgBouncer and nginx,
+// for tests and takes them away again.
 //
 //	func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 //
@@ -16,8 +16,8 @@
 //
 // Tests that need a server which is not installed are skipped, unless the
 // environment variable TOKENAUTH_REQUIRE, a comma separated list, names it
-// ("postgres", "mariadb", "redis", "nginx"): then they fail. The same holds for a
-// browser ([Chromium]), which the test starts itself.
+// ("postgres", "mariadb", "redis", "pgbouncer", "nginx"): then they fail. The same
+// holds for a browser ([Chromium]), which the test starts itself.
 package throwaway
 
 import (

@@ -1,0 +1,83 @@
+package throwaway
+
+import (
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// StartPgBouncer starts PgBouncer in front of the database behind a URL that
+// Postgres or StartPostgres gave, for this test alone. It goes away with the
+// test, and is to be started after the database, so that it goes first. Its DSN
+// is that of the same database through it, for the same user whoever asks.
+//
+// Settings are lines of its section [pgbouncer], such as "pool_mode = session",
+// its default. With "default_pool_size = 1" all clients share one connection.
+func StartPgBouncer(tb testing.TB, dsn string, settings ...string) *Server {
+	tb.Helper()
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return start(tb, pgbouncer{database: config, settings: settings})
+}
+
+// pgbouncer is the program of PgBouncer before one database.
+type pgbouncer struct {
+	database *pgx.ConnConfig
+	settings []string
+}
+
+func (pgbouncer) name() string { return "pgbouncer" }
+
+func (p pgbouncer) commands(dir string) (setup, serve []string, err error) {
+	server, ok := find([]string{"pgbouncer"}, "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", "/usr/local/bin")
+	if !ok || !supported {
+		return nil, nil, errMissing("no PgBouncer found; to get one: apt-get install pgbouncer, or brew install pgbouncer")
+	}
+	file := filepath.Join(dir, "pgbouncer.ini")
+	d := p.database
+	to := "host=" + iniValue(d.Host) + " port=" + strconv.Itoa(int(d.Port)) + " user=" + iniValue(d.User)
+	if d.Password != "" {
+		to += " password=" + iniValue(d.Password)
+	}
+	setup = []string{
+		"sh", "-c", `umask 077 && printf '%s\n' "$@" >"$0"`, file,
+		"[databases]",
+		"* = " + to,
+		"[pgbouncer]",
+		"listen_addr =", "listen_port = " + pgbouncerPort, "unix_socket_dir = " + dir,
+		"auth_type = any", "max_client_conn = 400",
+	}
+	setup = append(setup, p.settings...)
+	return setup, []string{server, file}, nil
+}
+
+const pgbouncerPort = "6432"
+
+func iniValue(value string) string { return "'" + strings.ReplaceAll(value, "'", "''") + "'" }
+
+// signals returns one that does not wait until clients leave.
+func (pgbouncer) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGKILL }
+
+func (p pgbouncer) admin(dir string) string {
+	u := url.URL{
+		Scheme: "postgres", User: url.User(p.database.User), Path: "/" + p.database.Database,
+		RawQuery: url.Values{"host": {dir}, "port": {pgbouncerPort}}.Encode(),
+	}
+	return u.String()
+}
+
+// connect asks the database through it.
+func (p pgbouncer) connect(dsn string) (connection, error) {
+	db, err := postgres{}.open(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return db, nil
+}

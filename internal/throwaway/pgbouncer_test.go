@@ -1,0 +1,80 @@
+package throwaway
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+)
+
+// In a pool of one connection, clients share it between their transactions, but
+// not if the pool is one of sessions.
+func TestPgBouncerPoolsAsItsModeSays(t *testing.T) {
+	t.Parallel()
+	direct := Postgres(t)
+	do(t, kinds[0].open(t, direct), "CREATE TABLE things (id INTEGER PRIMARY KEY)")
+	for mode, shared := range map[string]bool{"session": false, "transaction": true, "statement": true} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			var dir string
+			t.Run("while its test runs", func(t *testing.T) {
+				s := StartPgBouncer(t, direct, "pool_mode = "+mode, "default_pool_size = 2")
+				dir = s.supervisor.dir
+				first, second := oneConnection(t, s.DSN()), oneConnection(t, s.DSN())
+				do(t, first, "SELECT count(*) FROM things")
+				// A statement that is not prepared does not care which connection it is on.
+				const pid = "SELECT pg_backend_pid()"
+				if same := get[int](t, first, pid) == get[int](t, second, pid); same != shared {
+					t.Errorf("two clients share a connection: %v", same)
+				}
+
+				s.Kill(t)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				if err := first.PingContext(ctx); err == nil || ctx.Err() != nil {
+					t.Errorf("a killed server answers a ping with %v", err)
+				}
+				s.Start(t)
+				do(t, first, "SELECT count(*) FROM things")
+				s.Stop(t)
+				s.Start(t)
+				do(t, second, "SELECT count(*) FROM things")
+			})
+			if _, err := os.Stat(dir); dir != "" && !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("after its test the folder %s is there: %v", dir, err)
+			}
+		})
+	}
+}
+
+// oneConnection opens a pool of one, whose statements are not prepared.
+func oneConnection(t *testing.T, dsn string) *sql.DB {
+	t.Helper()
+	db := kinds[0].open(t, dsn+"&default_query_exec_mode=simple_protocol")
+	db.SetMaxOpenConns(1)
+	return db
+}
+
+// A mistake in its settings fails the test, with what PgBouncer says of it.
+func TestPgBouncerWithABadSettingFailsTheTest(t *testing.T) {
+	t.Parallel()
+	direct := Postgres(t)
+	StartPgBouncer(t, direct) // skips without it
+	r := record(t, func(tb testing.TB) { StartPgBouncer(tb, direct, "pool_mode = none") })
+	if r.skipped != "" || !strings.Contains(r.failed, "pool_mode") {
+		t.Errorf("skipped with %q, failed with %q", r.skipped, r.failed)
+	}
+}
+
+func TestMissingPgBouncerSkipsUnlessRequired(t *testing.T) {
+	uninstall(t)
+	for _, require := range []string{"", "postgres", "pgbouncer"} {
+		t.Setenv("TOKENAUTH_REQUIRE", require)
+		r := record(t, func(tb testing.TB) { StartPgBouncer(tb, "postgres://u@db.example/app") })
+		if (r.failed != "") != (require == "pgbouncer") || !strings.Contains(r.skipped+r.failed, "apt-get install pgbouncer") {
+			t.Errorf("with TOKENAUTH_REQUIRE=%q: skipped with %q, failed with %q", require, r.skipped, r.failed)
+		}
+	}
+}
