@@ -4,4 +4,5 @@ var (
 	NormalizeUserName = normalizeUserName
 	ErrNoFeed         = errNoFeed
 	ErrIsolationLevel = errIsolationLevel
+	ErrPooler         = errPooler
 )

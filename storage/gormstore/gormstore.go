@@ -69,15 +69,21 @@ var (
 )
 
 // New returns a Store in the database. Options may be nil. New reads the version
-// of the schema. It returns ErrSchemaVersion, wrapped, if Migrate must be called
-// first; an error that names the wrong argument; or the database's. The host keeps
-// the database, and closes it.
+// of the schema. The host keeps the database, and closes it. New returns
+//   - ErrSchemaVersion, wrapped, if Migrate must be called first;
+//   - an error that names the wrong argument;
+//   - on PostgreSQL an error that says what to set, if a pooler, such as
+//     PgBouncer, does not fit how the driver runs statements;
+//   - the database's error.
 func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if o == nil {
 		o = new(Options)
 	}
 	d, err := open(db, o.TablePrefix)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.checkPooler(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.checkSchema(ctx); err != nil {

@@ -44,6 +44,9 @@ func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if err != nil {
 		return err
 	}
+	if err := d.checkPooler(ctx); err != nil {
+		return err
+	}
 	if err := d.migrate(ctx); err != nil {
 		return fmt.Errorf("gormstore: migrating: %w", err)
 	}

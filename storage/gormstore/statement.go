@@ -3,8 +3,6 @@ package gormstore
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"strings"
 	"sync/atomic"
 
 	"gorm.io/gorm"
@@ -124,26 +122,8 @@ func faultOr(rows *sql.Rows, err error) error {
 func retry(ctx context.Context, run func() error) (err error) {
 	for range 3 {
 		if err = run(); err == nil || !rolledBack(err) || ctx.Err() != nil {
-			return err
+			return explain(err)
 		}
 	}
 	return err
-}
-
-// rolledBack reports whether the database chose the statement as the victim of
-// a deadlock (40P01, 1213) or could not serialise it (40001). MySQL's driver
-// tells by the text only, to those who do not import it.
-func rolledBack(err error) bool {
-	state := sqlState(err)
-	return state == "40001" || state == "40P01" || strings.HasPrefix(err.Error(), "Error 1213 (40001)")
-}
-
-// sqlState returns the SQLSTATE of an error of PostgreSQL, whichever the
-// driver, or "".
-func sqlState(err error) string {
-	var state interface{ SQLState() string }
-	if errors.As(err, &state) {
-		return state.SQLState()
-	}
-	return ""
 }
