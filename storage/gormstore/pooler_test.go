@@ -280,17 +280,23 @@ func through(t *testing.T, bouncer *throwaway.Server, direct string) string {
 func useEverything(t *testing.T, w watched, db *gorm.DB) {
 	t.Helper()
 	useAll(t, w, db)
-	auth, ctx := service(t, w.Store, w.Users()), t.Context()
+	useTogether(t, w.Store, db)
+}
+
+// useTogether has users sign in and be changed, all at once.
+func useTogether(t *testing.T, s *gormstore.Store, db *gorm.DB) {
+	t.Helper()
+	auth, ctx := service(t, s, s.Users()), t.Context()
 	var wg sync.WaitGroup
 	for i := range 12 {
 		wg.Go(func() {
-			user, err := w.Users().Import(ctx, gormstore.User{Name: fmt.Sprint("user", i)}, cheapHash())
+			user, err := s.Users().Import(ctx, gormstore.User{Name: fmt.Sprint("user", i)}, cheapHash())
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			for round := range long(12) {
-				if err := useOnce(ctx, auth, w.Users(), db, user, round); err != nil {
+				if err := useOnce(ctx, auth, s.Users(), db, user, round); err != nil {
 					t.Errorf("%s, round %d: %v", user.Name, round, err)
 					return
 				}
