@@ -19,6 +19,8 @@
 // environment variable TOKENAUTH_REQUIRE, a comma separated list, names it
 // ("postgres", "pgbouncer", "mariadb", "galera", "redis", "twemproxy", "nginx"): then
 // they fail. The same holds for a browser ([Chromium]), which the test starts itself.
+// ("postgres", "mariadb", "redis", "pgbouncer", "nginx"): then they fail. The same
+// holds for a browser ([Chromium]), which the test starts itself.
 package throwaway
 
 import (

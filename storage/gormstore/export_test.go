@@ -6,4 +6,5 @@ var (
 	ErrIsolationLevel = errIsolationLevel
 	ErrSetting        = errSetting
 	ErrMemory         = errMemory
+	ErrPooler         = errPooler
 )

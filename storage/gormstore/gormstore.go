@@ -55,7 +55,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"gorm.io/gorm"
 
@@ -79,10 +78,13 @@ var (
 )
 
 // New returns a Store in the database. Options may be nil. New reads the version
-// of the schema. It returns ErrSchemaVersion, wrapped, if Migrate must be called
-// first; an error that names the wrong argument; one that names a setting of the
-// database, or of its pool, that must change (README.md lists them); or the
-// database's. The host keeps the database, and closes it.
+// of the schema. The host keeps the database, and closes it. New returns
+//   - ErrSchemaVersion, wrapped, if Migrate must be called first;
+//   - an error that names the wrong argument;
+//   - an error that says what to set, if a setting of the database or its pool
+//     must change, or a pooler, such as PgBouncer, does not fit how the driver
+//     runs statements (README.md lists both);
+//   - the database's error.
 func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if o == nil {
 		o = new(Options)
@@ -91,10 +93,7 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.findGalera(ctx); err != nil {
-		return nil, fmt.Errorf("gormstore: %w", err)
-	}
-	if err := d.checkSettings(ctx); err != nil {
+	if err := d.check(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.checkMemory(ctx); err != nil {

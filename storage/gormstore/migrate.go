@@ -44,14 +44,11 @@ func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if err != nil {
 		return err
 	}
-	if err := d.findGalera(ctx); err != nil {
-		return fmt.Errorf("gormstore: %w", err)
-	}
-	if err := d.checkSettings(ctx); err != nil {
+	if err := d.check(ctx); err != nil {
 		return err
 	}
 	if err := d.migrate(ctx); err != nil {
-		return fmt.Errorf("gormstore: migrating: %w", advise(err))
+		return fmt.Errorf("gormstore: migrating: %w", explain(err))
 	}
 	if err := d.checkMemory(ctx); err != nil {
 		return err
@@ -153,14 +150,26 @@ func (d *database) applyFrom(ctx context.Context, pool gorm.ConnPool, folder str
 		// in none.
 		for statement := range strings.SplitSeq(script.text, ";\n\n") {
 			if err := d.applyOne(ctx, pool, statement); err != nil {
-				if sqlState(err) == "42501" {
-					err = fmt.Errorf("%w; it needs CREATE on the schema, which since PostgreSQL 15 only the database's owner has: connect as that one, or GRANT CREATE ON SCHEMA public TO the user", err)
-				}
-				return fmt.Errorf("%s: %w", script.file, err)
+				return fmt.Errorf("%s: %w", script.file, explainRights(err))
 			}
 		}
 	}
 	return nil
+}
+
+// explainRights adds to an error which right the account lacks, and who has it.
+func explainRights(err error) error {
+	const other = "; or let another account migrate (see Rights in storage/gormstore/README.md)"
+	text := err.Error()
+	switch {
+	case sqlState(err) == "42501" && strings.Contains(text, "must be owner"):
+		return fmt.Errorf("%w: only the account that made it, or a member of that role, can change it: connect as that one"+other, err)
+	case sqlState(err) == "42501":
+		return fmt.Errorf("%w; it needs CREATE on the schema, which since PostgreSQL 15 only the database's owner has: connect as that one, or GRANT CREATE ON SCHEMA public TO the user"+other, err)
+	case strings.HasPrefix(text, "Error 1142 (42000)"), strings.HasPrefix(text, "Error 1044 (42000)"):
+		return fmt.Errorf("%w; it needs SELECT, INSERT, CREATE and ALTER on the database: grant them"+other, err)
+	}
+	return err
 }
 
 // applyOne applies a statement, and again if another process was faster.
@@ -214,6 +223,9 @@ func (d *database) checkSchema(ctx context.Context) error {
 	version, err := d.schemaVersion(ctx, d.pool)
 	if err != nil {
 		return fmt.Errorf("gormstore: reading the schema's version: %w", err)
+	}
+	if version == 0 {
+		return fmt.Errorf("%w (found no version, need %d, tables %s…; if they are there, this account lacks SELECT on %[3]sschema, or USAGE on its schema)", ErrSchemaVersion, schemaVersion, d.prefix)
 	}
 	if version < schemaVersion {
 		return fmt.Errorf("%w (found version %d, need %d, tables %s…)", ErrSchemaVersion, version, schemaVersion, d.prefix)

@@ -34,13 +34,13 @@ func (d *database) checkOwner(ctx context.Context, pool gorm.ConnPool, query, na
 	if query == "" {
 		return nil
 	}
-	versions := "" // of no table: it may have come with the others
+	var versions any // none: a table may have come with the others
 	if version > 0 {
 		versions = d.prefix + "schema"
 	}
 	var owner string
 	var trusted bool
-	err := pool.QueryRowContext(ctx, query, name, sql.NullString{String: versions, Valid: versions != ""}).Scan(&owner, &trusted)
+	err := pool.QueryRowContext(ctx, query, name, versions).Scan(&owner, &trusted)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && trusted {
 		return nil
 	}

@@ -38,7 +38,7 @@ func (s session) pool() gorm.ConnPool {
 // transaction runs do in the host's transaction, or in one of its own.
 func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) error {
 	if s.tx != nil {
-		return advise(do(s.tx.Statement.ConnPool))
+		return explain(do(s.tx.Statement.ConnPool))
 	}
 	return retry(ctx, func() error {
 		if s.galera {

@@ -5,6 +5,18 @@ import (
 	"fmt"
 )
 
+// check returns an error if the server, what is before it, or a setting would have
+// tokens lost.
+func (d *database) check(ctx context.Context) error {
+	if err := d.checkPooler(ctx); err != nil {
+		return err
+	}
+	if err := d.findGalera(ctx); err != nil {
+		return fmt.Errorf("gormstore: %w", err)
+	}
+	return d.checkSettings(ctx)
+}
+
 // tryDriver notes whether the driver reads bytes right with these settings.
 func (d *database) tryDriver(ctx context.Context, has settings) {
 	if d.dialect.tryBytes == "" {

@@ -3,9 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"math/rand/v2"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +29,7 @@ func (q *statement) stmt(ctx context.Context) (*sql.Stmt, error) {
 	}
 	p, err := q.pool.PrepareContext(ctx, q.text)
 	if err != nil {
-		return nil, advise(err)
+		return nil, explain(err)
 	}
 	if !q.prepared.CompareAndSwap(nil, p) {
 		p.Close()
@@ -67,7 +65,7 @@ func (q *statement) query(ctx context.Context, args []any) (*sql.Rows, error) {
 	} else {
 		rows, err = stmt.QueryContext(ctx, args...)
 	}
-	return rows, advise(err)
+	return rows, explain(err)
 }
 
 // queryRow gives the one row there is to read, or returns sql.ErrNoRows.
@@ -83,7 +81,7 @@ func readRow(rows *sql.Rows, read func(scan func(...any) error) error) error {
 	defer rows.Close()
 	if !rows.Next() {
 		if err := rows.Err(); err != nil {
-			return advise(err)
+			return explain(err)
 		}
 		return sql.ErrNoRows
 	}
@@ -110,7 +108,7 @@ func readRows(rows *sql.Rows, read func(scan func(...any) error) error) error {
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return advise(err)
+		return explain(err)
 	}
 	return rows.Close()
 }
@@ -119,7 +117,7 @@ func readRows(rows *sql.Rows, read func(scan func(...any) error) error) error {
 // middle, or the context ended, that is why, and the row says nothing.
 func faultOr(rows *sql.Rows, err error) error {
 	if fault := rows.Err(); fault != nil {
-		return advise(fault)
+		return explain(fault)
 	}
 	return err
 }
@@ -132,7 +130,7 @@ func retry(ctx context.Context, run func() error) (err error) {
 	const tries, pause, longest = 20, 2 * time.Millisecond, 32 * time.Millisecond
 	for try := range tries {
 		if err = run(); err == nil || !rolledBack(err) || try == tries-1 {
-			return advise(err)
+			return explain(err)
 		}
 		select {
 		case <-ctx.Done():
@@ -140,23 +138,5 @@ func retry(ctx context.Context, run func() error) (err error) {
 		case <-time.After(rand.N(min(pause<<try, longest))):
 		}
 	}
-	return advise(err)
-}
-
-// rolledBack reports whether the database chose the statement as the victim of
-// a deadlock (40P01, 1213) or could not serialise it (40001). MySQL's driver
-// tells by the text only, to those who do not import it.
-func rolledBack(err error) bool {
-	state := sqlState(err)
-	return state == "40001" || state == "40P01" || strings.HasPrefix(err.Error(), "Error 1213 (40001)")
-}
-
-// sqlState returns the SQLSTATE of an error of PostgreSQL, whichever the
-// driver, or "".
-func sqlState(err error) string {
-	var state interface{ SQLState() string }
-	if errors.As(err, &state) {
-		return state.SQLState()
-	}
-	return ""
+	return explain(err)
 }

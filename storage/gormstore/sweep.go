@@ -38,7 +38,7 @@ func (s session) sweep(ctx context.Context, w sweep) (deleted int64, err error) 
 		err := s.pool().QueryRowContext(ctx, next, after, sweepBatch-1).Scan(&last)
 		rest := errors.Is(err, sql.ErrNoRows)
 		if err != nil && !rest {
-			return deleted, advise(err)
+			return deleted, explain(err)
 		}
 		statement, args := remove, []any{after, last, w.arg}
 		if rest {
