@@ -113,6 +113,10 @@ type Options struct {
 	// Prefix begins the names of the keys; empty means "tokenauth:". It has 1
 	// to 64 printable ASCII characters other than space, '{' and '}'. No other
 	// key in Redis may begin with it, or with it in braces.
+	//
+	// Each service in a Redis needs its own: with the same prefix, services accept
+	// each other's tokens. tokenauth.Service.Run logs that. With another prefix, all
+	// earlier tokens are unknown.
 	Prefix string
 }
 
