@@ -16,7 +16,7 @@ func TestBooksFindWhatIsWrong(t *testing.T) {
 		b.end(b.begin(), true, "first", now)
 		return b, u
 	}
-	b, u := start()
+	b, _ := start()
 	first, change := b.draw()
 	if got := b.judge(first, change, time.Now(), false, 0); got != lost {
 		t.Errorf("refused: %q", got)
@@ -24,7 +24,7 @@ func TestBooksFindWhatIsWrong(t *testing.T) {
 	if got := b.judge(first, change, time.Now(), false, 0); got != "" {
 		t.Errorf("refused again: %q", got)
 	}
-	b, u = start()
+	b, u := start()
 	first, change = b.draw()
 	b.begin()
 	if got := b.judge(first, change, time.Now(), false, 0); got != "" {

@@ -21,15 +21,14 @@ type answer struct {
 
 // figures are of all answers that clients saw.
 type figures struct {
-	mu           sync.Mutex
-	right        int // 200, or 401 as it should be
-	unavailable  int // 503 with Retry-After
-	slowest      time.Duration
-	wrong        []string
-	lost, lives  int // tokens
-	lastTrouble  map[string]time.Time
-	confirmed    int // changes since the fault began
-	sinceTrouble bool
+	mu          sync.Mutex
+	right       int // 200, or 401 as it should be
+	unavailable int // 503 with Retry-After
+	slowest     time.Duration
+	wrong       []string
+	lost        int // tokens: refused, or accepted after their end
+	lastTrouble map[string]time.Time
+	confirmed   int // changes since the fault began
 }
 
 func (f *figures) violate(format string, args ...any) {
