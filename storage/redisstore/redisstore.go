@@ -61,6 +61,9 @@
 // took over, and goes on, may lose what it was asked before, which it answers
 // then.
 //
+// The guide of the folder storage has a table of what clients see of a fail-over, and
+// of how much was lost.
+//
 // CLUSTER FAILOVER loses none. But wait for twice cluster-node-timeout before you
 // ask the same node to take over again: Redis 7.0 counts the votes of the time
 // before once more, and has two masters for a moment.
