@@ -42,8 +42,13 @@ type subscription struct {
 	began func() // called once
 }
 
-// Invalidate implements Invalidator.
-func (s *subscription) Invalidate(u UserKey) { s.invalidate(u) }
+// Invalidate implements Invalidator. The reserved user has no access tokens, and
+// shares its place in the cache with users who have.
+func (s *subscription) Invalidate(u UserKey) {
+	if u != reservedUser {
+		s.invalidate(u)
+	}
+}
 
 // InvalidateAll implements Invalidator.
 func (s *subscription) InvalidateAll() { s.flush() }

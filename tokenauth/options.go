@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,19 @@ import (
 
 // Options configures a Service. Nil or the zero value selects the defaults.
 type Options struct {
+	// Name is that of the service, among those that keep tokens in one storage;
+	// empty means the path of the program's main module, and no name if the build
+	// does not tell it. It has at most 256 bytes of UTF-8 without NUL. The replicas
+	// of a service share it.
+	//
+	// Two services in one storage accept each other's tokens, and a sign-in at one
+	// ends the user's token at the other. Where that is a mistake, Run of each logs a
+	// warning with both names, soon after it starts or within PurgeInterval. It goes
+	// by a token that Run stores under a key that no user has, and that counts for
+	// two days. Services that share a storage on purpose set the same Name. Programs
+	// of one module have the same Name, unless they set one.
+	Name string
+
 	// Lifetime is how long a token is valid, in whole seconds; zero means 14
 	// days. From 1 minute to 365 days.
 	Lifetime time.Duration
@@ -156,6 +170,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		c = *o
 	}
+	if c.Name == "" {
+		c.Name = mainModule()
+	}
 	setDefault(&c.Lifetime, 14*24*time.Hour)
 	setDefault(&c.Prefix, "tat_")
 	setDefault(&c.Realm, "api")
@@ -176,6 +193,9 @@ func (o *Options) withDefaults() (Options, error) {
 		return c, fmt.Errorf("tokenauth: Options.Clients is nil%s", ofType(c.Clients))
 	}
 
+	if len(c.Name) > maxNameSize || !storable(c.Name) {
+		return c, fmt.Errorf("tokenauth: Options.Name has %d bytes, must be at most %d bytes of UTF-8 without NUL", len(c.Name), maxNameSize)
+	}
 	for _, d := range []struct {
 		field         string
 		got, min, max time.Duration
@@ -228,6 +248,18 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	c.ProxyHeader = http.CanonicalHeaderKey(c.ProxyHeader)
 	return c, nil
+}
+
+const maxNameSize = 256 // bytes of Options.Name
+
+// mainModule returns the path of the module that the program is built from, or ""
+// if the build does not tell it.
+func mainModule() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || len(info.Main.Path) > maxNameSize || info.Main.Path == "command-line-arguments" {
+		return ""
+	}
+	return info.Main.Path
 }
 
 // isToken reports whether a text is a token (RFC 9110 §5.6.2), as names of headers

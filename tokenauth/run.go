@@ -27,6 +27,8 @@ const (
 //   - It ends tokens in the storage after a user or a client changed, if the
 //     Authenticator or Options.Clients is a RevocationQueue, as those of gormstore
 //     are. Without Run, tokens in another storage outlive the change.
+//   - It looks for another service that keeps its tokens in the same storage by
+//     mistake, if the storage is a Lister, and logs it at warn: see Options.Name.
 //
 // Call it once for each Service. A second call beside the first does the same
 // work twice, and is logged at error. Any number of replicas may run it.
@@ -41,6 +43,7 @@ func (s *Service) Run(ctx context.Context) error {
 		wg.Go(func() { s.cache.run(ctx) })
 	}
 	wg.Go(func() { s.newRevoker().run(ctx) })
+	wg.Go(func() { s.lookForOthers(ctx) })
 	s.purgeRepeatedly(ctx)
 	wg.Wait()
 	return nil

@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -21,12 +22,23 @@ type Slot struct {
 	Client ClientKey
 }
 
-// The domains keep a user and a client of the same name apart. They are part
+// The domains keep a user, a client and a service of the same name apart. They are part
 // of the stored format: every version of this package uses the same.
 const (
 	userDomain   = "tokenauth/v1/user\x00"
 	clientDomain = "tokenauth/v1/client\x00"
+	nameDomain   = "tokenauth/v1/service\x00"
 )
+
+// reservedUser is the key under which the services of a storage keep their names.
+// It is no user's, since those are hashes.
+var reservedUser = UserKey(bytes.Repeat([]byte{0xFF}, len(UserKey{})))
+
+// nameKeyOf returns the key of a service's name, beside those of clients.
+func nameKeyOf(name string) ClientKey {
+	sum := sha256.Sum256([]byte(nameDomain + name))
+	return ClientKey(sum[:16])
+}
 
 // UserKeyOf returns the key of the user with that ID.
 func UserKeyOf(userID string) UserKey {

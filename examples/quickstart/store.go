@@ -52,7 +52,7 @@ func openStore(ctx context.Context, storeURL string, feed bool) (*store, error) 
 		}
 		return openGORM(ctx, gormlite.Open(sqliteDSN(rest)), feed)
 	case "postgres", "postgresql":
-		return openGORM(ctx, postgres.Open(storeURL), feed)
+		return openGORM(ctx, postgres.Open(postgresDSN(storeURL)), feed)
 	case "mysql":
 		dsn, err := mysqlDSN(storeURL)
 		if err != nil {
@@ -96,7 +96,23 @@ func mysqlDSN(storeURL string) (string, error) {
 		}
 		c.Net, c.Addr = "tcp", net.JoinHostPort(u.Hostname(), port)
 	}
+	// A connection that hangs while it is made would keep all others waiting.
+	c.Timeout, c.ReadTimeout = 2*time.Second, 10*time.Second
 	return c.FormatDSN(), nil
+}
+
+// postgresDSN bounds how long a connection may take, unless the URL does: one that
+// hangs would keep all others waiting.
+func postgresDSN(storeURL string) string {
+	u, err := url.Parse(storeURL)
+	if err != nil {
+		return storeURL // the driver's error does not show the password
+	}
+	if query := u.Query(); !query.Has("connect_timeout") {
+		query.Set("connect_timeout", "2")
+		u.RawQuery = query.Encode()
+	}
+	return u.String()
 }
 
 func openGORM(ctx context.Context, dialector gorm.Dialector, feed bool) (*store, error) {

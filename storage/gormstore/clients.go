@@ -113,7 +113,7 @@ func newSecret() (tokenauth.Secret, tokenauth.Digest) {
 func (c *Clients) FindClient(ctx context.Context, clientID string) (client tokenauth.Client, err error) {
 	rows, err := c.pool().QueryContext(ctx, c.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`+c.dialect.primary), clientID)
 	if err != nil {
-		return client, explain(err)
+		return client, err
 	}
 	err = readRow(rows, func(scan func(...any) error) error {
 		var secret, oldSecret sql.RawBytes

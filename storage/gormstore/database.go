@@ -63,12 +63,9 @@ func open(db *gorm.DB, prefix string) (*database, error) {
 	if !ok {
 		return nil, fmt.Errorf("gormstore: the dialect is %q, must be postgres, mysql or sqlite", db.Name())
 	}
-	if db.Name() == "postgres" {
-		pool = explaining{pool}
-	}
 	return &database{
 		db:      db.Session(&gorm.Session{NewDB: true, Logger: logger.Discard}),
-		pool:    pool,
+		pool:    explaining{pool},
 		dialect: d,
 		prefix:  prefix,
 	}, nil

@@ -22,7 +22,8 @@ const (
 	useReset = "; with pool_mode = session leave server_reset_query at DISCARD ALL"
 )
 
-// explaining is a pool whose errors say what an operator does about a pooler.
+// explaining is a pool whose errors say what an operator does about them. Those of
+// QueryRowContext come later, from the row.
 type explaining struct{ gorm.ConnPool }
 
 func (e explaining) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {

@@ -20,8 +20,14 @@
 //
 //	postgres://db1,db2/service?target_session_attrs=read-write&connect_timeout=1
 //
+// A single server needs connect_timeout, too, and MariaDB and MySQL timeout and
+// readTimeout. database/sql opens connections one after the other where calls wait
+// for one, and sets no limit. One that hangs keeps all calls waiting after the
+// network is back.
+//
 // Without target_session_attrs they may be at a standby, which lags and still has
-// what has ended. There every read fails, and requests get 503. A server that is gone without a word costs each new
+// what has ended. There every read fails, and requests get 503. A server that is
+// gone without a word costs each new
 // connection connect_timeout, which is endless by default. It has to leave time
 // for the next server within tokenauth.Options.Timeout.
 //

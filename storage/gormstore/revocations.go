@@ -30,7 +30,7 @@ func (s session) revocations(ctx context.Context, kind int, after string, add fu
 	rows, err := s.pool().QueryContext(ctx, s.sql(`SELECT id, change_id FROM tokenauth_revocations WHERE kind = ? AND id > ?`+s.dialect.primary+` ORDER BY id LIMIT ?`),
 		kind, after, revocationPage)
 	if err != nil {
-		return explain(err)
+		return err
 	}
 	return readRows(rows, func(scan func(...any) error) error {
 		var id, change string
@@ -44,5 +44,5 @@ func (s session) revocations(ctx context.Context, kind int, after string, add fu
 
 func (s session) removeRevocation(ctx context.Context, kind int, id, change string) error {
 	_, err := s.exec(ctx, `DELETE FROM tokenauth_revocations WHERE kind = ? AND id = ? AND change_id = ?`, kind, id, change)
-	return explain(err)
+	return err
 }

@@ -179,7 +179,7 @@ func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, valu
 	rows, err := pool.QueryContext(ctx, u.sql(
 		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users WHERE `+column+` = ?`+u.dialect.primary+lock), value)
 	if err != nil {
-		return row, explain(err)
+		return row, err
 	}
 	err = readRow(rows, func(scan func(...any) error) error {
 		var roles string

@@ -64,6 +64,9 @@
 // took over, and goes on, may lose what it was asked before, which it answers
 // then.
 //
+// The guide of the folder storage has a table of what clients see of a fail-over, and
+// of how much was lost.
+//
 // CLUSTER FAILOVER loses none. But wait for twice cluster-node-timeout before you
 // ask the same node to take over again: Redis 7.0 counts the votes of the time
 // before once more, and has two masters for a moment.
@@ -140,6 +143,10 @@ type Options struct {
 	// Prefix begins the names of the keys; empty means "tokenauth:". It has 1
 	// to 64 printable ASCII characters other than space, '{' and '}'. No other
 	// key in Redis may begin with it, or with it in braces.
+	//
+	// Each service in a Redis needs its own: with the same prefix, services accept
+	// each other's tokens. tokenauth.Service.Run logs that. With another prefix, all
+	// earlier tokens are unknown.
 	Prefix string
 }
 

@@ -42,6 +42,22 @@ func (b *bridge) Forget() {
 	b.forgotten = new(atomic.Bool)
 }
 
+// Swallow does what a network does that drops all packets, and whose routers then
+// forget the connections: nothing passes through those that there are, and those
+// that are made before Pass. What connects notices nothing.
+func (b *bridge) Swallow() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forgotten.Store(true)
+}
+
+// Pass ends Swallow, for new connections.
+func (b *bridge) Pass() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forgotten = new(atomic.Bool)
+}
+
 func (b *bridge) serve() {
 	for {
 		near, err := b.listener.Accept()

@@ -61,6 +61,18 @@ func TestNetworkFailsAsTold(t *testing.T) {
 	if fresh := dial(); !says(t, fresh) {
 		t.Error("after that a new one does not")
 	}
+	n.Swallow()
+	during := dial()
+	if says(t, old) || says(t, during) {
+		t.Error("a network that swallows passes something on")
+	}
+	n.Pass()
+	if says(t, during) {
+		t.Error("after that a connection made meanwhile passes something on")
+	}
+	if fresh := dial(); !says(t, fresh) {
+		t.Error("after that a new one does not")
+	}
 	if err := n.Add(Toxic{Type: "timeout", Stream: "upstream", Attributes: map[string]int{"timeout": 0}}); err != nil {
 		t.Fatal(err)
 	}

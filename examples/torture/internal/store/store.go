@@ -25,6 +25,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
 // A Backend is a storage under test.
@@ -165,7 +166,7 @@ func nextNode(dsns string) string {
 func OpenGORM(tb testing.TB, dialector gorm.Dialector, listener *pgxfeed.Listener) tokenauth.Storage {
 	tb.Helper()
 	db := openPool(tb, dialector)
-	options := &gormstore.Options{TablePrefix: "torture_", Feed: listener != nil}
+	options := &gormstore.Options{TablePrefix: "torture_", Feed: listener != nil, Passwords: &password.Options{KeepHashes: true}}
 	if err := gormstore.Migrate(tb.Context(), db, options); err != nil {
 		tb.Fatal(err)
 	}
