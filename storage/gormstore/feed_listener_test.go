@@ -91,9 +91,21 @@ func TestFeedIsNotAliveWithAWrongListener(t *testing.T) {
 	})
 	t.Run("a pool that cannot write", func(t *testing.T) {
 		t.Parallel()
-		newStore(t, admin, &gormstore.Options{Feed: true, TablePrefix: "fixed_"})
-		w := withPrefix(t, with(dsn, "default_transaction_read_only=on"), "fixed_", pgxfeed.Listener{DSN: dsn})
-		neverAlive(t, w, "could not be written", "fixed_tokens", "read-only")
+		db := openDialector(t, postgres.Open(dsn), nil)
+		pool, err := db.DB()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool.SetMaxOpenConns(1)
+		store := newStore(t, db, &gormstore.Options{Feed: true, TablePrefix: "fixed_"})
+		w, err := gormstore.WithFeed(t.Context(), store, pgxfeed.Listener{DSN: dsn})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Exec(`SET default_transaction_read_only = on`).Error; err != nil { // New refuses it
+			t.Fatal(err)
+		}
+		neverAlive(t, w.(tokenauth.Watcher), "could not be written", "fixed_tokens", "read-only")
 	})
 	for _, mode := range []string{"simple_protocol", "exec"} {
 		t.Run("PgBouncer with transactions, "+mode, func(t *testing.T) {
