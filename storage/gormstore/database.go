@@ -73,7 +73,17 @@ func open(db *gorm.DB, prefix string) (*database, error) {
 
 // statement returns a statement that is run on the pool.
 func (d *database) statement(text string) *statement {
-	return &statement{text: d.sql(text), pool: d.pool, prepare: d.dialect.prepare}
+	return &statement{text: d.sql(text), tries: d.tries(), pool: d.pool, prepare: d.dialect.prepare}
+}
+
+// tries is how often what the database rolled back is run at most. In a Galera
+// cluster nobody waits for a lock of another node: of several that change the same
+// rows there, all but one are rolled back, time after time.
+func (d *database) tries() int {
+	if d.galera {
+		return 20
+	}
+	return 3
 }
 
 // sql rewrites a statement for the engine and the tables' prefix, and adds the

@@ -40,7 +40,7 @@ func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) 
 	if s.tx != nil {
 		return explain(do(s.tx.Statement.ConnPool))
 	}
-	return retry(ctx, func() error {
+	return retry(ctx, s.tries(), func() error {
 		if s.galera {
 			return s.beginOnGalera(ctx, do)
 		}
@@ -70,7 +70,7 @@ func (s session) exec(ctx context.Context, statement string, args ...any) (resul
 	if s.tx != nil { // the whole of it was rolled back
 		return s.tx.Statement.ConnPool.ExecContext(ctx, s.sql(statement), args...)
 	}
-	err = retry(ctx, func() error {
+	err = retry(ctx, s.tries(), func() error {
 		result, err = s.database.pool.ExecContext(ctx, s.sql(statement), args...)
 		return err
 	})

@@ -14,6 +14,7 @@ import (
 // saves a round trip; database/sql prepares it anew on each connection.
 type statement struct {
 	text     string
+	tries    int // at most
 	pool     gorm.ConnPool
 	prepare  bool
 	prepared atomic.Pointer[sql.Stmt]
@@ -39,7 +40,7 @@ func (q *statement) stmt(ctx context.Context) (*sql.Stmt, error) {
 
 // exec runs the statement, and again if the database rolled it back.
 func (q *statement) exec(ctx context.Context, args ...any) (result sql.Result, err error) {
-	err = retry(ctx, func() error {
+	err = retry(ctx, q.tries, func() error {
 		stmt, err := q.stmt(ctx)
 		if err != nil {
 			return err
@@ -122,12 +123,11 @@ func faultOr(rows *sql.Rows, err error) error {
 	return err
 }
 
-// retry runs a statement or a transaction that may be run again at most twenty
-// times, as long as the database says that it rolled it back. Several that keep
-// rolling each other back, at two nodes of a cluster for example, pause for
-// different times.
-func retry(ctx context.Context, run func() error) (err error) {
-	const tries, pause, longest = 20, 2 * time.Millisecond, 32 * time.Millisecond
+// retry runs a statement or a transaction that may be run again, as long as the
+// database says that it rolled it back. Several that keep rolling each other back
+// pause for different times.
+func retry(ctx context.Context, tries int, run func() error) (err error) {
+	const pause, longest = 2 * time.Millisecond, 32 * time.Millisecond
 	for try := range tries {
 		if err = run(); err == nil || !rolledBack(err) || try == tries-1 {
 			return explain(err)

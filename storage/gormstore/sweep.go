@@ -65,7 +65,7 @@ func (s session) delete(ctx context.Context, statement string, args []any) (dele
 	if s.dialect.locksWhatItReads {
 		err = s.transaction(ctx, run)
 	} else {
-		err = retry(ctx, func() error { return run(s.pool()) })
+		err = retry(ctx, s.tries(), func() error { return run(s.pool()) })
 	}
 	if err != nil {
 		return 0, err

@@ -133,7 +133,7 @@ func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) e
 	if u.tx != nil {
 		err = look()
 	} else {
-		err = retry(ctx, look) // a change at another Galera node takes the lock
+		err = retry(ctx, u.tries(), look) // a change at another Galera node takes the lock
 	}
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
 		return err
