@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -16,9 +18,28 @@ var beatSlot tokenauth.Slot
 // one removes it, and for the trigger it is a token that did not expire.
 const beatExpiry = 253402300799
 
+// databaseTime is what the trigger compares with the expiry of a token.
+const databaseTime = `extract(epoch FROM pg_catalog.now())::bigint`
+
+// maxAhead is how far the database's clock may be ahead of this process's. The
+// trigger does not report the end of a token that by the database's clock has expired
+// for a day, and it must not be valid here. The beat row never expires, so that its
+// changes say nothing of that. The other half of the day is for other processes,
+// whose clocks differ from this one's.
+const maxAhead = 12 * time.Hour
+
+// checkTime returns an error if the database's clock is too far ahead.
+func checkTime(seconds int64) error {
+	if ahead := time.Until(time.Unix(seconds, 0)); ahead > maxAhead {
+		return fmt.Errorf("the database's clock is %v ahead of this process's, so that tokens have expired by it that are valid here, and their end is not reported: set the clock that is wrong", ahead.Round(time.Second))
+	}
+	return nil
+}
+
 const (
-	// readBeat reads the stamp, and the version of the triggers at the write.
-	readBeat = `SELECT stamp, roles FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`
+	// readBeat reads the stamp, the version of the triggers at the write, and the
+	// time that the trigger goes by.
+	readBeat = `SELECT stamp, roles, ` + databaseTime + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`
 
 	// writeBeat changes the stamp if it is still the one expected, or whatever it
 	// is if that is NULL; and only if the triggers are there, whose version it
@@ -26,7 +47,7 @@ const (
 	writeBeat = `WITH feed AS (` + readTriggers + `), beat AS (
 		UPDATE tokenauth_tokens SET stamp = ?, expires_at = ?, roles = feed.version FROM feed
 		WHERE user_key = ? AND client_key = ? AND stamp = COALESCE(?, stamp) AND feed.triggers = 2 RETURNING 1)
-		SELECT feed.triggers, feed.version, (SELECT pg_catalog.count(*) FROM beat),
+		SELECT feed.triggers, feed.version, ` + databaseTime + `, (SELECT pg_catalog.count(*) FROM beat),
 		(SELECT stamp FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?) FROM feed`
 
 	// insertBeat makes the row. It is an ordinary one, so that somebody who
@@ -57,11 +78,15 @@ type sighting struct {
 // read looks at the row, by its primary key. A trigger that is missing since the
 // row was written is found by whoever writes it next.
 func (r beatRow) read(ctx context.Context) (saw sighting, err error) {
+	var now int64
 	err = r.readIt.queryRow(ctx, func(scan func(...any) error) error {
-		return scan(&saw.stamp, &saw.version)
+		return scan(&saw.stamp, &saw.version, &now)
 	}, beatSlot.User[:], beatSlot.Client[:])
 	if errors.Is(err, sql.ErrNoRows) {
 		return sighting{missing: true}, nil
+	}
+	if err == nil {
+		err = checkTime(now)
 	}
 	return saw, err
 }
@@ -106,12 +131,16 @@ func (r beatRow) insert(ctx context.Context) error {
 
 func (r beatRow) tryWrite(ctx context.Context, args []any) (saw sighting, err error) {
 	var triggers int
+	var now int64
 	var version, stamp sql.NullString
 	err = r.writeIt.queryRow(ctx, func(scan func(...any) error) error {
-		return scan(&triggers, &version, &saw.written, &stamp)
+		return scan(&triggers, &version, &now, &saw.written, &stamp)
 	}, args...)
 	if err == nil && triggers != allTriggers {
 		err = r.noTrigger()
+	}
+	if err == nil {
+		err = checkTime(now)
 	}
 	saw.version, saw.stamp, saw.missing = version.String, stamp.String, !stamp.Valid
 	return saw, err

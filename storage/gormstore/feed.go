@@ -43,8 +43,9 @@ var (
 // own; first sign-ins and validations do not notify.
 //
 // It returns an error on engines that do not notify (MariaDB, MySQL, SQLite), if
-// the trigger is missing, old or not ENABLE ALWAYS, if the pool may have only one connection and the
-// Listener would take it, or if the database failed.
+// the trigger is missing, old or not ENABLE ALWAYS, if the table is partitioned or
+// inherited from, if the pool may have only one connection and the Listener would
+// take it, or if the database failed.
 func WithFeed(ctx context.Context, s *Store, l listen.Listener) (tokenauth.Storage, error) {
 	if l == nil {
 		return nil, errors.New("gormstore: the listener is nil")

@@ -251,3 +251,28 @@ func TestLockedHeartbeatKeepsNoNotificationWaiting(t *testing.T) {
 	lock.Rollback()
 	eventually(t, "the feed is alive again", func() bool { return reader.CacheStats().FeedAlive })
 }
+
+// The connection that listens is idle for the server, and stays all the same.
+func TestFeedIsNotTerminatedAsIdle(t *testing.T) {
+	t.Parallel()
+	dsn := throwaway.Postgres(t)
+	const idle = 200 * time.Millisecond
+	w, db := openWatched(t, dsn, pgxfeed.Listener{DSN: with(dsn, "idle_session_timeout=200")})
+	var since14 bool
+	if err := db.Raw(`SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'idle_session_timeout')`).Scan(&since14).Error; err != nil || !since14 {
+		t.Skipf("PostgreSQL 14 has that setting; error %v", err)
+	}
+	feed := new(counting)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Watch(ctx, 2*time.Second, feed) }()
+	eventually(t, "the feed is alive", func() bool { return feed.alive.Load() > 0 })
+	select {
+	case err := <-ended:
+		t.Errorf("Watch returned %v", err)
+	case <-time.After(5 * idle):
+		cancel()
+		<-ended
+	}
+	cancel()
+}

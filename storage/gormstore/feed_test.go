@@ -325,6 +325,44 @@ func TestWithFeedRefuses(t *testing.T) {
 	})
 }
 
+// The triggers of a partitioned table do not fire for TRUNCATE of a partition, or
+// where somebody disabled them for one. Heartbeats would be in another.
+func TestFeedRefusesPartitions(t *testing.T) {
+	t.Parallel()
+	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
+	s := newStore(t, db, nil)
+	for _, statement := range []string{
+		`ALTER TABLE tokenauth_tokens RENAME TO whole`,
+		`CREATE TABLE tokenauth_tokens (LIKE whole, PRIMARY KEY (user_key, client_key)) PARTITION BY RANGE (user_key)`,
+		`CREATE TABLE first_half PARTITION OF tokenauth_tokens FOR VALUES FROM (MINVALUE) TO ('\x80')`,
+		`CREATE TABLE second_half PARTITION OF tokenauth_tokens FOR VALUES FROM ('\x80') TO (MAXVALUE)`,
+	} {
+		if err := db.Exec(statement).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	refuses := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, gormstore.ErrNoFeed) || !strings.Contains(err.Error(), "table tokenauth_tokens") || !strings.Contains(err.Error(), "partitioned or inherited from") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	refuses("Migrate", gormstore.Migrate(t.Context(), db, &gormstore.Options{Feed: true}))
+	// A host may have applied the files.
+	for _, file := range []string{"0001_feed", "0002_search_path", "0003_heartbeat"} {
+		text, err := gormstore.Migrations.ReadFile("migrations/postgres_feed/" + file + ".up.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Exec(string(text)).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{})
+	refuses("WithFeed", err)
+	issueTo(t, service(t, s, nobody{}), "alice") // without a feed all is well
+}
+
 // The feed never takes the only connection: the store would have none, and each
 // request wait for it until it timed out.
 func TestFeedDoesNotTakeTheOnlyConnection(t *testing.T) {

@@ -26,10 +26,12 @@ const (
 //
 // The proof has three parts. At some moment the row had another nonce than it
 // has now. The store has written or read the one that it has now, by its own pool.
-// And the listener has received that one. Its transaction committed after the
-// moment, and PostgreSQL delivers in the order of commits, so everything that was
-// committed before the moment has arrived. A nonce that only the listener knows,
-// of another database, or only the pool, proves nothing.
+// And the listener has received that one, after the moment. Its transaction
+// committed after the moment, and PostgreSQL delivers in the order of commits, so
+// everything that was committed before the moment has arrived. A nonce that only
+// the listener knows, of another database, or only the pool, proves nothing. Nor does
+// one that arrived before the moment: the pool's connections lead to several rows,
+// by different search paths for example, or the row was restored from a backup.
 type heartbeat struct {
 	row  beatRow
 	beat time.Duration
@@ -37,8 +39,8 @@ type heartbeat struct {
 	wake chan struct{} // the listener received what the pool has not seen
 
 	mu       sync.Mutex
-	received [64]string // the last ones, as a ring
-	next     int        // in received
+	received [64]receipt // the last ones, as a ring
+	next     int         // in received
 	unread   bool
 	nonce    string    // that the pool saw last, or ""
 	seen     time.Time // from before it was seen the last time
@@ -52,6 +54,12 @@ type heartbeat struct {
 	problem error     // of the last statement
 }
 
+// A receipt is a nonce that the listener received, and when.
+type receipt struct {
+	nonce string
+	at    time.Time
+}
+
 func newHeartbeat(row beatRow, beat time.Duration, feed tokenauth.Invalidator) *heartbeat {
 	now := time.Now()
 	return &heartbeat{row: row, beat: beat, feed: feed, wake: make(chan struct{}, 1), alive: now, writeAt: now}
@@ -61,7 +69,7 @@ func newHeartbeat(row beatRow, beat time.Duration, feed tokenauth.Invalidator) *
 func (h *heartbeat) receive(nonce string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.received[h.next] = nonce
+	h.received[h.next] = receipt{nonce, time.Now()}
 	h.next = (h.next + 1) % len(h.received)
 	if nonce == h.nonce {
 		h.prove()
@@ -76,7 +84,9 @@ func (h *heartbeat) receive(nonce string) {
 
 // prove reports a heartbeat if there is one. The caller holds the lock.
 func (h *heartbeat) prove() {
-	if h.nonce == "" || !h.asOf.After(h.proven) || !slices.Contains(h.received[:], h.nonce) {
+	if h.nonce == "" || !h.asOf.After(h.proven) || !slices.ContainsFunc(h.received[:], func(r receipt) bool {
+		return r.nonce == h.nonce && !r.at.Before(h.asOf)
+	}) {
 		return
 	}
 	h.feed.Heartbeat(h.asOf)
@@ -182,7 +192,7 @@ func (h *heartbeat) see(saw sighting, at time.Time) {
 		h.writeAt = h.later(at)
 	}
 	h.seen = at
-	if h.received[(h.next+len(h.received)-1)%len(h.received)] == h.nonce {
+	if h.received[(h.next+len(h.received)-1)%len(h.received)].nonce == h.nonce {
 		h.unread = false // the pool has seen all that the listener received
 	}
 	h.prove()
@@ -206,7 +216,20 @@ func (h *heartbeat) later(now time.Time) time.Time {
 // lost returns why there is no heartbeat.
 func (h *heartbeat) lost() error {
 	if h.problem != nil {
-		return fmt.Errorf("gormstore: for %v the feed's heartbeat could not be written to table %stokens, or not be read there: %w", patience*h.beat, h.row.prefix, h.problem)
+		return fmt.Errorf("gormstore: for %v the feed's heartbeat could not be written to table %stokens, or not be read there%s: %w", patience*h.beat, h.row.prefix, h.exhausted(), h.problem)
 	}
-	return fmt.Errorf("gormstore: the feed's heartbeat was written to table %stokens, and for %v no notification of it arrived: the listener is connected to another database than the store, or through a proxy that pools transactions, such as PgBouncer; give it a DSN that leads to the store's database directly (pgxfeed.Listener.DSN)", h.row.prefix, patience*h.beat)
+	return fmt.Errorf("gormstore: the feed's heartbeat was written to table %stokens, and for %v no notification of it arrived: the listener is connected to another database than the store, or through a proxy that pools transactions, such as PgBouncer; give it a DSN that leads to the store's database directly (pgxfeed.Listener.DSN). Or this process was stopped for that long, or the connections of the pool lead to different tables", h.row.prefix, patience*h.beat)
+}
+
+// exhausted returns that a statement waited for a connection, if it did.
+func (h *heartbeat) exhausted() string {
+	pool, err := h.row.db.DB()
+	if err != nil || !errors.Is(h.problem, context.DeadlineExceeded) {
+		return ""
+	}
+	stats := pool.Stats()
+	if stats.MaxOpenConnections == 0 || stats.InUse < stats.MaxOpenConnections {
+		return ""
+	}
+	return fmt.Sprintf(", as all %d connections of the pool are in use (SetMaxOpenConns)", stats.MaxOpenConnections)
 }

@@ -110,6 +110,9 @@ func (d *database) tryMigrateFeed(ctx context.Context) error {
 		if err != nil || installed {
 			return err
 		}
+		if err := d.checkOrdinary(ctx, pool); err != nil {
+			return err
+		}
 		if err := d.checkForeignFunction(ctx, pool); err != nil {
 			return err
 		}

@@ -25,12 +25,28 @@ const rowBeat = "beat row "
 
 // noTrigger returns errNoFeed for a table without working triggers.
 func (d *database) noTrigger() error {
-	return fmt.Errorf("%w: table %stokens lacks the trigger, or has an old one or one that is not ENABLE ALWAYS: call Migrate with Options.Feed, or apply the SQL files in storage/gormstore/migrations/postgres_feed", errNoFeed, d.prefix)
+	return fmt.Errorf("%w: table %stokens lacks the trigger, or has an old one or one that is not ENABLE ALWAYS, or is partitioned or inherited from: call Migrate with Options.Feed, or apply the SQL files in storage/gormstore/migrations/postgres_feed", errNoFeed, d.prefix)
+}
+
+// ordinary is a condition on c of pg_class: the table has all its rows itself.
+const ordinary = `c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)`
+
+// checkOrdinary returns errNoFeed for a table whose triggers need not fire for all
+// of its rows.
+func (d *database) checkOrdinary(ctx context.Context, pool gorm.ConnPool) error {
+	var tables int
+	err := pool.QueryRowContext(ctx, `SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid AND `+ordinary, d.prefix+"tokens").Scan(&tables)
+	if err == nil && tables == 0 {
+		err = fmt.Errorf("%w: table %stokens is partitioned or inherited from, or is not an ordinary table: what changes a partition need not fire its triggers; keep the tokens in one ordinary table, or set no cache", errNoFeed, d.prefix)
+	}
+	return err
 }
 
 // readTriggers counts the triggers that are as the newest migration makes them,
 // on the table that the name means at this moment. Both are needed: of changed
-// and deleted rows (type 25 in PostgreSQL's pg_trigger.h), and of TRUNCATE (32).
+// and deleted rows, whichever the columns (type 25 in PostgreSQL's pg_trigger.h), and
+// of TRUNCATE (32). The table must have all rows itself: what happens to a partition,
+// or to a table that inherits from it, need not fire its triggers.
 // The version is another one once somebody altered or replaced the table, a
 // trigger or their function, also if all is as before.
 //
@@ -41,7 +57,8 @@ const readTriggers = `SELECT pg_catalog.count(*) AS triggers,
 	pg_catalog.string_agg(pg_catalog.concat_ws(' ', t.oid, t.xmin, p.oid, p.xmin, c.oid, c.xmin), ', ' ORDER BY t.tgname) AS version
 	FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 	WHERE t.tgrelid = pg_catalog.to_regclass(?)::oid AND t.tgenabled = 'A'
-	AND (t.tgname = ? AND t.tgtype = 25 OR t.tgname = ? AND t.tgtype = 32)
+	AND (t.tgname = ? AND t.tgtype = 25 OR t.tgname = ? AND t.tgtype = 32) AND t.tgattr::text = ''
+	AND ` + ordinary + `
 	AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig) AND pg_catalog.strpos(p.prosrc, '` + rowBeat + `') > 0`
 
 // allTriggers is what readTriggers counts if the feed is installed.

@@ -127,11 +127,14 @@ func newMaster(ctx context.Context, address string, node rueidis.Client, s *Stor
 // check returns up to when all changes are reported, and what the master says of
 // its cluster, nil if it is in none. See Watch for what it proves.
 //
-// Another replica may write a heartbeat between two steps, and the key may have
-// moved, so a check that fails for that is made again.
+// Another replica may write a heartbeat between two steps, and then what the two
+// connections read differs. As the listening one is told of that, the check is
+// made again, for as long as the context allows. If nobody wrote, or the key may
+// have moved, it is made again a few times.
 func (m *master) check(ctx context.Context) (asOf time.Time, v *view, err error) {
 	const attempts = 4
-	for range attempts {
+	for failed := 0; failed < attempts; {
+		heard := m.pulse.heard()
 		stored, err := m.beat(ctx)
 		if err != nil {
 			return asOf, nil, err
@@ -141,13 +144,20 @@ func (m *master) check(ctx context.Context) (asOf time.Time, v *view, err error)
 		if err != nil {
 			return asOf, nil, err
 		}
-		if chosen, err := m.choose(v); err != nil {
+		chosen, err := m.choose(v)
+		switch {
+		case err != nil:
 			return asOf, nil, err
-		} else if chosen {
+		case chosen:
+			failed++
 			continue
-		}
-		if m.pulse.key == "" || stored != "" && stored == read {
+		case m.pulse.key == "" || stored != "" && stored == read:
 			return asOf, v, m.confirm(ctx, read)
+		}
+		if now, err := m.heardSince(ctx, heard); err != nil {
+			return asOf, nil, err
+		} else if now == heard {
+			failed++
 		}
 	}
 	return asOf, nil, fmt.Errorf("the client of New and the option of WithFeed lead to different servers or databases, or the client reads from a replica: the heartbeat that the client wrote is not the one at %s", m.address)
@@ -174,15 +184,10 @@ func (m *master) confirm(ctx context.Context, read string) error {
 	if m.pulse.key == "" {
 		return nil
 	}
-	if m.pulse.heard() == m.heard {
-		// The server queues what it has to tell before it sends answers. But an
-		// answer to a command that ran in the same round stands before that, so
-		// one more answer is needed.
-		if err := m.client.Do(ctx, m.client.B().Ping().Build()).Error(); err != nil {
-			return err
-		}
+	heard, err := m.heardSince(ctx, m.heard)
+	if err != nil {
+		return err
 	}
-	heard := m.pulse.heard()
 	if heard == m.heard {
 		return fmt.Errorf("%s does not report changes on the connection that asked for them: it is not the server, but a proxy that drops RESP3 push messages, or tracking was turned off", m.address)
 	}
@@ -191,6 +196,20 @@ func (m *master) confirm(ctx context.Context, read string) error {
 	}
 	m.last, m.heard = read, heard
 	return nil
+}
+
+// heardSince returns how many notices there were, if they are more than then or
+// once all are there of what happened before the call.
+//
+// The server queues what it has to tell before it sends answers. But an answer to a
+// command that ran in the same round stands before that, so one more answer is
+// needed.
+func (m *master) heardSince(ctx context.Context, then int) (int, error) {
+	if now := m.pulse.heard(); now != then {
+		return now, nil
+	}
+	err := m.client.Do(ctx, m.client.B().Ping().Build()).Error()
+	return m.pulse.heard(), err
 }
 
 // choose returns whether the key of the heartbeats is another one, since other

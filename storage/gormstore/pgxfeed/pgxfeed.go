@@ -83,8 +83,15 @@ func hangUp(conn *pgx.Conn) {
 	conn.Close(ctx)
 }
 
+// stayIdle switches off idle_session_timeout, of PostgreSQL 14 and later, for this
+// session. For the server one that only receives notifications is idle.
+const stayIdle = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'idle_session_timeout'`
+
 func subscribe(ctx context.Context, conn *pgx.Conn, channel string, use func(listen.Notifications) error) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+		return fmt.Errorf("pgxfeed: %w", err)
+	}
+	if _, err := conn.Exec(ctx, stayIdle); err != nil {
 		return fmt.Errorf("pgxfeed: %w", err)
 	}
 	return use(notifications{conn})

@@ -1,0 +1,99 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/gormstore/internal/listen"
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
+)
+
+// fallsSilent hears some payloads, and then nothing.
+type fallsSilent struct{ payloads chan string }
+
+func (f fallsSilent) UsesPool() bool { return false }
+func (f fallsSilent) Listen(_ context.Context, _ *sql.DB, _ string, use func(listen.Notifications) error) error {
+	return use(f)
+}
+
+func (f fallsSilent) Next(ctx context.Context) (string, error) {
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case payload := <-f.payloads:
+		return payload, nil
+	}
+}
+
+// Where the connections of the pool lead to two tables in turns, the row of the
+// heartbeat seems to change. Its old notifications prove nothing.
+func TestOldNotificationsAreNoHeartbeats(t *testing.T) {
+	t.Parallel()
+	dsn := throwaway.Postgres(t)
+	admin := openDialector(t, postgres.Open(dsn), nil)
+	silent := fallsSilent{make(chan string, 2)}
+	for _, schema := range []string{"one", "two"} {
+		if err := admin.Exec(`CREATE SCHEMA ` + schema).Error; err != nil {
+			t.Fatal(err)
+		}
+		w, db := openWatched(t, with(dsn, "search_path="+schema), pgxfeed.Listener{})
+		ctx, cancel := context.WithCancel(t.Context())
+		w.Watch(ctx, time.Second, untilAlive{new(counting), cancel})
+		var stamp string
+		if err := db.Raw(`SELECT stamp FROM tokenauth_tokens WHERE user_id = ''`).Scan(&stamp).Error; err != nil || stamp == "" {
+			t.Fatalf("the stamp is %q, error %v", stamp, err)
+		}
+		silent.payloads <- "beat row " + stamp
+	}
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var turn atomic.Int64
+	pool := stdlib.OpenDB(*config, stdlib.OptionResetSession(func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, `SET search_path = `+[]string{"one", "two"}[turn.Add(1)%2])
+		return err
+	}))
+	t.Cleanup(func() { pool.Close() })
+	pool.SetMaxOpenConns(1)
+	db := openDialector(t, postgres.New(postgres.Config{Conn: pool}), nil)
+	if _, err := pool.ExecContext(t.Context(), `SET search_path = one`); err != nil {
+		t.Fatal(err)
+	}
+	neverAlive(t, withListener(t, db, silent), "different tables")
+}
+
+// untilAlive ends Watch at the first heartbeat.
+type untilAlive struct {
+	*counting
+	end context.CancelFunc
+}
+
+func (u untilAlive) Heartbeat(time.Time) { u.end() }
+
+// The heartbeat goes by the pool, as changes do. Where that has no connection left,
+// the error says so.
+func TestFeedSaysThatThePoolIsExhausted(t *testing.T) {
+	t.Parallel()
+	dsn := throwaway.Postgres(t)
+	w, db := openWatched(t, dsn, pgxfeed.Listener{DSN: dsn})
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(1)
+	held, err := pool.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	neverAlive(t, w, "could not be written to table tokenauth_tokens", "all 1 connections of the pool are in use")
+}

@@ -1,0 +1,65 @@
+package redisstore_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+)
+
+// A rivalConn calls write before it sends a command that reads heartbeats.
+type rivalConn struct {
+	net.Conn
+	write func()
+}
+
+func (c *rivalConn) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("HGET")) {
+		c.write()
+	}
+	return c.Conn.Write(p)
+}
+
+// However often other replicas write heartbeats between the steps of a check, the
+// feed goes on, and does not take that for another server.
+func TestHeartbeatsOfManyReplicasDoNotEndTheFeed(t *testing.T) {
+	t.Parallel()
+	o := option(t, throwaway.StartRedis(t).DSN())
+	client := open(t, o)
+	beatKey := fmt.Sprintf("tokenauth:%032x", 1)
+	var left atomic.Int64
+	rival := func() {
+		if left.Add(-1) < 0 {
+			return
+		}
+		chain, number, secret := "chain", 0, ""
+		fmt.Sscan(do(t, client, "HGET", beatKey, "beat"), &chain, &number, &secret)
+		do(t, client, "HSET", beatKey, "beat", fmt.Sprintf("%s %d %s", chain, number+1, fmt.Sprint("rival", number)))
+	}
+	feed := o
+	dial := dialOf(o)
+	feed.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, c *tls.Config) (net.Conn, error) {
+		conn, err := dial(ctx, address, d, c)
+		if err != nil {
+			return nil, err
+		}
+		return &rivalConn{conn, rival}, nil
+	}
+	left.Store(20)
+	g := watch(t, withFeed(t, o, feed, ""), time.Second)
+	if left.Load() > 0 {
+		t.Errorf("%d heartbeats were not written", left.Load())
+	}
+	g.mu.Lock()
+	if g.flushes > 0 {
+		t.Errorf("there were %d flushes", g.flushes)
+	}
+	g.mu.Unlock()
+	g.end(t)
+}
