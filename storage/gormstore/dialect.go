@@ -101,7 +101,7 @@ var dialects = map[string]dialect{
 		now:              `SELECT pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint`,
 		isolation:        `SELECT pg_catalog.current_setting('transaction_isolation')`,
 		txOptions:        []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
-		settings:         `SELECT name::text, setting::text FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) ANY ('{default_transaction_read_only,bytea_output}'::text[])`,
+		settings:         `SELECT name::text, setting::text FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'bytea_output'::text`,
 		tryBytes:         `SELECT pg_catalog.decode('00ff'::text, 'hex'::text)`,
 		rules:            postgresRules,
 	},
@@ -127,7 +127,7 @@ var dialects = map[string]dialect{
 		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
 		columns:   `SELECT column_name FROM information_schema.columns WHERE table_schema = database() AND table_name = ?`,
 		settings: `SHOW SESSION VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'character_set_client', 'character_set_connection',
-			'transaction_isolation', 'tx_isolation', 'transaction_read_only', 'tx_read_only', 'unique_checks', 'sql_mode', 'log_bin', 'sql_log_bin', 'binlog_format')`,
+			'transaction_isolation', 'tx_isolation', 'unique_checks', 'sql_mode', 'log_bin', 'sql_log_bin', 'binlog_format')`,
 		rules:     mysqlRules,
 		engines:   `SELECT table_name, coalesce(engine, '') FROM information_schema.tables WHERE table_schema = database() AND table_name LIKE ? ESCAPE '|'`,
 		guard:     commits,
@@ -148,12 +148,11 @@ var dialects = map[string]dialect{
 		// There is one writer at a time, and the token was written before.
 		share: ``,
 		// A write, so that this one is the writer before it reads.
-		lock:    `UPDATE tokenauth_counters SET failures = failures`,
-		columns: `SELECT name FROM pragma_table_info(?)`,
-		settings: `SELECT 'query_only', CAST(query_only AS TEXT) FROM pragma_query_only
-			UNION ALL SELECT 'journal_mode', journal_mode FROM pragma_journal_mode`,
-		rules:  sqliteRules,
-		now:    `SELECT CAST(strftime('%s', 'now') AS INTEGER)`,
-		exists: `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?`,
+		lock:     `UPDATE tokenauth_counters SET failures = failures`,
+		columns:  `SELECT name FROM pragma_table_info(?)`,
+		settings: `SELECT 'journal_mode', journal_mode FROM pragma_journal_mode`,
+		rules:    sqliteRules,
+		now:      `SELECT CAST(strftime('%s', 'now') AS INTEGER)`,
+		exists:   `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?`,
 	},
 }

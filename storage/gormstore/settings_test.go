@@ -185,7 +185,6 @@ var mariadbRefuses = []struct{ name, parameters, says string }{
 	{"completion_type CHAIN", parameters("completion_type=1"), "completion_type is CHAIN, must be NO_CHAIN"},
 	{"completion_type RELEASE", parameters("completion_type=2"), "completion_type is RELEASE, must be NO_CHAIN"},
 	{"READ UNCOMMITTED", parameters("tx_isolation='READ-UNCOMMITTED'"), "tx_isolation is READ-UNCOMMITTED, must be"},
-	{"read only", parameters("tx_read_only=1"), "tx_read_only is 1, must be 0"},
 	{"unique_checks", parameters("unique_checks=0"), "unique_checks is 0, must be 1"},
 	{"empty is NULL", parameters("sql_mode='EMPTY_STRING_IS_NULL'"), "sql_mode has EMPTY_STRING_IS_NULL"},
 	{"character set", parameters("character_set_connection=latin1"), "character_set_client is utf8mb4 and character_set_connection latin1, must be the same"},
