@@ -129,7 +129,7 @@ var dialects = map[string]dialect{
 		settings: `SHOW SESSION VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'character_set_client', 'character_set_connection',
 			'transaction_isolation', 'tx_isolation', 'unique_checks', 'sql_mode', 'log_bin', 'sql_log_bin', 'binlog_format')`,
 		rules:     mysqlRules,
-		engines:   `SELECT table_name, coalesce(engine, '') FROM information_schema.tables WHERE table_schema = database() AND table_name LIKE ? ESCAPE '|'`,
+		engines:   `SELECT table_name, coalesce(engine, '') FROM information_schema.tables WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name LIKE ? ESCAPE '|'`,
 		guard:     commits,
 		truncates: true,
 		unlimited: unlimited,
