@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -35,16 +36,12 @@ func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 	return err
 }
 
+// tables are those of this package, without the prefix.
+var tables = []string{"tokens", "users", "clients", "counters", "revocations", "schema"}
+
 // owns reports whether the table is one of this package. The host's may have the
 // same prefix.
 func (d *database) owns(table string) bool {
 	name, ok := strings.CutPrefix(strings.ToLower(table), d.prefix)
-	if !ok {
-		return false
-	}
-	switch name {
-	case "tokens", "users", "clients", "counters", "revocations", "schema":
-		return true
-	}
-	return false
+	return ok && slices.Contains(tables, name)
 }

@@ -49,7 +49,7 @@ func explain(err error) error {
 	case strings.HasPrefix(text, "Error 1020 "):
 		return fmt.Errorf("%w, or begin the transaction at READ COMMITTED: innodb_snapshot_isolation rolled it back, since another one had changed a row: %w", errSetting, err)
 	case strings.Contains(text, "no such table: "): // SQLite
-		return fmt.Errorf("%w: %w", errMemory, err)
+		return fmt.Errorf("%w. In a file the table was dropped, or the file was replaced: call Migrate: %w", errMemory, err)
 	}
 	return explainPooler(err)
 }

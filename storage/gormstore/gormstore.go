@@ -105,6 +105,9 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if err := d.checkMemory(ctx); err != nil {
 		return nil, err
 	}
+	if err := d.checkRowSecurity(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.checkSchema(ctx); err != nil {
 		return nil, err
 	}

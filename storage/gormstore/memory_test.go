@@ -114,3 +114,17 @@ func TestSQLiteInMemoryEndsWithItsConnection(t *testing.T) {
 		})
 	}
 }
+
+// In a file a table may be missing as well.
+func TestSQLiteFileLacksATable(t *testing.T) {
+	t.Parallel()
+	db := openSQLite(t, sqliteDSN(t), 0)
+	s := newStore(t, db, nil)
+	if err := db.Migrator().DropTable("tokenauth_tokens"); err != nil {
+		t.Fatal(err)
+	}
+	err := s.RevokeUser(t.Context(), tokenauth.UserKeyOf("alice"))
+	if err == nil || !strings.Contains(err.Error(), "In a file the table was dropped") || !strings.Contains(err.Error(), "no such table: tokenauth_tokens") {
+		t.Errorf("RevokeUser returns %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 //
 // It looks at the effect, as drivers and poolers have many names for their
 // settings. A busy pooler may hide it: then the first collision is an error of
-// its own, which explaining explains.
+// its own, which explaining explains. Where it cannot look it returns nil.
 func (d *database) checkPooler(ctx context.Context) error {
 	if d.db.Name() != "postgres" {
 		return nil
@@ -31,6 +32,13 @@ func (d *database) checkPooler(ctx context.Context) error {
 		return err
 	}
 	defer first.Close()
+	if err := d.probePooler(ctx, pool, first); errors.Is(err, errPooler) {
+		return err
+	}
+	return ctx.Err()
+}
+
+func (d *database) probePooler(ctx context.Context, pool *sql.DB, first *sql.Conn) error {
 	tx, err := first.BeginTx(ctx, nil)
 	if err != nil {
 		return explain(err)
@@ -47,10 +55,14 @@ func (d *database) checkPooler(ctx context.Context) error {
 	if err != nil || !before.relies {
 		return err
 	}
+	// A pool, or a pooler, that has no connection to spare costs a start no more
+	// than a moment. PgBouncer lets a client in, and has its statements wait.
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
 	second := first
 	if pool.Stats().MaxOpenConnections != 1 {
-		if second, err = secondConn(ctx, pool); err != nil {
-			return ctx.Err() // the check is not worth a start
+		if second, err = pool.Conn(ctx); err != nil {
+			return err
 		}
 		defer second.Close()
 	}
@@ -71,14 +83,6 @@ func (d *database) checkPooler(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// secondConn opens a connection beside another of this call. A pool, or a pooler,
-// that has none to spare costs a start no more than a moment.
-func secondConn(ctx context.Context, pool *sql.DB) (*sql.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	return pool.Conn(ctx)
 }
 
 // A probe tells how a statement with an argument was run.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -329,4 +330,35 @@ func useOnce(ctx context.Context, auth *tokenauth.Service, users *gormstore.User
 		return fmt.Errorf("after the change the token is not refused: %v", err)
 	}
 	return nil
+}
+
+// A pooler of sessions that has one to spare lets a second client in, and has its
+// statements wait.
+func TestNewNeedsOneSessionOfPgBouncer(t *testing.T) {
+	t.Parallel()
+	direct := throwaway.Postgres(t)
+	newStore(t, openDialector(t, postgres.Open(direct), nil), nil)
+	bouncer := throwaway.StartPgBouncer(t, direct, "pool_mode = session", "default_pool_size = 1")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	db := preparingModes[0].open(t, bouncer.DSN())
+	s, err := gormstore.New(ctx, db, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "alice")
+}
+
+// An account that may not look at prepared statements starts without the check.
+func TestNewNeedsNoViewOfPreparedStatements(t *testing.T) {
+	t.Parallel()
+	a := accountsOn(t, engines[1])
+	newStore(t, a.admin, nil)
+	a.exec(t, `REVOKE SELECT ON pg_catalog.pg_prepared_statements FROM PUBLIC`)
+	a.grant(t, a.service, "tokenauth_")
+	s, err := gormstore.New(t.Context(), a.open(t, a.service), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "alice")
 }

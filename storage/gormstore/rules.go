@@ -15,7 +15,9 @@ func (s settings) off(name string) bool {
 	return value == "off" || value == "0"
 }
 
-// A rule says why a setting cannot stay, or "".
+// A rule says why a setting cannot stay, or "". No rule is about sessions that are
+// read-only: a write is an error there, a service that only validates needs none, and
+// one may start during maintenance.
 type rule func(settings) string
 
 var mysqlRules = []rule{
@@ -46,14 +48,6 @@ var mysqlRules = []rule{
 		return ""
 	},
 	func(s settings) string {
-		for _, name := range []string{"transaction_read_only", "tx_read_only"} {
-			if s.on(name) {
-				return name + " is 1, must be 0"
-			}
-		}
-		return ""
-	},
-	func(s settings) string {
 		if s.off("unique_checks") {
 			return "unique_checks is 0, must be 1: two users could have one name"
 		}
@@ -75,12 +69,6 @@ var mysqlRules = []rule{
 
 var sqliteRules = []rule{
 	func(s settings) string {
-		if s.on("query_only") {
-			return "PRAGMA query_only is on, must be off"
-		}
-		return ""
-	},
-	func(s settings) string {
 		if s["journal_mode"] == "off" {
 			return "PRAGMA journal_mode is OFF, must not: what is rolled back would stay"
 		}
@@ -89,12 +77,6 @@ var sqliteRules = []rule{
 }
 
 var postgresRules = []rule{
-	func(s settings) string {
-		if s.on("default_transaction_read_only") {
-			return "default_transaction_read_only is on, must be off"
-		}
-		return ""
-	},
 	func(s settings) string {
 		if s["bytea_output"] == "escape" && s[readsBytes] != "true" {
 			return "bytea_output is escape, must be hex in the simple protocol"

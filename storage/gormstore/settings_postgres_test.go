@@ -31,7 +31,6 @@ func TestPostgresSettings(t *testing.T) {
 		})
 	}
 	for name, test := range map[string]struct{ settings, says string }{
-		"read only":             {"default_transaction_read_only=on", "default_transaction_read_only is on, must be off"},
 		"escaped bytes, simple": {"bytea_output=escape&default_query_exec_mode=simple_protocol", "bytea_output is escape, must be hex"},
 	} {
 		t.Run("refused: "+name, func(t *testing.T) {

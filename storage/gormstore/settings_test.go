@@ -185,7 +185,6 @@ var mariadbRefuses = []struct{ name, parameters, says string }{
 	{"completion_type CHAIN", parameters("completion_type=1"), "completion_type is CHAIN, must be NO_CHAIN"},
 	{"completion_type RELEASE", parameters("completion_type=2"), "completion_type is RELEASE, must be NO_CHAIN"},
 	{"READ UNCOMMITTED", parameters("tx_isolation='READ-UNCOMMITTED'"), "tx_isolation is READ-UNCOMMITTED, must be"},
-	{"read only", parameters("tx_read_only=1"), "tx_read_only is 1, must be 0"},
 	{"unique_checks", parameters("unique_checks=0"), "unique_checks is 0, must be 1"},
 	{"empty is NULL", parameters("sql_mode='EMPTY_STRING_IS_NULL'"), "sql_mode has EMPTY_STRING_IS_NULL"},
 	{"character set", parameters("character_set_connection=latin1"), "character_set_client is utf8mb4 and character_set_connection latin1, must be the same"},
@@ -324,22 +323,29 @@ func TestMariaDBServerSettings(t *testing.T) {
 	// Without SUPER, for which init_connect does not run.
 	set("CREATE USER service IDENTIFIED BY ''")
 	set("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER ON *.* TO service")
-	open := func() *gorm.DB {
-		return openDialector(t, mysql.Open(strings.Replace(server.DSN(), "root@", "service@", 1)), nil)
+	openWith := func(parameters string) *gorm.DB {
+		return openDialector(t, mysql.Open(strings.Replace(server.DSN(), "root@", "service@", 1)+parameters), nil)
 	}
+	open := func() *gorm.DB { return openWith("") }
 
 	works(t, newStore(t, open(), nil), plain)
-	for _, test := range []struct{ bad, good, says string }{
-		{"SET GLOBAL autocommit = 0", "SET GLOBAL autocommit = 1", "autocommit is 0"},
-		{"SET GLOBAL init_connect = 'SET autocommit = 0'", "SET GLOBAL init_connect = ''", "autocommit is 0"},
-		{"SET GLOBAL init_connect = 'SET collation_connection = utf8mb3_unicode_ci'", "SET GLOBAL init_connect = ''", "character_set_connection utf8mb3"},
-		{"SET GLOBAL completion_type = 1", "SET GLOBAL completion_type = 0", "completion_type is CHAIN"},
-		{"SET GLOBAL binlog_format = STATEMENT", "SET GLOBAL binlog_format = MIXED", "binlog_format is STATEMENT, must be ROW or MIXED"},
+	for _, test := range []struct{ bad, good, says, parameters string }{ // of a DSN that works
+		{"SET GLOBAL autocommit = 0", "SET GLOBAL autocommit = 1", "autocommit is 0", "?autocommit=1"},
+		{"SET GLOBAL init_connect = 'SET autocommit = 0'", "SET GLOBAL init_connect = ''", "autocommit is 0", "?autocommit=1"},
+		{"SET GLOBAL init_connect = 'SET collation_connection = utf8mb3_unicode_ci'", "SET GLOBAL init_connect = ''", "character_set_connection utf8mb3", "?charset=utf8mb4"},
+		{"SET GLOBAL completion_type = 1", "SET GLOBAL completion_type = 0", "completion_type is CHAIN", "?completion_type=0"},
+		{"SET GLOBAL tx_isolation = 'READ-UNCOMMITTED'", "SET GLOBAL tx_isolation = 'REPEATABLE-READ'", "READ-UNCOMMITTED", "?tx_isolation=%27READ-COMMITTED%27"},
+		{"SET GLOBAL binlog_format = STATEMENT", "SET GLOBAL binlog_format = MIXED", "binlog_format is STATEMENT, must be ROW or MIXED", ""},
 	} {
 		set(test.bad)
 		_, err := gormstore.New(t.Context(), open(), nil)
 		if !errors.Is(err, gormstore.ErrSetting) || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: New returns %v", test.bad, err)
+		}
+		if test.parameters != "" {
+			if _, err := gormstore.New(t.Context(), openWith(test.parameters), nil); err != nil {
+				t.Errorf("%s, and the DSN has %s: New returns %v", test.bad, test.parameters, err)
+			}
 		}
 		set(test.good)
 	}

@@ -1,0 +1,47 @@
+package gormstore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// hiddenTables reads those of some tables whose rows this role does not see, since
+// row-level security has no policy with which it may read. A host's policies are not
+// judged.
+const hiddenTables = `SELECT c.relname::text FROM pg_catalog.pg_class c
+	WHERE c.oid IN ({tables}) AND pg_catalog.row_security_active(c.oid)
+	AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy p, pg_catalog.unnest(p.polroles) AS r(role)
+		WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('r', '*')
+		AND (r.role = 0::oid OR pg_catalog.pg_has_role(r.role, 'USAGE'::text)))
+	ORDER BY c.relname`
+
+// checkRowSecurity returns errSetting, wrapped, if row-level security hides all rows
+// of a table. Reads would find none without an error, and each token and each
+// password be rejected.
+func (d *database) checkRowSecurity(ctx context.Context) error {
+	if d.db.Name() != "postgres" {
+		return nil
+	}
+	args := make([]any, len(tables))
+	for i, table := range tables {
+		args[i] = d.prefix + table
+	}
+	among := strings.TrimPrefix(strings.Repeat(`, pg_catalog.to_regclass(?)::oid`, len(tables)), ", ")
+	rows, err := d.pool.QueryContext(ctx, d.sql(strings.Replace(hiddenTables, "{tables}", among, 1)), args...)
+	if err != nil {
+		return fmt.Errorf("gormstore: reading the row-level security of the tables: %w", err)
+	}
+	var hidden []string
+	err = readRows(rows, func(scan func(...any) error) error {
+		hidden = append(hidden, "")
+		return scan(&hidden[len(hidden)-1])
+	})
+	if err != nil {
+		return fmt.Errorf("gormstore: reading the row-level security of the tables: %w", err)
+	}
+	if len(hidden) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: row-level security hides all rows of %s from this account. Either ALTER TABLE %s DISABLE ROW LEVEL SECURITY, and the same for the others; or give the account BYPASSRLS, or a policy FOR ALL with USING (true) on each table", errSetting, strings.Join(hidden, ", "), hidden[0])
+}
