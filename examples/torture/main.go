@@ -44,7 +44,7 @@ func main() {
 	flag.Uint64Var(&c.seed, "seed", rand.Uint64(), "what chance begins with (default any)")
 	flag.StringVar(&c.report, "report", "", "the `folder` to write a report to (default none; histories that fail go to the temporary folder)")
 	flag.Float64Var(&c.rate, "rate", 500, "how many `requests` a second the trial soak makes")
-	flag.StringVar(&c.only, "only", "", "of the trial faults, only those whose names contain the `text`")
+	flag.StringVar(&c.only, "only", "", "of the faults in the trials faults and feeds, only those whose names contain the `text`")
 	list := flag.Bool("list-plants", false, "list the bugs that can be planted")
 	listTrials := flag.Bool("list-trials", false, "list the trials")
 	flag.Parse()

@@ -29,6 +29,10 @@ var trials = []*trial.Trial{
 		About: "histories with a cache: a token that ended passes for the lease at most; every other generation with faults",
 	},
 	{
+		Name: "feeds", Run: history.Feeds, Fits: history.FeedsFits,
+		About: "histories with a cache, while somebody breaks the way of changes to it and mends it again",
+	},
+	{
 		Name: "changes", Run: change.Run,
 		About: "an operator changes users and clients while they sign in, with the tokens in another storage or the same",
 	},
@@ -38,7 +42,7 @@ var trials = []*trial.Trial{
 	},
 	{
 		Name: "crashes", Run: crash.Run, Fits: func(b *store.Backend) bool {
-			return b.Name != "memory" && b.Name != "redis-cluster" && b.Name != "redis-sentinel" && b.Name != "mariadb-galera" && b.Standby == nil
+			return b.Name != "memory" && b.Name != "redis-cluster" && b.Name != "redis-sentinel" && b.Name != "mariadb-galera" && b.Name != "postgres-pgbouncer" && b.Standby == nil
 		},
 		About: "SIGKILL of the service, and of the database, at any instant: nothing confirmed is lost, nothing is half done",
 	},
@@ -51,7 +55,9 @@ var trials = []*trial.Trial{
 		About: "what is no good token, in great numbers, without and with a cache",
 	},
 	{
-		Name: "soak", Run: soak.Run, Fits: func(b *store.Backend) bool { return b.Standby == nil && b.Name != "mariadb-galera" },
+		Name: "soak", Run: soak.Run, Fits: func(b *store.Backend) bool {
+			return b.Standby == nil && b.Name != "mariadb-galera" && b.Name != "postgres-pgbouncer"
+		},
 		About: "load on three replicas over HTTP, with faults; what they hold over time",
 	},
 	{
@@ -61,7 +67,7 @@ var trials = []*trial.Trial{
 }
 
 // plants are all that there are.
-var plants = slices.Concat(plant.Shared, change.Plants, hangup.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
+var plants = slices.Concat(plant.Shared, history.Plants, change.Plants, hangup.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
 
 // choose returns the trials that are asked for, or all that fit.
 func choose(names string, b *store.Backend, p *plant.Plant) ([]*trial.Trial, error) {

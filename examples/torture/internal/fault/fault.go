@@ -20,7 +20,7 @@ import (
 
 // Fits reports whether the trial can inject faults into the storage.
 func Fits(b *store.Backend) bool {
-	return b.Server != nil || b.Name == "sqlite" || b.Name == "redis-cluster" || b.Name == "redis-sentinel"
+	return b.Server != nil && b.Name != "postgres-pgbouncer" || b.Name == "sqlite" || b.Name == "redis-cluster" || b.Name == "redis-sentinel"
 }
 
 // Run runs the trial until the env is over.

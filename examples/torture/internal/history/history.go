@@ -1,4 +1,4 @@
-// Package history has the trials "strict" and "bounded". It records concurrent calls
+// Package history has the trials "strict", "bounded" and "feeds". It records concurrent calls
 // at several replicas, and checks that the history is linearizable.
 package history
 
@@ -26,6 +26,8 @@ type plan struct {
 	// calm is whether little changes, and what has changed is looked at for
 	// long: then a cache has something to be wrong about.
 	calm bool
+	// recent is whether rather the latest tokens are looked at, also if it is calm.
+	recent bool
 }
 
 // drawPlan draws a plan. A history has 200 operations or more, beside forged
@@ -179,7 +181,7 @@ func (h *history) pick(rng *rand.Rand, o *operation) (text string, ok bool) {
 		return "", false
 	}
 	back := rng.IntN(len(h.tokens))
-	if !h.calm {
+	if !h.calm || h.recent {
 		back = min(back, rng.IntN(len(h.tokens)), rng.IntN(len(h.tokens)))
 	}
 	o.token = len(h.tokens) - back

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func Strict(tb testing.TB, e *trial.Env) {
 			s.judge(tb, "strict", n, p, 0)
 		}
 	})
-	e.Report.Add(o.section(e, "Strict histories", "Each is linearizable, or a violation.", before))
+	e.Report.Add(o.section(e, "Strict histories", "Each is linearizable, or a violation.", halfFaulty, before))
 }
 
 // Bounded runs the trial of services with a cache, many histories at a time on the
@@ -88,7 +89,7 @@ func Bounded(tb testing.TB, e *trial.Env) {
 		cancel()
 		running.Wait()
 	}
-	e.Report.Add(o.section(e, "Bounded histories", fmt.Sprintf("With a cache whose lease is %v. A token that has ended is not accepted more than %v later, nor by a replica that has refused or ended it.", lease, lease+trial.Allowance), before))
+	e.Report.Add(o.section(e, "Bounded histories", fmt.Sprintf("With a cache whose lease is %v. A token that has ended is not accepted more than %v later, nor by a replica that has refused or ended it.", lease, lease+trial.Allowance), halfFaulty, before))
 }
 
 // outcomes counts what histories did by kind and outcome.
@@ -105,13 +106,15 @@ func (o *outcomes) count(operations []*operation) {
 	}
 }
 
-// section is the part of the report about histories.
-func (o *outcomes) section(e *trial.Env, title, about string, before int64) *report.Section {
+const halfFaulty = "half of them with faults"
+
+// section is the part of the report about histories, and says which had faults.
+func (o *outcomes) section(e *trial.Env, title, about, faults string, before int64) *report.Section {
 	s := &report.Section{Title: title, About: about, Head: []string{"operation", "done", "refused", "unknown"}}
 	for k, counts := range o.counts {
 		s.Row(op.Kind(k), counts[done], counts[refused], counts[unknown])
 	}
-	s.Note("%d histories on %s, half of them with faults; %d on which the checker ran out of time.", e.Histories.Load()-before, e.Backend.Name, e.Undecided.Load())
+	s.Note("%d histories on %s, %s; %d on which the checker ran out of time.", e.Histories.Load()-before, e.Backend.Name, faults, e.Undecided.Load())
 	return s
 }
 
@@ -121,7 +124,10 @@ type setting struct {
 	*outcomes
 	faulty    bool
 	directory *host.Directory
-	replicas  []*tokenauth.Service
+	// during returns the faults that were there since that moment. Nil if nobody
+	// knows.
+	during   func(since time.Time) []string
+	replicas []*tokenauth.Service
 }
 
 func newSetting(e *trial.Env, o *outcomes, rate float64) *setting {
@@ -173,6 +179,9 @@ func (s *setting) judge(tb testing.TB, trial string, n uint64, p plan, leeway ti
 			file = err.Error()
 		}
 		see = "; see " + file
+	}
+	if s.during != nil {
+		see = fmt.Sprintf(", while there were the faults %s%s", strings.Join(s.during(h.began), ", "), see)
 	}
 	for _, broken := range v.broken {
 		s.Violate("%s history %d of seed %d on %s: %s%s", trial, n, s.Seed, s.Backend.Name, broken, see)

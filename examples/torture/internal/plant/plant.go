@@ -27,6 +27,8 @@ type Plant struct {
 	EndsFirst bool
 	// Asynchronous makes the primary commit without its standby, if it has one.
 	Asynchronous bool
+	// OwnHeartbeat makes the feed send its heartbeat on the connection that listens.
+	OwnHeartbeat bool
 	// Validator returns what validates in place of the Service. Nil is the Service.
 	Validator func(auth *tokenauth.Service, s tokenauth.Storage) Validator
 }

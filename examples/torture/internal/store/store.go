@@ -35,14 +35,15 @@ type Backend struct {
 	Connect func(tb testing.TB) tokenauth.Storage
 	// Watched is whether the handles are Watchers, as a cache needs.
 	Watched bool
-	// DSN is empty for memory, and a list for "mariadb-galera". Server is the server that a trial may stop and kill,
+	// DSN is empty for memory, and a list for "mariadb-galera" and
+	// "postgres-pgbouncer". Server is the server that a trial may stop and kill,
 	// nil if the storage was there before. Standby is its standby, if it has one.
 	DSN             string
 	Server, Standby *throwaway.Server
 }
 
 // Forms lists the values of the flag -store.
-const Forms = "memory:, sqlite:[PATH], postgres:, postgres-standby:, mariadb:, mariadb-galera:, redis:, redis-sentinel: and redis-cluster: (all of them throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
+const Forms = "memory:, sqlite:[PATH], postgres:, postgres-pgbouncer:, postgres-standby:, mariadb:, mariadb-galera:, redis:, redis-sentinel: and redis-cluster: (all of them throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
 
 func init() {
 	mysql.SetLogger(&mysql.NopLogger{}) // connections that break are no news
@@ -78,6 +79,11 @@ func Open(tb testing.TB, store string) (*Backend, error) {
 			b.DSN = b.Server.DSN()
 		}
 		b.Watched = true
+	case "postgres-pgbouncer":
+		b.Server = throwaway.StartPostgres(tb)
+		pooled := throwaway.StartPgBouncer(tb, b.Server.DSN(), "pool_mode = transaction", "default_pool_size = 40").DSN()
+		b.DSN = pooled + "&default_query_exec_mode=exec" + separator + b.Server.DSN()
+		b.Watched = true
 	case "postgres-standby":
 		b.Server = throwaway.StartPostgres(tb)
 		b.Standby = throwaway.StartPostgresStandby(tb, b.Server)
@@ -98,7 +104,7 @@ func Open(tb testing.TB, store string) (*Backend, error) {
 		for _, s := range throwaway.StartGalera(tb, 2) {
 			nodes = append(nodes, s.DSN())
 		}
-		b.DSN = strings.Join(nodes, nodeSeparator)
+		b.DSN = strings.Join(nodes, separator)
 	case "redis":
 		if rest == "" {
 			b.Server = throwaway.StartRedis(tb)
@@ -119,6 +125,15 @@ func Open(tb testing.TB, store string) (*Backend, error) {
 	return b, nil
 }
 
+// Direct returns the DSN of the database itself, if there is a pooler before it, and
+// otherwise the DSN.
+func (b *Backend) Direct() string {
+	if pooled, direct, ok := strings.Cut(b.DSN, separator); ok && strings.HasPrefix(pooled, "postgres:") {
+		return direct
+	}
+	return b.DSN
+}
+
 // Connect opens a handle by the name and the DSN of a Backend. It works in another
 // process, too, and so not for memory.
 func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
@@ -128,6 +143,10 @@ func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 		return OpenGORM(tb, gormlite.Open(dsn), nil), nil
 	case "postgres", "postgres-standby":
 		return OpenGORM(tb, postgres.Open(dsn), &pgxfeed.Listener{}), nil
+	case "postgres-pgbouncer":
+		pooled, direct, _ := strings.Cut(dsn, separator)
+		// PgBouncer before 1.21 knows no prepared statements.
+		return OpenGORM(tb, postgres.Open(pooled), &pgxfeed.Listener{DSN: direct}), nil
 	case "mariadb", "mysql":
 		return OpenGORM(tb, gormmysql.Open(dsn), nil), nil
 	case "mariadb-galera":
@@ -150,14 +169,15 @@ func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 	return nil, fmt.Errorf("nothing connects to %q", name)
 }
 
-const nodeSeparator = " "
+// separator separates the DSNs of a list.
+const separator = " "
 
 var node atomic.Uint64
 
 // nextNode returns the DSN of the nodes of a cluster in turn: each replica is at
 // another node than the one before.
 func nextNode(dsns string) string {
-	nodes := strings.Split(dsns, nodeSeparator)
+	nodes := strings.Split(dsns, separator)
 	return nodes[node.Add(1)%uint64(len(nodes))]
 }
 

@@ -1,0 +1,60 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/inject"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// feedLease is that of the caches whose feeds are broken. It is longer than the
+// shortest, so that they serve on a busy machine.
+const feedLease = 200 * time.Millisecond
+
+// FeedsFits reports whether the feed of the storage can be broken.
+func FeedsFits(b *store.Backend) bool { return inject.HasFeed(b) }
+
+// Feeds runs the trial of services with a cache, while somebody breaks the way of
+// changes to it, by one fault after another, and mends it again. A token that
+// has ended may be accepted for as long as the lease. After each fault the same
+// services must serve from their caches again.
+func Feeds(tb testing.TB, e *trial.Env) {
+	var o outcomes
+	before := e.Histories.Load()
+	target := inject.OpenFeed(tb, e.Backend, e.Plant != nil && e.Plant.OwnHeartbeat)
+	s := newSetting(e, &o, 1)
+	rng := rand.New(rand.NewPCG(e.Seed, 1<<33))
+	for range trial.Replicas {
+		s.add(tb, e.Planted(target.Connect(tb, nil), rng.Uint64()), &tokenauth.CacheOptions{Lease: feedLease})
+	}
+	ctx, cancel := context.WithCancel(tb.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	for _, auth := range s.replicas {
+		running.Go(func() { auth.Run(ctx) })
+	}
+	trial.AwaitFeeds(ctx, s.replicas...)
+	b := newBreaker(e, target.Faults, s.replicas)
+	s.during = b.during
+	var breaking sync.WaitGroup
+	breaking.Go(func() { b.run(tb, rng) })
+	const atOnce = 5
+	each(atOnce, func(worker int) {
+		for n := uint64(worker); n < atOnce || !e.Over(); n += atOnce {
+			p := drawPlan(rand.New(rand.NewPCG(e.Seed, n)), fmt.Sprintf("feeds %d %d", e.Seed, n), 12*time.Millisecond)
+			p.recent = true
+			s.judge(tb, "feeds", n, p, feedLease+trial.Allowance)
+		}
+	})
+	breaking.Wait()
+	e.Report.Add(o.section(e, "Histories with broken feeds", fmt.Sprintf("With a cache whose lease is %v, while somebody breaks the way of changes. A token that has ended is not accepted more than %v later, nor by a replica that has refused or ended it.", feedLease, feedLease+trial.Allowance), "all of them with faults of the feed", before))
+	e.Report.Add(b.section())
+}
