@@ -64,7 +64,7 @@ func TestLateTrialTakesNoTimeFromOthers(t *testing.T) {
 func TestRunFindsPlant(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
-	got, err := run(t.Context(), config{store: "memory:", plant: "stale-fill", trials: "bounded", duration: time.Minute, enough: 200, seed: 1})
+	got, err := run(t.Context(), config{store: "memory:", plant: "stale-fill", trials: "bounded", duration: time.Minute, enough: 200, seed: 1, report: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,6 +68,7 @@ type striker struct {
 	applied  []string // those of them that did what they are for
 	underWay int
 	purges   int
+	replaces int
 }
 
 // arm makes the blows fall from now on. Without any it only counts.
@@ -96,8 +97,11 @@ func (s *striker) enter(call string) (how strike) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.underWay++
-	if call == "Purge" {
+	switch call {
+	case "Purge":
 		s.purges++
+	case "Replace":
+		s.replaces++
 	}
 	if !s.armed {
 		return noStrike

@@ -81,7 +81,7 @@ func newWorld(ctx context.Context, v *variant, plant func(tokenauth.Storage) tok
 	w.store = newStruckStorage(w.striker)
 	host := &struckHost{striker: w.striker}
 	options := &tokenauth.Options{
-		Lifetime: time.Hour, Timeout: worldTimeout, Now: w.clock.Now,
+		Name: "torture", Lifetime: time.Hour, Timeout: worldTimeout, Now: w.clock.Now,
 		Logger: slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if v.cache {
@@ -117,7 +117,8 @@ func newWorld(ctx context.Context, v *variant, plant func(tokenauth.Storage) tok
 	return w, nil
 }
 
-// run has a cache serve; the purge that Run begins with is over then.
+// run has a cache serve. Run begins with a purge, and stores the service's name: both
+// are over then, or after a second with a plant that loses the name.
 func (w *world) run(ctx context.Context) {
 	if w.stop = func() {}; !w.cache {
 		return
@@ -129,10 +130,12 @@ func (w *world) run(ctx context.Context) {
 		cancel()
 		running.Wait()
 	}
+	began := time.Now()
 	ready := func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return w.purges > 0 && w.underWay == 0
+		named := w.replaces > 0 || time.Since(began) > time.Second
+		return w.purges > 0 && named && w.underWay == 0
 	}
 	for ctx.Err() == nil && (!w.auth.CacheStats().FeedAlive || !ready()) {
 		time.Sleep(20 * time.Microsecond)
