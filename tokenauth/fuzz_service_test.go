@@ -12,6 +12,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
 // A directory is an Authenticator whose users can change. Their password is
@@ -39,7 +40,7 @@ func (d directory) Recheck(_ context.Context, p tokenauth.Principal) error {
 
 // A model is what the service must do, in the plainest words.
 type model struct {
-	now    time.Time
+	clock  tokenauthtest.Clock
 	slots  map[string]*slotModel // by user and client
 	issued []issuedToken
 }
@@ -63,7 +64,7 @@ func (m *model) slot(name string) *slotModel {
 func (m *model) says(i int) string {
 	t := m.issued[i]
 	switch s := m.slot(t.slot); {
-	case s.current == i && m.now.Before(t.expires):
+	case s.current == i && m.clock.Now().Before(t.expires):
 		return "good"
 	case s.current == i:
 		return "invalid expired"
@@ -82,7 +83,7 @@ func (m *model) empty(which func(issuedToken) bool) {
 }
 
 func (m *model) purge() {
-	expired := func(t issuedToken) bool { return t.expires.Before(m.now.Add(-24 * time.Hour)) }
+	expired := func(t issuedToken) bool { return t.expires.Before(m.clock.Now().Add(-24 * time.Hour)) }
 	for _, s := range m.slots {
 		if s.current >= 0 && expired(m.issued[s.current]) {
 			m.issued[s.current].purged = true
@@ -118,7 +119,8 @@ func FuzzService(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 64, 80, 96, 112, 128, 144, 160})
 	f.Fuzz(func(t *testing.T, program []byte) {
 		users := []string{"alice", "bob", "carol"}
-		m := &model{now: time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC), slots: make(map[string]*slotModel)}
+		m := &model{slots: make(map[string]*slotModel)}
+		m.clock.Advance(time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC).Sub(m.clock.Now()))
 		d := make(directory)
 		for _, u := range users {
 			d[u] = &struct {
@@ -127,7 +129,7 @@ func FuzzService(f *testing.F) {
 				version  int
 			}{role: "Reader"}
 		}
-		o := tokenauth.Options{Now: func() time.Time { return m.now }, Lifetime: time.Hour, Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}
+		o := tokenauth.Options{Now: m.clock.Now, Lifetime: time.Hour, Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}
 		store := new(purged)
 		strict := newService(t, store, d, &o)
 		o.Cache = &tokenauth.CacheOptions{MaxEntries: 2, Lease: time.Minute}
@@ -159,7 +161,7 @@ func FuzzService(f *testing.F) {
 					name := user + "/" + client
 					s := m.slot(name)
 					s.current, s.replaced = len(m.issued), s.current
-					m.issued = append(m.issued, issuedToken{grant.AccessToken.Reveal(), user, name, d[user].role, m.now.Add(time.Hour), false})
+					m.issued = append(m.issued, issuedToken{grant.AccessToken.Reveal(), user, name, d[user].role, m.clock.Now().Add(time.Hour), false})
 				}
 			case op < 10 && some >= 0:
 				token, err := auth.Validate(ctx, m.issued[some].accessToken)
@@ -188,7 +190,7 @@ func FuzzService(f *testing.F) {
 				}
 				m.empty(func(t issuedToken) bool { return t.user == user })
 			case op == 14:
-				m.now = m.now.Add(time.Duration(b&15) * 10 * time.Minute)
+				m.clock.Advance(time.Duration(b&15) * 10 * time.Minute)
 			case op == 15:
 				if _, err := auth.Purge(ctx); err != nil {
 					t.Fatal(err)

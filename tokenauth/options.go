@@ -159,7 +159,7 @@ type Options struct {
 	Observers []func(context.Context, Event)
 
 	// Now returns the time, for tests; nil means the system's clock, held so
-	// that it never runs backwards.
+	// that it never runs backwards. It is safe for concurrent use.
 	Now func() time.Time
 }
 
