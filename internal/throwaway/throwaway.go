@@ -12,15 +12,13 @@
 // folder, listen on a Unix socket in it only (those of a Redis Cluster, with
 // sentinels, Twemproxy and nginx: on ports of the loopback address; Galera nodes talk
 // to each other at such ports), and end with the test process, whichever way that
-// ends. What they have committed survives [Server.Kill]. It may
-// not survive a crash of the machine, because they do not wait for the disk.
+// ends. What they have committed survives [Server.Kill]. It may not survive a crash
+// of the machine, because they do not wait for the disk.
 //
 // Tests that need a server which is not installed are skipped, unless the
 // environment variable TOKENAUTH_REQUIRE, a comma separated list, names it
 // ("postgres", "pgbouncer", "mariadb", "galera", "redis", "twemproxy", "nginx"): then
 // they fail. The same holds for a browser ([Chromium]), which the test starts itself.
-// ("postgres", "mariadb", "redis", "pgbouncer", "nginx"): then they fail. The same
-// holds for a browser ([Chromium]), which the test starts itself.
 package throwaway
 
 import (

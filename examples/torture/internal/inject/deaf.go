@@ -1,17 +1,14 @@
 package inject
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
-	"fmt"
-	"io"
 	"net"
-	"strconv"
-	"strings"
 	"sync/atomic"
 
 	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
 // A deaf is a proxy before a Redis server. While it is on, a connection that brings
@@ -38,71 +35,10 @@ func (d *deaf) dial(o rueidis.ClientOption) func(context.Context, string, *net.D
 		if err != nil {
 			return nil, err
 		}
-		return &deafConn{Conn: conn, reader: bufio.NewReader(conn), proxy: d}, nil
+		drops := false
+		return throwaway.FilterPushes(conn, func() bool {
+			drops = drops || d.on.Load()
+			return drops
+		}), nil
 	}
-}
-
-type deafConn struct {
-	net.Conn
-	reader *bufio.Reader
-	rest   []byte // of a message that was read
-	proxy  *deaf
-	drops  bool
-}
-
-func (c *deafConn) Read(p []byte) (int, error) {
-	for len(c.rest) == 0 {
-		message, err := readMessage(c.reader)
-		if err != nil {
-			return 0, err
-		}
-		const push = '>'
-		if message[0] != push {
-			c.rest = message
-			continue
-		}
-		if c.drops = c.drops || c.proxy.on.Load(); !c.drops {
-			c.rest = message
-		}
-	}
-	n := copy(p, c.rest)
-	c.rest = c.rest[n:]
-	return n, nil
-}
-
-// readMessage reads one message of RESP3, as it is.
-func readMessage(r *bufio.Reader) ([]byte, error) {
-	message, err := r.ReadBytes('\n')
-	if err != nil {
-		return nil, err
-	}
-	kind := message[0]
-	length, err := strconv.Atoi(strings.TrimSpace(string(message[1:])))
-	switch kind {
-	case '$', '=', '!': // so many bytes
-		if err != nil || length < 0 {
-			return message, err
-		}
-		rest := make([]byte, length+len("\r\n"))
-		_, err := io.ReadFull(r, rest)
-		return append(message, rest...), err
-	case '*', '>', '~', '%': // so many messages
-		if err != nil {
-			return nil, err
-		}
-		if kind == '%' {
-			length *= 2
-		}
-		for range length {
-			part, err := readMessage(r)
-			if err != nil {
-				return nil, err
-			}
-			message = append(message, part...)
-		}
-	case '+', '-', ':', '_', ',', '#', '(':
-	default:
-		return nil, fmt.Errorf("a message of RESP3 begins with %q", message)
-	}
-	return message, nil
 }

@@ -1,0 +1,77 @@
+package throwaway
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// FilterPushes returns a connection of a client to Redis, in RESP3, that delivers
+// answers and drops each push message for which drop returns true, as some proxies
+// do. Drop is called once for each push message, in their order.
+func FilterPushes(conn net.Conn, drop func() bool) net.Conn {
+	return &pushFilter{Conn: conn, reader: bufio.NewReader(conn), drop: drop}
+}
+
+type pushFilter struct {
+	net.Conn
+	reader *bufio.Reader
+	rest   []byte // of a message that was read
+	drop   func() bool
+}
+
+func (c *pushFilter) Read(p []byte) (int, error) {
+	for len(c.rest) == 0 {
+		message, err := readMessage(c.reader)
+		if err != nil {
+			return 0, err
+		}
+		const push = '>'
+		if message[0] != push || !c.drop() {
+			c.rest = message
+		}
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// readMessage reads one message of RESP3, as it is.
+func readMessage(r *bufio.Reader) ([]byte, error) {
+	message, err := r.ReadBytes('\n')
+	if err != nil {
+		return nil, err
+	}
+	kind := message[0]
+	length, err := strconv.Atoi(strings.TrimSpace(string(message[1:])))
+	switch kind {
+	case '$', '=', '!': // so many bytes
+		if err != nil || length < 0 {
+			return message, err
+		}
+		rest := make([]byte, length+len("\r\n"))
+		_, err := io.ReadFull(r, rest)
+		return append(message, rest...), err
+	case '*', '>', '~', '%': // so many messages
+		if err != nil {
+			return nil, err
+		}
+		if kind == '%' {
+			length *= 2
+		}
+		for range length {
+			part, err := readMessage(r)
+			if err != nil {
+				return nil, err
+			}
+			message = append(message, part...)
+		}
+	case '+', '-', ':', '_', ',', '#', '(':
+	default:
+		return nil, fmt.Errorf("a message of RESP3 begins with %q", message)
+	}
+	return message, nil
+}
