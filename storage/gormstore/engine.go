@@ -16,11 +16,8 @@ func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 	if d.dialect.engines == "" {
 		return nil
 	}
-	rows, err := pool.QueryContext(ctx, d.dialect.engines, strings.ReplaceAll(d.prefix, "_", `|_`)+"%")
-	if err != nil {
-		return fmt.Errorf("gormstore: reading the engines of the tables: %w", err)
-	}
-	err = readRows(rows, func(scan func(...any) error) error {
+	names := strings.ReplaceAll(d.prefix, "_", `|_`) + "%"
+	err := queryRows(ctx, pool, d.dialect.engines, []any{names}, func(scan func(...any) error) error {
 		var table, engine string
 		if err := scan(&table, &engine); err != nil {
 			return err

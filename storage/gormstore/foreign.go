@@ -111,11 +111,7 @@ func (d *database) foreign(table, because string) error {
 
 // columns returns the columns of a table, or none if there is no such table.
 func (d *database) columns(ctx context.Context, pool gorm.ConnPool, table string) (columns []string, err error) {
-	rows, err := pool.QueryContext(ctx, d.sql(d.dialect.columns), table)
-	if err != nil {
-		return nil, err
-	}
-	err = readRows(rows, func(scan func(...any) error) error {
+	err = queryRows(ctx, pool, d.sql(d.dialect.columns), []any{table}, func(scan func(...any) error) error {
 		var column string
 		if err := scan(&column); err != nil {
 			return err

@@ -125,7 +125,7 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
 		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
-		list:       d.statement(selectTokensOfUser + d.dialect.primary + d.dialect.unlimited),
+		list:       users.list,
 		revoke:     d.statement(deleteToken),
 		revokeUser: d.statement(deleteTokensOfUser + d.dialect.unlimited),
 	}, nil

@@ -27,12 +27,8 @@ const revocationPage = 1000
 
 // revocations gives each row of the kind that comes after the ID.
 func (s session) revocations(ctx context.Context, kind int, after string, add func(id, change string)) error {
-	rows, err := s.pool().QueryContext(ctx, s.sql(`SELECT id, change_id FROM tokenauth_revocations WHERE kind = ? AND id > ?`+s.dialect.primary+` ORDER BY id LIMIT ?`),
-		kind, after, revocationPage)
-	if err != nil {
-		return err
-	}
-	return readRows(rows, func(scan func(...any) error) error {
+	query := s.sql(`SELECT id, change_id FROM tokenauth_revocations WHERE kind = ? AND id > ?` + s.dialect.primary + ` ORDER BY id LIMIT ?`)
+	return queryRows(ctx, s.pool(), query, []any{kind, after, revocationPage}, func(scan func(...any) error) error {
 		var id, change string
 		if err := scan(&id, &change); err != nil {
 			return err

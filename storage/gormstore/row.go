@@ -1,8 +1,10 @@
 package gormstore
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -50,6 +52,23 @@ func (r *tokenRow) read(scan func(...any) error) (tokenauth.Token, error) {
 		return tokenauth.Token{}, fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
 	}
 	return r.token()
+}
+
+// listTokens returns the user's tokens that the statement gives. Corrupt is why
+// others could not be read.
+func listTokens(ctx context.Context, list *statement, u tokenauth.UserKey) (tokens []tokenauth.Token, corrupt, err error) {
+	r := tokenRows.Get().(*tokenRow)
+	defer r.free()
+	err = list.queryRows(ctx, func(scan func(...any) error) error {
+		t, err := r.read(scan)
+		if err != nil {
+			corrupt = errors.Join(corrupt, err)
+			return nil // if it is a fault, no row comes after it
+		}
+		tokens = append(tokens, t)
+		return nil
+	}, u[:])
+	return tokens, corrupt, err
 }
 
 // token returns what the row says, or ErrCorrupt, wrapped.

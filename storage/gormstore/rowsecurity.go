@@ -28,12 +28,8 @@ func (d *database) checkRowSecurity(ctx context.Context) error {
 		args[i] = d.prefix + table
 	}
 	among := strings.TrimPrefix(strings.Repeat(`, pg_catalog.to_regclass(?)::oid`, len(tables)), ", ")
-	rows, err := d.pool.QueryContext(ctx, d.sql(strings.Replace(hiddenTables, "{tables}", among, 1)), args...)
-	if err != nil {
-		return fmt.Errorf("gormstore: reading the row-level security of the tables: %w", err)
-	}
 	var hidden []string
-	err = readRows(rows, func(scan func(...any) error) error {
+	err := queryRows(ctx, d.pool, d.sql(strings.Replace(hiddenTables, "{tables}", among, 1)), args, func(scan func(...any) error) error {
 		hidden = append(hidden, "")
 		return scan(&hidden[len(hidden)-1])
 	})

@@ -35,12 +35,8 @@ func (d *database) checkSettings(ctx context.Context) error {
 	if d.dialect.settings == "" {
 		return nil
 	}
-	rows, err := d.pool.QueryContext(ctx, d.dialect.settings)
-	if err != nil {
-		return fmt.Errorf("gormstore: reading the settings of the database: %w", err)
-	}
 	has := make(settings)
-	err = readRows(rows, func(scan func(...any) error) error {
+	err := queryRows(ctx, d.pool, d.dialect.settings, nil, func(scan func(...any) error) error {
 		var name, value string
 		if err := scan(&name, &value); err != nil {
 			return err

@@ -101,6 +101,15 @@ func (q *statement) queryRows(ctx context.Context, read func(scan func(...any) e
 	return readRows(rows, read)
 }
 
+// queryRows runs a query once and gives each row there is to read.
+func queryRows(ctx context.Context, pool gorm.ConnPool, query string, args []any, read func(scan func(...any) error) error) error {
+	rows, err := pool.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	return readRows(rows, read)
+}
+
 func readRows(rows *sql.Rows, read func(scan func(...any) error) error) error {
 	defer rows.Close()
 	for rows.Next() {

@@ -35,6 +35,7 @@ import (
 type Users struct {
 	session
 	passwords *password.Authenticator
+	list      *statement // of a user's tokens
 	rehash    *statement
 }
 
@@ -56,6 +57,7 @@ type User struct {
 func newUsers(d *database, o *password.Options) (*Users, error) {
 	u := &Users{
 		session: session{database: d},
+		list:    d.statement(selectTokensOfUser + d.dialect.primary + d.dialect.unlimited),
 		rehash:  d.statement(`UPDATE tokenauth_users SET password_hash = ? WHERE id = ? AND password_hash = ?`),
 	}
 	var options password.Options
@@ -90,7 +92,7 @@ func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error 
 // a host that does not run it calls Service.RevokeUser after the commit. And the
 // commit may fail with error 1213: the host then runs its transaction again.
 func (u *Users) WithTx(tx *gorm.DB) *Users {
-	return &Users{session{u.database, tx}, u.passwords, u.rehash}
+	return &Users{session{u.database, tx}, u.passwords, u.list, u.rehash}
 }
 
 // Authenticate implements tokenauth.Authenticator.

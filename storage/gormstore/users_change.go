@@ -33,7 +33,7 @@ func (u *Users) endStale(ctx context.Context, id string) error {
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
 		return err
 	}
-	tokens, err := u.tokens(ctx, id)
+	tokens, _, err := listTokens(ctx, u.list, tokenauth.UserKeyOf(id)) // others are not valid
 	if err != nil {
 		return err
 	}
@@ -46,22 +46,4 @@ func (u *Users) endStale(ctx context.Context, id string) error {
 		}
 	}
 	return nil
-}
-
-// tokens returns the user's tokens that can be read. Others are not valid.
-func (u *Users) tokens(ctx context.Context, id string) (tokens []tokenauth.Token, err error) {
-	r := tokenRows.Get().(*tokenRow)
-	defer r.free()
-	key := tokenauth.UserKeyOf(id)
-	rows, err := u.pool().QueryContext(ctx, u.sql(selectTokensOfUser+u.dialect.unlimited), key[:])
-	if err != nil {
-		return nil, err
-	}
-	err = readRows(rows, func(scan func(...any) error) error {
-		if t, err := r.read(scan); err == nil {
-			tokens = append(tokens, t)
-		}
-		return nil
-	})
-	return tokens, err
 }
