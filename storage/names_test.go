@@ -10,10 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/rueidis"
-
-	"github.com/bearerkit/bearerkit/internal/throwaway"
-	"github.com/bearerkit/bearerkit/storage/redisstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -21,27 +17,7 @@ import (
 // have the same name or one has stopped days ago.
 func TestServicesInOneStorageNoticeEachOther(t *testing.T) {
 	t.Parallel()
-	storages := map[string]func(*testing.T) func(*testing.T) tokenauth.Storage{
-		"redis": func(t *testing.T) func(*testing.T) tokenauth.Storage {
-			option, err := rueidis.ParseURL(throwaway.Redis(t))
-			if err != nil {
-				t.Fatal(err)
-			}
-			option.DisableCache = true
-			client, err := rueidis.NewClient(option)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(client.Close)
-			return func(t *testing.T) tokenauth.Storage {
-				s, err := redisstore.New(client, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return s
-			}
-		},
-	}
+	storages := map[string]func(*testing.T) func(*testing.T) tokenauth.Storage{"redis": openRedis}
 	for engine, dialector := range engines {
 		storages[engine] = func(t *testing.T) func(*testing.T) tokenauth.Storage {
 			_, db := openStore(t, dialector(t))

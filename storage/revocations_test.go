@@ -79,21 +79,7 @@ func TestChangesEndTokensInAnotherStorage(t *testing.T) {
 	storages := map[string]func(*testing.T, *gormstore.Store) tokenauth.Storage{
 		"memory": func(*testing.T, *gormstore.Store) tokenauth.Storage { return new(memory.Store) },
 		"redis": func(t *testing.T, _ *gormstore.Store) tokenauth.Storage {
-			option, err := rueidis.ParseURL(throwaway.Redis(t))
-			if err != nil {
-				t.Fatal(err)
-			}
-			option.DisableCache = true
-			client, err := rueidis.NewClient(option)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(client.Close)
-			s, err := redisstore.New(client, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return s
+			return openRedis(t)(t)
 		},
 		"another database": func(t *testing.T, _ *gormstore.Store) tokenauth.Storage {
 			s, _ := openStore(t, engines["sqlite"](t))
@@ -347,5 +333,28 @@ func TestOpenTransactionKeepsNoTokenValid(t *testing.T) {
 			run(t, auth)
 			expectEnd(t, auth, tokens)
 		})
+	}
+}
+
+// openRedis starts a Redis, and returns a func that makes stores in it.
+func openRedis(t *testing.T) func(*testing.T) tokenauth.Storage {
+	t.Helper()
+	option, err := rueidis.ParseURL(throwaway.Redis(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	option.DisableCache = true
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return func(t *testing.T) tokenauth.Storage {
+		t.Helper()
+		s, err := redisstore.New(client, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
 	}
 }

@@ -19,28 +19,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// logBook is where a service logs.
-type logBook struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logBook) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // logged is a replica with a log.
-func logged(t *testing.T, s tokenauth.Storage, lease time.Duration) (*tokenauth.Service, *logBook) {
+func logged(t *testing.T, s tokenauth.Storage, lease time.Duration) (*tokenauth.Service, *syncBuffer) {
 	t.Helper()
-	log := new(logBook)
+	log := new(syncBuffer)
 	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{
 		Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: 10 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),

@@ -48,7 +48,7 @@ func TestServicesShareOneHeartbeat(t *testing.T) {
 	w, db := openWatched(t, dsn, pgxfeed.Listener{})
 	const shortest = 2 * time.Second
 	var services []*tokenauth.Service
-	var logs []*logBook
+	var logs []*syncBuffer
 	for _, lease := range []time.Duration{shortest, shortest, 3 * time.Second, time.Minute} {
 		s, log := logged(t, w, lease)
 		services, logs = append(services, s), append(logs, log)

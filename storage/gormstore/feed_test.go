@@ -209,7 +209,7 @@ func TestFeedReportsOnlyEndedTokens(t *testing.T) {
 	feed := new(counting)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- w.Watch(ctx, 250*time.Millisecond, feed) }()
+	go func() { ended <- w.Watch(ctx, 500*time.Millisecond, feed) }()
 	settle := func() { // two heartbeats from now all has come
 		n := feed.alive.Load()
 		eventually(t, "a heartbeat comes", func() bool { return feed.alive.Load() >= n+2 })
@@ -264,7 +264,7 @@ func TestFeedReturnsNoListeningConnection(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	feed := new(counting)
-	go func() { ended <- w.Watch(ctx, 250*time.Millisecond, feed) }()
+	go func() { ended <- w.Watch(ctx, 500*time.Millisecond, feed) }()
 	eventually(t, "the feed is alive", func() bool { return feed.alive.Load() > 0 })
 	if n := pool.Stats().InUse; n != 1 {
 		t.Errorf("%d connections are in use, want the feed's", n)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -48,24 +47,13 @@ func newMigrationHost(t *testing.T) migrationHost {
 	return migrationHost{filepath.Dir(strings.TrimSpace(string(mod)))}
 }
 
-var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
-
 // recipes runs the README's, for these folders and this prefix, in a folder of the
 // module that it returns.
 func (h migrationHost) recipes(t *testing.T, folders, prefix string) string {
 	t.Helper()
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(readme), "\n### As files\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	blocks := shellBlock.FindAllStringSubmatch(section, -1)
-	if len(blocks) != 2 {
-		t.Fatalf("the README has %d recipes", len(blocks))
-	}
+	blocks := readmeBlocks(t, "### As files", "sh", 2)
 	recipe := strings.NewReplacer(`folders="postgres postgres_feed"`, `folders="`+folders+`"`, `prefix=tokenauth_ `, `prefix=`+prefix+` `).
-		Replace("set -eu\n" + blocks[0][1] + blocks[1][1])
+		Replace("set -eu\n" + blocks[0] + blocks[1])
 	dir, err := os.MkdirTemp(h.dir, "files")
 	if err != nil {
 		t.Fatal(err)

@@ -2,10 +2,12 @@ package gormstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -135,3 +137,21 @@ func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Pr
 
 // quiet is for services whose trouble is made by the test.
 var quiet = slog.New(slog.DiscardHandler)
+
+// expectRefused checks that New and Migrate return an error, which is that one
+// unless it is nil, and says all of this.
+func expectRefused(t *testing.T, db *gorm.DB, o *gormstore.Options, is error, says ...string) {
+	t.Helper()
+	_, fromNew := gormstore.New(t.Context(), db, o)
+	for by, err := range map[string]error{"New": fromNew, "Migrate": gormstore.Migrate(t.Context(), db, o)} {
+		if err == nil || is != nil && !errors.Is(err, is) {
+			t.Errorf("%s returns %v, not %v", by, err, is)
+			continue
+		}
+		for _, part := range says {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%s returns %v, without %q", by, err, part)
+			}
+		}
+	}
+}

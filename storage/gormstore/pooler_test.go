@@ -117,13 +117,7 @@ func TestRefusesPoolersThatLoseStatements(t *testing.T) {
 				if pool == "transaction" {
 					advice = "default_query_exec_mode=exec"
 				}
-				_, err := gormstore.New(t.Context(), db, nil)
-				if !errors.Is(err, gormstore.ErrPooler) || !strings.Contains(err.Error(), advice) {
-					t.Errorf("New returns %v", err)
-				}
-				if err := gormstore.Migrate(t.Context(), db, nil); !errors.Is(err, gormstore.ErrPooler) || !strings.Contains(err.Error(), advice) {
-					t.Errorf("Migrate returns %v", err)
-				}
+				expectRefused(t, db, nil, gormstore.ErrPooler, advice)
 			})
 		}
 	}

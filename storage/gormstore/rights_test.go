@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -104,21 +102,10 @@ func (a accounts) open(t *testing.T, account string) *gorm.DB {
 	return openDialector(t, a.dialector(a.dsn(t, account)), &gorm.Config{Logger: logger.Discard})
 }
 
-var sqlBlock = regexp.MustCompile("(?s)```sql\n(.*?)```")
-
 // grant runs the README's statements for an account of it.
 func (a accounts) grant(t *testing.T, account, prefix string) {
 	t.Helper()
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(readme), "\n## Rights\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	blocks := sqlBlock.FindAllStringSubmatch(section, -1)
-	if len(blocks) != 4 {
-		t.Fatalf("the README has %d blocks of SQL about rights", len(blocks))
-	}
+	blocks := readmeBlocks(t, "## Rights", "sql", 4)
 	i := 0
 	if account == a.migrator {
 		i = 2
@@ -127,7 +114,7 @@ func (a accounts) grant(t *testing.T, account, prefix string) {
 		i++
 	}
 	rename := strings.NewReplacer("tokenauth_", prefix, " service;", " "+a.service+";", " migrator;", " "+a.migrator+";", "app.*", a.name+".*")
-	for statement := range strings.SplitAfterSeq(rename.Replace(blocks[i][1]), ";\n") {
+	for statement := range strings.SplitAfterSeq(rename.Replace(blocks[i]), ";\n") {
 		if statement != "" {
 			a.exec(t, statement)
 		}

@@ -1,14 +1,11 @@
 package gormstore_test
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -155,12 +152,7 @@ func TestMigrateReplacesTheOldTrigger(t *testing.T) {
 func useAll(t *testing.T, w watched, db *gorm.DB) {
 	t.Helper()
 	ctx := t.Context()
-	feed := new(counting)
-	watching, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() { w.Watch(watching, 100*time.Millisecond, feed) })
-	defer wg.Wait()
-	defer cancel()
+	feed := running(t, w)
 	eventually(t, "the feed is alive", func() bool { return feed.alive.Load() > 1 })
 
 	exercise(t, w.Store)

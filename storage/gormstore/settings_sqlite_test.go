@@ -1,7 +1,6 @@
 package gormstore_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -58,11 +57,7 @@ func TestSQLitePragmas(t *testing.T) {
 		t.Run("refused: "+name, func(t *testing.T) {
 			t.Parallel()
 			db := openSQLite(t, "file:"+t.TempDir()+"/test.db?_pragma="+test.pragma, 0)
-			for by, err := range map[string]error{"Migrate": gormstore.Migrate(t.Context(), db, nil), "New": second(gormstore.New(t.Context(), db, nil))} {
-				if !errors.Is(err, gormstore.ErrSetting) || !strings.Contains(err.Error(), test.says) {
-					t.Errorf("%s: %v", by, err)
-				}
-			}
+			expectRefused(t, db, nil, gormstore.ErrSetting, test.says)
 		})
 	}
 }
