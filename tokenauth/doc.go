@@ -99,10 +99,10 @@
 // a feed that is lost (at info, one that is back), a second Run beside the first, a
 // clock that differs from the storage's, an account that Lookup does not find by its
 // own name, and, once for an outage, a changed user or client whose tokens could not
-// be ended (at info, when that works again), or other services in the storage not be
-// looked for. At warn, with the same bound: a body that the
-// host's own code read and kept. At warn, once: another service in the storage; a Run that was not called, if a
-// cache or a RevocationQueue waits for it, or nothing purged for PurgeInterval; a
+// be ended (at info, when that works again), or a failed search for other services
+// in the storage. At warn, with the same bound: a body that the host's own code read
+// and kept. At warn, once: another service in the storage; a Run that was not called,
+// if a cache or a RevocationQueue waits for it, or nothing purged for PurgeInterval; a
 // proxy whose word on a client's address is not used, with the option that changes
 // that; a client ID with a colon; and, in New, a wrapper that hides an optional
 // ability of what it wraps.

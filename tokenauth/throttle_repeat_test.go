@@ -198,8 +198,8 @@ func TestRepetitionsHashOnceASecond(t *testing.T) {
 	})
 }
 
-// Who repeats a few wrong passwords from many sources, or at many names, is throttled
-// as those are who guess different ones.
+// Clients that repeat a few wrong passwords, from many sources or at many names, are
+// throttled as clients that guess different ones.
 func TestCrowdThatRepeatsPasswordsIsThrottled(t *testing.T) {
 	t.Parallel()
 	const attackers, seconds = 90, 40

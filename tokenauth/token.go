@@ -22,8 +22,8 @@ type Slot struct {
 	Client ClientKey
 }
 
-// The domains keep a user, a client and a service of the same name apart. They are part
-// of the stored format: every version of this package uses the same.
+// The domains keep a user, a client and a service of the same name apart. They are
+// part of the stored format: every version of this package uses the same.
 const (
 	userDomain   = "tokenauth/v1/user\x00"
 	clientDomain = "tokenauth/v1/client\x00"

@@ -69,14 +69,14 @@ func newBeatRow(d *database) beatRow {
 
 // A sighting is what a statement saw of the row.
 type sighting struct {
-	stamp   string // "" for a row that nobody wrote to, or for none
+	stamp   string // "" for a row without a heartbeat, or for none
 	written bool   // by this statement
 	version string // of the triggers, or "" if it is not known
 	missing bool
 }
 
-// read looks at the row, by its primary key. A trigger that is missing since the
-// row was written is found by whoever writes it next.
+// read looks at the row, by its primary key. The next write finds a trigger that is
+// missing since.
 func (r beatRow) read(ctx context.Context) (saw sighting, err error) {
 	var now int64
 	err = r.readIt.queryRow(ctx, func(scan func(...any) error) error {

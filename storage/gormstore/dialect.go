@@ -30,7 +30,7 @@ type dialect struct {
 	txOptions        []*sql.TxOptions
 	settings         string // reads settings of the session, by name
 	tryBytes         string // reads the bytes 0 and 255
-	rules            []rule // what the settings must be
+	rules            []rule // check the settings
 	engines          string // reads which engine keeps each table with a prefix
 	guard            string // an expression that is true, or an error where a session has harmful settings
 	truncates        bool   // whether a mode of it cuts off what is too long for a column

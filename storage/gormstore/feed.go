@@ -34,8 +34,8 @@ var (
 // session. Migrate installs the trigger if Options.Feed is set;
 // migrations/postgres_feed has it as SQL. L is a pgxfeed.Listener.
 //
-// The table gets one row that is no token, which is updated for each heartbeat by
-// one of the processes that watch: the README tells of it.
+// The table gets one row that is not a token. One of the processes that watch
+// updates it for each heartbeat (README.md describes it).
 //
 // Each call of Watch keeps a connection of its own (see the Listener); a Service
 // with a cache has one call in progress. PostgreSQL serialises the commits that

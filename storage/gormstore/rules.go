@@ -42,7 +42,7 @@ var mysqlRules = []rule{
 	func(s settings) string {
 		for _, name := range []string{"transaction_isolation", "tx_isolation"} {
 			if s[name] == "READ-UNCOMMITTED" {
-				return name + " is READ-UNCOMMITTED, must be READ-COMMITTED or higher: what is rolled back would count"
+				return name + " is READ-UNCOMMITTED, must be READ-COMMITTED or higher: changes that are rolled back would count"
 			}
 		}
 		return ""
@@ -70,7 +70,7 @@ var mysqlRules = []rule{
 var sqliteRules = []rule{
 	func(s settings) string {
 		if s["journal_mode"] == "off" {
-			return "PRAGMA journal_mode is OFF, must not: what is rolled back would stay"
+			return "PRAGMA journal_mode is OFF, must not: changes that are rolled back would stay"
 		}
 		return ""
 	},

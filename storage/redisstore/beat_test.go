@@ -94,15 +94,15 @@ func TestNoHeartbeatsFromAnotherServerOrDatabase(t *testing.T) {
 	second := here
 	second.SelectDB = 1
 	// Another service has heartbeats with the same prefix there.
-	watch(t, watched(t, there, "used:"), 100*time.Millisecond)
-	watch(t, watched(t, second, "used:"), 100*time.Millisecond)
+	watch(t, watched(t, there, "used:"), 200*time.Millisecond)
+	watch(t, watched(t, second, "used:"), 200*time.Millisecond)
 	for _, prefix := range []string{"free:", "used:"} {
 		refuses(t, withFeed(t, here, there, prefix), apart)
 		refuses(t, withFeed(t, here, second, prefix), apart)
 		refuses(t, withFeed(t, second, here, prefix), apart)
 	}
 	// All is well where it should be.
-	watch(t, watched(t, here, "used:"), 100*time.Millisecond).goesOn(t)
+	watch(t, watched(t, here, "used:"), 200*time.Millisecond).goesOn(t)
 }
 
 // A feed whose connection is not told of changes sends no heartbeat, or ends.
@@ -116,8 +116,8 @@ func TestFeedEndsIfPushMessagesAreDropped(t *testing.T) {
 		refuses(t, withFeed(t, o, deaf(o, &always), prefix), silent)
 
 		w := withFeed(t, o, deaf(o, &later), prefix)
-		g := watch(t, w, 100*time.Millisecond)
-		watch(t, watched(t, o, prefix), 100*time.Millisecond) // who may write the heartbeats
+		g := watch(t, w, 200*time.Millisecond)
+		watch(t, watched(t, o, prefix), 200*time.Millisecond) // who may write the heartbeats
 		g.goesOn(t)
 		later.Store(true)
 		g.endsWith(t, silent)
@@ -134,7 +134,7 @@ func TestFeedEndsIfHeartbeatsCannotBeWritten(t *testing.T) {
 		{"maxmemory", "1", "0", "OOM"},
 		{"min-replicas-to-write", "1", "0", "NOREPLICAS"},
 	} {
-		g := watch(t, w, 100*time.Millisecond)
+		g := watch(t, w, 200*time.Millisecond)
 		do(t, client, "CONFIG", "SET", test.name, test.value)
 		g.endsWith(t, test.says)
 		refuses(t, w, test.says)
@@ -155,7 +155,7 @@ func TestFeedEndsIfHeartbeatsCannotBeWritten(t *testing.T) {
 		{o, restricted, "-hget", cannotRead},
 		{o, restricted, "resetkeys", cannotRead},
 	} {
-		g := watch(t, withFeed(t, test.store, test.feed, ""), 100*time.Millisecond)
+		g := watch(t, withFeed(t, test.store, test.feed, ""), 200*time.Millisecond)
 		do(t, client, "ACL", "SETUSER", "service", test.change)
 		g.endsWith(t, test.says)
 		do(t, client, "ACL", "SETUSER", "service", "~tokenauth:*", "+@all")
@@ -191,7 +191,7 @@ func TestTokenEndsWithinTheLease(t *testing.T) {
 			for _, key := range keys(t, client, "tokenauth:0000") {
 				do(t, other, "HSET", key, "beat", do(t, client, "HGET", key, "beat"))
 			}
-			watch(t, watched(t, o, ""), 100*time.Millisecond).goesOn(t)
+			watch(t, watched(t, o, ""), 200*time.Millisecond).goesOn(t)
 			do(t, client, "SWAPDB", "0", "1")
 		}},
 		"push messages dropped": {
@@ -235,7 +235,7 @@ func TestFeedGoesOnWithoutItsKey(t *testing.T) {
 	onEach(t, ownRedis, func(t *testing.T, o rueidis.ClientOption) {
 		client := open(t, o)
 		w := watched(t, o, "")
-		one, two := watch(t, w, 100*time.Millisecond), watch(t, w, 100*time.Millisecond)
+		one, two := watch(t, w, 200*time.Millisecond), watch(t, w, 200*time.Millisecond)
 		flushes := func(g *watching) int {
 			g.mu.Lock()
 			defer g.mu.Unlock()
@@ -273,7 +273,7 @@ func TestFeedGoesOnWithoutItsKey(t *testing.T) {
 func TestReplicasShareHeartbeats(t *testing.T) {
 	t.Parallel()
 	onEach(t, ownRedis, func(t *testing.T, o rueidis.ClientOption) {
-		const beat = 100 * time.Millisecond
+		const beat = 200 * time.Millisecond
 		client := open(t, o)
 		writes := func() (n int) {
 			for _, node := range client.Nodes() {

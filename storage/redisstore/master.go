@@ -127,10 +127,10 @@ func newMaster(ctx context.Context, address string, node rueidis.Client, s *Stor
 // check returns up to when all changes are reported, and what the master says of
 // its cluster, nil if it is in none. See Watch for what it proves.
 //
-// Another replica may write a heartbeat between two steps, and then what the two
-// connections read differs. As the listening one is told of that, the check is
-// made again, for as long as the context allows. If nobody wrote, or the key may
-// have moved, it is made again a few times.
+// Another replica may write a heartbeat between two steps, and then the two
+// connections read different ones. The listening one receives a notice of that, and
+// the check is made again, for as long as the context allows. If there was no notice,
+// or the key may have moved, it is made again a few times.
 func (m *master) check(ctx context.Context) (asOf time.Time, v *view, err error) {
 	const attempts = 4
 	for failed := 0; failed < attempts; {
@@ -179,7 +179,7 @@ func (m *master) beat(ctx context.Context) (string, error) {
 }
 
 // confirm ends a check that read this heartbeat. It returns an error unless the
-// connection was told of one.
+// connection received a notice of one.
 func (m *master) confirm(ctx context.Context, read string) error {
 	if m.pulse.key == "" {
 		return nil

@@ -64,8 +64,8 @@ func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 //  3. The listening connection asks for the role, sends a PING, and reads the
 //     heartbeat. It must be the same as the client's: then both lead to one
 //     server, database and key.
-//  4. The listening connection must have been told, since the last check, that
-//     the key changed: then the server reports changes on it.
+//  4. The listening connection must have received a notice of the key since the
+//     last check: then the server reports changes on it.
 //  5. The heartbeat must be a successor of the last one. If not, the databases
 //     were swapped, or keys are gone: all tokens are invalidated.
 //

@@ -22,8 +22,10 @@ type wrongPasswords struct {
 	namer namer
 	max   int // of each map
 
-	mu    sync.Mutex
-	lists [3]map[throttle.Key]*wrongList // by folded name: from one source, and from all; and by network, without passwords
+	mu sync.Mutex
+	// lists are by folded name, from one source and from all. Those by network have
+	// no passwords, but only the turns to repeat one.
+	lists [3]map[throttle.Key]*wrongList
 }
 
 const (

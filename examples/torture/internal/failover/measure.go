@@ -44,7 +44,7 @@ type trialRun struct {
 	asleep time.Time // when the cache last did not serve
 }
 
-// measure returns the row of a setup, and what is wrong.
+// measure returns the row of a setup, and the promises that were broken.
 func measure(tb testing.TB, s setup) (row string, wrong []string) {
 	tb.Helper()
 	t := &trialRun{setup: s, figures: &figures{lastTrouble: make(map[string]time.Time)}}

@@ -124,8 +124,8 @@ type setting struct {
 	*outcomes
 	faulty    bool
 	directory *host.Directory
-	// during returns the faults that were there since that moment. Nil if nobody
-	// knows.
+	// during returns the faults that were there since that moment. Nil if they are
+	// not recorded.
 	during   func(since time.Time) []string
 	replicas []*tokenauth.Service
 }

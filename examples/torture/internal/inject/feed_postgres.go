@@ -124,7 +124,7 @@ func (s *postgresFeed) definitions(ctx context.Context) (statements []string, er
 	return statements, nil
 }
 
-// atOnce does all of the statements in one transaction, while nobody else has the
+// atOnce does all of the statements in one transaction that locks the
 // table. It begins again if a connection is one that was terminated, or if it was
 // the victim of a deadlock.
 func (s *postgresFeed) atOnce(ctx context.Context, statements []string) (err error) {
