@@ -93,8 +93,10 @@ func (r beatRow) read(ctx context.Context) (saw sighting, err error) {
 
 // write changes the stamp if it is the one expected, or whatever it is if that is
 // "". If it was another, it has not written and returns that one. It makes the row
-// where it is missing: at the first start, or after TRUNCATE. It returns errNoFeed,
-// wrapped, if a trigger is missing.
+// where it is missing: at the first start, or after TRUNCATE. It tries again if
+// nothing changed and nothing else was seen: another process may have changed the row
+// while the statement waited for it. It returns errNoFeed, wrapped, if a trigger is
+// missing.
 func (r beatRow) write(ctx context.Context, expected, stamp string) (sighting, error) {
 	for range 2 {
 		var condition any
@@ -116,11 +118,9 @@ func (r beatRow) write(ctx context.Context, expected, stamp string) (sighting, e
 			expected = ""
 		case expected != "" && saw.stamp != expected:
 			return saw, nil
-		default:
-			return saw, errors.New("the row of the heartbeat did not change: another transaction changed it at this moment, or a trigger or a rule of yours kept it")
 		}
 	}
-	return sighting{}, errors.New("the row of the heartbeat was deleted again")
+	return sighting{}, errors.New("the row of the heartbeat does not change: a trigger or a rule of yours keeps it, or another process deletes it again and again")
 }
 
 func (r beatRow) insert(ctx context.Context) error {

@@ -213,12 +213,18 @@ func (h *heartbeat) later(now time.Time) time.Time {
 	return now.Add(h.beat - mathrand.N(h.beat/4+1))
 }
 
-// lost returns why there is no heartbeat.
+// lost returns why there is no heartbeat. A statement that failed is the reason unless
+// others worked for more than a beat.
 func (h *heartbeat) lost() error {
-	if h.problem != nil {
-		return fmt.Errorf("gormstore: for %v the feed's heartbeat could not be written to table %stokens, or not be read there%s: %w", patience*h.beat, h.row.prefix, h.exhausted(), h.problem)
+	span := patience * h.beat
+	if h.problem != nil && h.seen.Before(h.alive.Add(h.beat)) {
+		return fmt.Errorf("gormstore: for %v the feed's heartbeat could not be written to table %stokens, or not be read there%s: %w", span, h.row.prefix, h.exhausted(), h.problem)
 	}
-	return fmt.Errorf("gormstore: the feed's heartbeat was written to table %stokens, and for %v no notification of it arrived: the listener is connected to another database than the store, or through a proxy that pools transactions, such as PgBouncer; give it a DSN that leads to the store's database directly (pgxfeed.Listener.DSN). Or this process was stopped for that long, or the connections of the pool lead to different tables", h.row.prefix, patience*h.beat)
+	err := fmt.Errorf("gormstore: the feed's heartbeat was written to table %stokens, and for %v no notification of it arrived: the listener is connected to another database than the store, or through a proxy that pools transactions, such as PgBouncer; give it a DSN that leads to the store's database directly (pgxfeed.Listener.DSN). Or this process was stopped for that long, or the connections of the pool lead to different tables", h.row.prefix, span)
+	if h.problem != nil {
+		err = fmt.Errorf("%w; and the last statement failed: %w", err, h.problem)
+	}
+	return err
 }
 
 // exhausted returns that a statement waited for a connection, if it did.
