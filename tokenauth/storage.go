@@ -21,9 +21,9 @@ import (
 //     503.
 //
 // The package storage/storagetest checks all this. A Storage may also have the
-// abilities Lister, Purger, Watcher, ClientRevoker and throttle.Storage; the
-// Service finds them by type assertion. A type that wraps a Storage passes them on;
-// New warns of one that hides them.
+// abilities BatchFinder, Lister, Purger, Watcher, ClientRevoker and
+// throttle.Storage; the Service finds them by type assertion. A type that wraps a
+// Storage passes them on; New warns of one that hides them.
 type Storage interface {
 	// Replace makes t the only token of its slot, in one atomic step, and stores
 	// the digest that it displaces as Replaced of the new token, whatever
@@ -43,6 +43,29 @@ type Storage interface {
 	// RevokeUser empties every slot of the user. It returns no error if there is
 	// none.
 	RevokeUser(ctx context.Context, u UserKey) error
+}
+
+// A BatchFinder is a Storage that finds the tokens in many slots at once, for little
+// more than one costs. The Service then sends the look-ups of requests that wait at
+// the same moment together, and needs a handful of connections.
+type BatchFinder interface {
+	// FindBatch returns for each slot, at the same index, what Find would: a
+	// token, or ErrNotFound or ErrCorrupt, which concern that slot only. It reads
+	// each slot after the call began; together they need not be one moment.
+	//
+	// There are 1 to 64 slots, all different. Nobody changes them, also not after
+	// the call. The context has the deadline of one call of Find, and no values
+	// of any request: a tracer sees a call that belongs to none.
+	//
+	// An error is a failure of the storage, for all slots.
+	FindBatch(ctx context.Context, slots []Slot) ([]Found, error)
+}
+
+// A Found is what FindBatch found in a slot: a token, or the error that says why
+// there is none.
+type Found struct {
+	Token Token
+	Err   error
 }
 
 // A Lister is a Storage that can list the tokens of a user, for operators.
