@@ -31,7 +31,7 @@ func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *
 		logger.Warn("tokenauth: a wrapper has its own Find, and FindBatch of the storage in it, which is therefore not called: add FindBatch to the wrapper, and requests that wait at the same moment share statements again",
 			"wrapper", reflect.TypeOf(s).String())
 	default:
-		l.batches = batch.New(timeout.Duration, func(ctx context.Context, slots []Slot) ([]Found, error) {
+		l.batches = batch.New(timeout, func(ctx context.Context, slots []Slot) ([]Found, error) {
 			return l.findBatch(ctx, finder, slots)
 		})
 	}

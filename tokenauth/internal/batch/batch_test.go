@@ -1,0 +1,374 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
+)
+
+const timeout = 2 * time.Second
+
+// A source is what is looked up. It records the keys of each call, and finds the
+// number of the call at which a key was read.
+type source struct {
+	mu    sync.Mutex
+	calls [][]int
+	now   int // of those in progress
+	most  int // in progress at once
+	// during comes in each call, with its number.
+	during func(ctx context.Context, call int) error
+}
+
+func (s *source) find(ctx context.Context, keys []int) ([]int, error) {
+	s.mu.Lock()
+	call := len(s.calls)
+	s.calls = append(s.calls, slices.Clone(keys))
+	s.now++
+	s.most = max(s.most, s.now)
+	s.mu.Unlock()
+	defer func() { s.mu.Lock(); s.now--; s.mu.Unlock() }()
+	var err error
+	if s.during != nil {
+		err = s.during(ctx, call)
+	}
+	results := make([]int, len(keys))
+	for i := range results {
+		results[i] = 1000*call + keys[i]
+	}
+	return results, err
+}
+
+// takes has each call take that long, or until its context ends.
+func takes(d time.Duration) func(context.Context, int) error {
+	return func(ctx context.Context, _ int) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// An answer is what a caller got, and when.
+type answer struct {
+	result int
+	err    error
+	after  time.Duration
+}
+
+type callers struct {
+	*Batcher[int, int]
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	answers map[int]answer
+	began   time.Time
+}
+
+func newCallers(s *source) *callers {
+	return &callers{Batcher: New(&deadline.Timeout{Duration: timeout}, s.find), answers: make(map[int]answer), began: time.Now()}
+}
+
+// find has a caller look up the key, who is in line when it returns.
+func (c *callers) find(ctx context.Context, caller, key int) {
+	c.wg.Go(func() {
+		r, err := c.Find(ctx, key)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.answers[caller] = answer{r, err, time.Since(c.began)}
+	})
+	synctest.Wait()
+}
+
+// inBubble runs a test in which each call takes 10 ms, unless it says otherwise.
+func inBubble(t *testing.T, test func(t *testing.T, s *source, c *callers)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{during: takes(10 * time.Millisecond)}
+		c := newCallers(s)
+		test(t, s, c)
+		c.wg.Wait()
+		time.Sleep(timeout) // for calls that nobody waits for
+	})
+}
+
+func TestLookupGoesOutAloneAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *source, c *callers) {
+		for i := range few {
+			c.find(t.Context(), i, i)
+		}
+		if len(s.calls) != few {
+			t.Errorf("there are %d calls, want one for each look-up", len(s.calls))
+		}
+	})
+}
+
+// Those who come while calls are in progress share the next, in their order.
+func TestWaitingLookupsGoOutTogether(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *source, c *callers) {
+		for i := range few + 3*MaxKeys/2 {
+			c.find(t.Context(), i, i)
+		}
+		c.wg.Wait()
+		if len(s.calls) != few+2 {
+			t.Fatalf("there were %d calls", len(s.calls))
+		}
+		if s.most != few {
+			t.Errorf("%d calls were in progress at once", s.most)
+		}
+		next := few
+		slices.SortFunc(s.calls[few:], slices.Compare) // they went out at the same moment
+		for _, call := range s.calls[few:] {
+			for _, key := range call {
+				if key != next {
+					t.Fatalf("key %d was sent in place of %d", key, next)
+				}
+				next++
+			}
+		}
+		if n := len(s.calls[few]); n != MaxKeys {
+			t.Errorf("the first batch has %d keys, want %d", n, MaxKeys)
+		}
+		for i := range next {
+			if a := c.answers[i]; a.err != nil || a.result%1000 != i {
+				t.Errorf("caller %d got %d, error %v", i, a.result, a.err)
+			}
+		}
+	})
+}
+
+func TestManyLookupsShareTwoCalls(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *source, c *callers) {
+		for i := range 1000 {
+			c.find(t.Context(), i, i)
+		}
+		time.Sleep(15 * time.Millisecond) // those that went out alone came back
+		s.mu.Lock()
+		s.most = s.now
+		s.mu.Unlock()
+		c.wg.Wait()
+		if s.most != maxCallsForMany {
+			t.Errorf("%d calls were in progress at once, want %d", s.most, maxCallsForMany)
+		}
+	})
+}
+
+// A key that is asked for twice is read once, but never by a call that was sent
+// before it was asked for.
+func TestLookupJoinsOnlyAnUnsentCall(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *source, c *callers) {
+		for i := range few {
+			c.find(t.Context(), i, 7)
+		}
+		for i := range 3 {
+			c.find(t.Context(), few+i, 7)
+		}
+		c.wg.Wait()
+		if len(s.calls) != few+1 || len(s.calls[few]) != 1 {
+			t.Fatalf("the calls were %v", s.calls)
+		}
+		for i := range 3 {
+			if a := c.answers[few+i]; a.result != 1000*few+7 || a.err != nil {
+				t.Errorf("a late caller got %d, error %v", a.result, a.err)
+			}
+		}
+	})
+}
+
+func TestCallerLeavesWithoutHurtingOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *source, c *callers) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		defer cancel()
+		leaving, leave := context.WithCancel(t.Context())
+		c.find(ctx, 0, 0) // in a call that is sent
+		for i := 1; i < few; i++ {
+			c.find(t.Context(), i, i)
+		}
+		c.find(leaving, 4, 4) // alone with its key
+		c.find(leaving, 5, 5) // and beside another
+		c.find(t.Context(), 6, 5)
+		c.find(t.Context(), 7, 7)
+		leave()
+		synctest.Wait()
+		for _, caller := range []int{4, 5} {
+			if a := c.answers[caller]; !errors.Is(a.err, context.Canceled) || a.after != 0 {
+				t.Errorf("caller %d left after %v with error %v", caller, a.after, a.err)
+			}
+		}
+		c.find(t.Context(), 8, 4) // asks for what was dropped
+		c.wg.Wait()
+		if a := c.answers[0]; !errors.Is(a.err, context.DeadlineExceeded) || a.after != 5*time.Millisecond {
+			t.Errorf("the one with a deadline left after %v with error %v", a.after, a.err)
+		}
+		if got := s.calls[few]; !slices.Equal(got, []int{5, 7, 4}) {
+			t.Errorf("the batch has the keys %v", got)
+		}
+		for _, caller := range []int{1, 2, 3, 6, 7, 8} {
+			if err := c.answers[caller].err; err != nil {
+				t.Errorf("caller %d: %v", caller, err)
+			}
+		}
+		if _, err := c.Find(leaving, 9); !errors.Is(err, context.Canceled) || len(s.calls) != few+1 {
+			t.Errorf("with an ended context the error is %v, and the calls are %v", err, s.calls)
+		}
+	})
+}
+
+// What all callers left takes no memory, also while no call comes back.
+func TestLeftLookupsAreForgotten(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *source, c *callers) {
+		s.during = takes(time.Hour)
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range 3000 {
+			c.wg.Go(func() { c.Find(ctx, i) })
+		}
+		synctest.Wait()
+		cancel()
+		c.wg.Wait()
+		c.Batcher.mu.Lock()
+		defer c.Batcher.mu.Unlock()
+		if n, left := len(c.queue), len(c.unsent); left != 0 || n > MaxKeys {
+			t.Errorf("%d look-ups are kept, %d of them to be sent", n, left)
+		}
+	})
+}
+
+// Two connections are dead: their callers fail at their deadline, and all others
+// wait no longer than it takes to find out.
+func TestSlowCallDoesNotStopTheRest(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *source, c *callers) {
+		s.during = func(ctx context.Context, call int) error {
+			if call < maxCallsForMany {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return takes(10*time.Millisecond)(ctx, call)
+		}
+		for i := range 200 {
+			c.find(t.Context(), i, i)
+		}
+		c.wg.Wait()
+		for i := range 200 {
+			a := c.answers[i]
+			if i < maxCallsForMany {
+				if !errors.Is(a.err, context.DeadlineExceeded) || a.after > timeout {
+					t.Errorf("caller %d of a dead connection got %v after %v", i, a.err, a.after)
+				}
+			} else if a.err != nil || a.after > 200*time.Millisecond {
+				t.Errorf("caller %d got %v after %v", i, a.err, a.after)
+			}
+		}
+	})
+}
+
+// If nothing answers, there are 16 calls, and each caller fails at its deadline.
+// When the source is back, all is as before.
+func TestDeadSourceHasFewCalls(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *source, c *callers) {
+		s.during = func(ctx context.Context, _ int) error {
+			if time.Since(c.began) < time.Minute {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		}
+		for i := range 600 {
+			began := time.Since(c.began)
+			c.wg.Go(func() {
+				_, err := c.Find(t.Context(), i)
+				if took := time.Since(c.began) - began; !errors.Is(err, context.DeadlineExceeded) || took > timeout {
+					t.Errorf("a caller got %v after %v", err, took)
+				}
+			})
+			time.Sleep(50 * time.Millisecond)
+		}
+		c.wg.Wait()
+		if s.most != maxCalls {
+			t.Errorf("%d calls were in progress at once, want %d", s.most, maxCalls)
+		}
+		time.Sleep(time.Minute)
+		for i := range 2 * few {
+			c.find(t.Context(), i, i)
+		}
+		c.wg.Wait()
+		for i := range 2 * few {
+			if a := c.answers[i]; a.err != nil {
+				t.Errorf("after that a caller got %v", a.err)
+			}
+		}
+		if len(c.calls) != 0 || c.slow != 0 {
+			t.Errorf("%d and %d calls are left", len(c.calls), c.slow)
+		}
+	})
+}
+
+// However a call ends, all its callers have the error, and the next is sent.
+func TestFailedCallFailsForAllItsCallers(t *testing.T) {
+	failed := errors.New("the connection broke")
+	for name, test := range map[string]struct {
+		fail func() error
+		want error
+	}{
+		"an error":                 {func() error { return failed }, failed},
+		"the end of the goroutine": {func() error { runtime.Goexit(); return nil }, errExit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *source, c *callers) {
+				s.during = func(ctx context.Context, call int) error {
+					s.mu.Lock()
+					fails := s.calls[call][0] == few
+					s.mu.Unlock()
+					takes(10*time.Millisecond)(ctx, call)
+					if fails {
+						return test.fail()
+					}
+					return nil
+				}
+				for i := range few + MaxKeys + 1 {
+					c.find(t.Context(), i, i)
+				}
+				c.wg.Wait()
+				for i := range few + MaxKeys + 1 {
+					want := error(nil)
+					if few <= i && i < few+MaxKeys {
+						want = test.want
+					}
+					if err := c.answers[i].err; !errors.Is(err, want) {
+						t.Errorf("caller %d got %v, want %v", i, err, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestWrongNumberOfResultsIsAnError(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 2} {
+		b := New(&deadline.Timeout{Duration: timeout}, func(context.Context, []int) ([]int, error) { return make([]int, n), nil })
+		if _, err := b.Find(t.Context(), 1); err == nil {
+			t.Errorf("%d results for one look-up are no error", n)
+		}
+	}
+}
+
+type valueKey struct{}
+
+func TestCallHasNoValuesAndTheTimeout(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *source, c *callers) {
+		s.during = func(ctx context.Context, _ int) error {
+			deadline, ok := ctx.Deadline()
+			if v := ctx.Value(valueKey{}); v != nil || !ok || time.Until(deadline) > timeout || time.Until(deadline) < timeout*9/10 {
+				t.Errorf("the call has the value %v, and ends in %v", v, time.Until(deadline))
+			}
+			return nil
+		}
+		c.find(context.WithValue(t.Context(), valueKey{}, "of a request"), 0, 0)
+	})
+}
