@@ -83,10 +83,9 @@ func (d *dialect) batchArgs(slots []tokenauth.Slot) []any {
 // look each row up by the primary key, whatever its statistics say.
 
 // A LIMIT keeps the planner from joining by a hash of the whole table. The number of
-// slots comes from a subquery, or the planner would see it, take a plan for it to be
-// cheaper than one for any number, and plan anew each time. It is no argument of
-// generate_series, whose result would be taken for 1,000 rows, which is near to where
-// just-in-time compilation begins.
+// slots is no argument of generate_series: the planner would see it, take a plan for it
+// to be cheaper than one for any number, of which it expects 1,000, and plan anew each
+// time.
 var findBatchPostgres = `SELECT asked.i, ` + tokenColumns + `
 	FROM pg_catalog.generate_series(0, ` + strconv.Itoa(maxBatch-1) + `) AS asked (i)
 	CROSS JOIN LATERAL (
@@ -95,7 +94,7 @@ var findBatchPostgres = `SELECT asked.i, ` + tokenColumns + `
 			AND client_key = pg_catalog.substr(?::pg_catalog.bytea, asked.i * 16 + 1, 16)
 		LIMIT 1
 	) AS found
-	WHERE asked.i < (SELECT ?::pg_catalog.int4)` + onPrimary
+	WHERE asked.i < ?::pg_catalog.int4` + onPrimary
 
 // SQLite does not reorder a CROSS JOIN.
 var findBatchSQLite = `WITH asked (i) AS (VALUES ` + numbers(maxBatch, 1, `(`, `), (`, `)`) + `)

@@ -142,6 +142,9 @@ func takeTurns(b *testing.B, goroutines int, ours, bare func(i, n int) error) {
 	b.ReportAllocs()
 	const slice = 512
 	var took [2]time.Duration
+	for _, do := range []func(i, n int) error{ours, bare} { // connects and prepares
+		inParallel(b, goroutines, slice, do)
+	}
 	for done := 0; done < b.N; done += slice {
 		order := []int{0, 1}
 		if (done/slice)%2 == 1 {
