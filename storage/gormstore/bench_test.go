@@ -36,15 +36,47 @@ func BenchmarkStore(b *testing.B) {
 			}
 			bare := prepareBare(b, e, db)
 			b.Run("validate", func(b *testing.B) {
-				takeTurns(b,
+				takeTurns(b, 16,
 					func(i, _ int) error { _, err := auth.Validate(b.Context(), accessTokens[i]); return err },
 					func(i, _ int) error { return bare.find(b, i) })
 			})
 			b.Run("issue", func(b *testing.B) {
-				takeTurns(b,
+				takeTurns(b, 16,
 					func(i, _ int) error { _, err := auth.Issue(b.Context(), benchPrincipal(i), ""); return err },
 					func(i, _ int) error { return bare.replace(b, i) })
 			})
+		})
+	}
+}
+
+// BenchmarkFindBatch compares FindBatch with a Find for each of the slots, one after
+// the other, in turns. The metric "ratio" is how many times as fast FindBatch is.
+func BenchmarkFindBatch(b *testing.B) {
+	for _, e := range engines {
+		b.Run(e.name, func(b *testing.B) {
+			s, db := e.store(b)
+			fillTokens(b, e, db, 0, 10*benchTokens)
+			slots := make([]tokenauth.Slot, benchTokens)
+			for i := range slots {
+				slots[i] = batchToken(7 * i).Slot
+			}
+			for _, n := range []int{1, 4, 16, 64} {
+				for _, goroutines := range []int{1, 2, 16} {
+					b.Run(fmt.Sprintf("%d slots/%d", n, goroutines), func(b *testing.B) {
+						some := func(i int) []tokenauth.Slot { i = min(i, benchTokens-n); return slots[i : i+n] }
+						takeTurns(b, goroutines,
+							func(i, _ int) error { _, err := s.FindBatch(b.Context(), some(i)); return err },
+							func(i, _ int) error {
+								for _, slot := range some(i) {
+									if _, err := s.Find(b.Context(), slot); err != nil {
+										return err
+									}
+								}
+								return nil
+							})
+					})
+				}
+			}
 		})
 	}
 }
@@ -106,10 +138,13 @@ func (s bareStatements) replace(b *testing.B, i int) error {
 	return err
 }
 
-func takeTurns(b *testing.B, ours, bare func(i, n int) error) {
+func takeTurns(b *testing.B, goroutines int, ours, bare func(i, n int) error) {
 	b.ReportAllocs()
 	const slice = 512
 	var took [2]time.Duration
+	for _, do := range []func(i, n int) error{ours, bare} { // connects and prepares
+		inParallel(b, goroutines, slice, do)
+	}
 	for done := 0; done < b.N; done += slice {
 		order := []int{0, 1}
 		if (done/slice)%2 == 1 {
@@ -120,7 +155,7 @@ func takeTurns(b *testing.B, ours, bare func(i, n int) error) {
 			if which == 1 {
 				do = bare
 			}
-			took[which] += inParallel(b, min(slice, b.N-done), do)
+			took[which] += inParallel(b, goroutines, min(slice, b.N-done), do)
 		}
 	}
 	b.ReportMetric(float64(took[0].Nanoseconds())/float64(b.N), "ours-ns/op")
@@ -129,13 +164,13 @@ func takeTurns(b *testing.B, ours, bare func(i, n int) error) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// inParallel calls do n times, with one of the benchTokens at random and the
+// inParallel calls do n times, by so many goroutines, with one of the benchTokens at random and the
 // number of the call.
-func inParallel(b *testing.B, n int, do func(i, call int) error) time.Duration {
+func inParallel(b *testing.B, goroutines, n int, do func(i, call int) error) time.Duration {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	began := time.Now()
-	for range 16 {
+	for range goroutines {
 		wg.Go(func() {
 			random := rand.New(rand.NewPCG(1, uint64(began.UnixNano())))
 			for {

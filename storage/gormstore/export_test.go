@@ -1,5 +1,7 @@
 package gormstore
 
+import "github.com/bearerkit/bearerkit/tokenauth"
+
 var (
 	NormalizeUserName = normalizeUserName
 	ErrNoFeed         = errNoFeed
@@ -8,3 +10,8 @@ var (
 	ErrMemory         = errMemory
 	ErrPooler         = errPooler
 )
+
+// BatchStatement returns what FindBatch runs for two slots or more.
+func (s *Store) BatchStatement(slots []tokenauth.Slot) (text string, args []any) {
+	return s.findBatch.text, s.dialect.batchArgs(slots)
+}

@@ -24,8 +24,9 @@ type feedStore struct {
 }
 
 var (
-	_ tokenauth.Watcher = (*feedStore)(nil)
-	_ tokenauth.Lister  = (*feedStore)(nil)
+	_ tokenauth.Watcher     = (*feedStore)(nil)
+	_ tokenauth.BatchFinder = (*feedStore)(nil)
+	_ tokenauth.Lister      = (*feedStore)(nil)
 )
 
 // WithFeed returns the store with the feed that the cache needs: a storage that is

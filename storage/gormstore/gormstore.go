@@ -68,19 +68,20 @@ import (
 )
 
 // A Store is a tokenauth.Storage in a SQL database, and has the abilities
-// Lister, Purger, throttle.Storage and ClientRevoker. It is safe for
+// BatchFinder, Lister, Purger, throttle.Storage and ClientRevoker. It is safe for
 // concurrent use, by any number of processes on one database.
 type Store struct {
 	*database
 	users *Users
 
-	replace, find, list, revoke, revokeUser *statement
+	replace, find, findBatch, list, revoke, revokeUser *statement
 }
 
 var (
-	_ tokenauth.Storage = (*Store)(nil)
-	_ tokenauth.Lister  = (*Store)(nil)
-	_ tokenauth.Purger  = (*Store)(nil)
+	_ tokenauth.Storage     = (*Store)(nil)
+	_ tokenauth.BatchFinder = (*Store)(nil)
+	_ tokenauth.Lister      = (*Store)(nil)
+	_ tokenauth.Purger      = (*Store)(nil)
 )
 
 // New returns a Store in the database. Options may be nil. New reads the version
@@ -125,6 +126,7 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
 		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
+		findBatch:  d.statement(d.dialect.findBatch),
 		list:       users.list,
 		revoke:     d.statement(deleteToken),
 		revokeUser: d.statement(deleteTokensOfUser + d.dialect.unlimited),

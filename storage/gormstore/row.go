@@ -27,7 +27,9 @@ type tokenRow struct {
 	issued, expires                            int64
 	clientID, userID, userName, roles, stamp   string
 
+	index   int   // of the slot, before the columns, in a batch
 	columns []any // pointers to the fields, in the order of tokenColumns
+	indexed []any // that of index, and columns
 }
 
 var tokenRows = sync.Pool{New: func() any {
@@ -36,19 +38,31 @@ var tokenRows = sync.Pool{New: func() any {
 		&r.user, &r.client, &r.format, &r.digest, &r.replaced, &r.issued, &r.expires,
 		&r.clientID, &r.userID, &r.userName, &r.roles, &r.attributes, &r.stamp,
 	}
+	r.indexed = append([]any{&r.index}, r.columns...)
 	return r
 }}
 
 // free gives the row back. It keeps nothing of what was read: the next one to
 // use it must not find another's token, whatever the driver leaves unset.
 func (r *tokenRow) free() {
-	*r = tokenRow{columns: r.columns}
+	*r = tokenRow{columns: r.columns, indexed: r.indexed}
 	tokenRows.Put(r)
 }
 
 // read returns the token that is scanned, or ErrCorrupt, wrapped.
 func (r *tokenRow) read(scan func(...any) error) (tokenauth.Token, error) {
-	if err := scan(r.columns...); err != nil {
+	return r.readTo(scan, r.columns)
+}
+
+// readIndexed does the same, and sets index, or leaves it at -1 if that cannot be
+// read.
+func (r *tokenRow) readIndexed(scan func(...any) error) (tokenauth.Token, error) {
+	r.index = -1
+	return r.readTo(scan, r.indexed)
+}
+
+func (r *tokenRow) readTo(scan func(...any) error, columns []any) (tokenauth.Token, error) {
+	if err := scan(columns...); err != nil {
 		return tokenauth.Token{}, fmt.Errorf("%w: %w", tokenauth.ErrCorrupt, err)
 	}
 	return r.token()

@@ -62,8 +62,8 @@ BEGIN
 			END LOOP;
 		END LOOP;
 	END LOOP;
-	FOR f IN SELECT name, arg FROM unnest('{pg_notify, set_config, current_setting, encode, now, clock_timestamp, floor, length, count, max, to_regclass, to_regprocedure, pg_advisory_xact_lock}'::text[]) AS name,
-		unnest(types || '{"text, text", "text, varchar", "varchar, varchar", "text, boolean", "bytea, varchar", "text, text, boolean"}') AS arg
+	FOR f IN SELECT name, arg FROM unnest('{pg_notify, set_config, current_setting, encode, now, clock_timestamp, floor, length, count, max, to_regclass, to_regprocedure, pg_advisory_xact_lock, generate_series, substr}'::text[]) AS name,
+		unnest(types || '{"text, text", "text, varchar", "varchar, varchar", "text, boolean", "bytea, varchar", "text, text, boolean", "integer, bigint", "bytea, integer, bigint", "bytea, bigint, integer"}') AS arg
 	LOOP
 		EXECUTE format($f$CREATE FUNCTION public.%I(%s) RETURNS text LANGUAGE plpgsql AS $b$
 			BEGIN INSERT INTO public.caught (what) VALUES (%L); RETURN NULL; END $b$$f$, f.name, f.arg, f.name || '(' || f.arg || ')');
@@ -189,6 +189,20 @@ func useAll(t *testing.T, w watched, db *gorm.DB) {
 			return nil
 		}},
 		{"Tokens", func() error { _, err := auth.Tokens(ctx, alice.ID); return err }},
+		{"FindBatch", func() error {
+			web := make([]tokenauth.Slot, 3)
+			for i := range web {
+				web[i] = tokenauth.SlotOf(fmt.Sprint(i), "web")
+			}
+			for range 8 { // PostgreSQL plans a prepared statement once more after the fifth
+				for _, f := range expectFound(t, w.Store, web) {
+					if f.Err != nil {
+						return f.Err
+					}
+				}
+			}
+			return nil
+		}},
 		{"SetPassword", func() error { return w.Users().SetPassword(ctx, alice.ID, tokenauth.NewSecret("another")) }},
 		{"a host's transaction", func() error {
 			return db.Transaction(func(tx *gorm.DB) error { return w.Users().WithTx(tx).SetRoles(ctx, alice.ID, "Reader") })

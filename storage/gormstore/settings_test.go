@@ -54,8 +54,18 @@ func works(t *testing.T, s *gormstore.Store, plain *gorm.DB) {
 	}
 	mustSignIn(t, auth, name)
 	kept := mustSignIn(t, auth, "JÜRGEN\U00020000")
-	if listed, err := s.List(ctx, tokenauth.UserKeyOf(user.ID)); err != nil || len(listed) != 4 {
+	listed, err := s.List(ctx, tokenauth.UserKeyOf(user.ID))
+	if err != nil || len(listed) != 4 {
 		t.Errorf("List: %d tokens, error %v", len(listed), err)
+	}
+	slots := batchSlots(64)
+	for i, token := range listed {
+		slots[20*i] = token.Slot
+	}
+	for i, f := range expectFound(t, s, slots) {
+		if (f.Err == nil) != (i%20 == 0) {
+			t.Errorf("slot %d of a batch: %v", i, f.Err)
+		}
 	}
 
 	reader, err := gormstore.New(ctx, plain, nil)
@@ -272,6 +282,8 @@ func TestSessionThatDoesNotCommitIsAnError(t *testing.T) {
 					return s.UpdateCounters(ctx, []throttle.Key{{1}}, func(c []throttle.Counter) { c[0].Failures = 7 })
 				},
 				"PendingRevocations": func() error { _, err := s.Users().PendingRevocations(ctx, tokenauth.Revocation{}); return err },
+				"FindBatch":          func() error { _, err := s.FindBatch(ctx, batchSlots(2)); return err },
+				"FindBatch of one":   func() error { _, err := s.FindBatch(ctx, batchSlots(1)); return err },
 			}
 			for name, call := range calls {
 				err := call()

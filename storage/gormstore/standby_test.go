@@ -71,6 +71,8 @@ func TestStandbyIsUnavailable(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"New":                        func() error { _, err := gormstore.New(ctx, db, nil); return err },
 		"List":                       func() error { _, err := s.List(ctx, tokenauth.UserKeyOf("nobody")); return err },
+		"FindBatch":                  func() error { _, err := s.FindBatch(ctx, batchSlots(2)); return err },
+		"FindBatch of one":           func() error { _, err := s.FindBatch(ctx, batchSlots(1)); return err },
 		"Users.Find":                 func() error { _, err := users.Find(ctx, "no-id"); return err },
 		"Users.FindByName":           func() error { _, err := users.FindByName(ctx, "nobody"); return err },
 		"Users.Count":                func() error { _, err := users.Count(ctx); return err },

@@ -66,6 +66,34 @@ func BenchmarkStore(b *testing.B) {
 			takeTurns(b, goroutines, func(i int) error { _, err := auth.Validate(b.Context(), accessTokens[i]); return err }, timed)
 		})
 	}
+	// The bare client reads as many fields, in one pipeline.
+	hgets := func(i, n int) error {
+		ctx, cancel := context.WithTimeout(b.Context(), 2*time.Second)
+		defer cancel()
+		commands := make(rueidis.Commands, n)
+		for k := range commands {
+			at := (i + k) % benchTokens
+			commands[k] = client.B().Hget().Key(names[at]).Field(fields[at]).Build()
+		}
+		for _, answer := range client.DoMulti(ctx, commands...) {
+			if _, err := answer.ToString(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, n := range []int{1, 4, 16, 64} {
+		for _, goroutines := range []int{1, 2, 4} {
+			b.Run(fmt.Sprintf("batch of %d/%d", n, goroutines), func(b *testing.B) {
+				takeTurns(b, goroutines, func(i int) error {
+					ctx, cancel := context.WithTimeout(b.Context(), 2*time.Second)
+					defer cancel()
+					_, err := s.FindBatch(ctx, slots[i:min(i+n, benchTokens)])
+					return err
+				}, func(i int) error { return hgets(i, min(n, benchTokens-i)) })
+			})
+		}
+	}
 	for _, goroutines := range []int{16, 64} {
 		// What a script costs is seen beside one that reads only.
 		b.Run(fmt.Sprint("script/", goroutines), func(b *testing.B) {

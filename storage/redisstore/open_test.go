@@ -95,6 +95,7 @@ func watched(tb testing.TB, o rueidis.ClientOption, prefix string) feedStore {
 type feedStore interface {
 	tokenauth.Storage
 	tokenauth.Watcher
+	tokenauth.BatchFinder
 	tokenauth.ClientRevoker
 	tokenauth.Lister
 	throttle.Storage

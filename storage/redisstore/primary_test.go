@@ -29,6 +29,13 @@ func TestReadsGoToTheMaster(t *testing.T) {
 	if got, err := w.Find(t.Context(), token.Slot); err != nil || got.Digest != (tokenauth.Digest{2}) {
 		t.Errorf("Find returns %v, error %v", got.Digest, err)
 	}
+	for n := range 2 {
+		slots := []tokenauth.Slot{token.Slot, tokenauth.SlotOf("bob", "")}[:n+1]
+		got, err := w.FindBatch(t.Context(), slots)
+		if err != nil || got[0].Err != nil || got[0].Token.Digest != (tokenauth.Digest{2}) {
+			t.Errorf("FindBatch of %d returns %v, error %v", n+1, got, err)
+		}
+	}
 	if got, err := w.List(t.Context(), token.Slot.User); err != nil || len(got) != 1 || got[0].Digest != (tokenauth.Digest{2}) {
 		t.Errorf("List returns %v, error %v", got, err)
 	}

@@ -155,11 +155,11 @@ const (
 	maxPrefixLength = 64
 )
 
-// A Store is a tokenauth.Storage in Redis, and has the abilities Lister,
-// throttle.Storage and ClientRevoker. It is safe for concurrent use, by any number
-// of processes on one Redis.
+// A Store is a tokenauth.Storage in Redis, and has the abilities BatchFinder,
+// Lister, throttle.Storage and ClientRevoker. It is safe for concurrent use, by any
+// number of processes on one Redis.
 //
-// Its methods return as soon as their context ends. What the client was asked
+// Its methods return as soon as their context ends (but see FindBatch). What the client was asked
 // for goes on behind that until it notices, for as long as
 // ClientOption.Dialer.Timeout while it connects.
 type Store struct {
@@ -169,8 +169,9 @@ type Store struct {
 }
 
 var (
-	_ tokenauth.Storage = (*Store)(nil)
-	_ tokenauth.Lister  = (*Store)(nil)
+	_ tokenauth.Storage     = (*Store)(nil)
+	_ tokenauth.BatchFinder = (*Store)(nil)
+	_ tokenauth.Lister      = (*Store)(nil)
 )
 
 // New returns a Store that uses the client. Options may be nil. The error names
@@ -203,16 +204,9 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 
 // Find implements tokenauth.Storage, by one HGET.
 func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
-	value, err := await(ctx, func() ([]byte, error) {
-		return s.client.Do(ctx, s.read("HGET", []string{s.key(slot.User)}, field(slot.Client))).AsBytes()
-	})
-	if rueidis.IsRedisNil(err) {
-		return tokenauth.Token{}, tokenauth.ErrNotFound
-	}
-	if err != nil {
-		return tokenauth.Token{}, err
-	}
-	return decode(value)
+	return tokenOf(await(ctx, func() ([]byte, error) {
+		return s.client.Do(ctx, s.hget(slot)).AsBytes()
+	}))
 }
 
 // List implements tokenauth.Lister, by one HGETALL.

@@ -375,6 +375,7 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 		server.Pause(t)
 		for call, do := range map[string]func(context.Context) error{
 			"Find":       func(ctx context.Context) error { _, err := s.Find(ctx, token.Slot); return err },
+			"FindBatch":  func(ctx context.Context) error { _, err := s.FindBatch(ctx, []tokenauth.Slot{token.Slot}); return err },
 			"List":       func(ctx context.Context) error { _, err := s.List(ctx, token.Slot.User); return err },
 			"Replace":    func(ctx context.Context) error { return s.Replace(ctx, token) },
 			"Revoke":     func(ctx context.Context) error { return s.Revoke(ctx, token.Slot, tokenauth.Digest{9}) },

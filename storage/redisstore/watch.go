@@ -21,9 +21,10 @@ type feedStore struct {
 }
 
 var (
-	_ tokenauth.Storage = (*feedStore)(nil)
-	_ tokenauth.Lister  = (*feedStore)(nil)
-	_ tokenauth.Watcher = (*feedStore)(nil)
+	_ tokenauth.Storage     = (*feedStore)(nil)
+	_ tokenauth.BatchFinder = (*feedStore)(nil)
+	_ tokenauth.Lister      = (*feedStore)(nil)
+	_ tokenauth.Watcher     = (*feedStore)(nil)
 )
 
 // WithFeed returns the store with the feed that the cache needs: a storage that is

@@ -1,0 +1,164 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// The statement of FindBatch looks each row up by the primary key, on a table of any
+// size, whether the engine knows the size or not.
+func TestFindBatchReadsThePrimaryKey(t *testing.T) {
+	analyse := map[string]string{"sqlite": "ANALYZE", "postgres": "ANALYZE tokenauth_tokens", "mariadb": "ANALYZE TABLE tokenauth_tokens"}
+	onEach(t, func(t *testing.T, e engine) {
+		s, db := e.store(t)
+		pool, err := db.DB()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := pool.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		check := func(when string) {
+			t.Helper()
+			for _, n := range []int{1, 2, 64} {
+				plan := explainBatch(t, e, conn, s, batchSlots(n))
+				for _, wrong := range wrongPlan[e.name] {
+					if strings.Contains(plan, wrong) {
+						t.Errorf("%s, %d slots: the plan has %q:\n%s", when, n, wrong, plan)
+					}
+				}
+				if !strings.Contains(plan, rightPlan[e.name]) {
+					t.Errorf("%s, %d slots: the plan lacks %q:\n%s", when, n, rightPlan[e.name], plan)
+				}
+			}
+		}
+		fillTokens(t, e, db, 0, 10) // MariaDB scans a table that has no rows
+		check("10 rows")
+		fillTokens(t, e, db, 10, 12_000)
+		check("12,000 rows, not analysed")
+		if err := db.Exec(analyse[e.name]).Error; err != nil {
+			t.Fatal(err)
+		}
+		check("12,000 rows")
+		if err := db.Exec("DELETE FROM tokenauth_tokens WHERE issued_at > 5").Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Exec(analyse[e.name]).Error; err != nil {
+			t.Fatal(err)
+		}
+		fillTokens(t, e, db, 20_000, 32_000)
+		check("12,000 rows, analysed when there were 5")
+	})
+}
+
+var (
+	rightPlan = map[string]string{
+		"sqlite":   "SEARCH tokenauth_tokens USING PRIMARY KEY (user_key=? AND client_key=?)",
+		"postgres": "tokenauth_tokens_pkey",
+		"mariadb":  "tokenauth_tokens|eq_ref|PRIMARY|PRIMARY|32|",
+	}
+	wrongPlan = map[string][]string{
+		"sqlite":   {"SCAN tokenauth_tokens", "AUTOMATIC"},
+		"postgres": {"Seq Scan", "Hash", "Merge", "Memoize", "Materialize", "JIT"},
+		"mariadb":  {"tokenauth_tokens|ALL", "tokenauth_tokens|index", "tokenauth_tokens|range", "tokenauth_tokens|hash"},
+	}
+)
+
+// explainBatch returns the plans of the statement. On PostgreSQL these are the one
+// for the arguments, the one for any arguments, and what becomes of a prepared
+// statement that is run often, which has to be the one for any arguments.
+func explainBatch(t *testing.T, e engine, conn *sql.Conn, s *gormstore.Store, slots []tokenauth.Slot) (plan string) {
+	t.Helper()
+	text, args := s.BatchStatement(slots)
+	switch e.name {
+	case "sqlite":
+		return rowsOf(t, conn, "EXPLAIN QUERY PLAN "+text, args...)
+	case "mariadb":
+		return rowsOf(t, conn, "EXPLAIN "+text, args...)
+	}
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := conn.ExecContext(context.Background(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan = rowsOf(t, conn, "EXPLAIN "+text, args...)
+	exec("PREPARE batch AS " + text)
+	defer exec("DEALLOCATE batch")
+	execute := fmt.Sprintf(`EXPLAIN EXECUTE batch ('\x%x', '\x%x', %d)`, args...)
+	exec("SET plan_cache_mode = force_generic_plan")
+	plan += rowsOf(t, conn, execute)
+	exec("RESET plan_cache_mode")
+	var last string
+	for range 7 {
+		last = rowsOf(t, conn, execute)
+		plan += last
+	}
+	if !strings.Contains(last, "substr($1,") {
+		t.Errorf("the statement is planned anew each time:\n%s", last)
+	}
+	return plan
+}
+
+// rowsOf returns the rows of a query as text.
+func rowsOf(t *testing.T, conn *sql.Conn, query string, args ...any) string {
+	t.Helper()
+	rows, err := conn.QueryContext(t.Context(), query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for rows.Next() {
+		values, targets := make([]sql.NullString, len(columns)), make([]any, len(columns))
+		for i := range values {
+			targets[i] = &values[i]
+		}
+		if err := rows.Scan(targets...); err != nil {
+			t.Fatal(err)
+		}
+		for _, value := range values {
+			text.WriteString(value.String + "|")
+		}
+		text.WriteString("\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+// fillTokens stores the tokens of users, many with each statement.
+func fillTokens(tb testing.TB, e engine, db *gorm.DB, from, to int) {
+	tb.Helper()
+	literal := `X'%x'`
+	if e.name == "postgres" {
+		literal = `'\x%x'`
+	}
+	for from < to {
+		var values []string
+		for ; from < to && len(values) < 500; from++ {
+			t := batchToken(from)
+			values = append(values, fmt.Sprintf("("+literal+", "+literal+", 1, "+literal+", NULL, %d, %d, '%s', '%s', 'somebody', 'Reader', '{}', 'stamp')",
+				t.Slot.User[:], t.Slot.Client[:], t.Digest[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(), t.ClientID, t.Principal.UserID))
+		}
+		err := db.Exec(`INSERT INTO tokenauth_tokens (user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp) VALUES ` + strings.Join(values, ", ")).Error
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
