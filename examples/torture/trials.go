@@ -25,6 +25,10 @@ var trials = []*trial.Trial{
 		About: "linearizability of histories, without a cache; every other one with faults",
 	},
 	{
+		Name: "batches", Run: history.Batches,
+		About: "linearizability of histories whose look-ups share statements, without a cache; every other generation with faults",
+	},
+	{
 		Name: "bounded", Run: history.Bounded, Fits: func(b *store.Backend) bool { return b.Watched },
 		About: "histories with a cache: a token that ended passes for the lease at most; every other generation with faults",
 	},
@@ -67,7 +71,7 @@ var trials = []*trial.Trial{
 }
 
 // plants are all that there are.
-var plants = slices.Concat(plant.Shared, history.Plants, change.Plants, hangup.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
+var plants = slices.Concat(plant.Shared, history.Plants, history.BatchPlants, change.Plants, hangup.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
 
 // choose returns the trials that are asked for, or all that fit.
 func choose(names string, b *store.Backend, p *plant.Plant) ([]*trial.Trial, error) {

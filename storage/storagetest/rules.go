@@ -89,12 +89,12 @@ func roundTrip(ctx context.Context, s tokenauth.Storage) error {
 	return nil
 }
 
-func oddValues(ctx context.Context, s tokenauth.Storage) error {
+// oddTokens returns tokens whose IDs, names, roles and attributes are odd.
+func oddTokens() (tokens []tokenauth.Token) {
 	values := []string{
 		"17", "017", "a", "A", "a ", " a", "ä", "a\u0308", "ß", "ss", "\U0001F511", "'; DROP TABLE users; --", `"\`, "%_*?:{}$1",
 		"\r\n\t\x1b", "null", "true", "{}", "[]", strings.Repeat("ü", 256),
 	}
-	var tokens []tokenauth.Token
 	for i, v := range values {
 		client := v
 		if len(v) > 256 {
@@ -107,6 +107,11 @@ func oddValues(ctx context.Context, s tokenauth.Storage) error {
 		t.IssuedAt, t.ExpiresAt = time.Unix(0, 0).UTC(), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 		tokens = append(tokens, t)
 	}
+	return tokens
+}
+
+func oddValues(ctx context.Context, s tokenauth.Storage) error {
+	tokens := oddTokens()
 	if err := all(ctx, s, tokens...); err != nil {
 		return err
 	}

@@ -5,9 +5,9 @@
 //	}
 //
 // Each rule is a subtest, run on a storage of its own. Abilities that a storage
-// may have (tokenauth.Lister, tokenauth.Purger, tokenauth.Watcher,
-// throttle.Storage and tokenauth.ClientRevoker) are found by type
-// assertion and tested where they are there.
+// may have (tokenauth.BatchFinder, tokenauth.Lister, tokenauth.Purger,
+// tokenauth.Watcher, throttle.Storage and tokenauth.ClientRevoker) are found by
+// type assertion and tested where they are there.
 package storagetest
 
 import (
@@ -71,6 +71,11 @@ var rules = []rule{
 	{"RevokeRace", "Revoke compares and deletes in one step.", revokeRace},
 	{"RevokeUserRace", "What was stored before RevokeUser was called is gone when it returns.", revokeUserRace},
 	{"ContextEnded", "With an ended context, a call changes all or nothing, and never says ErrNotFound for what is there.", contextEnded},
+	{"FindBatch", "FindBatch returns at each index what Find does for that slot, for 1 to 64 slots in any order.", findBatch},
+	{"FindBatchKept", "FindBatch does not change the slots, and nobody changes what it returned.", findBatchKept},
+	{"FindBatchContextEnded", "With a context that ends, FindBatch returns soon, and never says ErrNotFound or ErrCorrupt for what is there.", findBatchContextEnded},
+	{"FindBatchFresh", "FindBatch sees every change that was done before the call.", findBatchFresh},
+	{"FindBatchRace", "FindBatch reads each slot after the call began, whichever calls run at once.", findBatchRace},
 	{"List", "List returns what all slots of the user hold, expired or not, and nothing of anybody else.", list},
 	{"ListRace", "List returns each token that is there all the while, and of each slot one, whatever is stored meanwhile.", listRace},
 	{"Purge", "Purge removes what expired before the time, and nothing else.", purge},

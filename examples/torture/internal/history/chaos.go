@@ -77,6 +77,24 @@ func (c *chaos) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return c.befall(ctx, func() error { return c.Storage.RevokeUser(ctx, u) })
 }
 
+// batchedChaos is chaos that finds many tokens at once.
+type batchedChaos struct {
+	*chaos
+	finder tokenauth.BatchFinder
+}
+
+// FindBatch implements tokenauth.BatchFinder.
+func (c *batchedChaos) FindBatch(ctx context.Context, slots []tokenauth.Slot) (found []tokenauth.Found, err error) {
+	trouble := c.befall(ctx, func() error {
+		found, err = c.finder.FindBatch(ctx, slots)
+		return nil
+	})
+	if trouble != nil {
+		return nil, trouble
+	}
+	return found, err
+}
+
 // watchedChaos is chaos whose feed also fails: it ends, or it is half dead and
 // swallows whatever comes, heartbeats too, and ends only then.
 type watchedChaos struct {

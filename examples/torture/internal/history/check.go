@@ -69,6 +69,20 @@ func rejectedForNothing(operations []*operation) (broken []string) {
 	return broken
 }
 
+// soon is how soon a validation fails that does not wait for a storage that is
+// busy. That takes the Service's Timeout, which is longer.
+const soon = time.Second
+
+// failedForNothing finds validations that failed at once. There must be no fault.
+func failedForNothing(operations []*operation) (broken []string) {
+	for _, o := range operations {
+		if o.kind == op.Validate && o.outcome == unknown && time.Duration(o.answer-o.call) < soon {
+			broken = append(broken, fmt.Sprintf("%v, and there was no fault", o))
+		}
+	}
+	return broken
+}
+
 // maybeDisabled reports whether the user may have been disabled when the
 // operation began: somebody disabled it, and nobody is sure to have enabled it
 // after that.

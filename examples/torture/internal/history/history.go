@@ -1,5 +1,6 @@
-// Package history has the trials "strict", "bounded" and "feeds". It records concurrent calls
-// at several replicas, and checks that the history is linearizable.
+// Package history has the trials "strict", "batches", "bounded" and "feeds". It
+// records concurrent calls at several replicas, and checks that the history is
+// linearizable.
 package history
 
 import (
@@ -52,7 +53,7 @@ type history struct {
 	mu         sync.Mutex
 	tokens     []issuedToken // token n is tokens[n-1]
 	operations []*operation
-	accepted   []string // of what was never issued
+	accepted   []string // of what was never issued, or as another's
 }
 
 type issuedToken struct {
@@ -104,7 +105,10 @@ func (h *history) act(ctx context.Context, rng *rand.Rand, worker int) {
 			return
 		}
 		h.do(o, op.Validate, func(auth *tokenauth.Service) error {
-			_, err := auth.Validate(ctx, text)
+			t, err := auth.Validate(ctx, text)
+			if err == nil {
+				h.recognize(o, t)
+			}
 			return err
 		})
 	case n < 86:
@@ -157,6 +161,18 @@ func (h *history) do(o *operation, k op.Kind, call func(*tokenauth.Service) erro
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.operations = append(h.operations, o)
+}
+
+// recognize finds a token that was answered as another user's or client's.
+func (h *history) recognize(o *operation, t tokenauth.Token) {
+	user, client := h.user(o.slot.user), host.Client(o.slot.client)
+	if t.Slot == tokenauth.SlotOf(user, client) && t.Principal.UserID == user && t.ClientID == client {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.accepted = append(h.accepted, fmt.Sprintf("a token of user %d at client %d was answered at replica %d as one of %q at %q",
+		o.slot.user, o.slot.client, o.replica, t.Principal.UserID, t.ClientID))
 }
 
 // tryForged validates something that is like a token and was never issued.

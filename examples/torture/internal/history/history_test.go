@@ -17,13 +17,13 @@ func try(t *testing.T, name string, planted *plant.Plant, d time.Duration, histo
 	t.Helper()
 	e := trialtest.Env(t, trialtest.Open(t, "memory:"), planted, d)
 	e.Enough = histories
-	map[string]func(testing.TB, *trial.Env){"strict": Strict, "bounded": Bounded}[name](t, e)
+	map[string]func(testing.TB, *trial.Env){"strict": Strict, "batches": Batches, "bounded": Bounded}[name](t, e)
 	return e.Tally
 }
 
 func TestHistoriesOfSoundStorageAreLinearizable(t *testing.T) {
 	t.Parallel()
-	for _, trial := range []string{"strict", "bounded"} {
+	for _, trial := range []string{"strict", "batches", "bounded"} {
 		t.Run(trial, func(t *testing.T) {
 			t.Parallel()
 			got := try(t, trial, nil, 3*time.Second, 0)
@@ -37,8 +37,8 @@ func TestHistoriesOfSoundStorageAreLinearizable(t *testing.T) {
 // Each bug that can be planted for a history is found within 200 of them.
 func TestHistoriesFindEachPlant(t *testing.T) {
 	t.Parallel()
-	for _, p := range plant.Shared {
-		for _, trial := range []string{"strict", "bounded"} {
+	for _, p := range slices.Concat(plant.Shared, BatchPlants) {
+		for _, trial := range []string{"strict", "batches", "bounded"} {
 			if !slices.Contains(p.Trials, trial) {
 				continue
 			}

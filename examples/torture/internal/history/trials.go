@@ -126,7 +126,10 @@ type setting struct {
 	directory *host.Directory
 	// during returns the faults that were there since that moment. Nil if they are
 	// not recorded.
-	during   func(since time.Time) []string
+	during func(since time.Time) []string
+	// answers is whether a validation that fails at once without a fault is a
+	// violation.
+	answers  bool
 	replicas []*tokenauth.Service
 }
 
@@ -160,6 +163,9 @@ func (s *setting) judge(tb testing.TB, trial string, n uint64, p plan, leeway ti
 		return
 	}
 	v := h.check(operations, leeway)
+	if s.answers && !s.faulty {
+		v.broken = append(v.broken, failedForNothing(operations)...)
+	}
 	if len(operations) < 200 {
 		return // nobody could sign in for long
 	}

@@ -1,0 +1,122 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
+	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// Batches runs the trial of services without a cache that find tokens in batches.
+// Many histories at a time are made on the same replicas, so that look-ups wait for
+// each other. Each history must be linearizable. Every other generation of replicas
+// has faults. The trial fails if no batch formed.
+func Batches(tb testing.TB, e *trial.Env) {
+	var o outcomes
+	var sizes batchSizes
+	before := e.Histories.Load()
+	var handles []tokenauth.Storage
+	for range trial.Replicas {
+		s := batchFinder(e.Backend.Connect(tb), e.Backend.Name)
+		if s == nil {
+			tb.Errorf("%s is no BatchFinder", e.Backend.Name)
+			return
+		}
+		handles = append(handles, s)
+	}
+	const perGeneration, atOnce = 64, 16
+	for generation := uint64(0); generation == 0 || !e.Over(); generation++ {
+		rng := rand.New(rand.NewPCG(e.Seed, 1<<34+generation))
+		rate := 0.0
+		if generation%2 == 1 {
+			rate = 0.02
+		}
+		s := newSetting(e, &o, rate)
+		s.answers = true // a Service refuses to answer with another slot's token
+		for i := range trial.Replicas {
+			faulty := &batchedChaos{newChaos(handles[i], rate, rng.Uint64()), handles[i].(tokenauth.BatchFinder)}
+			storage := e.Planted(faulty, rng.Uint64()) // which sees the faults, too
+			s.add(tb, &measured{storage, storage.(tokenauth.BatchFinder), &sizes}, nil)
+		}
+		each(atOnce, func(worker int) {
+			for i := uint64(worker); i < perGeneration; i += atOnce {
+				n := generation*perGeneration + i
+				if n >= atOnce && e.Over() { // each worker makes a history, however short the time
+					return
+				}
+				p := drawPlan(rand.New(rand.NewPCG(e.Seed, n)), fmt.Sprintf("batches %d %d", e.Seed, n), 0)
+				p.recent = true // of which several callers have one at the same moment
+				s.judge(tb, "batches", n, p, 0)
+			}
+		})
+	}
+	section := o.section(e, "Histories in batches", "Services find tokens in batches, without a cache, and make many histories at a time. Each is linearizable, or a violation.", halfFaulty, before)
+	section.Note("%s", &sizes)
+	e.Report.Add(section)
+	if sizes.batches.Load() == 0 && tb.Context().Err() == nil {
+		tb.Errorf("the trial did not test anything: of %d calls of FindBatch none had two slots or more", sizes.calls.Load())
+	}
+}
+
+// batchFinder returns the storage if it can find many tokens at once, and memory,
+// which has no use for that, with the ability. Otherwise it returns nil.
+func batchFinder(s tokenauth.Storage, name string) tokenauth.Storage {
+	if _, ok := s.(tokenauth.BatchFinder); ok {
+		return s
+	}
+	if name == "memory" {
+		return &findsEach{s}
+	}
+	return nil
+}
+
+// A findsEach is a BatchFinder that calls Find for each slot, and takes about as
+// long as a server.
+type findsEach struct{ tokenauth.Storage }
+
+// FindBatch implements tokenauth.BatchFinder.
+func (f *findsEach) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	time.Sleep(rand.N(plant.Moment / 2))
+	found := make([]tokenauth.Found, len(slots))
+	for i, slot := range slots {
+		found[i].Token, found[i].Err = f.Find(ctx, slot)
+	}
+	time.Sleep(rand.N(plant.Moment / 2))
+	return found, nil
+}
+
+// batchSizes counts the calls of FindBatch by their slots.
+type batchSizes struct{ calls, batches, slots, largest atomic.Int64 }
+
+func (b *batchSizes) String() string {
+	return fmt.Sprintf("Of %d calls of FindBatch %d had two slots or more, and all of them had %d slots; the largest had %d.",
+		b.calls.Load(), b.batches.Load(), b.slots.Load(), b.largest.Load())
+}
+
+// A measured is a storage whose calls of FindBatch are counted.
+type measured struct {
+	tokenauth.Storage
+	finder tokenauth.BatchFinder
+	sizes  *batchSizes
+}
+
+func (m *measured) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	n := int64(len(slots))
+	m.sizes.calls.Add(1)
+	m.sizes.slots.Add(n)
+	if n > 1 {
+		m.sizes.batches.Add(1)
+	}
+	for {
+		largest := m.sizes.largest.Load()
+		if n <= largest || m.sizes.largest.CompareAndSwap(largest, n) {
+			return m.finder.FindBatch(ctx, slots)
+		}
+	}
+}

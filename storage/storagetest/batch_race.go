@@ -1,0 +1,164 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+func findBatchFresh(ctx context.Context, s tokenauth.Storage) error {
+	if _, ok := s.(tokenauth.BatchFinder); !ok {
+		return nil
+	}
+	var slots []tokenauth.Slot
+	for i := range 8 {
+		slots = append(slots, tokenauth.SlotOf(fmt.Sprint("user", i/2), fmt.Sprint("client", i%2)))
+	}
+	at := func(i, n int) tokenauth.Token {
+		return token(fmt.Sprint("user", i/2), fmt.Sprint("client", i%2), 10*n+i)
+	}
+	changes := []func(i, n int) error{
+		func(i, n int) error { return s.Replace(ctx, at(i, n)) },
+		func(i, n int) error { return s.Replace(ctx, at(i, n+1)) },
+		func(i, n int) error { return s.Revoke(ctx, slots[i], at(i, n+1).Digest) },
+		func(i, n int) error { return s.Replace(ctx, at(i, n+2)) },
+		func(i, n int) error { return s.RevokeUser(ctx, slots[i].User) },
+	}
+	if r, ok := s.(tokenauth.ClientRevoker); ok {
+		changes = append(changes,
+			func(i, n int) error { return s.Replace(ctx, at(i, n+3)) },
+			func(i, n int) error { return r.RevokeClient(ctx, slots[i].Client) },
+		)
+	}
+	rng := rand.New(rand.NewPCG(5, 6))
+	for n := range 4 {
+		i := rng.IntN(len(slots) / 2)
+		for _, change := range changes {
+			err := first(
+				func() error { return change(i, 10*n) },
+				func() error { return change(len(slots)-1-i, 10*n) },
+				func() error { return findsAll(ctx, s, slots) },
+			)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// A life is what becomes of a slot: sign-ins and revocations, one after the other,
+// while others look. Change n is done when changed is n, and may be from when begun
+// is n. It is the revocation of the token before it if n is divisible by 3.
+type life struct {
+	user           int
+	begun, changed atomic.Int64
+}
+
+func (l *life) token(n int64) tokenauth.Token {
+	return token(fmt.Sprint("user", l.user), "", int(n))
+}
+
+func (l *life) slot() tokenauth.Slot { return l.token(0).Slot }
+
+// step makes the next change.
+func (l *life) step(ctx context.Context, s tokenauth.Storage) (err error) {
+	n := l.begun.Add(1)
+	if n%3 == 0 {
+		err = s.Revoke(ctx, l.slot(), l.token(n-1).Digest)
+	} else {
+		err = s.Replace(ctx, l.token(n))
+	}
+	l.changed.Store(n)
+	return err
+}
+
+// check returns an error unless the slot may have held what was found, between the
+// change that was done before the call and the one that had begun after it.
+func (l *life) check(found tokenauth.Found, before int64) error {
+	after := l.begun.Load()
+	if errors.Is(found.Err, tokenauth.ErrNotFound) {
+		for n := before; n <= after; n++ {
+			if n%3 == 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("call of FindBatch returned ErrNotFound for a slot that held tokens %d to %d", before, after)
+	}
+	if found.Err != nil {
+		return fmt.Errorf("call of FindBatch returned %w for a slot", found.Err)
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(found.Token.Digest[:])), 10, 64)
+	if err != nil || found.Token.Slot != l.slot() || found.Token.Principal.UserID != fmt.Sprint("user", l.user) {
+		return fmt.Errorf("call of FindBatch returned a token of %q for a slot of user %d", found.Token.Principal.UserID, l.user)
+	}
+	if n < before || n > after {
+		return fmt.Errorf("call of FindBatch returned token %d of a slot that held token %d before the call began", n, before)
+	}
+	return nil
+}
+
+func findBatchRace(ctx context.Context, s tokenauth.Storage) error {
+	f, ok := s.(tokenauth.BatchFinder)
+	if !ok {
+		return nil
+	}
+	const changing, readers, rounds = 4, 6, 40
+	lives := make([]*life, 12)
+	for i := range lives {
+		lives[i] = &life{user: i}
+		if err := lives[i].step(ctx, s); err != nil {
+			return err
+		}
+	}
+	// The first ones change all the while. The readers' batches have them, in
+	// orders of their own, and others.
+	var reading atomic.Int64
+	reading.Store(readers)
+	return together(changing+readers, func(worker int) error {
+		if worker < changing {
+			for reading.Load() > 0 {
+				if err := lives[worker].step(ctx, s); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		defer reading.Add(-1)
+		rng := rand.New(rand.NewPCG(7, uint64(worker)))
+		for range rounds {
+			asked := append(rng.Perm(changing), changing+rng.IntN(len(lives)-changing))
+			rng.Shuffle(len(asked), func(i, j int) { asked[i], asked[j] = asked[j], asked[i] })
+			if err := readLives(ctx, f, lives, asked); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// readLives asks for some of the slots, and checks each result.
+func readLives(ctx context.Context, f tokenauth.BatchFinder, lives []*life, asked []int) error {
+	var slots []tokenauth.Slot
+	var before []int64
+	for _, i := range asked {
+		slots = append(slots, lives[i].slot())
+		before = append(before, lives[i].changed.Load())
+	}
+	found, err := batch(ctx, f, slots)
+	if err != nil {
+		return err
+	}
+	for i, one := range asked {
+		if err := lives[one].check(found[i], before[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
