@@ -134,9 +134,9 @@ func (l *load) close() {
 	}
 }
 
-// run sends n requests.
-func (l *load) run(n int) error {
-	return spread(len(l.conns), n, 16, func(g int) func(int) error {
+// run sends requests, one at a time on each connection.
+func (l *load) run(a amount) error {
+	return spread(len(l.conns), a, 16, func(g int) func(int) error {
 		answer := make([]byte, 4<<10)
 		return func(i int) error {
 			return roundTrip(l.conns[g], l.requests[(g*7+i)%len(l.requests)], answer)

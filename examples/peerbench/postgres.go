@@ -197,8 +197,8 @@ func deleteThenInsert(ctx context.Context, pool *sql.DB, u tokenauth.Principal) 
 // concurrently returns an operation whose i goes through the users in an order
 // that puts neighbours far from each other.
 func concurrently(name string, goroutines int, do func(i int) error) operation {
-	return operation{name, func(n int) error {
-		return spread(goroutines, n, 1, func(int) func(int) error {
+	return operation{name, func(a amount) error {
+		return spread(goroutines, a, 1, func(int) func(int) error {
 			return func(i int) error { return do(i * 619) }
 		})
 	}}

@@ -60,7 +60,7 @@ func tableGrowth(tb testing.TB, p plan, r *report) {
 			return err
 		}},
 	} {
-		if err := concurrently(design.name, goroutines, design.signIn).run(signIns); err != nil {
+		if err := concurrently(design.name, goroutines, design.signIn).run(amount{total: signIns}); err != nil {
 			tb.Fatal(err)
 		}
 		rows, size, hot, err := tableState(ctx, pool, design.table)
