@@ -73,7 +73,7 @@ func (s *Service) Health(ctx context.Context) error {
 	defer plainPanic()
 	var slot Slot
 	rand.Read(slot.User[:]) // never fails: it would end the process
-	_, err := s.find(ctx, slot)
+	_, err := s.lookups.find(ctx, slot)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return unavailable("checking the storage", err)
 	}

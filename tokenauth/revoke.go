@@ -96,7 +96,7 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {
 	began := time.Now()
 	e.Digest = digest
-	t, err := s.find(ctx, slot)
+	t, err := s.lookups.find(ctx, slot)
 	held := err == nil && equal(&t.Digest, &digest)
 	switch {
 	case held:

@@ -24,6 +24,7 @@ type Service struct {
 	options       Options
 	challenges    challenges
 	timeout       deadline.Timeout
+	lookups       *lookups
 	clock         *clock.Clock     // nil if the host has its own
 	cache         *tokenCache      // nil without
 	limiter       *limiter.Limiter // nil without
@@ -71,6 +72,7 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 			return nil, err
 		}
 	}
+	service.lookups = newLookups(s, &service.timeout, options.Logger, service.securityLog)
 	if options.Cache != nil {
 		if service.cache, err = newTokenCache(s, options.Cache, options.Logger); err != nil {
 			return nil, err
@@ -94,6 +96,7 @@ func (s *Service) warnHidden() {
 		{s.authenticator, authenticator, reflect.TypeFor[Rechecker]()},
 		{s.authenticator, authenticator, queue},
 		{s.authenticator, authenticator, reflect.TypeFor[liveChecker]()},
+		{s.storage, storage, reflect.TypeFor[BatchFinder]()},
 		{s.storage, storage, reflect.TypeFor[Lister]()},
 		{s.storage, storage, reflect.TypeFor[Purger]()},
 		{s.storage, storage, reflect.TypeFor[purgerClock]()},

@@ -17,9 +17,12 @@ import (
 //     expired or was replaced. If Options.LiveCheck refused it, errors.Is also
 //     finds what LiveCheck wrapped.
 //   - It returns ErrUnavailable if the storage failed or did not answer in time.
+//   - It returns another error if the storage is a BatchFinder and panicked. The
+//     stack is logged.
 //
 // A cancelled context does not interrupt a read that has begun, which ends within
-// Options.Timeout; a deadline does.
+// Options.Timeout; a deadline does. A read that is shared with other callers, of a
+// BatchFinder, goes on for them, and Validate returns as soon as its context ends.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
 	defer plainPanic()
 	began := s.beginning()
@@ -80,12 +83,12 @@ func (s *Service) cached(d Digest) (t *Token, reading time.Time) {
 // is one.
 func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err error) {
 	if s.cache == nil {
-		t, err = s.find(ctx, slot)
+		t, err = s.lookups.find(ctx, slot)
 	} else {
 		if !s.cache.alive() {
 			s.warnRunNotCalled(ctx)
 		}
-		t, err = s.cache.find(ctx, slot, &d, s.find)
+		t, err = s.cache.find(ctx, slot, &d, s.lookups.find)
 	}
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -93,30 +96,12 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 	case errors.Is(err, ErrCorrupt):
 		s.securityLog.corrupt(ctx, err)
 		return nil, ErrInvalidToken
+	case err == errPanic:
+		return nil, err
 	case err != nil:
 		return nil, unavailable("finding a token", err)
 	}
 	return t, nil
-}
-
-// find asks the storage. It compares the slot that comes back with the one asked
-// for: drivers have handed one request's row to another after a cancelled
-// context, and nobody must be signed in as somebody else.
-func (s *Service) find(ctx context.Context, slot Slot) (*Token, error) {
-	call, cancel, err := s.timeout.Call(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer cancel()
-	defer calling("the storage")
-	t, err := s.storage.Find(call, slot)
-	if err != nil {
-		return nil, err
-	}
-	if t.Slot != slot {
-		return nil, errForeignRow
-	}
-	return &t, nil
 }
 
 // accept checks a token whose digest is right: its expiry, and the live check.

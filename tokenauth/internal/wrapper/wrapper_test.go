@@ -1,0 +1,87 @@
+package wrapper
+
+import "testing"
+
+type finder interface{ Find() }
+
+type base struct{ n int }
+
+func (b *base) Find()      {}
+func (b *base) FindBatch() {}
+
+type value struct{}
+
+func (value) Find()      {}
+func (value) FindBatch() {}
+
+type (
+	plain        struct{ *base }
+	deep         struct{ plain }
+	overrides    struct{ *base }
+	deepOverride struct{ overrides }
+	both         struct{ *base }
+	byValue      struct{ value }
+	overValue    struct{ value }
+	shallow      struct {
+		overrides
+		other int
+	}
+	mended      struct{ overrides }
+	byInterface struct {
+		finder
+		batch
+	}
+	overInterface struct{ whole }
+	self          struct {
+		*self
+		*base
+	}
+)
+
+type batch interface{ FindBatch() }
+
+type whole interface {
+	finder
+	batch
+}
+
+func (overrides) Find()      {}
+func (overValue) Find()      {}
+func (*both) Find()          {}
+func (*both) FindBatch()     {}
+func (mended) Find()         {}
+func (mended) FindBatch()    {}
+func (*overInterface) Find() {}
+
+func TestBypasses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		part any
+		want bool
+	}{
+		{new(base), false},
+		{value{}, false},
+		{new(value), false},
+		{plain{}, false},
+		{new(plain), false},
+		{deep{}, false},
+		{overrides{}, true},
+		{new(overrides), true},
+		{deepOverride{}, true},
+		{new(deepOverride), true},
+		{new(both), false},
+		{byValue{}, false},
+		{new(byValue), false},
+		{overValue{}, true},
+		{new(overValue), true},
+		{shallow{}, true},
+		{mended{}, false},
+		{byInterface{}, false},
+		{new(overInterface), true},
+		{new(self), false},
+	} {
+		if got := Bypasses(test.part, "Find", "FindBatch"); got != test.want {
+			t.Errorf("%T: %v", test.part, got)
+		}
+	}
+}
