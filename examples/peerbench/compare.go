@@ -14,8 +14,9 @@ import (
 // so many times, on as many goroutines as it likes, and returns when all are
 // done.
 type operation struct {
-	name string
-	run  func(amount) error
+	name  string
+	run   func(amount) error
+	least int // in a slice, however long that takes; 0 for one
 }
 
 // An amount is how many times an operation is done.
@@ -125,7 +126,7 @@ func (p plan) compare(operations ...operation) ([]figure, error) {
 // few calls.
 func (p plan) calibrate(o operation) (int, error) {
 	long := 0 // runs, one behind the other, of half a slice or more
-	for n := 16; ; {
+	for n := max(16, o.least); ; {
 		began := time.Now()
 		if err := o.run(amount{total: n}); err != nil {
 			return 0, err
@@ -136,7 +137,7 @@ func (p plan) calibrate(o operation) (int, error) {
 			n = max(2*n, min(100*n, int(float64(n)*0.7*float64(p.slice)/float64(took+1))))
 			continue
 		}
-		n = max(1, int(float64(n)*float64(p.slice)/float64(took)))
+		n = max(1, o.least, int(float64(n)*float64(p.slice)/float64(took)))
 		if long++; long == 2 {
 			return n, nil
 		}

@@ -15,7 +15,7 @@ func TestCompareTakesTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var turns []string
 		sleep := func(name string, d time.Duration) operation {
-			return operation{name, func(a amount) error {
+			return operation{name: name, run: func(a amount) error {
 				turns = append(turns, name)
 				time.Sleep(time.Duration(a.total) * d)
 				return nil
@@ -60,7 +60,7 @@ func TestCompareWarmsUpEveryGoroutine(t *testing.T) {
 				var timed bool
 				var slowCalls, timedCalls atomic.Int64
 				p := plan{rounds: 3, cycles: 2, slice: slice, before: func() { timed = true }}
-				figures, err := p.compare(operation{"connects first", func(a amount) error {
+				figures, err := p.compare(operation{name: "connects first", run: func(a amount) error {
 					return spread(goroutines, a, 1, func(g int) func(int) error {
 						return func(int) error {
 							if timed {
@@ -101,7 +101,7 @@ func TestCompareWarmsUpEveryGoroutine(t *testing.T) {
 func TestCalibrateDoesNotBelieveOneRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		paused := false
-		n, err := plan{slice: 100 * time.Millisecond}.calibrate(operation{"paused once", func(a amount) error {
+		n, err := plan{slice: 100 * time.Millisecond}.calibrate(operation{name: "paused once", run: func(a amount) error {
 			if !paused {
 				paused = true
 				time.Sleep(60 * time.Millisecond)
@@ -111,6 +111,24 @@ func TestCalibrateDoesNotBelieveOneRun(t *testing.T) {
 		}})
 		if err != nil || n < 9_000 || n > 11_000 {
 			t.Errorf("a slice is to have %d calls (%v), want about 10,000", n, err)
+		}
+	})
+}
+
+// Many goroutines are compared at work, also if all of them are slow.
+func TestSlicesHaveWorkForEveryGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const goroutines = 64
+		slow := concurrently("slow", goroutines, func(int) error {
+			time.Sleep(time.Second)
+			return nil
+		})
+		figures, err := plan{rounds: 1, cycles: 1, slice: 100 * time.Millisecond}.compare(slow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := figures[0].median(), float64(time.Second)/goroutines; got != want {
+			t.Errorf("an operation takes %v ns, want %v", got, want)
 		}
 	})
 }

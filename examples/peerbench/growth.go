@@ -32,7 +32,7 @@ func growth(tb testing.TB, p plan, r *report) {
 	p.before = sparingly(1 << 30)
 
 	bareEngine := engine(nil, userID)
-	operations := []operation{{"bare", func(a amount) error { return serveDeck(bareEngine, deck{scheme + "none", len(scheme + "none")}, a) }}}
+	operations := []operation{{name: "bare", run: func(a amount) error { return serveDeck(bareEngine, deck{scheme + "none", len(scheme + "none")}, a) }}}
 	for _, size := range sizes {
 		store := new(memory.Store)
 		auth := service(tb, store, nil)
@@ -41,7 +41,7 @@ func growth(tb testing.TB, p plan, r *report) {
 		warm(tb, withCache, cards)
 		for _, s := range []*tokenauth.Service{auth, withCache} {
 			e := engine(ginadapter.RequireBearer(s), userID)
-			operations = append(operations, operation{fmt.Sprint(size), func(a amount) error { return serveDeck(e, cards, a) }})
+			operations = append(operations, operation{name: fmt.Sprint(size), run: func(a amount) error { return serveDeck(e, cards, a) }})
 		}
 	}
 	runtime.GC()

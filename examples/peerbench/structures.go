@@ -164,7 +164,7 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 		if name == nothing {
 			rows[name] = []string{"", ""}
 		}
-		full = append(full, operation{name, func(a amount) error { return validate(v, cards, walk, a) }})
+		full = append(full, operation{name: name, run: func(a amount) error { return validate(v, cards, walk, a) }})
 	}
 	for i, name := range names {
 		if unbounded[name] {
@@ -173,7 +173,7 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 		v, loads := makers[i](size / 10)
 		var asked atomic.Uint64
 		hits[name] = func() float64 { return 1 - float64(loads())/float64(asked.Load()) }
-		tenth = append(tenth, operation{name, func(a amount) error {
+		tenth = append(tenth, operation{name: name, run: func(a amount) error {
 			asked.Add(uint64(a.total))
 			return validate(v, cards, zipf, a)
 		}})
