@@ -129,7 +129,7 @@ func buildQuickstart(tb testing.TB) string {
 	build := exec.CommandContext(tb.Context(), "go", "build", "-o", program, "./examples/quickstart")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
-		tb.Fatal(fmt.Sprintf("build the quickstart, two folders above this one: %v\n%s", err, out))
+		tb.Fatalf("build the quickstart, two folders above this one: %v\n%s", err, out)
 	}
 	return program
 }

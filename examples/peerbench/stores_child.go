@@ -45,7 +45,7 @@ func serveQuickstart(tb testing.TB, args []string, ready func(any)) {
 	address, _, ok := strings.Cut(rest, ",")
 	if err != nil || !ok {
 		said, _ := os.ReadFile(log.Name())
-		tb.Fatal(fmt.Sprintf("the quickstart does not start: %s%s", line, said))
+		tb.Fatalf("the quickstart does not start: %s%s", line, said)
 	}
 	go io.Copy(io.Discard, lines)
 
