@@ -26,9 +26,11 @@ const childCommand = "child"
 // roles are what a child can be. Each gets the arguments behind its name, and
 // calls ready when it is.
 var roles = map[string]func(tb testing.TB, args []string, ready func(any)){
-	"serve":   serveContestant,
-	"replica": replica,
-	"writers": signInOnAndOn,
+	"serve":      serveContestant,
+	"quickstart": serveQuickstart,
+	"load":       loadServer,
+	"replica":    replica,
+	"writers":    signInOnAndOn,
 }
 
 func child(args []string) {

@@ -11,11 +11,27 @@ import (
 )
 
 // An operation is one of several that are compared. Its run does the operation
-// n times, on as many goroutines as it likes, and returns when all are done.
+// so many times, on as many goroutines as it likes, and returns when all are
+// done.
 type operation struct {
-	name string
-	run  func(n int) error
+	name  string
+	run   func(amount) error
+	least int // in a slice, however long that takes; 0 for one
 }
+
+// An amount is how many times an operation is done.
+type amount struct {
+	total int
+	// If each is not zero, every goroutine does the operation at least so often,
+	// and all go on until the last one has. There may be more than total then.
+	each int
+}
+
+// warmUp comes before an operation is timed. Its goroutines are all at work at
+// the same moment, so that it opens the connections and prepares the statements
+// that it will have. PostgreSQL plans the first five runs of a statement on a
+// connection differently.
+var warmUp = amount{total: 2000, each: 16}
 
 // A plan says how long to compare. A machine has faster and slower seconds, so
 // in each cycle every operation has a turn of one slice, and what is compared
@@ -77,6 +93,9 @@ func (p plan) compare(operations ...operation) ([]figure, error) {
 	counts := make([]int, len(operations))
 	for i, o := range operations {
 		figures[i] = figure{name: o.name, rounds: make([]float64, p.rounds)}
+		if err := o.run(warmUp); err != nil {
+			return nil, fmt.Errorf("%s: %w", o.name, err)
+		}
 		n, err := p.calibrate(o)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o.name, err)
@@ -92,7 +111,7 @@ func (p plan) compare(operations ...operation) ([]figure, error) {
 					p.before()
 				}
 				began := time.Now()
-				if err := operations[i].run(counts[i]); err != nil {
+				if err := operations[i].run(amount{total: counts[i]}); err != nil {
 					return nil, fmt.Errorf("%s: %w", operations[i].name, err)
 				}
 				figures[i].rounds[round] += float64(time.Since(began)) / float64(counts[i]*p.cycles)
@@ -102,48 +121,69 @@ func (p plan) compare(operations ...operation) ([]figure, error) {
 	return figures, nil
 }
 
-// calibrate returns how often the operation can be done in a slice.
+// calibrate returns how often the operation can be done in a slice. It believes
+// that only when two runs say so: a pause of the machine would make a slice of a
+// few calls.
 func (p plan) calibrate(o operation) (int, error) {
-	for n := 16; ; {
+	long := 0 // runs, one behind the other, of half a slice or more
+	for n := max(16, o.least); ; {
 		began := time.Now()
-		if err := o.run(n); err != nil {
+		if err := o.run(amount{total: n}); err != nil {
 			return 0, err
 		}
 		took := time.Since(began)
-		if took >= p.slice/2 {
-			return max(1, int(float64(n)*float64(p.slice)/float64(took))), nil
+		if took < p.slice/2 {
+			long = 0
+			n = max(2*n, min(100*n, int(float64(n)*0.7*float64(p.slice)/float64(took+1))))
+			continue
 		}
-		n = max(2*n, min(100*n, int(float64(n)*0.7*float64(p.slice)/float64(took+1))))
+		n = max(1, o.least, int(float64(n)*float64(p.slice)/float64(took)))
+		if long++; long == 2 {
+			return n, nil
+		}
 	}
 }
 
 // collect is for plan.before: nobody begins with the garbage of another.
 func collect() { runtime.GC() }
 
-// spread does n operations on some goroutines, which take them in batches. It
-// calls worker once on each of them, for what does one operation.
-func spread(goroutines, n, batch int, worker func(goroutine int) func(i int) error) error {
+// spread does an operation on some goroutines, which take batches of it. It
+// calls worker once on each of them, for what does it once.
+func spread(goroutines int, a amount, batch int, worker func(goroutine int) func(i int) error) error {
 	var (
-		next   atomic.Int64
-		wg     sync.WaitGroup
-		once   sync.Once
-		failed error
+		next    atomic.Int64
+		behind  atomic.Int64 // goroutines that have not done a.each
+		stopped atomic.Bool
+		wg      sync.WaitGroup
+		once    sync.Once
+		failed  error
 	)
+	if a.each > 0 {
+		behind.Store(int64(goroutines))
+	}
 	for g := range goroutines {
 		wg.Go(func() {
 			do := worker(g)
-			for {
+			for done := 0; !stopped.Load(); {
 				end := int(next.Add(int64(batch)))
-				for i := end - batch; i < min(end, n); i++ {
+				i := end - batch
+				if behind.Load() == 0 {
+					end = min(end, a.total)
+				}
+				if i >= end {
+					return
+				}
+				for ; i < end; i++ {
 					if err := do(i); err != nil {
 						once.Do(func() { failed = err })
-						next.Add(int64(n)) // nobody takes another batch
+						stopped.Store(true)
 						return
 					}
 				}
-				if end >= n {
-					return
+				if done < a.each && done+batch >= a.each {
+					behind.Add(-1)
 				}
+				done += batch
 			}
 		})
 	}
@@ -155,12 +195,12 @@ func spread(goroutines, n, batch int, worker func(goroutine int) func(i int) err
 // the heap.
 func garbage(o operation) (objects, bytes float64, err error) {
 	const n = 4000
-	if err := o.run(n); err != nil { // what is only allocated once
+	if err := o.run(amount{total: n}); err != nil { // what is only allocated once
 		return 0, 0, err
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	err = o.run(n)
+	err = o.run(amount{total: n})
 	runtime.ReadMemStats(&after)
 	return float64(after.Mallocs-before.Mallocs) / n, float64(after.TotalAlloc-before.TotalAlloc) / n, err
 }

@@ -167,8 +167,8 @@ func answer(h http.Handler, template *http.Request, path string) *httptest.Respo
 
 // serve returns the operation of serving a good request.
 func (c contestant) serve(goroutines int) operation {
-	return operation{c.name, func(n int) error {
-		return spread(goroutines, n, 32, func(g int) func(int) error {
+	return operation{name: c.name, run: func(a amount) error {
+		return spread(goroutines, a, 32, func(g int) func(int) error {
 			w := &blank{header: make(http.Header)}
 			r := new(http.Request)
 			return func(i int) error {

@@ -32,7 +32,7 @@ func growth(tb testing.TB, p plan, r *report) {
 	p.before = sparingly(1 << 30)
 
 	bareEngine := engine(nil, userID)
-	operations := []operation{{"bare", func(n int) error { return serveDeck(bareEngine, deck{scheme + "none", len(scheme + "none")}, n) }}}
+	operations := []operation{{name: "bare", run: func(a amount) error { return serveDeck(bareEngine, deck{scheme + "none", len(scheme + "none")}, a) }}}
 	for _, size := range sizes {
 		store := new(memory.Store)
 		auth := service(tb, store, nil)
@@ -41,7 +41,7 @@ func growth(tb testing.TB, p plan, r *report) {
 		warm(tb, withCache, cards)
 		for _, s := range []*tokenauth.Service{auth, withCache} {
 			e := engine(ginadapter.RequireBearer(s), userID)
-			operations = append(operations, operation{fmt.Sprint(size), func(n int) error { return serveDeck(e, cards, n) }})
+			operations = append(operations, operation{name: fmt.Sprint(size), run: func(a amount) error { return serveDeck(e, cards, a) }})
 		}
 	}
 	runtime.GC()
@@ -69,9 +69,9 @@ func growth(tb testing.TB, p plan, r *report) {
 	r.ratio("growth_1e3_to_1e6_strict_memory", figures[last-1].over(figures[1]))
 }
 
-// serveDeck serves n requests, each with another token.
-func serveDeck(h http.Handler, cards deck, n int) error {
-	return spread(cores(), n, 64, func(g int) func(int) error {
+// serveDeck serves requests, each with another token.
+func serveDeck(h http.Handler, cards deck, a amount) error {
+	return spread(cores(), a, 64, func(g int) func(int) error {
 		w := &blank{header: make(http.Header)}
 		template, r := request(), new(http.Request)
 		value := []string{""}

@@ -2,14 +2,11 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"testing"
 	"time"
-
-	"gorm.io/driver/postgres"
 
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
@@ -19,7 +16,7 @@ const strictPostgresName = "this project, strict on PostgreSQL"
 // overHTTP measures requests per second over loopback. Each server is a process
 // of its own, and this one loads them in turns.
 func overHTTP(tb testing.TB, p plan, r *report) {
-	p = p.of(150*time.Millisecond, max(1, p.cycles/2))
+	p = p.of(150*time.Millisecond, max(1, p.cycles/4))
 	const connections = 32
 	names := []string{bareName, oursName, ginJWTName}
 	dsn := ""
@@ -38,7 +35,13 @@ func overHTTP(tb testing.TB, p plan, r *report) {
 			tb.Fatal(err)
 		}
 		tb.Cleanup(l.close)
-		operations = append(operations, operation{name, l.run})
+		l.answered = func(_, status int, _ time.Duration) error {
+			if status != http.StatusNoContent {
+				return fmt.Errorf("the server answered %d", status)
+			}
+			return nil
+		}
+		operations = append(operations, operation{name: name, run: l.run, least: 2 * connections})
 	}
 	figures, err := p.compare(operations...)
 	if err != nil {
@@ -75,7 +78,7 @@ func serveContestant(tb testing.TB, args []string, ready func(any)) {
 	users := users(64)
 	var c contestant
 	if name == strictPostgresName {
-		s := openStore(tb, postgres.Open(dsn), 16)
+		s := storeOn(tb, postgresql, openCounted(tb, postgresql, dsn).DB)
 		c = ours(tb, name, service(tb, s, nil), users)
 	} else {
 		for _, m := range contestants {
@@ -106,61 +109,4 @@ func serveContestant(tb testing.TB, args []string, ready func(any)) {
 	}
 	ready(s)
 	untilParentEnds()
-}
-
-// A load is a generator of requests that costs little: it writes what it was
-// given, and of an answer it reads no more than that it is a 204, whole.
-type load struct {
-	requests [][]byte
-	conns    []net.Conn
-}
-
-func (s serving) load(connections int) (*load, error) {
-	l := &load{requests: s.Requests}
-	for range connections {
-		conn, err := net.Dial("tcp", s.Address)
-		if err != nil {
-			l.close()
-			return nil, err
-		}
-		l.conns = append(l.conns, conn)
-	}
-	return l, nil
-}
-
-func (l *load) close() {
-	for _, c := range l.conns {
-		c.Close()
-	}
-}
-
-// run sends n requests.
-func (l *load) run(n int) error {
-	return spread(len(l.conns), n, 16, func(g int) func(int) error {
-		answer := make([]byte, 4<<10)
-		return func(i int) error {
-			return roundTrip(l.conns[g], l.requests[(g*7+i)%len(l.requests)], answer)
-		}
-	})
-}
-
-func roundTrip(conn net.Conn, request, answer []byte) error {
-	if _, err := conn.Write(request); err != nil {
-		return err
-	}
-	for n := 0; n < len(answer); {
-		m, err := conn.Read(answer[n:])
-		if err != nil {
-			return err
-		}
-		n += m
-		if !bytes.HasSuffix(answer[:n], []byte("\r\n\r\n")) {
-			continue
-		}
-		if !bytes.HasPrefix(answer[:n], []byte("HTTP/1.1 204 ")) {
-			return fmt.Errorf("the server answered %q", answer[:n])
-		}
-		return nil
-	}
-	return errors.New("the answer has no end")
 }

@@ -34,6 +34,8 @@ var sections = []struct {
 }{
 	{"validation", validation},
 	{"http", overHTTP},
+	{"stores", storesOverHTTP},
+	{"strict", strictOnDatabases},
 	{"postgres", onPostgres},
 	{"table", tableGrowth},
 	{"redis", onRedis},

@@ -38,7 +38,7 @@ func TestContestants(t *testing.T) {
 			if m.name != bareName && len(c.bad) < 2 {
 				t.Error("there are too few bad requests to refuse")
 			}
-			if err := c.serve(2).run(100); err != nil {
+			if err := c.serve(2).run(amount{total: 100}); err != nil {
 				t.Error(err)
 			}
 			// Being served leaves no mark on the requests.
@@ -124,28 +124,6 @@ func TestReport(t *testing.T) {
 	}
 	if md := string(r.markdown("go run .", "here")); !strings.Contains(md, "| "+oursName+" |") {
 		t.Error("the Markdown has no row of this project")
-	}
-}
-
-func TestCompareTakesTurns(t *testing.T) {
-	var turns []string
-	sleep := func(name string, d time.Duration) operation {
-		return operation{name, func(n int) error {
-			turns = append(turns, name)
-			time.Sleep(time.Duration(n) * d)
-			return nil
-		}}
-	}
-	figures, err := plan{rounds: 3, cycles: 2, slice: 10 * time.Millisecond}.compare(sleep("a", 100*time.Microsecond), sleep("b", 400*time.Microsecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// After the calibrations nobody is always the second.
-	if got, want := strings.Join(turns, ""), "abba"+"baab"+"abba"; !strings.HasSuffix(got, want) {
-		t.Errorf("the turns are %s, want …%s", got, want)
-	}
-	if ratio := figures[1].over(figures[0]); ratio < 2 || ratio > 8 {
-		t.Errorf("b takes %.2f times as long as a, want about 4", ratio)
 	}
 }
 

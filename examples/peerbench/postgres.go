@@ -10,109 +10,28 @@ import (
 	"testing"
 	"time"
 
-	"gorm.io/driver/postgres"
-	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
-
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-const storedUsers = 1000
-
-// onPostgres measures what the service adds to the statements that it needs.
+// onPostgres measures what the service adds to the statement that issues a token.
 func onPostgres(tb testing.TB, p plan, r *report) {
-	p = p.of(100*time.Millisecond, max(2, p.cycles/2))
-	dsn := throwaway.Postgres(tb)
-	for _, goroutines := range []int{16, 64} {
-		reads(tb, p, r, dsn, goroutines)
-	}
-	writes(tb, p, r, dsn, 16)
+	p = p.of(100*time.Millisecond, max(2, p.cycles/4))
+	writes(tb, p, r, throwaway.Postgres(tb), 16)
 }
 
-// openStore returns a store in the database, with a pool of so many
-// connections.
-func openStore(tb testing.TB, dialector gorm.Dialector, connections int) *gormstore.Store {
-	s, _ := openStoreAndPool(tb, dialector, connections)
-	return s
-}
-
-func openStoreAndPool(tb testing.TB, dialector gorm.Dialector, connections int) (*gormstore.Store, *sql.DB) {
-	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	pool, err := db.DB()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { pool.Close() })
-	pool.SetMaxOpenConns(connections)
-	pool.SetMaxIdleConns(connections)
-	if err := gormstore.Migrate(tb.Context(), db, nil); err != nil {
-		tb.Fatal(err)
-	}
-	s, err := gormstore.New(tb.Context(), db, nil)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return s, pool
-}
-
-// reads compares a validation with the bare read of the same row: a prepared
-// statement of pgx, through database/sql, on the same pool.
-func reads(tb testing.TB, p plan, r *report, dsn string, goroutines int) {
-	ctx := tb.Context()
-	s, pool := openStoreAndPool(tb, postgres.Open(dsn), goroutines)
-	auth := service(tb, s, nil)
-	var accessTokens []string
-	var slots []tokenauth.Slot
-	for i := range storedUsers {
-		u := user(i)
-		accessTokens = append(accessTokens, issue(tb, auth, u))
-		slots = append(slots, tokenauth.SlotOf(u.UserID, ""))
-	}
-	find := prepare(tb, pool, `SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
-		FROM tokenauth_tokens WHERE user_key = $1 AND client_key = $2`)
-
-	figures, err := p.compare(
-		concurrently("this project, strict", goroutines, func(i int) error {
-			_, err := auth.Validate(ctx, accessTokens[i%storedUsers])
-			return err
-		}),
-		concurrently("bare prepared statement", goroutines, func(i int) error {
-			slot := &slots[i%storedUsers]
-			var user, client, digest, replaced []byte
-			var format, issued, expires int64
-			var clientID, userID, name, roles, attributes, stamp string
-			return find.QueryRowContext(ctx, slot.User[:], slot.Client[:]).Scan(
-				&user, &client, &format, &digest, &replaced, &issued, &expires, &clientID, &userID, &name, &roles, &attributes, &stamp)
-		}))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	t := &table{
-		title: fmt.Sprintf("Strict validation on PostgreSQL, %d goroutines", goroutines),
-		about: fmt.Sprintf("Validations, or bare reads of the same row, per second; %d users, a connection for each goroutine. Median and spread of %d rounds.", storedUsers, p.rounds),
-		head:  []string{"", "per second", "min–max", "ours to this"},
-	}
-	for _, f := range figures {
-		t.add(append(append([]string{f.name}, rates(f)...), times(f.over(figures[0])))...)
-	}
-	r.table(t)
-	name := "strict_postgres_vs_prepared"
-	if goroutines != 16 {
-		name = fmt.Sprint(name, "_", goroutines)
-	}
-	r.ratio(name, figures[1].over(figures[0]))
+// openPostgres returns a store on a pool with so many connections.
+func openPostgres(tb testing.TB, dsn string, connections int) (*gormstore.Store, *sql.DB) {
+	pool := openCounted(tb, postgresql, dsn).madeToMeasure(connections).DB
+	return storeOn(tb, postgresql, pool), pool
 }
 
 // writes compares issuing a token with the bare statement that it needs, and
 // with what is done where a user's tokens are rows of their own.
 func writes(tb testing.TB, p plan, r *report, dsn string, goroutines int) {
 	ctx := tb.Context()
-	s, pool := openStoreAndPool(tb, postgres.Open(dsn), goroutines)
+	s, pool := openPostgres(tb, dsn, goroutines)
 	auth := service(tb, s, nil)
 	execute(tb, pool, `CREATE TABLE bare_upsert (LIKE tokenauth_tokens INCLUDING ALL) WITH (fillfactor = 75)`)
 	upsert := prepare(tb, pool, upsertInto("bare_upsert"))
@@ -197,11 +116,12 @@ func deleteThenInsert(ctx context.Context, pool *sql.DB, u tokenauth.Principal) 
 // concurrently returns an operation whose i goes through the users in an order
 // that puts neighbours far from each other.
 func concurrently(name string, goroutines int, do func(i int) error) operation {
-	return operation{name, func(n int) error {
-		return spread(goroutines, n, 1, func(int) func(int) error {
+	run := func(a amount) error {
+		return spread(goroutines, a, 1, func(int) func(int) error {
 			return func(i int) error { return do(i * 619) }
 		})
-	}}
+	}
+	return operation{name, run, 2 * goroutines}
 }
 
 func prepare(tb testing.TB, pool *sql.DB, text string) *sql.Stmt {

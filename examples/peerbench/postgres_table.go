@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"gorm.io/driver/postgres"
-
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
@@ -23,9 +21,10 @@ func tableGrowth(tb testing.TB, p plan, r *report) {
 	}
 	ctx := tb.Context()
 	dsn := throwaway.Postgres(tb)
-	auth := service(tb, openStore(tb, postgres.Open(dsn), goroutines), nil)
+	s, _ := openPostgres(tb, dsn, goroutines)
+	auth := service(tb, s, nil)
 	// The others need not wait for the disk: it does not change how they grow.
-	_, pool := openStoreAndPool(tb, postgres.Open(dsn+"&synchronous_commit=off"), goroutines)
+	_, pool := openPostgres(tb, dsn+"&synchronous_commit=off", goroutines)
 
 	execute(tb, pool, `CREATE TABLE append_only (
 		digest bytea PRIMARY KEY, user_key bytea NOT NULL, client_key bytea NOT NULL, issued_at bigint NOT NULL, expires_at bigint NOT NULL,
@@ -60,7 +59,7 @@ func tableGrowth(tb testing.TB, p plan, r *report) {
 			return err
 		}},
 	} {
-		if err := concurrently(design.name, goroutines, design.signIn).run(signIns); err != nil {
+		if err := concurrently(design.name, goroutines, design.signIn).run(amount{total: signIns}); err != nil {
 			tb.Fatal(err)
 		}
 		rows, size, hot, err := tableState(ctx, pool, design.table)

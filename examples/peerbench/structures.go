@@ -164,7 +164,7 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 		if name == nothing {
 			rows[name] = []string{"", ""}
 		}
-		full = append(full, operation{name, func(n int) error { return validate(v, cards, walk, n) }})
+		full = append(full, operation{name: name, run: func(a amount) error { return validate(v, cards, walk, a) }})
 	}
 	for i, name := range names {
 		if unbounded[name] {
@@ -173,9 +173,9 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 		v, loads := makers[i](size / 10)
 		var asked atomic.Uint64
 		hits[name] = func() float64 { return 1 - float64(loads())/float64(asked.Load()) }
-		tenth = append(tenth, operation{name, func(n int) error {
-			asked.Add(uint64(n))
-			return validate(v, cards, zipf, n)
+		tenth = append(tenth, operation{name: name, run: func(a amount) error {
+			asked.Add(uint64(a.total))
+			return validate(v, cards, zipf, a)
 		}})
 	}
 
@@ -186,7 +186,7 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 		tb.Fatal(err)
 	}
 	for _, o := range tenth { // until each holds what is popular
-		if err := o.run(2 * size); err != nil {
+		if err := o.run(amount{total: 2 * size}); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -231,10 +231,10 @@ func validateAll(v validator, cards deck) error {
 	return nil
 }
 
-func validate(v validator, cards deck, which func(i int) int, n int) error {
+func validate(v validator, cards deck, which func(i int) int, a amount) error {
 	ctx := context.Background()
 	offset := rand.IntN(cards.len())
-	return spread(cores(), n, 64, func(int) func(int) error {
+	return spread(cores(), a, 64, func(int) func(int) error {
 		return func(i int) error {
 			_, err := v.Validate(ctx, cards.accessToken(which(offset+i)))
 			return err

@@ -127,7 +127,7 @@ func scaling(tb testing.TB, p plan, r *report, all map[string]contestant) {
 	for _, name := range []string{bareName, oursName, strictName, ginJWTName} {
 		for _, n := range steps {
 			serve := all[name].serve(n)
-			operations = append(operations, operation{name, func(requests int) error {
+			operations = append(operations, operation{name: name, run: func(requests amount) error {
 				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
 				return serve.run(requests)
 			}})

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"sync/atomic"
+	"testing"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+)
+
+// A countedPool is a pool that counts its connections.
+type countedPool struct {
+	*sql.DB
+	connections *counter
+}
+
+// openCounted opens a pool with the settings that database/sql begins with, and
+// so gorm.Open.
+func openCounted(tb testing.TB, d database, dsn string) countedPool {
+	connector, err := d.connector(dsn)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c := &counter{Connector: connector}
+	pool := sql.OpenDB(c)
+	c.pool = pool
+	tb.Cleanup(func() { pool.Close() })
+	return countedPool{pool, c}
+}
+
+// madeToMeasure lets the pool have, and keep, so many connections.
+func (p countedPool) madeToMeasure(connections int) countedPool {
+	p.SetMaxOpenConns(connections)
+	p.SetMaxIdleConns(connections)
+	return p
+}
+
+// A counter is a connector that counts. It leaves the connections as the driver
+// makes them, so that database/sql finds all that they can do.
+type counter struct {
+	driver.Connector
+	pool         *sql.DB
+	opened, most atomic.Int64 // in all, and at once
+}
+
+func (c *counter) Connect(ctx context.Context) (driver.Conn, error) {
+	// The number only grows by a connection that is opened here, and counts it
+	// already.
+	now := int64(c.pool.Stats().OpenConnections)
+	for {
+		most := c.most.Load()
+		if now <= most || c.most.CompareAndSwap(most, now) {
+			break
+		}
+	}
+	conn, err := c.Connector.Connect(ctx)
+	if err == nil {
+		c.opened.Add(1)
+	}
+	return conn, err
+}
+
+// storeOn returns a store on the pool.
+func storeOn(tb testing.TB, d database, pool *sql.DB) *gormstore.Store {
+	db, err := gorm.Open(d.dialector(pool), &gorm.Config{Logger: logger.Discard})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := gormstore.Migrate(tb.Context(), db, nil); err != nil {
+		tb.Fatal(err)
+	}
+	s, err := gormstore.New(tb.Context(), db, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}

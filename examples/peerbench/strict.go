@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+const storedUsers = 1000
+
+// mostConnections are what the bare side has at most. More would be slower.
+const mostConnections = 64
+
+// strictOnDatabases measures what the service adds to the read that it needs, on
+// the pool that a host has if it does nothing about it.
+func strictOnDatabases(tb testing.TB, p plan, r *report) {
+	p = p.strict()
+	lone := &table{
+		title: "A lone validation",
+		about: "Strict validation, and the bare read of the same row, one at a time and by turns: half of them took at most so many microseconds.",
+		head:  []string{"", "this project, p50", "bare read, p50", "ours to bare"},
+	}
+	for _, d := range databases {
+		err := throwaway.Outside(tb.Context(), func(tb testing.TB) { strictOn(tb, p, r, d, []int{1, 4, 16, 64, 256}, lone) })
+		if errors.Is(err, throwaway.ErrMissing) {
+			r.skip("strict validation on "+d.name, err)
+		} else if err != nil {
+			tb.Fatal(d.name, ": ", err)
+		}
+	}
+	r.table(lone)
+}
+
+// strictOn adds a row to the table of lone validations if there is one goroutine
+// among the numbers of them.
+func strictOn(tb testing.TB, p plan, r *report, d database, goroutines []int, lone *table) {
+	dsn := d.make(tb)
+	issuer := openCounted(tb, d, dsn)
+	tokens := issueAll(tb, service(tb, storeOn(tb, d, issuer.DB), nil))
+	t := strictTable(p, "Strict validation on "+d.name, fmt.Sprintf(
+		"Validations, or bare reads of the same row by a prepared statement, per second; %d users. "+
+			"Ours has the pool as gorm.Open leaves it, the bare side a connection for each goroutine, %d at most. "+
+			"Connections are the most at once, and in brackets those opened in all, with those of New and of the warm-up; "+
+			"failed are validations of ours that ended with an error.", storedUsers, mostConnections),
+		"connections, ours", "connections, bare", "failed")
+	var allFailed int64
+	for _, n := range goroutines {
+		// Each has pools of its own, so that nobody finds another's connections.
+		err := throwaway.Outside(tb.Context(), func(tb testing.TB) {
+			host := openCounted(tb, d, dsn)
+			auth := service(tb, storeOn(tb, d, host.DB), nil)
+			pool := openCounted(tb, d, dsn).madeToMeasure(min(n, mostConnections))
+			var failed atomic.Int64
+			ours, bare := orCount(&failed, tokens.validate(auth)), tokens.read(tb, pool.DB, d)
+			figures := strictRow(tb, p, r, n, "strict_"+d.short+"_vs_prepared", ours, bare)
+			t.add(append(figures, host.connections.cell(), pool.connections.cell(), decimal(float64(failed.Load()), 0))...)
+			allFailed += failed.Load()
+			if n == 1 {
+				addLone(tb, p, r, lone, d, ours, bare)
+			}
+		})
+		if err != nil {
+			tb.Fatal(n, " goroutines: ", err)
+		}
+	}
+	r.table(t)
+	r.ratio("strict_"+d.short+"_failed", float64(allFailed))
+}
+
+// orCount counts errors in the place of returning them: a service in trouble
+// gets its figures, too.
+func orCount(failed *atomic.Int64, do func(i int) error) func(i int) error {
+	return func(i int) error {
+		if do(i) != nil {
+			failed.Add(1)
+		}
+		return nil
+	}
+}
+
+// strict returns the plan for the comparison of a validation and its read.
+func (p plan) strict() plan {
+	if p.short {
+		return p.of(30*time.Millisecond, 1)
+	}
+	return p.of(75*time.Millisecond, max(1, p.cycles/8))
+}
+
+func strictTable(p plan, title, about string, more ...string) *table {
+	return &table{
+		title: title,
+		about: about + fmt.Sprintf(" Median and spread of %d rounds.", p.rounds),
+		head:  append([]string{"goroutines", "this project, strict", "min–max", "bare", "min–max", "ours to bare"}, more...),
+	}
+}
+
+// strictRow compares the two, and returns the cells of a row. The ratio with 16
+// goroutines has the name as it is.
+func strictRow(tb testing.TB, p plan, r *report, goroutines int, name string, ours, bare func(i int) error) []string {
+	figures, err := p.compare(
+		concurrently("this project, strict", goroutines, ours),
+		concurrently("bare", goroutines, bare))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ratio := figures[1].over(figures[0])
+	if goroutines != 16 {
+		name = fmt.Sprint(name, "_", goroutines)
+	}
+	r.ratio(name, ratio)
+	return slices.Concat([]string{fmt.Sprint(goroutines)}, rates(figures[0]), rates(figures[1]), []string{times(ratio)})
+}
+
+// addLone measures one validation at a time, after strictRow has warmed them up.
+func addLone(tb testing.TB, p plan, r *report, lone *table, d database, ours, bare func(i int) error) {
+	n := 5000
+	if p.short {
+		n = 1000
+	}
+	took := make([][]float64, 2)
+	for i := range 2 * n {
+		do := ours
+		if i%2 == 1 {
+			do = bare
+		}
+		began := time.Now()
+		if err := do(i / 2); err != nil {
+			tb.Fatal(err)
+		}
+		took[i%2] = append(took[i%2], float64(time.Since(began))/1e3)
+	}
+	p50, bareP50 := median(took[0]), median(took[1])
+	lone.add(d.name, decimal(p50, 0), decimal(bareP50, 0), times(p50/bareP50))
+	r.ratio("strict_"+d.short+"_lone_p50_us", p50)
+	r.ratio("strict_"+d.short+"_lone_p50_vs_prepared", p50/bareP50)
+}
+
+func (c *counter) cell() string { return fmt.Sprintf("%d (%d)", c.most.Load(), c.opened.Load()) }
+
+// storedTokens are the tokens of the first users.
+type storedTokens struct {
+	accessTokens []string
+	slots        []tokenauth.Slot
+}
+
+func issueAll(tb testing.TB, auth *tokenauth.Service) (s storedTokens) {
+	for i := range storedUsers {
+		u := user(i)
+		s.accessTokens = append(s.accessTokens, issue(tb, auth, u))
+		s.slots = append(s.slots, tokenauth.SlotOf(u.UserID, ""))
+	}
+	return s
+}
+
+func (s storedTokens) validate(auth *tokenauth.Service) func(i int) error {
+	return func(i int) error {
+		_, err := auth.Validate(context.Background(), s.accessTokens[i%storedUsers])
+		return err
+	}
+}
+
+// read returns the bare read of the row that a validation needs.
+func (s storedTokens) read(tb testing.TB, pool *sql.DB, d database) func(i int) error {
+	find := prepare(tb, pool, `SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
+		FROM tokenauth_tokens WHERE `+d.where)
+	return func(i int) error {
+		slot := &s.slots[i%storedUsers]
+		var user, client, digest, replaced []byte
+		var format, issued, expires int64
+		var clientID, userID, name, roles, attributes, stamp string
+		return find.QueryRowContext(context.Background(), slot.User[:], slot.Client[:]).Scan(
+			&user, &client, &format, &digest, &replaced, &issued, &expires, &clientID, &userID, &name, &roles, &attributes, &stamp)
+	}
+}
