@@ -33,7 +33,7 @@ func onRedis(tb testing.TB, p plan, r *report) {
 	t := strictTable(p, "Strict validation on Redis", fmt.Sprintf(
 		"Validations, or bare reads of the same field (HGET) by rueidis, per second; %d users, one client for both.", storedUsers))
 	for _, goroutines := range []int{1, 16, 64, 256} {
-		t.add(strictRow(tb, p, r, goroutines, "strict_redis_vs_rueidis", tokens.validate(auth), func(i int) error {
+		t.add(strictRow(tb, p, r, goroutines, "strict_redis_vs_rueidis", tokens.validate(tb, auth), func(i int) error {
 			_, err := client.Do(ctx, client.B().Hget().Key(keys[i%storedUsers]).Field(fields[0]).Build()).AsBytes()
 			return err
 		})...)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -59,7 +58,7 @@ func strictOn(tb testing.TB, p plan, r *report, d database, goroutines []int, lo
 			auth := service(tb, storeOn(tb, d, host.DB), nil)
 			pool := openCounted(tb, d, dsn).madeToMeasure(min(n, mostConnections))
 			var failed atomic.Int64
-			ours, bare := orCount(&failed, tokens.validate(auth)), tokens.read(tb, pool.DB, d)
+			ours, bare := orCount(&failed, tokens.validate(tb, auth)), tokens.read(tb, pool.DB, d)
 			figures := strictRow(tb, p, r, n, "strict_"+d.short+"_vs_prepared", ours, bare)
 			t.add(append(figures, host.connections.cell(), pool.connections.cell(), decimal(float64(failed.Load()), 0))...)
 			allFailed += failed.Load()
@@ -160,23 +159,27 @@ func issueAll(tb testing.TB, auth *tokenauth.Service) (s storedTokens) {
 	return s
 }
 
-func (s storedTokens) validate(auth *tokenauth.Service) func(i int) error {
+// validate returns a strict validation. Its context can end, as that of a request.
+func (s storedTokens) validate(tb testing.TB, auth *tokenauth.Service) func(i int) error {
+	ctx := tb.Context()
 	return func(i int) error {
-		_, err := auth.Validate(context.Background(), s.accessTokens[i%storedUsers])
+		_, err := auth.Validate(ctx, s.accessTokens[i%storedUsers])
 		return err
 	}
 }
 
-// read returns the bare read of the row that a validation needs.
+// read returns the bare read of the row that a validation needs, with such a context,
+// too: drivers take longer with one.
 func (s storedTokens) read(tb testing.TB, pool *sql.DB, d database) func(i int) error {
 	find := prepare(tb, pool, `SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
 		FROM tokenauth_tokens WHERE `+d.where)
+	ctx := tb.Context()
 	return func(i int) error {
 		slot := &s.slots[i%storedUsers]
 		var user, client, digest, replaced []byte
 		var format, issued, expires int64
 		var clientID, userID, name, roles, attributes, stamp string
-		return find.QueryRowContext(context.Background(), slot.User[:], slot.Client[:]).Scan(
+		return find.QueryRowContext(ctx, slot.User[:], slot.Client[:]).Scan(
 			&user, &client, &format, &digest, &replaced, &issued, &expires, &clientID, &userID, &name, &roles, &attributes, &stamp)
 	}
 }

@@ -21,10 +21,10 @@ import (
 )
 
 const (
-	// few look-ups have a call each. Of more, two calls at a time make larger
-	// batches, which took a third of the time with 64 callers of PostgreSQL. With
-	// four callers two calls took half as long again as four.
-	few, maxCallsForMany = 4, 2
+	// maxInProgress is how many calls keep others waiting. database/sql keeps two
+	// idle connections unless it is told otherwise: with more calls it would open
+	// and close others all the time.
+	maxInProgress = 2
 	// maxCalls is how many there are with those that are slow.
 	maxCalls = 16
 	// slow is how long a call keeps others waiting. Its connection may be dead.
@@ -79,7 +79,16 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 		return result, err
 	}
 	defer cancel()
-	l := b.enter(key)
+	l, alone := b.enter(key)
+	if alone != nil {
+		// Another goroutine would cost a quarter of a read: the scheduler
+		// wakes a thread for it, and another for the answer.
+		if _, impatient := ctx.Deadline(); !impatient {
+			b.run(alone, false)
+			return l.result, l.err
+		}
+		go b.work(alone)
+	}
 	select {
 	case <-l.done:
 		return l.result, l.err
@@ -92,19 +101,23 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	return result, err
 }
 
-// enter returns the look-up of the key, which is not sent yet or was sent just now.
-func (b *Batcher[K, R]) enter(key K) *lookup[K, R] {
+// enter returns the look-up of the key, and its call if it goes out alone, for the
+// caller to make.
+func (b *Batcher[K, R]) enter(key K) (l *lookup[K, R], alone *call[K, R]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.unsent[key]
-	if l == nil {
-		l = &lookup[K, R]{key: key, done: make(chan struct{})}
-		b.unsent[key] = l
-		b.queue = append(b.queue, l)
+	if l = b.unsent[key]; l != nil {
+		l.callers++
+		return l, nil
 	}
-	l.callers++
+	l = &lookup[K, R]{key: key, callers: 1, done: make(chan struct{})}
+	if len(b.unsent) == 0 && b.maySend() {
+		return l, b.begin(l)
+	}
+	b.unsent[key] = l
+	b.queue = append(b.queue, l)
 	b.send()
-	return l
+	return l, nil
 }
 
 // leave is called for a caller who waits no longer. A look-up that all left is not
@@ -125,10 +138,8 @@ func (b *Batcher[K, R]) leave(l *lookup[K, R]) {
 // send sends what waits, as far as calls may be in progress. The caller holds the
 // lock.
 func (b *Batcher[K, R]) send() {
-	for len(b.unsent) > 0 && len(b.calls) < b.limit() && len(b.calls)+b.slow < maxCalls {
-		c := &call[K, R]{b.take(), time.Now()}
-		b.calls = append(b.calls, c)
-		go b.run(c)
+	for len(b.unsent) > 0 && b.maySend() {
+		go b.work(b.begin(b.take()...))
 	}
 	if len(b.unsent) > 0 && len(b.calls) > 0 && !b.timed {
 		b.timed = true
@@ -136,16 +147,15 @@ func (b *Batcher[K, R]) send() {
 	}
 }
 
-// limit returns how many calls may keep others waiting. The caller holds the lock.
-func (b *Batcher[K, R]) limit() int {
-	lookups := len(b.unsent)
-	for _, c := range b.calls {
-		lookups += len(c.lookups)
-	}
-	if lookups <= few {
-		return few
-	}
-	return maxCallsForMany
+func (b *Batcher[K, R]) begin(lookups ...*lookup[K, R]) *call[K, R] {
+	c := &call[K, R]{lookups, time.Now()}
+	b.calls = append(b.calls, c)
+	return c
+}
+
+// maySend reports whether another call may begin. The caller holds the lock.
+func (b *Batcher[K, R]) maySend() bool {
+	return len(b.calls) < maxInProgress && len(b.calls)+b.slow < maxCalls
 }
 
 // lookIn looks for slow calls after a while. The caller holds the lock.
@@ -192,12 +202,20 @@ func (b *Batcher[K, R]) take() (first []*lookup[K, R]) {
 // [runtime.Goexit].
 var errExit = errors.New("the look-up ended its goroutine")
 
-// run makes the call.
-func (b *Batcher[K, R]) run(c *call[K, R]) {
+// work makes calls for as long as there is work, beginning with one.
+func (b *Batcher[K, R]) work(c *call[K, R]) {
+	growStack()
+	for c != nil {
+		c = b.run(c, true)
+	}
+}
+
+// run makes the call. It returns the next one, for the caller to make, if that is what
+// it asked for.
+func (b *Batcher[K, R]) run(c *call[K, R], more bool) (next *call[K, R]) {
 	var results []R
 	err := errExit
-	defer func() { b.end(c, results, err) }()
-	growStack()
+	defer func() { next = b.end(c, results, err, more && err != errExit) }()
 	ctx, cancel, _ := b.timeout.Call(context.Background()) // which has not ended
 	defer cancel()
 	keys := make([]K, len(c.lookups))
@@ -208,15 +226,20 @@ func (b *Batcher[K, R]) run(c *call[K, R]) {
 	if err == nil && len(results) != len(keys) {
 		err = fmt.Errorf("%d look-ups had %d results", len(keys), len(results))
 	}
+	return nil
 }
 
-// end answers those who wait for the call, and sends those who wait for its end.
-func (b *Batcher[K, R]) end(c *call[K, R], results []R, err error) {
+// end answers those who wait for the call, and sends what waits for its end. It
+// returns one call of that if the caller wants to make it.
+func (b *Batcher[K, R]) end(c *call[K, R], results []R, err error, more bool) (next *call[K, R]) {
 	b.mu.Lock()
 	if i := slices.Index(b.calls, c); i >= 0 {
 		b.calls = slices.Delete(b.calls, i, i+1)
 	} else {
 		b.slow--
+	}
+	if more && len(b.unsent) > 0 && b.maySend() {
+		next = b.begin(b.take()...)
 	}
 	b.send()
 	b.mu.Unlock()
@@ -226,6 +249,7 @@ func (b *Batcher[K, R]) end(c *call[K, R], results []R, err error) {
 		}
 		close(l.done)
 	}
+	return next
 }
 
 // stackSize is what a driver of a database needs of a stack, more or less.

@@ -101,10 +101,10 @@ func inBubble(t *testing.T, test func(t *testing.T, s *source, c *callers)) {
 
 func TestLookupGoesOutAloneAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
-		for i := range few {
+		for i := range maxInProgress {
 			c.find(t.Context(), i, i)
 		}
-		if len(s.calls) != few {
+		if len(s.calls) != maxInProgress {
 			t.Errorf("there are %d calls, want one for each look-up", len(s.calls))
 		}
 	})
@@ -113,19 +113,19 @@ func TestLookupGoesOutAloneAtOnce(t *testing.T) {
 // Those who come while calls are in progress share the next, in their order.
 func TestWaitingLookupsGoOutTogether(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
-		for i := range few + 3*MaxKeys/2 {
+		for i := range maxInProgress + 3*MaxKeys/2 {
 			c.find(t.Context(), i, i)
 		}
 		c.wg.Wait()
-		if len(s.calls) != few+2 {
+		if len(s.calls) != maxInProgress+2 {
 			t.Fatalf("there were %d calls", len(s.calls))
 		}
-		if s.most != few {
+		if s.most != maxInProgress {
 			t.Errorf("%d calls were in progress at once", s.most)
 		}
-		next := few
-		slices.SortFunc(s.calls[few:], slices.Compare) // they went out at the same moment
-		for _, call := range s.calls[few:] {
+		next := maxInProgress
+		slices.SortFunc(s.calls[maxInProgress:], slices.Compare) // they went out at the same moment
+		for _, call := range s.calls[maxInProgress:] {
 			for _, key := range call {
 				if key != next {
 					t.Fatalf("key %d was sent in place of %d", key, next)
@@ -133,7 +133,7 @@ func TestWaitingLookupsGoOutTogether(t *testing.T) {
 				next++
 			}
 		}
-		if n := len(s.calls[few]); n != MaxKeys {
+		if n := len(s.calls[maxInProgress]); n != MaxKeys {
 			t.Errorf("the first batch has %d keys, want %d", n, MaxKeys)
 		}
 		for i := range next {
@@ -144,7 +144,7 @@ func TestWaitingLookupsGoOutTogether(t *testing.T) {
 	})
 }
 
-func TestManyLookupsShareTwoCalls(t *testing.T) {
+func TestManyLookupsShareAFewCalls(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
 		for i := range 1000 {
 			c.find(t.Context(), i, i)
@@ -154,8 +154,8 @@ func TestManyLookupsShareTwoCalls(t *testing.T) {
 		s.most = s.now
 		s.mu.Unlock()
 		c.wg.Wait()
-		if s.most != maxCallsForMany {
-			t.Errorf("%d calls were in progress at once, want %d", s.most, maxCallsForMany)
+		if s.most != maxInProgress {
+			t.Errorf("%d calls were in progress at once, want %d", s.most, maxInProgress)
 		}
 	})
 }
@@ -164,18 +164,18 @@ func TestManyLookupsShareTwoCalls(t *testing.T) {
 // before it was asked for.
 func TestLookupJoinsOnlyAnUnsentCall(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
-		for i := range few {
+		for i := range maxInProgress {
 			c.find(t.Context(), i, 7)
 		}
 		for i := range 3 {
-			c.find(t.Context(), few+i, 7)
+			c.find(t.Context(), maxInProgress+i, 7)
 		}
 		c.wg.Wait()
-		if len(s.calls) != few+1 || len(s.calls[few]) != 1 {
+		if len(s.calls) != maxInProgress+1 || len(s.calls[maxInProgress]) != 1 {
 			t.Fatalf("the calls were %v", s.calls)
 		}
 		for i := range 3 {
-			if a := c.answers[few+i]; a.result != 1000*few+7 || a.err != nil {
+			if a := c.answers[maxInProgress+i]; a.result != 1000*maxInProgress+7 || a.err != nil {
 				t.Errorf("a late caller got %d, error %v", a.result, a.err)
 			}
 		}
@@ -188,7 +188,7 @@ func TestCallerLeavesWithoutHurtingOthers(t *testing.T) {
 		defer cancel()
 		leaving, leave := context.WithCancel(t.Context())
 		c.find(ctx, 0, 0) // in a call that is sent
-		for i := 1; i < few; i++ {
+		for i := 1; i < maxInProgress; i++ {
 			c.find(t.Context(), i, i)
 		}
 		c.find(leaving, 4, 4) // alone with its key
@@ -207,7 +207,7 @@ func TestCallerLeavesWithoutHurtingOthers(t *testing.T) {
 		if a := c.answers[0]; !errors.Is(a.err, context.DeadlineExceeded) || a.after != 5*time.Millisecond {
 			t.Errorf("the one with a deadline left after %v with error %v", a.after, a.err)
 		}
-		if got := s.calls[few]; !slices.Equal(got, []int{5, 7, 4}) {
+		if got := s.calls[maxInProgress]; !slices.Equal(got, []int{5, 7, 4}) {
 			t.Errorf("the batch has the keys %v", got)
 		}
 		for _, caller := range []int{1, 2, 3, 6, 7, 8} {
@@ -215,7 +215,7 @@ func TestCallerLeavesWithoutHurtingOthers(t *testing.T) {
 				t.Errorf("caller %d: %v", caller, err)
 			}
 		}
-		if _, err := c.Find(leaving, 9); !errors.Is(err, context.Canceled) || len(s.calls) != few+1 {
+		if _, err := c.Find(leaving, 9); !errors.Is(err, context.Canceled) || len(s.calls) != maxInProgress+1 {
 			t.Errorf("with an ended context the error is %v, and the calls are %v", err, s.calls)
 		}
 	})
@@ -245,7 +245,7 @@ func TestLeftLookupsAreForgotten(t *testing.T) {
 func TestSlowCallDoesNotStopTheRest(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
 		s.during = func(ctx context.Context, call int) error {
-			if call < maxCallsForMany {
+			if call < maxInProgress {
 				<-ctx.Done()
 				return ctx.Err()
 			}
@@ -257,7 +257,7 @@ func TestSlowCallDoesNotStopTheRest(t *testing.T) {
 		c.wg.Wait()
 		for i := range 200 {
 			a := c.answers[i]
-			if i < maxCallsForMany {
+			if i < maxInProgress {
 				if !errors.Is(a.err, context.DeadlineExceeded) || a.after > timeout {
 					t.Errorf("caller %d of a dead connection got %v after %v", i, a.err, a.after)
 				}
@@ -293,11 +293,11 @@ func TestDeadSourceHasFewCalls(t *testing.T) {
 			t.Errorf("%d calls were in progress at once, want %d", s.most, maxCalls)
 		}
 		time.Sleep(time.Minute)
-		for i := range 2 * few {
+		for i := range 2 * maxInProgress {
 			c.find(t.Context(), i, i)
 		}
 		c.wg.Wait()
-		for i := range 2 * few {
+		for i := range 2 * maxInProgress {
 			if a := c.answers[i]; a.err != nil {
 				t.Errorf("after that a caller got %v", a.err)
 			}
@@ -322,7 +322,7 @@ func TestFailedCallFailsForAllItsCallers(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *source, c *callers) {
 				s.during = func(ctx context.Context, call int) error {
 					s.mu.Lock()
-					fails := s.calls[call][0] == few
+					fails := s.calls[call][0] == maxInProgress
 					s.mu.Unlock()
 					takes(10*time.Millisecond)(ctx, call)
 					if fails {
@@ -330,13 +330,13 @@ func TestFailedCallFailsForAllItsCallers(t *testing.T) {
 					}
 					return nil
 				}
-				for i := range few + MaxKeys + 1 {
+				for i := range maxInProgress + MaxKeys + 1 {
 					c.find(t.Context(), i, i)
 				}
 				c.wg.Wait()
-				for i := range few + MaxKeys + 1 {
+				for i := range maxInProgress + MaxKeys + 1 {
 					want := error(nil)
-					if few <= i && i < few+MaxKeys {
+					if maxInProgress <= i && i < maxInProgress+MaxKeys {
 						want = test.want
 					}
 					if err := c.answers[i].err; !errors.Is(err, want) {
