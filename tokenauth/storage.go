@@ -50,12 +50,14 @@ type Storage interface {
 // the same moment together, and needs a handful of connections.
 type BatchFinder interface {
 	// FindBatch returns for each slot, at the same index, what Find would: a
-	// token, or ErrNotFound or ErrCorrupt, which concern that slot only. It reads
-	// each slot after the call began; together they need not be one moment.
+	// token, or an error that concerns that slot only. It reads each slot after
+	// the call began; together they need not be one moment.
 	//
 	// There are 1 to 64 slots, all different. Nobody changes them, also not after
 	// the call. The context has the deadline of one call of Find, and no values
-	// of any request: a tracer sees a call that belongs to none.
+	// of any request: a tracer sees a call that belongs to none. A call with
+	// several slots may return later than its context ends; the Service answers
+	// its requests before.
 	//
 	// An error is a failure of the storage, for all slots.
 	FindBatch(ctx context.Context, slots []Slot) ([]Found, error)

@@ -72,7 +72,7 @@ func TestFindBatchMatchesRowsWithSlots(t *testing.T) {
 		pool := sql.OpenDB(&test.scripted)
 		defer pool.Close()
 		d := &database{dialect: dialects["sqlite"], pool: pool}
-		s := &Store{database: d, findBatch: &statement{text: "SELECT", pool: pool}}
+		s := &Store{database: d, findSmallBatch: &statement{text: "SELECT", pool: pool}}
 		found, err := s.FindBatch(t.Context(), slots)
 		if test.fails {
 			if err == nil || found != nil || errors.Is(err, tokenauth.ErrCorrupt) || errors.Is(err, tokenauth.ErrNotFound) || test.err == broken && !errors.Is(err, broken) {

@@ -30,7 +30,7 @@ func TestFindBatchReadsThePrimaryKey(t *testing.T) {
 		defer conn.Close()
 		check := func(when string) {
 			t.Helper()
-			for _, n := range []int{1, 2, 64} {
+			for _, n := range []int{1, 2, 8, 9, 64} {
 				plan := explainBatch(t, e, conn, s, batchSlots(n))
 				for _, wrong := range wrongPlan[e.name] {
 					if strings.Contains(plan, wrong) {

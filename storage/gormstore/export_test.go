@@ -13,5 +13,6 @@ var (
 
 // BatchStatement returns what FindBatch runs for two slots or more.
 func (s *Store) BatchStatement(slots []tokenauth.Slot) (text string, args []any) {
-	return s.findBatch.text, s.dialect.batchArgs(slots)
+	q, args := s.batch(slots)
+	return q.text, args
 }

@@ -74,7 +74,7 @@ type Store struct {
 	*database
 	users *Users
 
-	replace, find, findBatch, list, revoke, revokeUser *statement
+	replace, find, findSmallBatch, findBatch, list, revoke, revokeUser *statement
 }
 
 var (
@@ -125,11 +125,12 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 		replace: d.statement(`INSERT INTO tokenauth_tokens AS t
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
-		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
-		findBatch:  d.statement(d.dialect.findBatch),
-		list:       users.list,
-		revoke:     d.statement(deleteToken),
-		revokeUser: d.statement(deleteTokensOfUser + d.dialect.unlimited),
+		find:           d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
+		findSmallBatch: d.statement(d.dialect.findBatch(smallBatch)),
+		findBatch:      d.statement(d.dialect.findBatch(maxBatch)),
+		list:           users.list,
+		revoke:         d.statement(deleteToken),
+		revokeUser:     d.statement(deleteTokensOfUser + d.dialect.unlimited),
 	}, nil
 }
 

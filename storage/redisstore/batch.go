@@ -14,32 +14,31 @@ import (
 // pipeline, or one for each master of a cluster. An error of one master is the error
 // of the call.
 //
-// Unlike the other methods it starts no goroutine: the Service, which calls it in one
-// of its own, does not wait for it any longer than until the context ends. So where
-// another call of the client makes the connection meanwhile, FindBatch may return
-// later than its context ends, by ClientOption.Dialer.Timeout at most.
+// For several slots it starts no goroutine, unlike the other methods: nobody waits for
+// it in the Service once the context has ended. So where another call of the client
+// makes the connection meanwhile, it may return later than its context ends, by
+// ClientOption.Dialer.Timeout at most.
 func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
-	if len(slots) == 1 { // which costs less
-		return found(s.client.Do(ctx, s.hget(slots[0])))
+	if len(slots) == 1 {
+		t, err := s.Find(ctx, slots[0])
+		if err != nil && !ofOneSlot(err) {
+			return nil, err
+		}
+		return []tokenauth.Found{{Token: t, Err: err}}, nil
 	}
 	commands := make(rueidis.Commands, len(slots))
 	for i := range slots {
 		commands[i] = s.hget(slots[i])
 	}
-	return found(s.client.DoMulti(ctx, commands...)...)
-}
-
-// found returns what the answers say, or the first error that is not of one slot.
-func found(answers ...rueidis.RedisResult) ([]tokenauth.Found, error) {
-	all := make([]tokenauth.Found, len(answers))
-	for i, answer := range answers {
+	found := make([]tokenauth.Found, len(slots))
+	for i, answer := range s.client.DoMulti(ctx, commands...) {
 		t, err := tokenOf(answer.AsBytes())
 		if err != nil && !ofOneSlot(err) {
 			return nil, err
 		}
-		all[i] = tokenauth.Found{Token: t, Err: err}
+		found[i] = tokenauth.Found{Token: t, Err: err}
 	}
-	return all, nil
+	return found, nil
 }
 
 // hget returns the command that reads a slot.

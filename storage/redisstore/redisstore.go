@@ -159,8 +159,8 @@ const (
 // Lister, throttle.Storage and ClientRevoker. It is safe for concurrent use, by any
 // number of processes on one Redis.
 //
-// Its methods return as soon as their context ends (but see FindBatch). What the client was asked
-// for goes on behind that until it notices, for as long as
+// Its methods return as soon as their context ends, but for FindBatch. What the
+// client was asked for goes on behind that until it notices, for as long as
 // ClientOption.Dialer.Timeout while it connects.
 type Store struct {
 	client rueidis.Client
