@@ -96,6 +96,10 @@ func TestNewWarnsOfHiddenAbilities(t *testing.T) {
 		{"an embedded storage", embeddingStorage{store}, users, nil, "methods=List methods=Purge methods=RevokeClient"},
 		{"that embeds the type of a storage", &scripted{}, users, nil, ""},
 		{"a storage that passes on all but the clock", &purging{new(ownClock), store, store, store}, users, nil, "methods=Now"},
+		{"a storage that finds batches, embedded", embeddingStorage{new(batching)}, users, nil, "methods=FindBatch methods=List methods=Purge methods=RevokeClient"},
+		{"that embeds one that finds batches", &struct{ *batching }{new(batching)}, users, nil, ""},
+		{"with its own Find", &findsItself{new(batching)}, users, nil, "wrapper=*tokenauth_test.findsItself"},
+		{"with its own Find and FindBatch", &findsBoth{findsItself{new(batching)}}, users, nil, ""},
 		{"an embedded registry", store, users, embeddingRegistry{clients}, "methods=PendingRevocations,RemoveRevocation"},
 		{"the storage of tests", &tokenauthtest.FailingStorage{Storage: store}, users, nil, ""},
 	} {

@@ -5,18 +5,17 @@ import "database/sql"
 // A dialect is what differs between the engines. Statements are written for
 // SQLite, with the default prefix, and rewritten.
 type dialect struct {
-	folder      string                // under migrations
-	numbered    bool                  // $1, $2, … for ?
-	aliases     bool                  // INSERT INTO … AS t
-	prepare     bool                  // whether statements have to be prepared here
-	overwrite   string                // what an INSERT into tokens does on conflict
-	ignore      string                // what an INSERT into users does on conflict: nothing
-	findBatch   func(size int) string // finds the tokens in so many slots at most
-	keysInParts bool                  // whether its keys are several arguments
-	share       string                // a read that waits for writers of the row
-	primary     string                // ends the condition of a read, and fails at a standby
-	update      string                // a read of counters that keeps others from them
-	lock        string                // what has to come before such a read, or ""
+	folder      string // under migrations
+	numbered    bool   // $1, $2, … for ?
+	aliases     bool   // INSERT INTO … AS t
+	prepare     bool   // whether statements have to be prepared here
+	overwrite   string // what an INSERT into tokens does on conflict
+	ignore      string // what an INSERT into users does on conflict: nothing
+	keysInParts bool   // whether its keys are several arguments
+	share       string // a read that waits for writers of the row
+	primary     string // ends the condition of a read, and fails at a standby
+	update      string // a read of counters that keeps others from them
+	lock        string // what has to come before such a read, or ""
 	// an INSERT that does nothing on conflict, and tells so by the rows affected
 	insertIgnore, onConflict string
 	overwriteCounter         string // what an INSERT into counters does on conflict
@@ -94,7 +93,6 @@ var dialects = map[string]dialect{
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,
 		newestChange:     newestChange,
-		findBatch:        findBatchPostgres,
 		share:            ` FOR SHARE`,
 		primary:          onPrimary,
 		update:           ` FOR UPDATE`,
@@ -117,7 +115,6 @@ var dialects = map[string]dialect{
 			client_id = VALUES(client_id), user_id = VALUES(user_id), user_name = VALUES(user_name),
 			roles = VALUES(roles), attributes = VALUES(attributes), stamp = VALUES(stamp)`,
 		ignore:      ` ON DUPLICATE KEY UPDATE id = id`,
-		findBatch:   findBatchMySQL,
 		keysInParts: true,
 		share:       ` LOCK IN SHARE MODE`,
 		update:      unlimited + ` FOR UPDATE`,
@@ -150,7 +147,6 @@ var dialects = map[string]dialect{
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,
 		newestChange:     newestChange,
-		findBatch:        findBatchSQLite,
 		// There is one writer at a time, and the token was written before.
 		share: ``,
 		// A write, so that this one is the writer before it reads.

@@ -12,10 +12,8 @@ import (
 // A FailingStorage does what its Storage does until it is told to fail. It is safe
 // for concurrent use.
 //
-// It has the four methods of tokenauth.Storage and no other ability of the
-// storage behind it: Options.Cache and Options.Throttle.Key are errors with it,
-// and Service.RevokeClient returns tokenauth.ErrUnavailable. A test of those uses
-// the storage itself.
+// It is no tokenauth.Watcher and no throttle.Storage: Options.Cache and
+// Options.Throttle.Key are errors with it. A test of those uses the storage itself.
 type FailingStorage struct {
 	// Storage is the storage behind it.
 	Storage tokenauth.Storage
@@ -24,6 +22,7 @@ type FailingStorage struct {
 
 var (
 	_ tokenauth.Storage       = (*FailingStorage)(nil)
+	_ tokenauth.BatchFinder   = (*FailingStorage)(nil)
 	_ tokenauth.Lister        = (*FailingStorage)(nil)
 	_ tokenauth.Purger        = (*FailingStorage)(nil)
 	_ tokenauth.ClientRevoker = (*FailingStorage)(nil)
@@ -63,6 +62,19 @@ func (s *FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenau
 		return tokenauth.Token{}, err
 	}
 	return s.Storage.Find(ctx, slot)
+}
+
+// FindBatch implements tokenauth.BatchFinder. It calls Find for each slot if the
+// storage behind it is none.
+func (s *FailingStorage) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	if finder, ok := s.Storage.(tokenauth.BatchFinder); ok && s.failure() == nil {
+		return finder.FindBatch(ctx, slots)
+	}
+	found := make([]tokenauth.Found, len(slots))
+	for i, slot := range slots {
+		found[i].Token, found[i].Err = s.Find(ctx, slot)
+	}
+	return found, nil
 }
 
 // Revoke implements tokenauth.Storage.

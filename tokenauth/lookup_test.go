@@ -1,0 +1,270 @@
+package tokenauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// A batching storage is one in memory whose calls take a millisecond, and that
+// finds batches.
+type batching struct {
+	memory.Store
+	mu    sync.Mutex
+	sizes []int // of the batches
+	// found changes what is found in a slot, or fails the call.
+	found func(*tokenauth.Found) error
+}
+
+func (b *batching) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	b.mu.Lock()
+	b.sizes = append(b.sizes, len(slots))
+	b.mu.Unlock()
+	time.Sleep(time.Millisecond)
+	all := make([]tokenauth.Found, len(slots))
+	for i, slot := range slots {
+		all[i].Token, all[i].Err = b.Find(ctx, slot)
+		if b.found != nil {
+			if err := b.found(&all[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return all, nil
+}
+
+// findsItself is a wrapper that changes Find and has FindBatch of what it wraps.
+type findsItself struct{ *batching }
+
+func (f *findsItself) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+	t, err := f.batching.Find(ctx, slot)
+	t.Principal.UserName = "found by the wrapper"
+	return t, err
+}
+
+type findsBoth struct{ findsItself }
+
+func (f *findsBoth) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
+	found, err := f.findsItself.FindBatch(ctx, slots)
+	for i := range found {
+		found[i].Token.Principal.UserName = "found by the wrapper"
+	}
+	return found, err
+}
+
+func userN(i int) tokenauth.Principal {
+	return tokenauth.Principal{UserID: fmt.Sprint("user", i), UserName: fmt.Sprint("name", i)}
+}
+
+// issueMany issues a token for each of n users.
+func issueMany(t *testing.T, auth *tokenauth.Service, n int) (accessTokens []string) {
+	t.Helper()
+	for i := range n {
+		accessTokens = append(accessTokens, issue(t, auth, userN(i), ""))
+	}
+	return accessTokens
+}
+
+// validateAll validates all access tokens at once, and returns what each validation did.
+func validateAll(ctx context.Context, auth *tokenauth.Service, accessTokens []string) ([]tokenauth.Token, []error) {
+	tokens, errs := make([]tokenauth.Token, len(accessTokens)), make([]error, len(accessTokens))
+	var wg sync.WaitGroup
+	for i, accessToken := range accessTokens {
+		wg.Go(func() { tokens[i], errs[i] = auth.Validate(ctx, accessToken) })
+	}
+	wg.Wait()
+	return tokens, errs
+}
+
+// Requests that wait at the same moment share a call, and each gets its own answer.
+func TestRequestsShareACall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := new(batching)
+		auth := newService(t, store, new(staff), nil)
+		accessTokens := issueMany(t, auth, 100)
+		store.sizes = nil
+		tokens, errs := validateAll(t.Context(), auth, accessTokens)
+		for i := range tokens {
+			if errs[i] != nil || tokens[i].Principal.UserID != userN(i).UserID {
+				t.Errorf("validation %d found %q, error %v", i, tokens[i].Principal.UserID, errs[i])
+			}
+		}
+		if n := len(store.sizes); n < 3 || n > 5 {
+			t.Errorf("100 validations took calls of %v slots", store.sizes)
+		}
+	})
+}
+
+// What is wrong with one slot concerns its own callers. What is wrong with the call
+// concerns all, and is never a refusal.
+func TestFailuresOfABatch(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("the connection broke")
+	odd := func(f *tokenauth.Found) bool { return f.Token.Principal.UserID == userN(7).UserID }
+	for name, test := range map[string]struct {
+		found    func(*tokenauth.Found) error
+		own, all string // reasons of the error of user 7, and of the others
+	}{
+		"corrupt": {func(f *tokenauth.Found) error {
+			if odd(f) {
+				f.Err = fmt.Errorf("%w: a column", tokenauth.ErrCorrupt)
+			}
+			return nil
+		}, "invalid", "good"},
+		"missing": {func(f *tokenauth.Found) error {
+			if odd(f) {
+				*f = tokenauth.Found{Err: tokenauth.ErrNotFound}
+			}
+			return nil
+		}, "invalid", "good"},
+		"not readable": {func(f *tokenauth.Found) error {
+			if odd(f) {
+				f.Err = broken
+			}
+			return nil
+		}, "unavailable", "good"},
+		"another's": {func(f *tokenauth.Found) error {
+			if odd(f) {
+				f.Token.Slot = tokenauth.SlotOf("user8", "")
+			}
+			return nil
+		}, "unavailable", "good"},
+		"nothing": {func(f *tokenauth.Found) error {
+			if odd(f) {
+				*f = tokenauth.Found{}
+			}
+			return nil
+		}, "unavailable", "good"},
+		"the call":                   {func(*tokenauth.Found) error { return broken }, "unavailable", "unavailable"},
+		"the call, as not found":     {func(*tokenauth.Found) error { return tokenauth.ErrNotFound }, "unavailable", "unavailable"},
+		"the call, as corrupt":       {func(*tokenauth.Found) error { return tokenauth.ErrCorrupt }, "unavailable", "unavailable"},
+		"the call, as invalid token": {func(*tokenauth.Found) error { return tokenauth.ErrInvalidToken }, "unavailable", "unavailable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := new(batching)
+				auth := newService(t, store, new(staff), nil)
+				accessTokens := issueMany(t, auth, 50)
+				store.found = test.found
+				_, errs := validateAll(t.Context(), auth, accessTokens)
+				for i, err := range errs {
+					want := test.all
+					if i == 7 {
+						want = test.own
+					}
+					got := "good"
+					if err != nil {
+						got = reason(err)
+					}
+					if got != want {
+						t.Errorf("validation %d is %s, want %s: %v", i, got, want, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// If a storage panics, all requests of the call are answered with 500, its stack is
+// logged once, and the next requests are served.
+func TestPanicOfABatch(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]any{"a bug": "a bug of the storage", "an abort": http.ErrAbortHandler} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := new(batching)
+				logger, printed := logInto()
+				auth := newService(t, store, new(staff), &tokenauth.Options{Logger: logger})
+				accessTokens := issueMany(t, auth, 64)
+				guard := auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+				serve := func(code int) {
+					var wg sync.WaitGroup
+					for i, accessToken := range accessTokens {
+						wg.Go(func() {
+							r := httptest.NewRequest("GET", "/", nil)
+							r.Header.Set("Authorization", "Bearer "+accessToken)
+							w := httptest.NewRecorder()
+							guard.ServeHTTP(w, r)
+							if w.Code != code {
+								t.Errorf("request %d answered %d, want %d", i, w.Code, code)
+							}
+						})
+					}
+					wg.Wait()
+				}
+				store.sizes, store.found = nil, func(*tokenauth.Found) error { panic(value) }
+				serve(500)
+				calls := len(store.sizes)
+				store.found = nil
+				serve(200)
+				if n := strings.Count(printed.String(), "panic in the storage"); n != calls || calls > 5 {
+					t.Errorf("the panics of %d calls were logged %d times", calls, n)
+				}
+				if !strings.Contains(printed.String(), "FindBatch") {
+					t.Error("there is no stack in the log")
+				}
+			})
+		})
+	}
+}
+
+// A wrapper that changes Find is not bypassed by FindBatch of what it wraps.
+func TestOwnFindOfAWrapperIsCalled(t *testing.T) {
+	t.Parallel()
+	for _, s := range []tokenauth.Storage{&findsItself{new(batching)}, &findsBoth{findsItself{new(batching)}}} {
+		logger, _ := logInto()
+		auth := newService(t, s, new(staff), &tokenauth.Options{Logger: logger})
+		got, err := auth.Validate(t.Context(), issue(t, auth, alice(), ""))
+		if err != nil || got.Principal.UserName != "found by the wrapper" {
+			t.Errorf("%T: found %q, error %v", s, got.Principal.UserName, err)
+		}
+	}
+}
+
+// A caller with a deadline of its own, or one who leaves while others wait, is
+// answered then, and the call goes on for the others.
+func TestCallerLeavesASharedCall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := new(batching)
+		auth := newService(t, store, new(staff), nil)
+		accessTokens := issueMany(t, auth, 20)
+		store.found = func(*tokenauth.Found) error { time.Sleep(10 * time.Millisecond); return nil }
+		leaving, leave := context.WithCancel(t.Context())
+		impatient, cancel := context.WithTimeout(t.Context(), 3*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		var wg sync.WaitGroup
+		validate := func(ctx context.Context, i int, answered time.Duration) {
+			wg.Go(func() {
+				_, err := auth.Validate(ctx, accessTokens[i])
+				if took := time.Since(began); (err != nil) != (answered > 0) || answered > 0 && (took != answered || !errors.Is(err, tokenauth.ErrUnavailable)) {
+					t.Errorf("validation %d took %v, error %v", i, took, err)
+				}
+			})
+			synctest.Wait()
+		}
+		validate(impatient, 0, 3*time.Millisecond) // goes out alone
+		for i := 1; i < 18; i++ {
+			validate(t.Context(), i, 0)
+		}
+		validate(leaving, 18, 2*time.Millisecond)
+		validate(leaving, 19, 2*time.Millisecond)
+		time.Sleep(2 * time.Millisecond)
+		leave()
+		wg.Wait()
+	})
+}
