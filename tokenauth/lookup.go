@@ -38,13 +38,13 @@ func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *
 	return l
 }
 
-// bypassesFind reports whether a storage finds batches by another way than single
-// tokens. What a wrapper changes in Find must not be left out.
+// bypassesFind reports whether the storage is a wrapper whose own Find FindBatch would
+// not call.
 func bypassesFind(s Storage) bool { return wrapper.Bypasses(s, "Find", "FindBatch") }
 
 // find asks the storage for the token in the slot. It compares the slot that comes
 // back with the one asked for: drivers have handed one request's row to another after
-// a cancelled context, and nobody must be signed in as somebody else.
+// a cancelled context, and a user must never be signed in as another.
 func (l *lookups) find(ctx context.Context, slot Slot) (*Token, error) {
 	var found Found
 	var err error
@@ -75,7 +75,8 @@ func (l *lookups) findOne(ctx context.Context, slot Slot) (Token, error) {
 	return l.storage.Find(call, slot)
 }
 
-// findBatch calls a BatchFinder, in a goroutine that is no request's.
+// findBatch calls a BatchFinder for several requests. None of them is there to recover
+// a panic.
 func (l *lookups) findBatch(ctx context.Context, finder BatchFinder, slots []Slot) (found []Found, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -1,12 +1,12 @@
 // Package batch sends look-ups that wait at the same moment together, in one call.
 //
-// A few calls are in progress at most. A look-up that comes while there are fewer is
-// sent alone and at once: none waits for company. Those that come meanwhile wait, and
-// go out together when a call comes back. A look-up joins only a call that was not
-// sent yet, so it sees everything that was done before it began.
+// Two calls are in progress at most. A look-up that comes while there are fewer is
+// sent alone and at once. Later look-ups wait, and go out together when a call comes
+// back. A look-up joins only a call that was not sent yet, so it sees everything that
+// was done before it began.
 //
-// tokenauth looks up tokens, and each call is a statement. However many requests
-// there are, the database sees as many connections as calls.
+// tokenauth looks up tokens, and each call is a statement: the database sees two
+// connections, however many requests there are.
 package batch
 
 import (
@@ -22,10 +22,10 @@ import (
 
 const (
 	// maxInProgress is how many calls keep others waiting. database/sql keeps two
-	// idle connections unless it is told otherwise: with more calls it would open
-	// and close others all the time.
+	// idle connections by default. With more calls it would open further ones, and
+	// close them, all the time.
 	maxInProgress = 2
-	// maxCalls is how many there are with those that are slow.
+	// maxCalls is how many calls there are, slow ones included.
 	maxCalls = 16
 	// slow is how long a call keeps others waiting. Its connection may be dead.
 	slow = 100 * time.Millisecond
@@ -41,8 +41,8 @@ type Batcher[K comparable, R any] struct {
 	mu     sync.Mutex
 	queue  []*lookup[K, R]     // unsent, in their order, and some that all callers left
 	unsent map[K]*lookup[K, R] // those of the queue that have callers
-	calls  []*call[K, R]       // in progress, that keep others waiting, in their order
-	slow   int                 // in progress, that do not
+	calls  []*call[K, R]       // in progress, without the slow ones, in their order
+	slow   int                 // slow calls in progress
 	timer  *time.Timer         // looks for slow calls while others wait for them
 	timed  bool                // the timer runs
 }
@@ -167,7 +167,7 @@ func (b *Batcher[K, R]) lookIn(d time.Duration) {
 	b.timer.Reset(d)
 }
 
-// look has slow calls keep nobody waiting any longer.
+// look lets slow calls keep others waiting no longer.
 func (b *Batcher[K, R]) look() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
