@@ -44,6 +44,9 @@ func (s *Service) mayIntrospect(request *tokenForm) error {
 func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error) {
 	began := time.Now()
 	token, err := s.validate(r.Context(), request.accessToken)
+	if err == errPanic { // whoever recovers panics reports it
+		return nil, err
+	}
 	if err == nil && !request.client.IntrospectsAll && token.ClientID != request.client.ID {
 		err = errUnauthorizedClient
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
 // A batching storage is one in memory whose calls take a millisecond, and that
@@ -60,6 +62,20 @@ func (f *findsBoth) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]to
 		found[i].Token.Principal.UserName = "found by the wrapper"
 	}
 	return found, err
+}
+
+// FailingStorage is a wrapper with the name of what it wraps.
+type FailingStorage struct{ *tokenauthtest.FailingStorage }
+
+func (f FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+	t, err := f.FailingStorage.Find(ctx, slot)
+	t.Principal.UserName = "found by the wrapper"
+	return t, err
+}
+
+type wholeStorage interface {
+	tokenauth.Storage
+	tokenauth.BatchFinder
 }
 
 func userN(i int) tokenauth.Principal {
@@ -221,10 +237,76 @@ func TestPanicOfABatch(t *testing.T) {
 	}
 }
 
+// A panic of the storage has the same answer and the same event at each endpoint,
+// whether the storage finds batches or not.
+func TestPanicOfALookupAtEachEndpoint(t *testing.T) {
+	t.Parallel()
+	single, batch := new(scripted), new(batching)
+	panicking := func(context.Context, string) error { panic("a bug of the storage") }
+	for _, test := range []struct {
+		storage tokenauth.Storage
+		breaks  func(broken bool)
+	}{
+		{single, func(broken bool) {
+			single.before = nil
+			if broken {
+				single.before = panicking
+			}
+		}},
+		{batch, func(broken bool) {
+			batch.found = nil
+			if broken {
+				batch.found = func(*tokenauth.Found) error { panic("a bug of the storage") }
+			}
+		}},
+	} {
+		var seen []tokenauth.Event
+		logger, printed := logInto()
+		auth := newService(t, test.storage, new(staff), &tokenauth.Options{
+			Logger:    logger,
+			Clients:   registered{"web": all},
+			Observers: []func(context.Context, tokenauth.Event){func(_ context.Context, e tokenauth.Event) { seen = append(seen, e) }},
+		})
+		accessToken := issue(t, auth, alice(), "web")
+		for path, handler := range map[string]http.Handler{
+			"/":           auth.RequireBearer(http.NotFoundHandler()),
+			"/revoke":     endpoint(t, auth, "/revoke"),
+			"/introspect": endpoint(t, auth, "/introspect"),
+		} {
+			r := httptest.NewRequest("POST", path, strings.NewReader("token="+accessToken))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			if path == "/" {
+				r.Header.Set("Authorization", "Bearer "+accessToken)
+			} else {
+				r.SetBasicAuth("web", registeredSecret.Reveal())
+			}
+			seen = nil
+			printed.Reset()
+			w := httptest.NewRecorder()
+			test.breaks(true)
+			handler.ServeHTTP(w, r)
+			test.breaks(false)
+			if w.Code != 500 || len(seen) != 1 || seen[0].Kind != event.Unavailable || seen[0].Reason != event.ReasonInternal {
+				t.Errorf("%T, %s: answered %d, and reported %+v", test.storage, path, w.Code, seen)
+			}
+			if n := strings.Count(printed.String(), "panic in the storage"); n != 1 {
+				t.Errorf("%T, %s: the panic was logged %d times", test.storage, path, n)
+			}
+		}
+	}
+}
+
 // A wrapper that changes Find is not bypassed by FindBatch of what it wraps.
 func TestOwnFindOfAWrapperIsCalled(t *testing.T) {
 	t.Parallel()
-	for _, s := range []tokenauth.Storage{&findsItself{new(batching)}, &findsBoth{findsItself{new(batching)}}} {
+	itself := &findsItself{new(batching)}
+	for _, s := range []tokenauth.Storage{
+		itself,
+		&findsBoth{findsItself{new(batching)}},
+		struct{ FailingStorage }{FailingStorage{&tokenauthtest.FailingStorage{Storage: new(batching)}}},
+		struct{ wholeStorage }{itself},
+		&tokenauthtest.FailingStorage{Storage: itself},
+	} {
 		logger, _ := logInto()
 		auth := newService(t, s, new(staff), &tokenauth.Options{Logger: logger})
 		got, err := auth.Validate(t.Context(), issue(t, auth, alice(), ""))

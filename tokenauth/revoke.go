@@ -16,7 +16,8 @@ import (
 // one that replaced it. Once it returns nil, this Service rejects the token;
 // caches of other replicas follow within CacheOptions.Lease. After
 // ErrUnavailable, because the storage failed or did not answer in time, the token
-// may still be valid.
+// may still be valid. So it may be after another error, which Revoke returns if the
+// storage is a BatchFinder and panicked; the stack is logged.
 func (s *Service) Revoke(ctx context.Context, accessToken string) error {
 	defer plainPanic()
 	slot, digest, ok := s.parse(accessToken)
@@ -103,6 +104,8 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 		e.setToken(t)
 	case errors.Is(err, ErrCorrupt):
 		s.securityLog.corrupt(ctx, err)
+	case err == errPanic: // whoever recovers panics reports it
+		return err
 	case err != nil && !errors.Is(err, ErrNotFound):
 		if s.cache != nil {
 			e.setToken(s.cache.get(&digest, time.Now())) // who it is that may still be signed in

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wrapper"
 )
 
 // A FailingStorage does what its Storage does until it is told to fail. It is safe
@@ -65,9 +66,9 @@ func (s *FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenau
 }
 
 // FindBatch implements tokenauth.BatchFinder. It calls Find for each slot if the
-// storage behind it is none.
+// storage behind it is none, or a wrapper of one that has its own Find only.
 func (s *FailingStorage) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
-	if finder, ok := s.Storage.(tokenauth.BatchFinder); ok && s.failure() == nil {
+	if finder, ok := s.Storage.(tokenauth.BatchFinder); ok && s.failure() == nil && !wrapper.Bypasses(finder, "Find", "FindBatch") {
 		return finder.FindBatch(ctx, slots)
 	}
 	found := make([]tokenauth.Found, len(slots))

@@ -70,27 +70,68 @@ func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 
 // Bypasses reports whether the part, or a type that it embeds, declares the method,
 // and has the ability, which is a method, too, from a type that it embeds itself. A
-// call of the ability then does not come by what the wrapper does in the method.
+// call of the ability then does not come by what the wrapper does in the method. The
+// same holds if that is so of the value in the interface which the ability is from.
 func Bypasses(part any, method, ability string) bool {
-	return depth(reflect.TypeOf(part), method) < depth(reflect.TypeOf(part), ability)
+	v := reflect.ValueOf(part)
+	for range maxWrappers {
+		depth, _ := declarer(v, method)
+		deeper, from := declarer(v, ability)
+		if depth < deeper {
+			return true
+		}
+		if from.Kind() != reflect.Interface || from.IsNil() {
+			return false
+		}
+		v = from.Elem()
+	}
+	return false
 }
 
-// depth returns how deep in t the type is embedded that declares the method: 0 if
-// that is t itself.
-func depth(t reflect.Type, method string) int {
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
+// declarer returns what declares the method, and how deep in v that is embedded: v
+// itself, and 0, if v does. reflect.VisibleFields would not do: of two embedded types
+// with the same name, such as a Store that wraps another package's, it has the outer
+// one only.
+func declarer(v reflect.Value, method string) (depth int, by reflect.Value) {
+	seen := make(map[reflect.Type]bool)
+	for level := []reflect.Value{v}; len(level) > 0; depth++ {
+		var next []reflect.Value
+		for _, v := range level {
+			if v.Kind() == reflect.Pointer {
+				v = pointedTo(v)
+			}
+			if seen[v.Type()] {
+				continue
+			}
+			seen[v.Type()] = true
+			if declares(v.Type(), method) {
+				return depth, v
+			}
+			next = append(next, embedded(v)...)
+		}
+		level = next
 	}
-	if t.Kind() != reflect.Struct || declares(t, method) {
-		return 0
+	return 0, v
+}
+
+// pointedTo returns what p points to, or a zero value.
+func pointedTo(p reflect.Value) reflect.Value {
+	if p.IsNil() {
+		return reflect.Zero(p.Type().Elem())
 	}
-	least := 0
-	for _, f := range reflect.VisibleFields(t) {
-		if f.Anonymous && (least == 0 || len(f.Index) < least) && declares(f.Type, method) {
-			least = len(f.Index)
+	return p.Elem()
+}
+
+func embedded(v reflect.Value) (parts []reflect.Value) {
+	if v.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range v.NumField() {
+		if v.Type().Field(i).Anonymous {
+			parts = append(parts, v.Field(i))
 		}
 	}
-	return least
+	return parts
 }
 
 // declares reports whether the type declares the method itself. What a struct has from

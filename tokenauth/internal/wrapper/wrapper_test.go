@@ -38,6 +38,25 @@ type (
 	}
 )
 
+// cyclic holds itself.
+func cyclic() *holds {
+	h := new(holds)
+	h.whole = h
+	return h
+}
+
+type (
+	holds     struct{ whole }
+	holdsBoth struct {
+		finder
+		batch
+	}
+	answers struct{ holds }
+)
+
+func (answers) Find()      {}
+func (answers) FindBatch() {}
+
 type batch interface{ FindBatch() }
 
 type whole interface {
@@ -79,6 +98,14 @@ func TestBypasses(t *testing.T) {
 		{byInterface{}, false},
 		{new(overInterface), true},
 		{new(self), false},
+		{holds{whole: new(base)}, false},
+		{holds{whole: overrides{}}, true},
+		{&holds{whole: &deepOverride{}}, true},
+		{holds{whole: mended{}}, false},
+		{holds{whole: &holds{whole: overrides{}}}, true},
+		{holdsBoth{overrides{}, overrides{}}, true},
+		{answers{holds{whole: overrides{}}}, false},
+		{cyclic(), false},
 	} {
 		if got := Bypasses(test.part, "Find", "FindBatch"); got != test.want {
 			t.Errorf("%T: %v", test.part, got)
