@@ -350,3 +350,34 @@ func TestCallerLeavesASharedCall(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// A caller who leaves a revocation while its look-up waits for others has the token
+// ended nevertheless.
+func TestRevocationIsFinishedWhileItsCallerLeaves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := new(batching)
+		auth := newService(t, store, new(staff), nil)
+		accessTokens := issueMany(t, auth, 3)
+		var wg sync.WaitGroup
+		for _, accessToken := range accessTokens[1:] { // as many as go out alone
+			wg.Go(func() { auth.Validate(t.Context(), accessToken) })
+		}
+		synctest.Wait()
+		ctx, leave := context.WithCancel(t.Context())
+		wg.Go(func() {
+			if err := auth.Revoke(ctx, accessTokens[0]); err != nil {
+				t.Errorf("the revocation failed: %v", err)
+			}
+		})
+		synctest.Wait()
+		leave()
+		wg.Wait()
+		if _, err := auth.Validate(t.Context(), accessTokens[0]); !errors.Is(err, tokenauth.ErrInvalidToken) {
+			t.Errorf("the token is still good: %v", err)
+		}
+		if err := auth.Revoke(ctx, accessTokens[1]); reason(err) != "unavailable" {
+			t.Errorf("with a context that has ended: %v", err)
+		}
+	})
+}

@@ -97,7 +97,13 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {
 	began := time.Now()
 	e.Digest = digest
-	t, err := s.lookups.find(ctx, slot)
+	further, cancel := deadline.Detach(ctx) // a revocation that has begun is finished
+	defer cancel()
+	err := ctx.Err()
+	var t *Token
+	if err == nil {
+		t, err = s.lookups.find(further, slot)
+	}
 	held := err == nil && equal(&t.Digest, &digest)
 	switch {
 	case held:
@@ -114,8 +120,6 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 		s.observeRevoked(ctx, e, began, err)
 		return err
 	}
-	further, cancel := deadline.Detach(ctx) // a revocation that has begun is finished
-	defer cancel()
 	err = s.revoke(further, slot, digest)
 	if held || err != nil {
 		s.observeRevoked(ctx, e, began, err)

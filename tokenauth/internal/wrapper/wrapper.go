@@ -68,10 +68,10 @@ func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 	return false
 }
 
-// Bypasses reports whether the part, or a type that it embeds, declares the method,
-// and has the ability, which is a method, too, from a type that it embeds itself. A
-// call of the ability then does not come by what the wrapper does in the method. The
-// same holds if that is so of the value in the interface which the ability is from.
+// Bypasses reports whether the part is a wrapper with a method of its own that callers
+// of the ability, which is a method, too, do not come by: the part, or a type that it
+// embeds, declares the method, and the ability is promoted from further within. If it
+// is promoted from an interface, the value in that is looked at in the same way.
 func Bypasses(part any, method, ability string) bool {
 	v := reflect.ValueOf(part)
 	for range maxWrappers {
