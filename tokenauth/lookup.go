@@ -38,8 +38,8 @@ func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *
 	return l
 }
 
-// bypassesFind reports whether the storage is a wrapper whose own Find FindBatch would
-// not call.
+// bypassesFind reports whether the storage is a wrapper whose FindBatch would not call
+// its own Find.
 func bypassesFind(s Storage) bool { return wrapper.Bypasses(s, "Find", "FindBatch") }
 
 // find asks the storage for the token in the slot. It compares the slot that comes
@@ -75,8 +75,8 @@ func (l *lookups) findOne(ctx context.Context, slot Slot) (Token, error) {
 	return l.storage.Find(call, slot)
 }
 
-// findBatch calls a BatchFinder for several requests. None of them is there to recover
-// a panic.
+// findBatch calls a BatchFinder, and returns errPanic if that panics: several requests
+// may wait for the call, and none of them would recover the panic.
 func (l *lookups) findBatch(ctx context.Context, finder BatchFinder, slots []Slot) (found []Found, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -65,7 +65,8 @@ func (s *Service) list(ctx context.Context, userID string) ([]Token, error) {
 }
 
 // Health checks that the storage answers, for a health check. It reads an empty
-// slot, and returns nil, or ErrUnavailable after Options.Timeout at most.
+// slot, and returns nil, or ErrUnavailable after Options.Timeout at most, also if a
+// BatchFinder panicked.
 //
 // It does not check the feed of the cache, because the Service works without it:
 // CacheStats has that.

@@ -21,8 +21,9 @@ import (
 //     stack is logged.
 //
 // A cancelled context does not interrupt a read that has begun, which ends within
-// Options.Timeout; a deadline does. A read that is shared with other callers, of a
-// BatchFinder, goes on for them, and Validate returns as soon as its context ends.
+// Options.Timeout. A deadline does, but not a read of a BatchFinder: Validate returns
+// then, and the read goes on. It also returns when the context is cancelled while it
+// waits for a read that it shares with other callers.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
 	defer plainPanic()
 	began := s.beginning()

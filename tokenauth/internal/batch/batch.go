@@ -1,12 +1,12 @@
 // Package batch sends look-ups that wait at the same moment together, in one call.
 //
-// Two calls are in progress at most. A look-up that comes while there are fewer is
-// sent alone and at once. Later look-ups wait, and go out together when a call comes
-// back. A look-up joins only a call that was not sent yet, so it sees everything that
-// was done before it began.
+// Two calls are in progress at most, beside those that are slow. A look-up that comes
+// while there are fewer is sent alone and at once. Later look-ups wait, and go out
+// together when a call comes back. A look-up joins only a call that was not sent yet,
+// so it sees everything that was done before it began.
 //
-// tokenauth looks up tokens, and each call is a statement: the database sees two
-// connections, however many requests there are.
+// tokenauth looks up tokens, and each call is a statement. However many requests there
+// are, a database that answers in time sees two connections.
 package batch
 
 import (
@@ -50,7 +50,7 @@ type Batcher[K comparable, R any] struct {
 // A lookup is one key of one call, for all who asked for it before it was sent.
 type lookup[K comparable, R any] struct {
 	key     K
-	callers int // who have not left; counts until it is sent
+	callers int // how many still wait; meaningless once it is sent
 	done    chan struct{}
 	result  R     // once done
 	err     error // once done
@@ -64,15 +64,17 @@ type call[K comparable, R any] struct {
 
 // New returns a Batcher. Find returns a result for each key, at the same index, or
 // an error for all. It gets different keys, and a context that ends after the timeout
-// and has no values. It runs in a goroutine of its own, and must not panic.
+// and has no values. It must not panic: for several keys it runs in a goroutine of its
+// own.
 func New[K comparable, R any](timeout *deadline.Timeout, find func(context.Context, []K) ([]R, error)) *Batcher[K, R] {
 	return &Batcher[K, R]{find: find, timeout: timeout, unsent: make(map[K]*lookup[K, R])}
 }
 
 // Find returns what was found for the key, by a call that was sent after Find was
-// called. It returns the error of the call; or the context's, as soon as that ends;
-// or [context.DeadlineExceeded] after the timeout. The call goes on for the others
-// who wait for it.
+// called, or the error of that call. It returns the context's error as soon as the
+// context ends, and [context.DeadlineExceeded] after the timeout; the call goes on for
+// the others who wait for it. A look-up that goes out alone is made in the caller's
+// goroutine, and then only the timeout ends it, unless the context has a deadline.
 func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	patience, cancel, err := b.timeout.Call(ctx)
 	if err != nil {
