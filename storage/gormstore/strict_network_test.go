@@ -215,6 +215,7 @@ func longest(all []validation) (most time.Duration) {
 // one on a pool that does not go that way, by which to tell how busy the machine is.
 type trial struct {
 	network              *network
+	reads                *statementCounter
 	stop, stopUnaffected func() []validation
 }
 
@@ -230,30 +231,35 @@ func startTrial(t *testing.T, engine string) *trial {
 		dsn = throwaway.Postgres(t)
 	}
 	n, cuttable := newNetwork(t, engine, dsn)
-	open := func(dsn string) *tokenauth.Service {
+	open := func(dsn string) (*statementCounter, *tokenauth.Service) {
 		pool, err := sql.Open(driverName, dsn)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { pool.Close() })
-		auth, err := tokenauth.New(newStore(t, openPool(t, engine, pool), nil), nobody{}, &tokenauth.Options{Timeout: cutTimeout, Logger: quiet})
+		reads := &statementCounter{Store: newStore(t, openPool(t, engine, pool), nil)}
+		auth, err := tokenauth.New(reads, nobody{}, &tokenauth.Options{Timeout: cutTimeout, Logger: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return auth
+		return reads, auth
 	}
-	auth, unaffected := open(cuttable), open(dsn)
+	reads, auth := open(cuttable)
+	_, unaffected := open(dsn)
 	holders := issueToEach(t, auth, 40)
-	tr := &trial{n, validateSteadily(t, auth, holders), validateSteadily(t, unaffected, holders[:4])}
+	tr := &trial{n, reads, validateSteadily(t, auth, holders), validateSteadily(t, unaffected, holders[:4])}
 	eventually(t, "two connections are open", func() bool { return n.open() == 2 })
 	return tr
 }
 
 // end returns what came of the validations, and how long one may take that the cut
 // does not concern.
-func (tr *trial) end() (all []validation, bound time.Duration) {
+func (tr *trial) end(t *testing.T) (all []validation, bound time.Duration) {
+	t.Helper()
 	busy := longest(tr.stopUnaffected())
-	return tr.stop(), 200*time.Millisecond + 4*busy
+	all = tr.stop()
+	eventually(t, "each statement has ended", func() bool { return tr.reads.inProgress.Load() == 0 })
+	return all, 200*time.Millisecond + 4*busy
 }
 
 // expectDeadline checks that a validation failed by its deadline, and not before.
@@ -280,7 +286,7 @@ func TestDeadConnectionsDelayNoOtherValidation(t *testing.T) {
 			heal := tr.network.cut(test.cut)
 			t.Cleanup(heal)
 			time.Sleep(cutTimeout + 200*time.Millisecond)
-			all, bound := tr.end()
+			all, bound := tr.end(t)
 			failed, most := 0, time.Duration(0)
 			for _, v := range all {
 				if v.err != nil {
@@ -291,8 +297,9 @@ func TestDeadConnectionsDelayNoOtherValidation(t *testing.T) {
 				most = max(most, v.took)
 			}
 			t.Logf("%d validations, %d failed, the others took up to %v (bound %v)", len(all), failed, most, bound)
-			if failed < test.cut {
-				t.Errorf("%d validations failed on %d dead connections", failed, test.cut)
+			// Each slot has one caller.
+			if statements, slots := int(tr.reads.failed.Load()), int(tr.reads.failedSlots.Load()); statements != test.cut || slots != failed {
+				t.Errorf("%d validations failed, and %d statements for %d, on %d dead connections", failed, statements, slots, test.cut)
 			}
 			if most > min(bound, cutTimeout*9/10) {
 				t.Errorf("a validation took %v, longer than %v", most, bound)
@@ -315,7 +322,7 @@ func TestValidationsGoOnWhenTheNetworkIsBack(t *testing.T) {
 			heal()
 			healed := time.Now()
 			time.Sleep(300 * time.Millisecond)
-			all, bound := tr.end()
+			all, bound := tr.end(t)
 			failed, after := 0, 0
 			for _, v := range all {
 				switch {
