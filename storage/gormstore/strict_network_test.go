@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -140,10 +141,11 @@ func (n *network) open() int {
 	return len(n.links)
 }
 
-// cut holds back what goes over so many of the connections there are, until heal.
+// cut holds back what goes over so many of the connections there are, or all, until
+// heal.
 func (n *network) cut(connections int) (heal func()) {
 	n.mu.Lock()
-	links := slices.Clone(n.links[:connections])
+	links := slices.Clone(n.links[:min(connections, len(n.links))])
 	n.mu.Unlock()
 	for _, l := range links {
 		l.packets.Lock()
@@ -158,7 +160,7 @@ func (n *network) cut(connections int) (heal func()) {
 // down holds back everything, until heal.
 func (n *network) down() (heal func()) {
 	n.arrivals.Lock()
-	healLinks := n.cut(n.open())
+	healLinks := n.cut(math.MaxInt)
 	return sync.OnceFunc(func() {
 		healLinks()
 		n.arrivals.Unlock()

@@ -155,7 +155,7 @@ func onServers(t *testing.T, test func(t *testing.T, engine string)) {
 }
 
 // busyTimeout is that of calls that may wait for many others on a busy machine.
-const busyTimeout = 10 * time.Second
+const busyTimeout = 20 * time.Second
 
 func quietService(tb testing.TB, s tokenauth.Storage, a tokenauth.Authenticator) *tokenauth.Service {
 	tb.Helper()
