@@ -1,0 +1,396 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
+)
+
+// A countingConnector counts the connections that it opens.
+type countingConnector struct {
+	driver.Connector
+	opened atomic.Int64
+}
+
+func (c *countingConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	c.opened.Add(1)
+	return c.Connector.Connect(ctx)
+}
+
+// A statementCounter is a store that counts its reads of tokens.
+type statementCounter struct {
+	*gormstore.Store
+	inProgress, most    atomic.Int64 // reads
+	slow                atomic.Int64 // reads for which others may not have waited
+	failed, failedSlots atomic.Int64 // reads without an answer, and what they were for
+	largest             atomic.Int64 // slots of a read
+}
+
+func (c *statementCounter) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
+	end := c.begin(1)
+	t, err := c.Store.Find(ctx, s)
+	if errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt) {
+		end(nil)
+	} else {
+		end(err)
+	}
+	return t, err
+}
+
+func (c *statementCounter) FindBatch(ctx context.Context, s []tokenauth.Slot) ([]tokenauth.Found, error) {
+	end := c.begin(len(s))
+	found, err := c.Store.FindBatch(ctx, s)
+	end(err)
+	return found, err
+}
+
+// slowRead is a little less than the 100 milliseconds after which a read keeps no
+// others waiting: the Service measures from an earlier moment.
+const slowRead = 80 * time.Millisecond
+
+func (c *statementCounter) begin(slots int) (end func(error)) {
+	began := time.Now()
+	raise(&c.most, c.inProgress.Add(1))
+	raise(&c.largest, int64(slots))
+	return func(err error) {
+		if time.Since(began) > slowRead {
+			c.slow.Add(1)
+		}
+		if err != nil {
+			c.failed.Add(1)
+			c.failedSlots.Add(int64(slots))
+		}
+		c.inProgress.Add(-1)
+	}
+}
+
+func raise(most *atomic.Int64, n int64) {
+	for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+	}
+}
+
+// mostReads is how many may be in progress, with slow ones.
+const mostReads = 16
+
+// expectFewStatements checks that two reads were in progress at most, and more only
+// where the machine was so busy that some were slow.
+func (c *statementCounter) expectFewStatements(t *testing.T) {
+	t.Helper()
+	if most, slow := c.most.Load(), c.slow.Load(); most > min(2+slow, mostReads) {
+		t.Errorf("%d statements were in progress at once, and %d were slow", most, slow)
+	}
+	if c.largest.Load() < 2 {
+		t.Error("no statement was for two callers")
+	}
+}
+
+// pooled opens a database of the engine with the pool that database/sql makes unless
+// it is told otherwise.
+func pooled(tb testing.TB, engine string) (*gorm.DB, *sql.DB, *countingConnector) {
+	tb.Helper()
+	var connector driver.Connector
+	switch engine {
+	case "postgres":
+		config, err := pgx.ParseConfig(throwaway.Postgres(tb))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		connector = stdlib.GetConnector(*config)
+	case "mariadb":
+		config, err := mysqldriver.ParseDSN(throwaway.MariaDB(tb))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if connector, err = mysqldriver.NewConnector(config); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	c := &countingConnector{Connector: connector}
+	pool := openConnector(tb, c)
+	return openPool(tb, engine, pool), pool, c
+}
+
+// openPool leaves the pool as it is.
+func openPool(tb testing.TB, engine string, pool *sql.DB) *gorm.DB {
+	tb.Helper()
+	var d gorm.Dialector = postgres.New(postgres.Config{Conn: pool})
+	if engine == "mariadb" {
+		d = mysql.New(mysql.Config{Conn: pool})
+	}
+	db, err := gorm.Open(d, &gorm.Config{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return db
+}
+
+// onServers runs a test with PostgreSQL and MariaDB.
+func onServers(t *testing.T, test func(t *testing.T, engine string)) {
+	t.Parallel()
+	for _, engine := range []string{"postgres", "mariadb"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			test(t, engine)
+		})
+	}
+}
+
+// busyTimeout is that of calls that may wait for many others on a busy machine.
+const busyTimeout = 20 * time.Second
+
+func quietService(tb testing.TB, s tokenauth.Storage, a tokenauth.Authenticator) *tokenauth.Service {
+	tb.Helper()
+	auth, err := tokenauth.New(s, a, &tokenauth.Options{Logger: quiet, Timeout: busyTimeout, Throttle: tokenauth.ThrottleOptions{InsecureOff: true}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return auth
+}
+
+// A holder is a user with a token.
+type holder struct{ id, accessToken string }
+
+func issueToEach(tb testing.TB, auth *tokenauth.Service, n int) []holder {
+	tb.Helper()
+	all := make([]holder, n)
+	for i := range all {
+		id := fmt.Sprint("user", i)
+		issued, err := auth.Issue(tb.Context(), tokenauth.Principal{UserID: id, UserName: id}, "")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		all[i] = holder{id, issued.AccessToken.Reveal()}
+	}
+	return all
+}
+
+// validate returns an error also if the token is another user's.
+func (h *holder) validate(ctx context.Context, auth *tokenauth.Service) error {
+	token, err := auth.Validate(ctx, h.accessToken)
+	if err == nil && token.Principal.UserID != h.id {
+		err = fmt.Errorf("the token of %s is that of %s", h.id, token.Principal.UserID)
+	}
+	return err
+}
+
+// keepValidating validates in n goroutines, at least once in each, until stop is
+// called, which returns how often that was. An error is one of the test, and ends it.
+func keepValidating(t *testing.T, auth *tokenauth.Service, holders []holder, n int) (stop func() int64) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var done atomic.Bool
+	var validated atomic.Int64
+	for i := range n {
+		wg.Go(func() {
+			for again := true; again; again = !done.Load() {
+				h := &holders[i%len(holders)]
+				if err := h.validate(t.Context(), auth); err != nil {
+					if !done.Swap(true) {
+						t.Errorf("validating: %v", err)
+					}
+					return
+				}
+				validated.Add(1)
+			}
+		})
+	}
+	stop = func() int64 {
+		done.Store(true)
+		wg.Wait()
+		return validated.Load()
+	}
+	t.Cleanup(func() { stop() })
+	return stop
+}
+
+func TestValidationsNeedTwoConnections(t *testing.T) {
+	onServers(t, func(t *testing.T, engine string) {
+		db, pool, connector := pooled(t, engine)
+		reads := &statementCounter{Store: newStore(t, db, nil)}
+		auth := quietService(t, reads, nobody{})
+		holders := issueToEach(t, auth, 100)
+		before, closedBefore := connector.opened.Load(), pool.Stats().MaxIdleClosed
+
+		const goroutines = 256
+		stop := keepValidating(t, auth, holders, goroutines)
+		for began := time.Now(); time.Since(began) < 700*time.Millisecond; time.Sleep(time.Millisecond) {
+			if open := pool.Stats().OpenConnections; open > mostReads+2 { // two of them idle
+				t.Errorf("%d connections are open", open)
+				break
+			}
+		}
+		validated := stop()
+		opened, closed := connector.opened.Load()-before, pool.Stats().MaxIdleClosed-closedBefore
+		t.Logf("%d validations; %d connections opened, %d closed as idle; %d statements slow", validated, opened, closed, reads.slow.Load())
+		if validated < goroutines {
+			t.Errorf("there were %d validations", validated)
+		}
+		reads.expectFewStatements(t)
+		// A read that is slow, on a busy machine, lets another one begin.
+		if slow := reads.slow.Load(); opened > 2+slow || closed > slow {
+			t.Errorf("%d connections were opened and %d closed as idle, and %d statements were slow", opened, closed, slow)
+		}
+	})
+}
+
+// Validations leave connections of the pool to sign-ins, however many there are.
+// database/sql gives a connection to any of those who wait, so that sign-ins would
+// wait for all validations if each waited for one.
+func TestSignInsKeepConnections(t *testing.T) {
+	const goroutines, most = 400, 50
+	onServers(t, func(t *testing.T, engine string) {
+		db, pool, _ := pooled(t, engine)
+		reads := &statementCounter{Store: newStore(t, db, &gormstore.Options{Passwords: &password.Options{KeepHashes: true, Timeout: busyTimeout}})}
+		auth := quietService(t, reads, reads.Users())
+		holders := issueToEach(t, auth, 100)
+		for i := range most {
+			create(t, reads.Store, fmt.Sprint("alice", i))
+		}
+		for _, test := range []struct{ connections, signIns int }{{8, most}, {2, 10}, {1, 10}} {
+			t.Run(fmt.Sprint(test.connections), func(t *testing.T) {
+				pool.SetMaxOpenConns(test.connections)
+				stop := keepValidating(t, auth, holders, goroutines)
+				var wg sync.WaitGroup
+				began := time.Now()
+				for i := range test.signIns {
+					wg.Go(func() {
+						if _, err := signIn(t.Context(), auth, fmt.Sprint("alice", i), "password"); err != nil {
+							t.Errorf("signing in: %v", err)
+						}
+					})
+				}
+				wg.Wait()
+				took := time.Since(began)
+				validated := stop()
+				t.Logf("%d sign-ins took %v, beside %d validations", test.signIns, took, validated)
+				if validated < goroutines {
+					t.Errorf("there were %d validations", validated)
+				}
+				reads.expectFewStatements(t)
+			})
+		}
+	})
+}
+
+func TestFaultyRowsConcernTheirOwnCallersOnly(t *testing.T) {
+	onEach(t, func(t *testing.T, e engine) {
+		s, db := e.store(t)
+		reads := &statementCounter{Store: s}
+		auth := quietService(t, reads, nobody{})
+		holders := issueToEach(t, auth, 20)
+		corrupt, missing := &holders[3], &holders[11]
+		for h, statement := range map[*holder]string{
+			corrupt: "UPDATE tokenauth_tokens SET format = 99 WHERE user_key = ?",
+			missing: "DELETE FROM tokenauth_tokens WHERE user_key = ?",
+		} {
+			user := tokenauth.SlotOf(h.id, "").User
+			if result := db.Exec(statement, user[:]); result.Error != nil || result.RowsAffected != 1 {
+				t.Fatalf("%d rows, error %v", result.RowsAffected, result.Error)
+			}
+		}
+		for range long(400) {
+			var wg sync.WaitGroup
+			for i := range 2 * len(holders) { // each by two callers
+				h := &holders[i/2]
+				wg.Go(func() {
+					err := h.validate(t.Context(), auth)
+					faulty := h == corrupt || h == missing
+					if faulty != errors.Is(err, tokenauth.ErrInvalidToken) || faulty == (err == nil) || errors.Is(err, tokenauth.ErrUnavailable) {
+						t.Errorf("%s, faulty %v: %v", h.id, faulty, err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		if reads.largest.Load() < 2 {
+			t.Error("no statement was for two callers")
+		}
+	})
+}
+
+// A valueTracer is a tracer of pgx that counts the statements on tokens whose context
+// has the value of a request, and those whose context has none.
+type valueTracer struct{ with, without map[string]*atomic.Int64 }
+
+type requestKey struct{}
+
+func newValueTracer() *valueTracer {
+	count := func() map[string]*atomic.Int64 {
+		return map[string]*atomic.Int64{"SELECT": new(atomic.Int64), "WITH": new(atomic.Int64), "INSERT": new(atomic.Int64)}
+	}
+	return &valueTracer{count(), count()}
+}
+
+func (v *valueTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	verb, rest, _ := strings.Cut(strings.TrimSpace(q.SQL), " ")
+	count := v.without
+	if ctx.Value(requestKey{}) != nil {
+		count = v.with
+	}
+	if n := count[verb]; n != nil && strings.Contains(rest, "tokenauth_tokens") {
+		n.Add(1)
+	}
+	return ctx
+}
+
+func (*valueTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// A statement for several requests belongs to none of them.
+func TestReadsCarryNoValuesOfRequests(t *testing.T) {
+	t.Parallel()
+	config, err := pgx.ParseConfig(throwaway.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracer := newValueTracer()
+	config.Tracer = tracer
+	db := openPool(t, "postgres", openConnector(t, stdlib.GetConnector(*config)))
+	reads := &statementCounter{Store: newStore(t, db, nil)}
+	auth := quietService(t, reads, nobody{})
+	holders := issueToEach(t, auth, 20)
+	request := func(n int) context.Context { return context.WithValue(t.Context(), requestKey{}, n) }
+	selects := tracer.without["SELECT"].Load() // those of New
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			// Those with a deadline of their own go out in other goroutines.
+			ctx, cancel := request(i), context.CancelFunc(func() {})
+			if i%2 == 0 {
+				ctx, cancel = context.WithTimeout(ctx, time.Minute)
+			}
+			defer cancel()
+			for range 10 {
+				if err := holders[i%len(holders)].validate(ctx, auth); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if with, without := tracer.with["SELECT"].Load(), tracer.without["SELECT"].Load()-selects; with != 0 || without == 0 || reads.largest.Load() < 2 {
+		t.Errorf("%d statements have the value of a request and %d none; the largest is for %d slots", with, without, reads.largest.Load())
+	}
+	// The tracer would have seen it.
+	if _, err := auth.Issue(request(1), tokenauth.Principal{UserID: "alice"}, ""); err != nil || tracer.with["INSERT"].Load() != 1 {
+		t.Errorf("of the statement that issues a token the tracer sees %d with a value, error %v", tracer.with["INSERT"].Load(), err)
+	}
+}
