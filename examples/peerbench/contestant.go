@@ -100,7 +100,7 @@ func engineOf(guard gin.HandlerFunc, who func(*gin.Context) string, handler gin.
 }
 
 func request() *http.Request {
-	r, err := http.NewRequest("GET", path, nil)
+	r, err := http.NewRequest("GET", path, http.NoBody) // as a server has it
 	if err != nil {
 		panic(err)
 	}
