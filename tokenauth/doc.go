@@ -116,6 +116,7 @@
 //
 // # Concurrency
 //
-// A [Service] is safe for concurrent use. It starts no goroutine: the host runs
-// [Service.Run], which does the background work.
+// A [Service] is safe for concurrent use. Its goroutines end with the statements that
+// requests share ([BatchFinder]). The host runs [Service.Run], which does the
+// background work.
 package tokenauth
