@@ -122,16 +122,17 @@ func (a redisAddress) say(ctx context.Context, command []string, texts ...string
 	})
 }
 
-// until waits until the answer to a command is as it should be.
+// until waits until the answer to a command is as it should be. An error may pass:
+// Redis closes the connections of its clients when it becomes a replica, for one.
 func (a redisAddress) until(ctx context.Context, command []string, is func(answer string) bool) error {
 	for {
 		answer, err := a.do(ctx, command...)
-		if err != nil || is(answer) {
-			return err
+		if err == nil && is(answer) {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: to %v %s says %s", ctx.Err(), command, a.address, answer)
+			return fmt.Errorf("%w: to %v %s says %s, error %v", ctx.Err(), command, a.address, answer, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
