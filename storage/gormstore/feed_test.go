@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -551,22 +549,12 @@ type wire struct {
 // newWire returns a wire to the server with that DSN, and the DSN over it.
 func newWire(t *testing.T, dsn string) (*wire, string) {
 	t.Helper()
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	query := u.Query()
-	w := &wire{Listener: listener, network: "tcp", to: u.Host, forgotten: new(atomic.Bool)}
-	if dir := query.Get("host"); dir != "" {
-		w.network, w.to = "unix", filepath.Join(dir, ".s.PGSQL."+query.Get("port"))
-	}
-	query.Del("host")
-	query.Del("port")
-	u.Host, u.RawQuery = listener.Addr().String(), query.Encode()
+	w := &wire{Listener: listener, forgotten: new(atomic.Bool)}
+	w.network, w.to, dsn = throwaway.PostgresBehind(t, dsn, listener.Addr().String())
 	go func() {
 		for {
 			in, err := listener.Accept()
@@ -587,7 +575,7 @@ func newWire(t *testing.T, dsn string) (*wire, string) {
 		}
 	}()
 	t.Cleanup(func() { listener.Close(); w.cut() })
-	return w, u.String()
+	return w, dsn
 }
 
 func (w *wire) carry(from, to net.Conn, forgotten *atomic.Bool) {

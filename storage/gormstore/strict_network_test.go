@@ -7,8 +7,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
-	"net/url"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -55,19 +53,7 @@ func newNetwork(t *testing.T, engine, dsn string) (*network, string) {
 		config.Net, config.Addr = "tcp", listener.Addr().String()
 		dsn = config.FormatDSN()
 	} else {
-		u, err := url.Parse(dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		query := u.Query()
-		n.to = u.Host
-		if dir := query.Get("host"); dir != "" {
-			n.kind, n.to = "unix", filepath.Join(dir, ".s.PGSQL."+query.Get("port"))
-		}
-		query.Del("host")
-		query.Del("port")
-		u.Host, u.RawQuery = listener.Addr().String(), query.Encode()
-		dsn = u.String()
+		n.kind, n.to, dsn = throwaway.PostgresBehind(t, dsn, listener.Addr().String())
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -310,7 +296,8 @@ func TestDeadConnectionsDelayNoOtherValidation(t *testing.T) {
 	}
 }
 
-// What arrives late is for nobody but those who asked for it.
+// Packets that arrive late reach only the callers who asked for them, and when the
+// network is back, validations work as before.
 func TestValidationsGoOnWhenTheNetworkIsBack(t *testing.T) {
 	t.Parallel()
 	for _, outage := range []time.Duration{400 * time.Millisecond, cutTimeout + 200*time.Millisecond} {

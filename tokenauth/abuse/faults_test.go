@@ -11,7 +11,6 @@ import (
 	"hash/crc32"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -909,22 +908,12 @@ func (c *cut) happened(t *testing.T) {
 // over it.
 func newWire(t *testing.T, dsn string) (*wire, string) {
 	t.Helper()
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	query := u.Query()
-	w := &wire{network: "tcp", to: u.Host}
-	if dir := query.Get("host"); dir != "" {
-		w.network, w.to = "unix", filepath.Join(dir, ".s.PGSQL."+query.Get("port"))
-	}
-	query.Del("host")
-	query.Del("port")
-	u.Host, u.RawQuery = listener.Addr().String(), query.Encode()
+	w := new(wire)
+	w.network, w.to, dsn = throwaway.PostgresBehind(t, dsn, listener.Addr().String())
 	go func() {
 		for {
 			in, err := listener.Accept()
@@ -955,7 +944,7 @@ func newWire(t *testing.T, dsn string) (*wire, string) {
 			conn.Close()
 		}
 	})
-	return w, u.String()
+	return w, dsn
 }
 
 // cutAt cuts the wire at the next statement with the text in it, or in its
