@@ -63,10 +63,7 @@ func (s *Store) batch(slots []tokenauth.Slot) (find *statement, args []any) {
 		all = append(all, slots[i].Client[:]...)
 	}
 	users, clients := all[:key*len(slots)], all[key*len(slots):]
-	part := size
-	if s.dialect.keysInParts {
-		part = smallBatch
-	}
+	part := s.dialect.batchPart(size)
 	args = make([]any, 0, 2*size/part+1)
 	for from := 0; from < size; from += part {
 		first, last := key*min(from, len(slots)), key*min(from+part, len(slots))

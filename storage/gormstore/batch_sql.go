@@ -16,8 +16,8 @@ const (
 // all clients, and how many slots there are; the keys come in parts on MariaDB and
 // MySQL. Each statement counts from 0, cuts the keys out of the arguments, and returns
 // the number before the columns of the row: a text for any number of slots up to its
-// size, without an array, which each driver passes in its own way. The database has no choice but to
-// look each row up by the primary key, whatever its statistics say.
+// size, without an array, which each driver passes in its own way. The database has no
+// choice but to look each row up by the primary key, whatever its statistics say.
 
 // findBatch returns the statement that finds the tokens in so many slots at most.
 func (d *dialect) findBatch(size int) string {
@@ -28,6 +28,14 @@ func (d *dialect) findBatch(size int) string {
 		return findBatchMySQL(size)
 	}
 	return findBatchSQLite(size)
+}
+
+// batchPart returns the keys of how many slots one argument of it has.
+func (d *dialect) batchPart(size int) int {
+	if d.folder == "mysql" {
+		return smallBatch
+	}
+	return size
 }
 
 // A LIMIT keeps the planner from joining by a hash of the whole table. The number of

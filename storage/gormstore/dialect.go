@@ -5,17 +5,16 @@ import "database/sql"
 // A dialect is what differs between the engines. Statements are written for
 // SQLite, with the default prefix, and rewritten.
 type dialect struct {
-	folder      string // under migrations
-	numbered    bool   // $1, $2, … for ?
-	aliases     bool   // INSERT INTO … AS t
-	prepare     bool   // whether statements have to be prepared here
-	overwrite   string // what an INSERT into tokens does on conflict
-	ignore      string // what an INSERT into users does on conflict: nothing
-	keysInParts bool   // whether its keys are several arguments
-	share       string // a read that waits for writers of the row
-	primary     string // ends the condition of a read, and fails at a standby
-	update      string // a read of counters that keeps others from them
-	lock        string // what has to come before such a read, or ""
+	folder    string // under migrations
+	numbered  bool   // $1, $2, … for ?
+	aliases   bool   // INSERT INTO … AS t
+	prepare   bool   // whether statements have to be prepared here
+	overwrite string // what an INSERT into tokens does on conflict
+	ignore    string // what an INSERT into users does on conflict: nothing
+	share     string // a read that waits for writers of the row
+	primary   string // ends the condition of a read, and fails at a standby
+	update    string // a read of counters that keeps others from them
+	lock      string // what has to come before such a read, or ""
 	// an INSERT that does nothing on conflict, and tells so by the rows affected
 	insertIgnore, onConflict string
 	overwriteCounter         string // what an INSERT into counters does on conflict
@@ -114,10 +113,9 @@ var dialects = map[string]dialect{
 			issued_at = VALUES(issued_at), expires_at = VALUES(expires_at),
 			client_id = VALUES(client_id), user_id = VALUES(user_id), user_name = VALUES(user_name),
 			roles = VALUES(roles), attributes = VALUES(attributes), stamp = VALUES(stamp)`,
-		ignore:      ` ON DUPLICATE KEY UPDATE id = id`,
-		keysInParts: true,
-		share:       ` LOCK IN SHARE MODE`,
-		update:      unlimited + ` FOR UPDATE`,
+		ignore: ` ON DUPLICATE KEY UPDATE id = id`,
+		share:  ` LOCK IN SHARE MODE`,
+		update: unlimited + ` FOR UPDATE`,
 		// Not ON DUPLICATE KEY, whose rows affected depend on the host's DSN.
 		insertIgnore: `INSERT IGNORE INTO`,
 		overwriteCounter: ` ON DUPLICATE KEY UPDATE
