@@ -27,7 +27,7 @@ func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *
 	finder, ok := s.(BatchFinder)
 	switch {
 	case !ok:
-	case bypassesFind(s):
+	case wrapper.BypassesFind(s):
 		logger.Warn("tokenauth: a wrapper has its own Find, and FindBatch of the storage in it, which is therefore not called: add FindBatch to the wrapper, and requests that wait at the same moment share statements again",
 			"wrapper", reflect.TypeOf(s).String())
 	default:
@@ -37,10 +37,6 @@ func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *
 	}
 	return l
 }
-
-// bypassesFind reports whether the storage is a wrapper whose FindBatch would not call
-// its own Find.
-func bypassesFind(s Storage) bool { return wrapper.Bypasses(s, "Find", "FindBatch") }
 
 // find asks the storage for the token in the slot. It compares the slot that comes
 // back with the one asked for: drivers have handed one request's row to another after

@@ -13,7 +13,7 @@ import (
 // A FailingStorage does what its Storage does until it is told to fail. It is safe
 // for concurrent use.
 //
-// It is no tokenauth.Watcher and no throttle.Storage: Options.Cache and
+// It is not a tokenauth.Watcher, nor a throttle.Storage: Options.Cache and
 // Options.Throttle.Key are errors with it. A test of those uses the storage itself.
 type FailingStorage struct {
 	// Storage is the storage behind it.
@@ -68,7 +68,7 @@ func (s *FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenau
 // FindBatch implements tokenauth.BatchFinder. It calls Find for each slot if the
 // storage behind it is none, or a wrapper of one that has its own Find only.
 func (s *FailingStorage) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
-	if finder, ok := s.Storage.(tokenauth.BatchFinder); ok && s.failure() == nil && !wrapper.Bypasses(finder, "Find", "FindBatch") {
+	if finder, ok := s.Storage.(tokenauth.BatchFinder); ok && s.failure() == nil && !wrapper.BypassesFind(finder) {
 		return finder.FindBatch(ctx, slots)
 	}
 	found := make([]tokenauth.Found, len(slots))

@@ -68,15 +68,15 @@ func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 	return false
 }
 
-// Bypasses reports whether the part is a wrapper with a method of its own that callers
-// of the ability, which is a method, too, do not come by: the part, or a type that it
-// embeds, declares the method, and the ability is promoted from further within. If it
-// is promoted from an interface, the value in that is looked at in the same way.
-func Bypasses(part any, method, ability string) bool {
-	v := reflect.ValueOf(part)
+// BypassesFind reports whether a storage is a wrapper with a Find of its own that its
+// FindBatch does not come by: the type, or one that it embeds, declares Find, and
+// FindBatch is promoted from further within. If it is promoted from an interface, the
+// value in that is looked at in the same way.
+func BypassesFind(storage any) bool {
+	v := reflect.ValueOf(storage)
 	for range maxWrappers {
-		depth, _ := declarer(v, method)
-		deeper, from := declarer(v, ability)
+		depth, _ := declarer(v, "Find")
+		deeper, from := declarer(v, "FindBatch")
 		if depth < deeper {
 			return true
 		}
@@ -134,20 +134,15 @@ func embedded(v reflect.Value) (parts []reflect.Value) {
 	return parts
 }
 
-// declares reports whether the type declares the method itself. What a struct has from
-// an embedded type, the compiler has generated.
+// declares reports whether the type, which is no pointer, or a pointer to it, declares
+// the method itself. What a struct has from an embedded type, the compiler has
+// generated.
 func declares(t reflect.Type, method string) bool {
 	if t.Kind() == reflect.Interface {
 		_, ok := t.MethodByName(method)
 		return ok
 	}
-	types := []reflect.Type{t}
-	if t.Kind() == reflect.Pointer { // the method may be the value's
-		types = append(types, t.Elem())
-	} else {
-		types = append(types, reflect.PointerTo(t))
-	}
-	for _, t := range types {
+	for _, t := range []reflect.Type{t, reflect.PointerTo(t)} {
 		m, ok := t.MethodByName(method)
 		if !ok {
 			continue

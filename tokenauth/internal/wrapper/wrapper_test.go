@@ -72,7 +72,7 @@ func (mended) Find()         {}
 func (mended) FindBatch()    {}
 func (*overInterface) Find() {}
 
-func TestBypasses(t *testing.T) {
+func TestBypassesFind(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		part any
@@ -107,7 +107,7 @@ func TestBypasses(t *testing.T) {
 		{answers{holds{whole: overrides{}}}, false},
 		{cyclic(), false},
 	} {
-		if got := Bypasses(test.part, "Find", "FindBatch"); got != test.want {
+		if got := BypassesFind(test.part); got != test.want {
 			t.Errorf("%T: %v", test.part, got)
 		}
 	}
