@@ -53,11 +53,12 @@ type BatchFinder interface {
 	// token, or an error that concerns that slot only. It reads each slot after
 	// the call began; together they need not be one moment.
 	//
-	// There are 1 to 64 slots, all different. Nobody changes them, also not after
-	// the call. The context has the deadline of one call of Find, and no values
-	// of any request: a tracer sees a call that belongs to none. A call with
-	// several slots may return later than its context ends; the Service answers
-	// its requests before.
+	// There are 1 to 64 slots, all different. The Service does not change them,
+	// also not after the call. The context ends after Options.Timeout, or with the
+	// last deadline of the requests if that is earlier. It has no values of any
+	// request: a tracer sees a call that belongs to none. A call with several
+	// slots may return later than its context ends; the Service answers its
+	// requests before.
 	//
 	// An error is a failure of the storage, for all slots.
 	FindBatch(ctx context.Context, slots []Slot) ([]Found, error)

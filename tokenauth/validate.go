@@ -21,9 +21,9 @@ import (
 //     stack is logged.
 //
 // A cancelled context does not interrupt a read that has begun, which ends within
-// Options.Timeout. A deadline does, but not a read of a BatchFinder: Validate returns
-// then, and the read goes on. It also returns when the context is cancelled while it
-// waits for a read that it shares with other callers.
+// Options.Timeout; a deadline does. Callers may share a read of a BatchFinder. It goes
+// on until the last of their deadlines, and each caller's Validate returns when its own
+// context ends.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
 	defer plainPanic()
 	began := s.beginning()

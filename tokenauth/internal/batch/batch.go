@@ -43,14 +43,14 @@ type Batcher[K comparable, R any] struct {
 	unsent map[K]*lookup[K, R] // those of the queue that have callers
 	calls  []*call[K, R]       // in progress, without the slow ones, in their order
 	slow   int                 // slow calls in progress
-	timer  *time.Timer         // looks for slow calls while others wait for them
-	timed  bool                // the timer runs
+	looks  bool                // a timer runs that looks for slow calls
 }
 
 // A lookup is one key of one call, for all who asked for it before it was sent.
 type lookup[K comparable, R any] struct {
 	key     K
-	callers int // how many still wait; meaningless once it is sent
+	callers int       // how many still wait; meaningless once it is sent
+	until   time.Time // the last deadline of its callers, or zero if one has none
 	done    chan struct{}
 	result  R     // once done
 	err     error // once done
@@ -63,9 +63,9 @@ type call[K comparable, R any] struct {
 }
 
 // New returns a Batcher. Find returns a result for each key, at the same index, or
-// an error for all. It gets different keys, and a context that ends after the timeout
-// and has no values. It must not panic: for several keys it runs in a goroutine of its
-// own.
+// an error for all. It gets different keys, and a context without values that ends
+// after the timeout, or with the last deadline of the callers. It must not panic: for
+// several keys it runs in a goroutine of its own.
 func New[K comparable, R any](timeout *deadline.Timeout, find func(context.Context, []K) ([]R, error)) *Batcher[K, R] {
 	return &Batcher[K, R]{find: find, timeout: timeout, unsent: make(map[K]*lookup[K, R])}
 }
@@ -75,51 +75,70 @@ func New[K comparable, R any](timeout *deadline.Timeout, find func(context.Conte
 // context ends, and [context.DeadlineExceeded] after the timeout; the call goes on for
 // the others who wait for it. A look-up that goes out alone is made in the caller's
 // goroutine, and then only the timeout ends it, unless the context has a deadline.
+// A cancelled context never ends a call: drivers would close the connection.
 func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
-	patience, cancel, err := b.timeout.Call(ctx)
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		return result, err
 	}
-	defer cancel()
-	l, alone := b.enter(key)
+	until, impatient := ctx.Deadline()
+	l, alone := b.enter(key, until)
 	if alone != nil {
 		// Another goroutine would cost a quarter of a read: the scheduler
 		// wakes a thread for it, and another for the answer.
-		if _, impatient := ctx.Deadline(); !impatient {
+		if !impatient {
 			b.run(alone, false)
 			return l.result, l.err
 		}
 		go b.work(alone)
 	}
-	select {
-	case <-l.done:
-		return l.result, l.err
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-patience.Done():
-		err = patience.Err()
+	return b.wait(ctx, l)
+}
+
+// wait waits for the look-up, which the caller leaves when the context or the timeout
+// ends.
+func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, err error) {
+	patience, cancel, err := b.timeout.Call(ctx)
+	if err == nil {
+		defer cancel()
+		select {
+		case <-l.done:
+			return l.result, l.err
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-patience.Done():
+			err = patience.Err()
+		}
 	}
 	b.leave(l)
 	return result, err
 }
 
 // enter returns the look-up of the key, and its call if it goes out alone, for the
-// caller to make.
-func (b *Batcher[K, R]) enter(key K) (l *lookup[K, R], alone *call[K, R]) {
+// caller to make. Until is the caller's deadline, or zero.
+func (b *Batcher[K, R]) enter(key K, until time.Time) (l *lookup[K, R], alone *call[K, R]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if l = b.unsent[key]; l != nil {
 		l.callers++
+		l.until = later(l.until, until)
 		return l, nil
 	}
-	l = &lookup[K, R]{key: key, callers: 1, done: make(chan struct{})}
-	if len(b.unsent) == 0 && b.maySend() {
+	l = &lookup[K, R]{key: key, callers: 1, until: until, done: make(chan struct{})}
+	if b.maySend() { // so nothing else waits
 		return l, b.begin(l)
 	}
 	b.unsent[key] = l
 	b.queue = append(b.queue, l)
 	b.send()
 	return l, nil
+}
+
+// later returns the later of two deadlines, of which zero is none.
+func later(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return a
+	}
+	return b
 }
 
 // leave is called for a caller who waits no longer. A look-up that all left is not
@@ -143,9 +162,9 @@ func (b *Batcher[K, R]) send() {
 	for len(b.unsent) > 0 && b.maySend() {
 		go b.work(b.begin(b.take()...))
 	}
-	if len(b.unsent) > 0 && len(b.calls) > 0 && !b.timed {
-		b.timed = true
-		b.lookIn(slow - time.Since(b.calls[0].sent))
+	if len(b.unsent) > 0 && len(b.calls) > 0 && !b.looks {
+		b.looks = true
+		time.AfterFunc(slow-time.Since(b.calls[0].sent), b.look)
 	}
 }
 
@@ -160,20 +179,11 @@ func (b *Batcher[K, R]) maySend() bool {
 	return len(b.calls) < maxInProgress && len(b.calls)+b.slow < maxCalls
 }
 
-// lookIn looks for slow calls after a while. The caller holds the lock.
-func (b *Batcher[K, R]) lookIn(d time.Duration) {
-	if b.timer == nil {
-		b.timer = time.AfterFunc(d, b.look)
-		return
-	}
-	b.timer.Reset(d)
-}
-
 // look lets slow calls keep others waiting no longer.
 func (b *Batcher[K, R]) look() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.timed = false
+	b.looks = false
 	now := time.Now()
 	for len(b.calls) > 0 && now.Sub(b.calls[0].sent) >= slow {
 		b.calls = slices.Delete(b.calls, 0, 1)
@@ -220,9 +230,13 @@ func (b *Batcher[K, R]) run(c *call[K, R], more bool) (next *call[K, R]) {
 	defer func() { next = b.end(c, results, err, more && err != errExit) }()
 	ctx, cancel, _ := b.timeout.Call(context.Background()) // which has not ended
 	defer cancel()
-	keys := make([]K, len(c.lookups))
+	keys, until := make([]K, len(c.lookups)), c.lookups[0].until
 	for i, l := range c.lookups {
-		keys[i] = l.key
+		keys[i], until = l.key, later(until, l.until)
+	}
+	if !until.IsZero() { // no caller waits any longer
+		ctx, cancel = context.WithDeadline(ctx, until)
+		defer cancel()
 	}
 	results, err = b.find(ctx, keys)
 	if err == nil && len(results) != len(keys) {

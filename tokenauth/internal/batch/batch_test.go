@@ -372,3 +372,56 @@ func TestCallHasNoValuesAndTheTimeout(t *testing.T) {
 		c.find(context.WithValue(t.Context(), valueKey{}, "of a request"), 0, 0)
 	})
 }
+
+// A call ends with the last deadline of its callers, when none can wait for it any
+// longer: then it would only take a connection. That a caller leaves does not end it.
+func TestCallEndsWithTheLastDeadline(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *source, c *callers) {
+		ends := make(map[int]time.Duration) // of each call, by its first key
+		s.during = func(ctx context.Context, call int) error {
+			s.mu.Lock()
+			first := s.calls[call][0]
+			s.mu.Unlock()
+			if first < maxInProgress {
+				time.Sleep(10 * time.Millisecond)
+				return nil
+			}
+			<-ctx.Done()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			ends[first] = time.Since(c.began)
+			return ctx.Err()
+		}
+		within := func(d time.Duration) context.Context {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			t.Cleanup(cancel)
+			return ctx
+		}
+		leaving, leave := context.WithCancel(t.Context())
+		for i := range maxInProgress {
+			c.find(t.Context(), i, i)
+		}
+		c.find(within(100*time.Millisecond), 10, 10)
+		c.find(within(500*time.Millisecond), 11, 11)
+		c.find(within(700*time.Millisecond), 12, 10)
+		time.Sleep(20 * time.Millisecond) // that call was sent
+		c.find(within(200*time.Millisecond), 20, 20)
+		time.Sleep(time.Millisecond)
+		c.find(leaving, 30, 30)
+		c.find(within(250*time.Millisecond), 31, 30)
+		time.Sleep(20 * time.Millisecond)
+		leave()
+		c.wg.Wait()
+		time.Sleep(2 * timeout)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for first, want := range map[int]time.Duration{10: 700 * time.Millisecond, 20: 220 * time.Millisecond} {
+			if ends[first] != want {
+				t.Errorf("the call with key %d ended after %v, want %v", first, ends[first], want)
+			}
+		}
+		if end := ends[30]; end < timeout*9/10 { // one of its callers had no deadline
+			t.Errorf("the call with key 30 ended after %v", end)
+		}
+	})
+}
