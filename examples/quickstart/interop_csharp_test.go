@@ -13,7 +13,7 @@ import (
 
 var compileCSharp sync.Once
 
-func csharpProgram() string { return filepath.Join(filepath.Dir(binary), "client.exe") }
+func csharpProgram() string { return filepath.Join(programs, "client.exe") }
 
 // csharp signs in as a client of an ASP.NET Web API does, compiled and run by
 // Mono.

@@ -25,7 +25,8 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-var binary string
+// programs is the folder of the programs quickstart and anystore.
+var programs string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -34,15 +35,15 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "quickstart")
-		if err := build.Build(dir, "."); err != nil {
+		programs = dir
+		if err := build.Build(dir, ".", "./anystore"); err != nil {
 			panic(err)
 		}
 		return throwaway.Main(m)
 	}())
 }
 
-// A process is the quickstart, running.
+// A process is a running quickstart or anystore.
 type process struct {
 	host   string
 	cmd    *exec.Cmd
@@ -50,7 +51,7 @@ type process struct {
 	ended  chan error
 }
 
-// output is what a process writes, to either stream.
+// output collects what a process writes to stdout and stderr.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -68,9 +69,15 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
+// start starts the quickstart.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(binary, args...), ended: make(chan error, 1)}
+	return startProgram(t, "quickstart", args...)
+}
+
+func startProgram(t *testing.T, program string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(filepath.Join(programs, program), args...), ended: make(chan error, 1)}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +99,7 @@ func start(t *testing.T, args ...string) *process {
 	return p
 }
 
-// stop ends the process and returns what it had to say.
+// stop ends the process and returns its output.
 func (p *process) stop(t *testing.T, signal os.Signal) (string, error) {
 	t.Helper()
 	p.cmd.Process.Signal(signal)
@@ -101,7 +108,7 @@ func (p *process) stop(t *testing.T, signal os.Signal) (string, error) {
 		p.ended <- err
 		return p.output.String(), err
 	case <-time.After(20 * time.Second):
-		t.Fatal("the quickstart does not end")
+		t.Fatalf("the process did not end after %v", signal)
 		return "", nil
 	}
 }
@@ -164,66 +171,75 @@ var stores = map[string]func(*testing.T) string{
 	},
 }
 
-func TestQuickstart(t *testing.T) {
+func TestServesWithEachStore(t *testing.T) {
 	t.Parallel()
 	for name, open := range stores {
-		t.Run(name, func(t *testing.T) {
+		t.Run("anystore "+name, func(t *testing.T) {
 			t.Parallel()
-			store := open(t)
-			p := start(t, "-addr", "127.0.0.1:0", "-store", store)
-			if p.host == "" {
-				out, _ := p.stop(t, syscall.SIGKILL)
-				t.Fatal("it does not start: ", out)
-			}
-			status, admin := p.signIn(t, "username")
-			if status != 200 || admin.Role != "Administrator" {
-				t.Fatalf("signing in answered %d, role %q", status, admin.Role)
-			}
-			_, reader := p.signIn(t, "reader")
-
-			want := fmt.Sprintf(`{"userId":%q,"userName":"reader","role":"Reader"}`, reader.UserID)
-			if status, body := p.get(t, "/me", reader.AccessToken); status != 200 || body != want {
-				t.Errorf("/me answered %d %s, want %s", status, body, want)
-			}
-			for _, test := range []struct {
-				path, accessToken string
-				status            int
-			}{
-				{"/admin", admin.AccessToken, 200}, {"/admin", reader.AccessToken, 403},
-				{"/admin", "", 401}, {"/me", "", 401}, {"/health", "", 200},
-			} {
-				if status, body := p.get(t, test.path, test.accessToken); status != test.status {
-					t.Errorf("%s answered %d %s, want %d", test.path, status, body, test.status)
-				}
-			}
-			manyAtOnce(t, p)
-
-			_, last := p.signIn(t, "username")
-			out, err := p.stop(t, syscall.SIGTERM)
-			if err != nil {
-				t.Errorf("it ended with %v: %s", err, out)
-			}
-			if !strings.Contains(out, "FOR TRYING OUT ONLY") {
-				t.Errorf("it does not warn: %s", out)
-			}
-			if name == "memory" {
-				return
-			}
-			p = start(t, "-addr", "127.0.0.1:0", "-store", store)
-			if status, body := p.get(t, "/me", last.AccessToken); status != 200 {
-				t.Errorf("after a restart the token is refused: %d %s", status, body)
-			}
-			out, err = p.stop(t, os.Interrupt)
-			// Beside Redis the users are in memory, and made again.
-			if err != nil || strings.Contains(out, "FOR TRYING OUT ONLY") != (name == "redis") {
-				t.Errorf("it ended with %v: %s", err, out)
-			}
+			testServes(t, "anystore", name, open(t))
+		})
+	}
+	for _, name := range []string{"memory", "sqlite"} {
+		t.Run("quickstart "+name, func(t *testing.T) {
+			t.Parallel()
+			testServes(t, "quickstart", name, stores[name](t))
 		})
 	}
 }
 
-// manyAtOnce signs one user in many times at once: all succeed, and one of the
-// tokens is valid.
+func testServes(t *testing.T, program, name, store string) {
+	p := startProgram(t, program, "-addr", "127.0.0.1:0", "-store", store)
+	if p.host == "" {
+		out, _ := p.stop(t, syscall.SIGKILL)
+		t.Fatal("it did not start: ", out)
+	}
+	status, admin := p.signIn(t, "username")
+	if status != 200 || admin.Role != "Administrator" {
+		t.Fatalf("signing in answered %d, role %q", status, admin.Role)
+	}
+	_, reader := p.signIn(t, "reader")
+
+	want := fmt.Sprintf(`{"userId":%q,"userName":"reader","role":"Reader"}`, reader.UserID)
+	if status, body := p.get(t, "/me", reader.AccessToken); status != 200 || body != want {
+		t.Errorf("/me answered %d %s, want %s", status, body, want)
+	}
+	for _, test := range []struct {
+		path, accessToken string
+		status            int
+	}{
+		{"/admin", admin.AccessToken, 200}, {"/admin", reader.AccessToken, 403},
+		{"/admin", "", 401}, {"/me", "", 401}, {"/health", "", 200},
+	} {
+		if status, body := p.get(t, test.path, test.accessToken); status != test.status {
+			t.Errorf("%s answered %d %s, want %d", test.path, status, body, test.status)
+		}
+	}
+	manyAtOnce(t, p)
+
+	_, last := p.signIn(t, "username")
+	out, err := p.stop(t, syscall.SIGTERM)
+	if err != nil {
+		t.Errorf("it ended with error %v and output %s", err, out)
+	}
+	if !strings.Contains(out, "FOR TRIALS ONLY") {
+		t.Errorf("it did not warn of the trial accounts: %s", out)
+	}
+	if name == "memory" {
+		return
+	}
+	p = startProgram(t, program, "-addr", "127.0.0.1:0", "-store", store)
+	if status, body := p.get(t, "/me", last.AccessToken); status != 200 {
+		t.Errorf("the token was refused after a restart: %d %s", status, body)
+	}
+	out, err = p.stop(t, os.Interrupt)
+	// With Redis the users are in memory, and each start creates them again.
+	if err != nil || strings.Contains(out, "FOR TRIALS ONLY") != (name == "redis") {
+		t.Errorf("it ended with error %v and output %s", err, out)
+	}
+}
+
+// manyAtOnce signs one user in many times concurrently. All sign-ins must succeed,
+// and exactly one of the tokens must be valid.
 func manyAtOnce(t *testing.T, p *process) {
 	t.Helper()
 	n := 16
@@ -242,22 +258,23 @@ func manyAtOnce(t *testing.T, p *process) {
 		})
 	}
 	wg.Wait()
-	good := 0
+	valid := 0
 	for _, accessToken := range tokens {
 		switch status, body := p.get(t, "/me", accessToken); status {
 		case 200:
-			good++
+			valid++
 		case 401:
 		default:
 			t.Errorf("/me answered %d %s", status, body)
 		}
 	}
-	if good != 1 {
-		t.Errorf("%d of %d tokens are good, want 1", good, n)
+	if valid != 1 {
+		t.Errorf("%d of %d tokens are valid, want 1", valid, n)
 	}
 }
 
-// With the cache a revocation reaches another process on the same database.
+// With the cache, a process refuses a token that another process on the same
+// database replaced.
 func TestRevocationReachesOtherProcess(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"postgres", "redis"} {
@@ -269,10 +286,10 @@ func TestRevocationReachesOtherProcess(t *testing.T) {
 }
 
 func testCache(t *testing.T, store string) {
-	a := start(t, "-addr", "127.0.0.1:0", "-store", store, "-cache")
-	b := start(t, "-addr", "127.0.0.1:0", "-store", store, "-cache")
+	a := startProgram(t, "anystore", "-addr", "127.0.0.1:0", "-store", store, "-cache")
+	b := startProgram(t, "anystore", "-addr", "127.0.0.1:0", "-store", store, "-cache")
 	if a.host == "" || b.host == "" {
-		t.Fatal("it does not start: ", a.output.String(), b.output.String())
+		t.Fatal("it did not start: ", a.output.String(), b.output.String())
 	}
 	rounds := 4
 	if throwaway.Long() {
@@ -287,16 +304,16 @@ func testCache(t *testing.T, store string) {
 		}
 		_, second := a.signIn(t, "username")
 		if status, body := b.get(t, "/me", second.AccessToken); status != 200 {
-			t.Fatalf("a token from the other process: %d %s", status, body)
+			t.Fatalf("a token of the other process: got %d %s, want 200", status, body)
 		}
 		if status, _ := b.get(t, "/me", first.AccessToken); status != 401 {
-			t.Fatalf("a token that was replaced in the other process: %d", status)
+			t.Fatalf("a token that the other process replaced: got %d, want 401", status)
 		}
 	}
 }
 
-// Guessing is held up, unless the throttle is off.
-func TestGuessingIsThrottled(t *testing.T) {
+// Guesses are throttled unless the flag turns the throttle off.
+func TestThrottlesGuessesUnlessOff(t *testing.T) {
 	t.Parallel()
 	for flag, throttled := range map[string]bool{"-throttle=on": true, "-throttle=off": false} {
 		t.Run(flag, func(t *testing.T) {
@@ -314,7 +331,7 @@ func TestGuessingIsThrottled(t *testing.T) {
 				}
 			}
 			if (got > 0) != throttled {
-				t.Errorf("%d of 7 guesses were held up", got)
+				t.Errorf("%d of 7 guesses were throttled", got)
 			}
 		})
 	}
@@ -347,45 +364,49 @@ func TestDocumentedCall(t *testing.T) {
 func TestRefusesToStart(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		args []string
-		says string
+		program string
+		args    []string
+		says    string
 	}{
-		"reachable by others": {[]string{"-addr", "0.0.0.0:0", "-store", "memory:"}, "loopback"},
-		"no URL":              {[]string{"-addr", "127.0.0.1:0", "-store", "postgres"}, "-store postgres needs a URL, such as postgres://user:password@localhost/database"},
-		"an extra argument":   {[]string{"-addr", "127.0.0.1:0", "-store", "memory:", "cache"}, `"cache" is no option`},
-		"unknown store":       {[]string{"-addr", "127.0.0.1:0", "-store", "mongodb://x"}, "-store must begin with"},
-		"no path":             {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:"}, "path"},
-		"no server":           {[]string{"-addr", "127.0.0.1:0", "-store", "postgres://nobody:hunter2@127.0.0.1:1/x"}, "quickstart:"},
-		"cache on SQLite":     {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db"), "-cache"}, "does not tell of changes"},
-		"no Redis":            {[]string{"-addr", "127.0.0.1:0", "-store", "redis://nobody:hunter2@127.0.0.1:1"}, "quickstart:"},
-		"bad Redis URL":       {[]string{"-addr", "127.0.0.1:0", "-store", "redis://a:hunter2%zz@x"}, "no URL"},
-		"no throttle":         {[]string{"-addr", "0.0.0.0:0", "-store", "memory:", "-throttle=off"}, "loopback"},
-		"half a throttle":     {[]string{"-addr", "127.0.0.1:0", "-store", "memory:", "-throttle=some"}, "on or off"},
-		"bad URL":             {[]string{"-addr", "127.0.0.1:0", "-store", "mysql://a:hunter2%zz@x"}, "no URL"},
+		"trial accounts on a public address": {"quickstart", []string{"-addr", "0.0.0.0:0", "-store", "memory:"}, "loopback"},
+		"PostgreSQL in the quickstart":       {"quickstart", []string{"-store", "postgres://service:hunter2@localhost/x", "-addr", "127.0.0.1:0"}, "go run ./examples/quickstart/anystore"},
+		"no URL":                             {"anystore", []string{"-addr", "127.0.0.1:0", "-store", "postgres"}, "-store postgres needs a URL, such as postgres://user:password@localhost/database"},
+		"MySQL without a URL":                {"anystore", []string{"-addr", "127.0.0.1:0", "-store", "mysql:x"}, "-store mysql needs a URL"},
+		"an extra argument":                  {"quickstart", []string{"-addr", "127.0.0.1:0", "-store", "memory:", "cache"}, `unexpected argument "cache"`},
+		"unknown store":                      {"quickstart", []string{"-addr", "127.0.0.1:0", "-store", "mongodb://x"}, `-store must begin with memory:, sqlite:, not "mongodb:"`},
+		"no path":                            {"quickstart", []string{"-addr", "127.0.0.1:0", "-store", "sqlite:"}, "path"},
+		"PostgreSQL is down":                 {"anystore", []string{"-addr", "127.0.0.1:0", "-store", "postgres://service:hunter2@127.0.0.1:1/x"}, "anystore:"},
+		"cache on SQLite":                    {"quickstart", []string{"-addr", "127.0.0.1:0", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db"), "-cache"}, "Watcher"},
+		"cache on MySQL":                     {"anystore", []string{"-addr", "127.0.0.1:0", "-store", "mysql://service:hunter2@127.0.0.1:1/x", "-cache"}, "anystore:"},
+		"Redis is down":                      {"anystore", []string{"-addr", "127.0.0.1:0", "-store", "redis://service:hunter2@127.0.0.1:1"}, "anystore:"},
+		"invalid Redis URL":                  {"anystore", []string{"-addr", "127.0.0.1:0", "-store", "redis://a:hunter2%zz@x"}, "not a valid URL"},
+		"invalid MySQL URL":                  {"anystore", []string{"-addr", "127.0.0.1:0", "-store", "mysql://a:hunter2%zz@x"}, "not a valid URL"},
+		"no throttle on a public address":    {"quickstart", []string{"-addr", "0.0.0.0:0", "-store", "memory:", "-throttle=off"}, "loopback"},
+		"unknown value of -throttle":         {"quickstart", []string{"-addr", "127.0.0.1:0", "-store", "memory:", "-throttle=some"}, "on or off"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := start(t, test.args...)
+			p := startProgram(t, test.program, test.args...)
 			var out string
 			select {
 			case err := <-p.ended:
 				p.ended <- err
 				if out = p.output.String(); err == nil {
-					t.Error("it ended well")
+					t.Error("it ended without an error")
 				}
 			case <-time.After(20 * time.Second):
-				t.Fatal("it runs")
+				t.Fatal("it is still running, want an error")
 			}
 			if !strings.Contains(out, test.says) || strings.Contains(out, "hunter2") {
-				t.Errorf("it says %s", out)
+				t.Errorf("got output %s, want it to contain %q and no password", out, test.says)
 			}
 		})
 	}
 }
 
-// The accounts that a start on a loopback address made are no way in for others
-// at the next one; nor is a busy port a riddle.
-func TestRefusesUnsafeAddressForTrialAccounts(t *testing.T) {
+// The trial accounts of an earlier start keep the program from listening on a
+// public address. A port in use is an error that says what to do.
+func TestRefusesAddress(t *testing.T) {
 	t.Parallel()
 	store := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
 	first := start(t, "-addr", "127.0.0.1:0", "-store", store)
@@ -393,18 +414,18 @@ func TestRefusesUnsafeAddressForTrialAccounts(t *testing.T) {
 		t.Fatalf("answered %d", status)
 	}
 	for says, args := range map[string][]string{
-		"for trying out":                  {"-addr", "0.0.0.0:0", "-store", store},
-		"choose another address by -addr": {"-addr", strings.TrimPrefix(first.host, "http://"), "-store", "memory:"},
+		"trial account":                     {"-addr", "0.0.0.0:0", "-store", store},
+		"choose another address with -addr": {"-addr", strings.TrimPrefix(first.host, "http://"), "-store", "memory:"},
 	} {
 		p := start(t, args...)
 		select {
 		case err := <-p.ended:
 			p.ended <- err
 			if out := p.output.String(); err == nil || !strings.Contains(out, says) {
-				t.Errorf("it says %s, want %q", out, says)
+				t.Errorf("got output %s, want it to contain %q", out, says)
 			}
 		case <-time.After(20 * time.Second):
-			t.Fatalf("%v: it runs", args)
+			t.Fatalf("%v: it is still running, want an error", args)
 		}
 	}
 }

@@ -26,7 +26,7 @@ var nginxRecipe = regexp.MustCompile("(?s)```nginx\n(.*?)```")
 // it takes off.
 func behindPrefix(t *testing.T, h *host) {
 	t.Helper()
-	guide, err := os.ReadFile("../README.md")
+	guide, err := os.ReadFile("../../ginadapter/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	sqldriver "github.com/go-sql-driver/mysql"
+	"gorm.io/driver/mysql"
+
+	"github.com/bearerkit/bearerkit/examples/quickstart/service"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+)
+
+func openMySQL(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
+	dsn, err := mysqlDSN(storeURL)
+	if err != nil {
+		return nil, err
+	}
+	return service.OpenGORM(ctx, mysql.Open(dsn), &gormstore.Options{Feed: feed})
+}
+
+// mysqlDSN converts mysql://user:password@host:port/database to the driver's
+// format. The parameter socket names a Unix socket instead of a host.
+func mysqlDSN(storeURL string) (string, error) {
+	if !strings.HasPrefix(storeURL, "mysql://") {
+		return "", errors.New("-store mysql needs a URL, such as mysql://user:password@localhost/database")
+	}
+	u, err := url.Parse(storeURL)
+	if err != nil {
+		return "", errors.New("-store mysql:// is not a valid URL") // err contains the password
+	}
+	c := sqldriver.NewConfig()
+	c.User = u.User.Username()
+	c.Passwd, _ = u.User.Password()
+	c.DBName = strings.TrimPrefix(u.Path, "/")
+	if socket := u.Query().Get("socket"); socket != "" {
+		c.Net, c.Addr = "unix", socket
+	} else {
+		port := u.Port()
+		if port == "" {
+			port = "3306"
+		}
+		c.Net, c.Addr = "tcp", net.JoinHostPort(u.Hostname(), port)
+	}
+	// Without a timeout, one connection that hangs delays all others.
+	c.Timeout, c.ReadTimeout = 2*time.Second, 10*time.Second
+	return c.FormatDSN(), nil
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+
+	"gorm.io/driver/postgres"
+
+	"github.com/bearerkit/bearerkit/examples/quickstart/service"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
+	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
+)
+
+func openPostgres(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
+	scheme, rest, _ := strings.Cut(storeURL, ":")
+	if !strings.HasPrefix(rest, "//") {
+		return nil, errors.New("-store " + scheme + " needs a URL, such as " + scheme + "://user:password@localhost/database")
+	}
+	s, err := service.OpenGORM(ctx, postgres.Open(postgresDSN(storeURL)), &gormstore.Options{Feed: feed})
+	if err != nil || !feed {
+		return s, err
+	}
+	tokens, err := gormstore.WithFeed(ctx, s.Tokens.(*gormstore.Store), pgxfeed.Listener{})
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.Tokens = tokens
+	return s, nil
+}
+
+// postgresDSN limits how long a connection may take to open, unless the URL does.
+// Otherwise one connection that hangs delays all others.
+func postgresDSN(storeURL string) string {
+	u, err := url.Parse(storeURL)
+	if err != nil {
+		return storeURL // the driver returns an error without the password
+	}
+	if query := u.Query(); !query.Has("connect_timeout") {
+		query.Set("connect_timeout", "2")
+		u.RawQuery = query.Encode()
+	}
+	return u.String()
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/bearerkit/bearerkit/examples/quickstart/service"
+	"github.com/bearerkit/bearerkit/storage/redisstore"
+	"github.com/bearerkit/bearerkit/tokenauth"
+)
+
+// openRedis keeps tokens in Redis and users in memory.
+func openRedis(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
+	option, err := rueidis.ParseURL(storeURL)
+	if err != nil {
+		return nil, errors.New("-store redis:// is not a valid URL") // err contains the password
+	}
+	option.DisableCache = true            // the client's own cache, which the store does not use
+	option.ConnWriteTimeout = time.Second // a lost connection fails after a second, not ten
+	s, err := service.OpenMemory(ctx, storeURL, feed)
+	if err != nil {
+		return nil, err
+	}
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		return nil, err
+	}
+	if s.Tokens, err = openTokens(client, option, feed); err != nil {
+		client.Close()
+		return nil, err
+	}
+	s.Close = func() error { client.Close(); return nil }
+	return s, nil
+}
+
+func openTokens(client rueidis.Client, option rueidis.ClientOption, feed bool) (tokenauth.Storage, error) {
+	s, err := redisstore.New(client, nil)
+	if err != nil || !feed {
+		return s, err
+	}
+	return redisstore.WithFeed(s, option)
+}
