@@ -14,13 +14,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Validations are answered from memory for as long as the storage would tell
-// of changes.
+// With a cache, repeated validations do not ask the storage. Call Run: it
+// receives the storage's changes, and without them the cache is not used.
 func ExampleOptions_cache() {
 	auth := newAuth(&tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: 10_000}})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go auth.Run(ctx) // keeps the feed
+	go auth.Run(ctx) // receives the changes of the storage
 	for !auth.CacheStats().FeedAlive {
 		time.Sleep(time.Millisecond)
 	}
@@ -44,7 +44,8 @@ func ExampleOptions_cache() {
 	// true
 }
 
-// After five wrong passwords the next try has to wait, right or wrong.
+// After five wrong passwords further attempts are throttled, even with the
+// right password. RetryAfter says how long.
 func ExampleThrottledError() {
 	auth := newAuth(nil)
 	for i := range 6 {
@@ -60,7 +61,8 @@ func ExampleThrottledError() {
 	// Output: again in 1s
 }
 
-// applications is a registry of clients. gormstore has one in a table.
+// applications is a registry of clients in memory. Package gormstore has one in
+// a table.
 type applications map[string]tokenauth.Client
 
 func (a applications) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
@@ -71,13 +73,14 @@ func (a applications) FindClient(_ context.Context, clientID string) (tokenauth.
 	return client, nil
 }
 
-// With a registry of clients a user has a token at each of them.
+// With a registry of clients, a user has one token at each client. A
+// confidential client authenticates with its secret.
 func ExampleClientRegistry() {
-	secret := tokenauth.NewSecret(rand.Text()) // for the client; the registry keeps its digest
+	secret := tokenauth.NewSecret(rand.Text()) // give it to the client; the registry keeps only its digest
 	digest := tokenauth.Digest(sha256.Sum256([]byte(secret.Reveal())))
 	auth := newAuth(&tokenauth.Options{Clients: applications{
 		"web":    {ID: "web", Secrets: []tokenauth.Digest{digest}},
-		"mobile": {ID: "mobile"}, // public: it could keep no secret
+		"mobile": {ID: "mobile"}, // a public client, which cannot keep a secret
 	}})
 	for _, c := range []tokenauth.Credentials{
 		{ClientID: "web", ClientSecret: secret},
@@ -94,7 +97,7 @@ func ExampleClientRegistry() {
 	// "" true
 }
 
-// A route for the tokens of one client.
+// RequireClient accepts only the tokens of the named clients.
 func ExampleService_RequireClient() {
 	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
 	if err != nil {

@@ -31,8 +31,9 @@ func ExampleService_SignIn() {
 	// wrong name or password
 }
 
-// Whoever signed in by other means, a link in a mail say, gets a token too. The
-// access token is in the grant and nowhere else.
+// Issue returns a token for a user who signed in by other means, for example by
+// a link in an email. Only the returned value contains the access token: the
+// storage keeps a digest.
 func ExampleService_Issue() {
 	auth := newAuth(nil)
 	p := tokenauth.Principal{
@@ -56,8 +57,9 @@ func ExampleService_Issue() {
 	// tokenauth: invalid principal: Roles must be non-empty UTF-8 without NUL or comma
 }
 
-// The reasons why a token is not good. The first two are told only to whoever
-// holds the very token.
+// Validate returns an error for each reason why a token is not valid.
+// ErrExpiredToken and ErrReplacedToken are returned only for the exact token
+// that was issued.
 func ExampleService_Validate() {
 	now := time.Date(2020, 9, 13, 9, 35, 33, 0, time.UTC)
 	auth := newAuth(&tokenauth.Options{Now: func() time.Time { return now }})
@@ -71,7 +73,7 @@ func ExampleService_Validate() {
 		case errors.Is(err, tokenauth.ErrInvalidToken):
 			fmt.Println("invalid")
 		case err != nil:
-			fmt.Println("cannot tell:", err) // ErrUnavailable
+			fmt.Println("not known:", err) // ErrUnavailable
 		default:
 			fmt.Println("good:", token.Principal.UserName)
 		}
@@ -90,8 +92,8 @@ func ExampleService_Validate() {
 	// expired
 }
 
-// Signing out ends the token, and only that: an old one never ends the one
-// that replaced it.
+// Revoke ends one token, for example when its user signs out. Revoking a
+// replaced token does not end the newer one.
 func ExampleService_Revoke() {
 	ctx := context.Background()
 	auth := newAuth(nil)
@@ -111,14 +113,14 @@ func ExampleService_Revoke() {
 	// tokenauth: the access token is invalid
 }
 
-// After each change of a user that no token must survive: first the
-// change, then this. In that order no sign-in slips through between them.
+// RevokeUser ends all tokens of a user. Call it after the change of the user is
+// committed, not before: a sign-in between the two would keep its token.
 func ExampleService_RevokeUser() {
 	ctx := context.Background()
 	auth := newAuth(nil)
 	accessToken := signIn(auth)
 
-	// Here the host commits the new password, or that the account is disabled.
+	// First commit the change: a new password, or a disabled account.
 	if err := auth.RevokeUser(ctx, "17"); err != nil {
 		panic(err)
 	}
