@@ -116,7 +116,7 @@ func TestCacheInvalidatesOwnWrites(t *testing.T) {
 			"Issue":      func(string) error { _, err := auth.Issue(t.Context(), alice(), ""); return err },
 		} {
 			accessToken := issue(t, auth, alice(), "")
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 			if err := end(accessToken); err != nil {
 				t.Fatal(err)
 			}
@@ -131,7 +131,7 @@ func TestCacheInvalidatesOwnWrites(t *testing.T) {
 func TestCacheInvalidatesFailedWrites(t *testing.T) {
 	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		s.before = func(ctx context.Context, method string) error {
 			if method == "Revoke" {
 				s.Store.RevokeUser(ctx, tokenauth.UserKeyOf("17"))
@@ -169,12 +169,12 @@ func TestRevokeInvalidatesTokensThatAnotherReplicaEnded(t *testing.T) {
 				t.Fatal(err)
 			}
 			newer := s.foreign(t)
-			expect(t, auth, accessToken, "good") // the feed has not reported the replacement yet
+			expect(t, auth, accessToken, "valid") // the feed has not reported the replacement yet
 			if err := revoke(accessToken, held); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			expect(t, auth, accessToken, "invalid replaced")
-			expect(t, auth, newer, "good")
+			expect(t, auth, newer, "valid")
 		}
 	})
 }
@@ -219,11 +219,11 @@ func TestInvalidationDuringALookupWins(t *testing.T) {
 func TestCacheAsksTheStorageWhileTheFeedIsLost(t *testing.T) {
 	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := s.foreign(t)
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		s.lose <- errors.New("connection lost")
 		synctest.Wait()
 		s.asked()
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		if s.asked() != 1 {
 			t.Error("the storage was not asked although the feed was lost")
 		}
@@ -238,21 +238,21 @@ func TestCacheAsksTheStorageWhileTheFeedIsLost(t *testing.T) {
 func TestCacheSurvivesOwnWriteRacingForeignWrite(t *testing.T) {
 	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		before := s.foreign(t)
-		expect(t, auth, before, "good")
+		expect(t, auth, before, "valid")
 		goOn := make(chan struct{})
 		s.stored = func() { s.stored = nil; <-goOn }
 		own := make(chan string)
 		go func() { own <- issue(t, auth, alice(), "") }()
 		synctest.Wait() // stored, and not yet returned
 		foreign := s.foreign(t)
-		expect(t, auth, foreign, "good") // cached while the own write is in progress
+		expect(t, auth, foreign, "valid") // cached while the own write is in progress
 		close(goOn)
 		ours := <-own
-		expect(t, auth, foreign, "good")
+		expect(t, auth, foreign, "valid")
 		expect(t, auth, ours, "invalid replaced")
 		expect(t, auth, before, "invalid")
 		feed.Invalidate(tokenauth.UserKeyOf("17"))
-		expect(t, auth, foreign, "good")
+		expect(t, auth, foreign, "valid")
 	})
 }
 
@@ -261,12 +261,12 @@ func TestCacheSurvivesOwnWriteRacingForeignWrite(t *testing.T) {
 func TestCacheAsksTheStorageBeforeItRefuses(t *testing.T) {
 	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		before := s.foreign(t)
-		expect(t, auth, before, "good")
+		expect(t, auth, before, "valid")
 		now := s.foreign(t) // the feed does not report it
-		expect(t, auth, now, "good")
+		expect(t, auth, now, "valid")
 		for range 3 {
 			expect(t, auth, before, "invalid replaced")
-			expect(t, auth, now, "good")
+			expect(t, auth, now, "valid")
 		}
 	})
 }
@@ -297,7 +297,7 @@ func TestSlowReaderDoesNotReplaceANewerEntry(t *testing.T) {
 		<-slow
 		expect(t, auth, before, "invalid replaced")
 		expect(t, auth, before, "invalid replaced")
-		expect(t, auth, now, "good")
+		expect(t, auth, now, "valid")
 	})
 }
 
@@ -305,13 +305,13 @@ func TestCacheServesUntilTheLeaseEnds(t *testing.T) {
 	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		accessToken := s.foreign(t)
 		feed.Heartbeat(time.Now())
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		s.asked()
 		s.before = func(context.Context, string) error { return errors.New("the database is down") }
 		s.Store.RevokeUser(t.Context(), tokenauth.UserKeyOf("17")) // the feed does not report it
 
 		time.Sleep(lease - time.Nanosecond)
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		time.Sleep(time.Nanosecond)
 		expect(t, auth, accessToken, "unavailable")
 		if stats := auth.CacheStats(); stats.FeedAlive || stats.Bypasses != 1 {
@@ -515,8 +515,8 @@ func TestCachedTokenExpires(t *testing.T) {
 		accessToken := issue(t, auth, alice(), "")
 		time.Sleep(time.Hour - time.Nanosecond)
 		feed.Heartbeat(time.Now())
-		expect(t, auth, accessToken, "good")
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
+		expect(t, auth, accessToken, "valid")
 		time.Sleep(time.Nanosecond)
 		expect(t, auth, accessToken, "invalid expired")
 	})
@@ -568,10 +568,10 @@ func TestCacheKeepsAtMostMaxEntries(t *testing.T) {
 			hot[i] = issue(t, auth, tokenauth.Principal{UserID: fmt.Sprint("hot", i)}, "")
 		}
 		for i := range 20 * most {
-			expect(t, auth, issue(t, auth, tokenauth.Principal{UserID: fmt.Sprint(i)}, ""), "good")
+			expect(t, auth, issue(t, auth, tokenauth.Principal{UserID: fmt.Sprint(i)}, ""), "valid")
 			if i%10 == 0 {
 				for _, accessToken := range hot {
-					expect(t, auth, accessToken, "good")
+					expect(t, auth, accessToken, "valid")
 				}
 			}
 			if n := auth.CacheStats().Entries; n > most {
@@ -580,7 +580,7 @@ func TestCacheKeepsAtMostMaxEntries(t *testing.T) {
 		}
 		before := auth.CacheStats()
 		for _, accessToken := range hot {
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 		}
 		if n := auth.CacheStats().Hits - before.Hits; n < 18 {
 			t.Errorf("the cache kept %d of %d tokens in steady use, want 18 or more", n, len(hot))
@@ -598,7 +598,7 @@ func TestCacheServesNothingWithoutRun(t *testing.T) {
 	auth := newService(t, s, new(staff), &tokenauth.Options{Cache: new(tokenauth.CacheOptions)})
 	accessToken := issue(t, auth, alice(), "")
 	for range 3 {
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 	}
 	if n := s.asked(); n != 3 {
 		t.Errorf("the storage was asked %d times, want 3", n)
@@ -617,13 +617,13 @@ func TestWarnsIfRunNotCalled(t *testing.T) {
 		auth := newService(t, new(memory.Store), new(staff), &tokenauth.Options{Cache: new(tokenauth.CacheOptions), Logger: logger})
 		accessToken := issue(t, auth, alice(), "")
 		time.Sleep(30*time.Second - 1)
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		if strings.Contains(printed.String(), missed) {
 			t.Errorf("logged too early: %s", printed)
 		}
 		time.Sleep(time.Nanosecond)
-		expect(t, auth, accessToken, "good")
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
+		expect(t, auth, accessToken, "valid")
 		if n := strings.Count(printed.String(), missed); n != 1 || !strings.Contains(printed.String(), "level=WARN") {
 			t.Errorf("logged %d times, want 1: %s", n, printed)
 		}
@@ -637,7 +637,7 @@ func TestWarnsIfRunNotCalled(t *testing.T) {
 		cancel() // as at a shutdown; the last requests ask the storage
 		synctest.Wait()
 		time.Sleep(time.Hour)
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		if stats := auth.CacheStats(); stats.Bypasses == 0 || strings.Contains(printed.String(), missed) {
 			t.Errorf("after Run: stats %+v, logged %s", stats, printed)
 		}
@@ -790,12 +790,12 @@ func TestReplicasSeeEachOthersWritesAtOnce(t *testing.T) {
 			for round := range 200 {
 				a, b, c := replicas[round%3], replicas[(round+1)%3], replicas[(round+2)%3]
 				first := issue(t, a, user, "")
-				expect(t, b, first, "good")
-				expect(t, c, first, "good")
+				expect(t, b, first, "valid")
+				expect(t, c, first, "valid")
 				second := issue(t, b, user, "")
 				expect(t, a, first, "invalid replaced")
 				expect(t, c, first, "invalid replaced")
-				expect(t, c, second, "good")
+				expect(t, c, second, "valid")
 				if err := c.Revoke(t.Context(), second); err != nil {
 					t.Error(err)
 				}

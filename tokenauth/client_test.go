@@ -46,5 +46,5 @@ func TestEmptyClientSecretIsRefused(t *testing.T) {
 			}
 		}
 	}
-	expect(t, auth, accessToken, "good")
+	expect(t, auth, accessToken, "valid")
 }

@@ -325,7 +325,7 @@ func TestObserverPanicChangesNoResult(t *testing.T) {
 	after := new(witness)
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){panickyObserver{}.Observe, after.Observe}, Logger: logger})
 	accessToken := issue(t, auth, alice(), "")
-	expect(t, auth, accessToken, "good")
+	expect(t, auth, accessToken, "valid")
 	if n := strings.Count(log.String(), "panic in an observer"); n != 2 || strings.Contains(log.String(), "oh no") {
 		t.Errorf("logged %d panics, want 2 without their values: %s", n, log)
 	}
@@ -483,7 +483,7 @@ func TestSecurityLogWritesEventsUpToALimit(t *testing.T) {
 	}
 	id := grant.Token.Digest.String()[:16]
 	expectLog(`level=INFO msg="tokenauth: token issued" event=issued user_id=17 user_name=alice remote_addr=192.0.2.7 token=` + id)
-	expect(t, auth, grant.AccessToken.Reveal(), "good")
+	expect(t, auth, grant.AccessToken.Reveal(), "valid")
 	auth.Validate(t.Context(), "rubbish")
 	expectLog("") // both are logged at level DEBUG only
 	auth.RevokeToken(t.Context(), grant.Token)

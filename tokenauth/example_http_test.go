@@ -9,6 +9,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
+// RequireBearer lets requests with a valid access token through, and answers
+// all others with 401.
+func ExampleService_RequireBearer() {
+	auth := newAuth(nil)
+	mux := http.NewServeMux()
+	mux.Handle("/hello", auth.RequireBearer(hello))
+
+	show(mux, "/hello", signIn(auth))
+	show(mux, "/hello", "")
+	// Output:
+	// /hello 200 hello alice
+	// /hello 401 {"Message":"Authorization has been denied for this request."}
+}
+
 // RequireRole lets users with any of the roles through. It needs no
 // RequireBearer before it. Without credentials the response is 401, and for a
 // user without the role 403.

@@ -88,8 +88,8 @@ func ExampleClientRegistry() {
 		{ClientID: "web"},
 	} {
 		c.UserName, c.Password = "alice", tokenauth.NewSecret("correct horse")
-		grant, err := auth.SignIn(context.Background(), c)
-		fmt.Printf("%q %v\n", grant.Token.ClientID, errors.Is(err, tokenauth.ErrInvalidClient))
+		issued, err := auth.SignIn(context.Background(), c)
+		fmt.Printf("%q %v\n", issued.Token.ClientID, errors.Is(err, tokenauth.ErrInvalidClient))
 	}
 	// Output:
 	// "web" false
@@ -107,11 +107,11 @@ func ExampleService_RequireClient() {
 		fmt.Fprint(w, "exported")
 	}))
 	for _, client := range []string{"back-office", "mobile"} {
-		grant, err := auth.Issue(context.Background(), tokenauth.Principal{UserID: "17"}, client)
+		issued, err := auth.Issue(context.Background(), tokenauth.Principal{UserID: "17"}, client)
 		if err != nil {
 			panic(err)
 		}
-		show(export, "/export", grant.AccessToken.Reveal())
+		show(export, "/export", issued.AccessToken.Reveal())
 	}
 	// Output:
 	// /export 200 exported

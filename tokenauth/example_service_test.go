@@ -4,15 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
+	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
+// New needs a storage and an Authenticator. Nil Options select the defaults,
+// and an Options field that is zero selects the default of this field. An error
+// names the invalid argument or field, so check it at the start of the program.
+func ExampleNew() {
+	auth, err := tokenauth.New(new(memory.Store), people{}, &tokenauth.Options{Lifetime: 8 * time.Hour})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(auth.Options().Lifetime, auth.Options().Prefix)
+	// Output: 8h0m0s tat_
+}
+
+// SignIn returns an access token for a user name and a password. The errors
+// tell wrong credentials from a failure that may be temporary.
 func ExampleService_SignIn() {
 	auth := newAuth(nil)
 	for _, password := range []string{"correct horse", "battery staple"} {
-		grant, err := auth.SignIn(context.Background(), tokenauth.Credentials{
+		issued, err := auth.SignIn(context.Background(), tokenauth.Credentials{
 			UserName: "alice", Password: tokenauth.NewSecret(password),
 		})
 		switch {
@@ -23,7 +39,7 @@ func ExampleService_SignIn() {
 		case err != nil:
 			panic(err)
 		default:
-			fmt.Println(grant.Token.Principal.UserName, "for", grant.Token.ExpiresAt.Sub(grant.Token.IssuedAt))
+			fmt.Println(issued.Token.Principal.UserName, "for", issued.Token.ExpiresAt.Sub(issued.Token.IssuedAt))
 		}
 	}
 	// Output:
@@ -42,11 +58,11 @@ func ExampleService_Issue() {
 		Roles:      []string{"Reader"},
 		Attributes: map[string]string{"tenant": "north"},
 	}
-	grant, err := auth.Issue(context.Background(), p, "")
+	issued, err := auth.Issue(context.Background(), p, "")
 	if err != nil {
 		panic(err)
 	}
-	accessToken := grant.AccessToken.Reveal()
+	accessToken := issued.AccessToken.Reveal()
 	fmt.Println(accessToken[:4], len(accessToken))
 
 	p.Roles = []string{"Reader,Administrator"}
@@ -75,7 +91,7 @@ func ExampleService_Validate() {
 		case err != nil:
 			fmt.Println("not known:", err) // ErrUnavailable
 		default:
-			fmt.Println("good:", token.Principal.UserName)
+			fmt.Println("valid:", token.Principal.UserName)
 		}
 	}
 
@@ -87,7 +103,7 @@ func ExampleService_Validate() {
 	check(second)
 	// Output:
 	// replaced: the user signed in elsewhere
-	// good: alice
+	// valid: alice
 	// invalid
 	// expired
 }
@@ -127,4 +143,80 @@ func ExampleService_RevokeUser() {
 	_, err := auth.Validate(ctx, accessToken)
 	fmt.Println(err)
 	// Output: tokenauth: the access token is invalid
+}
+
+// RevokeClient ends the tokens of all users at one client, for example after
+// its secret was disclosed.
+func ExampleService_RevokeClient() {
+	ctx := context.Background()
+	auth := newAuth(nil)
+	for _, client := range []string{"mobile", "web"} {
+		if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "17"}, client); err != nil {
+			panic(err)
+		}
+	}
+	if err := auth.RevokeClient(ctx, "mobile"); err != nil {
+		panic(err)
+	}
+	tokens, err := auth.Tokens(ctx, "17")
+	if err != nil {
+		panic(err)
+	}
+	for _, token := range tokens {
+		fmt.Println(token.ClientID)
+	}
+	// Output: web
+}
+
+// Tokens lists where a user is signed in, without the access tokens.
+// RevokeToken ends one of the listed tokens.
+func ExampleService_Tokens() {
+	ctx := context.Background()
+	auth := newAuth(nil)
+	for _, client := range []string{"mobile", "web"} {
+		if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "17"}, client); err != nil {
+			panic(err)
+		}
+	}
+	tokens, err := auth.Tokens(ctx, "17")
+	if err != nil {
+		panic(err)
+	}
+	for _, token := range tokens {
+		if token.ClientID == "mobile" {
+			if err := auth.RevokeToken(ctx, token); err != nil {
+				panic(err)
+			}
+		}
+	}
+	tokens, err = auth.Tokens(ctx, "17")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(len(tokens), tokens[0].ClientID)
+	// Output: 1 web
+}
+
+// Unthrottle lets a user sign in again after too many wrong passwords. Call it
+// when the help desk has verified the user.
+func ExampleService_Unthrottle() {
+	ctx := context.Background()
+	auth := newAuth(nil)
+	attempt := func(password string) error {
+		_, err := auth.SignIn(ctx, tokenauth.Credentials{
+			UserName: "alice", Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr("192.0.2.1"),
+		})
+		return err
+	}
+	for i := range 5 {
+		attempt(fmt.Sprint("guess ", i))
+	}
+	fmt.Println("throttled:", errors.Is(attempt("correct horse"), tokenauth.ErrThrottled))
+	if err := auth.Unthrottle(ctx, "17", "alice"); err != nil {
+		panic(err)
+	}
+	fmt.Println("error:", attempt("correct horse"))
+	// Output:
+	// throttled: true
+	// error: <nil>
 }

@@ -35,13 +35,13 @@ func newAuth(o *tokenauth.Options) *tokenauth.Service {
 
 // signIn returns an access token for alice.
 func signIn(auth *tokenauth.Service) string {
-	grant, err := auth.SignIn(context.Background(), tokenauth.Credentials{
+	issued, err := auth.SignIn(context.Background(), tokenauth.Credentials{
 		UserName: "alice", Password: tokenauth.NewSecret("correct horse"),
 	})
 	if err != nil {
 		panic(err)
 	}
-	return grant.AccessToken.Reveal()
+	return issued.AccessToken.Reveal()
 }
 
 // show sends a request, with the access token unless it is empty, and prints
@@ -146,10 +146,10 @@ func ExampleAuthenticator() {
 		panic(err)
 	}
 	for _, name := range []string{"alice", "mallory", "outage"} {
-		grant, err := auth.SignIn(context.Background(), tokenauth.Credentials{
+		issued, err := auth.SignIn(context.Background(), tokenauth.Credentials{
 			UserName: name, Password: tokenauth.NewSecret("correct horse"),
 		})
-		fmt.Printf("%q %v\n", grant.Token.Principal.UserID, err)
+		fmt.Printf("%q %v\n", issued.Token.Principal.UserID, err)
 	}
 	// Output:
 	// "ldap:alice" <nil>

@@ -65,7 +65,7 @@ func (m *model) says(i int) string {
 	t := m.issued[i]
 	switch s := m.slot(t.slot); {
 	case s.current == i && m.clock.Now().Before(t.expires):
-		return "good"
+		return "valid"
 	case s.current == i:
 		return "invalid expired"
 	case s.replaced == i:

@@ -69,7 +69,7 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 			if log.Len() > 0 || calls["Revoke"] != 3*150 || calls["Find"] != 3*150 {
 				t.Errorf("%s of tokens that are not valid: the calls of the storage are %v, logged %s", way, calls, log)
 			}
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 			w.told()
 
 			revoke(accessToken)

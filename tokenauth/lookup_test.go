@@ -139,31 +139,31 @@ func TestBatchErrorsReachTheirCallers(t *testing.T) {
 				f.Err = fmt.Errorf("%w: a column", tokenauth.ErrCorrupt)
 			}
 			return nil
-		}, "invalid", "good"},
+		}, "invalid", "valid"},
 		"missing": {func(f *tokenauth.Found) error {
 			if odd(f) {
 				*f = tokenauth.Found{Err: tokenauth.ErrNotFound}
 			}
 			return nil
-		}, "invalid", "good"},
+		}, "invalid", "valid"},
 		"unreadable": {func(f *tokenauth.Found) error {
 			if odd(f) {
 				f.Err = broken
 			}
 			return nil
-		}, "unavailable", "good"},
+		}, "unavailable", "valid"},
 		"another user's": {func(f *tokenauth.Found) error {
 			if odd(f) {
 				f.Token.Slot = tokenauth.SlotOf("user8", "")
 			}
 			return nil
-		}, "unavailable", "good"},
+		}, "unavailable", "valid"},
 		"zero": {func(f *tokenauth.Found) error {
 			if odd(f) {
 				*f = tokenauth.Found{}
 			}
 			return nil
-		}, "unavailable", "good"},
+		}, "unavailable", "valid"},
 		"failed call":                  {func(*tokenauth.Found) error { return broken }, "unavailable", "unavailable"},
 		"failed call, ErrNotFound":     {func(*tokenauth.Found) error { return tokenauth.ErrNotFound }, "unavailable", "unavailable"},
 		"failed call, ErrCorrupt":      {func(*tokenauth.Found) error { return tokenauth.ErrCorrupt }, "unavailable", "unavailable"},
@@ -182,7 +182,7 @@ func TestBatchErrorsReachTheirCallers(t *testing.T) {
 					if i == 7 {
 						want = test.own
 					}
-					got := "good"
+					got := "valid"
 					if err != nil {
 						got = reason(err)
 					}

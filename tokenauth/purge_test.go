@@ -76,7 +76,7 @@ func TestPurgeUsesTheEarlierClock(t *testing.T) {
 				if _, err := auth.Purge(t.Context()); err != nil {
 					t.Error(err)
 				}
-				expect(t, good, live, "good")
+				expect(t, good, live, "valid")
 				expect(t, good, expired, "invalid") // the expired token was purged
 			})
 		})
@@ -169,7 +169,7 @@ func TestMissingRunIsLoggedInOneRecord(t *testing.T) {
 		time.Sleep(time.Hour)
 		printed.Reset()
 		for range 2 {
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 			accessToken = issue(t, auth, alice(), "")
 		}
 		if n := strings.Count(printed.String(), "level=WARN"); n != 1 {

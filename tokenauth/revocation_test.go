@@ -168,18 +168,18 @@ func TestRunEndsTokensAfterAChange(t *testing.T) {
 				synctest.Wait()
 				for i, accessToken := range old[1:] { // the first token was replaced
 					if i == 0 && name == "a storage with List" {
-						expect(t, auth, fresh, "good")
+						expect(t, auth, fresh, "valid")
 					}
 					expect(t, auth, accessToken, "invalid")
 				}
-				expect(t, auth, others, "good")
+				expect(t, auth, others, "valid")
 
 				fresh = issue(t, auth, d.principal("user1"), "web")
 				d.change("", "mobile")
 				time.Sleep(time.Second)
 				synctest.Wait()
 				expect(t, auth, others, "invalid")
-				expect(t, auth, fresh, "good")
+				expect(t, auth, fresh, "valid")
 
 				// The same user changes again while the first change is queued.
 				d.change("user1", "")
@@ -195,7 +195,7 @@ func TestRunEndsTokensAfterAChange(t *testing.T) {
 				if n := d.queued(); n != 0 {
 					t.Errorf("%d revocations are still queued", n)
 				}
-				expect(t, auth, fresh, "good")
+				expect(t, auth, fresh, "valid")
 			})
 		})
 	}
@@ -371,7 +371,7 @@ func TestEmptyRevocationEndsNoTokens(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		auth.Run(ctx)
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		if !strings.Contains(printed.String(), "neither a user nor a client") {
 			t.Errorf("logged %s, want an error about the empty revocation", printed)
 		}

@@ -127,7 +127,7 @@ func TestNameIsStoredOnlyWithListAndRun(t *testing.T) {
 			if test.runs {
 				go auth.Run(ctx)
 			}
-			expect(t, auth, issue(t, auth, alice(), ""), "good")
+			expect(t, auth, issue(t, auth, alice(), ""), "valid")
 			synctest.Wait()
 			cancel()
 			stored, err := store.List(t.Context(), reserved)
@@ -156,7 +156,7 @@ func TestStoringANameInvalidatesNoUser(t *testing.T) {
 		}
 		accessToken := issue(t, auth, neighbour, "")
 		look := func() uint64 {
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 			return auth.CacheStats().Hits
 		}
 		look()

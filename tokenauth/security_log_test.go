@@ -132,7 +132,7 @@ func TestRevocationsAreLoggedWithUserAndClient(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				expect(t, auth, issued.AccessToken.Reveal(), "good") // the token is cached now
+				expect(t, auth, issued.AccessToken.Reveal(), "valid") // the token is cached now
 				storage.before = func(_ context.Context, method string) error {
 					if method == failing {
 						return errors.New("host: down")

@@ -28,11 +28,11 @@ func TestNewTokenReplacesThePreviousOne(t *testing.T) {
 	// Tokens of SignIn and of Issue replace each other.
 	first, second := signIn(), issue(t, auth, alice(), "")
 	expect(t, auth, first, "invalid replaced")
-	expect(t, auth, second, "good")
+	expect(t, auth, second, "valid")
 	third := signIn()
 	expect(t, auth, first, "invalid") // the storage remembers only the last replaced token
 	expect(t, auth, second, "invalid replaced")
-	expect(t, auth, third, "good")
+	expect(t, auth, third, "valid")
 }
 
 func TestTokensOfOtherSlotsStayValid(t *testing.T) {
@@ -46,14 +46,14 @@ func TestTokensOfOtherSlotsStayValid(t *testing.T) {
 	newer := issue(t, auth, alice(), "web")
 	expect(t, auth, web, "invalid replaced")
 	for _, accessToken := range []string{mobile, other, odd, newer} {
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 	}
 	if err := auth.Revoke(t.Context(), newer); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, auth, newer, "invalid")
 	for _, accessToken := range []string{mobile, other, odd} {
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 	}
 }
 
@@ -104,7 +104,7 @@ func TestTokenIsValidUntilItExpires(t *testing.T) {
 	for _, step := range []struct {
 		at   time.Duration
 		want string
-	}{{0, "good"}, {time.Minute - 1, "good"}, {time.Minute, "invalid expired"}, {time.Hour, "invalid expired"}} {
+	}{{0, "valid"}, {time.Minute - 1, "valid"}, {time.Minute, "invalid expired"}, {time.Hour, "invalid expired"}} {
 		now = issued.Add(step.at)
 		expect(t, auth, accessToken, step.want)
 		expect(t, auth, old, "invalid replaced")
@@ -124,7 +124,7 @@ func TestRevokeEndsOneTokenAndIsIdempotent(t *testing.T) {
 		if err := auth.Revoke(t.Context(), accessToken); err != nil {
 			t.Errorf("Revoke of %q: error %v, want none", accessToken, err)
 		}
-		expect(t, auth, newer, "good")
+		expect(t, auth, newer, "valid")
 	}
 	for range 2 {
 		if err := auth.Revoke(t.Context(), newer); err != nil {
@@ -136,7 +136,7 @@ func TestRevokeEndsOneTokenAndIsIdempotent(t *testing.T) {
 	if storage.holds() {
 		t.Error("the slot is not empty")
 	}
-	expect(t, auth, issue(t, auth, alice(), ""), "good") // the user can get a new token
+	expect(t, auth, issue(t, auth, alice(), ""), "valid") // the user can get a new token
 }
 
 func TestRevokeUserEndsAllTokensOfTheUser(t *testing.T) {
@@ -149,12 +149,12 @@ func TestRevokeUserEndsAllTokensOfTheUser(t *testing.T) {
 		}
 		expect(t, auth, web, "invalid")
 		expect(t, auth, mobile, "invalid")
-		expect(t, auth, other, "good")
+		expect(t, auth, other, "valid")
 	}
 	if err := auth.RevokeUser(t.Context(), "nobody"); err != nil {
 		t.Error(err)
 	}
-	expect(t, auth, issue(t, auth, alice(), "web"), "good")
+	expect(t, auth, issue(t, auth, alice(), "web"), "valid")
 }
 
 // Purge keeps a token for a day after it expired, in case the clock is ahead.
@@ -170,7 +170,7 @@ func TestPurgeKeepsTokensForADayAfterExpiry(t *testing.T) {
 		removed int64
 		want    string
 	}{
-		{0, 0, "good"},
+		{0, 0, "valid"},
 		{time.Hour, 0, "invalid expired"},
 		{25 * time.Hour, 0, "invalid expired"},
 		{25*time.Hour + 1, 1, "invalid"},

@@ -22,7 +22,7 @@ func TestSignInReturnsTheAuthenticatorsDecision(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"good", nil, "good"},
+		{"valid", nil, "valid"},
 		{"rejected", tokenauth.ErrRejected, "rejected"},
 		{"rejected for a reason", fmt.Errorf("locked out: %w", tokenauth.ErrRejected), "rejected"},
 		{"trouble", errDirectory, "unavailable"},
@@ -54,7 +54,7 @@ func TestLongPasswordIsRejectedAfterAuthenticate(t *testing.T) {
 		err    error
 		want   string
 	}{
-		{1024, nil, "good"},
+		{1024, nil, "valid"},
 		{1024 + 1, nil, "rejected"},
 		{1024 + 1, errDirectory, "unavailable"},
 	} {
@@ -62,7 +62,7 @@ func TestLongPasswordIsRejectedAfterAuthenticate(t *testing.T) {
 		auth := newService(t, storage, users, nil)
 		password := tokenauth.NewSecret(strings.Repeat("x", test.length))
 		_, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice", Password: password})
-		if got := reason(err); got != test.want || users.asked != 1 || storage.holds() != (test.want == "good") {
+		if got := reason(err); got != test.want || users.asked != 1 || storage.holds() != (test.want == "valid") {
 			t.Errorf("password of %d bytes: got %q, want %q; Authenticate was called %d times; token stored: %v", test.length, got, test.want, users.asked, storage.holds())
 		}
 	}
@@ -75,7 +75,7 @@ func TestSignInReturnsTheRecheckersDecision(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"nothing changed", nil, "good"},
+		{"nothing changed", nil, "valid"},
 		{"user disabled", tokenauth.ErrRejected, "rejected"},
 		{"rejected for a reason", fmt.Errorf("no such account: %w", tokenauth.ErrRejected), "rejected"},
 		{"failed look-up", errDirectory, "unavailable"},
@@ -174,7 +174,7 @@ func TestRecheckRevokesNoNewerToken(t *testing.T) {
 	if _, err := auth.SignIn(t.Context(), tokenauth.Credentials{}); reason(err) != "rejected" {
 		t.Errorf("SignIn: error %v, want ErrRejected", err)
 	}
-	expect(t, auth, newer, "good")
+	expect(t, auth, newer, "valid")
 }
 
 func TestRecheckEndsAfterTimeout(t *testing.T) {
@@ -223,7 +223,7 @@ func TestRecheckIsOptional(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, auth, grant.AccessToken.Reveal(), "good")
+	expect(t, auth, grant.AccessToken.Reveal(), "valid")
 }
 
 func TestTokenThatCannotBeStoredIsNotGranted(t *testing.T) {

@@ -162,7 +162,7 @@ func logInto() (*slog.Logger, *bytes.Buffer) {
 // nil.
 func reason(err error) string {
 	if err == nil {
-		return "good"
+		return "valid"
 	}
 	var names []string
 	for _, sentinel := range []struct {

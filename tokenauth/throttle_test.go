@@ -18,8 +18,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A gatekeeper is an Authenticator that counts how often it was asked: each
-// time would be a hash. The password is "right", and takes a second.
+// A gatekeeper is an Authenticator that counts its calls, of which each would
+// hash a password. The password is "right", and a call takes a second.
 type gatekeeper struct {
 	hashed atomic.Int64
 	err    error
@@ -39,7 +39,7 @@ func (g *gatekeeper) Authenticate(ctx context.Context, c tokenauth.Credentials) 
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// A door is a service with a throttle, in a bubble.
+// A door is a Service with a throttle, in a synctest bubble.
 type door struct {
 	*testing.T
 	*gatekeeper
@@ -56,13 +56,14 @@ func atDoor(t *testing.T, o tokenauth.Options, test func(d *door)) {
 	})
 }
 
-// try signs in and returns "in", "rejected", "unavailable", or how long to wait.
-// Each password "wrong" is another one: a repetition would not count.
+// try signs in and returns "in", "rejected", "unavailable" or the time to wait.
+// Each attempt with "wrong" uses a different password, because a repetition
+// would not count.
 func (d *door) try(userName, password, from string) string {
 	if password == "wrong" {
 		password = fmt.Sprint("wrong", d.guesses.Add(1))
 	}
-	addr, _ := netip.ParseAddr(from) // "" is the zero Addr
+	addr, _ := netip.ParseAddr(from) // the zero Addr for ""
 	_, err := d.auth.SignIn(d.Context(), tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret(password), RemoteAddr: addr})
 	var throttled *tokenauth.ThrottledError
 	switch {
@@ -70,7 +71,7 @@ func (d *door) try(userName, password, from string) string {
 		return "in"
 	case errors.As(err, &throttled):
 		if !errors.Is(err, tokenauth.ErrThrottled) || errors.Is(err, tokenauth.ErrRejected) || errors.Is(err, tokenauth.ErrUnavailable) {
-			d.Errorf("a ThrottledError that is something else: %v", err)
+			d.Errorf("a ThrottledError that matches another sentinel, or not ErrThrottled: %v", err)
 		}
 		return throttled.RetryAfter.String()
 	}
@@ -80,11 +81,11 @@ func (d *door) try(userName, password, from string) string {
 func (d *door) expect(userName, password, from, want string) {
 	d.Helper()
 	if got := d.try(userName, password, from); got != want {
-		d.Errorf("%s/%s from %s: %s, want %s", userName, password, from, got, want)
+		d.Errorf("sign-in of %s with %s from %s: %s, want %s", userName, password, from, got, want)
 	}
 }
 
-// fail fails so often, waiting when told to.
+// fail makes the given number of failed sign-ins, waiting as long as required.
 func (d *door) fail(userName, from string, times int) {
 	d.Helper()
 	for range times {
@@ -95,7 +96,7 @@ func (d *door) fail(userName, from string, times int) {
 			}
 			wait, err := time.ParseDuration(got)
 			if err != nil {
-				d.Fatalf("%s from %s: %s", userName, from, got)
+				d.Fatalf("failing sign-in of %s from %s: %s", userName, from, got)
 			}
 			time.Sleep(wait)
 		}
@@ -110,14 +111,14 @@ func TestThrottleLimitsAnAccountFromOneSource(t *testing.T) {
 			d.expect("alice", "wrong", here, "rejected")
 		}
 		hashed := d.hashed.Load()
-		// The failure took a second, in which the wait began.
+		// The wait began when the last attempt failed, a second ago.
 		for range 3 {
 			d.expect("alice", "wrong", here, "1s")
 			d.expect("alice", "right", here, "1s")
 			d.expect("ALICE", "right", here, "1s")
 		}
 		if n := d.hashed.Load(); n != hashed {
-			d.Errorf("%d hashes while throttled", n-hashed)
+			d.Errorf("%d passwords were hashed while throttled, want 0", n-hashed)
 		}
 		for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
 			time.Sleep(wait*time.Second - time.Millisecond)
@@ -135,8 +136,8 @@ func TestThrottleLimitsAnAccountFromOneSource(t *testing.T) {
 	})
 }
 
-// A day without failures forgets them.
-func TestThrottleForgetsAfterADay(t *testing.T) {
+// A day without failures resets the counters.
+func TestFailuresExpireAfterADay(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		d.fail("alice", here, 7)
 		time.Sleep(24 * time.Hour)
@@ -147,8 +148,9 @@ func TestThrottleForgetsAfterADay(t *testing.T) {
 	})
 }
 
-// Of very many wrong guesses at once, as many are hashed as are free.
-func TestConcurrentGuessesHashOnlyTheFreeOnes(t *testing.T) {
+// Of very many concurrent wrong guesses, only the free failures are hashed.
+// Right passwords all succeed.
+func TestConcurrentGuessesAreLimited(t *testing.T) {
 	for name, test := range map[string]struct {
 		password string
 		want     map[string]int
@@ -172,7 +174,7 @@ func TestConcurrentGuessesHashOnlyTheFreeOnes(t *testing.T) {
 				}
 				wg.Wait()
 				if fmt.Sprint(got) != fmt.Sprint(test.want) || d.hashed.Load() != test.hashed {
-					d.Errorf("outcomes are %v, of %d hashes; want %v, of %d", got, d.hashed.Load(), test.want, test.hashed)
+					d.Errorf("the results are %v with %d hashes, want %v with %d", got, d.hashed.Load(), test.want, test.hashed)
 				}
 			})
 		})
@@ -188,7 +190,7 @@ func TestThrottleLimitsAnAccountFromAllSources(t *testing.T) {
 			d.expect("alice", "wrong", elsewhere(), "rejected")
 		}
 		d.expect("alice", "right", elsewhere(), "1s")
-		d.expect("alice", "right", here, "in") // which also ends the failures in a row
+		d.expect("alice", "right", here, "in") // also resets the account's failures in a row
 		for range 20 {
 			d.expect("alice", "wrong", elsewhere(), "rejected")
 		}
@@ -200,8 +202,8 @@ func TestThrottleLimitsAnAccountFromAllSources(t *testing.T) {
 	})
 }
 
-// After a hundred failures in a row, over however many sources and days, only
-// sources from which the user signed in lately may try.
+// After 100 failures in a row, over any number of sources and days, only
+// sources from which the user recently signed in may try.
 func TestAccountCeilingAdmitsOnlyKnownSources(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		d.expect("alice", "right", here, "in")
@@ -209,7 +211,7 @@ func TestAccountCeilingAdmitsOnlyKnownSources(t *testing.T) {
 			d.fail("alice", fmt.Sprintf("203.0.%d.1", i), 1)
 			time.Sleep(20 * time.Hour)
 			if i%20 == 0 {
-				// It keeps the source known; its failures are its own.
+				// Bob's success does not reset the failures of alice.
 				d.expect("bob", "right", here, "in")
 			}
 		}
@@ -223,9 +225,9 @@ func TestAccountCeilingAdmitsOnlyKnownSources(t *testing.T) {
 	})
 }
 
-// The owner signs in from a known source through an attack of ten thousand
-// addresses, every time.
-func TestThrottleLetsTheOwnerIn(t *testing.T) {
+// The owner signs in from a known source during an attack from ten thousand
+// addresses, each time at once.
+func TestOwnerSignsInDuringAnAttack(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		d.expect("alice", "right", here, "in")
 		for i := range 10_000 {
@@ -234,13 +236,13 @@ func TestThrottleLetsTheOwnerIn(t *testing.T) {
 				d.expect("alice", "right", here, "in")
 			}
 		}
-		// What an owner mistypes counts for the source, as anybody's does.
+		// The owner's own wrong passwords still count for the source.
 		d.fail("alice", here, 5)
 		d.expect("alice", "right", here, "1s")
 	})
 }
 
-// Addresses that one customer can have are one source.
+// Addresses that one customer typically has count as one source.
 func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 	t.Run("64", func(t *testing.T) {
 		atDoor(t, tokenauth.Options{}, func(d *door) {
@@ -271,7 +273,7 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 			d.expect("alice", "right", here, "in")
 		})
 	})
-	// A success on another account does not reset it.
+	// A success of another account does not reset the failures of the source.
 	t.Run("interleaved", func(t *testing.T) {
 		atDoor(t, tokenauth.Options{}, func(d *door) {
 			for i := range 100 {
@@ -301,7 +303,7 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 	}
 }
 
-// A success forgets an account's own failures and nobody else's.
+// A success resets the failures of the account at that source, and no others.
 func TestSuccessResetsOnlyItsOwnFailures(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		d.fail("alice", here, 4)
@@ -315,7 +317,7 @@ func TestSuccessResetsOnlyItsOwnFailures(t *testing.T) {
 	})
 }
 
-// Trouble, a panic and a client that goes away count for nothing.
+// Errors and panics of the Authenticator do not count as failures.
 func TestErrorsAndPanicsCountAsNoFailure(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		d.err = errors.New("the directory is down")
@@ -339,7 +341,8 @@ func TestErrorsAndPanicsCountAsNoFailure(t *testing.T) {
 	})
 }
 
-// While others are under way one waits for them, and leaves when its client does.
+// A sign-in waits while five others, the number of free failures, are in
+// progress. It stops waiting when its client leaves.
 func TestWaitingSignInEndsWithItsClient(t *testing.T) {
 	atDoor(t, tokenauth.Options{}, func(d *door) {
 		var wg sync.WaitGroup
@@ -352,16 +355,16 @@ func TestWaitingSignInEndsWithItsClient(t *testing.T) {
 		began := time.Now()
 		_, err := d.auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("right"), RemoteAddr: netip.MustParseAddr(here)})
 		if !errors.Is(err, tokenauth.ErrUnavailable) || time.Since(began) != 100*time.Millisecond {
-			d.Errorf("after %v: %v", time.Since(began), err)
+			d.Errorf("after %v: error %v, want ErrUnavailable after 100ms", time.Since(began), err)
 		}
 		wg.Wait()
 		if n := d.hashed.Load(); n != 5 {
-			d.Errorf("%d hashes", n)
+			d.Errorf("%d passwords were hashed, want 5", n)
 		}
 	})
 }
 
-// A wall clock that is set back makes no wait longer.
+// A wall clock that is set back does not make a wait longer.
 func TestClockSetBackLengthensNoWait(t *testing.T) {
 	now := time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC)
 	atDoor(t, tokenauth.Options{Now: func() time.Time { return now }}, func(d *door) {
@@ -397,8 +400,9 @@ func TestThrottleUsesTheHostsLimits(t *testing.T) {
 	})
 }
 
-// Names without end take a bounded part of the memory. They drop no counter with
-// more failures than theirs, and no known source, and cost newcomers nothing.
+// Attempts at any number of names take a bounded part of the memory. They evict
+// neither counters with more failures nor known sources, and do not throttle
+// new users.
 func TestThrottleMemoryIsBounded(t *testing.T) {
 	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
 		d.expect("owner", "right", here, "in")
@@ -409,10 +413,10 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 			d.expect(fmt.Sprint("user", i), "wrong", netip.AddrFrom4(b).String(), "rejected")
 		}
 		if n := tokenauth.LocalCounters(d.auth); n > 2*1000 {
-			d.Errorf("%d counters are kept", n)
+			d.Errorf("%d counters are kept, want at most 2000", n)
 		}
 		d.expect("owner", "right", here, "in")
-		// Hours have passed; alice's failures are there all the same.
+		// Hours later the failures of alice are still counted.
 		d.expect("alice", "wrong", here, "rejected")
 		d.expect("alice", "right", here, "4s")
 		d.expect("newcomer", "right", "172.16.0.1", "in")
@@ -421,14 +425,15 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 			d.try("victim", "wrong", "172.16.0.1")
 		}
 		if n := d.hashed.Load() - hashed; n > 10 {
-			d.Errorf("%d of 1000 guesses were hashed", n)
+			d.Errorf("%d of 1000 guesses were hashed, want at most 10", n)
 		}
 	})
 }
 
-// A table that is full of failures from elsewhere keeps nobody out who has a right
-// password and an address of their own: neither at once nor half a day later.
-func TestFullTableKeepsNoNewcomerOut(t *testing.T) {
+// A table that is full of failures from other networks does not block a user
+// with the right password and an address of its own, neither at once nor half a
+// day later.
+func TestFullTableDoesNotBlockNewUsers(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC)
 	users := people{}
@@ -450,21 +455,21 @@ func TestFullTableKeepsNoNewcomerOut(t *testing.T) {
 		now = now.Add(pause)
 		for i := range 300 {
 			if err := try("alice", "correct horse", fmt.Sprintf("2001:db8:ffff:%x::1", i)); err != nil {
-				t.Fatalf("after %v, with %d guesses refused: %v", pause, refused, err)
+				t.Fatalf("after %v, with %d guesses throttled: error %v", pause, refused, err)
 			}
 		}
 	}
 }
 
-// Sign-ins that succeed fill nothing up.
-func TestHonestSignInsFillNoTable(t *testing.T) {
+// Successful sign-ins do not fill the table of counters.
+func TestSuccessfulSignInsFillNoTable(t *testing.T) {
 	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
 		for range 3 {
 			outcomes := atOnce(1000, func(i int) string {
 				return d.try(fmt.Sprint("user", i), "right", fmt.Sprintf("198.51.%d.%d", i/256, i%256))
 			})
 			if outcomes["in"] != 1000 {
-				d.Errorf("the outcomes are %v", outcomes)
+				d.Errorf("the results are %v, want 1000 in", outcomes)
 			}
 		}
 	})
@@ -484,18 +489,18 @@ func TestNewRefusesThrottleOptionsOutOfRange(t *testing.T) {
 	} {
 		noCounter := struct{ tokenauth.Storage }{new(memory.Store)}
 		if _, err := tokenauth.New(noCounter, new(staff), &tokenauth.Options{Throttle: o}); err == nil || !strings.Contains(err.Error(), field) {
-			t.Errorf("%+v: %v", o, err)
+			t.Errorf("%+v: error %v, want one that names the field", o, err)
 		}
 	}
 }
 
-// countersThatPanic are an AttemptCounter in memory. Each call costs one of the
-// turns; the one that costs the last panics.
+// countersThatPanic is a throttle.Storage in memory. Each call decrements
+// turns, and panics when that reaches zero.
 type countersThatPanic struct {
 	memory.Store
 	mu       sync.Mutex
 	counters map[throttle.Key]throttle.Counter
-	turns    int // 0 for no panic
+	turns    int // 0 or less: no panic
 }
 
 func (c *countersThatPanic) panicAfter(turns int) {
@@ -524,8 +529,8 @@ func (c *countersThatPanic) UpdateCounters(_ context.Context, keys []throttle.Ke
 	return nil
 }
 
-// A storage that panics takes nobody's turn with it: neither the one of those
-// that wait for another process, nor of those that wait for the one it befell.
+// A panic of the storage does not block later sign-ins: neither those that wait
+// for another replica, nor those that wait for the sign-in that panicked.
 func TestThrottleSurvivesAPanicOfTheStorage(t *testing.T) {
 	t.Parallel()
 	attempt := func(t *testing.T, auth *tokenauth.Service, password string) (got string) {
@@ -548,20 +553,20 @@ func TestThrottleSurvivesAPanicOfTheStorage(t *testing.T) {
 			one, other := newService(t, storage, new(gatekeeper), options), newService(t, storage, new(gatekeeper), options)
 			storage.panicAfter(2)
 			if got := attempt(t, one, "right"); got != "panic" {
-				t.Fatalf("the sign-in: %s", got)
+				t.Fatalf("the sign-in: %s, want panic", got)
 			}
-			time.Sleep(2 * time.Minute) // until it is taken for one that will not end
+			time.Sleep(2 * time.Minute) // until the pending attempt expires
 			var elsewhere sync.WaitGroup
 			elsewhere.Go(func() { attempt(t, other, "right") })
 			synctest.Wait()
 			began := time.Now()
-			if got := attempt(t, one, "right"); got != "good" || time.Since(began) > 3*time.Second {
-				t.Errorf("the next one at the same process, while another has one under way: %s after %v", got, time.Since(began))
+			if got := attempt(t, one, "right"); got != "valid" || time.Since(began) > 3*time.Second {
+				t.Errorf("the next sign-in at the same replica, while the other replica has one in progress: %s after %v", got, time.Since(began))
 			}
 			elsewhere.Wait()
 		})
 	})
-	t.Run("when a turn has come", func(t *testing.T) {
+	t.Run("when a waiting sign-in starts", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			storage := new(countersThatPanic)
@@ -575,10 +580,10 @@ func TestThrottleSurvivesAPanicOfTheStorage(t *testing.T) {
 			began := time.Now()
 			all.Go(func() { third = attempt(t, auth, "right") })
 			synctest.Wait()
-			storage.panicAfter(2) // the first one's end, and what the second does then
+			storage.panicAfter(2) // the calls at the end of the first and the start of the second sign-in
 			all.Wait()
-			if first != "good" || second != "panic" || third != "good" || time.Since(began) > 4*time.Second {
-				t.Errorf("they came out as %s, %s and %s, after %v", first, second, third, time.Since(began))
+			if first != "valid" || second != "panic" || third != "valid" || time.Since(began) > 4*time.Second {
+				t.Errorf("the results are %s, %s and %s after %v", first, second, third, time.Since(began))
 			}
 		})
 	})

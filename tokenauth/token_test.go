@@ -197,7 +197,7 @@ func TestConcurrentSignInsLeaveOneToken(t *testing.T) {
 		_, err := auth.Validate(t.Context(), accessToken)
 		count[reason(err)]++
 	}
-	if count["good"] != 1 || count["invalid replaced"] != 1 || count["invalid"] != n-2 {
+	if count["valid"] != 1 || count["invalid replaced"] != 1 || count["invalid"] != n-2 {
 		t.Errorf("the results for the tokens of %d sign-ins are %v", n, count)
 	}
 }

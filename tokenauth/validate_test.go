@@ -51,7 +51,7 @@ func TestStorageErrorsAreNotRefusals(t *testing.T) {
 				t.Errorf("the log lacks the cause or contains the token: %s", got)
 			}
 			storage.before = nil
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 		})
 	}
 }
@@ -63,7 +63,7 @@ func TestRowOfAnotherTokenIsRefused(t *testing.T) {
 		name, want string
 		found      func(*tokenauth.Token)
 	}{
-		{"as stored", "good", func(*tokenauth.Token) {}},
+		{"as stored", "valid", func(*tokenauth.Token) {}},
 		{"another user's slot", "unavailable", func(t *tokenauth.Token) { t.Slot = tokenauth.SlotOf("18", "") }},
 		{"another client's slot", "unavailable", func(t *tokenauth.Token) { t.Slot = tokenauth.SlotOf("17", "web") }},
 		{"zero Token without an error", "unavailable", func(t *tokenauth.Token) { *t = tokenauth.Token{} }},
@@ -146,7 +146,7 @@ func TestStorageCallsEndAfterTimeout(t *testing.T) {
 					t.Errorf("the error contains the token: %v", err)
 				}
 				storage.before = nil
-				expect(t, auth, accessToken, "good")
+				expect(t, auth, accessToken, "valid")
 			})
 		})
 	}
@@ -158,7 +158,7 @@ func TestValidateReturnsTheLiveChecksDecision(t *testing.T) {
 		name, want string
 		err        error
 	}{
-		{"allowed", "good", nil},
+		{"allowed", "valid", nil},
 		{"rejected", "invalid", tokenauth.ErrRejected},
 		{"rejected, wrapped", "invalid", fmt.Errorf("locked: %w", tokenauth.ErrRejected)},
 		{"failed check", "unavailable", errors.New("connection refused")},
