@@ -114,8 +114,8 @@ func (s *slowStore) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 	}
 }
 
-// A life records what the test knows about an access token.
-type life struct {
+// A tokenLife records what the test knows about an access token.
+type tokenLife struct {
 	accessToken string
 	ending      atomic.Bool  // a call that ends the token has begun
 	ended       atomic.Int64 // Unix nanoseconds, after that call returned; 0 before
@@ -141,11 +141,11 @@ func TestCacheUnderStress(t *testing.T) {
 	stop, end := context.WithCancel(t.Context())
 	watching.Go(func() { here.Run(stop) })
 
-	var lives [users]atomic.Pointer[[]*life]
+	var lives [users]atomic.Pointer[[]*tokenLife]
 	for u := range users {
 		p := tokenauth.Principal{UserID: strconv.Itoa(u), Roles: []string{"r" + strconv.Itoa(u%2)}}
 		wg.Go(func() {
-			var all []*life
+			var all []*tokenLife
 			for ctx.Err() == nil {
 				last := all
 				for _, l := range last {
@@ -155,7 +155,7 @@ func TestCacheUnderStress(t *testing.T) {
 				if rand.N(4) == 0 {
 					by, local = here, true
 				}
-				var fresh *life
+				var fresh *tokenLife
 				switch rand.N(5) {
 				case 0:
 					if err := by.RevokeUser(context.Background(), p.UserID); err != nil {
@@ -167,7 +167,7 @@ func TestCacheUnderStress(t *testing.T) {
 						t.Error(err)
 						continue
 					}
-					fresh = &life{accessToken: issued.AccessToken.Reveal()}
+					fresh = &tokenLife{accessToken: issued.AccessToken.Reveal()}
 				}
 				now := time.Now().UnixNano()
 				for _, l := range last {

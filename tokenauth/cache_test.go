@@ -18,9 +18,9 @@ import (
 
 const lease = 2 * time.Second
 
-// A fed storage is a scripted one with a feed that the test controls. A test
+// A fedStore is a scripted one with a feed that the test controls. A test
 // that changes its Store directly acts as another replica.
-type fed struct {
+type fedStore struct {
 	scripted
 	mu    sync.Mutex
 	finds int
@@ -28,14 +28,14 @@ type fed struct {
 	lose  chan error                 // ends the running call of Watch
 }
 
-func (f *fed) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+func (f *fedStore) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 	f.mu.Lock()
 	f.finds++
 	f.mu.Unlock()
 	return f.scripted.Find(ctx, slot)
 }
 
-func (f *fed) Watch(ctx context.Context, _ time.Duration, feed tokenauth.Invalidator) error {
+func (f *fedStore) Watch(ctx context.Context, _ time.Duration, feed tokenauth.Invalidator) error {
 	f.feeds <- feed
 	select {
 	case err := <-f.lose:
@@ -46,7 +46,7 @@ func (f *fed) Watch(ctx context.Context, _ time.Duration, feed tokenauth.Invalid
 }
 
 // asked returns how many times Find was called since the last call of asked.
-func (f *fed) asked() int {
+func (f *fedStore) asked() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.finds
@@ -55,17 +55,17 @@ func (f *fed) asked() int {
 }
 
 // foreign issues a token through another replica.
-func (f *fed) foreign(t *testing.T) string {
+func (f *fedStore) foreign(t *testing.T) string {
 	t.Helper()
 	return issue(t, newService(t, &f.Store, new(staff), nil), alice(), "")
 }
 
 // inBubble runs a test in a synctest bubble. The Service has a cache, and its
 // feed has just started.
-func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator)) {
+func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &fed{feeds: make(chan tokenauth.Invalidator), lose: make(chan error)}
+		s := &fedStore{feeds: make(chan tokenauth.Invalidator), lose: make(chan error)}
 		if o.Cache == nil {
 			o.Cache = new(tokenauth.CacheOptions)
 		}
@@ -86,7 +86,7 @@ func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fed,
 }
 
 func TestCacheAnswersWithoutTheStorage(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "mobile")
 		first, err := auth.Validate(t.Context(), accessToken)
 		if err != nil {
@@ -109,7 +109,7 @@ func TestCacheAnswersWithoutTheStorage(t *testing.T) {
 }
 
 func TestCacheInvalidatesOwnWrites(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		for name, end := range map[string]func(string) error{
 			"Revoke":     func(accessToken string) error { return auth.Revoke(t.Context(), accessToken) },
 			"RevokeUser": func(string) error { return auth.RevokeUser(t.Context(), "17") },
@@ -129,7 +129,7 @@ func TestCacheInvalidatesOwnWrites(t *testing.T) {
 
 // A write that returned an error may still have been committed.
 func TestCacheInvalidatesFailedWrites(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
 		expect(t, auth, accessToken, "valid")
 		s.before = func(ctx context.Context, method string) error {
@@ -150,7 +150,7 @@ func TestCacheInvalidatesFailedWrites(t *testing.T) {
 // There is nothing left to revoke, but this replica must stop accepting the
 // token.
 func TestRevokeInvalidatesTokensThatAnotherReplicaEnded(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		for name, revoke := range map[string]func(accessToken string, held tokenauth.Token) error{
 			"Revoke":      func(accessToken string, _ tokenauth.Token) error { return auth.Revoke(t.Context(), accessToken) },
 			"RevokeToken": func(_ string, held tokenauth.Token) error { return auth.RevokeToken(t.Context(), held) },
@@ -181,21 +181,21 @@ func TestRevokeInvalidatesTokensThatAnotherReplicaEnded(t *testing.T) {
 
 // An invalidation arrives while a look-up has already read the old token.
 func TestInvalidationDuringALookupWins(t *testing.T) {
-	for name, news := range map[string]func(s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator){
-		"Invalidate": func(_ *fed, _ *tokenauth.Service, feed tokenauth.Invalidator) {
+	for name, news := range map[string]func(s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator){
+		"Invalidate": func(_ *fedStore, _ *tokenauth.Service, feed tokenauth.Invalidator) {
 			feed.Invalidate(tokenauth.UserKeyOf("17"))
 		},
-		"InvalidateAll": func(_ *fed, _ *tokenauth.Service, feed tokenauth.Invalidator) { feed.InvalidateAll() },
-		"own write": func(_ *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		"InvalidateAll": func(_ *fedStore, _ *tokenauth.Service, feed tokenauth.Invalidator) { feed.InvalidateAll() },
+		"own write": func(_ *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			auth.RevokeUser(context.Background(), "17")
 		},
-		"a new feed": func(s *fed, _ *tokenauth.Service, _ tokenauth.Invalidator) {
+		"a new feed": func(s *fedStore, _ *tokenauth.Service, _ tokenauth.Invalidator) {
 			s.lose <- errors.New("connection lost")
 			(<-s.feeds).Heartbeat(time.Now())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 				accessToken := s.foreign(t)
 				goOn := make(chan struct{})
 				s.found = func(*tokenauth.Token) { s.found = nil; <-goOn }
@@ -217,7 +217,7 @@ func TestInvalidationDuringALookupWins(t *testing.T) {
 
 // A feed does not report changes that were made while it was disconnected.
 func TestCacheAsksTheStorageWhileTheFeedIsLost(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := s.foreign(t)
 		expect(t, auth, accessToken, "valid")
 		s.lose <- errors.New("connection lost")
@@ -236,7 +236,7 @@ func TestCacheAsksTheStorageWhileTheFeedIsLost(t *testing.T) {
 // Another replica replaces the token while a write of this replica is in
 // progress.
 func TestCacheSurvivesOwnWriteRacingForeignWrite(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		before := s.foreign(t)
 		expect(t, auth, before, "valid")
 		goOn := make(chan struct{})
@@ -259,7 +259,7 @@ func TestCacheSurvivesOwnWriteRacingForeignWrite(t *testing.T) {
 // A replica accepts a token that another replica has just issued, and refuses
 // the replaced one from then on. Both hold before the feed reports the change.
 func TestCacheAsksTheStorageBeforeItRefuses(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		before := s.foreign(t)
 		expect(t, auth, before, "valid")
 		now := s.foreign(t) // the feed does not report it
@@ -274,7 +274,7 @@ func TestCacheAsksTheStorageBeforeItRefuses(t *testing.T) {
 // Two look-ups are in progress when a token is replaced. The slower one, which
 // has read the old token, must not overwrite the result of the faster one.
 func TestSlowReaderDoesNotReplaceANewerEntry(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		before := s.foreign(t)
 		goOn := make(chan struct{})
 		s.found = func(*tokenauth.Token) { s.found = nil; <-goOn }
@@ -302,7 +302,7 @@ func TestSlowReaderDoesNotReplaceANewerEntry(t *testing.T) {
 }
 
 func TestCacheServesUntilTheLeaseEnds(t *testing.T) {
-	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		accessToken := s.foreign(t)
 		feed.Heartbeat(time.Now())
 		expect(t, auth, accessToken, "valid")
@@ -330,7 +330,7 @@ func TestCacheServesUntilTheLeaseEnds(t *testing.T) {
 // The lease starts at the time that Heartbeat is given, not when Heartbeat is
 // called. An older heartbeat never shortens the lease.
 func TestLeaseStartsWhenTheHeartbeatWasRequested(t *testing.T) {
-	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		asked := time.Now()
 		time.Sleep(lease - time.Millisecond)
 		feed.Heartbeat(asked)
@@ -347,7 +347,7 @@ func TestLeaseStartsWhenTheHeartbeatWasRequested(t *testing.T) {
 }
 
 func TestCacheKeepsNoUnknownTokens(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		other := newService(t, new(memory.Store), new(staff), nil)
 		for i := range 1000 {
 			expect(t, auth, issue(t, other, tokenauth.Principal{UserID: fmt.Sprint(i)}, ""), "invalid")
@@ -364,7 +364,7 @@ func TestCacheKeepsNoUnknownTokens(t *testing.T) {
 // Of concurrent validations of one token, only the first asks the storage.
 func TestConcurrentMissesLoadOnce(t *testing.T) {
 	const n = 100
-	herd := func(t *testing.T, auth *tokenauth.Service, accessToken string, ctx func(i int) context.Context) []error {
+	validateAtOnce := func(t *testing.T, auth *tokenauth.Service, accessToken string, ctx func(i int) context.Context) []error {
 		errs := make([]error, n)
 		var wg sync.WaitGroup
 		for i := range n {
@@ -376,7 +376,7 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 		wg.Wait()
 		return errs
 	}
-	slowly := func(then func(ctx context.Context) error) func(context.Context, string) error {
+	delayed := func(then func(ctx context.Context) error) func(context.Context, string) error {
 		return func(ctx context.Context, method string) error {
 			if method != "Find" {
 				return nil
@@ -389,12 +389,12 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 			return then(ctx)
 		}
 	}
-	well := func(context.Context) error { return nil }
+	succeed := func(context.Context) error { return nil }
 	t.Run("valid", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
-			s.before = slowly(well)
-			for i, err := range herd(t, auth, accessToken, func(int) context.Context { return t.Context() }) {
+			s.before = delayed(succeed)
+			for i, err := range validateAtOnce(t, auth, accessToken, func(int) context.Context { return t.Context() }) {
 				if err != nil {
 					t.Errorf("validation %d: %v", i, err)
 				}
@@ -405,12 +405,12 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 		})
 	})
 	t.Run("the first caller leaves", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
-			s.before = slowly(well)
+			s.before = delayed(succeed)
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			for i, err := range herd(t, auth, accessToken, func(i int) context.Context {
+			for i, err := range validateAtOnce(t, auth, accessToken, func(i int) context.Context {
 				if i == 0 {
 					return ctx
 				}
@@ -423,12 +423,12 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 		})
 	})
 	t.Run("a waiting caller leaves", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
-			s.before = slowly(well)
+			s.before = delayed(succeed)
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			for i, err := range herd(t, auth, accessToken, func(i int) context.Context {
+			for i, err := range validateAtOnce(t, auth, accessToken, func(i int) context.Context {
 				if i == 7 {
 					return ctx
 				}
@@ -441,10 +441,10 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 		})
 	})
 	t.Run("storage error", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
-			s.before = slowly(func(context.Context) error { return errors.New("the database is down") })
-			for i, err := range herd(t, auth, accessToken, func(int) context.Context { return t.Context() }) {
+			s.before = delayed(func(context.Context) error { return errors.New("the database is down") })
+			for i, err := range validateAtOnce(t, auth, accessToken, func(int) context.Context { return t.Context() }) {
 				if reason(err) != "unavailable" {
 					t.Errorf("validation %d: %v", i, err)
 				}
@@ -455,10 +455,10 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 		})
 	})
 	t.Run("panic", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
 			var once sync.Once
-			s.before = slowly(func(context.Context) error { once.Do(func() { panic("a bug in the storage") }); return nil })
+			s.before = delayed(func(context.Context) error { once.Do(func() { panic("a bug in the storage") }); return nil })
 			guard := auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 			var wg sync.WaitGroup
 			codes := make([]int, n)
@@ -485,7 +485,7 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 	// Another replica stores the token after the first look-up read the slot
 	// and before the second validation starts.
 	t.Run("stored during the look-up", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
 			kept, _ := s.Store.Find(t.Context(), tokenauth.SlotOf("17", ""))
 			s.RevokeUser(t.Context(), tokenauth.UserKeyOf("17"))
@@ -511,7 +511,7 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 }
 
 func TestCachedTokenExpires(t *testing.T) {
-	inBubble(t, tokenauth.Options{Lifetime: time.Hour, Cache: &tokenauth.CacheOptions{Lease: time.Minute}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{Lifetime: time.Hour, Cache: &tokenauth.CacheOptions{Lease: time.Minute}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
 		time.Sleep(time.Hour - time.Nanosecond)
 		feed.Heartbeat(time.Now())
@@ -532,7 +532,7 @@ func TestCacheKeepsThePrincipalAndRunsTheLiveCheck(t *testing.T) {
 			return tokenauth.ErrRejected
 		}
 		return nil
-	}}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
 		get := func(roles ...string) int {
 			r := httptest.NewRequest("GET", "/", nil)
@@ -562,7 +562,7 @@ func TestCacheKeepsThePrincipalAndRunsTheLiveCheck(t *testing.T) {
 
 func TestCacheKeepsAtMostMaxEntries(t *testing.T) {
 	const most = 500
-	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: most, Lease: time.Minute}}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: most, Lease: time.Minute}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		hot := make([]string, 20)
 		for i := range hot {
 			hot[i] = issue(t, auth, tokenauth.Principal{UserID: fmt.Sprint("hot", i)}, "")
@@ -594,7 +594,7 @@ func TestCacheKeepsAtMostMaxEntries(t *testing.T) {
 // Without Run there is no feed, so the cache never answers.
 func TestCacheServesNothingWithoutRun(t *testing.T) {
 	t.Parallel()
-	s := new(fed)
+	s := new(fedStore)
 	auth := newService(t, s, new(staff), &tokenauth.Options{Cache: new(tokenauth.CacheOptions)})
 	accessToken := issue(t, auth, alice(), "")
 	for range 3 {
@@ -684,7 +684,7 @@ func TestWarnsIfRunIsCalledTwice(t *testing.T) {
 // of Watch counts as a lost feed.
 func TestRunRestartsTheFeedAndLogsItOnce(t *testing.T) {
 	logger, printed := logInto()
-	inBubble(t, tokenauth.Options{Logger: logger}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{Logger: logger}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		began := time.Now()
 		for range 10 {
 			s.lose <- errors.New("connection refused")
@@ -820,7 +820,7 @@ func TestLookupInProgressNeverRestoresARefusedToken(t *testing.T) {
 		"after InvalidateAll":  func(feed tokenauth.Invalidator) { feed.InvalidateAll() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 				accessToken := s.foreign(t)
 
 				// The earlier look-up waits before it reads, the later one

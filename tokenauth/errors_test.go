@@ -33,7 +33,7 @@ func TestStorageErrorIs503WhateverItsCause(t *testing.T) {
 		refusal(elsewhere.Authorizer(tokenauth.Requirement{Clients: []string{"web"}}), good),
 	} {
 		trouble := fmt.Errorf("request to another service: %w", cause)
-		storage, w := new(scripted), new(witness)
+		storage, w := new(scripted), new(eventRecorder)
 		options := tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Clients: registered{"api": all}}
 		own := newService(t, storage, &staff{}, &options)
 		accessToken := issue(t, own, alice(), "api")
@@ -45,7 +45,7 @@ func TestStorageErrorIs503WhateverItsCause(t *testing.T) {
 		}
 		other := newService(t, new(scripted), &staff{}, &options)
 
-		w.told()
+		w.drain()
 		expect503 := func(what string, h http.Handler, r *http.Request, observed string) {
 			t.Helper()
 			recorder := httptest.NewRecorder()

@@ -21,20 +21,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// A witness is an Observer that records each event.
-type witness struct {
+// An eventRecorder is an Observer that records each event.
+type eventRecorder struct {
 	mu     sync.Mutex
 	events []tokenauth.Event
 }
 
-func (w *witness) Observe(_ context.Context, e tokenauth.Event) {
+func (w *eventRecorder) Observe(_ context.Context, e tokenauth.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.events = append(w.events, e)
 }
 
-// told returns the events since the last call of told, in short form.
-func (w *witness) told() (told []string) {
+// drain returns the recorded events in short form, and removes them.
+func (w *eventRecorder) drain() (texts []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.events {
@@ -42,15 +42,15 @@ func (w *witness) told() (told []string) {
 		for _, part := range []string{string(e.Reason), e.UserID, e.UserName, e.ClientID} {
 			text += " " + part
 		}
-		told = append(told, strings.Join(strings.Fields(text), " "))
+		texts = append(texts, strings.Join(strings.Fields(text), " "))
 	}
 	w.events = nil
-	return told
+	return texts
 }
 
-func (w *witness) expect(t *testing.T, want ...string) {
+func (w *eventRecorder) expect(t *testing.T, want ...string) {
 	t.Helper()
-	if got := w.told(); !reflect.DeepEqual(got, want) {
+	if got := w.drain(); !reflect.DeepEqual(got, want) {
 		t.Errorf("observed %q, want %q", got, want)
 	}
 }
@@ -84,7 +84,7 @@ func (r registered) FindClient(_ context.Context, id string) (tokenauth.Client, 
 // Each call of the Service reports its result to the observers once.
 func TestEachCallIsObservedOnce(t *testing.T) {
 	t.Parallel()
-	storage, users, w := new(scripted), &staff{}, new(witness)
+	storage, users, w := new(scripted), &staff{}, new(eventRecorder)
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	logger, _ := logInto()
 	auth := newService(t, storage, users, &tokenauth.Options{
@@ -155,11 +155,11 @@ func TestEachCallIsObservedOnce(t *testing.T) {
 // set by the host that passes is.
 func TestClientThatLeavesIsNotObservedAsUnavailable(t *testing.T) {
 	t.Parallel()
-	storage, w := new(scripted), new(witness)
+	storage, w := new(scripted), new(eventRecorder)
 	logger, log := logInto()
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: logger})
 	accessToken := issue(t, auth, alice(), "")
-	w.told()
+	w.drain()
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	auth.Validate(canceled, accessToken)
@@ -188,7 +188,7 @@ func TestClientThatLeavesIsNotObservedAsUnavailable(t *testing.T) {
 // neither the password nor the name as typed.
 func TestEventDescribesTheCall(t *testing.T) {
 	t.Parallel()
-	w, users := new(witness), &staff{}
+	w, users := new(eventRecorder), &staff{}
 	auth := newService(t, new(scripted), users, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: slog.New(slog.DiscardHandler)})
 	from := netip.MustParseAddr("2001:db8::7")
 	signIn := func(name string) tokenauth.Event {
@@ -221,7 +221,7 @@ func TestEventDescribesTheCall(t *testing.T) {
 func TestInvalidPrincipalIsLoggedWithItsUser(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
-	w := new(witness)
+	w := new(eventRecorder)
 	p := tokenauth.Principal{UserID: "17", UserName: "al\xffice" + strings.Repeat("x", 600), Roles: []string{""}}
 	auth := newService(t, new(scripted), principals{&p}, &tokenauth.Options{
 		Logger: logger, Observers: []func(context.Context, tokenauth.Event){w.Observe},
@@ -259,7 +259,7 @@ func (a principals) Authenticate(context.Context, tokenauth.Credentials) (tokena
 // The endpoints and the guards report events that calls of the Service do not.
 func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 	t.Parallel()
-	w := new(witness)
+	w := new(eventRecorder)
 	clients := registered{"web": own, "api": all, "none": none, "odd": 3}
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Clients: clients, Logger: slog.New(slog.DiscardHandler)})
 	mux := http.NewServeMux()
@@ -294,7 +294,7 @@ func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 	do("/Token", good, "nobody", "", "sign_in_refused client")
 
 	accessToken := issue(t, auth, alice(), "web")
-	w.told()
+	w.drain()
 	do("/me", "", "", accessToken, "validated 17 alice web")
 	do("/me", "", "", "", "refused no_credentials")
 	do("/me", "", "", "a,b", "refused malformed")
@@ -307,7 +307,7 @@ func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 	do("/introspect", "token="+accessToken, "web", "", "introspected 17 alice web")
 	do("/introspect", "token=tat_x", "web", "", "introspected invalid")
 	foreign := issue(t, auth, bob(), "api")
-	w.told()
+	w.drain()
 	do("/introspect", "token="+foreign, "web", "", "introspected client")
 	do("/introspect", "token="+accessToken, "none", "", "refused client")
 	do("/introspect", "token="+accessToken, "odd", "", "refused client")
@@ -322,7 +322,7 @@ func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 func TestObserverPanicChangesNoResult(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
-	after := new(witness)
+	after := new(eventRecorder)
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){panickyObserver{}.Observe, after.Observe}, Logger: logger})
 	accessToken := issue(t, auth, alice(), "")
 	expect(t, auth, accessToken, "valid")
@@ -536,7 +536,7 @@ func TestEventKindsHaveNames(t *testing.T) {
 func TestMissingRoleIsLoggedAndNotSent(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
-	w := new(witness)
+	w := new(eventRecorder)
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Logger: logger, Observers: []func(context.Context, tokenauth.Event){w.Observe}})
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("Authorization", "Bearer "+issue(t, auth, alice(), ""))

@@ -98,14 +98,14 @@ func (m *model) allows(i int, got string) bool {
 	return got == m.says(i) || m.issued[i].purged && got == "invalid expired"
 }
 
-// A purged storage counts its purges, so that the test can wait for the one at
+// A purgeCounter counts its purges, so that the test can wait for the one at
 // the start of Run.
-type purged struct {
+type purgeCounter struct {
 	memory.Store
 	times atomic.Int64
 }
 
-func (p *purged) Purge(ctx context.Context, before time.Time) (int64, error) {
+func (p *purgeCounter) Purge(ctx context.Context, before time.Time) (int64, error) {
 	defer p.times.Add(1)
 	return p.Store.Purge(ctx, before)
 }
@@ -130,7 +130,7 @@ func FuzzService(f *testing.F) {
 			}{role: "Reader"}
 		}
 		o := tokenauth.Options{Now: m.clock.Now, Lifetime: time.Hour, Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}
-		store := new(purged)
+		store := new(purgeCounter)
 		strict := newService(t, store, d, &o)
 		o.Cache = &tokenauth.CacheOptions{MaxEntries: 2, Lease: time.Minute}
 		cached := newService(t, store, d, &o)

@@ -19,10 +19,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// slowly parses a token request rule by rule, as the contract states it. It
+// referenceParse parses a token request rule by rule, as the contract states it. It
 // shares no code with the service. It returns the user name and the password,
 // or false.
-func slowly(r *http.Request, body []byte) (userName, password string, ok bool) {
+func referenceParse(r *http.Request, body []byte) (userName, password string, ok bool) {
 	if r.Method != "GET" && r.Method != "POST" {
 		return "", "", false
 	}
@@ -85,7 +85,7 @@ func slowly(r *http.Request, body []byte) (userName, password string, ok bool) {
 }
 
 // For any bytes that a client sends, the service reads the same user name and
-// password as slowly does, or refuses the request.
+// password as referenceParse does, or refuses the request.
 func FuzzTokenRequest(f *testing.F) {
 	for _, seed := range []string{
 		"GET /Token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\r\ngrant_type=password&username=u&password=p%2B",
@@ -113,10 +113,10 @@ func FuzzTokenRequest(f *testing.F) {
 		}
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		request, err := s.readTokenRequest(httptest.NewRecorder(), r)
-		userName, password, ok := slowly(r, body)
+		userName, password, ok := referenceParse(r, body)
 		if err != nil {
-			// slowly does not check the headers that the service refuses, and
-			// accepts more kinds of Basic authentication.
+			// referenceParse does not check the headers that the service
+			// refuses, and accepts more kinds of Basic authentication.
 			var refusal *ErrorResponse
 			if ok && !(errors.As(err, &refusal) && (refusal.Description == wire.AuthorizationMalformed && r.Header.Get("Authorization") != "" || refusal.early && (r.Header.Get("Content-Encoding") != "" || r.Header.Get("Content-Type") != ""))) {
 				t.Errorf("refused %q: %v", raw, err)
@@ -144,7 +144,7 @@ func FuzzErrorResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s, err := New(anyStorage{}, saying(cause), nil)
+		s, err := New(anyStorage{}, failingUsers(cause), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,9 +176,9 @@ func FuzzErrorResponse(f *testing.F) {
 	})
 }
 
-// saying is an Authenticator that fails with the given text.
-type saying string
+// failingUsers is an Authenticator that fails with the given text.
+type failingUsers string
 
-func (s saying) Authenticate(context.Context, Credentials) (Principal, error) {
+func (s failingUsers) Authenticate(context.Context, Credentials) (Principal, error) {
 	return Principal{}, errors.New(string(s))
 }

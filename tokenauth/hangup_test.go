@@ -169,8 +169,8 @@ func (p plainUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (
 	return alice(), nil
 }
 
-// A hangup is a Service with its backend.
-type hangup struct {
+// A backedService is a Service with its backend.
+type backedService struct {
 	*backend
 	auth        *tokenauth.Service
 	accessToken string // of alice at the client app
@@ -179,10 +179,10 @@ type hangup struct {
 
 const appPassword = "the secret of the client app"
 
-// newHangup returns a Service whose users come from package password, or from
-// plainUsers if plain is set.
-func newHangup(t *testing.T, plain bool) *hangup {
-	h := &hangup{backend: new(backend)}
+// newBackedService returns a Service whose users come from package password, or
+// from plainUsers if plain is set.
+func newBackedService(t *testing.T, plain bool) *backedService {
+	h := &backedService{backend: new(backend)}
 	var users tokenauth.Authenticator = plainUsers{h.backend}
 	if !plain {
 		var err error
@@ -207,7 +207,7 @@ func newHangup(t *testing.T, plain bool) *hangup {
 }
 
 // reset restores the initial state of the backend, with a valid token.
-func (h *hangup) reset(t *testing.T) {
+func (h *backedService) reset(t *testing.T) {
 	time.Sleep(time.Second) // a repeated password is throttled for a second
 	h.during, h.looked, h.counters = nil, nil, make(map[throttle.Key]throttle.Counter)
 	h.account = password.Account{UserID: "17", UserName: "alice", PasswordHash: "clear:right", Stamp: "stamp"}
@@ -218,7 +218,7 @@ func (h *hangup) reset(t *testing.T) {
 	h.calls = nil
 }
 
-func (h *hangup) post(ctx context.Context, path string, form url.Values) {
+func (h *backedService) post(ctx context.Context, path string, form url.Values) {
 	form.Set("client_id", "app")
 	form.Set("client_secret", appPassword)
 	r := httptest.NewRequestWithContext(ctx, "POST", path, strings.NewReader(form.Encode()))
@@ -226,126 +226,126 @@ func (h *hangup) post(ctx context.Context, path string, form url.Values) {
 	h.routes.ServeHTTP(httptest.NewRecorder(), r)
 }
 
-func (h *hangup) get(ctx context.Context, accessToken string) {
+func (h *backedService) get(ctx context.Context, accessToken string) {
 	r := httptest.NewRequestWithContext(ctx, "GET", "/me", nil)
 	r.Header.Set("Authorization", "Bearer "+accessToken)
 	h.routes.ServeHTTP(httptest.NewRecorder(), r)
 }
 
-func (h *hangup) signIn(ctx context.Context, userName, password string) {
+func (h *backedService) signIn(ctx context.Context, userName, password string) {
 	h.auth.SignIn(ctx, h.credentials(userName, password))
 }
 
-func (h *hangup) credentials(userName, password string) tokenauth.Credentials {
+func (h *backedService) credentials(userName, password string) tokenauth.Credentials {
 	return tokenauth.Credentials{
 		UserName: userName, Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr(here),
 		ClientID: "app", ClientSecret: tokenauth.NewSecret(appPassword),
 	}
 }
 
-// hangups are the operations during which a client may disconnect. The field
+// operations are the operations during which a client may disconnect. The field
 // calls lists the calls that each makes if the client stays.
-var hangups = []struct {
+var operations = []struct {
 	name  string
 	plain bool // with plainUsers
 	// looked changes the account or the client after each look-up
 	looked func(*backend)
-	do     func(context.Context, *hangup)
+	do     func(context.Context, *backedService)
 	calls  string
 }{
 	{
-		name: "sign-in", do: func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		name: "sign-in", do: func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "right") },
 		calls: "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, FindClient, UpdateCounters",
 	},
 	{
-		name: "wrong password", do: func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "wrong") },
+		name: "wrong password", do: func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "wrong") },
 		calls: "FindClient, look-up, UpdateCounters, hash, UpdateCounters",
 	},
 	{
-		name: "unknown user name", do: func(ctx context.Context, h *hangup) { h.signIn(ctx, "mallory", "right") },
+		name: "unknown user name", do: func(ctx context.Context, h *backedService) { h.signIn(ctx, "mallory", "right") },
 		calls: "FindClient, look-up, UpdateCounters, hash, UpdateCounters",
 	},
 	{
 		name:   "user disabled during the sign-in",
 		looked: func(b *backend) { b.account.Disabled = true },
-		do:     func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		do:     func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "right") },
 		calls:  "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, Revoke, UpdateCounters",
 	},
 	{
 		name:   "client disabled during the sign-in",
 		looked: func(b *backend) { b.client.Disabled = true },
-		do:     func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		do:     func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "right") },
 		calls:  "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, FindClient, Revoke, UpdateCounters",
 	},
 	{
 		name: "sign-in without CountAttempt", plain: true,
-		do:    func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		do:    func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "right") },
 		calls: "FindClient, UpdateCounters, Authenticate, Replace, FindClient, UpdateCounters",
 	},
 	{
 		name: "wrong password without CountAttempt", plain: true,
-		do:    func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "wrong") },
+		do:    func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "wrong") },
 		calls: "FindClient, UpdateCounters, Authenticate, UpdateCounters",
 	},
 	{
 		name: "token endpoint",
-		do: func(ctx context.Context, h *hangup) {
+		do: func(ctx context.Context, h *backedService) {
 			h.post(ctx, "/Token", url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {"right"}})
 		},
 		calls: "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, FindClient, UpdateCounters",
 	},
 	{
 		name: "revocation endpoint",
-		do: func(ctx context.Context, h *hangup) {
+		do: func(ctx context.Context, h *backedService) {
 			h.post(ctx, "/revoke", url.Values{"token": {h.accessToken}})
 		},
 		calls: "FindClient, Find, Revoke",
 	},
 	{
 		name: "introspection endpoint",
-		do: func(ctx context.Context, h *hangup) {
+		do: func(ctx context.Context, h *backedService) {
 			h.post(ctx, "/introspect", url.Values{"token": {h.accessToken}})
 		},
 		calls: "FindClient, Find, live check",
 	},
 	{
-		name: "guard", do: func(ctx context.Context, h *hangup) { h.get(ctx, h.accessToken) },
+		name: "guard", do: func(ctx context.Context, h *backedService) { h.get(ctx, h.accessToken) },
 		calls: "Find, live check",
 	},
 	{
-		name: "guard with a fallback", do: func(ctx context.Context, h *hangup) { h.get(ctx, "of-another-service") },
+		name: "guard with a fallback", do: func(ctx context.Context, h *backedService) { h.get(ctx, "of-another-service") },
 		calls: "fallback, live check",
 	},
 	{
-		name: "Validate", do: func(ctx context.Context, h *hangup) { h.auth.Validate(ctx, h.accessToken) },
+		name: "Validate", do: func(ctx context.Context, h *backedService) { h.auth.Validate(ctx, h.accessToken) },
 		calls: "Find, live check",
 	},
 	{
-		name: "Issue", do: func(ctx context.Context, h *hangup) { h.auth.Issue(ctx, alice(), "app") },
+		name: "Issue", do: func(ctx context.Context, h *backedService) { h.auth.Issue(ctx, alice(), "app") },
 		calls: "Replace",
 	},
 	{
-		name: "Revoke", do: func(ctx context.Context, h *hangup) { h.auth.Revoke(ctx, h.accessToken) },
+		name: "Revoke", do: func(ctx context.Context, h *backedService) { h.auth.Revoke(ctx, h.accessToken) },
 		calls: "Find, Revoke",
 	},
 	{
-		name: "RevokeUser", do: func(ctx context.Context, h *hangup) { h.auth.RevokeUser(ctx, "17") },
+		name: "RevokeUser", do: func(ctx context.Context, h *backedService) { h.auth.RevokeUser(ctx, "17") },
 		calls: "RevokeUser",
 	},
 	{
-		name: "RevokeClient", do: func(ctx context.Context, h *hangup) { h.auth.RevokeClient(ctx, "app") },
+		name: "RevokeClient", do: func(ctx context.Context, h *backedService) { h.auth.RevokeClient(ctx, "app") },
 		calls: "RevokeClient",
 	},
 	{
-		name: "Tokens", do: func(ctx context.Context, h *hangup) { h.auth.Tokens(ctx, "17") },
+		name: "Tokens", do: func(ctx context.Context, h *backedService) { h.auth.Tokens(ctx, "17") },
 		calls: "List",
 	},
 	{
-		name: "Health", do: func(ctx context.Context, h *hangup) { h.auth.Health(ctx) },
+		name: "Health", do: func(ctx context.Context, h *backedService) { h.auth.Health(ctx) },
 		calls: "Find",
 	},
 	{
-		name: "Unthrottle", do: func(ctx context.Context, h *hangup) { h.auth.Unthrottle(ctx, "17", "alice") },
+		name: "Unthrottle", do: func(ctx context.Context, h *backedService) { h.auth.Unthrottle(ctx, "17", "alice") },
 		calls: "UpdateCounters, UpdateCounters, UpdateCounters",
 	},
 }
@@ -380,16 +380,16 @@ func (s steps) after(call int) steps {
 	return left
 }
 
-// onHangups runs test in a synctest bubble for each operation. The function
+// forEachOperation runs test in a synctest bubble for each operation. The function
 // again resets the backend and returns the operation.
-func onHangups(t *testing.T, test func(t *testing.T, again func() (*hangup, func(context.Context)), all steps)) {
+func forEachOperation(t *testing.T, test func(t *testing.T, again func() (*backedService, func(context.Context)), all steps)) {
 	t.Parallel()
-	for _, o := range hangups {
+	for _, o := range operations {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHangup(t, o.plain)
-				test(t, func() (*hangup, func(context.Context)) {
+				h := newBackedService(t, o.plain)
+				test(t, func() (*backedService, func(context.Context)) {
 					h.reset(t)
 					h.looked = o.looked
 					return h, func(ctx context.Context) { o.do(ctx, h) }
@@ -399,13 +399,13 @@ func onHangups(t *testing.T, test func(t *testing.T, again func() (*hangup, func
 	}
 }
 
-type hangupKey struct{}
+type requestKey struct{}
 
 func TestClientThatLeavesInterruptsNoCall(t *testing.T) {
-	onHangups(t, func(t *testing.T, again func() (*hangup, func(context.Context)), all steps) {
+	forEachOperation(t, func(t *testing.T, again func() (*backedService, func(context.Context)), all steps) {
 		for at := -1; at < len(all); at++ { // -1: the client stays
 			h, do := again()
-			ctx, leave := context.WithCancel(context.WithValue(t.Context(), hangupKey{}, "value"))
+			ctx, leave := context.WithCancel(context.WithValue(t.Context(), requestKey{}, "value"))
 			h.during = func(call context.Context, i int) error {
 				if i != at && call != noContext && call.Err() != nil {
 					t.Errorf("%s, client left during %s: the next call starts with a context that has ended: %v", steps(h.calls), all[at], call.Err())
@@ -423,7 +423,7 @@ func TestClientThatLeavesInterruptsNoCall(t *testing.T) {
 				if _, bounded := call.Deadline(); !bounded && h.calls[i] != "RevokeClient" && h.calls[i] != "Authenticate" {
 					t.Errorf("%s: the last call has no deadline", steps(h.calls))
 				}
-				if call.Value(hangupKey{}) != "value" {
+				if call.Value(requestKey{}) != "value" {
 					t.Errorf("%s: the context of the last call lacks the values of the request", steps(h.calls))
 				}
 				return nil
@@ -447,7 +447,7 @@ func TestClientThatLeavesInterruptsNoCall(t *testing.T) {
 // The caller's deadline interrupts each call. Only calls that clean up for an
 // earlier one continue, until Options.Timeout.
 func TestDeadlineInterruptsEachCall(t *testing.T) {
-	onHangups(t, func(t *testing.T, again func() (*hangup, func(context.Context)), all steps) {
+	forEachOperation(t, func(t *testing.T, again func() (*backedService, func(context.Context)), all steps) {
 		for at, name := range all {
 			if name == "hash" {
 				continue // hashing makes no call
@@ -485,7 +485,7 @@ func TestDeadlineInterruptsEachCall(t *testing.T) {
 func TestAbandonedGuessCountsOnceDecided(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHangup(t, false)
+		h := newBackedService(t, false)
 		guesses := 0
 		abandon := func(during string) {
 			ctx, leave := context.WithCancel(t.Context())

@@ -51,20 +51,20 @@ func foreignErrors(t *testing.T) map[string]error {
 }
 
 // answerTo returns the whole response with the events that were observed.
-func answerTo(t *testing.T, w *witness, h http.Handler, r *http.Request) string {
+func answerTo(t *testing.T, w *eventRecorder, h http.Handler, r *http.Request) string {
 	t.Helper()
 	defer func() {
 		if p := recover(); p != nil {
 			t.Errorf("panicked: %v", p)
 		}
 	}()
-	w.told()
+	w.drain()
 	recorder := httptest.NewRecorder()
 	h.ServeHTTP(recorder, r)
 	var all bytes.Buffer
 	fmt.Fprintln(&all, recorder.Code)
 	recorder.Header().Write(&all)
-	fmt.Fprintln(&all, recorder.Body, w.told())
+	fmt.Fprintln(&all, recorder.Body, w.drain())
 	return all.String()
 }
 
@@ -76,7 +76,7 @@ var errCause = errors.New("host: banned")
 // failure. The event still wraps the host's own cause.
 func TestWrappedErrorsDoNotChangeTheDecision(t *testing.T) {
 	t.Parallel()
-	users, storage, clients, w := &staff{}, new(scripted), &erringClients{registered: registered{"api": all}}, new(witness)
+	users, storage, clients, w := &staff{}, new(scripted), &erringClients{registered: registered{"api": all}}, new(eventRecorder)
 	var live, fallback error
 	var observed error
 	auth := newService(t, storage, users, &tokenauth.Options{

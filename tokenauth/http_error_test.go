@@ -23,10 +23,10 @@ func (registry) FindClient(_ context.Context, id string) (tokenauth.Client, erro
 	return tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{sha256.Sum256([]byte("s3cret"))}}, nil
 }
 
-// asks is an Authenticator that calls a function.
-type asks func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error)
+// authenticatorFunc is an Authenticator that calls a function.
+type authenticatorFunc func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error)
 
-func (a asks) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (a authenticatorFunc) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	return a(ctx, c)
 }
 
@@ -48,7 +48,7 @@ const passwordGrant = "grant_type=password&username=alice&password=secret"
 func TestAuthenticatorSeesTheClientSecret(t *testing.T) {
 	t.Parallel()
 	var got tokenauth.Credentials
-	auth := newService(t, new(memory.Store), asks(func(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	auth := newService(t, new(memory.Store), authenticatorFunc(func(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 		got = c
 		return alice(), nil
 	}), &tokenauth.Options{Clients: registry{}})
@@ -72,7 +72,7 @@ func TestAuthenticatorSeesTheClientSecret(t *testing.T) {
 // invalid_client for the client of the request.
 func TestRejectedCredentialsAreNotAClientError(t *testing.T) {
 	t.Parallel()
-	auth := newService(t, new(memory.Store), asks(func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	auth := newService(t, new(memory.Store), authenticatorFunc(func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 		return tokenauth.Principal{}, fmt.Errorf("%w: %w", tokenauth.ErrRejected, tokenauth.ErrInvalidClient)
 	}), &tokenauth.Options{Clients: registry{}})
 	w := post(auth, "app:s3cret", passwordGrant)
@@ -86,7 +86,7 @@ func TestRejectedCredentialsAreNotAClientError(t *testing.T) {
 func TestPanicKeepsItsValue(t *testing.T) {
 	t.Parallel()
 	type mine struct{ code int }
-	auth := newService(t, new(memory.Store), asks(func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	auth := newService(t, new(memory.Store), authenticatorFunc(func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 		panic(mine{7})
 	}), &tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Principal) error { panic(mine{8}) }})
 	issued, err := auth.Issue(t.Context(), alice(), "")

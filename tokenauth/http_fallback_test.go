@@ -45,7 +45,7 @@ func (o *oldTokens) authenticate(r *http.Request) (tokenauth.Principal, error) {
 
 func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 	t.Parallel()
-	storage, old, w := new(scripted), new(oldTokens), new(witness)
+	storage, old, w := new(scripted), new(oldTokens), new(eventRecorder)
 	left := map[string]bool{}
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{
 		Fallback: old.authenticate, Timeout: 20e6, Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: slog.New(slog.DiscardHandler),
@@ -178,7 +178,7 @@ func TestHandlerFindsTheBodyThatTheFallbackRead(t *testing.T) {
 func TestEventsIncludeTheFallbacksTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		old, w := new(oldTokens), new(witness)
+		old, w := new(oldTokens), new(eventRecorder)
 		auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{
 			Observers: []func(context.Context, tokenauth.Event){w.Observe}, Timeout: 2 * time.Second,
 			Fallback: func(r *http.Request) (tokenauth.Principal, error) {

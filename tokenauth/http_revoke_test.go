@@ -24,7 +24,7 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 	t.Parallel()
 	for _, registry := range []tokenauth.ClientRegistry{nil, openClients{}} {
 		logger, log := logInto()
-		w, calls := new(witness), map[string]int{}
+		w, calls := new(eventRecorder), map[string]int{}
 		storage := &scripted{before: func(_ context.Context, method string) error { calls[method]++; return nil }}
 		now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 		options := &tokenauth.Options{
@@ -57,7 +57,7 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 			madeUp := []string{issue(t, elsewhere, alice(), web), issue(t, elsewhere, bob(), web)}
 			older := issue(t, auth, alice(), web)
 			accessToken := issue(t, auth, alice(), web)
-			w.told()
+			w.drain()
 			log.Reset()
 			clear(calls)
 			for range 150 {
@@ -70,11 +70,11 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 				t.Errorf("%s of tokens that are not valid: the calls of the storage are %v, logged %s", way, calls, log)
 			}
 			expect(t, auth, accessToken, "valid")
-			w.told()
+			w.drain()
 
 			revoke(accessToken)
 			expect(t, auth, accessToken, "invalid")
-			if got, want := fmt.Sprint(w.told()), fmt.Sprint([]string{strings.TrimSpace("revoked 17 alice " + web), "refused invalid"}); got != want {
+			if got, want := fmt.Sprint(w.drain()), fmt.Sprint([]string{strings.TrimSpace("revoked 17 alice " + web), "refused invalid"}); got != want {
 				t.Errorf("%s: observed %s, want %s", way, got, want)
 			}
 			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "tokens revoked") || !strings.Contains(got, "user_id=17 user_name=alice") || strings.Contains(got, "suppressed") {
@@ -86,7 +86,7 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 			// Revoking an expired token that is still stored removes it.
 			accessToken = issue(t, auth, alice(), web)
 			now = now.Add(15 * 24 * time.Hour)
-			w.told()
+			w.drain()
 			revoke(accessToken)
 			revoke(accessToken)
 			w.expect(t, strings.TrimSpace("revoked 17 alice "+web))
@@ -96,7 +96,7 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.told()
+		w.drain()
 		for range 2 {
 			if err := auth.RevokeToken(t.Context(), listed.Token); err != nil {
 				t.Error(err)
@@ -121,11 +121,11 @@ func flipped(accessToken string) string {
 func TestRevokeRemovesCorruptTokens(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
-	w := new(witness)
+	w := new(eventRecorder)
 	storage := new(scripted)
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{Logger: logger, Observers: []func(context.Context, tokenauth.Event){w.Observe}})
 	accessToken := issue(t, auth, alice(), "")
-	w.told()
+	w.drain()
 	storage.before = func(_ context.Context, method string) error {
 		if method == "Find" {
 			return fmt.Errorf("row of alice: %w", tokenauth.ErrCorrupt)

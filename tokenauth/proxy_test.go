@@ -22,14 +22,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A lobby is an Authenticator that rejects each sign-in and records its
+// An addrRecorder is an Authenticator that rejects each sign-in and records its
 // address.
-type lobby struct {
+type addrRecorder struct {
 	mu   sync.Mutex
 	from netip.Addr
 }
 
-func (l *lobby) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (l *addrRecorder) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.from = c.RemoteAddr
@@ -89,7 +89,7 @@ func signInFrom(t *testing.T, url, address, user string, header http.Header) int
 
 // expectFrom sends sign-ins from 127.0.0.2, one with each of the headers, and
 // checks the address that the Authenticator gets.
-func (l *lobby) expectFrom(t *testing.T, url, want string, headers map[string]http.Header) {
+func (l *addrRecorder) expectFrom(t *testing.T, url, want string, headers map[string]http.Header) {
 	t.Helper()
 	for name, header := range headers {
 		signInFrom(t, url, "127.0.0.2", name, header)
@@ -172,7 +172,7 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			users, log, o := new(lobby), new(proxyLog), test.options
+			users, log, o := new(addrRecorder), new(proxyLog), test.options
 			o.Logger = log.logger()
 			l, upstream := listen(t, test.network)
 			if len(o.TrustedSockets) > 0 { // the socket is named when it is created
@@ -214,7 +214,7 @@ func TestAddressOfAClientBehindTwoNginx(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			users, log, o := new(lobby), new(proxyLog), test.options
+			users, log, o := new(addrRecorder), new(proxyLog), test.options
 			o.Logger = log.logger()
 			l, upstream := listen(t, "tcp")
 			mux := http.NewServeMux()
@@ -234,7 +234,7 @@ func TestAddressOfAClientBehindTwoNginx(t *testing.T) {
 func TestAddressOfAClientBehindFastCGI(t *testing.T) {
 	t.Parallel()
 	for network, want := range map[string]string{"tcp": "127.0.0.2", "unix": "127.0.0.2"} {
-		users := new(lobby)
+		users := new(addrRecorder)
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -259,7 +259,7 @@ func TestProxyWarningsAreLoggedOncePerKind(t *testing.T) {
 	t.Parallel()
 	log := new(proxyLog)
 	mux := http.NewServeMux()
-	newService(t, new(memory.Store), new(lobby), &tokenauth.Options{
+	newService(t, new(memory.Store), new(addrRecorder), &tokenauth.Options{
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Logger: log.logger(),
 	}).Mount(mux)
 	for range 2 {
@@ -297,7 +297,7 @@ func TestWarnsOfAnotherProxyHeader(t *testing.T) {
 	l, upstream := listen(t, "unix")
 	o.TrustedSockets = []string{l.Addr().String()}
 	mux := http.NewServeMux()
-	newService(t, new(memory.Store), new(lobby), o).Mount(mux)
+	newService(t, new(memory.Store), new(addrRecorder), o).Mount(mux)
 	serveOn(t, l, mux)
 	proxy := throwaway.Nginx(t, "location / { proxy_pass "+upstream+"; proxy_set_header X-Real-IP $remote_addr; }")
 	for range 2 {
@@ -314,7 +314,7 @@ func TestClientsBehindAUnixSocketAreThrottledSeparately(t *testing.T) {
 	l, upstream := listen(t, "unix")
 	o.TrustedSockets = []string{l.Addr().String()}
 	mux := http.NewServeMux()
-	newService(t, new(memory.Store), new(lobby), o).Mount(mux)
+	newService(t, new(memory.Store), new(addrRecorder), o).Mount(mux)
 	serveOn(t, l, mux)
 	proxy := throwaway.Nginx(t, "location / { proxy_pass "+upstream+"; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }")
 	status := 0

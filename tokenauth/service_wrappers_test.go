@@ -78,16 +78,16 @@ func TestNewWarnsOfHiddenMethods(t *testing.T) {
 		{"all optional methods", store, embeddingAuthenticator{live}, nil, "methods=Recheck methods=PendingRevocations,RemoveRevocation methods=LiveCheck"},
 		{"authenticator in a named field", store, &namingAuthenticator{next: users}, nil, "methods=Recheck"},
 		{"wrapper in a wrapper", store, embeddingAuthenticator{&namingAuthenticator{next: users}}, nil, "methods=Recheck"},
-		{"one authenticator of a list", store, chain{asks(nil), users}, nil, "methods=Recheck"},
-		{"one authenticator of a list in a field", store, directories{sources: []tokenauth.Authenticator{asks(nil), users}}, nil, "methods=Recheck"},
+		{"one authenticator of a list", store, chain{authenticatorFunc(nil), users}, nil, "methods=Recheck"},
+		{"one authenticator of a list in a field", store, directories{sources: []tokenauth.Authenticator{authenticatorFunc(nil), users}}, nil, "methods=Recheck"},
 		{"one authenticator of a list in an array", store, &directories{further: [2]chain{1: {users}}}, nil, "methods=Recheck"},
-		{"list without optional methods", store, directories{sources: []tokenauth.Authenticator{asks(nil), nil}}, nil, ""},
+		{"list without optional methods", store, directories{sources: []tokenauth.Authenticator{authenticatorFunc(nil), nil}}, nil, ""},
 		{"struct that embeds the concrete type", store, struct{ *staff }{users}, nil, ""},
 		{"struct that embeds the optional interface", store, struct {
 			tokenauth.Authenticator
 			tokenauth.Rechecker
 		}{users, users}, nil, ""},
-		{"nothing to hide", store, embeddingAuthenticator{asks(nil)}, nil, ""},
+		{"nothing to hide", store, embeddingAuthenticator{authenticatorFunc(nil)}, nil, ""},
 		{"nil authenticator", store, embeddingAuthenticator{}, nil, ""},
 		{"wrapper that contains itself", store, func() tokenauth.Authenticator {
 			n := new(namingAuthenticator)

@@ -16,11 +16,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A column is an Authenticator with one account, "alice", whose name equal
+// A columnUsers is an Authenticator with one account, "alice", whose name equal
 // compares like a database column. It counts attempts for that account. The
 // password is "right".
-type column struct {
-	gatekeeper
+type columnUsers struct {
+	slowUsers
 	equal func(typed string) bool // nil: no name has an account
 	// counts reports whether an attempt is counted; nil: each is.
 	counts func(typed string) bool
@@ -29,7 +29,7 @@ type column struct {
 	leaked  tokenauth.Credentials
 }
 
-func (a *column) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (a *columnUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	id := ""
 	if a.equal != nil && a.equal(c.UserName) {
 		id = "17"
@@ -42,7 +42,7 @@ func (a *column) Authenticate(ctx context.Context, c tokenauth.Credentials) (tok
 	if a.ignores {
 		a.leaked = c
 	}
-	p, err := a.gatekeeper.Authenticate(ctx, c)
+	p, err := a.slowUsers.Authenticate(ctx, c)
 	if err != nil || id == "" {
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	}
@@ -60,10 +60,10 @@ func exactly(typed string) bool { return typed == "alice" }
 
 var spellingsOfAlice = []string{"alice", "Alice", "ALICE", "álice", "àlice", "älice", "alíce", "alicé", "alice ", "alice  ", "Álicé", "alíce "}
 
-func atColumn(t *testing.T, a *column, o tokenauth.Options, test func(d *door)) {
+func testThrottleOf(t *testing.T, a *columnUsers, o tokenauth.Options, test func(d *throttleTest)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		test(&door{T: t, gatekeeper: &a.gatekeeper, auth: newService(t, new(memory.Store), a, &o)})
+		test(&throttleTest{T: t, slowUsers: &a.slowUsers, auth: newService(t, new(memory.Store), a, &o)})
 	})
 }
 
@@ -73,7 +73,7 @@ func TestSpellingsOfAnAccountShareItsTries(t *testing.T) {
 	t.Parallel()
 	t.Run("from one source", func(t *testing.T) {
 		t.Parallel()
-		atColumn(t, &column{equal: ignoringAccents}, tokenauth.Options{}, func(d *door) {
+		testThrottleOf(t, &columnUsers{equal: ignoringAccents}, tokenauth.Options{}, func(d *throttleTest) {
 			for _, spelling := range spellingsOfAlice {
 				d.try(spelling, "wrong", here)
 			}
@@ -86,7 +86,7 @@ func TestSpellingsOfAnAccountShareItsTries(t *testing.T) {
 	})
 	t.Run("from many sources", func(t *testing.T) {
 		t.Parallel()
-		atColumn(t, &column{equal: ignoringAccents}, tokenauth.Options{}, func(d *door) {
+		testThrottleOf(t, &columnUsers{equal: ignoringAccents}, tokenauth.Options{}, func(d *throttleTest) {
 			for i := range 14 {
 				for _, spelling := range spellingsOfAlice {
 					d.try(spelling, "wrong", fmt.Sprintf("203.0.113.%d", i))
@@ -100,7 +100,7 @@ func TestSpellingsOfAnAccountShareItsTries(t *testing.T) {
 	t.Run("by an alias", func(t *testing.T) {
 		t.Parallel()
 		names := func(typed string) bool { return typed == "alice" || typed == "alice@example.com" || typed == "17" }
-		atColumn(t, &column{equal: names}, tokenauth.Options{}, func(d *door) {
+		testThrottleOf(t, &columnUsers{equal: names}, tokenauth.Options{}, func(d *throttleTest) {
 			for range 2 {
 				for _, alias := range []string{"alice", "alice@example.com", "17"} {
 					d.try(alias, "wrong", here)
@@ -123,7 +123,7 @@ func TestThrottleDoesNotRevealWhichNamesExist(t *testing.T) {
 		var want []string
 		for name, equal := range map[string]func(string) bool{"none": nil, "exactly": exactly, "ignoring accents": ignoringAccents} {
 			var got []string
-			atColumn(t, &column{equal: equal}, tokenauth.Options{}, func(d *door) {
+			testThrottleOf(t, &columnUsers{equal: equal}, tokenauth.Options{}, func(d *throttleTest) {
 				random := rand.New(rand.NewPCG(round, 0))
 				for range 60 {
 					spelling := spellingsOfAlice[random.IntN(len(spellingsOfAlice))]
@@ -151,8 +151,8 @@ func TestThrottleDoesNotRevealWhichNamesExist(t *testing.T) {
 // result of the password is returned.
 func TestUncountedAttemptsAreCountedByName(t *testing.T) {
 	t.Parallel()
-	sometimes := &column{equal: func(typed string) bool { return true }, counts: func(typed string) bool { return typed == "counted" }}
-	atColumn(t, sometimes, tokenauth.Options{}, func(d *door) {
+	sometimes := &columnUsers{equal: func(typed string) bool { return true }, counts: func(typed string) bool { return typed == "counted" }}
+	testThrottleOf(t, sometimes, tokenauth.Options{}, func(d *throttleTest) {
 		d.expect("counted", "right", here, "in")
 		d.fail("alice", there, 10)
 		for i := range 10 { // none is hashed, because a hash would take a second
@@ -163,7 +163,7 @@ func TestUncountedAttemptsAreCountedByName(t *testing.T) {
 	})
 	// Of concurrent attempts more are hashed than there are free failures. The
 	// others are all answered as throttled.
-	atColumn(t, sometimes, tokenauth.Options{}, func(d *door) {
+	testThrottleOf(t, sometimes, tokenauth.Options{}, func(d *throttleTest) {
 		d.expect("counted", "right", here, "in")
 		results := make(chan string)
 		for i := range 100 {
@@ -182,8 +182,8 @@ func TestUncountedAttemptsAreCountedByName(t *testing.T) {
 
 func TestThrottledAttemptIsRefusedWhateverTheAuthenticatorReturns(t *testing.T) {
 	t.Parallel()
-	deaf := &column{equal: exactly, ignores: true}
-	atColumn(t, deaf, tokenauth.Options{}, func(d *door) {
+	deaf := &columnUsers{equal: exactly, ignores: true}
+	testThrottleOf(t, deaf, tokenauth.Options{}, func(d *throttleTest) {
 		d.fail("alice", here, 10)
 		for _, spelling := range spellingsOfAlice { // during the wait
 			if got := d.try(spelling, "right", here); got == "in" || got == "rejected" {
@@ -209,7 +209,7 @@ func TestKnownSourceIsUnknownAfterTheCeiling(t *testing.T) {
 	for name, pause := range map[string]time.Duration{"waiting as required": 0, "with pauses of a day": 25 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			atColumn(t, &column{equal: exactly}, tokenauth.Options{}, func(d *door) {
+			testThrottleOf(t, &columnUsers{equal: exactly}, tokenauth.Options{}, func(d *throttleTest) {
 				d.expect("alice", "right", here, "in")
 				hashed := d.hashed.Load()
 				for end := time.Now().Add(30 * 24 * time.Hour); time.Now().Before(end); {
@@ -236,7 +236,7 @@ func TestPausesDoNotHelpAGuesser(t *testing.T) {
 	t.Parallel()
 	const days = 7
 	reach := func(t *testing.T, pause time.Duration) (accounts int) {
-		atColumn(t, &column{}, tokenauth.Options{}, func(d *door) {
+		testThrottleOf(t, &columnUsers{}, tokenauth.Options{}, func(d *throttleTest) {
 			for end := time.Now().Add(days * 24 * time.Hour); time.Now().Before(end); {
 				got := d.try(fmt.Sprint("user", accounts), "wrong", here)
 				if wait, err := time.ParseDuration(got); err == nil {
@@ -264,7 +264,7 @@ func TestPausesDoNotHelpAGuesser(t *testing.T) {
 func TestCrossSiteAttemptsCountApart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		users := &column{equal: exactly}
+		users := &columnUsers{equal: exactly}
 		auth := newService(t, new(memory.Store), users, nil)
 		guesses := 0
 		wrong := func() string { guesses++; return fmt.Sprint("wrong", guesses) }
@@ -327,7 +327,7 @@ func TestSimilarNamesDoNotResetEachOther(t *testing.T) {
 				users := new(exactNames)
 				users.counts = counts
 				auth := newService(t, new(memory.Store), users, nil)
-				d := &door{T: t, gatekeeper: &users.gatekeeper, auth: auth}
+				d := &throttleTest{T: t, slowUsers: &users.slowUsers, auth: auth}
 				d.expect("alicé", "right", there, "in")
 				began := time.Now()
 				guesses := 0
@@ -358,7 +358,7 @@ func TestSimilarNamesDoNotResetEachOther(t *testing.T) {
 // exactNames is an Authenticator in which each exact name has an account of its
 // own.
 type exactNames struct {
-	gatekeeper
+	slowUsers
 	counts bool
 }
 
@@ -368,7 +368,7 @@ func (a *exactNames) Authenticate(ctx context.Context, c tokenauth.Credentials) 
 			return tokenauth.Principal{}, err
 		}
 	}
-	return a.gatekeeper.Authenticate(ctx, c)
+	return a.slowUsers.Authenticate(ctx, c)
 }
 
 // If one Authenticator asks two tables, an attempt counts for the account in
@@ -377,7 +377,7 @@ func TestGuessCountsForEachAccountThatWasAsked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		users := new(twoTables)
-		d := &door{T: t, gatekeeper: &users.gatekeeper, auth: newService(t, new(memory.Store), users, nil)}
+		d := &throttleTest{T: t, slowUsers: &users.slowUsers, auth: newService(t, new(memory.Store), users, nil)}
 		began := time.Now()
 		for i := range 60 {
 			d.try(fmt.Sprint("alias", i), "wrong", here)
@@ -399,7 +399,7 @@ func TestGuessCountsForEachAccountThatWasAsked(t *testing.T) {
 // twoTables asks a table with one account that has many names. Then it asks a
 // table in which each name is an account.
 type twoTables struct {
-	gatekeeper
+	slowUsers
 	staff int
 }
 
@@ -411,13 +411,13 @@ func (a *twoTables) Authenticate(ctx context.Context, c tokenauth.Credentials) (
 	if err := c.CountAttempt(ctx, "customer "+c.UserName); err != nil {
 		return tokenauth.Principal{}, err
 	}
-	return a.gatekeeper.Authenticate(ctx, c)
+	return a.slowUsers.Authenticate(ctx, c)
 }
 
 // An account that signs in from very many sources does not evict the known
 // sources of other accounts.
 func TestSuccessesEvictNoOtherKnownSources(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *throttleTest) {
 		for i := range 20 {
 			d.expect(fmt.Sprint("owner", i), "right", fmt.Sprintf("198.51.100.%d", i), "in")
 		}

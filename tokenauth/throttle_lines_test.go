@@ -13,15 +13,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// An everybody is an Authenticator in which each user name has an account with the
+// An anyName is an Authenticator in which each user name has an account with the
 // name as its ID.
-type everybody struct{ *gatekeeper }
+type anyName struct{ *slowUsers }
 
-func (e everybody) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (e anyName) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	if err := c.CountAttempt(ctx, c.UserName); err != nil {
 		return tokenauth.Principal{}, err
 	}
-	return e.gatekeeper.Authenticate(ctx, c)
+	return e.slowUsers.Authenticate(ctx, c)
 }
 
 // Many concurrent sign-ins to one account, from all /64 of one /48 or from a
@@ -36,14 +36,14 @@ func TestLoadFromOneNetworkBlocksNoOther(t *testing.T) {
 			t.Run(fmt.Sprintf("%s by name %v", name, byName), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					d := &door{T: t, gatekeeper: new(gatekeeper)}
-					var users tokenauth.Authenticator = d.gatekeeper
+					d := &throttleTest{T: t, slowUsers: new(slowUsers)}
+					var users tokenauth.Authenticator = d.slowUsers
 					if !byName {
-						users = everybody{d.gatekeeper}
+						users = anyName{d.slowUsers}
 					}
 					d.auth = newService(t, new(memory.Store), users, nil)
 					d.expect("alice", "right", there, "in")
-					defer d.crowd(4400, from)() // more than the throttle lets wait
+					defer d.startLoad(4400, from)() // more than the throttle lets wait
 					for i := range 3 {
 						time.Sleep(100 * time.Millisecond)
 						began := time.Now()
@@ -64,9 +64,9 @@ func TestLoadFromOneNetworkBlocksNoOther(t *testing.T) {
 func TestLoadFromOneSourceDoesNotBlockItsNetwork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &door{T: t, gatekeeper: new(gatekeeper)}
-		d.auth = newService(t, new(memory.Store), d.gatekeeper, nil)
-		defer d.crowd(4400, func(int) string { return "2001:db8:1:1::1" })()
+		d := &throttleTest{T: t, slowUsers: new(slowUsers)}
+		d.auth = newService(t, new(memory.Store), d.slowUsers, nil)
+		defer d.startLoad(4400, func(int) string { return "2001:db8:1:1::1" })()
 		d.expect("bob", "right", "2001:db8:1:2::1", "in")
 	})
 }
@@ -75,9 +75,9 @@ func credentials(userName, password, from string) tokenauth.Credentials {
 	return tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr(from)}
 }
 
-// crowd starts n concurrent sign-ins of mallory, which continue until leave is
+// startLoad starts n concurrent sign-ins of mallory, which continue until leave is
 // called.
-func (d *door) crowd(n int, from func(i int) string) (leave func()) {
+func (d *throttleTest) startLoad(n int, from func(i int) string) (leave func()) {
 	ctx, cancel := context.WithCancel(d.Context())
 	var wg sync.WaitGroup
 	for i := range n {

@@ -57,11 +57,11 @@ func TestUnthrottleReachesOtherReplicas(t *testing.T) {
 	})
 }
 
-// leavesWork panics, but starts a goroutine that counts the attempt a second
+// lateCounter panics, but starts a goroutine that counts the attempt a second
 // later.
-type leavesWork struct{ counted chan error }
+type lateCounter struct{ counted chan error }
 
-func (l *leavesWork) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (l *lateCounter) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	go func() {
 		time.Sleep(time.Second)
 		l.counted <- c.CountAttempt(context.WithoutCancel(ctx), "17")
@@ -73,7 +73,7 @@ func TestCountAttemptAfterAPanicLeavesNothingPending(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
-		users := &leavesWork{make(chan error)}
+		users := &lateCounter{make(chan error)}
 		auth := newService(t, storage, users, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
 		func() {
 			defer func() { recover() }()

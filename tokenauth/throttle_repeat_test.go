@@ -14,19 +14,19 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// house returns one door for each replica. Each user name has an account, and
-// several replicas share their counters.
-func house(t *testing.T, replicas int) (doors []*door) {
+// newReplicas returns a throttleTest for each of the given number of Services.
+// Several Services share their counters. Each user name has an account.
+func newReplicas(t *testing.T, replicas int) (replicaTests []*throttleTest) {
 	storage := new(sharedCounters)
 	for range replicas {
-		g := new(gatekeeper)
+		g := new(slowUsers)
 		var o tokenauth.Options
 		if replicas > 1 {
 			o.Throttle.Key = tokenauth.NewSecret("the same thirty-two bytes or more on all replicas")
 		}
-		doors = append(doors, &door{T: t, gatekeeper: g, auth: newService(t, storage, everybody{g}, &o)})
+		replicaTests = append(replicaTests, &throttleTest{T: t, slowUsers: g, auth: newService(t, storage, anyName{g}, &o)})
 	}
-	return doors
+	return replicaTests
 }
 
 // During a day, a device at the owner's address retries an old password every
@@ -53,8 +53,8 @@ func TestDeviceWithAnOldPasswordDoesNotThrottleItsOwner(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				doors, turn := house(t, max(1, test.replicas)), 0
-				next := func() *door { turn++; return doors[turn%len(doors)] }
+				replicaTests, turn := newReplicas(t, max(1, test.replicas)), 0
+				next := func() *throttleTest { turn++; return replicaTests[turn%len(replicaTests)] }
 				if test.owner == "" {
 					test.owner = here
 					next().expect("alice", "right", here, "in")
@@ -103,13 +103,13 @@ func TestDeviceWithAnOldPasswordDoesNotThrottleItsOwner(t *testing.T) {
 // The last three wrong passwords do not count again. An older one does.
 func TestLastThreeWrongPasswordsDoNotCountAgain(t *testing.T) {
 	t.Parallel()
-	fails := func(d *door, password string) {
+	fails := func(d *throttleTest, password string) {
 		d.Helper()
 		d.expect("alice", password, here, "rejected")
 		time.Sleep(time.Second)
 	}
 	t.Run("three", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			for range 50 {
 				for _, password := range []string{"a", "b", "c"} {
 					fails(d, password)
@@ -122,7 +122,7 @@ func TestLastThreeWrongPasswordsDoNotCountAgain(t *testing.T) {
 		})
 	})
 	t.Run("a success resets none of them", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			fails(d, "a")
 			d.expect("alice", "right", here, "in")
 			for range 50 {
@@ -135,7 +135,7 @@ func TestLastThreeWrongPasswordsDoNotCountAgain(t *testing.T) {
 		})
 	})
 	t.Run("a repetition resets nothing", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			d.fail("alice", here, 7)
 			time.Sleep(4 * time.Second)
 			fails(d, "a") // the eighth failure, after which the wait is 8 seconds
@@ -156,7 +156,7 @@ func TestLastThreeWrongPasswordsDoNotCountAgain(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			users := &settable{password: "old"}
-			d := &door{T: t, gatekeeper: new(gatekeeper), auth: newService(t, new(memory.Store), users, nil)}
+			d := &throttleTest{T: t, slowUsers: new(slowUsers), auth: newService(t, new(memory.Store), users, nil)}
 			d.expect("alice", "new", here, "rejected")
 			users.password = "new"
 			for range 20 {
@@ -172,7 +172,7 @@ func TestRepeatedPasswordsHashOnceASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		users := &settable{password: "right"}
-		d := &door{T: t, gatekeeper: new(gatekeeper), auth: newService(t, new(memory.Store), users, nil)}
+		d := &throttleTest{T: t, slowUsers: new(slowUsers), auth: newService(t, new(memory.Store), users, nil)}
 		for _, from := range []string{here, there} {
 			d.expect("alice", "old", from, "rejected")
 			began := time.Now()
@@ -217,7 +217,7 @@ func TestManyClientsRepeatingPasswordsAreThrottled(t *testing.T) {
 			hashed := func(guess func(i, second int) string) (n int64) {
 				synctest.Test(t, func(t *testing.T) {
 					users := &settable{password: "right"}
-					d := &door{T: t, gatekeeper: new(gatekeeper), auth: newService(t, new(memory.Store), users, nil)}
+					d := &throttleTest{T: t, slowUsers: new(slowUsers), auth: newService(t, new(memory.Store), users, nil)}
 					d.expect("owner", "right", here, "in")
 					for second := range seconds {
 						atOnce(attackers, func(i int) string {
@@ -251,7 +251,7 @@ func TestRepetitionThatWaitsEndsWithItsClient(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		users := &settable{password: "right"}
-		d := &door{T: t, gatekeeper: new(gatekeeper), auth: newService(t, new(memory.Store), users, nil)}
+		d := &throttleTest{T: t, slowUsers: new(slowUsers), auth: newService(t, new(memory.Store), users, nil)}
 		d.expect("alice", "old", here, "rejected")
 		d.expect("alice", "old", here, "rejected")
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -278,7 +278,7 @@ func TestSimilarNamesShareNoWrongPasswords(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				users := &exactNames{counts: counts}
-				d := &door{T: t, gatekeeper: &users.gatekeeper, auth: newService(t, new(memory.Store), users, nil)}
+				d := &throttleTest{T: t, slowUsers: &users.slowUsers, auth: newService(t, new(memory.Store), users, nil)}
 				guesses := 0
 				for i := range 500 {
 					password := fmt.Sprint("guess", i)
@@ -304,7 +304,7 @@ func TestSpellingsShareTheLastWrongPasswords(t *testing.T) {
 	for name, equal := range map[string]func(string) bool{"no account": nil, "ignoring accents": ignoringAccents} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			atColumn(t, &column{equal: equal}, tokenauth.Options{}, func(d *door) {
+			testThrottleOf(t, &columnUsers{equal: equal}, tokenauth.Options{}, func(d *throttleTest) {
 				for range 5 {
 					for _, spelling := range spellingsOfAlice {
 						d.expect(spelling, "the old password", here, "rejected")
@@ -319,7 +319,7 @@ func TestSpellingsShareTheLastWrongPasswords(t *testing.T) {
 // Attempts at other names do not evict a password that a device repeats, and
 // the memory is bounded.
 func TestOtherNamesEvictNoRepeatedPassword(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *throttleTest) {
 		for i := range 5000 {
 			d.try(fmt.Sprint("user", i), "wrong", fmt.Sprintf("203.%d.%d.1", i/250, i%250))
 			if i%10 == 0 {
@@ -335,7 +335,7 @@ func TestOtherNamesEvictNoRepeatedPassword(t *testing.T) {
 // settable is an Authenticator with one password for all users. Checking it
 // takes no time.
 type settable struct {
-	gatekeeper
+	slowUsers
 	password string
 }
 
@@ -358,7 +358,7 @@ func TestThrottledAnswerDoesNotRevealRepetitions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := house(t, replicas)[0]
+				d := newReplicas(t, replicas)[0]
 				d.fail("alice", here, 12)
 				if wait, err := time.ParseDuration(d.try("alice", "wrong", here)); err == nil {
 					time.Sleep(wait)
@@ -407,7 +407,7 @@ func TestFailureAfterTheRightPasswordAlwaysCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		d := &door{T: t, auth: newService(t, new(memory.Store), withCode{users}, nil), gatekeeper: new(gatekeeper)}
+		d := &throttleTest{T: t, auth: newService(t, new(memory.Store), withCode{users}, nil), slowUsers: new(slowUsers)}
 		for range 5 {
 			d.expect("alice", "right", here, "rejected")
 		}

@@ -13,7 +13,7 @@ import (
 
 // block makes the throttle refuse the account at each source, and the source
 // desk for each account.
-func (d *door) block(account, desk string) {
+func (d *throttleTest) block(account, desk string) {
 	d.Helper()
 	for i := range 100 {
 		d.fail(account, fmt.Sprintf("203.0.113.%d", i), 1)
@@ -40,11 +40,11 @@ func TestUnthrottledUserSignsInAtAThrottledSource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				doors := house(t, replicas)
-				d, asked := doors[0], doors[0]
+				replicaTests := newReplicas(t, replicas)
+				d, asked := replicaTests[0], replicaTests[0]
 				d.block("alice", here)
 				if name == "at another replica" {
-					asked = doors[1]
+					asked = replicaTests[1]
 				}
 				for _, password := range []string{"right", "wrong"} {
 					if got := d.try("alice", password, here); !minutes(got) {
@@ -78,7 +78,7 @@ func TestUnthrottledAccountHasTenAttempts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := house(t, 1)[0]
+				d := newReplicas(t, 1)[0]
 				d.block("alice", here)
 				if err := d.auth.Unthrottle(t.Context(), "alice", "alice"); err != nil {
 					t.Fatal(err)
@@ -111,7 +111,7 @@ func TestUnthrottledAccountHasTenAttempts(t *testing.T) {
 	t.Run("concurrent", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			d := house(t, 1)[0]
+			d := newReplicas(t, 1)[0]
 			d.block("alice", here)
 			if err := d.auth.Unthrottle(t.Context(), "alice", "alice"); err != nil {
 				t.Fatal(err)
@@ -131,7 +131,7 @@ func TestUnthrottledAccountIsGuessedNoFaster(t *testing.T) {
 		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := house(t, replicas)[0]
+				d := newReplicas(t, replicas)[0]
 				d.block("alice", here)
 				if err := d.auth.Unthrottle(t.Context(), "alice", "alice"); err != nil {
 					t.Fatal(err)
@@ -153,7 +153,7 @@ func TestUnthrottledAccountIsGuessedNoFaster(t *testing.T) {
 func TestUnthrottleResetsAKnownSource(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := house(t, 1)[0]
+		d := newReplicas(t, 1)[0]
 		d.expect("alice", "right", here, "in")
 		d.fail("alice", here, 100)
 		if err := d.auth.Unthrottle(t.Context(), "alice"); err != nil { // the user ID is sufficient
@@ -172,7 +172,7 @@ func TestUnthrottleByName(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				users := &exactNames{counts: counts}
-				d := &door{T: t, gatekeeper: &users.gatekeeper, auth: newService(t, new(memory.Store), users, nil)}
+				d := &throttleTest{T: t, slowUsers: &users.slowUsers, auth: newService(t, new(memory.Store), users, nil)}
 				d.block("alicé", here)
 				if err := d.auth.Unthrottle(t.Context(), "id of alice", "alice"); err != nil {
 					t.Fatal(err)

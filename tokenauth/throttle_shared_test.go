@@ -93,12 +93,12 @@ func (s *sharedCounters) pending() (n int64) {
 	return n
 }
 
-// replica returns a door to a Service that keeps its counters in the storage.
-func (s *sharedCounters) replica(t *testing.T, o tokenauth.Options) *door {
+// replica returns the test of a Service that keeps its counters in the storage.
+func (s *sharedCounters) replica(t *testing.T, o tokenauth.Options) *throttleTest {
 	t.Helper()
-	a := &column{equal: exactly}
+	a := &columnUsers{equal: exactly}
 	o.Throttle.Key = tokenauth.NewSecret(strings.Repeat("k", 32))
-	return &door{T: t, gatekeeper: &a.gatekeeper, auth: newService(t, s, a, &o)}
+	return &throttleTest{T: t, slowUsers: &a.slowUsers, auth: newService(t, s, a, &o)}
 }
 
 // atOnce makes n concurrent attempts and returns how often each result
@@ -192,7 +192,7 @@ func TestAbandonedSignInsTakeFewTransactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
 		counted, leave := make(chan struct{}, 1000), make(chan struct{})
-		auth := newService(t, storage, counting(func(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+		auth := newService(t, storage, authenticatorFunc(func(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 			if err := c.CountAttempt(ctx, ""); err != nil {
 				return tokenauth.Principal{}, err
 			}
@@ -223,13 +223,6 @@ func TestAbandonedSignInsTakeFewTransactions(t *testing.T) {
 			}
 		}
 	})
-}
-
-// counting is an Authenticator that calls a function.
-type counting func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error)
-
-func (c counting) Authenticate(ctx context.Context, of tokenauth.Credentials) (tokenauth.Principal, error) {
-	return c(ctx, of)
 }
 
 // Many users may share one address, so many concurrent sign-ins with right

@@ -18,14 +18,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A gatekeeper is an Authenticator that counts its calls, of which each would
+// A slowUsers is an Authenticator that counts its calls, of which each would
 // hash a password. The password is "right", and a call takes a second.
-type gatekeeper struct {
+type slowUsers struct {
 	hashed atomic.Int64
 	err    error
 }
 
-func (g *gatekeeper) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (g *slowUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	g.hashed.Add(1)
 	time.Sleep(time.Second)
 	switch {
@@ -39,19 +39,19 @@ func (g *gatekeeper) Authenticate(ctx context.Context, c tokenauth.Credentials) 
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// A door is a Service with a throttle, in a synctest bubble.
-type door struct {
+// A throttleTest is a Service with a throttle, in a synctest bubble.
+type throttleTest struct {
 	*testing.T
-	*gatekeeper
+	*slowUsers
 	auth    *tokenauth.Service
 	guesses atomic.Int64
 }
 
-func atDoor(t *testing.T, o tokenauth.Options, test func(d *door)) {
+func testThrottle(t *testing.T, o tokenauth.Options, test func(d *throttleTest)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &door{T: t, gatekeeper: new(gatekeeper)}
-		d.auth = newService(t, new(memory.Store), d.gatekeeper, &o)
+		d := &throttleTest{T: t, slowUsers: new(slowUsers)}
+		d.auth = newService(t, new(memory.Store), d.slowUsers, &o)
 		test(d)
 	})
 }
@@ -59,7 +59,7 @@ func atDoor(t *testing.T, o tokenauth.Options, test func(d *door)) {
 // try signs in and returns "in", "rejected", "unavailable" or the time to wait.
 // Each attempt with "wrong" uses a different password, because a repetition
 // would not count.
-func (d *door) try(userName, password, from string) string {
+func (d *throttleTest) try(userName, password, from string) string {
 	if password == "wrong" {
 		password = fmt.Sprint("wrong", d.guesses.Add(1))
 	}
@@ -78,7 +78,7 @@ func (d *door) try(userName, password, from string) string {
 	return reason(err)
 }
 
-func (d *door) expect(userName, password, from, want string) {
+func (d *throttleTest) expect(userName, password, from, want string) {
 	d.Helper()
 	if got := d.try(userName, password, from); got != want {
 		d.Errorf("sign-in of %s with %s from %s: %s, want %s", userName, password, from, got, want)
@@ -86,7 +86,7 @@ func (d *door) expect(userName, password, from, want string) {
 }
 
 // fail makes the given number of failed sign-ins, waiting as long as required.
-func (d *door) fail(userName, from string, times int) {
+func (d *throttleTest) fail(userName, from string, times int) {
 	d.Helper()
 	for range times {
 		for {
@@ -106,7 +106,7 @@ func (d *door) fail(userName, from string, times int) {
 const here, there = "192.0.2.1", "198.51.100.1"
 
 func TestThrottleLimitsAnAccountFromOneSource(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		for range 5 {
 			d.expect("alice", "wrong", here, "rejected")
 		}
@@ -138,7 +138,7 @@ func TestThrottleLimitsAnAccountFromOneSource(t *testing.T) {
 
 // A day without failures resets the counters.
 func TestFailuresExpireAfterADay(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.fail("alice", here, 7)
 		time.Sleep(24 * time.Hour)
 		for range 5 {
@@ -160,7 +160,7 @@ func TestConcurrentGuessesAreLimited(t *testing.T) {
 		"right": {"right", map[string]int{"in": 1000}, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			atDoor(t, tokenauth.Options{}, func(d *door) {
+			testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 				var mu sync.Mutex
 				got := make(map[string]int)
 				var wg sync.WaitGroup
@@ -182,7 +182,7 @@ func TestConcurrentGuessesAreLimited(t *testing.T) {
 }
 
 func TestThrottleLimitsAnAccountFromAllSources(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.expect("alice", "right", here, "in") // a known source
 		source := 0
 		elsewhere := func() string { source++; return fmt.Sprintf("203.0.113.%d", source) }
@@ -205,7 +205,7 @@ func TestThrottleLimitsAnAccountFromAllSources(t *testing.T) {
 // After 100 failures in a row, over any number of sources and days, only
 // sources from which the user recently signed in may try.
 func TestAccountCeilingAdmitsOnlyKnownSources(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.expect("alice", "right", here, "in")
 		for i := range 100 {
 			d.fail("alice", fmt.Sprintf("203.0.%d.1", i), 1)
@@ -228,7 +228,7 @@ func TestAccountCeilingAdmitsOnlyKnownSources(t *testing.T) {
 // The owner signs in from a known source during an attack from ten thousand
 // addresses, each time at once.
 func TestOwnerSignsInDuringAnAttack(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.expect("alice", "right", here, "in")
 		for i := range 10_000 {
 			d.try("alice", "wrong", fmt.Sprintf("10.%d.%d.1", i/256, i%256))
@@ -245,7 +245,7 @@ func TestOwnerSignsInDuringAnAttack(t *testing.T) {
 // Addresses that one customer typically has count as one source.
 func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 	t.Run("64", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			for i := range 5 {
 				d.expect("alice", "wrong", fmt.Sprintf("2001:db8:1:1::%x", i), "rejected")
 			}
@@ -254,7 +254,7 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 		})
 	})
 	t.Run("48", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			for i := range 1000 {
 				d.expect(fmt.Sprint("user", i), "wrong", fmt.Sprintf("2001:db8:1:%x::1", i), "rejected")
 			}
@@ -263,7 +263,7 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 		})
 	})
 	t.Run("32", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			for i := range 100 {
 				d.expect(fmt.Sprint("user", i), "wrong", here, "rejected")
 			}
@@ -275,7 +275,7 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 	})
 	// A success of another account does not reset the failures of the source.
 	t.Run("interleaved", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			for i := range 100 {
 				d.expect(fmt.Sprint("user", i), "wrong", here, "rejected")
 				if i%10 == 0 {
@@ -291,7 +291,7 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 		"unknown": {"", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			atDoor(t, tokenauth.Options{}, func(d *door) {
+			testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 				for i := range 5 {
 					d.expect("alice", "wrong", spellings[i%3], "rejected")
 				}
@@ -305,7 +305,7 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 
 // A success resets the failures of the account at that source, and no others.
 func TestSuccessResetsOnlyItsOwnFailures(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.fail("alice", here, 4)
 		d.fail("alice", there, 5)
 		d.expect("alice", "right", here, "in")
@@ -319,7 +319,7 @@ func TestSuccessResetsOnlyItsOwnFailures(t *testing.T) {
 
 // Errors and panics of the Authenticator do not count as failures.
 func TestErrorsAndPanicsCountAsNoFailure(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.err = errors.New("the directory is down")
 		for range 20 {
 			d.expect("alice", "wrong", here, "unavailable")
@@ -344,7 +344,7 @@ func TestErrorsAndPanicsCountAsNoFailure(t *testing.T) {
 // A sign-in waits while five others, the number of free failures, are in
 // progress. It stops waiting when its client leaves.
 func TestWaitingSignInEndsWithItsClient(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() { d.expect("alice", "right", here, "in") })
@@ -367,7 +367,7 @@ func TestWaitingSignInEndsWithItsClient(t *testing.T) {
 // A wall clock that is set back does not make a wait longer.
 func TestClockSetBackLengthensNoWait(t *testing.T) {
 	now := time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC)
-	atDoor(t, tokenauth.Options{Now: func() time.Time { return now }}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Now: func() time.Time { return now }}, func(d *throttleTest) {
 		for range 8 {
 			d.expect("alice", "wrong", here, "rejected")
 			now = now.Add(time.Minute)
@@ -380,7 +380,7 @@ func TestClockSetBackLengthensNoWait(t *testing.T) {
 }
 
 func TestInsecureOffThrottlesNothing(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}, func(d *throttleTest) {
 		for range 100 {
 			d.expect("alice", "wrong", here, "rejected")
 		}
@@ -388,7 +388,7 @@ func TestInsecureOffThrottlesNothing(t *testing.T) {
 }
 
 func TestThrottleUsesTheHostsLimits(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: 2, PerAccount: 3, AccountCeiling: 4, PerSource: 6}}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: 2, PerAccount: 3, AccountCeiling: 4, PerSource: 6}}, func(d *throttleTest) {
 		d.fail("alice", here, 2)
 		d.expect("alice", "wrong", here, "1s")
 		d.expect("alice", "wrong", there, "rejected")
@@ -404,7 +404,7 @@ func TestThrottleUsesTheHostsLimits(t *testing.T) {
 // neither counters with more failures nor known sources, and do not throttle
 // new users.
 func TestThrottleMemoryIsBounded(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *throttleTest) {
 		d.expect("owner", "right", here, "in")
 		d.fail("alice", here, 6)
 		for i := range 20_000 {
@@ -463,7 +463,7 @@ func TestFullTableDoesNotBlockNewUsers(t *testing.T) {
 
 // Successful sign-ins do not fill the table of counters.
 func TestSuccessfulSignInsFillNoTable(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *throttleTest) {
 		for range 3 {
 			outcomes := atOnce(1000, func(i int) string {
 				return d.try(fmt.Sprint("user", i), "right", fmt.Sprintf("198.51.%d.%d", i/256, i%256))
@@ -550,7 +550,7 @@ func TestThrottleSurvivesAPanicOfTheStorage(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			storage := new(countersThatPanic)
-			one, other := newService(t, storage, new(gatekeeper), options), newService(t, storage, new(gatekeeper), options)
+			one, other := newService(t, storage, new(slowUsers), options), newService(t, storage, new(slowUsers), options)
 			storage.panicAfter(2)
 			if got := attempt(t, one, "right"); got != "panic" {
 				t.Fatalf("the sign-in: %s, want panic", got)
@@ -570,7 +570,7 @@ func TestThrottleSurvivesAPanicOfTheStorage(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			storage := new(countersThatPanic)
-			auth := newService(t, storage, new(gatekeeper), options)
+			auth := newService(t, storage, new(slowUsers), options)
 			var all sync.WaitGroup
 			var first, second, third string
 			all.Go(func() { first = attempt(t, auth, "right") })

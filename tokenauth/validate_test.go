@@ -15,7 +15,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A storage error neither accepts nor refuses a token: it is ErrUnavailable.
+// ErrNotFound and ErrCorrupt refuse the token. Any other error of Find is
+// ErrUnavailable, which neither accepts nor refuses it.
 func TestStorageErrorsAreNotRefusals(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -56,7 +57,8 @@ func TestStorageErrorsAreNotRefusals(t *testing.T) {
 	}
 }
 
-// After a cancelled context, drivers have returned the row of another request.
+// Some drivers have returned the row of another request after a context was
+// cancelled. Validate must not accept that row.
 func TestRowOfAnotherTokenIsRefused(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

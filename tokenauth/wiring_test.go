@@ -110,7 +110,7 @@ func TestErrorNamesTheMissingStorageMethod(t *testing.T) {
 // An empty user ID is an error, not a user without tokens.
 func TestRevokeUserRefusesAnEmptyID(t *testing.T) {
 	t.Parallel()
-	storage, w := new(scripted), new(witness)
+	storage, w := new(scripted), new(eventRecorder)
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}})
 	storage.before = func(_ context.Context, method string) error {
 		t.Errorf("the storage method %s was called", method)
