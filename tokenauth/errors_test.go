@@ -32,14 +32,14 @@ func TestStorageErrorIs503WhateverItsCause(t *testing.T) {
 		refusal(elsewhere.Authorizer(tokenauth.Requirement{Roles: []string{"Staff"}}), good),
 		refusal(elsewhere.Authorizer(tokenauth.Requirement{Clients: []string{"web"}}), good),
 	} {
-		trouble := fmt.Errorf("request to another service: %w", cause)
+		storageErr := fmt.Errorf("request to another service: %w", cause)
 		storage, w := new(scripted), new(eventRecorder)
 		options := tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Clients: registered{"api": all}}
 		own := newService(t, storage, &staff{}, &options)
 		accessToken := issue(t, own, alice(), "api")
-		storage.before = func(context.Context, string) error { return trouble }
+		storage.before = func(context.Context, string) error { return storageErr }
 
-		options.Fallback = func(*http.Request) (tokenauth.Principal, error) { return tokenauth.Principal{}, trouble }
+		options.Fallback = func(*http.Request) (tokenauth.Principal, error) { return tokenauth.Principal{}, storageErr }
 		if cause == tokenauth.ErrRejected {
 			options.Fallback = nil // without a fallback, so that the Service validates the token itself
 		}

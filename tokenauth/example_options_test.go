@@ -21,7 +21,7 @@ func ExampleOptions_cache() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go auth.Run(ctx) // receives the changes of the storage
-	for !auth.CacheStats().FeedAlive {
+	for !auth.CacheStats().FeedAlive { // so that the output is always the same
 		time.Sleep(time.Millisecond)
 	}
 
@@ -32,7 +32,7 @@ func ExampleOptions_cache() {
 		}
 	}
 	stats := auth.CacheStats()
-	fmt.Println(stats.Misses, "asked the storage,", stats.Hits, "did not")
+	fmt.Println(stats.Misses, "read the storage,", stats.Hits, "did not")
 
 	if err := auth.Revoke(ctx, accessToken); err != nil {
 		panic(err)
@@ -40,7 +40,7 @@ func ExampleOptions_cache() {
 	_, err := auth.Validate(ctx, accessToken)
 	fmt.Println(errors.Is(err, tokenauth.ErrInvalidToken))
 	// Output:
-	// 1 asked the storage, 2 did not
+	// 1 read the storage, 2 did not
 	// true
 }
 

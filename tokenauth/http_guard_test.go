@@ -16,9 +16,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// whoHandler answers with the user name from the context, or "nobody".
+// whoHandler answers with the user name from the context, or "anonymous".
 var whoHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-	name := "nobody"
+	name := "anonymous"
 	if token, ok := tokenauth.FromContext(r.Context()); ok {
 		name = token.Principal.UserName
 	}
@@ -77,19 +77,19 @@ func TestGuardsUseTheCredentialsOfEachRequest(t *testing.T) {
 		want        [6]string
 		finds       [6]int // look-ups for the inner request
 	}{
-		{"none", admin, nil, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"an empty header", admin, []string{""}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"Basic", admin, []string{"Basic YTpi"}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"a scheme without a token", admin, []string{"Bearer"}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"an invalid token", admin, []string{"Bearer tat_x"}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"the outer token twice", admin, []string{admin, admin}, [...]string{"400", "400", "400", "nobody", "400", "nobody"}, [6]int{}},
-		{"another user's token", admin, []string{user}, [...]string{"bob", "403", "bob", "bob", "401", "nobody"}, [...]int{1, 1, 1, 1, 0, 0}},
-		{"the outer token", admin, []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "nobody"}, [6]int{}},
-		{"the outer token, spelled differently", admin, []string{"bearer  " + admin[len("Bearer "):] + " "}, [...]string{"admin", "admin", "admin", "admin", "401", "nobody"}, [6]int{}},
-		{"another Service's", admin, []string{foreign}, [...]string{"401", "401", "401", "nobody", "foreigner", "foreigner"}, [...]int{0, 0, 0, 0, 1, 1}},
-		{"a token in an anonymous request", "", []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "nobody"}, [...]int{1, 1, 1, 1, 0, 0}},
-		{"a token in a request with an invalid one", "Bearer tat_x", []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "nobody"}, [...]int{1, 1, 1, 1, 0, 0}},
-		{"none in an anonymous request", "", nil, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
+		{"none", admin, nil, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
+		{"an empty header", admin, []string{""}, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
+		{"Basic", admin, []string{"Basic YTpi"}, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
+		{"a scheme without a token", admin, []string{"Bearer"}, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
+		{"an invalid token", admin, []string{"Bearer tat_x"}, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
+		{"the outer token twice", admin, []string{admin, admin}, [...]string{"400", "400", "400", "anonymous", "400", "anonymous"}, [6]int{}},
+		{"another user's token", admin, []string{user}, [...]string{"bob", "403", "bob", "bob", "401", "anonymous"}, [...]int{1, 1, 1, 1, 0, 0}},
+		{"the outer token", admin, []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "anonymous"}, [6]int{}},
+		{"the outer token, spelled differently", admin, []string{"bearer  " + admin[len("Bearer "):] + " "}, [...]string{"admin", "admin", "admin", "admin", "401", "anonymous"}, [6]int{}},
+		{"another Service's", admin, []string{foreign}, [...]string{"401", "401", "401", "anonymous", "foreigner", "foreigner"}, [...]int{0, 0, 0, 0, 1, 1}},
+		{"a token in an anonymous request", "", []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "anonymous"}, [...]int{1, 1, 1, 1, 0, 0}},
+		{"a token in a request with an invalid one", "Bearer tat_x", []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "anonymous"}, [...]int{1, 1, 1, 1, 0, 0}},
+		{"none in an anonymous request", "", nil, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
 	} {
 		for name, part := range map[string]func(outer *http.Request, path string) *http.Request{
 			"a new request": func(outer *http.Request, path string) *http.Request {
@@ -155,7 +155,7 @@ func TestGuardsUseTheInnermostRequest(t *testing.T) {
 				}
 				r := httptest.NewRequest("GET", "/", nil)
 				r.Header.Set("Authorization", a)
-				if want, got := [...]string{"alice", "bob", "nobody"}[slices.Index(lines, c)], serve(handler, r); got != want {
+				if want, got := [...]string{"alice", "bob", "anonymous"}[slices.Index(lines, c)], serve(handler, r); got != want {
 					t.Errorf("tokens %d, %d, %d: the innermost request has the user %s, want %s", slices.Index(lines, a), slices.Index(lines, b), slices.Index(lines, c), got, want)
 				}
 			}
@@ -299,8 +299,8 @@ func TestFallbackIsAskedAgainForAnotherRequest(t *testing.T) {
 				known = false
 				return r
 			}})
-			if got := serve(handler, r); got != "nobody" || asked != 2 {
-				t.Errorf("%s, cloned %v: got %s after %d calls of Fallback, want nobody after 2", name, cloned, got, asked)
+			if got := serve(handler, r); got != "anonymous" || asked != 2 {
+				t.Errorf("%s, cloned %v: got %s after %d calls of Fallback, want anonymous after 2", name, cloned, got, asked)
 			}
 		}
 	}

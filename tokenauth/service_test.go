@@ -57,7 +57,7 @@ func TestTokensOfOtherSlotsStayValid(t *testing.T) {
 	}
 }
 
-func TestGrantEqualsTheStoredToken(t *testing.T) {
+func TestIssuedTokenEqualsTheStoredOne(t *testing.T) {
 	t.Parallel()
 	storage := new(memory.Store)
 	now := time.Date(2020, 9, 13, 11, 35, 33, 999_999_999, time.FixedZone("CEST", 2*60*60))

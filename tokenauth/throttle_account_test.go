@@ -204,7 +204,7 @@ func TestThrottledAttemptIsRefusedWhateverTheAuthenticatorReturns(t *testing.T) 
 
 // A guesser at a known source of the account has at most 100 attempts in a row,
 // over any number of days.
-func TestKnownSourceIsUnknownAfterTheCeiling(t *testing.T) {
+func TestKnownSourceIsLimitedByTheCeiling(t *testing.T) {
 	t.Parallel()
 	for name, pause := range map[string]time.Duration{"waiting as required": 0, "with pauses of a day": 25 * time.Hour} {
 		t.Run(name, func(t *testing.T) {

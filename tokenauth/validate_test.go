@@ -227,7 +227,7 @@ func TestGuardsUseTheirOwnService(t *testing.T) {
 		if token, ok := tokenauth.FromContext(r.Context()); ok {
 			fmt.Fprint(w, token.Principal.UserName)
 		} else {
-			fmt.Fprint(w, "nobody")
+			fmt.Fprint(w, "anonymous")
 		}
 	})
 	accessToken := issue(t, one, alice(), "")
@@ -237,7 +237,7 @@ func TestGuardsUseTheirOwnService(t *testing.T) {
 	}{
 		{"one", "200 alice", one.RequireBearer(who)},
 		{"Optional behind a guard", "200 alice", one.RequireBearer(one.Optional(who))},
-		{"Optional of the other Service behind a guard", "200 nobody", one.RequireBearer(other.Optional(who))},
+		{"Optional of the other Service behind a guard", "200 anonymous", one.RequireBearer(other.Optional(who))},
 		{"guard behind Optional of the other Service", "200 alice", other.Optional(one.RequireBearer(who))},
 		{"guard, Optional of the other Service, guard", "200 alice", one.RequireBearer(other.Optional(one.RequireBearer(who)))},
 		{"guard of the other Service behind a guard", "401", one.RequireBearer(other.RequireBearer(who))},
