@@ -20,7 +20,7 @@ func ExampleOptions_cache() {
 	auth := newAuth(&tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: 10_000}})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go auth.Run(ctx) // receives the changes of the storage
+	go auth.Run(ctx)                   // receives the changes of the storage
 	for !auth.CacheStats().FeedAlive { // so that the output is always the same
 		time.Sleep(time.Millisecond)
 	}
