@@ -10,12 +10,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
 )
 
-// A feed is a storage with a feed and nothing else.
+// A feed is a Storage that has Watch and no other method that works.
 type feed struct{ Storage }
 
 func (feed) Watch(context.Context, time.Duration, Invalidator) error { return nil }
 
-// newCached returns a Service whose cache serves the token that comes with it.
+// newCached returns a Service whose cache already holds the token of
+// accessToken.
 func newCached(t *testing.T) (s *Service, accessToken string) {
 	t.Helper()
 	s, err := New(feed{}, anyAuthenticator{}, &Options{Cache: new(CacheOptions)})
@@ -30,7 +31,7 @@ func newCached(t *testing.T) (s *Service, accessToken string) {
 	return s, accessToken
 }
 
-// Not parallel: AllocsPerRun counts what the whole process allocates.
+// Not parallel: AllocsPerRun counts the allocations of the whole process.
 func TestCacheHitAllocatesNothing(t *testing.T) {
 	s, accessToken := newCached(t)
 	if n := testing.AllocsPerRun(1000, func() {
@@ -38,13 +39,13 @@ func TestCacheHitAllocatesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}); n > 0.1 {
-		t.Errorf("a hit makes %v allocations", n)
+		t.Errorf("a cache hit makes %v allocations, want 0", n)
 	}
 }
 
-// However many guards a request passes, it gets one context and is copied once.
+// A request gets one context and one copy, however many guards it passes.
 //
-// Not parallel: AllocsPerRun counts what the whole process allocates.
+// Not parallel: AllocsPerRun counts the allocations of the whole process.
 func TestGuardsAllocateTwice(t *testing.T) {
 	s, accessToken := newCached(t)
 	reached := 0
@@ -58,10 +59,10 @@ func TestGuardsAllocateTwice(t *testing.T) {
 			clear(w.Header()) // each response has its own
 			handler.ServeHTTP(w, r)
 		}); n > 2.1 {
-			t.Errorf("%d guards make %v allocations", i+1, n)
+			t.Errorf("%d guards make %v allocations, want 2", i+1, n)
 		}
 	}
 	if reached != 3*1001 {
-		t.Errorf("the handler was reached %d times", reached)
+		t.Errorf("the handler was called %d times, want %d", reached, 3*1001)
 	}
 }

@@ -15,14 +15,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A slowStore answers late, and reports changes late, in another order, or only
-// by InvalidateAll. Its heartbeats keep the contract of a Watcher.
+// A slowStore answers with a delay. It reports changes with a delay, out of
+// order, or only by InvalidateAll. Its heartbeats keep the contract of a
+// Watcher.
 type slowStore struct {
 	*memory.Store
 	slow time.Duration
 
 	mu      sync.Mutex
-	pending map[int]change // committed and not yet reported
+	pending map[int]change // changes that were committed and not yet reported
 	next    int
 	feeds   map[int]tokenauth.Invalidator
 }
@@ -49,7 +50,7 @@ func (s *slowStore) commit(u tokenauth.UserKey, do func() error) error {
 	s.mu.Lock()
 	id := s.next
 	s.next++
-	s.pending[id] = change{u, time.Now()} // from before the commit
+	s.pending[id] = change{u, time.Now()} // the time before the commit
 	s.mu.Unlock()
 	err := do()
 	time.AfterFunc(rand.N(8*s.slow+1), func() { s.report(id, u) })
@@ -61,7 +62,7 @@ func (s *slowStore) report(id int, u tokenauth.UserKey) {
 	defer s.mu.Unlock()
 	for _, feed := range s.feeds {
 		if rand.N(20) == 0 {
-			feed.InvalidateAll() // it lost the change
+			feed.InvalidateAll() // the store lost the change
 		} else {
 			feed.Invalidate(u)
 		}
@@ -105,7 +106,7 @@ func (s *slowStore) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(beat + rand.N(beat)): // at times too late
+		case <-time.After(beat + rand.N(beat)): // sometimes later than the lease allows
 		}
 		if rand.N(60) == 0 {
 			return errors.New("connection lost")
@@ -113,16 +114,16 @@ func (s *slowStore) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 	}
 }
 
-// A life is what the test knows of an access token.
-type life struct {
+// A tokenLife records what the test knows about an access token.
+type tokenLife struct {
 	accessToken string
-	ending      atomic.Bool  // somebody is about to end it
-	ended       atomic.Int64 // Unix nanoseconds; after the call that ended it
-	final       atomic.Bool  // this replica refused it, or ended it
+	ending      atomic.Bool  // a call that ends the token has begun
+	ended       atomic.Int64 // Unix nanoseconds, after that call returned; 0 before
+	final       atomic.Bool  // this replica refused or ended the token
 }
 
-// Sign-ins, revocations and validations race, while the storage answers late and
-// its feed reports late, in another order, or not at all until it reconnects.
+// Sign-ins, revocations and validations race. Meanwhile the storage answers
+// late. Its feed reports late, out of order, or not until it reconnects.
 func TestCacheUnderStress(t *testing.T) {
 	t.Parallel()
 	length := time.Second
@@ -140,11 +141,11 @@ func TestCacheUnderStress(t *testing.T) {
 	stop, end := context.WithCancel(t.Context())
 	watching.Go(func() { here.Run(stop) })
 
-	var lives [users]atomic.Pointer[[]*life]
+	var lives [users]atomic.Pointer[[]*tokenLife]
 	for u := range users {
 		p := tokenauth.Principal{UserID: strconv.Itoa(u), Roles: []string{"r" + strconv.Itoa(u%2)}}
 		wg.Go(func() {
-			var all []*life
+			var all []*tokenLife
 			for ctx.Err() == nil {
 				last := all
 				for _, l := range last {
@@ -154,7 +155,7 @@ func TestCacheUnderStress(t *testing.T) {
 				if rand.N(4) == 0 {
 					by, local = here, true
 				}
-				var fresh *life
+				var fresh *tokenLife
 				switch rand.N(5) {
 				case 0:
 					if err := by.RevokeUser(context.Background(), p.UserID); err != nil {
@@ -166,7 +167,7 @@ func TestCacheUnderStress(t *testing.T) {
 						t.Error(err)
 						continue
 					}
-					fresh = &life{accessToken: issued.AccessToken.Reveal()}
+					fresh = &tokenLife{accessToken: issued.AccessToken.Reveal()}
 				}
 				now := time.Now().UnixNano()
 				for _, l := range last {
@@ -224,16 +225,16 @@ func TestCacheUnderStress(t *testing.T) {
 	stats := here.CacheStats()
 	t.Logf("accepted %d, refused %d; %+v", accepted.Load(), refused.Load(), stats)
 	if n := again.Load(); n > 0 {
-		t.Errorf("%d times a token was accepted that this replica had refused or ended", n)
+		t.Errorf("this replica accepted %d times a token that it had refused or ended", n)
 	}
 	if n := late.Load(); n > 0 {
-		t.Errorf("%d times a token was accepted longer than a lease after its end", n)
+		t.Errorf("%d times a token was accepted longer than Lease after it ended", n)
 	}
 	if n := wrong.Load(); n > 0 {
 		t.Errorf("%d times a valid token was refused", n)
 	}
 	if stats.Entries > 8 {
-		t.Errorf("the cache has %d entries, at most 8", stats.Entries)
+		t.Errorf("the cache has %d entries, want at most 8", stats.Entries)
 	}
 	end()
 	watching.Wait()

@@ -18,24 +18,24 @@ import (
 
 const lease = 2 * time.Second
 
-// A fed storage is a scripted one whose feed is the test's to write. What the
-// test does to its Store is another replica's doing.
-type fed struct {
+// A fedStore is a scripted one with a feed that the test controls. A test
+// that changes its Store directly acts as another replica.
+type fedStore struct {
 	scripted
 	mu    sync.Mutex
 	finds int
 	feeds chan tokenauth.Invalidator // one for each call of Watch
-	lose  chan error                 // ends the Watch under way
+	lose  chan error                 // ends the running call of Watch
 }
 
-func (f *fed) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+func (f *fedStore) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 	f.mu.Lock()
 	f.finds++
 	f.mu.Unlock()
 	return f.scripted.Find(ctx, slot)
 }
 
-func (f *fed) Watch(ctx context.Context, _ time.Duration, feed tokenauth.Invalidator) error {
+func (f *fedStore) Watch(ctx context.Context, _ time.Duration, feed tokenauth.Invalidator) error {
 	f.feeds <- feed
 	select {
 	case err := <-f.lose:
@@ -45,8 +45,8 @@ func (f *fed) Watch(ctx context.Context, _ time.Duration, feed tokenauth.Invalid
 	}
 }
 
-// asked returns how often Find was called since it was last asked.
-func (f *fed) asked() int {
+// asked returns how many times Find was called since the last call of asked.
+func (f *fedStore) asked() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.finds
@@ -54,17 +54,18 @@ func (f *fed) asked() int {
 	return n
 }
 
-// foreign issues a token on another replica.
-func (f *fed) foreign(t *testing.T) string {
+// foreign issues a token through another replica.
+func (f *fedStore) foreign(t *testing.T) string {
 	t.Helper()
 	return issue(t, newService(t, &f.Store, new(staff), nil), alice(), "")
 }
 
-// inBubble runs a test of a service with a cache whose feed has just begun.
-func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator)) {
+// inBubble runs a test in a synctest bubble. The Service has a cache, and its
+// feed has just started.
+func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &fed{feeds: make(chan tokenauth.Invalidator), lose: make(chan error)}
+		s := &fedStore{feeds: make(chan tokenauth.Invalidator), lose: make(chan error)}
 		if o.Cache == nil {
 			o.Cache = new(tokenauth.CacheOptions)
 		}
@@ -77,7 +78,7 @@ func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fed,
 		wg.Go(func() { auth.Run(ctx) })
 		feed := <-s.feeds
 		feed.Heartbeat(time.Now())
-		synctest.Wait() // for the purge that Run begins with
+		synctest.Wait() // wait for the purge at the start of Run
 		test(t, s, auth, feed)
 		cancel()
 		wg.Wait()
@@ -85,7 +86,7 @@ func inBubble(t *testing.T, o tokenauth.Options, test func(t *testing.T, s *fed,
 }
 
 func TestCacheAnswersWithoutTheStorage(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "mobile")
 		first, err := auth.Validate(t.Context(), accessToken)
 		if err != nil {
@@ -94,43 +95,43 @@ func TestCacheAnswersWithoutTheStorage(t *testing.T) {
 		s.asked()
 		again, err := auth.Validate(t.Context(), accessToken)
 		if err != nil || s.asked() != 0 {
-			t.Errorf("error %v; the storage was asked", err)
+			t.Errorf("error %v, or the storage was asked", err)
 		}
 		if fmt.Sprint(again) != fmt.Sprint(first) || again.ClientID != "mobile" || again.Principal.Attributes["tenant"] != "north" {
-			t.Errorf("the cache has %v, the storage %v", again, first)
+			t.Errorf("the cache has %v, want %v as in the storage", again, first)
 		}
 		again.Principal.Roles[0] = "Administrator"
 		again.Principal.Attributes["tenant"] = "south"
 		if third, _ := auth.Validate(t.Context(), accessToken); fmt.Sprint(third) != fmt.Sprint(first) {
-			t.Errorf("a caller changed what the cache has: %v", third)
+			t.Errorf("a caller changed the cached token: %v", third)
 		}
 	})
 }
 
 func TestCacheInvalidatesOwnWrites(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		for name, end := range map[string]func(string) error{
 			"Revoke":     func(accessToken string) error { return auth.Revoke(t.Context(), accessToken) },
 			"RevokeUser": func(string) error { return auth.RevokeUser(t.Context(), "17") },
 			"Issue":      func(string) error { _, err := auth.Issue(t.Context(), alice(), ""); return err },
 		} {
 			accessToken := issue(t, auth, alice(), "")
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 			if err := end(accessToken); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := auth.Validate(t.Context(), accessToken); err == nil {
-				t.Errorf("after %s the token passes", name)
+				t.Errorf("after %s the token is still valid", name)
 			}
 		}
 	})
 }
 
-// A write that failed may have been done all the same.
+// A write that returned an error may still have been committed.
 func TestCacheInvalidatesFailedWrites(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		s.before = func(ctx context.Context, method string) error {
 			if method == "Revoke" {
 				s.Store.RevokeUser(ctx, tokenauth.UserKeyOf("17"))
@@ -145,10 +146,11 @@ func TestCacheInvalidatesFailedWrites(t *testing.T) {
 	})
 }
 
-// Another replica replaced the token, and the event has not arrived. There is
-// nothing left to revoke, but the caller is told that the token is not valid.
+// Another replica replaced the token, and the feed has not reported it yet.
+// There is nothing left to revoke, but this replica must stop accepting the
+// token.
 func TestRevokeInvalidatesTokensThatAnotherReplicaEnded(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		for name, revoke := range map[string]func(accessToken string, held tokenauth.Token) error{
 			"Revoke":      func(accessToken string, _ tokenauth.Token) error { return auth.Revoke(t.Context(), accessToken) },
 			"RevokeToken": func(_ string, held tokenauth.Token) error { return auth.RevokeToken(t.Context(), held) },
@@ -167,33 +169,33 @@ func TestRevokeInvalidatesTokensThatAnotherReplicaEnded(t *testing.T) {
 				t.Fatal(err)
 			}
 			newer := s.foreign(t)
-			expect(t, auth, accessToken, "good") // still
+			expect(t, auth, accessToken, "valid") // the feed has not reported the replacement yet
 			if err := revoke(accessToken, held); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			expect(t, auth, accessToken, "invalid replaced")
-			expect(t, auth, newer, "good")
+			expect(t, auth, newer, "valid")
 		}
 	})
 }
 
-// A reader has the old value in hand when the news of its end comes.
-func TestCacheDropsALookupThatAnInvalidationOverlaps(t *testing.T) {
-	for name, news := range map[string]func(s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator){
-		"Changed": func(_ *fed, _ *tokenauth.Service, feed tokenauth.Invalidator) {
+// An invalidation arrives while a look-up has already read the old token.
+func TestInvalidationDuringALookupWins(t *testing.T) {
+	for name, news := range map[string]func(s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator){
+		"Invalidate": func(_ *fedStore, _ *tokenauth.Service, feed tokenauth.Invalidator) {
 			feed.Invalidate(tokenauth.UserKeyOf("17"))
 		},
-		"ChangedAll": func(_ *fed, _ *tokenauth.Service, feed tokenauth.Invalidator) { feed.InvalidateAll() },
-		"own write": func(_ *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		"InvalidateAll": func(_ *fedStore, _ *tokenauth.Service, feed tokenauth.Invalidator) { feed.InvalidateAll() },
+		"own write": func(_ *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			auth.RevokeUser(context.Background(), "17")
 		},
-		"a new feed": func(s *fed, _ *tokenauth.Service, _ tokenauth.Invalidator) {
+		"a new feed": func(s *fedStore, _ *tokenauth.Service, _ tokenauth.Invalidator) {
 			s.lose <- errors.New("connection lost")
 			(<-s.feeds).Heartbeat(time.Now())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 				accessToken := s.foreign(t)
 				goOn := make(chan struct{})
 				s.found = func(*tokenauth.Token) { s.found = nil; <-goOn }
@@ -202,28 +204,28 @@ func TestCacheDropsALookupThatAnInvalidationOverlaps(t *testing.T) {
 					_, err := auth.Validate(t.Context(), accessToken)
 					done <- err
 				}()
-				synctest.Wait() // it has read the token
+				synctest.Wait() // the look-up has read the token
 				s.RevokeUser(t.Context(), tokenauth.UserKeyOf("17"))
 				news(s, auth, feed)
 				close(goOn)
-				<-done // it began before the end, so either answer is right
+				<-done // it began before the invalidation, so both results are correct
 				expect(t, auth, accessToken, "invalid")
 			})
 		})
 	}
 }
 
-// What changed between the loss of the feed and its return is not told of.
+// A feed does not report changes that were made while it was disconnected.
 func TestCacheAsksTheStorageWhileTheFeedIsLost(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := s.foreign(t)
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		s.lose <- errors.New("connection lost")
 		synctest.Wait()
 		s.asked()
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		if s.asked() != 1 {
-			t.Error("without a feed the storage was not asked")
+			t.Error("the storage was not asked although the feed was lost")
 		}
 		s.RevokeUser(t.Context(), tokenauth.UserKeyOf("17"))
 		(<-s.feeds).Heartbeat(time.Now())
@@ -231,47 +233,48 @@ func TestCacheAsksTheStorageWhileTheFeedIsLost(t *testing.T) {
 	})
 }
 
-// A write of this replica's is under way while another's comes and goes.
+// Another replica replaces the token while a write of this replica is in
+// progress.
 func TestCacheSurvivesOwnWriteRacingForeignWrite(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		before := s.foreign(t)
-		expect(t, auth, before, "good")
+		expect(t, auth, before, "valid")
 		goOn := make(chan struct{})
 		s.stored = func() { s.stored = nil; <-goOn }
 		own := make(chan string)
 		go func() { own <- issue(t, auth, alice(), "") }()
 		synctest.Wait() // stored, and not yet returned
 		foreign := s.foreign(t)
-		expect(t, auth, foreign, "good") // cached, behind the own write's back
+		expect(t, auth, foreign, "valid") // cached while the own write is in progress
 		close(goOn)
 		ours := <-own
-		expect(t, auth, foreign, "good")
+		expect(t, auth, foreign, "valid")
 		expect(t, auth, ours, "invalid replaced")
 		expect(t, auth, before, "invalid")
 		feed.Invalidate(tokenauth.UserKeyOf("17"))
-		expect(t, auth, foreign, "good")
+		expect(t, auth, foreign, "valid")
 	})
 }
 
-// A token that another replica has just issued is good here at once, whatever
-// the cache has, and the one before is dead from then on.
+// A replica accepts a token that another replica has just issued, and refuses
+// the replaced one from then on. Both hold before the feed reports the change.
 func TestCacheAsksTheStorageBeforeItRefuses(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		before := s.foreign(t)
-		expect(t, auth, before, "good")
-		now := s.foreign(t) // and no news of it
-		expect(t, auth, now, "good")
+		expect(t, auth, before, "valid")
+		now := s.foreign(t) // the feed does not report it
+		expect(t, auth, now, "valid")
 		for range 3 {
 			expect(t, auth, before, "invalid replaced")
-			expect(t, auth, now, "good")
+			expect(t, auth, now, "valid")
 		}
 	})
 }
 
-// Two readers are under way when a token is replaced, and the slower one has
-// the old value: it must not take back what the faster one brought.
+// Two look-ups are in progress when a token is replaced. The slower one, which
+// has read the old token, must not overwrite the result of the faster one.
 func TestSlowReaderDoesNotReplaceANewerEntry(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		before := s.foreign(t)
 		goOn := make(chan struct{})
 		s.found = func(*tokenauth.Token) { s.found = nil; <-goOn }
@@ -294,29 +297,29 @@ func TestSlowReaderDoesNotReplaceANewerEntry(t *testing.T) {
 		<-slow
 		expect(t, auth, before, "invalid replaced")
 		expect(t, auth, before, "invalid replaced")
-		expect(t, auth, now, "good")
+		expect(t, auth, now, "valid")
 	})
 }
 
 func TestCacheServesUntilTheLeaseEnds(t *testing.T) {
-	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		accessToken := s.foreign(t)
 		feed.Heartbeat(time.Now())
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		s.asked()
 		s.before = func(context.Context, string) error { return errors.New("the database is down") }
-		s.Store.RevokeUser(t.Context(), tokenauth.UserKeyOf("17")) // and no news of it
+		s.Store.RevokeUser(t.Context(), tokenauth.UserKeyOf("17")) // the feed does not report it
 
 		time.Sleep(lease - time.Nanosecond)
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		time.Sleep(time.Nanosecond)
 		expect(t, auth, accessToken, "unavailable")
 		if stats := auth.CacheStats(); stats.FeedAlive || stats.Bypasses != 1 {
-			t.Errorf("when the lease is over: %+v", stats)
+			t.Errorf("after the lease ended: %+v, want FeedAlive false and 1 bypass", stats)
 		}
 		s.before = nil
 		expect(t, auth, accessToken, "invalid")
-		feed.Heartbeat(time.Now()) // a feed that is late comes in order, so news would have come
+		feed.Heartbeat(time.Now()) // a late feed reports in order, so it would have reported the revocation before
 		expect(t, auth, accessToken, "invalid")
 		if !auth.CacheStats().FeedAlive {
 			t.Error("the feed is not alive again")
@@ -324,16 +327,16 @@ func TestCacheServesUntilTheLeaseEnds(t *testing.T) {
 	})
 }
 
-// A heartbeat counts from when it was asked for, and an older one never
-// shortens the lease.
+// The lease starts at the time that Heartbeat is given, not when Heartbeat is
+// called. An older heartbeat never shortens the lease.
 func TestLeaseStartsWhenTheHeartbeatWasRequested(t *testing.T) {
-	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		asked := time.Now()
 		time.Sleep(lease - time.Millisecond)
 		feed.Heartbeat(asked)
 		time.Sleep(time.Millisecond)
 		if auth.CacheStats().FeedAlive {
-			t.Error("the lease counts from the answer")
+			t.Error("the lease started when Heartbeat was called")
 		}
 		feed.Heartbeat(time.Now())
 		feed.Heartbeat(asked)
@@ -344,36 +347,36 @@ func TestLeaseStartsWhenTheHeartbeatWasRequested(t *testing.T) {
 }
 
 func TestCacheKeepsNoUnknownTokens(t *testing.T) {
-	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		other := newService(t, new(memory.Store), new(staff), nil)
 		for i := range 1000 {
 			expect(t, auth, issue(t, other, tokenauth.Principal{UserID: fmt.Sprint(i)}, ""), "invalid")
 		}
 		if n := auth.CacheStats().Entries; n != 0 {
-			t.Errorf("%d entries are kept", n)
+			t.Errorf("%d entries are kept, want 0", n)
 		}
 		if n := s.asked(); n != 1000 {
-			t.Errorf("the storage was asked %d times", n)
+			t.Errorf("the storage was asked %d times, want 1000", n)
 		}
 	})
 }
 
-// Of those who want one token at once, one asks.
+// Of concurrent validations of one token, only the first asks the storage.
 func TestConcurrentMissesLoadOnce(t *testing.T) {
 	const n = 100
-	herd := func(t *testing.T, auth *tokenauth.Service, accessToken string, ctx func(i int) context.Context) []error {
+	validateAtOnce := func(t *testing.T, auth *tokenauth.Service, accessToken string, ctx func(i int) context.Context) []error {
 		errs := make([]error, n)
 		var wg sync.WaitGroup
 		for i := range n {
 			wg.Go(func() { _, errs[i] = auth.Validate(ctx(i), accessToken) })
 			if i == 0 {
-				synctest.Wait() // the first one leads
+				synctest.Wait() // the first one asks the storage
 			}
 		}
 		wg.Wait()
 		return errs
 	}
-	slowly := func(then func(ctx context.Context) error) func(context.Context, string) error {
+	delayed := func(then func(ctx context.Context) error) func(context.Context, string) error {
 		return func(ctx context.Context, method string) error {
 			if method != "Find" {
 				return nil
@@ -386,28 +389,28 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 			return then(ctx)
 		}
 	}
-	well := func(context.Context) error { return nil }
-	t.Run("good", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	succeed := func(context.Context) error { return nil }
+	t.Run("valid", func(t *testing.T) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
-			s.before = slowly(well)
-			for i, err := range herd(t, auth, accessToken, func(int) context.Context { return t.Context() }) {
+			s.before = delayed(succeed)
+			for i, err := range validateAtOnce(t, auth, accessToken, func(int) context.Context { return t.Context() }) {
 				if err != nil {
 					t.Errorf("validation %d: %v", i, err)
 				}
 			}
 			if n := s.asked(); n != 1 {
-				t.Errorf("the storage was asked %d times", n)
+				t.Errorf("the storage was asked %d times, want 1", n)
 			}
 		})
 	})
-	t.Run("the first one goes away", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	t.Run("the first caller leaves", func(t *testing.T) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
-			s.before = slowly(well)
+			s.before = delayed(succeed)
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			for i, err := range herd(t, auth, accessToken, func(i int) context.Context {
+			for i, err := range validateAtOnce(t, auth, accessToken, func(i int) context.Context {
 				if i == 0 {
 					return ctx
 				}
@@ -419,13 +422,13 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 			}
 		})
 	})
-	t.Run("one who waits goes away", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	t.Run("a waiting caller leaves", func(t *testing.T) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
-			s.before = slowly(well)
+			s.before = delayed(succeed)
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			for i, err := range herd(t, auth, accessToken, func(i int) context.Context {
+			for i, err := range validateAtOnce(t, auth, accessToken, func(i int) context.Context {
 				if i == 7 {
 					return ctx
 				}
@@ -437,25 +440,25 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 			}
 		})
 	})
-	t.Run("trouble", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	t.Run("storage error", func(t *testing.T) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
-			s.before = slowly(func(context.Context) error { return errors.New("the database is down") })
-			for i, err := range herd(t, auth, accessToken, func(int) context.Context { return t.Context() }) {
+			s.before = delayed(func(context.Context) error { return errors.New("the database is down") })
+			for i, err := range validateAtOnce(t, auth, accessToken, func(int) context.Context { return t.Context() }) {
 				if reason(err) != "unavailable" {
 					t.Errorf("validation %d: %v", i, err)
 				}
 			}
 			if n := s.asked(); n != 1 {
-				t.Errorf("the storage was asked %d times", n)
+				t.Errorf("the storage was asked %d times, want 1", n)
 			}
 		})
 	})
 	t.Run("panic", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
 			var once sync.Once
-			s.before = slowly(func(context.Context) error { once.Do(func() { panic("a bug in the storage") }); return nil })
+			s.before = delayed(func(context.Context) error { once.Do(func() { panic("a bug in the storage") }); return nil })
 			guard := auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 			var wg sync.WaitGroup
 			codes := make([]int, n)
@@ -479,10 +482,10 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 			}
 		})
 	})
-	// The token is issued elsewhere after the first one looked, and before
-	// the others came.
-	t.Run("not there yet", func(t *testing.T) {
-		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	// Another replica stores the token after the first look-up read the slot
+	// and before the second validation starts.
+	t.Run("stored during the look-up", func(t *testing.T) {
+		inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 			accessToken := s.foreign(t)
 			kept, _ := s.Store.Find(t.Context(), tokenauth.SlotOf("17", ""))
 			s.RevokeUser(t.Context(), tokenauth.UserKeyOf("17"))
@@ -501,19 +504,19 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 			close(goOn)
 			<-first
 			if err := <-second; err != nil {
-				t.Errorf("a token that was issued before: %v", err)
+				t.Errorf("the validation that began after the token was stored: %v", err)
 			}
 		})
 	})
 }
 
 func TestCachedTokenExpires(t *testing.T) {
-	inBubble(t, tokenauth.Options{Lifetime: time.Hour, Cache: &tokenauth.CacheOptions{Lease: time.Minute}}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{Lifetime: time.Hour, Cache: &tokenauth.CacheOptions{Lease: time.Minute}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
 		time.Sleep(time.Hour - time.Nanosecond)
 		feed.Heartbeat(time.Now())
-		expect(t, auth, accessToken, "good")
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
+		expect(t, auth, accessToken, "valid")
 		time.Sleep(time.Nanosecond)
 		expect(t, auth, accessToken, "invalid expired")
 	})
@@ -529,7 +532,7 @@ func TestCacheKeepsThePrincipalAndRunsTheLiveCheck(t *testing.T) {
 			return tokenauth.ErrRejected
 		}
 		return nil
-	}}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")
 		get := func(roles ...string) int {
 			r := httptest.NewRequest("GET", "/", nil)
@@ -537,38 +540,38 @@ func TestCacheKeepsThePrincipalAndRunsTheLiveCheck(t *testing.T) {
 			w := httptest.NewRecorder()
 			auth.RequireRole(roles...)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if token, ok := tokenauth.FromContext(r.Context()); !ok || token.Principal.UserName != "alice" {
-					t.Errorf("the handler finds %v, %v", token, ok)
+					t.Errorf("FromContext in the handler returned %v, %v", token, ok)
 				}
 			})).ServeHTTP(w, r)
 			return w.Code
 		}
-		for range 3 { // from the storage, then from the cache
+		for range 3 { // the first round asks the storage, the others the cache
 			if got := [...]int{get("Staff"), get("Nobody", "Reader"), get("staff"), get("alice")}; got != [...]int{200, 200, 403, 403} {
-				t.Errorf("roles answered %v", got)
+				t.Errorf("the statuses by role are %v, want 200 200 403 403", got)
 			}
 		}
 		if auth.CacheStats().Hits == 0 {
-			t.Error("the cache was not asked")
+			t.Error("the cache answered no validation")
 		}
 		dismissed = true
 		if got := get("Staff"); got != 401 {
-			t.Errorf("a dismissed user gets %d", got)
+			t.Errorf("a user whom LiveCheck rejects gets %d, want 401", got)
 		}
 	})
 }
 
 func TestCacheKeepsAtMostMaxEntries(t *testing.T) {
 	const most = 500
-	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: most, Lease: time.Minute}}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: most, Lease: time.Minute}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		hot := make([]string, 20)
 		for i := range hot {
 			hot[i] = issue(t, auth, tokenauth.Principal{UserID: fmt.Sprint("hot", i)}, "")
 		}
 		for i := range 20 * most {
-			expect(t, auth, issue(t, auth, tokenauth.Principal{UserID: fmt.Sprint(i)}, ""), "good")
+			expect(t, auth, issue(t, auth, tokenauth.Principal{UserID: fmt.Sprint(i)}, ""), "valid")
 			if i%10 == 0 {
 				for _, accessToken := range hot {
-					expect(t, auth, accessToken, "good")
+					expect(t, auth, accessToken, "valid")
 				}
 			}
 			if n := auth.CacheStats().Entries; n > most {
@@ -577,35 +580,35 @@ func TestCacheKeepsAtMostMaxEntries(t *testing.T) {
 		}
 		before := auth.CacheStats()
 		for _, accessToken := range hot {
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 		}
 		if n := auth.CacheStats().Hits - before.Hits; n < 18 {
-			t.Errorf("%d of %d tokens in steady use are kept", n, len(hot))
+			t.Errorf("the cache kept %d of %d tokens in steady use, want 18 or more", n, len(hot))
 		}
 		if before.Evictions == 0 || before.Entries < most*9/10 {
-			t.Errorf("the cache is used badly: %+v", before)
+			t.Errorf("the cache evicted nothing or is less than 90 %% full: %+v", before)
 		}
 	})
 }
 
-// Without Run there is no feed, and the cache never serves.
+// Without Run there is no feed, so the cache never answers.
 func TestCacheServesNothingWithoutRun(t *testing.T) {
 	t.Parallel()
-	s := new(fed)
+	s := new(fedStore)
 	auth := newService(t, s, new(staff), &tokenauth.Options{Cache: new(tokenauth.CacheOptions)})
 	accessToken := issue(t, auth, alice(), "")
 	for range 3 {
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 	}
 	if n := s.asked(); n != 3 {
-		t.Errorf("the storage was asked %d times of 3", n)
+		t.Errorf("the storage was asked %d times, want 3", n)
 	}
 	if stats := auth.CacheStats(); stats.Bypasses != 3 || stats.Hits != 0 || stats.Entries != 0 || stats.FeedAlive {
-		t.Errorf("figures are %+v", stats)
+		t.Errorf("stats are %+v, want 3 bypasses only", stats)
 	}
 }
 
-// It is told once, and not before the host had time to call Run.
+// The warning is logged once, and only after the host had time to call Run.
 func TestWarnsIfRunNotCalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -614,15 +617,15 @@ func TestWarnsIfRunNotCalled(t *testing.T) {
 		auth := newService(t, new(memory.Store), new(staff), &tokenauth.Options{Cache: new(tokenauth.CacheOptions), Logger: logger})
 		accessToken := issue(t, auth, alice(), "")
 		time.Sleep(30*time.Second - 1)
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		if strings.Contains(printed.String(), missed) {
-			t.Errorf("too early: %s", printed)
+			t.Errorf("logged too early: %s", printed)
 		}
 		time.Sleep(time.Nanosecond)
-		expect(t, auth, accessToken, "good")
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
+		expect(t, auth, accessToken, "valid")
 		if n := strings.Count(printed.String(), missed); n != 1 || !strings.Contains(printed.String(), "level=WARN") {
-			t.Errorf("told %d times: %s", n, printed)
+			t.Errorf("logged %d times, want 1: %s", n, printed)
 		}
 
 		printed.Reset()
@@ -631,17 +634,18 @@ func TestWarnsIfRunNotCalled(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go auth.Run(ctx)
 		synctest.Wait()
-		cancel() // the process ends, and its last requests ask the storage
+		cancel() // as at a shutdown; the last requests ask the storage
 		synctest.Wait()
 		time.Sleep(time.Hour)
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		if stats := auth.CacheStats(); stats.Bypasses == 0 || strings.Contains(printed.String(), missed) {
-			t.Errorf("%+v, after Run: %s", stats, printed)
+			t.Errorf("after Run: stats %+v, logged %s", stats, printed)
 		}
 	})
 }
 
-// A second Run beside the first is a mistake that shows.
+// A second Run while the first still runs is an error of the host, and is
+// logged.
 func TestWarnsIfRunIsCalledTwice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -658,52 +662,52 @@ func TestWarnsIfRunIsCalledTwice(t *testing.T) {
 			synctest.Wait()
 		}
 		stop(run())
-		first := run() // one after the other is none
+		first := run() // a second Run after the first ended is allowed
 		if strings.Contains(printed.String(), "level=ERROR") {
 			t.Errorf("logged %s", printed)
 		}
 		second := run()
 		if n := strings.Count(printed.String(), "while it runs already"); n != 1 || !strings.Contains(printed.String(), "level=ERROR") {
-			t.Errorf("told %d times: %s", n, printed)
+			t.Errorf("logged %d times, want 1: %s", n, printed)
 		}
-		// Whichever ends, the other keeps the cache.
+		// Whichever Run ends first, the other one keeps the cache in use.
 		stop(first)
 		time.Sleep(time.Second)
 		if !auth.CacheStats().FeedAlive {
-			t.Error("the cache does not serve")
+			t.Error("the feed is not alive")
 		}
 		stop(second)
 	})
 }
 
-// The log tells once that the feed is lost, and once that it is back; a
-// Watcher that panics is one that lost its feed.
+// The log reports once that the feed is lost, and once that it is back. A panic
+// of Watch counts as a lost feed.
 func TestRunRestartsTheFeedAndLogsItOnce(t *testing.T) {
 	logger, printed := logInto()
-	inBubble(t, tokenauth.Options{Logger: logger}, func(t *testing.T, s *fed, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+	inBubble(t, tokenauth.Options{Logger: logger}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
 		began := time.Now()
 		for range 10 {
 			s.lose <- errors.New("connection refused")
 			<-s.feeds
 		}
 		if took := time.Since(began); took < 3*time.Second || took > 10*time.Second {
-			t.Errorf("ten tries took %v", took)
+			t.Errorf("ten attempts took %v, want 3s to 10s", took)
 		}
 		s.lose <- errors.New("connection refused")
 		(<-s.feeds).Heartbeat(time.Now())
 		if lost, back := strings.Count(printed.String(), "feed of changes is lost"), strings.Count(printed.String(), "the cache serves again"); lost != 1 || back != 1 {
-			t.Errorf("the log has %d losses and %d returns: %s", lost, back, printed)
+			t.Errorf("the log reports %d losses and %d returns, want 1 and 1: %s", lost, back, printed)
 		}
 		began = time.Now()
 		s.lose <- errors.New("connection refused")
 		(<-s.feeds).Heartbeat(time.Now())
 		if took := time.Since(began); took > 100*time.Millisecond {
-			t.Errorf("after a feed that worked the next try came %v later", took)
+			t.Errorf("after a working feed the next attempt came %v later, want 100ms or less", took)
 		}
 	})
 }
 
-// panicky is a Watcher with a bug.
+// panicky is a Watcher whose Watch panics.
 type panicky struct {
 	memory.Store
 	times chan int
@@ -735,7 +739,7 @@ func TestRunRestartsAPanickingWatcher(t *testing.T) {
 			t.Errorf("Run returned %v", err)
 		}
 		if !strings.Contains(printed.String(), "panic") || strings.Contains(printed.String(), "a bug in") {
-			t.Errorf("the log says %s", printed)
+			t.Errorf("the log has no panic, or its text: %s", printed)
 		}
 	})
 }
@@ -749,20 +753,20 @@ func TestNewRefusesCacheOptionsOutOfRange(t *testing.T) {
 		"Lease":                    {Lease: time.Minute + 1},
 	} {
 		if _, err := tokenauth.New(new(memory.Store), new(staff), &tokenauth.Options{Cache: &o}); err == nil || !strings.Contains(err.Error(), field) {
-			t.Errorf("%+v: %v", o, err)
+			t.Errorf("%+v: error %v, want one that names the field", o, err)
 		}
 	}
 	noWatcher := struct{ tokenauth.Storage }{new(memory.Store)}
 	if _, err := tokenauth.New(noWatcher, new(staff), &tokenauth.Options{Cache: new(tokenauth.CacheOptions)}); err == nil || !strings.Contains(err.Error(), "Options.Cache") {
-		t.Errorf("a storage without a feed: %v", err)
+		t.Errorf("a storage without Watch: error %v, want one that names Options.Cache", err)
 	}
 	if stats := newService(t, new(memory.Store), new(staff), nil).CacheStats(); stats != (tokenauth.CacheStats{}) {
-		t.Errorf("without a cache the figures are %+v", stats)
+		t.Errorf("without a cache the stats are %+v, want zero", stats)
 	}
 }
 
-// Several replicas over one memory, whose feed tells before a write returns:
-// what a reply says is so on all of them from then on.
+// The feed of memory.Store reports a change before the write returns. So all
+// replicas over one Store agree as soon as a call returns.
 func TestReplicasSeeEachOthersWritesAtOnce(t *testing.T) {
 	t.Parallel()
 	store := new(memory.Store)
@@ -786,12 +790,12 @@ func TestReplicasSeeEachOthersWritesAtOnce(t *testing.T) {
 			for round := range 200 {
 				a, b, c := replicas[round%3], replicas[(round+1)%3], replicas[(round+2)%3]
 				first := issue(t, a, user, "")
-				expect(t, b, first, "good")
-				expect(t, c, first, "good")
+				expect(t, b, first, "valid")
+				expect(t, c, first, "valid")
 				second := issue(t, b, user, "")
 				expect(t, a, first, "invalid replaced")
 				expect(t, c, first, "invalid replaced")
-				expect(t, c, second, "good")
+				expect(t, c, second, "valid")
 				if err := c.Revoke(t.Context(), second); err != nil {
 					t.Error(err)
 				}
@@ -803,23 +807,24 @@ func TestReplicasSeeEachOthersWritesAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// Two reads of a slot are in progress, the later one for another validation than
-// the earlier. The later read sees the token, then another replica replaces the
-// token, and the earlier read sees that. The validation of the earlier read
-// refuses the token. The later read, which is older than the refusal, must not
-// bring the token back, although the feed is silent.
-func TestReadInProgressNeverBringsBackARefusedToken(t *testing.T) {
+// Two look-ups of one slot are in progress. The later one has read the token.
+// Then another replica replaces the token, and the earlier look-up reads that,
+// so its validation refuses the token. The later look-up must not put the token
+// back into the cache, although the feed has not reported the replacement.
+func TestLookupInProgressNeverRestoresARefusedToken(t *testing.T) {
 	t.Parallel()
 	for name, supersede := range map[string]func(feed tokenauth.Invalidator){
-		// Another event for the user, or for one who shares the generation.
+		// An event for this user, or for another one with the same cache
+		// generation.
 		"after another change": func(feed tokenauth.Invalidator) { feed.Invalidate(tokenauth.UserKeyOf("17")) },
-		"after the end of all": func(feed tokenauth.Invalidator) { feed.InvalidateAll() },
+		"after InvalidateAll":  func(feed tokenauth.Invalidator) { feed.InvalidateAll() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fed, auth *tokenauth.Service, feed tokenauth.Invalidator) {
+			inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 				accessToken := s.foreign(t)
 
-				// The earlier read waits before it reads, the later one after.
+				// The earlier look-up waits before it reads, the later one
+				// after it has read.
 				read, answer := make(chan struct{}), make(chan struct{})
 				finds := 0
 				s.before = func(_ context.Context, method string) error {
@@ -847,15 +852,15 @@ func TestReadInProgressNeverBringsBackARefusedToken(t *testing.T) {
 				}
 				earlier := validate()
 				supersede(feed)
-				later := validate() // has the token in hand
+				later := validate() // has read the token
 				s.foreign(t)        // replaces it; the feed has not reported that yet
-				s.foreign(t)        // twice, so that the row does not name it any more
+				s.foreign(t)        // twice, so that the row does not have its digest as Replaced
 				close(read)
 				if err := <-earlier; !errors.Is(err, tokenauth.ErrInvalidToken) {
-					t.Fatalf("the earlier read answered %v", err)
+					t.Fatalf("the earlier look-up answered %v, want ErrInvalidToken", err)
 				}
 				close(answer)
-				<-later // began before the refusal, so either answer is right
+				<-later // it began before the refusal, so both results are correct
 				time.Sleep(time.Millisecond)
 				expect(t, auth, accessToken, "invalid")
 			})

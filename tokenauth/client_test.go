@@ -12,7 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// oneClient is a registry of one.
+// oneClient is a registry with a single client.
 type oneClient tokenauth.Client
 
 func (c oneClient) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
@@ -22,8 +22,8 @@ func (c oneClient) FindClient(_ context.Context, id string) (tokenauth.Client, e
 	return tokenauth.Client(c), nil
 }
 
-// A registry whose secret was left empty in some setting has a client that
-// nobody can be, and not one that anybody is.
+// A secret that a configuration left empty must not let anyone authenticate as
+// the client: neither without a secret nor with an empty one.
 func TestEmptyClientSecretIsRefused(t *testing.T) {
 	t.Parallel()
 	client := oneClient{ID: "api", Secrets: []tokenauth.Digest{sha256.Sum256(nil), {}}, IntrospectsAll: true}
@@ -42,9 +42,9 @@ func TestEmptyClientSecretIsRefused(t *testing.T) {
 				want = http.StatusUnauthorized
 			}
 			if recorder.Code != want || !strings.Contains(recorder.Body.String(), "invalid_client") {
-				t.Errorf("%s%s: answered %d %s", path, body, recorder.Code, recorder.Body)
+				t.Errorf("%s%s: answered %d %s, want %d invalid_client", path, body, recorder.Code, recorder.Body, want)
 			}
 		}
 	}
-	expect(t, auth, accessToken, "good")
+	expect(t, auth, accessToken, "valid")
 }

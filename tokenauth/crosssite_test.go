@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestCrossSiteIsWhatABrowserMarks(t *testing.T) {
+func TestCrossSiteFollowsTheBrowsersHeaders(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		host          string
@@ -19,8 +19,8 @@ func TestCrossSiteIsWhatABrowserMarks(t *testing.T) {
 		{host: "api.example.com", fetch: []string{"same-site"}, want: true},
 		{host: "api.example.com", fetch: []string{""}, want: true},
 		{host: "api.example.com", fetch: []string{"same-origin", "cross-site"}, want: true},
-		// Where the browser says it, the origin says nothing more: a proxy may have
-		// changed the host.
+		// Sec-Fetch-Site takes precedence over Origin: a proxy may have changed
+		// the host.
 		{host: "10.0.0.7:8080", fetch: []string{"same-origin"}, origin: []string{"https://api.example.com"}},
 		{host: "api.example.com", origin: []string{"https://api.example.com"}},
 		{host: "API.example.com", origin: []string{"https://api.EXAMPLE.com"}},
@@ -47,7 +47,7 @@ func TestCrossSiteIsWhatABrowserMarks(t *testing.T) {
 			r.Header["Origin"] = test.origin
 		}
 		if got := crossSite(r); got != test.want {
-			t.Errorf("host %s, Sec-Fetch-Site %q, Origin %q: %v", test.host, test.fetch, test.origin, got)
+			t.Errorf("host %s, Sec-Fetch-Site %q, Origin %q: %v, want %v", test.host, test.fetch, test.origin, got, test.want)
 		}
 	}
 }

@@ -12,10 +12,11 @@ const (
 	self   = module + "/tokenauth"
 )
 
-// leaves are the packages that the core is made of. They import nothing of it.
+// leaves are the packages that tokenauth itself may import. They must not
+// import tokenauth.
 var leaves = []string{self + "/event", self + "/throttle", self + "/internal"}
 
-// goList runs go list and returns its words.
+// goList runs go list and returns the words of its output.
 func goList(t *testing.T, args ...string) []string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...).Output()
@@ -25,32 +26,31 @@ func goList(t *testing.T, args ...string) []string {
 	return strings.Fields(string(out))
 }
 
-// below reports whether a package is one of the given ones or in a folder of
-// theirs.
+// below reports whether a package is one of roots, or in a folder below one.
 func below(path string, roots []string) bool {
 	return slices.ContainsFunc(roots, func(root string) bool {
 		return path == root || strings.HasPrefix(path, root+"/")
 	})
 }
 
-// A host that embeds the core, or a package below it, compiles what is listed
-// here and no more.
+// A host that imports tokenauth, or a package below it, compiles the packages
+// listed here and no others.
 func TestPackagesImportOnlyWhatIsListed(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, pkg string
-		allowed   []string // beside the standard library and what is of this module
-		has       []string // what must be listed, or the list tells nothing; all that is of this module
+		allowed   []string // besides the standard library, the leaves and has
+		has       []string // must be imported; if go list misses one, the test proves nothing
 	}{
-		{"the core is standard library only", self, nil, []string{self}},
+		{"the core needs only the standard library", self, nil, []string{self}},
 		{
-			"passwords add x/crypto and what that needs, and Unicode's forms", self + "/password",
+			"passwords add x/crypto with its dependencies, and Unicode normalization", self + "/password",
 			[]string{"golang.org/x/crypto", "golang.org/x/sys", "golang.org/x/text/transform", "golang.org/x/text/unicode/norm"},
 			[]string{self, self + "/password", "golang.org/x/crypto/argon2"},
 		},
-		{"the description and its page add nothing", self + "/openapi", nil, []string{self, self + "/openapi"}},
+		{"OpenAPI adds nothing", self + "/openapi", nil, []string{self, self + "/openapi"}},
 		{
-			"metrics add Prometheus' client and what that needs", self + "/prommetrics",
+			"metrics add Prometheus' client with its dependencies", self + "/prommetrics",
 			[]string{
 				"github.com/beorn7/perks", "github.com/cespare/xxhash/v2", "github.com/munnerz/goautoneg",
 				"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/client_model/go",
@@ -60,7 +60,7 @@ func TestPackagesImportOnlyWhatIsListed(t *testing.T) {
 			[]string{self, self + "/prommetrics", "github.com/prometheus/client_golang/prometheus"},
 		},
 		{
-			"spans add OpenTelemetry's API and what that needs", self + "/oteltrace",
+			"spans add OpenTelemetry's API with its dependencies", self + "/oteltrace",
 			[]string{
 				"go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/internal",
 				"go.opentelemetry.io/otel/trace", "github.com/cespare/xxhash/v2",
@@ -68,7 +68,7 @@ func TestPackagesImportOnlyWhatIsListed(t *testing.T) {
 			[]string{self, self + "/oteltrace", "go.opentelemetry.io/otel/trace"},
 		},
 		{
-			"what is for tests adds a storage", self + "/tokenauthtest", nil,
+			"tokenauthtest adds a storage", self + "/tokenauthtest", nil,
 			[]string{self, self + "/tokenauthtest", module + "/storage/memory"},
 		},
 	}
@@ -78,33 +78,33 @@ func TestPackagesImportOnlyWhatIsListed(t *testing.T) {
 			foreign := goList(t, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", test.pkg)
 			for _, path := range foreign {
 				if !below(path, slices.Concat(test.allowed, leaves)) && !slices.Contains(test.has, path) {
-					t.Errorf("imports %s", path)
+					t.Errorf("imports %s, which is not allowed", path)
 				}
 			}
 			for _, path := range test.has {
 				if !slices.Contains(foreign, path) {
-					t.Errorf("the list lacks %s, so it tells nothing: %v", path, foreign)
+					t.Errorf("go list does not name %s, so the test proves nothing: %v", path, foreign)
 				}
 			}
 		})
 	}
 }
 
-// The core does not import the packages below it that are for hosts.
+// The core does not import the packages below it that hosts use.
 func TestCoreImportsOnlyItsLeaves(t *testing.T) {
 	t.Parallel()
 	imports := goList(t, "-f", `{{join .Imports "\n"}}`, self)
 	for _, path := range imports {
 		if domain, _, _ := strings.Cut(path, "/"); strings.Contains(domain, ".") && !below(path, leaves) {
-			t.Errorf("imports %s", path)
+			t.Errorf("imports %s, want only the standard library and its leaves", path)
 		}
 	}
 	if !slices.Contains(imports, "net/http") {
-		t.Errorf("the list lacks net/http, so it tells nothing: %v", imports)
+		t.Errorf("go list does not name net/http, so the test proves nothing: %v", imports)
 	}
 }
 
-// Package testing registers flags and has no business in a host's binary.
+// Package testing registers flags, which do not belong in a host's binary.
 func TestNoPackageImportsTesting(t *testing.T) {
 	t.Parallel()
 	packages := []string{self, self + "/password", self + "/openapi", self + "/prommetrics", self + "/oteltrace"}
@@ -116,7 +116,7 @@ func TestNoPackageImportsTesting(t *testing.T) {
 	}
 	for _, path := range packages {
 		if !slices.Contains(deps, path) {
-			t.Errorf("the list lacks %s, so it tells nothing: %v", path, deps)
+			t.Errorf("go list does not name %s, so the test proves nothing: %v", path, deps)
 		}
 	}
 }

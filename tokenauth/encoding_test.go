@@ -33,17 +33,17 @@ func TestTokenEncodingRoundTrip(t *testing.T) {
 		if err := got.UnmarshalBinary(b); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("decoded %+v, error %v, want %+v", got, err, want)
 		}
-		// No part of it, and nothing longer, is a token.
+		// Neither a part of an encoding nor a longer one decodes.
 		for n := range len(b) {
 			if err := got.UnmarshalBinary(b[:n]); !errors.Is(err, ErrCorrupt) {
-				t.Errorf("%d of %d bytes: %v", n, len(b), err)
+				t.Errorf("the first %d of %d bytes: error %v, want ErrCorrupt", n, len(b), err)
 			}
 		}
 		if err := got.UnmarshalBinary(append(b, 0)); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("with a byte behind it: %v", err)
+			t.Errorf("with an additional byte: error %v, want ErrCorrupt", err)
 		}
 		if !reflect.DeepEqual(got, want) {
-			t.Error("a failure changed the token")
+			t.Error("UnmarshalBinary failed and changed the token")
 		}
 	}
 }
@@ -57,7 +57,7 @@ func FuzzTokenUnmarshalBinary(f *testing.F) {
 		var first, second Token
 		if err := first.UnmarshalBinary(b); err != nil {
 			if !errors.Is(err, ErrCorrupt) {
-				t.Errorf("error %v", err)
+				t.Errorf("error %v, want ErrCorrupt", err)
 			}
 			return
 		}
@@ -66,7 +66,7 @@ func FuzzTokenUnmarshalBinary(f *testing.F) {
 			t.Fatal(err)
 		}
 		if err := second.UnmarshalBinary(again); err != nil || !reflect.DeepEqual(first, second) {
-			t.Errorf("decoded %+v, and again %+v, error %v", first, second, err)
+			t.Errorf("decoded %+v, and again from its encoding %+v, error %v", first, second, err)
 		}
 	})
 }

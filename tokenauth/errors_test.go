@@ -12,7 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Trouble is 503 even if its cause is what another Service refused.
+// A storage error is answered with 503, whatever error of another Service it
+// wraps.
 func TestStorageErrorIs503WhateverItsCause(t *testing.T) {
 	t.Parallel()
 	elsewhere := newService(t, new(scripted), &staff{}, nil)
@@ -31,20 +32,20 @@ func TestStorageErrorIs503WhateverItsCause(t *testing.T) {
 		refusal(elsewhere.Authorizer(tokenauth.Requirement{Roles: []string{"Staff"}}), good),
 		refusal(elsewhere.Authorizer(tokenauth.Requirement{Clients: []string{"web"}}), good),
 	} {
-		trouble := fmt.Errorf("asking elsewhere: %w", cause)
-		storage, w := new(scripted), new(witness)
+		storageErr := fmt.Errorf("request to another service: %w", cause)
+		storage, w := new(scripted), new(eventRecorder)
 		options := tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Clients: registered{"api": all}}
 		own := newService(t, storage, &staff{}, &options)
 		accessToken := issue(t, own, alice(), "api")
-		storage.before = func(context.Context, string) error { return trouble }
+		storage.before = func(context.Context, string) error { return storageErr }
 
-		options.Fallback = func(*http.Request) (tokenauth.Principal, error) { return tokenauth.Principal{}, trouble }
+		options.Fallback = func(*http.Request) (tokenauth.Principal, error) { return tokenauth.Principal{}, storageErr }
 		if cause == tokenauth.ErrRejected {
-			options.Fallback = nil // this is how it says no
+			options.Fallback = nil // without a fallback, so that the Service validates the token itself
 		}
 		other := newService(t, new(scripted), &staff{}, &options)
 
-		w.told()
+		w.drain()
 		expect503 := func(what string, h http.Handler, r *http.Request, observed string) {
 			t.Helper()
 			recorder := httptest.NewRecorder()
@@ -76,7 +77,8 @@ func TestStorageErrorIs503WhateverItsCause(t *testing.T) {
 	}
 }
 
-// The message names whose error it is, and what would have been a plain no.
+// The text of ErrUnavailable names the failed component, and the error that it
+// should return to refuse.
 func TestUnavailableErrorNamesItsSource(t *testing.T) {
 	t.Parallel()
 	odd := errors.New("record not found")
@@ -115,13 +117,14 @@ func TestUnavailableErrorNamesItsSource(t *testing.T) {
 	} {
 		test.set(odd)
 		if err := test.do(); !errors.Is(err, tokenauth.ErrUnavailable) || !errors.Is(err, odd) || err.Error() != prefix+test.says+odd.Error() {
-			t.Errorf("%v, want %q", err, test.says)
+			t.Errorf("error %v, want one with %q", err, test.says)
 		}
-		// What ran out of time, or is busy, said nothing wrong.
+		// A timeout, a cancellation or ErrBusy is not a wrong error of the
+		// host, so the text gives no advice.
 		for _, plain := range []error{context.DeadlineExceeded, context.Canceled, tokenauth.ErrBusy} {
 			test.set(fmt.Errorf("host: %w", plain))
 			if err := test.do(); !errors.Is(err, plain) || strings.Contains(err.Error(), "it returns") {
-				t.Errorf("%v for %v", err, plain)
+				t.Errorf("error %v for %v, want it without advice", err, plain)
 			}
 		}
 		test.set(nil)

@@ -21,20 +21,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// A witness is an Observer that remembers.
-type witness struct {
+// An eventRecorder is an Observer that records each event.
+type eventRecorder struct {
 	mu     sync.Mutex
 	events []tokenauth.Event
 }
 
-func (w *witness) Observe(_ context.Context, e tokenauth.Event) {
+func (w *eventRecorder) Observe(_ context.Context, e tokenauth.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.events = append(w.events, e)
 }
 
-// told returns what happened since it was last asked, in short.
-func (w *witness) told() (told []string) {
+// drain returns the recorded events in short form, and removes them.
+func (w *eventRecorder) drain() (texts []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.events {
@@ -42,24 +42,24 @@ func (w *witness) told() (told []string) {
 		for _, part := range []string{string(e.Reason), e.UserID, e.UserName, e.ClientID} {
 			text += " " + part
 		}
-		told = append(told, strings.Join(strings.Fields(text), " "))
+		texts = append(texts, strings.Join(strings.Fields(text), " "))
 	}
 	w.events = nil
-	return told
+	return texts
 }
 
-func (w *witness) expect(t *testing.T, want ...string) {
+func (w *eventRecorder) expect(t *testing.T, want ...string) {
 	t.Helper()
-	if got := w.told(); !reflect.DeepEqual(got, want) {
+	if got := w.drain(); !reflect.DeepEqual(got, want) {
 		t.Errorf("observed %q, want %q", got, want)
 	}
 }
 
-// registered is a registry of confidential clients that are known by what they
+// registered is a registry of confidential clients, with the tokens that each
 // may introspect.
 type registered map[string]right
 
-// A right is what a client may introspect.
+// A right says which tokens a client may introspect.
 type right int
 
 const (
@@ -81,10 +81,10 @@ func (r registered) FindClient(_ context.Context, id string) (tokenauth.Client, 
 	return tokenauth.Client{ID: id, Secrets: []tokenauth.Digest{registeredDigest}, IntrospectsOwn: right == own, IntrospectsAll: right == all}, nil
 }
 
-// Every call tells what came of it, once.
+// Each call of the Service reports its result to the observers once.
 func TestEachCallIsObservedOnce(t *testing.T) {
 	t.Parallel()
-	storage, users, w := new(scripted), &staff{}, new(witness)
+	storage, users, w := new(scripted), &staff{}, new(eventRecorder)
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	logger, _ := logInto()
 	auth := newService(t, storage, users, &tokenauth.Options{
@@ -95,10 +95,10 @@ func TestEachCallIsObservedOnce(t *testing.T) {
 	alices := tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("x"), RemoteAddr: netip.MustParseAddr("192.0.2.7")}
 	signIn := func(want error) string {
 		t.Helper()
-		alices.Password = tokenauth.NewSecret(alices.Password.Reveal() + "x") // no repetition
+		alices.Password = tokenauth.NewSecret(alices.Password.Reveal() + "x") // a repeated wrong password would not count
 		g, err := auth.SignIn(ctx, alices)
 		if !errors.Is(err, want) {
-			t.Fatalf("SignIn: %v", err)
+			t.Fatalf("SignIn: error %v, want %v", err, want)
 		}
 		return g.AccessToken.Reveal()
 	}
@@ -121,7 +121,7 @@ func TestEachCallIsObservedOnce(t *testing.T) {
 	w.expect(t, "revoked 17 alice")
 	auth.Revoke(ctx, second)
 	auth.Revoke(ctx, "rubbish")
-	w.expect(t) // they did nothing
+	w.expect(t) // these calls changed nothing
 	auth.RevokeUser(ctx, "17")
 	w.expect(t, "revoked user 17")
 	auth.RevokeClient(ctx, "web")
@@ -137,7 +137,7 @@ func TestEachCallIsObservedOnce(t *testing.T) {
 	signIn(tokenauth.ErrThrottled)
 	w.expect(t, "sign_in_refused credentials", "sign_in_refused credentials", "sign_in_refused throttled")
 	now = now.Add(time.Hour)
-	users.err = fmt.Errorf("too much: %w", tokenauth.ErrBusy)
+	users.err = fmt.Errorf("overloaded: %w", tokenauth.ErrBusy)
 	signIn(tokenauth.ErrUnavailable)
 	w.expect(t, "unavailable busy")
 	users.err = nil
@@ -151,24 +151,25 @@ func TestEachCallIsObservedOnce(t *testing.T) {
 	w.expect(t, "unavailable", "unavailable", "unavailable", "unavailable 17", "unavailable")
 }
 
-// A client that goes away is no trouble of the server's; a deadline of the
-// host's is.
+// A client that disconnects is not logged as an error of the server. A deadline
+// set by the host that passes is.
 func TestClientThatLeavesIsNotObservedAsUnavailable(t *testing.T) {
 	t.Parallel()
-	storage, w := new(scripted), new(witness)
+	storage, w := new(scripted), new(eventRecorder)
 	logger, log := logInto()
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: logger})
 	accessToken := issue(t, auth, alice(), "")
-	w.told()
+	w.drain()
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	auth.Validate(canceled, accessToken)
 	auth.Revoke(canceled, accessToken)
 	w.expect(t, "unavailable canceled", "unavailable canceled")
 	if strings.Contains(log.String(), "level=ERROR") {
-		t.Errorf("logged: %s", log)
+		t.Errorf("logged an error: %s", log)
 	}
-	// Trouble stays trouble, though a client may have lost patience by then.
+	// A storage error is reported as such, although the client disconnects
+	// during the call.
 	leaving, leave := context.WithCancel(t.Context())
 	storage.before = func(context.Context, string) error { leave(); return errors.New("no route to host") }
 	auth.Revoke(leaving, accessToken)
@@ -183,10 +184,11 @@ func TestClientThatLeavesIsNotObservedAsUnavailable(t *testing.T) {
 	}
 }
 
-// What is in an event besides the kind.
+// An event has the address, duration, digest and account of the call, and
+// neither the password nor the name as typed.
 func TestEventDescribesTheCall(t *testing.T) {
 	t.Parallel()
-	w, users := new(witness), &staff{}
+	w, users := new(eventRecorder), &staff{}
 	auth := newService(t, new(scripted), users, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: slog.New(slog.DiscardHandler)})
 	from := netip.MustParseAddr("2001:db8::7")
 	signIn := func(name string) tokenauth.Event {
@@ -198,28 +200,28 @@ func TestEventDescribesTheCall(t *testing.T) {
 	}
 	issued := signIn("alice")
 	if issued.RemoteAddr != from || issued.Duration <= 0 || issued.Digest.IsZero() || issued.Err != nil || len(issued.Account) != 16 {
-		t.Errorf("it is %+v", issued)
+		t.Errorf("the event of the sign-in is %+v", issued)
 	}
 	users.err = tokenauth.ErrRejected
 	refused := signIn("alice")
 	other := signIn("my passw0rd typed here")
 	if refused.Account != issued.Account || other.Account == issued.Account {
-		t.Errorf("accounts are %q, %q and %q", issued.Account, refused.Account, other.Account)
+		t.Errorf("the accounts are %q, %q and %q; want the first two equal and the third different", issued.Account, refused.Account, other.Account)
 	}
 	if !errors.Is(refused.Err, tokenauth.ErrRejected) || refused.UserID != "" || refused.UserName != "" {
-		t.Errorf("it is %+v", refused)
+		t.Errorf("the event of the refused sign-in is %+v", refused)
 	}
 	if text := fmt.Sprintf("%+v %#v", other, other); strings.Contains(text, "passw0rd") || strings.Contains(text, "hunter2") {
-		t.Errorf("what was typed is in %s", text)
+		t.Errorf("the event contains what the user typed: %s", text)
 	}
 }
 
-// A principal that cannot be stored is a mistake of the host's that somebody has
-// to find: the event says whose it was.
+// A principal that cannot be stored is an error of the host. The event and the
+// log name the user, and the returned error does not.
 func TestInvalidPrincipalIsLoggedWithItsUser(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
-	w := new(witness)
+	w := new(eventRecorder)
 	p := tokenauth.Principal{UserID: "17", UserName: "al\xffice" + strings.Repeat("x", 600), Roles: []string{""}}
 	auth := newService(t, new(scripted), principals{&p}, &tokenauth.Options{
 		Logger: logger, Observers: []func(context.Context, tokenauth.Event){w.Observe},
@@ -229,10 +231,10 @@ func TestInvalidPrincipalIsLoggedWithItsUser(t *testing.T) {
 		t.Helper()
 		g, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "typed"})
 		if !errors.Is(err, tokenauth.ErrInvalidPrincipal) || !reflect.DeepEqual(g, tokenauth.IssuedToken{}) {
-			t.Errorf("%+v, %v", g, err)
+			t.Errorf("SignIn returned %+v, error %v; want ErrInvalidPrincipal", g, err)
 		}
 		if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, "ice") {
-			t.Errorf("the error says who: %s", text)
+			t.Errorf("the error contains the user name: %s", text)
 		}
 	}
 	signIn()
@@ -254,10 +256,10 @@ func (a principals) Authenticate(context.Context, tokenauth.Credentials) (tokena
 	return *a.p, nil
 }
 
-// The endpoints and the guards tell what a call of the Service does not.
+// The endpoints and the guards report events that calls of the Service do not.
 func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 	t.Parallel()
-	w := new(witness)
+	w := new(eventRecorder)
 	clients := registered{"web": own, "api": all, "none": none, "odd": 3}
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}, Clients: clients, Logger: slog.New(slog.DiscardHandler)})
 	mux := http.NewServeMux()
@@ -279,7 +281,7 @@ func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 		mux.ServeHTTP(httptest.NewRecorder(), r)
 		for _, e := range w.events {
 			if e.Kind != event.Validated && e.RemoteAddr != netip.MustParseAddr("192.0.2.1") {
-				t.Errorf("%v came from %v", e.Kind, e.RemoteAddr)
+				t.Errorf("%v has the address %v", e.Kind, e.RemoteAddr)
 			}
 		}
 		w.expect(t, want...)
@@ -292,12 +294,12 @@ func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 	do("/Token", good, "nobody", "", "sign_in_refused client")
 
 	accessToken := issue(t, auth, alice(), "web")
-	w.told()
+	w.drain()
 	do("/me", "", "", accessToken, "validated 17 alice web")
 	do("/me", "", "", "", "refused no_credentials")
 	do("/me", "", "", "a,b", "refused malformed")
 	do("/me", "", "", "tat_x", "refused invalid")
-	do("/open", "", "", "") // all right there
+	do("/open", "", "", "") // an anonymous request is allowed, so there is no event
 	do("/open", "", "", "tat_x", "refused invalid")
 	do("/admin", "", "", accessToken, "validated 17 alice web", "refused role 17 alice web")
 	do("/api", "", "", accessToken, "validated 17 alice web", "refused client 17 alice web")
@@ -305,7 +307,7 @@ func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 	do("/introspect", "token="+accessToken, "web", "", "introspected 17 alice web")
 	do("/introspect", "token=tat_x", "web", "", "introspected invalid")
 	foreign := issue(t, auth, bob(), "api")
-	w.told()
+	w.drain()
 	do("/introspect", "token="+foreign, "web", "", "introspected client")
 	do("/introspect", "token="+accessToken, "none", "", "refused client")
 	do("/introspect", "token="+accessToken, "odd", "", "refused client")
@@ -315,21 +317,23 @@ func TestEndpointsAndGuardsAreObserved(t *testing.T) {
 	do("/revoke", "token="+accessToken, "web", "", "revoked 17 alice web")
 }
 
-// An observer decides nothing.
+// A panic of an observer changes no result, and the other observers are still
+// called.
 func TestObserverPanicChangesNoResult(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
-	after := new(witness)
+	after := new(eventRecorder)
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){panickyObserver{}.Observe, after.Observe}, Logger: logger})
 	accessToken := issue(t, auth, alice(), "")
-	expect(t, auth, accessToken, "good")
+	expect(t, auth, accessToken, "valid")
 	if n := strings.Count(log.String(), "panic in an observer"); n != 2 || strings.Contains(log.String(), "oh no") {
-		t.Errorf("the log has it %d times: %s", n, log)
+		t.Errorf("logged %d panics, want 2 without their values: %s", n, log)
 	}
 	after.expect(t, "issued 17 alice", "validated 17 alice")
 }
 
-// Anybody can cause an event, and so a panic that comes with each.
+// Any client can cause an event. So the log has a limit for panics that each
+// event causes.
 func TestRepeatedPanicsAreLoggedOnce(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
@@ -351,19 +355,19 @@ func TestRepeatedPanicsAreLoggedOnce(t *testing.T) {
 	panics(300)
 	for _, message := range []string{"panic in an observer", "panic in the authenticator"} {
 		if n := strings.Count(log.String(), message); n != 100 {
-			t.Errorf("of 300 records %d say %q", n, message)
+			t.Errorf("%d of 300 panics were logged with %q, want 100", n, message)
 		}
 	}
 	log.Reset()
 	now = now.Add(100 * time.Millisecond)
 	panics(1)
 	if n := strings.Count(log.String(), "suppressed=200"); n != 2 {
-		t.Errorf("of two sorts %d tell how many were not written: %s", n, log)
+		t.Errorf("%d records report the suppressed ones, want 2: %s", n, log)
 	}
 }
 
-// A panic is told of by whose code it was in, and by its text only where that
-// is the runtime's: what the host panics with may have a password in it.
+// The log names the component that panicked. It has the text of a runtime error
+// only: a value that the host panics with may contain a password.
 func TestPanicIsLoggedWithItsSourceAndNoSecret(t *testing.T) {
 	t.Parallel()
 	var nobody map[string]int
@@ -420,7 +424,7 @@ func TestPanicIsLoggedWithItsSourceAndNoSecret(t *testing.T) {
 		got := log.String()
 		if recorder.Code != 500 || !strings.Contains(got, `"tokenauth: panic in `+test.in+`"`) || strings.Contains(got, "error=") != (test.text != "") ||
 			!strings.Contains(got, test.text) || strings.Contains(got, "hunter2") || strings.Contains(got, "a bug of the host's") {
-			t.Errorf("%s: %d, logged %s", test.name, recorder.Code, got)
+			t.Errorf("%s: answered %d, logged %s", test.name, recorder.Code, got)
 		}
 	}
 }
@@ -479,13 +483,13 @@ func TestSecurityLogWritesEventsUpToALimit(t *testing.T) {
 	}
 	id := grant.Token.Digest.String()[:16]
 	expectLog(`level=INFO msg="tokenauth: token issued" event=issued user_id=17 user_name=alice remote_addr=192.0.2.7 token=` + id)
-	expect(t, auth, grant.AccessToken.Reveal(), "good")
+	expect(t, auth, grant.AccessToken.Reveal(), "valid")
 	auth.Validate(t.Context(), "rubbish")
-	expectLog("") // neither is for the log unless somebody debugs
+	expectLog("") // both are logged at level DEBUG only
 	auth.RevokeToken(t.Context(), grant.Token)
 	expectLog(`level=INFO msg="tokenauth: tokens revoked" event=revoked user_id=17 user_name=alice token=` + id)
 
-	// A crowd does not fill it.
+	// Many refused sign-ins fill the log only up to the limit.
 	users.err = tokenauth.ErrRejected
 	reject := func(n int) {
 		for range n {
@@ -495,10 +499,10 @@ func TestSecurityLogWritesEventsUpToALimit(t *testing.T) {
 	const refused = `level=WARN msg="tokenauth: sign-in refused" event=sign_in_refused reason=credentials`
 	reject(1000)
 	if n := strings.Count(b.String(), refused+"\n"); n != 100 || strings.Count(b.String(), "\n") != n {
-		t.Errorf("of 1000 records %d were written: %s", n, &b)
+		t.Errorf("%d of 1000 records were written, want 100: %s", n, &b)
 	}
 	b.Reset()
-	auth.RevokeUser(t.Context(), "17") // another sort has room
+	auth.RevokeUser(t.Context(), "17") // another kind of event has its own limit
 	expectLog(`level=INFO msg="tokenauth: tokens revoked" event=revoked reason=user user_id=17`)
 	now = now.Add(150 * time.Millisecond)
 	reject(2)
@@ -509,7 +513,7 @@ func TestSecurityLogWritesEventsUpToALimit(t *testing.T) {
 	now = now.Add(time.Hour)
 	reject(200)
 	if n := strings.Count(b.String(), refused); n != 100 {
-		t.Errorf("after an hour %d of 200 were written", n)
+		t.Errorf("after an hour %d of 200 records were written, want 100", n)
 	}
 }
 
@@ -522,23 +526,24 @@ func TestEventKindsHaveNames(t *testing.T) {
 		event.Unavailable: "unavailable",
 	} {
 		if got := kind.String(); got != want {
-			t.Errorf("%d is %q, want %q", kind, got, want)
+			t.Errorf("kind %d is %q, want %q", kind, got, want)
 		}
 	}
 }
 
-// A refusal for the role says in the log, and nowhere else, which was missing.
+// The log and the event name the role that the user lacks. The response does
+// not.
 func TestMissingRoleIsLoggedAndNotSent(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
-	w := new(witness)
+	w := new(eventRecorder)
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Logger: logger, Observers: []func(context.Context, tokenauth.Event){w.Observe}})
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("Authorization", "Bearer "+issue(t, auth, alice(), ""))
 	recorder := httptest.NewRecorder()
 	auth.RequireRole("Administrator", "Auditor")(http.NotFoundHandler()).ServeHTTP(recorder, r)
 	if recorder.Code != 403 || strings.Contains(recorder.Body.String(), "Auditor") || strings.Contains(fmt.Sprint(recorder.Header()), "Auditor") {
-		t.Errorf("%d %v %s", recorder.Code, recorder.Header(), recorder.Body)
+		t.Errorf("answered %d with headers %v and body %s; want 403 without the role names", recorder.Code, recorder.Header(), recorder.Body)
 	}
 	if want := `needs_one_of="[Administrator Auditor]" has_roles="[Reader Staff]"`; !strings.Contains(log.String(), want) {
 		t.Errorf("logged %s", log)
@@ -548,8 +553,8 @@ func TestMissingRoleIsLoggedAndNotSent(t *testing.T) {
 	}
 }
 
-// A proxy that is not trusted is told of once: behind it everybody is one
-// source.
+// The log warns once of a proxy that is not trusted: all clients behind it
+// count as one source.
 func TestUntrustedProxyIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
@@ -573,12 +578,12 @@ func TestUntrustedProxyIsLoggedOnce(t *testing.T) {
 	signIn("10.0.0.1:1", "198.51.100.7")
 	signIn("192.0.2.1:1", "")
 	if strings.Contains(log.String(), warning) {
-		t.Errorf("logged %s", log)
+		t.Errorf("warned of a trusted proxy, or without a header: %s", log)
 	}
 	for range 3 {
 		signIn("192.0.2.1:1", "198.51.100.7")
 	}
 	if n := strings.Count(log.String(), warning); n != 1 || !strings.Contains(log.String(), "peer=192.0.2.1") {
-		t.Errorf("told %d times: %s", n, log)
+		t.Errorf("logged %d times, want 1: %s", n, log)
 	}
 }

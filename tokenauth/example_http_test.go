@@ -9,8 +9,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// RequireRole needs no RequireBearer before it. Without credentials the answer
-// is 401, and with a good token of the wrong user 403.
+// RequireBearer lets requests with a valid access token through, and answers
+// all others with 401.
+func ExampleService_RequireBearer() {
+	auth := newAuth(nil)
+	mux := http.NewServeMux()
+	mux.Handle("/hello", auth.RequireBearer(hello))
+
+	show(mux, "/hello", signIn(auth))
+	show(mux, "/hello", "")
+	// Output:
+	// /hello 200 hello alice
+	// /hello 401 {"Message":"Authorization has been denied for this request."}
+}
+
+// RequireRole lets users with any of the roles through. It needs no
+// RequireBearer before it. Without credentials the response is 401, and for a
+// user without the role 403.
 func ExampleService_RequireRole() {
 	auth := newAuth(nil)
 	mux := http.NewServeMux()
@@ -27,7 +42,8 @@ func ExampleService_RequireRole() {
 	// /admin 401 {"Message":"Authorization has been denied for this request."}
 }
 
-// An open route that knows its users when it sees them.
+// Optional serves anonymous requests too. Use it for a route that shows more to
+// signed-in users.
 func ExampleService_Optional() {
 	auth := newAuth(nil)
 	mux := http.NewServeMux()
@@ -42,7 +58,8 @@ func ExampleService_Optional() {
 	// / 200 hello stranger
 }
 
-// A handler behind a guard asks who is calling; no look-up is made again.
+// FromContext returns the token of the caller in a handler behind a guard. It
+// reads the context only, so it needs no storage.
 func ExampleFromContext() {
 	auth := newAuth(nil)
 	h := auth.RequireBearer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -59,8 +76,9 @@ func ExampleFromContext() {
 	// false
 }
 
-// The host's own error format. The headers that the protocol asks for are set
-// by then, WWW-Authenticate among them.
+// RenderError writes errors in the host's own format, here RFC 9457. The
+// headers that the protocol requires, such as WWW-Authenticate, are already
+// set.
 func ExampleOptions_renderError() {
 	auth := newAuth(&tokenauth.Options{
 		RenderError: func(w http.ResponseWriter, r *http.Request, e *tokenauth.ErrorResponse) {
@@ -73,8 +91,9 @@ func ExampleOptions_renderError() {
 	// Output: /hello 401 {"status":401,"title":"invalid_token","instance":"/hello"}
 }
 
-// A host that cannot revoke a user's tokens after each change asks its users
-// on every request instead.
+// LiveCheck is called on each validation, so that a locked user is refused at
+// once. Prefer RevokeUser where the host can call it after each change of a
+// user.
 func ExampleOptions_liveCheck() {
 	var locked atomic.Bool
 	auth := newAuth(&tokenauth.Options{

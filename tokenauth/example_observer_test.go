@@ -11,8 +11,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// An alarm tells when a client goes on with a token that was replaced: two
-// processes share an account, and each ends the other's token.
+// An observer reports that a client still uses a token that a newer sign-in
+// replaced. That happens if two processes share an account, because each
+// sign-in ends the other's token.
 func ExampleOptions_observers() {
 	alarm := func(_ context.Context, e tokenauth.Event) {
 		if e.Kind == event.Refused && e.Reason == event.ReasonReplaced {
@@ -29,8 +30,9 @@ func ExampleOptions_observers() {
 	// tokenauth: the access token is invalid: it was replaced by a newer sign-in
 }
 
-// What the host had before stays good until it expires; what this package
-// issues is never the fallback's business.
+// Fallback accepts the credentials of an older system, here a session cookie,
+// until its last session expires. It is not called for tokens that this Service
+// issued.
 func ExampleOptions_fallback() {
 	auth := newAuth(&tokenauth.Options{
 		Fallback: func(r *http.Request) (tokenauth.Principal, error) {
@@ -56,7 +58,8 @@ func ExampleOptions_fallback() {
 	// /hello 401 {"Message":"Authorization has been denied for this request."}
 }
 
-// A client gives its token back when its user signs out.
+// Mount with a revocation endpoint lets a client revoke its token when the user
+// signs out.
 func ExampleService_Mount_endpoints() {
 	auth := newAuth(nil)
 	mux := http.NewServeMux()

@@ -14,14 +14,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Validations are answered from memory for as long as the storage would tell
-// of changes.
+// With a cache, repeated validations do not ask the storage. Call Run: it
+// receives the storage's changes, and without them the cache is not used.
 func ExampleOptions_cache() {
 	auth := newAuth(&tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: 10_000}})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go auth.Run(ctx) // keeps the feed
-	for !auth.CacheStats().FeedAlive {
+	go auth.Run(ctx)                   // receives the changes of the storage
+	for !auth.CacheStats().FeedAlive { // so that the output is always the same
 		time.Sleep(time.Millisecond)
 	}
 
@@ -32,7 +32,7 @@ func ExampleOptions_cache() {
 		}
 	}
 	stats := auth.CacheStats()
-	fmt.Println(stats.Misses, "asked the storage,", stats.Hits, "did not")
+	fmt.Println(stats.Misses, "read the storage,", stats.Hits, "did not")
 
 	if err := auth.Revoke(ctx, accessToken); err != nil {
 		panic(err)
@@ -40,11 +40,12 @@ func ExampleOptions_cache() {
 	_, err := auth.Validate(ctx, accessToken)
 	fmt.Println(errors.Is(err, tokenauth.ErrInvalidToken))
 	// Output:
-	// 1 asked the storage, 2 did not
+	// 1 read the storage, 2 did not
 	// true
 }
 
-// After five wrong passwords the next try has to wait, right or wrong.
+// After five wrong passwords further attempts are throttled, even with the
+// right password. RetryAfter says how long.
 func ExampleThrottledError() {
 	auth := newAuth(nil)
 	for i := range 6 {
@@ -60,7 +61,8 @@ func ExampleThrottledError() {
 	// Output: again in 1s
 }
 
-// applications is a registry of clients. gormstore has one in a table.
+// applications is a registry of clients in memory. Package gormstore has one in
+// a table.
 type applications map[string]tokenauth.Client
 
 func (a applications) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
@@ -71,13 +73,14 @@ func (a applications) FindClient(_ context.Context, clientID string) (tokenauth.
 	return client, nil
 }
 
-// With a registry of clients a user has a token at each of them.
+// With a registry of clients, a user has one token at each client. A
+// confidential client authenticates with its secret.
 func ExampleClientRegistry() {
-	secret := tokenauth.NewSecret(rand.Text()) // for the client; the registry keeps its digest
+	secret := tokenauth.NewSecret(rand.Text()) // give it to the client; the registry keeps only its digest
 	digest := tokenauth.Digest(sha256.Sum256([]byte(secret.Reveal())))
 	auth := newAuth(&tokenauth.Options{Clients: applications{
 		"web":    {ID: "web", Secrets: []tokenauth.Digest{digest}},
-		"mobile": {ID: "mobile"}, // public: it could keep no secret
+		"mobile": {ID: "mobile"}, // a public client, which cannot keep a secret
 	}})
 	for _, c := range []tokenauth.Credentials{
 		{ClientID: "web", ClientSecret: secret},
@@ -85,8 +88,8 @@ func ExampleClientRegistry() {
 		{ClientID: "web"},
 	} {
 		c.UserName, c.Password = "alice", tokenauth.NewSecret("correct horse")
-		grant, err := auth.SignIn(context.Background(), c)
-		fmt.Printf("%q %v\n", grant.Token.ClientID, errors.Is(err, tokenauth.ErrInvalidClient))
+		issued, err := auth.SignIn(context.Background(), c)
+		fmt.Printf("%q %v\n", issued.Token.ClientID, errors.Is(err, tokenauth.ErrInvalidClient))
 	}
 	// Output:
 	// "web" false
@@ -94,7 +97,7 @@ func ExampleClientRegistry() {
 	// "" true
 }
 
-// A route for the tokens of one client.
+// RequireClient accepts only the tokens of the named clients.
 func ExampleService_RequireClient() {
 	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
 	if err != nil {
@@ -104,11 +107,11 @@ func ExampleService_RequireClient() {
 		fmt.Fprint(w, "exported")
 	}))
 	for _, client := range []string{"back-office", "mobile"} {
-		grant, err := auth.Issue(context.Background(), tokenauth.Principal{UserID: "17"}, client)
+		issued, err := auth.Issue(context.Background(), tokenauth.Principal{UserID: "17"}, client)
 		if err != nil {
 			panic(err)
 		}
-		show(export, "/export", grant.AccessToken.Reveal())
+		show(export, "/export", issued.AccessToken.Reveal())
 	}
 	// Output:
 	// /export 200 exported

@@ -4,15 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
+	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
+// New needs a storage and an Authenticator. Nil Options select the defaults,
+// and an Options field that is zero selects the default of this field. An error
+// names the invalid argument or field, so check it at the start of the program.
+func ExampleNew() {
+	auth, err := tokenauth.New(new(memory.Store), people{}, &tokenauth.Options{Lifetime: 8 * time.Hour})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(auth.Options().Lifetime, auth.Options().Prefix)
+	// Output: 8h0m0s tat_
+}
+
+// SignIn returns an access token for a user name and a password. The errors
+// tell wrong credentials from a failure that may be temporary.
 func ExampleService_SignIn() {
 	auth := newAuth(nil)
 	for _, password := range []string{"correct horse", "battery staple"} {
-		grant, err := auth.SignIn(context.Background(), tokenauth.Credentials{
+		issued, err := auth.SignIn(context.Background(), tokenauth.Credentials{
 			UserName: "alice", Password: tokenauth.NewSecret(password),
 		})
 		switch {
@@ -23,7 +39,7 @@ func ExampleService_SignIn() {
 		case err != nil:
 			panic(err)
 		default:
-			fmt.Println(grant.Token.Principal.UserName, "for", grant.Token.ExpiresAt.Sub(grant.Token.IssuedAt))
+			fmt.Println(issued.Token.Principal.UserName, "for", issued.Token.ExpiresAt.Sub(issued.Token.IssuedAt))
 		}
 	}
 	// Output:
@@ -31,8 +47,9 @@ func ExampleService_SignIn() {
 	// wrong name or password
 }
 
-// Whoever signed in by other means, a link in a mail say, gets a token too. The
-// access token is in the grant and nowhere else.
+// Issue returns a token for a user who signed in by other means, for example by
+// a link in an email. Only the returned value contains the access token: the
+// storage keeps a digest.
 func ExampleService_Issue() {
 	auth := newAuth(nil)
 	p := tokenauth.Principal{
@@ -41,11 +58,11 @@ func ExampleService_Issue() {
 		Roles:      []string{"Reader"},
 		Attributes: map[string]string{"tenant": "north"},
 	}
-	grant, err := auth.Issue(context.Background(), p, "")
+	issued, err := auth.Issue(context.Background(), p, "")
 	if err != nil {
 		panic(err)
 	}
-	accessToken := grant.AccessToken.Reveal()
+	accessToken := issued.AccessToken.Reveal()
 	fmt.Println(accessToken[:4], len(accessToken))
 
 	p.Roles = []string{"Reader,Administrator"}
@@ -56,8 +73,9 @@ func ExampleService_Issue() {
 	// tokenauth: invalid principal: Roles must be non-empty UTF-8 without NUL or comma
 }
 
-// The reasons why a token is not good. The first two are told only to whoever
-// holds the very token.
+// Validate returns an error for each reason why a token is not valid.
+// ErrExpiredToken and ErrReplacedToken are returned only for the exact token
+// that was issued.
 func ExampleService_Validate() {
 	now := time.Date(2020, 9, 13, 9, 35, 33, 0, time.UTC)
 	auth := newAuth(&tokenauth.Options{Now: func() time.Time { return now }})
@@ -71,9 +89,9 @@ func ExampleService_Validate() {
 		case errors.Is(err, tokenauth.ErrInvalidToken):
 			fmt.Println("invalid")
 		case err != nil:
-			fmt.Println("cannot tell:", err) // ErrUnavailable
+			fmt.Println("not known:", err) // ErrUnavailable
 		default:
-			fmt.Println("good:", token.Principal.UserName)
+			fmt.Println("valid:", token.Principal.UserName)
 		}
 	}
 
@@ -85,13 +103,13 @@ func ExampleService_Validate() {
 	check(second)
 	// Output:
 	// replaced: the user signed in elsewhere
-	// good: alice
+	// valid: alice
 	// invalid
 	// expired
 }
 
-// Signing out ends the token, and only that: an old one never ends the one
-// that replaced it.
+// Revoke ends one token, for example when its user signs out. Revoking a
+// replaced token does not end the newer one.
 func ExampleService_Revoke() {
 	ctx := context.Background()
 	auth := newAuth(nil)
@@ -111,18 +129,94 @@ func ExampleService_Revoke() {
 	// tokenauth: the access token is invalid
 }
 
-// After each change of a user that no token must survive: first the
-// change, then this. In that order no sign-in slips through between them.
+// RevokeUser ends all tokens of a user. Call it after the change of the user is
+// committed, not before: a sign-in between the two would keep its token.
 func ExampleService_RevokeUser() {
 	ctx := context.Background()
 	auth := newAuth(nil)
 	accessToken := signIn(auth)
 
-	// Here the host commits the new password, or that the account is disabled.
+	// First commit the change: a new password, or a disabled account.
 	if err := auth.RevokeUser(ctx, "17"); err != nil {
 		panic(err)
 	}
 	_, err := auth.Validate(ctx, accessToken)
 	fmt.Println(err)
 	// Output: tokenauth: the access token is invalid
+}
+
+// RevokeClient ends the tokens of all users at one client, for example after
+// its secret was disclosed.
+func ExampleService_RevokeClient() {
+	ctx := context.Background()
+	auth := newAuth(nil)
+	for _, client := range []string{"mobile", "web"} {
+		if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "17"}, client); err != nil {
+			panic(err)
+		}
+	}
+	if err := auth.RevokeClient(ctx, "mobile"); err != nil {
+		panic(err)
+	}
+	tokens, err := auth.Tokens(ctx, "17")
+	if err != nil {
+		panic(err)
+	}
+	for _, token := range tokens {
+		fmt.Println(token.ClientID)
+	}
+	// Output: web
+}
+
+// Tokens lists where a user is signed in, without the access tokens.
+// RevokeToken ends one of the listed tokens.
+func ExampleService_Tokens() {
+	ctx := context.Background()
+	auth := newAuth(nil)
+	for _, client := range []string{"mobile", "web"} {
+		if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "17"}, client); err != nil {
+			panic(err)
+		}
+	}
+	tokens, err := auth.Tokens(ctx, "17")
+	if err != nil {
+		panic(err)
+	}
+	for _, token := range tokens {
+		if token.ClientID == "mobile" {
+			if err := auth.RevokeToken(ctx, token); err != nil {
+				panic(err)
+			}
+		}
+	}
+	tokens, err = auth.Tokens(ctx, "17")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(len(tokens), tokens[0].ClientID)
+	// Output: 1 web
+}
+
+// Unthrottle lets a user sign in again after too many wrong passwords. Call it
+// when the help desk has verified the user.
+func ExampleService_Unthrottle() {
+	ctx := context.Background()
+	auth := newAuth(nil)
+	attempt := func(password string) error {
+		_, err := auth.SignIn(ctx, tokenauth.Credentials{
+			UserName: "alice", Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr("192.0.2.1"),
+		})
+		return err
+	}
+	for i := range 5 {
+		attempt(fmt.Sprint("guess ", i))
+	}
+	fmt.Println("throttled:", errors.Is(attempt("correct horse"), tokenauth.ErrThrottled))
+	if err := auth.Unthrottle(ctx, "17", "alice"); err != nil {
+		panic(err)
+	}
+	fmt.Println("error:", attempt("correct horse"))
+	// Output:
+	// throttled: true
+	// error: <nil>
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// people are the users of the examples. In earnest they are in a table, with
-// hashed passwords: see the package tokenauth/password.
+// people is the Authenticator of the examples. A real one reads users with
+// hashed passwords from a table: see package tokenauth/password.
 type people struct{}
 
 func (people) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -24,7 +24,7 @@ func (people) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenaut
 	return tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Reader"}}, nil
 }
 
-// newAuth returns a service of people. Its options may be nil.
+// newAuth returns a Service with the users of people. The options may be nil.
 func newAuth(o *tokenauth.Options) *tokenauth.Service {
 	auth, err := tokenauth.New(new(memory.Store), people{}, o)
 	if err != nil {
@@ -33,18 +33,19 @@ func newAuth(o *tokenauth.Options) *tokenauth.Service {
 	return auth
 }
 
-// signIn returns an access token of alice.
+// signIn returns an access token for alice.
 func signIn(auth *tokenauth.Service) string {
-	grant, err := auth.SignIn(context.Background(), tokenauth.Credentials{
+	issued, err := auth.SignIn(context.Background(), tokenauth.Credentials{
 		UserName: "alice", Password: tokenauth.NewSecret("correct horse"),
 	})
 	if err != nil {
 		panic(err)
 	}
-	return grant.AccessToken.Reveal()
+	return issued.AccessToken.Reveal()
 }
 
-// show asks a handler, with an access token or without, and prints its answer.
+// show sends a request, with the access token unless it is empty, and prints
+// the response.
 func show(h http.Handler, path, accessToken string) {
 	r := httptest.NewRequest("GET", path, nil)
 	if accessToken != "" {
@@ -55,7 +56,7 @@ func show(h http.Handler, path, accessToken string) {
 	fmt.Println(path, w.Code, w.Body)
 }
 
-// hello greets whoever is calling.
+// hello greets the user, or a stranger if the request is anonymous.
 var hello = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	name := "stranger"
 	if token, ok := tokenauth.FromContext(r.Context()); ok {
@@ -64,15 +65,15 @@ var hello = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, "hello ", name)
 })
 
-// A whole service: clients sign in at /Token, and call /hello with the token
-// that they got.
+// A complete service: clients sign in at /Token and call /hello with the access
+// token from the response.
 func Example() {
 	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
 	if err != nil {
 		panic(err)
 	}
 	mux := http.NewServeMux()
-	auth.Mount(mux) // /Token, and /token
+	auth.Mount(mux) // serves /Token and /token
 	mux.Handle("/hello", auth.RequireBearer(hello))
 
 	// A client signs in.
@@ -100,21 +101,22 @@ func Example() {
 	// /hello 401 {"Message":"Authorization has been denied for this request."}
 }
 
-// An ldap authenticates by binding to a directory server as the user.
+// ldap is an Authenticator that binds to a directory server as the user.
 type ldap struct {
 	bind func(ctx context.Context, name, password string) error
 }
 
-// What the directory's client returns for result code 49.
+// The LDAP client returns this error for result code 49, invalidCredentials.
 var errInvalidCredentials = errors.New("LDAP result code 49")
 
 func (d ldap) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	password := c.Password.Reveal()
 	if password == "" {
-		// A bind without password succeeds: it is an anonymous one.
+		// A bind without a password succeeds, because it is anonymous.
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	}
-	// The directory ignores case, so failures count for all spellings together.
+	// The directory ignores case, so count the failures of all spellings
+	// together.
 	if err := c.CountAttempt(ctx, strings.ToLower(c.UserName)); err != nil {
 		return tokenauth.Principal{}, err
 	}
@@ -122,12 +124,13 @@ func (d ldap) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokena
 	case errors.Is(err, errInvalidCredentials):
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	case err != nil:
-		return tokenauth.Principal{}, err // becomes a 503, and not "wrong password"
+		return tokenauth.Principal{}, err // answered with 503, not as a wrong password
 	}
 	return tokenauth.Principal{UserID: "ldap:" + c.UserName, UserName: c.UserName}, nil
 }
 
-// An Authenticator of one's own: it tells "no" from "I do not know".
+// An Authenticator returns ErrRejected for wrong credentials, and any other
+// error if it cannot decide.
 func ExampleAuthenticator() {
 	directory := ldap{bind: func(_ context.Context, name, password string) error {
 		switch {
@@ -143,10 +146,10 @@ func ExampleAuthenticator() {
 		panic(err)
 	}
 	for _, name := range []string{"alice", "mallory", "outage"} {
-		grant, err := auth.SignIn(context.Background(), tokenauth.Credentials{
+		issued, err := auth.SignIn(context.Background(), tokenauth.Credentials{
 			UserName: name, Password: tokenauth.NewSecret("correct horse"),
 		})
-		fmt.Printf("%q %v\n", grant.Token.Principal.UserID, err)
+		fmt.Printf("%q %v\n", issued.Token.Principal.UserID, err)
 	}
 	// Output:
 	// "ldap:alice" <nil>
@@ -154,7 +157,8 @@ func ExampleAuthenticator() {
 	// "" tokenauth: temporarily unavailable: the Authenticator failed (it returns ErrRejected for credentials that are not valid; a password.Lookup, ErrNotFound for an unknown name): no route to host
 }
 
-// A Secret does not print itself, wherever it ends up.
+// A Secret is redacted wherever it is printed or encoded. Only Reveal returns
+// the text.
 func ExampleSecret() {
 	c := tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("correct horse")}
 	fmt.Printf("%s %v\n", c.Password, c.Password)

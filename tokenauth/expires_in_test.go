@@ -9,8 +9,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// expires_in is one less than the lifetime has seconds, whatever the fraction of
-// the second in which the token is issued, and however long the storage takes.
+// expires_in is one second less than the lifetime, whatever the fraction of the
+// second at which the token is issued, and however long the storage takes.
 func TestExpiresInIsAlwaysASecondLess(t *testing.T) {
 	t.Parallel()
 	second := time.Date(2020, 9, 13, 9, 35, 33, 0, time.UTC)
@@ -18,16 +18,16 @@ func TestExpiresInIsAlwaysASecondLess(t *testing.T) {
 		fraction, storing, lifetime time.Duration
 		want                        int64
 	}{
-		"a new token":                     {500 * time.Millisecond, 0, 0, 1209599},
-		"at the begin of a second":        {0, 0, 0, 1209599},
-		"at the end of a second":          {time.Second - 1, 0, 0, 1209599},
-		"stored in the next second":       {900 * time.Millisecond, 200 * time.Millisecond, 0, 1209599},
-		"stored slowly":                   {0, 5 * time.Second, 0, 1209599},
-		"a minute":                        {300 * time.Millisecond, 2 * time.Second, time.Minute, 59},
-		"a minute, stored after its end":  {0, 2 * time.Minute, time.Minute, 59},
-		"a clock of whole seconds":        {0, time.Second, 90 * time.Minute, 5399},
-		"a year":                          {1, 0, 365 * 24 * time.Hour, 31535999},
-		"a clock that was set back since": {500 * time.Millisecond, -time.Hour, 0, 1209599},
+		"a new token":                    {500 * time.Millisecond, 0, 0, 1209599},
+		"at the start of a second":       {0, 0, 0, 1209599},
+		"at the end of a second":         {time.Second - 1, 0, 0, 1209599},
+		"stored in the next second":      {900 * time.Millisecond, 200 * time.Millisecond, 0, 1209599},
+		"stored slowly":                  {0, 5 * time.Second, 0, 1209599},
+		"a minute":                       {300 * time.Millisecond, 2 * time.Second, time.Minute, 59},
+		"a minute, stored after its end": {0, 2 * time.Minute, time.Minute, 59},
+		"a clock of whole seconds":       {0, time.Second, 90 * time.Minute, 5399},
+		"a year":                         {1, 0, 365 * 24 * time.Hour, 31535999},
+		"a clock set back while storing": {500 * time.Millisecond, -time.Hour, 0, 1209599},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -46,7 +46,7 @@ func TestExpiresInIsAlwaysASecondLess(t *testing.T) {
 			issued, _ := http.ParseTime(answer.Issued)
 			expires, _ := http.ParseTime(answer.Expires)
 			if answer.ExpiresIn != test.want || !issued.Equal(second) || int64(expires.Sub(issued)/time.Second) != test.want+1 {
-				t.Errorf("answered %s, want %d seconds from %v", w.Body, test.want, second)
+				t.Errorf("answered %s, want expires_in %d and .issued at %v", w.Body, test.want, second)
 			}
 		})
 	}

@@ -18,45 +18,46 @@ import (
 	"testing"
 )
 
-// longestCircle is how many files of a package may depend on each other.
-const longestCircle = 3
+// longestCycle is the maximum number of files of a package that may depend on
+// each other in a cycle.
+const longestCycle = 3
 
-// The files of a package depend on each other in one direction, so that a reader
-// can start at the bottom. A file depends on another if it uses something that is
-// declared there: a type, a func, a method, a field, a variable or a constant.
+// The files of a package should depend on each other in one direction, so that
+// a reader can read them in order. A file depends on another if it uses a type,
+// function, method, field, variable or constant declared there.
 func TestFilesDependOneWay(t *testing.T) {
 	t.Parallel()
 	listed := listPackages(t, self+"/...", module+"/ginadapter", module+"/storage/...", module+"/internal/...")
 	for _, p := range listed {
 		if p.own {
-			for _, circle := range circles(p.uses(t, listed)) {
-				if len(circle) > longestCircle {
-					t.Errorf("%s: %d files depend on each other:\n%s", p.path, len(circle), circle)
+			for _, cycle := range cycles(p.uses(t, listed)) {
+				if len(cycle) > longestCycle {
+					t.Errorf("%s: %d files depend on each other, want at most %d:\n%s", p.path, len(cycle), longestCycle, cycle)
 				}
 			}
 		}
 	}
 }
 
-// The test above finds a circle, and names the declarations that close it.
-func TestCirclesAreFound(t *testing.T) {
+// The search finds a cycle, and names the declarations that form it.
+func TestFilesInACycleAreFound(t *testing.T) {
 	t.Parallel()
 	uses := uses{
 		"a.go": {"b.go": {"B"}}, "b.go": {"c.go": {"C"}}, "c.go": {"d.go": {"D", "E"}}, "d.go": {"b.go": {"B"}, "e.go": {"F"}},
 	}
-	found := circles(uses)
+	found := cycles(uses)
 	if len(found) != 1 || found[0].String() != "\tb.go uses of c.go: C\n\tc.go uses of d.go: D, E\n\td.go uses of b.go: B\n" {
-		t.Errorf("found %v", found)
+		t.Errorf("found %v, want one cycle of three files", found)
 	}
 }
 
-// uses has, for each file, what it uses of each other file.
+// uses maps each file to the declarations that it uses of each other file.
 type uses map[string]map[string][]string
 
-// A circle has the uses among files that depend on each other.
-type circle uses
+// A cycle has the uses among files that depend on each other.
+type cycle uses
 
-func (c circle) String() string {
+func (c cycle) String() string {
 	var b strings.Builder
 	for _, from := range slices.Sorted(maps.Keys(c)) {
 		for _, to := range slices.Sorted(maps.Keys(c[from])) {
@@ -66,8 +67,9 @@ func (c circle) String() string {
 	return b.String()
 }
 
-// circles returns the largest sets of files in which each reaches each.
-func circles(u uses) (found []circle) {
+// cycles returns the largest sets of files in which each file reaches each
+// other one.
+func cycles(u uses) (found []cycle) {
 	reach := make(map[string]map[string]bool)
 	var visit func(from, at string)
 	visit = func(from, at string) {
@@ -87,7 +89,7 @@ func circles(u uses) (found []circle) {
 		if seen[file] || !reach[file][file] {
 			continue
 		}
-		c := make(circle)
+		c := make(cycle)
 		for other := range u {
 			if reach[file][other] && reach[other][file] {
 				seen[other] = true
@@ -103,15 +105,15 @@ func circles(u uses) (found []circle) {
 		}
 		found = append(found, c)
 	}
-	slices.SortFunc(found, func(a, b circle) int { return cmp.Compare(a.String(), b.String()) })
+	slices.SortFunc(found, func(a, b cycle) int { return cmp.Compare(a.String(), b.String()) })
 	return found
 }
 
-// A listedPackage is what go list says of a package.
+// A listedPackage is a package as go list -json prints it.
 type listedPackage struct {
 	path, dir, export string
 	files             []string
-	own               bool // one of those asked for
+	own               bool // matched one of the patterns
 }
 
 func listPackages(t *testing.T, patterns ...string) map[string]*listedPackage {
@@ -129,7 +131,7 @@ func listPackages(t *testing.T, patterns ...string) map[string]*listedPackage {
 	return listed
 }
 
-// uses reads the package and finds what its files use of each other.
+// uses parses the package and returns what its files use of each other.
 func (p *listedPackage) uses(t *testing.T, listed map[string]*listedPackage) uses {
 	t.Helper()
 	fset := token.NewFileSet()
@@ -170,8 +172,8 @@ func (p *listedPackage) uses(t *testing.T, listed map[string]*listedPackage) use
 	return u
 }
 
-// isDeclaration reports whether the object is declared by a file, and not within
-// a function.
+// isDeclaration reports whether the object is declared at file level, not
+// within a function.
 func isDeclaration(object types.Object) bool {
 	switch o := object.(type) {
 	case *types.Var:

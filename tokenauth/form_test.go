@@ -13,9 +13,9 @@ import (
 	"unicode/utf8"
 )
 
-// lenient makes a pair one that package url reads as the contract has it: a
-// percent sign without two digits stands for itself, white space before the name
-// for nothing.
+// lenient decodes one pair with package url as the contract requires. A percent
+// sign without two hex digits stands for itself, and white space before the
+// name is ignored.
 func lenient(pair string) url.Values {
 	pair = regexp.MustCompile("%([0-9A-Fa-f]{2})?").ReplaceAllStringFunc(strings.TrimLeftFunc(pair, unicode.IsSpace), func(s string) string {
 		if s == "%" {
@@ -33,7 +33,7 @@ func lenient(pair string) url.Values {
 	return values
 }
 
-// reasonToRefuse tells why a form must be refused; "" for none.
+// reasonToRefuse returns why a form must be refused, or "" if it must not.
 func reasonToRefuse(values url.Values) string {
 	count := 0
 	given := make(map[string]int)
@@ -57,13 +57,14 @@ func reasonToRefuse(values url.Values) string {
 		}
 	}
 	if count > 32 {
-		return "more than 32"
+		return "more than 32 parameters"
 	}
 	return ""
 }
 
-// A form is read pair by pair, and refused for no other reasons than these. What
-// ParseForm made of it is read as the text is, where ParseForm kept all of it.
+// The service reads a form pair by pair, and refuses it only for the reasons
+// listed above. A form that ParseForm has already read gives the same result,
+// unless ParseForm dropped a pair.
 func FuzzFormParameters(f *testing.F) {
 	f.Add("grant_type=password&username=%C3%BC+b%26&password=a%2Bb=c")
 	f.Add("&&UserName=&x&=&&client_id")
@@ -97,15 +98,15 @@ func FuzzFormParameters(f *testing.F) {
 		}
 		if refusal != nil {
 			if reason == "" {
-				t.Fatalf("refused: %v", refusal)
+				t.Fatalf("refused a valid form: %v", refusal)
 			}
 			if refusal.Status != http.StatusBadRequest || refusal.Code != "invalid_request" {
-				t.Errorf("refused as %d %s", refusal.Status, refusal.Code)
+				t.Errorf("refused with %d %s, want 400 invalid_request", refusal.Status, refusal.Code)
 			}
 			return
 		}
 		if reason != "" {
-			t.Fatalf("accepted as %q in spite of %s", form, reason)
+			t.Fatalf("accepted %q, want it refused: %s", form, reason)
 		}
 		want := make(map[string]string)
 		for name, all := range values {
@@ -119,19 +120,20 @@ func FuzzFormParameters(f *testing.F) {
 		if parsed, err := url.ParseQuery(body); err == nil && !strings.Contains(body, "%EF%BB%BF") {
 			read := formBody{parsed: parsed}
 			if got, refusal := read.parameters(tokenParameters); refusal == nil && !maps.Equal(got, want) {
-				// What was encoded white space is not told from white space.
+				// ParseForm keeps no difference between encoded and plain white
+				// space.
 				if !strings.ContainsAny(body, "+%") {
 					t.Errorf("after ParseForm read as %q, want %q", got, want)
 				}
 			} else if refusal != nil && !strings.ContainsAny(body, "+%") {
-				t.Errorf("after ParseForm: %v", refusal)
+				t.Errorf("refused after ParseForm: %v", refusal)
 			}
 		}
 	})
 }
 
-// What is accepted can be encoded to the same header again, in one charset or
-// the other, and is what net/http reads.
+// Accepted credentials encode to the same header again, as UTF-8 or ISO-8859-1,
+// and equal the ones that net/http reads.
 func FuzzParseBasic(f *testing.F) {
 	encode := base64.StdEncoding.EncodeToString
 	f.Add("Basic " + encode([]byte("alice:pass:word")))
@@ -139,43 +141,44 @@ func FuzzParseBasic(f *testing.F) {
 	f.Add("Basic " + encode([]byte("a:p\xe4ss")))
 	f.Add("Basic " + encode([]byte("no colon")))
 	f.Add("Basic YTpi=")
-	f.Add("Basic YTpiYx==") // spare bits
+	f.Add("Basic YTpiYx==") // unused bits are not zero
 	f.Add("Basic " + encode([]byte("a:b\x01")))
-	f.Add("Basic " + encode([]byte("\xd3:\x80"))) // UTF-8 but for the colon
+	f.Add("Basic " + encode([]byte("\xd3:\x80"))) // not UTF-8, but valid UTF-8 without the colon
 	f.Add("Basic\t" + encode([]byte("a:b")))
 	f.Add("Basically x")
 	f.Add("Bearer tat_x")
 	f.Fuzz(func(t *testing.T, line string) {
 		if strings.ContainsAny(line, "\r\n") {
-			return // no server lets them through
+			return // net/http accepts no such header
 		}
 		got, ok := parseBasic(line)
 		isBasic := len(line) >= 5 && strings.EqualFold(line[:5], "Basic") && (len(line) == 5 || line[5] == ' ' || line[5] == '\t')
 		if !isBasic {
 			if got != nil || !ok {
-				t.Fatalf("another scheme: %v, %v", got, ok)
+				t.Fatalf("another scheme: got %v, %v; want nil, true", got, ok)
 			}
 			return
 		}
 		r := &http.Request{Header: http.Header{"Authorization": {line}}}
 		user, pass, agreed := r.BasicAuth()
 		if !ok {
-			// package http takes spare bits for zeros, and all characters.
+			// BasicAuth of net/http ignores unused bits and accepts all
+			// characters.
 			if agreed && line == "Basic "+encode([]byte(user+":"+pass)) && utf8.ValidString(user+":"+pass) && !strings.ContainsFunc(user+pass, unicode.IsControl) {
-				t.Fatalf("refused %q, %q", user, pass)
+				t.Fatalf("refused valid credentials %q, %q", user, pass)
 			}
 			return
 		}
 		if got == nil {
-			t.Fatal("taken for another scheme")
+			t.Fatal("the Basic scheme was not recognized")
 		}
 		text := got.user + ":" + got.pass
 		if strings.Contains(got.user, ":") || !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
-			t.Errorf("accepted %q, %q", got.user, got.pass)
+			t.Errorf("accepted invalid credentials %q, %q", got.user, got.pass)
 		}
 		sent := strings.Trim(line[5:], " ")
 		if sent != encode([]byte(text)) && sent != encode(latin1(text)) {
-			t.Errorf("%q is neither UTF-8 nor ISO-8859-1 of %q", sent, text)
+			t.Errorf("%q does not encode %q in UTF-8 or ISO-8859-1", sent, text)
 		}
 		if agreed && utf8.ValidString(user+":"+pass) && (user != got.user || pass != got.pass) {
 			t.Errorf("read as %q, %q; package http reads %q, %q", got.user, got.pass, user, pass)
@@ -183,7 +186,7 @@ func FuzzParseBasic(f *testing.F) {
 	})
 }
 
-// latin1 encodes a text in ISO-8859-1, with 0 for what that has not.
+// latin1 encodes a text in ISO-8859-1, with 0 for each character that it lacks.
 func latin1(text string) []byte {
 	var b []byte
 	for _, r := range text {

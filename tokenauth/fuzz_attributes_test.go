@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Whatever attributes a Service accepts, a client's decoder reads the members of
-// the token response as without them.
+// Attributes never change the standard members of a token response, as a client
+// decodes them.
 func FuzzResponseAttributes(f *testing.F) {
 	f.Add("tenant", "Tenants")
 	f.Add("ROLE", "x")
@@ -27,13 +27,13 @@ func FuzzResponseAttributes(f *testing.F) {
 			ResponseAttributes: []string{one, other}, Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil || len(one)+len(other) > 1000 {
-			return // a principal has a maximum size
+			return // rejected by New, or larger than a principal may be
 		}
 		r := httptest.NewRequest("POST", "/Token", strings.NewReader("grant_type=password&username=alice&password=x"))
 		w := httptest.NewRecorder()
 		auth.TokenHandler().ServeHTTP(w, r)
 		if w.Code != 200 {
-			t.Fatalf("%q, %q: answered %d %s", one, other, w.Code, w.Body)
+			t.Fatalf("%q, %q: answered %d %s, want 200", one, other, w.Code, w.Body)
 		}
 		var got struct {
 			AccessToken string `json:"access_token"`
@@ -54,7 +54,7 @@ func FuzzResponseAttributes(f *testing.F) {
 		}
 		var members map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &members); err != nil || len(members) != 10 {
-			t.Errorf("%q, %q: %d members in %s", one, other, len(members), w.Body)
+			t.Errorf("%q, %q: decoded %d members, want 10: %s", one, other, len(members), w.Body)
 		}
 	})
 }

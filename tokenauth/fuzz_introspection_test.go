@@ -10,8 +10,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// No body but one that has the very token and the client's very secret is told
-// that the token is active, and none that has not revokes it.
+// Only a body with the exact token and the client's exact secret can introspect
+// or revoke the token.
 func FuzzTokenForms(f *testing.F) {
 	const good = "token=TOKEN&client_id=api&client_secret=SECRET"
 	for _, seed := range []string{
@@ -29,7 +29,8 @@ func FuzzTokenForms(f *testing.F) {
 			h.ServeHTTP(w, httptest.NewRequest("POST", "/", strings.NewReader(body)))
 			return w
 		}
-		// What the body says by another's reading.
+		// An independent parser decides whether the body has the token and the
+		// secret.
 		values, _ := url.ParseQuery(body)
 		entitled := false
 		for name := range values {
@@ -39,15 +40,15 @@ func FuzzTokenForms(f *testing.F) {
 
 		w := post(endpoint(t, auth, "/introspect"))
 		if active := strings.HasPrefix(w.Body.String(), `{"active":true`); active && (!entitled || w.Code != http.StatusOK) {
-			t.Fatalf("%q is told %d %s", body, w.Code, w.Body)
+			t.Fatalf("introspection of %q answered %d %s", body, w.Code, w.Body)
 		}
 		if w.Code >= 500 {
-			t.Fatalf("%q is told %d", body, w.Code)
+			t.Fatalf("introspection of %q answered %d", body, w.Code)
 		}
 		w = post(endpoint(t, auth, "/revoke"))
 		_, err := auth.Validate(t.Context(), accessToken)
 		if revoked := err != nil; revoked && (!entitled || w.Code != http.StatusOK) {
-			t.Fatalf("%q revoked the token, and is told %d", body, w.Code)
+			t.Fatalf("%q revoked the token, answered %d", body, w.Code)
 		}
 		if body == strings.NewReplacer("TOKEN", accessToken, "SECRET", registeredSecret.Reveal()).Replace(good) && err == nil {
 			t.Fatalf("%q does not revoke the token", body)

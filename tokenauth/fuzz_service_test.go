@@ -15,7 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// A directory is an Authenticator whose users can change. Their password is
+// A directory is an Authenticator whose users can change. Each has the password
 // "right".
 type directory map[string]*struct {
 	disabled bool
@@ -38,7 +38,7 @@ func (d directory) Recheck(_ context.Context, p tokenauth.Principal) error {
 	return nil
 }
 
-// A model is what the service must do, in the plainest words.
+// A model is the simplest implementation of the service, to compare with.
 type model struct {
 	clock  tokenauthtest.Clock
 	slots  map[string]*slotModel // by user and client
@@ -60,12 +60,12 @@ func (m *model) slot(name string) *slotModel {
 	return m.slots[name]
 }
 
-// says is what must come of validating a token.
+// says returns the result that the model expects of validating a token.
 func (m *model) says(i int) string {
 	t := m.issued[i]
 	switch s := m.slot(t.slot); {
 	case s.current == i && m.clock.Now().Before(t.expires):
-		return "good"
+		return "valid"
 	case s.current == i:
 		return "invalid expired"
 	case s.replaced == i:
@@ -92,27 +92,27 @@ func (m *model) purge() {
 	m.empty(expired)
 }
 
-// allows reports whether that may come of validating a token. A cache may know
-// yet that a token has expired which the storage has forgotten.
+// allows reports whether got is an allowed result of validating a token. A
+// cache may still report a token as expired that was purged from the storage.
 func (m *model) allows(i int, got string) bool {
 	return got == m.says(i) || m.issued[i].purged && got == "invalid expired"
 }
 
-// A purged storage counts how often it has been purged: when Run has begun
-// with that, it leaves time and tokens to the program.
-type purged struct {
+// A purgeCounter counts its purges, so that the test can wait for the one at
+// the start of Run.
+type purgeCounter struct {
 	memory.Store
 	times atomic.Int64
 }
 
-func (p *purged) Purge(ctx context.Context, before time.Time) (int64, error) {
+func (p *purgeCounter) Purge(ctx context.Context, before time.Time) (int64, error) {
 	defer p.times.Add(1)
 	return p.Store.Purge(ctx, before)
 }
 
-// FuzzService runs a program of sign-ins, validations, revocations, changes of
-// users and of the time, and holds the service against the model: one that asks
-// the storage each time, and one with a cache, over the same storage.
+// FuzzService runs a sequence of sign-ins, validations, revocations, changes of
+// users and of the time. It compares two Services over one storage with the
+// model, one without a cache and one with.
 func FuzzService(f *testing.F) {
 	f.Add([]byte(" \xee\xee\xee\xee\xee\xee\xee\xee\xee\xee\xeeA\xff")) // cached, expired and purged
 	f.Add([]byte{0, 0, 0, 16, 0, 1, 32, 1, 2, 48, 0, 0, 1})
@@ -130,7 +130,7 @@ func FuzzService(f *testing.F) {
 			}{role: "Reader"}
 		}
 		o := tokenauth.Options{Now: m.clock.Now, Lifetime: time.Hour, Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}
-		store := new(purged)
+		store := new(purgeCounter)
 		strict := newService(t, store, d, &o)
 		o.Cache = &tokenauth.CacheOptions{MaxEntries: 2, Lease: time.Minute}
 		cached := newService(t, store, d, &o)
@@ -155,7 +155,7 @@ func FuzzService(f *testing.F) {
 				password := []string{"right", "right", "right", "wrong"}[op]
 				grant, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: user, Password: tokenauth.NewSecret(password), ClientID: client})
 				if want := password == "right" && !d[user].disabled; (err == nil) != want || err != nil && !errors.Is(err, tokenauth.ErrRejected) {
-					t.Fatalf("step %d: signing in %s by %q: %v", step, user, password, err)
+					t.Fatalf("step %d: sign-in of %s with %q: %v", step, user, password, err)
 				}
 				if err == nil {
 					name := user + "/" + client
@@ -169,7 +169,7 @@ func FuzzService(f *testing.F) {
 					t.Fatalf("step %d: token %d is %q, want %q", step, some, got, m.says(some))
 				}
 				if err == nil && (token.Principal.UserID != m.issued[some].user || !token.Principal.HasRole(m.issued[some].role)) {
-					t.Fatalf("step %d: token %d stands for %+v, want %+v", step, some, token.Principal, m.issued[some])
+					t.Fatalf("step %d: token %d has the principal %+v, want %+v", step, some, token.Principal, m.issued[some])
 				}
 			case op == 10 && some >= 0:
 				if err := auth.Revoke(ctx, m.issued[some].accessToken); err != nil {
@@ -178,7 +178,7 @@ func FuzzService(f *testing.F) {
 				if s := m.slot(m.issued[some].slot); s.current == some {
 					*s = slotModel{-1, -1}
 				}
-			case op == 11, op == 12, op == 13: // a change of the user, as a host makes it
+			case op == 11, op == 12, op == 13: // the host changes the user, then revokes the tokens
 				switch d[user].version++; op {
 				case 11:
 					d[user].disabled = !d[user].disabled
@@ -198,7 +198,7 @@ func FuzzService(f *testing.F) {
 				m.purge()
 			}
 		}
-		// At the end all that were ever issued are looked at, on both.
+		// Finally validate each token that was issued, with both Services.
 		for i, token := range m.issued {
 			for _, auth := range []*tokenauth.Service{strict, cached, cached} {
 				if _, err := auth.Validate(ctx, token.accessToken); !m.allows(i, reason(err)) {

@@ -19,9 +19,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// slowly reads a token request as the contract tells it, rule by rule, and not
-// as the service does. It reports the user and the password, or false.
-func slowly(r *http.Request, body []byte) (userName, password string, ok bool) {
+// referenceParse parses a token request rule by rule, as the contract states it. It
+// shares no code with the service. It returns the user name and the password,
+// or false.
+func referenceParse(r *http.Request, body []byte) (userName, password string, ok bool) {
 	if r.Method != "GET" && r.Method != "POST" {
 		return "", "", false
 	}
@@ -83,8 +84,8 @@ func slowly(r *http.Request, body []byte) (userName, password string, ok bool) {
 	return userName, password, ok
 }
 
-// Whatever bytes a client sends, the service takes from them what the slow
-// reading of the contract does, and refuses the rest with words of its own.
+// For any bytes that a client sends, the service reads the same user name and
+// password as referenceParse does, or refuses the request.
 func FuzzTokenRequest(f *testing.F) {
 	for _, seed := range []string{
 		"GET /Token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\r\ngrant_type=password&username=u&password=p%2B",
@@ -112,10 +113,10 @@ func FuzzTokenRequest(f *testing.F) {
 		}
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		request, err := s.readTokenRequest(httptest.NewRecorder(), r)
-		userName, password, ok := slowly(r, body)
+		userName, password, ok := referenceParse(r, body)
 		if err != nil {
-			// The slow reading knows nothing of headers that are refused, and takes
-			// more for Basic authentication.
+			// referenceParse does not check the headers that the service
+			// refuses, and accepts more kinds of Basic authentication.
 			var refusal *ErrorResponse
 			if ok && !(errors.As(err, &refusal) && (refusal.Description == wire.AuthorizationMalformed && r.Header.Get("Authorization") != "" || refusal.early && (r.Header.Get("Content-Encoding") != "" || r.Header.Get("Content-Type") != ""))) {
 				t.Errorf("refused %q: %v", raw, err)
@@ -124,16 +125,16 @@ func FuzzTokenRequest(f *testing.F) {
 		}
 		c := &request.credentials
 		if !ok || c.UserName != userName || c.Password.Reveal() != password {
-			t.Errorf("took %q and %q of %q, want %q and %q, %v", c.UserName, c.Password.Reveal(), raw, userName, password, ok)
+			t.Errorf("read %q and %q from %q, want %q and %q, %v", c.UserName, c.Password.Reveal(), raw, userName, password, ok)
 		}
 		if c.ClientID != "" {
-			t.Errorf("took the client %q, and there are none", c.ClientID)
+			t.Errorf("read the client ID %q, want none", c.ClientID)
 		}
 	})
 }
 
-// The body of an error response is JSON of constants: nothing that a client or a driver said
-// comes back.
+// An error response contains constants only: nothing that a client or a driver
+// said.
 func FuzzErrorResponse(f *testing.F) {
 	f.Add("canary", "POST", "/Token?canary=1", "grant_type=password&username=canary&password=canary", "Basic Y2FuYXJ5")
 	f.Add("<script>", "GET", "/me", "", "Bearer canary")
@@ -143,7 +144,7 @@ func FuzzErrorResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s, err := New(anyStorage{}, saying(cause), nil)
+		s, err := New(anyStorage{}, failingUsers(cause), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,19 +166,19 @@ func FuzzErrorResponse(f *testing.F) {
 		decoder := json.NewDecoder(w.Body)
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&answer); err != nil || !slices.Contains(known, answer.Error) || answer.Description == "" {
-			t.Fatalf("the answer to %s %s is %+v, error %v", method, target, answer, err)
+			t.Fatalf("the response to %s %s is %+v, error %v", method, target, answer, err)
 		}
 		for _, said := range []string{cause, body, authorization} {
 			if len(said) > 12 && strings.Contains(answer.Description, said) {
-				t.Errorf("the answer repeats %q: %s", said, answer.Description)
+				t.Errorf("the response repeats %q: %s", said, answer.Description)
 			}
 		}
 	})
 }
 
-// saying is an Authenticator whose trouble it is to say something.
-type saying string
+// failingUsers is an Authenticator that fails with the given text.
+type failingUsers string
 
-func (s saying) Authenticate(context.Context, Credentials) (Principal, error) {
+func (s failingUsers) Authenticate(context.Context, Credentials) (Principal, error) {
 	return Principal{}, errors.New(string(s))
 }

@@ -21,18 +21,18 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A backend is everything that a Service calls: the storage, the counters, the
-// users, the registry of clients, the live check and the fallback. A test steps in
-// during each call. It is for one goroutine.
+// A backend implements all that a Service calls: the storage, the counters, the
+// users, the registry of clients, the live check and the fallback. A test can
+// act during each call. It is not safe for concurrent use.
 type backend struct {
 	memory.Store
 	counters map[throttle.Key]throttle.Counter
 	account  password.Account
-	looked   func(*backend) // changes the account after a look-up
+	looked   func(*backend) // called after each look-up, may change the account
 	client   tokenauth.Client
 
 	calls  []string
-	during func(ctx context.Context, call int) error // nil steps in nowhere
+	during func(ctx context.Context, call int) error // called during each call; may be nil
 }
 
 func (b *backend) call(ctx context.Context, name string) error {
@@ -123,10 +123,10 @@ func (b *backend) lookup(ctx context.Context, userName string) (password.Account
 
 func (b *backend) upgrade(ctx context.Context, _, _, _ string) error { return b.call(ctx, "upgrade") }
 
-// noContext is that of a call that has none.
+// noContext marks a call that gets no context.
 var noContext context.Context
 
-// format is that of hashes which are the password in the clear.
+// format accepts stored hashes of the form "clear:" plus the password.
 func (b *backend) format(stored string) func(string) bool {
 	clear, ok := strings.CutPrefix(stored, "clear:")
 	if !ok {
@@ -156,7 +156,7 @@ func (b *backend) fallback(r *http.Request) (tokenauth.Principal, error) {
 	return bob(), b.call(r.Context(), "fallback")
 }
 
-// plainUsers do not count attempts, and have no second look.
+// plainUsers does not call CountAttempt and has no Recheck.
 type plainUsers struct{ *backend }
 
 func (p plainUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -169,8 +169,8 @@ func (p plainUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (
 	return alice(), nil
 }
 
-// A hangup is a Service with its backend.
-type hangup struct {
+// A backedService is a Service with its backend.
+type backedService struct {
 	*backend
 	auth        *tokenauth.Service
 	accessToken string // of alice at the client app
@@ -179,9 +179,10 @@ type hangup struct {
 
 const appPassword = "the secret of the client app"
 
-// newHangup returns one with users of the password package, or with plainUsers.
-func newHangup(t *testing.T, plain bool) *hangup {
-	h := &hangup{backend: new(backend)}
+// newBackedService returns a Service whose users come from package password, or
+// from plainUsers if plain is set.
+func newBackedService(t *testing.T, plain bool) *backedService {
+	h := &backedService{backend: new(backend)}
 	var users tokenauth.Authenticator = plainUsers{h.backend}
 	if !plain {
 		var err error
@@ -201,13 +202,13 @@ func newHangup(t *testing.T, plain bool) *hangup {
 	mux.Handle("/me", h.auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	h.routes = mux
 	h.reset(t)
-	h.signIn(t.Context(), "alice", "right") // from which the Service learns whether the users count
+	h.signIn(t.Context(), "alice", "right") // so that the Service learns whether the users call CountAttempt
 	return h
 }
 
-// reset makes the backend what it was, with a token that is valid.
-func (h *hangup) reset(t *testing.T) {
-	time.Sleep(time.Second) // within it, a repeated password is throttled
+// reset restores the initial state of the backend, with a valid token.
+func (h *backedService) reset(t *testing.T) {
+	time.Sleep(time.Second) // a repeated password is throttled for a second
 	h.during, h.looked, h.counters = nil, nil, make(map[throttle.Key]throttle.Counter)
 	h.account = password.Account{UserID: "17", UserName: "alice", PasswordHash: "clear:right", Stamp: "stamp"}
 	h.client = tokenauth.Client{
@@ -217,7 +218,7 @@ func (h *hangup) reset(t *testing.T) {
 	h.calls = nil
 }
 
-func (h *hangup) post(ctx context.Context, path string, form url.Values) {
+func (h *backedService) post(ctx context.Context, path string, form url.Values) {
 	form.Set("client_id", "app")
 	form.Set("client_secret", appPassword)
 	r := httptest.NewRequestWithContext(ctx, "POST", path, strings.NewReader(form.Encode()))
@@ -225,151 +226,152 @@ func (h *hangup) post(ctx context.Context, path string, form url.Values) {
 	h.routes.ServeHTTP(httptest.NewRecorder(), r)
 }
 
-func (h *hangup) get(ctx context.Context, accessToken string) {
+func (h *backedService) get(ctx context.Context, accessToken string) {
 	r := httptest.NewRequestWithContext(ctx, "GET", "/me", nil)
 	r.Header.Set("Authorization", "Bearer "+accessToken)
 	h.routes.ServeHTTP(httptest.NewRecorder(), r)
 }
 
-func (h *hangup) signIn(ctx context.Context, userName, password string) {
+func (h *backedService) signIn(ctx context.Context, userName, password string) {
 	h.auth.SignIn(ctx, h.credentials(userName, password))
 }
 
-func (h *hangup) credentials(userName, password string) tokenauth.Credentials {
+func (h *backedService) credentials(userName, password string) tokenauth.Credentials {
 	return tokenauth.Credentials{
 		UserName: userName, Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr(here),
 		ClientID: "app", ClientSecret: tokenauth.NewSecret(appPassword),
 	}
 }
 
-// hangups are the operations during which a client may leave, with the calls that
-// each makes if it stays.
-var hangups = []struct {
+// operations are the operations during which a client may disconnect. The field
+// calls lists the calls that each makes if the client stays.
+var operations = []struct {
 	name  string
 	plain bool // with plainUsers
 	// looked changes the account or the client after each look-up
 	looked func(*backend)
-	do     func(context.Context, *hangup)
+	do     func(context.Context, *backedService)
 	calls  string
 }{
 	{
-		name: "sign-in", do: func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		name: "sign-in", do: func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "right") },
 		calls: "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, FindClient, UpdateCounters",
 	},
 	{
-		name: "wrong password", do: func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "wrong") },
+		name: "wrong password", do: func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "wrong") },
 		calls: "FindClient, look-up, UpdateCounters, hash, UpdateCounters",
 	},
 	{
-		name: "made-up name", do: func(ctx context.Context, h *hangup) { h.signIn(ctx, "mallory", "right") },
+		name: "unknown user name", do: func(ctx context.Context, h *backedService) { h.signIn(ctx, "mallory", "right") },
 		calls: "FindClient, look-up, UpdateCounters, hash, UpdateCounters",
 	},
 	{
-		name:   "user disabled meanwhile",
+		name:   "user disabled during the sign-in",
 		looked: func(b *backend) { b.account.Disabled = true },
-		do:     func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		do:     func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "right") },
 		calls:  "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, Revoke, UpdateCounters",
 	},
 	{
-		name:   "client disabled meanwhile",
+		name:   "client disabled during the sign-in",
 		looked: func(b *backend) { b.client.Disabled = true },
-		do:     func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		do:     func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "right") },
 		calls:  "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, FindClient, Revoke, UpdateCounters",
 	},
 	{
-		name: "sign-in with users who do not count", plain: true,
-		do:    func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "right") },
+		name: "sign-in without CountAttempt", plain: true,
+		do:    func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "right") },
 		calls: "FindClient, UpdateCounters, Authenticate, Replace, FindClient, UpdateCounters",
 	},
 	{
-		name: "wrong password with users who do not count", plain: true,
-		do:    func(ctx context.Context, h *hangup) { h.signIn(ctx, "alice", "wrong") },
+		name: "wrong password without CountAttempt", plain: true,
+		do:    func(ctx context.Context, h *backedService) { h.signIn(ctx, "alice", "wrong") },
 		calls: "FindClient, UpdateCounters, Authenticate, UpdateCounters",
 	},
 	{
 		name: "token endpoint",
-		do: func(ctx context.Context, h *hangup) {
+		do: func(ctx context.Context, h *backedService) {
 			h.post(ctx, "/Token", url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {"right"}})
 		},
 		calls: "FindClient, look-up, UpdateCounters, hash, upgrade, Replace, look-up, FindClient, UpdateCounters",
 	},
 	{
 		name: "revocation endpoint",
-		do: func(ctx context.Context, h *hangup) {
+		do: func(ctx context.Context, h *backedService) {
 			h.post(ctx, "/revoke", url.Values{"token": {h.accessToken}})
 		},
 		calls: "FindClient, Find, Revoke",
 	},
 	{
 		name: "introspection endpoint",
-		do: func(ctx context.Context, h *hangup) {
+		do: func(ctx context.Context, h *backedService) {
 			h.post(ctx, "/introspect", url.Values{"token": {h.accessToken}})
 		},
 		calls: "FindClient, Find, live check",
 	},
 	{
-		name: "guard", do: func(ctx context.Context, h *hangup) { h.get(ctx, h.accessToken) },
+		name: "guard", do: func(ctx context.Context, h *backedService) { h.get(ctx, h.accessToken) },
 		calls: "Find, live check",
 	},
 	{
-		name: "guard with a fallback", do: func(ctx context.Context, h *hangup) { h.get(ctx, "of-another-service") },
+		name: "guard with a fallback", do: func(ctx context.Context, h *backedService) { h.get(ctx, "of-another-service") },
 		calls: "fallback, live check",
 	},
 	{
-		name: "Validate", do: func(ctx context.Context, h *hangup) { h.auth.Validate(ctx, h.accessToken) },
+		name: "Validate", do: func(ctx context.Context, h *backedService) { h.auth.Validate(ctx, h.accessToken) },
 		calls: "Find, live check",
 	},
 	{
-		name: "Issue", do: func(ctx context.Context, h *hangup) { h.auth.Issue(ctx, alice(), "app") },
+		name: "Issue", do: func(ctx context.Context, h *backedService) { h.auth.Issue(ctx, alice(), "app") },
 		calls: "Replace",
 	},
 	{
-		name: "Revoke", do: func(ctx context.Context, h *hangup) { h.auth.Revoke(ctx, h.accessToken) },
+		name: "Revoke", do: func(ctx context.Context, h *backedService) { h.auth.Revoke(ctx, h.accessToken) },
 		calls: "Find, Revoke",
 	},
 	{
-		name: "RevokeUser", do: func(ctx context.Context, h *hangup) { h.auth.RevokeUser(ctx, "17") },
+		name: "RevokeUser", do: func(ctx context.Context, h *backedService) { h.auth.RevokeUser(ctx, "17") },
 		calls: "RevokeUser",
 	},
 	{
-		name: "RevokeClient", do: func(ctx context.Context, h *hangup) { h.auth.RevokeClient(ctx, "app") },
+		name: "RevokeClient", do: func(ctx context.Context, h *backedService) { h.auth.RevokeClient(ctx, "app") },
 		calls: "RevokeClient",
 	},
 	{
-		name: "Tokens", do: func(ctx context.Context, h *hangup) { h.auth.Tokens(ctx, "17") },
+		name: "Tokens", do: func(ctx context.Context, h *backedService) { h.auth.Tokens(ctx, "17") },
 		calls: "List",
 	},
 	{
-		name: "Health", do: func(ctx context.Context, h *hangup) { h.auth.Health(ctx) },
+		name: "Health", do: func(ctx context.Context, h *backedService) { h.auth.Health(ctx) },
 		calls: "Find",
 	},
 	{
-		name: "Unthrottle", do: func(ctx context.Context, h *hangup) { h.auth.Unthrottle(ctx, "17", "alice") },
+		name: "Unthrottle", do: func(ctx context.Context, h *backedService) { h.auth.Unthrottle(ctx, "17", "alice") },
 		calls: "UpdateCounters, UpdateCounters, UpdateCounters",
 	},
 }
 
-// steps are the calls of an operation.
+// steps are the calls that an operation makes to its backend.
 type steps []string
 
 func (s steps) String() string { return strings.Join(s, ", ") }
 
-// settles reports whether the call ends what an earlier one began: it takes a token
-// back that nobody has, or an attempt that is pending.
+// settles reports whether a call cleans up for an earlier one. It revokes a
+// token that the client never got, or ends a pending attempt.
 func (s steps) settles(call int) bool {
 	if !slices.Contains(s, "look-up") && !slices.Contains(s, "Authenticate") {
-		return false // it is no sign-in
+		return false // only a sign-in has such calls
 	}
 	return s[call] == "Revoke" || s[call] == "UpdateCounters" && slices.Index(s, "UpdateCounters") != call
 }
 
-// after returns the calls that are made in all if the client leaves during one.
+// after returns all calls of the operation if the client disconnects during the
+// given call.
 func (s steps) after(call int) steps {
 	if stored := slices.Index(s, "Replace"); call >= stored && stored >= 0 {
 		return s
 	}
 	if s[len(s)-1] == "Revoke" {
-		return s // an app that signs out may leave at once
+		return s // a revocation is completed although the client has left
 	}
 	left := slices.Clone(s[:call+1])
 	if i := slices.Index(s, "UpdateCounters"); i >= 0 && i <= call && !s.settles(call) && s.settles(len(s)-1) {
@@ -378,16 +380,16 @@ func (s steps) after(call int) steps {
 	return left
 }
 
-// onHangups calls test in a bubble for each operation. Each call of again returns
-// a backend as it was, and the operation.
-func onHangups(t *testing.T, test func(t *testing.T, again func() (*hangup, func(context.Context)), all steps)) {
+// forEachOperation runs test in a synctest bubble for each operation. The function
+// again resets the backend and returns the operation.
+func forEachOperation(t *testing.T, test func(t *testing.T, again func() (*backedService, func(context.Context)), all steps)) {
 	t.Parallel()
-	for _, o := range hangups {
+	for _, o := range operations {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHangup(t, o.plain)
-				test(t, func() (*hangup, func(context.Context)) {
+				h := newBackedService(t, o.plain)
+				test(t, func() (*backedService, func(context.Context)) {
 					h.reset(t)
 					h.looked = o.looked
 					return h, func(ctx context.Context) { o.do(ctx, h) }
@@ -397,32 +399,32 @@ func onHangups(t *testing.T, test func(t *testing.T, again func() (*hangup, func
 	}
 }
 
-type hangupKey struct{}
+type requestKey struct{}
 
 func TestClientThatLeavesInterruptsNoCall(t *testing.T) {
-	onHangups(t, func(t *testing.T, again func() (*hangup, func(context.Context)), all steps) {
-		for at := -1; at < len(all); at++ { // -1 for a client that stays
+	forEachOperation(t, func(t *testing.T, again func() (*backedService, func(context.Context)), all steps) {
+		for at := -1; at < len(all); at++ { // -1: the client stays
 			h, do := again()
-			ctx, leave := context.WithCancel(context.WithValue(t.Context(), hangupKey{}, "value"))
+			ctx, leave := context.WithCancel(context.WithValue(t.Context(), requestKey{}, "value"))
 			h.during = func(call context.Context, i int) error {
 				if i != at && call != noContext && call.Err() != nil {
-					t.Errorf("%s, left during %s: the call begins with %v", steps(h.calls), all[at], call.Err())
+					t.Errorf("%s, client left during %s: the next call starts with a context that has ended: %v", steps(h.calls), all[at], call.Err())
 				}
 				if i == at {
 					leave()
 					synctest.Wait()
 				}
 				if call == noContext {
-					return nil // the work on a password
+					return nil // hashing has no context
 				}
 				if call.Err() != nil {
-					t.Errorf("%s: interrupted: %v", steps(h.calls), call.Err())
+					t.Errorf("%s: the last call was interrupted: %v", steps(h.calls), call.Err())
 				}
 				if _, bounded := call.Deadline(); !bounded && h.calls[i] != "RevokeClient" && h.calls[i] != "Authenticate" {
-					t.Errorf("%s: without a deadline", steps(h.calls))
+					t.Errorf("%s: the last call has no deadline", steps(h.calls))
 				}
-				if call.Value(hangupKey{}) != "value" {
-					t.Errorf("%s: without the values of the request", steps(h.calls))
+				if call.Value(requestKey{}) != "value" {
+					t.Errorf("%s: the context of the last call lacks the values of the request", steps(h.calls))
 				}
 				return nil
 			}
@@ -433,21 +435,22 @@ func TestClientThatLeavesInterruptsNoCall(t *testing.T) {
 				want = all.after(at)
 			}
 			if !slices.Equal(h.calls, want) {
-				t.Errorf("left during call %d: the calls are\n%s, want\n%s", at, steps(h.calls), want)
+				t.Errorf("client left during call %d: the calls are\n%s, want\n%s", at, steps(h.calls), want)
 			}
 			if n := h.pending(); n != 0 {
-				t.Errorf("left during call %d: %d are pending", at, n)
+				t.Errorf("client left during call %d: %d attempts are pending, want 0", at, n)
 			}
 		}
 	})
 }
 
-// A deadline interrupts each call, but for those that take back what was begun.
+// The caller's deadline interrupts each call. Only calls that clean up for an
+// earlier one continue, until Options.Timeout.
 func TestDeadlineInterruptsEachCall(t *testing.T) {
-	onHangups(t, func(t *testing.T, again func() (*hangup, func(context.Context)), all steps) {
+	forEachOperation(t, func(t *testing.T, again func() (*backedService, func(context.Context)), all steps) {
 		for at, name := range all {
 			if name == "hash" {
-				continue // it asks nobody
+				continue // hashing makes no call
 			}
 			h, do := again()
 			const within = 300 * time.Millisecond
@@ -466,22 +469,23 @@ func TestDeadlineInterruptsEachCall(t *testing.T) {
 				want = 2 * time.Second // Options.Timeout
 			}
 			if took := time.Since(began); took > want || took < want-want/40 {
-				t.Errorf("%s, which hangs, took %v, want %v", steps(h.calls), took, want)
+				t.Errorf("the last call of %s hangs: the operation took %v, want %v", steps(h.calls), took, want)
 			}
 			if n := h.pending(); n != 0 && !(name == "UpdateCounters" && all.settles(at)) {
-				t.Errorf("%s hangs: %d are pending", steps(h.calls), n)
+				t.Errorf("the last call of %s hangs: %d attempts are pending, want 0", steps(h.calls), n)
 			}
 			synctest.Wait()
 		}
 	})
 }
 
-// A client that has left may still read the answer, so a password that was found
-// wrong counts. What was given up before that does not.
+// A client that disconnects may still read the response, so a wrong password
+// counts once it is found wrong. An attempt abandoned before that does not
+// count.
 func TestAbandonedGuessCountsOnceDecided(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHangup(t, false)
+		h := newBackedService(t, false)
 		guesses := 0
 		abandon := func(during string) {
 			ctx, leave := context.WithCancel(t.Context())
@@ -503,18 +507,18 @@ func TestAbandonedGuessCountsOnceDecided(t *testing.T) {
 			return reason(err)
 		}
 		for _, during := range []string{"FindClient", "look-up", "UpdateCounters"} {
-			for range 200 { // more than any limit
+			for range 200 { // more than each limit
 				abandon(during)
 			}
-			if got := signIn(); got != "good" {
-				t.Errorf("after many left during %s: %s", during, got)
+			if got := signIn(); got != "valid" {
+				t.Errorf("after 200 attempts abandoned during %s: the right password is %q, want %q", during, got, "valid")
 			}
 		}
 		for range 5 {
 			abandon("hash")
 		}
 		if got := signIn(); got != "throttled" {
-			t.Errorf("after five wrong passwords: %s", got)
+			t.Errorf("after five wrong passwords: %q, want throttled", got)
 		}
 	})
 }

@@ -13,15 +13,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// everyError says that it is every error that it is asked for.
+// everyError claims by Is and As to be any error.
 type everyError struct{}
 
 func (everyError) Error() string   { return "host: everything" }
 func (everyError) Is(error) bool   { return true }
 func (everyError) Unwrap() []error { return []error{new(tokenauth.ErrorResponse)} }
 
-// foreignErrors are what code of a host may have of another Service, or make of
-// its types.
+// foreignErrors are errors that code of the host may have from another Service,
+// or construct from its types.
 func foreignErrors(t *testing.T) map[string]error {
 	t.Helper()
 	elsewhere := newService(t, new(scripted), &staff{}, &tokenauth.Options{
@@ -32,51 +32,51 @@ func foreignErrors(t *testing.T) map[string]error {
 	r.Header.Set("Authorization", "Bearer "+issue(t, elsewhere, bob(), ""))
 	_, panicked := elsewhere.Authorizer(tokenauth.Requirement{})(r)
 	return map[string]error{
-		"a response with 200":      &tokenauth.ErrorResponse{Status: 200, Code: "ok", Description: "Welcome."},
-		"a response without one":   &tokenauth.ErrorResponse{},
-		"a response with 99":       &tokenauth.ErrorResponse{Status: 99, Challenge: "Bearer", RetryAfter: 9},
-		"a response with 5000":     &tokenauth.ErrorResponse{Status: 5000},
-		"another's anonymous":      anonymous,
-		"another's panic":          panicked,
-		"another's throttling":     &tokenauth.ThrottledError{RetryAfter: 1},
-		"ErrInvalidClient":         tokenauth.ErrInvalidClient,
-		"ErrReplacedToken":         tokenauth.ErrReplacedToken,
-		"ErrInvalidPrincipal":      tokenauth.ErrInvalidPrincipal,
-		"ErrUnavailable":           tokenauth.ErrUnavailable,
-		"everything at once":       everyError{},
-		"no response":              (*tokenauth.ErrorResponse)(nil), // as Authorizer returns it
-		"no throttling":            (*tokenauth.ThrottledError)(nil),
-		"a response in a response": &tokenauth.ErrorResponse{Status: 302, Err: &tokenauth.ErrorResponse{Status: 201}},
+		"a response with 200":                   &tokenauth.ErrorResponse{Status: 200, Code: "ok", Description: "Welcome."},
+		"a response without a status":           &tokenauth.ErrorResponse{},
+		"a response with 99":                    &tokenauth.ErrorResponse{Status: 99, Challenge: "Bearer", RetryAfter: 9},
+		"a response with 5000":                  &tokenauth.ErrorResponse{Status: 5000},
+		"another Service's missing credentials": anonymous,
+		"another Service's panic":               panicked,
+		"another Service's throttling":          &tokenauth.ThrottledError{RetryAfter: 1},
+		"ErrInvalidClient":                      tokenauth.ErrInvalidClient,
+		"ErrReplacedToken":                      tokenauth.ErrReplacedToken,
+		"ErrInvalidPrincipal":                   tokenauth.ErrInvalidPrincipal,
+		"ErrUnavailable":                        tokenauth.ErrUnavailable,
+		"any error":                             everyError{},
+		"a nil response":                        (*tokenauth.ErrorResponse)(nil), // as Authorizer returns it
+		"a nil throttling error":                (*tokenauth.ThrottledError)(nil),
+		"a response in a response":              &tokenauth.ErrorResponse{Status: 302, Err: &tokenauth.ErrorResponse{Status: 201}},
 	}
 }
 
-// answerTo returns all of an answer, and what was observed.
-func answerTo(t *testing.T, w *witness, h http.Handler, r *http.Request) string {
+// answerTo returns the whole response with the events that were observed.
+func answerTo(t *testing.T, w *eventRecorder, h http.Handler, r *http.Request) string {
 	t.Helper()
 	defer func() {
 		if p := recover(); p != nil {
 			t.Errorf("panicked: %v", p)
 		}
 	}()
-	w.told()
+	w.drain()
 	recorder := httptest.NewRecorder()
 	h.ServeHTTP(recorder, r)
 	var all bytes.Buffer
 	fmt.Fprintln(&all, recorder.Code)
 	recorder.Header().Write(&all)
-	fmt.Fprintln(&all, recorder.Body, w.told())
+	fmt.Fprintln(&all, recorder.Body, w.drain())
 	return all.String()
 }
 
-// errCause is what a host's own error has in addition.
+// errCause is an error of the host that it wraps together with its decision.
 var errCause = errors.New("host: banned")
 
-// What the host's code wraps around its refusal changes neither the answer nor
-// the event, and what it wraps around a failure neither. The host finds its own
-// cause.
-func TestOnlyTheDecisionOfAHostsErrorDecides(t *testing.T) {
+// Errors of other Services that the host wraps around its decision change
+// neither the response nor the event. This holds for a refusal and for a
+// failure. The event still wraps the host's own cause.
+func TestWrappedErrorsDoNotChangeTheDecision(t *testing.T) {
 	t.Parallel()
-	users, storage, clients, w := &staff{}, new(scripted), &erringClients{registered: registered{"api": all}}, new(witness)
+	users, storage, clients, w := &staff{}, new(scripted), &erringClients{registered: registered{"api": all}}, new(eventRecorder)
 	var live, fallback error
 	var observed error
 	auth := newService(t, storage, users, &tokenauth.Options{
@@ -114,7 +114,7 @@ func TestOnlyTheDecisionOfAHostsErrorDecides(t *testing.T) {
 		plain  error
 		set    func(error)
 		asking func() (http.Handler, *http.Request)
-		cause  bool // the host finds it
+		cause  bool // the event wraps errCause
 	}{
 		{"Authenticate refuses", tokenauth.ErrRejected, func(err error) { users.err = err }, signIn, true},
 		{"Authenticate fails", failed, func(err error) { users.err = err }, signIn, true},
@@ -160,10 +160,10 @@ func TestOnlyTheDecisionOfAHostsErrorDecides(t *testing.T) {
 			want := answer(test.plain)
 			for name, foreign := range foreignErrors(t) {
 				if test.plain == failed && errors.Is(foreign, tokenauth.ErrRejected) {
-					continue // it says no
+					continue // the other error is the refusal itself
 				}
-				if name == "everything at once" && test.plain != tokenauth.ErrRejected {
-					continue // also that
+				if name == "any error" && test.plain != tokenauth.ErrRejected {
+					continue // it is also ErrRejected
 				}
 				for order, err := range map[string]error{
 					"behind it":    fmt.Errorf("%w: %w: %w", test.plain, errCause, foreign),
@@ -175,10 +175,10 @@ func TestOnlyTheDecisionOfAHostsErrorDecides(t *testing.T) {
 						t.Errorf("%s %s:\n%swant\n%s", name, order, got, want)
 					}
 					if test.cause && !errors.Is(observed, errCause) {
-						t.Errorf("%s %s: the observer does not find the cause in %v", name, order, observed)
+						t.Errorf("%s %s: the observed error does not wrap the cause: %v", name, order, observed)
 					}
 					if strings.Contains(want, "banned") {
-						t.Error("the answer has the cause")
+						t.Error("the response contains the cause")
 					}
 				}
 			}
@@ -190,8 +190,8 @@ type bannedError struct{ until string }
 
 func (*bannedError) Error() string { return "host: banned" }
 
-// The result of a call has the host's cause, by errors.Is and by errors.As, and
-// no other decision than the Service's.
+// The error that a call returns wraps the host's cause for errors.Is and
+// errors.As. It wraps no decision other than the Service's.
 func TestCallersFindTheCauseOfARefusal(t *testing.T) {
 	t.Parallel()
 	users := &staff{}
@@ -211,7 +211,7 @@ func TestCallersFindTheCauseOfARefusal(t *testing.T) {
 		err  error
 		set  func(error)
 		call func() error
-		want string // of reason
+		want string // as reason returns it
 	}{
 		{"LiveCheck refuses", tokenauth.ErrRejected, func(err error) { live = err }, validate, "invalid"},
 		{"LiveCheck fails", tokenauth.ErrThrottled, func(err error) { live = err }, validate, "unavailable"},
@@ -225,33 +225,34 @@ func TestCallersFindTheCauseOfARefusal(t *testing.T) {
 		err := test.call()
 		var found *bannedError
 		if got := reason(err); got != test.want || !errors.Is(err, errCause) || !errors.As(err, &found) || found.until != "tomorrow" {
-			t.Errorf("%s: it is %q, %v", test.name, got, err)
+			t.Errorf("%s: got %q, want %q with the cause; error %v", test.name, got, test.want, err)
 		}
 		if !strings.Contains(err.Error(), "host: banned") {
-			t.Errorf("%s: the text has no cause: %v", test.name, err)
+			t.Errorf("%s: the error text lacks the cause: %v", test.name, err)
 		}
 		var response *tokenauth.ErrorResponse
 		if errors.As(err, &response) {
-			t.Errorf("%s: it has an answer: %v", test.name, response)
+			t.Errorf("%s: the error wraps an ErrorResponse: %v", test.name, response)
 		}
-		// A plain refusal is the sentinel itself.
+		// A refusal without a cause is returned as the sentinel itself.
 		test.set(test.err)
 		if err := test.call(); test.err == tokenauth.ErrRejected && errors.Unwrap(err) != nil {
-			t.Errorf("%s: a plain refusal is %#v", test.name, err)
+			t.Errorf("%s: a plain refusal is %#v, want the sentinel itself", test.name, err)
 		}
 		test.set(nil)
 		users.look = nil
 	}
 }
 
-// A host may answer with a response of its own making, whatever its status.
-func TestErrorResponseWithABadStatusIs500(t *testing.T) {
+// A host may serve an ErrorResponse of its own. An invalid status is answered
+// with 500.
+func TestErrorResponseWithInvalidStatusIs500(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{-1, 0, 99, 100, 199, 1000} {
 		w := httptest.NewRecorder()
 		(&tokenauth.ErrorResponse{Status: status, Code: "x"}).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 		if w.Code != http.StatusInternalServerError {
-			t.Errorf("%d is answered with %d", status, w.Code)
+			t.Errorf("status %d: answered %d, want 500", status, w.Code)
 		}
 	}
 }

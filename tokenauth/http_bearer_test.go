@@ -9,8 +9,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// What a handler uploads to files, net/http removes when it is done with the
-// request, if it finds them in its own: a guard's is a copy.
+// net/http removes the uploaded files of a request when the handler returns,
+// but only if it finds them in its own Request. A guard passes on a copy, so it
+// must copy them back.
 func TestGuardsLeaveNoFiles(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(scripted), &staff{}, nil)
@@ -26,7 +27,7 @@ func TestGuardsLeaveNoFiles(t *testing.T) {
 			r := upload(accessToken)
 			h := guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if _, known := tokenauth.FromContext(r.Context()); !known {
-					t.Errorf("%s: nobody is known", name)
+					t.Errorf("%s: FromContext found no token", name)
 				}
 				if err := r.ParseMultipartForm(1); err != nil {
 					t.Errorf("%s: %v", name, err)
@@ -36,11 +37,11 @@ func TestGuardsLeaveNoFiles(t *testing.T) {
 				}
 			}))
 			func() {
-				defer func() { recover() }() // as a host's middleware does
+				defer func() { recover() }() // as a recovering middleware does
 				h.ServeHTTP(httptest.NewRecorder(), r)
 			}()
 			if r.MultipartForm == nil || len(r.MultipartForm.File["file"]) != 1 {
-				t.Errorf("%s: the server does not know of the file", name)
+				t.Errorf("%s: the server's Request lacks the multipart form", name)
 			} else if err := r.MultipartForm.RemoveAll(); err != nil {
 				t.Error(err)
 			}

@@ -23,14 +23,15 @@ func (registry) FindClient(_ context.Context, id string) (tokenauth.Client, erro
 	return tokenauth.Client{ID: "app", Secrets: []tokenauth.Digest{sha256.Sum256([]byte("s3cret"))}}, nil
 }
 
-// asks is an Authenticator by a func.
-type asks func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error)
+// authenticatorFunc is an Authenticator that calls a function.
+type authenticatorFunc func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error)
 
-func (a asks) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (a authenticatorFunc) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	return a(ctx, c)
 }
 
-// post asks the token endpoint. Basic is "user:password" or "".
+// post sends a request to the token endpoint. Basic is "user:password", or ""
+// for no Authorization header.
 func post(auth *tokenauth.Service, basic, form string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("POST", "/token", strings.NewReader(form))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -47,7 +48,7 @@ const passwordGrant = "grant_type=password&username=alice&password=secret"
 func TestAuthenticatorSeesTheClientSecret(t *testing.T) {
 	t.Parallel()
 	var got tokenauth.Credentials
-	auth := newService(t, new(memory.Store), asks(func(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+	auth := newService(t, new(memory.Store), authenticatorFunc(func(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 		got = c
 		return alice(), nil
 	}), &tokenauth.Options{Clients: registry{}})
@@ -66,26 +67,26 @@ func TestAuthenticatorSeesTheClientSecret(t *testing.T) {
 	}
 }
 
-// An Authenticator may wrap ErrRejected around whatever it has: here that an
-// upstream Service did not know the Authenticator's own client. It says nothing
-// about the client of the request.
-func TestRejectedCredentialsAreNoClientError(t *testing.T) {
+// An Authenticator may wrap any error in ErrRejected. Here an upstream Service
+// refused the Authenticator's own client. That must not be answered as
+// invalid_client for the client of the request.
+func TestRejectedCredentialsAreNotAClientError(t *testing.T) {
 	t.Parallel()
-	auth := newService(t, new(memory.Store), asks(func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	auth := newService(t, new(memory.Store), authenticatorFunc(func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 		return tokenauth.Principal{}, fmt.Errorf("%w: %w", tokenauth.ErrRejected, tokenauth.ErrInvalidClient)
 	}), &tokenauth.Options{Clients: registry{}})
 	w := post(auth, "app:s3cret", passwordGrant)
 	if w.Code != 400 || !strings.Contains(w.Body.String(), "invalid_grant") || w.Header().Get("WWW-Authenticate") != "" {
-		t.Errorf("answered %d %s, challenge %q", w.Code, w.Body, w.Header().Get("WWW-Authenticate"))
+		t.Errorf("answered %d %s with challenge %q, want 400 invalid_grant", w.Code, w.Body, w.Header().Get("WWW-Authenticate"))
 	}
 }
 
-// A panic of the host's code leaves SignIn and Validate as it was: a host that
-// recovers looks at its own value.
+// A panic of the host's code leaves SignIn and Validate with its original
+// value, so that a host that recovers can examine it.
 func TestPanicKeepsItsValue(t *testing.T) {
 	t.Parallel()
 	type mine struct{ code int }
-	auth := newService(t, new(memory.Store), asks(func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+	auth := newService(t, new(memory.Store), authenticatorFunc(func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 		panic(mine{7})
 	}), &tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Principal) error { panic(mine{8}) }})
 	issued, err := auth.Issue(t.Context(), alice(), "")
@@ -99,7 +100,7 @@ func TestPanicKeepsItsValue(t *testing.T) {
 		func() {
 			defer func() {
 				if p := recover(); p != (mine{7}) && p != (mine{8}) {
-					t.Errorf("%s: recovered %T %v", name, p, p)
+					t.Errorf("%s: recovered %T %v, want the value of the panic", name, p, p)
 				}
 			}()
 			call()
@@ -107,14 +108,15 @@ func TestPanicKeepsItsValue(t *testing.T) {
 	}
 }
 
-// A host that renders some answers itself lets the library write the others.
+// RenderError may write some errors itself and leave the others to
+// ErrorResponse.ServeHTTP.
 func TestRenderErrorCanFallBackToServeHTTP(t *testing.T) {
 	t.Parallel()
 	depth := 0
 	auth := newService(t, new(memory.Store), new(staff), &tokenauth.Options{
 		RenderError: func(w http.ResponseWriter, r *http.Request, e *tokenauth.ErrorResponse) {
 			if depth++; depth > 10 {
-				panic("ServeHTTP calls RenderError again, without end")
+				panic("ServeHTTP calls RenderError in an endless recursion")
 			}
 			e.ServeHTTP(w, r)
 		},
@@ -131,7 +133,7 @@ func TestRenderErrorCanFallBackToServeHTTP(t *testing.T) {
 	}
 }
 
-// A host that makes an ErrorResponse of its own for a protected route.
+// A host may construct an ErrorResponse of its own for a protected route.
 func TestErrorResponseWithoutStatusIs500(t *testing.T) {
 	t.Parallel()
 	for name, e := range map[string]*tokenauth.ErrorResponse{

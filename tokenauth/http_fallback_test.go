@@ -18,8 +18,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// oldTokens is a fallback that knows one token and one session of another
-// sort, and counts how often it is asked.
+// oldTokens is a Fallback that accepts one bearer token and one session cookie.
+// It counts its calls.
 type oldTokens struct{ asked int }
 
 func (o *oldTokens) authenticate(r *http.Request) (tokenauth.Principal, error) {
@@ -45,7 +45,7 @@ func (o *oldTokens) authenticate(r *http.Request) (tokenauth.Principal, error) {
 
 func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 	t.Parallel()
-	storage, old, w := new(scripted), new(oldTokens), new(witness)
+	storage, old, w := new(scripted), new(oldTokens), new(eventRecorder)
 	left := map[string]bool{}
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{
 		Fallback: old.authenticate, Timeout: 20e6, Observers: []func(context.Context, tokenauth.Event){w.Observe}, Logger: slog.New(slog.DiscardHandler),
@@ -77,10 +77,10 @@ func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 		before, recorder := old.asked, httptest.NewRecorder()
 		mux.ServeHTTP(recorder, r)
 		if recorder.Code != status || status == 200 && recorder.Body.String() != body || old.asked != before+asked {
-			t.Errorf("%s %q: %d %s, the fallback was asked %d times; want %d %s, %d", path, authorization, recorder.Code, recorder.Body, old.asked-before, status, body, asked)
+			t.Errorf("%s %q: answered %d %s, Fallback was called %d times; want %d %s, %d", path, authorization, recorder.Code, recorder.Body, old.asked-before, status, body, asked)
 		}
 	}
-	// What the host vouches for.
+	// Requests that Fallback accepts.
 	do("/me", "Bearer old.one.good", "", 200, 1, "alice")
 	do("/me", "", "42", 200, 1, "bob")
 	do("/me", "Negotiate abc", "42", 200, 1, "bob")
@@ -92,7 +92,7 @@ func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 	if got := w.events[0]; got.Kind != event.Validated || got.Reason != event.ReasonFallback || got.UserName != "alice" || !got.Digest.IsZero() {
 		t.Errorf("observed %+v", got)
 	}
-	// What it does not, and what kept it from telling.
+	// Requests that Fallback refuses, or for which it fails.
 	do("/me", "", "", 401, 1, "")
 	do("/me", "Bearer old.one.bad", "", 401, 1, "")
 	do("/me", "Bearer old.one.ill", "", 503, 1, "")
@@ -104,7 +104,7 @@ func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 	do("/me", "Bearer old.one.good", "", 401, 1, "")
 	left["17"] = false
 
-	// Our own tokens are never its business, whatever becomes of them.
+	// Fallback is never called for a token with the Service's own prefix.
 	first := issue(t, auth, alice(), "")
 	second := issue(t, auth, alice(), "")
 	do("/me", "Bearer "+second, "42", 200, 0, "alice")
@@ -119,7 +119,7 @@ func TestFallbackDecidesOnUnknownTokens(t *testing.T) {
 	do("/me", "Bearer "+third, "42", 503, 0, "")
 }
 
-// A token that the host vouched for has a principal and nothing to revoke.
+// A token from Fallback has only a principal. There is nothing to revoke.
 func TestFallbackTokenHasNothingToRevoke(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Fallback: new(oldTokens).authenticate})
@@ -131,15 +131,15 @@ func TestFallbackTokenHasNothingToRevoke(t *testing.T) {
 	}
 	token, ok := tokenauth.FromContext(r.Context())
 	if !ok || token.Principal.UserID != "17" || !token.Digest.IsZero() || !token.ExpiresAt.IsZero() {
-		t.Errorf("it is %+v", token)
+		t.Errorf("the token is %+v, want one without Digest and ExpiresAt", token)
 	}
 	if err := auth.RevokeToken(t.Context(), token); !errors.Is(err, tokenauth.ErrInvalidToken) {
-		t.Errorf("RevokeToken: %v", err)
+		t.Errorf("RevokeToken: error %v, want ErrInvalidToken", err)
 	}
 }
 
-// A fallback may read the body. The handler behind finds it as without, whether
-// the fallback knew the request or not.
+// A Fallback may read the body. The next handler can still read it, whether
+// Fallback accepted the request or not.
 func TestHandlerFindsTheBodyThatTheFallbackRead(t *testing.T) {
 	t.Parallel()
 	for name, sent := range map[string]func(*http.Request) string{
@@ -168,17 +168,17 @@ func TestHandlerFindsTheBodyThatTheFallbackRead(t *testing.T) {
 				found = fmt.Sprint(r.FormValue("name"), " ", known)
 			})).ServeHTTP(httptest.NewRecorder(), r)
 			if want := fmt.Sprint(userName, " ", userName == "alice"); found != want {
-				t.Errorf("%s: the handler finds %q, want %q", name, found, want)
+				t.Errorf("%s: the handler reads %q, want %q", name, found, want)
 			}
 		}
 	}
 }
 
-// How long the fallback took is told, whatever it said.
+// The duration of an event includes the time of Fallback, whatever it returns.
 func TestEventsIncludeTheFallbacksTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		old, w := new(oldTokens), new(witness)
+		old, w := new(oldTokens), new(eventRecorder)
 		auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{
 			Observers: []func(context.Context, tokenauth.Event){w.Observe}, Timeout: 2 * time.Second,
 			Fallback: func(r *http.Request) (tokenauth.Principal, error) {
@@ -193,7 +193,7 @@ func TestEventsIncludeTheFallbacksTime(t *testing.T) {
 			}
 			auth.Authorizer(tokenauth.Requirement{})(r)
 			if e := w.events[len(w.events)-1]; e.Duration != time.Second {
-				t.Errorf("%q: %v %q took %v", bearer, e.Kind, e.Reason, e.Duration)
+				t.Errorf("%q: the event %v %q has the duration %v, want 1s", bearer, e.Kind, e.Reason, e.Duration)
 			}
 		}
 		w.expect(t, "validated fallback 17 alice", "refused invalid", "unavailable", "unavailable internal", "refused no_credentials")

@@ -16,9 +16,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// whoHandler answers with the name in the context.
+// whoHandler answers with the user name from the context, or "anonymous".
 var whoHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-	name := "nobody"
+	name := "anonymous"
 	if token, ok := tokenauth.FromContext(r.Context()); ok {
 		name = token.Principal.UserName
 	}
@@ -34,7 +34,7 @@ func serve(h http.Handler, r *http.Request) string {
 	return w.Body.String()
 }
 
-// countFinds returns a storage and how often it was asked for a token.
+// countFinds returns a storage, and the number of calls of its Find.
 func countFinds() (*scripted, *int) {
 	finds := new(int)
 	return &scripted{before: func(_ context.Context, method string) error {
@@ -45,7 +45,7 @@ func countFinds() (*scripted, *int) {
 	}}, finds
 }
 
-// A batch is a request whose handler makes another on its context.
+// A batch is a handler that serves an inner request made from the outer one.
 type batch struct {
 	inner http.Handler
 	part  func(outer *http.Request) *http.Request
@@ -53,9 +53,9 @@ type batch struct {
 
 func (b *batch) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.inner.ServeHTTP(w, b.part(r)) }
 
-// A request that a handler makes on its own request's context is authenticated by
-// what it presents itself.
-func TestGuardsGoByWhatTheRequestPresents(t *testing.T) {
+// A handler may serve an inner request on the context of its own one. Guards
+// authenticate the inner request by its own credentials.
+func TestGuardsUseTheCredentialsOfEachRequest(t *testing.T) {
 	t.Parallel()
 	storage, finds := countFinds()
 	auth := newService(t, storage, &staff{}, nil)
@@ -73,23 +73,23 @@ func TestGuardsGoByWhatTheRequestPresents(t *testing.T) {
 	paths := []string{"/me", "/staff", "/web", "/open", "/other", "/other/open"}
 	for _, test := range []struct {
 		name, outer string
-		part        []string // Authorization lines
+		part        []string // Authorization headers of the inner request
 		want        [6]string
-		finds       [6]int // of the part
+		finds       [6]int // look-ups for the inner request
 	}{
-		{"none", admin, nil, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"an empty line", admin, []string{""}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"Basic", admin, []string{"Basic YTpi"}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"nothing behind the scheme", admin, []string{"Bearer"}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"rubbish", admin, []string{"Bearer tat_x"}, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
-		{"the outer one twice", admin, []string{admin, admin}, [...]string{"400", "400", "400", "nobody", "400", "nobody"}, [6]int{}},
-		{"another user's", admin, []string{user}, [...]string{"bob", "403", "bob", "bob", "401", "nobody"}, [...]int{1, 1, 1, 1, 0, 0}},
-		{"the outer one", admin, []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "nobody"}, [6]int{}},
-		{"the outer one, spelled otherwise", admin, []string{"bearer  " + admin[len("Bearer "):] + " "}, [...]string{"admin", "admin", "admin", "admin", "401", "nobody"}, [6]int{}},
-		{"another Service's", admin, []string{foreign}, [...]string{"401", "401", "401", "nobody", "foreigner", "foreigner"}, [...]int{0, 0, 0, 0, 1, 1}},
-		{"one where the outer one is anonymous", "", []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "nobody"}, [...]int{1, 1, 1, 1, 0, 0}},
-		{"one where the outer one is refused", "Bearer tat_x", []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "nobody"}, [...]int{1, 1, 1, 1, 0, 0}},
-		{"none where the outer one is anonymous", "", nil, [...]string{"401", "401", "401", "nobody", "401", "nobody"}, [6]int{}},
+		{"none", admin, nil, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
+		{"an empty header", admin, []string{""}, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
+		{"Basic", admin, []string{"Basic YTpi"}, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
+		{"a scheme without a token", admin, []string{"Bearer"}, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
+		{"an invalid token", admin, []string{"Bearer tat_x"}, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
+		{"the outer token twice", admin, []string{admin, admin}, [...]string{"400", "400", "400", "anonymous", "400", "anonymous"}, [6]int{}},
+		{"another user's token", admin, []string{user}, [...]string{"bob", "403", "bob", "bob", "401", "anonymous"}, [...]int{1, 1, 1, 1, 0, 0}},
+		{"the outer token", admin, []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "anonymous"}, [6]int{}},
+		{"the outer token, spelled differently", admin, []string{"bearer  " + admin[len("Bearer "):] + " "}, [...]string{"admin", "admin", "admin", "admin", "401", "anonymous"}, [6]int{}},
+		{"another Service's", admin, []string{foreign}, [...]string{"401", "401", "401", "anonymous", "foreigner", "foreigner"}, [...]int{0, 0, 0, 0, 1, 1}},
+		{"a token in an anonymous request", "", []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "anonymous"}, [...]int{1, 1, 1, 1, 0, 0}},
+		{"a token in a request with an invalid one", "Bearer tat_x", []string{admin}, [...]string{"admin", "admin", "admin", "admin", "401", "anonymous"}, [...]int{1, 1, 1, 1, 0, 0}},
+		{"none in an anonymous request", "", nil, [...]string{"401", "401", "401", "anonymous", "401", "anonymous"}, [6]int{}},
 	} {
 		for name, part := range map[string]func(outer *http.Request, path string) *http.Request{
 			"a new request": func(outer *http.Request, path string) *http.Request {
@@ -126,18 +126,18 @@ func TestGuardsGoByWhatTheRequestPresents(t *testing.T) {
 				got := serve(handler, outer)
 				lookups := test.finds[i]
 				if got == "admin" && name != "the same request, changed" {
-					lookups = 1 // the token may have ended meanwhile
+					lookups = 1 // a new request needs a look-up: the token may have ended since
 				}
 				if got != test.want[i] || *finds-before != lookups {
-					t.Errorf("%s with %s: %s answers %s after %d look-ups, want %s after %d", name, test.name, path, got, *finds-before, test.want[i], lookups)
+					t.Errorf("%s with %s: %s answered %s after %d look-ups, want %s after %d", name, test.name, path, got, *finds-before, test.want[i], lookups)
 				}
 			}
 		}
 	}
 }
 
-// A part of a part goes by its own token, too.
-func TestGuardsGoByTheInnermostRequest(t *testing.T) {
+// In three nested requests each one is authenticated by its own token.
+func TestGuardsUseTheInnermostRequest(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(scripted), &staff{}, nil)
 	lines := []string{"Bearer " + issue(t, auth, alice(), ""), "Bearer " + issue(t, auth, bob(), ""), ""}
@@ -155,8 +155,8 @@ func TestGuardsGoByTheInnermostRequest(t *testing.T) {
 				}
 				r := httptest.NewRequest("GET", "/", nil)
 				r.Header.Set("Authorization", a)
-				if want, got := [...]string{"alice", "bob", "nobody"}[slices.Index(lines, c)], serve(handler, r); got != want {
-					t.Errorf("behind %d and %d, %d is %s", slices.Index(lines, a), slices.Index(lines, b), slices.Index(lines, c), got)
+				if want, got := [...]string{"alice", "bob", "anonymous"}[slices.Index(lines, c)], serve(handler, r); got != want {
+					t.Errorf("tokens %d, %d, %d: the innermost request has the user %s, want %s", slices.Index(lines, a), slices.Index(lines, b), slices.Index(lines, c), got, want)
 				}
 			}
 		}
@@ -165,7 +165,7 @@ func TestGuardsGoByTheInnermostRequest(t *testing.T) {
 
 type contextKey struct{}
 
-// betweenGuards are what routers and middleware do to a request on its way.
+// betweenGuards are changes that routers and middleware make to a request.
 var betweenGuards = map[string]func(http.Handler) http.Handler{
 	"nothing": func(next http.Handler) http.Handler { return next },
 	"http.StripPrefix": func(next http.Handler) http.Handler {
@@ -210,27 +210,27 @@ func TestNestedGuardsLookUpOnce(t *testing.T) {
 		}
 		for guarded, h := range guards {
 			for sent, request := range map[string]func(*http.Request){
-				"a token":     func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+accessToken) },
-				"an old one":  func(r *http.Request) { r.Header.Set("Authorization", "Bearer old.one.good") },
-				"with a body": func(r *http.Request) { r.Header.Set("Authorization", "Bearer old.one.good"); r.Method = "POST" },
+				"a token":      func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+accessToken) },
+				"an old token": func(r *http.Request) { r.Header.Set("Authorization", "Bearer old.one.good") },
+				"with a body":  func(r *http.Request) { r.Header.Set("Authorization", "Bearer old.one.good"); r.Method = "POST" },
 			} {
 				r := httptest.NewRequest("GET", "/api/me?x=y", strings.NewReader("text"))
 				request(r)
 				findsBefore, askedBefore, lookups := *finds, old.asked, 1
 				if name == "Clone" {
-					lookups = 2 // it is another request, for all that a guard can know
+					lookups = 2 // a guard cannot know that a clone is the same request
 				}
 				if got := serve(h, r); got != "alice" || *finds+old.asked != findsBefore+askedBefore+lookups {
-					t.Errorf("%s between %s, %s: %s after %d look-ups, and %d of the fallback", name, guarded, sent, got, *finds-findsBefore, old.asked-askedBefore)
+					t.Errorf("%s between %s, with %s: got %s after %d look-ups and %d calls of Fallback", name, guarded, sent, got, *finds-findsBefore, old.asked-askedBefore)
 				}
 			}
 		}
 	}
 }
 
-// A handler may keep the context of its request for long. What it does on it then
-// is the next request, for which the token has to be valid.
-func TestPartIsRefusedOnceTheTokenEnded(t *testing.T) {
+// A handler may keep the context of its request for a long time. Each inner
+// request that it serves on this context needs a token that is still valid.
+func TestInnerRequestIsRefusedOnceTheTokenEnded(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC)
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Now: func() time.Time { return now }})
@@ -250,13 +250,13 @@ func TestPartIsRefusedOnceTheTokenEnded(t *testing.T) {
 			return part
 		}})
 		if got := serve(handler, outer); got != "401" {
-			t.Errorf("%s: the part is answered %s", name, got)
+			t.Errorf("%s: the inner request is answered with %s, want 401", name, got)
 		}
 	}
 }
 
-// A Fallback may go by anything of a request, so it is asked again for one that
-// differs from the one it knew.
+// A Fallback may decide by any part of a request. So it is called again for an
+// inner request that differs from the one it accepted.
 func TestFallbackIsAskedAgainForAnotherRequest(t *testing.T) {
 	t.Parallel()
 	body := io.NopCloser(strings.NewReader("text"))
@@ -278,8 +278,8 @@ func TestFallbackIsAskedAgainForAnotherRequest(t *testing.T) {
 		"another body":           func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("text")) },
 		"no body":                func(r *http.Request) { r.Body = nil },
 		"another length":         func(r *http.Request) { r.ContentLength++ },
-		"a body of odd type":     func(r *http.Request) { r.Body = oddBody{nil, r.Body} },
-		"another body, the same": func(r *http.Request) { r.Body = http.MaxBytesReader(nil, r.Body, 9) },
+		"a body of another type": func(r *http.Request) { r.Body = oddBody{nil, r.Body} },
+		"the same body, wrapped": func(r *http.Request) { r.Body = http.MaxBytesReader(nil, r.Body, 9) },
 	} {
 		for _, cloned := range []bool{false, true} {
 			asked, known := 0, true
@@ -299,20 +299,21 @@ func TestFallbackIsAskedAgainForAnotherRequest(t *testing.T) {
 				known = false
 				return r
 			}})
-			if got := serve(handler, r); got != "nobody" || asked != 2 {
-				t.Errorf("%s, cloned %v: %s, and the fallback was asked %d times", name, cloned, got, asked)
+			if got := serve(handler, r); got != "anonymous" || asked != 2 {
+				t.Errorf("%s, cloned %v: got %s after %d calls of Fallback, want anonymous after 2", name, cloned, got, asked)
 			}
 		}
 	}
 }
 
-// An oddBody cannot be compared.
+// An oddBody has a type whose values cannot be compared.
 type oddBody struct {
 	_ []byte
 	io.ReadCloser
 }
 
-// A body that cannot be compared is another one.
+// A body that cannot be compared counts as a different one, so Fallback is
+// called again.
 func TestFallbackAcceptsBodiesOfAnyType(t *testing.T) {
 	t.Parallel()
 	asked := 0
@@ -323,12 +324,13 @@ func TestFallbackAcceptsBodiesOfAnyType(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", nil)
 	r.Body = oddBody{nil, io.NopCloser(bytes.NewReader(nil))}
 	if got := serve(auth.RequireBearer(auth.RequireRole("Staff")(whoHandler)), r); got != "alice" || asked != 2 {
-		t.Errorf("%s, and the fallback was asked %d times", got, asked)
+		t.Errorf("got %s after %d calls of Fallback, want alice after 2", got, asked)
 	}
 }
 
-// A token of the Service's own is no fallback's, and the other way round.
-func TestOwnTokenAndFallbackDoNotStandForEachOther(t *testing.T) {
+// An inner request with the Service's own token does not use the result of
+// Fallback for the outer one, and vice versa.
+func TestOwnTokenAndFallbackAreNotMixedUp(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(scripted), &staff{}, &tokenauth.Options{Fallback: new(oldTokens).authenticate})
 	own, old := "Bearer "+issue(t, auth, bob(), ""), "Bearer old.one.good"
@@ -343,7 +345,7 @@ func TestOwnTokenAndFallbackDoNotStandForEachOther(t *testing.T) {
 			return r
 		}})
 		if got := serve(handler, r); got != test.want {
-			t.Errorf("%q on the context of %q: %s, want %s", test.part, test.outer, got, test.want)
+			t.Errorf("%q on the context of %q: got %s, want %s", test.part, test.outer, got, test.want)
 		}
 	}
 }

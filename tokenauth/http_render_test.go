@@ -13,18 +13,19 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// However little Options.RenderError writes, the client learns that it was refused.
+// The client learns that it was refused, however little Options.RenderError
+// writes.
 func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
 	t.Parallel()
 	const standard = `{"Message":"Authorization has been denied for this request."}`
 	for _, test := range []struct {
 		name   string
 		render func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse)
-		status int    // 0 for none: the connection ends
-		body   string // of the answer
+		status int    // 0 if the connection ends without a response
+		body   string // of the response
 	}{
 		{"nothing", func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse) {}, 401, ""},
-		{"headers", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.Header().Set("X-Own", "1") }, 401, ""},
+		{"only headers", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.Header().Set("X-Own", "1") }, 401, ""},
 		{"a body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { io.WriteString(w, "no") }, 401, "no"},
 		{"an empty body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) { w.Write(nil) }, 401, ""},
 		{"a copied body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
@@ -47,16 +48,16 @@ func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			panic("a bug")
 		}, 401, standard},
-		{"a panic behind early hints", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+		{"a panic after early hints", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
 			w.WriteHeader(103)
 			panic("a bug")
 		}, 401, standard},
-		{"an abort in the body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+		{"an abort after part of the body", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
 			io.WriteString(w, "n")
 			panic(http.ErrAbortHandler) // not logged by the server
 		}, 0, ""},
 		{"an abort", func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse) { panic(http.ErrAbortHandler) }, 0, ""},
-		{"another connection", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+		{"a hijacked connection", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
 			conn, _, err := w.(http.Hijacker).Hijack()
 			if err != nil {
 				t.Error(err)
@@ -65,7 +66,7 @@ func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
 			defer conn.Close()
 			io.WriteString(conn, "HTTP/1.1 418 I'm a teapot\r\nContent-Length: 3\r\nConnection: close\r\n\r\ntea")
 		}, 418, "tea"},
-		{"another connection by the controller", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
+		{"a hijacked connection by the controller", func(w http.ResponseWriter, _ *http.Request, _ *tokenauth.ErrorResponse) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
 				t.Error(err)
@@ -84,7 +85,7 @@ func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
 			response, err := server.Client().Get(server.URL)
 			if test.status == 0 {
 				if err == nil {
-					t.Errorf("answered %s", response.Status)
+					t.Errorf("answered %s, want no response", response.Status)
 				}
 				return
 			}
@@ -94,19 +95,20 @@ func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
 			defer response.Body.Close()
 			body, err := io.ReadAll(response.Body)
 			if response.StatusCode != test.status || string(body) != test.body || err != nil {
-				t.Errorf("answered %s %q, %v", response.Status, body, err)
+				t.Errorf("answered %s %q, error %v", response.Status, body, err)
 			}
 			if test.status == 401 && (response.Header.Get("WWW-Authenticate") != `Bearer realm="api"` || response.Header.Get("Cache-Control") != "no-store") {
-				t.Errorf("with the headers %v", response.Header)
+				t.Errorf("the headers are %v", response.Header)
 			}
 			if logged := strings.Contains(printed.String(), "panic in Options.RenderError"); logged != strings.Contains(test.name, "panic") {
-				t.Errorf("logged: %s", printed)
+				t.Errorf("logged a panic, or did not log one: %s", printed)
 			}
 		})
 	}
 }
 
-// What a refusal says it is, it is: a guard knows five statuses.
+// ErrorResponse.Status is the status of the response. A guard answers with 400,
+// 401, 403, 500 or 503.
 func TestEveryRefusalKeepsItsStatus(t *testing.T) {
 	t.Parallel()
 	storage := new(scripted)

@@ -11,20 +11,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// openClients is a registry of public clients.
+// openClients is a registry in which each ID is a public client.
 type openClients struct{}
 
 func (openClients) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
 	return tokenauth.Client{ID: id}, nil
 }
 
-// Anybody can ask to revoke a token that never was. Only what happened is logged
-// and reported, whoever asks and by whichever way.
+// Any client can try to revoke a token that does not exist. Only a revocation
+// that ended a token is logged and observed, by the endpoint as by the method.
 func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 	t.Parallel()
 	for _, registry := range []tokenauth.ClientRegistry{nil, openClients{}} {
 		logger, log := logInto()
-		w, calls := new(witness), map[string]int{}
+		w, calls := new(eventRecorder), map[string]int{}
 		storage := &scripted{before: func(_ context.Context, method string) error { calls[method]++; return nil }}
 		now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 		options := &tokenauth.Options{
@@ -41,7 +41,7 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 				r := httptest.NewRequest("POST", "/revoke", strings.NewReader("client_id=web&token="+accessToken))
 				recorder := httptest.NewRecorder()
 				if endpoint(t, auth, "/revoke").ServeHTTP(recorder, r); recorder.Code != 200 {
-					t.Errorf("answered %d %s", recorder.Code, recorder.Body)
+					t.Errorf("answered %d %s, want 200", recorder.Code, recorder.Body)
 				}
 			},
 			"Revoke": func(accessToken string) {
@@ -51,13 +51,13 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 			},
 		}
 		for way, revoke := range ways {
-			// Tokens that were issued, by a Service with another storage: for a
-			// user who has one here, and for one who has none.
+			// Tokens of a Service with another storage: one for a user who also
+			// has a token here, and one for a user who has none.
 			elsewhere := newService(t, new(scripted), &staff{}, nil)
 			madeUp := []string{issue(t, elsewhere, alice(), web), issue(t, elsewhere, bob(), web)}
 			older := issue(t, auth, alice(), web)
 			accessToken := issue(t, auth, alice(), web)
-			w.told()
+			w.drain()
 			log.Reset()
 			clear(calls)
 			for range 150 {
@@ -67,26 +67,26 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 			}
 			w.expect(t)
 			if log.Len() > 0 || calls["Revoke"] != 3*150 || calls["Find"] != 3*150 {
-				t.Errorf("%s of others' tokens: the storage got %v, logged %s", way, calls, log)
+				t.Errorf("%s of tokens that are not valid: the calls of the storage are %v, logged %s", way, calls, log)
 			}
-			expect(t, auth, accessToken, "good")
-			w.told()
+			expect(t, auth, accessToken, "valid")
+			w.drain()
 
 			revoke(accessToken)
 			expect(t, auth, accessToken, "invalid")
-			if got, want := fmt.Sprint(w.told()), fmt.Sprint([]string{strings.TrimSpace("revoked 17 alice " + web), "refused invalid"}); got != want {
+			if got, want := fmt.Sprint(w.drain()), fmt.Sprint([]string{strings.TrimSpace("revoked 17 alice " + web), "refused invalid"}); got != want {
 				t.Errorf("%s: observed %s, want %s", way, got, want)
 			}
 			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "tokens revoked") || !strings.Contains(got, "user_id=17 user_name=alice") || strings.Contains(got, "suppressed") {
 				t.Errorf("%s: logged %s", way, got)
 			}
-			revoke(accessToken) // again
+			revoke(accessToken) // a second time
 			w.expect(t)
 
-			// An expired token that is stored is removed.
+			// Revoking an expired token that is still stored removes it.
 			accessToken = issue(t, auth, alice(), web)
 			now = now.Add(15 * 24 * time.Hour)
-			w.told()
+			w.drain()
 			revoke(accessToken)
 			revoke(accessToken)
 			w.expect(t, strings.TrimSpace("revoked 17 alice "+web))
@@ -96,7 +96,7 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.told()
+		w.drain()
 		for range 2 {
 			if err := auth.RevokeToken(t.Context(), listed.Token); err != nil {
 				t.Error(err)
@@ -106,7 +106,8 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 	}
 }
 
-// flipped returns an access token with another secret and a wrong checksum.
+// flipped returns the access token with a changed secret, so that its checksum
+// is wrong.
 func flipped(accessToken string) string {
 	i := len(accessToken) - 20
 	if accessToken[i] == 'A' {
@@ -115,16 +116,16 @@ func flipped(accessToken string) string {
 	return accessToken[:i] + "A" + accessToken[i+1:]
 }
 
-// A stored token that cannot be read is removed if its digest is the one, and
-// nothing says whether it was.
+// Revoke removes a stored token that cannot be read if its digest matches.
+// Whether it did is not known, so no event is observed.
 func TestRevokeRemovesCorruptTokens(t *testing.T) {
 	t.Parallel()
 	logger, log := logInto()
-	w := new(witness)
+	w := new(eventRecorder)
 	storage := new(scripted)
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{Logger: logger, Observers: []func(context.Context, tokenauth.Event){w.Observe}})
 	accessToken := issue(t, auth, alice(), "")
-	w.told()
+	w.drain()
 	storage.before = func(_ context.Context, method string) error {
 		if method == "Find" {
 			return fmt.Errorf("row of alice: %w", tokenauth.ErrCorrupt)
@@ -136,11 +137,11 @@ func TestRevokeRemovesCorruptTokens(t *testing.T) {
 	}
 	w.expect(t)
 	if storage.holds() || !strings.Contains(log.String(), "a stored token is corrupt") {
-		t.Errorf("it is stored: %v, logged %s", storage.holds(), log)
+		t.Errorf("still stored: %v, logged %s", storage.holds(), log)
 	}
 }
 
-// An app that signs out may close its connection before the answer.
+// An app that signs out may close its connection before the response.
 func TestRevocationOfAClientThatLeftIsFinished(t *testing.T) {
 	t.Parallel()
 	for _, leaves := range []string{"before", "Find", "Revoke"} {
@@ -161,7 +162,7 @@ func TestRevocationOfAClientThatLeftIsFinished(t *testing.T) {
 		endpoint(t, auth, "/revoke").ServeHTTP(httptest.NewRecorder(), r)
 		cancel()
 		if storage.holds() {
-			t.Errorf("the client left at %s: the token is still stored", leaves)
+			t.Errorf("the client disconnected at %q: the token is still stored", leaves)
 		}
 	}
 }

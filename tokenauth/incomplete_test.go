@@ -14,8 +14,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// incompletes returns requests such as tests and adapters make, for a path. Each
-// says no more than the first, which a server could have made.
+// incompletes returns requests for a path as tests and adapters make them. Each
+// contains no more than the complete one, which a server could have received.
 func incompletes(method, path string) map[string]*http.Request {
 	made, err := http.NewRequest(method, path, nil)
 	if err != nil {
@@ -43,11 +43,11 @@ func incompletes(method, path string) map[string]*http.Request {
 	return requests
 }
 
-// A request that no server made is answered as one that says the same. One that
-// announces a body has none: an endpoint says so.
+// A request that lacks fields is answered as a complete one. A request that
+// announces a body but has none is answered with an error.
 func TestIncompleteRequestsAreAnswered(t *testing.T) {
 	t.Parallel()
-	read := func(r *http.Request) string { // as a host may, of a request that a server made
+	read := func(r *http.Request) string { // reads fields as a host may that expects complete requests
 		b, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)
@@ -114,7 +114,7 @@ func TestIncompleteRequestsAreAnswered(t *testing.T) {
 				}
 				code, body := answer(requests["complete"])
 				if code == 500 || code == 0 {
-					t.Fatalf("%s %s answers %d %s to a complete request", method, name, code, body)
+					t.Fatalf("%s %s with a complete request: answered %d %s", method, name, code, body)
 				}
 				for kind, r := range requests {
 					if kind == "complete" {
@@ -133,29 +133,29 @@ func TestIncompleteRequestsAreAnswered(t *testing.T) {
 	}
 }
 
-func TestAskingWithoutAContextFindsNoToken(t *testing.T) {
+func TestFromContextWithoutATokenReturnsFalse(t *testing.T) {
 	t.Parallel()
 	var none context.Context
 	for name, ctx := range map[string]context.Context{"nil": none, "empty": context.Background(), "of a request": new(http.Request).Context()} {
 		if token, ok := tokenauth.FromContext(ctx); ok || token.Principal.UserID != "" {
-			t.Errorf("%s: found %+v", name, token)
+			t.Errorf("%s: FromContext returned %+v, want none", name, token)
 		}
 	}
 	new(tokenauth.ErrorResponse).SetHeaders(nil)
 }
 
-// A token is found in a request that has nothing else.
-func TestIncompleteRequestWithATokenIsLetThrough(t *testing.T) {
+// A guard accepts a request that has a token and nothing else.
+func TestIncompleteRequestWithATokenIsAccepted(t *testing.T) {
 	t.Parallel()
 	auth := tokenauthtest.New(t, nil)
 	w := httptest.NewRecorder()
 	auth.RequireBearer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if token, ok := tokenauth.FromContext(r.Context()); !ok || token.Principal.UserID != "17" || r.URL == nil {
-			t.Errorf("the handler sees %+v of %+v", token, r)
+			t.Errorf("the handler got the token %+v in %+v", token, r)
 		}
 		w.WriteHeader(http.StatusAccepted)
 	})).ServeHTTP(w, auth.As(alice(), new(http.Request)))
 	if w.Code != http.StatusAccepted {
-		t.Errorf("answered %d %s", w.Code, w.Body)
+		t.Errorf("answered %d %s, want 202", w.Code, w.Body)
 	}
 }

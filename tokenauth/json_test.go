@@ -24,7 +24,7 @@ func TestEmptyJSONObjectIsBraces(t *testing.T) {
 	t.Parallel()
 	var o jsonObject
 	if got := string(o.done()); got != "{}" {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want {}", got)
 	}
 }
 
@@ -48,7 +48,7 @@ func TestJSONRoundTrips(t *testing.T) {
 		t.Fatalf("%v in %s", err, body)
 	}
 	if len(got) != len(want) {
-		t.Errorf("%d members, want %d", len(got), len(want))
+		t.Errorf("decoded %d members, want %d", len(got), len(want))
 	}
 	for name, value := range want {
 		if got[name] != value {
@@ -57,16 +57,16 @@ func TestJSONRoundTrips(t *testing.T) {
 	}
 	for _, c := range body {
 		if c < ' ' {
-			t.Errorf("a control character in %q", body)
+			t.Errorf("an unescaped control character in %q", body)
 			break
 		}
 	}
 	if strings.Contains(string(body), `\u003c/`) || !strings.Contains(string(body), "</script>") {
-		t.Errorf("escaped what Katana does not: %s", body)
+		t.Errorf("escaped a character that the Katana server does not escape: %s", body)
 	}
 }
 
-// What a host put in that is not UTF-8 must not break the answer.
+// A value that is not UTF-8 must not make the response invalid JSON.
 func TestJSONIsAlwaysUTF8(t *testing.T) {
 	t.Parallel()
 	var o jsonObject

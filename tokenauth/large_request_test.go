@@ -16,18 +16,19 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// large is as many bytes as net/http lets the head of a request have.
+// large is the maximum size of request headers that net/http accepts by
+// default.
 const large = 1 << 20
 
-// fill repeats a text up to a size.
+// fill repeats a text up to a size in bytes.
 func fill(text string, size int) string { return strings.Repeat(text, size/len(text)) }
 
-// largeRequests have one part of a size that the test sets.
+// largeRequests have one part with a size that the test sets.
 var largeRequests = []struct {
 	name   string
 	path   string
 	part   func(r *http.Request, size int)
-	status int // of the large one
+	status int // of the large request
 }{
 	{"query of names", "/Token", query("a&"), 400},
 	{"query of names that need decoding", "/Token", query("%61+&"), 400},
@@ -38,7 +39,7 @@ var largeRequests = []struct {
 	{"query of a protected route", "/me", query("%61cces%73&access_tokens=x;"), 401},
 	{"Basic that is UTF-8", "/Token", userOf(basicOf("a:")), 400},
 	{"Basic that is ISO-8859-1", "/Token", userOf(basicOf("\xe4:")), 400},
-	{"Basic beside the user in the body", "/Token", basicOf("a:"), 200},
+	{"Basic, with the user in the body", "/Token", basicOf("a:"), 200},
 	{"Basic of revocation", "/revoke", basicOf("a:"), 200},
 	{"Basic of a client", "/introspect", basicOf("a:"), 400},
 	{"Basic of a protected route", "/me", basicOf("a:"), 401},
@@ -56,7 +57,7 @@ var largeRequests = []struct {
 	{"Content-Type of multipart", "/Token", header("Content-Type", "multipart/form-data;boundary=", "x"), 200},
 	{"forwarded addresses", "/Token", header("X-Forwarded-For", "10.0.0.1", ",10.0.0.1"), 200},
 	{"forwarded commas", "/Token", header("X-Forwarded-For", "", ","), 200},
-	{"forwarded rubbish", "/Token", header("X-Forwarded-For", "", "fe80::%"), 200},
+	{"invalid forwarded addresses", "/Token", header("X-Forwarded-For", "", "fe80::%"), 200},
 	{"forwarded lines", "/Token", func(r *http.Request, size int) {
 		for range size / 100 {
 			r.Header.Add("X-Forwarded-For", "10.0.0.1")
@@ -83,7 +84,7 @@ func basicOf(text string) func(*http.Request, int) {
 	}
 }
 
-// userOf leaves the user out of the body.
+// userOf sends no user name in the body.
 func userOf(part func(*http.Request, int)) func(*http.Request, int) {
 	return func(r *http.Request, size int) {
 		r.Body = io.NopCloser(strings.NewReader("grant_type=password"))
@@ -92,9 +93,10 @@ func userOf(part func(*http.Request, int)) func(*http.Request, int) {
 	}
 }
 
-// What a request may cost before it is refused does not grow with its size.
+// The memory that a request costs before it is refused does not grow with its
+// size.
 //
-// Not parallel: it counts what the whole process allocates.
+// Not parallel: it counts the allocations of the whole process.
 func TestLargeRequestsCostNoMoreThanSmallOnes(t *testing.T) {
 	mux := largeRequestHost(t, &tokenauth.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
 	for _, test := range largeRequests {
@@ -122,7 +124,7 @@ func TestLargeRequestsCostNoMoreThanSmallOnes(t *testing.T) {
 			t.Errorf("%s: answered %d, want %d", test.name, status, test.status)
 		}
 		if got > small+64<<10 {
-			t.Errorf("%s: a large one allocates %d bytes, a small one %d", test.name, got, small)
+			t.Errorf("%s: a large request allocates %d bytes, a small one %d; want at most 64 KiB more", test.name, got, small)
 		}
 	}
 }
@@ -139,8 +141,8 @@ func largeRequestHost(t *testing.T, o *tokenauth.Options) *http.ServeMux {
 	return mux
 }
 
-// Looking for all names in a query takes about as long as reading it once with
-// package url, or less.
+// The search for names in a query takes at most about as long as one pass with
+// package url.
 func TestLongQueriesAreReadOnce(t *testing.T) {
 	t.Parallel()
 	mux := largeRequestHost(t, new(tokenauth.Options))
@@ -154,19 +156,19 @@ func TestLongQueriesAreReadOnce(t *testing.T) {
 				for pair := range strings.FieldsFuncSeq(r.URL.RawQuery, func(r rune) bool { return r == '&' || r == ';' }) {
 					name, _, _ := strings.Cut(pair, "=")
 					if unescaped, err := url.QueryUnescape(name); err != nil || strings.ToLower(unescaped) == "access_token" {
-						t.Errorf("%q names a token", pair)
+						t.Errorf("%q must not be an access_token parameter", pair)
 					}
 				}
 			})
-			if ours > 4*once { // the race detector slows down our code, and less of package url
-				t.Errorf("%s with a query of %q takes %v, reading it once takes %v", path, text, ours, once)
+			if ours > 4*once { // the race detector slows down this package more than package url
+				t.Errorf("%s with a query of %q took %v, one pass took %v; want at most 4 times as long", path, text, ours, once)
 			}
 		}
 	}
 }
 
-// fastest returns the time of the fastest of a few calls: what else the machine
-// does makes a call slower, and never faster.
+// fastest returns the shortest time of a few calls. Other work on the machine
+// makes a call only slower.
 func fastest(f func()) time.Duration {
 	least := time.Duration(1 << 62)
 	for range 5 {
@@ -177,8 +179,9 @@ func fastest(f func()) time.Duration {
 	return least
 }
 
-// Whatever fits is read, and what is one byte longer is not.
-func TestLimitsOfTheHeadAreExact(t *testing.T) {
+// Query and Authorization headers are read up to the limit, and refused with
+// one more byte.
+func TestQueryAndBasicLimitsAreExact(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(scripted), &staff{}, nil)
 	const good = "grant_type=password&username=alice&password=x"

@@ -14,15 +14,15 @@ import (
 )
 
 var (
-	// logCall matches the names of what writes a record or makes a field of one:
-	// the methods and funcs of log/slog, and the warn of package password.
+	// logCall matches the functions that write a log record or make an
+	// attribute: those of log/slog, and warn of package password.
 	logCall = regexp.MustCompile(`^((Debug|Info|Warn|Error)(Context)?|Log|LogAttrs|With|warn|String|Int|Int64|Uint64|Float64|Bool|Time|Duration|Any|Group|GroupAttrs)$`)
 	word    = regexp.MustCompile(`^[A-Za-z]\w*$`)
 	snake   = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
 )
 
-// logKeys returns the words that stand in the funcs of a file which log: keys are
-// words, and messages are sentences.
+// logKeys returns the string literals with the form of a word in functions that
+// log. Keys are single words, and messages are sentences.
 func logKeys(file *ast.File) (keys []string) {
 	for _, decl := range file.Decls {
 		f, ok := decl.(*ast.FuncDecl)
@@ -37,7 +37,7 @@ func logKeys(file *ast.File) (keys []string) {
 				s, ok := n.Fun.(*ast.SelectorExpr)
 				if ok && logCall.MatchString(s.Sel.Name) && len(n.Args) > 1 {
 					of, _ := s.X.(*ast.Ident)
-					logs = logs || of == nil || of.Name != "http" // http.Error answers
+					logs = logs || of == nil || of.Name != "http" // http.Error writes a response, not a log record
 				}
 			case *ast.BasicLit:
 				if text, err := strconv.Unquote(n.Value); err == nil && n.Kind == token.STRING && word.MatchString(text) {
@@ -53,7 +53,8 @@ func logKeys(file *ast.File) (keys []string) {
 	return keys
 }
 
-// A host searches its log by one spelling of a field.
+// Each attribute is logged with one spelling, so that one search finds all
+// records.
 func TestLogKeysHaveOneSpelling(t *testing.T) {
 	t.Parallel()
 	var all []string
@@ -68,7 +69,7 @@ func TestLogKeysHaveOneSpelling(t *testing.T) {
 			}
 			for _, key := range logKeys(file) {
 				if !snake.MatchString(key) {
-					t.Errorf("%s has %q, want it in lower case with underscores", path, key)
+					t.Errorf("%s: log key %q, want it in lower case with underscores", path, key)
 				}
 				all = append(all, key)
 			}
@@ -80,12 +81,12 @@ func TestLogKeysHaveOneSpelling(t *testing.T) {
 	}
 	for _, key := range []string{"user_id", "client_id", "error", "suppressed", "remote_addr", "peer"} {
 		if !slices.Contains(all, key) {
-			t.Errorf("%q is not found", key)
+			t.Errorf("the search does not find the key %q", key)
 		}
 	}
 }
 
-// Each way of logging is found.
+// The search finds the keys of each way of logging.
 func TestLogKeysAreFound(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
@@ -102,7 +103,7 @@ func TestLogKeysAreFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		if keys := logKeys(file); !slices.Contains(keys, "userId") {
-			t.Errorf("of %s found are %q", body, keys)
+			t.Errorf("found the keys %[2]q in %[1]s", body, keys)
 		}
 	}
 }

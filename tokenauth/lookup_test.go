@@ -18,13 +18,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// A batching storage is one in memory whose calls take a millisecond, and that
-// finds batches.
+// A batching storage is one in memory with FindBatch. Its calls take a
+// millisecond.
 type batching struct {
 	memory.Store
 	mu    sync.Mutex
-	sizes []int // of the batches
-	// found changes what is found in a slot, or fails the call.
+	sizes []int // the number of slots of each batch
+	// found changes a result, or fails the call with its error.
 	found func(*tokenauth.Found) error
 }
 
@@ -45,7 +45,7 @@ func (b *batching) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tok
 	return all, nil
 }
 
-// findsItself is a wrapper that changes Find and has FindBatch of what it wraps.
+// findsItself is a wrapper that overrides Find, but embeds FindBatch.
 type findsItself struct{ *batching }
 
 func (f *findsItself) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
@@ -64,7 +64,7 @@ func (f *findsBoth) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]to
 	return found, err
 }
 
-// FailingStorage is a wrapper with the name of what it wraps.
+// FailingStorage is a wrapper whose type has the same name as the wrapped one.
 type FailingStorage struct{ *tokenauthtest.FailingStorage }
 
 func (f FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
@@ -91,7 +91,8 @@ func issueMany(t *testing.T, auth *tokenauth.Service, n int) (accessTokens []str
 	return accessTokens
 }
 
-// validateAll validates all access tokens at once, and returns what each validation did.
+// validateAll validates all access tokens concurrently. It returns the results
+// in the same order.
 func validateAll(ctx context.Context, auth *tokenauth.Service, accessTokens []string) ([]tokenauth.Token, []error) {
 	tokens, errs := make([]tokenauth.Token, len(accessTokens)), make([]error, len(accessTokens))
 	var wg sync.WaitGroup
@@ -102,8 +103,9 @@ func validateAll(ctx context.Context, auth *tokenauth.Service, accessTokens []st
 	return tokens, errs
 }
 
-// Requests that wait at the same moment share a call, and each gets its own answer.
-func TestRequestsShareACall(t *testing.T) {
+// Concurrent look-ups share one call of FindBatch, and each caller gets its own
+// result.
+func TestConcurrentLookupsShareACall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := new(batching)
@@ -117,14 +119,14 @@ func TestRequestsShareACall(t *testing.T) {
 			}
 		}
 		if n := len(store.sizes); n < 3 || n > 5 {
-			t.Errorf("100 validations took calls of %v slots", store.sizes)
+			t.Errorf("100 concurrent validations made calls with %v slots", store.sizes)
 		}
 	})
 }
 
-// What is wrong with one slot concerns its own callers. What is wrong with the call
-// concerns all, and is never a refusal.
-func TestFailuresOfABatch(t *testing.T) {
+// An error for one slot reaches only the callers that asked for it. An error of
+// the call reaches all, and is never a refusal.
+func TestBatchErrorsReachTheirCallers(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the connection broke")
 	odd := func(f *tokenauth.Found) bool { return f.Token.Principal.UserID == userN(7).UserID }
@@ -137,35 +139,35 @@ func TestFailuresOfABatch(t *testing.T) {
 				f.Err = fmt.Errorf("%w: a column", tokenauth.ErrCorrupt)
 			}
 			return nil
-		}, "invalid", "good"},
+		}, "invalid", "valid"},
 		"missing": {func(f *tokenauth.Found) error {
 			if odd(f) {
 				*f = tokenauth.Found{Err: tokenauth.ErrNotFound}
 			}
 			return nil
-		}, "invalid", "good"},
-		"not readable": {func(f *tokenauth.Found) error {
+		}, "invalid", "valid"},
+		"unreadable": {func(f *tokenauth.Found) error {
 			if odd(f) {
 				f.Err = broken
 			}
 			return nil
-		}, "unavailable", "good"},
-		"another's": {func(f *tokenauth.Found) error {
+		}, "unavailable", "valid"},
+		"another user's": {func(f *tokenauth.Found) error {
 			if odd(f) {
 				f.Token.Slot = tokenauth.SlotOf("user8", "")
 			}
 			return nil
-		}, "unavailable", "good"},
-		"nothing": {func(f *tokenauth.Found) error {
+		}, "unavailable", "valid"},
+		"zero": {func(f *tokenauth.Found) error {
 			if odd(f) {
 				*f = tokenauth.Found{}
 			}
 			return nil
-		}, "unavailable", "good"},
-		"the call":                   {func(*tokenauth.Found) error { return broken }, "unavailable", "unavailable"},
-		"the call, as not found":     {func(*tokenauth.Found) error { return tokenauth.ErrNotFound }, "unavailable", "unavailable"},
-		"the call, as corrupt":       {func(*tokenauth.Found) error { return tokenauth.ErrCorrupt }, "unavailable", "unavailable"},
-		"the call, as invalid token": {func(*tokenauth.Found) error { return tokenauth.ErrInvalidToken }, "unavailable", "unavailable"},
+		}, "unavailable", "valid"},
+		"failed call":                  {func(*tokenauth.Found) error { return broken }, "unavailable", "unavailable"},
+		"failed call, ErrNotFound":     {func(*tokenauth.Found) error { return tokenauth.ErrNotFound }, "unavailable", "unavailable"},
+		"failed call, ErrCorrupt":      {func(*tokenauth.Found) error { return tokenauth.ErrCorrupt }, "unavailable", "unavailable"},
+		"failed call, ErrInvalidToken": {func(*tokenauth.Found) error { return tokenauth.ErrInvalidToken }, "unavailable", "unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -180,7 +182,7 @@ func TestFailuresOfABatch(t *testing.T) {
 					if i == 7 {
 						want = test.own
 					}
-					got := "good"
+					got := "valid"
 					if err != nil {
 						got = reason(err)
 					}
@@ -193,9 +195,9 @@ func TestFailuresOfABatch(t *testing.T) {
 	}
 }
 
-// If a storage panics, all requests of the call are answered with 500, its stack is
-// logged once, and the next requests are served.
-func TestPanicOfABatch(t *testing.T) {
+// If FindBatch panics, all its requests are answered with 500. The stack is
+// logged once per call, and later requests succeed.
+func TestPanicOfABatchAnswers500(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]any{"a bug": "a bug of the storage", "an abort": http.ErrAbortHandler} {
 		t.Run(name, func(t *testing.T) {
@@ -227,18 +229,18 @@ func TestPanicOfABatch(t *testing.T) {
 				store.found = nil
 				serve(200)
 				if n := strings.Count(printed.String(), "panic in the storage"); n != calls || calls > 5 {
-					t.Errorf("the panics of %d calls were logged %d times", calls, n)
+					t.Errorf("the panics of %d calls were logged %d times, want once per call and at most 5 calls", calls, n)
 				}
 				if !strings.Contains(printed.String(), "FindBatch") {
-					t.Error("there is no stack in the log")
+					t.Error("the log has no stack")
 				}
 			})
 		})
 	}
 }
 
-// A panic of the storage has the same answer and the same event at each endpoint,
-// whether the storage finds batches or not.
+// A panic of the storage has the same response and event at each endpoint,
+// whether the storage has FindBatch or not.
 func TestPanicOfALookupAtEachEndpoint(t *testing.T) {
 	t.Parallel()
 	single, batch := new(scripted), new(batching)
@@ -287,17 +289,17 @@ func TestPanicOfALookupAtEachEndpoint(t *testing.T) {
 			handler.ServeHTTP(w, r)
 			test.breaks(false)
 			if w.Code != 500 || len(seen) != 1 || seen[0].Kind != event.Unavailable || seen[0].Reason != event.ReasonInternal {
-				t.Errorf("%T, %s: answered %d, and reported %+v", test.storage, path, w.Code, seen)
+				t.Errorf("%T, %s: answered %d, observed %+v", test.storage, path, w.Code, seen)
 			}
 			if n := strings.Count(printed.String(), "panic in the storage"); n != 1 {
-				t.Errorf("%T, %s: the panic was logged %d times", test.storage, path, n)
+				t.Errorf("%T, %s: the panic was logged %d times, want 1", test.storage, path, n)
 			}
 		}
 	}
 }
 
-// A wrapper that changes Find is not bypassed by FindBatch of what it wraps.
-func TestOwnFindOfAWrapperIsCalled(t *testing.T) {
+// A wrapper that overrides Find is not bypassed by the embedded FindBatch.
+func TestFindOfAWrapperIsNotBypassed(t *testing.T) {
 	t.Parallel()
 	itself := &findsItself{new(batching)}
 	for _, s := range []tokenauth.Storage{
@@ -311,14 +313,14 @@ func TestOwnFindOfAWrapperIsCalled(t *testing.T) {
 		auth := newService(t, s, new(staff), &tokenauth.Options{Logger: logger})
 		got, err := auth.Validate(t.Context(), issue(t, auth, alice(), ""))
 		if err != nil || got.Principal.UserName != "found by the wrapper" {
-			t.Errorf("%T: found %q, error %v", s, got.Principal.UserName, err)
+			t.Errorf("%T: found %q, error %v; want the result of the wrapper's Find", s, got.Principal.UserName, err)
 		}
 	}
 }
 
-// A caller with a deadline of its own, or one who leaves while others wait, is
-// answered then, and the call goes on for the others.
-func TestCallerLeavesASharedCall(t *testing.T) {
+// A caller whose context ends returns at once. The shared call continues for
+// the other callers.
+func TestCallerCanLeaveASharedCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := new(batching)
@@ -339,7 +341,7 @@ func TestCallerLeavesASharedCall(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		validate(impatient, 0, 3*time.Millisecond) // goes out alone
+		validate(impatient, 0, 3*time.Millisecond) // makes a call of its own
 		for i := 1; i < 18; i++ {
 			validate(t.Context(), i, 0)
 		}
@@ -351,8 +353,8 @@ func TestCallerLeavesASharedCall(t *testing.T) {
 	})
 }
 
-// A caller who leaves a revocation while its look-up waits for others has the token
-// ended nevertheless.
+// A revocation is completed although its caller leaves while the look-up waits
+// for others.
 func TestRevocationIsFinishedWhileItsCallerLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -360,7 +362,7 @@ func TestRevocationIsFinishedWhileItsCallerLeaves(t *testing.T) {
 		auth := newService(t, store, new(staff), nil)
 		accessTokens := issueMany(t, auth, 3)
 		var wg sync.WaitGroup
-		for _, accessToken := range accessTokens[1:] { // as many as go out alone
+		for _, accessToken := range accessTokens[1:] { // these make calls of their own, so the revocation must wait
 			wg.Go(func() { auth.Validate(t.Context(), accessToken) })
 		}
 		synctest.Wait()
@@ -374,10 +376,10 @@ func TestRevocationIsFinishedWhileItsCallerLeaves(t *testing.T) {
 		leave()
 		wg.Wait()
 		if _, err := auth.Validate(t.Context(), accessTokens[0]); !errors.Is(err, tokenauth.ErrInvalidToken) {
-			t.Errorf("the token is still good: %v", err)
+			t.Errorf("the token is still valid: error %v", err)
 		}
 		if err := auth.Revoke(ctx, accessTokens[1]); reason(err) != "unavailable" {
-			t.Errorf("with a context that has ended: %v", err)
+			t.Errorf("with a context that has ended: error %v, want ErrUnavailable", err)
 		}
 	})
 }

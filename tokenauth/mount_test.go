@@ -14,10 +14,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/openapi"
 )
 
-// everything are all endpoints, and where they are mounted.
+// everything configures all endpoints.
 var everything = tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com"}
 
-// mountAll mounts all endpoints and what describes them.
+// mountAll mounts all endpoints, their OpenAPI description and its page.
 func mountAll(t *testing.T, auth *tokenauth.Service, mux *http.ServeMux) {
 	t.Helper()
 	d, err := openapi.New(auth, auth.Mount(mux, everything), nil)
@@ -28,9 +28,9 @@ func mountAll(t *testing.T, auth *tokenauth.Service, mux *http.ServeMux) {
 	mux.Handle("GET /docs/", d.Page())
 }
 
-// A host's patterns stand beside the endpoints, and the endpoints answer each
-// method.
-func TestMountStandsBesideOtherPatterns(t *testing.T) {
+// Mount works beside other patterns of the host. The endpoints answer each
+// method of their paths.
+func TestMountCoexistsWithOtherPatterns(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: registered{"api": all}})
 	for _, patterns := range [][]string{
@@ -83,31 +83,33 @@ func TestMountStandsBesideOtherPatterns(t *testing.T) {
 				allowed := strings.Contains(", "+allow+",", ", "+method+",")
 				switch {
 				case w.Body.String() == "host":
-					t.Errorf("%s: %s %s reaches the host", name, method, path)
+					t.Errorf("%s: %s %s reached the host's handler", name, method, path)
 				case allowed && w.Code == http.StatusMethodNotAllowed,
 					!allowed && (w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != allow):
-					t.Errorf("%s: %s %s is answered %d, Allow %q", name, method, path, w.Code, w.Header().Get("Allow"))
+					t.Errorf("%s: %s %s answered %d with Allow %q", name, method, path, w.Code, w.Header().Get("Allow"))
 				}
 			}
 		}
 		for _, path := range []string{"/openapi.json", "/docs/", "/docs/openapi.json"} {
 			if w := ask("GET", path); w.Code != 200 || w.Body.String() == "host" {
-				t.Errorf("%s: GET %s is answered %d", name, path, w.Code)
+				t.Errorf("%s: GET %s answered %d, want 200 from the endpoint", name, path, w.Code)
 			}
 		}
-		// Without such a pattern, so is what has no name in net/http.
+		// Methods without a constant in net/http are answered too, unless a
+		// pattern of the host with a method competes.
 		withMethod := slices.ContainsFunc(patterns, func(pattern string) bool { return strings.Contains(pattern, " /") })
 		for _, method := range []string{"PROPFIND", "post"} {
 			w := ask(method, "/Token")
 			if !withMethod && w.Header().Get("Allow") != "GET, POST" || w.Code == 200 && w.Body.String() != "host" {
-				t.Errorf("%s: %s is answered %d, Allow %q", name, method, w.Code, w.Header().Get("Allow"))
+				t.Errorf("%s: %s answered %d with Allow %q", name, method, w.Code, w.Header().Get("Allow"))
 			}
 		}
 	}
 }
 
-// A host's own handler of a path and a method, which was there before, stays.
-func TestMountLeavesAMethodThatIsTaken(t *testing.T) {
+// Mount keeps a handler that the host has already registered for one method of
+// a path.
+func TestMountKeepsAHandlerOfTheHost(t *testing.T) {
 	t.Parallel()
 	for _, others := range [][]string{nil, {"GET /"}} {
 		mux := http.NewServeMux()
@@ -119,13 +121,14 @@ func TestMountLeavesAMethodThatIsTaken(t *testing.T) {
 			w := httptest.NewRecorder()
 			mux.ServeHTTP(w, httptest.NewRequest(method, "/token", nil))
 			if !strings.Contains(w.Body.String(), want) {
-				t.Errorf("beside %q, %s is answered %d %s", others, method, w.Code, w.Body)
+				t.Errorf("beside %q, %s answered %d %s", others, method, w.Code, w.Body)
 			}
 		}
 	}
 }
 
-// An embedded mux is one, too; anything else gets the paths alone.
+// Mount treats a type that embeds http.ServeMux as a ServeMux. On other types
+// it registers the paths without methods.
 func TestMountOnOtherMuxes(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, nil)
@@ -135,7 +138,7 @@ func TestMountOnOtherMuxes(t *testing.T) {
 	paths := make(pathMux)
 	auth.Mount(paths)
 	if len(paths) != 2 || paths["/Token"] == nil || paths["/token"] == nil {
-		t.Errorf("mounted are %v", paths)
+		t.Errorf("mounted the paths %v", paths)
 	}
 }
 
@@ -143,8 +146,8 @@ type pathMux map[string]http.Handler
 
 func (m pathMux) Handle(path string, h http.Handler) { m[path] = h }
 
-// What stands in the way is named, and nothing is mounted over it.
-func TestMountPanicsIfAPathIsTaken(t *testing.T) {
+// Mount panics if a path is already registered, and names the path.
+func TestMountPanicsIfAPathIsRegistered(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, nil)
 	for name, prepare := range map[string]func(*http.ServeMux){
@@ -159,7 +162,7 @@ func TestMountPanicsIfAPathIsTaken(t *testing.T) {
 		func() {
 			defer func() {
 				if p := fmt.Sprint(recover()); !strings.Contains(p, "tokenauth: ") || !strings.Contains(strings.ToLower(p), `"/token"`) {
-					t.Errorf("%s: panicked with %q", name, p)
+					t.Errorf("%s: panicked with %q, want it to name the path", name, p)
 				}
 			}()
 			auth.Mount(mux)
@@ -167,7 +170,7 @@ func TestMountPanicsIfAPathIsTaken(t *testing.T) {
 	}
 	defer func() {
 		if p := fmt.Sprint(recover()); !strings.Contains(p, "/{") {
-			t.Errorf("a bad path: panicked with %q", p)
+			t.Errorf("an invalid path: panicked with %q", p)
 		}
 	}()
 	auth.Mount(http.NewServeMux(), tokenauth.Endpoints{Token: []string{"/{"}})

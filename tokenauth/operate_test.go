@@ -12,7 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// listing is a storage in memory that lists what it is told to.
+// listing is a storage in memory whose List returns the given tokens and error.
 type listing struct {
 	memory.Store
 	tokens []tokenauth.Token
@@ -51,14 +51,14 @@ func TestTokensListsTheUsersTokens(t *testing.T) {
 		return ids
 	}
 	if got := clients(); !slices.Equal(got, []string{"desk", "mobile", "web"}) {
-		t.Errorf("listed %q", got)
+		t.Errorf("listed the clients %q, want desk, mobile, web", got)
 	}
-	now = now.Add(13 * 24 * time.Hour) // 14 days after the first
+	now = now.Add(13 * 24 * time.Hour) // 14 days after the token of web was issued
 	if got := clients(); !slices.Equal(got, []string{"desk", "mobile"}) {
-		t.Errorf("listed %q", got)
+		t.Errorf("listed the clients %q, want desk, mobile", got)
 	}
 
-	// One of them is ended as an operator would.
+	// An operator ends one of the tokens.
 	tokens, err := auth.Tokens(t.Context(), "17")
 	if err != nil {
 		t.Fatal(err)
@@ -67,27 +67,27 @@ func TestTokensListsTheUsersTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := storage.Find(t.Context(), tokens[0].Slot); !errors.Is(err, tokenauth.ErrNotFound) {
-		t.Errorf("the slot of the token that was revoked: %v", err)
+		t.Errorf("the slot of the revoked token: error %v, want ErrNotFound", err)
 	}
 	if _, err := storage.Find(t.Context(), tokens[1].Slot); err != nil {
-		t.Errorf("the other one: %v", err)
+		t.Errorf("the slot of the other token: error %v", err)
 	}
 
-	// Nobody is shown another's.
+	// If the storage returns another user's tokens, they are not shown.
 	if _, err := auth.Tokens(t.Context(), "18"); !errors.Is(err, tokenauth.ErrUnavailable) {
-		t.Errorf("rows of another user: %v", err)
+		t.Errorf("tokens of another user: error %v, want ErrUnavailable", err)
 	}
 	storage.err = fmt.Errorf("row 3: %w", tokenauth.ErrCorrupt)
 	if tokens, err := auth.Tokens(t.Context(), "17"); len(tokens) != 2 || !errors.Is(err, tokenauth.ErrCorrupt) {
-		t.Errorf("beside a corrupt one: %v, %v", tokens, err)
+		t.Errorf("with a corrupt token: %v, error %v; want the readable tokens and ErrCorrupt", tokens, err)
 	}
 	storage.err = errors.New("down")
 	if tokens, err := auth.Tokens(t.Context(), "17"); tokens != nil || !errors.Is(err, tokenauth.ErrUnavailable) {
-		t.Errorf("storage down: %v, %v", tokens, err)
+		t.Errorf("with a failed storage: %v, error %v; want ErrUnavailable", tokens, err)
 	}
 	unlisted := newService(t, struct{ tokenauth.Storage }{new(memory.Store)}, &staff{}, nil)
 	if _, err := unlisted.Tokens(t.Context(), "17"); !errors.Is(err, tokenauth.ErrUnavailable) {
-		t.Errorf("a storage that cannot list: %v", err)
+		t.Errorf("a storage without List: error %v, want ErrUnavailable", err)
 	}
 }
 
@@ -96,16 +96,16 @@ func TestHealthReportsAFailingStorage(t *testing.T) {
 	storage := new(scripted)
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{Timeout: 20 * time.Millisecond})
 	if err := auth.Health(t.Context()); err != nil {
-		t.Errorf("a storage that answers: %v", err)
+		t.Errorf("a working storage: error %v", err)
 	}
 	down := errors.New("down")
 	storage.before = func(context.Context, string) error { return down }
 	if err := auth.Health(t.Context()); !errors.Is(err, tokenauth.ErrUnavailable) || !errors.Is(err, down) {
-		t.Errorf("one that is down: %v", err)
+		t.Errorf("a failed storage: error %v, want ErrUnavailable with the cause", err)
 	}
 	storage.before = func(ctx context.Context, _ string) error { return hang(ctx) }
 	if err := auth.Health(t.Context()); !errors.Is(err, tokenauth.ErrUnavailable) {
-		t.Errorf("one that is silent: %v", err)
+		t.Errorf("a storage that hangs: error %v, want ErrUnavailable", err)
 	}
 }
 
@@ -114,10 +114,10 @@ func TestOptionsReturnsACopyWithDefaults(t *testing.T) {
 	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{ResponseAttributes: []string{"tenant"}})
 	o := auth.Options()
 	if o.Lifetime != 14*24*time.Hour || o.Prefix != "tat_" || o.Realm != "api" || o.Logger == nil || o.Now == nil {
-		t.Errorf("they are %+v", o)
+		t.Errorf("Options returned %+v", o)
 	}
 	o.ResponseAttributes[0] = "changed"
 	if got := auth.Options().ResponseAttributes[0]; got != "tenant" {
-		t.Errorf("a copy that is changed changes the Service: %q", got)
+		t.Errorf("a change of the copy changed the Service: %q", got)
 	}
 }

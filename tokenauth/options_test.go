@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Something that is not nil; nobody calls it.
+// Arguments for New that are not nil. No test calls their methods.
 type (
 	anyStorage       struct{ Storage }
 	anyAuthenticator struct{ Authenticator }
 )
 
-func TestNewNamesWhatIsWrong(t *testing.T) {
+func TestNewNamesTheInvalidOption(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, field string
@@ -37,8 +37,8 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		{"realm with an umlaut", "Realm", Options{Realm: "ä"}},
 		{"attribute without name", "ResponseAttributes", Options{ResponseAttributes: []string{"a", ""}}},
 		{"attribute twice", "ResponseAttributes", Options{ResponseAttributes: []string{"a", "b", "a"}}},
-		{"attribute twice but for case", "ResponseAttributes", Options{ResponseAttributes: []string{"tenant", "b", "Tenant"}}},
-		{"attribute twice for a decoder that folds Unicode", "ResponseAttributes", Options{ResponseAttributes: []string{"task", "taſ\u212a"}}},
+		{"attribute twice, in different case", "ResponseAttributes", Options{ResponseAttributes: []string{"tenant", "b", "Tenant"}}},
+		{"attribute twice under Unicode case folding", "ResponseAttributes", Options{ResponseAttributes: []string{"task", "taſ\u212a"}}},
 		{"attribute that is not UTF-8", "ResponseAttributes", Options{ResponseAttributes: []string{"a\xff"}}},
 		{"attribute with NUL", "ResponseAttributes", Options{ResponseAttributes: []string{"a\x00"}}},
 		{"short timeout", "Timeout", Options{Timeout: 10*time.Millisecond - 1}},
@@ -52,7 +52,7 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		{"zero proxy", "TrustedProxies", Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::/0"), {}}}},
 		{"empty socket", "TrustedSockets", Options{TrustedSockets: []string{""}}},
 		{"two proxy headers", "ProxyHeader", Options{ProxyHeader: "X-Real-IP, Forwarded"}},
-		{"header that is no name", "ProxyHeader", Options{ProxyHeader: "X-Real-IP:"}},
+		{"invalid header name", "ProxyHeader", Options{ProxyHeader: "X-Real-IP:"}},
 	}
 	for _, member := range []string{
 		"access_token", "token_type", "expires_in", "userName", "userId", "role", ".issued", ".expires",
@@ -66,7 +66,7 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 	for _, test := range tests {
 		s, err := New(anyStorage{}, anyAuthenticator{}, &test.o)
 		if s != nil || err == nil || !strings.HasPrefix(err.Error(), "tokenauth: Options."+test.field+" ") {
-			t.Errorf("%s: error %v, want one that names %s", test.name, err, test.field)
+			t.Errorf("%s: error %v, want one that names Options.%s", test.name, err, test.field)
 		}
 	}
 }
@@ -74,10 +74,10 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 func TestNewNeedsBothArguments(t *testing.T) {
 	t.Parallel()
 	if s, err := New(nil, anyAuthenticator{}, nil); s != nil || err == nil || !strings.Contains(err.Error(), "storage") {
-		t.Errorf("without storage: error %v", err)
+		t.Errorf("without storage: error %v, want one that names it", err)
 	}
 	if s, err := New(anyStorage{}, nil, nil); s != nil || err == nil || !strings.Contains(err.Error(), "authenticator") {
-		t.Errorf("without authenticator: error %v", err)
+		t.Errorf("without authenticator: error %v, want one that names it", err)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestBoundsAreAccepted(t *testing.T) {
 		{Realm: " !#[]~", ResponseAttributes: []string{"roles", "issued", "sub", "a<b>", "ä"}, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::/0")}},
 	} {
 		if s, err := New(anyStorage{}, anyAuthenticator{}, o); s == nil || err != nil {
-			t.Errorf("%+v: %v", o, err)
+			t.Errorf("%+v: error %v, want none", o, err)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestZeroOptionsSelectTheDefaults(t *testing.T) {
 	for name, o := range map[string]*Options{"nil": nil, "the zero value": &zero} {
 		s, err := New(anyStorage{}, anyAuthenticator{}, o)
 		if err != nil {
-			t.Fatalf("%s: %v", name, err)
+			t.Fatalf("%s: error %v, want none", name, err)
 		}
 		got := s.options
 		switch {
@@ -117,18 +117,18 @@ func TestZeroOptionsSelectTheDefaults(t *testing.T) {
 		case got.Logger != slog.Default():
 			t.Errorf("%s: Logger is not slog's default", name)
 		case got.DisableGET || len(got.ResponseAttributes) > 0 || len(got.TrustedProxies) > 0 || got.LiveCheck != nil || got.RenderError != nil:
-			t.Errorf("%s: something is on that was not asked for: %+v", name, got)
+			t.Errorf("%s: an optional feature is enabled by default: %+v", name, got)
 		}
 		if age := time.Since(got.Now()).Abs(); age > time.Minute {
-			t.Errorf("%s: Now is %v off", name, age)
+			t.Errorf("%s: Now differs from time.Now by %v", name, age)
 		}
 	}
 	if zero.Lifetime != 0 || zero.Prefix != "" || zero.Logger != nil || zero.Now != nil {
-		t.Errorf("the host's own struct was changed: %+v", zero)
+		t.Errorf("New changed the host's Options: %+v", zero)
 	}
 }
 
-// A host may fill one Options for several services.
+// A host may reuse one Options for several Services.
 func TestOptionsAreCopied(t *testing.T) {
 	t.Parallel()
 	proxy := netip.MustParsePrefix("10.0.0.0/8")
@@ -148,6 +148,6 @@ func TestOptionsAreCopied(t *testing.T) {
 	got := s.options
 	if got.ResponseAttributes[0] != "tenant" || got.TrustedProxies[0] != proxy || got.Lifetime != time.Hour ||
 		got.Prefix != "one_" || got.Realm != "one" || got.DisableGET || got.LiveCheck != nil || got.RenderError != nil {
-		t.Errorf("a later change by the host shows: %+v", got)
+		t.Errorf("a later change of the host's Options changed the Service: %+v", got)
 	}
 }

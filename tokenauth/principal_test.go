@@ -11,7 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A stamp may be a password hash. What has a principal prints everything else.
+// A stamp may be a password hash, so printing a value with a principal omits it
+// and prints all other fields.
 func TestStampIsNotPrinted(t *testing.T) {
 	t.Parallel()
 	const stamp = "$argon2id$stamp"
@@ -39,11 +40,11 @@ func TestStampIsNotPrinted(t *testing.T) {
 			"json": string(encoded), "text log": text.String(), "json log": structured.String(),
 		} {
 			if strings.Contains(got, "argon2id") || strings.Contains(got, fmt.Sprintf("%x", stamp)) {
-				t.Errorf("%s, %s: %s", name, how, got)
+				t.Errorf("%s, %s: the stamp is printed: %s", name, how, got)
 			}
 
 			if how != "%x" && how != "%d" && (!strings.Contains(got, "alice") || !strings.Contains(got, "north")) {
-				t.Errorf("%s, %s has nothing else: %s", name, how, got)
+				t.Errorf("%s, %s: the other fields are missing: %s", name, how, got)
 			}
 		}
 	}
@@ -51,6 +52,6 @@ func TestStampIsNotPrinted(t *testing.T) {
 		t.Errorf("printed as %s, want %s", got, want)
 	}
 	if got := fmt.Sprintf("%+v", tokenauth.Principal{UserID: "17"}); strings.Contains(got, "redacted") {
-		t.Errorf("without a stamp it is printed as %s", got)
+		t.Errorf("a principal without a stamp is printed as %s", got)
 	}
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// ask sends a request with a token, if there is one, and returns status and body.
+// ask sends a request and returns status and body. Without an access token it
+// sends no Authorization header.
 func ask(t *testing.T, method, url, accessToken, body string) string {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -37,7 +38,8 @@ func ask(t *testing.T, method, url, accessToken, body string) string {
 	return fmt.Sprint(response.StatusCode, " ", string(text))
 }
 
-// newGuarded returns a handler with /Token and /me, and the access token of alice.
+// newGuarded returns a handler with /Token and /me, and an access token for
+// alice.
 func newGuarded(t *testing.T, s tokenauth.Storage) (h http.Handler, accessToken string) {
 	t.Helper()
 	auth := newService(t, s, &staff{}, nil)
@@ -67,7 +69,8 @@ const fastCGI = `location / {
 	%s
 }`
 
-// What a proxy has to pass on, as the guide's troubleshooting says.
+// A proxy must pass on the Authorization header, as the troubleshooting section
+// of the guide says.
 func TestProxiesThatStripAuthorization(t *testing.T) {
 	t.Parallel()
 	const denied = `401 {"Message":"Authorization has been denied for this request."}`
@@ -78,12 +81,12 @@ func TestProxiesThatStripAuthorization(t *testing.T) {
 	}{
 		{"FastCGI", "", true, "200 alice from 127.0.0.1"},
 		{"FastCGI without the headers", "fastcgi_pass_request_headers off;", true, denied},
-		{"FastCGI with that one", "fastcgi_pass_request_headers off; fastcgi_param HTTP_AUTHORIZATION $http_authorization;", true, "200 alice from 127.0.0.1"},
-		{"FastCGI with an empty one", `fastcgi_param HTTP_AUTHORIZATION "";`, true, denied},
+		{"FastCGI with only Authorization", "fastcgi_pass_request_headers off; fastcgi_param HTTP_AUTHORIZATION $http_authorization;", true, "200 alice from 127.0.0.1"},
+		{"FastCGI with an empty Authorization", `fastcgi_param HTTP_AUTHORIZATION "";`, true, denied},
 		{"HTTP", "", false, "200 alice from 127.0.0.1"},
 		{"HTTP without the headers", "proxy_pass_request_headers off;", false, denied},
-		{"HTTP with an empty one", `proxy_set_header Authorization "";`, false, denied},
-		{"HTTP with that one", "proxy_pass_request_headers off; proxy_set_header Authorization $http_authorization;", false, "200 alice from 127.0.0.1"},
+		{"HTTP with an empty Authorization", `proxy_set_header Authorization "";`, false, denied},
+		{"HTTP with only Authorization", "proxy_pass_request_headers off; proxy_set_header Authorization $http_authorization;", false, "200 alice from 127.0.0.1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -102,19 +105,19 @@ func TestProxiesThatStripAuthorization(t *testing.T) {
 			}
 			proxy := throwaway.Nginx(t, config)
 			if got := ask(t, "GET", proxy+"/me", accessToken, ""); got != test.want {
-				t.Errorf("answers %s, want %s", got, test.want)
+				t.Errorf("answered %s, want %s", got, test.want)
 			}
 			for _, method := range []string{"POST", "GET"} {
 				if got := ask(t, method, proxy+"/Token", "", "grant_type=password&username=alice&password=password"); !strings.HasPrefix(got, `200 {"access_token":`) {
-					t.Errorf("%s of a token answers %s", method, got)
+					t.Errorf("sign-in by %s: answered %s, want 200", method, got)
 				}
 			}
 		})
 	}
 }
 
-// auth_request knows 401 and 403, and makes 500 of all else. The guide says how the
-// client gets the status nevertheless.
+// auth_request of nginx passes on 401 and 403, and turns each other error into
+// 500. The guide shows how to return the original status to the client.
 func TestNginxAuthRequest(t *testing.T) {
 	t.Parallel()
 	store := &tokenauthtest.FailingStorage{Storage: new(memory.Store)}
@@ -157,7 +160,7 @@ func TestNginxAuthRequest(t *testing.T) {
 		}
 		for path, want := range map[string]string{"/plain": test.plain, "/mapped": test.mapped} {
 			if got, _, _ := strings.Cut(ask(t, "GET", proxy+path, test.accessToken, ""), " "); got != want {
-				t.Errorf("%s with %q, down: %v, answers %s, want %s", path, test.accessToken, test.down, got, want)
+				t.Errorf("%s with token %q, storage down %v: answered %s, want %s", path, test.accessToken, test.down, got, want)
 			}
 		}
 	}

@@ -22,20 +22,21 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A lobby is an Authenticator that rejects everybody and notes where from.
-type lobby struct {
+// An addrRecorder is an Authenticator that rejects each sign-in and records its
+// address.
+type addrRecorder struct {
 	mu   sync.Mutex
 	from netip.Addr
 }
 
-func (l *lobby) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (l *addrRecorder) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.from = c.RemoteAddr
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// proxyLog are the warnings about proxies that a Service logged.
+// proxyLog collects the warnings about proxies that a Service logs.
 type proxyLog struct {
 	mu    sync.Mutex
 	lines []string
@@ -52,19 +53,20 @@ func (l *proxyLog) Write(p []byte) (int, error) {
 
 func (l *proxyLog) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// expect checks that there is one line, with all the texts, or none without texts.
+// expect checks that the log has one line with all the texts, or no line if
+// there are no texts.
 func (l *proxyLog) expect(t *testing.T, texts ...string) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := strings.Join(l.lines, "")
 	if len(l.lines) != min(1, len(texts)) || slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(all, text) }) {
-		t.Errorf("the log has %q, want %q", all, texts)
+		t.Errorf("the log has %q, want one line with %q", all, texts)
 	}
 }
 
-// signInFrom fails to sign in at a URL, from an address of the loopback network,
-// and returns the status.
+// signInFrom sends a sign-in that is rejected, from an address of the loopback
+// network. It returns the status.
 func signInFrom(t *testing.T, url, address, user string, header http.Header) int {
 	t.Helper()
 	transport := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext}
@@ -85,9 +87,9 @@ func signInFrom(t *testing.T, url, address, user string, header http.Header) int
 	return response.StatusCode
 }
 
-// expectFrom fails to sign in from 127.0.0.2, with each of the headers, and checks the
-// address that the Authenticator gets.
-func (l *lobby) expectFrom(t *testing.T, url, want string, headers map[string]http.Header) {
+// expectFrom sends sign-ins from 127.0.0.2, one with each of the headers, and
+// checks the address that the Authenticator gets.
+func (l *addrRecorder) expectFrom(t *testing.T, url, want string, headers map[string]http.Header) {
 	t.Helper()
 	for name, header := range headers {
 		signInFrom(t, url, "127.0.0.2", name, header)
@@ -99,7 +101,8 @@ func (l *lobby) expectFrom(t *testing.T, url, want string, headers map[string]ht
 	}
 }
 
-// listen returns a listener for nginx, and how its proxy_pass names it.
+// listen returns a listener for a server behind nginx, and its URL for
+// proxy_pass.
 func listen(t *testing.T, network string) (net.Listener, string) {
 	t.Helper()
 	address := "127.0.0.1:0"
@@ -123,8 +126,8 @@ func serveOn(t *testing.T, l net.Listener, h http.Handler) {
 	t.Cleanup(func() { server.Close() })
 }
 
-// Behind nginx a client's address is its own, in each of the ways that nginx can
-// say it, and whatever the client says.
+// Behind nginx the Service gets the address of each client, by each header that
+// nginx can send, whatever headers the client sends.
 func TestAddressOfAClientBehindNginx(t *testing.T) {
 	t.Parallel()
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
@@ -132,7 +135,7 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 		name, network, config string
 		options               tokenauth.Options
 		want                  string
-		warns                 []string // what the warning has
+		warns                 []string // texts of the warning
 	}{
 		{
 			"X-Forwarded-For", "tcp", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
@@ -169,10 +172,10 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			users, log, o := new(lobby), new(proxyLog), test.options
+			users, log, o := new(addrRecorder), new(proxyLog), test.options
 			o.Logger = log.logger()
 			l, upstream := listen(t, test.network)
-			if len(o.TrustedSockets) > 0 { // which has a name only now
+			if len(o.TrustedSockets) > 0 { // the socket is named when it is created
 				o.TrustedSockets = []string{l.Addr().String()}
 			}
 			mux := http.NewServeMux()
@@ -189,8 +192,8 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 	}
 }
 
-// Of two nginx, the one in front reaches the other over a Unix socket: "unix:" is
-// then on the way. Where the header is not used, the log says what to do.
+// One nginx reaches another over a Unix socket, so "unix:" is one of the hops.
+// If the Service cannot use the header, it logs which option to change.
 func TestAddressOfAClientBehindTwoNginx(t *testing.T) {
 	t.Parallel()
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
@@ -204,14 +207,14 @@ func TestAddressOfAClientBehindTwoNginx(t *testing.T) {
 		want         string
 		warns        []string
 	}{
-		{"both are trusted", append, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}}, "127.0.0.2", nil},
-		{"the socket is not", append, tokenauth.Options{TrustedProxies: loopback}, "127.0.0.1", []string{`add \"unix:\" to Options.TrustedSockets`, "header=X-Forwarded-For"}},
+		{"trusted socket", append, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}}, "127.0.0.2", nil},
+		{"untrusted socket", append, tokenauth.Options{TrustedProxies: loopback}, "127.0.0.1", []string{`add \"unix:\" to Options.TrustedSockets`, "header=X-Forwarded-For"}},
 		{"Forwarded", `proxy_set_header Forwarded '$http_forwarded, for="$remote_addr"';`, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}, ProxyHeader: "Forwarded"}, "127.0.0.2", nil},
 		{"Forwarded, unknown", forwarded, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}, ProxyHeader: "Forwarded"}, "127.0.0.1", []string{"is no address", "header=Forwarded"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			users, log, o := new(lobby), new(proxyLog), test.options
+			users, log, o := new(addrRecorder), new(proxyLog), test.options
 			o.Logger = log.logger()
 			l, upstream := listen(t, "tcp")
 			mux := http.NewServeMux()
@@ -226,12 +229,12 @@ func TestAddressOfAClientBehindTwoNginx(t *testing.T) {
 	}
 }
 
-// By FastCGI, the peer is that of nginx, which may be another nginx on a Unix
-// socket.
+// Over FastCGI the peer address is that of nginx. That may be a second nginx
+// behind a Unix socket.
 func TestAddressOfAClientBehindFastCGI(t *testing.T) {
 	t.Parallel()
 	for network, want := range map[string]string{"tcp": "127.0.0.2", "unix": "127.0.0.2"} {
-		users := new(lobby)
+		users := new(addrRecorder)
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -250,13 +253,13 @@ func TestAddressOfAClientBehindFastCGI(t *testing.T) {
 	}
 }
 
-// Each kind of warning is logged once: one that a client causes takes no other's
-// place, and an empty line of a client's takes none of a proxy's.
-func TestWarningsAboutProxiesAreOncePerKind(t *testing.T) {
+// Each kind of warning is logged once. A warning that a client causes does not
+// suppress one that a proxy causes.
+func TestProxyWarningsAreLoggedOncePerKind(t *testing.T) {
 	t.Parallel()
 	log := new(proxyLog)
 	mux := http.NewServeMux()
-	newService(t, new(memory.Store), new(lobby), &tokenauth.Options{
+	newService(t, new(memory.Store), new(addrRecorder), &tokenauth.Options{
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Logger: log.logger(),
 	}).Mount(mux)
 	for range 2 {
@@ -269,8 +272,8 @@ func TestWarningsAboutProxiesAreOncePerKind(t *testing.T) {
 			{"10.0.0.1:80", http.Header{"X-Forwarded-For": {"198.51.100.7, unix:"}}},
 			{"10.0.0.1:80", http.Header{"X-Real-Ip": {"198.51.100.7"}}},
 			{"@", http.Header{"Forwarded": {"for=198.51.100.7"}}},                                               // over a Unix socket
-			{"10.0.0.1:80", http.Header{"X-Forwarded-For": {"", "198.51.100.7"}, "X-Real-Ip": {"203.0.113.1"}}}, // none
-			{"10.0.0.1:80", http.Header{"X-Forwarded-For": {"rubbish, 198.51.100.7"}}},                          // none
+			{"10.0.0.1:80", http.Header{"X-Forwarded-For": {"", "198.51.100.7"}, "X-Real-Ip": {"203.0.113.1"}}}, // no warning
+			{"10.0.0.1:80", http.Header{"X-Forwarded-For": {"rubbish, 198.51.100.7"}}},                          // no warning
 		} {
 			r := httptest.NewRequest("POST", "/Token", strings.NewReader("grant_type=password&username=alice&password=x"))
 			r.RemoteAddr, r.Header = test.peer, test.header
@@ -281,12 +284,12 @@ func TestWarningsAboutProxiesAreOncePerKind(t *testing.T) {
 		}
 	}
 	if got := strings.Join(log.lines, ""); len(log.lines) != 5 || strings.Count(got, "TrustedSockets") != 2 || strings.Count(got, "ProxyHeader,") != 1 {
-		t.Errorf("the log has %d lines:\n%s", len(log.lines), got)
+		t.Errorf("the log has %d lines, want 5:\n%s", len(log.lines), got)
 	}
 }
 
-// A proxy that sends another header than the options say is told of, with the name
-// of the header and of the option.
+// If a trusted proxy sends another header than Options.ProxyHeader, the warning
+// names that header and the option.
 func TestWarnsOfAnotherProxyHeader(t *testing.T) {
 	t.Parallel()
 	log := new(proxyLog)
@@ -294,7 +297,7 @@ func TestWarnsOfAnotherProxyHeader(t *testing.T) {
 	l, upstream := listen(t, "unix")
 	o.TrustedSockets = []string{l.Addr().String()}
 	mux := http.NewServeMux()
-	newService(t, new(memory.Store), new(lobby), o).Mount(mux)
+	newService(t, new(memory.Store), new(addrRecorder), o).Mount(mux)
 	serveOn(t, l, mux)
 	proxy := throwaway.Nginx(t, "location / { proxy_pass "+upstream+"; proxy_set_header X-Real-IP $remote_addr; }")
 	for range 2 {
@@ -303,15 +306,15 @@ func TestWarnsOfAnotherProxyHeader(t *testing.T) {
 	log.expect(t, "name it in Options.ProxyHeader;", "header=X-Real-Ip")
 }
 
-// One who guesses over a Unix socket throttles nobody at another address.
-func TestOneClientBehindAUnixSocketThrottlesNoOther(t *testing.T) {
+// Clients behind one Unix socket are throttled by their own addresses.
+func TestClientsBehindAUnixSocketAreThrottledSeparately(t *testing.T) {
 	t.Parallel()
 	o := &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)}
 	o.Throttle.PerSource = 5
 	l, upstream := listen(t, "unix")
 	o.TrustedSockets = []string{l.Addr().String()}
 	mux := http.NewServeMux()
-	newService(t, new(memory.Store), new(lobby), o).Mount(mux)
+	newService(t, new(memory.Store), new(addrRecorder), o).Mount(mux)
 	serveOn(t, l, mux)
 	proxy := throwaway.Nginx(t, "location / { proxy_pass "+upstream+"; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }")
 	status := 0
@@ -319,9 +322,9 @@ func TestOneClientBehindAUnixSocketThrottlesNoOther(t *testing.T) {
 		status = signInFrom(t, proxy, "127.0.0.2", url.QueryEscape("user "+string(rune('a'+i))), nil)
 	}
 	if status != http.StatusTooManyRequests {
-		t.Errorf("one who guesses gets %d", status)
+		t.Errorf("the guessing client gets %d, want 429", status)
 	}
 	if status := signInFrom(t, proxy, "127.1.0.3", "alice", nil); status != http.StatusBadRequest {
-		t.Errorf("another client gets %d", status)
+		t.Errorf("another client gets %d, want 400", status)
 	}
 }

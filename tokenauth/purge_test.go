@@ -13,10 +13,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// clocked is a storage with a clock of its own.
+// clocked is a storage with its own clock.
 type clocked struct {
 	memory.Store
-	ahead  time.Duration // of the process's
+	ahead  time.Duration // ahead of the clock of the process
 	broken atomic.Bool
 	purges atomic.Int64
 }
@@ -33,14 +33,14 @@ func (s *clocked) Purge(ctx context.Context, before time.Time) (int64, error) {
 	return s.Store.Purge(ctx, before)
 }
 
-// A purge goes by the earlier of both clocks, whichever is wrong. Run does not
-// purge while they differ, and says so.
-func TestPurgeByTheEarlierClock(t *testing.T) {
+// Purge uses the earlier of the two clocks. Run does not purge while they
+// differ by more than a few minutes, and logs that.
+func TestPurgeUsesTheEarlierClock(t *testing.T) {
 	t.Parallel()
 	const years = 10 * 365 * 24 * time.Hour
 	for _, test := range []struct {
 		name             string
-		process, storage time.Duration // how far the clocks are ahead
+		process, storage time.Duration // how far each clock is ahead
 		runs             bool          // whether Run purges
 	}{
 		{"the same", 0, 0, true},
@@ -49,7 +49,7 @@ func TestPurgeByTheEarlierClock(t *testing.T) {
 		{"the process is ahead", years, 0, false},
 		{"the storage is ahead", 0, years, false},
 		{"the process is behind", 0, 6 * time.Minute, false},
-		{"the process is somewhat ahead", 6 * time.Minute, 0, false},
+		{"the process is slightly ahead", 6 * time.Minute, 0, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -64,26 +64,26 @@ func TestPurgeByTheEarlierClock(t *testing.T) {
 				auth := newService(t, storage, &staff{}, &tokenauth.Options{Logger: logger, Now: func() time.Time { return time.Now().Add(test.process) }})
 				ctx, cancel := context.WithCancel(t.Context())
 				go auth.Run(ctx)
-				time.Sleep(90 * time.Minute) // two purges
+				time.Sleep(90 * time.Minute) // enough for two purges
 				cancel()
 				synctest.Wait()
 				if want := map[bool]int64{true: 2}[test.runs]; storage.purges.Load() != want {
 					t.Errorf("Run purged %d times, want %d", storage.purges.Load(), want)
 				}
 				if n := strings.Count(printed.String(), "level=ERROR"); (n == 0) != test.runs || n > 0 && !strings.Contains(printed.String(), "clock") {
-					t.Errorf("logged %s", printed)
+					t.Errorf("logged an error about the clocks, or did not: %s", printed)
 				}
 				if _, err := auth.Purge(t.Context()); err != nil {
 					t.Error(err)
 				}
-				expect(t, good, live, "good")
-				expect(t, good, expired, "invalid") // it was purged
+				expect(t, good, live, "valid")
+				expect(t, good, expired, "invalid") // the expired token was purged
 			})
 		})
 	}
 }
 
-// Without the storage's time nothing is purged.
+// If the storage cannot return its time, nothing is purged.
 func TestPurgeNeedsTheStoragesClock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -92,23 +92,24 @@ func TestPurgeNeedsTheStoragesClock(t *testing.T) {
 		logger, printed := logInto()
 		auth := newService(t, storage, &staff{}, &tokenauth.Options{Logger: logger})
 		if _, err := auth.Purge(t.Context()); !errors.Is(err, tokenauth.ErrUnavailable) || storage.purges.Load() != 0 {
-			t.Errorf("%d purges, error %v", storage.purges.Load(), err)
+			t.Errorf("%d purges, error %v; want 0 and ErrUnavailable", storage.purges.Load(), err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go auth.Run(ctx)
 		synctest.Wait()
 		storage.broken.Store(false)
-		time.Sleep(90 * time.Minute) // one purge
+		time.Sleep(90 * time.Minute) // enough for one more purge
 		cancel()
 		synctest.Wait()
 		if strings.Count(printed.String(), "purge failed") != 1 || storage.purges.Load() != 1 {
-			t.Errorf("%d purges, logged %s", storage.purges.Load(), printed)
+			t.Errorf("%d purges, want 1; want one failure in the log: %s", storage.purges.Load(), printed)
 		}
 	})
 }
 
-// Where nothing purges, it shows in the log, once: after the time in which Run
-// would have purged, where a token is stored or has expired.
+// If no one purges, the log warns once that Run was not called. It does so when
+// a token is stored or found expired, after the time in which Run would have
+// purged.
 func TestWarnsIfNothingPurges(t *testing.T) {
 	t.Parallel()
 	const missed = "because Service.Run was not called"
@@ -116,7 +117,7 @@ func TestWarnsIfNothingPurges(t *testing.T) {
 		name    string
 		storage tokenauth.Storage
 		options tokenauth.Options
-		purge   bool // by the host
+		purge   bool // the host calls Purge itself
 		wait    time.Duration
 		warned  bool
 	}{
@@ -125,7 +126,7 @@ func TestWarnsIfNothingPurges(t *testing.T) {
 		{"expired tokens", new(memory.Store), tokenauth.Options{}, false, 16 * 24 * time.Hour, true},
 		{"a short interval", new(memory.Store), tokenauth.Options{PurgeInterval: time.Second}, false, 30 * time.Second, true},
 		{"a host that purges", new(memory.Store), tokenauth.Options{}, true, 16 * 24 * time.Hour, false},
-		{"a storage that needs it not", struct{ tokenauth.Storage }{new(memory.Store)}, tokenauth.Options{}, false, 16 * 24 * time.Hour, false},
+		{"a storage without Purge", struct{ tokenauth.Storage }{new(memory.Store)}, tokenauth.Options{}, false, 16 * 24 * time.Hour, false},
 	} {
 		for _, how := range []string{"stored", "expired"} {
 			synctest.Test(t, func(t *testing.T) {
@@ -151,15 +152,15 @@ func TestWarnsIfNothingPurges(t *testing.T) {
 					}
 				}
 				if n := strings.Count(printed.String(), missed); n != map[bool]int{true: 1}[test.warned] {
-					t.Errorf("%s, %s: logged %d times: %s", test.name, how, n, printed)
+					t.Errorf("%s, %s: the warning was logged %d times: %s", test.name, how, n, printed)
 				}
 			})
 		}
 	}
 }
 
-// All that waits for Run is in one record.
-func TestOneRecordSaysWhatWaitsForRun(t *testing.T) {
+// One log record lists everything that does not happen without Run.
+func TestMissingRunIsLoggedInOneRecord(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		logger, printed := logInto()
@@ -168,15 +169,15 @@ func TestOneRecordSaysWhatWaitsForRun(t *testing.T) {
 		time.Sleep(time.Hour)
 		printed.Reset()
 		for range 2 {
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 			accessToken = issue(t, auth, alice(), "")
 		}
 		if n := strings.Count(printed.String(), "level=WARN"); n != 1 {
-			t.Errorf("logged %d times: %s", n, printed)
+			t.Errorf("%d warnings, want 1: %s", n, printed)
 		}
 		for _, undone := range []string{"the cache does not serve", "a change of a user or a client", "expired tokens"} {
 			if !strings.Contains(printed.String(), undone) {
-				t.Errorf("%q is not in %s", undone, printed)
+				t.Errorf("the warning lacks %q: %s", undone, printed)
 			}
 		}
 	})

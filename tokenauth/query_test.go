@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// queryHas finds what a handler would find with package url, in any case.
+// queryHas finds each name that a handler would find with package url, in any
+// case.
 func FuzzQueryHas(f *testing.F) {
 	f.Add("a=b&Access_Token=x")
 	f.Add("%70assword")
@@ -26,17 +27,17 @@ func FuzzQueryHas(f *testing.F) {
 				asASCII = asASCII || asciiLower(key) == name
 				asUnicode = asUnicode || strings.EqualFold(key, name)
 			}
-			// Which of the two foldings does not matter: it must not miss one
-			// that a handler takes for the name, nor make one up.
+			// Some names match only under Unicode case folding. For these
+			// either result is correct.
 			if got := queryHas(query, name); got != asASCII && got != asUnicode {
-				t.Errorf("%s in %q: %v", name, query, got)
+				t.Errorf("queryHas of %s in %q: %v", name, query, got)
 			}
 		}
 	})
 }
 
-// queryHas reads what cutting the query in pieces and package url read, also in
-// queries that are malformed.
+// queryHas agrees with splitting the query and decoding each name with package
+// url, also for malformed queries.
 func FuzzQueryHasReadsOnce(f *testing.F) {
 	f.Add("a=b&Access_Token=x")
 	f.Add("%zz=1;%50assword")
@@ -55,7 +56,7 @@ func FuzzQueryHasReadsOnce(f *testing.F) {
 			}
 		}
 		if got := queryHas(query, credentialNames...); got != (want != "") {
-			t.Errorf("%q: %v, want %q", query, got, want)
+			t.Errorf("queryHas of %q: %v, want the name %q", query, got, want)
 		}
 	})
 }
@@ -64,12 +65,13 @@ func TestLongestNameFitsAllNames(t *testing.T) {
 	t.Parallel()
 	for _, name := range append([]string{"access_token"}, credentialNames...) {
 		if len(name) > longestName || !queryHas(name, name) {
-			t.Errorf("%s is not found", name)
+			t.Errorf("%s is longer than longestName, or queryHas does not find it", name)
 		}
 	}
 }
 
-// Where package url cannot read the query, a log has it all the same.
+// A log may contain a query that package url cannot parse, so credentials in it
+// are found too.
 func TestQueryHasFindsNamesInMalformedQueries(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -86,7 +88,7 @@ func TestQueryHasFindsNamesInMalformedQueries(t *testing.T) {
 	}
 	for _, test := range tests {
 		if got := queryHas(test.query, "password"); got != test.want {
-			t.Errorf("%q: %v", test.query, got)
+			t.Errorf("queryHas of %q: %v, want %v", test.query, got, test.want)
 		}
 	}
 }

@@ -16,14 +16,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// An outbox is a host's users and clients, whose changes are queued in pages of
-// two. Several Services may ask it.
+// An outbox holds a host's users and clients, and queues their changes. It
+// returns two changes per page. Several Services may share it.
 type outbox struct {
 	mu      sync.Mutex
 	stamps  map[string]string // by user
 	queue   []tokenauth.Revocation
 	changes int
-	// before comes before each call, with the ID it is about or "".
+	// before is called at the start of each call, with the user or client ID or
+	// "".
 	before func(ctx context.Context, method, id string) error
 }
 
@@ -37,7 +38,7 @@ func (d *outbox) step(ctx context.Context, method, id string) error {
 	return before(ctx, method, id)
 }
 
-// steps sets before.
+// steps sets the function before.
 func (d *outbox) steps(before func(ctx context.Context, method, id string) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,7 +69,7 @@ func (d *outbox) FindClient(_ context.Context, id string) (tokenauth.Client, err
 	return tokenauth.Client{ID: id}, nil
 }
 
-// change commits a change of a user or a client.
+// change commits a change of a user or a client, and queues it.
 func (d *outbox) change(userID, clientID string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -119,7 +120,7 @@ var _ interface {
 	tokenauth.RevocationQueue
 } = (*outbox)(nil)
 
-// runIn runs a Service in the bubble.
+// runIn runs a Service in the current bubble until the test ends.
 func runIn(t *testing.T, s tokenauth.Storage, d *outbox, o *tokenauth.Options) *tokenauth.Service {
 	t.Helper()
 	auth := newService(t, s, d, o)
@@ -131,19 +132,19 @@ func runIn(t *testing.T, s tokenauth.Storage, d *outbox, o *tokenauth.Options) *
 	return auth
 }
 
-// onlyRevokes is a storage that cannot list.
+// onlyRevokes is a storage without List.
 type onlyRevokes struct {
 	tokenauth.Storage
 	tokenauth.ClientRevoker
 }
 
-// A change ends the earlier tokens in whichever storage the Service has, within a
-// round, and a token that was issued after the change stays.
+// Run ends the tokens that were issued before a change, within one round, in
+// each kind of storage. A token issued after the change stays valid.
 func TestRunEndsTokensAfterAChange(t *testing.T) {
 	t.Parallel()
 	for name, storage := range map[string]func() tokenauth.Storage{
-		"a storage that lists": func() tokenauth.Storage { return new(memory.Store) },
-		"one that does not": func() tokenauth.Storage {
+		"a storage with List": func() tokenauth.Storage { return new(memory.Store) },
+		"a storage without List": func() tokenauth.Storage {
 			s := new(memory.Store)
 			return onlyRevokes{struct{ tokenauth.Storage }{s}, s}
 		},
@@ -153,7 +154,7 @@ func TestRunEndsTokensAfterAChange(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := new(outbox)
 				auth := runIn(t, storage(), d, &tokenauth.Options{Clients: d})
-				const users = 5 // three pages
+				const users = 5 // needs three pages
 				var old []string
 				for i := range users {
 					old = append(old, issue(t, auth, d.principal(fmt.Sprint("user", i)), "web"), issue(t, auth, d.principal(fmt.Sprint("user", i)), "mobile"))
@@ -165,22 +166,22 @@ func TestRunEndsTokensAfterAChange(t *testing.T) {
 				fresh := issue(t, auth, d.principal("user0"), "web")
 				time.Sleep(time.Second)
 				synctest.Wait()
-				for i, accessToken := range old[1:] { // the first was replaced
-					if i == 0 && name == "a storage that lists" {
-						expect(t, auth, fresh, "good")
+				for i, accessToken := range old[1:] { // the first token was replaced
+					if i == 0 && name == "a storage with List" {
+						expect(t, auth, fresh, "valid")
 					}
 					expect(t, auth, accessToken, "invalid")
 				}
-				expect(t, auth, others, "good")
+				expect(t, auth, others, "valid")
 
 				fresh = issue(t, auth, d.principal("user1"), "web")
 				d.change("", "mobile")
 				time.Sleep(time.Second)
 				synctest.Wait()
 				expect(t, auth, others, "invalid")
-				expect(t, auth, fresh, "good")
+				expect(t, auth, fresh, "valid")
 
-				// A later change of the same user, while the first is queued.
+				// The same user changes again while the first change is queued.
 				d.change("user1", "")
 				time.Sleep(time.Second)
 				synctest.Wait()
@@ -194,14 +195,14 @@ func TestRunEndsTokensAfterAChange(t *testing.T) {
 				if n := d.queued(); n != 0 {
 					t.Errorf("%d revocations are still queued", n)
 				}
-				expect(t, auth, fresh, "good")
+				expect(t, auth, fresh, "valid")
 			})
 		})
 	}
 }
 
-// Each Service ends the tokens in its own storage, also one that starts some
-// seconds after the others; and one that was down finds every earlier revocation.
+// Each Service ends the tokens in its own storage. This includes a Service that
+// starts a few seconds after the others, and one that was down for days.
 func TestEachServiceSeesARevocation(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -212,11 +213,11 @@ func TestEachServiceSeesARevocation(t *testing.T) {
 			tokens = append(tokens, issue(t, newService(t, s, d, nil), d.principal("alice"), ""))
 		}
 		d.change("alice", "")
-		time.Sleep(5 * 24 * time.Hour) // all are down
+		time.Sleep(5 * 24 * time.Hour) // all Services are down
 		for i, s := range storages[:2] {
 			expect(t, runIn(t, s, d, nil), tokens[i], "invalid")
 		}
-		time.Sleep(9 * time.Second) // they do not remove it yet
+		time.Sleep(9 * time.Second) // the revocation stays queued for a while
 		expect(t, runIn(t, storages[2], d, nil), tokens[2], "invalid")
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
@@ -226,9 +227,10 @@ func TestEachServiceSeesARevocation(t *testing.T) {
 	})
 }
 
-// A Service whose storage is down for a while ends the tokens when it is back,
-// also if another Service has removed the revocation from the queue.
-func TestRevocationOutlivesItsRemovalByAnother(t *testing.T) {
+// A Service whose storage failed for a while ends the tokens when the storage
+// works again, although another Service has removed the revocation from the
+// queue.
+func TestRevocationSurvivesRemovalByAnotherService(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d, storage := new(outbox), new(scripted)
@@ -247,7 +249,7 @@ func TestRevocationOutlivesItsRemovalByAnother(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if n := d.queued(); n != 0 {
-			t.Errorf("%d revocations are queued; the test tells nothing", n)
+			t.Errorf("%d revocations are queued, want 0, or the test proves nothing", n)
 		}
 		down.Store(false)
 		time.Sleep(2 * time.Second)
@@ -255,8 +257,8 @@ func TestRevocationOutlivesItsRemovalByAnother(t *testing.T) {
 	})
 }
 
-// A failure is logged once, whatever fails, and tried again until it works. A
-// revocation is not removed before its tokens have ended.
+// Each failing step is logged once and retried until it works. A revocation is
+// removed only after its tokens have ended.
 func TestRevocationsSurviveFailures(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -302,14 +304,14 @@ func TestRevocationsSurviveFailures(t *testing.T) {
 				time.Sleep(12 * time.Second)
 				synctest.Wait()
 				if d.queued() != 0 || strings.Count(printed.String(), "works again") != 1 {
-					t.Errorf("%d revocations are queued; logged %s", d.queued(), printed)
+					t.Errorf("%d revocations are queued, want 0; want one recovery in the log: %s", d.queued(), printed)
 				}
 			})
 		})
 	}
 }
 
-// failingClients is a storage whose RevokeClient fails.
+// failingClients is a storage whose RevokeClient can fail.
 type failingClients struct {
 	memory.Store
 	fail func() error
@@ -324,7 +326,7 @@ func (s *failingClients) RevokeClient(ctx context.Context, c tokenauth.ClientKey
 	return s.Store.RevokeClient(ctx, c)
 }
 
-// A backlog is a queue that never shrinks.
+// A backlog is a queue whose revocations are never removed.
 type backlog struct {
 	*outbox
 	pending []tokenauth.Revocation
@@ -334,9 +336,9 @@ func (b backlog) PendingRevocations(_ context.Context, after tokenauth.Revocatio
 	return b.pending[slices.Index(b.pending, after)+1:], nil
 }
 
-// Queues number their changes as they like: those of the users, those of the
-// clients, and those of each user may have the same numbers.
-func TestQueuesMayNumberTheirChangesAlike(t *testing.T) {
+// The values of Revocation.Change may repeat: between users, and between users
+// and clients.
+func TestRevocationChangeValuesMayRepeat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		users := backlog{new(outbox), []tokenauth.Revocation{{UserID: "alice", Change: "1"}, {UserID: "bob", Change: "1"}}}
@@ -346,7 +348,7 @@ func TestQueuesMayNumberTheirChangesAlike(t *testing.T) {
 		for user, client := range map[string]string{"alice": "mobile", "bob": "mobile", "carol": "web"} {
 			tokens = append(tokens, issue(t, auth, tokenauth.Principal{UserID: user}, client))
 		}
-		users.change("alice", "") // so that Recheck rejects them
+		users.change("alice", "") // so that Recheck rejects the old principal
 		users.change("bob", "")
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
@@ -357,9 +359,9 @@ func TestQueuesMayNumberTheirChangesAlike(t *testing.T) {
 	})
 }
 
-// A revocation that a queue left empty ends nobody's tokens. Without registered
-// clients it would end everybody's.
-func TestRevocationOfNobody(t *testing.T) {
+// A Revocation without a user or a client ends no tokens, and is logged.
+// Without a registry of clients, an empty client ID would mean all tokens.
+func TestEmptyRevocationEndsNoTokens(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		users := backlog{new(outbox), []tokenauth.Revocation{{Change: "1"}}}
@@ -369,15 +371,15 @@ func TestRevocationOfNobody(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		auth.Run(ctx)
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 		if !strings.Contains(printed.String(), "neither a user nor a client") {
-			t.Errorf("logged %s", printed)
+			t.Errorf("logged %s, want an error about the empty revocation", printed)
 		}
 	})
 }
 
-// A storage that cannot end a client's tokens shows in the log, once, and the
-// revocation waits for a Service that can.
+// If the storage has no RevokeClient, that is logged once. The revocation stays
+// queued for a Service that can end the client's tokens.
 func TestRevocationNeedsAClientRevoker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -388,13 +390,13 @@ func TestRevocationNeedsAClientRevoker(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if strings.Count(printed.String(), "no ClientRevoker") != 1 || d.queued() != 1 {
-			t.Errorf("%d revocations are queued; logged %s", d.queued(), printed)
+			t.Errorf("%d revocations are queued, want 1; want one error in the log: %s", d.queued(), printed)
 		}
 	})
 }
 
-// Neither a client with many tokens, nor a user whom a host's transaction has
-// locked, nor a removal that waits for one, delays the other users.
+// Three slow steps do not delay the revocations of other users: ending many
+// tokens of a client, the Recheck of a locked user, and a removal that waits.
 func TestSlowRevocationsDelayNoUser(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -414,7 +416,7 @@ func TestSlowRevocationsDelayNoUser(t *testing.T) {
 			issue(t, auth, d.principal(fmt.Sprint("locked", i)), "")
 			d.change(fmt.Sprint("locked", i), "")
 		}
-		time.Sleep(15 * time.Second) // each of them was tried
+		time.Sleep(15 * time.Second) // each slow step was attempted
 		for i := range 20 {
 			time.Sleep(time.Duration(i) * 100 * time.Millisecond)
 			user := fmt.Sprint("user", i)
@@ -426,7 +428,7 @@ func TestSlowRevocationsDelayNoUser(t *testing.T) {
 	})
 }
 
-// A queue that waits for Run, and no Run, shows in the log.
+// A queue of revocations without a call of Run is logged as a warning.
 func TestWarnsIfRunIsNotCalledForAQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -444,16 +446,16 @@ func TestWarnsIfRunIsNotCalledForAQueue(t *testing.T) {
 		time.Sleep(30*time.Second - 1)
 		issueAll(auth, plain, running)
 		if strings.Contains(printed.String(), missed) {
-			t.Errorf("too early: %s", printed)
+			t.Errorf("logged too early: %s", printed)
 		}
 		time.Sleep(time.Nanosecond)
 		issueAll(plain, running)
 		if strings.Contains(printed.String(), missed) {
-			t.Errorf("without a queue, or while Run runs: %s", printed)
+			t.Errorf("warned without a queue, or although Run runs: %s", printed)
 		}
 		issueAll(auth, auth)
 		if n := strings.Count(printed.String(), missed); n != 1 || !strings.Contains(printed.String(), "level=WARN") {
-			t.Errorf("logged %d times: %s", n, printed)
+			t.Errorf("logged %d times, want 1: %s", n, printed)
 		}
 	})
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// reserved is the key under which services keep their names. It is part of the
-// stored format.
+// reserved is the user key under which Services store their names. It is part
+// of the stored format.
 var reserved = tokenauth.UserKey([]byte(strings.Repeat("\xFF", 16)))
 
 const sharesStorage = "another service keeps its tokens in the same storage"
@@ -29,12 +29,12 @@ func TestNameIsTheMainModuleByDefault(t *testing.T) {
 	}
 	for _, name := range []string{strings.Repeat("x", 257), "a\x00b", "\xFF"} {
 		if _, err := tokenauth.New(new(memory.Store), &staff{}, &tokenauth.Options{Name: name}); err == nil || !strings.Contains(err.Error(), "Options.Name") {
-			t.Errorf("the name %q: %v", name, err)
+			t.Errorf("Options.Name %q: error %v, want one that names the option", name, err)
 		}
 	}
 }
 
-// One write a day is enough, whatever the number of replicas.
+// All replicas together store the name about once a day.
 func TestReplicasStoreTheirNameOnceADay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -54,14 +54,14 @@ func TestReplicasStoreTheirNameOnceADay(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		if n := writes.Load(); n < 10 || n > 12 {
-			t.Errorf("stored %d times in ten days", n)
+			t.Errorf("stored the name %d times in ten days, want 10 to 12", n)
 		}
 	})
 }
 
-// A storage that fails, panics or hangs is logged once for an outage, and Run goes
-// on.
-func TestLookingForOthersSurvivesTheStorage(t *testing.T) {
+// If the storage fails, panics or hangs, Run logs it once per outage and
+// continues.
+func TestStorageFailuresDoNotEndRun(t *testing.T) {
 	t.Parallel()
 	for name, fails := range map[string]func(context.Context) error{
 		"an error": func(context.Context) error { return errors.New("connection refused") },
@@ -88,14 +88,14 @@ func TestLookingForOthersSurvivesTheStorage(t *testing.T) {
 				time.Sleep(150 * time.Minute)
 				synctest.Wait()
 				if n := strings.Count(printed.String(), "level=ERROR"); n != 1 || !strings.Contains(printed.String(), "could not look for other services") {
-					t.Errorf("logged %d times: %s", n, printed)
+					t.Errorf("logged %d times, want 1: %s", n, printed)
 				}
 				failing.Store(false)
 				go other.Run(ctx)
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				if !strings.Contains(printed.String(), sharesStorage) {
-					t.Errorf("after it works again: %s", printed)
+					t.Errorf("after the storage works again, the shared storage is not logged: %s", printed)
 				}
 				cancel()
 				if err := <-ended; err != nil {
@@ -106,9 +106,9 @@ func TestLookingForOthersSurvivesTheStorage(t *testing.T) {
 	}
 }
 
-// Nobody can be shown the names in a storage that does not list, so none are
-// stored there. Without Run none are, either.
-func TestNameIsStoredForOneWhoLists(t *testing.T) {
+// Names are stored only in a storage with List, because no Service could read
+// them elsewhere. They are stored by Run only.
+func TestNameIsStoredOnlyWithListAndRun(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -127,20 +127,21 @@ func TestNameIsStoredForOneWhoLists(t *testing.T) {
 			if test.runs {
 				go auth.Run(ctx)
 			}
-			expect(t, auth, issue(t, auth, alice(), ""), "good")
+			expect(t, auth, issue(t, auth, alice(), ""), "valid")
 			synctest.Wait()
 			cancel()
 			stored, err := store.List(t.Context(), reserved)
 			if err != nil || len(stored) != test.stored {
-				t.Errorf("%s: stored %v, error %v", test.name, stored, err)
+				t.Errorf("%s: stored names %v, error %v", test.name, stored, err)
 			}
 		})
 	}
 }
 
-// What changes under the reserved key invalidates no entry of a user who has the
-// same place in the cache, which goes by the first bytes of a key.
-func TestNamesInvalidateNoUser(t *testing.T) {
+// The cache finds its entries by the first bytes of a user key. A change under
+// the reserved key does not invalidate a user whose key begins with the same
+// bytes.
+func TestStoringANameInvalidatesNoUser(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := new(memory.Store)
@@ -155,19 +156,19 @@ func TestNamesInvalidateNoUser(t *testing.T) {
 		}
 		accessToken := issue(t, auth, neighbour, "")
 		look := func() uint64 {
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 			return auth.CacheStats().Hits
 		}
 		look()
 		if before := look(); before == 0 {
-			t.Fatal("the cache does not serve")
+			t.Fatal("the cache answers no validation")
 		}
 		before := look()
 		if err := store.RevokeUser(t.Context(), reserved); err != nil {
 			t.Fatal(err)
 		}
 		if look() != before+1 {
-			t.Error("the user's token was read again")
+			t.Error("the token was read from the storage again")
 		}
 	})
 }

@@ -18,7 +18,8 @@ import (
 
 const plain = "hunter2-of-alice"
 
-// leaks reports whether a text shows the secret, also as fmt would in numbers.
+// leaks reports whether a text contains the secret, also in the numeric forms
+// that fmt prints.
 func leaks(text string) bool {
 	for _, form := range []string{
 		plain, hex.EncodeToString([]byte(plain)), base64.StdEncoding.EncodeToString([]byte(plain)),
@@ -38,8 +39,8 @@ type unexported struct {
 	inner    struct{ pointer *tokenauth.Secret }
 }
 
-// holders are the places where a secret is found, and whether fmt calls its
-// methods there. In unexported fields it calls none.
+// holders are the places where a Secret may be stored, and whether fmt calls
+// its methods there. It does not in unexported fields.
 func holders() map[string]struct {
 	value  any
 	called bool
@@ -76,9 +77,10 @@ func TestSecretIsNotPrinted(t *testing.T) {
 				format := "%" + flags + string(verb)
 				got := fmt.Sprintf(format, holder.value)
 				if leaks(got) {
-					t.Errorf("%s, %s: %s", name, format, got)
+					t.Errorf("%s, %s prints the secret: %s", name, format, got)
 				}
-				// An integer verb prints the keys and lengths beside it too.
+				// The verbs for integers also print the other keys and the
+				// lengths.
 				if holder.called && strings.ContainsRune(redacting, verb) && !strings.Contains(got, "[redacted]") {
 					t.Errorf("%s, %s: %s, want [redacted] in it", name, format, got)
 				}
@@ -86,13 +88,13 @@ func TestSecretIsNotPrinted(t *testing.T) {
 		}
 		for how, got := range map[string]string{"Sprint": fmt.Sprint(holder.value), "Sprintln": fmt.Sprintln(holder.value), "Errorf": fmt.Errorf("call: %v", holder.value).Error()} {
 			if leaks(got) {
-				t.Errorf("%s, %s: %s", name, how, got)
+				t.Errorf("%s, %s prints the secret: %s", name, how, got)
 			}
 		}
 	}
 	s := tokenauth.NewSecret(plain)
 	if got := s.String() + s.GoString() + s.LogValue().String(); got != "[redacted][redacted][redacted]" {
-		t.Errorf("its methods tell %s", got)
+		t.Errorf("its methods return the secret: %s", got)
 	}
 }
 
@@ -111,9 +113,10 @@ func TestSecretIsNotEncoded(t *testing.T) {
 		for encoding, encode := range encoders {
 			got, err := encode(holder.value)
 			if leaks(got) || err != nil && leaks(err.Error()) {
-				t.Errorf("%s in %s: %q, error %v", name, encoding, got, err)
+				t.Errorf("%s in %s leaks the secret: %q, error %v", name, encoding, got, err)
 			}
-			// XML has no maps, and gob refuses a struct without exported fields.
+			// XML cannot encode maps, and gob cannot encode a struct without
+			// exported fields.
 			if encoding == "json" && holder.called && (err != nil || !strings.Contains(got, "[redacted]")) {
 				t.Errorf("%s in json: %q, error %v; want [redacted] in it", name, got, err)
 			}
@@ -123,7 +126,7 @@ func TestSecretIsNotEncoded(t *testing.T) {
 		Password tokenauth.Secret `xml:"password,attr"`
 	}
 	if b, err := xml.Marshal(attribute{tokenauth.NewSecret(plain)}); err != nil || string(b) != `<attribute password="[redacted]"></attribute>` {
-		t.Errorf("xml attribute: %s, error %v", b, err)
+		t.Errorf("XML attribute: %s, error %v", b, err)
 	}
 }
 
@@ -138,7 +141,7 @@ func TestSecretIsNotLogged(t *testing.T) {
 		}
 		for handler, got := range map[string]string{"text": text.String(), "json": jsonText.String()} {
 			if leaks(got) {
-				t.Errorf("%s: %s", name, got)
+				t.Errorf("%s: the log contains the secret: %s", name, got)
 			}
 			if holder.called && strings.Count(got, "[redacted]") < 3 {
 				t.Errorf("%s as %s: [redacted] is missing: %s", name, handler, got)
@@ -152,7 +155,7 @@ func TestSecretIsRedactedInErrors(t *testing.T) {
 	s := tokenauth.NewSecret(plain)
 	err := errors.Join(fmt.Errorf("bind as %v", s), fmt.Errorf("bind as %+v: %w", exported{s}, errors.New("refused")))
 	if got := err.Error(); leaks(got) || strings.Count(got, "[redacted]") != 2 {
-		t.Errorf("the error reads %s", got)
+		t.Errorf("the error is %s", got)
 	}
 }
 
@@ -169,8 +172,8 @@ func TestRevealReturnsTheText(t *testing.T) {
 			t.Errorf("reveals %q and, copied, %q; want %q", s.Reveal(), copied.Reveal(), text)
 		}
 	}
-	// A test that cannot see a leak proves nothing.
+	// Check that leaks finds the secret, or the tests prove nothing.
 	if !leaks(fmt.Sprintf("%x", plain)) || !leaks(fmt.Sprintf("%d", []byte(plain))) || !leaks(fmt.Sprintf("% X", plain)) {
-		t.Error("the check for leaks is blind")
+		t.Error("leaks does not find the secret")
 	}
 }

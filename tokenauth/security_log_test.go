@@ -14,16 +14,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// refuse sends a sign-in that is refused, from an address.
+// refuse sends a sign-in with a wrong password from an address.
 func refuse(t *testing.T, auth *tokenauth.Service, userName string, from netip.Addr) {
 	t.Helper()
 	c := tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret("wrong"), RemoteAddr: from}
 	if _, err := auth.SignIn(t.Context(), c); !errors.Is(err, tokenauth.ErrRejected) {
-		t.Fatalf("SignIn: %v", err)
+		t.Fatalf("SignIn: error %v, want ErrRejected", err)
 	}
 }
 
-// accounts is an Authenticator that knows everybody whose password is "right".
+// accounts is an Authenticator that accepts each user name with the password
+// "right".
 type accounts struct{}
 
 func (accounts) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -58,7 +59,7 @@ func TestSourcesDoNotSuppressEachOthersRecords(t *testing.T) {
 	for range 300 {
 		signIn("mallory", here)
 	}
-	expectLog("one's own account", "user_name=mallory", 100)
+	expectLog("the account of mallory", "user_name=mallory", 100)
 	signIn("alice", here)
 	expectLog("another account, same address", "user_name=alice", 1)
 	signIn("mallory", there)
@@ -68,28 +69,28 @@ func TestSourcesDoNotSuppressEachOthersRecords(t *testing.T) {
 	}
 	log.Reset()
 	signIn("bob", there)
-	expectLog("beside very many accounts", "user_name=bob", 1)
+	expectLog("an account after many others", "user_name=bob", 1)
 
 	for i := range 300 {
 		refuse(t, auth, fmt.Sprint("user", i), here)
 	}
 	expectLog("guesses from one address", "sign-in refused", 100)
-	for i := range 300 { // one customer has a /48
+	for i := range 300 { // a customer may have a /48
 		refuse(t, auth, "alice", netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 7, byte(i >> 8), byte(i), 15: byte(i)}))
 	}
 	expectLog("guesses from one IPv6 network", "sign-in refused", 100)
 	refuse(t, auth, "alice", netip.MustParseAddr("192.0.2.8"))
 	refuse(t, auth, "alice", netip.MustParseAddr("::ffff:192.0.2.7"))
-	expectLog("a guess from the next address, one from the first, spelled otherwise", "sign-in refused", 1)
+	expectLog("an IPv4 address, and the first one in another spelling", "sign-in refused", 1)
 
-	// From very many, all together.
+	// Many sources together share one limit.
 	now = now.Add(time.Hour)
 	for i := range 1500 {
 		for range 3 {
 			refuse(t, auth, "alice", netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
 		}
 	}
-	expectLog("guesses from very many addresses", "sign-in refused", 1000)
+	expectLog("guesses from many addresses", "sign-in refused", 1000)
 	waited := 0
 	for ; !strings.Contains(log.String(), "remote_addr=192.0.2.9"); waited++ {
 		now = now.Add(time.Second)
@@ -97,16 +98,16 @@ func TestSourcesDoNotSuppressEachOthersRecords(t *testing.T) {
 			refuse(t, auth, "alice", netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
 		}
 		if refuse(t, auth, "alice", netip.MustParseAddr("192.0.2.9")); waited > 60 {
-			t.Fatal("a quiet address is suppressed beside them for a minute")
+			t.Fatal("during the load, a quiet address is not logged for a minute")
 		}
 	}
 	if n := strings.Count(log.String(), "sign-in refused"); n > 100*waited {
-		t.Errorf("%d records in %d seconds", n, waited)
+		t.Errorf("%d records in %d seconds, want at most 100 a second", n, waited)
 	}
 }
 
-// The record of a revocation says whose token it is, by whichever call, and also
-// of one that failed, if the Service knows.
+// A record of a revocation names the user and the client, for each of the
+// methods. So does a record of a failed one, if the Service knows them.
 func TestRevocationsAreLoggedWithUserAndClient(t *testing.T) {
 	t.Parallel()
 	for _, failing := range []string{"", "Find", "Revoke"} {
@@ -131,7 +132,7 @@ func TestRevocationsAreLoggedWithUserAndClient(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				expect(t, auth, issued.AccessToken.Reveal(), "good") // it is cached now
+				expect(t, auth, issued.AccessToken.Reveal(), "valid") // the token is cached now
 				storage.before = func(_ context.Context, method string) error {
 					if method == failing {
 						return errors.New("host: down")
@@ -143,7 +144,7 @@ func TestRevocationsAreLoggedWithUserAndClient(t *testing.T) {
 					t.Errorf("%s: %v", name, err)
 				}
 				if !strings.Contains(printed.String(), "user_id=17 user_name=alice client_id=web token=") {
-					t.Errorf("%s, %q fails: logged %s", name, failing, printed)
+					t.Errorf("%s while %q fails: logged %s", name, failing, printed)
 				}
 			})
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-func TestNewTokenReplacesTheOneBefore(t *testing.T) {
+func TestNewTokenReplacesThePreviousOne(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, nil)
 	signIn := func() string {
@@ -25,14 +25,14 @@ func TestNewTokenReplacesTheOneBefore(t *testing.T) {
 		}
 		return grant.AccessToken.Reveal()
 	}
-	// It makes no difference which of the two ways a token came by.
+	// Tokens of SignIn and of Issue replace each other.
 	first, second := signIn(), issue(t, auth, alice(), "")
 	expect(t, auth, first, "invalid replaced")
-	expect(t, auth, second, "good")
+	expect(t, auth, second, "valid")
 	third := signIn()
-	expect(t, auth, first, "invalid") // only the last one that was displaced is known
+	expect(t, auth, first, "invalid") // the storage remembers only the last replaced token
 	expect(t, auth, second, "invalid replaced")
-	expect(t, auth, third, "good")
+	expect(t, auth, third, "valid")
 }
 
 func TestTokensOfOtherSlotsStayValid(t *testing.T) {
@@ -40,23 +40,24 @@ func TestTokensOfOtherSlotsStayValid(t *testing.T) {
 	auth := newService(t, new(memory.Store), &staff{}, nil)
 	web, mobile := issue(t, auth, alice(), "web"), issue(t, auth, alice(), "mobile")
 	other := issue(t, auth, bob(), "web")
-	// A user whose ID is the other's client ID is somebody else.
+	// The slot of user "web" at client "17" differs from that of user "17" at
+	// client "web".
 	odd := issue(t, auth, tokenauth.Principal{UserID: "web"}, "17")
 	newer := issue(t, auth, alice(), "web")
 	expect(t, auth, web, "invalid replaced")
 	for _, accessToken := range []string{mobile, other, odd, newer} {
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 	}
 	if err := auth.Revoke(t.Context(), newer); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, auth, newer, "invalid")
 	for _, accessToken := range []string{mobile, other, odd} {
-		expect(t, auth, accessToken, "good")
+		expect(t, auth, accessToken, "valid")
 	}
 }
 
-func TestGrantEqualsTheStoredToken(t *testing.T) {
+func TestIssuedTokenEqualsTheStoredOne(t *testing.T) {
 	t.Parallel()
 	storage := new(memory.Store)
 	now := time.Date(2020, 9, 13, 11, 35, 33, 999_999_999, time.FixedZone("CEST", 2*60*60))
@@ -70,13 +71,13 @@ func TestGrantEqualsTheStoredToken(t *testing.T) {
 	accessToken, got := grant.AccessToken.Reveal(), grant.Token
 	issued := time.Date(2020, 9, 13, 9, 35, 33, 0, time.UTC)
 	if !strings.HasPrefix(accessToken, "acme_") || len(accessToken) != 97 {
-		t.Errorf("the access token is %q", accessToken)
+		t.Errorf("the access token is %q, want the prefix tat_", accessToken)
 	}
 	if got.Slot != tokenauth.SlotOf("17", "web") || got.ClientID != "web" || got.Digest != sha256.Sum256([]byte(accessToken)) || !got.Replaced.IsZero() {
-		t.Errorf("the grant is for %+v", got)
+		t.Errorf("the issued token is for %+v", got)
 	}
 	if got.IssuedAt != issued || got.ExpiresAt != issued.Add(time.Hour) {
-		t.Errorf("good from %v to %v", got.IssuedAt, got.ExpiresAt)
+		t.Errorf("valid from %v to %v", got.IssuedAt, got.ExpiresAt)
 	}
 	stored, err := storage.Find(t.Context(), got.Slot)
 	validated, err2 := auth.Validate(t.Context(), accessToken)
@@ -89,7 +90,7 @@ func TestGrantEqualsTheStoredToken(t *testing.T) {
 		}
 	}
 	if strings.Contains(fmt.Sprintf("%+v", stored), accessToken[5:]) {
-		t.Error("the access token itself is stored")
+		t.Error("the access token is stored, want only its digest")
 	}
 }
 
@@ -103,13 +104,13 @@ func TestTokenIsValidUntilItExpires(t *testing.T) {
 	for _, step := range []struct {
 		at   time.Duration
 		want string
-	}{{0, "good"}, {time.Minute - 1, "good"}, {time.Minute, "invalid expired"}, {time.Hour, "invalid expired"}} {
+	}{{0, "valid"}, {time.Minute - 1, "valid"}, {time.Minute, "invalid expired"}, {time.Hour, "invalid expired"}} {
 		now = issued.Add(step.at)
 		expect(t, auth, accessToken, step.want)
 		expect(t, auth, old, "invalid replaced")
 	}
 	stranger := newService(t, new(memory.Store), &staff{}, nil)
-	expect(t, stranger, accessToken, "invalid") // nobody else learns that it was one
+	expect(t, stranger, accessToken, "invalid") // only the exact token is reported as expired
 }
 
 func TestRevokeEndsOneTokenAndIsIdempotent(t *testing.T) {
@@ -121,9 +122,9 @@ func TestRevokeEndsOneTokenAndIsIdempotent(t *testing.T) {
 	stranger := issue(t, newService(t, new(memory.Store), &staff{}, nil), alice(), "")
 	for _, accessToken := range []string{old, old, stranger, "", "nonsense", newer[:95], newer + "\n"} {
 		if err := auth.Revoke(t.Context(), accessToken); err != nil {
-			t.Errorf("Revoke of %q: %v", accessToken, err)
+			t.Errorf("Revoke of %q: error %v, want none", accessToken, err)
 		}
-		expect(t, auth, newer, "good")
+		expect(t, auth, newer, "valid")
 	}
 	for range 2 {
 		if err := auth.Revoke(t.Context(), newer); err != nil {
@@ -135,7 +136,7 @@ func TestRevokeEndsOneTokenAndIsIdempotent(t *testing.T) {
 	if storage.holds() {
 		t.Error("the slot is not empty")
 	}
-	expect(t, auth, issue(t, auth, alice(), ""), "good") // revoking is not for ever
+	expect(t, auth, issue(t, auth, alice(), ""), "valid") // the user can get a new token
 }
 
 func TestRevokeUserEndsAllTokensOfTheUser(t *testing.T) {
@@ -148,16 +149,16 @@ func TestRevokeUserEndsAllTokensOfTheUser(t *testing.T) {
 		}
 		expect(t, auth, web, "invalid")
 		expect(t, auth, mobile, "invalid")
-		expect(t, auth, other, "good")
+		expect(t, auth, other, "valid")
 	}
 	if err := auth.RevokeUser(t.Context(), "nobody"); err != nil {
 		t.Error(err)
 	}
-	expect(t, auth, issue(t, auth, alice(), "web"), "good")
+	expect(t, auth, issue(t, auth, alice(), "web"), "valid")
 }
 
-// A clock that is a day ahead by mistake must not remove anything.
-func TestPurgeKeepsWhatExpiredToday(t *testing.T) {
+// Purge keeps a token for a day after it expired, in case the clock is ahead.
+func TestPurgeKeepsTokensForADayAfterExpiry(t *testing.T) {
 	t.Parallel()
 	issued := time.Date(2020, 9, 13, 9, 35, 33, 0, time.UTC)
 	now := issued
@@ -169,7 +170,7 @@ func TestPurgeKeepsWhatExpiredToday(t *testing.T) {
 		removed int64
 		want    string
 	}{
-		{0, 0, "good"},
+		{0, 0, "valid"},
 		{time.Hour, 0, "invalid expired"},
 		{25 * time.Hour, 0, "invalid expired"},
 		{25*time.Hour + 1, 1, "invalid"},
@@ -181,7 +182,7 @@ func TestPurgeKeepsWhatExpiredToday(t *testing.T) {
 		}
 		expect(t, auth, accessToken, step.want)
 	}
-	// A storage with an expiry of its own has nothing to purge.
+	// A storage without Purge removes expired tokens itself.
 	if removed, err := newService(t, struct{ tokenauth.Storage }{storage}, &staff{}, nil).Purge(t.Context()); removed != 0 || err != nil {
 		t.Errorf("without Purger: removed %d, error %v", removed, err)
 	}
@@ -212,7 +213,7 @@ func TestRunPurgesUntilItsContextEnds(t *testing.T) {
 		time.Sleep(25 * time.Minute)
 		synctest.Wait()
 		if want := []time.Duration{0, 10 * time.Minute, 20 * time.Minute}; !slices.Equal(purges, want) {
-			t.Errorf("purged after %v, want %v", purges, want)
+			t.Errorf("purges came after %v, want %v", purges, want)
 		}
 		cancel()
 		if err := <-ended; err != nil {
@@ -222,10 +223,10 @@ func TestRunPurgesUntilItsContextEnds(t *testing.T) {
 			t.Errorf("Run ended after %v", took)
 		}
 		if got := log.String(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, failing.Error()) {
-			t.Errorf("the log has %s", got)
+			t.Errorf("logged %s, want one error with the cause", got)
 		}
 		if err := auth.Run(ctx); err != nil || strings.Count(log.String(), "level=ERROR") != 1 {
-			t.Errorf("Run with an ended context returned %v, and logged %s", err, log)
+			t.Errorf("Run with an ended context: error %v, logged %s", err, log)
 		}
 	})
 }

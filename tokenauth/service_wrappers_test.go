@@ -11,7 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// embedding are wrappers as hosts write them: each has the interface's methods only.
+// Wrappers as hosts write them, with the methods of the embedded interface
+// only.
 type (
 	embeddingAuthenticator struct{ tokenauth.Authenticator }
 	embeddingStorage       struct{ tokenauth.Storage }
@@ -34,12 +35,12 @@ func (c chain) Authenticate(ctx context.Context, credentials tokenauth.Credentia
 	return c[0].Authenticate(ctx, credentials)
 }
 
-// ownClock is a storage with a clock of its own.
+// ownClock is a storage with its own clock.
 type ownClock struct{ memory.Store }
 
 func (*ownClock) Now(context.Context) (time.Time, error) { return time.Now(), nil }
 
-// purging passes on Purge, and not the clock.
+// purging passes on all optional methods except Now.
 type purging struct {
 	tokenauth.Storage
 	tokenauth.Purger
@@ -47,20 +48,20 @@ type purging struct {
 	tokenauth.ClientRevoker
 }
 
-// liveUsers have all abilities of an Authenticator.
+// liveUsers has all optional methods of an Authenticator.
 type liveUsers struct{ outbox }
 
 func (*liveUsers) LiveCheck(context.Context, tokenauth.Principal) error { return nil }
 
-// queuedClients are a registry that is a RevocationQueue.
+// queuedClients is a registry with a RevocationQueue.
 type queuedClients struct {
 	registered
 	tokenauth.RevocationQueue
 }
 
-// A wrapper that hides an optional ability is named when the Service is made, with
-// the ability, and no other part is.
-func TestNewWarnsOfHiddenAbilities(t *testing.T) {
+// New warns of each wrapper that hides optional methods of the wrapped value,
+// and names the methods.
+func TestNewWarnsOfHiddenMethods(t *testing.T) {
 	t.Parallel()
 	users, live, store := &staff{}, new(liveUsers), new(memory.Store)
 	clients := &queuedClients{registered{}, new(outbox)}
@@ -69,50 +70,50 @@ func TestNewWarnsOfHiddenAbilities(t *testing.T) {
 		storage       tokenauth.Storage
 		authenticator tokenauth.Authenticator
 		clients       tokenauth.ClientRegistry
-		want          string // of the log; "" for nothing
+		want          string // the methods logged; "" for no warning
 	}{
 		{"nothing wrapped", store, users, clients, ""},
-		{"an embedded authenticator", store, embeddingAuthenticator{users}, nil, "methods=Recheck"},
-		{"by a pointer", store, &embeddingAuthenticator{users}, nil, "methods=Recheck"},
-		{"with all abilities", store, embeddingAuthenticator{live}, nil, "methods=Recheck methods=PendingRevocations,RemoveRevocation methods=LiveCheck"},
-		{"in a field with a name", store, &namingAuthenticator{next: users}, nil, "methods=Recheck"},
-		{"two deep", store, embeddingAuthenticator{&namingAuthenticator{next: users}}, nil, "methods=Recheck"},
-		{"one of several", store, chain{asks(nil), users}, nil, "methods=Recheck"},
-		{"one of several in a field", store, directories{sources: []tokenauth.Authenticator{asks(nil), users}}, nil, "methods=Recheck"},
-		{"one of several in an array", store, &directories{further: [2]chain{1: {users}}}, nil, "methods=Recheck"},
-		{"several without", store, directories{sources: []tokenauth.Authenticator{asks(nil), nil}}, nil, ""},
-		{"that embeds the type", store, struct{ *staff }{users}, nil, ""},
-		{"that passes them on", store, struct {
+		{"embedded authenticator", store, embeddingAuthenticator{users}, nil, "methods=Recheck"},
+		{"pointer to a wrapper", store, &embeddingAuthenticator{users}, nil, "methods=Recheck"},
+		{"all optional methods", store, embeddingAuthenticator{live}, nil, "methods=Recheck methods=PendingRevocations,RemoveRevocation methods=LiveCheck"},
+		{"authenticator in a named field", store, &namingAuthenticator{next: users}, nil, "methods=Recheck"},
+		{"wrapper in a wrapper", store, embeddingAuthenticator{&namingAuthenticator{next: users}}, nil, "methods=Recheck"},
+		{"one authenticator of a list", store, chain{authenticatorFunc(nil), users}, nil, "methods=Recheck"},
+		{"one authenticator of a list in a field", store, directories{sources: []tokenauth.Authenticator{authenticatorFunc(nil), users}}, nil, "methods=Recheck"},
+		{"one authenticator of a list in an array", store, &directories{further: [2]chain{1: {users}}}, nil, "methods=Recheck"},
+		{"list without optional methods", store, directories{sources: []tokenauth.Authenticator{authenticatorFunc(nil), nil}}, nil, ""},
+		{"struct that embeds the concrete type", store, struct{ *staff }{users}, nil, ""},
+		{"struct that embeds the optional interface", store, struct {
 			tokenauth.Authenticator
 			tokenauth.Rechecker
 		}{users, users}, nil, ""},
-		{"of one that has none", store, embeddingAuthenticator{asks(nil)}, nil, ""},
-		{"of none", store, embeddingAuthenticator{}, nil, ""},
-		{"of itself", store, func() tokenauth.Authenticator {
+		{"nothing to hide", store, embeddingAuthenticator{authenticatorFunc(nil)}, nil, ""},
+		{"nil authenticator", store, embeddingAuthenticator{}, nil, ""},
+		{"wrapper that contains itself", store, func() tokenauth.Authenticator {
 			n := new(namingAuthenticator)
 			n.next = n
 			return n
 		}(), nil, ""},
-		{"an embedded storage", embeddingStorage{store}, users, nil, "methods=List methods=Purge methods=RevokeClient"},
-		{"that embeds the type of a storage", &scripted{}, users, nil, ""},
-		{"a storage that passes on all but the clock", &purging{new(ownClock), store, store, store}, users, nil, "methods=Now"},
-		{"a storage that finds batches, embedded", embeddingStorage{new(batching)}, users, nil, "methods=FindBatch methods=List methods=Purge methods=RevokeClient"},
-		{"that embeds one that finds batches", &struct{ *batching }{new(batching)}, users, nil, ""},
-		{"with its own Find", &findsItself{new(batching)}, users, nil, "wrapper=*tokenauth_test.findsItself"},
-		{"with its own Find and FindBatch", &findsBoth{findsItself{new(batching)}}, users, nil, ""},
-		{"an embedded registry", store, users, embeddingRegistry{clients}, "methods=PendingRevocations,RemoveRevocation"},
-		{"the storage of tests", &tokenauthtest.FailingStorage{Storage: store}, users, nil, ""},
+		{"embedded storage", embeddingStorage{store}, users, nil, "methods=List methods=Purge methods=RevokeClient"},
+		{"struct that embeds the concrete storage", &scripted{}, users, nil, ""},
+		{"storage that hides only Now", &purging{new(ownClock), store, store, store}, users, nil, "methods=Now"},
+		{"embedded storage with FindBatch", embeddingStorage{new(batching)}, users, nil, "methods=FindBatch methods=List methods=Purge methods=RevokeClient"},
+		{"struct that embeds a concrete storage with FindBatch", &struct{ *batching }{new(batching)}, users, nil, ""},
+		{"wrapper that overrides Find only", &findsItself{new(batching)}, users, nil, "wrapper=*tokenauth_test.findsItself"},
+		{"wrapper that overrides Find and FindBatch", &findsBoth{findsItself{new(batching)}}, users, nil, ""},
+		{"embedded registry", store, users, embeddingRegistry{clients}, "methods=PendingRevocations,RemoveRevocation"},
+		{"tokenauthtest.FailingStorage", &tokenauthtest.FailingStorage{Storage: store}, users, nil, ""},
 	} {
 		logger, printed := logInto()
 		if _, err := tokenauth.New(test.storage, test.authenticator, &tokenauth.Options{Clients: test.clients, Logger: logger}); err != nil {
-			t.Errorf("%s: %v", test.name, err)
+			t.Errorf("%s: error %v, want none", test.name, err)
 		}
 		var got []string
 		for line := range strings.Lines(printed.String()) {
 			fields := strings.Fields(line)
 			got = append(got, fields[len(fields)-1])
 			if !strings.Contains(line, "level=WARN") || !strings.Contains(line, "wrapper=") {
-				t.Errorf("%s: logged %s", test.name, line)
+				t.Errorf("%s: logged %s, want a warning with the wrapper", test.name, line)
 			}
 		}
 		if strings.Join(got, " ") != test.want {

@@ -22,11 +22,11 @@ func TestSignInReturnsTheAuthenticatorsDecision(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"good", nil, "good"},
+		{"valid", nil, "valid"},
 		{"rejected", tokenauth.ErrRejected, "rejected"},
 		{"rejected for a reason", fmt.Errorf("locked out: %w", tokenauth.ErrRejected), "rejected"},
 		{"trouble", errDirectory, "unavailable"},
-		{"not found is no rejection", tokenauth.ErrNotFound, "unavailable"},
+		{"ErrNotFound is not a rejection", tokenauth.ErrNotFound, "unavailable"},
 		{"cancelled", context.Canceled, "unavailable"},
 	}
 	for _, test := range tests {
@@ -34,19 +34,19 @@ func TestSignInReturnsTheAuthenticatorsDecision(t *testing.T) {
 		auth := newService(t, storage, users, nil)
 		grant, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice"})
 		if got := reason(err); got != test.want || test.err != nil && !errors.Is(err, test.err) {
-			t.Errorf("%s: %q, want %q; error %v", test.name, got, test.want, err)
+			t.Errorf("%s: got %q, want %q; error %v", test.name, got, test.want, err)
 		}
 		if stored := storage.holds(); stored != (test.err == nil) {
 			t.Errorf("%s: a token was stored: %v", test.name, stored)
 		}
 		if empty := grant.AccessToken.Reveal() == "" && grant.Token.Digest.IsZero(); empty == (test.err == nil) {
-			t.Errorf("%s: the grant is %+v", test.name, grant)
+			t.Errorf("%s: the issued token is %+v, want zero", test.name, grant)
 		}
 	}
 }
 
-// A refusal before the work would tell by its speed, and a bound inside the
-// hash would make two passwords the same.
+// A rejection before the work would be faster than a wrong password. Truncating
+// a long password would make different ones equal.
 func TestLongPasswordIsRejectedAfterAuthenticate(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -54,7 +54,7 @@ func TestLongPasswordIsRejectedAfterAuthenticate(t *testing.T) {
 		err    error
 		want   string
 	}{
-		{1024, nil, "good"},
+		{1024, nil, "valid"},
 		{1024 + 1, nil, "rejected"},
 		{1024 + 1, errDirectory, "unavailable"},
 	} {
@@ -62,8 +62,8 @@ func TestLongPasswordIsRejectedAfterAuthenticate(t *testing.T) {
 		auth := newService(t, storage, users, nil)
 		password := tokenauth.NewSecret(strings.Repeat("x", test.length))
 		_, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: "alice", Password: password})
-		if got := reason(err); got != test.want || users.asked != 1 || storage.holds() != (test.want == "good") {
-			t.Errorf("%d bytes: %q, want %q; Authenticate was called %d times; stored: %v", test.length, got, test.want, users.asked, storage.holds())
+		if got := reason(err); got != test.want || users.asked != 1 || storage.holds() != (test.want == "valid") {
+			t.Errorf("password of %d bytes: got %q, want %q; Authenticate was called %d times; token stored: %v", test.length, got, test.want, users.asked, storage.holds())
 		}
 	}
 }
@@ -75,11 +75,11 @@ func TestSignInReturnsTheRecheckersDecision(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"nothing has changed", nil, "good"},
-		{"disabled meanwhile", tokenauth.ErrRejected, "rejected"},
+		{"nothing changed", nil, "valid"},
+		{"user disabled", tokenauth.ErrRejected, "rejected"},
 		{"rejected for a reason", fmt.Errorf("no such account: %w", tokenauth.ErrRejected), "rejected"},
-		{"could not tell", errDirectory, "unavailable"},
-		{"not found is no rejection", tokenauth.ErrNotFound, "unavailable"},
+		{"failed look-up", errDirectory, "unavailable"},
+		{"ErrNotFound is not a rejection", tokenauth.ErrNotFound, "unavailable"},
 	}
 	for _, test := range tests {
 		for _, leaves := range []bool{false, true} {
@@ -90,13 +90,13 @@ func TestSignInReturnsTheRecheckersDecision(t *testing.T) {
 				storage := new(scripted)
 				users := &staff{look: func(ctx context.Context, p tokenauth.Principal) error {
 					if ctx.Err() != nil {
-						t.Errorf("the look has no time: %v", ctx.Err())
+						t.Errorf("Recheck got a context that has ended: %v", ctx.Err())
 					}
 					if p.UserID != "17" || p.Stamp != "stamp-1" {
-						t.Errorf("the look is at %+v", p)
+						t.Errorf("Recheck got %+v", p)
 					}
 					if !storage.holds() {
-						t.Error("the look came before the token was stored")
+						t.Error("Recheck was called before the token was stored")
 					}
 					return test.err
 				}}
@@ -106,24 +106,24 @@ func TestSignInReturnsTheRecheckersDecision(t *testing.T) {
 				auth := newService(t, storage, users, nil)
 				grant, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice"})
 				if got := reason(err); got != test.want || test.err != nil && !errors.Is(err, test.err) {
-					t.Errorf("%q, want %q; error %v", got, test.want, err)
+					t.Errorf("got %q, want %q; error %v", got, test.want, err)
 				}
 				if stored := storage.holds(); stored != (test.err == nil) {
-					t.Errorf("a token is stored: %v", stored)
+					t.Errorf("token stored: %v", stored)
 				}
 				if test.err != nil && grant.AccessToken.Reveal() != "" {
-					t.Error("the access token was let out")
+					t.Error("SignIn returned an access token with an error")
 				}
 			})
 		}
 	}
 }
 
-// A host changes a user, then revokes its tokens. Whenever in a sign-in that
-// happens, no token of the user as it was is left.
-func TestNoOrderOfEventsLeavesATokenOfAChangedUser(t *testing.T) {
+// A host changes a user, then revokes the tokens. If this happens at any moment
+// of a sign-in, no token of the unchanged user remains.
+func TestChangeDuringSignInLeavesNoToken(t *testing.T) {
 	t.Parallel()
-	for _, moment := range []string{"before Replace", "stored", "before the look", "after the look", "signed in"} {
+	for _, moment := range []string{"before Replace", "stored", "before Recheck", "after Recheck", "signed in"} {
 		t.Run(moment, func(t *testing.T) {
 			t.Parallel()
 			storage, users := new(scripted), new(staff)
@@ -140,9 +140,9 @@ func TestNoOrderOfEventsLeavesATokenOfAChangedUser(t *testing.T) {
 			storage.before = func(_ context.Context, method string) error { now("before " + method); return nil }
 			storage.stored = func() { now("stored") }
 			users.look = func(_ context.Context, p tokenauth.Principal) error {
-				now("before the look")
+				now("before Recheck")
 				changed := p.Stamp != stamp
-				now("after the look")
+				now("after Recheck")
 				if changed {
 					return tokenauth.ErrRejected
 				}
@@ -154,13 +154,13 @@ func TestNoOrderOfEventsLeavesATokenOfAChangedUser(t *testing.T) {
 				t.Error(err)
 			}
 			if stamp != "stamp-2" || storage.holds() {
-				t.Errorf("the stamp is %s, and a token is stored: %v", stamp, storage.holds())
+				t.Errorf("the stamp is %s, token stored: %v; want stamp-2 and no token", stamp, storage.holds())
 			}
 		})
 	}
 }
 
-// What the refused sign-in has to take back is its own token only.
+// A sign-in that Recheck rejects revokes its own token, and not a newer one.
 func TestRecheckRevokesNoNewerToken(t *testing.T) {
 	t.Parallel()
 	storage := new(scripted)
@@ -172,9 +172,9 @@ func TestRecheckRevokesNoNewerToken(t *testing.T) {
 		return tokenauth.ErrRejected
 	}
 	if _, err := auth.SignIn(t.Context(), tokenauth.Credentials{}); reason(err) != "rejected" {
-		t.Errorf("SignIn: %v", err)
+		t.Errorf("SignIn: error %v, want ErrRejected", err)
 	}
-	expect(t, auth, newer, "good")
+	expect(t, auth, newer, "valid")
 }
 
 func TestRecheckEndsAfterTimeout(t *testing.T) {
@@ -186,7 +186,7 @@ func TestRecheckEndsAfterTimeout(t *testing.T) {
 		start := time.Now()
 		_, err := auth.SignIn(t.Context(), tokenauth.Credentials{})
 		if took := time.Since(start); reason(err) != "unavailable" || took != 3*time.Second {
-			t.Errorf("after %v: %v", took, err)
+			t.Errorf("after %v: error %v, want ErrUnavailable after 3s", took, err)
 		}
 		if storage.holds() {
 			t.Error("the token is still stored")
@@ -207,10 +207,10 @@ func TestRefusedTokenThatCannotBeRemovedIsLogged(t *testing.T) {
 	auth := newService(t, storage, users, &tokenauth.Options{Logger: logger})
 	grant, err := auth.SignIn(t.Context(), tokenauth.Credentials{})
 	if reason(err) != "rejected" || grant.AccessToken.Reveal() != "" {
-		t.Errorf("SignIn: %v", err)
+		t.Errorf("SignIn: error %v", err)
 	}
 	if got := log.String(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, errDirectory.Error()) || strings.Contains(got, "tat_") {
-		t.Errorf("the log has %s", got)
+		t.Errorf("logged %s, want one error with the cause and without the token", got)
 	}
 }
 
@@ -223,14 +223,14 @@ func TestRecheckIsOptional(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, auth, grant.AccessToken.Reveal(), "good")
+	expect(t, auth, grant.AccessToken.Reveal(), "valid")
 }
 
 func TestTokenThatCannotBeStoredIsNotGranted(t *testing.T) {
 	t.Parallel()
 	storage := &scripted{before: func(context.Context, string) error { return errDirectory }}
 	users := &staff{look: func(context.Context, tokenauth.Principal) error {
-		t.Error("a second look at nothing")
+		t.Error("Recheck was called although no token was stored")
 		return nil
 	}}
 	auth := newService(t, storage, users, nil)
@@ -238,10 +238,10 @@ func TestTokenThatCannotBeStoredIsNotGranted(t *testing.T) {
 	issued, err2 := auth.Issue(t.Context(), alice(), "")
 	for _, err := range []error{err, err2} {
 		if reason(err) != "unavailable" || !errors.Is(err, errDirectory) {
-			t.Errorf("error %v", err)
+			t.Errorf("SignIn: error %v", err)
 		}
 	}
 	if signedIn.AccessToken.Reveal() != "" || issued.AccessToken.Reveal() != "" {
-		t.Error("an access token was let out")
+		t.Error("SignIn returned an access token with an error")
 	}
 }

@@ -23,11 +23,11 @@ func alice() tokenauth.Principal {
 
 func bob() tokenauth.Principal { return tokenauth.Principal{UserID: "18", UserName: "bob"} }
 
-// staff is an Authenticator and a Rechecker that says what it is told to.
+// staff is an Authenticator and a Rechecker with results that the test sets.
 type staff struct {
-	err   error // what Authenticate says; nil for "it is alice"
-	asked int   // calls of Authenticate
-	// look is the second look; nil for "nothing has changed".
+	err   error // returned by Authenticate; nil: it returns alice
+	asked int   // number of calls of Authenticate
+	// look is called by Recheck; nil: nothing has changed.
 	look func(context.Context, tokenauth.Principal) error
 }
 
@@ -46,15 +46,16 @@ func (s *staff) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	return s.look(ctx, p)
 }
 
-// A scripted storage is one in memory that minds its context, with steps of a
-// test's own.
+// A scripted storage is one in memory that respects the context. A test can set
+// functions that run during each call.
 type scripted struct {
 	memory.Store
-	// before comes before each call; its error becomes the call's.
+	// before is called at the start of each call; its error becomes the error
+	// of the call.
 	before func(ctx context.Context, method string) error
-	// stored comes after a token was stored.
+	// stored is called after a token was stored.
 	stored func()
-	// found changes what Find returns.
+	// found may change the token that Find returns.
 	found func(*tokenauth.Token)
 }
 
@@ -110,13 +111,15 @@ func (s *scripted) Purge(ctx context.Context, before time.Time) (int64, error) {
 	return s.Store.Purge(ctx, before)
 }
 
-// holds reports whether the slot of alice has a token, whatever the script.
+// holds reports whether the slot of alice has a token. It does not call before
+// or found.
 func (s *scripted) holds() bool {
 	_, err := s.Store.Find(context.Background(), tokenauth.SlotOf("17", ""))
 	return err == nil
 }
 
-// hang waits for the context to end, as a storage does whose server is silent.
+// hang waits for the context to end, like a storage whose server does not
+// respond.
 func hang(ctx context.Context) error {
 	<-ctx.Done()
 	return ctx.Err()
@@ -139,7 +142,7 @@ func newService(t testing.TB, s tokenauth.Storage, a tokenauth.Authenticator, o 
 	return auth
 }
 
-// issue returns the access token of a new grant.
+// issue returns a new access token.
 func issue(t testing.TB, auth *tokenauth.Service, p tokenauth.Principal, clientID string) string {
 	t.Helper()
 	grant, err := auth.Issue(t.Context(), p, clientID)
@@ -149,16 +152,17 @@ func issue(t testing.TB, auth *tokenauth.Service, p tokenauth.Principal, clientI
 	return grant.AccessToken.Reveal()
 }
 
-// logInto returns a logger and what it has written.
+// logInto returns a logger, and the buffer that it writes to.
 func logInto() (*slog.Logger, *bytes.Buffer) {
 	var b bytes.Buffer
 	return slog.New(slog.NewTextHandler(&b, nil)), &b
 }
 
-// reason names all the sentinels that an error is, or "good" for nil.
+// reason returns the names of all sentinels that the error is, or "valid" for
+// nil.
 func reason(err error) string {
 	if err == nil {
-		return "good"
+		return "valid"
 	}
 	var names []string
 	for _, sentinel := range []struct {
@@ -180,7 +184,8 @@ func reason(err error) string {
 	return strings.Join(names, " ")
 }
 
-// expect validates an access token and checks what becomes of it.
+// expect validates an access token and compares the result, as reason returns
+// it.
 func expect(t testing.TB, auth *tokenauth.Service, accessToken, want string) {
 	t.Helper()
 	token, err := auth.Validate(t.Context(), accessToken)
@@ -188,11 +193,11 @@ func expect(t testing.TB, auth *tokenauth.Service, accessToken, want string) {
 		t.Errorf("the token is %q, want %q; error %v", got, want, err)
 	}
 	if err != nil && (!token.Digest.IsZero() || token.Principal.UserID != "") {
-		t.Errorf("a refused token came with %+v", token)
+		t.Errorf("Validate returned an error with the token %+v", token)
 	}
 }
 
-// endpoint returns the handler of revocation or introspection.
+// endpoint returns the handler of the revocation or introspection endpoint.
 func endpoint(t testing.TB, auth *tokenauth.Service, path string) http.Handler {
 	t.Helper()
 	e := tokenauth.Endpoints{Revocation: "/revoke"}

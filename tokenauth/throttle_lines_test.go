@@ -13,43 +13,44 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// everybody has an account, whose ID is the name.
-type everybody struct{ *gatekeeper }
+// An anyName is an Authenticator in which each user name has an account with the
+// name as its ID.
+type anyName struct{ *slowUsers }
 
-func (e everybody) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (e anyName) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	if err := c.CountAttempt(ctx, c.UserName); err != nil {
 		return tokenauth.Principal{}, err
 	}
-	return e.gatekeeper.Authenticate(ctx, c)
+	return e.slowUsers.Authenticate(ctx, c)
 }
 
-// Sign-ins from all /64 of one /48, or from a few addresses, to an account of their
-// own keep nobody else out, however many they are.
-func TestCrowdOfOneNetworkKeepsNobodyOut(t *testing.T) {
+// Many concurrent sign-ins to one account, from all /64 of one /48 or from a
+// few addresses, do not block other users.
+func TestLoadFromOneNetworkBlocksNoOther(t *testing.T) {
 	t.Parallel()
 	for name, from := range map[string]func(i int) string{
-		"a /48":             func(i int) string { return fmt.Sprintf("2001:db8:1:%x::1", i) },
-		"a dozen addresses": func(i int) string { return fmt.Sprintf("192.0.2.%d", 100+i%12) },
+		"one 48-bit network": func(i int) string { return fmt.Sprintf("2001:db8:1:%x::1", i) },
+		"a dozen addresses":  func(i int) string { return fmt.Sprintf("192.0.2.%d", 100+i%12) },
 	} {
 		for _, byName := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s by name %v", name, byName), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					d := &door{T: t, gatekeeper: new(gatekeeper)}
-					var users tokenauth.Authenticator = d.gatekeeper
+					d := &throttleTest{T: t, slowUsers: new(slowUsers)}
+					var users tokenauth.Authenticator = d.slowUsers
 					if !byName {
-						users = everybody{d.gatekeeper}
+						users = anyName{d.slowUsers}
 					}
 					d.auth = newService(t, new(memory.Store), users, nil)
 					d.expect("alice", "right", there, "in")
-					defer d.crowd(4400, from)() // more than may wait
+					defer d.startLoad(4400, from)() // more than the throttle lets wait
 					for i := range 3 {
 						time.Sleep(100 * time.Millisecond)
 						began := time.Now()
 						d.expect("alice", "right", there, "in")
 						d.expect(fmt.Sprint("bob", i), "right", fmt.Sprintf("203.0.113.%d", i), "in")
 						if took := time.Since(began); took > 5*time.Second {
-							t.Errorf("both took %v", took)
+							t.Errorf("both sign-ins took %v, want 5s or less", took)
 						}
 					}
 				})
@@ -58,13 +59,14 @@ func TestCrowdOfOneNetworkKeepsNobodyOut(t *testing.T) {
 	}
 }
 
-// Of one network, the sources that have many waiting make room for one that has few.
-func TestCrowdOfOneSourceKeepsItsNetworkNotOut(t *testing.T) {
+// In one network, sources with many waiting sign-ins make room for a source
+// with few.
+func TestLoadFromOneSourceDoesNotBlockItsNetwork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &door{T: t, gatekeeper: new(gatekeeper)}
-		d.auth = newService(t, new(memory.Store), d.gatekeeper, nil)
-		defer d.crowd(4400, func(int) string { return "2001:db8:1:1::1" })()
+		d := &throttleTest{T: t, slowUsers: new(slowUsers)}
+		d.auth = newService(t, new(memory.Store), d.slowUsers, nil)
+		defer d.startLoad(4400, func(int) string { return "2001:db8:1:1::1" })()
 		d.expect("bob", "right", "2001:db8:1:2::1", "in")
 	})
 }
@@ -73,8 +75,9 @@ func credentials(userName, password, from string) tokenauth.Credentials {
 	return tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret(password), RemoteAddr: netip.MustParseAddr(from)}
 }
 
-// crowd has mallory sign in so often at once, until the func is called.
-func (d *door) crowd(n int, from func(i int) string) (leave func()) {
+// startLoad starts n concurrent sign-ins of mallory, which continue until leave is
+// called.
+func (d *throttleTest) startLoad(n int, from func(i int) string) (leave func()) {
 	ctx, cancel := context.WithCancel(d.Context())
 	var wg sync.WaitGroup
 	for i := range n {

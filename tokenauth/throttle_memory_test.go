@@ -11,13 +11,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A name that is blocked costs no transactions, whatever its spelling.
+// Sign-ins to a throttled name take hardly any transactions, whatever the
+// spelling.
 func TestSpellingsOfABlockedNameTakeFewTransactions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
 		d := storage.replica(t, tokenauth.Options{})
-		d.fail("nobody", here, 12) // the next has to wait for more than a minute
+		d.fail("nobody", here, 12) // the next attempt must wait more than a minute
 		before := storage.script(nil)
 		for i := range 1000 {
 			spelling := "nobody" + strings.NewReplacer("0", "\u200b", "1", "\u200c").Replace(fmt.Sprintf("%010b", i))
@@ -26,13 +27,14 @@ func TestSpellingsOfABlockedNameTakeFewTransactions(t *testing.T) {
 			}
 		}
 		if calls, _ := storage.figures(); calls-before > 20 {
-			t.Errorf("%d transactions for 1000 sign-ins that are blocked", calls-before)
+			t.Errorf("%d transactions for 1000 throttled sign-ins, want at most 20", calls-before)
 		}
 	})
 }
 
-// A replica that finds an account reset believes that, although somebody failed.
-func TestReplicaBelievesAnUnthrottledAccount(t *testing.T) {
+// After Unthrottle on one replica, another replica lets the user in, although a
+// new attempt fails there first.
+func TestUnthrottleReachesOtherReplicas(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
@@ -50,15 +52,16 @@ func TestReplicaBelievesAnUnthrottledAccount(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 		other.expect("alice", "right", "198.51.100.3", "in")
 		if got := <-done; got != "rejected" {
-			t.Errorf("the guesser: %s", got)
+			t.Errorf("the failed attempt: %s, want rejected", got)
 		}
 	})
 }
 
-// leavesWork panics, and what it left running counts the attempt later.
-type leavesWork struct{ counted chan error }
+// lateCounter panics, but starts a goroutine that counts the attempt a second
+// later.
+type lateCounter struct{ counted chan error }
 
-func (l *leavesWork) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (l *lateCounter) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	go func() {
 		time.Sleep(time.Second)
 		l.counted <- c.CountAttempt(context.WithoutCancel(ctx), "17")
@@ -66,11 +69,11 @@ func (l *leavesWork) Authenticate(ctx context.Context, c tokenauth.Credentials) 
 	panic("a bug in the host's code")
 }
 
-func TestAttemptOfAnAuthenticatorThatPanickedIsOver(t *testing.T) {
+func TestCountAttemptAfterAPanicLeavesNothingPending(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
-		users := &leavesWork{make(chan error)}
+		users := &lateCounter{make(chan error)}
 		auth := newService(t, storage, users, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: tokenauth.NewSecret(strings.Repeat("k", 32))}})
 		func() {
 			defer func() { recover() }()
@@ -80,7 +83,7 @@ func TestAttemptOfAnAuthenticatorThatPanickedIsOver(t *testing.T) {
 			t.Error(err)
 		}
 		if n := storage.pending(); n != 0 {
-			t.Errorf("%d attempts are pending", n)
+			t.Errorf("%d attempts are pending, want 0", n)
 		}
 	})
 }

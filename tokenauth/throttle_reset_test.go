@@ -11,9 +11,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// block has the account throttled from its desk and from everywhere, and the desk for
-// all accounts.
-func (d *door) block(account, desk string) {
+// block makes the throttle refuse the account at each source, and the source
+// desk for each account.
+func (d *throttleTest) block(account, desk string) {
 	d.Helper()
 	for i := range 100 {
 		d.fail(account, fmt.Sprintf("203.0.113.%d", i), 1)
@@ -26,29 +26,29 @@ func (d *door) block(account, desk string) {
 	}
 }
 
-// minutes reports whether the outcome is a wait of some.
+// minutes reports whether the outcome is a wait of a minute or more.
 func minutes(outcome string) bool {
 	wait, err := time.ParseDuration(outcome)
 	return err == nil && wait >= time.Minute
 }
 
-// After the help desk helped a user, the user is let in at a desk where everything is
-// throttled, and others are not.
-func TestUnthrottledUserIsLetInAtAThrottledSource(t *testing.T) {
+// After Unthrottle a user can sign in at a source that is throttled for all
+// others.
+func TestUnthrottledUserSignsInAtAThrottledSource(t *testing.T) {
 	t.Parallel()
-	for name, replicas := range map[string]int{"in memory": 1, "at the replica that was asked": 2, "at another replica": 2} {
+	for name, replicas := range map[string]int{"in memory": 1, "at the same replica": 2, "at another replica": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				doors := house(t, replicas)
-				d, asked := doors[0], doors[0]
+				replicaTests := newReplicas(t, replicas)
+				d, asked := replicaTests[0], replicaTests[0]
 				d.block("alice", here)
 				if name == "at another replica" {
-					asked = doors[1]
+					asked = replicaTests[1]
 				}
 				for _, password := range []string{"right", "wrong"} {
 					if got := d.try("alice", password, here); !minutes(got) {
-						t.Fatalf("before: %s", got)
+						t.Fatalf("before Unthrottle: %s, want a wait of minutes", got)
 					}
 				}
 				if err := asked.auth.Unthrottle(t.Context(), "alice", "alice"); err != nil {
@@ -57,28 +57,28 @@ func TestUnthrottledUserIsLetInAtAThrottledSource(t *testing.T) {
 				if asked != d {
 					time.Sleep(5 * time.Second)
 				}
-				d.expect("alice", "wrong", here, "rejected") // the user tries the old password first
+				d.expect("alice", "wrong", here, "rejected") // the user first tries the old password
 				if got := d.try("bob", "right", here); !minutes(got) {
-					t.Errorf("somebody else: %s", got)
+					t.Errorf("another user: %s, want a wait of minutes", got)
 				}
 				time.Sleep(100 * time.Millisecond)
 				d.expect("alice", "right", here, "in")
 				d.expect("alice", "right", there, "in")
-				d.expect("alice", "wrong", "203.0.113.1", "rejected") // from where others had failed
+				d.expect("alice", "wrong", "203.0.113.1", "rejected") // a source where attempts had failed
 			})
 		})
 	}
 }
 
-// The limits of a source let pass ten failures of the account, and then hold again,
-// also once the user has signed in.
-func TestUnthrottledAccountHasTenTries(t *testing.T) {
+// After Unthrottle the limits of a source allow ten failures of the account.
+// Then they apply again, also once the user has signed in elsewhere.
+func TestUnthrottledAccountHasTenAttempts(t *testing.T) {
 	t.Parallel()
 	for name, signsIn := range map[string]bool{"all used": false, "signed in elsewhere": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := house(t, 1)[0]
+				d := newReplicas(t, 1)[0]
 				d.block("alice", here)
 				if err := d.auth.Unthrottle(t.Context(), "alice", "alice"); err != nil {
 					t.Fatal(err)
@@ -103,34 +103,35 @@ func TestUnthrottledAccountHasTenTries(t *testing.T) {
 					}
 				}
 				if got := d.try("alice", "right", here); !minutes(got) {
-					t.Errorf("after them: %s", got)
+					t.Errorf("after the ten failures, or a sign-in: %s, want a wait of minutes", got)
 				}
 			})
 		})
 	}
-	t.Run("at once", func(t *testing.T) {
+	t.Run("concurrent", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			d := house(t, 1)[0]
+			d := newReplicas(t, 1)[0]
 			d.block("alice", here)
 			if err := d.auth.Unthrottle(t.Context(), "alice", "alice"); err != nil {
 				t.Fatal(err)
 			}
 			if outcomes := atOnce(100, func(int) string { return d.try("alice", "wrong", here) }); outcomes["rejected"] != 5 {
-				t.Errorf("of 100 at once: %v", outcomes)
+				t.Errorf("the results of 100 concurrent attempts are %v, want 5 rejected", outcomes)
 			}
 		})
 	})
 }
 
-// Others have as many tries over all sources as before, wherever they are counted.
+// After Unthrottle an attacker has as many attempts over all sources as at a
+// new account.
 func TestUnthrottledAccountIsGuessedNoFaster(t *testing.T) {
 	t.Parallel()
 	for _, replicas := range []int{1, 2} {
 		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := house(t, replicas)[0]
+				d := newReplicas(t, replicas)[0]
 				d.block("alice", here)
 				if err := d.auth.Unthrottle(t.Context(), "alice", "alice"); err != nil {
 					t.Fatal(err)
@@ -139,30 +140,31 @@ func TestUnthrottledAccountIsGuessedNoFaster(t *testing.T) {
 				for d.try("alice", "wrong", fmt.Sprintf("203.0.113.%d", tried)) == "rejected" {
 					tried++
 				}
-				if tried < 20 || tried > 21 { // the wait of a second passes while one is hashed
-					t.Errorf("%d tries, want 20", tried)
+				if tried < 20 || tried > 21 { // a hash takes as long as the first wait of a second, so one more may be tried
+					t.Errorf("%d tries, want 20 or 21", tried)
 				}
 			})
 		})
 	}
 }
 
-// A source that a user knows and that failed a hundred times is known again.
+// After 100 failures at a known source of the user, Unthrottle makes the source
+// known again.
 func TestUnthrottleResetsAKnownSource(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := house(t, 1)[0]
+		d := newReplicas(t, 1)[0]
 		d.expect("alice", "right", here, "in")
 		d.fail("alice", here, 100)
-		if err := d.auth.Unthrottle(t.Context(), "alice"); err != nil { // the ID is enough
+		if err := d.auth.Unthrottle(t.Context(), "alice"); err != nil { // the user ID is sufficient
 			t.Fatal(err)
 		}
 		d.expect("alice", "right", here, "in")
 	})
 }
 
-// Where failures count by name, the names are what helps. It helps no account whose
-// name looks alike.
+// If failures count by name, Unthrottle needs the names. It does not help an
+// account with a similar name.
 func TestUnthrottleByName(t *testing.T) {
 	t.Parallel()
 	for name, counts := range map[string]bool{"by account": true, "by name": false} {
@@ -170,14 +172,14 @@ func TestUnthrottleByName(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				users := &exactNames{counts: counts}
-				d := &door{T: t, gatekeeper: &users.gatekeeper, auth: newService(t, new(memory.Store), users, nil)}
+				d := &throttleTest{T: t, slowUsers: &users.slowUsers, auth: newService(t, new(memory.Store), users, nil)}
 				d.block("alicé", here)
 				if err := d.auth.Unthrottle(t.Context(), "id of alice", "alice"); err != nil {
 					t.Fatal(err)
 				}
 				for _, from := range []string{here, there, "203.0.113.1"} {
 					if got := d.try("alicé", "right", from); !minutes(got) {
-						t.Errorf("alicé from %s: %s", from, got)
+						t.Errorf("alicé from %s: %s, want a wait of minutes", from, got)
 					}
 				}
 				d.expect("alice", "right", here, "in")
@@ -190,15 +192,15 @@ func TestUnthrottleByName(t *testing.T) {
 	}
 }
 
-// A storage that fails tells so.
-func TestUnthrottleReportsAStorageThatFails(t *testing.T) {
+// Unthrottle returns the error of the storage as ErrUnavailable.
+func TestUnthrottleReportsStorageErrors(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
 		d := storage.replica(t, tokenauth.Options{})
 		storage.script(func(int) (bool, error) { return false, errConnection })
 		if err := d.auth.Unthrottle(t.Context(), "17", "alice"); !errors.Is(err, tokenauth.ErrUnavailable) {
-			t.Errorf("%v", err)
+			t.Errorf("error %v, want ErrUnavailable", err)
 		}
 	})
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// sharedCounters is a storage in which replicas count together. Each transaction
-// takes two milliseconds, and one at a time has a counter.
+// sharedCounters is a storage in which replicas share counters. Each
+// transaction takes two milliseconds, and they run one after the other.
 type sharedCounters struct {
 	memory.Store
 	mu       sync.Mutex
@@ -26,7 +26,7 @@ type sharedCounters struct {
 	watch            sync.Mutex
 	calls, now, most int
 	hangs            bool
-	// after says what becomes of a call: whether it takes effect, and its error.
+	// after decides whether a call takes effect, and which error it returns.
 	after func(call int) (bool, error)
 }
 
@@ -93,15 +93,16 @@ func (s *sharedCounters) pending() (n int64) {
 	return n
 }
 
-// replica returns a door to a Service that counts in the storage.
-func (s *sharedCounters) replica(t *testing.T, o tokenauth.Options) *door {
+// replica returns the test of a Service that keeps its counters in the storage.
+func (s *sharedCounters) replica(t *testing.T, o tokenauth.Options) *throttleTest {
 	t.Helper()
-	a := &column{equal: exactly}
+	a := &columnUsers{equal: exactly}
 	o.Throttle.Key = tokenauth.NewSecret(strings.Repeat("k", 32))
-	return &door{T: t, gatekeeper: &a.gatekeeper, auth: newService(t, s, a, &o)}
+	return &throttleTest{T: t, slowUsers: &a.slowUsers, auth: newService(t, s, a, &o)}
 }
 
-// atOnce signs in so often at once and returns how often each outcome came.
+// atOnce makes n concurrent attempts and returns how often each result
+// occurred. Each wait counts as "throttled".
 func atOnce(n int, try func(i int) string) map[string]int {
 	var mu sync.Mutex
 	outcomes := make(map[string]int)
@@ -121,9 +122,10 @@ func atOnce(n int, try func(i int) string) map[string]int {
 	return outcomes
 }
 
-// One source with very many sign-ins at once takes few connections, about two
-// transactions for each that is hashed, and none for those that are blocked.
-func TestCrowdOfOneSourceTakesFewTransactions(t *testing.T) {
+// Very many concurrent sign-ins from one source use few connections. They take
+// about two transactions for each that is hashed, and almost none for the
+// throttled ones.
+func TestLoadFromOneSourceTakesFewTransactions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
@@ -133,20 +135,20 @@ func TestCrowdOfOneSourceTakesFewTransactions(t *testing.T) {
 		outcomes := atOnce(600, func(i int) string { return d.try(fmt.Sprint("user", i), "wrong", here) })
 		calls, most := storage.figures()
 		if outcomes["rejected"] != 100 || outcomes["throttled"] != 500 {
-			t.Errorf("the outcomes are %v", outcomes)
+			t.Errorf("the results are %v, want 100 rejected and 500 throttled", outcomes)
 		}
 		if calls -= before; calls > 450 {
-			t.Errorf("%d transactions for 100 passwords that were hashed", calls)
+			t.Errorf("%d transactions for 100 hashed passwords, want at most 450", calls)
 		}
-		if most > 4 { // also of those that end at once
-			t.Errorf("%d transactions at once", most)
+		if most > 4 { // this includes sign-ins that end at the same time
+			t.Errorf("%d concurrent transactions, want at most 4", most)
 		}
 		before = storage.script(nil)
 		outcomes = atOnce(600, func(i int) string { return d.try(fmt.Sprint("other", i), "wrong", here) })
 		if calls, _ := storage.figures(); outcomes["throttled"] != 600 || calls-before > 5 {
-			t.Errorf("once it is blocked: %v, and %d transactions", outcomes, calls-before)
+			t.Errorf("once the source is throttled: %v with %d transactions, want 600 throttled with at most 5", outcomes, calls-before)
 		}
-		// Others wait for nobody.
+		// Sign-ins from other sources do not wait.
 		began := time.Now()
 		if d.expect("alice", "right", there, "in"); time.Since(began) > 1100*time.Millisecond {
 			t.Errorf("another source waited %v", time.Since(began))
@@ -154,9 +156,9 @@ func TestCrowdOfOneSourceTakesFewTransactions(t *testing.T) {
 	})
 }
 
-// Very many sources with one account take as few, and are not looked up: those that
-// wait for others are in nobody's way.
-func TestCrowdOnOneAccountTakesFewTransactions(t *testing.T) {
+// Very many sources at one account take few transactions too, and do not look
+// up the account. Sign-ins that wait do not delay others.
+func TestLoadOnOneAccountTakesFewTransactions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
@@ -169,28 +171,28 @@ func TestCrowdOnOneAccountTakesFewTransactions(t *testing.T) {
 		})
 		calls, most := storage.figures()
 		if most > 16 {
-			t.Errorf("%d transactions at once", most)
+			t.Errorf("%d concurrent transactions, want at most 16", most)
 		}
 		if outcomes["rejected"] != 20 || outcomes["throttled"] != 580 {
-			t.Errorf("the outcomes are %v", outcomes)
+			t.Errorf("the results are %v, want 20 rejected and 580 throttled", outcomes)
 		}
 		if calls -= before; calls > 100 {
-			t.Errorf("%d transactions for 20 passwords that were hashed", calls)
+			t.Errorf("%d transactions for 20 hashed passwords, want at most 100", calls)
 		}
 		if n := d.hashed.Load() - asked; n > 20 {
-			t.Errorf("%d passwords were hashed", n)
+			t.Errorf("%d passwords were hashed, want at most 20", n)
 		}
 	})
 }
 
-// Sign-ins that end at once, because their clients leave, are settled a few at a
-// time.
-func TestCrowdThatLeavesTakesFewTransactions(t *testing.T) {
+// If many clients leave at the same time, their pending attempts are ended by a
+// few concurrent transactions.
+func TestAbandonedSignInsTakeFewTransactions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
 		counted, leave := make(chan struct{}, 1000), make(chan struct{})
-		auth := newService(t, storage, counting(func(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+		auth := newService(t, storage, authenticatorFunc(func(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 			if err := c.CountAttempt(ctx, ""); err != nil {
 				return tokenauth.Principal{}, err
 			}
@@ -214,41 +216,36 @@ func TestCrowdThatLeavesTakesFewTransactions(t *testing.T) {
 			wg.Wait()
 			leave = make(chan struct{})
 			if calls, most := storage.figures(); most > atMost || calls-before != 100 {
-				t.Errorf("%d sources: %d transactions, %d at once", sources, calls-before, most)
+				t.Errorf("%d sources: %d transactions, %d of them concurrent", sources, calls-before, most)
 			}
 			if n := storage.pending(); n != 0 {
-				t.Errorf("%d sources: %d are pending", sources, n)
+				t.Errorf("%d sources: %d attempts are pending, want 0", sources, n)
 			}
 		}
 	})
 }
 
-// counting is an Authenticator.
-type counting func(context.Context, tokenauth.Credentials) (tokenauth.Principal, error)
-
-func (c counting) Authenticate(ctx context.Context, of tokenauth.Credentials) (tokenauth.Principal, error) {
-	return c(ctx, of)
-}
-
-// All users of a host may share one address.
-func TestCrowdOfOneSourceWithRightPasswordsGetsIn(t *testing.T) {
+// Many users may share one address, so many concurrent sign-ins with right
+// passwords succeed.
+func TestManyUsersAtOneAddressSignIn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
 		d := storage.replica(t, tokenauth.Options{})
 		d.expect("alice", "right", there, "in")
 		if outcomes := atOnce(1000, func(int) string { return d.try("alice", "right", here) }); outcomes["in"] != 1000 {
-			t.Errorf("the outcomes are %v", outcomes)
+			t.Errorf("the results are %v, want 1000 in", outcomes)
 		}
 		if n := storage.pending(); n != 0 {
-			t.Errorf("%d are pending", n)
+			t.Errorf("%d attempts are pending, want 0", n)
 		}
 	})
 }
 
-// What one replica knows of an owner another finds out, although the source is
-// blocked there.
-func TestBlockedReplicaLetsAnOwnerInFromAKnownSource(t *testing.T) {
+// A replica learns from the shared counters that the owner has signed in from a
+// source. It lets the owner in there, although the source is throttled at this
+// replica.
+func TestThrottledReplicaLetsTheOwnerInFromAKnownSource(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
@@ -258,14 +255,15 @@ func TestBlockedReplicaLetsAnOwnerInFromAKnownSource(t *testing.T) {
 			other.try(fmt.Sprint("user", i), "wrong", here)
 		}
 		if got := other.try("nobody", "wrong", here); got == "rejected" {
-			t.Fatal("the source is not blocked")
+			t.Fatal("the source is not throttled")
 		}
 		time.Sleep(200 * time.Millisecond)
 		other.expect("alice", "right", here, "in")
 	})
 }
 
-// A sign-in that was counted, although nobody heard of it, is in nobody's way.
+// If the storage counts an attempt but its answer is lost, the attempt does not
+// stay pending.
 func TestAttemptWithALostAnswerIsSettled(t *testing.T) {
 	t.Parallel()
 	for name, applied := range map[string]bool{"counted": true, "not counted": false} {
@@ -274,12 +272,12 @@ func TestAttemptWithALostAnswerIsSettled(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				storage := new(sharedCounters)
 				d := storage.replica(t, tokenauth.Options{})
-				d.expect("somebody", "wrong", there, "rejected") // from now on it counts by account
+				d.expect("somebody", "wrong", there, "rejected") // from now on attempts count by account
 				pending := storage.pending()
 				first := storage.script(nil)
 				for i := range 50 {
 					storage.script(func(call int) (bool, error) {
-						if call == first+1 { // the one that counts
+						if call == first+1 { // the call that counts the attempt
 							return applied, errConnection
 						}
 						return true, nil
@@ -288,7 +286,7 @@ func TestAttemptWithALostAnswerIsSettled(t *testing.T) {
 					first = storage.script(nil)
 				}
 				if n := storage.pending(); n != pending {
-					t.Errorf("%d attempts are pending", n)
+					t.Errorf("%d attempts are pending, want no more than before", n)
 				}
 				began := time.Now()
 				if d.expect("alice", "right", here, "in"); time.Since(began) > 1100*time.Millisecond {
@@ -307,7 +305,7 @@ func TestAttemptWithALostAnswerIsSettled(t *testing.T) {
 				for range 5 {
 					first := storage.script(nil)
 					storage.script(func(call int) (bool, error) {
-						if call == first+2 { // the one that settles
+						if call == first+2 { // the call that ends the attempt
 							return applied, errConnection
 						}
 						return true, nil
@@ -316,21 +314,21 @@ func TestAttemptWithALostAnswerIsSettled(t *testing.T) {
 					storage.script(nil)
 				}
 				if n := storage.pending(); n != 0 {
-					t.Errorf("%d attempts are pending", n)
+					t.Errorf("%d attempts are pending, want 0", n)
 				}
-				// Each counts once.
+				// Each failure counts once.
 				other := storage.replica(t, tokenauth.Options{})
 				got := other.try("alice", "right", here)
 				if wait, err := time.ParseDuration(got); err != nil || wait > time.Second {
-					t.Errorf("after five failures: %s", got)
+					t.Errorf("after five failures: %s, want a wait of a second or less", got)
 				}
 			})
 		})
 	}
 }
 
-// Clients that leave at once, at any moment, leave nothing pending.
-func TestClientThatLeavesLeavesNothingPending(t *testing.T) {
+// Clients that leave at any moment of a sign-in leave no attempt pending.
+func TestAbandonedSignInsLeaveNothingPending(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
@@ -346,7 +344,7 @@ func TestClientThatLeavesLeavesNothingPending(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		if n := storage.pending(); n != 0 {
-			t.Errorf("%d attempts are pending", n)
+			t.Errorf("%d attempts are pending, want 0", n)
 		}
 		began := time.Now()
 		if d.expect("alice", "right", here, "in"); time.Since(began) > 1100*time.Millisecond {
@@ -355,7 +353,8 @@ func TestClientThatLeavesLeavesNothingPending(t *testing.T) {
 	})
 }
 
-// A storage that fails every other time is told of once a minute.
+// If every other call of the storage fails, that is logged at most once a
+// minute.
 func TestFailuresOfTheCountersAreLoggedOnceAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -374,13 +373,14 @@ func TestFailuresOfTheCountersAreLoggedOnceAMinute(t *testing.T) {
 		}
 		minutes := int(time.Since(began)/time.Minute) + 1
 		if n := strings.Count(log.String(), "attempts could not be counted"); n < 1 || n > minutes {
-			t.Errorf("told %d times in %d minutes", n, minutes)
+			t.Errorf("logged %d times in %d minutes", n, minutes)
 		}
 	})
 }
 
-// While the look-ups hang, nobody waits much longer than they do.
-func TestHangingLookupsKeepNobodyWaiting(t *testing.T) {
+// While calls of the storage hang, sign-ins do not wait much longer than
+// Options.Timeout.
+func TestHangingStorageDelaysSignInsByItsTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := new(sharedCounters)
@@ -398,10 +398,10 @@ func TestHangingLookupsKeepNobodyWaiting(t *testing.T) {
 			return outcome
 		})
 		if outcomes["in"]+outcomes["unavailable"] != 400 || outcomes["unavailable"] < 350 {
-			t.Errorf("the outcomes are %v", outcomes)
+			t.Errorf("the results are %v, want 350 or more unavailable", outcomes)
 		}
 		if longest > 10*time.Second {
-			t.Errorf("the longest took %v", longest)
+			t.Errorf("the longest sign-in took %v, want 10s or less", longest)
 		}
 	})
 }

@@ -18,14 +18,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A gatekeeper is an Authenticator that counts how often it was asked: each
-// time would be a hash. The password is "right", and takes a second.
-type gatekeeper struct {
+// A slowUsers is an Authenticator that counts its calls, of which each would
+// hash a password. The password is "right", and a call takes a second.
+type slowUsers struct {
 	hashed atomic.Int64
 	err    error
 }
 
-func (g *gatekeeper) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
+func (g *slowUsers) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	g.hashed.Add(1)
 	time.Sleep(time.Second)
 	switch {
@@ -39,30 +39,31 @@ func (g *gatekeeper) Authenticate(ctx context.Context, c tokenauth.Credentials) 
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// A door is a service with a throttle, in a bubble.
-type door struct {
+// A throttleTest is a Service with a throttle, in a synctest bubble.
+type throttleTest struct {
 	*testing.T
-	*gatekeeper
+	*slowUsers
 	auth    *tokenauth.Service
 	guesses atomic.Int64
 }
 
-func atDoor(t *testing.T, o tokenauth.Options, test func(d *door)) {
+func testThrottle(t *testing.T, o tokenauth.Options, test func(d *throttleTest)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &door{T: t, gatekeeper: new(gatekeeper)}
-		d.auth = newService(t, new(memory.Store), d.gatekeeper, &o)
+		d := &throttleTest{T: t, slowUsers: new(slowUsers)}
+		d.auth = newService(t, new(memory.Store), d.slowUsers, &o)
 		test(d)
 	})
 }
 
-// try signs in and returns "in", "rejected", "unavailable", or how long to wait.
-// Each password "wrong" is another one: a repetition would not count.
-func (d *door) try(userName, password, from string) string {
+// try signs in and returns "in", "rejected", "unavailable" or the time to wait.
+// Each attempt with "wrong" uses a different password, because a repetition
+// would not count.
+func (d *throttleTest) try(userName, password, from string) string {
 	if password == "wrong" {
 		password = fmt.Sprint("wrong", d.guesses.Add(1))
 	}
-	addr, _ := netip.ParseAddr(from) // "" is the zero Addr
+	addr, _ := netip.ParseAddr(from) // the zero Addr for ""
 	_, err := d.auth.SignIn(d.Context(), tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret(password), RemoteAddr: addr})
 	var throttled *tokenauth.ThrottledError
 	switch {
@@ -70,22 +71,22 @@ func (d *door) try(userName, password, from string) string {
 		return "in"
 	case errors.As(err, &throttled):
 		if !errors.Is(err, tokenauth.ErrThrottled) || errors.Is(err, tokenauth.ErrRejected) || errors.Is(err, tokenauth.ErrUnavailable) {
-			d.Errorf("a ThrottledError that is something else: %v", err)
+			d.Errorf("a ThrottledError that matches another sentinel, or not ErrThrottled: %v", err)
 		}
 		return throttled.RetryAfter.String()
 	}
 	return reason(err)
 }
 
-func (d *door) expect(userName, password, from, want string) {
+func (d *throttleTest) expect(userName, password, from, want string) {
 	d.Helper()
 	if got := d.try(userName, password, from); got != want {
-		d.Errorf("%s/%s from %s: %s, want %s", userName, password, from, got, want)
+		d.Errorf("sign-in of %s with %s from %s: %s, want %s", userName, password, from, got, want)
 	}
 }
 
-// fail fails so often, waiting when told to.
-func (d *door) fail(userName, from string, times int) {
+// fail makes the given number of failed sign-ins, waiting as long as required.
+func (d *throttleTest) fail(userName, from string, times int) {
 	d.Helper()
 	for range times {
 		for {
@@ -95,7 +96,7 @@ func (d *door) fail(userName, from string, times int) {
 			}
 			wait, err := time.ParseDuration(got)
 			if err != nil {
-				d.Fatalf("%s from %s: %s", userName, from, got)
+				d.Fatalf("failing sign-in of %s from %s: %s", userName, from, got)
 			}
 			time.Sleep(wait)
 		}
@@ -105,19 +106,19 @@ func (d *door) fail(userName, from string, times int) {
 const here, there = "192.0.2.1", "198.51.100.1"
 
 func TestThrottleLimitsAnAccountFromOneSource(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		for range 5 {
 			d.expect("alice", "wrong", here, "rejected")
 		}
 		hashed := d.hashed.Load()
-		// The failure took a second, in which the wait began.
+		// The wait began when the last attempt failed, a second ago.
 		for range 3 {
 			d.expect("alice", "wrong", here, "1s")
 			d.expect("alice", "right", here, "1s")
 			d.expect("ALICE", "right", here, "1s")
 		}
 		if n := d.hashed.Load(); n != hashed {
-			d.Errorf("%d hashes while throttled", n-hashed)
+			d.Errorf("%d passwords were hashed while throttled, want 0", n-hashed)
 		}
 		for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
 			time.Sleep(wait*time.Second - time.Millisecond)
@@ -135,9 +136,9 @@ func TestThrottleLimitsAnAccountFromOneSource(t *testing.T) {
 	})
 }
 
-// A day without failures forgets them.
-func TestThrottleForgetsAfterADay(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+// A day without failures resets the counters.
+func TestFailuresExpireAfterADay(t *testing.T) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.fail("alice", here, 7)
 		time.Sleep(24 * time.Hour)
 		for range 5 {
@@ -147,8 +148,9 @@ func TestThrottleForgetsAfterADay(t *testing.T) {
 	})
 }
 
-// Of very many wrong guesses at once, as many are hashed as are free.
-func TestConcurrentGuessesHashOnlyTheFreeOnes(t *testing.T) {
+// Of very many concurrent wrong guesses, only the free failures are hashed.
+// Right passwords all succeed.
+func TestConcurrentGuessesAreLimited(t *testing.T) {
 	for name, test := range map[string]struct {
 		password string
 		want     map[string]int
@@ -158,7 +160,7 @@ func TestConcurrentGuessesHashOnlyTheFreeOnes(t *testing.T) {
 		"right": {"right", map[string]int{"in": 1000}, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			atDoor(t, tokenauth.Options{}, func(d *door) {
+			testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 				var mu sync.Mutex
 				got := make(map[string]int)
 				var wg sync.WaitGroup
@@ -172,7 +174,7 @@ func TestConcurrentGuessesHashOnlyTheFreeOnes(t *testing.T) {
 				}
 				wg.Wait()
 				if fmt.Sprint(got) != fmt.Sprint(test.want) || d.hashed.Load() != test.hashed {
-					d.Errorf("outcomes are %v, of %d hashes; want %v, of %d", got, d.hashed.Load(), test.want, test.hashed)
+					d.Errorf("the results are %v with %d hashes, want %v with %d", got, d.hashed.Load(), test.want, test.hashed)
 				}
 			})
 		})
@@ -180,7 +182,7 @@ func TestConcurrentGuessesHashOnlyTheFreeOnes(t *testing.T) {
 }
 
 func TestThrottleLimitsAnAccountFromAllSources(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.expect("alice", "right", here, "in") // a known source
 		source := 0
 		elsewhere := func() string { source++; return fmt.Sprintf("203.0.113.%d", source) }
@@ -188,7 +190,7 @@ func TestThrottleLimitsAnAccountFromAllSources(t *testing.T) {
 			d.expect("alice", "wrong", elsewhere(), "rejected")
 		}
 		d.expect("alice", "right", elsewhere(), "1s")
-		d.expect("alice", "right", here, "in") // which also ends the failures in a row
+		d.expect("alice", "right", here, "in") // also resets the account's failures in a row
 		for range 20 {
 			d.expect("alice", "wrong", elsewhere(), "rejected")
 		}
@@ -200,16 +202,16 @@ func TestThrottleLimitsAnAccountFromAllSources(t *testing.T) {
 	})
 }
 
-// After a hundred failures in a row, over however many sources and days, only
-// sources from which the user signed in lately may try.
+// After 100 failures in a row, over any number of sources and days, only
+// sources from which the user recently signed in may try.
 func TestAccountCeilingAdmitsOnlyKnownSources(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.expect("alice", "right", here, "in")
 		for i := range 100 {
 			d.fail("alice", fmt.Sprintf("203.0.%d.1", i), 1)
 			time.Sleep(20 * time.Hour)
 			if i%20 == 0 {
-				// It keeps the source known; its failures are its own.
+				// Bob's success does not reset the failures of alice.
 				d.expect("bob", "right", here, "in")
 			}
 		}
@@ -223,10 +225,10 @@ func TestAccountCeilingAdmitsOnlyKnownSources(t *testing.T) {
 	})
 }
 
-// The owner signs in from a known source through an attack of ten thousand
-// addresses, every time.
-func TestThrottleLetsTheOwnerIn(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+// The owner signs in from a known source during an attack from ten thousand
+// addresses, each time at once.
+func TestOwnerSignsInDuringAnAttack(t *testing.T) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.expect("alice", "right", here, "in")
 		for i := range 10_000 {
 			d.try("alice", "wrong", fmt.Sprintf("10.%d.%d.1", i/256, i%256))
@@ -234,16 +236,16 @@ func TestThrottleLetsTheOwnerIn(t *testing.T) {
 				d.expect("alice", "right", here, "in")
 			}
 		}
-		// What an owner mistypes counts for the source, as anybody's does.
+		// The owner's own wrong passwords still count for the source.
 		d.fail("alice", here, 5)
 		d.expect("alice", "right", here, "1s")
 	})
 }
 
-// Addresses that one customer can have are one source.
+// Addresses that one customer typically has count as one source.
 func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 	t.Run("64", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			for i := range 5 {
 				d.expect("alice", "wrong", fmt.Sprintf("2001:db8:1:1::%x", i), "rejected")
 			}
@@ -252,7 +254,7 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 		})
 	})
 	t.Run("48", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			for i := range 1000 {
 				d.expect(fmt.Sprint("user", i), "wrong", fmt.Sprintf("2001:db8:1:%x::1", i), "rejected")
 			}
@@ -261,7 +263,7 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 		})
 	})
 	t.Run("32", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			for i := range 100 {
 				d.expect(fmt.Sprint("user", i), "wrong", here, "rejected")
 			}
@@ -271,9 +273,9 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 			d.expect("alice", "right", here, "in")
 		})
 	})
-	// A success on another account does not reset it.
+	// A success of another account does not reset the failures of the source.
 	t.Run("interleaved", func(t *testing.T) {
-		atDoor(t, tokenauth.Options{}, func(d *door) {
+		testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 			for i := range 100 {
 				d.expect(fmt.Sprint("user", i), "wrong", here, "rejected")
 				if i%10 == 0 {
@@ -289,7 +291,7 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 		"unknown": {"", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			atDoor(t, tokenauth.Options{}, func(d *door) {
+			testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 				for i := range 5 {
 					d.expect("alice", "wrong", spellings[i%3], "rejected")
 				}
@@ -301,9 +303,9 @@ func TestThrottleCountsPrefixesAsOneSource(t *testing.T) {
 	}
 }
 
-// A success forgets an account's own failures and nobody else's.
+// A success resets the failures of the account at that source, and no others.
 func TestSuccessResetsOnlyItsOwnFailures(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.fail("alice", here, 4)
 		d.fail("alice", there, 5)
 		d.expect("alice", "right", here, "in")
@@ -315,9 +317,9 @@ func TestSuccessResetsOnlyItsOwnFailures(t *testing.T) {
 	})
 }
 
-// Trouble, a panic and a client that goes away count for nothing.
+// Errors and panics of the Authenticator do not count as failures.
 func TestErrorsAndPanicsCountAsNoFailure(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		d.err = errors.New("the directory is down")
 		for range 20 {
 			d.expect("alice", "wrong", here, "unavailable")
@@ -339,9 +341,10 @@ func TestErrorsAndPanicsCountAsNoFailure(t *testing.T) {
 	})
 }
 
-// While others are under way one waits for them, and leaves when its client does.
+// A sign-in waits while five others, the number of free failures, are in
+// progress. It stops waiting when its client leaves.
 func TestWaitingSignInEndsWithItsClient(t *testing.T) {
-	atDoor(t, tokenauth.Options{}, func(d *door) {
+	testThrottle(t, tokenauth.Options{}, func(d *throttleTest) {
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() { d.expect("alice", "right", here, "in") })
@@ -352,19 +355,19 @@ func TestWaitingSignInEndsWithItsClient(t *testing.T) {
 		began := time.Now()
 		_, err := d.auth.SignIn(ctx, tokenauth.Credentials{UserName: "alice", Password: tokenauth.NewSecret("right"), RemoteAddr: netip.MustParseAddr(here)})
 		if !errors.Is(err, tokenauth.ErrUnavailable) || time.Since(began) != 100*time.Millisecond {
-			d.Errorf("after %v: %v", time.Since(began), err)
+			d.Errorf("after %v: error %v, want ErrUnavailable after 100ms", time.Since(began), err)
 		}
 		wg.Wait()
 		if n := d.hashed.Load(); n != 5 {
-			d.Errorf("%d hashes", n)
+			d.Errorf("%d passwords were hashed, want 5", n)
 		}
 	})
 }
 
-// A wall clock that is set back makes no wait longer.
+// A wall clock that is set back does not make a wait longer.
 func TestClockSetBackLengthensNoWait(t *testing.T) {
 	now := time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC)
-	atDoor(t, tokenauth.Options{Now: func() time.Time { return now }}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Now: func() time.Time { return now }}, func(d *throttleTest) {
 		for range 8 {
 			d.expect("alice", "wrong", here, "rejected")
 			now = now.Add(time.Minute)
@@ -377,7 +380,7 @@ func TestClockSetBackLengthensNoWait(t *testing.T) {
 }
 
 func TestInsecureOffThrottlesNothing(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}, func(d *throttleTest) {
 		for range 100 {
 			d.expect("alice", "wrong", here, "rejected")
 		}
@@ -385,7 +388,7 @@ func TestInsecureOffThrottlesNothing(t *testing.T) {
 }
 
 func TestThrottleUsesTheHostsLimits(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: 2, PerAccount: 3, AccountCeiling: 4, PerSource: 6}}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{PerAccountAndSource: 2, PerAccount: 3, AccountCeiling: 4, PerSource: 6}}, func(d *throttleTest) {
 		d.fail("alice", here, 2)
 		d.expect("alice", "wrong", here, "1s")
 		d.expect("alice", "wrong", there, "rejected")
@@ -397,10 +400,11 @@ func TestThrottleUsesTheHostsLimits(t *testing.T) {
 	})
 }
 
-// Names without end take a bounded part of the memory. They drop no counter with
-// more failures than theirs, and no known source, and cost newcomers nothing.
+// Attempts at any number of names take a bounded part of the memory. They evict
+// neither counters with more failures nor known sources, and do not throttle
+// new users.
 func TestThrottleMemoryIsBounded(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
+	testThrottle(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *throttleTest) {
 		d.expect("owner", "right", here, "in")
 		d.fail("alice", here, 6)
 		for i := range 20_000 {
@@ -409,10 +413,10 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 			d.expect(fmt.Sprint("user", i), "wrong", netip.AddrFrom4(b).String(), "rejected")
 		}
 		if n := tokenauth.LocalCounters(d.auth); n > 2*1000 {
-			d.Errorf("%d counters are kept", n)
+			d.Errorf("%d counters are kept, want at most 2000", n)
 		}
 		d.expect("owner", "right", here, "in")
-		// Hours have passed; alice's failures are there all the same.
+		// Hours later the failures of alice are still counted.
 		d.expect("alice", "wrong", here, "rejected")
 		d.expect("alice", "right", here, "4s")
 		d.expect("newcomer", "right", "172.16.0.1", "in")
@@ -421,14 +425,15 @@ func TestThrottleMemoryIsBounded(t *testing.T) {
 			d.try("victim", "wrong", "172.16.0.1")
 		}
 		if n := d.hashed.Load() - hashed; n > 10 {
-			d.Errorf("%d of 1000 guesses were hashed", n)
+			d.Errorf("%d of 1000 guesses were hashed, want at most 10", n)
 		}
 	})
 }
 
-// A table that is full of failures from elsewhere keeps nobody out who has a right
-// password and an address of their own: neither at once nor half a day later.
-func TestFullTableKeepsNoNewcomerOut(t *testing.T) {
+// A table that is full of failures from other networks does not block a user
+// with the right password and an address of its own, neither at once nor half a
+// day later.
+func TestFullTableDoesNotBlockNewUsers(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC)
 	users := people{}
@@ -450,21 +455,21 @@ func TestFullTableKeepsNoNewcomerOut(t *testing.T) {
 		now = now.Add(pause)
 		for i := range 300 {
 			if err := try("alice", "correct horse", fmt.Sprintf("2001:db8:ffff:%x::1", i)); err != nil {
-				t.Fatalf("after %v, with %d guesses refused: %v", pause, refused, err)
+				t.Fatalf("after %v, with %d guesses throttled: error %v", pause, refused, err)
 			}
 		}
 	}
 }
 
-// Sign-ins that succeed fill nothing up.
-func TestHonestSignInsFillNoTable(t *testing.T) {
-	atDoor(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *door) {
+// Successful sign-ins do not fill the table of counters.
+func TestSuccessfulSignInsFillNoTable(t *testing.T) {
+	testThrottle(t, tokenauth.Options{Throttle: tokenauth.ThrottleOptions{MaxCounters: 1000}}, func(d *throttleTest) {
 		for range 3 {
 			outcomes := atOnce(1000, func(i int) string {
 				return d.try(fmt.Sprint("user", i), "right", fmt.Sprintf("198.51.%d.%d", i/256, i%256))
 			})
 			if outcomes["in"] != 1000 {
-				d.Errorf("the outcomes are %v", outcomes)
+				d.Errorf("the results are %v, want 1000 in", outcomes)
 			}
 		}
 	})
@@ -484,18 +489,18 @@ func TestNewRefusesThrottleOptionsOutOfRange(t *testing.T) {
 	} {
 		noCounter := struct{ tokenauth.Storage }{new(memory.Store)}
 		if _, err := tokenauth.New(noCounter, new(staff), &tokenauth.Options{Throttle: o}); err == nil || !strings.Contains(err.Error(), field) {
-			t.Errorf("%+v: %v", o, err)
+			t.Errorf("%+v: error %v, want one that names the field", o, err)
 		}
 	}
 }
 
-// countersThatPanic are an AttemptCounter in memory. Each call costs one of the
-// turns; the one that costs the last panics.
+// countersThatPanic is a throttle.Storage in memory. Each call decrements
+// turns, and panics when that reaches zero.
 type countersThatPanic struct {
 	memory.Store
 	mu       sync.Mutex
 	counters map[throttle.Key]throttle.Counter
-	turns    int // 0 for no panic
+	turns    int // 0 or less: no panic
 }
 
 func (c *countersThatPanic) panicAfter(turns int) {
@@ -524,8 +529,8 @@ func (c *countersThatPanic) UpdateCounters(_ context.Context, keys []throttle.Ke
 	return nil
 }
 
-// A storage that panics takes nobody's turn with it: neither the one of those
-// that wait for another process, nor of those that wait for the one it befell.
+// A panic of the storage does not block later sign-ins: neither those that wait
+// for another replica, nor those that wait for the sign-in that panicked.
 func TestThrottleSurvivesAPanicOfTheStorage(t *testing.T) {
 	t.Parallel()
 	attempt := func(t *testing.T, auth *tokenauth.Service, password string) (got string) {
@@ -545,27 +550,27 @@ func TestThrottleSurvivesAPanicOfTheStorage(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			storage := new(countersThatPanic)
-			one, other := newService(t, storage, new(gatekeeper), options), newService(t, storage, new(gatekeeper), options)
+			one, other := newService(t, storage, new(slowUsers), options), newService(t, storage, new(slowUsers), options)
 			storage.panicAfter(2)
 			if got := attempt(t, one, "right"); got != "panic" {
-				t.Fatalf("the sign-in: %s", got)
+				t.Fatalf("the sign-in: %s, want panic", got)
 			}
-			time.Sleep(2 * time.Minute) // until it is taken for one that will not end
+			time.Sleep(2 * time.Minute) // until the pending attempt expires
 			var elsewhere sync.WaitGroup
 			elsewhere.Go(func() { attempt(t, other, "right") })
 			synctest.Wait()
 			began := time.Now()
-			if got := attempt(t, one, "right"); got != "good" || time.Since(began) > 3*time.Second {
-				t.Errorf("the next one at the same process, while another has one under way: %s after %v", got, time.Since(began))
+			if got := attempt(t, one, "right"); got != "valid" || time.Since(began) > 3*time.Second {
+				t.Errorf("the next sign-in at the same replica, while the other replica has one in progress: %s after %v", got, time.Since(began))
 			}
 			elsewhere.Wait()
 		})
 	})
-	t.Run("when a turn has come", func(t *testing.T) {
+	t.Run("when a waiting sign-in starts", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			storage := new(countersThatPanic)
-			auth := newService(t, storage, new(gatekeeper), options)
+			auth := newService(t, storage, new(slowUsers), options)
 			var all sync.WaitGroup
 			var first, second, third string
 			all.Go(func() { first = attempt(t, auth, "right") })
@@ -575,10 +580,10 @@ func TestThrottleSurvivesAPanicOfTheStorage(t *testing.T) {
 			began := time.Now()
 			all.Go(func() { third = attempt(t, auth, "right") })
 			synctest.Wait()
-			storage.panicAfter(2) // the first one's end, and what the second does then
+			storage.panicAfter(2) // the calls at the end of the first and the start of the second sign-in
 			all.Wait()
-			if first != "good" || second != "panic" || third != "good" || time.Since(began) > 4*time.Second {
-				t.Errorf("they came out as %s, %s and %s, after %v", first, second, third, time.Since(began))
+			if first != "valid" || second != "panic" || third != "valid" || time.Since(began) > 4*time.Second {
+				t.Errorf("the results are %s, %s and %s after %v", first, second, third, time.Since(began))
 			}
 		})
 	})

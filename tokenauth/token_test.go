@@ -12,8 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The keys were made by another program. If they change, nothing that is
-// stored is found again.
+// The expected keys were computed by another program. If the keys change, the
+// Service no longer finds stored tokens.
 func TestStoredKeysStayTheSame(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ userID, clientID, user, client string }{
@@ -22,15 +22,16 @@ func TestStoredKeysStayTheSame(t *testing.T) {
 	} {
 		got := tokenauth.SlotOf(test.userID, test.clientID)
 		if hex.EncodeToString(got.User[:]) != test.user || hex.EncodeToString(got.Client[:]) != test.client {
-			t.Errorf("slot of %q at %q is %x", test.userID, test.clientID, got)
+			t.Errorf("the slot of user %q at client %q is %x", test.userID, test.clientID, got)
 		}
 		if got.User != tokenauth.UserKeyOf(test.userID) {
-			t.Errorf("the slot of %q is not under its user key", test.userID)
+			t.Errorf("the slot of %q does not contain its user key", test.userID)
 		}
 	}
 }
 
-// What a test puts where it does not belong, to find it again in an error.
+// marker is put into invalid fields, to check that errors do not repeat the
+// input.
 const marker = "s3cret"
 
 func TestIssueRefusesInvalidPrincipals(t *testing.T) {
@@ -38,10 +39,10 @@ func TestIssueRefusesInvalidPrincipals(t *testing.T) {
 	type principal = tokenauth.Principal
 	size := len("17alice" + "stamp-1" + "ReaderStaff" + "tenantnorth")
 	tests := []struct {
-		name, field string // no field: it is good
+		name, field string // field is "" for a valid principal
 		change      func(*principal)
 	}{
-		{"as it is", "", func(*principal) {}},
+		{"unchanged", "", func(*principal) {}},
 		{"bare", "", func(p *principal) { *p = principal{UserID: "\x01"} }},
 		{"no user ID", "UserID", func(p *principal) { p.UserID = "" }},
 		{"user ID of 512 bytes", "", func(p *principal) { p.UserID = strings.Repeat("x", 512) }},
@@ -76,12 +77,12 @@ func TestIssueRefusesInvalidPrincipals(t *testing.T) {
 		switch {
 		case test.field == "":
 			if err != nil || calls != 1 {
-				t.Errorf("%s: %v", test.name, err)
+				t.Errorf("%s: error %v, want none", test.name, err)
 			}
 		case reason(err) != "principal" || !strings.Contains(err.Error(), ": "+test.field+" must"):
 			t.Errorf("%s: error %v, want one that names %s", test.name, err, test.field)
 		case strings.Contains(err.Error(), marker) || calls > 0:
-			t.Errorf("%s: error %v, after %d calls of the storage", test.name, err, calls)
+			t.Errorf("%s: error %v repeats the input, or follows %d calls of the storage", test.name, err, calls)
 		}
 	}
 }
@@ -95,12 +96,13 @@ func TestIssueRefusesInvalidClientIDs(t *testing.T) {
 	} {
 		_, err := auth.Issue(t.Context(), alice(), clientID)
 		if (err == nil) != good || err != nil && (!strings.Contains(err.Error(), "client ID") || strings.Contains(err.Error(), marker)) {
-			t.Errorf("%q: %v", clientID, err)
+			t.Errorf("client ID of %q: error %v", clientID, err)
 		}
 	}
 }
 
-// Nobody can change who a token stands for but by issuing another.
+// A token does not change if a caller modifies a principal that it passed or
+// got.
 func TestPrincipalsAreCopied(t *testing.T) {
 	t.Parallel()
 	spoil := func(p tokenauth.Principal) { p.Roles[0], p.Attributes["tenant"] = "Administrator", "south" }
@@ -118,7 +120,7 @@ func TestPrincipalsAreCopied(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, want := fmt.Sprint(token.Principal), fmt.Sprint(alice()); got != want {
-			t.Errorf("stands for %v, want %v", got, want)
+			t.Errorf("the principal is %v, want %v", got, want)
 		}
 		spoil(token.Principal)
 	}
@@ -139,16 +141,17 @@ func TestHasRoleComparesExactly(t *testing.T) {
 		{[]string{"Reader,Staff"}, false},
 	} {
 		if got := alice().HasRole(test.anyOf...); got != test.want {
-			t.Errorf("any of %q: %v", test.anyOf, got)
+			t.Errorf("HasRole of %q: %v", test.anyOf, got)
 		}
 	}
 	if bob().HasRole("Reader") {
-		t.Error("somebody without roles has one")
+		t.Error("HasRole is true for a user without roles")
 	}
 }
 
-// More goroutines than cores sign the same user in, while each also has a user
-// of its own: one token of the shared slot stays, and one is told replaced.
+// More goroutines than cores sign in the same user, and each also a user of its
+// own. Of the shared slot one token stays valid, and one is reported as
+// replaced.
 func TestConcurrentSignInsLeaveOneToken(t *testing.T) {
 	t.Parallel()
 	const n = 64
@@ -166,16 +169,16 @@ func TestConcurrentSignInsLeaveOneToken(t *testing.T) {
 			own := fmt.Sprint("user ", i)
 			for range 10 {
 				if _, err := auth.Validate(t.Context(), shared[i]); err != nil && !strings.HasPrefix(reason(err), "invalid") {
-					t.Errorf("shared: %v", err)
+					t.Errorf("shared user: error %v", err)
 				}
 				grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: own}, "")
 				if err != nil {
-					t.Errorf("%s: %v", own, err)
+					t.Errorf("%s: error %v", own, err)
 					return
 				}
 				token, err := auth.Validate(t.Context(), grant.AccessToken.Reveal())
 				if err != nil || token.Principal.UserID != own {
-					t.Errorf("%s: signed in as %q, error %v", own, token.Principal.UserID, err)
+					t.Errorf("%s: the token is for %q, error %v", own, token.Principal.UserID, err)
 				}
 				if i%2 == 0 {
 					err = auth.Revoke(t.Context(), grant.AccessToken.Reveal())
@@ -183,7 +186,7 @@ func TestConcurrentSignInsLeaveOneToken(t *testing.T) {
 					err = auth.RevokeUser(t.Context(), own)
 				}
 				if _, invalid := auth.Validate(t.Context(), grant.AccessToken.Reveal()); err != nil || reason(invalid) != "invalid" {
-					t.Errorf("%s: revoked with %v, and then %v", own, err, invalid)
+					t.Errorf("%s: Revoke returned %v, and Validate then %v", own, err, invalid)
 				}
 			}
 		})
@@ -194,7 +197,7 @@ func TestConcurrentSignInsLeaveOneToken(t *testing.T) {
 		_, err := auth.Validate(t.Context(), accessToken)
 		count[reason(err)]++
 	}
-	if count["good"] != 1 || count["invalid replaced"] != 1 || count["invalid"] != n-2 {
-		t.Errorf("the tokens of %d sign-ins are %v", n, count)
+	if count["valid"] != 1 || count["invalid replaced"] != 1 || count["invalid"] != n-2 {
+		t.Errorf("the results for the tokens of %d sign-ins are %v", n, count)
 	}
 }

@@ -15,8 +15,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Trouble signs nobody in and nobody out.
-func TestFindErrorsDecideNothing(t *testing.T) {
+// ErrNotFound and ErrCorrupt refuse the token. Any other error of Find is
+// ErrUnavailable, which neither accepts nor refuses it.
+func TestStorageErrorsAreNotRefusals(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, want string
@@ -41,34 +42,35 @@ func TestFindErrorsDecideNothing(t *testing.T) {
 			log.Reset()
 			expect(t, auth, accessToken, test.want)
 			if _, err := auth.Validate(t.Context(), accessToken); test.want == "unavailable" && !errors.Is(err, test.err) {
-				t.Errorf("the cause is lost: %v", err)
+				t.Errorf("the error does not wrap the cause: %v", err)
 			}
 			got := log.String()
 			if logged := strings.Contains(got, "level=ERROR"); logged != test.logged {
-				t.Errorf("logged: %v: %s", logged, got)
+				t.Errorf("logged an error: %v, want %v: %s", logged, test.logged, got)
 			}
 			if strings.Contains(got, accessToken) || test.logged && !strings.Contains(got, test.err.Error()) {
-				t.Errorf("the log has %s", got)
+				t.Errorf("the log lacks the cause or contains the token: %s", got)
 			}
 			storage.before = nil
-			expect(t, auth, accessToken, "good")
+			expect(t, auth, accessToken, "valid")
 		})
 	}
 }
 
-// Drivers have handed one request's row to another after a cancelled context.
-func TestForeignRowSignsNobodyIn(t *testing.T) {
+// Some drivers have returned the row of another request after a context was
+// cancelled. Validate must not accept that row.
+func TestRowOfAnotherTokenIsRefused(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, want string
 		found      func(*tokenauth.Token)
 	}{
-		{"as stored", "good", func(*tokenauth.Token) {}},
+		{"as stored", "valid", func(*tokenauth.Token) {}},
 		{"another user's slot", "unavailable", func(t *tokenauth.Token) { t.Slot = tokenauth.SlotOf("18", "") }},
 		{"another client's slot", "unavailable", func(t *tokenauth.Token) { t.Slot = tokenauth.SlotOf("17", "web") }},
-		{"nothing and no error", "unavailable", func(t *tokenauth.Token) { *t = tokenauth.Token{} }},
+		{"zero Token without an error", "unavailable", func(t *tokenauth.Token) { *t = tokenauth.Token{} }},
 		{"another digest", "invalid", func(t *tokenauth.Token) { t.Digest[31] ^= 1 }},
-		{"another digest, and this one as replaced", "invalid replaced", func(t *tokenauth.Token) { t.Replaced = t.Digest; t.Digest[0] ^= 1 }},
+		{"another digest, and this one as Replaced", "invalid replaced", func(t *tokenauth.Token) { t.Replaced = t.Digest; t.Digest[0] ^= 1 }},
 		{"no digest", "invalid", func(t *tokenauth.Token) { t.Digest = tokenauth.Digest{} }},
 		{"no expiry", "invalid expired", func(t *tokenauth.Token) { t.ExpiresAt = time.Time{} }},
 	}
@@ -82,10 +84,10 @@ func TestForeignRowSignsNobodyIn(t *testing.T) {
 	}
 }
 
-func TestMalformedTokensAskNoStorage(t *testing.T) {
+func TestMalformedTokensDoNotReachTheStorage(t *testing.T) {
 	t.Parallel()
 	storage := &scripted{before: func(_ context.Context, method string) error {
-		t.Errorf("%s was called", method)
+		t.Errorf("the storage method %s was called", method)
 		return nil
 	}}
 	auth := newService(t, storage, &staff{}, nil)
@@ -93,7 +95,7 @@ func TestMalformedTokensAskNoStorage(t *testing.T) {
 	for _, accessToken := range []string{"", "tat_", "tat_" + strings.Repeat("A", 92), foreign, "tat_" + foreign[4:]} {
 		expect(t, auth, accessToken, "invalid")
 		if err := auth.Revoke(t.Context(), accessToken); err != nil {
-			t.Errorf("Revoke of %q: %v", accessToken, err)
+			t.Errorf("Revoke of %q: error %v, want none", accessToken, err)
 		}
 	}
 }
@@ -132,21 +134,21 @@ func TestStorageCallsEndAfterTimeout(t *testing.T) {
 				start := time.Now()
 				err := call(t.Context(), auth, accessToken)
 				if took := time.Since(start); reason(err) != "unavailable" || !errors.Is(err, context.DeadlineExceeded) || took != 3*time.Second {
-					t.Errorf("after %v: %v", took, err)
+					t.Errorf("after %v: error %v", took, err)
 				}
-				// The request's own end comes first.
+				// The caller's earlier deadline takes precedence.
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				start = time.Now()
 				err = call(ctx, auth, accessToken)
 				if took := time.Since(start); reason(err) != "unavailable" || took != time.Second {
-					t.Errorf("with a second left, after %v: %v", took, err)
+					t.Errorf("with a deadline of a second: after %v, error %v", took, err)
 				}
 				if strings.Contains(err.Error(), accessToken) {
-					t.Errorf("the error has the token: %v", err)
+					t.Errorf("the error contains the token: %v", err)
 				}
 				storage.before = nil
-				expect(t, auth, accessToken, "good")
+				expect(t, auth, accessToken, "valid")
 			})
 		})
 	}
@@ -158,11 +160,11 @@ func TestValidateReturnsTheLiveChecksDecision(t *testing.T) {
 		name, want string
 		err        error
 	}{
-		{"still allowed", "good", nil},
-		{"no longer", "invalid", tokenauth.ErrRejected},
-		{"no longer, wrapped", "invalid", fmt.Errorf("locked: %w", tokenauth.ErrRejected)},
-		{"could not tell", "unavailable", errors.New("connection refused")},
-		{"not found is no rejection", "unavailable", tokenauth.ErrNotFound},
+		{"allowed", "valid", nil},
+		{"rejected", "invalid", tokenauth.ErrRejected},
+		{"rejected, wrapped", "invalid", fmt.Errorf("locked: %w", tokenauth.ErrRejected)},
+		{"failed check", "unavailable", errors.New("connection refused")},
+		{"ErrNotFound is not a rejection", "unavailable", tokenauth.ErrNotFound},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -174,9 +176,9 @@ func TestValidateReturnsTheLiveChecksDecision(t *testing.T) {
 				LiveCheck: func(_ context.Context, p tokenauth.Principal) error {
 					asked++
 					if p.UserID != "17" || p.Stamp != "stamp-1" || p.Roles[0] != "Reader" || p.Attributes["tenant"] != "north" {
-						t.Errorf("asked about %+v", p)
+						t.Errorf("LiveCheck got %+v", p)
 					}
-					p.Roles[0], p.Attributes["tenant"] = "Administrator", "south" // no business of the next request
+					p.Roles[0], p.Attributes["tenant"] = "Administrator", "south" // must not affect the next request
 					return test.err
 				},
 			})
@@ -185,15 +187,15 @@ func TestValidateReturnsTheLiveChecksDecision(t *testing.T) {
 			for n := range 3 {
 				expect(t, auth, accessToken, test.want)
 				if asked != n+1 {
-					t.Errorf("validated %d times, asked %d times", n+1, asked)
+					t.Errorf("%d validations made %d calls of LiveCheck", n+1, asked)
 				}
 			}
-			// A token that is not good anyhow is not worth the question.
+			// LiveCheck is not called for a token that is not valid.
 			expect(t, auth, replaced, "invalid replaced")
 			now = now.AddDate(1, 0, 0)
 			expect(t, auth, accessToken, "invalid expired")
 			if asked != 3 {
-				t.Errorf("asked %d times", asked)
+				t.Errorf("LiveCheck was called %d times", asked)
 			}
 		})
 	}
@@ -215,7 +217,8 @@ func TestLiveCheckEndsAfterTimeout(t *testing.T) {
 	})
 }
 
-// A guard goes by its own Service's word, and so does what is behind it.
+// A guard uses the result of its own Service only, also behind a guard of
+// another Service.
 func TestGuardsUseTheirOwnService(t *testing.T) {
 	t.Parallel()
 	one := newService(t, new(memory.Store), &staff{}, nil)
@@ -224,7 +227,7 @@ func TestGuardsUseTheirOwnService(t *testing.T) {
 		if token, ok := tokenauth.FromContext(r.Context()); ok {
 			fmt.Fprint(w, token.Principal.UserName)
 		} else {
-			fmt.Fprint(w, "nobody")
+			fmt.Fprint(w, "anonymous")
 		}
 	})
 	accessToken := issue(t, one, alice(), "")
@@ -233,11 +236,11 @@ func TestGuardsUseTheirOwnService(t *testing.T) {
 		h          http.Handler
 	}{
 		{"one", "200 alice", one.RequireBearer(who)},
-		{"optional behind one", "200 alice", one.RequireBearer(one.Optional(who))},
-		{"the other's optional behind one", "200 nobody", one.RequireBearer(other.Optional(who))},
-		{"one behind the other's optional", "200 alice", other.Optional(one.RequireBearer(who))},
-		{"one behind the other's optional behind one", "200 alice", one.RequireBearer(other.Optional(one.RequireBearer(who)))},
-		{"the other behind one", "401", one.RequireBearer(other.RequireBearer(who))},
+		{"Optional behind a guard", "200 alice", one.RequireBearer(one.Optional(who))},
+		{"Optional of the other Service behind a guard", "200 anonymous", one.RequireBearer(other.Optional(who))},
+		{"guard behind Optional of the other Service", "200 alice", other.Optional(one.RequireBearer(who))},
+		{"guard, Optional of the other Service, guard", "200 alice", one.RequireBearer(other.Optional(one.RequireBearer(who)))},
+		{"guard of the other Service behind a guard", "401", one.RequireBearer(other.RequireBearer(who))},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Authorization", "Bearer "+accessToken)

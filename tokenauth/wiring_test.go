@@ -19,8 +19,8 @@ func (f usersFunc) Authenticate(context.Context, tokenauth.Credentials) (tokenau
 	return alice(), nil
 }
 
-// What a constructor returned beside an error that nobody looked at is refused
-// at once, and not found out by the first request.
+// New rejects a typed nil pointer, as a constructor returns it with an error
+// that the host ignored. Otherwise the first request would fail.
 func TestNewRefusesTypedNils(t *testing.T) {
 	t.Parallel()
 	good := new(memory.Store)
@@ -38,10 +38,10 @@ func TestNewRefusesTypedNils(t *testing.T) {
 		},
 	} {
 		if auth, err := make(); auth != nil || err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%v, want %q", err, says)
+			t.Errorf("error %v, want one with %q", err, says)
 		}
 	}
-	// A nil map is a registry of nobody.
+	// A nil map with methods is a valid registry without clients.
 	if _, err := tokenauth.New(good, &staff{}, &tokenauth.Options{Clients: registered(nil)}); err != nil {
 		t.Error(err)
 	}
@@ -53,7 +53,7 @@ func (*nobody) FindClient(context.Context, string) (tokenauth.Client, error) {
 	return tokenauth.Client{}, tokenauth.ErrNotFound
 }
 
-// A Service that was never made shows where it is mounted.
+// A nil Service panics when the host mounts it, not at the first request.
 func TestNilServicePanicsAtMount(t *testing.T) {
 	t.Parallel()
 	var auth *tokenauth.Service
@@ -71,7 +71,7 @@ func TestNilServicePanicsAtMount(t *testing.T) {
 		func() {
 			defer func() {
 				if p := recover(); !strings.Contains(fmt.Sprint(p), "was the error of tokenauth.New looked at?") {
-					t.Errorf("%s panicked with %v", name, p)
+					t.Errorf("%s: panicked with %v, want a question about the error of New", name, p)
 				}
 			}()
 			make()
@@ -79,8 +79,9 @@ func TestNilServicePanicsAtMount(t *testing.T) {
 	}
 }
 
-// What a storage lacks is told with where to get it.
-func TestMissingAbilityIsNamedInTheError(t *testing.T) {
+// If the storage lacks an optional method, the error names it and the stores
+// that have it.
+func TestErrorNamesTheMissingStorageMethod(t *testing.T) {
 	t.Parallel()
 	plain := struct{ tokenauth.Storage }{new(memory.Store)}
 	auth := newService(t, plain, &staff{}, nil)
@@ -101,18 +102,18 @@ func TestMissingAbilityIsNamedInTheError(t *testing.T) {
 		"no ClientRevoker; the stores of": func() error { return auth.RevokeClient(t.Context(), "web") },
 	} {
 		if err := try(); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "redisstore") {
-			t.Errorf("%v, want %q", err, says)
+			t.Errorf("error %v, want one with %q", err, says)
 		}
 	}
 }
 
-// An ID that is empty is not taken for a user who has no tokens.
+// An empty user ID is an error, not a user without tokens.
 func TestRevokeUserRefusesAnEmptyID(t *testing.T) {
 	t.Parallel()
-	storage, w := new(scripted), new(witness)
+	storage, w := new(scripted), new(eventRecorder)
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){w.Observe}})
 	storage.before = func(_ context.Context, method string) error {
-		t.Errorf("%s was called", method)
+		t.Errorf("the storage method %s was called", method)
 		return nil
 	}
 	if err := auth.RevokeUser(t.Context(), ""); !errors.Is(err, tokenauth.ErrInvalidPrincipal) || !strings.Contains(err.Error(), "UserID") {

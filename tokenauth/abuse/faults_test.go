@@ -33,21 +33,21 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// What an ill storage does.
+// faults are the situations in which the storage fails or misbehaves.
 var faults = []situation{
 	{
-		id: "D01", what: "the database is down at a sign-in: 503, nothing changed, and no attempt counted",
+		id: "D01", what: "the database is down at a sign-in: 503, nothing changes, and no attempt counts",
 		run: func(t *testing.T, h *abuseHost) {
 			h.storage.meet(failsIn("Replace"))
 			before := h.moment()
-			for range 8 { // more than are free
+			for range 8 { // more than the free failures
 				h.posts(t, unavailable, goodGrant)
 			}
 			h.storage.meet(nil)
 			now := h.moment()
 			for key, c := range now.counters {
 				if c.Failures != 0 || c.Pending != 0 || c.SucceededAt != 0 {
-					t.Errorf("a counter is %+v, was %+v", c, before.counters[key])
+					t.Errorf("a counter is %+v, want no failure; it was %+v", c, before.counters[key])
 				}
 			}
 			h.admits(t, "GET", "/me", "Authorization", "Bearer "+h.token)
@@ -63,14 +63,14 @@ var faults = []situation{
 				h.posts(t, unavailable, grantFor("alice", otherPassword))
 			}
 			server.Start(t)
-			h.welcomes(t, old, "after the stop")
+			h.welcomes(t, old, "old token, after the restart")
 			accessToken := accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword)))
-			h.welcomes(t, accessToken, "after the stop, new")
+			h.welcomes(t, accessToken, "new token, after the restart")
 			expectQuiet(t, h)
 		},
 	},
 	{
-		id: "D02", what: "the database is down at a validation, and nothing is cached: 503 without a challenge",
+		id: "D02", what: "the database is down at a validation, and the token is not cached: 503 without a challenge",
 		alone: func(t *testing.T) {
 			server := throwaway.StartPostgres(t)
 			s := newStore(t, openDB(t, postgres.Open(server.DSN())), &gormstore.Options{Feed: true})
@@ -86,18 +86,18 @@ var faults = []situation{
 				cached.isDown(t, accessToken)
 				for _, path := range []string{"/admin", "/app", "/open"} {
 					if a := strict.do(t, "GET", path, "", "Authorization", "Bearer "+accessToken); a.StatusCode != http.StatusServiceUnavailable {
-						t.Errorf("%s answers %d", path, a.StatusCode)
+						t.Errorf("%s answered %d, want 503", path, a.StatusCode)
 					}
 				}
 			}
 			server.Start(t)
-			strict.welcomes(t, accessToken, "strict, after the stop")
-			cached.welcomes(t, accessToken, "cached, after the stop")
+			strict.welcomes(t, accessToken, "without a cache, after the restart")
+			cached.welcomes(t, accessToken, "with a cache, after the restart")
 			expectQuiet(t, strict)
 		},
 	},
 	{
-		id: "D03", what: "the database is down, and the token cached: good until the lease ends",
+		id: "D03", what: "the database is down, and the token is cached: valid until the lease ends",
 		alone: onEngines(func(t *testing.T, on engine) {
 			const lease = 500 * time.Millisecond
 			var down, mute atomic.Bool
@@ -107,7 +107,7 @@ var faults = []situation{
 				}
 				return nil
 			}}
-			var fed atomic.Int64 // when the last heartbeat was given
+			var fed atomic.Int64 // when the last heartbeat was reported
 			began := time.Now()
 			s.watch = func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 				for ctx.Err() == nil {
@@ -124,7 +124,7 @@ var faults = []situation{
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
 			h.warm(t, accessToken)
 			down.Store(true)
-			for range 20 { // the feed is alive, whatever the rest
+			for range 20 { // the feed is alive although the storage fails
 				h.welcomes(t, accessToken, "while the feed is alive")
 			}
 			h.posts(t, unavailable, grantFor("alice", otherPassword))
@@ -139,15 +139,15 @@ var faults = []situation{
 					break
 				}
 				if a.StatusCode != http.StatusOK || asked > time.Duration(fed.Load())+lease {
-					t.Fatalf("answered %d %v after the last heartbeat", a.StatusCode, asked-time.Duration(fed.Load()))
+					t.Fatalf("answered %d at %v after the last heartbeat, want 503 once the lease ended", a.StatusCode, asked-time.Duration(fed.Load()))
 				}
 			}
 			h.isDown(t, accessToken)
 		}),
 	},
 	{
-		// How much later than the deadline depends on how busy the machine is.
-		id: "D04", what: "a query is slower than the deadline: 503 then, and the connection is free again",
+		// The delay beyond the deadline depends on the load of the machine.
+		id: "D04", what: "a query is slower than the deadline: 503 at the deadline, and the connection becomes free",
 		alone: func(t *testing.T) {
 			db := openDB(t, postgres.Open(throwaway.Postgres(t)))
 			s := newStore(t, db, nil)
@@ -163,11 +163,11 @@ var faults = []situation{
 					began := time.Now()
 					do()
 					if took := time.Since(began); took < 290*time.Millisecond || took > 3*time.Second {
-						t.Errorf("%s took %v", what, took)
+						t.Errorf("%s took %v, want about 300ms", what, took)
 					}
 				}
 			}
-			eventually(t, "the connections are free", func() bool { return poolOf(t, db).Stats().InUse == 1 }) // the lock's
+			eventually(t, "all connections are free but the one with the lock", func() bool { return poolOf(t, db).Stats().InUse == 1 })
 			if err := tx.Rollback().Error; err != nil {
 				t.Fatal(err)
 			}
@@ -176,7 +176,7 @@ var faults = []situation{
 		},
 	},
 	{
-		id: "D05", what: "no connection is free: 503 at the deadline, and it goes on by itself",
+		id: "D05", what: "no connection is free: 503 at the deadline, and the service recovers by itself",
 		alone: onDatabases(func(t *testing.T, e sqlEngine) {
 			db := openDB(t, e.open(t))
 			s := newStore(t, db, nil)
@@ -198,7 +198,7 @@ var faults = []situation{
 					began := time.Now()
 					h.isDown(t, accessToken)
 					if took := time.Since(began); took < 970*time.Millisecond || took > 4*time.Second {
-						t.Errorf("it took %v", took)
+						t.Errorf("the request took %v, want about 1s", took)
 					}
 				})
 			}
@@ -212,23 +212,23 @@ var faults = []situation{
 		}),
 	},
 	{
-		id: "D06", what: "the connection breaks before the write: 503, and the token before is good",
+		id: "D06", what: "the connection breaks before the write: 503, and the previous token stays valid",
 		alone: func(t *testing.T) {
 			h, wire, _ := overWire(t, false)
 			old := h.signIn(t, grantFor("alice", otherPassword))
 			cut := wire.cutAt("id of alice", false)
 			h.posts(t, unavailable, grantFor("alice", otherPassword))
 			cut.happened(t)
-			h.welcomes(t, old, "after the cut")
+			h.welcomes(t, old, "old token, after the cut")
 			h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword))), "the next sign-in")
 			h.refuses(t, replacedToken, old)
 		},
 	},
 	{
-		// By the simple protocol pgx takes the broken connection for one on
-		// which nothing was sent, and database/sql sends the statement again.
-		// Then that is the answer, and nothing was lost.
-		id: "D07", what: "the connection breaks after the commit and before the answer: trying again gives the one good token",
+		// In the simple protocol pgx may report that nothing was sent on the
+		// broken connection. Then database/sql sends the statement again, and
+		// the sign-in succeeds.
+		id: "D07", what: "the connection breaks after the commit, before the answer: a retry returns the only valid token",
 		alone: func(t *testing.T) {
 			for name, simple := range map[string]bool{"extended": false, "simple": true} {
 				t.Run(name, func(t *testing.T) {
@@ -237,7 +237,7 @@ var faults = []situation{
 					old := h.signIn(t, grantFor("alice", otherPassword))
 					cut := wire.cutAt("id of alice", true)
 					if a := h.do(t, "POST", "/Token", grantFor("alice", otherPassword)); simple && a.StatusCode == http.StatusOK {
-						h.welcomes(t, accessTokenIn(t, a), "sent again")
+						h.welcomes(t, accessTokenIn(t, a), "the statement was sent again")
 					} else {
 						unavailable.check(t, a)
 					}
@@ -245,16 +245,16 @@ var faults = []situation{
 					h.refuses(t, replacedToken, old)
 					lost := digestIn(t, db)
 					accessToken := accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword)))
-					h.welcomes(t, accessToken, "trying again")
+					h.welcomes(t, accessToken, "the retry")
 					if n := number(t, db, "SELECT count(*) FROM tokenauth_tokens"); n != 1 || digestIn(t, db) == lost {
-						t.Errorf("there are %d tokens", n)
+						t.Errorf("%d tokens are stored, want 1 with a new digest", n)
 					}
 				})
 			}
 		},
 	},
 	{
-		id: "D08", what: "the connection breaks within a transaction: it is rolled back, and the next one is not in it",
+		id: "D08", what: "the connection breaks within a transaction: it is rolled back, and later statements are not part of it",
 		alone: func(t *testing.T) {
 			wire, dsn := newWire(t, throwaway.Postgres(t))
 			db := openDB(t, postgres.New(postgres.Config{DSN: dsn, PreferSimpleProtocol: true}))
@@ -265,15 +265,15 @@ var faults = []situation{
 			poolOf(t, db).SetMaxOpenConns(1)
 			cut := wire.cutAt("DELETE FROM tokenauth_tokens", false)
 			if err := s.Users().SetDisabled(t.Context(), user.ID, true); err == nil {
-				t.Error("the change succeeded")
+				t.Error("SetDisabled succeeded on a broken connection")
 			}
 			cut.happened(t)
 			if now, err := s.Users().Find(t.Context(), user.ID); err != nil || now.Disabled {
-				t.Errorf("the user is %+v, %v", now, err)
+				t.Errorf("the user is %+v, error %v; want it enabled", now, err)
 			}
 			h.welcomes(t, accessToken, "after the cut")
 			h.posts(t, issued, grantFor("alice", otherPassword))
-			eventually(t, "nobody is in a transaction", func() bool {
+			eventually(t, "no transaction is open", func() bool {
 				return number(t, db, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'") == 0
 			})
 			if err := s.Users().SetDisabled(t.Context(), user.ID, true); err != nil {
@@ -283,7 +283,7 @@ var faults = []situation{
 		},
 	},
 	{
-		id: "D09", what: "a deadlock or a serialisation failure: the write is tried three times, then 503",
+		id: "D09", what: "a deadlock or a serialisation failure: the write is attempted three times, then 503",
 		alone: func(t *testing.T) {
 			for _, state := range []string{"40001", "40P01"} {
 				pool := &meddlingPool{DB: openSQL(t, throwaway.Postgres(t))}
@@ -297,26 +297,27 @@ var faults = []situation{
 					h.welcomes(t, accessToken, "after a retry")
 					old = accessToken
 					if n := pool.tried(); n != test.tries {
-						t.Errorf("%s: %d tries, want %d", state, n, test.tries)
+						t.Errorf("%s: %d attempts, want %d", state, n, test.tries)
 					}
 				}
 				pool.fail(100, "INSERT INTO tokenauth_tokens", sqlState(state))
 				h.posts(t, unavailable, grantFor("alice", otherPassword))
 				if n := pool.tried(); n != 3 {
-					t.Errorf("%s: %d tries, want 3", state, n)
+					t.Errorf("%s: %d attempts, want 3", state, n)
 				}
-				// Nothing else is tried again: it may have been done.
+				// A write with any other error is not retried, because it may
+				// have been committed.
 				pool.fail(100, "INSERT INTO tokenauth_tokens", sqlState("57014"))
 				h.posts(t, unavailable, grantFor("alice", otherPassword))
 				if n := pool.tried(); n != 1 {
-					t.Errorf("another error: %d tries, want 1", n)
+					t.Errorf("another error: %d attempts, want 1", n)
 				}
 				h.welcomes(t, old, "after the failures")
 			}
 		},
 	},
 	{
-		id: "D10", what: "the primary becomes read-only: 503 for writes, validation goes on, and it recovers by itself",
+		id: "D10", what: "the primary becomes read-only: 503 for writes, validation works, and it recovers by itself",
 		alone: func(t *testing.T) {
 			t.Run("postgres", func(t *testing.T) {
 				t.Parallel()
@@ -326,8 +327,8 @@ var faults = []situation{
 				readOnly := func(to string) {
 					mustExec(t, db, "ALTER SYSTEM SET default_transaction_read_only = "+to)
 					mustExec(t, db, "SELECT pg_reload_conf()")
-					eventually(t, "read only is "+to, func() bool {
-						// Each connection hears of it for itself.
+					eventually(t, "default_transaction_read_only is "+to, func() bool {
+						// Each connection loads the configuration separately.
 						for range 16 {
 							var is string
 							if err := db.Raw("SHOW default_transaction_read_only").Scan(&is).Error; err != nil || is != to {
@@ -353,10 +354,10 @@ var faults = []situation{
 		},
 	},
 	{
-		id: "D11", what: "the host sends its reads to a replica: ours go to the primary",
+		id: "D11", what: "the host sends its reads to a replica: those of the store go to the primary",
 		alone: onDatabases(func(t *testing.T, e sqlEngine) {
 			db := openDB(t, e.open(t))
-			if err := db.Use(dbresolver.Register(dbresolver.Config{Replicas: []gorm.Dialector{e.open(t)}})); err != nil { // which is empty
+			if err := db.Use(dbresolver.Register(dbresolver.Config{Replicas: []gorm.Dialector{e.open(t)}})); err != nil { // the replica is empty
 				t.Fatal(err)
 			}
 			s := newStore(t, db, nil)
@@ -369,22 +370,22 @@ var faults = []situation{
 		}),
 	},
 	{
-		// PostgreSQL's own disk would have to be a small one of its own, which
-		// only root can mount; its error is one of those of D01.
-		id: "D12", what: "the disk, or the memory of Redis, is full: 503 at sign-ins, validation goes on, and no half row",
+		// For PostgreSQL this would need a small disk that only root can mount.
+		// Its error would be like those of D01.
+		id: "D12", what: "the disk, or the memory of Redis, is full: 503 at sign-ins, validation works, and no partial row",
 		alone: func(t *testing.T) {
 			t.Run("sqlite", func(t *testing.T) {
 				t.Parallel()
 				db := openDB(t, sqlite.open(t))
-				poolOf(t, db).SetMaxOpenConns(1) // the limit is the connection's
+				poolOf(t, db).SetMaxOpenConns(1) // the limit applies to one connection
 				s := newStore(t, db, nil)
 				h := onHTTP.host(t, s, directory{}, tokenauth.Options{})
-				full := func() { mustExec(t, db, "PRAGMA max_page_count = 1") } // no more than there are
+				full := func() { mustExec(t, db, "PRAGMA max_page_count = 1") } // no new pages
 				expectFull(t, h, full, func() { mustExec(t, db, "PRAGMA max_page_count = 1000000") },
 					func() int { return number(t, db, "SELECT count(*) FROM tokenauth_tokens") })
 				var whole string
 				if err := db.Raw("PRAGMA integrity_check").Scan(&whole).Error; err != nil || whole != "ok" {
-					t.Errorf("the database is %s, %v", whole, err)
+					t.Errorf("the integrity check returned %s, error %v", whole, err)
 				}
 			})
 			t.Run("redis", func(t *testing.T) {
@@ -417,14 +418,14 @@ var faults = []situation{
 					s := newStore(t, db, nil)
 					h := onHTTP.host(t, s, directory{}, tokenauth.Options{Timeout: 400 * time.Millisecond})
 					old := h.signIn(t, grantFor("alice", otherPassword))
-					tx := openDB(t, sqliteFile(path, busy)).Begin() // immediate: it is the writer
+					tx := openDB(t, sqliteFile(path, busy)).Begin() // takes the write lock at once
 					for range 2 {
 						began := time.Now()
 						h.posts(t, unavailable, grantFor("alice", otherPassword))
 						if took := time.Since(began); took > 5*time.Second {
-							t.Errorf("it took %v", took)
+							t.Errorf("the sign-in took %v, want 5s or less", took)
 						}
-						h.welcomes(t, old, "while another writes")
+						h.welcomes(t, old, "during the lock")
 					}
 					if err := tx.Rollback().Error; err != nil {
 						t.Fatal(err)
@@ -437,7 +438,7 @@ var faults = []situation{
 		},
 	},
 	{
-		id: "D14", what: "Redis forgets tokens: they are invalid, and the documentation says what it has to be told",
+		id: "D14", what: "Redis loses tokens: they are invalid, and the documentation names the settings that prevent it",
 		alone: func(t *testing.T) {
 			s, client := openRedis(t)
 			h := onHTTP.host(t, s, directory{}, tokenauth.Options{})
@@ -461,19 +462,19 @@ var faults = []situation{
 			}
 			for _, setting := range []string{"maxmemory-policy noeviction", "appendonly yes"} {
 				if !strings.Contains(string(source), setting) {
-					t.Errorf("the package comment does not say %s", setting)
+					t.Errorf("the package comment of redisstore does not name the setting %s", setting)
 				}
 			}
 		},
 	},
 	{
-		id: "D15", what: "a fail-over of Redis loses the last second",
-		unreachable: "Redis copies to its replicas after it has answered, which no client can help; the comment of package redisstore says what that means, what bounds it, and that PostgreSQL with synchronous replication does not lose it",
+		id: "D15", what: "a failover of Redis loses the last second",
+		unreachable: "Redis replicates after it has answered, and no client can prevent that. The comment of package redisstore describes the effect and its bounds. PostgreSQL with synchronous replication does not lose writes.",
 	},
 	{
-		// Whose connection it was is the storage's to know; the service keeps
-		// none that it could drop.
-		id: "D16", what: "the storage returns the token of another slot: 503, told to the operator, and nobody is signed in",
+		// The Service has no connections of its own that it could drop. Only
+		// the storage knows which connection returned the row.
+		id: "D16", what: "the storage returns the token of another slot: 503, an error in the log, and no user is accepted",
 		alone: onEngines(func(t *testing.T, on engine) {
 			for name, o := range map[string]tokenauth.Options{"strict": {}, "cached": {Cache: &tokenauth.CacheOptions{}}} {
 				var swapped atomic.Bool
@@ -489,18 +490,18 @@ var faults = []situation{
 				swapped.Store(true)
 				h.isDown(t, alice)
 				if log := h.log.String(); !strings.Contains(log, "level=ERROR") || !strings.Contains(log, "another slot") || strings.Contains(log, alice) {
-					t.Errorf("%s: the log is %s", name, log)
+					t.Errorf("%s: the log lacks the error, or contains the token: %s", name, log)
 				}
-				h.welcomes(t, admin, "whose row it is")
+				h.welcomes(t, admin, "the owner of the row")
 				swapped.Store(false)
 				if a := h.me(t, alice); a.body != "alice" {
-					t.Errorf("%s: afterwards it is %d %s", name, a.StatusCode, a.body)
+					t.Errorf("%s: afterwards answered %d %s, want alice", name, a.StatusCode, a.body)
 				}
 			}
 		}),
 	},
 	{
-		id: "D17", what: "a stored token is malformed: it is invalid, the operator is told, and nothing panics",
+		id: "D17", what: "a stored token is malformed: it is invalid, an error is logged, and nothing panics",
 		alone: func(t *testing.T) {
 			onDatabases(malformedRows)(t)
 			t.Run("redis", malformedValues)
@@ -519,13 +520,13 @@ var faults = []situation{
 		}),
 	},
 	{
-		id: "D19", what: "the storage panics: 500, the connection is closed, and everything goes on",
+		id: "D19", what: "the storage panics: 500, the connection is closed, and later requests work",
 		alone: onEngines(panickingStorage),
 	},
 	{
-		// That the storage loses a message and goes on to vouch for its feed is
-		// what no Watcher may do: its heartbeat says that nothing is missing.
-		id: "D20", what: "the message of a change is lost: the token passes until the lease ends, and not longer",
+		// A Watcher must not do this: its heartbeat reports that no change is
+		// missing.
+		id: "D20", what: "the message of a change is lost: the token is accepted at most until the lease ends",
 		alone: onEngines(func(t *testing.T, on engine) {
 			const lease = 500 * time.Millisecond
 			shared := new(memory.Store)
@@ -536,14 +537,14 @@ var faults = []situation{
 				feed.alive(true)
 				accessToken := here.signIn(t, grantFor("alice", otherPassword))
 				there.warm(t, accessToken)
-				feed.alive(false) // nothing comes through any more
+				feed.alive(false) // from now on the feed reports nothing
 				if err := here.auth.Revoke(t.Context(), accessToken); err != nil {
 					t.Fatal(err)
 				}
 				revoked := time.Now()
 				for asked := time.Now(); there.me(t, accessToken).StatusCode == http.StatusOK; asked = time.Now() {
 					if asked.Sub(revoked) > lease {
-						t.Fatalf("it passed %v later", asked.Sub(revoked))
+						t.Fatalf("the token was accepted %v after it was revoked", asked.Sub(revoked))
 					}
 				}
 				there.refuses(t, invalidToken, accessToken)
@@ -551,7 +552,7 @@ var faults = []situation{
 		}),
 	},
 	{
-		id: "D21", what: "the feed is disconnected: the cache is bypassed at once, until it is there again and all is forgotten",
+		id: "D21", what: "the feed is disconnected: the cache is bypassed at once, and emptied when the feed is back",
 		alone: onEngines(func(t *testing.T, on engine) {
 			shared := new(memory.Store)
 			here := on.host(t, shared, directory{}, tokenauth.Options{})
@@ -564,7 +565,7 @@ var faults = []situation{
 			flushes := there.auth.CacheStats().Flushes
 			feed.alive(false)
 			feed.disconnect()
-			eventually(t, "the cache knows", func() bool { return !there.auth.CacheStats().FeedAlive })
+			eventually(t, "the feed is not alive", func() bool { return !there.auth.CacheStats().FeedAlive })
 			if err := here.auth.Revoke(t.Context(), revoked); err != nil {
 				t.Fatal(err)
 			}
@@ -572,26 +573,26 @@ var faults = []situation{
 			bypasses := there.auth.CacheStats().Bypasses
 			there.welcomes(t, stays, "while the feed is down")
 			if there.auth.CacheStats().Bypasses == bypasses {
-				t.Error("the cache answered")
+				t.Error("the cache answered while the feed was down")
 			}
 			feed.alive(true)
-			eventually(t, "the cache serves again", func() bool { return there.auth.CacheStats().FeedAlive })
+			eventually(t, "the feed is alive again", func() bool { return there.auth.CacheStats().FeedAlive })
 			if there.auth.CacheStats().Flushes == flushes {
-				t.Error("nothing was forgotten")
+				t.Error("the cache was not emptied")
 			}
 			there.refuses(t, invalidToken, revoked)
 			there.warm(t, stays)
 			if log := there.log.String(); !strings.Contains(log, "the feed of changes is lost") || !strings.Contains(log, "is back") {
-				t.Errorf("the log is %s", log)
+				t.Errorf("the log lacks the loss or the return of the feed: %s", log)
 			}
 		}),
 	},
 	{
-		id: "D22", what: "messages come twice, in another order, forged and oversized: only the cache is missed more often",
+		id: "D22", what: "duplicate, reordered, forged and oversized messages cause only more cache misses",
 		alone: forgedMessages,
 	},
 	{
-		id: "D23", what: "what a look-up found arrives after the message that it has ended: it is never served",
+		id: "D23", what: "the result of a look-up arrives after the message of its revocation: it is never served",
 		alone: onEngines(func(t *testing.T, on engine) {
 			shared := new(memory.Store)
 			here := on.host(t, shared, directory{}, tokenauth.Options{})
@@ -606,32 +607,32 @@ var faults = []situation{
 				return token, err
 			}}, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: time.Minute}})
 			feed.alive(true)
-			eventually(t, "the cache serves", func() bool { return there.auth.CacheStats().FeedAlive })
+			eventually(t, "the feed is alive", func() bool { return there.auth.CacheStats().FeedAlive })
 			for range 5 {
 				accessToken := here.signIn(t, grantFor("alice", otherPassword))
 				slow.Store(true)
 				answered := make(chan int)
 				go func() { answered <- there.me(t, accessToken).StatusCode }()
-				<-found // and on its way
+				<-found // the look-up has read the token
 				if err := here.auth.Revoke(t.Context(), accessToken); err != nil {
 					t.Fatal(err)
 				}
 				feed.changed(tokenauth.UserKeyOf("id of alice"))
 				goOn <- struct{}{}
-				<-answered // either is right: it was asked before
+				<-answered // both answers are correct: the request came before the revocation
 				for range 3 {
 					there.refuses(t, invalidToken, accessToken)
 				}
 				if n := there.auth.CacheStats().Hits; n != 0 {
-					t.Errorf("the cache served %d requests", n)
+					t.Errorf("the cache answered %d requests, want 0", n)
 				}
 			}
 		}),
 	},
 	{
-		// Not ten million, which would only take longer: that nothing is kept
-		// of any does not depend on how many there are.
-		id: "D24", what: "unknown tokens are not kept, and good ones no more than MaxEntries",
+		// Ten million tokens would only take longer: the cache keeps no unknown
+		// token, however many there are.
+		id: "D24", what: "unknown tokens are not cached, and at most MaxEntries valid ones",
 		alone: onEngines(func(t *testing.T, on engine) {
 			const most = 50
 			var finds atomic.Int64
@@ -643,7 +644,7 @@ var faults = []situation{
 			}}
 			h := on.host(t, s, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: most}})
 			elsewhere := on.host(t, new(memory.Store), directory{}, tokenauth.Options{})
-			eventually(t, "the cache serves", func() bool { return h.auth.CacheStats().FeedAlive })
+			eventually(t, "the feed is alive", func() bool { return h.auth.CacheStats().FeedAlive })
 			for i := range 300 {
 				grant, err := elsewhere.auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i)}, "")
 				if err != nil {
@@ -652,31 +653,30 @@ var faults = []situation{
 				h.refuses(t, invalidToken, grant.AccessToken.Reveal())
 			}
 			if stats := h.auth.CacheStats(); stats.Entries != 0 || finds.Load() != 300 {
-				t.Errorf("%d tokens are kept after %d look-ups", stats.Entries, finds.Load())
+				t.Errorf("%d unknown tokens are cached after %d look-ups, want 0 after 300", stats.Entries, finds.Load())
 			}
 			for i := range 5 * most {
 				grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i)}, "")
 				if err != nil {
 					t.Fatal(err)
 				}
-				h.welcomes(t, grant.AccessToken.Reveal(), "one of many")
+				h.welcomes(t, grant.AccessToken.Reveal(), "a new token")
 			}
 			if stats := h.auth.CacheStats(); stats.Entries < 1 || stats.Entries > most || stats.Evictions == 0 {
-				t.Errorf("%d tokens are kept, %d made room", stats.Entries, stats.Evictions)
+				t.Errorf("%d tokens are cached and %d were evicted, want 1 to 50 and some", stats.Entries, stats.Evictions)
 			}
 		}),
 	},
 	{
-		id: "D25", what: "many ask for one token at once: one look-up, and who goes away takes nobody along",
+		id: "D25", what: "many concurrent requests for one token: one look-up, and a client that leaves affects no other",
 		alone: onEngines(herd),
 	},
 	{
-		id: "D26", what: "a purge while somebody signs in removes no token that is good",
+		id: "D26", what: "a purge during sign-ins removes no valid token",
 		alone: onDatabases(purgeWhileSigningIn),
 	},
 	{
-		// How long a batch locks its rows depends on the machine; that it is of
-		// a thousand keeps it short.
+		// A batch is small so that it locks its rows only for a short time.
 		id: "D27", what: "a purge works in batches of a thousand rows at most",
 		alone: func(t *testing.T) {
 			pool := &meddlingPool{DB: openSQL(t, throwaway.Postgres(t))}
@@ -690,35 +690,35 @@ var faults = []situation{
 			removed, err := h.auth.Purge(t.Context())
 			most, deletes := pool.deleted()
 			if removed != rows || err != nil || most > 1000 || most < 500 || deletes < 4 {
-				t.Errorf("%d removed by %d statements of at most %d rows, %v", removed, deletes, most, err)
+				t.Errorf("removed %d rows with %d statements of at most %d rows, error %v", removed, deletes, most, err)
 			}
 			h.welcomes(t, accessToken, "after the purge")
 		},
 	},
 	{
-		id: "D28", what: "the schema is missing or old: the start fails and says what to do, and no request migrates",
+		id: "D28", what: "the schema is missing or old: the start fails with instructions, and no request migrates",
 		alone: onDatabases(oldSchema),
 	},
 	{
-		// A later version may write rows and tokens that this one cannot read.
-		// Those of the same version are good on both sides.
-		id: "D29", what: "two versions share a database: what one does not know yet is invalid to it, and not trouble",
+		// A later version may write rows and tokens that this version cannot
+		// read. Tokens of the same version are valid in both.
+		id: "D29", what: "two versions share a database: a newer token is invalid to the older version, and not an error",
 		alone: onDatabases(func(t *testing.T, e sqlEngine) {
 			db := openDB(t, e.open(t))
 			one := onHTTP.host(t, newStore(t, db, nil), directory{}, tokenauth.Options{})
 			two := onHTTP.host(t, newStore(t, db, nil), directory{}, tokenauth.Options{})
 			accessToken := one.signIn(t, grantFor("alice", otherPassword))
-			two.welcomes(t, accessToken, "issued by the other")
+			two.welcomes(t, accessToken, "issued by the other version")
 			again := two.signIn(t, grantFor("alice", otherPassword))
-			one.welcomes(t, again, "issued by the other")
+			one.welcomes(t, again, "issued by the other version")
 			one.refuses(t, replacedToken, accessToken)
 
 			mustExec(t, db, "UPDATE tokenauth_tokens SET format = 2")
 			one.refuses(t, invalidToken, again)
 			if !strings.Contains(one.log.String(), "corrupt") || !strings.Contains(one.log.String(), "format 2") {
-				t.Errorf("the log is %s", one.log)
+				t.Errorf("the log lacks the unknown format: %s", one.log)
 			}
-			// A sign-in makes it one of ours again.
+			// The next sign-in writes a readable row again.
 			one.welcomes(t, one.signIn(t, grantFor("alice", otherPassword)), "after the other version's row")
 			two.refuses(t, invalidToken, ofVersion(t, 2, two.signIn(t, grantFor("alice", otherPassword))))
 		}),
@@ -729,7 +729,7 @@ var faults = []situation{
 	},
 }
 
-// ofVersion makes an access token of another version of the format.
+// ofVersion returns the access token with another version of the format.
 func ofVersion(t *testing.T, version byte, accessToken string) string {
 	t.Helper()
 	const prefix = "tat_"
@@ -738,25 +738,26 @@ func ofVersion(t *testing.T, version byte, accessToken string) string {
 		t.Fatal(err)
 	}
 	if withChecksum(b[:len(b)-4]) != accessToken {
-		t.Fatal("the checksum is another one")
+		t.Fatal("the test computes another checksum than the Service")
 	}
 	b[0] = version
 	return withChecksum(b[:len(b)-4])
 }
 
-// withChecksum makes an access token of what stands before its checksum.
+// withChecksum returns an access token with the given content and its checksum.
 func withChecksum(body []byte) string {
 	const prefix = "tat_"
 	sum := crc32.ChecksumIEEE(slices.Concat([]byte(prefix), body))
 	return prefix + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(slices.Clone(body), sum))
 }
 
-// expectQuiet looks for what must not be in a log, which does tell of trouble.
+// expectQuiet checks that the log has an error, and neither a password nor a
+// token.
 func expectQuiet(t *testing.T, h *abuseHost) {
 	t.Helper()
 	log := h.log.String()
 	if !strings.Contains(log, "level=ERROR") || strings.Contains(log, otherPassword) || strings.Contains(log, "tat_") {
-		t.Errorf("the log is %s", log)
+		t.Errorf("the log has no error, or contains a secret: %s", log)
 	}
 }
 
@@ -769,7 +770,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// warm validates until the cache answers.
+// warm validates the access token until the cache answers.
 func (h *abuseHost) warm(t *testing.T, accessToken string) {
 	t.Helper()
 	eventually(t, "the token is cached", func() bool {
@@ -779,7 +780,7 @@ func (h *abuseHost) warm(t *testing.T, accessToken string) {
 	})
 }
 
-// openRedis starts a server, and returns a store on it.
+// openRedis starts a server and returns a store that uses it.
 func openRedis(t *testing.T) (*redisstore.Store, rueidis.Client) {
 	t.Helper()
 	o, err := rueidis.ParseURL(throwaway.StartRedis(t).DSN())
@@ -809,7 +810,8 @@ func openSQL(t *testing.T, dsn string) *sql.DB {
 	return pool
 }
 
-// expectReadOnly checks what comes of a storage that only reads for a while.
+// expectReadOnly checks a host whose storage is read-only between begin and
+// end.
 func expectReadOnly(t *testing.T, h *abuseHost, begin, end func()) {
 	t.Helper()
 	old := h.signIn(t, grantFor("alice", otherPassword))
@@ -818,23 +820,23 @@ func expectReadOnly(t *testing.T, h *abuseHost, begin, end func()) {
 		h.posts(t, unavailable, grantFor("alice", otherPassword))
 		h.welcomes(t, old, "read-only")
 		if err := h.auth.Revoke(t.Context(), old); !errors.Is(err, tokenauth.ErrUnavailable) {
-			t.Errorf("Revoke returns %v", err)
+			t.Errorf("Revoke: error %v, want ErrUnavailable", err)
 		}
 	}
 	end()
-	h.welcomes(t, old, "after it")
-	h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword))), "signed in after it")
+	h.welcomes(t, old, "afterwards")
+	h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword))), "signed in afterwards")
 	h.refuses(t, replacedToken, old)
 }
 
-// expectFull checks what comes of a storage that has no room for a while. Rows
-// counts what it holds.
+// expectFull checks a host whose storage is full between begin and end. The
+// function rows counts the stored rows.
 func expectFull(t *testing.T, h *abuseHost, begin, end func(), rows func() int) {
 	t.Helper()
 	old := h.signIn(t, grantFor("alice", otherPassword))
 	begin()
 	full := 0
-	for i := range 500 { // until what room there was is used up
+	for i := range 500 { // until the free space is used up
 		a := h.do(t, "POST", "/Token", grantFor(fmt.Sprint("user", i), otherPassword))
 		if a.StatusCode == http.StatusOK {
 			continue
@@ -845,24 +847,24 @@ func expectFull(t *testing.T, h *abuseHost, begin, end func(), rows func() int) 
 		}
 	}
 	if full != 3 {
-		t.Fatal("it was never full")
+		t.Fatal("the storage was never full")
 	}
 	n := rows()
 	h.posts(t, unavailable, grantFor("one more", otherPassword))
 	if now := rows(); now != n {
-		t.Errorf("%d rows have become %d", n, now)
+		t.Errorf("a refused sign-in changed %d rows to %d", n, now)
 	}
 	h.welcomes(t, old, "full")
 	end()
 	h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor("one more", otherPassword))), "with room again")
 	if now := rows(); now != n+1 {
-		t.Errorf("%d rows have become %d", n, now)
+		t.Errorf("a sign-in changed %d rows to %d, want one more", n, now)
 	}
-	h.welcomes(t, old, "with room again, old")
+	h.welcomes(t, old, "old token, with room again")
 }
 
-// overWire returns a host whose database is behind a wire, and the database by
-// another way.
+// overWire returns a host whose database is behind a wire, the wire, and a
+// direct connection to the database.
 func overWire(t *testing.T, simpleProtocol bool) (*abuseHost, *wire, *gorm.DB) {
 	t.Helper()
 	direct := throwaway.Postgres(t)
@@ -880,17 +882,18 @@ func digestIn(t *testing.T, db *gorm.DB) (digest string) {
 	return hex.EncodeToString(b)
 }
 
-// A wire is a way to a server that can be cut at a statement.
+// A wire is a TCP proxy in front of a server, which can cut a connection at a
+// statement.
 type wire struct {
 	network, to string
 
 	mu    sync.Mutex
 	conns []net.Conn
-	next  *cut // or nil
+	next  *cut // nil: cut nothing
 }
 
-// A cut comes when a statement is sent: before it gets to the server, or when
-// the server answers.
+// A cut breaks a connection when a statement is sent: before the statement
+// reaches the server or, with after, when the server answers.
 type cut struct {
 	statement string
 	after     bool
@@ -904,8 +907,8 @@ func (c *cut) happened(t *testing.T) {
 	}
 }
 
-// newWire returns a wire to the PostgreSQL server with that URL, and the URL
-// over it.
+// newWire returns a wire to the PostgreSQL server at a URL, and the URL of the
+// wire.
 func newWire(t *testing.T, dsn string) (*wire, string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -947,8 +950,8 @@ func newWire(t *testing.T, dsn string) (*wire, string) {
 	return w, dsn
 }
 
-// cutAt cuts the wire at the next statement with the text in it, or in its
-// arguments.
+// cutAt cuts the connection at the next statement that contains the text, also
+// in its arguments.
 func (w *wire) cutAt(statement string, after bool) *cut {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -956,7 +959,7 @@ func (w *wire) cutAt(statement string, after bool) *cut {
 	return w.next
 }
 
-// sent reports whether what a client sends goes on to the server.
+// sent reports whether bytes from a client are passed on to the server.
 func (w *wire) sent(b []byte, armed *atomic.Pointer[cut]) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -973,7 +976,7 @@ func (w *wire) sent(b []byte, armed *atomic.Pointer[cut]) bool {
 	return false
 }
 
-// carry copies until pass says that something does not go on.
+// carry copies bytes until pass returns false.
 func (w *wire) carry(from, to net.Conn, pass func([]byte) bool) {
 	defer from.Close()
 	defer to.Close()
@@ -989,14 +992,14 @@ func (w *wire) carry(from, to net.Conn, pass func([]byte) bool) {
 	}
 }
 
-// sqlState is an error of PostgreSQL.
+// sqlState is an error with a code of PostgreSQL.
 type sqlState string
 
-func (s sqlState) Error() string    { return "made up (SQLSTATE " + string(s) + ")" }
+func (s sqlState) Error() string    { return "error of the test (SQLSTATE " + string(s) + ")" }
 func (s sqlState) SQLState() string { return string(s) }
 
-// A meddlingPool is a connection pool that fails at a statement, and counts
-// what its DELETEs do.
+// A meddlingPool is a connection pool that fails at a given statement, and
+// counts the rows that DELETE statements remove.
 type meddlingPool struct {
 	*sql.DB
 
@@ -1023,8 +1026,8 @@ func (p *meddlingPool) tried() int {
 	return p.tries
 }
 
-// deleted returns the most rows that one DELETE of tokens removed, and how many
-// DELETEs there were.
+// deleted returns the largest number of rows that one DELETE of tokens removed,
+// and the number of such statements.
 func (p *meddlingPool) deleted() (most int64, deletes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -1058,13 +1061,13 @@ func (p *meddlingPool) ExecContext(ctx context.Context, query string, args ...an
 	return result, err
 }
 
-// malformedRows spoils the row of a token in each way that the columns allow.
+// malformedRows corrupts the row of a token in each way that the columns allow.
 func malformedRows(t *testing.T, e sqlEngine) {
 	db := openDB(t, e.open(t))
 	s := newStore(t, db, nil)
 	h := onHTTP.host(t, s, directory{}, tokenauth.Options{})
 	cached := onHTTP.host(t, &findOnly{s}, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
-	eventually(t, "the cache serves", func() bool { return cached.auth.CacheStats().FeedAlive })
+	eventually(t, "the feed is alive", func() bool { return cached.auth.CacheStats().FeedAlive })
 	short := map[string]string{"sqlite": "substr(digest, 1, 31)", "postgres": "substring(digest from 1 for 31)", "mariadb": "x'00', format = NULL"}[e.name]
 	for _, set := range []string{
 		"format = 99", "format = 0", "format = -1", "attributes = '{'", "attributes = '[]'", "attributes = ''", "attributes = '{\"a\":1}'",
@@ -1073,25 +1076,25 @@ func malformedRows(t *testing.T, e sqlEngine) {
 		accessToken := h.signIn(t, grantFor("alice", otherPassword))
 		if err := db.Exec("UPDATE tokenauth_tokens SET " + set).Error; err != nil {
 			if e.name == "sqlite" && !strings.Contains(set, "NULL") {
-				t.Fatal(err) // it takes anything
+				t.Fatal(err) // SQLite accepts any value
 			}
-			continue // the engine does not let it happen
+			continue // the engine rejects the value
 		}
 		if strings.Contains(set, "NULL") && e.name == "sqlite" {
-			t.Errorf("%s is possible", set)
+			t.Errorf("SQLite accepted %s", set)
 		}
 		logged := len(h.log.String())
 		h.refuses(t, invalidToken, accessToken)
 		if log := h.log.String()[logged:]; !strings.Contains(log, "level=ERROR") || !strings.Contains(log, "corrupt") || strings.Contains(log, accessToken) {
-			t.Errorf("%s: the log is %q", set, log)
+			t.Errorf("%s: the log lacks the error, or contains the token: %q", set, log)
 		}
 		cached.refuses(t, invalidToken, accessToken)
-		// The next sign-in mends it.
+		// The next sign-in writes a valid row again.
 		h.welcomes(t, h.signIn(t, grantFor("alice", otherPassword)), "after "+set)
 	}
 }
 
-// findOnly is a storage with a feed of which nothing ever comes.
+// findOnly is a storage whose feed sends heartbeats only.
 type findOnly struct{ *gormstore.Store }
 
 func (findOnly) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
@@ -1111,9 +1114,9 @@ func malformedValues(t *testing.T) {
 	for name, spoil := range map[string]func(value string) string{
 		"empty":            func(string) string { return "" },
 		"31 bytes":         func(v string) string { return v[:31] },
-		"no token":         func(v string) string { return v[:64] },
-		"cut off":          func(v string) string { return v[:len(v)-1] },
-		"more":             func(v string) string { return v + "x" },
+		"only digests":     func(v string) string { return v[:64] },
+		"truncated":        func(v string) string { return v[:len(v)-1] },
+		"extra byte":       func(v string) string { return v + "x" },
 		"another version":  func(v string) string { return v[:64] + "\xff" + v[65:] },
 		"another digest":   func(v string) string { return v[:31] + string(v[31]^1) + v[32:] },
 		"text":             func(string) string { return strings.Repeat("x", 200) },
@@ -1130,11 +1133,11 @@ func malformedValues(t *testing.T) {
 		logged := len(h.log.String())
 		h.refuses(t, invalidToken, accessToken)
 		if log := h.log.String()[logged:]; !strings.Contains(log, "level=ERROR") || !strings.Contains(log, "corrupt") {
-			t.Errorf("%s: the log is %q", name, log)
+			t.Errorf("%s: the log lacks the error: %q", name, log)
 		}
 		h.welcomes(t, h.signIn(t, grantFor("alice", otherPassword)), "after "+name)
 	}
-	// A key of another type is trouble, and not a token that has gone.
+	// A key with another Redis type is a storage error, not a missing token.
 	accessToken := h.signIn(t, grantFor("alice", otherPassword))
 	client.Do(t.Context(), client.B().Del().Key(key).Build())
 	client.Do(t.Context(), client.B().Set().Key(key).Value("x").Build())
@@ -1152,7 +1155,7 @@ func panickingStorage(t *testing.T, on engine) {
 				}
 				return nil
 			}}, directory{}, o)
-			eventually(t, "the cache serves", func() bool { return o.Cache == nil || h.auth.CacheStats().FeedAlive })
+			eventually(t, "the feed is alive", func() bool { return o.Cache == nil || h.auth.CacheStats().FeedAlive })
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
 			panicking.Store(true)
 			var wg sync.WaitGroup
@@ -1161,9 +1164,10 @@ func panickingStorage(t *testing.T, on engine) {
 					a := h.me(t, accessToken)
 					a.expectNoStore(t)
 					a.expectHeaders(t, map[string]string{"WWW-Authenticate": "", "Retry-After": ""})
-					// Those who waited for the one that met it are told that it is trouble.
+					// Requests that waited for the look-up that panicked get a
+					// 503.
 					if a.StatusCode == http.StatusInternalServerError && !a.Close || a.StatusCode != http.StatusInternalServerError && a.StatusCode != http.StatusServiceUnavailable {
-						t.Errorf("answered %d, close %v: %s", a.StatusCode, a.Close, a.body)
+						t.Errorf("answered %d, close %v: %s; want 500 with close, or 503", a.StatusCode, a.Close, a.body)
 					}
 				})
 			}
@@ -1172,24 +1176,24 @@ func panickingStorage(t *testing.T, on engine) {
 				a := h.do(t, "POST", "/Token", grantFor("alice", otherPassword))
 				a.expectError(t, http.StatusInternalServerError, "server_error")
 				if !a.Close {
-					t.Error("the connection goes on")
+					t.Error("the connection stays open after a panic")
 				}
 			}
 			if handled := h.handled.Load(); handled != 0 {
-				t.Errorf("%d requests were handled", handled)
+				t.Errorf("the handler got %d requests, want 0", handled)
 			}
 			panicking.Store(false)
 			h.welcomes(t, accessToken, "after the panic")
-			h.posts(t, issued, grantFor("alice", otherPassword)) // nothing was counted against it
+			h.posts(t, issued, grantFor("alice", otherPassword)) // the failed attempts did not count
 			expectQuiet(t, h)
 			if log := h.serverLog.String(); strings.Contains(log, "panic") {
-				t.Errorf("the server caught it: %s", log)
+				t.Errorf("the panic reached the server: %s", log)
 			}
 		})
 	}
 }
 
-// A script is a feed that says what a test has it say.
+// A script is a feed that a test controls.
 type script struct {
 	on      atomic.Bool
 	lost    chan struct{}
@@ -1203,10 +1207,11 @@ func newScript() *script {
 
 func (s *script) alive(on bool) { s.on.Store(on) }
 
-// disconnect has the watch under way end.
+// disconnect ends the running call of Watch.
 func (s *script) disconnect() { s.lost <- struct{}{} }
 
-// changed returns when the cache has been told.
+// changed reports a change of the user, and returns when the cache has
+// processed it.
 func (s *script) changed(u tokenauth.UserKey) {
 	s.changes <- u
 	<-s.told
@@ -1231,7 +1236,8 @@ func (s *script) watch(ctx context.Context, _ time.Duration, feed tokenauth.Inva
 	}
 }
 
-// forgedMessages has somebody else send to the channel of the feed.
+// forgedMessages sends messages to the channel of the feed that the store did
+// not send.
 func forgedMessages(t *testing.T) {
 	db := openDB(t, postgres.Open(throwaway.Postgres(t)))
 	s := newStore(t, db, &gormstore.Options{Feed: true})
@@ -1239,10 +1245,10 @@ func forgedMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const lease = time.Minute // whatever ends is told of, then
+	const lease = time.Minute // so long that only the feed can end a cached token
 	here := onHTTP.host(t, s, directory{}, tokenauth.Options{})
 	there := onHTTP.host(t, w, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}})
-	eventually(t, "the cache serves", func() bool { return there.auth.CacheStats().FeedAlive })
+	eventually(t, "the feed is alive", func() bool { return there.auth.CacheStats().FeedAlive })
 	stays, revoked := here.signIn(t, grantFor("bob", otherPassword)), here.signIn(t, grantFor("alice", otherPassword))
 	there.warm(t, stays)
 	there.warm(t, revoked)
@@ -1268,11 +1274,12 @@ func forgedMessages(t *testing.T) {
 	there.warm(t, stays)
 	stats := there.auth.CacheStats()
 	if !stats.FeedAlive || stats.Flushes == 0 || stats.Invalidations == 0 || strings.Contains(there.log.String(), "feed of changes is lost") {
-		t.Errorf("the cache is %+v; log: %s", stats, there.log)
+		t.Errorf("the cache stats are %+v; log: %s", stats, there.log)
 	}
 }
 
-// herd has many requests with one token wait for one look-up.
+// herd sends many concurrent requests with one token, which wait for one
+// look-up.
 func herd(t *testing.T, on engine) {
 	const many = 40
 	var slow atomic.Bool
@@ -1287,11 +1294,11 @@ func herd(t *testing.T, on engine) {
 		return nil
 	}}
 	h := on.host(t, s, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{}, Timeout: 30 * time.Second})
-	eventually(t, "the cache serves", func() bool { return h.auth.CacheStats().FeedAlive })
+	eventually(t, "the feed is alive", func() bool { return h.auth.CacheStats().FeedAlive })
 	accessToken := h.signIn(t, grantFor("alice", otherPassword))
 	slow.Store(true)
 
-	// The first one goes away while all wait for what it asked.
+	// The first client leaves while all requests wait for its look-up.
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
 	go func() {
@@ -1306,27 +1313,27 @@ func herd(t *testing.T, on engine) {
 	misses := h.auth.CacheStats().Misses
 	var wg sync.WaitGroup
 	for range many {
-		wg.Go(func() { h.welcomes(t, accessToken, "in the herd") })
+		wg.Go(func() { h.welcomes(t, accessToken, "a concurrent request") })
 	}
-	eventually(t, "all wait", func() bool { return h.auth.CacheStats().Misses == misses+many })
+	eventually(t, "all requests wait", func() bool { return h.auth.CacheStats().Misses == misses+many })
 	if n := finds.Load(); n != 1 {
-		t.Errorf("%d look-ups for %d requests", n, many+1)
+		t.Errorf("%d look-ups for %d requests, want 1", n, many+1)
 	}
 	cancel()
 	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Errorf("the first one got %v", err)
+		t.Errorf("the client that left got %v, want context.Canceled", err)
 	}
 	close(goOn)
 	wg.Wait()
 	hits := h.auth.CacheStats().Hits
 	h.welcomes(t, accessToken, "afterwards")
 	if h.auth.CacheStats().Hits == hits {
-		t.Error("nothing was kept")
+		t.Error("the token was not cached")
 	}
 }
 
-// purgeWhileSigningIn purges over and over, with all users' tokens expired,
-// while they sign in.
+// purgeWhileSigningIn purges repeatedly while users with expired tokens sign
+// in.
 func purgeWhileSigningIn(t *testing.T, e sqlEngine) {
 	db := openDB(t, e.open(t))
 	s := newStore(t, db, nil)
@@ -1359,13 +1366,13 @@ func purgeWhileSigningIn(t *testing.T, e sqlEngine) {
 		close(signedIn)
 		purges.Wait()
 		for i, accessToken := range tokens {
-			h.welcomes(t, accessToken, names[i]+"'s, issued during a purge")
+			h.welcomes(t, accessToken, names[i]+": issued during a purge")
 		}
 	}
 }
 
-// oldSchema opens databases that Migrate has not been called for, and has one
-// lose a table while requests come.
+// oldSchema opens databases without tables and with an older schema. Then it
+// drops a table while a host is running.
 func oldSchema(t *testing.T, e sqlEngine) {
 	db := openDB(t, e.open(t))
 	tables := func() int {
@@ -1378,37 +1385,37 @@ func oldSchema(t *testing.T, e sqlEngine) {
 	refused := func(when string) {
 		t.Helper()
 		if _, err := gormstore.New(t.Context(), db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) || !strings.Contains(err.Error(), "gormstore.Migrate") {
-			t.Errorf("%s: %v", when, err)
+			t.Errorf("%s: error %v, want ErrSchemaVersion with instructions", when, err)
 		}
 	}
 	refused("without tables")
 	if n := tables(); n != 0 {
-		t.Errorf("it made %d tables", n)
+		t.Errorf("New created %d tables, want 0", n)
 	}
 	s := newStore(t, db, nil)
 	h := onHTTP.host(t, s, directory{}, tokenauth.Options{})
 	accessToken := h.signIn(t, grantFor("alice", otherPassword))
 	mustExec(t, db, "DELETE FROM tokenauth_schema WHERE version > 1")
-	refused("with an old one")
-	h.welcomes(t, accessToken, "a process that has started")
+	refused("with an old schema")
+	h.welcomes(t, accessToken, "a host that is already running")
 
 	mustExec(t, db, "DROP TABLE tokenauth_tokens")
 	n := tables()
 	h.isDown(t, accessToken)
 	h.posts(t, unavailable, grantFor("alice", otherPassword))
 	if now := tables(); now != n {
-		t.Errorf("requests have made %d tables of %d", now, n)
+		t.Errorf("requests changed the number of tables to %d, want %d", now, n)
 	}
 }
 
-// shutDownWhileSigningIn ends a server as one that was sent SIGTERM does.
+// shutDownWhileSigningIn shuts a server down as a program does on SIGTERM.
 func shutDownWhileSigningIn(t *testing.T, on engine) {
 	const many = 1000
 	var storing atomic.Int64
 	s := &meddler{before: func(ctx context.Context, call string) error {
 		if call == "Replace" {
 			storing.Add(1)
-			pause(ctx, 20*time.Millisecond) // so that many are under way
+			pause(ctx, 20*time.Millisecond) // so that many are in progress
 		}
 		return nil
 	}}
@@ -1426,7 +1433,7 @@ func shutDownWhileSigningIn(t *testing.T, on engine) {
 			}
 			a, err := readAnswer(h.client.Do(r))
 			if err != nil {
-				unanswered.Add(1) // the listener was closed before
+				unanswered.Add(1) // the listener was already closed
 				return
 			}
 			answered.Add(1)
@@ -1437,30 +1444,30 @@ func shutDownWhileSigningIn(t *testing.T, on engine) {
 				return
 			}
 			last := issued
-			last.closes = a.Close // a server that shuts down says so
+			last.closes = a.Close // a server that shuts down closes the connection
 			last.check(t, a)
 			tokens[i] = accessTokenIn(t, a)
 		})
 	}
-	eventually(t, "many are under way", func() bool { return storing.Load() > 100 })
+	eventually(t, "many sign-ins are in progress", func() bool { return storing.Load() > 100 })
 	if err := h.server.Config.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	wg.Wait()
-	t.Logf("%d were answered, %d were not", answered.Load(), unanswered.Load())
+	t.Logf("%d sign-ins were answered, %d were not", answered.Load(), unanswered.Load())
 	if answered.Load() < 100 {
-		t.Errorf("%d were answered", answered.Load())
+		t.Errorf("%d sign-ins were answered, want 100 or more", answered.Load())
 	}
 	for i, accessToken := range tokens {
 		_, err := s.Store.Find(t.Context(), tokenauth.SlotOf(fmt.Sprint("id of user", i), ""))
 		if accessToken == "" {
-			continue // a connection that was kept alive may have been closed under it
+			continue // the server may have closed a connection that was kept alive
 		}
 		if err != nil {
-			t.Errorf("user%d was answered, and has no token", i)
+			t.Errorf("user%d got a token that is not stored", i)
 		}
 		if _, err := h.auth.Validate(t.Context(), accessToken); err != nil {
-			t.Errorf("user%d: %v", i, err)
+			t.Errorf("user%d: the token is not valid: %v", i, err)
 		}
 	}
 }
