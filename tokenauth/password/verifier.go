@@ -8,7 +8,7 @@ import (
 // A verifier is a stored hash that was parsed and whose cost is acceptable.
 type verifier interface {
 	// verify reports whether the password matches the hash. An error means that
-	// this process cannot compute the hash; it says nothing about the password.
+	// this process cannot compute the hash; the password may be right or wrong.
 	verify(password string) (bool, error)
 	// cheap reports whether verify takes less time than a hash of the default
 	// cost.

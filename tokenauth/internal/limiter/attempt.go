@@ -18,9 +18,9 @@ type Attempt struct {
 	turn    *waiter // nil while it has no turn
 	asks    bool    // it reads the counters although this process knows of a block
 
-	counters throttle.Storage // where it is pending; nil if it is not pending
+	counters throttle.Storage // where it is pending; nil if it is not
 	keys     []throttle.Key   // of its counters
-	is       counted          // what its counters are for
+	is       counted          // the purpose of its counters
 	limits   *limits          // the limits that let it pass
 	repeats  repetition       // as of when it was counted
 	turnAt   int64            // when it had its turn to repeat a password; 0 if never
@@ -115,7 +115,7 @@ func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error
 	return a.count(ctx, keys, is)
 }
 
-// counted is what an attempt is counted for.
+// counted is what an [Attempt] is counted for.
 type counted int
 
 const (
@@ -124,9 +124,9 @@ const (
 	ofAnAccount
 )
 
-// An earlier is an account that the attempt was counted for before another one.
-// The password did not match there. If it matches nowhere, the failure counts
-// for this account, too.
+// An earlier is an account that the [Attempt] was counted for before another
+// one. The password did not match there. If it matches nowhere, the failure
+// counts for this account, too.
 type earlier struct {
 	counters throttle.Storage
 	keys     []throttle.Key
@@ -179,12 +179,12 @@ func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 }
 
 func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) error {
-	defer a.endTurn() // also when the storage panics
+	defer a.endTurn() // even if the storage panics
 	if a.counters != nil && a.is == ofAnAccount && len(a.earlier) < maxEarlier {
 		a.earlier = append(a.earlier, earlier{a.counters, a.keys[:2]})
 	}
-	a.settle(ctx, Undecided)      // the previous count
-	defer a.settleLost(ctx, keys) // and blocked, or counted in this process
+	a.settle(ctx, Undecided)      // undo the previous count
+	defer a.settleLost(ctx, keys) // undo counts whose call failed
 	l := a.limiter
 	for {
 		if err := a.Admit(ctx); err != nil {

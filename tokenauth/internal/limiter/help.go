@@ -24,7 +24,7 @@ func dropVoid(c []throttle.Counter) {
 	}
 }
 
-// void drops the failures up to the given time.
+// void drops the failures of a [throttle.Counter] up to the given time.
 func void(c throttle.Counter, until int64) throttle.Counter {
 	if c.FailedAt <= until {
 		c.Failures, c.FailedAt = 0, 0

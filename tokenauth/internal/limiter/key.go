@@ -30,8 +30,8 @@ type Source struct {
 	CrossSite bool
 }
 
-// A namer derives the keys of counters by a keyed hash. It keeps its own key in
-// a func, so that fmt cannot print it.
+// A namer derives each [throttle.Key] by a keyed hash. It keeps the key of the
+// hash in a func, so that fmt cannot print it.
 type namer struct{ mac func() hash.Hash }
 
 // newNamer returns a namer with the given key, or with a random one if it is
@@ -44,7 +44,7 @@ func newNamer(key []byte) namer {
 	return namer{func() hash.Hash { return hmac.New(sha256.New, key) }}
 }
 
-// What a key is derived from: a folded user name, the ID of an account, a folded
+// The input of a key: a folded user name, the ID of an account, a folded
 // name that no account has, or the name as typed.
 const (
 	ofName    = ""
@@ -53,8 +53,8 @@ const (
 	asTyped   = "typed"
 )
 
-// names are the keys of an attempt. A folded name is the same for all spellings
-// that a database may treat as one name.
+// names has each [throttle.Key] of an attempt. A folded name is the same for
+// all spellings that a database may treat as one name.
 type names struct {
 	namer
 	from         Source
@@ -80,8 +80,8 @@ func (n namer) names(userName string, from Source) *names {
 	return k
 }
 
-// network returns the key of the network that takes turns with others: an IPv4
-// address or an IPv6 /48.
+// network returns the [throttle.Key] of the network that takes turns with
+// others: an IPv4 address or an IPv6 /48.
 func (k *names) network() throttle.Key {
 	if k.wide.IsValid() {
 		return k.wideSource
@@ -124,9 +124,10 @@ func (n namer) accountKey(of, value string) throttle.Key {
 	return n.key(account, of, netip.Prefix{}, false, value)
 }
 
-// key hashes what a counter counts for. The part before the first space
-// contains no space, so different inputs have different texts. Keys without a
-// marker are the same as in earlier versions, so their counters stay valid.
+// key returns the [throttle.Key] for what a counter counts. The part before the
+// first space contains no space, so different inputs have different texts. Keys
+// without a marker are the same as in earlier versions, so their counters stay
+// valid.
 func (n namer) key(layer byte, of string, network netip.Prefix, crossSite bool, value string) throttle.Key {
 	marker := ""
 	if of != ofName {

@@ -10,7 +10,7 @@ import (
 // A Limiter counts sign-ins, and blocks those over a limit. It is safe for
 // concurrent use. A nil Limiter returns nil attempts, which are never blocked.
 type Limiter struct {
-	Config // without the key
+	Config // without [Config.Key]
 	namer  namer
 	local  *localCounters
 	memory *memory
@@ -33,7 +33,7 @@ func (l *Limiter) now() int64 { return l.Now().UnixMilli() }
 type BlockedError struct{ For time.Duration }
 
 // Error leaves out the duration, which depends on the account.
-func (*BlockedError) Error() string { return "too many failures" }
+func (*BlockedError) Error() string { return "too many failed sign-ins" }
 
 // SetFingerprintKey sets the key of the fingerprints of wrong passwords. It is
 // for tests, before the first attempt. With the random default, 3 of 65,536

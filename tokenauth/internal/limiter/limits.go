@@ -12,17 +12,18 @@ const MaxWait = time.Hour
 // maxKeys is the maximum number of counters of an attempt.
 const maxKeys = 6
 
-// A limit is the limit of one layer of counters.
+// A limit is the limit of one layer of counters, by the first byte of their
+// [throttle.Key].
 type limit struct {
 	free    int64         // the number of failures without a wait
 	longest time.Duration // the longest wait
-	ceiling int64         // the number of failures after which each wait is MaxWait; 0 for none
+	ceiling int64         // the number of failures after which each wait is [MaxWait]; 0 for none
 }
 
 type limits [4]limit
 
 // limits returns the limits of one of several processes that each count by
-// themselves.
+// themselves. It divides those of the [Config] by their number.
 func (c *Config) limits(replicas int) limits {
 	part := func(n int) int64 { return int64(max(1, n/replicas)) }
 	return limits{
@@ -33,8 +34,8 @@ func (c *Config) limits(replicas int) limits {
 	}
 }
 
-// A verdict is the result of applying all limits to an attempt. The zero value
-// lets it pass.
+// A verdict is the result of applying all limits to an [Attempt]. The zero
+// value lets it pass.
 type verdict struct {
 	known   bool                         // the user signed in from this source lately
 	helped  bool                         // the account was reset and has tries left
@@ -62,7 +63,7 @@ func (v *verdict) blocks(keys []throttle.Key) (blocking []throttle.Key) {
 	return blocking
 }
 
-// judge applies each limit to its counter.
+// judge applies each limit to its [throttle.Counter].
 func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int64) (v verdict) {
 	// Guesses from elsewhere must not block a source from which the user signed
 	// in lately. This exemption ends when the source itself has failed as often
@@ -87,8 +88,8 @@ func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int
 	return v
 }
 
-// judge returns for how long the limit blocks an attempt, or whether pending ones
-// are in its way.
+// judge returns how long the limit blocks an attempt, or that the attempt must
+// wait for pending ones.
 func (l *limit) judge(key throttle.Key, c throttle.Counter, now int64) (blocked time.Duration, wait bool) {
 	failures, pending := c.FailuresNow(key, now), c.PendingNow(now)
 	switch {

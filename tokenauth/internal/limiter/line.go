@@ -6,7 +6,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A line holds the attempts of one network.
+// A line holds the attempts of one network. See the comment on type lines.
 type line struct {
 	asking   int       // the number of attempts that have a turn
 	settling []*waiter // to settle a pending attempt, on which others may wait
@@ -17,7 +17,7 @@ type line struct {
 	woken    int // the value of lines.wakes when one of its waiters was last woken
 }
 
-// A lineSource is what a line knows about a source with waiting attempts.
+// A lineSource is what a line knows about a [Source] with waiting attempts.
 type lineSource struct {
 	waiting int // the number of attempts
 	round   int // of its newest attempt

@@ -48,7 +48,7 @@ const (
 )
 
 var (
-	errQueueFull = errors.New("too many sign-ins wait for pending ones")
+	errQueueFull = errors.New("too many sign-ins wait for their turn")
 	errSlow      = errors.New("the look-ups of other sign-ins take too long")
 )
 
@@ -59,7 +59,7 @@ func newLines(patience time.Duration) *lines {
 	}
 }
 
-// A waiter is an attempt in its line.
+// A waiter is an [Attempt] in its line.
 type waiter struct {
 	*line
 	names         *names
@@ -187,7 +187,7 @@ func (ls *lines) park(ctx context.Context, w *waiter, on []throttle.Key) error {
 	return ls.await(ctx, w, elsewhere)
 }
 
-// counted records that an attempt with these keys is pending.
+// counted records that an [Attempt] with these keys is pending.
 func (ls *lines) counted(keys []throttle.Key) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -196,7 +196,7 @@ func (ls *lines) counted(keys []throttle.Key) {
 	}
 }
 
-// settled records that an attempt with these keys is no longer pending. For
+// settled records that an [Attempt] with these keys is no longer pending. For
 // each key it wakes one of the waiters; their networks take turns.
 func (ls *lines) settled(keys []throttle.Key) {
 	ls.mu.Lock()

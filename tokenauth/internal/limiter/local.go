@@ -23,7 +23,7 @@ type localCounters struct {
 	sources   map[throttle.Key][]throttle.Key // the keys in successes, by account
 }
 
-// A success is the last sign-in to an account from a source.
+// A success is the last sign-in to an account from a [Source].
 type success struct {
 	at      int64 // Unix milliseconds
 	account throttle.Key

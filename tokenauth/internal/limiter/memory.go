@@ -203,7 +203,7 @@ func (m *memory) block(k *names, key throttle.Key, wait time.Duration, now int64
 	b.ask(k.network(), now)
 }
 
-// succeeded records that the source is known to the name, and that nothing
+// succeeded records that the [Source] is known to the name, and that nothing
 // blocks them.
 func (m *memory) succeeded(k *names) {
 	m.mu.Lock()
@@ -215,7 +215,8 @@ func (m *memory) succeeded(k *names) {
 	}
 }
 
-// forget drops all blocks, and records that the folded names were reset.
+// forget drops all blocks, and records that [Limiter.Reset] reset these folded
+// names.
 func (m *memory) forget(helped []throttle.Key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -59,8 +59,8 @@ func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *A
 	return v, err
 }
 
-// A lostBegin is a pending count that the storage may or may not have: the call
-// that counted the attempt failed.
+// A lostBegin is a pending count that the [throttle.Storage] may or may not
+// have: the call that counted the attempt failed.
 type lostBegin struct {
 	counters throttle.Storage
 	repeats  repetition

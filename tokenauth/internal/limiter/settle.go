@@ -7,7 +7,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// An Outcome is the result of an attempt.
+// An Outcome is the result of an [Attempt]. See [Attempt.Settle].
 type Outcome int
 
 // The outcomes. Undecided, the zero value, is for an attempt that neither failed
@@ -166,7 +166,8 @@ func isSettled(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64)
 	return trace
 }
 
-// settled returns the counter after one of its pending attempts has ended.
+// settled returns the [throttle.Counter] after one of its pending attempts has
+// ended.
 func settled(c throttle.Counter, now int64) throttle.Counter {
 	if c.Pending = max(0, c.PendingNow(now)-1); c.Pending == 0 {
 		c.PendingAt = 0
@@ -174,7 +175,7 @@ func settled(c throttle.Counter, now int64) throttle.Counter {
 	return c
 }
 
-// failed returns the counter after one more failure.
+// failed returns the [throttle.Counter] after one more failure.
 func failed(c throttle.Counter, key throttle.Key, now int64) throttle.Counter {
 	c.Failures = c.FailuresNow(key, now) + 1
 	c.FailedAt = max(c.FailedAt, now)

@@ -43,7 +43,7 @@ const (
 	repeatEvery = time.Second
 )
 
-// A repetition reports for which lists an attempt repeats a wrong password:
+// A repetition reports for which lists an [Attempt] repeats a wrong password:
 // those of the source, of all sources, and of the network.
 type repetition [3]bool
 
