@@ -39,7 +39,7 @@ func TestArgon2idVerifiesHashesOfOtherPrograms(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			v, ok := parse(test.hash)
 			if !ok {
-				t.Fatalf("%s is refused", test.hash)
+				t.Fatalf("%s was rejected, want accepted", test.hash)
 			}
 			if !is(v, test.password) {
 				t.Error("the right password does not match")
@@ -70,7 +70,7 @@ func TestArgon2idAcceptsUpToTheBounds(t *testing.T) {
 		hash := phc("v=19", test.parameters, zeros(test.salt), zeros(test.hash))
 		a, ok := parseArgon2id(hash)
 		if !ok {
-			t.Errorf("%s is refused", hash)
+			t.Errorf("%s was rejected, want accepted", hash)
 			continue
 		}
 		if got := fmt.Sprintf("m=%d,t=%d,p=%d", a.memory, a.passes, a.lanes); got != test.parameters {
@@ -88,7 +88,7 @@ func TestArgon2idRefusesMalformedHashes(t *testing.T) {
 	salt, hash := zeros(16), zeros(32)
 	good := phc(version, parameters, salt, hash)
 	if _, ok := parse(good); !ok {
-		t.Fatalf("%s is refused", good)
+		t.Fatalf("%s was rejected, want accepted", good)
 	}
 
 	refused := map[string]string{
@@ -154,7 +154,7 @@ func TestArgon2idRefusesMalformedHashes(t *testing.T) {
 	for name, hash := range refused {
 		t.Run(name, func(t *testing.T) {
 			if _, ok := parse(hash); ok {
-				t.Errorf("%.200q is accepted", hash)
+				t.Errorf("accepted the malformed hash %.200q", hash)
 			}
 		})
 	}

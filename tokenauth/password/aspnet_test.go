@@ -45,7 +45,7 @@ func TestASPNETVerifiesHashesOfOtherPrograms(t *testing.T) {
 			} {
 				v, ok := parse(hash)
 				if !ok {
-					t.Fatalf("%q is refused", hash)
+					t.Fatalf("%q was rejected, want accepted", hash)
 				}
 				if !is(v, test.password) {
 					t.Errorf("the right password does not match %q", hash)
@@ -174,7 +174,7 @@ func TestASPNETRefusesMalformedHashes(t *testing.T) {
 	for name, hash := range refused {
 		t.Run(name, func(t *testing.T) {
 			if _, ok := parse(hash); ok {
-				t.Errorf("%.200q is accepted", hash)
+				t.Errorf("accepted the malformed hash %.200q", hash)
 			}
 		})
 	}

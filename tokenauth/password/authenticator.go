@@ -313,7 +313,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 
 // busy logs a warning and returns errBusy.
 func (u *Authenticator) busy(ctx context.Context) error {
-	u.warnings.warn(ctx, "password: a sign-in was refused, as too many are in progress", "")
+	u.warnings.warn(ctx, "password: a sign-in was refused because too many are in progress", "")
 	return errBusy
 }
 

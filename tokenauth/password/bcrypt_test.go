@@ -23,7 +23,7 @@ func TestBcryptVerifiesHashesOfOtherPrograms(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			v, ok := parse(test.hash)
 			if !ok {
-				t.Fatalf("%s is refused", test.hash)
+				t.Fatalf("%s was rejected, want accepted", test.hash)
 			}
 			if !is(v, test.password) {
 				t.Error("the right password is wrong")
@@ -62,7 +62,7 @@ func TestBcryptRefusesMalformedHashes(t *testing.T) {
 	const salt, hash = "CCCCCCCCCCCCCCCCCCCCC.", "E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
 	for _, hash := range []string{good, "$2b$04$" + salt + hash, "$2y$15$" + salt + hash} {
 		if _, ok := parse(hash); !ok {
-			t.Fatalf("%s is refused", hash)
+			t.Fatalf("%s was rejected, want accepted", hash)
 		}
 	}
 
@@ -98,7 +98,7 @@ func TestBcryptRefusesMalformedHashes(t *testing.T) {
 	for name, hash := range refused {
 		t.Run(name, func(t *testing.T) {
 			if _, ok := parse(hash); ok {
-				t.Errorf("%.200q is accepted", hash)
+				t.Errorf("accepted the malformed hash %.200q", hash)
 			}
 		})
 	}

@@ -34,7 +34,7 @@ func TestDummiesKeepTheCostButNoSecret(t *testing.T) {
 	} {
 		v, ok := parse(stored)
 		if !ok {
-			t.Fatalf("%s is refused", stored)
+			t.Fatalf("%s was rejected, want accepted", stored)
 		}
 		d := v.dummy()
 		if d.kind() != v.kind() || d.cheap() != v.cheap() || kinds[d.kind()] {
@@ -155,8 +155,8 @@ func TestDummiesFollowTheSharesOfTheFormats(t *testing.T) {
 	}
 }
 
-// All spellings of a name have one dummy, like all spellings of an account's
-// name.
+// All spellings of an unknown name get the same dummy hash, because all
+// spellings of an existing name get the same hash.
 func TestDummiesIgnoreTheSpelling(t *testing.T) {
 	t.Parallel()
 	d := newDummies(new(counter))

@@ -307,7 +307,7 @@ func TestFullQueueMakesRoomForOtherSources(t *testing.T) {
 				if name != "a hostile /48" && name != "a /48 and a /64" && !slices.Equal(l.refused(), names("a", 58, 66)) {
 					t.Errorf("refused: %v, want the newest", l.refused())
 				}
-				// While the other waits, each may have an eighth.
+				// While both sources wait, each may have an eighth of the queue.
 				l.come(t.Context(), home, "b008", time.Second)
 				l.come(t.Context(), crowd(0), "a066", time.Second)
 				if got := l.refused(); !slices.Contains(got, "b008") || !slices.Contains(got, "a066") {

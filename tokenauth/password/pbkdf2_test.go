@@ -34,7 +34,7 @@ func TestPBKDF2VerifiesHashesOfOtherPrograms(t *testing.T) {
 			t.Parallel()
 			v, ok := parse(test.hash)
 			if !ok {
-				t.Fatalf("%s is refused", test.hash)
+				t.Fatalf("%s was rejected, want accepted", test.hash)
 			}
 			if !is(v, test.password) {
 				t.Error("the right password does not match")
@@ -77,7 +77,7 @@ func TestPBKDF2RefusesMalformedHashes(t *testing.T) {
 	salt, hash := zeros(16), zeros(32)
 	good := pbkdf2PHC(name, parameters, salt, hash)
 	if _, ok := parse(good); !ok {
-		t.Fatalf("%s is refused", good)
+		t.Fatalf("%s was rejected, want accepted", good)
 	}
 
 	refused := map[string]string{
@@ -135,7 +135,7 @@ func TestPBKDF2RefusesMalformedHashes(t *testing.T) {
 	for name, hash := range refused {
 		t.Run(name, func(t *testing.T) {
 			if _, ok := parse(hash); ok {
-				t.Errorf("%.200q is accepted", hash)
+				t.Errorf("accepted the malformed hash %.200q", hash)
 			}
 		})
 	}

@@ -115,7 +115,9 @@ func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error
 	return a.count(ctx, keys, is)
 }
 
-// counted is what an [Attempt] is counted for.
+// counted is the kind of counters in which an [Attempt] is pending: those of a
+// name whose account is not known yet, of a name that no account has, or of an
+// account.
 type counted int
 
 const (

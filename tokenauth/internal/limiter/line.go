@@ -6,7 +6,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A line holds the attempts of one network. See the comment on type lines.
+// A line is the queue of the sign-ins from one network. They wait for a turn to
+// look up their account and to be counted.
 type line struct {
 	asking   int       // the number of attempts that have a turn
 	settling []*waiter // to settle a pending attempt, on which others may wait

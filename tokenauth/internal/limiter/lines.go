@@ -59,7 +59,7 @@ func newLines(patience time.Duration) *lines {
 	}
 }
 
-// A waiter is an [Attempt] in its line.
+// A waiter is an [Attempt] that waits in a line or has its turn.
 type waiter struct {
 	*line
 	names         *names
@@ -161,7 +161,7 @@ func (ls *lines) look(w *waiter) {
 	}
 }
 
-// leave gives the turn back.
+// leave ends the turn, so that another attempt can have it.
 func (ls *lines) leave(w *waiter) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -170,7 +170,8 @@ func (ls *lines) leave(w *waiter) {
 	ls.dispatch()
 }
 
-// park gives the turn back, and waits until the attempt has another one.
+// park gives the turn of the attempt to another one. It waits until pending
+// attempts in its way are settled and it has a turn again.
 func (ls *lines) park(ctx context.Context, w *waiter, on []throttle.Key) error {
 	ls.mu.Lock()
 	ls.release(w)

@@ -70,8 +70,8 @@ func (l *localCounters) UpdateCounters(_ context.Context, keys []throttle.Key, c
 	return nil
 }
 
-// latest returns the latest time in the counters: the current time, if one of
-// them was just changed.
+// latest returns the newest time in the counters. Right after a change, that is
+// the current time.
 func latest(counters []throttle.Counter) (at int64) {
 	for _, c := range counters {
 		at = max(at, c.FailedAt, c.PendingAt, c.SucceededAt)

@@ -96,7 +96,8 @@ func (m *memory) left(k *names, now int64) (longest time.Duration) {
 // ofPair returns the keys of the name and the source together.
 func (k *names) ofPair() []throttle.Key { return []throttle.Key{k.typedPair, k.pair} }
 
-// ofOthers returns the keys that other sources or other names also count for.
+// ofOthers returns the keys that sign-ins of other sources or other names count
+// for, too.
 func (k *names) ofOthers() []throttle.Key {
 	return []throttle.Key{k.typed, k.name, k.source, k.wideSource}
 }

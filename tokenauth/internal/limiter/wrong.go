@@ -126,8 +126,8 @@ func (w *wrongPasswords) waited(list *wrongList, turn bool, now int64) {
 	}
 }
 
-// giveBack returns the turn that an attempt took at this time, because no
-// password was hashed.
+// giveBack undoes the turn to repeat a password that an attempt took at this
+// time, because no password was hashed.
 func (w *wrongPasswords) giveBack(k *names, at int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
