@@ -14,8 +14,8 @@
 //     and passlib's $pbkdf2-sha256$…$salt$hash
 //   - the host's own formats, through [Options.Formats].
 //
-// The cost of a stored hash is checked before it is computed. A hash that would
-// take more than about a second, or that cannot be parsed, never matches.
+// The cost of a stored hash is checked before any work. A hash that would take
+// more than about a second, or that cannot be parsed, never matches.
 // [Options.Upgrade] replaces hashes that are weaker or of another format as
 // their users sign in.
 //
