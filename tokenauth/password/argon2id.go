@@ -10,9 +10,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// Argon2id (RFC 9106) with the cost that OWASP's Password Storage Cheat Sheet
-// recommends first: 19 MiB, two passes, one lane; a salt of 16 bytes and a
-// hash of 32.
+// The parameters of [Hash]: Argon2id (RFC 9106) with 19 MiB, two passes and one
+// lane, which OWASP's Password Storage Cheat Sheet recommends first.
 const (
 	defaultMemory  = 19 << 10 // KiB
 	defaultPasses  = 2
@@ -21,8 +20,9 @@ const (
 	defaultHashLen = 32
 )
 
-// What a stored hash may ask for. A table that somebody wrote to must not be
-// able to stall the service: 1 GiB of memory traffic is about a second.
+// The highest parameters that a stored hash may have. They keep an attacker who
+// can write to the table from stalling the service: 1 GiB of memory traffic
+// takes about a second.
 const (
 	maxMemory  = 256 << 10 // KiB
 	maxPasses  = 16
@@ -38,8 +38,8 @@ type argon2id struct {
 	salt, hash     []byte
 }
 
-// parseArgon2id reads a PHC string, $argon2id$v=19$m=…,t=…,p=…$salt$hash, and
-// refuses one whose cost is out of bounds.
+// parseArgon2id parses a PHC string, $argon2id$v=19$m=…,t=…,p=…$salt$hash. It
+// rejects one whose cost is out of bounds.
 func parseArgon2id(phc string) (a argon2id, ok bool) {
 	fields := strings.Split(phc, "$")
 	if len(fields) != 6 || fields[0] != "" || fields[1] != "argon2id" || fields[2] != "v=19" {
@@ -62,7 +62,7 @@ func parseArgon2id(phc string) (a argon2id, ok bool) {
 		a.traffic() > maxTraffic:
 		return a, false
 	}
-	return a, a.String() == phc // one spelling only: Sscanf takes signs and zeros
+	return a, a.String() == phc // Sscanf also accepts signs and leading zeros
 }
 
 func (a argon2id) verify(password string) (bool, error) {
@@ -70,12 +70,13 @@ func (a argon2id) verify(password string) (bool, error) {
 	return subtle.ConstantTimeCompare(got, a.hash) == 1, nil
 }
 
-// traffic is how much memory is written, in KiB, and so what the hash costs.
+// traffic returns the memory that is written, in KiB. It measures the cost of
+// the hash.
 func (a argon2id) traffic() uint32 { return a.memory * a.passes }
 
 const defaultTraffic = defaultMemory * defaultPasses
 
-// cheap takes into account that lanes run side by side.
+// cheap takes into account that lanes can run in parallel.
 func (a argon2id) cheap() bool { return a.traffic() < defaultTraffic*uint32(a.lanes) }
 
 func (a argon2id) dummy() verifier {
@@ -87,8 +88,9 @@ func (a argon2id) kind() string {
 	return fmt.Sprintf("argon2id m=%d,t=%d,p=%d", a.memory, a.passes, a.lanes)
 }
 
-// weak reports whether the hash resists guessing less than one of the default
-// does. One that has more of one thing and not less of another is left.
+// weak reports whether the hash resists guessing less than one that [Hash]
+// makes. A hash that is stronger in one parameter and weaker in none is not
+// weak.
 func (a argon2id) weak() bool {
 	return a.memory < defaultMemory || a.traffic() < defaultTraffic ||
 		len(a.salt) < defaultSaltLen || len(a.hash) < defaultHashLen
@@ -102,7 +104,7 @@ func (a argon2id) String() string {
 
 func newArgon2id(password string) argon2id {
 	a := argon2id{memory: defaultMemory, passes: defaultPasses, lanes: defaultLanes, salt: make([]byte, defaultSaltLen)}
-	rand.Read(a.salt) // never fails: it would end the process
+	rand.Read(a.salt) // never returns an error: on failure it ends the process
 	a.hash = argon2.IDKey([]byte(password), a.salt, a.passes, a.memory, a.lanes, defaultHashLen)
 	return a
 }

@@ -9,24 +9,24 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// phc puts a hash together from whatever stands between its dollar signs.
+// phc joins the fields of a PHC string with dollar signs.
 func phc(version, parameters, salt, hash string) string {
 	return "$argon2id$" + version + "$" + parameters + "$" + salt + "$" + hash
 }
 
-// zeros is n bytes in the base64 of a PHC string.
+// zeros returns n zero bytes in the base64 of a PHC string.
 func zeros(n int) string { return base64.RawStdEncoding.EncodeToString(make([]byte, n)) }
 
-// cheapHash is a hash that costs next to nothing to verify.
+// cheapHash returns a hash that takes almost no time to verify.
 func cheapHash(password string) string {
 	a := argon2id{memory: 8, passes: 1, lanes: 1, salt: []byte("sixteen of bytes")}
 	a.hash = argon2.IDKey([]byte(password), a.salt, a.passes, a.memory, a.lanes, 32)
 	return a.String()
 }
 
-// The hashes are those of the tests of the reference implementation,
-// phc-winner-argon2, and one made here without the code under test.
-func TestArgon2idVerifiesOthersHashes(t *testing.T) {
+// The hashes are from the tests of the reference implementation,
+// phc-winner-argon2. One was made independently of the code under test.
+func TestArgon2idVerifiesHashesOfOtherPrograms(t *testing.T) {
 	t.Parallel()
 	salt := []byte("a salt of 20 bytes!!")
 	made := phc("v=19", "m=64,t=3,p=2", base64.RawStdEncoding.EncodeToString(salt),
@@ -39,14 +39,14 @@ func TestArgon2idVerifiesOthersHashes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			v, ok := parse(test.hash)
 			if !ok {
-				t.Fatalf("%s is refused", test.hash)
+				t.Fatalf("%s was rejected, want accepted", test.hash)
 			}
 			if !is(v, test.password) {
-				t.Error("the right password is wrong")
+				t.Error("the right password does not match")
 			}
 			for _, wrong := range []string{"", test.password + "x", test.password + "\x00", strings.ToUpper(test.password)} {
 				if is(v, wrong) {
-					t.Errorf("the password %q is right", wrong)
+					t.Errorf("the password %q matches", wrong)
 				}
 			}
 		})
@@ -70,14 +70,14 @@ func TestArgon2idAcceptsUpToTheBounds(t *testing.T) {
 		hash := phc("v=19", test.parameters, zeros(test.salt), zeros(test.hash))
 		a, ok := parseArgon2id(hash)
 		if !ok {
-			t.Errorf("%s is refused", hash)
+			t.Errorf("%s was rejected, want accepted", hash)
 			continue
 		}
 		if got := fmt.Sprintf("m=%d,t=%d,p=%d", a.memory, a.passes, a.lanes); got != test.parameters {
-			t.Errorf("%s is read as %s", test.parameters, got)
+			t.Errorf("%s: parsed as %s", test.parameters, got)
 		}
 		if len(a.salt) != test.salt || len(a.hash) != test.hash {
-			t.Errorf("%s is read with a salt of %d and a hash of %d bytes", hash, len(a.salt), len(a.hash))
+			t.Errorf("%s: got a salt of %d and a hash of %d bytes", hash, len(a.salt), len(a.hash))
 		}
 	}
 }
@@ -88,7 +88,7 @@ func TestArgon2idRefusesMalformedHashes(t *testing.T) {
 	salt, hash := zeros(16), zeros(32)
 	good := phc(version, parameters, salt, hash)
 	if _, ok := parse(good); !ok {
-		t.Fatalf("%s is refused", good)
+		t.Fatalf("%s was rejected, want accepted", good)
 	}
 
 	refused := map[string]string{
@@ -132,19 +132,19 @@ func TestArgon2idRefusesMalformedHashes(t *testing.T) {
 		refused[fmt.Sprintf("version %q", version)] = phc(version, parameters, salt, hash)
 	}
 	for _, parameters := range []string{
-		// They must read one way only.
+		// Each value must have only one spelling.
 		"m=064,t=1,p=1", "m=64,t=01,p=1", "m=64,t=1,p=01",
 		"m=+64,t=1,p=1", "m=64,t=+1,p=1", "m=64,t=1,p=+1",
 		"m= 64,t=1,p=1", "m=64, t=1,p=1", "m=64,t=1,p=1 ", " m=64,t=1,p=1", "m=64,t=1,p=1\n", "m=\n64,t=1,p=1",
 		"m=0x40,t=1,p=1", "m=6_4,t=1,p=1", "m=64.0,t=1,p=1", "m=6e1,t=1,p=1", "m=٦٤,t=1,p=1",
 		"m=64,t=1,p=1,", "m=64,t=1,p=1,keyid=AAAA", "m=64,t=1,p=1,m=64", "t=1,m=64,p=1", "m=64,t=1", "m=,t=1,p=1", "M=64,T=1,P=1", "64,1,1", "",
-		// They must be bounded.
+		// The parameters must be within the bounds.
 		"m=0,t=1,p=1", "m=64,t=0,p=1", "m=64,t=1,p=0", "m=0,t=0,p=0",
 		"m=-64,t=1,p=1", "m=64,t=-1,p=1", "m=64,t=1,p=-1",
 		"m=7,t=1,p=1", "m=15,t=1,p=2", "m=127,t=1,p=16",
 		"m=262145,t=1,p=1", "m=64,t=17,p=1", "m=256,t=1,p=17",
 		"m=262144,t=5,p=1", "m=65537,t=16,p=1", "m=262144,t=16,p=16",
-		// They must be bounded after they were narrowed, too: each is good modulo 2⁸, 2³² or 2⁶⁴.
+		// Values that would be valid modulo 2⁸, 2³² or 2⁶⁴ must not overflow.
 		"m=64,t=1,p=257", "m=4294967360,t=1,p=1", "m=64,t=4294967297,p=1",
 		"m=18446744073709551680,t=1,p=1", "m=64,t=18446744073709551617,p=1", "m=64,t=1,p=18446744073709551617",
 		"m=65536,t=65536,p=1", "m=4294967295,t=4294967295,p=255", "m=2147483648,t=2,p=1", "m=131072,t=32768,p=1",
@@ -154,7 +154,7 @@ func TestArgon2idRefusesMalformedHashes(t *testing.T) {
 	for name, hash := range refused {
 		t.Run(name, func(t *testing.T) {
 			if _, ok := parse(hash); ok {
-				t.Errorf("%.200q is accepted", hash)
+				t.Errorf("accepted the malformed hash %.200q", hash)
 			}
 		})
 	}

@@ -6,21 +6,23 @@ import (
 	"strings"
 )
 
-// The formats of ASP.NET Identity, by their first byte.
+// The first byte of a hash of ASP.NET Identity is the version of its format.
 const (
 	aspnetV2 = 0x00 // Identity 1 and 2
 	aspnetV3 = 0x01 // ASP.NET Core Identity
 
-	// The shortest salt and subkey that Identity itself accepts, in bytes.
+	// aspnetMinLen is the length in bytes of the shortest salt, and of the
+	// shortest subkey, that Identity accepts.
 	aspnetMinLen = 16
 )
 
-// aspnetPRFs are by their number in a v3 hash.
+// aspnetPRFs are the PRFs by the number that a v3 hash has for them.
 var aspnetPRFs = []prf{hmacSHA1, hmacSHA256, hmacSHA512}
 
-// parseASPNET reads what the PasswordHasher of ASP.NET Identity writes: base64
-// of, in v2, the salt and the subkey, with all else fixed, and in v3, the PRF,
-// the iterations and the length of the salt before them, as big-endian uint32.
+// parseASPNET parses a hash that the PasswordHasher of ASP.NET Identity wrote,
+// in base64. In v2 it is the salt and the subkey; all parameters are fixed. In
+// v3 the number of the PRF, the iterations and the length of the salt precede
+// them, each a big-endian uint32.
 func parseASPNET(stored string) (p pbkdf2Hash, ok bool) {
 	raw, err := base64.StdEncoding.Strict().DecodeString(strings.Map(withoutSpace, stored))
 	if err != nil || len(raw) == 0 {
@@ -56,7 +58,7 @@ func parseASPNETv3(rest []byte) (p pbkdf2Hash, ok bool) {
 	return p, p.bounded()
 }
 
-// withoutSpace drops what .NET skips within base64, and nothing else.
+// withoutSpace drops the white space that .NET ignores in base64.
 func withoutSpace(r rune) rune {
 	switch r {
 	case ' ', '\t', '\r', '\n':

@@ -15,7 +15,7 @@ const (
 	aspnetV3Hash = "AQAAAAEAACcQAAAAEAABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw=="
 )
 
-// v3 puts a hash together from its fields, of whatever lengths.
+// v3 builds a hash of version 3 from its fields.
 func v3(prf, iterations, saltLen uint32, rest int) string {
 	raw := []byte{1}
 	for _, n := range []uint32{prf, iterations, saltLen} {
@@ -24,9 +24,9 @@ func v3(prf, iterations, saltLen uint32, rest int) string {
 	return base64.StdEncoding.EncodeToString(append(raw, make([]byte, rest)...))
 }
 
-// The hashes are those of ASP.NET Core's own tests, and one that the hasher of
-// Identity 2 wrote.
-func TestASPNETVerifiesOthersHashes(t *testing.T) {
+// The hashes are from the tests of ASP.NET Core. One was written by the hasher
+// of Identity 2.
+func TestASPNETVerifiesHashesOfOtherPrograms(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, hash, password string }{
 		{"v2", aspnetV2Hash, "my password"},
@@ -38,30 +38,31 @@ func TestASPNETVerifiesOthersHashes(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			// .NET skips blanks, tabs and line breaks wherever they are.
+			// .NET ignores spaces, tabs and line breaks anywhere in base64.
 			for _, hash := range []string{
 				test.hash, test.hash + "\r\n", " \t" + test.hash,
 				test.hash[:20] + "\n" + test.hash[20:40] + "\r\n" + test.hash[40:], strings.ReplaceAll(test.hash, "==", "= ="),
 			} {
 				v, ok := parse(hash)
 				if !ok {
-					t.Fatalf("%q is refused", hash)
+					t.Fatalf("%q was rejected, want accepted", hash)
 				}
 				if !is(v, test.password) {
-					t.Errorf("the right password is wrong for %q", hash)
+					t.Errorf("the right password does not match %q", hash)
 				}
 			}
 			v, _ := parse(test.hash)
 			for _, wrong := range []string{"", test.password + "x", test.password + "\x00", strings.ToUpper(test.password)} {
 				if is(v, wrong) {
-					t.Errorf("the password %q is right", wrong)
+					t.Errorf("the password %q matches", wrong)
 				}
 			}
 		})
 	}
 }
 
-// A password is UTF-8 as it was sent: no normalisation, as in .NET.
+// Like .NET, the format hashes the password as typed, without Unicode
+// normalization.
 func TestASPNETPasswordIsNotNormalised(t *testing.T) {
 	t.Parallel()
 	const composed, decomposed = "pässword", "pa\u0308ssword"
@@ -72,13 +73,13 @@ func TestASPNETPasswordIsNotNormalised(t *testing.T) {
 	}
 	v, ok := parse(base64.StdEncoding.EncodeToString(append(append([]byte{0}, salt...), key...)))
 	if !ok || !is(v, composed) || is(v, decomposed) {
-		t.Errorf("accepted %v; composed %v, decomposed %v", ok, ok && is(v, composed), ok && is(v, decomposed))
+		t.Errorf("hash accepted: %v; composed form matches: %v; decomposed form matches: %v", ok, ok && is(v, composed), ok && is(v, decomposed))
 	}
 }
 
-// What ASP.NET Core's own tests have fail is either refused or not the
-// password's.
-func TestASPNETFailsWhereTheOriginalDoes(t *testing.T) {
+// Each hash that fails in the tests of ASP.NET Core must be rejected here or
+// not match.
+func TestASPNETFailsLikeASPNETCore(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, hash string
@@ -91,10 +92,10 @@ func TestASPNETFailsWhereTheOriginalDoes(t *testing.T) {
 	} {
 		v, ok := parse(test.hash)
 		if ok != test.usable {
-			t.Errorf("%s: accepted is %v", test.name, ok)
+			t.Errorf("%s: hash accepted: %v", test.name, ok)
 		}
 		if ok && is(v, "my password") {
-			t.Errorf("%s: the password is right", test.name)
+			t.Errorf("%s: the password matches", test.name)
 		}
 	}
 }
@@ -115,7 +116,7 @@ func TestASPNETAcceptsUpToTheBounds(t *testing.T) {
 	} {
 		p, ok := parseASPNET(test.hash)
 		if !ok || p.iterations != test.iterations || len(p.salt) != test.salt || len(p.hash) != test.hashLen {
-			t.Errorf("%s: accepted is %v, with %d iterations, a salt of %d and a subkey of %d bytes", test.hash, ok, p.iterations, len(p.salt), len(p.hash))
+			t.Errorf("%s: hash accepted: %v; got %d iterations, a salt of %d and a subkey of %d bytes", test.hash, ok, p.iterations, len(p.salt), len(p.hash))
 		}
 	}
 }
@@ -173,7 +174,7 @@ func TestASPNETRefusesMalformedHashes(t *testing.T) {
 	for name, hash := range refused {
 		t.Run(name, func(t *testing.T) {
 			if _, ok := parse(hash); ok {
-				t.Errorf("%.200q is accepted", hash)
+				t.Errorf("accepted the malformed hash %.200q", hash)
 			}
 		})
 	}

@@ -19,161 +19,179 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/verified"
 )
 
-// An Account is what a Lookup finds.
+// An Account is a user of the host, as a [Lookup] returns it.
 type Account struct {
-	// UserID identifies the user for ever, whatever the name becomes.
+	// UserID identifies the user. It never changes, even if the name does, and
+	// is never given to another user.
 	UserID string
-	// UserName is the name as stored. Lookup must find the account by it, and
-	// not only by what was typed, such as an e-mail address: a sign-in is refused
-	// if it does not.
+	// UserName is the name as stored. [Lookup] must find the account by this
+	// name, and not only by what the user typed, such as an e-mail address.
+	// Otherwise each sign-in is refused.
 	UserName string
-	// PasswordHash is of any format that the package knows, or of one in
-	// Options.Formats. An account without one, or with one that cannot be
-	// used, cannot sign in by password.
+	// PasswordHash is of a format of this package or of [Options.Formats]. If
+	// it is empty or cannot be used, the account cannot sign in by password.
 	PasswordHash string
-	// Roles and Attributes go into the principal.
+	// Roles and Attributes are copied to the [tokenauth.Principal].
 	Roles      []string
 	Attributes map[string]string
 	// Disabled accounts cannot sign in.
 	Disabled bool
-	// Stamp is any text that changes whenever the user's tokens should end,
-	// such as Identity's SecurityStamp. If it is empty, a change of the
-	// password hash, the roles or the name counts, and the hash is therefore
-	// never upgraded.
+	// Stamp is any text that changes whenever the user's tokens must end, such
+	// as the SecurityStamp of ASP.NET Identity. Roles and UserName need not be
+	// part of it: their changes count in any case.
+	//
+	// If Stamp is empty, PasswordHash takes its place, and [Options.Upgrade] is
+	// never called for the account.
 	Stamp string
 }
 
-// A Lookup finds an account by the user name that somebody typed, under the
-// host's own rules of what spellings are the same.
+// A Lookup finds an account by the user name that was typed. The host decides
+// which spellings are the same name.
 //
-//   - It returns tokenauth.ErrNotFound, possibly wrapped, for an unknown name. It
-//     may return tokenauth.ErrRejected for a user who may not sign in, who is then
-//     unknown. Any other error means that it could not tell, and becomes a 503.
-//   - It must read what was last committed: the primary, no cache.
-//   - It is safe for concurrent use and returns soon after its context ends.
+//   - For an unknown name it returns [tokenauth.ErrNotFound], possibly wrapped.
+//   - For a user who may not sign in, it may return [tokenauth.ErrRejected],
+//     possibly wrapped. The sign-in is then rejected like that of an unknown
+//     user.
+//   - Any other error means that the look-up failed. The token endpoint answers
+//     503.
+//   - It must read the latest committed data: from the primary database,
+//     without a cache.
+//   - It must be safe for concurrent use, and return soon after its context
+//     ends.
 type Lookup func(ctx context.Context, userName string) (Account, error)
 
-// Options configures an Authenticator. Nil or the zero value selects the defaults.
+// Options configures an [Authenticator]. Nil or the zero value selects the
+// defaults.
 type Options struct {
-	// Timeout bounds each look-up and each upgrade; zero means 2 seconds. At
-	// most a minute.
+	// Timeout limits each call of the [Lookup] and of Upgrade. Zero means 2
+	// seconds; the maximum is one minute.
 	Timeout time.Duration
 
-	// Formats read stored hashes of the host's own formats, such as Django's or
-	// one with a pepper; empty means none. They are called in this order, before
-	// the package's formats. Each returns a func that reports whether a password
-	// is the one that was hashed, or nil for a hash of another format and for one
-	// that it cannot use.
+	// Formats parse stored hashes of the host's own formats, such as Django's
+	// or one with a pepper. Empty means none. They are called in this order,
+	// before the formats of this package. Each returns a func that reports
+	// whether a password matches the hash. It returns nil for a hash of another
+	// format, or one that it cannot use.
 	//
-	//   - It checks the cost of the hash before any work: somebody who can write
-	//     to the table must not be able to stall the service. The built-in
-	//     formats allow about a second.
-	//   - The func compares in constant time (crypto/subtle). The password is what
-	//     somebody sent: over HTTP, UTF-8 without NUL.
-	//   - A func that cannot compute the hash, for example by GODEBUG=fips140=only,
-	//     must not return false, which says that the password is wrong. It panics:
-	//     the sign-in ends in a 500, and no failure counts.
-	//   - Both are safe for concurrent use. Only the func is called within the
-	//     bound of MaxHashing, so only the func hashes. It is called a second time
-	//     for a password that has another Unicode form, NFC or NFD.
-	//   - The Authenticator keeps the funcs of up to 1,000 accounts in memory. It
-	//     also calls them with passwords for names that nobody has, and ignores the
-	//     result: only so does a rejection take the time of such a hash.
+	//   - The format checks the cost of the hash before any work. Otherwise
+	//     anyone who can write to the table could stall the service. The
+	//     formats of this package allow about a second.
+	//   - The func compares in constant time ([crypto/subtle]). Its argument is
+	//     the password as sent: over HTTP, UTF-8 without NUL.
+	//   - If the func cannot compute the hash, for example because of
+	//     GODEBUG=fips140=only, it must panic. The sign-in then ends in a 500
+	//     and does not count as a failure. To return false would mean that the
+	//     password is wrong.
+	//   - Both must be safe for concurrent use. Only the func may hash, because
+	//     MaxHashing limits only the func. A password that has another Unicode
+	//     form, NFC or NFD, can cause a second call.
+	//   - The Authenticator keeps the funcs of up to 1,000 accounts in memory.
+	//     It also calls them for unknown user names, and ignores the result, so
+	//     that a rejection takes the same time.
 	Formats []func(stored string) (verify func(password string) bool)
 
-	// Upgrade stores newHash, which is as Hash returns it, in place of
-	// oldHash. It is called after a good sign-in with a hash of another format
-	// than Argon2id or of less memory, fewer passes for it, a shorter salt or a
-	// shorter hash than Hash makes, so that a table moves on while its users
-	// sign in. Nil means that hashes stay as they are.
+	// Upgrade stores newHash, which [Hash] made, in place of oldHash. It is
+	// called after a successful sign-in if the stored hash is not Argon2id, or
+	// is weaker than those of Hash: less memory, fewer passes for its memory, a
+	// shorter salt or a shorter hash. So a table moves to Argon2id while its
+	// users sign in. Nil means that hashes stay as they are.
 	//
-	//   - It compares and swaps in one statement, UPDATE … SET hash = newHash
-	//     WHERE id = userID AND hash = oldHash, so that a password that was
-	//     changed meanwhile stays changed. That it finds oldHash no more is no
-	//     error.
-	//   - It changes nothing else, and ends no token.
-	//   - The column must hold 128 bytes: a database that cuts off what is too
-	//     long would lock the user out.
-	//   - An error is logged, and the user signs in all the same.
+	//   - It must compare and swap in one statement, UPDATE … SET hash =
+	//     newHash WHERE id = userID AND hash = oldHash, so that it does not
+	//     overwrite a password changed at the same time. If no row has oldHash
+	//     any more, it returns nil.
+	//   - It must change nothing else, and end no token.
+	//   - The column must hold 128 bytes. A database that truncates longer
+	//     values would lock the user out.
+	//   - If it fails, the error is logged and the user is still signed in.
 	//
-	// Only accounts with a Stamp of their own are upgraded, because the hash
-	// stands in for a missing one: an upgrade would look like a new password
-	// and end the user's tokens. The first other account that would be upgraded
-	// is logged. While passwords wait to be hashed none is
-	// upgraded; a later sign-in will.
+	// Upgrade is called only for accounts with an [Account.Stamp]. Without one,
+	// the hash stands in for the stamp, so a new hash would end the user's
+	// tokens. The first such account is logged. Upgrade is not called while
+	// other sign-ins wait to hash; a later sign-in calls it.
 	Upgrade func(ctx context.Context, userID, oldHash, newHash string) error
 
-	// KeepHashes leaves hashes as they are, whatever Upgrade is, for as long as
-	// another application reads them. Identity 2, for one, knows its own format
-	// only.
+	// KeepHashes turns Upgrade off while another application still reads the
+	// hashes. For example, ASP.NET Identity 2 knows only its own format.
 	KeepHashes bool
 
-	// MaxHashing is how many passwords are hashed at once; zero means half of
-	// GOMAXPROCS, and at least 1, which leaves processors to the rest of the
-	// service. Each takes all of a processor and 19 MiB, and what it leaves is
-	// garbage for a while: with Go's default GOGC, 50 to 60 MiB for each have
-	// been measured. At most 1,024.
+	// MaxHashing is the maximum number of passwords hashed at once. Zero means
+	// half of GOMAXPROCS, but at least 1, which leaves processors to other
+	// requests. The maximum is 1,024.
+	//
+	// Each hash occupies one processor and 19 MiB. Its garbage stays for a
+	// while: with Go's default GOGC, 50 to 60 MiB per hash have been measured.
 	MaxHashing int
 
-	// MaxWaiting is how many sign-ins more may be in progress and wait for their
-	// turn; tokenauth.ErrBusy beyond. Zero means 256 for each of MaxHashing, which
-	// is a wait of some six seconds, and 1,024 at most. Up to 65,536.
+	// MaxWaiting is the maximum number of further sign-ins in progress, which
+	// wait for their turn to hash. Others get [tokenauth.ErrBusy]. Zero means
+	// 256 per MaxHashing, a wait of about six seconds, but at most 1,024. The
+	// maximum is 65,536.
 	//
-	//   - Turns go round by source (Credentials.RemoteAddr): an IPv4 address, or an
-	//     IPv6 /48, whose turns go round by /64. Those of one source come in the
-	//     order of arrival. All unknown addresses are one source.
-	//   - A source that is alone may have all of MaxWaiting. While another one
-	//     waits, it gets no more than an eighth.
-	//   - If MaxWaiting is reached, a source with fewer sign-ins takes the place of
-	//     the newest one of the source that has most. That one gets ErrBusy.
+	//   - Sources take turns. A source is the IPv4 address, or the IPv6 /64, of
+	//     [tokenauth.Credentials.RemoteAddr]. All /64 of one /48 share the
+	//     turns and places of one address. Sign-ins of one source are served in
+	//     the order of arrival. All unknown addresses are one source.
+	//   - While no other source waits, one source may use all of MaxWaiting.
+	//     While another waits, it gets at most an eighth.
+	//   - If MaxWaiting is reached, a new sign-in from a source with fewer
+	//     sign-ins replaces the newest one of the source with the most. The
+	//     replaced sign-in gets ErrBusy.
 	MaxWaiting int
 
-	// Logger gets warnings: of accounts whose hash cannot be used, of upgrades that
-	// failed, of sign-ins refused as busy, and of passwords refused for bcrypt's
-	// limit of 72 bytes, each once a minute, and for each account; and, once, of an
-	// account that is not upgraded because it has no Stamp. Nil means
-	// slog.Default().
+	// Logger gets the warnings. Nil means [slog.Default]. It logs at most one
+	// warning a minute of each kind, and of each account, for
+	//
+	//   - hashes that cannot be used or computed,
+	//   - upgrades that failed,
+	//   - sign-ins refused because too many are in progress,
+	//   - passwords refused because of bcrypt's limit of 72 bytes.
+	//
+	// It logs once that an account without a Stamp is not upgraded.
 	Logger *slog.Logger
 }
 
-// errBusy: too many sign-ins are in progress. It becomes a 503.
+// errBusy means that too many sign-ins are in progress. The token endpoint
+// answers 503.
 var errBusy = fmt.Errorf("password: too many sign-ins at once: %w", tokenauth.ErrBusy)
 
-// An Authenticator is a tokenauth.Authenticator and a tokenauth.Rechecker for
-// accounts with a password hash. It is safe for concurrent use. Failed sign-ins
-// count for the account that Lookup finds, whatever the name by which it did.
+// An Authenticator verifies passwords against the hashes of accounts. It is a
+// [tokenauth.Authenticator] and a [tokenauth.Rechecker], and is safe for
+// concurrent use. Failed sign-ins count for the account that the [Lookup]
+// finds, whichever of its names was typed.
 type Authenticator struct {
 	lookup   Lookup
 	timeout  *deadline.Timeout
 	formats  []format
 	upgrade  func(ctx context.Context, userID, oldHash, newHash string) error // or nil
 	gate     *gate
-	usual    verifier // a hash of the default cost
+	usual    verifier // a dummy hash of the default cost
 	dummies  *dummies
 	warnings *warnings
 }
 
-// New returns an Authenticator whose accounts are found by lookup. Options may be
-// nil. New hashes once, to have a hash to verify where there is no account. The
-// error names the argument or field that is wrong.
+// New returns an [Authenticator] for the accounts that lookup finds. Options
+// may be nil. New returns an error if lookup is nil or a field of Options is
+// invalid; the error names the field. It takes the time of one hash, because it
+// makes a dummy hash for unknown users.
 func New(lookup Lookup, o *Options) (*Authenticator, error) {
 	if lookup == nil {
-		return nil, errors.New("password: the lookup is nil")
+		return nil, errors.New("password: New: lookup must not be nil")
 	}
 	if o == nil {
 		o = &Options{}
 	}
 	switch {
 	case o.Timeout < 0 || o.Timeout > time.Minute:
-		return nil, fmt.Errorf("password: Options.Timeout is %v, must be up to a minute", o.Timeout)
+		return nil, fmt.Errorf("password: Options.Timeout is %v, must be 0 to 1m0s", o.Timeout)
 	case o.MaxHashing < 0 || o.MaxHashing > mostHashing:
-		return nil, fmt.Errorf("password: Options.MaxHashing is %d, must be up to %d", o.MaxHashing, mostHashing)
+		return nil, fmt.Errorf("password: Options.MaxHashing is %d, must be 0 to %d", o.MaxHashing, mostHashing)
 	case o.MaxWaiting < 0 || o.MaxWaiting > mostWaiting:
-		return nil, fmt.Errorf("password: Options.MaxWaiting is %d, must be up to %d", o.MaxWaiting, mostWaiting)
+		return nil, fmt.Errorf("password: Options.MaxWaiting is %d, must be 0 to %d", o.MaxWaiting, mostWaiting)
 	}
 	for i, format := range o.Formats {
 		if format == nil {
-			return nil, fmt.Errorf("password: Options.Formats[%d] is nil", i)
+			return nil, fmt.Errorf("password: Options.Formats[%d] must not be nil", i)
 		}
 	}
 	hashing := cmp.Or(o.MaxHashing, defaultHashing())
@@ -192,29 +210,32 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 	return u, nil
 }
 
-// Authenticate returns the principal whose user name and password these are.
-// Its errors are:
+// Authenticate returns the principal of the account with this user name and
+// password. It returns
 //
-//   - tokenauth.ErrRejected for an unknown user, a wrong password, a disabled
-//     account and an unusable hash alike.
-//   - tokenauth.ErrBusy, wrapped, if Options.MaxWaiting leaves no place: at once,
-//     or later if another source takes the place.
-//   - The lookup's error if that failed.
-//   - The context's error if it ended before the sign-in's turn to hash.
-//   - An error if the hash cannot be computed in this process, for example by
-//     GODEBUG=fips140=only; also for an unknown user whose dummy is such a hash.
+//   - [tokenauth.ErrRejected] for an unknown user, a wrong password, a disabled
+//     account and an unusable hash,
+//   - [tokenauth.ErrBusy], wrapped, if [Options.MaxWaiting] is reached, or if
+//     another source takes the place of this sign-in,
+//   - the error of the [Lookup] if it failed,
+//   - the error of ctx if it ended before the password was hashed,
+//   - an error if this process cannot compute the hash, for example because of
+//     GODEBUG=fips140=only. An unknown user gets the same error if the dummy is
+//     such a hash.
 //
 // Every rejection takes at least one hash of the default cost:
 //
-//   - A wrong password and a disabled account take the work of the stored hash,
-//     and then one hash of the default cost if the stored one is cheaper.
-//   - A password that has another Unicode form, NFC or NFD, is verified in both
+//   - A wrong password and a disabled account take the work of the stored hash.
+//     If that is cheaper than the default cost, a hash of the default cost
+//     follows.
+//   - If a password has another Unicode form, NFC or NFD, both are verified
 //     (RFC 8265 §4.2), unless the first matches. Both count as one attempt.
-//   - An unknown user and an unusable hash take the same work for a dummy. It
-//     costs what the hash of one account costs, out of a sample of up to 1,000
-//     that were looked up. Before the first of them it has the default cost.
+//   - An unknown user and an unusable hash take the same work for a dummy hash.
+//     Its cost is that of one account, out of a sample of up to 1,000 that were
+//     looked up. Before the first look-up that finds an account, it has the
+//     default cost.
 //
-// SECURITY.md says what the time of an answer can still tell.
+// SECURITY.md lists what the response time can still reveal.
 func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	var none tokenauth.Principal
 	ctx, stop := deadline.Waiting(ctx)
@@ -269,7 +290,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	if err != nil {
 		return none, err
 	}
-	if failure != nil { // also that of a dummy: the answer must not tell who exists
+	if failure != nil { // also for a dummy: the answer must not reveal which users exist
 		u.warnings.warn(ctx, "password: a hash cannot be computed in this process, so its password was not checked", account.UserID, "error", failure)
 		return none, fmt.Errorf("password: a hash cannot be computed in this process: %w", failure)
 	}
@@ -279,7 +300,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 		}
 		return none, tokenauth.ErrRejected
 	}
-	verified.Report(ctx) // for what wraps this and rejects the sign-in for something else
+	verified.Report(ctx) // the password matched, even if a wrapper rejects the sign-in
 	if u.upgrade != nil && outdated(stored) {
 		if account.Stamp != "" {
 			u.replaceHash(ctx, account, password)
@@ -290,19 +311,19 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	return account.principal(), nil
 }
 
-// busy returns errBusy, and warns.
+// busy logs a warning and returns errBusy.
 func (u *Authenticator) busy(ctx context.Context) error {
-	u.warnings.warn(ctx, "password: a sign-in was refused, as too many are in progress", "")
+	u.warnings.warn(ctx, "password: a sign-in was refused because too many are in progress", "")
 	return errBusy
 }
 
-// replaceHash replaces the hash of an account whose password this is, if that
-// can be done now.
+// replaceHash hashes the password again and calls [Options.Upgrade], if a place
+// to hash is free. The password must be that of the account.
 func (u *Authenticator) replaceHash(ctx context.Context, a Account, password string) {
 	var hash string
 	var err error
 	if !u.gate.hashIfFree(func() { hash, err = Hash(password) }) || err != nil {
-		return // busy, or a password that will be rejected after all
+		return // no place is free, or the Service will reject the password
 	}
 	call, cancel, err := u.timeout.Call(ctx)
 	if err != nil {
@@ -310,20 +331,26 @@ func (u *Authenticator) replaceHash(ctx context.Context, a Account, password str
 	}
 	defer cancel()
 	if err := u.upgrade(call, a.UserID, a.PasswordHash, hash); err != nil && !deadline.Ended(ctx) {
-		// A database may quote what it was given.
+		// The error of a database may contain the hashes.
 		text := strings.NewReplacer(a.PasswordHash, "[redacted]", hash, "[redacted]").Replace(err.Error())
 		u.warnings.warn(ctx, "password: a hash could not be upgraded", a.UserID, "error", text)
 	}
 }
 
-// errLost has the Service say so in the log: right after a good password it is
-// more likely a Lookup that does not find by Account.UserName.
+// errLost makes the Service log a hint. A user who has just signed in has
+// rarely been deleted: usually the [Lookup] does not find [Account.UserName].
 var errLost = fmt.Errorf("%w: %w", tokenauth.ErrRejected, tokenauth.ErrNotFound)
 
-// Recheck returns nil if the user can still be found under that name, may sign
-// in, and has not changed since p was made; tokenauth.ErrRejected if not, also
-// tokenauth.ErrNotFound if the name is nobody's or another user's; and the
-// lookup's error if that failed.
+// Recheck reports whether a principal is still that of its account. It returns
+//
+//   - nil if the [Lookup] finds the same user by the principal's name, and the
+//     user may sign in and has not changed since,
+//   - [tokenauth.ErrRejected] if the user is disabled or has changed,
+//   - an error that is both [tokenauth.ErrRejected] and [tokenauth.ErrNotFound]
+//     if the name is unknown or belongs to another user,
+//   - the error of the Lookup if it failed.
+//
+// It has the signature of [tokenauth.Options.LiveCheck].
 func (u *Authenticator) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	account, err := u.find(ctx, p.UserName)
 	if errors.Is(err, tokenauth.ErrNotFound) || err == nil && account.UserID != p.UserID {
@@ -357,20 +384,23 @@ func (a *Account) principal() tokenauth.Principal {
 	}
 }
 
-// CanVerify reports whether the hash is of a format of this package or of
-// Options.Formats, and within its bounds, for hosts that import users.
+// CanVerify reports whether the hash has a known format, of this package or of
+// [Options.Formats], and an acceptable cost. Hosts call it when they import
+// users.
 func (u *Authenticator) CanVerify(passwordHash string) bool {
 	_, ok := parseWith(u.formats, passwordHash)
 	return ok
 }
 
 // StillValid reports whether the account may still sign in and has not changed
-// since p was made of it, for those who look accounts up in a way of their own.
+// since p was made from it. It is for hosts that look up accounts themselves,
+// by an ID for example.
 func (a *Account) StillValid(p tokenauth.Principal) bool {
 	return !a.Disabled && a.UserID == p.UserID && a.stamp() == p.Stamp
 }
 
-// stamp digests what must not change while a token is good.
+// stamp returns a digest of the fields that end tokens when they change. It
+// becomes the [tokenauth.Principal.Stamp].
 func (a *Account) stamp() string {
 	change := a.Stamp
 	if change == "" {

@@ -23,7 +23,7 @@ var (
 	_ tokenauth.Rechecker     = (*Authenticator)(nil)
 )
 
-// A table is a host's accounts by the name that somebody types.
+// A table holds the accounts of a host by user name.
 type table map[string]Account
 
 func (accounts table) lookup(_ context.Context, userName string) (Account, error) {
@@ -34,8 +34,8 @@ func (accounts table) lookup(_ context.Context, userName string) (Account, error
 	return account, nil
 }
 
-// A counter stands in for the hash that is compared with where there is no
-// account. It says yes, which must not get anybody in.
+// A counter replaces the default dummy hash and counts its runs. It reports a
+// match, which must never sign a user in.
 type counter struct{ runs atomic.Int32 }
 
 func (*counter) cheap() bool       { return false }
@@ -58,7 +58,8 @@ func newUsers(tb testing.TB, lookup Lookup, o *Options) (*Authenticator, *counte
 	return u, usual
 }
 
-// standIn replaces the hash of the default cost. No account was looked up yet.
+// standIn replaces the hash of the default cost. It must be called before the
+// first look-up.
 func (u *Authenticator) standIn(usual verifier) {
 	u.usual, u.dummies = usual, newDummies(usual)
 }
@@ -70,11 +71,11 @@ func signIn(ctx context.Context, u *Authenticator, name, password string) (token
 func rejected(tb testing.TB, err error) {
 	tb.Helper()
 	if !errors.Is(err, tokenauth.ErrRejected) {
-		tb.Errorf("the error is %v, not ErrRejected", err)
+		tb.Errorf("got error %v, want ErrRejected", err)
 	}
 }
 
-// A look-up that rejects a user itself must not answer sooner than for others.
+// A user whom the Lookup itself rejects must take as long as any other.
 func TestUserWhomTheLookupRejectsTakesTheSameWork(t *testing.T) {
 	t.Parallel()
 	u, dummy := newUsers(t, func(context.Context, string) (Account, error) {
@@ -112,25 +113,25 @@ func TestAuthenticateReturnsTheAccountsPrincipal(t *testing.T) {
 			Stamp: p.Stamp,
 		}
 		if !reflect.DeepEqual(p, want) || p.Stamp == "" {
-			t.Errorf("%s signs in as %+v", name, p)
+			t.Errorf("%s: got principal %+v", name, p)
 		}
 		if strings.Contains(p.Stamp, accounts[name].PasswordHash) {
-			t.Errorf("the stamp %q shows the hash", p.Stamp)
+			t.Errorf("the stamp %q contains the password hash", p.Stamp)
 		}
-		// A lookup may keep what it returned, and the principal is its reader's.
+		// The caller may change the principal. That must not change the account, which the Lookup may keep.
 		p.Roles[0], p.Attributes["tenant"] = "Administrator", "8"
 		if accounts[name].Roles[0] != "Reader" || accounts[name].Attributes["tenant"] != "7" {
-			t.Errorf("a change of the principal changes the account: %+v", accounts[name])
+			t.Errorf("changing the principal changed the account: %+v", accounts[name])
 		}
 	}
 	if n := dummy.runs.Load(); n != 0 {
-		t.Errorf("users with a hash of their own cost %d more", n)
+		t.Errorf("sign-ins with a hash of their own ran the dummy %d times", n)
 	}
 }
 
-// Nobody learns from the time it takes who has an account: there is one hash
-// of the default cost to run, if not the account's then the dummy, and the
-// dummy as well after a cheaper one.
+// The response time must not reveal which users exist. Each rejection takes one
+// hash of the default cost: the account's or the dummy. A cheaper hash is
+// followed by the dummy.
 func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
 	t.Parallel()
 	const right = "correct horse"
@@ -161,14 +162,14 @@ func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
 		{"disabled without a hash", &Account{Disabled: true}, right, 1, 0},
 		{"empty hash", &Account{}, right, 1, 1},
 		{"empty hash, empty password", &Account{}, "", 1, 1},
-		{"password in the clear", &Account{PasswordHash: right}, right, 1, 1},
+		{"plain text instead of a hash", &Account{PasswordHash: right}, right, 1, 1},
 		{"unparsable argon2id", &Account{PasswordHash: hash + "$"}, right, 1, 1},
 		{"unparsable bcrypt", &Account{PasswordHash: "$2a$05$CCCC"}, right, 1, 1},
-		{"bcrypt with a salt that cannot be", &Account{PasswordHash: "$2a$05$ CCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, right, 1, 1},
-		{"argon2id over the budget", &Account{PasswordHash: phc("v=19", "m=262144,t=16,p=1", zeros(16), zeros(32))}, right, 1, 1},
-		{"PBKDF2 over the budget", &Account{PasswordHash: pbkdf2PHC("pbkdf2-sha256", "i=2147483647", zeros(16), zeros(32))}, right, 1, 1},
-		{"Identity v3 over the budget", &Account{PasswordHash: v3(1, 1<<31, 16, 48)}, right, 1, 1},
-		{"bcrypt over the budget", &Account{PasswordHash: "$2a$16$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, right, 1, 1},
+		{"bcrypt with an invalid salt", &Account{PasswordHash: "$2a$05$ CCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, right, 1, 1},
+		{"argon2id over the cost limit", &Account{PasswordHash: phc("v=19", "m=262144,t=16,p=1", zeros(16), zeros(32))}, right, 1, 1},
+		{"PBKDF2 over the cost limit", &Account{PasswordHash: pbkdf2PHC("pbkdf2-sha256", "i=2147483647", zeros(16), zeros(32))}, right, 1, 1},
+		{"Identity v3 over the cost limit", &Account{PasswordHash: v3(1, 1<<31, 16, 48)}, right, 1, 1},
+		{"bcrypt over the cost limit", &Account{PasswordHash: "$2a$16$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}, right, 1, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			accounts := table{}
@@ -183,23 +184,23 @@ func TestAuthenticateRejectsAfterOneHash(t *testing.T) {
 			p, err := signIn(t.Context(), &u, "alice", test.password)
 			rejected(t, err)
 			if errors.Is(err, tokenauth.ErrNotFound) {
-				t.Errorf("the error %v tells that there is no such user", err)
+				t.Errorf("the error %v reveals that the user does not exist", err)
 			}
 			if !reflect.DeepEqual(p, tokenauth.Principal{}) {
-				t.Errorf("the principal is %+v", p)
+				t.Errorf("got principal %+v, want none", p)
 			}
 			if n := int(dummy.runs.Load()); n != test.dummies {
-				t.Errorf("the dummy is run %d times, not %d", n, test.dummies)
+				t.Errorf("the dummy ran %d times, want %d", n, test.dummies)
 			}
 			if n := strings.Count(log.String(), "\n"); n != test.warns {
-				t.Errorf("%d lines are logged, not %d: %s", n, test.warns, &log)
+				t.Errorf("%d lines were logged, want %d: %s", n, test.warns, &log)
 			}
 			if test.warns > 0 && !strings.Contains(log.String(), "user_id=id-7") {
 				t.Errorf("the log does not name the account: %s", &log)
 			}
 			for _, secret := range []string{test.password, accounts["alice"].PasswordHash} {
 				if secret != "" && strings.Contains(log.String(), secret) {
-					t.Errorf("the log shows %q: %s", secret, &log)
+					t.Errorf("the log contains %q: %s", secret, &log)
 				}
 			}
 		})
@@ -213,12 +214,12 @@ func TestUnusableHashIsLogged(t *testing.T) {
 	_, err := signIn(t.Context(), u, "alice", "correct horse")
 	rejected(t, err)
 	if !strings.Contains(log.String(), "user_id=id-7") {
-		t.Errorf("the logger is told %q", &log)
+		t.Errorf("got log %q", &log)
 	}
 }
 
-// Without a stand-in, the dummy costs what Hash costs.
-func TestDummyCostsWhatAHashCosts(t *testing.T) {
+// Before the first look-up, the dummy costs what Hash costs.
+func TestFirstDummyCostsWhatHashCosts(t *testing.T) {
 	t.Parallel()
 	u, err := New(table{}.lookup, nil)
 	if err != nil {
@@ -226,7 +227,7 @@ func TestDummyCostsWhatAHashCosts(t *testing.T) {
 	}
 	dummy, ok := u.dummies.of("nobody").(argon2id)
 	if !ok || dummy.memory != 19<<10 || dummy.passes != 2 || dummy.lanes != 1 || len(dummy.hash) != 32 {
-		t.Errorf("the dummy is %v", dummy)
+		t.Errorf("got dummy %v", dummy)
 	}
 }
 
@@ -235,18 +236,18 @@ var errDown = errors.New("host: the database is down")
 func TestLookupErrorsPassThrough(t *testing.T) {
 	t.Parallel()
 	u, dummy := newUsers(t, func(context.Context, string) (Account, error) {
-		// What else it returns must not count.
+		// The account must be ignored, because the error is set.
 		return Account{UserID: "1", UserName: "alice", PasswordHash: cheapHash("correct horse")}, errDown
 	}, nil)
 	p, err := signIn(t.Context(), u, "alice", "correct horse")
 	if !errors.Is(err, errDown) || errors.Is(err, tokenauth.ErrRejected) || !reflect.DeepEqual(p, tokenauth.Principal{}) {
-		t.Errorf("Authenticate returns %+v, %v", p, err)
+		t.Errorf("Authenticate: got %+v, %v", p, err)
 	}
 	if err := u.Recheck(t.Context(), tokenauth.Principal{UserID: "1", UserName: "alice"}); !errors.Is(err, errDown) || errors.Is(err, tokenauth.ErrRejected) {
 		t.Errorf("Recheck returns %v", err)
 	}
 	if n := dummy.runs.Load(); n != 0 {
-		t.Errorf("the dummy is run %d times for a user nobody could look up", n)
+		t.Errorf("the dummy ran %d times although the look-up failed", n)
 	}
 }
 
@@ -257,7 +258,7 @@ func TestLookupEndsAfterTimeout(t *testing.T) {
 		timeout, want time.Duration
 	}{
 		{"by default", 0, 2 * time.Second},
-		{"as chosen", 300 * time.Millisecond, 300 * time.Millisecond},
+		{"set", 300 * time.Millisecond, 300 * time.Millisecond},
 		{"the longest", time.Minute, time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -273,10 +274,10 @@ func TestLookupEndsAfterTimeout(t *testing.T) {
 					began := time.Now()
 					err := call()
 					if took := time.Since(began); took != test.want {
-						t.Errorf("%s takes %v, not %v", name, took, test.want)
+						t.Errorf("%s took %v, want %v", name, took, test.want)
 					}
 					if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, tokenauth.ErrRejected) {
-						t.Errorf("%s returns %v", name, err)
+						t.Errorf("%s: got error %v", name, err)
 					}
 				}
 			})
@@ -284,8 +285,8 @@ func TestLookupEndsAfterTimeout(t *testing.T) {
 	}
 }
 
-// A driver would close its connection for a look-up that is cancelled.
-func TestCancelledCallerInterruptsNoLookup(t *testing.T) {
+// A canceled look-up would make a database driver close its connection.
+func TestCanceledCallerDoesNotInterruptLookup(t *testing.T) {
 	t.Parallel()
 	type key struct{}
 	asked := 0
@@ -297,19 +298,19 @@ func TestCancelledCallerInterruptsNoLookup(t *testing.T) {
 		}
 		cancel()
 		if call.Err() != nil {
-			t.Error("the look-up is interrupted")
+			t.Error("the look-up was interrupted")
 		}
 		return Account{}, tokenauth.ErrNotFound
 	}, nil)
 	if _, err := signIn(ctx, u, "alice", "correct horse"); !errors.Is(err, context.Canceled) {
 		t.Errorf("Authenticate returns %v", err)
 	}
-	// No further step begins.
+	// After the context ended, no other look-up begins.
 	if err := u.Recheck(ctx, tokenauth.Principal{UserName: "alice"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Recheck returns %v", err)
 	}
 	if asked != 1 {
-		t.Errorf("%d look-ups", asked)
+		t.Errorf("got %d look-ups", asked)
 	}
 }
 
@@ -332,28 +333,28 @@ func TestRecheckRejectsChangedAccounts(t *testing.T) {
 		{"unchanged, with a stamp", stamped, func(table, *Account) {}, true},
 		{"roles in another order", plain, func(_ table, a *Account) { slices.Reverse(a.Roles) }, true},
 		{"other attributes", plain, func(_ table, a *Account) { a.Attributes["tenant"] = "8" }, true},
-		{"password hashed anew, same stamp", stamped, func(_ table, a *Account) { a.PasswordHash = "another" }, true},
+		{"password hashed again, same stamp", stamped, func(_ table, a *Account) { a.PasswordHash = "another" }, true},
 		{"disabled", plain, func(_ table, a *Account) { a.Disabled = true }, false},
 		{"disabled, with a stamp", stamped, func(_ table, a *Account) { a.Disabled = true }, false},
 		{"deleted", plain, func(_ table, a *Account) { a.UserID = "" }, false},
 		{"another user of that name", plain, func(_ table, a *Account) { a.UserID = "2" }, false},
 		{"changed password", plain, func(_ table, a *Account) { a.PasswordHash = cheapHash("battery staple") }, false},
-		{"same password hashed anew", plain, func(_ table, a *Account) { a.PasswordHash += "x" }, false},
-		{"no password any more", plain, func(_ table, a *Account) { a.PasswordHash = "" }, false},
-		{"a role more", plain, func(_ table, a *Account) { a.Roles = append(a.Roles, "Administrator") }, false},
-		{"a role less", plain, func(_ table, a *Account) { a.Roles = a.Roles[:1] }, false},
+		{"same password hashed again", plain, func(_ table, a *Account) { a.PasswordHash += "x" }, false},
+		{"password removed", plain, func(_ table, a *Account) { a.PasswordHash = "" }, false},
+		{"role added", plain, func(_ table, a *Account) { a.Roles = append(a.Roles, "Administrator") }, false},
+		{"role removed", plain, func(_ table, a *Account) { a.Roles = a.Roles[:1] }, false},
 		{"no roles", plain, func(_ table, a *Account) { a.Roles = nil }, false},
 		{"another role", plain, func(_ table, a *Account) { a.Roles[1] = "auditor" }, false},
-		{"a role less, same stamp", stamped, func(_ table, a *Account) { a.Roles = a.Roles[:1] }, false},
+		{"role removed, same stamp", stamped, func(_ table, a *Account) { a.Roles = a.Roles[:1] }, false},
 		{"renamed", plain, func(accounts table, a *Account) {
 			a.UserName = "alicia"
 			accounts["alicia"] = *a
-			a.UserID = "" // nobody has the old name
+			a.UserID = "" // the old name is unknown
 		}, false},
 		{"renamed, but still found by the old name", plain, func(_ table, a *Account) { a.UserName = "alicia" }, false},
 		{"changed stamp", stamped, func(_ table, a *Account) { a.Stamp = "c3d4" }, false},
-		{"no stamp any more", stamped, func(_ table, a *Account) { a.Stamp = "" }, false},
-		{"a stamp at last", plain, func(_ table, a *Account) { a.Stamp = "a1b2" }, false},
+		{"stamp removed", stamped, func(_ table, a *Account) { a.Stamp = "" }, false},
+		{"stamp added", plain, func(_ table, a *Account) { a.Stamp = "a1b2" }, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			accounts := table{"alice": test.account}
@@ -385,7 +386,8 @@ func TestRecheckRejectsChangedAccounts(t *testing.T) {
 
 func nothing(context.Context, string) (Account, error) { return Account{}, tokenauth.ErrNotFound }
 
-// Fields that run into each other must not be taken for the same account.
+// The fields of an account must not be joined so that two accounts get the same
+// stamp.
 func TestStampsOfDifferentAccountsDiffer(t *testing.T) {
 	t.Parallel()
 	accounts := []Account{
@@ -415,25 +417,25 @@ func TestStampsOfDifferentAccountsDiffer(t *testing.T) {
 	for _, a := range accounts {
 		stamp := a.stamp()
 		if other, ok := seen[stamp]; ok {
-			t.Errorf("%+v and %+v have the stamp %q", other, a, stamp)
+			t.Errorf("%+v and %+v have the same stamp %q", other, a, stamp)
 		}
 		seen[stamp] = a
 	}
 }
 
-func TestStampLeavesTheRolesAsTheyAre(t *testing.T) {
+func TestStampDoesNotReorderRoles(t *testing.T) {
 	t.Parallel()
 	a := Account{UserID: "1", Roles: []string{"c", "a", "b"}}
 	b := Account{UserID: "1", Roles: []string{"b", "c", "a"}}
 	if a.stamp() != b.stamp() {
-		t.Error("the order of the roles counts")
+		t.Error("the stamp depends on the order of the roles")
 	}
 	if !slices.Equal(a.Roles, []string{"c", "a", "b"}) {
-		t.Errorf("the roles have become %v", a.Roles)
+		t.Errorf("the roles were reordered: %v", a.Roles)
 	}
 }
 
-func TestNewUsersRefusesBadOptions(t *testing.T) {
+func TestNewRefusesInvalidOptions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -441,27 +443,27 @@ func TestNewUsersRefusesBadOptions(t *testing.T) {
 		o      *Options
 		says   string
 	}{
-		{"no lookup", nil, nil, "lookup"},
+		{"nil lookup", nil, nil, "lookup"},
 		{"negative timeout", nothing, &Options{Timeout: -1}, "Options.Timeout"},
 		{"timeout over a minute", nothing, &Options{Timeout: time.Minute + 1}, "Options.Timeout"},
 		{"negative number of hashes", nothing, &Options{MaxHashing: -1}, "Options.MaxHashing"},
 		{"too many hashes", nothing, &Options{MaxHashing: 1025}, "Options.MaxHashing"},
 		{"negative length of the queue", nothing, &Options{MaxWaiting: -1}, "Options.MaxWaiting"},
-		{"too long a queue", nothing, &Options{MaxWaiting: 65537}, "Options.MaxWaiting"},
-		{"no format", nothing, &Options{Formats: []format{func(string) func(string) bool { return nil }, nil}}, "Options.Formats[1]"},
+		{"queue too long", nothing, &Options{MaxWaiting: 65537}, "Options.MaxWaiting"},
+		{"nil format", nothing, &Options{Formats: []format{func(string) func(string) bool { return nil }, nil}}, "Options.Formats[1]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			u, err := New(test.lookup, test.o)
 			if u != nil || err == nil || !strings.HasPrefix(err.Error(), "password: ") || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("NewUsers returns %v, %v", u, err)
+				t.Errorf("New returned %v, %v", u, err)
 			}
 		})
 	}
 }
 
-// A Lookup that does not find an account by its own UserName refuses its user
-// for ever, with the right password. The answer is that to a wrong one; the log
-// says what is the matter.
+// If a Lookup does not find an account by its own UserName, the user can never
+// sign in. The client gets the same response as for a wrong password; the log
+// names the cause.
 func TestLookupThatMissesTheUserNameIsLogged(t *testing.T) {
 	t.Parallel()
 	hash, err := Hash("my password")
@@ -474,10 +476,10 @@ func TestLookupThatMissesTheUserNameIsLogged(t *testing.T) {
 		logged   bool
 		status   int
 	}{
-		"only by what is typed":          {table{"alice": account}, true, 400},
-		"the name is another's":          {table{"alice": account, "Alice A.": {UserID: "18", UserName: "Alice A."}}, true, 400},
-		"by both":                        {table{"alice": account, "Alice A.": account}, false, 200},
-		"by both, but disabled just now": {table{"alice": account, "Alice A.": {UserID: "17", UserName: "Alice A.", Disabled: true}}, false, 400},
+		"found only by the typed name":        {table{"alice": account}, true, 400},
+		"UserName belongs to another account": {table{"alice": account, "Alice A.": {UserID: "18", UserName: "Alice A."}}, true, 400},
+		"by both":                             {table{"alice": account, "Alice A.": account}, false, 200},
+		"by both, but disabled just now":      {table{"alice": account, "Alice A.": {UserID: "17", UserName: "Alice A.", Disabled: true}}, false, 400},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -485,11 +487,11 @@ func TestLookupThatMissesTheUserNameIsLogged(t *testing.T) {
 			u, _ := newUsers(t, test.accounts.lookup, nil)
 			w := handler(t, u, &log)()
 			if w.Code != test.status || w.Code == 400 && w.Body.String() != `{"error":"invalid_grant","error_description":"The user name or password is incorrect."}` {
-				t.Errorf("answered %d %s", w.Code, w.Body)
+				t.Errorf("got status %d, body %s", w.Code, w.Body)
 			}
 			said := strings.Contains(log.String(), "level=ERROR") && strings.Contains(log.String(), "not by Account.UserName") && strings.Contains(log.String(), `user_id=17 user_name="Alice A."`)
 			if said != test.logged || strings.Contains(log.String(), "my password") {
-				t.Errorf("logged %s", &log)
+				t.Errorf("got log %s", &log)
 			}
 		})
 	}

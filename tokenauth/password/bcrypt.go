@@ -9,19 +9,20 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// maxBcryptLength is how many bytes of a password bcrypt looks at.
+// maxBcryptLength is the number of bytes of a password that bcrypt uses. It
+// ignores the rest.
 const maxBcryptLength = 72
 
-// bcryptForm says all of it, because the library looks at the salt only when it
-// is about to work. The cost is bounded by it: each step doubles the work, and
-// 15 is about two seconds.
+// bcryptForm matches the hashes that are accepted. It checks the salt, too,
+// because package bcrypt would find an invalid one only later. It limits the
+// cost to 15, about two seconds: each step doubles the work.
 var bcryptForm = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}$`)
 
 type bcryptHash struct{ text []byte }
 
 func parseBcrypt(hash string) (bcryptHash, bool) {
-	// $2a$, $2b$ and $2y$ (PHP's) are the same for all passwords that are
-	// accepted here; the library knows the first two.
+	// For all passwords accepted here, $2a$, $2b$ and PHP's $2y$ give the same
+	// hash. Package bcrypt does not know $2y$.
 	if !bcryptForm.MatchString(hash) {
 		return bcryptHash{}, false
 	}
@@ -32,23 +33,26 @@ func parseBcrypt(hash string) (bcryptHash, bool) {
 	return bcryptHash{text}, true
 }
 
-// cheap is true of costs up to 8: 9 is what a hash of the default cost takes.
+// cheap is true for costs up to 8. Cost 9 takes as long as a hash of the
+// default cost.
 func (b bcryptHash) cheap() bool { return string(b.text[4:6]) < "09" }
 
-// dummy keeps the cost. A dot is a zero in bcrypt's base64.
+// dummy keeps the version and the cost. A dot is a zero in the base64 of
+// bcrypt.
 func (b bcryptHash) dummy() verifier {
 	return bcryptHash{append(slices.Clone(b.text[:7]), strings.Repeat(".", 53)...)}
 }
 
 func (b bcryptHash) kind() string { return "bcrypt " + string(b.text[4:6]) }
 
-// verify fails for a password that bcrypt would cut off, after the same work.
+// verify returns false for a password that bcrypt would truncate, after the
+// same work.
 func (b bcryptHash) verify(password string) (bool, error) {
 	starts, err := b.verifyStart(password)
 	return starts && len(password) <= maxBcryptLength, err
 }
 
-// verifyStart looks at the bytes that bcrypt looks at.
+// verifyStart verifies the bytes that bcrypt uses: the first 72.
 func (b bcryptHash) verifyStart(password string) (bool, error) {
 	err := bcrypt.CompareHashAndPassword(b.text, []byte(password[:min(len(password), maxBcryptLength)]))
 	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
@@ -57,12 +61,13 @@ func (b bcryptHash) verifyStart(password string) (bool, error) {
 	return err == nil, err
 }
 
-// tooLongForBcrypt is logged if only the limit kept a password from matching: what
-// made the hash cut the password off, as PHP's password_hash does. A password whose
-// start is wrong is a wrong one.
-const tooLongForBcrypt = "password: a password of more than 72 bytes was refused, of which the first 72 are right: the bcrypt hash was made of these alone, and would let in any password that begins so. Set a new password, or accept that in Options.Formats"
+// tooLongForBcrypt is logged if only the length kept a password from matching.
+// The program that made the hash then truncated the password, as PHP's
+// password_hash does.
+const tooLongForBcrypt = "password: a password of more than 72 bytes was refused although its first 72 bytes match: the bcrypt hash was made from those alone, so any password that begins with them would match. Set a new password, or accept such passwords in Options.Formats"
 
-// verify verifies a password. Cut reports that it failed for bcrypt's limit.
+// verify verifies a password. The result cut is true if the password did not
+// match only because bcrypt would truncate it.
 func verify(v verifier, password string) (matches, cut bool, err error) {
 	b, ok := v.(bcryptHash)
 	if !ok {

@@ -10,9 +10,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// The hashes are those of the tests of crypt_blowfish, and one that libxcrypt
-// made.
-func TestBcryptVerifiesOthersHashes(t *testing.T) {
+// The hashes are from the tests of crypt_blowfish. One was made by libxcrypt.
+func TestBcryptVerifiesHashesOfOtherPrograms(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, hash, password string }{
 		{"2a", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U"},
@@ -24,7 +23,7 @@ func TestBcryptVerifiesOthersHashes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			v, ok := parse(test.hash)
 			if !ok {
-				t.Fatalf("%s is refused", test.hash)
+				t.Fatalf("%s was rejected, want accepted", test.hash)
 			}
 			if !is(v, test.password) {
 				t.Error("the right password is wrong")
@@ -38,8 +37,8 @@ func TestBcryptVerifiesOthersHashes(t *testing.T) {
 	}
 }
 
-// bcrypt cuts passwords off. A longer one that begins with the right 72 bytes
-// is not the right one, and it takes as long to say so.
+// bcrypt ignores all bytes after the first 72. A longer password that begins
+// with the right 72 bytes must not match, and must take as long to reject.
 func TestBcryptRejectsPasswordsLongerThan72Bytes(t *testing.T) {
 	t.Parallel()
 	const right = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -48,11 +47,11 @@ func TestBcryptRejectsPasswordsLongerThan72Bytes(t *testing.T) {
 		t.Fatal("the hash is refused")
 	}
 	if len(right) != maxBcryptLength || !is(v, right) {
-		t.Errorf("the right password of %d bytes is wrong", len(right))
+		t.Errorf("the right password of %d bytes does not match", len(right))
 	}
 	for _, wrong := range []string{right[:71], right + "0", right + "\x00", right + "chars after 72 are ignored", strings.Repeat(right, 2)} {
 		if is(v, wrong) {
-			t.Errorf("a password of %d bytes is right", len(wrong))
+			t.Errorf("a password of %d bytes matches", len(wrong))
 		}
 	}
 }
@@ -63,29 +62,29 @@ func TestBcryptRefusesMalformedHashes(t *testing.T) {
 	const salt, hash = "CCCCCCCCCCCCCCCCCCCCC.", "E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
 	for _, hash := range []string{good, "$2b$04$" + salt + hash, "$2y$15$" + salt + hash} {
 		if _, ok := parse(hash); !ok {
-			t.Fatalf("%s is refused", hash)
+			t.Fatalf("%s was rejected, want accepted", hash)
 		}
 	}
 
 	refused := map[string]string{
-		"nothing but the marker":       "$2",
-		"nothing but the version":      "$2a$",
-		"nothing but the cost":         "$2a$05$",
-		"a character less":             good[:len(good)-1],
-		"a character more":             good + "A",
-		"a line break after":           good[:len(good)-1] + "\n",
-		"a text before":                " " + good,
-		"a huge hash":                  good + strings.Repeat("A", 1<<20),
-		"the first version, with a 2":  "$2$05$" + salt + hash,
-		"a version of no letter":       "$2$05$" + salt + hash + "A",
-		"a version of the future":      "$3a$05$" + salt + hash,
-		"the version with the bug":     "$2x$05$" + salt + hash,
-		"an unknown version":           "$2c$05$" + salt + hash,
-		"a capital version":            "$2A$05$" + salt + hash,
-		"something else than a dollar": "$2a.05$" + salt + hash,
-		"a dollar sign that is none":   "$2a$05." + salt + hash,
-		"a dollar sign in the salt":    "$2a$05$" + "$" + salt[1:] + hash,
-		// bcrypt refuses such a salt without doing any work.
+		"nothing but the marker":         "$2",
+		"nothing but the version":        "$2a$",
+		"nothing but the cost":           "$2a$05$",
+		"one character too few":          good[:len(good)-1],
+		"one character too many":         good + "A",
+		"a line break after":             good[:len(good)-1] + "\n",
+		"text before the hash":           " " + good,
+		"a huge hash":                    good + strings.Repeat("A", 1<<20),
+		"the first version, with a 2":    "$2$05$" + salt + hash,
+		"a version without a letter":     "$2$05$" + salt + hash + "A",
+		"a future version":               "$3a$05$" + salt + hash,
+		"the version with the bug":       "$2x$05$" + salt + hash,
+		"an unknown version":             "$2c$05$" + salt + hash,
+		"a capital version":              "$2A$05$" + salt + hash,
+		"another character for a dollar": "$2a.05$" + salt + hash,
+		"a dot for a dollar sign":        "$2a$05." + salt + hash,
+		"a dollar sign in the salt":      "$2a$05$" + "$" + salt[1:] + hash,
+		// Package bcrypt rejects this salt without hashing.
 		"a blank in the salt":       "$2a$05$" + " " + salt[1:] + hash,
 		"line breaks in the salt":   "$2a$05$" + "\n\n\n\n" + salt[4:] + hash,
 		"a plus sign in the salt":   "$2a$05$" + "+" + salt[1:] + hash,
@@ -99,13 +98,13 @@ func TestBcryptRefusesMalformedHashes(t *testing.T) {
 	for name, hash := range refused {
 		t.Run(name, func(t *testing.T) {
 			if _, ok := parse(hash); ok {
-				t.Errorf("%.200q is accepted", hash)
+				t.Errorf("accepted the malformed hash %.200q", hash)
 			}
 		})
 	}
 }
 
-// At cost 31 a single comparison would take more than a day.
+// A hash of cost 31 would take more than a day.
 func TestBcryptCostIsRefusedBeforeTheWork(t *testing.T) {
 	t.Parallel()
 	hash, err := bcrypt.GenerateFromPassword([]byte("password"), bcrypt.MinCost)
@@ -117,6 +116,6 @@ func TestBcryptCostIsRefusedBeforeTheWork(t *testing.T) {
 	_, err = signIn(t.Context(), u, "alice", "password")
 	rejected(t, err)
 	if took := time.Since(began); took > 10*time.Second || dummy.runs.Load() != 1 {
-		t.Errorf("it took %v and %d runs of the dummy", took, dummy.runs.Load())
+		t.Errorf("the rejection took %v and %d runs of the dummy, want 1", took, dummy.runs.Load())
 	}
 }

@@ -10,34 +10,37 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/fold"
 )
 
-// dummies are the hashes to verify where there is no account, so that the time of
-// an answer does not tell which names exist. Each costs what the hash of one
-// account costs, out of a sample of the accounts that were looked up.
+// dummies are the hashes that are verified if there is no account, so that the
+// response time does not reveal which names exist. Each dummy costs as much as
+// the hash of one account, out of a sample of the accounts that were looked up.
 //
-// The sample has the accounts whose IDs have the smallest keyed digests. So each
-// account counts once, however often somebody asks for it. It is in the order of
-// what the hashes cost, and a keyed digest of a name is a position in it. So the
-// dummies of all names are distributed as the hashes of the sample, and to ask
-// again about one name gives the same dummy, unless the shares have moved.
+// The sample consists of the accounts whose IDs have the smallest keyed
+// digests. So an account counts once, however often it is looked up. The sample
+// is sorted by the cost of the hashes. A keyed digest of the user name selects
+// a position in it. So the dummies of all names are distributed like the hashes
+// of the sample. The same name gets the same dummy again, until the shares
+// change.
 //
-// Of the package's formats a dummy has the parameters, and neither salt nor hash.
-// Only the func of a host's format knows what a hash costs: a dummy is that func.
+// A dummy of this package's formats has the parameters of the hash, but not its
+// salt or digest. For a format of the host ([Options.Formats]) the dummy is its
+// func, because only that has the cost.
 type dummies struct {
-	first verifier // while the sample is empty
+	first verifier // used while the sample is empty
 	seed  maphash.Seed
 
 	mu     sync.Mutex
-	sample []sampled // by kind and rank; at most sampleSize
+	sample []sampled // sorted by kind and rank; at most sampleSize
 }
 
-// A sampled account is one of the sample.
+// A sampled is an account in the sample.
 type sampled struct {
 	kind  string
-	rank  uint64 // the digest of its ID
+	rank  uint64 // the digest of the account ID
 	dummy verifier
 }
 
-// sampleSize bounds the memory, some 200 KB, and how seldom a format may be.
+// sampleSize limits the memory to about 200 KB. A format that fewer than one in
+// sampleSize accounts use may be missing from the sample.
 const sampleSize = 1000
 
 func newDummies(first verifier) *dummies {
@@ -48,7 +51,7 @@ func (s sampled) compare(other sampled) int {
 	return cmp.Or(cmp.Compare(s.kind, other.kind), cmp.Compare(s.rank, other.rank))
 }
 
-// learn notes what an account's hash costs.
+// learn adds the cost of an account's hash to the sample.
 func (d *dummies) learn(userID string, v verifier) {
 	s := sampled{v.kind(), maphash.String(d.seed, userID), v.dummy()}
 	d.mu.Lock()
@@ -67,8 +70,9 @@ func (d *dummies) learn(userID string, v verifier) {
 	}
 }
 
-// of returns the dummy of a name that no account has. Spellings that a database may
-// take for one name have one: all spellings of an account's name cost the same.
+// of returns the dummy for a user name that no account has. All spellings that
+// a database may treat as one name have the same dummy, as all spellings of an
+// account's name cost the same.
 func (d *dummies) of(userName string) verifier {
 	digest := maphash.String(d.seed, fold.Name(userName))
 	d.mu.Lock()

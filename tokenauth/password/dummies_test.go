@@ -12,9 +12,9 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// A dummy costs what the account's hash costs, and has nothing of it that is
-// secret.
-func TestDummiesKeepTheCostAndNoSecret(t *testing.T) {
+// A dummy has the cost of the account's hash, but neither its salt nor its
+// digest.
+func TestDummiesKeepTheCostButNoSecret(t *testing.T) {
 	t.Parallel()
 	made, err := Hash("my password")
 	if err != nil {
@@ -34,15 +34,15 @@ func TestDummiesKeepTheCostAndNoSecret(t *testing.T) {
 	} {
 		v, ok := parse(stored)
 		if !ok {
-			t.Fatalf("%s is refused", stored)
+			t.Fatalf("%s was rejected, want accepted", stored)
 		}
 		d := v.dummy()
 		if d.kind() != v.kind() || d.cheap() != v.cheap() || kinds[d.kind()] {
-			t.Errorf("%s is of the kind %q, its dummy of %q", stored, v.kind(), d.kind())
+			t.Errorf("%s has kind %q, its dummy has %q", stored, v.kind(), d.kind())
 		}
 		kinds[d.kind()] = true
 		if is(d, "my password") || is(d, "") {
-			t.Errorf("the dummy of %s has a password", stored)
+			t.Errorf("a password matches the dummy of %s", stored)
 		}
 		switch d := d.(type) {
 		case argon2id:
@@ -59,20 +59,20 @@ func TestDummiesKeepTheCostAndNoSecret(t *testing.T) {
 			if strings.Trim(string(d.text[7:]), ".") != "" || len(d.text) != 60 || !bytes.Equal(d.text[:7], v.(bcryptHash).text[:7]) {
 				t.Errorf("the dummy of %s is %s", stored, d.text)
 			}
-			// Any other error would come before the work.
+			// Any other error would be returned before hashing.
 			if err := bcrypt.CompareHashAndPassword(d.text, []byte("my password")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-				t.Errorf("the dummy %s returns %v", d.text, err)
+				t.Errorf("comparing with the dummy %s: got error %v", d.text, err)
 			}
 		default:
-			t.Errorf("%s is read as %T", stored, v)
+			t.Errorf("%s is parsed as %T", stored, v)
 		}
 	}
 }
 
 func zero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
-// learnMany learns accounts from..to-1, of which the first in ten is of the host's
-// first format and the others of its second.
+// learnMany learns the accounts from..to-1. One in ten has the first format of
+// the host, and the others have the second.
 func learnMany(d *dummies, from, to int) {
 	for i := from; i < to; i++ {
 		format := 1
@@ -83,7 +83,7 @@ func learnMany(d *dummies, from, to int) {
 	}
 }
 
-// kindsOf returns the kinds of the dummies of a thousand names.
+// kindsOf returns the kinds of the dummies of a thousand user names.
 func kindsOf(d *dummies) (kinds [1000]string) {
 	for i := range kinds {
 		kinds[i] = d.of(fmt.Sprint("nobody", i)).kind()
@@ -91,13 +91,13 @@ func kindsOf(d *dummies) (kinds [1000]string) {
 	return kinds
 }
 
-// Dummies are distributed as the accounts' hashes are, each account counts once,
-// and a name keeps its dummy.
+// The dummies are distributed like the hashes of the accounts. Each account
+// counts once. A name keeps its dummy.
 func TestDummiesFollowTheSharesOfTheFormats(t *testing.T) {
 	t.Parallel()
 	d := newDummies(new(counter))
 	if got := d.of("nobody").kind(); got != "counter" {
-		t.Errorf("before any account, the dummy is of the kind %q", got)
+		t.Errorf("before any account, the dummy has kind %q", got)
 	}
 	share := func(kinds [1000]string) float64 {
 		n := 0
@@ -107,7 +107,7 @@ func TestDummiesFollowTheSharesOfTheFormats(t *testing.T) {
 				n++
 			case "host 1":
 			default:
-				t.Fatalf("a dummy is of the kind %q", kind)
+				t.Fatalf("a dummy has kind %q", kind)
 			}
 		}
 		return float64(n) / 1000
@@ -116,14 +116,14 @@ func TestDummiesFollowTheSharesOfTheFormats(t *testing.T) {
 	accounts := 0
 	for _, step := range []struct {
 		accounts int
-		off      float64 // from a tenth
-		changed  int     // of the thousand
+		off      float64 // the allowed difference from a tenth
+		changed  int     // the number of names whose dummy may change, of 1000
 	}{{100, 0.05, 1000}, {900, 0.05, 60}, {3000, 0.06, 100}} {
 		learnMany(d, accounts, step.accounts)
 		accounts = step.accounts
 		kinds := kindsOf(d)
 		if got := share(kinds); math.Abs(got-0.1) > step.off {
-			t.Errorf("after %d accounts a tenth is %v", accounts, got)
+			t.Errorf("after %d accounts: got a share of %v, want about 0.1", accounts, got)
 		}
 		changed := 0
 		for i := range kinds {
@@ -132,30 +132,31 @@ func TestDummiesFollowTheSharesOfTheFormats(t *testing.T) {
 			}
 		}
 		if last = kinds; changed > step.changed {
-			t.Errorf("up to %d accounts %d of 1000 names changed", accounts, changed)
+			t.Errorf("up to %d accounts: the dummies of %d of 1000 names changed", accounts, changed)
 		}
 		if len(d.sample) != min(accounts, sampleSize) {
-			t.Errorf("after %d accounts the sample has %d", accounts, len(d.sample))
+			t.Errorf("after %d accounts the sample has %d of them", accounts, len(d.sample))
 		}
 	}
 
-	// To ask for one account over and over moves nothing.
+	// Looking up one account many times changes nothing.
 	for range 500 {
 		d.learn("id-0", hostHash{format: 0})
 	}
 	if kindsOf(d) != last {
-		t.Error("one account counts more than once")
+		t.Error("one account was counted more than once")
 	}
-	// A table that was upgraded is followed.
+	// The dummies follow a table whose hashes were upgraded.
 	for i := range accounts {
 		d.learn(fmt.Sprint("id-", i), hostHash{format: 2})
 	}
 	if got := d.of("nobody").kind(); got != "host 2" || len(d.sample) != sampleSize {
-		t.Errorf("after the upgrade the dummy is of the kind %q, and the sample has %d", got, len(d.sample))
+		t.Errorf("after the upgrade, the dummy has kind %q, and the sample has %d accounts", got, len(d.sample))
 	}
 }
 
-// Spellings of one name have one dummy, as they have one account.
+// All spellings of an unknown name get the same dummy hash, because all
+// spellings of an existing name get the same hash.
 func TestDummiesIgnoreTheSpelling(t *testing.T) {
 	t.Parallel()
 	d := newDummies(new(counter))
@@ -173,7 +174,7 @@ func TestDummiesIgnoreTheSpelling(t *testing.T) {
 	}
 }
 
-// Where a table has several formats, unknown names take the work of each.
+// If a table has several formats, unknown names take the work of each of them.
 func TestRejectionsOfUnknownNamesTakeTheWorkOfEachFormat(t *testing.T) {
 	t.Parallel()
 	runs := make(map[string]int)
@@ -205,7 +206,7 @@ func TestRejectionsOfUnknownNamesTakeTheWorkOfEachFormat(t *testing.T) {
 		_, err := signIn(t.Context(), u, name, "my password")
 		rejected(t, err)
 		if runs[accounts[name].PasswordHash] != 1 || len(runs) != 1 {
-			t.Errorf("the account %s with a hash of the %s format takes %v", name, accounts[name].PasswordHash, runs)
+			t.Errorf("account %s with a hash of format %s: ran %v", name, accounts[name].PasswordHash, runs)
 		}
 	}
 	usual.runs.Store(0)
@@ -215,15 +216,15 @@ func TestRejectionsOfUnknownNamesTakeTheWorkOfEachFormat(t *testing.T) {
 		rejected(t, err)
 	}
 	if runs["first"]+runs["second"] != 1000 || runs["second"] < 150 || runs["second"] > 350 || usual.runs.Load() != 1000 {
-		t.Errorf("1000 unknown names take %v, and the default hash %d times", runs, usual.runs.Load())
+		t.Errorf("1000 unknown names ran %v, and the default hash %d times", runs, usual.runs.Load())
 	}
-	// And one name that of one.
+	// Each name takes the work of only one format.
 	maps.DeleteFunc(runs, func(string, int) bool { return true })
 	for range 50 {
 		_, err := signIn(t.Context(), u, "nobody", "my password")
 		rejected(t, err)
 	}
 	if runs["first"] != 0 && runs["second"] != 0 {
-		t.Errorf("one name takes %v", runs)
+		t.Errorf("one name ran %v, want one format", runs)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// django reads what Django writes: pbkdf2_sha256$iterations$salt$hash.
+// django parses a hash of Django: pbkdf2_sha256$iterations$salt$hash.
 func django(stored string) func(string) bool {
 	fields := strings.Split(stored, "$")
 	if len(fields) != 4 || fields[0] != "pbkdf2_sha256" {
@@ -37,7 +37,7 @@ func django(stored string) func(string) bool {
 	}
 }
 
-// Users bring their passwords along from a Django application.
+// Users keep the passwords that they had in a Django application.
 func ExampleOptions_formats() {
 	accounts := map[string]password.Account{"alice": {
 		UserID: "1", UserName: "alice", PasswordHash: "pbkdf2_sha256$1000$seasalt$mQnueSakb748zqBAC1tmWVZsZbi2zPGZarEzTGdfmso=",

@@ -31,7 +31,7 @@ func ExampleHash() {
 	// true
 }
 
-// An Employee is a row of a users table that was there before.
+// An Employee is a row of the users table that the service already has.
 type Employee struct {
 	ID           uint
 	Email        string `gorm:"uniqueIndex"`
@@ -40,7 +40,7 @@ type Employee struct {
 	Left         bool
 }
 
-// employees looks an Employee up for password.Users.
+// employees returns a Lookup that finds an Employee by login.
 func employees(db *gorm.DB) password.Lookup {
 	return func(ctx context.Context, userName string) (password.Account, error) {
 		var e Employee
@@ -61,7 +61,7 @@ func employees(db *gorm.DB) password.Lookup {
 	}
 }
 
-// A service signs in the users of a table of its own.
+// A service signs in the users of its own table.
 func ExampleNew() {
 	ctx := context.Background()
 	db, remove := openExample() // the service's own *gorm.DB
@@ -94,7 +94,7 @@ func ExampleNew() {
 	p := grant.Token.Principal
 	fmt.Println(p.UserID, p.UserName, p.Roles)
 
-	// All who cannot sign in are told the same.
+	// Every rejected sign-in gets the same response.
 	_, err = signIn("alice@example.com", "battery staple")
 	fmt.Println("wrong password:", errors.Is(err, tokenauth.ErrRejected))
 	_, err = signIn("bob@example.com", "correct horse")
@@ -102,7 +102,7 @@ func ExampleNew() {
 	_, err = signIn("carol@example.com", "correct horse")
 	fmt.Println("unknown:", errors.Is(err, tokenauth.ErrRejected))
 
-	// Whoever changes a user ends the user's tokens, after the commit.
+	// After each change of a user, and after its commit, the service ends the user's tokens.
 	if err := db.Model(&alice).Update("role", "Auditor").Error; err != nil {
 		panic(err)
 	}
@@ -122,7 +122,7 @@ func ExampleNew() {
 	// new token: [Auditor] <nil>
 }
 
-// openExample opens a database that the example removes.
+// openExample opens a temporary database. The caller must call remove.
 func openExample() (db *gorm.DB, remove func()) {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {

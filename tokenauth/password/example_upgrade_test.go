@@ -12,7 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// An IdentityUser is a row of the table of ASP.NET Identity.
+// An IdentityUser is a row of the users table of ASP.NET Identity.
 type IdentityUser struct {
 	ID            string
 	UserName      string
@@ -20,11 +20,11 @@ type IdentityUser struct {
 	SecurityStamp string
 }
 
-// TableName is the table's.
+// TableName returns the name of the table, for GORM.
 func (IdentityUser) TableName() string { return "AspNetUsers" }
 
-// The users of an ASP.NET application sign in with the passwords they have, and
-// what they leave behind in the table is Argon2id.
+// The users of an ASP.NET application sign in with their old passwords. Each
+// sign-in replaces the hash by Argon2id.
 func ExampleOptions_upgrade() {
 	ctx := context.Background()
 	db, remove := openExample() // the service's own *gorm.DB
@@ -46,12 +46,12 @@ func ExampleOptions_upgrade() {
 		return password.Account{UserID: u.ID, UserName: u.UserName, PasswordHash: u.PasswordHash, Stamp: u.SecurityStamp}, err
 	}, &password.Options{
 		Upgrade: func(ctx context.Context, userID, oldHash, newHash string) error {
-			// That no row has the old hash any more is no error.
+			// No error if no row has oldHash any more: the password has just changed.
 			return db.WithContext(ctx).Model(&IdentityUser{}).
 				Where("id = ? AND password_hash = ?", userID, oldHash).
 				Update("password_hash", newHash).Error
 		},
-		// Until the old application is gone, which could not read them:
+		// Set this while the old application is in use, which cannot read Argon2id:
 		// KeepHashes: true,
 	})
 	if err != nil {

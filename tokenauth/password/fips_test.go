@@ -21,10 +21,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// fipsMode is set in a child process of TestFIPSModes, to its mode.
+// fipsMode is an environment variable. In a child process of TestFIPSModes it
+// holds the mode.
 const fipsMode = "TOKENAUTH_TEST_FIPS"
 
-// A process has one mode for its whole life, so each has its own.
+// The mode cannot change within a process, so each mode is tested in a child
+// process.
 func TestFIPSModes(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
@@ -44,10 +46,10 @@ func TestFIPSModes(t *testing.T) {
 	}
 }
 
-// fipsCase is an account and its password.
+// A fipsCase is an account and its password.
 type fipsCase struct {
 	hash, password string
-	fails          int // the status with fips140=only, where the hash cannot be computed
+	fails          int // the status if fips140=only refuses the hash; 0 if it does not
 }
 
 var fipsCases = map[string]fipsCase{
@@ -64,7 +66,7 @@ var fipsCases = map[string]fipsCase{
 	"host's":                 {"host$86dd1cf45142e904cb2e99c2721fac3ca198c6ca", "host", http.StatusInternalServerError},
 }
 
-// hostSHA1 is a host's format that leaves it to crypto/sha1 to panic.
+// hostSHA1 is a host's format. With fips140=only, crypto/sha1 panics in it.
 func hostSHA1(stored string) func(string) bool {
 	digest, ok := strings.CutPrefix(stored, "host$")
 	if !ok {
@@ -76,16 +78,16 @@ func hostSHA1(stored string) func(string) bool {
 	}
 }
 
-// TestSignInInFIPSMode runs in a child process. What a hash that cannot be computed
-// leaves undecided is an error, whatever the password; it never counts as a failure,
-// and everything else works.
+// TestSignInInFIPSMode runs in a child process. If a hash cannot be computed,
+// each sign-in must fail with an error, whatever the password, and never count
+// as a failed sign-in. Everything else must work.
 func TestSignInInFIPSMode(t *testing.T) {
 	mode := os.Getenv(fipsMode)
 	if mode == "" {
-		t.Skip("TestFIPSModes runs this in a process of its own")
+		t.Skip("runs only in a child process of TestFIPSModes")
 	}
 	if fips140.Enabled() != (mode != "off") {
-		t.Fatalf("the mode is %s, and fips140.Enabled is %v", mode, fips140.Enabled())
+		t.Fatalf("mode %s: fips140.Enabled is %v", mode, fips140.Enabled())
 	}
 	made, err := Hash("my password")
 	if err != nil {
@@ -99,39 +101,40 @@ func TestSignInInFIPSMode(t *testing.T) {
 			right, wrong = c.fails, c.fails
 		}
 		if got := h.signIn(t, name, c.password); got != right {
-			t.Errorf("%s, the right password: %d, want %d", name, got, right)
+			t.Errorf("%s, right password: got status %d, want %d", name, got, right)
 		}
 		if got := h.signIn(t, name, "another"); got != wrong {
-			t.Errorf("%s, a wrong password: %d, want %d", name, got, wrong)
+			t.Errorf("%s, wrong password: got status %d, want %d", name, got, wrong)
 		}
 		if right == http.StatusOK || name != "identity-2" && name != "host's" {
 			continue
 		}
-		// Twice as often as an account may fail from one source.
+		// An account may fail five times from one source.
 		for i := range 10 {
 			if got := h.signIn(t, name, fmt.Sprint("password ", i)); got != wrong {
-				t.Fatalf("%s, wrong password %d: %d, want %d", name, i, got, wrong)
+				t.Fatalf("%s, wrong password number %d: got status %d, want %d", name, i, got, wrong)
 			}
 		}
 	}
 	if mode != "only" {
 		return
 	}
-	// An error has an account, a name that nobody has, and a disabled account
-	// alike, once all accounts in the sample have such a hash.
+	// If all accounts in the sample have such a hash, existing accounts, disabled
+	// accounts and unknown names all get the same error.
 	h = newFIPSHost(t, made)
 	h.signIn(t, "identity-2", "my password")
 	for _, name := range []string{"identity-2", "nobody", "disabled"} {
 		if got := h.signIn(t, name, "my password"); got != http.StatusServiceUnavailable {
-			t.Errorf("%s: %d, want 503", name, got)
+			t.Errorf("%s: got status %d, want 503", name, got)
 		}
 	}
 	if got := h.log.String(); !strings.Contains(got, "a hash cannot be computed in this process") || strings.Contains(got, aspnetV2Hash) || strings.Contains(got, "my password") {
-		t.Errorf("the log is %q", got)
+		t.Errorf("got log %q", got)
 	}
 }
 
-// A fipsHost is a service with all that hashes: a throttle with a key, and upgrades.
+// A fipsHost is a service that uses all hash functions: for passwords, a
+// throttle with a key, and upgrades.
 type fipsHost struct {
 	mux *http.ServeMux
 	log *lockedLog
@@ -167,7 +170,7 @@ func newFIPSHost(t *testing.T, made string) *fipsHost {
 	}
 	upgrade := func(_ context.Context, _, _, newHash string) error {
 		if !strings.HasPrefix(newHash, argon2idMarker) {
-			t.Errorf("a hash is upgraded to %q", newHash)
+			t.Errorf("a hash was upgraded to %q", newHash)
 		}
 		return nil
 	}
@@ -184,7 +187,8 @@ func newFIPSHost(t *testing.T, made string) *fipsHost {
 	return h
 }
 
-// signIn returns the status of the answer; a token has to be valid.
+// signIn returns the status of the response. It checks that the new token is
+// valid.
 func (h *fipsHost) signIn(t *testing.T, name, password string) int {
 	t.Helper()
 	form := url.Values{"grant_type": {"password"}, "username": {name}, "password": {password}}
@@ -200,7 +204,7 @@ func (h *fipsHost) signIn(t *testing.T, name, password string) int {
 	r.Header.Set("Authorization", "Bearer "+accessToken)
 	me := httptest.NewRecorder()
 	if h.mux.ServeHTTP(me, r); me.Code != http.StatusOK {
-		t.Errorf("%s: the new token is answered by %d", name, me.Code)
+		t.Errorf("%s: a request with the new token got status %d", name, me.Code)
 	}
 	return w.Code
 }

@@ -5,14 +5,15 @@ import (
 	"strings"
 )
 
-// A format is one of Options.Formats.
+// A format is an element of [Options.Formats].
 type format = func(stored string) (verify func(password string) bool)
 
-// maxStored is how long a stored hash of a built-in format may be; they need a
-// third of it.
+// maxStored is the maximum length of a stored hash, in bytes. The formats of
+// this package need a third of it.
 const maxStored = 1024
 
-// parse returns false for a hash that is of no known format, or too costly.
+// parse returns false for a hash of an unknown format, and for one that is too
+// costly.
 func parse(stored string) (verifier, bool) {
 	switch {
 	case len(stored) > maxStored:
@@ -24,13 +25,13 @@ func parse(stored string) (verifier, bool) {
 	case strings.HasPrefix(stored, "$pbkdf2"):
 		return orFalse(parsePBKDF2(stored))
 	}
-	return orFalse(parseASPNET(stored)) // which begins as any base64 does
+	return orFalse(parseASPNET(stored)) // its base64 has no marker
 }
 
 func orFalse[V verifier](v V, ok bool) (verifier, bool) { return v, ok }
 
-// parseWith asks the host's formats first, so that a host can have its own way
-// with ours as well.
+// parseWith tries the formats of the host first, so that a host can replace
+// those of this package.
 func parseWith(formats []format, stored string) (verifier, bool) {
 	for i, format := range formats {
 		if verify := format(stored); verify != nil {
@@ -40,25 +41,26 @@ func parseWith(formats []format, stored string) (verifier, bool) {
 	return parse(stored)
 }
 
-// A hostHash is one of a host's format.
+// A hostHash is a hash of a format in [Options.Formats].
 type hostHash struct {
 	matches func(password string) bool
-	format  int // which of the host's
+	format  int // its index in Options.Formats
 }
 
 func (h hostHash) verify(password string) (bool, error) { return h.matches(password), nil }
 
-// cheap is a guess on the safe side: nobody knows what the host does.
+// cheap is always true, which adds a hash of the default cost to each
+// rejection: the cost of a host's format is unknown.
 func (hostHash) cheap() bool { return true }
 
-// dummy is the hash itself, since nobody knows how to make one that takes as
-// long.
+// dummy returns the hash itself: the package cannot make another one that takes
+// as long.
 func (h hostHash) dummy() verifier { return h }
 
 func (h hostHash) kind() string { return "host " + strconv.Itoa(h.format) }
 
-// outdated reports whether a hash is to be replaced after a good sign-in: one
-// that is not Argon2id, and one that is weaker than what Hash makes.
+// outdated reports whether [Options.Upgrade] should replace a hash: it is not
+// Argon2id, or is weaker than those that [Hash] makes.
 func outdated(v verifier) bool {
 	a, ok := v.(argon2id)
 	return !ok || a.weak()

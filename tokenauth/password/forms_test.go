@@ -25,8 +25,8 @@ func bcryptOf(t *testing.T, password string) string {
 	return string(hash)
 }
 
-// A password matches whether its accents were typed as characters of their own or not,
-// when it was set and when somebody signs in.
+// A password matches in each Unicode form, whichever form was used when it was
+// set.
 func TestUnicodeFormsOfAPasswordMatch(t *testing.T) {
 	t.Parallel()
 	mixed := "Vi\u00ea\u0323t e\u0301t\u00e9" // neither NFC nor NFD, as some keyboards send
@@ -52,10 +52,10 @@ func TestUnicodeFormsOfAPasswordMatch(t *testing.T) {
 	for name := range accounts {
 		for _, typed := range []string{nfc, nfd, mixed} {
 			if name == "NFD elsewhere" && typed == mixed {
-				continue // has two forms, and neither is this one
+				continue // its two forms are as typed and NFC, not this one
 			}
 			if _, err := signIn(t.Context(), u, name, typed); err != nil {
-				t.Errorf("%s, typed %+q: %v", name, typed, err)
+				t.Errorf("%s, typed %+q: got error %v", name, typed, err)
 			}
 		}
 		for _, other := range []string{"Viet ete", nfc + " "} {
@@ -65,7 +65,8 @@ func TestUnicodeFormsOfAPasswordMatch(t *testing.T) {
 	}
 }
 
-// A second form is verified only if there is one, and then for unknown names, too.
+// A password is verified in a second form only if it has one, and also for
+// unknown names.
 func TestSecondFormTakesTheSameWorkForAll(t *testing.T) {
 	t.Parallel()
 	var hashed atomic.Int64
@@ -106,7 +107,7 @@ func TestSecondFormTakesTheSameWorkForAll(t *testing.T) {
 		before, usually := hashed.Load(), usual.runs.Load()
 		_, err := signIn(t.Context(), u, test.name, test.password)
 		if n := hashed.Load() - before; n != test.hashes || (err == nil) != test.in {
-			t.Errorf("%s, %+q: %d hashes, want %d; %v", test.name, test.password, n, test.hashes, err)
+			t.Errorf("%s, %+q: got %d hashes, want %d; error %v", test.name, test.password, n, test.hashes, err)
 		}
 		if n := usual.runs.Load() - usually; !test.in && n != 1 {
 			t.Errorf("%s, %+q: %d hashes of the default cost", test.name, test.password, n)
@@ -114,7 +115,7 @@ func TestSecondFormTakesTheSameWorkForAll(t *testing.T) {
 	}
 }
 
-// Both forms of a password are one attempt.
+// Verifying both forms of a password counts as one attempt.
 func TestFormsOfAPasswordAreOneAttempt(t *testing.T) {
 	t.Parallel()
 	accounts := table{"alice": {UserID: "1", UserName: "alice", PasswordHash: "clear:caf\u00e9"}}
@@ -133,8 +134,9 @@ func TestFormsOfAPasswordAreOneAttempt(t *testing.T) {
 	}
 }
 
-// If only bcrypt's limit kept a password from matching, the log says so, once a minute
-// for an account. It says nothing of a wrong password, and never shows one.
+// If a password did not match only because of bcrypt's limit of 72 bytes, that
+// is logged once a minute for each account. A wrong password is not logged. No
+// password appears in the log.
 func TestBcryptsLimitIsLogged(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a long password ", 6) // 96 bytes
@@ -144,14 +146,14 @@ func TestBcryptsLimitIsLogged(t *testing.T) {
 		disabled      bool
 		logged        bool
 	}{
-		"cut off":                 {long[:72], long, false, true},
-		"another end":             {long[:72], long[:72] + "x", false, true},
-		"cut off, in NFC":         {accents[:72], norm.NFD.String(accents), false, true},
-		"as long as the limit":    {long[:72], long[:72], false, false},
-		"wrong and long":          {long[:72], "x" + long, false, false},
-		"wrong and short":         {long[:72], "x", false, false},
-		"of a disabled account":   {long[:72], long, true, false},
-		"of one who sent a start": {long[:71], long, false, false},
+		"truncated":             {long[:72], long, false, true},
+		"another end":           {long[:72], long[:72] + "x", false, true},
+		"truncated, in NFC":     {accents[:72], norm.NFD.String(accents), false, true},
+		"as long as the limit":  {long[:72], long[:72], false, false},
+		"wrong and long":        {long[:72], "x" + long, false, false},
+		"wrong and short":       {long[:72], "x", false, false},
+		"of a disabled account": {long[:72], long, true, false},
+		"typed password longer than the right one": {long[:71], long, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -165,16 +167,16 @@ func TestBcryptsLimitIsLogged(t *testing.T) {
 				for _, userName := range []string{"alice", "nobody"} {
 					_, err := signIn(context.Background(), u, userName, test.typed)
 					if in := err == nil; in && (userName != "alice" || test.typed != test.hashed) {
-						t.Errorf("%s was let in", userName)
+						t.Errorf("%s was signed in", userName)
 					}
 				}
 			}
 			got := lines(&log)
 			if logged := len(got) == 1 && strings.Contains(got[0], "more than 72 bytes") && strings.Contains(got[0], "=17 "); logged != test.logged || !logged && len(got) > 0 {
-				t.Errorf("logged is %q", got)
+				t.Errorf("got log %q", got)
 			}
 			if strings.Contains(strings.Join(got, ""), "a long") || strings.Contains(strings.Join(got, ""), "\u00e9") {
-				t.Errorf("the log has the password: %q", got)
+				t.Errorf("the log contains the password: %q", got)
 			}
 		})
 	}

@@ -7,52 +7,53 @@ import (
 	"sync"
 )
 
-// A gate bounds how many passwords are hashed at once, and how many sign-ins
-// are in progress in all. Without it a burst of sign-ins takes all cores from the
-// requests that only show a token, and 19 MiB for each; with it they queue, and
-// what waits holds no such memory.
+// A gate limits how many passwords are hashed at once, and how many sign-ins
+// are in progress. Without it, a burst of sign-ins would take all processors
+// from requests that only present a token, and 19 MiB each. A sign-in that
+// waits holds no such memory.
 //
-// No source keeps the others out. Turns to hash go round by source. When the gate
-// is full, a source that has fewer sign-ins in the queue takes a place from the
-// one that has most.
+// No source can keep others out. Sources take turns to hash. If the gate is
+// full, a new sign-in from a source with fewer sign-ins in the queue replaces
+// one of the source with the most.
 type gate struct {
-	room  int // how many sign-ins may be in progress
-	share int // how many of one network may be in the queue while another waits
+	room  int // the maximum number of sign-ins in progress
+	share int // the maximum for one network in the queue while another waits
 
 	mu     sync.Mutex
 	inside int // sign-ins in progress
-	idle   int // free places to hash; 0 while anybody waits
+	idle   int // free places to hash; 0 while a sign-in waits
 	queue  queue
 }
 
-// What the zeros of Options mean.
+// The defaults of [Options.MaxHashing] and [Options.MaxWaiting].
 //
-// Half of the processors: as many hashes as there are processors keep all of
-// them, and a goroutine that wakes up then waits for one to be taken from its
-// hash, 10 milliseconds and more.
+// Hashes run on half of the processors. If they occupied all of them, any other
+// goroutine would wait 10 milliseconds or more until it is scheduled.
 //
-// The length of the queue is a wait: at some 25 milliseconds a hash, 256 before
-// each place are six seconds, which a person or a client still waits for, and
-// on a big machine the bound is what a waiting request holds.
+// The length of the queue sets the longest wait. A hash takes about 25
+// milliseconds, so 256 sign-ins per place wait up to six seconds, which users
+// and clients still accept. On a big machine, the limit of 1,024 bounds the
+// memory of waiting requests.
 func defaultHashing() int            { return max(1, runtime.GOMAXPROCS(0)/2) }
 func defaultWaiting(hashing int) int { return min(256*hashing, 1024) }
 
-// The most that Options may ask for.
+// The maximum values of [Options.MaxHashing] and [Options.MaxWaiting].
 const (
 	mostHashing = 1 << 10
 	mostWaiting = 1 << 16
 )
 
-// shares is how many networks divide the queue.
+// shares is the number of parts into which the queue is divided: while another
+// network waits, one network gets one part.
 const shares = 8
 
 func newGate(hashing, waiting int) *gate {
 	return &gate{room: hashing + waiting, share: max(1, waiting/shares), idle: hashing}
 }
 
-// enter returns the ticket of a sign-in, or nil if there is no room, and never
-// waits. The caller leaves with the ticket. It is the first thing a sign-in does,
-// so that what is refused costs nothing, not even a look-up.
+// enter returns the ticket of a sign-in, or nil if there is no room. It never
+// waits. The caller must pass the ticket to leave. A sign-in enters before
+// anything else, so that a refused one costs nothing, not even a look-up.
 func (g *gate) enter(from netip.Addr) *ticket {
 	path := path(from)
 	g.mu.Lock()
@@ -62,7 +63,7 @@ func (g *gate) enter(from netip.Addr) *ticket {
 	switch {
 	case network.size() >= g.share && g.queue.someoneWaitsBeside(network),
 		full && g.queue.most() <= network.size()+1:
-		// The network has what it may have. It divides that among its sources.
+		// The network has its full share. Room can only come from its own sources.
 		s := network
 		for _, narrower := range path[1:] {
 			s = s.part(narrower)
@@ -78,8 +79,8 @@ func (g *gate) enter(from netip.Addr) *ticket {
 	return g.queue.add(path)
 }
 
-// evict takes the place of a sign-in that does not hash. It never interrupts a
-// call: a sign-in that is in one learns of it when it comes to hash.
+// evict takes the place of a sign-in that does not hash yet. It does not
+// interrupt a look-up: that sign-in gets errBusy when it comes to hash.
 func (g *gate) evict(t *ticket) {
 	t.remove()
 	t.evicted = true
@@ -101,8 +102,9 @@ func (g *gate) leave(t *ticket) {
 	g.inside--
 }
 
-// hash runs f when it is the sign-in's turn. It returns errBusy, without running
-// f, if the sign-in lost its place, and the context's error if that ends first.
+// hash runs f when the sign-in has its turn. It returns errBusy, without
+// running f, if another sign-in took the place, and the error of ctx if that
+// ends first.
 func (g *gate) hash(ctx context.Context, t *ticket, f func()) error {
 	if err := g.wait(ctx, t); err != nil {
 		return err
@@ -112,28 +114,29 @@ func (g *gate) hash(ctx context.Context, t *ticket, f func()) error {
 	return nil
 }
 
-// wait returns nil with a place to hash, which the caller frees.
+// wait returns nil once the sign-in has a place to hash. The caller must call
+// free.
 func (g *gate) wait(ctx context.Context, t *ticket) error {
 	if now, err := g.begin(ctx, t); now || err != nil {
 		return err
 	}
 	select {
 	case err := <-t.turn:
-		if err == nil && ctx.Err() != nil { // both were ready
+		if err == nil && ctx.Err() != nil { // both channels were ready
 			g.free()
 			return ctx.Err()
 		}
 		return err
 	case <-ctx.Done():
-		if !g.withdraw(t) && <-t.turn == nil { // the turn came just then
+		if !g.withdraw(t) && <-t.turn == nil { // the turn came at the same moment
 			g.free()
 		}
 		return ctx.Err()
 	}
 }
 
-// begin reports whether the sign-in has a place to hash at once. If not, it waits
-// for t.turn.
+// begin reports whether the sign-in has a place to hash at once. Otherwise it
+// queues the ticket, and the caller waits for t.turn.
 func (g *gate) begin(ctx context.Context, t *ticket) (now bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -151,7 +154,8 @@ func (g *gate) begin(ctx context.Context, t *ticket) (now bool, err error) {
 	return true, nil
 }
 
-// withdraw reports whether the ticket still waited.
+// withdraw takes the ticket out of the queue. It returns false if the ticket
+// was not queued any more.
 func (g *gate) withdraw(t *ticket) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -162,7 +166,8 @@ func (g *gate) withdraw(t *ticket) bool {
 	return true
 }
 
-// hashIfFree runs f if a place is free now, so that nobody waits for one.
+// hashIfFree runs f if a place is free now. It reports whether it did. So f
+// never delays a sign-in that waits.
 func (g *gate) hashIfFree(f func()) bool {
 	g.mu.Lock()
 	if g.idle == 0 {
@@ -176,7 +181,7 @@ func (g *gate) hashIfFree(f func()) bool {
 	return true
 }
 
-// free hands a place to whoever has the next turn.
+// free passes a place on to the sign-in that has the next turn.
 func (g *gate) free() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -19,8 +19,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// A loadTest is a service with one user, whose password is as long as may be,
-// and a token of that user to validate.
+// A loadTest is a service with one user, whose password has the maximum length,
+// and a valid token of that user.
 type loadTest struct {
 	auth        *tokenauth.Service
 	stored      *counted
@@ -67,13 +67,14 @@ func (l *loadTest) signIn(b *testing.B) (busy bool) {
 	return err != nil
 }
 
-// grownMiB is the most memory that was in use after a hash, over what was at
-// the beginning.
+// grownMiB returns by how much the memory in use grew, in MiB: the maximum
+// after any hash, less the amount at the beginning.
 func (l *loadTest) grownMiB() float64 { return float64(l.stored.memory.Load()-l.idle) / (1 << 20) }
 
-// validate validates a thousand times a second for a while, and then on and on
-// for as long. It returns how late the answers of the first were, counted from
-// when the question was due, and how many there were of the second.
+// validate first validates a token each millisecond for the duration d, then
+// without pause for as long. It returns the latency of each validation of the
+// first part, from the time it was due, and the number of validations of the
+// second.
 func (l *loadTest) validate(b *testing.B, d time.Duration) (late []time.Duration, turns int) {
 	end := time.Now().Add(d)
 	check := func() {
@@ -97,11 +98,11 @@ func percentile(all []time.Duration, p int) time.Duration {
 	return all[(len(all)-1)*p/100]
 }
 
-// A comparison is of what validations notice when the service is idle and when
-// it is busy, in turns that follow each other. A machine that has other things
-// to do only ever adds, so what counts is the better quarter of the turns.
+// A comparison measures validations while the service is idle and while it is
+// busy, in alternating rounds. Other programs on the machine can only make a
+// round slower, so it uses the best quarter of the rounds.
 type comparison struct {
-	idle, busy []time.Duration // the p99 of each turn
+	idle, busy []time.Duration // the p99 of each round
 	turns      []float64
 }
 
@@ -119,12 +120,12 @@ func (c *comparison) report(b *testing.B) {
 	b.ReportMetric(c.turns[len(c.turns)/2], "turns")
 }
 
-// BenchmarkGate tells what validations notice of so many hashes at once.
+// BenchmarkGate measures how much concurrent hashing slows down validations.
 //
 //	go test -run '^$' -bench Gate -benchtime 40x ./tokenauth/password
 //
-// The p99 is of a validation that is due each millisecond; "turns" is how many
-// a goroutine makes that does nothing else, as a share of those when idle.
+// The p99 is that of one validation each millisecond. "turns" is the throughput
+// of a goroutine that only validates, as a share of its throughput when idle.
 func BenchmarkGate(b *testing.B) {
 	for hashing := 1; hashing <= max(2, runtime.GOMAXPROCS(0)); hashing *= 2 {
 		b.Run(fmt.Sprint("hashing=", hashing), func(b *testing.B) {
@@ -160,8 +161,8 @@ func BenchmarkGate(b *testing.B) {
 	}
 }
 
-// BenchmarkOverload offers sign-ins at a rate, whatever becomes of them, and
-// tells how many were good, as a share of what the gate can do.
+// BenchmarkOverload starts sign-ins at a fixed rate. It reports how many of them
+// succeeded, as a share of the gate's capacity.
 //
 //	go test -run '^$' -bench Overload -benchtime 1x ./tokenauth/password
 func BenchmarkOverload(b *testing.B) {
@@ -209,8 +210,8 @@ func BenchmarkOverload(b *testing.B) {
 	}
 }
 
-// capacity returns how many sign-ins are good in that time if there is always
-// one waiting and no more.
+// capacity returns the number of sign-ins that succeed within d if one sign-in
+// always waits for its turn.
 func (l *loadTest) capacity(b *testing.B, d time.Duration) int64 {
 	var n atomic.Int64
 	var wg sync.WaitGroup
@@ -227,17 +228,18 @@ func (l *loadTest) capacity(b *testing.B, d time.Duration) int64 {
 	return n.Load()
 }
 
-// BenchmarkCrowd is five hundred sign-ins at once, each with a password of 1 KB.
+// BenchmarkConcurrentSignIns runs 500 sign-ins at once, each with a password of
+// 1 KB.
 //
-//	go test -run '^$' -bench Crowd -benchtime 5x ./tokenauth/password
-func BenchmarkCrowd(b *testing.B) {
+//	go test -run '^$' -bench ConcurrentSignIns -benchtime 5x ./tokenauth/password
+func BenchmarkConcurrentSignIns(b *testing.B) {
 	for _, hashing := range []int{1, 2, 4} {
 		b.Run(fmt.Sprint("hashing=", hashing), func(b *testing.B) {
 			l := newLoadTest(b, hashing)
 			var c comparison
 			var served, refused atomic.Int64
 			for b.Loop() {
-				const slice = time.Second // the crowd is there for longer
+				const slice = time.Second // the sign-ins take longer than this
 				idle, idleTurns := l.validate(b, slice)
 				var wg sync.WaitGroup
 				for range 500 {

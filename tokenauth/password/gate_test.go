@@ -24,7 +24,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// A blocker is a hash that takes until it is let go.
+// A blocker is a hash that blocks until the test releases it.
 type blocker struct {
 	running, most, runs atomic.Int32
 	release             chan struct{}
@@ -51,20 +51,20 @@ func TestGateHashesOnHalfOfTheProcessors(t *testing.T) {
 	}
 	n := max(1, runtime.GOMAXPROCS(0)/2)
 	if got := u.gate.idle; got != n {
-		t.Errorf("%d passwords are hashed at once, not %d", got, n)
+		t.Errorf("%d passwords are hashed at once, want %d", got, n)
 	}
 	if got := u.gate.room; got != n+min(256*n, 1024) {
-		t.Errorf("%d sign-ins are let in", got)
+		t.Errorf("%d sign-ins may be in progress", got)
 	}
 	if u, err = New(nothing, &Options{MaxHashing: 3, MaxWaiting: 5}); err != nil {
 		t.Fatal(err)
 	}
 	if u.gate.idle != 3 || u.gate.room != 3+5 {
-		t.Errorf("%d are hashed at once and %d let in, not 3 and 8", u.gate.idle, u.gate.room)
+		t.Errorf("%d passwords are hashed at once and %d sign-ins may be in progress, want 3 and 8", u.gate.idle, u.gate.room)
 	}
 	for hashing, waiting := range map[int]int{1: 256, 2: 512, 4: 1024, 64: 1024} {
 		if got := defaultWaiting(hashing); got != waiting {
-			t.Errorf("%d wait behind %d, not %d", got, hashing, waiting)
+			t.Errorf("MaxHashing %d: got a queue of %d, want %d", hashing, got, waiting)
 		}
 	}
 }
@@ -88,18 +88,18 @@ func TestHashingIsBounded(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := dummy.running.Load(); int(n) != places {
-			t.Errorf("%d hashes run at once, not %d", n, places)
+			t.Errorf("%d hashes run at once, want %d", n, places)
 		}
 
-		// Those that wait do so for as long as it takes: the timeout is the look-up's.
+		// Options.Timeout does not limit the wait: it is for look-ups.
 		time.Sleep(time.Hour)
 		select {
 		case err := <-results:
-			t.Fatalf("one is back before any hash was done: %v", err)
+			t.Fatalf("a sign-in returned before any hash ended: %v", err)
 		default:
 		}
 
-		// But they need not: a client that went away costs nothing.
+		// A sign-in whose client disconnects leaves the queue and hashes nothing.
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan error, 1)
 		go func() {
@@ -109,22 +109,22 @@ func TestHashingIsBounded(t *testing.T) {
 		synctest.Wait()
 		select {
 		case err := <-gone:
-			t.Fatalf("there was a place for one more: %v", err)
+			t.Fatalf("a sign-in returned although all places were taken: %v", err)
 		default:
 		}
-		// The queue is full with it, and has room again when it has left.
+		// The queue is now full. It has room again after the sign-in has left.
 		if _, err := signIn(t.Context(), u, "alice", "correct horse"); !errors.Is(err, errBusy) {
-			t.Errorf("one too many gets %v", err)
+			t.Errorf("sign-in beyond the queue: got error %v, want errBusy", err)
 		}
 		cancel()
 		if err := <-gone; !errors.Is(err, context.Canceled) || errors.Is(err, tokenauth.ErrRejected) {
-			t.Errorf("whoever leaves gets %v", err)
+			t.Errorf("the sign-in that left got error %v", err)
 		}
 		timed, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		began := time.Now()
 		if _, err := signIn(timed, u, "alice", "correct horse"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 3*time.Second {
-			t.Errorf("whoever has three seconds gets %v after %v", err, time.Since(began))
+			t.Errorf("the sign-in with a deadline of 3 s got error %v after %v", err, time.Since(began))
 		}
 
 		close(dummy.release)
@@ -132,12 +132,12 @@ func TestHashingIsBounded(t *testing.T) {
 			rejected(t, <-results)
 		}
 		if n := dummy.most.Load(); int(n) != places {
-			t.Errorf("%d hashes ran at once, not %d", n, places)
+			t.Errorf("%d hashes ran at once, want %d", n, places)
 		}
 		if n := dummy.runs.Load(); int(n) != cap(results) {
-			t.Errorf("%d hashes ran, not %d: those who left cost something", n, cap(results))
+			t.Errorf("%d hashes ran, want %d: canceled sign-ins must not hash", n, cap(results))
 		}
-		// Every place is free again.
+		// All places are free again.
 		for range places + waiting + 1 {
 			_, err := signIn(t.Context(), u, "alice", "correct horse")
 			rejected(t, err)
@@ -145,9 +145,9 @@ func TestHashingIsBounded(t *testing.T) {
 	})
 }
 
-// Whoever comes in vain is told at once, before any look-up, and the operator
-// once a minute.
-func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
+// A sign-in beyond the limit is refused at once, before any look-up. The
+// warning is logged once a minute.
+func TestBusyAuthenticatorRefusesBeforeTheLookup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var lookups atomic.Int32
@@ -174,33 +174,33 @@ func TestBusyUsersRefuseBeforeTheLookup(t *testing.T) {
 			for range n {
 				p, err := signIn(t.Context(), u, "alice", "a canary")
 				if !errors.Is(err, errBusy) || !errors.Is(err, tokenauth.ErrBusy) || errors.Is(err, tokenauth.ErrRejected) || p.UserID != "" {
-					t.Fatalf("one too many gets %+v, %v", p, err)
+					t.Fatalf("sign-in beyond the limit: got %+v, %v", p, err)
 				}
 			}
 			if took := time.Since(began); took != 0 {
-				t.Errorf("%d refusals waited %v", n, took)
+				t.Errorf("%d refusals took %v, want no wait", n, took)
 			}
 		}
 		crowd(1000)
 		if n := lookups.Load(); n != 5 {
-			t.Errorf("%d look-ups were made for 5 sign-ins", n)
+			t.Errorf("got %d look-ups for 5 sign-ins", n)
 		}
 		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "suppressed=0") || strings.Contains(text, "canary") {
-			t.Errorf("the log says %s", text)
+			t.Errorf("got log %s", text)
 		}
 		time.Sleep(time.Minute)
 		log.Reset()
 		crowd(1000)
 		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "suppressed=999") {
-			t.Errorf("a minute later the log says %s", text)
+			t.Errorf("a minute later: got log %s", text)
 		}
 		close(dummy.release)
 		wg.Wait()
 	})
 }
 
-// On a clock that runs, too.
-func TestBusyUsersRefuseAtOnce(t *testing.T) {
+// The same on a real clock.
+func TestBusyAuthenticatorRefusesAtOnce(t *testing.T) {
 	t.Parallel()
 	u, err := New(nothing, &Options{MaxHashing: 1, MaxWaiting: 1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -212,17 +212,17 @@ func TestBusyUsersRefuseAtOnce(t *testing.T) {
 	for i := range took {
 		began := time.Now()
 		if _, err := signIn(t.Context(), u, "alice", "correct horse"); !errors.Is(err, errBusy) {
-			t.Fatalf("one too many gets %v", err)
+			t.Fatalf("sign-in beyond the queue: got error %v, want errBusy", err)
 		}
 		took[i] = time.Since(began)
 	}
 	slices.Sort(took)
 	if median := took[len(took)/2]; median > 20*time.Millisecond {
-		t.Errorf("a refusal takes %v", median)
+		t.Errorf("a refusal took %v", median)
 	}
 }
 
-// What a host's code does, its panic included, leaves no place taken.
+// A panic in the host's code must not keep a place taken.
 func TestPanicsFreeTheirPlace(t *testing.T) {
 	t.Parallel()
 	boom := func() { panic("host: boom") }
@@ -244,25 +244,26 @@ func TestPanicsFreeTheirPlace(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for range 5 { // more than there are places
+			for range 5 { // more often than there are places
 				func() {
 					defer func() {
 						if p := recover(); p != "host: boom" {
-							t.Errorf("it panics with %v", p)
+							t.Errorf("got panic %v", p)
 						}
 					}()
 					_, err := signIn(t.Context(), u, "alice", "correct horse")
-					t.Errorf("it returns %v", err)
+					t.Errorf("got error %v", err)
 				}()
 			}
 			if u.gate.inside != 0 || u.gate.idle != 1 || u.gate.queue.n != 0 {
-				t.Errorf("%d are still inside, %d in the queue, and %d of 1 place to hash is free", u.gate.inside, u.gate.queue.n, u.gate.idle)
+				t.Errorf("%d sign-ins are in progress, %d in the queue, and %d of 1 place to hash is free", u.gate.inside, u.gate.queue.n, u.gate.idle)
 			}
 		})
 	}
 }
 
-// handler is the token endpoint with these options, and what it logs.
+// handler returns a func that calls the token endpoint. The Service logs to
+// log.
 func handler(t *testing.T, u *Authenticator, log *bytes.Buffer) func() *httptest.ResponseRecorder {
 	t.Helper()
 	auth, err := tokenauth.New(new(memory.Store), u, &tokenauth.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
@@ -277,8 +278,8 @@ func handler(t *testing.T, u *Authenticator, log *bytes.Buffer) func() *httptest
 	}
 }
 
-// On the wire, a refusal says when to come again, and it is not the storage's
-// trouble that the core would log each time.
+// A busy Authenticator is answered by 503 with Retry-After. The Service must
+// not log it as a failure of the storage.
 func TestBusyIs503(t *testing.T) {
 	t.Parallel()
 	var core, users bytes.Buffer
@@ -292,15 +293,16 @@ func TestBusyIs503(t *testing.T) {
 	for range 10 {
 		w := post()
 		if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `"error":"temporarily_unavailable"`) {
-			t.Fatalf("answered %d %v %s", w.Code, w.Header(), w.Body)
+			t.Fatalf("got status %d, header %v, body %s", w.Code, w.Header(), w.Body)
 		}
 	}
 	if core.Len() != 0 || strings.Count(users.String(), "\n") != 1 {
-		t.Errorf("logged is %s and %s", &core, &users)
+		t.Errorf("got log %s of the Service and %s of the Authenticator", &core, &users)
 	}
 }
 
-// A panic in a host's format is a 500, and the next in turn is served.
+// A panic in a host's format is answered by 500, and the next sign-in still
+// works.
 func TestPanicIs500(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -314,16 +316,16 @@ func TestPanicIs500(t *testing.T) {
 	post := handler(t, u, &log)
 	for range 5 {
 		if w := post(); w.Code != 500 {
-			t.Fatalf("answered %d %s", w.Code, w.Body)
+			t.Fatalf("got status %d, body %s", w.Code, w.Body)
 		}
 	}
 	if strings.Contains(log.String(), "my password") {
-		t.Errorf("the log shows the password: %s", &log)
+		t.Errorf("the log contains the password: %s", &log)
 	}
 }
 
-// A counted hash does the work of a real one, and tells how many do at once,
-// and the most memory that was in use after one.
+// A counted hash does the work of a real one. It records how many run at once,
+// and the most memory in use after any of them.
 type counted struct {
 	verifier
 	running, most, runs atomic.Int32
@@ -340,7 +342,7 @@ func (c *counted) verify(password string) (bool, error) {
 	return matches, err
 }
 
-// raise makes most at least n.
+// raise sets most to n if n is larger.
 func raise[N int32 | int64](most interface {
 	Load() N
 	CompareAndSwap(old, new N) bool
@@ -352,18 +354,18 @@ func raise[N int32 | int64](most interface {
 	}
 }
 
-// inUse returns the bytes that Go has of the system, garbage that is yet to be
-// collected included. It stops nobody, as runtime.ReadMemStats would.
+// inUse returns the number of bytes that Go uses, including garbage that is not
+// collected yet. Unlike runtime.ReadMemStats, it does not stop other
+// goroutines.
 func inUse() int64 {
 	m := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(m)
 	return int64(m[0].Value.Uint64() - m[1].Value.Uint64())
 }
 
-// A crowd with passwords of 1 KB: at most so many hashes at once, and so many
-// sign-ins waiting, and the memory of no more. Not parallel, for the sake of
-// the memory: whatever else runs would count.
-func TestCrowdUsesBoundedMemory(t *testing.T) {
+// Many concurrent sign-ins with passwords of 1 KB use bounded memory. The test
+// is not parallel, because other tests would use memory, too.
+func TestConcurrentSignInsUseBoundedMemory(t *testing.T) {
 	for _, places := range []int{1, 2} {
 		t.Run(fmt.Sprint(places), func(t *testing.T) {
 			const crowd = 500
@@ -396,16 +398,16 @@ func TestCrowdUsesBoundedMemory(t *testing.T) {
 			wg.Wait()
 
 			if n := int(dummy.most.Load()); n > places {
-				t.Errorf("%d hashes ran at once, not %d", n, places)
+				t.Errorf("%d hashes ran at once, want %d", n, places)
 			}
 			if n := int(dummy.runs.Load()); n < places+waiting || n+int(busy.Load()) != crowd {
-				t.Errorf("%d were hashed and %d refused, of %d", n, busy.Load(), crowd)
+				t.Errorf("%d sign-ins were hashed and %d refused, of %d", n, busy.Load(), crowd)
 			}
-			// With more than one at work it is for the collector to say how much
-			// of their memory is garbage before it is used again.
+			// With several hashes at once, the growth depends on when the garbage
+			// collector runs.
 			grown := (dummy.memory.Load() - idle) >> 20
 			if places == 1 && grown > 19+64 {
-				t.Errorf("memory grew by %d MiB, more than %d MiB", grown, 19+64)
+				t.Errorf("memory grew by %d MiB, want at most %d MiB", grown, 19+64)
 			}
 			t.Logf("%d hashed, %d refused, %d MiB more", dummy.runs.Load(), busy.Load(), grown)
 		})

@@ -28,7 +28,7 @@ func in48(i int) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// A turnLog has a gate, and what became of the sign-ins that came to it.
+// A turnLog records the turns and errors of the sign-ins at a gate.
 type turnLog struct {
 	*gate
 	wg    sync.WaitGroup
@@ -41,8 +41,8 @@ func newTurnLog(hashing, waiting int) *turnLog {
 	return &turnLog{gate: newGate(hashing, waiting), errs: make(map[string]error)}
 }
 
-// come sends a sign-in whose hash takes so long. It waits, or is refused, when
-// come returns.
+// come starts a sign-in whose hash takes the duration d. When come returns, the
+// sign-in hashes, waits or was refused.
 func (l *turnLog) come(ctx context.Context, from netip.Addr, name string, d time.Duration) {
 	l.wg.Go(func() {
 		err := error(errBusy)
@@ -62,7 +62,7 @@ func (l *turnLog) come(ctx context.Context, from netip.Addr, name string, d time
 	synctest.Wait()
 }
 
-// refused returns the names of those that got errBusy, sorted.
+// refused returns the sorted names of the sign-ins that got errBusy.
 func (l *turnLog) refused() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,17 +76,18 @@ func (l *turnLog) refused() []string {
 	return names
 }
 
-// empty checks that nobody is left, and that nothing is kept of those who came.
+// empty checks that no sign-in is left, and that the gate keeps nothing about
+// past ones.
 func (l *turnLog) empty(t *testing.T, hashing int) {
 	t.Helper()
 	q := &l.queue
 	if l.inside != 0 || l.idle != hashing || q.n != 0 || len(q.parts) != 0 || len(q.largest) != 0 || q.turns.Len() != 0 {
-		t.Errorf("%d are inside, %d of %d places are free, and the queue has %d sign-ins, %d and %d parts and %d turns",
+		t.Errorf("%d sign-ins are in progress, %d of %d places are free, and the queue has %d sign-ins, %d and %d parts and %d turns",
 			l.inside, l.idle, hashing, q.n, len(q.parts), len(q.largest), q.turns.Len())
 	}
 }
 
-// names returns prefix0 to prefix(n-1), sorted.
+// names returns the names prefix plus from to prefix plus (to-1), sorted.
 func names(prefix string, from, to int) []string {
 	var all []string
 	for i := from; i < to; i++ {
@@ -95,7 +96,8 @@ func names(prefix string, from, to int) []string {
 	return all
 }
 
-// One source has its turns in the order of arrival, whatever address it has.
+// Sign-ins of one source have their turns in the order of arrival, for each
+// kind of address.
 func TestTurnsOfOneSourceAreInOrder(t *testing.T) {
 	t.Parallel()
 	for _, from := range []netip.Addr{noAddr, home, in48(7)} {
@@ -111,7 +113,7 @@ func TestTurnsOfOneSourceAreInOrder(t *testing.T) {
 				for i, name := range names("", 0, n) {
 					ctx := t.Context()
 					if i%5 == 0 {
-						ctx = gone // somebody in every part of the queue
+						ctx = gone // so that sign-ins leave from each part of the queue
 					} else {
 						want = append(want, name)
 					}
@@ -120,11 +122,11 @@ func TestTurnsOfOneSourceAreInOrder(t *testing.T) {
 				leave()
 				l.wg.Wait()
 				if got := l.turns[places:]; !slices.Equal(got, want) && (places == 1 || !slices.Equal(slices.Sorted(slices.Values(got)), want)) {
-					t.Errorf("the turns were %v", got)
+					t.Errorf("got turns %v", got)
 				}
 				for name, err := range l.errs {
 					if err != nil && !errors.Is(err, context.Canceled) {
-						t.Errorf("%s gets %v", name, err)
+						t.Errorf("%s: got error %v", name, err)
 					}
 				}
 				l.empty(t, places)
@@ -133,8 +135,8 @@ func TestTurnsOfOneSourceAreInOrder(t *testing.T) {
 	}
 }
 
-// Each source that waits has a turn before any has another.
-func TestTurnsGoRoundBySource(t *testing.T) {
+// Each waiting source has one turn before any source has a second.
+func TestSourcesTakeTurns(t *testing.T) {
 	t.Parallel()
 	type arrival struct {
 		from netip.Addr
@@ -153,11 +155,11 @@ func TestTurnsGoRoundBySource(t *testing.T) {
 		want     []string
 	}{
 		{
-			"two crowds", slices.Concat(crowd("a", 4, at(home)), crowd("b", 2, at(office))),
+			"two sources", slices.Concat(crowd("a", 4, at(home)), crowd("b", 2, at(office))),
 			[]string{"a000", "b000", "a001", "b001", "a002", "a003"},
 		},
 		{
-			"a source that comes late", slices.Concat(crowd("a", 4, at(home)), crowd("b", 2, at(office)), crowd("c", 1, at(hotel))),
+			"a source that arrives later", slices.Concat(crowd("a", 4, at(home)), crowd("b", 2, at(office)), crowd("c", 1, at(hotel))),
 			[]string{"a000", "b000", "c000", "a001", "b001", "a002", "a003"},
 		},
 		{
@@ -169,7 +171,7 @@ func TestTurnsGoRoundBySource(t *testing.T) {
 			[]string{"a000", "b000", "a001", "a002", "a003"},
 		},
 		{
-			"a zone is no source", slices.Concat(
+			"a zone does not make another source", slices.Concat(
 				crowd("a", 3, func(i int) netip.Addr { return netip.MustParseAddr("fe80::1").WithZone(fmt.Sprint("eth", i)) }), crowd("b", 1, at(home))),
 			[]string{"a000", "b000", "a001", "a002"},
 		},
@@ -182,7 +184,7 @@ func TestTurnsGoRoundBySource(t *testing.T) {
 			[]string{"a000", "b000", "a001", "b001", "a002", "a003", "a004", "a005"},
 		},
 		{
-			"and divides them among its /64", slices.Concat(crowd("a", 4, at(in48(1))), crowd("b", 2, at(home)), crowd("c", 2, at(in48(2)))),
+			"the /64 of a /48 share its turns", slices.Concat(crowd("a", 4, at(in48(1))), crowd("b", 2, at(home)), crowd("c", 2, at(in48(2)))),
 			[]string{"a000", "b000", "c000", "b001", "a001", "c001", "a002", "a003"},
 		},
 	} {
@@ -196,7 +198,7 @@ func TestTurnsGoRoundBySource(t *testing.T) {
 				}
 				l.wg.Wait()
 				if got := l.turns[1:]; !slices.Equal(got, test.want) {
-					t.Errorf("the turns were\n%v, want\n%v", got, test.want)
+					t.Errorf("got turns\n%v, want\n%v", got, test.want)
 				}
 				l.empty(t, 1)
 			})
@@ -204,15 +206,15 @@ func TestTurnsGoRoundBySource(t *testing.T) {
 	}
 }
 
-// A sign-in that leaves gives its turn to the next, also if it leaves at the
-// moment in which its turn comes.
-func TestTurnsOfThoseWhoLeaveGoOn(t *testing.T) {
+// A sign-in that leaves passes its turn on, even if it leaves at the moment of
+// its turn.
+func TestSignInThatLeavesPassesItsTurnOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		for range 200 { // a select is a coin toss
+		for range 200 { // select chooses randomly if both channels are ready
 			l := newTurnLog(1, 100)
 			l.come(t.Context(), hotel, "first", time.Second)
-			timed, cancel := context.WithTimeout(t.Context(), time.Second) // when the turn of the next comes
+			timed, cancel := context.WithTimeout(t.Context(), time.Second) // ends just when the next turn begins
 			l.come(timed, home, "a", time.Second)
 			l.come(timed, home, "b", time.Second)
 			l.come(t.Context(), home, "c", time.Second)
@@ -221,15 +223,15 @@ func TestTurnsOfThoseWhoLeaveGoOn(t *testing.T) {
 			l.wg.Wait()
 			cancel()
 			if l.errs["c"] != nil || l.errs["e"] != nil {
-				t.Fatalf("those who stay get %v and %v", l.errs["c"], l.errs["e"])
+				t.Fatalf("the remaining sign-ins got errors %v and %v", l.errs["c"], l.errs["e"])
 			}
 			l.empty(t, 1)
 		}
 	})
 }
 
-// A sign-in whose context ends just before its turn comes gives it to the next.
-func TestTurnAfterTheContextGoesOn(t *testing.T) {
+// A sign-in whose context ends just before its turn passes the turn on.
+func TestSignInWithEndedContextPassesItsTurnOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newTurnLog(1, 100)
@@ -247,13 +249,13 @@ func TestTurnAfterTheContextGoesOn(t *testing.T) {
 		l.come(t.Context(), home, "stays", time.Second)
 		l.wg.Wait()
 		if !slices.Equal(l.turns, []string{"stays"}) || !errors.Is(l.errs["gone"], context.Canceled) {
-			t.Errorf("the turns were %v, and who left gets %v", l.turns, l.errs["gone"])
+			t.Errorf("got turns %v, and error %v for the one that left", l.turns, l.errs["gone"])
 		}
 		l.empty(t, 1)
 	})
 }
 
-// A source that is alone may have all of the queue.
+// While no other source waits, one source may use the whole queue.
 func TestOneSourceMayFillTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -262,18 +264,19 @@ func TestOneSourceMayFillTheQueue(t *testing.T) {
 			l.come(t.Context(), office, name, time.Second)
 		}
 		if got := l.refused(); !slices.Equal(got, []string{"a256"}) {
-			t.Errorf("refused are %v", got)
+			t.Errorf("refused: %v", got)
 		}
 		l.wg.Wait()
 		if !slices.Equal(l.turns, names("a", 0, 256)) {
-			t.Errorf("the turns were %v", l.turns)
+			t.Errorf("got turns %v", l.turns)
 		}
 		l.empty(t, 1)
 	})
 }
 
-// A full queue gives a place of its largest source to one that has less, and
-// refuses who would have as much. Those who hash are left alone.
+// In a full queue, a sign-in of a source with fewer sign-ins replaces one of
+// the largest source. A source that would get as many is refused. Sign-ins that
+// hash keep their place.
 func TestFullQueueMakesRoomForOtherSources(t *testing.T) {
 	t.Parallel()
 	for name, crowd := range map[string]func(i int) netip.Addr{
@@ -292,28 +295,28 @@ func TestFullQueueMakesRoomForOtherSources(t *testing.T) {
 					l.come(t.Context(), crowd(i), name, time.Hour)
 				}
 				if got := l.refused(); len(got) != 0 {
-					t.Fatalf("refused are %v while nobody else waits", got)
+					t.Fatalf("refused while no other source waits: %v", got)
 				}
-				// Each newcomer takes the place of one.
+				// Each new sign-in replaces one of the first source.
 				for i := range 8 {
 					l.come(t.Context(), home, fmt.Sprintf("b%03d", i), time.Second)
 					if got := l.refused(); len(got) != i+1 || got[i][0] != 'a' {
-						t.Fatalf("after %d newcomers refused are %v", i+1, got)
+						t.Fatalf("after %d new sign-ins, refused: %v", i+1, got)
 					}
 				}
 				if name != "a hostile /48" && name != "a /48 and a /64" && !slices.Equal(l.refused(), names("a", 58, 66)) {
-					t.Errorf("refused are %v, not the newest", l.refused())
+					t.Errorf("refused: %v, want the newest", l.refused())
 				}
-				// An eighth is the share of each while the other waits.
+				// While both sources wait, each may have an eighth of the queue.
 				l.come(t.Context(), home, "b008", time.Second)
 				l.come(t.Context(), crowd(0), "a066", time.Second)
 				if got := l.refused(); !slices.Contains(got, "b008") || !slices.Contains(got, "a066") {
-					t.Errorf("with a full share refused are %v", got)
+					t.Errorf("with a full share, refused: %v", got)
 				}
 				l.come(t.Context(), hotel, "c000", time.Second)
 				l.wg.Wait()
 				if got := len(l.refused()); got != 11 || l.errs["c000"] != nil || l.errs["b007"] != nil || len(l.turns) != 66 {
-					t.Errorf("%d are refused, %d hashed, and the newcomers get %v and %v", got, len(l.turns), l.errs["b007"], l.errs["c000"])
+					t.Errorf("%d sign-ins were refused, %d hashed, and the new ones got errors %v and %v", got, len(l.turns), l.errs["b007"], l.errs["c000"])
 				}
 				l.empty(t, 2)
 			})
@@ -321,7 +324,7 @@ func TestFullQueueMakesRoomForOtherSources(t *testing.T) {
 	}
 }
 
-// A bound for one source applies only while another waits.
+// The limit for one source applies only while another source waits.
 func TestShareOfASourceAppliesWhileAnotherWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -333,7 +336,7 @@ func TestShareOfASourceAppliesWhileAnotherWaits(t *testing.T) {
 			l.come(t.Context(), office, name, time.Second)
 		}
 		if got := l.refused(); !slices.Equal(got, names("a", 10, 12)) {
-			t.Errorf("beside another source refused are %v, not those beyond 10", got)
+			t.Errorf("while another source waits, refused: %v, want those beyond 10", got)
 		}
 		leave()
 		synctest.Wait()
@@ -341,14 +344,15 @@ func TestShareOfASourceAppliesWhileAnotherWaits(t *testing.T) {
 			l.come(t.Context(), office, name, time.Second)
 		}
 		if got := l.refused(); len(got) != 2 {
-			t.Errorf("alone refused are %v", got[2:])
+			t.Errorf("while no other source waits, refused: %v", got[2:])
 		}
 		l.wg.Wait()
 		l.empty(t, 1)
 	})
 }
 
-// Within a /48 that has its share, a /64 takes a place of the largest one.
+// If a /48 has its full share, a sign-in of another of its /64 replaces one of
+// its largest /64.
 func TestShareIsDividedWithinANetwork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -363,16 +367,16 @@ func TestShareIsDividedWithinANetwork(t *testing.T) {
 		}
 		want := append(names("a", 5, 10), names("b", 5, 10)...)
 		if got := l.refused(); !slices.Equal(got, want) {
-			t.Errorf("refused are %v, want %v", got, want)
+			t.Errorf("refused: %v, want %v", got, want)
 		}
 		l.wg.Wait()
 		l.empty(t, 1)
 	})
 }
 
-// Sign-ins that are in a call before their hash fill the gate like those that
-// wait. Who loses its place is told so when the call has ended.
-func TestFullGateMakesRoomAmongThoseInACall(t *testing.T) {
+// Sign-ins that are still in their look-up count like those that wait. One that
+// loses its place gets errBusy after its look-up.
+func TestFullGateReplacesSignInsDuringTheirLookup(t *testing.T) {
 	t.Parallel()
 	g := newGate(1, 7)
 	var crowd []*ticket
@@ -380,7 +384,7 @@ func TestFullGateMakesRoomAmongThoseInACall(t *testing.T) {
 		crowd = append(crowd, g.enter(office))
 	}
 	if g.enter(office) != nil {
-		t.Fatal("there is room for one more of the same source")
+		t.Fatal("a further sign-in of the same source was let in")
 	}
 	other := g.enter(home)
 	if other == nil {
@@ -390,16 +394,16 @@ func TestFullGateMakesRoomAmongThoseInACall(t *testing.T) {
 	for i, ticket := range append(crowd, other) {
 		err := g.hash(t.Context(), ticket, func() { hashed++ })
 		if (i == 7) != errors.Is(err, errBusy) || i != 7 && err != nil {
-			t.Errorf("sign-in %d gets %v", i, err)
+			t.Errorf("sign-in %d: got error %v", i, err)
 		}
 		g.leave(ticket)
 	}
 	if hashed != 8 || g.inside != 0 || g.idle != 1 || g.queue.n != 0 {
-		t.Errorf("%d were hashed, %d are inside, %d in the queue", hashed, g.inside, g.queue.n)
+		t.Errorf("%d sign-ins were hashed, %d are in progress, %d in the queue", hashed, g.inside, g.queue.n)
 	}
 }
 
-// A context that has ended gets no place even if one is free.
+// A sign-in whose context has ended gets no place, even if one is free.
 func TestGateHashesNothingAfterTheContextEnds(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -407,18 +411,18 @@ func TestGateHashesNothingAfterTheContextEnds(t *testing.T) {
 	g := newGate(1, 1)
 	for range 100 {
 		ticket := g.enter(home)
-		if err := g.hash(ctx, ticket, func() { t.Error("it is hashed for whoever has left") }); !errors.Is(err, context.Canceled) {
-			t.Fatalf("the error is %v", err)
+		if err := g.hash(ctx, ticket, func() { t.Error("the password was hashed although the context had ended") }); !errors.Is(err, context.Canceled) {
+			t.Fatalf("got error %v", err)
 		}
 		g.leave(ticket)
 	}
 	if !g.hashIfFree(func() {}) {
-		t.Error("the place is taken")
+		t.Error("the place is not free again")
 	}
 }
 
-// Whatever comes and goes, in any order: nobody waits beside a free place, no
-// more hash or are inside than may be, and in the end nothing is left.
+// Sign-ins arrive and leave in random order. None may wait while a place is
+// free, no limit may be exceeded, and in the end the gate must be empty.
 func TestGateKeepsItsBoundsUnderRandomLoad(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
@@ -432,7 +436,7 @@ func TestGateKeepsItsBoundsUnderRandomLoad(t *testing.T) {
 				mu.Lock()
 				running++
 				if running > hashing {
-					t.Errorf("%d hash at once, not %d", running, hashing)
+					t.Errorf("%d sign-ins hash at once, want at most %d", running, hashing)
 				}
 				mu.Unlock()
 				time.Sleep(d)
@@ -479,7 +483,7 @@ func TestGateKeepsItsBoundsUnderRandomLoad(t *testing.T) {
 				synctest.Wait()
 				g.mu.Lock()
 				if g.inside > hashing+waiting || g.idle > 0 && g.queue.turns.Len() > 0 || g.queue.n > g.inside {
-					t.Errorf("%d are inside, %d in the queue, %d places are free while %d sources wait", g.inside, g.queue.n, g.idle, g.queue.turns.Len())
+					t.Errorf("%d sign-ins are in progress, %d in the queue, and %d places are free while %d sources wait", g.inside, g.queue.n, g.idle, g.queue.turns.Len())
 				}
 				g.mu.Unlock()
 			}
@@ -487,7 +491,7 @@ func TestGateKeepsItsBoundsUnderRandomLoad(t *testing.T) {
 			l := turnLog{gate: g}
 			l.empty(t, hashing)
 			if len(outcomes) < 2 {
-				t.Errorf("the outcomes are only %v", slices.Sorted(maps.Keys(outcomes)))
+				t.Errorf("got only the outcomes %v", slices.Sorted(maps.Keys(outcomes)))
 			}
 		})
 	}

@@ -1,41 +1,43 @@
 // Package password checks user names and passwords against hashes in a table:
-// the host's own, through a Lookup, or a ready one such as gormstore's.
+// the host's own, which a [Lookup] reads, or that of a storage, such as
+// gormstore.
 //
 // # Formats
 //
-// [Hash] makes Argon2id, as PHC strings. Verified are
+// [Hash] makes Argon2id hashes, as PHC strings. An [Authenticator] verifies
 //
 //   - Argon2id: $argon2id$v=19$m=…,t=…,p=…$salt$hash
 //   - bcrypt: $2a$, $2b$ and PHP's $2y$
 //   - ASP.NET Identity: version 2 (Identity 1 and 2) and version 3 (ASP.NET
-//     Core), which are base64 without a dollar
+//     Core), in base64
 //   - PBKDF2 with SHA-1, SHA-256 or SHA-512: $pbkdf2-sha256$i=…,l=…$salt$hash,
 //     and passlib's $pbkdf2-sha256$…$salt$hash
-//   - what the host adds with Options.Formats.
+//   - the host's own formats, through [Options.Formats].
 //
-// What a stored hash may cost is looked at before any work, and about a second
-// is the most; one that asks for more, or cannot be read, is no hash at all.
-// Options.Upgrade has hashes of other formats, and weaker ones, replaced as
+// The cost of a stored hash is checked before any work. A hash that would take
+// more than about a second, or that cannot be parsed, never matches.
+// [Options.Upgrade] replaces hashes that are weaker or of another format as
 // their users sign in.
 //
 // # FIPS mode
 //
-// With GODEBUG=fips140=only, Go does not compute PBKDF2 with SHA-1, which all of
-// Identity 1 and 2 is, or with a salt of less than 16 bytes. A sign-in to such an
-// account is an error, whatever the password, and becomes a 503. It never counts as
-// a failure. A warning names the account. Argon2id, bcrypt and other PBKDF2 hashes
-// are computed, though FIPS 140 approves of PBKDF2 alone. Move a table to other
-// hashes before that mode is set: with fips140=on all formats work, and
-// Options.Upgrade replaces them.
+// With GODEBUG=fips140=only, Go refuses to compute two kinds of PBKDF2 hashes:
+// with SHA-1, as in Identity 1 and 2, and with a salt of less than 16 bytes. A
+// sign-in to such an account fails with an error, whatever the password, and
+// the token endpoint answers 503. It never counts as a failed sign-in. A
+// warning names the account. Argon2id, bcrypt and other PBKDF2 hashes are
+// computed, although FIPS 140 approves only PBKDF2. Move a table to other
+// hashes before you set that mode: with fips140=on all formats work, and
+// [Options.Upgrade] replaces them.
 //
 // # Load
 //
-// Hashing makes a sign-in expensive, on purpose. So each [Authenticator] hashes
-// only so many passwords at once (Options.MaxHashing), and lets only so many
-// sign-ins wait (Options.MaxWaiting). Beyond that it returns [tokenauth.ErrBusy]
-// before it looks anybody up. Turns to hash go round by source, so nobody can fill
-// the queue for others, not even with valid passwords. A client that goes away
-// while it waits leaves the queue.
+// Hashing is slow on purpose. So each [Authenticator] hashes at most
+// [Options.MaxHashing] passwords at once, and lets at most [Options.MaxWaiting]
+// further sign-ins wait. It rejects others with [tokenauth.ErrBusy] before it
+// looks up the account. Sources take turns to hash: one source cannot fill the
+// queue for others, not even with valid passwords. If a client disconnects
+// while its sign-in waits, the sign-in leaves the queue.
 package password
 
 import (
@@ -48,18 +50,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// ErrUnacceptable is returned by Hash for a password that could not be used to
+// ErrUnacceptable is returned by [Hash] for a password with which no one could
 // sign in.
 var ErrUnacceptable = errors.New("password: must be 1 to 1024 bytes of UTF-8 without NUL")
 
-// Hash returns the hash of a password to store with its account, as a PHC
-// string of under 128 bytes: Argon2id with 19 MiB, two passes and one lane.
-// Each call takes tens of milliseconds and that much memory, and does not wait
-// its turn behind sign-ins. It returns ErrUnacceptable for a password that the
-// token endpoint would not accept, and looks no further at its quality. It hashes
-// the password in NFC (RFC 8265 §4.2), so that it does not matter how somebody types
-// é: an Authenticator finds both. The limit is on the password as given. It is safe
-// for concurrent use.
+// Hash returns the hash of a password, to be stored with its account. The hash
+// is a PHC string of less than 128 bytes: Argon2id with 19 MiB, two passes and
+// one lane.
+//
+// Hash returns [ErrUnacceptable] for a password that the token endpoint would
+// reject. The limit of 1024 bytes applies to the password as given. Hash does
+// not judge how strong a password is.
+//
+// It hashes the password in Unicode form NFC (RFC 8265 §4.2). So é matches
+// however a keyboard encodes it: an [Authenticator] verifies both forms.
+//
+// Each call takes tens of milliseconds and 19 MiB, and does not wait for the
+// turns of sign-ins. Hash is safe for concurrent use.
 func Hash(password string) (string, error) {
 	if password == "" || len(password) > wire.MaxPassword ||
 		!utf8.ValidString(password) || strings.Contains(password, "\x00") {

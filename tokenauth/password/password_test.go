@@ -35,34 +35,34 @@ func TestHashMakesSaltedArgon2id(t *testing.T) {
 		t.Fatal(err)
 	}
 	if first == second {
-		t.Errorf("the same password has the same hash twice: %s", first)
+		t.Errorf("two hashes of one password are equal: %s", first)
 	}
 	form := regexp.MustCompile(`^\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$`)
 	for _, hash := range []string{first, second} {
 		if !form.MatchString(hash) || len(hash) >= 128 {
-			t.Errorf("the hash is %s", hash)
+			t.Errorf("got hash %s", hash)
 		}
 	}
 	a, ok := parseArgon2id(first)
 	if !ok {
-		t.Fatalf("%s is refused", first)
+		t.Fatalf("%s was rejected, want accepted", first)
 	}
 	if len(a.salt) != 16 || len(a.hash) != 32 {
-		t.Errorf("the salt has %d and the hash %d bytes", len(a.salt), len(a.hash))
+		t.Errorf("got a salt of %d and a hash of %d bytes", len(a.salt), len(a.hash))
 	}
 	if !is(a, password) {
-		t.Error("the hash is not of its password")
+		t.Error("the password does not match its hash")
 	}
 }
 
-// What Hash accepts is what the token endpoint accepts.
+// Hash accepts the same passwords as the token endpoint.
 func TestHashRefusesPasswordsThatCannotSignIn(t *testing.T) {
 	t.Parallel()
 	for name, password := range map[string]string{
 		"nothing":            "",
 		"1025 bytes":         strings.Repeat("x", wire.MaxPassword+1),
 		"513 letters of two": strings.Repeat("ä", wire.MaxPassword/2+1),
-		"no UTF-8":           "pass\xffword",
+		"not UTF-8":          "pass\xffword",
 		"half a letter":      "pass\xc3",
 		"a surrogate":        "pass\xed\xa0\x80",
 		"a NUL":              "pass\x00word",
@@ -70,7 +70,7 @@ func TestHashRefusesPasswordsThatCannotSignIn(t *testing.T) {
 		"nothing but a NUL":  "\x00",
 	} {
 		if hash, err := Hash(password); !errors.Is(err, ErrUnacceptable) || hash != "" {
-			t.Errorf("%s: Hash returns %q, %v", name, hash, err)
+			t.Errorf("%s: Hash returned %q, %v", name, hash, err)
 		}
 	}
 	for name, password := range map[string]string{
@@ -78,18 +78,19 @@ func TestHashRefusesPasswordsThatCannotSignIn(t *testing.T) {
 		"blanks and controls": " \t\n\x7f",
 	} {
 		if _, err := Hash(password); err != nil {
-			t.Errorf("%s: Hash returns %v", name, err)
+			t.Errorf("%s: Hash returned error %v", name, err)
 		}
 	}
 }
 
-// acceptedBcrypt is what a bcrypt hash looks like that will be compared with.
+// acceptedBcrypt matches the bcrypt hashes that parse may accept.
 var acceptedBcrypt = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}$`)
 
-// acceptedPBKDF2 is the same for the two ways to write PBKDF2 with dollars.
+// acceptedPBKDF2 matches the PHC strings and passlib hashes that parse may
+// accept.
 var acceptedPBKDF2 = regexp.MustCompile(`^\$pbkdf2(-sha1|-sha256|-sha512)?\$(i=([1-9][0-9]{0,6})(,l=[1-9][0-9])?\$[+/A-Za-z0-9]{11,86}\$[+/A-Za-z0-9]{22,86}|[1-9][0-9]{0,6}\$[./A-Za-z0-9]{11,86}\$[./A-Za-z0-9]{22,86})$`)
 
-// Whatever is accepted has a bounded cost, and one spelling only.
+// Each accepted hash has a bounded cost, and only one spelling.
 func FuzzParse(f *testing.F) {
 	for _, hash := range []string{
 		"",
@@ -129,14 +130,14 @@ func FuzzParse(f *testing.F) {
 			traffic := uint64(v.memory) * uint64(v.passes)
 			if v.passes < 1 || v.passes > 16 || v.lanes < 1 || v.lanes > 16 || v.memory < 8*uint32(v.lanes) || traffic > 1<<20 ||
 				len(v.salt) < 8 || len(v.salt) > 64 || len(v.hash) < 16 || len(v.hash) > 64 {
-				t.Errorf("%q is accepted with m=%d,t=%d,p=%d and a salt of %d and a hash of %d bytes",
+				t.Errorf("%q was accepted with m=%d,t=%d,p=%d and a salt of %d and a hash of %d bytes",
 					hash, v.memory, v.passes, v.lanes, len(v.salt), len(v.hash))
 			}
 			if got := v.String(); got != hash {
-				t.Errorf("%q is printed as %q", hash, got)
+				t.Errorf("%q was encoded again as %q", hash, got)
 			}
 			if !cheap && !outdated(v) && traffic < 2*19<<10 {
-				t.Errorf("%q counts as what Hash would make", hash)
+				t.Errorf("%q does not count as weak", hash)
 			}
 		case bcryptHash:
 			cost, err := bcrypt.Cost(v.text)
@@ -144,7 +145,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("%q is accepted with cost %d, error %v", hash, cost, err)
 			}
 			if !acceptedBcrypt.MatchString(hash) {
-				t.Errorf("%q is accepted", hash)
+				t.Errorf("accepted the malformed hash %q", hash)
 			}
 			if cheap != (cost < 9) {
 				t.Errorf("%q is cheap: %v", hash, cheap)
@@ -158,12 +159,12 @@ func FuzzParse(f *testing.F) {
 			}
 			if strings.HasPrefix(hash, "$") {
 				if !acceptedPBKDF2.MatchString(hash) {
-					t.Errorf("%q is accepted", hash)
+					t.Errorf("accepted the malformed hash %q", hash)
 				}
 				return
 			}
-			// Printed again, as one version or the other, it is what it was but
-			// for white space.
+			// Encoded again, as version 2 or 3, it is the same except for white
+			// space.
 			v2 := base64.StdEncoding.EncodeToString(slices.Concat([]byte{0}, v.salt, v.hash))
 			header := []byte{1}
 			for _, n := range []int{map[int]int{20: 0, 32: 1, 64: 2}[size], v.iterations, len(v.salt)} {
@@ -172,10 +173,10 @@ func FuzzParse(f *testing.F) {
 			v3 := base64.StdEncoding.EncodeToString(slices.Concat(header, v.salt, v.hash))
 			isV2 := size == 20 && v.iterations == 1000 && len(v.salt) == 16 && len(v.hash) == 32
 			if got := strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace(hash); got != v3 && (got != v2 || !isV2) {
-				t.Errorf("%q is printed as %q", hash, v3)
+				t.Errorf("%q was encoded again as %q", hash, v3)
 			}
 		default:
-			t.Errorf("%q is read as %T", hash, v)
+			t.Errorf("%q was parsed as %T", hash, v)
 		}
 	})
 }

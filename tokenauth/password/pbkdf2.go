@@ -13,17 +13,19 @@ import (
 	"strings"
 )
 
-// A prf is the HMAC under PBKDF2 (RFC 8018 §5.2) and what its iterations cost.
-// OWASP's Password Storage Cheat Sheet asks for 1,400,000 of SHA-1, 600,000 of
-// SHA-256 and 220,000 of SHA-512, which leaves some room below the bounds.
+// A prf is the HMAC used in PBKDF2 (RFC 8018 §5.2), and the cost of its
+// iterations. The maxima leave room above OWASP's Password Storage Cheat Sheet,
+// which recommends 1,400,000 iterations of SHA-1, 600,000 of SHA-256 and
+// 220,000 of SHA-512.
 type prf struct {
 	new  func() hash.Hash
-	size int // bytes of one block of output
-	// usual is how many iterations for one block take as long as a hash of the
-	// default cost, on a processor with instructions for SHA.
+	size int // the bytes in one block of output
+	// usual is the number of iterations for one block that takes as long as a
+	// hash of the default cost, on a processor with SHA instructions.
 	usual int
-	// max is how many of them a stored hash may ask for: about a second with
-	// those instructions, and two or three without.
+	// max is the highest number of iterations that a stored hash may have, if
+	// its output is one block: about a second with SHA instructions, and two or
+	// three without.
 	max int
 }
 
@@ -33,7 +35,8 @@ var (
 	hmacSHA512 = prf{sha512.New, sha512.Size, 50_000, 2_000_000}
 )
 
-// prfNames are how PHC strings and passlib call them; "pbkdf2" alone is SHA-1.
+// prfNames are the names of the PRFs in PHC strings and in passlib. The name
+// "pbkdf2" means SHA-1.
 var prfNames = map[string]prf{
 	"pbkdf2":        hmacSHA1,
 	"pbkdf2-sha1":   hmacSHA1,
@@ -47,9 +50,9 @@ type pbkdf2Hash struct {
 	salt, hash []byte
 }
 
-// parsePBKDF2 reads a PHC string, $pbkdf2-sha256$i=…,l=…$salt$hash, where the
-// length may be left out, and passlib's $pbkdf2-sha256$…$salt$hash, whose
-// base64 has a dot for the plus sign.
+// parsePBKDF2 parses a PHC string, $pbkdf2-sha256$i=…,l=…$salt$hash, and
+// passlib's $pbkdf2-sha256$…$salt$hash. The length l is optional. The base64 of
+// passlib has a dot in place of the plus sign.
 func parsePBKDF2(stored string) (p pbkdf2Hash, ok bool) {
 	fields := strings.Split(stored, "$")
 	if len(fields) != 5 || fields[0] != "" {
@@ -82,14 +85,14 @@ func parsePBKDF2(stored string) (p pbkdf2Hash, ok bool) {
 
 var passlibEncoding = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789./").WithPadding(base64.NoPadding)
 
-// parseNumber reads a positive number that has one spelling only.
+// parseNumber parses a positive decimal number without sign and leading zeros.
 func parseNumber(text string) (int, bool) {
 	n, err := strconv.ParseUint(text, 10, 31)
 	return int(n), err == nil && text[0] != '0'
 }
 
-// bounded reports whether the cost is in bounds. Each block of output takes all
-// the iterations anew.
+// bounded reports whether the cost is within bounds. Each block of output
+// repeats all iterations.
 func (p pbkdf2Hash) bounded() bool { return p.iterations >= 1 && p.iterations <= p.prf.max/p.blocks() }
 
 func (p pbkdf2Hash) blocks() int { return (len(p.hash) + p.prf.size - 1) / p.prf.size }
@@ -105,9 +108,10 @@ func (p pbkdf2Hash) kind() string {
 	return fmt.Sprintf("pbkdf2 %d %d", p.prf.size, p.iterations*p.blocks())
 }
 
-// verify fails for a password that ends in NUL, after the same work: HMAC fills
-// its key up with them (RFC 2104 §2), so they would not count. With
-// GODEBUG=fips140=only, SHA-1 and a salt of less than 16 bytes are errors.
+// verify returns false for a password that ends in NUL, after the same work:
+// HMAC pads its key with NULs (RFC 2104 §2), so they would make no difference.
+// With GODEBUG=fips140=only, it returns an error for SHA-1 and for a salt of
+// less than 16 bytes.
 func (p pbkdf2Hash) verify(password string) (bool, error) {
 	got, err := pbkdf2.Key(p.prf.new, password, p.salt, p.iterations, len(p.hash))
 	if err != nil {

@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// pbkdf2PHC puts a hash together from whatever stands between its dollar signs.
+// pbkdf2PHC joins the fields of a PHC string with dollar signs.
 func pbkdf2PHC(name, parameters, salt, hash string) string {
 	return "$" + name + "$" + parameters + "$" + salt + "$" + hash
 }
 
-// The hashes are those of passlib's documentation and tests, the first of them
-// also written as a PHC string, and ones that Python's hashlib made.
-func TestPBKDF2VerifiesOthersHashes(t *testing.T) {
+// The hashes are from the documentation and tests of passlib, one of them also
+// as a PHC string. Others were made by Python's hashlib.
+func TestPBKDF2VerifiesHashesOfOtherPrograms(t *testing.T) {
 	t.Parallel()
 	const salt = "c2l4dGVlbiBvZiBieXRlcw"
 	for _, test := range []struct{ name, hash, password string }{
@@ -28,20 +28,20 @@ func TestPBKDF2VerifiesOthersHashes(t *testing.T) {
 		{"PHC, SHA-1 by name", pbkdf2PHC("pbkdf2-sha1", "i=1000,l=20", salt, "iADtVz3woNSgQou3+qKS9a4JrIQ"), "pässword"},
 		{"PHC, SHA-512", pbkdf2PHC("pbkdf2-sha512", "i=1000,l=64", salt, "5Q0IzWYWKUEmOzSfh1j27pi0cfMe3aDjbjtmOHIQzA7jjS/HmgH9QhVio2bgH4wiUGUwsA+h9XyPsr0h8Hpa/Q"), "pässword"},
 		{"PHC, two blocks and a short salt", pbkdf2PHC("pbkdf2-sha256", "i=1000,l=40", "ZWlnaHQgYnk", "SL8jbhuc01iL/8ONAq1SxVdHY9erlWuSx7DLVg/Yf7CH22jgbApbUw"), "pässword"},
-		{"PHC, what OWASP asks for", pbkdf2PHC("pbkdf2-sha256", "i=600000,l=32", salt, "assJxOBHupbCj7pT/t+KGZC6sdVBsE4Xjh9lL45D4fc"), "pässword"},
+		{"PHC, iterations recommended by OWASP", pbkdf2PHC("pbkdf2-sha256", "i=600000,l=32", salt, "assJxOBHupbCj7pT/t+KGZC6sdVBsE4Xjh9lL45D4fc"), "pässword"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			v, ok := parse(test.hash)
 			if !ok {
-				t.Fatalf("%s is refused", test.hash)
+				t.Fatalf("%s was rejected, want accepted", test.hash)
 			}
 			if !is(v, test.password) {
-				t.Error("the right password is wrong")
+				t.Error("the right password does not match")
 			}
 			for _, wrong := range []string{"", test.password + "x", test.password + "\x00"} {
 				if is(v, wrong) {
-					t.Errorf("the password %q is right", wrong)
+					t.Errorf("the password %q matches", wrong)
 				}
 			}
 		})
@@ -66,7 +66,7 @@ func TestPBKDF2AcceptsUpToTheBounds(t *testing.T) {
 		hash := pbkdf2PHC(test.name, test.parameters, zeros(test.salt), zeros(test.hash))
 		p, ok := parsePBKDF2(hash)
 		if !ok || p.iterations != test.iterations || len(p.salt) != test.salt || len(p.hash) != test.hash {
-			t.Errorf("%s: accepted is %v, with %d iterations, a salt of %d and a hash of %d bytes", hash, ok, p.iterations, len(p.salt), len(p.hash))
+			t.Errorf("%s: hash accepted: %v; got %d iterations, a salt of %d and a hash of %d bytes", hash, ok, p.iterations, len(p.salt), len(p.hash))
 		}
 	}
 }
@@ -77,7 +77,7 @@ func TestPBKDF2RefusesMalformedHashes(t *testing.T) {
 	salt, hash := zeros(16), zeros(32)
 	good := pbkdf2PHC(name, parameters, salt, hash)
 	if _, ok := parse(good); !ok {
-		t.Fatalf("%s is refused", good)
+		t.Fatalf("%s was rejected, want accepted", good)
 	}
 
 	refused := map[string]string{
@@ -108,7 +108,7 @@ func TestPBKDF2RefusesMalformedHashes(t *testing.T) {
 		"a salt of 65 bytes":             pbkdf2PHC(name, parameters, zeros(65), hash),
 		"a hash of 15 bytes":             pbkdf2PHC(name, "i=1000", salt, zeros(15)),
 		"a hash of 65 bytes":             pbkdf2PHC(name, "i=1000", salt, zeros(65)),
-		"another length than it has":     pbkdf2PHC(name, parameters, salt, zeros(31)),
+		"a wrong length":                 pbkdf2PHC(name, parameters, salt, zeros(31)),
 		"a huge salt":                    pbkdf2PHC(name, parameters, zeros(1<<20), hash),
 		"a huge hash":                    pbkdf2PHC(name, "i=1000", salt, zeros(1<<20)),
 		"a huge number":                  pbkdf2PHC(name, "i=1"+strings.Repeat("0", 1<<20), salt, hash),
@@ -121,11 +121,11 @@ func TestPBKDF2RefusesMalformedHashes(t *testing.T) {
 		refused[fmt.Sprintf("name %q", name)] = pbkdf2PHC(name, parameters, salt, hash)
 	}
 	for _, parameters := range []string{
-		// They must read one way only.
+		// Each value must have only one spelling.
 		"i=01000,l=32", "i=1000,l=032", "i=+1000,l=32", "i=1000,l=+32", "i= 1000", "i=1000 ", "i=1000\n", "i=1_000", "i=0x3e8", "i=1e3", "i=1000.0", "i=١٠٠٠",
 		"i=1000,", "i=1000,l=", "i=1000,l=32,", "i=1000,l=32,l=32", "i=1000,i=1000", "l=32,i=1000", "l=32", "i=", "I=1000,L=32", "i=1000,x=1", "c=1000",
 		"1000,l=32", "01000", "+1000", " 1000", "1000 ", "1_000", "0x3e8", "", "rounds=1000",
-		// They must be bounded.
+		// The iterations must be within the bounds.
 		"i=0", "i=-1", "i=4000001", "i=2147483647", "i=2147483648", "i=4294967296", "i=4294968296", "i=18446744073709552616",
 		"0", "-1", "4000001", "2147483648", "4294968296", "18446744073709552616",
 		"i=1000,l=0", "i=1000,l=-32", "i=1000,l=31", "i=1000,l=33", "i=1000,l=288", "i=1000,l=4294967328",
@@ -135,7 +135,7 @@ func TestPBKDF2RefusesMalformedHashes(t *testing.T) {
 	for name, hash := range refused {
 		t.Run(name, func(t *testing.T) {
 			if _, ok := parse(hash); ok {
-				t.Errorf("%.200q is accepted", hash)
+				t.Errorf("accepted the malformed hash %.200q", hash)
 			}
 		})
 	}

@@ -8,29 +8,33 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/source"
 )
 
-// A queue holds the sign-ins in progress that have had no turn to hash. It is a
-// tree: the root has a part for each network that counts by itself, an IPv4
-// address or the IPv6 /48 that one customer may have; a /48 has a part for each
-// of its /64; and the last part, a source, has the sign-ins. Turns go round by
-// the parts at each level, so a customer with many /64 has no more turns than
-// one with a single address. The methods size, most and part accept a nil queue,
-// which is empty.
+// A queue holds the sign-ins in progress that have not had their turn to hash.
+// It is a tree of networks:
+//
+//   - The root has a part for each IPv4 address, and for each IPv6 /48, which
+//     one customer may own.
+//   - The part of a /48 has a part for each of its /64.
+//   - The lowest parts are the sources. They hold the sign-ins.
+//
+// At each level the parts take turns. So a customer with many /64 gets no more
+// turns than one with a single address. The methods size, most and part accept
+// a nil queue, which is empty.
 type queue struct {
 	parent  *queue       // nil for the root
-	network netip.Prefix // as parent.parts has it
+	network netip.Prefix // the key in parent.parts
 	n       int          // the number of sign-ins
 
-	// Of a queue with parts. Empty parts are removed.
+	// For a queue with parts. Empty parts are removed.
 	parts   map[netip.Prefix]*queue
 	largest bySize
-	turns   list.List // of *queue: the parts in which somebody waits, the next first
+	turns   list.List // of *queue: the parts with waiting sign-ins, in the order of their turns
 
-	// Of a source, in the order of arrival.
-	calling list.List // of *ticket: those that do not wait yet
-	waiting list.List // of *ticket: those that wait for their turn
+	// For a source, in the order of arrival.
+	calling list.List // of *ticket: those that do not wait yet, such as during the look-up
+	waiting list.List // of *ticket: those that wait for their turn to hash
 
 	inLargest int           // the index in parent.largest
-	inTurns   *list.Element // of parent.turns; nil if nobody waits
+	inTurns   *list.Element // in parent.turns; nil if no sign-in waits
 }
 
 // A ticket is a sign-in in progress.
@@ -38,10 +42,10 @@ type ticket struct {
 	source  *queue
 	place   *list.Element // in source.calling or source.waiting; nil if in neither
 	turn    chan error    // receives nil or errBusy; nil before the sign-in waits
-	evicted bool          // it gave its place to another
+	evicted bool          // another sign-in took its place
 }
 
-// path returns the networks of an address, the wider one first.
+// path returns the networks of an address, the widest first.
 func path(from netip.Addr) []netip.Prefix {
 	narrow, wide := source.Networks(from)
 	if wide.IsValid() {
@@ -57,7 +61,7 @@ func (q *queue) size() int {
 	return q.n
 }
 
-// most returns the size of the largest part.
+// most returns the number of sign-ins in the largest part.
 func (q *queue) most() int {
 	if q == nil || len(q.largest) == 0 {
 		return 0
@@ -72,7 +76,8 @@ func (q *queue) part(network netip.Prefix) *queue {
 	return q.parts[network]
 }
 
-// someoneWaitsBeside reports whether somebody waits in another part than that.
+// someoneWaitsBeside reports whether a sign-in waits in any part except the
+// given one.
 func (q *queue) someoneWaitsBeside(part *queue) bool {
 	others := q.turns.Len()
 	if part != nil && part.inTurns != nil {
@@ -81,7 +86,7 @@ func (q *queue) someoneWaitsBeside(part *queue) bool {
 	return others > 0
 }
 
-// add returns a ticket that does not wait yet.
+// add returns the ticket of a new sign-in. The ticket does not wait yet.
 func (q *queue) add(path []netip.Prefix) *ticket {
 	for _, network := range path {
 		part := q.parts[network]
@@ -101,7 +106,7 @@ func (q *queue) add(path []netip.Prefix) *ticket {
 	return t
 }
 
-// wait puts the ticket behind those of its source that wait.
+// wait appends the ticket to the waiting tickets of its source.
 func (t *ticket) wait() {
 	s := t.source
 	s.calling.Remove(t.place)
@@ -128,8 +133,8 @@ func (t *ticket) remove() {
 	s.grow(-1)
 }
 
-// next removes the ticket that has the next turn, and returns it, or nil if
-// nobody waits.
+// next removes and returns the ticket that has the next turn. It returns nil if
+// no ticket waits.
 func (q *queue) next() *ticket {
 	for q.turns.Len() > 0 {
 		first := q.turns.Front()
@@ -145,8 +150,8 @@ func (q *queue) next() *ticket {
 	return t
 }
 
-// newest returns the last ticket of the largest source: one that waits, if any
-// does. The queue is not empty.
+// newest returns the newest ticket of the largest source, preferably one that
+// waits. The queue must not be empty.
 func (q *queue) newest() *ticket {
 	for len(q.largest) > 0 {
 		q = q.largest[0]
@@ -158,7 +163,7 @@ func (q *queue) newest() *ticket {
 	return last.Value.(*ticket)
 }
 
-// grow adds n to the sizes of the source and of what it is a part of.
+// grow adds n to the size of the source and of all queues above it.
 func (q *queue) grow(n int) {
 	for ; q.parent != nil; q = q.parent {
 		q.n += n
@@ -172,7 +177,7 @@ func (q *queue) grow(n int) {
 	q.n += n
 }
 
-// bySize is a heap.Interface with the largest part first.
+// bySize is a [heap.Interface] with the largest part first.
 type bySize []*queue
 
 func (h bySize) Len() int           { return len(h) }

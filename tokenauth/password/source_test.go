@@ -17,11 +17,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// hashTime is what a hash takes in the tests of this file.
+// hashTime is the duration of a hash in the tests of this file.
 const hashTime = 50 * time.Millisecond
 
-// sleepyService returns a Service that hashes one password at a time, in a
-// bubble's time. Every name is an account's, and the password is the name's.
+// sleepyService returns a Service that hashes one password at a time, in the
+// time of a synctest bubble. Each user name has an account, and the name is
+// also its password.
 func sleepyService(t *testing.T) *tokenauth.Service {
 	t.Helper()
 	lookup := func(_ context.Context, userName string) (password.Account, error) {
@@ -46,17 +47,17 @@ func sleepyService(t *testing.T) *tokenauth.Service {
 	return auth
 }
 
-// signInFrom signs in with the right password and returns how long it took.
+// signInFrom signs in with the right password. It returns how long that took.
 func signInFrom(ctx context.Context, auth *tokenauth.Service, userName string, from netip.Addr) (time.Duration, error) {
 	began := time.Now()
 	_, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret(userName), RemoteAddr: from})
 	return time.Since(began), err
 }
 
-// Somebody with accounts of its own signs in with right passwords all the time,
-// from one source or from all of its /64. Everybody else is answered, and waits
-// for as many turns as there are others who wait, and not for the queue.
-func TestOneSourceCannotHoldUpOthers(t *testing.T) {
+// An attacker with valid accounts signs in all the time, from one address or
+// from all addresses of a /64. Each other source waits for one turn per waiting
+// source, and not for the whole queue.
+func TestOneSourceCannotDelayOthers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		accounts, each int
@@ -86,23 +87,23 @@ func TestOneSourceCannotHoldUpOthers(t *testing.T) {
 				}
 				time.Sleep(3 * time.Second)
 
-				// One after the other, and five at once every second.
+				// Usually one at a time, but five at once each second.
 				const most = 5
 				for second := range 6 {
 					for i := range most {
 						others.Go(func() {
 							from := netip.AddrFrom4([4]byte{198, 51, byte(second), byte(i)})
 							took, err := signInFrom(t.Context(), auth, fmt.Sprint("alice", second, i), from)
-							// A hash is in progress; then the attacker and each other have a turn.
+							// A hash is in progress. Then the attacker and each other source have a turn.
 							if err != nil || took > (1+1+most)*hashTime {
-								t.Errorf("number %d of second %d gets %v after %v", i, second, err, took)
+								t.Errorf("sign-in %d in second %d: got error %v after %v", i, second, err, took)
 							}
 						})
 					}
 					time.Sleep(600 * time.Millisecond)
 					took, err := signInFrom(t.Context(), auth, fmt.Sprint("bob", second), netip.AddrFrom4([4]byte{203, 0, 113, byte(second)}))
 					if err != nil || took > 3*hashTime {
-						t.Errorf("the only other one gets %v after %v", err, took)
+						t.Errorf("the only other source: got error %v after %v", err, took)
 					}
 					time.Sleep(400*time.Millisecond - took)
 				}
@@ -114,7 +115,7 @@ func TestOneSourceCannotHoldUpOthers(t *testing.T) {
 	}
 }
 
-// Very many sources at once share the turns with the one that fills the queue.
+// Many sources at once share the turns with a source that fills the queue.
 func TestManySourcesShareTheTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -140,15 +141,16 @@ func TestManySourcesShareTheTurns(t *testing.T) {
 		longest, failed := crowd(200, "alice", func(i int) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}) })
 		wg.Wait()
 		if *failed != 0 || *longest > 202*hashTime {
-			t.Errorf("%d of 200 failed, and the longest took %v", *failed, *longest)
+			t.Errorf("%d of 200 sign-ins failed, and the longest took %v", *failed, *longest)
 		}
 		if *lost != 200 {
-			t.Errorf("the source that filled the queue lost %d places to 200 others", *lost)
+			t.Errorf("the source that filled the queue lost %d places to 200 other sources", *lost)
 		}
 	})
 }
 
-// Users who share one address lose nothing by it while nobody else signs in.
+// Users who share one address may use the whole queue while no other source
+// waits.
 func TestSharedAddressUsesAllOfTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -158,7 +160,7 @@ func TestSharedAddressUsesAllOfTheQueue(t *testing.T) {
 			wg.Go(func() {
 				took, err := signInFrom(t.Context(), auth, fmt.Sprint("alice", i), netip.MustParseAddr("192.0.2.1"))
 				if err != nil || took > 250*hashTime {
-					t.Errorf("number %d gets %v after %v", i, err, took)
+					t.Errorf("sign-in %d: got error %v after %v", i, err, took)
 				}
 			})
 		}
@@ -166,7 +168,7 @@ func TestSharedAddressUsesAllOfTheQueue(t *testing.T) {
 	})
 }
 
-// A look-up that takes long does not help a source to fill the gate either.
+// A source cannot fill the gate by slow look-ups, either.
 func TestSlowLookupsOfOneSourceLeaveRoomForOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -191,10 +193,10 @@ func TestSlowLookupsOfOneSourceLeaveRoomForOthers(t *testing.T) {
 		}
 		synctest.Wait()
 		if err := signIn("mallory", "192.0.2.1"); !errors.Is(err, tokenauth.ErrBusy) {
-			t.Errorf("one too many gets %v", err)
+			t.Errorf("sign-in beyond the limit: got error %v", err)
 		}
 		if err := signIn("alice", "198.51.100.1"); !errors.Is(err, tokenauth.ErrRejected) {
-			t.Errorf("another source gets %v", err)
+			t.Errorf("another source: got error %v", err)
 		}
 		wg.Wait()
 	})

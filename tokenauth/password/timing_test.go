@@ -19,7 +19,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// accounts are what a test's look-up finds, by name.
+// accounts are the accounts of a test by user name.
 type accounts map[string]password.Account
 
 func (a accounts) find(_ context.Context, userName string) (password.Account, error) {
@@ -30,17 +30,17 @@ func (a accounts) find(_ context.Context, userName string) (password.Account, er
 	return account, nil
 }
 
-// reject signs in with a wrong password.
+// reject signs in with a wrong password and expects ErrRejected.
 func reject(tb testing.TB, users *password.Authenticator, userName, text string) {
 	tb.Helper()
 	_, err := users.Authenticate(tb.Context(), tokenauth.Credentials{UserName: userName, Password: tokenauth.NewSecret(text)})
 	if !errors.Is(err, tokenauth.ErrRejected) {
-		tb.Fatalf("%s gets %v", userName, err)
+		tb.Fatalf("%s: got error %v, want ErrRejected", userName, err)
 	}
 }
 
-// Once an account was looked up, a name that nobody has takes the work of that
-// account's hash, and so do a disabled account and one without a hash.
+// Once an account was looked up, an unknown name takes the work of its hash. So
+// do a disabled account and one without a hash.
 func TestRejectionsTakeTheWorkOfTheTablesHashes(t *testing.T) {
 	t.Parallel()
 	var runs atomic.Int32
@@ -68,21 +68,21 @@ func TestRejectionsTakeTheWorkOfTheTablesHashes(t *testing.T) {
 	for _, userName := range []string{"alice", "nobody", "bob", "carol"} {
 		for _, text := range []string{"wrong", "my password"} {
 			if userName == "alice" && text == "my password" {
-				continue // is let in
+				continue // it matches
 			}
 			runs.Store(0)
 			reject(t, users, userName, text)
 			if n := runs.Load(); n != 1 {
-				t.Errorf("%s with %q takes %d hashes of the table's format, not 1", userName, text, n)
+				t.Errorf("%s with %q: ran %d hashes of the table's format, want 1", userName, text, n)
 			}
 		}
 	}
 }
 
-// The same by the clock, for a format that is much dearer than the default.
+// The same by the clock, for a format that costs much more than the default.
 func TestRejectionsTakeTheTimeOfTheTablesHashes(t *testing.T) {
 	if os.Getenv("TOKENAUTH_LONG") != "1" {
-		t.Skip("it takes seconds: TOKENAUTH_LONG=1")
+		t.Skip("takes several seconds: set TOKENAUTH_LONG=1 to run it")
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte("my password"), 12)
 	if err != nil {
@@ -117,7 +117,7 @@ func TestRejectionsTakeTheTimeOfTheTablesHashes(t *testing.T) {
 	t.Logf("medians: %v for accounts, %v for unknown names, %v for a disabled account", want, median(unknown), median(disabled))
 	for _, got := range []time.Duration{median(unknown), median(disabled)} {
 		if got < want/2 || got > 2*want {
-			t.Errorf("the median is %v, and %v for an account that can sign in", got, want)
+			t.Errorf("got a median of %v, want about %v, as for an account that can sign in", got, want)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func TestOutdatedReportsWeakHashes(t *testing.T) {
 	} {
 		v, ok := parse(test.hash)
 		if !ok || outdated(v) != test.want {
-			t.Errorf("%s: accepted is %v, outdated %v", test.name, ok, ok && outdated(v))
+			t.Errorf("%s: hash accepted: %v; outdated: %v", test.name, ok, ok && outdated(v))
 		}
 	}
 	if !outdated(hostHash{}) {
@@ -66,7 +66,7 @@ func TestCheapReportsHashesBelowTheDefaultCost(t *testing.T) {
 		{argon("m=65536,t=3,p=4"), false},
 		{argon("m=19456,t=1,p=1"), true},
 		{argon("m=12288,t=3,p=1"), true},
-		{argon("m=65536,t=2,p=4"), true}, // over in the time of a quarter
+		{argon("m=65536,t=2,p=4"), true}, // four lanes run in parallel
 		{"$2a$08$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", true},
 		{"$2a$09$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", false},
 		{"$2y$12$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", false},
@@ -76,16 +76,17 @@ func TestCheapReportsHashesBelowTheDefaultCost(t *testing.T) {
 		{pbkdf2PHC("pbkdf2-sha256", "29000", zeros(16), zeros(32)), true},
 		{pbkdf2PHC("pbkdf2-sha256", "i=600000", zeros(16), zeros(32)), false},
 		{pbkdf2PHC("pbkdf2", "i=75000", zeros(16), zeros(20)), true},
-		{pbkdf2PHC("pbkdf2", "i=75000", zeros(16), zeros(40)), false}, // twice the work
+		{pbkdf2PHC("pbkdf2", "i=75000", zeros(16), zeros(40)), false}, // two blocks take twice the work
 	} {
 		v, ok := parse(test.hash)
 		if !ok || v.cheap() != test.want {
-			t.Errorf("%s: accepted is %v, cheap %v", test.hash, ok, ok && v.cheap())
+			t.Errorf("%s: hash accepted: %v; cheap: %v", test.hash, ok, ok && v.cheap())
 		}
 	}
 }
 
-// A hashTable has one account, whose hash is replaced by compare-and-swap.
+// A hashTable has one account. Its upgrade replaces the hash by
+// compare-and-swap.
 type hashTable struct {
 	mu       sync.Mutex
 	account  Account
@@ -114,7 +115,7 @@ func (h *hashTable) upgrade(_ context.Context, userID, oldHash, newHash string) 
 	return nil
 }
 
-// weakHashes are hashes of "my password" that are to be replaced.
+// weakHashes are hashes of "my password" that must be upgraded.
 var weakHashes = map[string]string{
 	"Identity v2": aspnetV2Hash,
 	"Identity v3": aspnetV3Hash,
@@ -139,11 +140,11 @@ func TestSignInUpgradesWeakHashes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Not for a wrong password.
+			// A wrong password must not replace the hash.
 			_, err = signIn(t.Context(), u, "alice", "your password")
 			rejected(t, err)
 			if h.account.PasswordHash != hash {
-				t.Fatal("a wrong password replaces the hash")
+				t.Fatal("a wrong password replaced the hash")
 			}
 			first, err := signIn(t.Context(), u, "alice", "my password")
 			if err != nil {
@@ -153,16 +154,16 @@ func TestSignInUpgradesWeakHashes(t *testing.T) {
 			if !strings.HasPrefix(upgraded, "$argon2id$v=19$m=19456,t=2,p=1$") || h.upgrades != 1 {
 				t.Fatalf("after %d upgrades the hash is %s", h.upgrades, upgraded)
 			}
-			// It is the same account still, and once is enough.
+			// Earlier principals stay valid, and the hash is not replaced again.
 			if err := u.Recheck(t.Context(), first); err != nil {
-				t.Errorf("the principal from before the upgrade: %v", err)
+				t.Errorf("Recheck of the principal from before the upgrade: got error %v", err)
 			}
 			second, err := signIn(t.Context(), u, "alice", "my password")
 			if err != nil || second.Stamp != first.Stamp {
-				t.Errorf("the next sign-in: %+v, %v", second, err)
+				t.Errorf("the next sign-in: got %+v, %v", second, err)
 			}
 			if h.account.PasswordHash != upgraded || h.upgrades != 1 {
-				t.Errorf("the hash was replaced %d times", h.upgrades)
+				t.Errorf("the hash was replaced %d times, want 1", h.upgrades)
 			}
 			_, err = signIn(t.Context(), u, "alice", "your password")
 			rejected(t, err)
@@ -185,8 +186,8 @@ func TestHashesAreNotUpgraded(t *testing.T) {
 	}{
 		{"without Upgrade", Account{PasswordHash: aspnetV2Hash, Stamp: "s"}, "my password", Options{Upgrade: nil}},
 		{"with KeepHashes", Account{PasswordHash: aspnetV2Hash, Stamp: "s"}, "my password", Options{KeepHashes: true}},
-		{"without a stamp, where the hash is one", Account{PasswordHash: aspnetV2Hash}, "my password", Options{}},
-		{"that are strong", Account{PasswordHash: strong, Stamp: "s"}, "my password", Options{}},
+		{"without a stamp", Account{PasswordHash: aspnetV2Hash}, "my password", Options{}},
+		{"of the default strength", Account{PasswordHash: strong, Stamp: "s"}, "my password", Options{}},
 		{"of a password too long to sign in", Account{PasswordHash: cheapHash(long), Stamp: "s"}, long, Options{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -194,7 +195,7 @@ func TestHashesAreNotUpgraded(t *testing.T) {
 			test.account.UserID, test.account.UserName = "1", "alice"
 			if test.name != "without Upgrade" {
 				test.o.Upgrade = func(context.Context, string, string, string) error {
-					t.Error("the hash is replaced")
+					t.Error("the hash was replaced")
 					return nil
 				}
 			}
@@ -213,7 +214,7 @@ func TestHashesAreNotUpgraded(t *testing.T) {
 	}
 }
 
-// The user signs in whatever comes of the upgrade, and no hash is logged.
+// The user is signed in even if the upgrade fails. No hash appears in the log.
 func TestSignInSucceedsIfTheUpgradeFails(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -231,17 +232,17 @@ func TestSignInSucceedsIfTheUpgradeFails(t *testing.T) {
 	}
 	text := log.String()
 	if strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "user_id=id-7") || !strings.Contains(text, errDown.Error()) {
-		t.Errorf("the log says %s", text)
+		t.Errorf("got log %s", text)
 	}
 	for _, secret := range []string{"my password", aspnetV2Hash, "argon2id"} {
 		if strings.Contains(text, secret) {
-			t.Errorf("the log shows %q: %s", secret, text)
+			t.Errorf("the log contains %q: %s", secret, text)
 		}
 	}
 }
 
-// An upgrade has the time that a look-up has; and one that ends because the
-// client has gone away is no news.
+// Options.Timeout limits an upgrade. An upgrade that ends because the client
+// disconnected is not logged.
 func TestUpgradeEndsAfterTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -258,21 +259,21 @@ func TestUpgradeEndsAfterTimeout(t *testing.T) {
 		}
 		began := time.Now()
 		if _, err := signIn(t.Context(), u, "alice", "my password"); err != nil || time.Since(began) != 2*time.Second {
-			t.Errorf("signing in returns %v after %v", err, time.Since(began))
+			t.Errorf("sign-in: got error %v after %v", err, time.Since(began))
 		}
 		if n := strings.Count(log.String(), "\n"); n != 1 {
-			t.Errorf("%d lines are logged: %s", n, &log)
+			t.Errorf("got %d log lines: %s", n, &log)
 		}
 		log.Reset()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := signIn(ctx, u, "alice", "my password"); err != nil || log.Len() != 0 {
-			t.Errorf("signing in returns %v and logs %q", err, &log)
+			t.Errorf("sign-in: got error %v and log %q", err, &log)
 		}
 	})
 }
 
-// While others wait to hash, nobody hashes for an upgrade.
+// While other sign-ins wait to hash, no hash is made for an upgrade.
 func TestUpgradeIsSkippedWhileOthersWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -309,8 +310,8 @@ func TestUpgradeIsSkippedWhileOthersWait(t *testing.T) {
 	})
 }
 
-// Sign-ins that race an upgrade all succeed, and so do those after it; one of
-// them replaced the hash.
+// Concurrent sign-ins with the old hash all succeed, and so do later ones. The
+// hash is replaced only once.
 func TestConcurrentUpgradesReplaceTheHashOnce(t *testing.T) {
 	t.Parallel()
 	h := &hashTable{account: Account{UserID: "1", UserName: "alice", PasswordHash: aspnetV2Hash, Stamp: "s"}}
@@ -335,12 +336,12 @@ func TestConcurrentUpgradesReplaceTheHashOnce(t *testing.T) {
 		t.Errorf("the hash was replaced %d times", h.upgrades)
 	}
 	if _, err := signIn(t.Context(), u, "alice", "my password"); err != nil {
-		t.Errorf("after the race: %v", err)
+		t.Errorf("sign-in after the upgrade: got error %v", err)
 	}
 }
 
-// A host's formats come before the package's, in their order, and their
-// refusals cost what every refusal does.
+// The formats of the host are tried before those of the package, in their
+// order. A hash that they refuse takes as long as any rejection.
 func TestHostFormatsComeFirst(t *testing.T) {
 	t.Parallel()
 	always := func(answer bool, name string, calls *[]string) format {
@@ -358,15 +359,15 @@ func TestHostFormatsComeFirst(t *testing.T) {
 	_, err := signIn(t.Context(), u, "alice", "my password")
 	rejected(t, err)
 	if got := strings.Join(calls, " "); got != "first second" {
-		t.Errorf("asked were %s", got)
+		t.Errorf("got calls of %s", got)
 	}
 	if n := dummy.runs.Load(); n != 1 {
-		t.Errorf("the dummy is run %d times", n)
+		t.Errorf("the dummy ran %d times", n)
 	}
 	if _, err := signIn(t.Context(), u, "bob", "my password"); err != nil {
-		t.Errorf("a format of the package: %v", err)
+		t.Errorf("hash of a format of the package: got error %v", err)
 	}
 	if errors.Is(err, errBusy) {
-		t.Error("errBusy is a rejection")
+		t.Error("errBusy must not be ErrRejected")
 	}
 }

@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// A verifier is a stored hash that was found well-formed and bounded in cost.
+// A verifier is a stored hash that was parsed and whose cost is acceptable.
 type verifier interface {
-	// verify reports whether the password is the one that was hashed. An error
-	// says that it cannot be computed here, and nothing of the password.
+	// verify reports whether the password matches the hash. An error means that
+	// this process cannot compute the hash; the password may be right or wrong.
 	verify(password string) (bool, error)
 	// cheap reports whether verify takes less time than a hash of the default
 	// cost.
 	cheap() bool
-	// dummy returns a verifier whose verify takes as long, and whose answer does
-	// not count.
+	// dummy returns a verifier whose verify takes as long. Callers must ignore
+	// its result.
 	dummy() verifier
-	// kind is the same for verifiers that take as long.
+	// kind returns the same string for all verifiers that take the same time.
 	kind() string
 }
 
-// The lengths, in bytes, that a salt and a hash may have.
+// The limits of the length of a salt and of a hash, in bytes.
 const (
 	minSaltLen = 8
 	maxSaltLen = 64
@@ -28,9 +28,10 @@ const (
 	maxHashLen = 64
 )
 
-// decode reads base64 that has one spelling only, and min to max bytes.
+// decode decodes strict base64 of min to max bytes: each value has only one
+// encoding.
 func decode(encoding *base64.Encoding, text string, min, max int) ([]byte, bool) {
-	if strings.ContainsAny(text, "\r\n") { // which package base64 skips
+	if strings.ContainsAny(text, "\r\n") { // package base64 ignores them
 		return nil, false
 	}
 	b, err := encoding.Strict().DecodeString(text)

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// warnings writes warnings to the host's log and bounds them, since anybody who
-// signs in can cause them: one a minute of each message about each account. The
-// next record of a message says how many were suppressed.
+// warnings writes to [Options.Logger]. Anyone who signs in can cause warnings,
+// so it limits them: each message is logged at most once a minute for each
+// account. The next record of a message has the number of suppressed ones.
 type warnings struct {
 	logger *slog.Logger
 
 	mu         sync.Mutex
-	told       map[warning]time.Time // at most mostWarnings, and one more of each message
-	suppressed map[string]int        // by message
+	told       map[warning]time.Time // when it was last logged; at most mostWarnings, and one more for each message
+	suppressed map[string]int        // the number by message
 
 	stampless sync.Once
 }
@@ -24,8 +24,9 @@ type warning struct{ message, userID string }
 
 const (
 	warningInterval = time.Minute
-	// mostWarnings is of how many accounts one is kept. If more accounts than
-	// that have warnings within a minute, the others share one of each message.
+	// mostWarnings is the maximum number of accounts in told. If more accounts
+	// cause warnings within a minute, the others share one record of each
+	// message.
 	mostWarnings = 100
 )
 
@@ -33,7 +34,8 @@ func newWarnings(logger *slog.Logger) *warnings {
 	return &warnings{logger: logger, told: make(map[warning]time.Time), suppressed: make(map[string]int)}
 }
 
-// warn logs a constant message. The account is empty where it is about none.
+// warn logs a constant message. userID is "" if the message is not about an
+// account.
 func (w *warnings) warn(ctx context.Context, message, userID string, attrs ...any) {
 	suppressed, ok := w.admit(warning{message, userID})
 	if !ok {
@@ -45,11 +47,12 @@ func (w *warnings) warn(ctx context.Context, message, userID string, attrs ...an
 	w.logger.WarnContext(ctx, message, append(attrs, "suppressed", suppressed)...)
 }
 
-// notUpgraded warns, once, of an account that is not upgraded because it has no
-// stamp. A host that has none in its table would wait for all of them in vain.
+// notUpgraded warns once, for the first account that is not upgraded because it
+// has no [Account.Stamp]. A host whose accounts all lack one would otherwise
+// wait for upgrades that never come.
 func (w *warnings) notUpgraded(ctx context.Context, userID string) {
 	w.stampless.Do(func() {
-		w.logger.WarnContext(ctx, "password: Options.Upgrade is not called for accounts without an Account.Stamp, and their hashes stay as they are: set one, or Options.KeepHashes if that is intended", "user_id", userID)
+		w.logger.WarnContext(ctx, "password: Options.Upgrade is not called for accounts without an Account.Stamp, so their hashes stay as they are: set Stamp, or set Options.KeepHashes if that is intended", "user_id", userID)
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// lines returns what was logged since the last call.
+// lines returns the lines that were logged since the last call.
 func lines(log *bytes.Buffer) []string {
 	text := strings.TrimSpace(log.String())
 	log.Reset()
@@ -24,8 +24,8 @@ func lines(log *bytes.Buffer) []string {
 	return strings.Split(text, "\n")
 }
 
-// Whoever causes a warning again and again writes one line a minute, and does not
-// suppress the same warning about another account.
+// A client that causes a warning again and again adds one line a minute. The
+// same warning about another account is still logged.
 func TestWarningsAreLimitedForEachAccount(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -56,11 +56,11 @@ func TestWarningsAreLimitedForEachAccount(t *testing.T) {
 					t.Helper()
 					got := lines(&log)
 					if len(got) != len(want) {
-						t.Fatalf("%s %d lines are logged, want %d: %q", moment, len(got), len(want), got)
+						t.Fatalf("%s: got %d log lines, want %d: %q", moment, len(got), len(want), got)
 					}
 					for i := range got {
 						if !strings.Contains(got[i], test.message) || !strings.Contains(got[i]+" ", want[i]+" ") {
-							t.Errorf("%s logged is %s, want %s", moment, got[i], want[i])
+							t.Errorf("%s: got log %s, want %s", moment, got[i], want[i])
 						}
 					}
 				}
@@ -80,8 +80,8 @@ func TestWarningsAreLimitedForEachAccount(t *testing.T) {
 	}
 }
 
-// However many accounts there are, the lines and the memory are bounded, and each
-// message has one line left.
+// Warnings about very many accounts take bounded log lines and memory. Each
+// message still gets one line.
 func TestWarningsAboutManyAccountsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -92,28 +92,28 @@ func TestWarningsAboutManyAccountsAreBounded(t *testing.T) {
 				w.warn(t.Context(), "first", fmt.Sprint("id-", i))
 			}
 			if got := lines(&log); len(got) > mostWarnings+1 || len(got) < mostWarnings {
-				t.Errorf("in minute %d %d lines are logged", minute, len(got))
+				t.Errorf("minute %d: got %d log lines", minute, len(got))
 			}
 			w.warn(t.Context(), "second", "id-0", "error", "broken")
 			w.warn(t.Context(), "second", "id-1", "error", "broken")
 			if got := lines(&log); len(got) != 1 || !strings.Contains(got[0], "msg=second error=broken user_id=id-0") {
-				t.Errorf("of another message logged is %q", got)
+				t.Errorf("another message: got log %q", got)
 			}
 			if len(w.told) > mostWarnings+2 {
-				t.Errorf("%d accounts are kept", len(w.told))
+				t.Errorf("%d accounts are in memory", len(w.told))
 			}
 			time.Sleep(time.Minute)
 		}
-		// What comes after the flood is heard.
+		// After the flood, warnings are logged again.
 		w.warn(t.Context(), "first", "id-x")
 		if got := lines(&log); len(got) != 1 || !strings.Contains(got[0], "user_id=id-x") {
-			t.Errorf("after the flood logged is %q", got)
+			t.Errorf("after the flood: got log %q", got)
 		}
 	})
 }
 
-// A host whose accounts have no Stamp learns that its Upgrade waits for nothing,
-// when it matters for the first time, and once.
+// The first sign-in with a weak hash and without a Stamp logs once that such
+// accounts are not upgraded.
 func TestWarnsThatAccountsWithoutAStampAreNotUpgraded(t *testing.T) {
 	t.Parallel()
 	strong, err := Hash("my password")
@@ -151,7 +151,7 @@ func TestWarnsThatAccountsWithoutAStampAreNotUpgraded(t *testing.T) {
 		switch {
 		case test.warned && (len(got) != 1 || !strings.Contains(got[0], "level=WARN") || !strings.Contains(got[0], "without an Account.Stamp") || !strings.HasSuffix(got[0], "user_id=id-7")),
 			!test.warned && len(got) > 0:
-			t.Errorf("%s: logged is %q", test.name, got)
+			t.Errorf("%s: got log %q", test.name, got)
 		}
 	}
 }

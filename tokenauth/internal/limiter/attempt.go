@@ -8,26 +8,28 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// An Attempt is one sign-in, for one goroutine. Its methods are called in this
-// order: Admit, one of the Count methods or several, Settle. Nil is one that
-// nobody counts: it is always admitted.
+// An Attempt is one sign-in. It is for one goroutine. The caller calls its
+// methods in this order: [Attempt.Admit], then [Attempt.CountName] or
+// [Attempt.CountAccount], once or several times, then [Attempt.Settle]. A nil
+// Attempt is always admitted and never counted.
 type Attempt struct {
 	limiter *Limiter
 	names   *names
-	turn    *waiter // while it has one
-	asks    bool    // it is the one that asks whether its source is known
+	turn    *waiter // nil while it has no turn
+	asks    bool    // it reads the counters although this process knows of a block
 
 	counters throttle.Storage // where it is pending; nil if it is not
-	keys     []throttle.Key   // of those counters
-	is       counted          // what it is pending for
-	limits   *limits          // that let it pass
-	repeats  repetition       // as it was counted
-	turnAt   int64            // when it had its turn to repeat a password; 0 if it had none
+	keys     []throttle.Key   // of its counters
+	is       counted          // the purpose of its counters
+	limits   *limits          // the limits that let it pass
+	repeats  repetition       // as of when it was counted
+	turnAt   int64            // when it had its turn to repeat a password; 0 if never
 	earlier  []earlier
 	lost     []lostBegin
 }
 
-// Attempt returns a sign-in as the limiter sees it, nil for a nil Limiter.
+// Attempt returns the [Attempt] of a sign-in. It returns nil for a nil
+// [Limiter].
 func (l *Limiter) Attempt(userName, password string, from Source) *Attempt {
 	if l == nil {
 		return nil
@@ -37,7 +39,8 @@ func (l *Limiter) Attempt(userName, password string, from Source) *Attempt {
 	return &Attempt{limiter: l, names: k}
 }
 
-// Account returns a keyed hash of the user name, for logs; "" for nil.
+// Account returns a keyed hash of the user name, for logs. It returns "" for a
+// nil [Attempt].
 func (a *Attempt) Account() string {
 	if a == nil {
 		return ""
@@ -45,9 +48,10 @@ func (a *Attempt) Account() string {
 	return hex.EncodeToString(a.names.name[8:])
 }
 
-// Admit returns when the attempt has its turn to look up the account and to count,
-// which one of the Count methods or Settle ends. It returns a BlockedError if this
-// process knows that a limit blocks the attempt.
+// Admit waits until the attempt has its turn to look up the account and to
+// count. The turn ends with the next call of [Attempt.CountName],
+// [Attempt.CountAccount] or [Attempt.Settle]. Admit returns a [BlockedError] if
+// this process knows that a limit blocks the attempt.
 func (a *Attempt) Admit(ctx context.Context) error {
 	if a == nil || a.turn != nil {
 		return nil
@@ -60,7 +64,7 @@ func (a *Attempt) Admit(ctx context.Context) error {
 		return err
 	}
 	a.turn = w
-	if err := a.refused(); err != nil { // meanwhile
+	if err := a.refused(); err != nil { // a block that began during the wait
 		a.endTurn()
 		return err
 	}
@@ -82,9 +86,10 @@ func (a *Attempt) endTurn() {
 	}
 }
 
-// CountName counts the attempt, as pending, for its user name and its source. It
-// returns a BlockedError if a limit blocks it. While only pending attempts are in
-// the way, it waits until they are settled. The turn ends.
+// CountName counts the attempt as pending for its user name and its source, and
+// ends its turn. It returns a [BlockedError] if a limit blocks the attempt. If
+// the pending attempts of others may reach a limit, CountName waits until they
+// are settled.
 func (a *Attempt) CountName(ctx context.Context) error {
 	if a == nil {
 		return nil
@@ -92,8 +97,9 @@ func (a *Attempt) CountName(ctx context.Context) error {
 	return a.count(ctx, a.names.byName(), byName)
 }
 
-// CountAccount is CountName for the account with that ID, or for a user name that
-// no account has. It takes the place of what was counted before.
+// CountAccount is like [Attempt.CountName], for the account with this ID, or
+// for a user name that no account has. It replaces what the attempt was counted
+// for before.
 func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error {
 	if a == nil {
 		return nil
@@ -109,7 +115,9 @@ func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error
 	return a.count(ctx, keys, is)
 }
 
-// counted is what an attempt is pending for.
+// counted is the kind of counters in which an [Attempt] is pending: those of a
+// name whose account is not known yet, of a name that no account has, or of an
+// account.
 type counted int
 
 const (
@@ -118,8 +126,9 @@ const (
 	ofAnAccount
 )
 
-// An earlier account of an attempt is one that another took the place of: the
-// password was not right there. It counts if it was right nowhere.
+// An earlier is an account that the [Attempt] was counted for before another
+// one. The password did not match there. If it matches nowhere, the failure
+// counts for this account, too.
 type earlier struct {
 	counters throttle.Storage
 	keys     []throttle.Key
@@ -127,13 +136,16 @@ type earlier struct {
 
 const maxEarlier = 8
 
-// Counted reports whether the attempt is pending.
+// Counted reports whether the attempt is pending. A nil [Attempt] counts as
+// pending.
 func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
 
-// repeat looks whether the attempt repeats a wrong password, and waits for its turn
-// to. For that it gives back its turn to count, and reports so. It returns a
-// BlockedError if another waits already, and if this process knows of a block: the
-// answer to a blocked attempt must not tell whether the password was tried before.
+// repeat checks whether the attempt repeats a wrong password, and waits for its
+// turn to do so. To wait, it gives back its turn to count, and reports that.
+//
+// It returns a [BlockedError] if another attempt already waits. It also does if
+// this process knows of a block: the response to a blocked attempt must not
+// reveal whether the password was tried before.
 func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 	l := a.limiter
 	now := l.now()
@@ -169,12 +181,12 @@ func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 }
 
 func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) error {
-	defer a.endTurn() // also when the storage panics
+	defer a.endTurn() // even if the storage panics
 	if a.counters != nil && a.is == ofAnAccount && len(a.earlier) < maxEarlier {
 		a.earlier = append(a.earlier, earlier{a.counters, a.keys[:2]})
 	}
-	a.settle(ctx, Undecided)      // what was counted before
-	defer a.settleLost(ctx, keys) // and blocked, or counted in this process
+	a.settle(ctx, Undecided)      // undo the previous count
+	defer a.settleLost(ctx, keys) // undo counts whose call failed
 	l := a.limiter
 	for {
 		if err := a.Admit(ctx); err != nil {
@@ -193,7 +205,7 @@ func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) er
 		}
 		l.note(a, keys, &v, counters)
 		if longest := v.longest(); longest > 0 {
-			l.lines.wakeAll(v.blocks(keys)) // those that wait there are blocked, too
+			l.lines.wakeAll(v.blocks(keys)) // attempts that wait for these keys are blocked, too
 			return &BlockedError{longest}
 		}
 		if len(v.waitOn) == 0 {

@@ -7,26 +7,27 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// Config configures a Limiter. All fields but Key and Shared are required.
+// Config configures a [Limiter]. All fields except Key and Shared are required.
 type Config struct {
-	// PerAccountAndSource, PerAccount and PerSource are the failures after
-	// which an attempt has to wait, and AccountCeiling those after which no
-	// wait is long enough.
+	// PerAccountAndSource, PerAccount and PerSource are the numbers of failures
+	// after which an attempt must wait. After AccountCeiling failures, each
+	// wait is [MaxWait].
 	PerAccountAndSource, PerAccount, AccountCeiling, PerSource int
 
-	MaxCounters int // in memory
+	MaxCounters int // the maximum number of counters in memory
 
-	// Key is the key of the hash that names counters. Nil means a random one.
+	// Key is the key of the hash that names counters. Nil means a random key.
 	Key []byte
-	// Shared is the storage in which replicas count together. Nil means that
-	// this process counts for itself.
+	// Shared holds the counters of all replicas. Nil means that this process
+	// counts by itself.
 	Shared throttle.Storage
-	// Replicas share the limits while Shared fails: each has its part.
+	// Replicas is the number of processes. While Shared fails, each counts by
+	// itself, against its part of the limits.
 	Replicas int
 
 	Now func() time.Time
-	// Timeout bounds each call of Shared.
+	// Timeout limits each call of Shared.
 	Timeout *deadline.Timeout
-	// SharedFailed is called with an error of Shared, at most once a minute.
+	// SharedFailed is called with errors of Shared, at most once a minute.
 	SharedFailed func(error)
 }

@@ -2,19 +2,20 @@ package limiter
 
 import "github.com/bearerkit/bearerkit/tokenauth/throttle"
 
-// helpedTries is how many failures the limits of a source do not count against an
-// account that was reset.
+// helpedTries is the number of failures after [Limiter.Reset] during which the
+// limits of a source do not block the account.
 const helpedTries = 10
 
-// helped reports whether the account was reset, and has tries left. Those in progress
-// count.
+// helped reports whether the account was reset and has tries left. Pending
+// attempts use up tries.
 func helped(key throttle.Key, c throttle.Counter, now int64) bool {
 	return c.SucceededLately(now) && c.FailuresNow(key, now)+c.PendingNow(now) < 0
 }
 
-// dropVoid drops the failures of the account and of its name that are older than the
-// last reset. The reset of an account holds for its name, too, while the attempt is
-// on this account; one of a name, which others may share, only for the name.
+// dropVoid drops the failures that are older than the last [Limiter.Reset]. A
+// reset of the account also applies to its folded name, while the attempt is
+// for this account. Other accounts may share a folded name, so a reset of the
+// name applies only to the name.
 func dropVoid(c []throttle.Counter) {
 	c[0] = void(c[0], c[1].SucceededAt)
 	if len(c) > 3 {
@@ -23,6 +24,7 @@ func dropVoid(c []throttle.Counter) {
 	}
 }
 
+// void drops the failures of a [throttle.Counter] up to the given time.
 func void(c throttle.Counter, until int64) throttle.Counter {
 	if c.FailedAt <= until {
 		c.Failures, c.FailedAt = 0, 0

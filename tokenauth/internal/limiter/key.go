@@ -13,11 +13,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// The layers: what a counter counts for, and the first byte of its key. An
-// attempt has one or two counters in each of the first two.
+// The layers of counters. The layer is the first byte of a [throttle.Key]. An
+// attempt has one or two counters in each of the first two layers.
 const (
 	accountAndSource = iota
-	account          // over all sources
+	account          // from all sources
 	fromSource       // for all accounts
 	fromWide         // for all accounts; IPv6 only
 )
@@ -25,25 +25,27 @@ const (
 // A Source is where a sign-in comes from.
 type Source struct {
 	Addr netip.Addr
-	// CrossSite sign-ins, which a browser marked as coming from another site,
-	// count apart from others of the same address.
+	// CrossSite means that a browser marked the request as coming from another
+	// site. Such sign-ins are counted apart from others of the same address.
 	CrossSite bool
 }
 
-// A namer names counters by a keyed hash. It does not print the key.
+// A namer derives each [throttle.Key] by a keyed hash. It keeps the key of the
+// hash in a func, so that fmt cannot print it.
 type namer struct{ mac func() hash.Hash }
 
-// newNamer returns a namer with the key, or with a random one.
+// newNamer returns a namer with the given key, or with a random one if it is
+// nil.
 func newNamer(key []byte) namer {
 	if key == nil {
 		key = make([]byte, 32)
-		rand.Read(key) // never fails: it would end the process
+		rand.Read(key) // never returns an error: on failure it ends the process
 	}
 	return namer{func() hash.Hash { return hmac.New(sha256.New, key) }}
 }
 
-// What stands behind a key: a folded user name, the ID of an account, a folded
-// name that no account has, and the name as it was typed.
+// The input of a key: a folded user name, the ID of an account, a folded
+// name that no account has, or the name as typed.
 const (
 	ofName    = ""
 	ofAccount = "account"
@@ -51,16 +53,17 @@ const (
 	asTyped   = "typed"
 )
 
-// names are the keys of an attempt.
+// names has each [throttle.Key] of an attempt. A folded name is the same for
+// all spellings that a database may treat as one name.
 type names struct {
 	namer
 	from         Source
 	narrow, wide netip.Prefix
 	folded       string
 
-	pair, name         throttle.Key // by the folded name, from the source and from all
-	source, wideSource throttle.Key // the second is zero for IPv4
-	typedPair, typed   throttle.Key // by the name as typed
+	pair, name         throttle.Key // of the folded name, from this source and from all sources
+	source, wideSource throttle.Key // of the address or /64, and of the /48; wideSource is zero for IPv4
+	typedPair, typed   throttle.Key // of the name as typed, from this source and from all sources
 
 	guess uint16 // the fingerprint of the password
 }
@@ -77,7 +80,8 @@ func (n namer) names(userName string, from Source) *names {
 	return k
 }
 
-// network is the key of the network that has turns of its own.
+// network returns the [throttle.Key] of the network that takes turns with
+// others: an IPv4 address or an IPv6 /48.
 func (k *names) network() throttle.Key {
 	if k.wide.IsValid() {
 		return k.wideSource
@@ -89,14 +93,15 @@ func (k *names) pairOf(of, value string) throttle.Key {
 	return k.key(accountAndSource, of, k.narrow, k.from.CrossSite, value)
 }
 
-// byName returns the keys of the counters of an attempt that is known by its user
-// name only: spellings of one folded name may be several accounts.
+// byName returns the keys of the counters of an attempt whose account is not
+// known yet. Spellings of one folded name may belong to several accounts, so it
+// includes the name as typed.
 func (k *names) byName() []throttle.Key { return k.with(k.typedPair, k.typed) }
 
-// byAccount returns the keys of the counters of an attempt on the account with
-// that ID, or on a name that no account has. The latter has as many counters, so
-// that both take the same work. The counters of the name stay among them: without
-// these, two spellings that share their tries would be told from two that do not.
+// byAccount returns the keys of the counters of an attempt for an account, or
+// for a name that no account has. Both have the same number of counters, so
+// that they take the same work. They include the counters of the folded name.
+// Without these, waits would reveal which spellings belong to one account.
 func (k *names) byAccount(id string, found bool) []throttle.Key {
 	of := ofAccount
 	if !found {
@@ -105,8 +110,8 @@ func (k *names) byAccount(id string, found bool) []throttle.Key {
 	return k.with(k.pairOf(of, id), k.accountKey(of, id))
 }
 
-// with returns the keys of an account, from the source and from all, with those of
-// the folded name and of the source behind them.
+// with returns the keys of an account, from this source and from all, followed
+// by those of the folded name and of the source.
 func (k *names) with(pair, account throttle.Key) []throttle.Key {
 	keys := []throttle.Key{pair, account, k.pair, k.name, k.source}
 	if k.wide.IsValid() {
@@ -119,9 +124,10 @@ func (n namer) accountKey(of, value string) throttle.Key {
 	return n.key(account, of, netip.Prefix{}, false, value)
 }
 
-// key hashes what the counter counts for. The first part has no space, so no two
-// counters have the same text. Without a marker it is as in earlier versions, whose
-// counters stay valid.
+// key returns the [throttle.Key] for what a counter counts. The part before the
+// first space contains no space, so different inputs have different texts. Keys
+// without a marker are the same as in earlier versions, so their counters stay
+// valid.
 func (n namer) key(layer byte, of string, network netip.Prefix, crossSite bool, value string) throttle.Key {
 	marker := ""
 	if of != ofName {

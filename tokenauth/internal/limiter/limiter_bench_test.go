@@ -12,10 +12,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
-// BenchmarkFlood fails to sign in under a million names, each from an address of
-// its own, with the default bound of counters: what an attempt costs, and the
-// memory that all of them take. An owner who signed in before is not blocked, and
-// an account that was blocked before still is.
+// BenchmarkFlood fails to sign in under a million names, each from its own
+// address, with the default number of counters. It measures the cost of an
+// attempt and the memory of all of them. It also checks that an owner who
+// signed in before is not blocked, and that an account that was blocked before
+// still is.
 func BenchmarkFlood(b *testing.B) {
 	const names = 1_000_000
 	for range b.N {
@@ -28,7 +29,7 @@ func BenchmarkFlood(b *testing.B) {
 		})
 		tried := 0
 		try := func(name string, from netip.Addr, o Outcome) error {
-			tried++ // a password of its own
+			tried++ // a different password each time
 			a := l.Attempt(name, strconv.Itoa(tried), Source{Addr: from})
 			err := a.CountName(b.Context())
 			if err == nil {
@@ -53,10 +54,10 @@ func BenchmarkFlood(b *testing.B) {
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		if err := try("owner", home, Succeeded); err != nil {
-			b.Errorf("the owner: %v", err)
+			b.Errorf("sign-in of the owner: got error %v", err)
 		}
 		if got := l.local.get(l.namer.names("victim", Source{Addr: home}).pair).Failures; got != 5 {
-			b.Errorf("the victim's counter says %d", got)
+			b.Errorf("the counter of the blocked account has %d failures", got)
 		}
 		b.ReportMetric(float64(took.Nanoseconds())/names, "ns/try")
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/(1<<20), "MiB")

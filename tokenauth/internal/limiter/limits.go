@@ -6,23 +6,24 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// MaxWait is the longest wait.
+// MaxWait is the longest time that a limit blocks an attempt.
 const MaxWait = time.Hour
 
-// maxKeys is how many counters an attempt has at most.
+// maxKeys is the maximum number of counters of an attempt.
 const maxKeys = 6
 
-// A limit is the limit of a layer.
+// A limit is the limit of one layer of counters, by the first byte of their
+// [throttle.Key].
 type limit struct {
-	free    int64         // failures without a wait
-	longest time.Duration // wait
-	ceiling int64         // failures after which no wait is long enough; 0 for none
+	free    int64         // the number of failures without a wait
+	longest time.Duration // the longest wait
+	ceiling int64         // the number of failures after which each wait is [MaxWait]; 0 for none
 }
 
 type limits [4]limit
 
-// limits returns the limits of one of so many processes that count for
-// themselves.
+// limits returns the limits of one of several processes that each count by
+// themselves. It divides those of the [Config] by their number.
 func (c *Config) limits(replicas int) limits {
 	part := func(n int) int64 { return int64(max(1, n/replicas)) }
 	return limits{
@@ -33,18 +34,18 @@ func (c *Config) limits(replicas int) limits {
 	}
 }
 
-// A verdict says which limits block an attempt, for how long, and for which
-// pending attempts it has to wait. The zero value lets it pass.
+// A verdict is the result of applying all limits to an [Attempt]. The zero
+// value lets it pass.
 type verdict struct {
-	known   bool // the source, to the account
-	helped  bool // the account, by a reset
-	used    bool // all that a reset gave
-	blocked [len(limits{})]time.Duration
-	each    [maxKeys]time.Duration // of the counters, in their order
-	waitOn  []throttle.Key
+	known   bool                         // the user signed in from this source lately
+	helped  bool                         // the account was reset and has tries left
+	used    bool                         // all tries of a reset are used
+	blocked [len(limits{})]time.Duration // by layer
+	each    [maxKeys]time.Duration       // by counter
+	waitOn  []throttle.Key               // counters with pending attempts that must be settled first
 }
 
-// longest is for how long the attempt is blocked.
+// longest returns how long the attempt is blocked; 0 if it is not.
 func (v *verdict) longest() (wait time.Duration) {
 	for _, blocked := range v.blocked {
 		wait = max(wait, blocked)
@@ -52,7 +53,7 @@ func (v *verdict) longest() (wait time.Duration) {
 	return wait
 }
 
-// blocks returns those of the keys whose counters block.
+// blocks returns the keys whose counters block the attempt.
 func (v *verdict) blocks(keys []throttle.Key) (blocking []throttle.Key) {
 	for _, key := range keys {
 		if v.blocked[key[0]] > 0 {
@@ -62,11 +63,11 @@ func (v *verdict) blocks(keys []throttle.Key) (blocking []throttle.Key) {
 	return blocking
 }
 
-// judge applies each limit to its counter.
+// judge applies each limit to its [throttle.Counter].
 func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int64) (v verdict) {
-	// What others do to the account, or from the same network, does not block a
-	// source from which the user signed in lately, unless that has failed as often
-	// in a row as an account bears.
+	// Guesses from elsewhere must not block a source from which the user signed
+	// in lately. This exemption ends when the source itself has failed as often
+	// in a row as the ceiling of the account.
 	for i, c := range counters {
 		v.known = v.known || keys[i][0] == accountAndSource && c.SucceededLately(now) &&
 			c.FailuresNow(keys[i], now) < l[account].ceiling
@@ -87,8 +88,8 @@ func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int
 	return v
 }
 
-// judge returns for how long the limit blocks an attempt, or whether pending ones
-// are in its way.
+// judge returns how long the limit blocks an attempt, or that the attempt must
+// wait for pending ones.
 func (l *limit) judge(key throttle.Key, c throttle.Counter, now int64) (blocked time.Duration, wait bool) {
 	failures, pending := c.FailuresNow(key, now), c.PendingNow(now)
 	switch {

@@ -6,30 +6,32 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A line has the attempts of one network.
+// A line is the queue of the sign-ins from one network. They wait for a turn to
+// look up their account and to be counted.
 type line struct {
-	asking   int
-	settling []*waiter // that end pending attempts, for which others may wait
-	queue    []*waiter // for a turn
-	parked   []*waiter
-	round    int // of the last that had its turn
+	asking   int       // the number of attempts that have a turn
+	settling []*waiter // to settle a pending attempt, on which others may wait
+	queue    []*waiter // for a turn to look up and count
+	parked   []*waiter // for pending attempts to be settled
+	round    int       // of the last turn
 	from     map[throttle.Key]*lineSource
-	woken    int // when one of it was woken last, in the count of lines.wakes
+	woken    int // the value of lines.wakes when one of its waiters was last woken
 }
 
-// A lineSource has what a line needs to know of a source of which somebody waits.
+// A lineSource is what a line knows about a [Source] with waiting attempts.
 type lineSource struct {
-	waiting int
-	round   int // of the last that came
+	waiting int // the number of attempts
+	round   int // of its newest attempt
 }
 
-// waiting is how many wait that began to.
+// waiting returns the number of attempts that wait to begin. It does not
+// include those that wait to settle.
 func (l *line) waiting() int { return len(l.queue) + len(l.parked) }
 
-// ready reports whether somebody waits for a turn.
+// ready reports whether a waiter waits for a turn.
 func (l *line) ready() bool { return len(l.settling)+len(l.queue) > 0 }
 
-// most returns the source of which most wait, and how many.
+// most returns the source with the most waiting attempts, and their number.
 func (l *line) most() (source throttle.Key, n int) {
 	for key, s := range l.from {
 		if s.waiting > n {
@@ -39,8 +41,8 @@ func (l *line) most() (source throttle.Key, n int) {
 	return source, n
 }
 
-// newest returns the last waiter of the source: one that waits for its turn, if any
-// does.
+// newest returns the newest waiter of the source, preferably one that waits for
+// its turn.
 func (l *line) newest(source throttle.Key) *waiter {
 	for _, waiters := range [][]*waiter{l.queue, l.parked} {
 		for _, w := range slices.Backward(waiters) {
@@ -52,9 +54,9 @@ func (l *line) newest(source throttle.Key) *waiter {
 	return nil
 }
 
-// makeRoom reports whether there is room for one more of the source in the line. If
-// all wait that may, the network of which most wait gives up its newest, and of its
-// sources again the one of which most wait.
+// makeRoom reports whether there is room for one more attempt of the source in
+// the line. If all places are taken, the network with the most waiting attempts
+// gives one up: the newest attempt of its source with the most.
 func (ls *lines) makeRoom(l *line, source throttle.Key) bool {
 	from := l
 	switch {
@@ -66,7 +68,7 @@ func (ls *lines) makeRoom(l *line, source throttle.Key) bool {
 		return true
 	}
 	if from == l && len(l.from) == l.waiting() {
-		return false // one of each source
+		return false // each source has just one
 	}
 	most, n := from.most()
 	if s := l.from[source]; from == l && s != nil && n <= s.waiting+1 {
@@ -79,7 +81,7 @@ func (ls *lines) makeRoom(l *line, source throttle.Key) bool {
 	return true
 }
 
-// longest returns the line in which most wait.
+// longest returns the line with the most waiting attempts.
 func (ls *lines) longest() (longest *line) {
 	for _, l := range ls.byNetwork {
 		if longest == nil || l.waiting() > longest.waiting() {

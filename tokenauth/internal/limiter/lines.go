@@ -11,44 +11,44 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// lines give the attempts of this process their turns to look up an account and to
-// ask for the counters, so that no number of attempts takes all connections of a
-// database. Networks take turns: an IPv4 address, or the IPv6 /48 that one customer
-// may have. Each has a line in which attempts wait, and there its sources take
-// turns, the /64.
+// lines give attempts their turns to look up an account and to read the
+// counters, so that a flood of attempts cannot take all connections of a
+// database. Networks take turns: an IPv4 address, or the IPv6 /48 that one
+// customer may own. Each has a line, in which its sources, the /64, take turns.
 //
-// An attempt that has to wait for pending ones parks: it gives its turn back, and
-// has one again when a pending one was settled.
+// An attempt that must wait for pending ones parks: it gives back its turn, and
+// gets another when a pending one is settled.
 type lines struct {
-	patience time.Duration
+	patience time.Duration // how long an attempt waits if no turn ends
 
 	mu        sync.Mutex
-	moved     time.Time // when a turn ended in less than half of the patience
-	asking    int       // in all lines
-	waiting   int       // in all lines, for a turn or parked
+	moved     time.Time // when a turn last ended within half of patience
+	asking    int       // the number of turns in all lines
+	waiting   int       // the number of attempts in all lines, for a turn or parked
 	byNetwork map[throttle.Key]*line
-	ready     []*line // those in which somebody waits for a turn, the next one first
+	ready     []*line // the lines with a waiter for a turn, the next one first
 	parked    map[throttle.Key][]*waiter
-	held      map[throttle.Key]int // by how many that are parked, or ask again after that
-	pending   map[throttle.Key]int // attempts of this process
-	wakes     int
+	held      map[throttle.Key]int // the number of attempts that are parked for the key, or retry after that
+	pending   map[throttle.Key]int // the number of pending attempts of this process
+	wakes     int                  // how often a waiter was woken
 }
 
 const (
-	maxAsking           = 16 // at once
+	maxAsking           = 16 // turns at the same time
 	maxAskingPerNetwork = 4
-	// maxWaiting is how many wait in all lines together. Each holds its request
-	// and nothing more.
+	// maxWaiting limits the attempts that wait in all lines together. Each holds
+	// only its request.
 	maxWaiting = 4096
-	// maxWaitingPerNetwork bounds a line while others wait in other lines.
+	// maxWaitingPerNetwork limits a line while attempts wait in other lines.
 	maxWaitingPerNetwork = maxWaiting / 8
-	// elsewhere is how often the first that is parked asks again if no attempt of
-	// this process is in its way: one of another process may have been settled.
+	// elsewhere is how often the first parked attempt reads the counters again
+	// if it waits for no attempt of this process. Another process does not report
+	// when it settles one.
 	elsewhere = 100 * time.Millisecond
 )
 
 var (
-	errQueueFull = errors.New("too many sign-ins wait for pending ones")
+	errQueueFull = errors.New("too many sign-ins wait for their turn")
 	errSlow      = errors.New("the look-ups of other sign-ins take too long")
 )
 
@@ -59,18 +59,19 @@ func newLines(patience time.Duration) *lines {
 	}
 }
 
-// A waiter is an attempt in its line.
+// A waiter is an [Attempt] that waits in a line or has its turn.
 type waiter struct {
 	*line
 	names         *names
-	known         bool           // to this process, as one that the limits of its source do not block
-	queued, since time.Time      // when its waiting began, and its turn
-	round         int            // in which its source has this turn
-	turn          chan error     // gets nil with the turn, or why there is none
-	on            []throttle.Key // what it waits for, or waited for until it had its turn again
+	known         bool           // the limits of its source do not block it, as far as this process knows
+	queued, since time.Time      // when its wait began, and when its turn began
+	round         int            // the round in which its source has this turn
+	turn          chan error     // receives nil with the turn, or an error if there is none
+	on            []throttle.Key // the keys for which it is parked, or was until its current turn
 }
 
-// enter returns when the attempt has its turn, with the waiter that has it.
+// enter waits until the attempt has its turn, and returns the waiter that has
+// it.
 func (ls *lines) enter(ctx context.Context, k *names, known bool) (*waiter, error) {
 	ls.mu.Lock()
 	l := ls.line(k)
@@ -86,8 +87,8 @@ func (ls *lines) enter(ctx context.Context, k *names, known bool) (*waiter, erro
 	return w, ls.await(ctx, w, ls.patience)
 }
 
-// settle returns when a pending attempt has a turn to be settled. Many may end at
-// once, when their clients leave. They go before those that begin.
+// settle waits until a pending attempt has a turn to be settled. Such attempts
+// go before new ones: many may end at once, when their clients disconnect.
 func (ls *lines) settle(k *names) (*waiter, error) {
 	ls.mu.Lock()
 	w := &waiter{line: ls.line(k), names: k, queued: time.Now(), turn: make(chan error, 1)}
@@ -100,7 +101,7 @@ func (ls *lines) settle(k *names) (*waiter, error) {
 	return w, ls.await(context.Background(), w, ls.patience)
 }
 
-// line returns the line of the attempt's network.
+// line returns the line of the attempt's network. It adds one if there is none.
 func (ls *lines) line(k *names) *line {
 	l := ls.byNetwork[k.network()]
 	if l == nil {
@@ -110,9 +111,9 @@ func (ls *lines) line(k *names) *line {
 	return l
 }
 
-// await returns nil when the waiter has its turn, or an error that says why it has
-// none: its context ended, it made room for another source, or the database hangs.
-// It looks after each pause.
+// await returns nil when the waiter has its turn. It returns an error if ctx
+// ended, if the waiter made room for another source, or if the database hangs.
+// It calls look after each pause.
 func (ls *lines) await(ctx context.Context, w *waiter, pause time.Duration) error {
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
@@ -126,7 +127,7 @@ func (ls *lines) await(ctx context.Context, w *waiter, pause time.Duration) erro
 			ls.mu.Lock()
 			defer ls.mu.Unlock()
 			select {
-			case err := <-w.turn: // it came at the same time
+			case err := <-w.turn: // the turn came at the same time
 				if err == nil {
 					ls.release(w)
 					ls.giveBack(w)
@@ -142,8 +143,8 @@ func (ls *lines) await(ctx context.Context, w *waiter, pause time.Duration) erro
 	}
 }
 
-// look has the first that is parked ask again, and gives up if no look-up ends any
-// more.
+// look gives the first parked waiter a turn to read the counters again. It ends
+// the wait with errSlow if no turn has ended for too long.
 func (ls *lines) look(w *waiter) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -160,7 +161,7 @@ func (ls *lines) look(w *waiter) {
 	}
 }
 
-// leave gives the turn back.
+// leave ends the turn, so that another attempt can have it.
 func (ls *lines) leave(w *waiter) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -169,7 +170,8 @@ func (ls *lines) leave(w *waiter) {
 	ls.dispatch()
 }
 
-// park gives the turn back and returns when the attempt has one again.
+// park gives the turn of the attempt to another one. It waits until pending
+// attempts in its way are settled and it has a turn again.
 func (ls *lines) park(ctx context.Context, w *waiter, on []throttle.Key) error {
 	ls.mu.Lock()
 	ls.release(w)
@@ -186,7 +188,7 @@ func (ls *lines) park(ctx context.Context, w *waiter, on []throttle.Key) error {
 	return ls.await(ctx, w, elsewhere)
 }
 
-// counted says that an attempt with these keys is pending.
+// counted records that an [Attempt] with these keys is pending.
 func (ls *lines) counted(keys []throttle.Key) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -195,8 +197,8 @@ func (ls *lines) counted(keys []throttle.Key) {
 	}
 }
 
-// settled says that an attempt with these keys is not pending any more, and wakes
-// those that waited for it: one for each key, of the networks in turn.
+// settled records that an [Attempt] with these keys is no longer pending. For
+// each key it wakes one of the waiters; their networks take turns.
 func (ls *lines) settled(keys []throttle.Key) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -214,7 +216,7 @@ func (ls *lines) settled(keys []throttle.Key) {
 	ls.dispatch()
 }
 
-// wakeAll wakes all that wait for attempts with these keys.
+// wakeAll wakes all waiters that are parked for these keys.
 func (ls *lines) wakeAll(keys []throttle.Key) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

@@ -9,27 +9,28 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// localCounters count in memory, of which they take a bounded part. Each layer has
-// its own, so that failures from very many sources crowd out no account.
+// localCounters count in memory, up to a maximum. Each layer has its own map,
+// so that failures from very many sources do not evict the counters of
+// accounts.
 type localCounters struct {
 	mu  sync.Mutex
-	max int // of each map
-	// counters are those of failures and of attempts in progress, by layer.
+	max int // the maximum size of each map
+	// counters has the failures and the pending attempts, by layer.
 	counters [len(limits{})]map[throttle.Key]throttle.Counter
-	// successes are apart: those who only fail must not be able to crowd out the
+	// successes has its own maximum: clients that only fail cannot evict the
 	// sources from which an owner signs in.
 	successes map[throttle.Key]success
-	sources   map[throttle.Key][]throttle.Key // with a success, by account
+	sources   map[throttle.Key][]throttle.Key // the keys in successes, by account
 }
 
-// A success is one of an account from a source.
+// A success is the last sign-in to an account from a [Source].
 type success struct {
 	at      int64 // Unix milliseconds
 	account throttle.Key
 }
 
-// maxSources is how many known sources an account has: one that signs in from very
-// many must not crowd out those of others.
+// maxSources is the maximum number of known sources of an account. An account
+// that signs in from very many sources must not evict those of others.
 const maxSources = 64
 
 func newLocalCounters(max int) *localCounters {
@@ -50,7 +51,7 @@ func (l *localCounters) len() int {
 	return n
 }
 
-// UpdateCounters implements throttle.Storage.
+// UpdateCounters implements [throttle.Storage].
 func (l *localCounters) UpdateCounters(_ context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,8 +70,8 @@ func (l *localCounters) UpdateCounters(_ context.Context, keys []throttle.Key, c
 	return nil
 }
 
-// latest is the time of the newest thing that was counted: now, for whoever
-// changed a counter.
+// latest returns the newest time in the counters. Right after a change, that is
+// the current time.
 func latest(counters []throttle.Counter) (at int64) {
 	for _, c := range counters {
 		at = max(at, c.FailedAt, c.PendingAt, c.SucceededAt)
@@ -124,14 +125,15 @@ func (l *localCounters) dropSuccess(key throttle.Key) {
 	}
 }
 
-// sample is how many counters are looked at to find one that can go. A map is
-// walked from a random place, so all have their turn.
+// sample is the number of entries that are compared to find one to drop.
+// Iteration over a map begins at a random entry, so each entry can be found.
 const sample = 32
 
-// dropLeast drops the counter of a sample with the fewest failures, and of those
-// the one that failed first. So what blocks nothing goes first, and to have a
-// counter dropped takes a map full of counters with as many failures. A pending
-// attempt stays counted: there are no more of them than sign-ins in progress.
+// dropLeast drops, from a sample, the counter with the fewest failures, and of
+// these the one that failed first. So counters that block nothing go first. To
+// evict a counter, an attacker must fill the map with counters of as many
+// failures. A counter with a pending attempt stays: there are no more of them
+// than sign-ins in progress.
 func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
 	var least throttle.Key
 	var of throttle.Counter
@@ -141,7 +143,7 @@ func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
 			break
 		}
 		c.Failures = c.FailuresNow(key, now)
-		c.Failures = max(c.Failures, -c.Failures) // a reset is worth as much
+		c.Failures = max(c.Failures, -c.Failures) // the tries of a reset count like failures
 		switch {
 		case c.PendingNow(now) > 0:
 		case !found, c.Failures < of.Failures, c.Failures == of.Failures && c.FailedAt < of.FailedAt:
@@ -153,7 +155,7 @@ func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
 	}
 }
 
-// dropOldestSuccess drops the oldest of a sample.
+// dropOldestSuccess drops the oldest entry of a sample.
 func (l *localCounters) dropOldestSuccess() {
 	var oldest throttle.Key
 	at, looked := int64(-1), 0

@@ -7,32 +7,36 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A memory has what this process was told by the counters: what is blocked and for
-// how long, and which sources are known to which names. By it most attempts over a
-// limit are refused without a look-up and without asking for the counters again.
+// A memory remembers what the counters last showed: which keys are blocked and
+// for how long, and which sources are known to which names. So most attempts
+// over a limit are refused without a look-up and without reading the counters
+// again.
 type memory struct {
 	mu      sync.Mutex
 	blocked map[throttle.Key]*block
 	known   map[throttle.Key]struct{} // by folded name and source
 	helped  map[throttle.Key]struct{} // by folded name
-	max     int                       // of each map
+	max     int                       // the maximum size of each map
 }
 
-// A block says that attempts are blocked. Times are Unix milliseconds.
+// A block means that attempts with a key are blocked. Times are in Unix
+// milliseconds.
 type block struct {
 	since, until int64
-	began        int64                     // the present interval of askEvery
-	asked        map[throttle.Key]struct{} // the networks that asked in it nevertheless
+	began        int64                     // when the current interval of askEvery began
+	asked        map[throttle.Key]struct{} // the networks that read the counters in this interval
 }
 
 const (
-	// recall is for how long a block of one name and source is believed: another
-	// process may have ended it.
+	// recall is how long a block of a name and source is used without reading
+	// the counters again. Another process may have ended it.
 	recall = 5 * time.Second
-	// askEvery is how often a network may ask that is blocked for the failures of
-	// others: only the counters of the account tell that the source is known to it.
+	// askEvery is how often a network that is blocked because of others may
+	// read the counters. Only the counters of the account show whether the
+	// source is known to it.
 	askEvery = 100 * time.Millisecond
-	// maxAskers is how many networks may ask in that time.
+	// maxAskers is the maximum number of networks that read the counters within
+	// askEvery.
 	maxAskers = 10
 )
 
@@ -40,9 +44,11 @@ func newMemory(max int) *memory {
 	return &memory{blocked: make(map[throttle.Key]*block), known: make(map[throttle.Key]struct{}), helped: make(map[throttle.Key]struct{}), max: max}
 }
 
-// refuses returns for how long the attempt is blocked, as far as this process
-// knows; 0 if the counters must be asked. Asks is whether the attempt is the one
-// that asks for them although others of its name or source are blocked.
+// refuses returns how long the attempt is blocked, as far as this process
+// knows. It returns 0 if the attempt must read the counters. The argument asks
+// means that the attempt was allowed to do so before, although others of its
+// name or source are blocked. The result asksNow means the same for the next
+// call.
 func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration, asksNow bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,8 +76,8 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 	return longest, false
 }
 
-// left returns for how long the attempt is blocked, as far as this process knows.
-// Unlike refuses, it lets no attempt ask for the counters.
+// left returns how long the attempt is blocked, as far as this process knows.
+// Unlike refuses, it never lets an attempt read the counters.
 func (m *memory) left(k *names, now int64) (longest time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,16 +93,17 @@ func (m *memory) left(k *names, now int64) (longest time.Duration) {
 	return longest
 }
 
-// ofPair returns the keys of what the name and the source did together.
+// ofPair returns the keys of the name and the source together.
 func (k *names) ofPair() []throttle.Key { return []throttle.Key{k.typedPair, k.pair} }
 
-// ofOthers returns the keys of what others may have done, at the name or the source.
+// ofOthers returns the keys that sign-ins of other sources or other names count
+// for, too.
 func (k *names) ofOthers() []throttle.Key {
 	return []throttle.Key{k.typed, k.name, k.source, k.wideSource}
 }
 
-// knows reports whether, for all that this process knows, the limits of the source do
-// not block the name.
+// knows reports whether, as far as this process knows, the limits of the source
+// do not block the name.
 func (m *memory) knows(k *names) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -109,7 +116,8 @@ func (m *memory) exempt(k *names) bool {
 	return known || helped
 }
 
-// ask reports whether somebody of the network may ask now, and notes it.
+// ask reports whether an attempt of the network may read the counters now, and
+// records that it does.
 func (b *block) ask(network throttle.Key, now int64) bool {
 	if since := now - b.began; since < 0 || since >= askEvery.Milliseconds() {
 		clear(b.asked)
@@ -124,8 +132,8 @@ func (b *block) ask(network throttle.Key, now int64) bool {
 
 func (b *block) left(now int64) time.Duration { return time.Duration(b.until-now) * time.Millisecond }
 
-// get returns the block that still counts. One from the future says nothing: the
-// clock was set back.
+// get returns the block of the key, or nil if it has ended. It ignores a block
+// that begins in the future: the clock was set back.
 func (m *memory) get(key throttle.Key, now int64) *block {
 	b := m.blocked[key]
 	if b == nil || now < b.since || now >= b.until {
@@ -134,9 +142,9 @@ func (m *memory) get(key throttle.Key, now int64) *block {
 	return b
 }
 
-// note keeps what the counters with these keys said. A block of a folded name is
-// one of all its spellings, and that of an account one of the name as typed: two
-// spellings of one folded name may be two accounts.
+// note records what the counters with these keys showed. A block of a folded
+// name applies to all its spellings. A block of an account applies to the name
+// as typed, because two spellings of a folded name may be two accounts.
 func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -164,8 +172,8 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	}
 }
 
-// set keeps that the key is blocked, or that it is not any more. For a source that
-// is known, most limits were not asked.
+// set records that the key is blocked, or that it no longer is. For a known
+// source, most limits were not checked, so their blocks stay.
 func (m *memory) set(k *names, key throttle.Key, wait time.Duration, known bool, now int64) {
 	switch {
 	case wait > 0:
@@ -175,7 +183,7 @@ func (m *memory) set(k *names, key throttle.Key, wait time.Duration, known bool,
 	}
 }
 
-// keep adds the key to a set of at most max.
+// keep adds the key to a set of at most m.max keys.
 func (m *memory) keep(set map[throttle.Key]struct{}, key throttle.Key) {
 	if len(set) >= m.max {
 		dropAny(set)
@@ -196,8 +204,8 @@ func (m *memory) block(k *names, key throttle.Key, wait time.Duration, now int64
 	b.ask(k.network(), now)
 }
 
-// succeeded keeps that the source is known to the name, and that nothing blocks
-// them.
+// succeeded records that the [Source] is known to the name, and that nothing
+// blocks them.
 func (m *memory) succeeded(k *names) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,7 +216,8 @@ func (m *memory) succeeded(k *names) {
 	}
 }
 
-// forget forgets all blocks, and that folded names were reset.
+// forget drops all blocks, and records that [Limiter.Reset] reset these folded
+// names.
 func (m *memory) forget(helped []throttle.Key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// An outage is reported once a minute at most: the storage may fail and answer with
-// each call.
+// An outage limits reports of a failing storage to one a minute: each call may
+// fail.
 type outage struct {
 	mu   sync.Mutex
-	told int64 // Unix milliseconds
+	told int64 // the last report, in Unix milliseconds
 }
 
-// due reports whether a failure at that moment is to be reported.
+// due reports whether a failure at this time is to be reported.
 func (o *outage) due(now int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -7,8 +7,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// reserve counts the attempt where replicas count together, or in this process.
-// While the shared storage fails, this process has its part of the limits.
+// reserve counts the attempt in [Config.Shared], or in this process if that is
+// nil. While Shared fails, this process counts by itself, against its part of
+// the limits.
 func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) (verdict, throttle.Storage, *limits, error) {
 	limits := l.limits(1)
 	if l.Shared != nil {
@@ -23,8 +24,8 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) 
 	return v, l.local, &limits, err
 }
 
-// note remembers what the counters said. Those of this process, while the shared
-// ones fail, are cheap to ask, and count for that time only.
+// note remembers what the counters showed. It skips the local counters while
+// [Config.Shared] fails: they are cheap to read, and apply only for that time.
 func (l *Limiter) note(a *Attempt, keys []throttle.Key, v *verdict, counters throttle.Storage) {
 	if l.Shared == nil || counters != l.local {
 		l.memory.note(a.names, keys, v, l.now())
@@ -58,20 +59,21 @@ func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *A
 	return v, err
 }
 
-// A lostBegin is a count of an attempt of which nobody knows whether the storage
-// has it: the answer was lost.
+// A lostBegin is a pending count that the [throttle.Storage] may or may not
+// have: the call that counted the attempt failed.
 type lostBegin struct {
 	counters throttle.Storage
 	repeats  repetition
 	at       int64
 }
 
-// settleLost takes back what was counted although the answer was lost. Otherwise it
-// would stay pending for a minute, and be in the way of the account's owner.
+// settleLost undoes counts that the storage may have although the call failed.
+// Otherwise they would stay pending for a minute, and delay the owner of the
+// account.
 func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
 	for _, lost := range a.lost {
-		// All are counted in one step, so one that was counted at that moment tells
-		// that all are.
+		// The storage updates all counters in one step. So if one of them was
+		// counted at that moment, all were.
 		_ = a.update(ctx, lost.counters, keys, func(c []throttle.Counter) {
 			counted := false
 			for i := range c {
@@ -87,7 +89,8 @@ func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
 	a.lost = nil
 }
 
-// report reports a failure of the shared storage.
+// report passes an error of the shared storage to [Config.SharedFailed], unless
+// it did so within the last minute.
 func (l *Limiter) report(err error) {
 	if l.outage.due(l.now()) {
 		l.SharedFailed(err)

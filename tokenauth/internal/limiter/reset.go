@@ -7,13 +7,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// Reset resets an account and its user names. The failures before that count no
-// longer, from any source. Until the next success, and for up to ten failures within
+// Reset lets an account and its user names in again. Earlier failures no longer
+// count, from any source. Until the next success, for up to ten failures within
 // 30 days, the limits of a source do not block the account.
 //
-// The time of the reset is the success of the counter over all sources, and the
-// failures there begin below zero. So no storage needs to know of it. Those of a folded
-// name begin at zero: accounts that look alike share it.
+// A reset is stored in existing fields, so that no [throttle.Storage] needs to
+// know about it. In the counter of the account from all sources,
+// [throttle.Counter.SucceededAt] is the time of the reset, and Failures begins
+// below zero. For a folded name, Failures begins at zero, because accounts with
+// similar names share it.
 func (l *Limiter) Reset(ctx context.Context, id string, userNames ...string) error {
 	keys := []throttle.Key{l.namer.accountKey(ofAccount, id)}
 	var folded []throttle.Key

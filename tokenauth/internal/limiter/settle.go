@@ -7,11 +7,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// An Outcome is the result of an attempt.
+// An Outcome is the result of an [Attempt]. See [Attempt.Settle].
 type Outcome int
 
-// The outcomes. Undecided, the zero value, counts nothing: the attempt neither
-// failed nor succeeded.
+// The outcomes. Undecided, the zero value, is for an attempt that neither failed
+// nor succeeded. It is not counted.
 const (
 	Undecided Outcome = iota
 	Failed
@@ -20,8 +20,8 @@ const (
 	Succeeded
 )
 
-// Settle counts the outcome, and ends the turn. If the storage fails, the attempt
-// stays pending for a minute. The end of ctx does not interrupt it.
+// Settle counts the outcome, and ends the turn. The end of ctx does not
+// interrupt it. If the storage fails, the attempt stays pending for a minute.
 func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	if a == nil {
 		return
@@ -37,7 +37,8 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	a.earlier = nil
 }
 
-// failEarlier counts the failure for the accounts that were found before the last.
+// failEarlier counts the failure for the accounts that the attempt was counted
+// for before the last one.
 func (a *Attempt) failEarlier(ctx context.Context, o Outcome) {
 	for _, e := range a.earlier {
 		counts := a.counts(o, e.keys)
@@ -55,7 +56,7 @@ func (a *Attempt) failEarlier(ctx context.Context, o Outcome) {
 	}
 }
 
-// counts returns for which of the keys the outcome counts as a failure.
+// counts returns the keys for which the outcome counts as a failure.
 func (a *Attempt) counts(o Outcome, keys []throttle.Key) (counts [maxKeys]bool) {
 	switch o {
 	case Failed:
@@ -100,9 +101,9 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 	}
 	l.report(err)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return // a second call would take as long
+		return // a second call would take as long again
 	}
-	// The connection broke, and the outcome may be counted or not.
+	// The connection broke, so the outcome may or may not be counted.
 	a.update(ctx, a.counters, a.keys, func(c []throttle.Counter) {
 		if !isSettled(c, o, counts, now) {
 			a.settleAll(c, o, counts, now)
@@ -116,10 +117,12 @@ func (a *Attempt) update(ctx context.Context, counters throttle.Storage, keys []
 	return counters.UpdateCounters(call, keys, change)
 }
 
-// settleAll settles each counter. Behind those of the account, or of the name as
-// typed, are those of the folded name. A success resets the account's own, and of
-// the folded name's what other spellings did not add: an account with a similar name
-// must not reset the failures of this one.
+// settleAll settles each counter. The first two are of the account, or of the
+// name as typed. The next two are of the folded name.
+//
+// A success resets the counters of the account. From those of the folded name
+// it only subtracts the failures of this spelling: a sign-in must not reset the
+// failures of another account with a similar name.
 func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64) {
 	dropVoid(c)
 	own := [2]int64{max(0, c[0].FailuresNow(a.keys[0], now)), max(0, c[1].FailuresNow(a.keys[1], now))}
@@ -129,8 +132,9 @@ func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]boo
 		}
 		switch {
 		case counts[i] && i < 2 && !counts[i+2] && c[i+2].FailuresNow(a.keys[i+2], now) > 0:
-			// The name failed with that password before, in another spelling. Its
-			// wait is over, and this makes none that only one account has.
+			// The name already failed with this password in another spelling, and
+			// waited for that. Keep the time of that failure: a new wait for only
+			// one account would reveal that the spellings are different accounts.
 			c[i] = failed(c[i], a.keys[i], c[i+2].FailedAt)
 		case counts[i]:
 			c[i] = failed(c[i], a.keys[i], now)
@@ -147,8 +151,8 @@ func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]boo
 	}
 }
 
-// isSettled reports whether each counter says that it had the outcome at that
-// moment. Undecided leaves no trace, and neither does a failure that does not count.
+// isSettled reports whether the counters already have this outcome at this
+// time. It returns false for an outcome that changes no time in a counter.
 func isSettled(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64) bool {
 	trace := o == Succeeded && c[0].SucceededAt == now
 	for i := range c {
@@ -162,7 +166,8 @@ func isSettled(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64)
 	return trace
 }
 
-// settled is the counter after one of its pending attempts ended.
+// settled returns the [throttle.Counter] after one of its pending attempts has
+// ended.
 func settled(c throttle.Counter, now int64) throttle.Counter {
 	if c.Pending = max(0, c.PendingNow(now)-1); c.Pending == 0 {
 		c.PendingAt = 0
@@ -170,7 +175,7 @@ func settled(c throttle.Counter, now int64) throttle.Counter {
 	return c
 }
 
-// failed is the counter after one more failure.
+// failed returns the [throttle.Counter] after one more failure.
 func failed(c throttle.Counter, key throttle.Key, now int64) throttle.Counter {
 	c.Failures = c.FailuresNow(key, now) + 1
 	c.FailedAt = max(c.FailedAt, now)

@@ -7,9 +7,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// The methods below are for callers that hold the lock.
+// The caller of each method in this file must hold lines.mu.
 
-// dispatch gives turns to those who wait for them, by network.
+// dispatch gives turns to waiters. Networks take turns.
 func (ls *lines) dispatch() {
 	for held := 0; ls.asking < maxAsking && held < len(ls.ready); {
 		l := ls.ready[0]
@@ -29,7 +29,7 @@ func (ls *lines) dispatch() {
 	}
 }
 
-// next returns the waiter that has the next turn in the line, or nil.
+// next returns the waiter with the next turn in the line, or nil.
 func (ls *lines) next(l *line) *waiter {
 	if l.asking >= maxAskingPerNetwork {
 		return nil
@@ -43,14 +43,15 @@ func (ls *lines) next(l *line) *waiter {
 	return nil
 }
 
-// holds reports whether a newcomer would wait for the same pending attempts as
-// those that came before it. It need not ask to find out.
+// holds reports whether a new waiter would only wait for the same pending
+// attempts as parked ones. Then it need not read the counters first.
 func (ls *lines) holds(w *waiter) bool {
 	return w.on == nil && (ls.held[w.names.pair] > 0 ||
 		!w.known && (ls.held[w.names.name] > 0 || ls.held[w.names.source] > 0 || ls.held[w.names.wideSource] > 0))
 }
 
-// release lets newcomers ask for what the waiter waited for.
+// release removes the waiter's keys from ls.held, so that new waiters may read
+// those counters.
 func (ls *lines) release(w *waiter) {
 	for _, key := range w.on {
 		if ls.held[key]--; ls.held[key] == 0 {
@@ -60,8 +61,8 @@ func (ls *lines) release(w *waiter) {
 	w.on = nil
 }
 
-// enqueue puts the waiter into its line: in front if it was parked, else where its
-// source has its next turn.
+// enqueue adds the waiter to its line: at the front if it was parked, otherwise
+// where its source has its next turn.
 func (ls *lines) enqueue(w *waiter, front bool) {
 	if w.turn == nil {
 		w.turn = make(chan error, 1)
@@ -83,7 +84,7 @@ func (ls *lines) enqueue(w *waiter, front bool) {
 	w.line.queue = slices.Insert(w.line.queue, at, w)
 }
 
-// count counts one more that waits, or one less.
+// count adds n to the number of waiting attempts.
 func (ls *lines) count(w *waiter, n int) *lineSource {
 	s := w.line.from[w.names.source]
 	if s == nil {
@@ -97,7 +98,8 @@ func (ls *lines) count(w *waiter, n int) *lineSource {
 	return s
 }
 
-// willWake reports whether an attempt of this process wakes the waiter.
+// willWake reports whether a pending attempt of this process will wake the
+// waiter.
 func (ls *lines) willWake(w *waiter) bool {
 	return slices.ContainsFunc(w.on, func(key throttle.Key) bool { return ls.pending[key] > 0 })
 }
@@ -107,7 +109,7 @@ func (ls *lines) wake(w *waiter) {
 	ls.enqueue(w, true)
 }
 
-// remove takes the waiter out of where it waits.
+// remove takes the waiter out of its line.
 func (ls *lines) remove(w *waiter) {
 	l := w.line
 	defer func() {
@@ -147,7 +149,7 @@ func (ls *lines) giveBack(w *waiter) {
 	ls.drop(w.line, w.names)
 }
 
-// drop removes an empty line.
+// drop removes the line if it is empty.
 func (ls *lines) drop(l *line, k *names) {
 	if l.asking == 0 && l.waiting() == 0 && !l.ready() {
 		delete(ls.byNetwork, k.network())

@@ -9,41 +9,46 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// wrongPasswords has the last wrong passwords of user names, so that a device may
-// repeat an old one. It keeps 16 bits of a hash of each. The key of the hash is
-// random and stays in this process, so the storage has nothing of them.
+// wrongPasswords remembers the last wrong passwords of user names, so that a
+// device that repeats an old password does not lock out its user. It keeps 16
+// bits of a hash of each. The key of the hash is random and never leaves this
+// process, so the storage has no part of a password.
 //
-// A list belongs to a folded name, from one source or from all. All spellings go by
-// it, or the limits would tell which of them are one account. A list also notes at
-// which accounts a password was wrong: at another one it counts.
+// A list belongs to a folded name, from one source or from all. All spellings
+// share it: otherwise the limits would reveal which spellings are one account.
+// A list also records for which accounts a password was wrong. At another
+// account, it counts as a failure.
 //
-// Of other passwords, 3 in 65,536 have the hash of one in the list, and do not count.
+// Of other passwords, 3 in 65,536 have the same 16 bits as one in the list.
+// These do not count as failures.
 type wrongPasswords struct {
 	namer namer
-	max   int // of each map
+	max   int // the maximum size of each map
 
 	mu sync.Mutex
-	// lists are by folded name, from one source and from all. Those by network have
-	// no passwords, but only the turns to repeat one.
+	// lists are by folded name from one source, by folded name from all
+	// sources, and by network. Those by network have no passwords, only the
+	// turns to repeat one.
 	lists [3]map[throttle.Key]*wrongList
 }
 
 const (
-	// maxWrong is how many passwords a list has.
+	// maxWrong is the maximum number of passwords in a list.
 	maxWrong = 3
-	// repeatEvery is how often passwords of a name may be repeated without counting.
-	// Of those of one source, one attempt waits for that, and others are blocked. Of
-	// those of all sources, and of all names of a network, others count: who repeats
-	// at many of them would have passwords hashed all the time.
+	// repeatEvery is how often wrong passwords of a name may be repeated
+	// without counting as failures. From one source, one more attempt waits for
+	// the next turn, and others are blocked. Over all sources, and over all
+	// names of a network, further repeats count as failures: otherwise an
+	// attacker could have the same passwords hashed all the time.
 	repeatEvery = time.Second
 )
 
-// A repetition says for which lists, of the source, of all and of the network, an
-// attempt repeats a wrong password.
+// A repetition reports for which lists an [Attempt] repeats a wrong password:
+// those of the source, of all sources, and of the network.
 type repetition [3]bool
 
-// pends reports whether the attempt is pending in its counter with that index. In
-// those of a source it always is.
+// pends reports whether the attempt is pending in its counter with index i. In
+// the counters of a source it always is.
 func (r repetition) pends(i int) bool { return i >= 4 || !r[i%2] }
 
 func newWrongPasswords(max int) *wrongPasswords {
@@ -54,8 +59,7 @@ func newWrongPasswords(max int) *wrongPasswords {
 	return w
 }
 
-// fingerprint returns 16 bits of a hash of the password. Another name has another
-// one for it.
+// fingerprint returns 16 bits of a hash of the folded name and the password.
 func (w *wrongPasswords) fingerprint(k *names, password string) uint16 {
 	mac := w.namer.mac()
 	fmt.Fprintf(mac, "%d %s%s", len(k.folded), k.folded, password)
@@ -64,8 +68,8 @@ func (w *wrongPasswords) fingerprint(k *names, password string) uint16 {
 
 func (k *names) lists() [2]throttle.Key { return [2]throttle.Key{k.pair, k.name} }
 
-// list returns the list with the key, and makes room for one if there is none. The
-// caller holds the lock.
+// list returns the list with the key. It adds one if there is none, and drops
+// another if the map is full. The caller must hold w.mu.
 func (w *wrongPasswords) list(i int, key throttle.Key) *wrongList {
 	list := w.lists[i][key]
 	if list == nil {
@@ -78,10 +82,11 @@ func (w *wrongPasswords) list(i int, key throttle.Key) *wrongList {
 	return list
 }
 
-// repeats returns what the attempt repeats, and for how long it has to wait because
-// the source repeated a password just before. 0 means that it is the attempt's turn,
-// unless it had one already, as had says. If next is not nil, the attempt is the only
-// one that waits, and calls waited. Otherwise it is blocked.
+// repeats returns which lists the attempt repeats a password of. The result
+// wait is positive if the source repeated a password less than repeatEvery ago.
+// Then the attempt must wait for that time, and call waited, if next is not
+// nil. If next is nil, another attempt waits already, and this one is blocked.
+// The argument had reports the turns that the attempt has already had.
 func (w *wrongPasswords) repeats(k *names, had repetition, now int64) (r repetition, wait time.Duration, next *wrongList) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -108,8 +113,8 @@ func (w *wrongPasswords) repeats(k *names, had repetition, now int64) (r repetit
 	return r, 0, nil
 }
 
-// waited ends the waiting of an attempt, whose turn it is then or not. The list is
-// nil for an attempt that did not wait.
+// waited ends the wait of an attempt. The argument turn reports whether it now
+// has its turn. The list is nil if the attempt did not wait.
 func (w *wrongPasswords) waited(list *wrongList, turn bool, now int64) {
 	if list == nil {
 		return
@@ -121,7 +126,8 @@ func (w *wrongPasswords) waited(list *wrongList, turn bool, now int64) {
 	}
 }
 
-// giveBack ends the turn that an attempt had at that moment: nothing was hashed.
+// giveBack undoes the turn to repeat a password that an attempt took at this
+// time, because no password was hashed.
 func (w *wrongPasswords) giveBack(k *names, at int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -130,9 +136,10 @@ func (w *wrongPasswords) giveBack(k *names, at int64) {
 	}
 }
 
-// failed notes that the password is wrong for the account with these keys. It
-// returns for which of them that counts. An attempt that began as no repetition counts
-// for all: until it fails, it counts as a failure.
+// failed records that the password is wrong for the account with these keys. It
+// returns the keys for which that counts as a failure. An attempt that began as
+// no repetition counts for all keys: while pending, it already counted against
+// their limits.
 func (w *wrongPasswords) failed(k *names, keys []throttle.Key, r repetition) (counts [maxKeys]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -145,7 +152,7 @@ func (w *wrongPasswords) failed(k *names, keys []throttle.Key, r repetition) (co
 	return counts
 }
 
-// succeeded forgets the password: it is right now.
+// succeeded removes the password from the lists: it is now the right one.
 func (w *wrongPasswords) succeeded(k *names) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

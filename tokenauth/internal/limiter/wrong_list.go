@@ -7,23 +7,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A wrongList has the last passwords first.
+// A wrongList has the last wrong passwords of a name, the newest first.
 type wrongList struct {
 	passwords  [maxWrong]wrongPassword
 	n          int
-	repeated   int   // how often one was repeated
-	repeatedAt int64 // when, in Unix milliseconds
+	repeated   int   // how often a password was repeated
+	repeatedAt int64 // the last time, in Unix milliseconds
 	waits      bool  // an attempt waits for its turn to repeat one
 }
 
 type wrongPassword struct {
 	fingerprint uint16
 	n           uint8
-	at          [4]uint32 // parts of the keys of the accounts where it was wrong
+	at          [4]uint32 // parts of the keys of accounts for which it was wrong
 }
 
-// since is how long ago a password was repeated. A clock that was set back makes
-// nobody wait longer.
+// since returns how long ago a password was repeated. If the clock was set
+// back, it returns repeatEvery, so that no attempt waits longer.
 func (l *wrongList) since(now int64) time.Duration {
 	if l.repeatedAt > now {
 		return repeatEvery
@@ -31,7 +31,8 @@ func (l *wrongList) since(now int64) time.Duration {
 	return time.Duration(now-l.repeatedAt) * time.Millisecond
 }
 
-// takeTurn reports whether a password may be repeated, and notes that it is.
+// takeTurn reports whether a password may be repeated now, and records that it
+// is.
 func (l *wrongList) takeTurn(now int64) bool {
 	if l.since(now) < repeatEvery {
 		return false
@@ -45,10 +46,11 @@ func (l *wrongList) find(fingerprint uint16) int {
 	return slices.IndexFunc(l.passwords[:l.n], func(p wrongPassword) bool { return p.fingerprint == fingerprint })
 }
 
-// add puts the password first. It reports whether it is new for the account, and
-// whether it is new at all. The second is so at least as often, whatever the order:
-// the counters of the name, which all spellings have, decide before those of an
-// account do.
+// add puts the password first. It reports whether the password is new for the
+// account, and whether it is new for the name. For each account, a password is
+// new for the name at least as often as for the account. So the counters of the
+// name, which all spellings share, reach their limits first. An entry records
+// up to four accounts; for others the password is always new.
 func (l *wrongList) add(fingerprint uint16, account uint32) (ofAccount, ofName bool) {
 	i := l.find(fingerprint)
 	p := wrongPassword{fingerprint: fingerprint}
@@ -67,9 +69,9 @@ func (l *wrongList) add(fingerprint uint16, account uint32) (ofAccount, ofName b
 	return ofAccount, ofName
 }
 
-// dropLeastRepeated drops, of a sample, the list of which least was repeated, and
-// of those the one that was repeated first. So names that are tried once do not
-// crowd out the one that a device repeats.
+// dropLeastRepeated drops, from a sample, the list with the fewest repetitions,
+// and of these the one that was repeated first. So names that are tried once do
+// not evict the list of a device that repeats its password.
 func dropLeastRepeated(lists map[throttle.Key]*wrongList) {
 	var least throttle.Key
 	var of *wrongList
