@@ -44,7 +44,7 @@ func TestCompleteNeedsAllMastersWithSlots(t *testing.T) {
 		{"the cluster is down", strings.Replace(goodInfo, "state:ok", "state:fail", 1), []string{a, b}, "cluster_state:ok"},
 		{"keys belong to nobody", strings.Replace(goodInfo, "16384", "1638", 1), []string{a, b}, "cluster_slots_assigned:16384"},
 		{"no text", "", []string{"", ""}, "cluster_state:ok"},
-		{"no nodes", goodInfo, []string{"", ""}, "itself"},
+		{"no nodes", goodInfo, []string{"", ""}, "myself"},
 		{"another text", goodInfo, []string{"hello\n", ""}, "hello"},
 	} {
 		var views []*view
