@@ -70,8 +70,8 @@
 // takes over, and then continue. It may then confirm the requests that it
 // received before, although their changes are lost.
 //
-// The guide in the folder storage has measurements: what clients see during a
-// failover, and how many changes were lost.
+// The README of the folder storage has measurements of failovers: the responses
+// that clients got, and the number of changes that were lost.
 //
 // CLUSTER FAILOVER loses no changes. Wait for twice cluster-node-timeout before
 // you ask the same node to take over again. Otherwise Redis 7.0 counts the votes
