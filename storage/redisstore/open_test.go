@@ -143,7 +143,7 @@ func eventually(tb testing.TB, what string, holds func() bool) {
 	tb.Helper()
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			tb.Fatalf("waited %v in vain until: %s", patience, what)
+			tb.Fatalf("timed out after %v, waiting for: %s", patience, what)
 		}
 	}
 }
