@@ -82,7 +82,7 @@ func runNamed(t *testing.T, storage tokenauth.Storage, name string, now time.Tim
 	s := &namedService{storage: storage, name: name}
 	began := time.Now()
 	var err error
-	s.auth, err = tokenauth.New(storage, nobody{}, &tokenauth.Options{
+	s.auth, err = tokenauth.New(storage, rejectAll{}, &tokenauth.Options{
 		Name: name, PurgeInterval: time.Second,
 		Logger: slog.New(slog.NewTextHandler(s, nil)),
 		Now:    func() time.Time { return now.Add(time.Since(began)) },
@@ -133,9 +133,9 @@ func (s *namedService) await(t *testing.T, text string) {
 	}
 }
 
-// nobody is an Authenticator that rejects every sign-in.
-type nobody struct{}
+// rejectAll is an Authenticator that rejects every sign-in.
+type rejectAll struct{}
 
-func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+func (rejectAll) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }

@@ -13,14 +13,15 @@ import (
 	"time"
 )
 
-// StartGalera starts a Galera cluster with this number of MariaDB nodes, for this
-// test only. Each node accepts writes, and all DSNs lead to the same database. The
-// cluster is removed when the test ends.
+// StartGalera starts a Galera cluster with this number of MariaDB nodes, for
+// this test only. Each node accepts writes, and all DSNs lead to the same
+// database. The cluster is removed when the test ends.
 //
-// A node that was stopped or killed rejoins after [Server.Start], while a majority
-// runs. After [Server.Kill] of one node of two, the other has no majority and refuses
-// statements. After [Server.Stop] the other continues alone. The other nodes detect
-// Kill or [Server.Pause] after 5 seconds, and commits wait until then.
+// A node that was stopped or killed rejoins after [Server.Start], while a
+// majority runs. After [Server.Kill] of one node of two, the other has no
+// majority and refuses statements. After [Server.Stop] the other continues
+// alone. The other nodes detect Kill or [Server.Pause] after 5 seconds, and
+// commits wait until then.
 func StartGalera(tb testing.TB, nodes int) []*Server {
 	tb.Helper()
 	servers, err := startGalera(tb, nodes)
@@ -84,9 +85,10 @@ func awaitDatabase(e engine, dsn string) error {
 	}
 }
 
-// galera is the [engine] for a MariaDB server that is a node of a Galera cluster. It
-// communicates with the other nodes on its port. Two higher ports, at the offsets
-// galeraIST and galeraSST, receive missed changes and, for a new node, all data.
+// galera is the [engine] for a MariaDB server that is a node of a Galera
+// cluster. It communicates with the other nodes on its port. Two higher ports,
+// at the offsets galeraIST and galeraSST, receive missed changes and, for a new
+// node, all data.
 type galera struct {
 	mariadb
 	port int
@@ -130,8 +132,8 @@ func (galera) joining(serve []string, join string) []string {
 	return append(serve[:len(serve):len(serve)], address+join)
 }
 
-// galeraProvider returns the path of the Galera library. It also requires MariaDB,
-// and rsync, which copies the data to a joining node.
+// galeraProvider returns the path of the Galera library. It also requires
+// MariaDB, and rsync, which copies the data to a joining node.
 func galeraProvider() (string, bool) {
 	if _, ok := find([]string{"mariadbd"}, "/usr/sbin", "/usr/libexec"); !ok {
 		return "", false // MySQL has no Galera
@@ -155,8 +157,8 @@ func (g galera) connect(dsn string) (connection, error) {
 	return galeraConnection{db}, nil
 }
 
-// galeraConnection is a connection whose ping succeeds once the node is synced. Before
-// that, a node accepts connections but refuses statements.
+// galeraConnection is a connection whose ping succeeds once the node is synced.
+// Before that, a node accepts connections but refuses statements.
 type galeraConnection struct{ *sql.DB }
 
 func (c galeraConnection) PingContext(ctx context.Context) error {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Each node has the data that were written to the others. It rejoins after Stop and
-// after Kill.
+// Each node has the data that were written to the others. It rejoins after Stop
+// and after Kill.
 func TestGaleraNodesShareTheirData(t *testing.T) {
 	t.Parallel()
 	var dirs []string

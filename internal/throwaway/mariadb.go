@@ -63,8 +63,8 @@ func (mariadb) admin(dir string) string {
 	return config.FormatDSN()
 }
 
-// database keeps only the account, the address and the TLS configuration of the DSN.
-// Tests choose the other parameters.
+// database keeps only the account, the address and the TLS configuration of the
+// DSN. Tests choose the other parameters.
 func (mariadb) database(dsn, name string) (string, error) {
 	old, err := mysql.ParseDSN(dsn)
 	if err != nil {
@@ -93,8 +93,8 @@ func (mariadb) open(dsn string) (*sql.DB, error) {
 	return sql.OpenDB(connector), nil
 }
 
-// drop first ends the connections to the database, because DROP DATABASE waits for
-// their transactions.
+// drop first ends the connections to the database, because DROP DATABASE waits
+// for their transactions.
 func (mariadb) drop(ctx context.Context, db *sql.DB, name string) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// Module makes a Go module that requires the module in the folder root, as it is
-// there, and the modules in requires, which has lines of go.mod. Files has the other
-// files of the module by name. Module returns a function that runs the go command in
-// it.
+// Module makes a Go module that requires the module in the folder root, as it
+// is there, and the modules in requires, which has lines of go.mod. Files has
+// the other files of the module by name. Module returns a function that runs
+// the go command in it.
 //
 // The modules come from the module cache or a module proxy. If they are not
 // available, the test is skipped, or fails if "modules" is required: see [Need].

@@ -16,10 +16,10 @@ import (
 // Nginx starts nginx for this test only, on a port of the loopback address. It
 // returns the URL, without a path. The server is removed when the test ends.
 //
-// The text server is the content of its one server block, without listen. The texts
-// in http are inserted before that block. Relative paths, for example of
-// proxy_cache_path, refer to its temporary folder. It runs as the account of the
-// test, so it can reach Unix sockets in a folder of the test.
+// The text server is the content of its one server block, without listen. The
+// texts in http are inserted before that block. Relative paths, for example of
+// proxy_cache_path, refer to its temporary folder. It runs as the account of
+// the test, so it can reach Unix sockets in a folder of the test.
 func Nginx(tb testing.TB, server string, http ...string) string {
 	tb.Helper()
 	main, err := nginxMain()
@@ -58,8 +58,8 @@ func (n nginx) commands(dir string) (setup, serve []string, err error) {
 	return []string{"true"}, []string{server, "-p", dir, "-c", n.file, "-e", "stderr"}, nil
 }
 
-// nginxMain returns the configuration outside the http block. For root it sets the
-// user, because workers would otherwise run as another account.
+// nginxMain returns the configuration outside the http block. For root it sets
+// the user, because workers would otherwise run as another account.
 func nginxMain() (string, error) {
 	main := "daemon off;\nworker_processes 1;\npid pid;\nerror_log stderr;\nevents {}\n"
 	if os.Geteuid() != 0 {

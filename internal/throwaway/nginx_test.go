@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// nginx can reach a Unix socket in a folder of the test, also if root runs the test.
+// nginx can reach a Unix socket in a folder of the test, also if root runs the
+// test.
 func TestNginxPassesRequestsToASocketOfTheTest(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "socket")

@@ -11,15 +11,16 @@ import (
 // ErrMissing is the error that [Outside] wraps if a server is not installed.
 var ErrMissing = errors.New("throwaway: not installed")
 
-// Outside calls run with a [testing.TB], so that a program that is not a test can
-// start servers. Then it runs the clean-ups. The TB has only the methods Helper,
-// Context, Cleanup, TempDir, Log, Logf, Error, Errorf, Fatal, Fatalf, Skip and Skipf.
+// Outside calls run with a [testing.TB], so that a program that is not a test
+// can start servers. Then it runs the clean-ups. The TB has only the methods
+// Helper, Context, Cleanup, TempDir, Log, Logf, Error, Errorf, Fatal, Fatalf,
+// Skip and Skipf.
 //
-// Outside returns the texts of Error and Fatal as an error. If Skip was called, the
-// error wraps [ErrMissing] and has the text of Skip.
+// Outside returns the texts of Error and Fatal as an error. If Skip was called,
+// the error wraps [ErrMissing] and has the text of Skip.
 //
-// The shared servers of [Postgres] and [MariaDB] run until [CloseShared], or until
-// shortly after the end of the program.
+// The shared servers of [Postgres] and [MariaDB] run until [CloseShared], or
+// until shortly after the end of the program.
 func Outside(ctx context.Context, run func(tb testing.TB)) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	o := &outside{ctx: ctx}
@@ -47,8 +48,8 @@ func Outside(ctx context.Context, run func(tb testing.TB)) (err error) {
 	return nil
 }
 
-// CloseShared stops the shared servers of [Postgres] and [MariaDB], as [Main] does
-// for tests. They cannot be started again.
+// CloseShared stops the shared servers of [Postgres] and [MariaDB], as [Main]
+// does for tests. They cannot be started again.
 func CloseShared() {
 	sharedPostgres.close()
 	sharedMariaDB.close()

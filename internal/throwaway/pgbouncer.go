@@ -12,13 +12,14 @@ import (
 )
 
 // StartPgBouncer starts PgBouncer for this test only, in front of a database of
-// [Postgres] or [StartPostgres]. It is removed when the test ends. Start it after the
-// database, so that it ends first. Its DSN leads to the same database, through
-// PgBouncer. All its clients act as the user of the given DSN.
+// [Postgres] or [StartPostgres]. It is removed when the test ends. Start it
+// after the database, so that it ends first. Its DSN leads to the same
+// database, through PgBouncer. All its clients act as the user of the given
+// DSN.
 //
-// Settings are lines of the section "pgbouncer" of its configuration. An example is
-// "pool_mode = session", the default. With "default_pool_size = 1" all clients share
-// one connection.
+// Settings are lines of the section "pgbouncer" of its configuration. An
+// example is "pool_mode = session", the default. With "default_pool_size = 1"
+// all clients share one connection.
 func StartPgBouncer(tb testing.TB, dsn string, settings ...string) *Server {
 	tb.Helper()
 	config, err := pgx.ParseConfig(dsn)

@@ -37,8 +37,9 @@ func (postgres) commands(dir string) (setup, serve []string, err error) {
 	return setup, serve, nil
 }
 
-// postgresFolder returns the folder of the server programs, which is often not in
-// PATH. It requires initdb and postgres, because some folders have only the client.
+// postgresFolder returns the folder of the server programs, which is often not
+// in PATH. It requires initdb and postgres, because some folders have only the
+// client.
 func postgresFolder() (string, bool) {
 	if !supported {
 		return "", false
@@ -68,16 +69,16 @@ func (postgres) signals() (stop, kill syscall.Signal) {
 	return syscall.SIGINT, syscall.SIGQUIT
 }
 
-// release removes the shared memory of a killed server. The server would do so at its
-// next start, but it is not started again.
+// release removes the shared memory of a killed server. The server would do so
+// at its next start, but it is not started again.
 func (postgres) release(dir string) {
 	if id, ok := sharedMemory(dir); ok {
 		exec.Command("ipcrm", "-m", id).Run()
 	}
 }
 
-// sharedMemory returns the ID of the shared memory of a server that did not shut down
-// cleanly.
+// sharedMemory returns the ID of the shared memory of a server that did not
+// shut down cleanly.
 func sharedMemory(dir string) (id string, ok bool) {
 	pidFile, _ := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
 	lines := strings.Split(string(pidFile), "\n")

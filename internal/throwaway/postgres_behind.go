@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// PostgresBehind is for a test with its own proxy in front of PostgreSQL. It returns
-// the network and address of the server with the DSN, for [net.Dial]. Via is the DSN
-// of the same database through the proxy, which listens on the TCP address.
+// PostgresBehind is for a test with its own proxy in front of PostgreSQL. It
+// returns the network and address of the server with the DSN, for [net.Dial].
+// Via is the DSN of the same database through the proxy, which listens on the
+// TCP address.
 func PostgresBehind(tb testing.TB, dsn, address string) (network, server, via string) {
 	tb.Helper()
 	u, err := url.Parse(dsn)

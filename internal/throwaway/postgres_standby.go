@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// StartPostgresStandby starts a hot standby of a server of [StartPostgres], for this
-// test only. Its DSN leads to the same database. Replication uses a slot. It is
-// asynchronous unless the test sets synchronous_standby_names on the primary. SELECT
-// pg_promote() makes the standby a primary.
+// StartPostgresStandby starts a hot standby of a server of [StartPostgres], for
+// this test only. Its DSN leads to the same database. Replication uses a slot.
+// It is asynchronous unless the test sets synchronous_standby_names on the
+// primary. SELECT pg_promote() makes the standby a primary.
 func StartPostgresStandby(tb testing.TB, primary *Server) *Server {
 	tb.Helper()
 	s := start(tb, postgresStandby{primary: primary})
@@ -18,10 +18,10 @@ func StartPostgresStandby(tb testing.TB, primary *Server) *Server {
 	return s
 }
 
-// RejoinPostgres makes the server s, of [StartPostgres] or [StartPostgresStandby], a
-// standby of the primary, as operators do with an old primary. It kills s if s runs,
-// replaces its data by a copy of the primary's, and starts it again at the same
-// address.
+// RejoinPostgres makes the server s, of [StartPostgres] or
+// [StartPostgresStandby], a standby of the primary, as operators do with an old
+// primary. It kills s if s runs, replaces its data by a copy of the primary's,
+// and starts it again at the same address.
 func RejoinPostgres(tb testing.TB, s, primary *Server) {
 	tb.Helper()
 	s.Kill(tb)
@@ -36,8 +36,9 @@ func RejoinPostgres(tb testing.TB, s, primary *Server) {
 	}
 }
 
-// PrimaryDSN returns a DSN for two servers, one of [StartPostgres] and a standby of
-// it. It leads to the one that is the primary. Its connect_timeout is one second.
+// PrimaryDSN returns a DSN for two servers, one of [StartPostgres] and a
+// standby of it. It leads to the one that is the primary. Its connect_timeout
+// is one second.
 func PrimaryDSN(tb testing.TB, a, b *Server) string {
 	tb.Helper()
 	u, err := url.Parse(a.DSN())
@@ -58,14 +59,15 @@ func PrimaryDSN(tb testing.TB, a, b *Server) string {
 	return u.String()
 }
 
-// postgresStandby is the [engine] for a PostgreSQL server that begins as a standby.
+// postgresStandby is the [engine] for a PostgreSQL server that begins as a
+// standby.
 type postgresStandby struct {
 	postgres
 	primary *Server
 }
 
-// copyPrimary empties the folder instead of replacing it. PostgreSQL finds the shared
-// memory of a killed server by the inode of the folder, and removes it.
+// copyPrimary empties the folder instead of replacing it. PostgreSQL finds the
+// shared memory of a killed server by the inode of the folder, and removes it.
 const copyPrimary = `mkdir -p -m 700 "$1" && find "$1" -mindepth 1 -delete && exec "$2" -D "$1" -h "$3" -S "$4" ` +
 	`-p 5432 -U postgres -w -C -R -X stream -c fast --no-sync`
 

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A standby has the data of its primary. It can be stopped, paused and killed like
-// other servers, and promoted to replace the primary.
+// A standby has the data of its primary. It can be stopped, paused and killed
+// like other servers, and promoted to replace the primary.
 func TestPostgresStandbyTakesOver(t *testing.T) {
 	t.Parallel()
 	k := kinds[0]

@@ -20,8 +20,8 @@ import (
 const supported = true
 
 // unprivileged returns the account that runs the servers, or nil for the current
-// account. As root it returns the account nobody, because database servers refuse to
-// run as root.
+// account. As root it returns an account without privileges, because database
+// servers refuse to run as root.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -99,8 +99,8 @@ func stop(pids ...int) error {
 	return nil
 }
 
-// stopped reports whether all threads of the process have stopped. Without /proc it
-// returns true.
+// stopped reports whether all threads of the process have stopped. Without
+// /proc it returns true.
 func stopped(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	return !slices.ContainsFunc(threads, func(file string) bool {
@@ -114,8 +114,8 @@ func stopped(pid int) bool {
 	})
 }
 
-// kill ends the process and its children. It pauses all of them first, so that none
-// can react to the end of another.
+// kill ends the process and its children. It pauses all of them first, so that
+// none can react to the end of another.
 func (p *process) kill() error {
 	if err := p.pause(); err != nil {
 		return err

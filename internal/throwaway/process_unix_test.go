@@ -55,8 +55,8 @@ func told(r io.Reader) (pid int, dir string, err error) {
 	return 0, "", fmt.Errorf("the child has not started a server: %v", lines.Err())
 }
 
-// alive reports whether the process runs. A process that has ended but whose parent
-// has not waited for it does not count.
+// alive reports whether the process runs. A process that has ended but whose
+// parent has not waited for it does not count.
 func alive(pid int) bool {
 	if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
 		return false
@@ -133,8 +133,8 @@ func waitToBeKilled(t *testing.T, k kind, pause bool) {
 	io.Copy(io.Discard, os.Stdin)
 }
 
-// The kernel stops the threads of a process one after the other. Pause must wait for
-// all of them, because a running thread could still answer a query.
+// The kernel stops the threads of a process one after the other. Pause must
+// wait for all of them, because a running thread could still answer a query.
 func TestPauseReturnsWhenEveryThreadHasStopped(t *testing.T) {
 	if os.Getenv(childVariable) != "" {
 		for range 2 {
@@ -258,8 +258,8 @@ func (s shell) commands(string) (setup, serve []string, err error) {
 	return []string{"/bin/sh", "-c", s.setup}, []string{"/bin/sh", "-c", s.serve}, nil
 }
 
-// If a server cannot be started, newServer returns at once, with the output of the
-// server in the error.
+// If a server cannot be started, newServer returns at once, with the output of
+// the server in the error.
 func TestFailureContainsTheOutputOfTheServer(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -56,7 +56,8 @@ func (redis) connect(dsn string) (connection, error) {
 	return redisAddress{"unix", u.Path}, nil
 }
 
-// redisAddress is the address of a Redis server. Each command opens a new connection.
+// redisAddress is the address of a Redis server. Each command opens a new
+// connection.
 type redisAddress struct{ network, address string }
 
 func (redisAddress) Close() error { return nil }

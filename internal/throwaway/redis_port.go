@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// redisPort is the [program] for a Redis server that listens on a port. If of is not
-// zero, the server is a replica of the server at that port.
+// redisPort is the [program] for a Redis server that listens on a port. If of
+// is not zero, the server is a replica of the server at that port.
 type redisPort struct {
 	redis
 	port, of int
@@ -32,8 +32,8 @@ func (p redisPort) listen() []string {
 	return []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(p.port)}
 }
 
-// syncsAtOnce makes a master send its data to a new replica at once. By default it
-// waits 5 seconds for more replicas.
+// syncsAtOnce makes a master send its data to a new replica at once. By default
+// it waits 5 seconds for more replicas.
 var syncsAtOnce = []string{"--repl-diskless-sync-delay", "0"}
 
 func (p redisPort) admin(string) string { return "redis://" + p.address().address }
@@ -44,8 +44,8 @@ func (p redisPort) address() redisAddress {
 	return redisAddress{"tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port))}
 }
 
-// startAll starts servers concurrently. It fails the test if one does not start. The
-// servers are removed when the test ends.
+// startAll starts servers concurrently. It fails the test if one does not
+// start. The servers are removed when the test ends.
 func startAll(tb testing.TB, start ...func() (*Server, error)) []*Server {
 	tb.Helper()
 	servers := make([]*Server, len(start))
@@ -68,9 +68,9 @@ func startAll(tb testing.TB, start ...func() (*Server, error)) []*Server {
 	return servers
 }
 
-// startAtPort starts a server on a free port. The ports at the offsets in higher are
-// free too. If another process takes one of the ports meanwhile, startAtPort tries
-// other ports.
+// startAtPort starts a server on a free port. The ports at the offsets in
+// higher are free too. If another process takes one of the ports meanwhile,
+// startAtPort tries other ports.
 func startAtPort(at func(port int) program, higher ...int) (s *Server, err error) {
 	for range 5 {
 		var port int
@@ -121,8 +121,9 @@ func (a redisAddress) say(ctx context.Context, command []string, texts ...string
 	})
 }
 
-// until repeats a command until is returns true for the answer. It ignores errors,
-// because some pass: Redis closes all connections when it becomes a replica.
+// until repeats a command until is returns true for the answer. It ignores
+// errors, because some pass: Redis closes all connections when it becomes a
+// replica.
 func (a redisAddress) until(ctx context.Context, command []string, is func(answer string) bool) error {
 	for {
 		answer, err := a.do(ctx, command...)

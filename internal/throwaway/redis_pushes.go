@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// FilterPushes wraps a client's connection to Redis in RESP3. The result passes on
-// answers, but drops each push message for which drop returns true, like some
-// proxies. It calls drop once for each push message, in their order.
+// FilterPushes wraps a client's connection to Redis in RESP3. The result passes
+// on answers, but drops each push message for which drop returns true, like
+// some proxies. It calls drop once for each push message, in their order.
 func FilterPushes(conn net.Conn, drop func() bool) net.Conn {
 	return &pushFilter{Conn: conn, reader: bufio.NewReader(conn), drop: drop}
 }

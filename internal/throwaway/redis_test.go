@@ -106,8 +106,8 @@ func TestRedisClusterHasThreeMasters(t *testing.T) {
 	}
 }
 
-// After Kill and Start, a master of a cluster has its address and its data. A while
-// later the cluster is complete again.
+// After Kill and Start, a master of a cluster has its address and its data. A
+// while later the cluster is complete again.
 func TestKilledClusterMasterRejoins(t *testing.T) {
 	t.Parallel()
 	servers := StartRedisCluster(t)
@@ -129,7 +129,8 @@ func TestKilledClusterMasterRejoins(t *testing.T) {
 	}
 }
 
-// A replica has the data of its master, and replaces the master when that is killed.
+// A replica has the data of its master, and replaces the master when that is
+// killed.
 func TestClusterReplicaTakesOver(t *testing.T) {
 	t.Parallel()
 	masters, replicas := StartReplicatedRedisCluster(t)

@@ -154,9 +154,9 @@ func (s *Server) close() {
 	s.supervisor.close()
 }
 
-// DSN returns the DSN of a database on the server, or the URL of a server without
-// databases. The server was empty when it was first started. The DSN does not change
-// with [Server.Stop] and [Server.Start].
+// DSN returns the DSN of a database on the server, or the URL of a server
+// without databases. The server was empty when it was first started. The DSN
+// does not change with [Server.Stop] and [Server.Start].
 func (s *Server) DSN() string { return s.dsn }
 
 // Stop shuts the server down cleanly, without waiting for its clients. It returns
@@ -170,8 +170,8 @@ func (s *Server) Stop(tb testing.TB) {
 	})
 }
 
-// Kill ends all processes of the server with SIGKILL, like a crash. It returns when
-// they have ended. Committed data are there after [Server.Start].
+// Kill ends all processes of the server with SIGKILL, like a crash. It returns
+// when they have ended. Committed data are there after [Server.Start].
 func (s *Server) Kill(tb testing.TB) {
 	tb.Helper()
 	s.end(tb, (*process).kill)

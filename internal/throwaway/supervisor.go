@@ -17,9 +17,9 @@ import (
 //go:embed supervisor.sh
 var script string
 
-// A supervisor runs commands in a folder, one at a time. It is a separate process.
-// So it can end the command and remove the folder after this process has ended by a
-// panic, a timeout or SIGKILL.
+// A supervisor runs commands in a folder, one at a time. It is a separate
+// process. So it can end the command and remove the folder after this process
+// has ended by a panic, a timeout or SIGKILL.
 type supervisor struct {
 	dir     string
 	cmd     *exec.Cmd
@@ -28,9 +28,9 @@ type supervisor struct {
 	last    *process
 }
 
-// supervise makes the folder dir and starts a supervisor for it. The supervisor ends
-// a command with the signal kill. If sameAccount is set, commands run as the account
-// of this process. Otherwise they do not run as root.
+// supervise makes the folder dir and starts a supervisor for it. The supervisor
+// ends a command with the signal kill. If sameAccount is set, commands run as
+// the account of this process. Otherwise they do not run as root.
 func supervise(dir string, kill syscall.Signal, sameAccount bool) (*supervisor, error) {
 	account, err := unprivileged()
 	if err != nil {
@@ -60,8 +60,8 @@ func supervise(dir string, kill syscall.Signal, sameAccount bool) (*supervisor, 
 		return nil, err
 	}
 	s := &supervisor{dir: dir, cmd: cmd, orders: orders, replies: bufio.NewReader(replies)}
-	// The folder is made after the supervisor has started, so that there is always a
-	// process that removes it.
+	// The folder is made after the supervisor has started, so that there is
+	// always a process that removes it.
 	if err := makeFolder(dir, account); err != nil {
 		s.close()
 		return nil, err

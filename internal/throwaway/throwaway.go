@@ -1,5 +1,5 @@
-// Package throwaway starts real servers for tests: databases, Redis, PgBouncer and
-// nginx. It removes them when the test ends.
+// Package throwaway starts real servers for tests: databases, Redis, PgBouncer
+// and nginx. It removes them when the test ends.
 //
 //	func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 //
@@ -9,17 +9,18 @@
 //	}
 //
 // It uses the servers that are installed on the machine. Each has a temporary
-// folder, and listens only on a Unix socket in it. A Redis Cluster, servers with
-// sentinels, Twemproxy and nginx listen on ports of the loopback address, and Galera
-// nodes also use such ports among themselves. The servers end with the test
-// process, even if that crashes or is killed. Committed data survive
-// [Server.Kill], but may not survive a crash of the machine, because the servers do
-// not wait for the disk.
+// folder, and listens only on a Unix socket in it. A Redis Cluster, servers
+// with sentinels, Twemproxy and nginx listen on ports of the loopback address,
+// and Galera nodes also use such ports among themselves. The servers end with
+// the test process, even if that crashes or is killed. Committed data survive
+// [Server.Kill], but may not survive a crash of the machine, because the
+// servers do not wait for the disk.
 //
 // If a server is not installed, the test is skipped. It fails instead if the
-// environment variable TOKENAUTH_REQUIRE names the server. The variable is a comma
-// separated list of "postgres", "pgbouncer", "mariadb", "galera", "redis",
-// "twemproxy" and "nginx", and of "chromium" for a browser ([Chromium]).
+// environment variable TOKENAUTH_REQUIRE names the server. The variable is a
+// comma separated list of "postgres", "pgbouncer", "mariadb", "galera",
+// "redis", "twemproxy" and "nginx", and of "chromium" for a browser
+// ([Chromium]).
 package throwaway
 
 import (
@@ -32,19 +33,19 @@ import (
 	"testing"
 )
 
-// Postgres returns the URL of a new, empty database, which is dropped when the test
-// ends.
+// Postgres returns the URL of a new, empty database, which is dropped when the
+// test ends.
 //
-// The database is on a PostgreSQL server that all tests of the process share. The
-// first call starts it. If the environment variable TOKENAUTH_POSTGRES_DSN is set,
-// the server with that URL is used instead.
+// The database is on a PostgreSQL server that all tests of the process share.
+// The first call starts it. If the environment variable TOKENAUTH_POSTGRES_DSN
+// is set, the server with that URL is used instead.
 func Postgres(tb testing.TB) string {
 	tb.Helper()
 	return sharedPostgres.database(tb)
 }
 
-// MariaDB returns the DSN of a new, empty database, which is dropped when the test
-// ends. The DSN has no parameters, and is for [mysql.ParseDSN].
+// MariaDB returns the DSN of a new, empty database, which is dropped when the
+// test ends. The DSN has no parameters, and is for [mysql.ParseDSN].
 //
 // The database is on a MariaDB server that all tests of the process share. The
 // first call starts it. If the environment variable TOKENAUTH_MARIADB_DSN is set,
@@ -68,8 +69,8 @@ func StartMariaDB(tb testing.TB) *Server {
 	return startServer(tb, mariadb{})
 }
 
-// StartMariaDBWith is like [StartMariaDB], with further options for the server, such
-// as "--log-bin".
+// StartMariaDBWith is like [StartMariaDB], with further options for the server,
+// such as "--log-bin".
 func StartMariaDBWith(tb testing.TB, options ...string) *Server {
 	tb.Helper()
 	return startServer(tb, mariadb{options})
@@ -78,9 +79,9 @@ func StartMariaDBWith(tb testing.TB, options ...string) *Server {
 // Redis returns the URL of a new, empty Redis server, for
 // [github.com/redis/rueidis.ParseURL]. The server is removed when the test ends.
 //
-// If the environment variable TOKENAUTH_REDIS_URL is set, Redis returns its value.
-// That server may have data and other users. So a test that calls Redis must use
-// unique keys, and remove them.
+// If the environment variable TOKENAUTH_REDIS_URL is set, Redis returns its
+// value. That server may have data and other users. So a test that calls Redis
+// must use unique keys, and remove them.
 func Redis(tb testing.TB) string {
 	tb.Helper()
 	if u := os.Getenv("TOKENAUTH_REDIS_URL"); u != "" {
@@ -96,9 +97,9 @@ func StartRedis(tb testing.TB) *Server {
 	return start(tb, redis{})
 }
 
-// RedisCluster starts a Redis Cluster for this test only, and returns the addresses
-// of its three masters. Each has a third of the slots and no replicas. The cluster
-// is removed when the test ends.
+// RedisCluster starts a Redis Cluster for this test only, and returns the
+// addresses of its three masters. Each has a third of the slots and no
+// replicas. The cluster is removed when the test ends.
 func RedisCluster(tb testing.TB) []string {
 	tb.Helper()
 	var addresses []string
@@ -108,42 +109,43 @@ func RedisCluster(tb testing.TB) []string {
 	return addresses
 }
 
-// StartRedisCluster is like [RedisCluster], but returns the servers. A master that
-// was stopped has the same port after [Server.Start]. It rejoins the cluster some
-// seconds later, when the other masters agree, which CLUSTER INFO reports.
+// StartRedisCluster is like [RedisCluster], but returns the servers. A master
+// that was stopped has the same port after [Server.Start]. It rejoins the
+// cluster some seconds later, when the other masters agree, which CLUSTER INFO
+// reports.
 func StartRedisCluster(tb testing.TB) []*Server {
 	tb.Helper()
 	return startRedisCluster(tb, 0)
 }
 
-// StartReplicatedRedisCluster is like [StartRedisCluster], and also starts a replica
-// of each master. The replicas are in the order of their masters. It returns when
-// the replicas have all the data of their masters.
+// StartReplicatedRedisCluster is like [StartRedisCluster], and also starts a
+// replica of each master. The replicas are in the order of their masters. It
+// returns when the replicas have all the data of their masters.
 func StartReplicatedRedisCluster(tb testing.TB) (masters, replicas []*Server) {
 	tb.Helper()
 	servers := startRedisCluster(tb, 1)
 	return servers[:redisMasters], servers[redisMasters:]
 }
 
-// StartRedisSentinel starts a Redis server, a replica of it and three sentinels, for
-// this test only. All are removed when the test ends. It returns when the sentinels
-// know both servers and each other. They regard a server as down after 5 seconds,
-// which SENTINEL SET changes.
+// StartRedisSentinel starts a Redis server, a replica of it and three
+// sentinels, for this test only. All are removed when the test ends. It returns
+// when the sentinels know both servers and each other. They regard a server as
+// down after 5 seconds, which SENTINEL SET changes.
 //
 // The DSN of each sentinel is a URL with the addresses of all sentinels, for
 // [github.com/redis/rueidis.ParseURL].
 //
-// After [Server.Kill] and [Server.Start] the first server is a master again, because
-// its configuration was not rewritten. About 10 seconds later the sentinels make it
-// a replica.
+// After [Server.Kill] and [Server.Start] the first server is a master again,
+// because its configuration was not rewritten. About 10 seconds later the
+// sentinels make it a replica.
 func StartRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 	tb.Helper()
 	return startRedisSentinel(tb)
 }
 
 // Main runs the tests, stops the servers that they shared, and returns the exit
-// code. Call it from TestMain. Without it, the servers stop shortly after the end of
-// the test process.
+// code. Call it from TestMain. Without it, the servers stop shortly after the
+// end of the test process.
 func Main(m *testing.M) int {
 	defer sharedPostgres.close()
 	defer sharedMariaDB.close()

@@ -131,8 +131,8 @@ func TestFreshDatabasesAreEmptyAndSeparate(t *testing.T) {
 	})
 }
 
-// Concurrent calls return different databases, even while the first call starts the
-// server.
+// Concurrent calls return different databases, even while the first call starts
+// the server.
 func TestConcurrentCallsReturnDifferentDatabases(t *testing.T) {
 	onEach(t, func(t *testing.T, k kind) {
 		var mu sync.Mutex
@@ -414,8 +414,8 @@ func uninstall(t *testing.T) {
 	t.Cleanup(func() { glob = installed })
 }
 
-// If the server is not installed, the test is skipped with a hint on how to install
-// it. If the server is required, the test fails with the same hint.
+// If the server is not installed, the test is skipped with a hint on how to
+// install it. If the server is required, the test fails with the same hint.
 func TestMissingServerSkipsUnlessRequired(t *testing.T) {
 	uninstall(t)
 	t.Setenv("TOKENAUTH_POSTGRES_DSN", "")

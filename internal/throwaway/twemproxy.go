@@ -11,8 +11,8 @@ import (
 )
 
 // Twemproxy starts Twemproxy in front of a Redis server, for this test only. It
-// listens on a port of the loopback address, and Twemproxy returns its address. It is
-// removed when the test ends.
+// listens on a port of the loopback address, and Twemproxy returns its address.
+// It is removed when the test ends.
 func Twemproxy(tb testing.TB, behind *Server) string {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "nutcracker.yml")
@@ -49,14 +49,14 @@ func (p twemproxy) commands(string) (setup, serve []string, err error) {
 	return []string{"true"}, []string{server, "-c", p.file, "-a", "127.0.0.1", "-s", strconv.Itoa(p.port + twemproxyStatistics)}, nil
 }
 
-// sameAccount makes the supervisor run Twemproxy as the account of the test. Another
-// account could not read its configuration.
+// sameAccount makes the supervisor run Twemproxy as the account of the test.
+// Another account could not read its configuration.
 func (twemproxy) sameAccount() {}
 
 func (twemproxy) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGKILL }
 
 func (p twemproxy) admin(string) string { return "redis://" + loopback(p.port) }
 
-// connect returns a connection whose ping only checks that Twemproxy listens. It does
-// not reach the server behind Twemproxy.
+// connect returns a connection whose ping only checks that Twemproxy listens.
+// It does not reach the server behind Twemproxy.
 func (p twemproxy) connect(string) (connection, error) { return nginxAddress(loopback(p.port)), nil }

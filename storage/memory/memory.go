@@ -18,8 +18,8 @@ import (
 // safe for concurrent use.
 //
 // Only [Store.Watch] blocks. [Store.Find] may return [tokenauth.ErrNotFound].
-// [Store.Purge], [Store.RevokeClient] and [Store.Watch] return the context's error
-// when it ends. The methods return no other errors.
+// [Store.Purge], [Store.RevokeClient] and [Store.Watch] return the context's
+// error when it ends. The methods return no other errors.
 type Store struct {
 	// The first byte of the user key selects the shard. The key is a hash, so
 	// users are spread evenly, and a writer blocks only 1/64 of the readers.

@@ -42,7 +42,7 @@ func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokena
 	return found, nil
 }
 
-// hget returns the command that reads a slot.
+// hget returns the command that reads a [tokenauth.Slot].
 func (s *Store) hget(slot tokenauth.Slot) rueidis.Completed {
 	return s.read("HGET", []string{s.key(slot.User)}, field(slot.Client))
 }

@@ -36,8 +36,8 @@ func expectFound(t *testing.T, s interface {
 
 var errWrongType = errors.New("WRONGTYPE, of Redis")
 
-// FindBatch returns for each slot, on any master, the same result as Find: a token,
-// ErrNotFound, or an error about a corrupt value.
+// FindBatch returns for each slot, on any master, the same result as Find: a
+// token, ErrNotFound, or an error about a corrupt value.
 func TestFindBatchReturnsTheResultsOfFind(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
@@ -88,8 +88,8 @@ func TestFindBatchReturnsTheResultsOfFind(t *testing.T) {
 	})
 }
 
-// If one master of a cluster does not answer, FindBatch returns its error. It does
-// not report the tokens on that master as missing.
+// If one master of a cluster does not answer, FindBatch returns its error. It
+// does not report the tokens on that master as missing.
 func TestFindBatchFailsIfOneMasterFails(t *testing.T) {
 	t.Parallel()
 	servers := throwaway.StartRedisCluster(t)

@@ -53,8 +53,8 @@ func isBeat(name string) bool {
 	return err == nil
 }
 
-// readBeat returns the heartbeat in the hash, or "" if there is none. It sends the
-// command that [Store.Find] sends, so it reads from the same server.
+// readBeat returns the heartbeat in the hash, or "" if there is none. It sends
+// the command that [Store.Find] sends, so it reads from the same server.
 func (s *Store) readBeat(ctx context.Context, key string) (string, error) {
 	value, err := await(ctx, func() (string, error) {
 		return s.client.Do(ctx, s.read("HGET", []string{key}, beatField)).ToString()

@@ -16,8 +16,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// withFeed returns a store on a client with the option store, and with a feed with
-// the option feed.
+// withFeed returns a store on a client with the option store, and with a feed
+// with the option feed.
 func withFeed(t *testing.T, store, feed rueidis.ClientOption, prefix string) feedStore {
 	t.Helper()
 	w, err := redisstore.WithFeed(newStore(t, open(t, store), prefix), feed)
@@ -87,7 +87,8 @@ func (g *watching) goesOn(t *testing.T) {
 	})
 }
 
-// A feed on another server or database than the store's client sends no heartbeat.
+// A feed on another server or database than the store's client sends no
+// heartbeat.
 func TestNoHeartbeatsFromAnotherServerOrDatabase(t *testing.T) {
 	t.Parallel()
 	const apart = "different servers or databases"

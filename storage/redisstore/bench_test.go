@@ -53,7 +53,8 @@ func BenchmarkStore(b *testing.B) {
 		_, err := client.Do(ctx, client.B().Hget().Key(names[i]).Field(fields[i]).Build()).ToString()
 		return err
 	}
-	// hset writes to keys of its own, because validate needs the tokens unchanged.
+	// hset writes to keys of its own, because validate needs the tokens
+	// unchanged.
 	hset := func(i int) error {
 		return client.Do(b.Context(), client.B().Hset().Key(prefix+names[i]).FieldValue().FieldValue(fields[i], value).Build()).Error()
 	}

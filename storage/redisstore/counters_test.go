@@ -80,8 +80,8 @@ func TestConcurrentUpdatesAllCount(t *testing.T) {
 	})
 }
 
-// Redis keeps a counter as long as the counter affects a limit, even if the clocks
-// differ. The zero counter is not stored.
+// Redis keeps a counter as long as the counter affects a limit, even if the
+// clocks differ. The zero counter is not stored.
 func TestCountersExpire(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
@@ -205,8 +205,8 @@ func replicas(t *testing.T, n int, o rueidis.ClientOption, prefix string, a *ask
 	return all
 }
 
-// guess makes n concurrent sign-ins with wrong passwords. It returns how many were
-// throttled, and how many failed with ErrUnavailable.
+// guess makes n concurrent sign-ins with wrong passwords. It returns how many
+// were throttled, and how many failed with ErrUnavailable.
 func guess(t *testing.T, user string, n int, replicas []*tokenauth.Service) (throttled, unavailable int64) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -230,7 +230,7 @@ func guess(t *testing.T, user string, n int, replicas []*tokenauth.Service) (thr
 	return count.Load(), failed.Load()
 }
 
-// Replicas that count together allow together as many guesses as one alone would.
+// Replicas that count together allow the same number of guesses as one replica.
 func TestReplicasThrottleTogether(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {

@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// deaf returns the option with a proxy in front of the server. The proxy passes on
-// answers, but drops push messages while the flag is set.
+// deaf returns the option with a proxy in front of the server. The proxy passes
+// on answers, but drops push messages while the flag is set.
 func deaf(o rueidis.ClientOption, drops *atomic.Bool) rueidis.ClientOption {
 	dial := dialOf(o)
 	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, c *tls.Config) (net.Conn, error) {

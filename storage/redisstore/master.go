@@ -205,9 +205,9 @@ func (m *master) confirm(ctx context.Context, read string) error {
 // heardSince returns the number of notices. If it still equals then, heardSince
 // first waits until the notices of all earlier changes have arrived.
 //
-// For that it sends a PING and waits for the answer. Earlier answers do not prove
-// this: in one round of its event loop, a server queues answers before the notices
-// of changes.
+// For that it sends a PING and waits for the answer. Earlier answers do not
+// prove this: in one round of its event loop, a server queues answers before
+// the notices of changes.
 func (m *master) heardSince(ctx context.Context, then int) (int, error) {
 	if now := m.pulse.heard(); now != then {
 		return now, nil
@@ -241,10 +241,10 @@ func (m *master) choose(v *view) (bool, error) {
 // ask returns the master's view of its cluster, or nil if it is not in a cluster,
 // and the heartbeat that it has, or "" if it has none.
 //
-// The role is in the answer to HELLO, which every user that can connect may send,
-// unlike ROLE. But a server that is busy with a script still answers HELLO, out of
-// the order that feedStore.Watch relies on. It does not answer the PING that
-// follows.
+// The role is in the answer to HELLO, which every user that can connect may
+// send, unlike ROLE. But a server that is busy with a script still answers
+// HELLO, out of the order that feedStore.Watch relies on. It does not answer
+// the PING that follows.
 func (m *master) ask(ctx context.Context) (v *view, beat string, err error) {
 	b := m.client.B()
 	commands := []rueidis.Completed{b.Hello().Protover(3).Build(), b.Ping().Build()}

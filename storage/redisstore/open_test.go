@@ -101,10 +101,10 @@ type feedStore interface {
 	throttle.Storage
 }
 
-// nobody is an Authenticator that rejects every sign-in.
-type nobody struct{}
+// rejectAll is an Authenticator that rejects every sign-in.
+type rejectAll struct{}
 
-func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+func (rejectAll) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
@@ -112,7 +112,7 @@ func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Pr
 func service(tb testing.TB, s tokenauth.Storage, o tokenauth.Options) *tokenauth.Service {
 	tb.Helper()
 	o.Logger = slog.New(slog.DiscardHandler) // the tests cause many faults
-	auth, err := tokenauth.New(s, nobody{}, &o)
+	auth, err := tokenauth.New(s, rejectAll{}, &o)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A client that sends reads to replicas still reads tokens and counters from the
-// master. A second server, which receives no changes, stands in for a replica that
-// lags.
+// A client that sends reads to replicas still reads tokens and counters from
+// the master. A second server, which receives no changes, stands in for a
+// replica that lags.
 func TestReadsGoToTheMaster(t *testing.T) {
 	t.Parallel()
 	o := option(t, throwaway.StartRedis(t).DSN())

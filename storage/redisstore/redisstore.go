@@ -114,10 +114,10 @@
 // # Heartbeats
 //
 // The feeds of all replicas together write one heartbeat for each quarter of
-// [tokenauth.CacheOptions.Lease] to one key of each master. The name of that key
-// is the prefix and 32 hexadecimal digits that begin with zeros. It is the hash of
-// a user key that no real user has. Redis removes it an hour after the last
-// heartbeat.
+// [tokenauth.CacheOptions.Lease] to one key of each master. The name of that
+// key is the prefix and 32 hexadecimal digits that begin with zeros. It is the
+// hash of a user key that no real user has. Redis removes it an hour after the
+// last heartbeat.
 //
 // The client of [New] writes the heartbeat, and the connections of [WithFeed]
 // must receive it. So the feed detects:
@@ -250,7 +250,7 @@ func (s *Store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Dig
 	return s.exec(ctx, revokeScript, slot.User, field(slot.Client), rueidis.BinaryString(d[:]))
 }
 
-// exec runs a script on the user's hash.
+// exec runs a script on the hash of a [tokenauth.UserKey].
 func (s *Store) exec(ctx context.Context, script *rueidis.Lua, u tokenauth.UserKey, args ...string) error {
 	_, err := await(ctx, func() (rueidis.RedisMessage, error) {
 		return script.Exec(ctx, s.client, []string{s.key(u)}, args).ToMessage()
@@ -273,11 +273,12 @@ func (s *Store) read(command string, keys []string, args ...string) rueidis.Comp
 	return s.client.B().Arbitrary(command).Keys(keys...).Args(args...).Build().ToRetryable()
 }
 
-// key returns the name of the user's hash.
+// key returns the name of the hash of a [tokenauth.UserKey].
 func (s *Store) key(u tokenauth.UserKey) string {
 	var buffer [maxPrefixLength + 2*len(u)]byte
 	return string(hex.AppendEncode(append(buffer[:0], s.prefix...), u[:]))
 }
 
-// field returns the name of the client's field in a user's hash.
+// field returns the name of the field of a [tokenauth.ClientKey] in a user's
+// hash.
 func field(c tokenauth.ClientKey) string { return hex.EncodeToString(c[:]) }

@@ -89,8 +89,8 @@ func TestNewNamesTheWrongOption(t *testing.T) {
 	}
 }
 
-// newToken returns a token that is valid from now on, for the given time. The first
-// byte of its digest is n.
+// newToken returns a token that is valid from now on, for the given time. The
+// first byte of its digest is n.
 func newToken(user, client string, n byte, life time.Duration) tokenauth.Token {
 	now := time.Now().Truncate(time.Second).UTC()
 	return tokenauth.Token{
@@ -349,8 +349,8 @@ func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 	server.Pause(t)
 	unavailable("hanging")
 	server.Resume(t)
-	// The calls of Issue that hung may have replaced the token, so issue a new one
-	// first.
+	// The calls of Issue that hung may have replaced the token, so issue a new
+	// one first.
 	issues("the pause")
 	recovers("the pause")
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A reporter passes the changes that servers report to the [tokenauth.Invalidator]
-// of Watch. It ignores them after Watch returns.
+// A reporter passes the changes that servers report to the
+// [tokenauth.Invalidator] of Watch. It ignores them after Watch returns.
 type reporter struct {
 	prefix string
 	look   chan struct{} // asks Watch for a check now, before the next beat; buffers one request
@@ -62,7 +62,8 @@ func (r *reporter) invalidated(names []string) {
 	})
 }
 
-// userOf returns the user whose hash has the name. It is the inverse of Store.key.
+// userOf returns the user whose hash has the name. It is the inverse of
+// Store.key.
 func userOf(name, prefix string) (u tokenauth.UserKey, ok bool) {
 	digits, ok := strings.CutPrefix(name, prefix)
 	if !ok || len(digits) != hex.EncodedLen(len(u)) {

@@ -26,8 +26,9 @@ func (c *rivalConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Other replicas may write heartbeats between the steps of a check, however often.
-// The feed continues, and does not conclude that it is on another server.
+// Other replicas may write heartbeats between the steps of a check, however
+// often. The feed continues, and does not conclude that it is on another
+// server.
 func TestHeartbeatsOfManyReplicasDoNotEndTheFeed(t *testing.T) {
 	t.Parallel()
 	o := option(t, throwaway.StartRedis(t).DSN())

@@ -11,8 +11,9 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// rueidis sends HELLO with every option, and Twemproxy closes the connection then.
-// So neither a store nor a feed works through Twemproxy, as the README says.
+// rueidis sends HELLO with every option, and Twemproxy closes the connection
+// then. So neither a store nor a feed works through Twemproxy, as the README
+// says.
 func TestNoClientConnectsThroughTwemproxy(t *testing.T) {
 	t.Parallel()
 	address := throwaway.Twemproxy(t, throwaway.StartRedis(t))

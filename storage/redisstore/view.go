@@ -63,8 +63,8 @@ func newView(info, nodes string) (*view, error) {
 // keys. A view is nil for a server that is not in a cluster.
 //
 // A master that just replaced another one may change keys a moment before the
-// other masters know of it. The feed does not report these changes. One beat later
-// the other masters know, and the feed ends.
+// other masters know of it. The feed does not report these changes. One beat
+// later the other masters know, and the feed ends.
 func complete(views []*view) error {
 	var ids []string
 	for _, v := range views {

@@ -171,8 +171,8 @@ func feeds(t *testing.T, node rueidis.Client) (ids []int64) {
 	return ids
 }
 
-// While the feed's connection is lost, the service answers correctly. Then the feed
-// connects again.
+// While the feed's connection is lost, the service answers correctly. Then the
+// feed connects again.
 func TestFeedReconnectsAfterItsConnectionIsCut(t *testing.T) {
 	t.Parallel()
 	onEach(t, ownRedis, func(t *testing.T, o rueidis.ClientOption) {

@@ -16,8 +16,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A batchStore is a correct BatchFinder, unless findBatch replaces its FindBatch by
-// a broken one. It has no other optional interface.
+// A batchStore is a correct BatchFinder, unless findBatch replaces its
+// FindBatch by a broken one. It has no other optional interface.
 type batchStore struct {
 	tokenauth.Storage
 	batchMethods

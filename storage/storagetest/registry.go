@@ -42,8 +42,8 @@ func RunClients(t *testing.T, open func(t *testing.T) (tokenauth.Storage, Regist
 	}
 }
 
-// checkClients tests every rule, and returns the failures by the name of the rule.
-// The tests of this package use it.
+// checkClients tests every rule, and returns the failures by the name of the
+// rule. The tests of this package use it.
 func checkClients(ctx context.Context, open func() (tokenauth.Storage, Registry)) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex

@@ -22,9 +22,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Run tests a storage against every rule, in parallel subtests of t. It calls open
-// once for each rule. Open must return a new, empty storage, and register its
-// clean-up with [testing.T.Cleanup].
+// Run tests a storage against every rule, in parallel subtests of t. It calls
+// open once for each rule. Open must return a new, empty storage, and register
+// its clean-up with [testing.T.Cleanup].
 func Run(t *testing.T, open func(t *testing.T) tokenauth.Storage) {
 	for _, rule := range rules {
 		t.Run(rule.name, func(t *testing.T) {
@@ -36,8 +36,9 @@ func Run(t *testing.T, open func(t *testing.T) tokenauth.Storage) {
 	}
 }
 
-// check tests every rule concurrently, and returns the failures by the name of the
-// rule. The tests of this package use it. Open must return a new, empty storage.
+// check tests every rule concurrently, and returns the failures by the name of
+// the rule. The tests of this package use it. Open must return a new, empty
+// storage.
 func check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
