@@ -270,7 +270,7 @@ func watchStops(ctx context.Context, s tokenauth.Storage) error {
 	if err := g.aliveAgain(ctx, 1, patience); err != nil {
 		return errors.Join(err, g.end())
 	}
-	// Changes happen while Watch ends.
+	// Make changes while Watch ends.
 	err := together(8, func(i int) error {
 		if i == 0 {
 			return g.end()
