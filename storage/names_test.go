@@ -13,9 +13,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Two services in one storage notice each other, whichever starts first, unless they
-// have the same name or one has stopped days ago.
-func TestServicesInOneStorageNoticeEachOther(t *testing.T) {
+// Two services in one storage warn of each other, in any order of starting. They
+// do not warn if they have the same name, or if one stopped days ago.
+func TestRunWarnsOfAnotherServiceInTheStorage(t *testing.T) {
 	t.Parallel()
 	storages := map[string]func(*testing.T) func(*testing.T) tokenauth.Storage{"redis": openRedis}
 	for engine, dialector := range engines {
@@ -29,7 +29,7 @@ func TestServicesInOneStorageNoticeEachOther(t *testing.T) {
 			t.Parallel()
 			open := start(t)
 			now := time.Now()
-			// Both stop before the others start, three days later.
+			// This one stopped three days before the others start.
 			gone, ended := runNamed(t, open(t), "gone", now.Add(-72*time.Hour))
 			gone.await(t, "stored")
 			ended()
@@ -46,26 +46,26 @@ func TestServicesInOneStorageNoticeEachOther(t *testing.T) {
 			for _, s := range []*namedService{gone, orders, replica, billing} {
 				printed := s.String()
 				if strings.Contains(printed, "level=ERROR") || strings.Contains(printed, "gone") {
-					t.Errorf("logged %s", printed)
+					t.Errorf("the log of %s has an error or names the stopped service: %s", s.name, printed)
 				}
 				if n := strings.Count(printed, "level=WARN"); n != map[bool]int{true: 1}[s != gone] {
-					t.Errorf("%d warnings: %s", n, printed)
+					t.Errorf("the log of %s has %d warnings: %s", s.name, n, printed)
 				}
 				if n := strings.Count(printed, "tokenauth:"); n != strings.Count(printed, "TablePrefix") {
-					t.Errorf("logged more than that: %s", printed)
+					t.Errorf("the log of %s has other messages too: %s", s.name, printed)
 				}
 			}
-			// The users' tokens are not concerned.
+			// The stored names do not affect the tokens of users.
 			if issued, err := orders.auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, ""); err != nil {
 				t.Error(err)
 			} else if tokens, err := billing.auth.Tokens(t.Context(), "17"); err != nil || len(tokens) != 1 || tokens[0].Digest != issued.Token.Digest {
-				t.Errorf("listed %v, error %v", tokens, err)
+				t.Errorf("Tokens returned %v, error %v, want the issued token", tokens, err)
 			}
 		})
 	}
 }
 
-// A namedService is one that runs, and its log.
+// A namedService is a running Service, and its log.
 type namedService struct {
 	auth    *tokenauth.Service
 	storage tokenauth.Storage
@@ -75,13 +75,14 @@ type namedService struct {
 	log bytes.Buffer
 }
 
-// runNamed runs a service that takes the time for now, until it is ended.
+// runNamed runs a service whose clock starts at now, until the returned function
+// is called or the test ends.
 func runNamed(t *testing.T, storage tokenauth.Storage, name string, now time.Time) (*namedService, func()) {
 	t.Helper()
 	s := &namedService{storage: storage, name: name}
 	began := time.Now()
 	var err error
-	s.auth, err = tokenauth.New(storage, nobody{}, &tokenauth.Options{
+	s.auth, err = tokenauth.New(storage, rejectAll{}, &tokenauth.Options{
 		Name: name, PurgeInterval: time.Second,
 		Logger: slog.New(slog.NewTextHandler(s, nil)),
 		Now:    func() time.Time { return now.Add(time.Since(began)) },
@@ -100,7 +101,7 @@ func runNamed(t *testing.T, storage tokenauth.Storage, name string, now time.Tim
 func (s *namedService) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// What Run does not do while the clocks differ is not what is tested.
+	// Run also warns that the clocks differ, which this test does not check.
 	if bytes.Contains(b, []byte("the clock of this process differs")) {
 		return len(b), nil
 	}
@@ -113,8 +114,8 @@ func (s *namedService) String() string {
 	return s.log.String()
 }
 
-// await waits until the log has the text; or, for "stored", until the storage has
-// the name.
+// await waits until the log contains the text, or, if the text is "stored", until
+// the storage has the service's name.
 func (s *namedService) await(t *testing.T, text string) {
 	t.Helper()
 	reserved := tokenauth.UserKey([]byte(strings.Repeat("\xFF", 16)))
@@ -127,14 +128,14 @@ func (s *namedService) await(t *testing.T, text string) {
 	}
 	for began := time.Now(); !has(); time.Sleep(10 * time.Millisecond) {
 		if time.Since(began) > 30*time.Second {
-			t.Fatalf("%s: no %q: %s", s.name, text, s)
+			t.Fatalf("service %s did not get to %q, log: %s", s.name, text, s)
 		}
 	}
 }
 
-// nobody may sign in.
-type nobody struct{}
+// rejectAll is an Authenticator that rejects every sign-in.
+type rejectAll struct{}
 
-func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+func (rejectAll) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }

@@ -1,4 +1,4 @@
-// Package storage_test has tests of storages that work together.
+// Package storage_test tests services that use several storages together.
 package storage_test
 
 import (
@@ -65,15 +65,16 @@ func newStore(t *testing.T, db *gorm.DB) *gormstore.Store {
 	return s
 }
 
-// A wrapper is a host's wrapper around a storage, with some of its abilities.
+// A wrapper is a host's wrapper around a storage. It implements only some of the
+// optional interfaces.
 type wrapper struct {
 	tokenauth.Storage
 	tokenauth.ClientRevoker
 }
 
-// The tokens of a user or a client end with each change, wherever they are stored
-// and by each way to make the change: this process, another one, or a transaction of the
-// host's, after which nothing else of its process runs.
+// Each change of a user or a client ends its tokens, in every storage. The change
+// may be made by this process, by another one, or in a transaction of the host
+// whose process then does nothing more.
 func TestChangesEndTokensInAnotherStorage(t *testing.T) {
 	t.Parallel()
 	storages := map[string]func(*testing.T, *gormstore.Store) tokenauth.Storage{
@@ -102,7 +103,7 @@ func TestChangesEndTokensInAnotherStorage(t *testing.T) {
 	}
 }
 
-// ways are who makes a change.
+// ways are the ways to make a change.
 var ways = map[string]func(t *testing.T, db *gorm.DB, s *gormstore.Store, change func(*gormstore.Users, *gormstore.Clients) error) error{
 	"this process": func(t *testing.T, db *gorm.DB, s *gormstore.Store, change func(*gormstore.Users, *gormstore.Clients) error) error {
 		return change(s.Users(), s.Clients())
@@ -204,7 +205,7 @@ func testChangesEndTokens(t *testing.T, s *gormstore.Store, db *gorm.DB, storage
 	expectEnd(t, auth, old)
 	for _, accessToken := range append(fresh, bystander) {
 		if _, err := auth.Validate(ctx, accessToken); err != nil {
-			t.Errorf("a token that was issued after the change, or is not of the user: %v", err)
+			t.Errorf("a token that was issued after the change, or belongs to another user, is not valid: %v", err)
 		}
 	}
 }
@@ -217,8 +218,8 @@ func run(t *testing.T, auth *tokenauth.Service) {
 	t.Cleanup(func() { cancel(); running.Wait() })
 }
 
-// expectEnd waits until all the access tokens have ended. That takes a second, and
-// longer on a busy machine.
+// expectEnd waits until all the access tokens have ended. That takes about a
+// second, and longer on a busy machine.
 func expectEnd(t *testing.T, auth *tokenauth.Service, accessTokens map[string]string) {
 	t.Helper()
 	const longest = 30 * time.Second
@@ -242,8 +243,9 @@ func expectEnd(t *testing.T, auth *tokenauth.Service, accessTokens map[string]st
 	t.Logf("all ended within %v", time.Since(began).Round(time.Millisecond))
 }
 
-// A host that issues a token after it changed the user, in the same request for
-// example, has it stay if the principal is the Authenticator's.
+// A host may issue a token after it changed the user, for example in the same
+// request. The token stays valid if its Principal comes from the Authenticator,
+// with the new stamp.
 func TestIssuedTokenStaysIfItHasTheNewStamp(t *testing.T) {
 	t.Parallel()
 	for engine, dialector := range engines {
@@ -282,14 +284,14 @@ func TestIssuedTokenStaysIfItHasTheNewStamp(t *testing.T) {
 			run(t, auth)
 			expectEnd(t, auth, map[string]string{"a token without a stamp": ends})
 			if _, err := auth.Validate(ctx, stays); err != nil {
-				t.Errorf("a token with the new stamp: %v", err)
+				t.Errorf("a token with the new stamp is not valid: %v", err)
 			}
 		})
 	}
 }
 
-// A transaction of the host's that is about to change the same users keeps no token
-// valid, neither theirs nor others'.
+// An open transaction of the host may lock the rows of changed users. Run still
+// ends the tokens of these users, and of other changed users.
 func TestOpenTransactionKeepsNoTokenValid(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []string{"postgres", "mariadb"} {
@@ -324,7 +326,7 @@ func TestOpenTransactionKeepsNoTokenValid(t *testing.T) {
 				}
 			}
 			tx := db.Begin()
-			t.Cleanup(func() { tx.Rollback() }) // after Run has ended, which must not wait for it
+			t.Cleanup(func() { tx.Rollback() }) // after Run has ended, because Run must not wait for the transaction
 			for _, id := range ids[:9] {
 				if err := s.Users().WithTx(tx).SetRoles(t.Context(), id, "Reader"); err != nil {
 					t.Fatal(err)
@@ -336,7 +338,8 @@ func TestOpenTransactionKeepsNoTokenValid(t *testing.T) {
 	}
 }
 
-// openRedis starts a Redis, and returns a func that makes stores in it.
+// openRedis connects to a Redis server, and returns a function that makes stores
+// on it.
 func openRedis(t *testing.T) func(*testing.T) tokenauth.Storage {
 	t.Helper()
 	option, err := rueidis.ParseURL(throwaway.Redis(t))

@@ -2,8 +2,9 @@ package throwaway
 
 import "testing"
 
-// Chromium returns the path of a Chromium, or of a Chrome. Tests that need one
-// which is not installed are skipped, unless TOKENAUTH_REQUIRE has "chromium".
+// Chromium returns the path of Chromium or Chrome. If neither is installed, it
+// skips the test, or fails it if TOKENAUTH_REQUIRE contains "chromium": see
+// [Need].
 func Chromium(tb testing.TB) string {
 	tb.Helper()
 	path, ok := find([]string{"chromium", "chromium-browser", "google-chrome"})

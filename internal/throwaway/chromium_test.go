@@ -16,7 +16,7 @@ func TestMissingChromiumSkipsUnlessRequired(t *testing.T) {
 			t.Errorf("TOKENAUTH_REQUIRE=%q: skipped with %q, failed with %q", require, r.skipped, r.failed)
 		}
 		if says := r.skipped + r.failed; !strings.Contains(says, "apt-get install chromium") {
-			t.Errorf("it says %q", says)
+			t.Errorf("the text %q does not say how to install Chromium", says)
 		}
 	}
 }
@@ -28,6 +28,6 @@ func TestChromiumUnderAnotherName(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := Chromium(t); got != want {
-		t.Errorf("it found %q, want %q", got, want)
+		t.Errorf("Chromium returns %q, want %q", got, want)
 	}
 }

@@ -8,12 +8,11 @@ import (
 	"strconv"
 )
 
-// glob is filepath.Glob, but for the tests of what happens when nothing is
-// installed.
+// glob is [filepath.Glob]. Tests replace it to hide the installed servers.
 var glob = filepath.Glob
 
-// find returns the first program there is: by its name in PATH, else in the
-// places, which are patterns of folders.
+// find returns the path of the first of the programs that is installed. For each
+// it searches PATH, and then the folders that match the patterns in places.
 func find(programs []string, places ...string) (string, bool) {
 	for _, program := range programs {
 		if path, err := exec.LookPath(program); err == nil {
@@ -39,7 +38,7 @@ func newest(pattern string) []string {
 	return folders
 }
 
-// version returns the numbers in a path, as 10.11 is higher than 10.6.
+// version returns all numbers in a path, so that 10.11 is newer than 10.6.
 func version(path string) (numbers []int) {
 	for _, text := range number.FindAllString(path, -1) {
 		n, _ := strconv.Atoi(text)

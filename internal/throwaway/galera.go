@@ -13,14 +13,15 @@ import (
 	"time"
 )
 
-// StartGalera starts a Galera cluster of so many MariaDB nodes for this test alone,
-// and returns its nodes, each of which takes writes. It goes away with the test.
-// The DSN of each node is that of the same database.
+// StartGalera starts a Galera cluster with this number of MariaDB nodes, for
+// this test only. Each node accepts writes, and all DSNs lead to the same
+// database. The cluster is removed when the test ends.
 //
-// A node that was stopped or killed takes part again after Start, while most of
-// the others run. After Kill of one node of two, the other has no majority and
-// refuses statements; after Stop it goes on alone. The others notice a Kill, or a
-// Pause, after 5 seconds, and commits wait until then.
+// A node that was stopped or killed rejoins after [Server.Start], while a
+// majority runs. After [Server.Kill] of one node of two, the other has no
+// majority and refuses statements. After [Server.Stop] the other continues
+// alone. The other nodes detect Kill or [Server.Pause] after 5 seconds, and
+// commits wait until then.
 func StartGalera(tb testing.TB, nodes int) []*Server {
 	tb.Helper()
 	servers, err := startGalera(tb, nodes)
@@ -41,7 +42,7 @@ func startGalera(tb testing.TB, nodes int) (servers []*Server, err error) {
 		servers = append(servers, s)
 		join = strings.TrimPrefix(join+","+s.engine.(galera).group(), ",")
 	}
-	// A node that starts again joins the others, the first one too.
+	// When started again, each node joins the others, the first node too.
 	for _, s := range servers {
 		s.serve = s.engine.(galera).joining(s.serve, join)
 	}
@@ -61,7 +62,8 @@ func startGalera(tb testing.TB, nodes int) (servers []*Server, err error) {
 	return servers, nil
 }
 
-// awaitDatabase waits until a node has what another one made.
+// awaitDatabase waits until a node has the database that was created on another
+// node.
 func awaitDatabase(e engine, dsn string) error {
 	db, err := e.open(dsn + "?wsrep_sync_wait=1")
 	if err != nil {
@@ -83,13 +85,14 @@ func awaitDatabase(e engine, dsn string) error {
 	}
 }
 
-// galera is the engine of a MariaDB server that is a node of a Galera cluster. It
-// talks to the others at a port, and at those that are so much higher gets what
-// it missed, and all the data at first.
+// galera is the [engine] for a MariaDB server that is a node of a Galera
+// cluster. It communicates with the other nodes on its port. Two higher ports,
+// at the offsets galeraIST and galeraSST, receive missed changes and, for a new
+// node, all data.
 type galera struct {
 	mariadb
 	port int
-	join string // the addresses of nodes that run; empty founds a cluster
+	join string // the addresses of running nodes; if empty, the node founds a cluster
 }
 
 const galeraIST, galeraSST = 1, 2
@@ -107,7 +110,7 @@ func (g galera) commands(dir string) (setup, serve []string, err error) {
 		return nil, nil, err
 	}
 	if g.join != "" {
-		// All the data come from another node.
+		// A joining node receives all its data from another node.
 		setup = []string{"mkdir", filepath.Join(dir, "data")}
 	}
 	at := func(higher int) string { return "127.0.0.1:" + strconv.Itoa(g.port+higher) }
@@ -120,7 +123,7 @@ func (g galera) commands(dir string) (setup, serve []string, err error) {
 	return setup, g.joining(serve, g.join), nil
 }
 
-// joining returns the command with other nodes to join.
+// joining returns the command with the addresses of the nodes to join replaced.
 func (galera) joining(serve []string, join string) []string {
 	const address = "--wsrep-cluster-address=gcomm://"
 	if last := len(serve) - 1; strings.HasPrefix(serve[last], address) {
@@ -129,11 +132,11 @@ func (galera) joining(serve []string, join string) []string {
 	return append(serve[:len(serve):len(serve)], address+join)
 }
 
-// galeraProvider returns the file of the Galera library, if it and what it needs to
-// copy data to a node that joins are there.
+// galeraProvider returns the path of the Galera library. It also requires
+// MariaDB, and rsync, which copies the data to a joining node.
 func galeraProvider() (string, bool) {
 	if _, ok := find([]string{"mariadbd"}, "/usr/sbin", "/usr/libexec"); !ok {
-		return "", false // MySQL has none
+		return "", false // MySQL has no Galera
 	}
 	if _, err := exec.LookPath("rsync"); err != nil {
 		return "", false
@@ -154,8 +157,8 @@ func (g galera) connect(dsn string) (connection, error) {
 	return galeraConnection{db}, nil
 }
 
-// galeraConnection answers once its node takes part in the cluster: before that a
-// node takes connections, and refuses statements.
+// galeraConnection is a connection whose ping succeeds once the node is synced.
+// Before that, a node accepts connections but refuses statements.
 type galeraConnection struct{ *sql.DB }
 
 func (c galeraConnection) PingContext(ctx context.Context) error {

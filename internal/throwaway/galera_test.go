@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Each node has what the others were given, and takes part again after Stop, and
-// after Kill.
-func TestGaleraNodesAreOneDatabase(t *testing.T) {
+// Each node has the data that were written to the others. It rejoins after Stop
+// and after Kill.
+func TestGaleraNodesShareTheirData(t *testing.T) {
 	t.Parallel()
 	var dirs []string
 	t.Run("while its test runs", func(t *testing.T) {
@@ -30,7 +30,7 @@ func TestGaleraNodesAreOneDatabase(t *testing.T) {
 			t.Helper()
 			for i, db := range dbs {
 				if got := get[int](t, db, "SELECT sum(id) FROM things"); got != sum {
-					t.Errorf("node %d has %d, want %d", i, got, sum)
+					t.Errorf("the sum on node %d is %d, want %d", i, got, sum)
 				}
 			}
 		}
@@ -51,12 +51,13 @@ func TestGaleraNodesAreOneDatabase(t *testing.T) {
 	})
 	for _, dir := range dirs {
 		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("after its test the folder %s is there: %v", dir, err)
+			t.Errorf("after its test the folder %s still exists: %v", dir, err)
 		}
 	}
 }
 
-// clusterSize is three where a node is killed, as two of them are a majority.
+// clusterSize returns three if the test kills a node, so that the others have a
+// majority.
 func clusterSize() int {
 	if Long() {
 		return 3

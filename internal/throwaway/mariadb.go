@@ -10,7 +10,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// mariadb is the engine of MariaDB and, where that is missing, MySQL.
+// mariadb is the [engine] for MariaDB or, if that is not installed, MySQL.
 type mariadb struct{ options []string }
 
 func (mariadb) name() string { return "mariadb" }
@@ -26,8 +26,8 @@ func (e mariadb) commands(dir string) (setup, serve []string, err error) {
 	}
 	data := filepath.Join(dir, "data")
 	if install, ok := find([]string{"mariadb-install-db", "mysql_install_db"}, places...); ok {
-		// By default root would be whoever is root in the system. And no
-		// host name needs to be looked up, which --force is about.
+		// With the default authentication only the system's root could be
+		// root. The option --force skips the look-up of the host name.
 		setup = []string{
 			install, "--no-defaults", "--datadir=" + data,
 			"--auth-root-authentication-method=normal", "--skip-test-db", "--force", smallLog,
@@ -40,13 +40,13 @@ func (e mariadb) commands(dir string) (setup, serve []string, err error) {
 		"--socket=" + socket(dir), "--pid-file=" + filepath.Join(dir, "pid"),
 		"--skip-networking", "--loose-mysqlx=OFF",
 		"--max-connections=400", "--innodb-buffer-pool-size=32M",
-		// A commit returns once the operating system has it.
+		// A commit does not wait for the disk.
 		smallLog, "--innodb-flush-log-at-trx-commit=2",
 	}
 	return setup, append(serve, e.options...), nil
 }
 
-// smallLog keeps a fresh server from writing a hundred megabytes.
+// smallLog makes the log of a new server 8 MB instead of about 100 MB.
 const smallLog = "--loose-innodb-log-file-size=8M"
 
 func (mariadb) signals() (stop, kill syscall.Signal) {
@@ -63,8 +63,8 @@ func (mariadb) admin(dir string) string {
 	return config.FormatDSN()
 }
 
-// database keeps of the DSN how to reach the server; the rest is the tests' to
-// choose.
+// database keeps only the account, the address and the TLS configuration of the
+// DSN. Tests choose the other parameters.
 func (mariadb) database(dsn, name string) (string, error) {
 	old, err := mysql.ParseDSN(dsn)
 	if err != nil {
@@ -85,7 +85,7 @@ func (mariadb) open(dsn string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Logger = &mysql.NopLogger{} // a server that starts is no news
+	config.Logger = &mysql.NopLogger{} // errors are normal while a server starts
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, err
@@ -93,8 +93,8 @@ func (mariadb) open(dsn string) (*sql.DB, error) {
 	return sql.OpenDB(connector), nil
 }
 
-// drop ends the connections to the database first, as DROP DATABASE waits for
-// their transactions.
+// drop first ends the connections to the database, because DROP DATABASE waits
+// for their transactions.
 func (mariadb) drop(ctx context.Context, db *sql.DB, name string) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -133,7 +133,7 @@ func disconnect(ctx context.Context, conn *sql.Conn, name string) error {
 		return err
 	}
 	for _, id := range ids {
-		conn.ExecContext(ctx, fmt.Sprintf("KILL %d", id)) // unless it is gone
+		conn.ExecContext(ctx, fmt.Sprintf("KILL %d", id)) // fails if the connection has ended already
 	}
 	return nil
 }

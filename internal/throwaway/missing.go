@@ -8,13 +8,14 @@ import (
 	"testing"
 )
 
-// errMissing is the error of an engine that is not installed.
+// errMissing is the error for a program that is not installed.
 type errMissing string
 
 func (e errMissing) Error() string { return "throwaway: " + string(e) }
 
-// giveUp ends the test: a developer need not have every database at hand, but
-// a build that requires one must not pass for want of it.
+// giveUp ends the test with the error. If the program is not installed, it
+// skips the test, or fails it if TOKENAUTH_REQUIRE names the program: see
+// [Need].
 func giveUp(tb testing.TB, e program, err error) {
 	tb.Helper()
 	if _, missing := errors.AsType[errMissing](err); missing {
@@ -23,9 +24,10 @@ func giveUp(tb testing.TB, e program, err error) {
 	tb.Fatal(err)
 }
 
-// Need is for tests that need something that may not be installed. If missing
-// is nil it is; otherwise missing says how to get it, and the test is skipped,
-// or fails if TOKENAUTH_REQUIRE has the name.
+// Need skips a test that needs something that is not installed. It fails the
+// test instead if the environment variable TOKENAUTH_REQUIRE contains the name.
+// The error missing should say how to install it. If missing is nil, Need does
+// nothing.
 func Need(tb testing.TB, name string, missing error) {
 	tb.Helper()
 	if missing == nil {

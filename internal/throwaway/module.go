@@ -8,10 +8,13 @@ import (
 	"testing"
 )
 
-// Module makes a module that requires the one in the folder root as it is, and the
-// modules that requires lists as go.mod does. Files are its further files. It returns
-// a func that runs the go command in it. The modules come from a module proxy, or the
-// module cache; else the test is skipped, or fails if "modules" is required (Need).
+// Module makes a Go module that requires the module in the folder root, as it
+// is there, and the modules in requires, which has lines of go.mod. Files has
+// the other files of the module by name. Module returns a function that runs
+// the go command in it.
+//
+// The modules come from the module cache or a module proxy. If they are not
+// available, the test is skipped, or fails if "modules" is required: see [Need].
 func Module(tb testing.TB, root, requires string, files map[string]string) (run func(args ...string) ([]byte, error)) {
 	tb.Helper()
 	root, err := filepath.Abs(root)
@@ -39,7 +42,7 @@ func Module(tb testing.TB, root, requires string, files map[string]string) (run 
 		return cmd.CombinedOutput()
 	}
 	if out, err := run("list", "-mod=mod", "-deps", "."); err != nil {
-		Need(tb, "modules", fmt.Errorf("needs a module proxy, or what it has in the module cache: go list: %w\n%s", err, out))
+		Need(tb, "modules", fmt.Errorf("needs modules that are neither in the module cache nor on the module proxy: go list: %w\n%s", err, out))
 	}
 	return run
 }

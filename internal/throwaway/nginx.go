@@ -13,13 +13,13 @@ import (
 	"testing"
 )
 
-// Nginx starts nginx for this test alone, on a port of the loopback address, and
-// returns its URL, which has no path. It goes away with the test.
+// Nginx starts nginx for this test only, on a port of the loopback address. It
+// returns the URL, without a path. The server is removed when the test ends.
 //
-// The text server is the inside of its one server block, without listen; the
-// texts http stand before that block. Relative paths, as of proxy_cache_path,
-// are in a folder of its own. It runs as the account of the test, so that it
-// reaches Unix sockets in a folder of the test's.
+// The text server is the content of its one server block, without listen. The
+// texts in http are inserted before that block. Relative paths, for example of
+// proxy_cache_path, refer to its temporary folder. It runs as the account of
+// the test, so it can reach Unix sockets in a folder of the test.
 func Nginx(tb testing.TB, server string, http ...string) string {
 	tb.Helper()
 	main, err := nginxMain()
@@ -42,10 +42,10 @@ func Nginx(tb testing.TB, server string, http ...string) string {
 	return s.DSN()
 }
 
-// nginx is the program of nginx with one worker.
+// nginx is the [program] for nginx with one worker.
 type nginx struct {
 	port int
-	file string // its configuration
+	file string // the path of its configuration
 }
 
 func (nginx) name() string { return "nginx" }
@@ -58,8 +58,8 @@ func (n nginx) commands(dir string) (setup, serve []string, err error) {
 	return []string{"true"}, []string{server, "-p", dir, "-c", n.file, "-e", "stderr"}, nil
 }
 
-// nginxMain is the configuration outside of the http block. The workers of root
-// would run as another account.
+// nginxMain returns the configuration outside the http block. For root it sets
+// the user, because workers would otherwise run as another account.
 func nginxMain() (string, error) {
 	main := "daemon off;\nworker_processes 1;\npid pid;\nerror_log stderr;\nevents {}\n"
 	if os.Geteuid() != 0 {
@@ -76,7 +76,8 @@ func nginxMain() (string, error) {
 	return "user " + root.Username + " " + group.Name + ";\n" + main, nil
 }
 
-// nginxFiles are those that are in folders of the system by default.
+// nginxFiles moves the files of nginx from system folders, the default, to its
+// temporary folder.
 const nginxFiles = `access_log off;
 client_body_temp_path body;
 proxy_temp_path proxy;
@@ -85,11 +86,10 @@ uwsgi_temp_path uwsgi;
 scgi_temp_path scgi;
 `
 
-// sameAccount keeps a supervisor from running it as another account.
+// sameAccount makes the supervisor run nginx as the account of the test.
 func (nginx) sameAccount() {}
 
-// signals returns one signal for both, as the workers survive a master that is
-// killed.
+// signals uses SIGTERM for both, because workers survive a master that is killed.
 func (nginx) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGTERM }
 
 func (n nginx) admin(string) string { return "http://" + loopback(n.port) }

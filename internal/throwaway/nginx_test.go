@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// nginx reaches a Unix socket in a folder of the test's, whoever runs the tests.
+// nginx can reach a Unix socket in a folder of the test, also if root runs the
+// test.
 func TestNginxPassesRequestsToASocketOfTheTest(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "socket")
@@ -28,7 +29,7 @@ func TestNginxPassesRequestsToASocketOfTheTest(t *testing.T) {
 		url = Nginx(t, `location / { proxy_pass http://unix:`+socket+`; proxy_set_header X-From $from; proxy_cache z; }`,
 			`map $host $from { default nginx; }`, `proxy_cache_path cache keys_zone=z:1m;`)
 		if !strings.HasPrefix(url, "http://127.0.0.1:") {
-			t.Errorf("it listens on %s", url)
+			t.Errorf("nginx listens on %s, want 127.0.0.1", url)
 		}
 		response, err := http.Get(url + "/a?b")
 		if err != nil {
@@ -36,18 +37,18 @@ func TestNginxPassesRequestsToASocketOfTheTest(t *testing.T) {
 		}
 		defer response.Body.Close()
 		if body, _ := io.ReadAll(response.Body); string(body) != "nginx /a?b" {
-			t.Errorf("it answers %d %s", response.StatusCode, body)
+			t.Errorf("nginx answers %d %s, want the answer of the backend", response.StatusCode, body)
 		}
 	})
 	if _, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")); err == nil {
-		t.Error("it listens after its test")
+		t.Error("nginx still listens after its test")
 	}
 }
 
-// A mistake in its configuration fails the test, with what nginx says of it.
-func TestNginxWithABadConfigurationFailsTheTest(t *testing.T) {
+// An invalid configuration fails the test, with nginx's message.
+func TestNginxWithAnInvalidConfigurationFailsTheTest(t *testing.T) {
 	t.Parallel()
-	Nginx(t, "") // skips without nginx
+	Nginx(t, "") // skips the test if nginx is not installed
 	r := record(t, func(tb testing.TB) { Nginx(tb, "proxy_pas x;") })
 	if r.skipped != "" || !strings.Contains(r.failed, `unknown directive "proxy_pas"`) {
 		t.Errorf("skipped with %q, failed with %q", r.skipped, r.failed)

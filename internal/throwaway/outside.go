@@ -8,17 +8,19 @@ import (
 	"testing"
 )
 
-// ErrMissing is what Outside returns, wrapped, if a server is not installed.
+// ErrMissing is the error that [Outside] wraps if a server is not installed.
 var ErrMissing = errors.New("throwaway: not installed")
 
-// Outside runs a part of a program that is no test, with a testing.TB for the
-// servers that it starts, and cleans up behind it. Of a testing.TB there are
+// Outside calls run with a [testing.TB], so that a program that is not a test
+// can start servers. Then it runs the clean-ups. The TB has only the methods
 // Helper, Context, Cleanup, TempDir, Log, Logf, Error, Errorf, Fatal, Fatalf,
-// Skip and Skipf. It returns what Error and Fatal were called with, or
-// ErrMissing, wrapped, with what Skip was.
+// Skip and Skipf.
 //
-// Shared servers (Postgres, MariaDB, Redis) live until CloseShared, or for a
-// moment longer than the program.
+// Outside returns the texts of Error and Fatal as an error. If Skip was called,
+// the error wraps [ErrMissing] and has the text of Skip.
+//
+// The shared servers of [Postgres] and [MariaDB] run until [CloseShared], or
+// until shortly after the end of the program.
 func Outside(ctx context.Context, run func(tb testing.TB)) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	o := &outside{ctx: ctx}
@@ -46,7 +48,7 @@ func Outside(ctx context.Context, run func(tb testing.TB)) (err error) {
 	return nil
 }
 
-// CloseShared stops the servers that Postgres, MariaDB and Redis share, as Main
+// CloseShared stops the shared servers of [Postgres] and [MariaDB], as [Main]
 // does for tests. They cannot be started again.
 func CloseShared() {
 	sharedPostgres.close()
@@ -54,15 +56,15 @@ func CloseShared() {
 }
 
 type outside struct {
-	testing.TB // nil: what is not below is not there
+	testing.TB // nil: the methods that are not defined below panic
 	ctx        context.Context
 	cleanups   []func()
 	errs       []error
 }
 
 type (
-	failed  string // of Fatal
-	skipped string // of Skip
+	failed  string // the text of Fatal
+	skipped string // the text of Skip
 )
 
 func (o *outside) Helper()                        {}

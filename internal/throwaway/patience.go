@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// patience is how long a server may take for anything. It is long, because a
-// busy machine is no reason for a test to fail.
+// patience is the time limit for each operation of a server. It is long so that a
+// test does not fail because the machine is busy.
 const patience = time.Minute
 
-// random returns a name that nobody else has and that needs no quoting.
+// random returns a unique name that needs no quoting in a shell or in SQL.
 func random() string {
 	return strings.ToLower(rand.Text()[:12])
 }

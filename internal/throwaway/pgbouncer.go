@@ -11,13 +11,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// StartPgBouncer starts PgBouncer in front of the database behind a URL that
-// Postgres or StartPostgres gave, for this test alone. It goes away with the
-// test, and is to be started after the database, so that it goes first. Its DSN
-// is that of the same database through it, for the same user whoever asks.
+// StartPgBouncer starts PgBouncer for this test only, in front of a database of
+// [Postgres] or [StartPostgres]. It is removed when the test ends. Start it
+// after the database, so that it ends first. Its DSN leads to the same
+// database, through PgBouncer. All its clients act as the user of the given
+// DSN.
 //
-// Settings are lines of its section [pgbouncer], such as "pool_mode = session",
-// its default. With "default_pool_size = 1" all clients share one connection.
+// Settings are lines of the section "pgbouncer" of its configuration. An
+// example is "pool_mode = session", the default. With "default_pool_size = 1"
+// all clients share one connection.
 func StartPgBouncer(tb testing.TB, dsn string, settings ...string) *Server {
 	tb.Helper()
 	config, err := pgx.ParseConfig(dsn)
@@ -27,7 +29,7 @@ func StartPgBouncer(tb testing.TB, dsn string, settings ...string) *Server {
 	return start(tb, pgbouncer{database: config, settings: settings})
 }
 
-// pgbouncer is the program of PgBouncer before one database.
+// pgbouncer is the [program] for PgBouncer in front of one database.
 type pgbouncer struct {
 	database *pgx.ConnConfig
 	settings []string
@@ -62,7 +64,7 @@ const pgbouncerPort = "6432"
 
 func iniValue(value string) string { return "'" + strings.ReplaceAll(value, "'", "''") + "'" }
 
-// signals returns one that does not wait until clients leave.
+// signals uses SIGTERM to stop, because it does not wait for clients.
 func (pgbouncer) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGKILL }
 
 func (p pgbouncer) admin(dir string) string {
@@ -73,7 +75,7 @@ func (p pgbouncer) admin(dir string) string {
 	return u.String()
 }
 
-// connect asks the database through it.
+// connect pings the database through PgBouncer.
 func (p pgbouncer) connect(dsn string) (connection, error) {
 	db, err := postgres{}.open(dsn)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// In a pool of one connection, clients share it between their transactions, but
-// not if the pool is one of sessions.
-func TestPgBouncerPoolsAsItsModeSays(t *testing.T) {
+// In the pool modes transaction and statement, clients share a connection. In the
+// mode session each client has its own.
+func TestPgBouncerUsesThePoolMode(t *testing.T) {
 	t.Parallel()
 	direct := Postgres(t)
 	do(t, kinds[0].open(t, direct), "CREATE TABLE things (id INTEGER PRIMARY KEY)")
@@ -24,17 +24,17 @@ func TestPgBouncerPoolsAsItsModeSays(t *testing.T) {
 				dir = s.supervisor.dir
 				first, second := oneConnection(t, s.DSN()), oneConnection(t, s.DSN())
 				do(t, first, "SELECT count(*) FROM things")
-				// A statement that is not prepared does not care which connection it is on.
+				// Statements are not prepared, so they work on any connection.
 				const pid = "SELECT pg_backend_pid()"
 				if same := get[int](t, first, pid) == get[int](t, second, pid); same != shared {
-					t.Errorf("two clients share a connection: %v", same)
+					t.Errorf("two clients share a connection: got %v, want %v", same, shared)
 				}
 
 				s.Kill(t)
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				if err := first.PingContext(ctx); err == nil || ctx.Err() != nil {
-					t.Errorf("a killed server answers a ping with %v", err)
+					t.Errorf("a ping of a killed server returns error %v, want a refused connection", err)
 				}
 				s.Start(t)
 				do(t, first, "SELECT count(*) FROM things")
@@ -43,13 +43,13 @@ func TestPgBouncerPoolsAsItsModeSays(t *testing.T) {
 				do(t, second, "SELECT count(*) FROM things")
 			})
 			if _, err := os.Stat(dir); dir != "" && !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("after its test the folder %s is there: %v", dir, err)
+				t.Errorf("after its test the folder %s still exists: %v", dir, err)
 			}
 		})
 	}
 }
 
-// oneConnection opens a pool of one, whose statements are not prepared.
+// oneConnection opens a pool of one connection, without prepared statements.
 func oneConnection(t *testing.T, dsn string) *sql.DB {
 	t.Helper()
 	db := kinds[0].open(t, dsn+"&default_query_exec_mode=simple_protocol")
@@ -57,11 +57,11 @@ func oneConnection(t *testing.T, dsn string) *sql.DB {
 	return db
 }
 
-// A mistake in its settings fails the test, with what PgBouncer says of it.
-func TestPgBouncerWithABadSettingFailsTheTest(t *testing.T) {
+// An invalid setting fails the test, with PgBouncer's message.
+func TestPgBouncerWithAnInvalidSettingFailsTheTest(t *testing.T) {
 	t.Parallel()
 	direct := Postgres(t)
-	StartPgBouncer(t, direct) // skips without it
+	StartPgBouncer(t, direct) // skips the test if PgBouncer is not installed
 	r := record(t, func(tb testing.TB) { StartPgBouncer(tb, direct, "pool_mode = none") })
 	if r.skipped != "" || !strings.Contains(r.failed, "pool_mode") {
 		t.Errorf("skipped with %q, failed with %q", r.skipped, r.failed)

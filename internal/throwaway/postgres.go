@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// postgres is the engine of PostgreSQL 13 and later.
+// postgres is the [engine] for PostgreSQL 13 and later.
 type postgres struct{}
 
 func (postgres) name() string { return "postgres" }
@@ -37,8 +37,9 @@ func (postgres) commands(dir string) (setup, serve []string, err error) {
 	return setup, serve, nil
 }
 
-// postgresFolder returns the folder of the server programs. It is often not in
-// PATH, and folders that have a client only look much like it.
+// postgresFolder returns the folder of the server programs, which is often not
+// in PATH. It requires initdb and postgres, because some folders have only the
+// client.
 func postgresFolder() (string, bool) {
 	if !supported {
 		return "", false
@@ -61,30 +62,30 @@ func postgresFolder() (string, bool) {
 	return "", false
 }
 
-// signals ends a server with SIGQUIT rather than SIGKILL, after which its
-// shared memory would stay behind. Backends that do not react, because they
-// are paused, get their SIGKILL from the server five seconds later.
+// signals uses SIGQUIT to end the server at once, because SIGKILL would leave its
+// shared memory behind. Five seconds later, the server itself sends SIGKILL to
+// backends that are paused.
 func (postgres) signals() (stop, kill syscall.Signal) {
 	return syscall.SIGINT, syscall.SIGQUIT
 }
 
-// release takes away the shared memory that a killed server has left behind.
-// Its next start would, but there is none.
+// release removes the shared memory of a killed server. The server would do so
+// at its next start, but it is not started again.
 func (postgres) release(dir string) {
 	if id, ok := sharedMemory(dir); ok {
 		exec.Command("ipcrm", "-m", id).Run()
 	}
 }
 
-// sharedMemory returns the id of the memory of a server that has not shut down
-// in good order.
+// sharedMemory returns the ID of the shared memory of a server that did not
+// shut down cleanly.
 func sharedMemory(dir string) (id string, ok bool) {
 	pidFile, _ := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
 	lines := strings.Split(string(pidFile), "\n")
 	if len(lines) < 7 {
 		return "", false
 	}
-	key := strings.Fields(lines[6]) // and the id
+	key := strings.Fields(lines[6]) // the key and the ID
 	if len(key) != 2 {
 		return "", false
 	}
@@ -92,7 +93,7 @@ func sharedMemory(dir string) (id string, ok bool) {
 }
 
 func (postgres) admin(dir string) string {
-	query := url.Values{"host": {dir}, "port": {"5432"}} // or PGPORT would count
+	query := url.Values{"host": {dir}, "port": {"5432"}} // without it, the client would use PGPORT
 	return "postgres://postgres@/postgres?" + query.Encode()
 }
 
@@ -102,7 +103,7 @@ func (postgres) database(dsn, name string) (string, error) {
 		return "", err
 	}
 	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return "", fmt.Errorf("the DSN is no postgres:// URL")
+		return "", fmt.Errorf("the DSN is not a postgres:// URL")
 	}
 	u.Path = "/" + name
 	return u.String(), nil

@@ -6,8 +6,10 @@ import (
 	"testing"
 )
 
-// PostgresBehind returns where the server with that DSN listens, for net.Dial, and
-// the DSN by way of the TCP address, at which a test passes on what it likes.
+// PostgresBehind is for a test with its own proxy in front of PostgreSQL. It
+// returns the network and address of the server with the DSN, for [net.Dial].
+// Via is the DSN of the same database through the proxy, which listens on the
+// TCP address.
 func PostgresBehind(tb testing.TB, dsn, address string) (network, server, via string) {
 	tb.Helper()
 	u, err := url.Parse(dsn)

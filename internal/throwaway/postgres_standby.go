@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// StartPostgresStandby starts a hot standby of a server that StartPostgres
-// started, for this test alone; its DSN is that of the same database. Replication
-// has a slot, and is asynchronous unless the primary's synchronous_standby_names
-// is set. SELECT pg_promote() makes the standby a primary.
+// StartPostgresStandby starts a hot standby of a server of [StartPostgres], for
+// this test only. Its DSN leads to the same database. Replication uses a slot.
+// It is asynchronous unless the test sets synchronous_standby_names on the
+// primary. SELECT pg_promote() makes the standby a primary.
 func StartPostgresStandby(tb testing.TB, primary *Server) *Server {
 	tb.Helper()
 	s := start(tb, postgresStandby{primary: primary})
@@ -18,10 +18,10 @@ func StartPostgresStandby(tb testing.TB, primary *Server) *Server {
 	return s
 }
 
-// RejoinPostgres makes a server that StartPostgres or StartPostgresStandby
-// started a standby of another, as operators do with an old primary: if it runs
-// it is killed, takes a copy of the other's data in place of its own, and starts
-// again, at the same address.
+// RejoinPostgres makes the server s, of [StartPostgres] or
+// [StartPostgresStandby], a standby of the primary, as operators do with an old
+// primary. It kills s if s runs, replaces its data by a copy of the primary's,
+// and starts it again at the same address.
 func RejoinPostgres(tb testing.TB, s, primary *Server) {
 	tb.Helper()
 	s.Kill(tb)
@@ -36,9 +36,9 @@ func RejoinPostgres(tb testing.TB, s, primary *Server) {
 	}
 }
 
-// PrimaryDSN returns the DSN that leads to whichever of two servers is the
-// primary, of what StartPostgres started and a standby of it. A server that does
-// not answer gets a second.
+// PrimaryDSN returns a DSN for two servers, one of [StartPostgres] and a
+// standby of it. It leads to the one that is the primary. Its connect_timeout
+// is one second.
 func PrimaryDSN(tb testing.TB, a, b *Server) string {
 	tb.Helper()
 	u, err := url.Parse(a.DSN())
@@ -59,15 +59,15 @@ func PrimaryDSN(tb testing.TB, a, b *Server) string {
 	return u.String()
 }
 
-// postgresStandby is the engine of a PostgreSQL server that begins as a standby.
+// postgresStandby is the [engine] for a PostgreSQL server that begins as a
+// standby.
 type postgresStandby struct {
 	postgres
 	primary *Server
 }
 
-// copyPrimary empties the folder rather than replaces it: PostgreSQL finds the
-// shared memory that a killed server has left behind by the folder's inode, and
-// takes it away.
+// copyPrimary empties the folder instead of replacing it. PostgreSQL finds the
+// shared memory of a killed server by the inode of the folder, and removes it.
 const copyPrimary = `mkdir -p -m 700 "$1" && find "$1" -mindepth 1 -delete && exec "$2" -D "$1" -h "$3" -S "$4" ` +
 	`-p 5432 -U postgres -w -C -R -X stream -c fast --no-sync`
 

@@ -9,7 +9,8 @@ import (
 
 const supported = false
 
-// Nothing below is ever called, as no engine is found where these are built.
+// The functions below are never called: where supported is false, no program is
+// found.
 
 type credential struct{}
 

@@ -19,8 +19,9 @@ import (
 
 const supported = true
 
-// unprivileged returns the account to run servers as, or nil for the current
-// one: database servers refuse to run as root.
+// unprivileged returns the account that runs the servers, or nil for the current
+// account. As root it returns an account without privileges, because database
+// servers refuse to run as root.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -29,7 +30,7 @@ func unprivileged() (*syscall.Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	// They may be negative: on macOS both are -2.
+	// The IDs may be negative: on macOS both are -2.
 	uid, err := strconv.ParseInt(nobody.Uid, 10, 64)
 	if err != nil {
 		return nil, err
@@ -41,9 +42,9 @@ func unprivileged() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// detached keeps a Ctrl-C in the terminal from a process. A group of its own
-// would do for that, but the kernel hangs up on a group that has a paused
-// process when its parent ends; it does not do so across sessions.
+// detached protects a process from a Ctrl-C in the terminal, by a session of its
+// own. A process group does not suffice: when the parent ends, the kernel sends
+// SIGHUP to a group with a paused process. It does not do so across sessions.
 func detached(account *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Credential: account}
 }
@@ -59,13 +60,13 @@ func (p *process) signal(signal syscall.Signal) error {
 	return syscall.Kill(p.pid, signal)
 }
 
-// pause stops the process and those it has started. They are looked for one by
-// one, since every PostgreSQL backend leads a process group of its own.
+// pause stops the process and its children. It signals each child, because every
+// PostgreSQL backend has its own process group.
 func (p *process) pause() error {
 	if err := stop(p.pid); err != nil {
 		return err
 	}
-	// The process may have been about to start one more.
+	// Repeat, because the process may have started another child meanwhile.
 	for paused := []int{}; ; {
 		pids, err := children(p.pid)
 		if err != nil {
@@ -82,8 +83,8 @@ func (p *process) pause() error {
 	}
 }
 
-// stop returns once every thread has stopped: the kernel takes a moment, in
-// which a server could answer yet.
+// stop stops the processes and waits until every thread has stopped. Until then a
+// thread could still answer a query.
 func stop(pids ...int) error {
 	if err := signalAll(pids, syscall.SIGSTOP); err != nil {
 		return err
@@ -98,13 +99,14 @@ func stop(pids ...int) error {
 	return nil
 }
 
-// stopped is a guess of true where there is no /proc.
+// stopped reports whether all threads of the process have stopped. Without
+// /proc it returns true.
 func stopped(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	return !slices.ContainsFunc(threads, func(file string) bool {
 		stat, err := os.ReadFile(file)
 		if err != nil {
-			return false // it has ended
+			return false // the thread has ended
 		}
 		var state string
 		fmt.Sscan(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), &state)
@@ -112,8 +114,8 @@ func stopped(pid int) bool {
 	})
 }
 
-// kill ends the process and those it has started, none of which gets to know
-// of the end of another.
+// kill ends the process and its children. It pauses all of them first, so that
+// none can react to the end of another.
 func (p *process) kill() error {
 	if err := p.pause(); err != nil {
 		return err
@@ -125,8 +127,8 @@ func (p *process) kill() error {
 	if err := signalAll(append(pids, p.pid), syscall.SIGKILL); err != nil {
 		return err
 	}
-	// A child that is not quite gone yet would keep the server from starting
-	// again.
+	// Wait for the children, because a server does not start again while one of
+	// them still runs.
 	for _, pid := range pids {
 		for deadline := time.Now().Add(patience); syscall.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
@@ -154,10 +156,10 @@ func signalAll(pids []int, signal syscall.Signal) error {
 	return nil
 }
 
-// children returns the processes that the process pid has started.
+// children returns the IDs of the child processes of pid.
 func children(pid int) ([]int, error) {
 	var children []int
-	if runtime.GOOS == "linux" { // where ps need not be installed
+	if runtime.GOOS == "linux" { // ps may not be installed there
 		stats, err := filepath.Glob("/proc/[0-9]*/stat")
 		if err != nil {
 			return nil, err
@@ -165,9 +167,10 @@ func children(pid int) ([]int, error) {
 		for _, file := range stats {
 			stat, err := os.ReadFile(file)
 			if err != nil {
-				continue // it has ended
+				continue // the process has ended
 			}
-			// "pid (name) state ppid …", and the name may contain anything.
+			// The format is "pid (name) state ppid …". The name may contain
+			// spaces and parentheses.
 			var child, parent int
 			var state string
 			fmt.Sscan(string(stat), &child)

@@ -20,10 +20,11 @@ import (
 	"time"
 )
 
-// In a process that a test has started, this is set: the test is the child.
+// childVariable is set in the environment of a process that a test has started: a
+// child.
 const childVariable = "THROWAWAY_TEST_CHILD"
 
-// child returns the command that runs the test t alone, in another process.
+// child returns the command that runs only the test t, in another process.
 func child(ctx context.Context, t *testing.T) *exec.Cmd {
 	t.Helper()
 	program, err := os.Executable()
@@ -34,15 +35,16 @@ func child(ctx context.Context, t *testing.T) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, "-test.run="+pattern, "-test.count=1", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), childVariable+"=1")
 	for _, k := range kinds {
-		cmd.Env = append(cmd.Env, k.variable+"=") // it needs servers of its own
+		cmd.Env = append(cmd.Env, k.variable+"=") // the child must start its own servers
 	}
 	cmd.Stderr = os.Stderr
 	return cmd
 }
 
-// tell is how the child says what it has started, and told reads it.
+// tell prints the process and the folder of a server that a child has started.
 func tell(s *Server) { fmt.Printf("started %d %s\n", s.process.pid, s.supervisor.dir) }
 
+// told reads the output of tell.
 func told(r io.Reader) (pid int, dir string, err error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -50,11 +52,11 @@ func told(r io.Reader) (pid int, dir string, err error) {
 			return pid, dir, nil
 		}
 	}
-	return 0, "", fmt.Errorf("the child has started nothing: %v", lines.Err())
+	return 0, "", fmt.Errorf("the child has not started a server: %v", lines.Err())
 }
 
-// alive reports whether there is such a process, other than one that has ended
-// and waits for somebody to take note.
+// alive reports whether the process runs. A process that has ended but whose
+// parent has not waited for it does not count.
 func alive(pid int) bool {
 	if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
 		return false
@@ -63,7 +65,7 @@ func alive(pid int) bool {
 	return err != nil || !strings.Contains(string(stat), ") Z ")
 }
 
-// remains says what is left of a server.
+// remains describes the process and the folder of a server, if they still exist.
 func remains(pid int, dir string) (what []string) {
 	if alive(pid) {
 		what = append(what, fmt.Sprintf("process %d", pid))
@@ -74,9 +76,9 @@ func remains(pid int, dir string) (what []string) {
 	return what
 }
 
-// A test process that is killed can clean up nothing. Its servers go away all
-// the same, even those that hang.
-func TestServerGoesAwayWithAKilledProcess(t *testing.T) {
+// A test process that is killed cannot clean up. Its servers are removed
+// nevertheless, even paused ones.
+func TestServerIsRemovedAfterItsProcessIsKilled(t *testing.T) {
 	onEach(t, func(t *testing.T, k kind) {
 		for _, state := range map[bool][]string{false: {"paused"}, true: {"paused", "running"}}[Long()] {
 			t.Run(state, func(t *testing.T) {
@@ -86,7 +88,7 @@ func TestServerGoesAwayWithAKilledProcess(t *testing.T) {
 				}
 				k.needs(t)
 				cmd := child(t.Context(), t)
-				stdin, err := cmd.StdinPipe() // whose end ends the child, if this process is killed itself
+				stdin, err := cmd.StdinPipe() // closing it ends the child, also if this process is killed
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -100,18 +102,18 @@ func TestServerGoesAwayWithAKilledProcess(t *testing.T) {
 				}
 				pid, dir, err := told(stdout)
 				if err == nil && len(remains(pid, dir)) != 2 {
-					err = fmt.Errorf("the child says that it has process %d and folder %s, but there is only %v", pid, dir, remains(pid, dir))
+					err = fmt.Errorf("the child reported process %d and folder %s, but there is only %v", pid, dir, remains(pid, dir))
 				}
 				cmd.Process.Kill()
 				cmd.Wait()
 				if err != nil {
 					t.Fatal(err)
 				}
-				// PostgreSQL waits five seconds for processes that hang.
+				// PostgreSQL waits five seconds for paused processes.
 				deadline := time.Now().Add(30 * time.Second)
 				for len(remains(pid, dir)) > 0 {
 					if time.Now().After(deadline) {
-						t.Fatalf("what remains is %v", remains(pid, dir))
+						t.Fatalf("after the child was killed, these remain: %v", remains(pid, dir))
 					}
 					time.Sleep(20 * time.Millisecond)
 				}
@@ -122,7 +124,7 @@ func TestServerGoesAwayWithAKilledProcess(t *testing.T) {
 
 func waitToBeKilled(t *testing.T, k kind, pause bool) {
 	s := k.start(t)
-	db := k.open(t, s.DSN()) // with PostgreSQL, a connection is a process more
+	db := k.open(t, s.DSN()) // with PostgreSQL, each connection is another process
 	get[int](t, db, "SELECT 1")
 	if pause {
 		s.Pause(t)
@@ -131,8 +133,8 @@ func waitToBeKilled(t *testing.T, k kind, pause bool) {
 	io.Copy(io.Discard, os.Stdin)
 }
 
-// The kernel stops the threads of a process one after the other. One that is
-// still about to stop must not answer a query after Pause has returned.
+// The kernel stops the threads of a process one after the other. Pause must
+// wait for all of them, because a running thread could still answer a query.
 func TestPauseReturnsWhenEveryThreadHasStopped(t *testing.T) {
 	if os.Getenv(childVariable) != "" {
 		for range 2 {
@@ -148,7 +150,7 @@ func TestPauseReturnsWhenEveryThreadHasStopped(t *testing.T) {
 		os.Exit(0)
 	}
 	if runtime.GOOS != "linux" {
-		t.Skip("there is no /proc")
+		t.Skip("needs /proc")
 	}
 	t.Parallel()
 	cmd := child(t.Context(), t)
@@ -191,7 +193,7 @@ func TestPauseReturnsWhenEveryThreadHasStopped(t *testing.T) {
 	}
 }
 
-// After Main there are no servers any more.
+// Main stops the shared servers and removes their folders.
 func TestMainEndsTheSharedServers(t *testing.T) {
 	onEach(t, func(t *testing.T, k kind) {
 		if os.Getenv(childVariable) != "" {
@@ -209,20 +211,21 @@ func TestMainEndsTheSharedServers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if what := remains(pid, dir); len(what) > 0 {
-			t.Errorf("what remains is %v", what)
+			t.Errorf("after Main, these remain: %v", what)
 		}
 	})
 }
 
-// Database servers refuse to run as root, so root runs them as somebody else.
-func TestServersAreNotRoots(t *testing.T) {
+// Database servers refuse to run as root, so a test that runs as root starts them
+// with another account.
+func TestServersDoNotRunAsRoot(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("there is no /proc")
+		t.Skip("needs /proc")
 	}
 	onEach(t, func(t *testing.T, k kind) {
 		k.fresh(t)
 		if k.shared.server == nil {
-			t.Skip("the server is somebody else's")
+			t.Skip("the environment variable selects a server that this process did not start")
 		}
 		for _, path := range []string{fmt.Sprintf("/proc/%d", k.shared.server.process.pid), k.shared.server.supervisor.dir} {
 			info, err := os.Stat(path)
@@ -230,9 +233,9 @@ func TestServersAreNotRoots(t *testing.T) {
 				t.Fatal(err)
 			}
 			if owner := info.Sys().(*syscall.Stat_t).Uid; owner == 0 {
-				t.Errorf("%s is root's", path)
+				t.Errorf("%s belongs to root", path)
 			} else if self := os.Geteuid(); self != 0 && int(owner) != self {
-				t.Errorf("%s is of user %d, not %d", path, owner, self)
+				t.Errorf("%s belongs to user %d, want %d", path, owner, self)
 			}
 		}
 		info, err := os.Stat(k.shared.server.supervisor.dir)
@@ -240,12 +243,12 @@ func TestServersAreNotRoots(t *testing.T) {
 			t.Fatal(err)
 		}
 		if mode := info.Mode().Perm(); mode != 0o700 {
-			t.Errorf("others may look into the folder: %v", mode)
+			t.Errorf("the folder has mode %v, want 0700", mode)
 		}
 	})
 }
 
-// An engine whose commands are the shell's.
+// A shell is an engine whose commands are shell scripts.
 type shell struct {
 	postgres
 	setup, serve string
@@ -255,9 +258,9 @@ func (s shell) commands(string) (setup, serve []string, err error) {
 	return []string{"/bin/sh", "-c", s.setup}, []string{"/bin/sh", "-c", s.serve}, nil
 }
 
-// A server that cannot be started is no reason to wait, and the error has what
-// it said.
-func TestFailureTellsWhatTheServerSaid(t *testing.T) {
+// If a server cannot be started, newServer returns at once, with the output of
+// the server in the error.
+func TestFailureContainsTheOutputOfTheServer(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -273,15 +276,15 @@ func TestFailureTellsWhatTheServerSaid(t *testing.T) {
 			s, err := newServer(test.engine)
 			if err == nil {
 				s.close()
-				t.Fatal("there is no error")
+				t.Fatal("newServer returned no error")
 			}
 			for _, want := range test.want {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("the error does not say %q: %v", want, err)
+					t.Errorf("the error does not contain %q: %v", want, err)
 				}
 			}
 			if took := time.Since(began); took > patience/2 {
-				t.Errorf("it took %v", took)
+				t.Errorf("newServer returned after %v, want at once", took)
 			}
 		})
 	}
@@ -297,7 +300,7 @@ func newSupervisor(t *testing.T) *supervisor {
 	return s
 }
 
-func TestSupervisorPassesArgumentsAsTheyAre(t *testing.T) {
+func TestSupervisorPassesArgumentsUnchanged(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	file := filepath.Join(s.dir, "argument")
@@ -310,13 +313,13 @@ func TestSupervisorPassesArgumentsAsTheyAre(t *testing.T) {
 			t.Fatal(p.err)
 		}
 		if got, err := os.ReadFile(file); string(got) != arg {
-			t.Errorf("the argument %q becomes %q, %v", arg, got, err)
+			t.Errorf("the argument %q arrived as %q, error %v", arg, got, err)
 		}
 	}
 }
 
-// What a command has started and left behind ends too.
-func TestSupervisorEndsEverything(t *testing.T) {
+// The supervisor also ends the processes that a command has started.
+func TestSupervisorEndsChildProcesses(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	file := filepath.Join(s.dir, "pid")
@@ -328,23 +331,23 @@ func TestSupervisorEndsEverything(t *testing.T) {
 	for deadline := time.Now().Add(patience); other == 0; time.Sleep(10 * time.Millisecond) {
 		text, _ := os.ReadFile(file)
 		if fmt.Sscanf(string(text), "%d\n", &other); time.Now().After(deadline) {
-			t.Fatal("the command does not start")
+			t.Fatalf("the command has not started within %v", patience)
 		}
 	}
 	if p.exited() {
-		t.Errorf("the command ends by itself: %v", p.err)
+		t.Errorf("the command ended by itself: %v", p.err)
 	}
 	s.close()
 	if !p.exited() || p.err == nil {
-		t.Errorf("the command has ended is %v, and how: %v", p.exited(), p.err)
+		t.Errorf("after close: exited is %v, error is %v, want true and an error", p.exited(), p.err)
 	}
 	if what := remains(p.pid, s.dir); len(what) > 0 {
-		t.Errorf("what remains is %v", what)
+		t.Errorf("after close, these remain: %v", what)
 	}
 	for deadline := time.Now().Add(10 * time.Second); alive(other); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			syscall.Kill(other, syscall.SIGKILL)
-			t.Fatal("what the command has left behind still runs")
+			t.Fatal("the process that the command started still runs")
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"syscall"
 )
 
-// redis is the program of a Redis server, or of Valkey where that is missing.
+// redis is the [program] for Redis or, if that is not installed, Valkey.
 type redis struct{}
 
 func (redis) name() string { return "redis" }
@@ -56,19 +56,19 @@ func (redis) connect(dsn string) (connection, error) {
 	return redisAddress{"unix", u.Path}, nil
 }
 
-// redisAddress is where a Redis server listens. Each command has a connection
-// of its own.
+// redisAddress is the address of a Redis server. Each command opens a new
+// connection.
 type redisAddress struct{ network, address string }
 
 func (redisAddress) Close() error { return nil }
 
-// PingContext returns an error while the server reads its file, too.
+// PingContext returns an error until the server has loaded its data.
 func (a redisAddress) PingContext(ctx context.Context) error {
 	_, err := a.do(ctx, "PING")
 	return err
 }
 
-// do returns what the server answers: a status or a string.
+// do sends a command and returns the answer, a status or a string.
 func (a redisAddress) do(ctx context.Context, command ...string) (string, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, a.network, a.address)
 	if err != nil {

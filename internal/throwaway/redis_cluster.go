@@ -10,12 +10,12 @@ import (
 	"testing"
 )
 
-// redisNode is the program of a server in a Redis Cluster. Its servers need a
-// port each, and another for what they say to each other.
+// redisNode is the [program] for a node of a Redis Cluster. It needs a port,
+// and a second one for the communication between nodes.
 type redisNode struct{ redisPort }
 
 const (
-	redisBus     = 10000 // what is added to a port for the other one
+	redisBus     = 10000 // the offset from the port to the second port
 	redisSlots   = 16384
 	redisMasters = 3
 )
@@ -25,8 +25,9 @@ func (n redisNode) commands(dir string) (setup, serve []string, err error) {
 	return redisCommands(dir, append(args, "--cluster-enabled", "yes", "--cluster-config-file", filepath.Join(dir, "data", "nodes.conf"))...)
 }
 
-// startRedisCluster starts the masters and, behind them in the same order, so
-// many replicas of each.
+// startRedisCluster starts a cluster with this number of replicas for each
+// master. It returns the masters first, and then the replicas in the order of
+// their masters.
 func startRedisCluster(tb testing.TB, replicas int) []*Server {
 	tb.Helper()
 	start := make([]func() (*Server, error), redisMasters*(1+replicas))
@@ -54,8 +55,9 @@ func startRedisNode() (*Server, error) {
 	return startAtPort(func(port int) program { return redisNode{redisPort{port: port}} }, redisBus)
 }
 
-// joinRedisNodes makes a cluster of the nodes, of which the first are masters,
-// and returns when all of them say that it is one.
+// joinRedisNodes joins the nodes to a cluster. The first redisMasters nodes
+// become masters with slots. It returns when every node reports a complete
+// cluster.
 func joinRedisNodes(ctx context.Context, nodes []redisAddress) error {
 	host, port, _ := net.SplitHostPort(nodes[0].address)
 	for i, n := range nodes {
@@ -83,8 +85,9 @@ func joinRedisNodes(ctx context.Context, nodes []redisAddress) error {
 	return nil
 }
 
-// replicateRedisNodes makes the nodes behind the masters their replicas, and
-// returns when these have all that the masters have, and all nodes know.
+// replicateRedisNodes makes the other nodes replicas of the masters. It returns
+// when the replicas have the data of their masters, and all nodes know the
+// replicas.
 func replicateRedisNodes(ctx context.Context, nodes []redisAddress) error {
 	replicas := nodes[redisMasters:]
 	for i, n := range replicas {

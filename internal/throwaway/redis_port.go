@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// redisPort is the program of a server that others have to reach by a port. It
-// may be a replica of another, whose port is of then.
+// redisPort is the [program] for a Redis server that listens on a port. If of
+// is not zero, the server is a replica of the server at that port.
 type redisPort struct {
 	redis
 	port, of int
@@ -32,8 +32,8 @@ func (p redisPort) listen() []string {
 	return []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(p.port)}
 }
 
-// syncsAtOnce has a master not wait for more replicas, by default for 5
-// seconds, before it sends its data to one.
+// syncsAtOnce makes a master send its data to a new replica at once. By default
+// it waits 5 seconds for more replicas.
 var syncsAtOnce = []string{"--repl-diskless-sync-delay", "0"}
 
 func (p redisPort) admin(string) string { return "redis://" + p.address().address }
@@ -44,8 +44,8 @@ func (p redisPort) address() redisAddress {
 	return redisAddress{"tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port))}
 }
 
-// startAll starts servers at once, and ends the test if one does not start. They
-// go away with the test.
+// startAll starts servers concurrently. It fails the test if one does not
+// start. The servers are removed when the test ends.
 func startAll(tb testing.TB, start ...func() (*Server, error)) []*Server {
 	tb.Helper()
 	servers := make([]*Server, len(start))
@@ -68,9 +68,9 @@ func startAll(tb testing.TB, start ...func() (*Server, error)) []*Server {
 	return servers
 }
 
-// startAtPort starts a server on a port that was free a moment ago, as were those
-// that are so much higher. Should somebody have taken one meanwhile, it looks for
-// others.
+// startAtPort starts a server on a free port. The ports at the offsets in
+// higher are free too. If another process takes one of the ports meanwhile,
+// startAtPort tries other ports.
 func startAtPort(at func(port int) program, higher ...int) (s *Server, err error) {
 	for range 5 {
 		var port int
@@ -90,7 +90,7 @@ func startAtPort(at func(port int) program, higher ...int) (s *Server, err error
 
 func freeRedisPort(higher ...int) (port int, err error) {
 	for range 100 {
-		// Above are those that systems give to clients.
+		// Higher ports may be ephemeral ports of the system.
 		port = 10000 + rand.IntN(12000)
 		ports := []int{port}
 		for _, h := range higher {
@@ -114,16 +114,16 @@ func canListen(ports ...int) error {
 	return nil
 }
 
-// say waits until a server's answer to INFO, or to CLUSTER INFO and the like,
-// has all the texts.
+// say waits until the answer to a command such as INFO contains all the texts.
 func (a redisAddress) say(ctx context.Context, command []string, texts ...string) error {
 	return a.until(ctx, command, func(answer string) bool {
 		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(answer, text) })
 	})
 }
 
-// until waits until the answer to a command is as it should be. An error may pass:
-// Redis closes the connections of its clients when it becomes a replica, for one.
+// until repeats a command until is returns true for the answer. It ignores
+// errors, because some pass: Redis closes all connections when it becomes a
+// replica.
 func (a redisAddress) until(ctx context.Context, command []string, is func(answer string) bool) error {
 	for {
 		answer, err := a.do(ctx, command...)
@@ -132,7 +132,7 @@ func (a redisAddress) until(ctx context.Context, command []string, is func(answe
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: to %v %s says %s, error %v", ctx.Err(), command, a.address, answer, err)
+			return fmt.Errorf("%w: last answer of %s to %v: %s, error %v", ctx.Err(), a.address, command, answer, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// FilterPushes returns a connection of a client to Redis, in RESP3, that delivers
-// answers and drops each push message for which drop returns true, as some proxies
-// do. Drop is called once for each push message, in their order.
+// FilterPushes wraps a client's connection to Redis in RESP3. The result passes
+// on answers, but drops each push message for which drop returns true, like
+// some proxies. It calls drop once for each push message, in their order.
 func FilterPushes(conn net.Conn, drop func() bool) net.Conn {
 	return &pushFilter{Conn: conn, reader: bufio.NewReader(conn), drop: drop}
 }
@@ -19,7 +19,7 @@ func FilterPushes(conn net.Conn, drop func() bool) net.Conn {
 type pushFilter struct {
 	net.Conn
 	reader *bufio.Reader
-	rest   []byte // of a message that was read
+	rest   []byte // the part of the last message that was not delivered yet
 	drop   func() bool
 }
 
@@ -39,7 +39,7 @@ func (c *pushFilter) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// readMessage reads one message of RESP3, as it is.
+// readMessage reads one message of RESP3, and returns its bytes unchanged.
 func readMessage(r *bufio.Reader) ([]byte, error) {
 	message, err := r.ReadBytes('\n')
 	if err != nil {
@@ -48,14 +48,14 @@ func readMessage(r *bufio.Reader) ([]byte, error) {
 	kind := message[0]
 	length, err := strconv.Atoi(strings.TrimSpace(string(message[1:])))
 	switch kind {
-	case '$', '=', '!': // so many bytes
+	case '$', '=', '!': // length is a number of bytes
 		if err != nil || length < 0 {
 			return message, err
 		}
 		rest := make([]byte, length+len("\r\n"))
 		_, err := io.ReadFull(r, rest)
 		return append(message, rest...), err
-	case '*', '>', '~', '%': // so many messages
+	case '*', '>', '~', '%': // length is a number of messages
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +71,7 @@ func readMessage(r *bufio.Reader) ([]byte, error) {
 		}
 	case '+', '-', ':', '_', ',', '#', '(':
 	default:
-		return nil, fmt.Errorf("a message of RESP3 begins with %q", message)
+		return nil, fmt.Errorf("throwaway: not the beginning of a RESP3 message: %q", message)
 	}
 	return message, nil
 }

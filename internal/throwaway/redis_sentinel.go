@@ -10,16 +10,16 @@ import (
 	"testing"
 )
 
-// redisSentinel is the program of a sentinel, which watches over a server.
+// redisSentinel is the [program] for a sentinel, which monitors a Redis server.
 type redisSentinel struct {
 	redisPort
 	master redisAddress
 }
 
-// masterSet is the name that sentinels have for the server and its replica.
+// masterSet is the name by which the sentinels know the server and its replica.
 const masterSet = "throwaway"
 
-// redisQuorum of the sentinels have to agree that a server is down.
+// redisQuorum is how many sentinels must agree that a server is down.
 const redisSentinels, redisQuorum = 3, 2
 
 func (s redisSentinel) commands(dir string) (setup, serve []string, err error) {
@@ -29,15 +29,15 @@ func (s redisSentinel) commands(dir string) (setup, serve []string, err error) {
 	}
 	host, port, _ := net.SplitHostPort(s.master.address)
 	data := filepath.Join(dir, "data")
-	// A sentinel keeps what it learns in its configuration.
+	// A sentinel writes its state to its configuration file.
 	file := filepath.Join(data, "sentinel.conf")
 	setup = []string{"sh", "-c", `mkdir "$0" && printf '%s\n' "$@" >"$0/sentinel.conf"`, data,
 		"bind 127.0.0.1", "port " + strconv.Itoa(s.port), "dir " + data,
 		fmt.Sprintf("sentinel monitor %s %s %s %d", masterSet, host, port, redisQuorum),
-		// Longer than a busy machine may take.
+		// Long enough for a busy machine.
 		"sentinel down-after-milliseconds " + masterSet + " 5000",
-		// A step of a fail-over may take as long, as a sentinel looks once a second;
-		// and for twice as long no other one begins by itself.
+		// One step of a failover may take as long, because a sentinel acts once a
+		// second. For twice this time no other failover begins by itself.
 		"sentinel failover-timeout " + masterSet + " 3000",
 	}
 	return setup, []string{server, file, "--sentinel"}, nil
@@ -50,8 +50,8 @@ func startRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 	servers = append(master, startAll(tb, startRedisPort(first.port))...)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	// A sentinel asks the master for its replicas at first, and then not for 10
-	// seconds.
+	// A sentinel asks the master for its replicas at its start, and then every 10
+	// seconds. So wait for the replica first.
 	err := servers[1].engine.(redisPort).address().say(ctx, []string{"INFO", "replication"}, "master_link_status:up")
 	if err != nil {
 		tb.Fatalf("throwaway: redis: making a replica: %v", err)

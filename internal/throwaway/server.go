@@ -22,18 +22,19 @@ type program interface {
 	// that runs a server on it, or an errMissing.
 	commands(dir string) (setup, serve []string, err error)
 
-	// signals returns the signals that shut the server down in good order, and
-	// at once.
+	// signals returns two signals: stop shuts the server down cleanly, and kill
+	// ends it at once.
 	signals() (stop, kill syscall.Signal)
 
-	// admin returns the DSN of the database that the server in dir comes with.
+	// admin returns the DSN of the database that the server in dir has from the
+	// beginning.
 	admin(dir string) string
 
-	// connect returns what asks the server whether it answers.
+	// connect returns a connection that can ping the server.
 	connect(dsn string) (connection, error)
 }
 
-// A connection is a *sql.DB, or the like of it.
+// A connection pings a server. One implementation is [sql.DB].
 type connection interface {
 	PingContext(context.Context) error
 	Close() error
@@ -52,7 +53,8 @@ type engine interface {
 	drop(ctx context.Context, db *sql.DB, name string) error
 }
 
-// A Server is a server that one test has to itself, and so may stop.
+// Server is a server that only one test uses, so the test may stop it. It is safe
+// for concurrent use.
 type Server struct {
 	engine     program
 	supervisor *supervisor
@@ -60,12 +62,13 @@ type Server struct {
 	admin, dsn string
 
 	mu      sync.Mutex
-	process *process // the last one that was started
+	process *process // of the last start
 }
 
 // newServer starts a server in a folder of its own.
 func newServer(e program) (*Server, error) {
-	// The path of a Unix socket may have some 100 bytes, so this is short.
+	// The name is short because the path of a Unix socket is limited to about
+	// 100 bytes.
 	dir := filepath.Join(os.TempDir(), "throwaway-"+random())
 	setup, serve, err := e.commands(dir)
 	if err != nil {
@@ -128,7 +131,7 @@ func (s *Server) start() error {
 	}
 }
 
-// failure adds what the server had to say to the error.
+// failure wraps the error, and adds the end of the server's log.
 func (s *Server) failure(doing string, err error) error {
 	const tail = 2 << 10
 	log, _ := os.ReadFile(s.supervisor.log())
@@ -139,7 +142,7 @@ func (s *Server) running() bool {
 	return s.process != nil && !s.process.exited()
 }
 
-// close takes the server and its folder away.
+// close ends the server and removes its folder.
 func (s *Server) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,25 +154,24 @@ func (s *Server) close() {
 	s.supervisor.close()
 }
 
-// DSN returns the DSN of a database on the server, or the URL of a server that
-// has none, which was empty when the server was started first. It stays the
-// same over Stop and Start.
+// DSN returns the DSN of a database on the server, or the URL of a server
+// without databases. The server was empty when it was first started. The DSN
+// does not change with [Server.Stop] and [Server.Start].
 func (s *Server) DSN() string { return s.dsn }
 
-// Stop shuts the server down in good order, without waiting for clients to
-// leave, and returns when its process is gone.
+// Stop shuts the server down cleanly, without waiting for its clients. It returns
+// when the process has ended.
 func (s *Server) Stop(tb testing.TB) {
 	tb.Helper()
 	stop, _ := s.engine.signals()
 	s.end(tb, func(p *process) error {
-		// A paused server would not notice the signal.
+		// A paused process does not handle the signal.
 		return errors.Join(p.resume(), p.signal(stop))
 	})
 }
 
-// Kill ends all processes of the server by SIGKILL, as a crash would, and
-// returns when they are gone. What it had promised to keep is there after
-// Start.
+// Kill ends all processes of the server with SIGKILL, like a crash. It returns
+// when they have ended. Committed data are there after [Server.Start].
 func (s *Server) Kill(tb testing.TB) {
 	tb.Helper()
 	s.end(tb, (*process).kill)
@@ -192,8 +194,8 @@ func (s *Server) end(tb testing.TB, by func(*process) error) {
 	}
 }
 
-// Start starts a server again that was stopped, with its data and at the same
-// address, and returns once it answers.
+// Start starts a stopped server again, with its data and at the same address. It
+// returns once the server answers.
 func (s *Server) Start(tb testing.TB) {
 	tb.Helper()
 	s.mu.Lock()
@@ -206,8 +208,8 @@ func (s *Server) Start(tb testing.TB) {
 	}
 }
 
-// Pause makes the server hang: it keeps its connections, and even takes new
-// ones, but does not answer.
+// Pause makes the server hang. It keeps its connections and accepts new ones, but
+// does not answer, until [Server.Resume].
 func (s *Server) Pause(tb testing.TB) {
 	tb.Helper()
 	s.mu.Lock()
@@ -220,7 +222,7 @@ func (s *Server) Pause(tb testing.TB) {
 	}
 }
 
-// Resume ends a Pause.
+// Resume ends the effect of [Server.Pause].
 func (s *Server) Resume(tb testing.TB) {
 	tb.Helper()
 	s.mu.Lock()

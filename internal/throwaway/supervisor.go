@@ -17,9 +17,9 @@ import (
 //go:embed supervisor.sh
 var script string
 
-// A supervisor runs commands in a folder, one at a time. It is a process of
-// its own, so that it can end the command and remove the folder when this
-// process no longer can: after a panic, a timeout, or a SIGKILL.
+// A supervisor runs commands in a folder, one at a time. It is a separate
+// process. So it can end the command and remove the folder after this process
+// has ended by a panic, a timeout or SIGKILL.
 type supervisor struct {
 	dir     string
 	cmd     *exec.Cmd
@@ -28,9 +28,9 @@ type supervisor struct {
 	last    *process
 }
 
-// supervise makes the folder dir and a supervisor for it. The signal kill ends
-// its commands at once. They run as the account of this process if sameAccount
-// is set; otherwise, not as root.
+// supervise makes the folder dir and starts a supervisor for it. The supervisor
+// ends a command with the signal kill. If sameAccount is set, commands run as
+// the account of this process. Otherwise they do not run as root.
 func supervise(dir string, kill syscall.Signal, sameAccount bool) (*supervisor, error) {
 	account, err := unprivileged()
 	if err != nil {
@@ -41,7 +41,7 @@ func supervise(dir string, kill syscall.Signal, sameAccount bool) (*supervisor, 
 	}
 	cmd := exec.Command("/bin/sh", "-c", script, "supervisor.sh", dir, strconv.Itoa(int(kill)))
 	cmd.SysProcAttr = detached(account)
-	cmd.Dir = "/" // the current folder may be closed to the account
+	cmd.Dir = "/" // the account may not be able to read the current folder
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH") + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
 		"HOME=" + dir,
@@ -60,7 +60,8 @@ func supervise(dir string, kill syscall.Signal, sameAccount bool) (*supervisor, 
 		return nil, err
 	}
 	s := &supervisor{dir: dir, cmd: cmd, orders: orders, replies: bufio.NewReader(replies)}
-	// Made only now, the folder never is without somebody to remove it.
+	// The folder is made after the supervisor has started, so that there is
+	// always a process that removes it.
 	if err := makeFolder(dir, account); err != nil {
 		s.close()
 		return nil, err
@@ -70,7 +71,7 @@ func supervise(dir string, kill syscall.Signal, sameAccount bool) (*supervisor, 
 
 func (s *supervisor) log() string { return filepath.Join(s.dir, "log") }
 
-// run starts a command. The one before must have ended.
+// run starts a command. The previous command must have ended.
 func (s *supervisor) run(command []string) (*process, error) {
 	quoted := make([]string, len(command))
 	for i, arg := range command {
@@ -99,7 +100,7 @@ func (s *supervisor) run(command []string) (*process, error) {
 func (s *supervisor) reply() (int, error) {
 	line, err := s.replies.ReadString('\n')
 	if errors.Is(err, io.EOF) {
-		return 0, errors.New("the supervisor is gone")
+		return 0, errors.New("the supervisor has ended")
 	}
 	if err != nil {
 		return 0, err
@@ -107,22 +108,22 @@ func (s *supervisor) reply() (int, error) {
 	return strconv.Atoi(strings.TrimSpace(line))
 }
 
-// close ends the command that runs, and removes the folder.
+// close ends the running command and removes the folder.
 func (s *supervisor) close() {
 	s.orders.Close()
 	if s.last != nil {
 		<-s.last.done
 	}
 	s.cmd.Wait()
-	// The account may lack the right to remove it from the folder it is in.
+	// The account of the supervisor may not have the right to remove the folder.
 	os.RemoveAll(s.dir)
 }
 
 // A process is a command that a supervisor runs.
 type process struct {
 	pid  int
-	done chan struct{} // closed when it has ended
-	err  error         // set then
+	done chan struct{} // closed when the process has ended
+	err  error         // set before done is closed
 }
 
 func (p *process) exited() bool {

@@ -1,23 +1,22 @@
-# Runs commands for a test process, and cleans up when that is gone.
+# Runs commands for a test process, and cleans up when the test process has ended.
 #
 #   supervisor.sh FOLDER SIGNAL
 #
-# Each line of stdin is a command to run; it is answered with the process id
-# and, when the process has ended, its exit status. The end of stdin means that
-# the test process has ended, and there is no way to end that would not close
-# it: the signal then ends the command, and the folder is removed.
+# Each line of stdin is a command. The script runs it, and prints its process ID and,
+# when it has ended, its exit status. When the test process ends in any way, stdin is
+# closed. The script then ends the command with the signal, and removes the folder.
 
-# A test process that is gone reads no answers; that must not be the end here.
+# After the test process has ended, writing an answer must not end this script.
 trap '' PIPE
 
-# The stdin of a background command is /dev/null, so it needs another name.
+# The shell redirects stdin of background commands from /dev/null, so copy it to 3.
 exec 3<&0
 
 while read -r command; do
 	eval "exec $command" </dev/null >>"$1/log" 2>&1 3<&- &
 	child=$!
-	# No line comes while the command runs, so this waits for the end.
-	# A process that hangs because it is stopped has to go on to get the signal.
+	# The test process sends no line while the command runs, so this read returns
+	# at the end of stdin. A paused process must continue to handle the signal.
 	{ read -r _ <&3; kill -s CONT "$child"; kill "-$2" "$child"; } &
 	watch=$!
 	echo "$child"
@@ -28,7 +27,7 @@ while read -r command; do
 	echo "$status"
 done
 
-# What the command has left behind, such as the rest of a pipeline.
+# End the processes that the command has left running, such as those of a pipeline.
 trap '' TERM
 kill -s TERM 0
 

@@ -1,5 +1,5 @@
-// Package throwaway starts real servers, of databases, Redis, PgBouncer and nginx,
-// for tests and takes them away again.
+// Package throwaway starts real servers for tests: databases, Redis, PgBouncer
+// and nginx. It removes them when the test ends.
 //
 //	func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 //
@@ -8,17 +8,19 @@
 //		…
 //	}
 //
-// The servers are the ones installed on the machine. They live in a temporary
-// folder, listen on a Unix socket in it only (those of a Redis Cluster, with
-// sentinels, Twemproxy and nginx: on ports of the loopback address; Galera nodes talk
-// to each other at such ports), and end with the test process, whichever way that
-// ends. What they have committed survives [Server.Kill]. It may not survive a crash
-// of the machine, because they do not wait for the disk.
+// It uses the servers that are installed on the machine. Each has a temporary
+// folder, and listens only on a Unix socket in it. A Redis Cluster, servers
+// with sentinels, Twemproxy and nginx listen on ports of the loopback address,
+// and Galera nodes also use such ports among themselves. The servers end with
+// the test process, even if that crashes or is killed. Committed data survive
+// [Server.Kill], but may not survive a crash of the machine, because the
+// servers do not wait for the disk.
 //
-// Tests that need a server which is not installed are skipped, unless the
-// environment variable TOKENAUTH_REQUIRE, a comma separated list, names it
-// ("postgres", "pgbouncer", "mariadb", "galera", "redis", "twemproxy", "nginx"): then
-// they fail. The same holds for a browser ([Chromium]), which the test starts itself.
+// If a server is not installed, the test is skipped. It fails instead if the
+// environment variable TOKENAUTH_REQUIRE names the server. The variable is a
+// comma separated list of "postgres", "pgbouncer", "mariadb", "galera",
+// "redis", "twemproxy" and "nginx", and of "chromium" for a browser
+// ([Chromium]).
 package throwaway
 
 import (
@@ -31,53 +33,55 @@ import (
 	"testing"
 )
 
-// Postgres returns the URL of a fresh, empty database, which goes away with
-// the test.
+// Postgres returns the URL of a new, empty database, which is dropped when the
+// test ends.
 //
-// The database is on a PostgreSQL server that the first call starts and all
-// tests of the process share, or on the server whose URL is in the environment
-// variable TOKENAUTH_POSTGRES_DSN.
+// The database is on a PostgreSQL server that all tests of the process share.
+// The first call starts it. If the environment variable TOKENAUTH_POSTGRES_DSN
+// is set, the server with that URL is used instead.
 func Postgres(tb testing.TB) string {
 	tb.Helper()
 	return sharedPostgres.database(tb)
 }
 
-// MariaDB returns the DSN, for github.com/go-sql-driver/mysql, of a fresh,
-// empty database, which goes away with the test. It has no parameters.
+// MariaDB returns the DSN of a new, empty database, which is dropped when the
+// test ends. The DSN has no parameters, and is for [mysql.ParseDSN].
 //
-// The database is on a MariaDB server that the first call starts and all tests
-// of the process share, or on the server whose DSN is in the environment
-// variable TOKENAUTH_MARIADB_DSN.
+// The database is on a MariaDB server that all tests of the process share. The
+// first call starts it. If the environment variable TOKENAUTH_MARIADB_DSN is set,
+// the server with that DSN is used instead.
 func MariaDB(tb testing.TB) string {
 	tb.Helper()
 	return sharedMariaDB.database(tb)
 }
 
-// StartPostgres starts a PostgreSQL server for this test alone. It goes away
-// with the test.
+// StartPostgres starts a PostgreSQL server for this test only. It is removed when
+// the test ends.
 func StartPostgres(tb testing.TB) *Server {
 	tb.Helper()
 	return startServer(tb, postgres{})
 }
 
-// StartMariaDB starts a MariaDB server for this test alone. It goes away with
-// the test.
+// StartMariaDB starts a MariaDB server for this test only. It is removed when the
+// test ends.
 func StartMariaDB(tb testing.TB) *Server {
 	tb.Helper()
 	return startServer(tb, mariadb{})
 }
 
-// StartMariaDBWith starts what StartMariaDB starts, with further options of the
-// server, such as "--log-bin".
+// StartMariaDBWith is like [StartMariaDB], with further options for the server,
+// such as "--log-bin".
 func StartMariaDBWith(tb testing.TB, options ...string) *Server {
 	tb.Helper()
 	return startServer(tb, mariadb{options})
 }
 
-// Redis returns the URL, as rueidis.ParseURL reads it, of a fresh, empty Redis
-// server, which goes away with the test; or of the server whose URL is in the
-// environment variable TOKENAUTH_REDIS_URL, which is neither. A test that can
-// do with that one keeps to keys of its own, and removes them.
+// Redis returns the URL of a new, empty Redis server, for
+// [github.com/redis/rueidis.ParseURL]. The server is removed when the test ends.
+//
+// If the environment variable TOKENAUTH_REDIS_URL is set, Redis returns its
+// value. That server may have data and other users. So a test that calls Redis
+// must use unique keys, and remove them.
 func Redis(tb testing.TB) string {
 	tb.Helper()
 	if u := os.Getenv("TOKENAUTH_REDIS_URL"); u != "" {
@@ -86,16 +90,16 @@ func Redis(tb testing.TB) string {
 	return StartRedis(tb).DSN()
 }
 
-// StartRedis starts a Redis server for this test alone. It writes all changes
-// to a file, and goes away with the test.
+// StartRedis starts a Redis server for this test only. The server writes all
+// changes to a file. It is removed when the test ends.
 func StartRedis(tb testing.TB) *Server {
 	tb.Helper()
 	return start(tb, redis{})
 }
 
-// RedisCluster starts a Redis Cluster of three masters, with a third of the
-// slots each and no replicas, for this test alone, and returns their addresses.
-// It goes away with the test.
+// RedisCluster starts a Redis Cluster for this test only, and returns the
+// addresses of its three masters. Each has a third of the slots and no
+// replicas. The cluster is removed when the test ends.
 func RedisCluster(tb testing.TB) []string {
 	tb.Helper()
 	var addresses []string
@@ -105,40 +109,43 @@ func RedisCluster(tb testing.TB) []string {
 	return addresses
 }
 
-// StartRedisCluster starts what RedisCluster starts, and returns its servers. A
-// master that was stopped has its port again after Start, and takes part again
-// some seconds later, when the others agree: CLUSTER INFO tells.
+// StartRedisCluster is like [RedisCluster], but returns the servers. A master
+// that was stopped has the same port after [Server.Start]. It rejoins the
+// cluster some seconds later, when the other masters agree, which CLUSTER INFO
+// reports.
 func StartRedisCluster(tb testing.TB) []*Server {
 	tb.Helper()
 	return startRedisCluster(tb, 0)
 }
 
-// StartReplicatedRedisCluster starts a Redis Cluster as StartRedisCluster does,
-// and a replica of each of its masters, in the same order. It returns when they
-// have what their masters have.
+// StartReplicatedRedisCluster is like [StartRedisCluster], and also starts a
+// replica of each master. The replicas are in the order of their masters. It
+// returns when the replicas have all the data of their masters.
 func StartReplicatedRedisCluster(tb testing.TB) (masters, replicas []*Server) {
 	tb.Helper()
 	servers := startRedisCluster(tb, 1)
 	return servers[:redisMasters], servers[redisMasters:]
 }
 
-// StartRedisSentinel starts a Redis server, a replica of it, and three sentinels
-// that watch over them, for this test alone. It goes away with the test. It
-// returns when the sentinels know of all. They take the server for dead after 5
-// seconds: SENTINEL SET changes that.
+// StartRedisSentinel starts a Redis server, a replica of it and three
+// sentinels, for this test only. All are removed when the test ends. It returns
+// when the sentinels know both servers and each other. They regard a server as
+// down after 5 seconds, which SENTINEL SET changes.
 //
-// The DSN of each sentinel is a URL of all of them, for rueidis.ParseURL. What
-// was the first server comes back as a master after Kill and Start, as one does
-// whose configuration nobody has written; the sentinels then tell it otherwise,
-// some 10 seconds later.
+// The DSN of each sentinel is a URL with the addresses of all sentinels, for
+// [github.com/redis/rueidis.ParseURL].
+//
+// After [Server.Kill] and [Server.Start] the first server is a master again,
+// because its configuration was not rewritten. About 10 seconds later the
+// sentinels make it a replica.
 func StartRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 	tb.Helper()
 	return startRedisSentinel(tb)
 }
 
-// Main is for TestMain: it runs the tests, stops the servers they shared, and
-// returns the exit code. Without it the servers stop a moment after the test
-// process has ended, rather than before.
+// Main runs the tests, stops the servers that they shared, and returns the exit
+// code. Call it from TestMain. Without it, the servers stop shortly after the
+// end of the test process.
 func Main(m *testing.M) int {
 	defer sharedPostgres.close()
 	defer sharedMariaDB.close()
@@ -150,10 +157,10 @@ var (
 	sharedMariaDB  = shared{engine: mariadb{}, variable: "TOKENAUTH_MARIADB_DSN"}
 )
 
-// shared is the server that the tests of a process have in common.
+// shared is a server that all tests of the process share.
 type shared struct {
 	engine   engine
-	variable string // names a server to use instead
+	variable string // the environment variable with the DSN of a server to use instead
 
 	once   sync.Once
 	server *Server
@@ -210,8 +217,8 @@ func start(tb testing.TB, e program) *Server {
 	return s
 }
 
-// createDatabase adds a database to the server behind the DSN admin, and
-// returns its name and its own DSN.
+// createDatabase creates a database on the server with the DSN admin. It returns
+// the name and the DSN of the new database.
 func createDatabase(e engine, admin string) (name, dsn string, err error) {
 	name = "test_" + random()
 	if dsn, err = e.database(admin, name); err != nil {

@@ -17,19 +17,20 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(Main(m)) }
 
-// A kind is one of the servers there are, with what is different about it.
+// A kind is an SQL server, with the functions and queries that differ between
+// servers.
 type kind struct {
 	engine   engine
-	variable string // as documented
+	variable string // the environment variable in the documentation
 	fresh    func(testing.TB) string
 	start    func(testing.TB) *Server
 	shared   *shared
 
-	current  string // the database of a connection
-	exists   string // counts the databases of that name
-	tables   string // counts the tables in the database
-	network  string // says whether it listens on the network
-	isolated string // what it says if not
+	current  string // query for the name of the connection's database
+	exists   string // query for the number of databases with a name
+	tables   string // query for the number of tables in the database
+	network  string // query for whether the server listens on the network
+	isolated string // the result of network if it does not
 }
 
 var kinds = []kind{
@@ -51,7 +52,7 @@ var kinds = []kind{
 	},
 }
 
-// onEach runs a test on every kind of server.
+// onEach runs a parallel subtest for each kind of server.
 func onEach(t *testing.T, test func(t *testing.T, k kind)) {
 	t.Parallel()
 	for _, k := range kinds {
@@ -62,7 +63,8 @@ func onEach(t *testing.T, test func(t *testing.T, k kind)) {
 	}
 }
 
-// needs skips a test whose server another process is to start.
+// needs skips the test if the server is not installed. It is for tests that start
+// the server in a child process.
 func (k kind) needs(t *testing.T) {
 	t.Helper()
 	if _, _, err := k.engine.commands(t.TempDir()); err != nil {
@@ -80,7 +82,7 @@ func (k kind) open(t *testing.T, dsn string) *sql.DB {
 	return db
 }
 
-// get returns the one value that a query is for.
+// get returns the single value that a query returns.
 func get[V any](t *testing.T, db *sql.DB, query string, args ...any) V {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -105,33 +107,33 @@ func TestFreshDatabasesAreEmptyAndSeparate(t *testing.T) {
 	onEach(t, func(t *testing.T, k kind) {
 		dsns := []string{k.fresh(t), k.fresh(t)}
 		if dsns[0] == dsns[1] {
-			t.Fatalf("both are %s", dsns[0])
+			t.Fatalf("both databases have the DSN %s", dsns[0])
 		}
 		var dbs []*sql.DB
 		for i, dsn := range dsns {
 			db := k.open(t, dsn)
 			dbs = append(dbs, db)
 			if n := get[int](t, db, k.tables); n != 0 {
-				t.Errorf("a fresh database has %d tables", n)
+				t.Errorf("a new database has %d tables, want 0", n)
 			}
 			do(t, db, "CREATE TABLE things (id INTEGER PRIMARY KEY)")
 			do(t, db, fmt.Sprintf("INSERT INTO things VALUES (%d)", i+1))
 		}
 		for i, db := range dbs {
 			if sum := get[int](t, db, "SELECT sum(id) FROM things"); sum != i+1 {
-				t.Errorf("database %d shows the rows of another: the sum is %d", i+1, sum)
+				t.Errorf("the sum of database %d is %d, want %[1]d: it has rows of another database", i+1, sum)
 			}
 		}
-		// Two servers would be slow.
+		// Starting a server for each database would be slow.
 		if n := get[int](t, dbs[0], k.exists, get[string](t, dbs[1], k.current)); n != 1 {
-			t.Error("the databases are on servers of their own")
+			t.Error("the databases are on different servers")
 		}
 	})
 }
 
-// Of many calls at once none gets in the way of another, be it the first, which
-// starts the server.
-func TestFreshDatabasesAtOnce(t *testing.T) {
+// Concurrent calls return different databases, even while the first call starts
+// the server.
+func TestConcurrentCallsReturnDifferentDatabases(t *testing.T) {
 	onEach(t, func(t *testing.T, k kind) {
 		var mu sync.Mutex
 		names := map[string]bool{}
@@ -143,7 +145,7 @@ func TestFreshDatabasesAtOnce(t *testing.T) {
 					mu.Lock()
 					defer mu.Unlock()
 					if names[name] {
-						t.Errorf("two have got %s", name)
+						t.Errorf("two calls returned the database %s", name)
 					}
 					names[name] = true
 				})
@@ -152,8 +154,9 @@ func TestFreshDatabasesAtOnce(t *testing.T) {
 	})
 }
 
-// It does so whatever the test has left open in it.
-func TestFreshDatabaseGoesAwayWithItsTest(t *testing.T) {
+// A database is dropped at the end of its test, even if the test has left a
+// transaction open in it.
+func TestDatabaseIsDroppedAfterItsTest(t *testing.T) {
 	onEach(t, func(t *testing.T, k kind) {
 		observer := k.open(t, k.fresh(t))
 		var name string
@@ -173,7 +176,7 @@ func TestFreshDatabaseGoesAwayWithItsTest(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n := get[int](t, observer, k.exists, name); n != 1 {
-				t.Fatalf("there are %d databases %q", n, name)
+				t.Fatalf("during its test there are %d databases %q, want 1", n, name)
 			}
 		})
 		if left == nil {
@@ -181,7 +184,7 @@ func TestFreshDatabaseGoesAwayWithItsTest(t *testing.T) {
 		}
 		defer left.Close()
 		if n := get[int](t, observer, k.exists, name); n != 0 {
-			t.Errorf("there still are %d databases %q", n, name)
+			t.Errorf("after its test there are %d databases %q, want 0", n, name)
 		}
 	})
 }
@@ -189,11 +192,11 @@ func TestFreshDatabaseGoesAwayWithItsTest(t *testing.T) {
 func TestMariaDBHasNoParameters(t *testing.T) {
 	t.Parallel()
 	if dsn := MariaDB(t); strings.Contains(dsn, "?") {
-		t.Errorf("the DSN is %s", dsn)
+		t.Errorf("the DSN %s has parameters", dsn)
 	}
 }
 
-func TestServerStopsStartsPausesAndDies(t *testing.T) {
+func TestServerStopStartPauseKill(t *testing.T) {
 	onEach(t, func(t *testing.T, k kind) {
 		var dir string
 		t.Run("while its test runs", func(t *testing.T) {
@@ -203,22 +206,22 @@ func TestServerStopsStartsPausesAndDies(t *testing.T) {
 			db := k.open(t, dsn)
 			do(t, db, "CREATE TABLE things (id INTEGER PRIMARY KEY)")
 
-			t.Run("is its test's alone", func(t *testing.T) {
+			t.Run("is not shared", func(t *testing.T) {
 				other := k.open(t, k.fresh(t))
 				if n := get[int](t, other, k.exists, get[string](t, db, k.current)); n != 0 {
-					t.Error("it is the server that all tests share")
+					t.Error("the server is the one that all tests share")
 				}
 			})
 			t.Run("listens in its folder only", func(t *testing.T) {
 				if got := get[string](t, db, k.network); got != k.isolated {
-					t.Errorf("%s: %s", k.network, got)
+					t.Errorf("%s returns %q, want %q", k.network, got, k.isolated)
 				}
 				if path, _ := url.QueryUnescape(dsn); !strings.Contains(path, dir) {
 					t.Errorf("the DSN %s does not lead into the folder %s", dsn, dir)
 				}
 			})
-			t.Run("Stop and Start keep what was committed", func(t *testing.T) {
-				// A client that does not leave must not keep the server.
+			t.Run("Stop and Start keep committed data", func(t *testing.T) {
+				// An open connection of a client must not delay Stop.
 				conn, err := db.Conn(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -227,40 +230,40 @@ func TestServerStopsStartsPausesAndDies(t *testing.T) {
 				do(t, db, "INSERT INTO things VALUES (1)")
 				stopStart(t, k, s, db)
 				if sum := get[int](t, k.open(t, dsn), "SELECT sum(id) FROM things"); sum != 1 {
-					t.Errorf("the sum is %d", sum)
+					t.Errorf("the sum is %d, want 1", sum)
 				}
 			})
-			t.Run("Pause hangs and Resume goes on", func(t *testing.T) { pauseResume(t, k, s) })
-			t.Run("Stop ends a Pause", func(t *testing.T) {
+			t.Run("Pause and Resume", func(t *testing.T) { pauseResume(t, k, s) })
+			t.Run("Stop works during a Pause", func(t *testing.T) {
 				do(t, db, "INSERT INTO things VALUES (2)")
 				s.Pause(t)
 				stopStart(t, k, s, db)
 				if sum := get[int](t, k.open(t, dsn), "SELECT sum(id) FROM things"); sum != 3 {
-					t.Errorf("the sum is %d", sum)
+					t.Errorf("the sum is %d, want 3", sum)
 				}
 			})
-			t.Run("Kill keeps what was committed", func(t *testing.T) {
+			t.Run("Kill keeps committed data", func(t *testing.T) {
 				do(t, db, "INSERT INTO things VALUES (4)")
 				s.Kill(t)
-				s.Kill(t) // twice is fine
+				s.Kill(t) // a second call does nothing
 				if err := db.PingContext(t.Context()); err == nil {
-					t.Error("it answers")
+					t.Error("a killed server answers a ping")
 				}
 				s.Start(t)
 				if sum := get[int](t, k.open(t, dsn), "SELECT sum(id) FROM things"); sum != 7 {
-					t.Errorf("the sum is %d", sum)
+					t.Errorf("the sum is %d, want 7", sum)
 				}
 			})
 			if s.DSN() != dsn {
-				t.Errorf("the DSN was %s and is %s", dsn, s.DSN())
+				t.Errorf("the DSN has changed from %s to %s", dsn, s.DSN())
 			}
-			s.Pause(t) // so that it goes away even so
+			s.Pause(t) // a paused server must be removed too
 		})
 		if dir == "" {
 			return
 		}
 		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("after its test the folder %s is there: %v", dir, err)
+			t.Errorf("after its test the folder %s still exists: %v", dir, err)
 		}
 	})
 }
@@ -276,25 +279,25 @@ func stopStart(t *testing.T, k kind, s *Server, db *sql.DB) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		if err := pool.PingContext(ctx); err == nil || ctx.Err() != nil {
-			t.Errorf("a stopped server answers a ping with %v, and the context with %v", err, ctx.Err())
+			t.Errorf("a ping of a stopped server returns error %v, with the context's error %v, want a refused connection", err, ctx.Err())
 		}
 	}
-	s.Stop(t) // again is fine
+	s.Stop(t) // a second call does nothing
 	s.Start(t)
 	started := s.process
 	if started == process || started.exited() {
-		t.Error("Start starts nothing")
+		t.Error("Start has not started a process")
 	}
-	s.Start(t) // again is fine
+	s.Start(t) // a second call does nothing
 	if s.process != started {
-		t.Error("Start starts a second server")
+		t.Error("a second call of Start has started another process")
 	}
 }
 
 func pauseResume(t *testing.T, k kind, s *Server) {
 	t.Helper()
 	db := k.open(t, s.DSN())
-	// Two connections that are there already.
+	// Open two connections before the pause.
 	var conns [2]*sql.Conn
 	for i := range conns {
 		conn, err := db.Conn(t.Context())
@@ -321,34 +324,34 @@ func pauseResume(t *testing.T, k kind, s *Server) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		if err := ping(ctx); err == nil || ctx.Err() == nil {
-			t.Errorf("a paused server answers %s with %v, and the context with %v", name, err, ctx.Err())
+			t.Errorf("on a paused server, a query on %s returns error %v, with the context's error %v, want a timeout", name, err, ctx.Err())
 		}
 	}
-	hangs("a connection that was there", func(ctx context.Context) error {
+	hangs("an open connection", func(ctx context.Context) error {
 		_, err := conns[1].ExecContext(ctx, "SELECT 1")
 		return err
 	})
 	hangs("a new connection", k.open(t, s.DSN()).PingContext)
 	select {
 	case err := <-answer:
-		t.Errorf("a paused server answers a query with %v", err)
+		t.Errorf("a query on a paused server returned error %v before Resume", err)
 		answer <- err
 	default:
 	}
 
 	s.Resume(t)
 	if err := <-answer; err != nil {
-		t.Errorf("after Resume the query ends with %v", err)
+		t.Errorf("after Resume the query returns error %v", err)
 	}
 	if n := get[int](t, k.open(t, s.DSN()), "SELECT 1"); n != 1 {
-		t.Errorf("the query returns %d", n)
+		t.Errorf("after Resume a new query returns %d, want 1", n)
 	}
 }
 
-// The variable names a server that is there already. Its databases come and go
-// like those of one's own.
-func TestVariableNamesTheServer(t *testing.T) {
-	for _, k := range kinds { // not in parallel: the environment is everybody's
+// If the environment variable is set, databases are created on that server, and
+// dropped after their tests.
+func TestVariableSelectsTheServer(t *testing.T) {
+	for _, k := range kinds { // not in parallel, because the process has one environment
 		t.Run(k.engine.name(), func(t *testing.T) {
 			dsn := k.fresh(t)
 			observer := k.open(t, dsn)
@@ -358,23 +361,23 @@ func TestVariableNamesTheServer(t *testing.T) {
 			t.Run("fresh", func(t *testing.T) {
 				name = get[string](t, k.open(t, own.database(t)), k.current)
 				if own.server != nil {
-					t.Error("it starts a server")
+					t.Error("a server was started although the variable is set")
 				}
 				if name == get[string](t, observer, k.current) {
-					t.Errorf("it is the very database %s of the variable", name)
+					t.Errorf("got the database %s of the variable itself, want a new one", name)
 				}
 				if n := get[int](t, observer, k.exists, name); n != 1 {
-					t.Errorf("the server has %d databases %q", n, name)
+					t.Errorf("the server has %d databases %q, want 1", n, name)
 				}
 			})
 			if n := get[int](t, observer, k.exists, name); n != 0 {
-				t.Errorf("after its test the server has %d databases %q", n, name)
+				t.Errorf("after its test the server has %d databases %q, want 0", n, name)
 			}
 		})
 	}
 }
 
-// A testing.TB that tells how it was ended.
+// A recorder is a testing.TB that records the text of Skip or Fatal.
 type recorder struct {
 	testing.TB
 	skipped, failed string
@@ -392,7 +395,7 @@ func (r *recorder) Fatal(args ...any) {
 	runtime.Goexit()
 }
 
-// record calls f as a test of its own.
+// record calls f in a goroutine with a recorder, and returns the recorder.
 func record(t *testing.T, f func(testing.TB)) (r recorder) {
 	t.Helper()
 	r.TB = t
@@ -402,7 +405,7 @@ func record(t *testing.T, f func(testing.TB)) (r recorder) {
 	return r
 }
 
-// uninstall makes the machine look as if it had no server.
+// uninstall hides all installed servers until the test ends.
 func uninstall(t *testing.T) {
 	t.Helper()
 	t.Setenv("PATH", t.TempDir())
@@ -411,16 +414,16 @@ func uninstall(t *testing.T) {
 	t.Cleanup(func() { glob = installed })
 }
 
-// A test without its server is skipped and says how to get one, unless the
-// server is required: then it fails.
+// If the server is not installed, the test is skipped with a hint on how to
+// install it. If the server is required, the test fails with the same hint.
 func TestMissingServerSkipsUnlessRequired(t *testing.T) {
 	uninstall(t)
 	t.Setenv("TOKENAUTH_POSTGRES_DSN", "")
 	t.Setenv("TOKENAUTH_MARIADB_DSN", "")
 	for _, test := range []struct {
 		require  string
-		postgres bool // fails rather than skips
-		mariadb  bool
+		postgres bool // whether a test of PostgreSQL fails; otherwise it is skipped
+		mariadb  bool // the same for MariaDB
 	}{
 		{"", false, false},
 		{"postgres", true, false},
@@ -435,7 +438,7 @@ func TestMissingServerSkipsUnlessRequired(t *testing.T) {
 			for _, k := range kinds {
 				name := k.engine.name()
 				fails := map[string]bool{"postgres": test.postgres, "mariadb": test.mariadb}[name]
-				// The server that all share must not remember of other tests.
+				// A new value, because the shared one keeps its server or error.
 				own := shared{engine: k.engine, variable: k.variable}
 				for _, call := range []func(testing.TB){
 					func(tb testing.TB) { k.start(tb) },
@@ -447,7 +450,7 @@ func TestMissingServerSkipsUnlessRequired(t *testing.T) {
 						t.Errorf("%s: skipped with %q, failed with %q", name, r.skipped, r.failed)
 					}
 					if says := r.skipped + r.failed; !strings.Contains(says, "apt-get install "+map[string]string{"postgres": "postgresql", "mariadb": "mariadb-server"}[name]) {
-						t.Errorf("%s: it says %q", name, says)
+						t.Errorf("%s: the text %q does not say how to install the server", name, says)
 					}
 				}
 			}
@@ -455,7 +458,7 @@ func TestMissingServerSkipsUnlessRequired(t *testing.T) {
 	}
 }
 
-// A server that is there but does not work is a failure always.
+// If a server is installed but does not work, the test always fails.
 func TestBrokenServerIsNotSkipped(t *testing.T) {
 	t.Setenv("TOKENAUTH_REQUIRE", "")
 	for _, k := range kinds {
@@ -463,19 +466,19 @@ func TestBrokenServerIsNotSkipped(t *testing.T) {
 		if r.skipped != "" || r.failed != "no space left" {
 			t.Errorf("%s: skipped with %q, failed with %q", k.engine.name(), r.skipped, r.failed)
 		}
-		t.Setenv(k.variable, "what is no DSN")
+		t.Setenv(k.variable, "not a DSN")
 		r = record(t, func(tb testing.TB) { k.fresh(tb) })
 		if r.skipped != "" || r.failed == "" {
-			t.Errorf("%s with a variable that is no DSN: skipped with %q, failed with %q", k.engine.name(), r.skipped, r.failed)
+			t.Errorf("%s with an invalid DSN in the variable: skipped with %q, failed with %q", k.engine.name(), r.skipped, r.failed)
 		}
 	}
 }
 
-func TestDatabaseKeepsHowToReachTheServer(t *testing.T) {
+func TestDatabaseKeepsTheAddressInTheDSN(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		engine    engine
-		dsn, want string // none if it is refused
+		dsn, want string // want is empty if the DSN must be refused
 	}{
 		{postgres{}, "postgres://u:p%40ss@db.example:5433/app?sslmode=require", "postgres://u:p%40ss@db.example:5433/fresh?sslmode=require"},
 		{postgres{}, "postgresql://db.example", "postgresql://db.example/fresh"},
@@ -488,11 +491,11 @@ func TestDatabaseKeepsHowToReachTheServer(t *testing.T) {
 		{mariadb{}, "u:p@tcp(db.example:3307)/app?tls=skip-verify&parseTime=true", "u:p@tcp(db.example:3307)/fresh?tls=skip-verify"},
 		{mariadb{}, "u:p@tcp(db.example:3307)/app?parseTime=true&loc=Local&timeout=1s", "u:p@tcp(db.example:3307)/fresh"},
 		{mariadb{}, "postgres://u@db.example/app", ""},
-		{mariadb{}, "what is no DSN", ""},
+		{mariadb{}, "not a DSN", ""},
 	} {
 		got, err := test.engine.database(test.dsn, "fresh")
 		if got != test.want || (err == nil) == (test.want == "") {
-			t.Errorf("%s: %q becomes %q, %v", test.engine.name(), test.dsn, got, err)
+			t.Errorf("%s: database(%q) returns %q, error %v, want %q", test.engine.name(), test.dsn, got, err, test.want)
 		}
 	}
 }
@@ -513,7 +516,7 @@ func TestNewestFolderFirst(t *testing.T) {
 	} {
 		glob = func(string) ([]string, error) { return slices.Clone(test.found), nil }
 		if got := newest("pattern"); !slices.Equal(got, test.want) {
-			t.Errorf("the order is %v, not %v", got, test.want)
+			t.Errorf("newest returns %v, want %v", got, test.want)
 		}
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// Twemproxy starts Twemproxy before a Redis server, for this test alone, on a
-// port of the loopback address, and returns its address. It goes away with the
-// test.
+// Twemproxy starts Twemproxy in front of a Redis server, for this test only. It
+// listens on a port of the loopback address, and Twemproxy returns its address.
+// It is removed when the test ends.
 func Twemproxy(tb testing.TB, behind *Server) string {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "nutcracker.yml")
@@ -31,13 +31,13 @@ func Twemproxy(tb testing.TB, behind *Server) string {
 	return strings.TrimPrefix(s.DSN(), "redis://")
 }
 
-// twemproxy is the program of Twemproxy, which always takes a second port.
+// twemproxy is the [program] for Twemproxy, which always needs a second port.
 type twemproxy struct {
 	port int
-	file string // its configuration
+	file string // the path of its configuration
 }
 
-const twemproxyStatistics = 1 // what is added to a port for the other one
+const twemproxyStatistics = 1 // the offset from the port to the port for statistics
 
 func (twemproxy) name() string { return "twemproxy" }
 
@@ -49,13 +49,14 @@ func (p twemproxy) commands(string) (setup, serve []string, err error) {
 	return []string{"true"}, []string{server, "-c", p.file, "-a", "127.0.0.1", "-s", strconv.Itoa(p.port + twemproxyStatistics)}, nil
 }
 
-// sameAccount keeps a supervisor from running it as another account, which could
-// not read its configuration.
+// sameAccount makes the supervisor run Twemproxy as the account of the test.
+// Another account could not read its configuration.
 func (twemproxy) sameAccount() {}
 
 func (twemproxy) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGKILL }
 
 func (p twemproxy) admin(string) string { return "redis://" + loopback(p.port) }
 
-// connect asks whether it listens, and the server behind it nothing.
+// connect returns a connection whose ping only checks that Twemproxy listens.
+// It does not reach the server behind Twemproxy.
 func (p twemproxy) connect(string) (connection, error) { return nginxAddress(loopback(p.port)), nil }

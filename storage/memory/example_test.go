@@ -8,7 +8,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The zero value is ready to use.
+// The zero value is empty and ready to use.
 func Example() {
 	var store memory.Store
 	_, err := store.Find(context.Background(), tokenauth.SlotOf("17", ""))

@@ -1,5 +1,6 @@
-// Package memory keeps tokens in the memory of the process: for tests, trials,
-// and services of one process whose users may sign in again after a restart.
+// Package memory keeps tokens in the memory of the process. Use it in tests, and
+// in services that run as one process and whose users may sign in again after a
+// restart.
 package memory
 
 import (
@@ -11,13 +12,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Store is a tokenauth.Storage and has the abilities Lister, Purger, Watcher
-// and ClientRevoker. The zero value is ready to use. It must not be copied after
-// its first use. Its methods never wait, but for Watch, and return no error but
-// tokenauth.ErrNotFound, and from Purge, RevokeClient and Watch the context's.
+// Store is a [tokenauth.Storage] in memory. It is also a [tokenauth.Lister],
+// [tokenauth.Purger], [tokenauth.ClientRevoker] and [tokenauth.Watcher]. The zero
+// value is empty and ready to use. It must not be copied after first use. It is
+// safe for concurrent use.
+//
+// Only [Store.Watch] blocks. [Store.Find] may return [tokenauth.ErrNotFound].
+// [Store.Purge], [Store.RevokeClient] and [Store.Watch] return the context's
+// error when it ends. The methods return no other errors.
 type Store struct {
-	// The user key is a hash, so its first byte spreads the users evenly, and
-	// a writer keeps only 1/64 of the readers waiting.
+	// The first byte of the user key selects the shard. The key is a hash, so
+	// users are spread evenly, and a writer blocks only 1/64 of the readers.
 	shards [64]shard
 	feeds  feeds
 }
@@ -25,7 +30,7 @@ type Store struct {
 type shard struct {
 	mu    sync.RWMutex
 	users map[tokenauth.UserKey][]tokenauth.Token // a token for each client
-	_     [32]byte                                // keeps neighbours off one cache line
+	_     [32]byte                                // keeps two shards off one cache line
 }
 
 var (
@@ -39,7 +44,7 @@ var (
 
 func (s *Store) shard(u tokenauth.UserKey) *shard { return &s.shards[int(u[0])%len(s.shards)] }
 
-// Replace implements tokenauth.Storage.
+// Replace implements [tokenauth.Storage].
 func (s *Store) Replace(_ context.Context, t tokenauth.Token) error {
 	if s.shard(t.Slot.User).replace(t) {
 		s.feeds.changed(t.Slot.User)
@@ -47,7 +52,7 @@ func (s *Store) Replace(_ context.Context, t tokenauth.Token) error {
 	return nil
 }
 
-// replace reports whether a token had to go.
+// replace stores the token and reports whether it replaced another one.
 func (sh *shard) replace(t tokenauth.Token) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -65,7 +70,7 @@ func (sh *shard) replace(t tokenauth.Token) bool {
 	return false
 }
 
-// Find implements tokenauth.Storage.
+// Find implements [tokenauth.Storage].
 func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 	sh := s.shard(slot.User)
 	sh.mu.RLock()
@@ -77,7 +82,7 @@ func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (tokenauth.Token, e
 	return tokenauth.Token{}, tokenauth.ErrNotFound
 }
 
-// List implements tokenauth.Lister.
+// List implements [tokenauth.Lister].
 func (s *Store) List(_ context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 	sh := s.shard(u)
 	sh.mu.RLock()
@@ -85,30 +90,31 @@ func (s *Store) List(_ context.Context, u tokenauth.UserKey) ([]tokenauth.Token,
 	return slices.Clone(sh.users[u]), nil
 }
 
-// Revoke implements tokenauth.Storage.
+// Revoke implements [tokenauth.Storage].
 func (s *Store) Revoke(_ context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
 	s.remove(slot.User, func(t *tokenauth.Token) bool { return t.Slot == slot && t.Digest == d })
 	return nil
 }
 
-// RevokeUser implements tokenauth.Storage.
+// RevokeUser implements [tokenauth.Storage].
 func (s *Store) RevokeUser(_ context.Context, u tokenauth.UserKey) error {
 	s.remove(u, func(*tokenauth.Token) bool { return true })
 	return nil
 }
 
-// RevokeClient implements tokenauth.ClientRevoker.
+// RevokeClient implements [tokenauth.ClientRevoker].
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
 	_, err := s.sweep(ctx, func(t *tokenauth.Token) bool { return t.Slot.Client == c }, s.feeds.changed)
 	return err
 }
 
-// Purge implements tokenauth.Purger. A batch is a shard.
+// Purge implements [tokenauth.Purger]. It locks one of 64 shards at a time.
 func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	return s.sweep(ctx, func(t *tokenauth.Token) bool { return t.ExpiresAt.Before(expiredBefore) }, func(tokenauth.UserKey) {})
 }
 
-// sweep removes tokens of all users, and calls changed for those who had some.
+// sweep removes the tokens for which which returns true, of all users. It calls
+// changed for each user who had such tokens.
 func (s *Store) sweep(ctx context.Context, which func(*tokenauth.Token) bool, changed func(tokenauth.UserKey)) (removed int64, err error) {
 	for i := range s.shards {
 		if err := ctx.Err(); err != nil {
@@ -137,7 +143,8 @@ func (s *Store) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) {
 	}
 }
 
-// remove returns how many there were. The caller holds the lock.
+// remove removes the user's tokens for which which returns true, and returns
+// their number. The caller must hold the lock.
 func (sh *shard) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) int {
 	tokens := sh.users[u]
 	kept := slices.DeleteFunc(tokens, func(t tokenauth.Token) bool { return which(&t) })

@@ -9,8 +9,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Watch implements tokenauth.Watcher. Changes are reported before the call
-// that made them returns.
+// Watch implements [tokenauth.Watcher]. A call that ends a token, such as
+// [Store.Revoke], returns after the feed has been called.
 func (s *Store) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	s.feeds.add(feed)
 	defer s.feeds.remove(feed)
@@ -26,7 +26,7 @@ func (s *Store) Watch(ctx context.Context, beat time.Duration, feed tokenauth.In
 	}
 }
 
-// feeds are those of the calls of Watch under way.
+// feeds holds the feed of each call of [Store.Watch] in progress.
 type feeds struct {
 	mu   sync.RWMutex
 	list []tokenauth.Invalidator
@@ -38,7 +38,7 @@ func (f *feeds) add(feed tokenauth.Invalidator) {
 	f.list = append(f.list, feed)
 }
 
-// remove returns when no call of the feed is under way.
+// remove removes the feed. When it returns, no method of the feed is running.
 func (f *feeds) remove(feed tokenauth.Invalidator) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -2,12 +2,12 @@ package redisstore
 
 import "context"
 
-// await makes a call of the client and returns what that does, or the context's
-// error as soon as it ends; what was asked for may then be done or not.
+// await calls the client and returns its result. If the context ends first, it
+// returns the context's error at once; the command may then have run or not.
 //
-// The client itself goes by the context once it has sent something. But where
-// one call makes a connection, others wait for that, and look at no context
-// until it is made or given up: they would be late by seconds.
+// The client itself observes the context after it has sent a command. But while
+// one call opens a connection, other calls wait for that connection and ignore
+// their contexts. Without await they could return seconds late.
 func await[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	type answer struct {
 		value    T
@@ -18,7 +18,7 @@ func await[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	go func() {
 		var a answer
 		defer func() {
-			a.panicked = recover() // which is the caller's
+			a.panicked = recover() // await panics with it in the caller's goroutine
 			answers <- a
 		}()
 		a.value, a.err = call()

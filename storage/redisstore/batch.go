@@ -10,14 +10,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// FindBatch implements tokenauth.BatchFinder, by one HGET for each slot, all in one
-// pipeline, or one for each master of a cluster. An error of one master is the error
-// of the call.
+// FindBatch implements [tokenauth.BatchFinder] with one HGET for each slot. It
+// sends them in one pipeline, or in one for each master of a cluster. If one
+// master fails, the whole call returns the error.
 //
-// For several slots it starts no goroutine, unlike the other methods: nobody waits for
-// it in the Service once the context has ended. So where another call of the client
-// makes the connection meanwhile, it may return later than its context ends, by
-// ClientOption.Dialer.Timeout at most.
+// For several slots FindBatch may return after its context ends: by at most the
+// Timeout of [rueidis.ClientOption.Dialer], if another call of the client is
+// opening the connection. It starts no goroutine to avoid this, unlike the other
+// methods, because [tokenauth.Service] does not wait for it after the context
+// ends.
 func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	if len(slots) == 1 {
 		t, err := s.Find(ctx, slots[0])
@@ -41,12 +42,13 @@ func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokena
 	return found, nil
 }
 
-// hget returns the command that reads a slot.
+// hget returns the command that reads a [tokenauth.Slot].
 func (s *Store) hget(slot tokenauth.Slot) rueidis.Completed {
 	return s.read("HGET", []string{s.key(slot.User)}, field(slot.Client))
 }
 
-// tokenOf returns the token of an answer to hget.
+// tokenOf decodes the reply to the command of hget. It returns
+// [tokenauth.ErrNotFound] for an empty slot.
 func tokenOf(value []byte, err error) (tokenauth.Token, error) {
 	if err == nil {
 		return decode(value)
@@ -57,8 +59,9 @@ func tokenOf(value []byte, err error) (tokenauth.Token, error) {
 	return tokenauth.Token{}, err
 }
 
-// ofOneSlot reports whether the error says nothing of other slots. That a key holds
-// something else than a hash is a storage error, but only for its own user.
+// ofOneSlot reports whether an error concerns one slot only, so that the other
+// slots of a batch still have valid results. WRONGTYPE is such an error: the key
+// of one user is not a hash.
 func ofOneSlot(err error) bool {
 	if errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt) {
 		return true

@@ -14,7 +14,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// expectFound checks that FindBatch finds what Find does, and returns that.
+// expectFound checks that FindBatch returns the same results as Find, and returns
+// them.
 func expectFound(t *testing.T, s interface {
 	tokenauth.Storage
 	tokenauth.BatchFinder
@@ -22,12 +23,12 @@ func expectFound(t *testing.T, s interface {
 	t.Helper()
 	found, err := s.FindBatch(t.Context(), slots)
 	if err != nil || len(found) != len(slots) {
-		t.Fatalf("FindBatch of %d slots returns %d tokens, error %v", len(slots), len(found), err)
+		t.Fatalf("FindBatch of %d slots returns %d results, error %v", len(slots), len(found), err)
 	}
 	for i, slot := range slots {
 		token, err := s.Find(t.Context(), slot)
 		if !reflect.DeepEqual(found[i].Token, token) || fmt.Sprint(found[i].Err) != fmt.Sprint(err) {
-			t.Errorf("in slot %d FindBatch finds %+v, error %v, and Find %+v, error %v", i, found[i].Token, found[i].Err, token, err)
+			t.Errorf("for slot %d FindBatch returns %+v, error %v, but Find returns %+v, error %v", i, found[i].Token, found[i].Err, token, err)
 		}
 	}
 	return found
@@ -35,9 +36,9 @@ func expectFound(t *testing.T, s interface {
 
 var errWrongType = errors.New("WRONGTYPE, of Redis")
 
-// Each slot has its own answer, whichever master has it: a token, none, or one that
-// cannot be read.
-func TestFindBatchFindsWhatFindDoes(t *testing.T) {
+// FindBatch returns for each slot, on any master, the same result as Find: a
+// token, ErrNotFound, or an error about a corrupt value.
+func TestFindBatchReturnsTheResultsOfFind(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
 		client := open(t, o)
@@ -77,7 +78,7 @@ func TestFindBatchFindsWhatFindDoes(t *testing.T) {
 					is = f.Err != nil && strings.HasPrefix(f.Err.Error(), "WRONGTYPE")
 				}
 				if !is {
-					t.Errorf("of %d, slot %d: %v, want %v", n, i, f.Err, want[i])
+					t.Errorf("FindBatch of %d slots: slot %d has error %v, want %v", n, i, f.Err, want[i])
 				}
 			}
 		}
@@ -87,8 +88,9 @@ func TestFindBatchFindsWhatFindDoes(t *testing.T) {
 	})
 }
 
-// If one master of a cluster does not answer, no token is missing for that.
-func TestFindBatchFailsIfOneMasterDoes(t *testing.T) {
+// If one master of a cluster does not answer, FindBatch returns its error. It
+// does not report the tokens on that master as missing.
+func TestFindBatchFailsIfOneMasterFails(t *testing.T) {
 	t.Parallel()
 	servers := throwaway.StartRedisCluster(t)
 	o := rueidis.ClientOption{DisableCache: true, DisableRetry: true}
@@ -109,19 +111,19 @@ func TestFindBatchFailsIfOneMasterDoes(t *testing.T) {
 	for n := range 64 {
 		found, err := s.FindBatch(t.Context(), slots[:n+1])
 		if err != nil && (found != nil || errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt)) {
-			t.Errorf("of %d slots: %v, error %v", n+1, found, err)
+			t.Errorf("FindBatch of %d slots returns %v, error %v, want no results and an error of the connection", n+1, found, err)
 		}
 		if err != nil {
 			failed++
 			continue
 		}
-		for i, f := range found { // none of them is at that master
+		for i, f := range found { // all of these slots are on other masters
 			if (f.Err == nil) != (i%2 == 0) || f.Err != nil && !errors.Is(f.Err, tokenauth.ErrNotFound) {
-				t.Errorf("of %d slots, slot %d: %v", n+1, i, f.Err)
+				t.Errorf("FindBatch of %d slots: slot %d has error %v", n+1, i, f.Err)
 			}
 		}
 	}
 	if failed < 32 {
-		t.Errorf("%d batches failed", failed)
+		t.Errorf("%d of 64 batches failed, want at least 32", failed)
 	}
 }

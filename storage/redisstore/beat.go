@@ -15,30 +15,31 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A heartbeat is kept in the hash of a reserved user, which no real one has: 96
-// of the 128 bits of its key are zero. It is a hash, and its name is that of a
-// user, because replicas of an older version meet it as well: they take its
-// invalidations for those of one user, and their sweeps delete a field of each
-// hash.
+// A heartbeat is stored in the hash of a reserved [tokenauth.UserKey], which no
+// real user has: the first 96 of its 128 bits are zero. Replicas of an older
+// version also see this key, so it must look like a user's hash. They treat its
+// invalidations as those of one user, and their RevokeClient deletes a field of
+// every hash.
 //
-// The other 32 bits are a number other than zero. On a cluster it is chosen so
-// that the key is in a slot of a certain master.
+// The other 32 bits are a number other than zero. On a cluster the number is
+// chosen so that the key is in a slot of the intended master.
 const (
 	reservedZeros = 12 // bytes
 	beatField     = "beat"
-	// beatLife is how long the hash stays after the last of the services.
+	// beatLife is how long the hash stays after the last heartbeat.
 	beatLife = time.Hour
 )
 
-// beatKey returns the name of a hash for heartbeats.
+// beatKey returns the name of the hash for heartbeats with this number.
 func (s *Store) beatKey(number uint32) string {
 	var u tokenauth.UserKey
 	binary.BigEndian.PutUint32(u[reservedZeros:], number)
 	return s.key(u)
 }
 
-// isBeat returns whether the key of that name is one for heartbeats, of this
-// prefix or of one that begins with it: neither holds a token.
+// isBeat reports whether the name is that of a hash for heartbeats. It accepts
+// any prefix: another service's prefix may begin with this one, and its hash
+// holds no token either.
 func isBeat(name string) bool {
 	const digits = 2 * len(tokenauth.UserKey{})
 	if len(name) <= digits {
@@ -52,8 +53,8 @@ func isBeat(name string) bool {
 	return err == nil
 }
 
-// readBeat returns the heartbeat in the hash, empty if there is none. It reads
-// on the way of Store.Find.
+// readBeat returns the heartbeat in the hash, or "" if there is none. It sends
+// the command that [Store.Find] sends, so it reads from the same server.
 func (s *Store) readBeat(ctx context.Context, key string) (string, error) {
 	value, err := await(ctx, func() (string, error) {
 		return s.client.Do(ctx, s.read("HGET", []string{key}, beatField)).ToString()
@@ -67,9 +68,9 @@ func (s *Store) readBeat(ctx context.Context, key string) (string, error) {
 	return value, nil
 }
 
-// writeBeat stores the heartbeat that follows the one that was read, and returns
-// it. It is empty if another one is stored: another replica was faster, or what
-// was read is not what is stored.
+// writeBeat stores the successor of the heartbeat that was read, and returns it.
+// It returns "" if the stored heartbeat is not the one that was read: another
+// replica was faster, or the client reads from another server.
 func (s *Store) writeBeat(ctx context.Context, key, read string) (string, error) {
 	value, err := await(ctx, func() (string, error) {
 		return beatScript.Exec(ctx, s.client, []string{key},
@@ -79,17 +80,17 @@ func (s *Store) writeBeat(ctx context.Context, key, read string) (string, error)
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("the store's client cannot write the heartbeat, and so not change tokens: %w", err)
+		return "", fmt.Errorf("the store's client cannot write the heartbeat, so it cannot change tokens either: %w", err)
 	}
 	return value, nil
 }
 
-// beatScript makes a heartbeat in the hash KEYS[1] and returns it, if the one
-// before is ARGV[2]. ARGV[1] is the field, ARGV[3] random, and ARGV[4] for how
-// many seconds the hash stays.
+// beatScript stores the next heartbeat in the hash KEYS[1] and returns it, if the
+// current one is ARGV[2]. ARGV[1] is the field, ARGV[3] a random string, and
+// ARGV[4] how many seconds the hash stays.
 //
-// A heartbeat is the name of its chain, its number in that, and what no other
-// has. A chain begins where there is no heartbeat.
+// A heartbeat has three words: the name of a chain, a number that counts up in
+// this chain, and a random string. If no heartbeat is stored, a new chain begins.
 var beatScript = rueidis.NewLuaScript(`
 local old = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if old ~= ARGV[2] then
@@ -102,9 +103,8 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 return new
 `)
 
-// follows returns whether a heartbeat was made from another in one step or more.
-// If not, the keys are not those that were there before: somebody swapped the
-// databases, or removed them.
+// follows reports whether new is old or a later heartbeat of the same chain.
+// Otherwise the database was swapped with another one, or its keys were removed.
 func follows(old, new string) bool {
 	if old == new {
 		return true

@@ -16,7 +16,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// withFeed returns a store on a client with one option, and a feed by another.
+// withFeed returns a store on a client with the option store, and with a feed
+// with the option feed.
 func withFeed(t *testing.T, store, feed rueidis.ClientOption, prefix string) feedStore {
 	t.Helper()
 	w, err := redisstore.WithFeed(newStore(t, open(t, store), prefix), feed)
@@ -37,7 +38,7 @@ func do(t *testing.T, client rueidis.Client, command ...string) string {
 	return text
 }
 
-// refuses checks that Watch ends with an error that says so, and has sent no
+// refuses checks that Watch returns an error that contains the text, and sends no
 // heartbeat.
 func refuses(t *testing.T, w feedStore, says string) {
 	t.Helper()
@@ -46,14 +47,14 @@ func refuses(t *testing.T, w feedStore, says string) {
 	f := newFeed()
 	err := w.Watch(ctx, 250*time.Millisecond, aliveEnds{f, cancel})
 	if err == nil || !strings.HasPrefix(err.Error(), "redisstore: feed: ") || !strings.Contains(err.Error(), says) {
-		t.Errorf("Watch ends with %v, not %q", err, says)
+		t.Errorf("Watch returns error %v, want one with %q", err, says)
 	}
 	if n := f.alive(); n > 0 {
-		t.Errorf("there were %d heartbeats", n)
+		t.Errorf("Watch sent %d heartbeats, want 0", n)
 	}
 }
 
-// An aliveEnds is a feed that ends Watch at a heartbeat.
+// An aliveEnds is a feed that cancels Watch at the first heartbeat.
 type aliveEnds struct {
 	*feed
 	end context.CancelFunc
@@ -61,24 +62,24 @@ type aliveEnds struct {
 
 func (a aliveEnds) Heartbeat(asOf time.Time) { a.feed.Heartbeat(asOf); a.end() }
 
-// endsWith waits until Watch ends with an error that says so.
+// endsWith waits until Watch returns an error that contains the text.
 func (g *watching) endsWith(t *testing.T, says string) {
 	t.Helper()
 	select {
 	case err := <-g.ended:
 		if err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("Watch ends with %v, not %q", err, says)
+			t.Errorf("Watch returns error %v, want one with %q", err, says)
 		}
 	case <-time.After(patience):
-		t.Fatalf("Watch does not end with %q", says)
+		t.Fatalf("Watch has not returned, want an error with %q", says)
 	}
 }
 
-// goesOn waits for some more heartbeats.
+// goesOn waits for three more heartbeats. It fails the test if Watch returns.
 func (g *watching) goesOn(t *testing.T) {
 	t.Helper()
 	before := g.alive()
-	eventually(t, "alive", func() bool {
+	eventually(t, "three more heartbeats", func() bool {
 		if len(g.ended) > 0 {
 			t.Fatal(<-g.ended)
 		}
@@ -86,14 +87,15 @@ func (g *watching) goesOn(t *testing.T) {
 	})
 }
 
-// A feed that leads elsewhere than the store's client sends no heartbeat.
+// A feed on another server or database than the store's client sends no
+// heartbeat.
 func TestNoHeartbeatsFromAnotherServerOrDatabase(t *testing.T) {
 	t.Parallel()
 	const apart = "different servers or databases"
 	here, there := option(t, throwaway.StartRedis(t).DSN()), option(t, throwaway.StartRedis(t).DSN())
 	second := here
 	second.SelectDB = 1
-	// Another service has heartbeats with the same prefix there.
+	// The other server and database have heartbeats with the same prefix.
 	watch(t, watched(t, there, "used:"), 200*time.Millisecond)
 	watch(t, watched(t, second, "used:"), 200*time.Millisecond)
 	for _, prefix := range []string{"free:", "used:"} {
@@ -101,11 +103,12 @@ func TestNoHeartbeatsFromAnotherServerOrDatabase(t *testing.T) {
 		refuses(t, withFeed(t, here, second, prefix), apart)
 		refuses(t, withFeed(t, second, here, prefix), apart)
 	}
-	// All is well where it should be.
+	// A feed on the right server and database works.
 	watch(t, watched(t, here, "used:"), 200*time.Millisecond).goesOn(t)
 }
 
-// A feed whose connection is not told of changes sends no heartbeat, or ends.
+// A feed that receives no push messages sends no heartbeat. If the messages stop
+// later, Watch ends.
 func TestFeedEndsIfPushMessagesAreDropped(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
@@ -117,14 +120,14 @@ func TestFeedEndsIfPushMessagesAreDropped(t *testing.T) {
 
 		w := withFeed(t, o, deaf(o, &later), prefix)
 		g := watch(t, w, 200*time.Millisecond)
-		watch(t, watched(t, o, prefix), 200*time.Millisecond) // who may write the heartbeats
+		watch(t, watched(t, o, prefix), 200*time.Millisecond) // another replica, which may write the heartbeats
 		g.goesOn(t)
 		later.Store(true)
 		g.endsWith(t, silent)
 	})
 }
 
-// Where the store can change no token the feed ends, and says why.
+// If the store cannot change tokens, Watch ends, and its error has the reason.
 func TestFeedEndsIfHeartbeatsCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	o := option(t, throwaway.StartRedis(t).DSN())
@@ -140,7 +143,7 @@ func TestFeedEndsIfHeartbeatsCannotBeWritten(t *testing.T) {
 		refuses(t, w, test.says)
 		do(t, client, "CONFIG", "SET", test.name, test.normal)
 	}
-	// An operator's change of rights.
+	// An operator changes the rights of the Redis user.
 	do(t, client, "ACL", "SETUSER", "service", "reset", "on", ">password", "~tokenauth:*", "+@all")
 	restricted := o
 	restricted.Username, restricted.Password = "service", "password"
@@ -160,16 +163,17 @@ func TestFeedEndsIfHeartbeatsCannotBeWritten(t *testing.T) {
 		g.endsWith(t, test.says)
 		do(t, client, "ACL", "SETUSER", "service", "~tokenauth:*", "+@all")
 	}
-	// A database of another's.
+	// The key of the heartbeats is used for another type.
 	beats := keys(t, client, "tokenauth:")
 	if len(beats) != 1 {
-		t.Fatalf("the keys are %v", beats)
+		t.Fatalf("the keys are %v, want one heartbeat key", beats)
 	}
 	do(t, client, "SET", beats[0], "x")
 	refuses(t, w, "WRONGTYPE")
 }
 
-// A replica that is not told of a change goes on accepting for a lease at most.
+// A replica that receives no report of a change accepts the token until the lease
+// ends, and no longer.
 func TestTokenEndsWithinTheLease(t *testing.T) {
 	t.Parallel()
 	const lease = 600 * time.Millisecond
@@ -215,22 +219,22 @@ func TestTokenEndsWithinTheLease(t *testing.T) {
 			}
 			client := open(t, o)
 			auth := service(t, withFeed(t, o, feed, ""), tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}})
-			eventually(t, "serving from the cache", func() bool { return auth.CacheStats().FeedAlive })
+			eventually(t, "the cache serves", func() bool { return auth.CacheStats().FeedAlive })
 			accessToken := issue(t, auth, "alice", "")
 			intoCache(t, auth, accessToken)
 			test.fault(t, client, o)
 			ended := time.Now()
-			eventually(t, "refused", func() bool { return refused(t, auth, accessToken) })
-			if took := time.Since(ended); took > lease+2*time.Second { // a machine may be busy
-				t.Errorf("it is accepted for %v, and the lease is %v", took, lease)
+			eventually(t, "the token is refused", func() bool { return refused(t, auth, accessToken) })
+			if took := time.Since(ended); took > lease+2*time.Second { // the machine may be busy
+				t.Errorf("the token was accepted for %v, with a lease of %v", took, lease)
 			}
 		})
 	}
 }
 
-// A key of the heartbeats that is gone is made anew. Other keys may be gone with
-// it, so the cache begins anew as well.
-func TestFeedGoesOnWithoutItsKey(t *testing.T) {
+// If the key of the heartbeats is removed, the feed creates it again. Other keys
+// may have been removed with it, so the feed invalidates all tokens.
+func TestFeedSurvivesTheRemovalOfItsKey(t *testing.T) {
 	t.Parallel()
 	onEach(t, ownRedis, func(t *testing.T, o rueidis.ClientOption) {
 		client := open(t, o)
@@ -243,11 +247,11 @@ func TestFeedGoesOnWithoutItsKey(t *testing.T) {
 		}
 		one.goesOn(t)
 		if n := flushes(one) + flushes(two); n > 0 {
-			t.Errorf("there were %d flushes", n)
+			t.Errorf("before the removal the feeds invalidated all tokens %d times, want 0", n)
 		}
 		beats := keys(t, client, "tokenauth:")
 		if n := len(client.Nodes()); len(beats) != n {
-			t.Fatalf("for %d masters there are the keys %v", n, beats)
+			t.Fatalf("%d masters have the keys %v, want one each", n, beats)
 		}
 		for _, key := range beats {
 			before := flushes(one) + flushes(two)
@@ -257,7 +261,7 @@ func TestFeedGoesOnWithoutItsKey(t *testing.T) {
 			one.goesOn(t)
 			two.goesOn(t)
 			if n := flushes(one) + flushes(two); n != before+2 {
-				t.Errorf("there were %d flushes", n-before)
+				t.Errorf("the feeds invalidated all tokens %d times, want 2", n-before)
 			}
 		}
 		for _, node := range client.Nodes() {
@@ -268,8 +272,8 @@ func TestFeedGoesOnWithoutItsKey(t *testing.T) {
 	})
 }
 
-// However many replicas there are, one heartbeat is written for each beat. It
-// invalidates no user, and is nothing of a user's to anybody.
+// All replicas together write one heartbeat in each beat on each master. It
+// invalidates no user, and does not affect RevokeClient or the tokens of a user.
 func TestReplicasShareHeartbeats(t *testing.T) {
 	t.Parallel()
 	onEach(t, ownRedis, func(t *testing.T, o rueidis.ClientOption) {
@@ -299,12 +303,12 @@ func TestReplicasShareHeartbeats(t *testing.T) {
 			}
 			beats := int(time.Since(began)/beat) + 1
 			if n := writes() - before; n < 3*len(client.Nodes()) || n > (beats+beats/4+1)*len(client.Nodes()) {
-				t.Errorf("%d replicas have written %d heartbeats in %d beats on %d masters", replicas, n, beats, len(client.Nodes()))
+				t.Errorf("%d replicas wrote %d heartbeats in %d beats on %d masters, want about one in each beat on each master", replicas, n, beats, len(client.Nodes()))
 			}
 			for _, g := range all {
 				g.mu.Lock()
 				if g.flushes > 0 || len(g.reported) > 0 {
-					t.Errorf("%d replicas: there were %d flushes, and %v is invalidated", replicas, g.flushes, g.reported)
+					t.Errorf("%d replicas: a feed invalidated all tokens %d times, and the users %v, want none", replicas, g.flushes, g.reported)
 				}
 				g.mu.Unlock()
 				if err := g.end(t); !errors.Is(err, context.Canceled) {
@@ -316,20 +320,20 @@ func TestReplicasShareHeartbeats(t *testing.T) {
 		token := newToken("alice", "web", 1, time.Hour)
 		replace(t, w, token)
 		g := watch(t, w, beat)
-		// The sweep of this version and, by its commands, of the last one.
+		// RevokeClient of this version, and the commands of its last version.
 		if err := w.RevokeClient(t.Context(), token.Slot.Client); err != nil {
 			t.Error(err)
 		}
 		names := keys(t, client, "tokenauth:")
 		if len(names) != len(client.Nodes()) {
-			t.Errorf("the keys are %v", names)
+			t.Errorf("the keys are %v, want one heartbeat key on each master", names)
 		}
 		for _, name := range names {
 			if n, err := client.Do(t.Context(), client.B().Hdel().Key(name).Field(fmt.Sprintf("%x", token.Slot.Client[:])).Build()).AsInt64(); n != 0 || err != nil {
-				t.Errorf("HDEL returns %d, error %v", n, err)
+				t.Errorf("HDEL of a client's field in %s returns %d, error %v, want 0", name, n, err)
 			}
 			if life, err := client.Do(t.Context(), client.B().Ttl().Key(name).Build()).AsInt64(); life < 3500 || life > 3600 || err != nil {
-				t.Errorf("%s stays for %d s, error %v", name, life, err)
+				t.Errorf("%s stays for %d s, error %v, want an hour", name, life, err)
 			}
 		}
 		g.goesOn(t)

@@ -17,12 +17,12 @@ import (
 
 const benchTokens = 1000
 
-// BenchmarkStore compares the store, and the service on it, with bare commands
-// of the same client that read and write as much.
+// BenchmarkStore compares the store, and a service on it, with bare commands of
+// the same client that read and write as much.
 //
-// The two take turns in slices of a few hundred calls within one run, because
-// a machine has faster and slower seconds. The metric "ratio" is our throughput
-// as a share of the bare command's.
+// The two take turns every few hundred calls within one run, because the speed of
+// a machine varies from second to second. The metric "ratio" is the throughput of
+// the store divided by that of the bare command.
 func BenchmarkStore(b *testing.B) {
 	client := open(b, option(b, throwaway.Redis(b)))
 	prefix := newPrefix(b, client)
@@ -46,14 +46,15 @@ func BenchmarkStore(b *testing.B) {
 		_, err := client.Do(b.Context(), client.B().Hget().Key(names[i]).Field(fields[i]).Build()).ToString()
 		return err
 	}
-	// The service does not wait for ever, and nor would anybody else.
+	// The service sets a deadline for each call, so the bare command has one too.
 	timed := func(i int) error {
 		ctx, cancel := context.WithTimeout(b.Context(), 2*time.Second)
 		defer cancel()
 		_, err := client.Do(ctx, client.B().Hget().Key(names[i]).Field(fields[i]).Build()).ToString()
 		return err
 	}
-	// Overwriting tokens would make them bad for validate.
+	// hset writes to keys of its own, because validate needs the tokens
+	// unchanged.
 	hset := func(i int) error {
 		return client.Do(b.Context(), client.B().Hset().Key(prefix+names[i]).FieldValue().FieldValue(fields[i], value).Build()).Error()
 	}
@@ -95,7 +96,7 @@ func BenchmarkStore(b *testing.B) {
 		}
 	}
 	for _, goroutines := range []int{16, 64} {
-		// What a script costs is seen beside one that reads only.
+		// A script that only reads shows the cost of a script as such.
 		b.Run(fmt.Sprint("script/", goroutines), func(b *testing.B) {
 			takeTurns(b, goroutines, func(i int) error {
 				return read.Exec(b.Context(), client, names[i:i+1], fields[i:i+1]).Error()

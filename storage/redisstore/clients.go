@@ -15,17 +15,17 @@ import (
 
 var _ tokenauth.ClientRevoker = (*Store)(nil)
 
-// errMoved says that a key may have been overlooked.
-var errMoved = errors.New("redisstore: keys moved from one server to another meanwhile")
+// errMoved means that [Store.RevokeClient] may have missed a key.
+var errMoved = errors.New("redisstore: keys may have moved to another server during RevokeClient; call it again")
 
-// RevokeClient implements tokenauth.ClientRevoker. It reads the names of all
-// keys in Redis and asks for the client's token of each user: work for rare
-// occasions, of some seconds for each million, that leaves room for others in
-// between and ends with its context.
+// RevokeClient implements [tokenauth.ClientRevoker]. It reads the names of all
+// keys in Redis and removes the client's token of each user. This takes some
+// seconds for each million keys, in batches, so that Redis serves other commands
+// in between. It stops when its context ends.
 //
-// Nobody can say where keys are that move meanwhile, for a fail-over or because
-// slots of a cluster do: it returns an error then, for the host to call it
-// again.
+// RevokeClient may miss keys that move to another server while it runs, during a
+// failover or because a slot of a cluster moves. It returns an error then, and
+// the host should call it again.
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
 	_, err := await(ctx, func() (struct{}, error) {
 		return struct{}{}, s.sweep(ctx, c)
@@ -52,15 +52,14 @@ func (s *Store) sweep(ctx context.Context, c tokenauth.ClientKey) error {
 	return err
 }
 
-// A sweep empties the slots of all users at a client.
+// A sweep is one call of [Store.RevokeClient].
 //
-// Its connections are never made anew: a server that was started again has
-// another order of keys, and would go on with a cursor from before as if it had
-// not.
+// It never reconnects. A server that was restarted may order its keys in another
+// way, but would accept the cursor of an earlier SCAN and skip keys.
 type sweep struct {
 	*Store
 	field   string
-	masters map[string]rueidis.DedicatedClient // by their addresses
+	masters map[string]rueidis.DedicatedClient // by address
 }
 
 func (w *sweep) close() {
@@ -69,7 +68,7 @@ func (w *sweep) close() {
 	}
 }
 
-// connect connects to all masters and returns what they have.
+// connect connects to all nodes, and returns the result of survey.
 func (w *sweep) connect(ctx context.Context) (map[string]string, error) {
 	w.masters = make(map[string]rueidis.DedicatedClient)
 	for address, node := range w.client.Nodes() {
@@ -78,15 +77,16 @@ func (w *sweep) connect(ctx context.Context) (map[string]string, error) {
 	return w.survey(ctx)
 }
 
-// survey returns what each of the masters has, and an error unless that is all.
-// It forgets who is none.
+// survey returns which part of the keys each master has, by address. It returns
+// an error unless the masters together have all keys. On a cluster it closes and
+// removes connections to nodes without slots.
 func (w *sweep) survey(ctx context.Context) (map[string]string, error) {
 	if w.client.Mode() == rueidis.ClientModeCluster {
 		return w.surveyCluster(ctx)
 	}
 	has := make(map[string]string)
 	for address, conn := range w.masters {
-		// Only a master takes this, and there is nobody of that key.
+		// Only a master accepts HDEL, and no user has the zero key.
 		nobody := w.key(tokenauth.UserKey{})
 		if err := conn.Do(ctx, conn.B().Hdel().Key(nobody).Field(w.field).Build()).Error(); err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func (w *sweep) survey(ctx context.Context) (map[string]string, error) {
 		has[address] = "all"
 	}
 	if !slices.Equal(addressesOf(w.client.Nodes()), slices.Sorted(maps.Keys(has))) {
-		return nil, errMoved // Sentinel has told of another master
+		return nil, errMoved // the client has switched to another master
 	}
 	return has, nil
 }
@@ -108,7 +108,7 @@ func (w *sweep) surveyCluster(ctx context.Context) (map[string]string, error) {
 		v, err := readView(answers[0], answers[1])
 		switch {
 		case err != nil:
-			failed = errors.Join(failed, fmt.Errorf("redisstore: %s: %w", address, err)) // of a replica, it may be
+			failed = errors.Join(failed, fmt.Errorf("redisstore: %s: %w", address, err)) // may be a replica; complete decides
 		case v.moving:
 			return nil, errMoved
 		case v.has != "":
@@ -119,7 +119,7 @@ func (w *sweep) surveyCluster(ctx context.Context) (map[string]string, error) {
 		delete(w.masters, address)
 	}
 	if len(views) == 0 {
-		return nil, errors.Join(errors.New("redisstore: there is no master"), failed)
+		return nil, errors.Join(errors.New("redisstore: found no master"), failed)
 	}
 	if err := complete(views); err != nil {
 		return nil, errors.Join(fmt.Errorf("redisstore: %w", err), failed)
@@ -127,7 +127,7 @@ func (w *sweep) surveyCluster(ctx context.Context) (map[string]string, error) {
 	return has, nil
 }
 
-// revoke empties the slots of those users who are on one master.
+// revoke removes the client's tokens of all users on one master.
 func (w *sweep) revoke(ctx context.Context, conn rueidis.DedicatedClient) error {
 	const batch = 1000
 	pattern := globEscaper.Replace(w.prefix) + "*"
@@ -153,5 +153,5 @@ func (w *sweep) revoke(ctx context.Context, conn rueidis.DedicatedClient) error 
 	}
 }
 
-// globEscaper quotes what means something in the pattern of a SCAN.
+// globEscaper quotes the special characters of a SCAN pattern.
 var globEscaper = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)

@@ -14,9 +14,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// RevokeClient finds the users of its prefix and nobody else's, whatever the
-// prefix may mean to SCAN.
-func TestRevokeClientKeepsToItsPrefix(t *testing.T) {
+// RevokeClient changes only the keys of its own prefix, even if the prefix has
+// characters that are special in the pattern of SCAN.
+func TestRevokeClientChangesOnlyItsPrefix(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
 		client := open(t, o)
@@ -24,7 +24,7 @@ func TestRevokeClientKeepsToItsPrefix(t *testing.T) {
 		web := tokenauth.SlotOf("", "web").Client
 		for _, prefix := range []string{plain + `[a]?*\:`, plain + `a`} {
 			mine, other := newStore(t, client, prefix), newStore(t, client, plain+"ab")
-			for i := range 30 { // on all servers
+			for i := range 30 { // spread over all servers
 				replace(t, mine, newToken(fmt.Sprint("user", i), "web", 1, time.Hour))
 				replace(t, other, newToken(fmt.Sprint("user", i), "web", 2, time.Hour))
 			}
@@ -34,17 +34,17 @@ func TestRevokeClientKeepsToItsPrefix(t *testing.T) {
 			for i := range 30 {
 				slot := tokenauth.SlotOf(fmt.Sprint("user", i), "web")
 				if _, err := mine.Find(t.Context(), slot); !errors.Is(err, tokenauth.ErrNotFound) {
-					t.Errorf("%q: a token of the client is found: %v", prefix, err)
+					t.Errorf("prefix %q: Find of a revoked token returns error %v, want ErrNotFound", prefix, err)
 				}
 				if _, err := other.Find(t.Context(), slot); err != nil {
-					t.Errorf("%q: another store's token is gone: %v", prefix, err)
+					t.Errorf("prefix %q: RevokeClient removed a token of another store: %v", prefix, err)
 				}
 			}
 		}
 	})
 }
 
-// A call that may have overlooked somebody says so.
+// RevokeClient returns an error if it may have missed a user.
 func TestRevokeClientFailsIfItMayMissUsers(t *testing.T) {
 	t.Parallel()
 	web := tokenauth.SlotOf("", "web").Client
@@ -57,11 +57,11 @@ func TestRevokeClientFailsIfItMayMissUsers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := s.RevokeClient(t.Context(), web); err == nil || !strings.Contains(err.Error(), "READONLY") {
-			t.Errorf("at a replica: %v", err)
+			t.Errorf("RevokeClient on a replica returns error %v, want READONLY", err)
 		}
 		server.Stop(t)
 		if err := s.RevokeClient(t.Context(), web); err == nil {
-			t.Error("without a server all is well")
+			t.Error("RevokeClient returns nil although the server is stopped")
 		}
 		server.Start(t)
 		server.Pause(t)
@@ -69,7 +69,7 @@ func TestRevokeClientFailsIfItMayMissUsers(t *testing.T) {
 			ctx, cancel := end(t.Context())
 			began := time.Now()
 			if err := s.RevokeClient(ctx, web); err == nil || time.Since(began) > patience {
-				t.Errorf("%s: a server that hangs: %v after %v", name, err, time.Since(began))
+				t.Errorf("%s: RevokeClient on a server that hangs returns error %v after %v, want an error within %v", name, err, time.Since(began), patience)
 			}
 			cancel()
 		}
@@ -100,7 +100,7 @@ func TestRevokeClientFailsIfItMayMissUsers(t *testing.T) {
 		}
 		setSlot("MIGRATING", ids[to])
 		if err := s.RevokeClient(t.Context(), web); err == nil || !strings.Contains(err.Error(), "moved") {
-			t.Errorf("while a slot moves: %v", err)
+			t.Errorf("while a slot moves, RevokeClient returns error %v, want one with %q", err, "moved")
 		}
 		setSlot("STABLE")
 		if err := s.RevokeClient(t.Context(), web); err != nil {
@@ -109,8 +109,8 @@ func TestRevokeClientFailsIfItMayMissUsers(t *testing.T) {
 	})
 }
 
-// It ends in the middle when its context does.
-func TestRevokeClientEndsWithItsContext(t *testing.T) {
+// RevokeClient stops when its context ends, before it has read all keys.
+func TestRevokeClientStopsWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	s := newStore(t, client, newPrefix(t, client))
@@ -119,7 +119,7 @@ func TestRevokeClientEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.RevokeClient(ctx, token.Slot.Client); !errors.Is(err, context.Canceled) {
-		t.Errorf("it ends with %v", err)
+		t.Errorf("RevokeClient returns error %v, want context.Canceled", err)
 	}
 	if _, err := s.Find(t.Context(), token.Slot); err != nil {
 		t.Error(err)

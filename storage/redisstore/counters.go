@@ -15,11 +15,11 @@ import (
 
 var _ throttle.Storage = (*Store)(nil)
 
-// UpdateCounters implements throttle.Storage. It reads the counters by
-// one MGET. A script stores those that changed, if all still are as they were
-// read; if not, it answers with what they are, and that is changed and tried
-// again until the context ends. Each time that one has to try again another
-// has got through.
+// UpdateCounters implements [throttle.Storage] by optimistic concurrency. It
+// reads the counters with one MGET, and a script stores the changed ones if none
+// was changed in between. Otherwise the script returns the current counters, and
+// UpdateCounters tries again with these until the context ends. It tries again
+// only when another call has succeeded.
 func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	names := make([]string, len(keys))
 	for i := range keys {
@@ -50,8 +50,8 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change 
 		if !first {
 			continue
 		}
-		// From here on those of this process go one after the other, so that
-		// many at once do not keep each other from getting through.
+		// The retries of one process take turns, so that many concurrent calls
+		// do not keep making each other fail.
 		select {
 		case s.turn <- struct{}{}:
 			defer func() { <-s.turn }()
@@ -62,19 +62,20 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change 
 }
 
 // counterKey returns the name of the counter's key. The braces put all counters
-// into one slot of a cluster: those of one update have to be there together,
-// and each source shares updates with any account.
+// into one slot of a cluster: the counters of one update must be in the same
+// slot, and any source may share an update with any account.
 //
-// They also keep it from beginning with the prefix, so that a feed, which hears
-// of all keys that do, need not hear of each attempt to sign in.
+// With the braces the name also does not begin with the prefix. So the feed,
+// which tracks keys with the prefix, receives no message for each sign-in.
 func (s *Store) counterKey(k throttle.Key) string {
 	var buffer [maxPrefixLength + 2 + 2*len(k)]byte
 	name := append(append(append(buffer[:0], '{'), s.prefix...), '}')
 	return string(hex.AppendEncode(name, k[:]))
 }
 
-// readCounters returns the values of counters, which are empty where there are
-// none, and what is in them.
+// readCounters decodes the reply to MGET. It returns the values as they are
+// stored, and the counters in them. A counter that is not stored has an empty
+// value and is zero.
 func readCounters(messages []rueidis.RedisMessage) (values []string, counters []throttle.Counter, err error) {
 	values, counters = make([]string, len(messages)), make([]throttle.Counter, len(messages))
 	for i := range messages {
@@ -91,8 +92,8 @@ func readCounters(messages []rueidis.RedisMessage) (values []string, counters []
 	return values, counters, nil
 }
 
-// A counter's value is a byte that names the encoding and its five numbers, as
-// varints. The zero counter has none.
+// The value of a [throttle.Counter] is a byte for the version of the encoding,
+// and then its five numbers as varints. The zero counter is not stored.
 const counterEncoding = 1
 
 func encodeCounter(c throttle.Counter) string {
@@ -107,7 +108,8 @@ func encodeCounter(c throttle.Counter) string {
 	return string(value)
 }
 
-// decodeCounter is the inverse of encodeCounter, and knows nothing else.
+// decodeCounter is the inverse of encodeCounter. It rejects every value that
+// encodeCounter does not return.
 func decodeCounter(value string) (c throttle.Counter, err error) {
 	if value != "" && value[0] == counterEncoding {
 		rest := []byte(value[1:])
@@ -118,20 +120,20 @@ func decodeCounter(value string) (c throttle.Counter, err error) {
 		}
 	}
 	if value == "" || encodeCounter(c) != value {
-		return throttle.Counter{}, fmt.Errorf("redisstore: a counter has a value of %d bytes that is none", len(value))
+		return throttle.Counter{}, fmt.Errorf("redisstore: a counter has an invalid value of %d bytes", len(value))
 	}
 	return c, nil
 }
 
-// counterLife returns for how many milliseconds from now a counter has to stay,
-// which was changed now. No clock is compared with another: now is the latest
-// that the counter knows of, or later.
+// counterLife returns how many milliseconds Redis must keep a counter that was
+// just changed. It takes the latest time in the counter as the current time, so
+// the clocks of the service and of Redis may differ.
 func counterLife(key throttle.Key, c throttle.Counter) int64 {
 	return max(c.ExpiresAt(key)-max(c.FailedAt, c.PendingAt, c.SucceededAt), 1)
 }
 
-// storeArgs returns the ARGV of storeScript. What has not changed it leaves
-// alone.
+// storeArgs returns the ARGV of storeScript. An unchanged counter keeps the exact
+// value that was read, and the script does not write it.
 func storeArgs(keys []throttle.Key, before []string, counters, after []throttle.Counter) []string {
 	args := slices.Grow(slices.Clone(before), 2*len(after))
 	for i := range after {
@@ -147,13 +149,13 @@ func storeArgs(keys []throttle.Key, before []string, counters, after []throttle.
 	return args
 }
 
-// storeScript stores counters under KEYS if their values are as they were. ARGV
-// has the value that each had, the one that it gets, and for how many
-// milliseconds it stays; an empty one stands for none. The answer is empty, or
-// the values as they are if nothing was stored.
+// storeScript stores counters under KEYS if their values are still the old ones.
+// ARGV holds all old values, then all new values, then how many milliseconds each
+// counter stays. An empty value means that there is no key. The script returns an
+// empty list if it stored the counters, and otherwise the current values.
 //
-// Should the client send it twice, because the connection breaks in between,
-// an attempt may be counted twice.
+// If the connection breaks, the client may send the script twice, and an attempt
+// may be counted twice.
 var storeScript = rueidis.NewLuaScript(`
 local values = redis.call('MGET', unpack(KEYS))
 for i = 1, #KEYS do

@@ -33,8 +33,8 @@ func count(c []throttle.Counter) {
 	}
 }
 
-// Of more processes and goroutines than there are cores, each counts within the
-// time that a service gives it.
+// With more processes and goroutines than cores, no update is lost, and none runs
+// into its timeout.
 func TestConcurrentUpdatesAllCount(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
@@ -74,14 +74,14 @@ func TestConcurrentUpdatesAllCount(t *testing.T) {
 		}
 		for i := range got {
 			if got[i].Failures != goroutines*rounds {
-				t.Errorf("%d of %d were counted", got[i].Failures, goroutines*rounds)
+				t.Errorf("counter %d has %d failures, want %d", i, got[i].Failures, goroutines*rounds)
 			}
 		}
 	})
 }
 
-// A counter lives until it says nothing any more, whatever the clocks say, and
-// one that says nothing is not there.
+// Redis keeps a counter as long as the counter affects a limit, even if the
+// clocks differ. The zero counter is not stored.
 func TestCountersExpire(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
@@ -112,20 +112,21 @@ func TestCountersExpire(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := time.Duration(ms) * time.Millisecond; got > test.want || got < test.want-30*time.Second {
-				t.Errorf("%+v lives for %v, not %v", test.counter, got, test.want)
+				t.Errorf("%+v stays for %v, want %v", test.counter, got, test.want)
 			}
 		}
 	}
 	if names := keys(t, client, "{"+prefix); len(names) != 1 {
-		t.Errorf("there are %v", names)
+		t.Errorf("the keys of counters are %v, want one", names)
 	}
 	set(throttle.Counter{})
 	if names := keys(t, client, "{"+prefix); len(names) != 0 {
-		t.Errorf("there are %v", names)
+		t.Errorf("the keys of counters are %v, want none", names)
 	}
 }
 
-// What cannot be read is no counter, and stays.
+// UpdateCounters returns an error for a value that it cannot decode, and does not
+// overwrite the value.
 func TestCorruptCounterIsAnErrorAndStays(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
@@ -138,15 +139,15 @@ func TestCorruptCounterIsAnErrorAndStays(t *testing.T) {
 		}
 		err := s.UpdateCounters(t.Context(), []throttle.Key{{2}, {1}}, count)
 		if err == nil || !strings.HasPrefix(err.Error(), "redisstore: a counter") {
-			t.Errorf("%q: the error is %v", value, err)
+			t.Errorf("UpdateCounters with the value %q returns error %v, want one about a counter", value, err)
 		}
 		if now, err := client.Do(t.Context(), client.B().Get().Key(name).Build()).ToString(); now != value || err != nil {
-			t.Errorf("%q has become %q, %v", value, now, err)
+			t.Errorf("the value %q has changed to %q, error %v", value, now, err)
 		}
 	}
 }
 
-// Counting is no news to a cache.
+// The feed does not report changes of counters.
 func TestCountersDoNotInvalidateTheCache(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
@@ -160,22 +161,23 @@ func TestCountersDoNotInvalidateTheCache(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// News of users, some of whom are on the same server, come later.
+		// Changes of users on the same server arrive later. Once they have
+		// arrived, a report of the counters would have arrived too.
 		for i := range 20 {
 			accessToken := issue(t, auth, fmt.Sprint("user", i), "")
 			intoCache(t, auth, accessToken)
 			if err := s.RevokeUser(t.Context(), tokenauth.UserKeyOf(fmt.Sprint("user", i))); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "refused", func() bool { return refused(t, auth, accessToken) })
+			eventually(t, "the token is refused", func() bool { return refused(t, auth, accessToken) })
 		}
 		if flushes := auth.CacheStats().Flushes - before; flushes > 0 {
-			t.Errorf("the cache was flushed %d times", flushes)
+			t.Errorf("the cache was flushed %d times, want 0", flushes)
 		}
 	})
 }
 
-// asked is an Authenticator that counts how often it is asked.
+// asked is an Authenticator that rejects all passwords, and counts its calls.
 type asked struct{ atomic.Int64 }
 
 func (a *asked) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -183,10 +185,11 @@ func (a *asked) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// replicas are services on clients of their own that count together.
+// replicas returns n services that count failures together in Redis, each with a
+// client of its own.
 func replicas(t *testing.T, n int, o rueidis.ClientOption, prefix string, a *asked) (all []*tokenauth.Service) {
 	t.Helper()
-	now := time.Now() // and it stays so: no wait is over before the end
+	now := time.Now() // the clock stands still, so that no throttling ends during the test
 	for range n {
 		auth, err := tokenauth.New(newStore(t, open(t, o), prefix), a, &tokenauth.Options{
 			Logger: slog.New(slog.DiscardHandler), Timeout: 5 * time.Second, Now: func() time.Time { return now },
@@ -202,8 +205,8 @@ func replicas(t *testing.T, n int, o rueidis.ClientOption, prefix string, a *ask
 	return all
 }
 
-// guess has so many guesses at once and returns how many were throttled, and how
-// many got 503.
+// guess makes n concurrent sign-ins with wrong passwords. It returns how many
+// were throttled, and how many failed with ErrUnavailable.
 func guess(t *testing.T, user string, n int, replicas []*tokenauth.Service) (throttled, unavailable int64) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -227,39 +230,40 @@ func guess(t *testing.T, user string, n int, replicas []*tokenauth.Service) (thr
 	return count.Load(), failed.Load()
 }
 
-// Replicas that count together let through together what one would alone.
+// Replicas that count together allow the same number of guesses as one replica.
 func TestReplicasThrottleTogether(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
 		var a asked
 		replicas := replicas(t, 3, o, newPrefix(t, open(t, o)), &a)
 		if throttled, _ := guess(t, "alice", 30, replicas); a.Load() != 6 || throttled != 24 {
-			t.Errorf("%d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
+			t.Errorf("of 30 guesses, %d were checked and %d throttled, want 6 and 24", a.Load(), throttled)
 		}
 	})
 }
 
-// When the server is gone each counts for itself, its part; when it is back,
-// together again.
+// While the server is down, each replica counts alone and allows its share of the
+// guesses. When the server is back, they count together again.
 func TestReplicasThrottleAloneWithoutTheServer(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartRedis(t)
 	var a asked
 	replicas := replicas(t, 3, option(t, server.DSN()), "", &a)
 	if throttled, _ := guess(t, "alice", 30, replicas); a.Load() != 6 || throttled != 24 {
-		t.Errorf("%d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
+		t.Errorf("of 30 guesses, %d were checked and %d throttled, want 6 and 24", a.Load(), throttled)
 	}
 	server.Stop(t)
 	a.Store(0)
-	// Nobody waits for long behind those who find out that it is gone.
+	// Some sign-ins may fail with ErrUnavailable until their replica has detected
+	// that the server is down.
 	if throttled, unavailable := guess(t, "bob", 30, replicas); a.Load() > 6 || a.Load()+throttled+unavailable != 30 {
-		t.Errorf("without the server %d of 30 guesses were looked at, %d throttled, %d unavailable", a.Load(), throttled, unavailable)
+		t.Errorf("without the server, of 30 guesses %d were checked, %d throttled and %d unavailable, want at most 6 checked", a.Load(), throttled, unavailable)
 	}
 	server.Start(t)
 	s := newStore(t, open(t, option(t, server.DSN())), "")
-	eventually(t, "counting", func() bool { return s.UpdateCounters(t.Context(), []throttle.Key{{}}, count) == nil })
+	eventually(t, "the server counts", func() bool { return s.UpdateCounters(t.Context(), []throttle.Key{{}}, count) == nil })
 	a.Store(0)
 	if throttled, _ := guess(t, "alice", 30, replicas); a.Load() != 0 || throttled != 30 {
-		t.Errorf("with the server back %d of 30 guesses were looked at, %d throttled", a.Load(), throttled)
+		t.Errorf("with the server back, of 30 guesses %d were checked and %d throttled, want 0 and 30", a.Load(), throttled)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// deaf returns the option with a proxy in front of the server that passes on
-// answers, but drops push messages while the flag is set.
+// deaf returns the option with a proxy in front of the server. The proxy passes
+// on answers, but drops push messages while the flag is set.
 func deaf(o rueidis.ClientOption, drops *atomic.Bool) rueidis.ClientOption {
 	dial := dialOf(o)
 	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, c *tls.Config) (net.Conn, error) {
@@ -25,7 +25,7 @@ func deaf(o rueidis.ClientOption, drops *atomic.Bool) rueidis.ClientOption {
 	return o
 }
 
-// dialOf returns how a client with the option connects.
+// dialOf returns the function with which a client with the option connects.
 func dialOf(o rueidis.ClientOption) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	if o.DialCtxFn != nil {
 		return o.DialCtxFn

@@ -8,10 +8,10 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// A dial connects to a server.
+// A dial connects to a server, like [rueidis.ClientOption.DialCtxFn].
 type dial = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error)
 
-// dialer returns how the host connects.
+// dialer returns the function that connects as a client with the option would.
 func dialer(o *rueidis.ClientOption) dial {
 	if o.DialCtxFn != nil {
 		return o.DialCtxFn
@@ -29,8 +29,8 @@ func dialer(o *rueidis.ClientOption) dial {
 	}
 }
 
-// closing returns a dial whose connections are closed when the context ends,
-// and which makes none after that.
+// closing returns a dial whose connections are closed when the context ends.
+// After that it opens no more.
 func closing(ctx context.Context, do dial) dial {
 	return func(dialing context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
 		dialing, cancel := context.WithCancel(dialing)
@@ -45,7 +45,8 @@ func closing(ctx context.Context, do dial) dial {
 	}
 }
 
-// A closingConn tells the context, when it is closed, to forget it.
+// A closingConn calls stop when it is closed, so that the context does not keep
+// a reference to a closed connection.
 type closingConn struct {
 	net.Conn
 	stop func() bool

@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The service's own users, whatever they are.
+// users checks the passwords of the service's own users.
 var users tokenauth.Authenticator
 
 func Example() {
@@ -27,12 +27,15 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Redis purges, so there is no need for auth.Run.
-	_ = auth
+	// Redis removes expired tokens by itself. Run ends the tokens of users and
+	// clients that change.
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go auth.Run(ctx)
 }
 
-// With a feed the service may keep tokens in memory: what ends on one replica
-// is refused on all of them a moment later.
+// With a feed the service can validate from memory. When a token ends on one
+// replica, all replicas refuse it a moment later.
 func ExampleWithFeed() {
 	option := rueidis.ClientOption{InitAddress: []string{"10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"}}
 	client, err := rueidis.NewClient(option)

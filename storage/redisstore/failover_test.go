@@ -22,8 +22,8 @@ func TestStorageWithSentinel(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) tokenauth.Storage { return watched(t, o, newPrefix(t, client)) })
 }
 
-// After a fail-over the feed is that of the new master.
-func TestFeedFollowsANewMaster(t *testing.T) {
+// After a failover the feed reports the changes of the new master.
+func TestFeedFollowsTheNewMaster(t *testing.T) {
 	t.Parallel()
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
@@ -37,7 +37,7 @@ func TestFeedFollowsANewMaster(t *testing.T) {
 			if err := node.Do(t.Context(), node.B().ClusterFailover().Build()).Error(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "a master", func() bool { return isMaster(t, node) })
+			eventually(t, "the replica is a master", func() bool { return isMaster(t, node) })
 		})
 	})
 	t.Run("sentinel", func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestFeedFollowsANewMaster(t *testing.T) {
 		feedFollows(t, option(t, sentinels[0].DSN()), func() {
 			servers[0].Kill(t)
 			node := alone(t, servers[1])
-			eventually(t, "a master", func() bool { return isMaster(t, node) })
+			eventually(t, "the replica is a master", func() bool { return isMaster(t, node) })
 		})
 	})
 }
@@ -58,31 +58,31 @@ func feedFollows(t *testing.T, o rueidis.ClientOption, failOver func()) {
 	one, two := cached(t, o, "tokenauth:", options), cached(t, o, "tokenauth:", options)
 	flushes := two.CacheStats().Flushes
 	failOver()
-	eventually(t, "listening to the new master", func() bool {
+	eventually(t, "the feed listens to the new master", func() bool {
 		stats := two.CacheStats()
 		return stats.FeedAlive && stats.Flushes > flushes
 	})
-	for _, user := range []string{"alice", "bob", "carol", "dave", "erin", "frank"} { // on some of the masters
+	for _, user := range []string{"alice", "bob", "carol", "dave", "erin", "frank"} { // spread over the masters
 		var accessToken string
-		eventually(t, "signed in", func() bool {
+		eventually(t, "a token is issued", func() bool {
 			grant, err := one.Issue(t.Context(), tokenauth.Principal{UserID: user}, "")
 			accessToken = grant.AccessToken.Reveal()
 			return err == nil
 		})
-		eventually(t, "good", func() bool { _, err := two.Validate(t.Context(), accessToken); return err == nil })
+		eventually(t, "the token is valid", func() bool { _, err := two.Validate(t.Context(), accessToken); return err == nil })
 		intoCache(t, two, accessToken)
 		if err := one.Revoke(t.Context(), accessToken); err != nil {
 			t.Fatal(err)
 		}
 		ended := time.Now()
-		eventually(t, "refused", func() bool { return refused(t, two, accessToken) })
+		eventually(t, "the token is refused", func() bool { return refused(t, two, accessToken) })
 		if took := time.Since(ended); took > lease {
-			t.Errorf("%s: it takes %v", user, took)
+			t.Errorf("the token of %s was valid for %v after its revocation, want at most %v", user, took, lease)
 		}
 	}
 }
 
-// alone returns a client of one server.
+// alone returns a client that connects to this server only.
 func alone(t *testing.T, s *throwaway.Server) rueidis.Client {
 	t.Helper()
 	o := option(t, s.DSN())
@@ -94,13 +94,13 @@ func isMaster(t *testing.T, node rueidis.Client) bool {
 	t.Helper()
 	info, err := node.Do(t.Context(), node.B().Info().Section("replication").Build()).ToString()
 	if err != nil {
-		return false // Sentinel cuts all connections
+		return false // Sentinel closes all connections of a new master
 	}
 	return strings.Contains(info, "role:master")
 }
 
-// When a slot with a key of heartbeats moves to another master, all replicas take
-// another key, and tokens on each master end as before.
+// When the slot of a heartbeat key moves to another master, all replicas of the
+// service choose another key, and the feed continues.
 func TestFeedGoesOnWhenASlotMoves(t *testing.T) {
 	t.Parallel()
 	o := rueidis.ClientOption{InitAddress: throwaway.RedisCluster(t), DisableCache: true}
@@ -110,7 +110,7 @@ func TestFeedGoesOnWhenASlotMoves(t *testing.T) {
 	nodes, from, to := client.Nodes(), o.InitAddress[0], o.InitAddress[1]
 	beats := keys(t, nodes[from], "tokenauth:")
 	if len(beats) != 1 {
-		t.Fatalf("the keys are %v", beats)
+		t.Fatalf("the master has the keys %v, want one heartbeat key", beats)
 	}
 	slot, err := client.Do(t.Context(), client.B().ClusterKeyslot().Key(beats[0]).Build()).AsInt64()
 	if err != nil {
@@ -134,6 +134,6 @@ func TestFeedGoesOnWhenASlotMoves(t *testing.T) {
 	one.goesOn(t)
 	two.goesOn(t)
 	if left := keys(t, nodes[from], "tokenauth:"); len(left) != 1 || left[0] == beats[0] {
-		t.Errorf("the keys of the master that gave the slot away are %v", left)
+		t.Errorf("the master without the slot has the keys %v, want one new heartbeat key", left)
 	}
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// A listener is connected to all masters.
+// A listener has a connection to each master.
 type listener struct {
 	client    rueidis.Client
-	addresses []string // all that the client knew when the connections were made
+	addresses []string // of all nodes that the client knew when listen connected
 	masters   []*master
-	failed    error // why there is none to some of the addresses
+	failed    error // the errors of the nodes that listen could not connect to
 }
 
 func addressesOf(nodes map[string]rueidis.Client) []string { return slices.Sorted(maps.Keys(nodes)) }
 
-// listen connects to the nodes that are masters.
+// listen connects to all nodes that are masters. It fails if it finds none.
 func (l *listener) listen(ctx context.Context, s *Store, r *reporter) error {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -47,7 +47,7 @@ func (l *listener) listen(ctx context.Context, s *Store, r *reporter) error {
 	}
 	wg.Wait()
 	if len(l.masters) == 0 {
-		return errors.Join(errors.New("there is no master"), l.failed)
+		return errors.Join(errors.New("found no master"), l.failed)
 	}
 	return nil
 }
@@ -59,11 +59,11 @@ func (l *listener) close() {
 	l.client.Close()
 }
 
-// check asks all masters whether they are there, and whether they are all. It
-// returns up to when all changes are reported.
+// check checks each master, and that the cluster has no others. It returns the
+// time up to which all changes have been reported.
 func (l *listener) check(ctx context.Context) (asOf time.Time, err error) {
-	if now := addressesOf(l.client.Nodes()); !slices.Equal(now, l.addresses) { // Sentinel has told of another master
-		return asOf, fmt.Errorf("the nodes were %v and are %v", l.addresses, now)
+	if now := addressesOf(l.client.Nodes()); !slices.Equal(now, l.addresses) { // Sentinel has announced another master
+		return asOf, fmt.Errorf("the servers changed from %v to %v", l.addresses, now)
 	}
 	times := make([]time.Time, len(l.masters))
 	errs := make([]error, len(l.masters))
@@ -83,21 +83,22 @@ func (l *listener) check(ctx context.Context) (asOf time.Time, err error) {
 	return slices.MinFunc(times, time.Time.Compare), nil
 }
 
-// A master is one connection, on which a master tells of changes.
+// A master is a connection on which one master reports changes.
 type master struct {
-	client  rueidis.DedicatedClient // is never connected again
+	client  rueidis.DedicatedClient // never reconnects
 	address string
 	cluster bool
 	store   *Store
 	report  *reporter
 	pulse   *pulse
 
-	slots string // the view.has for which the key of pulse was chosen
-	last  string // the heartbeat that the last check ended with
-	heard int    // the notices that there were then
+	slots string // the view.has when pulse.key was chosen
+	last  string // the heartbeat that the last successful check read
+	heard int    // pulse.notices at the end of that check
 }
 
-// newMaster returns nil if the node is a replica.
+// newMaster turns on tracking on a new connection to the node. It returns nil
+// without an error if the node is a replica.
 func newMaster(ctx context.Context, address string, node rueidis.Client, s *Store, r *reporter) (*master, error) {
 	client, _ := node.Dedicate() // Close releases it
 	h, err := readHello(client.Do(ctx, client.B().Hello().Protover(3).Build()))
@@ -110,7 +111,7 @@ func newMaster(ctx context.Context, address string, node rueidis.Client, s *Stor
 		client.SetOnInvalidations(p.invalidated)
 		err = client.Do(ctx, client.B().ClientTracking().On().Prefix().Prefix(s.prefix).Bcast().Build()).Error()
 		if _, refused := rueidis.IsRedisErr(err); refused {
-			err = fmt.Errorf("the feed needs CLIENT TRACKING, of Redis 6 or later and allowed to its user: %w", err)
+			err = fmt.Errorf("the feed needs CLIENT TRACKING: use Redis 6 or later, and allow the command to its user: %w", err)
 		}
 	}
 	if err != nil {
@@ -124,13 +125,15 @@ func newMaster(ctx context.Context, address string, node rueidis.Client, s *Stor
 	return m, nil
 }
 
-// check returns up to when all changes are reported, and what the master says of
-// its cluster, nil if it is in none. See Watch for what it proves.
+// check returns the time up to which all changes have been reported, and the
+// master's view of its cluster, or nil if it is not in a cluster. The comment of
+// feedStore.Watch describes the steps.
 //
-// Another replica may write a heartbeat between two steps, and then the two
-// connections read different ones. The listening one receives a notice of that, and
-// the check is made again, for as long as the context allows. If there was no notice,
-// or the key may have moved, it is made again a few times.
+// Another replica of the service may write a heartbeat between two steps, and the
+// two connections then read different ones. If the listening connection received
+// a notice of that, check starts again, until the context ends. If it received no
+// notice, or the heartbeat key was chosen again, check makes at most four
+// attempts.
 func (m *master) check(ctx context.Context) (asOf time.Time, v *view, err error) {
 	const attempts = 4
 	for failed := 0; failed < attempts; {
@@ -160,12 +163,13 @@ func (m *master) check(ctx context.Context) (asOf time.Time, v *view, err error)
 			failed++
 		}
 	}
-	return asOf, nil, fmt.Errorf("the client of New and the option of WithFeed lead to different servers or databases, or the client reads from a replica: the heartbeat that the client wrote is not the one at %s", m.address)
+	return asOf, nil, fmt.Errorf("the client of New and the option of WithFeed lead to different servers or databases, or the client reads from a replica: %s does not have the heartbeat that the client wrote", m.address)
 }
 
-// beat returns the heartbeat that the store's client reads, or writes because
-// there was no other since the last check. It is empty if another replica writes
-// at the same time, or the client does not read what is written.
+// beat returns the current heartbeat as the store's client sees it. If no replica
+// has written one since the last check, the client writes one. The result is ""
+// if another replica writes at the same time, or if the client reads from another
+// server than it writes to.
 func (m *master) beat(ctx context.Context) (string, error) {
 	key := m.pulse.key
 	if key == "" {
@@ -178,8 +182,8 @@ func (m *master) beat(ctx context.Context) (string, error) {
 	return m.store.writeBeat(ctx, key, read)
 }
 
-// confirm ends a check that read this heartbeat. It returns an error unless the
-// connection received a notice of one.
+// confirm completes a check that read this heartbeat. It returns an error if the
+// connection received no notice of a heartbeat since the last check.
 func (m *master) confirm(ctx context.Context, read string) error {
 	if m.pulse.key == "" {
 		return nil
@@ -189,7 +193,7 @@ func (m *master) confirm(ctx context.Context, read string) error {
 		return err
 	}
 	if heard == m.heard {
-		return fmt.Errorf("%s does not report changes on the connection that asked for them: it is not the server, but a proxy that drops RESP3 push messages, or tracking was turned off", m.address)
+		return fmt.Errorf("%s does not report changes on the connection that turned on tracking: it is a proxy that drops RESP3 push messages, or tracking was turned off", m.address)
 	}
 	if m.last != "" && !follows(m.last, read) {
 		m.report.all()
@@ -198,12 +202,12 @@ func (m *master) confirm(ctx context.Context, read string) error {
 	return nil
 }
 
-// heardSince returns how many notices there were, if they are more than then or
-// once all are there of what happened before the call.
+// heardSince returns the number of notices. If it still equals then, heardSince
+// first waits until the notices of all earlier changes have arrived.
 //
-// The server queues what it has to tell before it sends answers. But an answer to a
-// command that ran in the same round stands before that, so one more answer is
-// needed.
+// For that it sends a PING and waits for the answer. Earlier answers do not
+// prove this: in one round of its event loop, a server queues answers before
+// the notices of changes.
 func (m *master) heardSince(ctx context.Context, then int) (int, error) {
 	if now := m.pulse.heard(); now != then {
 		return now, nil
@@ -212,14 +216,14 @@ func (m *master) heardSince(ctx context.Context, then int) (int, error) {
 	return m.pulse.heard(), err
 }
 
-// choose returns whether the key of the heartbeats is another one, since other
-// slots are at rest.
+// choose picks a new heartbeat key if the master's slots have changed. It reports
+// whether the key is another one than before.
 func (m *master) choose(v *view) (bool, error) {
 	if v == nil || v.has == m.slots {
 		return false, nil
 	}
 	key := ""
-	if v.has != "" { // else there is nothing to report
+	if v.has != "" { // a master without slots has no keys to report
 		var err error
 		if key, err = m.store.beatKeyAt(v); err != nil {
 			return false, err
@@ -234,13 +238,13 @@ func (m *master) choose(v *view) (bool, error) {
 	return true, nil
 }
 
-// ask returns what the master says of its cluster, nil if it is in none, and the
-// heartbeat that it has, empty if none.
+// ask returns the master's view of its cluster, or nil if it is not in a cluster,
+// and the heartbeat that it has, or "" if it has none.
 //
-// A HELLO that changes nothing tells the role, and all who may connect at all
-// may say it, unlike ROLE. But a server that is busy with a script answers it,
-// out of the order that Watch depends on; so a PING follows, which it does not
-// answer then.
+// The role is in the answer to HELLO, which every user that can connect may
+// send, unlike ROLE. But a server that is busy with a script still answers
+// HELLO, out of the order that feedStore.Watch relies on. It does not answer
+// the PING that follows.
 func (m *master) ask(ctx context.Context) (v *view, beat string, err error) {
 	b := m.client.B()
 	commands := []rueidis.Completed{b.Hello().Protover(3).Build(), b.Ping().Build()}
@@ -279,8 +283,8 @@ func (m *master) ask(ctx context.Context) (v *view, beat string, err error) {
 	return v, beat, nil
 }
 
-// isElsewhere returns whether the error says that a key is not there, or has
-// moved to another master.
+// isElsewhere reports whether the error means that the key does not exist, or is
+// on another master.
 func isElsewhere(err error) bool {
 	if rueidis.IsRedisNil(err) {
 		return true
@@ -294,7 +298,7 @@ func isElsewhere(err error) bool {
 	return moved || asks
 }
 
-// readView reads the answers to CLUSTER INFO and CLUSTER NODES.
+// readView decodes the answers to CLUSTER INFO and CLUSTER NODES.
 func readView(infoResult, nodesResult rueidis.RedisResult) (*view, error) {
 	info, err := infoResult.ToString()
 	if err != nil {
@@ -304,24 +308,24 @@ func readView(infoResult, nodesResult rueidis.RedisResult) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	// They are verbatim strings, which begin with what is in them.
+	// These are verbatim strings of RESP3, which begin with their format.
 	return newView(strings.TrimPrefix(info, "txt:"), strings.TrimPrefix(nodes, "txt:"))
 }
 
-// A hello is what a server says of itself.
+// A hello is the part of a server's answer to HELLO that the feed uses.
 type hello struct{ role, mode string }
 
 func readHello(result rueidis.RedisResult) (h hello, err error) {
 	answer, err := result.AsMap()
 	if _, refused := rueidis.IsRedisErr(err); refused {
-		return h, fmt.Errorf("the feed needs HELLO 3 (RESP3), of Redis 6 or later and allowed to its user: %w", err)
+		return h, fmt.Errorf("the feed needs HELLO 3 (RESP3): use Redis 6 or later, and allow HELLO to its user: %w", err)
 	}
 	if err != nil {
 		return h, err
 	}
 	proto, role, mode := answer["proto"], answer["role"], answer["mode"]
 	if version, err := proto.AsInt64(); err != nil || version < 3 {
-		return h, errors.New("the feed needs RESP3, of Redis 6 or later, and the server, or a proxy before it, does not speak it")
+		return h, errors.New("the feed needs RESP3 (Redis 6 or later), but the server, or a proxy in front of it, does not support it")
 	}
 	if h.role, err = role.ToString(); err != nil {
 		return h, err

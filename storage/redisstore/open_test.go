@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
-// option returns how to reach the server at a URL.
+// option returns the option of a client for the server at a URL.
 func option(tb testing.TB, url string) rueidis.ClientOption {
 	tb.Helper()
 	o, err := rueidis.ParseURL(url)
@@ -40,8 +40,8 @@ func open(tb testing.TB, o rueidis.ClientOption) rueidis.Client {
 	return client
 }
 
-// newPrefix returns a prefix that nobody else has, and removes the keys that
-// have it, in braces or not, with the test.
+// newPrefix returns a unique prefix. When the test ends, it removes all keys with
+// the prefix, in braces or not.
 func newPrefix(tb testing.TB, client rueidis.Client) string {
 	tb.Helper()
 	prefix := "test" + rand.Text() + ":"
@@ -81,7 +81,7 @@ func newStore(tb testing.TB, client rueidis.Client, prefix string) *redisstore.S
 	return s
 }
 
-// watched returns a store with a feed, and a client of its own.
+// watched returns a store with a feed, on a client of its own.
 func watched(tb testing.TB, o rueidis.ClientOption, prefix string) feedStore {
 	tb.Helper()
 	w, err := redisstore.WithFeed(newStore(tb, open(tb, o), prefix), o)
@@ -91,7 +91,7 @@ func watched(tb testing.TB, o rueidis.ClientOption, prefix string) feedStore {
 	return w.(feedStore)
 }
 
-// A feedStore is what WithFeed returns.
+// A feedStore has all methods of the storage that WithFeed returns.
 type feedStore interface {
 	tokenauth.Storage
 	tokenauth.Watcher
@@ -101,17 +101,18 @@ type feedStore interface {
 	throttle.Storage
 }
 
-type nobody struct{}
+// rejectAll is an Authenticator that rejects every sign-in.
+type rejectAll struct{}
 
-func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+func (rejectAll) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// service returns a Service on the storage, and runs it while the test does.
+// service returns a Service on the storage, and runs it until the test ends.
 func service(tb testing.TB, s tokenauth.Storage, o tokenauth.Options) *tokenauth.Service {
 	tb.Helper()
-	o.Logger = slog.New(slog.DiscardHandler) // faults are what the tests are about
-	auth, err := tokenauth.New(s, nobody{}, &o)
+	o.Logger = slog.New(slog.DiscardHandler) // the tests cause many faults
+	auth, err := tokenauth.New(s, rejectAll{}, &o)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -134,21 +135,21 @@ func issue(tb testing.TB, auth *tokenauth.Service, user, client string) string {
 	return grant.AccessToken.Reveal()
 }
 
-// patience is how long something may take that has to happen.
+// patience is how long a test waits for an expected event.
 const patience = 20 * time.Second
 
-// eventually waits until something holds.
+// eventually waits until holds returns true. The text what describes that state.
 func eventually(tb testing.TB, what string, holds func() bool) {
 	tb.Helper()
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			tb.Fatalf("after %v: not %s", patience, what)
+			tb.Fatalf("timed out after %v, waiting for: %s", patience, what)
 		}
 	}
 }
 
-// refused returns whether the service refuses the access token, and ends the
-// test if it can not tell.
+// refused reports whether the service refuses the access token. It fails the test
+// if Validate returns another error.
 func refused(tb testing.TB, auth *tokenauth.Service, accessToken string) bool {
 	tb.Helper()
 	_, err := auth.Validate(tb.Context(), accessToken)

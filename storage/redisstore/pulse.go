@@ -6,17 +6,18 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// A pulse is what one connection heard of the heartbeats in one hash.
+// A pulse counts the heartbeats that one connection receives notice of, and
+// passes on all other invalidations.
 type pulse struct {
-	report func(names []string) // what else was invalidated
+	report func(names []string) // called for the other keys, see reporter.invalidated
 
 	mu      sync.Mutex
-	key     string // of the hash; empty if there is none
-	notices int    // invalidations of it
+	key     string // the hash of the heartbeats; empty on a master without slots
+	notices int    // how often the hash was invalidated
 }
 
-// invalidated is called by the connection, in the order in which the server
-// sends, for the keys that changed; see reporter.invalidated.
+// invalidated takes the keys that changed. The connection calls it in the order
+// in which the server sends. No keys mean that all may have changed.
 func (p *pulse) invalidated(keys []rueidis.RedisMessage) {
 	if len(keys) == 0 {
 		p.report(nil)
@@ -40,7 +41,7 @@ func (p *pulse) invalidated(keys []rueidis.RedisMessage) {
 	}
 }
 
-// listen counts the invalidations of this key from now on.
+// listen starts to count the invalidations of this key, from zero.
 func (p *pulse) listen(key string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,128 +1,138 @@
-// Package redisstore keeps tokens in Redis, through the rueidis client that a
-// host already has.
+// Package redisstore keeps tokens in Redis, through the [rueidis.Client] that
+// the host already has.
 //
-// A user is one hash, and the token at a client one field of it. What is done
-// with a token is one command that touches one key, so all works alike on a
-// single server, with Sentinel, and on Redis Cluster. Reads go to masters, since
-// replicas lag, also if ClientOption.SendToReplicas is rueidis.Completed.IsReadOnly
-// or the like; do not have it choose by the command's name.
+// One hash holds all tokens of a user, and each field of it holds the token at
+// one client. Each operation on a token is one command or script on one key. So
+// the store works the same on a single server, with Sentinel and on Redis
+// Cluster.
 //
-// What changes tokens is a script. A host that restricts commands allows
-// EVALSHA, EVAL, HGET, HGETALL, HSET, HDEL, TTL, EXPIRE and UNLINK, for keys
-// with the prefix. Redis 5 will do, and neither RESP3 nor CLIENT TRACKING is
-// needed: set ClientOption.DisableCache, since rueidis does not connect otherwise
-// where they are missing.
+// Reads go to masters, because replicas lag. This is so even if
+// [rueidis.ClientOption.SendToReplicas] is [rueidis.Completed.IsReadOnly] or
+// similar. Do not write a SendToReplicas that decides by the command's name: it
+// would send reads of tokens to replicas.
+//
+// Scripts change tokens. If you restrict the commands of the Redis user, allow
+// EVALSHA, EVAL, HGET, HGETALL, HSET, HDEL, TTL, EXPIRE and UNLINK, for keys with
+// the prefix. The store works from Redis 5 on, and needs neither RESP3 nor CLIENT
+// TRACKING. Where these are missing, set [rueidis.ClientOption.DisableCache],
+// because rueidis does not connect otherwise.
 //
 // # Counters of attempts
 //
-// Replicas may count failed sign-ins together here
-// (tokenauth.ThrottleOptions.Key). A counter is a key of its own that begins
-// with the prefix in braces: {tokenauth:}. A host that restricts commands allows
-// EVALSHA, EVAL, MGET, SET and UNLINK for those.
+// Replicas of a service can count failed sign-ins together in Redis, with
+// [tokenauth.ThrottleOptions.Key]. Each counter is a key of its own. Its name
+// begins with the prefix in braces: {tokenauth:}. The Redis user then also needs
+// EVALSHA, EVAL, MGET, SET and UNLINK for these keys.
 //
-// On Redis Cluster the braces put all counters into one slot. Those that an
-// attempt changes have to be in one, as that is one step, and any account may
-// meet any source in an attempt. So one master counts for all. An attempt asks
-// it four times or so, which is little beside the hashing of a password.
+// On Redis Cluster the braces put all counters into one slot. One attempt
+// changes several counters in one step, so these must be in the same slot, and
+// any account may share an attempt with any source. So one master keeps the
+// counters of all. An attempt sends it about four commands, which cost little
+// beside the hashing of a password.
 //
 // # Ending a client's tokens
 //
-// Store.RevokeClient looks at the name of each key there is. It needs SCAN, and
-// on a cluster CLUSTER INFO and CLUSTER NODES.
+// [Store.RevokeClient] reads the name of every key in Redis. It needs SCAN, and
+// on a cluster also CLUSTER INFO and CLUSTER NODES.
 //
 // # Expiry
 //
-// Redis removes a user's hash a day after the last of its tokens has expired,
-// and a counter when it says nothing any more, so there is nothing to purge. The
-// day is for clients, who are told that their token has expired rather than that
-// it is unknown, and for clocks that do not keep the same time.
+// Redis removes a user's hash one day after the last of its tokens expired. It
+// removes a counter once the counter affects no limit. So the host has nothing
+// to purge. During that day a client learns that its token has expired, rather
+// than that it is unknown. The day also allows for clocks that differ.
 //
-// # What Redis has to be told
+// # Settings of Redis
 //
-// Tokens are data, not a cache of something. The server needs
+// Tokens are data, not a cache of other data. The server needs
 //
 //	maxmemory-policy noeviction
 //	appendonly yes
 //
-// With another policy it removes tokens when memory is short; without
-// persistence it forgets them when it restarts. Both fail closed: whoever
-// loses a token signs in again. Only the counters of attempts begin afresh.
+// With another policy Redis removes tokens when memory is short. Without
+// persistence it loses them when it restarts. In both cases the users whose
+// tokens are lost sign in again. Lost counters of attempts start again at zero.
 //
-// # What a fail-over may lose
+// # What a failover can lose
 //
-// Redis copies to its replicas after it has answered. When a master dies, its
-// last writes may die with it. A token that was just issued is then unknown,
-// and its client signs in again. But a token that was just revoked or replaced
-// is good again, on the new master, until it expires or is revoked once more.
-// The settings min-replicas-to-write and min-replicas-max-lag bound this to
-// some seconds of a master that is cut off; they, or WAIT, which this package
-// does not use, do not rule it out. Where a revocation must survive the loss of
-// a server, keep tokens in PostgreSQL with synchronous replication: see the
-// package gormstore.
+// A master replicates a change after it has confirmed it. When a master dies,
+// its last changes may be lost. A token that was just issued is then unknown,
+// and its client signs in again. A token that was just revoked or replaced is
+// valid again on the new master, until it expires or is revoked once more.
 //
-// A change is lost as a whole, or not at all. A master that hung while its replica
-// took over, and goes on, may lose what it was asked before, which it answers
-// then.
+// The settings min-replicas-to-write and min-replicas-max-lag limit the loss to
+// a few seconds of a master that is cut off. Neither they nor WAIT, which this
+// package does not use, prevent it. If a revocation must survive the loss of a
+// server, keep tokens in PostgreSQL with synchronous replication: see package
+// [github.com/bearerkit/bearerkit/storage/gormstore].
 //
-// The guide of the folder storage has a table of what clients see of a fail-over, and
-// of how much was lost.
+// A change is lost completely or not at all. A master may hang while its replica
+// takes over, and then continue. It may then confirm the requests that it
+// received before, although their changes are lost.
 //
-// CLUSTER FAILOVER loses none. But wait for twice cluster-node-timeout before you
-// ask the same node to take over again: Redis 7.0 counts the votes of the time
-// before once more, and has two masters for a moment.
+// The README of the folder storage has measurements of failovers: the responses
+// that clients got, and the number of changes that were lost.
 //
-// SENTINEL FAILOVER loses what the old master confirms until the clients have
-// been told of the new one, for about a second. With min-replicas-to-write it
-// refuses changes when it has noticed that its replica has left it, so that few
-// are lost; but then the new master refuses them, too, until it has a replica,
-// which with two servers takes some 10 seconds.
+// CLUSTER FAILOVER loses no changes. Wait for twice cluster-node-timeout before
+// you ask the same node to take over again. Otherwise Redis 7.0 counts the votes
+// of the previous election once more, and has two masters for a moment.
 //
-// # What the client should be told
+// SENTINEL FAILOVER loses the changes that the old master confirms until the
+// clients know the new one, for about a second. With min-replicas-to-write the
+// old master refuses changes once it notices that its replica has left, so few
+// are lost. But the new master then refuses changes too, until it has a replica.
+// With two servers this takes about 10 seconds.
 //
-// ClientOption.ConnWriteTimeout is how long the client waits for an answer
-// on a connection that the network has forgotten without telling; the client's
-// default is 10 seconds, in which each call on it fails. Set it to a second or
-// so.
+// # Settings of the client
 //
-// With Sentinel, set ClientOption.Sentinel.TopologyRefreshInterval to 5 seconds
-// or so. A client that has missed what the sentinels said stays with the old
-// master otherwise, and reads what that has, as a replica by then.
+// Set [rueidis.ClientOption.ConnWriteTimeout] to about a second. It bounds how
+// long the client waits for an answer on a connection that the network dropped
+// silently. The default is 10 seconds, and until then each call on that
+// connection fails.
+//
+// With Sentinel, set [rueidis.ClientOption.Sentinel] with a
+// TopologyRefreshInterval of about 5 seconds. Without it, a client that misses a
+// message of the sentinels stays with the old master. It then reads from that
+// server, which is a replica by then.
 //
 // # The feed
 //
-// WithFeed makes a store that tells of tokens that end, for
-// tokenauth.Options.Cache. It needs RESP3 and client tracking, of Redis 6 or later:
-// of its user the commands HELLO, PING and CLIENT TRACKING, HGET for keys with the
-// prefix, and on a cluster CLUSTER INFO and CLUSTER NODES. What else was tried, and
-// which proxies cannot pass it on, is in the README of this folder.
+// [WithFeed] returns a storage that reports tokens that end, for
+// [tokenauth.Options.Cache]. It needs RESP3 and client tracking, so Redis 6 or
+// later. Its user needs the commands HELLO, PING and CLIENT TRACKING, HGET for
+// keys with the prefix, and on a cluster CLUSTER INFO and CLUSTER NODES. The
+// README of this folder lists the servers that were tried, and the proxies that
+// do not work.
 //
-// It hears of a change from the master that made it. A master that is replaced,
-// a slot that moves to a node without any, or a node that does not answer ends
-// the feed; the service asks Redis then, until a new feed is there, a moment
-// later. With Sentinel, an old master that is cut off ends the feed as soon as the
-// store's client knows the new one; min-replicas-to-write bounds how long an old
-// master that nobody told of takes changes.
+// Each master reports the changes that it makes. The feed ends when a master is
+// replaced, when a slot moves to a node that had none, or when a node does not
+// answer. The service then asks Redis until a new feed is there, a moment later.
+// With Sentinel, the feed of an old master that is cut off ends as soon as the
+// store's client knows the new master. The setting min-replicas-to-write bounds
+// how long an old master that is cut off accepts changes.
 //
 // # Heartbeats
 //
 // The feeds of all replicas together write one heartbeat for each quarter of
-// tokenauth.CacheOptions.Lease to a key of each master, whose name is the prefix
-// and 32 digits that begin with zeros. It is the hash of a user that nobody is. It
-// goes away an hour after the last of them. A heartbeat is written by the client of
-// New, and has to arrive at the connections of WithFeed, so these do not go
-// unnoticed:
+// [tokenauth.CacheOptions.Lease] to one key of each master. The name of that
+// key is the prefix and 32 hexadecimal digits that begin with zeros. It is the
+// hash of a user key that no real user has. Redis removes it an hour after the
+// last heartbeat.
+//
+// The client of [New] writes the heartbeat, and the connections of [WithFeed]
+// must receive it. So the feed detects:
 //
 //   - an option of WithFeed that leads to another server or database than the
 //     client of New,
 //   - SWAPDB,
 //   - a proxy that passes on answers but no push messages,
-//   - a server that takes no change: it is out of memory (OOM), without replicas
-//     (NOREPLICAS), a replica (READONLY), unable to persist (MISCONF), or denies
-//     the client its commands (NOPERM).
+//   - a server that accepts no changes: it is out of memory (OOM), without
+//     replicas (NOREPLICAS), a replica (READONLY), unable to persist (MISCONF), or
+//     denies the client its commands (NOPERM).
 //
-// The cache does not serve then, each validation asks Redis, and the log says
-// why, once. What cannot be noticed: a proxy that drops the messages about some
-// keys and passes on those about heartbeats.
+// The cache does not serve then. Each validation asks Redis, and the service logs
+// the reason once. The feed does not detect a proxy that drops the messages about
+// some keys but passes on those about heartbeats.
 package redisstore
 
 import (
@@ -138,15 +148,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Options are what a host may want otherwise. The zero value is the advice.
+// Options configures a [Store]. The zero value selects the defaults, which suit
+// a Redis that one service uses.
 type Options struct {
-	// Prefix begins the names of the keys; empty means "tokenauth:". It has 1
-	// to 64 printable ASCII characters other than space, '{' and '}'. No other
-	// key in Redis may begin with it, or with it in braces.
+	// Prefix is the start of the name of each key. Empty means "tokenauth:". It
+	// has 1 to 64 printable ASCII characters other than space, '{' and '}'. No
+	// key of another program may begin with the prefix, or with the prefix in
+	// braces.
 	//
-	// Each service in a Redis needs its own: with the same prefix, services accept
-	// each other's tokens. tokenauth.Service.Run logs that. With another prefix, all
-	// earlier tokens are unknown.
+	// Give each service in a Redis its own prefix: services with the same prefix
+	// accept each other's tokens, and [tokenauth.Service.Run] logs a warning. If
+	// you change the prefix, all earlier tokens are unknown.
 	Prefix string
 }
 
@@ -155,17 +167,18 @@ const (
 	maxPrefixLength = 64
 )
 
-// A Store is a tokenauth.Storage in Redis, and has the abilities BatchFinder,
-// Lister, throttle.Storage and ClientRevoker. It is safe for concurrent use, by any
-// number of processes on one Redis.
+// Store is a [tokenauth.Storage] in Redis. [New] returns one. It is also a
+// [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.ClientRevoker] and
+// [throttle.Storage]. It is safe for concurrent use, also by several processes on
+// one Redis.
 //
-// Its methods return as soon as their context ends, but for FindBatch. What the
-// client was asked for goes on behind that until it notices, for as long as
-// ClientOption.Dialer.Timeout while it connects.
+// Each method except [Store.FindBatch] returns as soon as its context ends. The
+// client may continue with the command for a while in the background: while it
+// connects, for up to the Timeout of [rueidis.ClientOption.Dialer].
 type Store struct {
 	client rueidis.Client
 	prefix string
-	turn   chan struct{} // has room for the one that updates counters again
+	turn   chan struct{} // full while a call of UpdateCounters retries
 }
 
 var (
@@ -174,9 +187,9 @@ var (
 	_ tokenauth.Lister      = (*Store)(nil)
 )
 
-// New returns a Store that uses the client. Options may be nil. The error names
-// the argument or field that is wrong. New does no I/O. The host keeps the
-// client, and closes it.
+// New returns a [Store] that uses the client. The options may be nil. New does no
+// I/O. The caller closes the client, after the last use of the Store. The error
+// names the argument or field that is invalid.
 func New(client rueidis.Client, o *Options) (*Store, error) {
 	if client == nil {
 		return nil, errors.New("redisstore: the client is nil")
@@ -185,7 +198,7 @@ func New(client rueidis.Client, o *Options) (*Store, error) {
 	if o != nil && o.Prefix != "" {
 		prefix = o.Prefix
 	}
-	// Braces would send all users to one node of a cluster.
+	// Braces would put all users into one slot, so on one node of a cluster.
 	bad := func(r rune) bool { return r <= ' ' || r > '~' || r == '{' || r == '}' }
 	if len(prefix) > maxPrefixLength || strings.ContainsFunc(prefix, bad) {
 		return nil, fmt.Errorf("redisstore: Options.Prefix is %q, must be 1 to %d printable ASCII characters other than space and braces", prefix, maxPrefixLength)
@@ -193,7 +206,7 @@ func New(client rueidis.Client, o *Options) (*Store, error) {
 	return &Store{client: client, prefix: prefix, turn: make(chan struct{}, 1)}, nil
 }
 
-// Replace implements tokenauth.Storage, by one script.
+// Replace implements [tokenauth.Storage] with one script.
 func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	digest, rest, err := encode(t)
 	if err != nil {
@@ -202,14 +215,16 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	return s.exec(ctx, replaceScript, t.Slot.User, field(t.Slot.Client), digest, rest, strconv.FormatInt(keptFor(&t), 10))
 }
 
-// Find implements tokenauth.Storage, by one HGET.
+// Find implements [tokenauth.Storage] with one HGET.
 func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 	return tokenOf(await(ctx, func() ([]byte, error) {
 		return s.client.Do(ctx, s.hget(slot)).AsBytes()
 	}))
 }
 
-// List implements tokenauth.Lister, by one HGETALL.
+// List implements [tokenauth.Lister] with one HGETALL. If some tokens cannot be
+// decoded, it returns the others and an error that wraps
+// [tokenauth.ErrCorrupt].
 func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 	values, err := await(ctx, func() (map[string]string, error) {
 		return s.client.Do(ctx, s.read("HGETALL", []string{s.key(u)})).AsStrMap()
@@ -230,12 +245,12 @@ func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Toke
 	return tokens, corrupt
 }
 
-// Revoke implements tokenauth.Storage, by one script.
+// Revoke implements [tokenauth.Storage] with one script.
 func (s *Store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
 	return s.exec(ctx, revokeScript, slot.User, field(slot.Client), rueidis.BinaryString(d[:]))
 }
 
-// exec runs a script on the user's hash.
+// exec runs a script on the hash of a [tokenauth.UserKey].
 func (s *Store) exec(ctx context.Context, script *rueidis.Lua, u tokenauth.UserKey, args ...string) error {
 	_, err := await(ctx, func() (rueidis.RedisMessage, error) {
 		return script.Exec(ctx, s.client, []string{s.key(u)}, args).ToMessage()
@@ -243,7 +258,7 @@ func (s *Store) exec(ctx context.Context, script *rueidis.Lua, u tokenauth.UserK
 	return err
 }
 
-// RevokeUser implements tokenauth.Storage, by one UNLINK.
+// RevokeUser implements [tokenauth.Storage] with one UNLINK.
 func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	_, err := await(ctx, func() (int64, error) {
 		return s.client.Do(ctx, s.client.B().Unlink().Key(s.key(u)).Build()).AsInt64()
@@ -251,18 +266,19 @@ func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return err
 }
 
-// read returns a command that reads keys. The client may send it again, and
-// does not know that it only reads: ClientOption.SendToReplicas is commonly a
-// function that sends such commands to replicas, which lag.
+// read returns a command that reads keys. It lets the client retry the command,
+// but does not mark it as read-only. [rueidis.ClientOption.SendToReplicas] often
+// sends read-only commands to replicas, which lag.
 func (s *Store) read(command string, keys []string, args ...string) rueidis.Completed {
 	return s.client.B().Arbitrary(command).Keys(keys...).Args(args...).Build().ToRetryable()
 }
 
-// key returns the name of the user's hash.
+// key returns the name of the hash of a [tokenauth.UserKey].
 func (s *Store) key(u tokenauth.UserKey) string {
 	var buffer [maxPrefixLength + 2*len(u)]byte
 	return string(hex.AppendEncode(append(buffer[:0], s.prefix...), u[:]))
 }
 
-// field returns the name of the client's field in it.
+// field returns the name of the field of a [tokenauth.ClientKey] in a user's
+// hash.
 func field(c tokenauth.ClientKey) string { return hex.EncodeToString(c[:]) }

@@ -34,7 +34,7 @@ func TestStorage(t *testing.T) {
 	})
 }
 
-// onEach runs a test on a server, which start returns the URL of, and on a
+// onEach runs a test on a single server, whose URL start returns, and on a
 // cluster.
 func onEach(t *testing.T, start func(testing.TB) string, test func(t *testing.T, o rueidis.ClientOption)) {
 	t.Run("server", func(t *testing.T) {
@@ -47,7 +47,7 @@ func onEach(t *testing.T, start func(testing.TB) string, test func(t *testing.T,
 	})
 }
 
-// ownRedis is for tests that would get in the way of others.
+// ownRedis starts a server for tests that would disturb others on a shared one.
 func ownRedis(tb testing.TB) string { return throwaway.StartRedis(tb).DSN() }
 
 func TestNewNamesTheWrongOption(t *testing.T) {
@@ -63,7 +63,7 @@ func TestNewNamesTheWrongOption(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		err  error
-		says string // nothing if all is well
+		says string // a part of the expected error; empty for none
 	}{
 		{"no client", with(nil, nil), "client"},
 		{"no options", with(client, nil), ""},
@@ -84,12 +84,13 @@ func TestNewNamesTheWrongOption(t *testing.T) {
 				t.Errorf("%s: %v", test.name, err)
 			}
 		} else if err == nil || !strings.HasPrefix(err.Error(), "redisstore: ") || !strings.Contains(err.Error(), test.says) {
-			t.Errorf("%s: the error is %v", test.name, err)
+			t.Errorf("%s: got error %v, want one with %q", test.name, err, test.says)
 		}
 	}
 }
 
-// newToken returns a token that lives for a while from now; n makes its digest.
+// newToken returns a token that is valid from now on, for the given time. The
+// first byte of its digest is n.
 func newToken(user, client string, n byte, life time.Duration) tokenauth.Token {
 	now := time.Now().Truncate(time.Second).UTC()
 	return tokenauth.Token{
@@ -111,7 +112,7 @@ func replace(t *testing.T, s tokenauth.Storage, token tokenauth.Token) {
 
 func key(prefix string, u tokenauth.UserKey) string { return fmt.Sprintf("%s%x", prefix, u[:]) }
 
-// The hash of a user lives a day longer than the last of its tokens.
+// Redis keeps the hash of a user for a day after the last of its tokens expires.
 func TestKeysExpireADayAfterTheLastToken(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -126,50 +127,51 @@ func TestKeysExpireADayAfterTheLastToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := time.Duration(ms) * time.Millisecond; got > want+time.Second || got < want-time.Minute {
-			t.Errorf("%s: the key lives for %v, not %v", what, got, want)
+			t.Errorf("%s: the key stays for %v, want %v", what, got, want)
 		}
 	}
 	replace(t, s, newToken("alice", "", 1, time.Hour))
 	lives("one token", day+time.Hour)
 	replace(t, s, newToken("alice", "web", 2, 10*time.Hour))
-	lives("a second one that lives longer", day+10*time.Hour)
+	lives("a second token that expires later", day+10*time.Hour)
 	replace(t, s, newToken("alice", "", 3, 2*time.Hour))
-	lives("a new one that does not", day+10*time.Hour)
+	lives("a new token that expires earlier", day+10*time.Hour)
 	if err := s.Revoke(t.Context(), tokenauth.SlotOf("alice", "web"), tokenauth.Digest{2}); err != nil {
 		t.Fatal(err)
 	}
-	lives("the longest revoked", day+10*time.Hour)
+	lives("the token that expires last is revoked", day+10*time.Hour)
 	if err := client.Do(t.Context(), client.B().Persist().Key(key).Build()).Error(); err != nil {
 		t.Fatal(err)
 	}
 	replace(t, s, newToken("alice", "", 4, 3*time.Hour))
-	lives("a key that lived for ever", day+3*time.Hour)
+	lives("a key that had no expiry", day+3*time.Hour)
 
 	if err := s.RevokeUser(t.Context(), tokenauth.UserKeyOf("alice")); err != nil {
 		t.Fatal(err)
 	}
 	replace(t, s, newToken("alice", "", 5, -100*day))
-	lives("one that expired long ago", day)
+	lives("a token that expired long ago", day)
 	if _, err := s.Find(t.Context(), tokenauth.SlotOf("alice", "")); err != nil {
-		t.Errorf("it is not found: %v", err)
+		t.Errorf("Find of an expired token returns error %v", err)
 	}
 	last := newToken("alice", "", 6, 0)
 	last.ExpiresAt = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 	replace(t, s, last)
 	want := last.ExpiresAt.Unix() - time.Now().Unix() + 24*3600
 	if n, err := client.Do(t.Context(), client.B().Ttl().Key(key).Build()).AsInt64(); err != nil || n > want+1 || n < want-60 {
-		t.Errorf("one that expires in the year 9999 lives for %d s, not %d: %v", n, want, err)
+		t.Errorf("the key of a token that expires in the year 9999 stays for %d s, error %v, want %d s", n, err, want)
 	}
 	if err := s.Revoke(t.Context(), tokenauth.SlotOf("alice", ""), tokenauth.Digest{6}); err != nil {
 		t.Fatal(err)
 	}
 	if names := keys(t, client, prefix); len(names) > 0 {
-		t.Errorf("without a token there is %v", names)
+		t.Errorf("without a token the keys are %v, want none", names)
 	}
 }
 
-// A connection that breaks may make the client send a script twice.
-func TestReplaceTwiceIsReplaceOnce(t *testing.T) {
+// If a connection breaks, the client may send a script twice. A second run of
+// Replace with the same token changes nothing.
+func TestRepeatedReplaceKeepsTheReplacedDigest(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
 	s := newStore(t, client, newPrefix(t, client))
@@ -179,12 +181,12 @@ func TestReplaceTwiceIsReplaceOnce(t *testing.T) {
 	}
 	got, err := s.Find(t.Context(), two.Slot)
 	if err != nil || got.Digest != two.Digest || got.Replaced != one.Digest {
-		t.Errorf("Find returns digest %v, replaced %v, error %v", got.Digest, got.Replaced, err)
+		t.Errorf("Find returns digest %v, replaced digest %v, error %v, want %v and %v", got.Digest, got.Replaced, err, two.Digest, one.Digest)
 	}
 	if err := client.Do(t.Context(), client.B().ScriptFlush().Build()).Error(); err != nil {
 		t.Fatal(err)
 	}
-	replace(t, s, one) // the server need not know the script
+	replace(t, s, one) // works although the server has no cached script
 	if err := s.Revoke(t.Context(), one.Slot, one.Digest); err != nil {
 		t.Error(err)
 	}
@@ -204,11 +206,11 @@ func TestCorruptTokenIsErrCorrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, value := range map[string]string{
-		"nothing":             "",
+		"empty":               "",
 		"digests only":        good[:64],
 		"almost two digests":  good[:63],
 		"all but one byte":    good[:len(good)-1],
-		"a byte more":         good + "x",
+		"one byte too many":   good + "x",
 		"another encoding":    good[:64] + "\x02" + good[65:],
 		"another digest":      "x" + good[1:],
 		"text":                strings.Repeat("text", 100),
@@ -218,21 +220,22 @@ func TestCorruptTokenIsErrCorrupt(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := s.Find(t.Context(), token.Slot); !errors.Is(err, tokenauth.ErrCorrupt) {
-			t.Errorf("%s: Find returns %v", what, err)
+			t.Errorf("%s: Find returns error %v, want ErrCorrupt", what, err)
 		}
 		if got, err := s.List(t.Context(), token.Slot.User); !errors.Is(err, tokenauth.ErrCorrupt) || len(got) != 1 || got[0].Digest != other.Digest {
-			t.Errorf("%s: List returns %d tokens, error %v", what, len(got), err)
+			t.Errorf("%s: List returns %d tokens, error %v, want the other token and ErrCorrupt", what, len(got), err)
 		}
-		// The way out is to sign in again.
+		// A new sign-in overwrites the corrupt value.
 		again := newToken("alice", "", 2, time.Hour)
 		replace(t, s, again)
 		if got, err := s.Find(t.Context(), again.Slot); err != nil || got.Digest != again.Digest {
-			t.Errorf("%s: a new token is found as %v, %v", what, got.Digest, err)
+			t.Errorf("%s: Find of a new token returns digest %v, error %v", what, got.Digest, err)
 		}
 	}
 }
 
-// What Redis refuses is a fault, and nothing that says anything of a token.
+// An error of Redis is returned as a storage error, never as ErrNotFound or
+// ErrCorrupt.
 func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.StartRedis(t).DSN()))
@@ -248,13 +251,13 @@ func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 	fault := func(what, says string, err error) {
 		t.Helper()
 		if err == nil || errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt) || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: the error is %v", what, err)
+			t.Errorf("%s: got error %v, want a storage error with %q", what, err, says)
 		}
 	}
 	holds := func(what string) {
 		t.Helper()
 		if got, err := s.Find(t.Context(), token.Slot); err != nil || got.Digest != token.Digest || !got.Replaced.IsZero() {
-			t.Errorf("%s: Find returns %v, %v", what, got, err)
+			t.Errorf("%s: Find returns %v, error %v, want the first token", what, got, err)
 		}
 	}
 	config("maxmemory", "1")
@@ -290,8 +293,9 @@ func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 	holds("at a replica")
 }
 
-// A server that is stopped, or hangs, makes every answer "unavailable" within
-// the deadline, never "invalid"; when it is back, so is the service.
+// While the server is stopped or hangs, the service returns ErrUnavailable within
+// its timeout, and never ErrInvalidToken. When the server is back, the service
+// works again.
 func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartRedis(t)
@@ -305,22 +309,22 @@ func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 		for i := range 3 {
 			began := time.Now()
 			if _, err := auth.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrUnavailable) || errors.Is(err, tokenauth.ErrInvalidToken) {
-				t.Errorf("%s: Validate returns %v", during, err)
+				t.Errorf("%s: Validate returns error %v, want ErrUnavailable", during, err)
 			}
 			if _, err := auth.Issue(t.Context(), principal, ""); !errors.Is(err, tokenauth.ErrUnavailable) {
-				t.Errorf("%s: Issue returns %v", during, err)
+				t.Errorf("%s: Issue returns error %v, want ErrUnavailable", during, err)
 			}
 			if err := auth.RevokeUser(t.Context(), "bob"); !errors.Is(err, tokenauth.ErrUnavailable) {
-				t.Errorf("%s: RevokeUser returns %v", during, err)
+				t.Errorf("%s: RevokeUser returns error %v, want ErrUnavailable", during, err)
 			}
-			if took := time.Since(began); took > 3*timeout+3*time.Second { // a machine may be busy
-				t.Errorf("%s: attempt %d took %v", during, i, took)
+			if took := time.Since(began); took > 3*timeout+3*time.Second { // the machine may be busy
+				t.Errorf("%s: attempt %d took %v, with three timeouts of %v", during, i, took, timeout)
 			}
 		}
 	}
 	issues := func(after string) {
 		t.Helper()
-		eventually(t, "issued again after "+after, func() bool {
+		eventually(t, "a token is issued after "+after, func() bool {
 			grant, err := auth.Issue(t.Context(), principal, "")
 			accessToken = grant.AccessToken.Reveal()
 			return err == nil
@@ -328,7 +332,7 @@ func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 	}
 	recovers := func(after string) {
 		t.Helper()
-		eventually(t, "good again after "+after, func() bool {
+		eventually(t, "the token is valid after "+after, func() bool {
 			_, err := auth.Validate(t.Context(), accessToken)
 			if err != nil && !errors.Is(err, tokenauth.ErrUnavailable) {
 				t.Fatal(err)
@@ -345,12 +349,13 @@ func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 	server.Pause(t)
 	unavailable("hanging")
 	server.Resume(t)
-	// What hung may have been done or not: sign in anew first.
+	// The calls of Issue that hung may have replaced the token, so issue a new
+	// one first.
 	issues("the pause")
 	recovers("the pause")
 }
 
-// endings are the ways in which a context ends soon.
+// endings are two ways to end a context after 100 ms.
 var endings = map[string]func(context.Context) (context.Context, context.CancelFunc){
 	"deadline": func(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithTimeout(ctx, 100*time.Millisecond)
@@ -362,14 +367,14 @@ var endings = map[string]func(context.Context) (context.Context, context.CancelF
 	},
 }
 
-// Calls return when their context ends, be the server as it may.
+// Each call returns when its context ends, even if the server hangs.
 func TestContextEndsWhileTheServerHangs(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartRedis(t)
 	for name, end := range endings {
 		s := newStore(t, open(t, option(t, server.DSN())), "")
 		token := newToken("alice", "", 1, time.Hour)
-		for range 50 { // on each of the client's connections
+		for range 50 { // opens all connections of the client
 			replace(t, s, token)
 		}
 		server.Pause(t)
@@ -385,7 +390,7 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 			began := time.Now()
 			err := do(ctx)
 			if took := time.Since(began); err == nil || errors.Is(err, tokenauth.ErrNotFound) || took > 3*time.Second {
-				t.Errorf("%s, %s: returned %v after %v", name, call, err, took)
+				t.Errorf("%s: %s returned error %v after %v, want an error of the context at once", name, call, err, took)
 			}
 			cancel()
 		}
@@ -393,13 +398,13 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 	}
 }
 
-// Calls that wait for a connection which another call makes end by their own
-// contexts.
+// A call that waits for a connection, which another call opens, returns when its
+// own context ends.
 func TestContextEndsWhileTheClientConnects(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartRedis(t)
 	o := option(t, server.DSN())
-	o.ConnWriteTimeout = 100 * time.Millisecond // then it takes the connection for lost
+	o.ConnWriteTimeout = 100 * time.Millisecond // after that the client reconnects
 	o.Dialer.KeepAlive = 50 * time.Millisecond
 	s := newStore(t, open(t, o), "")
 	token := newToken("alice", "", 1, time.Hour)
@@ -420,7 +425,7 @@ func TestContextEndsWhileTheClientConnects(t *testing.T) {
 				defer cancel()
 				began := time.Now()
 				if err := call(ctx); err == nil || errors.Is(err, tokenauth.ErrNotFound) {
-					t.Errorf("it returned %v", err)
+					t.Errorf("a call on a server that hangs returned error %v, want a storage error", err)
 				}
 				if took := int64(time.Since(began)); took > slowest.Load() {
 					slowest.Store(took)
@@ -430,12 +435,12 @@ func TestContextEndsWhileTheClientConnects(t *testing.T) {
 	}
 	calls.Wait()
 	if took := time.Duration(slowest.Load()); took > 1600*time.Millisecond {
-		t.Errorf("the slowest call with a second took %v", took)
+		t.Errorf("the slowest call with a timeout of 1s took %v", took)
 	}
 	server.Resume(t)
 }
 
-// What Redis keeps is of no use to a thief.
+// The data in Redis does not contain the access token, nor a part of its secret.
 func TestRedisHoldsNoAccessToken(t *testing.T) {
 	t.Parallel()
 	client := open(t, option(t, throwaway.Redis(t)))
@@ -455,12 +460,12 @@ func TestRedisHoldsNoAccessToken(t *testing.T) {
 		}
 	}
 	if dump.Len() < 300 || !bytes.Contains(dump.Bytes(), []byte("somebody")) {
-		t.Fatalf("there is only %q", dump.String())
+		t.Fatalf("Redis contains %q, which lacks the stored token", dump.String())
 	}
-	// The slot, the secret and a checksum, behind a prefix.
+	// An access token is a prefix, and then the slot, the secret and a checksum.
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(accessToken, "tat_"))
 	if err != nil || len(raw) < 64 {
-		t.Fatalf("an access token has %d bytes: %v", len(raw), err)
+		t.Fatalf("the access token decodes to %d bytes, error %v, want at least 64", len(raw), err)
 	}
 	secret := raw[32:64]
 	for _, part := range [][]byte{
@@ -468,13 +473,13 @@ func TestRedisHoldsNoAccessToken(t *testing.T) {
 		secret, secret[:16], secret[16:], []byte(fmt.Sprintf("%x", secret)),
 	} {
 		if bytes.Contains(dump.Bytes(), part) {
-			t.Error("a part of the access token is stored")
+			t.Errorf("Redis contains %d bytes of the access token", len(part))
 		}
 	}
 }
 
-// A client that speaks RESP2 does as well.
-func TestRESP2(t *testing.T) {
+// The store works with a client that uses RESP2.
+func TestStorageWithRESP2(t *testing.T) {
 	t.Parallel()
 	o := option(t, throwaway.Redis(t))
 	o.AlwaysRESP2, o.DisableCache = true, true
@@ -482,19 +487,19 @@ func TestRESP2(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) tokenauth.Storage { return newStore(t, client, newPrefix(t, client)) })
 }
 
-// The commands that the package names are all that it needs.
-func TestAccessRights(t *testing.T) {
+// The store and the feed need no other commands than the README lists.
+func TestDocumentedRightsSuffice(t *testing.T) {
 	t.Parallel()
 	o := option(t, throwaway.StartRedis(t).DSN())
 	admin := open(t, o)
 	rights := append([]string{"ACL", "SETUSER", "service", "reset", "on", ">password", "~tokenauth:*", "~{tokenauth:}*"},
-		// The client's own.
+		// For the rueidis client.
 		"+hello", "+cluster|slots", "+ping",
-		// The store's.
+		// For the store.
 		"+evalsha", "+eval", "+hget", "+hgetall", "+hset", "+hdel", "+ttl", "+expire", "+unlink",
 		// For counters, and to end a client's tokens.
 		"+mget", "+set", "+scan",
-		// The feed's.
+		// For the feed.
 		"+client|tracking", "+cluster|info", "+cluster|nodes")
 	if err := admin.Do(t.Context(), admin.B().Arbitrary(rights...).Build()).Error(); err != nil {
 		t.Fatal(err)
@@ -507,7 +512,7 @@ func TestAccessRights(t *testing.T) {
 		t.Error(err)
 	}
 	if tokens, err := w.List(t.Context(), token.Slot.User); err != nil || len(tokens) != 1 {
-		t.Errorf("List returns %d tokens, error %v", len(tokens), err)
+		t.Errorf("List returns %d tokens, error %v, want 1 token", len(tokens), err)
 	}
 	if err := w.Revoke(t.Context(), token.Slot, token.Digest); err != nil {
 		t.Error(err)
@@ -524,9 +529,9 @@ func TestAccessRights(t *testing.T) {
 		}
 	}
 	auth := service(t, w, tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
-	eventually(t, "alive", func() bool { return auth.CacheStats().FeedAlive })
+	eventually(t, "the cache serves", func() bool { return auth.CacheStats().FeedAlive })
 
-	// A user of the feed's own.
+	// The feed has a Redis user of its own.
 	do(t, admin, "ACL", "SETUSER", "feed", "reset", "on", ">password", "~tokenauth:*",
 		"+hello", "+ping", "+hget", "+client|tracking", "+cluster|slots", "+cluster|info", "+cluster|nodes")
 	own := o

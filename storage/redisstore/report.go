@@ -9,10 +9,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A reporter passes on what a server tells, for as long as Watch runs.
+// A reporter passes the changes that servers report to the
+// [tokenauth.Invalidator] of Watch. It ignores them after Watch returns.
 type reporter struct {
 	prefix string
-	look   chan struct{} // has room for one: look whether all is well
+	look   chan struct{} // asks Watch for a check now, before the next beat; buffers one request
 
 	mu   sync.Mutex
 	feed tokenauth.Invalidator // nil when Watch returns
@@ -38,9 +39,9 @@ func (r *reporter) alive(asOf time.Time) {
 
 func (r *reporter) all() { r.report(tokenauth.Invalidator.InvalidateAll) }
 
-// invalidated is called for the keys that changed, other than those of
-// heartbeats. None stands for all: everything was removed, or the connection is
-// lost.
+// invalidated reports the keys that changed, except those of heartbeats. No names
+// mean that all keys may have changed: the database was flushed, or the
+// connection is lost.
 func (r *reporter) invalidated(names []string) {
 	r.report(func(f tokenauth.Invalidator) {
 		if len(names) == 0 {
@@ -55,13 +56,14 @@ func (r *reporter) invalidated(names []string) {
 			if u, ok := userOf(name, r.prefix); ok {
 				f.Invalidate(u)
 			} else {
-				f.InvalidateAll() // whatever it was
+				f.InvalidateAll() // not the key of a user: do not guess what it means
 			}
 		}
 	})
 }
 
-// userOf is the inverse of Store.key.
+// userOf returns the user whose hash has the name. It is the inverse of
+// Store.key.
 func userOf(name, prefix string) (u tokenauth.UserKey, ok bool) {
 	digits, ok := strings.CutPrefix(name, prefix)
 	if !ok || len(digits) != hex.EncodedLen(len(u)) {

@@ -15,9 +15,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// withoutHello returns the option with a network that leads to a server that
-// knows no HELLO, as Redis 5 does: it changes the name on its way, and back in
-// the answer.
+// withoutHello returns the option with connections to a server without HELLO,
+// like Redis 5. They replace the command's name by an unknown one, and replace it
+// back in the answer.
 func withoutHello(o rueidis.ClientOption) rueidis.ClientOption {
 	dial := dialOf(o)
 	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, c *tls.Config) (net.Conn, error) {
@@ -43,8 +43,8 @@ func (c oldConn) Read(p []byte) (int, error) {
 }
 
 // The store needs neither RESP3 nor CLIENT TRACKING if the client has no cache.
-// The feed needs both, and says which is missing.
-func TestStoreNeedsNoTracking(t *testing.T) {
+// The feed needs both, and its error names the missing one.
+func TestStoreWorksWithoutTracking(t *testing.T) {
 	t.Parallel()
 	o := option(t, throwaway.StartRedis(t).DSN())
 	do(t, open(t, o), "ACL", "SETUSER", "service", "reset", "on", ">password", "~*", "+@all", "-client")
@@ -62,7 +62,7 @@ func TestStoreNeedsNoTracking(t *testing.T) {
 			o := test.ClientOption
 			o.DisableCache = false
 			if client, err := rueidis.NewClient(o); !errors.Is(err, rueidis.ErrNoCache) {
-				t.Errorf("with a cache NewClient returns %v, error %v", client, err)
+				t.Errorf("with a cache, NewClient returns %v, error %v, want ErrNoCache", client, err)
 			}
 			o.DisableCache = true
 			prefix := test.name + ":"
@@ -73,7 +73,7 @@ func TestStoreNeedsNoTracking(t *testing.T) {
 				t.Error(err)
 			}
 			if tokens, err := w.List(t.Context(), token.Slot.User); err != nil || len(tokens) != 1 {
-				t.Errorf("List returns %d tokens, error %v", len(tokens), err)
+				t.Errorf("List returns %d tokens, error %v, want 1 token", len(tokens), err)
 			}
 			if err := w.UpdateCounters(t.Context(), []throttle.Key{{1}}, count); err != nil {
 				t.Error(err)
@@ -83,7 +83,7 @@ func TestStoreNeedsNoTracking(t *testing.T) {
 				t.Error(err)
 			}
 			if left := keys(t, open(t, o), prefix); len(left) > 0 {
-				t.Errorf("the keys are %v", left)
+				t.Errorf("after all tokens and counters are gone, the keys are %v", left)
 			}
 			refuses(t, w, test.says)
 		})

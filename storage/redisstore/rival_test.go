@@ -26,8 +26,9 @@ func (c *rivalConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// However often other replicas write heartbeats between the steps of a check, the
-// feed goes on, and does not take that for another server.
+// Other replicas may write heartbeats between the steps of a check, however
+// often. The feed continues, and does not conclude that it is on another
+// server.
 func TestHeartbeatsOfManyReplicasDoNotEndTheFeed(t *testing.T) {
 	t.Parallel()
 	o := option(t, throwaway.StartRedis(t).DSN())
@@ -54,11 +55,11 @@ func TestHeartbeatsOfManyReplicasDoNotEndTheFeed(t *testing.T) {
 	left.Store(20)
 	g := watch(t, withFeed(t, o, feed, ""), time.Second)
 	if left.Load() > 0 {
-		t.Errorf("%d heartbeats were not written", left.Load())
+		t.Errorf("%d heartbeats of the other replica were not written", left.Load())
 	}
 	g.mu.Lock()
 	if g.flushes > 0 {
-		t.Errorf("there were %d flushes", g.flushes)
+		t.Errorf("the feed invalidated all tokens %d times, want 0", g.flushes)
 	}
 	g.mu.Unlock()
 	g.end(t)

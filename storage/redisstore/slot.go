@@ -9,11 +9,12 @@ import (
 // slotCount is how many slots a Redis Cluster has.
 const slotCount = 16384
 
-// slotOf returns the slot of a key without braces, as the specification of
-// Redis Cluster has it: CRC-16/XMODEM.
+// slotOf returns the slot of a key without braces: its CRC-16/XMODEM modulo
+// slotCount, as the Redis Cluster specification defines it.
 func slotOf(key string) int { return int(crc16(0, key)) % slotCount }
 
-// crc16 goes on from the checksum of what stands before the text.
+// crc16 continues a CRC-16/XMODEM with the text. The argument crc is the checksum
+// of the bytes before the text, or 0.
 func crc16(crc uint16, text string) uint16 {
 	for i := range len(text) {
 		crc ^= uint16(text[i]) << 8
@@ -28,7 +29,8 @@ func crc16(crc uint16, text string) uint16 {
 	return crc
 }
 
-// atRest returns the slots of the master that no key leaves or comes to.
+// atRest reports for each slot whether the master owns it and it is not moving:
+// no keys of it migrate to or from another node.
 func (v *view) atRest() (slots [slotCount]bool) {
 	set := func(text string, to bool) {
 		first, last, isRange := strings.Cut(text, "-")
@@ -60,14 +62,15 @@ func (v *view) atRest() (slots [slotCount]bool) {
 	return slots
 }
 
-// beatKeyAt returns the first of the names for heartbeats that is in a slot at
-// rest of the master. All replicas choose the same one.
+// beatKeyAt returns the name of the heartbeat key for a master of a cluster: the
+// first one whose slot the master owns and which is not moving. All replicas of
+// the service choose the same name.
 func (s *Store) beatKeyAt(v *view) (string, error) {
 	const digits = 8             // of the number
-	const tries = 64 * slotCount // all miss one slot with a chance of e^-64
+	const tries = 64 * slotCount // the chance that none is in a given slot is e^-64
 	slots := v.atRest()
 	if slots == ([slotCount]bool{}) {
-		return "", fmt.Errorf("node %s of the cluster has no slot but those that are being moved", v.self)
+		return "", fmt.Errorf("all slots of node %s of the cluster are being moved", v.self)
 	}
 	key := s.beatKey(0)
 	before := crc16(0, key[:len(key)-digits])
@@ -76,5 +79,5 @@ func (s *Store) beatKeyAt(v *view) (string, error) {
 			return s.beatKey(number), nil
 		}
 	}
-	return "", fmt.Errorf("no key for heartbeats is in a slot of node %s of the cluster", v.self)
+	return "", fmt.Errorf("found no heartbeat key in a slot of node %s of the cluster", v.self)
 }

@@ -5,19 +5,19 @@ import (
 	"testing"
 )
 
-// The values are those of CLUSTER KEYSLOT.
+// The expected slots are the answers of CLUSTER KEYSLOT.
 func TestSlotOf(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]int{"": 0, "123456789": 12739, "foo": 12182, "tokenauth:": 59} {
 		if got := slotOf(key); got != want {
-			t.Errorf("slot of %q is %d, not %d", key, got, want)
+			t.Errorf("slotOf(%q) is %d, want %d", key, got, want)
 		}
 	}
 }
 
-// A key of heartbeats is in a slot of its master that does not move, and of few
-// slots one is found.
-func TestBeatKeyAtIsInASlotAtRest(t *testing.T) {
+// The heartbeat key of a master is in a slot that the master owns and that does
+// not move, even if the master owns one slot only.
+func TestBeatKeyAtAvoidsMovingSlots(t *testing.T) {
 	t.Parallel()
 	s := &Store{prefix: strings.Repeat("p", maxPrefixLength)}
 	first := s.beatKey(1) // in any slot
@@ -36,26 +36,26 @@ func TestBeatKeyAtIsInASlotAtRest(t *testing.T) {
 		slots := v.atRest()
 		for _, slot := range test.in {
 			if !slots[slot] {
-				t.Errorf("%s: slot %d is not at rest", test.slots, slot)
+				t.Errorf("slots %q: atRest excludes slot %d", test.slots, slot)
 			}
 		}
 		for _, slot := range test.out {
 			if slots[slot] {
-				t.Errorf("%s: slot %d is at rest", test.slots, slot)
+				t.Errorf("slots %q: atRest includes slot %d", test.slots, slot)
 			}
 		}
 		key, err := s.beatKeyAt(v)
 		switch {
 		case test.says != "":
 			if err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("%s: the error is %v", test.slots, err)
+				t.Errorf("slots %q: beatKeyAt returned error %v, want one with %q", test.slots, err, test.says)
 			}
 		case err != nil || !slots[slotOf(key)] || !isBeat(key):
-			t.Errorf("%s: the key is %q, error %v", test.slots, key, err)
+			t.Errorf("slots %q: beatKeyAt returned %q, error %v, want a heartbeat key in one of them", test.slots, key, err)
 		}
 	}
 	if key, err := s.beatKeyAt(&view{has: "7 0-16383"}); key != first || err != nil {
-		t.Errorf("of all slots the key is %q, error %v", key, err)
+		t.Errorf("with all slots, beatKeyAt returned %q, error %v, want %q", key, err, first)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestIsBeat(t *testing.T) {
 		"":           false,
 	} {
 		if got := isBeat(name); got != want {
-			t.Errorf("of %q it is %v", name, got)
+			t.Errorf("isBeat(%q) is %v, want %v", name, got, want)
 		}
 	}
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// The client says HELLO whatever its option, and Twemproxy closes connections
-// that do, so neither a store nor a feed can be behind it. The README says so.
+// rueidis sends HELLO with every option, and Twemproxy closes the connection
+// then. So neither a store nor a feed works through Twemproxy, as the README
+// says.
 func TestNoClientConnectsThroughTwemproxy(t *testing.T) {
 	t.Parallel()
 	address := throwaway.Twemproxy(t, throwaway.StartRedis(t))
@@ -28,16 +29,16 @@ func TestNoClientConnectsThroughTwemproxy(t *testing.T) {
 		return bufio.NewReader(conn).ReadString('\n')
 	}
 	if answer, err := say("*2\r\n$3\r\nGET\r\n$1\r\nx\r\n"); answer != "$-1\r\n" {
-		t.Errorf("to GET it answers %q, error %v", answer, err)
+		t.Errorf("Twemproxy answers GET with %q, error %v, want $-1", answer, err)
 	}
 	if answer, err := say("*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n"); err == nil {
-		t.Errorf("to HELLO it answers %q", answer)
+		t.Errorf("Twemproxy answers HELLO with %q, want a closed connection", answer)
 	}
 	for _, o := range []rueidis.ClientOption{{}, {AlwaysRESP2: true}, {ForceSingleClient: true}, {AlwaysRESP2: true, ForceSingleClient: true}} {
 		o.InitAddress, o.DisableCache = []string{address}, true
 		if client, err := rueidis.NewClient(o); err == nil {
 			client.Close()
-			t.Errorf("with AlwaysRESP2 %v and ForceSingleClient %v it connects", o.AlwaysRESP2, o.ForceSingleClient)
+			t.Errorf("with AlwaysRESP2 %v and ForceSingleClient %v the client connects", o.AlwaysRESP2, o.ForceSingleClient)
 		}
 	}
 }

@@ -9,16 +9,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A value is the token's digest, the digest that it replaced, and the encoding
-// of the token without the latter. The digests come first because the script
-// that stores a value reads one from the value before it, and fills in the
-// other.
+// The value of a field has three parts: the token's digest, the digest of the
+// token that it replaced, and the encoding of the token without
+// [tokenauth.Token.Replaced]. The digests come first because replaceScript reads
+// the digest of the old value and writes it into the new one.
 const (
 	digestSize = sha256.Size
 	valueHead  = 2 * digestSize
 )
 
-// encode returns what the script makes a value of.
+// encode returns the first and the third part of the token's value. replaceScript
+// inserts the second.
 func encode(t tokenauth.Token) (digest, rest string, err error) {
 	t.Replaced = tokenauth.Digest{}
 	encoded, err := t.MarshalBinary()
@@ -28,37 +29,38 @@ func encode(t tokenauth.Token) (digest, rest string, err error) {
 	return string(t.Digest[:]), rueidis.BinaryString(encoded), nil
 }
 
-// decode returns the token of a value. The error is ErrCorrupt, wrapped.
+// decode returns the token of a value. Its error wraps [tokenauth.ErrCorrupt].
 func decode(value []byte) (t tokenauth.Token, err error) {
 	if len(value) < valueHead {
-		return t, fmt.Errorf("%w: a value of %d bytes", tokenauth.ErrCorrupt, len(value))
+		return t, fmt.Errorf("%w: a value has only %d bytes", tokenauth.ErrCorrupt, len(value))
 	}
 	if err := t.UnmarshalBinary(value[valueHead:]); err != nil {
 		return t, err
 	}
 	if t.Digest != tokenauth.Digest(value[:digestSize]) {
-		return tokenauth.Token{}, fmt.Errorf("%w: a value with two digests", tokenauth.ErrCorrupt)
+		return tokenauth.Token{}, fmt.Errorf("%w: a value begins with another digest than its token has", tokenauth.ErrCorrupt)
 	}
 	t.Replaced = tokenauth.Digest(value[digestSize:valueHead])
 	return t, nil
 }
 
-// keptFor returns for how many seconds from now a user's hash has to stay for
-// the sake of the token, which is issued now: a day longer than it is good. No
-// clock is compared with another.
+// keptFor returns how many seconds Redis must keep the user's hash for a token
+// that is issued now: its lifetime and a day. It uses only the token's own times,
+// so the clocks of the service and of Redis may differ.
 func keptFor(t *tokenauth.Token) int64 {
 	const grace = 24 * 60 * 60
 	return max(t.ExpiresAt.Unix()-t.IssuedAt.Unix(), 0) + grace
 }
 
-// replaceScript puts a token into the user's hash KEYS[1]. ARGV is the field,
-// the digest, the rest of the value, and for how many seconds the hash has to
-// stay at least.
+// replaceScript stores a token in the user's hash KEYS[1]. ARGV holds the field,
+// the digest, the rest of the value, and how many seconds the hash must stay at
+// least.
 //
-// The client may send it twice, if the connection breaks in between. A token
-// does not replace itself then.
+// The client may send the script twice if the connection breaks. The second run
+// finds the token's own digest, and keeps the replaced digest of the first run.
 //
-// EXPIRE has an option that makes a life longer only, but not before Redis 7.
+// The script compares with TTL because EXPIRE has the option GT only since
+// Redis 7.
 var replaceScript = rueidis.NewLuaScript(`
 local replaced = string.rep('\0', 32)
 local old = redis.call('HGET', KEYS[1], ARGV[1])

@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// A view is what a master of a Redis Cluster knows of the cluster.
+// A view is one node's view of its Redis Cluster.
 type view struct {
-	self   string   // its ID
-	has    string   // its slots, behind the epoch since when it has them; empty if none
-	owners []string // the IDs of those who may have keys
-	moving bool     // whether keys of its slots are on their way
+	self   string   // the node's ID
+	has    string   // its configuration epoch and its slots; empty if it has no slots
+	owners []string // the IDs of all nodes that may have keys
+	moving bool     // whether one of its slots is moving to or from another node
 }
 
-// newView reads the answers to CLUSTER INFO and CLUSTER NODES. It returns an
-// error if a part of the keys belongs to nobody: whoever has it next might
-// have it for a while before this master knew.
+// newView parses the answers to CLUSTER INFO and CLUSTER NODES. It returns an
+// error if some slots have no owner: the next owner could change their keys
+// before this node knows of it.
 func newView(info, nodes string) (*view, error) {
 	for _, line := range []string{"cluster_state:ok", "cluster_slots_assigned:16384"} {
 		if !slices.Contains(strings.Fields(info), line) {
-			return nil, fmt.Errorf("the cluster is not well: there is no %s", line)
+			return nil, fmt.Errorf("CLUSTER INFO does not contain %s, so some slots may have no owner", line)
 		}
 	}
 	var v view
@@ -30,7 +30,7 @@ func newView(info, nodes string) (*view, error) {
 		const id, flags, epoch, slots = 0, 2, 6, 8
 		fields := strings.Fields(line)
 		if len(fields) < slots {
-			return nil, fmt.Errorf("a node of the cluster is described as %q", line)
+			return nil, fmt.Errorf("CLUSTER NODES has a line with too few fields: %q", line)
 		}
 		is := strings.Split(fields[flags], ",")
 		myself := slices.Contains(is, "myself")
@@ -46,31 +46,31 @@ func newView(info, nodes string) (*view, error) {
 		}
 		v.owners = append(v.owners, fields[id])
 		for _, slot := range fields[slots:] {
-			// [93->-ID] is a slot on its way to another, who has some of its
-			// keys by now.
+			// [93->-ID] means that slot 93 is moving to the node ID, which
+			// may have some of its keys already.
 			if _, to, ok := strings.Cut(slot, "->-"); ok {
 				v.owners = append(v.owners, strings.TrimSuffix(to, "]"))
 			}
 		}
 	}
 	if v.self == "" {
-		return nil, errors.New("a node of the cluster does not know itself")
+		return nil, errors.New(`CLUSTER NODES has no "myself" entry`)
 	}
 	return &v, nil
 }
 
-// complete returns an error unless the masters, of whom these are the views, are
-// all that there are. A view is nil for a server that is in no cluster.
+// complete returns an error unless the views are those of all masters that have
+// keys. A view is nil for a server that is not in a cluster.
 //
-// A master that has just taken over from another may have keys a moment before
-// the others know. What it changed in that moment is not reported, but one beat
-// later they know, and the feed ends.
+// A master that just replaced another one may change keys a moment before the
+// other masters know of it. The feed does not report these changes. One beat
+// later the other masters know, and the feed ends.
 func complete(views []*view) error {
 	var ids []string
 	for _, v := range views {
 		if v == nil {
 			if len(views) != 1 {
-				return fmt.Errorf("there are %d masters, and not all are in a cluster", len(views))
+				return fmt.Errorf("found %d masters, but not all of them are in a cluster", len(views))
 			}
 			return nil
 		}
@@ -79,7 +79,7 @@ func complete(views []*view) error {
 	for _, v := range views {
 		for _, owner := range v.owners {
 			if !slices.Contains(ids, owner) {
-				return fmt.Errorf("node %s of the cluster has keys, and there is no connection to it", owner)
+				return fmt.Errorf("node %s of the cluster may have keys, but there is no connection to it", owner)
 			}
 		}
 	}

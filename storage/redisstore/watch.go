@@ -12,9 +12,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A feedStore is a Store with a feed: Redis's client tracking in broadcasting
-// mode. A server reports each change of a key with the prefix, whoever made it,
-// even somebody with redis-cli.
+// A feedStore is a [Store] with a feed, which is Redis's client tracking in
+// broadcasting mode. The server reports each change of a key with the prefix,
+// including changes that an operator makes with redis-cli.
 type feedStore struct {
 	*Store
 	option rueidis.ClientOption
@@ -27,15 +27,17 @@ var (
 	_ tokenauth.Watcher     = (*feedStore)(nil)
 )
 
-// WithFeed returns the store with the feed that the cache needs: a storage that is
-// also a tokenauth.Watcher, and has all abilities of the store. Redis's client
-// tracking reports every change of a key, whoever made it.
+// WithFeed returns the store with the feed that [tokenauth.Options.Cache] needs.
+// The result is also a [tokenauth.Watcher], and implements all interfaces that
+// [Store] implements. Redis's client tracking reports every change of a key, also
+// one by an operator.
 //
-// Each call of Watch opens its own connections by the option, which should be
-// that of the store's client; its options of caching are ignored. If the two lead
-// to different servers or databases, Watch returns an error that says so, and the
-// cache does not serve. Watch also writes: see Heartbeats above. WithFeed does no
-// I/O. The error names the argument or field that is wrong.
+// Each call of Watch opens its own connections with the option. Pass the option
+// of the store's client; Watch ignores its fields about client-side caching. If
+// the two lead to different servers or databases, Watch returns an error, and the
+// cache does not serve. Watch also writes heartbeats: see Heartbeats above.
+//
+// WithFeed does no I/O. The error names the argument or field that is invalid.
 func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 	switch {
 	case s == nil:
@@ -43,41 +45,41 @@ func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 	case len(o.InitAddress) == 0:
 		return nil, errors.New("redisstore: ClientOption.InitAddress is empty")
 	case o.AlwaysRESP2:
-		return nil, errors.New("redisstore: ClientOption.AlwaysRESP2 is set, and a feed needs RESP3")
+		return nil, errors.New("redisstore: ClientOption.AlwaysRESP2 is set, but a feed needs RESP3")
 	case o.ReplicaOnly:
-		return nil, errors.New("redisstore: ClientOption.ReplicaOnly is set, and a feed needs masters, as replicas lag")
+		return nil, errors.New("redisstore: ClientOption.ReplicaOnly is set, but a feed needs masters, because replicas lag")
 	}
 	o.InitAddress = slices.Clone(o.InitAddress)
 	return &feedStore{Store: s, option: o}, nil
 }
 
-// Watch implements tokenauth.Watcher. It listens on one connection to each
-// master. A heartbeat takes the way of a change: the store's client writes it to
-// a key with the prefix, and the master reports that on the connection that
-// listens. Each beat, for each master, it checks in this order:
+// Watch implements [tokenauth.Watcher]. It listens on one connection to each
+// master. A heartbeat takes the same path as a change: the store's client writes
+// it to a key with the prefix, and the master reports the write on the listening
+// connection. In each beat, Watch makes these steps for each master:
 //
-//  1. The store's client reads the heartbeat, the way that it reads a token. If
-//     no replica has written one since the last check, it writes the next one,
-//     by a script that succeeds for one replica. So there is one write for each
-//     beat and master, however many replicas there are.
-//  2. It takes the time. All changes up to then are reported when the check is
-//     over.
+//  1. The store's client reads the heartbeat as it reads a token. If no replica
+//     has written one since the last check, it writes the next one. Its script
+//     succeeds for one replica only. So each beat causes one write on each
+//     master, however many replicas run.
+//  2. Watch takes the current time. When the check succeeds, all changes up to
+//     this time have been reported.
 //  3. The listening connection asks for the role, sends a PING, and reads the
-//     heartbeat. It must be the same as the client's: then both lead to one
-//     server, database and key.
+//     heartbeat. It must read the heartbeat that the store's client has. This
+//     proves that both use the same server, database and key.
 //  4. The listening connection must have received a notice of the key since the
-//     last check: then the server reports changes on it.
-//  5. The heartbeat must be a successor of the last one. If not, the databases
-//     were swapped, or keys are gone: all tokens are invalidated.
+//     last check. This proves that the server reports changes on it.
+//  5. The heartbeat must be a successor of the last one. Otherwise the databases
+//     were swapped or keys were removed, and Watch invalidates all tokens.
 //
-// The time of step 2 depends on an order. A server queues what it has to report
-// of a change before it sends the answer to whoever made it. So when a call that
-// changed something has returned, and a PING is sent after that, its answer comes
-// behind the report on the same connection. And rueidis hands out what it reads
-// from a connection in order, by one goroutine.
+// Step 2 relies on an order. The server queues the report of a change before it
+// answers the command that made the change. So if a client sends a PING after
+// that command returned, the report arrives before the answer to the PING on the
+// same connection. And one goroutine of rueidis delivers the messages of a
+// connection in order.
 //
-// A way that breaks between two checks is found by the next one, which ends
-// Watch: a beat later, a quarter of the cache's lease.
+// If a connection breaks between two checks, the next check ends Watch: at most a
+// beat later, which is a quarter of [tokenauth.CacheOptions.Lease].
 func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -91,7 +93,7 @@ func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 	return fmt.Errorf("redisstore: feed: %w", err)
 }
 
-// watch returns why it can no longer tell.
+// watch reports changes to r until it fails, and returns the reason.
 func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) error {
 	ctx, closeConnections := context.WithCancel(ctx)
 	client, err := rueidis.NewClient(w.feedOption(ctx))
@@ -101,7 +103,7 @@ func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) 
 	}
 	l := &listener{client: client}
 	defer l.close()
-	defer closeConnections() // first: nobody waits for a server that hangs
+	defer closeConnections() // runs before l.close, which could wait for a server that hangs
 
 	if err := l.listen(ctx, w.Store, r); err != nil {
 		return err
@@ -109,7 +111,7 @@ func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) 
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
 	for {
-		// The lease of a cache is four beats.
+		// The cache's lease is four beats, so a longer check would be too late.
 		timed, cancel := context.WithTimeout(ctx, 3*beat)
 		asOf, err := l.check(timed)
 		cancel()
@@ -126,12 +128,12 @@ func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) 
 	}
 }
 
-// feedOption returns the option of a client for the feed, whose connections are
-// closed when the context ends.
+// feedOption returns the [rueidis.ClientOption] of the feed's client, whose
+// connections are closed when the context ends.
 //
-// The client is there to find the masters and connect to them. What it could
-// do by itself, such as connecting again or asking again, would hide that
-// something was missed.
+// The client only finds the masters and connects to them. It must not reconnect
+// or retry by itself, because Watch would then not notice that it missed a
+// report.
 func (w *feedStore) feedOption(ctx context.Context) rueidis.ClientOption {
 	o := w.option
 	o.DialCtxFn = closing(ctx, dialer(&o))
@@ -141,7 +143,7 @@ func (w *feedStore) feedOption(ctx context.Context) rueidis.ClientOption {
 	o.ClientTrackingOptions, o.OnInvalidations, o.NewCacheStoreFn = nil, nil, nil
 	o.DisableAutoPipelining, o.PipelineMultiplex = false, -1
 	o.ConnLifetime = 0
-	// Little is sent, and what comes is short.
+	// The feed sends few commands, and the messages that it receives are short.
 	o.ReadBufferEachConn, o.WriteBufferEachConn, o.RingScaleEachConn = 64<<10, 4<<10, 8
 	return o
 }

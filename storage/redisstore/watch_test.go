@@ -23,22 +23,22 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// cached returns a Service with a cache that serves, on a client of its own: a
-// replica of the service.
+// cached returns a Service whose cache serves, on a client of its own. Several
+// calls return several replicas of a service.
 func cached(t *testing.T, o rueidis.ClientOption, prefix string, options tokenauth.Options) *tokenauth.Service {
 	t.Helper()
 	if options.Cache == nil {
 		options.Cache = &tokenauth.CacheOptions{}
 	}
 	auth := service(t, watched(t, o, prefix), options)
-	eventually(t, "serving from the cache", func() bool { return auth.CacheStats().FeedAlive })
+	eventually(t, "the cache serves", func() bool { return auth.CacheStats().FeedAlive })
 	return auth
 }
 
 // intoCache validates the access token until the answer comes from the cache.
 func intoCache(t *testing.T, auth *tokenauth.Service, accessToken string) {
 	t.Helper()
-	eventually(t, "answered from the cache", func() bool {
+	eventually(t, "an answer from the cache", func() bool {
 		before := auth.CacheStats().Hits
 		if _, err := auth.Validate(t.Context(), accessToken); err != nil {
 			t.Fatal(err)
@@ -47,8 +47,8 @@ func intoCache(t *testing.T, auth *tokenauth.Service, accessToken string) {
 	})
 }
 
-// What ends on one replica is refused by the other a moment later, though that
-// has it in its cache.
+// When a token ends on one replica, the other refuses it a moment later, although
+// it has the token in its cache.
 func TestRevocationReachesTheOtherReplica(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
@@ -80,7 +80,7 @@ func TestRevocationReachesTheOtherReplica(t *testing.T) {
 			}
 			for !refused(t, two, accessToken) {
 				if time.Since(ended) > lease+patience {
-					t.Fatalf("revocation %d is missed", i)
+					t.Fatalf("revocation %d has not reached the other replica after %v", i, time.Since(ended))
 				}
 				runtime.Gosched()
 			}
@@ -90,20 +90,20 @@ func TestRevocationReachesTheOtherReplica(t *testing.T) {
 		p50, p99, most := took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
 		t.Logf("%d revocations: p50 %v, p99 %v, at most %v; %d flushes", revocations, p50, p99, most, two.CacheStats().Flushes-flushes)
 		if p50 > lease/4 {
-			t.Errorf("it takes %v", p50)
+			t.Errorf("the median revocation took %v, want at most %v", p50, lease/4)
 		}
 		if most > lease {
-			t.Errorf("one took %v, and the lease is %v", most, lease)
+			t.Errorf("the slowest revocation took %v, with a lease of %v", most, lease)
 		}
 		for address, node := range client.Nodes() {
 			if len(keys(t, node, prefix)) == 0 {
-				t.Errorf("%s has none of the users", address)
+				t.Errorf("server %s has no users, so the test did not cover it", address)
 			}
 		}
 	})
 }
 
-// What an operator does with redis-cli counts as well.
+// The feed also reports changes that an operator makes with redis-cli.
 func TestOperatorsChangesReachTheCache(t *testing.T) {
 	t.Parallel()
 	onEach(t, ownRedis, func(t *testing.T, o rueidis.ClientOption) {
@@ -133,18 +133,19 @@ func TestOperatorsChangesReachTheCache(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 				continue
 			}
-			eventually(t, "refused after "+name, func() bool { return refused(t, auth, accessToken) })
+			eventually(t, "the token is refused after "+name, func() bool { return refused(t, auth, accessToken) })
 		}
-		// A key that means nothing may mean anything.
+		// A key with the prefix that is not the key of a user flushes the cache.
 		before := auth.CacheStats().Flushes
 		if err := client.Do(t.Context(), client.B().Set().Key(prefix+"what is this").Value("x").Build()).Error(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "flushed", func() bool { return auth.CacheStats().Flushes > before })
+		eventually(t, "the cache is flushed", func() bool { return auth.CacheStats().Flushes > before })
 	})
 }
 
-// feeds returns the connections that are told of changes, on one node.
+// feeds returns the IDs of the node's connections with tracking in broadcasting
+// mode.
 func feeds(t *testing.T, node rueidis.Client) (ids []int64) {
 	t.Helper()
 	list, err := node.Do(context.Background(), node.B().ClientList().Build()).ToString()
@@ -170,9 +171,9 @@ func feeds(t *testing.T, node rueidis.Client) (ids []int64) {
 	return ids
 }
 
-// A feed whose connection is cut is no reason for a wrong answer, and comes
-// back.
-func TestFeedComesBackAfterItsConnectionIsCut(t *testing.T) {
+// While the feed's connection is lost, the service answers correctly. Then the
+// feed connects again.
+func TestFeedReconnectsAfterItsConnectionIsCut(t *testing.T) {
 	t.Parallel()
 	onEach(t, ownRedis, func(t *testing.T, o rueidis.ClientOption) {
 		client := open(t, o)
@@ -180,7 +181,7 @@ func TestFeedComesBackAfterItsConnectionIsCut(t *testing.T) {
 		auth := cached(t, o, prefix, tokenauth.Options{})
 		for round := range 3 {
 			for _, node := range client.Nodes() {
-				users := []string{"alice", "bob", "carol", "dave"} // on some of the masters
+				users := []string{"alice", "bob", "carol", "dave"} // spread over the masters
 				var accessTokens []string
 				for _, user := range users {
 					accessToken := issue(t, auth, user, "")
@@ -190,7 +191,7 @@ func TestFeedComesBackAfterItsConnectionIsCut(t *testing.T) {
 				before := auth.CacheStats().Flushes
 				ids := feeds(t, node)
 				if len(ids) == 0 {
-					t.Fatal("no connection is told of changes")
+					t.Fatal("the node has no connection of a feed")
 				}
 				for _, id := range ids {
 					if err := node.Do(t.Context(), node.B().ClientKill().Id(id).Build()).Error(); err != nil {
@@ -203,12 +204,12 @@ func TestFeedComesBackAfterItsConnectionIsCut(t *testing.T) {
 					}
 				}
 				for i, accessToken := range accessTokens {
-					eventually(t, "refused", func() bool { return refused(t, auth, accessToken) })
+					eventually(t, "the token is refused", func() bool { return refused(t, auth, accessToken) })
 					if accessToken = issue(t, auth, users[i], ""); refused(t, auth, accessToken) {
 						t.Errorf("round %d: a new token is refused", round)
 					}
 				}
-				eventually(t, "serving from the cache again", func() bool {
+				eventually(t, "the cache serves again", func() bool {
 					stats := auth.CacheStats()
 					return stats.FeedAlive && stats.Flushes > before
 				})
@@ -217,7 +218,7 @@ func TestFeedComesBackAfterItsConnectionIsCut(t *testing.T) {
 	})
 }
 
-// A server that hangs is not believed for longer than the lease.
+// When the server hangs, the cache serves until the lease ends, and no longer.
 func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 	t.Parallel()
 	const lease, timeout = 500 * time.Millisecond, 500 * time.Millisecond
@@ -229,39 +230,40 @@ func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 		intoCache(t, auth, accessToken)
 		server.Pause(t)
 		paused := time.Now()
-		eventually(t, "unavailable", func() bool {
+		eventually(t, "Validate returns ErrUnavailable", func() bool {
 			_, err := auth.Validate(t.Context(), accessToken)
 			if err != nil && (!errors.Is(err, tokenauth.ErrUnavailable) || errors.Is(err, tokenauth.ErrInvalidToken)) {
 				t.Fatal(err)
 			}
 			return err != nil
 		})
-		if took := time.Since(paused); took > lease+timeout+3*time.Second { // a machine may be busy
-			t.Errorf("it was served for %v", took)
+		if took := time.Since(paused); took > lease+timeout+3*time.Second { // the machine may be busy
+			t.Errorf("the cache served for %v after the server hung, with a lease of %v", took, lease)
 		}
 		if auth.CacheStats().FeedAlive {
-			t.Error("the feed is alive")
+			t.Error("CacheStats reports FeedAlive although the server hangs")
 		}
 		server.Resume(t)
-		eventually(t, "good again", func() bool { _, err := auth.Validate(t.Context(), accessToken); return err == nil })
-		eventually(t, "serving from the cache again", func() bool { return auth.CacheStats().FeedAlive })
+		eventually(t, "the token is valid again", func() bool { _, err := auth.Validate(t.Context(), accessToken); return err == nil })
+		eventually(t, "the cache serves again", func() bool { return auth.CacheStats().FeedAlive })
 	}
-	// And a server that is gone and comes back without what it had.
+	// The server stops and starts again with its data.
 	intoCache(t, auth, accessToken)
 	server.Stop(t)
-	eventually(t, "lost", func() bool { return !auth.CacheStats().FeedAlive })
+	eventually(t, "the feed is lost", func() bool { return !auth.CacheStats().FeedAlive })
 	server.Start(t)
-	eventually(t, "serving from the cache again", func() bool { return auth.CacheStats().FeedAlive })
+	eventually(t, "the cache serves again", func() bool { return auth.CacheStats().FeedAlive })
 	if refused(t, auth, accessToken) {
-		t.Error("the token is refused")
+		t.Error("the token is refused after a restart of the server")
 	}
 }
 
-// A feed writes down what it is told.
+// A feed is a tokenauth.Invalidator that records its calls, and checks that no
+// heartbeat arrives before the report of an earlier change.
 type feed struct {
 	mu       sync.Mutex
-	over     map[tokenauth.UserKey]time.Time // when changes were over that are not reported yet
-	reported map[tokenauth.UserKey]bool      // changes that were before they were over
+	over     map[tokenauth.UserKey]time.Time // when each change completed that is not reported yet
+	reported map[tokenauth.UserKey]bool      // users whose change was reported before it completed
 	signs    int                             // calls of Heartbeat
 	flushes  int                             // calls of InvalidateAll
 	wrong    error
@@ -293,12 +295,12 @@ func (f *feed) Heartbeat(asOf time.Time) {
 	f.signs++
 	for u, over := range f.over {
 		if over.Before(asOf) {
-			f.wrong = fmt.Errorf("a change of %x was over %v before a heartbeat, and not reported", u, asOf.Sub(over))
+			f.wrong = fmt.Errorf("a change of %x completed %v before the time of a heartbeat, but was not reported before it", u, asOf.Sub(over))
 		}
 	}
 }
 
-// change says that a change of the user is over.
+// change records that a change of the user is complete.
 func (f *feed) change(u tokenauth.UserKey) {
 	now := time.Now()
 	f.mu.Lock()
@@ -323,13 +325,13 @@ type watching struct {
 	ended  chan error
 }
 
-// watch returns when there was a heartbeat.
+// watch starts Watch, and returns after the first heartbeat.
 func watch(t *testing.T, w feedStore, beat time.Duration) *watching {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	g := &watching{feed: newFeed(), cancel: cancel, ended: make(chan error, 1)}
 	go func() { g.ended <- w.Watch(ctx, beat, g) }()
-	eventually(t, "alive", func() bool {
+	eventually(t, "a heartbeat", func() bool {
 		if len(g.ended) > 0 {
 			t.Fatal(<-g.ended)
 		}
@@ -338,7 +340,7 @@ func watch(t *testing.T, w feedStore, beat time.Duration) *watching {
 	return g
 }
 
-// end returns what Watch does.
+// end cancels Watch and returns its result.
 func (g *watching) end(t *testing.T) error {
 	t.Helper()
 	g.cancel()
@@ -346,13 +348,13 @@ func (g *watching) end(t *testing.T) error {
 	case err := <-g.ended:
 		return err
 	case <-time.After(patience):
-		t.Fatal("Watch does not return")
+		t.Fatal("Watch does not return after its context ended")
 		return nil
 	}
 }
 
-// slow returns the option with a network that takes its time with what a server
-// says on connections that are told of changes.
+// slow returns the option with a network that delays messages from the server, on
+// connections with tracking.
 func slow(o rueidis.ClientOption) rueidis.ClientOption {
 	dial := dialOf(o)
 	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, c *tls.Config) (net.Conn, error) {
@@ -380,13 +382,13 @@ func (c *slowConn) Write(p []byte) (int, error) {
 func (c *slowConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.tracking.Load() {
-		time.Sleep(20 * time.Millisecond) // this is the network, not the test
+		time.Sleep(20 * time.Millisecond) // the delay of the network
 	}
 	return n, err
 }
 
-// A heartbeat never overtakes the news of a change, of however many, even
-// if news travel slowly.
+// A heartbeat never arrives before the reports of earlier changes, even with many
+// changes and a slow network.
 func TestChangesAreReportedBeforeHeartbeats(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
@@ -396,7 +398,7 @@ func TestChangesAreReportedBeforeHeartbeats(t *testing.T) {
 		var wg sync.WaitGroup
 		for writer := range 8 {
 			wg.Go(func() {
-				for i := 0; g.alive() < 12 && i < 1000; i++ { // a slow reader must come to an end
+				for i := 0; g.alive() < 12 && i < 1000; i++ { // a limit, because the reader is slow
 					token := newToken(fmt.Sprint(writer, " ", i), "", 1, time.Hour)
 					if err := w.Replace(t.Context(), token); err != nil {
 						t.Error(err)
@@ -410,7 +412,7 @@ func TestChangesAreReportedBeforeHeartbeats(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		eventually(t, "reported", func() bool {
+		eventually(t, "all changes are reported", func() bool {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			return len(g.over) == 0
@@ -424,9 +426,10 @@ func TestChangesAreReportedBeforeHeartbeats(t *testing.T) {
 	})
 }
 
-// When Watch has returned, nothing is left of it, here or there.
-func TestWatchLeavesNothing(t *testing.T) {
-	before := runtime.NumGoroutine() // so it is not in parallel
+// After Watch has returned, it leaves no goroutine, and no connection to the
+// server.
+func TestWatchLeavesNoGoroutinesOrConnections(t *testing.T) {
+	before := runtime.NumGoroutine() // so the test must not run in parallel
 	for name, start := range map[string]func(t *testing.T) rueidis.ClientOption{
 		"server": func(t *testing.T) rueidis.ClientOption { return option(t, throwaway.StartRedis(t).DSN()) },
 		"cluster": func(t *testing.T) rueidis.ClientOption {
@@ -447,7 +450,7 @@ func TestWatchLeavesNothing(t *testing.T) {
 				return n
 			}
 			w := watched(t, o, "tokenauth:")
-			for i := range 100 { // on each of the connections that the store's client keeps
+			for i := range 100 { // opens all connections of the store's client
 				replace(t, w, newToken(fmt.Sprint("user", i), "", 1, time.Hour))
 			}
 			there, here := connections(), runtime.NumGoroutine()
@@ -455,22 +458,23 @@ func TestWatchLeavesNothing(t *testing.T) {
 				g := watch(t, w, 100*time.Millisecond)
 				for _, node := range client.Nodes() {
 					if n := len(feeds(t, node)); n != 1 {
-						t.Errorf("a node has %d connections that are told of changes", n)
+						t.Errorf("a node has %d connections with tracking, want 1", n)
 					}
 				}
 				if err := g.end(t); !errors.Is(err, context.Canceled) {
 					t.Error(err)
 				}
 			}
-			eventually(t, "left by connections", func() bool { return connections() <= there })
-			eventually(t, "left by goroutines", func() bool { return runtime.NumGoroutine() <= here })
+			eventually(t, "the connections of Watch are closed", func() bool { return connections() <= there })
+			eventually(t, "the goroutines of Watch have ended", func() bool { return runtime.NumGoroutine() <= here })
 		})
 	}
-	eventually(t, "left by goroutines", func() bool { return runtime.NumGoroutine() <= before })
+	eventually(t, "all goroutines of the test have ended", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-// Watch ends with its context, or of itself, though the server hangs.
-func TestWatchEndsThoughTheServerHangs(t *testing.T) {
+// When the server hangs, Watch returns when its context ends, and otherwise by
+// itself with an error.
+func TestWatchEndsIfTheServerHangs(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartRedis(t)
 	w := watched(t, option(t, server.DSN()), "tokenauth:")
@@ -480,14 +484,14 @@ func TestWatchEndsThoughTheServerHangs(t *testing.T) {
 	if err := g.end(t); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	// And when there is not even a connection.
+	// Watch also returns if it cannot even connect.
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := w.Watch(ctx, 10*time.Second, newFeed()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("both took %v", took)
+		t.Errorf("both calls together returned after %v, want at most 3s", took)
 	}
 	server.Resume(t)
 
@@ -496,14 +500,15 @@ func TestWatchEndsThoughTheServerHangs(t *testing.T) {
 	select {
 	case err := <-g.ended:
 		if err == nil || t.Context().Err() != nil {
-			t.Error(err)
+			t.Errorf("Watch of a server that hangs returns error %v, want one about the server", err)
 		}
 	case <-time.After(patience):
-		t.Error("Watch goes on")
+		t.Errorf("Watch has not returned %v after the server hung", patience)
 	}
 }
 
-// A master that is none any more, or does not work in order, is not believed.
+// Watch returns an error if the server is no longer a master, is busy with a
+// script, or is stopped.
 func TestWatchReturnsAnErrorWithoutAWorkingMaster(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartRedis(t)
@@ -521,17 +526,17 @@ func TestWatchReturnsAnErrorWithoutAWorkingMaster(t *testing.T) {
 		select {
 		case err := <-g.ended:
 			if err == nil || !strings.HasPrefix(err.Error(), "redisstore: feed: ") || !strings.Contains(err.Error(), says) {
-				t.Errorf("it ends with %v, not %q", err, says)
+				t.Errorf("Watch returns error %v, want one with %q", err, says)
 			}
 		case <-time.After(patience):
-			t.Fatalf("it does not end with %q", says)
+			t.Fatalf("Watch has not returned, want an error with %q", says)
 		}
 	}
 	g := watch(t, w, 200*time.Millisecond)
 	do("REPLICAOF", "127.0.0.1", "1")
 	ends(g, "")
 	if err := w.Watch(t.Context(), time.Second, newFeed()); err == nil || !strings.Contains(err.Error(), "no master") {
-		t.Errorf("of a replica it ends with %v", err)
+		t.Errorf("Watch of a replica returns error %v, want one with %q", err, "no master")
 	}
 	do("REPLICAOF", "NO", "ONE")
 
@@ -550,12 +555,12 @@ func TestWatchReturnsAnErrorWithoutAWorkingMaster(t *testing.T) {
 	server.Stop(t)
 	ends(g, "")
 	if err := w.Watch(t.Context(), time.Second, newFeed()); err == nil {
-		t.Error("of a server that is gone it ends well")
+		t.Error("Watch of a stopped server returns nil")
 	}
 }
 
-// A feed connects in whichever way the host does.
-func TestFeedDialsLikeTheHost(t *testing.T) {
+// A feed connects with the dial function of the option.
+func TestFeedUsesTheDialFunctionOfTheOption(t *testing.T) {
 	t.Parallel()
 	address := throwaway.RedisCluster(t)[0]
 	refuse := errors.New("refused by the host")
@@ -570,15 +575,15 @@ func TestFeedDialsLikeTheHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := w.(tokenauth.Watcher).Watch(t.Context(), time.Second, newFeed()); !errors.Is(err, refuse) {
-			t.Errorf("%s: it ends with %v", name, err)
+			t.Errorf("%s: Watch returns error %v, want that of the dial function", name, err)
 		}
 	}
-	// A node of a cluster alone is not all of it.
+	// An option for one node of a cluster does not reach the others.
 	w, err := redisstore.WithFeed(s, rueidis.ClientOption{InitAddress: []string{address}, ForceSingleClient: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := w.(tokenauth.Watcher).Watch(t.Context(), time.Second, newFeed()); err == nil || !strings.Contains(err.Error(), "no connection") {
-		t.Errorf("of one node of three it ends with %v", err)
+		t.Errorf("Watch of one node of three returns error %v, want one with %q", err, "no connection")
 	}
 }

@@ -11,45 +11,47 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// maxBatch is the most slots of a call of FindBatch.
+// maxBatch is the largest number of slots in one call of
+// [tokenauth.BatchFinder.FindBatch].
 const maxBatch = 64
 
-// batch calls FindBatch with a copy of the slots. It returns an error unless there
-// are as many results as slots.
+// batch calls FindBatch with a copy of the slots. It returns an error unless the
+// number of results equals the number of slots.
 func batch(ctx context.Context, f tokenauth.BatchFinder, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	found, err := f.FindBatch(ctx, slices.Clone(slots))
 	if err != nil {
-		return nil, fmt.Errorf("call of FindBatch for %d slots: %w", len(slots), err)
+		return nil, fmt.Errorf("FindBatch for %d slots returned an error: %w", len(slots), err)
 	}
 	if len(found) != len(slots) {
-		return nil, fmt.Errorf("call of FindBatch for %d slots returned %d results", len(slots), len(found))
+		return nil, fmt.Errorf("FindBatch for %d slots returned %d results", len(slots), len(found))
 	}
 	return found, nil
 }
 
-// finds returns an error unless FindBatch returned for each slot what Find does.
+// finds returns an error unless the results of FindBatch equal those of Find.
 func finds(ctx context.Context, s tokenauth.Storage, slots []tokenauth.Slot, found []tokenauth.Found) error {
 	for i, slot := range slots {
 		want, err := s.Find(ctx, slot)
 		switch got := found[i]; {
 		case errors.Is(err, tokenauth.ErrNotFound):
 			if !errors.Is(got.Err, tokenauth.ErrNotFound) {
-				return fmt.Errorf("result %d of %d is %v and error %v for an empty slot, want ErrNotFound", i, len(slots), got.Token.Digest, got.Err)
+				return fmt.Errorf("FindBatch result %d of %d is digest %v and error %v for an empty slot, want ErrNotFound", i, len(slots), got.Token.Digest, got.Err)
 			}
 		case err != nil:
-			return fmt.Errorf("call of Find: %w", err)
+			return fmt.Errorf("Find returned an error: %w", err)
 		case got.Err != nil:
-			return fmt.Errorf("result %d of %d is error %w, and Find returned %v", i, len(slots), got.Err, want.Digest)
+			return fmt.Errorf("FindBatch result %d of %d is error %w, but Find returned digest %v", i, len(slots), got.Err, want.Digest)
 		default:
 			if err := same(got.Token, want); err != nil {
-				return fmt.Errorf("result %d of %d: %w", i, len(slots), err)
+				return fmt.Errorf("FindBatch result %d of %d: %w", i, len(slots), err)
 			}
 		}
 	}
 	return nil
 }
 
-// findsAll calls FindBatch and compares the results with those of Find.
+// findsAll calls FindBatch, and returns an error unless the results equal those
+// of Find.
 func findsAll(ctx context.Context, s tokenauth.Storage, slots []tokenauth.Slot) error {
 	found, err := batch(ctx, s.(tokenauth.BatchFinder), slots)
 	if err != nil {
@@ -58,8 +60,7 @@ func findsAll(ctx context.Context, s tokenauth.Storage, slots []tokenauth.Slot) 
 	return finds(ctx, s, slots, found)
 }
 
-// crowd stores tokens of all kinds and returns their slots, and empty ones among
-// them.
+// crowd stores tokens of all kinds. It returns their slots, and some empty slots.
 func crowd(ctx context.Context, s tokenauth.Storage) ([]tokenauth.Slot, error) {
 	tokens := oddTokens()
 	for i := range 6 {
@@ -88,7 +89,8 @@ func crowd(ctx context.Context, s tokenauth.Storage) ([]tokenauth.Slot, error) {
 	for _, t := range tokens {
 		slots = append(slots, t.Slot)
 	}
-	// Empty: of a user and a client that have tokens elsewhere, or that have none.
+	// The empty slots: some users and clients have tokens in other slots, some
+	// have none.
 	for i := range 8 {
 		known, unknown := fmt.Sprint("user", i%6), fmt.Sprint("nobody", i)
 		slots = append(slots, tokenauth.SlotOf(known, fmt.Sprint("nowhere", i)), tokenauth.SlotOf(unknown, fmt.Sprint("client", i%5)), tokenauth.SlotOf(unknown, ""))
@@ -122,8 +124,8 @@ func findBatch(ctx context.Context, s tokenauth.Storage) error {
 	return findsAll(ctx, s, slots[:maxBatch])
 }
 
-// findBatchKept compares results, and the slots that were asked for, after later
-// calls and changes.
+// findBatchKept checks that later calls and changes do not modify the results of
+// earlier calls, and that FindBatch does not modify its argument.
 func findBatchKept(ctx context.Context, s tokenauth.Storage) error {
 	f, ok := s.(tokenauth.BatchFinder)
 	if !ok {
@@ -145,22 +147,22 @@ func findBatchKept(ctx context.Context, s tokenauth.Storage) error {
 		asked := slices.Clone(slots[:n])
 		found, err := f.FindBatch(ctx, asked)
 		if err != nil {
-			return fmt.Errorf("call of FindBatch for %d slots: %w", n, err)
+			return fmt.Errorf("FindBatch for %d slots returned an error: %w", n, err)
 		}
 		if !slices.Equal(asked, slots[:n]) {
-			return fmt.Errorf("call of FindBatch changed the %d slots that it was asked for", n)
+			return fmt.Errorf("FindBatch modified the %d slots of its argument", n)
 		}
 		calls = append(calls, call{asked, found, copyOf(found)})
 	}
 	for _, slot := range slots[:8] {
 		if err := s.RevokeUser(ctx, slot.User); err != nil {
-			return fmt.Errorf("call of RevokeUser: %w", err)
+			return fmt.Errorf("RevokeUser returned an error: %w", err)
 		}
 	}
 	for _, c := range calls {
 		for i, want := range c.first {
 			if got := c.found[i]; (got.Err == nil) != (want.Err == nil) || same(got.Token, want.Token) != nil {
-				return fmt.Errorf("a result of FindBatch for %d slots changed after it returned: was %v, error %v; is %v, error %v",
+				return fmt.Errorf("a result of FindBatch for %d slots changed after it returned: first digest %v, error %v; now digest %v, error %v",
 					len(c.asked), want.Token.Digest, want.Err, got.Token.Digest, got.Err)
 			}
 		}
@@ -190,7 +192,7 @@ func findBatchContextEnded(ctx context.Context, s tokenauth.Storage) error {
 	if err := all(ctx, s, tokens...); err != nil {
 		return err
 	}
-	// The context ends before the call, and at some moment while it runs.
+	// The context ends before the first call, and later and later in the others.
 	for round := range 40 {
 		ended, cancel := context.WithCancel(ctx)
 		timer := time.AfterFunc(time.Duration(round)*50*time.Microsecond, cancel)
@@ -203,21 +205,21 @@ func findBatchContextEnded(ctx context.Context, s tokenauth.Storage) error {
 		cancel()
 		switch {
 		case time.Since(began) > patience:
-			return fmt.Errorf("call of FindBatch returned %v after it began, and its context had ended", time.Since(began))
+			return fmt.Errorf("FindBatch took %v, although its context had ended, want at most %v", time.Since(began), patience)
 		case errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt):
-			return fmt.Errorf("call of FindBatch whose context ended returned error %w", err)
+			return fmt.Errorf("FindBatch with a context that ended returned error %w", err)
 		case err == nil && len(found) != len(slots):
-			return fmt.Errorf("call of FindBatch whose context ended returned %d results for %d slots", len(found), len(slots))
+			return fmt.Errorf("FindBatch with a context that ended returned %d results for %d slots", len(found), len(slots))
 		case err != nil:
 			continue
 		}
 		for i, got := range found {
 			switch {
 			case errors.Is(got.Err, tokenauth.ErrNotFound) || errors.Is(got.Err, tokenauth.ErrCorrupt):
-				return fmt.Errorf("call of FindBatch whose context ended returned error %w for a token that is there", got.Err)
+				return fmt.Errorf("FindBatch with a context that ended returned error %w for a stored token", got.Err)
 			case got.Err == nil:
 				if err := same(got.Token, tokens[i]); err != nil {
-					return fmt.Errorf("call of FindBatch whose context ended: %w", err)
+					return fmt.Errorf("FindBatch with a context that ended: %w", err)
 				}
 			}
 		}

@@ -53,9 +53,10 @@ func findBatchFresh(ctx context.Context, s tokenauth.Storage) error {
 	return nil
 }
 
-// A life is what becomes of a slot: sign-ins and revocations, one after the other,
-// while others look. Change n is done when changed is n, and may be from when begun
-// is n. It is the revocation of the token before it if n is divisible by 3.
+// A life is a sequence of numbered changes of one slot, which other goroutines
+// read concurrently. If n is divisible by 3, change n revokes the token of change
+// n-1. Otherwise it stores token n. Change n has begun once begun is n, and is
+// complete once changed is n.
 type life struct {
 	user           int
 	begun, changed atomic.Int64
@@ -79,8 +80,8 @@ func (l *life) step(ctx context.Context, s tokenauth.Storage) (err error) {
 	return err
 }
 
-// check returns an error unless the slot may have held what was found, between the
-// change that was done before the call and the one that had begun after it.
+// check returns an error unless the slot may have had this content during the
+// call. Before is the last change that was complete when the call began.
 func (l *life) check(found tokenauth.Found, before int64) error {
 	after := l.begun.Load()
 	if errors.Is(found.Err, tokenauth.ErrNotFound) {
@@ -89,17 +90,17 @@ func (l *life) check(found tokenauth.Found, before int64) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("call of FindBatch returned ErrNotFound for a slot that held tokens %d to %d", before, after)
+		return fmt.Errorf("FindBatch returned ErrNotFound for a slot that held a token during the whole call, in changes %d to %d", before, after)
 	}
 	if found.Err != nil {
-		return fmt.Errorf("call of FindBatch returned %w for a slot", found.Err)
+		return fmt.Errorf("FindBatch returned error %w for a slot", found.Err)
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(found.Token.Digest[:])), 10, 64)
 	if err != nil || found.Token.Slot != l.slot() || found.Token.Principal.UserID != fmt.Sprint("user", l.user) {
-		return fmt.Errorf("call of FindBatch returned a token of %q for a slot of user %d", found.Token.Principal.UserID, l.user)
+		return fmt.Errorf("FindBatch returned a token of %q for a slot of user %d", found.Token.Principal.UserID, l.user)
 	}
 	if n < before || n > after {
-		return fmt.Errorf("call of FindBatch returned token %d of a slot that held token %d before the call began", n, before)
+		return fmt.Errorf("FindBatch returned token %d of a slot, want one of the changes %d to %d", n, before, after)
 	}
 	return nil
 }
@@ -117,8 +118,8 @@ func findBatchRace(ctx context.Context, s tokenauth.Storage) error {
 			return err
 		}
 	}
-	// The first ones change all the while. The readers' batches have them, in
-	// orders of their own, and others.
+	// The first slots change all the time. Each reader reads them and one other
+	// slot, in random order.
 	var reading atomic.Int64
 	reading.Store(readers)
 	return together(changing+readers, func(worker int) error {
@@ -143,7 +144,7 @@ func findBatchRace(ctx context.Context, s tokenauth.Storage) error {
 	})
 }
 
-// readLives asks for some of the slots, and checks each result.
+// readLives calls FindBatch for some of the slots, and checks each result.
 func readLives(ctx context.Context, f tokenauth.BatchFinder, lives []*life, asked []int) error {
 	var slots []tokenauth.Slot
 	var before []int64

@@ -16,8 +16,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A batchStore is a good storage with the ability, or one whose FindBatch breaks a
-// rule. It has no other ability.
+// A batchStore is a correct BatchFinder, unless findBatch replaces its
+// FindBatch by a broken one. It has no other optional interface.
 type batchStore struct {
 	tokenauth.Storage
 	batchMethods
@@ -49,7 +49,7 @@ func (b *batchStore) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]t
 	return findEach(b.Storage, ctx, slots)
 }
 
-// findEach is a FindBatch made of calls of Find.
+// findEach is a correct FindBatch that calls Find for each slot.
 func findEach(s tokenauth.Storage, ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	found := make([]tokenauth.Found, len(slots))
 	for i, slot := range slots {
@@ -58,7 +58,8 @@ func findEach(s tokenauth.Storage, ctx context.Context, slots []tokenauth.Slot) 
 	return found, nil
 }
 
-// then makes a storage that spoils good results.
+// then returns a FindBatch that passes correct results to spoil, and returns the
+// results of that.
 func then(spoil func(ctx context.Context, slots []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error)) batchMethods {
 	return batchMethods{findBatch: func(s tokenauth.Storage, ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 		found, _ := findEach(s, ctx, slots)
@@ -66,7 +67,7 @@ func then(spoil func(ctx context.Context, slots []tokenauth.Slot, found []tokena
 	}}
 }
 
-// spoilEach makes a storage that spoils each good result.
+// spoilEach returns a FindBatch that calls spoil for each correct result.
 func spoilEach(spoil func(*tokenauth.Found)) batchMethods {
 	return then(func(_ context.Context, _ []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error) {
 		for i := range found {
@@ -80,7 +81,7 @@ func compareSlots(a, b tokenauth.Slot) int {
 	return cmp.Or(bytes.Compare(a.User[:], b.User[:]), bytes.Compare(a.Client[:], b.Client[:]))
 }
 
-func TestBrokenBatchesAreCaught(t *testing.T) {
+func TestRunDetectsBrokenBatches(t *testing.T) {
 	t.Parallel()
 	const (
 		answers, kept, ended = "FindBatch", "FindBatchKept", "FindBatchContextEnded"
@@ -89,7 +90,7 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 	tests := []struct {
 		name   string
 		broken func() batchMethods
-		rules  []string // those that notice: these, and no others
+		rules  []string // the rules that must fail; no others may
 	}{
 		{"none", func() batchMethods { return batchMethods{} }, nil},
 		{"hides expired tokens", func() batchMethods {
@@ -146,7 +147,7 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 				return found, nil
 			})
 		}, []string{answers}},
-		{"answers many in the order of the keys", func() batchMethods {
+		{"returns many results in the order of their keys", func() batchMethods {
 			return batchMethods{findBatch: func(s tokenauth.Storage, ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 				if len(slots) > 16 {
 					slots = slices.SortedFunc(slices.Values(slots), compareSlots)
@@ -154,7 +155,7 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 				return findEach(s, ctx, slots)
 			}}
 		}, []string{answers}},
-		{"answers with a neighbour's token for an empty slot", func() batchMethods {
+		{"returns the previous slot's token for an empty slot", func() batchMethods {
 			return then(func(_ context.Context, slots []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error) {
 				for i := 1; i < len(found); i++ {
 					if found[i].Err != nil {
@@ -164,7 +165,7 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 				return found, nil
 			})
 		}, []string{answers, fresh, race}},
-		{"keeps one token for each user, of many", func() batchMethods {
+		{"returns one token for all slots of a user, in large batches", func() batchMethods {
 			return then(func(_ context.Context, slots []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error) {
 				byUser := make(map[tokenauth.UserKey]tokenauth.Found)
 				for i, slot := range slots {
@@ -175,19 +176,19 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 				for i, slot := range slots {
 					if f, ok := byUser[slot.User]; ok && len(slots) > 32 {
 						found[i] = f
-						found[i].Token.Slot = slot // so that a check of the slot finds nothing
+						found[i].Token.Slot = slot // so that a comparison of the slot alone does not detect it
 					}
 				}
 				return found, nil
 			})
 		}, []string{answers}},
-		{"sorts the slots that it is given", func() batchMethods {
+		{"sorts the slots of its argument", func() batchMethods {
 			return then(func(_ context.Context, slots []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error) {
 				slices.SortFunc(slots, compareSlots)
 				return found, nil
 			})
 		}, []string{kept}},
-		{"answers calls of one slot from an array that it uses again", func() batchMethods {
+		{"reuses the slice of results of one slot", func() batchMethods {
 			one := make([]tokenauth.Found, 1)
 			return then(func(_ context.Context, slots []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error) {
 				if len(found) == 1 {
@@ -197,7 +198,7 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 				return found, nil
 			})
 		}, []string{kept}},
-		{"says not found when the context has ended", func() batchMethods {
+		{"returns ErrNotFound for each slot when the context has ended", func() batchMethods {
 			return then(func(ctx context.Context, slots []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error) {
 				if ctx.Err() != nil {
 					for i := range found {
@@ -207,7 +208,7 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 				return found, nil
 			})
 		}, []string{ended}},
-		{"says corrupt for what it read when the context had ended", func() batchMethods {
+		{"returns ErrCorrupt for a slot when the context has ended", func() batchMethods {
 			return then(func(ctx context.Context, slots []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error) {
 				if ctx.Err() != nil {
 					found[len(found)-1] = tokenauth.Found{Err: errors.Join(tokenauth.ErrCorrupt, ctx.Err())}
@@ -215,7 +216,7 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 				return found, nil
 			})
 		}, []string{ended}},
-		{"takes an ended context for no rows", func() batchMethods {
+		{"returns ErrNotFound for the batch when the context has ended", func() batchMethods {
 			return then(func(ctx context.Context, slots []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error) {
 				if ctx.Err() != nil {
 					return nil, tokenauth.ErrNotFound
@@ -223,7 +224,7 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 				return found, nil
 			})
 		}, []string{ended}},
-		{"returns what it has when the context ends", func() batchMethods {
+		{"returns half of the results when the context ends", func() batchMethods {
 			return then(func(ctx context.Context, slots []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error) {
 				if ctx.Err() != nil {
 					return found[:len(found)/2], nil
@@ -231,7 +232,7 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 				return found, nil
 			})
 		}, []string{ended}},
-		{"waits on after the end", func() batchMethods {
+		{"returns long after the context has ended", func() batchMethods {
 			return then(func(ctx context.Context, slots []tokenauth.Slot, found []tokenauth.Found) ([]tokenauth.Found, error) {
 				if ctx.Err() != nil {
 					time.Sleep(4 * time.Second)
@@ -239,7 +240,7 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 				return found, ctx.Err()
 			})
 		}, []string{ended}},
-		{"keeps tokens, and forgets them only at Replace and Revoke", keepsTokens, []string{fresh}},
+		{"caches tokens, and invalidates them only in Replace and Revoke", keepsTokens, []string{fresh}},
 		{"joins a call in progress", joinsCalls, []string{race}},
 	}
 	for _, test := range tests {
@@ -250,13 +251,14 @@ func TestBrokenBatchesAreCaught(t *testing.T) {
 			})
 			got := slices.Sorted(maps.Keys(found))
 			if !slices.Equal(got, slices.Sorted(slices.Values(test.rules))) {
-				t.Errorf("rules %v noticed, want %v: %v", got, test.rules, found)
+				t.Errorf("got failures of the rules %v, want %v: %v", got, test.rules, found)
 			}
 		})
 	}
 }
 
-// keepsTokens makes a storage with a cache that no revocation of a user reaches.
+// keepsTokens returns a FindBatch with a cache that RevokeUser does not
+// invalidate.
 func keepsTokens() batchMethods {
 	var mu sync.Mutex
 	cache := make(map[tokenauth.Slot]tokenauth.Token)
@@ -282,8 +284,7 @@ func keepsTokens() batchMethods {
 	}
 }
 
-// joinsCalls makes a storage that reads a slot once for all calls that run at the
-// same moment.
+// joinsCalls returns a FindBatch that reads a slot once for all concurrent calls.
 func joinsCalls() batchMethods {
 	type call struct {
 		done  chan struct{}
@@ -304,7 +305,7 @@ func joinsCalls() batchMethods {
 			return c.found
 		}
 		c.found.Token, c.found.Err = s.Find(ctx, slot)
-		time.Sleep(100 * time.Microsecond) // the answer is on its way
+		time.Sleep(100 * time.Microsecond) // as a network would delay the answer
 		mu.Lock()
 		delete(calls, slot)
 		mu.Unlock()

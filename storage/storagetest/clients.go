@@ -13,12 +13,13 @@ func revokeClient(ctx context.Context, s tokenauth.Storage) error {
 	if !ok {
 		return nil
 	}
-	const n = 1250 // users, more than a batch of anybody's
+	const n = 1250 // users: more than any storage handles in one batch
 	clients := []string{"web", "mobile", ""}
 	of := func(user, client int) tokenauth.Token {
 		return token(fmt.Sprint("user", user), clients[client], len(clients)*user+client)
 	}
-	// Each has a token at the first client and at one other, or at that alone.
+	// Each user has a token at one of the other clients. Four in five also have
+	// one at the first client.
 	err := together(8, func(worker int) error {
 		for i := worker; i < n; i += 8 {
 			if err := all(ctx, s, of(i, 1+i%2)); err != nil {
@@ -41,7 +42,7 @@ func revokeClient(ctx context.Context, s tokenauth.Storage) error {
 	cancel()
 	if r.RevokeClient(ended, web) == nil {
 		if err := isEmpty(ctx, s, of(1, 0).Slot); err != nil {
-			return fmt.Errorf("call of RevokeClient with an ended context returned nil: %w", err)
+			return fmt.Errorf("RevokeClient with an ended context returned nil: %w", err)
 		}
 	}
 	others := func() error {
@@ -63,7 +64,7 @@ func revokeClient(ctx context.Context, s tokenauth.Storage) error {
 			return nil
 		},
 		others,
-		func() error { return r.RevokeClient(ctx, web) }, // twice is fine
+		func() error { return r.RevokeClient(ctx, web) }, // a second call succeeds
 		func() error { return r.RevokeClient(ctx, tokenauth.SlotOf("", "nobody's").Client) },
 		others,
 	)
@@ -80,8 +81,8 @@ func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
 	}
 	for round := range 20 {
 		n := 1000 * round
-		// Tokens that were stored before the call, while the same users and
-		// others sign in at another client.
+		// These tokens are stored before the call. While it runs, the same users
+		// sign in at another client, and other users at this one.
 		for user := range users {
 			if err := all(ctx, s, of(user, "web", n+user), of(user, "mobile", n+100+user)); err != nil {
 				return err
@@ -103,7 +104,7 @@ func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
 		for user := range users {
 			want := of(user, "mobile", n+200+1+user)
 			if got, err := s.Find(ctx, want.Slot); err != nil || got.Digest != want.Digest {
-				return fmt.Errorf("a token at another client is gone: found %v, error %w", got.Digest, err)
+				return fmt.Errorf("RevokeClient removed a token at another client: found digest %v, error %w", got.Digest, err)
 			}
 		}
 	}

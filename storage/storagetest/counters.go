@@ -10,18 +10,18 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// counterKey returns a key, of bytes that text cannot have.
+// counterKey returns a key with bytes that are not valid text.
 func counterKey(n byte) throttle.Key { return throttle.Key{0xff, 0, '\'', '\\', n} }
 
 // update calls UpdateCounters.
 func update(ctx context.Context, s throttle.Storage, keys []throttle.Key, change func([]throttle.Counter)) error {
 	if err := s.UpdateCounters(ctx, keys, change); err != nil {
-		return fmt.Errorf("call of UpdateCounters: %w", err)
+		return fmt.Errorf("UpdateCounters returned an error: %w", err)
 	}
 	return nil
 }
 
-// counted returns an error unless the counters with the keys are those.
+// counted returns an error unless the counters with these keys equal want.
 func counted(ctx context.Context, s throttle.Storage, keys []throttle.Key, want ...throttle.Counter) error {
 	var got []throttle.Counter
 	if err := update(ctx, s, keys, func(c []throttle.Counter) { got = slices.Clone(c) }); err != nil {
@@ -33,12 +33,12 @@ func counted(ctx context.Context, s throttle.Storage, keys []throttle.Key, want 
 	return nil
 }
 
-// to returns a change to those counters.
+// to returns a change that sets the counters to want.
 func to(want ...throttle.Counter) func([]throttle.Counter) {
 	return func(c []throttle.Counter) { copy(c, want) }
 }
 
-// count is a change that counts a failure.
+// count is a change that adds one failure to each counter.
 func count(c []throttle.Counter) {
 	for i := range c {
 		c[i].Failures++
@@ -91,8 +91,9 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 	const workers, rounds = 16, 8
 	own := func(worker int) throttle.Key { return counterKey(byte(100 + worker)) }
 	err := together(workers, func(worker int) error {
-		// Two that all of them change, each in another order, so that locks
-		// could cross; one of a few, and one of its own.
+		// All workers change the first two counters, half of them in reverse
+		// order, so that locks could deadlock. Each also changes one that it
+		// shares with a few workers, and one of its own.
 		keys := []throttle.Key{counterKey(0), counterKey(1), counterKey(byte(2 + worker%3)), own(worker)}
 		zero, one := 0, 1
 		if worker%2 == 1 {
@@ -100,7 +101,7 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 			zero, one = 3, 2
 		}
 		for round := range rounds {
-			var saw []throttle.Counter // the last time, which is the one that counts
+			var saw []throttle.Counter // of the last call of the function: earlier calls were not stored
 			err := update(ctx, counter, keys, func(c []throttle.Counter) {
 				saw = slices.Clone(c)
 				count(c)
@@ -109,9 +110,9 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 			case err != nil:
 				return err
 			case saw[zero].Failures != saw[one].Failures:
-				return fmt.Errorf("two counters that are always changed together were at %d and %d", saw[zero].Failures, saw[one].Failures)
+				return fmt.Errorf("two counters that only change together differ: %d and %d", saw[zero].Failures, saw[one].Failures)
 			case saw[3-zero].Failures != int64(round):
-				return fmt.Errorf("in its round %d a call saw %d changes of the counter that is its own", round, saw[3-zero].Failures)
+				return fmt.Errorf("a counter that only this goroutine changes is %d after %d changes", saw[3-zero].Failures, round)
 			}
 		}
 		return nil
@@ -130,7 +131,7 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 		return err
 	}
 	if got[0] != workers*rounds || got[1] != workers*rounds || got[2]+got[3]+got[4] != workers*rounds {
-		return fmt.Errorf("after %d changes of each of two counters and of one of three more they are at %d", workers*rounds, got)
+		return fmt.Errorf("the counters are %d, want %[2]d in each of the first two and %[2]d in the sum of the others", got, workers*rounds)
 	}
 	return nil
 }
@@ -155,7 +156,7 @@ func countersUnchanged(ctx context.Context, s tokenauth.Storage) error {
 	if err != nil {
 		return err
 	}
-	// Nor is what others change meanwhile put back.
+	// A call that changes nothing must not overwrite concurrent changes.
 	const workers, rounds = 8, 8
 	err = together(workers, func(worker int) error {
 		for range rounds {
@@ -177,7 +178,7 @@ func countersUnchanged(ctx context.Context, s tokenauth.Storage) error {
 		return err
 	}
 	if a.Failures != want {
-		return fmt.Errorf("beside calls that change nothing a counter has come to %d, want %d", a.Failures, want)
+		return fmt.Errorf("with concurrent calls that change nothing, a counter is %d, want %d", a.Failures, want)
 	}
 	return nil
 }
@@ -215,9 +216,9 @@ func countersContextEnded(ctx context.Context, s tokenauth.Storage) error {
 		changed := after != nil && slices.Equal(got, after)
 		switch {
 		case failed == nil && !changed:
-			return fmt.Errorf("call of UpdateCounters with a context that ended %s returned nil; the counters are %+v, want %+v", when, got, after)
+			return fmt.Errorf("UpdateCounters with a context that ended %s returned nil; the counters are %+v, want %+v", when, got, after)
 		case !changed && !slices.Equal(got, before):
-			return fmt.Errorf("call of UpdateCounters with a context that ended %s left %+v, of %+v and %+v", when, got, before, after)
+			return fmt.Errorf("UpdateCounters with a context that ended %s left the counters %+v, want %+v or %+v", when, got, before, after)
 		}
 	}
 	return nil

@@ -1,7 +1,7 @@
 package storagetest
 
-// Check is for tests that break a storage on purpose, CheckClients for those that
-// break a registry.
+// Check and CheckClients return the rules that a storage or a registry breaks,
+// where Run and RunClients would fail the test.
 var (
 	Check        = check
 	CheckClients = checkClients

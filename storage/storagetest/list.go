@@ -9,25 +9,25 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// lists returns an error unless these are all tokens that the user has.
+// lists returns an error unless List returns exactly these tokens of the user.
 func lists(ctx context.Context, l tokenauth.Lister, user string, want ...tokenauth.Token) error {
 	got, err := l.List(ctx, tokenauth.UserKeyOf(user))
 	if err != nil {
-		return fmt.Errorf("call of List: %w", err)
+		return fmt.Errorf("List returned an error: %w", err)
 	}
 	found := make(map[tokenauth.Slot]tokenauth.Token)
 	for _, t := range got {
 		if _, twice := found[t.Slot]; twice {
-			return fmt.Errorf("call of List returned two tokens of the slot of %s at client %q", user, t.ClientID)
+			return fmt.Errorf("List returned two tokens for the slot of %s at client %q", user, t.ClientID)
 		}
 		found[t.Slot] = t
 	}
 	if len(found) != len(want) {
-		return fmt.Errorf("call of List returned %d tokens of %s, want %d", len(found), user, len(want))
+		return fmt.Errorf("List returned %d tokens of %s, want %d", len(found), user, len(want))
 	}
 	for _, t := range want {
 		if err := same(found[t.Slot], t); err != nil {
-			return fmt.Errorf("call of List for %s at client %q: %w", user, t.ClientID, err)
+			return fmt.Errorf("List for %s at client %q: %w", user, t.ClientID, err)
 		}
 	}
 	return nil
@@ -59,14 +59,14 @@ func list(ctx context.Context, s tokenauth.Storage) error {
 	)
 }
 
-// listEnded returns an error if a call for alice with an ended context says what
-// is not so.
+// listEnded calls List for alice with an ended context. It returns an error if
+// List returns a wrong result instead of an error of the context.
 func listEnded(ctx context.Context, l tokenauth.Lister, want int) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	got, err := l.List(ended, tokenauth.UserKeyOf("alice"))
 	if err == nil && len(got) != want || errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt) {
-		return fmt.Errorf("call of List with an ended context returned %d tokens of %d, error %v", len(got), want, err)
+		return fmt.Errorf("List with an ended context returned %d tokens of %d, error %v", len(got), want, err)
 	}
 	return nil
 }
@@ -83,8 +83,8 @@ func listRace(ctx context.Context, s tokenauth.Storage) error {
 			return err
 		}
 	}
-	// While there are calls of List, the user signs in over and over at these
-	// clients, and in and out at others.
+	// While List is called, the user signs in repeatedly at these clients, and
+	// signs in and out at other clients.
 	var done atomic.Bool
 	return together(clients+1, func(i int) error {
 		if i == clients {
@@ -110,23 +110,23 @@ func listRace(ctx context.Context, s tokenauth.Storage) error {
 	})
 }
 
-// listsEachOnce returns an error unless alice has one token at each of those
-// clients, and not two anywhere.
+// listsEachOnce returns an error unless List returns one token of alice for each
+// of the first clients, and at most one for each slot.
 func listsEachOnce(ctx context.Context, l tokenauth.Lister, clients int, at func(client, n int) tokenauth.Token) error {
 	got, err := l.List(ctx, tokenauth.UserKeyOf("alice"))
 	if err != nil {
-		return fmt.Errorf("call of List: %w", err)
+		return fmt.Errorf("List returned an error: %w", err)
 	}
 	found := make(map[tokenauth.Slot]bool)
 	for _, t := range got {
 		if found[t.Slot] {
-			return fmt.Errorf("call of List returned two tokens of the slot at client %q", t.ClientID)
+			return fmt.Errorf("List returned two tokens for the slot at client %q", t.ClientID)
 		}
 		found[t.Slot] = true
 	}
 	for client := range clients {
 		if !found[at(client, 0).Slot] {
-			return errors.New("call of List left out a slot that holds a token all the while")
+			return errors.New("List left out a slot that always holds a token")
 		}
 	}
 	return nil

@@ -13,35 +13,37 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Registry is a tokenauth.ClientRegistry whose clients can be disabled and
-// deleted, such as gormstore.Clients.
+// Registry is a [tokenauth.ClientRegistry] whose clients can be created, disabled
+// and deleted. [RunClients] tests one. An example is
+// [github.com/bearerkit/bearerkit/storage/gormstore.Clients].
 type Registry interface {
 	tokenauth.ClientRegistry
 	// CreatePublic adds a client without a secret.
 	CreatePublic(ctx context.Context, client tokenauth.Client) error
-	// SetDisabled disables or enables a client, and ends its tokens.
+	// SetDisabled disables or enables a client, and ends all its tokens.
 	SetDisabled(ctx context.Context, clientID string, disabled bool) error
-	// Delete removes a client and ends its tokens.
+	// Delete removes a client, and ends all its tokens.
 	Delete(ctx context.Context, clientID string) error
 }
 
-// RunClients runs the rules for a registry and the storage of the tokens as
-// parallel subtests, with a Service whose Run runs. Open is called for each and
-// returns both, empty; what it needs to close goes into t.Cleanup.
+// RunClients tests a [Registry], together with the storage of the tokens, in
+// parallel subtests of t. In each it starts a [tokenauth.Service] and its Run.
+// It calls open once for each rule. Open must return a new, empty storage and a
+// new, empty registry, and register their clean-up with [testing.T.Cleanup].
 func RunClients(t *testing.T, open func(t *testing.T) (tokenauth.Storage, Registry)) {
 	for _, rule := range clientRules {
 		t.Run(rule.name, func(t *testing.T) {
 			t.Parallel()
 			s, r := open(t)
 			if err := rule.run(t.Context(), s, r); err != nil {
-				t.Errorf("%s\nrule: %s", err, rule.says)
+				t.Errorf("%s\nbroken rule: %s", err, rule.says)
 			}
 		})
 	}
 }
 
-// checkClients runs every rule and returns the failures by the rule's name, for
-// the tests of this package.
+// checkClients tests every rule, and returns the failures by the name of the
+// rule. The tests of this package use it.
 func checkClients(ctx context.Context, open func() (tokenauth.Storage, Registry)) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -60,7 +62,7 @@ func checkClients(ctx context.Context, open func() (tokenauth.Storage, Registry)
 	return broken
 }
 
-// A clientRule is a sentence of the contract and how to find out.
+// A clientRule is one rule for a [Registry], with its test.
 type clientRule struct {
 	name  string
 	says  string
@@ -68,15 +70,15 @@ type clientRule struct {
 }
 
 var clientRules = []clientRule{
-	{"ClientFound", "FindClient returns a client as it was last changed, and ErrNotFound for one that is deleted or was never there.", clientFound},
-	{"ClientEnds", "Disabling or deleting a client ends its tokens within 3 seconds, and no other's.", clientEnds},
-	{"ClientDisableRace", "No token outlives the disabling of its client, whenever it was issued.", clientDisableRace},
-	{"ClientDeleteRace", "No token outlives the deletion of its client, whenever it was issued.", clientDeleteRace},
+	{"ClientFound", "FindClient returns a client with its latest change, and ErrNotFound for a client that was deleted or never created.", clientFound},
+	{"ClientEnds", "Disabling or deleting a client ends its tokens within 3 seconds, and no token of another client.", clientEnds},
+	{"ClientDisableRace", "Disabling a client ends all its tokens, including those that are issued at the same moment.", clientDisableRace},
+	{"ClientDeleteRace", "Deleting a client ends all its tokens, including those that are issued at the same moment.", clientDeleteRace},
 }
 
 func (r clientRule) run(ctx context.Context, s tokenauth.Storage, registry Registry) error {
 	auth, err := tokenauth.New(s, anyone{}, &tokenauth.Options{
-		Clients: registry, Timeout: time.Minute, // a machine may be busy
+		Clients: registry, Timeout: time.Minute, // the machine may be busy
 		Logger:   slog.New(slog.DiscardHandler),
 		Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
 	})
@@ -91,14 +93,15 @@ func (r clientRule) run(ctx context.Context, s tokenauth.Storage, registry Regis
 	return r.check(ctx, &clientHost{registry, auth})
 }
 
-// anyone is an Authenticator that asks for no password.
+// anyone is a [tokenauth.Authenticator] that accepts every user without a
+// password.
 type anyone struct{}
 
 func (anyone) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	return tokenauth.Principal{UserID: c.UserName, UserName: c.UserName}, nil
 }
 
-// A clientHost is what the rules check.
+// A clientHost is the registry that a rule tests, and a Service that uses it.
 type clientHost struct {
 	Registry
 	auth *tokenauth.Service
@@ -109,11 +112,11 @@ func (h *clientHost) signIn(ctx context.Context, user, client string) (string, e
 	return issued.AccessToken.Reveal(), err
 }
 
-// create adds clients.
+// create adds clients without secrets.
 func (h *clientHost) create(ctx context.Context, ids ...string) error {
 	for _, id := range ids {
 		if err := h.CreatePublic(ctx, tokenauth.Client{ID: id}); err != nil {
-			return fmt.Errorf("call of CreatePublic: %w", err)
+			return fmt.Errorf("CreatePublic returned an error: %w", err)
 		}
 	}
 	return nil
@@ -122,14 +125,14 @@ func (h *clientHost) create(ctx context.Context, ids ...string) error {
 // disable disables a client.
 func (h *clientHost) disable(ctx context.Context, id string) error {
 	if err := h.SetDisabled(ctx, id, true); err != nil {
-		return fmt.Errorf("call of SetDisabled: %w", err)
+		return fmt.Errorf("SetDisabled returned an error: %w", err)
 	}
 	return nil
 }
 
 func (h *clientHost) remove(ctx context.Context, id string) error {
 	if err := h.Delete(ctx, id); err != nil {
-		return fmt.Errorf("call of Delete: %w", err)
+		return fmt.Errorf("Delete returned an error: %w", err)
 	}
 	return nil
 }
@@ -145,10 +148,10 @@ func (h *clientHost) ended(ctx context.Context, accessTokens ...string) error {
 				break
 			}
 			if err != nil {
-				return fmt.Errorf("call of Validate: %w", err)
+				return fmt.Errorf("Validate returned an error: %w", err)
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("a token is valid %v after its client was disabled or deleted", limit)
+				return fmt.Errorf("a token is still valid %v after its client was disabled or deleted", limit)
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
@@ -156,10 +159,11 @@ func (h *clientHost) ended(ctx context.Context, accessTokens ...string) error {
 	return nil
 }
 
-// refused returns an error unless the client is refused.
+// refused returns an error unless a sign-in at the client fails with
+// [tokenauth.ErrInvalidClient].
 func (h *clientHost) refused(ctx context.Context, client string) error {
 	if _, err := h.signIn(ctx, "alice", client); !errors.Is(err, tokenauth.ErrInvalidClient) {
-		return fmt.Errorf("a sign-in at a client that is disabled or deleted returned error %w", err)
+		return fmt.Errorf("a sign-in at a disabled or deleted client returned error %w, want tokenauth.ErrInvalidClient", err)
 	}
 	return nil
 }
@@ -167,14 +171,14 @@ func (h *clientHost) refused(ctx context.Context, client string) error {
 func clientFound(ctx context.Context, h *clientHost) error {
 	unknown := func(id string) error {
 		if c, err := h.FindClient(ctx, id); !errors.Is(err, tokenauth.ErrNotFound) {
-			return fmt.Errorf("call of FindClient returned client %q and error %v, want ErrNotFound", c.ID, err)
+			return fmt.Errorf("FindClient returned client %q and error %v, want ErrNotFound", c.ID, err)
 		}
 		return nil
 	}
 	is := func(disabled bool) error {
 		c, err := h.FindClient(ctx, "web")
 		if err != nil || c.ID != "web" || c.Disabled != disabled {
-			return fmt.Errorf("call of FindClient returned %+v and error %w, want client web with Disabled %v", c, err, disabled)
+			return fmt.Errorf("FindClient returned %+v and error %w, want client web with Disabled %v", c, err, disabled)
 		}
 		return nil
 	}
@@ -213,7 +217,7 @@ func clientEnds(ctx context.Context, h *clientHost) error {
 		func() error { return h.ended(ctx, tokens["mobile"]) },
 		func() error {
 			if _, err := h.auth.Validate(ctx, tokens["desk"]); err != nil {
-				return fmt.Errorf("the token of another client: %w", err)
+				return fmt.Errorf("the token of another client is not valid: %w", err)
 			}
 			return nil
 		},
@@ -224,7 +228,8 @@ func clientDisableRace(ctx context.Context, h *clientHost) error { return h.race
 
 func clientDeleteRace(ctx context.Context, h *clientHost) error { return h.race(ctx, h.remove) }
 
-// race ends clients while their users sign in, old ones and new ones.
+// race calls end for clients while users sign in at them: users with a token and
+// users without.
 func (h *clientHost) race(ctx context.Context, end func(context.Context, string) error) error {
 	const rounds = 10
 	var all []string
@@ -240,12 +245,13 @@ func (h *clientHost) race(ctx context.Context, end func(context.Context, string)
 		all = append(all, tokens...)
 	}
 	if err := h.ended(ctx, all...); err != nil {
-		return fmt.Errorf("%d users signed in meanwhile: %w", len(all), err)
+		return fmt.Errorf("after %d concurrent sign-ins: %w", len(all), err)
 	}
 	return nil
 }
 
-// signInUntil signs users in until the client has ended, and returns the tokens.
+// signInUntil signs users in while it calls end for the client. It returns the
+// tokens that were issued.
 func (h *clientHost) signInUntil(ctx context.Context, client string, end func(context.Context, string) error) (tokens []string, err error) {
 	const workers, some = 4, 12
 	var mu sync.Mutex
@@ -269,14 +275,14 @@ func (h *clientHost) signInUntil(ctx context.Context, client string, end func(co
 			accessToken, err := h.signIn(ctx, user, client)
 			switch {
 			case err == nil && last:
-				return errors.New("a user signed in at a client that had been disabled or deleted")
+				return errors.New("a user signed in at a client that was already disabled or deleted")
 			case err == nil:
 				mu.Lock()
 				tokens = append(tokens, accessToken)
 				mu.Unlock()
 			case errors.Is(err, tokenauth.ErrInvalidClient):
 				return nil
-			case !errors.Is(err, tokenauth.ErrRejected): // which the second look returns
+			case !errors.Is(err, tokenauth.ErrRejected): // SignIn returns ErrRejected if the client ended during the sign-in
 				failed.Add(1)
 				return fmt.Errorf("sign-in: %w", err)
 			}

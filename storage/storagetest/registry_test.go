@@ -13,8 +13,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A registry keeps clients in memory. It changes them and then ends their tokens,
-// unless it is broken.
+// A registry keeps clients in memory. It changes a client and then ends its
+// tokens, unless disableBroken or deleteBroken replaces that.
 type registry struct {
 	tokens                      memory.Store
 	mu                          sync.Mutex
@@ -67,9 +67,9 @@ func (r *registry) end(ctx context.Context, id string, change func(), broken fun
 	return end()
 }
 
-func TestBrokenRegistriesAreCaught(t *testing.T) {
+func TestRunClientsDetectsBrokenRegistries(t *testing.T) {
 	t.Parallel()
-	// Like a transaction that deletes the tokens and commits the change later.
+	// Like a transaction that deletes the tokens, and commits the change later.
 	endFirst := func(change, end func() error) error {
 		if err := end(); err != nil {
 			return err
@@ -81,13 +81,13 @@ func TestBrokenRegistriesAreCaught(t *testing.T) {
 	for _, test := range []struct {
 		name            string
 		disable, delete func(change, end func() error) error
-		rules           []string // those that notice
+		rules           []string // the rules that must fail; no others may
 	}{
 		{"none", nil, nil, nil},
 		{"ends the tokens before it disables", endFirst, nil, []string{"ClientDisableRace"}},
 		{"ends the tokens before it deletes", nil, endFirst, []string{"ClientDeleteRace"}},
-		{"disables and ends no token", onlyChange, nil, []string{"ClientDisableRace", "ClientEnds"}},
-		{"deletes and ends no token", nil, onlyChange, []string{"ClientDeleteRace", "ClientEnds"}},
+		{"disables but ends no token", onlyChange, nil, []string{"ClientDisableRace", "ClientEnds"}},
+		{"deletes but ends no token", nil, onlyChange, []string{"ClientDeleteRace", "ClientEnds"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -96,7 +96,7 @@ func TestBrokenRegistriesAreCaught(t *testing.T) {
 				return &r.tokens, r
 			})
 			if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, test.rules) {
-				t.Errorf("rules %q noticed, want %q: %v", got, test.rules, found)
+				t.Errorf("got failures of the rules %q, want %q: %v", got, test.rules, found)
 			}
 		})
 	}

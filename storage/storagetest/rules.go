@@ -13,11 +13,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// holds returns an error unless the slot of want holds it.
+// holds returns an error unless the slot of want holds the token want.
 func holds(ctx context.Context, s tokenauth.Storage, want tokenauth.Token) error {
 	got, err := s.Find(ctx, want.Slot)
 	if err != nil {
-		return fmt.Errorf("call of Find: %w", err)
+		return fmt.Errorf("Find returned an error: %w", err)
 	}
 	return same(got, want)
 }
@@ -46,22 +46,22 @@ func same(got, want tokenauth.Token) error {
 func isEmpty(ctx context.Context, s tokenauth.Storage, slot tokenauth.Slot) error {
 	got, err := s.Find(ctx, slot)
 	if !errors.Is(err, tokenauth.ErrNotFound) {
-		return fmt.Errorf("call of Find returned %v and error %v for an empty slot, want ErrNotFound", got.Digest, err)
+		return fmt.Errorf("Find returned digest %v and error %v for an empty slot, want ErrNotFound", got.Digest, err)
 	}
 	return nil
 }
 
-// all stores the tokens.
+// all stores all these tokens with Replace.
 func all(ctx context.Context, s tokenauth.Storage, tokens ...tokenauth.Token) error {
 	for _, t := range tokens {
 		if err := s.Replace(ctx, t); err != nil {
-			return fmt.Errorf("call of Replace: %w", err)
+			return fmt.Errorf("Replace returned an error: %w", err)
 		}
 	}
 	return nil
 }
 
-// first returns the first error of some checks in order.
+// first runs the checks in order until one fails, and returns its error.
 func first(checks ...func() error) error {
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -89,7 +89,8 @@ func roundTrip(ctx context.Context, s tokenauth.Storage) error {
 	return nil
 }
 
-// oddTokens returns tokens whose IDs, names, roles and attributes are odd.
+// oddTokens returns tokens with unusual text in IDs, names, roles and attributes:
+// quotes, control characters, long text, and text that differs in case only.
 func oddTokens() (tokens []tokenauth.Token) {
 	values := []string{
 		"17", "017", "a", "A", "a ", " a", "ä", "a\u0308", "ß", "ss", "\U0001F511", "'; DROP TABLE users; --", `"\`, "%_*?:{}$1",
@@ -131,7 +132,7 @@ func expired(ctx context.Context, s tokenauth.Storage) error {
 
 func replaced(ctx context.Context, s tokenauth.Storage) error {
 	a, b, c := token("alice", "", 1), token("alice", "", 2), token("alice", "", 3)
-	a.Replaced = tokenauth.Digest{9} // to be ignored
+	a.Replaced = tokenauth.Digest{9} // Replace must ignore this
 	if err := all(ctx, s, a); err != nil {
 		return err
 	}
@@ -147,7 +148,7 @@ func replaced(ctx context.Context, s tokenauth.Storage) error {
 		func() error { c.Replaced = b.Digest; return holds(ctx, s, c) },
 		func() error { return s.Revoke(ctx, c.Slot, c.Digest) },
 		func() error { return all(ctx, s, a) },
-		func() error { return holds(ctx, s, a) }, // an empty slot had nothing to replace
+		func() error { return holds(ctx, s, a) }, // the slot was empty, so nothing was replaced
 	)
 }
 
@@ -180,7 +181,7 @@ func revoke(ctx context.Context, s tokenauth.Storage) error {
 		func() error { return holds(ctx, s, other) },
 		func() error { return s.Revoke(ctx, now.Slot, now.Digest) },
 		func() error { return isEmpty(ctx, s, now.Slot) },
-		func() error { return s.Revoke(ctx, now.Slot, now.Digest) }, // twice is fine
+		func() error { return s.Revoke(ctx, now.Slot, now.Digest) }, // a second call succeeds
 		func() error { return holds(ctx, s, other) },
 		func() error { return s.Revoke(ctx, tokenauth.SlotOf("nobody", ""), now.Digest) },
 	)
@@ -196,13 +197,13 @@ func revokeUser(ctx context.Context, s tokenauth.Storage) error {
 		func() error { return isEmpty(ctx, s, a1.Slot) },
 		func() error { return isEmpty(ctx, s, a2.Slot) },
 		func() error { return holds(ctx, s, b) },
-		func() error { return s.RevokeUser(ctx, a1.Slot.User) }, // twice is fine
+		func() error { return s.RevokeUser(ctx, a1.Slot.User) }, // a second call succeeds
 		func() error { return s.RevokeUser(ctx, tokenauth.UserKeyOf("nobody")) },
 		func() error { return holds(ctx, s, b) },
 	)
 }
 
-// together runs n functions at once and returns their errors.
+// together calls do(0) to do(n-1) concurrently and returns their errors, joined.
 func together(n int, do func(i int) error) error {
 	errs := make([]error, n)
 	start := make(chan struct{})
@@ -228,11 +229,11 @@ func replaceRace(ctx context.Context, s tokenauth.Storage) error {
 	if err != nil {
 		return err
 	}
-	// Each call displaced the one before it, so the last two differ.
+	// The last call replaced the token of another call, so the digests differ.
 	if got.Replaced.IsZero() || got.Replaced == got.Digest {
-		return fmt.Errorf("after %d calls the token has digest %v and replaced %v", n, got.Digest, got.Replaced)
+		return fmt.Errorf("after %d concurrent calls of Replace, the token has digest %v and replaced digest %v, want the digests of two calls", n, got.Digest, got.Replaced)
 	}
-	// One token: after ending it, none of the others is to be found.
+	// Only one token remains: after its revocation the slot is empty.
 	if err := s.Revoke(ctx, slot, got.Digest); err != nil {
 		return err
 	}
@@ -256,10 +257,10 @@ func revokeRace(ctx context.Context, s tokenauth.Storage) error {
 		}
 		got, err := s.Find(ctx, now.Slot)
 		if err != nil {
-			return fmt.Errorf("the newer token is gone: %w", err)
+			return fmt.Errorf("Revoke of the old token also removed the new one: %w", err)
 		}
 		if got.Digest != now.Digest {
-			return fmt.Errorf("the slot holds %v, want %v", got.Digest, now.Digest)
+			return fmt.Errorf("the slot holds digest %v, want %v", got.Digest, now.Digest)
 		}
 	}
 	return nil
@@ -267,8 +268,8 @@ func revokeRace(ctx context.Context, s tokenauth.Storage) error {
 
 func revokeUserRace(ctx context.Context, s tokenauth.Storage) error {
 	for round := range 20 {
-		// Tokens that were stored before the call, at clients of their own,
-		// while others are being stored.
+		// These tokens are stored before the call, each at its own client.
+		// Others are stored while the call runs.
 		const before = 4
 		for i := range before {
 			if err := all(ctx, s, token("alice", fmt.Sprint("before", i), 100*round+i)); err != nil {
@@ -304,7 +305,7 @@ func contextEnded(ctx context.Context, s tokenauth.Storage) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := s.Find(ended, old.Slot); errors.Is(err, tokenauth.ErrNotFound) {
-		return errors.New("call of Find with an ended context returned ErrNotFound for a token that is there")
+		return errors.New("Find with an ended context returned ErrNotFound for a stored token")
 	}
 	if err := s.Replace(ended, now); err == nil {
 		now.Replaced = old.Digest
@@ -326,7 +327,7 @@ func purge(ctx context.Context, s tokenauth.Storage) error {
 	if !ok {
 		return nil
 	}
-	const n = 2500 // more than a batch of anybody's
+	const n = 2500 // more than any storage removes in one batch
 	err := together(8, func(worker int) error {
 		for i := worker; i < n; i += 8 {
 			t := token(fmt.Sprint("user", i), "", i)
@@ -346,10 +347,10 @@ func purge(ctx context.Context, s tokenauth.Storage) error {
 	}
 	removed, err := p.Purge(ctx, epoch)
 	if err != nil {
-		return fmt.Errorf("call of Purge: %w", err)
+		return fmt.Errorf("Purge returned an error: %w", err)
 	}
 	if removed != n/2 {
-		return fmt.Errorf("call of Purge removed %d tokens, want %d", removed, n/2)
+		return fmt.Errorf("Purge removed %d tokens, want %d", removed, n/2)
 	}
 	for i := range n {
 		slot := tokenauth.SlotOf(fmt.Sprint("user", i), "")
@@ -364,7 +365,7 @@ func purge(ctx context.Context, s tokenauth.Storage) error {
 	}
 	removed, err = p.Purge(ctx, epoch)
 	if err != nil || removed != 0 {
-		return fmt.Errorf("a second Purge removed %d tokens, error %v", removed, err)
+		return fmt.Errorf("a second call of Purge removed %d tokens, error %v, want none", removed, err)
 	}
 	return nil
 }
@@ -381,7 +382,7 @@ func purgeStops(ctx context.Context, s tokenauth.Storage) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := p.Purge(ended, t.ExpiresAt.Add(time.Second)); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("call of Purge with an ended context returned error %v", err)
+		return fmt.Errorf("Purge with an ended context returned error %v, want context.Canceled", err)
 	}
 	return holds(ctx, s, t)
 }
@@ -408,7 +409,7 @@ func purgeRace(ctx context.Context, s tokenauth.Storage) error {
 			return err
 		}
 		if got, err := s.Find(ctx, now.Slot); err != nil || got.Digest != now.Digest {
-			return fmt.Errorf("the newer token is gone: found %v, error %w", got.Digest, err)
+			return fmt.Errorf("Purge removed the token that replaced an expired one: found digest %v, error %w", got.Digest, err)
 		}
 	}
 	return nil

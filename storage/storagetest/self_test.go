@@ -18,14 +18,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A broken storage is a good one with one method, or two, that break a rule.
+// A broken is a correct storage in which test cases replace methods by broken
+// ones.
 type broken struct {
 	memory.Store
 	counters
 	methods
 }
 
-// counters are a throttle.Storage.
+// counters is a correct throttle.Storage in memory.
 type counters struct {
 	mu  sync.Mutex
 	all map[throttle.Key]throttle.Counter
@@ -135,7 +136,8 @@ func (b *broken) UpdateCounters(ctx context.Context, keys []throttle.Key, change
 	return b.counters.UpdateCounters(ctx, keys, change)
 }
 
-// A brokenFeed passes on what it is told, but for one method or two.
+// A brokenFeed passes all calls on to its Invalidator, except those that changed
+// or alive replaces.
 type brokenFeed struct {
 	tokenauth.Invalidator
 	changed func(tokenauth.Invalidator, tokenauth.UserKey)
@@ -158,29 +160,29 @@ func (f *brokenFeed) Heartbeat(asOf time.Time) {
 	f.Invalidator.Heartbeat(asOf)
 }
 
-// changes makes a storage whose feed tells of changes in its own way, and
-// lives one whose feed does so of being alive.
+// changes replaces the reports of changes to the feed by calls of changed.
 func changes(changed func(tokenauth.Invalidator, tokenauth.UserKey)) methods {
 	return methods{watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 		return s.Watch(ctx, beat, &brokenFeed{Invalidator: feed, changed: changed})
 	}}
 }
 
+// lives replaces the heartbeats by calls of alive.
 func lives(alive func(tokenauth.Invalidator, time.Time)) methods {
 	return methods{watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 		return s.Watch(ctx, beat, &brokenFeed{Invalidator: feed, alive: alive})
 	}}
 }
 
-func TestBrokenStoragesAreCaught(t *testing.T) {
+func TestRunDetectsBrokenStorages(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name   string
 		broken methods
-		rules  []string // those that must notice; others may
+		rules  []string // the rules that must fail; others may fail too
 	}{
 		{"none", methods{}, nil},
-		{"says nothing for an empty slot", methods{
+		{"finds an empty slot without an error", methods{
 			find: func(s *memory.Store, ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 				t, _ := s.Find(ctx, slot)
 				return t, nil
@@ -195,26 +197,26 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return t, err
 			},
 		}, []string{"Expired"}},
-		{"forgets what was replaced", methods{
+		{"loses the replaced digest", methods{
 			find: func(s *memory.Store, ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 				t, err := s.Find(ctx, slot)
 				t.Replaced = tokenauth.Digest{}
 				return t, err
 			},
 		}, []string{"Replaced", "ReplaceRace"}},
-		{"forgets the stamp", methods{
+		{"loses the stamp", methods{
 			replace: func(s *memory.Store, ctx context.Context, t tokenauth.Token) error {
 				t.Principal.Stamp = ""
 				return s.Replace(ctx, t)
 			},
 		}, []string{"RoundTrip", "OddValues"}},
-		{"has one slot for a user", methods{
+		{"has only one slot for each user", methods{
 			replace: func(s *memory.Store, ctx context.Context, t tokenauth.Token) error {
 				s.RevokeUser(ctx, t.Slot.User)
 				return s.Replace(ctx, t)
 			},
 		}, []string{"SlotsApart", "Replaced"}},
-		{"revokes whatever the slot holds", methods{
+		{"revokes a token with any digest", methods{
 			revoke: func(s *memory.Store, ctx context.Context, slot tokenauth.Slot, _ tokenauth.Digest) error {
 				t, err := s.Find(ctx, slot)
 				if err != nil {
@@ -223,7 +225,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return s.Revoke(ctx, slot, t.Digest)
 			},
 		}, []string{"Revoke"}},
-		{"complains about revoking twice", methods{
+		{"fails if a token is revoked twice", methods{
 			revoke: func(s *memory.Store, ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
 				if _, err := s.Find(ctx, slot); err != nil {
 					return err
@@ -251,7 +253,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return s.Revoke(ctx, slot, t.Digest)
 			},
 		}, []string{"RevokeUser", "RevokeUserRace"}},
-		{"says not found when the context has ended", methods{
+		{"returns ErrNotFound when the context has ended", methods{
 			find: func(s *memory.Store, ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 				if ctx.Err() != nil {
 					return tokenauth.Token{}, tokenauth.ErrNotFound
@@ -259,26 +261,26 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return s.Find(ctx, slot)
 			},
 		}, []string{"ContextEnded"}},
-		{"lists live tokens", methods{
+		{"lists only tokens that have not expired", methods{
 			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 				all, err := s.List(ctx, u)
 				return slices.DeleteFunc(all, func(t tokenauth.Token) bool { return t.ExpiresAt.Before(time.Now()) }), err
 			},
 		}, []string{"List"}},
-		{"lists the tokens of others", methods{
+		{"lists tokens of another user too", methods{
 			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 				all, _ := s.List(ctx, u)
 				others, err := s.List(ctx, tokenauth.UserKeyOf("bob"))
 				return append(all, others...), err
 			},
 		}, []string{"List"}},
-		{"lists one client", methods{
+		{"lists only one token", methods{
 			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 				all, err := s.List(ctx, u)
 				return all[:min(1, len(all))], err
 			},
 		}, []string{"List", "ListRace"}},
-		{"finds nobody to list", methods{
+		{"fails if a user has no tokens", methods{
 			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 				all, err := s.List(ctx, u)
 				if len(all) == 0 {
@@ -287,7 +289,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return all, err
 			},
 		}, []string{"List"}},
-		{"lists nothing when the context has ended", methods{
+		{"lists no tokens when the context has ended", methods{
 			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 				if ctx.Err() != nil {
 					return nil, nil
@@ -295,7 +297,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return s.List(ctx, u)
 			},
 		}, []string{"List"}},
-		{"lists without what was replaced", methods{
+		{"lists tokens without the replaced digest", methods{
 			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 				all, err := s.List(ctx, u)
 				for i := range all {
@@ -304,7 +306,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return all, err
 			},
 		}, []string{"List"}},
-		{"lists what it sees twice", methods{
+		{"lists the results of two reads", methods{
 			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 				all, err := s.List(ctx, u)
 				time.Sleep(time.Millisecond)
@@ -317,7 +319,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return all, err
 			},
 		}, []string{"ListRace"}},
-		{"lists what it finds again a moment later", methods{
+		{"lists only tokens that a second read finds too", methods{
 			list: func(s *memory.Store, ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 				all, err := s.List(ctx, u)
 				time.Sleep(time.Millisecond)
@@ -327,20 +329,20 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				}), err
 			},
 		}, []string{"ListRace"}},
-		{"purges what expires at the time", methods{
+		{"purges tokens that expire at the given time", methods{
 			purge: func(s *memory.Store, ctx context.Context, before time.Time) (int64, error) {
 				return s.Purge(ctx, before.Add(time.Second))
 			},
 		}, []string{"Purge"}},
-		{"purges one batch", methods{
+		{"purges nothing", methods{
 			purge: func(s *memory.Store, ctx context.Context, before time.Time) (int64, error) { return 0, ctx.Err() },
 		}, []string{"Purge"}},
-		{"purges on after the end", methods{
+		{"purges after the context has ended", methods{
 			purge: func(s *memory.Store, ctx context.Context, before time.Time) (int64, error) {
 				return s.Purge(context.WithoutCancel(ctx), before)
 			},
 		}, []string{"PurgeStops"}},
-		{"revokes a client's tokens of a batch of users", methods{
+		{"revokes a client's tokens of 1,000 users only", methods{
 			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
 				for i := range 1000 {
 					slot := tokenauth.Slot{User: tokenauth.UserKeyOf(fmt.Sprint("user", i)), Client: c}
@@ -361,13 +363,13 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return nil
 			},
 		}, []string{"RevokeClient", "RevokeClientRace"}},
-		{"says that a client's tokens are revoked when the context has ended", methods{
+		{"returns nil from RevokeClient when the context has ended", methods{
 			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
 				s.RevokeClient(ctx, c)
 				return nil
 			},
 		}, []string{"RevokeClient"}},
-		{"writes back what a client's users have elsewhere", methods{
+		{"overwrites tokens at other clients with old ones", methods{
 			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
 				if ctx.Err() != nil {
 					return ctx.Err()
@@ -390,7 +392,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return nil
 			},
 		}, []string{"RevokeClientRace"}},
-		{"tells nobody that a client's tokens are revoked", func() methods {
+		{"does not report that a client's tokens were revoked", func() methods {
 			var quiet atomic.Bool
 			return methods{
 				revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
@@ -416,7 +418,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				})
 			},
 		}, []string{"CountersRoundTrip"}},
-		{"counts no failures below zero", methods{
+		{"stores negative failures as zero", methods{
 			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 				return c.UpdateCounters(ctx, keys, func(some []throttle.Counter) {
 					change(some)
@@ -426,7 +428,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				})
 			},
 		}, []string{"CountersRoundTrip"}},
-		{"counts in text", methods{
+		{"stores keys of counters as text", methods{
 			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 				texts := make([]throttle.Key, len(keys))
 				for i := range keys {
@@ -447,7 +449,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return c.put(ctx, keys, some)
 			},
 		}, []string{"CountersAtomic", "CountersUnchanged"}},
-		{"updates one counter after the other", methods{
+		{"updates counters one after the other", methods{
 			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 				read := make([]throttle.Counter, len(keys))
 				for i := range keys {
@@ -465,7 +467,7 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return nil
 			},
 		}, []string{"CountersAtomic"}},
-		{"forgets the counters that are not changed", methods{
+		{"resets the counters that are not changed", methods{
 			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 				return c.UpdateCounters(ctx, keys, func(some []throttle.Counter) {
 					before := slices.Clone(some)
@@ -489,40 +491,40 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				})
 			},
 		}, []string{"CountersContextEnded"}},
-		{"says that it counted when the context has ended", methods{
+		{"returns nil from UpdateCounters when the context has ended", methods{
 			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 				c.UpdateCounters(ctx, keys, change)
 				return nil
 			},
 		}, []string{"CountersContextEnded"}},
-		{"tells nobody", changes(func(tokenauth.Invalidator, tokenauth.UserKey) {}), []string{"WatchReports"}},
-		{"tells of somebody else", changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
+		{"reports no changes", changes(func(tokenauth.Invalidator, tokenauth.UserKey) {}), []string{"WatchReports"}},
+		{"reports another user", changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
 			u[15]++
 			f.Invalidate(u)
 		}), []string{"WatchReports"}},
-		{"tells after the heartbeat", changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
+		{"reports a change after the heartbeat", changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
 			time.AfterFunc(300*time.Millisecond, func() { f.Invalidate(u) })
 		}), []string{"WatchReports"}},
-		{"tells the first to watch", methods{
+		{"reports changes to one call of Watch only", methods{
 			watch: onlyFirst(),
 		}, []string{"WatchReports"}},
-		{"gives one heartbeat", methods{
+		{"sends only one heartbeat", methods{
 			watch: func(s *memory.Store, ctx context.Context, _ time.Duration, feed tokenauth.Invalidator) error {
 				return s.Watch(ctx, time.Hour, feed)
 			},
 		}, []string{"WatchAlive"}},
-		{"lives slowly", methods{
+		{"sends heartbeats too rarely", methods{
 			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 				return s.Watch(ctx, 3*beat, feed)
 			},
 		}, []string{"WatchAlive"}},
-		{"is sure of the future", lives(func(f tokenauth.Invalidator, asOf time.Time) {
+		{"sends heartbeats with a time in the future", lives(func(f tokenauth.Invalidator, asOf time.Time) {
 			f.Heartbeat(asOf.Add(time.Second))
 		}), []string{"WatchAlive"}},
-		{"says when by the wall clock", lives(func(f tokenauth.Invalidator, asOf time.Time) {
+		{"sends heartbeats without a monotonic clock reading", lives(func(f tokenauth.Invalidator, asOf time.Time) {
 			f.Heartbeat(asOf.Round(0))
 		}), []string{"WatchAlive"}},
-		{"watches on after the end", methods{
+		{"does not return from Watch when the context ends", methods{
 			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 				s.Watch(ctx, beat, feed)
 				timed, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*time.Second)
@@ -531,13 +533,13 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 				return ctx.Err()
 			},
 		}, []string{"WatchStops"}},
-		{"does not say why it stops", methods{
+		{"returns nil from Watch when the context ends", methods{
 			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 				s.Watch(ctx, beat, feed)
 				return nil
 			},
 		}, []string{"WatchStops"}},
-		{"reports after the end", methods{
+		{"reports a change after Watch returned", methods{
 			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 				defer time.AfterFunc(beat, feed.InvalidateAll)
 				return s.Watch(ctx, beat, feed)
@@ -552,17 +554,18 @@ func TestBrokenStoragesAreCaught(t *testing.T) {
 			})
 			for _, rule := range test.rules {
 				if found[rule] == nil {
-					t.Errorf("rule %s did not notice", rule)
+					t.Errorf("rule %s did not fail", rule)
 				}
 			}
 			if test.rules == nil && len(found) > 0 {
-				t.Errorf("rules %v failed for a good storage: %v", slices.Collect(maps.Keys(found)), found)
+				t.Errorf("rules %v failed for a correct storage: %v", slices.Collect(maps.Keys(found)), found)
 			}
 		})
 	}
 }
 
-// onlyFirst returns a Watch that tells of changes in one of the calls under way.
+// onlyFirst returns a Watch that reports changes to only one of the calls in
+// progress.
 func onlyFirst() func(*memory.Store, context.Context, time.Duration, tokenauth.Invalidator) error {
 	var busy atomic.Bool
 	return func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
@@ -574,8 +577,8 @@ func onlyFirst() func(*memory.Store, context.Context, time.Duration, tokenauth.I
 	}
 }
 
-// A storage that deletes and then inserts loses sign-ins that race.
-func TestDeleteThenInsertIsCaught(t *testing.T) {
+// A storage whose Replace deletes and then inserts fails concurrent sign-ins.
+func TestRunDetectsDeleteThenInsert(t *testing.T) {
 	t.Parallel()
 	var busy atomic.Bool
 	found := storagetest.Check(t.Context(), func() tokenauth.Storage {
@@ -589,6 +592,12 @@ func TestDeleteThenInsertIsCaught(t *testing.T) {
 		}}}
 	})
 	if found["ReplaceRace"] == nil {
-		t.Error("rule ReplaceRace did not notice")
+		t.Error("rule ReplaceRace did not fail")
 	}
+}
+
+// The test of ExampleRun is itself correct.
+func TestExampleRunPasses(t *testing.T) {
+	t.Parallel()
+	testStorage(t)
 }

@@ -1,13 +1,17 @@
-// Package storagetest proves that a tokenauth.Storage keeps its contract:
+// Package storagetest tests whether a [tokenauth.Storage] follows the rules that
+// [tokenauth.Service] relies on:
 //
 //	func TestStorage(t *testing.T) {
 //		storagetest.Run(t, func(t *testing.T) tokenauth.Storage { return openMine(t) })
 //	}
 //
-// Each rule is a subtest, run on a storage of its own. Abilities that a storage
-// may have (tokenauth.BatchFinder, tokenauth.Lister, tokenauth.Purger,
-// tokenauth.Watcher, throttle.Storage and tokenauth.ClientRevoker) are found by
-// type assertion and tested where they are there.
+// [Run] tests each rule in a subtest, on a storage of its own. If a rule is
+// broken, the failure states the rule in one sentence.
+//
+// Run also tests the optional interfaces that the storage implements:
+// [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
+// [tokenauth.Watcher], [tokenauth.ClientRevoker] and [throttle.Storage].
+// [RunClients] tests a registry of clients.
 package storagetest
 
 import (
@@ -18,21 +22,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Run runs every rule as a parallel subtest. Open is called for each and
-// returns an empty storage; what it needs to close goes into t.Cleanup.
+// Run tests a storage against every rule, in parallel subtests of t. It calls
+// open once for each rule. Open must return a new, empty storage, and register
+// its clean-up with [testing.T.Cleanup].
 func Run(t *testing.T, open func(t *testing.T) tokenauth.Storage) {
 	for _, rule := range rules {
 		t.Run(rule.name, func(t *testing.T) {
 			t.Parallel()
 			if err := rule.check(t.Context(), open(t)); err != nil {
-				t.Errorf("%s\nrule: %s", err, rule.says)
+				t.Errorf("%s\nbroken rule: %s", err, rule.says)
 			}
 		})
 	}
 }
 
-// check runs every rule, all at once, and returns the failures by the rule's name,
-// for the tests of this package. Open returns an empty storage.
+// check tests every rule concurrently, and returns the failures by the name of
+// the rule. The tests of this package use it. Open must return a new, empty
+// storage.
 func check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -51,7 +57,7 @@ func check(ctx context.Context, open func() tokenauth.Storage) map[string]error 
 	return broken
 }
 
-// A rule is a sentence of the contract and how to find out.
+// A rule is one sentence of the contract of [tokenauth.Storage], with its test.
 type rule struct {
 	name  string
 	says  string
@@ -60,34 +66,34 @@ type rule struct {
 
 var rules = []rule{
 	{"EmptySlot", "Find returns ErrNotFound for an empty slot.", emptySlot},
-	{"RoundTrip", "Find returns what Replace stored, every field of it.", roundTrip},
-	{"OddValues", "IDs, names, roles and attributes are of any shape.", oddValues},
-	{"Expired", "Find returns expired tokens too: time is the Service's to judge.", expired},
-	{"Replaced", "Replace keeps the digest that it displaced.", replaced},
-	{"SlotsApart", "A slot is one user at one client; others are untouched.", slotsApart},
-	{"Revoke", "Revoke empties a slot that holds the digest, and leaves one that does not.", revoke},
-	{"RevokeUser", "RevokeUser empties every slot of the user, and of nobody else.", revokeUser},
-	{"ReplaceRace", "If n calls of Replace race, all succeed and one token stays.", replaceRace},
-	{"RevokeRace", "Revoke compares and deletes in one step.", revokeRace},
-	{"RevokeUserRace", "What was stored before RevokeUser was called is gone when it returns.", revokeUserRace},
-	{"ContextEnded", "With an ended context, a call changes all or nothing, and never says ErrNotFound for what is there.", contextEnded},
-	{"FindBatch", "FindBatch returns at each index what Find does for that slot, for 1 to 64 slots in any order.", findBatch},
-	{"FindBatchKept", "FindBatch does not change the slots, and nobody changes what it returned.", findBatchKept},
-	{"FindBatchContextEnded", "With a context that ends, FindBatch returns soon, and never says ErrNotFound or ErrCorrupt for what is there.", findBatchContextEnded},
-	{"FindBatchFresh", "FindBatch sees every change that was done before the call.", findBatchFresh},
-	{"FindBatchRace", "FindBatch reads each slot after the call began, whichever calls run at once.", findBatchRace},
-	{"List", "List returns what all slots of the user hold, expired or not, and nothing of anybody else.", list},
-	{"ListRace", "List returns each token that is there all the while, and of each slot one, whatever is stored meanwhile.", listRace},
-	{"Purge", "Purge removes what expired before the time, and nothing else.", purge},
-	{"PurgeStops", "Purge returns the context's error when that ends.", purgeStops},
-	{"PurgeRace", "Purge never removes a token that replaced an expired one.", purgeRace},
-	{"RevokeClient", "RevokeClient empties the slots of all users at the client, and of no other.", revokeClient},
-	{"RevokeClientRace", "What was stored before RevokeClient was called is gone when it returns, and what is stored at other clients meanwhile is not.", revokeClientRace},
-	{"CountersRoundTrip", "UpdateCounters has the counters as they were stored, or zero.", countersRoundTrip},
-	{"CountersAtomic", "UpdateCounters reads and stores all its counters in one step.", countersAtomic},
-	{"CountersUnchanged", "UpdateCounters leaves the counters that are not changed.", countersUnchanged},
-	{"CountersContextEnded", "With an ended context, UpdateCounters stores all or nothing.", countersContextEnded},
-	{"WatchReports", "Watch reports that a token has ended before it says that it is alive as of a later time.", watchReports},
-	{"WatchAlive", "Watch says at least once in each beat that it is alive, by the time before it found out.", watchAlive},
-	{"WatchStops", "Watch returns the context's error soon after it ends, and leaves the feed alone from then on.", watchStops},
+	{"RoundTrip", "Find returns every field of the token that Replace stored.", roundTrip},
+	{"OddValues", "IDs, names, roles and attributes may be any text.", oddValues},
+	{"Expired", "Find returns expired tokens too. The Service decides whether a token has expired.", expired},
+	{"Replaced", "Replace records the digest of the token that it replaced.", replaced},
+	{"SlotsApart", "A slot belongs to one user at one client. A change of one slot leaves all others as they are.", slotsApart},
+	{"Revoke", "Revoke empties the slot if its token has the given digest. Otherwise it leaves the slot as it is and returns nil.", revoke},
+	{"RevokeUser", "RevokeUser empties every slot of the user, and no slot of another user.", revokeUser},
+	{"ReplaceRace", "When calls of Replace run concurrently, all succeed and one token remains.", replaceRace},
+	{"RevokeRace", "Revoke compares the digest and removes the token in one atomic step.", revokeRace},
+	{"RevokeUserRace", "When RevokeUser returns, all tokens of the user that were stored before the call are gone.", revokeUserRace},
+	{"ContextEnded", "With an ended context, a call makes its whole change or none, and does not return ErrNotFound for a stored token.", contextEnded},
+	{"FindBatch", "FindBatch returns at each index what Find returns for that slot, for 1 to 64 slots in any order.", findBatch},
+	{"FindBatchKept", "FindBatch does not modify the slots, and its results do not change after it returned.", findBatchKept},
+	{"FindBatchContextEnded", "When its context ends, FindBatch returns soon, and does not return ErrNotFound or ErrCorrupt for a stored token.", findBatchContextEnded},
+	{"FindBatchFresh", "FindBatch sees every change that was complete before the call.", findBatchFresh},
+	{"FindBatchRace", "FindBatch reads each slot after the call began, also when other calls run concurrently.", findBatchRace},
+	{"List", "List returns the tokens in all slots of the user, expired or not, and no token of another user.", list},
+	{"ListRace", "While tokens are replaced, List returns exactly one token for each slot that always holds one.", listRace},
+	{"Purge", "Purge removes all tokens that expired before the given time, and no others.", purge},
+	{"PurgeStops", "When its context ends, Purge returns the context's error.", purgeStops},
+	{"PurgeRace", "Purge does not remove a token that replaced an expired one.", purgeRace},
+	{"RevokeClient", "RevokeClient empties the slots of all users at the client, and no slot at another client.", revokeClient},
+	{"RevokeClientRace", "When RevokeClient returns, all tokens of the client that were stored before the call are gone. Tokens that are stored at other clients meanwhile remain.", revokeClientRace},
+	{"CountersRoundTrip", "UpdateCounters passes each counter as it was stored, or zero if it was not stored.", countersRoundTrip},
+	{"CountersAtomic", "UpdateCounters reads and stores all its counters in one atomic step.", countersAtomic},
+	{"CountersUnchanged", "UpdateCounters keeps the counters that the function does not change.", countersUnchanged},
+	{"CountersContextEnded", "With an ended context, UpdateCounters stores all its counters or none.", countersContextEnded},
+	{"WatchReports", "Watch reports that a token has ended before it sends a heartbeat with a later time.", watchReports},
+	{"WatchAlive", "Watch sends a heartbeat at least once in each beat, with a time that it took before its check of the connection.", watchAlive},
+	{"WatchStops", "When its context ends, Watch soon returns the context's error, and then calls no method of the feed.", watchStops},
 }

@@ -12,25 +12,25 @@ import (
 
 const (
 	beat = 100 * time.Millisecond
-	// patience is for what has no deadline in the contract but "soon".
+	// patience is the time limit where the contract only requires "soon".
 	patience = 3 * time.Second
 )
 
-// A watching is a call of Watch, and the feed of it, which writes down what it
-// is told.
+// A watching is one call of Watch. It is also the [tokenauth.Invalidator] of that
+// call, and records the calls of its methods.
 type watching struct {
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when Watch has returned
 
 	mu       sync.Mutex
-	news     chan struct{}             // closed, and made anew, when there is any
-	changed  map[tokenauth.UserKey]int // calls of Changed
-	all      int                       // calls of ChangedAll
-	alive    int                       // calls of Alive
-	asOf     time.Time                 // what the last one said
-	returned bool                      // Watch has
-	err      error                     // what it returned
-	wrong    error                     // what is never right
+	news     chan struct{}             // closed and replaced after each recorded call
+	changed  map[tokenauth.UserKey]int // calls of Invalidate
+	all      int                       // calls of InvalidateAll
+	alive    int                       // calls of Heartbeat
+	asOf     time.Time                 // the argument of the last Heartbeat
+	returned bool                      // whether Watch has returned
+	err      error                     // the result of Watch
+	wrong    error                     // calls that break a rule at any time
 }
 
 func watch(ctx context.Context, w tokenauth.Watcher) *watching {
@@ -49,41 +49,42 @@ func watch(ctx context.Context, w tokenauth.Watcher) *watching {
 	return g
 }
 
-// tell calls f, which writes something down.
+// tell calls f to record a call, and wakes the callers of wait.
 func (g *watching) tell(f func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.returned {
-		g.wrong = errors.Join(g.wrong, errors.New("a method of the feed was called after Watch had returned"))
+		g.wrong = errors.Join(g.wrong, errors.New("a method of the feed was called after Watch returned"))
 	}
 	f()
 	close(g.news)
 	g.news = make(chan struct{})
 }
 
-// Changed implements tokenauth.Feed.
+// Invalidate implements [tokenauth.Invalidator].
 func (g *watching) Invalidate(u tokenauth.UserKey) { g.tell(func() { g.changed[u]++ }) }
 
-// ChangedAll implements tokenauth.Feed.
+// InvalidateAll implements [tokenauth.Invalidator].
 func (g *watching) InvalidateAll() { g.tell(func() { g.all++ }) }
 
-// Alive implements tokenauth.Feed.
+// Heartbeat implements [tokenauth.Invalidator].
 func (g *watching) Heartbeat(asOf time.Time) {
 	g.tell(func() {
 		g.alive++
 		g.asOf = asOf
 		switch {
 		case asOf.After(time.Now()):
-			g.wrong = errors.Join(g.wrong, errors.New("call of Alive with a time in the future"))
+			g.wrong = errors.Join(g.wrong, errors.New("Watch sent a heartbeat with a time in the future"))
 		case asOf == asOf.Round(0):
-			g.wrong = errors.Join(g.wrong, errors.New("call of Alive with a time without a monotonic reading"))
+			g.wrong = errors.Join(g.wrong, errors.New("Watch sent a heartbeat with a time without a monotonic clock reading"))
 		}
 	})
 }
 
-var errLate = errors.New("nothing of the kind came")
+var errLate = errors.New("the time limit has passed")
 
-// wait waits until something is right, or wrong.
+// wait waits until right returns true or an error, or until a call breaks a rule.
+// It returns errLate after the limit.
 func (g *watching) wait(ctx context.Context, limit time.Duration, right func() (bool, error)) error {
 	timeout := time.After(limit)
 	for late := false; ; {
@@ -101,19 +102,19 @@ func (g *watching) wait(ctx context.Context, limit time.Duration, right func() (
 		select {
 		case <-news:
 		case <-timeout:
-			late = true // but look once more: the machine may have been busy
+			late = true // check once more, because the machine may have been busy
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// aliveAgain waits for n calls of Alive, each for a time after this one.
+// aliveAgain waits for n calls of Heartbeat with times after this call began.
 func (g *watching) aliveAgain(ctx context.Context, n int, limit time.Duration) error {
 	now, begin := time.Now(), -1
 	err := g.wait(ctx, limit, func() (bool, error) {
 		if g.returned {
-			return false, fmt.Errorf("call of Watch returned %w", g.err)
+			return false, fmt.Errorf("Watch returned %w", g.err)
 		}
 		if begin < 0 && g.asOf.After(now) {
 			begin = g.alive - 1
@@ -121,51 +122,52 @@ func (g *watching) aliveAgain(ctx context.Context, n int, limit time.Duration) e
 		return begin >= 0 && g.alive >= begin+n, nil
 	})
 	if errors.Is(err, errLate) {
-		return fmt.Errorf("there were not %d calls of Alive in %v, with a beat of %v", n, limit, beat)
+		return fmt.Errorf("Watch sent fewer than %d heartbeats in %v, with a beat of %v", n, limit, beat)
 	}
 	return err
 }
 
-// reports waits for the news that a token of the user has ended, beyond what
-// the feed had been told before. It had ended by the time after.
+// reports waits until Watch reports a change of the user. Before is the number of
+// earlier reports, and the change was complete at the time after.
 func (g *watching) reports(ctx context.Context, u tokenauth.UserKey, before int, after time.Time) error {
 	err := g.wait(ctx, patience, func() (bool, error) {
 		switch {
 		case g.changed[u]+g.all > before, g.returned:
 			return true, nil
 		case g.asOf.After(after):
-			return false, fmt.Errorf("call of Alive before the news, for a time %v later", g.asOf.Sub(after))
+			return false, fmt.Errorf("Watch sent a heartbeat for a time %v after the change, but has not reported the change", g.asOf.Sub(after))
 		}
 		return false, nil
 	})
 	if errors.Is(err, errLate) {
-		return fmt.Errorf("no news of it in %v", patience)
+		return fmt.Errorf("Watch reported no change within %v", patience)
 	}
 	return err
 }
 
-// told returns how often the feed was told of the user.
+// told returns how many changes were reported that concern the user.
 func (g *watching) told(u tokenauth.UserKey) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.changed[u] + g.all
 }
 
-// end ends the context and returns what was wrong, by then and about that.
+// end cancels the context of Watch and waits until Watch returns. It returns the
+// recorded error of the whole call.
 func (g *watching) end() error {
 	g.cancel()
 	select {
 	case <-g.ended:
 	case <-time.After(patience):
-		return fmt.Errorf("call of Watch goes on %v after its context has ended", patience)
+		return fmt.Errorf("Watch has not returned %v after its context ended", patience)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.wrong
 }
 
-// current returns a token that is good now: what has ended of one that expired
-// long ago need not be told.
+// current returns a token that is valid now. Watch need not report the end of a
+// token that expired long ago.
 func current(user, client string, n int) tokenauth.Token {
 	t := token(user, client, n)
 	life := t.ExpiresAt.Sub(t.IssuedAt)
@@ -179,7 +181,7 @@ func watchReports(ctx context.Context, s tokenauth.Storage) error {
 	if !ok {
 		return nil
 	}
-	// Several calls may run at once, and each is told all.
+	// Several calls of Watch may run concurrently, and each reports all changes.
 	watchings := []*watching{watch(ctx, w), watch(ctx, w)}
 	err := reportsEach(ctx, s, watchings)
 	for _, g := range watchings {
@@ -207,7 +209,8 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 		if err := all(ctx, s, replaced, revoked, web, mobile, dave); err != nil {
 			return err
 		}
-		// What there is to tell of those is not what is waited for.
+		// Wait until the reports of these changes have arrived, so that they are
+		// not mistaken for those of the changes below.
 		if err := alive(); err != nil {
 			return err
 		}
@@ -236,7 +239,7 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 			returned := time.Now()
 			for i, g := range watchings {
 				if err := g.reports(ctx, test.user, before[i], returned); err != nil {
-					return fmt.Errorf("call of %s: %w", test.name, err)
+					return fmt.Errorf("after %s: %w", test.name, err)
 				}
 			}
 		}
@@ -249,7 +252,7 @@ func watchAlive(ctx context.Context, s tokenauth.Storage) error {
 	if !ok {
 		return nil
 	}
-	const calls, slack = 10, time.Second // a machine may be busy
+	const calls, slack = 10, time.Second // slack for a busy machine
 	g := watch(ctx, w)
 	err := first(
 		func() error { return g.aliveAgain(ctx, 1, patience) },
@@ -267,7 +270,7 @@ func watchStops(ctx context.Context, s tokenauth.Storage) error {
 	if err := g.aliveAgain(ctx, 1, patience); err != nil {
 		return errors.Join(err, g.end())
 	}
-	// There is something to tell as it ends.
+	// Make changes while Watch ends.
 	err := together(8, func(i int) error {
 		if i == 0 {
 			return g.end()
@@ -278,9 +281,9 @@ func watchStops(ctx context.Context, s tokenauth.Storage) error {
 		return err
 	}
 	if !errors.Is(g.err, context.Canceled) {
-		return fmt.Errorf("call of Watch returned %v when its context had ended", g.err)
+		return fmt.Errorf("Watch returned %v after its context ended, want context.Canceled", g.err)
 	}
-	// And something to keep to itself.
+	// Changes after the end must not be reported.
 	err = first(
 		func() error { return all(ctx, s, current("alice", "", 1), current("alice", "", 2)) },
 		func() error { return s.RevokeUser(ctx, tokenauth.UserKeyOf("alice")) },
@@ -296,7 +299,7 @@ func watchStops(ctx context.Context, s tokenauth.Storage) error {
 		return err
 	}
 	if !errors.Is(g.err, context.Canceled) {
-		return fmt.Errorf("call of Watch with an ended context returned %v", g.err)
+		return fmt.Errorf("Watch with an ended context returned %v, want context.Canceled", g.err)
 	}
 	return nil
 }
