@@ -543,7 +543,7 @@ func TestMissingRoleIsLoggedAndNotSent(t *testing.T) {
 	if want := `needs_one_of="[Administrator Auditor]" has_roles="[Reader Staff]"`; !strings.Contains(log.String(), want) {
 		t.Errorf("logged %s", log)
 	}
-	if e := w.events[len(w.events)-1]; e.Reason != event.ReasonRole || !strings.Contains(e.Err.Error(), `it needs one of ["Administrator" "Auditor"], and has ["Reader" "Staff"]`) {
+	if e := w.events[len(w.events)-1]; e.Reason != event.ReasonRole || !strings.Contains(e.Err.Error(), `the route needs one of ["Administrator" "Auditor"], the user has ["Reader" "Staff"]`) {
 		t.Errorf("observed %+v", e)
 	}
 }

@@ -44,7 +44,7 @@ type proxyLog struct {
 func (l *proxyLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if line := string(p); strings.Contains(line, "the address of a client") {
+	if line := string(p); strings.Contains(line, "a client address") {
 		l.lines = append(l.lines, line)
 	}
 	return len(p), nil
@@ -207,7 +207,7 @@ func TestAddressOfAClientBehindTwoNginx(t *testing.T) {
 		{"both are trusted", append, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}}, "127.0.0.2", nil},
 		{"the socket is not", append, tokenauth.Options{TrustedProxies: loopback}, "127.0.0.1", []string{`add \"unix:\" to Options.TrustedSockets`, "header=X-Forwarded-For"}},
 		{"Forwarded", `proxy_set_header Forwarded '$http_forwarded, for="$remote_addr"';`, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}, ProxyHeader: "Forwarded"}, "127.0.0.2", nil},
-		{"Forwarded, unknown", forwarded, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}, ProxyHeader: "Forwarded"}, "127.0.0.1", []string{"is no address", "header=Forwarded"}},
+		{"Forwarded, unknown", forwarded, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}, ProxyHeader: "Forwarded"}, "127.0.0.1", []string{"is not an address", "header=Forwarded"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
