@@ -569,7 +569,7 @@ func TestUntrustedProxyIsLoggedOnce(t *testing.T) {
 			t.Fatalf("answered %d", recorder.Code)
 		}
 	}
-	const warning = "Options.TrustedProxies does not name"
+	const warning = "a peer that is not in Options.TrustedProxies"
 	signIn("10.0.0.1:1", "198.51.100.7")
 	signIn("192.0.2.1:1", "")
 	if strings.Contains(log.String(), warning) {
