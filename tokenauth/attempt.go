@@ -17,7 +17,7 @@ type attempt struct {
 	service *Service
 	right   atomic.Bool // whether the password is correct
 
-	mu      sync.Mutex // an Authenticator may call CountAttempt on another goroutine
+	mu      sync.Mutex // in case an Authenticator calls CountAttempt on another goroutine
 	over    bool       // CountAttempt no longer counts
 	refusal error      // overrides the result of the Authenticator
 }
@@ -51,7 +51,7 @@ func (s *Service) newAttempt(c *Credentials) *attempt {
 // each frees its place by calling CountAttempt. So do no slow work before the
 // call. CountAttempt may wait for other sign-ins in progress.
 //
-// Call it on the goroutine that called Authenticate. Outside of a sign-in it
+// Call it on the goroutine on which Authenticate runs. Outside of a sign-in it
 // returns nil.
 func (c Credentials) CountAttempt(ctx context.Context, userID string) error {
 	if c.attempt == nil {
@@ -120,15 +120,15 @@ func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 	a.Settle(ctx, o)
 }
 
-// Unthrottle lets a throttled user sign in again, after an administrator has
-// helped with a new password, for example. Pass [Principal.UserID], and every
-// name by which the user signs in, as the user types it.
+// Unthrottle lets a throttled user sign in again, for example after an
+// administrator set a new password. Pass [Principal.UserID], and every name by
+// which the user signs in, as the user types it.
 //
 //   - Failed sign-ins of the account before the call no longer count, from any
 //     source.
 //   - [ThrottleOptions.PerSource] does not block the account until the user
-//     signs in, for up to ten failures and 30 days. These tries are open to
-//     anyone who names the account. The limit still blocks other accounts.
+//     signs in, for up to ten failures and 30 days. Anyone who names the
+//     account can use these tries. The limit still blocks other accounts.
 //   - It returns [ErrUnavailable] if the shared counters of
 //     [ThrottleOptions.Key] failed.
 //

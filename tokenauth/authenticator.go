@@ -19,8 +19,8 @@ type Credentials struct {
 	Password Secret
 	// ClientID is the ID of the registered client. Without [Options.Clients],
 	// the token endpoint accepts and ignores any client_id, and ClientID is "".
-	// A host that calls [Service.SignIn] itself then leaves it empty, too: with
-	// any other ID, the token gets a slot of its own, as at another client.
+	// A host that calls [Service.SignIn] itself then leaves it empty, too. With
+	// any other ID, the token gets a [Slot] of its own, as at another client.
 	ClientID string
 	// ClientSecret is the secret of a registered client; empty for a public
 	// client.
@@ -76,8 +76,9 @@ type Authenticator interface {
 // before it returns the access token. It then rejects a user who was disabled,
 // deleted or changed since the password check.
 //
-// If the host also revokes the user's tokens after each change, no token from
-// before the change stays valid, in whatever order the two happen.
+// If the host also revokes the user's tokens after each change, a sign-in at
+// the same time as a change cannot leave a token valid that the change should
+// end.
 type Rechecker interface {
 	// Recheck returns nil if the user exists, may sign in, and still has
 	// p.Stamp. It sees every change that was complete when it was called.

@@ -14,8 +14,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
-// A tokenCache keeps tokens in memory while the heartbeats of the storage's
-// feed prove that the feed would report their end ([Options.Cache]).
+// A tokenCache keeps tokens in memory ([Options.Cache]). It serves them only
+// while the heartbeats of the storage's feed prove that the feed would report
+// the end of a token.
 //
 // A miss always asks the storage, so the cache never rejects a token by itself.
 // A token that another replica issued a moment ago is valid here at once.
@@ -62,8 +63,8 @@ func newTokenCache(s Storage, o *CacheOptions, logger *slog.Logger) (*tokenCache
 	}, nil
 }
 
-// identify returns the key of the token in the cache, and the group of its
-// user.
+// identify returns the key by which the cache finds the token, and the group of
+// its user. The tokens of a group are invalidated together.
 func (t *Token) identify() (*cache.Key, *cache.Group) {
 	return (*cache.Key)(&t.Digest), (*cache.Group)(&t.Slot.User)
 }
@@ -165,9 +166,9 @@ func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, 
 // lead does a load for the caller and for the validations that joined it.
 func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) (t *Token, err error) {
 	defer func() { // also when the storage panics
-		// Report only failures of the storage to the waiting validations. If
-		// the slot was empty, they read it again, as it may hold a token by
-		// now. If the leader's own context ended, they are not affected.
+		// The waiting validations fail only if the storage failed. Otherwise
+		// they read the slot again: an empty slot may have a token by now, and
+		// the end of this caller's context does not concern them.
 		if err != nil && !deadline.Ended(ctx) && !errors.Is(err, ErrNotFound) {
 			l.err = err
 		}

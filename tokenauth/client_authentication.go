@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// authenticateClient returns the first client whose secret one of the readings
-// proves. It returns nil without a registry ([Options.Clients]),
-// [ErrInvalidClient] if no reading is valid, and [ErrUnavailable] if the
-// registry failed.
+// authenticateClient returns the client of a request. Basic authentication can
+// be read in two ways, so there may be two readings of its ID and secret; the
+// first valid one counts. It returns nil without a registry
+// ([Options.Clients]), [ErrInvalidClient] if no reading is valid, and
+// [ErrUnavailable] if the registry failed.
 func (s *Service) authenticateClient(ctx context.Context, readings []clientCredentials) (*Client, error) {
 	if s.options.Clients == nil {
 		return nil, nil

@@ -9,7 +9,7 @@ import (
 )
 
 // tokenPaths are the default paths of the token endpoint. Old clients use both:
-// they were written for Katana, which ignores the case of paths.
+// they were written for ASP.NET Katana, which ignores the case of paths.
 var tokenPaths = []string{"/Token", "/token"}
 
 // Endpoints lists the endpoints that [Service.Mount] mounts, and their paths. A

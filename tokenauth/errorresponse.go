@@ -28,8 +28,8 @@ type ErrorResponse struct {
 	// is not meant for users.
 	Description string
 	// Challenge is the value of the WWW-Authenticate header; "" means none. The
-	// header is sent even if [Options.RenderError] writes another status than
-	// Status, such as 200, unless it deletes the header.
+	// header is sent with any status that [Options.RenderError] writes, even
+	// 200, unless RenderError deletes it.
 	Challenge string
 	// RetryAfter is the value of the Retry-After header in seconds; 0 means
 	// none.
@@ -67,11 +67,11 @@ func (e *ErrorResponse) Unwrap() error {
 	return e.Err
 }
 
-// SetHeaders sets the headers that the protocol requires: Cache-Control, Vary,
-// WWW-Authenticate, Retry-After and others. It is for a host that writes the
-// status and the body itself. If the host then writes the status 200, the
-// client still gets WWW-Authenticate, unless the host deletes the header.
-// SetHeaders does nothing if h is nil.
+// SetHeaders sets the headers that the protocol requires, such as
+// Cache-Control, Vary, WWW-Authenticate and Retry-After. It is for a host that
+// writes the status and the body itself. WWW-Authenticate is then sent with any
+// status, even 200, unless the host deletes it. SetHeaders does nothing if h is
+// nil.
 func (e *ErrorResponse) SetHeaders(h http.Header) {
 	if h == nil {
 		return
@@ -147,7 +147,7 @@ func noStore(h http.Header) {
 // writeJSON writes the status and a body of jsonObject.
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json;charset=UTF-8") // the spelling of Katana
+	h.Set("Content-Type", "application/json;charset=UTF-8") // the spelling of ASP.NET Katana
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	w.Write(body)

@@ -83,7 +83,7 @@ var (
 	errMissingRole        = errors.New("tokenauth: the user does not have the role")
 	errUnauthorizedClient = errors.New("tokenauth: the client may not do this")
 	errPanic              = errors.New("tokenauth: panic")
-	errForeignRow         = errors.New("the storage returned another slot's token")
+	errForeignRow         = errors.New("the storage returned the token of another slot")
 )
 
 // A roleError is an errMissingRole with the names of the roles.

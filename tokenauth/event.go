@@ -9,8 +9,8 @@ import (
 )
 
 // An Event is a report of something that a [Service] did, for logs, metrics and
-// audits ([Options.Observers]). It contains no password and no access token. It
-// contains values that a client sent only after the Service verified them.
+// audits ([Options.Observers]). It never has a password or an access token. It
+// has a value that a client sent only if the Service verified the value.
 type Event struct {
 	Kind   event.Kind
 	Reason event.Reason // refines Kind; may be ""

@@ -26,10 +26,10 @@ const (
 )
 
 // checkContentHeaders refuses a body that is compressed or multipart, according
-// to its headers. It accepts any other Content-Type. Clients send
-// "application/json" with a form, because the documented call does, and common
-// clients add the charset ISO-8859-1 by default. It also ignores a Content-Type
-// that is repeated, malformed or too long.
+// to its headers. It accepts a form with any other Content-Type. Clients send
+// "application/json", because the documentation that they follow does, and
+// common clients add the charset ISO-8859-1 by default. A Content-Type that is
+// repeated, malformed or too long is ignored.
 func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
 	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
 		refusal := early(http.StatusUnsupportedMediaType, wire.BodyCompressed)
@@ -85,7 +85,8 @@ type parameters struct {
 }
 
 // addText adds application/x-www-form-urlencoded text. It accepts everything
-// that Katana accepts, since many clients build the body by joining strings.
+// that ASP.NET Katana accepts, since many clients build the body by joining
+// strings.
 func (p *parameters) addText(text []byte) *ErrorResponse {
 	if bytes.IndexByte(text[:min(4, len(text))], 0) >= 0 {
 		return invalidRequest(http.StatusBadRequest, wire.ParametersNotUTF8) // UTF-16 or UTF-32
@@ -105,9 +106,9 @@ func (p *parameters) addText(text []byte) *ErrorResponse {
 }
 
 // addParsed adds a form that ParseForm parsed. The form has lost the order of
-// the names and their encoding. So addParsed removes a byte order mark from
-// whichever name has one, and leading white space even if it was
-// percent-encoded.
+// the names and their encoding. So addParsed removes a byte order mark from one
+// name, whichever has it. It removes leading white space of names even if that
+// was percent-encoded.
 func (p *parameters) addParsed(form url.Values) *ErrorResponse {
 	size, count := 0, 0
 	for name, values := range form {

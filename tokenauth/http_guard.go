@@ -189,7 +189,8 @@ func (s *Service) require(q Requirement) func(http.Handler) http.Handler {
 			}
 			SetCacheHeaders(w.Header(), authorized)
 			if r != nil {
-				// The server removes only the uploaded files of its own r.
+				// The server removes the uploaded files of its own request
+				// only, so give it the form that the handler parsed.
 				defer func() { r.MultipartForm = authorized.MultipartForm }()
 			}
 			next.ServeHTTP(w, authorized)

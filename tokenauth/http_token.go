@@ -47,8 +47,8 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 	return body.done()
 }
 
-// expiresIn returns the expires_in of the token response in seconds, as Katana
-// computes it. IssuedAt is rounded down to a second, so a part of the
+// expiresIn returns the expires_in of the token response in seconds, as ASP.NET
+// Katana computes it. IssuedAt is rounded down to a second, so a part of the
 // lifetime's first second has passed, and that second is not counted. The
 // result does not depend on how long the storage took.
 func expiresIn(t *Token) int64 { return int64(t.ExpiresAt.Sub(t.IssuedAt)/time.Second) - 1 }

@@ -6,12 +6,11 @@ import (
 )
 
 // varyByAuthorization adds Authorization to Vary, unless it is there. If Vary
-// is empty, it stores the slice alone, or a new one if alone is nil. The caller
-// shares alone between requests, with no spare capacity, so that
-// [http.Header.Add] copies it.
+// is empty, it stores the slice alone, or a new one if alone is nil. The slice
+// must have no spare capacity, so that a later [http.Header.Add] copies it.
 //
-// It joins all names in one line, because nginx before 1.23 uses only the last
-// line.
+// All names are joined in one line, because nginx before 1.23 uses only the
+// last line.
 func varyByAuthorization(h http.Header, alone []string) {
 	lines := h["Vary"]
 	if len(lines) == 0 {
