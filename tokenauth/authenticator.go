@@ -9,8 +9,8 @@ import (
 // about the client that sent them. [Service.SignIn] passes them to the
 // [Authenticator].
 type Credentials struct {
-	// UserName is the name as sent: nothing is trimmed or folded. Over HTTP it
-	// has 1 to 256 bytes of UTF-8 without control characters.
+	// UserName is the name exactly as sent, with its case and spaces. Over HTTP
+	// it has 1 to 256 bytes of UTF-8 without control characters.
 	UserName string
 	// Password is the password as sent. Over HTTP it is UTF-8 without NUL. The
 	// Service rejects a password of more than 1024 bytes, even if the

@@ -46,9 +46,9 @@ func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) 
 	case trusted:
 		return "tokenauth: a trusted proxy did not send Options.ProxyHeader, but another header with a client address: if the proxy sets that header, name it in Options.ProxyHeader; until then all users behind it share the limits of one address", slog.String("header", clientHeaders[i])
 	case socket != "":
-		return "tokenauth: ignored the header with a client address of a request over a Unix socket: if only a proxy of yours connects to the socket, name the socket in Options.TrustedSockets; until then all users behind it share the limits of one address", slog.String("socket", socket)
+		return "tokenauth: ignored a client address in a header, because it came over a Unix socket that is not in Options.TrustedSockets: if only a proxy of yours connects to the socket, add it there; until then all users behind it share the limits of one address", slog.String("socket", socket)
 	default:
-		return "tokenauth: ignored the header with a client address of a peer that is not in Options.TrustedProxies: if the peer is a proxy of yours, add it there; until then all users behind it share the limits of one address", slog.String("peer", parseAddr(r.RemoteAddr).String())
+		return "tokenauth: ignored a client address in a header, because it came from a peer that is not in Options.TrustedProxies: if the peer is a proxy of yours, add it there; until then all users behind it share the limits of one address", slog.String("peer", parseAddr(r.RemoteAddr).String())
 	}
 }
 

@@ -58,11 +58,11 @@ func lastAuthorized(ctx context.Context) *authorized {
 // unknown, and not that the token has expired. Check [time.Time.IsZero] before
 // you act on the expiry. [Service.RevokeToken] cannot end such a token.
 //
-// Guard each route whose handler calls FromContext. A context does not record
-// which request it belongs to. If a handler makes a new request on its own
-// context, as for a part of a batch, FromContext returns the token of the first
-// request on a route without a guard. Behind a guard it returns the token that
-// the new request presents, or false.
+// Guard each route whose handler calls FromContext. The context may come from
+// another request: a handler may serve new requests on its own context, such as
+// the parts of a batch. Without a guard on the new route, FromContext then
+// returns the token of the first request. With a guard, it returns the token
+// that the new request presents, or false.
 func FromContext(ctx context.Context) (Token, bool) {
 	if a := lastAuthorized(ctx); a != nil && a.token != nil {
 		return a.token.clone(), true

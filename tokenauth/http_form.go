@@ -105,7 +105,8 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 }
 
 // missing returns the response to a form without a required parameter. If the
-// host's code read a part of the body, the parameter may have been there.
+// host's code has read a part of the body, which may have had the parameter,
+// the response says so.
 func (f *formRequest) missing(s *Service, r *http.Request, description string) *ErrorResponse {
 	if f.cut {
 		return s.bodyGone(r)

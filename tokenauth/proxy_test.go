@@ -144,7 +144,7 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 		},
 		{
 			"a Unix socket that is not trusted", "unix", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
-			tokenauth.Options{TrustedProxies: loopback}, "invalid IP", []string{"Options.TrustedSockets;", "socket=/"},
+			tokenauth.Options{TrustedProxies: loopback}, "invalid IP", []string{"Options.TrustedSockets", "socket=/"},
 		},
 		{
 			"X-Real-IP", "tcp", "proxy_set_header X-Real-IP $remote_addr;",
