@@ -22,9 +22,9 @@ type authorized struct {
 // same map. A second guard on the same request then need not validate the token
 // again.
 //
-// A handler may make another request on the context of its own. That request
-// has another header, even if it presents the same token. It may come much
-// later, so its token must be validated.
+// A handler may make a new request with the context of its own request. The new
+// request has another header, even if it presents the same token. It may come
+// much later, so its token must be validated.
 func (a *authorized) isOf(r *http.Request) bool {
 	return reflect.ValueOf(a.header).Pointer() == reflect.ValueOf(r.Header).Pointer()
 }

@@ -59,8 +59,8 @@ func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t *T
 // authorized returns the authorized context of the last guard of this Service
 // that found a token, or nil. It skips the guards of other Services.
 //
-// The context may belong to another request: a handler may make a new request
-// on the context of its own.
+// The context may belong to another request than the present one: a handler may
+// make a new request with the context of its own request.
 func (s *Service) authorized(ctx context.Context) *authorized {
 	a := lastAuthorized(ctx)
 	for a != nil && (a.service != s || a.token == nil) {

@@ -98,8 +98,8 @@ func (s *Service) withinBodyTimeout(w http.ResponseWriter, read func()) (inTime 
 var longAgo = time.Unix(1, 0)
 
 // limitUnread limits how long the server goes on reading a body that was
-// refused, before it closes the connection. If the server has a ReadTimeout,
-// limitUnread does nothing, as it would extend that.
+// refused, before it closes the connection. It leaves a ReadTimeout of the
+// server alone, because a new deadline could extend it.
 func (s *Service) limitUnread(w http.ResponseWriter, r *http.Request) {
 	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.ReadTimeout <= 0 {
 		http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.BodyTimeout))
