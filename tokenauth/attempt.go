@@ -10,15 +10,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
 )
 
-// An attempt is a sign-in as the throttle counts it.
+// An attempt is a sign-in that the throttle counts. It links the [Credentials]
+// that an [Authenticator] gets to the limiter.
 type attempt struct {
 	*limiter.Attempt
 	service *Service
-	right   atomic.Bool // the password is
+	right   atomic.Bool // whether the password is correct
 
-	mu      sync.Mutex // against an Authenticator that calls from elsewhere
-	over    bool
-	refusal error // the answer, whatever the Authenticator returns
+	mu      sync.Mutex // in case an Authenticator calls CountAttempt on another goroutine
+	over    bool       // CountAttempt no longer counts
+	refusal error      // overrides the result of the Authenticator
 }
 
 func (s *Service) newAttempt(c *Credentials) *attempt {
@@ -26,25 +27,32 @@ func (s *Service) newAttempt(c *Credentials) *attempt {
 	return &attempt{Attempt: s.limiter.Attempt(c.UserName, c.Password.Reveal(), from), service: s}
 }
 
-// CountAttempt counts the sign-in for the account that an Authenticator found, and
-// returns ErrThrottled if its limits are reached. An Authenticator calls it between
-// its look-up and its work on the password, with the user's ID, or "" if no account
-// has the name. It returns every error as it is, and does no further work then.
+// CountAttempt counts the sign-in for the account that an [Authenticator]
+// found. Call it in Authenticate, after the account look-up and before the
+// password check. The userID is the ID of the account, or "" if no account has
+// the user name.
 //
-// So failures count for the account, whatever the spellings and aliases of its
-// name. An Authenticator calls it for every sign-in that it decides, or for none:
+// It returns [ErrThrottled] if the sign-in is over a limit, and
+// [ErrUnavailable] if the counters failed. Return every error unchanged,
+// without checking the password.
 //
-//   - If it never calls it, sign-ins count by user name, before Authenticate.
-//     Names that differ by case, accents or spaces around them share their limits.
-//   - If it calls it for some, the others count by user name after Authenticate,
-//     and no work is spared.
-//   - If it asks several tables and calls it again, a failure counts for each
-//     account that was found.
+// With CountAttempt, failures count for the account, whichever spelling or
+// alias of its name the user typed. Call it for every sign-in, or for none:
 //
-// A sign-in has one of 16 turns of the process until it calls CountAttempt, so no
-// slow work comes before. CountAttempt waits while sign-ins in progress are in the
-// way. It returns nil outside of a sign-in. It is for the goroutine that called
-// Authenticate.
+//   - If it is never called, sign-ins count by user name, before Authenticate.
+//     Names that differ only in case, accents or surrounding spaces share their
+//     limits.
+//   - If it is called for some sign-ins, the others count by user name after
+//     Authenticate. Their passwords are then already hashed.
+//   - If it is called for several accounts, as by an Authenticator that
+//     searches several tables, a failure counts for each account.
+//
+// At most 16 sign-ins of a process look up their accounts at the same time;
+// each frees its place by calling CountAttempt. So do no slow work before the
+// call. CountAttempt may wait for other sign-ins in progress.
+//
+// Call it on the goroutine on which Authenticate runs. Outside of a sign-in it
+// returns nil.
 func (c Credentials) CountAttempt(ctx context.Context, userID string) error {
 	if c.attempt == nil {
 		return nil
@@ -65,8 +73,9 @@ func (a *attempt) countAccount(ctx context.Context, userID string) error {
 	return a.refuse(a.CountAccount(waiting, userID, userID != ""))
 }
 
-// admit returns a ThrottledError if the attempt is over a limit. It counts the
-// attempt by its user name, unless the Authenticator counts by account.
+// admit returns a [ThrottledError] if the attempt is over a limit. It counts
+// the attempt by user name, unless the [Authenticator] calls
+// [Credentials.CountAttempt].
 func (a *attempt) admit(ctx context.Context) error {
 	defer calling("the storage")
 	if a.service.countsAccounts.Load() {
@@ -75,8 +84,9 @@ func (a *attempt) admit(ctx context.Context) error {
 	return a.refuse(a.CountName(ctx))
 }
 
-// authenticated is called when the Authenticator returned. If that decided and did
-// not count the attempt, it is counted by its user name.
+// authenticated is called when the [Authenticator] has returned. If the
+// Authenticator decided without counting the attempt, authenticated counts it
+// by user name.
 func (a *attempt) authenticated(ctx context.Context, decided bool) error {
 	defer calling("the storage")
 	a.mu.Lock()
@@ -97,8 +107,8 @@ func (a *attempt) refuse(err error) error {
 	return a.refusal
 }
 
-// settle ends the attempt, also after a panic of the Authenticator: what that left
-// running counts nothing any more.
+// settle ends the attempt, also after a panic of the [Authenticator]. A
+// goroutine that the Authenticator left running can no longer count.
 func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 	defer calling("the storage")
 	a.mu.Lock()
@@ -110,18 +120,21 @@ func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 	a.Settle(ctx, o)
 }
 
-// Unthrottle lets an account in again from everywhere, after its user was helped, for
-// example with a new password. It takes the UserID of the principal, and the names by
-// which the user signs in, as the user types them.
+// Unthrottle lets a throttled user sign in again, for example after an
+// administrator set a new password. Pass [Principal.UserID], and every name by
+// which the user signs in, as the user types it.
 //
-//   - The failed sign-ins of the account before the call count no longer, from any
+//   - Failed sign-ins of the account before the call no longer count, from any
 //     source.
-//   - Until the user signs in, for up to ten failures and 30 days, the account is
-//     let in also where its source is throttled (ThrottleOptions.PerSource). Anybody
-//     may use these tries. Other accounts stay throttled there.
-//   - It returns ErrUnavailable if the storage in which replicas count together
-//     (ThrottleOptions.Key) failed. Other replicas follow within seconds. Replicas
-//     that count for themselves need a call each.
+//   - [ThrottleOptions.PerSource] does not block the account until the user
+//     signs in, for up to ten failures and 30 days. Anyone who names the
+//     account can use these tries. The limit still blocks other accounts.
+//   - It returns [ErrUnavailable] if the shared counters of
+//     [ThrottleOptions.Key] failed.
+//
+// Replicas that share a Key follow within seconds. Without a Key, call
+// Unthrottle on each replica. With [ThrottleOptions.InsecureOff] it does
+// nothing.
 func (s *Service) Unthrottle(ctx context.Context, userID string, userNames ...string) error {
 	if s.limiter == nil {
 		return nil

@@ -5,79 +5,99 @@ import (
 	"net/netip"
 )
 
-// Credentials are what a user signs in with.
+// Credentials are the user name and password of a sign-in, and information
+// about the client that sent them. [Service.SignIn] passes them to the
+// [Authenticator].
 type Credentials struct {
-	// UserName is as sent: nothing is trimmed or folded. Over HTTP it has 1
-	// to 256 bytes of UTF-8 without control characters.
+	// UserName is the name exactly as sent, with its case and spaces. Over HTTP
+	// it has 1 to 256 bytes of UTF-8 without control characters.
 	UserName string
-	// Password is as sent. Over HTTP it is UTF-8 without NUL. One of more than
-	// 1024 bytes is rejected, whatever the Authenticator says, but only after the
-	// Authenticator did its work, so that the answer takes as long.
+	// Password is the password as sent. Over HTTP it is UTF-8 without NUL. The
+	// Service rejects a password of more than 1024 bytes, even if the
+	// Authenticator accepts it. It does so after Authenticate, so that the
+	// response takes as long as for any other password.
 	Password Secret
-	// ClientID is the application; "" without registered clients.
+	// ClientID is the ID of the registered client. Without [Options.Clients],
+	// the token endpoint accepts and ignores any client_id, and ClientID is "".
+	// A host that calls [Service.SignIn] itself then leaves it empty, too. With
+	// any other ID, the token gets a [Slot] of its own, as at another client.
 	ClientID string
-	// ClientSecret is the secret of a registered client; empty for a public one.
+	// ClientSecret is the secret of a registered client; empty for a public
+	// client.
 	ClientSecret Secret
-	// RemoteAddr is the client's address: the peer's, or what a trusted proxy
-	// says (Options.TrustedProxies). The zero Addr if unknown, as over a Unix socket
-	// that Options.TrustedSockets does not name.
+	// RemoteAddr is the IP address of the client: the address of the peer, or
+	// the one that a trusted proxy names ([Options.TrustedProxies]). It is the
+	// zero Addr if the address is unknown, as over a Unix socket that is not in
+	// [Options.TrustedSockets].
 	RemoteAddr netip.Addr
-	// CrossSite says that a browser marked the request as coming from another
-	// site. Its failures count apart from those of others at the same address.
+	// CrossSite reports whether a browser marked the request as coming from
+	// another site. The failures of such requests count apart from other
+	// failures at the same address.
 	CrossSite bool
 
 	attempt *attempt // nil outside of a sign-in
 }
 
-// An Authenticator finds the user of credentials. password.Authenticator does it
-// for password hashes in a table; others may ask a directory server. It may also
-// be a Rechecker and a RevocationQueue. A type that wraps one passes these abilities
-// on: one that embeds the interface has Authenticate alone. New warns of that.
+// An Authenticator authenticates a user by the user name and the password.
+// Package [github.com/bearerkit/bearerkit/tokenauth/password] has one for
+// password hashes in a table. A host may implement its own, for example for a
+// directory server. It must be safe for concurrent use.
+//
+// An Authenticator may also be a [Rechecker] and a [RevocationQueue]. A type
+// that wraps an Authenticator must pass these abilities on. A type that embeds
+// the interface has only Authenticate; [New] logs a warning about it.
 type Authenticator interface {
-	// Authenticate returns the principal of the credentials.
+	// Authenticate returns the principal of the user that the credentials
+	// belong to.
 	//
-	//   - It returns ErrRejected, possibly wrapped, for an unknown user, a wrong
-	//     password and an account that may not sign in, and takes the same time
-	//     for all of them.
-	//   - Any other error becomes a 503.
-	//   - The context has the values and the deadline of the request's, but does
-	//     not end when the client leaves: a driver would close its connection for
-	//     that. An Authenticator bounds its own look-ups.
-	//   - It calls c.CountAttempt once it has looked for the account, so that
-	//     failures count for the account. Otherwise they count for the user name.
-	//   - If it checks more than the name and the password, such as a one-time code
-	//     from the context, after password.Authenticator or a type that uses it has
-	//     accepted the password, each failure counts. Any other limits guesses of that
-	//     itself: to try again with the same password does not count
-	//     (ThrottleOptions).
+	//   - It returns [ErrRejected], possibly wrapped, for an unknown user, a
+	//     wrong password and an account that may not sign in. It takes the same
+	//     time for all three.
+	//   - Any other error becomes a 503 response.
+	//   - The context has the values and the deadline of the request's context.
+	//     It does not end when the client disconnects, because a database
+	//     driver would close its connection. Bound your own look-ups:
+	//     [Options.Timeout] does not apply here.
+	//   - It calls [Credentials.CountAttempt] after the account look-up, so
+	//     that failures count for the account. Otherwise they count for the
+	//     user name.
+	//   - It may check more than the password, such as a one-time code from the
+	//     context. Each failed check counts if a
+	//     [github.com/bearerkit/bearerkit/tokenauth/password.Authenticator]
+	//     accepted the password before. Any other Authenticator must limit
+	//     guesses of the code itself, because a repeated password does not
+	//     count ([ThrottleOptions]).
 	//   - It never keeps or logs the password.
 	Authenticate(ctx context.Context, c Credentials) (Principal, error)
 }
 
-// A Rechecker is an Authenticator that can check a user again without the
-// password. SignIn calls it after the new token is stored and before anybody has
-// it: a user who was disabled, deleted or changed since the password was checked
-// is then rejected. If the host also revokes a user's tokens after each change,
-// then no order of events leaves a token alive that must be dead.
+// A Rechecker is an [Authenticator] that can check a user again without the
+// password. [Service.SignIn] calls Recheck after it stored the new token, and
+// before it returns the access token. It then rejects a user who was disabled,
+// deleted or changed since the password check.
+//
+// If the host also revokes the user's tokens after each change, a sign-in at
+// the same time as a change cannot leave a token valid that the change should
+// end.
 type Rechecker interface {
 	// Recheck returns nil if the user exists, may sign in, and still has
 	// p.Stamp. It sees every change that was complete when it was called.
 	//
-	//   - It returns ErrRejected, possibly wrapped, if not. The error is also
-	//     ErrNotFound if Recheck finds nobody because it looks by another key
-	//     than Authenticate.
-	//   - Any other error becomes a 503.
+	//   - It returns [ErrRejected], possibly wrapped, if not. The error also
+	//     wraps [ErrNotFound] if Recheck looks the user up by another key than
+	//     Authenticate, and finds none.
+	//   - Any other error becomes a 503 response.
 	//   - It returns soon after its context ends.
 	Recheck(ctx context.Context, p Principal) error
 }
 
-// A liveChecker is an Authenticator with a method of the form of Options.LiveCheck
-// (see RevocationQueue).
+// A liveChecker is an [Authenticator] whose method LiveCheck has the signature
+// of [Options.LiveCheck]. See [RevocationQueue].
 type liveChecker interface {
 	LiveCheck(context.Context, Principal) error
 }
 
-// recheck is the one place that looks for a Rechecker.
+// recheck calls Recheck if a is a [Rechecker]. No other func calls it.
 func recheck(ctx context.Context, a Authenticator, p Principal) error {
 	if r, ok := a.(Rechecker); ok {
 		return r.Recheck(ctx, p)
@@ -85,7 +105,7 @@ func recheck(ctx context.Context, a Authenticator, p Principal) error {
 	return nil
 }
 
-// canRecheck reports whether recheck asks a.
+// canRecheck reports whether a is a [Rechecker].
 func canRecheck(a Authenticator) bool {
 	_, ok := a.(Rechecker)
 	return ok

@@ -14,26 +14,27 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
-// A tokenCache keeps tokens that the storage returned, while the heartbeats of
-// the storage's feed prove that the feed would report their end.
+// A tokenCache keeps tokens in memory ([Options.Cache]). It serves them only
+// while the heartbeats of the storage's feed prove that the feed would report
+// the end of a token.
 //
-// It only accepts. What it does not have, it asks the storage for: a token that
-// another replica issued a moment ago is valid here at once.
+// A miss always asks the storage, so the cache never rejects a token by itself.
+// A token that another replica issued a moment ago is valid here at once.
 type tokenCache struct {
 	watcher Watcher
 	lease   time.Duration
 	table   *cache.Table[Token]
 
-	started time.Time    // with a monotonic reading; until counts from it
-	until   atomic.Int64 // nanoseconds after started, when the lease ends
+	started time.Time    // has a monotonic reading
+	until   atomic.Int64 // end of the lease, in nanoseconds after started
 
 	logger *slog.Logger
 
 	mu    sync.Mutex
-	loads map[Slot]*load      // in progress
-	roles map[string][]string // shared, by the roles joined
+	loads map[Slot]*load      // reads in progress
+	roles map[string][]string // shared lists of roles; the key is the joined list
 
-	counters [32]cacheCounters // spread, so that cores do not wait for each other's
+	counters [32]cacheCounters // spread over cache lines to avoid contention between cores
 	flushes  atomic.Uint64
 }
 
@@ -45,7 +46,7 @@ type cacheCounters struct {
 func newTokenCache(s Storage, o *CacheOptions, logger *slog.Logger) (*tokenCache, error) {
 	w, ok := s.(Watcher)
 	if !ok {
-		return nil, fmt.Errorf("tokenauth: Options.Cache needs a Watcher, a storage with a feed; %T is not one: gormstore.WithFeed on PostgreSQL and redisstore.WithFeed make one", s)
+		return nil, fmt.Errorf("tokenauth: Options.Cache needs a Watcher, a storage with a feed, and %T is not one: use gormstore.WithFeed on PostgreSQL, or redisstore.WithFeed", s)
 	}
 	options, err := o.withDefaults()
 	if err != nil {
@@ -62,7 +63,8 @@ func newTokenCache(s Storage, o *CacheOptions, logger *slog.Logger) (*tokenCache
 	}, nil
 }
 
-// identify returns what the cache finds the token by, and whose it is.
+// identify returns the key by which the cache finds the token, and the group of
+// its user. The tokens of a group are invalidated together.
 func (t *Token) identify() (*cache.Key, *cache.Group) {
 	return (*cache.Key)(&t.Digest), (*cache.Group)(&t.Slot.User)
 }
@@ -75,8 +77,8 @@ func (c *tokenCache) aliveAt(reading time.Time) bool {
 	return int64(reading.Sub(c.started)) < c.until.Load()
 }
 
-// hit returns the token with that digest, or nil if the storage must be asked.
-// The reading of the clock comes before the call.
+// hit returns the token with the digest, or nil if the storage must be asked.
+// The reading is a [time.Now] from before the call.
 func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
 	t := c.get(d, reading)
 	if t != nil {
@@ -86,32 +88,32 @@ func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
 }
 
 func (c *tokenCache) get(d *Digest, reading time.Time) *Token {
-	// The lease comes before the table: what ended before the lease was last
-	// renewed is not found there.
+	// Check the lease before the table. Changes that the feed reported before
+	// it last renewed the lease are then in the table.
 	if !c.aliveAt(reading) {
 		return nil
 	}
 	return c.table.Get((*cache.Key)(d))
 }
 
-// A load is one read of a slot that several validations wait for.
+// A load is one read of a slot that several validations share.
 type load struct {
 	stamp cache.Stamp
 	done  chan struct{}
-	err   error // the storage's failure, for all who wait; else nil
+	err   error // storage failure, for all waiting validations
 }
 
-// A reader asks the storage for a slot.
+// A reader reads a slot from the storage.
 type reader func(context.Context, Slot) (*Token, error)
 
-// find asks the storage for the token in the slot, and keeps it. Of several
-// validations that need the same slot at the same time, one asks.
+// find reads the token in the slot from the storage, and caches it. Validations
+// that need the same slot at the same time share one read.
 func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader) (*Token, error) {
 	count := c.count(&slot.User)
 	if !c.alive() {
 		count.bypasses.Add(1)
-		// This read may see a newer token than the table has. The table must not
-		// accept the older one when the feed is alive again.
+		// This read may see a newer token than the cached one. The cache must
+		// not accept the older one when the feed is alive again.
 		defer c.table.Invalidate((*cache.Group)(&slot.User))
 		return read(ctx, slot)
 	}
@@ -123,8 +125,8 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		// That read began before this validation did. It can show that the token
-		// is valid, but not that it is invalid.
+		// The shared read began before this validation. It can prove that the
+		// token is valid, but not that it is invalid.
 		if t = c.get(d, time.Now()); t == nil && l.err != nil {
 			return nil, l.err
 		}
@@ -138,12 +140,14 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 	return c.lead(ctx, slot, l, read)
 }
 
-// enter returns the token, if a load kept it just now; or the load in progress,
-// to join; or a new load, which the caller leads.
+// enter returns one of three: the token, if a load has cached it meanwhile; the
+// load in progress, if the caller may join it; or a new load, which the caller
+// must lead.
 //
-// A new load takes the place of one that cannot be joined. That one then keeps
-// nothing, and also the new one keeps nothing if the other ends first: after a
-// validation refused a token, no read in progress may bring the token back.
+// A new load replaces one that cannot be joined. The replaced load then caches
+// nothing. If it ends first, the new load caches nothing either. So once a
+// validation has refused a token, no read that is still in progress can make it
+// valid again.
 func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, leads bool) {
 	stamp := c.table.Stamp((*cache.Group)(&slot.User))
 	c.mu.Lock()
@@ -151,7 +155,7 @@ func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, 
 	if t := c.get(d, time.Now()); t != nil {
 		return t, nil, false
 	}
-	if l := c.loads[slot]; join && l != nil && l.stamp == stamp { // nothing has changed since it began
+	if l := c.loads[slot]; join && l != nil && l.stamp == stamp { // no invalidation since it began
 		return nil, l, false
 	}
 	l = &load{stamp: stamp, done: make(chan struct{})}
@@ -159,11 +163,12 @@ func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, 
 	return nil, l, true
 }
 
-// lead does a load, for the caller and for those who joined it.
+// lead does a load for the caller and for the validations that joined it.
 func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) (t *Token, err error) {
 	defer func() { // also when the storage panics
-		// An empty slot may have a token by now. And a client that went away is
-		// no reason to turn others away.
+		// The waiting validations fail only if the storage failed. Otherwise
+		// they read the slot again: an empty slot may have a token by now, and
+		// the end of this caller's context does not concern them.
 		if err != nil && !deadline.Ended(ctx) && !errors.Is(err, ErrNotFound) {
 			l.err = err
 		}
@@ -184,24 +189,24 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 	return t, err
 }
 
-// keep keeps the token of a load, under the stamp that was taken before the load
-// began. The token that it replaced is no longer accepted, even if the feed has
-// not reported that yet.
+// keep caches the token of a load, under the stamp that was taken before the
+// load began. The cache no longer accepts the token that this one replaced,
+// even if the feed has not reported that yet.
 func (c *tokenCache) keep(l *load, t *Token) {
 	if !t.Replaced.IsZero() && t.Replaced != t.Digest {
 		c.table.Remove((*cache.Key)(&t.Replaced))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.loads[t.Slot] != l { // another took its place, and may have read before it
+	if c.loads[t.Slot] != l { // a newer load replaced this one, and may have read earlier
 		c.table.Invalidate((*cache.Group)(&t.Slot.User))
 		return
 	}
 	c.table.Put(c.pack(t), l.stamp)
 }
 
-// pack returns a copy of t that costs the garbage collector little: its strings
-// share one allocation, and it shares its roles with others. It shares the
+// pack returns a copy of t that costs the garbage collector little. Its strings
+// share one allocation, and it shares its roles with other tokens and its
 // attributes with t. The caller holds the lock.
 func (c *tokenCache) pack(t *Token) Token {
 	packed := *t
@@ -219,14 +224,15 @@ func (c *tokenCache) pack(t *Token) Token {
 	return packed
 }
 
-// maxSharedRoles bounds the lists of roles that are remembered for sharing.
+// maxSharedRoles is the maximum number of different lists of roles that are
+// shared.
 const maxSharedRoles = 1000
 
 func (c *tokenCache) sharedRoles(roles []string) []string {
 	if len(roles) == 0 {
 		return roles
 	}
-	joined := strings.Join(roles, ",") // no role has a comma
+	joined := strings.Join(roles, ",") // unambiguous: a role has no comma
 	shared, ok := c.roles[joined]
 	if !ok {
 		if len(c.roles) >= maxSharedRoles {
@@ -238,31 +244,33 @@ func (c *tokenCache) sharedRoles(roles []string) []string {
 	return shared
 }
 
-// invalidate forgets the tokens of a user.
+// invalidate invalidates the tokens of a user.
 func (c *tokenCache) invalidate(u UserKey) {
 	c.table.Invalidate((*cache.Group)(&u))
 	c.count(&u).invalidations.Add(1)
 }
 
-// flush forgets all tokens.
+// flush invalidates all tokens.
 func (c *tokenCache) flush() {
 	c.table.InvalidateAll()
 	c.flushes.Add(1)
 }
 
-// CacheStats are figures of the cache since the Service was made.
+// CacheStats are counters of the cache since [New], for metrics.
+// [Service.CacheStats] returns them; they are all zero without [Options.Cache].
 type CacheStats struct {
 	Hits          uint64 // validations that the cache answered
-	Misses        uint64 // validations that asked the storage, and may have filled the cache
-	Bypasses      uint64 // validations that asked the storage because the feed was not alive
-	Invalidations uint64 // users of whom the feed or this Service reported the end of a token
+	Misses        uint64 // validations that asked the storage, because the token was not cached
+	Bypasses      uint64 // validations that asked the storage, because the feed was not alive
+	Invalidations uint64 // times that the tokens of one user were invalidated
 	Flushes       uint64 // times that all tokens were invalidated
-	Evictions     uint64 // valid tokens that made room for others
-	Entries       int    // tokens that take up room, valid or not
-	FeedAlive     bool   // whether the cache may serve now
+	Evictions     uint64 // valid tokens that were removed to make room
+	Entries       int    // tokens in memory now, valid or not
+	FeedAlive     bool   // whether the feed is alive, so that the cache serves tokens
 }
 
-// stats returns the figures. They are not all from one instant.
+// stats returns the counters. It reads them one after the other, not
+// atomically.
 func (c *tokenCache) stats() (stats CacheStats) {
 	for i := range c.counters {
 		stats.Hits += c.counters[i].hits.Load()

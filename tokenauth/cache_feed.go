@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// run keeps a subscription to the feed until the context ends. It logs when the
-// feed is lost and when it is back, and not each try in between.
+// run keeps a subscription to the feed until the context ends. It logs once
+// when the feed is lost, and once when it is back, but not each retry.
 func (c *tokenCache) run(ctx context.Context) {
 	const shortest, longest = 50 * time.Millisecond, time.Second
 	down := false
@@ -25,7 +25,7 @@ func (c *tokenCache) run(ctx context.Context) {
 			return
 		}
 		if !down {
-			c.logger.ErrorContext(ctx, "tokenauth: the feed of changes is lost; until it is back each validation asks the storage", "error", err)
+			c.logger.ErrorContext(ctx, "tokenauth: the feed of changes is lost; until it is back, each validation asks the storage", "error", err)
 		}
 		down = true
 		select {
@@ -35,28 +35,30 @@ func (c *tokenCache) run(ctx context.Context) {
 	}
 }
 
-// A subscription is the Invalidator of one call of Watch.
+// A subscription is the [Invalidator] of one call of Watch ([Watcher]).
 type subscription struct {
 	*tokenCache
 	first sync.Once
-	began func() // called once
+	began func() // called at the first heartbeat
 }
 
-// Invalidate implements Invalidator. The reserved user has no access tokens, and
-// shares its place in the cache with users who have.
+// Invalidate implements [Invalidator]. It skips the reserved user, who has no
+// access tokens: other users share its place in the cache, and they would be
+// invalidated, too.
 func (s *subscription) Invalidate(u UserKey) {
 	if u != reservedUser {
 		s.invalidate(u)
 	}
 }
 
-// InvalidateAll implements Invalidator.
+// InvalidateAll implements [Invalidator].
 func (s *subscription) InvalidateAll() { s.flush() }
 
-// Heartbeat implements Invalidator.
+// Heartbeat implements [Invalidator]. It extends the lease to asOf plus
+// [CacheOptions.Lease].
 func (s *subscription) Heartbeat(asOf time.Time) {
 	s.first.Do(func() {
-		s.flush() // nobody listened to what changed before
+		s.flush() // earlier changes may have been missed
 		s.began()
 	})
 	until := int64(asOf.Add(s.lease).Sub(s.started))

@@ -8,44 +8,49 @@ import (
 	"unicode/utf8"
 )
 
-// A Client is a registered application (RFC 6749 §2).
+// A Client is a registered application through which users sign in (RFC 6749
+// §2). A [ClientRegistry] returns it.
 type Client struct {
-	// ID names the client: 1 to 256 bytes of UTF-8 without control characters. It
-	// should have no colon: with one, the client authenticates in the body or by
-	// form-encoded Basic authentication, and not by raw Basic (RFC 7617 §2).
+	// ID is the client_id: 1 to 256 bytes of UTF-8 without control characters.
+	// Avoid a colon: Basic authentication splits at it (RFC 7617 §2). A client
+	// whose ID has one must form-encode it, or authenticate in the body.
 	ID string
 	// Secrets are the SHA-256 digests of the accepted secrets; two during
-	// rotation. A secret has at least 128 random bits, as crypto/rand.Text makes
-	// them, and so needs no slow hash. A client without secrets is public (RFC
-	// 6749 §2.1) and must not send one.
+	// rotation. A secret needs at least 128 random bits, as [crypto/rand.Text]
+	// generates, and therefore no slow hash. A client without Secrets is public
+	// (RFC 6749 §2.1): a request that sends a secret for it is refused.
 	Secrets []Digest
-	// Roles, if there are any, are those of which a user needs one to sign in
-	// through the client.
+	// Roles lists the roles of which a user needs at least one to sign in
+	// through the client; empty admits every user.
 	Roles []string
-	// IntrospectsOwn lets the client introspect tokens that were issued to it,
-	// if it has a secret (RFC 7662).
+	// IntrospectsOwn lets the client introspect tokens that were issued to it
+	// (RFC 7662). The client must have a secret.
 	IntrospectsOwn bool
 	// IntrospectsAll lets the client introspect every token. It is for resource
-	// servers, whose tokens were issued to the applications that call them.
+	// servers, which receive tokens that were issued to other clients. The
+	// client must have a secret.
 	IntrospectsAll bool
-	// Disabled clients are treated as unknown.
+	// Disabled makes the Service treat the client as unknown.
 	Disabled bool
 }
 
-// A ClientRegistry finds clients. With one (Options.Clients), each sign-in names
-// its client, and a user has a token at each client.
+// A ClientRegistry finds the registered clients. With one in [Options.Clients],
+// each sign-in must name a client, and a user has one token at each client. It
+// must be safe for concurrent use.
 type ClientRegistry interface {
-	// FindClient returns the client with that ID, or ErrNotFound, possibly
-	// wrapped. Any other error becomes a 503. It reads what was last committed,
-	// is safe for concurrent use, and returns soon after its context ends.
+	// FindClient returns the client with that ID, or [ErrNotFound], possibly
+	// wrapped. Any other error becomes a 503 response. It returns the committed
+	// state, not that of a stale replica or cache, and returns soon after its
+	// context ends.
 	//
-	// A host that disables or deletes a client ends its tokens after it committed
-	// that, by Service.RevokeClient or as a RevocationQueue. Before that, a sign-in
-	// could still find the client and store a token.
+	// After disabling or deleting a client, first commit the change, and then
+	// end its tokens with [Service.RevokeClient] or through a
+	// [RevocationQueue]. In the other order, a sign-in in between could still
+	// store a token.
 	FindClient(ctx context.Context, clientID string) (Client, error)
 }
 
-// proves reports whether the secret is one of the client's.
+// proves reports whether the secret is one of the client's secrets.
 func (c *Client) proves(secret Secret) bool {
 	if c.Disabled {
 		return false
@@ -54,26 +59,28 @@ func (c *Client) proves(secret Secret) bool {
 		return secret.Reveal() == ""
 	}
 	if secret.Reveal() == "" {
-		return false // even if a setting was left empty, and its digest kept
+		return false // even if Secrets has the digest of an empty setting
 	}
 	sum := Digest(sha256.Sum256([]byte(secret.Reveal())))
 	proven := false
-	for i := range c.Secrets { // all of them, in constant time
+	for i := range c.Secrets { // compare all, in constant time
 		proven = equal(&c.Secrets[i], &sum) || proven
 	}
 	return proven
 }
 
-// admits reports whether the user may sign in through the client. Nil admits
-// everybody: there is no registry.
+// admits reports whether the user may sign in through the client
+// ([Client.Roles]). A nil client, which means that there is no registry, admits
+// every user.
 func (c *Client) admits(p *Principal) bool {
 	return c == nil || len(c.Roles) == 0 || p.HasRole(c.Roles...)
 }
 
-// mayIntrospect reports whether the client may introspect any tokens at all.
+// mayIntrospect reports whether the client may introspect its own tokens or all
+// tokens.
 func (c *Client) mayIntrospect() bool { return c.IntrospectsOwn || c.IntrospectsAll }
 
-// clientCredentials are what a request says of its client.
+// clientCredentials are the client ID and the secret of a request.
 type clientCredentials struct {
 	id     string
 	secret Secret

@@ -6,8 +6,11 @@ import (
 	"strings"
 )
 
-// authenticateClient returns the client that one of the readings names and
-// proves, nil without a registry, ErrInvalidClient or ErrUnavailable.
+// authenticateClient returns the client of a request. Basic authentication can
+// be read in two ways, so there may be two readings of its ID and secret; the
+// first valid one counts. It returns nil without a registry
+// ([Options.Clients]), [ErrInvalidClient] if no reading is valid, and
+// [ErrUnavailable] if the registry failed.
 func (s *Service) authenticateClient(ctx context.Context, readings []clientCredentials) (*Client, error) {
 	if s.options.Clients == nil {
 		return nil, nil
@@ -44,13 +47,13 @@ func (s *Service) findClient(ctx context.Context, clientID string) (*Client, err
 	case err != nil:
 		return nil, hostFailed("Options.Clients", "ErrNotFound for an unknown client", err)
 	case c.ID != clientID:
-		// A registry that compares more widely would have two slots for one
-		// client.
+		// A registry that ignores case, for example, would give one client
+		// several IDs, and so each user several slots.
 		return nil, ErrInvalidClient
 	}
 	if strings.Contains(clientID, ":") {
 		s.colon.Do(func() {
-			s.options.Logger.WarnContext(ctx, "tokenauth: the ID of a client has a colon, at which Basic authentication splits (RFC 7617 §2): the client can only authenticate in the body, or if it form-encodes its ID", "client_id", clientID)
+			s.options.Logger.WarnContext(ctx, "tokenauth: the ID of a client has a colon, at which Basic authentication splits (RFC 7617 §2): the client must form-encode the ID, or authenticate in the body", "client_id", clientID)
 		})
 	}
 	return &c, nil

@@ -10,9 +10,10 @@ import (
 	"strings"
 )
 
-// sourceOf is clientAddr for a sign-in, which the throttle counts by it. It warns,
-// once of each kind, of a header that is not used: then all users behind a proxy are
-// one source. A client can cause the warning, which therefore says "if".
+// sourceOf returns the address of the client of a sign-in, by which the
+// throttle counts. It logs a warning, once of each kind, if a header names a
+// client address and is ignored: all users behind a proxy then share the limits
+// of one address. Any client can send such a header, so the warning says "if".
 func (s *Service) sourceOf(r *http.Request) netip.Addr {
 	o := &s.options
 	if warning, attr := proxyWarning(r, o); warning != "" {
@@ -23,8 +24,8 @@ func (s *Service) sourceOf(r *http.Request) netip.Addr {
 	return clientAddr(r, o)
 }
 
-// proxyWarning returns what to log of a request with a header that names a client
-// and is not used. It returns "" for any other request.
+// proxyWarning returns the warning to log for a request whose header names a
+// client address, but is ignored. It returns "" for any other request.
 func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) {
 	of := slog.String("header", o.ProxyHeader)
 	trusted := isProxy(r, o)
@@ -33,9 +34,9 @@ func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) 
 		case "":
 			return "", of
 		case unixPeer:
-			return "tokenauth: a trusted proxy names the address of a client as that of a Unix socket: if a proxy of yours connects to it over one, add \"unix:\" to Options.TrustedSockets; until then the users behind it share the limits of one address", of
+			return "tokenauth: a trusted proxy sent \"unix:\" in place of a client address: if another proxy of yours connects to it over a Unix socket, add \"unix:\" to Options.TrustedSockets; until then all users behind it share the limits of one address", of
 		default:
-			return "tokenauth: a trusted proxy names the address of a client by a text that is no address, or names more than 64: if that is a proxy of yours, have it append the address of its peer; until then the users behind it share the limits of one address", of
+			return "tokenauth: a trusted proxy sent a client address that is not an address, or more than 64 of them: if a proxy of yours wrote it, have that append the address of its peer; until then all users behind it share the limits of one address", of
 		}
 	}
 	i := slices.IndexFunc(clientHeaders, func(header string) bool { return isSet(r, header) })
@@ -43,32 +44,37 @@ func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) 
 	case i < 0 && !isSet(r, o.ProxyHeader):
 		return "", of
 	case trusted:
-		return "tokenauth: a trusted proxy does not send Options.ProxyHeader, but another header that names the address of a client: if the proxy sets that header, name it in Options.ProxyHeader; until then the users behind it share the limits of one address", slog.String("header", clientHeaders[i])
+		return "tokenauth: a trusted proxy did not send Options.ProxyHeader, but another header with a client address: if the proxy sets that header, name it in Options.ProxyHeader; until then all users behind it share the limits of one address", slog.String("header", clientHeaders[i])
 	case socket != "":
-		return "tokenauth: a header names the address of a client, and comes over a Unix socket: if only a proxy of yours connects to that, name the socket in Options.TrustedSockets; until then its users share the limits of one address", slog.String("socket", socket)
+		return "tokenauth: ignored a client address in a header, because it came over a Unix socket that is not in Options.TrustedSockets: if only a proxy of yours connects to the socket, add it there; until then all users behind it share the limits of one address", slog.String("socket", socket)
 	default:
-		return "tokenauth: a header names the address of a client, and comes from a peer that Options.TrustedProxies does not name: if that is a proxy of yours, its users share the limits of one address", slog.String("peer", parseAddr(r.RemoteAddr).String())
+		return "tokenauth: ignored a client address in a header, because it came from a peer that is not in Options.TrustedProxies: if the peer is a proxy of yours, add it there; until then all users behind it share the limits of one address", slog.String("peer", parseAddr(r.RemoteAddr).String())
 	}
 }
 
-// clientHeaders are those in which proxies name the address of a client.
+// clientHeaders are the headers in which common proxies name the address of the
+// client.
 var clientHeaders = []string{"X-Forwarded-For", "X-Real-Ip", forwardedHeader}
 
-// isSet reports whether a header has a value. Of several lines, which a client and
-// its proxies wrote, the first may be empty.
+// isSet reports whether any line of the header has a value. A client and
+// several proxies may each have written a line, and some lines may be empty.
 func isSet(r *http.Request, header string) bool {
 	return slices.ContainsFunc(r.Header[header], func(line string) bool { return line != "" })
 }
 
-// maxHops bounds how many proxies a request may have passed.
+// maxHops is the maximum number of proxies that a request may have passed
+// through.
 const maxHops = 64
 
-// clientAddr returns the address that a request comes from: the peer's, unless
-// the peer is a trusted proxy; then the rightmost one in Options.ProxyHeader that
-// is not. The client may have written the entries further left: they are not
-// read. The header is not used at all if an entry on the way is not an address,
-// or if there are more than maxHops. No other header is read: a proxy passes on
-// those that it does not know, so a client could write one.
+// clientAddr returns the address that a request comes from. This is the peer's,
+// unless the peer is a trusted proxy. Behind a trusted proxy it is the
+// rightmost address in [Options.ProxyHeader] that does not belong to a trusted
+// proxy.
+//
+// Entries further left are not read: the client may have written them. If an
+// entry on the way is not an address, or if there are more than maxHops, the
+// address is the peer's. Other headers are never read, because a proxy passes
+// on a header that it does not know, and a client could send one.
 func clientAddr(r *http.Request, o *Options) netip.Addr {
 	if !isProxy(r, o) {
 		return parseAddr(r.RemoteAddr)
@@ -77,8 +83,9 @@ func clientAddr(r *http.Request, o *Options) netip.Addr {
 	return addr
 }
 
-// readProxies is clientAddr behind a trusted proxy. It also returns the entry for
-// which the header is not used, or "-" if that is empty; "" if it is used.
+// readProxies returns the clientAddr of a request from a trusted proxy. If the
+// header is ignored, it also returns the entry that is not valid, or "-" if
+// that is empty.
 func readProxies(r *http.Request, o *Options) (addr netip.Addr, unread string) {
 	peer := parseAddr(r.RemoteAddr)
 	cut := cutLast
@@ -106,19 +113,21 @@ func readProxies(r *http.Request, o *Options) (addr netip.Addr, unread string) {
 	return addr, ""
 }
 
-// unixPeer is what nginx calls a peer that came over a Unix socket.
+// unixPeer is how nginx writes the address of a peer that connected over a Unix
+// socket.
 const unixPeer = "unix:"
 
-// isProxy reports whether the peer of a request is a trusted proxy.
+// isProxy reports whether the peer of a request is a trusted proxy
+// ([Options.TrustedProxies], [Options.TrustedSockets]).
 func isProxy(r *http.Request, o *Options) bool {
 	return isTrusted(parseAddr(r.RemoteAddr), o.TrustedProxies) ||
 		len(o.TrustedSockets) > 0 && slices.Contains(o.TrustedSockets, socketOf(r))
 }
 
-// socketOf returns the name of the Unix socket that a request came over, or "". The
-// server knows its own end of the connection. The peer's end has no name as a rule,
-// and a middleware may have put an address in its place. By FastCGI, nginx says
-// "unix:" of a peer of its own.
+// socketOf returns the name of the Unix socket over which a request came, or
+// "". It uses the server's end of the connection: the peer's end usually has no
+// name, and a middleware may have replaced it with an address. Over FastCGI,
+// nginx names its own peer "unix:".
 func socketOf(r *http.Request) string {
 	if parseAddr(r.RemoteAddr).IsValid() {
 		return ""
@@ -126,24 +135,27 @@ func socketOf(r *http.Request) string {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); ok && local != nil {
 		return local.Name
 	}
-	if strings.HasPrefix(strings.TrimPrefix(r.RemoteAddr, "["), unixPeer) { // net/http/fcgi adds a port
+	if strings.HasPrefix(strings.TrimPrefix(r.RemoteAddr, "["), unixPeer) { // net/http/fcgi adds brackets and a port
 		return unixPeer
 	}
 	return ""
 }
 
-// cutLast cuts the last entry off a list, and reports whether there are more.
+// cutLast cuts the last entry off a comma-separated list. It reports whether
+// more entries are left.
 func cutLast(list string) (rest, last string, more bool) {
 	i := strings.LastIndexByte(list, ',')
 	return list[:max(i, 0)], strings.TrimSpace(list[i+1:]), i >= 0
 }
 
-// maxAddr is the maximum length of an address: of IPv6 with a zone and a port.
+// maxAddr is the maximum length of an address in bytes, as of IPv6 with a zone
+// and a port.
 const maxAddr = 100
 
-// parseAddr reads an address with or without a port, in one spelling: without
-// a zone, and IPv4 as itself. IPv6 may be in brackets. A longer text than maxAddr
-// is not an address.
+// parseAddr parses an address with or without a port, and IPv6 with or without
+// brackets. The result has one spelling: no zone, and IPv4-mapped IPv6 as IPv4.
+// It returns the zero [netip.Addr] for invalid text and for text longer than
+// maxAddr.
 func parseAddr(s string) netip.Addr {
 	if len(s) > maxAddr {
 		return netip.Addr{}

@@ -6,21 +6,25 @@ import (
 	"reflect"
 )
 
-// An authorized context carries the token of a request. It is a type of its own,
-// and not a context.WithValue, to save an allocation for each request.
+// An authorized context carries the token of a request. It is its own
+// [context.Context] rather than one of [context.WithValue], which saves an
+// allocation for each request.
 type authorized struct {
 	context.Context
 	service  *Service
 	token    *Token      // shared; nil for an anonymous request
-	header   http.Header // of the request
-	fallback *evidence   // of the request that Options.Fallback authenticated; else nil
-	lines    [2]string   // of the response (SetCacheHeaders); here to save an allocation
+	header   http.Header // of the authorized request
+	fallback *evidence   // nil unless Options.Fallback authenticated the request
+	lines    [2]string   // values for SetCacheHeaders; here to save an allocation
 }
 
-// isOf reports whether it is the request that was authorized, in a guard behind
-// another: its header is the same map. A request that a handler makes on the context
-// of its own has another, also if it presents the same token. It may come much
-// later, and the token has to be valid then.
+// isOf reports whether r is the request that was authorized: its header is the
+// same map. A second guard on the same request then need not validate the token
+// again.
+//
+// A handler may make a new request with the context of its own request. The new
+// request has another header, even if it presents the same token. It may come
+// much later, so its token must be validated.
 func (a *authorized) isOf(r *http.Request) bool {
 	return reflect.ValueOf(a.header).Pointer() == reflect.ValueOf(r.Header).Pointer()
 }
@@ -34,7 +38,8 @@ func (a *authorized) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// lastAuthorized returns what the last guard left in the context, or nil.
+// lastAuthorized returns the authorized context that the last guard made, or
+// nil.
 func lastAuthorized(ctx context.Context) *authorized {
 	if ctx == nil {
 		return nil
@@ -43,15 +48,21 @@ func lastAuthorized(ctx context.Context) *authorized {
 	return a
 }
 
-// FromContext returns the token with which the last guard let a request through,
-// and false if there is none. The caller may keep and change it.
+// FromContext returns the token of the caller of a request. Call it in a
+// handler behind a guard, such as [Service.RequireBearer]. It returns false if
+// no guard found a token, as for an anonymous request behind
+// [Service.Optional]. The caller may keep and change the token.
 //
-// A context does not say which request it belongs to. A handler may make a new
-// request on the context of its own, such as for a part of a batch. Until a guard
-// lets the new request through, and on a route without a guard, FromContext
-// returns the token of the first request. A guard goes by what the new request
-// presents: behind it, FromContext returns that token, or false behind
-// Service.Optional. So guard each route whose handler calls FromContext.
+// The token of a request that [Options.Fallback] authenticated has only a
+// Principal. Its ExpiresAt is the zero time, which means that the expiry is
+// unknown, and not that the token has expired. Check [time.Time.IsZero] before
+// you act on the expiry. [Service.RevokeToken] cannot end such a token.
+//
+// Guard each route whose handler calls FromContext. The context may come from
+// another request: a handler may serve new requests on its own context, such as
+// the parts of a batch. Without a guard on the new route, FromContext then
+// returns the token of the first request. With a guard, it returns the token
+// that the new request presents, or false.
 func FromContext(ctx context.Context) (Token, bool) {
 	if a := lastAuthorized(ctx); a != nil && a.token != nil {
 		return a.token.clone(), true

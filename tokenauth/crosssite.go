@@ -7,8 +7,9 @@ import (
 )
 
 // crossSite reports whether a browser marked the request as coming from another
-// site: by Sec-Fetch-Site, or without that by an Origin that is not the request's
-// host (https://www.w3.org/TR/fetch-metadata/, RFC 6454 §7). Programs send neither.
+// site. It uses Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/). Without
+// that header, it compares Origin (RFC 6454 §7) with the host of the request.
+// Other programs usually send neither header.
 func crossSite(r *http.Request) bool {
 	if sites := r.Header["Sec-Fetch-Site"]; len(sites) > 0 {
 		return len(sites) > 1 || sites[0] != "same-origin" && sites[0] != "none"
@@ -21,7 +22,7 @@ func crossSite(r *http.Request) bool {
 	return err != nil || len(origins) > 1 || !strings.EqualFold(withoutPort(origin.Host, origin.Scheme), withoutPort(r.Host, origin.Scheme))
 }
 
-// withoutPort drops the port of the scheme, which a browser leaves out.
+// withoutPort removes the default port of the scheme, which browsers omit.
 func withoutPort(host, scheme string) string {
 	switch scheme {
 	case "http":

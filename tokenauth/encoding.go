@@ -8,13 +8,14 @@ import (
 	"time"
 )
 
-// tokenEncoding is the first byte of an encoded Token. Another encoding gets
-// another number.
+// tokenEncoding is the first byte of an encoded [Token]. Increase it when the
+// encoding changes.
 const tokenEncoding = 1
 
-// AppendBinary appends the encoding of t, for storages that keep bytes. It is
-// the same for equal tokens, and stays readable by later versions of this
-// package. It returns no error.
+// AppendBinary appends the binary encoding of t to b, for a [Storage] that
+// keeps bytes. Equal tokens have the same encoding, and later versions of this
+// package can read it. The error is always nil. AppendBinary implements
+// [encoding.BinaryAppender].
 func (t Token) AppendBinary(b []byte) ([]byte, error) {
 	b = append(b, tokenEncoding)
 	b = append(b, t.Slot.User[:]...)
@@ -26,16 +27,18 @@ func (t Token) AppendBinary(b []byte) ([]byte, error) {
 	return appendOwner(b, t.ClientID, &t.Principal), nil
 }
 
-// MarshalBinary is AppendBinary to nothing.
+// MarshalBinary returns the encoding of [Token.AppendBinary]. It implements
+// [encoding.BinaryMarshaler]. The error is always nil.
 func (t Token) MarshalBinary() ([]byte, error) { return t.AppendBinary(nil) }
 
-// UnmarshalBinary reads what AppendBinary wrote, all of it and nothing more.
-// It returns ErrCorrupt, wrapped, for anything else.
+// UnmarshalBinary decodes an encoding of [Token.AppendBinary] into t. It
+// implements [encoding.BinaryUnmarshaler]. For anything else, and for surplus
+// bytes, it returns [ErrCorrupt], wrapped, and leaves t unchanged.
 func (t *Token) UnmarshalBinary(b []byte) error {
 	var u Token
 	fields := [][]byte{u.Slot.User[:], u.Slot.Client[:], u.Digest[:], u.Replaced[:]}
 	if len(b) < 1+16+16+32+32+8+8 || b[0] != tokenEncoding {
-		return fmt.Errorf("%w: %d bytes of another encoding", ErrCorrupt, len(b))
+		return fmt.Errorf("%w: %d bytes that are not an encoded token of this version", ErrCorrupt, len(b))
 	}
 	b = b[1:]
 	for _, field := range fields {
@@ -46,13 +49,14 @@ func (t *Token) UnmarshalBinary(b []byte) error {
 	d := decoder{all: string(b[16:]), rest: b[16:]}
 	u.ClientID, u.Principal = d.owner()
 	if d.failed || len(d.rest) > 0 {
-		return fmt.Errorf("%w: the strings of a token do not add up", ErrCorrupt)
+		return fmt.Errorf("%w: the lengths of the strings do not match the size of the token", ErrCorrupt)
 	}
 	*t = u
 	return nil
 }
 
-// appendOwner appends all strings of a token, each behind its length.
+// appendOwner appends the client ID and the principal of a token. Each string
+// is preceded by its length.
 func appendOwner(b []byte, clientID string, p *Principal) []byte {
 	for _, s := range []string{clientID, p.UserID, p.UserName, p.Stamp} {
 		b = appendString(b, s)
@@ -72,11 +76,11 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// A decoder takes strings off the front of what appendOwner wrote. They share one
-// allocation. After a failure it goes on with zero values.
+// A decoder reads strings from the front of the bytes of appendOwner. The
+// strings share one allocation. After an error it returns zero values.
 type decoder struct {
 	all    string
-	rest   []byte // of all
+	rest   []byte // unread part of all
 	failed bool
 }
 
@@ -106,8 +110,8 @@ func (d *decoder) text() string {
 	return d.all[at : at+n]
 }
 
-// count reads a number of bytes or of strings. There cannot be more than bytes are
-// left, so what is allocated for them is bounded.
+// count reads a number of bytes or of strings. A number larger than the rest of
+// the input is an error, which bounds the memory that the caller allocates.
 func (d *decoder) count() int {
 	n, size := binary.Uvarint(d.rest)
 	if size <= 0 || n > uint64(len(d.rest)-size) {

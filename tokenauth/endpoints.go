@@ -8,41 +8,54 @@ import (
 	"strings"
 )
 
-// tokenPaths are the default paths of the token endpoint. Katana compares paths
-// without case, and old clients rely on that.
+// tokenPaths are the default paths of the token endpoint. Old clients use both:
+// they were written for ASP.NET Katana, which ignores the case of paths.
 var tokenPaths = []string{"/Token", "/token"}
 
-// Endpoints say which endpoints a host mounts, and where. Paths begin with a
-// slash. The zero value is the token endpoint at "/Token" and "/token".
+// Endpoints lists the endpoints that [Service.Mount] mounts, and their paths. A
+// path begins with a slash. The zero value is the token endpoint at "/Token"
+// and "/token", and no other endpoint.
 type Endpoints struct {
-	// Token are the paths of the token endpoint (RFC 6749 §3.2); empty means
-	// "/Token", and "/token" beside it, since the original compares paths without
-	// case. Descriptions name the first.
+	// Token lists the paths of the token endpoint (RFC 6749 §3.2); empty means
+	// "/Token" and "/token". Generated documentation and metadata name the
+	// first.
 	Token []string
-	// Revocation is the path of the revocation endpoint (RFC 7009); "" for none.
+	// Revocation is the path of the revocation endpoint (RFC 7009); "" means no
+	// such endpoint.
 	Revocation string
-	// Introspection is the path of the introspection endpoint (RFC 7662); "" for
-	// none. It needs Options.Clients, and answers confidential clients that may
-	// introspect.
+	// Introspection is the path of the introspection endpoint (RFC 7662); ""
+	// means no such endpoint. It needs [Options.Clients]. It serves clients
+	// that have a secret and may introspect ([Client.IntrospectsOwn],
+	// [Client.IntrospectsAll]).
 	Introspection string
-	// Issuer is the URL by which clients know this server: https, or http on a
-	// loopback address, without query and fragment. With an issuer, metadata (RFC
-	// 8414) is served at MetadataPath; empty means no metadata.
+	// Issuer is the URL by which clients know this server; "" means no
+	// metadata. With an Issuer, the server publishes its metadata (RFC 8414) at
+	// [Endpoints.MetadataPath]. The URL is https, or http on a loopback
+	// address, and has no query or fragment.
 	//
-	// The URLs of the endpoints begin with the issuer. A proxy takes off the part of
-	// its path that the paths of the endpoints do not begin with: "/auth" for an
-	// endpoint "/Token", nothing for "/auth/Token". Of "/v1/auth" it takes off "/v1"
-	// for "/auth/Token". It is an error if this part differs between endpoints. A
-	// path with a parameter, as of a Gin group "/:tenant", is an error, too.
+	// In the metadata, the URL of an endpoint is the Issuer followed by the
+	// path of the endpoint. A part of the path that both have is not repeated.
+	// The host's proxy must remove the rest of the Issuer's path. Examples for
+	// an Issuer at https://example.com:
+	//
+	//   - Issuer path "/auth" and endpoint "/Token": the URL path is
+	//     "/auth/Token". The proxy removes "/auth".
+	//   - Issuer path "/auth" and endpoint "/auth/Token": the URL path is
+	//     "/auth/Token". The proxy removes nothing.
+	//   - Issuer path "/v1/auth" and endpoint "/auth/Token": the URL path is
+	//     "/v1/auth/Token". The proxy removes "/v1".
+	//
+	// It is an error if the removed part differs between endpoints, or if a
+	// path has a parameter, as in a Gin group "/:tenant".
 	Issuer string
 }
 
-// The well-known URI of RFC 8414 §3.
+// metadataPath is the well-known URI of RFC 8414 §3.
 const metadataPath = "/.well-known/oauth-authorization-server"
 
-// MetadataPath returns where metadata is served: at
-// /.well-known/oauth-authorization-server, with the path of the issuer behind
-// it (RFC 8414 §3.1), or "" without an issuer.
+// MetadataPath returns the path of the metadata:
+// /.well-known/oauth-authorization-server, followed by the path of the
+// [Endpoints.Issuer] (RFC 8414 §3.1). It returns "" without an Issuer.
 func (e Endpoints) MetadataPath() string {
 	issuer, err := url.Parse(e.Issuer)
 	if e.Issuer == "" || err != nil {
@@ -51,8 +64,8 @@ func (e Endpoints) MetadataPath() string {
 	return metadataPath + strings.TrimSuffix(issuer.EscapedPath(), "/")
 }
 
-// withDefaults returns a copy with the zeros filled in, or an error that names
-// the field that is wrong.
+// withDefaults returns a copy with defaults in place of empty fields. The error
+// names the field that is not valid.
 func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	e.Token = slices.Clone(e.Token)
 	if len(e.Token) == 0 {
@@ -60,14 +73,14 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	}
 	for _, path := range e.paths() {
 		if path[0] != '/' {
-			return e, fmt.Errorf("tokenauth: Endpoints has the path %q, which does not begin with a slash", path)
+			return e, fmt.Errorf("tokenauth: Endpoints has the path %q, must begin with a slash", path)
 		}
 	}
 	if slices.Contains(e.Token, "") {
-		return e, fmt.Errorf("tokenauth: Endpoints.Token has an empty path")
+		return e, fmt.Errorf("tokenauth: Endpoints.Token has an empty path, must have none")
 	}
 	if e.Introspection != "" && o.Clients == nil {
-		return e, fmt.Errorf("tokenauth: Endpoints.Introspection needs Options.Clients: only a client that proves who it is may introspect")
+		return e, fmt.Errorf("tokenauth: Endpoints.Introspection needs Options.Clients: only a client with a secret may introspect")
 	}
 	if e.Introspection != "" {
 		if err := o.checkIntrospection(); err != nil {
@@ -77,16 +90,16 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	if e.Issuer != "" {
 		if u, err := url.Parse(e.Issuer); err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(e.Issuer, "#") ||
 			u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
-			return e, fmt.Errorf("tokenauth: Endpoints.Issuer is %q, must be an https URL without query and fragment, or http on a loopback address", e.Issuer)
+			return e, fmt.Errorf("tokenauth: Endpoints.Issuer is %q, must be an https URL without a query or fragment, or http on a loopback address", e.Issuer)
 		}
 		e.Issuer = strings.TrimSuffix(e.Issuer, "/")
 	}
 	return e, nil
 }
 
-// base returns what stands before the full paths of the endpoints in their URLs: the
-// issuer without the end of its path that they begin with. A proxy takes off what is
-// left of it.
+// base returns the common beginning of the endpoints' URLs: the issuer without
+// the end of its path that overlaps with the paths of the endpoints. A proxy
+// removes the rest of the issuer's path.
 func (e Endpoints) base() (string, error) {
 	issuer, err := url.Parse(e.Issuer)
 	if err != nil {
@@ -94,28 +107,28 @@ func (e Endpoints) base() (string, error) {
 	}
 	prefix := issuer.EscapedPath()
 	if parameter(issuer.Path) != "" || strings.Contains(prefix+"/", "//") {
-		return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, must have a path without parameters and empty segments", e.Issuer)
+		return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, must have a path without parameters or empty segments", e.Issuer)
 	}
 	first := e.Token[0]
 	taken := strings.TrimSuffix(prefix, overlap(prefix, first))
 	for _, path := range e.paths() {
 		if name := parameter(path); name != "" {
-			return "", fmt.Errorf("tokenauth: Endpoints.Issuer needs paths without parameters, to tell clients where the endpoints are; %q has %s", path, name)
+			return "", fmt.Errorf("tokenauth: Endpoints.Issuer needs endpoints without path parameters, since the metadata has their URLs; %q has %s", path, name)
 		}
 		if other := strings.TrimSuffix(prefix, overlap(prefix, path)); other != taken {
-			return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, so a proxy takes %q off in front of %q, but %q in front of %q; it must be the same for all", e.Issuer, taken, first, other, path)
+			return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, so a proxy must remove %q for the path %q, but %q for the path %q; the removed prefix must be the same for all endpoints", e.Issuer, taken, first, other, path)
 		}
 	}
 	return strings.TrimSuffix(e.Issuer, overlap(prefix, first)), nil
 }
 
-// paths returns all that are not empty.
+// paths returns all paths that are not empty.
 func (e Endpoints) paths() []string {
 	return slices.DeleteFunc(slices.Concat(e.Token, []string{e.Revocation, e.Introspection}), func(path string) bool { return path == "" })
 }
 
-// overlap returns the longest end of a prefix that the path is below, such as "/auth"
-// of "/v1/auth" for "/auth/Token", or "".
+// overlap returns the longest end of prefix with which path begins, or "". For
+// "/v1/auth" and "/auth/Token" it is "/auth".
 func overlap(prefix, path string) string {
 	for end := prefix; end != ""; {
 		if strings.HasPrefix(path, end+"/") {
@@ -130,9 +143,9 @@ func overlap(prefix, path string) string {
 	return ""
 }
 
-// parameter returns the first segment of a path that is a parameter of a router:
-// ":name" and "*name" as Gin and Echo spell them, or "{name}" as net/http does. It
-// returns "" if there is none.
+// parameter returns the first segment of a path that is a router's parameter,
+// or "". Gin and Echo write ":name" and "*name", and [net/http.ServeMux]
+// "{name}".
 func parameter(path string) string {
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment != "" && (segment[0] == ':' || segment[0] == '*' || strings.ContainsRune(segment, '{')) {
@@ -147,8 +160,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// withPrefix returns the endpoints with a prefix before each path. The issuer
-// stays.
+// withPrefix returns a copy with the prefix before each path. The issuer is
+// unchanged.
 func (e Endpoints) withPrefix(prefix string) Endpoints {
 	prefix = strings.TrimSuffix(prefix, "/")
 	e.Token = slices.Clone(e.Token)

@@ -10,39 +10,48 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// An ErrorResponse is an answer other than success, in the words of RFC 6749
-// §5.2 and RFC 6750 §3.1. All of it but Err is constant or comes from the
-// configuration, and anybody may see it.
+// An ErrorResponse is an HTTP error response, in the format of RFC 6749 §5.2
+// and RFC 6750 §3.1. [Service.Authorizer] returns it for a refused request, and
+// [Options.RenderError] receives it.
+//
+// All fields except Err are constants or come from the configuration, so they
+// are safe to send to any client.
 type ErrorResponse struct {
-	// Status is the HTTP status code, from 200 to 999; any other number means 500.
+	// Status is the HTTP status code, from 200 to 999; any other number means
+	// 500.
 	Status int
-	// Code is the "error" of the RFCs: "invalid_grant", "invalid_token", …; ""
-	// for a request without credentials, which is told nothing more (RFC 6750
+	// Code is the "error" of the RFCs, such as "invalid_grant" or
+	// "invalid_token". It is "" for a request without credentials (RFC 6750
 	// §3.1).
 	Code string
-	// Description is the "error_description", for people who read logs.
+	// Description is the "error_description", for developers who read logs. It
+	// is not meant for users.
 	Description string
-	// Challenge is the WWW-Authenticate header; "" for none.
+	// Challenge is the value of the WWW-Authenticate header; "" means none. The
+	// header is sent with any status that [Options.RenderError] writes, even
+	// 200, unless RenderError deletes it.
 	Challenge string
-	// RetryAfter is the Retry-After header in seconds; 0 for none.
+	// RetryAfter is the value of the Retry-After header in seconds; 0 means
+	// none.
 	RetryAfter int
-	// Err is the cause, for the host's log and for errors.Is. It is not for
-	// the client.
+	// Err is the cause, for the host's log and for [errors.Is]. Do not send it
+	// to the client.
 	Err error
 
-	header http.Header // more headers, or nil
-	// early says that the body was not read to its end. The connection is then
-	// closed, so that no byte of the body is taken for the next request.
+	header http.Header // additional headers, or nil
+	// early is set if the body was not read to its end. The server then closes
+	// the connection, so that the rest of the body is not taken for the next
+	// request.
 	early bool
-	// guarded says that the request was one of a protected route.
+	// guarded is set for a request on a protected route.
 	guarded bool
-	render  func(http.ResponseWriter, *http.Request, *ErrorResponse) // by Options.RenderError, or nil
+	render  func(http.ResponseWriter, *http.Request, *ErrorResponse) // calls Options.RenderError; or nil
 }
 
-// Error describes the response without its cause.
+// Error returns the status, Code and Description, without the cause.
 func (e *ErrorResponse) Error() string {
-	if e == nil { // an Authorizer's, in place of no error
-		return "tokenauth: no refusal"
+	if e == nil { // an Authorizer returns nil for an accepted request
+		return "tokenauth: no error"
 	}
 	if e.Code == "" {
 		return "tokenauth: " + strconv.Itoa(e.Status) + " " + http.StatusText(e.Status)
@@ -50,7 +59,7 @@ func (e *ErrorResponse) Error() string {
 	return "tokenauth: " + strconv.Itoa(e.Status) + " " + e.Code + ": " + e.Description
 }
 
-// Unwrap returns Err.
+// Unwrap returns [ErrorResponse.Err].
 func (e *ErrorResponse) Unwrap() error {
 	if e == nil {
 		return nil
@@ -58,8 +67,11 @@ func (e *ErrorResponse) Unwrap() error {
 	return e.Err
 }
 
-// SetHeaders sets the headers that the protocol asks for, for a host that writes
-// status and body itself. It does nothing without a header.
+// SetHeaders sets the headers that the protocol requires, such as
+// Cache-Control, Vary, WWW-Authenticate and Retry-After. It is for a host that
+// writes the status and the body itself. WWW-Authenticate is then sent with any
+// status, even 200, unless the host deletes it. SetHeaders does nothing if h is
+// nil.
 func (e *ErrorResponse) SetHeaders(h http.Header) {
 	if h == nil {
 		return
@@ -80,14 +92,15 @@ func (e *ErrorResponse) SetHeaders(h http.Header) {
 	}
 }
 
-// ServeHTTP writes the answer of a protected route: the headers, the status, and
-// the body as clients of ASP.NET Web API know it. The response of an Authorizer
-// has Options.RenderError write it instead, with one that does not.
+// ServeHTTP writes the response of a protected route: the headers of
+// [ErrorResponse.SetHeaders], the status, and a JSON body in the format of
+// ASP.NET Web API. If [Service.Authorizer] returned the response,
+// [Options.RenderError] writes the status and the body, unless it is nil.
 func (e *ErrorResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.SetHeaders(w.Header())
 	if e.render != nil {
 		plain := *e
-		plain.render = nil // RenderError may call ServeHTTP for what it does not render
+		plain.render = nil // RenderError may call ServeHTTP for the default body
 		e.render(w, request.Complete(r), &plain)
 		return
 	}
@@ -105,7 +118,8 @@ func (e *ErrorResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, e.status(), body.done())
 }
 
-// status returns a status that can be written, and that ends the answer.
+// status returns Status, or 500 if that is not a final status
+// ([ErrorResponse.Status]).
 func (e *ErrorResponse) status() int {
 	if e.Status < 200 || e.Status > 999 {
 		return http.StatusInternalServerError
@@ -113,7 +127,8 @@ func (e *ErrorResponse) status() int {
 	return e.Status
 }
 
-// writeForm writes the answer of an endpoint (RFC 6749 §5.2).
+// writeForm writes the response of an endpoint that takes a form (RFC 6749
+// §5.2).
 func (e *ErrorResponse) writeForm(w http.ResponseWriter) {
 	e.SetHeaders(w.Header())
 	var body jsonObject
@@ -122,44 +137,47 @@ func (e *ErrorResponse) writeForm(w http.ResponseWriter) {
 	writeJSON(w, e.status(), body.done())
 }
 
-// noStore keeps answers out of every cache (RFC 6749 §5.1).
+// noStore prevents every cache from storing the response (RFC 6749 §5.1).
 func noStore(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Pragma", "no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// writeJSON writes a body made by jsonObject.
+// writeJSON writes the status and a body of jsonObject.
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json;charset=UTF-8") // as Katana spells it
+	h.Set("Content-Type", "application/json;charset=UTF-8") // the spelling of ASP.NET Katana
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	w.Write(body)
 }
 
-// invalidRequest is the response to a request that breaks the protocol.
+// invalidRequest returns the response to a request that breaks the protocol.
 func invalidRequest(status int, description string) *ErrorResponse {
 	return &ErrorResponse{Status: status, Code: wire.InvalidRequest, Description: description, Err: errMalformed}
 }
 
-// early is invalidRequest before the body was read to its end.
+// early returns the invalidRequest response for a body that was not read to its
+// end.
 func early(status int, description string) *ErrorResponse {
 	e := invalidRequest(status, description)
 	e.early = true
 	return e
 }
 
-// unauthorizedClient is the response to a client that may not do this.
+// unauthorizedClient returns the response to a client that may not make the
+// request.
 func unauthorizedClient(description string) *ErrorResponse {
 	return &ErrorResponse{Status: http.StatusBadRequest, Code: wire.UnauthorizedClient, Description: description, Err: errUnauthorizedClient}
 }
 
-// challenges are the WWW-Authenticate headers of a realm, made once.
+// challenges are the values of WWW-Authenticate for a realm. They are built
+// once.
 type challenges struct {
 	none, malformed, invalid, expired, replaced, insufficientScope string
 
-	basic string // of a client
+	basic string // for a client that must authenticate
 }
 
 func newChallenges(realm string) challenges {

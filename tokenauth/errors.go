@@ -7,82 +7,90 @@ import (
 )
 
 var (
-	// ErrRejected is returned by SignIn, Authenticators and Recheckers for
-	// credentials that are not valid, whatever the reason.
+	// ErrRejected means that the credentials of a sign-in are not valid, for
+	// whatever reason. [Service.SignIn] returns it, and so do an
+	// [Authenticator] and a [Rechecker].
 	ErrRejected = errors.New("tokenauth: the user name or password is incorrect")
 
-	// ErrInvalidClient is returned by SignIn, with a registry of clients, for a
-	// client that is unknown or disabled, or does not prove its secret.
+	// ErrInvalidClient means that the client is unknown, is disabled, or did
+	// not prove its secret. [Service.SignIn] returns it if there is a registry
+	// of clients ([Options.Clients]).
 	ErrInvalidClient = errors.New("tokenauth: invalid client")
 
-	// ErrThrottled is returned by SignIn, as a ThrottledError, after too many
-	// failures. The credentials were not checked, and may be valid.
+	// ErrThrottled means that too many sign-ins failed before. [Service.SignIn]
+	// returns it as a [ThrottledError]. The credentials were not checked, and
+	// may be valid.
 	ErrThrottled = errors.New("tokenauth: too many failed sign-ins")
 
-	// ErrInvalidToken is returned by Validate for a token that is not valid:
-	// malformed, unknown, revoked, replaced or expired. RevokeToken returns it
-	// for a token without a digest.
+	// ErrInvalidToken means that an access token is malformed, unknown,
+	// revoked, replaced or expired. [Service.Validate] returns it.
+	// [Service.RevokeToken] returns it for a [Token] without a Digest.
 	ErrInvalidToken = errors.New("tokenauth: the access token is invalid")
 
-	// ErrExpiredToken is the ErrInvalidToken that Validate returns for a token
-	// that has expired, to whoever holds that very token.
+	// ErrExpiredToken means that the access token has expired. It wraps
+	// [ErrInvalidToken]. [Service.Validate] returns it while the storage still
+	// has the token, and [ErrInvalidToken] later.
 	ErrExpiredToken = fmt.Errorf("%w: it has expired", ErrInvalidToken)
 
-	// ErrReplacedToken is the ErrInvalidToken that Validate returns for the token
-	// that the present one replaced, to whoever holds that very token: the user
-	// signed in again at the same client.
+	// ErrReplacedToken means that the user signed in again at the same client,
+	// so a newer token replaced this one. It wraps [ErrInvalidToken].
+	// [Service.Validate] returns it only for the last token that was replaced,
+	// and [ErrInvalidToken] for older ones.
 	ErrReplacedToken = fmt.Errorf("%w: it was replaced by a newer sign-in", ErrInvalidToken)
 
-	// ErrUnavailable is returned by every method of Service, wrapped around the
-	// cause, if the storage or the host's code failed or took too long. The
-	// credentials or the token may be valid.
+	// ErrUnavailable means that the storage or the host's code failed or took
+	// too long. The methods of [Service] return it, wrapped around the cause.
+	// The credentials or the token may be valid: try again later.
 	ErrUnavailable = errors.New("tokenauth: temporarily unavailable")
 
-	// ErrBusy is returned, possibly wrapped, by an Authenticator that has too
-	// many sign-ins to do. SignIn returns it as ErrUnavailable. The Service does
-	// not log it for each request: the Authenticator logs its overload.
+	// ErrBusy means that an [Authenticator] has too many sign-ins in progress.
+	// It may be wrapped. [Service.SignIn] returns it as [ErrUnavailable]. The
+	// Service does not log it for each request, so the Authenticator must log
+	// its overload.
 	ErrBusy = errors.New("tokenauth: busy")
 
-	// ErrInvalidPrincipal is returned, wrapped with the name of the field, by
-	// Issue and SignIn for a principal that cannot be stored, and by RevokeUser
-	// for an empty UserID.
+	// ErrInvalidPrincipal means that a [Principal] cannot be stored.
+	// [Service.Issue] and [Service.SignIn] return it, wrapped with the name of
+	// the field. [Service.RevokeUser] returns it for an empty UserID.
 	ErrInvalidPrincipal = errors.New("tokenauth: invalid principal")
 
-	// ErrNotFound is returned by Storage.Find for an empty slot, by
-	// ClientRegistry.FindClient for an unknown client, and by look-ups of users
-	// for an unknown user.
+	// ErrNotFound means that there is no such entry. Storage.Find returns it
+	// for an empty slot ([Storage]), FindClient for an unknown client
+	// ([ClientRegistry]), and a look-up of users for an unknown user.
 	ErrNotFound = errors.New("tokenauth: not found")
 
-	// ErrCorrupt is returned, wrapped, by Storage.Find for a stored token that it
-	// cannot read. The Service rejects the token as invalid, so that its client
-	// signs in again, and logs the error.
+	// ErrCorrupt means that a stored token cannot be read. Storage.Find returns
+	// it, wrapped ([Storage]). The Service logs the error and rejects the token
+	// as invalid, so that its client signs in again.
 	ErrCorrupt = errors.New("tokenauth: stored token is corrupt")
 )
 
-// A ThrottledError is the ErrThrottled that says after how long to try again.
+// A ThrottledError is an [ErrThrottled] with the time to wait before the next
+// try.
 type ThrottledError struct{ RetryAfter time.Duration }
 
-// Error does not print the time, which depends on the account.
+// Error returns the text of [ErrThrottled]. It omits the time, which depends on
+// the account.
 func (e *ThrottledError) Error() string { return ErrThrottled.Error() }
 
-// Is reports whether target is ErrThrottled.
+// Is reports whether target is [ErrThrottled].
 func (e *ThrottledError) Is(target error) bool { return target == ErrThrottled }
 
-// The causes of error responses that no method of Service returns.
+// These errors are causes in [ErrorResponse.Err] and [Event.Err].
 var (
 	errMalformed          = errors.New("tokenauth: malformed request")
 	errNoCredentials      = errors.New("tokenauth: no credentials")
 	errMissingRole        = errors.New("tokenauth: the user does not have the role")
 	errUnauthorizedClient = errors.New("tokenauth: the client may not do this")
 	errPanic              = errors.New("tokenauth: panic")
-	errForeignRow         = errors.New("the storage returned another slot's token")
+	errForeignRow         = errors.New("the storage returned the token of another slot")
 )
 
-// A roleError is the errMissingRole that names the roles.
+// A roleError is an errMissingRole with the names of the roles.
 type roleError struct{ needed, has []string }
 
 func (e *roleError) Error() string {
-	return fmt.Sprintf("%v: it needs one of %q, and has %q", errMissingRole, e.needed, e.has)
+	return fmt.Sprintf("%v: the route needs one of %q, the user has %q", errMissingRole, e.needed, e.has)
 }
 
 func (e *roleError) Unwrap() error { return errMissingRole }

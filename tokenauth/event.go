@@ -8,46 +8,47 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// An Event is something that a Service did. It has no password and no access
-// token. What a client sent is in it only where the Service verified it.
+// An Event is a report of something that a [Service] did, for logs, metrics and
+// audits ([Options.Observers]). It never has a password or an access token. It
+// has a value that a client sent only if the Service verified the value.
 type Event struct {
 	Kind   event.Kind
-	Reason event.Reason // "" where the kind says everything
+	Reason event.Reason // refines Kind; may be ""
 
-	// UserID, UserName and ClientID are the token's. They are empty where the
-	// Service does not know them: for a refused sign-in, and for an unknown token.
-	// For a principal that cannot be stored they are cut to 256 bytes.
+	// UserID, UserName and ClientID are those of the token. They are empty if
+	// the Service does not know them, as for a refused sign-in or an unknown
+	// token. For a principal that cannot be stored, they are cut to 256 bytes.
 	UserID, UserName, ClientID string
-	// Account is a keyed hash of the user name that was typed, without case and
-	// accents: people type passwords there. The same name has the same hash in
-	// one process, and on all replicas that share ThrottleOptions.Key. It is empty
-	// where the throttle is off, and where the Service refused the sign-in before
-	// it counted it.
+	// Account is a keyed hash of the user name that was typed, ignoring case
+	// and accents. It is a hash because people type passwords in that field by
+	// mistake. The same name has the same hash within one process, and on all
+	// replicas that share [ThrottleOptions.Key]. It is empty if the throttle is
+	// off, or if the Service refused the sign-in before counting it.
 	Account string
-	// RemoteAddr is the client's address: Credentials.RemoteAddr, or what
-	// Options.TrustedProxies makes of the request. It is the zero Addr where it
-	// is unknown, and for event.Validated.
+	// RemoteAddr is the IP address of the client ([Credentials.RemoteAddr],
+	// [Options.TrustedProxies]). It is the zero Addr if it is unknown, and for
+	// [event.Validated].
 	RemoteAddr netip.Addr
-	// Digest is the token's, and zero where there is none. For a replaced token
-	// it is that of the token which replaced it.
+	// Digest is that of the token; zero if there is no token. For a replaced
+	// token, it is the Digest of the token that replaced it.
 	Digest Digest
 	// Duration is how long the Service took. It is zero for a request that is
-	// malformed, or refused for its role or its client.
+	// malformed, or was refused for its role or its client.
 	Duration time.Duration
-	// Err is the cause of a refusal or a failure. It may have text of drivers
-	// and of the host's code.
+	// Err is the cause of a refusal or a failure. Its text may come from
+	// drivers and from the host's code.
 	Err error
 }
 
-// setToken sets whose token it is.
+// setToken sets the fields that come from a token. Nil sets nothing.
 func (e *Event) setToken(t *Token) {
 	if t != nil {
 		e.UserID, e.UserName, e.ClientID, e.Digest = t.Principal.UserID, t.Principal.UserName, t.ClientID, t.Digest
 	}
 }
 
-// setError sets the kind and the reason of what failed: refused, which is the
-// caller's fault, or event.Unavailable.
+// setError sets Err, Kind and Reason. Kind becomes refused if the error is the
+// caller's fault, and [event.Unavailable] otherwise.
 func (e *Event) setError(err error, refused event.Kind) {
 	e.Err = err
 	e.Kind, e.Reason = reasonOf(err, refused)

@@ -548,7 +548,7 @@ func TestMissingRoleIsLoggedAndNotSent(t *testing.T) {
 	if want := `needs_one_of="[Administrator Auditor]" has_roles="[Reader Staff]"`; !strings.Contains(log.String(), want) {
 		t.Errorf("logged %s", log)
 	}
-	if e := w.events[len(w.events)-1]; e.Reason != event.ReasonRole || !strings.Contains(e.Err.Error(), `it needs one of ["Administrator" "Auditor"], and has ["Reader" "Staff"]`) {
+	if e := w.events[len(w.events)-1]; e.Reason != event.ReasonRole || !strings.Contains(e.Err.Error(), `the route needs one of ["Administrator" "Auditor"], the user has ["Reader" "Staff"]`) {
 		t.Errorf("observed %+v", e)
 	}
 }
@@ -574,7 +574,7 @@ func TestUntrustedProxyIsLoggedOnce(t *testing.T) {
 			t.Fatalf("answered %d", recorder.Code)
 		}
 	}
-	const warning = "Options.TrustedProxies does not name"
+	const warning = "a peer that is not in Options.TrustedProxies"
 	signIn("10.0.0.1:1", "198.51.100.7")
 	signIn("192.0.2.1:1", "")
 	if strings.Contains(log.String(), warning) {

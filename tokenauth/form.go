@@ -18,18 +18,18 @@ const (
 	maxBodySize   = 8 << 10
 	maxParameters = 32
 
-	// maxContentType is in bytes. A media type of a body that is read here has a
-	// few dozen.
+	// maxContentType is the maximum length in bytes of a Content-Type that is
+	// parsed. The media type of a form has a few dozen bytes.
 	maxContentType = 256
 
 	byteOrderMark = "\ufeff"
 )
 
-// checkContentHeaders refuses bodies that are not urlencoded text, as far as
-// their headers can be believed. The label "application/json" says nothing:
-// the documented call has it. Nor does a charset: common clients send
-// ISO-8859-1 unasked. Nor does a label that is doubled, cannot be read, or is
-// too long to be read.
+// checkContentHeaders refuses a body that is compressed or multipart, according
+// to its headers. It accepts a form with any other Content-Type. Clients send
+// "application/json", because the documentation that they follow does, and
+// common clients add the charset ISO-8859-1 by default. A Content-Type that is
+// repeated, malformed or too long is ignored.
 func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
 	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
 		refusal := early(http.StatusUnsupportedMediaType, wire.BodyCompressed)
@@ -46,15 +46,15 @@ func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
 	return nil
 }
 
-// A formBody is the body of a request: its text, or what ParseForm made of it
-// for the host's code, which read it before.
+// A formBody is the body of a request. It has either the text, or the form that
+// the host's code parsed from it before (ParseForm).
 type formBody struct {
 	text   []byte
 	parsed url.Values
-	cut    bool // the text is not all that was sent
+	cut    bool // the text is shorter than the Content-Length
 }
 
-// parameters reads the known ones, under their lower-case names.
+// parameters returns the known parameters of the body, by lower-case name.
 func (b *formBody) parameters(known []string) (map[string]string, *ErrorResponse) {
 	p := &parameters{known: known, values: make(map[string]string, len(known))}
 	if b.parsed != nil {
@@ -63,7 +63,7 @@ func (b *formBody) parameters(known []string) (map[string]string, *ErrorResponse
 	return p.values, p.addText(b.text)
 }
 
-// looksLikeJSON reports whether the body begins as a JSON object does.
+// looksLikeJSON reports whether the body begins like a JSON object.
 func (b *formBody) looksLikeJSON() bool {
 	begins := func(text []byte) bool {
 		return bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(text, []byte(byteOrderMark))), []byte("{"))
@@ -76,16 +76,17 @@ func (b *formBody) looksLikeJSON() bool {
 	return begins(b.text)
 }
 
-// parameters are those of a form, under the rules that each of them obeys. An
-// empty value counts as left out.
+// parameters collects the parameters of a form, and applies the rules for each
+// of them. An empty value counts as missing.
 type parameters struct {
 	known  []string
 	values map[string]string
 	count  int
 }
 
-// addText adds application/x-www-form-urlencoded text. It takes everything that
-// Katana takes: many clients build the body by joining strings.
+// addText adds application/x-www-form-urlencoded text. It accepts everything
+// that ASP.NET Katana accepts, since many clients build the body by joining
+// strings.
 func (p *parameters) addText(text []byte) *ErrorResponse {
 	if bytes.IndexByte(text[:min(4, len(text))], 0) >= 0 {
 		return invalidRequest(http.StatusBadRequest, wire.ParametersNotUTF8) // UTF-16 or UTF-32
@@ -104,9 +105,10 @@ func (p *parameters) addText(text []byte) *ErrorResponse {
 	return nil
 }
 
-// addParsed adds what ParseForm read. It keeps neither the order of the names nor
-// what they looked like before they were decoded. So a byte order mark is dropped
-// from one name, whichever that is, and so is white space that was encoded.
+// addParsed adds a form that ParseForm parsed. The form has lost the order of
+// the names and their encoding. So addParsed removes a byte order mark from one
+// name, whichever has it. It removes leading white space of names even if that
+// was percent-encoded.
 func (p *parameters) addParsed(form url.Values) *ErrorResponse {
 	size, count := 0, 0
 	for name, values := range form {
@@ -118,7 +120,7 @@ func (p *parameters) addParsed(form url.Values) *ErrorResponse {
 			}
 		}
 	}
-	// The body was this long at least: its escapes were longer.
+	// The body was at least this long: escapes only make it longer.
 	switch {
 	case size-len("&") > maxBodySize:
 		return invalidRequest(http.StatusRequestEntityTooLarge, wire.BodyTooLarge)
@@ -140,7 +142,7 @@ func (p *parameters) addParsed(form url.Values) *ErrorResponse {
 	return nil
 }
 
-// add adds a parameter that was decoded.
+// add adds a decoded parameter.
 func (p *parameters) add(name, value string) *ErrorResponse {
 	bad := func(description string) *ErrorResponse {
 		return invalidRequest(http.StatusBadRequest, description)
@@ -167,8 +169,8 @@ func (p *parameters) add(name, value string) *ErrorResponse {
 	return nil
 }
 
-// unescape decodes a name or a value. A percent sign without two hexadecimal
-// digits behind it stays what it is.
+// unescape decodes a name or a value. A percent sign that two hexadecimal
+// digits do not follow stays as it is.
 func unescape(s string) string {
 	if !strings.ContainsAny(s, "%+") {
 		return s
@@ -187,8 +189,9 @@ func unescape(s string) string {
 	return string(b)
 }
 
-// asciiLower folds ASCII letters only: strings.EqualFold would also take the
-// long s for an s, and so another spelling of "password" for the parameter.
+// asciiLower lowers ASCII letters only. [strings.EqualFold] would also match
+// the long s with an s, and so accept a second spelling of the parameter
+// "password".
 func asciiLower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

@@ -2,16 +2,18 @@ package tokenauth
 
 import "strings"
 
-// forwardedHeader is the header of RFC 7239.
+// forwardedHeader is the name of the header of RFC 7239.
 const forwardedHeader = "Forwarded"
 
-// cutLastForwarded cuts the last element off a line of Forwarded (RFC 7239 §4), and
-// reports whether there are more. It returns the node that the element is for: an
-// address, perhaps with a port. The node is "" if the element is malformed or names
-// none, and a word for "unknown" and for what the proxy keeps secret.
+// cutLastForwarded cuts the last element off a line of Forwarded (RFC 7239 §4).
+// It reports whether more elements are left. It returns the node of the
+// element's "for": an address, perhaps with a port. The node is a word instead,
+// such as "unknown" or "_hidden", if the proxy does not reveal the address. It
+// is "" if the element is malformed or has no "for".
 //
-// It reads from the right. A client wrote what stands left of a proxy's element: an
-// open quote there has no effect on where that element begins.
+// It parses from the right, because a client may have written the elements to
+// the left of the proxy's. An open quote in those has no effect on the proxy's
+// element.
 func cutLastForwarded(line string) (rest, node string, more bool) {
 	start, ok := lastElement(line)
 	if !ok {
@@ -33,15 +35,15 @@ func cutLastForwarded(line string) (rest, node string, more bool) {
 			node, seen = value, true
 		}
 	}
-	// The port may be one that the proxy keeps secret (RFC 7239 §6.3).
+	// The port may be obfuscated, as in ":_x" (RFC 7239 §6.3).
 	if i := strings.LastIndex(node, ":_"); i >= 0 {
 		node = node[:i]
 	}
 	return rest, node, more
 }
 
-// lastElement returns where the last element begins, behind a comma that is not in
-// quotes. It reports false if a quote is not opened.
+// lastElement returns the index at which the last element begins, after a comma
+// outside of quotes. It returns false if a closing quote has no opening quote.
 func lastElement(line string) (start int, ok bool) {
 	quoted := false
 	for i := len(line) - 1; i >= 0; i-- {
@@ -59,13 +61,14 @@ func lastElement(line string) (start int, ok bool) {
 	return 0, !quoted
 }
 
-// escaped reports whether what stands behind a text is escaped by its end.
+// escaped reports whether the character after a text is escaped: the text ends
+// in an odd number of backslashes.
 func escaped(before string) bool {
 	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
 }
 
-// cutPair cuts the first pair off an element, and reports whether there are more.
-// An empty one has no name.
+// cutPair cuts the first pair off an element. It reports whether more pairs are
+// left, and whether the pair is well formed. An empty pair has no name.
 func cutPair(element string) (name, value, rest string, more, ok bool) {
 	element = strings.TrimLeft(element, " \t")
 	name, after, found := strings.Cut(element, "=")
@@ -87,7 +90,8 @@ func cutPair(element string) (name, value, rest string, more, ok bool) {
 	return name, value, rest, more, !strings.ContainsAny(value, "\" \t")
 }
 
-// cutQuoted reads a quoted string (RFC 9110 §5.6.4) behind its opening quote.
+// cutQuoted parses a quoted string (RFC 9110 §5.6.4). The argument begins after
+// the opening quote.
 func cutQuoted(s string) (value, rest string, ok bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

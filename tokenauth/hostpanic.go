@@ -6,14 +6,15 @@ import (
 	"runtime/debug"
 )
 
-// A hostPanic is a panic in the host's code that says whose code it was.
+// A hostPanic is the value of a panic in the host's code, with the name of that
+// code.
 type hostPanic struct {
-	in    string
-	value any
+	in    string // such as "the storage"
+	value any    // of the original panic
 }
 
-// calling is deferred around each call of the host's code. A panic goes on, and
-// says whose code it was.
+// calling is deferred around each call of the host's code. It panics again with
+// a hostPanic that names the code. [http.ErrAbortHandler] passes unchanged.
 func calling(in string) {
 	switch p := recover(); p.(type) {
 	case nil:
@@ -27,8 +28,8 @@ func calling(in string) {
 	}
 }
 
-// plainPanic is deferred in methods that a host calls: a panic of its own code
-// reaches it as it was.
+// plainPanic is deferred in exported methods that the host calls. It panics
+// again with the original value, so that the host sees its own panic unchanged.
 func plainPanic() {
 	switch p := recover().(type) {
 	case nil:
@@ -39,8 +40,9 @@ func plainPanic() {
 	}
 }
 
-// recoverPanic makes an error of a panic that says in what it was: a bug of the
-// host's must not end the process from a goroutine that is not the host's.
+// recoverPanic calls do, and returns a panic as an error that names the code
+// and has the stack. It is for goroutines of this package: a bug of the host
+// must not end the process there.
 func recoverPanic(in string, do func() error) (err error) {
 	defer func() {
 		p := recover()

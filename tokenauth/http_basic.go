@@ -7,17 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// maxBasic is the maximum length of Basic authentication, encoded. Decoded it is
-// as long as a body may be.
+// maxBasic is the maximum length in bytes of Basic credentials in Base64.
+// Decoded, they may be as long as a body.
 var maxBasic = base64.StdEncoding.EncodedLen(maxBodySize)
 
-// A userPass is what an Authorization header of the Basic scheme holds.
+// A userPass is the user ID and the password of Basic authentication.
 type userPass struct{ user, pass string }
 
-// parseBasic reads the Authorization line of a request to an endpoint (RFC
-// 7617), "" for none. It returns nil for none and for other schemes:
-// interceptors of clients add stale bearer tokens. It reports false for a Basic
-// line that is malformed or longer than maxBasic.
+// parseBasic parses the Authorization line of a request to an endpoint (RFC
+// 7617). It returns nil for "" and for other schemes, because clients may add
+// stale bearer tokens to each request. It returns false for a Basic line that
+// is malformed or longer than maxBasic.
 func parseBasic(line string) (*userPass, bool) {
 	const scheme = "Basic"
 	if !hasPrefixFold(line, scheme) {
@@ -25,7 +25,7 @@ func parseBasic(line string) (*userPass, bool) {
 	}
 	rest := line[len(scheme):]
 	if rest != "" && rest[0] != ' ' && rest[0] != '\t' {
-		return nil, true // another scheme that begins with the same letters
+		return nil, true // another scheme, such as "BasicX"
 	}
 	encoded := strings.Trim(rest, " ")
 	if len(encoded) > maxBasic {
@@ -37,8 +37,8 @@ func parseBasic(line string) (*userPass, bool) {
 	}
 	text := string(decoded)
 	if !utf8.ValidString(text) {
-		// RFC 7617 leaves the charset open; three common client libraries
-		// send ISO-8859-1, in which every byte is the code point itself.
+		// RFC 7617 does not fix the charset. Three common client libraries send
+		// ISO-8859-1, in which each byte is the code point itself.
 		latin1 := make([]rune, len(decoded))
 		for i, b := range decoded {
 			latin1[i] = rune(b)
@@ -52,7 +52,8 @@ func parseBasic(line string) (*userPass, bool) {
 	return &userPass{user, pass}, true
 }
 
-// hasPrefixFold is strings.HasPrefix with ASCII letters in any case.
+// hasPrefixFold reports whether s begins with prefix, ignoring the case of
+// ASCII letters.
 func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && (s[:len(prefix)] == prefix || strings.EqualFold(s[:len(prefix)], prefix))
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// authenticate finds the token of a request (RFC 6750). It reports no refusal to
-// observers.
+// authenticate returns the request with its token in the context (RFC 6750), or
+// the response that refuses it. It does not report a refusal to
+// [Options.Observers].
 func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) {
 	accessToken, refusal := s.bearer(r)
 	foreign := s.options.Fallback != nil && s.isForeign(accessToken, refusal)
@@ -47,18 +48,19 @@ func (s *Service) pass(r *http.Request, t *Token, e *evidence) *http.Request {
 	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e, [...]string{"private", "Authorization"}})
 }
 
-// validateGuarded is validate with a panic of the host's storage or live check
-// made an error. A panic of the handler behind the guard is the host's.
+// validateGuarded calls validate, and returns a panic of the storage or of
+// [Options.LiveCheck] as an error. It does not recover panics of the handler
+// behind the guard.
 func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t *Token, err error) {
 	defer s.recovered(ctx, &err)
 	return s.validate(ctx, accessToken)
 }
 
-// authorized returns what the last guard of this very Service left in the context
-// if that let a request with a token through. Other Services have no effect here.
+// authorized returns the authorized context of the last guard of this Service
+// that found a token, or nil. It skips the guards of other Services.
 //
-// The request is not always the one at hand: a handler may make a new one on its
-// own request's context.
+// The context may belong to another request than the present one: a handler may
+// make a new request with the context of its own request.
 func (s *Service) authorized(ctx context.Context) *authorized {
 	a := lastAuthorized(ctx)
 	for a != nil && (a.service != s || a.token == nil) {
@@ -67,17 +69,17 @@ func (s *Service) authorized(ctx context.Context) *authorized {
 	return a
 }
 
-// isOf reports whether the access token is the one that was validated. It compares
-// digests, so that no context needs to have the access token.
+// isOf reports whether the access token is the one that was validated. It
+// compares digests, so that the context need not keep the access token.
 func (s *Service) isOf(a *authorized, accessToken string) bool {
 	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
 	return ok && a.fallback == nil && equal(&a.token.Digest, (*Digest)(&digest))
 }
 
-// bearer reads the Authorization header (RFC 6750 §2.1), and nothing else: a
-// query, a form or a cookie may have a copy of the token for the host's own use,
-// such as a WebSocket. An empty token counts as none, since some front ends wait
-// for a 401 before they ask for a sign-in.
+// bearer returns the access token in the Authorization header (RFC 6750 §2.1).
+// It ignores a query, a form or a cookie, where the host may keep a copy of the
+// token for its own use, as for a WebSocket. An empty token counts as missing:
+// some front ends wait for a 401 before they ask the user to sign in.
 func (s *Service) bearer(r *http.Request) (accessToken string, refusal *ErrorResponse) {
 	const scheme = "Bearer"
 	lines := r.Header["Authorization"]
@@ -91,7 +93,7 @@ func (s *Service) bearer(r *http.Request) (accessToken string, refusal *ErrorRes
 	accessToken = strings.Trim(rest, " ")
 	switch {
 	case rest != "" && rest[0] != ' ' && rest[0] != '\t':
-		return "", s.noCredentials() // another scheme that begins with the same letters
+		return "", s.noCredentials() // another scheme, such as "BearerX"
 	case strings.Trim(accessToken, "\t ") == "":
 		return "", s.noCredentials()
 	case hasSeparator(accessToken):
@@ -100,7 +102,8 @@ func (s *Service) bearer(r *http.Request) (accessToken string, refusal *ErrorRes
 	return accessToken, nil
 }
 
-// hasSeparator does what strings.ContainsAny would do in ten times the time.
+// hasSeparator reports whether s has a space, a tab or a comma. It is ten times
+// as fast as [strings.ContainsAny].
 func hasSeparator(s string) bool {
 	return strings.IndexByte(s, ' ') >= 0 || strings.IndexByte(s, '\t') >= 0 || strings.IndexByte(s, ',') >= 0
 }
@@ -115,17 +118,18 @@ func (s *Service) malformed() *ErrorResponse {
 	return e
 }
 
-// A tokenError is why a token was refused, the token where it is known, and
-// when the validation began.
+// A tokenError is the error of a refused token, with the token if it is known
+// and the start of the validation. Observers need both ([Event]).
 type tokenError struct {
 	error
-	token *Token // or nil
+	token *Token // may be nil
 	began time.Time
 }
 
 func (e *tokenError) Unwrap() error { return e.error }
 
-// observeRefusal reports a refused request on a protected route.
+// observeRefusal reports a refused request on a protected route to the log and
+// to [Options.Observers].
 func (s *Service) observeRefusal(r *http.Request, err error, token *Token) {
 	var e Event
 	e.setError(err, event.Refused)

@@ -11,11 +11,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// readBody reads at most maxBodySize bytes, within Options.BodyTimeout. Where the
-// host's code has read the body and called ParseForm, it takes the form that this
-// made, never r.Form, which has the query as well. What is left in the body goes
-// before the form: a middleware that puts the body back puts back all of it,
-// and ParseForm drops pairs with a semicolon or a malformed escape.
+// readBody reads at most maxBodySize bytes of the body, within
+// [Options.BodyTimeout].
+//
+// If the host's code has read the body and called ParseForm, readBody returns
+// r.PostForm. It never uses r.Form, which also has the query. If the body still
+// has bytes, they take precedence over the form. A middleware that restores the
+// body restores all of it, whereas ParseForm drops pairs with a semicolon or a
+// malformed escape.
 func (s *Service) readBody(w http.ResponseWriter, r *http.Request) (formBody, *ErrorResponse) {
 	refused := func(status int, description string) (formBody, *ErrorResponse) {
 		return formBody{}, early(status, description)
@@ -48,14 +51,15 @@ func (s *Service) readBody(w http.ResponseWriter, r *http.Request) (formBody, *E
 	return formBody{text: text, cut: int64(len(text)) < r.ContentLength}, nil
 }
 
-// isClosed reports whether the host's code closed the body. The error of HTTP/2, in
-// net/http and golang.org/x/net alike, has no name.
+// isClosed reports whether the host's code closed the body. HTTP/2 has no
+// exported error for that, neither in net/http nor in golang.org/x/net.
 func isClosed(err error) bool {
 	return errors.Is(err, http.ErrBodyReadAfterClose) || err != nil && err.Error() == "body closed by handler"
 }
 
-// bodyGone is the response to a request whose body the host's code has read
-// without leaving a form. A body without a Content-Length may have been empty.
+// bodyGone returns the response to a request whose body the host's code has
+// read without leaving a form. It logs a warning, unless the request has no
+// Content-Length: its body may have been empty.
 func (s *Service) bodyGone(r *http.Request) *ErrorResponse {
 	if r.ContentLength > 0 {
 		s.securityLog.bodyGone(r.Context())
@@ -63,8 +67,8 @@ func (s *Service) bodyGone(r *http.Request) *ErrorResponse {
 	return invalidRequest(http.StatusBadRequest, wire.BodyGone)
 }
 
-// hasMultipart reports whether the host's code has parsed a multipart body, whose
-// fields are in r.PostForm then.
+// hasMultipart reports whether the host's code has parsed a multipart body,
+// whose fields are then in r.PostForm.
 func hasMultipart(r *http.Request) bool {
 	if m := r.MultipartForm; m != nil && len(m.Value)+len(m.File) > 0 {
 		return true
@@ -72,19 +76,20 @@ func hasMultipart(r *http.Request) bool {
 	return len(r.PostForm) > 0 && hasPrefixFold(strings.TrimSpace(r.Header.Get("Content-Type")), "multipart/")
 }
 
-// withinBodyTimeout calls read, and has reads of the body fail when
-// Options.BodyTimeout is over. It reports whether read returned before.
+// withinBodyTimeout calls read, and makes reads of the body fail after
+// [Options.BodyTimeout]. It reports whether read returned in time.
 //
-// It leaves the deadline of the connection alone until then, and so never extends
-// the server's own ReadTimeout. Once the body is read there is none: the server
-// watches for the client to leave, and hashing may take longer. A middleware that
-// hides the connection from http.ResponseController leaves the server's own.
+// It sets the read deadline only when the timeout has passed, so it never
+// extends [http.Server.ReadTimeout]. No deadline remains after the body was
+// read: the server then watches for a disconnect of the client, while hashing
+// may take longer. If a middleware hides the connection from
+// [http.ResponseController], only the server's own timeout applies.
 func (s *Service) withinBodyTimeout(w http.ResponseWriter, read func()) (inTime bool) {
 	expired := make(chan bool, 1)
 	timer := time.AfterFunc(s.options.BodyTimeout, func() {
 		expired <- http.NewResponseController(w).SetReadDeadline(longAgo) == nil
 	})
-	// Nothing may use w after the handler returned or panicked.
+	// The timer must not use w after the handler has returned or panicked.
 	defer func() { inTime = timer.Stop() || !<-expired }()
 	read()
 	return
@@ -92,9 +97,9 @@ func (s *Service) withinBodyTimeout(w http.ResponseWriter, read func()) (inTime 
 
 var longAgo = time.Unix(1, 0)
 
-// limitUnread bounds how long the server reads on in a body that is refused,
-// before it closes the connection. A ReadTimeout of the server's own bounds that
-// already, and would be extended.
+// limitUnread limits how long the server goes on reading a body that was
+// refused, before it closes the connection. It leaves a ReadTimeout of the
+// server alone, because a new deadline could extend it.
 func (s *Service) limitUnread(w http.ResponseWriter, r *http.Request) {
 	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.ReadTimeout <= 0 {
 		http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.BodyTimeout))

@@ -2,15 +2,17 @@ package tokenauth
 
 import "net/http"
 
-// SetCacheHeaders keeps the response to a request that an Authorizer returned from
-// the requests of others (RFC 9111). Adapters to other frameworks call it before
-// the handler; the guards of this package do.
+// SetCacheHeaders sets headers that prevent shared caches from sending the
+// response of one caller to another (RFC 9111). The guards of this package call
+// it. An adapter to another framework calls it before the handler, with the
+// request that the func of [Service.Authorizer] returned.
 //
-// It adds Authorization to Vary. If the request has a token, it sets Cache-Control
-// to private, unless the header has a Cache-Control already. A handler that sets
-// its own of either replaces that, and so has to name Authorization in Vary itself.
-// One that adds its own Cache-Control, as httputil.ReverseProxy does, gets both
-// lines, of which a shared cache obeys private.
+// It adds Authorization to Vary. If the request has a token, it also sets
+// Cache-Control to private, unless h has a Cache-Control already.
+//
+// A handler that replaces Vary must include Authorization. A handler that adds
+// its own Cache-Control, as [net/http/httputil.ReverseProxy] does, sends two
+// lines: a shared cache obeys private.
 func SetCacheHeaders(h http.Header, authorized *http.Request) {
 	a := lastAuthorized(authorized.Context())
 	if a == nil || a.token == nil {

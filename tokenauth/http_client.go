@@ -10,17 +10,19 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// A requestClient is what a request says of its client (RFC 6749 §2.3).
+// A requestClient is the client authentication of a request (RFC 6749 §2.3).
+// Basic authentication can be read in two ways, so there may be two readings.
 type requestClient struct {
 	readings []clientCredentials
-	// challenge says that the client used Basic authentication. Only such a client
-	// gets a challenge (§5.2): for that, a browser asks its user for a name and a
-	// password.
+	// challenge is set if the client used Basic authentication. Other clients
+	// get no challenge (§5.2), since it makes a browser ask its user for a name
+	// and a password.
 	challenge bool
 }
 
-// readClient reads the client of a request, which names it by Basic
-// authentication or in the body, and not by both.
+// readClient returns the client authentication of a request. A client
+// authenticates by Basic or in the body. If it uses Basic, the body may only
+// repeat the client_id.
 func readClient(f *formRequest) (requestClient, error) {
 	inBody := clientCredentials{f.form["client_id"], NewSecret(f.form["client_secret"])}
 	basic := f.client
@@ -35,13 +37,15 @@ func readClient(f *formRequest) (requestClient, error) {
 	return requestClient{readings: readings, challenge: true}, nil
 }
 
-// authenticate is Service.authenticateClient, with a challenge if it is due.
+// authenticate calls authenticateClient ([Service]), and adds the challenge to
+// its error if necessary.
 func (c *requestClient) authenticate(ctx context.Context, s *Service) (*Client, error) {
 	client, err := s.authenticateClient(ctx, c.readings)
 	return client, c.challenged(s, err)
 }
 
-// challenged adds the challenge to an ErrInvalidClient, if it is due.
+// challenged adds the challenge to an [ErrInvalidClient] if the client used
+// Basic authentication.
 func (c *requestClient) challenged(s *Service, err error) error {
 	if c.challenge && errors.Is(err, ErrInvalidClient) && !errors.Is(err, ErrRejected) {
 		return s.challengeClient()
@@ -49,9 +53,9 @@ func (c *requestClient) challenged(s *Service, err error) error {
 	return err
 }
 
-// readings returns both ways to read Basic authentication of a client: as it
-// is, and form-encoded inside. RFC 6749 §2.3.1 asks for the latter, and half of
-// the common clients do not do it.
+// readings returns both readings of Basic authentication: the raw text, and the
+// text decoded from form encoding. RFC 6749 §2.3.1 requires the encoding, but
+// about half of the common clients omit it.
 func (b *userPass) readings() []clientCredentials {
 	raw := clientCredentials{b.user, NewSecret(b.pass)}
 	id, err := url.QueryUnescape(b.user)

@@ -9,11 +9,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// retryAfter is in seconds: long enough to not add to the load, short enough
-// for a person who waits.
+// retryAfter is the Retry-After of a 503 in seconds. It is long enough to not
+// add to the load, and short enough for a user who waits.
 const retryAfter = 2
 
-// retryAfterThrottled is in whole seconds, from 1 to an hour.
+// retryAfterThrottled returns the Retry-After of a [ThrottledError] in whole
+// seconds, from 1 second to an hour.
 func retryAfterThrottled(err error) int {
 	var throttled *ThrottledError
 	if !errors.As(err, &throttled) {
@@ -23,8 +24,9 @@ func retryAfterThrottled(err error) int {
 	return int(min(max(1, seconds), limiter.MaxWait/time.Second))
 }
 
-// errorResponse is the one place where an error of the Service becomes an
-// answer. An unknown error is a 503: it says nothing about the credentials.
+// errorResponse returns the HTTP response to an error of the Service. An
+// unknown error becomes a 503, because it does not show whether the credentials
+// are valid.
 func (s *Service) errorResponse(err error) *ErrorResponse {
 	unauthorized := func(description, challenge string) *ErrorResponse {
 		return &ErrorResponse{Status: http.StatusUnauthorized, Code: wire.InvalidToken, Description: description, Challenge: challenge, Err: err}
@@ -60,7 +62,8 @@ func (s *Service) errorResponse(err error) *ErrorResponse {
 	}
 }
 
-// challengeClient is the response to a client that has to authenticate.
+// challengeClient returns the 401 response to a client that must authenticate
+// by Basic.
 func (s *Service) challengeClient() *ErrorResponse {
 	e := s.errorResponse(ErrInvalidClient)
 	e.Status, e.Challenge = http.StatusUnauthorized, s.challenges.basic

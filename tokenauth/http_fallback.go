@@ -13,9 +13,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// isForeign reports whether a request may be one for Options.Fallback: it has
-// no bearer token, or one that this Service cannot have issued. A token with the
-// prefix is the Service's own, valid or not.
+// isForeign reports whether [Options.Fallback] may authenticate a request: one
+// without a bearer token, or with a token that does not begin with
+// [Options.Prefix].
+//
+// A bearer token with the prefix never goes to Fallback, even if it is not
+// valid. But if a client sends such a token without the Bearer scheme, or in a
+// cookie, the request has no bearer token, and Fallback is called.
 func (s *Service) isForeign(accessToken string, refusal *ErrorResponse) bool {
 	if refusal != nil {
 		return errors.Is(refusal.Err, errNoCredentials)
@@ -23,8 +27,8 @@ func (s *Service) isForeign(accessToken string, refusal *ErrorResponse) bool {
 	return !strings.HasPrefix(accessToken, s.options.Prefix)
 }
 
-// fallBack asks Options.Fallback. If that does not know the request either, the
-// answer is the same as without it.
+// fallBack calls [Options.Fallback]. If that returns [ErrRejected], the
+// response is the same as without a Fallback.
 func (s *Service) fallBack(r *http.Request, noCredentials *ErrorResponse) (*http.Request, *ErrorResponse) {
 	began := s.beginning()
 	token, err := s.askFallback(r)
@@ -49,7 +53,8 @@ func (s *Service) fallBack(r *http.Request, noCredentials *ErrorResponse) (*http
 	return s.pass(r, token, evidenceOf(r)), nil
 }
 
-// evidence is all by which Options.Fallback may have authenticated a request.
+// evidence is everything by which [Options.Fallback] may have authenticated a
+// request.
 type evidence struct {
 	line   requestLine
 	path   string
@@ -57,7 +62,7 @@ type evidence struct {
 	body   io.ReadCloser
 }
 
-// A requestLine is the part of a request that can be compared by ==.
+// A requestLine is the part of the evidence that == can compare.
 type requestLine struct {
 	method, uri, query, host, peer string
 	size                           int64
@@ -72,20 +77,23 @@ func evidenceOf(r *http.Request) *evidence {
 	return &evidence{requestLineOf(r), r.URL.Path, r.Header.Clone(), r.Body}
 }
 
-// isOf reports whether the request has all of the evidence and nothing else: it is
-// the request that was authenticated, or a copy. Routers take prefixes off the
-// path.
+// isOf reports whether r has exactly this evidence, so that it is the request
+// that was authenticated, or a copy. The path may be shorter, since routers
+// remove prefixes.
 func (e *evidence) isOf(r *http.Request) bool {
 	return e != nil && e.line == requestLineOf(r) && strings.HasSuffix(e.path, r.URL.Path) &&
 		sameBody(e.body, r.Body) && maps.EqualFunc(e.header, r.Header, slices.Equal)
 }
 
-// sameBody compares bodies as variables. A type that cannot be compared is a
-// middleware's, and so another body.
+// sameBody reports whether two bodies are the same variable. A type that ==
+// cannot compare comes from a middleware, and counts as another body.
 func sameBody(a, b io.ReadCloser) bool {
 	return reflect.ValueOf(a).Comparable() && a == b
 }
 
+// askFallback returns a token for the principal that [Options.Fallback]
+// returns. All other fields are zero. In particular the expiry is not known, so
+// ExpiresAt is the zero time.
 func (s *Service) askFallback(r *http.Request) (t *Token, err error) {
 	defer s.recovered(r.Context(), &err)
 	p, err := s.callFallback(r)
@@ -112,7 +120,7 @@ func (s *Service) callFallback(r *http.Request) (Principal, error) {
 	defer calling("Options.Fallback")
 	asked := r.WithContext(call)
 	p, err := s.options.Fallback(asked)
-	// What it read of the body, a form or a signed text, is for the handler, too.
+	// The handler gets the body and the forms as Fallback left them.
 	r.Body, r.Form, r.PostForm, r.MultipartForm = asked.Body, asked.Form, asked.PostForm, asked.MultipartForm
 	switch {
 	case errors.Is(err, ErrRejected):

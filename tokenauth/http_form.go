@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// formHandler returns the handler of an endpoint that takes a form. Answer
-// returns the body of the 200, or the error.
+// formHandler returns the handler of an endpoint that takes a form. The func
+// answer returns the body of a 200 response, or an error.
 func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([]byte, error)) http.Handler {
 	s.mustNotBeNil()
 	recovering := func(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
@@ -23,8 +23,8 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 		r = request.Complete(r)
 		if len(r.TransferEncoding) > 0 {
 			// The request may also have a Content-Length, which the server
-			// ignores. A proxy that went by it takes what follows for another
-			// request (RFC 9112 §6.1).
+			// ignores. A proxy that believed it would take the rest of the body
+			// for another request (RFC 9112 §6.1).
 			w.Header().Set("Connection", "close")
 		}
 		body, err := recovering(w, r)
@@ -32,7 +32,7 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 			s.observeUnread(r, event.Unavailable, err)
 		}
 		if err != nil {
-			response, ok := err.(*ErrorResponse) // one that an error wraps is another Service's
+			response, ok := err.(*ErrorResponse) // a wrapped one comes from another Service
 			if !ok {
 				response = s.errorResponse(err)
 			}
@@ -44,8 +44,8 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 	})
 }
 
-// observeUnread reports a request that no method of the Service reported: it was
-// refused before one was called, or one of them panicked.
+// observeUnread reports a request that no method of the [Service] reported,
+// because it was refused earlier or a method panicked. It returns err.
 func (s *Service) observeUnread(r *http.Request, refused event.Kind, err error) error {
 	e := Event{RemoteAddr: clientAddr(r, &s.options)}
 	e.setError(err, refused)
@@ -53,25 +53,25 @@ func (s *Service) observeUnread(r *http.Request, refused event.Kind, err error) 
 	return err
 }
 
-// formRules are what is particular to an endpoint that takes a form.
+// formRules are the rules that differ between the endpoints that take a form.
 type formRules struct {
 	methods       []string
-	wrongMethod   string // descriptions
-	wrongEncoding string
-	required      string   // the parameter that each form of this endpoint has
-	known         []string // the parameters that must not be doubled
+	wrongMethod   string   // description of that error
+	wrongEncoding string   // description of that error
+	required      string   // the parameter that each form must have
+	known         []string // the parameters that may occur once
 }
 
-// A formRequest is what an endpoint was sent.
+// A formRequest is a parsed request to an endpoint.
 type formRequest struct {
 	form          map[string]string // the known parameters
-	authorization string            // the line, or ""
-	client        *userPass         // from that, with a registry of clients
-	cut           bool              // the form is not all that was sent
+	authorization string            // the header; may be ""
+	client        *userPass         // Basic authentication of a client; nil without a registry
+	cut           bool              // the form is shorter than the Content-Length
 }
 
-// readForm reads a request. The order of its checks is part of the contract: what
-// is refused first is refused without looking further.
+// readForm reads a request. The order of its checks is part of the HTTP
+// contract: the first failed check decides the response.
 func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRules) (*formRequest, error) {
 	f, body := new(formRequest), formBody{}
 	refusal := s.readHead(f, r, rules)
@@ -87,7 +87,7 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 	f.cut = body.cut
 	if f.form, refusal = body.parameters(rules.known); refusal == nil && f.form[rules.required] != "" {
 		if f.cut && s.options.Clients != nil && f.client == nil && f.form["client_id"] == "" {
-			s.securityLog.bodyGone(r.Context()) // the answer is that of an unknown client
+			s.securityLog.bodyGone(r.Context()) // the response is that of an unknown client
 		}
 		return f, nil
 	}
@@ -95,17 +95,18 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 	case body.cut:
 		return nil, s.bodyGone(r)
 	case body.looksLikeJSON():
-		// It may break any of the rules, and its sender needs to hear which it did
-		// not know of.
+		// The body may break any other rule, too. Its sender most needs to know
+		// that the encoding is wrong.
 		return nil, invalidRequest(http.StatusBadRequest, rules.wrongEncoding)
 	case refusal != nil:
 		return nil, refusal
 	}
-	return f, nil // which parameter is missing is the endpoint's to say
+	return f, nil // the endpoint reports the missing parameter
 }
 
-// missing is the response to a form without a parameter that its endpoint needs.
-// The host's code may have taken the part of the body that has it.
+// missing returns the response to a form without a required parameter. If the
+// host's code has read a part of the body, which may have had the parameter,
+// the response says so.
 func (f *formRequest) missing(s *Service, r *http.Request, description string) *ErrorResponse {
 	if f.cut {
 		return s.bodyGone(r)
@@ -113,9 +114,9 @@ func (f *formRequest) missing(s *Service, r *http.Request, description string) *
 	return invalidRequest(http.StatusBadRequest, description)
 }
 
-// readHead checks all but the body, and reads the Basic authentication of the
-// client, if there is any. Without a registry of clients Basic may be the user's.
-// Then the body decides whether it is read (readCredentials).
+// readHead checks everything except the body. With a registry of clients, it
+// also parses the client's Basic authentication. Without a registry, Basic may
+// be the user's, and readCredentials parses it if the body has no user.
 func (s *Service) readHead(f *formRequest, r *http.Request, rules *formRules) *ErrorResponse {
 	if !slices.Contains(rules.methods, r.Method) {
 		refusal := early(http.StatusMethodNotAllowed, rules.wrongMethod)
@@ -141,8 +142,9 @@ func (s *Service) readHead(f *formRequest, r *http.Request, rules *formRules) *E
 	}
 	switch query := r.URL.RawQuery; {
 	case len(query) > maxQuery:
-		// It is not looked at, and may have credentials: the answer to those is
-		// 400, and so it is here, not 414 (RFC 9110 §15.5.15).
+		// A query that is too long is not parsed. It may have credentials,
+		// which are answered with 400, and so the answer is 400 here and not
+		// 414 (RFC 9110 §15.5.15).
 		return early(http.StatusBadRequest, wire.QueryTooLong)
 	case queryHas(query, credentialNames...):
 		return early(http.StatusBadRequest, wire.CredentialsInQuery)

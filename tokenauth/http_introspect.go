@@ -11,11 +11,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// introspectionHandler returns the introspection endpoint (RFC 7662), by POST
-// with an urlencoded body that has the token, for confidential clients that may
-// introspect. It answers every method, with 405 where that is the answer. A token
-// that is not valid, or that the client may not know, is {"active":false} and
-// nothing else. A storage error is 503, never "active":false.
+// introspectionHandler returns the handler of the introspection endpoint (RFC
+// 7662). The request is a POST with a form that has the token; other methods
+// get 405.
+//
+// The client must have a secret and the right to introspect
+// ([Client.IntrospectsOwn], [Client.IntrospectsAll]). The response is only
+// {"active":false} for a token that is not valid, or that the client may not
+// introspect. If the storage failed, the response is 503 and never
+// {"active":false}.
 func (s *Service) introspectionHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
@@ -29,8 +33,8 @@ func (s *Service) introspectionHandler() http.Handler {
 	})
 }
 
-// mayIntrospect treats a public client as one that did not authenticate, as its
-// ID is not secret.
+// mayIntrospect returns an error unless the client may introspect. A public
+// client counts as not authenticated, because its ID is not secret.
 func (s *Service) mayIntrospect(request *tokenForm) error {
 	switch c := request.client; {
 	case c == nil || len(c.Secrets) == 0:
@@ -44,7 +48,7 @@ func (s *Service) mayIntrospect(request *tokenForm) error {
 func (s *Service) introspect(r *http.Request, request *tokenForm) ([]byte, error) {
 	began := time.Now()
 	token, err := s.validate(r.Context(), request.accessToken)
-	if err == errPanic { // whoever recovers panics reports it
+	if err == errPanic { // formHandler reports it
 		return nil, err
 	}
 	if err == nil && !request.client.IntrospectsAll && token.ClientID != request.client.ID {
@@ -71,14 +75,14 @@ var inactive = []byte(`{"active":false}`)
 func (o *Options) checkIntrospection() error {
 	for _, name := range o.ResponseAttributes {
 		if wire.HasMember(wire.IntrospectionResponse(), name) {
-			return fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is a member of the answer of Endpoints.Introspection; decoders compare names without case", name)
+			return fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is already a member of the introspection response; decoders compare names without case", name)
 		}
 	}
 	return nil
 }
 
-// introspectionResponse has the members of RFC 7662 §2.2 that there are, and
-// the role and the attributes of the token response.
+// introspectionResponse returns the members of RFC 7662 §2.2 that the token
+// has, and the roles and attributes as in the token response.
 func (s *Service) introspectionResponse(t *Token) []byte {
 	var body jsonObject
 	body.boolean("active", true)

@@ -6,8 +6,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
 )
 
-// metadataHandler returns a handler that describes the endpoints to clients (RFC
-// 8414), by GET. The paths are full, and their URLs begin with base.
+// metadataHandler returns a handler that serves the metadata of the endpoints
+// (RFC 8414) by GET and HEAD. The URL of an endpoint is base followed by its
+// path in e.
 func (s *Service) metadataHandler(e Endpoints, base string) http.Handler {
 	body := s.metadata(e, base)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -32,7 +33,7 @@ func (s *Service) metadata(e Endpoints, base string) []byte {
 	body.text("token_endpoint", base+e.Token[0])
 	body.texts("token_endpoint_auth_methods_supported", clientAuthentication)
 	body.texts("grant_types_supported", []string{"password"})
-	body.texts("response_types_supported", nil) // required, and there is no authorization endpoint
+	body.texts("response_types_supported", nil) // required by RFC 8414; empty without an authorization endpoint
 	if e.Revocation != "" {
 		body.text("revocation_endpoint", base+e.Revocation)
 		body.texts("revocation_endpoint_auth_methods_supported", clientAuthentication)

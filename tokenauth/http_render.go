@@ -6,9 +6,13 @@ import (
 	"net/http"
 )
 
-// render has Options.RenderError answer. The answer has the status of the refusal
-// unless RenderError writes another: the default of net/http, 200, would tell a
-// client and a cache that the request was let through.
+// render calls [Options.RenderError] to write an error response. The headers
+// are already set, among them WWW-Authenticate. They are sent with any status
+// that RenderError writes, even with 200, unless it deletes them.
+//
+// If RenderError writes no status, the response has the status of the error.
+// The default of net/http, 200, would tell a client or a cache that the request
+// was accepted.
 func (s *Service) render(w http.ResponseWriter, r *http.Request, e *ErrorResponse) {
 	own := &refusalWriter{ResponseWriter: w, status: e.status()}
 	defer func() {
@@ -17,7 +21,7 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, e *ErrorRespons
 		case p == nil:
 			own.begin()
 		case p == http.ErrAbortHandler || own.begun:
-			panic(p) // the client must not take a part for all of the answer
+			panic(p) // so that the client does not take a partial response for a complete one
 		default:
 			s.securityLog.panicked(r.Context(), "Options.RenderError", p)
 			w.Header().Del("Content-Encoding")
@@ -27,14 +31,15 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, e *ErrorRespons
 	s.options.RenderError(own, r, e)
 }
 
-// A refusalWriter begins its answer with the status of a refusal.
+// A refusalWriter writes the status of the error before the body, unless
+// WriteHeader was called.
 type refusalWriter struct {
 	http.ResponseWriter
 	status int
-	begun  bool // or taken over
+	begun  bool // the status was written, or the connection hijacked
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap is for [http.ResponseController].
 func (w *refusalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *refusalWriter) begin() {
@@ -43,7 +48,7 @@ func (w *refusalWriter) begin() {
 	}
 }
 
-// WriteHeader may be called for informational responses before (RFC 9110 §15.2).
+// WriteHeader may be called for informational responses first (RFC 9110 §15.2).
 func (w *refusalWriter) WriteHeader(status int) {
 	w.begun = w.begun || status >= 200 || status == http.StatusSwitchingProtocols
 	w.ResponseWriter.WriteHeader(status)
@@ -54,16 +59,16 @@ func (w *refusalWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Flush implements http.Flusher.
+// Flush implements [http.Flusher].
 func (w *refusalWriter) Flush() { w.FlushError() }
 
-// FlushError is Flush for http.ResponseController.
+// FlushError is the Flush of [http.ResponseController].
 func (w *refusalWriter) FlushError() error {
 	w.begin()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Hijack implements http.Hijacker.
+// Hijack implements [http.Hijacker].
 func (w *refusalWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	w.begun = w.begun || err == nil

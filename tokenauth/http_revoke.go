@@ -8,15 +8,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// revocationHandler returns the revocation endpoint (RFC 7009), by POST with an
-// urlencoded body that has the token. It answers every method, with 405 where
-// that is the answer.
+// revocationHandler returns the handler of the revocation endpoint (RFC 7009).
+// The request is a POST with a form that has the token; other methods get 405.
 //
-// It answers 200 once the token is not valid any more, and so also for one that
-// never was, which is not an event. Without a registry of clients the token is
-// authority enough. With one, the client authenticates, and ends only tokens that
-// were issued to it: another's is unauthorized_client, and nothing is revoked
-// (§2.1).
+// The response is 200 if the token is not valid any more. That includes a token
+// that never existed, which is not an [Event].
+//
+// Without a registry of clients ([Options.Clients]), anyone who has the token
+// may revoke it. With a registry, the client must authenticate, and may only
+// revoke tokens that were issued to it. For another client's token the error is
+// unauthorized_client, and the token stays valid (§2.1).
 func (s *Service) revocationHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
@@ -34,7 +35,8 @@ func (s *Service) revocationHandler() http.Handler {
 		if request.client != nil {
 			e.ClientID = request.client.ID
 		}
-		// An app that signs out may close its connection at once.
+		// An app that signs out may close its connection at once. The
+		// revocation must still finish.
 		ctx, cancel := deadline.Detach(r.Context())
 		defer cancel()
 		if err := s.revokeObserved(ctx, slot, digest, e); err != nil {
@@ -44,19 +46,19 @@ func (s *Service) revocationHandler() http.Handler {
 	})
 }
 
-// emptyObject is the body where the status says everything. Some clients parse
-// it.
+// emptyObject is the body of a response whose status is enough. Some clients
+// parse the body.
 var emptyObject = []byte("{}")
 
-// A tokenForm is what revocation and introspection are asked with.
+// A tokenForm is a parsed request for revocation or introspection.
 type tokenForm struct {
 	accessToken string
 	client      *Client       // nil without a registry
-	named       requestClient // how the request names it
+	named       requestClient // how the request authenticated it
 }
 
-// tokenFormParameters must not be doubled. The hint is ignored: there is one type
-// of token.
+// tokenFormParameters are the parameters that may occur once. The
+// token_type_hint is ignored, since there is only one type of token.
 var tokenFormParameters = []string{"token", "token_type_hint", "client_id", "client_secret"}
 
 func (s *Service) readTokenForm(w http.ResponseWriter, r *http.Request) (*tokenForm, error) {
@@ -72,7 +74,8 @@ func (s *Service) readTokenForm(w http.ResponseWriter, r *http.Request) (*tokenF
 	}
 	request := &tokenForm{accessToken: f.form["token"]}
 	if s.options.Clients != nil {
-		// The client comes first: an unknown one is told nothing else.
+		// Authenticate the client first, so that an unknown client learns
+		// nothing about the other parameters.
 		if request.named, err = readClient(f); err != nil {
 			return nil, err
 		}

@@ -10,10 +10,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// TokenHandler returns the token endpoint: the resource owner password
-// credentials grant of RFC 6749 §4.3, by GET or POST, with an urlencoded body
-// whatever its Content-Type says. It answers every method, with 405 where that
-// is the answer, so mount it for all of them.
+// TokenHandler returns the handler of the token endpoint, with the resource
+// owner password credentials grant (RFC 6749 §4.3). The request is a GET or a
+// POST with an urlencoded body. Its Content-Type may be anything except
+// multipart/form-data.
+//
+// Register the handler for all methods: it answers the others with 405.
+// [Options.DisableGET] refuses GET, too. Most hosts call [Service.Mount]
+// instead, which mounts the other endpoints as well.
 func (s *Service) TokenHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenRequest(w, r)
@@ -43,9 +47,10 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 	return body.done()
 }
 
-// expiresIn is in whole seconds. A token is issued within the second that its
-// IssuedAt names, so that one less is left than its lifetime has, rounded down. It
-// is what Katana says, and does not depend on how long the storage took.
+// expiresIn returns the expires_in of the token response in seconds, as ASP.NET
+// Katana computes it. IssuedAt is rounded down to a second, so a part of the
+// lifetime's first second has passed, and that second is not counted. The
+// result does not depend on how long the storage took.
 func expiresIn(t *Token) int64 { return int64(t.ExpiresAt.Sub(t.IssuedAt)/time.Second) - 1 }
 
 func (s *Service) responseAttributes(body *jsonObject, t *Token) {
@@ -56,14 +61,14 @@ func (s *Service) responseAttributes(body *jsonObject, t *Token) {
 	}
 }
 
-// A tokenRequest is what the token endpoint is asked with.
+// A tokenRequest is a parsed request to the token endpoint.
 type tokenRequest struct {
 	credentials Credentials
 	client      requestClient
 }
 
-// tokenParameters are those of a token request that must not be doubled (RFC
-// 6749 §3.2).
+// tokenParameters are the parameters of a token request that may occur once
+// (RFC 6749 §3.2).
 var tokenParameters = []string{"grant_type", "username", "password", "client_id", "client_secret"}
 
 func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tokenRequest, error) {
@@ -93,8 +98,12 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 	return request, nil
 }
 
-// readCredentials takes the user from Basic authentication if the body names
-// neither user nor password. With a registry of clients Basic is the client's.
+// readCredentials returns the user's credentials from the body. If the body has
+// neither a user name nor a password, it uses Basic authentication. With a
+// registry of clients ([Options.Clients]), Basic is only for the client.
+//
+// Without a registry, client_id and client_secret are ignored, and
+// [Credentials.ClientID] is "".
 func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials, *ErrorResponse) {
 	bad := func(description string) (Credentials, *ErrorResponse) {
 		return Credentials{}, invalidRequest(http.StatusBadRequest, description)
@@ -115,8 +124,9 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 		}
 	}
 	username, password := f.form["username"], f.form["password"]
-	// Never half from here and half from there: a wrong password in the body
-	// must not fall back to the header, nor one that the host's code took.
+	// Never combine the body and the header. A request with a wrong password in
+	// the body must not succeed by the header. The same holds for a password
+	// that the host's code took from the body.
 	if s.options.Clients == nil && username == "" && password == "" && !f.cut {
 		basic, ok := parseBasic(f.authorization)
 		if !ok {

@@ -5,10 +5,12 @@ import (
 	"strings"
 )
 
-// varyByAuthorization adds Authorization to Vary, once. The line that says so alone
-// is one that the caller has, or nil; it has no room, so that http.Header.Add copies.
+// varyByAuthorization adds Authorization to Vary, unless it is there. If Vary
+// is empty, it stores the slice alone, or a new one if alone is nil. The slice
+// must have no spare capacity, so that a later [http.Header.Add] copies it.
 //
-// All names are in one line, as nginx before 1.23 looks at the last line alone.
+// All names are joined in one line, because nginx before 1.23 uses only the
+// last line.
 func varyByAuthorization(h http.Header, alone []string) {
 	lines := h["Vary"]
 	if len(lines) == 0 {

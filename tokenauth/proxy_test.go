@@ -45,7 +45,7 @@ type proxyLog struct {
 func (l *proxyLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if line := string(p); strings.Contains(line, "the address of a client") {
+	if line := string(p); strings.Contains(line, "a client address") {
 		l.lines = append(l.lines, line)
 	}
 	return len(p), nil
@@ -147,7 +147,7 @@ func TestAddressOfAClientBehindNginx(t *testing.T) {
 		},
 		{
 			"a Unix socket that is not trusted", "unix", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
-			tokenauth.Options{TrustedProxies: loopback}, "invalid IP", []string{"Options.TrustedSockets;", "socket=/"},
+			tokenauth.Options{TrustedProxies: loopback}, "invalid IP", []string{"Options.TrustedSockets", "socket=/"},
 		},
 		{
 			"X-Real-IP", "tcp", "proxy_set_header X-Real-IP $remote_addr;",
@@ -210,7 +210,7 @@ func TestAddressOfAClientBehindTwoNginx(t *testing.T) {
 		{"trusted socket", append, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}}, "127.0.0.2", nil},
 		{"untrusted socket", append, tokenauth.Options{TrustedProxies: loopback}, "127.0.0.1", []string{`add \"unix:\" to Options.TrustedSockets`, "header=X-Forwarded-For"}},
 		{"Forwarded", `proxy_set_header Forwarded '$http_forwarded, for="$remote_addr"';`, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}, ProxyHeader: "Forwarded"}, "127.0.0.2", nil},
-		{"Forwarded, unknown", forwarded, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}, ProxyHeader: "Forwarded"}, "127.0.0.1", []string{"is no address", "header=Forwarded"}},
+		{"Forwarded, unknown", forwarded, tokenauth.Options{TrustedProxies: loopback, TrustedSockets: []string{"unix:"}, ProxyHeader: "Forwarded"}, "127.0.0.1", []string{"is not an address", "header=Forwarded"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

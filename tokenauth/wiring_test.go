@@ -86,7 +86,7 @@ func TestErrorNamesTheMissingStorageMethod(t *testing.T) {
 	plain := struct{ tokenauth.Storage }{new(memory.Store)}
 	auth := newService(t, plain, &staff{}, nil)
 	for says, try := range map[string]func() error{
-		"gormstore.WithFeed on PostgreSQL and redisstore.WithFeed": func() error {
+		"gormstore.WithFeed on PostgreSQL, or redisstore.WithFeed": func() error {
 			_, err := tokenauth.New(plain, &staff{}, &tokenauth.Options{Cache: new(tokenauth.CacheOptions)})
 			return err
 		},
