@@ -356,7 +356,7 @@ func TestRefusesToStart(t *testing.T) {
 		"unknown store":       {[]string{"-addr", "127.0.0.1:0", "-store", "mongodb://x"}, "-store must begin with"},
 		"no path":             {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:"}, "path"},
 		"no server":           {[]string{"-addr", "127.0.0.1:0", "-store", "postgres://nobody:hunter2@127.0.0.1:1/x"}, "quickstart:"},
-		"cache on SQLite":     {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db"), "-cache"}, "does not tell of changes"},
+		"cache on SQLite":     {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db"), "-cache"}, "does not notify of changes"},
 		"no Redis":            {[]string{"-addr", "127.0.0.1:0", "-store", "redis://nobody:hunter2@127.0.0.1:1"}, "quickstart:"},
 		"bad Redis URL":       {[]string{"-addr", "127.0.0.1:0", "-store", "redis://a:hunter2%zz@x"}, "no URL"},
 		"no throttle":         {[]string{"-addr", "0.0.0.0:0", "-store", "memory:", "-throttle=off"}, "loopback"},
