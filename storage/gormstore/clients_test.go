@@ -188,7 +188,7 @@ func TestRevokeClientBlocksNoOtherClient(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, mysql.Open(throwaway.MariaDB(t)), nil)
 	s := newStore(t, db, nil)
-	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{Logger: quiet})
+	auth, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

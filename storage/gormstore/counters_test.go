@@ -50,7 +50,7 @@ func (c *counted) Authenticate(context.Context, tokenauth.Credentials) (tokenaut
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// Replicas that share counters allow as many attempts together as one replica alone.
+// Replicas that share counters allow the same number of attempts in all as one replica.
 // Without the database, each replica counts for itself and allows its share.
 func TestReplicasThrottleTogether(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {

@@ -197,14 +197,14 @@ func ExampleClients_RotateSecret() {
 	}
 	fmt.Println(newSecret) // prints "[redacted]"; Reveal returns the text
 	client, _ := clients.FindClient(ctx, "web")
-	fmt.Println(len(client.Secrets), "secrets are good")
+	fmt.Println(len(client.Secrets), "secrets are valid")
 	if err := clients.DropOldSecret(ctx, "web"); err != nil {
 		panic(err)
 	}
 	client, _ = clients.FindClient(ctx, "web")
-	fmt.Println(len(client.Secrets), "secret is good")
+	fmt.Println(len(client.Secrets), "secret is valid")
 	// Output:
 	// [redacted]
-	// 2 secrets are good
-	// 1 secret is good
+	// 2 secrets are valid
+	// 1 secret is valid
 }

@@ -25,7 +25,7 @@ import (
 func BenchmarkFeed(b *testing.B) {
 	for _, feed := range []bool{false, true} {
 		db := openDialector(b, postgres.Open(throwaway.Postgres(b)), nil)
-		auth := service(b, newStore(b, db, &gormstore.Options{Feed: feed}), nobody{})
+		auth := service(b, newStore(b, db, &gormstore.Options{Feed: feed}), noUsers{})
 		issued := 0
 		for _, replacing := range []bool{false, true} {
 			b.Run(fmt.Sprintf("feed=%v/replacing=%v", feed, replacing), func(b *testing.B) {
@@ -146,7 +146,7 @@ func writtenRows(tb testing.TB, db *gorm.DB) (n float64) {
 func BenchmarkRevocationReachesReplica(b *testing.B) {
 	dsn := throwaway.Postgres(b)
 	s := newStore(b, openDialector(b, postgres.Open(dsn), nil), &gormstore.Options{Feed: true})
-	auth := service(b, s, nobody{})
+	auth := service(b, s, noUsers{})
 	feed := &latest{invalidated: make(chan time.Time, 1)}
 	ctx, cancel := context.WithCancel(b.Context())
 	w := watcher(b, openDialector(b, postgres.Open(dsn), nil))

@@ -23,7 +23,7 @@ import (
 func logged(t *testing.T, s tokenauth.Storage, lease time.Duration) (*tokenauth.Service, *syncBuffer) {
 	t.Helper()
 	log := new(syncBuffer)
-	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{
+	auth, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{
 		Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: 10 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
@@ -118,7 +118,7 @@ func TestFeedFaultsEndTokensWithinTheLease(t *testing.T) {
 			w := withPrefix(t, with(dsn, "role="+prefix+"service"), prefix, pgxfeed.Listener{DSN: dsn})
 			const lease = 2 * time.Second
 			reader, log := logged(t, w, lease)
-			writer := service(t, s, nobody{})
+			writer := service(t, s, noUsers{})
 			eventually(t, "the feed is alive", func() bool { return reader.CacheStats().FeedAlive })
 			accessToken := issueTo(t, writer, "alice")
 			warm(t, reader, accessToken)

@@ -116,7 +116,7 @@ func TestPreviousVersionToleratesTheHeartbeat(t *testing.T) {
 	if purge.Error != nil || purge.RowsAffected != 0 {
 		t.Errorf("the previous version purges %d rows, error %v", purge.RowsAffected, purge.Error)
 	}
-	if removed, err := service(t, w, nobody{}).Purge(t.Context()); err != nil || removed != 0 {
+	if removed, err := service(t, w, noUsers{}).Purge(t.Context()); err != nil || removed != 0 {
 		t.Errorf("this version purges %d rows, error %v", removed, err)
 	}
 	// Send a heartbeat of the previous version.

@@ -21,7 +21,7 @@ import (
 )
 
 // neverAlive calls Watch until it fails. It checks that no heartbeat was reported, and
-// that the error contains all of words.
+// that the error contains all of says.
 func neverAlive(t *testing.T, w tokenauth.Watcher, says ...string) {
 	t.Helper()
 	feed := new(counting)
@@ -132,7 +132,7 @@ func TestFeedIsNotAliveWithAWrongListener(t *testing.T) {
 // reportsChanges checks that a revocation by another service ends a cached token.
 func reportsChanges(t *testing.T, w watched) {
 	t.Helper()
-	reader, writer := replica(t, w, time.Minute), service(t, w, nobody{})
+	reader, writer := replica(t, w, time.Minute), service(t, w, noUsers{})
 	accessToken := issueTo(t, writer, t.Name())
 	warm(t, reader, accessToken)
 	if err := writer.Revoke(t.Context(), accessToken); err != nil {
@@ -222,7 +222,7 @@ func TestLockedHeartbeatDelaysNoNotification(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
 	reader, log := logged(t, w, 2*time.Second)
-	writer := service(t, w, nobody{})
+	writer := service(t, w, noUsers{})
 	eventually(t, "the feed is alive", func() bool { return reader.CacheStats().FeedAlive })
 	lock := db.Begin()
 	defer lock.Rollback()

@@ -47,10 +47,11 @@ type watched struct {
 	tokenauth.Watcher
 }
 
-// A replica is a service with a cache, as one process of several has it.
+// replica returns a service with a cache, like one of several processes. It waits until
+// the feed is alive.
 func replica(t *testing.T, s tokenauth.Storage, lease time.Duration) *tokenauth.Service {
 	t.Helper()
-	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{
+	auth, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{
 		Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: time.Second, Logger: quiet,
 	})
 	if err != nil {
@@ -213,7 +214,7 @@ func TestFeedReportsOnlyEndedTokens(t *testing.T) {
 		eventually(t, "a heartbeat comes", func() bool { return feed.alive.Load() >= n+2 })
 	}
 	settle()
-	auth := service(t, w, nobody{})
+	auth := service(t, w, noUsers{})
 	for i := range 20 {
 		issueTo(t, auth, fmt.Sprint(i))
 	}
@@ -289,7 +290,7 @@ func TestWithFeedRefuses(t *testing.T) {
 		if !errors.Is(err, gormstore.ErrNoFeed) {
 			t.Errorf("without the trigger: %v", err)
 		}
-		if _, err := tokenauth.New(s, nobody{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}}); err == nil || !strings.Contains(err.Error(), "Options.Cache") {
+		if _, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}}); err == nil || !strings.Contains(err.Error(), "Options.Cache") {
 			t.Errorf("a cache without a feed: %v", err)
 		}
 		err = gormstore.Migrate(t.Context(), db, &gormstore.Options{Feed: true})
@@ -359,7 +360,7 @@ func TestFeedRefusesPartitions(t *testing.T) {
 	}
 	_, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{})
 	refuses("WithFeed", err)
-	issueTo(t, service(t, s, nobody{}), "alice") // without a feed the table works
+	issueTo(t, service(t, s, noUsers{}), "alice") // without a feed the table works
 }
 
 // The feed never takes the only connection of the pool. Otherwise each request would
@@ -503,7 +504,7 @@ func TestServerWithoutNotify(t *testing.T) {
 	t.Cleanup(func() { pool.Close() })
 	db := openDialector(t, postgres.New(postgres.Config{Conn: plain{pool}}), nil)
 	s := newStore(t, db, nil)
-	auth := service(t, s, nobody{})
+	auth := service(t, s, noUsers{})
 	first := issueTo(t, auth, "alice")
 	if _, err := auth.Validate(t.Context(), first); err != nil {
 		t.Error(err)
@@ -653,7 +654,7 @@ func TestFeedFaultsRefuseNoValidToken(t *testing.T) {
 	dsn := throwaway.Postgres(t)
 	way, wayDSN := newWire(t, dsn)
 	w, db := openWatched(t, dsn, pgxfeed.Listener{DSN: wayDSN})
-	reader, writer := replica(t, w, lease), service(t, w, nobody{})
+	reader, writer := replica(t, w, lease), service(t, w, noUsers{})
 	for _, fault := range []struct {
 		name       string
 		begin, end func()

@@ -44,7 +44,7 @@ func TestSetIntrospection(t *testing.T) {
 		if err := clients.SetIntrospection(ctx, "app", true, true); err != nil {
 			t.Error(err)
 		}
-		has("app", false, true) // all includes its own
+		has("app", false, true) // all includes its own tokens
 		has("gateway", false, true)
 		for _, all := range []bool{false, true} {
 			if err := clients.SetIntrospection(ctx, "unknown", false, all); !errors.Is(err, tokenauth.ErrNotFound) {
@@ -59,7 +59,7 @@ func TestSetIntrospection(t *testing.T) {
 		}
 		has("mobile", false, false)
 
-		// In a host's transaction, which goes on after a refusal.
+		// In a host's transaction, which remains usable after the error.
 		errRollBack := errors.New("roll back")
 		err := db.Transaction(func(tx *gorm.DB) error {
 			clients := clients.WithTx(tx)
@@ -76,7 +76,7 @@ func TestSetIntrospection(t *testing.T) {
 		}
 		has("web", true, false)
 
-		// What nobody knows is no right.
+		// An unknown value in the table is an error.
 		if err := db.Exec(`UPDATE tokenauth_clients SET introspection = 3 WHERE id = 'web'`).Error; err != nil {
 			t.Fatal(err)
 		}
@@ -86,8 +86,8 @@ func TestSetIntrospection(t *testing.T) {
 	})
 }
 
-// Clients from before there was introspection may not introspect. A migration
-// that stopped halfway goes on.
+// Clients from before the column introspection may not introspect. A migration that
+// stopped halfway can be continued.
 func TestMigrateGivesOldClientsNoIntrospection(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
@@ -98,7 +98,7 @@ func TestMigrateGivesOldClientsNoIntrospection(t *testing.T) {
 		migrate := func(all bool) {
 			t.Helper()
 			if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-				t.Errorf("before it: %v", err)
+				t.Errorf("with the schema before introspection: %v", err)
 			}
 			migrateAtOnce(t, db, nil)
 			s, err := gormstore.New(ctx, db, nil)

@@ -15,9 +15,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// A service that only validates may have read-only connections, and others may start
+// A service that only validates may have read-only connections. Other services may start
 // while the database is read-only for maintenance.
-func TestValidatesByReadOnlyConnections(t *testing.T) {
+func TestValidatesWithReadOnlyConnections(t *testing.T) {
 	t.Parallel()
 	file := "file:" + t.TempDir() + "/test.db?"
 	for name, test := range map[string]struct {
