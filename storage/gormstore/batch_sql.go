@@ -65,9 +65,9 @@ func findBatchSQLite(size int) string {
 	WHERE user_key = substr(?, asked.i * 16 + 1, 16) AND client_key = substr(?, asked.i * 16 + 1, 16) AND asked.i < ?`
 }
 
-// MySQL 5.7 has no recursive query, so a UNION counts. Each SELECT of a UNION costs
-// time even if its number is unused. Therefore the statement joins two UNIONs of 8
-// instead of one of 64.
+// MySQL 5.7 has no recursive query, so a UNION generates the numbers. Each SELECT of a
+// UNION costs time even if its number is unused. Therefore the statement joins two
+// UNIONs of 8 instead of one of 64.
 //
 // Each row of the first UNION also has the keys of its 8 slots, cast to a fixed
 // number of bytes. Without the cast, substr would count characters. A value of more

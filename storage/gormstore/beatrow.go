@@ -126,7 +126,7 @@ func (r beatRow) write(ctx context.Context, expected, stamp string) (sighting, e
 			return saw, nil
 		}
 	}
-	return sighting{}, errors.New("the heartbeat's row could not be changed: a trigger or rule of yours prevents it, or another process keeps deleting the row")
+	return sighting{}, errors.New("the heartbeat's row could not be changed: a trigger or a rule of yours prevents it, or another process keeps deleting the row")
 }
 
 func (r beatRow) insert(ctx context.Context) error {

@@ -153,7 +153,7 @@ func TestDisablingAClientEndsConcurrentSignIns(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := auth.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-				t.Errorf("%s: validating the token of a concurrent sign-in: %v", name, err)
+				t.Errorf("%s: validating the token of a concurrent sign-in: error %v, want ErrInvalidToken", name, err)
 			}
 		}
 	})
@@ -242,7 +242,7 @@ func TestEnablingAClientKeepsNewTokens(t *testing.T) {
 			}
 		}
 		if err := clients.SetDisabled(ctx, "unknown", false); !errors.Is(err, tokenauth.ErrNotFound) {
-			t.Errorf("an unknown client: %v", err)
+			t.Errorf("an unknown client: error %v, want ErrNotFound", err)
 		}
 	})
 }

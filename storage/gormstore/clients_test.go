@@ -46,7 +46,7 @@ func TestClients(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := clients.Create(ctx, tokenauth.Client{ID: "web"}); !errors.Is(err, gormstore.ErrExists) {
-			t.Errorf("creating a client with the same ID: %v", err)
+			t.Errorf("creating a client with the same ID: error %v, want ErrExists", err)
 		}
 		if err := clients.CreatePublic(ctx, tokenauth.Client{ID: "WEB"}); err != nil {
 			t.Errorf("creating a client whose ID differs in case: %v", err)
@@ -55,7 +55,7 @@ func TestClients(t *testing.T) {
 			{}, {ID: "a\n"}, {ID: "\xff"}, {ID: strings.Repeat("x", 257)}, {ID: "x", Roles: []string{"a,b"}}, {ID: "x", Secrets: []tokenauth.Digest{{}}},
 		} {
 			if _, err := clients.Create(ctx, bad); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("%+v: %v", bad, err)
+				t.Errorf("%+v: error %v, want ErrInvalid", bad, err)
 			}
 		}
 
@@ -70,7 +70,7 @@ func TestClients(t *testing.T) {
 		bad := func(clientID string, secret tokenauth.Secret) {
 			t.Helper()
 			if _, err := signInBy(ctx, auth, clientID, secret); !errors.Is(err, tokenauth.ErrInvalidClient) {
-				t.Errorf("%s: %v", clientID, err)
+				t.Errorf("%s: error %v, want ErrInvalidClient", clientID, err)
 			}
 		}
 		none := tokenauth.Secret{}
@@ -100,11 +100,11 @@ func TestClients(t *testing.T) {
 		bad("web", first)
 		web = good("web", second)
 		if err := clients.DropOldSecret(ctx, "web"); !errors.Is(err, tokenauth.ErrNotFound) {
-			t.Errorf("DropOldSecret without an old secret: %v", err)
+			t.Errorf("DropOldSecret without an old secret: error %v, want ErrNotFound", err)
 		}
 		for _, clientID := range []string{"mobile", "unknown"} {
 			if _, err := clients.RotateSecret(ctx, clientID); !errors.Is(err, tokenauth.ErrNotFound) {
-				t.Errorf("RotateSecret of a public client: %v", err)
+				t.Errorf("RotateSecret of a public client: error %v, want ErrNotFound", err)
 			}
 		}
 
@@ -143,7 +143,7 @@ func TestClients(t *testing.T) {
 		ended(web, false)
 		bad("mobile", none)
 		if err := clients.Delete(ctx, "mobile"); !errors.Is(err, tokenauth.ErrNotFound) {
-			t.Errorf("deleting twice: %v", err)
+			t.Errorf("deleting twice: error %v, want ErrNotFound", err)
 		}
 		if err := auth.RevokeClient(ctx, "web"); err != nil {
 			t.Fatal(err)
@@ -155,7 +155,7 @@ func TestClients(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := signInBy(ctx, auth, "web", none); !errors.Is(err, tokenauth.ErrUnavailable) {
-				t.Errorf("finding a client with an invalid digest: %v", err)
+				t.Errorf("finding a client with an invalid digest: error %v, want ErrUnavailable", err)
 			}
 		}
 	})
@@ -172,7 +172,7 @@ func TestClientRolesRestrictUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := signInBy(t.Context(), auth, "back-office", tokenauth.Secret{}); !errors.Is(err, tokenauth.ErrRejected) {
-		t.Errorf("without the role: %v", err)
+		t.Errorf("without the role: error %v, want ErrRejected", err)
 	}
 	if err := s.Users().SetRoles(t.Context(), user.ID, "Reader", "Auditor"); err != nil {
 		t.Fatal(err)

@@ -73,7 +73,7 @@ func TestFeedFollowsANewPrimary(t *testing.T) {
 	asking.Wait()
 	for from, to := range map[*tokenauth.Service]*tokenauth.Service{a: b, b: a} {
 		if _, err := from.Validate(t.Context(), revoked); !errors.Is(err, tokenauth.ErrInvalidToken) {
-			t.Errorf("validating a token that was revoked before the failover: %v", err)
+			t.Errorf("validating a token that was revoked before the failover: error %v, want ErrInvalidToken", err)
 		}
 		accessToken := issueTo(t, from, "carol")
 		warm(t, to, accessToken)

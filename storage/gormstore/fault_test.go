@@ -156,7 +156,7 @@ func TestConcurrentSignInsLeaveOneValidToken(t *testing.T) {
 		}
 		for _, accessToken := range before {
 			if _, err := auth.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-				t.Errorf("validating a token from before RevokeUser: %v", err)
+				t.Errorf("validating a token from before RevokeUser: error %v, want ErrInvalidToken", err)
 			}
 		}
 		for range 50 {

@@ -248,7 +248,7 @@ func TestLockedHeartbeatDelaysNoNotification(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := reader.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-		t.Errorf("validating a revoked token without a feed: %v", err)
+		t.Errorf("validating a revoked token without a feed: error %v, want ErrInvalidToken", err)
 	}
 	lock.Rollback()
 	eventually(t, "the feed is alive again", func() bool { return reader.CacheStats().FeedAlive })

@@ -288,7 +288,7 @@ func TestWithFeedRefuses(t *testing.T) {
 		s, db := e.store(t)
 		_, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{})
 		if !errors.Is(err, gormstore.ErrNoFeed) {
-			t.Errorf("without the trigger: %v", err)
+			t.Errorf("without the trigger: error %v, want ErrNoFeed", err)
 		}
 		if _, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}}); err == nil || !strings.Contains(err.Error(), "Options.Cache") {
 			t.Errorf("a cache without a feed: %v", err)
@@ -296,7 +296,7 @@ func TestWithFeedRefuses(t *testing.T) {
 		err = gormstore.Migrate(t.Context(), db, &gormstore.Options{Feed: true})
 		if e.name != "postgres" {
 			if !errors.Is(err, gormstore.ErrNoFeed) {
-				t.Errorf("a feed on an engine that has none: %v", err)
+				t.Errorf("a feed on an engine that has none: error %v, want ErrNoFeed", err)
 			}
 			return
 		}
@@ -511,7 +511,7 @@ func TestServerWithoutNotify(t *testing.T) {
 	}
 	issueTo(t, auth, "alice")
 	if _, err := auth.Validate(t.Context(), first); !errors.Is(err, tokenauth.ErrReplacedToken) {
-		t.Errorf("validating the previous token: %v", err)
+		t.Errorf("validating the previous token: error %v, want ErrReplacedToken", err)
 	}
 }
 
@@ -685,7 +685,7 @@ func TestFeedFaultsRefuseNoValidToken(t *testing.T) {
 					_, err := reader.Validate(t.Context(), accessToken)
 					if err != nil {
 						if !errors.Is(err, tokenauth.ErrInvalidToken) {
-							t.Fatalf("round %d: %v", round, err)
+							t.Fatalf("round %d: error %v, want ErrInvalidToken", round, err)
 						}
 						break
 					}
@@ -780,7 +780,7 @@ func TestMigrateFeedDoesNotBlockRequests(t *testing.T) {
 		// Without a lock timeout, the look-up would wait until the backup has ended.
 		call, cancel := context.WithTimeout(ctx, 10*time.Second)
 		if _, err := s.Find(call, tokenauth.SlotOf("alice", "")); !errors.Is(err, tokenauth.ErrNotFound) {
-			t.Errorf("a look-up during Migrate: %v", err)
+			t.Errorf("a look-up during Migrate: error %v, want ErrNotFound", err)
 		}
 		cancel()
 	}

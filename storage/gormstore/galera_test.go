@@ -168,7 +168,7 @@ func galeraAlone(t *testing.T, nodes []*throwaway.Server) {
 	}
 	await("non-Primary")
 	if _, err := there.auth.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrUnavailable) {
-		t.Errorf("Validate at a node without a majority: %v", err)
+		t.Errorf("Validate at a node without a majority: error %v, want ErrUnavailable", err)
 	}
 	isolate(0)
 	await("Primary")

@@ -98,7 +98,7 @@ func TestPrefixesSeparateStores(t *testing.T) {
 		b := newStore(t, db, &gormstore.Options{TablePrefix: "second_"})
 		accessToken, _ := exercise(t, a)
 		if _, err := service(t, b, b.Users()).Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-			t.Errorf("validating a token with another prefix: %v", err)
+			t.Errorf("validating a token with another prefix: error %v, want ErrInvalidToken", err)
 		}
 		for _, prefix := range []string{"Upper_", "a-b", "1a", strings.Repeat("x", 33), "a;b"} {
 			if err := gormstore.Migrate(t.Context(), db, &gormstore.Options{TablePrefix: prefix}); err == nil {
@@ -132,17 +132,17 @@ func TestMigrateUpAndDown(t *testing.T) {
 		script := func(name string) { t.Helper(); apply(t, e, db, name) }
 		script("0005_revocations.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after one script down: %v", err)
+			t.Errorf("after one script down: error %v, want ErrSchemaVersion", err)
 		}
 		script("0004_introspection.down.sql")
 		script("0003_clients.down.sql")
 		script("0002_counters.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after four scripts down: %v", err)
+			t.Errorf("after four scripts down: error %v, want ErrSchemaVersion", err)
 		}
 		script("0001_init.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after all scripts down: %v", err)
+			t.Errorf("after all scripts down: error %v, want ErrSchemaVersion", err)
 		}
 		script("0001_init.up.sql")
 		script("0001_init.up.sql")
@@ -161,7 +161,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("with an old schema: %v", err)
+			t.Errorf("with an old schema: error %v, want ErrSchemaVersion", err)
 		}
 	})
 }

@@ -31,7 +31,7 @@ func TestSetIntrospection(t *testing.T) {
 		}
 		for _, bad := range []tokenauth.Client{{ID: "bad", IntrospectsOwn: true}, {ID: "bad", IntrospectsAll: true}} {
 			if err := clients.CreatePublic(ctx, bad); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("%+v: %v", bad, err)
+				t.Errorf("%+v: error %v, want ErrInvalid", bad, err)
 			}
 		}
 
@@ -48,11 +48,11 @@ func TestSetIntrospection(t *testing.T) {
 		has("gateway", false, true)
 		for _, all := range []bool{false, true} {
 			if err := clients.SetIntrospection(ctx, "unknown", false, all); !errors.Is(err, tokenauth.ErrNotFound) {
-				t.Errorf("a right of an unknown client: %v", err)
+				t.Errorf("a right of an unknown client: error %v, want ErrNotFound", err)
 			}
 		}
 		if err := clients.SetIntrospection(ctx, "mobile", true, false); !errors.Is(err, gormstore.ErrInvalid) {
-			t.Errorf("a right of a public client: %v", err)
+			t.Errorf("a right of a public client: error %v, want ErrInvalid", err)
 		}
 		if err := clients.SetIntrospection(ctx, "mobile", false, false); err != nil {
 			t.Errorf("no right of a public client: %v", err)
@@ -64,7 +64,7 @@ func TestSetIntrospection(t *testing.T) {
 		err := db.Transaction(func(tx *gorm.DB) error {
 			clients := clients.WithTx(tx)
 			if err := clients.SetIntrospection(ctx, "mobile", false, true); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("a right of a public client: %v", err)
+				t.Errorf("a right of a public client: error %v, want ErrInvalid", err)
 			}
 			if err := clients.SetIntrospection(ctx, "web", false, true); err != nil {
 				t.Error(err)
@@ -98,7 +98,7 @@ func TestMigrateGivesOldClientsNoIntrospection(t *testing.T) {
 		migrate := func(all bool) {
 			t.Helper()
 			if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-				t.Errorf("with the schema before introspection: %v", err)
+				t.Errorf("with the schema before introspection: error %v, want ErrSchemaVersion", err)
 			}
 			migrateAtOnce(t, db, nil)
 			s, err := gormstore.New(ctx, db, nil)

@@ -105,7 +105,7 @@ func TestSQLiteInMemoryEndsWithItsConnection(t *testing.T) {
 			for by, err := range map[string]error{"Validate": validate, "SignIn": signIn} {
 				expectMemory(t, by, err)
 				if !errors.Is(err, tokenauth.ErrUnavailable) {
-					t.Errorf("%s: %v", by, err)
+					t.Errorf("%s: error %v, want ErrUnavailable", by, err)
 				}
 			}
 			if name != "SetConnMaxIdleTime" {

@@ -237,7 +237,7 @@ func TestSearchPathBehindPgBouncer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := gormstore.New(t.Context(), db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-		t.Errorf("with a search path that is dropped: %v", err)
+		t.Errorf("with a search path that is dropped: error %v, want ErrSchemaVersion", err)
 	}
 	if err := admin.Exec(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = auth', current_database()); END $$`).Error; err != nil {
 		t.Fatal(err)

@@ -50,10 +50,10 @@ func TestValidatesWithReadOnlyConnections(t *testing.T) {
 				t.Errorf("Validate: %v", err)
 			}
 			if _, err := signIn(t.Context(), auth, name, "password"); !errors.Is(err, tokenauth.ErrUnavailable) {
-				t.Errorf("SignIn: %v", err)
+				t.Errorf("SignIn: error %v, want ErrUnavailable", err)
 			}
 			if err := auth.Revoke(t.Context(), token); !errors.Is(err, tokenauth.ErrUnavailable) {
-				t.Errorf("Revoke: %v", err)
+				t.Errorf("Revoke: error %v, want ErrUnavailable", err)
 			}
 		})
 	}

@@ -38,7 +38,7 @@ func works(t *testing.T, s *gormstore.Store, plain *gorm.DB) {
 		_, err := clients.Create(ctx, tokenauth.Client{ID: id, Roles: []string{"Reader"}})
 		must(err)
 		if _, err := clients.Create(ctx, tokenauth.Client{ID: id}); !errors.Is(err, gormstore.ErrExists) {
-			t.Errorf("client %s again: %v", id, err)
+			t.Errorf("client %s again: error %v, want ErrExists", id, err)
 		}
 	}
 	auth := service(t, s, users)
@@ -376,7 +376,7 @@ func TestMariaDBServerSettings(t *testing.T) {
 		t.Errorf("read_only: New returns %v", err)
 	}
 	if _, err := signIn(t.Context(), auth, "alice", "password"); !errors.Is(err, tokenauth.ErrUnavailable) {
-		t.Errorf("read_only: SignIn returns %v", err)
+		t.Errorf("read_only: SignIn returns %v, want ErrUnavailable", err)
 	}
 	if _, err := auth.Validate(t.Context(), token); err != nil {
 		t.Errorf("read_only: Validate returns %v", err)
@@ -427,7 +427,7 @@ func TestLongValuesAreNotCutOff(t *testing.T) {
 		"Replace":        s.Replace(ctx, tokenauth.Token{ClientID: strings.Repeat("x", 257)}),
 	} {
 		if !errors.Is(err, gormstore.ErrInvalid) {
-			t.Errorf("%s: %v", by, err)
+			t.Errorf("%s: error %v, want ErrInvalid", by, err)
 		}
 	}
 }
@@ -453,7 +453,7 @@ func TestTakenNameInSnapshotTransaction(t *testing.T) {
 				return err
 			}, &sql.TxOptions{Isolation: isolation})
 			if !errors.Is(err, gormstore.ErrExists) {
-				t.Errorf("creating the user again: %v", err)
+				t.Errorf("creating the user again: error %v, want ErrExists", err)
 			}
 		})
 	}
@@ -489,6 +489,6 @@ func TestSnapshotIsolationMissesNoToken(t *testing.T) {
 		t.Errorf("at READ COMMITTED: %v", err)
 	}
 	if _, err := auth.Validate(ctx, token); !errors.Is(err, tokenauth.ErrInvalidToken) {
-		t.Errorf("after a change at READ COMMITTED: %v", err)
+		t.Errorf("after a change at READ COMMITTED: error %v, want ErrInvalidToken", err)
 	}
 }

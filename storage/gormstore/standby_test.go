@@ -63,7 +63,7 @@ func TestStandbyIsUnavailable(t *testing.T) {
 	}
 	for _, name := range []string{"alice", "carol"} {
 		if _, err := signIn(ctx, auth, name, "password"); !errors.Is(err, tokenauth.ErrUnavailable) {
-			t.Errorf("at a standby %s signs in: %v", name, err)
+			t.Errorf("at a standby %s signs in: error %v, want ErrUnavailable", name, err)
 		}
 	}
 	principal := tokenauth.Principal{UserID: user.ID}

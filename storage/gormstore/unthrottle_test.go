@@ -56,7 +56,7 @@ func TestUnthrottleAppliesToAllReplicas(t *testing.T) {
 		}
 		for _, name := range []string{"alice", "bob"} {
 			if err := try(replica(), name, "right"); !errors.Is(err, tokenauth.ErrThrottled) {
-				t.Fatalf("%s before Unthrottle: %v", name, err)
+				t.Fatalf("%s before Unthrottle: error %v, want ErrThrottled", name, err)
 			}
 			if err := asked.Unthrottle(t.Context(), name, name); err != nil {
 				t.Fatal(err)
@@ -65,7 +65,7 @@ func TestUnthrottleAppliesToAllReplicas(t *testing.T) {
 		now = now.Add(200 * time.Millisecond) // so that the replica reads the storage again
 		for range 9 {
 			if err := try(other, "alice", "wrong"); !errors.Is(err, tokenauth.ErrRejected) {
-				t.Fatalf("one of the ten attempts: %v", err)
+				t.Fatalf("one of the ten attempts: error %v, want ErrRejected", err)
 			}
 		}
 		if err := try(other, "alice", "right"); err != nil {
@@ -84,7 +84,7 @@ func TestUnthrottleAppliesToAllReplicas(t *testing.T) {
 			t.Errorf("%d attempts were allowed, and then %v", tries, err)
 		}
 		if err := try(other, "carol", "right"); !errors.Is(err, tokenauth.ErrThrottled) {
-			t.Errorf("another user from the same source: %v", err)
+			t.Errorf("another user from the same source: error %v, want ErrThrottled", err)
 		}
 	})
 }

@@ -40,7 +40,7 @@ func TestSignInUpgradesForeignHashes(t *testing.T) {
 			}
 			_, stamp := stored(t, db, name)
 			if _, err := signIn(ctx, auth, name, "your password"); !errors.Is(err, tokenauth.ErrRejected) {
-				t.Errorf("%s, wrong password: %v", name, err)
+				t.Errorf("%s, wrong password: error %v, want ErrRejected", name, err)
 			}
 			if got, _ := stored(t, db, name); got != hash {
 				t.Errorf("%s: a wrong password replaces the hash", name)
@@ -67,7 +67,7 @@ func TestSignInUpgradesForeignHashes(t *testing.T) {
 				t.Errorf("%s: the hash was replaced twice", name)
 			}
 			if _, err := signIn(ctx, auth, name, "your password"); !errors.Is(err, tokenauth.ErrRejected) {
-				t.Errorf("%s, wrong password after the upgrade: %v", name, err)
+				t.Errorf("%s, wrong password after the upgrade: error %v, want ErrRejected", name, err)
 			}
 		}
 	})
@@ -150,13 +150,13 @@ func TestUpgradeDoesNotOverwriteNewPassword(t *testing.T) {
 			}
 		}
 		if _, err := signIn(ctx, auth, "alice", "my password"); !errors.Is(err, tokenauth.ErrRejected) {
-			t.Errorf("with the password from before the change: %v", err)
+			t.Errorf("with the password from before the change: error %v, want ErrRejected", err)
 		}
 		if _, err := signIn(ctx, auth, "alice", "new password"); err != nil {
 			t.Errorf("with the new password: %v", err)
 		}
 		if _, err := signIn(ctx, auth, "alice", "my password"); !errors.Is(err, tokenauth.ErrRejected) {
-			t.Errorf("with the old password: %v", err)
+			t.Errorf("with the old password: error %v, want ErrRejected", err)
 		}
 	})
 }

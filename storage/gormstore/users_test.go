@@ -74,7 +74,7 @@ func TestUserNamesAreNormalized(t *testing.T) {
 				t.Errorf("%q finds %v, error %v", spelling, found, err)
 			}
 			if _, err := users.Import(ctx, gormstore.User{Name: spelling}, cheapHash()); !errors.Is(err, gormstore.ErrExists) {
-				t.Errorf("creating %q again: %v", spelling, err)
+				t.Errorf("creating %q again: error %v, want ErrExists", spelling, err)
 			}
 			if _, err := signIn(ctx, service(t, s, users), spelling, "correct horse"); err != nil {
 				t.Errorf("signing in as %q: %v", spelling, err)
@@ -85,7 +85,7 @@ func TestUserNamesAreNormalized(t *testing.T) {
 				t.Errorf("FindByName(%q): error %v, want ErrNotFound", other, err)
 			}
 			if _, err := signIn(ctx, service(t, s, users), other, "correct horse"); !errors.Is(err, tokenauth.ErrRejected) {
-				t.Errorf("signing in as %q: %v", other, err)
+				t.Errorf("signing in as %q: error %v, want ErrRejected", other, err)
 			}
 		}
 		if found, err := users.Find(ctx, user.ID); err != nil || found.Name != "Jürgen" || found.CreatedAt.IsZero() {
@@ -112,7 +112,7 @@ func TestUserNamesAreNormalized(t *testing.T) {
 				t.Errorf("creating %q: %v, want %v", bad.user.Name, err, bad.err)
 			}
 			if _, err := users.Import(ctx, bad.user, bad.password); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("importing %q: %v", bad.user.Name, err)
+				t.Errorf("importing %q: error %v, want ErrInvalid", bad.user.Name, err)
 			}
 		}
 		disabled, err := users.Import(ctx, gormstore.User{Name: "disabled", Disabled: true}, cheapHash())
@@ -126,7 +126,7 @@ func TestUserNamesAreNormalized(t *testing.T) {
 			"Delete":      users.Delete(ctx, "no-id"),
 		} {
 			if !errors.Is(err, tokenauth.ErrNotFound) {
-				t.Errorf("%s of an unknown user: %v", name, err)
+				t.Errorf("%s of an unknown user: error %v, want ErrNotFound", name, err)
 			}
 		}
 	})
@@ -183,7 +183,7 @@ func TestChangesEndTokens(t *testing.T) {
 			t.Error("another user's token has ended")
 		}
 		if _, err := signIn(ctx, auth, "own-SetDisabled", "password"); !errors.Is(err, tokenauth.ErrRejected) {
-			t.Errorf("a disabled user signs in: %v", err)
+			t.Errorf("a disabled user signs in: error %v, want ErrRejected", err)
 		}
 		grant, err := signIn(ctx, auth, "own-SetRoles", "password")
 		if err != nil || !slices.Equal(grant.Token.Principal.Roles, []string{"Auditor"}) {
@@ -255,7 +255,7 @@ func TestSnapshotTransactionMissesNoToken(t *testing.T) {
 		err := s.Users().WithTx(tx).SetRoles(ctx, user.ID, "Auditor")
 		if e.name == "postgres" {
 			if !errors.Is(err, gormstore.ErrIsolationLevel) {
-				t.Errorf("at REPEATABLE READ: %v", err)
+				t.Errorf("at REPEATABLE READ: error %v, want ErrIsolationLevel", err)
 			}
 			tx.Rollback()
 			pool, err := db.DB()
@@ -274,7 +274,7 @@ func TestSnapshotTransactionMissesNoToken(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := auth.Validate(ctx, accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-			t.Errorf("the token outlived the change: %v", err)
+			t.Errorf("the token outlived the change: error %v, want ErrInvalidToken", err)
 		}
 	})
 }

@@ -31,13 +31,13 @@ func TestWhiteSpaceAroundANameIsDropped(t *testing.T) {
 		}
 		for _, other := range []string{"", "  ", "a lice", "alice\u200b", "\u200balice", "alice\u0301"} {
 			if _, err := signIn(t.Context(), auth, other, "password"); !errors.Is(err, tokenauth.ErrRejected) {
-				t.Errorf("%+q: %v", other, err)
+				t.Errorf("%+q: error %v, want ErrRejected", other, err)
 			}
 		}
 		// A name to store must have no white space.
 		for _, name := range []string{" bob", "bob ", "\u00a0bob", "bob\n"} {
 			if _, err := s.Users().Create(t.Context(), gormstore.User{Name: name}, tokenauth.NewSecret("password")); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("%+q was created: %v", name, err)
+				t.Errorf("%+q was created: error %v, want ErrInvalid", name, err)
 			}
 		}
 	})
