@@ -124,7 +124,7 @@ func TestSQLiteFileWithMissingTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := s.RevokeUser(t.Context(), tokenauth.UserKeyOf("alice"))
-	if err == nil || !strings.Contains(err.Error(), "In a file the table was dropped") || !strings.Contains(err.Error(), "no such table: tokenauth_tokens") {
+	if err == nil || !strings.Contains(err.Error(), "If the database is a file, the table was dropped") || !strings.Contains(err.Error(), "no such table: tokenauth_tokens") {
 		t.Errorf("RevokeUser returns %v", err)
 	}
 }
