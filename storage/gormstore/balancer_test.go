@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// A balancer connects to each of some servers in turn, as a load balancer does.
+// A balancer connects to several servers in turn, as a load balancer does.
 type balancer struct {
 	nodes []driver.Connector
 	next  atomic.Uint64
-	fixed atomic.Uint64 // if it is not 0, all go to the server of that number, from 1
+	fixed atomic.Uint64 // if not 0, all connections go to the server with this number, counted from 1
 }
 
 func (b *balancer) Connect(ctx context.Context) (driver.Conn, error) {

@@ -8,8 +8,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// FindBatch implements tokenauth.BatchFinder, by one statement that reads the
-// primary key once for each slot, or by that of Find for a single one.
+// FindBatch implements [tokenauth.BatchFinder]. It reads at most 64 slots with one
+// statement, which looks up each slot by the primary key. For a single slot it
+// calls [Store.Find].
 func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	if len(slots) == 1 {
 		t, err := s.Find(ctx, slots[0])
@@ -29,7 +30,7 @@ func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokena
 	return found, nil
 }
 
-// readBatch sets what there is in each of the slots.
+// readBatch stores the result for slots[i] in found[i], with one statement.
 func (s *Store) readBatch(ctx context.Context, slots []tokenauth.Slot, found []tokenauth.Found) error {
 	for i := range slots {
 		found[i].Err = tokenauth.ErrNotFound
@@ -39,16 +40,16 @@ func (s *Store) readBatch(ctx context.Context, slots []tokenauth.Slot, found []t
 	find, args := s.batch(slots)
 	return find.queryRows(ctx, func(scan func(...any) error) error {
 		t, err := r.readIndexed(scan)
-		// Drivers have handed rows of one query to another after a cancelled context.
+		// Some drivers returned rows of another query after a context was canceled.
 		if r.index < 0 || r.index >= len(slots) || err == nil && t.Slot != slots[r.index] {
 			return errors.New("gormstore: the database returned a row that was not asked for")
 		}
 		found[r.index] = tokenauth.Found{Token: t, Err: err}
-		return nil // if it is a fault, no row comes after it
+		return nil // after a failed connection no row follows
 	}, args...)
 }
 
-// batch returns the statement that finds the slots, and its arguments.
+// batch returns the statement that finds the slots, and the arguments for it.
 func (s *Store) batch(slots []tokenauth.Slot) (find *statement, args []any) {
 	find, size := s.findBatch, maxBatch
 	if len(slots) <= smallBatch {

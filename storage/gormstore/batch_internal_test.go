@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A scripted database answers each query with these rows, and then this error.
+// A scripted database returns these rows for each query, and then this error.
 type scripted struct {
 	rows [][]driver.Value
 	err  error
@@ -43,9 +43,9 @@ func (r *scriptedRows) Next(row []driver.Value) error {
 	return nil
 }
 
-// Rows are matched with slots by their number, in any order; a connection that breaks
-// between two of them makes no token corrupt or missing; and what the statement cannot
-// return is an error.
+// FindBatch matches rows with slots by their number, in any order. If the connection
+// breaks between two rows, no token is reported as corrupt or missing. A row that the
+// statement cannot return is an error.
 func TestFindBatchMatchesRowsWithSlots(t *testing.T) {
 	t.Parallel()
 	slots := []tokenauth.Slot{tokenauth.SlotOf("a", ""), tokenauth.SlotOf("b", ""), tokenauth.SlotOf("c", "")}
@@ -59,15 +59,15 @@ func TestFindBatchMatchesRowsWithSlots(t *testing.T) {
 		fails bool
 		errs  [3]error
 	}{
-		"in another order":        {scripted: scripted{[][]driver.Value{good, corrupt}, io.EOF}, errs: [3]error{tokenauth.ErrCorrupt, tokenauth.ErrNotFound, nil}},
-		"none":                    {scripted: scripted{nil, io.EOF}, errs: [3]error{tokenauth.ErrNotFound, tokenauth.ErrNotFound, tokenauth.ErrNotFound}},
-		"keys of another":         {scripted: scripted{[][]driver.Value{good, row(int64(1), slots[2], int64(1))}, io.EOF}, fails: true},
-		"broken before the first": {scripted: scripted{nil, broken}, fails: true},
-		"broken after a good one": {scripted: scripted{[][]driver.Value{good}, broken}, fails: true},
-		"broken after a bad one":  {scripted: scripted{[][]driver.Value{corrupt}, broken}, fails: true},
-		"number too high":         {scripted: scripted{[][]driver.Value{row(int64(3), slots[2], int64(1))}, io.EOF}, fails: true},
-		"negative number":         {scripted: scripted{[][]driver.Value{row(int64(-1), slots[2], int64(1))}, io.EOF}, fails: true},
-		"unreadable number":       {scripted: scripted{[][]driver.Value{good, row("x", slots[1], int64(1))}, io.EOF}, fails: true},
+		"in another order":         {scripted: scripted{[][]driver.Value{good, corrupt}, io.EOF}, errs: [3]error{tokenauth.ErrCorrupt, tokenauth.ErrNotFound, nil}},
+		"none":                     {scripted: scripted{nil, io.EOF}, errs: [3]error{tokenauth.ErrNotFound, tokenauth.ErrNotFound, tokenauth.ErrNotFound}},
+		"keys of another":          {scripted: scripted{[][]driver.Value{good, row(int64(1), slots[2], int64(1))}, io.EOF}, fails: true},
+		"broken before the first":  {scripted: scripted{nil, broken}, fails: true},
+		"broken after a valid one": {scripted: scripted{[][]driver.Value{good}, broken}, fails: true},
+		"broken after a bad one":   {scripted: scripted{[][]driver.Value{corrupt}, broken}, fails: true},
+		"number too high":          {scripted: scripted{[][]driver.Value{row(int64(3), slots[2], int64(1))}, io.EOF}, fails: true},
+		"negative number":          {scripted: scripted{[][]driver.Value{row(int64(-1), slots[2], int64(1))}, io.EOF}, fails: true},
+		"unreadable number":        {scripted: scripted{[][]driver.Value{good, row("x", slots[1], int64(1))}, io.EOF}, fails: true},
 	} {
 		pool := sql.OpenDB(&test.scripted)
 		defer pool.Close()
@@ -86,7 +86,7 @@ func TestFindBatchMatchesRowsWithSlots(t *testing.T) {
 		}
 		for i, f := range found {
 			if !errors.Is(f.Err, test.errs[i]) || f.Err == nil && f.Token.Slot != slots[i] || f.Err != nil && f.Token.Slot != (tokenauth.Slot{}) {
-				t.Errorf("%s: in slot %d there is %+v", name, i, f)
+				t.Errorf("%s: slot %d has %+v", name, i, f)
 			}
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The statement of FindBatch looks each row up by the primary key, on a table of any
-// size, whether the engine knows the size or not.
+// The statement of FindBatch looks up each row by the primary key, on a table of any
+// size, with or without statistics.
 func TestFindBatchReadsThePrimaryKey(t *testing.T) {
 	analyse := map[string]string{"sqlite": "ANALYZE", "postgres": "ANALYZE tokenauth_tokens", "mariadb": "ANALYZE TABLE tokenauth_tokens"}
 	onEach(t, func(t *testing.T, e engine) {
@@ -74,9 +74,9 @@ var (
 	}
 )
 
-// explainBatch returns the plans of the statement. On PostgreSQL these are the one
-// for the arguments, the one for any arguments, and what becomes of a prepared
-// statement that is run often, which has to be the one for any arguments.
+// explainBatch returns the plans of the statement. On PostgreSQL these are the custom
+// plan, the generic plan, and the plan of a prepared statement that has run often. The
+// last one must be the generic plan.
 func explainBatch(t *testing.T, e engine, conn *sql.Conn, s *gormstore.Store, slots []tokenauth.Slot) (plan string) {
 	t.Helper()
 	text, args := s.BatchStatement(slots)
@@ -105,7 +105,7 @@ func explainBatch(t *testing.T, e engine, conn *sql.Conn, s *gormstore.Store, sl
 		plan += last
 	}
 	if !strings.Contains(last, "substr($1,") {
-		t.Errorf("the statement is planned anew each time:\n%s", last)
+		t.Errorf("the statement is planned again at each execution:\n%s", last)
 	}
 	return plan
 }
@@ -142,7 +142,7 @@ func rowsOf(t *testing.T, conn *sql.Conn, query string, args ...any) string {
 	return text.String()
 }
 
-// fillTokens stores the tokens of users, many with each statement.
+// fillTokens stores the tokens of users, many in one statement.
 func fillTokens(tb testing.TB, e engine, db *gorm.DB, from, to int) {
 	tb.Helper()
 	literal := `X'%x'`
@@ -153,7 +153,7 @@ func fillTokens(tb testing.TB, e engine, db *gorm.DB, from, to int) {
 		var values []string
 		for ; from < to && len(values) < 500; from++ {
 			t := batchToken(from)
-			values = append(values, fmt.Sprintf("("+literal+", "+literal+", 1, "+literal+", NULL, %d, %d, '%s', '%s', 'somebody', 'Reader', '{}', 'stamp')",
+			values = append(values, fmt.Sprintf("("+literal+", "+literal+", 1, "+literal+", NULL, %d, %d, '%s', '%s', 'someone', 'Reader', '{}', 'stamp')",
 				t.Slot.User[:], t.Slot.Client[:], t.Digest[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(), t.ClientID, t.Principal.UserID))
 		}
 		err := db.Exec(`INSERT INTO tokenauth_tokens (user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp) VALUES ` + strings.Join(values, ", ")).Error

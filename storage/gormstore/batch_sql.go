@@ -5,21 +5,24 @@ import (
 	"strings"
 )
 
-// A statement reads as many slots at most: up to 8, or up to 64, each of which costs
-// time also if it is not asked for.
+// The maximum number of slots that the two batch statements read. Unused places in
+// a statement cost time, so a small batch has a statement of its own.
 const (
 	smallBatch = 8
 	maxBatch   = 64
 )
 
-// The statements that find a batch. The arguments are the keys of all users, those of
-// all clients, and how many slots there are; the keys come in parts on MariaDB and
-// MySQL. Each statement counts from 0, cuts the keys out of the arguments, and returns
-// the number before the columns of the row: a text for any number of slots up to its
-// size, without an array, which each driver passes in its own way. The database has no
-// choice but to look each row up by the primary key, whatever its statistics say.
+// The statements below find a batch of tokens. Their arguments are all user keys
+// joined, all client keys joined, and the number of slots. On MariaDB and MySQL the
+// keys come in several parts.
+//
+// Each statement counts from 0 and cuts the key pairs out of the arguments. It
+// returns the number of the slot before the columns of its row. So one text serves
+// any number of slots up to its size. It needs no array argument, which each driver
+// passes differently. Its form makes the database look up each row by the primary
+// key, whatever the table's statistics are.
 
-// findBatch returns the statement that finds the tokens in so many slots at most.
+// findBatch returns the statement that finds the tokens in at most size slots.
 func (d *dialect) findBatch(size int) string {
 	switch d.folder {
 	case "postgres":
@@ -30,7 +33,7 @@ func (d *dialect) findBatch(size int) string {
 	return findBatchSQLite(size)
 }
 
-// batchPart returns the keys of how many slots one argument of it has.
+// batchPart returns the number of keys in one argument of findBatch's statement.
 func (d *dialect) batchPart(size int) int {
 	if d.folder == "mysql" {
 		return smallBatch
@@ -38,10 +41,11 @@ func (d *dialect) batchPart(size int) int {
 	return size
 }
 
-// A LIMIT keeps the planner from joining by a hash of the whole table. The number of
-// slots is no argument of generate_series: the planner would see it, take a plan for it
-// to be cheaper than one for any number, of which it expects 1,000, and plan anew each
-// time.
+// The LIMIT keeps the planner from a hash join over the whole table.
+//
+// The number of slots is not an argument of generate_series. Otherwise the planner
+// would assume 1,000 rows in its generic plan, prefer a custom plan, and so plan
+// every execution again.
 func findBatchPostgres(size int) string {
 	return `SELECT asked.i, ` + tokenColumns + `
 	FROM pg_catalog.generate_series(0, ` + strconv.Itoa(size-1) + `) AS asked (i)
@@ -61,11 +65,13 @@ func findBatchSQLite(size int) string {
 	WHERE user_key = substr(?, asked.i * 16 + 1, 16) AND client_key = substr(?, asked.i * 16 + 1, 16) AND asked.i < ?`
 }
 
-// MySQL 5.7 has no recursive query. Each SELECT of a UNION costs time whether its
-// number is asked for or not, so there are two of 8 rather than one of 64. Each of the
-// first also has the keys of its 8 slots, cast to bytes of a known length: substr would
-// count the characters of an argument, and a value of more than 512 bytes would make
-// the table of the first one on disk.
+// MySQL 5.7 has no recursive query, so a UNION generates the numbers. Each SELECT of a
+// UNION costs time even if its number is unused. Therefore the statement joins two
+// UNIONs of 8 instead of one of 64.
+//
+// Each row of the first UNION also has the keys of its 8 slots, cast to a fixed
+// number of bytes. Without the cast, substr would count characters. A value of more
+// than 512 bytes would put the temporary table on disk.
 func findBatchMySQL(size int) string {
 	return `SELECT STRAIGHT_JOIN high.i + low.i, ` + tokenColumns + `
 	FROM (` + numbers(size/smallBatch, smallBatch, `SELECT `, ` AS i`+parts+` UNION ALL SELECT `, ` AS i`+parts) + `) AS high
@@ -77,7 +83,7 @@ func findBatchMySQL(size int) string {
 
 const parts = `, CAST(? AS BINARY(128)) AS users, CAST(? AS BINARY(128)) AS clients`
 
-// numbers returns 0, step, 2 step and so on, n of them.
+// numbers returns the n numbers 0, step, 2*step and so on as text.
 func numbers(n, step int, before, between, after string) string {
 	all := make([]string, n)
 	for i := range all {

@@ -26,7 +26,7 @@ func batchSlots(n int) []tokenauth.Slot {
 	return all
 }
 
-// batchToken returns a token that differs from that of other users in each field.
+// batchToken returns a token in which each field differs from those of other users.
 func batchToken(n int) tokenauth.Token {
 	user, client := fmt.Sprint("user", n), fmt.Sprint("client", n%3)
 	return tokenauth.Token{
@@ -36,13 +36,13 @@ func batchToken(n int) tokenauth.Token {
 	}
 }
 
-// expectFound checks that FindBatch finds what Find does, and returns that.
+// expectFound checks that FindBatch returns the same as Find, and returns that.
 func expectFound(t *testing.T, s *gormstore.Store, slots []tokenauth.Slot) []tokenauth.Found {
 	t.Helper()
 	before := slices.Clone(slots)
 	found, err := s.FindBatch(t.Context(), slots)
 	if err != nil || len(found) != len(slots) || !slices.Equal(slots, before) {
-		t.Fatalf("FindBatch of %d slots returns %d tokens, error %v", len(slots), len(found), err)
+		t.Fatalf("FindBatch of %d slots returns %d results, error %v", len(slots), len(found), err)
 	}
 	for i, slot := range slots {
 		token, err := s.Find(t.Context(), slot)
@@ -61,7 +61,7 @@ func expectFound(t *testing.T, s *gormstore.Store, slots []tokenauth.Slot) []tok
 	return found
 }
 
-func TestFindBatchFindsWhatFindDoes(t *testing.T) {
+func TestFindBatchReturnsTheSameAsFind(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		for name, config := range map[string]*gorm.Config{"defaults": nil, "prepared": {PrepareStmt: true}} {
 			t.Run(name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestFindBatchFindsWhatFindDoes(t *testing.T) {
 					if n%5 == 4 {
 						continue // an empty slot
 					}
-					for range n%2 + 1 { // every other one replaced another
+					for range n%2 + 1 { // every second token replaced another one
 						if err := s.Replace(t.Context(), batchToken(n)); err != nil {
 							t.Fatal(err)
 						}
@@ -80,7 +80,7 @@ func TestFindBatchFindsWhatFindDoes(t *testing.T) {
 				for _, n := range []int{1, 2, 3, 7, 8, 9, 16, 63, 64, 65, 150} {
 					found := expectFound(t, s, all[:n])
 					if i := slices.IndexFunc(found, func(f tokenauth.Found) bool { return f.Err == nil }); n > 15 && i < 0 {
-						t.Errorf("in %d slots there is no token", n)
+						t.Errorf("FindBatch of %d slots finds no token", n)
 					}
 				}
 				if found, err := s.FindBatch(t.Context(), nil); len(found) != 0 || err != nil {
@@ -91,9 +91,9 @@ func TestFindBatchFindsWhatFindDoes(t *testing.T) {
 	})
 }
 
-// A row that cannot be read concerns its own slot, whichever column it is.
-func TestFindBatchReturnsOtherTokensBesideCorruptOnes(t *testing.T) {
-	spoil := map[string][]string{ // assignments, or what lets them be made
+// A corrupt row affects only its own slot, whichever column is corrupt.
+func TestFindBatchReturnsValidTokensDespiteCorruptRows(t *testing.T) {
+	spoil := map[string][]string{ // assignments, or statements that make them possible
 		"all":      {"format = 2", "attributes = '{'"},
 		"postgres": {"digest = 'short'", "digest = NULL", "replaced = 'short'", "expires_at = NULL", "issued_at = NULL", "client_id = NULL", "roles = NULL", "attributes = NULL", "user_id = NULL", "user_name = NULL", "stamp = NULL"},
 		"sqlite":   {"digest = X'00'", "replaced = 'short'", "expires_at = 'never'", "issued_at = 'x'", "format = 'x'", "format = 1.5"},
@@ -138,8 +138,8 @@ func TestFindBatchReturnsOtherTokensBesideCorruptOnes(t *testing.T) {
 	})
 }
 
-// A failure of the storage is no missing token.
-func TestFindBatchFailsAsAWhole(t *testing.T) {
+// A failure of the database is an error of FindBatch, not a missing token.
+func TestFindBatchReturnsDatabaseErrors(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		slots := batchSlots(3)

@@ -10,54 +10,57 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// beatSlot is the slot of the beat row. No token has it: its keys are no
-// digests.
+// beatSlot is the primary key of the row that heartbeats update. All its bytes are
+// zero. No token has this slot, because the keys of a token are hashes.
 var beatSlot tokenauth.Slot
 
-// The expiry of the row, 9999-12-31: neither this version's purge nor an older
-// one removes it, and for the trigger it is a token that did not expire.
+// beatExpiry is the expiry of the heartbeat's row, 9999-12-31. So [Store.Purge]
+// keeps the row, in older versions too, and the trigger reports its changes.
 const beatExpiry = 253402300799
 
-// databaseTime is what the trigger compares with the expiry of a token.
+// databaseTime is the time that the trigger compares with the expiry of a token.
 const databaseTime = `extract(epoch FROM pg_catalog.now())::bigint`
 
-// maxAhead is how far the database's clock may be ahead of this process's. The
-// trigger does not report the end of a token that by the database's clock has expired
-// for a day, and it must not be valid here. The beat row never expires, so that its
-// changes say nothing of that. The other half of the day is for other processes,
-// whose clocks differ from this one's.
+// maxAhead is how far the database's clock may be ahead of this process's clock.
+//
+// The trigger does not report the end of a token that expired more than a day ago
+// by the database's clock. Such a token must not be valid in any process. This
+// process uses half of that day, which leaves the other half for processes with
+// slower clocks. A heartbeat cannot detect the difference, because its row never
+// expires.
 const maxAhead = 12 * time.Hour
 
 // checkTime returns an error if the database's clock is too far ahead.
 func checkTime(seconds int64) error {
 	if ahead := time.Until(time.Unix(seconds, 0)); ahead > maxAhead {
-		return fmt.Errorf("the database's clock is %v ahead of this process's, so that tokens have expired by it that are valid here, and their end is not reported: set the clock that is wrong", ahead.Round(time.Second))
+		return fmt.Errorf("the database's clock is %v ahead of this process's clock, so the feed does not report the end of some tokens that are valid here: correct the clock that is wrong", ahead.Round(time.Second))
 	}
 	return nil
 }
 
 const (
-	// readBeat reads the stamp, the version of the triggers at the write, and the
-	// time that the trigger goes by.
+	// readBeat reads the stamp, the version of the triggers when the row was
+	// written, and the database's time.
 	readBeat = `SELECT stamp, roles, ` + databaseTime + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`
 
-	// writeBeat changes the stamp if it is still the one expected, or whatever it
-	// is if that is NULL; and only if the triggers are there, whose version it
-	// stores beside. It reads what was before.
+	// writeBeat sets a new stamp and the version of the triggers. It does so only
+	// if both triggers exist and the stamp is still the expected one. An expected
+	// stamp of NULL matches any. It returns the stamp from before the statement.
 	writeBeat = `WITH feed AS (` + readTriggers + `), beat AS (
 		UPDATE tokenauth_tokens SET stamp = ?, expires_at = ?, roles = feed.version FROM feed
 		WHERE user_key = ? AND client_key = ? AND stamp = COALESCE(?, stamp) AND feed.triggers = 2 RETURNING 1)
 		SELECT feed.triggers, feed.version, ` + databaseTime + `, (SELECT pg_catalog.count(*) FROM beat),
 		(SELECT stamp FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?) FROM feed`
 
-	// insertBeat makes the row. It is an ordinary one, so that somebody who
-	// makes up a token of its slot is told no more than that it is invalid.
+	// insertBeat inserts the row. The row has the format of a token. So a client
+	// that invents a token with this slot gets the usual answer, "invalid".
 	insertBeat = `INSERT INTO tokenauth_tokens
 		(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 		VALUES (?, ?, ?, ?, 0, ?, '', '', 'heartbeat of the feed', '', '{}', '') ON CONFLICT DO NOTHING`
 )
 
-// A beatRow is the row that heartbeats change, as the pool of the store reaches it.
+// A beatRow reads and writes the row that heartbeats update, through the store's
+// connection pool.
 type beatRow struct {
 	*database
 	readIt, writeIt, insertIt *statement
@@ -67,16 +70,16 @@ func newBeatRow(d *database) beatRow {
 	return beatRow{d, d.statement(readBeat), d.statement(writeBeat), d.statement(insertBeat)}
 }
 
-// A sighting is what a statement saw of the row.
+// A sighting is the state of the heartbeat's row as one statement saw it.
 type sighting struct {
-	stamp   string // "" for a row without a heartbeat, or for none
-	written bool   // by this statement
-	version string // of the triggers, or "" if it is not known
-	missing bool
+	stamp   string // "" if the row is missing or has had no heartbeat yet
+	written bool   // whether this statement wrote the stamp
+	version string // of the triggers; "" if unknown
+	missing bool   // whether there was no row
 }
 
-// read looks at the row, by its primary key. The next write finds a trigger that is
-// missing since.
+// read reads the row by its primary key. It does not check the triggers; the next
+// write does.
 func (r beatRow) read(ctx context.Context) (saw sighting, err error) {
 	var now int64
 	err = r.readIt.queryRow(ctx, func(scan func(...any) error) error {
@@ -91,12 +94,15 @@ func (r beatRow) read(ctx context.Context) (saw sighting, err error) {
 	return saw, err
 }
 
-// write changes the stamp if it is the one expected, or whatever it is if that is
-// "". If it was another, it has not written and returns that one. It makes the row
-// where it is missing: at the first start, or after TRUNCATE. It tries again if
-// nothing changed and nothing else was seen: another process may have changed the row
-// while the statement waited for it. It returns errNoFeed, wrapped, if a trigger is
-// missing.
+// write sets a new stamp if the row still has the expected one. An expected stamp of
+// "" matches any. If the row has another stamp, write changes nothing and returns
+// that stamp.
+//
+// It inserts the row if it is missing, as at the first start or after TRUNCATE. It
+// tries again if the statement neither wrote nor saw another stamp: another process
+// may have changed the row while the statement waited for the lock.
+//
+// It returns errNoFeed, wrapped, if a trigger is missing.
 func (r beatRow) write(ctx context.Context, expected, stamp string) (sighting, error) {
 	for range 2 {
 		var condition any
@@ -120,7 +126,7 @@ func (r beatRow) write(ctx context.Context, expected, stamp string) (sighting, e
 			return saw, nil
 		}
 	}
-	return sighting{}, errors.New("the row of the heartbeat does not change: a trigger or a rule of yours keeps it, or another process deletes it again and again")
+	return sighting{}, errors.New("the heartbeat's row could not be changed: a trigger or a rule of yours prevents it, or another process keeps deleting the row")
 }
 
 func (r beatRow) insert(ctx context.Context) error {

@@ -10,9 +10,9 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A process that writes the beat row while another changes it sees the change, and
-// takes it for no failure.
-func TestBeatRowThatAnotherProcessChangesAtThatMoment(t *testing.T) {
+// A process that writes the heartbeat's row while another process changes it returns
+// the other process's stamp, without an error.
+func TestBeatRowConcurrentWriteSeesOtherStamp(t *testing.T) {
 	t.Parallel()
 	db, err := gorm.Open(postgres.Open(throwaway.Postgres(t)))
 	if err != nil {

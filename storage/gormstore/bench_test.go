@@ -16,12 +16,12 @@ import (
 
 const benchTokens = 1000
 
-// BenchmarkStore compares, by 16 goroutines, the service on a database with
-// bare prepared statements of the driver that do the same reading and writing.
+// BenchmarkStore compares the service with bare prepared statements of the driver that
+// read and write the same rows. Both use 16 goroutines.
 //
-// The two take turns in slices of a few hundred calls within one run, because
-// a machine has faster and slower seconds. The metric "ratio" is the service's
-// throughput as a share of the bare statement's.
+// They take turns every few hundred calls within one run, because the speed of a
+// machine varies. The metric "ratio" is the service's throughput divided by that of
+// the bare statements.
 func BenchmarkStore(b *testing.B) {
 	for _, e := range engines {
 		b.Run(e.name, func(b *testing.B) {
@@ -49,8 +49,8 @@ func BenchmarkStore(b *testing.B) {
 	}
 }
 
-// BenchmarkFindBatch compares FindBatch with a Find for each of the slots, one after
-// the other, in turns. The metric "ratio" is how many times as fast FindBatch is.
+// BenchmarkFindBatch compares FindBatch with one Find for each slot, in turns. The metric
+// "ratio" is how many times faster FindBatch is.
 func BenchmarkFindBatch(b *testing.B) {
 	for _, e := range engines {
 		b.Run(e.name, func(b *testing.B) {
@@ -164,8 +164,8 @@ func takeTurns(b *testing.B, goroutines int, ours, bare func(i, n int) error) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// inParallel calls do n times, by so many goroutines, with one of the benchTokens at random and the
-// number of the call.
+// inParallel calls do n times from several goroutines, with the index of a random token
+// and the number of the call.
 func inParallel(b *testing.B, goroutines, n int, do func(i, call int) error) time.Duration {
 	var next atomic.Int64
 	var wg sync.WaitGroup

@@ -18,17 +18,19 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Clients is a ready registry of clients, kept beside the tokens, for
-// tokenauth.Options.Clients. It is safe for concurrent use.
+// Clients is a ready-made table of OAuth clients, for [tokenauth.Options.Clients].
+// It is stored in the same database as the tokens. It is safe for concurrent use.
 //
-//   - When SetDisabled or Delete returns nil, every token in this database that was
-//     issued at the client before has ended (but see WithTx). It also returns an
-//     error if it changed the client and could not end all of them.
-//   - Tokens elsewhere, in Redis for example, end within 3 seconds of the commit,
-//     while Service.Run runs, and so do those that remain here: Clients is a
-//     tokenauth.RevocationQueue. A type that wraps it passes those methods on.
-//     They end in a storage that is a tokenauth.ClientRevoker.
-//   - A method that names an unknown client returns tokenauth.ErrNotFound, wrapped.
+//   - When [Clients.SetDisabled] or [Clients.Delete] returns nil, all tokens that
+//     were issued to the client and are stored in this database have ended. This is
+//     different in a transaction of yours: see [Clients.WithTx]. The two methods
+//     also return an error if they changed the client but could not end all tokens.
+//   - Tokens in another storage, such as Redis, end within 3 seconds of the commit
+//     while [tokenauth.Service.Run] runs. So do tokens that remain in this database.
+//     The other storage must be a [tokenauth.ClientRevoker].
+//   - A type that wraps Clients must pass on the methods of
+//     [tokenauth.RevocationQueue], which Run uses for this.
+//   - Methods return [tokenauth.ErrNotFound], wrapped, for an unknown client.
 type Clients struct{ session }
 
 var (
@@ -36,20 +38,25 @@ var (
 	_ tokenauth.ClientRevoker  = (*Store)(nil)
 )
 
-// Clients returns the registry of clients that is kept beside the tokens.
+// Clients returns the table of clients in the store's database.
 func (s *Store) Clients() *Clients { return &Clients{session{database: s.database}} }
 
-// WithTx returns Clients that work within the host's transaction, as Users.WithTx
-// does. A client's tokens end within 3 seconds of the commit, while Service.Run
-// runs. A host that does not run it calls Service.RevokeClient after the commit.
-// Before that, users may still sign in at the client; and on MariaDB and MySQL its
-// tokens stay until then, since deleting them would lock those of all clients.
+// WithTx returns Clients whose changes are part of the transaction tx, as
+// [Users.WithTx] does. The tokens of a changed client end within 3 seconds of the
+// commit while [tokenauth.Service.Run] runs. If your program does not call Run, call
+// [tokenauth.Service.RevokeClient] after the commit.
+//
+// Until the commit, users can still sign in at the client. On MariaDB and MySQL all
+// tokens of the client stay valid until then: deleting them in the transaction would
+// lock the tokens of all clients.
 func (c *Clients) WithTx(tx *gorm.DB) *Clients { return &Clients{session{c.database, tx}} }
 
-// Create adds a confidential client and returns its secret, which is stored
-// nowhere. Secrets must be empty. Create returns ErrInvalid, wrapped with what is
-// wrong, or ErrExists if the ID is taken. It warns in slog.Default() of an ID with a
-// colon (see tokenauth.Client).
+// Create adds a confidential client and returns its secret. Save the secret: the
+// table stores only a digest. The field Secrets must be empty.
+//
+// Create returns [ErrInvalid], wrapped with the reason, or [ErrExists] if the ID is
+// taken. It logs a warning to [slog.Default] if the ID contains a colon (see
+// [tokenauth.Client]).
 func (c *Clients) Create(ctx context.Context, client tokenauth.Client) (tokenauth.Secret, error) {
 	secret, digest := newSecret()
 	if err := c.create(ctx, client, digest[:]); err != nil {
@@ -58,9 +65,9 @@ func (c *Clients) Create(ctx context.Context, client tokenauth.Client) (tokenaut
 	return secret, nil
 }
 
-// CreatePublic adds a client without a secret, as Create does: one that runs on
-// the user's device and cannot keep a secret (RFC 6749 §2.1). It must not
-// introspect.
+// CreatePublic adds a public client: one that runs on the user's device and cannot
+// keep a secret (RFC 6749 §2.1). A public client must not introspect. CreatePublic
+// returns the errors of [Clients.Create].
 func (c *Clients) CreatePublic(ctx context.Context, client tokenauth.Client) error {
 	if introspectionOf(client.IntrospectsOwn, client.IntrospectsAll) != introspectsNone {
 		return errPublicIntrospects
@@ -103,13 +110,13 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest an
 	return nil
 }
 
-// newSecret returns a client's secret and its digest.
+// newSecret returns a new client secret and its SHA-256 digest.
 func newSecret() (tokenauth.Secret, tokenauth.Digest) {
 	text := rand.Text() + rand.Text() // 260 random bits
 	return tokenauth.NewSecret(text), sha256.Sum256([]byte(text))
 }
 
-// FindClient implements tokenauth.ClientRegistry.
+// FindClient implements [tokenauth.ClientRegistry].
 func (c *Clients) FindClient(ctx context.Context, clientID string) (client tokenauth.Client, err error) {
 	rows, err := c.pool().QueryContext(ctx, c.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`+c.dialect.primary), clientID)
 	if err != nil {
@@ -128,7 +135,7 @@ func (c *Clients) FindClient(ctx context.Context, clientID string) (client token
 			case len(tokenauth.Digest{}):
 				client.Secrets = append(client.Secrets, tokenauth.Digest(digest))
 			default:
-				// Left out, the client would be public.
+				// Skipping the secret would turn the client into a public one.
 				return fmt.Errorf("gormstore: client %q has a secret of %d bytes", client.ID, len(digest))
 			}
 		}
@@ -152,12 +159,12 @@ func (c *Clients) FindClient(ctx context.Context, clientID string) (client token
 	return client, nil
 }
 
-// RotateSecret gives a client a new secret and returns it. The secret before
-// stays valid until DropOldSecret; the one before that does not. A public client,
-// which has none, is tokenauth.ErrNotFound.
+// RotateSecret gives a client a new secret and returns it. The previous secret stays
+// valid until [Clients.DropOldSecret]. Any older secret becomes invalid. For a
+// public client, which has no secret, it returns [tokenauth.ErrNotFound].
 func (c *Clients) RotateSecret(ctx context.Context, clientID string) (tokenauth.Secret, error) {
 	secret, digest := newSecret()
-	// MariaDB and MySQL assign from left to right.
+	// MariaDB and MySQL assign from left to right, so old_secret comes first.
 	err := c.change(ctx, errClientNotFound, `UPDATE tokenauth_clients SET old_secret = secret, secret = ? WHERE id = ? AND secret IS NOT NULL`, digest[:], clientID)
 	if err != nil {
 		return tokenauth.Secret{}, err
@@ -165,16 +172,17 @@ func (c *Clients) RotateSecret(ctx context.Context, clientID string) (tokenauth.
 	return secret, nil
 }
 
-// DropOldSecret ends the secret that the last rotation left valid. A client
-// without one is tokenauth.ErrNotFound.
+// DropOldSecret invalidates the secret that [Clients.RotateSecret] left valid. It
+// returns [tokenauth.ErrNotFound] if there is none.
 func (c *Clients) DropOldSecret(ctx context.Context, clientID string) error {
 	return c.change(ctx, errClientNotFound, `UPDATE tokenauth_clients SET old_secret = NULL WHERE id = ? AND old_secret IS NOT NULL`, clientID)
 }
 
-// SetDisabled disables or enables a client, and ends all its tokens. In another
-// storage they ended when the client was disabled, and enabling it ends none. A token
-// that is issued within 10 seconds after a client was disabled and enabled again may
-// end with the earlier ones.
+// SetDisabled disables or enables a client, and ends all its tokens. Enabling a
+// disabled client ends none in another storage: they ended when it was disabled.
+//
+// If a client is disabled and enabled again, a token that is issued to it within the
+// next 10 seconds may still end with the earlier ones.
 func (c *Clients) SetDisabled(ctx context.Context, clientID string, disabled bool) error {
 	if !disabled {
 		if enabled, err := c.enable(ctx, clientID); enabled || err != nil {
@@ -184,9 +192,10 @@ func (c *Clients) SetDisabled(ctx context.Context, clientID string, disabled boo
 	return c.end(ctx, clientID, `UPDATE tokenauth_clients SET disabled = ?, stamp = ? WHERE id = ?`, disabled, newStamp(), clientID)
 }
 
-// enable enables a client that is disabled, and reports whether it was. All its
-// tokens ended when it was disabled. So none is revoked after the commit: it could
-// be one of a user who has signed in since.
+// enable enables the client if it is disabled, and reports whether it was.
+//
+// It queues no revocation: the client's tokens ended when it was disabled, and a
+// revocation after the commit could end the token of a later sign-in.
 func (c *Clients) enable(ctx context.Context, clientID string) (bool, error) {
 	e := c.ending(clientID, `UPDATE tokenauth_clients SET disabled = ?, stamp = ? WHERE id = ? AND disabled = ?`, false, newStamp(), clientID, true)
 	e.kind = 0
@@ -202,20 +211,21 @@ func (c *Clients) Delete(ctx context.Context, clientID string) error {
 	return c.end(ctx, clientID, `DELETE FROM tokenauth_clients WHERE id = ?`, clientID)
 }
 
-// end changes the client's row, commits, and then ends the tokens once more.
+// end changes the client's row, deletes its tokens, commits, and then deletes its
+// tokens a second time.
 //
-// A sign-in stores its token and then looks at the client again, without a lock.
-// If it still finds the client, it looked before the commit, and stored the token
-// before that. So the token is there when the second deletion begins; the first
-// one, in the transaction, may have come before the token.
+// A sign-in stores its token and then reads the client again, without a lock. If it
+// still finds the client enabled, it read before the commit, and stored the token
+// even earlier. The first deletion may have missed that token. The second one
+// begins after the commit, so it finds the token.
 func (c *Clients) end(ctx context.Context, clientID, statement string, args ...any) error {
 	e := c.ending(clientID, statement, args...)
 	err := c.changeAndEnd(ctx, e)
-	if err != nil || c.tx != nil { // the rest of a host's transaction is Service.Run's
+	if err != nil || c.tx != nil { // in a host's transaction, Service.Run ends the rest
 		return err
 	}
 	if err := c.revokeClient(ctx, e.key); err != nil {
-		return fmt.Errorf("gormstore: client %q was changed, but not all its tokens have ended yet: a running Service.Run ends them: %w", clientID, err)
+		return fmt.Errorf("gormstore: client %q was changed, but not all its tokens have ended yet; Service.Run ends them, if it is running: %w", clientID, err)
 	}
 	return nil
 }
@@ -229,8 +239,8 @@ func (c *Clients) ending(clientID, statement string, args ...any) ending {
 	return e
 }
 
-// RevokeClient implements tokenauth.ClientRevoker. It reads the whole table, in
-// batches.
+// RevokeClient implements [tokenauth.ClientRevoker]. It reads the whole table of
+// tokens, in batches.
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
 	return session{database: s.database}.revokeClient(ctx, c[:])
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Not parallel: it reads what slog.Default() writes.
+// This test is not parallel, because it replaces slog.Default().
 func TestCreatingAClientIDWithAColonWarns(t *testing.T) {
 	s, _ := engines[0].store(t)
 	var b bytes.Buffer
@@ -18,7 +18,7 @@ func TestCreatingAClientIDWithAColonWarns(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(&b, nil)))
 	defer func() {
 		slog.SetDefault(before)
-		log.SetOutput(output) // which SetDefault changed
+		log.SetOutput(output) // undoes a side effect of slog.SetDefault
 		log.SetFlags(flags)
 	}()
 	for id, warns := range map[string]bool{"web": false, "urn:web": true, ":": true} {

@@ -22,8 +22,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The registry ends the tokens that are beside it, and those elsewhere.
-func TestRegistry(t *testing.T) {
+// Changes of a client end its tokens, in the same store and in another storage.
+func TestClientRegistryEndsTokens(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		open := func(t *testing.T) *gormstore.Store {
 			t.Helper()
@@ -46,14 +46,14 @@ func TestRegistry(t *testing.T) {
 	})
 }
 
-// anyone is an Authenticator that asks for no password.
+// anyone is an Authenticator that accepts any password.
 type anyone struct{}
 
 func (anyone) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	return tokenauth.Principal{UserID: c.UserName, UserName: c.UserName}, nil
 }
 
-// atClients returns a service with such an Authenticator, and public clients.
+// atClients returns a service with the Authenticator anyone and with public clients.
 func atClients(t *testing.T, s *gormstore.Store, ids ...string) *tokenauth.Service {
 	t.Helper()
 	auth, err := tokenauth.New(s, anyone{}, &tokenauth.Options{
@@ -85,7 +85,7 @@ var clientEndings = map[string]func(*gormstore.Clients, context.Context, string)
 	"Delete":      (*gormstore.Clients).Delete,
 }
 
-// awaitLock waits until a transaction of the database waits for another.
+// awaitLock waits until one transaction of the database waits for another one's lock.
 func awaitLock(t *testing.T, db *gorm.DB) {
 	t.Helper()
 	query := `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
@@ -103,12 +103,12 @@ func awaitLock(t *testing.T, db *gorm.DB) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("nothing waits for a lock")
+			t.Fatal("no transaction waits for a lock")
 		}
 	}
 }
 
-// lockable are the engines on which transactions wait for rows.
+// lockable are the engines that lock rows.
 func lockable(t *testing.T, test func(t *testing.T, db *gorm.DB)) {
 	t.Parallel()
 	for name, dialector := range map[string]func(t *testing.T) gorm.Dialector{
@@ -122,10 +122,10 @@ func lockable(t *testing.T, test func(t *testing.T, db *gorm.DB)) {
 	}
 }
 
-// A user signs in at a client after the transaction that disables it has passed
-// the place of the user's token, and before that commits. Nothing runs in the
-// background.
-func TestSignInBehindTheDeletionOfTokensDoesNotOutliveIt(t *testing.T) {
+// A user signs in while a transaction disables the client. The transaction has already
+// scanned past the user's token and has not committed. The token ends even so, without
+// Service.Run.
+func TestDisablingAClientEndsConcurrentSignIns(t *testing.T) {
 	lockable(t, func(t *testing.T, db *gorm.DB) {
 		s := newStore(t, db, nil)
 		for name, change := range clientEndings {
@@ -153,15 +153,15 @@ func TestSignInBehindTheDeletionOfTokensDoesNotOutliveIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := auth.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-				t.Errorf("%s: the token of a user who signed in meanwhile: %v", name, err)
+				t.Errorf("%s: validating the token of a concurrent sign-in: error %v, want ErrInvalidToken", name, err)
 			}
 		}
 	})
 }
 
-// While a host's transaction that disables or deletes a client is open, users sign
-// in at all others, and at that one. When it commits, the tokens at that one end.
-func TestHostsTransactionThatEndsAClient(t *testing.T) {
+// While a host's transaction that disables or deletes a client is open, users can still
+// sign in at every client. After the commit, the tokens of the changed client end.
+func TestClientsWithTxBlocksNoSignIn(t *testing.T) {
 	lockable(t, func(t *testing.T, db *gorm.DB) {
 		s := newStore(t, db, nil)
 		auth := atClients(t, s, "mobile")
@@ -201,9 +201,9 @@ func TestHostsTransactionThatEndsAClient(t *testing.T) {
 	})
 }
 
-// Users who sign in at a client after it was enabled keep their tokens. Enabling
-// one that is enabled signs its users out.
-func TestEnablingAClientEndsNoNewToken(t *testing.T) {
+// Users who sign in at a client after it was enabled keep their tokens. Enabling a client
+// that is already enabled ends its tokens.
+func TestEnablingAClientKeepsNewTokens(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
 		auth := atClients(t, s, "web")
@@ -242,18 +242,18 @@ func TestEnablingAClientEndsNoNewToken(t *testing.T) {
 			}
 		}
 		if err := clients.SetDisabled(ctx, "unknown", false); !errors.Is(err, tokenauth.ErrNotFound) {
-			t.Errorf("an unknown client: %v", err)
+			t.Errorf("an unknown client: error %v, want ErrNotFound", err)
 		}
 	})
 }
 
-// A queue lists all in pages, keeps one revocation for each user, and removes only
-// the one that it is given.
+// The queue lists all revocations in pages and keeps one for each user.
+// RemoveRevocation removes only the revocation that it is given.
 func TestRevocationQueue(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		ctx, users := t.Context(), s.Users()
-		const n = 1001 // more than a page
+		const n = 1001 // more than one page
 		err := db.Transaction(func(tx *gorm.DB) error {
 			for i := range n {
 				if err := tx.Exec(`INSERT INTO tokenauth_revocations (kind, id, change_id) VALUES (1, ?, ?)`, fmt.Sprint("user", i), fmt.Sprint("change", i)).Error; err != nil {
@@ -283,7 +283,7 @@ func TestRevocationQueue(t *testing.T) {
 			}
 		}
 		if found := list(users); len(found) != n || len(list(s.Clients())) != 0 {
-			t.Errorf("%d are queued, want %d", len(found), n)
+			t.Errorf("%d revocations are queued, want %d", len(found), n)
 		}
 		user := create(t, s, "alice")
 		for range 3 {
@@ -308,9 +308,9 @@ func TestRevocationQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, ok := list(users)[user.ID]; ok {
-			t.Error("a revocation that was removed is queued")
+			t.Error("a removed revocation is still queued")
 		}
-		// A change that is rolled back, or finds no user, queues nothing.
+		// A change that is rolled back, or that finds no user, queues no revocation.
 		errRollBack := errors.New("roll back")
 		err = db.Transaction(func(tx *gorm.DB) error {
 			if err := users.WithTx(tx).Delete(ctx, user.ID); err != nil {
@@ -325,7 +325,7 @@ func TestRevocationQueue(t *testing.T) {
 			t.Error(err)
 		}
 		if found := list(users); len(found) != n {
-			t.Errorf("%d are queued, want %d", len(found), n)
+			t.Errorf("%d revocations are queued, want %d", len(found), n)
 		}
 	})
 }

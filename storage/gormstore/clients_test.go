@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// registered returns a service with a registry of clients.
+// registered returns a service whose clients are in the store's table.
 func registered(t *testing.T, s *gormstore.Store) *tokenauth.Service {
 	t.Helper()
 	auth, err := tokenauth.New(s, s.Users(), &tokenauth.Options{Clients: s.Clients()})
@@ -46,16 +46,16 @@ func TestClients(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := clients.Create(ctx, tokenauth.Client{ID: "web"}); !errors.Is(err, gormstore.ErrExists) {
-			t.Errorf("a client of the same ID: %v", err)
+			t.Errorf("creating a client with the same ID: error %v, want ErrExists", err)
 		}
 		if err := clients.CreatePublic(ctx, tokenauth.Client{ID: "WEB"}); err != nil {
-			t.Errorf("IDs are compared exactly: %v", err)
+			t.Errorf("creating a client whose ID differs in case: %v", err)
 		}
 		for _, bad := range []tokenauth.Client{
 			{}, {ID: "a\n"}, {ID: "\xff"}, {ID: strings.Repeat("x", 257)}, {ID: "x", Roles: []string{"a,b"}}, {ID: "x", Secrets: []tokenauth.Digest{{}}},
 		} {
 			if _, err := clients.Create(ctx, bad); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("%+v: %v", bad, err)
+				t.Errorf("%+v: error %v, want ErrInvalid", bad, err)
 			}
 		}
 
@@ -70,7 +70,7 @@ func TestClients(t *testing.T) {
 		bad := func(clientID string, secret tokenauth.Secret) {
 			t.Helper()
 			if _, err := signInBy(ctx, auth, clientID, secret); !errors.Is(err, tokenauth.ErrInvalidClient) {
-				t.Errorf("%s: %v", clientID, err)
+				t.Errorf("%s: error %v, want ErrInvalidClient", clientID, err)
 			}
 		}
 		none := tokenauth.Secret{}
@@ -80,14 +80,14 @@ func TestClients(t *testing.T) {
 		bad("mobile", tokenauth.NewSecret("guess"))
 		bad("unknown", none)
 		bad("", none)
-		// Each client has a token of its own.
+		// A user has one token at each client.
 		for _, accessToken := range []string{web, mobile} {
 			if _, err := auth.Validate(ctx, accessToken); err != nil {
 				t.Error(err)
 			}
 		}
 
-		// One secret takes another's place.
+		// A rotation replaces the secret.
 		second, err := clients.RotateSecret(ctx, "web")
 		if err != nil {
 			t.Fatal(err)
@@ -100,22 +100,22 @@ func TestClients(t *testing.T) {
 		bad("web", first)
 		web = good("web", second)
 		if err := clients.DropOldSecret(ctx, "web"); !errors.Is(err, tokenauth.ErrNotFound) {
-			t.Errorf("dropping none: %v", err)
+			t.Errorf("DropOldSecret without an old secret: error %v, want ErrNotFound", err)
 		}
 		for _, clientID := range []string{"mobile", "unknown"} {
 			if _, err := clients.RotateSecret(ctx, clientID); !errors.Is(err, tokenauth.ErrNotFound) {
-				t.Errorf("rotating what has no secret: %v", err)
+				t.Errorf("RotateSecret of a public client: error %v, want ErrNotFound", err)
 			}
 		}
 
-		// What disables or deletes a client ends its tokens, and no other's.
+		// Disabling or deleting a client ends its tokens, and no other client's.
 		ended := func(accessToken string, want bool) {
 			t.Helper()
 			if _, err := auth.Validate(ctx, accessToken); errors.Is(err, tokenauth.ErrInvalidToken) != want {
 				t.Errorf("ended is not %v: %v", want, err)
 			}
 		}
-		for range 2 { // twice is fine
+		for range 2 { // disabling twice is not an error
 			if err := clients.SetDisabled(ctx, "web", true); err != nil {
 				t.Fatal(err)
 			}
@@ -143,7 +143,7 @@ func TestClients(t *testing.T) {
 		ended(web, false)
 		bad("mobile", none)
 		if err := clients.Delete(ctx, "mobile"); !errors.Is(err, tokenauth.ErrNotFound) {
-			t.Errorf("deleting twice: %v", err)
+			t.Errorf("deleting twice: error %v, want ErrNotFound", err)
 		}
 		if err := auth.RevokeClient(ctx, "web"); err != nil {
 			t.Fatal(err)
@@ -155,14 +155,15 @@ func TestClients(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := signInBy(ctx, auth, "web", none); !errors.Is(err, tokenauth.ErrUnavailable) {
-				t.Errorf("a secret that cannot be: %v", err)
+				t.Errorf("finding a client with an invalid digest: error %v, want ErrUnavailable", err)
 			}
 		}
 	})
 }
 
-// A client is for users with certain roles; others are rejected as any are.
-func TestClientsOfRoles(t *testing.T) {
+// A client with Roles accepts only users who have one of them. Others get the same error
+// as with a wrong password.
+func TestClientRolesRestrictUsers(t *testing.T) {
 	t.Parallel()
 	s, _ := engines[0].store(t)
 	auth := registered(t, s)
@@ -171,7 +172,7 @@ func TestClientsOfRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := signInBy(t.Context(), auth, "back-office", tokenauth.Secret{}); !errors.Is(err, tokenauth.ErrRejected) {
-		t.Errorf("without the role: %v", err)
+		t.Errorf("without the role: error %v, want ErrRejected", err)
 	}
 	if err := s.Users().SetRoles(t.Context(), user.ID, "Reader", "Auditor"); err != nil {
 		t.Fatal(err)
@@ -181,13 +182,13 @@ func TestClientsOfRoles(t *testing.T) {
 	}
 }
 
-// RevokeClient reads each token, and on MariaDB and MySQL what is read to be
-// deleted may stay locked. Sign-ins at other clients must not wait for it.
-func TestRevokeClientLocksNobodyElse(t *testing.T) {
+// RevokeClient reads every token. MariaDB and MySQL may keep rows locked that a DELETE
+// has read. Sign-ins at other clients must not wait for these locks.
+func TestRevokeClientBlocksNoOtherClient(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, mysql.Open(throwaway.MariaDB(t)), nil)
 	s := newStore(t, db, nil)
-	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{Logger: quiet})
+	auth, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +203,7 @@ func TestRevokeClientLocksNobodyElse(t *testing.T) {
 		issue(userID, "web")
 		issue(userID, "mobile")
 	}
-	// It reads in the order of the keys. Somebody holds up the last of them.
+	// RevokeClient reads in the order of the keys. A transaction locks the last one.
 	slices.SortFunc(users, func(a, b string) int {
 		x, y := tokenauth.UserKeyOf(a), tokenauth.UserKeyOf(b)
 		return bytes.Compare(x[:], y[:])
@@ -216,10 +217,10 @@ func TestRevokeClientLocksNobodyElse(t *testing.T) {
 	revoked := make(chan error, 1)
 	go func() { revoked <- s.RevokeClient(t.Context(), tokenauth.SlotOf("", "web").Client) }()
 	deadline := time.Now().Add(30 * time.Second)
-	// The table is read anew only when nobody has read it for a tenth of a second.
+	// MariaDB reads that table again only if no one read it for a tenth of a second.
 	for waiting := 0; waiting == 0; time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("RevokeClient does not wait for the one who holds it up")
+			t.Fatal("RevokeClient does not wait for the locked row")
 		}
 		err := db.Raw(`SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist ON id = trx_mysql_thread_id
 			WHERE trx_state = 'LOCK WAIT' AND db = database()`).Scan(&waiting).Error

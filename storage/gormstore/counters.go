@@ -15,11 +15,11 @@ import (
 
 var _ throttle.Storage = (*Store)(nil)
 
-// errRaced says that another inserted a counter first.
-var errRaced = errors.New("gormstore: a counter was inserted meanwhile")
+// errRaced means that a concurrent transaction inserted a counter first.
+var errRaced = errors.New("gormstore: a concurrent transaction inserted the counter first")
 
-// UpdateCounters implements throttle.Storage, by a transaction that
-// locks the rows. One that changes nothing writes nothing.
+// UpdateCounters implements [throttle.Storage] with a transaction that locks the
+// rows. If change leaves all counters as they are, it writes nothing.
 func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	for {
 		err := session{database: s.database}.transaction(ctx, func(pool gorm.ConnPool) error {
@@ -39,7 +39,7 @@ func (s *Store) updateCounters(ctx context.Context, pool gorm.ConnPool, keys []t
 	after := slices.Clone(before)
 	change(after)
 	var inserts, updates []any
-	for _, i := range inOrder(keys) { // as they were locked
+	for _, i := range inOrder(keys) { // the order in which they were locked
 		c := after[i]
 		if c == before[i] {
 			continue
@@ -58,7 +58,7 @@ func (s *Store) updateCounters(ctx context.Context, pool gorm.ConnPool, keys []t
 	return err
 }
 
-// inOrder returns the indexes of the keys, in the order of the keys.
+// inOrder returns the indexes of keys in ascending order of the keys.
 func inOrder(keys []throttle.Key) []int {
 	order := make([]int, len(keys))
 	for i := range order {
@@ -68,7 +68,7 @@ func inOrder(keys []throttle.Key) []int {
 	return order
 }
 
-// insertCounters inserts rows that were not there, or returns errRaced.
+// insertCounters inserts rows, or returns errRaced if one of them exists already.
 func (s *Store) insertCounters(ctx context.Context, pool gorm.ConnPool, rows []any) error {
 	if len(rows) == 0 {
 		return nil
@@ -86,7 +86,8 @@ func (s *Store) insertCounters(ctx context.Context, pool gorm.ConnPool, rows []a
 
 const counterColumns = 7
 
-// counterRows is the middle of an INSERT of so many values.
+// counterRows returns the part of an INSERT that names the table and the columns and
+// has a placeholder for each of the values.
 func counterRows(values []any) string {
 	const row = `(?, ?, ?, ?, ?, ?, ?)`
 	return `tokenauth_counters (counter_key, failures, failed_at, pending, pending_at, succeeded_at, forget_at) VALUES ` +
@@ -119,7 +120,7 @@ func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []thr
 		}
 		i := slices.IndexFunc(keys, func(k throttle.Key) bool { return bytes.Equal(k[:], key) })
 		if i < 0 {
-			return nil, nil, errors.New("gormstore: the database returned another counter")
+			return nil, nil, errors.New("gormstore: the database returned a counter that was not asked for")
 		}
 		counters[i], there[i] = c, true
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// Purge drops the counters that say nothing any more.
-func TestCountersArePurged(t *testing.T) {
+// Purge removes counters that no longer affect a limit.
+func TestPurgeRemovesExpiredCounters(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
 		now := time.Now().UnixMilli()
@@ -36,12 +36,12 @@ func TestCountersArePurged(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got[0] != want[0] || got[1] != (throttle.Counter{}) {
-			t.Errorf("there are %+v, of %+v", got, want)
+			t.Errorf("the table has the counters %+v, want %+v", got, want)
 		}
 	})
 }
 
-// counted is an Authenticator that counts how often it is asked.
+// counted is an Authenticator that counts its calls.
 type counted struct{ atomic.Int64 }
 
 func (c *counted) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -50,13 +50,13 @@ func (c *counted) Authenticate(context.Context, tokenauth.Credentials) (tokenaut
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// Replicas that count together let through together what one would alone; when
-// the database is gone each counts for itself, its part.
+// Replicas that share counters allow the same number of attempts in all as one replica.
+// Without the database, each replica counts for itself and allows its share.
 func TestReplicasThrottleTogether(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		var asked counted
-		now := time.Now() // and it stays so: no wait is over before the end
+		now := time.Now() // the clock stands still, so no throttling ends during the test
 		o := tokenauth.Options{Logger: quiet, Timeout: 10 * time.Second, Now: func() time.Time { return now }, Throttle: tokenauth.ThrottleOptions{
 			Key: tokenauth.NewSecret("the same thirty-two bytes or more on all replicas"), PerAccountAndSource: 6, Replicas: 3,
 		}}
@@ -88,20 +88,20 @@ func TestReplicasThrottleTogether(t *testing.T) {
 			return n.Load()
 		}
 		if throttled := guess("alice"); asked.Load() != 6 || throttled != 24 {
-			t.Errorf("%d of 30 guesses were looked at, %d throttled", asked.Load(), throttled)
+			t.Errorf("%d of 30 guesses reached the Authenticator, %d were throttled", asked.Load(), throttled)
 		}
 		if err := db.Exec(`DROP TABLE tokenauth_counters`).Error; err != nil {
 			t.Fatal(err)
 		}
 		asked.Store(0)
 		if throttled := guess("bob"); asked.Load() != 6 || throttled != 24 {
-			t.Errorf("without the storage %d of 30 guesses were looked at, %d throttled", asked.Load(), throttled)
+			t.Errorf("without the storage, %d of 30 guesses reached the Authenticator, %d were throttled", asked.Load(), throttled)
 		}
 	})
 }
 
-// All spellings of a name count as one account's.
-func TestThrottleCountsByTheNormalisedName(t *testing.T) {
+// Attempts with different spellings of a name count for one account.
+func TestThrottleCountsByNormalizedName(t *testing.T) {
 	t.Parallel()
 	s, _ := engines[0].store(t)
 	create(t, s, "alice")
@@ -119,6 +119,6 @@ func TestThrottleCountsByTheNormalisedName(t *testing.T) {
 		t.Errorf("%d of 7 were throttled, want 2", throttled)
 	}
 	if got := s.Users().NormalizeUserName("not a name"); got != "not a name" {
-		t.Errorf("what is no name became %q", got)
+		t.Errorf("NormalizeUserName of an invalid name returns %q", got)
 	}
 }

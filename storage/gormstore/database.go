@@ -15,40 +15,43 @@ const defaultPrefix = "tokenauth_"
 
 var prefixPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
 
-// A database is the host's, as the store uses it.
+// A database is the host's database with all that statements depend on.
 type database struct {
 	db      *gorm.DB // for transactions
 	pool    gorm.ConnPool
 	dialect dialect
-	prefix  string // of the tables
+	prefix  string // of the table names
 
-	galera       bool   // the server is a node of a cluster
-	galeraPrefix string // of statements there, or ""
+	galera       bool   // whether the server is a node of a Galera cluster
+	galeraPrefix string // begins each statement there; may be ""
 }
 
-// In a Galera cluster every node takes writes. When a commit returns, it has its
-// place in the cluster's order, but other nodes apply it a moment later; and locks
-// are a node's own. Of two transactions that change a row at two nodes, one ends in
-// error 1213, at its commit at the latest.
+// galeraWaits makes a statement wait until its node of a Galera cluster has applied
+// everything that was committed before at any node (wsrep_sync_wait).
 //
-// So each of our statements waits until its node has applied all that was committed
-// before, at any node (wsrep_sync_wait). The statement says so itself: a setting
-// would have to be right on every connection of the pool, and at every node. A node
-// without a majority refuses it, whatever wsrep_dirty_reads is.
+// In such a cluster every node accepts writes. A commit returns when it has its place
+// in the cluster's order; other nodes apply it a moment later. Locks do not reach
+// other nodes: of two transactions that change one row at two nodes, one gets error
+// 1213, at the latest when it commits.
 //
-// In a transaction no statement waits. Ours wait before they begin.
+// The option is part of each statement. A session setting would have to be correct on
+// every connection of the pool and at every node. A node without a majority refuses
+// the statement, because wsrep_dirty_reads is off.
+//
+// The option has no effect within a transaction, so the store waits before it begins
+// one.
 const galeraWaits = `SET STATEMENT wsrep_sync_wait = 7, wsrep_dirty_reads = OFF FOR `
 
 var galeraStatement = regexp.MustCompile(`^\s*(SELECT|INSERT|UPDATE|DELETE)\b`)
 
-// open checks the host's database. It does not read the schema.
+// open checks db and prefix, and detects the dialect. It sends no statement.
 func open(db *gorm.DB, prefix string) (*database, error) {
 	if db == nil || db.Statement == nil || db.Statement.ConnPool == nil {
-		return nil, errors.New("gormstore: the database is nil or not open")
+		return nil, errors.New("gormstore: the *gorm.DB is nil or not open")
 	}
 	pool := db.Statement.ConnPool
 	if _, ok := pool.(gorm.TxCommitter); ok {
-		return nil, errors.New("gormstore: the database is a transaction; a store needs its connection pool")
+		return nil, errors.New("gormstore: the *gorm.DB is a transaction; give the one that gorm.Open returned")
 	}
 	if err := checkPool(db); err != nil {
 		return nil, err
@@ -71,14 +74,15 @@ func open(db *gorm.DB, prefix string) (*database, error) {
 	}, nil
 }
 
-// statement returns a statement that is run on the pool.
+// statement returns a statement that runs on the pool.
 func (d *database) statement(text string) *statement {
 	return &statement{text: d.sql(text), tries: d.tries(), pool: d.pool, prepare: d.dialect.prepare}
 }
 
-// tries is how often what the database rolled back is run at most. In a Galera
-// cluster nobody waits for a lock of another node: of several that change the same
-// rows there, all but one are rolled back, time after time.
+// tries returns how often to run a statement or transaction that the database keeps
+// rolling back. Galera rolls back more often: its nodes do not wait for each other's
+// locks. Of several transactions that change the same rows, all but one are rolled
+// back each time.
 func (d *database) tries() int {
 	if d.galera {
 		return 20
@@ -86,8 +90,8 @@ func (d *database) tries() int {
 	return 3
 }
 
-// sql rewrites a statement for the engine and the tables' prefix, and adds the
-// dialect's guard to one with a WHERE.
+// sql translates a statement for the engine and the table prefix. It adds the
+// dialect's guard to a statement that has a WHERE.
 func (d *database) sql(text string) string {
 	if d.dialect.guard != "" && strings.Contains(text, defaultPrefix) {
 		text = strings.Replace(text, " WHERE ", " WHERE "+d.dialect.guard+" AND ", 1)

@@ -2,50 +2,51 @@ package gormstore
 
 import "database/sql"
 
-// A dialect is what differs between the engines. Statements are written for
-// SQLite, with the default prefix, and rewritten.
+// A dialect holds the differences between the engines. Statements are written for
+// SQLite with the default table prefix, and translated.
 type dialect struct {
-	folder    string // under migrations
-	numbered  bool   // $1, $2, … for ?
-	aliases   bool   // INSERT INTO … AS t
-	prepare   bool   // whether statements have to be prepared here
-	overwrite string // what an INSERT into tokens does on conflict
-	ignore    string // what an INSERT into users does on conflict: nothing
-	share     string // a read that waits for writers of the row
-	primary   string // ends the condition of a read, and fails at a standby
-	update    string // a read of counters that keeps others from them
-	lock      string // what has to come before such a read, or ""
-	// an INSERT that does nothing on conflict, and tells so by the rows affected
+	folder    string // of the files in migrations
+	numbered  bool   // whether placeholders are $1, $2, … instead of ?
+	aliases   bool   // whether INSERT INTO … AS t is valid
+	prepare   bool   // whether the store prepares its statements
+	overwrite string // the conflict clause of an INSERT into tokens
+	ignore    string // the conflict clause of an INSERT into users: keep the row
+	share     string // makes a read wait for writers of the row
+	primary   string // a condition of a read that fails at a standby
+	update    string // makes a read of counters lock their rows
+	lock      string // a statement to run before such a read; may be ""
+	// the parts of an INSERT that keeps an existing row and does not count it
+	// among the rows affected
 	insertIgnore, onConflict string
-	overwriteCounter         string // what an INSERT into counters does on conflict
-	newestChange             string // the clause of an INSERT into revocations for a conflict
+	overwriteCounter         string // the conflict clause of an INSERT into counters
+	newestChange             string // the conflict clause of an INSERT into revocations
 	// whether a DELETE without an index locks every row that it reads, at the
-	// level that a transaction or a statement has by default
+	// default isolation level
 	locksWhatItReads bool
-	exists           string // whether a table exists
+	exists           string // reads whether a table exists
 	columns          string // reads the names of a table's columns
-	tableOwner       string // reads a table's owner, where another role's may do harm
+	tableOwner       string // reads a table's owner, where a foreign owner is a risk
 	now              string // reads the clock, in Unix seconds
 	isolation        string // reads the transaction's level, where that matters
 	txOptions        []*sql.TxOptions
-	settings         string // reads settings of the session, by name
+	settings         string // reads the session's settings by name
 	tryBytes         string // reads the bytes 0 and 255
 	rules            []rule // check the settings
-	engines          string // reads which engine keeps each table with a prefix
-	guard            string // an expression that is true, or an error where a session has harmful settings
-	truncates        bool   // whether a mode of it cuts off what is too long for a column
-	// the LIMIT of a statement that has none: sql_safe_updates demands one, and
-	// sql_select_limit sets one
+	engines          string // reads the storage engine of each table with a prefix
+	guard            string // a condition that is true, or fails if the session has harmful settings
+	truncates        bool   // whether the engine has a mode that cuts off long values
+	// a LIMIT for statements that need none: sql_safe_updates requires one, and
+	// without one sql_select_limit applies
 	unlimited string
 }
 
-// The columns that a sign-in overwrites. *replaced* comes first: MariaDB and
-// MySQL evaluate assignments from left to right, and would else copy the new
-// digest.
+// overwrite is the conflict clause of a sign-in's INSERT. The column replaced comes
+// first: MariaDB and MySQL evaluate assignments from left to right, so a later place
+// would copy the new digest.
 //
-// A driver may send a statement twice, if the connection breaks in between. A
-// token does not replace itself then. And what is no digest, because somebody
-// spoiled the row, is not copied: the next sign-in mends it.
+// A driver may send a statement twice if the connection breaks. The first CASE keeps
+// a token from replacing itself then. The second one copies only a value that is as
+// long as a digest, so that a sign-in repairs a corrupt row.
 const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
 	replaced = CASE WHEN t.digest = excluded.digest THEN t.replaced WHEN length(t.digest) = 32 THEN t.digest END,
 	digest = excluded.digest, format = excluded.format,
@@ -53,11 +54,13 @@ const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
 	client_id = excluded.client_id, user_id = excluded.user_id, user_name = excluded.user_name,
 	roles = excluded.roles, attributes = excluded.attributes, stamp = excluded.stamp`
 
-// onPrimary makes a read fail at a standby, where tokens that have ended are still
-// there. A check in New would prove one connection, and every other one may lead
-// elsewhere, now or after a fail-over. The server evaluates it before it looks for
-// rows, so that none is missing without an error. What fails is the cast of a text to
-// a boolean, and the error quotes the text.
+// onPrimary is a condition that makes a read fail at a standby, where ended tokens
+// may still exist. A check in [New] would cover one connection only. Other
+// connections may lead to another server, now or after a failover.
+//
+// The server evaluates the condition before it reads rows, so it also fails where no
+// row is found. The text cannot be cast to a boolean, and the server's error quotes
+// it.
 const onPrimary = ` AND CASE WHEN (SELECT pg_catalog.pg_is_in_recovery()) THEN '` + atStandby + `' ELSE 'true' END::pg_catalog.bool`
 
 const atStandby = `this connection leads to a standby, which lags: the service must be connected to the primary only (target_session_attrs=read-write in the DSN; no proxy that sends reads to standbys)`
@@ -66,12 +69,13 @@ const overwriteCounter = ` ON CONFLICT (counter_key) DO UPDATE SET
 	failures = excluded.failures, failed_at = excluded.failed_at, pending = excluded.pending,
 	pending_at = excluded.pending_at, succeeded_at = excluded.succeeded_at, forget_at = excluded.forget_at`
 
-// unlimited is more rows than a table has.
+// unlimited is a LIMIT that is larger than any table.
 const unlimited = ` LIMIT 9223372036854775807`
 
 const newestChange = ` ON CONFLICT (kind, id) DO UPDATE SET change_id = excluded.change_id`
 
-// guarded returns the value, or an error where a session has harmful settings.
+// guarded returns an expression for the value that fails if the session has harmful
+// settings.
 func (d *dialect) guarded(value string) string {
 	if d.guard == "" {
 		return value
@@ -84,8 +88,8 @@ var dialects = map[string]dialect{
 		folder:   "postgres",
 		numbered: true,
 		aliases:  true,
-		// The driver prepares and caches by itself, unless the host told it
-		// not to, for a proxy that pools transactions.
+		// The driver prepares and caches statements itself. Hosts turn that
+		// off for a proxy that pools transactions.
 		prepare:      false,
 		overwrite:    overwrite,
 		ignore:       ` ON CONFLICT DO NOTHING`,
@@ -116,14 +120,15 @@ var dialects = map[string]dialect{
 		ignore: ` ON DUPLICATE KEY UPDATE id = id`,
 		share:  ` LOCK IN SHARE MODE`,
 		update: unlimited + ` FOR UPDATE`,
-		// Not ON DUPLICATE KEY, whose rows affected depend on the host's DSN.
+		// With ON DUPLICATE KEY the rows affected would depend on the DSN.
 		insertIgnore: `INSERT IGNORE INTO`,
 		overwriteCounter: ` ON DUPLICATE KEY UPDATE
 			failures = VALUES(failures), failed_at = VALUES(failed_at), pending = VALUES(pending),
 			pending_at = VALUES(pending_at), succeeded_at = VALUES(succeeded_at), forget_at = VALUES(forget_at)`,
 		newestChange:     ` ON DUPLICATE KEY UPDATE change_id = VALUES(change_id)`,
 		locksWhatItReads: true, // at REPEATABLE READ
-		// Locks rows, and no gaps between them, in which others insert.
+		// At this level MySQL locks rows only, so other transactions can insert
+		// between them.
 		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
 		columns:   `SELECT column_name FROM information_schema.columns WHERE table_schema = database() AND table_name = ?`,
 		settings: `SHOW SESSION VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'character_set_client', 'character_set_connection',
@@ -145,9 +150,9 @@ var dialects = map[string]dialect{
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,
 		newestChange:     newestChange,
-		// There is one writer at a time, and the token was written before.
+		// SQLite has one writer at a time, and the caller has just written.
 		share: ``,
-		// A write, so that this one is the writer before it reads.
+		// A write makes this transaction the writer before it reads.
 		lock:     `UPDATE tokenauth_counters SET failures = failures`,
 		columns:  `SELECT name FROM pragma_table_info(?)`,
 		settings: `SELECT 'journal_mode', journal_mode FROM pragma_journal_mode`,

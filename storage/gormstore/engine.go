@@ -10,8 +10,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// checkEngine returns errSetting, wrapped, if a table of this package is kept by an
-// engine without transactions: enforce_storage_engine and ALTER TABLE do that.
+// checkEngine returns errSetting, wrapped, if a table of this package has a storage
+// engine without transactions. The setting enforce_storage_engine and ALTER TABLE can
+// cause that.
 func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 	if d.dialect.engines == "" {
 		return nil
@@ -33,11 +34,11 @@ func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 	return err
 }
 
-// tables are those of this package, without the prefix.
+// tables are the names of this package's tables, without the prefix.
 var tables = []string{"tokens", "users", "clients", "counters", "revocations", "schema"}
 
-// owns reports whether the table is one of this package. The host's may have the
-// same prefix.
+// owns reports whether the table belongs to this package. Tables of the host may
+// have the same prefix.
 func (d *database) owns(table string) bool {
 	name, ok := strings.CutPrefix(strings.ToLower(table), d.prefix)
 	return ok && slices.Contains(tables, name)

@@ -8,7 +8,7 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A view has no engine. One of all rows of a table works as the table does.
+// A view has no storage engine. A view of all rows of a table works like the table.
 func TestTablesMayBeViews(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, mysql.Open(throwaway.MariaDB(t)), nil)

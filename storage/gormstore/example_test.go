@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// openExample opens a database that the example removes.
+// openExample opens a temporary SQLite database.
 func openExample() (db *gorm.DB, remove func()) {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
@@ -73,7 +73,7 @@ func Example() {
 	// true
 }
 
-// Without its tables a store does not start.
+// New returns an error if the tables are missing.
 func ExampleNew_missingSchema() {
 	db, remove := openExample()
 	defer remove()
@@ -82,8 +82,8 @@ func ExampleNew_missingSchema() {
 	// Output: true
 }
 
-// The host changes a user and something of its own in one transaction; the
-// user's tokens end when it commits.
+// A service changes a user and its own table in one transaction. The user's tokens end
+// when the transaction commits.
 func ExampleUsers_WithTx() {
 	ctx := context.Background()
 	db, remove := openExample()
@@ -116,7 +116,7 @@ func ExampleUsers_WithTx() {
 	// Output: alice true <nil>
 }
 
-// The migrations are for hosts with a migration tool of their own.
+// List the SQL files, for a migration tool of your own.
 func ExampleMigrations() {
 	entries, err := gormstore.Migrations.ReadDir("migrations/postgres")
 	if err != nil {
@@ -149,8 +149,8 @@ func ExampleUsers_NormalizeUserName() {
 	// "not a name"
 }
 
-// With the feed the database tells of tokens that end, which is what the cache
-// needs. It is PostgreSQL's only.
+// The cache needs a feed, through which the database reports ended tokens. Only
+// PostgreSQL has one.
 func ExampleWithFeed() {
 	run := func(ctx context.Context, db *gorm.DB) (*tokenauth.Service, error) {
 		options := &gormstore.Options{Feed: true}
@@ -168,14 +168,14 @@ func ExampleWithFeed() {
 		return tokenauth.New(watched, store.Users(), &tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
 	}
 
-	db, remove := openExample() // SQLite, which does not tell of changes
+	db, remove := openExample() // SQLite, which does not notify of changes
 	defer remove()
 	_, err := run(context.Background(), db)
 	fmt.Println(err)
-	// Output: gormstore: no feed of changes: sqlite does not tell of changes; only PostgreSQL does
+	// Output: gormstore: no feed of changes: sqlite does not notify of changes; only PostgreSQL does
 }
 
-// A client's secret is changed without a moment in which it has none.
+// Replace a client's secret without an interruption: both secrets are valid in between.
 func ExampleClients_RotateSecret() {
 	ctx := context.Background()
 	db, remove := openExample()
@@ -191,20 +191,20 @@ func ExampleClients_RotateSecret() {
 	if _, err := clients.Create(ctx, tokenauth.Client{ID: "web"}); err != nil {
 		panic(err)
 	}
-	newSecret, err := clients.RotateSecret(ctx, "web") // give it to the application, and then
+	newSecret, err := clients.RotateSecret(ctx, "web") // configure the application with it, then drop the old one
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(newSecret) // it does not print itself; Reveal shows it
+	fmt.Println(newSecret) // prints "[redacted]"; Reveal returns the text
 	client, _ := clients.FindClient(ctx, "web")
-	fmt.Println(len(client.Secrets), "secrets are good")
+	fmt.Println(len(client.Secrets), "secrets are valid")
 	if err := clients.DropOldSecret(ctx, "web"); err != nil {
 		panic(err)
 	}
 	client, _ = clients.FindClient(ctx, "web")
-	fmt.Println(len(client.Secrets), "secret is good")
+	fmt.Println(len(client.Secrets), "secret is valid")
 	// Output:
 	// [redacted]
-	// 2 secrets are good
-	// 1 secret is good
+	// 2 secrets are valid
+	// 1 secret is valid
 }

@@ -8,10 +8,11 @@ var (
 	ErrIsolationLevel = errIsolationLevel
 	ErrSetting        = errSetting
 	ErrMemory         = errMemory
+	ErrInterrupted    = errInterrupted
 	ErrPooler         = errPooler
 )
 
-// BatchStatement returns what FindBatch runs for two slots or more.
+// BatchStatement returns the statement of FindBatch for two or more slots.
 func (s *Store) BatchStatement(slots []tokenauth.Slot) (text string, args []any) {
 	q, args := s.batch(slots)
 	return q.text, args

@@ -14,8 +14,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// When the primary dies, services and their feeds go on at the standby, which
-// has all that was confirmed.
+// When the primary fails, services and their feeds continue at the promoted standby,
+// which has all confirmed changes.
 func TestFeedFollowsANewPrimary(t *testing.T) {
 	t.Parallel()
 	primary := throwaway.StartPostgres(t)
@@ -34,7 +34,7 @@ func TestFeedFollowsANewPrimary(t *testing.T) {
 		}
 		return waits
 	})
-	// Commits go by what the checkpointer has read of the settings.
+	// Commits use the settings that the checkpointer has read.
 	if err := db.Exec("CHECKPOINT").Error; err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestFeedFollowsANewPrimary(t *testing.T) {
 		asking.Go(func() {
 			for ctx.Err() == nil {
 				if _, err := auth.Validate(t.Context(), good); errors.Is(err, tokenauth.ErrInvalidToken) {
-					t.Errorf("a good token is refused: %v", err)
+					t.Errorf("a valid token is refused: %v", err)
 				}
 				time.Sleep(time.Millisecond)
 			}
@@ -73,7 +73,7 @@ func TestFeedFollowsANewPrimary(t *testing.T) {
 	asking.Wait()
 	for from, to := range map[*tokenauth.Service]*tokenauth.Service{a: b, b: a} {
 		if _, err := from.Validate(t.Context(), revoked); !errors.Is(err, tokenauth.ErrInvalidToken) {
-			t.Errorf("a token that was revoked before the fail-over: %v", err)
+			t.Errorf("validating a token that was revoked before the failover: error %v, want ErrInvalidToken", err)
 		}
 		accessToken := issueTo(t, from, "carol")
 		warm(t, to, accessToken)

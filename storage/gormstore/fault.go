@@ -10,11 +10,11 @@ import (
 	"gorm.io/gorm"
 )
 
-// errPooler: the database is behind a pooler with a setting that loses
-// statements or runs those of another client.
+// errPooler means that a pooler before the database loses prepared statements or runs
+// those of another client.
 var errPooler = errors.New("gormstore: a pooler between this service and PostgreSQL, such as PgBouncer, does not fit its settings")
 
-// What an operator does about it.
+// The advice to operators in errors about a pooler.
 const (
 	useTransactions = "it refuses transactions: set pool_mode = transaction, or session"
 	useExec         = "with pool_mode = transaction set default_query_exec_mode=exec in the DSN and leave gorm.Config.PrepareStmt off" +
@@ -22,8 +22,8 @@ const (
 	useReset = "; with pool_mode = session leave server_reset_query at DISCARD ALL"
 )
 
-// explaining is a pool whose errors say what an operator does about them. Those of
-// QueryRowContext come later, from the row.
+// explaining is a pool that passes errors through explain. It cannot do so for
+// QueryRowContext, whose errors come from [sql.Row.Scan].
 type explaining struct{ gorm.ConnPool }
 
 func (e explaining) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
@@ -36,32 +36,45 @@ func (e explaining) QueryContext(ctx context.Context, query string, args ...any)
 	return rows, explain(err)
 }
 
-// explain adds what an operator does to an error of the database that does not say
-// so.
+// errInterrupted means that SQLite stopped a statement because its context ended.
+// The drivers' own error is only "interrupted".
+var errInterrupted = errors.New("gormstore: the statement took longer than its timeout, or its context was canceled")
+
+// interrupted reports whether the error is SQLITE_INTERRUPT. Drivers have different
+// texts for it: "sqlite3: interrupted", "interrupted (9)" or "interrupted".
+func interrupted(text string) bool {
+	return text == "interrupted" || strings.Contains(text, "interrupted (9)") || strings.Contains(text, "sqlite3: interrupted")
+}
+
+// explain adds advice for the operator to an error of the database that lacks it.
 func explain(err error) error {
-	if err == nil || errors.Is(err, errPooler) || errors.Is(err, errSetting) || errors.Is(err, errMemory) {
+	if err == nil || errors.Is(err, errPooler) || errors.Is(err, errSetting) || errors.Is(err, errMemory) || errors.Is(err, errInterrupted) {
 		return err
 	}
 	switch text := err.Error(); {
 	case strings.HasPrefix(text, "Error 1690 ") && strings.Contains(text, "@@autocommit"),
-		strings.HasPrefix(text, "Error 1568 "): // a transaction that nobody commits is in progress
+		strings.HasPrefix(text, "Error 1568 "): // an earlier COMMIT began a transaction
 		return fmt.Errorf("%w: autocommit must be 1, completion_type NO_CHAIN, and character_set_connection the same as character_set_client, in each session: a connection of the pool has another value; nothing was changed: %w", errSetting, err)
 	case strings.HasPrefix(text, "Error 1020 "):
-		return fmt.Errorf("%w, or begin the transaction at READ COMMITTED: innodb_snapshot_isolation rolled it back, since another one had changed a row: %w", errSetting, err)
+		return fmt.Errorf("%w, or begin the transaction at READ COMMITTED: innodb_snapshot_isolation rolled it back, because another transaction had changed a row: %w", errSetting, err)
+	case interrupted(text):
+		return fmt.Errorf("%w: %w", errInterrupted, err)
 	case strings.Contains(text, "no such table: "): // SQLite
-		return fmt.Errorf("%w. In a file the table was dropped, or the file was replaced: call Migrate: %w", errMemory, err)
+		return fmt.Errorf("%w. If the database is a file, the table was dropped or the file was replaced: call Migrate: %w", errMemory, err)
 	}
 	return explainPooler(err)
 }
 
-// explainPooler returns errPooler with an error that no direct connection to
-// PostgreSQL has: a prepared statement that another client made (42P05) or that is
-// not there (26000), or one with other parameters, or a transaction that is refused
-// (both 08P01).
+// explainPooler wraps err in errPooler if a direct connection to PostgreSQL cannot
+// cause it:
+//
+//   - a prepared statement of another client exists (42P05);
+//   - a prepared statement is missing (26000), or has other parameters (08P01);
+//   - a transaction is refused (08P01).
 func explainPooler(err error) error {
 	switch state := sqlState(err); {
 	case state == "26000" || state == "42P05":
-		return fmt.Errorf("%w: its prepared statements are missing, or others': %s%s: %w", errPooler, useExec, useReset, err)
+		return fmt.Errorf("%w: prepared statements are missing, or belong to another client: %s%s: %w", errPooler, useExec, useReset, err)
 	case state == "08P01" && strings.Contains(err.Error(), "prepared statement"):
 		return fmt.Errorf("%w: the statement of another client ran: %s: %w", errPooler, useExec, err)
 	case state == "08P01" && strings.Contains(err.Error(), "statement pooling mode"):
@@ -70,16 +83,15 @@ func explainPooler(err error) error {
 	return err
 }
 
-// rolledBack reports whether the database chose the statement as the victim of
-// a deadlock (40P01, 1213) or could not serialise it (40001). MySQL's driver
-// tells by the text only, to those who do not import it.
+// rolledBack reports whether the database rolled the statement back because of a
+// deadlock (40P01, 1213) or a serialization failure (40001). For MySQL it compares
+// the text, because this package does not import the driver.
 func rolledBack(err error) bool {
 	state := sqlState(err)
 	return state == "40001" || state == "40P01" || strings.HasPrefix(err.Error(), "Error 1213 (40001)")
 }
 
-// sqlState returns the SQLSTATE of an error of PostgreSQL, whichever the
-// driver, or "".
+// sqlState returns the SQLSTATE of an error from any PostgreSQL driver, or "".
 func sqlState(err error) string {
 	var state interface{ SQLState() string }
 	if errors.As(err, &state) {

@@ -14,8 +14,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A server that is stopped, or hangs, makes every answer "unavailable" within
-// the deadline, never "invalid"; when it is back, so is the service.
+// While the server is stopped or hangs, every answer is "unavailable" within the
+// deadline, never "invalid". Afterwards the service works again.
 func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 	t.Parallel()
 	servers := []struct {
@@ -50,7 +50,7 @@ func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 					if _, err = signIn(t.Context(), auth, "alice", "password"); !errors.Is(err, tokenauth.ErrUnavailable) || errors.Is(err, tokenauth.ErrRejected) {
 						t.Errorf("%s: SignIn returns %v", during, err)
 					}
-					// One deadline for the token, two seconds for the user; and a busy machine.
+					// The token has one deadline, the user two seconds; the rest is for a busy machine.
 					if took := time.Since(began); took > timeout+2*time.Second+3*time.Second {
 						t.Errorf("%s: attempt %d took %v", during, i, took)
 					}
@@ -86,15 +86,15 @@ func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 			server.Pause(t)
 			unavailable("hanging")
 			server.Resume(t)
-			// What hung may have been done or not: sign in anew first.
+			// The hanging sign-in may or may not have stored its token, so sign in again.
 			signsIn("the pause")
 			recovers("the pause")
 		})
 	}
 }
 
-// Many sign-ins at once leave one good token, and revoking the user
-// while they go on leaves none from before.
+// Concurrent sign-ins of one user leave one valid token. RevokeUser ends all tokens from
+// before the call, even while sign-ins continue.
 func TestConcurrentSignInsLeaveOneValidToken(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
@@ -130,10 +130,10 @@ func TestConcurrentSignInsLeaveOneValidToken(t *testing.T) {
 			}
 		}
 		if good != 1 || replaced != 1 {
-			t.Errorf("%d tokens are good and %d replaced, want one and one", good, replaced)
+			t.Errorf("%d tokens are valid and %d replaced, want one and one", good, replaced)
 		}
 
-		// Tokens from before a revocation, while more are being issued.
+		// Revoke the user while more tokens are being issued.
 		before := make([]string, 0, n)
 		for i := range 20 {
 			grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user.ID}, fmt.Sprint("client", i))
@@ -156,7 +156,7 @@ func TestConcurrentSignInsLeaveOneValidToken(t *testing.T) {
 		}
 		for _, accessToken := range before {
 			if _, err := auth.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-				t.Errorf("after RevokeUser a token from before it: %v", err)
+				t.Errorf("validating a token from before RevokeUser: error %v, want ErrInvalidToken", err)
 			}
 		}
 		for range 50 {

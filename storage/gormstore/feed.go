@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A feedStore is a Store on PostgreSQL with a feed.
+// A feedStore is a [Store] in PostgreSQL that also implements [tokenauth.Watcher].
 type feedStore struct {
 	*Store
 	pool     *sql.DB
@@ -29,24 +29,28 @@ var (
 	_ tokenauth.Lister      = (*feedStore)(nil)
 )
 
-// WithFeed returns the store with the feed that the cache needs: a storage that is
-// also a tokenauth.Watcher, and has all abilities of the store. A trigger on the
-// table of tokens reports every change, an operator's DELETE included, in every
-// session. Migrate installs the trigger if Options.Feed is set;
-// migrations/postgres_feed has it as SQL. L is a pgxfeed.Listener.
+// WithFeed adds to a store in PostgreSQL the feed of changes that the cache
+// ([tokenauth.Options.Cache]) needs. It returns a storage that has all abilities of s
+// and is also a [tokenauth.Watcher]. Pass a Listener of package pgxfeed as l.
 //
-// The table gets one row that is not a token. One of the processes that watch
-// updates it for each heartbeat (README.md describes it).
+// A trigger on the table of tokens reports every change, also a DELETE by an operator
+// in psql. Install it with [Options.Feed] and [Migrate], or with the SQL files in
+// migrations/postgres_feed.
 //
-// Each call of Watch keeps a connection of its own (see the Listener); a Service
-// with a cache has one call in progress. PostgreSQL serialises the commits that
-// notify, so sign-ins that replace a token and revocations have a limit of their
-// own; first sign-ins and validations do not notify.
+// The table gets one row that is not a token. One of the watching processes updates
+// that row for each heartbeat (README.md describes it).
 //
-// It returns an error on engines that do not notify (MariaDB, MySQL, SQLite), if
-// the trigger is missing, old or not ENABLE ALWAYS, if the table is partitioned or
-// inherited from, if the pool may have only one connection and the Listener would
-// take it, or if the database failed.
+// Each call of Watch keeps one connection; a [tokenauth.Service] with a cache has one
+// call in progress. PostgreSQL serializes the commits of transactions that notify.
+// This limits the rate of revocations and of sign-ins that replace a token. First
+// sign-ins and validations do not notify.
+//
+// WithFeed returns an error if
+//   - the engine has no notifications (MariaDB, MySQL, SQLite);
+//   - the trigger is missing, old or not ENABLE ALWAYS;
+//   - the table is partitioned, or another table inherits from it;
+//   - the pool may have only one connection, and the listener would take it;
+//   - the database failed.
 func WithFeed(ctx context.Context, s *Store, l listen.Listener) (tokenauth.Storage, error) {
 	if l == nil {
 		return nil, errors.New("gormstore: the listener is nil")
@@ -72,8 +76,8 @@ func WithFeed(ctx context.Context, s *Store, l listen.Listener) (tokenauth.Stora
 	return w, nil
 }
 
-// leavesConnections returns an error if the feed would take the only connection
-// of the pool, and each call of the store then wait for it in vain.
+// leavesConnections returns an error if the feed would take the only connection of
+// the pool. Every other call of the store would then wait until its timeout.
 func (w *feedStore) leavesConnections() error {
 	if w.listener.UsesPool() && w.pool.Stats().MaxOpenConnections == 1 {
 		return errors.New("gormstore: the pool may have only one connection (SetMaxOpenConns(1)), and the feed would keep it: allow at least two, or give the listener a DSN for a connection of its own")
@@ -81,33 +85,33 @@ func (w *feedStore) leavesConnections() error {
 	return nil
 }
 
-// otherBeat begins the payload of a heartbeat that proves nothing here. Those of
-// the version before came from the connection that listens.
+// otherBeat begins the payloads of heartbeats that watch ignores. An earlier version
+// sent them on the listening connection, so they prove nothing about the trigger.
 const otherBeat = "beat "
 
-// Watch implements tokenauth.Watcher. Its heartbeat is a change of a row of the
-// table of tokens, so that it takes the way of all changes: from the pool of the
-// store, by the trigger, to the listener. See heartbeat.
+// Watch implements [tokenauth.Watcher]. Each heartbeat is a change of a row in the
+// table of tokens. So it travels the same path as a change of a token: from the
+// store's pool, through the trigger, to the listener.
 //
-// It returns an error that says why if there was no heartbeat for four beats, and
-// soon after somebody removed or disabled the trigger.
+// Watch returns an error with the reason if no heartbeat arrived for four beats. It
+// also returns one soon after the trigger was removed or disabled.
 func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if err := w.leavesConnections(); err != nil {
-		return err // the host set its limit after WithFeed
+		return err // the host may have set the limit after WithFeed
 	}
 	return w.listener.Listen(ctx, w.pool, w.channel, func(n listen.Notifications) error {
 		return w.watch(ctx, n, beat, feed)
 	})
 }
 
-// watch passes on notifications while the heartbeat runs beside it: no
-// notification waits for a statement of the heartbeat.
+// watch passes notifications to feed. The heartbeat runs in a goroutine of its own,
+// so that no notification waits for a statement of the heartbeat.
 func (w *feedStore) watch(ctx context.Context, n listen.Notifications, beat time.Duration, feed tokenauth.Invalidator) error {
 	watching, stop := context.WithCancelCause(ctx)
 	h := newHeartbeat(w.row, beat, feed)
 	var running sync.WaitGroup
 	running.Go(func() { stop(h.run(watching)) })
-	defer running.Wait() // it calls feed
+	defer running.Wait() // the heartbeat must not call feed after watch returns
 	defer stop(nil)
 	for {
 		payload, err := n.Next(watching)
@@ -127,7 +131,7 @@ func (w *feedStore) watch(ctx context.Context, n listen.Notifications, beat time
 		case isRow:
 			h.receive(nonce)
 		case strings.HasPrefix(payload, otherBeat):
-		default: // "all", or what no trigger of ours sent
+		default: // "all", or a payload that this package's trigger did not send
 			feed.InvalidateAll()
 		}
 	}

@@ -20,13 +20,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// BenchmarkFeed tells what the feed's trigger costs a sign-in on PostgreSQL, by
-// 16 goroutines: one that replaces a token notifies, and a user's first does
-// not.
+// BenchmarkFeed measures the cost of the feed's trigger for sign-ins on PostgreSQL, with
+// 16 goroutines. A sign-in that replaces a token notifies; a user's first one does not.
 func BenchmarkFeed(b *testing.B) {
 	for _, feed := range []bool{false, true} {
 		db := openDialector(b, postgres.Open(throwaway.Postgres(b)), nil)
-		auth := service(b, newStore(b, db, &gormstore.Options{Feed: feed}), nobody{})
+		auth := service(b, newStore(b, db, &gormstore.Options{Feed: feed}), noUsers{})
 		issued := 0
 		for _, replacing := range []bool{false, true} {
 			b.Run(fmt.Sprintf("feed=%v/replacing=%v", feed, replacing), func(b *testing.B) {
@@ -55,10 +54,10 @@ func BenchmarkFeed(b *testing.B) {
 	}
 }
 
-// BenchmarkHeartbeat tells what heartbeats cost that keep caches alive at the
-// default lease, with nothing else to do: shares of one core, of the server and of
-// this process with all replicas in it, and rows that are written. Zero replicas
-// is what the server and this process take anyway.
+// BenchmarkHeartbeat measures the cost of heartbeats at the default lease, without other
+// load. It reports the share of one core that the server takes, the share that this
+// process with all replicas takes, and the rows that are written. The run with zero
+// replicas is the base line.
 func BenchmarkHeartbeat(b *testing.B) {
 	const beat, window = 2 * time.Second / 4, 10 * time.Second
 	for _, replicas := range []int{0, 1, 10} {
@@ -103,8 +102,8 @@ func watcher(tb testing.TB, db *gorm.DB) tokenauth.Watcher {
 	return w.(tokenauth.Watcher)
 }
 
-// serverTime is what the processes of the server that are connected have taken, of
-// the CPU. It needs Linux.
+// serverTime returns the CPU time of the server's processes that have a connection. It
+// needs Linux.
 func serverTime(tb testing.TB, db *gorm.DB) (sum time.Duration) {
 	tb.Helper()
 	var pids []int
@@ -135,19 +134,19 @@ func cpuTime(tb testing.TB, pid string) time.Duration {
 
 func writtenRows(tb testing.TB, db *gorm.DB) (n float64) {
 	tb.Helper()
-	time.Sleep(1100 * time.Millisecond) // for the statistics of the others
+	time.Sleep(1100 * time.Millisecond) // until the other sessions' statistics are visible
 	if err := db.Raw(`SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'tokenauth_tokens'`).Scan(&n).Error; err != nil {
 		tb.Fatal(err)
 	}
 	return n
 }
 
-// BenchmarkRevocationReachesReplica tells how long after a revocation has begun
-// another replica is told to invalidate.
+// BenchmarkRevocationReachesReplica measures the time from the start of a revocation to
+// the invalidation at another replica.
 func BenchmarkRevocationReachesReplica(b *testing.B) {
 	dsn := throwaway.Postgres(b)
 	s := newStore(b, openDialector(b, postgres.Open(dsn), nil), &gormstore.Options{Feed: true})
-	auth := service(b, s, nobody{})
+	auth := service(b, s, noUsers{})
 	feed := &latest{invalidated: make(chan time.Time, 1)}
 	ctx, cancel := context.WithCancel(b.Context())
 	w := watcher(b, openDialector(b, postgres.Open(dsn), nil))

@@ -15,7 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 )
 
-// offset is a pool of a server whose clock is ahead by a day while it is set.
+// offset is a pool of a server whose clock is a day ahead while set is true.
 type offset struct {
 	*sql.DB
 	set *atomic.Bool
@@ -30,8 +30,8 @@ func (o offset) QueryContext(ctx context.Context, query string, args ...any) (*s
 	return o.DB.QueryContext(ctx, query, args...)
 }
 
-// By a clock that is ahead by more than a day, tokens have expired that are valid
-// here, and the trigger does not report their end.
+// If the database's clock is a day ahead, the trigger does not report the end of some
+// tokens that are valid here. The feed must then be lost.
 func TestFeedIsLostIfTheDatabaseClockIsAhead(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)

@@ -19,11 +19,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// logged is a replica with a log.
+// logged returns a replica and its log.
 func logged(t *testing.T, s tokenauth.Storage, lease time.Duration) (*tokenauth.Service, *syncBuffer) {
 	t.Helper()
 	log := new(syncBuffer)
-	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{
+	auth, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{
 		Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: 10 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
@@ -37,22 +37,22 @@ func logged(t *testing.T, s tokenauth.Storage, lease time.Duration) (*tokenauth.
 	return auth, log
 }
 
-// with adds settings of a session to a URL of throwaway.
+// with adds session settings to a DSN of package throwaway.
 func with(dsn, settings string) string { return dsn + "&" + settings }
 
-// inPlace rewrites a statement or a script for the prefix.
+// inPlace replaces the default prefix in a statement or script.
 func inPlace(prefix, statement string) string {
 	return strings.ReplaceAll(statement, "tokenauth_", prefix)
 }
 
-// A feedFault is something that breaks the way of changes, or looks like it.
+// A feedFault breaks the path of notifications, or only seems to.
 type feedFault struct {
 	name string
-	// do makes the fault, by statements of the default prefix.
+	// do are the statements that cause the fault, with the default prefix.
 	do []string
-	// end ends all tokens; empty means by Service.Revoke.
+	// end is a statement that ends all tokens; empty means Service.Revoke.
 	end []string
-	// says is what the log says; empty means that the feed stays alive.
+	// says is a part of the log; empty means that the feed stays alive.
 	says string
 }
 
@@ -101,9 +101,9 @@ var feedFaults = []feedFault{
 	{name: "table altered", do: []string{`ALTER TABLE tokenauth_tokens ADD COLUMN tenant text`}},
 }
 
-// Whatever breaks the way of changes, no token is accepted for longer than the
-// lease after it ended, and the log says once what broke. What only looks like it
-// loses neither a change nor the feed.
+// Whatever breaks the path of notifications, no token is accepted for longer than the
+// lease after it ended. The log has the reason once. A harmless change loses neither a
+// notification nor the feed.
 func TestFeedFaultsEndTokensWithinTheLease(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
@@ -118,7 +118,7 @@ func TestFeedFaultsEndTokensWithinTheLease(t *testing.T) {
 			w := withPrefix(t, with(dsn, "role="+prefix+"service"), prefix, pgxfeed.Listener{DSN: dsn})
 			const lease = 2 * time.Second
 			reader, log := logged(t, w, lease)
-			writer := service(t, s, nobody{})
+			writer := service(t, s, noUsers{})
 			eventually(t, "the feed is alive", func() bool { return reader.CacheStats().FeedAlive })
 			accessToken := issueTo(t, writer, "alice")
 			warm(t, reader, accessToken)
@@ -148,8 +148,7 @@ func TestFeedFaultsEndTokensWithinTheLease(t *testing.T) {
 	}
 }
 
-// roleFor creates the role of a service, which may do nothing yet. It goes with
-// the test.
+// roleFor creates a role without rights. The test drops it at its end.
 func roleFor(t *testing.T, admin *gorm.DB, prefix string) {
 	t.Helper()
 	inOneSession(t, admin, prefix, []string{`CREATE ROLE tokenauth_service`})
@@ -160,7 +159,7 @@ func roleFor(t *testing.T, admin *gorm.DB, prefix string) {
 	})
 }
 
-// withPrefix opens a store with a feed on tables that are there.
+// withPrefix opens a store with a feed on existing tables.
 func withPrefix(t *testing.T, dsn, prefix string, l pgxfeed.Listener) watched {
 	t.Helper()
 	s, err := gormstore.New(t.Context(), openDialector(t, postgres.Open(dsn), nil), &gormstore.Options{TablePrefix: prefix})
@@ -192,8 +191,8 @@ func inOneSession(t *testing.T, db *gorm.DB, prefix string, statements []string)
 	}
 }
 
-// endsWithin fails if the token, which has ended at that moment, is accepted after
-// the lease.
+// endsWithin fails the test if the token, which has just ended, is accepted after the
+// lease.
 func endsWithin(t *testing.T, auth *tokenauth.Service, accessToken string, ended time.Time, lease time.Duration) {
 	t.Helper()
 	for {

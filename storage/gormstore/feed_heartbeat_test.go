@@ -18,7 +18,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// heard listens to the channel beside the feeds, and returns the next payload.
+// heard listens to the channel of the feeds and returns a function for the next payload.
 func heard(t *testing.T, dsn string) (next func() string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
@@ -39,9 +39,8 @@ func heard(t *testing.T, dsn string) (next func() string) {
 	}
 }
 
-// Of several services with leases of their own, one writes the heartbeat at the
-// pace of the shortest, and all are alive without a break. No heartbeat
-// invalidates anything.
+// Several services with different leases share one heartbeat, at the pace of the
+// shortest lease. All feeds stay alive, and no heartbeat invalidates a token.
 func TestServicesShareOneHeartbeat(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
@@ -67,8 +66,8 @@ func TestServicesShareOneHeartbeat(t *testing.T) {
 	}
 	before := ended()
 	next := heard(t, dsn)
-	// Whatever the machine does, two beats are no closer than three quarters of
-	// one; the first may be at any time.
+	// Even on a busy machine, two heartbeats are at least three quarters of a beat
+	// apart. The first one may come at any time.
 	const beats, beat = 9, shortest / 4
 	began := time.Now()
 	for range beats {
@@ -95,9 +94,9 @@ func TestServicesShareOneHeartbeat(t *testing.T) {
 	}
 }
 
-// The version before ignores what begins with "beat ", looks for the trigger by
-// this query, and purges by this statement.
-func TestVersionBeforeBearsTheHeartbeat(t *testing.T) {
+// The previous version ignores payloads that begin with "beat ". It looks for the trigger
+// with the query below, and purges with the statement below. Both must still work.
+func TestPreviousVersionToleratesTheHeartbeat(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
 	w, db := openWatched(t, dsn, pgxfeed.Listener{})
@@ -111,16 +110,16 @@ func TestVersionBeforeBearsTheHeartbeat(t *testing.T) {
 		WHERE t.tgrelid = pg_catalog.to_regclass(?)::oid AND t.tgenabled <> 'D' AND t.tgname IN (?, ?)
 		AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig)`, "tokenauth_tokens", "tokenauth_tell", "tokenauth_tell_all").Scan(&triggers).Error
 	if err != nil || triggers != 2 {
-		t.Errorf("it finds %d triggers, error %v", triggers, err)
+		t.Errorf("the previous version finds %d triggers, error %v", triggers, err)
 	}
 	purge := db.Exec(`DELETE FROM tokenauth_tokens WHERE user_key > '' AND expires_at < ?`, time.Now().Unix())
 	if purge.Error != nil || purge.RowsAffected != 0 {
-		t.Errorf("it purges %d rows, error %v", purge.RowsAffected, purge.Error)
+		t.Errorf("the previous version purges %d rows, error %v", purge.RowsAffected, purge.Error)
 	}
-	if removed, err := service(t, w, nobody{}).Purge(t.Context()); err != nil || removed != 0 {
+	if removed, err := service(t, w, noUsers{}).Purge(t.Context()); err != nil || removed != 0 {
 		t.Errorf("this version purges %d rows, error %v", removed, err)
 	}
-	// A heartbeat of the version before.
+	// Send a heartbeat of the previous version.
 	accessToken := issueTo(t, reader, "alice")
 	warm(t, reader, accessToken)
 	before := reader.CacheStats()
@@ -130,16 +129,16 @@ func TestVersionBeforeBearsTheHeartbeat(t *testing.T) {
 	if payload := next(); payload != "beat GEZDGNBVGY3TQOJQGEZDGNBVGY" {
 		t.Errorf("heard %q", payload)
 	}
-	for range 2 { // the reader has received it by then
+	for range 2 { // the reader has received the heartbeat after these
 		next()
 	}
 	if after := reader.CacheStats(); after.Invalidations != before.Invalidations || after.Flushes != before.Flushes {
-		t.Errorf("it invalidates: %+v", after)
+		t.Errorf("the old heartbeat invalidates tokens: %+v", after)
 	}
 }
 
-// Somebody who makes up a token of the heartbeat's slot learns nothing, and
-// ends nothing.
+// A client that invents a token with the heartbeat's slot gets the usual error, and
+// changes nothing.
 func TestTokenOfTheHeartbeatIsInvalid(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// What comes over the channel may come from anybody. It is a user's key in one
-// spelling, give or take the case, or else everybody's.
+// Every database user can send payloads on the channel. A payload is either a user key
+// in hexadecimal, in upper or lower case, or it invalidates all tokens.
 func FuzzFeedPayload(f *testing.F) {
 	for _, seed := range []string{"", "all", "beat x", "000102030405060708090a0b0c0d0e0f", "000102030405060708090A0B0C0D0E0F", "000102030405060708090a0b0c0d0e0g", "00010203040506070809"} {
 		f.Add(seed)

@@ -20,8 +20,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// neverAlive watches until the feed fails, as it must without a heartbeat, and with
-// an error that says what and what to do.
+// neverAlive calls Watch until it fails. It checks that no heartbeat was reported, and
+// that the error contains all of says.
 func neverAlive(t *testing.T, w tokenauth.Watcher, says ...string) {
 	t.Helper()
 	feed := new(counting)
@@ -34,12 +34,12 @@ func neverAlive(t *testing.T, w tokenauth.Watcher, says ...string) {
 		}
 	}
 	if n := feed.alive.Load(); n > 0 {
-		t.Errorf("there were %d heartbeats", n)
+		t.Errorf("Watch reported %d heartbeats, want none", n)
 	}
 }
 
-// running watches beside the test, as a replica does, and again if a busy machine
-// lost the feed.
+// running calls Watch in the background, as a replica does. It calls Watch again if the
+// feed was lost on a busy machine.
 func running(t *testing.T, w tokenauth.Watcher) *counting {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -55,8 +55,8 @@ func running(t *testing.T, w tokenauth.Watcher) *counting {
 	return feed
 }
 
-// A listener that does not hear what happens in the store's database is never
-// alive, also if it hears heartbeats of other services.
+// A feed is never alive if its listener does not receive notifications of the store's
+// database, even if it receives heartbeats of other services.
 func TestFeedIsNotAliveWithAWrongListener(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
@@ -76,7 +76,7 @@ func TestFeedIsNotAliveWithAWrongListener(t *testing.T) {
 	t.Run("another server", func(t *testing.T) {
 		t.Parallel()
 		if !throwaway.Long() {
-			t.Skip("long; TOKENAUTH_LONG=1 runs it")
+			t.Skip("starts a second server; set TOKENAUTH_LONG=1")
 		}
 		elsewhere := throwaway.StartPostgres(t).DSN()
 		other, _ := openWatched(t, elsewhere, pgxfeed.Listener{})
@@ -129,10 +129,10 @@ func TestFeedIsNotAliveWithAWrongListener(t *testing.T) {
 	})
 }
 
-// reportsChanges has a cached token end, at another service.
+// reportsChanges checks that a revocation by another service ends a cached token.
 func reportsChanges(t *testing.T, w watched) {
 	t.Helper()
-	reader, writer := replica(t, w, time.Minute), service(t, w, nobody{})
+	reader, writer := replica(t, w, time.Minute), service(t, w, noUsers{})
 	accessToken := issueTo(t, writer, t.Name())
 	warm(t, reader, accessToken)
 	if err := writer.Revoke(t.Context(), accessToken); err != nil {
@@ -154,14 +154,14 @@ func withListener(t *testing.T, db *gorm.DB, l listen.Listener) tokenauth.Watche
 	return w.(tokenauth.Watcher)
 }
 
-// strayed listens to another channel.
+// strayed is a Listener on another channel.
 type strayed struct{ pgxfeed.Listener }
 
 func (s strayed) Listen(ctx context.Context, pool *sql.DB, channel string, use func(listen.Notifications) error) error {
 	return s.Listener.Listen(ctx, pool, "not_"+channel, use)
 }
 
-// forger hears heartbeats of the version before and of nobody.
+// forger is a Listener that returns forged heartbeats.
 type forger struct{}
 
 func (forger) UsesPool() bool { return false }
@@ -180,8 +180,8 @@ func (f *forgery) Next(ctx context.Context) (string, error) {
 	}
 }
 
-// Services of several schemas share the channel if they have one prefix. The
-// heartbeat of one is none for the others.
+// Services in different schemas share a channel if they have the same prefix. The
+// heartbeat of one schema does not count for the others.
 func TestFeedsOfSchemasWithOnePrefix(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
@@ -216,13 +216,13 @@ func TestFeedsOfSchemasWithOnePrefix(t *testing.T) {
 	}
 }
 
-// While the row of the heartbeat is locked, notifications arrive as before; then
-// the cache is off until the lock is gone.
-func TestLockedHeartbeatKeepsNoNotificationWaiting(t *testing.T) {
+// While the heartbeat's row is locked, notifications still arrive. After the lease the
+// cache stops serving, until the lock is released.
+func TestLockedHeartbeatDelaysNoNotification(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
 	reader, log := logged(t, w, 2*time.Second)
-	writer := service(t, w, nobody{})
+	writer := service(t, w, noUsers{})
 	eventually(t, "the feed is alive", func() bool { return reader.CacheStats().FeedAlive })
 	lock := db.Begin()
 	defer lock.Rollback()
@@ -248,13 +248,13 @@ func TestLockedHeartbeatKeepsNoNotificationWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := reader.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-		t.Errorf("without a feed, a revoked token: %v", err)
+		t.Errorf("validating a revoked token without a feed: error %v, want ErrInvalidToken", err)
 	}
 	lock.Rollback()
 	eventually(t, "the feed is alive again", func() bool { return reader.CacheStats().FeedAlive })
 }
 
-// The connection that listens is idle for the server, and stays all the same.
+// The server considers the listening connection idle, but does not close it.
 func TestFeedIsNotTerminatedAsIdle(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 )
 
-// fallsSilent hears some payloads, and then nothing.
+// fallsSilent is a Listener that returns some payloads and then waits.
 type fallsSilent struct{ payloads chan string }
 
 func (f fallsSilent) UsesPool() bool { return false }
@@ -33,9 +33,9 @@ func (f fallsSilent) Next(ctx context.Context) (string, error) {
 	}
 }
 
-// Where the connections of the pool lead to two tables in turns, the row of the
-// heartbeat seems to change. Its old notifications prove nothing.
-func TestOldNotificationsAreNoHeartbeats(t *testing.T) {
+// If the pool's connections lead to two tables in turns, the heartbeat's row seems to
+// change. Old notifications of that row must not count as heartbeats.
+func TestOldNotificationsDoNotCountAsHeartbeats(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
 	admin := openDialector(t, postgres.Open(dsn), nil)
@@ -71,7 +71,7 @@ func TestOldNotificationsAreNoHeartbeats(t *testing.T) {
 	neverAlive(t, withListener(t, db, silent), "different tables")
 }
 
-// untilAlive ends Watch at the first heartbeat.
+// untilAlive is an Invalidator that ends Watch at the first heartbeat.
 type untilAlive struct {
 	*counting
 	end context.CancelFunc
@@ -79,9 +79,9 @@ type untilAlive struct {
 
 func (u untilAlive) Heartbeat(time.Time) { u.end() }
 
-// The heartbeat goes by the pool, as changes do. Where that has no connection left,
-// the error says so.
-func TestFeedSaysThatThePoolIsExhausted(t *testing.T) {
+// The heartbeat uses the store's pool. If the pool has no free connection, the error of
+// Watch names that reason.
+func TestWatchErrorNamesExhaustedPool(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
 	w, db := openWatched(t, dsn, pgxfeed.Listener{DSN: dsn})

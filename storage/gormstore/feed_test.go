@@ -24,7 +24,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// openWatched opens a store with a feed, and the database behind it.
+// openWatched returns a store with a feed and the database of the store.
 func openWatched(t *testing.T, dsn string, l listen.Listener) (watched, *gorm.DB) {
 	t.Helper()
 	db := openDialector(t, postgres.Open(dsn), nil)
@@ -41,16 +41,17 @@ func withFeed(t *testing.T, db *gorm.DB, prefix string, l listen.Listener) watch
 	return watched{s, w.(tokenauth.Watcher)}
 }
 
-// watched is a store and its feed.
+// watched is a store with its feed.
 type watched struct {
 	*gormstore.Store
 	tokenauth.Watcher
 }
 
-// A replica is a service with a cache, as one process of several has it.
+// replica returns a service with a cache, like one of several processes. It waits until
+// the feed is alive.
 func replica(t *testing.T, s tokenauth.Storage, lease time.Duration) *tokenauth.Service {
 	t.Helper()
-	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{
+	auth, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{
 		Cache: &tokenauth.CacheOptions{Lease: lease}, Timeout: time.Second, Logger: quiet,
 	})
 	if err != nil {
@@ -64,12 +65,12 @@ func replica(t *testing.T, s tokenauth.Storage, lease time.Duration) *tokenauth.
 	return auth
 }
 
-// eventually waits for something that other processes have to do first.
+// eventually waits until is returns true, and fails the test if that takes too long.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it is not so that %s", what)
+			t.Fatalf("timeout while waiting until %s", what)
 		}
 	}
 }
@@ -83,7 +84,7 @@ func issueTo(t *testing.T, auth *tokenauth.Service, user string) string {
 	return grant.AccessToken.Reveal()
 }
 
-// warm validates until the cache answers.
+// warm validates the token until the cache answers.
 func warm(t *testing.T, auth *tokenauth.Service, accessToken string) {
 	t.Helper()
 	eventually(t, "the token is cached", func() bool {
@@ -113,8 +114,8 @@ func TestWatchedStorage(t *testing.T) {
 	}))
 }
 
-// Whatever ends a token on one replica, or beside all of them, ends it on
-// another that has it cached.
+// A token that ends at one replica, or by SQL, also ends at a replica that has it in
+// its cache.
 func TestFeedReachesReplicas(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
@@ -151,8 +152,8 @@ func TestFeedReachesReplicas(t *testing.T) {
 	}
 }
 
-// The client of a replica that just signed it in may turn to any other: that
-// one has the token before in its cache, and must not take its word for it.
+// After a sign-in at one replica, the client may send its token to another one. That
+// replica may still have the previous token in its cache, and must accept the new one.
 func TestNewTokenIsValidOnAllReplicasAtOnce(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
@@ -166,8 +167,8 @@ func TestNewTokenIsValidOnAllReplicasAtOnce(t *testing.T) {
 	}
 }
 
-// A transaction that ends the tokens of very many users says so, and does not
-// name them all.
+// A transaction that ends the tokens of more than 1000 users reports "all" for the rest
+// of them.
 func TestFeedNamesAtMost1000Users(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
@@ -184,13 +185,13 @@ func TestFeedNamesAtMost1000Users(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuses(t, auth, accessToken, "a DELETE of all")
-	eventually(t, "everything was forgotten", func() bool { return auth.CacheStats().Flushes > before.Flushes })
+	eventually(t, "the cache is flushed", func() bool { return auth.CacheStats().Flushes > before.Flushes })
 	if told := auth.CacheStats().Invalidations - before.Invalidations; told > 1000 {
-		t.Errorf("%d users were named, want 1000 at most", told)
+		t.Errorf("the feed named %d users, want at most 1000", told)
 	}
 }
 
-// counting counts what a Watch reports.
+// counting is an Invalidator that counts the reports of Watch.
 type counting struct {
 	changed, all, alive atomic.Int64
 }
@@ -199,8 +200,8 @@ func (c *counting) Invalidate(tokenauth.UserKey) { c.changed.Add(1) }
 func (c *counting) InvalidateAll()               { c.all.Add(1) }
 func (c *counting) Heartbeat(time.Time)          { c.alive.Add(1) }
 
-// Only what somebody may hold is told of: neither a first sign-in nor the
-// purge of what has expired. And a user is named once in a transaction.
+// The feed reports only tokens that end before they expire. It does not report first
+// sign-ins or purges. It names a user once for each transaction.
 func TestFeedReportsOnlyEndedTokens(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
@@ -208,12 +209,12 @@ func TestFeedReportsOnlyEndedTokens(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- w.Watch(ctx, 500*time.Millisecond, feed) }()
-	settle := func() { // two heartbeats from now all has come
+	settle := func() { // after two heartbeats all notifications have arrived
 		n := feed.alive.Load()
 		eventually(t, "a heartbeat comes", func() bool { return feed.alive.Load() >= n+2 })
 	}
 	settle()
-	auth := service(t, w, nobody{})
+	auth := service(t, w, noUsers{})
 	for i := range 20 {
 		issueTo(t, auth, fmt.Sprint(i))
 	}
@@ -227,7 +228,7 @@ func TestFeedReportsOnlyEndedTokens(t *testing.T) {
 	}
 	settle()
 	if n := feed.changed.Load(); n != 0 {
-		t.Errorf("a purge told of %d users", n)
+		t.Errorf("the feed reported %d users after a purge, want none", n)
 	}
 	for i := range 3 {
 		if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "several"}, fmt.Sprint(i)); err != nil {
@@ -236,14 +237,14 @@ func TestFeedReportsOnlyEndedTokens(t *testing.T) {
 	}
 	settle()
 	if n := feed.changed.Load(); n != 0 {
-		t.Errorf("first sign-ins told of %d users", n)
+		t.Errorf("the feed reported %d users after first sign-ins, want none", n)
 	}
 	if err := auth.RevokeUser(t.Context(), "several"); err != nil {
 		t.Fatal(err)
 	}
 	settle()
 	if n := feed.changed.Load(); n != 1 || feed.all.Load() != 0 {
-		t.Errorf("a revocation of one user at three clients told of %d users, and %d times of all", n, feed.all.Load())
+		t.Errorf("after a revocation of one user at three clients, the feed reported %d users, and %d times all", n, feed.all.Load())
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -251,8 +252,8 @@ func TestFeedReportsOnlyEndedTokens(t *testing.T) {
 	}
 }
 
-// The connection of the feed goes back to nobody: it would go on listening.
-func TestFeedReturnsNoListeningConnection(t *testing.T) {
+// The feed's connection does not return to the pool, because it still listens.
+func TestFeedClosesItsListeningConnection(t *testing.T) {
 	t.Parallel()
 	w, db := openWatched(t, throwaway.Postgres(t), pgxfeed.Listener{})
 	pool, err := db.DB()
@@ -272,7 +273,7 @@ func TestFeedReturnsNoListeningConnection(t *testing.T) {
 	if n := pool.Stats().InUse; n != 0 {
 		t.Errorf("%d connections are in use, want none", n)
 	}
-	eventually(t, "nobody listens", func() bool {
+	eventually(t, "no connection listens", func() bool {
 		var n int
 		err := pool.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %' AND pid <> pg_backend_pid()`).Scan(&n)
 		if err != nil {
@@ -287,15 +288,15 @@ func TestWithFeedRefuses(t *testing.T) {
 		s, db := e.store(t)
 		_, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{})
 		if !errors.Is(err, gormstore.ErrNoFeed) {
-			t.Errorf("without the trigger: %v", err)
+			t.Errorf("without the trigger: error %v, want ErrNoFeed", err)
 		}
-		if _, err := tokenauth.New(s, nobody{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}}); err == nil || !strings.Contains(err.Error(), "Options.Cache") {
+		if _, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}}); err == nil || !strings.Contains(err.Error(), "Options.Cache") {
 			t.Errorf("a cache without a feed: %v", err)
 		}
 		err = gormstore.Migrate(t.Context(), db, &gormstore.Options{Feed: true})
 		if e.name != "postgres" {
 			if !errors.Is(err, gormstore.ErrNoFeed) {
-				t.Errorf("a feed on an engine that has none: %v", err)
+				t.Errorf("a feed on an engine that has none: error %v, want ErrNoFeed", err)
 			}
 			return
 		}
@@ -323,8 +324,9 @@ func TestWithFeedRefuses(t *testing.T) {
 	})
 }
 
-// The triggers of a partitioned table do not fire for TRUNCATE of a partition, or
-// where somebody disabled them for one. Heartbeats would be in another.
+// The triggers of a partitioned table do not fire for TRUNCATE of one partition, or if
+// they are disabled for one partition. The heartbeat's row may be in another partition
+// and would not detect that.
 func TestFeedRefusesPartitions(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
@@ -346,7 +348,7 @@ func TestFeedRefusesPartitions(t *testing.T) {
 		}
 	}
 	refuses("Migrate", gormstore.Migrate(t.Context(), db, &gormstore.Options{Feed: true}))
-	// A host may have applied the files.
+	// The host may have applied the SQL files instead.
 	for _, file := range []string{"0001_feed", "0002_search_path", "0003_heartbeat"} {
 		text, err := gormstore.Migrations.ReadFile("migrations/postgres_feed/" + file + ".up.sql")
 		if err != nil {
@@ -358,11 +360,11 @@ func TestFeedRefusesPartitions(t *testing.T) {
 	}
 	_, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{})
 	refuses("WithFeed", err)
-	issueTo(t, service(t, s, nobody{}), "alice") // without a feed all is well
+	issueTo(t, service(t, s, noUsers{}), "alice") // without a feed the table works
 }
 
-// The feed never takes the only connection: the store would have none, and each
-// request wait for it until it timed out.
+// The feed never takes the only connection of the pool. Otherwise each request would
+// wait for a connection until its timeout.
 func TestFeedDoesNotTakeTheOnlyConnection(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
@@ -386,7 +388,7 @@ func TestFeedDoesNotTakeTheOnlyConnection(t *testing.T) {
 
 	own, err := gormstore.WithFeed(t.Context(), w.Store, pgxfeed.Listener{DSN: dsn})
 	if err != nil {
-		t.Fatalf("a connection beside the pool's: %v", err)
+		t.Fatalf("a Listener with its own connection: %v", err)
 	}
 	auth := replica(t, own, 2*time.Second)
 	if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, ""); err != nil {
@@ -398,7 +400,7 @@ func TestFeedDoesNotTakeTheOnlyConnection(t *testing.T) {
 	}
 }
 
-// A user who may not make tables is told what that takes.
+// If the account may not create tables, Migrate names the privilege that it needs.
 func TestMigrateNamesTheMissingPrivilege(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
@@ -424,7 +426,8 @@ func TestMigrateNamesTheMissingPrivilege(t *testing.T) {
 	}
 }
 
-// Several replicas install the feed at once; the scripts go there and back.
+// Several replicas can install the feed at once. The scripts of the feed also work down
+// and up again.
 func TestMigrateFeedUpAndDown(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
@@ -437,7 +440,7 @@ func TestMigrateFeedUpAndDown(t *testing.T) {
 	if _, err := gormstore.WithFeed(t.Context(), s, pgxfeed.Listener{}); err != nil {
 		t.Fatal(err)
 	}
-	// The old trigger is not enough, since others could have their code called by it.
+	// The old trigger is refused, because it could call code of other roles.
 	for _, step := range []struct {
 		file string
 		feed bool
@@ -463,8 +466,8 @@ func TestMigrateFeedUpAndDown(t *testing.T) {
 	}
 }
 
-// plain is a connection pool of a server that speaks PostgreSQL's dialect and
-// has no triggers, no notifications and no advisory locks.
+// plain is a pool for a server with PostgreSQL's dialect, but without triggers,
+// notifications and advisory locks.
 type plain struct{ *sql.DB }
 
 func (p plain) GetDBConn() (*sql.DB, error) { return p.DB, nil }
@@ -501,19 +504,19 @@ func TestServerWithoutNotify(t *testing.T) {
 	t.Cleanup(func() { pool.Close() })
 	db := openDialector(t, postgres.New(postgres.Config{Conn: plain{pool}}), nil)
 	s := newStore(t, db, nil)
-	auth := service(t, s, nobody{})
+	auth := service(t, s, noUsers{})
 	first := issueTo(t, auth, "alice")
 	if _, err := auth.Validate(t.Context(), first); err != nil {
 		t.Error(err)
 	}
 	issueTo(t, auth, "alice")
 	if _, err := auth.Validate(t.Context(), first); !errors.Is(err, tokenauth.ErrReplacedToken) {
-		t.Errorf("the token before: %v", err)
+		t.Errorf("validating the previous token: error %v, want ErrReplacedToken", err)
 	}
 }
 
-// deaf is a Listener behind a proxy that pools transactions: LISTEN succeeds,
-// and nothing ever comes.
+// deaf is a Listener that receives nothing, as behind a proxy that pools transactions:
+// LISTEN succeeds, but no notification arrives.
 type deaf struct{}
 
 func (deaf) Listen(ctx context.Context, _ *sql.DB, _ string, use func(listen.Notifications) error) error {
@@ -531,22 +534,22 @@ func TestWatchFailsWithoutNotifications(t *testing.T) {
 		t.Errorf("Watch returned %v", err)
 	}
 	if feed.alive.Load() > 0 {
-		t.Error("it was called alive")
+		t.Error("Watch reported a heartbeat, want none")
 	}
 }
 
-// A wire is a way to a server that can be cut, or swallow what goes in.
+// A wire is a proxy to a server that can close its connections or drop all packets.
 type wire struct {
 	net.Listener
 	network, to string
 
 	mu        sync.Mutex
 	conns     []net.Conn
-	forgotten *atomic.Bool // of the connections made since the last forget
+	forgotten *atomic.Bool // for the connections made since the last call of forget
 	swallow   atomic.Bool
 }
 
-// newWire returns a wire to the server with that DSN, and the DSN over it.
+// newWire returns a wire to the server with the DSN, and the DSN through the wire.
 func newWire(t *testing.T, dsn string) (*wire, string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -605,8 +608,8 @@ func (w *wire) cut() {
 	w.conns = nil
 }
 
-// forget loses the connections there are without a word to either end, as a
-// server does whose power fails.
+// forget drops the packets of all present connections without closing them, as when a
+// server loses power.
 func (w *wire) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -614,9 +617,8 @@ func (w *wire) forget() {
 	w.forgotten = new(atomic.Bool)
 }
 
-// When a server is gone without a word, the pool's connections look as well as
-// before. The feed must not wait on them for an answer that nobody sends, also
-// if there is no other call that would find out.
+// When a server disappears, the pool's idle connections still look usable. The feed must
+// not wait on them without limit, even if no other call detects that they are dead.
 func TestFeedReconnectsWhenThePoolIsDead(t *testing.T) {
 	t.Parallel()
 	way, dsn := newWire(t, throwaway.Postgres(t))
@@ -629,14 +631,14 @@ func TestFeedReconnectsWhenThePoolIsDead(t *testing.T) {
 	accessToken := issueTo(t, auth, "alice")
 	warm(t, auth, accessToken)
 	if n := pool.Stats().Idle; n == 0 {
-		t.Error("no connection lies idle, so this tests nothing")
+		t.Error("the pool has no idle connection, so this tests nothing")
 	}
 	way.forget()
 	eventually(t, "the feed is lost", func() bool { return !auth.CacheStats().FeedAlive })
 	eventually(t, "the feed is alive again", func() bool { return auth.CacheStats().FeedAlive })
 	before := auth.CacheStats().Hits
 	eventually(t, "the cache serves again", func() bool {
-		// A call may yet be the first to use a connection that is dead.
+		// A call may still be the first to use a dead connection.
 		if _, err := auth.Validate(t.Context(), accessToken); errors.Is(err, tokenauth.ErrInvalidToken) {
 			t.Fatal(err)
 		}
@@ -644,15 +646,15 @@ func TestFeedReconnectsWhenThePoolIsDead(t *testing.T) {
 	})
 }
 
-// Whatever happens to the feed while the storage answers, a good token is
-// never refused, and one that has ended is within the lease.
+// While the storage answers, faults of the feed never make a valid token invalid. A
+// revoked token is refused within the lease.
 func TestFeedFaultsRefuseNoValidToken(t *testing.T) {
 	t.Parallel()
 	const lease = 400 * time.Millisecond
 	dsn := throwaway.Postgres(t)
 	way, wayDSN := newWire(t, dsn)
 	w, db := openWatched(t, dsn, pgxfeed.Listener{DSN: wayDSN})
-	reader, writer := replica(t, w, lease), service(t, w, nobody{})
+	reader, writer := replica(t, w, lease), service(t, w, noUsers{})
 	for _, fault := range []struct {
 		name       string
 		begin, end func()
@@ -683,16 +685,16 @@ func TestFeedFaultsRefuseNoValidToken(t *testing.T) {
 					_, err := reader.Validate(t.Context(), accessToken)
 					if err != nil {
 						if !errors.Is(err, tokenauth.ErrInvalidToken) {
-							t.Fatalf("round %d: %v", round, err)
+							t.Fatalf("round %d: error %v, want ErrInvalidToken", round, err)
 						}
 						break
 					}
 					if began.Sub(revoked) > lease {
-						t.Fatalf("round %d: a token passed %v after its revocation, the lease is %v", round, began.Sub(revoked), lease)
+						t.Fatalf("round %d: a token was accepted %v after its revocation, the lease is %v", round, began.Sub(revoked), lease)
 					}
 				}
 				if _, err := reader.Validate(t.Context(), stays); err != nil {
-					t.Fatalf("round %d: a good token is refused: %v", round, err)
+					t.Fatalf("round %d: a valid token is refused: %v", round, err)
 				}
 			}
 			fault.end()
@@ -702,7 +704,7 @@ func TestFeedFaultsRefuseNoValidToken(t *testing.T) {
 	}
 }
 
-// warmish has the cache keep the token if it keeps any.
+// warmish fills the cache with the token if the cache is in use.
 func warmish(t *testing.T, auth *tokenauth.Service, accessToken string) {
 	t.Helper()
 	for range 3 {
@@ -712,8 +714,8 @@ func warmish(t *testing.T, auth *tokenauth.Service, accessToken string) {
 	}
 }
 
-// A server that hangs keeps its connections. The cache serves until the lease
-// is over, and then there is nobody to ask; nobody is refused for it.
+// A server that hangs keeps its connections open. The cache serves until the lease ends.
+// After that, validations fail as unavailable, and no token is refused as invalid.
 func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 	t.Parallel()
 	const lease = 300 * time.Millisecond
@@ -731,14 +733,14 @@ func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 			break
 		}
 		if err != nil {
-			t.Fatalf("a good token while the server hangs: %v", err)
+			t.Fatalf("validating a valid token while the server hangs: %v", err)
 		}
 		if began.Sub(paused) > lease {
-			t.Fatalf("the cache served %v after the server fell silent, the lease is %v", began.Sub(paused), lease)
+			t.Fatalf("the cache served %v after the server stopped answering, the lease is %v", began.Sub(paused), lease)
 		}
 	}
 	server.Resume(t)
-	eventually(t, "the token is good again", func() bool {
+	eventually(t, "the token is valid again", func() bool {
 		_, err := auth.Validate(t.Context(), accessToken)
 		if errors.Is(err, tokenauth.ErrInvalidToken) {
 			t.Fatal(err)
@@ -748,8 +750,8 @@ func TestCacheDoesNotServeBeyondTheLease(t *testing.T) {
 	warm(t, auth, accessToken)
 }
 
-// A backup keeps the trigger from being replaced, and requests go on.
-func TestMigrateFeedKeepsNobodyWaiting(t *testing.T) {
+// While a backup keeps Migrate from replacing the trigger, requests continue.
+func TestMigrateFeedDoesNotBlockRequests(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
@@ -775,10 +777,10 @@ func TestMigrateFeedKeepsNobodyWaiting(t *testing.T) {
 			err := db.Raw(`SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tokenauth_tokens'::regclass AND mode = 'AccessExclusiveLock'`).Scan(&waiting).Error
 			return err == nil && waiting == 1
 		})
-		// It would wait until the backup has ended.
+		// Without a lock timeout, the look-up would wait until the backup has ended.
 		call, cancel := context.WithTimeout(ctx, 10*time.Second)
 		if _, err := s.Find(call, tokenauth.SlotOf("alice", "")); !errors.Is(err, tokenauth.ErrNotFound) {
-			t.Errorf("a look-up beside Migrate: %v", err)
+			t.Errorf("a look-up during Migrate: error %v, want ErrNotFound", err)
 		}
 		cancel()
 	}

@@ -18,13 +18,13 @@ var (
 	changedTable = regexp.MustCompile(`(?:CREATE TABLE IF NOT EXISTS|ALTER TABLE) (\w+)`)
 )
 
-// checkForeign returns the version of the schema, or an error if the prefix falls
-// onto a table that this package did not make. CREATE TABLE IF NOT EXISTS would
-// pass over it in silence, and ALTER TABLE change it.
+// checkForeign returns the version of the schema. It returns an error if a table with
+// the prefix exists that this package did not create. CREATE TABLE IF NOT EXISTS
+// would silently accept that table, and ALTER TABLE would change it.
 //
-// It looks at the tables that are still to be made or changed. One is ours if it
-// has the columns with which a script makes it, and, where it matters, an owner that
-// is trusted. It does not matter how far the script was applied.
+// It checks the tables that the remaining scripts create or change. A table belongs
+// to this package if it has all columns of the script's CREATE TABLE. On PostgreSQL
+// it must also have a trusted owner. A script may have been applied in part.
 func (d *database) checkForeign(ctx context.Context, pool gorm.ConnPool) (version int, err error) {
 	if version, err = d.checkForeignSchema(ctx, pool); err != nil {
 		return 0, err
@@ -69,8 +69,8 @@ func (d *database) checkForeignTable(ctx context.Context, pool gorm.ConnPool, ta
 	return nil
 }
 
-// checkForeignSchema looks at the table of versions, which another tool may have
-// under this name.
+// checkForeignSchema checks the table of versions, because another tool may use the
+// same table name.
 func (d *database) checkForeignSchema(ctx context.Context, pool gorm.ConnPool) (version int, err error) {
 	schema, tokens := d.prefix+"schema", d.prefix+"tokens"
 	has, err := d.columns(ctx, pool, schema)
@@ -84,12 +84,13 @@ func (d *database) checkForeignSchema(ctx context.Context, pool gorm.ConnPool) (
 		return version, err
 	}
 	if has, err = d.columns(ctx, pool, tokens); err == nil && len(has) == 0 {
-		err = fmt.Errorf("table %[1]s says version %[2]d, but table %[3]s is missing; nothing was changed. If %[1]s is not of this package, set another Options.TablePrefix than %[4]q; if you dropped %[3]s to have it made again, drop %[1]s, too", schema, version, tokens, d.prefix)
+		err = fmt.Errorf("table %[1]s has version %[2]d, but table %[3]s is missing; nothing was changed. If %[1]s does not belong to this package, set another Options.TablePrefix than %[4]q; if you dropped %[3]s to recreate it, drop %[1]s, too", schema, version, tokens, d.prefix)
 	}
 	return version, err
 }
 
-// checkForeignFunction looks at the function that the feed would replace.
+// checkForeignFunction returns an error if the trigger function's name is used by a
+// function of the host.
 func (d *database) checkForeignFunction(ctx context.Context, pool gorm.ConnPool) error {
 	var body string
 	err := pool.QueryRowContext(ctx, `SELECT prosrc FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure($1)::oid`, d.prefix+"tell()").Scan(&body)
@@ -100,16 +101,16 @@ func (d *database) checkForeignFunction(ctx context.Context, pool gorm.ConnPool)
 		return d.checkOwner(ctx, pool, trustedOwnerOfFunction, d.prefix+"tell()", schemaVersion)
 	}
 	if err == nil {
-		err = fmt.Errorf("function %[1]stell() exists and is not of this package; nothing was changed. Set another Options.TablePrefix than %[1]q, or rename that function", d.prefix)
+		err = fmt.Errorf("function %[1]stell() exists and does not belong to this package; nothing was changed. Set another Options.TablePrefix than %[1]q, or rename that function", d.prefix)
 	}
 	return err
 }
 
 func (d *database) foreign(table, because string) error {
-	return fmt.Errorf("table %s exists and is not of this package: %s; nothing was changed. Set another Options.TablePrefix than %q, or rename that table", table, because, d.prefix)
+	return fmt.Errorf("table %s exists and does not belong to this package: %s; nothing was changed. Set another Options.TablePrefix than %q, or rename that table", table, because, d.prefix)
 }
 
-// columns returns the columns of a table, or none if there is no such table.
+// columns returns the names of a table's columns, or none if the table is missing.
 func (d *database) columns(ctx context.Context, pool gorm.ConnPool, table string) (columns []string, err error) {
 	err = queryRows(ctx, pool, d.sql(d.dialect.columns), []any{table}, func(scan func(...any) error) error {
 		var column string

@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 )
 
-// schemaOf returns all tables and their columns.
+// schemaOf returns all tables with their columns.
 func schemaOf(t *testing.T, e engine, db *gorm.DB) (all []string) {
 	t.Helper()
 	query := map[string]string{
@@ -29,9 +29,9 @@ func schemaOf(t *testing.T, e engine, db *gorm.DB) (all []string) {
 	return all
 }
 
-// A prefix that falls onto tables of the host's is refused, by a name and before
-// anything is changed.
-func TestMigrateRefusesTablesOfOthers(t *testing.T) {
+// If a table of the host has the prefix, Migrate returns an error that names the table.
+// It changes nothing.
+func TestMigrateRefusesForeignTables(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		ctx := t.Context()
 		for i, test := range []struct{ table, columns, insert string }{
@@ -62,7 +62,7 @@ func TestMigrateRefusesTablesOfOthers(t *testing.T) {
 			if after := schemaOf(t, e, db); !slices.Equal(after, before) {
 				t.Errorf("table %s (%s): changed to %q", test.table, test.columns, after)
 			}
-			// Another prefix works.
+			// With another prefix Migrate works.
 			if err := gormstore.Migrate(ctx, db, &gormstore.Options{TablePrefix: "other_"}); err != nil {
 				t.Error(err)
 			}
@@ -70,8 +70,8 @@ func TestMigrateRefusesTablesOfOthers(t *testing.T) {
 	})
 }
 
-// Tables of this package are not refused: those of each earlier version, made by
-// Migrate or by hand, in whole or in part, with columns of the host's beside ours.
+// Migrate accepts the tables of each earlier version, created by Migrate or by hand, in
+// whole or in part. The tables may have additional columns of the host.
 func TestMigrateFromEachVersion(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		files := []string{"0001_init", "0002_counters", "0003_clients", "0004_introspection", "0005_revocations"}
@@ -100,7 +100,7 @@ func TestMigrateFromEachVersion(t *testing.T) {
 				exercise(t, s)
 			}
 		}
-		// Two tables of four, and then as the documentation says to recreate one.
+		// Drop two tables, and then follow the documentation for recreating a table.
 		db := e.open(t, nil)
 		apply(t, e, db, "0001_init.up.sql")
 		for _, table := range []string{"tokenauth_schema", "tokenauth_users"} {
@@ -113,7 +113,7 @@ func TestMigrateFromEachVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := gormstore.Migrate(ctx, db, nil); err == nil || !strings.Contains(err.Error(), "drop tokenauth_schema, too") {
-			t.Errorf("without the tokens' table: %v", err)
+			t.Errorf("without the table of tokens: %v", err)
 		}
 		if err := db.Exec("DROP TABLE tokenauth_schema").Error; err != nil {
 			t.Fatal(err)
@@ -123,8 +123,8 @@ func TestMigrateFromEachVersion(t *testing.T) {
 	})
 }
 
-// A function of the host's is not replaced by the feed's.
-func TestMigrateFeedRefusesAFunctionOfOthers(t *testing.T) {
+// Migrate does not replace a function of the host with the trigger function.
+func TestMigrateFeedRefusesForeignFunction(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
 	if err := db.Exec(`CREATE FUNCTION app_tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$`).Error; err != nil {

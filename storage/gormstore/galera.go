@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// galeraKinds are the kinds of statements that must wait: reads, UPDATE and DELETE,
-// INSERT.
+// galeraKinds are the bits of wsrep_sync_wait that the store needs: 1 for reads, 2 for
+// UPDATE and DELETE, 4 for INSERT.
 const galeraKinds = 1 | 2 | 4
 
-// findGalera finds out whether the server is a node of a Galera cluster. It returns
-// an error if statements cannot wait there.
+// findGalera detects whether the server is a node of a Galera cluster. It returns an
+// error if statements there would not wait for other nodes' commits.
 func (d *database) findGalera(ctx context.Context) error {
 	if d.dialect.folder != "mysql" {
 		return nil
@@ -27,7 +27,7 @@ func (d *database) findGalera(ctx context.Context) error {
 		return err
 	}
 	if on != "ON" {
-		return errors.New("the server is a Galera node, and wsrep_on is off on the connections of this service: other nodes do not get what it writes; remove wsrep_on from its DSN")
+		return errors.New("the server is a Galera node, and wsrep_on is off on the connections of this service: other nodes do not receive its changes; remove wsrep_on from its DSN")
 	}
 	d.galera = true
 	_, err = d.pool.ExecContext(ctx, galeraWaits+`SELECT 1`)
@@ -38,8 +38,8 @@ func (d *database) findGalera(ctx context.Context) error {
 	return err
 }
 
-// checkGaleraSession is for servers without SET STATEMENT, which is MariaDB's. There
-// statements wait if their connection is set so.
+// checkGaleraSession is for servers without SET STATEMENT, which only MariaDB has. It
+// returns an error unless the session's settings make statements wait.
 func (d *database) checkGaleraSession(ctx context.Context) error {
 	wait, err := d.variable(ctx, "SESSION", "wsrep_sync_wait")
 	if err != nil {
@@ -56,8 +56,8 @@ func (d *database) checkGaleraSession(ctx context.Context) error {
 	return nil
 }
 
-// variable returns the value of a variable of the server, or "" if it has none of
-// that name.
+// variable returns the value of a server variable, or "" if the server has no
+// variable of that name.
 func (d *database) variable(ctx context.Context, scope, name string) (value string, err error) {
 	err = d.pool.QueryRowContext(ctx, `SHOW `+scope+` VARIABLES LIKE '`+name+`'`).Scan(&name, &value)
 	if errors.Is(err, sql.ErrNoRows) {

@@ -49,10 +49,9 @@ func galeraService(t *testing.T, s *gormstore.Store, a tokenauth.Authenticator) 
 	return auth
 }
 
-// Replicas at two nodes of a Galera cluster keep what is promised for one
-// database, although locks are a node's own, and a node takes a moment to apply
-// what another one committed.
-func TestGaleraNodesKeepThePromises(t *testing.T) {
+// Replicas at two nodes of a Galera cluster have the same guarantees as with one server.
+// Nodes do not share locks, and apply each other's commits a moment later.
+func TestGaleraHasTheGuaranteesOfOneServer(t *testing.T) {
 	t.Parallel()
 	nodes := throwaway.StartGalera(t, 2)
 	replicas := openGalera(t, nodes, "")
@@ -74,8 +73,7 @@ func TestGaleraNodesKeepThePromises(t *testing.T) {
 	t.Run("a node without a majority", func(t *testing.T) { galeraAlone(t, nodes) })
 }
 
-// overNodes opens a store each of whose statements goes to another node than the
-// one before.
+// overNodes opens a store whose statements alternate between the nodes.
 func overNodes(t *testing.T, nodes []*throwaway.Server) galeraReplica {
 	t.Helper()
 	b := new(balancer)
@@ -139,11 +137,11 @@ func galeraRefuses(t *testing.T, dsn string) {
 	}
 }
 
-// galeraAlone cuts a node off. What it has is not asked for, even on connections
-// that are set to read it.
+// galeraAlone cuts a node off from the others. The store must not read there, even on
+// connections with wsrep_dirty_reads.
 func galeraAlone(t *testing.T, nodes []*throwaway.Server) {
 	if !throwaway.Long() {
-		t.Skip("a node notices after some seconds that it is alone")
+		t.Skip("a node detects after some seconds that it is alone; set TOKENAUTH_LONG=1")
 	}
 	dirty := openGalera(t, nodes, "?wsrep_dirty_reads=1")
 	here, there := dirty[0], dirty[1]
@@ -170,7 +168,7 @@ func galeraAlone(t *testing.T, nodes []*throwaway.Server) {
 	}
 	await("non-Primary")
 	if _, err := there.auth.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrUnavailable) {
-		t.Errorf("a node without a majority: Validate returns %v", err)
+		t.Errorf("Validate at a node without a majority: error %v, want ErrUnavailable", err)
 	}
 	isolate(0)
 	await("Primary")
@@ -185,16 +183,16 @@ func galeraAlone(t *testing.T, nodes []*throwaway.Server) {
 
 var galeraNumber atomic.Uint64
 
-// anew returns a name that no other call returned.
-func anew(kind string) string { return fmt.Sprint(kind, galeraNumber.Add(1)) }
+// newName returns a name that no other call has returned.
+func newName(kind string) string { return fmt.Sprint(kind, galeraNumber.Add(1)) }
 
-// galeraTokens changes something at one node and asks the other one at once.
+// galeraTokens changes tokens at one node and immediately reads them at the other.
 func galeraTokens(t *testing.T, replicas []galeraReplica) {
 	var unknown, accepted, listed int
 	n := long(300)
 	for i := range n {
 		here, there := replicas[i%2], replicas[(i+1)%2]
-		user := anew("tokens")
+		user := newName("tokens")
 		accessToken := issueTo(t, here.auth, user)
 		if _, err := there.auth.Validate(t.Context(), accessToken); errors.Is(err, tokenauth.ErrInvalidToken) {
 			unknown++
@@ -204,7 +202,7 @@ func galeraTokens(t *testing.T, replicas []galeraReplica) {
 		if tokens, err := there.store.List(t.Context(), tokenauth.UserKeyOf(user)); err != nil || len(tokens) != 1 {
 			listed++
 		}
-		// A new token ends at once at the node that may not have it yet.
+		// Revoke a new token at the other node, which may not have applied it yet.
 		accessToken = issueTo(t, here.auth, user)
 		end := func() error { return there.auth.Revoke(t.Context(), accessToken) }
 		if i%4 < 2 {
@@ -222,12 +220,12 @@ func galeraTokens(t *testing.T, replicas []galeraReplica) {
 		}
 	}
 	if unknown+accepted+listed > 0 {
-		t.Errorf("of %d tokens %d were unknown at the other node when they were new, %d not listed, and %d accepted after they had ended", n, unknown, listed, accepted)
+		t.Errorf("of %d tokens, the other node did not find %d new ones, did not list %d, and accepted %d ended ones", n, unknown, listed, accepted)
 	}
 }
 
-// A knownUser is signed in without a look at the password, so that nothing takes
-// time between the look at the user and the token, and is looked at again.
+// A knownUser authenticates without checking the password, so that no time passes between
+// the look-up and the new token. It still has the Recheck of Users.
 type knownUser struct {
 	*gormstore.Users
 	principal tokenauth.Principal
@@ -237,7 +235,7 @@ func (k knownUser) Authenticate(context.Context, tokenauth.Credentials) (tokenau
 	return k.principal, nil
 }
 
-// galeraUsers changes users at one node while they sign in at the other.
+// galeraUsers changes users at one node while they sign in at the other node.
 func galeraUsers(t *testing.T, replicas []galeraReplica) {
 	changes := map[string]func(u *gormstore.Users, ctx context.Context, id string) error{
 		"SetDisabled": func(u *gormstore.Users, ctx context.Context, id string) error { return u.SetDisabled(ctx, id, true) },
@@ -249,7 +247,7 @@ func galeraUsers(t *testing.T, replicas []galeraReplica) {
 		n := long(160)
 		for i := range n {
 			here, there := replicas[i%2], replicas[(i+1)%2]
-			user := create(t, here.store, anew("user"))
+			user := create(t, here.store, newName("user"))
 			principal, err := there.store.Users().Authenticate(t.Context(), tokenauth.Credentials{UserName: user.Name, Password: tokenauth.NewSecret("password")})
 			if err != nil {
 				t.Fatal(err)
@@ -259,7 +257,7 @@ func galeraUsers(t *testing.T, replicas []galeraReplica) {
 			var wg sync.WaitGroup
 			for j := range tokens {
 				wg.Go(func() {
-					time.Sleep(time.Duration(i%8+j) * 400 * time.Microsecond) // at any moment of the change
+					time.Sleep(time.Duration(i%8+j) * 400 * time.Microsecond) // spreads the sign-ins over the duration of the change
 					issued, err := auth.SignIn(t.Context(), tokenauth.Credentials{UserName: user.Name, Password: tokenauth.NewSecret("any")})
 					if err != nil && !errors.Is(err, tokenauth.ErrRejected) {
 						t.Error(err)
@@ -280,18 +278,18 @@ func galeraUsers(t *testing.T, replicas []galeraReplica) {
 			}
 		}
 		if kept > 0 {
-			t.Errorf("%s: of %d users %d kept a token from before", name, n, kept)
+			t.Errorf("%s: of %d users, %d kept a token from before the change", name, n, kept)
 		}
 	}
 }
 
-// galeraSignsInMeanwhile has a user sign in all the while, and changes the user's
-// roles at another node: a token that has the new roles stays.
+// galeraSignsInMeanwhile changes a user's roles at one node while the user keeps signing
+// in at another. A token with the new roles must stay valid.
 func galeraSignsInMeanwhile(t *testing.T, replicas []galeraReplica) {
 	lost, after := 0, 0
 	for i := range long(80) {
 		here, there := replicas[i%2], replicas[(i+1)%2]
-		user := create(t, here.store, anew("meanwhile"))
+		user := create(t, here.store, newName("meanwhile"))
 		var changed atomic.Bool
 		var last tokenauth.IssuedToken
 		var wg sync.WaitGroup
@@ -328,7 +326,8 @@ func galeraSignsInMeanwhile(t *testing.T, replicas []galeraReplica) {
 	}
 }
 
-// galeraClients ends clients at one node while users sign in there at the other.
+// galeraClients disables clients at one node while users sign in at these clients through
+// the other node.
 func galeraClients(t *testing.T, replicas []galeraReplica) {
 	var at []*tokenauth.Service
 	for _, r := range replicas {
@@ -343,7 +342,7 @@ func galeraClients(t *testing.T, replicas []galeraReplica) {
 	kept, n := 0, long(60)
 	for i := range n {
 		here, there := i%2, (i+1)%2
-		id := anew("client")
+		id := newName("client")
 		if err := replicas[there].store.Clients().CreatePublic(t.Context(), tokenauth.Client{ID: id}); err != nil {
 			t.Fatal(err)
 		}
@@ -368,7 +367,7 @@ func galeraClients(t *testing.T, replicas []galeraReplica) {
 		}
 	}
 	if kept > 0 {
-		t.Errorf("of %d clients that were disabled %d tokens are valid", n, kept)
+		t.Errorf("of %d disabled clients, %d tokens are still valid", n, kept)
 	}
 }
 
@@ -390,13 +389,13 @@ func galeraNames(t *testing.T, replicas []galeraReplica) {
 				one = errs[1]
 			}
 			if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(one, gormstore.ErrExists) {
-				t.Errorf("two creations of one name end in %v", errs)
+				t.Errorf("two concurrent creations of one name return %v", errs)
 			}
 		}
 	}
 }
 
-// galeraCounters counts at both nodes at once. What they count is one number.
+// galeraCounters increments counters at both nodes at once. No increment may be lost.
 func galeraCounters(t *testing.T, replicas []galeraReplica) {
 	keys := []throttle.Key{{1}, {2}}
 	const workers, each = 4, 10

@@ -1,60 +1,62 @@
-// Package gormstore keeps tokens, and users for hosts that have none, in the
-// database that a host already uses through GORM: PostgreSQL, MariaDB or
-// MySQL, and SQLite. It imports no driver.
+// Package gormstore stores tokens in the database that a service already uses through
+// GORM: PostgreSQL, MariaDB or MySQL, or SQLite. For services without a users table it
+// has one ([Users]), and a table of OAuth clients ([Clients]). It imports no driver.
 //
-// It takes the host's *gorm.DB as it is, and uses it for its connections only:
-// statements go straight to the connection pool, so no naming strategy, no
-// hook, no DryRun and no replica resolver changes what they say or where they
-// go, and no SQL logger prints a digest or a password hash.
+// Create the tables with [Migrate], or with the SQL files in the folder migrations if
+// you have a migration tool ([Migrations]). Then open the store with [New].
 //
-// The tables are made by Migrate, or by the SQL files in the folder migrations
-// for hosts with a migration tool of their own. New fails if they are missing.
+// The store uses the connection pool of your [gorm.DB] and nothing else of it.
+// Naming strategies, hooks, DryRun and replica resolvers do not affect its statements.
+// No SQL logger prints a digest or a password hash.
 //
-// Users and Clients need not be in the database of the tokens: their changes end
-// tokens elsewhere, too, while tokenauth.Service.Run runs.
+// Users and Clients can be in another database than the tokens, or the tokens in
+// Redis. Changes of users and clients end tokens there while
+// [tokenauth.Service.Run] runs.
 //
-// # Fail-over of PostgreSQL
+// # Failover of PostgreSQL
 //
-// With a DSN that names both servers, services and their feeds find by
-// themselves the one that is the primary:
+// Name both servers in the DSN. Services and their feeds then find the primary:
 //
 //	postgres://db1,db2/service?target_session_attrs=read-write&connect_timeout=1
 //
-// A single server needs connect_timeout, too, and MariaDB and MySQL timeout and
-// readTimeout. database/sql opens connections one after the other where calls wait
-// for one, and sets no limit. One that hangs keeps all calls waiting after the
-// network is back.
+// Set connect_timeout also with a single server; for MariaDB and MySQL set timeout and
+// readTimeout. The pool ([sql.DB]) has no timeout of its own. It opens connections one
+// after the other while calls wait. One attempt that hangs keeps all calls waiting,
+// even after the network is back.
 //
-// Without target_session_attrs they may be at a standby, which lags and still has
-// what has ended. There every read fails, and requests get 503. A server that is
-// gone without a word costs each new
-// connection connect_timeout, which is endless by default. It has to leave time
-// for the next server within tokenauth.Options.Timeout.
+// Without target_session_attrs, connections may lead to a standby. A standby lags and
+// still has tokens that ended at the primary, so every read fails there and requests
+// get 503.
 //
-// PostgreSQL replicates after it has answered, unless it is told otherwise. A
-// fail-over then loses what the standby had not received: a token that was just
-// issued is unknown, and its client signs in again; but a token that was just
-// revoked or replaced is good again, until it expires or is ended once more.
-// With synchronous_standby_names set, and synchronous_commit at its default on
-// or at remote_apply, nothing is lost that was confirmed. (What ended in a 503
-// may have been done, and a fail-over may undo it.) While no such standby
-// answers, each commit waits: sign-ins and revocations end in a 503, and
-// validations go on.
+// A server that does not answer costs each new connection the time connect_timeout,
+// which is unlimited by default. Choose it so that the next server can be tried within
+// [tokenauth.Options.Timeout].
 //
-// The old primary must be down, or out of the services' reach, before the
-// standby is promoted. Making it read-only is not enough: the services keep the
-// connections that they have, and on these a token is valid that has ended at
-// the new primary. A cache keeps such an answer until the token expires.
-// Nothing here can tell; once it has happened, restart the services. An old primary
-// that comes back as a standby does no harm: every read fails there.
+// By default PostgreSQL replicates asynchronously. A failover then loses changes that
+// the standby had not received:
+//
+//   - A token that was just issued is unknown. Its client signs in again.
+//   - A token that was just revoked or replaced is valid again, until it expires or
+//     ends once more.
+//
+// To lose no confirmed change, set synchronous_standby_names, and leave
+// synchronous_commit at on or set remote_apply. A change that got a 503 may have been
+// made, and a failover may undo it. While no synchronous standby answers, each commit
+// waits: sign-ins and revocations get 503, and validations go on.
+//
+// Before the standby is promoted, the old primary must be down or unreachable for the
+// services. Making it read-only is not enough. Services keep their connections to it,
+// where tokens stay valid that end at the new primary. A cache keeps such an answer
+// until the token expires. This package cannot detect it: restart the services
+// afterwards. An old primary that returns as a standby is safe, because every read
+// fails there.
 //
 // # Galera
 //
-// Services may be connected to several nodes of a Galera cluster of MariaDB, each to
-// its own or all through a load balancer. Each statement waits until its node has
-// applied what was committed before at any node. Nothing has to be set. What hosts
-// change in transactions of their own has to know that locks are a node's own: see
-// Users.WithTx.
+// Services may use several nodes of a Galera cluster of MariaDB, directly or through a
+// load balancer. No setting is needed. Each statement waits until its node has applied
+// everything that was committed before at any node. In your own transactions, consider
+// that nodes do not share locks: see [Users.WithTx].
 package gormstore
 
 import (
@@ -67,9 +69,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Store is a tokenauth.Storage in a SQL database, and has the abilities
-// BatchFinder, Lister, Purger, throttle.Storage and ClientRevoker. It is safe for
-// concurrent use, by any number of processes on one database.
+// A Store is a [tokenauth.Storage] in a SQL database. It also implements
+// [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
+// [tokenauth.ClientRevoker] and throttle.Storage. It is safe for concurrent use. Any
+// number of processes may use one database.
 type Store struct {
 	*database
 	users *Users
@@ -84,13 +87,15 @@ var (
 	_ tokenauth.Purger      = (*Store)(nil)
 )
 
-// New returns a Store in the database. Options may be nil. New reads the version
-// of the schema. The host keeps the database, and closes it. New returns
-//   - ErrSchemaVersion, wrapped, if Migrate must be called first;
-//   - an error that names the wrong argument;
-//   - an error that says what to set, if a setting of the database or its pool
-//     must change, or a pooler, such as PgBouncer, does not fit how the driver
-//     runs statements (README.md lists both);
+// New returns a [Store] in the database db. A nil o selects the defaults. New checks
+// the database and creates no tables. The caller remains responsible for closing db.
+//
+// New returns
+//   - [ErrSchemaVersion], wrapped, if [Migrate] must be called first;
+//   - an error that names an invalid argument or option;
+//   - an error that says what to set, if a setting of the database or its pool must
+//     change, or a pooler such as PgBouncer needs other settings (README.md lists
+//     these);
 //   - the database's error.
 func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if o == nil {
@@ -134,7 +139,7 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	}, nil
 }
 
-// Replace implements tokenauth.Storage, by one statement.
+// Replace implements [tokenauth.Storage] with one statement.
 func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	roles, attributes, err := encode(t.Principal.Roles, t.Principal.Attributes)
 	if err != nil {
@@ -150,11 +155,11 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	return err
 }
 
-// Find implements tokenauth.Storage, by one read of the primary key.
+// Find implements [tokenauth.Storage] with one read by the primary key.
 func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (t tokenauth.Token, err error) {
 	r := tokenRows.Get().(*tokenRow)
 	defer r.free()
-	// The raw bytes are only good until the rows are closed, so no QueryRow here.
+	// QueryRow cannot be used: the raw bytes are valid only until the rows are closed.
 	err = s.find.queryRow(ctx, func(scan func(...any) error) error {
 		t, err = r.read(scan)
 		return err
@@ -165,18 +170,18 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (t tokenauth.Toke
 	return t, err
 }
 
-// Revoke implements tokenauth.Storage.
+// Revoke implements [tokenauth.Storage].
 func (s *Store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
 	_, err := s.revoke.exec(ctx, slot.User[:], slot.Client[:], d[:])
 	return err
 }
 
-// RevokeUser implements tokenauth.Storage.
+// RevokeUser implements [tokenauth.Storage].
 func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	_, err := s.revokeUser.exec(ctx, u[:])
 	return err
 }
 
-// Users returns the users that are kept beside the tokens, for hosts without a
-// users table of their own.
+// Users returns the table of users in the store's database, for services that have
+// none of their own.
 func (s *Store) Users() *Users { return s.users }

@@ -14,47 +14,53 @@ import (
 )
 
 const (
-	// patience is after how many beats without a heartbeat Watch ends.
+	// patience is the number of beats without a heartbeat after which Watch fails.
 	patience = 4
-	// slowest is how many beats a statement of the heartbeat may take.
+	// slowest is the timeout of the heartbeat's statements, in beats.
 	slowest = 2
 )
 
-// A heartbeat proves that changes arrive, by a change of the beat row whose stamp is
-// a nonce that was never used before. Of all processes that watch the table, one
-// writes in each beat; the others see it.
+// A heartbeat proves that the feed reports changes. For each beat, one of the
+// processes that watch the table writes a new nonce to the heartbeat's row. The other
+// processes read it.
 //
-// The proof has three parts. At some moment the row had another nonce than it
-// has now. The store has written or read the one that it has now, by its own pool.
-// And the listener has received that one, after the moment. Its transaction
-// committed after the moment, and PostgreSQL delivers in the order of commits, so
-// everything that was committed before the moment has arrived. A nonce that only
-// the listener knows, of another database, or only the pool, proves nothing. Nor does
-// one that arrived before the moment: the pool's connections lead to several rows,
-// by different search paths for example, or the row was restored from a backup.
+// The proof has three parts:
+//
+//   - At a moment asOf the row had another nonce than now.
+//   - The store wrote or read the present nonce through its own pool.
+//   - The listener received the present nonce after asOf.
+//
+// So the nonce was committed after asOf. PostgreSQL delivers notifications in the
+// order of the commits. Therefore all changes that were committed before asOf have
+// arrived.
+//
+// A nonce that only the listener or only the pool knows proves nothing, since the two
+// may use different databases. Neither does a nonce that arrived before asOf: the
+// pool's connections may see different rows, for example by different search paths,
+// or the row may have been restored from a backup.
 type heartbeat struct {
 	row  beatRow
 	beat time.Duration
 	feed tokenauth.Invalidator
-	wake chan struct{} // the listener received what the pool has not seen
+	wake chan struct{} // signals a nonce that the pool has not seen
 
 	mu       sync.Mutex
-	received [64]receipt // the last ones, as a ring
-	next     int         // in received
-	unread   bool
-	nonce    string    // that the pool saw last, or ""
-	seen     time.Time // from before it was seen the last time
-	asOf     time.Time // when the row had another nonce; or zero
-	proven   time.Time // the asOf of the last heartbeat
-	alive    time.Time // when that was, or Watch began
+	received [64]receipt // the last receipts, as a ring
+	next     int         // the index in received to use next
+	unread   bool        // whether the listener received a nonce that the pool has not seen
+	nonce    string      // the nonce that the pool saw last, or ""
+	seen     time.Time   // a time just before the pool saw it last
+	asOf     time.Time   // when the row had another nonce; or zero
+	proven   time.Time   // the asOf of the last heartbeat
+	alive    time.Time   // when the last heartbeat was reported, or Watch began
 
-	// The rest belongs to run.
+	// Only run uses the fields below.
 	version string    // of the triggers
-	writeAt time.Time // unless another process does before
+	writeAt time.Time // when to write, unless another process writes before
 	problem error     // of the last statement
 }
 
-// A receipt is a nonce that the listener received, and when.
+// A receipt is a nonce that the listener received, with the time.
 type receipt struct {
 	nonce string
 	at    time.Time
@@ -65,7 +71,7 @@ func newHeartbeat(row beatRow, beat time.Duration, feed tokenauth.Invalidator) *
 	return &heartbeat{row: row, beat: beat, feed: feed, wake: make(chan struct{}, 1), alive: now, writeAt: now}
 }
 
-// receive is told of each nonce that comes by the listener.
+// receive records a nonce that the listener received.
 func (h *heartbeat) receive(nonce string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -82,7 +88,8 @@ func (h *heartbeat) receive(nonce string) {
 	}
 }
 
-// prove reports a heartbeat if there is one. The caller holds the lock.
+// prove reports a heartbeat if all parts of the proof are there. The caller must hold
+// h.mu.
 func (h *heartbeat) prove() {
 	if h.nonce == "" || !h.asOf.After(h.proven) || !slices.ContainsFunc(h.received[:], func(r receipt) bool {
 		return r.nonce == h.nonce && !r.at.Before(h.asOf)
@@ -93,11 +100,11 @@ func (h *heartbeat) prove() {
 	h.proven, h.alive = h.asOf, time.Now()
 }
 
-// run writes and reads the row until the context ends or the feed is lost, and
-// returns why.
+// run writes and reads the row until the context ends or the feed is lost. It returns
+// the reason.
 func (h *heartbeat) run(ctx context.Context) (err error) {
 	defer func() {
-		if r := recover(); r != nil { // in the host's pool; Watch's caller would have recovered
+		if r := recover(); r != nil { // a panic of the host's driver; see Watch's caller
 			err = fmt.Errorf("gormstore: the heartbeat of the feed panicked: %v", r)
 		}
 	}()
@@ -118,7 +125,7 @@ func (h *heartbeat) run(ctx context.Context) (err error) {
 	}
 }
 
-// step does what is due, and returns when the next is.
+// step writes or reads the row if it is time to, and returns the time of the next step.
 func (h *heartbeat) step(ctx context.Context) (due time.Time, err error) {
 	now := time.Now()
 	over, readAt, unread := h.times()
@@ -144,8 +151,8 @@ func (h *heartbeat) step(ctx context.Context) (due time.Time, err error) {
 	return due, nil
 }
 
-// write changes the row unless another process did since it was seen; the first
-// time it does so anyway, for a heartbeat without delay.
+// write writes a new nonce unless another process wrote one since the last look. The
+// first call always writes, so that the first heartbeat comes without delay.
 func (h *heartbeat) write(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, slowest*h.beat)
 	defer cancel()
@@ -161,7 +168,7 @@ func (h *heartbeat) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, slowest*h.beat)
 	defer cancel()
 	h.mu.Lock()
-	h.unread = false // what arrives from now on is to be read again
+	h.unread = false // a nonce that arrives from now on needs another read
 	h.mu.Unlock()
 	at := time.Now()
 	saw, err := h.row.read(ctx)
@@ -171,11 +178,11 @@ func (h *heartbeat) read(ctx context.Context) error {
 	return err
 }
 
-// see is told of the row as it was at that moment or later.
+// see records the state of the row, which a statement saw at the time at or later.
 func (h *heartbeat) see(saw sighting, at time.Time) {
 	if saw.version != "" {
 		if h.version != "" && h.version != saw.version {
-			h.feed.InvalidateAll() // for a moment there may have been no trigger
+			h.feed.InvalidateAll() // the trigger may have been missing for a moment
 		}
 		h.version = saw.version
 	}
@@ -193,28 +200,28 @@ func (h *heartbeat) see(saw sighting, at time.Time) {
 	}
 	h.seen = at
 	if h.received[(h.next+len(h.received)-1)%len(h.received)].nonce == h.nonce {
-		h.unread = false // the pool has seen all that the listener received
+		h.unread = false // the pool has seen every nonce that the listener received
 	}
 	h.prove()
 }
 
-// times returns when the feed is over without a heartbeat, and when the row is to be
-// read next if it is unread. Where others have a shorter beat, this one need not
-// see each of theirs.
+// times returns when the feed is lost if no heartbeat arrives, and the earliest time
+// for the next read. Reads are a quarter of a beat apart, because other processes may
+// have a shorter beat.
 func (h *heartbeat) times() (over, readAt time.Time, unread bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.alive.Add(patience * h.beat), h.seen.Add(h.beat / 4), h.unread
 }
 
-// later returns when to write if the row does not change from now on. The jitter has
-// one of several processes come before the others.
+// later returns when to write if no other process does. The jitter lets one process
+// write before the others.
 func (h *heartbeat) later(now time.Time) time.Time {
 	return now.Add(h.beat - mathrand.N(h.beat/4+1))
 }
 
-// lost returns why there is no heartbeat. A statement that failed is the reason unless
-// others worked for more than a beat.
+// lost returns an error that explains why no heartbeat arrived. A failed statement is
+// the explanation unless later statements succeeded for more than a beat.
 func (h *heartbeat) lost() error {
 	span := patience * h.beat
 	if h.problem != nil && h.seen.Before(h.alive.Add(h.beat)) {
@@ -227,7 +234,8 @@ func (h *heartbeat) lost() error {
 	return err
 }
 
-// exhausted returns that a statement waited for a connection, if it did.
+// exhausted returns a clause for the error text if the last statement waited for a
+// free connection until its timeout, and otherwise "".
 func (h *heartbeat) exhausted() string {
 	pool, err := h.row.db.DB()
 	if err != nil || !errors.Is(h.problem, context.DeadlineExceeded) {

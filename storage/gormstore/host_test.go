@@ -26,7 +26,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// exercise does a bit of everything.
+// exercise signs a user in, changes the user, validates and purges.
 func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest tokenauth.Digest) {
 	t.Helper()
 	auth := service(t, s, s.Users())
@@ -50,8 +50,8 @@ func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest toke
 	return accessToken, grant.Token.Digest
 }
 
-// Whatever the host has set, the store works, and the host's logger is told of
-// no digest, no password hash and no token.
+// The store works with any GORM settings of the host. The host's logger prints no digest,
+// password hash or token.
 func TestWorksWithHostSettingsAndLogsNoSecret(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		for name, config := range map[string]gorm.Config{
@@ -98,7 +98,7 @@ func TestPrefixesSeparateStores(t *testing.T) {
 		b := newStore(t, db, &gormstore.Options{TablePrefix: "second_"})
 		accessToken, _ := exercise(t, a)
 		if _, err := service(t, b, b.Users()).Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-			t.Errorf("another prefix knows the token: %v", err)
+			t.Errorf("validating a token with another prefix: error %v, want ErrInvalidToken", err)
 		}
 		for _, prefix := range []string{"Upper_", "a-b", "1a", strings.Repeat("x", 33), "a;b"} {
 			if err := gormstore.Migrate(t.Context(), db, &gormstore.Options{TablePrefix: prefix}); err == nil {
@@ -128,21 +128,21 @@ func TestMigrateUpAndDown(t *testing.T) {
 			t.Errorf("after migrating again: %v", err)
 		}
 
-		// The same by hand, there and back.
+		// Apply the scripts by hand, down and up again.
 		script := func(name string) { t.Helper(); apply(t, e, db, name) }
 		script("0005_revocations.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after going back one: %v", err)
+			t.Errorf("after one script down: error %v, want ErrSchemaVersion", err)
 		}
 		script("0004_introspection.down.sql")
 		script("0003_clients.down.sql")
 		script("0002_counters.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after going back four: %v", err)
+			t.Errorf("after four scripts down: error %v, want ErrSchemaVersion", err)
 		}
 		script("0001_init.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after going back: %v", err)
+			t.Errorf("after all scripts down: error %v, want ErrSchemaVersion", err)
 		}
 		script("0001_init.up.sql")
 		script("0001_init.up.sql")
@@ -161,12 +161,12 @@ func TestMigrateUpAndDown(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("with an old schema: %v", err)
+			t.Errorf("with an old schema: error %v, want ErrSchemaVersion", err)
 		}
 	})
 }
 
-// migrateAtOnce migrates as several replicas do that start at once.
+// migrateAtOnce calls Migrate concurrently, as replicas do that start at the same time.
 func migrateAtOnce(t *testing.T, db *gorm.DB, o *gormstore.Options) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -214,7 +214,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// A dump of the database has no token, and nothing to make one of.
+// A dump of the database contains no access token, and no secret part of one.
 func TestDatabaseHoldsNoAccessToken(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
@@ -257,7 +257,7 @@ func TestDatabaseHoldsNoAccessToken(t *testing.T) {
 				dump.Write(b)
 			}
 		}
-		// The whole, and the secret half of it in any alignment.
+		// Search for the whole token, and for its secret half in each alignment.
 		secret := accessToken[len("tat_")+44 : len("tat_")+86]
 		for _, part := range []string{accessToken, secret, "password\n"} {
 			if bytes.Contains(dump.Bytes(), []byte(part)) {
@@ -277,8 +277,8 @@ func sqliteFolder(t *testing.T, db *gorm.DB) string {
 	return filepath.Dir(file)
 }
 
-// On PostgreSQL repeated sign-ins leave the index alone. The server is the
-// test's own: transactions in other databases keep dead rows from being pruned.
+// On PostgreSQL repeated sign-ins do not change the index. The test starts its own
+// server, because transactions in other databases would keep dead rows from being pruned.
 func TestSignInsAreHOTUpdates(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.StartPostgres(t).DSN()), nil)
@@ -296,7 +296,7 @@ func TestSignInsAreHOTUpdates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool.SetMaxIdleConns(0) // a backend reports its figures at the latest when it ends
+	pool.SetMaxIdleConns(0) // a backend reports its statistics when it ends
 	var updates, hot int
 	deadline := time.Now().Add(20 * time.Second)
 	for updates < users*(rounds-1) && time.Now().Before(deadline) {
@@ -306,11 +306,11 @@ func TestSignInsAreHOTUpdates(t *testing.T) {
 	}
 	t.Logf("%d updates, %d of them HOT", updates, hot)
 	if updates != users*(rounds-1) || hot < updates*95/100 {
-		t.Errorf("%d of %d updates were HOT, want %d of them at least", hot, updates, updates*95/100)
+		t.Errorf("%d of %d updates were HOT, want at least %d", hot, updates, updates*95/100)
 	}
 }
 
-// The test binary's own package list: the store brings no driver along.
+// A service does not get a driver as a dependency of this package.
 func TestImportsNoDriver(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(context.Background(), "go", "list", "-deps", ".").Output()

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// What the table has for a client's right to introspect.
+// The values of the column introspection: the tokens that a client may introspect.
 const (
 	introspectsNone = iota
 	introspectsOwn
@@ -25,9 +25,9 @@ func introspectionOf(own, all bool) int {
 
 var errPublicIntrospects = fmt.Errorf("%w: a public client must not introspect", ErrInvalid)
 
-// SetIntrospection sets which tokens a client may introspect: those issued to it,
-// all, or none (tokenauth.Client.IntrospectsOwn and IntrospectsAll). It returns
-// ErrInvalid for a right of a public client.
+// SetIntrospection sets which tokens a client may introspect: its own, all, or none
+// ([tokenauth.Client.IntrospectsOwn], [tokenauth.Client.IntrospectsAll]). It returns
+// [ErrInvalid], wrapped, if own or all is true for a public client.
 func (c *Clients) SetIntrospection(ctx context.Context, clientID string, own, all bool) error {
 	right := introspectionOf(own, all)
 	statement := `UPDATE tokenauth_clients SET introspection = ?, stamp = ? WHERE id = ?`

@@ -31,7 +31,7 @@ func TestSetIntrospection(t *testing.T) {
 		}
 		for _, bad := range []tokenauth.Client{{ID: "bad", IntrospectsOwn: true}, {ID: "bad", IntrospectsAll: true}} {
 			if err := clients.CreatePublic(ctx, bad); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("%+v: %v", bad, err)
+				t.Errorf("%+v: error %v, want ErrInvalid", bad, err)
 			}
 		}
 
@@ -44,27 +44,27 @@ func TestSetIntrospection(t *testing.T) {
 		if err := clients.SetIntrospection(ctx, "app", true, true); err != nil {
 			t.Error(err)
 		}
-		has("app", false, true) // all includes its own
+		has("app", false, true) // all includes its own tokens
 		has("gateway", false, true)
 		for _, all := range []bool{false, true} {
 			if err := clients.SetIntrospection(ctx, "unknown", false, all); !errors.Is(err, tokenauth.ErrNotFound) {
-				t.Errorf("a right of an unknown client: %v", err)
+				t.Errorf("a right of an unknown client: error %v, want ErrNotFound", err)
 			}
 		}
 		if err := clients.SetIntrospection(ctx, "mobile", true, false); !errors.Is(err, gormstore.ErrInvalid) {
-			t.Errorf("a right of a public client: %v", err)
+			t.Errorf("a right of a public client: error %v, want ErrInvalid", err)
 		}
 		if err := clients.SetIntrospection(ctx, "mobile", false, false); err != nil {
 			t.Errorf("no right of a public client: %v", err)
 		}
 		has("mobile", false, false)
 
-		// In a host's transaction, which goes on after a refusal.
+		// In a host's transaction, which remains usable after the error.
 		errRollBack := errors.New("roll back")
 		err := db.Transaction(func(tx *gorm.DB) error {
 			clients := clients.WithTx(tx)
 			if err := clients.SetIntrospection(ctx, "mobile", false, true); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("a right of a public client: %v", err)
+				t.Errorf("a right of a public client: error %v, want ErrInvalid", err)
 			}
 			if err := clients.SetIntrospection(ctx, "web", false, true); err != nil {
 				t.Error(err)
@@ -76,7 +76,7 @@ func TestSetIntrospection(t *testing.T) {
 		}
 		has("web", true, false)
 
-		// What nobody knows is no right.
+		// An unknown value in the table is an error.
 		if err := db.Exec(`UPDATE tokenauth_clients SET introspection = 3 WHERE id = 'web'`).Error; err != nil {
 			t.Fatal(err)
 		}
@@ -86,8 +86,8 @@ func TestSetIntrospection(t *testing.T) {
 	})
 }
 
-// Clients from before there was introspection may not introspect. A migration
-// that stopped halfway goes on.
+// Clients from before the column introspection may not introspect. A migration that
+// stopped halfway can be continued.
 func TestMigrateGivesOldClientsNoIntrospection(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
@@ -98,7 +98,7 @@ func TestMigrateGivesOldClientsNoIntrospection(t *testing.T) {
 		migrate := func(all bool) {
 			t.Helper()
 			if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-				t.Errorf("before it: %v", err)
+				t.Errorf("with the schema before introspection: error %v, want ErrSchemaVersion", err)
 			}
 			migrateAtOnce(t, db, nil)
 			s, err := gormstore.New(ctx, db, nil)

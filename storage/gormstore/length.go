@@ -2,11 +2,11 @@ package gormstore
 
 import "fmt"
 
-// maxText is how many bytes a column for roles or attributes holds.
+// maxText is the maximum size of roles or of attributes, in bytes.
 const maxText = 65535
 
-// fits returns ErrInvalid, wrapped, for a text that the engine would cut off without
-// an error: MariaDB and MySQL without a strict sql_mode, and by INSERT IGNORE.
+// fits returns [ErrInvalid], wrapped, for a text that the engine might cut off without
+// an error. MariaDB and MySQL do so without a strict sql_mode, and in INSERT IGNORE.
 func (d *dialect) fits(what, text string, most int) error {
 	if !d.truncates || len(text) <= most {
 		return nil

@@ -6,7 +6,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// List implements tokenauth.Lister, by one read of the primary key.
+// List implements [tokenauth.Lister] with one read by the primary key.
 func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 	tokens, corrupt, err := listTokens(ctx, s.list, u)
 	if err != nil {

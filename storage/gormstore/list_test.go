@@ -7,11 +7,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// What cannot be read is told, and hides nothing else.
-func TestListLeavesOutWhatIsCorrupt(t *testing.T) {
+// List reports corrupt rows as an error, and returns all other tokens.
+func TestListReportsCorruptRows(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
-		auth := service(t, s, nobody{})
+		auth := service(t, s, noUsers{})
 		clients := []string{"", "web", "mobile", "desktop"}
 		for _, client := range clients {
 			if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", Roles: []string{"Reader"}}, client); err != nil {
@@ -48,7 +48,7 @@ func TestListLeavesOutWhatIsCorrupt(t *testing.T) {
 			t.Fatal(err)
 		}
 		if tokens, err := s.List(t.Context(), tokenauth.UserKeyOf("1")); err == nil || tokens != nil || errors.Is(err, tokenauth.ErrCorrupt) {
-			t.Errorf("a fault: %v, %v", tokens, err)
+			t.Errorf("with a database error List returns %v, %v", tokens, err)
 		}
 	})
 }

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// checkMemory returns errMemory, wrapped, if another connection of the pool does not
-// have the tables that one has. It looks at the effect, as drivers have many names
-// for such a database.
+// checkMemory returns errMemory, wrapped, if two connections of the pool do not see the
+// same tables. It tests the effect, because drivers have many names for a database in
+// memory.
 func (d *database) checkMemory(ctx context.Context) error {
 	if d.db.Name() != "sqlite" {
 		return nil
 	}
 	pool, err := d.db.DB()
 	if err != nil {
-		return nil // a pool of the host's own kind
+		return nil // a pool that is not a *sql.DB cannot be checked
 	}
 	var versions [2]int
 	for i := range versions {
@@ -23,7 +23,7 @@ func (d *database) checkMemory(ctx context.Context) error {
 		defer cancel()
 		conn, err := pool.Conn(waiting)
 		if waiting.Err() != nil {
-			return ctx.Err() // the host uses all: the check is not worth a start
+			return ctx.Err() // all connections are in use: start without the check
 		}
 		if err != nil {
 			return fmt.Errorf("gormstore: opening a connection: %w", err)

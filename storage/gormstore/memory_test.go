@@ -22,8 +22,8 @@ func expectMemory(t *testing.T, by string, err error) {
 	}
 }
 
-// A database that each connection has for itself is refused, however it is spelled,
-// unless the pool has one connection.
+// A SQLite database that each connection has for itself is refused, however the DSN
+// spells it, unless the pool has one connection.
 func TestSQLiteInMemoryNeedsOneConnection(t *testing.T) {
 	t.Parallel()
 	for _, dsn := range []string{
@@ -44,7 +44,7 @@ func TestSQLiteInMemoryNeedsOneConnection(t *testing.T) {
 	}
 }
 
-// What all connections share works with any number of them.
+// A database in memory that all connections share works with any number of connections.
 func TestSQLiteInSharedMemory(t *testing.T) {
 	t.Parallel()
 	for _, dsn := range []string{"file:/shared?vfs=memdb", "file:/other?vfs=memdb&_pragma=busy_timeout(10000)&_txlock=immediate"} {
@@ -71,8 +71,8 @@ func TestSQLiteInSharedMemory(t *testing.T) {
 	}
 }
 
-// A pool that closes its one connection ends the database. That is an error of
-// Migrate, and one that signs nobody out when it comes later.
+// If the pool closes its only connection, the database is lost. Migrate then returns an
+// error. Later calls return a storage error, and no token is refused as invalid.
 func TestSQLiteInMemoryEndsWithItsConnection(t *testing.T) {
 	t.Parallel()
 	for name, closes := range map[string]func(*sql.DB){
@@ -94,7 +94,7 @@ func TestSQLiteInMemoryEndsWithItsConnection(t *testing.T) {
 			closes(pool)
 			if name == "SetConnMaxIdleTime" {
 				if !throwaway.Long() {
-					t.Skip("the pool looks for idle connections once a second")
+					t.Skip("waits a second for the pool to close idle connections; set TOKENAUTH_LONG=1")
 				}
 				eventually(t, "the pool closes the connection", func() bool { return pool.Stats().OpenConnections == 0 })
 			} else if err := pool.PingContext(t.Context()); err != nil { // uses the connection once more
@@ -105,7 +105,7 @@ func TestSQLiteInMemoryEndsWithItsConnection(t *testing.T) {
 			for by, err := range map[string]error{"Validate": validate, "SignIn": signIn} {
 				expectMemory(t, by, err)
 				if !errors.Is(err, tokenauth.ErrUnavailable) {
-					t.Errorf("%s: %v", by, err)
+					t.Errorf("%s: error %v, want ErrUnavailable", by, err)
 				}
 			}
 			if name != "SetConnMaxIdleTime" {
@@ -115,8 +115,8 @@ func TestSQLiteInMemoryEndsWithItsConnection(t *testing.T) {
 	}
 }
 
-// In a file a table may be missing as well.
-func TestSQLiteFileLacksATable(t *testing.T) {
+// In a file a table may also be missing. The error then has advice for files, too.
+func TestSQLiteFileWithMissingTable(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, sqliteDSN(t), 0)
 	s := newStore(t, db, nil)
@@ -124,7 +124,7 @@ func TestSQLiteFileLacksATable(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := s.RevokeUser(t.Context(), tokenauth.UserKeyOf("alice"))
-	if err == nil || !strings.Contains(err.Error(), "In a file the table was dropped") || !strings.Contains(err.Error(), "no such table: tokenauth_tokens") {
+	if err == nil || !strings.Contains(err.Error(), "If the database is a file, the table was dropped") || !strings.Contains(err.Error(), "no such table: tokenauth_tokens") {
 		t.Errorf("RevokeUser returns %v", err)
 	}
 }

@@ -12,10 +12,10 @@ import (
 	"gorm.io/gorm"
 )
 
-// Migrations are the SQL files that Migrate applies, a folder for each engine,
-// for hosts with a migration tool of their own. They are named as
-// golang-migrate names them and say the default table prefix. What they make
-// they leave alone if it is there; where an engine cannot, they say so.
+// Migrations are the SQL files that [Migrate] applies, for services with a migration
+// tool. There is a folder for each engine. The files have the names that
+// golang-migrate expects, and use the default table prefix. They can be applied again;
+// a comment in a file says where an engine does not allow it.
 //
 //go:embed migrations
 var Migrations embed.FS
@@ -23,19 +23,24 @@ var Migrations embed.FS
 // schemaVersion is the number of the newest migration.
 const schemaVersion = 5
 
-// Migrate creates the tables, or brings them up to date, and the trigger of the
-// feed if Options.Feed is set. It is idempotent, and several processes may call it
-// at once. It uses TablePrefix and Feed of the options, which may be nil. It
-// reads the version in the table tokenauth_schema: to recreate a table, drop
-// tokenauth_schema, too. It returns an error, and changes nothing, if a table that
-// it would make or change is there and is not of this package; and on PostgreSQL if
-// one that it would make belongs to another role. Owners that it trusts are a role
-// that this one is a member of, the database's, a superuser, and the owner of
-// tokenauth_schema. It refuses the settings that New refuses.
+// Migrate creates the tables or updates them to this version of the package. If
+// [Options.Feed] is set, it also installs the trigger for [WithFeed]. It uses
+// [Options.TablePrefix] and [Options.Feed]; o may be nil. Call it at each start:
+// it is idempotent, and several processes may call it at once.
 //
-// To install or replace the trigger it locks the table of tokens for a moment. It
-// gives up after half a minute in which other transactions, such as a backup,
-// had that locked. Requests wait for half a second at a time meanwhile.
+// Migrate reads the version in the table tokenauth_schema. To recreate a table, drop
+// tokenauth_schema, too.
+//
+// Migrate returns an error and changes nothing if
+//   - a table to create or change exists and does not belong to this package;
+//   - on PostgreSQL, a table to create exists and has an owner that Migrate does not
+//     trust. It trusts the present role, roles of which that is a member, the
+//     database's owner, superusers, and the owner of tokenauth_schema;
+//   - [New] would refuse a setting of the database.
+//
+// To install or replace the trigger, Migrate locks the table of tokens for a moment.
+// It gives up after 30 seconds if other transactions, such as a backup, hold the
+// table. Meanwhile requests wait for up to half a second at a time.
 func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if o == nil {
 		o = new(Options)
@@ -73,16 +78,17 @@ func (d *database) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// MariaDB and MySQL commit with each CREATE TABLE whatever we do, so every
-	// script bears being applied again, wherever it was left.
+	// MariaDB and MySQL commit at each CREATE TABLE. So a script may have been
+	// applied in part, and every script can be applied again.
 	return d.applyFrom(ctx, d.pool, d.dialect.folder, version)
 }
 
-// migrateFeed installs the trigger unless the newest is there: that locks the table,
-// and must not be done again whenever a replica starts.
+// migrateFeed installs the trigger unless its newest version exists. Installing locks
+// the table, which must not happen at each start of a replica.
 //
-// All who want the table wait behind one who waits to lock it. So a try waits for
-// less than a call of theirs may take, and leaves them room before the next.
+// While a transaction waits for that lock, all other users of the table wait behind
+// it. So each attempt waits for less than the timeout of a request, and pauses before
+// the next one.
 func (d *database) migrateFeed(ctx context.Context) (err error) {
 	const tries, pause = 20, time.Second
 	for range tries {
@@ -96,13 +102,13 @@ func (d *database) migrateFeed(ctx context.Context) (err error) {
 		case <-time.After(pause):
 		}
 	}
-	return fmt.Errorf("another transaction, a backup for example, has table %stokens locked: call Migrate when it has ended: %w", d.prefix, err)
+	return fmt.Errorf("another transaction, such as a backup, holds a lock on table %stokens: call Migrate after that transaction has ended: %w", d.prefix, err)
 }
 
 func (d *database) tryMigrateFeed(ctx context.Context) error {
 	return d.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		pool := tx.Statement.ConnPool
-		const anyNumber = 7276453 // that all who do this agree on
+		const anyNumber = 7276453 // the same in all processes
 		if _, err := pool.ExecContext(ctx, `SELECT pg_catalog.pg_advisory_xact_lock($1)`, anyNumber); err != nil {
 			return err
 		}
@@ -123,10 +129,10 @@ func (d *database) tryMigrateFeed(ctx context.Context) error {
 	})
 }
 
-// A script is one of Migrations, with the tables' prefix.
+// A script is a file of [Migrations] with the table prefix in use.
 type script struct{ file, text string }
 
-// scripts returns those of a folder that migrate up, in order.
+// scripts returns the scripts of a folder that migrate up, in order.
 func (d *database) scripts(folder string) (scripts []script, err error) {
 	files, err := fs.Glob(Migrations, "migrations/"+folder+"/*.up.sql")
 	if err != nil {
@@ -142,15 +148,15 @@ func (d *database) scripts(folder string) (scripts []script, err error) {
 	return scripts, nil
 }
 
-// applyFrom applies the scripts in a folder of Migrations from that number on.
+// applyFrom applies the scripts of a folder, except the first ones, which were applied
+// before.
 func (d *database) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string, applied int) error {
 	scripts, err := d.scripts(folder)
 	if err != nil {
 		return err
 	}
 	for _, script := range scripts[min(applied, len(scripts)):] {
-		// A script has no arguments. An empty line stands between statements, and
-		// in none.
+		// An empty line separates the statements of a script.
 		for statement := range strings.SplitSeq(script.text, ";\n\n") {
 			if err := d.applyOne(ctx, pool, statement); err != nil {
 				return fmt.Errorf("%s: %w", script.file, explainRights(err))
@@ -160,22 +166,23 @@ func (d *database) applyFrom(ctx context.Context, pool gorm.ConnPool, folder str
 	return nil
 }
 
-// explainRights adds to an error which right the account lacks, and who has it.
+// explainRights adds to err the rights that the database account needs.
 func explainRights(err error) error {
 	const other = "; or let another account migrate (see Rights in storage/gormstore/README.md)"
 	text := err.Error()
 	switch {
 	case sqlState(err) == "42501" && strings.Contains(text, "must be owner"):
-		return fmt.Errorf("%w: only the account that made it, or a member of that role, can change it: connect as that one"+other, err)
+		return fmt.Errorf("%w: only the account that created it, or a member of that role, can change it: connect as that account"+other, err)
 	case sqlState(err) == "42501":
-		return fmt.Errorf("%w; it needs CREATE on the schema, which since PostgreSQL 15 only the database's owner has: connect as that one, or GRANT CREATE ON SCHEMA public TO the user"+other, err)
+		return fmt.Errorf("%w; it needs CREATE on the schema, which since PostgreSQL 15 only the database's owner has: connect as the owner, or GRANT CREATE ON SCHEMA public TO the user"+other, err)
 	case strings.HasPrefix(text, "Error 1142 (42000)"), strings.HasPrefix(text, "Error 1044 (42000)"):
 		return fmt.Errorf("%w; it needs SELECT, INSERT, CREATE and ALTER on the database: grant them"+other, err)
 	}
 	return err
 }
 
-// applyOne applies a statement, and again if another process was faster.
+// applyOne applies a statement, and tries again if another process did so at the same
+// time.
 func (d *database) applyOne(ctx context.Context, pool gorm.ConnPool, statement string) (err error) {
 	for range 5 {
 		_, err = pool.ExecContext(ctx, statement)
@@ -189,22 +196,22 @@ func (d *database) applyOne(ctx context.Context, pool gorm.ConnPool, statement s
 	return err
 }
 
-// hasColumn reports whether the column to add is there, which MySQL and SQLite
-// have no IF NOT EXISTS for. They tell by the text only.
+// hasColumn reports whether the column to add exists already. MySQL and SQLite have no
+// ADD COLUMN IF NOT EXISTS, and their errors have no code that this package can read.
 func hasColumn(err error) bool {
 	text := err.Error()
 	return strings.HasPrefix(text, "Error 1060 (42S21)") || strings.Contains(text, "duplicate column name: ")
 }
 
-// collided reports whether two CREATE TABLE IF NOT EXISTS were under way at
-// once, which PostgreSQL does not let both succeed (23505, 42P07, 42710).
+// collided reports whether two CREATE TABLE IF NOT EXISTS ran at the same time. In
+// PostgreSQL one of them fails then (23505, 42P07, 42710).
 func collided(err error) bool {
 	state := sqlState(err)
 	return state == "23505" || state == "42P07" || state == "42710"
 }
 
-// schemaVersion returns the number of the newest migration that was applied; 0
-// for none.
+// schemaVersion returns the number of the newest migration that was applied, or 0 if
+// none was.
 func (d *database) schemaVersion(ctx context.Context, pool gorm.ConnPool) (int, error) {
 	var tables int
 	if err := pool.QueryRowContext(ctx, d.sql(d.dialect.exists), d.prefix+"schema").Scan(&tables); err != nil {
@@ -221,14 +228,15 @@ func (d *database) schemaVersion(ctx context.Context, pool gorm.ConnPool) (int, 
 	return int(max(version.Int64, 0)), nil
 }
 
-// checkSchema returns ErrSchemaVersion if the schema is older than this package.
+// checkSchema returns [ErrSchemaVersion], wrapped, if the schema is missing or older
+// than this package needs.
 func (d *database) checkSchema(ctx context.Context) error {
 	version, err := d.schemaVersion(ctx, d.pool)
 	if err != nil {
 		return fmt.Errorf("gormstore: reading the schema's version: %w", err)
 	}
 	if version == 0 {
-		return fmt.Errorf("%w (found no version, need %d, tables %s…; if they are there, this account lacks SELECT on %[3]sschema, or USAGE on its schema)", ErrSchemaVersion, schemaVersion, d.prefix)
+		return fmt.Errorf("%w (found no version, need %d, tables %s…; if they exist, this account lacks SELECT on %[3]sschema, or USAGE on its schema)", ErrSchemaVersion, schemaVersion, d.prefix)
 	}
 	if version < schemaVersion {
 		return fmt.Errorf("%w (found version %d, need %d, tables %s…)", ErrSchemaVersion, version, schemaVersion, d.prefix)

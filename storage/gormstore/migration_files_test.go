@@ -24,7 +24,7 @@ import (
 const migrationTools = `github.com/golang-migrate/migrate/v4 v4.20.1
 github.com/pressly/goose/v3 v3.30.0`
 
-// A host's module with migration tools, and the files of the README's recipes.
+// A migrationHost is a temporary module of a service that imports the migration tools.
 type migrationHost struct{ dir string }
 
 func newMigrationHost(t *testing.T) migrationHost {
@@ -33,7 +33,7 @@ func newMigrationHost(t *testing.T) migrationHost {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The import is for go list, which finds the files.
+	// The recipe calls go list, which needs this import to find the files.
 	run := throwaway.Module(t, "../..", migrationTools, map[string]string{
 		"main.go": string(program), "store.go": "package main\n\nimport _ \"github.com/bearerkit/bearerkit/storage/gormstore\"\n",
 	})
@@ -47,8 +47,8 @@ func newMigrationHost(t *testing.T) migrationHost {
 	return migrationHost{filepath.Dir(strings.TrimSpace(string(mod)))}
 }
 
-// recipes runs the README's, for these folders and this prefix, in a folder of the
-// module that it returns.
+// recipes runs the scripts of the README for the folders and the prefix. It returns the
+// folder in which it ran them.
 func (h migrationHost) recipes(t *testing.T, folders, prefix string) string {
 	t.Helper()
 	blocks := readmeBlocks(t, "### As files", "sh", 2)
@@ -66,7 +66,7 @@ func (h migrationHost) recipes(t *testing.T, folders, prefix string) string {
 	return dir
 }
 
-// A migrated database is one that a tool works on.
+// A migrated is a database on which a migration tool works.
 type migrated struct {
 	host              migrationHost
 	tool, engine, dsn string
@@ -75,7 +75,7 @@ type migrated struct {
 	options           *gormstore.Options
 }
 
-// do runs a command of the tool on a folder.
+// do runs a command of the tool on a folder of SQL files.
 func (m migrated) do(t *testing.T, folder string, command ...string) {
 	t.Helper()
 	files := map[string]string{"migrate": "migrations", "goose": "goose"}[m.tool]
@@ -86,7 +86,7 @@ func (m migrated) do(t *testing.T, folder string, command ...string) {
 	}
 }
 
-// table is the tool's own.
+// table returns the name of the tool's table of versions.
 func (m migrated) table(folder string) string {
 	feed := ""
 	if folder != m.engine {
@@ -103,7 +103,7 @@ func (m migrated) up(t *testing.T) {
 	}
 }
 
-// down removes everything, and checks that.
+// down migrates down, and checks that no table is left.
 func (m migrated) down(t *testing.T) {
 	t.Helper()
 	if m.options.Feed {
@@ -114,12 +114,12 @@ func (m migrated) down(t *testing.T) {
 	for _, column := range schemaOf(t, e, m.db) {
 		table, _, _ := strings.Cut(column, " ")
 		if strings.HasPrefix(table, m.prefix) && !strings.HasSuffix(table, "_migrations") && !strings.HasSuffix(table, "_goose") {
-			t.Errorf("after going down there is %s", column)
+			t.Errorf("after migrating down %s is left", column)
 		}
 	}
 }
 
-// works checks that New accepts what is there.
+// works checks that New accepts the tables and that a user can sign in.
 func (m migrated) works(t *testing.T, name string) {
 	t.Helper()
 	s, err := gormstore.New(t.Context(), m.db, m.options)
@@ -135,7 +135,7 @@ func (m migrated) works(t *testing.T, name string) {
 	}
 }
 
-// adopt tells the tool how far Migrate went.
+// adopt records in the tool's table the version that Migrate reached.
 func (m migrated) adopt(t *testing.T) {
 	t.Helper()
 	schema := m.prefix + "schema"
@@ -153,8 +153,8 @@ func (m migrated) adopt(t *testing.T) {
 	}
 }
 
-// The files do with golang-migrate and with goose what Migrate does, and each goes
-// on where the other ended.
+// golang-migrate and goose can apply the files. Migrate continues where a tool ended, and
+// the tool continues where Migrate ended.
 func TestMigrationsAsFiles(t *testing.T) {
 	t.Parallel()
 	if !throwaway.Long() {
@@ -184,7 +184,7 @@ func TestMigrationsAsFiles(t *testing.T) {
 						m.up(t)
 						m.works(t, "bob")
 					})
-					t.Run("Migrate goes on", func(t *testing.T) {
+					t.Run("Migrate continues", func(t *testing.T) {
 						m := fresh(t)
 						m.do(t, engine, fmt.Sprint(newest(t, engine)-1))
 						if err := gormstore.Migrate(t.Context(), m.db, m.options); err != nil {
@@ -195,7 +195,7 @@ func TestMigrationsAsFiles(t *testing.T) {
 						m.up(t)
 						m.works(t, "bob")
 					})
-					t.Run("the tool goes on", func(t *testing.T) {
+					t.Run("the tool continues", func(t *testing.T) {
 						m := fresh(t)
 						if err := gormstore.Migrate(t.Context(), m.db, m.options); err != nil {
 							t.Fatal(err)
@@ -213,8 +213,8 @@ func TestMigrationsAsFiles(t *testing.T) {
 	}
 }
 
-// openForTool returns the DSN of a fresh database, as a tool needs it, and the
-// database as a host has it.
+// openForTool creates a database. It returns its DSN for the tool, and the database
+// opened with GORM.
 func openForTool(t *testing.T, engine string) (string, *gorm.DB) {
 	t.Helper()
 	quiet := &gorm.Config{Logger: logger.Discard}
@@ -230,12 +230,12 @@ func openForTool(t *testing.T, engine string) (string, *gorm.DB) {
 	return dsn, openDialector(t, gormlite.Open(dsn), quiet)
 }
 
-// newest returns the number of the newest file of a folder.
+// newest returns the number of the newest file in a folder.
 func newest(t *testing.T, folder string) int {
 	t.Helper()
 	files, err := fs.Glob(gormstore.Migrations, "migrations/"+folder+"/*.up.sql")
 	if err != nil || len(files) < 2 {
-		t.Fatalf("%d files, %v", len(files), err)
+		t.Fatalf("found %d files, error %v", len(files), err)
 	}
 	slices.Sort(files)
 	var n int

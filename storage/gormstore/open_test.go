@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
-// An engine opens a fresh, empty database.
+// An engine opens a new, empty database.
 type engine struct {
 	name      string
 	dialector func(testing.TB) gorm.Dialector
@@ -53,7 +53,7 @@ func onEach(t *testing.T, test func(t *testing.T, e engine)) {
 	}
 }
 
-// open opens a database of the engine, closed with the test.
+// open opens a database of the engine, which is closed when the test ends.
 func (e engine) open(tb testing.TB, config *gorm.Config) *gorm.DB {
 	tb.Helper()
 	return openDialector(tb, e.dialector(tb), config)
@@ -78,16 +78,16 @@ func openDialector(tb testing.TB, d gorm.Dialector, config *gorm.Config) *gorm.D
 	return db
 }
 
-// store returns a store on a database of its own.
+// store returns a store in a new database.
 func (e engine) store(tb testing.TB) (*gormstore.Store, *gorm.DB) {
 	tb.Helper()
 	db := e.open(tb, nil)
 	return newStore(tb, db, nil), db
 }
 
-// prefixes returns a function that opens a storage with a table prefix of its
-// own. All are in one database, because PostgreSQL takes long to create one. On
-// SQLite each has its own, because a transaction locks the whole of it.
+// prefixes returns a function that opens a store with a new table prefix. All stores are
+// in one database, because PostgreSQL takes long to create one. With SQLite each store
+// has its own database, because a transaction locks the whole database.
 func (e engine) prefixes(t *testing.T, open func(t *testing.T, db *gorm.DB, prefix string) tokenauth.Storage) func(*testing.T) tokenauth.Storage {
 	t.Helper()
 	shared := e.open(t, nil)
@@ -102,8 +102,8 @@ func (e engine) prefixes(t *testing.T, open func(t *testing.T, db *gorm.DB, pref
 	}
 }
 
-// newStore returns a store with these options. Without any, hashes stay as
-// cheap as they are.
+// newStore returns a store with the options. With nil options it keeps cheap password
+// hashes.
 func newStore(tb testing.TB, db *gorm.DB, o *gormstore.Options) *gormstore.Store {
 	tb.Helper()
 	if o == nil {
@@ -119,8 +119,8 @@ func newStore(tb testing.TB, db *gorm.DB, o *gormstore.Options) *gormstore.Store
 	return s
 }
 
-// long returns n for the long variant of a test, and otherwise a quarter of it,
-// but at least 2.
+// long returns n for the long variant of a test, and otherwise a quarter of n, but at
+// least 2.
 func long(n int) int {
 	if throwaway.Long() {
 		return n
@@ -128,29 +128,29 @@ func long(n int) int {
 	return max(2, n/4)
 }
 
-// nobody is an Authenticator for services that only issue.
-type nobody struct{}
+// noUsers is an Authenticator for services that only issue tokens.
+type noUsers struct{}
 
-func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+func (noUsers) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// quiet is for services whose trouble is made by the test.
+// quiet is the logger of services in which a test causes errors on purpose.
 var quiet = slog.New(slog.DiscardHandler)
 
-// expectRefused checks that New and Migrate return an error, which is that one
-// unless it is nil, and says all of this.
+// expectRefused checks that New and Migrate return an error that matches is, unless is
+// is nil, and that contains all of says.
 func expectRefused(t *testing.T, db *gorm.DB, o *gormstore.Options, is error, says ...string) {
 	t.Helper()
 	_, fromNew := gormstore.New(t.Context(), db, o)
 	for by, err := range map[string]error{"New": fromNew, "Migrate": gormstore.Migrate(t.Context(), db, o)} {
 		if err == nil || is != nil && !errors.Is(err, is) {
-			t.Errorf("%s returns %v, not %v", by, err, is)
+			t.Errorf("%s returns %v, want %v", by, err, is)
 			continue
 		}
 		for _, part := range says {
 			if !strings.Contains(err.Error(), part) {
-				t.Errorf("%s returns %v, without %q", by, err, part)
+				t.Errorf("%s returns %v, want %q in it", by, err, part)
 			}
 		}
 	}

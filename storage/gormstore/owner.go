@@ -10,10 +10,10 @@ import (
 	"gorm.io/gorm"
 )
 
-// trustedOwner reads who owns a table or a function, and whether Migrate may take
-// it for ours: one of this role, of a role that this one is a member of, of the
-// database's owner, of a superuser, or of whoever owns the table of versions. A
-// superuser is a member of every role, and so that counts for others only.
+// trustedOwner reads the owner of a table or function, and whether [Migrate] trusts
+// that owner. It trusts the present role, roles of which that is a member, the
+// database's owner, superusers, and the owner of the table of versions. Membership
+// does not count if the present role is a superuser, which is a member of every role.
 const trustedOwner = `SELECT o.rolname::text, o.rolsuper OR o.oid = d.datdba OR o.oid = me.oid
 	OR NOT me.rolsuper AND pg_catalog.pg_has_role(o.oid, 'MEMBER'::text)
 	OR EXISTS (SELECT FROM pg_catalog.pg_class v WHERE v.oid = pg_catalog.to_regclass($2)::oid AND v.relowner = o.oid)
@@ -27,14 +27,14 @@ var (
 	trustedOwnerOfFunction = strings.NewReplacer("{catalog}", "pg_catalog.pg_proc", "{owner}", "proowner", "{find}", "pg_catalog.to_regprocedure").Replace(trustedOwner)
 )
 
-// checkOwner returns an error if what Migrate would make is there and belongs to
-// another role. On PostgreSQL a table may have triggers of its owner's, which run
-// with the rights of whoever writes to it.
+// checkOwner returns an error if the table or function exists and has an owner that
+// [Migrate] does not trust. The owner may have put a trigger on the table. PostgreSQL
+// runs it with the rights of the service that writes to the table.
 func (d *database) checkOwner(ctx context.Context, pool gorm.ConnPool, query, name string, version int) error {
 	if query == "" {
 		return nil
 	}
-	var versions any // none: a table may have come with the others
+	var versions any // NULL without a version: then its owner proves nothing
 	if version > 0 {
 		versions = d.prefix + "schema"
 	}
@@ -45,7 +45,7 @@ func (d *database) checkOwner(ctx context.Context, pool gorm.ConnPool, query, na
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("%s exists and belongs to the role %q; nothing was changed. If this package is to use it, make its owner the role that migrates; otherwise drop it: code of that role may run with the rights of the service", name, owner)
+		err = fmt.Errorf("%s exists and belongs to the role %q; nothing was changed. If this package should use it, make the role that migrates its owner; otherwise drop it: code of its owner may run with the rights of the service", name, owner)
 	}
 	return err
 }

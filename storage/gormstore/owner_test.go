@@ -13,7 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 )
 
-// newRole makes a role that may create objects in the schema public.
+// newRole creates a role that may create objects in the schema public.
 func newRole(t *testing.T, db *gorm.DB) string {
 	t.Helper()
 	role := `"role_` + strings.ToLower(rand.Text()) + `"`
@@ -32,10 +32,9 @@ func newRole(t *testing.T, db *gorm.DB) string {
 	return role
 }
 
-// Another role that made a table of the next version, or the function of the feed,
-// has a trigger or a body of its own in it. It would run with the rights of the
-// service.
-func TestMigrateRefusesWhatAnotherRoleOwns(t *testing.T) {
+// Another role may have created a table of the next version, with a trigger, or the
+// trigger function of the feed. Its code would run with the rights of the service.
+func TestMigrateRefusesTablesOfOtherRoles(t *testing.T) {
 	t.Parallel()
 	for _, as := range []string{"superuser", "role"} {
 		for _, version := range []int{0, 4} {
@@ -47,7 +46,7 @@ func TestMigrateRefusesWhatAnotherRoleOwns(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				pool.SetMaxOpenConns(1) // of which the role is set
+				pool.SetMaxOpenConns(1) // so that SET ROLE applies to every statement
 				other := newRole(t, db)
 				become := `RESET ROLE`
 				if as == "role" {
@@ -96,9 +95,9 @@ func TestMigrateRefusesWhatAnotherRoleOwns(t *testing.T) {
 	}
 }
 
-// A superuser would replace the body of another role's function, and leave it to
-// that role.
-func TestMigrateFeedRefusesAFunctionOfAnotherRole(t *testing.T) {
+// If a superuser replaced the body of another role's function, that role would remain
+// its owner and could change it.
+func TestMigrateFeedRefusesFunctionOfOtherRole(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), nil)
 	other := newRole(t, db)
@@ -123,9 +122,9 @@ func TestMigrateFeedRefusesAFunctionOfAnotherRole(t *testing.T) {
 	}
 }
 
-// Tables that the roles before made are taken: another tool's, half of which was
-// applied, and those of the database's owner.
-func TestMigrateTakesTablesOfTrustedRoles(t *testing.T) {
+// Migrate accepts tables that trusted roles created: the role of a migration tool that
+// applied half of a script, and the database's owner.
+func TestMigrateAcceptsTablesOfTrustedRoles(t *testing.T) {
 	t.Parallel()
 	e := engines[1]
 	for _, name := range []string{"the owner of the database", "the owner of the table of versions"} {

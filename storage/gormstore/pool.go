@@ -8,25 +8,24 @@ import (
 	"gorm.io/gorm"
 )
 
-// resolverName is how gorm.io/plugin/dbresolver registers itself.
+// resolverName is the name under which gorm.io/plugin/dbresolver registers itself.
 const resolverName = "gorm:db_resolver"
 
-// checkPool returns an error if statements would go elsewhere than to the pool that
-// the host opened: to a replica that a clause of dbresolver chose, where tokens that
-// have ended are still there, or to one connection, which does not come back when it
-// breaks.
+// checkPool returns an error unless db uses the pool that gorm.Open opened. A clause of
+// dbresolver may select a replica, where ended tokens may still exist. A single
+// connection ([sql.Conn]) is not replaced when it breaks.
 func checkPool(db *gorm.DB) error {
 	pool := unprepared(db.Statement.ConnPool)
 	if _, ok := pool.(*sql.Conn); ok {
-		return errors.New("gormstore: the database is one connection (*sql.Conn); a store needs its connection pool")
+		return errors.New("gormstore: the *gorm.DB is one connection (*sql.Conn); give the one that gorm.Open returned")
 	}
 	if _, ok := db.Plugins[resolverName]; ok && !same(pool, unprepared(db.Config.ConnPool)) {
-		return errors.New("gormstore: a clause of dbresolver (Read, Write or Use) has chosen another pool than the one of gorm.Open, perhaps a replica's; give the *gorm.DB without the clause, or one that gorm.Open opened for the database of the tokens")
+		return errors.New("gormstore: a clause of dbresolver (Read, Write or Use) has chosen another pool than that of gorm.Open, perhaps a replica's; give the *gorm.DB without the clause, or one that gorm.Open opened for the database of the tokens")
 	}
 	return nil
 }
 
-// unprepared returns the pool that gorm.Config.PrepareStmt wraps.
+// unprepared returns the pool beneath the wrapper of [gorm.Config.PrepareStmt].
 func unprepared(pool gorm.ConnPool) gorm.ConnPool {
 	if p, ok := pool.(*gorm.PreparedStmtDB); ok {
 		return p.ConnPool
@@ -34,8 +33,8 @@ func unprepared(pool gorm.ConnPool) gorm.ConnPool {
 	return pool
 }
 
-// same reports whether two pools are one. Those that cannot be compared, because a
-// host wrapped them in something of its own, are not suspected.
+// same reports whether a and b are the same pool. It returns true for wrappers of the
+// host that cannot be compared.
 func same(a, b gorm.ConnPool) bool {
 	if !reflect.ValueOf(a).Comparable() || !reflect.ValueOf(b).Comparable() {
 		return true

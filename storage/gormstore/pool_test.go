@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 )
 
-// The host sends its reads to a replica, which here is empty and would find
-// nothing.
+// The host sends its reads to a replica. Here the replica is empty, so a read there would
+// find nothing.
 func TestReadsGoToThePrimary(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		empty := []gorm.Dialector{e.dialector(t)}
@@ -39,7 +39,7 @@ func TestReadsGoToThePrimary(t *testing.T) {
 	})
 }
 
-// A *gorm.DB that leads to a replica, or to a single connection, is refused.
+// New refuses a *gorm.DB that leads to a replica or to a single connection.
 func TestNewRefusesOtherPools(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		db := e.open(t, nil)

@@ -10,22 +10,23 @@ import (
 	"gorm.io/gorm"
 )
 
-// checkPooler returns errPooler, wrapped, if the pool leads through a pooler that
-// changes the server's connection where the driver relies on it. A prepared
-// statement of that name then is missing, or of another client. If the driver
-// uses the one without a name, the statement of another client runs with the
-// arguments of ours, and no error need tell.
+// checkPooler returns errPooler, wrapped, if a pooler switches the server's connection
+// between two transactions while the driver relies on prepared statements.
 //
-// It looks at the effect, as drivers and poolers have many names for their
-// settings. A busy pooler may hide it: then the first collision is an error of
-// its own, which explaining explains. Where it cannot look it returns nil.
+// A named statement is then missing, or is another client's. With the unnamed
+// statement, another client's statement may run with this client's arguments, perhaps
+// without an error.
+//
+// checkPooler tests the effect, because drivers and poolers have many settings. A busy
+// pooler may hide the effect. Then the first statement that fails gets the advice from
+// explain. If the test is not possible, checkPooler returns nil.
 func (d *database) checkPooler(ctx context.Context) error {
 	if d.db.Name() != "postgres" {
 		return nil
 	}
 	pool, err := d.db.DB()
 	if err != nil {
-		return nil // a pool of the host's own kind
+		return nil // a pool that is not a *sql.DB cannot be checked
 	}
 	first, err := pool.Conn(ctx)
 	if err != nil {
@@ -55,8 +56,8 @@ func (d *database) probePooler(ctx context.Context, pool *sql.DB, first *sql.Con
 	if err != nil || !before.relies {
 		return err
 	}
-	// A pool, or a pooler, that has no connection to spare costs a start no more
-	// than a moment. PgBouncer lets a client in, and has its statements wait.
+	// If the pool or the pooler has no free connection, the start continues after
+	// 2 seconds. PgBouncer accepts a client and lets its statements wait.
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	second := first
@@ -76,33 +77,35 @@ func (d *database) probePooler(ctx context.Context, pool *sql.DB, first *sql.Con
 		if err != nil {
 			return err
 		}
-		// A pooler has one connection for two of ours, or two for one of ours.
+		// A pooler shows itself if two connections have the same server process,
+		// or if one connection has two.
 		shared := (now.backend == before.backend) != (p.conn == first)
 		if shared && !now.named {
-			return fmt.Errorf("%w: the driver prepares a statement and then runs it, and between the two the pooler may change the connection, so that the statement of another client runs: %s", errPooler, useExec)
+			return fmt.Errorf("%w: the driver prepares a statement and then runs it; in between, the pooler may switch the connection, and the statement of another client would run: %s", errPooler, useExec)
 		}
 	}
 	return nil
 }
 
-// A probe tells how a statement with an argument was run.
+// A probe is the result of a test statement: how the driver ran it.
 type probe struct {
-	relies  bool // it was prepared in another transaction than it ran in
-	named   bool // it was prepared under a name
-	backend int  // the process of the server that ran it
+	relies  bool // whether it was prepared in another transaction than it ran in
+	named   bool // whether it was prepared under a name
+	backend int  // the server's process that ran it
 }
 
-// probeText is a statement that tells how it was run. PostgreSQL turns 'now' into
-// a time when it parses the statement, and the view of prepared statements has
-// that time, too.
+// probeText is a statement that returns how it was run. PostgreSQL evaluates the
+// constant 'now' when it parses the statement, and the view pg_prepared_statements
+// has the same time.
 const probeText = `SELECT 'now'::pg_catalog.timestamptz OPERATOR(pg_catalog.<>) pg_catalog.now(),
 	EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE prepare_time OPERATOR(pg_catalog.=) 'now'::pg_catalog.timestamptz),
 	pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.+) $1::integer`
 
-// A prober runs statements on a connection as those of the store are run.
+// A prober runs probeText on a connection in the way in which the store runs its
+// statements.
 type prober struct {
 	conn *sql.Conn
-	stmt *sql.Stmt // nil unless GORM prepares what it runs
+	stmt *sql.Stmt // nil unless gorm.Config.PrepareStmt is set
 }
 
 func (d *database) prober(ctx context.Context, conn *sql.Conn) (p prober, err error) {

@@ -22,7 +22,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A way to run statements, as a host chooses it.
+// An execMode is a way in which a host has its statements run.
 type execMode struct {
 	name, params    string // of the DSN
 	prepare, simple bool   // settings of GORM and of its driver
@@ -35,7 +35,7 @@ var (
 		{name: "cache_describe", params: "&default_query_exec_mode=cache_describe"},
 		{name: "PreferSimpleProtocol", simple: true},
 	}
-	preparingModes = []execMode{ // which rely on the connection
+	preparingModes = []execMode{ // these rely on one connection of the server
 		{name: "default"},
 		{name: "describe_exec", params: "&default_query_exec_mode=describe_exec"},
 		{name: "PrepareStmt", prepare: true},
@@ -49,7 +49,7 @@ func (m execMode) open(t *testing.T, dsn string) *gorm.DB {
 	return openDialector(t, d, &gorm.Config{PrepareStmt: m.prepare, Logger: logger.Discard})
 }
 
-// Everything works behind PgBouncer in the modes that the README says.
+// Everything works behind PgBouncer in the modes for which the README says so.
 func TestWorksBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	admin := throwaway.Postgres(t)
@@ -59,8 +59,9 @@ func TestWorksBehindPgBouncer(t *testing.T) {
 	} {
 		t.Run(pool, func(t *testing.T) {
 			t.Parallel()
-			// Fewer connections than clients, so that those of a pool of transactions
-			// get another one each time. Those of sessions keep theirs.
+			// There are fewer server connections than clients. So with pooled
+			// transactions a client often gets another connection. With pooled
+			// sessions it keeps its own.
 			size := "default_pool_size = 4"
 			if pool == "session" {
 				size = "default_pool_size = 60"
@@ -81,7 +82,7 @@ func TestWorksBehindPgBouncer(t *testing.T) {
 
 func TestStorageBehindPgBouncer(t *testing.T) {
 	if !throwaway.Long() {
-		t.Skip("TestWorksBehindPgBouncer is the short form; TOKENAUTH_LONG=1 runs this one")
+		t.Skip("TestWorksBehindPgBouncer is the short form; set TOKENAUTH_LONG=1 for this one")
 	}
 	t.Parallel()
 	direct := throwaway.Postgres(t)
@@ -98,8 +99,8 @@ func TestStorageBehindPgBouncer(t *testing.T) {
 	}
 }
 
-// Where statements would fail or be another client's, New and Migrate say so and
-// what to set.
+// If statements would fail, or those of another client run, New and Migrate return an
+// error with the settings to change.
 func TestRefusesPoolersThatLoseStatements(t *testing.T) {
 	t.Parallel()
 	direct := throwaway.Postgres(t)
@@ -123,8 +124,8 @@ func TestRefusesPoolersThatLoseStatements(t *testing.T) {
 	}
 }
 
-// A pooler of sessions that does not clean them leaves prepared statements to the
-// next client.
+// A pooler that does not reset its sessions leaves prepared statements to the next
+// client. New refuses it.
 func TestRefusesSessionsThatAreNotReset(t *testing.T) {
 	t.Parallel()
 	direct := throwaway.Postgres(t)
@@ -143,8 +144,8 @@ func TestRefusesSessionsThatAreNotReset(t *testing.T) {
 	}
 }
 
-// What New could not notice is a storage error, with the same advice, and rejects
-// no token.
+// If the check of New could not detect the pooler, a colliding statement is a storage
+// error with the same advice. It does not make a token invalid.
 func TestCollidingStatementsAreStorageErrors(t *testing.T) {
 	t.Parallel()
 	direct := throwaway.Postgres(t)
@@ -158,7 +159,7 @@ func TestCollidingStatementsAreStorageErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			pool.SetMaxIdleConns(1)
-			pool.SetMaxOpenConns(1) // one that nobody else uses meanwhile
+			pool.SetMaxOpenConns(1) // so that only this test uses the connection
 			s, err := gormstore.New(t.Context(), db, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -192,8 +193,8 @@ func TestCollidingStatementsAreStorageErrors(t *testing.T) {
 					for range 20 {
 						_, err := auth.Validate(t.Context(), grant.AccessToken.Reveal())
 						check("Validate", err)
-						// As many arguments as the statement of another would have are
-						// no error, so that these have other numbers of them.
+						// A collision is an error only if the two statements have
+						// different numbers of arguments.
 						_, err = s.Users().Find(t.Context(), user.ID)
 						check("Find", err)
 					}
@@ -207,8 +208,8 @@ func TestCollidingStatementsAreStorageErrors(t *testing.T) {
 	}
 }
 
-// PgBouncer drops parameters of the DSN that it does not know, or refuses them.
-// The search path belongs to the database or the role then.
+// PgBouncer refuses unknown DSN parameters, or drops them. So the search path must be a
+// setting of the database or the role.
 func TestSearchPathBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	direct := throwaway.Postgres(t)
@@ -236,7 +237,7 @@ func TestSearchPathBehindPgBouncer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := gormstore.New(t.Context(), db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-		t.Errorf("with a search path that is dropped: %v", err)
+		t.Errorf("with a search path that is dropped: error %v, want ErrSchemaVersion", err)
 	}
 	if err := admin.Exec(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = auth', current_database()); END $$`).Error; err != nil {
 		t.Fatal(err)
@@ -251,7 +252,7 @@ func TestSearchPathBehindPgBouncer(t *testing.T) {
 	create(t, s, "alice")
 }
 
-// through returns the DSN of another database of the same server behind PgBouncer.
+// through returns the DSN behind PgBouncer of another database of the same server.
 func through(t *testing.T, bouncer *throwaway.Server, direct string) string {
 	t.Helper()
 	u, err := url.Parse(bouncer.DSN())
@@ -266,14 +267,14 @@ func through(t *testing.T, bouncer *throwaway.Server, direct string) string {
 	return u.String()
 }
 
-// useEverything runs everything that runs SQL, by many clients at once.
+// useEverything runs every SQL statement of the store, with many concurrent clients.
 func useEverything(t *testing.T, w watched, db *gorm.DB) {
 	t.Helper()
 	useAll(t, w, db)
 	useTogether(t, w.Store, db)
 }
 
-// useTogether has users sign in and be changed, all at once.
+// useTogether signs users in and changes them, concurrently.
 func useTogether(t *testing.T, s *gormstore.Store, db *gorm.DB) {
 	t.Helper()
 	auth, ctx := service(t, s, s.Users()), t.Context()
@@ -296,8 +297,8 @@ func useTogether(t *testing.T, s *gormstore.Store, db *gorm.DB) {
 	wg.Wait()
 }
 
-// useOnce signs a user in and changes the user in a transaction of the host's,
-// and looks whether that ends the token.
+// useOnce signs a user in, changes the user in a host's transaction, and checks that the
+// change ends the token.
 func useOnce(ctx context.Context, auth *tokenauth.Service, users *gormstore.Users, db *gorm.DB, user gormstore.User, round int) error {
 	grant, err := signIn(ctx, auth, user.Name, "password")
 	if err != nil {
@@ -321,8 +322,8 @@ func useOnce(ctx context.Context, auth *tokenauth.Service, users *gormstore.User
 	return nil
 }
 
-// A pooler of sessions that has one to spare lets a second client in, and has its
-// statements wait.
+// If only one session is free, PgBouncer accepts a second client and lets its statements
+// wait. New must not wait for long.
 func TestNewNeedsOneSessionOfPgBouncer(t *testing.T) {
 	t.Parallel()
 	direct := throwaway.Postgres(t)
@@ -338,8 +339,8 @@ func TestNewNeedsOneSessionOfPgBouncer(t *testing.T) {
 	create(t, s, "alice")
 }
 
-// An account that may not look at prepared statements starts without the check.
-func TestNewNeedsNoViewOfPreparedStatements(t *testing.T) {
+// With an account that may not read pg_prepared_statements, New works without the check.
+func TestNewWorksWithoutViewOfPreparedStatements(t *testing.T) {
 	t.Parallel()
 	a := accountsOn(t, engines[1])
 	newStore(t, a.admin, nil)

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Purge implements tokenauth.Purger. It removes nothing that is still valid by
-// the database's clock, whatever the time that it is given. Counters that affect
-// no limit any more go with the tokens, uncounted.
+// Purge implements [tokenauth.Purger]. It keeps all tokens that are still valid by the
+// database's clock, even if expiredBefore is later. It also removes expired counters
+// of failed sign-ins, which the result does not include.
 func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -27,12 +27,12 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	return removed, err
 }
 
-// Now returns the time of the database's clock, in whole seconds. A Service
-// compares it with its own before it purges.
+// Now returns the time of the database's clock, in whole seconds. A
+// [tokenauth.Service] compares it with its own clock before it purges.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	var now sql.NullInt64
 	if err := s.pool.QueryRowContext(ctx, s.dialect.now).Scan(&now); err != nil {
-		return time.Time{}, fmt.Errorf("gormstore: reading the database's clock: %w", err)
+		return time.Time{}, fmt.Errorf("gormstore: reading the database's clock: %w", explain(err))
 	}
 	return time.Unix(now.Int64, 0).UTC(), nil
 }

@@ -16,15 +16,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A replica whose clock is wrong by years removes no token that is valid by the
-// database's, and says that its clock is wrong.
+// A replica whose clock is wrong by years purges no token that is valid by the
+// database's clock. It logs that its clock is wrong.
 func TestWrongClockPurgesNoValidToken(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
-		auth := service(t, s, nobody{})
+		auth := service(t, s, noUsers{})
 		accessToken := issueTo(t, auth, "alice")
 		var printed syncBuffer
-		wrong, err := tokenauth.New(s, nobody{}, &tokenauth.Options{
+		wrong, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{
 			Now:    func() time.Time { return time.Now().AddDate(10, 0, 0) },
 			Logger: slog.New(slog.NewTextHandler(&printed, nil)),
 		})
@@ -42,7 +42,7 @@ func TestWrongClockPurgesNoValidToken(t *testing.T) {
 		if removed, err := wrong.Purge(t.Context()); removed != 0 || err != nil {
 			t.Errorf("Service.Purge removed %d, error %v", removed, err)
 		}
-		// And without the Service, as behind a wrapper that hides the clock.
+		// The same without the Service, which may not see the database's clock.
 		if removed, err := s.Purge(t.Context(), time.Now().AddDate(10, 0, 0)); removed != 0 || err != nil {
 			t.Errorf("Store.Purge removed %d, error %v", removed, err)
 		}
@@ -55,7 +55,7 @@ func TestWrongClockPurgesNoValidToken(t *testing.T) {
 	})
 }
 
-// A syncBuffer is written by a goroutine and read by another.
+// A syncBuffer is a buffer that is safe for concurrent use.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -73,10 +73,9 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// A purge of tokens, one of counters and the end of a client's tokens wait for a
-// transaction that has locked a row, and keep no other row locked meanwhile that
-// they leave alone: attempts and sign-ins go on.
-func TestSweepsLockNobodyElse(t *testing.T) {
+// A sweep may wait for a transaction that has locked a row. Meanwhile it must not keep
+// rows locked that it does not delete, so that sign-ins continue.
+func TestSweepsBlockNoSignIn(t *testing.T) {
 	lockable(t, func(t *testing.T, db *gorm.DB) {
 		s := newStore(t, db, nil)
 		const n = 2500
@@ -100,7 +99,7 @@ func TestSweepsLockNobodyElse(t *testing.T) {
 		}
 		holding := db.Begin()
 		defer holding.Rollback()
-		last := []byte(fmt.Sprintf("%-16d", 999)) // the greatest of the keys
+		last := []byte(fmt.Sprintf("%-16d", 999)) // the greatest key
 		if err := holding.Exec(`UPDATE tokenauth_counters SET failures = 2 WHERE counter_key = ?`, last).Error; err != nil {
 			t.Fatal(err)
 		}
@@ -136,8 +135,8 @@ func TestSweepsLockNobodyElse(t *testing.T) {
 	})
 }
 
-// A purge of counters stops with its context between batches.
-func TestPurgeOfCountersStops(t *testing.T) {
+// A purge of counters stops between batches when its context ends.
+func TestPurgeOfCountersStopsWithItsContext(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
 		ctx, cancel := context.WithCancel(t.Context())

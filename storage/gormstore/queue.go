@@ -11,8 +11,8 @@ var (
 	_ tokenauth.RevocationQueue = (*Clients)(nil)
 )
 
-// PendingRevocations implements tokenauth.RevocationQueue: the users whose tokens
-// must end.
+// PendingRevocations implements [tokenauth.RevocationQueue]. It returns the users whose
+// tokens must end.
 func (u *Users) PendingRevocations(ctx context.Context, after tokenauth.Revocation) (pending []tokenauth.Revocation, err error) {
 	err = u.revocations(ctx, revokesUser, after.UserID, func(id, change string) {
 		pending = append(pending, tokenauth.Revocation{UserID: id, Change: change})
@@ -20,13 +20,13 @@ func (u *Users) PendingRevocations(ctx context.Context, after tokenauth.Revocati
 	return pending, err
 }
 
-// RemoveRevocation implements tokenauth.RevocationQueue.
+// RemoveRevocation implements [tokenauth.RevocationQueue].
 func (u *Users) RemoveRevocation(ctx context.Context, r tokenauth.Revocation) error {
 	return u.removeRevocation(ctx, revokesUser, r.UserID, r.Change)
 }
 
-// PendingRevocations implements tokenauth.RevocationQueue: the clients whose
-// tokens must end.
+// PendingRevocations implements [tokenauth.RevocationQueue]. It returns the clients
+// whose tokens must end.
 func (c *Clients) PendingRevocations(ctx context.Context, after tokenauth.Revocation) (pending []tokenauth.Revocation, err error) {
 	err = c.revocations(ctx, revokesClient, after.ClientID, func(id, change string) {
 		pending = append(pending, tokenauth.Revocation{ClientID: id, Change: change})
@@ -34,7 +34,7 @@ func (c *Clients) PendingRevocations(ctx context.Context, after tokenauth.Revoca
 	return pending, err
 }
 
-// RemoveRevocation implements tokenauth.RevocationQueue.
+// RemoveRevocation implements [tokenauth.RevocationQueue].
 func (c *Clients) RemoveRevocation(ctx context.Context, r tokenauth.Revocation) error {
 	return c.removeRevocation(ctx, revokesClient, r.ClientID, r.Change)
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// readmeBlocks returns the blocks of code in that language, of which there must be
-// so many, in the section of the README below the heading.
+// readmeBlocks returns the code blocks in a language from the README's section with the
+// heading. It fails the test unless there are n of them.
 func readmeBlocks(t *testing.T, heading, language string, n int) (blocks []string) {
 	t.Helper()
 	readme, err := os.ReadFile("README.md")

@@ -15,9 +15,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// A service that only validates may have read-only connections, and others may start
+// A service that only validates may have read-only connections. Other services may start
 // while the database is read-only for maintenance.
-func TestValidatesByReadOnlyConnections(t *testing.T) {
+func TestValidatesWithReadOnlyConnections(t *testing.T) {
 	t.Parallel()
 	file := "file:" + t.TempDir() + "/test.db?"
 	for name, test := range map[string]struct {
@@ -50,10 +50,10 @@ func TestValidatesByReadOnlyConnections(t *testing.T) {
 				t.Errorf("Validate: %v", err)
 			}
 			if _, err := signIn(t.Context(), auth, name, "password"); !errors.Is(err, tokenauth.ErrUnavailable) {
-				t.Errorf("SignIn: %v", err)
+				t.Errorf("SignIn: error %v, want ErrUnavailable", err)
 			}
 			if err := auth.Revoke(t.Context(), token); !errors.Is(err, tokenauth.ErrUnavailable) {
-				t.Errorf("Revoke: %v", err)
+				t.Errorf("Revoke: error %v, want ErrUnavailable", err)
 			}
 		})
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// pgx takes a connection that breaks behind a statement of the simple protocol
-// for one on which nothing was sent, and database/sql then sends it again.
+// If a connection breaks after a statement of the simple protocol, pgx may report that
+// nothing was sent. Package database/sql then sends the statement a second time.
 func TestTokenThatIsStoredTwiceDoesNotReplaceItself(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
@@ -35,14 +35,14 @@ func TestTokenThatIsStoredTwiceDoesNotReplaceItself(t *testing.T) {
 	})
 }
 
-// A row that somebody spoiled is mended by the next sign-in.
-func TestSpoiledDigestIsNotCopied(t *testing.T) {
+// The next sign-in repairs a row with a corrupt digest, and does not copy the digest.
+func TestCorruptDigestIsNotCopied(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		if e.name == "mariadb" {
-			t.Skip("the column has 32 bytes always")
+			t.Skip("the column always has 32 bytes")
 		}
 		s, db := e.store(t)
-		auth := service(t, s, nobody{})
+		auth := service(t, s, noUsers{})
 		issueTo(t, auth, "1")
 		spoil := map[string]string{"sqlite": "substr(digest, 1, 31)", "postgres": "substring(digest from 1 for 31)"}[e.name]
 		if err := db.Exec("UPDATE tokenauth_tokens SET digest = " + spoil).Error; err != nil {

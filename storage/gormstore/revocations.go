@@ -7,25 +7,26 @@ import (
 	"gorm.io/gorm"
 )
 
-// The kinds of rows in the table of revocations.
+// The values of the column kind in the table of revocations.
 const (
 	revokesUser   = 1
 	revokesClient = 2
 )
 
-// queueRevocation stores that the tokens of a user or a client must end. The row
-// is committed with the change, or not at all. A user or a client has one row,
-// with the ID of the last change.
+// queueRevocation records that the tokens of a user or client must end. The caller
+// commits the row together with the change. Each user or client has at most one row,
+// with the ID of its last change.
 func (s session) queueRevocation(ctx context.Context, pool gorm.ConnPool, kind int, id string) error {
 	_, err := pool.ExecContext(ctx, s.sql(`INSERT INTO tokenauth_revocations (kind, id, change_id) VALUES (?, ?, ?)`+s.dialect.newestChange),
 		kind, id, rand.Text())
 	return err
 }
 
-// revocationPage is how many rows a call returns at most.
+// revocationPage is the maximum number of revocations that one call returns.
 const revocationPage = 1000
 
-// revocations gives each row of the kind that comes after the ID.
+// revocations calls add for the rows of a kind whose ID is greater than after, in
+// order, for at most revocationPage of them.
 func (s session) revocations(ctx context.Context, kind int, after string, add func(id, change string)) error {
 	query := s.sql(`SELECT id, change_id FROM tokenauth_revocations WHERE kind = ? AND id > ?` + s.dialect.primary + ` ORDER BY id LIMIT ?`)
 	return queryRows(ctx, s.pool(), query, []any{kind, after, revocationPage}, func(scan func(...any) error) error {

@@ -23,7 +23,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// Accounts are those of the README, on a database of their own.
+// Accounts are the two accounts of the README, on a new database.
 type accounts struct {
 	e                 engine
 	admin             *gorm.DB
@@ -31,7 +31,7 @@ type accounts struct {
 	service, migrator string // the accounts' names
 }
 
-// accountsOn makes the two accounts, without any rights.
+// accountsOn creates the two accounts without any rights.
 func accountsOn(t *testing.T, e engine) accounts {
 	t.Helper()
 	suffix := strings.ToLower(rand.Text()[:10])
@@ -102,7 +102,7 @@ func (a accounts) open(t *testing.T, account string) *gorm.DB {
 	return openDialector(t, a.dialector(a.dsn(t, account)), &gorm.Config{Logger: logger.Discard})
 }
 
-// grant runs the README's statements for an account of it.
+// grant runs the README's GRANT statements for an account.
 func (a accounts) grant(t *testing.T, account, prefix string) {
 	t.Helper()
 	blocks := readmeBlocks(t, "## Rights", "sql", 4)
@@ -123,7 +123,7 @@ func (a accounts) grant(t *testing.T, account, prefix string) {
 
 var withAccounts = engines[1:] // SQLite has none
 
-// The account that serves requests may read and write rows, and no more.
+// The service's account needs only the rights to read and write rows.
 func TestWorksWithLeastRights(t *testing.T) {
 	t.Parallel()
 	for _, e := range withAccounts {
@@ -135,7 +135,7 @@ func TestWorksWithLeastRights(t *testing.T) {
 			if err := gormstore.Migrate(t.Context(), a.open(t, a.migrator), options); err != nil {
 				t.Fatal(err)
 			}
-			a.exec(t, `GRANT SELECT ON tokenauth_users TO `+a.service) // or it could not connect to MariaDB
+			a.exec(t, `GRANT SELECT ON tokenauth_users TO `+a.service) // without any right MariaDB would refuse the connection
 			db := a.open(t, a.service)
 			if _, err := gormstore.New(t.Context(), db, nil); err == nil || !strings.Contains(err.Error(), "lacks SELECT on tokenauth_schema") {
 				t.Errorf("New without rights: %v", err)
@@ -143,7 +143,7 @@ func TestWorksWithLeastRights(t *testing.T) {
 			a.grant(t, a.service, "tokenauth_")
 			s := newStore(t, db, options) // Migrate has nothing to do
 			if err := db.Exec(`CREATE TABLE tokenauth_other (id INTEGER)`).Error; err == nil {
-				t.Fatal("the account may create tables, so the test tells nothing")
+				t.Fatal("the account may create tables, so the test proves nothing")
 			}
 			if !options.Feed {
 				operate(t, s)
@@ -181,7 +181,7 @@ func TestStorageWithLeastRights(t *testing.T) {
 			if err := gormstore.Migrate(t.Context(), migrator, nil); err != nil {
 				t.Fatal(err)
 			}
-			a.grant(t, a.service, "tokenauth_") // or it could not connect to MariaDB
+			a.grant(t, a.service, "tokenauth_") // without any right MariaDB would refuse the connection
 			db := a.open(t, a.service)
 			prefixes := engine{e.name, func(testing.TB) gorm.Dialector { return a.dialector(a.dsn(t, a.service)) }}.prefixes
 			t.Run("rules", func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestStorageWithLeastRights(t *testing.T) {
 	}
 }
 
-// operate does with clients, tokens and counters what nobody signs in for.
+// operate runs the administrative calls for clients, tokens and counters.
 func operate(t *testing.T, s *gormstore.Store) {
 	t.Helper()
 	ctx, clients := t.Context(), s.Clients()
@@ -243,9 +243,9 @@ func operate(t *testing.T, s *gormstore.Store) {
 	}
 }
 
-// Migrate under the account that serves requests says what it lacks, whatever
-// there is to do.
-func TestMigrateSaysWhichRightIsMissing(t *testing.T) {
+// With the service's account, the error of Migrate names the missing right, at each step
+// of a migration.
+func TestMigrateErrorNamesMissingRight(t *testing.T) {
 	t.Parallel()
 	for _, e := range withAccounts {
 		t.Run(e.name, func(t *testing.T) {
@@ -274,7 +274,7 @@ func TestMigrateSaysWhichRightIsMissing(t *testing.T) {
 			apply(t, e, a.admin, "0005_revocations.down.sql")
 			refused("version 5", nil, creates)
 			apply(t, e, a.admin, "0004_introspection.down.sql")
-			// The account may read the version, and cannot write it.
+			// The account may read the version but not write it.
 			refused("version 4", nil, changes)
 			if _, err := gormstore.New(t.Context(), db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) || !strings.Contains(err.Error(), "found version 3") {
 				t.Errorf("New returns %v", err)

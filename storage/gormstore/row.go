@@ -13,23 +13,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// tokenColumns are those that a tokenRow scans, in this order.
+// tokenColumns are the columns that a tokenRow scans, in this order.
 const tokenColumns = `user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp`
 
-// rowFormat is the version of what a row of tokens says.
+// rowFormat is the version of the format of a row in the table of tokens.
 const rowFormat = 1
 
-// A tokenRow is where a row of tokens is scanned to. It is used again, since
-// database/sql would have each of its fields on the heap.
+// A tokenRow holds the columns of one scanned row of tokens. Rows are pooled, because
+// each field would otherwise be a heap allocation for each read.
 type tokenRow struct {
 	user, client, digest, replaced, attributes sql.RawBytes
 	format                                     int
 	issued, expires                            int64
 	clientID, userID, userName, roles, stamp   string
 
-	index   int   // of the slot, before the columns, in a batch
+	index   int   // in a batch, the index of the slot
 	columns []any // pointers to the fields, in the order of tokenColumns
-	indexed []any // that of index, and columns
+	indexed []any // a pointer to index, followed by columns
 }
 
 var tokenRows = sync.Pool{New: func() any {
@@ -42,20 +42,20 @@ var tokenRows = sync.Pool{New: func() any {
 	return r
 }}
 
-// free gives the row back. It keeps nothing of what was read: the next one to
-// use it must not find another's token, whatever the driver leaves unset.
+// free clears the row and returns it to the pool. A driver that leaves a field unset
+// must not expose another token's value to the next reader.
 func (r *tokenRow) free() {
 	*r = tokenRow{columns: r.columns, indexed: r.indexed}
 	tokenRows.Put(r)
 }
 
-// read returns the token that is scanned, or ErrCorrupt, wrapped.
+// read scans a row and returns its token, or [tokenauth.ErrCorrupt], wrapped.
 func (r *tokenRow) read(scan func(...any) error) (tokenauth.Token, error) {
 	return r.readTo(scan, r.columns)
 }
 
-// readIndexed does the same, and sets index, or leaves it at -1 if that cannot be
-// read.
+// readIndexed scans a row of a batch like read. It also sets index, to -1 if the index
+// cannot be scanned.
 func (r *tokenRow) readIndexed(scan func(...any) error) (tokenauth.Token, error) {
 	r.index = -1
 	return r.readTo(scan, r.indexed)
@@ -68,8 +68,8 @@ func (r *tokenRow) readTo(scan func(...any) error, columns []any) (tokenauth.Tok
 	return r.token()
 }
 
-// listTokens returns the user's tokens that the statement gives. Corrupt is why
-// others could not be read.
+// listTokens runs list and returns the user's tokens. The error corrupt joins the
+// reasons why rows could not be decoded.
 func listTokens(ctx context.Context, list *statement, u tokenauth.UserKey) (tokens []tokenauth.Token, corrupt, err error) {
 	r := tokenRows.Get().(*tokenRow)
 	defer r.free()
@@ -77,7 +77,7 @@ func listTokens(ctx context.Context, list *statement, u tokenauth.UserKey) (toke
 		t, err := r.read(scan)
 		if err != nil {
 			corrupt = errors.Join(corrupt, err)
-			return nil // if it is a fault, no row comes after it
+			return nil // after a failed connection no row follows
 		}
 		tokens = append(tokens, t)
 		return nil
@@ -85,7 +85,7 @@ func listTokens(ctx context.Context, list *statement, u tokenauth.UserKey) (toke
 	return tokens, corrupt, err
 }
 
-// token returns what the row says, or ErrCorrupt, wrapped.
+// token decodes the row. It returns [tokenauth.ErrCorrupt], wrapped, if it cannot.
 func (r *tokenRow) token() (t tokenauth.Token, err error) {
 	if r.format != rowFormat || len(r.user) != len(t.Slot.User) || len(r.client) != len(t.Slot.Client) ||
 		len(r.digest) != len(t.Digest) || len(r.replaced) != 0 && len(r.replaced) != len(t.Replaced) {
@@ -104,8 +104,9 @@ func (r *tokenRow) token() (t tokenauth.Token, err error) {
 	return t, nil
 }
 
-// encode makes text of what has no column type on every engine: roles joined
-// by the comma that none has, attributes as JSON.
+// encode returns roles and attributes as text, because not every engine has a column
+// type for them. Roles are joined by commas, which no role contains. Attributes
+// are JSON.
 func encode(roles []string, attributes map[string]string) (r, a string, err error) {
 	r = strings.Join(roles, ",")
 	if len(attributes) == 0 {

@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// hiddenTables reads those of some tables whose rows this role does not see, since
-// row-level security has no policy with which it may read. A host's policies are not
-// judged.
+// hiddenTables reads which tables have row-level security without any policy that lets
+// this role read. It does not evaluate the policies that exist.
 const hiddenTables = `SELECT c.relname::text FROM pg_catalog.pg_class c
 	WHERE c.oid IN ({tables}) AND pg_catalog.row_security_active(c.oid)
 	AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy p, pg_catalog.unnest(p.polroles) AS r(role)
@@ -17,8 +16,8 @@ const hiddenTables = `SELECT c.relname::text FROM pg_catalog.pg_class c
 	ORDER BY c.relname`
 
 // checkRowSecurity returns errSetting, wrapped, if row-level security hides all rows
-// of a table. Reads would find none without an error, and each token and each
-// password be rejected.
+// of a table. Reads would then find no row and no error, so the service would reject
+// every token and password.
 func (d *database) checkRowSecurity(ctx context.Context) error {
 	if d.db.Name() != "postgres" {
 		return nil

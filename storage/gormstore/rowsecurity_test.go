@@ -8,9 +8,9 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 )
 
-// Row-level security without a policy hides all rows, and is no error of a read: each
-// token would be rejected.
-func TestNewRefusesTablesWhoseRowsAreHidden(t *testing.T) {
+// Row-level security without a policy hides all rows without an error. New refuses it,
+// because the service would reject every token.
+func TestNewRefusesTablesWithHiddenRows(t *testing.T) {
 	t.Parallel()
 	a := accountsOn(t, engines[1])
 	s := newStore(t, a.admin, nil)

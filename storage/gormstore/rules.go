@@ -2,7 +2,7 @@ package gormstore
 
 import "strings"
 
-// settings are those of a session, by name.
+// settings are the settings of a session, by name.
 type settings map[string]string
 
 func (s settings) on(name string) bool {
@@ -15,9 +15,9 @@ func (s settings) off(name string) bool {
 	return value == "off" || value == "0"
 }
 
-// A rule says why a setting cannot stay, or "". No rule is about sessions that are
-// read-only: a write is an error there, a service that only validates needs none, and
-// one may start during maintenance.
+// A rule returns why a setting must change, or "". No rule refuses a read-only
+// session: writes fail there with an error, a service that only validates does not
+// write, and a service may start during maintenance.
 type rule func(settings) string
 
 var mysqlRules = []rule{
@@ -29,7 +29,7 @@ var mysqlRules = []rule{
 	},
 	func(s settings) string {
 		if value := s["completion_type"]; value != "NO_CHAIN" && value != "" {
-			return "completion_type is " + value + ", must be NO_CHAIN: a commit would begin a transaction that nobody commits"
+			return "completion_type is " + value + ", must be NO_CHAIN: each commit would begin a new transaction, which is never committed"
 		}
 		return ""
 	},
@@ -42,7 +42,7 @@ var mysqlRules = []rule{
 	func(s settings) string {
 		for _, name := range []string{"transaction_isolation", "tx_isolation"} {
 			if s[name] == "READ-UNCOMMITTED" {
-				return name + " is READ-UNCOMMITTED, must be READ-COMMITTED or higher: changes that are rolled back would count"
+				return name + " is READ-UNCOMMITTED, must be READ-COMMITTED or higher: reads would see changes that are rolled back later"
 			}
 		}
 		return ""
@@ -55,7 +55,7 @@ var mysqlRules = []rule{
 	},
 	func(s settings) string {
 		if strings.Contains(s["sql_mode"], "EMPTY_STRING_IS_NULL") {
-			return "sql_mode has EMPTY_STRING_IS_NULL, must not: an empty text would not be found"
+			return "sql_mode must not have EMPTY_STRING_IS_NULL: an empty text would not be found"
 		}
 		return ""
 	},
@@ -70,7 +70,7 @@ var mysqlRules = []rule{
 var sqliteRules = []rule{
 	func(s settings) string {
 		if s["journal_mode"] == "off" {
-			return "PRAGMA journal_mode is OFF, must not: changes that are rolled back would stay"
+			return "PRAGMA journal_mode is OFF, must not be: changes that are rolled back would stay"
 		}
 		return ""
 	},
@@ -85,6 +85,6 @@ var postgresRules = []rule{
 	},
 }
 
-// readsBytes is the setting that the driver reads bytes right: in the simple protocol
-// they come as text.
+// readsBytes is the name of an invented setting: whether the driver decodes bytea
+// correctly. In the simple protocol the bytes arrive as text.
 const readsBytes = "(reads bytes)"

@@ -17,10 +17,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// plantTraps makes operators and functions in the schema public, as a role that
-// may create objects there: every operator between two types of ours for which
-// PostgreSQL has none of exactly these types, and a namesake of every function
-// that we call. Each call is written to the table caught.
+// plantTraps creates operators and functions in the schema public, as a role that may
+// create objects there. There is an operator for each pair of the store's column types
+// for which PostgreSQL has no exact match, and a function with the name of each function
+// that the store calls. Each of them writes its call to the table caught.
 func plantTraps(t *testing.T, db *gorm.DB) (caught func() []string) {
 	t.Helper()
 	exec := func(statement string, args ...any) {
@@ -82,8 +82,8 @@ END $do$`).Error
 	}
 }
 
-// Neither our statements nor an operator's that change a token call the objects
-// that another role created in a schema on the search path.
+// Statements of the store, and an operator's changes of tokens, do not call objects that
+// another role created in a schema on the search path.
 func TestPlantedOperatorsAreNotCalled(t *testing.T) {
 	t.Parallel()
 	for name, dialector := range map[string]func(dsn string) gorm.Dialector{
@@ -116,8 +116,8 @@ func TestPlantedOperatorsAreNotCalled(t *testing.T) {
 	}
 }
 
-// A database that has the old trigger gets the new one, and until then it has no
-// feed.
+// Migrate replaces the old trigger with the new one. Until then WithFeed returns an
+// error.
 func TestMigrateReplacesTheOldTrigger(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.Postgres(t)), &gorm.Config{Logger: logger.Discard})
@@ -130,11 +130,11 @@ func TestMigrateReplacesTheOldTrigger(t *testing.T) {
 	if err := db.Exec(string(old)).Error; err != nil {
 		t.Fatal(err)
 	}
-	auth := service(t, s, nobody{})
+	auth := service(t, s, noUsers{})
 	issueTo(t, auth, "alice")
-	_ = auth.RevokeUser(t.Context(), "alice") // the trap may make it fail
+	_ = auth.RevokeUser(t.Context(), "alice") // a trap may make it fail
 	if found := caught(); len(found) == 0 {
-		t.Fatal("the old trigger calls no trap: the test tells nothing")
+		t.Fatal("the old trigger calls no trap, so the test proves nothing")
 	}
 	if err := db.Exec(`DELETE FROM caught`).Error; err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func TestMigrateReplacesTheOldTrigger(t *testing.T) {
 	}
 }
 
-// useAll does everything that runs SQL.
+// useAll runs every SQL statement of the store.
 func useAll(t *testing.T, w watched, db *gorm.DB) {
 	t.Helper()
 	ctx := t.Context()

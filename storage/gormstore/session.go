@@ -10,8 +10,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// errIsolationLevel: a transaction at a higher level works on a snapshot, and
-// would leave alive a token that was issued since.
+// errIsolationLevel means that a transaction has a higher level than READ COMMITTED. It
+// would work on a snapshot and miss a token that was issued later.
 var errIsolationLevel = errors.New("gormstore: the transaction must be at READ COMMITTED")
 
 const (
@@ -21,11 +21,11 @@ const (
 	deleteTokensOfClient = `DELETE FROM tokenauth_tokens WHERE client_key = ?`
 )
 
-// A session is where Users and Clients work: in a host's transaction, or in
-// those of their own.
+// A session runs the statements of [Users] and [Clients], in the host's transaction or
+// in transactions of its own.
 type session struct {
 	*database
-	tx *gorm.DB // the host's, or nil
+	tx *gorm.DB // the host's transaction, or nil
 }
 
 func (s session) pool() gorm.ConnPool {
@@ -35,7 +35,8 @@ func (s session) pool() gorm.ConnPool {
 	return s.database.pool
 }
 
-// transaction runs do in the host's transaction, or in one of its own.
+// transaction runs do in the host's transaction if there is one, and otherwise in a
+// new one, which it repeats if the database rolls it back.
 func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) error {
 	if s.tx != nil {
 		return explain(do(s.tx.Statement.ConnPool))
@@ -48,8 +49,8 @@ func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) 
 	})
 }
 
-// beginOnGalera runs do in a transaction that sees all that was committed before, at
-// any node.
+// beginOnGalera runs do in a transaction that sees everything that was committed
+// before at any node of the cluster.
 func (s session) beginOnGalera(ctx context.Context, do func(gorm.ConnPool) error) error {
 	return s.db.WithContext(ctx).Connection(func(conn *gorm.DB) error {
 		if _, err := conn.Statement.ConnPool.ExecContext(ctx, s.sql(`SELECT 1`)); err != nil {
@@ -65,9 +66,10 @@ func transaction(db *gorm.DB, options []*sql.TxOptions, do func(gorm.ConnPool) e
 	}, options...)
 }
 
-// exec runs one statement, and again if the database rolled it back.
+// exec runs one statement. Outside a host's transaction, it repeats the statement if
+// the database rolls it back.
 func (s session) exec(ctx context.Context, statement string, args ...any) (result sql.Result, err error) {
-	if s.tx != nil { // the whole of it was rolled back
+	if s.tx != nil { // the host must repeat the whole transaction
 		return s.tx.Statement.ConnPool.ExecContext(ctx, s.sql(statement), args...)
 	}
 	err = retry(ctx, s.tries(), func() error {
@@ -77,26 +79,27 @@ func (s session) exec(ctx context.Context, statement string, args ...any) (resul
 	return result, err
 }
 
-// change changes one row, or returns notFound.
+// change runs a statement that changes one row. If there is no such row, it returns
+// notFound.
 func (s session) change(ctx context.Context, notFound error, statement string, args ...any) error {
 	return s.transaction(ctx, func(pool gorm.ConnPool) error {
 		return s.changeRow(ctx, pool, notFound, statement, args)
 	})
 }
 
-// An ending is a change of a user or a client that ends tokens.
+// An ending is a change of a user or client that ends tokens.
 type ending struct {
-	kind         int    // of the row of revocations; 0 for none
+	kind         int    // of the row in the table of revocations; 0 means no row
 	id           string // of the user or the client
 	notFound     error
-	statement    string // changes the row
+	statement    string // changes the row of the user or client
 	args         []any
 	deleteTokens string // "" leaves the tokens to Service.Run
-	key          []byte
+	key          []byte // the argument of deleteTokens
 }
 
-// changeAndEnd changes one row and then, in the same transaction, queues the
-// revocation and deletes the tokens that are kept beside the row.
+// changeAndEnd changes the row of a user or client. In the same transaction it queues
+// the revocation and deletes the tokens in this database.
 func (s session) changeAndEnd(ctx context.Context, e ending) error {
 	return s.transaction(ctx, func(pool gorm.ConnPool) error {
 		if err := s.checkIsolation(ctx, pool); err != nil {
@@ -130,9 +133,9 @@ func (s session) changeRow(ctx context.Context, pool gorm.ConnPool, notFound err
 	return err
 }
 
-// checkIsolation looks at the host's transaction where its level matters. On
-// MariaDB and MySQL a DELETE reads what is committed at every level; SQLite has
-// one writer.
+// checkIsolation returns errIsolationLevel, wrapped, if the host's transaction has a
+// too high level. It matters on PostgreSQL only. On MariaDB and MySQL a DELETE sees
+// committed rows at every level, and SQLite has one writer.
 func (s session) checkIsolation(ctx context.Context, pool gorm.ConnPool) error {
 	if s.tx == nil || s.dialect.isolation == "" {
 		return nil

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// check returns an error if the server, what is before it, or a setting would have
-// tokens lost.
+// check returns an error if tokens could be lost because of the server, a pooler
+// before the server, or a setting.
 func (d *database) check(ctx context.Context) error {
 	if err := d.checkPooler(ctx); err != nil {
 		return err
@@ -17,7 +17,7 @@ func (d *database) check(ctx context.Context) error {
 	return d.checkSettings(ctx)
 }
 
-// tryDriver notes whether the driver reads bytes right with these settings.
+// tryDriver records in has whether the driver decodes bytes correctly.
 func (d *database) tryDriver(ctx context.Context, has settings) {
 	if d.dialect.tryBytes == "" {
 		return
@@ -28,9 +28,9 @@ func (d *database) tryDriver(ctx context.Context, has settings) {
 	}
 }
 
-// checkSettings returns errSetting, wrapped, if a setting of one session of the pool
-// would do harm. Others may differ: what would do harm without an error is in
-// commits as well.
+// checkSettings returns errSetting, wrapped, if a setting of one session of the pool is
+// harmful. Other sessions may differ. The condition commits covers the settings that
+// do harm without an error.
 func (d *database) checkSettings(ctx context.Context) error {
 	if d.dialect.settings == "" {
 		return nil

@@ -40,8 +40,8 @@ func TestPostgresSettings(t *testing.T) {
 	}
 }
 
-// A database in another encoding than UTF-8 keeps the bytes: nothing is replaced by a
-// question mark.
+// A database in another encoding than UTF-8 stores text without loss: no character
+// becomes a question mark.
 func TestPostgresEncodings(t *testing.T) {
 	t.Parallel()
 	inLongVariant(t, true)

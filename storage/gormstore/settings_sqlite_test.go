@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 )
 
-// openSQLite opens a database with so many connections at most.
+// openSQLite opens a database with a maximum number of connections; 0 means no limit.
 func openSQLite(t *testing.T, dsn string, connections int) *gorm.DB {
 	t.Helper()
 	db := openDialector(t, gormlite.Open(dsn), nil)

@@ -20,8 +20,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// works calls everything that a store does, and looks at the result through a pool
-// with the settings that the engine comes with. There it must be committed.
+// works calls every method of a store. It checks the results through plain, a pool with
+// the engine's default settings, where they must be committed.
 func works(t *testing.T, s *gormstore.Store, plain *gorm.DB) {
 	t.Helper()
 	ctx, must := t.Context(), func(err error) {
@@ -31,14 +31,14 @@ func works(t *testing.T, s *gormstore.Store, plain *gorm.DB) {
 		}
 	}
 	users, clients := s.Users(), s.Clients()
-	const name = "Jürgen\U00020000" // four bytes of UTF-8 for the last letter
+	const name = "Jürgen\U00020000" // the last letter has four bytes in UTF-8
 	user, err := users.Import(ctx, gormstore.User{Name: name, Roles: []string{"Reader"}, Attributes: map[string]string{"o'clock\\": "ß\"😀"}}, cheapHash())
 	must(err)
 	for _, id := range []string{"one", "two", "three"} {
 		_, err := clients.Create(ctx, tokenauth.Client{ID: id, Roles: []string{"Reader"}})
 		must(err)
 		if _, err := clients.Create(ctx, tokenauth.Client{ID: id}); !errors.Is(err, gormstore.ErrExists) {
-			t.Errorf("client %s again: %v", id, err)
+			t.Errorf("client %s again: error %v, want ErrExists", id, err)
 		}
 	}
 	auth := service(t, s, users)
@@ -88,7 +88,7 @@ func works(t *testing.T, s *gormstore.Store, plain *gorm.DB) {
 	must(clients.Delete(ctx, "three"))
 	for i, token := range tokens {
 		if valid(token) {
-			t.Errorf("token %d is valid after its client's end", i)
+			t.Errorf("token %d is valid after its client was deleted", i)
 		}
 	}
 	_, err = clients.RotateSecret(ctx, "one")
@@ -157,8 +157,8 @@ func works(t *testing.T, s *gormstore.Store, plain *gorm.DB) {
 	}
 }
 
-// parameters are DSN parameters; those that the driver does not know are variables
-// of the session, on each connection.
+// parameters are DSN parameters. The driver sets those that it does not know as session
+// variables on each connection.
 func parameters(pairs ...string) string {
 	var text []string
 	for _, pair := range pairs {
@@ -219,7 +219,7 @@ func TestMariaDBSettings(t *testing.T) {
 			refused := func(by string, err error) {
 				t.Helper()
 				if !errors.Is(err, gormstore.ErrSetting) || !strings.Contains(err.Error(), test.says) {
-					t.Errorf("%s: %v, want one that says %q", by, err, test.says)
+					t.Errorf("%s returns %v, want %q in it", by, err, test.says)
 				}
 			}
 			refused("Migrate", gormstore.Migrate(t.Context(), db, nil))
@@ -230,8 +230,8 @@ func TestMariaDBSettings(t *testing.T) {
 	}
 }
 
-// A session that gets a harmful setting after New makes each call an error that is
-// no refusal, and nothing is changed. Here the pool has one connection.
+// If a session gets a harmful setting after New, each call returns a storage error and
+// changes nothing. No token is refused as invalid. The pool has one connection here.
 func TestSessionThatDoesNotCommitIsAnError(t *testing.T) {
 	t.Parallel()
 	for _, setting := range []struct{ name, bad, good string }{
@@ -300,13 +300,13 @@ func TestSessionThatDoesNotCommitIsAnError(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := auth.Validate(ctx, token); err != nil {
-				t.Errorf("with the setting as it was: %v", err)
+				t.Errorf("after restoring the setting: %v", err)
 			}
 		})
 	}
 }
 
-// dump returns what is in the tables of a MariaDB.
+// dump returns the content of all tables in MariaDB.
 func dump(t *testing.T, db *gorm.DB) string {
 	t.Helper()
 	var text bytes.Buffer
@@ -320,7 +320,7 @@ func dump(t *testing.T, db *gorm.DB) string {
 	return text.String()
 }
 
-// Settings of a whole server, which reach each session that does not set them.
+// Global settings of the server apply to each session that does not override them.
 func TestMariaDBServerSettings(t *testing.T) {
 	t.Parallel()
 	server := throwaway.StartMariaDBWith(t, "--log-bin", "--lower-case-table-names=1", "--character-set-server=utf16", "--collation-server=utf16_bin",
@@ -332,7 +332,7 @@ func TestMariaDBServerSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Without SUPER, for which init_connect does not run.
+	// The account has no SUPER: init_connect does not run for accounts that have it.
 	set("CREATE USER service IDENTIFIED BY ''")
 	set("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER ON *.* TO service")
 	openWith := func(parameters string) *gorm.DB {
@@ -341,7 +341,7 @@ func TestMariaDBServerSettings(t *testing.T) {
 	open := func() *gorm.DB { return openWith("") }
 
 	works(t, newStore(t, open(), nil), plain)
-	for _, test := range []struct{ bad, good, says, parameters string }{ // of a DSN that works
+	for _, test := range []struct{ bad, good, says, parameters string }{ // with the parameters in the DSN, New works
 		{"SET GLOBAL autocommit = 0", "SET GLOBAL autocommit = 1", "autocommit is 0", "?autocommit=1"},
 		{"SET GLOBAL init_connect = 'SET autocommit = 0'", "SET GLOBAL init_connect = ''", "autocommit is 0", "?autocommit=1"},
 		{"SET GLOBAL init_connect = 'SET collation_connection = utf8mb3_unicode_ci'", "SET GLOBAL init_connect = ''", "character_set_connection utf8mb3", "?charset=utf8mb4"},
@@ -365,7 +365,7 @@ func TestMariaDBServerSettings(t *testing.T) {
 	set("DELETE FROM tokenauth_counters")
 	works(t, newStore(t, open(), nil), plain) // in the mixed format of the log
 
-	// A server that is read-only for a while signs no one out.
+	// While the server is read-only, tokens stay valid.
 	db := open()
 	s := newStore(t, db, nil)
 	auth := service(t, s, s.Users())
@@ -376,7 +376,7 @@ func TestMariaDBServerSettings(t *testing.T) {
 		t.Errorf("read_only: New returns %v", err)
 	}
 	if _, err := signIn(t.Context(), auth, "alice", "password"); !errors.Is(err, tokenauth.ErrUnavailable) {
-		t.Errorf("read_only: SignIn returns %v", err)
+		t.Errorf("read_only: SignIn returns %v, want ErrUnavailable", err)
 	}
 	if _, err := auth.Validate(t.Context(), token); err != nil {
 		t.Errorf("read_only: Validate returns %v", err)
@@ -389,11 +389,11 @@ func TestMariaDBServerSettings(t *testing.T) {
 	o := &gormstore.Options{TablePrefix: "aria_"}
 	set("SET SESSION enforce_storage_engine = NULL")
 	aria := open()
-	if err := gormstore.Migrate(t.Context(), aria, o); err == nil { // makes the tables
+	if err := gormstore.Migrate(t.Context(), aria, o); err == nil { // creates the tables
 		t.Error("with Aria Migrate returns nil")
 	}
 	expectRefused(t, aria, o, gormstore.ErrSetting, "is kept by Aria, which has no transactions")
-	set("CREATE TABLE tokenauth_of_the_host (id INTEGER PRIMARY KEY) ENGINE = MyISAM") // nothing of ours
+	set("CREATE TABLE tokenauth_of_the_host (id INTEGER PRIMARY KEY) ENGINE = MyISAM") // not a table of this package
 	if _, err := gormstore.New(t.Context(), open(), nil); err != nil {
 		t.Errorf("with a table of the host's: %v", err)
 	}
@@ -406,14 +406,14 @@ func TestMariaDBServerSettings(t *testing.T) {
 func inLongVariant(t *testing.T, only bool) {
 	t.Helper()
 	if only && !throwaway.Long() {
-		t.Skip("TOKENAUTH_LONG=1 runs this setting")
+		t.Skip("set TOKENAUTH_LONG=1 to test this setting")
 	}
 }
 
 func second[T any](_ T, err error) error { return err }
 
-// What a column does not hold is an error also where the mode is not strict.
-func TestTooLongIsNotCutOff(t *testing.T) {
+// A value that is too long for its column is an error, even without a strict sql_mode.
+func TestLongValuesAreNotCutOff(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openDialector(t, mysql.Open(throwaway.MariaDB(t)+parameters("sql_mode=''")), nil), nil)
 	ctx, user := t.Context(), create(t, s, "alice")
@@ -427,13 +427,13 @@ func TestTooLongIsNotCutOff(t *testing.T) {
 		"Replace":        s.Replace(ctx, tokenauth.Token{ClientID: strings.Repeat("x", 257)}),
 	} {
 		if !errors.Is(err, gormstore.ErrInvalid) {
-			t.Errorf("%s: %v", by, err)
+			t.Errorf("%s: error %v, want ErrInvalid", by, err)
 		}
 	}
 }
 
-// In a host's transaction whose snapshot is older than the user, a taken name is
-// reported as taken.
+// Create returns ErrExists for a taken name, even in a host's transaction whose snapshot
+// is older than the user.
 func TestTakenNameInSnapshotTransaction(t *testing.T) {
 	t.Parallel()
 	for _, isolation := range []sql.IsolationLevel{sql.LevelRepeatableRead, sql.LevelSerializable, sql.LevelReadCommitted} {
@@ -444,7 +444,7 @@ func TestTakenNameInSnapshotTransaction(t *testing.T) {
 				if n, err := s.Users().WithTx(tx).Count(t.Context()); n != 0 || err != nil { // takes the snapshot
 					t.Errorf("%d users, error %v", n, err)
 				}
-				if isolation != sql.LevelSerializable { // the count locks there
+				if isolation != sql.LevelSerializable { // at this level the count locks
 					create(t, s, "alice")
 				} else if _, err := s.Users().WithTx(tx).Import(t.Context(), gormstore.User{Name: "alice"}, cheapHash()); err != nil {
 					t.Error(err)
@@ -453,14 +453,14 @@ func TestTakenNameInSnapshotTransaction(t *testing.T) {
 				return err
 			}, &sql.TxOptions{Isolation: isolation})
 			if !errors.Is(err, gormstore.ErrExists) {
-				t.Errorf("creating the user again: %v", err)
+				t.Errorf("creating the user again: error %v, want ErrExists", err)
 			}
 		})
 	}
 }
 
-// With innodb_snapshot_isolation, a transaction at REPEATABLE READ that would miss a
-// token is rolled back, and the error says what to do.
+// With innodb_snapshot_isolation, MariaDB rolls back a transaction at REPEATABLE READ
+// that would miss a token. The error says what to do.
 func TestSnapshotIsolationMissesNoToken(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, mysql.Open(throwaway.MariaDB(t)+parameters("innodb_snapshot_isolation=1")), nil)
@@ -483,12 +483,12 @@ func TestSnapshotIsolationMissesNoToken(t *testing.T) {
 		t.Errorf("at REPEATABLE READ: %v", err)
 	}
 	if _, err := auth.Validate(ctx, token); err != nil {
-		t.Errorf("the transaction was rolled back, and its end of the token was not: %v", err)
+		t.Errorf("the transaction was rolled back, but the token has ended: %v", err)
 	}
 	if err := change(sql.LevelReadCommitted); err != nil {
 		t.Errorf("at READ COMMITTED: %v", err)
 	}
 	if _, err := auth.Validate(ctx, token); !errors.Is(err, tokenauth.ErrInvalidToken) {
-		t.Errorf("after a change at READ COMMITTED: %v", err)
+		t.Errorf("after a change at READ COMMITTED: error %v, want ErrInvalidToken", err)
 	}
 }

@@ -14,9 +14,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A service that comes to a standby, by its DSN, by a balancer or after a fail-over,
-// does not answer by what is there: a standby still has tokens that have ended, and
-// lacks those that are new.
+// A service may be connected to a standby by its DSN, by a balancer or after a failover.
+// It must not answer from there: a standby still has ended tokens, and lacks new ones.
 func TestStandbyIsUnavailable(t *testing.T) {
 	t.Parallel()
 	primary := throwaway.StartPostgres(t)
@@ -64,7 +63,7 @@ func TestStandbyIsUnavailable(t *testing.T) {
 	}
 	for _, name := range []string{"alice", "carol"} {
 		if _, err := signIn(ctx, auth, name, "password"); !errors.Is(err, tokenauth.ErrUnavailable) {
-			t.Errorf("at a standby %s signs in: %v", name, err)
+			t.Errorf("at a standby %s signs in: error %v, want ErrUnavailable", name, err)
 		}
 	}
 	principal := tokenauth.Principal{UserID: user.ID}
@@ -86,12 +85,12 @@ func TestStandbyIsUnavailable(t *testing.T) {
 		if err == nil || errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrRejected) {
 			t.Errorf("%s at a standby: %v", name, err)
 		} else if name != "Users.Recheck" && (!strings.Contains(err.Error(), "standby") || !strings.Contains(err.Error(), "target_session_attrs")) {
-			t.Errorf("%s at a standby does not say so: %v", name, err)
+			t.Errorf("%s at a standby returns an error that does not name the standby: %v", name, err)
 		}
 	}
 
 	route.fixed.Store(1)
 	if _, err := auth.Validate(ctx, valid); err != nil {
-		t.Errorf("back at the primary: %v", err)
+		t.Errorf("after returning to the primary: %v", err)
 	}
 }

@@ -10,17 +10,17 @@ import (
 	"gorm.io/gorm"
 )
 
-// A statement is run on the pool, over and over. It is prepared where that
-// saves a round trip; database/sql prepares it anew on each connection.
+// A statement runs on the pool many times. It is prepared where that saves a round
+// trip. A [sql.Stmt] prepares itself again on each connection.
 type statement struct {
 	text     string
-	tries    int // at most
+	tries    int // the maximum number of attempts
 	pool     gorm.ConnPool
 	prepare  bool
 	prepared atomic.Pointer[sql.Stmt]
 }
 
-// stmt returns nil if the statement is not to be prepared.
+// stmt returns the prepared statement, or nil if the dialect does not prepare.
 func (q *statement) stmt(ctx context.Context) (*sql.Stmt, error) {
 	if !q.prepare {
 		return nil, nil
@@ -38,7 +38,7 @@ func (q *statement) stmt(ctx context.Context) (*sql.Stmt, error) {
 	return q.prepared.Load(), nil
 }
 
-// exec runs the statement, and again if the database rolled it back.
+// exec runs the statement, and repeats it if the database rolls it back.
 func (q *statement) exec(ctx context.Context, args ...any) (result sql.Result, err error) {
 	err = retry(ctx, q.tries, func() error {
 		stmt, err := q.stmt(ctx)
@@ -69,7 +69,7 @@ func (q *statement) query(ctx context.Context, args []any) (*sql.Rows, error) {
 	return rows, explain(err)
 }
 
-// queryRow gives the one row there is to read, or returns sql.ErrNoRows.
+// queryRow calls read for the first row, or returns [sql.ErrNoRows].
 func (q *statement) queryRow(ctx context.Context, read func(scan func(...any) error) error, args ...any) error {
 	rows, err := q.query(ctx, args)
 	if err != nil {
@@ -92,7 +92,7 @@ func readRow(rows *sql.Rows, read func(scan func(...any) error) error) error {
 	return rows.Close()
 }
 
-// queryRows gives each row there is to read.
+// queryRows calls read for each row.
 func (q *statement) queryRows(ctx context.Context, read func(scan func(...any) error) error, args ...any) error {
 	rows, err := q.query(ctx, args)
 	if err != nil {
@@ -101,7 +101,7 @@ func (q *statement) queryRows(ctx context.Context, read func(scan func(...any) e
 	return readRows(rows, read)
 }
 
-// queryRows runs a query once and gives each row there is to read.
+// queryRows runs a query and calls read for each row.
 func queryRows(ctx context.Context, pool gorm.ConnPool, query string, args []any, read func(scan func(...any) error) error) error {
 	rows, err := pool.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -123,8 +123,8 @@ func readRows(rows *sql.Rows, read func(scan func(...any) error) error) error {
 	return rows.Close()
 }
 
-// faultOr returns why a row could not be read. If the connection broke in the
-// middle, or the context ended, that is why, and the row says nothing.
+// faultOr returns the error of rows if there is one, such as a broken connection or an
+// ended context, because the row may be incomplete then. Otherwise it returns err.
 func faultOr(rows *sql.Rows, err error) error {
 	if fault := rows.Err(); fault != nil {
 		return explain(fault)
@@ -132,9 +132,9 @@ func faultOr(rows *sql.Rows, err error) error {
 	return err
 }
 
-// retry runs a statement or a transaction that may be run again, as long as the
-// database says that it rolled it back. Several that keep rolling each other back
-// pause for different times.
+// retry calls run again if the database rolled its statement or transaction back, up
+// to tries times in all. It pauses for random times, so that concurrent transactions
+// stop colliding.
 func retry(ctx context.Context, tries int, run func() error) (err error) {
 	const pause, longest = 2 * time.Millisecond, 32 * time.Millisecond
 	for try := range tries {

@@ -14,9 +14,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A context that ends between two steps of reading a row makes it no corrupt
-// one.
-func TestContextThatEndsWhileARowIsRead(t *testing.T) {
+// If the context ends while a row is read, the row is not reported as corrupt.
+func TestContextEndsWhileRowIsRead(t *testing.T) {
 	t.Parallel()
 	db, err := gorm.Open(gormlite.Open("file:" + filepath.Join(t.TempDir(), "test.db")))
 	if err != nil {

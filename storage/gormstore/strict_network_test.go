@@ -19,24 +19,24 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A network carries connections to a server. What it holds back, it delivers later,
-// as TCP does after packets were lost; it closes nothing.
+// A network is a proxy to a server that can delay packets. It delivers them later, as TCP
+// does after a loss, and closes no connection.
 type network struct {
 	net.Listener
 	kind, to string
-	arrivals sync.RWMutex // locked: new connections are not answered
+	arrivals sync.RWMutex // while locked, new connections get no answer
 
 	mu    sync.Mutex
 	links []*link
 }
 
-// A link is a connection.
+// A link is one connection through the network.
 type link struct {
 	in, out net.Conn
-	packets sync.RWMutex // locked: none arrives
+	packets sync.RWMutex // while locked, no packet arrives
 }
 
-// newNetwork returns a network to the server with that DSN, and the DSN by way of it.
+// newNetwork returns a network to the server with the DSN, and the DSN through it.
 func newNetwork(t *testing.T, engine, dsn string) (*network, string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -120,15 +120,15 @@ func (l *link) close() {
 	l.out.Close()
 }
 
-// open returns how many connections there are.
+// open returns the number of open connections.
 func (n *network) open() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.links)
 }
 
-// cut holds back what goes over so many of the connections there are, or all, until
-// heal.
+// cut delays the packets of some of the open connections, or of all, until heal is
+// called.
 func (n *network) cut(connections int) (heal func()) {
 	n.mu.Lock()
 	links := slices.Clone(n.links[:min(connections, len(n.links))])
@@ -143,7 +143,7 @@ func (n *network) cut(connections int) (heal func()) {
 	})
 }
 
-// down holds back everything, until heal.
+// down delays all packets and new connections until heal is called.
 func (n *network) down() (heal func()) {
 	n.arrivals.Lock()
 	healLinks := n.cut(math.MaxInt)
@@ -153,15 +153,15 @@ func (n *network) down() (heal func()) {
 	})
 }
 
-// A validation is what came of one.
+// A validation is the result of one call of Validate.
 type validation struct {
 	began time.Time
 	took  time.Duration
 	err   error
 }
 
-// validateSteadily validates in a goroutine for each of the holders, with short pauses,
-// until stop is called, which returns what came of it.
+// validateSteadily validates with short pauses, in one goroutine for each holder. It
+// returns a function that stops the goroutines and returns the results.
 func validateSteadily(t *testing.T, auth *tokenauth.Service, holders []holder) (stop func() []validation) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -199,15 +199,15 @@ func longest(all []validation) (most time.Duration) {
 	return most
 }
 
-// A trial is a Service on a default pool by way of a network, in use, and another
-// one on a pool that does not go that way, by which to tell how busy the machine is.
+// A trial has a Service whose pool, with default settings, leads through a network. A
+// second Service with a direct pool measures how busy the machine is.
 type trial struct {
 	network              *network
 	reads                *statementCounter
 	stop, stopUnaffected func() []validation
 }
 
-// cutTimeout leaves room between it and what a busy machine adds to 200 milliseconds.
+// cutTimeout is long enough to tell a timeout from the delays of a busy machine.
 const cutTimeout = 1500 * time.Millisecond
 
 func startTrial(t *testing.T, engine string) *trial {
@@ -226,7 +226,7 @@ func startTrial(t *testing.T, engine string) *trial {
 		}
 		t.Cleanup(func() { pool.Close() })
 		reads := &statementCounter{Store: newStore(t, openPool(t, engine, pool), nil)}
-		auth, err := tokenauth.New(reads, nobody{}, &tokenauth.Options{Timeout: cutTimeout, Logger: quiet})
+		auth, err := tokenauth.New(reads, noUsers{}, &tokenauth.Options{Timeout: cutTimeout, Logger: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,8 +240,8 @@ func startTrial(t *testing.T, engine string) *trial {
 	return tr
 }
 
-// end returns what came of the validations, and how long one may take that the cut
-// does not concern.
+// end stops the validations. It returns their results, and the time limit for validations
+// that the cut does not affect.
 func (tr *trial) end(t *testing.T) (all []validation, bound time.Duration) {
 	t.Helper()
 	busy := longest(tr.stopUnaffected())
@@ -250,18 +250,17 @@ func (tr *trial) end(t *testing.T) (all []validation, bound time.Duration) {
 	return all, 200*time.Millisecond + 4*busy
 }
 
-// expectDeadline checks that a validation failed by its deadline, and not before.
+// expectDeadline checks that a validation failed at its deadline, not earlier.
 func expectDeadline(t *testing.T, v validation, bound time.Duration) {
 	t.Helper()
-	// Calls of one moment share a deadline, so that it may be a fortieth early.
+	// Calls that begin together share a deadline, which may be 1/40 early.
 	if !errors.Is(v.err, tokenauth.ErrUnavailable) || errors.Is(v.err, tokenauth.ErrInvalidToken) || v.took < cutTimeout*9/10 || v.took > cutTimeout+bound {
-		t.Errorf("a validation fails after %v: %v", v.took, v.err)
+		t.Errorf("a validation failed after %v: %v", v.took, v.err)
 	}
 }
 
-// A connection that never answers concerns the callers of the statement on it. The
-// others do not wait: neither on the other connection nor, if that is dead, too, for
-// one that the pool could open.
+// A connection that never answers delays only the callers of the statement on it. Other
+// callers use another connection, or a new one if both are dead.
 func TestDeadConnectionsDelayNoOtherValidation(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -287,7 +286,7 @@ func TestDeadConnectionsDelayNoOtherValidation(t *testing.T) {
 			t.Logf("%d validations, %d failed, the others took up to %v (bound %v)", len(all), failed, most, bound)
 			// Each slot has one caller.
 			if statements, slots := int(tr.reads.failed.Load()), int(tr.reads.failedSlots.Load()); statements != test.cut || slots != failed {
-				t.Errorf("%d validations failed, and %d statements for %d, on %d dead connections", failed, statements, slots, test.cut)
+				t.Errorf("%d validations and %d statements for %d slots failed, on %d dead connections", failed, statements, slots, test.cut)
 			}
 			if most > min(bound, cutTimeout*9/10) {
 				t.Errorf("a validation took %v, longer than %v", most, bound)
@@ -296,9 +295,9 @@ func TestDeadConnectionsDelayNoOtherValidation(t *testing.T) {
 	}
 }
 
-// Packets that arrive late reach only the callers who asked for them, and when the
-// network is back, validations work as before.
-func TestValidationsGoOnWhenTheNetworkIsBack(t *testing.T) {
+// Late packets reach only the callers that wait for them. When the network is back,
+// validations work as before.
+func TestValidationsWorkWhenTheNetworkIsBack(t *testing.T) {
 	t.Parallel()
 	for _, outage := range []time.Duration{400 * time.Millisecond, cutTimeout + 200*time.Millisecond} {
 		t.Run(outage.String(), func(t *testing.T) {

@@ -39,10 +39,10 @@ func (c *countingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 // A statementCounter is a store that counts its reads of tokens.
 type statementCounter struct {
 	*gormstore.Store
-	inProgress, most    atomic.Int64 // reads
-	slow                atomic.Int64 // reads for which others may not have waited
-	failed, failedSlots atomic.Int64 // reads without an answer, and what they were for
-	largest             atomic.Int64 // slots of a read
+	inProgress, most    atomic.Int64 // concurrent reads, now and at most
+	slow                atomic.Int64 // reads so slow that the next may have begun
+	failed, failedSlots atomic.Int64 // failed reads, and the slots in them
+	largest             atomic.Int64 // the largest number of slots in a read
 }
 
 func (c *statementCounter) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
@@ -63,8 +63,8 @@ func (c *statementCounter) FindBatch(ctx context.Context, s []tokenauth.Slot) ([
 	return found, err
 }
 
-// slowRead is a little less than the 100 milliseconds after which a read keeps no
-// others waiting: the Service measures from an earlier moment.
+// slowRead is the duration of a read that counts as slow. After 100 ms the Service begins
+// the next read. The limit here is lower, because the Service starts its clock earlier.
 const slowRead = 80 * time.Millisecond
 
 func (c *statementCounter) begin(slots int) (end func(error)) {
@@ -88,23 +88,22 @@ func raise(most *atomic.Int64, n int64) {
 	}
 }
 
-// mostReads is how many may be in progress, with slow ones.
+// mostReads is the maximum number of concurrent reads, including slow ones.
 const mostReads = 16
 
-// expectFewStatements checks that two reads were in progress at most, and more only
-// where the machine was so busy that some were slow.
+// expectFewStatements checks that at most two reads ran at once. It allows more if some
+// reads were slow because the machine was busy.
 func (c *statementCounter) expectFewStatements(t *testing.T) {
 	t.Helper()
 	if most, slow := c.most.Load(), c.slow.Load(); most > min(2+slow, mostReads) {
-		t.Errorf("%d statements were in progress at once, and %d were slow", most, slow)
+		t.Errorf("%d statements ran at once, and %d were slow", most, slow)
 	}
 	if c.largest.Load() < 2 {
-		t.Error("no statement was for two callers")
+		t.Error("no statement served two callers")
 	}
 }
 
-// pooled opens a database of the engine with the pool that database/sql makes unless
-// it is told otherwise.
+// pooled opens a database of the engine with the default settings of the pool.
 func pooled(tb testing.TB, engine string) (*gorm.DB, *sql.DB, *countingConnector) {
 	tb.Helper()
 	var connector driver.Connector
@@ -129,7 +128,7 @@ func pooled(tb testing.TB, engine string) (*gorm.DB, *sql.DB, *countingConnector
 	return openPool(tb, engine, pool), pool, c
 }
 
-// openPool leaves the pool as it is.
+// openPool opens a database and keeps the default settings of its pool.
 func openPool(tb testing.TB, engine string, pool *sql.DB) *gorm.DB {
 	tb.Helper()
 	var d gorm.Dialector = postgres.New(postgres.Config{Conn: pool})
@@ -154,7 +153,7 @@ func onServers(t *testing.T, test func(t *testing.T, engine string)) {
 	}
 }
 
-// busyTimeout is that of calls that may wait for many others on a busy machine.
+// busyTimeout is the timeout for calls that may wait for many others on a busy machine.
 const busyTimeout = 20 * time.Second
 
 func quietService(tb testing.TB, s tokenauth.Storage, a tokenauth.Authenticator) *tokenauth.Service {
@@ -183,7 +182,8 @@ func issueToEach(tb testing.TB, auth *tokenauth.Service, n int) []holder {
 	return all
 }
 
-// validate returns an error also if the token is another user's.
+// validate validates the holder's token. It also returns an error if the result is
+// another user's token.
 func (h *holder) validate(ctx context.Context, auth *tokenauth.Service) error {
 	token, err := auth.Validate(ctx, h.accessToken)
 	if err == nil && token.Principal.UserID != h.id {
@@ -192,8 +192,8 @@ func (h *holder) validate(ctx context.Context, auth *tokenauth.Service) error {
 	return err
 }
 
-// keepValidating validates in n goroutines, at least once in each, until stop is
-// called, which returns how often that was. An error is one of the test, and ends it.
+// keepValidating validates in n goroutines, at least once in each, until stop is called.
+// The function stop returns the number of validations. An error fails the test.
 func keepValidating(t *testing.T, auth *tokenauth.Service, holders []holder, n int) (stop func() int64) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -226,7 +226,7 @@ func TestValidationsNeedTwoConnections(t *testing.T) {
 	onServers(t, func(t *testing.T, engine string) {
 		db, pool, connector := pooled(t, engine)
 		reads := &statementCounter{Store: newStore(t, db, nil)}
-		auth := quietService(t, reads, nobody{})
+		auth := quietService(t, reads, noUsers{})
 		holders := issueToEach(t, auth, 100)
 		before, closedBefore := connector.opened.Load(), pool.Stats().MaxIdleClosed
 
@@ -245,16 +245,15 @@ func TestValidationsNeedTwoConnections(t *testing.T) {
 			t.Errorf("there were %d validations", validated)
 		}
 		reads.expectFewStatements(t)
-		// A read that is slow, on a busy machine, lets another one begin.
+		// After a slow read, on a busy machine, another read may begin.
 		if slow := reads.slow.Load(); opened > 2+slow || closed > slow {
 			t.Errorf("%d connections were opened and %d closed as idle, and %d statements were slow", opened, closed, slow)
 		}
 	})
 }
 
-// Validations leave connections of the pool to sign-ins, however many there are.
-// database/sql gives a connection to any of those who wait, so that sign-ins would
-// wait for all validations if each waited for one.
+// However many validations run, they leave connections of the pool for sign-ins. If each
+// validation waited for a connection, sign-ins would have to wait behind all of them.
 func TestSignInsKeepConnections(t *testing.T) {
 	const goroutines, most = 400, 50
 	onServers(t, func(t *testing.T, engine string) {
@@ -291,11 +290,11 @@ func TestSignInsKeepConnections(t *testing.T) {
 	})
 }
 
-func TestFaultyRowsConcernTheirOwnCallersOnly(t *testing.T) {
+func TestFaultyRowsAffectOnlyTheirOwnCallers(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		reads := &statementCounter{Store: s}
-		auth := quietService(t, reads, nobody{})
+		auth := quietService(t, reads, noUsers{})
 		holders := issueToEach(t, auth, 20)
 		corrupt, missing := &holders[3], &holders[11]
 		for h, statement := range map[*holder]string{
@@ -309,7 +308,7 @@ func TestFaultyRowsConcernTheirOwnCallersOnly(t *testing.T) {
 		}
 		for range long(400) {
 			var wg sync.WaitGroup
-			for i := range 2 * len(holders) { // each by two callers
+			for i := range 2 * len(holders) { // two callers for each
 				h := &holders[i/2]
 				wg.Go(func() {
 					err := h.validate(t.Context(), auth)
@@ -322,13 +321,13 @@ func TestFaultyRowsConcernTheirOwnCallersOnly(t *testing.T) {
 			wg.Wait()
 		}
 		if reads.largest.Load() < 2 {
-			t.Error("no statement was for two callers")
+			t.Error("no statement served two callers")
 		}
 	})
 }
 
-// A valueTracer is a tracer of pgx that counts the statements on tokens whose context
-// has the value of a request, and those whose context has none.
+// A valueTracer is a pgx tracer. It counts the statements on tokens whose context has the
+// value of a request, and those whose context does not.
 type valueTracer struct{ with, without map[string]*atomic.Int64 }
 
 type requestKey struct{}
@@ -354,8 +353,8 @@ func (v *valueTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.Tr
 
 func (*valueTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// A statement for several requests belongs to none of them.
-func TestReadsCarryNoValuesOfRequests(t *testing.T) {
+// The context of a statement for several requests has no values of any request.
+func TestBatchedReadsCarryNoRequestValues(t *testing.T) {
 	t.Parallel()
 	config, err := pgx.ParseConfig(throwaway.Postgres(t))
 	if err != nil {
@@ -365,14 +364,14 @@ func TestReadsCarryNoValuesOfRequests(t *testing.T) {
 	config.Tracer = tracer
 	db := openPool(t, "postgres", openConnector(t, stdlib.GetConnector(*config)))
 	reads := &statementCounter{Store: newStore(t, db, nil)}
-	auth := quietService(t, reads, nobody{})
+	auth := quietService(t, reads, noUsers{})
 	holders := issueToEach(t, auth, 20)
 	request := func(n int) context.Context { return context.WithValue(t.Context(), requestKey{}, n) }
-	selects := tracer.without["SELECT"].Load() // those of New
+	selects := tracer.without["SELECT"].Load() // the statements of New
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() {
-			// Those with a deadline of their own go out in other goroutines.
+			// Calls with different deadlines send their statements in other goroutines.
 			ctx, cancel := request(i), context.CancelFunc(func() {})
 			if i%2 == 0 {
 				ctx, cancel = context.WithTimeout(ctx, time.Minute)
@@ -389,8 +388,8 @@ func TestReadsCarryNoValuesOfRequests(t *testing.T) {
 	if with, without := tracer.with["SELECT"].Load(), tracer.without["SELECT"].Load()-selects; with != 0 || without == 0 || reads.largest.Load() < 2 {
 		t.Errorf("%d statements have the value of a request and %d none; the largest is for %d slots", with, without, reads.largest.Load())
 	}
-	// The tracer would have seen it.
+	// The INSERT of a sign-in has the value, so the tracer works.
 	if _, err := auth.Issue(request(1), tokenauth.Principal{UserID: "alice"}, ""); err != nil || tracer.with["INSERT"].Load() != 1 {
-		t.Errorf("of the statement that issues a token the tracer sees %d with a value, error %v", tracer.with["INSERT"].Load(), err)
+		t.Errorf("the tracer saw %d INSERT statements with the value, error %v", tracer.with["INSERT"].Load(), err)
 	}
 }

@@ -8,28 +8,30 @@ import (
 	"gorm.io/gorm"
 )
 
-// sweepBatch is how many rows one statement of a sweep looks at.
+// sweepBatch is the number of rows that one statement of a sweep tests.
 const sweepBatch = 1000
 
-// A sweep deletes the rows of a table that meet a condition which no index
-// serves: an index would make each sign-in an update of that index.
+// A sweep deletes all rows of a table that meet a condition. The condition has no
+// index, because each sign-in would have to update it.
 type sweep struct {
-	table, key string // the first column of its primary key
+	table, key string // the key is the first column of the primary key
 	condition  string
 	arg        any
 }
 
-// sweep walks over the primary key. Each batch is a statement that tests the
-// condition in the row that it deletes, and commits: others wait for one batch at
-// most. A row that is there from beginning to end, and meets the condition, is
-// deleted. On MariaDB and MySQL a batch has a transaction for its level, at which
-// they do not keep locked what they have read.
+// sweep deletes in batches, in the order of the primary key. Each batch is one
+// statement that commits, so other transactions wait for at most one batch. The
+// statement tests the condition again in each row that it deletes. A row that exists
+// from beginning to end and meets the condition is deleted.
+//
+// On MariaDB and MySQL each batch is a transaction at READ COMMITTED, where the server
+// does not lock rows that fail the condition.
 func (s session) sweep(ctx context.Context, w sweep) (deleted int64, err error) {
 	next := s.sql(`SELECT ` + w.key + ` FROM ` + w.table + ` WHERE ` + w.key + ` > ? ORDER BY ` + w.key + ` LIMIT 1 OFFSET ?`)
 	remove := s.sql(`DELETE FROM ` + w.table + ` WHERE ` + w.key + ` > ? AND ` + w.key + ` <= ? AND ` + w.condition + s.dialect.unlimited)
 	removeRest := s.sql(`DELETE FROM ` + w.table + ` WHERE ` + w.key + ` > ? AND ` + w.condition + s.dialect.unlimited)
 
-	after := []byte{} // before every key
+	after := []byte{} // less than every key
 	for {
 		if err := ctx.Err(); err != nil {
 			return deleted, err

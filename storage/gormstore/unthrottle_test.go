@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// lenient is an Authenticator that lets in everybody whose password is "right".
+// lenient is an Authenticator that accepts the password "right" for any user.
 type lenient struct{}
 
 func (lenient) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -24,9 +24,9 @@ func (lenient) Authenticate(ctx context.Context, c tokenauth.Credentials) (token
 	return tokenauth.Principal{UserID: c.UserName, UserName: c.UserName}, nil
 }
 
-// An account that was unthrottled at one replica has ten tries at another, one right
-// after the other, from a source that is blocked for all others.
-func TestReplicasKnowAnUnthrottledAccount(t *testing.T) {
+// After Unthrottle at one replica, the account has ten attempts in a row at another
+// replica, even from a source that is throttled for all other accounts.
+func TestUnthrottleAppliesToAllReplicas(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
 		now := time.Now()
@@ -56,20 +56,20 @@ func TestReplicasKnowAnUnthrottledAccount(t *testing.T) {
 		}
 		for _, name := range []string{"alice", "bob"} {
 			if err := try(replica(), name, "right"); !errors.Is(err, tokenauth.ErrThrottled) {
-				t.Fatalf("%s before: %v", name, err)
+				t.Fatalf("%s before Unthrottle: error %v, want ErrThrottled", name, err)
 			}
 			if err := asked.Unthrottle(t.Context(), name, name); err != nil {
 				t.Fatal(err)
 			}
 		}
-		now = now.Add(200 * time.Millisecond) // when the replica asks again
+		now = now.Add(200 * time.Millisecond) // so that the replica reads the storage again
 		for range 9 {
 			if err := try(other, "alice", "wrong"); !errors.Is(err, tokenauth.ErrRejected) {
-				t.Fatalf("one of ten tries: %v", err)
+				t.Fatalf("one of the ten attempts: error %v, want ErrRejected", err)
 			}
 		}
 		if err := try(other, "alice", "right"); err != nil {
-			t.Errorf("the last try: %v", err)
+			t.Errorf("the last attempt: %v", err)
 		}
 		now = now.Add(200 * time.Millisecond)
 		tries := 0
@@ -78,12 +78,13 @@ func TestReplicasKnowAnUnthrottledAccount(t *testing.T) {
 				tries++
 			}
 		}
-		// Of 65,536 passwords, a few look like one before, and take no try.
+		// Repeated passwords count once. They are compared by 16 bits, so a few different
+		// ones look the same and take no attempt.
 		if err := try(other, "bob", "right"); tries < 10 || tries > 11 || !errors.Is(err, tokenauth.ErrThrottled) {
-			t.Errorf("%d tries, and then %v", tries, err)
+			t.Errorf("%d attempts were allowed, and then %v", tries, err)
 		}
 		if err := try(other, "carol", "right"); !errors.Is(err, tokenauth.ErrThrottled) {
-			t.Errorf("somebody else: %v", err)
+			t.Errorf("another user from the same source: error %v, want ErrThrottled", err)
 		}
 	})
 }

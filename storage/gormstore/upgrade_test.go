@@ -14,13 +14,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// Hashes of "my password" that other applications made.
+// Hashes of "my password" from other applications.
 var foreignHashes = map[string]string{
 	"identity-v2": "AAABAgMEBQYHCAkKCwwNDg+ukCEMDf0yyQ29NYubggHIVY0sdEUfdyeM+E1LtH1uJg==",
 	"identity-v3": "AQAAAAEAACcQAAAAEAABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw==",
 }
 
-// stored reads a user's hash and stamp from the table itself.
+// stored reads a user's hash and stamp from the table.
 func stored(t *testing.T, db *gorm.DB, name string) (hash, stamp string) {
 	t.Helper()
 	if err := db.Raw("SELECT password_hash, stamp FROM tokenauth_users WHERE name = ?", name).Row().Scan(&hash, &stamp); err != nil {
@@ -40,7 +40,7 @@ func TestSignInUpgradesForeignHashes(t *testing.T) {
 			}
 			_, stamp := stored(t, db, name)
 			if _, err := signIn(ctx, auth, name, "your password"); !errors.Is(err, tokenauth.ErrRejected) {
-				t.Errorf("%s, wrong password: %v", name, err)
+				t.Errorf("%s, wrong password: error %v, want ErrRejected", name, err)
 			}
 			if got, _ := stored(t, db, name); got != hash {
 				t.Errorf("%s: a wrong password replaces the hash", name)
@@ -53,7 +53,7 @@ func TestSignInUpgradesForeignHashes(t *testing.T) {
 			if !strings.HasPrefix(upgraded, "$argon2id$") || sameStamp != stamp {
 				t.Errorf("%s: the hash is %s, the stamp has changed: %v", name, upgraded, sameStamp != stamp)
 			}
-			// The token is good, and was not replaced by another.
+			// The token is valid, and no other token replaced it.
 			if _, err := auth.Validate(ctx, grant.AccessToken.Reveal()); err != nil {
 				t.Errorf("%s: the token: %v", name, err)
 			}
@@ -67,7 +67,7 @@ func TestSignInUpgradesForeignHashes(t *testing.T) {
 				t.Errorf("%s: the hash was replaced twice", name)
 			}
 			if _, err := signIn(ctx, auth, name, "your password"); !errors.Is(err, tokenauth.ErrRejected) {
-				t.Errorf("%s, wrong password after the upgrade: %v", name, err)
+				t.Errorf("%s, wrong password after the upgrade: error %v, want ErrRejected", name, err)
 			}
 		}
 	})
@@ -92,8 +92,8 @@ func TestKeepHashes(t *testing.T) {
 	})
 }
 
-// Sign-ins that race the upgrade are all good, and what is left is a hash of
-// the password.
+// Concurrent sign-ins that upgrade a hash all succeed. The resulting hash verifies the
+// password.
 func TestConcurrentUpgradesLeaveAValidHash(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		db := e.open(t, nil)
@@ -126,9 +126,9 @@ func TestConcurrentUpgradesLeaveAValidHash(t *testing.T) {
 	})
 }
 
-// A password that is changed while somebody signs in with the one before stays
-// changed: the upgrade finds another hash and leaves it.
-func TestUpgradeKeepsANewPassword(t *testing.T) {
+// If a password is changed while a user signs in with the old one, the upgrade does not
+// overwrite the new hash.
+func TestUpgradeDoesNotOverwriteNewPassword(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		var between func()
 		format := func(stored string) func(string) bool {
@@ -150,13 +150,13 @@ func TestUpgradeKeepsANewPassword(t *testing.T) {
 			}
 		}
 		if _, err := signIn(ctx, auth, "alice", "my password"); !errors.Is(err, tokenauth.ErrRejected) {
-			t.Errorf("with the password from before the change: %v", err)
+			t.Errorf("with the password from before the change: error %v, want ErrRejected", err)
 		}
 		if _, err := signIn(ctx, auth, "alice", "new password"); err != nil {
 			t.Errorf("with the new password: %v", err)
 		}
 		if _, err := signIn(ctx, auth, "alice", "my password"); !errors.Is(err, tokenauth.ErrRejected) {
-			t.Errorf("with the old password: %v", err)
+			t.Errorf("with the old password: error %v, want ErrRejected", err)
 		}
 	})
 }

@@ -17,25 +17,27 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// Users is a ready table of users, kept beside the tokens. It is a
-// tokenauth.Authenticator, a tokenauth.Rechecker and a tokenauth.RevocationQueue.
-// It is safe for concurrent use.
+// Users is a ready-made table of users, in the same database as the tokens of the
+// [Store]. It is a [tokenauth.Authenticator], a [tokenauth.Rechecker] and a
+// [tokenauth.RevocationQueue]. It is safe for concurrent use.
 //
-//   - A call that changes a user ends the user's tokens in the same transaction if
-//     they are in the same database (in a Galera cluster: before it returns, but see
-//     WithTx). Elsewhere, in Redis for example, they end
-//     within 3 seconds of the commit, while Service.Run runs: Users is a
-//     tokenauth.RevocationQueue. A type that wraps it passes those methods on.
-//   - When a user signs in whose hash is of another format or weaker than those
-//     of password.Hash, Users replaces the hash. That ends no token.
-//     password.Options.KeepHashes turns it off.
-//   - Names are equal if they are so after NormalizeUserName. White space around a
-//     name, as people paste it, does not matter at sign-in and in FindByName.
-//   - A method that names an unknown user returns tokenauth.ErrNotFound, wrapped.
+//   - A call that changes a user ends all tokens of the user, in the same
+//     transaction if the tokens are in the same database. (In a Galera cluster they
+//     end before the call returns, but see [Users.WithTx].)
+//   - Tokens in another storage, such as Redis, end within 3 seconds of the commit
+//     while [tokenauth.Service.Run] runs.
+//   - A type that wraps Users must pass on the methods of
+//     [tokenauth.RevocationQueue], which Run uses for this.
+//   - At a sign-in, Users replaces a password hash that has another format than
+//     those of [password.Hash], or is weaker. That ends no token. Set
+//     [password.Options.KeepHashes] to turn it off.
+//   - Two names are equal if [Users.NormalizeUserName] makes them equal. White space
+//     around a name does not matter at sign-in and in [Users.FindByName].
+//   - Methods return [tokenauth.ErrNotFound], wrapped, for an unknown user.
 type Users struct {
 	session
 	passwords *password.Authenticator
-	list      *statement // of a user's tokens
+	list      *statement // lists a user's tokens
 	rehash    *statement
 }
 
@@ -44,10 +46,10 @@ var (
 	_ tokenauth.Rechecker     = (*Users)(nil)
 )
 
-// A User is a row of the table, without the password.
+// A User is a row of the table [Users], without the password hash.
 type User struct {
-	ID         string // a UUID, which Create assigns and nothing changes
-	Name       string // unique after NormalizeUserName, and kept as it is
+	ID         string // a UUID; assigned by Create, never changes
+	Name       string // unique after NormalizeUserName; stored as given
 	Roles      []string
 	Attributes map[string]string
 	Disabled   bool
@@ -72,39 +74,41 @@ func newUsers(d *database, o *password.Options) (*Users, error) {
 	return u, err
 }
 
-// upgrade is the password.Options.Upgrade of this table. It leaves the stamp,
-// and so the tokens: the password is the same.
+// upgrade is the [password.Options.Upgrade] of this table. It keeps the stamp, so the
+// user's tokens stay valid: the password has not changed.
 func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error {
 	_, err := u.rehash.exec(ctx, newHash, id, oldHash)
 	return err
 }
 
-// WithTx returns Users that work within the host's transaction: their changes,
-// and the end of the tokens, take effect when the host commits. Only the
-// goroutine that has the transaction uses them, until it ends. On PostgreSQL the
-// transaction must be at READ COMMITTED, the default: at a higher level it works
-// on a snapshot, and would leave alive a token that was issued since. On MariaDB
-// and MySQL begin it at READ COMMITTED, too: at REPEATABLE READ, their default, the
-// first sign-ins of some other users wait for it.
+// WithTx returns Users whose changes are part of the transaction tx. The changes take
+// effect, and the tokens end, when the caller commits. Only the goroutine that owns tx
+// may use the result, until tx ends.
 //
-// In a Galera cluster a transaction sees nothing of a sign-in at another node. The
-// tokens of such sign-ins end within 3 seconds of the commit, while Service.Run runs;
-// a host that does not run it calls Service.RevokeUser after the commit. And the
-// commit may fail with error 1213: the host then runs its transaction again.
+// On PostgreSQL the transaction must be at READ COMMITTED, the default. At a higher
+// level it works on a snapshot and would miss a token that was issued later, so the
+// methods return an error. On MariaDB and MySQL also begin it at READ COMMITTED: at
+// REPEATABLE READ, their default, first sign-ins of some other users wait for it.
+//
+// In a Galera cluster a transaction does not see sign-ins at other nodes. Tokens of
+// such sign-ins end within 3 seconds of the commit while [tokenauth.Service.Run] runs.
+// If your program does not call Run, call [tokenauth.Service.RevokeUser] after the
+// commit. The commit may fail with error 1213: then run the transaction again.
 func (u *Users) WithTx(tx *gorm.DB) *Users {
 	return &Users{session{u.database, tx}, u.passwords, u.list, u.rehash}
 }
 
-// Authenticate implements tokenauth.Authenticator.
+// Authenticate implements [tokenauth.Authenticator].
 func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	return u.passwords.Authenticate(ctx, c)
 }
 
-// NormalizeUserName returns the one spelling of a user name under which it is
-// unique: the profile UsernameCaseMapped of PRECIS (RFC 8265 §3.3). It folds case
-// and width and composes marks (NFC), so that Alice, ALICE and ＡＬＩＣＥ are one user. Letters
-// that only look alike stay different. White space around a name is dropped. It
-// returns what cannot be a name unchanged. Normalising twice is the same as once.
+// NormalizeUserName returns the spelling of a user name that the table compares: the
+// profile UsernameCaseMapped of PRECIS (RFC 8265 §3.3). It folds case and width and
+// composes marks (NFC), so that Alice, ALICE and ＡＬＩＣＥ are one user. Different
+// letters that look alike stay different. White space around a name is dropped.
+//
+// An invalid name is returned unchanged. A normalized name is not changed again.
 func (u *Users) NormalizeUserName(userName string) string {
 	if key, err := typedUserName(userName); err == nil {
 		return key
@@ -112,15 +116,15 @@ func (u *Users) NormalizeUserName(userName string) string {
 	return userName
 }
 
-// Recheck implements tokenauth.Rechecker. Its read waits for a transaction that
-// changes the user, and sees the result: a change of a user and a sign-in cannot
-// miss each other.
+// Recheck implements [tokenauth.Rechecker]. Its read waits for transactions that are
+// changing the user. So a sign-in either sees the change, or stores its token early
+// enough for the change to end it.
 func (u *Users) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	return u.check(ctx, p, u.dialect.share)
 }
 
-// LiveCheck is Recheck by a plain read that waits for nobody, for
-// tokenauth.Options.LiveCheck.
+// LiveCheck is like [Users.Recheck], but does not wait for other transactions. Use it
+// as [tokenauth.Options.LiveCheck].
 func (u *Users) LiveCheck(ctx context.Context, p tokenauth.Principal) error {
 	return u.check(ctx, p, "")
 }
@@ -135,7 +139,7 @@ func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) e
 	if u.tx != nil {
 		err = look()
 	} else {
-		err = retry(ctx, u.tries(), look) // a change at another Galera node takes the lock
+		err = retry(ctx, u.tries(), look) // Galera rolls the read back for a change at another node
 	}
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
 		return err
@@ -146,7 +150,7 @@ func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) e
 	return nil
 }
 
-// lookup is the password.Lookup of this table.
+// lookup is the [password.Lookup] of this table.
 func (u *Users) lookup(ctx context.Context, userName string) (password.Account, error) {
 	key, err := typedUserName(userName)
 	if err != nil {
@@ -176,7 +180,7 @@ type userRow struct {
 	passwordHash, stamp string
 }
 
-// read reads the user whose column has the value.
+// read returns the user whose column has the value.
 func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, value string) (row userRow, err error) {
 	rows, err := pool.QueryContext(ctx, u.sql(
 		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users WHERE `+column+` = ?`+u.dialect.primary+lock), value)
@@ -199,14 +203,14 @@ func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, valu
 	return row, err
 }
 
-// Find returns the user with that ID.
+// Find returns the user with the ID.
 func (u *Users) Find(ctx context.Context, id string) (User, error) {
 	row, err := u.read(ctx, u.pool(), `id`, "", id)
 	return row.User, err
 }
 
-// FindByName returns the user of that name, in any spelling that
-// NormalizeUserName makes equal.
+// FindByName returns the user with the name, in any spelling that
+// [Users.NormalizeUserName] makes equal.
 func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
 	key, err := typedUserName(name)
 	if err != nil {
@@ -216,15 +220,17 @@ func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
 	return row.User, err
 }
 
-// Count returns how many users there are.
+// Count returns the number of users.
 func (u *Users) Count(ctx context.Context) (n int64, err error) {
 	err = u.pool().QueryRowContext(ctx, u.sql(`SELECT count(*) FROM tokenauth_users WHERE true`+u.dialect.primary)).Scan(&n)
-	return n, err
+	return n, explain(err)
 }
 
-// Create adds a user with a password, which it hashes by password.Hash. It
-// assigns ID and CreatedAt, which must be zero. It returns ErrInvalid, wrapped
-// with what is wrong; password.ErrUnacceptable; or ErrExists if the name is taken.
+// Create adds a user with a password, and returns the user as stored. It assigns ID
+// and CreatedAt, which must be zero, and hashes the password with [password.Hash].
+//
+// Create returns [ErrInvalid], wrapped with the reason, [password.ErrUnacceptable], or
+// [ErrExists] if the name is taken.
 func (u *Users) Create(ctx context.Context, user User, newPassword tokenauth.Secret) (User, error) {
 	if err := checkUser(&user); err != nil {
 		return User{}, err
@@ -236,8 +242,9 @@ func (u *Users) Create(ctx context.Context, user User, newPassword tokenauth.Sec
 	return u.create(ctx, user, hash)
 }
 
-// Import adds a user as Create does, with a password hash from elsewhere: of any
-// format of package password or of Options.Passwords.
+// Import adds a user with an existing password hash, for example from another users
+// table. The hash may have any format of package [password] or of
+// [Options.Passwords]. Otherwise Import is like [Users.Create].
 func (u *Users) Import(ctx context.Context, user User, passwordHash string) (User, error) {
 	if err := checkUser(&user); err != nil {
 		return User{}, err
@@ -245,8 +252,8 @@ func (u *Users) Import(ctx context.Context, user User, passwordHash string) (Use
 	if len(passwordHash) > 512 || !storable(passwordHash) {
 		return User{}, fmt.Errorf("%w: the password hash must have at most 512 bytes of UTF-8 without NUL", ErrInvalid)
 	}
-	if !u.passwords.CanVerify(passwordHash) { // it may be a password
-		return User{}, fmt.Errorf("%w: the password hash is of no format that package password or Options.Passwords.Formats can verify", ErrInvalid)
+	if !u.passwords.CanVerify(passwordHash) { // the error must not quote it: it may be a password
+		return User{}, fmt.Errorf("%w: the password hash has no format that package password or Options.Passwords.Formats can verify", ErrInvalid)
 	}
 	return u.create(ctx, user, passwordHash)
 }
@@ -260,7 +267,7 @@ func checkUser(user *User) error {
 	}
 	for name, value := range user.Attributes {
 		if name == "" || !storable(name) || !storable(value) {
-			return fmt.Errorf("%w: attributes must be named, and UTF-8 without NUL", ErrInvalid)
+			return fmt.Errorf("%w: attributes must have a name, and must be UTF-8 without NUL", ErrInvalid)
 		}
 	}
 	return checkRoles(user.Roles)
@@ -288,9 +295,9 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 			id, key, user.Name, hash, roles, attributes, user.Disabled, newStamp(), time.Now().Unix()); err != nil {
 			return err
 		}
-		// Who is there now tells whose insert it was, on every engine alike. A read
-		// that locks sees what the INSERT saw, also in a host's transaction whose
-		// snapshot is older.
+		// The ID in the row shows whether this INSERT added it, on every engine. The
+		// read locks, so it also sees a row that is newer than the snapshot of a host's
+		// transaction.
 		created, err = u.read(ctx, pool, `name_key`, u.dialect.share, key)
 		if err == nil && created.ID != id {
 			return fmt.Errorf("%w: a user of that name", ErrExists)
@@ -303,9 +310,13 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 	return created.User, nil
 }
 
-// SetPassword sets the user's password and ends the user's tokens. It also returns
-// password.ErrUnacceptable. It resets no failed sign-ins: call
-// tokenauth.Service.Unthrottle afterwards if the user was helped because of them.
+// SetPassword sets the user's password and ends all tokens of the user. This includes
+// the token of the request that makes the change: a user who changes their own
+// password must sign in again.
+//
+// SetPassword returns [password.ErrUnacceptable] for a password that cannot be used.
+// It does not reset failed sign-ins. If the user is throttled because of these, also
+// call [tokenauth.Service.Unthrottle].
 func (u *Users) SetPassword(ctx context.Context, id string, newPassword tokenauth.Secret) error {
 	hash, err := password.Hash(newPassword.Reveal())
 	if err != nil {
@@ -314,8 +325,8 @@ func (u *Users) SetPassword(ctx context.Context, id string, newPassword tokenaut
 	return u.change(ctx, id, `UPDATE tokenauth_users SET password_hash = ?, stamp = ? WHERE id = ?`, hash, newStamp(), id)
 }
 
-// SetRoles gives the user these roles and no others, and ends the user's tokens.
-// It also returns ErrInvalid.
+// SetRoles replaces the user's roles and ends all tokens of the user. It returns
+// [ErrInvalid], wrapped, for an invalid role.
 func (u *Users) SetRoles(ctx context.Context, id string, roles ...string) error {
 	if err := checkRoles(roles); err != nil {
 		return err
@@ -327,18 +338,18 @@ func (u *Users) SetRoles(ctx context.Context, id string, roles ...string) error 
 	return u.change(ctx, id, `UPDATE tokenauth_users SET roles = ?, stamp = ? WHERE id = ?`, text, newStamp(), id)
 }
 
-// SetDisabled disables or enables the user, and ends the user's tokens.
+// SetDisabled disables or enables the user, and ends all tokens of the user.
 func (u *Users) SetDisabled(ctx context.Context, id string, disabled bool) error {
 	return u.change(ctx, id, `UPDATE tokenauth_users SET disabled = ?, stamp = ? WHERE id = ?`, disabled, newStamp(), id)
 }
 
-// Delete removes the user and ends the user's tokens. A user created later under
-// the same name is another one.
+// Delete removes the user and ends all tokens of the user. A user who is created later
+// with the same name has another ID.
 func (u *Users) Delete(ctx context.Context, id string) error {
 	return u.change(ctx, id, `DELETE FROM tokenauth_users WHERE id = ?`, id)
 }
 
-// newStamp returns a stamp that no user had before.
+// newStamp returns a random stamp that is different from all earlier ones.
 func newStamp() string { return rand.Text() }
 
 func checkRoles(roles []string) error {

@@ -19,7 +19,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// cheapHash is a hash of "password" that costs next to nothing to verify.
+// cheapHash returns a hash of "password" that is fast to verify.
 var cheapHash = sync.OnceValue(func() string {
 	hash, err := bcrypt.GenerateFromPassword([]byte("password"), bcrypt.MinCost)
 	if err != nil {
@@ -74,7 +74,7 @@ func TestUserNamesAreNormalized(t *testing.T) {
 				t.Errorf("%q finds %v, error %v", spelling, found, err)
 			}
 			if _, err := users.Import(ctx, gormstore.User{Name: spelling}, cheapHash()); !errors.Is(err, gormstore.ErrExists) {
-				t.Errorf("creating %q again: %v", spelling, err)
+				t.Errorf("creating %q again: error %v, want ErrExists", spelling, err)
 			}
 			if _, err := signIn(ctx, service(t, s, users), spelling, "correct horse"); err != nil {
 				t.Errorf("signing in as %q: %v", spelling, err)
@@ -82,10 +82,10 @@ func TestUserNamesAreNormalized(t *testing.T) {
 		}
 		for _, other := range []string{"Jurgen", "jürgen\u200b", "jür gen", "јürgen", ""} {
 			if _, err := users.FindByName(ctx, other); !errors.Is(err, tokenauth.ErrNotFound) {
-				t.Errorf("%q finds somebody: %v", other, err)
+				t.Errorf("FindByName(%q): error %v, want ErrNotFound", other, err)
 			}
 			if _, err := signIn(ctx, service(t, s, users), other, "correct horse"); !errors.Is(err, tokenauth.ErrRejected) {
-				t.Errorf("signing in as %q: %v", other, err)
+				t.Errorf("signing in as %q: error %v, want ErrRejected", other, err)
 			}
 		}
 		if found, err := users.Find(ctx, user.ID); err != nil || found.Name != "Jürgen" || found.CreatedAt.IsZero() {
@@ -112,7 +112,7 @@ func TestUserNamesAreNormalized(t *testing.T) {
 				t.Errorf("creating %q: %v, want %v", bad.user.Name, err, bad.err)
 			}
 			if _, err := users.Import(ctx, bad.user, bad.password); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("importing %q: %v", bad.user.Name, err)
+				t.Errorf("importing %q: error %v, want ErrInvalid", bad.user.Name, err)
 			}
 		}
 		disabled, err := users.Import(ctx, gormstore.User{Name: "disabled", Disabled: true}, cheapHash())
@@ -126,14 +126,14 @@ func TestUserNamesAreNormalized(t *testing.T) {
 			"Delete":      users.Delete(ctx, "no-id"),
 		} {
 			if !errors.Is(err, tokenauth.ErrNotFound) {
-				t.Errorf("%s of nobody: %v", name, err)
+				t.Errorf("%s of an unknown user: error %v, want ErrNotFound", name, err)
 			}
 		}
 	})
 }
 
-// Each change of a user ends the user's tokens, and nobody else's, in the same
-// transaction: ours or the host's.
+// Each change of a user ends all tokens of this user and no others, in the same
+// transaction. That is the store's or the host's.
 func TestChangesEndTokens(t *testing.T) {
 	changes := map[string]func(*gormstore.Users, context.Context, string) error{
 		"SetPassword": func(u *gormstore.Users, ctx context.Context, id string) error {
@@ -159,7 +159,7 @@ func TestChangesEndTokens(t *testing.T) {
 			user := create(t, s, "own-"+name, "Reader")
 			token := mustSignIn(t, auth, "own-"+name)
 			if err := change(s.Users(), ctx, user.ID); err != nil || valid(token) {
-				t.Errorf("%s: error %v, the token is still good: %v", name, err, valid(token))
+				t.Errorf("%s: error %v, the token is still valid: %v", name, err, valid(token))
 			}
 
 			user = create(t, s, "host-"+name, "Reader")
@@ -172,32 +172,32 @@ func TestChangesEndTokens(t *testing.T) {
 				return errRollback
 			})
 			if !errors.Is(err, errRollback) || !valid(token) {
-				t.Errorf("%s, rolled back: error %v, the token is good: %v", name, err, valid(token))
+				t.Errorf("%s, rolled back: error %v, the token is valid: %v", name, err, valid(token))
 			}
 			err = db.Transaction(func(tx *gorm.DB) error { return change(s.Users().WithTx(tx), ctx, user.ID) })
 			if err != nil || valid(token) {
-				t.Errorf("%s in the host's transaction: error %v, the token is good: %v", name, err, valid(token))
+				t.Errorf("%s in the host's transaction: error %v, the token is valid: %v", name, err, valid(token))
 			}
 		}
 		if !valid(bystander) {
-			t.Error("somebody else's token has ended")
+			t.Error("another user's token has ended")
 		}
 		if _, err := signIn(ctx, auth, "own-SetDisabled", "password"); !errors.Is(err, tokenauth.ErrRejected) {
-			t.Errorf("a disabled user signs in: %v", err)
+			t.Errorf("a disabled user signs in: error %v, want ErrRejected", err)
 		}
 		grant, err := signIn(ctx, auth, "own-SetRoles", "password")
 		if err != nil || !slices.Equal(grant.Token.Principal.Roles, []string{"Auditor"}) {
 			t.Errorf("roles are %v, error %v", grant.Token.Principal.Roles, err)
 		}
 		if _, err := signIn(ctx, auth, "own-SetPassword", "another"); err != nil {
-			t.Errorf("the new password: %v", err)
+			t.Errorf("signing in with the new password: %v", err)
 		}
 	})
 }
 
-// Sign-ins that race a change of the user: after the change, no token that
-// came of the state before it is good.
-func TestSignInRacesChange(t *testing.T) {
+// Users sign in while they are changed. After the change, no token with the state from
+// before the change is valid.
+func TestChangeEndsConcurrentSignIns(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
 		auth, ctx := service(t, s, s.Users()), t.Context()
@@ -235,16 +235,16 @@ func TestSignInRacesChange(t *testing.T) {
 	})
 }
 
-// A transaction on a snapshot would miss a token issued since, so it is refused
-// before it changes anything; one of ours is at the right level whatever the
-// host's default.
+// A host's transaction on a snapshot would miss a token that was issued later. It is
+// refused before it changes anything. The store's own transactions have the right level,
+// whatever the default is.
 func TestSnapshotTransactionMissesNoToken(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		auth, ctx := service(t, s, s.Users()), t.Context()
 		user := create(t, s, "alice")
 		if e.name == "sqlite" {
-			return // it has no levels
+			return // SQLite has no isolation levels
 		}
 		tx := db.Begin(&sql.TxOptions{Isolation: sql.LevelRepeatableRead})
 		var n int
@@ -255,7 +255,7 @@ func TestSnapshotTransactionMissesNoToken(t *testing.T) {
 		err := s.Users().WithTx(tx).SetRoles(ctx, user.ID, "Auditor")
 		if e.name == "postgres" {
 			if !errors.Is(err, gormstore.ErrIsolationLevel) {
-				t.Errorf("at REPEATABLE READ: %v", err)
+				t.Errorf("at REPEATABLE READ: error %v, want ErrIsolationLevel", err)
 			}
 			tx.Rollback()
 			pool, err := db.DB()
@@ -274,7 +274,7 @@ func TestSnapshotTransactionMissesNoToken(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := auth.Validate(ctx, accessToken); !errors.Is(err, tokenauth.ErrInvalidToken) {
-			t.Errorf("the token outlived the change: %v", err)
+			t.Errorf("the token outlived the change: error %v, want ErrInvalidToken", err)
 		}
 	})
 }

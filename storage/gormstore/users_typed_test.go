@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// White space around a name, as people type and paste it, does not belong to it.
+// White space around a name, as users type or paste it, is ignored.
 func TestWhiteSpaceAroundANameIsDropped(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
 		s, _ := e.store(t)
@@ -31,21 +31,21 @@ func TestWhiteSpaceAroundANameIsDropped(t *testing.T) {
 		}
 		for _, other := range []string{"", "  ", "a lice", "alice\u200b", "\u200balice", "alice\u0301"} {
 			if _, err := signIn(t.Context(), auth, other, "password"); !errors.Is(err, tokenauth.ErrRejected) {
-				t.Errorf("%+q: %v", other, err)
+				t.Errorf("%+q: error %v, want ErrRejected", other, err)
 			}
 		}
-		// A name that is set has none.
+		// A name to store must have no white space.
 		for _, name := range []string{" bob", "bob ", "\u00a0bob", "bob\n"} {
 			if _, err := s.Users().Create(t.Context(), gormstore.User{Name: name}, tokenauth.NewSecret("password")); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("%+q was created: %v", name, err)
+				t.Errorf("%+q was created: error %v, want ErrInvalid", name, err)
 			}
 		}
 	})
 }
 
-// Names that differ by white space around them share the tries of the account, and so
-// do those of nobody.
-func TestWhiteSpaceAroundANameGivesNoTries(t *testing.T) {
+// Names that differ by white space around them share the attempts of one account. So do
+// names of unknown users.
+func TestWhiteSpaceAroundANameGivesNoAttempts(t *testing.T) {
 	t.Parallel()
 	s, _ := engines[0].store(t)
 	create(t, s, "alice")
@@ -69,8 +69,7 @@ func TestWhiteSpaceAroundANameGivesNoTries(t *testing.T) {
 	}
 }
 
-// A password that was set on one machine works on another, whose keyboard sends accents
-// in another form.
+// A password works on a machine that sends accents in another Unicode form (NFC, NFD).
 func TestPasswordWorksInBothUnicodeForms(t *testing.T) {
 	t.Parallel()
 	s, _ := engines[0].store(t)

@@ -1,5 +1,5 @@
-// Package pgxfeed listens to PostgreSQL's notifications through pgx, the driver
-// that gorm.io/driver/postgres uses.
+// Package pgxfeed receives PostgreSQL's notifications through pgx, the driver that
+// gorm.io/driver/postgres uses. Package gormstore needs it for the feed of changes:
 //
 //	watched, err := gormstore.WithFeed(ctx, store, pgxfeed.Listener{})
 package pgxfeed
@@ -18,30 +18,34 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore/internal/listen"
 )
 
-// A Listener listens for gormstore.WithFeed. The zero value takes a connection out of
-// the host's pool for as long as it listens: one of those that SetMaxOpenConns
-// allows. It is safe for concurrent use.
+// A Listener receives notifications for
+// [github.com/bearerkit/bearerkit/storage/gormstore.WithFeed]. The zero value takes a
+// connection out of the store's pool for as long as it listens. That connection counts
+// towards [sql.DB.SetMaxOpenConns]. A Listener is safe for concurrent use.
 type Listener struct {
-	// DSN leads to the same database by a connection that is not the pool's.
-	// It is needed where the pool leads through a proxy that pools
-	// transactions, such as PgBouncer, which cannot LISTEN, and where the
-	// pool's driver is not pgx itself. With a DSN that leads elsewhere, no
-	// heartbeat arrives, and the cache does not serve.
+	// DSN opens a connection of its own to the store's database; empty means that
+	// the Listener takes one from the pool. Set it if the pool leads through a
+	// proxy that pools transactions, such as PgBouncer, where LISTEN does not
+	// work. Also set it if the pool's driver is not pgx.
+	//
+	// If the DSN leads to another database, no heartbeat arrives and the cache does
+	// not serve.
 	DSN string
 }
 
 var _ listen.Listener = Listener{}
 
-// UsesPool reports whether the connection is one of the pool's.
+// UsesPool reports whether the Listener takes its connection from the pool, which it
+// does if [Listener.DSN] is empty.
 func (l Listener) UsesPool() bool { return l.DSN == "" }
 
-// patience is how long it may take until a connection listens. The server of
-// one that lies idle in the pool may be gone without a word, and then there is
-// no end to waiting for it.
+// patience is the timeout until a connection listens. An idle connection of the pool
+// may lead to a server that no longer answers, and waiting for it would never end.
 const patience = 5 * time.Second
 
-// Listen is called by the store. It returns an error if it takes longer
-// than 5 seconds until a connection listens.
+// Listen is for package gormstore, which calls it when a Service begins to watch. It
+// takes or opens a connection, listens to the channel, and calls use. It returns an
+// error if no connection listens within 5 seconds, and otherwise the result of use.
 func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use func(listen.Notifications) error) error {
 	opening, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -62,11 +66,11 @@ func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use 
 	err = c.Raw(func(driverConn any) error {
 		pgxConn, ok := driverConn.(*stdlib.Conn)
 		if !ok {
-			used = fmt.Errorf("pgxfeed: the pool's connections are of type %T, not pgx's; give a DSN", driverConn)
+			used = fmt.Errorf("pgxfeed: the pool's connections are of type %T, not pgx's; set Listener.DSN", driverConn)
 			return nil
 		}
 		used = subscribe(opening, pgxConn.Conn(), channel, use)
-		// It still listens, so it must not go back to the pool.
+		// The connection still listens, so it must not return to the pool.
 		hangUp(pgxConn.Conn())
 		return driver.ErrBadConn
 	})
@@ -76,15 +80,16 @@ func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use 
 	return used
 }
 
+// hangUp closes the connection. It waits only briefly, because the server may not
+// answer.
 func hangUp(conn *pgx.Conn) {
-	// The server may not answer, and whoever waits for us should not have to.
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	conn.Close(ctx)
 }
 
-// stayIdle switches off idle_session_timeout, of PostgreSQL 14 and later, for this
-// session. For the server one that only receives notifications is idle.
+// stayIdle turns off idle_session_timeout (PostgreSQL 14 and later) for this session.
+// The server considers a session idle that only receives notifications.
 const stayIdle = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'idle_session_timeout'`
 
 func subscribe(ctx context.Context, conn *pgx.Conn, channel string, use func(listen.Notifications) error) error {

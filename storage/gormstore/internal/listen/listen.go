@@ -1,5 +1,5 @@
-// Package listen is how gormstore listens to PostgreSQL's notifications. The
-// package pgxfeed implements it for a driver.
+// Package listen defines the interface through which gormstore receives PostgreSQL's
+// notifications. Package pgxfeed implements it for the driver pgx.
 package listen
 
 import (
@@ -7,23 +7,23 @@ import (
 	"database/sql"
 )
 
-// A Listener listens to PostgreSQL's notifications. That is a driver's job:
-// database/sql has no call for it.
+// A Listener receives PostgreSQL's notifications. Each driver needs its own, because
+// package [database/sql] has no call for it.
 type Listener interface {
-	// Listen opens a connection for itself, listens to the channel, calls use,
-	// closes the connection, and returns what use returned. Pool is the host's
-	// database, for a Listener that takes a connection from it.
+	// Listen takes a connection, listens to the channel, calls use, closes the
+	// connection, and returns the result of use. An implementation may take the
+	// connection from pool, which is the pool of the store, or open its own.
 	Listen(ctx context.Context, pool *sql.DB, channel string, use func(Notifications) error) error
-	// UsesPool reports whether the connection is one of the pool's, so that the
-	// Listener is not left to take the only one.
+	// UsesPool reports whether Listen takes its connection from the pool. The store
+	// then refuses a pool of only one connection.
 	UsesPool() bool
 }
 
-// Notifications are those that come over one connection. One goroutine uses
-// them.
+// Notifications are the notifications that arrive on one connection. They must be used
+// by one goroutine at a time.
 type Notifications interface {
-	// Next waits for the next one and returns its payload. If the context ends
-	// first, it returns the context's error, wrapped, and the connection can
-	// still be used.
+	// Next waits for the next notification and returns its payload. If the
+	// context ends first, it returns the context's error, wrapped. The
+	// connection remains usable.
 	Next(ctx context.Context) (payload string, err error)
 }

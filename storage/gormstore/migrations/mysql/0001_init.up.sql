@@ -1,5 +1,5 @@
--- All text is in binary columns: no collation widens what counts as the same
--- name, no padding hides a trailing space, and no connection charset converts.
+-- All text is in binary columns. So no collation makes different names equal, no
+-- padding hides a trailing space, and no connection charset converts text.
 CREATE TABLE IF NOT EXISTS tokenauth_tokens (
     user_key   BINARY(16)     NOT NULL,
     client_key BINARY(16)     NOT NULL,

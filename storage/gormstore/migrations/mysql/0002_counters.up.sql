@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS tokenauth_counters (
     pending      BIGINT NOT NULL,
     pending_at   BIGINT NOT NULL,
     succeeded_at BIGINT NOT NULL,
-    forget_at    BIGINT NOT NULL -- when the row may go
+    forget_at    BIGINT NOT NULL -- when the row may be deleted
 ) ENGINE = InnoDB;
 
 INSERT IGNORE INTO tokenauth_schema (version) VALUES (2);

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS tokenauth_counters (
     pending      bigint NOT NULL,
     pending_at   bigint NOT NULL,
     succeeded_at bigint NOT NULL,
-    forget_at    bigint NOT NULL -- when the row may go
+    forget_at    bigint NOT NULL -- when the row may be deleted
 );
 
 INSERT INTO tokenauth_schema (version) VALUES (2) ON CONFLICT DO NOTHING;

@@ -1,10 +1,10 @@
--- Tells those who listen of each user of whom a token ends that somebody may
--- hold: one that is deleted or overwritten before it expires. A first sign-in
--- ends none, and costs nothing. PostgreSQL sends the notifications when the
--- transaction commits, each user's once.
+-- Notifies listeners of each user who has a token that ends before it expires,
+-- because its row is deleted or overwritten. A first sign-in ends no token, so it does
+-- not notify. PostgreSQL sends the notifications when the transaction commits, once
+-- for each user.
 --
--- A transaction that ends the tokens of more than 1000 users says "all" for the
--- rest of them, so that no number of them overflows anything.
+-- After 1000 users, a transaction notifies "all" instead of each user. That bounds the
+-- number of notifications.
 CREATE OR REPLACE FUNCTION tokenauth_tell() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     told integer := coalesce(nullif(current_setting('tokenauth.told', true), ''), '0');
@@ -20,8 +20,8 @@ END $$;
 
 DROP TRIGGER IF EXISTS tokenauth_tell ON tokenauth_tokens;
 
--- The day is for clocks that differ: a token that has expired here may still be
--- good by the clock of a replica.
+-- The day (86400 s) allows for different clocks: a token that has expired here may
+-- still be valid by the clock of a replica.
 CREATE TRIGGER tokenauth_tell AFTER UPDATE OR DELETE ON tokenauth_tokens
     FOR EACH ROW WHEN (OLD.expires_at > extract(epoch FROM now()) - 86400)
     EXECUTE FUNCTION tokenauth_tell();

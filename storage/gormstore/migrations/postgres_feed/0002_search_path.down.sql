@@ -1,3 +1,3 @@
--- There is nothing to go back to: the trigger of 0002 serves every version.
--- Applying 0001 again brings the old one back.
+-- Nothing to do: the trigger of 0002 works with every version of the service. Apply
+-- 0001 again to restore the old trigger.
 SELECT 1;

@@ -1,7 +1,6 @@
--- The trigger of 0001 found operators and functions by the search path of
--- whoever changed a token, and of whoever applied 0001. A role that may create
--- objects in a schema on that path could have its own code called, with the
--- rights of the service. Here the path is fixed, and names are qualified.
+-- The trigger of 0001 finds operators and functions through the search path of the
+-- session. A role that may create objects in a schema on that path could run its own
+-- code with the rights of the service. Here the path is fixed, and names are qualified.
 CREATE OR REPLACE FUNCTION tokenauth_tell() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -22,8 +21,8 @@ END $$;
 
 DROP TRIGGER IF EXISTS tokenauth_tell ON tokenauth_tokens;
 
--- The day is for clocks that differ: a token that has expired here may still be
--- valid by the clock of a replica.
+-- The day (86400 s) allows for different clocks: a token that has expired here may
+-- still be valid by the clock of a replica.
 CREATE TRIGGER tokenauth_tell AFTER UPDATE OR DELETE ON tokenauth_tokens
     FOR EACH ROW WHEN (OLD.expires_at OPERATOR(pg_catalog.>) (extract(epoch FROM pg_catalog.now())::bigint OPERATOR(pg_catalog.-) 86400::bigint))
     EXECUTE FUNCTION tokenauth_tell();

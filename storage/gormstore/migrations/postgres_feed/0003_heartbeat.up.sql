@@ -1,6 +1,6 @@
--- A heartbeat is a change of one row, the beat row, whose keys are all zero as no
--- token's are. Services make it and change its stamp. Its notification takes the
--- way of all others, by this trigger; versions before this one ignore it.
+-- Makes the trigger also report heartbeats. A heartbeat is a change of the stamp in
+-- one row, which services insert. Both keys of that row are zero, unlike those of any
+-- token. Services that do not know this notification ignore it.
 CREATE OR REPLACE FUNCTION tokenauth_tell() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -28,8 +28,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Without ALWAYS they would not fire in a session whose session_replication_role
--- is replica, such as that of logical replication.
+-- Without ALWAYS the triggers would not fire in a session whose
+-- session_replication_role is replica, such as that of logical replication.
 ALTER TABLE tokenauth_tokens ENABLE ALWAYS TRIGGER tokenauth_tell;
 
 ALTER TABLE tokenauth_tokens ENABLE ALWAYS TRIGGER tokenauth_tell_all;

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS tokenauth_counters (
     pending      INTEGER NOT NULL,
     pending_at   INTEGER NOT NULL,
     succeeded_at INTEGER NOT NULL,
-    forget_at    INTEGER NOT NULL -- when the row may go
+    forget_at    INTEGER NOT NULL -- when the row may be deleted
 ) WITHOUT ROWID;
 
 INSERT INTO tokenauth_schema (version) VALUES (2) ON CONFLICT DO NOTHING;

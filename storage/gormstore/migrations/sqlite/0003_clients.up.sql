@@ -1,7 +1,7 @@
 CREATE TABLE IF NOT EXISTS tokenauth_clients (
     id         TEXT NOT NULL PRIMARY KEY,
     secret     BLOB, -- a digest; none for a public client
-    old_secret BLOB, -- one that is still good while another takes its place
+    old_secret BLOB, -- still valid until the end of a rotation
     roles      TEXT NOT NULL, -- joined by commas
     disabled   INTEGER NOT NULL,
     stamp      TEXT NOT NULL, -- changes with the row

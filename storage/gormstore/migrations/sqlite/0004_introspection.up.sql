@@ -1,7 +1,7 @@
 -- Whose tokens a client may introspect: 0 none, 1 its own, 2 all.
 --
--- There is no IF NOT EXISTS for columns here. Applied again, this statement
--- fails and changes nothing; Migrate goes on with the next one then.
+-- This engine has no IF NOT EXISTS for columns. If this statement is applied again,
+-- it fails and changes nothing; Migrate continues with the next one.
 ALTER TABLE tokenauth_clients ADD COLUMN introspection INTEGER NOT NULL DEFAULT 0;
 
 INSERT INTO tokenauth_schema (version) VALUES (4) ON CONFLICT DO NOTHING;

@@ -1,5 +1,5 @@
-// Command host applies SQL files to a database by golang-migrate or by goose, as a
-// service with a migration tool of its own does:
+// Command host applies SQL files to a database with golang-migrate or goose, as a
+// service with its own migration tool does:
 //
 //	host TOOL ENGINE DSN FOLDER TABLE up|down|VERSION|force VERSION|status
 package main
@@ -25,10 +25,10 @@ import (
 	goosedatabase "github.com/pressly/goose/v3/database"
 )
 
-// drivers are database/sql's names of them.
+// drivers maps an engine to the name of its database/sql driver.
 var drivers = map[string]string{"postgres": "pgx", "mysql": "mysql", "sqlite": "sqlite"}
 
-// instances are golang-migrate's ways into an open database.
+// instances maps an engine to golang-migrate's constructor for an open database.
 var instances = map[string]func(db *sql.DB, table string) (database.Driver, error){
 	"postgres": func(db *sql.DB, table string) (database.Driver, error) {
 		return pgx.WithInstance(db, &pgx.Config{MigrationsTable: table})
@@ -105,7 +105,7 @@ func byGoose(db *sql.DB, engine, folder, table string, command []string) error {
 	default:
 		var version int64
 		if version, err = strconv.ParseInt(command[0], 10, 64); err != nil {
-			return fmt.Errorf("goose has no %s", command[0])
+			return fmt.Errorf("the command %q is not supported with goose", command[0])
 		}
 		_, err = p.UpTo(ctx, version)
 	}
