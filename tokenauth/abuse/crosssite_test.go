@@ -18,7 +18,7 @@ import (
 // A page of another site, open in a user's browser, can cause failed sign-ins.
 // They throttle that page only, and neither the user nor other clients at the
 // same address.
-func TestPageOfAnotherSiteThrottlesNobodyElse(t *testing.T) {
+func TestPageOfAnotherSiteThrottlesOnlyItself(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		host string // the host of the page; the service is at 127.0.0.1

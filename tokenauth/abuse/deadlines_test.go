@@ -45,7 +45,7 @@ func serving(configure func(*http.Server), bodyTimeout time.Duration) func(*setu
 
 // Options.BodyTimeout can shorten http.Server.ReadTimeout and never extends it.
 // A refusal that leaves the body unread does not extend it either.
-func TestBodyTimeoutNeverExtendsTheServersOwn(t *testing.T) {
+func TestBodyTimeoutNeverExtendsReadTimeout(t *testing.T) {
 	t.Parallel()
 	const short, long = 300 * time.Millisecond, 20 * time.Second
 	for name, with := range map[string]func(*setup){
@@ -74,7 +74,7 @@ func TestBodyTimeoutNeverExtendsTheServersOwn(t *testing.T) {
 }
 
 // BodyTimeout does not extend ReadTimeout if a slow header has used most of it.
-func TestBodyTimeoutCountsTheHeaderForTheServersOwn(t *testing.T) {
+func TestBodyTimeoutKeepsReadTimeoutAfterSlowHeader(t *testing.T) {
 	t.Parallel()
 	onEngines(func(t *testing.T, on engine) {
 		const limit = time.Second
@@ -94,7 +94,7 @@ func TestBodyTimeoutCountsTheHeaderForTheServersOwn(t *testing.T) {
 
 // The deadline of the body ends with the body. A sign-in may take longer, and
 // the connection can be used again.
-func TestDeadlinesOfTheBodyEndWithIt(t *testing.T) {
+func TestBodyDeadlineEndsWithBody(t *testing.T) {
 	t.Parallel()
 	onEngines(func(t *testing.T, on engine) {
 		const limit = 200 * time.Millisecond
@@ -117,7 +117,7 @@ func TestDeadlinesOfTheBodyEndWithIt(t *testing.T) {
 
 // A body over the limit of http.MaxBytesHandler gets 413, with or without a
 // Content-Length, even if the host's code reads it first.
-func TestBodyOverTheHostsLimitIsTooLarge(t *testing.T) {
+func TestBodyOverMaxBytesHandlerGets413(t *testing.T) {
 	const limit = 40
 	limited := func(read func(*http.Request)) []engine {
 		return []engine{{"net-http", func(h *abuseHost, who http.HandlerFunc) http.Handler {

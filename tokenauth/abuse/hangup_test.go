@@ -332,7 +332,7 @@ func (s *pooledHosts) leave(clients int) {
 
 // Clients that disconnect early must not disturb others. The pool keeps its
 // connections, other users' tokens stay valid, and no attempt stays pending.
-func TestClientsThatLeaveCostNoConnections(t *testing.T) {
+func TestDisconnectingClientsBreakNoConnections(t *testing.T) {
 	t.Parallel()
 	onPooledHosts(t, func(t *testing.T, s *pooledHosts) {
 		clients := 2 * perSecond

@@ -219,8 +219,7 @@ var overload = []situation{
 					return append(from(fmt.Sprintf("198.51.100.%d", i)), from(" 203.0.113.3 , 10.0.0.1")...)
 				},
 				"203.0.113.4": func(i int) []string { return append(from(fmt.Sprintf("x%d", i)), from("203.0.113.4")...) },
-				// If an entry is not an address, the last trusted proxy after it is
-				// the source.
+				// If an entry is not an address, the peer is the source.
 				"127.0.0.1": func(i int) []string {
 					return from([]string{"203.0.113.9, unknown", "203.0.113.8, ", "", "203.0.113.7, _hidden, 10.0.0.1", "203.0.113.6, 1.2.3"}[i])
 				},
@@ -452,7 +451,7 @@ var overload = []situation{
 			}
 			h.tries(t, throttled(1), "POST", "/Token", goodGrant)
 			h.storage.meet(counters(fails))
-			h.tries(t, throttled(1), "POST", "/Token", goodGrant) // the counters of the storage are still known
+			h.tries(t, throttled(1), "POST", "/Token", goodGrant) // still throttled, as before the failure
 			if n := strings.Count(h.log.String(), "level=ERROR"); n != 1 {
 				t.Errorf("the log has %d errors within a minute, want 1: %s", n, h.log)
 			}
@@ -508,7 +507,7 @@ var overload = []situation{
 						}
 						h.wait(time.Duration(seconds)*time.Second - 999*time.Millisecond)
 						if early := h.outcome(t, body, source...); early != "429 after 1" {
-							t.Fatalf("a millisecond before the end of the wait: got %q, want 429 after 1", early)
+							t.Fatalf("999 ms before the end of the wait: got %q, want 429 after 1", early)
 						}
 						h.wait(999 * time.Millisecond)
 					}
