@@ -284,7 +284,7 @@ var authorization = []situation{
 			}
 		},
 	},
-	tokens("tokens with syntax of SQL, LDAP, Redis or file systems", "what means something to SQL, LDAP, Redis or a file system", 0, func(t *testing.T, h *abuseHost) (all []string) {
+	tokens("A15", "tokens with syntax of SQL, LDAP, Redis or file systems", 0, func(t *testing.T, h *abuseHost) (all []string) {
 		for _, text := range []string{"*", "..", ":", "'or'1'='1", "x)(uid=*", "tat_*", "../../etc/passwd", "%00", "--", "token:1", "$where", "tat_"} {
 			all = append(all, text, "tat_"+text)
 			if len(text) < 92 {
@@ -293,7 +293,7 @@ var authorization = []situation{
 		}
 		return all[:len(all)-1] // the last one is the valid token
 	}),
-	tokens("another user's slot with one's own secret", "another user's place with one's own secret", 1, func(t *testing.T, h *abuseHost) []string {
+	tokens("A16", "another user's slot with one's own secret", 1, func(t *testing.T, h *abuseHost) []string {
 		reader := h.signIn(t, grantOf+"reader&password="+url.QueryEscape(otherPassword))
 		own, _ := base64.RawURLEncoding.DecodeString(reader[4:])
 		return []string{

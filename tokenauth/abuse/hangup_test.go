@@ -273,7 +273,7 @@ func soon() time.Duration {
 }
 
 var leavers = []leaver{
-	{"sockets that close", func(s *pooledHosts, v requestKind, from string) {
+	{"closed sockets", func(s *pooledHosts, v requestKind, from string) {
 		h := map[string]*abuseHost{"/plain": s.plain, "/full": s.full}[v.host]
 		conn, err := net.Dial("tcp", h.server.Listener.Addr().String())
 		if err != nil {
@@ -288,7 +288,7 @@ var leavers = []leaver{
 		}
 		time.Sleep(soon())
 	}},
-	{"streams that are reset", func(s *pooledHosts, v requestKind, from string) {
+	{"reset streams", func(s *pooledHosts, v requestKind, from string) {
 		ctx, cancel := context.WithTimeout(context.Background(), soon())
 		defer cancel()
 		response, err := s.http2.Client().Do(s.request(ctx, v, from))
@@ -297,7 +297,7 @@ var leavers = []leaver{
 			response.Body.Close()
 		}
 	}},
-	{"contexts that are cancelled", func(s *pooledHosts, v requestKind, from string) {
+	{"canceled contexts", func(s *pooledHosts, v requestKind, from string) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer time.AfterFunc(soon(), cancel).Stop()
 		r := s.request(ctx, v, from)

@@ -389,7 +389,7 @@ var parsing = []situation{
 	paths("P19", "the username in the query and the rest in the body", inTheQuery, strings.Replace(goodGrant, "&username=admin", "", 1),
 		"/Token?username=admin", "/Token?a=b&UserName=admin", "/Token?user%6eame=admin", "/Token?a;username=admin", "/Token?username"),
 	paths("P20", "all credentials in the query", inTheQuery, "", "/Token?"+goodGrant, "/token?"+goodGrant),
-	paths("P21", "a token or the client's secret in the query", inTheQuery, goodGrant,
+	paths("P21", "a token or a client secret in the query", inTheQuery, goodGrant,
 		"/Token?access_token=x", "/Token?client_secret=x", "/Token?token=", "/Token?client_id=x", "/Token?Access_Token"),
 	{
 		id: "P22", what: "a harmless query and one over the limit",
@@ -406,7 +406,7 @@ var parsing = []situation{
 			h.admits(t, "GET", "/me?"+strings.Repeat("%75tm&", 100_000), "Authorization", "Bearer "+h.token)
 		},
 	},
-	literally("P23", "percent signs that escape nothing", map[string]string{
+	literally("P23", "percent signs that are not escapes", map[string]string{
 		"100%": "100%", "%": "%", "%zz%": "%zz%", "%a": "%a", "100%sure%2": "100%sure%2", "%%41%4": "%A%4", "%4%31": "%41", "a%+b": "a% b", "=%3D=": "===",
 	}),
 	{
@@ -431,7 +431,7 @@ var parsing = []situation{
 			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=correct+horse++battery%25staple")
 		},
 	},
-	literally("P26", "semicolons, which separate nothing", map[string]string{
+	literally("P26", "semicolons, which are not separators", map[string]string{
 		"pa;ss": "pa;ss", ";": ";", "a;username=reader;password=b": "a;username=reader;password=b", "x;%3B": "x;;",
 	}),
 	{
@@ -559,7 +559,7 @@ var parsing = []situation{
 			}
 		}),
 	},
-	bodies("P35", "the grant type in capitals", otherGrant,
+	bodies("P35", "the grant type in upper case", otherGrant,
 		strings.Replace(goodGrant, "=password", "=PASSWORD", 1), strings.Replace(goodGrant, "=password", "=Password", 1),
 		strings.Replace(goodGrant, "=password", "=password+", 1)),
 	bodies("P36", "other grant types", otherGrant,
