@@ -167,11 +167,11 @@ type abuseHost struct {
 
 	token string // the access token of the administrator
 
-	handled   atomic.Int64 // requests that reached a handler behind a guard
-	underWay  atomic.Int64 // requests that have no answer yet
-	closed    sync.Map     // the client's address of each closed connection
-	log       *journal     // the log of the service and of the users, at debug level
-	serverLog *journal     // the log of the http.Server
+	handled    atomic.Int64 // requests that reached a handler behind a guard
+	inProgress atomic.Int64 // requests that have no answer yet
+	closed     sync.Map     // the client's address of each closed connection
+	log        *journal     // the log of the service and of the users, at debug level
+	serverLog  *journal     // the log of the http.Server
 
 	mu  sync.Mutex
 	now time.Time
@@ -276,8 +276,8 @@ func newAbuseHost(t *testing.T, on engine, with func(*setup)) *abuseHost {
 		s.handler(w, r)
 	})
 	h.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.underWay.Add(1)
-		defer h.underWay.Add(-1)
+		h.inProgress.Add(1)
+		defer h.inProgress.Add(-1)
 		mounted.ServeHTTP(w, r)
 	})
 	h.server = httptest.NewUnstartedServer(h.handler)

@@ -464,8 +464,7 @@ var authorization = []situation{
 			h.tries(t, invalidClient, "POST", "/Token", goodGrant)
 			h.tries(t, invalidClient, "POST", "/Token", goodGrant+"&client_id=")
 			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("", "")...)
-			// If the look-up of the client fails, the answer says nothing about the
-			// client.
+			// If the look-up of the client fails, the answer is 503, for any client.
 			h.tries(t, unavailable, "POST", "/Token", goodGrant+"&client_id=ill")
 			h.tries(t, unavailable, "POST", "/Token", goodGrant, basic("ill", "")...)
 			// A token that was issued to one client is not valid for another.

@@ -63,9 +63,9 @@ var faults = []situation{
 				h.posts(t, unavailable, grantFor("alice", otherPassword))
 			}
 			server.Start(t)
-			h.welcomes(t, old, "after the stop")
+			h.welcomes(t, old, "after the restart")
 			accessToken := accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword)))
-			h.welcomes(t, accessToken, "after the stop, new")
+			h.welcomes(t, accessToken, "a new token after the restart")
 			expectQuiet(t, h)
 		},
 	},
@@ -91,8 +91,8 @@ var faults = []situation{
 				}
 			}
 			server.Start(t)
-			strict.welcomes(t, accessToken, "strict, after the stop")
-			cached.welcomes(t, accessToken, "cached, after the stop")
+			strict.welcomes(t, accessToken, "without a cache, after the restart")
+			cached.welcomes(t, accessToken, "with a cache, after the restart")
 			expectQuiet(t, strict)
 		},
 	},
@@ -221,7 +221,7 @@ var faults = []situation{
 			h.posts(t, unavailable, grantFor("alice", otherPassword))
 			cut.happened(t)
 			h.welcomes(t, old, "after the cut")
-			h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword))), "the next sign-in")
+			h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword))), "a new token")
 			h.refuses(t, replacedToken, old)
 		},
 	},
@@ -238,7 +238,7 @@ var faults = []situation{
 					old := h.signIn(t, grantFor("alice", otherPassword))
 					cut := wire.cutAt("id of alice", true)
 					if a := h.do(t, "POST", "/Token", grantFor("alice", otherPassword)); simple && a.StatusCode == http.StatusOK {
-						h.welcomes(t, accessTokenIn(t, a), "sent again")
+						h.welcomes(t, accessTokenIn(t, a), "after database/sql repeated the statement")
 					} else {
 						unavailable.check(t, a)
 					}
@@ -246,7 +246,7 @@ var faults = []situation{
 					h.refuses(t, replacedToken, old)
 					lost := digestIn(t, db)
 					accessToken := accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword)))
-					h.welcomes(t, accessToken, "trying again")
+					h.welcomes(t, accessToken, "the token of the second sign-in")
 					if n := number(t, db, "SELECT count(*) FROM tokenauth_tokens"); n != 1 || digestIn(t, db) == lost {
 						t.Errorf("the table has %d tokens, or the second sign-in did not replace the first; want 1 new token", n)
 					}
@@ -274,7 +274,7 @@ var faults = []situation{
 			}
 			h.welcomes(t, accessToken, "after the cut")
 			h.posts(t, issued, grantFor("alice", otherPassword))
-			eventually(t, "nobody is in a transaction", func() bool {
+			eventually(t, "no connection is idle in a transaction", func() bool {
 				return number(t, db, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'") == 0
 			})
 			if err := s.Users().SetDisabled(t.Context(), user.ID, true); err != nil {
@@ -426,7 +426,7 @@ var faults = []situation{
 						if took := time.Since(began); took > 5*time.Second {
 							t.Errorf("the sign-in took %v, want at most 5s", took)
 						}
-						h.welcomes(t, old, "while another writes")
+						h.welcomes(t, old, "while another connection has the write lock")
 					}
 					if err := tx.Rollback().Error; err != nil {
 						t.Fatal(err)
@@ -449,12 +449,12 @@ var faults = []situation{
 			} {
 				t.Run(name, func(t *testing.T) {
 					accessToken := h.signIn(t, grantFor("alice", otherPassword))
-					h.welcomes(t, accessToken, "before")
+					h.welcomes(t, accessToken, "before the loss")
 					if err := client.Do(t.Context(), forget).Error(); err != nil && !rueidis.IsRedisNil(err) {
 						t.Fatal(err)
 					}
 					h.refuses(t, invalidToken, accessToken)
-					h.welcomes(t, h.signIn(t, grantFor("alice", otherPassword)), "signed in again")
+					h.welcomes(t, h.signIn(t, grantFor("alice", otherPassword)), "a new token")
 				})
 			}
 			source, err := os.ReadFile("../../storage/redisstore/redisstore.go")
@@ -493,7 +493,7 @@ var faults = []situation{
 				if log := h.log.String(); !strings.Contains(log, "level=ERROR") || !strings.Contains(log, "another slot") || strings.Contains(log, alice) {
 					t.Errorf("%s: the log is %s, want an error that names another slot", name, log)
 				}
-				h.welcomes(t, admin, "whose row it is")
+				h.welcomes(t, admin, "the token whose row the storage returns")
 				swapped.Store(false)
 				if a := h.me(t, alice); a.body != "alice" {
 					t.Errorf("%s: GET /me after the fault: got %d %s, want alice", name, a.StatusCode, a.body)
@@ -566,7 +566,7 @@ var faults = []situation{
 			flushes := there.auth.CacheStats().Flushes
 			feed.alive(false)
 			feed.disconnect()
-			eventually(t, "the cache knows", func() bool { return !there.auth.CacheStats().FeedAlive })
+			eventually(t, "the cache has noticed the loss of the feed", func() bool { return !there.auth.CacheStats().FeedAlive })
 			if err := here.auth.Revoke(t.Context(), revoked); err != nil {
 				t.Fatal(err)
 			}
@@ -661,7 +661,7 @@ var faults = []situation{
 				if err != nil {
 					t.Fatal(err)
 				}
-				h.welcomes(t, grant.AccessToken.Reveal(), "one of many")
+				h.welcomes(t, grant.AccessToken.Reveal(), "one of many tokens")
 			}
 			if stats := h.auth.CacheStats(); stats.Entries < 1 || stats.Entries > most || stats.Evictions == 0 {
 				t.Errorf("the cache has %d entries after %d evictions, want 1 to 50 and some evictions", stats.Entries, stats.Evictions)
@@ -704,15 +704,15 @@ var faults = []situation{
 	{
 		// A later version may write rows and tokens that this version cannot read.
 		// Rows and tokens of the same version are valid in both processes.
-		id: "D29", what: "two versions share a database: what one cannot read is invalid to it, and not a storage error",
+		id: "D29", what: "two versions share a database: a version rejects rows and tokens that it cannot read, without a storage error",
 		alone: onDatabases(func(t *testing.T, e sqlEngine) {
 			db := openDB(t, e.open(t))
 			one := onHTTP.host(t, newStore(t, db, nil), directory{}, tokenauth.Options{})
 			two := onHTTP.host(t, newStore(t, db, nil), directory{}, tokenauth.Options{})
 			accessToken := one.signIn(t, grantFor("alice", otherPassword))
-			two.welcomes(t, accessToken, "issued by the other")
+			two.welcomes(t, accessToken, "a token issued by the other process")
 			again := two.signIn(t, grantFor("alice", otherPassword))
-			one.welcomes(t, again, "issued by the other")
+			one.welcomes(t, again, "a token issued by the other process")
 			one.refuses(t, replacedToken, accessToken)
 
 			mustExec(t, db, "UPDATE tokenauth_tokens SET format = 2")
@@ -819,14 +819,14 @@ func expectReadOnly(t *testing.T, h *abuseHost, begin, end func()) {
 	begin()
 	for range 3 {
 		h.posts(t, unavailable, grantFor("alice", otherPassword))
-		h.welcomes(t, old, "read-only")
+		h.welcomes(t, old, "while the storage is read-only")
 		if err := h.auth.Revoke(t.Context(), old); !errors.Is(err, tokenauth.ErrUnavailable) {
 			t.Errorf("Revoke on a read-only storage returns the error %v, want ErrUnavailable", err)
 		}
 	}
 	end()
-	h.welcomes(t, old, "after it")
-	h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword))), "signed in after it")
+	h.welcomes(t, old, "when the storage is writable again")
+	h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor("alice", otherPassword))), "a new token when the storage is writable again")
 	h.refuses(t, replacedToken, old)
 }
 
@@ -855,13 +855,13 @@ func expectFull(t *testing.T, h *abuseHost, begin, end func(), rows func() int) 
 	if now := rows(); now != n {
 		t.Errorf("the storage has %d rows after a failed sign-in, and now %d, want no change", n, now)
 	}
-	h.welcomes(t, old, "full")
+	h.welcomes(t, old, "while the storage is full")
 	end()
-	h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor("one more", otherPassword))), "with room again")
+	h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor("one more", otherPassword))), "a new token when there is room again")
 	if now := rows(); now != n+1 {
 		t.Errorf("the storage had %d rows while it was full, and now has %d, want one more", n, now)
 	}
-	h.welcomes(t, old, "with room again, old")
+	h.welcomes(t, old, "the earlier token when there is room again")
 }
 
 // overWire returns a host that reaches its database over a wire. The returned
@@ -1311,9 +1311,9 @@ func herd(t *testing.T, on engine) {
 	misses := h.auth.CacheStats().Misses
 	var wg sync.WaitGroup
 	for range many {
-		wg.Go(func() { h.welcomes(t, accessToken, "in the herd") })
+		wg.Go(func() { h.welcomes(t, accessToken, "one of many requests") })
 	}
-	eventually(t, "all wait", func() bool { return h.auth.CacheStats().Misses == misses+many })
+	eventually(t, "all requests wait for the look-up", func() bool { return h.auth.CacheStats().Misses == misses+many })
 	if n := finds.Load(); n != 1 {
 		t.Errorf("%d look-ups for %d requests, want 1", n, many+1)
 	}
@@ -1324,7 +1324,7 @@ func herd(t *testing.T, on engine) {
 	close(goOn)
 	wg.Wait()
 	hits := h.auth.CacheStats().Hits
-	h.welcomes(t, accessToken, "afterwards")
+	h.welcomes(t, accessToken, "after the look-up")
 	if h.auth.CacheStats().Hits == hits {
 		t.Error("the cache did not keep the token")
 	}
@@ -1395,7 +1395,7 @@ func oldSchema(t *testing.T, e sqlEngine) {
 	accessToken := h.signIn(t, grantFor("alice", otherPassword))
 	mustExec(t, db, "DELETE FROM tokenauth_schema WHERE version > 1")
 	refused("with an old schema")
-	h.welcomes(t, accessToken, "a process that has started")
+	h.welcomes(t, accessToken, "at a process that started before the change")
 
 	mustExec(t, db, "DROP TABLE tokenauth_tokens")
 	n := tables()
@@ -1447,7 +1447,7 @@ func shutDownWhileSigningIn(t *testing.T, on engine) {
 			tokens[i] = accessTokenIn(t, a)
 		})
 	}
-	eventually(t, "many are under way", func() bool { return storing.Load() > 100 })
+	eventually(t, "many sign-ins are in progress", func() bool { return storing.Load() > 100 })
 	if err := h.server.Config.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -164,7 +164,7 @@ func waiterLeaves(t *testing.T) {
 		})
 	}
 	stays("first")
-	eventually(t, "the first is hashed", func() bool { return w.began.Load() == 1 })
+	eventually(t, "the first password is being hashed", func() bool { return w.began.Load() == 1 })
 	ctx, leave := context.WithCancel(t.Context())
 	var gone sync.WaitGroup
 	for i := range placesToWait {
@@ -184,10 +184,10 @@ func waiterLeaves(t *testing.T) {
 	for i := range placesToWait {
 		stays(fmt.Sprint("comes", i))
 	}
-	eventually(t, "one finds no room", func() bool { return refused.Load() != 0 })
+	eventually(t, "a sign-in got 503", func() bool { return refused.Load() != 0 })
 	leave()
 	gone.Wait()
-	eventually(t, "all have found room", func() bool { return time.Since(time.Unix(0, refused.Load())) > 500*time.Millisecond })
+	eventually(t, "all sign-ins have a place", func() bool { return time.Since(time.Unix(0, refused.Load())) > 500*time.Millisecond })
 	w.release()
 	wg.Wait()
 	if began := w.began.Load(); began != 1+placesToWait {

@@ -371,7 +371,7 @@ func TestDisconnectingClientsBreakNoConnections(t *testing.T) {
 				t.Errorf("sign-in of the owner at %s: got %v %s, %v, want 200", host, a.Response, a.body, err)
 			}
 		}
-		eventually(t, "nothing is pending", func() bool { return s.pending() == 0 })
+		eventually(t, "no attempt is pending", func() bool { return s.pending() == 0 })
 		if after := s.connections(); !slices.Equal(before, after) {
 			t.Errorf("the pool's connections changed from %v to %v, want the same connections", before, after)
 		}
@@ -435,7 +435,7 @@ func TestRequestDeadlineInterruptsQueries(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			eventually(t, "only the lock has a connection", func() bool { return pool.Stats().InUse == 1 })
+			eventually(t, "only the connection with the lock is in use", func() bool { return pool.Stats().InUse == 1 })
 			if _, err := conn.ExecContext(t.Context(), lock.end); err != nil {
 				t.Fatal(err)
 			}

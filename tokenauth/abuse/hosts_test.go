@@ -57,7 +57,7 @@ func onEngines(run func(t *testing.T, on engine)) func(*testing.T) {
 }
 
 // host returns a host with the storage and the users. Its protected routes
-// answer with the name of the user, unless the options say otherwise.
+// answer with the name of the user, unless the test passes another handler.
 func (on engine) host(t *testing.T, s tokenauth.Storage, a tokenauth.Authenticator, o tokenauth.Options, handler ...http.HandlerFunc) *abuseHost {
 	t.Helper()
 	h := &abuseHost{engine: on.name, log: new(journal), serverLog: new(journal), now: start}

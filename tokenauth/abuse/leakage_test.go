@@ -81,7 +81,7 @@ var leakage = []situation{
 			}
 			body := grantFor("alice", otherPassword) + "&client_id=app&client_secret=" + secret.Reveal()
 			accessToken := h.signIn(t, body)
-			h.welcomes(t, accessToken, "with a logger")
+			h.welcomes(t, accessToken, "with a SQL logger")
 			h.posts(t, rejected, strings.Replace(body, "Tr0ub4dor", "wrong", 1))
 			if err := s.Users().SetRoles(t.Context(), user.ID, "Auditor"); err != nil {
 				t.Fatal(err)
@@ -831,7 +831,7 @@ func panicOfTheHost(t *testing.T) {
 			caught.look(t, "the log", h.log.String())
 			panicking.Store(false)
 			h.welcomes(t, accessToken, "after a panic")
-			h.welcomes(t, h.signIn(t, grantFor("alice", canaryPassword)), "after a panic, new")
+			h.welcomes(t, h.signIn(t, grantFor("alice", canaryPassword)), "a new token after a panic")
 			caught.look(t, "the server's log", h.serverLog.String())
 			caught.look(t, "Gin's log", ginLog.String())
 			if strings.Contains(h.serverLog.String()+ginLog.String(), "panic") {

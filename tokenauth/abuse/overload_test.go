@@ -483,7 +483,7 @@ var overload = []situation{
 	{id: "T18", what: "a client that waits to be hashed disconnects: it leaves the queue and takes no place", alone: waiterLeaves},
 	{id: "T19", what: "a panic while hashing frees the place", alone: panicFreesThePlace},
 	{
-		id: "T20", what: "Retry-After is a whole number of seconds up to an hour, and says nothing of the account",
+		id: "T20", what: "Retry-After is a whole number of seconds up to an hour, and does not depend on the account",
 		with: func(s *setup) {
 			behindProxy(s)
 			s.Throttle.PerAccount = 6

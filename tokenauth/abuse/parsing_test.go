@@ -261,7 +261,7 @@ var parsing = []situation{
 			conn := h.dial(t)
 			half := len(goodGrant) / 2
 			fmt.Fprintf(conn, "POST%sContent-Length: %d\r\n\r\n%s", rawToken, len(goodGrant), goodGrant[:half])
-			eventually(t, "the handler has the request", func() bool { return h.underWay.Load() == 1 })
+			eventually(t, "the handler has the request", func() bool { return h.inProgress.Load() == 1 })
 			began := time.Now()
 			conn.Close()
 			h.gone(t, conn)
@@ -342,7 +342,7 @@ var parsing = []situation{
 		},
 	},
 	{
-		id: "P15", what: "as many parameters as fit into 8 KiB",
+		id: "P15", what: "a body of 8 KiB full of parameters",
 		run: func(t *testing.T, h *abuseHost) {
 			body := strings.Repeat("a&", 4096)
 			h.tries(t, manyParams, "POST", "/Token", body)
@@ -718,16 +718,16 @@ var parsing = []situation{
 			for i := range uint32(100) {
 				c.request(2*i+1, goodGrant)
 			}
-			eventually(t, "all streams are open", func() bool { return h.underWay.Load() == 100 })
+			eventually(t, "all streams are open", func() bool { return h.inProgress.Load() == 100 })
 			eventually(t, "users are looked up", func() bool { return h.users.lookups.Load() > before.lookups })
 			for i := range uint32(100) {
 				c.frame(0x3, 0, 2*i+1, []byte{0, 0, 0, 8}) // CANCEL
 			}
-			eventually(t, "those that wait are done with", func() bool {
-				return h.underWay.Load() == h.users.lookups.Load()-before.lookups
+			eventually(t, "the waiting requests have ended", func() bool {
+				return h.inProgress.Load() == h.users.lookups.Load()-before.lookups
 			})
 			close(answer)
-			eventually(t, "all streams are done with", func() bool { return h.underWay.Load() == 0 })
+			eventually(t, "all requests have ended", func() bool { return h.inProgress.Load() == 0 })
 			h.users.meet(nil)
 			if now := h.moment(); !maps.Equal(now.counters, before.counters) || now.calls["Replace"] != before.calls["Replace"] {
 				t.Errorf("the counters are %v after the resets, want %v", now.counters, before.counters)
@@ -757,7 +757,7 @@ var parsing = []situation{
 // gone waits until the server has closed the connection.
 func (h *abuseHost) gone(t *testing.T, conn net.Conn) {
 	t.Helper()
-	eventually(t, "the server is done with the connection", func() bool {
+	eventually(t, "the server has closed the connection", func() bool {
 		_, ok := h.closed.Load(conn.LocalAddr().String())
 		return ok
 	})

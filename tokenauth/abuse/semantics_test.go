@@ -346,13 +346,13 @@ var semantics = []situation{
 			for range 20 {
 				old := here.signIn(t, grantFor("alice", otherPassword))
 				for range 2 {
-					here.welcomes(t, old, "here")
-					there.welcomes(t, old, "there")
+					here.welcomes(t, old, "at this replica")
+					there.welcomes(t, old, "at the other replica")
 				}
 				accessToken := here.signIn(t, grantFor("alice", otherPassword))
 				replaced := time.Now()
 				here.refuses(t, replacedToken, old)
-				there.welcomes(t, accessToken, "a new token, there")
+				there.welcomes(t, accessToken, "a new token, at the other replica")
 				for asked := time.Now(); ; asked = time.Now() {
 					if there.me(t, old).StatusCode == http.StatusUnauthorized {
 						break
@@ -421,7 +421,7 @@ var semantics = []situation{
 			app := h.signIn(t, grantFor("alice", otherPassword)+"&client_id=app")
 			other := h.signIn(t, grantFor("alice", otherPassword)+"&client_id=other")
 			h.welcomes(t, app, "after a sign-in at another client")
-			h.welcomes(t, other, "its own")
+			h.welcomes(t, other, "the token of the other client")
 		}),
 	},
 	{
@@ -517,7 +517,7 @@ var semantics = []situation{
 				accessToken := accessTokenIn(t, a)
 				now := h.time()
 				h.wait(time.Duration(told.ExpiresIn)*time.Second - 1)
-				h.welcomes(t, accessToken, "just before expires_in is over")
+				h.welcomes(t, accessToken, "just before the end of expires_in")
 				h.wait(until.Sub(h.time()) - 1)
 				h.welcomes(t, accessToken, "just before .expires")
 				h.wait(1)
@@ -538,14 +538,14 @@ var semantics = []situation{
 			ahead := on.host(t, s, directory{}, tokenauth.Options{Now: func() time.Time { return start }})
 			behind := on.host(t, s, directory{}, tokenauth.Options{Now: func() time.Time { return start.Add(-30 * 24 * time.Hour) }})
 			accessToken := ahead.signIn(t, grantFor("alice", otherPassword))
-			behind.welcomes(t, accessToken, "issued a month ahead")
+			behind.welcomes(t, accessToken, "a token issued a month in the future")
 			if removed, err := behind.auth.Purge(t.Context()); removed != 0 || err != nil {
 				t.Errorf("Purge removed %d tokens with error %v, want 0 without an error", removed, err)
 			}
 			behind.welcomes(t, accessToken, "after a purge")
 			// A sign-in at the replica whose clock is behind works, too.
 			later := behind.signIn(t, grantFor("alice", otherPassword))
-			behind.welcomes(t, later, "issued here")
+			behind.welcomes(t, later, "a token issued at this replica")
 			behind.refuses(t, replacedToken, accessToken)
 			ahead.refuses(t, expiredToken, later)
 		}),
@@ -568,7 +568,7 @@ var semantics = []situation{
 				}
 			}
 			set(0)
-			h.welcomes(t, accessToken, "when the clock is right again")
+			h.welcomes(t, accessToken, "when the clock is correct again")
 			set(25*time.Hour + time.Second)
 			if removed, err := h.auth.Purge(t.Context()); removed != 1 || err != nil {
 				t.Errorf("25h1s after the sign-in, Purge removed %d tokens with error %v, want 1", removed, err)
@@ -849,7 +849,7 @@ var semantics = []situation{
 				if a := h.me(t, old); a.StatusCode != http.StatusUnauthorized {
 					t.Errorf("GET /me with the revoked token: got %d, want 401", a.StatusCode)
 				}
-				h.welcomes(t, accessToken, "a token issued while the one before was revoked")
+				h.welcomes(t, accessToken, "a token issued during the revocation of the earlier one")
 
 				// RevokeUser ends all tokens. The new token may have been issued
 				// before it.

@@ -81,8 +81,8 @@ func TestSharedCacheKeepsUsersApart(t *testing.T) {
 	})(t)
 }
 
-// nginx before 1.23 reads only the last Vary header. So the guard must keep
-// what middleware in front of it added, such as Origin for CORS.
+// nginx before 1.23 reads only the last Vary header. So the guard must keep the
+// names that earlier middleware added, such as Origin for CORS.
 func TestSharedCacheKeepsOriginsApart(t *testing.T) {
 	t.Parallel()
 	onEngines(func(t *testing.T, on engine) {

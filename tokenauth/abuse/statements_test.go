@@ -101,7 +101,7 @@ func TestSignInTakesFewStatements(t *testing.T) {
 				{"a wrong password", test.wrong, func() { signIn("alice", "x", "192.0.2.2") }},
 				{"an unknown user", test.nobody, func() { signIn("nobody", "x", "192.0.2.2") }},
 				{"a throttled sign-in", test.blocked, func() { signIn("alice", "x", "192.0.2.3") }},
-				{"a request with a token", test.me, func() { h.welcomes(t, accessToken, "after all") }},
+				{"a request with a token", test.me, func() { h.welcomes(t, accessToken, "after all sign-ins") }},
 			} {
 				if step.what == "a throttled sign-in" {
 					for i := range 7 {
