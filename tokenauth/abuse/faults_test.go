@@ -577,7 +577,7 @@ var faults = []situation{
 				t.Error("the cache answered while the feed was down")
 			}
 			feed.alive(true)
-			eventually(t, "the cache serves again", func() bool { return there.auth.CacheStats().FeedAlive })
+			eventually(t, "the feed of the cache is alive again", func() bool { return there.auth.CacheStats().FeedAlive })
 			if there.auth.CacheStats().Flushes == flushes {
 				t.Error("the cache was not flushed when the feed came back")
 			}
@@ -608,7 +608,7 @@ var faults = []situation{
 				return token, err
 			}}, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: time.Minute}})
 			feed.alive(true)
-			eventually(t, "the cache serves", func() bool { return there.auth.CacheStats().FeedAlive })
+			eventually(t, "the feed of the cache is alive", func() bool { return there.auth.CacheStats().FeedAlive })
 			for range 5 {
 				accessToken := here.signIn(t, grantFor("alice", otherPassword))
 				slow.Store(true)
@@ -645,7 +645,7 @@ var faults = []situation{
 			}}
 			h := on.host(t, s, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{MaxEntries: most}})
 			elsewhere := on.host(t, new(memory.Store), directory{}, tokenauth.Options{})
-			eventually(t, "the cache serves", func() bool { return h.auth.CacheStats().FeedAlive })
+			eventually(t, "the feed of the cache is alive", func() bool { return h.auth.CacheStats().FeedAlive })
 			for i := range 300 {
 				grant, err := elsewhere.auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i)}, "")
 				if err != nil {
@@ -1067,7 +1067,7 @@ func malformedRows(t *testing.T, e sqlEngine) {
 	s := newStore(t, db, nil)
 	h := onHTTP.host(t, s, directory{}, tokenauth.Options{})
 	cached := onHTTP.host(t, &findOnly{s}, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
-	eventually(t, "the cache serves", func() bool { return cached.auth.CacheStats().FeedAlive })
+	eventually(t, "the feed of the cache is alive", func() bool { return cached.auth.CacheStats().FeedAlive })
 	short := map[string]string{"sqlite": "substr(digest, 1, 31)", "postgres": "substring(digest from 1 for 31)", "mariadb": "x'00', format = NULL"}[e.name]
 	for _, set := range []string{
 		"format = 99", "format = 0", "format = -1", "attributes = '{'", "attributes = '[]'", "attributes = ''", "attributes = '{\"a\":1}'",
@@ -1156,7 +1156,7 @@ func panickingStorage(t *testing.T, on engine) {
 				}
 				return nil
 			}}, directory{}, o)
-			eventually(t, "the cache serves", func() bool { return o.Cache == nil || h.auth.CacheStats().FeedAlive })
+			eventually(t, "the feed of the cache is alive", func() bool { return o.Cache == nil || h.auth.CacheStats().FeedAlive })
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
 			panicking.Store(true)
 			var wg sync.WaitGroup
@@ -1247,7 +1247,7 @@ func forgedMessages(t *testing.T) {
 	const lease = time.Minute // so long that only the feed can end a token
 	here := onHTTP.host(t, s, directory{}, tokenauth.Options{})
 	there := onHTTP.host(t, w, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}})
-	eventually(t, "the cache serves", func() bool { return there.auth.CacheStats().FeedAlive })
+	eventually(t, "the feed of the cache is alive", func() bool { return there.auth.CacheStats().FeedAlive })
 	stays, revoked := here.signIn(t, grantFor("bob", otherPassword)), here.signIn(t, grantFor("alice", otherPassword))
 	there.warm(t, stays)
 	there.warm(t, revoked)
@@ -1292,7 +1292,7 @@ func herd(t *testing.T, on engine) {
 		return nil
 	}}
 	h := on.host(t, s, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{}, Timeout: 30 * time.Second})
-	eventually(t, "the cache serves", func() bool { return h.auth.CacheStats().FeedAlive })
+	eventually(t, "the feed of the cache is alive", func() bool { return h.auth.CacheStats().FeedAlive })
 	accessToken := h.signIn(t, grantFor("alice", otherPassword))
 	slow.Store(true)
 

@@ -451,7 +451,7 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 	caught := newCatcher()
 	var mode atomic.Value // the method that fails or panics
 	mode.Store("")
-	trouble := func(where string) error {
+	failure := func(where string) error {
 		switch mode.Load() {
 		case where:
 			return errStorage
@@ -460,10 +460,10 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 		}
 		return nil
 	}
-	s := &meddler{before: func(_ context.Context, call string) error { return trouble(call) }}
+	s := &meddler{before: func(_ context.Context, call string) error { return failure(call) }}
 	s.watch = func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 		for ctx.Err() == nil {
-			if err := trouble("Watch"); err != nil {
+			if err := failure("Watch"); err != nil {
 				return err
 			}
 			feed.Heartbeat(time.Now())
@@ -475,11 +475,11 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 	clientDigest := tokenauth.Digest(sha256.Sum256([]byte(clientSecret.Reveal())))
 	caught.add("client secret", clientSecret.Reveal())
 	clients := registry{"app": {ID: "app", Secrets: []tokenauth.Digest{clientDigest}}}
-	users := leaky{trouble}
+	users := leaky{failure}
 	h := on.host(t, s, users, tokenauth.Options{
 		Clients: clients, Cache: &tokenauth.CacheOptions{Lease: 100 * time.Millisecond},
 		Throttle:  tokenauth.ThrottleOptions{PerAccountAndSource: 1000, PerAccount: 1000, PerSource: 100_000},
-		LiveCheck: func(context.Context, tokenauth.Principal) error { return trouble("LiveCheck") },
+		LiveCheck: func(context.Context, tokenauth.Principal) error { return failure("LiveCheck") },
 		Timeout:   100 * time.Millisecond,
 	})
 	basic := caught.addBasic("app", clientSecret.Reveal())
@@ -566,7 +566,7 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 				defer func() { caught.look(t, "what "+what+" panics with", fmt.Sprint(recover())) }()
 				ctx, cancel := context.WithCancel(t.Context())
 				if m == "" && what != "Purge" {
-					cancel() // the client has disconnected already
+					cancel() // as if the client had disconnected
 				}
 				defer cancel()
 				if err := call(ctx); err != nil {
@@ -590,10 +590,10 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 }
 
 // leaky is an Authenticator whose errors contain its arguments.
-type leaky struct{ trouble func(where string) error }
+type leaky struct{ failure func(where string) error }
 
 func (l leaky) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
-	if err := l.trouble("Authenticate"); err != nil {
+	if err := l.failure("Authenticate"); err != nil {
 		c.UserName = "" // it may be a password, and fmt prints it
 		return tokenauth.Principal{}, fmt.Errorf("directory: binding with %+v: %w", c, err)
 	}
@@ -603,7 +603,7 @@ func (l leaky) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenau
 	return tokenauth.Principal{UserID: "1", UserName: "alice", Roles: []string{"Administrator"}}, nil
 }
 
-func (l leaky) Recheck(context.Context, tokenauth.Principal) error { return l.trouble("Recheck") }
+func (l leaky) Recheck(context.Context, tokenauth.Principal) error { return l.failure("Recheck") }
 
 // canariesInADatabase searches all values in a database for secrets.
 func canariesInADatabase(t *testing.T, e sqlEngine) {
@@ -798,13 +798,13 @@ func panicOfTheHost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			caught := newCatcher()
 			var panicking atomic.Bool
-			trouble := func(where string) error {
+			failure := func(where string) error {
 				if panicking.Load() {
 					panic(where + " of " + canaryPassword)
 				}
 				return nil
 			}
-			h := on.host(t, new(memory.Store), leaky{trouble}, tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Principal) error { return trouble("live check") }})
+			h := on.host(t, new(memory.Store), leaky{failure}, tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Principal) error { return failure("live check") }})
 			accessToken := h.signIn(t, grantFor("alice", canaryPassword))
 			caught.add("access token", accessToken)
 			panicking.Store(true)

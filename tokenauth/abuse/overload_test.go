@@ -472,7 +472,7 @@ var overload = []situation{
 			h.wait(-80*time.Second + 72*time.Second)
 			h.tries(t, throttled(6), "POST", "/Token", goodGrant)
 			h.wait(-10 * time.Hour)
-			h.tries(t, throttled(8), "POST", "/Token", goodGrant) // the complete wait, and not longer
+			h.tries(t, throttled(8), "POST", "/Token", goodGrant) // the complete wait of 8 s, and not 10 h
 			h.wait(-365 * 24 * time.Hour)
 			h.tries(t, throttled(8), "POST", "/Token", goodGrant)
 			h.wait(365*24*time.Hour + 10*time.Hour + 6*time.Second)

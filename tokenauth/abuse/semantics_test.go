@@ -319,7 +319,7 @@ var semantics = []situation{
 					if err != nil {
 						t.Fatal(err)
 					}
-					eventually(t, "the cache serves", func() bool { return o.Cache == nil || h.auth.CacheStats().FeedAlive })
+					eventually(t, "the feed of the cache is alive", func() bool { return o.Cache == nil || h.auth.CacheStats().FeedAlive })
 					var wg sync.WaitGroup
 					for range 20 {
 						wg.Go(func() {
@@ -341,7 +341,7 @@ var semantics = []situation{
 			here := on.host(t, s, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}})
 			there := on.host(t, s, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}})
 			for _, h := range []*abuseHost{here, there} {
-				eventually(t, "the cache serves", func() bool { return h.auth.CacheStats().FeedAlive })
+				eventually(t, "the feed of the cache is alive", func() bool { return h.auth.CacheStats().FeedAlive })
 			}
 			for range 20 {
 				old := here.signIn(t, grantFor("alice", otherPassword))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -24,40 +25,37 @@ type exampleT struct{ testing.TB }
 
 func (exampleT) Helper()                  {}
 func (exampleT) Context() context.Context { return context.Background() }
+func (exampleT) Output() io.Writer        { return io.Discard }
 func (exampleT) Fatal(args ...any)        { panic(fmt.Sprint(args...)) }
-func (exampleT) Fatalf(f string, a ...any) {
-	panic(fmt.Sprintf(f, a...))
+func (exampleT) Fatalf(format string, args ...any) {
+	panic(fmt.Sprintf(format, args...))
 }
 
-// quiet returns options without a log.
-func quiet() *tokenauth.Options {
-	return &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)}
-}
-
-// status returns the status of the answer.
-func status(h http.Handler, r *http.Request) int {
+// statusOf serves the request and returns the status of the answer.
+func statusOf(h http.Handler, r *http.Request) int {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w.Code
 }
 
-// A test sends requests with and without a role, lets the storage fail, and moves
-// the time past the end of the token. In a test, t is its *testing.T.
+// A test of a protected route sends requests with and without the role, makes the
+// storage fail, and moves the clock until the token expires. In a test, t is its
+// *testing.T.
 func Example() {
-	auth := tokenauthtest.New(t, quiet())
+	auth := tokenauthtest.New(t, nil)
 	h := auth.RequireRole("Auditor")(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 
 	auditor := auth.As(tokenauth.Principal{UserID: "17", Roles: []string{"Auditor"}}, httptest.NewRequest("GET", "/reports", nil))
 	reader := auth.As(tokenauth.Principal{UserID: "42", Roles: []string{"Reader"}}, httptest.NewRequest("GET", "/reports", nil))
-	fmt.Println("auditor:", status(h, auditor))
-	fmt.Println("reader:", status(h, reader))
+	fmt.Println("auditor:", statusOf(h, auditor))
+	fmt.Println("reader:", statusOf(h, reader))
 
 	auth.Storage.Fail(errors.New("connection refused"))
-	fmt.Println("storage down:", status(h, auditor))
+	fmt.Println("storage down:", statusOf(h, auditor))
 
 	auth.Storage.Heal()
 	auth.Clock.Advance(15 * 24 * time.Hour) // the default lifetime is 14 days
-	fmt.Println("expired:", status(h, auditor))
+	fmt.Println("expired:", statusOf(h, auditor))
 	// Output:
 	// auditor: 200
 	// reader: 403
@@ -67,28 +65,30 @@ func Example() {
 
 // A user whom the test added signs in. In a test, t is its *testing.T.
 func ExampleNew() {
-	auth := tokenauthtest.New(t, quiet())
+	auth := tokenauthtest.New(t, nil)
 	auth.Users.Add(tokenauth.Principal{UserID: "17", UserName: "alice"}, "correct horse")
 
 	form := url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {"correct horse"}}
 	r := httptest.NewRequest("POST", "/Token", strings.NewReader(form.Encode()))
-	fmt.Println(status(auth.TokenHandler(), r))
+	fmt.Println(statusOf(auth.TokenHandler(), r))
 	// Output: 200
 }
 
-// The second token of a user replaces the first one.
+// The second token of a user replaces the first one. In a test, t is its
+// *testing.T.
 func ExampleService_As() {
-	auth := tokenauthtest.New(t, quiet())
+	auth := tokenauthtest.New(t, nil)
 	h := auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	alice := tokenauth.Principal{UserID: "17", UserName: "alice"}
 
 	first := auth.As(alice, httptest.NewRequest("GET", "/", nil))
 	second := auth.As(alice, httptest.NewRequest("GET", "/", nil))
-	fmt.Println(status(h, first), status(h, second))
+	fmt.Println(statusOf(h, first), statusOf(h, second))
 	// Output: 401 200
 }
 
-// The host made the Service by tokenauth.New. Two requests share one token.
+// A host that makes its Service by tokenauth.New sends two requests with one
+// token. In a test, t is its *testing.T.
 func ExampleBearer() {
 	auth, err := tokenauth.New(new(memory.Store), new(tokenauthtest.Users), nil)
 	if err != nil {
@@ -100,7 +100,7 @@ func ExampleBearer() {
 	for range 2 {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Authorization", authorization)
-		fmt.Println(status(h, r))
+		fmt.Println(statusOf(h, r))
 	}
 	// Output:
 	// 200
@@ -135,7 +135,7 @@ func ExampleClock() {
 func ExampleUsers() {
 	var users tokenauthtest.Users
 	users.Add(tokenauth.Principal{UserID: "17", UserName: "alice"}, "correct horse")
-	auth, err := tokenauth.New(new(memory.Store), &users, quiet())
+	auth, err := tokenauth.New(new(memory.Store), &users, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func ExampleUsers() {
 // The storage fails until the test calls Heal.
 func ExampleFailingStorage() {
 	store := &tokenauthtest.FailingStorage{Storage: new(memory.Store)}
-	auth, err := tokenauth.New(store, new(tokenauthtest.Users), quiet())
+	auth, err := tokenauth.New(store, new(tokenauthtest.Users), &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
