@@ -99,7 +99,7 @@ func TestFromReturnsTheTokenOfTheRequestContext(t *testing.T) {
 		token, ok := ginadapter.From(c)
 		other, otherOK := tokenauth.FromContext(c.Request.Context())
 		if ok != otherOK || token.Digest != other.Digest || ok == token.Digest.IsZero() {
-			t.Errorf("From returns %v, %v; FromContext returns %v, %v", token, ok, other, otherOK)
+			t.Errorf("From returns %v, %v; FromContext returns %v, %v; want the same", token, ok, other, otherOK)
 		}
 		c.String(200, token.Principal.UserName)
 	})
@@ -135,7 +135,7 @@ func TestRenderErrorsKeepsTheHeaders(t *testing.T) {
 
 // A func given to RenderErrors may write a body without a status, write nothing,
 // or panic. The client still gets the status of the refusal.
-func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
+func TestRenderErrorsKeepsTheStatusOfRefusals(t *testing.T) {
 	t.Parallel()
 	const standard = `{"Message":"Authorization has been denied for this request."}`
 	teapot := func(conn net.Conn, err error) {

@@ -355,7 +355,7 @@ func TestDisconnectingClientsBreakNoConnections(t *testing.T) {
 			s.plain.welcomes(t, s.token, "while clients leave")
 			time.Sleep(time.Millisecond)
 		}
-		t.Logf("%d of %d left before the answer; %d requests of others", s.abandoned.Load(), clients, asked)
+		t.Logf("%d of %d clients disconnected before their answer; other users sent %d requests", s.abandoned.Load(), clients, asked)
 		if s.abandoned.Load() < perSecond/10 {
 			t.Errorf("only %d clients disconnected before their answer, want more", s.abandoned.Load())
 		}

@@ -350,7 +350,7 @@ const strongPassword = "correct horse of cost"
 var hashCases = map[string]struct {
 	account  *password.Account // nil for an unknown user
 	password string
-	runs     int // of Argon2id at the default cost
+	runs     int // how often Argon2id runs at the default cost
 }{
 	"right":           {&password.Account{PasswordHash: "default"}, strongPassword, 1},
 	"unknown":         {nil, strongPassword, 1},

@@ -26,7 +26,7 @@ func throttled(seconds int) reply {
 	return refusal(429, "temporarily_unavailable", "Too many failed sign-ins. Try again later.").with("Retry-After", strconv.Itoa(seconds))
 }
 
-// Bodies of token requests with a wrong password.
+// These are bodies of token requests with a wrong password.
 const (
 	wrongAdmin  = grantOf + "admin&password=x"
 	wrongReader = grantOf + "reader&password=x"
@@ -479,9 +479,9 @@ var overload = []situation{
 			h.tries(t, issued, "POST", "/Token", goodGrant)
 		},
 	},
-	{id: "T17", what: "500 sign-ins at once with passwords of 1 KB: bounded memory, and validation beside them goes on", alone: crowd},
-	{id: "T18", what: "a client that waits to be hashed disconnects: it leaves the queue and takes no place", alone: waiterLeaves},
-	{id: "T19", what: "a panic while hashing frees the place", alone: panicFreesThePlace},
+	{id: "T17", what: "500 concurrent sign-ins with passwords of 1 KB: memory is bounded, and validations succeed meanwhile", alone: crowd},
+	{id: "T18", what: "a client disconnects while its password waits to be hashed: its place is free at once", alone: waiterLeaves},
+	{id: "T19", what: "a panic while hashing frees its place for the next sign-in", alone: panicFreesThePlace},
 	{
 		id: "T20", what: "Retry-After is a whole number of seconds up to an hour, and does not depend on the account",
 		with: func(s *setup) {

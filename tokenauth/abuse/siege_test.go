@@ -49,7 +49,7 @@ var siegeTime = flag.Duration("siege", time.Second, "how long each of the phases
 // machine.
 func TestSiege(t *testing.T) {
 	if !long {
-		t.Skip("takes minutes: TOKENAUTH_LONG=1 runs it")
+		t.Skip("this test takes minutes; to run it: TOKENAUTH_LONG=1")
 	}
 	postgresql, mariadb := sqlEngines[1], sqlEngines[2]
 	for _, a := range []struct {
