@@ -15,7 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A countingStore counts how often it is asked for a token.
+// A countingStore counts the calls of Find.
 type countingStore struct {
 	memory.Store
 	finds int
@@ -26,12 +26,13 @@ func (s *countingStore) Find(ctx context.Context, slot tokenauth.Slot) (tokenaut
 	return s.Store.Find(ctx, slot)
 }
 
-// A batch endpoint dispatches requests that it makes on its own request's context
-// to the same engine. Each is authenticated by what it presents itself.
-func TestGuardsGoByWhatTheRequestPresents(t *testing.T) {
+// A batch endpoint makes requests with the context of its own request and passes
+// them to the same engine. A guard authenticates each of them by its own
+// Authorization header, and never lets it through with the token of the batch.
+func TestGuardsAuthenticateEachRequestOfABatch(t *testing.T) {
 	t.Parallel()
 	store := new(countingStore)
-	auth, err := tokenauth.New(store, nobody{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+	auth, err := tokenauth.New(store, rejectAll{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,16 +94,17 @@ func TestGuardsGoByWhatTheRequestPresents(t *testing.T) {
 		{user, "Bearer x", "/open", "200 ", 1},
 	} {
 		if got, finds := do("POST", "/api/batch?path="+test.path, test.outer, test.part); got != test.want || finds != test.finds {
-			t.Errorf("%s by %q on the context of %q: %s after %d look-ups, want %s after %d", test.path, test.part, test.outer, got, finds, test.want, test.finds)
+			t.Errorf("%s with Authorization %q, in a batch with Authorization %q: got %s after %d look-ups, want %s after %d", test.path, test.part, test.outer, got, finds, test.want, test.finds)
 		}
 	}
-	// Three guards on one request look up once.
+	// Three guards on one request look up its token once.
 	if got, finds := do("GET", "/api/admin/", admin, ""); got != "200 admin" || finds != 1 {
-		t.Errorf("answers %s after %d look-ups", got, finds)
+		t.Errorf("a request through three guards: got %s after %d look-ups, want 200 admin after 1", got, finds)
 	}
 }
 
-// Not parallel: AllocsPerRun counts what the whole process allocates.
+// This test is not parallel: AllocsPerRun counts the allocations of the whole
+// process.
 func TestNestedGuardsAllocateNothingMore(t *testing.T) {
 	auth, accessToken := newAuth()
 	handler := func(c *gin.Context) { c.Status(http.StatusNoContent) }
@@ -120,7 +122,7 @@ func TestNestedGuardsAllocateNothingMore(t *testing.T) {
 		"RequireRole": allocations(bearer, role), "Optional and RequireRole": allocations(bearer, optional, role),
 	} {
 		if nested > one {
-			t.Errorf("%s behind RequireBearer: %v allocations, want %v", name, nested, one)
+			t.Errorf("%s behind RequireBearer: %v allocations, want at most the %v of RequireBearer alone", name, nested, one)
 		}
 	}
 }

@@ -13,22 +13,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// blank is a ResponseWriter that costs nothing.
+// blank is a ResponseWriter that discards the response and allocates nothing.
 type blank struct{ header http.Header }
 
 func (b *blank) Header() http.Header         { return b.header }
 func (b *blank) Write(p []byte) (int, error) { return len(p), nil }
 func (b *blank) WriteHeader(int)             {}
 
-// BenchmarkValidate compares a route behind RequireBearer, strict on memory and
-// cached, with the same route bare. The cost of validation is the difference.
+// BenchmarkValidate measures a route without a guard ("bare"), and the same route
+// behind guards without a cache ("strict") and with one ("cached"). The difference
+// to "bare" is the cost of a validation.
 func BenchmarkValidate(b *testing.B) {
 	store := new(memory.Store)
-	strict, err := tokenauth.New(store, nobody{}, nil)
+	strict, err := tokenauth.New(store, rejectAll{}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	cached, err := tokenauth.New(store, nobody{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
+	cached, err := tokenauth.New(store, rejectAll{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}})
 	if err != nil {
 		b.Fatal(err)
 	}

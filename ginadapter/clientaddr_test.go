@@ -16,7 +16,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// sources is an Authenticator that tells where sign-ins come from.
+// sources is an Authenticator that sends the client address of each sign-in to
+// its channel.
 type sources chan netip.Addr
 
 func (s sources) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -24,8 +25,8 @@ func (s sources) Authenticate(_ context.Context, c tokenauth.Credentials) (token
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// Gin trusts every proxy by default. The service trusts none but those that
-// the host names.
+// Gin trusts every proxy by default. The Service trusts only the proxies in
+// Options.TrustedProxies, and ignores Gin's setting.
 func TestTrustsOnlyTheServicesProxies(t *testing.T) {
 	t.Parallel()
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -34,13 +35,13 @@ func TestTrustsOnlyTheServicesProxies(t *testing.T) {
 		forwarded []string
 		want      string
 	}{
-		"nobody is trusted":           {nil, []string{"203.0.113.9"}, "127.0.0.1"},
-		"a trusted proxy":             {loopback, []string{"203.0.113.9"}, "203.0.113.9"},
-		"what the client wrote first": {loopback, []string{"10.9.9.9, 203.0.113.9"}, "203.0.113.9"},
-		"two lines, two proxies":      {loopback, []string{"203.0.113.9", "127.0.0.2"}, "203.0.113.9"},
-		"rubbish":                     {loopback, []string{"203.0.113.9, unknown"}, "127.0.0.1"},
-		"a trusted proxy says naught": {loopback, nil, "127.0.0.1"},
-		"another spelling":            {loopback, []string{"::ffff:203.0.113.9"}, "203.0.113.9"},
+		"no trusted proxy":                   {nil, []string{"203.0.113.9"}, "127.0.0.1"},
+		"one trusted proxy":                  {loopback, []string{"203.0.113.9"}, "203.0.113.9"},
+		"address forged by the client":       {loopback, []string{"10.9.9.9, 203.0.113.9"}, "203.0.113.9"},
+		"two header lines of two proxies":    {loopback, []string{"203.0.113.9", "127.0.0.2"}, "203.0.113.9"},
+		"last entry is not an address":       {loopback, []string{"203.0.113.9, unknown"}, "127.0.0.1"},
+		"trusted proxy sends no header":      {loopback, nil, "127.0.0.1"},
+		"IPv4 address in the notation of v6": {loopback, []string{"::ffff:203.0.113.9"}, "203.0.113.9"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -61,10 +62,10 @@ func TestTrustsOnlyTheServicesProxies(t *testing.T) {
 			w := httptest.NewRecorder()
 			r.ServeHTTP(w, request)
 			if w.Code != http.StatusBadRequest {
-				t.Fatalf("answers %d %s", w.Code, w.Body)
+				t.Fatalf("sign-in with a wrong password: got %d %s, want 400", w.Code, w.Body)
 			}
 			if got := <-seen; got != netip.MustParseAddr(test.want) {
-				t.Errorf("the sign-in comes from %v, want %v", got, test.want)
+				t.Errorf("Credentials.RemoteAddr is %v, want %v", got, test.want)
 			}
 		})
 	}

@@ -16,10 +16,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Endpoints on a group are under its path, and only those that were asked for.
+// On a group, Mount registers only the endpoints that the host asked for, each
+// below the path of the group.
 func TestEndpointsOnAGroupAreUnderItsPath(t *testing.T) {
 	t.Parallel()
-	auth, err := tokenauth.New(new(memory.Store), nobody{}, nil)
+	auth, err := tokenauth.New(new(memory.Store), rejectAll{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,15 +36,16 @@ func TestEndpointsOnAGroupAreUnderItsPath(t *testing.T) {
 		recorder := httptest.NewRecorder()
 		r.ServeHTTP(recorder, httptest.NewRequest("PUT", path, nil))
 		if recorder.Code != status {
-			t.Errorf("PUT %s answers %d, want %d", path, recorder.Code, status)
+			t.Errorf("PUT %s: got %d, want %d", path, recorder.Code, status)
 		}
 	}
 }
 
-// What the host vouches for passes Gin's guards as a token does.
+// A principal that Options.Fallback returns passes the guards, and needs the same
+// roles as the principal of a token.
 func TestGuardsAcceptFallbackPrincipals(t *testing.T) {
 	t.Parallel()
-	auth, err := tokenauth.New(new(memory.Store), nobody{}, &tokenauth.Options{
+	auth, err := tokenauth.New(new(memory.Store), rejectAll{}, &tokenauth.Options{
 		Fallback: func(r *http.Request) (tokenauth.Principal, error) {
 			switch r.Header.Get("Authorization") {
 			case "Bearer old":
@@ -82,13 +84,13 @@ func TestGuardsAcceptFallbackPrincipals(t *testing.T) {
 	} {
 		w := get(r, test.path, test.token)
 		if w.Code != test.status || test.status == 200 && w.Body.String() != test.body {
-			t.Errorf("%s with %q answers %d %s", test.path, test.token, w.Code, w.Body)
+			t.Errorf("%s with token %q: got %d %s, want %d %s", test.path, test.token, w.Code, w.Body, test.status, test.body)
 		}
 	}
 }
 
-// A Service that was never made shows where it is mounted, and not with the
-// first request.
+// A nil Service, as after an ignored error of New, panics when the host builds its
+// routes, and not at the first request.
 func TestNilServicePanicsAtMount(t *testing.T) {
 	t.Parallel()
 	var auth *tokenauth.Service
@@ -103,7 +105,7 @@ func TestNilServicePanicsAtMount(t *testing.T) {
 		func() {
 			defer func() {
 				if p := recover(); !strings.Contains(fmt.Sprint(p), "was the error of tokenauth.New looked at?") {
-					t.Errorf("%s panicked with %v", name, p)
+					t.Errorf("%s of a nil Service panics with %v, want a hint at the error of tokenauth.New", name, p)
 				}
 			}()
 			make()

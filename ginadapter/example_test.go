@@ -12,9 +12,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// newAuth returns a service and the access token of a reader.
+// newAuth returns a Service and an access token of a user with the role "Reader".
 func newAuth() (*tokenauth.Service, string) {
-	auth, err := tokenauth.New(new(memory.Store), nobody{}, nil)
+	auth, err := tokenauth.New(new(memory.Store), rejectAll{}, nil)
 	if err != nil {
 		panic(err)
 	}
@@ -34,7 +34,7 @@ func Example() {
 	auth, accessToken := newAuth()
 
 	r := gin.New()
-	ginadapter.Mount(r, auth) // /Token, and /token
+	ginadapter.Mount(r, auth) // at /Token and /token
 	api := r.Group("/api", ginadapter.RequireBearer(auth))
 	api.GET("/me", func(c *gin.Context) {
 		token, _ := ginadapter.From(c)
@@ -70,7 +70,7 @@ func ExampleOptional() {
 	// / 200 hello stranger
 }
 
-// The host's own error format, for the routes behind it.
+// The guards behind RenderErrors answer in the host's own error format.
 func ExampleRenderErrors() {
 	auth, _ := newAuth()
 	r := gin.New()

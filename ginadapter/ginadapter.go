@@ -1,10 +1,21 @@
-// Package ginadapter mounts the Token API on Gin and protects Gin's routes. It
-// decides nothing: what is answered, and when, is package tokenauth's.
+// Package ginadapter mounts the Token API on Gin and protects Gin routes. [Mount]
+// and the guards correspond to methods of [tokenauth.Service], and clients get the
+// same answers as from those.
 //
-// Put its middleware behind the host's recovery and logging, before anything
-// that needs to know who is calling. Gin's own logger writes the query of each
-// request to its log; the token endpoint refuses credentials in a query, but
-// they are in that log by then.
+// The order of middleware matters:
+//
+//   - Recovery and logging come first, so that they also cover the requests that
+//     a guard refuses. A guard is the middleware that [RequireBearer],
+//     [RequireRole], [RequireClient] or [Optional] returns.
+//   - [RenderErrors] comes before the guards whose answers it writes.
+//   - A guard comes before the middleware and handlers that call [From].
+//   - [gin.RouterGroup.Use] protects only the routes that are registered after
+//     the call. Call it before registering the routes that need the guard.
+//   - [Mount] goes on a router without guards. A client that signs in has no
+//     token yet, so a guard in front of the token endpoint would refuse it.
+//
+// [gin.Logger] writes the query of each request to its log. The token endpoint
+// refuses credentials in a query, but by then they are already in that log.
 package ginadapter
 
 import (
@@ -15,16 +26,22 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Mount mounts the endpoints, for every method that Gin has, and returns them
-// with their defaults filled in and the router's base path before them, for what
-// describes them. Without Endpoints it mounts the token endpoint at "/Token" and
-// "/token". The same paths with a slash behind become a plain 404: Gin's redirect
-// would make the client send its password again. It panics, as Gin does at a bad
-// path, with the error of tokenauth.Service.Handlers.
+// Mount registers the endpoints on r for every HTTP method that Gin supports, as
+// [tokenauth.Service.Mount] does on an [http.ServeMux]. Without a
+// [tokenauth.Endpoints] it registers the token endpoint at "/Token" and "/token".
 //
-// Metadata belongs at the root of the host (RFC 8414 §3), so mount it on the
-// engine itself: on a group it is under the group's path, where clients do not
-// look.
+// It returns the endpoints with their defaults filled in and with the base path
+// of r in front of each path. Pass that value to whatever describes the API.
+//
+// The same paths with a trailing slash get a plain 404. Otherwise Gin would
+// redirect them, and the client would send its password a second time.
+//
+// It panics if [tokenauth.Service.Handlers] returns an error, and if Gin does not
+// accept a path.
+//
+// Clients look for metadata at the root of the host (RFC 8414 §3). To serve it,
+// call Mount with the [gin.Engine] itself. On a group, the metadata is below the
+// path of the group, where clients do not find it.
 func Mount(r gin.IRouter, s *tokenauth.Service, e ...tokenauth.Endpoints) tokenauth.Endpoints {
 	base := ""
 	if group, ok := r.(interface{ BasePath() string }); ok {
@@ -41,37 +58,58 @@ func Mount(r gin.IRouter, s *tokenauth.Service, e ...tokenauth.Endpoints) tokena
 	return mounted
 }
 
-// RequireBearer lets only requests with a valid access token through. It answers
-// the others and aborts the chain.
+// RequireBearer returns middleware that lets only requests with a valid access
+// token through. For other requests it writes the answer and aborts the chain:
+// 401 without a valid token, 400 for a malformed request, 503 if the storage
+// failed. See [tokenauth.Service.RequireBearer]. Handlers get the token from
+// [From].
 func RequireBearer(s *tokenauth.Service) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{})
 }
 
-// RequireRole lets only requests of a user with at least one of the roles
-// through. It authenticates by itself, and does not look up again a token that a
-// guard before it found, if the request still presents that. It panics if there is
-// no role, or an empty one.
+// RequireRole returns middleware that lets only requests of users with at least
+// one of the roles through. Other users get 403, and a request without a valid
+// token gets 401. Roles are compared exactly. See
+// [tokenauth.Service.RequireRole].
+//
+// It authenticates the request itself, so it does not need [RequireBearer] in
+// front of it. Behind another guard it reuses the token which that guard found,
+// without a second look-up, if the request still presents that token.
+//
+// It panics if anyOf is empty or contains an empty role.
 func RequireRole(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{Roles: append([]string{}, anyOf...)})
 }
 
-// RequireClient lets only requests with a token that was issued to one of the
-// clients through. Like RequireRole it authenticates by itself, and panics if
-// there is no client, or an empty one.
+// RequireClient returns middleware that lets only requests through whose token
+// was issued to one of the clients. A valid token of another client gets 403. See
+// [tokenauth.Service.RequireClient].
+//
+// Like [RequireRole] it authenticates the request itself. It panics if anyOf is
+// empty or contains an empty client ID.
 func RequireClient(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{Clients: append([]string{}, anyOf...)})
 }
 
-// Optional lets every request through. From tells those with a valid access token
-// from the others. If the storage failed, the answer is 503.
+// Optional returns middleware that also lets anonymous requests through. A request
+// with an expired, revoked or malformed token is anonymous, too: it does not get
+// 401. [From] returns false for an anonymous request. If the storage failed, the
+// answer is 503. See [tokenauth.Service.Optional].
+//
+// A client whose token has expired therefore gets the anonymous answer and no
+// hint to sign in again. Use [RequireBearer] on routes that need a user.
 func Optional(s *tokenauth.Service) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{Optional: true})
 }
 
-// From returns the token with which a guard let the request through, and false if
-// there is none. The same token is in the context of c.Request, for
-// tokenauth.FromContext, which says what it returns for a request that a handler
-// made on the context of its own. A Context without a request has no token.
+// From returns the token with which the last guard let the request through. It
+// returns false on a route without a guard, for a request that [Optional] let
+// through as anonymous, and for a [gin.Context] without a request.
+//
+// The token is in the context of c.Request, so code that does not import Gin can
+// pass c.Request.Context() to [tokenauth.FromContext]. Passing c itself finds no
+// token, unless [gin.Engine.ContextWithFallback] is true. A request that a handler
+// makes with this context inherits the token: see [tokenauth.FromContext].
 func From(c *gin.Context) (tokenauth.Token, bool) {
 	if c == nil || c.Request == nil {
 		return tokenauth.Token{}, false
@@ -82,7 +120,7 @@ func From(c *gin.Context) (tokenauth.Token, bool) {
 func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 	authorize := s.Authorizer(q)
 	return func(c *gin.Context) {
-		if c.Request == nil { // gin.CreateTestContext makes none
+		if c.Request == nil { // as after gin.CreateTestContext
 			c.Request, _ = http.NewRequest(http.MethodGet, "/", nil)
 		}
 		before := c.Request
@@ -90,8 +128,8 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 		if refusal == nil {
 			c.Request = r
 			tokenauth.SetCacheHeaders(c.Writer.Header(), r)
-			// The server removes the files of a form that it finds in its own
-			// request.
+			// The server removes the temporary files of a multipart form. It looks
+			// for them in the request that it made, of which r is a copy.
 			defer func() { before.MultipartForm = c.Request.MultipartForm }()
 			c.Next()
 			return
@@ -107,23 +145,30 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 	}
 }
 
-// Before Gin 1.11, the keys of a Context are strings.
+// renderKey is the key under which [RenderErrors] stores its func in a
+// [gin.Context]. It is a string because Gin before 1.11 accepts no other keys.
 const renderKey = "github.com/bearerkit/bearerkit/ginadapter.RenderErrors"
 
-// RenderErrors makes the guards behind it answer in the host's own format. The
-// headers of the protocol are set before; render writes status and body, as in
-// c.JSON(e.Status, …). An answer for which it writes no status has that of e. It
-// takes precedence over tokenauth.Options.RenderError. Nil undoes an earlier
-// RenderErrors.
+// RenderErrors returns middleware that makes the guards behind it answer in the
+// host's own format. It takes precedence over [tokenauth.Options.RenderError]. It
+// does not change the answers of the endpoints that [Mount] registers.
+//
+// A guard sets the headers of the protocol and then calls render, which writes
+// status and body, as in c.JSON(e.Status, …). If render sets no status, the
+// status is that of e ([tokenauth.ErrorResponse.Status]). If render panics before
+// it writes, the client gets the standard answer, and the panic continues.
+//
+// A nil render restores the standard answers for the guards behind it.
 func RenderErrors(render func(c *gin.Context, e *tokenauth.ErrorResponse)) gin.HandlerFunc {
 	return func(c *gin.Context) { c.Set(renderKey, renderFunc(render)) }
 }
 
+// A renderFunc is the func that a host passes to [RenderErrors].
 type renderFunc func(*gin.Context, *tokenauth.ErrorResponse)
 
-// answer has the func answer. The status of the refusal stays, unless the func
-// sets another: Gin's default is 200. If the func panics before it writes, the
-// client gets the answer as without it, and the panic goes on.
+// answer calls render to write the answer. It first sets the status of the
+// refusal, because Gin's default is 200. If render panics before it writes,
+// answer writes the standard answer ([tokenauth.ErrorResponse.ServeHTTP]).
 func (render renderFunc) answer(c *gin.Context, refusal *tokenauth.ErrorResponse) {
 	before, returned := c.Writer, false
 	defer func() {
@@ -139,11 +184,11 @@ func (render renderFunc) answer(c *gin.Context, refusal *tokenauth.ErrorResponse
 	returned = true
 }
 
-// A finalWriter ignores the statuses of informational responses, which Gin takes
-// for that of the answer.
+// A finalWriter is a [gin.ResponseWriter] that ignores informational (1xx)
+// statuses. Gin would otherwise treat one as the status of the final answer.
 type finalWriter struct{ gin.ResponseWriter }
 
-// Unwrap is for http.ResponseController.
+// Unwrap returns the wrapped writer, for [http.ResponseController].
 func (w finalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w finalWriter) WriteHeader(status int) {

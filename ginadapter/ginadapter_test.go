@@ -23,15 +23,15 @@ func init() {
 	gin.DefaultWriter, gin.DefaultErrorWriter = io.Discard, io.Discard
 }
 
-// nobody is an Authenticator that rejects everybody. These tests issue their
-// tokens themselves.
-type nobody struct{}
+// rejectAll is an Authenticator that rejects every sign-in. These tests issue
+// tokens without signing in.
+type rejectAll struct{}
 
-func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+func (rejectAll) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
-// get requests a path with an access token, or without one if it is empty.
+// get sends a GET request. An empty accessToken means no Authorization header.
 func get(h http.Handler, path, accessToken string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("GET", path, nil)
 	if accessToken != "" {
@@ -42,8 +42,8 @@ func get(h http.Handler, path, accessToken string) *httptest.ResponseRecorder {
 	return w
 }
 
-// Gin would redirect /Token/ to /Token, and the client would send its password
-// again.
+// By default Gin redirects /Token/ to /Token, and the client would send its
+// password a second time.
 func TestMountAnswersTrailingSlashWith404(t *testing.T) {
 	t.Parallel()
 	auth, _ := newAuth()
@@ -54,7 +54,7 @@ func TestMountAnswersTrailingSlashWith404(t *testing.T) {
 				w := httptest.NewRecorder()
 				r.ServeHTTP(w, httptest.NewRequest(method, path+suffix, nil))
 				if !slices.Contains(statuses, w.Code) || w.Header().Get("Location") != "" {
-					t.Errorf("%s %s answers %d, want one of %v", method, path+suffix, w.Code, statuses)
+					t.Errorf("%s %s: got %d with Location %q, want one of %v without Location", method, path+suffix, w.Code, w.Header().Get("Location"), statuses)
 				}
 			}
 		}
@@ -71,10 +71,10 @@ func TestGuardsAbortTheChainWhenTheyRefuse(t *testing.T) {
 	}{
 		"RequireBearer without a token":      {ginadapter.RequireBearer(auth), "", 401},
 		"RequireRole without a token":        {ginadapter.RequireRole(auth, "Reader"), "", 401},
-		"RequireRole of another role":        {ginadapter.RequireRole(auth, "Administrator"), accessToken, 403},
-		"RequireClient of another client":    {ginadapter.RequireClient(auth, "web"), accessToken, 403},
-		"RequireBearer":                      {ginadapter.RequireBearer(auth), accessToken, 204},
-		"RequireRole of one of the roles":    {ginadapter.RequireRole(auth, "Administrator", "Reader"), accessToken, 204},
+		"RequireRole with another role":      {ginadapter.RequireRole(auth, "Administrator"), accessToken, 403},
+		"RequireClient with another client":  {ginadapter.RequireClient(auth, "web"), accessToken, 403},
+		"RequireBearer with a valid token":   {ginadapter.RequireBearer(auth), accessToken, 204},
+		"RequireRole with one of the roles":  {ginadapter.RequireRole(auth, "Administrator", "Reader"), accessToken, 204},
 		"Optional without a token":           {ginadapter.Optional(auth), "", 204},
 		"Optional with a token":              {ginadapter.Optional(auth), accessToken, 204},
 		"Optional with a malformed token":    {ginadapter.Optional(auth), "nonsense", 204},
@@ -86,7 +86,7 @@ func TestGuardsAbortTheChainWhenTheyRefuse(t *testing.T) {
 		r.GET("/", func(c *gin.Context) { reached = true; c.Status(204) })
 		w := get(r, "/", test.accessToken)
 		if passes := test.status == 204; w.Code != test.status || reached != passes || aborted == passes {
-			t.Errorf("%s: answers %d, want %d; handler called: %v, chain aborted: %v", name, w.Code, test.status, reached, aborted)
+			t.Errorf("%s: got %d, want %d; handler called: %v, want %v; chain aborted: %v, want %v", name, w.Code, test.status, reached, passes, aborted, !passes)
 		}
 	}
 }
@@ -99,25 +99,25 @@ func TestFromReturnsTheTokenOfTheRequestContext(t *testing.T) {
 		token, ok := ginadapter.From(c)
 		other, otherOK := tokenauth.FromContext(c.Request.Context())
 		if ok != otherOK || token.Digest != other.Digest || ok == token.Digest.IsZero() {
-			t.Errorf("From returns %v, %v; FromContext returns %v, %v", token, ok, other, otherOK)
+			t.Errorf("From returns %v, %v; FromContext returns %v, %v; want the same", token, ok, other, otherOK)
 		}
 		c.String(200, token.Principal.UserName)
 	})
 	for accessToken, name := range map[string]string{accessToken: "alice", "": ""} {
 		if w := get(r, "/", accessToken); w.Body.String() != name {
-			t.Errorf("with token %q the user is %q, want %q", accessToken, w.Body, name)
+			t.Errorf("with access token %q: got user name %q, want %q", accessToken, w.Body, name)
 		}
 	}
 }
 
-// The adapter sets the headers, the host's function writes status and body, and
-// Options.RenderError is not called.
+// The adapter sets the headers, and the func given to RenderErrors writes status
+// and body. The guard does not call Options.RenderError.
 func TestRenderErrorsKeepsTheHeaders(t *testing.T) {
 	t.Parallel()
-	auth, err := tokenauth.New(new(memory.Store), nobody{}, &tokenauth.Options{
+	auth, err := tokenauth.New(new(memory.Store), rejectAll{}, &tokenauth.Options{
 		Logger: slog.New(slog.DiscardHandler),
 		RenderError: func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse) {
-			t.Error("Options.RenderError is called")
+			t.Error("Options.RenderError was called in spite of RenderErrors")
 		},
 	})
 	if err != nil {
@@ -125,17 +125,17 @@ func TestRenderErrorsKeepsTheHeaders(t *testing.T) {
 	}
 	r := gin.New()
 	r.Use(ginadapter.RenderErrors(func(c *gin.Context, f *tokenauth.ErrorResponse) { c.String(f.Status, "refused: "+f.Code) }))
-	r.GET("/", ginadapter.RequireBearer(auth), func(*gin.Context) { t.Error("the handler is called") })
+	r.GET("/", ginadapter.RequireBearer(auth), func(*gin.Context) { t.Error("the handler was called for a refused request") })
 	w := get(r, "/", "nonsense")
 	challenge := `Bearer realm="api", error="invalid_token", error_description="The access token is invalid."`
 	if w.Code != 401 || w.Body.String() != "refused: invalid_token" || w.Header().Get("WWW-Authenticate") != challenge || w.Header().Get("Cache-Control") != "no-store" {
-		t.Errorf("answers %d %s, %v", w.Code, w.Body, w.Header())
+		t.Errorf("got %d %q with the headers %v, want 401 %q with the challenge %s", w.Code, w.Body, w.Header(), "refused: invalid_token", challenge)
 	}
 }
 
-// However little RenderErrors is made to write, the client learns that it was
-// refused.
-func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
+// A func given to RenderErrors may write a body without a status, write nothing,
+// or panic. The client still gets the status of the refusal.
+func TestRenderErrorsKeepsTheStatusOfRefusals(t *testing.T) {
 	t.Parallel()
 	const standard = `{"Message":"Authorization has been denied for this request."}`
 	teapot := func(conn net.Conn, err error) {
@@ -152,37 +152,37 @@ func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
 		status int
 		body   string
 	}{
-		{"nothing", func(*gin.Context, *tokenauth.ErrorResponse) {}, 401, ""},
-		{"no func", nil, 401, standard},
-		{"headers", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Header("X-Own", "1") }, 401, ""},
-		{"a body", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Writer.WriteString("no") }, 401, "no"},
-		{"a body of bytes", func(c *gin.Context, _ *tokenauth.ErrorResponse) { io.Copy(c.Writer, strings.NewReader("no")) }, 401, "no"},
+		{"write nothing", func(*gin.Context, *tokenauth.ErrorResponse) {}, 401, ""},
+		{"nil func", nil, 401, standard},
+		{"headers only", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Header("X-Own", "1") }, 401, ""},
+		{"string body", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Writer.WriteString("no") }, 401, "no"},
+		{"body of bytes", func(c *gin.Context, _ *tokenauth.ErrorResponse) { io.Copy(c.Writer, strings.NewReader("no")) }, 401, "no"},
 		{"early hints", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Status(103) }, 401, ""},
 		{"early hints and a body", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
 			c.Writer.WriteHeader(103)
 			c.Writer.WriteString("no")
 		}, 401, "no"},
-		{"a flush", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Writer.Flush() }, 401, ""},
-		{"an error for a middleware in front", func(c *gin.Context, e *tokenauth.ErrorResponse) { c.Error(e) }, 401, "by the middleware"},
-		{"a status of its own", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.String(404, "gone") }, 404, "gone"},
-		{"a status only", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Status(404) }, 404, ""},
-		{"the standard answer", func(c *gin.Context, e *tokenauth.ErrorResponse) { e.ServeHTTP(c.Writer, c.Request) }, 401, standard},
-		{"a panic", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
+		{"flush", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Writer.Flush() }, 401, ""},
+		{"error that a middleware in front writes", func(c *gin.Context, e *tokenauth.ErrorResponse) { c.Error(e) }, 401, "by the middleware"},
+		{"another status with a body", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.String(404, "gone") }, 404, "gone"},
+		{"another status without a body", func(c *gin.Context, _ *tokenauth.ErrorResponse) { c.Status(404) }, 404, ""},
+		{"standard answer", func(c *gin.Context, e *tokenauth.ErrorResponse) { e.ServeHTTP(c.Writer, c.Request) }, 401, standard},
+		{"panic", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
 			c.Header("Content-Encoding", "gzip")
 			panic("a bug")
 		}, 401, standard},
-		{"another connection", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
+		{"hijacked connection", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
 			conn, _, err := c.Writer.Hijack()
 			teapot(conn, err)
 		}, 418, "tea"},
-		{"another connection by the controller", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
+		{"connection hijacked by ResponseController", func(c *gin.Context, _ *tokenauth.ErrorResponse) {
 			conn, _, err := http.NewResponseController(c.Writer).Hijack()
 			teapot(conn, err)
 		}, 418, "tea"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			auth, err := tokenauth.New(new(memory.Store), nobody{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+			auth, err := tokenauth.New(new(memory.Store), rejectAll{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -196,14 +196,14 @@ func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
 				writer := c.Writer
 				c.Next()
 				if c.Writer != writer {
-					t.Errorf("the writer is a %T", c.Writer)
+					t.Errorf("after the guard, Context.Writer is a %T, want the writer from before it", c.Writer)
 				}
 				if len(c.Errors) > 0 {
-					c.String(-1, "by the middleware") // Gin's way of keeping the status
+					c.String(-1, "by the middleware") // -1 makes Gin keep the status
 				}
 			})
 			r.Use(ginadapter.RenderErrors(test.render))
-			r.GET("/", ginadapter.RequireBearer(auth), func(*gin.Context) { t.Error("the handler is called") })
+			r.GET("/", ginadapter.RequireBearer(auth), func(*gin.Context) { t.Error("the handler was called for a refused request") })
 			server := httptest.NewServer(r)
 			defer server.Close()
 			response, err := server.Client().Get(server.URL)
@@ -213,24 +213,24 @@ func TestRefusalKeepsItsStatusWhateverIsRendered(t *testing.T) {
 			defer response.Body.Close()
 			body, err := io.ReadAll(response.Body)
 			if response.StatusCode != test.status || string(body) != test.body || err != nil {
-				t.Errorf("answered %s %q, %v", response.Status, body, err)
+				t.Errorf("got %s %q, %v, want %d %q", response.Status, body, err, test.status, test.body)
 			}
 			if test.status == 401 && (response.Header.Get("WWW-Authenticate") != `Bearer realm="api"` || response.Header.Get("Cache-Control") != "no-store") {
-				t.Errorf("with the headers %v", response.Header)
+				t.Errorf("the headers of the refusal are %v, want WWW-Authenticate and Cache-Control: no-store", response.Header)
 			}
-			if (panicked != nil) != (test.name == "a panic") {
-				t.Errorf("the host recovers %v", panicked)
+			if (panicked != nil) != (test.name == "panic") {
+				t.Errorf("the recovery middleware got the panic %v", panicked)
 			}
 		})
 	}
 }
 
-// What a handler uploads to files, net/http removes when it is done with the
-// request, if it finds them in its own: the one that a guard goes on with is a
-// copy.
-func TestGuardsLeaveNoFiles(t *testing.T) {
+// The server removes the temporary files of a multipart form, which it finds in
+// the request that it made. A guard passes on a copy of that request, so it has to
+// copy the parsed form back.
+func TestServerFindsUploadedFilesBehindGuards(t *testing.T) {
 	t.Parallel()
-	auth, err := tokenauth.New(new(memory.Store), nobody{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+	auth, err := tokenauth.New(new(memory.Store), rejectAll{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,8 +239,8 @@ func TestGuardsLeaveNoFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, guards := range map[string][]gin.HandlerFunc{
-		"one": {ginadapter.RequireBearer(auth)},
-		"two": {ginadapter.Optional(auth), ginadapter.RequireBearer(auth)},
+		"one guard":  {ginadapter.RequireBearer(auth)},
+		"two guards": {ginadapter.Optional(auth), ginadapter.RequireBearer(auth)},
 	} {
 		for _, panics := range []bool{false, true} {
 			engine := gin.New()
@@ -251,7 +251,7 @@ func TestGuardsLeaveNoFiles(t *testing.T) {
 					t.Errorf("%s: %v", name, err)
 				}
 				if panics {
-					panic("a bug of the host's")
+					panic("a bug in the handler")
 				}
 			})...)
 			r := httptest.NewRequest("POST", "/upload", strings.NewReader("--x\r\nContent-Disposition: form-data; name=file; filename=f\r\n\r\ntext\r\n--x--\r\n"))
@@ -259,7 +259,7 @@ func TestGuardsLeaveNoFiles(t *testing.T) {
 			r.Header.Set("Authorization", "Bearer "+grant.AccessToken.Reveal())
 			engine.ServeHTTP(httptest.NewRecorder(), r)
 			if r.MultipartForm == nil || len(r.MultipartForm.File["file"]) != 1 {
-				t.Errorf("%s: the server does not know of the file", name)
+				t.Errorf("behind %s: the request of the server has no uploaded file, so the server cannot remove it", name)
 			} else if err := r.MultipartForm.RemoveAll(); err != nil {
 				t.Error(err)
 			}

@@ -1,5 +1,6 @@
-// Package abuse_test attacks the core through net/http and Gin: the catalogue of
-// TestAbuse, and the contract of the token endpoint and the guards.
+// Package abuse_test attacks package tokenauth over HTTP, mounted on net/http
+// and on Gin. TestAbuse runs a catalogue of attacks and failures. The other
+// tests check the contract of the token endpoint and of the guards.
 package abuse_test
 
 import (
@@ -37,25 +38,27 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// long reports whether tests run their long variants (TOKENAUTH_LONG=1).
+// long reports whether to run the long variants of the tests
+// (TOKENAUTH_LONG=1).
 var long = throwaway.Long()
 
-// A situation is what an attacker, a broken client, an ill storage or a bad
-// day does to the service, and what must come of it.
+// A situation is one row of the catalogue: an attack, a broken client, a
+// failing storage or overload, and the answer and state that are expected after
+// it.
 type situation struct {
-	id   string // a letter for the chapter, and a number
+	id   string // a letter for the chapter and a number, as in "P07"
 	what string
 
-	// unreachable says why it cannot come about; nothing is run then.
+	// unreachable says why the situation cannot occur. Such a row is skipped.
 	unreachable string
 
-	// run is called for net/http and for a default Gin engine, each with a
-	// host of its own, set up by with if there is one.
+	// run is called twice: for net/http and for a default Gin engine. Each call
+	// gets a host of its own, which with configures if it is not nil.
 	run  func(t *testing.T, h *abuseHost)
 	with func(s *setup)
 
-	// alone is called once, for what needs real servers, or no server at all.
-	// A situation may have both.
+	// alone is called once, without a host. It is for situations that need real
+	// servers or no server. A situation may have both run and alone.
 	alone func(t *testing.T)
 }
 
@@ -63,8 +66,8 @@ func situations() []situation {
 	return slices.Concat(parsing, authorization, semantics, faults, overload, leakage)
 }
 
-// TestAbuse is a catalogue. Run with -v, it lists each situation with what came
-// of it.
+// TestAbuse runs each situation of the catalogue as a subtest. With -v it lists
+// them with their results.
 func TestAbuse(t *testing.T) {
 	t.Parallel()
 	for _, s := range situations() {
@@ -89,7 +92,8 @@ func TestAbuse(t *testing.T) {
 	}
 }
 
-// TestAbuseIsComplete has each situation of the catalogue exactly once.
+// TestAbuseIsComplete checks that each row of the catalogue is there exactly
+// once.
 func TestAbuseIsComplete(t *testing.T) {
 	t.Parallel()
 	var want []string
@@ -104,19 +108,19 @@ func TestAbuseIsComplete(t *testing.T) {
 		}
 	}
 	if len(want) != 183 {
-		t.Fatalf("there are %d ids", len(want))
+		t.Fatalf("the list of expected ids has %d entries, want 183", len(want))
 	}
 	seen := make(map[string]int)
 	for _, s := range situations() {
 		seen[s.id]++
 		if seen[s.id] > 1 {
-			t.Errorf("%s is there twice", s.id)
+			t.Errorf("there are several situations with the id %s", s.id)
 		}
 		if !slices.Contains(want, s.id) {
-			t.Errorf("%s is no id of the catalogue", s.id)
+			t.Errorf("the id %s is not in the catalogue", s.id)
 		}
 		if does := s.run != nil || s.alone != nil; does == (s.unreachable != "") {
-			t.Errorf("%s must either do something or say why not", s.id)
+			t.Errorf("%s must have either run or alone, or else a text in unreachable", s.id)
 		}
 	}
 	var missing []string
@@ -126,46 +130,48 @@ func TestAbuseIsComplete(t *testing.T) {
 		}
 	}
 	if len(missing) > 0 {
-		t.Errorf("missing: %v", missing)
+		t.Errorf("the catalogue has no situations with the ids %v", missing)
 	}
 }
 
-// A setup is what a situation may want otherwise of its host.
+// A setup configures the host of a situation.
 type setup struct {
 	tokenauth.Options
 
-	// local has the attempts counted in the memory of the service, and not in
-	// the storage, where a test can read them.
+	// local makes the service count attempts in its own memory. Otherwise it counts
+	// them in the storage, where a test can read the counters.
 	local bool
-	// serve starts the server; nil means httptest's plain one.
+	// serve starts the server; nil means without TLS, by httptest.Server.Start.
 	serve func(*httptest.Server)
-	// handler answers on the protected routes instead of abuseHost.who.
+	// handler answers on the protected routes; nil means abuseHost.who.
 	handler http.HandlerFunc
-	// normalize is what users' names are compared by; nil means exactly.
+	// normalize is applied to user names before they are compared; nil means that
+	// names are compared exactly.
 	normalize func(string) string
 }
 
-// An abuseHost is a service of the real pieces with the Token API mounted: an
-// administrator "admin", a reader "reader", and "disabled", who has been shut
-// out, with password hashes; tokens in memory; and a throttle. The token of the
-// administrator is one for the client "app" if there is a registry of clients.
+// An abuseHost is a service with the Token API mounted. It has three users with
+// password hashes: the administrator "admin", the reader "reader", and
+// "disabled", whose account is disabled. It keeps tokens in memory and
+// throttles sign-ins. It starts with a token of the administrator, issued to
+// the client "app" if the host has a registry of clients.
 type abuseHost struct {
 	engine  string // "net-http" or "gin"
 	auth    *tokenauth.Service
 	storage *abuseStore
 	users   *abuseUsers
-	handler http.Handler // everything, for requests without a network
+	handler http.Handler // all routes, for requests without a network
 	server  *httptest.Server
 	url     string
-	client  *http.Client // follows no redirect
+	client  *http.Client // does not follow redirects
 
-	token string // of the administrator
+	token string // the access token of the administrator
 
-	handled   atomic.Int64 // requests that reached a handler behind a guard
-	underWay  atomic.Int64 // requests that have no answer yet
-	closed    sync.Map     // of the client's address of each connection that the server is done with
-	log       *journal     // of the service and the users, at debug level
-	serverLog *journal     // of net/http
+	handled    atomic.Int64 // requests that reached a handler behind a guard
+	inProgress atomic.Int64 // requests that have no answer yet
+	closed     sync.Map     // the client's address of each closed connection
+	log        *journal     // the log of the service and of the users, at debug level
+	serverLog  *journal     // the log of the http.Server
 
 	mu  sync.Mutex
 	now time.Time
@@ -173,19 +179,21 @@ type abuseHost struct {
 
 const (
 	abuseRealm    = "abuse"
-	adminPassword = "correct horse +battery%staple" // neither has a name in it
+	adminPassword = "correct horse +battery%staple" // contains no user name
 	otherPassword = "Tr0ub4dor & three"
 
-	// grantOf begins the body of a token request, goodGrant is a good one.
+	// grantOf is the start of the body of a token request. goodGrant is the
+	// complete body of a valid one.
 	grantOf   = "grant_type=password&username="
 	goodGrant = grantOf + "admin&password=correct+horse+%2Bbattery%25staple"
 )
 
-// hashed are the passwords that hashOf was given.
+// hashed has every password that was passed to hashOf.
 var hashed sync.Map
 
-// hashOf returns a hash that costs next to nothing to verify. What is under
-// test is not the hash. A wrong password still costs a hash of the default cost.
+// hashOf returns a password hash that is cheap to verify, because these tests
+// do not test the hash. Rejecting a wrong password still costs a hash of the
+// default cost.
 func hashOf(text string) string {
 	hashed.Store(text, true)
 	salt := []byte("sixteen bytes---")
@@ -198,7 +206,7 @@ var (
 	otherHash = sync.OnceValue(func() string { return hashOf(otherPassword) })
 )
 
-// An engine is what the Token API is mounted on.
+// An engine mounts the Token API on net/http or on Gin.
 type engine struct {
 	name  string
 	mount func(*abuseHost, http.HandlerFunc) http.Handler
@@ -206,7 +214,7 @@ type engine struct {
 
 var engines = []engine{{"net-http", abuseHTTP}, {"gin", abuseGin()}}
 
-// endpoints are those that can be mounted on the host.
+// endpoints returns the endpoints that the host can mount.
 func (h *abuseHost) endpoints() tokenauth.Endpoints {
 	e := tokenauth.Endpoints{Revocation: "/revoke"}
 	if h.auth.Options().Clients != nil {
@@ -226,7 +234,7 @@ func abuseHTTP(h *abuseHost, who http.HandlerFunc) http.Handler {
 	return mux
 }
 
-// abuseGin mounts on a Gin engine that has the middlewares.
+// abuseGin mounts the Token API on a default Gin engine, behind the middleware.
 func abuseGin(before ...gin.HandlerFunc) func(*abuseHost, http.HandlerFunc) http.Handler {
 	return func(h *abuseHost, who http.HandlerFunc) http.Handler {
 		r := gin.Default()
@@ -268,8 +276,8 @@ func newAbuseHost(t *testing.T, on engine, with func(*setup)) *abuseHost {
 		s.handler(w, r)
 	})
 	h.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.underWay.Add(1)
-		defer h.underWay.Add(-1)
+		h.inProgress.Add(1)
+		defer h.inProgress.Add(-1)
 		mounted.ServeHTTP(w, r)
 	})
 	h.server = httptest.NewUnstartedServer(h.handler)
@@ -298,12 +306,12 @@ func newAbuseHost(t *testing.T, on engine, with func(*setup)) *abuseHost {
 		for name, log := range map[string]*journal{"the service": h.log, "net/http": h.serverLog} {
 			for _, secret := range []string{adminPassword, otherPassword, "correct+horse", h.token, appSecret.Reveal()} {
 				if strings.Contains(log.String(), secret) {
-					t.Errorf("the log of %s has %q: %s", name, secret, log)
+					t.Errorf("the log of %s contains the secret %q: %s", name, secret, log)
 				}
 			}
 		}
 		if strings.Contains(h.serverLog.String(), "panic") {
-			t.Errorf("the server caught a panic: %s", h.serverLog)
+			t.Errorf("net/http caught a panic: %s", h.serverLog)
 		}
 	})
 	return h
@@ -323,14 +331,14 @@ func (h *abuseHost) time() time.Time {
 	return h.now
 }
 
-// wait lets time pass for the service.
+// wait advances the clock of the service.
 func (h *abuseHost) wait(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.now = h.now.Add(d)
 }
 
-// A journal is a log that can be read while it is written.
+// A journal collects a log. It is safe for concurrent use.
 type journal struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -352,30 +360,32 @@ func (j *journal) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// abuseUsers are password.Users of a few accounts, who count what they do.
+// abuseUsers is a password.Authenticator with a few accounts that counts its
+// calls.
 type abuseUsers struct {
 	*password.Authenticator
 	log *journal
 
-	// unhashed rejects the passwords that no account has without hashing them.
-	// Chapter U is about passwords; in the others their cost only takes time.
+	// unhashed rejects passwords that no account has without hashing them, which
+	// makes the tests faster. Chapter U tests passwords, so it does not set this.
 	unhashed bool
 
-	hashes    atomic.Int64 // calls of Authenticate that came to the password; each is one hash, unless unhashed
-	throttled atomic.Int64 // those that did not, because the account was over a limit
+	hashes    atomic.Int64 // calls of Authenticate that checked the password; each costs one hash, unless unhashed
+	throttled atomic.Int64 // calls of Authenticate that were throttled
 	lookups   atomic.Int64
-	normalize func(string) string // nil: every spelling is a name of its own
+	normalize func(string) string // applied to user names; nil compares them exactly
 
 	mu       sync.Mutex
-	asked    []string // the names that were looked up
+	asked    []string // the user names that were looked up
 	accounts map[string]password.Account
-	fault    func(ctx context.Context) error // before each look-up; nil for none
+	fault    func(ctx context.Context) error // called before each look-up; may be nil
 }
 
-// abuseKey is that of the *abuseUsers whose request it is.
+// abuseKey is the context key of the *abuseUsers of a request.
 type abuseKey struct{}
 
-// passwords are the password.Users of all hosts, for each new one costs a hash.
+// passwords is one Authenticator for the users of all hosts, because making one
+// costs a hash.
 var passwords = sync.OnceValue(func() *password.Authenticator {
 	lookup := func(ctx context.Context, userName string) (password.Account, error) {
 		return ctx.Value(abuseKey{}).(*abuseUsers).lookup(ctx, userName)
@@ -387,7 +397,7 @@ var passwords = sync.OnceValue(func() *password.Authenticator {
 	return u
 })
 
-// abuseLog is a slog.Handler that writes to the log of whose request it is.
+// abuseLog is a slog.Handler that writes to the log of the host of the request.
 type abuseLog struct{ slog.Handler }
 
 func (abuseLog) Enabled(context.Context, slog.Level) bool { return true }
@@ -452,7 +462,7 @@ func (u *abuseUsers) lookup(ctx context.Context, userName string) (password.Acco
 	return account, nil
 }
 
-// lastAsked is the name that was looked up last.
+// lastAsked returns the user name that was looked up last, or "".
 func (u *abuseUsers) lastAsked() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -462,29 +472,29 @@ func (u *abuseUsers) lastAsked() string {
 	return u.asked[len(u.asked)-1]
 }
 
-// set changes accounts, or has look-ups meet a fault.
+// set calls change, which may change the accounts and the fault of look-ups.
 func (u *abuseUsers) set(change func(accounts map[string]password.Account, fault *func(context.Context) error)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	change(u.accounts, &u.fault)
 }
 
-// put adds an account, or changes the one of that name.
+// put adds an account or replaces the one with the same name.
 func (u *abuseUsers) put(account password.Account) {
 	u.set(func(accounts map[string]password.Account, _ *func(context.Context) error) {
 		accounts[account.UserName] = account
 	})
 }
 
-// meet has every look-up that follows meet a fault first; nil ends that.
+// meet sets a fault, which each later look-up calls first. Nil removes it.
 func (u *abuseUsers) meet(fault func(context.Context) error) {
 	u.set(func(_ map[string]password.Account, f *func(context.Context) error) { *f = fault })
 }
 
-// abuseClients is a registry: "app" proves itself by appSecret, and may
-// introspect its own tokens, "resource" by the same, and may all; "web" is public,
-// "desk" is public and for readers only, and "gone" has been shut out. Whoever
-// asks for "ill" finds the registry down.
+// abuseClients is a registry of clients. "app", "resource" and "desktop" have
+// the secret appSecret; "app" may introspect its own tokens and "resource" all
+// tokens. "web" is public. "desk" is public and for readers only. "gone" is
+// disabled. Looking up "ill" fails with errStorage.
 type abuseClients struct{}
 
 var (
@@ -492,7 +502,7 @@ var (
 	appDigest = tokenauth.Digest(sha256.Sum256([]byte(appSecret.Reveal())))
 )
 
-// FindClient implements tokenauth.Clients.
+// FindClient implements tokenauth.ClientRegistry.
 func (abuseClients) FindClient(_ context.Context, clientID string) (tokenauth.Client, error) {
 	switch clientID {
 	case "app":
@@ -513,11 +523,11 @@ func (abuseClients) FindClient(_ context.Context, clientID string) (tokenauth.Cl
 	return tokenauth.Client{}, tokenauth.ErrNotFound
 }
 
-// withClients is a setup.
+// withClients gives the host a registry of clients.
 func withClients(s *setup) { s.Clients = abuseClients{} }
 
-// An abuseStore is a storage in memory that counts what it is asked, lets its
-// counters be read, and does what it is told to instead.
+// An abuseStore is a storage in memory that counts its calls, lets tests read
+// its throttle counters, and fails on demand.
 type abuseStore struct {
 	memory.Store
 
@@ -529,18 +539,18 @@ type abuseStore struct {
 
 var errStorage = errors.New("host=10.0.0.7 user=app: connection refused (SQLSTATE 08006)")
 
-// meet has every call that follows meet a fault before it does anything; nil
-// ends that. The fault returns an error, panics, or waits for the context.
+// meet sets a fault, which each later call of the storage calls first. The
+// fault may return an error, panic, or wait for the context. Nil removes it.
 func (s *abuseStore) meet(fault func(ctx context.Context, call string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = fault
 }
 
-// fails and hangs are faults.
+// fails is a fault that fails each call with errStorage.
 func fails(context.Context, string) error { return errStorage }
 
-// failsIn is a fault of some calls.
+// failsIn returns a fault that fails only the named methods.
 func failsIn(calls ...string) func(context.Context, string) error {
 	return func(_ context.Context, call string) error {
 		if slices.Contains(calls, call) {
@@ -569,7 +579,7 @@ func (s *abuseStore) count(ctx context.Context, call string) error {
 	return fault(ctx, call)
 }
 
-// called tells how often a method was called so far.
+// called returns how often the method was called.
 func (s *abuseStore) called(call string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -627,7 +637,7 @@ func (s *abuseStore) UpdateCounters(ctx context.Context, keys []throttle.Key, ch
 	return nil
 }
 
-// A moment is what the state was.
+// A moment is a snapshot of the state of a host: tokens, counters and calls.
 type moment struct {
 	h         *abuseHost
 	token     string
@@ -649,8 +659,8 @@ func (h *abuseHost) moment() moment {
 	}
 }
 
-// failures is how many the counters have, each attempt in three of them: the
-// account from the source, the account, the source.
+// failures returns the sum of the failures in all counters. One failed sign-in
+// counts in several of them.
 func (m moment) failures() (n int64) {
 	for _, c := range m.counters {
 		n += c.Failures
@@ -658,63 +668,64 @@ func (m moment) failures() (n int64) {
 	return n
 }
 
-// An effect is what a request did to the state.
+// An effect is the change of state that a request must cause.
 type effect int
 
 const (
-	unchanged  effect = iota // nothing
-	oneFailure               // it counted as one failed attempt
-	newToken                 // the slot's token was replaced
+	unchanged  effect = iota // no change
+	oneFailure               // one failed attempt is counted
+	newToken                 // a new token replaces the administrator's token
 )
 
-// expect compares what is with what was: that the administrator's token is
-// still good, or not any more, that no attempt was counted, or one, how often
-// a password was hashed, and that no handler was called.
+// expect compares the current state with the snapshot m. It checks the effect,
+// that the number of password hashes is as given, and that no handler behind a
+// guard was called.
 func (m moment) expect(t *testing.T, e effect, hashes int) {
 	t.Helper()
 	now := m.h.moment()
 	if got := now.hashes - m.hashes; got != int64(hashes) {
-		t.Errorf("%d hashes, want %d", got, hashes)
+		t.Errorf("%d passwords were hashed, want %d", got, hashes)
 	}
 	if hashes == 0 && now.lookups-m.lookups != now.throttled-m.throttled {
-		t.Error("a user was looked up")
+		t.Error("a user was looked up, want no look-up without a hash")
 	}
 	if now.handled != m.handled {
-		t.Error("the handler was called")
+		t.Error("a handler behind a guard was called")
 	}
 	replaced := now.calls["Replace"] - m.calls["Replace"]
 	switch e {
 	case unchanged:
 		if !maps.Equal(now.counters, m.counters) {
-			t.Errorf("the counters are %v, were %v", now.counters, m.counters)
+			t.Errorf("the throttle counters changed to %v from %v", now.counters, m.counters)
 		}
 	case oneFailure:
 		more := 0
 		for key, c := range now.counters {
 			if before := m.counters[key]; c != before {
 				if c.Failures != before.Failures+1 || c.Pending != before.Pending {
-					t.Errorf("a counter is %+v, was %+v", c, before)
+					t.Errorf("a throttle counter changed to %+v from %+v, want one failure more", c, before)
 				}
 				more++
 			}
 		}
 		if more != 5 {
-			t.Errorf("%d counters have changed, want 5", more)
+			t.Errorf("%d throttle counters changed, want 5", more)
 		}
 	case newToken:
-		// The failures of the account are forgotten, the source's are not.
+		// A success resets the failures of the account, and not those of the
+		// source.
 		succeeded := 0
 		for key, c := range now.counters {
 			if c == m.counters[key] {
 				continue
 			}
 			if c.Failures != 0 || c.Pending != 0 || c.SucceededAt == 0 {
-				t.Errorf("a counter is %+v, was %+v", c, m.counters[key])
+				t.Errorf("a throttle counter changed to %+v from %+v, want a success without failures", c, m.counters[key])
 			}
 			succeeded++
 		}
 		if len(now.counters) > 0 && succeeded > 1 {
-			t.Errorf("%d counters know of a success, want 1", succeeded)
+			t.Errorf("%d throttle counters recorded the success, want at most 1", succeeded)
 		}
 	}
 	if want := map[effect]int{newToken: 1}[e]; replaced != want {
@@ -725,7 +736,7 @@ func (m moment) expect(t *testing.T, e effect, hashes int) {
 		replacedToken.check(t, a)
 	}
 	if kept := a.StatusCode == http.StatusOK; kept != (e != newToken) {
-		t.Errorf("the token before is kept: %v; %d %s", kept, a.StatusCode, a.body)
+		t.Errorf("the earlier token is still valid: %v, want %v; GET /me: got %d %s", kept, e != newToken, a.StatusCode, a.body)
 	}
 }
 
@@ -735,8 +746,8 @@ func (h *abuseHost) do(t *testing.T, method, path, body string, headers ...strin
 	return do(t, h.client, method, h.url+path, aNewGuess(body), headers...)
 }
 
-// aNewGuess makes the wrong password at the end of a body one that nobody has tried:
-// a repetition would not count.
+// aNewGuess appends a number to a wrong password at the end of a body, so that
+// each guess is a new one. The throttle does not count repetitions.
 func aNewGuess(body string) string {
 	for _, wrong := range []string{"&password=x", "&password=something+else"} {
 		if strings.HasSuffix(body, wrong) {
@@ -748,7 +759,8 @@ func aNewGuess(body string) string {
 
 var guesses atomic.Int64
 
-// answers sends bytes as raw does, and reads the answers in what comes back.
+// answers sends the parts as raw does, and parses the responses that the server
+// sends back.
 func (h *abuseHost) answers(t *testing.T, parts ...string) []answer {
 	t.Helper()
 	return readAnswers(t, h.raw(t, parts...))
@@ -773,16 +785,16 @@ func nextAnswer(t *testing.T, r *bufio.Reader) answer {
 	return a
 }
 
-// one is the only one of some answers.
+// one returns the only answer, and fails the test if there are none or several.
 func one(t *testing.T, answers []answer) answer {
 	t.Helper()
 	if len(answers) != 1 {
-		t.Fatalf("there are %d answers, want 1", len(answers))
+		t.Fatalf("got %d answers, want 1", len(answers))
 	}
 	return answers[0]
 }
 
-// dial connects to the server.
+// dial opens a TCP connection to the server.
 func (h *abuseHost) dial(t *testing.T) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", h.server.Listener.Addr().String())
@@ -794,25 +806,26 @@ func (h *abuseHost) dial(t *testing.T) net.Conn {
 	return conn
 }
 
-// A reply is what must come of a token request.
+// A reply is the expected answer of the token endpoint, with its effect.
 type reply struct {
 	status            int
-	code, description string // none for a token
+	code, description string // "" for a token response
 	header            map[string]string
 	effect            effect
 	hashes            int
-	closes            bool // the connection, for the body may not have been read
+	closes            bool // whether the server closes the connection, as when the body may be unread
 }
 
-// refusal is the reply to what is refused before any password is looked at.
+// refusal is a refusal that comes before any password is checked.
 func refusal(status int, code, description string) reply {
 	return reply{status: status, code: code, description: description}
 }
 
-// badRequest is 400 invalid_request.
+// badRequest is 400 with the error invalid_request.
 func badRequest(description string) reply { return refusal(400, "invalid_request", description) }
 
-// early is the invalid_request of what is refused before the body is read.
+// early is invalid_request for a request that is refused before its body is
+// read.
 func early(status int, description string) reply {
 	r := refusal(status, "invalid_request", description)
 	r.closes = true
@@ -820,16 +833,16 @@ func early(status int, description string) reply {
 }
 
 var (
-	// issued is a new token.
+	// issued is a token response.
 	issued = reply{status: 200, effect: newToken, hashes: 1}
-	// rejected are the credentials of nobody.
+	// rejected is the refusal of wrong credentials.
 	rejected = reply{status: 400, code: "invalid_grant", description: "The user name or password is incorrect.", effect: oneFailure, hashes: 1}
-	// unavailable is trouble that says nothing about the credentials.
+	// unavailable is the answer to a storage error or a failed look-up.
 	unavailable = reply{status: 503, code: "temporarily_unavailable",
 		description: "The server is temporarily unable to handle the request. Try again later.", header: map[string]string{"Retry-After": "2"}}
 )
 
-// with adds a header to the reply.
+// with returns a copy of the reply that also expects the header.
 func (r reply) with(name, value string) reply {
 	r.header = maps.Clone(r.header)
 	if r.header == nil {
@@ -842,7 +855,7 @@ func (r reply) with(name, value string) reply {
 var issuedBody = regexp.MustCompile(`^\{"access_token":"tat_[A-Za-z0-9_-]{92}","token_type":"bearer","expires_in":\d+,` +
 	`"userName":"[^"]+","userId":"[^"]+","role":"[^"]*",".issued":"[^"]{29}",".expires":"[^"]{29}"\}$`)
 
-// check compares an answer of the token endpoint with what must come.
+// check compares an answer of the token endpoint with the expected reply.
 func (r reply) check(t *testing.T, a answer) {
 	t.Helper()
 	a.expectNoStore(t)
@@ -850,22 +863,22 @@ func (r reply) check(t *testing.T, a answer) {
 	maps.Copy(want, r.header)
 	a.expectHeaders(t, want)
 	if a.StatusCode != r.status {
-		t.Errorf("status is %d, want %d; body %s", a.StatusCode, r.status, a.body)
+		t.Errorf("status is %d, want %d; body is %s", a.StatusCode, r.status, a.body)
 	}
 	if a.ProtoMajor == 1 && a.Close != r.closes {
-		t.Errorf("the connection is closed: %v, want %v", a.Close, r.closes)
+		t.Errorf("the server closes the connection: %v, want %v", a.Close, r.closes)
 	}
 	if r.code == "" {
 		if !issuedBody.MatchString(a.body) {
-			t.Errorf("body is %s", a.body)
+			t.Errorf("body is %s, want a token response", a.body)
 		}
 	} else if body := fmt.Sprintf(`{"error":%q,"error_description":%q}`, r.code, r.description); a.body != body {
 		t.Errorf("body is %s, want %s", a.body, body)
 	}
 }
 
-// tries sends a request to the token endpoint and checks what comes of it:
-// answer, state, and a log without anything of the request.
+// tries sends a request to the token endpoint. It checks the answer and the
+// effect on the state, and that the log contains no part of the request.
 func (h *abuseHost) tries(t *testing.T, want reply, method, path, body string, headers ...string) answer {
 	t.Helper()
 	before := h.moment()
@@ -875,14 +888,15 @@ func (h *abuseHost) tries(t *testing.T, want reply, method, path, body string, h
 	if want.code == "" && a.StatusCode == http.StatusOK {
 		h.token = accessTokenIn(t, a)
 		if me := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+h.token); me.StatusCode != http.StatusOK {
-			t.Errorf("the new token answered %d %s", me.StatusCode, me.body)
+			t.Errorf("GET /me with the new token: got %d %s, want 200", me.StatusCode, me.body)
 		}
 	}
 	before.expectLog(t, append([]string{path, body}, headers...)...)
 	return a
 }
 
-// expectLog looks for parts of the input in what was logged since.
+// expectLog fails the test if the log since the snapshot contains a part of the
+// inputs.
 func (m moment) expectLog(t *testing.T, inputs ...string) {
 	t.Helper()
 	logged := m.h.log.String()[m.logged:]
@@ -892,7 +906,7 @@ func (m moment) expectLog(t *testing.T, inputs ...string) {
 	for _, input := range inputs {
 		for _, part := range strings.FieldsFunc(input, func(r rune) bool { return strings.ContainsRune("&=?/ ", r) }) {
 			if len(part) >= 8 && part != "password" && part != "username" && part != "grant_type" && part != "client_id" && strings.Contains(logged, part) {
-				t.Errorf("the log has %q: %s", part, logged)
+				t.Errorf("the log contains %q of the request: %s", part, logged)
 			}
 		}
 	}
@@ -904,21 +918,21 @@ func accessTokenIn(t *testing.T, a answer) string {
 		AccessToken string `json:"access_token"`
 	}
 	if err := json.Unmarshal([]byte(a.body), &token); err != nil || token.AccessToken == "" {
-		t.Fatalf("no token in %d %s", a.StatusCode, a.body)
+		t.Fatalf("the answer has no access token: %d %s", a.StatusCode, a.body)
 	}
 	return token.AccessToken
 }
 
-// signIn signs somebody in who can.
+// signIn sends a sign-in that must succeed, and returns the access token.
 func (h *abuseHost) signIn(t *testing.T, body string, headers ...string) string {
 	t.Helper()
 	return accessTokenIn(t, h.do(t, "POST", "/Token", body, headers...))
 }
 
-// A denial is what must come of a request to a protected route.
+// A denial is the expected answer of a guard that refuses a request.
 type denial struct {
 	status            int
-	code, description string // none for a request without credentials
+	code, description string // "" for a request without credentials
 	challenge         string
 	message           string
 }
@@ -945,7 +959,7 @@ var (
 	clientRefused = denied(403, "insufficient_scope", "The access token was issued to a client that may not do this.", messageDenied)
 )
 
-// check compares an answer on a protected route with what must come.
+// check compares an answer of a protected route with the expected denial.
 func (d denial) check(t *testing.T, a answer) {
 	t.Helper()
 	a.expectNoStore(t)
@@ -955,19 +969,19 @@ func (d denial) check(t *testing.T, a answer) {
 		body = fmt.Sprintf(`{"error":%q,"error_description":%q,"Message":%q}`, d.code, d.description, d.message)
 	}
 	if a.StatusCode != d.status || a.body != body {
-		t.Errorf("answered %d %s, want %d %s", a.StatusCode, a.body, d.status, body)
+		t.Errorf("got %d %s, want %d %s", a.StatusCode, a.body, d.status, body)
 	}
 }
 
-// denies sends a request to a protected route and checks what comes of it: the
-// answer, that the handler was not called, that nothing changed, that the
-// storage was asked so often, and a log without anything of the request.
+// denies sends a request to a protected route that must be refused. It checks
+// the answer, the number of look-ups in the storage, that no state changed and
+// no handler was called, and that the log contains no part of the request.
 func (h *abuseHost) denies(t *testing.T, want denial, lookups int, method, path, body string, headers ...string) {
 	t.Helper()
 	before := h.moment()
 	a := h.do(t, method, path, body, headers...)
 	if got := h.storage.called("Find") - before.calls["Find"]; got != lookups {
-		t.Errorf("the storage was asked %d times, want %d", got, lookups)
+		t.Errorf("the storage was asked for a token %d times, want %d", got, lookups)
 	}
 	want.check(t, a)
 	before.expect(t, unchanged, 0)
@@ -979,6 +993,6 @@ func (h *abuseHost) admits(t *testing.T, method, path string, headers ...string)
 	t.Helper()
 	handled := h.handled.Load()
 	if a := h.do(t, method, path, "", headers...); a.StatusCode != http.StatusOK || h.handled.Load() != handled+1 {
-		t.Errorf("%s %s answered %d %s", method, path, a.StatusCode, a.body)
+		t.Errorf("%s %s: got %d %s, want 200 from the handler", method, path, a.StatusCode, a.body)
 	}
 }

@@ -19,33 +19,33 @@ import (
 var (
 	badAuthorization = early(400, "The Authorization header is malformed, or there are several.")
 	invalidClient    = refusal(400, "invalid_client", "The client is unknown, or its secret is wrong.")
-	// challenged is what a client hears that used Basic authentication.
+	// challenged is the refusal of a client that used Basic authentication.
 	challenged = refusal(401, "invalid_client", invalidClient.description).
 			with("WWW-Authenticate", `Basic realm="`+abuseRealm+`", charset="UTF-8"`)
 	namedTwice = badRequest("The client is named by Basic authentication or in the body, not by both.")
 )
 
-// basic is an Authorization header, name and value.
+// basic returns the name and value of an Authorization header.
 func basic(user, pass string) []string {
 	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+pass))}
 }
 
 func bearer(token string) []string { return []string{"Authorization", "Bearer " + token} }
 
-// What the bytes of a token are, behind its prefix.
+// The offsets of the parts of a token in its bytes, after the prefix.
 const (
 	slotAt     = 1
 	secretAt   = slotAt + 32
 	checksumAt = secretAt + 32
 )
 
-// reforge makes another token of one, with a checksum that is right.
+// reforge changes the bytes of a token and then corrects its checksum.
 func reforge(t *testing.T, token string, change func(b []byte)) string {
 	t.Helper()
 	prefix, rest := token[:4], token[4:]
 	b, err := base64.RawURLEncoding.DecodeString(rest)
 	if err != nil || prefix != "tat_" {
-		t.Fatalf("%q is no token", token)
+		t.Fatalf("%q is not a token", token)
 	}
 	change(b)
 	sum := crc32.Update(crc32.ChecksumIEEE([]byte(prefix)), crc32.IEEETable, b[:checksumAt])
@@ -59,7 +59,7 @@ func fill(b []byte, with byte) {
 	}
 }
 
-// flip returns the text with another letter at i.
+// flip returns the text with another letter at index i.
 func flip(text string, i int) string {
 	other := byte('A')
 	if text[i] == other {
@@ -68,13 +68,13 @@ func flip(text string, i int) string {
 	return text[:i] + string(other) + text[i+1:]
 }
 
-// tokens returns a situation of tokens that are all invalid, and are told from
-// a good one without asking the storage, or by asking it once.
+// tokens returns a situation with invalid tokens. The Service must reject each
+// of them with the given number of look-ups in the storage, 0 or 1.
 func tokens(id, what string, lookups int, tokens func(t *testing.T, h *abuseHost) []string) situation {
 	return situation{id: id, what: what, run: func(t *testing.T, h *abuseHost) {
 		for _, token := range tokens(t, h) {
 			if token == h.token {
-				t.Fatal("this is the good one")
+				t.Fatal("the test must use an invalid token, but this is the valid one")
 			}
 			h.denies(t, invalidToken, lookups, "GET", "/me", "", bearer(token)...)
 			h.denies(t, invalidToken, lookups, "GET", "/admin", "", bearer(token)...)
@@ -82,10 +82,10 @@ func tokens(id, what string, lookups int, tokens func(t *testing.T, h *abuseHost
 	}}
 }
 
-// What is in the Authorization header.
+// Chapter A of the catalogue: the Authorization header.
 var authorization = []situation{
 	{
-		id: "A01", what: "no header on a protected route",
+		id: "A01", what: "no Authorization header on a protected route",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, path := range []string{"/me", "/admin", "/app"} {
 				h.denies(t, anonymous, 0, "GET", path, "")
@@ -95,7 +95,7 @@ var authorization = []situation{
 		},
 	},
 	{
-		id: "A02", what: "the scheme in any case",
+		id: "A02", what: "the scheme in upper, lower and mixed case",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, scheme := range []string{"bearer", "BEARER", "BeArEr"} {
 				h.admits(t, "GET", "/me", "Authorization", scheme+" "+h.token)
@@ -103,20 +103,20 @@ var authorization = []situation{
 		},
 	},
 	{
-		id: "A03", what: "the scheme alone, and with nothing but space behind it",
+		id: "A03", what: "the scheme without a token",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, path := range []string{"/me", "/admin", "/app"} {
 				h.denies(t, anonymous, 0, "GET", path, "", "Authorization", "Bearer")
 			}
-			for _, line := range []string{"Bearer ", "Bearer    ", "bearer\t"} { // a client in Go would trim them
+			for _, line := range []string{"Bearer ", "Bearer    ", "bearer\t"} { // an HTTP client in Go would trim them
 				h.deniesLine(t, anonymous, line)
 			}
-			for _, line := range []string{"Bearer", "bearer ", "Bearer  \t"} { // a test or an adapter does not
+			for _, line := range []string{"Bearer", "bearer ", "Bearer  \t"} { // without a network, nothing trims them
 				r := httptest.NewRequest("GET", "/me", nil)
 				r.Header["Authorization"] = []string{line}
 				w := httptest.NewRecorder()
 				if h.handler.ServeHTTP(w, r); w.Code != 401 || w.Header().Get("WWW-Authenticate") != `Bearer realm="`+abuseRealm+`"` {
-					t.Errorf("%q answered %d %v", line, w.Code, w.Header())
+					t.Errorf("Authorization %q: got %d with the headers %v, want 401 with a challenge without error", line, w.Code, w.Header())
 				}
 			}
 			h.admits(t, "GET", "/open", "Authorization", "Bearer")
@@ -131,13 +131,13 @@ var authorization = []situation{
 			h.denies(t, malformed, 0, "GET", "/me", "", "Authorization", "Bearer \t"+h.token)
 			for _, end := range []string{" ", "   ", "\t", " \t "} { // net/http removes them
 				if a := h.line(t, "Bearer "+h.token+end); a.StatusCode != 200 || a.body != "admin" {
-					t.Errorf("with %q behind it: %d %s", end, a.StatusCode, a.body)
+					t.Errorf("with %q after the token: got %d %s, want 200 admin", end, a.StatusCode, a.body)
 				}
 			}
 		},
 	},
 	{
-		id: "A05", what: "two tokens in one line",
+		id: "A05", what: "two tokens in one header line",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, line := range []string{"Bearer " + h.token + " x", "Bearer x " + h.token, "Bearer " + h.token + ",Bearer " + h.token, "Bearer " + h.token + ",", "Bearer " + h.token + ", Basic YTpi"} {
 				h.denies(t, malformed, 0, "GET", "/me", "", "Authorization", line)
@@ -157,9 +157,8 @@ var authorization = []situation{
 		},
 	},
 	{
-		// A guard leaves the body to the handler, so a token in it is neither
-		// looked for nor objected to.
-		id: "A07", what: "a token in the query or the body, alone and beside a header",
+		// A guard does not read the query or the body. A token there has no effect.
+		id: "A07", what: "a token in the query or the body, with and without a header",
 		run: func(t *testing.T, h *abuseHost) {
 			const form = "application/x-www-form-urlencoded"
 			for _, query := range []string{"?access_token=", "?a=b&Access_Token=", "?a;access%5ftoken=", "?access_token=%zz&access_token="} {
@@ -194,7 +193,7 @@ var authorization = []situation{
 		},
 	},
 	{
-		id: "A10", what: "a token of a megabyte",
+		id: "A10", what: "a token of one megabyte",
 		run: func(t *testing.T, h *abuseHost) {
 			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(strings.Repeat("a", 1_000_000))...)
 			h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(h.token+strings.Repeat("A", 500_000))...)
@@ -202,17 +201,18 @@ var authorization = []situation{
 			h.tries(t, badRequest(badAuthorization.description), "POST", "/Token", "grant_type=password", long...)
 			h.tries(t, issued, "POST", "/Token", goodGrant, long...)
 			before := h.moment()
-			// Over its limit for headers net/http answers by itself.
+			// net/http itself answers if the headers are over its limit.
 			if a := one(t, h.answers(t, "GET /me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ", strings.Repeat("a", 2<<20), "\r\n\r\n")); a.StatusCode != 431 {
-				t.Errorf("answered %d %s", a.StatusCode, a.body)
+				t.Errorf("header of 2 MiB: got %d %s, want 431", a.StatusCode, a.body)
 			}
 			before.expect(t, unchanged, 0)
 		},
 	},
 	{
-		id: "A11", what: "another character in the part of the token that says where it is",
+		id: "A11", what: "another character in the slot part of the token",
 		run: func(t *testing.T, h *abuseHost) {
-			// The checksum tells, and if that was made right the storage does.
+			// The Service rejects a wrong checksum without a look-up. If the
+			// checksum is right, it looks up the slot.
 			for i := 4; i < 4+(secretAt*4)/3; i++ {
 				h.denies(t, invalidToken, 0, "GET", "/me", "", bearer(flip(h.token, i))...)
 			}
@@ -222,8 +222,8 @@ var authorization = []situation{
 		},
 	},
 	{
-		// The comparison is in constant time; package tokenauth has the one
-		// function that compares.
+		// The comparison is in constant time, by the only function of package
+		// tokenauth that compares digests.
 		id: "A12", what: "another character in the secret part of the token",
 		run: func(t *testing.T, h *abuseHost) {
 			for i := 4 + (secretAt*4)/3; i < len(h.token); i++ {
@@ -232,18 +232,18 @@ var authorization = []situation{
 			for _, i := range []int{secretAt, secretAt + 16, checksumAt - 1} {
 				h.denies(t, invalidToken, 1, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[i] ^= 1 }))...)
 			}
-			// That a token has expired is told to whoever has all of it.
+			// Only a caller with the complete token learns that it has expired.
 			h.wait(15 * 24 * time.Hour)
 			expiredToken.check(t, h.do(t, "GET", "/me", "", bearer(h.token)...))
 			invalidToken.check(t, h.do(t, "GET", "/me", "", bearer(reforge(t, h.token, func(b []byte) { b[secretAt] ^= 1 }))...))
 		},
 	},
-	// Its 92 characters hold 69 bytes: none has bits to spare.
+	// The 92 characters hold exactly 69 bytes, so no bits are unused.
 	tokens("A13", "other spellings of the same bytes", 0, func(t *testing.T, h *abuseHost) []string {
 		dashes := reforge(t, h.token, func(b []byte) { fill(b[secretAt:checksumAt], 0xff) })
 		pluses := reforge(t, h.token, func(b []byte) { copy(b[secretAt:], strings.Repeat("\xfb\xef\xbe", 10)) })
 		if !strings.Contains(dashes, "____") || !strings.Contains(pluses, "----") {
-			t.Fatalf("%s and %s have nothing to spell otherwise", dashes, pluses)
+			t.Fatalf("%s and %s have no characters with another spelling in base64", dashes, pluses)
 		}
 		return []string{
 			h.token + "=", h.token + "==", h.token + "====", strings.ReplaceAll(dashes, "_", "/"), strings.ReplaceAll(pluses, "-", "+"),
@@ -258,18 +258,19 @@ var authorization = []situation{
 				before := h.moment()
 				all := h.raw(t, "GET /me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer "+h.token[:50]+odd+h.token[50:]+"\r\n\r\n")
 				if !strings.HasPrefix(all, "HTTP/1.1 400 ") || strings.Contains(all, h.token[50:60]) {
-					t.Errorf("%q answered %s", odd, all)
+					t.Errorf("%q in the token: got %s, want 400 without the token", odd, all)
 				}
 				before.expect(t, unchanged, 0)
 			}
 			h.deniesLine(t, invalidToken, "Bearer "+h.token[:50]+"\u00fc"+h.token[50:])
 			h.deniesLine(t, invalidToken, "Bearer "+h.token+"\xff\xfe")
-			// A line that ends early begins another header, which is nobody's.
+			// A line break in the value starts another header, which has no effect.
 			a := one(t, h.answers(t, "GET /me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer x\r\nX-Injected: y\r\n\r\n"))
 			if a.StatusCode != 401 || a.Header.Get("X-Injected") != "" {
-				t.Errorf("answered %d %v", a.StatusCode, a.Header)
+				t.Errorf("line break in the value: got %d with the headers %v, want 401 without X-Injected", a.StatusCode, a.Header)
 			}
-			// Should a server let line breaks through: base64 decoders skip them.
+			// Without net/http's server, line breaks may reach the guard. Go's
+			// base64 decoder skips them.
 			for _, odd := range []string{"\r\n", "\n", "\r", "\x00"} {
 				before := h.moment()
 				r := httptest.NewRequest("GET", "/me", nil)
@@ -277,22 +278,22 @@ var authorization = []situation{
 				w := httptest.NewRecorder()
 				h.handler.ServeHTTP(w, r)
 				if w.Code != 401 || h.storage.called("Find") != before.calls["Find"] {
-					t.Errorf("%q answered %d", odd, w.Code)
+					t.Errorf("%q in the token: got %d, want 401 without a look-up", odd, w.Code)
 				}
 				before.expect(t, unchanged, 0)
 			}
 		},
 	},
-	tokens("A15", "what means something to SQL, LDAP, Redis or a file system", 0, func(t *testing.T, h *abuseHost) (all []string) {
+	tokens("A15", "tokens with syntax of SQL, LDAP, Redis or file systems", 0, func(t *testing.T, h *abuseHost) (all []string) {
 		for _, text := range []string{"*", "..", ":", "'or'1'='1", "x)(uid=*", "tat_*", "../../etc/passwd", "%00", "--", "token:1", "$where", "tat_"} {
 			all = append(all, text, "tat_"+text)
 			if len(text) < 92 {
 				all = append(all, "tat_"+text+h.token[4+len(text):])
 			}
 		}
-		return all[:len(all)-1] // the last is the good one
+		return all[:len(all)-1] // the last one is the valid token
 	}),
-	tokens("A16", "another user's place with one's own secret", 1, func(t *testing.T, h *abuseHost) []string {
+	tokens("A16", "another user's slot with one's own secret", 1, func(t *testing.T, h *abuseHost) []string {
 		reader := h.signIn(t, grantOf+"reader&password="+url.QueryEscape(otherPassword))
 		own, _ := base64.RawURLEncoding.DecodeString(reader[4:])
 		return []string{
@@ -330,8 +331,9 @@ var authorization = []situation{
 		},
 	},
 	{
-		// Where it is looked at, the contract has 400 invalid_request for it, and
-		// counts no failure: nobody was named.
+		// With clients, the service reads Basic authentication and answers 400
+		// invalid_request. It counts no failed attempt, because the request names
+		// no user.
 		id: "A19", what: "malformed Basic authentication",
 		with: withClients,
 		run: func(t *testing.T, h *abuseHost) {
@@ -354,7 +356,7 @@ var authorization = []situation{
 						h.tries(t, badRequest(badAuthorization.description), "GET", "/Token", "grant_type=password", header...)
 						h.tries(t, noPassword, "GET", "/Token", grantOf+"admin", header...)
 						if a := h.do(t, "POST", "/revoke", "token=x", header...); a.StatusCode != 200 {
-							t.Errorf("revocation answered %d %s", a.StatusCode, a.body)
+							t.Errorf("POST /revoke: got %d %s, want 200", a.StatusCode, a.body)
 						}
 					}
 				})
@@ -362,7 +364,7 @@ var authorization = []situation{
 		},
 	},
 	{
-		id: "A20", what: "passwords with colons, beyond ASCII, and of 1,024 bytes in Basic authentication",
+		id: "A20", what: "Basic authentication with long, non-ASCII and colon-separated passwords",
 		run: func(t *testing.T, h *abuseHost) {
 			for i, text := range []string{"::a:b::", "£ and € for 10\u00a0%", strings.Repeat("0123456789abcde:", 64), ":", " "} {
 				h.users.put(password.Account{UserID: "1", UserName: "admin", PasswordHash: hashOf(text), Stamp: fmt.Sprint(i)})
@@ -371,18 +373,18 @@ var authorization = []situation{
 					h.tries(t, rejected, "POST", "/Token", body, basic("admin", text+strings.Repeat("x", 1+j))...)
 				}
 			}
-			// Where it is not UTF-8 it is ISO-8859-1.
+			// A value that is not valid UTF-8 is read as ISO-8859-1.
 			h.users.put(password.Account{UserID: "1", UserName: "admin", PasswordHash: hashOf("£:ä"), Stamp: "latin"})
 			h.tries(t, issued, "POST", "/Token", "grant_type=password", basic("admin", "\xa3:\xe4")...)
 			h.tries(t, rejected, "POST", "/Token", "grant_type=password", basic("admin", strings.Repeat("x", 1025))...)
 		},
 	},
 	{
-		id: "A21", what: "Basic authentication beside a username and a password in the body",
+		id: "A21", what: "Basic authentication with a username and a password in the body",
 		with: withClients,
 		run: func(t *testing.T, h *abuseHost) {
-			// It is the client, who proves itself before the user does, and
-			// never the user.
+			// Basic authentication then names the client and never the user. The
+			// client is authenticated before the user.
 			h.tries(t, issued, "POST", "/Token", goodGrant, basic("app", appSecret.Reveal())...)
 			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("admin", adminPassword)...)
 			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("None", "")...)
@@ -397,7 +399,8 @@ var authorization = []situation{
 					for _, header := range [][]string{basic("None", ""), basic("client", "None"), basic("reader", otherPassword), basic("admin", "x")} {
 						h.tries(t, issued, "POST", "/Token", goodGrant, header...)
 					}
-					// Nothing falls back, and nothing is taken half from each.
+					// The service never falls back to Basic authentication, nor
+					// combines a user name from one with a password from the other.
 					good := basic("admin", adminPassword)
 					h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=x", good...)
 					h.tries(t, noPassword, "POST", "/Token", grantOf+"admin", good...)
@@ -407,7 +410,7 @@ var authorization = []situation{
 		},
 	},
 	{
-		id: "A22", what: "Basic authentication as the user without grant_type, as browsers remember it",
+		id: "A22", what: "Basic authentication as the user without grant_type",
 		run: func(t *testing.T, h *abuseHost) {
 			good := basic("admin", adminPassword)
 			h.tries(t, noGrantType, "GET", "/Token", "", good...)
@@ -415,12 +418,13 @@ var authorization = []situation{
 			h.tries(t, noGrantType, "POST", "/Token", "a=b", good...)
 			h.tries(t, inTheQuery, "GET", "/Token?grant_type=password", "", good...)
 			h.tries(t, issued, "GET", "/Token", "grant_type=password", good...)
-			// Not even a wrong password has a browser ask for another.
+			// Even a wrong password gets no challenge, so a browser does not ask
+			// for another one.
 			h.tries(t, rejected, "GET", "/Token", "grant_type=password", basic("admin", "x")...)
 		},
 	},
 	{
-		id: "A23", what: "a client in the body who is not the one of Basic authentication",
+		id: "A23", what: "a client_id in the body besides Basic authentication",
 		with: withClients,
 		run: func(t *testing.T, h *abuseHost) {
 			app := basic("app", appSecret.Reveal())
@@ -432,7 +436,7 @@ var authorization = []situation{
 		},
 	},
 	{
-		id: "A24", what: "no secret of a client that has one, and one of a client that has none",
+		id: "A24", what: "a missing secret of a confidential client and a secret of a public client",
 		with: withClients,
 		run: func(t *testing.T, h *abuseHost) {
 			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("app", "")...)
@@ -448,7 +452,7 @@ var authorization = []situation{
 		},
 	},
 	{
-		id: "A25", what: "an unknown client with a good user",
+		id: "A25", what: "an unknown client with a valid user",
 		with: withClients,
 		run: func(t *testing.T, h *abuseHost) {
 			for _, id := range []string{"nobody", "gone", "APP", "app ", "ap", strings.Repeat("x", 257), "a\r\nb", "*"} {
@@ -460,14 +464,15 @@ var authorization = []situation{
 			h.tries(t, invalidClient, "POST", "/Token", goodGrant)
 			h.tries(t, invalidClient, "POST", "/Token", goodGrant+"&client_id=")
 			h.tries(t, challenged, "POST", "/Token", goodGrant, basic("", "")...)
-			// That the registry cannot tell is no word about the client.
+			// If the look-up of the client fails, the answer is 503, for any client.
 			h.tries(t, unavailable, "POST", "/Token", goodGrant+"&client_id=ill")
 			h.tries(t, unavailable, "POST", "/Token", goodGrant, basic("ill", "")...)
-			// A client's token is none of another's.
+			// A token that was issued to one client is not valid for another.
 			web := h.signIn(t, goodGrant+"&client_id=web")
 			h.denies(t, clientRefused, 1, "GET", "/app", "", bearer(web)...)
 			h.admits(t, "GET", "/app", bearer(h.token)...)
-			// One who may not sign this user in says what a wrong password does.
+			// A client that may not sign this user in gets the same answer as for a
+			// wrong password.
 			h.tries(t, rejected, "POST", "/Token", goodGrant+"&client_id=desk")
 		},
 	},
@@ -483,7 +488,7 @@ var authorization = []situation{
 		},
 	},
 	{
-		id: "A27", what: "a realm out of a user's name, and one that is no realm",
+		id: "A27", what: "a realm in a user name and an invalid realm",
 		with: withClients,
 		run: func(t *testing.T, h *abuseHost) {
 			for _, name := range []string{`x", realm="evil`, `x\`, `x", charset="utf-7`, "evil"} {
@@ -497,14 +502,14 @@ var authorization = []situation{
 			for _, realm := range []string{`a"b`, `a\b`, "a\r\nSet-Cookie: x=y", "a\x00", "a\tb", "a\x7f", "\u00fc"} {
 				_, err := tokenauth.New(new(abuseStore), newAbuseUsers(new(journal)), &tokenauth.Options{Realm: realm})
 				if err == nil || !strings.Contains(err.Error(), "Options.Realm") {
-					t.Errorf("%q: %v", realm, err)
+					t.Errorf("New with realm %q returns the error %v, want one that names Options.Realm", realm, err)
 				}
 			}
 		},
 	},
 }
 
-// malformedBasic are Authorization lines.
+// malformedBasic has malformed Authorization header values.
 var malformedBasic = []string{
 	"Basic", "Basic undefined", "Basic null", "Basic [object Object]", "Basic !", "Basic YWRtaW46eA", "Basic YWRtaW46eB==",
 	basic("no colon", "")[1][:len("Basic ")+8], "Basic " + base64.URLEncoding.EncodeToString([]byte("??>:??>")), basic("admin", "x")[1] + " x",
@@ -512,19 +517,20 @@ var malformedBasic = []string{
 	basic("a\r\nb", "x")[1], basic("admin", "a\x00b")[1], basic("admin", "\x1b")[1], basic("admin", "\x85\xff")[1], basic("admin", strings.Repeat("x", 8192))[1],
 }
 
-// line sends a request to a protected route with this very Authorization line.
+// line sends a request to a protected route with exactly this Authorization
+// value.
 func (h *abuseHost) line(t *testing.T, line string) answer {
 	t.Helper()
 	return one(t, h.answers(t, "GET /me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: "+line+"\r\n\r\n"))
 }
 
-// deniesLine is denies for this very Authorization line.
+// deniesLine is like denies, with exactly this Authorization value.
 func (h *abuseHost) deniesLine(t *testing.T, want denial, line string) {
 	t.Helper()
 	before := h.moment()
 	a := h.line(t, line)
 	if h.storage.called("Find") != before.calls["Find"] {
-		t.Error("the storage was asked")
+		t.Error("the storage was asked for a token, want no look-up")
 	}
 	want.check(t, a)
 	before.expect(t, unchanged, 0)

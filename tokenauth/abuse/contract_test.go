@@ -23,7 +23,7 @@ func init() {
 	gin.DefaultWriter, gin.DefaultErrorWriter = io.Discard, io.Discard
 }
 
-// people is an Authenticator of three users, without the cost of hashing.
+// people is an Authenticator with three users. It does not hash passwords.
 type people struct{}
 
 var errDirectory = errors.New("the directory is down")
@@ -52,7 +52,7 @@ func (people) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokena
 var start = time.Date(2020, 9, 13, 9, 35, 33, 500_000_000, time.UTC)
 
 // onBoth runs a test on net/http and on a default Gin engine, with the users of
-// people and a storage that the test can have fail.
+// people and a storage that can fail.
 func onBoth(t *testing.T, o tokenauth.Options, test func(t *testing.T, h *abuseHost)) {
 	t.Parallel()
 	if o.ResponseAttributes == nil {
@@ -68,7 +68,7 @@ func onBoth(t *testing.T, o tokenauth.Options, test func(t *testing.T, h *abuseH
 	})(t)
 }
 
-// An answer is a response with its body read.
+// An answer is a response whose body was read.
 type answer struct {
 	*http.Response
 	body string
@@ -99,7 +99,7 @@ func (a answer) expectHeaders(t *testing.T, want map[string]string) {
 	t.Helper()
 	for name, value := range want {
 		if got := strings.Join(a.Header.Values(name), "|"); got != value {
-			t.Errorf("%s is %q, want %q", name, got, value)
+			t.Errorf("header %s is %q, want %q", name, got, value)
 		}
 	}
 }
@@ -117,7 +117,7 @@ func (a answer) expectError(t *testing.T, status int, code string) {
 	t.Helper()
 	a.expectNoStore(t)
 	if a.StatusCode != status {
-		t.Errorf("status is %d, want %d; body %s", a.StatusCode, status, a.body)
+		t.Errorf("status is %d, want %d; body is %s", a.StatusCode, status, a.body)
 	}
 	if !regexp.MustCompile(`^\{"error":"` + code + `","error_description":"[^"]+"\}$`).MatchString(a.body) {
 		t.Errorf("body is %s, want error %s", a.body, code)
@@ -141,7 +141,7 @@ func TestTokenAnswerIsTheDocumentedJSON(t *testing.T) {
 				`"userName":"admin","userId":"17","role":"Administrator,Staff",` +
 				`".issued":"Sun, 13 Sep 2020 09:35:33 GMT",".expires":"Sun, 27 Sep 2020 09:35:33 GMT","tenant":"a<b>"\}$`)
 			if a.StatusCode != 200 || !want.MatchString(a.body) {
-				t.Errorf("%v answered %d %s", request, a.StatusCode, a.body)
+				t.Errorf("request %v: got %d %s, want the documented token response", request, a.StatusCode, a.body)
 			}
 		}
 	})
@@ -171,7 +171,7 @@ func TestTokenRequestsGetTheirStatusAndCode(t *testing.T) {
 		{"JSON", "POST", "/Token", `{"grant_type":"password","username":"admin","password":"pass word+%"}`, []string{"Content-Type", "application/json"}, 400, "invalid_request"},
 		{"no grant type", "POST", "/Token", "username=admin&password=x", nil, 400, "invalid_request"},
 		{"empty grant type", "POST", "/Token", "grant_type=&username=admin&password=x", nil, 400, "invalid_request"},
-		{"grant type in capitals", "POST", "/Token", "grant_type=PASSWORD&username=admin&password=x", nil, 400, "unsupported_grant_type"},
+		{"grant type in upper case", "POST", "/Token", "grant_type=PASSWORD&username=admin&password=x", nil, 400, "unsupported_grant_type"},
 		{"another grant type", "POST", "/Token", "grant_type=refresh_token", nil, 400, "unsupported_grant_type"},
 		{"no username", "POST", "/Token", grant + "&password=x", nil, 400, "invalid_request"},
 		{"empty username", "POST", "/Token", grant + "&username=&password=x", nil, 400, "invalid_request"},
@@ -183,14 +183,14 @@ func TestTokenRequestsGetTheirStatusAndCode(t *testing.T) {
 		{"username twice, once empty", "POST", "/Token", goodBody + "&username=", nil, 400, "invalid_request"},
 		{"username twice in two spellings", "POST", "/Token", goodBody + "&USERNAME=admin", nil, 400, "invalid_request"},
 		{"names in any case", "POST", "/Token", "Grant_Type=password&UserName=admin&PASSWORD=pass+word%2B%25", nil, 200, ok},
-		{"a long s is no s", "POST", "/Token", grant + "&username=admin&pa%C5%BF%C5%BFword=x", nil, 400, "invalid_request"},
+		{"a long s is not an s", "POST", "/Token", grant + "&username=admin&pa%C5%BF%C5%BFword=x", nil, 400, "invalid_request"},
 		{"unknown parameters", "POST", "/Token", goodBody + "&scope=admin&role=root&expires_in=9&scope=x&client_id=a&client_secret=b", nil, 200, ok},
 		{"client ID twice", "POST", "/Token", goodBody + "&client_id=a&client_id=a", nil, 400, "invalid_request"},
 		{"32 parameters", "POST", "/Token", goodBody + strings.Repeat("&a=b", 29), nil, 200, ok},
 		{"33 parameters", "POST", "/Token", goodBody + strings.Repeat("&a=b", 30), nil, 400, "invalid_request"},
 		{"bad percent-encoding", "POST", "/Token", goodBody + "&x=%zz", nil, 200, ok},
 		{"a lone percent sign", "POST", "/Token", grant + "&username=admin&password=pass+word%2B%", nil, 200, ok},
-		{"decoded once", "POST", "/Token", grant + "&username=%2561dmin&password=pass+word%2B%25", nil, 400, "invalid_grant"},
+		{"doubly encoded username", "POST", "/Token", grant + "&username=%2561dmin&password=pass+word%2B%25", nil, 400, "invalid_grant"},
 		{"semicolons", "POST", "/Token", strings.ReplaceAll(goodBody, "&", ";"), nil, 400, "unsupported_grant_type"},
 		{"NUL in the username", "POST", "/Token", grant + "&username=a%00&password=x", nil, 400, "invalid_request"},
 		{"NUL in the password", "POST", "/Token", grant + "&username=admin&password=%00", nil, 400, "invalid_request"},
@@ -201,7 +201,7 @@ func TestTokenRequestsGetTheirStatusAndCode(t *testing.T) {
 		{"surrogate", "POST", "/Token", grant + "&username=%ed%a0%80&password=x", nil, 400, "invalid_request"},
 		{"byte order mark", "POST", "/Token", "\xef\xbb\xbf" + goodBody, nil, 200, ok},
 		{"two byte order marks", "POST", "/Token", "\xef\xbb\xbf\xef\xbb\xbf" + goodBody, nil, 400, "invalid_request"},
-		{"nothing is trimmed", "POST", "/Token", grant + "&username=admin+&password=pass+word%2B%25", nil, 400, "invalid_grant"},
+		{"user name is not trimmed", "POST", "/Token", grant + "&username=admin+&password=pass+word%2B%25", nil, 400, "invalid_grant"},
 		{"non-ASCII", "POST", "/Token", grant + "&username=%C3%BC+b%26%3C&password=p%C3%A4:ss", nil, 200, ok},
 		{"8192 bytes", "POST", "/Token", goodBody + "&x=" + strings.Repeat("y", 8192-len(goodBody)-3), nil, 200, ok},
 		{"8193 bytes", "POST", "/Token", goodBody + "&x=" + strings.Repeat("y", 8193-len(goodBody)-3), nil, 413, "invalid_request"},
@@ -213,25 +213,25 @@ func TestTokenRequestsGetTheirStatusAndCode(t *testing.T) {
 		{"everything in the query", "GET", "/Token?" + goodBody, "", nil, 400, "invalid_request"},
 		{"token in the query", "POST", "/Token?a=b&token=x", goodBody, nil, 400, "invalid_request"},
 		{"escaped name in the query", "POST", "/Token?%70assword", goodBody, nil, 400, "invalid_request"},
-		{"capitals in the query", "POST", "/Token?Access_Token=", goodBody, nil, 400, "invalid_request"},
+		{"upper case in the query", "POST", "/Token?Access_Token=", goodBody, nil, 400, "invalid_request"},
 		{"semicolon in the query", "POST", "/Token?a;client_secret=x", goodBody, nil, 400, "invalid_request"},
 		{"PUT", "PUT", "/Token", goodBody, nil, 405, "invalid_request"},
 		{"PATCH", "PATCH", "/Token", goodBody, nil, 405, "invalid_request"},
 		{"DELETE", "DELETE", "/Token", "", nil, 405, "invalid_request"},
 		{"OPTIONS", "OPTIONS", "/Token", "", nil, 405, "invalid_request"},
 		{"TRACE", "TRACE", "/Token", "", nil, 405, "invalid_request"},
-		{"HEAD with the method overridden", "PUT", "/Token", goodBody, []string{"X-HTTP-Method-Override", "POST"}, 405, "invalid_request"},
-		{"Basic is the user", "POST", "/Token", grant, []string{"Authorization", basic("admin:pass word+%")}, 200, ok},
+		{"PUT with X-HTTP-Method-Override", "PUT", "/Token", goodBody, []string{"X-HTTP-Method-Override", "POST"}, 405, "invalid_request"},
+		{"Basic authentication names the user", "POST", "/Token", grant, []string{"Authorization", basic("admin:pass word+%")}, 200, ok},
 		{"Basic with colons", "POST", "/Token", grant, []string{"Authorization", basic("admin:pä:ss")}, 200, ok},
 		{"Basic in ISO-8859-1", "POST", "/Token", grant, []string{"Authorization", basic("admin:p\xe4:ss")}, 200, ok},
-		{"Basic in small letters", "POST", "/Token", grant, []string{"Authorization", "basic" + basic("admin:pass word+%")[5:]}, 200, ok},
+		{"Basic scheme in lower case", "POST", "/Token", grant, []string{"Authorization", "basic" + basic("admin:pass word+%")[5:]}, 200, ok},
 		{"Basic without grant type", "GET", "/Token", "", []string{"Authorization", basic("admin:pass word+%")}, 400, "invalid_request"},
 		{"Basic with a wrong password", "POST", "/Token", grant, []string{"Authorization", basic("admin:x")}, 400, "invalid_grant"},
 		{"Basic with an empty password", "POST", "/Token", grant, []string{"Authorization", basic("admin:")}, 400, "invalid_request"},
-		{"the body goes before Basic", "POST", "/Token", goodBody, []string{"Authorization", basic("client:None")}, 200, ok},
+		{"body takes precedence over Basic", "POST", "/Token", goodBody, []string{"Authorization", basic("client:None")}, 200, ok},
 		{"no fall-back to Basic", "POST", "/Token", grant + "&username=admin&password=x", []string{"Authorization", basic("admin:pass word+%")}, 400, "invalid_grant"},
-		{"no half from Basic", "POST", "/Token", grant + "&username=admin", []string{"Authorization", basic("admin:pass word+%")}, 400, "invalid_request"},
-		{"no other half from Basic", "POST", "/Token", grant + "&password=x", []string{"Authorization", basic("admin:pass word+%")}, 400, "invalid_request"},
+		{"password only in Basic", "POST", "/Token", grant + "&username=admin", []string{"Authorization", basic("admin:pass word+%")}, 400, "invalid_request"},
+		{"username only in Basic", "POST", "/Token", grant + "&password=x", []string{"Authorization", basic("admin:pass word+%")}, 400, "invalid_request"},
 		{"Basic without colon", "POST", "/Token", grant, []string{"Authorization", "Basic YWRtaW4="}, 400, "invalid_request"},
 		{"Basic without colon beside the user in the body", "POST", "/Token", goodBody, []string{"Authorization", "Basic YWRtaW4="}, 200, ok},
 		{"Basic in bad base64", "POST", "/Token", grant, []string{"Authorization", "Basic !"}, 400, "invalid_request"},
@@ -240,10 +240,10 @@ func TestTokenRequestsGetTheirStatusAndCode(t *testing.T) {
 		{"Basic in URL-safe base64 beside the user in the body", "POST", "/Token", goodBody, []string{"Authorization", "Basic Pz8_Ojo6"}, 200, ok},
 		{"Basic with control characters", "POST", "/Token", grant, []string{"Authorization", basic("a\r\n:b")}, 400, "invalid_request"},
 		{"Basic with control characters beside the user in the body", "POST", "/Token", goodBody, []string{"Authorization", basic("a\r\n:b")}, 200, ok},
-		{"Basic with nothing", "POST", "/Token", grant, []string{"Authorization", "Basic"}, 400, "invalid_request"},
-		{"Basic with nothing beside the user in the body", "POST", "/Token", goodBody, []string{"Authorization", "Basic"}, 200, ok},
+		{"Basic without credentials", "POST", "/Token", grant, []string{"Authorization", "Basic"}, 400, "invalid_request"},
+		{"Basic without credentials beside the user in the body", "POST", "/Token", goodBody, []string{"Authorization", "Basic"}, 200, ok},
 		{"two Authorization headers", "POST", "/Token", goodBody, []string{"Authorization", "Bearer x", "Authorization", "Bearer x"}, 400, "invalid_request"},
-		{"a stale bearer token", "POST", "/Token", goodBody, []string{"Authorization", "Bearer x"}, 200, ok},
+		{"an old bearer token", "POST", "/Token", goodBody, []string{"Authorization", "Bearer x"}, 200, ok},
 		{"another scheme", "POST", "/Token", goodBody, []string{"Authorization", "Basically x"}, 200, ok},
 		{"the directory is down", "POST", "/Token", grant + "&username=outage&password=x", nil, 503, "temporarily_unavailable"},
 		{"a panic in the host's code", "POST", "/Token", grant + "&username=panic&password=x", nil, 500, "server_error"},
@@ -256,13 +256,13 @@ func TestTokenRequestsGetTheirStatusAndCode(t *testing.T) {
 				kept := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+before).StatusCode == 200
 				if test.code == ok {
 					if a.StatusCode != 200 || kept {
-						t.Errorf("answered %d %s; the token before is kept: %v", a.StatusCode, a.body, kept)
+						t.Errorf("got %d %s, want 200; the earlier token is still valid: %v, want false", a.StatusCode, a.body, kept)
 					}
 					return
 				}
 				a.expectError(t, test.status, test.code)
 				if !kept {
-					t.Error("a refused request ended the token")
+					t.Error("a refused request ended the earlier token")
 				}
 				want := map[string]string{"Allow": "", "Retry-After": "", "WWW-Authenticate": "", "Accept-Encoding": ""}
 				switch test.status {
@@ -275,16 +275,16 @@ func TestTokenRequestsGetTheirStatusAndCode(t *testing.T) {
 				}
 				a.expectHeaders(t, want)
 				if test.code == "invalid_grant" && a.body != `{"error":"invalid_grant","error_description":"The user name or password is incorrect."}` {
-					t.Errorf("body is %s", a.body)
+					t.Errorf("body is %s, want the constant text for wrong credentials", a.body)
 				}
 				if test.name == "JSON" && !strings.Contains(a.body, "urlencoded") {
-					t.Errorf("body does not tell what to send: %s", a.body)
+					t.Errorf("body is %s, want a hint to send the parameters urlencoded", a.body)
 				}
 			})
 		}
 		for _, secret := range []string{"pass word", "secret-in-a-panic", "tat_"} {
 			if strings.Contains(h.log.String(), secret) {
-				t.Errorf("the log has %q: %s", secret, h.log)
+				t.Errorf("the log contains %q: %s", secret, h.log)
 			}
 		}
 	})
@@ -294,12 +294,12 @@ func TestHeadIs405AndTrailingSlashIs404(t *testing.T) {
 	onBoth(t, tokenauth.Options{}, func(t *testing.T, h *abuseHost) {
 		a := h.do(t, "HEAD", "/Token", "")
 		if a.StatusCode != 405 || a.Header.Get("Allow") != "GET, POST" || a.body != "" {
-			t.Errorf("HEAD answered %d, Allow %q, body %q", a.StatusCode, a.Header.Get("Allow"), a.body)
+			t.Errorf("HEAD: got %d with Allow %q and body %q, want 405 with GET, POST and no body", a.StatusCode, a.Header.Get("Allow"), a.body)
 		}
 		for _, method := range []string{"GET", "POST"} {
 			for _, path := range []string{"/Token/", "/token/"} {
 				if a := h.do(t, method, path, goodBody); a.StatusCode != 404 {
-					t.Errorf("%s %s answered %d, want a plain 404", method, path, a.StatusCode)
+					t.Errorf("%s %s: got %d, want 404", method, path, a.StatusCode)
 				}
 			}
 		}
@@ -315,7 +315,7 @@ func TestDisableGETAnswers405(t *testing.T) {
 	})
 }
 
-// raw sends bytes over a connection and reads until the server closes it.
+// raw writes the parts to a connection and reads until the server closes it.
 func (h *abuseHost) raw(t *testing.T, parts ...string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
@@ -331,7 +331,7 @@ func (h *abuseHost) raw(t *testing.T, parts ...string) string {
 	}
 	all, err := io.ReadAll(conn)
 	if err != nil && len(all) == 0 {
-		t.Fatalf("after %q: %v", all, err)
+		t.Fatalf("read %q before the error %v", all, err)
 	}
 	return string(all)
 }
@@ -354,14 +354,14 @@ func TestUnreadBodyClosesTheConnection(t *testing.T) {
 				handled := h.handled.Load()
 				all := h.raw(t, test.request, pipelined)
 				if !strings.HasPrefix(all, "HTTP/1.1 "+test.status+" ") || !strings.Contains(all, "\r\nConnection: close\r\n") {
-					t.Errorf("answered %s", all)
+					t.Errorf("got %s, want status %s and Connection: close", all, test.status)
 				}
 				if strings.Count(all, "HTTP/1.1 ") != 1 || h.handled.Load() != handled {
-					t.Errorf("a part of the body was taken for a request: %s", all)
+					t.Errorf("the server took a part of the body for another request: %s", all)
 				}
 			})
 		}
-		// The deadline is for the body only: the connection goes on.
+		// The deadline ends with the body: the connection stays usable.
 		conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
@@ -376,7 +376,7 @@ func TestUnreadBodyClosesTheConnection(t *testing.T) {
 			}
 			io.Copy(io.Discard, response.Body)
 			if response.StatusCode != 200 {
-				t.Errorf("answered %d", response.StatusCode)
+				t.Errorf("got %d, want 200", response.StatusCode)
 			}
 		}
 	})
@@ -397,7 +397,7 @@ func TestGuardsAnswerWithChallengeAndBody(t *testing.T) {
 		malformedBody := `{"error":"invalid_request","error_description":"` + malformed + `","Message":"` + malformed + `"}`
 		invalidChallenge, invalidBody := invalid("The access token is invalid.")
 		replacedChallenge, replacedBody := invalid("The access token was replaced by a newer sign-in.")
-		flipped := good[:len(good)-30] + string(good[len(good)-30]^2) + good[len(good)-29:] // which makes no separator of any
+		flipped := good[:len(good)-30] + string(good[len(good)-30]^2) + good[len(good)-29:] // not the code of a separator
 		tests := []struct {
 			name            string
 			path            string
@@ -405,47 +405,47 @@ func TestGuardsAnswerWithChallengeAndBody(t *testing.T) {
 			status          int
 			challenge, body string
 		}{
-			{"none", "/me", nil, 401, bearer, "{" + denied},
+			{"no header", "/me", nil, 401, bearer, "{" + denied},
 			{"another scheme", "/me", []string{"Authorization", "Basic YTpi"}, 401, bearer, "{" + denied},
-			{"a scheme that begins alike", "/me", []string{"Authorization", "BearerX " + good}, 401, bearer, "{" + denied},
+			{"scheme that begins with Bearer", "/me", []string{"Authorization", "BearerX " + good}, 401, bearer, "{" + denied},
 			{"token in the query", "/me?access_token=" + good, nil, 401, bearer, "{" + denied},
 			{"token in a cookie", "/me", []string{"Cookie", "access_token=" + good}, 401, bearer, "{" + denied},
 			{"proxy header", "/me", []string{"Proxy-Authorization", "Bearer " + good}, 401, bearer, "{" + denied},
-			{"good", "/me", []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
-			{"small letters", "/me", []string{"Authorization", "bearer " + good}, 200, "", "admin"},
+			{"valid token", "/me", []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
+			{"scheme in lower case", "/me", []string{"Authorization", "bearer " + good}, 200, "", "admin"},
 			{"several spaces", "/me", []string{"Authorization", "BEARER   " + good}, 200, "", "admin"},
-			{"tab", "/me", []string{"Authorization", "Bearer\t" + good}, 400, malformedChallenge, malformedBody},
-			{"tab behind a space", "/me", []string{"Authorization", "Bearer \t" + good}, 400, malformedChallenge, malformedBody},
-			{"empty", "/me", []string{"Authorization", "Bearer"}, 401, bearer, "{" + denied},
+			{"tab before the token", "/me", []string{"Authorization", "Bearer\t" + good}, 400, malformedChallenge, malformedBody},
+			{"space and tab before the token", "/me", []string{"Authorization", "Bearer \t" + good}, 400, malformedChallenge, malformedBody},
+			{"scheme without a token", "/me", []string{"Authorization", "Bearer"}, 401, bearer, "{" + denied},
 			{"two tokens", "/me", []string{"Authorization", "Bearer " + good + " " + good}, 400, malformedChallenge, malformedBody},
 			{"two tokens with a comma", "/me", []string{"Authorization", "Bearer " + good + ",Bearer " + good}, 400, malformedChallenge, malformedBody},
 			{"two headers", "/me", []string{"Authorization", "Bearer " + good, "Authorization", "Basic YTpi"}, 400, malformedChallenge, malformedBody},
 			{"header and query", "/me?access_token=x", []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
-			{"open with header and query", "/open?access_token=" + good, []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
-			{"malformed", "/me", []string{"Authorization", "Bearer x"}, 401, invalidChallenge, invalidBody},
-			{"huge", "/me", []string{"Authorization", "Bearer " + strings.Repeat("a", 500_000)}, 401, invalidChallenge, invalidBody},
-			{"one bit", "/me", []string{"Authorization", "Bearer " + flipped}, 401, invalidChallenge, invalidBody},
-			{"padding", "/me", []string{"Authorization", "Bearer " + good + "="}, 401, invalidChallenge, invalidBody},
-			{"replaced", "/me", []string{"Authorization", "Bearer " + replaced}, 401, replacedChallenge, replacedBody},
-			{"role", "/admin", []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
-			{"role behind a guard", "/staff", []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
+			{"Optional with header and query", "/open?access_token=" + good, []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
+			{"malformed token", "/me", []string{"Authorization", "Bearer x"}, 401, invalidChallenge, invalidBody},
+			{"token of 500 kB", "/me", []string{"Authorization", "Bearer " + strings.Repeat("a", 500_000)}, 401, invalidChallenge, invalidBody},
+			{"one bit changed", "/me", []string{"Authorization", "Bearer " + flipped}, 401, invalidChallenge, invalidBody},
+			{"token with padding", "/me", []string{"Authorization", "Bearer " + good + "="}, 401, invalidChallenge, invalidBody},
+			{"replaced token", "/me", []string{"Authorization", "Bearer " + replaced}, 401, replacedChallenge, replacedBody},
+			{"required role", "/admin", []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
+			{"role behind another guard", "/staff", []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
 			{"role without token", "/admin", nil, 401, bearer, "{" + denied},
-			{"open", "/open", nil, 200, "", "anonymous"},
-			{"open with a bad token", "/open", []string{"Authorization", "Bearer " + replaced}, 200, "", "anonymous"},
-			{"open with an empty token", "/open", []string{"Authorization", "Bearer"}, 200, "", "anonymous"},
-			{"open with a malformed header", "/open", []string{"Authorization", "Bearer x y"}, 200, "", "anonymous"},
-			{"open with a good token", "/open", []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
+			{"Optional without a token", "/open", nil, 200, "", "anonymous"},
+			{"Optional with a replaced token", "/open", []string{"Authorization", "Bearer " + replaced}, 200, "", "anonymous"},
+			{"Optional with an empty token", "/open", []string{"Authorization", "Bearer"}, 200, "", "anonymous"},
+			{"Optional with a malformed header", "/open", []string{"Authorization", "Bearer x y"}, 200, "", "anonymous"},
+			{"Optional with a valid token", "/open", []string{"Authorization", "Bearer " + good}, 200, "", "admin"},
 		}
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
 				handled := h.handled.Load()
 				a := h.do(t, "GET", test.path, "", test.headers...)
 				if a.StatusCode != test.status || a.body != test.body {
-					t.Errorf("answered %d %s, want %d %s", a.StatusCode, a.body, test.status, test.body)
+					t.Errorf("got %d %s, want %d %s", a.StatusCode, a.body, test.status, test.body)
 				}
 				a.expectHeaders(t, map[string]string{"WWW-Authenticate": test.challenge, "Retry-After": ""})
 				if reached := h.handled.Load() > handled; reached != (test.status == 200) {
-					t.Errorf("the handler was called: %v", reached)
+					t.Errorf("the handler was called: %v, want %v", reached, test.status == 200)
 				}
 				if test.status != 200 {
 					a.expectNoStore(t)
@@ -454,14 +454,14 @@ func TestGuardsAnswerWithChallengeAndBody(t *testing.T) {
 		}
 
 		t.Run("role missing", func(t *testing.T) {
-			reader := h.signIn(t, strings.Replace(goodBody, "admin", "reader", 1)) // the same user ID, so the slot is taken over
+			reader := h.signIn(t, strings.Replace(goodBody, "admin", "reader", 1)) // the same user ID, so this replaces the admin's token
 			a := h.do(t, "GET", "/admin", "", "Authorization", "Bearer "+reader)
 			a.expectHeaders(t, map[string]string{"WWW-Authenticate": bearer + `, error="insufficient_scope"`})
 			if a.StatusCode != 403 || !strings.HasPrefix(a.body, `{"error":"insufficient_scope",`) || !strings.HasSuffix(a.body, denied) {
-				t.Errorf("answered %d %s", a.StatusCode, a.body)
+				t.Errorf("without the role: got %d %s, want 403 insufficient_scope", a.StatusCode, a.body)
 			}
 		})
-		t.Run("trouble", func(t *testing.T) {
+		t.Run("storage failure", func(t *testing.T) {
 			good := h.signIn(t, goodBody)
 			h.storage.meet(fails)
 			for _, path := range []string{"/me", "/admin", "/open"} {
@@ -469,38 +469,38 @@ func TestGuardsAnswerWithChallengeAndBody(t *testing.T) {
 				a := h.do(t, "GET", path, "", "Authorization", "Bearer "+good)
 				a.expectHeaders(t, map[string]string{"WWW-Authenticate": "", "Retry-After": "2"})
 				if a.StatusCode != 503 || strings.Contains(a.body, "10.0.0.7") || h.handled.Load() != handled {
-					t.Errorf("%s answered %d %s", path, a.StatusCode, a.body)
+					t.Errorf("GET %s while the storage fails: got %d %s, want 503", path, a.StatusCode, a.body)
 				}
 			}
 			h.do(t, "POST", "/Token", goodBody).expectError(t, 503, "temporarily_unavailable")
 			h.storage.meet(func(context.Context, string) error { return tokenauth.ErrCorrupt })
 			if a := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+good); a.StatusCode != 401 {
-				t.Errorf("a corrupt row answered %d", a.StatusCode)
+				t.Errorf("GET /me with a corrupt row: got %d, want 401", a.StatusCode)
 			}
 			h.storage.meet(func(context.Context, string) error { panic("secret-in-a-panic") })
 			if a := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+good); a.StatusCode != 500 || !a.Close {
-				t.Errorf("a panic answered %d, close %v", a.StatusCode, a.Close)
+				t.Errorf("GET /me with a panic in the storage: got %d with Close %v, want 500 with true", a.StatusCode, a.Close)
 			}
 			h.storage.meet(nil)
 			if a := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+good); a.StatusCode != 200 {
-				t.Errorf("after the trouble: %d", a.StatusCode)
+				t.Errorf("GET /me after the failures: got %d, want 200", a.StatusCode)
 			}
 			if strings.Contains(h.log.String(), "secret-in-a-panic") || strings.Contains(h.log.String(), good) {
-				t.Errorf("the log has a secret: %s", h.log)
+				t.Errorf("the log contains a secret: %s", h.log)
 			}
 		})
 		t.Run("expired", func(t *testing.T) {
 			good := h.signIn(t, goodBody)
 			h.wait(start.Truncate(time.Second).Add(14*24*time.Hour - time.Nanosecond).Sub(h.time()))
 			if a := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+good); a.StatusCode != 200 {
-				t.Errorf("a nanosecond before it expires: %d", a.StatusCode)
+				t.Errorf("a nanosecond before the token expires: got %d, want 200", a.StatusCode)
 			}
 			h.wait(time.Nanosecond)
 			challenge, body := invalid("The access token has expired.")
 			a := h.do(t, "GET", "/me", "", "Authorization", "Bearer "+good)
 			a.expectHeaders(t, map[string]string{"WWW-Authenticate": challenge})
 			if a.StatusCode != 401 || a.body != body {
-				t.Errorf("answered %d %s", a.StatusCode, a.body)
+				t.Errorf("after the token expired: got %d %s, want 401 %s", a.StatusCode, a.body, body)
 			}
 		})
 	})

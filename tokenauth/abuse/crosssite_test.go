@@ -15,13 +15,13 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A page of another site, open in the owner's browser, fails to sign in as often
-// as it can. It throttles itself, and neither the owner nor others at the address.
-// A single-page application on another origin needs no setting.
-func TestPageOfAnotherSiteThrottlesNobodyElse(t *testing.T) {
+// A page of another site, open in a user's browser, can cause failed sign-ins.
+// They throttle that page only, and neither the user nor other clients at the
+// same address.
+func TestPageOfAnotherSiteThrottlesOnlyItself(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		host string // of the page; the service is at 127.0.0.1
+		host string // the host of the page; the service is at 127.0.0.1
 	}{
 		"another site":                    {"localhost"},
 		"another origin of the same site": {"127.0.0.1"},
@@ -53,7 +53,7 @@ func TestPageOfAnotherSiteThrottlesNobodyElse(t *testing.T) {
 			}
 			visit(t, b, service.URL+"/page")
 			if got := signIn(goodGrant); got != http.StatusOK {
-				t.Fatalf("the owner on the service's own page: %d", got)
+				t.Fatalf("sign-in on the service's own page: got %d, want 200", got)
 			}
 			visit(t, b, elsewhere)
 			evaluate[bool](t, b, fmt.Sprintf(`(async () => {
@@ -65,14 +65,14 @@ func TestPageOfAnotherSiteThrottlesNobodyElse(t *testing.T) {
 				return true;
 			})()`, service.URL+"/Token"))
 			if got := signIn(goodGrant); got != http.StatusTooManyRequests {
-				t.Errorf("the page's own sign-in: %d, want 429", got)
+				t.Errorf("sign-in on the other site's page after 300 failures: got %d, want 429", got)
 			}
 			visit(t, b, service.URL+"/page")
 			if got := signIn(goodGrant); got != http.StatusOK {
-				t.Errorf("the owner: %d", got)
+				t.Errorf("sign-in on the service's own page after the failures: got %d, want 200", got)
 			}
 			if got := signIn(wrongReader); got != http.StatusBadRequest {
-				t.Errorf("another user in the browser: %d", got)
+				t.Errorf("wrong password of another user on the service's own page: got %d, want 400", got)
 			}
 			program, err := http.PostForm(service.URL+"/Token", url.Values{"grant_type": {"password"}, "username": {"nobody"}, "password": {"x"}})
 			if err != nil {
@@ -80,7 +80,7 @@ func TestPageOfAnotherSiteThrottlesNobodyElse(t *testing.T) {
 			}
 			program.Body.Close()
 			if program.StatusCode != http.StatusBadRequest {
-				t.Errorf("a program at the same address: %d", program.StatusCode)
+				t.Errorf("wrong password sent by a program at the same address: got %d, want 400", program.StatusCode)
 			}
 		})
 	}
@@ -102,16 +102,16 @@ func TestSinglePageApplicationOnAnotherOriginSignsIn(t *testing.T) {
 	for range 7 {
 		got := evaluate[int](t, b, fmt.Sprintf(`fetch(%q, {method: "POST", body: new URLSearchParams(%q)}).then(r => r.status)`, service.URL+"/Token", goodGrant))
 		if got != http.StatusOK {
-			t.Fatalf("it is answered %d", got)
+			t.Fatalf("sign-in from another origin: got %d, want 200", got)
 		}
 	}
 }
 
-// newChromium opens a page in a browser of its own.
+// newChromium starts a browser with an empty page. The test ends it.
 func newChromium(t *testing.T) context.Context {
 	t.Helper()
 	path := throwaway.Chromium(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // t.Context ends before Cleanup
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // t.Context ends before Cleanup, so it would be too short
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(time.Minute))...)

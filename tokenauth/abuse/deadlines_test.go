@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// trickle sends a head, and a piece of the body each 10 ms, until the server closes
-// the connection. It returns the answer, and after how long the server closed.
+// trickle sends head, and then piece every 10 ms, until the server closes the
+// connection. It returns the answer and the time until the server closed.
 func (h *abuseHost) trickle(t *testing.T, head, piece string) (all string, took time.Duration) {
 	t.Helper()
 	conn := h.dial(t)
@@ -32,7 +32,7 @@ func (h *abuseHost) trickle(t *testing.T, head, piece string) (all string, took 
 	return string(b), time.Since(began)
 }
 
-// serving is a setup with a server that the host configures.
+// serving returns a setup whose http.Server is configured by the func.
 func serving(configure func(*http.Server), bodyTimeout time.Duration) func(*setup) {
 	return func(s *setup) {
 		s.BodyTimeout = bodyTimeout
@@ -43,9 +43,9 @@ func serving(configure func(*http.Server), bodyTimeout time.Duration) func(*setu
 	}
 }
 
-// Options.BodyTimeout shortens http.Server.ReadTimeout and never extends it, and
-// neither does a refusal that leaves the body unread.
-func TestBodyTimeoutNeverExtendsTheServersOwn(t *testing.T) {
+// Options.BodyTimeout can shorten http.Server.ReadTimeout and never extends it.
+// A refusal that leaves the body unread does not extend it either.
+func TestBodyTimeoutNeverExtendsReadTimeout(t *testing.T) {
 	t.Parallel()
 	const short, long = 300 * time.Millisecond, 20 * time.Second
 	for name, with := range map[string]func(*setup){
@@ -59,22 +59,22 @@ func TestBodyTimeoutNeverExtendsTheServersOwn(t *testing.T) {
 			all, took := h.trickle(t, "POST"+rawToken+"Content-Length: 5000\r\n\r\n", "a")
 			tooSlow.check(t, one(t, readAnswers(t, all)))
 			if took < short*9/10 || took > long/2 {
-				t.Errorf("the server closes after %v, want %v", took, short)
+				t.Errorf("the server closed the connection after %v, want %v", took, short)
 			}
 			if name == "BodyTimeout" {
-				return // what it does with the rest is for its own ReadTimeout
+				return // the server's ReadTimeout applies to the rest of the body
 			}
 			all, took = h.trickle(t, "PUT"+rawToken+"Content-Length: 5000\r\n\r\n", "a")
 			wrongMethod.check(t, one(t, readAnswers(t, all)))
 			if took > long/2 {
-				t.Errorf("after a refusal the server closes after %v, want %v", took, short)
+				t.Errorf("after a refusal, the server closed the connection after %v, want about %v", took, short)
 			}
 		}))
 	}
 }
 
-// The header may have taken nearly all of the ReadTimeout.
-func TestBodyTimeoutCountsTheHeaderForTheServersOwn(t *testing.T) {
+// BodyTimeout does not extend ReadTimeout if a slow header has used most of it.
+func TestBodyTimeoutKeepsReadTimeoutAfterSlowHeader(t *testing.T) {
 	t.Parallel()
 	onEngines(func(t *testing.T, on engine) {
 		const limit = time.Second
@@ -82,19 +82,19 @@ func TestBodyTimeoutCountsTheHeaderForTheServersOwn(t *testing.T) {
 		conn := h.dial(t)
 		began := time.Now()
 		io.WriteString(conn, "POST"+rawToken)
-		time.Sleep(limit * 7 / 10) // a client that is slow with its header
+		time.Sleep(limit * 7 / 10) // a slow header
 		io.WriteString(conn, "Content-Length: 5000\r\n\r\n")
 		a := nextAnswer(t, bufio.NewReader(conn))
 		tooSlow.check(t, a)
 		if took := time.Since(began); took < limit*9/10 || took > limit*14/10 {
-			t.Errorf("answered after %v, want %v", took, limit)
+			t.Errorf("answered after %v, want about %v", took, limit)
 		}
 	})(t)
 }
 
-// A sign-in may take longer than the body of its request may, and the connection
-// is used again.
-func TestDeadlinesOfTheBodyEndWithIt(t *testing.T) {
+// The deadline of the body ends with the body. A sign-in may take longer, and
+// the connection can be used again.
+func TestBodyDeadlineEndsWithBody(t *testing.T) {
 	t.Parallel()
 	onEngines(func(t *testing.T, on engine) {
 		const limit = 200 * time.Millisecond
@@ -110,14 +110,14 @@ func TestDeadlinesOfTheBodyEndWithIt(t *testing.T) {
 		for range 2 {
 			fmt.Fprintf(conn, "POST%sContent-Length: %d\r\n\r\n%s", rawToken, len(goodGrant), goodGrant)
 			issued.check(t, nextAnswer(t, reader))
-			time.Sleep(2 * limit) // between two requests only IdleTimeout counts
+			time.Sleep(2 * limit) // between two requests only IdleTimeout applies
 		}
 	})(t)
 }
 
-// A body over the limit of http.MaxBytesHandler is too large, with a
-// Content-Length or without, and also if the host reads it first.
-func TestBodyOverTheHostsLimitIsTooLarge(t *testing.T) {
+// A body over the limit of http.MaxBytesHandler gets 413, with or without a
+// Content-Length, even if the host's code reads it first.
+func TestBodyOverMaxBytesHandlerGets413(t *testing.T) {
 	const limit = 40
 	limited := func(read func(*http.Request)) []engine {
 		return []engine{{"net-http", func(h *abuseHost, who http.HandlerFunc) http.Handler {

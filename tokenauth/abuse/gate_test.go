@@ -20,14 +20,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// A workshop is a service whose hashes take as long as the test lets them, one
-// at a time, while four sign-ins more may wait.
+// A workshop is a service whose password hashing blocks until the test releases
+// it. It hashes one password at a time, and placesToWait further sign-ins may
+// wait.
 type workshop struct {
 	url         string
 	accessToken string
-	goOn        chan struct{} // closed when hashes may come to their end
-	release     func()        // closes it
-	began, most atomic.Int64  // hashes that began; and were at work at once
+	goOn        chan struct{} // closed when hashing may finish
+	release     func()        // closes goOn
+	began, most atomic.Int64  // the number of hashes that began, and the largest number at once
 	working     atomic.Int64
 }
 
@@ -51,7 +52,7 @@ func newWorkshop(t *testing.T) *workshop {
 				defer w.working.Add(-1)
 				<-w.goOn
 				if stored == "$workshop$panic" {
-					panic("a bug in a host's format")
+					panic("a bug in the host's password format")
 				}
 				return true
 			}
@@ -76,7 +77,7 @@ func newWorkshop(t *testing.T) *workshop {
 	r.GET("/me", ginadapter.RequireBearer(auth), func(c *gin.Context) { c.Status(http.StatusNoContent) })
 	server := httptest.NewServer(r)
 	t.Cleanup(server.Close)
-	t.Cleanup(w.release) // or the server would wait for ever
+	t.Cleanup(w.release) // otherwise the server waits forever
 	w.url = server.URL
 	return w
 }
@@ -94,8 +95,8 @@ func (w *workshop) signIn(ctx context.Context, userName string) (*http.Response,
 	return response, err
 }
 
-// 500 sign-ins at once: one is hashed, four wait, and the rest are told so at
-// once, while requests with a token go on.
+// Of 500 concurrent sign-ins, one is hashed, four wait, and the rest get 503 at
+// once. Requests with a token are still answered.
 func crowd(t *testing.T) {
 	w := newWorkshop(t)
 	const n = 500
@@ -109,15 +110,16 @@ func crowd(t *testing.T) {
 				return
 			}
 			if response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") == "" {
-				t.Error("503 without Retry-After")
+				t.Error("a 503 answer has no Retry-After")
 			}
 			statuses <- response.StatusCode
 		})
 	}
-	// No hash comes to its end yet, so these wait for none.
+	// No hash finishes before the release, so these sign-ins get 503 without
+	// waiting.
 	for range n - 1 - placesToWait {
 		if status := <-statuses; status != http.StatusServiceUnavailable {
-			t.Errorf("while the gate is full: %d", status)
+			t.Errorf("sign-in while all places are taken: got %d, want 503", status)
 		}
 	}
 	r, err := http.NewRequest("GET", w.url+"/me", nil)
@@ -126,42 +128,43 @@ func crowd(t *testing.T) {
 	}
 	r.Header.Set("Authorization", "Bearer "+w.accessToken)
 	if response, err := http.DefaultClient.Do(r); err != nil || response.StatusCode != http.StatusNoContent {
-		t.Errorf("a request with a token: %v, %v", response, err)
+		t.Errorf("request with a token while passwords are hashed: got %v, %v, want 204", response, err)
 	}
 	w.release()
 	wg.Wait()
 	for range 1 + placesToWait {
 		if status := <-statuses; status != http.StatusOK {
-			t.Errorf("one that was let in: %d", status)
+			t.Errorf("sign-in that waited: got %d, want 200", status)
 		}
 	}
 	if began, most := w.began.Load(), w.most.Load(); began != 1+placesToWait || most != 1 {
-		t.Errorf("%d passwords were hashed, %d at once", began, most)
+		t.Errorf("%d passwords were hashed, at most %d at once; want %d and 1", began, most, 1+placesToWait)
 	}
 }
 
-// Whoever goes away while it waits makes room, and is not hashed.
+// A client that disconnects while it waits frees its place, and its password is
+// not hashed.
 func waiterLeaves(t *testing.T) {
 	w := newWorkshop(t)
 	var wg sync.WaitGroup
-	var refused atomic.Int64 // when one was last refused
+	var refused atomic.Int64 // when a sign-in last got 503
 	stays := func(user string) {
 		wg.Go(func() {
 			for {
 				response, err := w.signIn(t.Context(), user)
 				if err == nil && response.StatusCode == http.StatusServiceUnavailable {
 					refused.Store(time.Now().UnixNano())
-					continue // there is no room yet
+					continue // no place is free yet
 				}
 				if err != nil || response.StatusCode != http.StatusOK {
-					t.Errorf("%s: %v, %v", user, response, err)
+					t.Errorf("sign-in of %s: got %v, %v, want 200", user, response, err)
 				}
 				return
 			}
 		})
 	}
 	stays("first")
-	eventually(t, "the first is hashed", func() bool { return w.began.Load() == 1 })
+	eventually(t, "the first password is being hashed", func() bool { return w.began.Load() == 1 })
 	ctx, leave := context.WithCancel(t.Context())
 	var gone sync.WaitGroup
 	for i := range placesToWait {
@@ -172,19 +175,19 @@ func waiterLeaves(t *testing.T) {
 			case response.StatusCode == http.StatusServiceUnavailable:
 				refused.Store(time.Now().UnixNano())
 			default:
-				t.Errorf("one that left was answered %d", response.StatusCode)
+				t.Errorf("a sign-in whose client disconnected was answered with %d", response.StatusCode)
 			}
 		})
 	}
-	// As many more find no room while those wait, and all find some when they
-	// have left: the first is hashed all the while.
+	// While those wait, as many further sign-ins find no free place. They find one
+	// after the others left, although the first is still being hashed.
 	for i := range placesToWait {
 		stays(fmt.Sprint("comes", i))
 	}
-	eventually(t, "one finds no room", func() bool { return refused.Load() != 0 })
+	eventually(t, "a sign-in got 503", func() bool { return refused.Load() != 0 })
 	leave()
 	gone.Wait()
-	eventually(t, "all have found room", func() bool { return time.Since(time.Unix(0, refused.Load())) > 500*time.Millisecond })
+	eventually(t, "all sign-ins have a place", func() bool { return time.Since(time.Unix(0, refused.Load())) > 500*time.Millisecond })
 	w.release()
 	wg.Wait()
 	if began := w.began.Load(); began != 1+placesToWait {
@@ -197,10 +200,10 @@ func panicFreesThePlace(t *testing.T) {
 	w.release()
 	for range 3 * (1 + placesToWait) {
 		if response, err := w.signIn(t.Context(), "panic"); err != nil || response.StatusCode != http.StatusInternalServerError || !response.Close {
-			t.Fatalf("a panic: %v, %v", response, err)
+			t.Fatalf("sign-in whose hashing panics: got %v, %v, want 500 and a closed connection", response, err)
 		}
 	}
 	if response, err := w.signIn(t.Context(), "somebody"); err != nil || response.StatusCode != http.StatusOK {
-		t.Errorf("after the panics: %v, %v", response, err)
+		t.Errorf("sign-in after the panics: got %v, %v, want 200", response, err)
 	}
 }

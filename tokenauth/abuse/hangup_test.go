@@ -29,34 +29,34 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// pooledHosts are two hosts that share a pool of ten connections to one database.
+// pooledHosts are two hosts that share one pool of connections to a database.
 type pooledHosts struct {
 	*testing.T
 	storage  tokenauth.Storage
 	users    tokenauth.Authenticator
-	clients  tokenauth.ClientRegistry // has "web" and, with a secret, "resource"; nil for none
-	secret   string                   // of "resource"
+	clients  tokenauth.ClientRegistry // has "web" and the confidential "resource"; nil for no clients
+	secret   string                   // the secret of "resource"
 	live     func(context.Context, tokenauth.Principal) error
 	fallback func(*http.Request) (tokenauth.Principal, error)
-	// connections identifies those that the server has had, and pending counts
-	// the attempts that are pending there.
+	// connections returns identifiers of the connections at the server. pending
+	// returns the number of counters with pending attempts.
 	connections func() []string
 	pending     func() int
 	pool        *sql.DB // nil for Redis
 
-	plain, full *abuseHost       // as a host starts with; and with everything there is
-	http2       *httptest.Server // both
-	token       string           // of "other", of plain
+	plain, full *abuseHost       // plain has default options; full also has clients, a live check and a fallback
+	http2       *httptest.Server // both, under /plain and /full
+	token       string           // an access token of "other", valid at plain
 	abandoned   atomic.Int64     // requests whose client left before they were answered
 }
 
-// patience is what a query may take: a busy machine must not make it fail.
+// patience is a timeout that is long enough for a query on a busy machine.
 const patience = 30 * time.Second
 
-// poolSize is how many connections pooledHosts have.
+// poolSize is the number of connections of pooledHosts.
 const poolSize = 10
 
-// sqlHosts are on a SQL database, with its users and its registry of clients.
+// sqlHosts returns hosts whose tokens, users and clients are in a SQL database.
 func sqlHosts(t *testing.T, e sqlEngine) *pooledHosts {
 	db := openDB(t, e.open(t))
 	pool := poolOf(t, db)
@@ -90,8 +90,8 @@ func sqlHosts(t *testing.T, e sqlEngine) *pooledHosts {
 	return s
 }
 
-// identities returns what the server calls the connections of the pool. Whoever
-// breaks one has the pool open another, which is called otherwise.
+// identities returns the server's identifiers of the pool's connections. If a
+// connection breaks, the pool opens another one with a new identifier.
 func identities(t *testing.T, pool *sql.DB, engine string) (ids []string) {
 	t.Helper()
 	query := map[string]string{
@@ -104,7 +104,7 @@ func identities(t *testing.T, pool *sql.DB, engine string) (ids []string) {
 			t.Fatal(err)
 		}
 		held = append(held, conn)
-		if engine == "sqlite" { // which has no server that counts
+		if engine == "sqlite" { // has no server that numbers connections
 			if _, err := conn.ExecContext(t.Context(), "CREATE TEMP TABLE IF NOT EXISTS identity AS SELECT hex(randomblob(8)) AS id"); err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +122,8 @@ func identities(t *testing.T, pool *sql.DB, engine string) (ids []string) {
 	return ids
 }
 
-// redisHosts have tokens and counters in Redis, and users in memory.
+// redisHosts returns hosts with tokens and counters in Redis, and users in
+// memory.
 func redisHosts(t *testing.T) *pooledHosts {
 	store, client := openRedis(t)
 	users, err := password.New(func(_ context.Context, userName string) (password.Account, error) {
@@ -173,7 +174,7 @@ func pendingInRedis(t *testing.T, store *redisstore.Store, client rueidis.Client
 	return n
 }
 
-// warm has the client of Redis open all connections that it will.
+// warm makes the Redis client open all its connections.
 func warm(t *testing.T, client rueidis.Client) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -187,7 +188,7 @@ func warm(t *testing.T, client rueidis.Client) {
 	wg.Wait()
 }
 
-// open starts both hosts, by HTTP/1.1 and by HTTP/2.
+// open starts both hosts, each over HTTP/1.1 and together over HTTP/2.
 func (s *pooledHosts) open() {
 	o := tokenauth.Options{Timeout: patience, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	s.plain = onHTTP.host(s.T, s.storage, s.users, o)
@@ -211,14 +212,15 @@ func (s *pooledHosts) open() {
 	s.token = s.plain.signIn(s.T, grantFor("other", otherPassword))
 }
 
-// A requestKind is a request that a client may send.
+// A requestKind is a kind of request that a client may send.
 type requestKind struct {
 	host, method, path string
 	form               url.Values
 	bearer             string
 }
 
-// kinds returns one of each kind, of a client that nobody knows.
+// requestKinds returns one request of each kind. Some name an unknown user or
+// present an unknown token.
 func (s *pooledHosts) requestKinds() []requestKind {
 	name, madeUp := rand.Text(), reforge(s.T, s.token, func(b []byte) { rand.Read(b[slotAt:checksumAt]) })
 	var all []requestKind
@@ -233,13 +235,13 @@ func (s *pooledHosts) requestKinds() []requestKind {
 	return append(all,
 		requestKind{host: "/plain", method: "POST", path: "/revoke", form: url.Values{"token": {madeUp}}},
 		requestKind{host: "/plain", method: "GET", path: "/me", bearer: madeUp},
-		requestKind{host: "/full", method: "GET", path: "/me", bearer: s.token},     // with a live check
-		requestKind{host: "/full", method: "GET", path: "/me", bearer: rand.Text()}, // with a fallback
+		requestKind{host: "/full", method: "GET", path: "/me", bearer: s.token},     // calls the live check
+		requestKind{host: "/full", method: "GET", path: "/me", bearer: rand.Text()}, // calls the fallback
 		requestKind{host: "/full", method: "POST", path: "/introspect", form: url.Values{"token": {madeUp}, "client_id": {"resource"}, "client_secret": {s.secret}}},
 	)
 }
 
-// request returns a request of the kind from that address.
+// request returns a request of the kind, sent by a client at the address.
 func (s *pooledHosts) request(ctx context.Context, v requestKind, from string) *http.Request {
 	r, err := http.NewRequestWithContext(ctx, v.method, s.http2.URL+v.host+v.path, strings.NewReader(v.form.Encode()))
 	if err != nil {
@@ -255,13 +257,14 @@ func (s *pooledHosts) request(ctx context.Context, v requestKind, from string) *
 	return r
 }
 
-// A leaver kinds, and leaves within two milliseconds.
+// A leaver sends a request and disconnects within two milliseconds.
 type leaver struct {
 	name string
 	send func(s *pooledHosts, v requestKind, from string)
 }
 
-// soon is up to two milliseconds, and a tenth of one as often as all the rest.
+// soon returns a random duration below 2 ms, and in half of the calls below 0.1
+// ms.
 func soon() time.Duration {
 	if mathrand.N(2) == 0 {
 		return mathrand.N(100 * time.Microsecond)
@@ -270,7 +273,7 @@ func soon() time.Duration {
 }
 
 var leavers = []leaver{
-	{"sockets that close", func(s *pooledHosts, v requestKind, from string) {
+	{"closed sockets", func(s *pooledHosts, v requestKind, from string) {
 		h := map[string]*abuseHost{"/plain": s.plain, "/full": s.full}[v.host]
 		conn, err := net.Dial("tcp", h.server.Listener.Addr().String())
 		if err != nil {
@@ -285,7 +288,7 @@ var leavers = []leaver{
 		}
 		time.Sleep(soon())
 	}},
-	{"streams that are reset", func(s *pooledHosts, v requestKind, from string) {
+	{"reset streams", func(s *pooledHosts, v requestKind, from string) {
 		ctx, cancel := context.WithTimeout(context.Background(), soon())
 		defer cancel()
 		response, err := s.http2.Client().Do(s.request(ctx, v, from))
@@ -294,7 +297,7 @@ var leavers = []leaver{
 			response.Body.Close()
 		}
 	}},
-	{"contexts that are cancelled", func(s *pooledHosts, v requestKind, from string) {
+	{"canceled contexts", func(s *pooledHosts, v requestKind, from string) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer time.AfterFunc(soon(), cancel).Stop()
 		r := s.request(ctx, v, from)
@@ -306,11 +309,11 @@ var leavers = []leaver{
 	}},
 }
 
-// perSecond is how many clients come and leave.
+// perSecond is the number of clients per second.
 const perSecond = 240
 
-// leave has so many clients come and leave, each kind of request and each kind of
-// client in turn. It returns when all have left.
+// leave lets that many clients send a request and disconnect, with each kind of
+// request and of disconnecting in turn. It returns when all have disconnected.
 func (s *pooledHosts) leave(clients int) {
 	var wg sync.WaitGroup
 	begin := time.Now()
@@ -327,9 +330,9 @@ func (s *pooledHosts) leave(clients int) {
 	wg.Wait()
 }
 
-// Clients that leave cost others nothing: the server sees no new connection, other
-// people's tokens are valid all the while, and nothing stays pending.
-func TestClientsThatLeaveCostNoConnections(t *testing.T) {
+// Clients that disconnect early must not disturb others. The pool keeps its
+// connections, other users' tokens stay valid, and no attempt stays pending.
+func TestDisconnectingClientsBreakNoConnections(t *testing.T) {
 	t.Parallel()
 	onPooledHosts(t, func(t *testing.T, s *pooledHosts) {
 		clients := 2 * perSecond
@@ -346,18 +349,18 @@ func TestClientsThatLeaveCostNoConnections(t *testing.T) {
 		for going := true; going; asked++ {
 			select {
 			case <-left:
-				going = false // once more, after all have left
+				going = false // one more request after all have disconnected
 			default:
 			}
 			s.plain.welcomes(t, s.token, "while clients leave")
 			time.Sleep(time.Millisecond)
 		}
-		t.Logf("%d of %d left before the answer; %d requests of others", s.abandoned.Load(), clients, asked)
+		t.Logf("%d of %d clients disconnected before their answer; other users sent %d requests", s.abandoned.Load(), clients, asked)
 		if s.abandoned.Load() < perSecond/10 {
-			t.Errorf("only %d left before the answer", s.abandoned.Load())
+			t.Errorf("only %d clients disconnected before their answer, want more", s.abandoned.Load())
 		}
-		// The owner comes from a new address, and would wait for a minute if what was
-		// given up were pending.
+		// The owner signs in from a new address. If abandoned attempts were still
+		// pending, the owner would have to wait for a minute.
 		within, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		for i, host := range []string{"/plain", "/full"} {
@@ -365,17 +368,17 @@ func TestClientsThatLeaveCostNoConnections(t *testing.T) {
 				"grant_type": {"password"}, "username": {"owner"}, "password": {otherPassword}, "client_id": {"web"}}}
 			a, err := readAnswer(s.http2.Client().Do(s.request(within, v, fmt.Sprint("203.0.113.", i))))
 			if err != nil || a.StatusCode != http.StatusOK {
-				t.Errorf("%s: the owner gets %v %s, %v", host, a.Response, a.body, err)
+				t.Errorf("sign-in of the owner at %s: got %v %s, %v, want 200", host, a.Response, a.body, err)
 			}
 		}
-		eventually(t, "nothing is pending", func() bool { return s.pending() == 0 })
+		eventually(t, "no attempt is pending", func() bool { return s.pending() == 0 })
 		if after := s.connections(); !slices.Equal(before, after) {
-			t.Errorf("the connections were %v, and are %v", before, after)
+			t.Errorf("the pool's connections changed from %v to %v, want the same connections", before, after)
 		}
 		for _, h := range []*abuseHost{s.plain, s.full} {
 			for line := range strings.Lines(h.log.String()) {
 				if strings.Contains(line, "level=ERROR") {
-					t.Errorf("the log: %s", line)
+					t.Errorf("the log contains an error: %s", line)
 				}
 			}
 		}
@@ -395,8 +398,8 @@ func onPooledHosts(t *testing.T, test func(t *testing.T, s *pooledHosts)) {
 	})
 }
 
-// A request's deadline, which the client cannot set, does interrupt a query: the
-// request is answered, and its connection is free again.
+// A deadline of the request, which only the host can set, interrupts a query.
+// The request is answered, and its connection is free again.
 func TestRequestDeadlineInterruptsQueries(t *testing.T) {
 	t.Parallel()
 	for engine, lock := range map[string]struct{ begin, end string }{
@@ -427,12 +430,12 @@ func TestRequestDeadlineInterruptsQueries(t *testing.T) {
 					w := httptest.NewRecorder()
 					map[string]*abuseHost{"/plain": s.plain, "/full": s.full}[v.host].handler.ServeHTTP(w, r)
 					if took := time.Since(began); w.Code != http.StatusServiceUnavailable || took > 10*time.Second {
-						t.Errorf("%s %s%s %v: %d after %v", v.method, v.host, v.path, v.form, w.Code, took)
+						t.Errorf("%s %s%s %v: got %d after %v, want 503", v.method, v.host, v.path, v.form, w.Code, took)
 					}
 				})
 			}
 			wg.Wait()
-			eventually(t, "only the lock has a connection", func() bool { return pool.Stats().InUse == 1 })
+			eventually(t, "only the connection with the lock is in use", func() bool { return pool.Stats().InUse == 1 })
 			if _, err := conn.ExecContext(t.Context(), lock.end); err != nil {
 				t.Fatal(err)
 			}

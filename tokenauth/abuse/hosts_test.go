@@ -43,8 +43,8 @@ func TestMain(m *testing.M) {
 
 var onHTTP = engines[0]
 
-// onEngines is for situations that need a host of another storage, or with
-// other users, than abuseHost has.
+// onEngines runs a test once per engine. It is for situations that need another
+// storage or other users than newAbuseHost uses.
 func onEngines(run func(t *testing.T, on engine)) func(*testing.T) {
 	return func(t *testing.T) {
 		for _, e := range engines {
@@ -56,8 +56,8 @@ func onEngines(run func(t *testing.T, on engine)) func(*testing.T) {
 	}
 }
 
-// host returns a host of a service on the storage. Its handlers tell who is
-// calling, unless there is another.
+// host returns a host with the storage and the users. Its protected routes
+// answer with the name of the user, unless the test passes another handler.
 func (on engine) host(t *testing.T, s tokenauth.Storage, a tokenauth.Authenticator, o tokenauth.Options, handler ...http.HandlerFunc) *abuseHost {
 	t.Helper()
 	h := &abuseHost{engine: on.name, log: new(journal), serverLog: new(journal), now: start}
@@ -83,7 +83,7 @@ func (on engine) host(t *testing.T, s tokenauth.Storage, a tokenauth.Authenticat
 	h.client = h.server.Client()
 	h.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-	if o.Cache != nil { // which needs its feed
+	if o.Cache != nil { // the cache needs its feed
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		wg.Go(func() { h.auth.Run(ctx) })
@@ -92,27 +92,27 @@ func (on engine) host(t *testing.T, s tokenauth.Storage, a tokenauth.Authenticat
 	return h
 }
 
-// me asks who is calling.
+// me sends GET /me with the token.
 func (h *abuseHost) me(t *testing.T, accessToken string) answer {
 	t.Helper()
 	return h.do(t, "GET", "/me", "", "Authorization", "Bearer "+accessToken)
 }
 
-// welcomes checks that a token is good.
+// welcomes checks that the token is valid.
 func (h *abuseHost) welcomes(t *testing.T, accessToken, when string) {
 	t.Helper()
 	if a := h.me(t, accessToken); a.StatusCode != http.StatusOK {
-		t.Errorf("%s: a good token answers %d %s; log: %s", when, a.StatusCode, a.body, h.log)
+		t.Errorf("%s: GET /me with a valid token: got %d %s, want 200; log: %s", when, a.StatusCode, a.body, h.log)
 	}
 }
 
-// refuses checks that a token is refused, and that no handler was called.
+// refuses checks that a guard refuses the token and does not call the handler.
 func (h *abuseHost) refuses(t *testing.T, d denial, accessToken string) {
 	t.Helper()
 	handled := h.handled.Load()
 	d.check(t, h.me(t, accessToken))
 	if h.handled.Load() != handled {
-		t.Error("the handler was called")
+		t.Error("the handler was called for a refused request")
 	}
 }
 
@@ -124,7 +124,7 @@ func (h *abuseHost) posts(t *testing.T, want reply, body string) answer {
 	return a
 }
 
-// isDown checks that a guarded route answers as it does when the storage is.
+// isDown checks that a guard answers as when the storage fails.
 func (h *abuseHost) isDown(t *testing.T, accessToken string) {
 	t.Helper()
 	handled := h.handled.Load()
@@ -134,30 +134,30 @@ func (h *abuseHost) isDown(t *testing.T, accessToken string) {
 	const body = `{"error":"temporarily_unavailable","error_description":"The server is temporarily unable to handle the request. Try again later.",` +
 		`"Message":"The server is temporarily unable to handle the request. Try again later."}`
 	if a.StatusCode != http.StatusServiceUnavailable || a.body != body {
-		t.Errorf("answered %d %s", a.StatusCode, a.body)
+		t.Errorf("GET /me: got %d %s, want 503", a.StatusCode, a.body)
 	}
 	if h.handled.Load() != handled {
-		t.Error("the handler was called")
+		t.Error("the handler was called while the storage fails")
 	}
 }
 
-// eventually waits for what others have to do first.
+// eventually waits up to 20 seconds until the condition is true.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it is not so that %s", what)
+			t.Fatalf("this is still not true after 20 s: %s", what)
 		}
 	}
 }
 
-// grantFor is the body of a token request.
+// grantFor returns the body of a token request.
 func grantFor(userName, password string) string {
 	return url.Values{"grant_type": {"password"}, "username": {userName}, "password": {password}}.Encode()
 }
 
-// A directory is an Authenticator in which everybody has one password and an ID
-// made of the name, without the cost of hashing.
+// A directory is an Authenticator in which all users have the same password,
+// and IDs made from their names. It does not hash passwords.
 type directory struct{}
 
 func (directory) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -167,15 +167,15 @@ func (directory) Authenticate(_ context.Context, c tokenauth.Credentials) (token
 	return tokenauth.Principal{UserID: "id of " + c.UserName, UserName: c.UserName, Roles: []string{"Reader"}}, nil
 }
 
-// A meddler is a storage that does what it is told to around each call. What it
-// is told is set before the first one.
+// A meddler is a storage that calls the func of a test before or after each
+// call. The test sets the fields before the first call.
 type meddler struct {
 	memory.Store
 	before func(ctx context.Context, call string) error
 	after  func(ctx context.Context, call string)
 	found  func(tokenauth.Token, error) (tokenauth.Token, error)
 	watch  func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error
-	other  *memory.Store // is asked instead of Store
+	other  *memory.Store // used instead of Store if it is not nil
 }
 
 func (m *meddler) store() *memory.Store {
@@ -228,7 +228,7 @@ func (m *meddler) Watch(ctx context.Context, beat time.Duration, feed tokenauth.
 	return m.store().Watch(ctx, beat, feed)
 }
 
-// preceded is a SQL storage with a step before each of its calls.
+// preceded is a SQL storage that calls a func before each of its calls.
 type preceded struct {
 	*gormstore.Store
 	call func(ctx context.Context, call string)
@@ -239,7 +239,7 @@ func (b preceded) Replace(ctx context.Context, t tokenauth.Token) error {
 	return b.Store.Replace(ctx, t)
 }
 
-// A sqlEngine opens a fresh, empty database.
+// A sqlEngine opens a new, empty database.
 type sqlEngine struct {
 	name string
 	open func(testing.TB) gorm.Dialector
@@ -260,7 +260,7 @@ func sqliteFile(path string, busy time.Duration) gorm.Dialector {
 	return gormlite.Open(fmt.Sprintf("file:%s?_pragma=busy_timeout(%d)&_pragma=journal_mode(wal)&_txlock=immediate", path, busy.Milliseconds()))
 }
 
-// onDatabases is for situations that a database may bring about.
+// onDatabases runs a test once per SQL database.
 func onDatabases(run func(t *testing.T, e sqlEngine)) func(*testing.T) {
 	return func(t *testing.T) {
 		for _, e := range sqlEngines {
@@ -272,7 +272,7 @@ func onDatabases(run func(t *testing.T, e sqlEngine)) func(*testing.T) {
 	}
 }
 
-// openDB opens a database, and closes it with the test.
+// openDB opens a database and closes it at the end of the test.
 func openDB(t *testing.T, d gorm.Dialector) *gorm.DB {
 	t.Helper()
 	db, err := gorm.Open(d, &gorm.Config{Logger: logger.Discard})
@@ -295,8 +295,8 @@ func poolOf(t *testing.T, db *gorm.DB) *sql.DB {
 	return pool
 }
 
-// newStore returns a store on a database that it migrates. By default the cheap
-// hashes of its users stay as they are.
+// newStore returns a store on a database that it migrates. By default it does
+// not replace the cheap hashes of the test users by more costly ones.
 func newStore(t *testing.T, db *gorm.DB, o *gormstore.Options) *gormstore.Store {
 	t.Helper()
 	if o == nil {
@@ -312,7 +312,7 @@ func newStore(t *testing.T, db *gorm.DB, o *gormstore.Options) *gormstore.Store 
 	return s
 }
 
-// mustExec runs a statement on the host's database.
+// mustExec runs a statement, and fails the test if that fails.
 func mustExec(t *testing.T, db *gorm.DB, statement string, args ...any) {
 	t.Helper()
 	if err := db.Exec(statement, args...).Error; err != nil {
@@ -320,7 +320,7 @@ func mustExec(t *testing.T, db *gorm.DB, statement string, args ...any) {
 	}
 }
 
-// number returns the number that a query is for.
+// number runs a query that returns one number.
 func number(t *testing.T, db *gorm.DB, query string, args ...any) (n int) {
 	t.Helper()
 	if err := db.Raw(query, args...).Scan(&n).Error; err != nil {
@@ -329,7 +329,7 @@ func number(t *testing.T, db *gorm.DB, query string, args ...any) (n int) {
 	return n
 }
 
-// addUser adds a user whose password is otherPassword.
+// addUser adds a user with the password otherPassword.
 func addUser(t *testing.T, s *gormstore.Store, name string, roles ...string) gormstore.User {
 	t.Helper()
 	user, err := s.Users().Import(t.Context(), gormstore.User{Name: name, Roles: roles}, otherHash())
@@ -339,18 +339,18 @@ func addUser(t *testing.T, s *gormstore.Store, name string, roles ...string) gor
 	return user
 }
 
-// Hashes are counted by the memory that they take: 19 MiB each, as nothing else
-// does. All tests of a process allocate in the same heap, so this one has a
-// process of its own.
+// The test counts hashes by the memory they allocate, 19 MiB each. It runs them
+// in a process of its own, because other tests allocate in the same heap.
 const countHashes = "TOKENAUTH_COUNT_HASHES"
 
 const strongPassword = "correct horse of cost"
 
-// hashCases are sign-ins, by what is odd about them. The user name is the same.
+// hashCases are sign-ins with the same user name, by what is unusual about
+// each.
 var hashCases = map[string]struct {
 	account  *password.Account // nil for an unknown user
 	password string
-	runs     int // of Argon2id at the default cost
+	runs     int // how often Argon2id runs at the default cost
 }{
 	"right":           {&password.Account{PasswordHash: "default"}, strongPassword, 1},
 	"unknown":         {nil, strongPassword, 1},
@@ -374,7 +374,8 @@ func init() {
 	}
 }
 
-// hostileHashes ask for more work than a service can do, or for none.
+// hostileHashes are stored hashes that ask for more work than a service can do,
+// or for no work.
 var hostileHashes = []string{
 	"$argon2id$v=19$m=4194304,t=2,p=1$c2l4dGVlbiBieXRlcy0tLQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 	"$argon2id$v=19$m=4294967295,t=4294967295,p=255$c2l4dGVlbiBieXRlcy0tLQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
@@ -385,7 +386,7 @@ var hostileHashes = []string{
 	"AQAAAAGAAAAAAAAAEAABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw==", // Identity 3, 2³¹ rounds
 }
 
-// hashRuns tells how often each of the hashCases ran the default hash.
+// hashRuns returns how often each of hashCases ran the default hash.
 var hashRuns = sync.OnceValues(func() (runs map[string]float64, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -400,7 +401,7 @@ var hashRuns = sync.OnceValues(func() (runs map[string]float64, err error) {
 	return runs, json.Unmarshal(out, &runs)
 })
 
-// expectHashes checks how often a case ran the hash.
+// expectHashes checks how often the cases ran the default hash.
 func expectHashes(t *testing.T, names ...string) {
 	t.Helper()
 	runs, err := hashRuns()
@@ -409,7 +410,7 @@ func expectHashes(t *testing.T, names ...string) {
 	}
 	for _, name := range names {
 		want := hashCases[name].runs
-		// What else a sign-in allocates is far less than a tenth of a hash.
+		// The other allocations of a sign-in are far below a tenth of a hash.
 		if got, ok := runs[name]; !ok || got < float64(want) || got > float64(want)+0.1 {
 			t.Errorf("%s: the default hash ran %.2f times, want %d", name, got, want)
 		}
@@ -460,7 +461,7 @@ func printHashRuns() {
 	}
 }
 
-// readAnswer reads a response to its end.
+// readAnswer reads the whole body of a response.
 func readAnswer(response *http.Response, err error) (answer, error) {
 	if err != nil {
 		return answer{}, err

@@ -51,21 +51,21 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 )
 
-// What must not get out.
+// Chapter L of the catalogue: secrets that must not leak.
 var leakage = []situation{
 	{
-		id: "L01", what: "no password, token, header or client secret gets into a log, an error, an answer or the database",
+		id: "L01", what: "no password, token, header or client secret in a log, an error, an answer or the database",
 		alone: func(t *testing.T) {
 			t.Run("paths", onEngines(canariesOnEveryPath))
 			t.Run("databases", onDatabases(canariesInADatabase))
 		},
 	},
 	{
-		id: "L02", what: "what holds a secret prints as [redacted], whatever prints it",
+		id: "L02", what: "values with secrets print as [redacted] in every way",
 		alone: secretsAreRedacted,
 	},
 	{
-		id: "L03", what: "a SQL logger at its most talkative prints no bound value",
+		id: "L03", what: "a SQL logger at debug level prints no bound values",
 		alone: onDatabases(func(t *testing.T, e sqlEngine) {
 			var printed journal
 			db := openDB(t, e.open(t))
@@ -81,7 +81,7 @@ var leakage = []situation{
 			}
 			body := grantFor("alice", otherPassword) + "&client_id=app&client_secret=" + secret.Reveal()
 			accessToken := h.signIn(t, body)
-			h.welcomes(t, accessToken, "with a logger")
+			h.welcomes(t, accessToken, "with a SQL logger")
 			h.posts(t, rejected, strings.Replace(body, "Tr0ub4dor", "wrong", 1))
 			if err := s.Users().SetRoles(t.Context(), user.ID, "Auditor"); err != nil {
 				t.Fatal(err)
@@ -94,7 +94,7 @@ var leakage = []situation{
 			}
 			mustExec(t, db, "SELECT count(*) FROM tokenauth_users WHERE name = ?", "a name that is printed")
 			if !strings.Contains(printed.String(), "a name that is printed") {
-				t.Fatalf("the logger prints nothing: %s", &printed)
+				t.Fatalf("the SQL logger does not print bound values, so this test checks nothing: %s", &printed)
 			}
 			digest := sha256.Sum256([]byte(accessToken))
 			for what, secret := range map[string]string{
@@ -102,17 +102,17 @@ var leakage = []situation{
 				"hash": "$argon2id$", "password": otherPassword, "client secret": secret.Reveal(), "user": user.ID,
 			} {
 				if strings.Contains(printed.String(), secret) {
-					t.Errorf("it printed the %s: %s", what, &printed)
+					t.Errorf("the SQL logger printed the %s: %s", what, &printed)
 				}
 			}
 		}),
 	},
 	{
-		id: "L04", what: "a panic of the host's code is 500, with the stack in the log and nothing of the request; the next request is clean",
+		id: "L04", what: "a panic in the host's code is 500, with the stack and nothing of the request in the log",
 		alone: panicOfTheHost,
 	},
 	{
-		id: "L05", what: "whoever has the database and the source can make no token of them",
+		id: "L05", what: "no token can be made from the database and the source code",
 		alone: onDatabases(func(t *testing.T, e sqlEngine) {
 			db := openDB(t, e.open(t))
 			s := newStore(t, db, nil)
@@ -132,30 +132,32 @@ var leakage = []situation{
 				for _, bearer := range []string{
 					string(value), hex.EncodeToString(value), base64.RawURLEncoding.EncodeToString(value),
 					"tat_" + string(value), "tat_" + hex.EncodeToString(value), "tat_" + base64.RawURLEncoding.EncodeToString(value),
-					// The format is known, so what is in the database can be put where the secret belongs.
+					// The token format is public, so an attacker can put values of
+					// the database in place of the secret.
 					forge(slot, value), forge(slot, digestOf(string(value))),
 				} {
 					if _, err := h.auth.Validate(t.Context(), bearer); !errors.Is(err, tokenauth.ErrInvalidToken) || errors.Is(err, tokenauth.ErrReplacedToken) {
-						t.Errorf("%q: %v", bearer, err)
+						t.Errorf("forged token %q: Validate returns %v, want ErrInvalidToken", bearer, err)
 					}
 					tried++
 				}
 			}
 			if tried < 100 {
-				t.Errorf("only %d were tried", tried)
+				t.Errorf("only %d forged tokens were tried", tried)
 			}
-			// One that is forged as these are is found to be in the right form.
+			// The forged tokens have the right form: one of them is valid once its
+			// digest is in the database.
 			good := forge(slot, bytes.Repeat([]byte{1}, 32))
 			mustExec(t, db, "UPDATE tokenauth_tokens SET digest = ?", digestOf(good))
 			h.welcomes(t, good, "with its digest in the database")
 		}),
 	},
 	{
-		id: "L06", what: "whoever can write to the database can insert a token",
-		unreachable: "a token is what its row says, and no secret outside the database signs rows; this is a limit of the threat model, to be stated there",
+		id: "L06", what: "an attacker with write access to the database inserts a token",
+		unreachable: "the storage decides which tokens are valid, and no secret outside the database signs rows; the threat model must state this limit",
 	},
 	{
-		id: "L07", what: "the time an answer takes tells nothing of the account",
+		id: "L07", what: "the response time does not depend on the account",
 		alone: func(t *testing.T) {
 			var names []string
 			for name := range hashCases {
@@ -166,52 +168,52 @@ var leakage = []situation{
 		},
 	},
 	{
-		id: "L08", what: "what a refusal says is one of a few constants, whatever was sent",
+		id: "L08", what: "descriptions of refusals are constants, whatever the request",
 		run: refusalsAreConstants,
 	},
 	{
-		id: "L09", what: "no cache keeps a token, not even one of HTTP/1.0",
+		id: "L09", what: "no cache stores a token, not even an HTTP/1.0 cache",
 		run: func(t *testing.T, h *abuseHost) {
-			h.tries(t, issued, "GET", "/Token", goodGrant) // checks the headers
+			h.tries(t, issued, "GET", "/Token", goodGrant) // tries checks the headers
 			all := h.raw(t, fmt.Sprintf("GET /Token HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(goodGrant), goodGrant))
 			for _, header := range []string{"\r\nCache-Control: no-store\r\n", "\r\nPragma: no-cache\r\n"} {
 				if !strings.Contains(all, " 200 OK\r\n") || !strings.Contains(all, header) {
-					t.Errorf("it lacks %q: %s", header, all)
+					t.Errorf("the answer lacks the header %q: %s", header, all)
 				}
 			}
 			for _, header := range []string{"\r\nExpires:", "\r\nETag:", "\r\nLast-Modified:", "max-age"} {
 				if strings.Contains(all, header) {
-					t.Errorf("it has %q: %s", header, all)
+					t.Errorf("the answer has the header %q: %s", header, all)
 				}
 			}
 			h.token = h.signIn(t, goodGrant)
 		},
 	},
 	{
-		id: "L10", what: "a form of another site that signs its visitor in has no effect on the visitor",
+		id: "L10", what: "a sign-in form on another site does not change the visitor's session",
 		run: func(t *testing.T, h *abuseHost) {
 			a := h.tries(t, issued, "POST", "/Token", goodGrant, "Origin", "https://evil.example", "Content-Type", "application/x-www-form-urlencoded",
 				"Sec-Fetch-Site", "cross-site", "Cookie", "session=victim")
 			a.expectHeaders(t, map[string]string{
 				"Set-Cookie": "", "Access-Control-Allow-Origin": "", "Access-Control-Allow-Credentials": "", "Location": "", "Refresh": "",
 			})
-			// And nothing but the header makes a token count.
+			// A token in a cookie has no effect.
 			h.denies(t, anonymous, 0, "GET", "/me", "", "Cookie", "access_token="+h.token+"; Authorization=Bearer "+h.token)
 		},
 	},
 	{
-		id: "L11", what: "a browser that remembers a Basic login gets no token by opening /Token",
+		id: "L11", what: "a browser that remembers a Basic login gets no token from /Token",
 		run: func(t *testing.T, h *abuseHost) {
 			basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+adminPassword))
 			for _, accept := range []string{"text/html", "*/*"} {
 				h.tries(t, badRequest("The parameter grant_type is missing."), "GET", "/Token", "", "Authorization", basic, "Accept", accept)
 			}
-			// The guards never ask for it either.
+			// The guards never challenge for Basic authentication.
 			h.denies(t, anonymous, 0, "GET", "/me", "", "Authorization", basic, "Accept", "text/html")
 		},
 	},
 	{
-		id: "L12", what: "a token in the URL, where logs and Referer have it, is none",
+		id: "L12", what: "a token in the URL is ignored",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, query := range []string{"?access_token=", "?token=", "?bearer_token=", "?Authorization=Bearer+"} {
 				h.denies(t, anonymous, 0, "GET", "/me"+query+h.token, "")
@@ -220,7 +222,7 @@ var leakage = []situation{
 		},
 	},
 	{
-		id: "L13", what: "figures have no labels made of what is secret or unbounded",
+		id: "L13", what: "metrics have no labels with secret or unbounded values",
 		alone: onEngines(func(t *testing.T, on engine) {
 			metrics := prommetrics.New()
 			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){metrics.Observe}, Cache: &tokenauth.CacheOptions{}})
@@ -241,36 +243,36 @@ var leakage = []situation{
 				for _, metric := range family.GetMetric() {
 					for _, label := range metric.GetLabel() {
 						if name := label.GetName(); !slices.Contains([]string{"kind", "reason", "result"}, name) {
-							t.Errorf("%s has the label %s", family.GetName(), name)
+							t.Errorf("the metric %s has the label %s", family.GetName(), name)
 						}
 						values[label.GetValue()] = true
 					}
 				}
 			}
 			if len(values) < 5 || len(values) > 30 {
-				t.Errorf("the labels have the values %v", values)
+				t.Errorf("the labels have the values %v, want between 5 and 30 values", values)
 			}
 			stats := reflect.TypeFor[tokenauth.CacheStats]()
 			for i := range stats.NumField() {
 				switch f := stats.Field(i); f.Type.Kind() {
 				case reflect.Uint64, reflect.Int, reflect.Bool:
 				default:
-					t.Errorf("CacheStats.%s is %s", f.Name, f.Type)
+					t.Errorf("CacheStats.%s has type %s, want a number or a bool", f.Name, f.Type)
 				}
 			}
 			for _, path := range dependencies(t, "../../ginadapter", "..", "../password") {
 				for _, part := range []string{"prometheus", "opentelemetry", "expvar", "statsd"} {
 					if strings.Contains(path, part) {
-						t.Errorf("%s is imported", path)
+						t.Errorf("the core imports %s", path)
 					}
 				}
 			}
 		}),
 	},
 	{
-		// Names as they were typed are in no log of ours, so there is nothing to cut
-		// off.
-		id: "L14", what: "no user name writes lines, colours or directions into a log",
+		// The service never logs user names as they were typed, so it need not
+		// truncate them.
+		id: "L14", what: "a user name cannot add line breaks, colours or directions to a log",
 		run: func(t *testing.T, h *abuseHost) {
 			h.storage.meet(failsIn("Replace", "UpdateCounters"))
 			for _, name := range []string{
@@ -281,7 +283,7 @@ var leakage = []situation{
 				h.do(t, "POST", "/Token", grantFor(name, adminPassword))
 				for line := range strings.Lines(h.log.String()[logged:]) {
 					if !strings.HasPrefix(line, "time=") || strings.ContainsAny(line, "\x1b\x00\u202e\u2028\u2029\u0627\u009b\r") || strings.Contains(line, "forged") || strings.Contains(line, "jndi") {
-						t.Errorf("%q writes %q", name, line)
+						t.Errorf("the user name %q writes the log line %q", name, line)
 					}
 				}
 			}
@@ -289,13 +291,13 @@ var leakage = []situation{
 		},
 	},
 	{
-		id: "L15", what: "a dependency whose checksum changes is not built",
+		id: "L15", what: "a dependency with another checksum is not built",
 		alone: checksums,
 	},
 	{
-		// That none of them is known to be vulnerable is what a scanner has to
-		// be asked, each day anew; a test asks no network.
-		id: "L16", what: "dependencies are few, and each has a reason",
+		// Known vulnerabilities are not tested here, because that needs a current
+		// database from the network. Run a scanner such as govulncheck every day.
+		id: "L16", what: "few dependencies, each for a documented reason",
 		alone: func(t *testing.T) {
 			reasons := map[string]string{
 				"github.com/gin-gonic/gin":               "ginadapter",
@@ -343,11 +345,11 @@ var leakage = []situation{
 				}
 				direct++
 				if reasons[required.Path] == "" {
-					t.Errorf("%s is required for no reason that is known here", required.Path)
+					t.Errorf("go.mod requires %s, for which this test has no reason", required.Path)
 				}
 			}
 			if direct < 5 || len(mod.Replace) > 0 {
-				t.Errorf("%d are required, %d replaced", direct, len(mod.Replace))
+				t.Errorf("go.mod requires %d modules directly and replaces %d", direct, len(mod.Replace))
 			}
 			for _, path := range dependencies(t, "..") {
 				if strings.Contains(strings.SplitN(path, "/", 2)[0], ".") && !strings.HasPrefix(path, "github.com/bearerkit/bearerkit/tokenauth") && !strings.HasPrefix(path, "golang.org/x/crypto/") {
@@ -357,15 +359,16 @@ var leakage = []situation{
 		},
 	},
 	{
-		id: "L18", what: "a configuration that is weak, or cannot be, is refused, and the error names the field",
+		id: "L18", what: "an insecure or impossible configuration is refused by an error that names the field",
 		alone: weakConfigurations,
 	},
 	{
-		id: "L19", what: "an import does nothing, and what a service starts ends with it",
+		id: "L19", what: "imports have no side effects, and goroutines of a service end with Run",
 		alone: func(t *testing.T) {
 			t.Run("imports", importsDoNothing)
 			t.Run("goroutines", func(t *testing.T) {
-				// The bubble does not end before its goroutines do.
+				// synctest.Test returns only after all goroutines of the bubble
+				// have ended.
 				synctest.Test(t, func(t *testing.T) {
 					auth, err := tokenauth.New(new(memory.Store), directory{}, &tokenauth.Options{Cache: &tokenauth.CacheOptions{}, Logger: slog.New(slog.DiscardHandler)})
 					if err != nil {
@@ -380,9 +383,9 @@ var leakage = []situation{
 						t.Fatal(err)
 					}
 					if _, err := auth.Validate(ctx, grant.AccessToken.Reveal()); err != nil || !auth.CacheStats().FeedAlive {
-						t.Errorf("%v; the cache is %+v", err, auth.CacheStats())
+						t.Errorf("Validate returns %v; the statistics of the cache are %+v", err, auth.CacheStats())
 					}
-					time.Sleep(25 * time.Hour) // in the bubble
+					time.Sleep(25 * time.Hour) // fake time of the bubble
 					cancel()
 					if err := <-ended; err != nil {
 						t.Error(err)
@@ -392,20 +395,20 @@ var leakage = []situation{
 		},
 	},
 	{
-		id: "L20", what: "it builds for 32 bits, big endian, without cgo, and for WebAssembly; and tokens are the same there",
+		id: "L20", what: "the code builds for 32 bits, big endian, without cgo and for WebAssembly",
 		alone: otherSystems,
 	},
 }
 
-// The canaries of one test. Each is unlike anything that is there otherwise.
+// The canaries are secrets whose texts occur nowhere else.
 const (
 	canaryPassword = "canary-Pa55word-of-alice"
 	canaryWrong    = "canary-wr0ng-of-alice"
 )
 
-// A catcher looks for canaries in what comes out of a service.
+// A catcher searches the output of a service for secrets.
 type catcher struct {
-	secrets map[string]string // what it is, by what it looks like
+	secrets map[string]string // kinds of secrets by their texts
 }
 
 func newCatcher() *catcher {
@@ -415,7 +418,7 @@ func newCatcher() *catcher {
 	return c
 }
 
-// add has the catcher look for a secret in each shape that it may have.
+// add makes the catcher search for the secret in each of its encodings.
 func (c *catcher) add(what, secret string) {
 	for _, shape := range []string{
 		secret, base64.StdEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte(secret)),
@@ -425,7 +428,7 @@ func (c *catcher) add(what, secret string) {
 	}
 }
 
-// addBasic has it look for a header.
+// addBasic makes the catcher search for a Basic header, and returns it.
 func (c *catcher) addBasic(user, password string) string {
 	header := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 	c.secrets[header] = "Basic header"
@@ -436,19 +439,19 @@ func (c *catcher) look(t *testing.T, where, text string) {
 	t.Helper()
 	for secret, what := range c.secrets {
 		if strings.Contains(text, secret) {
-			t.Errorf("%s has the %s: %.300s", where, what, text)
+			t.Errorf("%s contains the %s: %.300s", where, what, text)
 		}
 	}
 }
 
-// canariesOnEveryPath sends secrets down each way that a request can take, with
-// a storage and users that put all they know into errors and panics, and a host
-// that logs as Gin does by default.
+// canariesOnEveryPath sends secrets on every path of a request. The storage and
+// the users put all they know into errors and panics. The host logs as Gin does
+// by default.
 func canariesOnEveryPath(t *testing.T, on engine) {
 	caught := newCatcher()
-	var mode atomic.Value // what goes wrong
+	var mode atomic.Value // the method that fails or panics
 	mode.Store("")
-	trouble := func(where string) error {
+	failure := func(where string) error {
 		switch mode.Load() {
 		case where:
 			return errStorage
@@ -457,10 +460,10 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 		}
 		return nil
 	}
-	s := &meddler{before: func(_ context.Context, call string) error { return trouble(call) }}
+	s := &meddler{before: func(_ context.Context, call string) error { return failure(call) }}
 	s.watch = func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 		for ctx.Err() == nil {
-			if err := trouble("Watch"); err != nil {
+			if err := failure("Watch"); err != nil {
 				return err
 			}
 			feed.Heartbeat(time.Now())
@@ -472,11 +475,11 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 	clientDigest := tokenauth.Digest(sha256.Sum256([]byte(clientSecret.Reveal())))
 	caught.add("client secret", clientSecret.Reveal())
 	clients := registry{"app": {ID: "app", Secrets: []tokenauth.Digest{clientDigest}}}
-	users := leaky{trouble}
+	users := leaky{failure}
 	h := on.host(t, s, users, tokenauth.Options{
 		Clients: clients, Cache: &tokenauth.CacheOptions{Lease: 100 * time.Millisecond},
 		Throttle:  tokenauth.ThrottleOptions{PerAccountAndSource: 1000, PerAccount: 1000, PerSource: 100_000},
-		LiveCheck: func(context.Context, tokenauth.Principal) error { return trouble("LiveCheck") },
+		LiveCheck: func(context.Context, tokenauth.Principal) error { return failure("LiveCheck") },
 		Timeout:   100 * time.Millisecond,
 	})
 	basic := caught.addBasic("app", clientSecret.Reveal())
@@ -493,7 +496,7 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 		{"POST", "/Token", good, []string{"Authorization", basic}},
 		{"GET", "/Token", good + "&client_id=app&client_secret=" + clientSecret.Reveal(), nil},
 		{"POST", "/Token", grantFor("alice", canaryWrong), []string{"Authorization", basic}},
-		{"POST", "/Token", grantFor(canaryPassword, canaryWrong), []string{"Authorization", basic}}, // the password where the name belongs
+		{"POST", "/Token", grantFor(canaryPassword, canaryWrong), []string{"Authorization", basic}}, // a password sent as the user name
 		{"POST", "/Token", good, []string{"Authorization", wrongBasic}},
 		{"POST", "/Token", good + "&client_id=app&client_secret=" + canaryWrong, nil},
 		{"POST", "/Token", good + "&password=" + canaryWrong, []string{"Authorization", basic}},
@@ -563,7 +566,7 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 				defer func() { caught.look(t, "what "+what+" panics with", fmt.Sprint(recover())) }()
 				ctx, cancel := context.WithCancel(t.Context())
 				if m == "" && what != "Purge" {
-					cancel() // gone already
+					cancel() // as if the client had disconnected
 				}
 				defer cancel()
 				if err := call(ctx); err != nil {
@@ -573,11 +576,11 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 		}
 	}
 	if grants == 0 {
-		t.Error("nobody was signed in")
+		t.Error("no sign-in succeeded")
 	}
 	log := h.log.String()
 	if strings.Count(log, "\n") < 20 || !strings.Contains(log, "panic") || !strings.Contains(log, "feed of changes is lost") {
-		t.Errorf("the log has little: %.3000s", log)
+		t.Errorf("the log lacks lines that this test expects: %.3000s", log)
 	}
 	caught.look(t, "the log", log)
 	caught.look(t, "the server's log", h.serverLog.String())
@@ -586,12 +589,12 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 	}
 }
 
-// leaky are users that have an error for each of what they are asked.
-type leaky struct{ trouble func(where string) error }
+// leaky is an Authenticator whose errors contain its arguments.
+type leaky struct{ failure func(where string) error }
 
 func (l leaky) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
-	if err := l.trouble("Authenticate"); err != nil {
-		c.UserName = "" // which may be a password, and which Go prints
+	if err := l.failure("Authenticate"); err != nil {
+		c.UserName = "" // it may be a password, and fmt prints it
 		return tokenauth.Principal{}, fmt.Errorf("directory: binding with %+v: %w", c, err)
 	}
 	if c.Password.Reveal() != canaryPassword {
@@ -600,9 +603,9 @@ func (l leaky) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenau
 	return tokenauth.Principal{UserID: "1", UserName: "alice", Roles: []string{"Administrator"}}, nil
 }
 
-func (l leaky) Recheck(context.Context, tokenauth.Principal) error { return l.trouble("Recheck") }
+func (l leaky) Recheck(context.Context, tokenauth.Principal) error { return l.failure("Recheck") }
 
-// canariesInADatabase looks for secrets in all that is written to a database.
+// canariesInADatabase searches all values in a database for secrets.
 func canariesInADatabase(t *testing.T, e sqlEngine) {
 	caught := newCatcher()
 	d := e.open(t)
@@ -627,11 +630,11 @@ func canariesInADatabase(t *testing.T, e sqlEngine) {
 	for range 2 {
 		a := h.posts(t, issued, grantFor("alice", canaryPassword)+client)
 		caught.add("access token", accessTokenIn(t, a))
-		secret := accessTokenIn(t, a)[len("tat_")+44 : len("tat_")+86] // the secret part alone
+		secret := accessTokenIn(t, a)[len("tat_")+44 : len("tat_")+86] // the secret part of the token
 		caught.add("secret of an access token", secret)
 	}
 	h.posts(t, rejected, grantFor("alice", canaryWrong)+client)
-	h.posts(t, rejected, grantFor(canaryWrong, canaryWrong)+client) // where the name belongs
+	h.posts(t, rejected, grantFor(canaryWrong, canaryWrong)+client) // a password sent as the user name
 	rotated, err := s.Clients().RotateSecret(t.Context(), "app")
 	if err != nil {
 		t.Fatal(err)
@@ -639,33 +642,33 @@ func canariesInADatabase(t *testing.T, e sqlEngine) {
 	caught.add("client secret", rotated.Reveal())
 	values := valuesOf(t, db, "tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_clients", "tokenauth_schema")
 	if len(values) < 40 {
-		t.Errorf("there are %d values", len(values))
+		t.Errorf("the tables have only %d values", len(values))
 	}
 	for _, value := range values {
 		caught.look(t, "the database", string(value))
 	}
-	// Trouble with the database, which quotes what it was given.
+	// Errors of the database quote the values of a statement.
 	mustExec(t, db, "DROP TABLE tokenauth_tokens")
 	h.posts(t, unavailable, grantFor("alice", canaryPassword)+client)
 	mustExec(t, db, "DROP TABLE tokenauth_counters")
 	h.posts(t, unavailable, grantFor("alice", canaryPassword)+client)
-	mustExec(t, db, "UPDATE tokenauth_users SET password_hash = ?", canaryPassword) // in the clear
+	mustExec(t, db, "UPDATE tokenauth_users SET password_hash = ?", canaryPassword) // as plain text
 	h.posts(t, rejected, grantFor("alice", canaryPassword)+client)
 	mustExec(t, db, "DROP TABLE tokenauth_users")
 	a := h.posts(t, unavailable, grantFor("alice", canaryPassword)+client)
 	caught.look(t, "the answer", a.body)
 	if err := s.Users().SetPassword(t.Context(), user.ID, tokenauth.NewSecret(canaryPassword)); err == nil {
-		t.Error("a password was set without a table")
+		t.Error("SetPassword returned no error although the table is gone")
 	} else {
 		caught.look(t, "the error of SetPassword", err.Error())
 	}
 	if _, err := s.Users().Create(t.Context(), gormstore.User{Name: canaryWrong + " "}, tokenauth.NewSecret(canaryPassword)); err == nil {
-		t.Error("a user was added without a table")
+		t.Error("Create returned no error although the table is gone")
 	} else {
 		caught.look(t, "the error of Create", err.Error())
 	}
 	if h.log.String() == "" || printed.String() == "" {
-		t.Error("nothing was logged")
+		t.Error("one of the logs is empty")
 	}
 	caught.look(t, "the log", h.log.String())
 	caught.look(t, "the log of the users", printed.String())
@@ -674,7 +677,7 @@ func canariesInADatabase(t *testing.T, e sqlEngine) {
 	}
 }
 
-// valuesOf returns all that the tables hold.
+// valuesOf returns all values of the tables.
 func valuesOf(t *testing.T, db *gorm.DB, tables ...string) (values [][]byte) {
 	t.Helper()
 	for _, table := range tables {
@@ -704,7 +707,7 @@ func valuesOf(t *testing.T, db *gorm.DB, tables ...string) (values [][]byte) {
 	return values
 }
 
-// forge makes an access token of a slot and what stands in for the secret.
+// forge makes an access token with the slot and the given bytes as its secret.
 func forge(slot, secret []byte) string {
 	return withChecksum(slices.Concat([]byte{1}, slot, slices.Concat(secret, make([]byte, 32))[:32]))
 }
@@ -714,7 +717,8 @@ func digestOf(accessToken string) []byte {
 	return sum[:]
 }
 
-// secretsAreRedacted prints what holds secrets in each way that there is.
+// secretsAreRedacted prints values with secrets in every way that fmt, slog and
+// encoders offer.
 func secretsAreRedacted(t *testing.T) {
 	caught := newCatcher()
 	secret, wrong := tokenauth.NewSecret(canaryPassword), tokenauth.NewSecret(canaryWrong)
@@ -735,7 +739,7 @@ func secretsAreRedacted(t *testing.T) {
 	db := openDB(t, sqlite.open(t))
 	store := newStore(t, db, nil)
 	credentials := tokenauth.Credentials{UserName: "alice", Password: secret, ClientID: "app", ClientSecret: clientSecret}
-	type hosts struct { // an unexported field, on which fmt calls no methods
+	type hosts struct { // an unexported field: fmt calls no methods on it
 		secret      tokenauth.Secret
 		grant       tokenauth.IssuedToken
 		credentials tokenauth.Credentials
@@ -771,13 +775,13 @@ func secretsAreRedacted(t *testing.T) {
 	}
 	for what, v := range map[string]any{"Secret": secret, "Grant": grant, "Credentials": credentials, "key of the throttle": o.Throttle.Key} {
 		if text := fmt.Sprint(v); !strings.Contains(text, "[redacted]") {
-			t.Errorf("%s prints as %s", what, text)
+			t.Errorf("%s prints as %s, want no secret", what, text)
 		}
 	}
 }
 
-// panicOfTheHost has the host's own code panic, behind Gin's logger and
-// recovery as gin.Default has them.
+// panicOfTheHost makes the host's code panic behind Gin's logger and recovery,
+// in the order of gin.Default.
 func panicOfTheHost(t *testing.T) {
 	var ginLog journal
 	for name, on := range map[string]engine{
@@ -794,13 +798,13 @@ func panicOfTheHost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			caught := newCatcher()
 			var panicking atomic.Bool
-			trouble := func(where string) error {
+			failure := func(where string) error {
 				if panicking.Load() {
 					panic(where + " of " + canaryPassword)
 				}
 				return nil
 			}
-			h := on.host(t, new(memory.Store), leaky{trouble}, tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Principal) error { return trouble("live check") }})
+			h := on.host(t, new(memory.Store), leaky{failure}, tokenauth.Options{LiveCheck: func(context.Context, tokenauth.Principal) error { return failure("live check") }})
 			accessToken := h.signIn(t, grantFor("alice", canaryPassword))
 			caught.add("access token", accessToken)
 			panicking.Store(true)
@@ -810,42 +814,42 @@ func panicOfTheHost(t *testing.T) {
 				fmt.Sprintf("GET /me HTTP/1.1\r\nHost: x\r\nX-Canary: %s\r\nAuthorization: Bearer %s\r\n\r\n", canaryWrong, accessToken),
 			} {
 				handled, logged := h.handled.Load(), len(h.log.String())
-				// Nothing that comes behind on the connection is looked at.
+				// The server must not read a second request on the connection.
 				all := h.raw(t, request, "GET /open HTTP/1.1\r\nHost: x\r\n\r\n")
 				if !strings.HasPrefix(all, "HTTP/1.1 500 ") || strings.Count(all, "HTTP/1.1 ") != 1 || !strings.Contains(all, "\r\nConnection: close\r\n") ||
 					!strings.Contains(all, `{"error":"server_error","error_description":"The server met an unexpected condition."`) {
-					t.Errorf("answered %s", all)
+					t.Errorf("got %s, want one answer with status 500 and Connection: close", all)
 				}
 				if h.handled.Load() != handled {
 					t.Error("a handler was called")
 				}
 				caught.look(t, "the answer", all)
 				if log := h.log.String()[logged:]; !strings.Contains(log, "goroutine") || !strings.Contains(log, "leaky") && !strings.Contains(log, "panicOfTheHost") || strings.Contains(log, "alice") || strings.Contains(log, "HTTP/1.1") {
-					t.Errorf("the log is %s", log)
+					t.Errorf("the log lacks the stack or contains a part of the request: %s", log)
 				}
 			}
 			caught.look(t, "the log", h.log.String())
 			panicking.Store(false)
 			h.welcomes(t, accessToken, "after a panic")
-			h.welcomes(t, h.signIn(t, grantFor("alice", canaryPassword)), "after a panic, new")
+			h.welcomes(t, h.signIn(t, grantFor("alice", canaryPassword)), "a new token after a panic")
 			caught.look(t, "the server's log", h.serverLog.String())
 			caught.look(t, "Gin's log", ginLog.String())
 			if strings.Contains(h.serverLog.String()+ginLog.String(), "panic") {
-				t.Errorf("the panic got through: %s %s", h.serverLog, &ginLog)
+				t.Errorf("the panic reached the server or Gin's recovery: %s %s", h.serverLog, &ginLog)
 			}
 		})
 	}
 	if !strings.Contains(ginLog.String(), `"/Token"`) {
-		t.Errorf("Gin logged nothing: %s", &ginLog)
+		t.Errorf("Gin's logger did not log the request: %s", &ginLog)
 	}
 }
 
-// timing measures whether answers differ in time, which takes hours and a
-// machine that does nothing else: 20,000 samples of each kind.
+// timing compares the response times of 20,000 samples of each kind. It takes
+// hours and needs an otherwise idle machine.
 func timing(t *testing.T) {
 	samples, err := strconv.Atoi(os.Getenv("TOKENAUTH_TIMING"))
 	if err != nil {
-		t.Skip("SKIPPED: no times are compared; to do it: TOKENAUTH_TIMING=20000 go test -timeout 0 -run TestAbuse/L07 ./tokenauth/abuse")
+		t.Skip("SKIPPED: response times are not compared; to compare them: TOKENAUTH_TIMING=20000 go test -timeout 0 -run TestAbuse/L07 ./tokenauth/abuse")
 	}
 	accounts := make(map[string]password.Account)
 	hash, err := password.Hash(canaryPassword)
@@ -905,16 +909,16 @@ func timing(t *testing.T) {
 			for _, other := range names[:i] {
 				difference, z := compare(took[one], took[other])
 				t.Logf("%s and %s: the medians differ by %v, z is %.2f", one, other, difference, z)
-				// 1 % of a hash, and p = 0.001.
+				// The limits are 1 % of the time of a hash, and p = 0.001.
 				if difference.Abs() > 250*time.Microsecond && max(z, -z) > 3.29 {
-					t.Errorf("%s can be told from %s", one, other)
+					t.Errorf("the response times of %s and %s differ", one, other)
 				}
 			}
 		}
 	}
 }
 
-// compare returns the difference of two medians, and the z of the rank-sum test.
+// compare returns the difference of the medians, and z of the rank-sum test.
 func compare(a, b []time.Duration) (difference time.Duration, z float64) {
 	type sample struct {
 		took time.Duration
@@ -940,8 +944,8 @@ func compare(a, b []time.Duration) (difference time.Duration, z float64) {
 	return a[len(a)/2] - b[len(b)/2], z
 }
 
-// refusalsAreConstants sends what is broken in many ways. What is said of it is
-// a literal in the source.
+// refusalsAreConstants sends random malformed requests. Each text in an answer
+// must be a string literal in the source code.
 func refusalsAreConstants(t *testing.T, h *abuseHost) {
 	literals := make(map[string]bool)
 	for _, file := range sourceFiles(t, "..") {
@@ -993,23 +997,23 @@ func refusalsAreConstants(t *testing.T, h *abuseHost) {
 		said[fmt.Sprint(w.Code, " ", w.Body)]++
 		var body map[string]string
 		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
-			if w.Code == http.StatusNotFound || w.Code == http.StatusMethodNotAllowed { // Gin's and net/http's
+			if w.Code == http.StatusNotFound || w.Code == http.StatusMethodNotAllowed { // answers of Gin or net/http
 				continue
 			}
-			t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+			t.Fatalf("got %d %s, want JSON: %v", w.Code, w.Body, err)
 		}
 		for name, text := range body {
 			if !slices.Contains([]string{"error", "error_description", "Message"}, name) || !literals[text] {
-				t.Errorf("%d %s says %q", w.Code, name, text)
+				t.Errorf("the answer %d has the text %s=%q, which is not a literal in the source code", w.Code, name, text)
 			}
 		}
 	}
 	if len(said) < 15 || len(said) > 60 {
-		t.Errorf("%d different refusals were seen: %v", len(said), slices.Sorted(maps.Keys(said)))
+		t.Errorf("got %d different refusals, want 15 to 60: %v", len(said), slices.Sorted(maps.Keys(said)))
 	}
 }
 
-// sourceFiles parses the files of the packages in a folder and below, without the
+// sourceFiles parses the files of the packages in a folder and below it, except
 // tests.
 func sourceFiles(t *testing.T, folder string) (files map[string]*ast.File) {
 	t.Helper()
@@ -1022,12 +1026,12 @@ func sourceFiles(t *testing.T, folder string) (files map[string]*ast.File) {
 		return err
 	})
 	if err != nil || len(files) == 0 {
-		t.Fatalf("%d files in %s, %v", len(files), folder, err)
+		t.Fatalf("found %d source files in %s, error %v", len(files), folder, err)
 	}
 	return files
 }
 
-// goCommand runs the go command in a folder, this one if it is empty.
+// goCommand runs the go command in a folder; "" means the current one.
 func goCommand(t *testing.T, folder string, args ...string) []byte {
 	t.Helper()
 	out, err := tryGo(t, folder, nil, args...)
@@ -1046,21 +1050,23 @@ func tryGo(t *testing.T, folder string, env []string, args ...string) ([]byte, e
 	return downloads.ReplaceAll(out, nil), err
 }
 
-// downloads are what the go command tells of on a machine that lacks a module.
+// downloads matches the lines that the go command prints while it downloads
+// modules.
 var downloads = regexp.MustCompile(`(?m)^go: downloading .*\n`)
 
-// dependencies are the import paths of packages and of all that they import.
+// dependencies returns the import paths of the packages and of all their
+// dependencies.
 func dependencies(t *testing.T, packages ...string) []string {
 	t.Helper()
 	paths := strings.Fields(string(goCommand(t, "", append([]string{"list", "-deps"}, packages...)...)))
 	if len(paths) < 20 {
-		t.Fatalf("there are %d dependencies", len(paths))
+		t.Fatalf("go list found only %d dependencies", len(paths))
 	}
 	return paths
 }
 
-// checksums builds a module with the requirements of this one, once with its
-// checksums, and once with one changed.
+// checksums builds a module with the requirements of this one: with its
+// checksums, with a changed one, and with none.
 func checksums(t *testing.T) {
 	mod, err := os.ReadFile("../../go.mod")
 	if err != nil {
@@ -1079,7 +1085,7 @@ func checksums(t *testing.T) {
 		t.Fatal("go.sum lacks x/crypto")
 	}
 	changed := bytes.Clone(sums)
-	changed[line[2]] ^= 1 // stays a letter or digit, or is no base64, which is as wrong
+	changed[line[2]] ^= 1 // changes one character of the base64
 	for name, sums := range map[string][]byte{"the same": sums, "changed": changed, "missing": nil} {
 		dir := t.TempDir()
 		if err := errors.Join(
@@ -1091,15 +1097,16 @@ func checksums(t *testing.T) {
 		}
 		out, err := tryGo(t, dir, []string{"GOFLAGS=-mod=readonly", "GOWORK=off"}, "list", "-deps", ".")
 		if (err == nil) != (name == "the same") {
-			t.Errorf("%s: %v: %s", name, err, out)
+			t.Errorf("go list with checksums %s: got error %v, want success only for the same: %s", name, err, out)
 		}
 		if name == "changed" && !strings.Contains(string(out), "checksum mismatch") {
-			t.Errorf("%s: %s", name, out)
+			t.Errorf("go list with checksums %s: want checksum mismatch, got %s", name, out)
 		}
 	}
 }
 
-// weakConfigurations are refused by name.
+// weakConfigurations checks that New refuses invalid options by an error that
+// names the field.
 func weakConfigurations(t *testing.T) {
 	s := new(memory.Store)
 	for _, test := range []struct {
@@ -1112,7 +1119,7 @@ func weakConfigurations(t *testing.T) {
 		{"database", func() error { _, err := gormstore.New(t.Context(), nil, nil); return err }},
 	} {
 		if err := test.err(); err == nil || !strings.Contains(err.Error(), test.says) {
-			t.Errorf("%s: %v", test.says, err)
+			t.Errorf("the error is %[2]v, want one that names the %[1]s", test.says, err)
 		}
 	}
 	for field, options := range map[string][]tokenauth.Options{
@@ -1138,22 +1145,22 @@ func weakConfigurations(t *testing.T) {
 	} {
 		for _, o := range options {
 			if auth, err := tokenauth.New(s, directory{}, &o); auth != nil || err == nil || !strings.Contains(err.Error(), field) {
-				t.Errorf("%s: %v", field, err)
+				t.Errorf("invalid %s: New returns the error %v, want one that names the field", field, err)
 			}
 		}
 	}
-	// What switches something off says so.
+	// A switch that weakens the security has a name with Insecure.
 	for _, options := range []reflect.Type{reflect.TypeFor[tokenauth.Options](), reflect.TypeFor[tokenauth.ThrottleOptions](), reflect.TypeFor[tokenauth.CacheOptions]()} {
 		for i := range options.NumField() {
-			if f := options.Field(i); f.Type.Kind() == reflect.Bool && !strings.HasPrefix(f.Name, "Insecure") && f.Name != "DisableGET" { // which is the stricter way
-				t.Errorf("%s.%s is a switch of no loud name", options, f.Name)
+			if f := options.Field(i); f.Type.Kind() == reflect.Bool && !strings.HasPrefix(f.Name, "Insecure") && f.Name != "DisableGET" { // DisableGET is the stricter choice
+				t.Errorf("%s.%s is a bool whose name does not begin with Insecure", options, f.Name)
 			}
 		}
 	}
 }
 
-// importsDoNothing looks for what would be done at import, and for what anybody
-// could change for all.
+// importsDoNothing checks that packages have no init func, start no goroutine,
+// and export no variables that another package could change.
 func importsDoNothing(t *testing.T) {
 	for _, folder := range []string{"../../ginadapter", "..", "../../storage/memory", "../../storage/gormstore", "../../storage/redisstore"} {
 		for path, file := range sourceFiles(t, folder) {
@@ -1161,7 +1168,7 @@ func importsDoNothing(t *testing.T) {
 				switch decl := decl.(type) {
 				case *ast.FuncDecl:
 					if decl.Name.Name == "init" {
-						t.Errorf("%s has an init", path)
+						t.Errorf("%s has an init func", path)
 					}
 				case *ast.GenDecl:
 					for _, spec := range decl.Specs {
@@ -1171,7 +1178,7 @@ func importsDoNothing(t *testing.T) {
 						}
 						for _, name := range v.Names {
 							if name.IsExported() && !strings.HasPrefix(name.Name, "Err") && name.Name != "Migrations" {
-								t.Errorf("%s: anybody can change %s", path, name.Name)
+								t.Errorf("%s exports the variable %s, which any package can change", path, name.Name)
 							}
 						}
 						ast.Inspect(v, func(n ast.Node) bool {
@@ -1187,9 +1194,9 @@ func importsDoNothing(t *testing.T) {
 	}
 }
 
-// otherSystems looks at what the core is built of on other systems. That it
-// builds takes minutes where the standard library is not compiled for them yet,
-// so that is done if it is asked for.
+// otherSystems checks which files the core has on other systems. With
+// TOKENAUTH_CROSS set it also builds the core for them, which takes minutes the
+// first time.
 func otherSystems(t *testing.T) {
 	deep := os.Getenv("TOKENAUTH_CROSS") != ""
 	for _, env := range [][]string{
@@ -1199,27 +1206,27 @@ func otherSystems(t *testing.T) {
 	} {
 		out, err := tryGo(t, "", env, "list", "-deps", "-f", "{{.ImportPath}}{{with .Error}} fails: {{.}}{{end}}{{if .CgoFiles}} uses cgo{{end}}{{if not (or .GoFiles .XTestGoFiles)}} is empty{{end}}", "../...")
 		if err != nil || !strings.Contains(string(out), "github.com/bearerkit/bearerkit/tokenauth/password\n") {
-			t.Errorf("%v: %v\n%s", env, err, out)
+			t.Errorf("go list for %v: %v\n%s", env, err, out)
 		}
 		for line := range strings.Lines(string(out)) {
 			if fields := strings.Fields(line); len(fields) != 1 && fields[0] != "unsafe" {
-				t.Errorf("%v: %s", env, line)
+				t.Errorf("package for %v has a problem: %s", env, line)
 			}
 		}
 		if deep {
 			if out, err := tryGo(t, "", env, "build", "../..."); err != nil {
-				t.Errorf("%v: %v\n%s", env, err, out)
+				t.Errorf("go build for %v: %v\n%s", env, err, out)
 			}
 		}
 	}
 	if !deep {
-		t.Log("SKIPPED: nothing was built for other systems; to do it: TOKENAUTH_CROSS=1 go test -run TestAbuse/L20 ./tokenauth/abuse")
+		t.Log("SKIPPED: nothing was built for other systems; to build: TOKENAUTH_CROSS=1 go test -run TestAbuse/L20 ./tokenauth/abuse")
 		return
 	}
-	if runtime.GOOS == "linux" && runtime.GOARCH == "amd64" { // which runs these too
+	if runtime.GOOS == "linux" && runtime.GOARCH == "amd64" { // amd64 runs programs of 386
 		out, err := tryGo(t, "", []string{"GOARCH=386", "CGO_ENABLED=0"}, "test", "-count=1", "-run", "^(TestTokenFormatStaysTheSame|TestStoredKeysStayTheSame|TestMintAndParseAgree)$", "-v", "..")
 		if err != nil || strings.Count(string(out), "--- PASS") != 3 {
-			t.Errorf("on 32 bits: %v\n%s", err, out)
+			t.Errorf("tests on 32 bits: %v\n%s", err, out)
 		}
 	}
 }

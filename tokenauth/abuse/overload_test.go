@@ -21,12 +21,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// throttled is the reply to whoever has to wait for so many seconds.
+// throttled is the refusal of a sign-in that must wait for that many seconds.
 func throttled(seconds int) reply {
 	return refusal(429, "temporarily_unavailable", "Too many failed sign-ins. Try again later.").with("Retry-After", strconv.Itoa(seconds))
 }
 
-// Bodies of token requests with a wrong password.
+// These are bodies of token requests with a wrong password.
 const (
 	wrongAdmin  = grantOf + "admin&password=x"
 	wrongReader = grantOf + "reader&password=x"
@@ -34,15 +34,16 @@ const (
 
 var goodReader = grantOf + "reader&password=" + url.QueryEscape(otherPassword)
 
-// behindProxy is a setup in which tests say where they come from.
+// behindProxy makes the host trust proxies, so that a test can choose the
+// client's address.
 func behindProxy(s *setup) {
 	s.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
 }
 
 func from(address string) []string { return []string{"X-Forwarded-For", address} }
 
-// outcome sends a token request and says what came of it: the status, and the
-// seconds to wait if there are any.
+// outcome sends a token request. It returns the status, and the seconds of
+// Retry-After if there are any.
 func (h *abuseHost) outcome(t *testing.T, body string, headers ...string) string {
 	t.Helper()
 	a := h.do(t, "POST", "/Token", body, headers...)
@@ -55,11 +56,11 @@ func (h *abuseHost) outcome(t *testing.T, body string, headers ...string) string
 func (h *abuseHost) expectOutcome(t *testing.T, want, body string, headers ...string) {
 	t.Helper()
 	if got := h.outcome(t, body, headers...); got != want {
-		t.Errorf("%s %v: %s, want %s", body, headers, got, want)
+		t.Errorf("sign-in with body %s and headers %v: got %s, want %s", body, headers, got, want)
 	}
 }
 
-// Overload and the throttle.
+// Chapter T of the catalogue: overload and the throttle.
 var overload = []situation{
 	{
 		id: "T01", what: "the sixth failure of an account from one source",
@@ -70,15 +71,15 @@ var overload = []situation{
 			for range 20 {
 				h.tries(t, throttled(1), "POST", "/Token", wrongAdmin)
 			}
-			// What was refused did not make the wait longer.
+			// The throttled attempts did not make the wait longer.
 			h.wait(time.Second)
 			h.tries(t, rejected, "POST", "/Token", wrongAdmin)
 			h.tries(t, throttled(2), "POST", "/Token", wrongAdmin)
 		},
 	},
 	{
-		id: "T02", what: "the right password while throttled",
-		with: func(s *setup) { s.local = true }, // as it is by default
+		id: "T02", what: "the correct password while throttled",
+		with: func(s *setup) { s.local = true }, // this is the default
 		run: func(t *testing.T, h *abuseHost) {
 			for range 5 {
 				h.expectOutcome(t, "400", wrongAdmin)
@@ -88,7 +89,7 @@ var overload = []situation{
 			right.Header.Del("Date")
 			wrong.Header.Del("Date")
 			if right.body != wrong.body || fmt.Sprint(right.Header) != fmt.Sprint(wrong.Header) {
-				t.Errorf("the right password answers %v %s, a wrong one %v %s", right.Header, right.body, wrong.Header, wrong.body)
+				t.Errorf("the correct password got %v %s, a wrong one %v %s, want equal answers", right.Header, right.body, wrong.Header, wrong.body)
 			}
 			h.tries(t, throttled(1), "POST", "/Token", "grant_type=password", basic("admin", adminPassword)...)
 			h.wait(time.Second)
@@ -96,38 +97,38 @@ var overload = []situation{
 		},
 	},
 	{
-		id: "T03", what: "a thousand wrong guesses at once",
+		id: "T03", what: "a thousand concurrent wrong guesses",
 		run: func(t *testing.T, h *abuseHost) {
 			before := h.moment()
 			got := h.atOnce(t, 1000, wrongAdmin)
 			if got["400"] != 5 || got["429"] != 995 {
-				t.Errorf("the outcomes are %v", got)
+				t.Errorf("the statuses are %v, want 400 five times and 429 for the others", got)
 			}
 			if n := h.users.hashes.Load() - before.hashes; n != 5 {
-				t.Errorf("%d were hashed", n)
+				t.Errorf("%d passwords were hashed, want 5", n)
 			}
 			if failures := h.moment().failures(); failures != 5*5 {
-				t.Errorf("the counters have %d failures", failures)
+				t.Errorf("the counters have %d failures in all, want 25", failures)
 			}
 		},
 	},
 	{
-		id: "T04", what: "a thousand good sign-ins at once",
+		id: "T04", what: "a thousand concurrent valid sign-ins",
 		run: func(t *testing.T, h *abuseHost) {
 			got := h.atOnce(t, 1000, goodGrant)
 			if got["200"]+got["503"] != 1000 || got["200"] < 500 {
-				t.Errorf("the outcomes are %v", got)
+				t.Errorf("the statuses are %v, want only 200 and 503, and 200 for at least half of them", got)
 			}
 			if m := h.moment(); m.failures() != 0 || pendingIn(m.counters) != 0 {
-				t.Errorf("the counters are %v", m.counters)
+				t.Errorf("the counters are %v, want no failed and no pending attempts", m.counters)
 			}
 			if stored := h.storage.called("Replace") - 1; stored != got["200"] {
-				t.Errorf("%d tokens were stored for %d answers", stored, got["200"])
+				t.Errorf("%d tokens were stored for %d answers with status 200", stored, got["200"])
 			}
 		},
 	},
 	{
-		id: "T05", what: "an attacker who goes through an IPv6 /64, and through a /48",
+		id: "T05", what: "an attacker who uses many addresses of an IPv6 /64 and of a /48",
 		with: func(s *setup) {
 			behindProxy(s)
 			s.Throttle.PerSource = 6 // and 60 for a /48
@@ -138,8 +139,8 @@ var overload = []situation{
 			}
 			h.expectOutcome(t, "429 after 1", goodGrant, from("2001:db8:1:1:ffff::")...)
 			h.expectOutcome(t, "200", goodGrant, from("2001:db8:1:2::1")...)
-			// Of a /48, the failures of all its /64 count together, whatever the
-			// accounts.
+			// The failures of all /64 networks in a /48 count together, for any
+			// account.
 			h.more(3)
 			for i := range 60 - 5 {
 				body := grantOf + fmt.Sprint("more", i%3) + "&password=x"
@@ -150,7 +151,7 @@ var overload = []situation{
 		},
 	},
 	{
-		id: "T06", what: "spellings of one address, and peers without any",
+		id: "T06", what: "notations of one address and peers without an address",
 		with: behindProxy,
 		run: func(t *testing.T, h *abuseHost) {
 			for _, spellings := range [][]string{
@@ -174,23 +175,23 @@ var overload = []situation{
 			unknown := []string{"@", "", "/run/socket", "pipe", "999.1.1.1:80"}
 			for _, address := range unknown {
 				if status := peer(address, aNewGuess(wrongReader)); status != 400 {
-					t.Errorf("a guess from %q answered %d", address, status)
+					t.Errorf("wrong password from peer %q: got %d, want 400", address, status)
 				}
 			}
 			for _, address := range unknown {
 				if status := peer(address, goodReader); status != 429 {
-					t.Errorf("a sign-in from %q answered %d", address, status)
+					t.Errorf("valid sign-in from peer %q: got %d, want 429", address, status)
 				}
 			}
 			if status := peer("192.0.2.77:1", goodReader); status != 200 {
-				t.Errorf("a sign-in from elsewhere answered %d", status)
+				t.Errorf("valid sign-in from another address: got %d, want 200", status)
 			}
 		},
 	},
 	{
-		id: "T07", what: "headers that name another address, of a peer who is not trusted",
+		id: "T07", what: "headers with another address, from an untrusted peer",
 		run: func(t *testing.T, h *abuseHost) {
-			// Gin itself would believe them.
+			// Gin's default configuration would trust these headers.
 			names := []string{"X-Forwarded-For", "X-Real-IP", "Forwarded", "CF-Connecting-IP", "True-Client-IP", "X-Appengine-Remote-Addr", "Client-IP"}
 			for i := range 30 {
 				var headers []string
@@ -206,11 +207,11 @@ var overload = []situation{
 		},
 	},
 	{
-		id: "T08", what: "what a client wrote into the header that a trusted proxy appends to",
+		id: "T08", what: "addresses that the client writes into the header of a trusted proxy",
 		with: behindProxy,
 		run: func(t *testing.T, h *abuseHost) {
-			// Each of them five times from the same place, which then is full,
-			// whatever is said further left.
+			// Each header gives five failures to the same address, which then is
+			// over its limit. The entries further left have no effect.
 			for address, headers := range map[string]func(i int) []string{
 				"203.0.113.1": func(i int) []string { return from(fmt.Sprintf("198.51.100.%d, 203.0.113.1", i)) },
 				"203.0.113.2": func(i int) []string { return from(fmt.Sprintf("198.51.100.%d,203.0.113.2,10.1.2.3, 127.0.0.9", i)) },
@@ -218,7 +219,7 @@ var overload = []situation{
 					return append(from(fmt.Sprintf("198.51.100.%d", i)), from(" 203.0.113.3 , 10.0.0.1")...)
 				},
 				"203.0.113.4": func(i int) []string { return append(from(fmt.Sprintf("x%d", i)), from("203.0.113.4")...) },
-				// Rubbish on the way, and the peer itself has to answer for it.
+				// If an entry is not an address, the peer is the source.
 				"127.0.0.1": func(i int) []string {
 					return from([]string{"203.0.113.9, unknown", "203.0.113.8, ", "", "203.0.113.7, _hidden, 10.0.0.1", "203.0.113.6, 1.2.3"}[i])
 				},
@@ -230,11 +231,12 @@ var overload = []situation{
 					h.expectOutcome(t, "429 after 1", wrongAdmin, headers(i)...)
 				}
 				h.expectOutcome(t, "429 after 1", wrongAdmin, from(address)...)
-				h.expectOutcome(t, "200", goodGrant, from("192.0.2.1")...) // and the account is free again
+				h.expectOutcome(t, "200", goodGrant, from("192.0.2.1")...) // the success resets the counters of the account
 			}
-			// More proxies than there are: the peer has to answer for that, too.
+			// With too many entries, the peer is the source, too.
 			h.expectOutcome(t, "429 after 1", wrongAdmin, from("203.0.113.6"+strings.Repeat(", 10.0.0.1", 50_000))...)
-			// Who says nothing is the peer, and so is who says it otherwise.
+			// Without the header the peer is the source. Other headers have no
+			// effect.
 			h.expectOutcome(t, "429 after 1", goodGrant)
 			h.expectOutcome(t, "429 after 1", goodGrant, "X-Real-IP", "192.0.2.2", "Forwarded", "for=192.0.2.2")
 		},
@@ -244,7 +246,7 @@ var overload = []situation{
 		with: func(s *setup) {
 			s.normalize = func(name string) string {
 				local, domain, _ := strings.Cut(name, "@")
-				local, _, _ = strings.Cut(local, "+") // a host's own rule
+				local, _, _ = strings.Cut(local, "+") // a rule of this host
 				return new(gormstore.Users).NormalizeUserName(local + "@" + domain)
 			}
 		},
@@ -258,17 +260,18 @@ var overload = []situation{
 			for _, spelling := range spellings {
 				h.tries(t, throttled(1), "POST", "/Token", grantOf+spelling+"&password=x")
 			}
-			// Nobody has this name. It counts together with the four that look like
-			// it, or the tries would tell that these are one account.
+			// No account has this name. It counts together with the four that fold
+			// to it. Otherwise the number of tries would reveal that they are one
+			// account.
 			h.tries(t, rejected, "POST", "/Token", grantOf+"umit@example.org&password=x")
 			h.tries(t, throttled(1), "POST", "/Token", grantOf+"umit@example.org&password=x")
 			h.tries(t, rejected, "POST", "/Token", grantOf+"somebody@example.org&password=x")
 		},
 	},
 	{
-		// The bound is tested here at its smallest; how many counters are kept
-		// is counted in package tokenauth.
-		id: "T10", what: "names without end",
+		// This tests the smallest limit. Package tokenauth tests how many counters
+		// are kept.
+		id: "T10", what: "an unlimited number of user names",
 		alone: func(t *testing.T) {
 			now := start
 			auth, err := tokenauth.New(new(memory.Store), people{}, &tokenauth.Options{
@@ -302,16 +305,17 @@ var overload = []situation{
 					hashed++
 				}
 			}
-			// None of these is over a limit, and none pays for the others.
+			// None of these accounts is over a limit, and none is throttled for the
+			// others.
 			if hashed != 30_000 {
-				t.Errorf("%d of 30000 newcomers were asked for their password", hashed)
+				t.Errorf("%d of 30000 sign-ins of new accounts were checked, want all", hashed)
 			}
-			// Those who were held up still are, and the known are still known.
+			// A throttled account stays throttled, and a known source stays known.
 			if got := try("admin", "pass word+%", tired); got != "too many failed sign-ins" {
-				t.Errorf("the flood has freed the one who was held up: %s", got)
+				t.Errorf("sign-in of the throttled account after the flood: got %s, want too many failed sign-ins", got)
 			}
 			if got := try("reader", "pass word+%", home); got != "in" {
-				t.Errorf("the flood has locked out an owner: %s", got)
+				t.Errorf("sign-in of a known user after the flood: got %s, want in", got)
 			}
 			refused := 0
 			for range 1000 {
@@ -320,33 +324,34 @@ var overload = []situation{
 				}
 			}
 			if refused < 990 {
-				t.Errorf("only %d of 1000 guesses were refused", refused)
+				t.Errorf("only %d of 1000 guesses were throttled, want at least 990", refused)
 			}
 			now = now.Add(time.Second)
 			if got := try("admin", "pass word+%", tired); got != "in" {
-				t.Errorf("after the wait: %s", got)
+				t.Errorf("sign-in after the wait: got %s, want in", got)
 			}
 		},
 	},
 	{
-		id: "T11", what: "a botnet that locks an owner out",
+		id: "T11", what: "a botnet that tries to lock out an owner",
 		with: behindProxy,
 		run: func(t *testing.T, h *abuseHost) {
 			const home = "192.0.2.1"
 			h.expectOutcome(t, "200", goodReader, from(home)...)
-			// The owner's own sign-in ends the failures in a row, so for a
-			// hundred of them the owner must be away.
+			// A successful sign-in of the owner ends the row of failures. So the
+			// owner must be away for a hundred failures.
 			for i := range 100 {
 				h.guess(t, wrongReader, fmt.Sprintf("203.0.113.%d", i))
 			}
 			for range 3 {
-				// Beyond a hundred no wait helps newcomers, though they are told of one.
+				// After a hundred failures, waiting does not help an unknown
+				// source, although the answer has a Retry-After.
 				h.expectOutcome(t, "429 after 3600", goodReader, from("198.51.100.1")...)
 				h.wait(time.Hour)
 			}
 			h.expectOutcome(t, "200", goodReader, from(home)...)
 			h.expectOutcome(t, "200", goodReader, from("198.51.100.1")...)
-			// With the owner at home all the while, all get in.
+			// If the owner signs in from time to time, every source can sign in.
 			for i := range 60 {
 				h.outcome(t, wrongReader, from(fmt.Sprintf("203.0.112.%d", i))...)
 				if i%10 == 9 {
@@ -356,7 +361,7 @@ var overload = []situation{
 		},
 	},
 	{
-		id: "T12", what: "the hundred and first failure in a row, over as many addresses and ninety days",
+		id: "T12", what: "101 failures in a row from as many addresses over ninety days",
 		with: behindProxy,
 		run: func(t *testing.T, h *abuseHost) {
 			for i := range 100 {
@@ -369,7 +374,7 @@ var overload = []situation{
 				h.expectOutcome(t, "429 after 3600", goodReader, from(fmt.Sprintf("198.51.100.%d", i))...)
 			}
 			if n := h.users.hashes.Load() - before; n != 0 {
-				t.Errorf("%d were hashed", n)
+				t.Errorf("%d passwords were hashed, want 0", n)
 			}
 			if err := h.auth.Unthrottle(t.Context(), "2", "reader"); err != nil {
 				t.Fatal(err)
@@ -378,18 +383,18 @@ var overload = []situation{
 		},
 	},
 	{
-		id: "T13", what: "a success forgets the account's own failures and nobody else's",
+		id: "T13", what: "a success resets only the account's own failures",
 		run: func(t *testing.T, h *abuseHost) {
 			for range 4 {
 				h.tries(t, rejected, "POST", "/Token", wrongAdmin)
 				h.tries(t, rejected, "POST", "/Token", wrongReader)
 			}
 			if n := h.moment().failures(); n != 4*4+4*4+8 {
-				t.Errorf("the counters have %d failures", n)
+				t.Errorf("the counters have %d failures in all", n)
 			}
 			h.tries(t, issued, "POST", "/Token", goodGrant)
 			if n := h.moment().failures(); n != 4*4+8 {
-				t.Errorf("the counters have %d failures after a success", n)
+				t.Errorf("the counters have %d failures in all after a success", n)
 			}
 			h.tries(t, rejected, "POST", "/Token", wrongReader)
 			h.tries(t, throttled(1), "POST", "/Token", goodReader)
@@ -400,7 +405,7 @@ var overload = []situation{
 		},
 	},
 	{
-		id: "T14", what: "an attacker who signs in as oneself in between",
+		id: "T14", what: "an attacker who signs in to an own account in between",
 		with: func(s *setup) { s.Throttle.PerSource = 12 },
 		run: func(t *testing.T, h *abuseHost) {
 			h.more(4)
@@ -413,9 +418,9 @@ var overload = []situation{
 		},
 	},
 	{
-		id: "T15", what: "the storage that counts is down",
+		id: "T15", what: "a failing storage of the throttle counters",
 		with: func(s *setup) {
-			s.Throttle.Replicas = 2 // of five failures, two are this one's
+			s.Throttle.Replicas = 2 // this process may count two of five failures
 			s.Timeout = 50 * time.Millisecond
 		},
 		run: func(t *testing.T, h *abuseHost) {
@@ -431,14 +436,14 @@ var overload = []situation{
 			for range 2 {
 				h.expectOutcome(t, "400", wrongAdmin)
 			}
-			h.storage.meet(counters(hangs)) // which is the same trouble
+			h.storage.meet(counters(hangs)) // the same failure to the throttle
 			for range 3 {
 				h.tries(t, throttled(1), "POST", "/Token", wrongAdmin)
 				h.tries(t, throttled(1), "POST", "/Token", goodGrant)
 			}
 			h.expectOutcome(t, "200", goodReader)
 			if n := strings.Count(h.log.String(), "level=ERROR"); n != 1 || !strings.Contains(h.log.String(), "this process counts for itself") {
-				t.Errorf("the operator was told %d times: %s", n, h.log)
+				t.Errorf("the log has %d errors, want 1 that names the fallback: %s", n, h.log)
 			}
 			h.storage.meet(nil)
 			for range 5 {
@@ -446,14 +451,14 @@ var overload = []situation{
 			}
 			h.tries(t, throttled(1), "POST", "/Token", goodGrant)
 			h.storage.meet(counters(fails))
-			h.tries(t, throttled(1), "POST", "/Token", goodGrant) // as many as before
+			h.tries(t, throttled(1), "POST", "/Token", goodGrant) // still throttled, as before the failure
 			if n := strings.Count(h.log.String(), "level=ERROR"); n != 1 {
-				t.Errorf("the operator was told %d times in a minute: %s", n, h.log)
+				t.Errorf("the log has %d errors within a minute, want 1: %s", n, h.log)
 			}
 			h.wait(time.Minute)
 			h.expectOutcome(t, "200", goodReader)
 			if n := strings.Count(h.log.String(), "level=ERROR"); n != 2 {
-				t.Errorf("the operator was told %d times: %s", n, h.log)
+				t.Errorf("the log has %d errors after another minute, want 2: %s", n, h.log)
 			}
 		},
 	},
@@ -467,26 +472,27 @@ var overload = []situation{
 			h.wait(-80*time.Second + 72*time.Second)
 			h.tries(t, throttled(6), "POST", "/Token", goodGrant)
 			h.wait(-10 * time.Hour)
-			h.tries(t, throttled(8), "POST", "/Token", goodGrant) // the whole wait, and no more
+			h.tries(t, throttled(8), "POST", "/Token", goodGrant) // the complete wait of 8 s, and not 10 h
 			h.wait(-365 * 24 * time.Hour)
 			h.tries(t, throttled(8), "POST", "/Token", goodGrant)
 			h.wait(365*24*time.Hour + 10*time.Hour + 6*time.Second)
 			h.tries(t, issued, "POST", "/Token", goodGrant)
 		},
 	},
-	{id: "T17", what: "500 sign-ins at once with passwords of 1 KB: bounded memory, and validation beside them goes on", alone: crowd},
-	{id: "T18", what: "a client that waits to be hashed disconnects: it leaves the queue and takes no place", alone: waiterLeaves},
-	{id: "T19", what: "a panic while hashing frees the place", alone: panicFreesThePlace},
+	{id: "T17", what: "500 concurrent sign-ins with passwords of 1 KB: memory is bounded, and validations succeed meanwhile", alone: crowd},
+	{id: "T18", what: "a client disconnects while its password waits to be hashed: its place is free at once", alone: waiterLeaves},
+	{id: "T19", what: "a panic while hashing frees its place for the next sign-in", alone: panicFreesThePlace},
 	{
-		id: "T20", what: "Retry-After is a whole number of seconds up to an hour, and says nothing of the account",
+		id: "T20", what: "Retry-After is a whole number of seconds up to an hour, and does not depend on the account",
 		with: func(s *setup) {
 			behindProxy(s)
 			s.Throttle.PerAccount = 6
 		},
 		run: func(t *testing.T, h *abuseHost) {
 			heard := func(name string) (all []string) {
-				for i := range 20 { // fewer than the sources may have
-					// Two sources in turn, so that both layers have their say.
+				for i := range 20 { // below the limit of a source
+					// Two sources in turn, so that the limits of source and account
+					// both apply.
 					source := from(fmt.Sprintf("203.0.113.%d", i%2))
 					body := grantOf + name + "&password=x"
 					for {
@@ -497,11 +503,11 @@ var overload = []situation{
 						}
 						seconds, err := strconv.Atoi(strings.TrimPrefix(got, "429 after "))
 						if err != nil || seconds < 1 || seconds > 3600 {
-							t.Fatalf("told %q", got)
+							t.Fatalf("got %q, want 429 with a Retry-After from 1 to 3600", got)
 						}
 						h.wait(time.Duration(seconds)*time.Second - 999*time.Millisecond)
 						if early := h.outcome(t, body, source...); early != "429 after 1" {
-							t.Fatalf("a moment before: %q", early)
+							t.Fatalf("999 ms before the end of the wait: got %q, want 429 after 1", early)
 						}
 						h.wait(999 * time.Millisecond)
 					}
@@ -511,16 +517,16 @@ var overload = []situation{
 			unknown := heard("nobody")
 			h.wait(24 * time.Hour)
 			if known := heard("reader"); fmt.Sprint(known) != fmt.Sprint(unknown) {
-				t.Errorf("a known account hears %v, an unknown one %v", known, unknown)
+				t.Errorf("the outcomes for a known account are %v, and for an unknown one %v, want equal outcomes", known, unknown)
 			}
 			if longest := unknown[len(unknown)-2]; longest != "429 after 3600" {
-				t.Errorf("the longest wait is %s", longest)
+				t.Errorf("the longest wait is %s, want 429 after 3600", longest)
 			}
 		},
 	},
 }
 
-// more adds so many accounts.
+// more adds n accounts.
 func (h *abuseHost) more(n int) {
 	for i := range n {
 		h.users.put(password.Account{UserID: fmt.Sprint("more", i), UserName: fmt.Sprint("more", i), PasswordHash: otherHash()})
@@ -534,24 +540,25 @@ func pendingIn(counters map[throttle.Key]throttle.Counter) (n int64) {
 	return n
 }
 
-// guess fails to sign in from an address, after waiting if told to.
+// guess sends a wrong password from the address. If it is throttled, it waits
+// as long as Retry-After says, and sends it again.
 func (h *abuseHost) guess(t *testing.T, body, address string) {
 	t.Helper()
 	got := h.outcome(t, body, from(address)...)
 	if after, ok := strings.CutPrefix(got, "429 after "); ok {
 		seconds, err := strconv.Atoi(after)
 		if err != nil || seconds > 3600 {
-			t.Fatalf("told %q", got)
+			t.Fatalf("got %q, want 400 or 429 with a Retry-After of at most 3600", got)
 		}
 		h.wait(time.Duration(seconds) * time.Second)
 		got = h.outcome(t, body, from(address)...)
 	}
 	if got != "400" {
-		t.Fatalf("a guess from %s: %s", address, got)
+		t.Fatalf("wrong password from %s: got %s, want 400", address, got)
 	}
 }
 
-// atOnce sends so many token requests at once, and counts the status codes.
+// atOnce sends n concurrent token requests and counts the statuses.
 func (h *abuseHost) atOnce(t *testing.T, n int, body string) map[string]int {
 	t.Helper()
 	var mu sync.Mutex

@@ -26,7 +26,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// What a token request is told that is refused before any password.
+// The refusals of token requests before any password is checked.
 var (
 	inTheQuery  = early(400, "Credentials belong in the body, never in the query.")
 	tooLarge    = early(413, "The body has more than 8192 bytes.")
@@ -45,13 +45,14 @@ var (
 	markedName  = badRequest("A byte order mark may only begin the body.")
 )
 
-// What begins a request over a raw connection, and what follows on it.
+// rawToken is part of a request over a raw connection. pipelined is a second
+// request on the same connection.
 const (
 	rawToken  = " /Token HTTP/1.1\r\nHost: x\r\n"
 	pipelined = "GET /open HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 )
 
-// bodies returns a situation of bodies that all have the same outcome.
+// bodies returns a situation in which all bodies get the same reply.
 func bodies(id, what string, want reply, bodies ...string) situation {
 	return situation{id: id, what: what, run: func(t *testing.T, h *abuseHost) {
 		for _, body := range bodies {
@@ -61,8 +62,8 @@ func bodies(id, what string, want reply, bodies ...string) situation {
 	}}
 }
 
-// literally returns a situation of passwords as they stand in a body, and what they
-// are.
+// literally returns a situation of passwords. The keys are as they stand in the
+// body, the values are the passwords that they mean.
 func literally(id, what string, passwords map[string]string) situation {
 	return situation{id: id, what: what, run: func(t *testing.T, h *abuseHost) {
 		for sent, is := range passwords {
@@ -89,8 +90,7 @@ func utf16Of(text string, bigEndian bool) string {
 	return string(b)
 }
 
-// paths returns a situation of paths with a query, with a good body and with
-// none, that all have the same outcome.
+// paths returns a situation in which all paths with a query get the same reply.
 func paths(id, what string, want reply, body string, paths ...string) situation {
 	return situation{id: id, what: what, run: func(t *testing.T, h *abuseHost) {
 		for _, path := range paths {
@@ -101,32 +101,32 @@ func paths(id, what string, want reply, body string, paths ...string) situation 
 	}}
 }
 
-// What HTTP and the reader of token requests make of odd requests.
+// Chapter P of the catalogue: HTTP and the parsing of token requests.
 var parsing = []situation{
 	{
-		id: "P01", what: "the documented call: a GET labelled JSON with an urlencoded body",
+		id: "P01", what: "the documented call: GET with Content-Type JSON and an urlencoded body",
 		run: func(t *testing.T, h *abuseHost) {
 			a := h.tries(t, issued, "GET", "/Token", goodGrant, "Content-Type", "application/json")
 			want := `"token_type":"bearer","expires_in":1209599,"userName":"admin","userId":"1","role":"Administrator",` +
 				`".issued":"Sun, 13 Sep 2020 09:35:33 GMT",".expires":"Sun, 27 Sep 2020 09:35:33 GMT"}`
 			if !strings.HasSuffix(a.body, want) {
-				t.Errorf("body is %s", a.body)
+				t.Errorf("body is %s, want a token response", a.body)
 			}
 		},
 	},
 	{
-		id: "P02", what: "the same by POST, without a label or with another",
+		id: "P02", what: "the same by POST, with another Content-Type or none",
 		run: func(t *testing.T, h *abuseHost) {
 			h.tries(t, issued, "POST", "/Token", goodGrant)
 			h.tries(t, issued, "POST", "/Token", goodGrant, "Content-Type", "text/plain")
 		},
 	},
 	{
-		id: "P03", what: "JSON where urlencoded text belongs",
+		id: "P03", what: "a JSON body",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, body := range []string{
 				`{"grant_type":"password","username":"admin","password":"x"}`,
-				`{"grant_type":"password","username":"admin","password":"` + adminPassword + `"}`, // a bad escape, too
+				`{"grant_type":"password","username":"admin","password":"` + adminPassword + `"}`, // also an invalid escape
 				"{\r\n\t\"grant_type\": \"password\",\r\n\t\"username\": \"admin\",\r\n\t\"password\": \"x\"\r\n}\r\n",
 				`  {"grant_type":"password","password":"a;b=c&d=e"}`,
 				`{"a":"` + strings.Repeat("&", 100) + strings.Repeat("a&", 100) + `"}`,
@@ -135,7 +135,7 @@ var parsing = []situation{
 				h.tries(t, urlencoded, "POST", "/Token", body, "Content-Type", "application/json")
 				h.tries(t, urlencoded, "GET", "/Token", body)
 			}
-			// What only begins like it is none.
+			// Text that only starts like JSON is not JSON.
 			h.tries(t, issued, "POST", "/Token", "{=}&"+goodGrant)
 		},
 	},
@@ -149,7 +149,7 @@ var parsing = []situation{
 		},
 	},
 	{
-		id: "P05", what: "Content-Type twice, or not to be read",
+		id: "P05", what: "two Content-Type headers or an unparsable one",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, headers := range [][]string{
 				{"Content-Type", "multipart/form-data; boundary=x", "Content-Type", "text/plain; charset=utf-16"},
@@ -165,7 +165,7 @@ var parsing = []situation{
 		},
 	},
 	{
-		id: "P06", what: "a label of another charset, over bytes that are UTF-8 and bytes that are not",
+		id: "P06", what: "another charset label with valid and with invalid UTF-8",
 		run: func(t *testing.T, h *abuseHost) {
 			h.users.put(password.Account{UserID: "5", UserName: "zo\u00eb", PasswordHash: hashOf("pa\u00df")})
 			for _, charset := range []string{"utf-8", `"Utf-8"`, "us-ascii", "utf-16", "UTF-7", "iso-8859-1", "windows-1252", "x-nobody-knows"} {
@@ -173,7 +173,7 @@ var parsing = []situation{
 				h.tries(t, issued, "POST", "/Token", goodGrant, label...)
 				for _, body := range []string{grantOf + "zo\u00eb&password=pa\u00df", grantOf + "zo%C3%AB&password=pa%c3%9f"} {
 					if a := h.do(t, "POST", "/Token", body, label...); a.StatusCode != 200 || !strings.Contains(a.body, `"userId":"5"`) {
-						t.Errorf("%s: %q answered %d %s", charset, body, a.StatusCode, a.body)
+						t.Errorf("charset %s with body %q: got %d %s", charset, body, a.StatusCode, a.body)
 					}
 				}
 				for _, body := range []string{grantOf + "zo\xeb&password=pa%c3%9f", grantOf + "zo%EB&password=pa%DF", utf16Of("\ufeff"+goodGrant, false), utf16Of(goodGrant, true), utf16Of(goodGrant, false)} {
@@ -205,11 +205,12 @@ var parsing = []situation{
 			padded := func(n int) string { return goodGrant + "&x=" + strings.Repeat("y", n-len(goodGrant)-len("&x=")) }
 			h.tries(t, issued, "POST", "/Token", padded(8192))
 			h.tries(t, tooLarge, "POST", "/Token", padded(8193))
-			// Nothing is read: the answer comes before any of the body does.
+			// The answer comes before any part of the body, so the server reads
+			// nothing.
 			for _, length := range []string{"8193", "9223372036854775807"} {
 				before := h.moment()
 				conn := h.dial(t)
-				conn.SetDeadline(time.Now().Add(4 * time.Second)) // a body may take 5
+				conn.SetDeadline(time.Now().Add(4 * time.Second)) // reading the body may take 5 seconds
 				fmt.Fprintf(conn, "POST%sContent-Length: %s\r\n\r\n", rawToken, length)
 				tooLarge.check(t, nextAnswer(t, bufio.NewReader(conn)))
 				conn.Close()
@@ -218,7 +219,7 @@ var parsing = []situation{
 		},
 	},
 	{
-		id: "P09", what: "a chunked body that passes 8,192 bytes",
+		id: "P09", what: "a chunked body of more than 8,192 bytes",
 		run: func(t *testing.T, h *abuseHost) {
 			before := h.moment()
 			head := "POST" + rawToken + "Transfer-Encoding: chunked\r\n\r\n"
@@ -232,48 +233,48 @@ var parsing = []situation{
 			w := httptest.NewRecorder()
 			h.handler.ServeHTTP(w, r)
 			if w.Code != 413 || *body > 8193 {
-				t.Errorf("answered %d after %d bytes", w.Code, *body)
+				t.Errorf("got %d after %d bytes were read, want 413 after at most 8193", w.Code, *body)
 			}
 		},
 	},
 	{
-		id: "P10", what: "a chunked body that trickles in",
+		id: "P10", what: "a chunked body that arrives slowly",
 		with: func(s *setup) { s.BodyTimeout = 150 * time.Millisecond },
 		run: func(t *testing.T, h *abuseHost) {
 			before := h.moment()
 			all, took := h.trickle(t, "POST"+rawToken+"Transfer-Encoding: chunked\r\n\r\n", "1\r\na\r\n")
 			tooSlow.check(t, one(t, readAnswers(t, all)))
 			if took < 150*time.Millisecond || took > 5*time.Second {
-				t.Errorf("answered after %v", took)
+				t.Errorf("answered after %v, want 150ms to 5s", took)
 			}
 			now := h.moment()
 			if len(now.calls) > len(before.calls) {
-				t.Errorf("the storage was asked meanwhile: %v", now.calls)
+				t.Errorf("the storage was called while the body arrived: %v", now.calls)
 			}
 			before.expect(t, unchanged, 0)
 		},
 	},
 	{
-		id: "P11", what: "the client disconnects half-way through the body",
+		id: "P11", what: "the client disconnects in the middle of the body",
 		run: func(t *testing.T, h *abuseHost) {
 			before := h.moment()
 			conn := h.dial(t)
 			half := len(goodGrant) / 2
 			fmt.Fprintf(conn, "POST%sContent-Length: %d\r\n\r\n%s", rawToken, len(goodGrant), goodGrant[:half])
-			eventually(t, "the handler has the request", func() bool { return h.underWay.Load() == 1 })
+			eventually(t, "the handler has the request", func() bool { return h.inProgress.Load() == 1 })
 			began := time.Now()
 			conn.Close()
 			h.gone(t, conn)
 			if took := time.Since(began); took > time.Second {
-				t.Errorf("the server let go after %v", took)
+				t.Errorf("the server released the connection after %v, want at most 1s", took)
 			}
 			before.expect(t, unchanged, 0)
 			before.expectSilence(t)
 		},
 	},
 	{
-		// The framing is net/http's.
-		id: "P12", what: "Transfer-Encoding beside Content-Length, a bad chunk size, a folded header",
+		// net/http parses the framing.
+		id: "P12", what: "Transfer-Encoding with Content-Length, invalid chunk sizes, a folded header",
 		run: func(t *testing.T, h *abuseHost) {
 			framed := func(header, body string) string { return "POST" + rawToken + header + "\r\n" + body }
 			chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(goodGrant), goodGrant)
@@ -289,16 +290,16 @@ var parsing = []situation{
 			} {
 				before := h.moment()
 				all := h.raw(t, request, pipelined)
-				if strings.HasSuffix(name, "chunk size") { // that of the body is ours to read
+				if strings.HasSuffix(name, "chunk size") { // the Service reads the chunks of the body
 					notReadable.check(t, one(t, readAnswers(t, all)))
 				}
 				if !strings.HasPrefix(all, "HTTP/1.1 400 ") && !strings.HasPrefix(all, "HTTP/1.1 501 ") || strings.Count(all, "HTTP/1.1 ") != 1 {
-					t.Errorf("%s: %q", name, all)
+					t.Errorf("%s: got %q, want one answer with 400 or 501", name, all)
 				}
 				before.expect(t, unchanged, 0)
 			}
-			// With both, net/http goes by the chunks and says nothing of the
-			// length. What counts is that the connection ends.
+			// With both headers, net/http reads the chunks and ignores the length.
+			// It must close the connection.
 			before := h.moment()
 			a := one(t, h.answers(t, framed("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", chunked), pipelined))
 			want := issued
@@ -308,7 +309,7 @@ var parsing = []situation{
 		},
 	},
 	{
-		id: "P13", what: "a GET whose body an early refusal leaves unread, and a request in it",
+		id: "P13", what: "a GET with an unread body that contains another request",
 		run: func(t *testing.T, h *abuseHost) {
 			for name, test := range map[string]struct {
 				request string
@@ -320,7 +321,7 @@ var parsing = []situation{
 				"400": {"GET /Token?token=x HTTP/1.1\r\nHost: x\r\n", inTheQuery},
 			} {
 				before := h.moment()
-				body := strings.Repeat(pipelined, 200) // some 11 KB
+				body := strings.Repeat(pipelined, 200) // about 11 KB
 				a := one(t, h.answers(t, fmt.Sprintf("%sContent-Length: %d\r\n\r\n", test.request, len(body)), body, pipelined))
 				t.Log(name)
 				test.want.check(t, a)
@@ -329,26 +330,27 @@ var parsing = []situation{
 		},
 	},
 	{
-		id: "P14", what: "Expect: 100-continue for a gigabyte",
+		id: "P14", what: "Expect: 100-continue with a body of one gigabyte",
 		run: func(t *testing.T, h *abuseHost) {
 			before := h.moment()
 			all := h.raw(t, "POST"+rawToken+"Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n")
 			if strings.Contains(all, "100 Continue") {
-				t.Errorf("asked for it: %s", all)
+				t.Errorf("the server asked for the body: %s", all)
 			}
 			tooLarge.check(t, one(t, readAnswers(t, all)))
 			before.expect(t, unchanged, 0)
 		},
 	},
 	{
-		id: "P15", what: "as many parameters as fit into 8 KiB",
+		id: "P15", what: "a body of 8 KiB full of parameters",
 		run: func(t *testing.T, h *abuseHost) {
 			body := strings.Repeat("a&", 4096)
 			h.tries(t, manyParams, "POST", "/Token", body)
 			h.tries(t, manyParams, "POST", "/Token", goodGrant+strings.Repeat("&a=b", 30))
 			h.tries(t, issued, "POST", "/Token", goodGrant+strings.Repeat("&a=b", 29))
-			h.tries(t, issued, "POST", "/Token", goodGrant+strings.Repeat("&", 4096)) // none at all
-			// Other tests allocate meanwhile, but not all the time.
+			h.tries(t, issued, "POST", "/Token", goodGrant+strings.Repeat("&", 4096)) // no parameters at all
+			// Other tests allocate at the same time, so the test takes the least of
+			// several measurements.
 			least := uint64(1 << 30)
 			for range 20 {
 				r := httptest.NewRequest("POST", "/Token", strings.NewReader(body))
@@ -360,7 +362,7 @@ var parsing = []situation{
 				least = min(least, after.TotalAlloc-before.TotalAlloc)
 			}
 			if least >= 64<<10 {
-				t.Errorf("it takes %d bytes", least)
+				t.Errorf("parsing allocates %d bytes, want less", least)
 			}
 		},
 	},
@@ -370,27 +372,27 @@ var parsing = []situation{
 		goodGrant+"&username=admin", goodGrant+"&username=reader", goodGrant+"&username=",
 		goodGrant+"&password=x", goodGrant+"&password=", "password=correct+horse+%2Bbattery%25staple&"+goodGrant),
 	{
-		id: "P18", what: "names of parameters in capitals",
+		id: "P18", what: "parameter names in upper case",
 		run: func(t *testing.T, h *abuseHost) {
 			h.tries(t, givenTwice, "POST", "/Token", goodGrant+"&USERNAME=x")
 			h.tries(t, givenTwice, "POST", "/Token", "UserName=x&"+goodGrant)
 			h.tries(t, issued, "POST", "/Token", strings.Replace(goodGrant, "username", "UserName", 1))
-			// White space before a name is dropped, and makes no other name.
+			// White space before a name is dropped.
 			h.tries(t, issued, "POST", "/Token", strings.ReplaceAll(goodGrant, "&", "&\r\n\t \u00a0"))
 			h.tries(t, givenTwice, "POST", "/Token", goodGrant+"& password=x")
 			h.tries(t, noPassword, "POST", "/Token", strings.Replace(goodGrant, "&password", "&password ", 1))
 			h.tries(t, noPassword, "POST", "/Token", strings.Replace(goodGrant, "&password", "&+password", 1))
-			// Folding beyond ASCII would make a long s an s.
+			// Folding of non-ASCII letters would turn a long s into an s.
 			h.tries(t, noPassword, "POST", "/Token", strings.Replace(goodGrant, "&password", "&pa%C5%BF%C5%BFword", 1))
 		},
 	},
 	paths("P19", "the username in the query and the rest in the body", inTheQuery, strings.Replace(goodGrant, "&username=admin", "", 1),
 		"/Token?username=admin", "/Token?a=b&UserName=admin", "/Token?user%6eame=admin", "/Token?a;username=admin", "/Token?username"),
 	paths("P20", "all credentials in the query", inTheQuery, "", "/Token?"+goodGrant, "/token?"+goodGrant),
-	paths("P21", "a token or the client's secret in the query", inTheQuery, goodGrant,
+	paths("P21", "a token or a client secret in the query", inTheQuery, goodGrant,
 		"/Token?access_token=x", "/Token?client_secret=x", "/Token?token=", "/Token?client_id=x", "/Token?Access_Token"),
 	{
-		id: "P22", what: "a harmless query, and one that is too long to be looked at",
+		id: "P22", what: "a harmless query and one over the limit",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, path := range []string{"/Token?utm=1", "/Token?tokens=1&x=%zz", "/Token?utm=username", "/Token?", "/Token?&&=;", "/Token?" + strings.Repeat("&", 8192)} {
 				h.tries(t, issued, "POST", path, goodGrant)
@@ -404,7 +406,7 @@ var parsing = []situation{
 			h.admits(t, "GET", "/me?"+strings.Repeat("%75tm&", 100_000), "Authorization", "Bearer "+h.token)
 		},
 	},
-	literally("P23", "percent signs that escape nothing", map[string]string{
+	literally("P23", "percent signs that are not escapes", map[string]string{
 		"100%": "100%", "%": "%", "%zz%": "%zz%", "%a": "%a", "100%sure%2": "100%sure%2", "%%41%4": "%A%4", "%4%31": "%41", "a%+b": "a% b", "=%3D=": "===",
 	}),
 	{
@@ -414,22 +416,22 @@ var parsing = []situation{
 			h.tries(t, rejected, "POST", "/Token", strings.Replace(goodGrant, "admin", "%2561dmin", 1))
 			a := h.do(t, "POST", "/Token", grantOf+"%2561dmin&password="+url.QueryEscape(otherPassword))
 			if a.StatusCode != 200 || !strings.Contains(a.body, `"userName":"%61dmin"`) {
-				t.Errorf("answered %d %s", a.StatusCode, a.body)
+				t.Errorf("got %d %s, want 200 for the user %%61dmin", a.StatusCode, a.body)
 			}
 			if asked := h.users.lastAsked(); asked != "%61dmin" {
-				t.Errorf("looked up %q", asked)
+				t.Errorf("looked up %q, want the name decoded once", asked)
 			}
 		},
 	},
 	{
-		id: "P25", what: "a plus sign is a space, and %2B a plus sign",
+		id: "P25", what: "a plus sign is a space, and %2B is a plus sign",
 		run: func(t *testing.T, h *abuseHost) {
 			h.tries(t, issued, "POST", "/Token", grantOf+"admin&password=correct+horse%20%2Bbattery%25staple")
 			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=correct%2Bhorse+%2Bbattery%25staple")
 			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=correct+horse++battery%25staple")
 		},
 	},
-	literally("P26", "semicolons, which separate nothing", map[string]string{
+	literally("P26", "semicolons, which are not separators", map[string]string{
 		"pa;ss": "pa;ss", ";": ";", "a;username=reader;password=b": "a;username=reader;password=b", "x;%3B": "x;;",
 	}),
 	{
@@ -454,12 +456,12 @@ var parsing = []situation{
 				h.tries(t, badRequest("The parameter username has control characters."), "POST", "/Token", grantOf+"admin"+control+"level=INFO&password=x")
 				before.expectSilence(t)
 			}
-			// In a password they are somebody's choice.
+			// In a password they are allowed.
 			h.tries(t, rejected, "POST", "/Token", grantOf+"admin&password=%0d%0a%1b%7f")
 		},
 	},
 	{
-		id: "P29", what: "what is not UTF-8",
+		id: "P29", what: "invalid UTF-8",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, bytes := range []string{"%ff%fe", "%c0%80", "%ed%a0%80", "%f4%90%80%80", "\xff", "%e2%82"} {
 				h.tries(t, notUTF8, "POST", "/Token", grantOf+bytes+"&password=x")
@@ -469,7 +471,7 @@ var parsing = []situation{
 		},
 	},
 	{
-		id: "P30", what: "a byte order mark before the first name, before another, and two of them",
+		id: "P30", what: "a byte order mark at the start, before another name, and twice",
 		run: func(t *testing.T, h *abuseHost) {
 			const mark = "\xef\xbb\xbf"
 			h.tries(t, issued, "POST", "/Token", mark+goodGrant)
@@ -482,9 +484,9 @@ var parsing = []situation{
 			} {
 				h.tries(t, markedName, "POST", "/Token", body)
 			}
-			h.tries(t, rejected, "POST", "/Token", strings.Replace(goodGrant, "=admin", "="+mark+"admin", 1)) // a value is as it is
+			h.tries(t, rejected, "POST", "/Token", strings.Replace(goodGrant, "=admin", "="+mark+"admin", 1)) // a value is not changed
 			if a := h.do(t, "POST", "/revoke", mark+"token=x"); a.StatusCode != 200 {
-				t.Errorf("revocation answered %d %s", a.StatusCode, a.body)
+				t.Errorf("POST /revoke: got %d %s, want 200", a.StatusCode, a.body)
 			}
 		},
 	},
@@ -525,7 +527,7 @@ var parsing = []situation{
 		},
 	},
 	{
-		id: "P34", what: "a username of spaces, or with one behind it",
+		id: "P34", what: "a username of spaces or with a trailing space",
 		run: func(t *testing.T, h *abuseHost) {
 			h.users.put(password.Account{UserID: "4", UserName: "admin ", PasswordHash: otherHash()})
 			for _, name := range []string{"   ", "admin ", " admin", "admin\u00a0"} {
@@ -536,11 +538,12 @@ var parsing = []situation{
 			}
 			a := h.do(t, "POST", "/Token", grantOf+"admin+&password="+url.QueryEscape(otherPassword))
 			if a.StatusCode != 200 || !strings.Contains(a.body, `"userName":"admin ","userId":"4"`) {
-				t.Errorf("answered %d %s", a.StatusCode, a.body)
+				t.Errorf("got %d %s, want 200 for the user with the trailing space", a.StatusCode, a.body)
 			}
 			h.admits(t, "GET", "/admin", "Authorization", "Bearer "+h.token)
 		},
-		// The users of gormstore have no spaces in their names, so these drop them.
+		// User names in gormstore have no spaces, so gormstore drops spaces around
+		// them.
 		alone: onDatabases(func(t *testing.T, e sqlEngine) {
 			s := newStore(t, openDB(t, e.open(t)), nil)
 			user := addUser(t, s, "alice")
@@ -548,7 +551,7 @@ var parsing = []situation{
 			for _, name := range []string{"alice ", " alice", "\u00a0ALICE\u3000", "  alice  "} {
 				token, err := h.auth.Validate(t.Context(), h.signIn(t, grantFor(name, otherPassword)))
 				if err != nil || token.Principal.UserID != user.ID || token.Principal.UserName != "alice" {
-					t.Errorf("%q is %+v, %v", name, token.Principal, err)
+					t.Errorf("signing in as %q gives the token %+v, %v, want one of alice", name, token.Principal, err)
 				}
 			}
 			for _, name := range []string{"   ", "a lice"} {
@@ -556,7 +559,7 @@ var parsing = []situation{
 			}
 		}),
 	},
-	bodies("P35", "the grant type in capitals", otherGrant,
+	bodies("P35", "the grant type in upper case", otherGrant,
 		strings.Replace(goodGrant, "=password", "=PASSWORD", 1), strings.Replace(goodGrant, "=password", "=Password", 1),
 		strings.Replace(goodGrant, "=password", "=password+", 1)),
 	bodies("P36", "other grant types", otherGrant,
@@ -565,8 +568,8 @@ var parsing = []situation{
 	bodies("P37", "no grant type", noGrantType,
 		"", "&&&", "username=admin&password=x", "grant_type=&username=admin&password=x", "grant_type&username=admin&password=x", "grant+type=password"),
 	{
-		// There is no mapping of scopes: it is an unknown parameter.
-		id: "P38", what: "scope=admin raises nobody",
+		// Scopes are not mapped to roles: scope is an unknown parameter.
+		id: "P38", what: "scope=admin raises no privilege",
 		run: func(t *testing.T, h *abuseHost) {
 			h.tries(t, issued, "POST", "/Token", goodGrant+"&scope=admin&scope=x")
 			reader := h.signIn(t, grantOf+"reader&scope=Administrator&password="+url.QueryEscape(otherPassword))
@@ -578,14 +581,14 @@ var parsing = []situation{
 		run: func(t *testing.T, h *abuseHost) {
 			a := h.do(t, "POST", "/Token", grantOf+"reader&role=Administrator&userId=1&expires_in=9999999&password="+url.QueryEscape(otherPassword))
 			if a.StatusCode != 200 || !strings.Contains(a.body, `"expires_in":1209599,"userName":"reader","userId":"2","role":"Reader",`) {
-				t.Errorf("answered %d %s", a.StatusCode, a.body)
+				t.Errorf("got %d %s, want a token response", a.StatusCode, a.body)
 			}
 			h.denies(t, roleMissing, 1, "GET", "/admin", "", "Authorization", "Bearer "+accessTokenIn(t, a))
 			h.admits(t, "GET", "/admin", "Authorization", "Bearer "+h.token)
 		},
 	},
 	{
-		id: "P40", what: "HEAD with the right credentials",
+		id: "P40", what: "HEAD with valid credentials",
 		run: func(t *testing.T, h *abuseHost) {
 			h.head(t)
 		},
@@ -601,7 +604,7 @@ var parsing = []situation{
 				before := h.moment()
 				a := one(t, h.answers(t, fmt.Sprintf("%s%sContent-Length: %d\r\nConnection: close\r\n\r\n%s", method, rawToken, len(goodGrant), goodGrant)))
 				if a.StatusCode == 404 && method != "CONNECT" && h.engine == "gin" {
-					// Gin routes no methods but its own.
+					// Gin does not route methods that it does not know.
 				} else {
 					wrongMethod.check(t, a)
 				}
@@ -610,7 +613,7 @@ var parsing = []situation{
 		},
 	},
 	{
-		id: "P42", what: "OPTIONS of a browser that asks for leave",
+		id: "P42", what: "OPTIONS preflight of a browser",
 		run: func(t *testing.T, h *abuseHost) {
 			a := h.tries(t, wrongMethod, "OPTIONS", "/Token", "",
 				"Origin", "https://evil.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization")
@@ -635,16 +638,15 @@ var parsing = []situation{
 				for _, path := range []string{"/Token/", "/token/", "/TOKEN", "/Token/x", "//Token", "/./Token", "/x/../Token"} {
 					before := h.moment()
 					a := h.do(t, method, path, goodGrant)
-					// ServeMux cleans a path before it looks for who is mounted
-					// there, and has the client come again. Whoever mounts on it
-					// chose that; a client that is given the documented path
-					// never meets it, and nothing was looked at.
+					// ServeMux cleans the path and redirects before it finds a
+					// handler. Clients that use the documented path are not
+					// affected, and the Service does not see the request.
 					cleaned := h.engine != "gin" && strings.ContainsAny(path[1:2], "/.x")
 					if want := map[bool]int{false: 404, true: 307}[cleaned]; a.StatusCode != want {
-						t.Errorf("%s %s answered %d %s", method, path, a.StatusCode, a.Header)
+						t.Errorf("%s %s: got %d with headers %v, want %d", method, path, a.StatusCode, a.Header, want)
 					}
 					if location := a.Header.Get("Location"); (location == "/Token") != cleaned {
-						t.Errorf("%s %s is sent to %q", method, path, location)
+						t.Errorf("%s %s: Location is %q", method, path, location)
 					}
 					before.expect(t, unchanged, 0)
 				}
@@ -652,8 +654,8 @@ var parsing = []situation{
 		},
 	},
 	{
-		// These are net/http's rules.
-		id: "P45", what: "HTTP/1.0, and no Host",
+		// net/http enforces these rules.
+		id: "P45", what: "HTTP/1.0 and requests without a valid Host",
 		run: func(t *testing.T, h *abuseHost) {
 			body := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(goodGrant), goodGrant)
 			before := h.moment()
@@ -667,14 +669,14 @@ var parsing = []situation{
 			for _, head := range []string{"POST /Token HTTP/1.1\r\n", "POST /Token HTTP/1.1\r\nHost: a\r\nHost: b\r\n", "POST /Token HTTP/1.1\r\nHost: a b\r\n", "POST /Token\r\n", "POST /Token HTTP/3.0\r\n"} {
 				before := h.moment()
 				if a := one(t, h.answers(t, head+body)); a.StatusCode != 400 && a.StatusCode != 505 {
-					t.Errorf("%q answered %d %s", head, a.StatusCode, a.body)
+					t.Errorf("request %q: got %d %s, want 400 or 505", head, a.StatusCode, a.body)
 				}
 				before.expect(t, unchanged, 0)
 			}
 		},
 	},
 	{
-		id: "P46", what: "HTTP/2: a header of HTTP/1, and streams that are reset as soon as they are open",
+		id: "P46", what: "HTTP/2: headers of HTTP/1, and streams that are reset at once",
 		with: func(s *setup) {
 			s.serve = func(server *httptest.Server) {
 				server.EnableHTTP2 = true
@@ -683,32 +685,32 @@ var parsing = []situation{
 		},
 		run: func(t *testing.T, h *abuseHost) {
 			if a := h.tries(t, issued, "POST", "/Token", goodGrant); a.ProtoMajor != 2 {
-				t.Fatalf("it is HTTP/%d", a.ProtoMajor)
+				t.Fatalf("the answer came over HTTP/%d, want HTTP/2", a.ProtoMajor)
 			}
 			h.tries(t, tooLarge, "POST", "/Token", strings.Repeat("a", 8193))
-			// The headers of one connection are net/http's to refuse. It answers
-			// 400 instead of resetting the stream.
+			// net/http refuses the connection headers of HTTP/1. It answers 400 and
+			// does not reset the stream.
 			for _, header := range [][2]string{{"transfer-encoding", "chunked"}, {"connection", "close"}, {"te", "gzip"}, {"proxy-connection", "keep-alive"}} {
 				before := h.moment()
 				c := h.http2(t)
 				c.request(1, goodGrant, header)
 				if status := c.outcome(1); status != "400" {
-					t.Errorf("%v: %s", header, status)
+					t.Errorf("header %v: got %s, want 400", header, status)
 				}
 				before.expect(t, unchanged, 0)
 			}
 
-			// A user is being looked up for some, and the others wait for what
-			// comes of those. When their streams are reset, those who wait leave,
-			// and the look-ups in progress are not interrupted: a driver would
-			// close its connections for that.
+			// Some requests look up a user, and the others wait for those look-ups.
+			// When all streams are reset, the waiting requests end. The running
+			// look-ups are not interrupted, because a driver would then close its
+			// connection.
 			before := h.moment()
 			answer := make(chan struct{})
 			h.users.meet(func(ctx context.Context) error {
 				select {
 				case <-answer:
 				case <-ctx.Done():
-					t.Error("a look-up is interrupted")
+					t.Error("a look-up was interrupted by the reset of its stream")
 				}
 				return nil
 			})
@@ -716,19 +718,19 @@ var parsing = []situation{
 			for i := range uint32(100) {
 				c.request(2*i+1, goodGrant)
 			}
-			eventually(t, "all streams are open", func() bool { return h.underWay.Load() == 100 })
+			eventually(t, "all streams are open", func() bool { return h.inProgress.Load() == 100 })
 			eventually(t, "users are looked up", func() bool { return h.users.lookups.Load() > before.lookups })
 			for i := range uint32(100) {
 				c.frame(0x3, 0, 2*i+1, []byte{0, 0, 0, 8}) // CANCEL
 			}
-			eventually(t, "those that wait are done with", func() bool {
-				return h.underWay.Load() == h.users.lookups.Load()-before.lookups
+			eventually(t, "the waiting requests have ended", func() bool {
+				return h.inProgress.Load() == h.users.lookups.Load()-before.lookups
 			})
 			close(answer)
-			eventually(t, "all streams are done with", func() bool { return h.underWay.Load() == 0 })
+			eventually(t, "all requests have ended", func() bool { return h.inProgress.Load() == 0 })
 			h.users.meet(nil)
 			if now := h.moment(); !maps.Equal(now.counters, before.counters) || now.calls["Replace"] != before.calls["Replace"] {
-				t.Errorf("they left %v, was %v", now.counters, before.counters)
+				t.Errorf("the counters are %v after the resets, want %v", now.counters, before.counters)
 			}
 			before.expectSilence(t)
 			h.tries(t, issued, "POST", "/Token", goodGrant)
@@ -744,7 +746,7 @@ var parsing = []situation{
 		},
 	},
 	{
-		id: "P48", what: "a browser's request from somebody else's page",
+		id: "P48", what: "a browser's request from a page of another site",
 		run: func(t *testing.T, h *abuseHost) {
 			expectNoCORS(t, h.tries(t, issued, "POST", "/Token", goodGrant, "Origin", "https://evil.example",
 				"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "cross-site"))
@@ -752,21 +754,21 @@ var parsing = []situation{
 	},
 }
 
-// gone waits until the server is done with a connection.
+// gone waits until the server has closed the connection.
 func (h *abuseHost) gone(t *testing.T, conn net.Conn) {
 	t.Helper()
-	eventually(t, "the server is done with the connection", func() bool {
+	eventually(t, "the server has closed the connection", func() bool {
 		_, ok := h.closed.Load(conn.LocalAddr().String())
 		return ok
 	})
 }
 
-// expectSilence finds that nothing was logged but what is for debugging.
+// expectSilence fails the test if anything above debug level was logged since.
 func (m moment) expectSilence(t *testing.T) {
 	t.Helper()
 	for line := range strings.Lines(m.h.log.String()[m.logged:]) {
 		if !strings.Contains(line, "level=DEBUG") {
-			t.Errorf("logged: %s", line)
+			t.Errorf("a line was logged: %s", line)
 		}
 	}
 }
@@ -775,25 +777,25 @@ func expectNoCORS(t *testing.T, a answer) {
 	t.Helper()
 	for name := range a.Header {
 		if strings.HasPrefix(name, "Access-Control-") || name == "Set-Cookie" {
-			t.Errorf("the answer has %s", name)
+			t.Errorf("the answer has the header %s", name)
 		}
 	}
 }
 
-// head asks for the head of a token.
+// head sends HEAD /Token with valid credentials and expects 405.
 func (h *abuseHost) head(t *testing.T, headers ...string) {
 	t.Helper()
 	before := h.moment()
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+adminPassword))
 	a := h.do(t, "HEAD", "/Token", goodGrant, append(slices.Clone(headers), "Authorization", basic)...)
 	if a.StatusCode != 405 || a.body != "" || a.Header.Get("Allow") != "GET, POST" || a.Header.Get("Cache-Control") != "no-store" {
-		t.Errorf("answered %d %v %s", a.StatusCode, a.Header, a.body)
+		t.Errorf("HEAD /Token: got %d with headers %v and body %s, want 405 without a body", a.StatusCode, a.Header, a.body)
 	}
 	before.expect(t, unchanged, 0)
 	before.expectSilence(t)
 }
 
-// An endless body counts what is read of it.
+// An endless body counts the bytes that are read from it.
 type endless int
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -804,20 +806,21 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// discard is a ResponseWriter.
+// discard is a ResponseWriter that discards the body.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d discard) WriteHeader(int)             {}
 
-// An http2Conn speaks as much of RFC 9113 as a rude client needs.
+// An http2Conn is a client that speaks the part of RFC 9113 that the test
+// needs.
 type http2Conn struct {
 	*testing.T
 	conn net.Conn
 }
 
-// http2 connects to a server that speaks it.
+// http2 opens an HTTP/2 connection to the server.
 func (h *abuseHost) http2(t *testing.T) *http2Conn {
 	t.Helper()
 	config := h.client.Transport.(*http.Transport).TLSClientConfig.Clone()
@@ -842,22 +845,22 @@ func (c *http2Conn) frame(kind, flags byte, stream uint32, payload []byte) {
 	c.write(append(head, payload...))
 }
 
-// request sends a token request on a stream.
+// request sends a token request on the stream.
 func (c *http2Conn) request(stream uint32, body string, headers ...[2]string) {
 	c.Helper()
 	var block []byte
 	for _, header := range append([][2]string{{":method", "POST"}, {":scheme", "https"}, {":path", "/Token"}, {":authority", "example.com"}}, headers...) {
-		block = append(block, 0) // a literal with a new name (RFC 7541 §6.2.2)
+		block = append(block, 0) // a literal field with a new name (RFC 7541 §6.2.2)
 		for _, text := range header {
 			block = append(append(block, byte(len(text))), text...)
 		}
 	}
-	c.frame(0x1, 0x4, stream, block)        // HEADERS, all of them
-	c.frame(0x0, 0x1, stream, []byte(body)) // DATA, and no more
+	c.frame(0x1, 0x4, stream, block)        // HEADERS with END_HEADERS
+	c.frame(0x0, 0x1, stream, []byte(body)) // DATA with END_STREAM
 }
 
-// outcome reads what comes of a stream: a status, if it is 200 or 400, or the
-// kind of frame that ends it.
+// outcome reads the answer on the stream: the status if it is 200 or 400, or
+// the kind of the frame that ends the stream.
 func (c *http2Conn) outcome(stream uint32) string {
 	c.Helper()
 	for {
@@ -870,9 +873,9 @@ func (c *http2Conn) outcome(stream uint32) string {
 			return err.Error()
 		}
 		switch kind, of := head[3], binary.BigEndian.Uint32(head[5:]); {
-		case of != stream && kind != 0x7: // not GOAWAY
+		case of != stream && kind != 0x7: // frames of other streams, except GOAWAY
 		case kind == 0x1 && payload[0] == 0x88:
-			return "200" // by the static table of RFC 7541
+			return "200" // static table index 8 of RFC 7541
 		case kind == 0x1 && payload[0] == 0x8c:
 			return "400"
 		case kind != 0x0:

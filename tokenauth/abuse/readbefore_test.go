@@ -16,16 +16,16 @@ import (
 	"github.com/gin-gonic/gin/binding"
 )
 
-// A reader is a middleware of the host's that reads the body of each request
-// before the endpoints do. Each host of the tests below has one of them.
+// A reader is middleware of a host that reads the body of a request before the
+// endpoints do.
 type reader struct {
 	name string
-	read func(r *http.Request) // on net/http
-	gin  func(c *gin.Context)  // on Gin
-	ends bool                  // also a body that ParseForm does not read
+	read func(r *http.Request) // for net/http
+	gin  func(c *gin.Context)  // for Gin
+	ends bool                  // whether it also consumes a body that ParseForm does not read
 }
 
-// keepers leave the form, or the body, to whoever comes next.
+// keepers read the body and leave the form or the body to the next handler.
 var keepers = []reader{
 	{name: "ParseForm", read: func(r *http.Request) { r.ParseForm() }},
 	{name: "FormValue", read: func(r *http.Request) { r.FormValue("_csrf") }},
@@ -45,11 +45,11 @@ var keepers = []reader{
 			UserName string `form:"username" binding:"required"`
 		}
 		c.ShouldBind(&form)
-	}, ends: true}, // it takes JSON from what is labelled so
+	}, ends: true}, // it decodes the body as JSON if the Content-Type says so
 	{name: "MultipartForm", gin: func(c *gin.Context) { c.MultipartForm() }},
 }
 
-// takers leave nothing.
+// takers consume the body and leave nothing.
 var takers = []reader{
 	{name: "ReadAll", read: func(r *http.Request) { readAll(r) }},
 	{name: "ReadAll, then Close", read: func(r *http.Request) { readAll(r); r.Body.Close() }},
@@ -69,7 +69,7 @@ func readAll(r *http.Request) []byte {
 
 func putBack(r *http.Request, body []byte) { r.Body = io.NopCloser(bytes.NewReader(body)) }
 
-// behind runs a test for each of the readers, on net/http and on Gin.
+// behind runs a test behind each of the readers, on net/http and on Gin.
 func behind(t *testing.T, readers []reader, with func(*setup), test func(t *testing.T, h *abuseHost, by reader)) {
 	t.Parallel()
 	for _, reader := range readers {
@@ -96,7 +96,7 @@ func behind(t *testing.T, readers []reader, with func(*setup), test func(t *test
 
 const urlencodedLabel = "application/x-www-form-urlencoded"
 
-func TestBodyThatTheHostReadBeforeSignsIn(t *testing.T) {
+func TestSignInWorksAfterHostParsedBody(t *testing.T) {
 	behind(t, keepers, withClients, func(t *testing.T, h *abuseHost, by reader) {
 		form := []string{"Content-Type", urlencodedLabel}
 		grant := goodGrant + "&client_id=app&client_secret=" + appSecret.Reveal()
@@ -105,7 +105,7 @@ func TestBodyThatTheHostReadBeforeSignsIn(t *testing.T) {
 		h.tries(t, issued, "POST", "/Token?utm=1", strings.Replace(grant, "username", "UserName", 1), "Content-Type", urlencodedLabel+"; charset=ISO-8859-1")
 		h.tries(t, issued, "POST", "/Token", grant, append(form, "Authorization", "Bearer stale")...)
 		h.tries(t, issued, "POST", "/Token", goodGrant, append(form, basic("app", appSecret.Reveal())...)...)
-		if !by.ends { // ParseForm reads neither of these
+		if !by.ends { // ParseForm reads neither of these bodies
 			h.tries(t, issued, "GET", "/Token", grant, "Content-Type", "application/json")
 			h.tries(t, issued, "POST", "/Token", grant, "Content-Type", "application/json")
 		}
@@ -128,23 +128,23 @@ func TestBodyThatTheHostReadBeforeSignsIn(t *testing.T) {
 		app := "&client_id=app&client_secret=" + appSecret.Reveal()
 		invalidClient.check(t, h.do(t, "POST", "/introspect", "token="+h.token, form...))
 		if got := h.do(t, "POST", "/introspect", "token="+h.token+app, form...); !strings.HasPrefix(got.body, `{"active":true,`) {
-			t.Errorf("introspection answered %d %s", got.StatusCode, got.body)
+			t.Errorf("POST /introspect: got %d %s, want an active token", got.StatusCode, got.body)
 		}
 		if got := h.do(t, "POST", "/revoke", "token="+h.token+app, form...); got.StatusCode != 200 {
-			t.Errorf("revocation answered %d %s", got.StatusCode, got.body)
+			t.Errorf("POST /revoke: got %d %s, want 200", got.StatusCode, got.body)
 		}
 		h.refuses(t, invalidToken, h.token)
 		if strings.Contains(h.log.String(), "before the endpoint could") {
-			t.Errorf("logged %s", h.log)
+			t.Errorf("the log says that the host consumed the body: %s", h.log)
 		}
 	})
 }
 
-// The limits are those of a body that nobody has read, also without a
-// Content-Length.
-func TestFormThatTheHostReadBeforeIsLimited(t *testing.T) {
+// A form that the host has parsed has the same limits as an unread body, also
+// without a Content-Length.
+func TestFormParsedByHostIsLimited(t *testing.T) {
 	behind(t, keepers[:2], nil, func(t *testing.T, h *abuseHost, _ reader) {
-		escapes := len("%2B%25") - len("+%") // which are not known any more
+		escapes := len("%2B%25") - len("+%") // the parsed form no longer has the escapes
 		for body, want := range map[string]reply{
 			goodGrant + "&x=" + strings.Repeat("y", 8192-len(goodGrant)-len("&x=")):         issued,
 			goodGrant + "&x=" + strings.Repeat("y", 8193+escapes-len(goodGrant)-len("&x=")): badSize,
@@ -166,7 +166,8 @@ func TestFormThatTheHostReadBeforeIsLimited(t *testing.T) {
 
 var badSize = refusal(413, "invalid_request", tooLarge.description)
 
-// multipartGrant returns a right sign-in as multipart/form-data, and its label.
+// multipartGrant returns a valid sign-in as multipart/form-data, with its
+// Content-Type.
 func multipartGrant() (body, contentType string) {
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
@@ -177,22 +178,23 @@ func multipartGrant() (body, contentType string) {
 	return b.String(), w.FormDataContentType()
 }
 
-// The fields of a multipart body are in PostForm, too.
-func TestMultipartThatTheHostReadBeforeIsRefused(t *testing.T) {
+// PostForm also has the fields of a multipart body. The endpoint must refuse
+// them.
+func TestMultipartParsedByHostIsRefused(t *testing.T) {
 	multi := reader{name: "ParseMultipartForm", read: func(r *http.Request) { r.ParseMultipartForm(1 << 20) }}
 	forgets := reader{name: "ParseMultipartForm, then forgets the files", read: func(r *http.Request) { r.ParseMultipartForm(1 << 20); r.MultipartForm = nil }}
 	behind(t, []reader{multi, forgets, {name: "MultipartForm", gin: func(c *gin.Context) { c.MultipartForm() }}}, nil, func(t *testing.T, h *abuseHost, _ reader) {
 		want := early(400, urlencoded.description)
 		body, label := multipartGrant()
 		h.tries(t, want, "POST", "/Token", body, "Content-Type", label)
-		// The first label is the one that ParseMultipartForm goes by.
+		// ParseMultipartForm reads the first Content-Type.
 		h.tries(t, want, "POST", "/Token", body, "Content-Type", label, "Content-Type", urlencodedLabel)
 		h.tries(t, want, "POST", "/Token", body, "Content-Type", label+"; a="+strings.Repeat("b", 300))
 	})
 }
 
-// What ParseForm drops is missing.
-func TestFormThatTheHostReadBeforeLacksWhatParseFormDrops(t *testing.T) {
+// A pair that ParseForm rejects is missing from the form.
+func TestFormParsedByHostLacksInvalidPairs(t *testing.T) {
 	behind(t, keepers[:1], nil, func(t *testing.T, h *abuseHost, _ reader) {
 		for _, dropped := range []string{"pa;ss", "100%sure"} {
 			h.tries(t, noPassword, "POST", "/Token", grantOf+"admin&password="+dropped, "Content-Type", urlencodedLabel)
@@ -200,7 +202,7 @@ func TestFormThatTheHostReadBeforeLacksWhatParseFormDrops(t *testing.T) {
 	})
 }
 
-func TestBodyThatTheHostTookIsNamed(t *testing.T) {
+func TestAnswerNamesBodyConsumedByHost(t *testing.T) {
 	t.Run("HTTP1", func(t *testing.T) { bodyIsGone(t, withClients) })
 	t.Run("HTTP2", func(t *testing.T) {
 		bodyIsGone(t, func(s *setup) {
@@ -221,7 +223,7 @@ func bodyIsGone(t *testing.T, with func(*setup)) {
 				logged := len(h.log.String())
 				h.tries(t, gone, method, "/Token", goodGrant+"&client_id=web", headers...)
 				if line := h.log.String()[logged:]; !strings.Contains(line, "level=WARN") || !strings.Contains(line, "read the body of a request before the endpoint could") {
-					t.Errorf("logged %s", line)
+					t.Errorf("the log line is %s, want a warning that the host read the body", line)
 				}
 			}
 			for _, path := range []string{"/revoke", "/introspect"} {
@@ -231,10 +233,10 @@ func bodyIsGone(t *testing.T, with func(*setup)) {
 	})
 }
 
-// What is left of a body may be a form without the parameters that came first.
-// Then the answer names the cause, or the log where the answer is a constant, and a
-// user in the Authorization header does not take the place of one in the body.
-func TestPartOfABodyThatTheHostTookIsNamed(t *testing.T) {
+// If the host consumed part of a body, the rest may be a form that lacks the
+// first parameters. Then the answer or the log names the cause. A user in the
+// Authorization header must not replace one in the body.
+func TestAnswerNamesBodyPartlyConsumedByHost(t *testing.T) {
 	part := []reader{{name: "20 bytes", read: func(r *http.Request) { io.CopyN(io.Discard, r.Body, 20) }}}
 	gone := badRequest("The body is empty, or other code of the server has read it before.")
 	const first, password = "username=admin", "password=correct+horse+%2Bbattery%25staple"
@@ -243,7 +245,7 @@ func TestPartOfABodyThatTheHostTookIsNamed(t *testing.T) {
 		logged := len(h.log.String())
 		h.tries(t, want, "POST", path, body, headers...)
 		if line := h.log.String()[logged:]; !strings.Contains(line, "read the body of a request before the endpoint could") {
-			t.Errorf("logged %s", line)
+			t.Errorf("the log line is %s, want a warning that the host read the body", line)
 		}
 	}
 	t.Run("one application", func(t *testing.T) {
@@ -252,7 +254,7 @@ func TestPartOfABodyThatTheHostTookIsNamed(t *testing.T) {
 			try(t, h, gone, "/Token", password+"&"+first+"&grant_type=password")
 			try(t, h, gone, "/Token", first+"&a=b&grant_type=password&"+password)
 			try(t, h, gone, "/Token", "username=admin&password=x&grant_type=password", basic("reader", otherPassword)...)
-			h.tries(t, issued, "POST", "/Token", strings.Repeat("x", 19)+"&"+goodGrant) // nothing is missing
+			h.tries(t, issued, "POST", "/Token", strings.Repeat("x", 19)+"&"+goodGrant) // no parameter is missing
 		})
 	})
 	t.Run("clients", func(t *testing.T) {
@@ -263,9 +265,9 @@ func TestPartOfABodyThatTheHostTookIsNamed(t *testing.T) {
 	})
 }
 
-// A middleware that decompresses makes most small bodies shorter than their
-// Content-Length, which the server keeps. All of them are there.
-func TestBodyThatTheHostDecompressedSignsIn(t *testing.T) {
+// Middleware that decompresses a small body makes it shorter than its
+// Content-Length, which the server keeps. The body is complete all the same.
+func TestSignInWorksAfterHostDecompressedBody(t *testing.T) {
 	decompress := []reader{{name: "gzip", read: func(r *http.Request) {
 		if r.Header.Get("Content-Encoding") != "gzip" {
 			return
@@ -280,7 +282,7 @@ func TestBodyThatTheHostDecompressedSignsIn(t *testing.T) {
 		io.WriteString(w, body)
 		w.Close()
 		if b.Len() <= len(body) {
-			t.Errorf("%q is compressed to %d bytes", body, b.Len())
+			t.Errorf("gzip compresses %q to %d bytes, want more than its length", body, b.Len())
 		}
 		return b.String()
 	}
@@ -288,14 +290,14 @@ func TestBodyThatTheHostDecompressedSignsIn(t *testing.T) {
 		h.tries(t, issued, "POST", "/Token", compressed(goodGrant), "Content-Encoding", "gzip")
 		h.tries(t, rejected, "POST", "/Token", compressed(grantOf+"admin&password=x"), "Content-Encoding", "gzip")
 		if strings.Contains(h.log.String(), "read the body of a request") {
-			t.Errorf("logged %s", h.log)
+			t.Errorf("the log has a warning about a consumed body: %s", h.log)
 		}
 	})
 }
 
-// Without a Content-Length, nobody knows whether there was a body. Nothing is
-// logged: any client can send that.
-func TestEmptyChunkedBodyIsNamed(t *testing.T) {
+// Without a Content-Length the service cannot know whether there was a body. It
+// logs nothing, because any client can send such a request.
+func TestAnswerNamesEmptyChunkedBody(t *testing.T) {
 	behind(t, []reader{{name: "nobody", read: func(*http.Request) {}}}, nil, func(t *testing.T, h *abuseHost, _ reader) {
 		before := h.moment()
 		all := h.raw(t, "POST"+rawToken+"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n")

@@ -31,7 +31,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// Who may sign in, and how long a token is good.
+// Chapter U of the catalogue: who may sign in, and how long a token is valid.
 var semantics = []situation{
 	{
 		id: "U01", what: "an unknown user is rejected after one hash of the default cost",
@@ -41,7 +41,7 @@ var semantics = []situation{
 		alone: func(t *testing.T) { expectHashes(t, "unknown", "right") },
 	},
 	{
-		id: "U02", what: "a wrong password is rejected as an unknown user is, byte for byte",
+		id: "U02", what: "a wrong password gets the same answer as an unknown user",
 		run: func(t *testing.T, h *abuseHost) {
 			unknown := h.tries(t, rejected, "POST", "/Token", grantFor("nobody", "x"))
 			wrong := h.tries(t, rejected, "POST", "/Token", grantFor("admin", "x"))
@@ -50,7 +50,7 @@ var semantics = []situation{
 		alone: func(t *testing.T) { expectHashes(t, "wrong") },
 	},
 	{
-		id: "U03", what: "a disabled user is rejected as an unknown one is, with the right password",
+		id: "U03", what: "a disabled user with the correct password gets the same answer as an unknown user",
 		run: func(t *testing.T, h *abuseHost) {
 			unknown := h.tries(t, rejected, "POST", "/Token", grantFor("nobody", "x"))
 			disabled := h.tries(t, rejected, "POST", "/Token", grantFor("disabled", otherPassword))
@@ -59,7 +59,7 @@ var semantics = []situation{
 		alone: func(t *testing.T) { expectHashes(t, "disabled", "disabled, wrong") },
 	},
 	{
-		id: "U04", what: "a user without a usable hash is rejected as an unknown one is, and the operator is told",
+		id: "U04", what: "a user without a usable hash gets the same answer as an unknown user, and the log has a warning",
 		run: func(t *testing.T, h *abuseHost) {
 			unknown := h.tries(t, rejected, "POST", "/Token", grantFor("nobody", "x"))
 			for _, hash := range []string{"", otherPassword, "$argon2id$", "$2a$05$CCCC", otherHash() + "$", "\x00", "$1$salt$2Bq"} {
@@ -69,15 +69,15 @@ var semantics = []situation{
 		alone: func(t *testing.T) { expectHashes(t, "no hash", "in the clear") },
 	},
 	{
-		id: "U05", what: "a stored hash that asks for too much work, or for none, is refused before the work",
+		id: "U05", what: "a stored hash that costs too much or nothing is refused without computing it",
 		run: func(t *testing.T, h *abuseHost) {
 			unknown := h.tries(t, rejected, "POST", "/Token", grantFor("nobody", "x"))
 			for _, hash := range hostileHashes {
 				began := time.Now()
 				expectUnusable(t, h, unknown, hash)
-				// Each of them would take minutes at least.
+				// Computing any of these hashes would take minutes.
 				if took := time.Since(began); took > 20*time.Second {
-					t.Errorf("%s took %v", hash, took)
+					t.Errorf("refusing the hash %s took %v, want less than 20s", hash, took)
 				}
 			}
 		},
@@ -88,7 +88,7 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U06", what: "bcrypt's cut at 72 bytes lets no longer password in",
+		id: "U06", what: "bcrypt's limit of 72 bytes admits no longer password",
 		run: func(t *testing.T, h *abuseHost) {
 			const right = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 			h.users.set(func(accounts map[string]password.Account, _ *func(context.Context) error) {
@@ -102,7 +102,7 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U07", what: "an empty password is refused before any hash, whatever the format",
+		id: "U07", what: "an empty password is refused before any hash of any format",
 		run: func(t *testing.T, h *abuseHost) {
 			for i, hash := range []string{
 				otherHash(), "",
@@ -120,15 +120,15 @@ var semantics = []situation{
 		alone: func(t *testing.T) { expectHashes(t, "empty") },
 	},
 	{
-		id: "U08", what: "a hash of ASP.NET Identity signs in and is upgraded once; that this fails is not the user's trouble",
+		id: "U08", what: "a hash of ASP.NET Identity signs in and is upgraded once; a failed upgrade does not fail the sign-in",
 		alone: onEngines(signsInWithAnOldHash),
 	},
 	{
-		id: "U09", what: "two sign-ins race the upgrade of a hash: both are good, and so is the hash",
+		id: "U09", what: "concurrent sign-ins race to upgrade a hash: all succeed, and the hash stays valid",
 		alone: onDatabases(racesTheUpgrade),
 	},
 	{
-		id: "U10", what: "a password or role that changes between look-up and write is seen by the second look",
+		id: "U10", what: "a password or role that changes during the sign-in is noticed by Recheck",
 		alone: onEngines(func(t *testing.T, on engine) {
 			changesWhileSigningIn(t, on, map[string]func(ctx context.Context, users *gormstore.Users, id string) error{
 				"password": func(ctx context.Context, users *gormstore.Users, id string) error {
@@ -141,7 +141,7 @@ var semantics = []situation{
 		}),
 	},
 	{
-		id: "U11", what: "a user who is disabled or deleted between look-up and write is seen by the second look",
+		id: "U11", what: "a user who is disabled or deleted during the sign-in is noticed by Recheck",
 		alone: onEngines(func(t *testing.T, on engine) {
 			changesWhileSigningIn(t, on, map[string]func(ctx context.Context, users *gormstore.Users, id string) error{
 				"disabled": func(ctx context.Context, users *gormstore.Users, id string) error {
@@ -154,7 +154,7 @@ var semantics = []situation{
 		}),
 	},
 	{
-		id: "U12", what: "a user who is deleted and created again under the same name is another one",
+		id: "U12", what: "a user who is deleted and created again with the same name is another user",
 		alone: onEngines(func(t *testing.T, on engine) {
 			s := newStore(t, openDB(t, sqlite.open(t)), nil)
 			h := on.host(t, s, s.Users(), tokenauth.Options{})
@@ -166,18 +166,18 @@ var semantics = []situation{
 			second := addUser(t, s, "alice", "Reader")
 			h.refuses(t, invalidToken, old)
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
-			h.refuses(t, invalidToken, old) // not even replaced: it was another slot
+			h.refuses(t, invalidToken, old) // invalid and not replaced: the new user has another slot
 			token, err := h.auth.Validate(t.Context(), accessToken)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if first.ID == second.ID || token.Principal.UserID != second.ID || tokenauth.UserKeyOf(first.ID) == token.Slot.User {
-				t.Errorf("the first is %s, the second %s, the token is for %s", first.ID, second.ID, token.Principal.UserID)
+				t.Errorf("the user IDs are %s and %s, and the token is for %s, want a token for the second user in another slot", first.ID, second.ID, token.Principal.UserID)
 			}
 		}),
 	},
 	{
-		id: "U13", what: "a user who is disabled has no token any more",
+		id: "U13", what: "disabling a user ends the user's tokens",
 		alone: func(t *testing.T) {
 			endsTokens(t, "disabled = true", func(ctx context.Context, users *gormstore.Users, id string) error {
 				return users.SetDisabled(ctx, id, true)
@@ -185,11 +185,10 @@ var semantics = []situation{
 		},
 	},
 	{
-		// The live check says yes or no to the principal that the token stands
-		// for, and does not make another of it. So where a host changed the
-		// roles in its own table, the answer is 401, and the client signs in
-		// again, rather than 403 on the routes that need the role.
-		id: "U14", what: "a user whose roles change has no token any more",
+		// The live check accepts or rejects the principal of the token and never
+		// changes it. So if a host changes the roles in its own table, the client
+		// gets 401 and signs in again.
+		id: "U14", what: "changing a user's roles ends the user's tokens",
 		alone: func(t *testing.T) {
 			endsTokens(t, "roles = 'Auditor'", func(ctx context.Context, users *gormstore.Users, id string) error {
 				return users.SetRoles(ctx, id, "Auditor")
@@ -197,7 +196,7 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U15", what: "an empty list of roles is refused when the route is made",
+		id: "U15", what: "an empty list of roles panics when the route is built",
 		run: func(t *testing.T, h *abuseHost) {
 			for name, make := range map[string]func(){
 				"net/http":          func() { h.auth.RequireRole() },
@@ -211,7 +210,7 @@ var semantics = []situation{
 				"adapters, clients": func() { h.auth.Authorizer(tokenauth.Requirement{Clients: []string{""}}) },
 			} {
 				if !panics(make) {
-					t.Errorf("%s: it is accepted", name)
+					t.Errorf("%s: an empty list or name was accepted, want a panic", name)
 				}
 			}
 		},
@@ -230,21 +229,21 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U17", what: "a required role authenticates by itself, and each request by itself",
+		id: "U17", what: "RequireRole authenticates each request by itself",
 		run: func(t *testing.T, h *abuseHost) {
 			h.denies(t, anonymous, 0, "GET", "/admin", "")
 			h.denies(t, invalidToken, 0, "GET", "/admin", "", "Authorization", "Bearer x")
 			h.denies(t, anonymous, 0, "GET", "/app", "")
 			h.admits(t, "GET", "/admin", "Authorization", "Bearer "+h.token)
 
-			// Nor does a request inherit the token of the one whose handler makes
-			// it, as a batch endpoint does.
+			// A request that a handler makes with its own context does not inherit
+			// the token, as in a batch endpoint.
 			reader := h.signIn(t, goodReader)
 			batch := h.auth.RequireBearer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				for _, part := range []struct {
 					path, bearer string
 					status       int
-					body         string // of a 200
+					body         string // of a response with status 200
 				}{
 					{"/me", "", 401, ""}, {"/admin", "", 401, ""}, {"/staff", "", 401, ""}, {"/app", "", 401, ""}, {"/open", "", 200, "anonymous"},
 					{"/me", reader, 200, "reader"}, {"/admin", reader, 403, ""}, {"/open", reader, 200, "reader"},
@@ -261,7 +260,7 @@ var semantics = []situation{
 					w := httptest.NewRecorder()
 					h.handler.ServeHTTP(w, request)
 					if w.Code != part.status || w.Code == 200 && w.Body.String() != part.body {
-						t.Errorf("%s on the administrator's context answers %d %s, want %d %s", part.path, w.Code, w.Body, part.status, part.body)
+						t.Errorf("%s with the context of the administrator's request: got %d %s, want %d %s", part.path, w.Code, w.Body, part.status, part.body)
 					}
 				}
 			}))
@@ -269,17 +268,17 @@ var semantics = []situation{
 			request.Header.Set("Authorization", "Bearer "+h.token)
 			w := httptest.NewRecorder()
 			if batch.ServeHTTP(w, request); w.Code != 200 {
-				t.Errorf("the batch answers %d", w.Code)
+				t.Errorf("POST /batch: got %d, want 200", w.Code)
 			}
 		},
 	},
 	{
-		id: "U18", what: "a handler that no guard stands before finds nobody",
+		id: "U18", what: "FromContext returns no token on a route without a guard",
 		run: func(t *testing.T, h *abuseHost) {
 			found := func(r *http.Request) bool {
 				token, ok := tokenauth.FromContext(r.Context())
 				if !token.Digest.IsZero() || token.Principal.UserID != "" || len(token.Principal.Roles) > 0 {
-					t.Errorf("the token is %+v", token)
+					t.Errorf("FromContext returns the token %+v, want the zero Token", token)
 				}
 				return ok
 			}
@@ -287,21 +286,21 @@ var semantics = []situation{
 			handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				reached.Add(1)
 				if found(r) {
-					t.Error("a token was found")
+					t.Error("FromContext returned a token")
 				}
 			})
 			r := httptest.NewRequest("GET", "/", nil)
 			r.Header.Set("Authorization", "Bearer "+h.token)
 			handler.ServeHTTP(httptest.NewRecorder(), r)
-			// Optional lets it through, and says that it is nobody.
+			// Optional lets the request through as anonymous.
 			h.auth.Optional(handler).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
 			if reached.Load() != 2 {
-				t.Errorf("the handler was called %d times", reached.Load())
+				t.Errorf("the handler was called %d times, want 2", reached.Load())
 			}
 		},
 	},
 	{
-		id: "U19", what: "what a handler does to its principal stays its own",
+		id: "U19", what: "a handler that changes its principal changes no other request's",
 		alone: onEngines(func(t *testing.T, on engine) {
 			for name, o := range map[string]tokenauth.Options{"strict": {}, "cached": {Cache: &tokenauth.CacheOptions{}}} {
 				t.Run(name, func(t *testing.T) {
@@ -320,12 +319,12 @@ var semantics = []situation{
 					if err != nil {
 						t.Fatal(err)
 					}
-					eventually(t, "the cache serves", func() bool { return o.Cache == nil || h.auth.CacheStats().FeedAlive })
+					eventually(t, "the feed of the cache is alive", func() bool { return o.Cache == nil || h.auth.CacheStats().FeedAlive })
 					var wg sync.WaitGroup
 					for range 20 {
 						wg.Go(func() {
 							if a := h.me(t, grant.AccessToken.Reveal()); a.body != "[Reader] map[tenant:north]alice[Reader]" {
-								t.Errorf("answered %d %s", a.StatusCode, a.body)
+								t.Errorf("got %d %s, want the principal without the changes of other requests", a.StatusCode, a.body)
 							}
 						})
 					}
@@ -335,31 +334,31 @@ var semantics = []situation{
 		}),
 	},
 	{
-		id: "U20", what: "a token that was replaced is refused at once here, and soon elsewhere",
+		id: "U20", what: "a replaced token is rejected at once by this replica, and within the lease by others",
 		alone: onEngines(func(t *testing.T, on engine) {
 			const lease = 2 * time.Second
 			s := new(memory.Store)
 			here := on.host(t, s, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}})
 			there := on.host(t, s, directory{}, tokenauth.Options{Cache: &tokenauth.CacheOptions{Lease: lease}})
 			for _, h := range []*abuseHost{here, there} {
-				eventually(t, "the cache serves", func() bool { return h.auth.CacheStats().FeedAlive })
+				eventually(t, "the feed of the cache is alive", func() bool { return h.auth.CacheStats().FeedAlive })
 			}
 			for range 20 {
 				old := here.signIn(t, grantFor("alice", otherPassword))
 				for range 2 {
-					here.welcomes(t, old, "here")
-					there.welcomes(t, old, "there")
+					here.welcomes(t, old, "at this replica")
+					there.welcomes(t, old, "at the other replica")
 				}
 				accessToken := here.signIn(t, grantFor("alice", otherPassword))
 				replaced := time.Now()
 				here.refuses(t, replacedToken, old)
-				there.welcomes(t, accessToken, "a new token, there")
+				there.welcomes(t, accessToken, "a new token, at the other replica")
 				for asked := time.Now(); ; asked = time.Now() {
 					if there.me(t, old).StatusCode == http.StatusUnauthorized {
 						break
 					}
 					if asked.Sub(replaced) > lease {
-						t.Fatalf("it passed %v later", asked.Sub(replaced))
+						t.Fatalf("the replaced token was still valid after %v", asked.Sub(replaced))
 					}
 				}
 				there.refuses(t, replacedToken, old)
@@ -367,7 +366,7 @@ var semantics = []situation{
 		}),
 	},
 	{
-		id: "U21", what: "of a hundred sign-ins of one user at once all are answered, and one token is good",
+		id: "U21", what: "of a hundred concurrent sign-ins of one user all succeed, and one token stays valid",
 		run: func(t *testing.T, h *abuseHost) {
 			tokens := make([]string, 100)
 			var wg sync.WaitGroup
@@ -382,17 +381,17 @@ var semantics = []situation{
 					good++
 				case http.StatusUnauthorized:
 				default:
-					t.Errorf("answered %d %s", a.StatusCode, a.body)
+					t.Errorf("GET /me: got %d %s, want 200 or 401", a.StatusCode, a.body)
 				}
 			}
 			if good != 1 {
-				t.Errorf("%d tokens are good", good)
+				t.Errorf("%d tokens are valid, want 1", good)
 			}
-			h.refuses(t, invalidToken, h.token) // replaced long ago
+			h.refuses(t, invalidToken, h.token) // invalid and not replaced: it was replaced long ago
 		},
 	},
 	{
-		id: "U22", what: "a user has a token at each application",
+		id: "U22", what: "a user has one token per client",
 		alone: onEngines(func(t *testing.T, on engine) {
 			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{Clients: registry{"app": {ID: "app"}, "other": {ID: "other"}}})
 			var wg sync.WaitGroup
@@ -416,17 +415,17 @@ var semantics = []situation{
 				}
 			}
 			if good["app"] != 1 || good["other"] != 1 {
-				t.Errorf("good tokens: %v", good)
+				t.Errorf("the valid tokens by client are %v, want one each", good)
 			}
-			// Signing in at one leaves the other's alone.
+			// A sign-in at one client does not end the token of the other.
 			app := h.signIn(t, grantFor("alice", otherPassword)+"&client_id=app")
 			other := h.signIn(t, grantFor("alice", otherPassword)+"&client_id=other")
 			h.welcomes(t, app, "after a sign-in at another client")
-			h.welcomes(t, other, "its own")
+			h.welcomes(t, other, "the token of the other client")
 		}),
 	},
 	{
-		id: "U23", what: "of a sign-in that timed out and the one that tries again, the second one's token is good",
+		id: "U23", what: "after a timed-out sign-in and a second one, the second token is valid",
 		alone: onEngines(func(t *testing.T, on engine) {
 			stored, gone := make(chan tokenauth.Digest, 1), make(chan struct{})
 			var first atomic.Bool
@@ -449,22 +448,22 @@ var semantics = []situation{
 				left <- err
 			}()
 			lost := <-stored
-			cancel() // the client's patience ends
+			cancel() // the client gives up
 			if err := <-left; !errors.Is(err, context.Canceled) {
-				t.Fatalf("the first one got %v", err)
+				t.Fatalf("the first sign-in got the error %v, want context.Canceled", err)
 			}
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
 			close(gone)
-			h.server.Close() // waits for the first one
+			h.server.Close() // waits for the first sign-in
 			token, err := h.auth.Validate(t.Context(), accessToken)
 			if err != nil || token.Digest != sha256.Sum256([]byte(accessToken)) || token.Digest == lost {
-				t.Errorf("the second token: %v", err)
+				t.Errorf("validating the second token: got error %v, want the second token", err)
 			}
 		}),
 	},
 	{
-		// What a client does that sends its GET twice; see Options.DisableGET.
-		id: "U24", what: "a GET that a proxy sends again issues again, and the last token is good",
+		// A client may send its GET twice. See Options.DisableGET.
+		id: "U24", what: "a GET that a proxy repeats issues a second token, and that one is valid",
 		run: func(t *testing.T, h *abuseHost) {
 			first := accessTokenIn(t, h.tries(t, issued, "GET", "/Token", goodGrant, "Content-Type", "application/json"))
 			second := accessTokenIn(t, h.tries(t, issued, "GET", "/Token", goodGrant, "Content-Type", "application/json"))
@@ -473,7 +472,7 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U25", what: "a token is good until the very moment at which it expires",
+		id: "U25", what: "a token is valid until exactly the moment of its expiry",
 		run: func(t *testing.T, h *abuseHost) {
 			token, err := h.auth.Validate(t.Context(), h.token)
 			if err != nil {
@@ -488,9 +487,10 @@ var semantics = []situation{
 		},
 	},
 	{
-		// expires_in is what is left as the answer is written, a second less
-		// than the lifetime; .expires less .issued is the lifetime exactly.
-		id: "U26", what: "the server never ends a token before the time that it told",
+		// expires_in is the remaining time when the answer is written, one second
+		// less than the lifetime. The difference of .expires and .issued is exactly
+		// the lifetime.
+		id: "U26", what: "a token never ends before the time in its response",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, fraction := range []time.Duration{0, 1, time.Second - 1, 500 * time.Millisecond} {
 				h.mu.Lock()
@@ -508,16 +508,16 @@ var semantics = []situation{
 				since, err := http.ParseTime(told.Issued)
 				until, err2 := http.ParseTime(told.Expires)
 				if err := errors.Join(err, err2); err != nil || !strings.HasSuffix(told.Issued, " GMT") || !strings.HasSuffix(told.Expires, " GMT") {
-					t.Fatalf("%s: %v", a.body, err)
+					t.Fatalf("cannot parse .issued and .expires in %s: %v", a.body, err)
 				}
 				const lifetime = 14 * 24 * time.Hour
 				if until.Sub(since) != lifetime || told.ExpiresIn != 1209599 || since.After(h.time()) {
-					t.Errorf("%v: %s", fraction, a.body)
+					t.Errorf("issued %v after a full second: the response is %s", fraction, a.body)
 				}
 				accessToken := accessTokenIn(t, a)
 				now := h.time()
 				h.wait(time.Duration(told.ExpiresIn)*time.Second - 1)
-				h.welcomes(t, accessToken, "just before expires_in is over")
+				h.welcomes(t, accessToken, "just before the end of expires_in")
 				h.wait(until.Sub(h.time()) - 1)
 				h.welcomes(t, accessToken, "just before .expires")
 				h.wait(1)
@@ -528,30 +528,30 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U27", what: "a wall clock that steps back revives no token",
-		unreachable: "nothing sets a test's system clock back; that the service's own never runs backwards is tested on its readings (TestClockNeverRunsBackwards in package tokenauth)",
+		id: "U27", what: "a system clock that steps back makes no expired token valid",
+		unreachable: "a test cannot set the system clock back; TestClockNeverRunsBackwards in package tokenauth tests the clock of the service",
 	},
 	{
-		id: "U28", what: "a replica whose clock is behind takes the tokens of the others, and deletes none",
+		id: "U28", what: "a replica whose clock is behind accepts the tokens of others and purges none",
 		alone: onEngines(func(t *testing.T, on engine) {
 			s := newStore(t, openDB(t, sqlite.open(t)), nil)
 			ahead := on.host(t, s, directory{}, tokenauth.Options{Now: func() time.Time { return start }})
 			behind := on.host(t, s, directory{}, tokenauth.Options{Now: func() time.Time { return start.Add(-30 * 24 * time.Hour) }})
 			accessToken := ahead.signIn(t, grantFor("alice", otherPassword))
-			behind.welcomes(t, accessToken, "issued a month ahead")
+			behind.welcomes(t, accessToken, "a token issued a month in the future")
 			if removed, err := behind.auth.Purge(t.Context()); removed != 0 || err != nil {
-				t.Errorf("purged %d, %v", removed, err)
+				t.Errorf("Purge removed %d tokens with error %v, want 0 without an error", removed, err)
 			}
 			behind.welcomes(t, accessToken, "after a purge")
-			// A sign-in on the one that is behind counts all the same.
+			// A sign-in at the replica whose clock is behind works, too.
 			later := behind.signIn(t, grantFor("alice", otherPassword))
-			behind.welcomes(t, later, "issued here")
+			behind.welcomes(t, later, "a token issued at this replica")
 			behind.refuses(t, replacedToken, accessToken)
 			ahead.refuses(t, expiredToken, later)
 		}),
 	},
 	{
-		id: "U29", what: "a clock that jumps ahead ends tokens, and removes none of them for a day",
+		id: "U29", what: "a clock that jumps ahead ends tokens, but removes none for a day",
 		alone: onEngines(func(t *testing.T, on engine) {
 			var mu sync.Mutex
 			now := start
@@ -564,24 +564,24 @@ var semantics = []situation{
 				set(jump)
 				h.refuses(t, expiredToken, accessToken)
 				if removed, err := h.auth.Purge(t.Context()); removed != 0 || err != nil {
-					t.Errorf("after %v it purged %d, %v", jump, removed, err)
+					t.Errorf("%v after the sign-in, Purge removed %d tokens with error %v, want 0", jump, removed, err)
 				}
 			}
 			set(0)
-			h.welcomes(t, accessToken, "when the clock is right again")
+			h.welcomes(t, accessToken, "when the clock is correct again")
 			set(25*time.Hour + time.Second)
 			if removed, err := h.auth.Purge(t.Context()); removed != 1 || err != nil {
-				t.Errorf("it purged %d, %v", removed, err)
+				t.Errorf("25h1s after the sign-in, Purge removed %d tokens with error %v, want 1", removed, err)
 			}
 			h.refuses(t, invalidToken, accessToken)
 		}),
 	},
 	{
-		id: "U30", what: "no time zone, of the process or the database, moves a time",
+		id: "U30", what: "the time zones of the process and the database change no time",
 		alone: onDatabases(zones),
 	},
 	{
-		id: "U31", what: "a lifetime that cannot be is refused by the constructor, and zero is 14 days",
+		id: "U31", what: "an invalid lifetime is refused by New, and zero means 14 days",
 		alone: func(t *testing.T) {
 			for _, lifetime := range []time.Duration{
 				-1, -time.Hour, 1, time.Second, time.Minute - 1, time.Minute + 1, time.Minute + time.Millisecond,
@@ -589,7 +589,7 @@ var semantics = []situation{
 			} {
 				_, err := tokenauth.New(new(memory.Store), directory{}, &tokenauth.Options{Lifetime: lifetime})
 				if err == nil || !strings.Contains(err.Error(), "Options.Lifetime") {
-					t.Errorf("%v: %v", lifetime, err)
+					t.Errorf("New with lifetime %v returns the error %v, want one that names Options.Lifetime", lifetime, err)
 				}
 			}
 			for lifetime, want := range map[time.Duration]time.Duration{0: 14 * 24 * time.Hour, time.Minute: time.Minute, 365 * 24 * time.Hour: 365 * 24 * time.Hour} {
@@ -599,17 +599,17 @@ var semantics = []situation{
 				}
 				grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1"}, "")
 				if err != nil || grant.Token.ExpiresAt.Sub(grant.Token.IssuedAt) != want {
-					t.Errorf("%v: %+v, %v", lifetime, grant.Token, err)
+					t.Errorf("lifetime %v: the token is %+v, error %v", lifetime, grant.Token, err)
 				}
 			}
 		},
 	},
 	{
-		id: "U32", what: "spellings of one name are one account and one counter; look-alikes are others",
+		id: "U32", what: "spellings of a name share an account and a counter, look-alikes do not",
 		alone: onDatabases(spellings),
 	},
 	{
-		id: "U33", what: "no user and application share a slot with others, whatever their names",
+		id: "U33", what: "no two pairs of user and client share a slot",
 		run: func(t *testing.T, h *abuseHost) {
 			names := []string{"a", "a:b", "a:", ":b", "b", "a\x1fb", "a,b", "a|b", "a/b", "ab", "a b", " a", "a ", "id\x00of", "A", "\u00e4", "a\u0308"}
 			slots := make(map[tokenauth.Slot]string)
@@ -621,16 +621,16 @@ var semantics = []situation{
 					}
 					slots[slot] = is
 					if slices.Equal(slot.User[:], slot.Client[:]) {
-						t.Errorf("%s has one key twice", is)
+						t.Errorf("the slot of %s has the same key for user and client", is)
 					}
 				}
 			}
-			// The same by tokens: all are good beside each other.
+			// The tokens of all pairs are valid at the same time.
 			tokens := make(map[string]string)
 			for _, user := range names {
 				for _, client := range []string{"", "a", "b", ":b", "a:b"} {
 					if strings.Contains(user, "\x00") {
-						continue // no storage has to keep that
+						continue // a storage need not support NUL in IDs
 					}
 					grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: user, UserName: user + "@" + client}, client)
 					if err != nil {
@@ -641,13 +641,13 @@ var semantics = []situation{
 			}
 			for accessToken, name := range tokens {
 				if a := h.me(t, accessToken); a.body != name {
-					t.Errorf("the token of %q is %d %q's", name, a.StatusCode, a.body)
+					t.Errorf("GET /me with the token of %q: got %d %q", name, a.StatusCode, a.body)
 				}
 			}
 		},
 	},
 	{
-		id: "U34", what: "a route for one client takes no token of another",
+		id: "U34", what: "a route for one client refuses tokens of other clients",
 		alone: onEngines(func(t *testing.T, on engine) {
 			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{Clients: registry{"app": {ID: "app"}, "APP": {ID: "APP"}, "other": {ID: "other"}}})
 			for _, client := range []string{"other", "APP"} {
@@ -656,14 +656,14 @@ var semantics = []situation{
 				handled := h.handled.Load()
 				clientRefused.check(t, h.do(t, "GET", "/app", "", "Authorization", "Bearer "+accessToken))
 				if h.handled.Load() != handled {
-					t.Error("the handler was called")
+					t.Error("the handler was called for another client's token")
 				}
 			}
 			h.admits(t, "GET", "/app", "Authorization", "Bearer "+h.signIn(t, grantFor("alice", otherPassword)+"&client_id=app"))
 		}),
 	},
 	{
-		id: "U35", what: "introspection of one's own token, another's, an expired one, and rubbish",
+		id: "U35", what: "introspection of own, foreign, expired and malformed tokens",
 		with: withClients,
 		run: func(t *testing.T, h *abuseHost) {
 			app, resource := basic("app", appSecret.Reveal()), basic("resource", appSecret.Reveal())
@@ -680,15 +680,15 @@ var semantics = []situation{
 			}{{app, own, "app"}, {resource, own, "app"}, {resource, foreign, "web"}} {
 				a := h.introspects(t, test.token, test.by...)
 				if m := active.FindStringSubmatch(a.body); m == nil || m[1] != test.client {
-					t.Errorf("a good token is %s", a.body)
+					t.Errorf("introspection of a valid token: got %s", a.body)
 				} else if exp, iat := unixIn(t, m[2]), unixIn(t, m[3]); exp-iat != 14*24*3600 || iat != h.time().Unix() {
-					t.Errorf("it is good from %d to %d", iat, exp)
+					t.Errorf("introspection of a valid token: iat is %d and exp is %d", iat, exp)
 				}
 			}
 			inactive := func(token, what string, by ...string) {
 				t.Helper()
 				if a := h.introspects(t, token, by...); a.body != `{"active":false}` {
-					t.Errorf("%s is %s", what, a.body)
+					t.Errorf("introspection of %s: got %s, want inactive", what, a.body)
 				}
 			}
 			inactive(foreign, "another client's token", app...)
@@ -706,7 +706,7 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U36", what: "introspection without authentication, and by clients that may not",
+		id: "U36", what: "introspection by clients that are not authenticated or not allowed to introspect",
 		with: withClients,
 		run: func(t *testing.T, h *abuseHost) {
 			body := "token=" + h.token
@@ -717,7 +717,8 @@ var semantics = []situation{
 				invalidClient.check(t, h.do(t, "POST", "/introspect", body+client))
 			}
 			invalidClient.check(t, h.do(t, "POST", "/introspect", body, bearer(h.token)...))
-			// Who does not authenticate is told that, whatever else is wrong.
+			// Without authentication, the answer is invalid_client, whatever else
+			// is wrong.
 			invalidClient.check(t, h.do(t, "POST", "/introspect", ""))
 			app := basic("app", appSecret.Reveal())
 			badRequest("The parameter token is missing.").check(t, h.do(t, "POST", "/introspect", "token=", app...))
@@ -725,7 +726,7 @@ var semantics = []situation{
 				check(t, h.do(t, "POST", "/introspect", body, basic("desktop", appSecret.Reveal())...))
 			for _, method := range []string{"GET", "PUT", "DELETE", "OPTIONS"} {
 				if a := h.do(t, method, "/introspect", body, app...); a.StatusCode != http.StatusMethodNotAllowed || a.Header.Get("Allow") != "POST" {
-					t.Errorf("%s answers %d, Allow: %s", method, a.StatusCode, a.Header.Get("Allow"))
+					t.Errorf("%s /introspect: got %d with Allow %s, want 405", method, a.StatusCode, a.Header.Get("Allow"))
 				}
 			}
 			early := badRequest("Credentials belong in the body, never in the query.")
@@ -734,7 +735,7 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U37", what: "revocation of one's own token, an unknown one, another client's, twice, with a wrong hint, without authentication",
+		id: "U37", what: "revocation of own, unknown and foreign tokens, twice, with a wrong hint, and without authentication",
 		with: withClients,
 		run: func(t *testing.T, h *abuseHost) {
 			app := basic("app", appSecret.Reveal())
@@ -770,11 +771,12 @@ var semantics = []situation{
 			badRequest("A parameter is given twice.").check(t, h.do(t, "POST", "/revoke", "token=a&TOKEN=b", app...))
 			badRequest("Send the parameters urlencoded in the body: token=...").check(t, h.do(t, "POST", "/revoke", `{"token":"x"}`, app...))
 			if a := h.do(t, "GET", "/revoke", "token="+newer, app...); a.StatusCode != http.StatusMethodNotAllowed || a.Header.Get("Allow") != "POST" {
-				t.Errorf("GET answers %d, Allow: %s", a.StatusCode, a.Header.Get("Allow"))
+				t.Errorf("GET /revoke: got %d with Allow %s, want 405 with POST", a.StatusCode, a.Header.Get("Allow"))
 			}
 			h.token = newer
 
-			// Made-up tokens leave no record, and suppress nobody's.
+			// Revoking forged tokens logs nothing, and does not suppress the log
+			// line of a real revocation.
 			elsewhere, err := tokenauth.New(new(memory.Store), directory{}, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Fatal(err)
@@ -790,11 +792,12 @@ var semantics = []situation{
 			}
 			h.revokes(t, real, "client_id=web")
 			if n := strings.Count(h.log.String(), "tokens revoked") - logged; n != 1 || !strings.Contains(h.log.String(), "event=revoked user_id=2 user_name=reader") {
-				t.Errorf("%d revocations are logged, want 1: %s", n, h.log)
+				t.Errorf("%d revocations were logged, want 1: %s", n, h.log)
 			}
 		},
 		alone: onEngines(func(t *testing.T, on engine) {
-			// Without a registry the token is authority enough.
+			// Without a registry of clients, having the token is enough to revoke
+			// it.
 			h := on.host(t, new(memory.Store), directory{}, tokenauth.Options{})
 			accessToken := h.signIn(t, grantFor("alice", otherPassword))
 			h.revokes(t, accessToken, "")
@@ -803,7 +806,7 @@ var semantics = []situation{
 		}),
 	},
 	{
-		id: "U38", what: "a revocation that the storage could not do is an error, and the token is good",
+		id: "U38", what: "a revocation that the storage cannot do returns an error, and the token stays valid",
 		run: func(t *testing.T, h *abuseHost) {
 			for _, revoke := range map[string]func() error{
 				"Revoke":     func() error { return h.auth.Revoke(t.Context(), h.token) },
@@ -811,7 +814,7 @@ var semantics = []situation{
 			} {
 				h.storage.meet(fails)
 				if err := revoke(); !errors.Is(err, tokenauth.ErrUnavailable) || errors.Is(err, tokenauth.ErrInvalidToken) {
-					t.Errorf("it returns %v", err)
+					t.Errorf("revoking while the storage fails returns the error %v, want ErrUnavailable", err)
 				}
 				h.storage.meet(nil)
 				h.admits(t, "GET", "/me", "Authorization", "Bearer "+h.token)
@@ -820,7 +823,7 @@ var semantics = []situation{
 			unavailable.check(t, h.do(t, "POST", "/revoke", "token="+h.token))
 			h.storage.meet(nil)
 			h.admits(t, "GET", "/me", "Authorization", "Bearer "+h.token)
-			for range 2 { // twice is fine
+			for range 2 { // revoking twice returns no error
 				if err := h.auth.Revoke(t.Context(), h.token); err != nil {
 					t.Error(err)
 				}
@@ -829,7 +832,7 @@ var semantics = []situation{
 		},
 	},
 	{
-		id: "U39", what: "a sign-in and a revocation at the same time leave what one order of them leaves",
+		id: "U39", what: "a concurrent sign-in and revocation have the result of one of their orders",
 		run: func(t *testing.T, h *abuseHost) {
 			for range 30 {
 				old := h.signIn(t, goodGrant)
@@ -842,13 +845,14 @@ var semantics = []situation{
 					}
 				})
 				wg.Wait()
-				// Whichever came first, the old one is dead and the new one lives.
+				// In both orders, the old token is invalid and the new one valid.
 				if a := h.me(t, old); a.StatusCode != http.StatusUnauthorized {
-					t.Errorf("the old token answers %d", a.StatusCode)
+					t.Errorf("GET /me with the revoked token: got %d, want 401", a.StatusCode)
 				}
-				h.welcomes(t, accessToken, "a token issued while the one before was revoked")
+				h.welcomes(t, accessToken, "a token issued during the revocation of the earlier one")
 
-				// All of the user's: then the new one may have come before.
+				// RevokeUser ends all tokens. The new token may have been issued
+				// before it.
 				wg.Go(func() {
 					if err := h.auth.RevokeUser(t.Context(), "1"); err != nil {
 						t.Error(err)
@@ -858,12 +862,12 @@ var semantics = []situation{
 				wg.Go(func() { newer = h.signIn(t, goodGrant) })
 				wg.Wait()
 				if a := h.me(t, accessToken); a.StatusCode != http.StatusUnauthorized {
-					t.Errorf("a token from before RevokeUser answers %d", a.StatusCode)
+					t.Errorf("GET /me with a token from before RevokeUser: got %d, want 401", a.StatusCode)
 				}
 				_, err := h.storage.Store.Find(t.Context(), tokenauth.SlotOf("1", ""))
 				holds := err == nil
 				if good := h.me(t, newer).StatusCode == http.StatusOK; good != holds {
-					t.Errorf("the new token is good: %v; the slot holds one: %v", good, holds)
+					t.Errorf("the new token is valid: %v; its slot holds a token: %v; want the same", good, holds)
 				}
 			}
 			h.token = h.signIn(t, goodGrant)
@@ -871,15 +875,14 @@ var semantics = []situation{
 	},
 }
 
-// The hashes are those of ASP.NET Core's own tests, of the password
-// "my password".
+// These hashes of the password "my password" are from the tests of ASP.NET
+// Core.
 const (
 	aspnetV2 = "AAABAgMEBQYHCAkKCwwNDg+ukCEMDf0yyQ29NYubggHIVY0sdEUfdyeM+E1LtH1uJg=="
 	aspnetV3 = "AQAAAAEAACcQAAAAEAABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw=="
 )
 
-// hashedAs adds a user whose password, "my password", another application has
-// hashed.
+// hashedAs adds a user with a hash of "my password" from another application.
 func hashedAs(t *testing.T, s *gormstore.Store, name, hash string) {
 	t.Helper()
 	if _, err := s.Users().Import(t.Context(), gormstore.User{Name: name}, hash); err != nil {
@@ -887,7 +890,7 @@ func hashedAs(t *testing.T, s *gormstore.Store, name, hash string) {
 	}
 }
 
-// storedHash returns what the table has of a user's password.
+// storedHash returns the user's password hash in the table.
 func storedHash(t *testing.T, db *gorm.DB, name string) (hash string) {
 	t.Helper()
 	if err := poolOf(t, db).QueryRow("SELECT password_hash FROM tokenauth_users WHERE name = '" + name + "'").Scan(&hash); err != nil {
@@ -906,24 +909,24 @@ func signsInWithAnOldHash(t *testing.T, on engine) {
 		hashedAs(t, s, name, hash)
 		h.posts(t, rejected, grantFor(name, "My password"))
 		if got := storedHash(t, db, name); got != hash {
-			t.Errorf("%s: after a wrong password the hash is %s", name, got)
+			t.Errorf("%s: after a wrong password the stored hash is %s, want it unchanged", name, got)
 		}
 		first := accessTokenIn(t, h.posts(t, issued, grantFor(name, "my password")))
 		h.welcomes(t, first, "after the upgrade")
 		upgraded := storedHash(t, db, name)
 		if is := strings.HasPrefix(upgraded, "$argon2id$"); is == (name == "stuck") || !is && upgraded != hash {
-			t.Errorf("%s: the hash is %s", name, upgraded)
+			t.Errorf("%s: after the first sign-in the stored hash is %s", name, upgraded)
 		}
 		second := accessTokenIn(t, h.posts(t, issued, grantFor(name, "my password")))
 		h.welcomes(t, second, "the second sign-in")
 		h.refuses(t, replacedToken, first)
 		if again := storedHash(t, db, name); again != upgraded {
-			t.Errorf("%s: the hash was %s and is %s", name, upgraded, again)
+			t.Errorf("%s: the second sign-in changed the stored hash from %s to %s", name, upgraded, again)
 		}
 		h.posts(t, rejected, grantFor(name, "My password"))
 	}
 	if log := told.String(); !strings.Contains(log, "it is stuck") || strings.Contains(log, aspnetV2) || strings.Contains(log, "$argon2id$") {
-		t.Errorf("the log is %s", log)
+		t.Errorf("the log is %s, want the failed upgrade without any hash", log)
 	}
 }
 
@@ -947,16 +950,16 @@ func racesTheUpgrade(t *testing.T, e sqlEngine) {
 		}
 		hash := storedHash(t, db, name)
 		if good != 1 || !strings.HasPrefix(hash, "$argon2id$") {
-			t.Errorf("%s: %d tokens are good; the hash is %s", name, good, hash)
+			t.Errorf("%s: %d tokens are valid and the stored hash is %s, want 1 and an Argon2id hash", name, good, hash)
 		}
 		h.welcomes(t, accessTokenIn(t, h.posts(t, issued, grantFor(name, "my password"))), "after the race")
 		if got := storedHash(t, db, name); got != hash {
-			t.Errorf("%s: the hash was %s and is %s", name, hash, got)
+			t.Errorf("%s: a later sign-in changed the stored hash from %s to %s", name, hash, got)
 		}
 	}
 }
 
-// A registry is a tokenauth.Clients by their IDs.
+// A registry is a tokenauth.ClientRegistry of clients by ID.
 type registry map[string]tokenauth.Client
 
 func (r registry) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
@@ -967,22 +970,23 @@ func (r registry) FindClient(_ context.Context, id string) (tokenauth.Client, er
 	return c, nil
 }
 
-// expectSame compares two answers to the byte, but for the time.
+// expectSame checks that two answers are equal in all bytes except Date.
 func expectSame(t *testing.T, a, b answer) {
 	t.Helper()
 	one, two := a.Header.Clone(), b.Header.Clone()
 	one.Del("Date")
 	two.Del("Date")
 	if a.StatusCode != b.StatusCode || a.Proto != b.Proto || a.body != b.body || fmt.Sprint(one) != fmt.Sprint(two) {
-		t.Errorf("one is %d %v %s,\ntwo is %d %v %s", a.StatusCode, one, a.body, b.StatusCode, two, b.body)
+		t.Errorf("the answers differ: %d %v %s\nand %d %v %s", a.StatusCode, one, a.body, b.StatusCode, two, b.body)
 	}
 }
 
-// expectUnusable signs in as a user with that hash, who is nobody for the
-// client, and is told of to the operator.
+// expectUnusable signs in as a user with that hash. The client must get the
+// answer for an unknown user, and the log must name the user.
 func expectUnusable(t *testing.T, h *abuseHost, unknown answer, hash string) {
 	t.Helper()
-	// One account is warned about once a minute, also by the other hosts.
+	// An account is named in the log once a minute, in all hosts of the process, so
+	// each call uses a new one.
 	id := rand.Text()
 	name := "user of " + id[:8]
 	h.users.set(func(accounts map[string]password.Account, _ *func(context.Context) error) {
@@ -991,7 +995,7 @@ func expectUnusable(t *testing.T, h *abuseHost, unknown answer, hash string) {
 	logged := len(h.log.String())
 	expectSame(t, unknown, h.tries(t, rejected, "POST", "/Token", grantFor(name, otherPassword)))
 	if log := h.log.String()[logged:]; !strings.Contains(log, "user_id="+id) || hash != "" && strings.Contains(log, hash) {
-		t.Errorf("for %q the log has %q", hash, log)
+		t.Errorf("with the stored hash %q the log is %q, want the user ID and no hash", hash, log)
 	}
 }
 
@@ -1001,8 +1005,8 @@ func panics(do func()) (yes bool) {
 	return
 }
 
-// changesWhileSigningIn changes a user after the password was checked, and
-// before the token is stored.
+// changesWhileSigningIn changes a user between the check of the password and
+// the write of the token.
 func changesWhileSigningIn(t *testing.T, on engine, changes map[string]func(context.Context, *gormstore.Users, string) error) {
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
@@ -1023,18 +1027,19 @@ func changesWhileSigningIn(t *testing.T, on engine, changes map[string]func(cont
 			armed.Store(true)
 			h.posts(t, rejected, grantFor("alice", otherPassword))
 			if armed.Load() {
-				t.Fatal("nothing was changed")
+				t.Fatal("the user was not changed during the sign-in")
 			}
 			if n := number(t, db, "SELECT count(*) FROM tokenauth_tokens"); n != 0 {
-				t.Errorf("%d tokens are left", n)
+				t.Errorf("%d tokens are stored, want 0", n)
 			}
 			h.refuses(t, invalidToken, old)
 		})
 	}
 }
 
-// endsTokens changes a user by the table of users, strict and with a cache, and
-// behind its back, with a live check. Set is the same change in SQL.
+// endsTokens changes a user and checks that the user's tokens end: by the
+// methods of Users, with and without a cache, and by the SQL in set, with a
+// live check.
 func endsTokens(t *testing.T, set string, change func(context.Context, *gormstore.Users, string) error) {
 	t.Run("strict", onEngines(func(t *testing.T, on engine) {
 		s := newStore(t, openDB(t, sqlite.open(t)), nil)
@@ -1059,7 +1064,7 @@ func endsTokens(t *testing.T, set string, change func(context.Context, *gormstor
 		handled := h.handled.Load()
 		invalidToken.check(t, h.do(t, "GET", "/admin", "", "Authorization", "Bearer "+accessToken))
 		if h.handled.Load() != handled {
-			t.Error("the handler was called")
+			t.Error("the handler was called after the change")
 		}
 	}))
 	t.Run("cache", func(t *testing.T) {
@@ -1084,14 +1089,14 @@ func endsTokens(t *testing.T, set string, change func(context.Context, *gormstor
 		changed := time.Now()
 		for asked := time.Now(); h.me(t, accessToken).StatusCode == http.StatusOK; asked = time.Now() {
 			if asked.Sub(changed) > lease {
-				t.Fatalf("it passed %v later", asked.Sub(changed))
+				t.Fatalf("the token was still valid %v after the change", asked.Sub(changed))
 			}
 		}
 		h.refuses(t, invalidToken, accessToken)
 	})
 }
 
-// zones has the process, and the clock of the service, in odd time zones.
+// zones runs the process and the clock of the service in unusual time zones.
 func zones(t *testing.T, e sqlEngine) {
 	db := openDB(t, e.open(t))
 	s := newStore(t, db, nil)
@@ -1121,16 +1126,16 @@ func zones(t *testing.T, e sqlEngine) {
 			until := since.Add(14 * 24 * time.Hour)
 			want := fmt.Sprintf(`".issued":%q,".expires":%q`, since.Format(http.TimeFormat), until.Format(http.TimeFormat))
 			if !strings.Contains(a.body, want) {
-				t.Errorf("%v in %v: %s, want %s", moment, place, a.body, want)
+				t.Errorf("%v in %v: got %s, want %s", moment, place, a.body, want)
 			}
 			token, err := h.auth.Validate(t.Context(), accessTokenIn(t, a))
 			if err != nil || !token.IssuedAt.Equal(since) || !token.ExpiresAt.Equal(until) || token.IssuedAt.Location() != time.UTC {
-				t.Errorf("%v in %v: from %v until %v, %v", moment, place, token.IssuedAt, token.ExpiresAt, err)
+				t.Errorf("%v in %v: the token is valid from %v to %v, error %v", moment, place, token.IssuedAt, token.ExpiresAt, err)
 			}
 			var stored, expires int64
 			row := poolOf(t, db).QueryRow("SELECT issued_at, expires_at FROM tokenauth_tokens")
 			if err := row.Scan(&stored, &expires); err != nil || stored != since.Unix() || expires != until.Unix() {
-				t.Errorf("%v in %v: stored are %d and %d, %v", moment, place, stored, expires, err)
+				t.Errorf("%v in %v: stored are the times %d and %d, error %v", moment, place, stored, expires, err)
 			}
 		}
 	}
@@ -1153,13 +1158,14 @@ func (g cheapGuesses) Authenticate(ctx context.Context, c tokenauth.Credentials)
 	return g.Users.Authenticate(ctx, c)
 }
 
-// spellings has a user sign in, and fail to, under many names.
+// spellings signs a user in under several spellings of the name, with correct
+// and wrong passwords.
 func spellings(t *testing.T, e sqlEngine) {
 	s := newStore(t, openDB(t, e.open(t)), nil)
 	for _, test := range []struct {
 		name      string
 		same, not []string
-		alike     bool // whether the first of not differs by an accent only
+		alike     bool // whether the first entry of not differs only by an accent
 	}{
 		{"Alice", []string{"alice", "ALICE", "\uff21\uff4c\uff49\uff43\uff45", "alice ", " Alice\u00a0"}, []string{"\u0410lice", "a lice", "al\u200bice", "alice\u00ad", "alic\u00e9", "alic", "a%", "a_ice"}, false},
 		{"Ren\u00e9", []string{"rene\u0301", "REN\u00c9", "RENE\u0301"}, []string{"rene", "Ren\u00e8"}, true},
@@ -1173,29 +1179,30 @@ func spellings(t *testing.T, e sqlEngine) {
 			for _, same := range append(test.same, test.name) {
 				token, err := h.auth.Validate(t.Context(), h.signIn(t, grantFor(same, otherPassword)))
 				if err != nil || token.Principal.UserID != user.ID || token.Principal.UserName != test.name {
-					t.Errorf("%q is %+v, %v", same, token.Principal, err)
+					t.Errorf("signing in as %q gives the token %+v, %v, want one of the user", same, token.Principal, err)
 				}
 				if got := s.Users().NormalizeUserName(same); got != key {
-					t.Errorf("%q is the name %q, not %q", same, got, key)
+					t.Errorf("%q is normalized to %q, want %q", same, got, key)
 				}
 			}
 			for _, other := range test.not {
 				h.posts(t, rejected, grantFor(other, otherPassword))
 				if got := s.Users().NormalizeUserName(other); got == key {
-					t.Errorf("%q is the name %q", other, got)
+					t.Errorf("%q is normalized to %q, want another name", other, got)
 				}
-				h.signIn(t, grantFor(test.name, otherPassword)) // forgets the failures of what looks alike
+				h.signIn(t, grantFor(test.name, otherPassword)) // resets the counter, which look-alikes share
 			}
-			// Five failures, each under another spelling, use up what is free.
+			// Five failures under different spellings reach the limit.
 			for i := range 5 {
 				h.posts(t, rejected, grantFor(test.same[i%len(test.same)], fmt.Sprint("wrong", i)))
 			}
 			a := h.do(t, "POST", "/Token", grantFor(test.name, otherPassword))
 			a.expectError(t, http.StatusTooManyRequests, "temporarily_unavailable")
-			// What differs by an accent only shares the tries, whoever has it.
+			// Names that differ only by an accent share the counter, even without
+			// an account.
 			a = h.do(t, "POST", "/Token", grantFor(test.not[0], otherPassword))
 			if want := map[bool]int{true: http.StatusTooManyRequests, false: http.StatusBadRequest}[test.alike]; a.StatusCode != want {
-				t.Errorf("%q: %d, want %d", test.not[0], a.StatusCode, want)
+				t.Errorf("sign-in as %q: got %d, want %d", test.not[0], a.StatusCode, want)
 			}
 			if err := s.Users().Delete(t.Context(), user.ID); err != nil {
 				t.Fatal(err)
@@ -1204,24 +1211,24 @@ func spellings(t *testing.T, e sqlEngine) {
 	}
 }
 
-// introspects asks about a token, and checks the form of the answer.
+// introspects introspects a token, and checks the form of the answer.
 func (h *abuseHost) introspects(t *testing.T, accessToken string, headers ...string) answer {
 	t.Helper()
 	a := h.do(t, "POST", "/introspect", "token="+accessToken, headers...)
 	a.expectNoStore(t)
 	if a.StatusCode != http.StatusOK || a.Header.Get("Content-Type") != "application/json;charset=UTF-8" {
-		t.Errorf("introspection answers %d %s", a.StatusCode, a.body)
+		t.Errorf("POST /introspect: got %d %s, want 200 with JSON", a.StatusCode, a.body)
 	}
 	return a
 }
 
-// revokes has a token revoked.
+// revokes revokes a token, which must succeed.
 func (h *abuseHost) revokes(t *testing.T, accessToken, parameters string, headers ...string) {
 	t.Helper()
 	a := h.do(t, "POST", "/revoke", "token="+accessToken+"&"+parameters, headers...)
 	a.expectNoStore(t)
 	if a.StatusCode != http.StatusOK || a.body != "{}" {
-		t.Errorf("revocation answers %d %s", a.StatusCode, a.body)
+		t.Errorf("POST /revoke: got %d %s, want 200 {}", a.StatusCode, a.body)
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// cacheHost returns a host whose handlers say who is calling, and the access token
-// of a reader. They set the headers that set names.
+// cacheHost returns a host whose handlers answer with the name of the user, and
+// the access token of a reader. The handlers call set first, if it is not nil.
 func cacheHost(t *testing.T, on engine, s tokenauth.Storage, set http.HandlerFunc) (h *abuseHost, accessToken string) {
 	t.Helper()
 	h = on.host(t, s, directory{}, tokenauth.Options{}, func(w http.ResponseWriter, r *http.Request) {
@@ -35,8 +35,8 @@ func cacheHost(t *testing.T, on engine, s tokenauth.Storage, set http.HandlerFun
 	return h, issued.AccessToken.Reveal()
 }
 
-// behindCache puts nginx in front of a host, which keeps all answers that it may
-// for a minute.
+// behindCache puts an nginx in front of the host. It caches for a minute every
+// response that the headers allow it to store.
 func behindCache(t *testing.T, h *abuseHost) {
 	t.Helper()
 	h.url = throwaway.Nginx(t, `location / {
@@ -47,8 +47,8 @@ func behindCache(t *testing.T, h *abuseHost) {
 	}`, `proxy_cache_path cache keys_zone=shared:1m;`)
 }
 
-// A shared cache that keeps what the service does not forbid gives nobody the
-// answer to somebody else.
+// A shared cache must not give one user the response to another, even if it
+// stores all that the headers allow.
 func TestSharedCacheKeepsUsersApart(t *testing.T) {
 	t.Parallel()
 	onEngines(func(t *testing.T, on engine) {
@@ -62,7 +62,7 @@ func TestSharedCacheKeepsUsersApart(t *testing.T) {
 			{"/me", "Bearer " + accessToken, "200 for alice MISS"},
 			{"/staff", "Bearer " + accessToken, "403 {\"error\":\"insufficient_scope\",\"error_description\":\"The user does not have the role that this needs.\",\"Message\":\"Authorization has been denied for this request.\"} MISS"},
 			{"/staff", "", "401 {\"Message\":\"Authorization has been denied for this request.\"} MISS"},
-			// Anybody may get what nobody in particular got.
+			// Responses to anonymous requests may be cached for everyone.
 			{"/open", "", "200 for  MISS"},
 			{"/open", "", "200 for  HIT"},
 			{"/open", "Bearer " + accessToken, "200 for alice MISS"},
@@ -75,14 +75,14 @@ func TestSharedCacheKeepsUsersApart(t *testing.T) {
 			}
 			a := h.do(t, "GET", test.path, "", header...)
 			if got := fmt.Sprintln(a.StatusCode, a.body, a.Header.Get("X-Cache")); got != test.want+"\n" {
-				t.Errorf("%s with %q: %s, want %s", test.path, test.authorization, got, test.want)
+				t.Errorf("GET %s with Authorization %q: got %s, want %s", test.path, test.authorization, got, test.want)
 			}
 		}
 	})(t)
 }
 
-// nginx before 1.23 looks at the last line of Vary alone: what a middleware in front
-// of the guard varies by, such as one for CORS, must not get lost.
+// nginx before 1.23 reads only the last Vary header. So the guard must keep the
+// names that earlier middleware added, such as Origin for CORS.
 func TestSharedCacheKeepsOriginsApart(t *testing.T) {
 	t.Parallel()
 	onEngines(func(t *testing.T, on engine) {
@@ -106,13 +106,14 @@ func TestSharedCacheKeepsOriginsApart(t *testing.T) {
 			}
 			a := h.do(t, "GET", "/open", "", header...)
 			if got := a.body + " " + a.Header.Get("X-Cache"); got != test.want || a.Header.Get("Access-Control-Allow-Origin") != test.origin {
-				t.Errorf("%+v: %s, for %s", test, got, a.Header.Get("Access-Control-Allow-Origin"))
+				t.Errorf("request %+v: got %s, allowed origin %s", test, got, a.Header.Get("Access-Control-Allow-Origin"))
 			}
 		}
 	})(t)
 }
 
-// A handler that changes its header in place changes nobody else's.
+// A handler may change the values of its headers in place. Other responses must
+// not change.
 func TestResponsesShareNoHeaders(t *testing.T) {
 	t.Parallel()
 	onEngines(func(t *testing.T, on engine) {
@@ -131,22 +132,22 @@ func TestResponsesShareNoHeaders(t *testing.T) {
 				}
 				a := h.do(t, "GET", path+"?-changed", "", header...)
 				if got := a.Header.Get("Vary") + a.Header.Get("Cache-Control"); got != "Authorization-changed" && got != "Authorization-changedprivate-changed" {
-					t.Errorf("%s: %q", path, got)
+					t.Errorf("GET %s: Vary and Cache-Control are %q, want those of the guard changed once", path, got)
 				}
 			}
 		}
 	})(t)
 }
 
-// What the handler says of caches is the last word, and what stands in front of the
-// guard said before it stays.
-func TestCacheHeadersOfTheHostStay(t *testing.T) {
+// The handler can replace the cache headers of the guard. The guard keeps those
+// that were set in front of it.
+func TestCacheHeadersOfHostAreKept(t *testing.T) {
 	t.Parallel()
 	onEngines(func(t *testing.T, on engine) {
 		var down atomic.Bool
 		s := &meddler{before: func(context.Context, string) error {
 			if down.Load() {
-				return errors.New("the storage is down")
+				return errors.New("the storage fails")
 			}
 			return nil
 		}}
@@ -157,7 +158,7 @@ func TestCacheHeadersOfTheHostStay(t *testing.T) {
 			case "add":
 				w.Header().Add("Cache-Control", "max-age=60")
 				w.Header().Add("Vary", "Origin")
-			case "error": // which deletes it
+			case "error": // http.ServeContent deletes the header
 				r.Header.Set("Range", "bytes=9-")
 				http.ServeContent(w, r, "", time.Time{}, strings.NewReader("all"))
 			}
@@ -193,7 +194,7 @@ func TestCacheHeadersOfTheHostStay(t *testing.T) {
 			{path: "/app", accessToken: accessToken, cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
 			{path: "/me", accessToken: "a b", cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
 			{path: "/Token", cacheControl: []string{"no-store"}},
-			// The storage is down behind these.
+			// The storage fails for these requests.
 			{path: "/me", accessToken: accessToken, query: "down", cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
 			{path: "/open", accessToken: accessToken, query: "down", cacheControl: []string{"no-store"}, vary: []string{"Authorization"}},
 		} {
@@ -207,10 +208,10 @@ func TestCacheHeadersOfTheHostStay(t *testing.T) {
 			}
 			a := h.do(t, "GET", test.path+"?"+test.query, "", header...)
 			if got := a.Header["Cache-Control"]; !slices.Equal(got, test.cacheControl) {
-				t.Errorf("%+v: Cache-Control is %q", test, got)
+				t.Errorf("request %+v: Cache-Control is %q", test, got)
 			}
 			if got := a.Header["Vary"]; !slices.Equal(got, test.vary) {
-				t.Errorf("%+v: Vary is %q", test, got)
+				t.Errorf("request %+v: Vary is %q", test, got)
 			}
 		}
 	})(t)

@@ -36,19 +36,20 @@ import (
 
 var siegeTime = flag.Duration("siege", time.Second, "how long each of the phases of TestSiege lasts")
 
-// TestSiege measures what other people notice of an attack: their requests with a
-// token, and their sign-ins. They come without the attack, then beside as many
-// requests for nothing (harmless), which have only the machine in common with
-// them, and then with the attack. It runs for minutes, and prints a table:
+// TestSiege measures how an attack affects normal users: their requests with a
+// token, and their sign-ins. It measures three phases: no attack, as many harmless
+// requests to a path that does nothing, and the attack. The harmless requests show
+// the cost of the machine alone. The test runs for minutes and prints a table:
 //
 //	TOKENAUTH_LONG=1 go test ./tokenauth/abuse -run TestSiege -v -count=1 -siege 10s
 //
-// All requests with a token must be answered 200, and so must all sign-ins, if they
-// are so beside the harmless requests: a machine that is too slow for those shows
-// nothing. How long they take is printed, and depends on the machine.
+// During the attack, all requests with a token and all sign-ins must be answered
+// 200. The test is skipped if this fails beside the harmless requests, because the
+// machine is then too slow. The durations are only printed: they depend on the
+// machine.
 func TestSiege(t *testing.T) {
 	if !long {
-		t.Skip("takes minutes: TOKENAUTH_LONG=1 runs it")
+		t.Skip("this test takes minutes; to run it: TOKENAUTH_LONG=1")
 	}
 	postgresql, mariadb := sqlEngines[1], sqlEngines[2]
 	for _, a := range []struct {
@@ -81,14 +82,14 @@ func TestSiege(t *testing.T) {
 			with := s.observe(func(s *siege) { s.path = ""; a.attack(s) })
 			t.Logf("\n%s\nwithout   %v\nharmless  %v\nwith      %v", figuresHead, without, harmless, with)
 			if with.validations.p(99) > max(20*time.Millisecond, 3*without.validations.p(99)) {
-				t.Log("p99 of requests with a token is above three times that without, and above 20 ms")
+				t.Log("p99 of requests with a token is above 20 ms and above three times the p99 without the attack")
 			}
 			if with.signIns.p(99) > time.Second {
-				t.Log("p99 of sign-ins is above a second")
+				t.Log("p99 of sign-ins is above one second")
 			}
 			for _, f := range []*figures{without, harmless} {
 				if len(f.validations.bad)+len(f.signIns.bad) > 0 {
-					t.Skipf("this machine is too busy: without the attack some were answered %v and %v", f.validations.bad, f.signIns.bad)
+					t.Skipf("this machine is too busy: without the attack, some requests and sign-ins were answered %v and %v", f.validations.bad, f.signIns.bad)
 				}
 			}
 			with.validations.expectAllGood(t, "requests with a token")
@@ -97,27 +98,28 @@ func TestSiege(t *testing.T) {
 	}
 }
 
-// A siege is a service on a pool of ten connections, its users, and an attacker.
+// A siege is a service with its users on a pool of ten connections, and an
+// attacker.
 type siege struct {
 	*testing.T
 	siegeSetup
 	*abuseHost
-	db        *gorm.DB // nil in memory
+	db        *gorm.DB // nil for the storage in memory
 	engine    string
-	attackers sync.Map      // of *attackersConn, by the number of the client
-	token     string        // of one of the others
-	path      string        // that the attacker asks for in place of the one that it attacks; "" for none
-	later     atomic.Int64  // how far the clock of the service is ahead
-	phase     int           // addresses of others are new in each
-	ends      chan struct{} // closed when the attack has to end
+	attackers sync.Map      // *attackersConn by the number of the client
+	token     string        // the access token of a normal user
+	path      string        // a harmless path that the attacker requests instead; "" for none
+	later     atomic.Int64  // nanoseconds by which the clock of the service is ahead
+	phase     int           // each phase has new addresses of normal users
+	ends      chan struct{} // closed when the attack must end
 }
 
 type siegeSetup struct {
-	together bool // replicas count together
-	cheap    bool // hashes cost nothing, so that the database does the work
-	clients  bool // there is a registry, with a public client
-	sources  bool // each client of a crowd has an address of its own
-	far      bool // the database takes 50 ms to connect to, as one elsewhere does by TLS
+	together bool // replicas share their counters
+	cheap    bool // hashing costs nothing, so the database is the bottleneck
+	clients  bool // the service has a registry with a public client
+	sources  bool // each client of the attack has its own address
+	far      bool // connecting to the database takes 50 ms, as over TLS to another site
 }
 
 func (s siegeSetup) String() string {
@@ -206,10 +208,10 @@ func (s *siege) grant(userName, password string) string {
 	return grantFor(userName, password) + "&client_id=web"
 }
 
-// at returns the path that the attacker asks for.
+// at returns the path that the attacker requests: path, or the harmless one.
 func (s *siege) at(path string) string { return cmp.Or(s.path, path) }
 
-// figures are what others noticed.
+// figures are the measurements of normal users during one phase.
 type figures struct {
 	validations, signIns answers
 	transactions         float64 // per second
@@ -221,7 +223,7 @@ func (f *figures) String() string {
 	return fmt.Sprintf("%v  %v  %.0f", &f.validations, &f.signIns, f.transactions)
 }
 
-// answers are those to requests of one kind.
+// answers are the answers to the requests of one kind.
 type answers struct {
 	mu    sync.Mutex
 	good  int
@@ -243,7 +245,7 @@ func (a *answers) add(took time.Duration, what string) {
 	a.bad[what]++
 }
 
-// p returns a percentile.
+// p returns a percentile of the durations.
 func (a *answers) p(percent int) time.Duration {
 	slices.Sort(a.times)
 	return a.times[(len(a.times)-1)*percent/100]
@@ -257,12 +259,12 @@ func (a *answers) String() string {
 func (a *answers) expectAllGood(t *testing.T, what string) {
 	t.Helper()
 	if len(a.bad) > 0 {
-		t.Errorf("of %d %s some were answered %v", len(a.times), what, a.bad)
+		t.Errorf("of %d %s, some were answered %v, want 200", len(a.times), what, a.bad)
 	}
 }
 
-// observe has others use the service while it is attacked, at a pace that does not
-// depend on the answers.
+// observe measures the requests of normal users during the attack. Their pace
+// does not depend on the answers.
 func (s *siege) observe(attack func(*siege)) *figures {
 	f := new(figures)
 	s.phase++
@@ -270,7 +272,7 @@ func (s *siege) observe(attack func(*siege)) *figures {
 	var attacking, using sync.WaitGroup
 	if attack != nil {
 		attacking.Go(func() { attack(s) })
-		time.Sleep(time.Second) // it has begun
+		time.Sleep(time.Second) // the attack has begun by then
 	}
 	before, began := s.statements(), time.Now()
 	using.Go(func() {
@@ -291,8 +293,8 @@ func (s *siege) observe(attack func(*siege)) *figures {
 	return f
 }
 
-// pace calls do so often a second, each time in a goroutine, and returns when all
-// have returned.
+// pace calls do perSecond times a second, each time in a goroutine. It returns
+// when all calls have returned.
 func (s *siege) pace(perSecond int, do func(i int)) {
 	var wg sync.WaitGroup
 	began := time.Now()
@@ -303,7 +305,7 @@ func (s *siege) pace(perSecond int, do func(i int)) {
 	wg.Wait()
 }
 
-// ask sends a request and notes the answer.
+// ask sends a request and records the answer.
 func (s *siege) ask(to *answers, method, path, body string, headers ...string) {
 	r, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
 	if err != nil {
@@ -322,8 +324,8 @@ func (s *siege) ask(to *answers, method, path, body string, headers ...string) {
 	to.add(time.Since(began), strconv.Itoa(a.StatusCode))
 }
 
-// statements returns how many transactions PostgreSQL, and how many statements
-// MariaDB has had.
+// statements returns the number of transactions of PostgreSQL, or of statements
+// of MariaDB.
 func (s *siege) statements() (n int) {
 	switch s.engine {
 	case "postgres":
@@ -334,7 +336,7 @@ func (s *siege) statements() (n int) {
 	return 0
 }
 
-// closing sends requests from sockets that close within two milliseconds.
+// closing sends requests on sockets that it closes within two milliseconds.
 func (s *siege) closing(path string, form func() url.Values) {
 	address := s.server.Listener.Addr().String()
 	var wg sync.WaitGroup
@@ -373,7 +375,8 @@ func (s *siege) closeRevocations() {
 	})
 }
 
-// crowd has 600 clients sign in at once, again and again, and at most once a second.
+// crowd makes 600 clients sign in concurrently, again and again, at most once a
+// second.
 func (s *siege) crowd(body func(i int) string) {
 	for {
 		pause := time.After(time.Second)
@@ -390,9 +393,9 @@ func (s *siege) crowd(body func(i int) string) {
 	}
 }
 
-// guess sends a token request of the i-th client on a connection that it keeps,
-// and reads the answer. It costs little of the processor, which is the service's.
-// When the attack ends, the client leaves.
+// guess sends a token request on the connection of the i-th client, which it
+// keeps open, and reads the answer. It uses little CPU, so that the service has
+// it. The client disconnects when the attack ends.
 func (s *siege) guess(i int, body string) {
 	conn, err := s.connection(i)
 	if err != nil {
@@ -418,7 +421,8 @@ func (s *siege) guess(i int, body string) {
 	}
 }
 
-// An attackersConn is a connection of an attacker, who reads answers from it.
+// An attackersConn is a connection of an attacker with a reader for its
+// answers.
 type attackersConn struct {
 	net.Conn
 	answers *bufio.Reader
@@ -435,7 +439,7 @@ func (s *siege) connection(i int) (*attackersConn, error) {
 	s.Cleanup(func() { conn.Close() })
 	c := &attackersConn{conn, bufio.NewReader(conn)}
 	s.attackers.Store(i, c)
-	if s.ended() { // and has closed those before
+	if s.ended() { // end has closed the other connections
 		conn.Close()
 	}
 	return c, nil
@@ -450,7 +454,7 @@ func (s *siege) ended() bool {
 	}
 }
 
-// end ends the attack, whose clients leave.
+// end ends the attack and disconnects its clients.
 func (s *siege) end() {
 	close(s.ends)
 	s.attackers.Range(func(i, conn any) bool {
@@ -472,7 +476,7 @@ func (s *siege) crowdOnAccount() {
 	s.crowd(func(int) string { return s.grant("account0", "x") })
 }
 
-// accounts has one source sign in to sixty accounts of its own without a pause.
+// accounts makes one source sign in to sixty accounts without a pause.
 func (s *siege) accounts() {
 	var wg sync.WaitGroup
 	for i := range 60 {
@@ -480,7 +484,7 @@ func (s *siege) accounts() {
 			for !s.ended() {
 				s.guess(i, s.grant(fmt.Sprint("account", i), otherPassword))
 				if s.path != "" {
-					time.Sleep(time.Second) // about as often as the attack has answers
+					time.Sleep(time.Second) // about as often as the attack gets answers
 				}
 			}
 		})
@@ -488,8 +492,8 @@ func (s *siege) accounts() {
 	wg.Wait()
 }
 
-// networks fails a thousand times from each of 120 IPv6 networks. Then 300 people
-// sign in from addresses that nobody has seen, and 300 more twelve hours later.
+// networks fails a thousand sign-ins from each of 120 IPv6 networks. Then 300
+// users sign in from unknown addresses, and 300 more twelve hours later.
 func (s *siege) networks() {
 	if s.path != "" {
 		return
@@ -513,9 +517,9 @@ func (s *siege) networks() {
 				in++
 			}
 		}
-		s.Logf("of 300 newcomers %d get in, %d hours after the failures", in, 12*round)
+		s.Logf("%d of 300 new users signed in, %d hours after the failures", in, 12*round)
 		if in != 300 {
-			s.Error("not all get in")
+			s.Error("not all new users could sign in")
 		}
 		s.later.Add(int64(12 * time.Hour))
 	}

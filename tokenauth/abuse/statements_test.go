@@ -19,8 +19,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// statements counts what PostgreSQL is sent, with the begin and the end of
-// transactions.
+// statements records the statements that PostgreSQL receives, including the
+// begin and the end of transactions.
 type statements struct {
 	mu   sync.Mutex
 	sent []string
@@ -35,7 +35,8 @@ func (s *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.Tra
 
 func (*statements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// during returns what was sent meanwhile.
+// during calls do and returns the statements that PostgreSQL received
+// meanwhile.
 func (s *statements) during(do func()) []string {
 	s.mu.Lock()
 	before := len(s.sent)
@@ -46,7 +47,7 @@ func (s *statements) during(do func()) []string {
 	return s.sent[before:]
 }
 
-// What a sign-in costs PostgreSQL, by what becomes of it.
+// A sign-in needs few statements in PostgreSQL, whatever its outcome.
 func TestSignInTakesFewStatements(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -72,7 +73,7 @@ func TestSignInTakesFewStatements(t *testing.T) {
 			if err := store.Clients().CreatePublic(t.Context(), tokenauth.Client{ID: "web"}); err != nil {
 				t.Fatal(err)
 			}
-			o := tokenauth.Options{Now: func() time.Time { return start }} // no wait ends
+			o := tokenauth.Options{Now: func() time.Time { return start }} // the clock stands still, so no wait ends
 			if test.together {
 				o.Throttle.Key = tokenauth.NewSecret("a key of thirty-two bytes, or so")
 			}
@@ -89,7 +90,7 @@ func TestSignInTakesFewStatements(t *testing.T) {
 					accessToken = issued.AccessToken.Reveal()
 				}
 			}
-			signIn("bob", otherPassword, "192.0.2.9") // from which the Service learns that the users count
+			signIn("bob", otherPassword, "192.0.2.9") // from this sign-in the Service learns that the users count attempts
 			for _, step := range []struct {
 				what string
 				most int
@@ -98,11 +99,11 @@ func TestSignInTakesFewStatements(t *testing.T) {
 				{"a sign-in from a new address", test.first, func() { signIn("alice", otherPassword, "192.0.2.1") }},
 				{"a sign-in from a known address", test.again, func() { signIn("alice", otherPassword, "192.0.2.1") }},
 				{"a wrong password", test.wrong, func() { signIn("alice", "x", "192.0.2.2") }},
-				{"a name that nobody has", test.nobody, func() { signIn("nobody", "x", "192.0.2.2") }},
-				{"a sign-in that is blocked", test.blocked, func() { signIn("alice", "x", "192.0.2.3") }},
-				{"a request with a token", test.me, func() { h.welcomes(t, accessToken, "after all") }},
+				{"an unknown user", test.nobody, func() { signIn("nobody", "x", "192.0.2.2") }},
+				{"a throttled sign-in", test.blocked, func() { signIn("alice", "x", "192.0.2.3") }},
+				{"a request with a token", test.me, func() { h.welcomes(t, accessToken, "after all sign-ins") }},
 			} {
-				if step.what == "a sign-in that is blocked" {
+				if step.what == "a throttled sign-in" {
 					for i := range 7 {
 						signIn("alice", fmt.Sprint("x", i), "192.0.2.3")
 					}

@@ -13,7 +13,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// The provider is the host's own: otel.GetTracerProvider(), as a rule.
+// The event of a rejected token becomes a span below the span of the request. A
+// host usually passes otel.GetTracerProvider() to New.
 func Example() {
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))

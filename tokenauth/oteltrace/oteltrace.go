@@ -1,12 +1,13 @@
-// Package oteltrace has spans of a tokenauth.Service for OpenTelemetry:
+// Package oteltrace records the events of a [tokenauth.Service] as OpenTelemetry
+// spans:
 //
 //	auth, err := tokenauth.New(store, users, &tokenauth.Options{
 //		Observers: []func(context.Context, tokenauth.Event){oteltrace.New(otel.GetTracerProvider(), nil)},
 //	})
 //
-// Each event of the Service becomes a span below the one in the request's
-// context, which the host's HTTP instrumentation starts. Where there is none, or
-// one that is not sampled, nothing is recorded, and nothing is allocated.
+// Each [tokenauth.Event] becomes a child of the span in the request's context,
+// which the HTTP instrumentation of the host starts. If the context has no span,
+// or one that is not sampled, this package records nothing and allocates nothing.
 package oteltrace
 
 import (
@@ -22,48 +23,55 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// Options configures New. Nil or the zero value selects the defaults.
+// Options configures [New]. Nil or the zero value selects the defaults.
 type Options struct {
-	// UserID adds the user's ID (enduser.id) to spans of events that have a
-	// user. The semantic conventions call it personal data, and traces are
-	// often kept longer, and read by more people, than logs: zero means that
-	// spans do not tell who it was.
+	// UserID adds [tokenauth.Event.UserID] to the spans, as the attribute
+	// enduser.id. False means that spans do not name the user. Note that the
+	// semantic conventions of OpenTelemetry class a user's ID as personal data,
+	// and that traces are often kept longer than logs and read by more people.
 	UserID bool
 }
 
 const scope = "github.com/bearerkit/bearerkit/tokenauth/oteltrace"
 
-// The attributes of the semantic conventions, in the version that schemaURL
-// names. Package semconv of that version would raise a host's OpenTelemetry.
+// These attributes follow the semantic conventions in the version of schemaURL.
+// They are not taken from package semconv, because a semconv with that version
+// would force a newer OpenTelemetry on the host.
 const (
 	schemaURL    = "https://opentelemetry.io/schemas/1.43.0"
 	userIDKey    = attribute.Key("enduser.id")
 	errorTypeKey = attribute.Key("error.type")
 )
 
-// The attributes for which there is no semantic convention.
+// These attributes have no semantic convention.
 const (
 	reasonKey   = attribute.Key("tokenauth.reason")
 	clientIDKey = attribute.Key("tokenauth.client_id")
 )
 
-// New returns a func for tokenauth.Options.Observers. Its spans:
+// New returns a func for [tokenauth.Options.Observers] that records spans with a
+// tracer of p, which must not be nil. The options may be nil. The func is safe for
+// concurrent use.
 //
-//   - are named after the event, as in "tokenauth sign_in_refused", and take
-//     as long as the event did: no time at all where that was not measured;
-//   - have the reason, if there is one, as tokenauth.reason, and the client, if
-//     it is known, as tokenauth.client_id;
-//   - have the status Error and error.type for event.Unavailable only, and not if
-//     the client went away: a refusal is what the Service is for. The cause is
-//     in the log, and may have text that does not belong into traces.
+//   - The name is "tokenauth " and the [event.Kind], as in "tokenauth
+//     sign_in_refused".
+//   - The span lasts for [tokenauth.Event.Duration], which is zero for events that
+//     the Service does not measure.
+//   - The attribute tokenauth.reason is the [event.Reason], unless that is empty.
+//   - The attribute tokenauth.client_id is [tokenauth.Event.ClientID], unless that
+//     is empty.
+//   - The status is Error, with the attribute error.type, for [event.Unavailable]
+//     only. It is not Error for [event.ReasonCanceled], because the client
+//     disconnected, nor for refusals, which are normal operation.
 //
-// Options may be nil; the provider may not.
+// Spans do not contain [tokenauth.Event.Err], which may have internal details. The
+// log has it.
 func New(p trace.TracerProvider, o *Options) func(context.Context, tokenauth.Event) {
 	if o == nil {
 		o = new(Options)
 	}
 	if _, ok := p.(noop.TracerProvider); ok {
-		return func(context.Context, tokenauth.Event) {} // the host has tracing turned off
+		return func(context.Context, tokenauth.Event) {} // the host turned tracing off
 	}
 	return (&observer{p.Tracer(scope, trace.WithSchemaURL(schemaURL)), *o}).observe
 }
@@ -79,7 +87,8 @@ func (o *observer) observe(ctx context.Context, e tokenauth.Event) {
 	}
 }
 
-// record is apart, so that only it makes garbage.
+// record starts and ends the span of an event. It is separate from observe, so
+// that an event without a sampled parent allocates nothing.
 func (o *observer) record(ctx context.Context, e tokenauth.Event) {
 	failed := e.Kind == event.Unavailable && e.Reason != event.ReasonCanceled
 	attributes := make([]attribute.KeyValue, 0, 4)

@@ -6,38 +6,42 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Cache returns a collector of the figures of the Service's cache
-// (Service.CacheStats), to register beside m. It collects nothing if the Service
-// has no cache.
+// Cache returns a [prometheus.Collector] for the statistics of the Service's cache
+// ([tokenauth.Service.CacheStats]). Register it together with the [Metrics]. If
+// [tokenauth.Options.Cache] is nil, it collects nothing.
 //
 //   - tokenauth_cache_lookups_total counts validations by result: hit (answered
-//     from the cache), miss (the storage was asked) or bypass (the storage was
-//     asked because the feed was not alive).
-//   - tokenauth_cache_invalidations_total, _flushes_total and _evictions_total
-//     count what was forgotten, and why.
-//   - tokenauth_cache_entries is how many tokens take up room.
-//   - tokenauth_cache_feed_alive is 1 while the cache may serve, or else 0.
+//     from the cache), miss (read from the storage) or bypass (read from the
+//     storage because the feed was down).
+//   - tokenauth_cache_invalidations_total counts how often the cache invalidated
+//     the tokens of a user because one of them ended.
+//   - tokenauth_cache_flushes_total counts how often it invalidated all tokens.
+//   - tokenauth_cache_evictions_total counts valid tokens that it dropped because
+//     it was full.
+//   - tokenauth_cache_entries is the number of tokens in the cache, valid or not.
+//   - tokenauth_cache_feed_alive is 1 while the feed is alive and the cache may
+//     answer, else 0.
 func (*Metrics) Cache(auth *tokenauth.Service) prometheus.Collector { return cache{auth} }
 
 type cache struct{ auth *tokenauth.Service }
 
 var (
-	lookups       = prometheus.NewDesc("tokenauth_cache_lookups_total", "Validations by how the cache could help.", []string{"result"}, nil)
-	invalidations = prometheus.NewDesc("tokenauth_cache_invalidations_total", "Users who were forgotten because a token of theirs ended.", nil, nil)
-	flushes       = prometheus.NewDesc("tokenauth_cache_flushes_total", "Times that everything was forgotten.", nil, nil)
-	evictions     = prometheus.NewDesc("tokenauth_cache_evictions_total", "Tokens that made room for others.", nil, nil)
-	entries       = prometheus.NewDesc("tokenauth_cache_entries", "Tokens that take up room now.", nil, nil)
-	feedAlive     = prometheus.NewDesc("tokenauth_cache_feed_alive", "Whether the feed of changes is alive, so that the cache may serve.", nil, nil)
+	lookups       = prometheus.NewDesc("tokenauth_cache_lookups_total", "Validations, by whether the cache answered.", []string{"result"}, nil)
+	invalidations = prometheus.NewDesc("tokenauth_cache_invalidations_total", "Times that the cache invalidated the tokens of a user because one of them ended.", nil, nil)
+	flushes       = prometheus.NewDesc("tokenauth_cache_flushes_total", "Times that the cache invalidated all tokens.", nil, nil)
+	evictions     = prometheus.NewDesc("tokenauth_cache_evictions_total", "Valid tokens that the cache dropped because it was full.", nil, nil)
+	entries       = prometheus.NewDesc("tokenauth_cache_entries", "Tokens in the cache, valid or not.", nil, nil)
+	feedAlive     = prometheus.NewDesc("tokenauth_cache_feed_alive", "1 while the feed is alive and the cache may answer, else 0.", nil, nil)
 )
 
-// Describe implements prometheus.Collector.
+// Describe implements [prometheus.Collector].
 func (c cache) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{lookups, invalidations, flushes, evictions, entries, feedAlive} {
 		to <- desc
 	}
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements [prometheus.Collector].
 func (c cache) Collect(to chan<- prometheus.Metric) {
 	if c.auth.Options().Cache == nil {
 		return

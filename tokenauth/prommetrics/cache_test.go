@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// cached returns a Service with a cache for one token.
+// cached returns a Service whose cache has room for one token.
 func cached(t *testing.T) *tokenauth.Service {
 	t.Helper()
 	auth, err := tokenauth.New(new(memory.Store), new(tokenauthtest.Users), &tokenauth.Options{
@@ -29,22 +29,22 @@ func cached(t *testing.T) *tokenauth.Service {
 }
 
 const figures = `
-# HELP tokenauth_cache_entries Tokens that take up room now.
+# HELP tokenauth_cache_entries Tokens in the cache, valid or not.
 # TYPE tokenauth_cache_entries gauge
 tokenauth_cache_entries %d
-# HELP tokenauth_cache_evictions_total Tokens that made room for others.
+# HELP tokenauth_cache_evictions_total Valid tokens that the cache dropped because it was full.
 # TYPE tokenauth_cache_evictions_total counter
 tokenauth_cache_evictions_total %d
-# HELP tokenauth_cache_feed_alive Whether the feed of changes is alive, so that the cache may serve.
+# HELP tokenauth_cache_feed_alive 1 while the feed is alive and the cache may answer, else 0.
 # TYPE tokenauth_cache_feed_alive gauge
 tokenauth_cache_feed_alive %d
-# HELP tokenauth_cache_flushes_total Times that everything was forgotten.
+# HELP tokenauth_cache_flushes_total Times that the cache invalidated all tokens.
 # TYPE tokenauth_cache_flushes_total counter
 tokenauth_cache_flushes_total %d
-# HELP tokenauth_cache_invalidations_total Users who were forgotten because a token of theirs ended.
+# HELP tokenauth_cache_invalidations_total Times that the cache invalidated the tokens of a user because one of them ended.
 # TYPE tokenauth_cache_invalidations_total counter
 tokenauth_cache_invalidations_total %d
-# HELP tokenauth_cache_lookups_total Validations by how the cache could help.
+# HELP tokenauth_cache_lookups_total Validations, by whether the cache answered.
 # TYPE tokenauth_cache_lookups_total counter
 tokenauth_cache_lookups_total{result="bypass"} %d
 tokenauth_cache_lookups_total{result="hit"} %d
@@ -79,7 +79,7 @@ func TestCacheStatsAreExported(t *testing.T) {
 			t.Helper()
 			return strings.TrimPrefix(tokenauthtest.Bearer(t, auth, tokenauth.Principal{UserID: userID}), "Bearer ")
 		}
-		validate(issue("17"), 12) // nobody runs the feed yet
+		validate(issue("17"), 12) // bypasses: Run has not been called
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go auth.Run(ctx)
@@ -93,11 +93,12 @@ func TestCacheStatsAreExported(t *testing.T) {
 			}
 		}
 		got := expect(1)
-		// If two were the same, one could stand for the other.
+		// If two statistics were equal, the test could not find that the collector
+		// swaps them.
 		seen := make(map[uint64]bool)
 		for _, n := range []uint64{0, got.Hits, got.Misses, got.Bypasses, got.Invalidations, got.Flushes, got.Evictions} {
 			if seen[n] {
-				t.Errorf("the figures are no test: %+v", got)
+				t.Errorf("two of the statistics are equal, or one is 0: %+v", got)
 			}
 			seen[n] = true
 		}

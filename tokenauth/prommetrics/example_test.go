@@ -13,8 +13,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// The registry of a host gets both collectors. There is no cache here, and so
-// no figures of one.
+// The host registers both collectors. This Service has no cache, so the second one
+// collects nothing.
 func Example() {
 	metrics := prommetrics.New()
 	auth, err := tokenauth.New(new(memory.Store), new(tokenauthtest.Users), &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){metrics.Observe}})

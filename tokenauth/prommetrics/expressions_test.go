@@ -19,10 +19,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 )
 
-// An expression is a PromQL one of a file that a host may use.
+// An expression is a PromQL expression of alerts.yml or grafana.json.
 type expression struct {
-	where, text string
-	legend      string // of a panel
+	where  string // the name of the alert, panel or variable
+	text   string
+	legend string // the legend of a panel, else ""
 }
 
 // rules returns the expressions of alerts.yml.
@@ -44,14 +45,14 @@ func rules(t *testing.T) (all []expression) {
 		for _, rule := range group.Rules {
 			all = append(all, expression{where: rule.Alert, text: rule.Expr})
 			if rule.For == "" || rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
-				t.Errorf("%s lacks a field: %+v", rule.Alert, rule)
+				t.Errorf("alert %s lacks for, severity, summary or description: %+v", rule.Alert, rule)
 			}
 		}
 	}
 	return all
 }
 
-// A panel of a Grafana dashboard, as far as it matters here.
+// A panel has the fields of a Grafana panel that the tests check.
 type panel struct {
 	ID         int
 	Type       string
@@ -82,8 +83,8 @@ func readDashboard(t *testing.T) (d dashboard) {
 	return d
 }
 
-// expressions returns those of the panels and of the variables, with the
-// dashboard's variables as Prometheus gets them.
+// expressions returns the expressions of the panels and of the dashboard's
+// variables. It replaces each variable in them by a value, as Grafana does.
 func (d *dashboard) expressions() (all []expression) {
 	filled := strings.NewReplacer("$__rate_interval", "5m", "$job", ".*", "$instance", ".*")
 	for _, p := range d.Panels {
@@ -118,8 +119,9 @@ var (
 	legends   = regexp.MustCompile(`\{\{(\w+)\}\}`)
 )
 
-// Each selector finds a metric that is exposed from the start: no panel stays
-// empty, and no alert silent, for a name that is wrong.
+// Each selector in the alerts and in the dashboard matches a metric that exists
+// from the start. A misspelled name or label would leave a panel empty or an alert
+// silent.
 func TestExpressionsFindMetrics(t *testing.T) {
 	t.Parallel()
 	families, err := register(t, prommetrics.New(), new(prommetrics.Metrics).Cache(cached(t))).Gather()
@@ -140,34 +142,34 @@ func TestExpressionsFindMetrics(t *testing.T) {
 	for _, e := range slices.Concat(rules(t), d.expressions()) {
 		found := selectors.FindAllStringSubmatch(e.text, -1)
 		if len(found) == 0 {
-			t.Errorf("%s: no metric of ours in %s", e.where, e.text)
+			t.Errorf("%s: no metric tokenauth_… in the expression %s", e.where, e.text)
 		}
 		for _, selector := range found {
 			family := exposed[selector[1]]
 			if family == nil {
-				t.Errorf("%s: %s is not exposed", e.where, selector[1])
+				t.Errorf("%s: there is no metric %s", e.where, selector[1])
 				continue
 			}
 			used[family.GetName()] = true
 			if !slices.ContainsFunc(family.GetMetric(), func(m *dto.Metric) bool { return matches(m, selector[2]) }) {
-				t.Errorf("%s: nothing is found by %s", e.where, selector[0])
+				t.Errorf("%s: the selector %s matches no series", e.where, selector[0])
 			}
 		}
 		for _, label := range legends.FindAllStringSubmatch(e.legend, -1) {
 			if by := groupings.FindStringSubmatch(e.text); by == nil || !slices.Contains(strings.Split(by[1], ", "), label[1]) {
-				t.Errorf("%s: the legend %s has a label that is not in %s", e.where, e.legend, e.text)
+				t.Errorf("%s: the legend %s uses a label that the expression does not group by: %s", e.where, e.legend, e.text)
 			}
 		}
 	}
 	for _, f := range families {
 		if !used[f.GetName()] {
-			t.Errorf("%s is used nowhere", f.GetName())
+			t.Errorf("neither the alerts nor the dashboard use the metric %s", f.GetName())
 		}
 	}
 }
 
-// matches reports whether a metric is one of a selector's. Prometheus adds job
-// and instance.
+// matches reports whether a metric matches the label matchers of a selector. It
+// adds the labels job and instance, which Prometheus adds to each series.
 func matches(m *dto.Metric, selector string) bool {
 	labels := map[string]string{"job": "api", "instance": "a"}
 	for _, label := range m.GetLabel() {
@@ -189,42 +191,42 @@ func matches(m *dto.Metric, selector string) bool {
 	return true
 }
 
-// A dashboard that Grafana imports as it is: it asks for the data source, and
-// its panels have IDs and places of their own.
+// Grafana can import the dashboard without changes: the dashboard has a variable
+// for the data source, and its panels have unique IDs and do not overlap.
 func TestGrafanaImportsTheDashboard(t *testing.T) {
 	t.Parallel()
 	d := readDashboard(t)
 	if d.Title == "" || d.UID == "" || len(d.Templating.List) == 0 || d.Templating.List[0].Name != "datasource" || d.Templating.List[0].Type != "datasource" {
-		t.Errorf("it has no title, or no data source to choose: %+v", d.Templating)
+		t.Errorf("the dashboard has no title or UID, or its first variable is not the data source: %+v", d.Templating)
 	}
 	ids := make(map[int]bool)
 	for i, p := range d.Panels {
 		if p.ID == 0 || ids[p.ID] || p.Title == "" {
-			t.Errorf("panel %d has the ID %d and the title %q", i, p.ID, p.Title)
+			t.Errorf("panel %d has ID %d and title %q, want a unique ID and a title", i, p.ID, p.Title)
 		}
 		ids[p.ID] = true
 		for _, other := range d.Panels[:i] {
 			a, b := p.GridPos, other.GridPos
 			if a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H {
-				t.Errorf("%q lies on %q", p.Title, other.Title)
+				t.Errorf("the panels %q and %q overlap", p.Title, other.Title)
 			}
 		}
 		if p.Type == "row" {
 			continue
 		}
 		if p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 || p.GridPos.X+p.GridPos.W > 24 {
-			t.Errorf("%q is not ready to use: %+v", p.Title, p)
+			t.Errorf("panel %q has another data source, no target, or is too wide: %+v", p.Title, p)
 		}
 		for _, target := range p.Targets {
 			if target.Datasource.UID != "${datasource}" || target.LegendFormat == "" {
-				t.Errorf("%q has a target with another data source, or without a legend: %+v", p.Title, target)
+				t.Errorf("panel %q has a target with another data source or without a legend: %+v", p.Title, target)
 			}
 		}
 	}
 }
 
-// Prometheus' own tool understands the rules and the dashboard's expressions,
-// and the rules fire when they should.
+// promtool, which comes with Prometheus, accepts the rules and the expressions of
+// the dashboard. It also runs the tests in testdata/alerts_test.yml.
 func TestPromtoolAcceptsRulesAndDashboard(t *testing.T) {
 	t.Parallel()
 	promtool, err := exec.LookPath("promtool")
@@ -236,7 +238,7 @@ func TestPromtoolAcceptsRulesAndDashboard(t *testing.T) {
 	for i, e := range d.expressions() {
 		records = append(records, map[string]string{"record": fmt.Sprintf("dashboard:%d", i), "expr": e.text})
 	}
-	asRules, err := json.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": records}}}) // which is YAML, too
+	asRules, err := json.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": records}}}) // JSON is valid YAML
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-// Package prommetrics has metrics of a tokenauth.Service for Prometheus:
+// Package prommetrics exports metrics of a [tokenauth.Service] to Prometheus:
 //
 //	metrics := prommetrics.New()
 //	auth, err := tokenauth.New(store, users, &tokenauth.Options{
@@ -7,13 +7,15 @@
 //	…
 //	prometheus.MustRegister(metrics, metrics.Cache(auth))
 //
-// No metric has a label that comes from a request, a user, a client or a token.
-// Two Services in one process are told apart by a label of the host's:
-// prometheus.WrapRegistererWith(prometheus.Labels{"realm": "staff"}, registry)
-// takes the place of the registry, once for each of them.
+// No label contains data of a request, a user, a client or a token.
 //
-// Beside this file are alerts.yml, rules for Prometheus, and grafana.json, a
-// dashboard.
+// If one process has two Services, register the metrics of each with a label of
+// its own, by [prometheus.WrapRegistererWith]:
+//
+//	staff := prometheus.WrapRegistererWith(prometheus.Labels{"realm": "staff"}, registry)
+//
+// The folder of this package also has alerting rules for Prometheus (alerts.yml)
+// and a dashboard for Grafana (grafana.json).
 package prommetrics
 
 import (
@@ -26,32 +28,35 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// Metrics counts and times the events of a Service. Observe is for
-// tokenauth.Options.Observers, and Metrics is a prometheus.Collector to register:
+// Metrics counts and times the events of a [tokenauth.Service]. Add
+// [Metrics.Observe] to [tokenauth.Options.Observers], and register the Metrics,
+// which is a [prometheus.Collector]. It is safe for concurrent use.
 //
-//   - tokenauth_events_total counts events by kind and reason. All pairs that
-//     there can be are there from the start, so that rate() sees the first one.
-//     A request that is refused for its role or its client has been validated
-//     before, and counts as both.
-//   - tokenauth_event_duration_seconds tells how long they took, by kind, where
-//     the Service measures it. It has classic buckets from 250 ns, since a
-//     validation from the cache takes less than a microsecond, to 10 s, and is
-//     a native histogram too.
+//   - tokenauth_events_total counts events by kind and reason ([event.Kind],
+//     [event.Reason]). All pairs exist from the start, at 0, so that rate() also
+//     sees the first event. A request that a guard refuses for its role or its
+//     client counts twice: as validated and as refused.
+//   - tokenauth_event_duration_seconds is a histogram of [tokenauth.Event.Duration]
+//     by kind. Events without a duration are not in it. It has classic buckets from
+//     250 ns to 10 s, because a validation from the cache takes less than a
+//     microsecond. It is a native histogram as well.
 type Metrics struct {
 	events    *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 
-	// What the vectors have, found without garbage.
+	// These have the same metrics as the vectors. Observe reads them because a
+	// look-up in a vector allocates.
 	counters   [kinds]map[event.Reason]prometheus.Counter
 	histograms [kinds]prometheus.Observer
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
 
-// kinds bounds the kinds of events that are known here.
+// kinds is one more than the largest [event.Kind] that this package knows.
 const kinds = event.Unavailable + 1
 
-// sorts are the events that there can be.
+// sorts lists the pairs of [event.Kind] and [event.Reason] that a
+// [tokenauth.Service] reports.
 var sorts = []struct {
 	kind    event.Kind
 	reasons []event.Reason
@@ -72,8 +77,8 @@ var sorts = []struct {
 	{event.Unavailable, []event.Reason{"", event.ReasonBusy, event.ReasonCanceled, event.ReasonInternal}},
 }
 
-// buckets are from a validation from the cache to a sign-in that waited its
-// turn.
+// buckets are the upper bounds of the classic buckets, in seconds. The smallest
+// suit a validation from the cache, the largest a sign-in that waited for others.
 var buckets = []float64{
 	250e-9, 500e-9,
 	1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6,
@@ -81,16 +86,16 @@ var buckets = []float64{
 	1, 2.5, 5, 10,
 }
 
-// New returns the metrics of a Service, all zero.
+// New returns the [Metrics] of one Service, all zero.
 func New() *Metrics {
 	m := &Metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tokenauth_events_total",
-			Help: "What the token service did, by kind of event and reason.",
+			Help: "Events of the token service, by kind and reason.",
 		}, []string{"kind", "reason"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tokenauth_event_duration_seconds",
-			Help:    "How long it took, by kind of event.",
+			Help:    "How long the token service took, by kind of event.",
 			Buckets: buckets,
 
 			NativeHistogramBucketFactor:     1.1,
@@ -109,7 +114,7 @@ func New() *Metrics {
 	return m
 }
 
-// Observe counts an event, for tokenauth.Options.Observers.
+// Observe counts an event. It is for [tokenauth.Options.Observers].
 func (m *Metrics) Observe(_ context.Context, e tokenauth.Event) {
 	m.counter(e.Kind, e.Reason).Inc()
 	if e.Duration > 0 {
@@ -117,8 +122,8 @@ func (m *Metrics) Observe(_ context.Context, e tokenauth.Event) {
 	}
 }
 
-// counter falls back to the vector, so that what is not known here is counted
-// all the same.
+// counter returns the counter of the pair. It takes a pair that is not in sorts
+// from the vector, so that events of a later version are counted, too.
 func (m *Metrics) counter(kind event.Kind, reason event.Reason) prometheus.Counter {
 	if kind > 0 && kind < kinds {
 		if c := m.counters[kind][reason]; c != nil {
@@ -135,13 +140,13 @@ func (m *Metrics) histogram(kind event.Kind) prometheus.Observer {
 	return m.durations.WithLabelValues(kind.String())
 }
 
-// Describe implements prometheus.Collector.
+// Describe implements [prometheus.Collector].
 func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
 	m.events.Describe(to)
 	m.durations.Describe(to)
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements [prometheus.Collector].
 func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 	m.events.Collect(to)
 	m.durations.Collect(to)

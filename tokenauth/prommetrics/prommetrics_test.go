@@ -15,9 +15,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 )
 
-// What is there before anything has happened: every sort of event.
+// noEvents is tokenauth_events_total before the first event.
 const noEvents = `
-# HELP tokenauth_events_total What the token service did, by kind of event and reason.
+# HELP tokenauth_events_total Events of the token service, by kind and reason.
 # TYPE tokenauth_events_total counter
 tokenauth_events_total{kind="introspected",reason=""} 0
 tokenauth_events_total{kind="introspected",reason="client"} 0
@@ -85,8 +85,8 @@ func TestMetricNamesPassTheLinter(t *testing.T) {
 	}
 }
 
-// Both a validation from the cache and a slow sign-in can be told from their
-// neighbours, in classic buckets and in native ones.
+// The buckets are fine enough for a validation from the cache and wide enough for
+// a slow sign-in, in the classic and in the native histogram.
 func TestBucketsSeparateCacheFromSignIn(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
@@ -97,7 +97,7 @@ func TestBucketsSeparateCacheFromSignIn(t *testing.T) {
 	m.Observe(t.Context(), tokenauth.Event{Kind: event.Validated}) // not measured
 	h := histogram(t, m, "validated")
 	if h.GetSampleCount() != uint64(len(durations)) || math.Abs(h.GetSampleSum()-2.0630410) > 1e-9 {
-		t.Errorf("%d took %v s in all", h.GetSampleCount(), h.GetSampleSum())
+		t.Errorf("the histogram has %d samples with a sum of %v s, want %d and 2.063041 s", h.GetSampleCount(), h.GetSampleSum(), len(durations))
 	}
 	below := make(map[float64]uint64)
 	for _, b := range h.GetBucket() {
@@ -105,7 +105,7 @@ func TestBucketsSeparateCacheFromSignIn(t *testing.T) {
 	}
 	for bound, want := range map[float64]uint64{250e-9: 0, 500e-9: 1, 1e-6: 2, 25e-6: 2, 50e-6: 3, 5e-3: 4, 0.05: 4, 0.1: 5, 1: 5, 2.5: 6, 10: 6} {
 		if got, ok := below[bound]; got != want || !ok {
-			t.Errorf("%d took at most %v s, want %d", got, bound, want)
+			t.Errorf("bucket with upper bound %v s: got %d samples, want %d", bound, got, want)
 		}
 	}
 	native := 0
@@ -113,7 +113,7 @@ func TestBucketsSeparateCacheFromSignIn(t *testing.T) {
 		native += int(span.GetLength())
 	}
 	if native < len(durations) || h.GetZeroCount() != 0 {
-		t.Errorf("%d native buckets for %d durations, and %d are as good as zero", native, len(durations), h.GetZeroCount())
+		t.Errorf("%d native buckets and %d samples in the zero bucket, want at least %d and 0", native, h.GetZeroCount(), len(durations))
 	}
 }
 
@@ -124,7 +124,7 @@ func histogram(t *testing.T, m *prommetrics.Metrics, kind string) *dto.Histogram
 			return metric.GetHistogram()
 		}
 	}
-	t.Fatalf("no durations of %q", kind)
+	t.Fatalf("tokenauth_event_duration_seconds has no histogram with kind=%q", kind)
 	return nil
 }
 
@@ -139,7 +139,7 @@ func family(t *testing.T, g prometheus.Gatherer, name string) *dto.MetricFamily 
 			return f
 		}
 	}
-	t.Fatalf("no metric %s", name)
+	t.Fatalf("the registry has no metric %s", name)
 	return nil
 }
 
@@ -153,7 +153,8 @@ func events(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 	return counts
 }
 
-// An event that a later version of the core has is counted, too.
+// Events with a kind or a reason that this package does not know are counted, too:
+// a later version of package tokenauth may report some.
 func TestUnknownEventsAreCounted(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
@@ -163,16 +164,17 @@ func TestUnknownEventsAreCounted(t *testing.T) {
 	}
 	got := events(t, register(t, m))
 	if got["unknown "] != 3 || got["issued new"] != 1 {
-		t.Errorf("counted as %v", got)
+		t.Errorf(`got %v, want "unknown " 3 times and "issued new" once`, got)
 	}
 	for kind, want := range map[string]uint64{"unknown": 3, "issued": 1, "revoked": 1} {
 		if got := histogram(t, m, kind).GetSampleCount(); got != want {
-			t.Errorf("%d durations of %s, want %d", got, kind, want)
+			t.Errorf("kind %s: got %d durations, want %d", kind, got, want)
 		}
 	}
 }
 
-// Not parallel: what others allocate would be counted.
+// This test is not parallel: AllocsPerRun counts the allocations of the whole
+// process.
 func TestObserveDoesNotAllocate(t *testing.T) {
 	m, ctx := prommetrics.New(), t.Context()
 	for _, e := range []tokenauth.Event{
@@ -181,7 +183,7 @@ func TestObserveDoesNotAllocate(t *testing.T) {
 		{Kind: event.Unavailable, Duration: 2 * time.Second},
 	} {
 		if n := testing.AllocsPerRun(1000, func() { m.Observe(ctx, e) }); n != 0 {
-			t.Errorf("%v: %v allocations", e.Kind, n)
+			t.Errorf("Observe of %v makes %v allocations, want 0", e.Kind, n)
 		}
 	}
 }

@@ -29,17 +29,18 @@ import (
 
 var alice = tokenauth.Principal{UserID: "17-alice-id", UserName: "alice", Roles: []string{"Reader"}}
 
-// A host is a Service with everything that an event can come from.
+// A host is a Service with clients, a live check and a fallback, so that it can
+// report every event.
 type host struct {
 	t      *testing.T
 	auth   *tokenauth.Service
 	clock  tokenauthtest.Clock
 	secret tokenauth.Secret // of the client "web"
-	ill    bool             // whether the live check has trouble
+	ill    bool             // whether the live check fails
 	guard  http.Handler
 }
 
-// crowded is busy when it is asked for "crowd".
+// crowded returns ErrBusy for the user "crowd" and panics for the user "ghost".
 type crowded struct{ *tokenauthtest.Users }
 
 func (c crowded) Authenticate(ctx context.Context, credentials tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -47,7 +48,7 @@ func (c crowded) Authenticate(ctx context.Context, credentials tokenauth.Credent
 		return tokenauth.Principal{}, tokenauth.ErrBusy
 	}
 	if credentials.UserName == "ghost" {
-		panic("a bug of the host's")
+		panic("a bug in the host's code")
 	}
 	return c.Users.Authenticate(ctx, credentials)
 }
@@ -98,7 +99,7 @@ func newHost(t *testing.T, m *prommetrics.Metrics) *host {
 	return h
 }
 
-// issue issues a token and returns it.
+// issue returns an access token that was issued to the client.
 func (h *host) issue(clientID string) string {
 	h.t.Helper()
 	grant, err := h.auth.Issue(h.t.Context(), alice, clientID)
@@ -115,7 +116,7 @@ func (h *host) signIn(status int, userName, password, clientID string) {
 	})
 }
 
-// give posts a token to an endpoint.
+// give posts the token to the endpoint, as the client "web".
 func (h *host) give(endpoint http.Handler, status int, accessToken string) {
 	h.t.Helper()
 	h.post(endpoint, status, url.Values{"token": {accessToken}, "client_id": {"web"}, "client_secret": {h.secret.Reveal()}})
@@ -138,12 +139,12 @@ func (h *host) serve(handler http.Handler, status int, r *http.Request) {
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, r)
 	if w.Code != status {
-		h.t.Errorf("%d, want %d: %s", w.Code, status, w.Body)
+		h.t.Errorf("got status %d with body %s, want %d", w.Code, w.Body, status)
 	}
 }
 
-// Every sort of event that is there from the start can happen, and no other
-// does.
+// A Service can report every pair of kind and reason that Metrics has from the
+// start, and reports no other pair.
 func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
@@ -155,7 +156,7 @@ func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 		before := events(t, registry)[sort]
 		what()
 		if events(t, registry)[sort] <= before {
-			t.Errorf("%q was not counted", sort)
+			t.Errorf("the event %q was not counted", sort)
 		}
 	}
 
@@ -227,16 +228,16 @@ func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 
 	counts := events(t, registry)
 	if sorts := slices.Sorted(maps.Keys(counts)); !slices.Equal(sorts, known) {
-		t.Errorf("from the start there are\n%q\nand now\n%q", known, sorts)
+		t.Errorf("the metrics had the events\n%q\nat the start, and now have\n%q", known, sorts)
 	}
 	for sort, n := range counts {
 		if n == 0 {
-			t.Errorf("%q never happened", sort)
+			t.Errorf("the test did not cause the event %q", sort)
 		}
 	}
 }
 
-// What Prometheus reads has nothing of a user, a client, an address or a token.
+// The exported metrics contain no part of a user, a client, an address or a token.
 func TestMetricsContainNoPersonalData(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
@@ -260,16 +261,16 @@ func TestMetricsContainNoPersonalData(t *testing.T) {
 		`tokenauth_event_duration_seconds_count{kind="sign_in_refused"} 1`,
 	} {
 		if !strings.Contains(text, want+"\n") {
-			t.Errorf("it lacks %s", want)
+			t.Errorf("the metrics lack the line %s", want)
 		}
 	}
 	for _, secret := range []string{"alice", "17-", "mallory", "hunter2", "correct", "web", "203.0.113", "tat_", good[20:40]} {
 		if strings.Contains(text, secret) {
-			t.Errorf("it has %q", secret)
+			t.Errorf("the metrics contain %q", secret)
 		}
 	}
 	if strings.Contains(text, "tokenauth_cache_") {
-		t.Error("there is no cache, but there are figures of one")
+		t.Error("the metrics have tokenauth_cache_…, but the Service has no cache")
 	}
 }
 
@@ -284,7 +285,7 @@ func scrape(t *testing.T, g prometheus.Gatherer) string {
 	return string(body)
 }
 
-// Two Services in one process, told apart by a label of the host's.
+// A host with two Services can give the metrics of each a label of its own.
 func TestLabelsSeparateTwoServices(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
@@ -299,7 +300,7 @@ func TestLabelsSeparateTwoServices(t *testing.T) {
 	text := scrape(t, registry)
 	for realm, n := range map[string]int{"staff": 1, "customers": 2} {
 		if want := fmt.Sprintf("tokenauth_events_total{kind=\"issued\",realm=%q,reason=\"\"} %d\n", realm, n); !strings.Contains(text, want) {
-			t.Errorf("it lacks %s", want)
+			t.Errorf("the metrics lack the line %s", want)
 		}
 	}
 }

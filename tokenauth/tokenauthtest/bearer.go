@@ -6,14 +6,18 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Bearer issues an access token of the principal without a sign-in, and returns
-// the value of the Authorization header that carries it. It fails the test if the
-// token cannot be issued.
+// Bearer issues an access token for the principal without a sign-in, and returns
+// the value of an Authorization header with it: "Bearer " and the token. It works
+// with any [tokenauth.Service]. If [tokenauth.Service.Issue] fails, the test
+// fails at once.
+//
+// A new token replaces the user's earlier one. To send several requests of one
+// user, use the value of one call for all of them.
 func Bearer(t testing.TB, auth *tokenauth.Service, p tokenauth.Principal) string {
 	t.Helper()
 	issued, err := auth.Issue(t.Context(), p, "")
 	if err != nil {
-		t.Fatalf("tokenauthtest: issuing a token: %v", err)
+		t.Fatalf("tokenauthtest: cannot issue a token for the principal: %v", err)
 	}
 	return "Bearer " + issued.AccessToken.Reveal()
 }

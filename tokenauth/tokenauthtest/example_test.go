@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// reports is what a host has: routes behind a guard.
+// reports stands for a handler of the host, with a route that needs a role.
 func reports(auth *tokenauth.Service) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/reports", auth.RequireRole("Auditor")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
@@ -23,11 +23,11 @@ func expect(t *testing.T, h http.Handler, r *http.Request, status int) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	if w.Code != status {
-		t.Errorf("%s %s: %d, want %d", r.Method, r.URL, w.Code, status)
+		t.Errorf("%s %s: got %d, want %d", r.Method, r.URL, w.Code, status)
 	}
 }
 
-// What a host's test of a protected route looks like.
+// TestReports shows how a host tests a protected route.
 func TestReports(t *testing.T) {
 	t.Parallel()
 	auth := tokenauthtest.New(t, nil)
@@ -36,8 +36,8 @@ func TestReports(t *testing.T) {
 	auditor := auth.As(tokenauth.Principal{UserID: "17", Roles: []string{"Auditor"}}, get())
 	reader := auth.As(tokenauth.Principal{UserID: "42", Roles: []string{"Reader"}}, get())
 
-	expect(t, h, get(), http.StatusUnauthorized) // anonymous
-	expect(t, h, reader, http.StatusForbidden)   // without the role
+	expect(t, h, get(), http.StatusUnauthorized) // no token
+	expect(t, h, reader, http.StatusForbidden)   // not an Auditor
 	expect(t, h, auditor, http.StatusOK)
 	auth.Storage.Fail(errors.New("connection refused"))
 	expect(t, h, auditor, http.StatusServiceUnavailable)

@@ -10,13 +10,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wrapper"
 )
 
-// A FailingStorage does what its Storage does until it is told to fail. It is safe
-// for concurrent use.
+// A FailingStorage passes each call on to another storage, until the test calls
+// [FailingStorage.Fail]. It is for tests of a host's answers when its storage is
+// down. It is safe for concurrent use.
 //
-// It is not a tokenauth.Watcher, nor a throttle.Storage: Options.Cache and
-// Options.Throttle.Key are errors with it. A test of those uses the storage itself.
+// It implements neither [tokenauth.Watcher] nor
+// [github.com/bearerkit/bearerkit/tokenauth/throttle.Storage]. With it,
+// [tokenauth.New] returns an error for [tokenauth.Options.Cache] and for
+// [tokenauth.ThrottleOptions.Key]. A test that sets one of them needs the storage
+// itself.
 type FailingStorage struct {
-	// Storage is the storage behind it.
+	// Storage gets the calls. It must not be nil.
 	Storage tokenauth.Storage
 	err     atomic.Pointer[error]
 }
@@ -29,17 +33,18 @@ var (
 	_ tokenauth.ClientRevoker = (*FailingStorage)(nil)
 )
 
-// Fail makes every call from now on do nothing and return the error, which becomes
-// a 503 unless it is tokenauth.ErrNotFound or tokenauth.ErrCorrupt. It panics if
-// err is nil: Heal is for that.
+// Fail makes every later call return err without calling the storage. Clients then
+// get 503, unless err is [tokenauth.ErrNotFound] or [tokenauth.ErrCorrupt].
+// [FailingStorage.Heal] ends the failure. Fail panics if err is nil.
 func (s *FailingStorage) Fail(err error) {
 	if err == nil {
-		panic("tokenauthtest: a FailingStorage fails with an error")
+		panic("tokenauthtest: FailingStorage.Fail got a nil error: call Heal to end a failure")
 	}
 	s.err.Store(&err)
 }
 
-// Heal ends what Fail began. What was stored before is there.
+// Heal ends the failure that [FailingStorage.Fail] began. Tokens that were stored
+// before the failure are still there.
 func (s *FailingStorage) Heal() { s.err.Store(nil) }
 
 func (s *FailingStorage) failure() error {
@@ -49,7 +54,7 @@ func (s *FailingStorage) failure() error {
 	return nil
 }
 
-// Replace implements tokenauth.Storage.
+// Replace implements [tokenauth.Storage].
 func (s *FailingStorage) Replace(ctx context.Context, t tokenauth.Token) error {
 	if err := s.failure(); err != nil {
 		return err
@@ -57,7 +62,7 @@ func (s *FailingStorage) Replace(ctx context.Context, t tokenauth.Token) error {
 	return s.Storage.Replace(ctx, t)
 }
 
-// Find implements tokenauth.Storage.
+// Find implements [tokenauth.Storage].
 func (s *FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 	if err := s.failure(); err != nil {
 		return tokenauth.Token{}, err
@@ -65,8 +70,9 @@ func (s *FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenau
 	return s.Storage.Find(ctx, slot)
 }
 
-// FindBatch implements tokenauth.BatchFinder. It calls Find for each slot if the
-// storage behind it is none, or a wrapper of one that has its own Find only.
+// FindBatch implements [tokenauth.BatchFinder]. It calls Find for each slot in two
+// cases: if the storage has no FindBatch, and if the storage is a wrapper that
+// declares Find but inherits FindBatch, which would bypass that Find.
 func (s *FailingStorage) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	if finder, ok := s.Storage.(tokenauth.BatchFinder); ok && s.failure() == nil && !wrapper.BypassesFind(finder) {
 		return finder.FindBatch(ctx, slots)
@@ -78,7 +84,7 @@ func (s *FailingStorage) FindBatch(ctx context.Context, slots []tokenauth.Slot) 
 	return found, nil
 }
 
-// Revoke implements tokenauth.Storage.
+// Revoke implements [tokenauth.Storage].
 func (s *FailingStorage) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
 	if err := s.failure(); err != nil {
 		return err
@@ -86,7 +92,7 @@ func (s *FailingStorage) Revoke(ctx context.Context, slot tokenauth.Slot, d toke
 	return s.Storage.Revoke(ctx, slot, d)
 }
 
-// RevokeUser implements tokenauth.Storage.
+// RevokeUser implements [tokenauth.Storage].
 func (s *FailingStorage) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	if err := s.failure(); err != nil {
 		return err
@@ -94,7 +100,8 @@ func (s *FailingStorage) RevokeUser(ctx context.Context, u tokenauth.UserKey) er
 	return s.Storage.RevokeUser(ctx, u)
 }
 
-// List implements tokenauth.Lister.
+// List implements [tokenauth.Lister]. It returns an error if the storage is not a
+// Lister.
 func (s *FailingStorage) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 	if err := s.failure(); err != nil {
 		return nil, err
@@ -105,7 +112,8 @@ func (s *FailingStorage) List(ctx context.Context, u tokenauth.UserKey) ([]token
 	return nil, s.lacks("Lister")
 }
 
-// Purge implements tokenauth.Purger.
+// Purge implements [tokenauth.Purger]. It does nothing if the storage is not a
+// Purger.
 func (s *FailingStorage) Purge(ctx context.Context, expiredBefore time.Time) (int64, error) {
 	if err := s.failure(); err != nil {
 		return 0, err
@@ -113,10 +121,11 @@ func (s *FailingStorage) Purge(ctx context.Context, expiredBefore time.Time) (in
 	if p, ok := s.Storage.(tokenauth.Purger); ok {
 		return p.Purge(ctx, expiredBefore)
 	}
-	return 0, nil // it removes them by itself
+	return 0, nil // a storage that is not a Purger removes expired tokens itself
 }
 
-// RevokeClient implements tokenauth.ClientRevoker.
+// RevokeClient implements [tokenauth.ClientRevoker]. It returns an error if the
+// storage is not a ClientRevoker.
 func (s *FailingStorage) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
 	if err := s.failure(); err != nil {
 		return err
@@ -128,5 +137,5 @@ func (s *FailingStorage) RevokeClient(ctx context.Context, c tokenauth.ClientKey
 }
 
 func (s *FailingStorage) lacks(ability string) error {
-	return fmt.Errorf("tokenauthtest: %T is no %s", s.Storage, ability)
+	return fmt.Errorf("tokenauthtest: FailingStorage.Storage is a %T, which does not implement tokenauth.%s", s.Storage, ability)
 }

@@ -1,6 +1,6 @@
-// Package tokenauthtest is for the tests of a host: a Service that is ready in
-// one line, requests that carry a good token, a clock that the test moves, and a
-// storage that fails when told to.
+// Package tokenauthtest helps a host to test its routes. [New] returns a
+// [tokenauth.Service] for a test, [Service.As] adds a valid token to a request,
+// [Clock] moves the time, and [FailingStorage] fails on demand.
 //
 //	func TestReports(t *testing.T) {
 //		auth := tokenauthtest.New(t, nil)
@@ -14,11 +14,11 @@
 //		expect(t, h, get, http.StatusUnauthorized) // expired
 //	}
 //
-// A host that makes its Service itself uses the parts: [Bearer], [Clock],
-// [Users], [FailingStorage].
+// If the host's own code calls [tokenauth.New], the test can pass [Users], [Clock]
+// and [FailingStorage] to that code, and get tokens from [Bearer].
 //
-// It is the one package beside the core that imports a storage,
-// storage/memory, and it imports testing: it has no business in a binary.
+// Import this package only in tests: it imports [testing] and
+// [github.com/bearerkit/bearerkit/storage/memory].
 package tokenauthtest
 
 import (
@@ -30,20 +30,24 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Service is a tokenauth.Service whose storage, users and time are the test's.
+// A Service is a [tokenauth.Service] whose storage, users and time the test
+// controls. [New] returns one.
 type Service struct {
 	*tokenauth.Service
 	Storage *FailingStorage // keeps the tokens in memory
-	Users   *Users          // none, until some are added
-	Clock   *Clock
+	Users   *Users          // the users who can sign in; empty at first
+	Clock   *Clock          // the time of the Service
 
 	t testing.TB
 }
 
-// New returns a Service that keeps its tokens in memory, and fails the test if
-// the options are wrong. Options may be nil. Options.Now must be nil, since
-// Clock tells the time, and Options.Cache too, since a FailingStorage has no
-// feed. Without a Logger, the log goes to the test's output.
+// New returns a Service that keeps its tokens in memory. The options may be nil,
+// which selects the defaults. If they are invalid, the test fails at once.
+//
+// Two fields must be nil: [tokenauth.Options.Now], because the Service takes the
+// time from its Clock, and [tokenauth.Options.Cache], because a [FailingStorage]
+// is not a [tokenauth.Watcher]. If [tokenauth.Options.Logger] is nil, the log goes
+// to the output of the test.
 func New(t testing.TB, o *tokenauth.Options) *Service {
 	t.Helper()
 	s := &Service{Storage: &FailingStorage{Storage: new(memory.Store)}, Users: new(Users), Clock: new(Clock), t: t}
@@ -52,7 +56,7 @@ func New(t testing.TB, o *tokenauth.Options) *Service {
 		options = *o
 	}
 	if options.Now != nil {
-		t.Fatal("tokenauthtest: Options.Now must be nil: the Service's Clock tells the time")
+		t.Fatal("tokenauthtest: Options.Now must be nil: the Service takes the time from its Clock")
 	}
 	options.Now = s.Clock.Now
 	if options.Logger == nil {
@@ -65,12 +69,13 @@ func New(t testing.TB, o *tokenauth.Options) *Service {
 	return s
 }
 
-// As puts a valid access token of the principal into the request, and returns the
-// request. The user need not be one of Users.
+// As issues an access token for the principal, puts it into the Authorization
+// header of the request, and returns the request. The principal need not be one of
+// [Service.Users].
 //
-// A newer token replaces the one before: of two requests of one user that are made
-// one after the other and sent later, the first gets 401. Bearer is for several
-// requests with one token.
+// Each call replaces the user's earlier token, so an earlier request of the same
+// user gets 401 from then on. To send several requests with one token, use
+// [Bearer].
 func (s *Service) As(p tokenauth.Principal, r *http.Request) *http.Request {
 	s.t.Helper()
 	if r.Header == nil {

@@ -29,7 +29,7 @@ func signIn(userName, password string) *http.Request {
 func TestUsersSignIn(t *testing.T) {
 	t.Parallel()
 	auth := tokenauthtest.New(t, nil)
-	expect(t, auth.TokenHandler(), signIn("alice", "correct horse"), http.StatusBadRequest) // nobody yet
+	expect(t, auth.TokenHandler(), signIn("alice", "correct horse"), http.StatusBadRequest) // no users yet
 	auth.Users.Add(alice, "correct horse")
 	expect(t, auth.TokenHandler(), signIn("alice", "correct horse"), http.StatusOK)
 	expect(t, auth.TokenHandler(), signIn("alice", ""), http.StatusBadRequest)
@@ -41,7 +41,7 @@ func TestUsersSignIn(t *testing.T) {
 	expect(t, auth.TokenHandler(), signIn("alice", "battery staple"), http.StatusBadRequest)
 }
 
-func TestUsersAreLookedAtAgain(t *testing.T) {
+func TestRecheckRejectsChangedUsers(t *testing.T) {
 	t.Parallel()
 	users := new(tokenauthtest.Users)
 	users.Add(alice, "correct horse")
@@ -53,19 +53,19 @@ func TestUsersAreLookedAtAgain(t *testing.T) {
 		want   error
 	}{
 		{"unchanged", func() {}, nil},
-		{"another stamp", func() { users.Add(changed, "correct horse") }, tokenauth.ErrRejected},
-		{"gone", func() { users.Remove("alice") }, tokenauth.ErrRejected},
-		{"another user of the name", func() { users.Add(tokenauth.Principal{UserID: "42", UserName: "alice"}, "correct horse") }, tokenauth.ErrRejected},
+		{"changed stamp", func() { users.Add(changed, "correct horse") }, tokenauth.ErrRejected},
+		{"removed", func() { users.Remove("alice") }, tokenauth.ErrRejected},
+		{"another user with the same name", func() { users.Add(tokenauth.Principal{UserID: "42", UserName: "alice"}, "correct horse") }, tokenauth.ErrRejected},
 	} {
 		test.change()
 		if err := users.Recheck(t.Context(), alice); !errors.Is(err, test.want) {
-			t.Errorf("%s: %v, want %v", test.name, err, test.want)
+			t.Errorf("%s: Recheck returns %v, want %v", test.name, err, test.want)
 		}
 	}
 }
 
-// Everything but the storage is the host's own.
-func TestBearerWithAServiceOfTheHosts(t *testing.T) {
+// Bearer works with a Service that the host made by tokenauth.New.
+func TestBearerWorksWithAnyService(t *testing.T) {
 	t.Parallel()
 	var clock tokenauthtest.Clock
 	auth, err := tokenauth.New(new(memory.Store), new(tokenauthtest.Users), &tokenauth.Options{
@@ -78,7 +78,7 @@ func TestBearerWithAServiceOfTheHosts(t *testing.T) {
 	r.Header.Set("Authorization", tokenauthtest.Bearer(t, auth, alice))
 	h := auth.RequireBearer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if token, ok := tokenauth.FromContext(r.Context()); !ok || token.Principal.UserName != "alice" || !token.Principal.HasRole("Auditor") {
-			t.Errorf("the handler sees %+v", token.Principal)
+			t.Errorf("the handler got the principal %+v, %v, want %+v", token.Principal, ok, alice)
 		}
 	}))
 	expect(t, h, r, http.StatusOK)
@@ -86,16 +86,16 @@ func TestBearerWithAServiceOfTheHosts(t *testing.T) {
 	newer := httptest.NewRequest("GET", "/reports", nil)
 	newer.Header.Set("Authorization", tokenauthtest.Bearer(t, auth, alice))
 	expect(t, h, newer, http.StatusOK)
-	expect(t, h, newer.Clone(t.Context()), http.StatusOK) // one token for two requests
-	expect(t, h, r, http.StatusUnauthorized)              // it was replaced
+	expect(t, h, newer.Clone(t.Context()), http.StatusOK) // a second request with the same token
+	expect(t, h, r, http.StatusUnauthorized)              // its token was replaced
 }
 
-func TestClock(t *testing.T) {
+func TestClockAdvances(t *testing.T) {
 	t.Parallel()
 	var clock tokenauthtest.Clock
 	began := clock.Now()
 	if want := time.Date(2020, 9, 13, 9, 35, 33, 0, time.UTC); began != want || clock.Now() != want {
-		t.Errorf("it begins at %v, and is then at %v", began, clock.Now())
+		t.Errorf("the first two calls of Now return %v and %v, want %v for both", began, clock.Now(), want)
 	}
 	var wg sync.WaitGroup
 	for range 100 {
@@ -103,65 +103,66 @@ func TestClock(t *testing.T) {
 	}
 	wg.Wait()
 	if got := clock.Now().Sub(began); got != 100*time.Second {
-		t.Errorf("it advanced %v", got)
+		t.Errorf("after 100 calls of Advance(1s) the clock is %v later, want 100s", got)
 	}
 	expectPanic(t, "backwards", func() { clock.Advance(-1) })
 }
 
-func TestFailingStorageIsAStorage(t *testing.T) {
+func TestFailingStoragePassesStoragetest(t *testing.T) {
 	t.Parallel()
 	storagetest.Run(t, func(*testing.T) tokenauth.Storage { return &tokenauthtest.FailingStorage{Storage: new(memory.Store)} })
 }
 
 func TestFailingStorageFails(t *testing.T) {
 	t.Parallel()
-	s, trouble := &tokenauthtest.FailingStorage{Storage: new(memory.Store)}, errors.New("connection refused")
+	s, failure := &tokenauthtest.FailingStorage{Storage: new(memory.Store)}, errors.New("connection refused")
 	ctx, token := context.Background(), tokenauth.Token{Slot: tokenauth.SlotOf("17", ""), Digest: tokenauth.Digest{1}}
 	if err := s.Replace(ctx, token); err != nil {
 		t.Fatal(err)
 	}
 	newer := token
 	newer.Digest = tokenauth.Digest{2}
-	s.Fail(trouble)
+	s.Fail(failure)
 	_, err := s.Find(ctx, token.Slot)
 	for name, err := range map[string]error{
 		"Find": err, "Replace": s.Replace(ctx, newer),
 		"Revoke": s.Revoke(ctx, token.Slot, token.Digest), "RevokeUser": s.RevokeUser(ctx, token.Slot.User),
 	} {
-		if err != trouble {
-			t.Errorf("%s returns %v", name, err)
+		if err != failure {
+			t.Errorf("after Fail, %s returns %v, want %v", name, err, failure)
 		}
 	}
 	s.Heal()
 	if got, err := s.Find(ctx, token.Slot); err != nil || got.Digest != token.Digest {
-		t.Errorf("after Heal there is %v, %v: a call that failed did something", got.Digest, err)
+		t.Errorf("after Heal, Find returns digest %v, %v, want %v: a failed call must not change the storage", got.Digest, err, token.Digest)
 	}
-	expectPanic(t, "with an error", func() { s.Fail(nil) })
+	expectPanic(t, "nil error", func() { s.Fail(nil) })
 }
 
-// A host's own test ends at once if it is wrong.
-func TestNewRefusesWhatIsNotTheHosts(t *testing.T) {
+// Invalid options and principals end a host's test at once, with a message that
+// names the field.
+func TestNewRejectsInvalidOptions(t *testing.T) {
 	t.Parallel()
-	for says, options := range map[string]*tokenauth.Options{
+	for want, options := range map[string]*tokenauth.Options{
 		"Options.Now must be nil": {Now: time.Now},
 		"Options.Lifetime":        {Lifetime: time.Second},
 		"Options.Cache":           {Cache: &tokenauth.CacheOptions{}},
 	} {
 		r := &recorder{TB: t}
 		r.run(func() { tokenauthtest.New(r, options) })
-		if !strings.Contains(r.fatal, says) {
-			t.Errorf("want an end that says %q, got %q", says, r.fatal)
+		if !strings.Contains(r.fatal, want) {
+			t.Errorf("New(%+v) ends the test with %q, want a message with %q", options, r.fatal, want)
 		}
 	}
 	r := &recorder{TB: t}
 	auth := tokenauthtest.New(r, nil)
 	r.run(func() { auth.As(tokenauth.Principal{}, httptest.NewRequest("GET", "/", nil)) })
 	if !strings.Contains(r.fatal, "UserID") {
-		t.Errorf("a principal that cannot be stored: %q", r.fatal)
+		t.Errorf("As with a principal without UserID ends the test with %q, want a message with UserID", r.fatal)
 	}
 }
 
-// A recorder is a test that notes why it ended.
+// A recorder is a testing.TB that records the message with which the test ended.
 type recorder struct {
 	testing.TB
 	fatal string
@@ -180,12 +181,12 @@ func (r *recorder) run(f func()) {
 	f()
 }
 
-func expectPanic(t *testing.T, says string, f func()) {
+func expectPanic(t *testing.T, want string, f func()) {
 	t.Helper()
 	defer func() {
 		t.Helper()
-		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), says) {
-			t.Errorf("panicked with %v, want %q", p, says)
+		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), want) {
+			t.Errorf("panicked with %v, want a message with %q", p, want)
 		}
 	}()
 	f()

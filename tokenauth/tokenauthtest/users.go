@@ -7,9 +7,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Users are users who can sign in, with passwords that are compared as they
-// are: nothing is hashed, so that tests are fast. The zero value is ready and
-// has nobody. They are safe for concurrent use.
+// Users is a [tokenauth.Authenticator] for tests, with users whom the test adds.
+// It stores and compares passwords without hashing, so that sign-ins are fast. The
+// zero value is ready to use and has no users. It is safe for concurrent use.
 type Users struct {
 	mu     sync.RWMutex
 	byName map[string]user
@@ -25,7 +25,8 @@ var (
 	_ tokenauth.Rechecker     = (*Users)(nil)
 )
 
-// Add adds the user p.UserName, in place of the one who has the name.
+// Add adds a user, who signs in with p.UserName and the password. It replaces a
+// user with the same name. Names are compared exactly.
 func (u *Users) Add(p tokenauth.Principal, password string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -35,15 +36,17 @@ func (u *Users) Add(p tokenauth.Principal, password string) {
 	u.byName[p.UserName] = user{p.Clone(), tokenauth.NewSecret(password)}
 }
 
-// Remove removes the user. Tokens stay good, as they do with any users, until
-// Service.RevokeUser ends them.
+// Remove removes the user with that name, if there is one. The user's tokens stay
+// valid, as with any [tokenauth.Authenticator]. [tokenauth.Service.RevokeUser]
+// revokes them.
 func (u *Users) Remove(userName string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.byName, userName)
 }
 
-// Authenticate implements tokenauth.Authenticator.
+// Authenticate implements [tokenauth.Authenticator]. It returns
+// [tokenauth.ErrRejected] for an unknown user and for a wrong password.
 func (u *Users) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
@@ -54,7 +57,8 @@ func (u *Users) Authenticate(_ context.Context, c tokenauth.Credentials) (tokena
 	return found.principal.Clone(), nil
 }
 
-// Recheck implements tokenauth.Rechecker.
+// Recheck implements [tokenauth.Rechecker]. It returns [tokenauth.ErrRejected] if
+// the user was removed, or now has another UserID or Stamp.
 func (u *Users) Recheck(_ context.Context, p tokenauth.Principal) error {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
