@@ -30,7 +30,7 @@ func TestNewRefusesTypedNils(t *testing.T) {
 		"nil (of type *memory.Sto":  func() (*tokenauth.Service, error) { return tokenauth.New((*memory.Store)(nil), &staff{}, nil) },
 		"nil (of type *tokenauth_t": func() (*tokenauth.Service, error) { return tokenauth.New(good, (*staff)(nil), nil) },
 		"usersFunc":                 func() (*tokenauth.Service, error) { return tokenauth.New(good, usersFunc(nil), nil) },
-		"Options.Observers has a nil": func() (*tokenauth.Service, error) {
+		"Options.Observers contains nil": func() (*tokenauth.Service, error) {
 			return tokenauth.New(good, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){nil}})
 		},
 		"Options.Clients is nil": func() (*tokenauth.Service, error) {
@@ -94,7 +94,7 @@ func TestMissingAbilityIsNamedInTheError(t *testing.T) {
 			_, err := tokenauth.New(plain, &staff{}, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: key}})
 			return err
 		},
-		"no Lister; the stores of": func() error {
+		"is not a Lister; the stores of": func() error {
 			_, err := auth.Tokens(t.Context(), "17")
 			return err
 		},
