@@ -102,7 +102,7 @@ func TestNilServicePanicsAtMount(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if p := recover(); !strings.Contains(fmt.Sprint(p), "was the error of tokenauth.New looked at?") {
+				if p := recover(); !strings.Contains(fmt.Sprint(p), "check the error that tokenauth.New returned") {
 					t.Errorf("%s panicked with %v", name, p)
 				}
 			}()

@@ -663,7 +663,7 @@ func TestWarnsIfRunIsCalledTwice(t *testing.T) {
 			t.Errorf("logged %s", printed)
 		}
 		second := run()
-		if n := strings.Count(printed.String(), "while it runs already"); n != 1 || !strings.Contains(printed.String(), "level=ERROR") {
+		if n := strings.Count(printed.String(), "while it is already running"); n != 1 || !strings.Contains(printed.String(), "level=ERROR") {
 			t.Errorf("told %d times: %s", n, printed)
 		}
 		// Whichever ends, the other keeps the cache.

@@ -62,9 +62,9 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 // Service rejects every token issued before the call. The caches of other
 // replicas follow within [CacheOptions.Lease].
 //
-// If users call it for themselves, such as to change a password, the token of
-// that request ends, too. The client must then sign in again, or the host
-// issues a new token ([Service.Issue]).
+// If it is called in a request of that user, such as a change of the password,
+// the token of this request ends, too. Its client must sign in again, unless
+// the host gives it a new token ([Service.Issue]).
 //
 // The userID is [Principal.UserID], not the name that the user types. It
 // returns no error for a user without tokens.

@@ -22,6 +22,8 @@ const (
 //
 //	go auth.Run(ctx)
 //
+// Its work is:
+//
 //   - It purges expired tokens, if the storage is a [Purger]. While the clock
 //     differs from the storage's by more than 5 minutes, it logs an error and
 //     does not purge.
@@ -31,8 +33,8 @@ const (
 //     [Authenticator] or [Options.Clients] is a [RevocationQueue], as those of
 //     gormstore are. Without Run, tokens in another storage stay valid after
 //     the change.
-//   - It logs a warning if another service keeps its tokens in the same
-//     storage, if the storage is a [Lister]. See [Options.Name].
+//   - If the storage is a [Lister], it logs a warning about another service
+//     that keeps its tokens there. See [Options.Name].
 //
 // All replicas may run it at the same time. A second call on the same Service
 // while the first one is running does the same work twice, and logs an error.
