@@ -98,7 +98,7 @@ func TestMissingAbilityIsNamedInTheError(t *testing.T) {
 			_, err := auth.Tokens(t.Context(), "17")
 			return err
 		},
-		"no ClientRevoker; the stores of": func() error { return auth.RevokeClient(t.Context(), "web") },
+		"is not a ClientRevoker; the stores of": func() error { return auth.RevokeClient(t.Context(), "web") },
 	} {
 		if err := try(); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "redisstore") {
 			t.Errorf("%v, want %q", err, says)
