@@ -88,8 +88,8 @@ type Options struct {
 	Cache *CacheOptions
 
 	// Clients is the registry of the applications through which users may sign
-	// in. Nil means that there is one application: the Service accepts any
-	// client_id and client_secret in a request, and ignores them.
+	// in. Nil means that there is one application: the endpoints accept any
+	// client_id and client_secret, and ignore them.
 	Clients ClientRegistry
 
 	// LiveCheck decides, in each validation, whether the principal of a valid

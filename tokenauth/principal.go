@@ -35,7 +35,7 @@ type Principal struct {
 
 // Format implements [fmt.Formatter]. It redacts the stamp.
 func (p Principal) Format(f fmt.State, verb rune) {
-	type principal Principal // without this method
+	type principal Principal // has no Format method
 	if p.Stamp != "" {
 		p.Stamp = redacted
 	}

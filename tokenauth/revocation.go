@@ -36,8 +36,8 @@ type RevocationQueue interface {
 	// return only the first part of them. It returns an empty slice only if
 	// there are none.
 	PendingRevocations(ctx context.Context, after Revocation) ([]Revocation, error)
-	// RemoveRevocation removes the revocation with this Change, and leaves that
-	// of a later change. It returns no error if the revocation is already
+	// RemoveRevocation removes the revocation with this Change. It keeps one
+	// with a later Change. It returns no error if the revocation is already
 	// removed.
 	RemoveRevocation(ctx context.Context, r Revocation) error
 }

@@ -55,7 +55,7 @@ type queuedRevocation struct {
 	Revocation
 	queue        RevocationQueue
 	seen         time.Time
-	round        int         // the last one that found it in the queue
+	round        int         // the number of the last round that found it in its queue
 	busy, failed atomic.Bool // in progress; the last attempt failed
 	done         atomic.Bool // the tokens have ended
 }

@@ -1,8 +1,8 @@
 // Package accesstoken makes and parses access tokens.
 //
 // An access token is prefix + base64url(version ‖ slot ‖ secret ‖ checksum).
-// The encoded part has 69 bytes, and so 92 characters without padding or spare
-// bits. Each token has exactly one spelling.
+// The 69 encoded bytes are 92 characters, without padding or spare bits. Each
+// token has exactly one spelling.
 //
 // The slot is the address under which the storage finds the token. The secret
 // makes the token unguessable. The checksum is a CRC-32 (IEEE) of the prefix

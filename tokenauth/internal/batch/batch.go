@@ -102,8 +102,8 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	return b.wait(ctx, l)
 }
 
-// wait waits for the look-up. The caller leaves it when the context or the
-// timeout ends.
+// wait waits for the look-up, for [Batcher.Find]. The caller leaves it when the
+// context or the timeout ends.
 func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, err error) {
 	patience, cancel, err := b.timeout.Call(ctx)
 	if err == nil {

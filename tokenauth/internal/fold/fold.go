@@ -1,4 +1,4 @@
-// Package fold maps the different spellings of a user name to one.
+// Package fold maps the different spellings of a user name to one: see [Name].
 package fold
 
 import (

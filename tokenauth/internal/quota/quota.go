@@ -1,5 +1,5 @@
 // Package quota bounds how many log records of one kind are written, for each
-// source and for all sources together.
+// source and for all sources together: see [Quota.Admit].
 package quota
 
 import "time"
