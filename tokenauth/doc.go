@@ -151,7 +151,7 @@
 //   - the host's own code read a request body and did not restore it;
 //   - another service uses the same storage;
 //   - Run was not called although a cache or a [RevocationQueue] needs it, or
-//     nothing was purged for PurgeInterval;
+//     nothing was purged for [Options.PurgeInterval];
 //   - a proxy names a client's address and is not trusted; the record names the
 //     option to set;
 //   - a client ID has a colon;
@@ -166,8 +166,7 @@
 //
 // # Concurrency
 //
-// A [Service] is safe for concurrent use. It starts a goroutine only for a
-// statement that several requests share ([BatchFinder]), and that goroutine
-// ends with the statement. [Service.Run] does the background work: call it once
-// for each Service, in every process.
+// A [Service] is safe for concurrent use. It starts goroutines only for calls of
+// a [BatchFinder], and each goroutine ends with its calls. [Service.Run] does
+// the background work: call it once for each Service, in every process.
 package tokenauth

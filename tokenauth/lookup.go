@@ -84,7 +84,7 @@ func (l *lookups) findBatch(ctx context.Context, finder BatchFinder, slots []Slo
 	}()
 	found, err = finder.FindBatch(ctx, slots)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt) {
-		err = fmt.Errorf("FindBatch returned, for all slots, an error that belongs into Found.Err of one slot: %v", err)
+		err = fmt.Errorf("FindBatch returned ErrNotFound or ErrCorrupt for all slots; it must set Found.Err of the slots concerned: %v", err)
 	}
 	return found, err
 }

@@ -106,7 +106,7 @@ func mountOnServeMux(mux serveMux, path string, handler http.Handler) {
 	}
 	// Check this first: the mux would accept patterns with a method beside it.
 	if has("ANY", path) {
-		panic(fmt.Errorf("tokenauth: the mux has a handler for %q already: one call of Mount mounts all endpoints", path))
+		panic(fmt.Errorf("tokenauth: the mux has a handler for %q already: call Mount once, for all endpoints", path))
 	}
 	if handled(mux, path, handler) {
 		return
@@ -120,7 +120,7 @@ func mountOnServeMux(mux serveMux, path string, handler http.Handler) {
 		mounted = true
 	}
 	if !mounted {
-		panic(fmt.Errorf("tokenauth: the mux has handlers for %q already: one call of Mount mounts all endpoints", path))
+		panic(fmt.Errorf("tokenauth: the mux has handlers for %q already: call Mount once, for all endpoints", path))
 	}
 }
 
