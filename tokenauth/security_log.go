@@ -124,7 +124,7 @@ func (l *securityLog) corrupt(ctx context.Context, err error) {
 // but not by their UserName. The event alone would look like a wrong password.
 func (l *securityLog) lost(ctx context.Context, p *Principal) {
 	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "lost"}, eventSource{userID: p.UserID}); ok {
-		l.logger.ErrorContext(ctx, "tokenauth: sign-in refused with the right password: Lookup found the account by the typed name, but not by its Account.UserName; or the account was deleted or renamed during the sign-in",
+		l.logger.ErrorContext(ctx, "tokenauth: sign-in refused with the right password: Lookup found the account by the typed name, but not by Account.UserName; or the account was deleted or renamed during the sign-in",
 			"user_id", p.UserID, "user_name", p.UserName, "suppressed", suppressed)
 	}
 }
