@@ -104,7 +104,7 @@ func TestNilServicePanicsAtMount(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if p := recover(); !strings.Contains(fmt.Sprint(p), "was the error of tokenauth.New looked at?") {
+				if p := recover(); !strings.Contains(fmt.Sprint(p), "check the error that tokenauth.New returned") {
 					t.Errorf("%s of a nil Service panics with %v, want a hint at the error of tokenauth.New", name, p)
 				}
 			}()

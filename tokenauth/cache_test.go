@@ -667,7 +667,7 @@ func TestWarnsIfRunIsCalledTwice(t *testing.T) {
 			t.Errorf("logged %s", printed)
 		}
 		second := run()
-		if n := strings.Count(printed.String(), "while it runs already"); n != 1 || !strings.Contains(printed.String(), "level=ERROR") {
+		if n := strings.Count(printed.String(), "while it is already running"); n != 1 || !strings.Contains(printed.String(), "level=ERROR") {
 			t.Errorf("logged %d times, want 1: %s", n, printed)
 		}
 		// Whichever Run ends first, the other one keeps the cache in use.

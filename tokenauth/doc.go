@@ -1,122 +1,172 @@
-// Package tokenauth gives an existing web application, the host, a Token API.
-// Clients exchange a user name and a password for an access token at /Token (RFC
-// 6749 §4.3), and then send it as a bearer token (RFC 6750).
+// Package tokenauth adds a Token API to an existing web service. A client sends
+// a user name and a password to /Token and receives an access token (RFC 6749
+// §4.3). It then sends the token with each request as a bearer token (RFC
+// 6750).
 //
-// The HTTP contract is the one that ASP.NET Web API made common, so clients
-// written for it keep working.
+// The service that uses the package is called the host. The HTTP contract is
+// the one that ASP.NET Web API made common, so clients written for it keep
+// working.
 //
-// # The nouns
+// # Getting started
 //
-// A user (the resource owner) signs in through a client (the application). One
-// user at one client is a [Slot], and a slot holds one token: each sign-in
-// overwrites the slot in one atomic step, so the previous token stops working. The
-// access token is the string that the client keeps. A [Token] is what the
-// [Storage] keeps of it: a [Digest], never the string. A token stands for a
-// [Principal].
+// [New] takes a [Storage] for the tokens and an [Authenticator] for the users.
+// Here both come from the package storage/gormstore:
 //
-// # Putting it together
+//	auth, err := tokenauth.New(store, store.Users(), nil)
+//	if err != nil {
+//		return err
+//	}
+//	go auth.Run(ctx) // background work, until ctx ends
 //
-// [New] needs a [Storage] and an [Authenticator]; both are small interfaces. Ready
-// ones are in the packages under storage/ and in tokenauth/password.
-// [Service.Mount] mounts /Token. [Service.RequireBearer] and [Service.RequireRole]
-// protect the handlers behind them, which find the caller by [FromContext]. The
-// package ginadapter does the same for Gin.
+//	mux := http.NewServeMux()
+//	auth.Mount(mux) // the token endpoint: /Token and /token
+//	mux.Handle("/me", auth.RequireBearer(http.HandlerFunc(
+//		func(w http.ResponseWriter, r *http.Request) {
+//			token, _ := tokenauth.FromContext(r.Context())
+//			fmt.Fprintln(w, token.Principal.UserName)
+//		})))
+//
+// [Service.Mount] mounts the endpoints. [Service.RequireBearer] and
+// [Service.RequireRole] protect handlers, which get the caller's token from
+// [FromContext]. The package ginadapter does the same for Gin.
+//
+// [Options] configures the lifetime of tokens, the cache, throttling, logging
+// and more. [Service.RevokeUser] ends a user's tokens, for example after a
+// change of the password.
+//
+// The packages below storage/ implement [Storage]. The package
+// tokenauth/password implements [Authenticator] for a table of users with
+// password hashes. A host can implement both interfaces itself.
+//
+// # Users, clients, slots and tokens
+//
+// A user (the resource owner) signs in through a client (the application). The
+// place for the token of one user at one client is a [Slot]. It holds at most
+// one token. Each sign-in overwrites the slot in one atomic step, so the
+// previous token becomes invalid.
+//
+// The access token is the string that the client keeps. A [Token] is the record
+// that the [Storage] keeps: the [Digest] of the access token, never the access
+// token itself, and the [Principal] that the token stands for.
 //
 // # Errors
 //
-// A refused sign-in is [ErrRejected]; a refused token is [ErrInvalidToken],
-// refined by [ErrExpiredToken] and [ErrReplacedToken]. If the storage or the
-// host's code fails, the error is [ErrUnavailable] and the answer 503: a failure
-// signs nobody in and nobody out.
+// A rejected sign-in returns [ErrRejected]. An invalid token returns
+// [ErrInvalidToken], refined by [ErrExpiredToken] and [ErrReplacedToken]. If
+// the storage or the host's code fails, the error is [ErrUnavailable] and the
+// HTTP status is 503. Such a failure never lets a user in, and never makes a
+// token invalid.
 //
 // # Time
 //
-// A token is valid in [issued, expires). Times are whole seconds in UTC. Within one
-// process the clock never runs backwards, so an expired token stays expired. The
-// Service does not reject a token that was issued in the future: another replica,
-// whose clock is ahead, may have issued it a moment ago.
+// A token is valid in [issued, expires). Both times are whole seconds in UTC.
+// Within one process the clock never runs backwards, so an expired token stays
+// expired. The Service accepts a token that was issued in the future: another
+// replica, whose clock is ahead, may have issued it a moment ago.
 //
-// Keep the replicas' clocks together, by NTP. A replica whose clock is wrong issues
-// tokens that expire too early or too late, and judges others by its own time.
-// Nothing guards against that but an error in its log: see [Service.Run].
+// Synchronize the clocks of all replicas, for example by NTP. A replica whose
+// clock is wrong issues tokens that expire too early or too late, and checks
+// the tokens of other replicas by its own time. The only protection is an error
+// in its log: see [Service.Run].
 //
 // # Endpoints
 //
-// [Service.Mount] mounts the token endpoint, and those of [Endpoints] that the host
-// asks for: revocation (RFC 7009), introspection (RFC 7662) and metadata (RFC
-// 8414). The package openapi describes what was mounted.
+// [Service.Mount] mounts the token endpoint, and the endpoints that [Endpoints]
+// names: revocation (RFC 7009), introspection (RFC 7662) and metadata (RFC
+// 8414). The package openapi describes the mounted endpoints.
 //
-// A middleware in front of them should leave the body of a request alone. Where
-// one has called ParseForm, as Gin's PostForm and ShouldBind do, the endpoints
-// take Request.PostForm, under the same rules. But ParseForm drops parameters with
-// a semicolon or a malformed escape, and so a password that has one. Where the
-// body was read in another way, and not put back, the answer is 400. The Service
-// logs a warning, unless the request has no Content-Length and may have had no body.
+// Middleware in front of the endpoints should not read the request body. If it
+// called [http.Request.ParseForm], as Gin's PostForm and ShouldBind do, the
+// endpoints use [http.Request.PostForm] under the same rules. But ParseForm
+// drops parameters with a semicolon or a malformed escape, and so drops a
+// password that contains one.
 //
-// # What is logged, and what to watch
+// If middleware read the body in another way and did not restore it, the answer
+// is 400. The Service then logs a warning, unless the request has no
+// Content-Length: it may have had no body.
 //
-// The Service reports an [Event] for everything it does. Options.Logger receives
-// those that a security log needs. Options.Observers, such as those of the
-// packages prommetrics and oteltrace, receive all.
+// # Logging and alerts
+//
+// The Service reports an [Event] for each action. [Options.Logger] receives the
+// events that a security log needs. [Options.Observers], such as those of the
+// packages prommetrics and oteltrace, receive all events.
 //
 //	event            reason             level  what to do about it
 //	issued           -                  info   match "account" here to find a refused sign-in's user
-//	sign_in_refused  credentials        warn   alert on a rate far above the usual: somebody guesses passwords
+//	sign_in_refused  credentials        warn   alert on a rate far above the usual: someone guesses passwords
 //	                 throttled          warn   the same, already throttled; one "account" is one user name
-//	                 client             warn   a client has an old secret, or somebody guesses secrets
+//	                 client             warn   a client has an old secret, or someone guesses secrets
 //	                 malformed          debug  -
 //	validated        -                  -      -
-//	                 fallback           -      when there are none any more, remove Options.Fallback
+//	                 fallback           -      once there are no more of these, remove Options.Fallback
 //	refused          replaced           warn   alert if it continues: two processes share an account (user_id,
 //	                                           client_id) and keep replacing each other's token
-//	                 role, client       warn   a user or a client requests what it may not have
+//	                 role, client       warn   a user or a client requests something that it may not have
 //	                 expired, invalid,
 //	                 no_credentials,
 //	                 malformed          debug  alert on a rate of invalid far above the usual
-//	introspected     -, or why not      debug  -
-//	revoked          -, user, client    info   - (without a reason: of a token that was stored)
+//	introspected     -, or a reason     debug  - (the reason says why the token is not active)
+//	revoked          -, user, client    info   - (without a reason: one token, which was stored)
 //	unavailable      -                  error  alert: a look-up in the storage or of a user fails
 //	                 internal           error  alert: the host's code panicked, or made an invalid principal
 //	                 busy               -      alert: more sign-ins than password.Options lets hash
 //	                 canceled           -      if there are many, clients give up too early
 //
-// A record has the fields event, reason, user_id, user_name, client_id,
-// remote_addr, token (16 digits of its digest), account (a keyed hash of the name
-// that was typed), error, needs_one_of and has_roles (of a refusal for the role)
-// and suppressed, as far as they are known.
+// A record has these attributes, each only if it is known:
 //
-// The log is bounded. A source is an address (of IPv6 its /48), a user and a
-// client, as far as they are known. Of one event and reason, a source gets 100
-// records at once and then 10 a second; all together get 1000 and then 100 a
-// second. Half of that is a reserve, of which each source gets one record a minute:
-// so up to 2000 sources at a time do not suppress the records of others for longer
-// than a minute. The field suppressed counts the records that are missing since the
-// last one of the same event and reason.
+//   - event and reason, as in the table;
+//   - user_id, user_name, client_id and remote_addr;
+//   - token: the first 16 digits of its digest;
+//   - account: a keyed hash of the user name that was typed;
+//   - error: the cause of an unavailable event;
+//   - needs_one_of and has_roles: the roles, if one is missing;
+//   - suppressed: the number of records omitted since the last one of the same
+//     event and reason.
 //
-// The Service also logs, at error: a panic of the host's code and a stored token
-// that is corrupt (with the same bound), a failed purge, a failure of the storage
-// that counts attempts (once a minute), a refused token that could not be removed,
-// a feed that is lost (at info, one that is back), a second Run beside the first, a
-// clock that differs from the storage's, an account that Lookup does not find by its
-// own name, and, once for an outage, a changed user or client whose tokens could not
-// be ended (at info, when that works again), or a failed search for other services
-// in the storage. At warn, with the same bound: a body that the host's own code read
-// and kept. At warn, once: another service in the storage; a Run that was not called,
-// if a cache or a RevocationQueue waits for it, or nothing purged for PurgeInterval; a
-// proxy whose word on a client's address is not used, with the option that changes
-// that; a client ID with a colon; and, in New, a wrapper that hides an optional
-// ability of what it wraps.
+// The log is bounded. A source is an address (for IPv6 its /48), a user and a
+// client, as far as they are known. For each event and reason, a source may
+// write 100 records at once and then 10 a second. All sources together may
+// write 1000 and then 100 a second. Half of that is a reserve, from which each
+// source gets one record a minute. So with up to 2000 sources at a time, no
+// source waits longer than a minute for its next record.
+//
+// The Service also logs these errors, the first two with the same bound:
+//
+//   - a panic in the host's code;
+//   - a stored token that is corrupt, or an account that Lookup does not find
+//     by its own name;
+//   - a failed purge;
+//   - a storage that fails to count sign-in attempts (once a minute);
+//   - a rejected sign-in's token that could not be removed from the storage;
+//   - a lost feed (its return is logged at info);
+//   - a second call of Run beside the first;
+//   - a clock that differs from the storage's;
+//   - changed users or clients whose tokens could not be ended, once for each
+//     outage (its end is logged at info);
+//   - a failed search for other services in the storage.
+//
+// It logs these warnings, the first one with the same bound and the others
+// once:
+//
+//   - the host's own code read a request body and did not restore it;
+//   - another service uses the same storage;
+//   - Run was not called although a cache or a [RevocationQueue] needs it, or
+//     nothing was purged for [Options.PurgeInterval];
+//   - a proxy names a client's address and is not trusted; the record names the
+//     option to set;
+//   - a client ID has a colon;
+//   - in New: a wrapper hides an optional ability of the type that it wraps.
 //
 // # Compatibility
 //
-// Every later version reads what is stored, and accepts the access tokens that
-// clients hold. Before version 1 the Go API may change with a minor version; the
-// changelog says how. Apply a new migration before the new version starts: the old
-// version keeps working with it.
+// Every later version reads the stored records and accepts the access tokens
+// that clients hold. Before version 1 the Go API may change with a minor
+// version; the changelog says how. Apply a new migration before you start the
+// new version: the old version keeps working with it.
 //
 // # Concurrency
 //
-// A [Service] is safe for concurrent use. Its goroutines end with the statements that
-// requests share ([BatchFinder]). The host runs [Service.Run], which does the
-// background work.
+// A [Service] is safe for concurrent use. It starts goroutines only for calls of
+// a [BatchFinder], and each goroutine ends with its calls. [Service.Run] does
+// the background work: call it once for each Service, in every process.
 package tokenauth

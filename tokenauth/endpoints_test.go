@@ -147,7 +147,7 @@ func TestMetadataURLsBeginWithTheIssuer(t *testing.T) {
 func TestHandlersRejectsSeveralEndpoints(t *testing.T) {
 	t.Parallel()
 	auth := newService(t, new(memory.Store), &staff{}, nil)
-	if _, _, err := auth.Handlers("", tokenauth.Endpoints{}, tokenauth.Endpoints{}); err == nil || !strings.Contains(err.Error(), "several") {
+	if _, _, err := auth.Handlers("", tokenauth.Endpoints{}, tokenauth.Endpoints{}); err == nil || !strings.Contains(err.Error(), "more than one") {
 		t.Error(err)
 	}
 }

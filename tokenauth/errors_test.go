@@ -107,13 +107,13 @@ func TestUnavailableErrorNamesItsSource(t *testing.T) {
 		set  func(error)
 		do   func() error
 	}{
-		{"the Authenticator failed (it returns ErrRejected for credentials that are not valid; a password.Lookup, ErrNotFound for an unknown name): ", func(err error) { users.err = err }, signIn},
-		{"the Rechecker failed (it returns ErrRejected for a user who may not sign in any more; a password.Lookup, ErrNotFound for an unknown name): ", func(err error) {
+		{"the Authenticator failed (it must return ErrRejected for invalid credentials; a password.Lookup must return ErrNotFound for an unknown name): ", func(err error) { users.err = err }, signIn},
+		{"the Rechecker failed (it must return ErrRejected for a user who may no longer sign in; a password.Lookup must return ErrNotFound for an unknown name): ", func(err error) {
 			users.look = func(context.Context, tokenauth.Principal) error { return err }
 		}, signIn},
-		{"Options.Clients failed (it returns ErrNotFound for an unknown client): ", func(err error) { clients.err = err }, signIn},
-		{"Options.LiveCheck failed (it returns ErrRejected for a user who may not use the token any more): ", func(err error) { live = err }, validate},
-		{"Options.Fallback failed (it returns ErrRejected for what it does not know): ", func(err error) { fallback = err }, request},
+		{"Options.Clients failed (it must return ErrNotFound for an unknown client): ", func(err error) { clients.err = err }, signIn},
+		{"Options.LiveCheck failed (it must return ErrRejected for a user who may no longer use the token): ", func(err error) { live = err }, validate},
+		{"Options.Fallback failed (it must return ErrRejected for a request that it does not know): ", func(err error) { fallback = err }, request},
 	} {
 		test.set(odd)
 		if err := test.do(); !errors.Is(err, tokenauth.ErrUnavailable) || !errors.Is(err, odd) || err.Error() != prefix+test.says+odd.Error() {

@@ -154,7 +154,7 @@ func ExampleAuthenticator() {
 	// Output:
 	// "ldap:alice" <nil>
 	// "" tokenauth: the user name or password is incorrect
-	// "" tokenauth: temporarily unavailable: the Authenticator failed (it returns ErrRejected for credentials that are not valid; a password.Lookup, ErrNotFound for an unknown name): no route to host
+	// "" tokenauth: temporarily unavailable: the Authenticator failed (it must return ErrRejected for invalid credentials; a password.Lookup must return ErrNotFound for an unknown name): no route to host
 }
 
 // A Secret is redacted wherever it is printed or encoded. Only Reveal returns

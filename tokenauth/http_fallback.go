@@ -126,7 +126,7 @@ func (s *Service) callFallback(r *http.Request) (Principal, error) {
 	case errors.Is(err, ErrRejected):
 		return Principal{}, because(ErrRejected, err)
 	case err != nil:
-		return Principal{}, hostFailed("Options.Fallback", "ErrRejected for what it does not know", err)
+		return Principal{}, hostFailed("Options.Fallback", "ErrRejected for a request that it does not know", err)
 	}
 	return p, nil
 }

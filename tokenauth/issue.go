@@ -10,19 +10,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
 )
 
-// Issue issues a new token for a principal that the host authenticated itself. It
-// replaces the token that the user had at this client. Without registered clients
-// the client ID is "". Issue does not check the user again: a host that issues
-// while it disables the user calls RevokeUser after both.
+// Issue issues a new token for a principal that the host authenticated itself.
+// The new token replaces the user's token at this client. Without registered
+// clients the client ID is "".
 //
-// The Authenticator may be a RevocationQueue and a Rechecker, as that of gormstore
-// is. A token that was issued right after a change of the user then ends with the
-// earlier ones, unless the principal has the user's new Stamp. Authenticate of the
-// Authenticator returns such a principal, with the new password for example.
+// Issue does not check the user again. A host that issues a token while it
+// disables the user calls [Service.RevokeUser] after both.
 //
-//   - It returns ErrInvalidPrincipal, naming the field, for a principal or a
-//     client ID that cannot be stored.
-//   - It returns ErrUnavailable if the storage failed or did not answer in time.
+// If the [Authenticator] is a [RevocationQueue] and a [Rechecker], as the one
+// of gormstore is, set p.Stamp to the user's current stamp. Otherwise a token
+// that is issued right after a change of the user ends together with the
+// earlier ones. [Authenticator.Authenticate], called with the new password for
+// example, returns a principal with the current stamp.
+//
+//   - It returns [ErrInvalidPrincipal], with the name of the field, for a
+//     principal or a client ID that cannot be stored.
+//   - It returns [ErrUnavailable] if the storage failed or did not answer in
+//     time.
 func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (IssuedToken, error) {
 	defer plainPanic()
 	began := time.Now()
@@ -32,7 +36,7 @@ func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Issu
 	case err == nil:
 		e.setToken(&issued.Token)
 	case errors.Is(err, ErrInvalidPrincipal):
-		return issued, err // a mistake of the caller's, who gets the error
+		return issued, err // the caller's mistake, so it is not an event
 	default:
 		e.setError(err, event.Unavailable)
 	}
@@ -50,8 +54,8 @@ func (s *Service) store(ctx context.Context, p Principal, clientID string) (Issu
 	}
 	slot := SlotOf(p.UserID, clientID)
 	accessToken, digest := accesstoken.Mint(s.options.Prefix, slot.bytes())
-	// Times on the wire have whole seconds. Rounded down, they never advertise a
-	// token for longer than it is valid.
+	// Responses show whole seconds. Rounding down never promises a token for
+	// longer than it is valid.
 	issued := s.options.Now().UTC().Truncate(time.Second)
 	t := Token{
 		Slot:      slot,

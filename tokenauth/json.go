@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// A jsonObject is a JSON object with its members in the order of the calls,
-// which encoding/json gives to structs only, and here hosts add members.
+// A jsonObject is a JSON object whose members stand in the order of the calls.
+// encoding/json keeps an order only for structs, and a host can add members.
 type jsonObject struct{ buf []byte }
 
 func (o *jsonObject) name(name string) {
@@ -47,7 +47,7 @@ func (o *jsonObject) texts(name string, values []string) {
 	o.buf = append(o.buf, ']')
 }
 
-// done returns the object; one that got no member is "{}".
+// done returns the object. Without members it is "{}".
 func (o *jsonObject) done() []byte {
 	if len(o.buf) == 0 {
 		o.buf = append(o.buf, '{')
@@ -55,7 +55,8 @@ func (o *jsonObject) done() []byte {
 	return append(o.buf, '}')
 }
 
-// appendJSONString leaves '<', '>' and '&' as they are, as Katana does.
+// appendJSONString appends a JSON string. Like Katana, the server of the
+// original API, it does not escape '<', '>' and '&'.
 func appendJSONString(to []byte, s string) []byte {
 	var encoded bytes.Buffer
 	encoder := json.NewEncoder(&encoded)

@@ -12,23 +12,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wrapper"
 )
 
-// lookups find tokens in the storage: those that wait at the same moment together,
-// if it is a BatchFinder.
+// lookups finds tokens in the storage. If the storage is a [BatchFinder],
+// look-ups that wait at the same moment share one call.
 type lookups struct {
 	storage Storage
 	timeout *deadline.Timeout
-	batches *batch.Batcher[Slot, Found] // nil if the storage is no BatchFinder
+	batches *batch.Batcher[Slot, Found] // nil if the storage is not a BatchFinder
 	log     *securityLog
 }
 
-// newLookups is the one place that looks for a BatchFinder.
+// newLookups makes lookups. No other code checks for a [BatchFinder].
 func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *securityLog) *lookups {
 	l := &lookups{storage: s, timeout: timeout, log: log}
 	finder, ok := s.(BatchFinder)
 	switch {
 	case !ok:
 	case wrapper.BypassesFind(s):
-		logger.Warn("tokenauth: a wrapper has its own Find, and FindBatch of the storage in it, which is therefore not called: add FindBatch to the wrapper, and requests that wait at the same moment share statements again",
+		logger.Warn("tokenauth: a wrapper has its own Find, and FindBatch of the storage in it, so FindBatch is not called: add a FindBatch to the wrapper to let concurrent requests share statements",
 			"wrapper", reflect.TypeOf(s).String())
 	default:
 		l.batches = batch.New(timeout, func(ctx context.Context, slots []Slot) ([]Found, error) {
@@ -38,9 +38,9 @@ func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *
 	return l
 }
 
-// find asks the storage for the token in the slot. It compares the slot that comes
-// back with the one asked for: drivers have handed one request's row to another after
-// a cancelled context, and a user must never be signed in as another.
+// find returns the token in the slot. It checks that the storage returned the
+// token of that very slot. Database drivers have returned another request's row
+// after a cancelled context, and no user may be signed in as another one.
 func (l *lookups) find(ctx context.Context, slot Slot) (*Token, error) {
 	var found Found
 	var err error
@@ -71,8 +71,9 @@ func (l *lookups) findOne(ctx context.Context, slot Slot) (Token, error) {
 	return l.storage.Find(call, slot)
 }
 
-// findBatch calls a BatchFinder, and returns errPanic if that panics: several requests
-// may wait for the call, and none of them would recover the panic.
+// findBatch calls [BatchFinder.FindBatch], and returns errPanic if it panics.
+// Several requests may wait for the call, and it may run in a goroutine that
+// none of them can recover.
 func (l *lookups) findBatch(ctx context.Context, finder BatchFinder, slots []Slot) (found []Found, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -83,7 +84,7 @@ func (l *lookups) findBatch(ctx context.Context, finder BatchFinder, slots []Slo
 	}()
 	found, err = finder.FindBatch(ctx, slots)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt) {
-		err = fmt.Errorf("FindBatch returned an error for all slots that says something about one: %v", err)
+		err = fmt.Errorf("FindBatch returned ErrNotFound or ErrCorrupt for all slots; it must set Found.Err of the slots concerned: %v", err)
 	}
 	return found, err
 }

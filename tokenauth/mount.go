@@ -7,16 +7,18 @@ import (
 	"net/url"
 )
 
-// Handlers returns the handler of each path, for adapters to other frameworks,
-// and the endpoints with their defaults filled in. Prefix is where the adapter's
-// router is mounted, or "". Without Endpoints there is the token endpoint. Each
-// handler answers every method. The error names the field that is wrong, or says
-// that there are several Endpoints.
+// Handlers returns the handler for each path, for adapters to other frameworks.
+// It also returns the endpoints with their defaults filled in. Prefix is the
+// path at which the adapter's router is mounted, or "".
+//
+// Without an argument of type [Endpoints], only the token endpoint is there.
+// Each handler answers every method. The error names the invalid field, or
+// reports that more than one Endpoints was given.
 func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]http.Handler, Endpoints, error) {
 	s.mustNotBeNil()
 	var e Endpoints
 	if len(endpoints) > 1 {
-		return nil, e, errors.New("tokenauth: there are several Endpoints: mount all in one")
+		return nil, e, errors.New("tokenauth: more than one Endpoints was given: set all paths in one")
 	}
 	if len(endpoints) == 1 {
 		e = endpoints[0]
@@ -52,15 +54,19 @@ func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]ht
 	return handlers, mounted, nil
 }
 
-// Mount mounts the endpoints on anything that registers handlers as http.ServeMux
-// does, and returns them with their defaults filled in, for what describes them.
-// Without Endpoints it mounts the token endpoint. It panics, as the mux does at a
-// bad pattern, with the error of Handlers, and if a path is taken.
+// Mount mounts the endpoints on a router that registers handlers as
+// [http.ServeMux] does. Without an argument of type [Endpoints], it mounts the
+// token endpoint only. It returns the endpoints with their defaults filled in,
+// for code that describes them.
 //
-// On a ServeMux, and on what embeds one, patterns with a method may stand beside
-// the endpoints. Register those that match the paths of endpoints, such as "GET /",
-// before Mount. Then each path is registered for each method that net/http names,
-// and another one, such as PROPFIND, gets the 405 of the mux.
+// Mount panics with the error of [Service.Handlers], and if a path is already
+// taken.
+//
+// On a ServeMux, or a type that embeds one, the host may also register patterns
+// with a method. Register those that match the path of an endpoint, such as
+// "GET /", before you call Mount. Mount then registers its paths for each
+// method that net/http names. Another method, such as PROPFIND, gets a 405 from
+// the mux.
 func (s *Service) Mount(mux interface{ Handle(string, http.Handler) }, endpoints ...Endpoints) Endpoints {
 	handlers, mounted, err := s.Handlers("", endpoints...)
 	if err != nil {
@@ -76,29 +82,31 @@ func (s *Service) Mount(mux interface{ Handle(string, http.Handler) }, endpoints
 	return mounted
 }
 
-// A serveMux is an http.ServeMux or embeds one: its patterns may name a method.
+// A serveMux is an [http.ServeMux] or embeds one. Its patterns may name a
+// method.
 type serveMux interface {
 	Handle(string, http.Handler)
 	Handler(*http.Request) (handler http.Handler, pattern string)
 }
 
-// methods are those that net/http names.
+// methods are the methods that net/http names.
 var methods = []string{
 	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
 	http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace,
 }
 
 // mountOnServeMux registers the handler for all methods at once if it can. That
-// conflicts with "GET /": the one has the narrower path, and the other the narrower
-// method. With a method it does not.
+// conflicts with a pattern such as "GET /", because each of the two is narrower
+// in one respect: path or method. In that case it registers the handler for
+// each method.
 func mountOnServeMux(mux serveMux, path string, handler http.Handler) {
 	has := func(method, pattern string) bool {
 		_, found := mux.Handler(&http.Request{Method: method, URL: &url.URL{Path: path}})
 		return found == pattern
 	}
-	// The mux would accept patterns with a method beside this one.
+	// Check this first: the mux would accept patterns with a method beside it.
 	if has("ANY", path) {
-		panic(fmt.Errorf("tokenauth: the mux has a handler for %q already: one call of Mount mounts all endpoints", path))
+		panic(fmt.Errorf("tokenauth: the mux has a handler for %q already: call Mount once, for all endpoints", path))
 	}
 	if handled(mux, path, handler) {
 		return
@@ -106,17 +114,18 @@ func mountOnServeMux(mux serveMux, path string, handler http.Handler) {
 	mounted, gets := false, has(http.MethodGet, http.MethodGet+" "+path)
 	for _, method := range methods {
 		if has(method, method+" "+path) || method == http.MethodHead && gets {
-			continue // one of the host's stays; that of GET is of HEAD, too
+			continue // keep the host's handler; a GET handler also serves HEAD
 		}
 		mux.Handle(method+" "+path, handler)
 		mounted = true
 	}
 	if !mounted {
-		panic(fmt.Errorf("tokenauth: the mux has handlers for %q already: one call of Mount mounts all endpoints", path))
+		panic(fmt.Errorf("tokenauth: the mux has handlers for %q already: call Mount once, for all endpoints", path))
 	}
 }
 
-// handled reports whether the mux took the pattern.
+// handled registers the handler, and reports whether the mux accepted the
+// pattern.
 func handled(mux serveMux, pattern string, handler http.Handler) (ok bool) {
 	defer func() { ok = recover() == nil }()
 	mux.Handle(pattern, handler)

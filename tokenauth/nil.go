@@ -12,9 +12,9 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// isNil reports whether v is nil, or an interface with a nil pointer or func, as
-// a constructor returns beside an error that nobody checked. A nil map or slice
-// may have methods that work.
+// isNil reports whether v is nil, or an interface that holds a nil pointer or
+// func, such as the result of a failed constructor. A nil map or slice may have
+// methods that work, so it does not count as nil.
 func isNil(v any) bool {
 	if v == nil {
 		return true
@@ -26,7 +26,8 @@ func isNil(v any) bool {
 	return false
 }
 
-// ofType is the end of a sentence that says that v is nil.
+// ofType returns the type of a nil value for an error text, or "" if it has
+// none.
 func ofType(v any) string {
 	if v == nil {
 		return ""

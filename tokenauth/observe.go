@@ -11,7 +11,7 @@ import (
 
 // observe logs an event and calls the observers.
 func (s *Service) observe(ctx context.Context, e *Event) {
-	// If the storage failed before the client lost patience, then it failed.
+	// A storage failure stays one even if the client has disconnected since then.
 	if e.Kind == event.Unavailable && e.Reason == "" && ctx.Err() != nil && errors.Is(e.Err, context.Canceled) {
 		e.Reason = event.ReasonCanceled
 	}
@@ -33,10 +33,12 @@ func (s *Service) callObserver(ctx context.Context, observe func(context.Context
 	observe(ctx, *e)
 }
 
-// observed reports whether anybody needs the events that are not logged.
+// observed reports whether the host has observers, which also receive unlogged
+// events.
 func (s *Service) observed() bool { return len(s.options.Observers) > 0 }
 
-// beginning returns the time if anybody needs a duration, and else zero.
+// beginning returns the time if there are observers, and otherwise the zero
+// time.
 func (s *Service) beginning() (began time.Time) {
 	if s.observed() {
 		began = time.Now()
@@ -51,8 +53,8 @@ func (s *Service) since(began time.Time) time.Duration {
 	return time.Since(began)
 }
 
-// recovered is deferred around what calls the host's code for a request, and
-// makes an error of a panic. It logs the stack and nothing of the request.
+// recovered turns a panic of the host's code into an error. It is deferred
+// around calls for one request. It logs the stack, and nothing of the request.
 func (s *Service) recovered(ctx context.Context, err *error) {
 	p := recover()
 	if p == nil {

@@ -9,12 +9,14 @@ import (
 	"slices"
 )
 
-// Tokens returns the live tokens of a user, the newest first: one for each client
-// that the user is signed in at. Of the access tokens they have only the digests.
-// RevokeToken ends one of them.
+// Tokens returns a user's valid tokens, the newest first. There is one for each
+// client at which the user is signed in. A [Token] has only the digest of its
+// access token. [Service.RevokeToken] ends one of them.
 //
-// It returns ErrUnavailable if the storage is not a Lister, failed, or did not
-// answer in time; and ErrCorrupt, wrapped, beside the tokens that it could read.
+//   - It returns [ErrUnavailable] if the storage is not a [Lister], failed, or
+//     did not answer in time.
+//   - It returns [ErrCorrupt], wrapped, together with the tokens that the
+//     storage could read.
 func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	tokens, err := s.list(ctx, userID)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
@@ -33,7 +35,7 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	return live, err
 }
 
-// canList reports whether the storage is a Lister.
+// canList reports whether the storage is a [Lister].
 func (s *Service) canList() bool {
 	_, ok := s.storage.(Lister)
 	return ok
@@ -44,7 +46,7 @@ func (s *Service) list(ctx context.Context, userID string) ([]Token, error) {
 	const doing = "listing a user's tokens"
 	l, ok := s.storage.(Lister)
 	if !ok {
-		return nil, unavailable(doing, fmt.Errorf("%T is no Lister; the stores of gormstore, redisstore and memory are", s.storage))
+		return nil, unavailable(doing, fmt.Errorf("%T is not a Lister; the stores of gormstore, redisstore and memory are", s.storage))
 	}
 	call, cancel, err := s.timeout.Call(ctx)
 	if err != nil {
@@ -64,12 +66,12 @@ func (s *Service) list(ctx context.Context, userID string) ([]Token, error) {
 	return tokens, err
 }
 
-// Health checks that the storage answers, for a health check. It reads an empty
-// slot, and returns nil, or ErrUnavailable after Options.Timeout at most, also if a
-// BatchFinder panicked.
+// Health reports whether the storage answers, for a health check. It reads an
+// empty slot. It returns nil or [ErrUnavailable], within [Options.Timeout],
+// also if a [BatchFinder] panicked.
 //
-// It does not check the feed of the cache, because the Service works without it:
-// CacheStats has that.
+// It does not check the feed of the cache, because the Service works without
+// it. See [Service.CacheStats] for that.
 func (s *Service) Health(ctx context.Context) error {
 	defer plainPanic()
 	var slot Slot

@@ -16,155 +16,196 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// Options configures a Service. Nil or the zero value selects the defaults.
+// Options configures a [Service]. Nil or the zero value selects the defaults.
 type Options struct {
-	// Name is that of the service, among those that keep tokens in one storage;
-	// empty means the path of the program's main module, and no name if the build
-	// does not tell it. It has at most 256 bytes of UTF-8 without NUL. The replicas
-	// of a service share it.
+	// Name identifies this service among those that keep tokens in the same
+	// storage. It has at most 256 bytes of UTF-8 without NUL. Empty means the
+	// path of the program's main module, or no name if the build does not
+	// record it. All replicas of a service share one name.
 	//
-	// Two services in one storage accept each other's tokens, and a sign-in at one
-	// ends the user's token at the other. Where that is a mistake, Run of each logs a
-	// warning with both names, soon after it starts or within PurgeInterval. It goes
-	// by a token that Run stores under a key that no user has, and that counts for
-	// two days. Services that share a storage on purpose set the same Name. Programs
-	// of one module have the same Name, unless they set one.
+	// Two services in one storage accept each other's tokens, and a sign-in at
+	// one ends the user's token at the other. To detect this mistake,
+	// [Service.Run] of each service logs a warning with both names, soon after
+	// it starts or within PurgeInterval. For that, Run stores its name as a
+	// token under a reserved key. The name counts for two days.
+	//
+	// Services that share a storage on purpose set the same Name. Programs
+	// built from one module have the same Name by default.
 	Name string
 
-	// Lifetime is how long a token is valid, in whole seconds; zero means 14
-	// days. From 1 minute to 365 days.
+	// Lifetime is how long a token is valid, in whole seconds. Zero means 14
+	// days. The range is 1 minute to 365 days.
 	Lifetime time.Duration
 
-	// Prefix begins every access token, so that a secret scanner can find a
-	// leaked one; empty means "tat_". It has 1 to 16 letters, digits, '-' and
-	// '_'. With another prefix, the Service rejects all earlier tokens.
+	// Prefix begins every access token, so that secret scanners can find leaked
+	// tokens. It has 1 to 16 letters, digits, '-' and '_'. Empty means "tat_".
+	// After a change of the prefix, the Service rejects all earlier tokens.
 	Prefix string
 
-	// Realm is named in challenges (RFC 9110 §11.5); empty means "api". It is
-	// printable ASCII without quotes and backslashes.
+	// Realm is the realm in challenges (RFC 9110 §11.5): printable ASCII
+	// without quotes and backslashes. Empty means "api".
 	Realm string
 
-	// ResponseAttributes names the attributes of the principal that the token
-	// response and introspection show after their own members, in this order;
-	// empty means none. A response leaves out what the user does not have. No
-	// name may equal another one, or a member of the response, in any case: many
-	// decoders compare names without case.
+	// ResponseAttributes names the [Principal.Attributes] that the token
+	// response and the introspection response show, in this order, after their
+	// own members. Empty means none. A response omits an attribute that the
+	// user does not have. A name must differ, ignoring case, from the other
+	// names and from the response's own members: many decoders compare names
+	// without case.
 	ResponseAttributes []string
 
-	// DisableGET refuses GET at the token endpoint with 405. Zero means that
-	// GET works as POST does, which is the documented call.
+	// DisableGET makes the token endpoint refuse GET with 405. By default it
+	// accepts GET as it accepts POST, because the original API documents GET.
 	DisableGET bool
 
-	// Timeout bounds each storage call except Purge, RevokeClient and Watch,
-	// and each call of Recheck, LiveCheck, Fallback and FindClient. It does not
-	// bound Authenticate. A call that takes longer becomes a 503, or for the
-	// counters of the throttle a count in this process. Zero means 2 seconds.
-	// From 10 milliseconds to 1 minute.
+	// Timeout bounds each call of these:
+	//
+	//   - the [Storage] and its optional abilities, except [Purger.Purge],
+	//     [ClientRevoker.RevokeClient] and [Watcher.Watch];
+	//   - [Rechecker.Recheck] and the LiveCheck method of the [Authenticator];
+	//   - LiveCheck and Fallback of these Options;
+	//   - [ClientRegistry.FindClient];
+	//   - the methods of a [RevocationQueue].
+	//
+	// It does not bound [Authenticator.Authenticate]. The context of the call
+	// ends after the timeout, or at the caller's deadline if that is earlier. A
+	// request whose call times out gets a 503. If the counters of the throttle
+	// time out, this process counts the attempt on its own.
+	//
+	// Zero means 2 seconds. The range is 10 milliseconds to 1 minute.
 	Timeout time.Duration
 
-	// BodyTimeout bounds how long the body of a request for a token, for
-	// revocation or for introspection may take to arrive; zero means 5 seconds.
-	// From 100 milliseconds to 1 minute. It never extends http.Server.ReadTimeout.
+	// BodyTimeout bounds how long the request body may take to arrive at the
+	// token, revocation and introspection endpoints. Zero means 5 seconds. The
+	// range is 100 milliseconds to 1 minute. It never extends
+	// [http.Server.ReadTimeout].
 	BodyTimeout time.Duration
 
-	// Cache keeps tokens in memory, so that a validation need not ask the
-	// storage. It needs a storage that is a Watcher, and Service.Run. Nil means
-	// that each validation asks the storage, and that a token which ends is
-	// rejected from the next request on.
+	// Cache keeps tokens in memory, so that most validations need no storage
+	// call. It needs a storage that is a [Watcher], and a running
+	// [Service.Run]. Nil means that each validation asks the storage, and that
+	// the next request with an ended token is rejected.
 	Cache *CacheOptions
 
 	// Clients is the registry of the applications through which users may sign
-	// in. Nil means that there is one application, and that client_id and
-	// client_secret are ignored.
+	// in. Nil means that there is one application: the endpoints accept any
+	// client_id and client_secret, and ignore them.
 	Clients ClientRegistry
 
-	// LiveCheck decides on each validation whether the principal of a valid
-	// token may still use it. It returns nil for yes and ErrRejected, possibly
-	// wrapped, for no; any other error becomes a 503. Validate and Observers get
-	// the error with what it wraps, clients never do. Timeout bounds it. Nil means
-	// that a token is valid until it is revoked, replaced or expired.
+	// LiveCheck decides, in each validation, whether the principal of a valid
+	// token may still use it. Nil means that a token is valid until it is
+	// revoked, replaced or expired.
+	//
+	//   - It returns nil to accept the token.
+	//   - It returns [ErrRejected], possibly wrapped, to reject the token.
+	//   - Any other error becomes a 503.
+	//
+	// [Service.Validate] and Observers receive the error with everything that
+	// it wraps. Clients never see it. Timeout bounds the call.
 	LiveCheck func(context.Context, Principal) error
 
 	// Fallback authenticates requests on protected routes that have no bearer
-	// token, or one that does not begin with Prefix. It is for a host whose
-	// older tokens or sessions stay valid until they expire. It returns the
-	// principal; ErrRejected, possibly wrapped, if it does not know the request,
-	// which is then answered as without a Fallback; any other error becomes a
-	// 503. Observers get the error with what it wraps. Timeout bounds it.
-	// LiveCheck is called after it.
+	// token, or whose bearer token does not begin with Prefix. Use it while
+	// older tokens or sessions of the host are still valid. Nil means no
+	// fallback.
 	//
-	// A second guard does not call it again for a request that it authenticated. It
-	// does if a handler between them changed the request, other than by taking a
-	// prefix off the path. It should go by the request, and not by a value in its
-	// context: a request that a handler makes on that context has the value, too.
+	//   - It returns the principal to accept the request.
+	//   - It returns [ErrRejected], possibly wrapped, for a request that it
+	//     does not know. The answer is the same as without a Fallback.
+	//   - Any other error becomes a 503.
 	//
-	// It is never called for this Service's own tokens, valid or not. The token
-	// of a request that it authenticated (FromContext) has only a Principal. A
-	// LiveCheck that compares Principal.Stamp needs the one that Fallback sets.
+	// Observers receive the error with everything that it wraps. Timeout bounds
+	// the call. The Service calls LiveCheck after it. A LiveCheck that compares
+	// [Principal.Stamp] needs a stamp that Fallback set.
 	//
-	// On routes behind Optional, a handler adds to Vary what Fallback goes by, such as
-	// Cookie: a response to an anonymous request varies by Authorization alone.
+	// The Service never calls Fallback for a bearer token that begins with
+	// Prefix, valid or not. It does call Fallback if such a token arrives in
+	// another place, such as a cookie or an Authorization header without a
+	// scheme. Fallback should return ErrRejected for it.
 	//
-	// Nil means no fallback.
+	// The [Token] of the request ([FromContext]) has only a [Principal]. Its
+	// Digest, IssuedAt and ExpiresAt are zero. A handler that renews tokens by
+	// their expiry must skip it, because a zero ExpiresAt looks expired.
+	//
+	// Fallback must decide by the request, and not by a value in its context: a
+	// request that a handler makes on that context has the value, too. A second
+	// guard does not call Fallback again for the same request. It calls it
+	// again if a handler between the guards changed the request, other than by
+	// removing a prefix of the path.
+	//
+	// On routes behind [Service.Optional], the handler must add to Vary what
+	// Fallback depends on, such as Cookie. The Service only adds Authorization
+	// for an anonymous request.
 	Fallback func(*http.Request) (Principal, error)
 
-	// Throttle limits guesses of passwords. The zero value selects the defaults.
+	// Throttle limits password guessing. The zero value selects the defaults.
 	Throttle ThrottleOptions
 
-	// TrustedProxies are the proxies whose ProxyHeader is used; empty means none,
-	// and then a client's address is its peer's. The setting of a router, such as
-	// Gin's SetTrustedProxies, has no effect here.
+	// TrustedProxies are the proxies whose ProxyHeader the Service uses. Empty
+	// means none: a client's address is then the address of its connection. The
+	// setting of a router, such as Gin's SetTrustedProxies, has no effect here.
 	TrustedProxies []netip.Prefix
 
-	// TrustedSockets are the Unix sockets on which trusted proxies alone connect,
-	// such as nginx with "proxy_pass http://unix:…", by the name with which the server
-	// listens: a path, or "@" and the name of an abstract one. Empty means none. All
-	// requests over a socket that is not named share the limits of one address, as
-	// the peer has none. "unix:" also trusts an entry of ProxyHeader in which nginx
-	// says that a proxy reached it over such a socket.
+	// TrustedSockets are Unix sockets on which only trusted proxies connect,
+	// such as nginx with "proxy_pass http://unix:…". A socket is named as the
+	// server listens on it: by its path, or by "@" and the name of an abstract
+	// socket. Empty means none.
+	//
+	// A Unix socket has no client address. So all requests over a socket that
+	// is not listed share the limits of one address.
+	//
+	// The value "unix:" also trusts an entry of ProxyHeader in which nginx
+	// reports that a proxy connected over a Unix socket.
 	TrustedSockets []string
 
-	// ProxyHeader is the header in which trusted proxies name the address of a
-	// client: a list of addresses to which each proxy appends the one that it got
-	// the request from, or one address, such as X-Real-IP; "Forwarded" is read as
-	// RFC 7239 says. Empty means X-Forwarded-For.
+	// ProxyHeader is the header in which trusted proxies send a client's
+	// address. It has a list to which each proxy appends the address of its
+	// peer, or one address, such as X-Real-IP. "Forwarded" is parsed as in RFC
+	// 7239. Empty means X-Forwarded-For.
 	//
-	// It is a header that each trusted proxy sets or appends to, on each request. A
-	// proxy passes on a header that it does not know, and there a client could
-	// write any address. So there is one header, and no order of several.
+	// Choose a header that every trusted proxy sets or appends to on every
+	// request. A proxy forwards a header that it does not know unchanged, so a
+	// client could put any address into it. For this reason there is only one
+	// header, and no list of alternatives.
 	ProxyHeader string
 
-	// RenderError writes status and body of an error response on a protected
-	// route in the host's own format. The headers of the protocol are set
-	// before. An answer for which it writes no status has that of the error. If it
-	// panics before it writes, the panic is logged and the answer is as without it.
-	// Nil means JSON as clients of ASP.NET Web API know it.
+	// RenderError writes the status and the body of an error response on a
+	// protected route in the host's own format. Nil means JSON as clients of
+	// ASP.NET Web API know it.
+	//
+	// The Service sets the protocol's headers before the call, also
+	// WWW-Authenticate. They are sent with any status that RenderError writes,
+	// even with 200. If it writes no status, the response has the status of the
+	// error. If it panics before it writes, the Service logs the panic and
+	// answers as without RenderError.
 	RenderError func(http.ResponseWriter, *http.Request, *ErrorResponse)
 
-	// PurgeInterval is how often Run removes expired tokens; zero means every
-	// hour. From 1 second to 24 hours.
+	// PurgeInterval is how often [Service.Run] removes expired tokens. Zero
+	// means 1 hour. The range is 1 second to 24 hours.
 	PurgeInterval time.Duration
 
-	// Logger receives the records of the table in the package's documentation.
-	// Nil means slog.Default().
+	// Logger receives the log records that the package documentation lists. Nil
+	// means [slog.Default].
 	Logger *slog.Logger
 
-	// Observers are called with each event, for metrics, traces and audits;
-	// empty means none.
+	// Observers are called with each [Event], for metrics, traces and audits.
+	// Empty means none.
 	//
-	//   - The request's goroutine calls them, before the answer is written: they
-	//     return at once, and hand long work to another goroutine.
-	//   - Many requests call them at the same time.
-	//   - They decide nothing. A panic is logged.
+	//   - The goroutine of the request calls them before it writes the
+	//     response. They must return quickly, and leave long work to another
+	//     goroutine.
+	//   - They are called concurrently.
+	//   - They cannot change the outcome. A panic is logged.
 	Observers []func(context.Context, Event)
 
-	// Now returns the time, for tests; nil means the system's clock, held so
-	// that it never runs backwards. It is safe for concurrent use.
+	// Now returns the time. It is meant for tests and must be safe for
+	// concurrent use. Nil means the system clock, adjusted so that it never
+	// runs backwards.
 	Now func() time.Time
 }
 
-// withDefaults returns a copy with the zeros filled in, or an error that names
-// the first field that is wrong.
+// withDefaults returns a copy in which the defaults are filled in. The error
+// names the first invalid field.
 func (o *Options) withDefaults() (Options, error) {
 	var c Options
 	if o != nil {
@@ -186,7 +227,7 @@ func (o *Options) withDefaults() (Options, error) {
 	c = c.clone()
 	for _, observe := range c.Observers {
 		if observe == nil {
-			return c, errors.New("tokenauth: Options.Observers has a nil")
+			return c, errors.New("tokenauth: Options.Observers contains nil")
 		}
 	}
 	if c.Clients != nil && isNil(c.Clients) {
@@ -252,8 +293,8 @@ func (o *Options) withDefaults() (Options, error) {
 
 const maxNameSize = 256 // bytes of Options.Name
 
-// mainModule returns the path of the module that the program is built from, or ""
-// if the build does not tell it.
+// mainModule returns the path of the module that the program is built from, or
+// "" if the build does not record it.
 func mainModule() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || len(info.Main.Path) > maxNameSize || info.Main.Path == "command-line-arguments" {
@@ -262,15 +303,15 @@ func mainModule() string {
 	return info.Main.Path
 }
 
-// isToken reports whether a text is a token (RFC 9110 §5.6.2), as names of headers
-// are.
+// isToken reports whether s is a token (RFC 9110 §5.6.2), as the name of a
+// header must be.
 func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
 	})
 }
 
-// clone returns a copy whose slices nobody else has.
+// clone returns a copy that shares no slices with o.
 func (o Options) clone() Options {
 	o.ResponseAttributes = slices.Clone(o.ResponseAttributes)
 	o.TrustedProxies = slices.Clone(o.TrustedProxies)

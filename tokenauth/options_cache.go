@@ -5,17 +5,19 @@ import (
 	"time"
 )
 
-// CacheOptions configures the cache. The zero value selects the defaults.
+// CacheOptions configures the cache ([Options.Cache]). The zero value selects
+// the defaults.
 type CacheOptions struct {
-	// MaxEntries is the maximum number of tokens; zero means 100,000. From 1 to
-	// 100 million. A token takes about 400 bytes, and 350 more if
-	// it has attributes.
+	// MaxEntries is the maximum number of tokens in the cache. Zero means
+	// 100,000. The range is 1 to 100 million. A token takes about 400 bytes,
+	// and 350 more if it has attributes.
 	MaxEntries int
 
-	// Lease is how long the cache serves after the last heartbeat of the
-	// storage's feed. It bounds how long a token can outlive its end on a replica
-	// whose network swallows everything. Zero means 2 seconds. From 100
-	// milliseconds to 1 minute. The feed has four heartbeats in a lease.
+	// Lease is how long the cache may be used after the last heartbeat of the
+	// storage's feed. If a replica's network loses all messages, an ended token
+	// stays valid there for at most this long. Zero means 2 seconds. The range
+	// is 100 milliseconds to 1 minute. The feed sends four heartbeats in a
+	// lease.
 	Lease time.Duration
 }
 

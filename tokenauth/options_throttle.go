@@ -2,74 +2,88 @@ package tokenauth
 
 import "fmt"
 
-// ThrottleOptions configures the limits on guesses of passwords. The zero value
-// selects the defaults.
+// ThrottleOptions configures the limits on password guessing
+// ([Options.Throttle]). The zero value selects the defaults.
 //
-// The Service checks four limits before a password is hashed. If one is reached,
-// the sign-in is refused with ErrThrottled, whatever the password, and counts for
-// nothing. After the free failures each further one makes the next attempt wait:
-// 1 second, then 2, 4 and so on. An attempt in progress counts as a failure until
-// it succeeds, so that many at once gain nothing.
+// The Service checks four limits before it hashes a password:
+// PerAccountAndSource, PerAccount, AccountCeiling and PerSource. If one is
+// reached, it refuses the sign-in with [ErrThrottled], even if the password is
+// right. Such a sign-in does not count as a failure.
 //
-// Failures count for the account that the Authenticator found
-// (Credentials.CountAttempt), and for the user name without case, accents and the
-// spaces around it. Requests that a browser marks as coming from another site
-// (Credentials.CrossSite) count apart: they are one more source at the address.
+// Each limit allows some failures without a delay. After those, each further
+// failure makes the next attempt wait: 1 second, then 2, 4 and so on. An
+// attempt in progress counts as a failure until it succeeds, so concurrent
+// attempts gain nothing.
 //
-// A wrong password does not count again, for the account or the source, while it is
-// one of the last three of that name. So a device may repeat an old password. One
-// such repetition a second is hashed for a name and a source. One more waits for
-// its turn, and others are throttled. Of all sources together, one repetition a
-// second does not count for the account, and of all names one does not for the
-// source; others do. Each process remembers the passwords for itself, as 16 bits of
-// a hash with a random key. So 3 of 65,536 other passwords do not count either.
+// Failures count for the account that the [Authenticator] found
+// ([Credentials.CountAttempt]), and for the user name. Names that differ only
+// by case, accents or surrounding spaces count as one name. Requests that a
+// browser marks as coming from another site ([Credentials.CrossSite]) count as
+// a separate source at the same address.
 //
-// A source is known to an account if the user signed in from it within 30 days.
+// A repeated wrong password does not count again, for the account or the
+// source, while it is one of the last three for that name. So a device may keep
+// sending an old password. For each name and source, one such repetition a
+// second is hashed. One more waits for its turn, and others are throttled. For
+// an account, one repetition a second from all sources does not count. For a
+// source, one repetition a second of all names does not count. Further
+// repetitions count. Each process remembers the passwords on its own, as 16
+// bits of a hash with a random key. So 3 of 65,536 other passwords do not count
+// either.
+//
+// A source is known to an account if the user signed in from it within the last
+// 30 days.
 type ThrottleOptions struct {
 	// InsecureOff turns the limits off. It is for load tests, and for hosts
 	// that have limits of their own.
 	InsecureOff bool
 
 	// PerAccountAndSource is how many failures are free for one account from
-	// one source, which is an IPv4 address or an IPv6 /64; zero means 5. From 1
-	// to 1000. The wait grows to 15 minutes. A sign-in resets the count, and so
-	// does a day without a failure where the source is not known.
+	// one source. A source is an IPv4 address or an IPv6 /64. Zero means 5. The
+	// range is 1 to 1000. The wait grows to 15 minutes. A sign-in resets the
+	// count. For a source that is not known, a day without a failure resets it,
+	// too.
 	PerAccountAndSource int
 
 	// PerAccount is how many failures are free for one account from all sources
-	// together; zero means 20. From 1 to 1000. The wait grows to 1 hour. It does
-	// not apply to a known source, so that failures elsewhere never lock the owner out.
+	// together. Zero means 20. The range is 1 to 1000. The wait grows to 1
+	// hour. The limit does not apply to a known source, so failures elsewhere
+	// never lock the owner out.
 	PerAccount int
 
-	// AccountCeiling is the number of consecutive failures within 100 days after
-	// which only known sources may sign in to the account; zero means 100 (NIST
-	// SP 800-63B §3.2.2). A known source that fails as often in a row is not
-	// known any more. From PerAccount to 10,000. Service.Unthrottle resets it, and
-	// the other limits for the account.
+	// AccountCeiling is the number of consecutive failures within 100 days
+	// after which only known sources may sign in to the account. Zero means 100
+	// (NIST SP 800-63B §3.2.2), or PerAccount if that is larger. The range is
+	// PerAccount to 10,000. A known source with this many consecutive failures
+	// is no longer known. [Service.Unthrottle] resets this and the other limits
+	// for the account.
 	AccountCeiling int
 
-	// PerSource is how many failures are free for one source, whatever the
-	// accounts; zero means 100. An IPv6 /48 has ten times as many. From 1 to
-	// 100,000. The wait grows to 15 minutes. Each quarter of an hour without a
-	// failure forgives one. It does not apply to accounts that know the source.
+	// PerSource is how many failures are free for one source, for all accounts
+	// together. Zero means 100. The range is 1 to 100,000. An IPv6 /48 has ten
+	// times as many. The wait grows to 15 minutes. Each quarter of an hour
+	// without a failure forgives one. The limit does not apply to accounts that
+	// know the source.
 	PerSource int
 
-	// MaxCounters bounds the memory; zero means 200,000 counters. With as many
-	// known sources and remembered blocks, and the wrong passwords of half as many
-	// names, they take up to 100 MiB. From 1000 to 100 million. Each limit has a
-	// quarter of them. If these are in use, a new one takes the place of one with few
-	// failures, so that those that block somebody stay longest.
+	// MaxCounters bounds the memory, in counters. Zero means 200,000. The range
+	// is 1000 to 100 million. By default the throttle takes up to 100 MiB. That
+	// includes as many known sources and remembered blocks, and the wrong
+	// passwords of half as many names. Each limit has a quarter of the
+	// counters. If these are in use, a new one replaces one with few failures,
+	// so that counters that block someone stay longest.
 	MaxCounters int
 
-	// Key makes replicas count together, in a storage that is a
-	// throttle.Storage. It has at least 32 bytes, is the same on all replicas,
-	// and is secret: counters are named by a keyed hash of the user name, and
-	// people type passwords there. The zero Secret means that each process
-	// counts for itself.
+	// Key makes the replicas count together, in a storage that is a
+	// [throttle.Storage]. The key has at least 32 bytes and is the same on all
+	// replicas. Keep it secret: counters are named by a keyed hash of the user
+	// name, and people type passwords there. The zero [Secret] means that each
+	// process counts on its own.
 	Key Secret
 
-	// Replicas is how many processes share the limits while the storage of Key
-	// is down: each has its part. Zero means 1. From 1 to 1000.
+	// Replicas is the number of processes that share the limits. While the
+	// storage that Key needs is down, each process allows its share of the
+	// failures. Zero means 1. The range is 1 to 1000.
 	Replicas int
 }
 

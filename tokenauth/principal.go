@@ -8,37 +8,41 @@ import (
 	"unicode/utf8"
 )
 
-// A Principal is who a token stands for. The storage keeps it with the token, so
-// a request costs one read.
+// A Principal describes the user that a token stands for. The storage keeps it
+// with the [Token], so a request needs one read.
 type Principal struct {
-	// UserID identifies the user for ever: 1 to 512 bytes of UTF-8 without NUL.
+	// UserID identifies the user permanently: 1 to 512 bytes of UTF-8 without
+	// NUL.
 	UserID string
-	// UserName is the account's name as stored, at most 512 bytes.
+	// UserName is the account's name as the host stores it: at most 512 bytes.
 	UserName string
-	// Roles are compared exactly. A comma in one is refused, because the
-	// token response joins them by commas.
+	// Roles are the user's roles, compared exactly. A role must not be empty or
+	// contain a comma, because the token response joins them by commas.
 	Roles []string
-	// Attributes are what else a handler needs without a look-up. The token
-	// response shows those that Options.ResponseAttributes names.
+	// Attributes hold other values that handlers need without a look-up. The
+	// token response shows those that [Options.ResponseAttributes] names.
 	Attributes map[string]string
-	// Stamp changes whenever the user's tokens must end: with the password, the
-	// roles, or the right to sign in. A Rechecker compares it. It may be a secret of
-	// the host's, such as a password hash. So it is in no response, encoding/json
-	// leaves it out, and fmt and log/slog redact it. (In an unexported field fmt calls
-	// no methods, and prints it.) A storage that keeps JSON adds it.
+	// Stamp is a value that changes whenever the user's tokens must end: with
+	// the password, the roles, or the right to sign in. A [Rechecker] compares
+	// it.
+	//
+	// It may be a secret of the host, such as a password hash. So it is in no
+	// response, encoding/json omits it, and fmt and log/slog redact it. But fmt
+	// prints it if the Principal is in an unexported field, where fmt calls no
+	// methods. A storage that encodes tokens as JSON must add it.
 	Stamp string `json:"-"`
 }
 
-// Format formats p as fmt does, without its stamp.
+// Format implements [fmt.Formatter]. It redacts the stamp.
 func (p Principal) Format(f fmt.State, verb rune) {
-	type principal Principal // without this method
+	type principal Principal // has no Format method
 	if p.Stamp != "" {
 		p.Stamp = redacted
 	}
 	fmt.Fprintf(f, fmt.FormatString(f, verb), principal(p))
 }
 
-// HasRole reports whether p has one of the roles.
+// HasRole reports whether p has at least one of the roles.
 func (p Principal) HasRole(anyOf ...string) bool {
 	for _, role := range anyOf {
 		if slices.Contains(p.Roles, role) {
@@ -48,19 +52,20 @@ func (p Principal) HasRole(anyOf ...string) bool {
 	return false
 }
 
-// Clone returns a copy that shares nothing with p.
+// Clone returns a copy that shares no memory with p.
 func (p Principal) Clone() Principal {
 	p.Roles = slices.Clone(p.Roles)
 	p.Attributes = maps.Clone(p.Attributes)
 	return p
 }
 
-// maxPrincipalSize bounds all strings of a principal together, in bytes: it is
-// read with every request, and a column of every database can hold it.
+// maxPrincipalSize bounds all strings of a principal together, in bytes. Each
+// request reads the principal, and a column of every supported database can
+// hold this size.
 const maxPrincipalSize = 8 << 10
 
-// check returns an ErrInvalidPrincipal if p cannot be stored. It names the field
-// and never the value.
+// check returns [ErrInvalidPrincipal] if p cannot be stored. The error names
+// the field and never the value.
 func (p Principal) check() error {
 	bad := func(field, must string) error {
 		whose := &Principal{UserID: legible(p.UserID), UserName: legible(p.UserName)}
@@ -89,7 +94,7 @@ func (p Principal) check() error {
 	}
 	for name, value := range p.Attributes {
 		if name == "" || !storable(name) || !storable(value) {
-			return bad("Attributes", "be named, and UTF-8 without NUL")
+			return bad("Attributes", "have non-empty names, and be UTF-8 without NUL")
 		}
 		size += len(name) + len(value)
 	}
@@ -99,22 +104,24 @@ func (p Principal) check() error {
 	return nil
 }
 
-// A principalError is the ErrInvalidPrincipal that knows whose it is, for the
-// event: the user is authenticated by then. It never prints that, since a host
-// may have put anything into the wrong field; %#v prints the address.
+// A principalError is an [ErrInvalidPrincipal] that also has the user, for the
+// [Event]: the user is already authenticated. It does not print the user,
+// because a host may have put anything into the wrong field. %#v prints only
+// the address.
 type principalError struct {
 	error
-	whose *Principal // only its ID and name
+	whose *Principal // only with its UserID and UserName
 }
 
 func (e *principalError) Unwrap() error { return e.error }
 
-// legible returns the part of s that may be in an event.
+// legible returns the part of s that an [Event] or a log record may contain.
 func legible(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), 256)], "\uFFFD")
 }
 
-// storable reports whether every storage can keep s: PostgreSQL has no NUL.
+// storable reports whether every storage can keep s. PostgreSQL cannot store
+// NUL.
 func storable(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }

@@ -2,17 +2,19 @@ package tokenauth
 
 const maxQuery = 8 << 10
 
-// credentialNames are the parameters that must not stand in a query: it ends
-// up in access logs (RFC 6749 §2.3.1).
+// credentialNames are the parameters that must not be in a query, because a
+// query ends up in access logs (RFC 6749 §2.3.1).
 var credentialNames = []string{"grant_type", "username", "password", "client_id", "client_secret", "token", "access_token"}
 
 // longestName is the length of the longest name that queryHas looks for.
 const longestName = len("client_secret")
 
-// queryHas reports whether a raw query names one of the parameters, which are
-// given in lower case, in any case and with either separator. It looks at no
-// value. It reads each byte once and allocates nothing: on protected routes no
-// limit but the server's bounds the query.
+// queryHas reports whether a raw query has one of the parameters. The names are
+// given in lower case. It ignores the case of names in the query, and accepts
+// both '&' and ';' as separators. It does not look at values.
+//
+// It reads each byte once and allocates nothing: on protected routes only the
+// server's own limit bounds the query.
 func queryHas(rawQuery string, names ...string) bool {
 	var name [longestName]byte
 	for rest := rawQuery; rest != ""; {
@@ -28,8 +30,8 @@ func queryHas(rawQuery string, names ...string) bool {
 	return false
 }
 
-// decodeName decodes the name of a pair and lowers its ASCII letters. It reports
-// false for a longer name than any that is looked for.
+// decodeName decodes the name of a name=value pair, with ASCII letters in lower
+// case. It reports false for a name that is longer than longestName.
 func decodeName(to *[longestName]byte, pair string) (n int, ok bool) {
 	for i := 0; i < len(pair) && pair[i] != '='; i++ {
 		c := pair[i]
@@ -49,7 +51,7 @@ func decodeName(to *[longestName]byte, pair string) (n int, ok bool) {
 	return n, true
 }
 
-// escapedAt returns the byte that a percent sign and two digits at i stand for.
+// escapedAt decodes the percent escape at index i, if there is one.
 func escapedAt(s string, i int) (byte, bool) {
 	if s[i] != '%' || i+2 >= len(s) {
 		return 0, false
@@ -73,7 +75,7 @@ func unhex(c byte) int {
 
 func isAnyOf(name []byte, names []string) bool {
 	for _, other := range names {
-		if string(name) == other { // no garbage
+		if string(name) == other { // the compiler makes this comparison without an allocation
 			return true
 		}
 	}

@@ -2,37 +2,42 @@ package tokenauth
 
 import "context"
 
-// A Revocation says that the tokens of a user or of a client must end, because
-// the user or the client changed. It names one of them.
+// A Revocation is a request to end the tokens of one user or one client after
+// the host changed it. It has either a UserID or a ClientID.
 type Revocation struct {
-	UserID   string // the user's, or ""
-	ClientID string // the client's, or ""
-	// Change tells the changes of one user or client apart: a later one has
-	// another.
+	UserID   string // or ""
+	ClientID string // or ""
+	// Change distinguishes the changes of one user or client. A later change
+	// has another value.
 	Change string
 }
 
-// A RevocationQueue is an Authenticator or a ClientRegistry that stores its own
-// changes which must end tokens. Service.Run asks it twice a second, and ends the
-// tokens in the storage of its Service. So they end wherever they are stored,
-// also if another process made the change, or died after it.
+// A RevocationQueue is an [Authenticator] or a [ClientRegistry] that records
+// those of its own changes that must end tokens. [Service.Run] reads it twice a
+// second, and ends the tokens in the storage of its [Service]. So tokens end
+// wherever they are stored, also if another process made the change, or died
+// after it.
 //
-//   - The queue stores a Revocation in the transaction of the change.
-//   - It keeps it until it is removed: each Service that runs has to see it.
-//   - A type that wraps the Authenticator or the ClientRegistry passes both
+//   - The queue stores a [Revocation] in the same transaction as the change.
+//   - It keeps the Revocation until the Service removes it, because each
+//     running Service has to see it.
+//   - A type that wraps the Authenticator or the ClientRegistry must pass both
 //     methods on. Otherwise no token ends.
-//   - If the Authenticator has a method LiveCheck, of the form of
-//     Options.LiveCheck, Run asks that in place of Recheck: it need not wait for
-//     an open transaction.
-//   - Services that share a queue share the storage of the tokens, too, or run at
-//     all times: a revocation is removed 10 seconds after the first of them ended
-//     the tokens, and one that did not run meanwhile misses it.
+//   - If the Authenticator has a LiveCheck method with the signature of
+//     [Options.LiveCheck], Run calls that method instead of
+//     [Rechecker.Recheck]. It need not wait for an open transaction.
+//   - Services that share a queue must also share the storage of the tokens, or
+//     run at all times. A Revocation is removed 10 seconds after the first
+//     Service ended the tokens. A Service that did not run in that time misses
+//     it.
 type RevocationQueue interface {
-	// PendingRevocations returns the revocations that come after the given one,
-	// in an order of the queue's own; all for the zero Revocation. It may return
-	// a part of them, from the first on, and returns none only if there is none.
+	// PendingRevocations returns the revocations that follow after in the
+	// queue's own order. For the zero [Revocation] it returns all. It may
+	// return only the first part of them. It returns an empty slice only if
+	// there are none.
 	PendingRevocations(ctx context.Context, after Revocation) ([]Revocation, error)
-	// RemoveRevocation removes the revocation of that Change. It leaves one of a
-	// later change, and returns no error if it is gone.
+	// RemoveRevocation removes the revocation with this Change. It keeps one
+	// with a later Change. It returns no error if the revocation is already
+	// removed.
 	RemoveRevocation(ctx context.Context, r Revocation) error
 }

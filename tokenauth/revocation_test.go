@@ -389,7 +389,7 @@ func TestRevocationNeedsAClientRevoker(t *testing.T) {
 		d.change("", "web")
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if strings.Count(printed.String(), "no ClientRevoker") != 1 || d.queued() != 1 {
+		if strings.Count(printed.String(), "is not a ClientRevoker") != 1 || d.queued() != 1 {
 			t.Errorf("%d revocations are queued, want 1; want one error in the log: %s", d.queued(), printed)
 		}
 	})

@@ -11,13 +11,18 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
-// Revoke ends an access token. It is idempotent: it returns no error for a token
-// that is malformed, unknown or no longer valid, and an old token never ends the
-// one that replaced it. Once it returns nil, this Service rejects the token;
-// caches of other replicas follow within CacheOptions.Lease. After
-// ErrUnavailable, because the storage failed or did not answer in time, the token
-// may still be valid. So it may be after another error, which Revoke returns if the
-// storage is a BatchFinder and panicked; the stack is logged.
+// Revoke ends an access token. It is idempotent: it returns no error for a
+// token that is malformed, unknown or no longer valid. Revoking an old token
+// never ends the token that replaced it. Once Revoke returns nil, this Service
+// rejects the token. The caches of other replicas follow within
+// [CacheOptions.Lease].
+//
+//   - It returns [ErrUnavailable] if the storage failed or did not answer in
+//     time.
+//   - It returns another error if the storage is a [BatchFinder] and panicked.
+//     The stack is logged.
+//
+// After an error the token may still be valid.
 func (s *Service) Revoke(ctx context.Context, accessToken string) error {
 	defer plainPanic()
 	slot, digest, ok := s.parse(accessToken)
@@ -27,8 +32,8 @@ func (s *Service) Revoke(ctx context.Context, accessToken string) error {
 	return s.revokeObserved(ctx, slot, digest, Event{})
 }
 
-// parse returns the slot and the digest of an access token, and false for one that
-// the Service cannot have issued.
+// parse returns the slot and the digest of an access token. It reports false
+// for a string that this Service cannot have issued.
 func (s *Service) parse(accessToken string) (Slot, Digest, bool) {
 	slot, ok := accesstoken.Parse(s.options.Prefix, accessToken)
 	if !ok {
@@ -38,9 +43,10 @@ func (s *Service) parse(accessToken string) (Slot, Digest, bool) {
 	return slotFrom(slot), digest, ok
 }
 
-// RevokeToken ends a token that Tokens listed, a guard let through or an
-// IssuedToken holds, as Revoke does. It returns ErrInvalidToken for the token of
-// a request that Options.Fallback authenticated: the Service cannot end that.
+// RevokeToken ends a token as [Service.Revoke] does. The token comes from
+// [Service.Tokens], [FromContext] or an [IssuedToken]. RevokeToken returns
+// [ErrInvalidToken] for the token of a request that [Options.Fallback]
+// authenticated: the Service cannot end it.
 func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 	defer plainPanic()
 	if t.Digest.IsZero() {
@@ -53,16 +59,23 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 
 // RevokeUser ends all tokens of a user, at every client. Call it after each
 // change of a user that must end earlier tokens. Once it returns nil, this
-// Service rejects every token issued before the call; caches of other replicas
-// follow within CacheOptions.Lease.
+// Service rejects every token issued before the call. The caches of other
+// replicas follow within [CacheOptions.Lease].
 //
-// UserID is Principal.UserID, not the name that the user types. A user without
-// tokens is no error. RevokeUser returns ErrInvalidPrincipal for "", and
-// ErrUnavailable if the storage failed or did not answer in time.
+// If it is called in a request of that user, such as a change of the password,
+// the token of this request ends, too. Its client must sign in again, unless
+// the host gives it a new token ([Service.Issue]).
+//
+// The userID is [Principal.UserID], not the name that the user types. It
+// returns no error for a user without tokens.
+//
+//   - It returns [ErrInvalidPrincipal] for an empty userID.
+//   - It returns [ErrUnavailable] if the storage failed or did not answer in
+//     time.
 func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 	defer plainPanic()
-	if userID == "" { // nobody's: the caller lost whom it meant
-		return fmt.Errorf("%w: RevokeUser needs a UserID, and it is empty", ErrInvalidPrincipal)
+	if userID == "" { // a mistake of the caller: it would end no tokens
+		return fmt.Errorf("%w: RevokeUser was called with an empty UserID", ErrInvalidPrincipal)
 	}
 	began := time.Now()
 	err := s.revokeUser(ctx, UserKeyOf(userID))
@@ -70,11 +83,13 @@ func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 	return err
 }
 
-// RevokeClient ends all tokens of a client, after it was disabled or deleted.
-// Once it returns nil, this Service rejects every token issued before the call;
-// caches of other replicas follow within CacheOptions.Lease. Only the deadline of
-// the context bounds it: it goes on after the context was cancelled. It returns
-// ErrUnavailable if the storage failed or is not a ClientRevoker.
+// RevokeClient ends all tokens of a client, after the host disabled or deleted
+// it. Once it returns nil, this Service rejects every token issued before the
+// call. The caches of other replicas follow within [CacheOptions.Lease].
+//
+// It continues after the context is cancelled; only the context's deadline
+// stops it. It returns [ErrUnavailable] if the storage failed or is not a
+// [ClientRevoker].
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	began := time.Now()
 	if err := ctx.Err(); err != nil {
@@ -90,14 +105,15 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	return err
 }
 
-// revokeObserved revokes one token. It reports that only if the slot held the
-// token: anyone can send a token that was never issued, and Storage.Revoke does not
-// return what it did. Whether the token is revoked depends on no read. The event
-// has what is known beside the token.
+// revokeObserved revokes one token. It reports an event only if the slot held
+// the token: anyone can send a token that was never issued, and
+// [Storage.Revoke] does not return whether it changed anything. The read is
+// only for the event, and does not decide whether the token is revoked. The
+// caller sets in e what is known besides the token.
 func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {
 	began := time.Now()
 	e.Digest = digest
-	further, cancel := deadline.Detach(ctx) // a revocation that has begun is finished
+	further, cancel := deadline.Detach(ctx) // finish a revocation that has begun
 	defer cancel()
 	err := ctx.Err()
 	var t *Token
@@ -110,11 +126,11 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 		e.setToken(t)
 	case errors.Is(err, ErrCorrupt):
 		s.securityLog.corrupt(ctx, err)
-	case err == errPanic: // whoever recovers panics reports it
+	case err == errPanic: // already logged
 		return err
 	case err != nil && !errors.Is(err, ErrNotFound):
 		if s.cache != nil {
-			e.setToken(s.cache.get(&digest, time.Now())) // who it is that may still be signed in
+			e.setToken(s.cache.get(&digest, time.Now())) // name the user whose token may still be valid
 		}
 		err = unavailable("finding a token to revoke", err)
 		s.observeRevoked(ctx, e, began, err)
@@ -166,7 +182,7 @@ func (s *Service) revokeUser(ctx context.Context, u UserKey) error {
 	return nil
 }
 
-var errNoClientRevoker = errors.New("the storage is no ClientRevoker; the stores of gormstore, redisstore and memory are")
+var errNoClientRevoker = errors.New("the storage is not a ClientRevoker; the stores of gormstore, redisstore and memory are")
 
 func (s *Service) revokeClient(ctx context.Context, clientID string) error {
 	const doing = "revoking a client's tokens"

@@ -10,19 +10,18 @@ import (
 
 const (
 	revocationInterval = 500 * time.Millisecond
-	// revocationGrace is how long a revocation stays queued after a Service first
-	// saw it, so that every other running Service sees it, too.
+	// revocationGrace is how long a revocation stays in its queue after a
+	// Service first saw it, so that every other running Service sees it, too.
 	revocationGrace = 10 * time.Second
-	// revocationsAtOnce bounds the users whose tokens are ended at the same time.
+	// revocationsAtOnce is how many users' tokens are ended concurrently.
 	revocationsAtOnce = 4
 )
 
-// A revoker ends the tokens of the users and clients that the queues name, in the
-// storage of its Service.
+// A revoker ends the tokens of the users and clients that its
+// [RevocationQueue]s name, in the storage of its [Service].
 //
-// Users come first. They wait neither for clients, whose revocation may take
-// long, nor for what failed before, nor for removals: both may wait for a host's
-// transaction.
+// Users come first, in a lane of their own. A client's revocation may take
+// long, and retries and removals may wait for an open transaction of the host.
 type revoker struct {
 	*Service
 	queues []RevocationQueue
@@ -33,7 +32,7 @@ type revoker struct {
 
 	listing, ending, removing outage
 
-	unread atomic.Bool // the last listing failed
+	unread atomic.Bool // the last read of a queue failed
 }
 
 func (s *Service) newRevoker() *revoker {
@@ -51,13 +50,13 @@ func (s *Service) newRevoker() *revoker {
 	}
 }
 
-// A queuedRevocation is one that this Service has seen.
+// A queuedRevocation is a [Revocation] that this Service has seen in a queue.
 type queuedRevocation struct {
 	Revocation
 	queue        RevocationQueue
 	seen         time.Time
-	round        int         // the last that found it
-	busy, failed atomic.Bool // being worked off; the last try failed
+	round        int         // the number of the last round that found it in its queue
+	busy, failed atomic.Bool // in progress; the last attempt failed
 	done         atomic.Bool // the tokens have ended
 }
 
@@ -78,9 +77,10 @@ func (r *revoker) run(ctx context.Context) {
 	}
 }
 
-// poll returns the revocations to work off. Another Service may have removed one
-// from the queue before this one could end the tokens in its own storage: that
-// stays, until there is a later one of the same user or client.
+// poll reads the queues and returns the revocations to process. Another Service
+// may have removed a revocation before this one could end the tokens in its own
+// storage. Such a revocation stays until a later one for the same user or
+// client arrives.
 func (r *revoker) poll(ctx context.Context) (found []*queuedRevocation) {
 	r.round++
 	var failed error
@@ -110,7 +110,7 @@ func (r *revoker) poll(ctx context.Context) (found []*queuedRevocation) {
 	return found
 }
 
-// of returns the user or the client.
+// of returns the user or the client of the revocation, without its Change.
 func (q *queuedRevocation) of() Revocation {
 	return Revocation{UserID: q.UserID, ClientID: q.ClientID}
 }
@@ -145,7 +145,7 @@ func (r *revoker) read(ctx context.Context, queue RevocationQueue) (found []*que
 	}
 }
 
-// begin begins to work off what was found.
+// begin starts to process the revocations, each kind in its own lane.
 func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queuedRevocation) {
 	var again, clients, old []*queuedRevocation
 	late, stop := context.WithTimeout(ctx, revocationInterval)
@@ -165,7 +165,7 @@ func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queued
 			select {
 			case r.users.slots <- struct{}{}:
 				r.users.start(wg, []*queuedRevocation{q}, func(q *queuedRevocation) { r.end(ctx, q) })
-			case <-late.Done(): // the next round begins, in which the others may go first
+			case <-late.Done(): // leave it to the next round, in which others may come first
 			}
 		}
 	}
@@ -176,10 +176,12 @@ func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queued
 	r.removals.try(wg, old, func(q *queuedRevocation) { r.remove(ctx, q) })
 }
 
-// A revokerLane works off revocations, one after the other in each of its slots.
+// A revokerLane processes revocations, one after the other in each of its
+// slots.
 type revokerLane struct{ slots chan struct{} }
 
-// try starts unless all slots are taken. The next round tries again.
+// try starts unless all slots are taken. In that case the next round tries
+// again.
 func (l *revokerLane) try(wg *sync.WaitGroup, all []*queuedRevocation, do func(*queuedRevocation)) {
 	if len(all) == 0 {
 		return
@@ -191,7 +193,7 @@ func (l *revokerLane) try(wg *sync.WaitGroup, all []*queuedRevocation, do func(*
 	}
 }
 
-// start works off revocations in a goroutine. The caller has taken a slot.
+// start processes revocations in a goroutine. The caller has taken a slot.
 func (l *revokerLane) start(wg *sync.WaitGroup, all []*queuedRevocation, do func(*queuedRevocation)) {
 	for _, q := range all {
 		q.busy.Store(true)

@@ -20,7 +20,7 @@ func (r *revoker) end(ctx context.Context, q *queuedRevocation) {
 			return r.endUser(ctx, q.UserID)
 		case q.ClientID != "":
 			return r.endClient(ctx, q.ClientID)
-		default: // without registered clients, all tokens are those of client ""
+		default: // an empty ClientID would end all tokens of a host without registered clients
 			return errRevokesNobody
 		}
 	})
@@ -28,10 +28,11 @@ func (r *revoker) end(ctx context.Context, q *queuedRevocation) {
 	q.done.Store(err == nil)
 }
 
-// endUser ends the tokens of a user whom the Authenticator rejects with them. A
-// token that was issued after the change stays, if the Authenticator can recheck
-// and the storage can list. The change was committed before this look, and so
-// every token that was stored before it is in the list.
+// endUser ends those tokens of a user that the [Authenticator] no longer
+// accepts. A token that was issued after the change stays valid, if the
+// Authenticator is a [Rechecker] and the storage is a [Lister]. The change was
+// committed before the storage lists the tokens, so the list has every token
+// that was stored before the change.
 func (r *revoker) endUser(ctx context.Context, userID string) error {
 	if !canRecheck(r.authenticator) || !r.canList() {
 		began := time.Now()
@@ -40,7 +41,7 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 		return err
 	}
 	tokens, err := r.list(ctx, userID)
-	if err != nil && !errors.Is(err, ErrCorrupt) { // a token that cannot be read is not valid
+	if err != nil && !errors.Is(err, ErrCorrupt) { // a corrupt token is not valid
 		return err
 	}
 	for i := range tokens {
@@ -60,9 +61,10 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 	return nil
 }
 
-// checkChanged returns ErrRejected if the user changed since the token was issued.
-// Unlike Recheck it need not wait for a transaction of the host's that is open: the
-// change that it looks for is committed. It is the one place that looks for LiveCheck.
+// checkChanged returns [ErrRejected] if the user changed since the token was
+// issued. It prefers the LiveCheck method of the [Authenticator], which need
+// not wait for an open transaction of the host, as [Rechecker.Recheck] may: the
+// change is already committed. No other code looks for that method.
 func (r *revoker) checkChanged(ctx context.Context, p Principal) error {
 	live, ok := r.authenticator.(liveChecker)
 	if !ok {
@@ -71,7 +73,6 @@ func (r *revoker) checkChanged(ctx context.Context, p Principal) error {
 	return r.call(ctx, func(ctx context.Context) error { return live.LiveCheck(ctx, p) })
 }
 
-// endClient ends the tokens of a client.
 func (r *revoker) endClient(ctx context.Context, clientID string) error {
 	began := time.Now()
 	err := r.revokeClient(ctx, clientID)
@@ -79,21 +80,20 @@ func (r *revoker) endClient(ctx context.Context, clientID string) error {
 	return err
 }
 
-// observeEnded reports a revocation. A failure is not an event: it is tried again
-// soon, and the outage is logged.
+// observeEnded reports a revocation. It reports no failure: the revocation is
+// soon tried again, and the log shows the outage.
 func (r *revoker) observeEnded(ctx context.Context, e Event, began time.Time, err error) {
 	if err == nil {
 		r.observeRevoked(ctx, e, began, nil)
 	}
 }
 
-// remove removes a revocation from its queue.
 func (r *revoker) remove(ctx context.Context, q *queuedRevocation) {
 	err := r.call(ctx, func(ctx context.Context) error { return q.queue.RemoveRevocation(ctx, q.Revocation) })
 	r.removing.report(ctx, r.options.Logger, &q.failed, err)
 }
 
-// call calls a queue.
+// call calls a method of a queue, within [Options.Timeout].
 func (r *revoker) call(ctx context.Context, do func(context.Context) error) error {
 	call, cancel, err := r.timeout.Call(ctx)
 	if err != nil {
@@ -110,19 +110,21 @@ func (r *revoker) outageOf(q *queuedRevocation) *outage {
 	return &r.ending
 }
 
-// An outage is logged when the first thing fails, and when nothing fails any more.
+// An outage logs the first failure, and later that all of the failed operations
+// work again.
 type outage struct {
 	doing   string
 	failing atomic.Int64
 }
 
-// report notes whether something failed; failed is whether it did the last time.
+// report records the result of one operation. Failed is whether its last
+// attempt failed.
 func (o *outage) report(ctx context.Context, logger *slog.Logger, failed *atomic.Bool, err error) {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil && !failed.Swap(true):
 		if o.failing.Add(1) == 1 {
-			logger.ErrorContext(ctx, "tokenauth: "+o.doing+" failed; until it works tokens may stay valid that must end", "error", err)
+			logger.ErrorContext(ctx, "tokenauth: "+o.doing+" failed; until it works, tokens that must end may stay valid", "error", err)
 		}
 	case err == nil && failed.Swap(false):
 		if o.failing.Add(-1) == 0 {

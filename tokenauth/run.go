@@ -8,34 +8,40 @@ import (
 )
 
 const (
-	// purgeGrace is how long an expired token stays in the storage: a clock that
-	// was set a day ahead by mistake must not remove anything.
+	// purgeGrace is how long an expired token stays in the storage. It protects
+	// valid tokens from a clock that was set a day ahead by mistake.
 	purgeGrace = 24 * time.Hour
-	// maxClockDifference is how far the clocks of the Service and the storage may
-	// be apart while Run purges.
+	// maxClockDifference is how far the clocks of the Service and the storage
+	// may differ while Run purges.
 	maxClockDifference = 5 * time.Minute
 )
 
-// Run does the background work until the context ends, and returns nil. It logs
-// failures and tries again.
+// Run does the background work until the context ends, and then returns nil. It
+// logs failures and tries again. Call it once for each Service, in every
+// process:
 //
-//   - It purges expired tokens, if the storage is a Purger. It logs at error a
-//     clock that differs from the storage's by more than 5 minutes, and does not
-//     purge while it does.
-//   - It follows the feed of the cache, if there is one: without Run the cache
-//     never serves.
-//   - It ends tokens in the storage after a user or a client changed, if the
-//     Authenticator or Options.Clients is a RevocationQueue, as those of gormstore
-//     are. Without Run, tokens in another storage outlive the change.
-//   - It looks for another service that keeps its tokens in the same storage by
-//     mistake, if the storage is a Lister, and logs it at warn: see Options.Name.
+//	go auth.Run(ctx)
 //
-// Call it once for each Service. A second call beside the first does the same
-// work twice, and is logged at error. Any number of replicas may run it.
+// Its work is:
+//
+//   - It purges expired tokens, if the storage is a [Purger]. While the clock
+//     differs from the storage's by more than 5 minutes, it logs an error and
+//     does not purge.
+//   - It follows the storage's feed for the cache ([Options.Cache]). Without
+//     Run the cache is never used.
+//   - It ends tokens after a change of a user or a client, if the
+//     [Authenticator] or [Options.Clients] is a [RevocationQueue], as those of
+//     gormstore are. Without Run, tokens in another storage stay valid after
+//     the change.
+//   - If the storage is a [Lister], it logs a warning about another service
+//     that keeps its tokens there. See [Options.Name].
+//
+// All replicas may run it at the same time. A second call on the same Service
+// while the first one is running does the same work twice, and logs an error.
 func (s *Service) Run(ctx context.Context) error {
 	s.runCalled.Store(true)
 	if s.running.Add(1) > 1 {
-		s.options.Logger.ErrorContext(ctx, "tokenauth: Service.Run was called while it runs already: once for each Service is enough")
+		s.options.Logger.ErrorContext(ctx, "tokenauth: Service.Run was called while it is already running: call it once for each Service")
 	}
 	defer s.running.Add(-1)
 	var wg sync.WaitGroup
@@ -62,7 +68,7 @@ func (s *Service) purgeRepeatedly(ctx context.Context) {
 	}
 }
 
-// purgeOnce purges, and logs why if it cannot or must not.
+// purgeOnce purges, and logs the reason if it does not.
 func (s *Service) purgeOnce(ctx context.Context) {
 	p, ok := s.storage.(Purger)
 	if !ok {
@@ -82,10 +88,11 @@ func (s *Service) purgeOnce(ctx context.Context) {
 	}
 }
 
-// Purge removes the tokens that expired more than a day ago, by this Service's
-// clock and the storage's, and returns how many. It does nothing for a storage
-// that removes them by itself. Only the context bounds it. What it removed before
-// an error stays removed.
+// Purge removes the tokens that expired more than a day ago, and returns how
+// many. They must have expired by both clocks, this Service's and the
+// storage's. Purge does nothing if the storage is not a [Purger]. Only the
+// context limits its duration. After an error, removed tokens stay removed.
+// [Service.Run] does the same regularly.
 func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
 	s.purgeCalled.Store(true)
 	p, ok := s.storage.(Purger)
@@ -102,9 +109,8 @@ func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
 	return removed, nil
 }
 
-// purgeTime returns the earlier time of the Service's and the storage's, and how
-// far the Service's is ahead. It is the one place that looks for the clock of a
-// Purger.
+// purgeTime returns the earlier time of the Service and the storage, and how
+// far the Service is ahead. No other code looks for the clock of a [Purger].
 func (s *Service) purgeTime(ctx context.Context, p Purger) (now time.Time, ahead time.Duration, err error) {
 	now = s.options.Now()
 	clock, ok := p.(purgerClock)

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// runGrace is how long a host may take to call Run.
+// runGrace is how long after [New] a host may take to call [Service.Run].
 const runGrace = 30 * time.Second
 
-// warnRunNotCalled logs once that Run was not called, if work waits for it. It is
-// called where that shows: a token is stored or has expired, or the cache cannot
-// serve.
+// warnRunNotCalled logs once that [Service.Run] was not called, if some of its
+// work is needed. Callers are places where that shows: a token is stored or has
+// expired, or the cache cannot be used.
 func (s *Service) warnRunNotCalled(ctx context.Context) {
 	age := time.Since(s.created)
 	if s.runCalled.Load() || age < runGrace {
@@ -21,15 +21,15 @@ func (s *Service) warnRunNotCalled(ctx context.Context) {
 	}
 }
 
-// undone returns what Run would have done in a Service of that age.
+// undone returns the work that Run would have done, for a Service of this age.
 func (s *Service) undone(age time.Duration) (undone []string) {
 	if s.cache != nil {
 		undone = append(undone, "the cache does not serve: each validation asks the storage")
 	}
 	if len(s.revocationQueues()) > 0 {
-		undone = append(undone, "a change of a user or a client ends no token in another storage, and one of a client in a transaction of the host's may end none")
+		undone = append(undone, "a change of a user or a client ends no tokens in another storage; a change of a client in a transaction of the host may end no tokens at all")
 	}
-	// Another replica may run it, but a host that purges by itself has no need to.
+	// A host that calls Purge does not need this. Another replica may also do it.
 	if _, ok := s.storage.(Purger); ok && !s.purgeCalled.Load() && age >= s.options.PurgeInterval {
 		undone = append(undone, "expired tokens stay in the storage, unless another process runs it")
 	}

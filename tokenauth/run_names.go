@@ -8,16 +8,17 @@ import (
 )
 
 const (
-	// nameKept is how long a name counts after the service last stored it. A
-	// service that stopped longer ago shares the storage no more.
+	// nameKept is how long a name counts after its service last stored it. A
+	// service that stopped longer ago no longer shares the storage.
 	nameKept = 48 * time.Hour
-	// nameRenewed is how much of that is left when a service stores its name again.
+	// nameRenewed is how much of nameKept is left when a service stores its
+	// name again.
 	nameRenewed = 24 * time.Hour
 )
 
-// lookForOthers stores the name of this service, and logs each other name in the
-// storage once, until the context ends. A storage that is not a Lister cannot show
-// the names, and gets none.
+// lookForOthers stores the name of this service, and logs each other name in
+// the storage once, until the context ends. It does nothing if the storage is
+// not a [Lister], which could not return the names.
 func (s *Service) lookForOthers(ctx context.Context) {
 	l, ok := s.storage.(Lister)
 	if !ok || s.options.Name == "" {
@@ -40,8 +41,8 @@ func (s *Service) lookForOthers(ctx context.Context) {
 	}
 }
 
-// compareNames looks once, and then stores the own name if it is not there or has
-// become old. Of many replicas, so one stores it, once a day.
+// compareNames reads the names once. It then stores this service's own name if
+// it is missing or old. So among many replicas one stores it, once a day.
 func (s *Service) compareNames(ctx context.Context, l Lister, logged map[string]bool) error {
 	now := s.options.Now()
 	stored, err := s.names(ctx, l)
@@ -78,12 +79,13 @@ func (s *Service) names(ctx context.Context, l Lister) ([]Token, error) {
 	defer cancel()
 	stored, err := l.List(call, reservedUser)
 	if errors.Is(err, ErrCorrupt) {
-		err = nil // of one name; the others are there
+		err = nil // one name is unreadable; use the others
 	}
 	return stored, err
 }
 
-// storeName stores a token that nobody has: its digest is no access token's.
+// storeName stores the name as a token. Its digest is random, so it matches no
+// access token.
 func (s *Service) storeName(ctx context.Context, now time.Time) error {
 	call, cancel, err := s.timeout.Call(ctx)
 	if err != nil {

@@ -8,20 +8,19 @@ import (
 
 const redacted = "[redacted]"
 
-// A Secret is a password or an access token that does not print itself: fmt,
+// A Secret holds a password or an access token and never prints it. fmt,
 // encoding/json, encoding/gob and log/slog show "[redacted]", or at most an
-// address.
-// The zero value is the empty secret.
+// address. The zero value is the empty secret.
 //
-// It holds its text behind a pointer, because fmt calls no methods on the
-// unexported fields of other people's structs: there it shows an address.
+// It holds its text behind a pointer, because fmt calls no methods on
+// unexported fields of a struct. There fmt shows the address.
 type Secret struct{ text *string }
 
-// NewSecret wraps text.
+// NewSecret returns a Secret that holds text.
 func NewSecret(text string) Secret { return Secret{&text} }
 
-// Reveal returns the text. Every place where a secret leaves its wrapping is
-// a call of this method.
+// Reveal returns the text. It is the only way to read a secret, so a search for
+// its calls finds every such place.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -41,7 +40,7 @@ func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 // LogValue returns "[redacted]".
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText returns "[redacted]", so that encoders keep the secret too.
+// MarshalText returns "[redacted]", so that encoders do not reveal the secret.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // GobEncode returns "[redacted]".

@@ -17,17 +17,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/source"
 )
 
-// A securityLog writes events to the host's log. It bounds the records of each
-// sort of event, of one source and of all, so that no source fills the log or
-// suppresses the records of others. The next record of the sort says how many
-// were suppressed.
+// A securityLog writes events to [Options.Logger]. For each kind and reason of
+// events, it bounds the records of one source and of all sources. So no source
+// fills the log or suppresses the records of others. The next record of the
+// kind and reason has the number of suppressed ones.
 type securityLog struct {
 	logger *slog.Logger
 	now    func() time.Time
 	seed   maphash.Seed
 
 	mu     sync.Mutex
-	quotas map[eventSort]*quota.Quota // one for each sort, of which there are few
+	quotas map[eventSort]*quota.Quota // a small, fixed number of them
 }
 
 type eventSort struct {
@@ -35,15 +35,15 @@ type eventSort struct {
 	reason event.Reason
 }
 
-// An eventSource is who caused an event, as far as that is known. The user and the
-// client are authenticated, or named by the host.
+// An eventSource is who caused an event, as far as that is known. The user and
+// the client are authenticated, or named by the host.
 type eventSource struct {
 	network          netip.Prefix
 	userID, clientID string
 }
 
-// source returns the source of the event. IPv6 counts by the network that one
-// customer may have.
+// source returns the source of the event. An IPv6 address counts by the network
+// that one customer may have.
 func (e *Event) source() eventSource {
 	narrow, wide := source.Networks(e.RemoteAddr)
 	if wide.IsValid() {
@@ -56,8 +56,8 @@ func newSecurityLog(logger *slog.Logger, now func() time.Time) *securityLog {
 	return &securityLog{logger: logger, now: now, seed: maphash.MakeSeed(), quotas: make(map[eventSort]*quota.Quota)}
 }
 
-// logLevel is the level of the event's record. What anybody can cause with each
-// request is for hosts that log at debug.
+// logLevel returns the level of the event's record. Events that any client can
+// cause with each request are at debug.
 func (e *Event) logLevel() slog.Level {
 	switch e.Kind {
 	case event.Unavailable:
@@ -79,20 +79,20 @@ func (e *Event) logLevel() slog.Level {
 	return slog.LevelInfo
 }
 
-// logMessages are constant, so that the log can be searched for them.
+// logMessages are constant, so that a log can be searched for them.
 var logMessages = map[event.Kind]string{
 	event.Issued:        "tokenauth: token issued",
 	event.SignInRefused: "tokenauth: sign-in refused",
 	event.Refused:       "tokenauth: request refused",
 	event.Introspected:  "tokenauth: token introspected",
 	event.Revoked:       "tokenauth: tokens revoked",
-	event.Unavailable:   "tokenauth: request refused for an error",
+	event.Unavailable:   "tokenauth: request failed",
 }
 
-// wants reports whether the event is written if there is room. Not written are
-// valid tokens, which belong into a log of requests; clients that went away;
-// overload, which the Authenticator logs; and panics, which are logged with their
-// stack.
+// wants reports whether the event is written if the bounds allow it. These are
+// not written: valid tokens, which belong in an access log; clients that
+// disconnected; overload, which the [Authenticator] logs; and panics, which
+// panicked logs with their stack.
 func (l *securityLog) wants(ctx context.Context, e *Event) bool {
 	switch {
 	case e.Kind == event.Validated, e.Kind == event.Unavailable && (e.Reason == event.ReasonCanceled || e.Reason == event.ReasonBusy || errors.Is(e.Err, errPanic)):
@@ -119,26 +119,27 @@ func (l *securityLog) corrupt(ctx context.Context, err error) {
 	}
 }
 
-// lost logs a user whose password was right and whom Recheck did not find. A host
-// whose Lookup finds users by what they type, and not by their names, would
-// otherwise see only wrong passwords.
+// lost logs a user whose password was right and whom [Rechecker.Recheck] did
+// not find. This happens if the host's Lookup finds users by what they type,
+// but not by their UserName. The event alone would look like a wrong password.
 func (l *securityLog) lost(ctx context.Context, p *Principal) {
 	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "lost"}, eventSource{userID: p.UserID}); ok {
-		l.logger.ErrorContext(ctx, "tokenauth: sign-in refused with the right password: Lookup found the account by the name that was typed, and not by Account.UserName; or the account was deleted or renamed just then",
+		l.logger.ErrorContext(ctx, "tokenauth: sign-in refused with the right password: Lookup found the account by the typed name, but not by Account.UserName; or the account was deleted or renamed during the sign-in",
 			"user_id", p.UserID, "user_name", p.UserName, "suppressed", suppressed)
 	}
 }
 
-// bodyGone logs that the host's code took a body, or a part of it, from an endpoint.
+// bodyGone logs that other code of the host read a body, or a part of it,
+// before an endpoint.
 func (l *securityLog) bodyGone(ctx context.Context) {
 	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "body"}, eventSource{}); ok {
-		l.logger.WarnContext(ctx, "tokenauth: the host's own code read the body of a request before the endpoint could, and kept it: a middleware has to leave it, to put it back into Request.Body, or to read it by Request.ParseForm", "suppressed", suppressed)
+		l.logger.WarnContext(ctx, "tokenauth: the host's own code read the body of a request before the endpoint could, and did not restore it: a middleware must not read it, must put it back into Request.Body, or must use Request.ParseForm", "suppressed", suppressed)
 	}
 }
 
-// panicked logs a panic that is being recovered, with its stack. It logs nothing
-// of the request, and of the value only the runtime's own text ("index out of
-// range"): the host's may have a password in it.
+// panicked logs a panic that was recovered, with its stack. It logs nothing of
+// the request. It logs the text of the panic only if it is the runtime's own,
+// such as "index out of range": another text may contain a password.
 func (l *securityLog) panicked(ctx context.Context, in string, p any) {
 	if of, ok := p.(*hostPanic); ok {
 		in, p = of.in, of.value
@@ -167,7 +168,7 @@ func (l *securityLog) admit(sort eventSort, from eventSource) (suppressed int, o
 	return q.Admit(id, now)
 }
 
-// attrs are the fields of a record: those that are known.
+// attrs returns the attributes of a record: those that are known.
 func (e *Event) attrs(suppressed int) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.String("event", e.Kind.String()))

@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A Service issues, validates and revokes access tokens. New makes one. It is
+// A Service issues, validates and revokes access tokens. [New] makes one. It is
 // safe for concurrent use.
 type Service struct {
 	storage       Storage
@@ -25,24 +25,27 @@ type Service struct {
 	challenges    challenges
 	timeout       deadline.Timeout
 	lookups       *lookups
-	clock         *clock.Clock     // nil if the host has its own
-	cache         *tokenCache      // nil without
-	limiter       *limiter.Limiter // nil without
+	clock         *clock.Clock     // nil if the host set Options.Now
+	cache         *tokenCache      // nil without Options.Cache
+	limiter       *limiter.Limiter // nil with ThrottleOptions.InsecureOff
 	securityLog   *securityLog
 	created       time.Time    // with a monotonic reading
-	running       atomic.Int32 // calls of Run
+	running       atomic.Int32 // calls of Run in progress
 	runCalled     atomic.Bool  // Run was called, or its absence logged
-	purgeCalled   atomic.Bool  // by the host
-	proxyWarnings sync.Map     // those about proxies that were logged
-	colon         sync.Once    // of the warning about a client ID with a colon
+	purgeCalled   atomic.Bool  // the host called Purge
+	proxyWarnings sync.Map     // the warnings about proxies that were logged
+	colon         sync.Once    // for the warning about a client ID with a colon
 
 	countsAccounts atomic.Bool // the Authenticator calls CountAttempt
 }
 
-// New returns a Service that keeps its tokens in s and asks a who signs in.
-// Options may be nil. The error names the argument or field that is wrong. New
-// starts nothing and does no I/O, except that it logs a warning about a wrapper that
-// hides an optional ability of the wrapped type, such as Rechecker or Purger.
+// New returns a [Service] that keeps its tokens in s and authenticates users
+// with a. The options may be nil. The error names the invalid argument or
+// field.
+//
+// New starts no goroutine and does no I/O. It only logs a warning about a
+// wrapper that hides an optional ability of the wrapped type, such as
+// [Rechecker] or [Purger].
 func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if isNil(s) {
 		return nil, errors.New("tokenauth: the storage is nil" + ofType(s))
@@ -82,10 +85,11 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	return service, nil
 }
 
-// warnHidden warns of wrappers that hide an optional ability. (A Watcher and a
-// throttle.Storage are not among them: New returns an error where one is needed.)
-// The Service does not look through a wrapper, which may change the values that it
-// passes on.
+// warnHidden logs a warning about each wrapper that hides an optional ability.
+// The Service does not use the ability of the wrapped value, because the
+// wrapper may change the values that it passes on. [Watcher] and
+// [throttle.Storage] are not in the list: New returns an error if one of them
+// is needed and missing.
 func (s *Service) warnHidden() {
 	authenticator, storage, registry := reflect.TypeFor[Authenticator](), reflect.TypeFor[Storage](), reflect.TypeFor[ClientRegistry]()
 	queue := reflect.TypeFor[RevocationQueue]()
@@ -107,13 +111,14 @@ func (s *Service) warnHidden() {
 			continue
 		}
 		if methods := wrapper.Hides(a.part, a.role, a.ability); len(methods) > 0 {
-			s.options.Logger.Warn("tokenauth: a wrapper hides an ability of what it wraps: add its methods, or embed the type in place of the interface",
+			s.options.Logger.Warn("tokenauth: a wrapper hides an ability of what it wraps: add these methods to the wrapper, or embed the concrete type instead of the interface",
 				"wrapper", reflect.TypeOf(a.part).String(), "methods", strings.Join(methods, ","))
 		}
 	}
 }
 
-// revocationQueues is the one place that looks for a RevocationQueue.
+// revocationQueues returns the parts of the host that are a [RevocationQueue].
+// No other code looks for them.
 func (s *Service) revocationQueues() (queues []RevocationQueue) {
 	for _, host := range []any{s.authenticator, s.options.Clients} {
 		if queue, ok := host.(RevocationQueue); ok {
@@ -135,32 +140,33 @@ func (s *Service) newLimiter() (*limiter.Limiter, error) {
 		Now:                 s.options.Now,
 		Timeout:             &s.timeout,
 		SharedFailed: func(err error) {
-			s.options.Logger.Error("tokenauth: attempts could not be counted in the storage; this process counts for itself", "error", err)
+			s.options.Logger.Error("tokenauth: sign-in attempts could not be counted in the storage; this process counts for itself", "error", err)
 		},
 	}
 	if o.Key != (Secret{}) {
 		shared, ok := s.storage.(throttle.Storage)
 		if !ok {
-			return nil, fmt.Errorf("tokenauth: Options.Throttle.Key needs a storage in which replicas count together (a throttle.Storage), and %T is none: those of gormstore and redisstore are; a single process needs no Key", s.storage)
+			return nil, fmt.Errorf("tokenauth: Options.Throttle.Key needs a storage in which replicas count together (a throttle.Storage), and %T is not one; the stores of gormstore and redisstore are. A single process needs no Key", s.storage)
 		}
 		c.Key, c.Shared = []byte(o.Key.Reveal()), shared
 	}
 	return limiter.New(c), nil
 }
 
-// mustNotBeNil is called where handlers and guards are made. Without it, a
-// missing Service would show with the first request only.
+// mustNotBeNil panics if s is nil. Code that makes handlers and guards calls
+// it, so that the mistake shows at the start and not with the first request.
 func (s *Service) mustNotBeNil() {
 	if s == nil {
-		panic("tokenauth: the Service is nil: was the error of tokenauth.New looked at?")
+		panic("tokenauth: the Service is nil: check the error that tokenauth.New returned")
 	}
 }
 
-// Options returns the options in effect, with the defaults filled in. Changing
-// them does not change the Service.
+// Options returns the options in effect, with the defaults filled in. A change
+// of the copy does not change the Service.
 func (s *Service) Options() Options { return s.options.clone() }
 
-// CacheStats returns figures of the cache; all zero without one.
+// CacheStats returns statistics of the cache ([Options.Cache]). Without a cache
+// all are zero.
 func (s *Service) CacheStats() (stats CacheStats) {
 	if s.cache == nil {
 		return stats
@@ -168,8 +174,9 @@ func (s *Service) CacheStats() (stats CacheStats) {
 	return s.cache.stats()
 }
 
-// changed makes the cache forget a user, before the call that changed something
-// returns: the caller sees the change. A call that failed may have taken effect.
+// changed invalidates a user's tokens in the cache. It is called before a
+// method that changed them returns, so the caller sees the change. It is called
+// after an error, too: the change may have taken effect.
 func (s *Service) changed(u UserKey) {
 	if s.cache != nil {
 		s.cache.invalidate(u)

@@ -12,24 +12,25 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// SignIn checks the credentials and issues a new token for them. It replaces the
-// token that the user had at this client. Its errors are:
+// SignIn checks the credentials and issues a new token. The new token replaces
+// the user's token at this client. Its errors are:
 //
-//   - ErrRejected: the credentials are not valid.
-//   - ErrThrottled, as a ThrottledError: too many sign-ins failed, and the
-//     credentials were not checked.
-//   - ErrInvalidClient, with a registry of clients: the client is unknown, is
-//     disabled, or does not prove its secret.
-//   - ErrInvalidPrincipal: the Authenticator returned a principal that cannot be
-//     stored.
-//   - ErrUnavailable: the storage or the host's code failed. The previous token
-//     may be replaced or not; trying again is safe.
+//   - [ErrRejected]: the credentials are not valid.
+//   - [ErrThrottled], as a [ThrottledError]: too many sign-ins failed before.
+//     The credentials were not checked.
+//   - [ErrInvalidClient], if there is a [ClientRegistry]: the client is unknown
+//     or disabled, or its secret is wrong.
+//   - [ErrInvalidPrincipal]: the [Authenticator] returned a principal that
+//     cannot be stored.
+//   - [ErrUnavailable]: the storage or the host's code failed. The previous
+//     token may be replaced or not. It is safe to try again.
 func (s *Service) SignIn(ctx context.Context, c Credentials) (IssuedToken, error) {
 	defer plainPanic()
 	return s.signIn(ctx, c, clientCredentials{c.ClientID, c.ClientSecret})
 }
 
-// signIn is SignIn for a client whose credentials can be read in several ways.
+// signIn is [Service.SignIn] for a client whose credentials can be decoded in
+// several ways.
 func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientCredentials) (IssuedToken, error) {
 	began := time.Now()
 	e := Event{RemoteAddr: c.RemoteAddr}
@@ -45,7 +46,7 @@ func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientC
 	return issued, err
 }
 
-// signInSteps is a sign-in, in order. It names the account in the event.
+// signInSteps does the steps of a sign-in, in order. It sets [Event.Account].
 func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []clientCredentials, e *Event) (IssuedToken, error) {
 	client, err := s.authenticateClient(ctx, readings)
 	if err != nil {
@@ -80,9 +81,8 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	if err != nil {
 		return refuse(err)
 	}
-	// The token exists now. All further steps run, whether or not the client is
-	// still there: nobody may be left with a token that the second look would
-	// refuse.
+	// The token exists now. All further steps run even if the client disconnects:
+	// no token may stay that the second check would reject.
 	further, cancel := deadline.Detach(ctx)
 	defer cancel()
 	if err := s.lookAgain(further, p, client); err != nil {
@@ -93,8 +93,8 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	return issued, nil
 }
 
-// authenticateUser has the Authenticator check the password, and sees that the
-// attempt is counted before anybody learns of the result.
+// authenticateUser has the [Authenticator] check the password. It makes sure
+// that the throttle counts the attempt before the caller learns the result.
 func (s *Service) authenticateUser(ctx context.Context, c Credentials, a *attempt) (Principal, error) {
 	p, err := s.callAuthenticator(ctx, c, a)
 	if refusal := a.authenticated(ctx, err == nil || errors.Is(err, ErrRejected)); refusal != nil {
@@ -104,7 +104,7 @@ func (s *Service) authenticateUser(ctx context.Context, c Credentials, a *attemp
 	case errors.Is(err, ErrRejected):
 		return Principal{}, because(ErrRejected, err)
 	case err != nil:
-		return Principal{}, hostFailed("the Authenticator", "ErrRejected for credentials that are not valid; a password.Lookup, ErrNotFound for an unknown name", err)
+		return Principal{}, hostFailed("the Authenticator", "ErrRejected for invalid credentials; a password.Lookup must return ErrNotFound for an unknown name", err)
 	case len(c.Password.Reveal()) > wire.MaxPassword:
 		return Principal{}, ErrRejected
 	}
@@ -122,7 +122,7 @@ func (s *Service) callAuthenticator(ctx context.Context, c Credentials, a *attem
 	return s.authenticator.Authenticate(verified.Watch(ctx, &a.right), c)
 }
 
-// lookAgain returns ErrRejected if the user or the client was disabled or
+// lookAgain returns [ErrRejected] if the user or the client was disabled or
 // changed while the sign-in was in progress.
 func (s *Service) lookAgain(ctx context.Context, p Principal, c *Client) error {
 	err := s.recheckUser(ctx, p)
@@ -157,15 +157,15 @@ func (s *Service) recheckUser(ctx context.Context, p Principal) error {
 	case errors.Is(err, ErrRejected):
 		return because(ErrRejected, err)
 	case err != nil:
-		return hostFailed("the Rechecker", "ErrRejected for a user who may not sign in any more; a password.Lookup, ErrNotFound for an unknown name", err)
+		return hostFailed("the Rechecker", "ErrRejected for a user who may no longer sign in; a password.Lookup must return ErrNotFound for an unknown name", err)
 	}
 	return nil
 }
 
-// discard removes a token that nobody has seen.
+// discard removes a token that was stored and not yet returned.
 func (s *Service) discard(ctx context.Context, t *Token) {
 	if err := s.revoke(ctx, t.Slot, t.Digest); err != nil {
-		// The access token ends here, so nobody can use the row.
-		s.options.Logger.ErrorContext(ctx, "tokenauth: a refused token stays stored until it is replaced or expires", "error", err)
+		// No client receives the access token, so the stored token cannot be used.
+		s.options.Logger.ErrorContext(ctx, "tokenauth: the token of a rejected sign-in could not be removed; it stays in the storage until it is replaced or expires, and no client has it", "error", err)
 	}
 }

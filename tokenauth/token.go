@@ -22,38 +22,40 @@ type Slot struct {
 	Client ClientKey
 }
 
-// The domains keep a user, a client and a service of the same name apart. They are
-// part of the stored format: every version of this package uses the same.
+// The domains keep a user, a client and a service with the same name apart.
+// They are part of the stored format, so every version of this package uses the
+// same.
 const (
 	userDomain   = "tokenauth/v1/user\x00"
 	clientDomain = "tokenauth/v1/client\x00"
 	nameDomain   = "tokenauth/v1/service\x00"
 )
 
-// reservedUser is the key under which the services of a storage keep their names.
-// It is no user's, since those are hashes.
+// reservedUser is the key under which the services that share a storage keep
+// their names. No user has it, because the keys of users are hashes.
 var reservedUser = UserKey(bytes.Repeat([]byte{0xFF}, len(UserKey{})))
 
-// nameKeyOf returns the key of a service's name, beside those of clients.
+// nameKeyOf returns the key of a service's name. It stands in place of a
+// client's key.
 func nameKeyOf(name string) ClientKey {
 	sum := sha256.Sum256([]byte(nameDomain + name))
 	return ClientKey(sum[:16])
 }
 
-// UserKeyOf returns the key of the user with that ID.
+// UserKeyOf returns the key of the user with this ID.
 func UserKeyOf(userID string) UserKey {
 	sum := sha256.Sum256([]byte(userDomain + userID))
 	return UserKey(sum[:16])
 }
 
-// SlotOf returns the slot of a user at a client. Without registered clients
-// the client ID is "".
+// SlotOf returns the slot of a user at a client. Without registered clients the
+// client ID is "".
 func SlotOf(userID, clientID string) Slot {
 	sum := sha256.Sum256([]byte(clientDomain + clientID))
 	return Slot{User: UserKeyOf(userID), Client: ClientKey(sum[:16])}
 }
 
-// bytes returns the slot as an access token has it.
+// bytes returns the slot in the form that an access token contains.
 func (s Slot) bytes() (b [32]byte) {
 	copy(b[:], s.User[:])
 	copy(b[16:], s.Client[:])
@@ -63,28 +65,31 @@ func (s Slot) bytes() (b [32]byte) {
 func slotFrom(b [32]byte) Slot { return Slot{UserKey(b[:16]), ClientKey(b[16:])} }
 
 // A Digest is the SHA-256 of an access token. A storage keeps it instead of the
-// token. The token has 256 random bits, so nobody can compute it from the digest.
+// access token, which cannot be computed from it: an access token has 256
+// random bits.
 type Digest [sha256.Size]byte
 
 // String returns the digest in hexadecimal. A digest is not secret.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
-// IsZero reports whether d is the zero value, which stands for no digest.
+// IsZero reports whether d is the zero value, which means that there is no
+// digest.
 func (d Digest) IsZero() bool { return d == Digest{} }
 
 // equal compares digests in constant time.
 func equal(a, b *Digest) bool { return subtle.ConstantTimeCompare(a[:], b[:]) == 1 }
 
-// A Token is what a storage keeps of an access token. The slice and the map in
-// its Principal are shared: neither a storage nor the Service changes them, and a
-// storage hands them to the Service only.
+// A Token is the record that a storage keeps of an access token. The slice and
+// the map in its [Principal] are shared: a storage and the Service must not
+// modify them, and a storage must pass them to the [Service] only. A Token that
+// the Service returns to the host is a copy.
 type Token struct {
 	Slot   Slot
 	Digest Digest
-	// Replaced is the digest that this token displaced from its slot; zero
-	// if the slot was empty. Storage.Replace sets it.
+	// Replaced is the digest of the token that this one replaced in its slot.
+	// It is zero if the slot was empty. [Storage.Replace] sets it.
 	Replaced Digest
-	// ClientID is the client that the token was issued to; "" without
+	// ClientID is the client that the token was issued to, or "" without
 	// registered clients.
 	ClientID  string
 	Principal Principal
@@ -94,18 +99,18 @@ type Token struct {
 	ExpiresAt time.Time
 }
 
-// expired reports whether the token has expired at the time, in Unix seconds.
+// expired reports whether the token has expired at a time in Unix seconds.
 func (t *Token) expired(now int64) bool { return now >= t.ExpiresAt.Unix() }
 
-// clone returns a copy that shares nothing with t.
+// clone returns a copy that shares no memory with t.
 func (t *Token) clone() Token {
 	c := *t
 	c.Principal = t.Principal.Clone()
 	return c
 }
 
-// An IssuedToken is a new access token, which exists here and nowhere else, and
-// what was stored of it.
+// An IssuedToken is a new access token and the [Token] that was stored for it.
+// The access token is stored nowhere, so it cannot be read again.
 type IssuedToken struct {
 	AccessToken Secret
 	Token       Token

@@ -9,21 +9,22 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
 )
 
-// Validate returns the token of an access token. The caller may keep and change
-// it.
+// Validate returns the stored [Token] for an access token. The caller may keep
+// and modify it.
 //
-//   - It returns ErrInvalidToken if the access token is not valid, refined to
-//     ErrExpiredToken or ErrReplacedToken for whoever holds the very token that
-//     expired or was replaced. If Options.LiveCheck refused it, errors.Is also
-//     finds what LiveCheck wrapped.
-//   - It returns ErrUnavailable if the storage failed or did not answer in time.
-//   - It returns another error if the storage is a BatchFinder and panicked. The
-//     stack is logged.
+//   - It returns [ErrInvalidToken] if the access token is not valid. For the
+//     very token that expired or was replaced, the error is also
+//     [ErrExpiredToken] or [ErrReplacedToken]. If [Options.LiveCheck] rejected
+//     it, [errors.Is] also finds the errors that LiveCheck wrapped.
+//   - It returns [ErrUnavailable] if the storage failed or did not answer in
+//     time.
+//   - It returns another error if the storage is a [BatchFinder] and panicked.
+//     The stack is logged.
 //
-// A cancelled context does not interrupt a read that has begun, which ends within
-// Options.Timeout; a deadline does. Callers may share a read of a BatchFinder. It goes
-// on until the last of their deadlines, and each caller's Validate returns when its own
-// context ends.
+// A deadline of the context interrupts a read of the storage; a cancellation
+// does not. A read ends within [Options.Timeout]. Concurrent callers may share
+// a read of a BatchFinder, which then lasts until the last of their deadlines.
+// Each caller's Validate returns when its own context ends.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
 	defer plainPanic()
 	began := s.beginning()
@@ -43,8 +44,9 @@ func (s *Service) Validate(ctx context.Context, accessToken string) (Token, erro
 	return t.clone(), nil
 }
 
-// validate is Validate without the copy and the event. The token is shared with
-// others. It is also returned beside ErrExpiredToken and ErrReplacedToken.
+// validate is [Service.Validate] without the copy and the event. The returned
+// token is shared. It is also returned together with [ErrExpiredToken] and
+// [ErrReplacedToken].
 func (s *Service) validate(ctx context.Context, accessToken string) (*Token, error) {
 	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
 	if !ok {
@@ -70,8 +72,8 @@ func (s *Service) validate(ctx context.Context, accessToken string) (*Token, err
 	return t, s.accept(ctx, t, time.Now())
 }
 
-// cached returns the token with that digest, or nil if the storage must be
-// asked, and the reading of the clock by which it was found.
+// cached returns the token with that digest from the cache, or nil if the
+// storage must be asked. It also returns the clock reading that it used.
 func (s *Service) cached(d Digest) (t *Token, reading time.Time) {
 	if s.cache == nil {
 		return nil, reading
@@ -80,8 +82,8 @@ func (s *Service) cached(d Digest) (t *Token, reading time.Time) {
 	return s.cache.hit(&d, reading), reading
 }
 
-// load asks the storage for the token in the slot, by way of the cache if there
-// is one.
+// load returns the token in the slot from the storage, through the cache if
+// there is one.
 func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err error) {
 	if s.cache == nil {
 		t, err = s.lookups.find(ctx, slot)
@@ -105,7 +107,8 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 	return t, nil
 }
 
-// accept checks a token whose digest is right: its expiry, and the live check.
+// accept checks the expiry of a token with the right digest, and calls
+// [Options.LiveCheck].
 func (s *Service) accept(ctx context.Context, t *Token, reading time.Time) error {
 	if t.expired(s.timeAt(reading)) {
 		s.warnRunNotCalled(ctx)
@@ -114,8 +117,9 @@ func (s *Service) accept(ctx context.Context, t *Token, reading time.Time) error
 	return s.liveCheck(ctx, t)
 }
 
-// timeAt returns the time, in Unix seconds, at a reading of time.Now. A reading
-// costs a tenth of a validation from the cache, so each validation has one.
+// timeAt returns the time, in Unix seconds, for a reading of [time.Now]. A
+// reading takes a tenth of the time of a cached validation, so each validation
+// makes only one.
 func (s *Service) timeAt(reading time.Time) int64 {
 	if s.clock != nil {
 		return s.clock.At(reading) / int64(time.Second)
@@ -138,7 +142,7 @@ func (s *Service) liveCheck(ctx context.Context, t *Token) error {
 	case errors.Is(err, ErrRejected):
 		return because(ErrInvalidToken, err)
 	case err != nil:
-		return hostFailed("Options.LiveCheck", "ErrRejected for a user who may not use the token any more", err)
+		return hostFailed("Options.LiveCheck", "ErrRejected for a user who may no longer use the token", err)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func TestNewRefusesTypedNils(t *testing.T) {
 		"nil (of type *memory.Sto":  func() (*tokenauth.Service, error) { return tokenauth.New((*memory.Store)(nil), &staff{}, nil) },
 		"nil (of type *tokenauth_t": func() (*tokenauth.Service, error) { return tokenauth.New(good, (*staff)(nil), nil) },
 		"usersFunc":                 func() (*tokenauth.Service, error) { return tokenauth.New(good, usersFunc(nil), nil) },
-		"Options.Observers has a nil": func() (*tokenauth.Service, error) {
+		"Options.Observers contains nil": func() (*tokenauth.Service, error) {
 			return tokenauth.New(good, &staff{}, &tokenauth.Options{Observers: []func(context.Context, tokenauth.Event){nil}})
 		},
 		"Options.Clients is nil": func() (*tokenauth.Service, error) {
@@ -70,7 +70,7 @@ func TestNilServicePanicsAtMount(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if p := recover(); !strings.Contains(fmt.Sprint(p), "was the error of tokenauth.New looked at?") {
+				if p := recover(); !strings.Contains(fmt.Sprint(p), "check the error that tokenauth.New returned") {
 					t.Errorf("%s: panicked with %v, want a question about the error of New", name, p)
 				}
 			}()
@@ -95,11 +95,11 @@ func TestErrorNamesTheMissingStorageMethod(t *testing.T) {
 			_, err := tokenauth.New(plain, &staff{}, &tokenauth.Options{Throttle: tokenauth.ThrottleOptions{Key: key}})
 			return err
 		},
-		"no Lister; the stores of": func() error {
+		"is not a Lister; the stores of": func() error {
 			_, err := auth.Tokens(t.Context(), "17")
 			return err
 		},
-		"no ClientRevoker; the stores of": func() error { return auth.RevokeClient(t.Context(), "web") },
+		"is not a ClientRevoker; the stores of": func() error { return auth.RevokeClient(t.Context(), "web") },
 	} {
 		if err := try(); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "redisstore") {
 			t.Errorf("error %v, want one with %q", err, says)

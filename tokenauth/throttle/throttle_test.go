@@ -9,9 +9,9 @@ import (
 
 const day = 24 * time.Hour
 
-// A storage may drop a counter when it no longer counts: an account's after a
-// hundred days, and that of a source, of which there can be very many, much
-// sooner.
+// A storage may drop a counter that no longer counts. An account's counter
+// counts for 100 days. A source's counter counts for a much shorter time,
+// because there can be very many sources.
 func TestCountersExpireByLayer(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UnixMilli()
@@ -20,25 +20,25 @@ func TestCountersExpireByLayer(t *testing.T) {
 		c := throttle.Counter{Failures: 1, FailedAt: now}
 		end := now + want.Milliseconds()
 		if got := c.ExpiresAt(key); got != end {
-			t.Errorf("layer %d expires at %d, want %d", layer, got, end)
+			t.Errorf("key kind %d: ExpiresAt = %d, want %d", layer, got, end)
 		}
 		if before, after := c.FailuresNow(key, end-1), c.FailuresNow(key, end); before != 1 || after != 0 {
-			t.Errorf("layer %d has %d failures before its end and %d after it", layer, before, after)
+			t.Errorf("key kind %d: FailuresNow = %d before it expires and %d after, want 1 and 0", layer, before, after)
 		}
 		c.SucceededAt = now
 		if got := c.ExpiresAt(key); got != now+max(want, 30*day).Milliseconds() {
-			t.Errorf("layer %d with a success expires at %d", layer, got)
+			t.Errorf("key kind %d with a success: ExpiresAt = %d", layer, got)
 		}
 	}
 	pending := throttle.Counter{Pending: 2, PendingAt: now}
 	end := pending.ExpiresAt(throttle.Key{})
 	if before, after := pending.PendingNow(end-1), pending.PendingNow(end); before != 2 || after != 0 || end != now+60_000 {
-		t.Errorf("%d attempts are pending before %d and %d after it", before, end, after)
+		t.Errorf("PendingNow = %d before %d and %d after, want 2 and 0 at one minute", before, end, after)
 	}
 }
 
-// The counter of a source equals the zero value when it expires, and has one
-// failure less each quarter of an hour until then.
+// A source's counter loses one failure each quarter of an hour. When it
+// expires, it equals the zero value.
 func TestFailuresOfASourceAreForgivenOneByOne(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UnixMilli()
@@ -48,28 +48,29 @@ func TestFailuresOfASourceAreForgivenOneByOne(t *testing.T) {
 		for _, quarters := range []int64{0, 1, 5, 99} {
 			at := now + quarters*(15*time.Minute).Milliseconds()
 			if got, want := c.FailuresNow(key, at), max(0, failures-quarters); got != want {
-				t.Errorf("of %d failures %d count after %d quarters of an hour, want %d", failures, got, quarters, want)
+				t.Errorf("of %d failures, %d count after %d quarters of an hour, want %d", failures, got, quarters, want)
 			}
 		}
 		end := c.ExpiresAt(key)
 		if got := c.FailuresNow(key, end); got != 0 || end > now+(100*day).Milliseconds() {
-			t.Errorf("of %d failures %d count at the end, which is %v away", failures, got, time.Duration(end-now)*time.Millisecond)
+			t.Errorf("of %d failures, %d count when the counter expires, after %v; want 0, and at most 100 days", failures, got, time.Duration(end-now)*time.Millisecond)
 		}
 		if got := c.FailuresNow(key, now-day.Milliseconds()); got != failures {
-			t.Errorf("of %d failures %d count when the clock was set back", failures, got)
+			t.Errorf("of %d failures, %d count after the clock was set back, want all", failures, got)
 		}
 	}
 }
 
-// A day resets the failures of an account from a source, unless the user signed in
-// from there before them: those have to be counted in a row.
+// A day without a failure resets the failures of an account from a source. But
+// if the user signed in from that source before, only a success or the end of
+// that time resets them.
 func TestFailuresOfAKnownSourceAreCountedInARow(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UnixMilli()
 	c := throttle.Counter{Failures: 99, FailedAt: now, SucceededAt: now - (10 * day).Milliseconds()}
 	for days, want := range map[int64]int64{0: 99, 2: 99, 19: 99, 21: 0} {
 		if got := c.FailuresNow(throttle.Key{}, now+days*day.Milliseconds()); got != want {
-			t.Errorf("%d failures after %d days, want %d", got, days, want)
+			t.Errorf("%d failures count after %d days, want %d", got, days, want)
 		}
 	}
 }

@@ -1,13 +1,13 @@
-// Package accesstoken makes access tokens and takes them apart.
+// Package accesstoken makes and parses access tokens.
 //
-// An access token is prefix + base64url(version ‖ slot ‖ secret ‖ checksum):
-// 69 bytes, and so 92 characters without padding or spare bits. One token has
-// one spelling.
+// An access token is prefix + base64url(version ‖ slot ‖ secret ‖ checksum).
+// The 69 encoded bytes are 92 characters, without padding or spare bits. Each
+// token has exactly one spelling.
 //
 // The slot is the address under which the storage finds the token. The secret
-// makes it unguessable. The checksum is a CRC-32 (IEEE) of the prefix and the
-// bytes before it: it lets garbage be rejected without asking the storage, and
-// lets secret scanners tell a token from anything that looks like one.
+// makes the token unguessable. The checksum is a CRC-32 (IEEE) of the prefix
+// and the bytes before it. With it, [Parse] rejects malformed tokens without a
+// call of the storage, and secret scanners recognize a token.
 package accesstoken
 
 import (
@@ -19,7 +19,7 @@ import (
 	"sync"
 )
 
-// MaxPrefix is the maximum length of a prefix.
+// MaxPrefix is the maximum length of a prefix, in bytes.
 const MaxPrefix = 16
 
 const (
@@ -32,12 +32,13 @@ const (
 	bodyLength = bodySize / 3 * 4
 )
 
-// Mint returns a new access token for the slot, and its digest.
+// Mint returns a new access token for the slot, and its digest. The prefix has
+// at most [MaxPrefix] bytes.
 func Mint(prefix string, slot [32]byte) (accessToken string, digest [sha256.Size]byte) {
 	var body [bodySize]byte
 	body[0] = version
 	copy(body[slotAt:], slot[:])
-	rand.Read(body[secretAt:checksumAt]) // never fails: it would end the process
+	rand.Read(body[secretAt:checksumAt]) // never fails: on an error it ends the process
 	sum := crc32.Update(crc32.ChecksumIEEE([]byte(prefix)), crc32.IEEETable, body[:checksumAt])
 	binary.BigEndian.PutUint32(body[checksumAt:], sum)
 
@@ -47,18 +48,18 @@ func Mint(prefix string, slot [32]byte) (accessToken string, digest [sha256.Size
 	return string(text), sha256.Sum256(text)
 }
 
-// Digest digests an access token. It checks only length and prefix, and reports
-// false if they are wrong.
+// Digest returns the SHA-256 of an access token. It checks only the length and
+// the prefix, and reports false if one of them is wrong.
 func Digest(prefix, accessToken string) (digest [sha256.Size]byte, ok bool) {
 	if !hasShape(prefix, accessToken) {
 		return digest, false
 	}
-	var text [MaxPrefix + bodyLength]byte // no garbage
+	var text [MaxPrefix + bodyLength]byte // avoids an allocation
 	return sha256.Sum256(text[:copy(text[:], accessToken)]), true
 }
 
-// Parse returns the slot of an access token. It reports false for anything that
-// Mint cannot have returned.
+// Parse returns the slot of an access token. It reports false for a string that
+// [Mint] cannot have returned with this prefix.
 func Parse(prefix, accessToken string) (slot [32]byte, ok bool) {
 	if !hasShape(prefix, accessToken) {
 		return slot, false
@@ -67,7 +68,7 @@ func Parse(prefix, accessToken string) (slot [32]byte, ok bool) {
 	defer buffers.Put(b)
 	text := b.text[:copy(b.text[:], accessToken)]
 	body := b.body[:]
-	// The decoder skips line breaks; the count it returns is then short.
+	// The decoder skips line breaks, so check the number of decoded bytes, too.
 	n, err := base64.RawURLEncoding.Decode(body, text[len(prefix):])
 	if err != nil || n != bodySize || body[0] != version {
 		return slot, false
@@ -83,7 +84,8 @@ func hasShape(prefix, accessToken string) bool {
 	return len(accessToken) == len(prefix)+bodyLength && accessToken[:len(prefix)] == prefix
 }
 
-// A buffer is where Parse works. The compiler would put it on the heap.
+// A buffer is the working memory of [Parse], which would otherwise be allocated
+// on the heap.
 type buffer struct {
 	text [MaxPrefix + bodyLength]byte
 	body [bodySize]byte

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// The golden token was made by another program from the bytes 01, 00 to 1f for
-// the slot, and e0 to ff for the secret. If this test fails, all tokens that
-// are out would end with the new version.
+// Another program made the golden token: its slot has the bytes 00 to 1f, and
+// its secret the bytes e0 to ff. If this test fails, the new version would
+// reject all tokens that clients hold.
 const (
 	goldenToken  = "tat_AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f4OHi4-Tl5ufo6err7O3u7_Dx8vP09fb3-Pn6-_z9_v9efLhs"
 	goldenDigest = "b430d53e39a2f0e66d1ec1c77adef6537c6b1938bda5be0b539c145fb9cdc455"
@@ -23,15 +23,15 @@ func TestTokenFormatStaysTheSame(t *testing.T) {
 	t.Parallel()
 	slot, ok := Parse("tat_", goldenToken)
 	if !ok {
-		t.Fatal("the golden token is refused")
+		t.Fatal("Parse rejects the golden token")
 	}
 	if got := hex.EncodeToString(slot[:]); got != "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f" {
-		t.Errorf("the slot is %s", got)
+		t.Errorf("got the slot %s, want the bytes 00 to 1f", got)
 	}
 	if digest, ok := Digest("tat_", goldenToken); !ok || hex.EncodeToString(digest[:]) != goldenDigest {
-		t.Errorf("the digest is %x, %v", digest, ok)
+		t.Errorf("got the digest %x, %v, want that of the golden token", digest, ok)
 	}
-	// The layout, by hand.
+	// Build the same token byte by byte.
 	body := []byte{1}
 	for b := range byte(32) {
 		body = append(body, b)
@@ -40,11 +40,11 @@ func TestTokenFormatStaysTheSame(t *testing.T) {
 		body = append(body, byte(b))
 	}
 	if got := assemble("tat_", body); got != goldenToken {
-		t.Errorf("version, slot, secret and checksum make %s", got)
+		t.Errorf("the token built byte by byte is %s, want the golden token", got)
 	}
 }
 
-// assemble makes a token of a prefix and all of a body but its checksum.
+// assemble makes a token from a prefix and a body without its checksum.
 func assemble(prefix string, body []byte) string {
 	sum := crc32.ChecksumIEEE(append([]byte(prefix), body...))
 	return prefix + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(bytes.Clone(body), sum))
@@ -73,8 +73,8 @@ func TestMintAndParseAgree(t *testing.T) {
 	}
 }
 
-// A CRC-32 finds every burst of up to 32 bits, and so each character that is
-// not the one it was.
+// A CRC-32 detects every error burst of up to 32 bits. So it detects each
+// single changed character.
 func TestEveryChangedCharacterIsRefused(t *testing.T) {
 	t.Parallel()
 	const others = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" + "+/=. \n\r\x00\x80"
@@ -88,7 +88,7 @@ func TestEveryChangedCharacterIsRefused(t *testing.T) {
 				}
 				changed[i] = c
 				if _, ok := Parse("tat_", string(changed)); ok {
-					t.Errorf("%q at %d of %s is accepted", c, i, good)
+					t.Errorf("Parse accepts %q at index %d of %s", c, i, good)
 				}
 			}
 			changed[i] = good[i]
@@ -105,44 +105,44 @@ func TestParseRefusesMalformedTokens(t *testing.T) {
 	body = body[:checksumAt]
 	version := func(v byte) string { return assemble("tat_", append([]byte{v}, body[1:]...)) }
 	if version(1) != goldenToken {
-		t.Fatal("what the cases are made from is not the golden token")
+		t.Fatal("the body of the test cases does not make the golden token")
 	}
 	shuffled, _ := Mint("tta_", [32]byte{})
 	tests := []struct{ name, token string }{
-		{"nothing", ""},
+		{"the empty string", ""},
 		{"the prefix alone", "tat_"},
 		{"the body alone", goldenToken[4:]},
 		{"a foreign prefix", assemble("abc_", body)},
 		{"a longer prefix", "t" + goldenToken},
-		{"the prefix in capitals", "TAT_" + goldenToken[4:]},
+		{"the prefix in upper case", "TAT_" + goldenToken[4:]},
 		{"a body whose checksum is for another prefix", "tat_" + shuffled[4:]},
 		{"one byte less", assemble("tat_", body[:len(body)-1])},
 		{"one byte more", assemble("tat_", append(bytes.Clone(body), 0))},
 		{"three bytes more", assemble("tat_", append(bytes.Clone(body), 0, 0, 0))},
 		{"the last character missing", goldenToken[:95]},
 		{"padding", goldenToken + "="},
-		{"padding for a character", goldenToken[:95] + "="},
-		{"a line break behind", goldenToken + "\n"},
+		{"padding in place of a character", goldenToken[:95] + "="},
+		{"a line break at the end", goldenToken + "\n"},
 		{"a line break within", goldenToken[:50] + "\r\n" + goldenToken[50:]},
-		{"line breaks for characters", goldenToken[:50] + "\r\n\r\n" + goldenToken[54:]},
-		{"a space before", " " + goldenToken},
+		{"line breaks in place of characters", goldenToken[:50] + "\r\n\r\n" + goldenToken[54:]},
+		{"a leading space", " " + goldenToken},
 		{"the other base64 alphabet", strings.NewReplacer("-", "+", "_", "/").Replace(goldenToken[4:])},
 		{"version 0", version(0)},
 		{"version 2", version(2)},
 		{"zeros", "tat_" + strings.Repeat("A", 92)},
-		{"huge", strings.Repeat("a", 1<<20)},
+		{"a string of 1 MiB", strings.Repeat("a", 1<<20)},
 	}
 	for _, test := range tests {
 		if slot, ok := Parse("tat_", test.token); ok || slot != ([32]byte{}) {
-			t.Errorf("%s: %v, slot %x", test.name, ok, slot)
+			t.Errorf("%s: Parse returned %v and the slot %x, want false", test.name, ok, slot)
 		}
 	}
 }
 
-// The decoder skips line breaks, and may leave zeros and the last byte of the
-// token before where the rest of the checksum is looked for. That must not
-// make another spelling of a token whose checksum is just so.
-func TestLineBreaksDoNotReviveABuffer(t *testing.T) {
+// The base64 decoder skips line breaks. It may then leave the last bytes of the
+// previous token in the reused buffer, where Parse reads the end of the
+// checksum. A token whose checksum fits must not get a second spelling by that.
+func TestLineBreaksDoNotExposeThePreviousToken(t *testing.T) {
 	t.Parallel()
 	body := make([]byte, checksumAt)
 	body[0] = 1
@@ -156,10 +156,10 @@ func TestLineBreaksDoNotReviveABuffer(t *testing.T) {
 	good := assemble("tat_", body)
 	for range 100 {
 		if _, ok := Parse("tat_", good); !ok {
-			t.Fatal("the token itself is refused")
+			t.Fatal("Parse rejects the token itself")
 		}
 		if _, ok := Parse("tat_", good[:92]+"\r\n\r\n"); ok {
-			t.Fatal("line breaks stand for the last characters")
+			t.Fatal("Parse accepts line breaks in place of the last characters")
 		}
 	}
 }
@@ -168,15 +168,15 @@ func TestLineBreaksDoNotReviveABuffer(t *testing.T) {
 func TestParseAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		if _, ok := Parse("tat_", goldenToken); !ok {
-			t.Fatal("refused")
+			t.Fatal("Parse rejects the golden token")
 		}
 	}); n != 0 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("Parse made %v allocations, want 0", n)
 	}
 }
 
-// What is accepted has one spelling. Nobody guesses a checksum, so each input
-// of the right shape is also tried with its checksum made good.
+// Each accepted token has one spelling. The fuzzer cannot guess a checksum, so
+// each input of the right length is also tried with a correct checksum.
 func FuzzParse(f *testing.F) {
 	f.Add(goldenToken)
 	f.Add(strings.Replace(goldenToken, "AQAB", "AgAB", 1))
@@ -194,7 +194,7 @@ func FuzzParse(f *testing.F) {
 		}
 		repaired := assemble("tat_", body[:65])
 		if _, ok := Parse("tat_", repaired); ok != (body[0] == 1) {
-			t.Fatalf("%s with version %d: %v", repaired, body[0], ok)
+			t.Fatalf("Parse of %s with version %d returned %v", repaired, body[0], ok)
 		} else if ok {
 			checkAccepted(t, repaired)
 		}
@@ -204,11 +204,11 @@ func FuzzParse(f *testing.F) {
 func checkAccepted(t *testing.T, text string) {
 	slot, _ := Parse("tat_", text)
 	if digest, ok := Digest("tat_", text); !ok || digest != sha256.Sum256([]byte(text)) {
-		t.Errorf("the digest of %q is %x", text, digest)
+		t.Errorf("the digest of %q is %x, want its SHA-256", text, digest)
 	}
 	body, err := base64.RawURLEncoding.Strict().DecodeString(text[4:])
 	if err != nil || assemble("tat_", body[:65]) != text {
-		t.Fatalf("%q is accepted and has another spelling; error %v", text, err)
+		t.Fatalf("Parse accepts %q, which has another spelling; error %v", text, err)
 	}
 	if !bytes.Equal(body[1:33], slot[:]) {
 		t.Errorf("the slot of %q is %x", text, slot)

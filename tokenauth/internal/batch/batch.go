@@ -1,12 +1,13 @@
-// Package batch sends look-ups that wait at the same moment together, in one call.
+// Package batch combines concurrent look-ups into one call.
 //
-// Two calls are in progress at most, beside those that are slow. A look-up that comes
-// while there are fewer is sent alone and at once. Later look-ups wait, and go out
-// together when a call comes back. A look-up joins only a call that was not sent yet,
-// so it sees everything that was done before it began.
+// At most two calls are in progress, apart from slow ones. If fewer are in
+// progress, a look-up is sent alone and at once. Later look-ups wait, and are
+// sent together when a call returns. A look-up joins only a call that is not
+// sent yet. So it sees every change that was complete before it began.
 //
-// tokenauth looks up tokens, and each call is a statement. However many requests there
-// are, a database that answers in time sees two connections.
+// The package tokenauth uses it to look up tokens, where each call is a
+// statement. So a database that answers in time sees two connections, whatever
+// the number of requests.
 package batch
 
 import (
@@ -21,61 +22,68 @@ import (
 )
 
 const (
-	// maxInProgress is how many calls keep others waiting. database/sql keeps two
-	// idle connections by default. With more calls it would open further ones, and
-	// close them, all the time.
+	// maxInProgress is the number of calls at which further look-ups wait.
+	// database/sql keeps two idle connections by default. With more calls it
+	// would open and close connections all the time.
 	maxInProgress = 2
-	// maxCalls is how many calls there are, slow ones included.
+	// maxCalls is the maximum number of calls in progress, including slow ones.
 	maxCalls = 16
-	// slow is how long a call keeps others waiting. Its connection may be dead.
+	// slow is the duration after which a call no longer makes others wait. Its
+	// connection may be dead.
 	slow = 100 * time.Millisecond
-	// MaxKeys is how many keys a call has at most.
+	// MaxKeys is the maximum number of keys in one call.
 	MaxKeys = 64
 )
 
-// A Batcher gathers look-ups. New makes one. It is safe for concurrent use.
+// A Batcher combines look-ups. [New] makes one. It is safe for concurrent use.
 type Batcher[K comparable, R any] struct {
 	find    func(context.Context, []K) ([]R, error)
 	timeout *deadline.Timeout
 
 	mu     sync.Mutex
-	queue  []*lookup[K, R]     // unsent, in their order, and some that all callers left
-	unsent map[K]*lookup[K, R] // those of the queue that have callers
-	calls  []*call[K, R]       // in progress, without the slow ones, in their order
+	queue  []*lookup[K, R]     // unsent, in order of arrival; some may have no callers left
+	unsent map[K]*lookup[K, R] // the look-ups of the queue that have callers
+	calls  []*call[K, R]       // in progress except slow ones, in the order in which they were sent
 	slow   int                 // slow calls in progress
-	looks  bool                // a timer runs that looks for slow calls
+	looks  bool                // a timer is set that finds slow calls
 }
 
-// A lookup is one key of one call, for all who asked for it before it was sent.
+// A lookup is one key of one call, shared by all callers who asked for it
+// before it was sent.
 type lookup[K comparable, R any] struct {
 	key     K
-	callers int       // how many still wait; meaningless once it is sent
-	until   time.Time // the last deadline of its callers, or zero if one has none
+	callers int       // how many still wait; unused once it is sent
+	until   time.Time // the last deadline of its callers; zero if one of them has none
 	done    chan struct{}
-	result  R     // once done
-	err     error // once done
+	result  R     // valid once done is closed
+	err     error // valid once done is closed
 }
 
-// A call is a use of find.
+// A call is one use of find.
 type call[K comparable, R any] struct {
 	lookups []*lookup[K, R]
 	sent    time.Time
 }
 
-// New returns a Batcher. Find returns a result for each key, at the same index, or
-// an error for all. It gets different keys, and a context without values that ends
-// after the timeout, or with the last deadline of the callers. It must not panic: for
-// several keys it runs in a goroutine of its own.
+// New returns a [Batcher]. Find returns a result for each key, at the same
+// index, or an error for all keys. Its keys all differ. Its context has no
+// values, and ends after the timeout or with the last deadline of the callers.
+// Find must not panic: for several keys it runs in a goroutine of its own.
 func New[K comparable, R any](timeout *deadline.Timeout, find func(context.Context, []K) ([]R, error)) *Batcher[K, R] {
 	return &Batcher[K, R]{find: find, timeout: timeout, unsent: make(map[K]*lookup[K, R])}
 }
 
-// Find returns what was found for the key, by a call that was sent after Find was
-// called, or the error of that call. It returns the context's error as soon as the
-// context ends, and [context.DeadlineExceeded] after the timeout; the call goes on for
-// the others who wait for it. A look-up that goes out alone is made in the caller's
-// goroutine, and then only the timeout ends it, unless the context has a deadline.
-// A cancelled context never ends a call: drivers would close the connection.
+// Find returns the result for the key, or the error of the call. The call is
+// sent after Find was called.
+//
+//   - Find returns the context's error as soon as the context ends, and
+//     [context.DeadlineExceeded] after the timeout. The call continues for the
+//     other callers.
+//   - If the look-up is sent alone and the context has no deadline, the call
+//     runs in the caller's goroutine. Then Find returns when the call does,
+//     even if the context is cancelled.
+//   - A cancelled context never ends a call, because drivers would close the
+//     connection.
 func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	if err := ctx.Err(); err != nil {
 		return result, err
@@ -83,8 +91,8 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	until, impatient := ctx.Deadline()
 	l, alone := b.enter(key, until)
 	if alone != nil {
-		// Another goroutine would cost a quarter of a read: the scheduler
-		// wakes a thread for it, and another for the answer.
+		// A goroutine would add a quarter to the time of a read: the scheduler
+		// wakes one thread for it, and another for the answer.
 		if !impatient {
 			b.run(alone, false)
 			return l.result, l.err
@@ -94,8 +102,8 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	return b.wait(ctx, l)
 }
 
-// wait waits for the look-up, which the caller leaves when the context or the timeout
-// ends.
+// wait waits for the look-up, for [Batcher.Find]. The caller leaves it when the
+// context or the timeout ends.
 func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, err error) {
 	patience, cancel, err := b.timeout.Call(ctx)
 	if err == nil {
@@ -113,8 +121,9 @@ func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, er
 	return result, err
 }
 
-// enter returns the look-up of the key, and its call if it goes out alone, for the
-// caller to make. Until is the caller's deadline, or zero.
+// enter returns the look-up of the key. If it is to be sent alone, enter also
+// returns its call, which the caller must make. Until is the caller's deadline,
+// or zero.
 func (b *Batcher[K, R]) enter(key K, until time.Time) (l *lookup[K, R], alone *call[K, R]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,7 +133,7 @@ func (b *Batcher[K, R]) enter(key K, until time.Time) (l *lookup[K, R], alone *c
 		return l, nil
 	}
 	l = &lookup[K, R]{key: key, callers: 1, until: until, done: make(chan struct{})}
-	if b.maySend() { // so nothing else waits
+	if b.maySend() { // then no other look-up is waiting
 		return l, b.begin(l)
 	}
 	b.unsent[key] = l
@@ -133,7 +142,7 @@ func (b *Batcher[K, R]) enter(key K, until time.Time) (l *lookup[K, R], alone *c
 	return l, nil
 }
 
-// later returns the later of two deadlines, of which zero is none.
+// later returns the later of two deadlines. Zero means no deadline.
 func later(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return a
@@ -141,7 +150,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// leave is called for a caller who waits no longer. A look-up that all left is not
+// leave removes a caller who no longer waits. A look-up without callers is not
 // sent.
 func (b *Batcher[K, R]) leave(l *lookup[K, R]) {
 	b.mu.Lock()
@@ -151,13 +160,13 @@ func (b *Batcher[K, R]) leave(l *lookup[K, R]) {
 		return
 	}
 	delete(b.unsent, l.key)
-	if len(b.queue) > 2*len(b.unsent)+MaxKeys { // not each time: all may leave at once
+	if len(b.queue) > 2*len(b.unsent)+MaxKeys { // not on each call: all callers may leave at once
 		b.queue = slices.DeleteFunc(b.queue, func(l *lookup[K, R]) bool { return l.callers == 0 })
 	}
 }
 
-// send sends what waits, as far as calls may be in progress. The caller holds the
-// lock.
+// send sends waiting look-ups, as far as more calls are allowed. The caller
+// holds the lock.
 func (b *Batcher[K, R]) send() {
 	for len(b.unsent) > 0 && b.maySend() {
 		go b.work(b.begin(b.take()...))
@@ -168,6 +177,7 @@ func (b *Batcher[K, R]) send() {
 	}
 }
 
+// begin records a new call as in progress. The caller holds the lock.
 func (b *Batcher[K, R]) begin(lookups ...*lookup[K, R]) *call[K, R] {
 	c := &call[K, R]{lookups, time.Now()}
 	b.calls = append(b.calls, c)
@@ -179,7 +189,7 @@ func (b *Batcher[K, R]) maySend() bool {
 	return len(b.calls) < maxInProgress && len(b.calls)+b.slow < maxCalls
 }
 
-// look lets slow calls keep others waiting no longer.
+// look moves slow calls out of those that make others wait.
 func (b *Batcher[K, R]) look() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -192,7 +202,7 @@ func (b *Batcher[K, R]) look() {
 	b.send()
 }
 
-// take takes the first ones off the queue. The caller holds the lock.
+// take removes the first look-ups from the queue. The caller holds the lock.
 func (b *Batcher[K, R]) take() (first []*lookup[K, R]) {
 	first = make([]*lookup[K, R], 0, min(len(b.unsent), MaxKeys))
 	taken := 0
@@ -210,11 +220,11 @@ func (b *Batcher[K, R]) take() (first []*lookup[K, R]) {
 	return first
 }
 
-// errExit is the error of a call that did not return: find called
+// errExit is the error of a call that did not return, because find called
 // [runtime.Goexit].
-var errExit = errors.New("the look-up ended its goroutine")
+var errExit = errors.New("the look-up did not return: it called runtime.Goexit")
 
-// work makes calls for as long as there is work, beginning with one.
+// work makes the call, and then further calls for as long as look-ups wait.
 func (b *Batcher[K, R]) work(c *call[K, R]) {
 	growStack()
 	for c != nil {
@@ -222,31 +232,32 @@ func (b *Batcher[K, R]) work(c *call[K, R]) {
 	}
 }
 
-// run makes the call. It returns the next one, for the caller to make, if that is what
-// it asked for.
+// run makes the call. If more is true, it also returns the next call, if there
+// is one, for the caller to make.
 func (b *Batcher[K, R]) run(c *call[K, R], more bool) (next *call[K, R]) {
 	var results []R
 	err := errExit
 	defer func() { next = b.end(c, results, err, more && err != errExit) }()
-	ctx, cancel, _ := b.timeout.Call(context.Background()) // which has not ended
+	ctx, cancel, _ := b.timeout.Call(context.Background()) // the background context has no error
 	defer cancel()
 	keys, until := make([]K, len(c.lookups)), c.lookups[0].until
 	for i, l := range c.lookups {
 		keys[i], until = l.key, later(until, l.until)
 	}
-	if !until.IsZero() { // no caller waits any longer
+	if !until.IsZero() { // after that no caller is waiting
 		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
 	results, err = b.find(ctx, keys)
 	if err == nil && len(results) != len(keys) {
-		err = fmt.Errorf("%d look-ups had %d results", len(keys), len(results))
+		err = fmt.Errorf("a look-up of %d keys returned %d results", len(keys), len(results))
 	}
 	return nil
 }
 
-// end answers those who wait for the call, and sends what waits for its end. It
-// returns one call of that if the caller wants to make it.
+// end wakes the callers who wait for the call, and sends look-ups that waited
+// for its end. If more is true, it leaves one call of them for its caller to
+// make.
 func (b *Batcher[K, R]) end(c *call[K, R], results []R, err error, more bool) (next *call[K, R]) {
 	b.mu.Lock()
 	if i := slices.Index(b.calls, c); i >= 0 {
@@ -268,12 +279,12 @@ func (b *Batcher[K, R]) end(c *call[K, R], results []R, err error, more bool) (n
 	return next
 }
 
-// stackSize is what a driver of a database needs of a stack, more or less.
+// stackSize is about the stack that a database driver needs, in bytes.
 const stackSize = 6 << 10
 
-// growStack makes room on the stack of a new goroutine at once. It would grow in
-// several steps while the driver is at work, each of which copies it: a tenth of a
-// look-up's time.
+// growStack grows the stack of a new goroutine in one step. Otherwise the stack
+// would grow in several steps while the driver runs. Each step copies it, which
+// takes a tenth of a look-up's time.
 //
 //go:noinline
 func growStack() byte {

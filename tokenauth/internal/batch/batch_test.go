@@ -15,14 +15,14 @@ import (
 
 const timeout = 2 * time.Second
 
-// A source is what is looked up. It records the keys of each call, and finds the
-// number of the call at which a key was read.
+// A source is looked up by the tests. It records the keys of each call. Its
+// result for a key is 1000 times the number of the call, plus the key.
 type source struct {
 	mu    sync.Mutex
 	calls [][]int
-	now   int // of those in progress
-	most  int // in progress at once
-	// during comes in each call, with its number.
+	now   int // calls in progress
+	most  int // maximum of calls in progress
+	// during is called in each call, with its number.
 	during func(ctx context.Context, call int) error
 }
 
@@ -45,7 +45,7 @@ func (s *source) find(ctx context.Context, keys []int) ([]int, error) {
 	return results, err
 }
 
-// takes has each call take that long, or until its context ends.
+// takes makes each call last that long, or until its context ends.
 func takes(d time.Duration) func(context.Context, int) error {
 	return func(ctx context.Context, _ int) error {
 		select {
@@ -57,7 +57,7 @@ func takes(d time.Duration) func(context.Context, int) error {
 	}
 }
 
-// An answer is what a caller got, and when.
+// An answer is the result of one caller, and when it came.
 type answer struct {
 	result int
 	err    error
@@ -76,7 +76,8 @@ func newCallers(s *source) *callers {
 	return &callers{Batcher: New(&deadline.Timeout{Duration: timeout}, s.find), answers: make(map[int]answer), began: time.Now()}
 }
 
-// find has a caller look up the key, who is in line when it returns.
+// find starts a caller who looks up the key, and returns when the caller is
+// waiting.
 func (c *callers) find(ctx context.Context, caller, key int) {
 	c.wg.Go(func() {
 		r, err := c.Find(ctx, key)
@@ -87,7 +88,7 @@ func (c *callers) find(ctx context.Context, caller, key int) {
 	synctest.Wait()
 }
 
-// inBubble runs a test in which each call takes 10 ms, unless it says otherwise.
+// inBubble runs a test in which each call takes 10 ms by default.
 func inBubble(t *testing.T, test func(t *testing.T, s *source, c *callers)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -95,7 +96,7 @@ func inBubble(t *testing.T, test func(t *testing.T, s *source, c *callers)) {
 		c := newCallers(s)
 		test(t, s, c)
 		c.wg.Wait()
-		time.Sleep(timeout) // for calls that nobody waits for
+		time.Sleep(timeout) // for calls whose callers have all left
 	})
 }
 
@@ -105,12 +106,13 @@ func TestLookupGoesOutAloneAtOnce(t *testing.T) {
 			c.find(t.Context(), i, i)
 		}
 		if len(s.calls) != maxInProgress {
-			t.Errorf("there are %d calls, want one for each look-up", len(s.calls))
+			t.Errorf("got %d calls, want one for each look-up", len(s.calls))
 		}
 	})
 }
 
-// Those who come while calls are in progress share the next, in their order.
+// Look-ups that arrive while calls are in progress share the next call, in
+// order of arrival.
 func TestWaitingLookupsGoOutTogether(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
 		for i := range maxInProgress + 3*MaxKeys/2 {
@@ -118,17 +120,17 @@ func TestWaitingLookupsGoOutTogether(t *testing.T) {
 		}
 		c.wg.Wait()
 		if len(s.calls) != maxInProgress+2 {
-			t.Fatalf("there were %d calls", len(s.calls))
+			t.Fatalf("got %d calls, want two more than those in progress", len(s.calls))
 		}
 		if s.most != maxInProgress {
-			t.Errorf("%d calls were in progress at once", s.most)
+			t.Errorf("%d calls were in progress at once, want %d", s.most, maxInProgress)
 		}
 		next := maxInProgress
-		slices.SortFunc(s.calls[maxInProgress:], slices.Compare) // they went out at the same moment
+		slices.SortFunc(s.calls[maxInProgress:], slices.Compare) // they were sent at the same moment
 		for _, call := range s.calls[maxInProgress:] {
 			for _, key := range call {
 				if key != next {
-					t.Fatalf("key %d was sent in place of %d", key, next)
+					t.Fatalf("got key %d, want %d", key, next)
 				}
 				next++
 			}
@@ -149,7 +151,7 @@ func TestManyLookupsShareAFewCalls(t *testing.T) {
 		for i := range 1000 {
 			c.find(t.Context(), i, i)
 		}
-		time.Sleep(15 * time.Millisecond) // those that went out alone came back
+		time.Sleep(15 * time.Millisecond) // the calls with one key returned
 		s.mu.Lock()
 		s.most = s.now
 		s.mu.Unlock()
@@ -160,8 +162,8 @@ func TestManyLookupsShareAFewCalls(t *testing.T) {
 	})
 }
 
-// A key that is asked for twice is read once, but never by a call that was sent
-// before it was asked for.
+// Several callers of one key share one look-up, but never one in a call that
+// was sent before they asked.
 func TestLookupJoinsOnlyAnUnsentCall(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
 		for i := range maxInProgress {
@@ -172,7 +174,7 @@ func TestLookupJoinsOnlyAnUnsentCall(t *testing.T) {
 		}
 		c.wg.Wait()
 		if len(s.calls) != maxInProgress+1 || len(s.calls[maxInProgress]) != 1 {
-			t.Fatalf("the calls were %v", s.calls)
+			t.Fatalf("got the calls %v, want one more, with one key", s.calls)
 		}
 		for i := range 3 {
 			if a := c.answers[maxInProgress+i]; a.result != 1000*maxInProgress+7 || a.err != nil {
@@ -182,17 +184,17 @@ func TestLookupJoinsOnlyAnUnsentCall(t *testing.T) {
 	})
 }
 
-func TestCallerLeavesWithoutHurtingOthers(t *testing.T) {
+func TestLeavingCallerDoesNotAffectOthers(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 		defer cancel()
 		leaving, leave := context.WithCancel(t.Context())
-		c.find(ctx, 0, 0) // in a call that is sent
+		c.find(ctx, 0, 0) // in a call that was sent
 		for i := 1; i < maxInProgress; i++ {
 			c.find(t.Context(), i, i)
 		}
-		c.find(leaving, 4, 4) // alone with its key
-		c.find(leaving, 5, 5) // and beside another
+		c.find(leaving, 4, 4) // the only caller of its key
+		c.find(leaving, 5, 5) // shares its key with caller 6
 		c.find(t.Context(), 6, 5)
 		c.find(t.Context(), 7, 7)
 		leave()
@@ -202,13 +204,13 @@ func TestCallerLeavesWithoutHurtingOthers(t *testing.T) {
 				t.Errorf("caller %d left after %v with error %v", caller, a.after, a.err)
 			}
 		}
-		c.find(t.Context(), 8, 4) // asks for what was dropped
+		c.find(t.Context(), 8, 4) // asks again for the dropped key
 		c.wg.Wait()
 		if a := c.answers[0]; !errors.Is(a.err, context.DeadlineExceeded) || a.after != 5*time.Millisecond {
-			t.Errorf("the one with a deadline left after %v with error %v", a.after, a.err)
+			t.Errorf("the caller with a deadline left after %v with error %v", a.after, a.err)
 		}
 		if got := s.calls[maxInProgress]; !slices.Equal(got, []int{5, 7, 4}) {
-			t.Errorf("the batch has the keys %v", got)
+			t.Errorf("the batch has the keys %v, want 5, 7 and 4", got)
 		}
 		for _, caller := range []int{1, 2, 3, 6, 7, 8} {
 			if err := c.answers[caller].err; err != nil {
@@ -216,13 +218,13 @@ func TestCallerLeavesWithoutHurtingOthers(t *testing.T) {
 			}
 		}
 		if _, err := c.Find(leaving, 9); !errors.Is(err, context.Canceled) || len(s.calls) != maxInProgress+1 {
-			t.Errorf("with an ended context the error is %v, and the calls are %v", err, s.calls)
+			t.Errorf("with an ended context, got error %v and the calls %v; want context.Canceled and no further call", err, s.calls)
 		}
 	})
 }
 
-// What all callers left takes no memory, also while no call comes back.
-func TestLeftLookupsAreForgotten(t *testing.T) {
+// Look-ups whose callers all left take no memory, even while no call returns.
+func TestLookupsWithoutCallersAreDropped(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
 		s.during = takes(time.Hour)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -235,14 +237,14 @@ func TestLeftLookupsAreForgotten(t *testing.T) {
 		c.Batcher.mu.Lock()
 		defer c.Batcher.mu.Unlock()
 		if n, left := len(c.queue), len(c.unsent); left != 0 || n > MaxKeys {
-			t.Errorf("%d look-ups are kept, %d of them to be sent", n, left)
+			t.Errorf("%d look-ups are in the queue, %d of them to be sent", n, left)
 		}
 	})
 }
 
-// Two connections are dead: their callers fail at their deadline, and all others
-// wait no longer than it takes to find out.
-func TestSlowCallDoesNotStopTheRest(t *testing.T) {
+// If two connections are dead, their callers fail at their deadline. All other
+// callers wait only until those calls count as slow.
+func TestSlowCallsDoNotBlockOthers(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
 		s.during = func(ctx context.Context, call int) error {
 			if call < maxInProgress {
@@ -259,17 +261,17 @@ func TestSlowCallDoesNotStopTheRest(t *testing.T) {
 			a := c.answers[i]
 			if i < maxInProgress {
 				if !errors.Is(a.err, context.DeadlineExceeded) || a.after > timeout {
-					t.Errorf("caller %d of a dead connection got %v after %v", i, a.err, a.after)
+					t.Errorf("caller %d on a dead connection got error %v after %v", i, a.err, a.after)
 				}
 			} else if a.err != nil || a.after > 200*time.Millisecond {
-				t.Errorf("caller %d got %v after %v", i, a.err, a.after)
+				t.Errorf("caller %d got error %v after %v, want none within 200ms", i, a.err, a.after)
 			}
 		}
 	})
 }
 
-// If nothing answers, there are 16 calls, and each caller fails at its deadline.
-// When the source is back, all is as before.
+// If no call returns, at most maxCalls are in progress, and each caller fails
+// at its deadline. When the source works again, look-ups succeed again.
 func TestDeadSourceHasFewCalls(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
 		s.during = func(ctx context.Context, _ int) error {
@@ -283,7 +285,7 @@ func TestDeadSourceHasFewCalls(t *testing.T) {
 			c.wg.Go(func() {
 				_, err := c.Find(t.Context(), i)
 				if took := time.Since(c.began) - began; !errors.Is(err, context.DeadlineExceeded) || took > timeout {
-					t.Errorf("a caller got %v after %v", err, took)
+					t.Errorf("a caller got error %v after %v, want DeadlineExceeded within the timeout", err, took)
 				}
 			})
 			time.Sleep(50 * time.Millisecond)
@@ -299,16 +301,16 @@ func TestDeadSourceHasFewCalls(t *testing.T) {
 		c.wg.Wait()
 		for i := range 2 * maxInProgress {
 			if a := c.answers[i]; a.err != nil {
-				t.Errorf("after that a caller got %v", a.err)
+				t.Errorf("when the source works again, a caller got error %v", a.err)
 			}
 		}
 		if len(c.calls) != 0 || c.slow != 0 {
-			t.Errorf("%d and %d calls are left", len(c.calls), c.slow)
+			t.Errorf("%d calls and %d slow calls are left, want none", len(c.calls), c.slow)
 		}
 	})
 }
 
-// However a call ends, all its callers have the error, and the next is sent.
+// If a call fails, all of its callers get the error, and the next call is sent.
 func TestFailedCallFailsForAllItsCallers(t *testing.T) {
 	failed := errors.New("the connection broke")
 	for name, test := range map[string]struct {
@@ -353,19 +355,19 @@ func TestWrongNumberOfResultsIsAnError(t *testing.T) {
 	for _, n := range []int{0, 2} {
 		b := New(&deadline.Timeout{Duration: timeout}, func(context.Context, []int) ([]int, error) { return make([]int, n), nil })
 		if _, err := b.Find(t.Context(), 1); err == nil {
-			t.Errorf("%d results for one look-up are no error", n)
+			t.Errorf("%d results for one look-up: got no error", n)
 		}
 	}
 }
 
 type valueKey struct{}
 
-func TestCallHasNoValuesAndTheTimeout(t *testing.T) {
+func TestCallContextHasTheTimeoutAndNoValues(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
 		s.during = func(ctx context.Context, _ int) error {
 			deadline, ok := ctx.Deadline()
 			if v := ctx.Value(valueKey{}); v != nil || !ok || time.Until(deadline) > timeout || time.Until(deadline) < timeout*9/10 {
-				t.Errorf("the call has the value %v, and ends in %v", v, time.Until(deadline))
+				t.Errorf("the context of the call has the value %v and ends in %v, want no value and the timeout", v, time.Until(deadline))
 			}
 			return nil
 		}
@@ -373,11 +375,11 @@ func TestCallHasNoValuesAndTheTimeout(t *testing.T) {
 	})
 }
 
-// A call ends with the last deadline of its callers, when none can wait for it any
-// longer: then it would only take a connection. That a caller leaves does not end it.
+// A call ends at the last deadline of its callers, because after that it would
+// only occupy a connection. A caller that leaves does not end it.
 func TestCallEndsWithTheLastDeadline(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *source, c *callers) {
-		ends := make(map[int]time.Duration) // of each call, by its first key
+		ends := make(map[int]time.Duration) // when each call ended, by its first key
 		s.during = func(ctx context.Context, call int) error {
 			s.mu.Lock()
 			first := s.calls[call][0]
@@ -404,7 +406,7 @@ func TestCallEndsWithTheLastDeadline(t *testing.T) {
 		c.find(within(100*time.Millisecond), 10, 10)
 		c.find(within(500*time.Millisecond), 11, 11)
 		c.find(within(700*time.Millisecond), 12, 10)
-		time.Sleep(20 * time.Millisecond) // that call was sent
+		time.Sleep(20 * time.Millisecond) // now that call is sent
 		c.find(within(200*time.Millisecond), 20, 20)
 		time.Sleep(time.Millisecond)
 		c.find(leaving, 30, 30)
@@ -421,7 +423,7 @@ func TestCallEndsWithTheLastDeadline(t *testing.T) {
 			}
 		}
 		if end := ends[30]; end < timeout*9/10 { // one of its callers had no deadline
-			t.Errorf("the call with key 30 ended after %v", end)
+			t.Errorf("the call with key 30 ended after %v, want at the timeout", end)
 		}
 	})
 }

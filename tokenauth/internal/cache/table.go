@@ -1,18 +1,22 @@
-// Package cache keeps values where readers find them without a lock and without
-// making garbage.
+// Package cache is an in-memory table that readers use without a lock and
+// without an allocation.
 //
 // Each value belongs to a group, whose values can be invalidated together. A
-// fixed array of generations, which a few groups share and nothing evicts, counts
-// the invalidations. A value is kept under the generation that its group had
-// before it was read from its source, and found only while that generation
-// lasts: a value that was invalidated while it was read is never found.
+// fixed array of generations counts the invalidations. A few groups share each
+// generation, and none is evicted.
 //
-// tokenauth keeps tokens, found by their digest, in groups of one user each.
+// A value is stored with the generation that its group had before the value was
+// read from its source. [Table.Get] finds it only while that generation is
+// current. So a value that was invalidated while it was being read is never
+// found.
+//
+// The package tokenauth keeps tokens in it. The key is the token's digest, and
+// the group is the user.
 //
 // A library such as otter is about as fast at bare look-ups (examples/peerbench
-// has the figures). This table is here because the core imports the standard
-// library only, and because a reader must compare the generation in the step that
-// finds the value.
+// has the figures). This table exists because tokenauth imports only the
+// standard library and golang.org/x/crypto, and because a reader must compare
+// the generation in the same step that finds the value.
 package cache
 
 import (
@@ -22,51 +26,52 @@ import (
 	"sync/atomic"
 )
 
-// A Key names a value, and a Group names a group. Both are hashes: their bytes
-// are evenly distributed.
+// A Key names a value, and a Group names a group. Both must be hashes, with
+// evenly distributed bytes.
 type (
 	Key   [32]byte
 	Group [16]byte
 )
 
-// A Table is a set-associative hash table, as the caches of processors are: the
-// key says in which small set a value is, and a reader searches the set from end
-// to end. Writers lock the set; readers do not. A Table is safe for concurrent
-// use.
+// A Table is a set-associative hash table, like the caches of processors. The
+// key selects a small set, and a reader searches that set from end to end.
+// Writers lock the set; readers do not. A Table is safe for concurrent use.
+// [New] makes one.
 type Table[V any] struct {
 	identify func(*V) (*Key, *Group)
 
 	sets []set[V]
 	max  int64
 	size atomic.Int64
-	hand atomic.Uint64 // the last set of which shrink evicted
+	hand atomic.Uint64 // the set at which shrink continues
 
 	generations []atomic.Uint64
-	epoch       atomic.Uint64 // invalidations of everything
+	epoch       atomic.Uint64 // number of calls of InvalidateAll
 
 	evictions atomic.Uint64
 }
 
 const ways = 8
 
-// A set is two cache lines: what is searched, and what is found there.
+// A set fills two cache lines: one with the tags that readers search, and one
+// with the entries.
 type set[V any] struct {
 	tags    [ways]atomic.Uint32 // 0 where there is no entry
-	used    atomic.Uint32       // a bit for each entry that was read since an eviction passed by
+	used    atomic.Uint32       // a bit for each entry that was read since the last eviction in this set
 	mu      sync.Mutex
 	_       [20]byte
 	entries [ways]atomic.Pointer[entry[V]]
 }
 
-// An entry never changes.
+// An entry is never modified.
 type entry[V any] struct {
 	stamp Stamp
 	value V
 }
 
-// New returns a table of at most max values. Identify returns the key and the
-// group of a value. Sets are half empty on average when the table is full, so
-// that few overflow before.
+// New returns a table for at most max values. Identify returns the key and the
+// group of a value. When the table is full, its sets are half empty on average,
+// so that few sets overflow earlier.
 func New[V any](max int, identify func(*V) (*Key, *Group)) *Table[V] {
 	sets, generations := 1, 1024
 	for sets*ways < 2*max {
@@ -83,18 +88,18 @@ func New[V any](max int, identify func(*V) (*Key, *Group)) *Table[V] {
 	}
 }
 
-// Len returns how many values take up room. Some may be invalidated.
+// Len returns the number of stored values, including invalidated ones.
 func (t *Table[V]) Len() int { return int(t.size.Load()) }
 
-// Evictions returns how many valid values made room for others.
+// Evictions returns how many valid values were evicted for others.
 func (t *Table[V]) Evictions() uint64 { return t.evictions.Load() }
 
 // A Stamp is the state of a group before one of its values is read from the
 // source.
 type Stamp uint64
 
-// Stamp returns the state of a group. Both numbers only grow, so their sum is
-// the same twice only if neither changed in between.
+// Stamp returns the state of a group. It is a sum of two numbers that only
+// grow, so it is unchanged only if neither of them changed.
 func (t *Table[V]) Stamp(g *Group) Stamp {
 	return Stamp(t.generation(g).Load() + t.epoch.Load())
 }
@@ -103,16 +108,16 @@ func (t *Table[V]) generation(g *Group) *atomic.Uint64 {
 	return &t.generations[binary.LittleEndian.Uint64(g[:])&uint64(len(t.generations)-1)]
 }
 
-// Invalidate invalidates the values of a group, also those that are being read
-// from the source now.
+// Invalidate invalidates the values of a group, including those that are being
+// read from the source.
 func (t *Table[V]) Invalidate(g *Group) { t.generation(g).Add(1) }
 
-// InvalidateAll invalidates all values, also those that are being read now. They
-// keep their memory until others take their places.
+// InvalidateAll invalidates all values, including those that are being read
+// from the source. They keep their memory until other values replace them.
 func (t *Table[V]) InvalidateAll() { t.epoch.Add(1) }
 
-// Get returns the value with the key, or nil. The value is shared: nobody
-// changes it.
+// Get returns the value with the key, or nil. The value is shared, so callers
+// must not modify it.
 func (t *Table[V]) Get(k *Key) *V {
 	s, tag := t.set(k), k.tag()
 	for i := range s.tags {
@@ -139,11 +144,11 @@ func (t *Table[V]) set(k *Key) *set[V] {
 	return &t.sets[binary.LittleEndian.Uint64(k[:])&uint64(len(t.sets)-1)]
 }
 
-// tag is never 0.
+// tag returns a part of the key that is never 0: in a set, 0 means no entry.
 func (k *Key) tag() uint32 { return binary.LittleEndian.Uint32(k[8:]) | 1<<31 }
 
-// Put keeps a value that was read from the source after the stamp was taken. It
-// evicts others where the table is full.
+// Put stores a value that was read from the source after was was taken. If the
+// table is full, it evicts other values.
 func (t *Table[V]) Put(v V, was Stamp) {
 	e := &entry[V]{was, v}
 	key, _ := t.identify(&e.value)
@@ -160,8 +165,8 @@ func (t *Table[V]) Put(v V, was Stamp) {
 	t.shrink()
 }
 
-// Remove removes the value with the key. A Put whose value is being read keeps
-// it.
+// Remove removes the value with the key. It does not prevent a later
+// [Table.Put] of a value that is being read from the source.
 func (t *Table[V]) Remove(k *Key) {
 	s := t.set(k)
 	s.mu.Lock()
@@ -178,8 +183,9 @@ func (t *Table[V]) has(e *entry[V], k *Key) bool {
 	return *key == *k
 }
 
-// room returns the place in the set for a value with the key: where the value
-// is, else a free place, else that of an evicted one. The caller holds the lock.
+// room returns the index in the set for a value with the key: where the value
+// already is, or else a free place, or else the place of an evicted value. The
+// caller holds the lock.
 func (t *Table[V]) room(s *set[V], k *Key) int {
 	free := -1
 	for i := range s.entries {
@@ -196,9 +202,9 @@ func (t *Table[V]) room(s *set[V], k *Key) int {
 	return free
 }
 
-// evict removes an entry that is invalid or was not read since the last time,
-// and returns its place. If there is none, it removes the first entry if it
-// must, or else none, and returns -1. The caller holds the lock.
+// evict removes an entry that is invalid or was not read since the last
+// eviction, and returns its index. If there is none, it removes the first entry
+// if must is true, and otherwise returns -1. The caller holds the lock.
 func (t *Table[V]) evict(s *set[V], must bool) int {
 	unread, first := -1, -1
 	for i := range s.entries {
@@ -218,7 +224,7 @@ func (t *Table[V]) evict(s *set[V], must bool) int {
 	}
 	victim := unread
 	if victim < 0 {
-		s.used.Store(0) // all have been read, and are given until the next time
+		s.used.Store(0) // all were read: keep them, but clear their bits
 		if must {
 			victim = first
 		}
@@ -230,7 +236,7 @@ func (t *Table[V]) evict(s *set[V], must bool) int {
 	return victim
 }
 
-// clear empties a place that is taken. The caller holds the lock.
+// clear removes the entry at an index that has one. The caller holds the lock.
 func (t *Table[V]) clear(s *set[V], i int) {
 	s.tags[i].Store(0)
 	s.entries[i].Store(nil)
@@ -238,8 +244,8 @@ func (t *Table[V]) clear(s *set[V], i int) {
 	t.size.Add(-1)
 }
 
-// shrink evicts until there are at most max values. It goes round all sets: an
-// entry that was read since the last round stays for another (the "clock"
+// shrink evicts entries until there are at most max. It goes round all sets. An
+// entry that was read since the last round stays for another one (the "clock"
 // approximation of least recently used).
 func (t *Table[V]) shrink() {
 	for step := 0; t.size.Load() > t.max; step++ {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A token is a value of a user, as tokenauth keeps it.
+// A token is a value of a user, like those that the package tokenauth caches.
 type token struct {
 	digest Key
 	user   Group
@@ -24,7 +24,7 @@ func tokenOf(user string, n int) token {
 
 func newTable(max int) *Table[token] { return New(max, (*token).identify) }
 
-// keep puts a value in as an undisturbed reader does.
+// keep stores a value with the current stamp of its group.
 func keep(t *Table[token], v token) { t.Put(v, t.Stamp(&v.user)) }
 
 func TestTableFindsWhatWasPut(t *testing.T) {
@@ -38,13 +38,13 @@ func TestTableFindsWhatWasPut(t *testing.T) {
 		want := tokenOf(fmt.Sprint(i), i)
 		switch v := table.Get(&want.digest); {
 		case v == nil:
-			lost++ // its set was full
+			lost++ // evicted from a full set
 		case *v != want:
-			t.Errorf("value %d is %v", i, v)
+			t.Errorf("value %d: got %v", i, v)
 		}
 	}
 	if lost > 5 || table.Len() != 500-lost {
-		t.Errorf("%d of 500 are lost in a table for 1000 that has %d", lost, table.Len())
+		t.Errorf("%d of 500 values are lost in a table for 1000, want at most 5; Len is %d", lost, table.Len())
 	}
 }
 
@@ -61,10 +61,10 @@ func TestValuesReadBeforeAnInvalidationAreNotFound(t *testing.T) {
 		invalidate(table)
 		table.Put(alice, was)
 		if v := table.Get(&alice.digest); v != nil {
-			t.Errorf("%s: found %v", name, v)
+			t.Errorf("invalidation %s: found %v", name, v)
 		}
 		if keep(table, alice); table.Get(&alice.digest) == nil {
-			t.Errorf("%s: what was read afterwards is not found", name)
+			t.Errorf("invalidation %s: a value that was read after it is not found", name)
 		}
 	}
 }
@@ -77,7 +77,7 @@ func TestInvalidateEndsAllValuesOfAGroup(t *testing.T) {
 	}
 	bob := tokenOf("bob", 0)
 	if keep(table, bob); table.generation(&bob.user) == table.generation(&Group{}) {
-		t.Fatal("bob shares a generation with the zero group: choose another name")
+		t.Fatal("bob and the zero group share a generation: choose another name for this test")
 	}
 	alice := tokenOf("alice", 0)
 	table.Invalidate(&alice.user)
@@ -87,7 +87,7 @@ func TestInvalidateEndsAllValuesOfAGroup(t *testing.T) {
 		}
 	}
 	if table.Get(&bob.digest) == nil {
-		t.Error("bob's token is gone")
+		t.Error("bob's token is not found")
 	}
 }
 
@@ -100,7 +100,7 @@ func TestRemoveRemovesOneValue(t *testing.T) {
 	table.Remove(&first.digest)
 	table.Remove(&first.digest)
 	if table.Get(&first.digest) != nil || table.Get(&second.digest) == nil || table.Len() != 1 {
-		t.Errorf("the first is %v, the second %v, and there are %d", table.Get(&first.digest), table.Get(&second.digest), table.Len())
+		t.Errorf("got first %v, second %v and Len %d, want only the second", table.Get(&first.digest), table.Get(&second.digest), table.Len())
 	}
 }
 
@@ -117,11 +117,11 @@ func TestInvalidValuesMakeRoomFirst(t *testing.T) {
 		keep(table, bob)
 	}
 	if table.Get(&bob.digest) == nil || table.Evictions() != before {
-		t.Errorf("bob's token is %v, and %d valid ones were evicted", table.Get(&bob.digest), table.Evictions()-before)
+		t.Errorf("got bob's token %v and %d evictions of valid tokens, want no eviction", table.Get(&bob.digest), table.Evictions()-before)
 	}
 }
 
-// A set in which all values are read all the time still makes room.
+// A set whose values are all read constantly still makes room for a new value.
 func TestTableMakesRoomAmongHotValues(t *testing.T) {
 	t.Parallel()
 	table := newTable(4) // one set
@@ -143,21 +143,21 @@ func TestTableMakesRoomAmongHotValues(t *testing.T) {
 	for i := range 20_000 {
 		keep(table, tokenOf(fmt.Sprint(i%20), i%20))
 		if n := table.Len(); n > 4 {
-			t.Fatalf("there are %d", n)
+			t.Fatalf("Len is %d, want at most 4", n)
 		}
 	}
 	close(stop)
 	wg.Wait()
 }
 
-// Whatever happens, in whatever order, a reader finds the value or none, and
-// none that was invalidated.
+// After any sequence of operations, a reader finds the last value or none, and
+// never an invalidated one.
 func TestTableReturnsTheLastValueOrNone(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, max := range []int{1, 8, 50} {
 		table := newTable(max)
-		model := make(map[Key]token) // what may be found
+		model := make(map[Key]token) // the values that Get may return
 		found := 0
 		for step := range 50_000 {
 			v := tokenOf(fmt.Sprint(random.IntN(30)), random.IntN(3))
@@ -186,16 +186,16 @@ func TestTableReturnsTheLastValueOrNone(t *testing.T) {
 				}
 			}
 			if n := table.Len(); n > max {
-				t.Fatalf("step %d: there are %d", step, n)
+				t.Fatalf("step %d: Len is %d", step, n)
 			}
 		}
 		if found < 100 {
-			t.Errorf("of %d only %d were found", max, found)
+			t.Errorf("with at most %d values, only %d were found", max, found)
 		}
 	}
 }
 
-// Readers of a table that changes all the time only find whole values.
+// Readers of a table that changes constantly find only complete values.
 func TestConcurrentReadersFindWholeEntries(t *testing.T) {
 	t.Parallel()
 	table := newTable(32)
@@ -215,7 +215,7 @@ func TestConcurrentReadersFindWholeEntries(t *testing.T) {
 					table.Remove(&v.digest)
 				default:
 					if got := table.Get(&v.digest); got != nil && *got != v {
-						t.Errorf("value %d is %v", n, *got)
+						t.Errorf("value %d: got %v", n, *got)
 					}
 				}
 			}
@@ -223,6 +223,6 @@ func TestConcurrentReadersFindWholeEntries(t *testing.T) {
 	}
 	wg.Wait()
 	if n := table.Len(); n < 0 || n > 32 {
-		t.Errorf("there are %d", n)
+		t.Errorf("Len is %d, want 0 to 32", n)
 	}
 }

@@ -1,4 +1,4 @@
-// Package clock tells a time that never runs backwards.
+// Package clock provides a clock that never runs backwards.
 package clock
 
 import (
@@ -6,28 +6,29 @@ import (
 	"time"
 )
 
-// A Clock never runs backwards while the process lives. It follows the wall clock
-// forwards. When the wall clock is set back, it continues by the monotonic clock,
-// so that an expired token stays expired. It is safe for concurrent use.
+// A Clock never runs backwards while the process runs, so an expired token
+// stays expired. It follows the wall clock forwards. If the wall clock is set
+// back, it continues by the monotonic clock. [New] makes one. It is safe for
+// concurrent use.
 type Clock struct {
-	start time.Time               // what the monotonic clock counts from
-	ahead atomic.Pointer[reading] // the one that was furthest ahead
+	start time.Time               // the origin of the monotonic readings
+	ahead atomic.Pointer[reading] // the latest reading that the clock follows
 }
 
-// A reading is what both clocks say at one moment, in nanoseconds.
+// A reading is the time of both clocks at one moment, in nanoseconds.
 type reading struct {
 	wall      int64 // Unix time
 	monotonic int64
 }
 
-// New returns a Clock that shows the present time.
+// New returns a [Clock] that shows the current time.
 func New() *Clock { return &Clock{start: time.Now()} }
 
 // Now returns the time in UTC.
 func (c *Clock) Now() time.Time { return time.Unix(0, c.At(time.Now())).UTC() }
 
-// At returns the time, in Unix nanoseconds, at a reading of time.Now, which
-// holds both clocks.
+// At returns the time, in Unix nanoseconds, for a reading of [time.Now], which
+// has both clocks.
 func (c *Clock) At(now time.Time) int64 {
 	return c.now(reading{now.UnixNano(), int64(now.Sub(c.start))})
 }
@@ -42,7 +43,7 @@ func (c *Clock) now(r reading) int64 {
 			continue
 		}
 		steady := ahead.wall + r.monotonic - ahead.monotonic
-		// Both clocks are steered alike, so small differences are noise.
+		// Both clocks are adjusted alike, so a small difference is noise.
 		if r.wall-steady < int64(10*time.Millisecond) {
 			return steady
 		}
@@ -52,7 +53,7 @@ func (c *Clock) now(r reading) int64 {
 	}
 }
 
-// move is apart, so that only it makes garbage.
+// move is a func of its own so that only its calls allocate.
 func (c *Clock) move(from *reading, to reading) bool {
 	return c.ahead.CompareAndSwap(from, &to)
 }

@@ -12,24 +12,24 @@ func TestClockFollowsReadings(t *testing.T) {
 	c := New()
 	for _, step := range []struct {
 		name                    string
-		wall, monotonic, expect time.Duration // since the beginning
+		wall, monotonic, expect time.Duration // since the start
 	}{
-		{"the first one", 0, 0, 0},
-		{"the same again", 0, 0, 0},
-		{"a nanosecond", 1, 1, 1},
-		{"an hour", time.Hour, time.Hour, time.Hour},
-		{"one that waited for its turn", time.Minute, time.Minute, time.Minute},
+		{"the first reading", 0, 0, 0},
+		{"the same reading again", 0, 0, 0},
+		{"a nanosecond later", 1, 1, 1},
+		{"an hour later", time.Hour, time.Hour, time.Hour},
+		{"an older reading", time.Minute, time.Minute, time.Minute},
 		{"set back an hour", time.Minute, time.Hour + time.Minute, time.Hour + time.Minute},
 		{"still behind", 2 * time.Minute, time.Hour + 2*time.Minute, time.Hour + 2*time.Minute},
-		{"steered by a millisecond", 2*time.Hour + time.Millisecond, 2 * time.Hour, 2 * time.Hour},
+		{"adjusted by a millisecond", 2*time.Hour + time.Millisecond, 2 * time.Hour, 2 * time.Hour},
 		{"set ahead a day", 26 * time.Hour, 2 * time.Hour, 26 * time.Hour},
-		{"on from there", 27 * time.Hour, 3 * time.Hour, 27 * time.Hour},
-		{"set right again", 4 * time.Hour, 4 * time.Hour, 28 * time.Hour},
-		{"a century", 876_000 * time.Hour, 4 * time.Hour, 876_000 * time.Hour},
+		{"an hour after that", 27 * time.Hour, 3 * time.Hour, 27 * time.Hour},
+		{"set back to the right time", 4 * time.Hour, 4 * time.Hour, 28 * time.Hour},
+		{"set ahead a century", 876_000 * time.Hour, 4 * time.Hour, 876_000 * time.Hour},
 	} {
 		got := c.now(reading{wall.Add(step.wall).UnixNano(), int64(step.monotonic)})
 		if want := wall.Add(step.expect).UnixNano(); got != want {
-			t.Errorf("%s: %v more than expected", step.name, time.Duration(got-want))
+			t.Errorf("%s: the time is %v later than expected", step.name, time.Duration(got-want))
 		}
 	}
 }
@@ -40,7 +40,7 @@ func TestClockNeverRunsBackwards(t *testing.T) {
 		c      = New()
 		wg     sync.WaitGroup
 		mu     sync.Mutex
-		latest time.Time // a time that somebody has seen
+		latest time.Time // the latest time that a goroutine got
 	)
 	for range 8 {
 		wg.Go(func() {
@@ -50,7 +50,7 @@ func TestClockNeverRunsBackwards(t *testing.T) {
 				mu.Unlock()
 				now := c.Now()
 				if now.Before(seen) {
-					t.Errorf("%v after %v", now, seen)
+					t.Errorf("got %v after %v", now, seen)
 					return
 				}
 				mu.Lock()
@@ -63,7 +63,7 @@ func TestClockNeverRunsBackwards(t *testing.T) {
 	}
 	wg.Wait()
 	if behind := time.Since(latest); behind > time.Minute || behind < -time.Minute {
-		t.Errorf("the clock is %v behind", behind)
+		t.Errorf("the clock is %v behind the system clock", behind)
 	}
 }
 
@@ -72,6 +72,6 @@ func TestClockAllocatesNothing(t *testing.T) {
 	c := New()
 	c.Now()
 	if n := testing.AllocsPerRun(1000, func() { c.Now() }); n != 0 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("Now made %v allocations, want 0", n)
 	}
 }

@@ -1,9 +1,9 @@
-// Package deadline makes the contexts of calls that a client must not interrupt
-// by leaving.
+// Package deadline makes contexts for calls that must not end when a client
+// disconnects.
 //
-// A driver closes its connection if the context of a query is cancelled. Clients
-// that come and go would cost the database its connections. So a call that has
-// begun ends by itself or at a deadline.
+// A database driver closes its connection if the context of a query is
+// cancelled. So clients that disconnect often would cost the database its
+// connections. With these contexts a call ends by itself or at a deadline.
 package deadline
 
 import (
@@ -12,21 +12,23 @@ import (
 	"time"
 )
 
-// Timeout bounds calls. Nobody changes Duration after the first call. It is safe
-// for concurrent use.
+// Timeout bounds calls. Set Duration before the first call of [Timeout.Call].
+// It is safe for concurrent use.
 type Timeout struct {
 	Duration time.Duration
 	current  atomic.Pointer[moment]
 }
 
-// Call returns the context of a call, or the parent's error if the parent has
-// ended: no call begins then. The context has the values of the parent. It ends
-// after the timeout, or up to a moment before, or at the parent's deadline if that
-// is earlier. It does not end when the parent is cancelled. The caller calls
-// cancel.
+// Call returns a context for one call. The context has the values of the
+// parent. It ends after the timeout (or up to a fortieth of it earlier), or at
+// the parent's deadline if that is earlier. It does not end when the parent is
+// cancelled. The caller must call cancel.
 //
-// All calls that begin within a moment share one deadline, and so one timer: a
-// timer would cost as much as a tenth of a read.
+// If the parent has already ended, Call returns the parent's error, and the
+// call must not begin.
+//
+// Calls that begin at nearly the same time share one deadline, and so one
+// timer. A timer for each call would cost a tenth of a read.
 func (t *Timeout) Call(parent context.Context) (ctx context.Context, cancel context.CancelFunc, err error) {
 	if err := parent.Err(); err != nil {
 		return nil, nil, err
@@ -39,15 +41,16 @@ func (t *Timeout) Call(parent context.Context) (ctx context.Context, cancel cont
 	return &callContext{t.moment(now), parent}, func() {}, nil
 }
 
-// Ended reports whether the context has ended or is about to: its deadline has
-// passed. A call that its parent's deadline ended may return before the parent
-// does.
+// Ended reports whether the context has ended or its deadline has passed. The
+// two can differ for a short time: a call with the same deadline may return
+// before the context ends.
 func Ended(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
-// A moment is how long a deadline is shared: a fortieth of the timeout.
+// A moment is the deadline that the calls of a short period share. The period
+// is a fortieth of the timeout.
 type moment struct {
 	context.Context
 	cancel context.CancelFunc
@@ -76,8 +79,8 @@ type callContext struct {
 	parent context.Context
 }
 
-// Value asks the moment first, so that package context finds what ends it and
-// makes children of it without a goroutine.
+// Value asks the moment first. So package context finds the moment that ends
+// it, and derives contexts from it without a goroutine.
 func (c *callContext) Value(key any) any {
 	if v := c.moment.Value(key); v != nil {
 		return v

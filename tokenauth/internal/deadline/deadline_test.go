@@ -22,13 +22,13 @@ func TestCallEndsAfterItsTimeout(t *testing.T) {
 		child, stop := context.WithCancel(ctx)
 		defer stop()
 		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) != timeout {
-			t.Errorf("the deadline is in %v, %v", time.Until(deadline), ok)
+			t.Errorf("got a deadline in %v (set: %v), want the timeout", time.Until(deadline), ok)
 		}
 		if got := ctx.Value(valueKey{}); got != "value" {
-			t.Errorf("the parent's value is %v", got)
+			t.Errorf("got the value %v, want that of the parent", got)
 		}
 
-		// What begins within a moment ends with it, a little early.
+		// A call that begins within the same moment ends with it, a little early.
 		time.Sleep(timeout/momentsPerTimeout - time.Nanosecond)
 		same, end, _ := d.Call(context.Background())
 		defer end()
@@ -39,24 +39,24 @@ func TestCallEndsAfterItsTimeout(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		if err := errors.Join(ctx.Err(), child.Err()); err != nil {
-			t.Errorf("a call is interrupted: %v", err)
+			t.Errorf("the cancelled parent ended a call: %v", err)
 		}
 		time.Sleep(timeout - timeout/momentsPerTimeout)
 		synctest.Wait()
 		for _, c := range []context.Context{ctx, child, same} {
 			if !errors.Is(c.Err(), context.DeadlineExceeded) {
-				t.Errorf("after the timeout: %v", c.Err())
+				t.Errorf("after the timeout the error is %v, want DeadlineExceeded", c.Err())
 			}
 		}
 		if other.Err() != nil {
-			t.Errorf("a moment later: %v", other.Err())
+			t.Errorf("a call that began a moment later has ended: %v", other.Err())
 		}
 		time.Sleep(timeout)
 	})
 }
 
-// Who calls from Go with a deadline of its own has it heeded.
-func TestCallHeedsAnEarlierDeadline(t *testing.T) {
+// A call ends at the caller's own deadline if that is earlier.
+func TestCallEndsAtAnEarlierDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := Timeout{Duration: 2 * time.Second}
@@ -67,7 +67,7 @@ func TestCallHeedsAnEarlierDeadline(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			t.Errorf("after the parent's deadline: %v", ctx.Err())
+			t.Errorf("after the parent's deadline the error is %v, want DeadlineExceeded", ctx.Err())
 		}
 	})
 }
@@ -83,7 +83,7 @@ func TestConcurrentCallsKeepTheirDeadlines(t *testing.T) {
 				ctx, end, _ := d.Call(context.Background())
 				deadline, _ := ctx.Deadline()
 				if left := deadline.Sub(now); left < 38*time.Millisecond {
-					t.Errorf("only %v are left", left)
+					t.Errorf("the deadline is in %v, want at least 38ms", left)
 				}
 				end()
 			}

@@ -2,9 +2,9 @@ package deadline
 
 import "context"
 
-// Detach returns a context with the values and the deadline of the parent, which
-// does not end when the parent is cancelled. One that Waiting returns
-// ends with the parent, too. The caller calls cancel.
+// Detach returns a context with the values and the deadline of the parent that
+// does not end when the parent is cancelled. [Waiting] makes a context of it
+// that does. The caller must call cancel.
 func Detach(parent context.Context) (ctx context.Context, cancel context.CancelFunc) {
 	ctx, cancel = context.WithoutCancel(parent), func() {}
 	if deadline, ok := parent.Deadline(); ok {
@@ -27,8 +27,9 @@ func (d *detached) Value(key any) any {
 	return d.Context.Value(key)
 }
 
-// Waiting returns a context for waiting, which nobody has to finish: it also ends
-// when the client of a detached context leaves. The caller calls cancel.
+// Waiting returns a context for waiting, which may be interrupted at any time.
+// If ctx comes from [Detach], it also ends when the parent of that is
+// cancelled. The caller must call cancel.
 func Waiting(ctx context.Context) (waiting context.Context, cancel context.CancelFunc) {
 	parent, ok := ctx.Value(parentKey{}).(context.Context)
 	if !ok {

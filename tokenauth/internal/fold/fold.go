@@ -1,4 +1,4 @@
-// Package fold finds what the spellings of a user name have in common.
+// Package fold maps the different spellings of a user name to one: see [Name].
 package fold
 
 import (
@@ -6,12 +6,13 @@ import (
 	"unicode"
 )
 
-// Name returns what user names have in common that some database takes for the
-// same name: it ignores case, accents, width, spaces around the name, and
-// characters that do not show. What must not tell which names exist goes by it.
+// Name returns one spelling for all user names that some database treats as
+// equal. It ignores case, accents, width, invisible characters, and spaces
+// around the name. Code that must not reveal which names exist compares names
+// by it.
 //
-// It is wider than any collation needs for Latin, Greek and Cyrillic letters, and
-// ignores case only in other scripts.
+// For Latin, Greek and Cyrillic letters it ignores more than any collation
+// does. In other scripts it ignores only case.
 func Name(name string) string {
 	var b strings.Builder
 	b.Grow(len(name))
@@ -24,7 +25,7 @@ func Name(name string) string {
 		case unicode.Is(unicode.Z, r):
 			r = ' '
 		}
-		r = unicode.ToLower(unicode.ToUpper(r)) // both: the Kelvin sign, the final sigma
+		r = unicode.ToLower(unicode.ToUpper(r)) // both, for the Kelvin sign and the final sigma
 		if base, ok := bases[r]; ok {
 			b.WriteString(base)
 			continue
@@ -34,7 +35,7 @@ func Name(name string) string {
 	return strings.Trim(b.String(), " ")
 }
 
-// bases are the letters without their accents.
+// bases maps each accented letter to its base.
 var bases = func() map[rune]string {
 	m := make(map[rune]string)
 	for line := range strings.Lines(accented) {
@@ -46,9 +47,9 @@ var bases = func() map[rune]string {
 	return m
 }()
 
-// accented has a line for each base, with the letters that are folded to it: those
-// that Unicode decomposes (NFKD), and those with a stroke or joined, which
-// collations fold, too.
+// accented has a line for each base: the base, a space, and the letters that are
+// folded to it. These are the letters that Unicode decomposes (NFKD), and letters
+// with a stroke and ligatures, which collations also fold.
 const accented = `a ªàáâãäåāăąǎǟǡǻȁȃȧᴬᵃḁạảấầẩẫậắằẳẵặₐ
 ae æǣǽ
 b ᴮᵇḃḅḇℬƀ

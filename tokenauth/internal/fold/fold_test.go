@@ -34,7 +34,8 @@ func TestFoldIgnoresWhatCollationsIgnore(t *testing.T) {
 	}
 }
 
-// What Unicode decomposes into a letter and accents is folded to the letter.
+// A letter that Unicode decomposes into a letter and accents is folded to that
+// letter.
 func TestFoldKnowsAllAccentedLetters(t *testing.T) {
 	t.Parallel()
 	tested := 0
@@ -48,16 +49,16 @@ func TestFoldKnowsAllAccentedLetters(t *testing.T) {
 		}
 		tested++
 		if got, want := Name(string(r)), Name(string(base)); got != want {
-			t.Errorf("%q is folded to %q, and its letter to %q", r, got, want)
+			t.Errorf("%q is folded to %q, but its base letter to %q", r, got, want)
 		}
 	}
 	if tested < 700 {
-		t.Errorf("%d letters tested", tested)
+		t.Errorf("tested only %d letters, want at least 700", tested)
 	}
 }
 
-// Folding twice is the same as once, and what one writes decomposed counts as what
-// another writes composed.
+// Folding twice gives the same as folding once, also for the name in upper
+// case.
 func FuzzFold(f *testing.F) {
 	for _, name := range []string{"Alice", "ＡＬＩＣＥ", "e\u0301", "Straße", "\u0130", "ǆ", "ﬁ", "\xff", " ", "ͺ", "ᾳ\u0345"} {
 		f.Add(name)
@@ -65,10 +66,10 @@ func FuzzFold(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string) {
 		once := Name(name)
 		if twice := Name(once); twice != once {
-			t.Errorf("%q is folded to %q, and that to %q", name, once, twice)
+			t.Errorf("%q is folded to %q, which is folded to %q", name, once, twice)
 		}
 		if got := Name(strings.ToUpper(once)); Name(got) != got {
-			t.Errorf("%q is folded to %q", strings.ToUpper(once), got)
+			t.Errorf("%q is folded to %q, which is folded to another name", strings.ToUpper(once), got)
 		}
 	})
 }

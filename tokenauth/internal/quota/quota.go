@@ -1,54 +1,55 @@
-// Package quota bounds how many records of one sort a log gets: from each source,
-// and from all together.
+// Package quota bounds how many log records of one kind are written, for each
+// source and for all sources together: see [Quota.Admit].
 package quota
 
 import "time"
 
 const (
-	perSource      = 100 // records at once, and one more each sourceInterval
+	perSource      = 100 // records at once for a source, and one more each sourceInterval
 	sourceInterval = 100 * time.Millisecond
 
-	total         = 1000 // of all sources, and one more each totalInterval
+	total         = 1000 // records at once for all sources, and one more each totalInterval
 	totalInterval = 10 * time.Millisecond
 
-	// reserve is the part of total of which each source gets one record in
-	// reserveInterval. In that time it refills more often than there are sources
-	// in the tables, so that a source which records little is never suppressed
-	// for long.
+	// reserve is the part of total from which each source gets one record in
+	// reserveInterval. In this interval the reserve refills by more records
+	// than the tables have sources. So a source that writes few records is
+	// never suppressed for long.
 	reserve         = total / 2
 	reserveInterval = time.Minute
 
-	// maxSources is the size of each of the two tables: about 400 KB for both. Of
-	// more sources in one minute, some are forgotten early, and then they share
-	// the reserve with those that record little.
+	// maxSources is the size of each of the two tables, which together take
+	// about 400 KB. If there are more sources in one minute, some are dropped
+	// early, and then get further records of the reserve.
 	maxSources = 2048
 )
 
-// A Quota counts the records of one sort. The zero value is ready. It is not safe
-// for concurrent use.
+// A Quota bounds the records of one kind. The zero value is ready to use. It is
+// not safe for concurrent use.
 type Quota struct {
 	all        bucket
 	suppressed int
 
-	// Sources move from recent to older, and are forgotten: by then they have
+	// Sources move from recent to older and are then dropped. By that time they have
 	// their full quota again.
 	recent, older map[uint64]*source
 	turned        time.Time
 }
 
-// A bucket fills up when it is used, and empties with time.
+// A bucket counts used records. The count falls with time.
 type bucket struct {
 	used  int
-	since time.Time // when used was last brought up to date
+	since time.Time // when used was last updated
 }
 
 type source struct {
 	bucket
-	reserved time.Time // when it last had a record of the reserve
+	reserved time.Time // when it last used the reserve
 }
 
-// Admit reports whether a record of the source is to be written, and if so, how
-// many of all sources were not written since the last one.
+// Admit reports whether a record of the source may be written. If so, it also
+// returns how many records of all sources were suppressed since the last one
+// that was written.
 func (q *Quota) Admit(id uint64, now time.Time) (suppressed int, ok bool) {
 	s := q.source(id, now)
 	s.drain(now, sourceInterval)

@@ -1,4 +1,4 @@
-// Package request completes requests that no server made.
+// Package request adds missing parts to requests that no server made.
 package request
 
 import (
@@ -6,10 +6,10 @@ import (
 	"net/url"
 )
 
-// Complete returns the request with all that a server's has: a method, a URL, a
-// header and a body. Those of tests, and of adapters to what is not HTTP, may lack
-// each. It returns r itself if that is complete, and else a copy. Nil is a request
-// without anything.
+// Complete returns a request that has a method, a URL, a header and a body, as
+// a request of an [http.Server] does. Requests in tests, or from adapters to
+// other protocols, may lack some of them. Complete returns r itself if it lacks
+// nothing, and otherwise a copy. A nil request counts as an empty one.
 func Complete(r *http.Request) *http.Request {
 	if r == nil {
 		r = new(http.Request)

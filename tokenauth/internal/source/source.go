@@ -1,11 +1,12 @@
-// Package source says which addresses count as one source of sign-ins.
+// Package source defines which addresses count as one source of sign-ins.
 package source
 
 import "net/netip"
 
-// Networks returns the network that counts as one source, and for IPv6 the
-// wider one that a single customer may have. All unknown addresses are one
-// source, the zero Prefix.
+// Networks returns the network that counts as one source: an IPv4 address, or
+// an IPv6 /64. For IPv6 it also returns the wider network that one customer may
+// have, a /48. All unknown addresses count as one source, the zero
+// [netip.Prefix].
 func Networks(addr netip.Addr) (narrow, wide netip.Prefix) {
 	addr = addr.Unmap().WithZone("")
 	switch {

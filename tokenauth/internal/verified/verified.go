@@ -1,5 +1,6 @@
-// Package verified tells a Service that a password was right, where the sign-in is
-// rejected for something else after that, such as a one-time code that is wrong.
+// Package verified reports to the Service that the password of a sign-in was
+// right, even if the sign-in is then rejected for another reason, such as a
+// wrong one-time code.
 package verified
 
 import (
@@ -9,13 +10,13 @@ import (
 
 type key struct{}
 
-// Watch returns a context in which Report sets right.
+// Watch returns a context with which [Report] sets right to true.
 func Watch(ctx context.Context, right *atomic.Bool) context.Context {
 	return context.WithValue(ctx, key{}, right)
 }
 
-// Report reports that the password of the sign-in is right. Outside of a sign-in it
-// does nothing.
+// Report records that the password of the sign-in is right. It does nothing if
+// ctx does not come from [Watch].
 func Report(ctx context.Context) {
 	if right, ok := ctx.Value(key{}).(*atomic.Bool); ok {
 		right.Store(true)

@@ -1,5 +1,5 @@
-// Package wire has the words of the HTTP contract: what the endpoints and guards
-// of package tokenauth answer, and what package openapi describes.
+// Package wire has the texts of the HTTP contract. The endpoints and guards of
+// package tokenauth send them, and package openapi describes them.
 package wire
 
 import (
@@ -20,8 +20,8 @@ const (
 	InsufficientScope      = "insufficient_scope"
 )
 
-// The values of "error_description" at the token endpoint and at those of
-// revocation and introspection.
+// The values of "error_description" at the token, revocation and introspection
+// endpoints.
 const (
 	RejectedCredentials = "The user name or password is incorrect."
 	RejectedClient      = "The client is unknown, or its secret is wrong."
@@ -72,33 +72,35 @@ const (
 	ClientNotAdmitted = "The access token was issued to a client that may not do this."
 )
 
-// MaxPassword is the maximum length of a password in bytes. A longer one is
-// rejected, not truncated.
+// MaxPassword is the maximum length of a password in bytes. The Service rejects
+// a longer one, and does not truncate it.
 const MaxPassword = 1024
 
-// Denied is the "Message" that clients of ASP.NET Web API know.
+// Denied is the "Message" that ASP.NET Web API sends with a refusal, and that
+// its clients know.
 const Denied = "Authorization has been denied for this request."
 
-// TokenResponse are the members of every token response, in this order.
+// TokenResponse returns the names of the members of every token response, in
+// order.
 func TokenResponse() []string {
 	return []string{"access_token", "token_type", "expires_in", "userName", "userId", "role", ".issued", ".expires"}
 }
 
-// IntrospectionResponse are the members of the response for an active token
-// (RFC 7662 §2.2).
+// IntrospectionResponse returns the names of the members of the response for an
+// active token (RFC 7662 §2.2).
 func IntrospectionResponse() []string {
 	return []string{"active", "client_id", "username", "token_type", "exp", "iat", "sub", "role"}
 }
 
 // HasMember reports whether a decoder may take name for one of the members. The
-// decoders of Go and .NET compare names without case; Go's folds Unicode, too.
+// decoders of Go and .NET ignore the case of names. Go's decoder also folds
+// Unicode.
 func HasMember(members []string, name string) bool {
 	return slices.ContainsFunc(members, func(m string) bool { return strings.EqualFold(m, name) })
 }
 
-// BearerChallenge is the WWW-Authenticate header of a protected route (RFC 6750
-// §3). Without a code it says nothing but the realm; without a description it
-// leaves that out.
+// BearerChallenge returns the WWW-Authenticate header of a protected route (RFC
+// 6750 §3). It omits an empty code and an empty description.
 func BearerChallenge(realm, code, description string) string {
 	challenge := `Bearer realm="` + realm + `"`
 	if code != "" {
@@ -110,7 +112,8 @@ func BearerChallenge(realm, code, description string) string {
 	return challenge
 }
 
-// BasicChallenge is the WWW-Authenticate header for a client (RFC 7617 §2.1).
+// BasicChallenge returns the WWW-Authenticate header for client authentication
+// (RFC 7617 §2.1).
 func BasicChallenge(realm string) string {
 	return `Basic realm="` + realm + `", charset="UTF-8"`
 }

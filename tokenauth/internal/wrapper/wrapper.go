@@ -1,11 +1,13 @@
-// Package wrapper finds the abilities that a wrapper hides or bypasses.
+// Package wrapper finds optional abilities that a wrapper type hides or
+// bypasses.
 //
-// A type that embeds an interface, such as struct{ Authenticator }, has the methods
-// of that interface, and no others of the value in it. Code that looks for an optional
-// interface by type assertion does not find it, and nothing says so.
+// A type that embeds an interface, such as struct{ Authenticator }, has only
+// the methods of that interface. Code that looks for an optional interface by
+// type assertion does not find it, and gets no error.
 //
-// A type that embeds a concrete type has all of its methods. If it declares some of
-// them itself, an ability of the embedded type may do the same by another way.
+// A type that embeds a concrete type has all of its methods. If it overrides
+// one of them, another method of the embedded type may still do the same work
+// without the override.
 package wrapper
 
 import (
@@ -13,9 +15,10 @@ import (
 	"runtime"
 )
 
-// Hides returns the methods of the ability if the part does not have it, and wraps
-// one that has: at any depth, a value that can play the same role. Role and ability
-// are types of interfaces.
+// Hides returns the names of the ability's methods if part lacks the ability,
+// but wraps a value that has it. The wrapped value also implements role, and
+// may be nested to any depth up to maxWrappers. Role and ability are interface
+// types. Otherwise Hides returns nil.
 func Hides(part any, role, ability reflect.Type) (methods []string) {
 	if reflect.TypeOf(part).Implements(ability) || !wraps(reflect.ValueOf(part), role, ability, maxWrappers) {
 		return nil
@@ -26,14 +29,14 @@ func Hides(part any, role, ability reflect.Type) (methods []string) {
 	return methods
 }
 
-// maxWrappers is how deep a part is looked for.
+// maxWrappers is the maximum nesting depth that is searched.
 const maxWrappers = 8
 
-// wraps reports whether the value has a part of that role, at any depth, with the
-// ability.
+// wraps reports whether v contains, up to the depth, a value that implements
+// role and ability.
 func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
-		v = v.Elem() // of nil the zero Value
+		v = v.Elem() // the zero Value for nil
 	}
 	within := func(part reflect.Value) bool {
 		for part.Kind() == reflect.Interface {
@@ -46,7 +49,7 @@ func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 		if k := t.Kind(); (k == reflect.Slice || k == reflect.Array) && !t.Implements(role) {
 			return t.Elem().Implements(role) && depth > 0 && wraps(part, role, ability, depth-1)
 		}
-		if t.Kind() == reflect.Struct { // its methods may be the pointer's
+		if t.Kind() == reflect.Struct { // the methods may have a pointer receiver
 			t = reflect.PointerTo(t)
 		}
 		return t.Implements(role) && (t.Implements(ability) || depth > 0 && wraps(part, role, ability, depth-1))
@@ -58,7 +61,7 @@ func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 				return true
 			}
 		}
-	case reflect.Slice, reflect.Array: // of directories that are asked in turn
+	case reflect.Slice, reflect.Array: // such as several Authenticators that are asked in turn
 		for i := range v.Len() {
 			if within(v.Index(i)) {
 				return true
@@ -68,10 +71,11 @@ func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 	return false
 }
 
-// BypassesFind reports whether a storage is a wrapper with a Find of its own that its
-// FindBatch does not come by: the type, or one that it embeds, declares Find, and
-// FindBatch is promoted from further within. If it is promoted from an interface, the
-// value in that is looked at in the same way.
+// BypassesFind reports whether a storage overrides Find but not FindBatch: a
+// call of FindBatch would then bypass its Find. This is so if the type, or one
+// that it embeds, declares Find, and FindBatch is promoted from a more deeply
+// embedded type. If FindBatch is promoted from an interface, the value in that
+// interface is checked in the same way.
 func BypassesFind(storage any) bool {
 	v := reflect.ValueOf(storage)
 	for range maxWrappers {
@@ -88,10 +92,11 @@ func BypassesFind(storage any) bool {
 	return false
 }
 
-// declarer returns what declares the method, and how deep in v that is embedded: v
-// itself, and 0, if v does. reflect.VisibleFields would not do: of two embedded types
-// with the same name, such as a Store that wraps another package's, it has the outer
-// one only.
+// declarer returns the value that declares the method, and how deeply it is
+// embedded in v. The depth is 0 if v itself declares it.
+// [reflect.VisibleFields] is not enough: if two embedded types have the same
+// name, such as a Store that wraps the Store of another package, it returns
+// only the outer one.
 func declarer(v reflect.Value, method string) (depth int, by reflect.Value) {
 	seen := make(map[reflect.Type]bool)
 	for level := []reflect.Value{v}; len(level) > 0; depth++ {
@@ -114,7 +119,8 @@ func declarer(v reflect.Value, method string) (depth int, by reflect.Value) {
 	return 0, v
 }
 
-// pointedTo returns what p points to, or a zero value.
+// pointedTo returns the value that p points to, or a zero value for a nil
+// pointer.
 func pointedTo(p reflect.Value) reflect.Value {
 	if p.IsNil() {
 		return reflect.Zero(p.Type().Elem())
@@ -134,9 +140,9 @@ func embedded(v reflect.Value) (parts []reflect.Value) {
 	return parts
 }
 
-// declares reports whether the type, which is no pointer, or a pointer to it, declares
-// the method itself. What a struct has from an embedded type, the compiler has
-// generated.
+// declares reports whether a type that is not a pointer, or a pointer to it,
+// declares the method itself. The compiler generates the methods that a struct
+// gets from an embedded type.
 func declares(t reflect.Type, method string) bool {
 	if t.Kind() == reflect.Interface {
 		_, ok := t.MethodByName(method)

@@ -38,7 +38,7 @@ type (
 	}
 )
 
-// cyclic holds itself.
+// cyclic returns a value that embeds itself.
 func cyclic() *holds {
 	h := new(holds)
 	h.whole = h
@@ -108,7 +108,7 @@ func TestBypassesFind(t *testing.T) {
 		{cyclic(), false},
 	} {
 		if got := BypassesFind(test.part); got != test.want {
-			t.Errorf("%T: %v", test.part, got)
+			t.Errorf("BypassesFind(%T) = %v", test.part, got)
 		}
 	}
 }
