@@ -94,7 +94,7 @@ func parseHead(head []byte) (status, length int, err error) {
 	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
 	text, ok := bytes.CutPrefix(line, []byte("HTTP/1.1 "))
 	if !ok || len(text) < 3 {
-		return 0, 0, fmt.Errorf("the server answered %q", head)
+		return 0, 0, fmt.Errorf("the server answered %q, want HTTP/1.1 with a status", head)
 	}
 	if status, err = strconv.Atoi(string(text[:3])); err != nil || status == 204 {
 		return status, 0, err
