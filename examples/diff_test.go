@@ -16,9 +16,9 @@ import (
 
 var update = flag.Bool("update", false, "write the diffs into the READMEs")
 
-// Each of these examples is a service in a folder "before" and one "after", and
-// a README that shows the diff of the files that changed. All files that are in
-// both and not among those are the same.
+// services are the examples with two versions of a service, in the folders
+// "before" and "after". The README shows the diff of each changed file. All other
+// files that are in both folders are the same.
 var services = []struct {
 	example              string
 	changed, gone, added []string
@@ -63,7 +63,7 @@ func TestREADMEsShowTheDiff(t *testing.T) {
 				return
 			}
 			if want != string(readme) {
-				t.Error("its diffs are not those of the files; go test -run READMEsShow -update ./examples writes them")
+				t.Error("the diffs in README.md are out of date; to update them: go test ./examples -run READMEsShow -update")
 			}
 		})
 	}
@@ -80,7 +80,7 @@ func diff(t *testing.T, example, file string) string {
 	return string(out)
 }
 
-func TestNothingElseDiffers(t *testing.T) {
+func TestOnlyListedFilesDiffer(t *testing.T) {
 	t.Parallel()
 	for _, s := range services {
 		t.Run(s.example, func(t *testing.T) {
@@ -93,13 +93,14 @@ func TestNothingElseDiffers(t *testing.T) {
 			for _, file := range common {
 				same := bytes.Equal(read(t, s.example, "before", file), read(t, s.example, "after", file))
 				if same == slices.Contains(s.changed, file) {
-					t.Errorf("%s is the same: %v", file, same)
+					t.Errorf("%s is the same in both folders: %v, want %v", file, same, !same)
 				}
 			}
 		})
 	}
 }
 
+// list returns the names of the files in a folder.
 func list(t *testing.T, path ...string) (files []string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(path...))

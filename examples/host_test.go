@@ -7,8 +7,8 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A host that requires these versions keeps them when it imports this module.
-// The comments in go.mod say why not older ones.
+// hostRequires are the oldest versions that a host can keep when it imports this
+// module. The comments in go.mod say why older ones do not work.
 const hostRequires = `
 github.com/gin-gonic/gin v1.9.1
 github.com/go-sql-driver/mysql v1.8.1
@@ -52,7 +52,7 @@ func TestHostKeepsItsVersions(t *testing.T) {
 			t.Fatalf("go list: %v\n%s", err, out)
 		}
 		if got := strings.TrimSpace(string(out)); got != version {
-			t.Errorf("%s %s becomes %s", module, version, got)
+			t.Errorf("the import changes %s from %s to %s", module, version, got)
 		}
 	}
 }

@@ -21,8 +21,8 @@ var (
 	punctuation  = regexp.MustCompile(`[^\p{L}\p{N}\p{M} _-]`)
 )
 
-// markdownFiles returns the path of each Markdown file of the repository.
-// Packages that npm installed do not belong to it.
+// markdownFiles returns the path of each Markdown file of the repository, without
+// those of packages that npm installed.
 func markdownFiles(repository fs.FS) ([]string, error) {
 	var files []string
 	err := fs.WalkDir(repository, ".", func(file string, entry fs.DirEntry, err error) error {
@@ -39,9 +39,8 @@ func markdownFiles(repository fs.FS) ([]string, error) {
 	return files, err
 }
 
-// brokenLinks describes each relative link in the Markdown files that leads to
-// no file of the repository, or to no heading of a Markdown file. It also
-// returns how many relative links there are.
+// brokenLinks describes each relative link in the Markdown files whose file or
+// heading does not exist. It also returns the number of relative links.
 func brokenLinks(repository fs.FS) (broken []string, links int, err error) {
 	files, err := markdownFiles(repository)
 	if err != nil {
@@ -67,7 +66,8 @@ func brokenLinks(repository fs.FS) (broken []string, links int, err error) {
 	return broken, links, nil
 }
 
-// follow resolves a relative link as a browser does.
+// follow returns an error if the file or the heading of a relative link does not
+// exist.
 func follow(repository fs.FS, from, link string) error {
 	target, fragment, hasFragment := strings.Cut(link, "#")
 	if target == "" {
@@ -91,7 +91,7 @@ func follow(repository fs.FS, from, link string) error {
 	return nil
 }
 
-// fragments returns the fragment of each heading, as GitHub makes them.
+// fragments returns the URL fragment that GitHub gives each heading.
 func fragments(markdown []byte) []string {
 	var all []string
 	seen := map[string]int{}
@@ -115,7 +115,7 @@ func TestMarkdownLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if links == 0 {
-		t.Fatal("found no link")
+		t.Fatal("found no relative links")
 	}
 	for _, b := range broken {
 		t.Error(b)

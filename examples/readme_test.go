@@ -1,4 +1,4 @@
-// Package examples_test checks the guides: their Go code, links and diffs.
+// Package examples_test checks the Go code, links and diffs of all Markdown files.
 package examples_test
 
 import (
@@ -16,9 +16,9 @@ import (
 
 var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
 
-// Every Go block of a guide compiles as it stands, each as a package of its
-// own, without a file being written into the module. Every Go block in the
-// README of an example is an excerpt of the example's code.
+// Each Go block in a README of an example is an excerpt of the example's code.
+// Each other Go block compiles as a package of the module. The test writes no
+// files into the module.
 func TestREADMECode(t *testing.T) {
 	t.Parallel()
 	repository := os.DirFS("..")
@@ -34,7 +34,7 @@ func TestREADMECode(t *testing.T) {
 		}
 		blocks := goBlock.FindAllSubmatch(text, -1)
 		if n := strings.Count(string(text), "```go"); n != len(blocks) {
-			t.Errorf("%s: %d Go blocks begin, %d end", file, n, len(blocks))
+			t.Errorf("%s: %d Go blocks begin, but %d end", file, n, len(blocks))
 		}
 		for i, block := range blocks {
 			check := compile
@@ -51,7 +51,7 @@ func TestREADMECode(t *testing.T) {
 		}
 	}
 	if guides == 0 || excerpts == 0 {
-		t.Errorf("found %d blocks in guides and %d in examples", guides, excerpts)
+		t.Errorf("found %d Go blocks outside of examples and %d in examples, want some of both", guides, excerpts)
 	}
 }
 
@@ -75,7 +75,7 @@ func compile(t *testing.T, _, code string) {
 	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"list", "-export", "-overlay=" + overlayFile, "./block"} // compiles, and does not link
+	args := []string{"list", "-export", "-overlay=" + overlayFile, "./block"} // compiles without linking
 	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
 		t.Errorf("go list -export: %v\n%s", err, out)
 	}
@@ -96,6 +96,6 @@ func isExcerpt(t *testing.T, folder, code string) {
 		t.Fatal(err)
 	}
 	if !found {
-		t.Errorf("no Go file of %s has\n%s", folder, code)
+		t.Errorf("no Go file of %s contains this block of its README:\n%s", folder, code)
 	}
 }

@@ -11,23 +11,23 @@ import (
 	"time"
 )
 
-// An answer is what a client gets to see.
+// An answer is the part of a response that the tests compare.
 type answer struct {
 	status            int
 	contentType, body string
 	challenge         string
 }
 
-// refused is what ASP.NET says of a wrong password, to the byte.
+// refused is the response of ASP.NET to a wrong password, byte for byte.
 var refused = answer{
 	status:      400,
 	contentType: "application/json;charset=UTF-8",
 	body:        `{"error":"invalid_grant","error_description":"The user name or password is incorrect."}`,
 }
 
-// signIn sends what HttpClient.PostAsync does with a FormUrlEncodedContent of
-// these: the parameters in order, a Content-Type without charset, and, on .NET
-// Framework, the wish to be told to continue.
+// signIn sends the request of HttpClient.PostAsync with a FormUrlEncodedContent:
+// the parameters in this order, a Content-Type without a charset, and the header
+// Expect that .NET Framework adds.
 func (s *site) signIn(t *testing.T, userName, password string) answer {
 	t.Helper()
 	body := "grant_type=password&username=" + url.QueryEscape(userName) + "&password=" + url.QueryEscape(password)
@@ -43,7 +43,8 @@ func (s *site) signIn(t *testing.T, userName, password string) answer {
 	return send(t, r)
 }
 
-// get calls an action as HttpClient does with DefaultRequestHeaders.Authorization.
+// get calls a route as HttpClient does, with the token in
+// DefaultRequestHeaders.Authorization.
 func (s *site) get(t *testing.T, path, accessToken string) answer {
 	t.Helper()
 	r, err := http.NewRequest("GET", s.url+path, nil)
@@ -71,7 +72,7 @@ func send(t *testing.T, r *http.Request) answer {
 	return answer{response.StatusCode, response.Header.Get("Content-Type"), string(body), response.Header.Get("WWW-Authenticate")}
 }
 
-// A tokenResponse is the class that clients of a Web API deserialize into.
+// A tokenResponse has the members that clients of ASP.NET Web API read.
 type tokenResponse struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
@@ -85,17 +86,17 @@ type tokenResponse struct {
 
 var inOrder = regexp.MustCompile(`^\{"access_token":"[^"]+","token_type":"bearer","expires_in":[0-9]+,"userName":"[^"]*","userId":"[^"]+","role":"[^"]*",".issued":"[^"]+",".expires":"[^"]+"\}$`)
 
-// token reads the answer to a good sign-in, and finds it to be what ASP.NET's
-// clients expect.
+// token decodes the response to a successful sign-in. It fails the test if the
+// response does not have the form that clients of ASP.NET expect.
 func (a answer) token(t *testing.T) (r tokenResponse) {
 	t.Helper()
 	if a.status != 200 || a.contentType != refused.contentType || !inOrder.MatchString(a.body) {
-		t.Fatalf("signing in answered %+v", a)
+		t.Fatalf("sign-in: got %+v, want 200 with the members of ASP.NET in order", a)
 	}
 	if err := json.Unmarshal([]byte(a.body), &r); err != nil {
 		t.Fatal(err)
 	}
-	// DateTimeOffset.ParseExact(…, "r")
+	// Clients call DateTimeOffset.ParseExact(…, "r").
 	issued, err := time.Parse(http.TimeFormat, r.Issued)
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +107,7 @@ func (a answer) token(t *testing.T) (r tokenResponse) {
 	}
 	const fortnight = 14 * 24 * time.Hour
 	if expires.Sub(issued) != fortnight || r.ExpiresIn < 1209500 || r.ExpiresIn > 1209599 {
-		t.Errorf("issued %v, expires %v, in %d seconds", issued, expires, r.ExpiresIn)
+		t.Errorf("got .issued %v, .expires %v, expires_in %d, want 14 days", issued, expires, r.ExpiresIn)
 	}
 	return r
 }

@@ -1,8 +1,8 @@
--- The tables of ASP.NET Core Identity that this service reads, as Entity
--- Framework Core makes them on SQL Server, but for nvarchar(max), which is text
--- here. And users to try. Everybody knows their passwords: bob's is "password",
--- that of the others is "my password". Alice has the hash of .NET 7 and later,
--- dave that of .NET 6 and before, bob and carol have what Identity 2 left them.
+-- The tables of ASP.NET Core Identity that this service reads, and users to try.
+-- The tables are those of Entity Framework Core on SQL Server, with text instead
+-- of nvarchar(max). The passwords are public: bob has "password", the others have
+-- "my password". Alice has a hash of .NET 7 or later, dave one of .NET 6 or
+-- earlier, bob and carol have hashes of Identity 2.
 
 CREATE TABLE [AspNetUsers] (
     [Id]                   nvarchar(450)  NOT NULL,

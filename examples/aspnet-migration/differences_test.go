@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// A knownDifference is a row of the README.
+// A knownDifference is a row in the tables of the README.
 type knownDifference struct {
-	row   string   // its first column
-	cases string   // a pattern of their names; any if empty
-	on    string   // what the path begins with, in lower case; any if empty
-	are   []string // patterns of whole differences
+	row   string   // first column of the row
+	cases string   // regular expression for the names of the cases; empty matches all
+	on    string   // prefix of the path, in lower case; empty matches all
+	are   []string // regular expressions, each for a whole difference
 }
 
 func (k knownDifference) explains(e exchange, difference string) bool {
@@ -36,7 +36,8 @@ const (
 	newChallenge     = `WWW-Authenticate:  → Bearer realm="api", error=`
 )
 
-// Gin's 404 where the original had its own answer.
+// ginNotFound are the differences if Gin answers 404 and the original answered
+// otherwise.
 var ginNotFound = []string{
 	`(200 TOKEN|200 ` + own + `|405 \{.*\}) → 404 (page not found)?`,
 	`Content-Type: application/json.* → text/plain`,

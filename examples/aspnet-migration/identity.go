@@ -16,12 +16,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// A layout is what the Identities do differently.
+// A layout holds the differences between the tables of ASP.NET Identity 2 and
+// of ASP.NET Core Identity.
 type layout struct {
-	lockoutEnd string                       // the column
-	byName     string                       // the condition by which a user is found
-	normalize  func(userName string) string // one spelling for all that it finds
-	example    string                       // SQL that makes the tables and some users
+	lockoutEnd string                       // column with the end of a lockout
+	byName     string                       // SQL condition that finds a user by name
+	normalize  func(userName string) string // returns the same text for each spelling of a name
+	example    string                       // SQL that creates the tables and users to try
 }
 
 var layouts = map[string]layout{
@@ -39,18 +40,20 @@ var layouts = map[string]layout{
 	},
 }
 
-// upperInvariant is what Identity's UpperInvariantLookupNormalizer does.
+// upperInvariant normalizes a user name as UpperInvariantLookupNormalizer of
+// ASP.NET Core Identity does.
 func upperInvariant(userName string) string {
 	return strings.Map(func(r rune) rune {
-		if r == 'ı' { // is no I to .NET
+		if r == 'ı' { // .NET does not change the dotless i to I
 			return r
 		}
 		return unicode.ToUpper(r)
 	}, norm.NFC.String(userName))
 }
 
-// findUser has one row for each role of the user, and one if there is none. It
-// is one statement, so that user and roles are of the same moment.
+// findUser selects one row for each role of a user, or one row for a user
+// without roles. It is one statement, so that the roles are those that the user
+// had at the time of the read.
 const findUser = `
 SELECT u."Id" AS id, u."UserName" AS user_name, u."PasswordHash" AS password_hash, u."SecurityStamp" AS security_stamp,
        CASE WHEN u."LockoutEnabled" = TRUE THEN %s END AS lockout_end, r."Name" AS role
@@ -60,13 +63,15 @@ LEFT JOIN "AspNetRoles" r ON r."Id" = ur."RoleId"
 WHERE %s
 ORDER BY u."Id", r."Name"`
 
-// replaceHash leaves SecurityStamp alone: it is the same password.
+// replaceHash replaces a hash unless it was changed in the meantime. It does not
+// change SecurityStamp, since the password is the same.
 const replaceHash = `UPDATE "AspNetUsers" SET "PasswordHash" = ? WHERE "Id" = ? AND "PasswordHash" = ?`
 
-// newUsers returns the users in the tables of Identity. AccessFailedCount stays
-// as it is: the throttle limits how fast passwords can be guessed.
+// newUsers returns a [tokenauth.Authenticator] for the users in the tables of
+// Identity. It does not write AccessFailedCount: the throttle of the Token API
+// limits guesses instead.
 func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*password.Authenticator, error) {
-	db = db.Session(&gorm.Session{Logger: logger.Discard}) // GORM's own would print hashes
+	db = db.Session(&gorm.Session{Logger: logger.Discard}) // the logger of GORM would print hashes
 	quoted := func(sql string) string {
 		if db.Name() == "mysql" {
 			return strings.ReplaceAll(sql, `"`, "`")
@@ -80,23 +85,23 @@ func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*pas
 		if err := db.WithContext(ctx).Raw(find, names).Scan(&rows).Error; err != nil {
 			return password.Account{}, err
 		}
-		// A collation may find more than Identity means, such as accents.
+		// A collation may also find other names, such as those with accents.
 		if len(rows) == 0 || l.normalize(rows[0].UserName) != l.normalize(userName) {
 			return password.Account{}, tokenauth.ErrNotFound
 		}
 		return account(rows), nil
 	}
 
-	// So that the wrong -identity shows at start.
+	// This look-up fails at start if -identity names the wrong layout.
 	if err := db.WithContext(ctx).Raw(find, map[string]any{"typed": "", "normalized": ""}).Scan(new([]userRow)).Error; err != nil {
-		return nil, fmt.Errorf("AspNetUsers cannot be read as -identity has it: %w", err)
+		return nil, fmt.Errorf("cannot read AspNetUsers in the layout that -identity names: %w", err)
 	}
 	roles, err := rolesWithComma(db.WithContext(ctx), quoted)
 	if err != nil {
 		return nil, err
 	}
 	if len(roles) > 0 {
-		slog.Warn("users with these roles get a 500 until they are renamed: there is a comma in them", "roles", roles)
+		slog.Warn("these roles have a comma in their name; their users get a 500 until you rename the roles", "roles", roles)
 	}
 	return password.New(lookup, &password.Options{
 		KeepHashes: keepHashes,
@@ -106,20 +111,22 @@ func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*pas
 	})
 }
 
-// A userRow is a user with one of the roles. What is NULL is empty.
+// A userRow is a user with one of the user's roles. Columns that are NULL become
+// empty.
 type userRow struct {
 	ID, UserName, PasswordHash, SecurityStamp string
 	LockoutEnd                                string
 	Role                                      string
 }
 
+// account converts the rows of findUser.
 func account(rows []userRow) password.Account {
 	u := rows[0]
 	a := password.Account{
 		UserID:       u.ID,
 		UserName:     u.UserName,
 		PasswordHash: u.PasswordHash,
-		Stamp:        u.SecurityStamp, // Identity changes it with the password
+		Stamp:        u.SecurityStamp, // Identity replaces it when the password changes
 		Disabled:     after(u.LockoutEnd, time.Now()),
 	}
 	for _, row := range rows {
@@ -130,23 +137,23 @@ func account(rows []userRow) password.Account {
 	return a
 }
 
-// after reports whether a time, in any of the shapes that drivers give it, is
-// after now. One in none of them is never over: PostgreSQL has "infinity" for
-// what .NET calls MaxValue.
+// after reports whether a time is after now. The text has one of the formats
+// that the database drivers return. Any other text except "-infinity" counts as
+// a time in the future: Npgsql stores DateTime.MaxValue as "infinity".
 func after(text string, now time.Time) bool {
 	if text == "" {
 		return false
 	}
-	for _, shape := range []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", time.DateTime} {
-		if t, err := time.Parse(shape, text); err == nil {
+	for _, format := range []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", time.DateTime} {
+		if t, err := time.Parse(format, text); err == nil {
 			return t.After(now)
 		}
 	}
 	return text != "-infinity"
 }
 
-// rolesWithComma returns the roles that a token cannot have, because the answer
-// to a sign-in joins them by commas.
+// rolesWithComma returns the roles with a comma in their name. A token cannot
+// hold these, since the response of /Token joins roles by commas.
 func rolesWithComma(db *gorm.DB, quoted func(string) string) (names []string, err error) {
 	err = db.Raw(quoted(`SELECT "Name" FROM "AspNetRoles" WHERE "Name" LIKE '%,%'`)).Scan(&names).Error
 	return names, err

@@ -1,7 +1,7 @@
--- The tables of ASP.NET Identity 2 that this service reads, as Entity Framework 6
--- makes them on SQL Server, but for nvarchar(max), which is text here. And users
--- to try. Everybody knows their passwords: bob's is "password", that of the
--- others is "my password".
+-- The tables of ASP.NET Identity 2 that this service reads, and users to try. The
+-- tables are those of Entity Framework 6 on SQL Server, with text instead of
+-- nvarchar(max). The passwords are public: bob has "password", the others have
+-- "my password".
 
 CREATE TABLE [AspNetUsers] (
     [Id]                   nvarchar(128) NOT NULL,

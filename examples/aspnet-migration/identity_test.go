@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// unchanging are the columns that a sign-in leaves alone.
+// unchanging returns the columns that a sign-in must not change.
 func (s *site) unchanging(t *testing.T, userName string) (columns string) {
 	t.Helper()
 	names := []string{"UserName", "SecurityStamp", "AccessFailedCount", "LockoutEnabled"}
@@ -27,23 +27,23 @@ func (s *site) unchanging(t *testing.T, userName string) (columns string) {
 	return columns
 }
 
-func TestHashMovesToArgon2id(t *testing.T) {
+func TestSignInReplacesHash(t *testing.T) {
 	onEach(t, false, func(t *testing.T, s *site) {
 		for _, p := range people[1:] {
 			before := s.unchanging(t, p.userName)
 			token := s.signIn(t, p.typed, p.password).token(t)
 			if hash := s.column(t, "PasswordHash", p.userName); !strings.HasPrefix(hash, "$argon2id$") {
-				t.Errorf("after a sign-in the hash of %s begins with %.10s", p.userName, hash)
+				t.Errorf("after a sign-in the hash of %s begins with %.10s, want $argon2id$", p.userName, hash)
 			}
 			if after := s.unchanging(t, p.userName); after != before {
-				t.Errorf("the row was %s and is %s", before, after)
+				t.Errorf("the sign-in changed the row from %s to %s", before, after)
 			}
 			if a := s.get(t, "/api/values", token.AccessToken); a.status != 200 {
-				t.Errorf("the new hash ended the token: %+v", a)
+				t.Errorf("after the hash was replaced: got %+v, want 200", a)
 			}
 			s.signIn(t, p.typed, p.password).token(t)
 			if got := s.signIn(t, p.typed, p.password+"!"); got != refused {
-				t.Errorf("a wrong password answered %+v", got)
+				t.Errorf("wrong password: got %+v, want %+v", got, refused)
 			}
 		}
 	})
@@ -55,13 +55,13 @@ func TestKeepHashes(t *testing.T) {
 			before := s.column(t, "PasswordHash", p.userName)
 			s.signIn(t, p.typed, p.password).token(t)
 			if after := s.column(t, "PasswordHash", p.userName); after != before || after == "" {
-				t.Errorf("the hash of %s is another", p.userName)
+				t.Errorf("the sign-in of %s changed the hash", p.userName)
 			}
 		}
 	})
 }
 
-// Nothing of a user gets into the host's log of SQL.
+// The SQL log of the host contains no hash.
 func TestLogsNoHash(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, engines["sqlite"].store(t), "sqlite", "2", false)
@@ -76,35 +76,36 @@ func TestLogsNoHash(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(s.column(t, "PasswordHash", "bob"), "$argon2id$") || printed.Len() > 0 {
-		t.Errorf("it printed %d bytes", printed.Len())
+		t.Errorf("the SQL log has %d bytes, want 0, or the hash was not replaced", printed.Len())
 	}
 }
 
-// A hash that stands in for a missing stamp stays.
-func TestWithoutSecurityStamp(t *testing.T) {
+// Without a SecurityStamp the hash takes its place, so a sign-in must not
+// replace the hash.
+func TestMissingSecurityStampKeepsHash(t *testing.T) {
 	onEach(t, false, func(t *testing.T, s *site) {
 		s.exec(t, `UPDATE "AspNetUsers" SET "SecurityStamp" = NULL WHERE "UserName" = 'bob'`)
 		before := s.column(t, "PasswordHash", "bob")
 		token := s.signIn(t, "bob", "password").token(t)
 		if s.column(t, "PasswordHash", "bob") != before {
-			t.Error("the hash is another")
+			t.Error("the sign-in changed the hash")
 		}
 		s.exec(t, `UPDATE "AspNetUsers" SET "PasswordHash" = 'another' WHERE "UserName" = 'bob'`)
 		if a := s.get(t, "/api/values", token.AccessToken); a.status != 401 {
-			t.Errorf("after a change of the password the token answered %+v", a)
+			t.Errorf("after a change of the password: got %+v, want 401", a)
 		}
 	})
 }
 
-// A password that the old application changes while its user signs in here
-// stays changed, and the sign-in is refused.
+// If the old application changes a password during a sign-in, the new password
+// stays and the sign-in is refused.
 func TestPasswordChangesDuringSignIn(t *testing.T) {
 	onEach(t, false, func(t *testing.T, s *site) {
 		const other = "AP6BvSiS6iPzXRl4VpJiSwn2Dd/PJNe6+ezEbE/6Czb4GYYuC5ja0AdAZGYgxCVr0w==" // of "password"
 		changed := false
 		err := s.db.Callback().Raw().Before("gorm:raw").Register("change", func(tx *gorm.DB) {
 			if !changed && strings.HasPrefix(tx.Statement.SQL.String(), s.quoted(`UPDATE "AspNetUsers"`)) {
-				changed = true // before it calls itself
+				changed = true // exec below calls this function again
 				s.exec(t, `UPDATE "AspNetUsers" SET "PasswordHash" = ?, "SecurityStamp" = 'another' WHERE "UserName" = 'Alice'`, other)
 			}
 		})
@@ -112,17 +113,17 @@ func TestPasswordChangesDuringSignIn(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := s.signIn(t, "alice", "my password"); got != refused {
-			t.Errorf("the old password answered %+v", got)
+			t.Errorf("old password: got %+v, want %+v", got, refused)
 		}
 		if !changed || s.column(t, "PasswordHash", "Alice") != other {
-			t.Errorf("the change is lost (it was made: %v)", changed)
+			t.Errorf("the sign-in overwrote the new password (it was set: %v)", changed)
 		}
 		s.signIn(t, "alice", "password").token(t)
 	})
 }
 
-// What the old application changes of a user ends the user's tokens here.
-func TestOldApplicationChangesUser(t *testing.T) {
+// A change of a user by the old application ends the user's token.
+func TestChangeOfUserEndsToken(t *testing.T) {
 	onEach(t, true, func(t *testing.T, s *site) {
 		for _, change := range []string{
 			`UPDATE "AspNetUsers" SET "SecurityStamp" = 'another' WHERE "Id" = ?`,
@@ -132,11 +133,11 @@ func TestOldApplicationChangesUser(t *testing.T) {
 		} {
 			token := s.signIn(t, "alice", "my password").token(t)
 			if a := s.get(t, "/api/values", token.AccessToken); a.status != 200 {
-				t.Fatalf("before %s: %+v", change, a)
+				t.Fatalf("before %s: got %+v, want 200", change, a)
 			}
 			s.exec(t, change, token.UserID)
 			if a := s.get(t, "/api/values", token.AccessToken); a.status != 401 {
-				t.Errorf("after %s: %+v", change, a)
+				t.Errorf("after %s: got %+v, want 401", change, a)
 			}
 		}
 	})
@@ -152,39 +153,39 @@ func TestLockout(t *testing.T) {
 		for _, end := range ends {
 			s.lock(t, "bob", end)
 			if got := s.signIn(t, "bob", "password"); got != refused {
-				t.Errorf("locked out until %s: answered %+v", end, got)
+				t.Errorf("sign-in while locked out until %s: got %+v, want %+v", end, got, refused)
 			}
 			if a := s.get(t, "/api/values", token.AccessToken); a.status != 401 {
-				t.Errorf("locked out until %s: the token answered %+v", end, a)
+				t.Errorf("token while locked out until %s: got %+v, want 401", end, a)
 			}
 		}
 
 		s.lock(t, "bob", time.Now().Add(-time.Second).UTC().Format(time.DateTime))
 		if a := s.get(t, "/api/values", token.AccessToken); a.status != 200 {
-			t.Errorf("after the lockout the token answered %+v", a)
+			t.Errorf("token after the lockout: got %+v, want 200", a)
 		}
 		s.signIn(t, "bob", "password").token(t)
 
-		// LockoutEnabled false means that the end does not count.
+		// If LockoutEnabled is false, the end of the lockout is ignored.
 		s.exec(t, `UPDATE "AspNetUsers" SET "LockoutEnabled" = FALSE WHERE "UserName" = 'carol'`)
 		s.signIn(t, "carol", "my password").token(t)
 	})
 }
 
-// Roles are joined by commas in the answer, so one with a comma cannot be told
-// from two. Its users are refused, and nobody else.
-func TestRoleWithComma(t *testing.T) {
+// The response joins roles by commas, so a role with a comma is ambiguous. Only
+// sign-ins of its users fail.
+func TestRoleWithCommaFails(t *testing.T) {
 	onEach(t, false, func(t *testing.T, s *site) {
 		s.exec(t, `UPDATE "AspNetRoles" SET "Name" = 'Sales, North' WHERE "Name" = 'Administrator'`)
 		roles, err := rolesWithComma(s.db, s.quoted)
 		if err != nil || !slices.Equal(roles, []string{"Sales, North"}) {
-			t.Errorf("at start it warns of %q, error %v", roles, err)
+			t.Errorf("got roles %q and error %v, want the role with a comma", roles, err)
 		}
 		if got := s.signIn(t, "alice", "my password"); got.status != 500 || !strings.Contains(got.body, "server_error") {
-			t.Errorf("a user who has it: answered %+v", got)
+			t.Errorf("user with the role: got %+v, want 500", got)
 		}
 		if got := s.signIn(t, "bob", "password").token(t); got.Role != "Reader" {
-			t.Errorf("a user who has it not: %+v", got)
+			t.Errorf("user without the role: got %+v, want the role Reader", got)
 		}
 	})
 }
@@ -202,10 +203,10 @@ func TestAfter(t *testing.T) {
 		"2020-09-13T09:35:32.9Z":            false,
 		"infinity":                          true,
 		"-infinity":                         false,
-		"what is no time":                   true,
+		"not a time":                        true,
 	} {
 		if after(text, now) != want {
-			t.Errorf("after(%q) is %v", text, !want)
+			t.Errorf("after(%q) = %v, want %v", text, !want, want)
 		}
 	}
 }
@@ -219,7 +220,7 @@ func TestUpperInvariant(t *testing.T) {
 		"straße":            "STRAßE",
 	} {
 		if got := upperInvariant(typed); got != want {
-			t.Errorf("%q becomes %q", typed, got)
+			t.Errorf("upperInvariant(%q) = %q, want %q", typed, got, want)
 		}
 	}
 }

@@ -16,9 +16,9 @@ import (
 	"testing"
 )
 
-// A record is what the original answered: requests as they are on the wire, and
-// what came back. "{x*3}" stands for xxx, and "{alice}" for the token of a
-// sign-in as alice, to which more happened if a colon and a word follow.
+// A record holds requests, byte for byte, and the responses of the original.
+// "{x*3}" stands for xxx, and "{alice}" for the token of a sign-in as alice. In
+// "{alice:expired}" the word says what happens to the token before the request.
 type record struct {
 	Recorded []string
 	Users    []recordedUser
@@ -27,14 +27,14 @@ type record struct {
 
 type recordedUser struct {
 	UserName, UserID, Password string
-	PasswordHash               *string // Identity's
+	PasswordHash               *string // in the format of Identity
 	Roles                      []string
 }
 
 type exchange struct {
 	Name string
 	Send struct {
-		After   string // what happens before
+		After   string // action before the request, such as "3 wrong passwords of alice"
 		Request string
 		Headers []string
 		Chunked bool
@@ -44,7 +44,7 @@ type exchange struct {
 	Answer recordedAnswer
 }
 
-// A recordedAnswer has "…" for tokens and dates.
+// A recordedAnswer is a response with "…" in place of tokens and dates.
 type recordedAnswer struct {
 	Status  int
 	Headers []string
@@ -63,7 +63,7 @@ func readRecord(t *testing.T) (r record) {
 	return r
 }
 
-// A replay is the service, with the users of the record.
+// A replay is the service with the users of the record.
 type replay struct {
 	*site
 	record  record
@@ -91,7 +91,7 @@ func newReplay(t *testing.T) *replay {
 	}
 	handler := routes(auth)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.RemoteAddr = p.address // a client of its own for each request, so that none is throttled for another's guesses
+		r.RemoteAddr = p.address // each case has its own address, so that guesses do not throttle other cases
 		handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
@@ -101,7 +101,7 @@ func newReplay(t *testing.T) *replay {
 
 var placeholder = regexp.MustCompile(`\{(x\*([0-9]+)|([a-z]+)(:[a-z]+)?)\}`)
 
-// answer sends a request of the record.
+// answer sends a request of the record and returns the response.
 func (p *replay) answer(t *testing.T, e exchange) recordedAnswer {
 	t.Helper()
 	tokens := map[string]string{}
@@ -123,7 +123,7 @@ func (p *replay) answer(t *testing.T, e exchange) recordedAnswer {
 	if _, err := fmt.Sscanf(e.Send.After, "%d wrong passwords of %s", &guesses, &guessed); e.Send.After != "" && err != nil {
 		t.Fatal(err)
 	}
-	for i := range guesses { // a wrong password that is repeated does not count here
+	for i := range guesses { // different ones: the throttle does not count a repeated password
 		p.signIn(t, guessed, fmt.Sprint("x", i))
 	}
 
@@ -157,10 +157,10 @@ func (p *replay) answer(t *testing.T, e exchange) recordedAnswer {
 
 var varying = regexp.MustCompile(`("(?:access_token|\.issued|\.expires)":")[^"]+(")`)
 
-// visible are the headers of answers that clients act upon.
+// visible are the response headers that the tests compare.
 var visible = []string{"Content-Type", "Cache-Control", "Pragma", "Expires", "WWW-Authenticate", "Allow", "Set-Cookie", "Location", "Retry-After", "Vary", "Access-Control-Allow-Origin"}
 
-// raw sends bytes, and reads an answer.
+// raw sends the bytes of a request, and returns the response and its body.
 func (p *replay) raw(t *testing.T, bytes string) (*http.Response, string) {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", strings.TrimPrefix(p.url, "http://"))
@@ -168,7 +168,7 @@ func (p *replay) raw(t *testing.T, bytes string) (*http.Response, string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	go io.WriteString(conn, bytes) // the answer may come before all is sent
+	go io.WriteString(conn, bytes) // the server may respond before it has read all bytes
 	method, _, _ := strings.Cut(bytes, " ")
 	reader := bufio.NewReader(conn)
 	response, err := http.ReadResponse(reader, &http.Request{Method: method})
@@ -186,7 +186,8 @@ func (p *replay) raw(t *testing.T, bytes string) (*http.Response, string) {
 	return response, string(content)
 }
 
-// token signs in. What follows the user's name happened to the token since.
+// token signs in and returns the token. since is the rest of the placeholder,
+// such as ":expired": it names a change that token makes after the sign-in.
 func (p *replay) token(t *testing.T, userName, since string) string {
 	t.Helper()
 	password := map[string]string{"bob": "password"}[userName]
@@ -219,7 +220,7 @@ func (p *replay) token(t *testing.T, userName, since string) string {
 	case ":roles":
 		p.exec(t, `DELETE FROM "AspNetUserRoles" WHERE "UserId" IN (SELECT "Id" FROM "AspNetUsers" WHERE "UserName" = ?)`, userName)
 	default:
-		t.Fatalf("nothing is known of %q", since)
+		t.Fatalf("unknown placeholder {%s%s}", userName, since)
 	}
 	return token
 }

@@ -1,12 +1,12 @@
-// Aspnet-migration is a Gin service that takes over from an ASP.NET Web API
-// application: it signs in the users who are in the tables of ASP.NET Identity,
-// by the request that their clients send already.
+// Aspnet-migration is a Gin service that replaces an ASP.NET Web API
+// application. It signs in the users in the tables of ASP.NET Identity. Their
+// clients send the same requests as before.
 //
 //	go run ./examples/aspnet-migration [-identity 2|core] [-keep-hashes] [-store STORE] [-addr HOST:PORT]
 //
-// STORE is the database that has the tables: sqlite:PATH, postgres://… or
-// mysql://USER:PASSWORD@tcp(HOST:PORT)/DATABASE. By default it is an SQLite file
-// that is made, with a few users to try, if it is not there.
+// STORE is the database with the tables: sqlite:PATH, postgres://… or
+// mysql://USER:PASSWORD@tcp(HOST:PORT)/DATABASE. The default is an SQLite file.
+// If it does not exist, the service creates it with a few users to try.
 package main
 
 import (
@@ -33,9 +33,9 @@ import (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
-	identity := flag.String("identity", "2", "whose tables they are: `2` for ASP.NET Identity 2, core for ASP.NET Core Identity")
-	keepHashes := flag.Bool("keep-hashes", false, "leave password hashes as they are, while the old application still signs users in")
-	store := flag.String("store", "", "the `database`: sqlite:PATH, postgres://… or mysql://…; a file with users to try if empty")
+	identity := flag.String("identity", "2", "layout of the tables: `2` for ASP.NET Identity 2, core for ASP.NET Core Identity")
+	keepHashes := flag.Bool("keep-hashes", false, "do not replace password hashes; needed while the old application still signs users in")
+	store := flag.String("store", "", "`database` with the tables: sqlite:PATH, postgres://… or mysql://…; empty means an SQLite file with users to try")
 	flag.Parse()
 	gin.SetMode(gin.ReleaseMode)
 
@@ -46,7 +46,8 @@ func main() {
 	}
 }
 
-// run serves until the context ends.
+// run serves until the context is canceled. It then waits up to 10 seconds for
+// the requests in progress.
 func run(ctx context.Context, addr, identity string, keepHashes bool, store string) error {
 	l, ok := layouts[identity]
 	if !ok {
@@ -89,7 +90,8 @@ func run(ctx context.Context, addr, identity string, keepHashes bool, store stri
 	return <-stopped
 }
 
-// newAuth keeps tokens in tables of their own, beside those of Identity.
+// newAuth returns the Token API. It keeps the tokens in its own tables, in the
+// database of Identity.
 func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*tokenauth.Service, error) {
 	users, err := newUsers(ctx, db, l, keepHashes)
 	if err != nil {
@@ -103,13 +105,13 @@ func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*toke
 		return nil, err
 	}
 	return tokenauth.New(tokens, users, &tokenauth.Options{
-		// The old application cannot call RevokeUser when it changes a user, so
-		// each request looks at the user again.
+		// The old application cannot call RevokeUser when it changes a user.
+		// So each request reads the user again.
 		LiveCheck: users.Recheck,
 	})
 }
 
-// routes are the controllers that have moved.
+// routes returns the routes of the controllers that were moved to this service.
 func routes(auth *tokenauth.Service) http.Handler {
 	r := gin.New()
 	r.Use(gin.Recovery())
@@ -121,13 +123,15 @@ func routes(auth *tokenauth.Service) http.Handler {
 	return r
 }
 
-// values shows what was User.Identity.GetUserName() and GetUserId().
+// values answers with the caller's name and ID, which ASP.NET returns from
+// User.Identity.GetUserName() and GetUserId().
 func values(c *gin.Context) {
 	token, _ := ginadapter.From(c)
 	c.JSON(http.StatusOK, gin.H{"userName": token.Principal.UserName, "userId": token.Principal.UserID})
 }
 
-// status shows who is calling, if anybody has signed in.
+// status answers with the caller's name. It is empty for a request without a
+// valid token.
 func status(c *gin.Context) {
 	token, _ := ginadapter.From(c)
 	c.JSON(http.StatusOK, gin.H{"running": true, "userName": token.Principal.UserName})

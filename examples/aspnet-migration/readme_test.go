@@ -17,9 +17,9 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// The command serves as its README shows, ends when it is told to, and finds
-// its tokens again.
-func TestREADME(t *testing.T) {
+// The calls in the README get the responses that it shows. SIGTERM stops the
+// service, and tokens are still valid after a restart.
+func TestREADMECalls(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
 		throwaway.Need(t, "curl", errors.New("needs curl; to get it: apt-get install curl"))
@@ -35,11 +35,10 @@ func TestREADME(t *testing.T) {
 	}
 	host, stop := start(t, binary, dir)
 
-	// What is in a sh block is typed, what is in the json block behind it is
-	// what came.
+	// A sh block has the commands, the json block after it their output.
 	calls := regexp.MustCompile("(?s)```sh\n([^`]*)```\n+```json\n([^`]*)```").FindAllStringSubmatch(string(readme), -1)
 	if len(calls) == 0 {
-		t.Fatal("the README shows no call")
+		t.Fatal("README.md has no sh block that is followed by a json block")
 	}
 	varies := regexp.MustCompile(`tat_[A-Za-z0-9_…-]+|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8}`)
 	script := ""
@@ -52,7 +51,7 @@ func TestREADME(t *testing.T) {
 		}
 		got := varies.ReplaceAllString(string(out), "…")
 		if want := varies.ReplaceAllString(call[2], "…"); !strings.HasSuffix(got, strings.TrimSpace(want)) {
-			t.Errorf("%sanswered %s, want %s", call[1], got, want)
+			t.Errorf("%sprinted %s, want %s", call[1], got, want)
 		}
 	}
 
@@ -61,11 +60,12 @@ func TestREADME(t *testing.T) {
 	stop()
 	site.url, _ = start(t, binary, dir)
 	if a := site.get(t, "/api/values", token.AccessToken); a.status != 200 {
-		t.Errorf("after a restart the token answered %+v", a)
+		t.Errorf("after a restart: got %+v, want 200", a)
 	}
 }
 
-// start runs the command in a folder, until it is stopped or the test ends.
+// start runs the command in a folder. It is stopped by the returned function, or
+// when the test ends.
 func start(t *testing.T, binary, dir string) (host string, stop func()) {
 	t.Helper()
 	cmd := exec.Command(binary, "-addr", "127.0.0.1:0")
@@ -82,13 +82,13 @@ func start(t *testing.T, binary, dir string) (host string, stop func()) {
 		late := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
 		defer late.Stop()
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("it ended with %v", err)
+			t.Errorf("the command failed after SIGTERM: %v", err)
 		}
 	})
 	t.Cleanup(stop)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if host = regexp.MustCompile(`http://[0-9.:]+`).FindString(line); host == "" {
-		t.Fatalf("it says %q, %v", line, err)
+		t.Fatalf("first line is %q (error %v), want one with a URL", line, err)
 	}
 	return host, stop
 }

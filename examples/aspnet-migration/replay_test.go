@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// What differs from the original is in the tables of the README, each row of
-// which is needed.
-func TestAnswersAsTheOriginal(t *testing.T) {
+// The tables of the README list every difference between the recorded responses
+// and those of this service, and no others.
+func TestREADMEListsAllDifferences(t *testing.T) {
 	t.Parallel()
 	p := newReplay(t)
 	used := map[string]bool{}
@@ -26,14 +26,14 @@ func TestAnswersAsTheOriginal(t *testing.T) {
 				}
 			}
 			if len(rows) != 1 {
-				t.Errorf("%s: %s\nis in the rows %q of the README", e.Name, d, rows)
+				t.Errorf("%s: the difference %s\nis in the rows %q of the README, want exactly one", e.Name, d, rows)
 			}
 		}
 	}
 	rows := readmeRows(t)
 	for _, k := range known {
 		if !used[k.row] {
-			t.Errorf("no answer differs in %q", k.row)
+			t.Errorf("no response differs as the row %q says; remove it", k.row)
 		}
 		if !slices.Contains(rows, k.row) {
 			t.Errorf("the README has no row %q", k.row)
@@ -41,21 +41,21 @@ func TestAnswersAsTheOriginal(t *testing.T) {
 	}
 	for _, row := range rows {
 		if !slices.ContainsFunc(known, func(k knownDifference) bool { return k.row == row }) {
-			t.Errorf("the README has the row %q, which nothing checks", row)
+			t.Errorf("the README has the row %q, which is not among the known differences", row)
 		}
 	}
 	if want := fmt.Sprintf("has %d requests", len(p.record.Cases)); !strings.Contains(readme(t), want) {
-		t.Errorf("the README does not say that the record %s", want)
+		t.Errorf("the README does not say that katana.json %s", want)
 	}
 }
 
-// Unlike in SQLite, letters beyond ASCII have an upper case there.
-func TestCaseOfLettersBeyondASCII(t *testing.T) {
+// MariaDB ignores the case of letters beyond ASCII. SQLite does not.
+func TestMariaDBIgnoresCaseBeyondASCII(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, engines["mariadb"].store(t), "mariadb", "2", true)
 	s.exec(t, `UPDATE "AspNetUsers" SET "UserName" = 'jürgen' WHERE "UserName" = 'dave'`)
 	if got := s.signIn(t, "JÜRGEN", "my password").token(t); got.UserName != "jürgen" {
-		t.Errorf("it signs in %+v", got)
+		t.Errorf("signed in as %+v, want jürgen", got)
 	}
 }
 
@@ -68,7 +68,8 @@ func readme(t *testing.T) string {
 	return string(text)
 }
 
-// readmeRows returns the first column of the tables of what clients notice.
+// readmeRows returns the first column of the tables in the section "What your
+// clients notice".
 func readmeRows(t *testing.T) (rows []string) {
 	t.Helper()
 	_, section, _ := strings.Cut(readme(t), "\n## What your clients notice\n")
@@ -79,8 +80,8 @@ func readmeRows(t *testing.T) (rows []string) {
 	return rows
 }
 
-// differences describes what a client can tell apart, with short words for what
-// is the same in many answers.
+// differences describes each difference between two responses. Frequent bodies
+// are shortened.
 func differences(original, here recordedAnswer) (all []string) {
 	if original.Status != here.Status || original.Content != here.Content {
 		all = append(all, fmt.Sprintf("%d %s → %d %s", original.Status, short(original.Content), here.Status, short(here.Content)))

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestRefusesToStart(t *testing.T) {
+func TestStartFails(t *testing.T) {
 	t.Parallel()
 	file := func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "identity.db") }
 	ofCore := file(t)
@@ -26,20 +26,20 @@ func TestRefusesToStart(t *testing.T) {
 	pool.Close()
 
 	for name, test := range map[string]struct{ addr, identity, store, says string }{
-		"unknown Identity":    {"127.0.0.1:0", "3", file(t), "-identity must be"},
-		"another Identity":    {"127.0.0.1:0", "2", ofCore, "LockoutEndDateUtc"},
-		"reachable by others": {"0.0.0.0:0", "2", file(t), "users to try are not made"},
-		"unknown store":       {"127.0.0.1:0", "2", "sqlserver://x", "-store must begin with"},
-		"no server":           {"127.0.0.1:0", "2", "postgres://nobody:hunter2@127.0.0.1:1/x", "connect"},
-		"bad DSN":             {"127.0.0.1:0", "2", "mysql://nobody:hunter2@nowhere", "DSN"},
+		"unknown layout":     {"127.0.0.1:0", "3", file(t), "-identity must be"},
+		"wrong layout":       {"127.0.0.1:0", "2", ofCore, "LockoutEndDateUtc"},
+		"not loopback":       {"0.0.0.0:0", "2", file(t), "users to try are created only"},
+		"unknown store":      {"127.0.0.1:0", "2", "sqlserver://x", "-store must begin with"},
+		"unreachable server": {"127.0.0.1:0", "2", "postgres://nobody:hunter2@127.0.0.1:1/x", "connect"},
+		"invalid DSN":        {"127.0.0.1:0", "2", "mysql://nobody:hunter2@nowhere", "DSN"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel() // or it would serve
+			defer cancel() // ends run if it serves instead of failing
 			err := run(ctx, test.addr, test.identity, false, test.store)
 			if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "hunter2") {
-				t.Errorf("it says %v", err)
+				t.Errorf("run returned the error %v, want one with %q and without the password", err, test.says)
 			}
 		})
 	}

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	os.Exit(throwaway.Main(m))
 }
 
-// The engines, with what SQL Server's types are called there.
+// The database engines, with their names for the types of SQL Server.
 var engines = map[string]struct {
 	store func(*testing.T) string
 	types *strings.Replacer
@@ -38,15 +38,15 @@ var engines = map[string]struct {
 	},
 }
 
-// A site is the service in front of the tables that another application left.
+// A site is the service on a database with the tables of Identity.
 type site struct {
 	engine, identity string
 	db               *gorm.DB
 	url              string
 }
 
-// onEach runs a test on the tables of each Identity and in each database. Not in
-// each pair of them, unless tests run their long variants.
+// onEach runs a test on each layout and on each database engine. It skips some
+// pairs of them unless tests run their long variants.
 func onEach(t *testing.T, keepHashes bool, test func(*testing.T, *site)) {
 	t.Parallel()
 	for engine := range engines {
@@ -91,7 +91,8 @@ func newSite(t *testing.T, store, engine, identity string, keepHashes bool) *sit
 	return s
 }
 
-// exec does what the old application would, in SQL with names in quotes.
+// exec executes a statement in place of the old application. Its names are in
+// double quotes.
 func (s *site) exec(t *testing.T, sql string, args ...any) {
 	t.Helper()
 	if err := s.db.Exec(s.quoted(sql), args...).Error; err != nil {
@@ -108,7 +109,7 @@ func (s *site) column(t *testing.T, name, userName string) (text string) {
 	return text
 }
 
-// lock has the user locked out until then.
+// lock sets the end of the user's lockout.
 func (s *site) lock(t *testing.T, userName, until string) {
 	t.Helper()
 	column := map[string]string{"2": "LockoutEndDateUtc", "core": "LockoutEnd"}[s.identity]

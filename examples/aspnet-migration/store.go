@@ -13,7 +13,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// The tables as Entity Framework makes them on SQL Server.
+// SQL that creates the tables as Entity Framework does on SQL Server, with users
+// to try.
 var (
 	//go:embed identity2.sql
 	identity2SQL string
@@ -21,6 +22,7 @@ var (
 	coreSQL string
 )
 
+// open opens the database that the flag -store names.
 func open(store string) (*gorm.DB, error) {
 	scheme, rest, _ := strings.Cut(store, ":")
 	switch scheme {
@@ -34,15 +36,16 @@ func open(store string) (*gorm.DB, error) {
 	return nil, fmt.Errorf("-store must begin with sqlite:, postgres:// or mysql://, not %q", scheme+":")
 }
 
-// createExample gives an empty SQLite file tables and users to try. It does so
-// in no other database, and on a loopback address only: everybody can read the
-// passwords in the README.
+// createExample creates the tables of Identity and users to try in an SQLite
+// file without them. It does nothing in other databases. It fails if the service
+// listens on an address that is not a loopback address, since the passwords of
+// these users are public.
 func createExample(db *gorm.DB, l layout, listening net.Addr) error {
 	if db.Name() != "sqlite" || db.Migrator().HasTable("AspNetUsers") {
 		return nil
 	}
 	if tcp, ok := listening.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
-		return fmt.Errorf("the file has no AspNetUsers, and users to try are not made while others can reach %s", listening)
+		return fmt.Errorf("the file has no table AspNetUsers; users to try are created only if -addr is a loopback address, not %s", listening)
 	}
 	return db.Transaction(func(tx *gorm.DB) error { return tx.Exec(l.example).Error })
 }

@@ -27,8 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// browser is the Chromium that all tests share. Each of their pages has a profile
-// of its own.
+// browser is the Chromium that all tests share. Each test has its own profile.
 var browser struct {
 	sync.Once
 	ctx  context.Context
@@ -36,14 +35,14 @@ var browser struct {
 	stop context.CancelFunc
 }
 
-// A visit is the page in Chromium, and the API that it calls.
+// A visit is the page of one test in Chromium, and the API that it calls.
 type visit struct {
-	auth      *tokenauthtest.Service // alice has no role
-	api, page string                 // their addresses
+	auth      *tokenauthtest.Service // with the user alice, who has no role
+	api, page string                 // URLs
 	browser   context.Context
 }
 
-// A build returns the API for pages of an origin.
+// A build returns the API. It may allow pages of the origins to call it.
 type build func(auth *tokenauth.Service, origins ...string) http.Handler
 
 func newVisit(t *testing.T, build build) *visit {
@@ -69,7 +68,7 @@ func newVisit(t *testing.T, build build) *visit {
 	if browser.err != nil {
 		t.Fatal(browser.err)
 	}
-	ctx, cancel := context.WithTimeout(browser.ctx, 3*time.Minute) // t.Context ends before Cleanup
+	ctx, cancel := context.WithTimeout(browser.ctx, 3*time.Minute) // not t.Context, which is canceled before cleanup
 	t.Cleanup(cancel)
 	v.browser, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
@@ -88,15 +87,16 @@ func evaluate[T any](t *testing.T, v *visit, expression string) T {
 	return value
 }
 
-// seen is what a script sees of an answer. Error is the exception's name, where
-// it sees none.
+// seen is the part of a response that a script in the page can read. If fetch
+// fails, only Error is set, to the name of the exception.
 type seen struct {
 	Status                        int
 	Code, Token, Retry, Challenge string
 	Error                         string
 }
 
-// fetch calls the API from the page. Init is the second argument of fetch().
+// fetch calls the API from the page. init is the second argument of fetch in
+// JavaScript.
 func (v *visit) fetch(t *testing.T, path, init string) seen {
 	t.Helper()
 	return evaluate[seen](t, v, fmt.Sprintf(`fetch(%q, %s).then(async (r) => {
@@ -106,13 +106,15 @@ func (v *visit) fetch(t *testing.T, path, init string) seen {
 	}).catch((e) => ({ Status: 0, Code: "", Token: "", Retry: "", Challenge: "", Error: e.name }))`, v.api+path, init))
 }
 
-// signIn signs alice in as a form does, which needs no preflight.
+// signIn signs alice in with the Content-Type of a form, which needs no
+// preflight.
 func (v *visit) signIn(t *testing.T, password string) seen {
 	t.Helper()
 	return v.fetch(t, "/Token", fmt.Sprintf(`{method: "POST", body: new URLSearchParams({grant_type: "password", username: "alice", password: %q})}`, password))
 }
 
-// signInLabelledJSON signs alice in by a request that needs a preflight.
+// signInLabelledJSON signs alice in with the Content-Type application/json, which
+// needs a preflight.
 func (v *visit) signInLabelledJSON(t *testing.T) seen {
 	t.Helper()
 	return v.fetch(t, "/Token", `{method: "POST", headers: {"Content-Type": "application/json"}, body: "grant_type=password&username=alice&password=password"}`)
@@ -124,7 +126,7 @@ func (v *visit) get(t *testing.T, path, token string) seen {
 	return v.fetch(t, path, fmt.Sprintf(`{headers: {Authorization: "Bearer %s"}}`, token))
 }
 
-// preflight asks as a browser does before it calls a protected route.
+// preflight sends the preflight of a browser for a request with a token.
 func (v *visit) preflight(t *testing.T, path string) *http.Response {
 	t.Helper()
 	r, err := http.NewRequest("OPTIONS", v.api+path, nil)

@@ -1,10 +1,10 @@
-// Cors is a Token API that a page of another origin uses: the API on one port,
-// the page on another.
+// Cors serves a Token API on one port, and on another port a page that signs in
+// there. To a browser the two ports are different origins.
 //
 //	cd examples/cors && go run . [-api HOST:PORT] [-page HOST:PORT]
 //
-// Its users are in memory, with a password that everybody knows, so it listens
-// on loopback addresses only.
+// Its users are in memory, with a public password, so it listens on loopback
+// addresses only.
 package main
 
 import (
@@ -41,7 +41,7 @@ func main() {
 	}
 }
 
-// run serves until the context ends.
+// run serves both until the context is canceled.
 func run(ctx context.Context, apiAddr, pageAddr string) error {
 	api, err := listen(apiAddr)
 	if err != nil {
@@ -64,7 +64,7 @@ func run(ctx context.Context, apiAddr, pageAddr string) error {
 	go auth.Run(ctx) // removes expired tokens
 
 	apiURL, origin := "http://"+api.Addr().String(), "http://"+page.Addr().String()
-	fmt.Printf("The API is at %s. Open its page, which is of another origin: %s\n", apiURL, origin)
+	fmt.Printf("The API is at %s. Open the page, which has another origin: %s\n", apiURL, origin)
 	ended := make(chan error, 2)
 	for listener, handler := range map[net.Listener]http.Handler{api: routes(auth, origin), page: pageOf(apiURL)} {
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
@@ -77,6 +77,7 @@ func run(ctx context.Context, apiAddr, pageAddr string) error {
 	return nil
 }
 
+// listen returns a listener. It fails if the address is not a loopback address.
 func listen(addr string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -84,7 +85,7 @@ func listen(addr string) (net.Listener, error) {
 	}
 	if tcp, ok := listener.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
 		listener.Close()
-		return nil, fmt.Errorf("%s can be reached by others, and everybody knows the passwords of the users to try", addr)
+		return nil, fmt.Errorf("%s is not a loopback address; the users to try have public passwords", addr)
 	}
 	return listener, nil
 }
@@ -92,7 +93,7 @@ func listen(addr string) (net.Listener, error) {
 //go:embed page.html
 var pageHTML string
 
-// pageOf is the single-page application.
+// pageOf serves the page, which calls the API at the URL.
 func pageOf(api string) http.Handler {
 	html := strings.ReplaceAll(pageHTML, "{{api}}", api)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -101,8 +102,8 @@ func pageOf(api string) http.Handler {
 	})
 }
 
-// trialUsers are users in memory. A service looks them up in the table that it
-// has.
+// trialUsers returns users in memory. A real service looks its users up in its
+// own table.
 func trialUsers() (*password.Authenticator, error) {
 	hash, err := password.Hash("password")
 	if err != nil {

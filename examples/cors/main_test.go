@@ -30,7 +30,7 @@ func TestPageSignsIn(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := chromedp.Run(v.browser, chromedp.Poll[bool](fmt.Sprintf(`shown.textContent.includes(%q)`, shows))); err != nil {
-			t.Errorf("it never shows %q: %v", shows, err)
+			t.Errorf("the page did not show %q: %v", shows, err)
 		}
 	}
 	submit("password", "Signed in as alice.")
@@ -40,7 +40,7 @@ func TestPageSignsIn(t *testing.T) {
 	submit("password", "Try again in 1 seconds.")
 }
 
-func TestPageSeesEveryAnswer(t *testing.T) {
+func TestPageReadsEveryResponse(t *testing.T) {
 	t.Parallel()
 	for name, recipe := range recipes {
 		t.Run(name, func(t *testing.T) {
@@ -48,11 +48,11 @@ func TestPageSeesEveryAnswer(t *testing.T) {
 			v := newVisit(t, recipe)
 			in := v.signIn(t, "password")
 			if in.Status != 200 || in.Token == "" {
-				t.Fatalf("the sign-in is %+v", in)
+				t.Fatalf("sign-in: the page got %+v, want 200 with a token", in)
 			}
 			labelled := v.signInLabelledJSON(t)
 			if labelled.Status != 200 {
-				t.Errorf("the sign-in labelled JSON, which needs a preflight, is %+v", labelled)
+				t.Errorf("sign-in labelled as JSON: the page got %+v, want 200", labelled)
 			}
 			token := labelled.Token
 			invalid := `Bearer realm="api", error="invalid_token", error_description="The access token `
@@ -62,32 +62,32 @@ func TestPageSeesEveryAnswer(t *testing.T) {
 			}{
 				{"token", v.get(t, "/api/me", token), seen{Status: 200}},
 				{"no token", v.fetch(t, "/api/me", "{}"), seen{Status: 401, Challenge: `Bearer realm="api"`}},
-				{"token from before", v.get(t, "/api/me", in.Token), seen{Status: 401, Code: "invalid_token", Challenge: invalid + `was replaced by a newer sign-in."`}},
-				{"bad token", v.get(t, "/api/me", "x"), seen{Status: 401, Code: "invalid_token", Challenge: invalid + `is invalid."`}},
+				{"replaced token", v.get(t, "/api/me", in.Token), seen{Status: 401, Code: "invalid_token", Challenge: invalid + `was replaced by a newer sign-in."`}},
+				{"invalid token", v.get(t, "/api/me", "x"), seen{Status: 401, Code: "invalid_token", Challenge: invalid + `is invalid."`}},
 				{"missing role", v.get(t, "/api/reports", token), seen{Status: 403, Code: "insufficient_scope", Challenge: `Bearer realm="api", error="insufficient_scope"`}},
 				{"wrong password", v.signIn(t, "x"), seen{Status: 400, Code: "invalid_grant"}},
 				{"GET with a body", v.fetch(t, "/Token", `{method: "GET", body: "grant_type=password"}`), seen{Error: "TypeError"}},
 			} {
 				if test.got != test.want {
-					t.Errorf("%s: the page sees %+v, want %+v", test.call, test.got, test.want)
+					t.Errorf("%s: the page got %+v, want %+v", test.call, test.got, test.want)
 				}
 			}
 			for i := range 5 {
 				v.signIn(t, fmt.Sprint("x", i))
 			}
 			if got, want := v.signIn(t, "password"), (seen{Status: 429, Code: "temporarily_unavailable", Retry: "1"}); got != want {
-				t.Errorf("throttled: the page sees %+v, want %+v", got, want)
+				t.Errorf("throttled: the page got %+v, want %+v", got, want)
 			}
 			v.auth.Storage.Fail(errors.New("connection refused"))
 			got := v.get(t, "/api/me", token)
 			if got.Status != 503 || got.Code != "temporarily_unavailable" || got.Retry == "" {
-				t.Errorf("storage down: the page sees %+v", got)
+				t.Errorf("storage down: the page got %+v, want 503 with Retry-After", got)
 			}
 		})
 	}
 }
 
-// A setting returns the recipe's with something changed.
+// setting returns the settings of the recipe with a change.
 func setting(change func(*cors.Config)) func(origins []string) gin.HandlerFunc {
 	return func(origins []string) gin.HandlerFunc {
 		c := cors.Config{
@@ -105,8 +105,8 @@ var whole = setting(func(*cors.Config) {})
 
 func me(c *gin.Context) { c.JSON(http.StatusOK, gin.H{}) }
 
-// Each part of the recipe is there because a page fails without it.
-func TestPageFailsWithoutTheRecipe(t *testing.T) {
+// Without any one setting of the recipe, some request of the page fails.
+func TestEachSettingIsNeeded(t *testing.T) {
 	t.Parallel()
 	everywhere := func(handler func([]string) gin.HandlerFunc) build {
 		return func(auth *tokenauth.Service, origins ...string) http.Handler {
@@ -123,11 +123,11 @@ func TestPageFailsWithoutTheRecipe(t *testing.T) {
 	full.Challenge = `Bearer realm="api", error="invalid_token", error_description="The access token is invalid."`
 	for name, test := range map[string]struct {
 		build
-		signIn      int // the status that the page sees, or 0
+		signIn      int // status that the page reads, or 0 if fetch fails
 		bad         seen
-		labelled    int // of a sign-in that needs a preflight
-		preflight   int // of /api/me
-		preflightAt int // of /Token
+		labelled    int // status of a sign-in that needs a preflight
+		preflight   int // status of the preflight of /api/me
+		preflightAt int // status of the preflight of /Token
 	}{
 		"whole":   {everywhere(whole), 200, full, 200, 204, 204},
 		"no CORS": {everywhere(func([]string) gin.HandlerFunc { return func(*gin.Context) {} }), 0, nothing, 0, 404, 405},
@@ -168,32 +168,33 @@ func TestPageFailsWithoutTheRecipe(t *testing.T) {
 			v := newVisit(t, test.build)
 			before := strings.TrimPrefix(tokenauthtest.Bearer(t, v.auth.Service, tokenauth.Principal{UserID: "1", UserName: "alice"}), "Bearer ")
 			if got := v.signIn(t, "password"); got.Status != test.signIn || (got.Error == "") != (test.signIn != 0) {
-				t.Errorf("of the sign-in the page sees %+v", got)
+				t.Errorf("sign-in: the page got %+v, want status %d", got, test.signIn)
 			}
-			// Whatever the page sees, the sign-in has replaced the token.
+			// The sign-in has replaced the token even if the page could not read
+			// the response.
 			_, err := v.auth.Validate(t.Context(), before)
 			if replaced := errors.Is(err, tokenauth.ErrReplacedToken); replaced != (name != "another origin") {
-				t.Errorf("the token from before: %v", err)
+				t.Errorf("Validate of the earlier token returned %v", err)
 			}
 			if got := v.signInLabelledJSON(t); got.Status != test.labelled {
-				t.Errorf("of the sign-in labelled JSON the page sees %+v", got)
+				t.Errorf("sign-in labelled as JSON: the page got %+v, want status %d", got, test.labelled)
 			}
 			if got := v.get(t, "/api/me", "x"); got != test.bad {
-				t.Errorf("of the refusal the page sees %+v, want %+v", got, test.bad)
+				t.Errorf("request with an invalid token: the page got %+v, want %+v", got, test.bad)
 			}
 			if got := v.preflight(t, "/api/me"); got.StatusCode != test.preflight {
-				t.Errorf("the preflight is answered %d, want %d", got.StatusCode, test.preflight)
+				t.Errorf("preflight of /api/me: got %d, want %d", got.StatusCode, test.preflight)
 			}
 			if got := v.preflight(t, "/Token"); got.StatusCode != test.preflightAt {
-				t.Errorf("the preflight of /Token is answered %d, want %d", got.StatusCode, test.preflightAt)
+				t.Errorf("preflight of /Token: got %d, want %d", got.StatusCode, test.preflightAt)
 			}
 		})
 	}
 }
 
-// Behind a proxy that changes Host, gin-contrib/cors takes the API's own pages
-// for those of another origin.
-func TestOwnOriginIsNamed(t *testing.T) {
+// Behind a proxy that changes Host, gin-contrib/cors refuses the API's own pages
+// unless AllowOrigins has the API's origin.
+func TestOwnOriginBehindProxy(t *testing.T) {
 	t.Parallel()
 	auth := tokenauthtest.New(t, nil)
 	auth.Users.Add(tokenauth.Principal{UserID: "1", UserName: "alice"}, "password")
@@ -203,7 +204,7 @@ func TestOwnOriginIsNamed(t *testing.T) {
 		w := httptest.NewRecorder()
 		routes(auth.Service, origins...).ServeHTTP(w, r)
 		if w.Code != status || (w.Body.Len() == 0) != (status == 403) {
-			t.Errorf("with %q it is answered %d %s", origins, w.Code, w.Body)
+			t.Errorf("AllowOrigins %q: got %d %s, want %d", origins, w.Code, w.Body, status)
 		}
 	}
 }

@@ -13,16 +13,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// routes lets pages of these origins call the API.
+// routes returns the API on Gin. Pages of the origins can call it.
 func routes(auth *tokenauth.Service, origins ...string) http.Handler {
 	r := gin.New()
 	r.Use(gin.Recovery())
 	r.Use(cors.New(cors.Config{ // on the engine, before Mount and before every guard
-		AllowOrigins:  origins, // and the API's own public one, if it has pages, too
+		AllowOrigins:  origins, // add the API's own public origin if it serves pages
 		AllowMethods:  []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
 		AllowHeaders:  []string{"Authorization", "Content-Type"},
 		ExposeHeaders: []string{"Retry-After", "WWW-Authenticate"},
-		MaxAge:        time.Hour, // for which a browser remembers the answer to a preflight
+		MaxAge:        time.Hour, // browsers cache the response to a preflight for so long
 	}))
 	ginadapter.Mount(r, auth)
 	api := r.Group("/api", ginadapter.RequireBearer(auth))
@@ -36,7 +36,7 @@ func routes(auth *tokenauth.Service, origins ...string) http.Handler {
 	return r
 }
 
-// muxRoutes are the same routes on net/http.
+// muxRoutes returns the same API on net/http.
 func muxRoutes(auth *tokenauth.Service, origins ...string) http.Handler {
 	mux := http.NewServeMux()
 	auth.Mount(mux)
@@ -47,7 +47,7 @@ func muxRoutes(auth *tokenauth.Service, origins ...string) http.Handler {
 	mux.Handle("/api/reports", auth.RequireRole("Administrator")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Write([]byte("[]"))
 	})))
-	c := rscors.New(rscors.Options{ // around everything
+	c := rscors.New(rscors.Options{ // wraps the whole mux
 		AllowedOrigins: origins,
 		AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
 		AllowedHeaders: []string{"Authorization", "Content-Type"},

@@ -12,13 +12,13 @@ import (
 	_ "github.com/ncruces/go-sqlite3/driver"
 )
 
-// startAfter starts the service with the Token API on a database of its own.
+// startAfter starts the service with the Token API on a new database.
 func startAfter(t *testing.T) *server {
 	t.Helper()
 	return start(t, "after", filepath.Join(t.TempDir(), "orders.db"))
 }
 
-// A grant is the answer to a sign-in.
+// A grant is the response to a sign-in.
 type grant struct {
 	AccessToken string `json:"access_token"`
 	UserName    string `json:"userName"`
@@ -36,7 +36,7 @@ func (p *server) signIn(t *testing.T, email, password string) (*browser, grant) 
 	b := p.browser()
 	a := b.do(t, "POST", "/Token", form, credentials(email, password))
 	if a.StatusCode != 200 {
-		t.Fatalf("/Token answered %d %s", a.StatusCode, a.body)
+		t.Fatalf("POST /Token: got %d %s, want 200", a.StatusCode, a.body)
 	}
 	var g grant
 	a.decode(t, &g)
@@ -44,7 +44,7 @@ func (p *server) signIn(t *testing.T, email, password string) (*browser, grant) 
 	return b, g
 }
 
-// A refusal in the service's own format.
+// invalidToken returns the body of a refused token, in the format of the service.
 func invalidToken(detail string) string {
 	return fmt.Sprintf(`{"title":"Unauthorized","status":401,"code":"invalid_token","detail":%q}`, detail)
 }
@@ -54,19 +54,19 @@ var (
 	replaced = invalidToken("The access token was replaced by a newer sign-in.")
 )
 
-func TestToken(t *testing.T) {
+func TestSignInReplacesToken(t *testing.T) {
 	t.Parallel()
 	p := startAfter(t)
 	bob, g := p.signIn(t, "BOB@example.com", trialPassword)
 	if g.UserName != "bob@example.com" || g.Role != "clerk" || g.UserID == "" {
-		t.Errorf("it is %+v", g)
+		t.Errorf("signed in as %+v, want bob, a clerk", g)
 	}
 	bob.expect(t, "POST", "/api/orders", `{"item":"tea","count":2}`, 201, `{"id":1,"item":"tea","count":2,"takenBy":"bob@example.com"}`)
 
-	// /Token speaks as its clients expect it, whatever the service's format is.
+	// /Token answers in the format of RFC 6749, not in that of the service.
 	a := p.browser().do(t, "POST", "/Token", form, credentials("bob@example.com", "wrong"))
 	if want := `{"error":"invalid_grant","error_description":"The user name or password is incorrect."}`; a.StatusCode != 400 || a.body != want {
-		t.Errorf("answered %d %s, want %s", a.StatusCode, a.body, want)
+		t.Errorf("wrong password: got %d %s, want 400 %s", a.StatusCode, a.body, want)
 	}
 
 	again, _ := p.signIn(t, "bob@example.com", trialPassword)
@@ -88,16 +88,16 @@ func TestRoles(t *testing.T) {
 	alice.expect(t, "DELETE", "/api/orders/1", "", 204, "")
 }
 
-// A user without a role is let in, with a session and with a token, and may
-// what needs none.
-func TestUserWithoutRoleMayDoWhatNeedsNone(t *testing.T) {
+// A user without a role can call routes that need no role, with a session and
+// with a token.
+func TestUserWithoutRole(t *testing.T) {
 	t.Parallel()
 	database := filepath.Join(t.TempDir(), "orders.db")
 	p := start(t, "after", database)
 	change(t, database, "UPDATE users SET role = '' WHERE email = 'bob@example.com'")
 	bob, g := p.signIn(t, "bob@example.com", trialPassword)
 	if g.Role != "" {
-		t.Errorf("it is %+v", g)
+		t.Errorf("signed in as %+v, want no role", g)
 	}
 	for _, b := range []*browser{bob, p.session(t, "bob@example.com")} {
 		b.expect(t, "GET", "/api/orders", "", 200, `[]`)
@@ -105,7 +105,7 @@ func TestUserWithoutRoleMayDoWhatNeedsNone(t *testing.T) {
 	}
 }
 
-// change changes the database behind the service's back.
+// change executes a statement on the database of the running service.
 func change(t *testing.T, database, statement string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+database+"?_pragma=busy_timeout(5000)")
@@ -118,43 +118,43 @@ func change(t *testing.T, database, statement string) {
 	}
 }
 
-// Refusals have the service's body and the headers of RFC 6750.
+// Refusals have a body in the format of the service and the headers of RFC 6750.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	p := startAfter(t)
 	bob, _ := p.signIn(t, "bob@example.com", trialPassword)
-	good := bob.bearer
+	valid := bob.bearer
 	for _, test := range []struct {
 		name, bearer, path string
 		status             int
 		body, challenge    string
 	}{
-		{"nobody", "", "/api/orders", 401, unauthenticated, `Bearer realm="api"`},
-		{"rubbish", "tat_rubbish", "/api/orders", 401, ended, `Bearer realm="api", error="invalid_token", error_description="The access token is invalid."`},
-		{"another's", "eyJ.a.b", "/api/orders", 401, ended, `Bearer realm="api", error="invalid_token", error_description="The access token is invalid."`},
-		{"two", good + " " + good, "/api/orders", 400,
+		{"no token", "", "/api/orders", 401, unauthenticated, `Bearer realm="api"`},
+		{"invalid token", "tat_rubbish", "/api/orders", 401, ended, `Bearer realm="api", error="invalid_token", error_description="The access token is invalid."`},
+		{"JWT", "eyJ.a.b", "/api/orders", 401, ended, `Bearer realm="api", error="invalid_token", error_description="The access token is invalid."`},
+		{"two tokens", valid + " " + valid, "/api/orders", 400,
 			`{"title":"Bad Request","status":400,"code":"invalid_request","detail":"The request needs one Authorization header with one bearer token."}`,
 			`Bearer realm="api", error="invalid_request", error_description="The request needs one Authorization header with one bearer token."`},
-		{"role", good, "/api/users", 403, forbidden, `Bearer realm="api", error="insufficient_scope"`},
+		{"missing role", valid, "/api/users", 403, forbidden, `Bearer realm="api", error="insufficient_scope"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := p.browser()
 			b.bearer = test.bearer
 			a := b.expect(t, "GET", test.path, "", test.status, test.body)
 			if got := a.Header.Get("WWW-Authenticate"); got != test.challenge {
-				t.Errorf("the challenge is %s, want %s", got, test.challenge)
+				t.Errorf("got WWW-Authenticate %s, want %s", got, test.challenge)
 			}
 			if got := a.Header.Get("Content-Type"); got != "application/problem+json" {
-				t.Errorf("it is %s", got)
+				t.Errorf("got Content-Type %s, want application/problem+json", got)
 			}
 			if got := a.Header.Get("Cache-Control"); got != "no-store" {
-				t.Errorf("Cache-Control is %s", got)
+				t.Errorf("got Cache-Control %s, want no-store", got)
 			}
 		})
 	}
 }
 
-// The service's own handlers end tokens.
+// The handlers that change a user end the user's tokens.
 func TestChangesEndTokens(t *testing.T) {
 	t.Parallel()
 	p := startAfter(t)
@@ -164,7 +164,7 @@ func TestChangesEndTokens(t *testing.T) {
 	alice.expect(t, "PUT", path, "true", 204, "")
 	bob.expect(t, "GET", "/api/orders", "", 401, ended)
 	if a := bob.do(t, "POST", "/Token", form, credentials("bob@example.com", trialPassword)); a.StatusCode != 400 {
-		t.Errorf("a disabled user got %d %s", a.StatusCode, a.body)
+		t.Errorf("sign-in of a disabled user: got %d %s, want 400", a.StatusCode, a.body)
 	}
 	alice.expect(t, "PUT", path, "false", 204, "")
 	bob.expect(t, "GET", "/api/orders", "", 401, ended)
@@ -177,7 +177,7 @@ func TestChangesEndTokens(t *testing.T) {
 	bob, _ = p.signIn(t, "bob@example.com", otherPassword)
 	bob.expect(t, "GET", "/api/orders", "", 200, "")
 	if !page.login(t, "bob@example.com", otherPassword) {
-		t.Error("the login page reads the hash no more")
+		t.Error("the login page refused the new password, want a session")
 	}
 }
 
@@ -192,10 +192,10 @@ func TestLogout(t *testing.T) {
 	page.expect(t, "GET", "/api/orders", "", 200, "")
 }
 
-func TestOperators(t *testing.T) {
+func TestAdministratorEndsTokens(t *testing.T) {
 	t.Parallel()
 	p := startAfter(t)
-	alice := p.session(t, "alice@example.com") // by a session, too
+	alice := p.session(t, "alice@example.com") // an administrator with a session
 	path := "/api/users/" + alice.bobs(t) + "/tokens"
 	alice.expect(t, "GET", path, "", 200, "[]")
 
@@ -204,7 +204,7 @@ func TestOperators(t *testing.T) {
 	a := alice.expect(t, "GET", path, "", 200, "")
 	a.decode(t, &tokens)
 	if len(tokens) != 1 || len(tokens[0].ID) != 16 || tokens[0].Issued >= tokens[0].Expires || strings.Contains(a.body, bob.bearer) {
-		t.Fatal("listed are ", a.body)
+		t.Fatalf("got tokens %s, want one of bob without its secret", a.body)
 	}
 	alice.expect(t, "DELETE", path+"/0123456789abcdef", "", 404, "")
 	bob.expect(t, "GET", "/api/orders", "", 200, "")
@@ -233,12 +233,13 @@ func TestMetrics(t *testing.T) {
 		`tokenauth_event_duration_seconds_count{kind="issued"} 1`,
 	} {
 		if !strings.Contains(a.body, line+"\n") {
-			t.Errorf("the metrics lack %s", line)
+			t.Errorf("/metrics has no line %s", line)
 		}
 	}
 }
 
-// The service goes over in place: what is in the database stays good.
+// Sessions that before started are valid in after, and tokens are valid after a
+// restart.
 func TestSessionsAndTokensSurviveTheMigration(t *testing.T) {
 	t.Parallel()
 	database := filepath.Join(t.TempDir(), "orders.db")
@@ -266,8 +267,8 @@ func TestSessionsAndTokensSurviveTheMigration(t *testing.T) {
 	bob.expect(t, "GET", "/api/orders", "", 200, order)
 }
 
-// Trouble with the tokens' table is 503, for sessions nothing, and over when it
-// is over.
+// If the tokens' table cannot be read, requests with a token get 503 and requests
+// with a session succeed.
 func TestDatabaseErrorsAre503(t *testing.T) {
 	t.Parallel()
 	database := filepath.Join(t.TempDir(), "orders.db")
@@ -276,14 +277,14 @@ func TestDatabaseErrorsAre503(t *testing.T) {
 	alice := p.session(t, "alice@example.com")
 	rename := func(from, to string) { change(t, database, "ALTER TABLE "+from+" RENAME TO "+to) }
 	rename("tokenauth_tokens", "away")
-	const trouble = `{"title":"Service Unavailable","status":503,"code":"temporarily_unavailable","detail":"The server is temporarily unable to handle the request. Try again later."}`
-	if a := bob.expect(t, "GET", "/api/orders", "", 503, trouble); a.Header.Get("Retry-After") == "" {
-		t.Error("it does not tell when to try again")
+	const later = `{"title":"Service Unavailable","status":503,"code":"temporarily_unavailable","detail":"The server is temporarily unable to handle the request. Try again later."}`
+	if a := bob.expect(t, "GET", "/api/orders", "", 503, later); a.Header.Get("Retry-After") == "" {
+		t.Error("got a 503 without Retry-After")
 	}
 	p.browser().expect(t, "GET", "/healthz", "", 503, `{"title":"Service Unavailable","status":503,"code":"unavailable","detail":"The database does not answer."}`)
 	alice.expect(t, "GET", "/api/orders", "", 200, "")
 	disable := "/api/users/" + g.UserID + "/disabled"
-	alice.expect(t, "PUT", disable, "true", 503, `{"title":"Service Unavailable","status":503,"code":"tokens_not_ended","detail":"The change is made, but access tokens from before may still be good. An administrator can end them."}`)
+	alice.expect(t, "PUT", disable, "true", 503, `{"title":"Service Unavailable","status":503,"code":"tokens_not_ended","detail":"The change was saved, but earlier access tokens may still be valid. An administrator can end them."}`)
 	rename("away", "tokenauth_tokens")
 
 	p.browser().expect(t, "GET", "/healthz", "", 200, "")
@@ -291,8 +292,8 @@ func TestDatabaseErrorsAre503(t *testing.T) {
 	bob.expect(t, "GET", "/api/orders", "", 401, ended)
 }
 
-// A sign-in that has begun when the service is told to stop is answered, and
-// the token is good with the next process.
+// A sign-in in progress at SIGTERM gets its response, and its token is valid in
+// the next process.
 func TestGracefulShutdownOfSignIn(t *testing.T) {
 	t.Parallel()
 	database := filepath.Join(t.TempDir(), "orders.db")
@@ -302,13 +303,13 @@ func TestGracefulShutdownOfSignIn(t *testing.T) {
 	signIn := p.begin(t, "/Token", form, "Accept: */*", credentials("bob@example.com", trialPassword))
 	p.refuse(t)
 	if a := order(); a.StatusCode != 201 {
-		t.Errorf("answered %d %s", a.StatusCode, a.body)
+		t.Errorf("order in progress at SIGTERM: got %d %s, want 201", a.StatusCode, a.body)
 	}
 	var g grant
 	a := signIn()
 	a.decode(t, &g)
 	if out, err := p.Stop(syscall.SIGTERM); err != nil {
-		t.Errorf("it ended with %v: %s", err, out)
+		t.Errorf("the service failed after SIGTERM: %v: %s", err, out)
 	}
 
 	bob := start(t, "after", database).browser()

@@ -13,7 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/internal/process"
 )
 
-// folder has a program of each version.
+// folder holds the built programs, "before" and "after".
 var folder string
 
 func TestMain(m *testing.M) {
@@ -30,11 +30,11 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// A server is a version of the service, running.
+// A server is a running process of one version of the service.
 type server struct{ *process.Process }
 
 // start starts a version of the service on a database, and waits until it
-// listens.
+// listens. When the test ends, the log must have no secrets in it.
 func start(t *testing.T, version, database string) *server {
 	t.Helper()
 	p, err := process.Start(filepath.Join(folder, version), "-port", "0", "-db", database)
@@ -48,14 +48,15 @@ func start(t *testing.T, version, database string) *server {
 		}
 		for _, secret := range []string{"tat_", "$2a$", trialPassword, otherPassword} {
 			if strings.Contains(out, secret) {
-				t.Errorf("the log has %s", secret)
+				t.Errorf("the log contains the secret %s", secret)
 			}
 		}
 	})
 	return &server{p}
 }
 
-// A browser keeps cookies and follows no redirects.
+// A browser is a client that stores cookies and does not follow redirects. If
+// bearer is set, it sends that token with each request.
 type browser struct {
 	server *server
 	client *http.Client
@@ -105,13 +106,13 @@ func (b *browser) do(t *testing.T, method, path, contentType, body string) answe
 	return answer{response, string(text)}
 }
 
-// expect calls a route of the JSON API and compares what it answers. A body of
-// "" is not looked at.
+// expect calls a route of the JSON API and compares the response. If want is "",
+// the body may be anything.
 func (b *browser) expect(t *testing.T, method, path, body string, status int, want string) answer {
 	t.Helper()
 	a := b.do(t, method, path, "application/json", body)
 	if a.StatusCode != status || want != "" && a.body != want {
-		t.Errorf("%s %s answered %d %s, want %d %s", method, path, a.StatusCode, a.body, status, want)
+		t.Errorf("%s %s: got %d %s, want %d %s", method, path, a.StatusCode, a.body, status, want)
 	}
 	return a
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// The calls in the README do what it says.
+// The commands in the README print what it says.
 func TestREADMECalls(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"bash", "curl"} {
@@ -25,7 +25,7 @@ func TestREADMECalls(t *testing.T) {
 	_, rest, _ := strings.Cut(string(readme), "```sh\nHOST=http://127.0.0.1:8080\n")
 	script, _, found := strings.Cut(rest, "```\n")
 	if !found {
-		t.Fatal("the README has no calls")
+		t.Fatal("README.md has no sh block that begins with HOST")
 	}
 	bash := exec.CommandContext(t.Context(), "bash", "-eu", "-o", "pipefail", "-c", script)
 	bash.Env = append(os.Environ(), "HOST=http://"+startAfter(t).Addr)
@@ -40,7 +40,7 @@ func TestREADMECalls(t *testing.T) {
 	} {
 		_, after, found := strings.Cut(rest, want)
 		if !found {
-			t.Fatalf("%s is not, or not in its turn, in %s", want, out)
+			t.Fatalf("want %s next in the rest of the output: %s", want, rest)
 		}
 		rest = after
 	}

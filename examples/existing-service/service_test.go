@@ -1,5 +1,5 @@
-// Package existingservice_test runs the service as it was before and as it is
-// after.
+// Package existingservice_test runs both versions of the service: before and
+// after it mounted the Token API.
 package existingservice_test
 
 import (
@@ -22,14 +22,14 @@ const (
 	form          = "application/x-www-form-urlencoded"
 )
 
-// What the service says in its own format.
+// Bodies of errors in the format of the service.
 const (
 	unauthenticated = `{"title":"Unauthorized","status":401,"code":"unauthenticated","detail":"Sign in first."}`
 	forbidden       = `{"title":"Forbidden","status":403,"code":"forbidden","detail":"Your role does not allow this."}`
 	notFound        = `{"title":"Not Found","status":404,"code":"not_found","detail":"There is nothing here."}`
 )
 
-// both runs a test on each version of the service, on a database of its own.
+// both runs a test on each version of the service, on a new database.
 func both(t *testing.T, test func(t *testing.T, p *server)) {
 	t.Parallel()
 	for _, version := range []string{"before", "after"} {
@@ -40,7 +40,7 @@ func both(t *testing.T, test func(t *testing.T, p *server)) {
 	}
 }
 
-// login makes a session by the login page.
+// login signs in on the login page. It returns false for wrong credentials.
 func (b *browser) login(t *testing.T, email, password string) bool {
 	t.Helper()
 	a := b.do(t, "POST", "/login", form, url.Values{"email": {email}, "password": {password}}.Encode())
@@ -50,15 +50,16 @@ func (b *browser) login(t *testing.T, email, password string) bool {
 	case http.StatusUnauthorized:
 		return false
 	}
-	t.Fatalf("the login page answered %d %s", a.StatusCode, a.body)
+	t.Fatalf("POST /login: got %d %s, want 303 or 401", a.StatusCode, a.body)
 	return false
 }
 
+// session returns a browser that is signed in with a session.
 func (p *server) session(t *testing.T, email string) *browser {
 	t.Helper()
 	b := p.browser()
 	if !b.login(t, email, trialPassword) {
-		t.Fatal("it does not let ", email, " in")
+		t.Fatalf("login of %s was refused", email)
 	}
 	return b
 }
@@ -67,27 +68,27 @@ func TestPages(t *testing.T) {
 	both(t, func(t *testing.T, p *server) {
 		b := p.browser()
 		if a := b.do(t, "GET", "/", "", ""); a.StatusCode != 303 || a.Header.Get("Location") != "/login" {
-			t.Errorf("answered %d, to %s", a.StatusCode, a.Header.Get("Location"))
+			t.Errorf("GET / without a session: got %d with Location %q, want 303 and /login", a.StatusCode, a.Header.Get("Location"))
 		}
 		for _, wrong := range [][2]string{{"alice@example.com", "wrong"}, {"nobody@example.com", trialPassword}, {"", ""}} {
 			if b.login(t, wrong[0], wrong[1]) {
-				t.Errorf("%q let in", wrong)
+				t.Errorf("login with %q succeeded, want a refusal", wrong)
 			}
 		}
 		if !b.login(t, "Alice@example.com", trialPassword) {
-			t.Fatal("alice not let in")
+			t.Fatal("login of alice was refused")
 		}
 		if a := b.do(t, "GET", "/", "", ""); a.StatusCode != 200 || !strings.Contains(a.body, "Signed in as alice@example.com.") {
-			t.Errorf("answered %d %s", a.StatusCode, a.body)
+			t.Errorf("GET / with a session: got %d %s, want 200 with alice's email", a.StatusCode, a.body)
 		}
 		stale := p.browser()
 		address := &url.URL{Scheme: "http", Host: p.Addr}
 		stale.client.Jar.SetCookies(address, b.client.Jar.Cookies(address))
 		if a := b.do(t, "POST", "/logout", form, ""); a.StatusCode != 303 {
-			t.Errorf("answered %d %s", a.StatusCode, a.body)
+			t.Errorf("POST /logout: got %d %s, want 303", a.StatusCode, a.body)
 		}
 		if a := stale.do(t, "GET", "/", "", ""); a.StatusCode != 303 {
-			t.Errorf("a session that was ended is good: %d %s", a.StatusCode, a.body)
+			t.Errorf("GET / with an ended session: got %d %s, want 303", a.StatusCode, a.body)
 		}
 	})
 }
@@ -105,14 +106,14 @@ func TestAPIWithSession(t *testing.T) {
 			method, path, _ := strings.Cut(route, " ")
 			a := nobody.expect(t, method, path, "", 401, unauthenticated)
 			if got := a.Header.Get("Content-Type"); got != "application/problem+json" {
-				t.Errorf("%s answered %s", route, got)
+				t.Errorf("%s: got Content-Type %s, want application/problem+json", route, got)
 			}
 		}
 		for _, route := range []string{"DELETE /api/orders/1", "GET /api/users", "PUT /api/users/1/disabled"} {
 			method, path, _ := strings.Cut(route, " ")
 			a := bob.expect(t, method, path, "", 403, forbidden)
 			if got := a.Header.Get("Content-Type"); got != "application/problem+json" {
-				t.Errorf("%s answered %s", route, got)
+				t.Errorf("%s: got Content-Type %s, want application/problem+json", route, got)
 			}
 		}
 		alice.expect(t, "DELETE", "/api/orders/1", "", 204, "")
@@ -132,18 +133,18 @@ func TestChangePassword(t *testing.T) {
 		bob.expect(t, "GET", "/api/orders", "", 401, unauthenticated)
 		elsewhere.expect(t, "GET", "/api/orders", "", 401, unauthenticated)
 		if bob.login(t, "bob@example.com", trialPassword) || !bob.login(t, "bob@example.com", otherPassword) {
-			t.Error("the password is not the new one")
+			t.Error("after the change, the old password signs in or the new one does not")
 		}
 	})
 }
 
-// bobs returns bob's user ID, as an administrator sees it.
+// bobs returns bob's user ID, which an administrator can list.
 func (b *browser) bobs(t *testing.T) string {
 	t.Helper()
 	var users []struct{ ID, Email string }
 	b.expect(t, "GET", "/api/users", "", 200, "").decode(t, &users)
 	if len(users) != 2 || users[1].Email != "bob@example.com" {
-		t.Fatal("the users are ", users)
+		t.Fatalf("got users %v, want two with bob last", users)
 	}
 	return users[1].ID
 }
@@ -156,17 +157,17 @@ func TestDisable(t *testing.T) {
 		alice.expect(t, "PUT", path, "true", 204, "")
 		bob.expect(t, "GET", "/api/orders", "", 401, unauthenticated)
 		if bob.login(t, "bob@example.com", trialPassword) {
-			t.Error("a disabled user is let in")
+			t.Error("login of a disabled user succeeded, want a refusal")
 		}
 		alice.expect(t, "PUT", path, "false", 204, "")
 		if !bob.login(t, "bob@example.com", trialPassword) {
-			t.Error("an enabled user is not let in")
+			t.Error("login of an enabled user was refused")
 		}
 		alice.expect(t, "GET", "/api/orders", "", 200, "")
 	})
 }
 
-// A request that has begun when the service is told to stop is answered.
+// A request in progress at SIGTERM gets its response.
 func TestGracefulShutdown(t *testing.T) {
 	both(t, func(t *testing.T, p *server) {
 		bob := p.session(t, "bob@example.com")
@@ -174,16 +175,16 @@ func TestGracefulShutdown(t *testing.T) {
 		inFlight := p.begin(t, "/api/orders", "application/json", "Cookie: "+cookie.String(), `{"item":"tea","count":1}`)
 		p.refuse(t)
 		if a := inFlight(); a.StatusCode != 201 {
-			t.Errorf("answered %d %s", a.StatusCode, a.body)
+			t.Errorf("request in progress at SIGTERM: got %d %s, want 201", a.StatusCode, a.body)
 		}
 		if out, err := p.Stop(syscall.SIGTERM); err != nil {
-			t.Errorf("it ended with %v: %s", err, out)
+			t.Errorf("the service failed after SIGTERM: %v: %s", err, out)
 		}
 	})
 }
 
-// begin sends a request but for its body, until somebody wants to read it, and
-// returns what sends the rest and reads the answer.
+// begin sends the headers of a request and waits until the handler reads the
+// body. The returned function sends the body and reads the response.
 func (p *server) begin(t *testing.T, path, contentType, header, body string) func() answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", p.Addr)
@@ -195,7 +196,7 @@ func (p *server) begin(t *testing.T, path, contentType, header, body string) fun
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n%s\r\n\r\n", path, p.Addr, contentType, len(body), header)
 	answers := bufio.NewReader(conn)
 	if line, err := answers.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100") {
-		t.Fatalf("answered %q, %v", line, err)
+		t.Fatalf("first line is %q (error %v), want 100 Continue", line, err)
 	}
 	if _, err := answers.ReadString('\n'); err != nil {
 		t.Fatal(err)
@@ -218,7 +219,7 @@ func (p *server) begin(t *testing.T, path, contentType, header, body string) fun
 	}
 }
 
-// refuse tells the process to stop and waits until it takes no connections.
+// refuse sends SIGTERM and waits until the process accepts no connections.
 func (p *server) refuse(t *testing.T) {
 	t.Helper()
 	p.Signal(syscall.SIGTERM)
@@ -229,7 +230,7 @@ func (p *server) refuse(t *testing.T) {
 		}
 		conn.Close()
 		if time.Now().After(deadline) {
-			t.Fatal("it still takes connections")
+			t.Fatal("the process accepts connections 20 seconds after SIGTERM")
 		}
 	}
 }

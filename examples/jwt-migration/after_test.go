@@ -14,14 +14,16 @@ import (
 	_ "github.com/ncruces/go-sqlite3/driver"
 )
 
-// goOver signs alice and bob in before, and returns the service after.
+// goOver logs alice and bob in at the service before the move. It returns the
+// service after the move, and their sessions with JWTs.
 func goOver(t *testing.T) (after *server, alice, bob session) {
 	t.Helper()
 	data, alice, bob := leave(t)
 	return start(t, "after", data), alice, bob
 }
 
-// leave signs alice and bob in before, and returns the data that it leaves.
+// leave logs alice and bob in at the service before the move, stops it, and
+// returns its data folder.
 func leave(t *testing.T) (data string, alice, bob session) {
 	t.Helper()
 	before := start(t, "before", t.TempDir())
@@ -32,21 +34,21 @@ func leave(t *testing.T) (data string, alice, bob session) {
 	return before.data, alice, bob
 }
 
-// Nobody is signed out.
-func TestJWTsStayGood(t *testing.T) {
+// After the move, JWTs that were issued before it are still accepted.
+func TestJWTsStayValid(t *testing.T) {
 	t.Parallel()
 	s, alice, bob := goOver(t)
 	s.expect(t, bob.Token, "GET", "/api/me", "", 200, `{"id":"`+bob.User.ID+`","name":"bob","role":"reader"}`)
 	s.expect(t, bob.Token, "DELETE", "/api/reports/spring", "", 403, forbidden)
 	s.expect(t, alice.Token, "DELETE", "/api/reports/spring", "", 204, "")
 
-	// Nor by signing in anew, which cannot end a JWT.
+	// A new sign-in does not end a JWT.
 	token := s.signIn(t, "bob")
 	s.expect(t, token, "GET", "/api/me", "", 200, "")
 	s.expect(t, bob.Token, "GET", "/api/me", "", 200, "")
 }
 
-// The old routes issue new tokens, in their old form.
+// The old routes issue new tokens, in responses of the old form.
 func TestOldRoutesIssueNewTokens(t *testing.T) {
 	t.Parallel()
 	s, _, bob := goOver(t)
@@ -54,10 +56,10 @@ func TestOldRoutesIssueNewTokens(t *testing.T) {
 	refreshed := s.expect(t, bob.Token, "POST", "/api/refresh", "", 200, "").session(t)
 	for _, got := range []session{login, refreshed} {
 		if !strings.HasPrefix(got.Token, "tat_") || got.User != bob.User {
-			t.Errorf("it is %+v", got)
+			t.Errorf("got session %+v, want a new token for %+v", got, bob.User)
 		}
 	}
-	// A user has one, and the last is it.
+	// A user has one valid token, the latest.
 	s.expect(t, login.Token, "GET", "/api/me", "", 401, unauthorized)
 	again := s.expect(t, refreshed.Token, "POST", "/api/refresh", "", 200, "").session(t)
 	s.expect(t, refreshed.Token, "GET", "/api/me", "", 401, unauthorized)
@@ -66,8 +68,8 @@ func TestOldRoutesIssueNewTokens(t *testing.T) {
 	s.expect(t, again.Token, "GET", "/api/me", "", 401, unauthorized)
 }
 
-// Who is disabled, gone or in another role is shut out, though a JWT cannot be
-// revoked.
+// A user who was disabled, deleted or moved to another role is rejected, also
+// with a JWT.
 func TestDisabledUsersAreRefused(t *testing.T) {
 	t.Parallel()
 	s, alice, bob := goOver(t)
@@ -81,16 +83,16 @@ func TestDisabledUsersAreRefused(t *testing.T) {
 	s.expect(t, bob.Token, "GET", "/api/me", "", 200, "")
 	s.expect(t, token, "GET", "/api/me", "", 401, unauthorized)
 
-	for name, changes := range map[string]jwt.MapClaims{"gone": {"sub": "nobody"}, "role": {"role": "admin"}} {
+	for name, changes := range map[string]jwt.MapClaims{"deleted user": {"sub": "nobody"}, "another role": {"role": "admin"}} {
 		t.Run(name, func(t *testing.T) {
 			s.expect(t, sign(t, jwt.SigningMethodHS256, s.key(t), claimsOf(bob, changes)), "GET", "/api/me", "", 401, unauthorized)
 		})
 	}
 }
 
-// A user without a role is let in, with a token and with a JWT that has none,
-// and may what needs none.
-func TestNoRole(t *testing.T) {
+// A user without a role can call routes that need no role, with a token and with
+// a JWT.
+func TestUserWithoutRole(t *testing.T) {
 	t.Parallel()
 	s, _, bob := goOver(t)
 	s.change(t, "UPDATE users SET role = '' WHERE name = 'bob'")
@@ -99,10 +101,10 @@ func TestNoRole(t *testing.T) {
 		s.expect(t, token, "GET", "/api/me", "", 200, `{"id":"`+bob.User.ID+`","name":"bob","role":""}`)
 		s.expect(t, token, "DELETE", "/api/reports/spring", "", 403, forbidden)
 	}
-	s.expect(t, bob.Token, "GET", "/api/me", "", 401, unauthorized) // which says that bob is a reader
+	s.expect(t, bob.Token, "GET", "/api/me", "", 401, unauthorized) // this JWT has the role reader
 }
 
-// change changes the database behind the service's back.
+// change executes a statement on the database of the running service.
 func (s *server) change(t *testing.T, statement string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.data, "reports.db")+"?_pragma=busy_timeout(5000)")
@@ -115,8 +117,8 @@ func (s *server) change(t *testing.T, statement string) {
 	}
 }
 
-// It shows who still comes with a JWT.
-func TestOldTokens(t *testing.T) {
+// /api/old-tokens counts requests with a JWT, and no others.
+func TestOldTokensCountsJWTs(t *testing.T) {
 	t.Parallel()
 	s, _, bob := goOver(t)
 	alice := s.signIn(t, "alice")
@@ -134,24 +136,25 @@ func TestOldTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(users) != 1 || users["bob"].Requests != 2 || time.Since(users["bob"].Last) > time.Minute {
-		t.Errorf("it is %s", a.body)
+		t.Errorf("old tokens are %s, want 2 requests of bob", a.body)
 	}
 }
 
-// From a time on that is set, no JWT is good.
+// From the time of -fallback-until on, JWTs are rejected and tokens are not.
 func TestJWTsEndAtFallbackUntil(t *testing.T) {
 	t.Parallel()
 	data, _, bob := leave(t)
 	end := time.Now().Add(8 * time.Second).Truncate(time.Second)
 	s := start(t, "after", data, "-fallback-until", end.UTC().Format(time.RFC3339))
-	s.goodUntil(t, bob.Token, end)
+	s.expectValidUntil(t, bob.Token, end)
 	s.expect(t, s.signIn(t, "bob"), "GET", "/api/me", "", 200, "")
-	if out, _ := s.Stop(syscall.SIGTERM); strings.Contains(out, "without an end") {
-		t.Errorf("it says %s", out)
+	if out, _ := s.Stop(syscall.SIGTERM); strings.Contains(out, "without an end date") {
+		t.Errorf("logged a warning about a missing end date, though it has one: %s", out)
 	}
 }
 
-// Trouble is 503, and no reason to look for a JWT.
+// A database error is a 503. A JWT is still accepted while only the tokens cannot
+// be read.
 func TestDatabaseErrorsAre503(t *testing.T) {
 	t.Parallel()
 	s, alice, bob := goOver(t)
@@ -159,7 +162,7 @@ func TestDatabaseErrorsAre503(t *testing.T) {
 	rename := func(from, to string) { s.change(t, "ALTER TABLE "+from+" RENAME TO "+to) }
 	rename("tokenauth_tokens", "away")
 	if a := s.expect(t, token, "GET", "/api/me", "", 503, later); a.Header.Get("Retry-After") == "" {
-		t.Error("it does not tell when to try again")
+		t.Error("got a 503 without Retry-After")
 	}
 	s.expect(t, "", "POST", "/login", `{"username":"bob","password":"`+trialPassword+`"}`, 503, later)
 	s.expect(t, bob.Token, "POST", "/api/refresh", "", 503, later)
@@ -177,7 +180,7 @@ func TestDatabaseErrorsAre503(t *testing.T) {
 	s.expect(t, bob.Token, "GET", "/api/me", "", 200, "")
 }
 
-// Guessing at the old route is held up as it is at the new one.
+// Guesses at the old login route are throttled, as those at /Token are.
 func TestGuessingIsThrottled(t *testing.T) {
 	t.Parallel()
 	s, _, bob := goOver(t)
@@ -185,11 +188,11 @@ func TestGuessingIsThrottled(t *testing.T) {
 		a := s.call(t, "", "POST", "/login", "application/json", fmt.Sprintf(`{"username":"bob","password":"guess %d"}`, i))
 		if a.StatusCode == 429 {
 			if a.body != `{"error":"too many failed logins"}` || a.Header.Get("Retry-After") == "" {
-				t.Errorf("answered %s, to be tried again after %q", a.body, a.Header.Get("Retry-After"))
+				t.Errorf("got a 429 with %s and Retry-After %q, want the old form and a time", a.body, a.Header.Get("Retry-After"))
 			}
 			s.expect(t, bob.Token, "GET", "/api/me", "", 200, "")
 			return
 		}
 	}
-	t.Error("seven guesses were not held up")
+	t.Error("seven guesses were not throttled")
 }

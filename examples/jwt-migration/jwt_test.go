@@ -15,7 +15,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// key is the key of the JWTs.
+// key returns the key that the server signs JWTs with.
 func (s *server) key(t *testing.T) []byte {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.data, "jwt.key"))
@@ -38,8 +38,7 @@ func sign(t *testing.T, method jwt.SigningMethod, key any, claims jwt.MapClaims)
 	return token
 }
 
-// claimsOf are those of a good JWT, with some of them changed; nil leaves one
-// out.
+// claimsOf returns the claims of a valid JWT with changes; nil omits a claim.
 func claimsOf(user session, changes jwt.MapClaims) jwt.MapClaims {
 	claims := jwt.MapClaims{
 		"iss": "reports", "sub": user.User.ID, "name": user.User.Name, "role": user.User.Role,
@@ -51,6 +50,31 @@ func claimsOf(user session, changes jwt.MapClaims) jwt.MapClaims {
 		}
 	}
 	return claims
+}
+
+// The scheme of the Authorization header is case-insensitive (RFC 9110 §11.1).
+func TestBearerSchemeInAnyCase(t *testing.T) {
+	both(t, func(t *testing.T, s *server) {
+		bob := s.login(t, "bob")
+		tokens := []string{bob.Token, sign(t, jwt.SigningMethodHS256, s.key(t), claimsOf(bob, nil))}
+		for _, scheme := range []string{"Bearer", "bearer", "BEARER"} {
+			for _, token := range tokens {
+				r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+s.Addr+"/api/me", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Authorization", scheme+" "+token)
+				response, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response.Body.Close()
+				if response.StatusCode != http.StatusOK {
+					t.Errorf("scheme %s with %.4s…: got %d, want 200", scheme, token, response.StatusCode)
+				}
+			}
+		}
+	})
 }
 
 func TestForgedJWTsAreRefused(t *testing.T) {
@@ -82,7 +106,7 @@ func TestForgedJWTsAreRefused(t *testing.T) {
 			"another role":   strings.Join(parts, "."),
 			"expired":        hs256(jwt.MapClaims{"exp": time.Now().Add(-time.Second).Unix()}),
 			"no expiry":      hs256(jwt.MapClaims{"exp": nil}),
-			"not yet":        hs256(jwt.MapClaims{"nbf": time.Now().Add(time.Hour).Unix()}),
+			"not valid yet":  hs256(jwt.MapClaims{"nbf": time.Now().Add(time.Hour).Unix()}),
 			"another issuer": hs256(jwt.MapClaims{"iss": "others"}),
 			"no issuer":      hs256(jwt.MapClaims{"iss": nil}),
 			"our prefix":     "tat_" + good,
@@ -96,43 +120,43 @@ func TestForgedJWTsAreRefused(t *testing.T) {
 	})
 }
 
-// goodUntil asks again and again: the token must be good first, be refused in
-// the end, and neither at the wrong time.
-func (s *server) goodUntil(t *testing.T, token string, end time.Time) {
+// expectValidUntil calls a route repeatedly. The server must accept the token
+// before the end, and reject it after the end.
+func (s *server) expectValidUntil(t *testing.T, token string, end time.Time) {
 	t.Helper()
-	good := 0
+	accepted := 0
 	for deadline := end.Add(20 * time.Second); ; {
 		asked := time.Now()
 		a := s.call(t, token, "GET", "/api/me", "", "")
 		answered := time.Now()
 		switch a.StatusCode {
 		case http.StatusOK:
-			if good++; !asked.Before(end) {
-				t.Fatalf("it is good %v after its end", asked.Sub(end))
+			if accepted++; !asked.Before(end) {
+				t.Fatalf("accepted the token %v after its end", asked.Sub(end))
 			}
 		case http.StatusUnauthorized:
 			if answered.Before(end) {
-				t.Fatalf("it is refused %v before its end", end.Sub(answered))
+				t.Fatalf("rejected the token %v before its end", end.Sub(answered))
 			}
-			if a.body != unauthorized || good == 0 {
-				t.Errorf("answered %s, after it was good %d times", a.body, good)
+			if a.body != unauthorized || accepted == 0 {
+				t.Errorf("got a 401 with %s after %d accepted requests, want %s after at least one", a.body, accepted, unauthorized)
 			}
 			return
 		default:
-			t.Fatalf("answered %d %s", a.StatusCode, a.body)
+			t.Fatalf("got %d %s, want 200 or 401", a.StatusCode, a.body)
 		}
 		if answered.After(deadline) {
-			t.Fatal("the clock stands still")
+			t.Fatal("a request took more than 20 seconds")
 		}
-		time.Sleep(5 * time.Millisecond) // leaves the processor to other tests
+		time.Sleep(5 * time.Millisecond) // leave processor time to other tests
 	}
 }
 
-// A JWT of the service before is good after, until it expires.
+// Both versions of the service accept a JWT until it expires.
 func TestJWTExpires(t *testing.T) {
 	both(t, func(t *testing.T, s *server) {
 		bob := s.login(t, "bob")
 		end := time.Now().Add(4 * time.Second).Truncate(time.Second)
-		s.goodUntil(t, sign(t, jwt.SigningMethodHS256, s.key(t), claimsOf(bob, jwt.MapClaims{"exp": end.Unix()})), end)
+		s.expectValidUntil(t, sign(t, jwt.SigningMethodHS256, s.key(t), claimsOf(bob, jwt.MapClaims{"exp": end.Unix()})), end)
 	})
 }

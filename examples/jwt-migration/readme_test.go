@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// The calls in the README do what it says.
+// The commands in the README print what it says.
 func TestREADMECalls(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"bash", "curl"} {
@@ -28,7 +28,7 @@ func TestREADMECalls(t *testing.T) {
 		_, rest, _ := strings.Cut(string(readme), opening)
 		script, _, found := strings.Cut(rest, "```\n")
 		if !found {
-			t.Fatalf("the README has no block that begins with %q", opening)
+			t.Fatalf("README.md has no block that begins with %q", opening)
 		}
 		return script
 	}
@@ -49,7 +49,7 @@ func TestREADMECalls(t *testing.T) {
 	me, rest, _ := strings.Cut(out, "\n")
 	jwt, login, found := strings.Cut(rest, "\n")
 	if !found || !strings.Contains(me, `"name":"bob"`) || !strings.HasPrefix(jwt, "eyJ") {
-		t.Fatalf("answered %s", out)
+		t.Fatalf("the commands for before printed %s, want bob's user and a JWT", out)
 	}
 	if out, err := before.Stop(syscall.SIGTERM); err != nil {
 		t.Fatal(err, out)
@@ -59,7 +59,7 @@ func TestREADMECalls(t *testing.T) {
 	for _, want := range []string{me, "tat_\n", `{"token":"tat_…"`, `{"bob":{"requests":2,`, unauthorized} {
 		_, after, found := strings.Cut(out, want)
 		if !found {
-			t.Fatalf("%s is not, or not in its turn, in %s", want, out)
+			t.Fatalf("want %s next in the rest of the output: %s", want, out)
 		}
 		out = after
 	}

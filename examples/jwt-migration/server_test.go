@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/internal/process"
 )
 
-// folder has a program of each version.
+// folder holds the built programs, "before" and "after".
 var folder string
 
 func TestMain(m *testing.M) {
@@ -33,14 +33,14 @@ func TestMain(m *testing.M) {
 
 const trialPassword = "correct horse battery staple"
 
-// A server is a version of the service, running.
+// A server is a running process of one version of the service.
 type server struct {
 	*process.Process
 	data string
 }
 
-// start starts a version of the service on a folder of data, and waits until it
-// listens.
+// start starts a version of the service on a data folder, and waits until it
+// listens. When the test ends, the log must have no secrets in it.
 func start(t *testing.T, version, data string, args ...string) *server {
 	t.Helper()
 	p, err := process.Start(filepath.Join(folder, version), append([]string{"-port", "0", "-data", data}, args...)...)
@@ -54,7 +54,7 @@ func start(t *testing.T, version, data string, args ...string) *server {
 		}
 		for _, secret := range []string{"tat_", "eyJ", "$2a$", trialPassword} {
 			if strings.Contains(out, secret) {
-				t.Errorf("the log has %s", secret)
+				t.Errorf("the log contains the secret %s", secret)
 			}
 		}
 	})
@@ -78,7 +78,7 @@ type answer struct {
 	body string
 }
 
-// call sends a request, with a token unless it is "".
+// call sends a request. An empty token means no Authorization header.
 func (s *server) call(t *testing.T, token, method, path, contentType, body string) answer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+s.Addr+path, strings.NewReader(body))
@@ -101,18 +101,18 @@ func (s *server) call(t *testing.T, token, method, path, contentType, body strin
 	return answer{response, string(text)}
 }
 
-// expect calls a route and compares what it answers. A body of "" is not looked
-// at.
+// expect calls a route and compares the response. If want is "", the body may be
+// anything.
 func (s *server) expect(t *testing.T, token, method, path, body string, status int, want string) answer {
 	t.Helper()
 	a := s.call(t, token, method, path, "application/json", body)
 	if a.StatusCode != status || want != "" && a.body != want {
-		t.Errorf("%s %s answered %d %s, want %d %s", method, path, a.StatusCode, a.body, status, want)
+		t.Errorf("%s %s: got %d %s, want %d %s", method, path, a.StatusCode, a.body, status, want)
 	}
 	return a
 }
 
-// A session is what /login and /api/refresh answer, and nothing else.
+// A session is the whole response of /login and /api/refresh.
 type session struct {
 	Token   string    `json:"token"`
 	Expires time.Time `json:"expires"`
@@ -131,7 +131,7 @@ func (a answer) session(t *testing.T) (got session) {
 		t.Fatal(err)
 	}
 	if a.Header.Get("Cache-Control") != "no-store" {
-		t.Error("the token may be cached")
+		t.Errorf("got Cache-Control %q, want no-store", a.Header.Get("Cache-Control"))
 	}
 	return got
 }
@@ -141,7 +141,7 @@ func (s *server) login(t *testing.T, name string) session {
 	return s.expect(t, "", "POST", "/login", `{"username":"`+name+`","password":"`+trialPassword+`"}`, 200, "").session(t)
 }
 
-// signIn signs in as new clients do.
+// signIn signs in at /Token, as new clients do, and returns the access token.
 func (s *server) signIn(t *testing.T, name string) string {
 	t.Helper()
 	form := url.Values{"grant_type": {"password"}, "username": {name}, "password": {trialPassword}}
@@ -150,7 +150,7 @@ func (s *server) signIn(t *testing.T, name string) string {
 		AccessToken string `json:"access_token"`
 	}
 	if err := json.Unmarshal([]byte(a.body), &grant); err != nil || a.StatusCode != 200 {
-		t.Fatalf("/Token answered %d %s", a.StatusCode, a.body)
+		t.Fatalf("POST /Token: got %d %s, want 200 and JSON", a.StatusCode, a.body)
 	}
 	return grant.AccessToken
 }

@@ -1,5 +1,5 @@
-// Package jwtmigration_test runs the service as it was before and as it is
-// after.
+// Package jwtmigration_test runs both versions of the service: before and after
+// the move to the Token API.
 package jwtmigration_test
 
 import (
@@ -20,11 +20,11 @@ func TestLogin(t *testing.T) {
 		began := time.Now()
 		got := s.login(t, "alice")
 		if got.User.Name != "alice" || got.User.Role != "admin" || got.User.ID == "" || got.Token == "" {
-			t.Errorf("it is %+v", got)
+			t.Errorf("got session %+v, want one of alice, an admin", got)
 		}
 		const lifetime = 30 * 24 * time.Hour
 		if d := got.Expires.Sub(began); d < lifetime-2*time.Second || d > lifetime+time.Minute {
-			t.Errorf("it is good for %v", d)
+			t.Errorf("the token expires in %v, want %v", d, lifetime)
 		}
 		for _, body := range []string{`{"username":"alice","password":"guess"}`, `{"username":"nobody","password":"guess"}`, `{}`} {
 			s.expect(t, "", "POST", "/login", body, 401, wrong)
@@ -48,7 +48,7 @@ func TestRoutes(t *testing.T) {
 
 		again := s.expect(t, bob.Token, "POST", "/api/refresh", "", 200, "").session(t)
 		if again.User != bob.User || again.Token == bob.Token && !strings.HasPrefix(again.Token, "eyJ") {
-			t.Errorf("it is %+v", again)
+			t.Errorf("got session %+v after a refresh, want a new token for %+v", again, bob.User)
 		}
 		s.expect(t, again.Token, "GET", "/api/reports", "", 200, "")
 

@@ -12,9 +12,9 @@ import (
 
 var _ tokenauth.Lister = (*store)(nil)
 
-// List returns all tokens of a user, expired or not. It is an ability that a
-// storage may have beside its four methods. A token that cannot be read is good
-// for nothing, and is left out.
+// List returns all tokens of a user, expired or not. It is optional: see
+// [tokenauth.Lister]. It omits tokens that cannot be decoded, and then also
+// returns [tokenauth.ErrCorrupt].
 func (s *store) List(_ context.Context, u tokenauth.UserKey) (list []tokenauth.Token, err error) {
 	var unread error
 	err = s.db.View(func(tx *bolt.Tx) error {

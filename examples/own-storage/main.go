@@ -1,10 +1,10 @@
-// Own-storage serves the Token API on a storage of its own: a file that bbolt
-// keeps, in less than a hundred lines (store.go).
+// Own-storage serves the Token API on its own implementation of
+// [tokenauth.Storage]: a bbolt file, in less than a hundred lines (store.go).
 //
 //	go run ./examples/own-storage [-port PORT] [-file FILE]
 //
-// Its users are in memory, with a password that everybody knows, so it listens
-// on the loopback address only.
+// Its users are in memory, with a public password, so it listens on a loopback
+// address only.
 package main
 
 import (
@@ -39,9 +39,9 @@ func main() {
 	}
 }
 
-// run serves until the context ends.
+// run serves until the context is canceled.
 func run(ctx context.Context, port, file string) error {
-	// The file belongs to one process; another that wants it waits so long.
+	// Only one process can open the file. Another one fails after the timeout.
 	db, err := bolt.Open(file, 0o600, &bolt.Options{Timeout: time.Second})
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", file, err)
@@ -64,7 +64,7 @@ func run(ctx context.Context, port, file string) error {
 	purged := make(chan struct{})
 	go func() {
 		defer close(purged)
-		auth.Run(background) // removes expired tokens, as the store is a Purger
+		auth.Run(background) // calls Purge of the store from time to time
 	}()
 	defer func() { stopBackground(); <-purged }()
 	return serve(ctx, port, routes(auth))
@@ -81,7 +81,8 @@ func routes(auth *tokenauth.Service) http.Handler {
 	return r
 }
 
-// serve returns once the requests under way when the context ended are done.
+// serve serves until the context is canceled. It then waits up to 10 seconds for
+// the requests in progress.
 func serve(ctx context.Context, port string, h http.Handler) error {
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
 	if err != nil {
@@ -115,9 +116,9 @@ Sign in:
   HOST=http://%[1]s
   curl "$HOST/Token" -d grant_type=password -d username=alice -d password=password
 
-Then, with the access_token of the answer:
+Then, with the access_token of the response:
 
   curl -H "Authorization: Bearer $TOKEN" "$HOST/me"
 
-The token outlives a restart. Sign in again, and it is refused. Ctrl-C stops.
+The token stays valid over a restart. A new sign-in ends it. Ctrl-C stops.
 `

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// In a process that a test has started, this is set: it is the service.
+// A test sets this variable to run the test binary as the service.
 const serviceVariable = "OWN_STORAGE_TEST_SERVICE"
 
 func TestMain(m *testing.M) {
@@ -26,8 +26,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// start starts the service, and returns where it listens and how to stop it,
-// which says how it ended.
+// start starts the service and returns its URL. The function stop sends SIGTERM
+// and returns the error of the process.
 func start(t *testing.T, file string) (host string, stop func() error) {
 	t.Helper()
 	program, err := os.Executable()
@@ -49,7 +49,7 @@ func start(t *testing.T, file string) (host string, stop func() error) {
 	line, _ := lines.ReadString('\n')
 	host = regexp.MustCompile(`http://[0-9.]+:[0-9]+`).FindString(line)
 	if host == "" {
-		t.Fatalf("it does not start: %v, %s%s", cmd.Wait(), line, stderr.String())
+		t.Fatalf("the service did not start: %v, %s%s", cmd.Wait(), line, stderr.String())
 	}
 	return host, func() error {
 		cmd.Process.Signal(syscall.SIGTERM)
@@ -74,6 +74,7 @@ func signIn(t *testing.T, host, password string) (status int, accessToken string
 	return response.StatusCode, body.AccessToken
 }
 
+// expect calls /me and compares the status.
 func expect(t *testing.T, host, accessToken string, want int) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", host+"/me", nil)
@@ -87,17 +88,17 @@ func expect(t *testing.T, host, accessToken string, want int) {
 	}
 	defer response.Body.Close()
 	if body, _ := io.ReadAll(response.Body); response.StatusCode != want {
-		t.Errorf("/me answered %d %s, want %d", response.StatusCode, body, want)
+		t.Errorf("/me: got %d %s, want %d", response.StatusCode, body, want)
 	}
 }
 
-// A token is good until the next sign-in, over a restart too.
-func TestService(t *testing.T) {
+// A token is valid until the next sign-in, also after a restart.
+func TestTokenSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens.db")
 	host, stop := start(t, file)
 	if status, _ := signIn(t, host, "wrong"); status != 400 {
-		t.Errorf("a wrong password got %d", status)
+		t.Errorf("wrong password: got %d, want 400", status)
 	}
 	_, first := signIn(t, host, "password")
 	expect(t, host, first, 200)
@@ -105,13 +106,13 @@ func TestService(t *testing.T) {
 	expect(t, host, first, 401)
 	expect(t, host, second, 200)
 	if err := stop(); err != nil {
-		t.Fatal("it ended with ", err)
+		t.Fatal("the service failed after SIGTERM: ", err)
 	}
 
 	host, stop = start(t, file)
 	expect(t, host, second, 200)
 	expect(t, host, first, 401)
 	if err := stop(); err != nil {
-		t.Fatal("it ended with ", err)
+		t.Fatal("the service failed after SIGTERM: ", err)
 	}
 }

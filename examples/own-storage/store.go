@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A store keeps tokens in a file. A token's key is its slot, so there is one in
-// each, and the tokens of a user stand side by side.
+// A store keeps tokens in a bbolt file. The key of a token is its slot, so each
+// slot has one token. The keys of a user's tokens are next to each other.
 type store struct{ db *bolt.DB }
 
 var bucket = []byte("tokens")
@@ -27,12 +27,12 @@ func newStore(db *bolt.DB) (*store, error) {
 func key(s tokenauth.Slot) []byte { return append(s.User[:], s.Client[:]...) }
 
 func (s *store) Replace(ctx context.Context, t tokenauth.Token) error {
-	t.Replaced = tokenauth.Digest{} // unless there is one
+	t.Replaced = tokenauth.Digest{} // if the slot is empty
 	_, err := s.change(ctx, key(t.Slot), func(old tokenauth.Token) bool { t.Replaced = old.Digest; return true }, &t)
 	return err
 }
 
-// Find reads memory, and waits for nothing that its context could end.
+// Find needs no context: it reads memory and does not wait for writes.
 func (s *store) Find(_ context.Context, slot tokenauth.Slot) (t tokenauth.Token, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
 		if value := tx.Bucket(bucket).Get(key(slot)); value != nil {
@@ -53,7 +53,7 @@ func (s *store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return err
 }
 
-// Purge goes by the first byte of the keys: they are hashes, so that is even.
+// Purge has a transaction for each first byte of a key: keys are hashes.
 func (s *store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	expired := func(t tokenauth.Token) bool { return !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(expiredBefore) }
 	for i := 0; i < 256 && err == nil; i++ {
@@ -64,26 +64,26 @@ func (s *store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	return removed, err
 }
 
-// change is a transaction that removes what goes of the tokens under a prefix,
-// and then stores one, if any. It fails if the context ends before the commit.
+// change removes the tokens with a prefix for which goes returns true, and stores
+// put unless it is nil, in one transaction. It fails if the context ends first.
 func (s *store) change(ctx context.Context, prefix []byte, goes func(tokenauth.Token) bool, put *tokenauth.Token) (int64, error) {
 	var n int64
 	done := make(chan error, 1)
-	go func() { // since bbolt knows no contexts, and a disk may hang
+	go func() { // because bbolt does not support contexts, and a disk may hang
 		done <- s.db.Update(func(tx *bolt.Tx) (err error) {
 			tokens := tx.Bucket(bucket)
 			c := tokens.Cursor()
 			for k, v := c.Seek(prefix); err == nil && bytes.HasPrefix(k, prefix); {
-				var t tokenauth.Token // stays zero if v cannot be read
+				var t tokenauth.Token // stays zero if v cannot be decoded
 				if _ = t.UnmarshalBinary(v); !goes(t) {
 					k, v = c.Next()
 					continue
 				}
 				n, err = n+1, c.Delete()
-				k, v = c.Seek(k) // Next would skip one
+				k, v = c.Seek(k) // after Delete, Next would skip a key
 			}
 			if err == nil && put != nil {
-				value, _ := put.MarshalBinary() // returns no error
+				value, _ := put.MarshalBinary() // never fails
 				err = tokens.Put(key(put.Slot), value)
 			}
 			return cmp.Or(err, ctx.Err())

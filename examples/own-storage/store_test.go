@@ -20,8 +20,8 @@ func TestStorage(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) tokenauth.Storage { return open(t) })
 }
 
-// open returns an empty store. Tests outlive no power cut, so they need not wait
-// for the disk.
+// open returns an empty store. NoSync makes it fast: no test depends on data
+// that survives a crash.
 func open(t *testing.T) *store {
 	t.Helper()
 	db, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"), 0o600, &bolt.Options{NoSync: true})
@@ -52,7 +52,7 @@ func token(user, client string, digest byte) tokenauth.Token {
 	}
 }
 
-// The README promises it.
+// store.go has less than 100 lines, as the README says.
 func TestStoreIsShort(t *testing.T) {
 	t.Parallel()
 	code, err := os.ReadFile("store.go")
@@ -60,13 +60,13 @@ func TestStoreIsShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := bytes.Count(code, []byte("\n")); n >= 100 {
-		t.Errorf("store.go has %d lines", n)
+		t.Errorf("store.go has %d lines, want less than 100", n)
 	}
 }
 
-// A write that cannot begin returns when its context ends, and is not done
-// later.
-func TestReturnsWhenContextEnds(t *testing.T) {
+// A write that waits for another one returns when its context ends. It changes
+// nothing later.
+func TestWriteReturnsWhenContextEnds(t *testing.T) {
 	t.Parallel()
 	s, first := open(t), token("alice", "", 1)
 	if err := s.Replace(t.Context(), first); err != nil {
@@ -84,13 +84,13 @@ func TestReturnsWhenContextEnds(t *testing.T) {
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		if err := write(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s returned %v", name, err)
+			t.Errorf("%s returned %v, want %v", name, err, context.DeadlineExceeded)
 		}
 		cancel()
 	}
-	// Reading goes on meanwhile.
+	// A read does not wait for the write.
 	if found, err := s.Find(t.Context(), first.Slot); err != nil || found.Digest != first.Digest {
-		t.Errorf("found %v, error %v", found.Digest, err)
+		t.Errorf("Find returned digest %v, error %v, want %v", found.Digest, err, first.Digest)
 	}
 	if err := busy.Rollback(); err != nil {
 		t.Fatal(err)
@@ -101,12 +101,13 @@ func TestReturnsWhenContextEnds(t *testing.T) {
 	}
 	found, err := s.Find(t.Context(), first.Slot)
 	if err != nil || found.Digest != third.Digest || found.Replaced != first.Digest {
-		t.Errorf("found %v, which replaced %v, error %v", found.Digest, found.Replaced, err)
+		t.Errorf("Find returned %v with Replaced %v, error %v, want %v with %v", found.Digest, found.Replaced, err, third.Digest, first.Digest)
 	}
 }
 
-// A token that cannot be read is refused, and in nobody's way.
-func TestRubbish(t *testing.T) {
+// Find and List return ErrCorrupt for a token that cannot be decoded. Replace and
+// RevokeUser still work on its slot.
+func TestCorruptToken(t *testing.T) {
 	t.Parallel()
 	s, slot := open(t), tokenauth.SlotOf("alice", "")
 	spoil := func() {
@@ -125,11 +126,11 @@ func TestRubbish(t *testing.T) {
 	spoil()
 	is(tokenauth.ErrCorrupt)
 	if n, err := s.Purge(t.Context(), time.Now()); n != 0 || err != nil {
-		t.Errorf("Purge removed %d, error %v", n, err)
+		t.Errorf("Purge removed %d, error %v, want 0", n, err)
 	}
-	is(tokenauth.ErrCorrupt) // a later version might read it
+	is(tokenauth.ErrCorrupt) // Purge keeps it: a later version may decode it
 	if list, err := s.List(t.Context(), slot.User); len(list) != 0 || !errors.Is(err, tokenauth.ErrCorrupt) {
-		t.Errorf("List returned %v, error %v", list, err)
+		t.Errorf("List returned %v, error %v, want none and %v", list, err, tokenauth.ErrCorrupt)
 	}
 	if err := s.Revoke(t.Context(), slot, tokenauth.Digest{1}); err != nil {
 		t.Error(err)
@@ -163,7 +164,7 @@ func TestList(t *testing.T) {
 		}
 		for _, found := range list {
 			if found.Principal.UserID != user {
-				t.Errorf("a token of %s in the list of %s", found.Principal.UserID, user)
+				t.Errorf("List of %s returned a token of %s", user, found.Principal.UserID)
 			}
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// trialUsers are users in memory. A service looks them up in the table that it
-// has.
+// trialUsers returns users in memory. A real service looks its users up in its
+// own table.
 func trialUsers() (*password.Authenticator, error) {
 	hash, err := password.Hash("password")
 	if err != nil {

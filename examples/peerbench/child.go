@@ -14,17 +14,16 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// Some things are measured between processes. The others are this program
-// again, run as
+// Some measurements need several processes. The program starts itself again as
 //
 //	peerbench child ROLE [ARGUMENT …]
 //
-// A child says in one line of JSON that it is ready, and ends with its standard
-// input, and so with its parent.
+// A child writes a line of JSON when it is ready. It ends at the end of its
+// standard input, which comes at the latest when its parent ends.
 const childCommand = "child"
 
-// roles are what a child can be. Each gets the arguments behind its name, and
-// calls ready when it is.
+// roles are the functions that a child can run, by ROLE. They get the arguments
+// after it, and call ready with the message for the parent.
 var roles = map[string]func(tb testing.TB, args []string, ready func(any)){
 	"serve":      serveContestant,
 	"quickstart": serveQuickstart,
@@ -48,18 +47,18 @@ func child(args []string) {
 	}
 }
 
-// untilParentEnds returns when the standard input does.
+// untilParentEnds waits for the end of the standard input.
 func untilParentEnds() { io.Copy(io.Discard, os.Stdin) }
 
-// A process is a child as its parent sees it.
+// A process is a running child, seen from its parent.
 type process struct {
 	in   io.WriteCloser
 	out  *bufio.Reader
-	stop func() // and wait for its end
+	stop func() // closes in and waits until the child has ended
 }
 
-// startChild starts a child and waits until it is ready; what it said then goes
-// to ready.
+// startChild starts a child, waits until it is ready, and decodes its message
+// into ready.
 func startChild(tb testing.TB, ready any, args ...string) *process {
 	tb.Helper()
 	program, err := os.Executable()

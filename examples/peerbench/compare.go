@@ -10,38 +10,38 @@ import (
 	"time"
 )
 
-// An operation is one of several that are compared. Its run does the operation
-// so many times, on as many goroutines as it likes, and returns when all are
+// An operation is one of several that are compared. run does the operation the
+// given number of times, on one or more goroutines, and returns when all are
 // done.
 type operation struct {
 	name  string
 	run   func(amount) error
-	least int // in a slice, however long that takes; 0 for one
+	least int // minimum number in a slice, even if the slice gets longer; 0 means 1
 }
 
-// An amount is how many times an operation is done.
+// An amount is the number of times that an operation is done.
 type amount struct {
 	total int
-	// If each is not zero, every goroutine does the operation at least so often,
-	// and all go on until the last one has. There may be more than total then.
+	// If each is not zero, every goroutine does the operation at least that
+	// often, and all continue until the last one has. The sum may exceed total.
 	each int
 }
 
-// warmUp comes before an operation is timed. Its goroutines are all at work at
-// the same moment, so that it opens the connections and prepares the statements
-// that it will have. PostgreSQL plans the first five runs of a statement on a
-// connection differently.
+// warmUp is done before an operation is timed. All goroutines of the operation
+// run at the same time, which opens all connections and prepares all statements.
+// PostgreSQL plans the first five executions of a statement on a connection
+// differently.
 var warmUp = amount{total: 2000, each: 16}
 
-// A plan says how long to compare. A machine has faster and slower seconds, so
-// in each cycle every operation has a turn of one slice, and what is compared
-// are the sums over the cycles of a round.
+// A plan defines how long a comparison takes. The speed of a machine varies from
+// second to second. So in each cycle every operation has a turn of one slice, and
+// a round adds up the times of its cycles.
 type plan struct {
-	rounds int // an odd number, so that the median is one of them
+	rounds int // odd, so that the median is one of the rounds
 	cycles int // in a round
 	slice  time.Duration
-	before func() // each slice; nil for nothing
-	short  bool   // also what is not done in rounds
+	before func() // called before each slice unless nil
+	short  bool   // also shortens measurements without rounds
 }
 
 // of returns the plan with other slices and cycles.
@@ -50,7 +50,7 @@ func (p plan) of(slice time.Duration, cycles int) plan {
 	return p
 }
 
-// A figure is what one operation took, in nanoseconds, in each round.
+// A figure is the time of one operation, in nanoseconds, in each round.
 type figure struct {
 	name   string
 	rounds []float64
@@ -58,11 +58,11 @@ type figure struct {
 
 func (f figure) median() float64 { return median(f.rounds) }
 
-// perSecond returns how many operations there were in a second.
+// perSecond returns the number of operations per second.
 func (f figure) perSecond() float64 { return 1e9 / f.median() }
 
-// over returns how many times as long as g the operation took: the median of
-// the rounds' ratios, since the two shared each round's luck.
+// over returns the ratio of the operation's time to that of g. It is the median
+// of the ratios of all rounds, since the speed of the machine varies by round.
 func (f figure) over(g figure) float64 {
 	ratios := make([]float64, len(f.rounds))
 	for i := range ratios {
@@ -71,7 +71,7 @@ func (f figure) over(g figure) float64 {
 	return median(ratios)
 }
 
-// named finds figures by their names.
+// named returns the figures by name.
 func named(figures []figure) map[string]figure {
 	by := make(map[string]figure)
 	for _, f := range figures {
@@ -105,7 +105,7 @@ func (p plan) compare(operations ...operation) ([]figure, error) {
 	for round := range p.rounds {
 		for cycle := range p.cycles {
 			for turn := range operations {
-				// Nobody always comes behind the same one.
+				// The order changes, so that no operation always follows the same one.
 				i := (turn + cycle + round) % len(operations)
 				if p.before != nil {
 					p.before()
@@ -121,11 +121,10 @@ func (p plan) compare(operations ...operation) ([]figure, error) {
 	return figures, nil
 }
 
-// calibrate returns how often the operation can be done in a slice. It believes
-// that only when two runs say so: a pause of the machine would make a slice of a
-// few calls.
+// calibrate returns how often the operation can be done in a slice. Two runs must
+// confirm it: a single run may be slow because the machine paused.
 func (p plan) calibrate(o operation) (int, error) {
-	long := 0 // runs, one behind the other, of half a slice or more
+	long := 0 // successive runs of half a slice or more
 	for n := max(16, o.least); ; {
 		began := time.Now()
 		if err := o.run(amount{total: n}); err != nil {
@@ -144,15 +143,16 @@ func (p plan) calibrate(o operation) (int, error) {
 	}
 }
 
-// collect is for plan.before: nobody begins with the garbage of another.
+// collect is for plan.before. It removes the garbage of the operation before.
 func collect() { runtime.GC() }
 
-// spread does an operation on some goroutines, which take batches of it. It
-// calls worker once on each of them, for what does it once.
+// spread does an operation on several goroutines, which take batches of it. It
+// calls worker once on each goroutine. The returned function does the operation
+// once.
 func spread(goroutines int, a amount, batch int, worker func(goroutine int) func(i int) error) error {
 	var (
 		next    atomic.Int64
-		behind  atomic.Int64 // goroutines that have not done a.each
+		behind  atomic.Int64 // number of goroutines with less than a.each done
 		stopped atomic.Bool
 		wg      sync.WaitGroup
 		once    sync.Once
@@ -191,11 +191,10 @@ func spread(goroutines int, a amount, batch int, worker func(goroutine int) func
 	return failed
 }
 
-// garbage returns how many objects, and how many bytes, an operation leaves on
-// the heap.
+// garbage returns how many objects and bytes an operation allocates.
 func garbage(o operation) (objects, bytes float64, err error) {
 	const n = 4000
-	if err := o.run(amount{total: n}); err != nil { // what is only allocated once
+	if err := o.run(amount{total: n}); err != nil { // makes the allocations that are made only once
 		return 0, 0, err
 	}
 	var before, after runtime.MemStats

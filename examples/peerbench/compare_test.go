@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// In a bubble a figure is exact.
+// These tests run in a synctest bubble, where time is exact.
 
 func TestCompareTakesTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -25,18 +25,18 @@ func TestCompareTakesTurns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// After the calibrations nobody is always the second.
+		// After the calibration, each operation is sometimes first.
 		if got, want := strings.Join(turns, ""), "abba"+"baab"+"abba"; !strings.HasSuffix(got, want) {
-			t.Errorf("the turns are %s, want …%s", got, want)
+			t.Errorf("got turns %s, want …%s", got, want)
 		}
 		if ratio := figures[1].over(figures[0]); ratio != 4 {
-			t.Errorf("b takes %v times as long as a, want 4", ratio)
+			t.Errorf("b over a is %v, want 4", ratio)
 		}
 	})
 }
 
-// The first calls of each goroutine open a connection and prepare a statement.
-// They are no part of a figure, and no reason for slices of a few calls.
+// The first calls of each goroutine are slow: they open a connection and prepare
+// a statement. compare must not time them or calibrate with them.
 func TestCompareWarmsUpEveryGoroutine(t *testing.T) {
 	const (
 		goroutines = 256
@@ -45,8 +45,8 @@ func TestCompareWarmsUpEveryGoroutine(t *testing.T) {
 		slice      = 200 * time.Millisecond
 	)
 	for name, slow := range map[string]func(goroutine int) time.Duration{
-		"all alike": func(int) time.Duration { return 500 * time.Millisecond },
-		// The others would do all of the warm-up meanwhile.
+		"all goroutines": func(int) time.Duration { return 500 * time.Millisecond },
+		// Without amount.each, the others would finish the warm-up first.
 		"one goroutine": func(g int) time.Duration {
 			if g == goroutines-1 {
 				return 2 * time.Second
@@ -82,23 +82,23 @@ func TestCompareWarmsUpEveryGoroutine(t *testing.T) {
 					t.Fatal(err)
 				}
 				if n := slowCalls.Load(); n > 0 {
-					t.Errorf("%d first calls of a goroutine are in the figures", n)
+					t.Errorf("%d slow first calls were timed, want 0", n)
 				}
 				const inSlice = goroutines * int64(slice/fast)
 				if n := timedCalls.Load() / 6; n < inSlice/2 || n > 2*inSlice {
-					t.Errorf("a slice has %d calls, want about %d", n, inSlice)
+					t.Errorf("a slice had %d calls, want about %d", n, inSlice)
 				}
 				const want = float64(fast) / goroutines
 				if got := figures[0].median(); got < 0.9*want || got > 1.1*want {
-					t.Errorf("an operation takes %v ns, want about %v", got, want)
+					t.Errorf("an operation took %v ns, want about %v", got, want)
 				}
 			})
 		})
 	}
 }
 
-// A pause of the machine in the first run does not make the slices short.
-func TestCalibrateDoesNotBelieveOneRun(t *testing.T) {
+// A pause of the machine in the first run does not shorten the slices.
+func TestCalibrateIgnoresOnePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		paused := false
 		n, err := plan{slice: 100 * time.Millisecond}.calibrate(operation{name: "paused once", run: func(a amount) error {
@@ -110,12 +110,12 @@ func TestCalibrateDoesNotBelieveOneRun(t *testing.T) {
 			return nil
 		}})
 		if err != nil || n < 9_000 || n > 11_000 {
-			t.Errorf("a slice is to have %d calls (%v), want about 10,000", n, err)
+			t.Errorf("calibrate returned %d calls, error %v, want about 10,000", n, err)
 		}
 	})
 }
 
-// Many goroutines are compared at work, also if all of them are slow.
+// A slice has calls for all goroutines, even if the calls take longer than it.
 func TestSlicesHaveWorkForEveryGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const goroutines = 64
@@ -128,7 +128,7 @@ func TestSlicesHaveWorkForEveryGoroutine(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, want := figures[0].median(), float64(time.Second)/goroutines; got != want {
-			t.Errorf("an operation takes %v ns, want %v", got, want)
+			t.Errorf("an operation took %v ns, want %v", got, want)
 		}
 	})
 }
@@ -147,17 +147,17 @@ func TestSpread(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := all.Load(); n < int64(a.total) || a.each == 0 && n != int64(a.total) {
-			t.Errorf("%+v: there were %d", a, n)
+			t.Errorf("%+v: spread made %d calls", a, n)
 		}
 		for g, n := range calls {
 			if n < a.each {
-				t.Errorf("%+v: goroutine %d did %d", a, g, n)
+				t.Errorf("%+v: goroutine %d made %d calls, want at least %d", a, g, n, a.each)
 			}
 		}
 	}
 }
 
-// A goroutine that fails never does its share, and nobody waits for it.
+// If a goroutine fails, the others do not wait for its share of calls.
 func TestSpreadEndsWithFirstError(t *testing.T) {
 	failure := errors.New("no connection")
 	err := spread(4, amount{total: 1000, each: 100}, 1, func(g int) func(int) error {

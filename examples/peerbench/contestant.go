@@ -13,23 +13,22 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A contestant is one way of telling who is calling, in front of the routes of
-// a Gin engine. Each refuses what is no good, and lets the handler behind it
-// know the user.
+// A contestant is a Gin engine with one of the compared middlewares. It refuses
+// invalid requests, and passes the user on to the handler.
 type contestant struct {
 	name    string
 	handler http.Handler
-	good    []*http.Request // a request of each user
-	bad     []*http.Request // to be refused
+	good    []*http.Request // one valid request of each user
+	bad     []*http.Request // invalid requests
 }
 
-// A maker makes a contestant for the users.
+// A maker creates a contestant with a credential for each of the users.
 type maker struct {
 	name string
 	make func(tb testing.TB, name string, users []tokenauth.Principal) contestant
 }
 
-// contestants are those that run in this process, the bare route first.
+// contestants are the compared middlewares, and a route without one.
 var contestants = []maker{
 	{bareName, bare},
 	{floorNames[0], floorSyncMap},
@@ -47,7 +46,7 @@ var contestants = []maker{
 	{"gin-contrib/sessions, cookie store", ginSessionCookie},
 }
 
-// The names of those that are compared with each other.
+// Names of the contestants that ratios compare.
 const (
 	bareName      = "bare Gin"
 	oursName      = "this project, cached"
@@ -58,8 +57,8 @@ const (
 
 var floorNames = [2]string{"ideal floor, sync.Map", "ideal floor, RWMutex map"}
 
-// user returns the principal number i: as many strings as a user of a real
-// service has, and as long.
+// user returns the i-th principal. Its strings are as long as those of users in
+// real services.
 func user(i int) tokenauth.Principal {
 	return tokenauth.Principal{
 		UserID:   fmt.Sprintf("%08x-0000-4000-8000-%012x", uint32(i)*2654435761, i),
@@ -77,14 +76,15 @@ func users(n int) []tokenauth.Principal {
 	return users
 }
 
-// The routes. What is measured is whoPath's twin that answers nothing.
+// The routes. Measurements call path, which answers 204. Tests call whoPath,
+// which answers with the user's ID.
 const (
 	path    = "/me"
 	whoPath = "/who"
 )
 
-// engine returns an engine with the guard in front of its routes. What who
-// returns, as the contestant's users would ask for it, is the ID of the user.
+// engine returns an engine with the guard in front of its routes. who returns the
+// ID of the authenticated user in the way that the contestant documents.
 func engine(guard gin.HandlerFunc, who func(*gin.Context) string) *gin.Engine {
 	return engineOf(guard, who, func(c *gin.Context) { c.Status(http.StatusNoContent) })
 }
@@ -100,7 +100,7 @@ func engineOf(guard gin.HandlerFunc, who func(*gin.Context) string, handler gin.
 }
 
 func request() *http.Request {
-	r, err := http.NewRequest("GET", path, http.NoBody) // as a server has it
+	r, err := http.NewRequest("GET", path, http.NoBody) // as in a request that a server receives
 	if err != nil {
 		panic(err)
 	}
@@ -114,7 +114,7 @@ func bearer(accessToken string) *http.Request {
 	return r
 }
 
-// tampered changes a letter in the last third of a token.
+// tampered returns the token with a letter changed in its last third.
 func tampered(accessToken string) string {
 	b := []byte(accessToken)
 	if i := len(b) * 5 / 6; b[i] == 'A' {
@@ -125,8 +125,8 @@ func tampered(accessToken string) string {
 	return string(b)
 }
 
-// withBearers fills in the requests of a contestant whose users have these
-// access tokens.
+// withBearers returns the contestant with requests that have these access tokens,
+// one for each user.
 func (c contestant) withBearers(accessTokens []string) contestant {
 	for _, t := range accessTokens {
 		c.good = append(c.good, bearer(t))
@@ -135,15 +135,16 @@ func (c contestant) withBearers(accessTokens []string) contestant {
 	return c
 }
 
-// check reports whether the contestant does what it is there for.
+// check returns an error unless the contestant accepts valid requests, identifies
+// their users, and refuses invalid requests.
 func (c contestant) check(users []tokenauth.Principal) error {
-	// Some log what they refuse.
+	// Some contestants log refused requests.
 	logger := slog.Default()
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	defer slog.SetDefault(logger)
 	for i, r := range c.good {
 		if got := answer(c.handler, r, path); got.Code != http.StatusNoContent {
-			return fmt.Errorf("%s: a good request is answered with %d", c.name, got.Code)
+			return fmt.Errorf("%s: a valid request got %d, want 204", c.name, got.Code)
 		}
 		if got := answer(c.handler, r, whoPath); got.Code != http.StatusOK || got.Body.String() != users[i].UserID {
 			return fmt.Errorf("%s: the user is %q (%d), want %q", c.name, got.Body, got.Code, users[i].UserID)
@@ -151,7 +152,7 @@ func (c contestant) check(users []tokenauth.Principal) error {
 	}
 	for i, r := range c.bad {
 		if got := answer(c.handler, r, path); got.Code != http.StatusUnauthorized {
-			return fmt.Errorf("%s: bad request %d is answered with %d", c.name, i, got.Code)
+			return fmt.Errorf("%s: invalid request %d got %d, want 401", c.name, i, got.Code)
 		}
 	}
 	return nil
@@ -165,15 +166,15 @@ func answer(h http.Handler, template *http.Request, path string) *httptest.Respo
 	return w
 }
 
-// serve returns the operation of serving a good request.
+// serve returns the operation that serves a valid request.
 func (c contestant) serve(goroutines int) operation {
 	return operation{name: c.name, run: func(a amount) error {
 		return spread(goroutines, a, 32, func(g int) func(int) error {
 			w := &blank{header: make(http.Header)}
 			r := new(http.Request)
 			return func(i int) error {
-				// What a contestant leaves in a request or in the headers must
-				// not help, or burden, its next one.
+				// A new copy, so that a contestant cannot keep data in a request
+				// or in the headers for the next one.
 				*r = *c.good[(g*7+i)%len(c.good)]
 				clear(w.header)
 				w.status = 0
@@ -184,7 +185,7 @@ func (c contestant) serve(goroutines int) operation {
 	}}
 }
 
-// blank is a ResponseWriter that costs nothing.
+// blank is an [http.ResponseWriter] that discards the response.
 type blank struct {
 	header http.Header
 	status int
@@ -194,5 +195,5 @@ func (b *blank) Header() http.Header         { return b.header }
 func (b *blank) Write(p []byte) (int, error) { return len(p), nil }
 func (b *blank) WriteHeader(status int)      { b.status = status }
 
-// cores is how many goroutines serve requests.
+// cores returns the number of goroutines that serve requests.
 func cores() int { return runtime.GOMAXPROCS(0) }

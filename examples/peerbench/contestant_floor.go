@@ -15,9 +15,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The ideal floor is the least that a look-up on each request can do: digest
-// the token, find the digest in one map, compare, look at the time. It has no
-// bound, no revocation from elsewhere, no roles and no error format.
+// The ideal floor is the smallest possible look-up on each request: digest the
+// token, find the digest in a map, compare, check the expiry. It has no size
+// limit, no revocation, no roles and no error format.
 
 type floorPrincipal struct {
 	digest  [sha256.Size]byte

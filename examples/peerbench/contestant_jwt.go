@@ -21,8 +21,9 @@ func randomKey(size int) []byte {
 	return key
 }
 
-// ginJWT is set up as gin-jwt's README has it, but for a key of 32 bytes, a
-// look-up in the header only, and no call of MiddlewareInit on every request.
+// ginJWT is set up as in the README of gin-jwt, with three differences: the key
+// has 32 bytes, only the header is read, and MiddlewareInit is not called on
+// every request.
 func ginJWT(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	type account struct{ ID string }
 	const identityKey = "id"
@@ -81,7 +82,7 @@ type claims struct {
 	Roles []string `json:"roles"`
 }
 
-// golangJWT is a middleware as one writes it by hand, with care.
+// golangJWT is a careful hand-written middleware.
 func golangJWT(tb testing.TB, name string, users []tokenauth.Principal, method jwt.SigningMethod, sign, verify any) contestant {
 	var accessTokens []string
 	for _, u := range users {

@@ -19,7 +19,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// goOAuth2 validates as go-oauth2's example of a protected resource does.
+// goOAuth2 validates as the example of a protected resource in go-oauth2 does.
 func goOAuth2(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	manager := manage.NewDefaultManager()
 	manager.MustTokenStorage(oauthstore.NewMemoryTokenStore())
@@ -53,8 +53,8 @@ func goOAuth2(tb testing.TB, name string, users []tokenauth.Principal) contestan
 	return contestant{name: name, handler: engine(guard, who)}.withBearers(accessTokens)
 }
 
-// fositeIntrospection has opaque tokens (HMAC-SHA) and no handler but the one
-// that introspects them.
+// fositeIntrospection has opaque tokens (HMAC-SHA) and only the handler that
+// introspects them.
 func fositeIntrospection(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	config := &fosite.Config{GlobalSecret: randomKey(32), AccessTokenLifespan: time.Hour}
 	store := fositestore.NewMemoryStore()

@@ -32,7 +32,7 @@ func cached(tb testing.TB, name string, users []tokenauth.Principal) contestant 
 	return ours(tb, name, auth, users)
 }
 
-// cachedAndRead has a handler that takes its copy of the token.
+// cachedAndRead has a handler that reads the token, which copies it.
 func cachedAndRead(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	auth := service(tb, new(memory.Store), &tokenauth.CacheOptions{})
 	c := ours(tb, name, auth, users)
@@ -48,7 +48,7 @@ func strict(tb testing.TB, name string, users []tokenauth.Principal) contestant 
 	return ours(tb, name, service(tb, new(memory.Store), nil), users)
 }
 
-// ours issues a token to each of the users.
+// ours returns a contestant with a token for each of the users.
 func ours(tb testing.TB, name string, auth *tokenauth.Service, users []tokenauth.Principal) contestant {
 	var accessTokens []string
 	for _, u := range users {
@@ -76,10 +76,10 @@ func issue(tb testing.TB, auth *tokenauth.Service, p tokenauth.Principal) string
 	return grant.AccessToken.Reveal()
 }
 
-// service returns a Service, strict without options for a cache. With them it
-// is running, and the cache serves.
+// service returns a [tokenauth.Service]. If cache is nil, it reads the storage on
+// each validation. Otherwise it is running, and its cache is in use.
 func service(tb testing.TB, s tokenauth.Storage, cache *tokenauth.CacheOptions) *tokenauth.Service {
-	auth, err := tokenauth.New(s, nobody{}, &tokenauth.Options{Cache: cache, Logger: slog.New(slog.DiscardHandler)})
+	auth, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{Cache: cache, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -96,13 +96,13 @@ func service(tb testing.TB, s tokenauth.Storage, cache *tokenauth.CacheOptions) 
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	tb.Fatal("the feed of the cache does not come alive")
+	tb.Fatal("the cache did not receive the feed within 10 seconds")
 	return nil
 }
 
-// nobody has no users: tokens are issued without a password here.
-type nobody struct{}
+// noUsers is a [tokenauth.Authenticator] without users: Issue needs no password.
+type noUsers struct{}
 
-func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+func (noUsers) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }

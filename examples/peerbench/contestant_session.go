@@ -21,11 +21,11 @@ const (
 	loginHeader = "X-User"
 )
 
-// scsSession wraps the engine in LoadAndSave, which costs less than wrapping
-// each request's chain in it.
+// scsSession wraps the engine in LoadAndSave, which is faster than a middleware
+// inside of Gin.
 func scsSession(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	manager := scs.New()
-	store := memstore.NewWithCleanupInterval(0) // no goroutine of its own
+	store := memstore.NewWithCleanupInterval(0) // without a cleanup goroutine
 	manager.Store = store
 	guard := func(c *gin.Context) {
 		if c.FullPath() != loginPath && manager.GetString(c.Request.Context(), sessionKey) == "" {
@@ -74,7 +74,8 @@ func ginSession(tb testing.TB, name string, store sessions.Store, users []tokena
 	return contestant{name: name, handler: r}.withCookies(tb, users)
 }
 
-// withCookies signs the users in and fills in the requests with their cookies.
+// withCookies signs the users in, and returns the contestant with requests that
+// have their cookies.
 func (c contestant) withCookies(tb testing.TB, users []tokenauth.Principal) contestant {
 	for _, u := range users {
 		login := request()
@@ -84,7 +85,7 @@ func (c contestant) withCookies(tb testing.TB, users []tokenauth.Principal) cont
 		c.handler.ServeHTTP(w, login)
 		cookies := w.Result().Cookies()
 		if len(cookies) != 1 {
-			tb.Fatal(c.name, ": no cookie: status ", w.Code)
+			tb.Fatal(c.name, ": the login returned ", len(cookies), " cookies, want 1; status ", w.Code)
 		}
 		r := request()
 		r.AddCookie(cookies[0])

@@ -19,15 +19,15 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A database is one that gormstore keeps tokens in.
+// A database is a database that gormstore supports.
 type database struct {
 	name      string
-	short     string                     // in names of ratios
-	make      func(tb testing.TB) string // returns the DSN of an empty one
-	store     func(dsn string) string    // the quickstart's -store
+	short     string                     // used in names of ratios
+	make      func(tb testing.TB) string // creates an empty database and returns its DSN
+	store     func(dsn string) string    // returns the value of the quickstart's flag -store
 	connector func(dsn string) (driver.Connector, error)
 	dialector func(pool *sql.DB) gorm.Dialector
-	where     string // of the bare read
+	where     string // condition of the bare read
 }
 
 var databases = []database{postgresql, mariaDB, sqlite}
@@ -72,7 +72,7 @@ var sqlite = database{
 	where:     "user_key = ? AND client_key = ?",
 }
 
-// sqliteDSN opens a file as the quickstart does.
+// sqliteDSN returns the DSN with which the quickstart opens a file.
 func sqliteDSN(path string) string {
 	pragmas := url.Values{
 		"_pragma": {"busy_timeout(1000)", "journal_mode(wal)", "synchronous(full)"},
@@ -82,11 +82,12 @@ func sqliteDSN(path string) string {
 	return file.String()
 }
 
-// mysqlURL returns the quickstart's -store for a DSN of the driver.
+// mysqlURL returns the value of the quickstart's flag -store for a DSN of the
+// driver.
 func mysqlURL(dsn string) string {
 	config, err := sqldriver.ParseDSN(dsn)
 	if err != nil {
-		return dsn // the quickstart says what is wrong
+		return dsn // the quickstart reports the error
 	}
 	u := url.URL{Scheme: "mysql", User: url.UserPassword(config.User, config.Passwd), Host: config.Addr, Path: "/" + config.DBName}
 	if config.Net == "unix" {

@@ -12,12 +12,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A deck is many access tokens, shuffled, in one piece of memory. Going through
-// it reads the tokens one behind the other, as requests would bring them, and
-// what is stored of them here and there.
+// A deck holds many access tokens, shuffled, in one string. A program that goes
+// through it reads this string in order, and the stored tokens in random order,
+// as a server does.
 type deck struct {
-	text   string // "Bearer " and an access token, again and again
-	length int    // of one of them
+	text   string // "Bearer " and an access token, repeated
+	length int    // of "Bearer " and one access token
 }
 
 const scheme = "Bearer "
@@ -44,9 +44,9 @@ func deal(tb testing.TB, auth *tokenauth.Service, n int) deck {
 	return deck{text.String(), text.Len() / n}
 }
 
-// A ledger is a storage, in memory, of tokens of the users that user makes. It
-// has no pointers in it, so that it is no burden on the garbage collector: what
-// is measured beside it is another's.
+// A ledger is a [tokenauth.Storage] in memory, for tokens of the users that the
+// function user returns. Its rows contain no pointers, so that the garbage
+// collector does not scan them.
 type ledger struct {
 	mu   sync.RWMutex
 	rows map[tokenauth.Slot]ledgerRow
@@ -55,7 +55,7 @@ type ledger struct {
 type ledgerRow struct {
 	digest          tokenauth.Digest
 	issued, expires int64
-	user            int64 // its number
+	user            int64 // argument of the function user
 }
 
 func (l *ledger) Replace(_ context.Context, t tokenauth.Token) error {
@@ -88,12 +88,12 @@ func (l *ledger) Find(_ context.Context, s tokenauth.Slot) (tokenauth.Token, err
 	}, nil
 }
 
-// Nothing is revoked.
+// Revoke and RevokeUser do nothing: no measurement on a ledger revokes tokens.
 
 func (l *ledger) Revoke(context.Context, tokenauth.Slot, tokenauth.Digest) error { return nil }
 func (l *ledger) RevokeUser(context.Context, tokenauth.UserKey) error            { return nil }
 
-// Watch implements tokenauth.Watcher.
+// Watch implements [tokenauth.Watcher].
 func (l *ledger) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()

@@ -15,7 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A series is a line of a plot.
+// A series is a line in a plot.
 type series struct {
 	name string
 	x, y []float64
@@ -23,11 +23,11 @@ type series struct {
 
 var sizes = []int{1_000, 10_000, 100_000, 1_000_000}
 
-// growth measures what a validation costs among more and more tokens.
+// growth measures validations with more and more stored tokens.
 func growth(tb testing.TB, p plan, r *report) {
 	p = p.of(20*time.Millisecond, p.cycles)
-	// A collection would hit whoever has the turn, and it looks at everybody's
-	// tokens. What collections cost is measured by itself, below.
+	// A garbage collection would slow down the operation that has the turn, and
+	// scans the tokens of all operations. memoryAndCollections measures it.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	p.before = sparingly(1 << 30)
 
@@ -50,9 +50,9 @@ func growth(tb testing.TB, p plan, r *report) {
 		tb.Fatal(err)
 	}
 	t := &table{
-		title: "Validation among many tokens",
+		title: "Validation with many tokens",
 		about: fmt.Sprintf("Whole requests inside Gin on %d cores, each with another token, in random order; ns per request, without garbage collections; "+
-			"median and spread of %d rounds. Bare Gin has %s ns of it.", cores(), p.rounds, decimal(figures[0].median(), 0)),
+			"median and spread of %d rounds. Bare Gin takes %s ns of each request.", cores(), p.rounds, decimal(figures[0].median(), 0)),
 		head: []string{"tokens", "cached, ns", "min–max", "strict on memory, ns", "min–max"},
 	}
 	cachedLine, strictLine := series{name: "cached"}, series{name: "strict on memory"}
@@ -69,7 +69,7 @@ func growth(tb testing.TB, p plan, r *report) {
 	r.ratio("growth_1e3_to_1e6_strict_memory", figures[last-1].over(figures[1]))
 }
 
-// serveDeck serves requests, each with another token.
+// serveDeck sends requests to a handler, each with another token.
 func serveDeck(h http.Handler, cards deck, a amount) error {
 	return spread(cores(), a, 64, func(g int) func(int) error {
 		w := &blank{header: make(http.Header)}
@@ -83,14 +83,14 @@ func serveDeck(h http.Handler, cards deck, a amount) error {
 			w.status = 0
 			h.ServeHTTP(w, r)
 			if w.status != 0 && w.status != http.StatusNoContent {
-				return fmt.Errorf("a good token is answered with %d", w.status)
+				return fmt.Errorf("a request with a valid token got %d, want 204", w.status)
 			}
 			return nil
 		}
 	})
 }
 
-// warm validates every token once, so that the cache has it.
+// warm validates each token once, which fills the cache.
 func warm(tb testing.TB, auth *tokenauth.Service, cards deck) {
 	for i := range cards.len() {
 		if _, err := auth.Validate(tb.Context(), cards.accessToken(i)); err != nil {
@@ -99,8 +99,8 @@ func warm(tb testing.TB, auth *tokenauth.Service, cards deck) {
 	}
 }
 
-// sparingly is for plan.before, with the collector off: it collects when there
-// is so much garbage.
+// sparingly returns a function for plan.before, for use while the garbage
+// collector is off. It collects garbage after each limit bytes of allocations.
 func sparingly(limit uint64) func() {
 	var last uint64
 	return func() {
@@ -111,8 +111,8 @@ func sparingly(limit uint64) func() {
 	}
 }
 
-// memoryAndCollections measures what the cache takes, and what it costs a garbage collection,
-// beside a map as one writes it at first.
+// memoryAndCollections measures the memory of the cache and the time that it adds
+// to a garbage collection. It compares both with a simple map of pointers.
 func memoryAndCollections(tb testing.TB, p plan, r *report) {
 	const size = 1_000_000
 	store := new(ledger)
@@ -120,7 +120,7 @@ func memoryAndCollections(tb testing.TB, p plan, r *report) {
 
 	t := &table{
 		title: "Memory and garbage collection at 1,000,000 tokens",
-		about: "Bytes of heap per token, and what one collection more costs than without: time of all cores spent on marking, and time until runtime.GC returns. Medians.",
+		about: "Bytes of heap per token, and the additional time of one garbage collection: marking time of all cores, and time until runtime.GC returns. Medians.",
 		head:  []string{"", "tokens", "bytes/token", "marking, ms", "runtime.GC, ms"},
 	}
 	without := weigh(p.rounds / 2)
@@ -155,18 +155,19 @@ func memoryAndCollections(tb testing.TB, p plan, r *report) {
 	r.ratio("gc_ms_1e6_naive", pointers.marking)
 }
 
-// A weight is what the heap is, and what it costs to collect its garbage.
+// A weight is the size of the heap, and the times of a garbage collection.
 type weight struct {
-	bytes, marking, collection float64 // the latter in milliseconds
+	bytes, marking, collection float64 // marking and collection in milliseconds
 }
 
 func (w weight) minus(v weight) weight {
 	return weight{w.bytes - v.bytes, w.marking - v.marking, w.collection - v.collection}
 }
 
+// weigh returns the median times of that many garbage collections.
 func weigh(collections int) weight {
 	runtime.GC()
-	runtime.GC() // also what the first one found in pools and finalizers
+	runtime.GC() // frees what the first one found in pools and finalizers
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	var marking, collection []float64
@@ -179,8 +180,8 @@ func weigh(collections int) weight {
 	return weight{float64(m.HeapAlloc), median(marking), median(collection)}
 }
 
-// markTime returns the seconds of all cores that collections have spent on
-// marking so far.
+// markTime returns the CPU seconds that garbage collections have spent on marking
+// so far.
 func markTime() float64 {
 	return read("/cpu/classes/gc/mark/assist:cpu-seconds").Float64() +
 		read("/cpu/classes/gc/mark/dedicated:cpu-seconds").Float64() +

@@ -13,8 +13,8 @@ import (
 
 const strictPostgresName = "this project, strict on PostgreSQL"
 
-// overHTTP measures requests per second over loopback. Each server is a process
-// of its own, and this one loads them in turns.
+// overHTTP measures requests per second over loopback. Each server is a separate
+// process. This process sends requests to them in turns.
 func overHTTP(tb testing.TB, p plan, r *report) {
 	p = p.of(150*time.Millisecond, max(1, p.cycles/4))
 	const connections = 32
@@ -37,7 +37,7 @@ func overHTTP(tb testing.TB, p plan, r *report) {
 		tb.Cleanup(l.close)
 		l.answered = func(_, status int, _ time.Duration) error {
 			if status != http.StatusNoContent {
-				return fmt.Errorf("the server answered %d", status)
+				return fmt.Errorf("the server answered %d, want 204", status)
 			}
 			return nil
 		}
@@ -49,8 +49,8 @@ func overHTTP(tb testing.TB, p plan, r *report) {
 	}
 	t := &table{
 		title: "Over HTTP",
-		about: fmt.Sprintf("Requests per second of a server in a process of its own, over loopback, %d connections with keep-alive "+
-			"and one request at a time on each; the load generator has the same %d cores. Median and spread of %d rounds.",
+		about: fmt.Sprintf("Requests per second of a server in a separate process, over loopback, %d connections with keep-alive "+
+			"and one request at a time on each; the load generator uses the same %d cores. Median and spread of %d rounds.",
 			connections, cores(), p.rounds),
 		head: []string{"", "requests/s", "min–max", "to bare"},
 	}
@@ -66,10 +66,10 @@ func overHTTP(tb testing.TB, p plan, r *report) {
 	}
 }
 
-// serving is what a server says when it is ready.
+// serving is the message of a server that is ready.
 type serving struct {
 	Address  string
-	Requests [][]byte // good ones, as they go over the wire
+	Requests [][]byte // valid requests, in the bytes of HTTP/1.1
 }
 
 // serveContestant is the child that serves one contestant.

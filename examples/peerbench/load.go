@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// A load is a generator of requests that costs little: it writes what it was
-// given, and of an answer it reads the status and, to find its end, the length.
+// A load sends requests to a server, at little cost: it writes given bytes, and
+// parses only the status and the length of a response.
 type load struct {
 	address  string
 	requests [][]byte
 	conns    []net.Conn
 
-	// answered is told of each answer, by the goroutine of its connection. The
-	// status is 0 if there was none.
+	// answered is called for each response, on the goroutine of its connection.
+	// The status is 0 if there was no response.
 	answered func(connection, status int, took time.Duration) error
 }
 
@@ -62,7 +62,8 @@ func (l *load) run(a amount) error {
 	})
 }
 
-// roundTrip returns the status of the answer. Buffer has room for a whole one.
+// roundTrip sends a request and returns the status of the response. The buffer
+// must have room for the whole response.
 func roundTrip(conn net.Conn, request, buffer []byte) (status int, err error) {
 	if _, err := conn.Write(request); err != nil {
 		return 0, err
@@ -85,22 +86,22 @@ func roundTrip(conn net.Conn, request, buffer []byte) (status int, err error) {
 			return status, nil
 		}
 	}
-	return 0, errors.New("the answer has no end")
+	return 0, errors.New("the response is longer than the buffer")
 }
 
-// parseHead reads what net/http writes.
+// parseHead parses the head of a response of net/http.
 func parseHead(head []byte) (status, length int, err error) {
 	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
 	text, ok := bytes.CutPrefix(line, []byte("HTTP/1.1 "))
 	if !ok || len(text) < 3 {
-		return 0, 0, fmt.Errorf("the server answered %q", head)
+		return 0, 0, fmt.Errorf("the server answered %q, want HTTP/1.1 with a status", head)
 	}
 	if status, err = strconv.Atoi(string(text[:3])); err != nil || status == 204 {
 		return status, 0, err
 	}
 	_, value, ok := bytes.Cut(fields, []byte("Content-Length: "))
 	if !ok {
-		return 0, 0, fmt.Errorf("the answer has no Content-Length: %q", head)
+		return 0, 0, fmt.Errorf("the response has no Content-Length: %q", head)
 	}
 	value, _, _ = bytes.Cut(value, []byte("\r\n"))
 	length, err = strconv.Atoi(string(value))

@@ -1,10 +1,10 @@
-// Peerbench measures this project beside the ways that Go services tell who is
-// calling today, in one run.
+// Peerbench compares how long a request takes to authenticate with this project
+// and with other Go projects.
 //
 //	go run . [-short] [-only SECTIONS] [-report FILE] [-plots DIR]
 //
-// It is a module of its own, so that the peers stay out of the module graphs of
-// those who import the library.
+// It is a separate module, so that hosts of the library do not get the
+// dependencies of the other projects.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// sections are what is measured, in this order.
+// sections are the measurements, in the order of the report.
 var sections = []struct {
 	name string
 	run  func(testing.TB, plan, *report)
@@ -47,14 +47,14 @@ var sections = []struct {
 
 func main() {
 	gin.SetMode(gin.ReleaseMode)
-	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil))) // so that check may put it back
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil))) // contestant.check replaces it for a moment
 	if len(os.Args) > 1 && os.Args[1] == childCommand {
 		child(os.Args[2:])
 		return
 	}
 	short := flag.Bool("short", false, "measure for less than three minutes")
-	only := flag.String("only", "", "the `sections` to measure, separated by commas: "+strings.Join(sectionNames(), ", ")+" (default all)")
-	reportFile := flag.String("report", "", "write the tables as Markdown to `file`, behind its line "+resultsMark+" if it has one")
+	only := flag.String("only", "", "`sections` to measure, separated by commas: "+strings.Join(sectionNames(), ", ")+" (default all)")
+	reportFile := flag.String("report", "", "write the tables as Markdown to `file`, after its line "+resultsMark+" if it has one")
 	plots := flag.String("plots", "", "write plots as SVG into `folder`")
 	flag.Parse()
 
@@ -80,7 +80,7 @@ func run(ctx context.Context, short bool, only, reportFile, plots string) error 
 		wanted = strings.Split(only, ",")
 		for _, name := range wanted {
 			if !slices.Contains(sectionNames(), name) {
-				return fmt.Errorf("-only: there is no section %q", name)
+				return fmt.Errorf("-only: unknown section %q; want some of %s", name, strings.Join(sectionNames(), ", "))
 			}
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// The test program may be its own child, as the program is.
+// The test binary starts itself as a child, as the program does.
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.ReleaseMode)
 	if len(os.Args) > 1 && os.Args[1] == childCommand {
@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 	os.Exit(throwaway.Main(m))
 }
 
-// Whatever is measured lets good requests through, knows their users, and
-// refuses bad ones.
+// Each contestant accepts valid requests, identifies their users, and refuses
+// invalid requests.
 func TestContestants(t *testing.T) {
 	users := users(5)
 	for _, m := range contestants {
@@ -36,12 +36,12 @@ func TestContestants(t *testing.T) {
 				t.Fatal(err)
 			}
 			if m.name != bareName && len(c.bad) < 2 {
-				t.Error("there are too few bad requests to refuse")
+				t.Errorf("the contestant has %d invalid requests, want at least 2", len(c.bad))
 			}
 			if err := c.serve(2).run(amount{total: 100}); err != nil {
 				t.Error(err)
 			}
-			// Being served leaves no mark on the requests.
+			// Serving does not change the requests.
 			if err := c.check(users); err != nil {
 				t.Error("after requests: ", err)
 			}
@@ -49,18 +49,18 @@ func TestContestants(t *testing.T) {
 	}
 }
 
-// A check that always passes would be none.
-func TestCheckFindsFault(t *testing.T) {
+// check fails for contestants that do not authenticate correctly.
+func TestCheckFindsFaults(t *testing.T) {
 	users := users(2)
 	c := cached(t, oursName, users)
 	for name, broken := range map[string]contestant{
-		"lets everybody in": {handler: engine(nil, userID), bad: c.bad},
-		"knows nobody":      {handler: engine(nil, userID), good: c.good},
-		"mixes users up":    {handler: c.handler, good: []*http.Request{c.good[1], c.good[0]}},
-		"refuses the good":  {handler: c.handler, good: c.bad},
+		"accepts all":     {handler: engine(nil, userID), bad: c.bad},
+		"identifies none": {handler: engine(nil, userID), good: c.good},
+		"mixes users up":  {handler: c.handler, good: []*http.Request{c.good[1], c.good[0]}},
+		"refuses valid":   {handler: c.handler, good: c.bad},
 	} {
 		if broken.check(users) == nil {
-			t.Error("a contestant passes that ", name)
+			t.Errorf("check passed a contestant that %s, want an error", name)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestStructures(t *testing.T) {
 						t.Fatalf("got %+v, want %+v", got, want)
 					}
 					if _, err := f.Validate(t.Context(), tampered(cards.accessToken(i))); err == nil {
-						t.Fatal("a bad token is accepted")
+						t.Fatal("the front accepted a tampered token")
 					}
 				}
 			}
@@ -94,8 +94,8 @@ func TestStructures(t *testing.T) {
 	}
 }
 
-// The lines for machines can be read by them.
-func TestReport(t *testing.T) {
+// Each RATIO line has the documented form, and the plots and tables exist.
+func TestReportFormats(t *testing.T) {
 	var out bytes.Buffer
 	r := &report{out: &out}
 	p := plan{rounds: 3, cycles: 1, short: true}
@@ -109,7 +109,7 @@ func TestReport(t *testing.T) {
 	}
 	for _, name := range []string{"validation.svg", "growth.svg"} {
 		if svg, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Contains(svg, []byte("</svg>")) {
-			t.Errorf("%s is no picture (%v)", name, err)
+			t.Errorf("%s is not a complete SVG (error %v)", name, err)
 		}
 	}
 	r.writeRatios()
@@ -119,15 +119,15 @@ func TestReport(t *testing.T) {
 	}
 	for _, name := range []string{"cached_vs_gin_jwt", "cached_vs_golang_jwt_hs256", "cached_vs_floor", "cached_allocs"} {
 		if !strings.Contains(out.String(), "\nRATIO "+name+" ") {
-			t.Error("there is no RATIO ", name)
+			t.Error("the report has no RATIO ", name)
 		}
 	}
 	if md := string(r.markdown("go run .", "here")); !strings.Contains(md, "| "+oursName+" |") {
-		t.Error("the Markdown has no row of this project")
+		t.Error("the Markdown report has no row of this project")
 	}
 }
 
-func TestNumbers(t *testing.T) {
+func TestDecimal(t *testing.T) {
 	for _, c := range []struct {
 		value    float64
 		decimals int

@@ -13,7 +13,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// plot draws what was measured, if it was, into validation.svg and growth.svg.
+// plot writes validation.svg and growth.svg. It omits plots without data.
 func (r *report) plot(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
@@ -37,13 +37,13 @@ func plotCosts(costs []figure, file string) error {
 	p.X.Tick.Marker = plot.LogTicks{Prec: -1}
 	var bars bars
 	var names []string
-	for i := len(costs) - 1; i >= 0; i-- { // the first one on top
+	for i := len(costs) - 1; i >= 0; i-- { // the first is drawn at the top
 		bars = append(bars, costs[i].median())
 		names = append(names, costs[i].name)
 	}
 	p.Add(bars)
 	p.NominalY(names...)
-	// A logarithmic axis has no zero for the bars to begin at.
+	// The bars begin at 10, since a logarithmic axis has no zero.
 	p.X.Min, p.X.Max = 10, 1e6
 	return p.Save(8*vg.Inch, 4.5*vg.Inch, file)
 }

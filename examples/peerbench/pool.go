@@ -13,14 +13,14 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 )
 
-// A countedPool is a pool that counts its connections.
+// A countedPool is a connection pool that counts its connections.
 type countedPool struct {
 	*sql.DB
 	connections *counter
 }
 
-// openCounted opens a pool with the settings that database/sql begins with, and
-// so gorm.Open.
+// openCounted opens a pool with the default settings of database/sql, which
+// gorm.Open does not change.
 func openCounted(tb testing.TB, d database, dsn string) countedPool {
 	connector, err := d.connector(dsn)
 	if err != nil {
@@ -33,24 +33,23 @@ func openCounted(tb testing.TB, d database, dsn string) countedPool {
 	return countedPool{pool, c}
 }
 
-// madeToMeasure lets the pool have, and keep, so many connections.
+// madeToMeasure lets the pool open and keep that many connections.
 func (p countedPool) madeToMeasure(connections int) countedPool {
 	p.SetMaxOpenConns(connections)
 	p.SetMaxIdleConns(connections)
 	return p
 }
 
-// A counter is a connector that counts. It leaves the connections as the driver
-// makes them, so that database/sql finds all that they can do.
+// A counter is a connector that counts connections. It returns the connections of
+// the driver, so that database/sql finds all interfaces that they implement.
 type counter struct {
 	driver.Connector
 	pool         *sql.DB
-	opened, most atomic.Int64 // in all, and at once
+	opened, most atomic.Int64 // total, and most at the same time
 }
 
 func (c *counter) Connect(ctx context.Context) (driver.Conn, error) {
-	// The number only grows by a connection that is opened here, and counts it
-	// already.
+	// OpenConnections already includes the connection that is opened below.
 	now := int64(c.pool.Stats().OpenConnections)
 	for {
 		most := c.most.Load()

@@ -15,20 +15,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// onPostgres measures what the service adds to the statement that issues a token.
+// onPostgres measures how much slower Issue is than its bare SQL statement.
 func onPostgres(tb testing.TB, p plan, r *report) {
 	p = p.of(100*time.Millisecond, max(2, p.cycles/4))
 	writes(tb, p, r, throwaway.Postgres(tb), 16)
 }
 
-// openPostgres returns a store on a pool with so many connections.
+// openPostgres returns a store on a pool with that many connections.
 func openPostgres(tb testing.TB, dsn string, connections int) (*gormstore.Store, *sql.DB) {
 	pool := openCounted(tb, postgresql, dsn).madeToMeasure(connections).DB
 	return storeOn(tb, postgresql, pool), pool
 }
 
-// writes compares issuing a token with the bare statement that it needs, and
-// with what is done where a user's tokens are rows of their own.
+// writes compares Issue with its bare statement, and with a transaction that
+// deletes the user's row and inserts a new one.
 func writes(tb testing.TB, p plan, r *report, dsn string, goroutines int) {
 	ctx := tb.Context()
 	s, pool := openPostgres(tb, dsn, goroutines)
@@ -59,7 +59,7 @@ func writes(tb testing.TB, p plan, r *report, dsn string, goroutines int) {
 	}
 	t := &table{
 		title: fmt.Sprintf("Issuing on PostgreSQL, %d goroutines", goroutines),
-		about: fmt.Sprintf("Tokens stored per second, each commit on disk; %d users, a connection for each goroutine. Median and spread of %d rounds.", storedUsers, p.rounds),
+		about: fmt.Sprintf("Tokens stored per second, each commit written to disk; %d users, a connection for each goroutine. Median and spread of %d rounds.", storedUsers, p.rounds),
 		head:  []string{"", "per second", "min–max", "ours to this"},
 	}
 	for _, f := range figures {
@@ -70,7 +70,7 @@ func writes(tb testing.TB, p plan, r *report, dsn string, goroutines int) {
 	r.ratio("issue_postgres_vs_delete_insert", figures[2].over(figures[0]))
 }
 
-// upsertInto is the statement with which the service issues.
+// upsertInto returns the statement that Issue executes.
 func upsertInto(table string) string {
 	return `INSERT INTO ` + table + ` AS t
 		(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
@@ -88,14 +88,14 @@ func upsertArguments(u tokenauth.Principal, digest []byte) []any {
 	return []any{slot.User[:], slot.Client[:], 1, digest, now, now + 1209600, "", u.UserID, u.UserName, u.Roles[0], "", u.Stamp}
 }
 
-// countedDigest returns 32 bytes that were not there before.
+// countedDigest returns 32 bytes that differ on each call.
 func countedDigest(n *atomic.Uint64) []byte {
 	digest := make([]byte, 32)
 	binary.BigEndian.PutUint64(digest, n.Add(1)*0x9e3779b97f4a7c15)
 	return digest
 }
 
-// deleteThenInsert is how a user is left with one token where each has a row.
+// deleteThenInsert replaces the token of a user in a table without an upsert.
 func deleteThenInsert(ctx context.Context, pool *sql.DB, u tokenauth.Principal) error {
 	tx, err := pool.BeginTx(ctx, nil)
 	if err != nil {
@@ -113,8 +113,8 @@ func deleteThenInsert(ctx context.Context, pool *sql.DB, u tokenauth.Principal) 
 	return tx.Commit()
 }
 
-// concurrently returns an operation whose i goes through the users in an order
-// that puts neighbours far from each other.
+// concurrently returns an operation that calls do from goroutines. Successive
+// calls get values of i that are far from each other.
 func concurrently(name string, goroutines int, do func(i int) error) operation {
 	run := func(a amount) error {
 		return spread(goroutines, a, 1, func(int) func(int) error {

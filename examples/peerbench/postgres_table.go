@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// tableGrowth signs a few users in over and over, and looks at what becomes of
-// the table, beside two other ways to keep tokens in one.
+// tableGrowth signs the same users in many times, and measures the size of the
+// table. It compares the table with two other designs.
 func tableGrowth(tb testing.TB, p plan, r *report) {
 	const goroutines = 16
 	signIns := 100_000
@@ -23,7 +23,7 @@ func tableGrowth(tb testing.TB, p plan, r *report) {
 	dsn := throwaway.Postgres(tb)
 	s, _ := openPostgres(tb, dsn, goroutines)
 	auth := service(tb, s, nil)
-	// The others need not wait for the disk: it does not change how they grow.
+	// The other designs do not wait for the disk, which does not change the size.
 	_, pool := openPostgres(tb, dsn+"&synchronous_commit=off", goroutines)
 
 	execute(tb, pool, `CREATE TABLE append_only (
@@ -79,15 +79,14 @@ func tableGrowth(tb testing.TB, p plan, r *report) {
 	r.table(t)
 }
 
-// tableState returns how many rows a table has, how many bytes it takes with
-// its indexes, and the share of its updates that were HOT, or -1 if it had no
-// update.
+// tableState returns the number of rows of a table, its size in bytes with
+// indexes, and the share of HOT updates, or -1 without updates.
 func tableState(ctx context.Context, pool *sql.DB, table string) (rows, size int64, hot float64, err error) {
 	if err := pool.QueryRowContext(ctx, `SELECT count(*), pg_total_relation_size('`+table+`') FROM `+table).Scan(&rows, &size); err != nil {
 		return 0, 0, 0, err
 	}
-	// The server's processes report what they did about once a second, when
-	// they are idle.
+	// PostgreSQL updates its statistics about once a second, when a process is
+	// idle.
 	var all, hotOnes, before int64
 	for range 20 {
 		err := pool.QueryRowContext(ctx, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1`, table).Scan(&all, &hotOnes)

@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/redisstore"
 )
 
-// onRedis measures what the service adds to the command that it needs.
+// onRedis measures how much slower a validation is than its bare command.
 func onRedis(tb testing.TB, p plan, r *report) {
 	p = p.strict()
 	ctx := tb.Context()

@@ -13,10 +13,10 @@ import (
 	"text/tabwriter"
 )
 
-// A table is what a section found out.
+// A table has results of a section.
 type table struct {
 	title string
-	about string // what the rows are, in a sentence or two
+	about string // explains the figures, in a sentence or two
 	head  []string
 	rows  [][]string
 }
@@ -42,7 +42,8 @@ func (t *table) markdown(w io.Writer) {
 	}
 }
 
-// A report is what all sections found out. Tables are written as they come.
+// A report has the results of all sections. It prints each table when it is
+// added.
 type report struct {
 	out    io.Writer
 	tables []*table
@@ -57,18 +58,18 @@ func (r *report) table(t *table) {
 	t.text(r.out)
 }
 
-// skip says that something could not be measured. Nobody shall mistake that for
-// a good result.
+// skip prints that something could not be measured, so that the reader does not
+// take a missing table for a good result.
 func (r *report) skip(what string, why any) {
 	fmt.Fprintf(r.out, "\n*** SKIPPED: %s: %v ***\n", what, why)
 }
 
-// ratio keeps a line for machines.
+// ratio adds a line for other programs to read.
 func (r *report) ratio(name string, value float64) {
 	r.ratios = append(r.ratios, fmt.Sprintf("RATIO %s %s", name, strconv.FormatFloat(value, 'f', decimals(value), 64)))
 }
 
-// decimals are those that a value of this size is given with.
+// decimals returns the number of decimals to print for a value.
 func decimals(value float64) int {
 	switch {
 	case value < 10:
@@ -87,7 +88,7 @@ func (r *report) writeRatios() {
 	}
 }
 
-// markdown returns the tables as Markdown, with the command that made them.
+// markdown returns the tables as Markdown, with the command that produced them.
 func (r *report) markdown(command, environment string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Made by `%s` (%s).\n", command, environment)
@@ -100,7 +101,8 @@ func (r *report) markdown(command, environment string) []byte {
 
 const resultsMark = "<!-- results -->"
 
-// writeReport replaces what is in the file behind the mark, or all of it.
+// writeReport replaces the text after resultsMark in the file. Without that line
+// it replaces the whole file.
 func writeReport(file string, results []byte) error {
 	old, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -112,7 +114,7 @@ func writeReport(file string, results []byte) error {
 	return os.WriteFile(file, results, 0o644)
 }
 
-// Cells of tables.
+// The functions below format cells of tables.
 
 func nanoseconds(f figure) []string {
 	return []string{decimal(f.median(), 0), spreadOf(f, 1, 0)}
@@ -136,7 +138,7 @@ func rates(f figure) []string {
 	return []string{decimal(f.perSecond(), 0), spreadOf(inverse, 1, 0)}
 }
 
-// decimal groups the digits before the point by threes.
+// decimal formats a value with commas between groups of three digits.
 func decimal(value float64, decimals int) string {
 	text := strconv.FormatFloat(value, 'f', decimals, 64)
 	whole, fraction, _ := strings.Cut(text, ".")

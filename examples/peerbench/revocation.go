@@ -9,18 +9,18 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// revocationLatency measures how soon a token that was revoked on one replica
-// is refused on another, which has it in its cache. The replicas are processes
-// of their own. Both tell the time by the clock of the machine.
+// revocationLatency measures how soon a replica refuses a token that is in its
+// cache and that another replica revokes. The replicas are separate processes
+// that read the same clock.
 func revocationLatency(tb testing.TB, p plan, r *report) {
 	revocations := 2500
 	if p.short {
 		revocations = 300
 	}
 	t := &table{
-		title: "A revocation as another replica sees it",
-		about: fmt.Sprintf("From the return of Revoke on one replica to the first refusal on another that validates the cached token over and over, with pauses of some microseconds: milliseconds, %s revocations each. "+
-			"Missed is what was still good after a second. The %d writers are one more process, in which each sign-in ends a token.", decimal(float64(revocations), 0), writers),
+		title: "Revocation latency on another replica",
+		about: fmt.Sprintf("Time in milliseconds from the return of Revoke on one replica to the first refusal on another replica, which validates the cached token repeatedly, with pauses of some microseconds; %s revocations each. "+
+			"Missed are tokens that were still valid after a second. The %d writers are in another process, where each sign-in ends a token.", decimal(float64(revocations), 0), writers),
 		head: []string{"", "p50", "p99", "max", "missed"},
 	}
 	for _, kind := range []string{"postgres", "redis"} {
@@ -60,7 +60,7 @@ func revokeOn(tb testing.TB, t *table, r *report, kind, dsn, circumstances strin
 	var latencies []float64
 	missed := 0
 	for _, accessToken := range accessTokens {
-		ask(reader, order{Do: "watch", AccessToken: accessToken}) // in its cache by now
+		ask(reader, order{Do: "watch", AccessToken: accessToken}) // returns when the token is in the cache
 		revoked := ask(writer, order{Do: "revoke", AccessToken: accessToken}).At
 		var refused replicaAnswer
 		if err := reader.receive(&refused); err != nil {
@@ -70,15 +70,15 @@ func revokeOn(tb testing.TB, t *table, r *report, kind, dsn, circumstances strin
 			missed++
 			continue
 		}
-		// It may be refused before the writer knows that it is revoked.
+		// The reader may refuse the token before Revoke returns in the writer.
 		latencies = append(latencies, max(0, float64(refused.At-revoked)/1e6))
 	}
 	if bypasses := ask(reader, order{Do: "bypasses"}).Bypasses; bypasses > 0 {
-		r.skip(kind+", "+circumstances, fmt.Sprint("the cache of the reader did not serve ", bypasses, " times; what follows is too good"))
+		r.skip(kind+", "+circumstances, fmt.Sprint(bypasses, " validations bypassed the reader's cache; the figures below are too low"))
 	}
 	slices.Sort(latencies)
 	if len(latencies) == 0 {
-		tb.Fatal("no revocation was seen on ", kind)
+		tb.Fatal("the reader accepted every revoked token for a second, on ", kind)
 	}
 	p50, p99, last := latencies[len(latencies)/2], latencies[len(latencies)*99/100], latencies[len(latencies)-1]
 	t.add(kind+", "+circumstances, decimal(p50, 3), decimal(p99, 3), decimal(last, 3), fmt.Sprint(missed))

@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// An order is what a replica is told to do.
+// An order is a command to a replica: issue, revoke, watch or bypasses.
 type order struct {
 	Do          string
 	AccessToken string
@@ -29,7 +29,7 @@ type replicaAnswer struct {
 	Bypasses     uint64
 }
 
-// replica is the child that is one replica of a service with a cache.
+// replica is the role of a child that is a replica of a service with a cache.
 func replica(tb testing.TB, args []string, ready func(any)) {
 	auth := service(tb, openWatched(tb, args[0], args[1]), &tokenauth.CacheOptions{})
 	ready(struct{}{})
@@ -52,7 +52,7 @@ func replica(tb testing.TB, args []string, ready func(any)) {
 			}
 			ready(replicaAnswer{At: time.Now().UnixNano()})
 		case "watch":
-			// The first fills the cache.
+			// The first validation fills the cache.
 			for hits := auth.CacheStats().Hits; auth.CacheStats().Hits == hits; {
 				if _, err := auth.Validate(ctx, o.AccessToken); err != nil {
 					tb.Fatal(err)
@@ -66,6 +66,8 @@ func replica(tb testing.TB, args []string, ready func(any)) {
 	}
 }
 
+// firstRefusal validates the token until it is refused, and returns the time. It
+// gives up after a second and returns 0.
 func firstRefusal(tb testing.TB, auth *tokenauth.Service, accessToken string) int64 {
 	ctx := tb.Context()
 	for began := time.Now(); time.Since(began) < time.Second; {
@@ -74,8 +76,8 @@ func firstRefusal(tb testing.TB, auth *tokenauth.Service, accessToken string) in
 				return time.Now().UnixNano()
 			}
 		}
-		// Without a pause it would take a core from what it waits for. The
-		// pause is measured too.
+		// Without a pause this loop would take a core from the processes that
+		// it waits for. The result includes the pause.
 		time.Sleep(10 * time.Microsecond)
 	}
 	return 0
@@ -83,7 +85,7 @@ func firstRefusal(tb testing.TB, auth *tokenauth.Service, accessToken string) in
 
 const writers = 16
 
-// signInOnAndOn is the child that keeps the storage busy.
+// signInOnAndOn is the role of a child that puts load on the storage.
 func signInOnAndOn(tb testing.TB, args []string, ready func(any)) {
 	auth := service(tb, openWatched(tb, args[0], args[1]), &tokenauth.CacheOptions{})
 	for g := range writers {

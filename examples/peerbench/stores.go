@@ -12,11 +12,11 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A store is one that the quickstart can be started with.
+// A store is a value of the quickstart's flag -store.
 type store struct {
 	name  string
-	short string                     // in names of ratios
-	make  func(tb testing.TB) string // returns an empty one, as -store
+	short string                     // used in names of ratios
+	make  func(tb testing.TB) string // creates an empty store and returns the flag's value
 }
 
 const memoryStore = "memory"
@@ -29,8 +29,8 @@ func stores() []store {
 	return append(all, store{"Redis", "redis", throwaway.Redis})
 }
 
-// storesOverHTTP measures the quickstart as it is, on each store. Each server is
-// a process of its own, and so is what loads it.
+// storesOverHTTP measures the unchanged quickstart on each store. Each server and
+// each load generator is a separate process.
 func storesOverHTTP(tb testing.TB, p plan, r *report) {
 	storesOn(tb, p, r, stores(), []int{1, 32, 128, 400})
 }
@@ -66,11 +66,12 @@ func storesOn(tb testing.TB, p plan, r *report, stores []store, connections []in
 	}
 }
 
-// loadStores loads the servers in turns, on so many connections each.
+// loadStores measures the servers in turns, with the number of connections to
+// each.
 func loadStores(tb testing.TB, p plan, r *report, stores []store, servers map[string]serving, connections int) []loadResult {
 	results := make([]loadResult, len(stores))
 	var counting bool
-	p.before = func() { counting = true } // not the warm-up
+	p.before = func() { counting = true } // does not count the warm-up
 	var operations []operation
 	var loads []*process
 	for _, s := range stores {
@@ -92,12 +93,12 @@ func loadStores(tb testing.TB, p plan, r *report, stores []store, servers map[st
 	}
 	title := fmt.Sprintf("The quickstart over HTTP, on each store, %d connections", connections)
 	if connections == 1 {
-		title = "The quickstart over HTTP, on each store, a lone request"
+		title = "The quickstart over HTTP, on each store, 1 connection"
 	}
 	t := &table{
 		title: title,
-		about: fmt.Sprintf("Requests per second to /me with one good token, without the cache, on the pool as gorm.Open leaves it; over loopback, with keep-alive, one request at a time on each connection. "+
-			"The server and the load generator are processes on the same %d cores. Answers are counted by status. Median and spread of %d rounds.",
+		about: fmt.Sprintf("Requests per second to /me with one valid token, without the cache, on the pool as gorm.Open leaves it; over loopback, with keep-alive, one request at a time on each connection. "+
+			"The server and the load generator are processes on the same %d cores. Responses are counted by status. Median and spread of %d rounds.",
 			cores(), p.rounds),
 		head: []string{"", "requests/s", "min–max", "to memory", "p50, ms", "p99, ms", "answers"},
 	}
@@ -122,14 +123,14 @@ func loadStores(tb testing.TB, p plan, r *report, stores []store, servers map[st
 	return results
 }
 
-// buildQuickstart returns the program. It is of the library's module, with the
-// oldest versions of what that needs.
+// buildQuickstart builds the quickstart in the module of the library, with the
+// versions of dependencies that its go.mod requires.
 func buildQuickstart(tb testing.TB) string {
 	program := filepath.Join(tb.TempDir(), "quickstart")
 	build := exec.CommandContext(tb.Context(), "go", "build", "-o", program, "./examples/quickstart/anystore")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("build the quickstart, two folders above this one: %v\n%s", err, out)
+		tb.Fatalf("building ../../examples/quickstart: %v\n%s", err, out)
 	}
 	return program
 }

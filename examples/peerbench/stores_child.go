@@ -17,10 +17,11 @@ import (
 	"time"
 )
 
-// serveQuickstart is the child that runs the quickstart, and ends it.
+// serveQuickstart is the role of a child that runs the quickstart, and stops it at
+// the end.
 func serveQuickstart(tb testing.TB, args []string, ready func(any)) {
 	binary, store := args[0], args[1]
-	// What it says of requests goes to a file, as with a service.
+	// The log of requests goes to a file, as in a real service.
 	log, err := os.Create(filepath.Join(tb.TempDir(), "log"))
 	if err != nil {
 		tb.Fatal(err)
@@ -44,8 +45,8 @@ func serveQuickstart(tb testing.TB, args []string, ready func(any)) {
 	_, rest, _ := strings.Cut(line, "http://")
 	address, _, ok := strings.Cut(rest, ",")
 	if err != nil || !ok {
-		said, _ := os.ReadFile(log.Name())
-		tb.Fatalf("the quickstart does not start: %s%s", line, said)
+		logged, _ := os.ReadFile(log.Name())
+		tb.Fatalf("the quickstart did not start: %s%s", line, logged)
 	}
 	go io.Copy(io.Discard, lines)
 
@@ -58,7 +59,7 @@ func serveQuickstart(tb testing.TB, args []string, ready func(any)) {
 	untilParentEnds()
 }
 
-// signIn gets a token for one of the quickstart's accounts.
+// signIn returns a token of one of the quickstart's users.
 func signIn(address string) (accessToken string, err error) {
 	answer, err := http.PostForm("http://"+address+"/Token",
 		url.Values{"grant_type": {"password"}, "username": {"username"}, "password": {"password"}})
@@ -70,27 +71,28 @@ func signIn(address string) (accessToken string, err error) {
 		AccessToken string `json:"access_token"`
 	}
 	if err := json.NewDecoder(answer.Body).Decode(&grant); err != nil || grant.AccessToken == "" {
-		return "", fmt.Errorf("the sign-in is answered with %s (%v)", answer.Status, err)
+		return "", fmt.Errorf("the sign-in got %s without a token (%v)", answer.Status, err)
 	}
 	return grant.AccessToken, nil
 }
 
-// A loadTarget is what a child loads.
+// A loadTarget is the server that a child sends requests to.
 type loadTarget struct {
 	Server      serving
 	Connections int
 }
 
-// A loadOrder tells it to send requests. One for none asks for the result.
+// A loadOrder tells a child to send requests. If Total is 0, the child answers
+// with the result.
 type loadOrder struct {
 	Total, Each int  // as in amount
-	Count       bool // them in the result
+	Count       bool // add these requests to the result
 }
 
-// A loadResult is about all requests that count.
+// A loadResult summarizes all counted requests.
 type loadResult struct {
-	P50, P99 float64     // of the time until the answer, whatever it was, in milliseconds
-	Answers  map[int]int // by status, and at 0 what was not answered
+	P50, P99 float64     // time until any response, in milliseconds
+	Answers  map[int]int // number of responses by status; 0 counts requests without a response
 }
 
 func (r loadResult) notOK() (n int) {
@@ -114,7 +116,7 @@ func (r loadResult) answers() string {
 	return strings.Join(parts, ", ")
 }
 
-// loadServer is the child that sends requests.
+// loadServer is the role of a child that sends requests to a server.
 func loadServer(tb testing.TB, _ []string, ready func(any)) {
 	ready(struct{}{})
 	orders := json.NewDecoder(os.Stdin)
@@ -150,7 +152,7 @@ func loadServer(tb testing.TB, _ []string, ready func(any)) {
 	}
 }
 
-// A tally is what came over one connection.
+// A tally counts the responses on one connection.
 type tally struct {
 	took    []uint32 // microseconds
 	answers map[int]int

@@ -24,23 +24,23 @@ func TestStrictOnDatabases(t *testing.T) {
 			lone := new(table)
 			strictOn(t, plan{rounds: 1, cycles: 1, slice: 2 * time.Millisecond, short: true}, r, d, []int{1, 4, 16}, lone)
 			if rows := r.tables[0].rows; len(rows) != 3 {
-				t.Errorf("the table has the rows %q", rows)
+				t.Errorf("got table rows %q, want 3", rows)
 			}
 			if len(lone.rows) != 1 {
-				t.Errorf("the lone validations are %q", lone.rows)
+				t.Errorf("got rows of single validations %q, want 1", lone.rows)
 			}
 			for _, suffix := range []string{"_1", "_4", ""} {
 				want := "RATIO strict_" + d.short + "_vs_prepared" + suffix + " "
 				if !strings.Contains(strings.Join(r.ratios, "\n")+"\n", want) {
-					t.Errorf("there is no %sin %q", want, r.ratios)
+					t.Errorf("the report has no %sin %q", want, r.ratios)
 				}
 			}
 		})
 	}
 }
 
-// The connections that are counted are those that the server has seen.
-func TestConnectionsAreCountedAsByServer(t *testing.T) {
+// The counter agrees with the number of connections that the server reports.
+func TestCounterAgreesWithServer(t *testing.T) {
 	t.Parallel()
 	const atOnce, again = 7, 3
 	dsn := throwaway.Postgres(t)
@@ -66,13 +66,13 @@ func TestConnectionsAreCountedAsByServer(t *testing.T) {
 	if err := observer.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'observer'`).Scan(&seen); err != nil {
 		t.Fatal(err)
 	}
-	release() // of them the pool keeps two
+	release() // the pool keeps two connections
 	hold(again)()
 	if most := pool.connections.most.Load(); most != seen || seen != atOnce {
-		t.Errorf("%d connections at once are counted, and the server saw %d, want %d", most, seen, atOnce)
+		t.Errorf("got at most %d connections, server reports %d, want %d for both", most, seen, atOnce)
 	}
 	if opened := pool.connections.opened.Load(); opened != atOnce+again-2 {
-		t.Errorf("%d connections were opened, want %d", opened, atOnce+again-2)
+		t.Errorf("got %d opened connections, want %d", opened, atOnce+again-2)
 	}
 }
 
@@ -86,23 +86,23 @@ func TestStoresOverHTTP(t *testing.T) {
 	r := &report{out: new(bytes.Buffer)}
 	storesOn(t, plan{rounds: 1, cycles: 1, short: true}, r, chosen, []int{1, 8})
 	if len(r.tables) != 2 {
-		t.Fatalf("there are %d tables", len(r.tables))
+		t.Fatalf("got %d tables, want 2", len(r.tables))
 	}
 	for _, table := range r.tables {
 		for _, row := range table.rows {
 			if answers := row[len(row)-1]; !strings.HasPrefix(answers, "200: ") || strings.Contains(answers, ",") && strings.Contains(answers, "none") {
-				t.Errorf("%s: %q", table.title, row)
+				t.Errorf("%s: got row %q, want only 200", table.title, row)
 			}
 		}
 	}
 	for _, want := range []string{"http_me_sqlite_vs_memory_8 ", "http_me_sqlite_p99_ms_8 ", "http_me_sqlite_p50_ms_1 ", "http_me_sqlite_not_200 0"} {
 		if !strings.Contains(strings.Join(r.ratios, "\n"), "RATIO "+want) {
-			t.Errorf("there is no %s in %q", want, r.ratios)
+			t.Errorf("the report has no RATIO %s in %q", want, r.ratios)
 		}
 	}
 }
 
-// Whatever the server answers is counted, also that it does not.
+// A load counts every response by its status, and requests without a response.
 func TestLoadCountsEveryAnswer(t *testing.T) {
 	var n atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -139,12 +139,12 @@ func TestLoadCountsEveryAnswer(t *testing.T) {
 	}
 	got := result(seen)
 	if want := "none: 100, 200: 100, 204: 100, 503: 100"; got.answers() != want || got.notOK() != 300 {
-		t.Errorf("the answers are %s, and %d not OK, want %s", got.answers(), got.notOK(), want)
+		t.Errorf("got responses %s with %d not OK, want %s with 300", got.answers(), got.notOK(), want)
 	}
 }
 
-// An answer comes in pieces of any size.
-func TestRoundTripReadsWholeAnswer(t *testing.T) {
+// roundTrip reads a response that arrives in several pieces.
+func TestRoundTripReadsWholeResponse(t *testing.T) {
 	const answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 11\r\n\r\nhello\r\n\r\nyo"
 	client, server := net.Pipe()
 	defer client.Close()
@@ -165,7 +165,7 @@ func TestRoundTripReadsWholeAnswer(t *testing.T) {
 	buffer := make([]byte, 256)
 	for range 2 {
 		if status, err := roundTrip(client, []byte("GET /"), buffer); status != 200 || err != nil {
-			t.Errorf("the status is %d (%v)", status, err)
+			t.Errorf("got status %d, error %v, want 200", status, err)
 		}
 	}
 	client.Close()

@@ -15,16 +15,17 @@ import (
 
 const storedUsers = 1000
 
-// mostConnections are what the bare side has at most. More would be slower.
+// mostConnections is the limit of connections for the bare read. More of them
+// would be slower.
 const mostConnections = 64
 
-// strictOnDatabases measures what the service adds to the read that it needs, on
-// the pool that a host has if it does nothing about it.
+// strictOnDatabases measures how much slower a validation is than its bare read,
+// on the default connection pool.
 func strictOnDatabases(tb testing.TB, p plan, r *report) {
 	p = p.strict()
 	lone := &table{
-		title: "A lone validation",
-		about: "Strict validation, and the bare read of the same row, one at a time and by turns: half of them took at most so many microseconds.",
+		title: "Single validations",
+		about: "Strict validations and bare reads of the same row in turns, one at a time: median time in microseconds.",
 		head:  []string{"", "this project, p50", "bare read, p50", "ours to bare"},
 	}
 	for _, d := range databases {
@@ -38,21 +39,21 @@ func strictOnDatabases(tb testing.TB, p plan, r *report) {
 	r.table(lone)
 }
 
-// strictOn adds a row to the table of lone validations if there is one goroutine
-// among the numbers of them.
+// strictOn measures with each number of goroutines. If 1 is among them, it also
+// adds a row to the table of single validations.
 func strictOn(tb testing.TB, p plan, r *report, d database, goroutines []int, lone *table) {
 	dsn := d.make(tb)
 	issuer := openCounted(tb, d, dsn)
 	tokens := issueAll(tb, service(tb, storeOn(tb, d, issuer.DB), nil))
 	t := strictTable(p, "Strict validation on "+d.name, fmt.Sprintf(
 		"Validations, or bare reads of the same row by a prepared statement, per second; %d users. "+
-			"Ours has the pool as gorm.Open leaves it, the bare side a connection for each goroutine, %d at most. "+
-			"Connections are the most at once, and in brackets those opened in all, with those of New and of the warm-up; "+
-			"failed are validations of ours that ended with an error.", storedUsers, mostConnections),
+			"This project has the pool as gorm.Open leaves it, the bare read a connection for each goroutine, %d at most. "+
+			"Connections are the most at once, and in brackets all that were opened, with those of New and of the warm-up; "+
+			"failed are validations with an error.", storedUsers, mostConnections),
 		"connections, ours", "connections, bare", "failed")
 	var allFailed int64
 	for _, n := range goroutines {
-		// Each has pools of its own, so that nobody finds another's connections.
+		// New pools, so that no connection of an earlier measurement is reused.
 		err := throwaway.Outside(tb.Context(), func(tb testing.TB) {
 			host := openCounted(tb, d, dsn)
 			auth := service(tb, storeOn(tb, d, host.DB), nil)
@@ -74,8 +75,8 @@ func strictOn(tb testing.TB, p plan, r *report, d database, goroutines []int, lo
 	r.ratio("strict_"+d.short+"_failed", float64(allFailed))
 }
 
-// orCount counts errors in the place of returning them: a service in trouble
-// gets its figures, too.
+// orCount counts errors instead of returning them, so that a measurement
+// continues if some validations fail.
 func orCount(failed *atomic.Int64, do func(i int) error) func(i int) error {
 	return func(i int) error {
 		if do(i) != nil {
@@ -85,7 +86,8 @@ func orCount(failed *atomic.Int64, do func(i int) error) func(i int) error {
 	}
 }
 
-// strict returns the plan for the comparison of a validation and its read.
+// strict returns the plan with slices for the comparison of a validation with its
+// bare read.
 func (p plan) strict() plan {
 	if p.short {
 		return p.of(30*time.Millisecond, 1)
@@ -101,8 +103,8 @@ func strictTable(p plan, title, about string, more ...string) *table {
 	}
 }
 
-// strictRow compares the two, and returns the cells of a row. The ratio with 16
-// goroutines has the name as it is.
+// strictRow compares the two, and returns the cells of a row. The ratio has the
+// name, followed by the number of goroutines unless that is 16.
 func strictRow(tb testing.TB, p plan, r *report, goroutines int, name string, ours, bare func(i int) error) []string {
 	figures, err := p.compare(
 		concurrently("this project, strict", goroutines, ours),
@@ -118,7 +120,7 @@ func strictRow(tb testing.TB, p plan, r *report, goroutines int, name string, ou
 	return slices.Concat([]string{fmt.Sprint(goroutines)}, rates(figures[0]), rates(figures[1]), []string{times(ratio)})
 }
 
-// addLone measures one validation at a time, after strictRow has warmed them up.
+// addLone measures one validation at a time. strictRow must have warmed both up.
 func addLone(tb testing.TB, p plan, r *report, lone *table, d database, ours, bare func(i int) error) {
 	n := 5000
 	if p.short {
@@ -159,7 +161,8 @@ func issueAll(tb testing.TB, auth *tokenauth.Service) (s storedTokens) {
 	return s
 }
 
-// validate returns a strict validation. Its context can end, as that of a request.
+// validate returns a strict validation, with a context that can be canceled, as
+// that of a request can.
 func (s storedTokens) validate(tb testing.TB, auth *tokenauth.Service) func(i int) error {
 	ctx := tb.Context()
 	return func(i int) error {
@@ -168,8 +171,8 @@ func (s storedTokens) validate(tb testing.TB, auth *tokenauth.Service) func(i in
 	}
 }
 
-// read returns the bare read of the row that a validation needs, with such a context,
-// too: drivers take longer with one.
+// read returns the bare read of a validation's row. It also has a context that
+// can be canceled, since drivers take longer with such a context.
 func (s storedTokens) read(tb testing.TB, pool *sql.DB, d database) func(i int) error {
 	find := prepare(tb, pool, `SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
 		FROM tokenauth_tokens WHERE `+d.where)

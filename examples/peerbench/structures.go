@@ -18,16 +18,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A structure is something that a cache of tokens could be made of.
+// A structure is a data structure for a cache of tokens.
 type structure interface {
-	get(tokenauth.Slot) *record // nil if it is not there
+	get(tokenauth.Slot) *record // nil if the slot is not cached
 	put(tokenauth.Slot, *record)
 }
 
 const nothing = "nothing to look up"
 
-// structures are made for at most so many entries; those of the standard
-// library have no bound.
+// structures are the compared data structures. make returns one with room for max
+// entries; those of the standard library ignore max.
 var structures = []struct {
 	name    string
 	bounded bool
@@ -102,15 +102,15 @@ func (m *mutexMap) put(s tokenauth.Slot, r *record) {
 	m.m[s] = r
 }
 
-// onlyOne has the same record for everybody: what is left of a validation
-// without its look-up.
+// onlyOne returns the same record for each slot. It shows the time of a
+// validation without its look-up.
 type onlyOne struct{ r atomic.Pointer[record] }
 
 func (o *onlyOne) get(tokenauth.Slot) *record      { return o.r.Load() }
 func (o *onlyOne) put(_ tokenauth.Slot, r *record) { o.r.Store(r) }
 
-// chooseStructure shows what the cache would cost, were it made of something
-// else.
+// chooseStructure compares this project's cache with caches on other data
+// structures.
 func chooseStructure(tb testing.TB, p plan, r *report) {
 	p = p.of(20*time.Millisecond, p.cycles)
 	size := 1_000_000
@@ -124,16 +124,16 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 	zipf := byPopularity(size)
 
 	t := &table{
-		title: "What the cache could be made of",
+		title: "Other data structures for the cache",
 		about: fmt.Sprintf("Validations (parse, digest, look-up, comparison, copy of the token) on %d cores with different caches inside. "+
-			"Left: %s tokens that are all cached, with room for twice as many, in random order. Right: with room for a tenth of them, asked for by popularity (Zipf, s = 1.1), and what is missed loaded. "+
-			"ns per validation, median of %d rounds without garbage collections. Bytes per token, and the marking of one collection, as on the left. "+
-			"All but this project's cache count nothing, know no lease of a feed, and could store what a revocation has just ended.",
+			"Left: %s tokens that are all cached, with room for twice as many, in random order. Right: with room for a tenth of them, requested by popularity (Zipf, s = 1.1); a miss loads the token. "+
+			"ns per validation, median of %d rounds without garbage collections. Bytes per token and marking time of one collection are those of the left side. "+
+			"Only this project's cache counts hits, checks the lease of a feed, and never stores a token that was just revoked.",
 			cores(), decimal(float64(size), 0), p.rounds),
 		head: []string{"", "all cached, ns", "min–max", "a tenth, ns", "hits", "bytes/token", "marking, ms"},
 	}
-	// A maker returns a validator with a cache of so many tokens, and how often
-	// that had to load one.
+	// A maker returns a validator with a cache for max tokens, and a function
+	// that returns its number of misses.
 	type maker func(max int) (v validator, loads func() uint64)
 	ours := func(max int) (validator, func() uint64) {
 		auth := service(tb, store, &tokenauth.CacheOptions{MaxEntries: max})
@@ -185,7 +185,7 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for _, o := range tenth { // until each holds what is popular
+	for _, o := range tenth { // fill each cache with the popular tokens
 		if err := o.run(amount{total: 2 * size}); err != nil {
 			tb.Fatal(err)
 		}
@@ -208,7 +208,7 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 	runtime.KeepAlive(store)
 }
 
-// inOrder and byPopularity say which token is asked for as the i-th.
+// inOrder and byPopularity return functions that map the i-th request to a token.
 
 func inOrder(size int) func(i int) int { return func(i int) int { return i % size } }
 

@@ -15,21 +15,21 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A validator is a *tokenauth.Service, or a front.
+// A validator is a [tokenauth.Service] or a front.
 type validator interface {
 	Validate(ctx context.Context, accessToken string) (tokenauth.Token, error)
 }
 
-// A front does what a Service with a cache does for a good token, with another
-// cache inside.
+// A front validates tokens as a [tokenauth.Service] with a cache does, with
+// another cache inside.
 type front struct {
 	structure
 	store tokenauth.Storage
 	loads atomic.Uint64
 }
 
-// A record is a token as a structure keeps it: packed into one string, as in
-// this project's cache, so that only the structures differ.
+// A record is a cached token. It is packed into one string, as in this project's
+// cache, so that only the structures differ.
 type record struct {
 	digest          tokenauth.Digest
 	issued, expires int64
@@ -38,7 +38,7 @@ type record struct {
 
 const separator = "\x00"
 
-// Validate is Service.Validate.
+// Validate does the work of [tokenauth.Service.Validate].
 func (f *front) Validate(ctx context.Context, accessToken string) (tokenauth.Token, error) {
 	slot, digest, ok := parse("tat_", accessToken)
 	if !ok {
@@ -91,8 +91,8 @@ func (r *record) token(slot tokenauth.Slot) tokenauth.Token {
 	return t
 }
 
-// parse reads an access token of this project: prefix, then version, slot,
-// secret and checksum in base64url. It digests the token as well.
+// parse parses an access token of this project: a prefix, then version, slot,
+// secret and checksum in base64url. It returns the slot and the digest.
 func parse(prefix, accessToken string) (s tokenauth.Slot, d tokenauth.Digest, ok bool) {
 	const size, checksumAt = 69, 65
 	if len(accessToken) != len(prefix)+size/3*4 || accessToken[:len(prefix)] != prefix {

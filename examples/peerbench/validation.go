@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// validation measures what a request costs inside Gin, in this process: the
-// engine serves it to a ResponseWriter that does nothing. The handler behind
-// the guard answers 204.
+// validation measures requests in this process, without a network: the Gin
+// engine writes to a ResponseWriter that does nothing. The handler behind the
+// guard answers 204.
 func validation(tb testing.TB, p plan, r *report) {
 	validationFor(tb, p, r, 20*time.Millisecond)
 }
@@ -40,7 +40,7 @@ func validationFor(tb testing.TB, p plan, r *report, slice time.Duration) {
 	t := &table{
 		title: "Validation inside Gin, in process",
 		about: fmt.Sprintf("Whole requests on %d cores, %d users, ns per request: median and spread of %d rounds. "+
-			"Net is what the route costs more than the bare one. The floor that counts is the %s.",
+			"Net is the time beyond that of bare Gin. The faster ideal floor is the %s.",
 			cores(), len(users), p.rounds, floor.name),
 		head: []string{"", "ns", "min–max", "net ns", "to ours", "allocs", "bytes"},
 	}
@@ -79,18 +79,17 @@ func serveAll(tb testing.TB, p plan, all map[string]contestant, names []string) 
 	return figures
 }
 
-// besideHeap measures again with a heap that the garbage collector visits less
-// often. In the few megabytes of this program it runs after every thousand
-// requests of whoever makes much garbage, and each run looks through the
-// variables of all the contestants.
+// besideHeap measures again with a larger heap, so that the garbage collector
+// runs less often. In the small heap of this program it runs after every thousand
+// requests that make much garbage. Each run scans the data of all contestants.
 func besideHeap(tb testing.TB, p plan, r *report, all map[string]contestant, floorName string) {
 	const size = 64 << 20
 	heap := make([]byte, size)
 	defer runtime.KeepAlive(heap)
 	t := &table{
-		title: "The same beside a heap of 64 MB",
-		about: "As above, with 64 MB allocated besides, so that the garbage collector runs as rarely as in a larger service. " +
-			"Garbage costs less here, on all sides.",
+		title: "The same with 64 MB more heap",
+		about: "As above, with 64 MB more heap, so that the garbage collector runs as rarely as in a larger service. " +
+			"Garbage costs less here in every row.",
 		head: []string{"", "ns", "min–max", "to ours"},
 	}
 	figures := serveAll(tb, p, all, []string{bareName, floorName, oursName, ginJWTName, golangJWTName})
@@ -104,7 +103,7 @@ func besideHeap(tb testing.TB, p plan, r *report, all map[string]contestant, flo
 	r.ratio("cached_vs_floor_64mb_heap", by[oursName].over(by[floorName]))
 }
 
-// scaling measures how many requests more cores serve.
+// scaling measures the throughput with more and more cores.
 func scaling(tb testing.TB, p plan, r *report, all map[string]contestant) {
 	steps := []int{1}
 	for n := 2; n < cores(); n *= 2 {
@@ -115,7 +114,7 @@ func scaling(tb testing.TB, p plan, r *report, all map[string]contestant) {
 	}
 	t := &table{
 		title: "Throughput by cores",
-		about: fmt.Sprintf("Requests per second inside Gin, with as many goroutines as cores (GOMAXPROCS): median of %d rounds.", p.rounds),
+		about: fmt.Sprintf("Requests per second inside Gin, with one goroutine for each core (GOMAXPROCS): median of %d rounds.", p.rounds),
 		head:  []string{""},
 	}
 	for _, n := range steps {

@@ -10,18 +10,19 @@ import (
 	"time"
 )
 
-// newBalancer returns a handler that passes requests on to the replicas in turn,
-// each over a connection of its own. A replica that cannot be reached is passed
-// over: nothing was sent to it yet, so no password is sent twice.
+// newBalancer returns a handler that forwards requests to the replicas in turn,
+// each over a new connection. If it cannot connect to a replica, it tries the
+// next one. It never repeats a request that was sent, since that may have a
+// password.
 //
-// X-Forwarded-For is the address of the client and nothing else: what a client
-// wrote there is dropped, or it could be anybody to the throttle.
+// It sets X-Forwarded-For to the address of the client, and drops the value that
+// the client sent. Otherwise a client could evade the throttle.
 func newBalancer(addrs []string) http.Handler {
 	var turn atomic.Uint64
 	dialer := net.Dialer{Timeout: time.Second}
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(&url.URL{Scheme: "http", Host: "replica"}) // which one, the dialling decides
+			r.SetURL(&url.URL{Scheme: "http", Host: "replica"}) // DialContext chooses the replica
 			r.Out.Host = r.In.Host
 			r.SetXForwarded()
 		},

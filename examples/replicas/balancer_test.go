@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// startBackends starts servers that say who they are and what they got.
+// startBackends starts servers that answer with their name and the request.
 func startBackends(t *testing.T, names ...string) (addrs []string) {
 	t.Helper()
 	for _, name := range names {
@@ -24,8 +24,8 @@ func startBackends(t *testing.T, names ...string) (addrs []string) {
 	return addrs
 }
 
-// nobody returns an address where nobody listens.
-func nobody(t *testing.T) string {
+// closedAddress returns an address without a listener.
+func closedAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,7 +42,7 @@ func ask(t *testing.T, balancer, method string) (got, who string) {
 		t.Fatal(err)
 	}
 	r.Host = "service.example"
-	r.Header.Set("X-Forwarded-For", "192.0.2.1") // a lie
+	r.Header.Set("X-Forwarded-For", "192.0.2.1") // forged; the balancer must drop it
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -50,22 +50,22 @@ func ask(t *testing.T, balancer, method string) (got, who string) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != 200 {
-		t.Fatalf("%s answered %d, error %v", method, response.StatusCode, err)
+		t.Fatalf("%s: got %d, error %v, want 200", method, response.StatusCode, err)
 	}
 	return response.Header.Get("X-Got"), string(body)
 }
 
-// Requests go round, past who is not there, with their body and under the
-// address that they come from.
-func TestBalancer(t *testing.T) {
+// The balancer sends requests to the backends in turn and skips a closed one. It
+// passes on body and Host, and sets X-Forwarded-For to the client's address.
+func TestBalancerForwardsInTurn(t *testing.T) {
 	t.Parallel()
 	addrs := startBackends(t, "a", "b", "c")
 	for name, test := range map[string]struct {
 		addrs []string
-		want  string // who answered, sorted
+		want  string // names of the backends that answered, sorted
 	}{
-		"all there":  {addrs, "aaabbbccc"},
-		"one is not": {[]string{addrs[0], nobody(t), addrs[2]}, "aaacccccc"},
+		"all listen": {addrs, "aaabbbccc"},
+		"one closed": {[]string{addrs[0], closedAddress(t), addrs[2]}, "aaacccccc"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -76,7 +76,7 @@ func TestBalancer(t *testing.T) {
 				method := []string{"GET", "POST"}[i%2]
 				got, who := ask(t, server.URL, method)
 				if want := "127.0.0.1 service.example " + method + " a=b"; got != want {
-					t.Errorf("the replica got %q, want %q", got, want)
+					t.Errorf("the backend received %q, want %q", got, want)
 				}
 				count[who]++
 			}
@@ -88,9 +88,9 @@ func TestBalancer(t *testing.T) {
 	}
 }
 
-func TestBalancerAlone(t *testing.T) {
+func TestBalancerWithoutBackends(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(newBalancer([]string{nobody(t)}))
+	server := httptest.NewServer(newBalancer([]string{closedAddress(t)}))
 	defer server.Close()
 	response, err := http.Get(server.URL)
 	if err != nil {
@@ -98,6 +98,6 @@ func TestBalancerAlone(t *testing.T) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusBadGateway {
-		t.Errorf("answered %d", response.StatusCode)
+		t.Errorf("got %d, want 502", response.StatusCode)
 	}
 }

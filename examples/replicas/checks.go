@@ -15,9 +15,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// goodEverywhere asks each replica once: there is no time in which a new token
-// is not good yet.
-func (s *script) goodEverywhere(ctx context.Context) error {
+// acceptedEverywhere sends alice's token to each replica once. All must accept it
+// at once, without a delay after the sign-in.
+func (s *script) acceptedEverywhere(ctx context.Context) error {
 	for _, r := range s.replicas {
 		a, err := call(ctx, "GET", r.url()+"/me", s.alice.AccessToken)
 		if err := a.wanted(200, err); err != nil {
@@ -27,9 +27,9 @@ func (s *script) goodEverywhere(ctx context.Context) error {
 	return nil
 }
 
-// refusedEverywhere tells how long after some event the last replica refused a
-// token, and fails if that takes longer than the lease of the cache, with some
-// allowance for a busy machine. The times have the requests themselves in them.
+// refusedEverywhere prints how long after an event each replica refused a token.
+// It fails if one takes longer than twice the lease of the cache, which leaves
+// time for a busy machine. The times include the requests.
 func (s *script) refusedEverywhere(ctx context.Context, accessToken string, since time.Time, event string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*lease)
 	defer cancel()
@@ -47,7 +47,7 @@ func (s *script) refusedEverywhere(ctx context.Context, accessToken string, sinc
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("not refused everywhere: %w", err)
+		return fmt.Errorf("a replica did not refuse the token: %w", err)
 	}
 	var each []string
 	for i, r := range s.replicas {
@@ -58,8 +58,8 @@ func (s *script) refusedEverywhere(ctx context.Context, accessToken string, sinc
 	return nil
 }
 
-// feedsAlive waits until the replicas hear of changes. Until then they ask the
-// database each time, which is right as well, and not what is to be shown.
+// feedsAlive waits until each replica receives the feed. Before that a replica
+// reads the database for each request, which is not what the script shows.
 func (s *script) feedsAlive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -76,7 +76,7 @@ func (s *script) feedsAlive(ctx context.Context) error {
 			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("%s hears of no changes: %w", r.name, ctx.Err())
+				return fmt.Errorf("%s does not receive the feed: %w", r.name, ctx.Err())
 			case <-ticker.C:
 			}
 		}
@@ -84,7 +84,7 @@ func (s *script) feedsAlive(ctx context.Context) error {
 	return nil
 }
 
-// figures are those of a replica's cache.
+// figures returns the statistics of a replica's cache.
 func figures(ctx context.Context, p *process) (stats tokenauth.CacheStats, err error) {
 	r, err := http.NewRequestWithContext(ctx, "GET", p.url()+"/cache", nil)
 	if err != nil {
@@ -98,6 +98,7 @@ func figures(ctx context.Context, p *process) (stats tokenauth.CacheStats, err e
 	return stats, json.NewDecoder(response.Body).Decode(&stats)
 }
 
+// shares describes how many requests each replica answered.
 func shares(answered map[string]int) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(answered)) {

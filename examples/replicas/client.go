@@ -13,7 +13,7 @@ import (
 
 var client = &http.Client{Timeout: 10 * time.Second}
 
-// An answer is what a client of the service sees.
+// An answer is the part of a response that the script uses.
 type answer struct {
 	status      int
 	header      http.Header
@@ -22,6 +22,7 @@ type answer struct {
 	Description string `json:"error_description"`
 }
 
+// replica returns the name of the replica that answered.
 func (a answer) replica() string { return a.header.Get(replicaHeader) }
 
 func signIn(ctx context.Context, host, user, password string) (answer, error) {
@@ -34,7 +35,7 @@ func signIn(ctx context.Context, host, user, password string) (answer, error) {
 	return send(r)
 }
 
-// call makes a request with an access token.
+// call sends a request with an access token.
 func call(ctx context.Context, method, url, accessToken string) (answer, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
@@ -61,10 +62,10 @@ func send(r *http.Request) (answer, error) {
 	return a, err
 }
 
-// wanted returns an error unless the answer has that status.
+// wanted returns err, or an error if the answer does not have the status.
 func (a answer) wanted(status int, err error) error {
 	if err == nil && a.status != status {
-		err = fmt.Errorf("%s answered %d, not %d", a.replica(), a.status, status)
+		err = fmt.Errorf("%s answered %d, want %d", a.replica(), a.status, status)
 	}
 	return err
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// storeOptions are the same wherever the store is opened. The tables are this
-// example's own: its users have a password that everybody knows.
+// storeOptions are the options of the store in all processes. The prefix keeps
+// the users of this example, whose password is public, out of other tables.
 var storeOptions = &gormstore.Options{TablePrefix: "replicas_", Feed: true}
 
 // openDatabase opens a pool of connections.
@@ -27,8 +27,8 @@ func openDatabase(dsn string) (*gorm.DB, *sql.DB, error) {
 	return db, pool, err
 }
 
-// prepareDatabase does what comes before the first replica starts: it makes the
-// tables and the trigger that tells of changes, and some users.
+// prepareDatabase creates the tables, the trigger of the feed, and the users. It
+// must be called before the first replica starts.
 func prepareDatabase(ctx context.Context, dsn string) (pool *sql.DB, err error) {
 	db, pool, err := openDatabase(dsn)
 	if err != nil {

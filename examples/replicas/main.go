@@ -1,10 +1,10 @@
 // Replicas runs three replicas of a small service behind a load balancer, on one
-// PostgreSQL, and shows that they act as one.
+// PostgreSQL. It checks that they agree on tokens and on failed sign-ins.
 //
 //	go run ./examples/replicas [-store postgres://…] [-port PORT] [-serve]
 //
-// Each replica is a process. It plays a script, with its times, and exits with 0
-// if everything went as promised.
+// Each replica is a process. The program runs a script, prints the times, and
+// exits with 0 if all promises were kept.
 package main
 
 import (
@@ -32,13 +32,13 @@ func main() {
 	gin.SetMode(gin.ReleaseMode)
 	if len(os.Args) > 1 && os.Args[1] == replicaCommand {
 		if err := replica(os.Stdin, os.Stdout); err != nil {
-			log.Fatal("replicas: a replica: ", err)
+			log.Fatal("replicas: a replica failed: ", err)
 		}
 		return
 	}
-	store := flag.String("store", "", "a PostgreSQL `database`, postgres://…; empty starts a throwaway server")
+	store := flag.String("store", "", "PostgreSQL `database`, postgres://…; empty starts a temporary server")
 	port := flag.String("port", "8080", "`port` of 127.0.0.1 for the balancer; 0 picks a free one")
-	serve := flag.Bool("serve", false, "keep everything up after the script, for trying out")
+	serve := flag.Bool("serve", false, "keep running after the script, to try it with curl")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -47,7 +47,8 @@ func main() {
 	}
 }
 
-// run plays the script, and returns what was not as promised.
+// run runs the script on the database store, or on a temporary server if store is
+// empty. It returns an error if a promise was broken.
 func run(ctx context.Context, out io.Writer, store, port string, serve bool) error {
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
 	if err != nil {
@@ -62,7 +63,7 @@ func run(ctx context.Context, out io.Writer, store, port string, serve bool) err
 		failed = runOn(ctx, out, throwaway.StartPostgres(tb).DSN(), listener, serve)
 	})
 	if errors.Is(err, throwaway.ErrMissing) {
-		return fmt.Errorf("%w; or name a database by -store", err)
+		return fmt.Errorf("%w; or name a database with -store", err)
 	}
 	return errors.Join(failed, err)
 }
@@ -74,7 +75,7 @@ func runOn(ctx context.Context, out io.Writer, store string, listener net.Listen
 	}
 	defer pool.Close()
 
-	// In earnest the key comes from where the secrets are kept, and stays.
+	// A real service reads the key from its secrets, the same at each start.
 	throttleKey := rand.Text() + rand.Text()
 	s := &script{out: out, pool: pool, balancer: "http://" + listener.Addr().String()}
 	var addrs []string
@@ -102,8 +103,8 @@ func runOn(ctx context.Context, out io.Writer, store string, listener net.Listen
 }
 
 const welcome = `
-It stays up, on two replicas, with three users FOR TRYING OUT ONLY: alice, bob
-and operator (an Administrator), password "password".
+The service keeps running on two replicas, with three users FOR TRYING OUT ONLY:
+alice, bob and operator (an Administrator), password "password".
 
   HOST=%s
   curl --location --request GET "$HOST/Token" \
@@ -112,10 +113,10 @@ and operator (an Administrator), password "password".
     --data-urlencode 'username=alice' \
     --data-urlencode 'password=password'
 
-  curl -i -H "Authorization: Bearer $TOKEN" "$HOST/me"   # X-Replica says who answered
-  curl "$HOST/cache"                                     # figures of one replica's cache
+  curl -i -H "Authorization: Bearer $TOKEN" "$HOST/me"   # X-Replica names the replica
+  curl "$HOST/cache"                                     # statistics of one replica's cache
 
-With the operator's token, and the userId of alice's answer:
+With the operator's token, and the userId in alice's response:
 
   curl -i -X DELETE -H "Authorization: Bearer $OPERATOR" "$HOST/users/$ID/tokens"
 

@@ -10,19 +10,19 @@ import (
 	"sync"
 )
 
-// replicaCommand has this program be a replica.
+// replicaCommand is the argument that makes this program run as a replica.
 const replicaCommand = "replica"
 
-// A process is a replica as its parent sees it.
+// A process is a running replica, seen from its parent process.
 type process struct {
 	address
 	name string
 	cmd  *exec.Cmd
 	in   io.Closer
-	wait func() // for its end
+	wait func() // waits until the process has ended
 }
 
-// startReplica starts a replica and returns when it listens.
+// startReplica starts a replica and waits until it listens.
 func startReplica(c replicaConfig) (*process, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -57,13 +57,13 @@ func startReplica(c replicaConfig) (*process, error) {
 	return p, nil
 }
 
-// stop has the replica bring its requests to an end.
+// stop stops the replica and waits until its requests are done.
 func (p *process) stop() {
 	p.in.Close()
 	p.wait()
 }
 
-// kill ends it as a power cut would.
+// kill kills the replica, as a power failure would.
 func (p *process) kill() error {
 	err := p.cmd.Process.Kill()
 	p.wait()

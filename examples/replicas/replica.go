@@ -19,18 +19,18 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A replicaConfig is what a replica reads from its standard input, since the
-// arguments of a process can be seen by others.
+// A replicaConfig is the configuration of a replica. The replica reads it from
+// standard input, since other users of the machine can read arguments.
 type replicaConfig struct {
 	Name        string
 	DSN         string
 	ThrottleKey string
 }
 
-// replica is one process of the service. It says where it listens, and ends with
-// its standard input, and so with its parent.
+// replica runs one process of the service. It writes its address to out. It stops
+// at the end of in, which comes at the latest when the parent process ends.
 func replica(in io.Reader, out io.Writer) error {
-	signal.Ignore(os.Interrupt) // the terminal sends it to all; the parent decides
+	signal.Ignore(os.Interrupt) // a terminal sends it to all processes; the parent handles it
 	var c replicaConfig
 	if err := json.NewDecoder(in).Decode(&c); err != nil {
 		return err
@@ -66,17 +66,17 @@ func replica(in io.Reader, out io.Writer) error {
 		return err
 	case <-ctx.Done():
 	}
-	// For five of these seconds Shutdown waits for connections on which nothing
-	// was asked yet; a balancer has such.
+	// Shutdown waits five seconds for connections without a request, which a
+	// balancer may have.
 	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(grace)
 }
 
-// An address is what a replica says when it is ready.
+// An address is the message that a replica writes when it listens.
 type address struct{ Addr string }
 
-// newAuth is what every replica of a service has to do.
+// newAuth opens the database and returns the Token API of a replica.
 func newAuth(ctx context.Context, c replicaConfig) (auth *tokenauth.Service, closePool func() error, err error) {
 	db, pool, err := openDatabase(c.DSN)
 	if err != nil {
@@ -87,14 +87,14 @@ func newAuth(ctx context.Context, c replicaConfig) (auth *tokenauth.Service, clo
 			pool.Close()
 		}
 	}()
-	pool.SetMaxOpenConns(8) // the feed has one of them for itself
+	pool.SetMaxOpenConns(8) // one of them is for the feed
 	pool.SetMaxIdleConns(8)
 	store, err := gormstore.New(ctx, db, storeOptions)
 	if err != nil {
 		return nil, nil, err
 	}
-	// Behind a proxy that pools transactions: pgxfeed.Listener{DSN: …}, one that
-	// leads past it.
+	// Behind PgBouncer, or another proxy that pools transactions, use
+	// pgxfeed.Listener{DSN: …} with a DSN that bypasses the proxy.
 	watched, err := gormstore.WithFeed(ctx, store, pgxfeed.Listener{})
 	if err != nil {
 		return nil, nil, err
@@ -102,8 +102,8 @@ func newAuth(ctx context.Context, c replicaConfig) (auth *tokenauth.Service, clo
 	auth, err = tokenauth.New(watched, store.Users(), &tokenauth.Options{
 		Cache: &tokenauth.CacheOptions{Lease: lease},
 		Throttle: tokenauth.ThrottleOptions{
-			Key:      tokenauth.NewSecret(c.ThrottleKey), // failures count for all replicas together,
-			Replicas: 3,                                  // and by thirds while the database is down
+			Key:      tokenauth.NewSecret(c.ThrottleKey), // the replicas count failures together,
+			Replicas: 3,                                  // and enforce a third of the limits each while the database is down
 		},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, // the balancer
 	})
@@ -125,14 +125,14 @@ func routes(auth *tokenauth.Service, name string) http.Handler {
 		}
 		c.Status(http.StatusNoContent)
 	})
-	// In earnest these go where the other metrics go.
+	// A real service exports these with its other metrics.
 	r.GET("/cache", func(c *gin.Context) { c.JSON(http.StatusOK, auth.CacheStats()) })
 	return r
 }
 
-// replicaHeader names who answered.
+// replicaHeader is a response header with the name of the replica.
 const replicaHeader = "X-Replica"
 
-// lease is the longest that a token may outlive its end, on a replica behind a
-// network that is half dead.
+// lease is the longest time that a replica may accept an ended token if its feed
+// fails without an error.
 const lease = 2 * time.Second

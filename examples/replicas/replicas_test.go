@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// In a process that a test has started, this is set: it is the program.
+// A test sets this variable to run the test binary as the program.
 const programVariable = "REPLICAS_TEST_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(throwaway.Main(m))
 }
 
+// program returns a command that runs the program with arguments.
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := os.Executable()
@@ -38,9 +39,9 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// The whole script, on a database that is there, twice: what the first run left
-// is in nobody's way.
-func TestScript(t *testing.T) {
+// The script succeeds on an existing database, also if an earlier run left its
+// tables there.
+func TestScriptOnExistingDatabase(t *testing.T) {
 	t.Parallel()
 	dsn := throwaway.Postgres(t)
 	for range 2 {
@@ -51,10 +52,11 @@ func TestScript(t *testing.T) {
 	}
 }
 
-// With a server of its own, and up after the script.
-func TestServe(t *testing.T) {
+// With -serve and a temporary server, the service runs after the script until it
+// is interrupted.
+func TestServeAfterScript(t *testing.T) {
 	t.Parallel()
-	throwaway.Postgres(t) // or there is none to be had
+	throwaway.Postgres(t) // skips the test without PostgreSQL
 	cmd := program(t, "-port", "0", "-serve")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -73,7 +75,7 @@ func TestServe(t *testing.T) {
 		}
 	}
 	if host == "" {
-		t.Fatalf("it serves nothing: %v %s", cmd.Wait(), stderr.String())
+		t.Fatalf("the program printed no URL: %v %s", cmd.Wait(), stderr.String())
 	}
 
 	form := url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {trialPassword}}
@@ -84,13 +86,13 @@ func TestServe(t *testing.T) {
 	r.Header.Set("Content-Type", "application/json")
 	signedIn, err := send(r)
 	if err := signedIn.wanted(200, err); err != nil {
-		t.Fatal("the documented call, through the balancer: ", err)
+		t.Fatal("GET /Token with a body, through the balancer: ", err)
 	}
 	me, err := call(t.Context(), "GET", host+"/me", signedIn.AccessToken)
 	if err := me.wanted(200, err); err != nil {
 		t.Error(err)
 	}
-	// Only an Administrator revokes.
+	// Only an Administrator can revoke.
 	refused, err := call(t.Context(), "DELETE", host+"/users/"+signedIn.UserID+"/tokens", signedIn.AccessToken)
 	if err := refused.wanted(403, err); err != nil {
 		t.Error(err)
@@ -99,18 +101,18 @@ func TestServe(t *testing.T) {
 	cmd.Process.Signal(os.Interrupt)
 	rest, _ := io.ReadAll(stdout)
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("it ended with %v: %s%s", err, rest, stderr.String())
+		t.Errorf("the program failed after the interrupt: %v: %s%s", err, rest, stderr.String())
 	}
 	if conn, err := net.DialTimeout("tcp", strings.TrimPrefix(host, "http://"), time.Second); err == nil {
 		conn.Close()
-		t.Error("somebody still listens")
+		t.Error("the balancer still accepts connections after the program ended")
 	}
 }
 
-func TestNoDatabase(t *testing.T) {
+func TestUnreachableDatabaseFails(t *testing.T) {
 	t.Parallel()
 	out, err := program(t, "-port", "0", "-store", "postgres://nobody:hunter2@127.0.0.1:1/x").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "replicas: ") || strings.Contains(string(out), "hunter2") {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("want a failure that names the program and not the password; got error %v and output\n%s", err, out)
 	}
 }

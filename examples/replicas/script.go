@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// A script shows what the replicas promise. Each step returns what was not as
-// promised.
+// A script checks what the replicas promise, in steps. A step returns an error if
+// a promise was broken.
 type script struct {
 	out      io.Writer
 	balancer string // its URL
 	replicas []*process
-	pool     *sql.DB // an operator's
+	pool     *sql.DB // for the SQL of an operator
 
 	alice    answer // her last sign-in
 	operator answer
@@ -29,12 +29,12 @@ func (s *script) play(ctx context.Context) error {
 		title string
 		play  func(context.Context) error
 	}{
-		{"alice signs in through the balancer, and is known everywhere", s.signInAlice},
+		{"alice signs in through the balancer. All replicas accept the token", s.signInAlice},
 		{"Validations are answered from memory", s.validateFromCache},
-		{"alice signs in again, and the token before is refused everywhere", s.replace},
+		{"alice signs in again. All replicas refuse the earlier token", s.replace},
 		{"An operator revokes alice's tokens on one replica", s.revoke},
 		{"An operator deletes a row by SQL", s.deleteRow},
-		{"Somebody guesses bob's password, through the balancer", s.guess},
+		{"An attacker guesses bob's password through the balancer", s.guess},
 		{"One replica is killed", s.kill},
 	} {
 		fmt.Fprintf(s.out, "\n%d. %s.\n", i+1, step.title)
@@ -55,10 +55,10 @@ func (s *script) signInAlice(ctx context.Context) (err error) {
 		return err
 	}
 	s.say("%s issued a token, in %v, most of it for hashing the password.", s.alice.replica(), time.Since(began).Round(time.Millisecond))
-	if err := s.goodEverywhere(ctx); err != nil {
+	if err := s.acceptedEverywhere(ctx); err != nil {
 		return err
 	}
-	s.say("The first request with it is good on all three.")
+	s.say("All three accept the first request with it.")
 	return nil
 }
 
@@ -83,8 +83,8 @@ func (s *script) validateFromCache(ctx context.Context) error {
 		}
 		hits := after.Hits - before.Hits
 		s.say("%s: %d requests, %d from the cache, %v each over HTTP.", r.name, n, hits, (took / n).Round(time.Microsecond))
-		if hits < n*9/10 { // the feed of a busy machine may pause
-			return fmt.Errorf("%s answered %d of %d requests from the cache", r.name, hits, n)
+		if hits < n*9/10 { // under load the feed may pause, and the cache with it
+			return fmt.Errorf("%s answered %d of %d requests from the cache, want at least nine tenths", r.name, hits, n)
 		}
 	}
 	return nil
@@ -100,7 +100,7 @@ func (s *script) replace(ctx context.Context) (err error) {
 	if err := s.refusedEverywhere(ctx, old.AccessToken, since, s.alice.replica()+" answered"); err != nil {
 		return err
 	}
-	return s.goodEverywhere(ctx)
+	return s.acceptedEverywhere(ctx)
 }
 
 func (s *script) revoke(ctx context.Context) (err error) {
@@ -121,8 +121,8 @@ func (s *script) deleteRow(ctx context.Context) (err error) {
 	if s.alice, err = signIn(ctx, s.balancer, "alice", trialPassword); err != nil {
 		return err
 	}
-	for range 2 { // the second time from the cache
-		if err := s.goodEverywhere(ctx); err != nil {
+	for range 2 { // the second pass is answered from the caches
+		if err := s.acceptedEverywhere(ctx); err != nil {
 			return err
 		}
 	}
@@ -133,38 +133,39 @@ func (s *script) deleteRow(ctx context.Context) (err error) {
 		return err
 	}
 	if n, err := result.RowsAffected(); err != nil || n != 1 {
-		return fmt.Errorf("it deleted %d rows, error %v", n, err)
+		return fmt.Errorf("the statement deleted %d rows, want 1; error %v", n, err)
 	}
 	s.say("%s", statement)
 	return s.refusedEverywhere(ctx, s.alice.AccessToken, since, "the statement")
 }
 
-// guess guesses until all three replicas, one after another, do not even look.
+// guess guesses bob's password until all three replicas refuse a guess without
+// checking it.
 func (s *script) guess(ctx context.Context) error {
-	looked, held := 0, 0
+	checked, throttled := 0, 0
 	var retryAfter string
-	for held < len(s.replicas) {
-		a, err := signIn(ctx, s.balancer, "bob", fmt.Sprint("guess ", looked))
+	for throttled < len(s.replicas) {
+		a, err := signIn(ctx, s.balancer, "bob", fmt.Sprint("guess ", checked))
 		switch {
 		case err == nil && a.status == 429:
-			held++
+			throttled++
 			retryAfter = a.header.Get("Retry-After")
 		case err == nil && a.status == 400:
-			looked, held = looked+1, 0
+			checked, throttled = checked+1, 0
 		default:
 			return a.wanted(429, err)
 		}
-		if looked > 10 { // 15 are free if each replica counts for itself
-			return fmt.Errorf("%d guesses were looked at", looked)
+		if checked > 10 { // replicas that count separately check 15
+			return fmt.Errorf("%d guesses were checked, want at most 10", checked)
 		}
 	}
-	s.say("%d guesses were looked at, then all three replicas answered 429, Retry-After: %s.", looked, retryAfter)
+	s.say("%d guesses were checked, then all three replicas answered 429, Retry-After: %s.", checked, retryAfter)
 	a, err := signIn(ctx, s.balancer, "alice", trialPassword)
 	s.alice = a
 	if err := a.wanted(200, err); err != nil {
 		return err
 	}
-	s.say("alice, from the same address, signs in as ever.")
+	s.say("alice signs in from the same address without a delay.")
 	return nil
 }
 
@@ -183,9 +184,9 @@ func (s *script) kill(ctx context.Context) error {
 		}
 		answered[a.replica()]++
 	}
-	s.say("%s is gone. Of %d requests through the balancer, %s.", dead.name, n, shares(answered))
+	s.say("%s was killed. Of %d requests through the balancer, %s.", dead.name, n, shares(answered))
 	if len(answered) != 2 || answered[dead.name] != 0 {
-		return fmt.Errorf("answered by %v", answered)
+		return fmt.Errorf("responses by replica are %v, want some of each remaining one and none of %s", answered, dead.name)
 	}
 	return s.replace(ctx)
 }

@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// A script that always says that all is well would be none: these are steps on
-// replicas that always answer the same.
-func TestNoticesBrokenPromises(t *testing.T) {
+// Each step of the script fails if the replicas break its promise. The test's
+// replicas give the same response to every request.
+func TestStepsFailOnBrokenPromises(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		status int
 		play   func(*script, context.Context) error
 	}{
-		"a good token is refused":     {401, (*script).goodEverywhere},
-		"nobody asks the cache":       {200, (*script).validateFromCache},
-		"guessing goes on":            {400, (*script).guess},
-		"alice cannot sign in":        {503, (*script).signInAlice},
-		"an ended token is good":      {200, refusedSoon},
-		"a fault stands in for a no":  {503, refusedSoon},
-		"the feed is never alive":     {200, func(s *script, ctx context.Context) error { return s.feedsAlive(shortly(ctx)) }},
-		"an old token is good":        {200, func(s *script, ctx context.Context) error { return s.replace(shortly(ctx)) }},
-		"the operator cannot sign in": {429, (*script).revoke},
+		"valid token refused":      {401, (*script).acceptedEverywhere},
+		"no cache hits":            {200, (*script).validateFromCache},
+		"guesses not throttled":    {400, (*script).guess},
+		"alice cannot sign in":     {503, (*script).signInAlice},
+		"ended token accepted":     {200, refusedSoon},
+		"503 instead of a refusal": {503, refusedSoon},
+		"feed never alive":         {200, func(s *script, ctx context.Context) error { return s.feedsAlive(shortly(ctx)) }},
+		"replaced token accepted":  {200, func(s *script, ctx context.Context) error { return s.replace(shortly(ctx)) }},
+		"operator cannot sign in":  {429, (*script).revoke},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -39,7 +39,7 @@ func TestNoticesBrokenPromises(t *testing.T) {
 				s.replicas = append(s.replicas, &process{address: address{server.Listener.Addr().String()}})
 			}
 			if err := test.play(s, t.Context()); err == nil {
-				t.Error("nothing was noticed")
+				t.Error("the step returned nil, want an error")
 			}
 		})
 	}

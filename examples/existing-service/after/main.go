@@ -1,8 +1,7 @@
-// Orders is a small service: a table of orders and one of users, web pages with
-// sessions, and a JSON API.
+// Orders is a small service with a table of orders, a table of users, web pages
+// with sessions, and a JSON API.
 //
-// It serves on a loopback address only, since everybody knows the passwords of
-// its users.
+// It listens on a loopback address only: the passwords of its users are public.
 package main
 
 import (
@@ -37,20 +36,20 @@ func main() {
 	err := run(ctx, logger, *port, *file)
 	stop()
 	if err != nil {
-		logger.Error("ended", "error", err)
+		logger.Error("service failed", "error", err)
 		os.Exit(1)
 	}
 }
 
-// A service is what the handlers share.
+// A service holds the state that the handlers share.
 type service struct {
 	db     *gorm.DB
 	logger *slog.Logger
 	auth   *tokenauth.Service
 }
 
-// run serves until the context ends, and then brings the requests that are
-// under way to their end.
+// run serves until the context is canceled. It then waits up to 10 seconds for
+// the requests in progress.
 func run(ctx context.Context, logger *slog.Logger, port int, file string) error {
 	db, err := openDatabase(ctx, logger, file)
 	if err != nil {

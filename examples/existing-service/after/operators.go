@@ -12,17 +12,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A tokenView is what an administrator sees of a token.
+// A tokenView is a token as the API shows it to an administrator.
 type tokenView struct {
 	ID      string    `json:"id"`
 	Issued  time.Time `json:"issued"`
 	Expires time.Time `json:"expires"`
 }
 
-// tokenID names a token as the log does. It is no secret.
+// tokenID returns the ID that the log also has for the token. It is not secret.
 func tokenID(t tokenauth.Token) string { return t.Digest.String()[:16] }
 
-// revokeOwnToken ends the token that the request came with.
+// revokeOwnToken handles POST /api/logout: it ends the token of the request.
 func (s *service) revokeOwnToken(c *gin.Context) {
 	token, _ := ginadapter.From(c)
 	switch err := s.auth.RevokeToken(c.Request.Context(), token); {
@@ -66,8 +66,7 @@ func (s *service) revokeToken(c *gin.Context) {
 	c.Status(http.StatusNoContent)
 }
 
-// revokeTokens ends all tokens of a user, and so the one in use by whoever has
-// got hold of it.
+// revokeTokens ends all tokens of a user, also a stolen one.
 func (s *service) revokeTokens(c *gin.Context) {
 	if err := s.auth.RevokeUser(c.Request.Context(), c.Param("id")); err != nil {
 		unavailable(c)

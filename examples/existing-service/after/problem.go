@@ -6,8 +6,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// A problemDetails is how the service tells of errors (RFC 9457), with a code
-// for programs.
+// A problemDetails is the body of an error response (RFC 9457). Programs read
+// its code.
 type problemDetails struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
@@ -15,19 +15,20 @@ type problemDetails struct {
 	Detail string `json:"detail"`
 }
 
-// problem answers with an error and goes no further.
+// problem answers with an error, and runs no further handlers.
 func problem(c *gin.Context, status int, code, detail string) {
 	c.Header("Content-Type", "application/problem+json")
 	c.AbortWithStatusJSON(status, problemDetails{http.StatusText(status), status, code, detail})
 }
 
-// internal answers for trouble that is not the client's.
+// internal logs an error that the client did not cause, and answers 500.
 func (s *service) internal(c *gin.Context, err error) {
 	s.logger.ErrorContext(c.Request.Context(), "request failed", "route", c.FullPath(), "error", err)
 	problem(c, http.StatusInternalServerError, "internal", "Something went wrong.")
 }
 
-// readJSON reads the body of a request, or answers that it cannot be.
+// readJSON decodes the body of a request. If it cannot, it answers 400 and
+// returns false.
 func readJSON(c *gin.Context, into any) bool {
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 64<<10)
 	if err := c.ShouldBindJSON(into); err != nil {

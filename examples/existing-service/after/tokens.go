@@ -18,8 +18,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 )
 
-// newAuth returns a Token API for the users that the service has, with tables of
-// its own beside theirs.
+// newAuth returns a Token API for the users of the service. It creates its own
+// tables in the same database.
 func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 	if err := gormstore.Migrate(ctx, s.db, nil); err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 		return nil, err
 	}
 	users, err := password.New(s.account, &password.Options{
-		KeepHashes: true, // the login page reads them too, and knows bcrypt only
+		KeepHashes: true, // the login page reads them, too, and supports only bcrypt
 		Logger:     s.logger,
 	})
 	if err != nil {
@@ -46,7 +46,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 	})
 }
 
-// account is a password.Lookup in the table of users.
+// account is a [password.Lookup] that reads the table of users.
 func (s *service) account(ctx context.Context, email string) (password.Account, error) {
 	u, err := s.findUser(ctx, email)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
@@ -57,8 +57,8 @@ func (s *service) account(ctx context.Context, email string) (password.Account, 
 	}, err
 }
 
-// roles returns none for a user without a role: an empty one cannot be put into
-// a token.
+// roles returns no roles for a user without one: a token cannot hold an empty
+// role.
 func roles(role string) []string {
 	if role == "" {
 		return nil
@@ -66,8 +66,11 @@ func roles(role string) []string {
 	return []string{role}
 }
 
-// sessionPrincipal is the Fallback: sessions stay good on the routes that take
-// tokens now, for the pages that call them.
+// sessionPrincipal is the [tokenauth.Options.Fallback]: it authenticates requests
+// without a token by their session, so that the web pages can call the API.
+//
+// The handlers of such a request get a [tokenauth.Token] with a Principal only.
+// Its ExpiresAt is zero.
 func (s *service) sessionPrincipal(r *http.Request) (tokenauth.Principal, error) {
 	who, err := s.sessionCaller(r)
 	if errors.Is(err, errNoSession) {
@@ -76,14 +79,15 @@ func (s *service) sessionPrincipal(r *http.Request) (tokenauth.Principal, error)
 	return tokenauth.Principal{UserID: who.UserID, UserName: who.Email, Roles: roles(who.Role)}, err
 }
 
-// setCaller tells the handlers whom the guards found, in the service's words.
+// setCaller passes the authenticated user to the handlers of the service, in
+// the type that they use.
 func setCaller(c *gin.Context) {
 	token, _ := ginadapter.From(c)
 	p := token.Principal
 	c.Set("caller", caller{p.UserID, p.UserName, strings.Join(p.Roles, ",")})
 }
 
-// renderRefusal has the guards speak as the service did before.
+// renderRefusal writes the refusals of the guards in the format of the service.
 func renderRefusal(c *gin.Context, f *tokenauth.ErrorResponse) {
 	switch f.Code {
 	case "": // no token, and no session
@@ -95,12 +99,12 @@ func renderRefusal(c *gin.Context, f *tokenauth.ErrorResponse) {
 	}
 }
 
-// endTokens ends the access tokens of a user after a change that is committed,
-// or answers that they may still be good. A client that goes away does not stop
-// it.
+// endTokens ends the access tokens of a user after a change was committed. If it
+// fails, it answers 503 and returns false: the tokens may still be valid. It
+// continues if the client disconnects.
 func (s *service) endTokens(c *gin.Context, userID string) bool {
 	if err := s.auth.RevokeUser(context.WithoutCancel(c.Request.Context()), userID); err != nil {
-		problem(c, http.StatusServiceUnavailable, "tokens_not_ended", "The change is made, but access tokens from before may still be good. An administrator can end them.")
+		problem(c, http.StatusServiceUnavailable, "tokens_not_ended", "The change was saved, but earlier access tokens may still be valid. An administrator can end them.")
 		return false
 	}
 	return true

@@ -21,13 +21,14 @@ type User struct {
 	Disabled     bool   `json:"disabled"`
 }
 
-// A caller is whom a request comes from.
+// A caller is the authenticated user of a request.
 type caller struct{ UserID, Email, Role string }
 
-// signedIn returns whom the guards found.
+// signedIn returns the caller that a guard set. It panics on a route without
+// one.
 func signedIn(c *gin.Context) caller { return c.MustGet("caller").(caller) }
 
-// findUser finds a user by email, in any case.
+// findUser returns the user with the email, regardless of case.
 func (s *service) findUser(ctx context.Context, email string) (u User, err error) {
 	err = s.db.WithContext(ctx).Where("email = ?", strings.ToLower(email)).Take(&u).Error
 	return u, err
@@ -42,7 +43,7 @@ func (s *service) listUsers(c *gin.Context) {
 	c.JSON(http.StatusOK, users)
 }
 
-// changePassword changes the caller's own password and ends the sessions.
+// changePassword changes the caller's password and ends the caller's sessions.
 func (s *service) changePassword(c *gin.Context) {
 	var in struct{ Old, New string }
 	if !readJSON(c, &in) {
@@ -76,7 +77,7 @@ func (s *service) changePassword(c *gin.Context) {
 	c.Status(http.StatusNoContent)
 }
 
-// setDisabled disables a user and ends the sessions, or enables one.
+// setDisabled disables or enables a user, and ends the user's sessions.
 func (s *service) setDisabled(c *gin.Context) {
 	var disabled bool
 	if !readJSON(c, &disabled) {
@@ -112,7 +113,7 @@ func (s *service) change(ctx context.Context, userID, column string, value any) 
 	})
 }
 
-// The users that an empty table gets. Anybody can read their password here.
+// The users that an empty table gets. Their password is public.
 var trialUsers = []User{
 	{Email: "alice@example.com", Role: "admin"},
 	{Email: "bob@example.com", Role: "clerk"},

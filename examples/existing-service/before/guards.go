@@ -8,7 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// requireSession lets only requests with a good session through.
+// requireSession passes on only requests with a valid session.
 func (s *service) requireSession(c *gin.Context) {
 	who, err := s.sessionCaller(c.Request)
 	switch {
@@ -21,7 +21,7 @@ func (s *service) requireSession(c *gin.Context) {
 	}
 }
 
-// requireRole lets only callers with one of the roles through.
+// requireRole passes on only requests of callers that have one of the roles.
 func requireRole(anyOf ...string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if !slices.Contains(anyOf, signedIn(c).Role) {

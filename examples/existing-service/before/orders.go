@@ -11,7 +11,7 @@ type Order struct {
 	ID      uint   `gorm:"primaryKey" json:"id"`
 	Item    string `json:"item"`
 	Count   int    `json:"count"`
-	TakenBy string `json:"takenBy"` // an email
+	TakenBy string `json:"takenBy"` // email of a user
 }
 
 func (s *service) orders(c *gin.Context) (orders []Order, err error) {

@@ -41,8 +41,8 @@ func (s *service) routes() http.Handler {
 	return r
 }
 
-// logRequest logs routes and not URLs, since queries may have what is nobody's
-// business.
+// logRequest logs the route of a request instead of its URL, since a query may
+// contain personal data.
 func (s *service) logRequest(c *gin.Context) {
 	began := time.Now()
 	c.Next()

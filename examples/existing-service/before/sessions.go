@@ -16,7 +16,7 @@ import (
 
 // A Session is a row of the table of sessions.
 type Session struct {
-	Digest  string `gorm:"primaryKey"` // of what the cookie has
+	Digest  string `gorm:"primaryKey"` // of the cookie's value
 	UserID  string `gorm:"index"`
 	Expires int64  // Unix seconds
 }
@@ -26,11 +26,11 @@ const (
 	sessionLifetime = 12 * time.Hour
 )
 
-// errNoSession is returned by sessionCaller.
+// errNoSession means that a request has no valid session.
 var errNoSession = errors.New("no session")
 
-// sessionCaller returns whom the cookie of a request stands for, or
-// errNoSession.
+// sessionCaller returns the user whose session cookie the request has. Without a
+// valid session it returns errNoSession.
 func (s *service) sessionCaller(r *http.Request) (caller, error) {
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil {
@@ -51,7 +51,7 @@ func digest(cookie string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// login makes a session.
+// login handles POST /login: it checks a password and starts a session.
 func (s *service) login(c *gin.Context) {
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 64<<10)
 	user, err := s.checkPassword(c.Request.Context(), c.PostForm("email"), c.PostForm("password"))
@@ -75,8 +75,8 @@ func (s *service) login(c *gin.Context) {
 
 var errPassword = errors.New("wrong email or password")
 
-// What a password is compared with where there is no user, so that it takes as
-// long.
+// noUser is the hash that passwords of unknown users are compared with, so that
+// the response takes as long as for a known user.
 var noUser, _ = bcrypt.GenerateFromPassword([]byte(rand.Text()), bcrypt.DefaultCost)
 
 func (s *service) checkPassword(ctx context.Context, email, password string) (User, error) {
@@ -94,7 +94,7 @@ func (s *service) checkPassword(ctx context.Context, email, password string) (Us
 	return user, nil
 }
 
-// logout ends a session.
+// logout handles POST /logout: it ends the session.
 func (s *service) logout(c *gin.Context) {
 	if cookie, err := c.Request.Cookie(sessionCookie); err == nil {
 		if err := s.db.WithContext(c.Request.Context()).Delete(&Session{Digest: digest(cookie.Value)}).Error; err != nil {
@@ -106,7 +106,8 @@ func (s *service) logout(c *gin.Context) {
 	c.Redirect(http.StatusSeeOther, "/login")
 }
 
-// setCookie lacks Secure only because the example has no TLS.
+// setCookie sets the session cookie. A service with TLS must also set its
+// attribute Secure, which this example cannot.
 func setCookie(c *gin.Context, value string, maxAge int) {
 	c.SetSameSite(http.SameSiteStrictMode)
 	c.SetCookie(sessionCookie, value, maxAge, "/", "", false, true)

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Build builds the programs of the packages into a folder, without symbols for a
-// debugger, which take long to link.
+// Build builds the programs of the packages into a folder. It omits debug
+// symbols, which makes linking faster.
 func Build(folder string, packages ...string) error {
 	args := append([]string{"build", "-ldflags=-s -w", "-o", folder + string(filepath.Separator)}, packages...)
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
@@ -24,18 +24,18 @@ func Build(folder string, packages ...string) error {
 	return nil
 }
 
-// A Process is a program that listens.
+// A Process is a running program that listens on an address.
 type Process struct {
-	// Addr is where it listens, as it says itself.
+	// Addr is the host and port that the program logged.
 	Addr string
 
 	cmd    *exec.Cmd
 	output output
 	ended  chan struct{}
-	err    error // once it has ended
+	err    error // of the process; set before ended is closed
 }
 
-// output is what a process writes, to either stream.
+// output collects the standard output and standard error of a process.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -55,7 +55,7 @@ func (o *output) String() string {
 
 var listening = regexp.MustCompile(`url=http://([0-9.:]+)`)
 
-// Start starts a program and waits until it logs the URL at which it listens.
+// Start starts a program and waits until it logs its URL, as url=http://….
 func Start(program string, args ...string) (*Process, error) {
 	p := &Process{cmd: exec.Command(program, args...), ended: make(chan struct{})}
 	pipe, err := p.cmd.StderrPipe()
@@ -82,16 +82,16 @@ func Start(program string, args ...string) (*Process, error) {
 	}()
 	if p.Addr == "" {
 		out, err := p.Stop(os.Kill)
-		return nil, fmt.Errorf("it does not listen: %v: %s", err, out)
+		return nil, fmt.Errorf("process: %s logged no URL: %v: %s", program, err, out)
 	}
 	return p, nil
 }
 
-// Signal sends a signal and waits for nothing.
+// Signal sends a signal to the process and does not wait.
 func (p *Process) Signal(s os.Signal) { p.cmd.Process.Signal(s) }
 
-// Stop sends a signal, waits until the process has ended, and returns what it
-// had to say. It may be called again.
+// Stop sends a signal, waits until the process has ended, and returns its output
+// and its error. After 20 seconds it kills the process. It may be called again.
 func (p *Process) Stop(s os.Signal) (string, error) {
 	p.Signal(s)
 	select {
@@ -100,6 +100,6 @@ func (p *Process) Stop(s os.Signal) (string, error) {
 	case <-time.After(20 * time.Second):
 		p.Signal(os.Kill)
 		<-p.ended
-		return p.output.String(), fmt.Errorf("it did not end by itself")
+		return p.output.String(), fmt.Errorf("process: killed the program, which still ran 20 seconds after the signal %v", s)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// claims are what a JWT says.
+// claims are the claims of a JWT.
 type claims struct {
 	jwt.RegisteredClaims
 	Name string `json:"name"`
@@ -21,26 +21,28 @@ type claims struct {
 
 const jwtIssuer = "reports"
 
-// jwtParser takes one algorithm, whatever the JWT says of itself, and none that
-// never expires.
+// jwtParser accepts one algorithm only, regardless of the one that the JWT
+// names. It rejects a JWT without an expiry.
 var jwtParser = jwt.NewParser(
 	jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 	jwt.WithIssuer(jwtIssuer),
 	jwt.WithExpirationRequired(),
 )
 
-// jwtCaller returns whom the JWT of a request stands for.
+// jwtCaller returns the user that the JWT of a request names. The name of the
+// scheme is case-insensitive (RFC 9110 §11.1).
 func (s *service) jwtCaller(r *http.Request) (caller, error) {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
 		return caller{}, errors.New("no bearer token")
 	}
 	var says claims
-	_, err := jwtParser.ParseWithClaims(token, &says, func(*jwt.Token) (any, error) { return s.jwtKey, nil })
+	_, err := jwtParser.ParseWithClaims(strings.Trim(token, " "), &says, func(*jwt.Token) (any, error) { return s.jwtKey, nil })
 	return caller{says.Subject, says.Name, says.Role}, err
 }
 
-// readKey reads the key of the JWTs, and makes one if there is none.
+// readKey reads the key of the JWTs from a file. If there is no such file, it
+// generates a key and writes it there.
 func readKey(file string) ([]byte, error) {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -53,7 +55,7 @@ func readKey(file string) ([]byte, error) {
 	}
 	key, err := hex.DecodeString(string(text))
 	if err == nil && len(key) < 32 {
-		err = errors.New("the key of the JWTs is too short")
+		err = errors.New("the key of the JWTs has fewer than 32 bytes")
 	}
 	return key, err
 }

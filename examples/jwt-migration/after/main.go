@@ -1,8 +1,7 @@
-// Reports is a small service whose clients sign in with a user name and a
-// password, and send a token from then on.
+// Reports is a small service. Its clients log in with a user name and a
+// password, and send a token with each later request.
 //
-// It serves on a loopback address only, since everybody knows the passwords of
-// its users.
+// It listens on a loopback address only: the passwords of its users are public.
 package main
 
 import (
@@ -32,7 +31,7 @@ func main() {
 	port := flag.Int("port", 8080, "port of 127.0.0.1 to listen on; 0 picks a free one")
 	folder := flag.String("data", "jwt-migration-data", "`folder` of the database and the key of the JWTs")
 	var until time.Time
-	flag.TextVar(&until, "fallback-until", until, "`time`, as in 2006-01-02T15:04:05Z, from which on no JWT is good")
+	flag.TextVar(&until, "fallback-until", until, "reject every JWT from this `time` on, for example 2006-01-02T15:04:05Z")
 	flag.Parse()
 
 	s := &service{logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), fallbackUntil: until}
@@ -40,24 +39,24 @@ func main() {
 	err := s.run(ctx, *port, *folder)
 	stop()
 	if err != nil {
-		s.logger.Error("ended", "error", err)
+		s.logger.Error("service failed", "error", err)
 		os.Exit(1)
 	}
 }
 
-// A service is what the handlers share.
+// A service holds the state that the handlers share.
 type service struct {
 	db     *gorm.DB
 	logger *slog.Logger
 	jwtKey []byte
 
 	auth          *tokenauth.Service
-	fallbackUntil time.Time // zero for no end
+	fallbackUntil time.Time // JWTs are rejected from then on; zero: never
 	oldTokens     oldTokens
 }
 
-// run serves until the context ends, and then brings the requests that are
-// under way to their end.
+// run serves until the context is canceled. It then waits up to 10 seconds for
+// the requests in progress.
 func (s *service) run(ctx context.Context, port int, folder string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err

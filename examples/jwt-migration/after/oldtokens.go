@@ -13,8 +13,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// oldTokens is an Observer that remembers who still came with a JWT, since this
-// process started. There are at most as many as there are users.
+// oldTokens counts the requests with a JWT for each user, since this process
+// started. It has one entry for each user at most.
 type oldTokens struct {
 	mu    sync.Mutex
 	users map[string]oldToken // by name
@@ -25,7 +25,8 @@ type oldToken struct {
 	Last     time.Time `json:"last"`
 }
 
-// Observe is one of tokenauth.Options.Observers.
+// Observe counts a request that [tokenauth.Options.Fallback] authenticated. It
+// is one of [tokenauth.Options.Observers].
 func (o *oldTokens) Observe(_ context.Context, e tokenauth.Event) {
 	if e.Kind != event.Validated || e.Reason != event.ReasonFallback {
 		return
@@ -39,7 +40,7 @@ func (o *oldTokens) Observe(_ context.Context, e tokenauth.Event) {
 	o.users[e.UserName] = oldToken{u.Requests + 1, time.Now()}
 }
 
-// show answers with them.
+// show handles GET /api/old-tokens: it answers with the counts by user name.
 func (o *oldTokens) show(c *gin.Context) {
 	o.mu.Lock()
 	users := maps.Clone(o.users)

@@ -18,8 +18,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// newAuth returns a Token API for the users that the service has. JWTs are good
-// beside its tokens until they expire, and none is after fallbackUntil.
+// newAuth returns a Token API for the users of the service. Its guards also
+// accept a JWT until it expires, or until fallbackUntil.
 func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 	if err := gormstore.Migrate(ctx, s.db, nil); err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 		return nil, err
 	}
 	if s.fallbackUntil.IsZero() {
-		s.logger.Warn("JWTs are taken without an end; -fallback-until sets one")
+		s.logger.Warn("JWTs are accepted without an end date; set one with -fallback-until")
 	}
 	return tokenauth.New(store, users, &tokenauth.Options{
 		Lifetime:  lifetime,
@@ -44,7 +44,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 	})
 }
 
-// account is a password.Lookup in the table of users.
+// account is a [password.Lookup] that reads the table of users.
 func (s *service) account(ctx context.Context, name string) (password.Account, error) {
 	u, err := s.findUser(ctx, "name", name)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
@@ -55,8 +55,8 @@ func (s *service) account(ctx context.Context, name string) (password.Account, e
 	}, err
 }
 
-// roles returns none for a user without a role: an empty one cannot be put into
-// a token.
+// roles returns no roles for a user without one: a token cannot hold an empty
+// role.
 func roles(role string) []string {
 	if role == "" {
 		return nil
@@ -64,8 +64,13 @@ func roles(role string) []string {
 	return []string{role}
 }
 
-// jwtPrincipal is the Fallback. It is asked about requests that have no token of
-// ours.
+// jwtPrincipal is the [tokenauth.Options.Fallback]: it authenticates requests by
+// their JWT. The guards call it for each request without a token of the Token
+// API.
+//
+// The handlers of such a request get a [tokenauth.Token] with a Principal only.
+// Its ExpiresAt is zero, not the expiry of the JWT. Code that renews tokens by
+// ExpiresAt must check for zero, or it takes each JWT for expired.
 func (s *service) jwtPrincipal(r *http.Request) (tokenauth.Principal, error) {
 	if !s.fallbackUntil.IsZero() && !time.Now().Before(s.fallbackUntil) {
 		return tokenauth.Principal{}, tokenauth.ErrRejected
@@ -77,8 +82,9 @@ func (s *service) jwtPrincipal(r *http.Request) (tokenauth.Principal, error) {
 	return principal(who), nil
 }
 
-// check is the LiveCheck: whoever is gone, disabled or in another role by now is
-// shut out, also with a JWT, which cannot be revoked.
+// check is the [tokenauth.Options.LiveCheck]. On each request it rejects a user
+// who was deleted, disabled or moved to another role. It is the only way to end
+// a JWT early.
 func (s *service) check(ctx context.Context, p tokenauth.Principal) error {
 	u, err := s.findUser(ctx, "id", p.UserID)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
@@ -90,11 +96,13 @@ func (s *service) check(ctx context.Context, p tokenauth.Principal) error {
 	return err
 }
 
+// principal converts a caller for a token or for the guards.
 func principal(who caller) tokenauth.Principal {
 	return tokenauth.Principal{UserID: who.ID, UserName: who.Name, Roles: roles(who.Role)}
 }
 
-// setCaller tells the handlers whom the guards found, in the service's words.
+// setCaller passes the authenticated user to the handlers of the service, in
+// the type that they use.
 func setCaller(c *gin.Context) {
 	token, _ := ginadapter.From(c)
 	c.Set("caller", callerOf(token.Principal))
@@ -104,7 +112,8 @@ func callerOf(p tokenauth.Principal) caller {
 	return caller{p.UserID, p.UserName, strings.Join(p.Roles, ",")}
 }
 
-// renderRefusal has the guards speak as the service did before.
+// renderRefusal writes the refusals of the guards in the form that old clients
+// expect.
 func renderRefusal(c *gin.Context, f *tokenauth.ErrorResponse) {
 	switch f.Status {
 	case http.StatusUnauthorized, http.StatusBadRequest:

@@ -7,7 +7,7 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// requireJWT lets only requests with a good JWT through.
+// requireJWT passes on only requests with a valid JWT.
 func (s *service) requireJWT(c *gin.Context) {
 	who, err := s.jwtCaller(c.Request)
 	if err != nil {
@@ -17,7 +17,7 @@ func (s *service) requireJWT(c *gin.Context) {
 	c.Set("caller", who)
 }
 
-// requireRole lets only callers with one of the roles through.
+// requireRole passes on only requests of callers that have one of the roles.
 func requireRole(anyOf ...string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if !slices.Contains(anyOf, signedIn(c).Role) {

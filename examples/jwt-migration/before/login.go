@@ -8,17 +8,18 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// lifetime is how long a token is good.
+// lifetime is how long a token is valid.
 const lifetime = 30 * 24 * time.Hour
 
-// A session is the answer of /login and /api/refresh, as the clients know it.
+// A session is the response of /login and /api/refresh. Old clients depend on
+// its form.
 type session struct {
 	Token   string    `json:"token"`
 	Expires time.Time `json:"expires"`
 	User    caller    `json:"user"`
 }
 
-// login signs a user in.
+// login handles POST /login: it checks a password and answers with a token.
 func (s *service) login(c *gin.Context) {
 	var in struct{ Username, Password string }
 	if !readJSON(c, &in) {
@@ -36,7 +37,7 @@ func (s *service) login(c *gin.Context) {
 	s.answerToken(c, user)
 }
 
-// refresh gives whoever has a good token a new one.
+// refresh handles POST /api/refresh: it answers with a new token for the caller.
 func (s *service) refresh(c *gin.Context) {
 	user, err := s.findUser(c.Request.Context(), "id", signedIn(c).ID)
 	if err != nil {

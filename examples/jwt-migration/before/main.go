@@ -1,8 +1,7 @@
-// Reports is a small service whose clients sign in with a user name and a
-// password, and send a token from then on.
+// Reports is a small service. Its clients log in with a user name and a
+// password, and send a token with each later request.
 //
-// It serves on a loopback address only, since everybody knows the passwords of
-// its users.
+// It listens on a loopback address only: the passwords of its users are public.
 package main
 
 import (
@@ -36,20 +35,20 @@ func main() {
 	err := s.run(ctx, *port, *folder)
 	stop()
 	if err != nil {
-		s.logger.Error("ended", "error", err)
+		s.logger.Error("service failed", "error", err)
 		os.Exit(1)
 	}
 }
 
-// A service is what the handlers share.
+// A service holds the state that the handlers share.
 type service struct {
 	db     *gorm.DB
 	logger *slog.Logger
 	jwtKey []byte
 }
 
-// run serves until the context ends, and then brings the requests that are
-// under way to their end.
+// run serves until the context is canceled. It then waits up to 10 seconds for
+// the requests in progress.
 func (s *service) run(ctx context.Context, port int, folder string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err

@@ -21,17 +21,18 @@ type User struct {
 	Disabled     bool
 }
 
-// A caller is whom a request comes from.
+// A caller is the authenticated user of a request.
 type caller struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 	Role string `json:"role"`
 }
 
-// signedIn returns whom the guards found.
+// signedIn returns the caller that a guard set. It panics on a route without
+// one.
 func signedIn(c *gin.Context) caller { return c.MustGet("caller").(caller) }
 
-// findUser finds a user by a column.
+// findUser returns the user with the value in the column.
 func (s *service) findUser(ctx context.Context, column, value string) (u User, err error) {
 	err = s.db.WithContext(ctx).Where(map[string]any{column: value}).Take(&u).Error
 	return u, err
@@ -39,8 +40,8 @@ func (s *service) findUser(ctx context.Context, column, value string) (u User, e
 
 var errPassword = errors.New("wrong user name or password")
 
-// What a password is compared with where there is no user, so that it takes as
-// long.
+// noUser is the hash that passwords of unknown users are compared with, so that
+// the response takes as long as for a known user.
 var noUser, _ = bcrypt.GenerateFromPassword([]byte(rand.Text()), bcrypt.DefaultCost)
 
 func (s *service) checkPassword(ctx context.Context, name, password string) (User, error) {
@@ -58,7 +59,8 @@ func (s *service) checkPassword(ctx context.Context, name, password string) (Use
 	return user, nil
 }
 
-// setDisabled disables a user, or enables one.
+// setDisabled handles PUT /api/users/:id/disabled: it disables a user, or
+// enables one.
 func (s *service) setDisabled(c *gin.Context) {
 	var disabled bool
 	if !readJSON(c, &disabled) {
@@ -77,7 +79,7 @@ func (s *service) setDisabled(c *gin.Context) {
 	c.Status(http.StatusNoContent)
 }
 
-// The users that an empty table gets. Anybody can read their password here.
+// The users that an empty table gets. Their password is public.
 var trialUsers = []User{
 	{Name: "alice", Role: "admin"},
 	{Name: "bob", Role: "reader"},
