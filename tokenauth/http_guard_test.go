@@ -144,7 +144,7 @@ func TestGuardsUseTheInnermostRequest(t *testing.T) {
 	for _, a := range lines {
 		for _, b := range lines {
 			for _, c := range lines {
-				var handler http.Handler = auth.Optional(whoHandler)
+				handler := auth.Optional(whoHandler)
 				for _, line := range []string{c, b} {
 					inner := handler
 					handler = auth.Optional(&batch{inner, func(outer *http.Request) *http.Request {

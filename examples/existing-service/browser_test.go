@@ -63,7 +63,7 @@ type browser struct {
 	bearer string
 }
 
-func (s *server) browser() *browser {
+func (p *server) browser() *browser {
 	jar, _ := cookiejar.New(nil)
 	return &browser{server: s, client: &http.Client{
 		Jar:           jar,

@@ -131,7 +131,7 @@ func pooled(tb testing.TB, engine string) (*gorm.DB, *sql.DB, *countingConnector
 // openPool opens a database and keeps the default settings of its pool.
 func openPool(tb testing.TB, engine string, pool *sql.DB) *gorm.DB {
 	tb.Helper()
-	var d gorm.Dialector = postgres.New(postgres.Config{Conn: pool})
+	d := postgres.New(postgres.Config{Conn: pool})
 	if engine == "mariadb" {
 		d = mysql.New(mysql.Config{Conn: pool})
 	}
