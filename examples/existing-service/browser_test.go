@@ -65,7 +65,7 @@ type browser struct {
 
 func (p *server) browser() *browser {
 	jar, _ := cookiejar.New(nil)
-	return &browser{server: s, client: &http.Client{
+	return &browser{server: p, client: &http.Client{
 		Jar:           jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
