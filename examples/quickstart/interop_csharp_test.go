@@ -15,8 +15,7 @@ var compileCSharp sync.Once
 
 func csharpProgram() string { return filepath.Join(programs, "client.exe") }
 
-// csharp signs in as a client of an ASP.NET Web API does, compiled and run by
-// Mono.
+// csharp signs in with a C# client of an ASP.NET Web API, compiled and run by Mono.
 func csharp(way string) func(*testing.T, target) seen {
 	return func(t *testing.T, at target) (got seen) {
 		t.Helper()
@@ -29,7 +28,7 @@ func csharp(way string) func(*testing.T, target) seen {
 			run(t, at, nil, "mcs", "-out:"+csharpProgram(), "-r:System.Net.Http", "-r:System.Runtime.Serialization", "csharp_httpclient.cs")
 		})
 		if err := json.Unmarshal(run(t, at, nil, "mono", csharpProgram(), way), &got); err != nil {
-			t.Fatalf("it does not print what it has seen: %v", err)
+			t.Fatalf("the client printed no report: %v", err)
 		}
 		return got
 	}

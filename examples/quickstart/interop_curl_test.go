@@ -10,19 +10,21 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// The documented call, to the letter. It has the password in its arguments.
+// documentedCall is the documented call, to the letter. Its arguments contain the
+// password.
 const documentedCall = `curl --location --request GET "$HOST/Token" \
   --header 'Content-Type: application/json' \
   --data-urlencode 'grant_type=password' \
   --data-urlencode 'username=username' \
   --data-urlencode 'password=password'`
 
-// The same by POST, as one would call it from a script.
+// postCall is the same by POST, as in a script: the password is not in the
+// arguments.
 const postCall = `printf %s "$PASSWORD" | curl "$HOST/Token" \
   --data grant_type=password --data-urlencode "username=$USER_NAME" --data-urlencode password@-`
 
-// curl signs in by a command line. A password other than that of the documented
-// call is put in its place.
+// curl signs in by a command line, in which it replaces the documented password
+// with that of the target.
 func curl(call string) func(*testing.T, target) seen {
 	return func(t *testing.T, at target) (got seen) {
 		t.Helper()

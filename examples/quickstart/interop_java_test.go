@@ -12,10 +12,10 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// jars are where Debian puts the libraries of Java.
+// jars is the folder of Java libraries on Debian.
 const jars = "/usr/share/java"
 
-// apacheHTTP signs in with Apache HttpClient, of this version.
+// apacheHTTP signs in with a version of Apache HttpClient.
 func apacheHTTP(version, way string) func(*testing.T, target) seen {
 	libraries := map[string][]string{
 		"4": {"httpclient.jar", "httpcore.jar", "commons-logging.jar", "commons-codec.jar"},
@@ -37,7 +37,7 @@ func apacheHTTP(version, way string) func(*testing.T, target) seen {
 		}
 		out := run(t, at, nil, "java", "-cp", strings.Join(classPath, ":"), "ApacheHttpClient"+version+".java", way)
 		if err := json.Unmarshal(out, &got); err != nil {
-			t.Fatalf("it does not print what it has seen: %v", err)
+			t.Fatalf("the client printed no report: %v", err)
 		}
 		return got
 	}

@@ -12,11 +12,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// joinedPassword is one that a body of joined strings must not change.
+// joinedPassword has characters that a form would need to escape.
 const joinedPassword = "pa;ss100%sure%2"
 
-// Clients that build the body by joining strings sign in with what was typed.
-func TestClientsThatJoinStrings(t *testing.T) {
+// A client that joins strings without escaping them sends the password as typed, and
+// that is the password that the server verifies.
+func TestClientsThatDoNotEscapeForms(t *testing.T) {
 	t.Parallel()
 	cheap, err := bcrypt.GenerateFromPassword([]byte(joinedPassword), bcrypt.MinCost)
 	if err != nil {

@@ -19,21 +19,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// Form-encoded, as RFC 6749 §2.3.1 has it for Basic authentication, these look
-// other than they are; and decoded by mistake they would be other ones.
+// Form-encoding, which RFC 6749 §2.3.1 requires in Basic authentication, changes
+// these values, and so does decoding them once too often.
 const (
 	shopID     = "the shop +%2B/"
 	shopSecret = "s +%41/:~"
-	// Some clients send this one in ISO-8859-1, and some do not take it.
+	// Some clients send ü in ISO-8859-1, and some refuse it.
 	shopSecretToo = shopSecret + "ü"
 
 	shopUser     = "Zoë +%41&="
 	shopPassword = "pä ss+%41&=;:€"
 )
 
-// Real clients get along with a registry of clients, however they name
-// themselves.
-func TestRegisteredClients(t *testing.T) {
+// Real clients authenticate to a registry of clients, by Basic and in the body.
+func TestRealClientsAuthenticate(t *testing.T) {
 	t.Parallel()
 	cheap, err := bcrypt.GenerateFromPassword([]byte(shopPassword), bcrypt.MinCost)
 	if err != nil {
@@ -50,22 +49,22 @@ func TestRegisteredClients(t *testing.T) {
 				t.Parallel()
 				s := startShop(t, hash)
 				at := target{s.host, shopUser, shopPassword, shopID, shopSecretToo, auth}
-				if c.name == "simple-oauth2" { // keeps to RFC 6749 Appendix A.2
+				if c.name == "simple-oauth2" { // it refuses what RFC 6749 Appendix A.2 does not allow
 					at.clientSecret = shopSecret
 				}
 				c.check(t, at)
 
 				ways := s.ways()
-				t.Logf("it names itself %s", strings.Join(ways, "; "))
+				t.Logf("it sends its credentials %s", strings.Join(ways, "; "))
 				if len(ways) != 1 || (ways[0] == "in the body") != (auth == "body") {
-					t.Errorf("asked for %s, it names itself %q", auth, ways)
+					t.Errorf("configured for %s, it sends its credentials %q", auth, ways)
 				}
 			})
 		}
 	}
 }
 
-// A shop is a server with a registry of one client, and one user.
+// A shop is a server with one registered client and one user.
 type shop struct {
 	host string
 
@@ -99,7 +98,7 @@ func startShop(t *testing.T, hash string) *shop {
 	return s
 }
 
-// mounted is the Token API, and /me behind the guard.
+// mounted returns a handler with the Token API, and with /me behind the guard.
 func mounted(auth *tokenauth.Service, guard func(http.Handler) http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	auth.Mount(mux)
@@ -121,7 +120,7 @@ func (registry) FindClient(_ context.Context, clientID string) (tokenauth.Client
 	return tokenauth.Client{ID: shopID, Secrets: secrets}, nil
 }
 
-// watch notes how the clients name themselves.
+// watch records how a client sends its credentials.
 func (s *shop) watch(r *http.Request) {
 	if r.URL.Path != "/Token" {
 		return
@@ -135,7 +134,7 @@ func (s *shop) watch(r *http.Request) {
 		case decoded == shopID:
 			way = "form-encoded, by Basic"
 		default:
-			way = "otherwise, by Basic"
+			way = "wrong, by Basic"
 		}
 	}
 	s.mu.Lock()
@@ -143,7 +142,7 @@ func (s *shop) watch(r *http.Request) {
 	s.named = append(s.named, way)
 }
 
-// ways returns the ways that were seen, each once.
+// ways returns the recorded ways, each once.
 func (s *shop) ways() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,37 +15,36 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A target is a server, and who signs in there.
+// A target is a server, and the credentials to sign in with.
 type target struct {
 	host, user, password string
 
-	// Who the client says it is; none if empty.
+	// The client's credentials; empty without a registry of clients.
 	clientID, clientSecret string
-	// Where it says so, "basic" or "body"; empty leaves that to the client.
+	// Where the client sends them, "basic" or "body"; empty is the client's default.
 	auth string
 }
 
-// seen is what a client has seen, all of it by its own parser, its own clock
-// and its own type of error.
+// seen is a client's report, as its own parser, clock and error type had it.
 type seen struct {
-	Client        string  `json:"client"`        // its version
+	Client        string  `json:"client"`        // name and version
 	ExpiresIn     float64 `json:"expiresIn"`     // in seconds
 	WrongPassword string  `json:"wrongPassword"` // the error code
-	WrongSecret   string  `json:"wrongSecret"`   // the same; none without a secret
-	User          string  `json:"user"`          // the name that /me tells, after the wrong password
-	UserAgain     string  `json:"userAgain"`     // the name with the second token
-	Replaced      string  `json:"replaced"`      // status and description with the first token, then
+	WrongSecret   string  `json:"wrongSecret"`   // the error code; empty without a secret
+	User          string  `json:"user"`          // the name that /me returned for the first token
+	UserAgain     string  `json:"userAgain"`     // the name for the second token
+	Replaced      string  `json:"replaced"`      // status and description for the first token after that
 }
 
-// A client signs in with a password, with a wrong one, and with a wrong secret
-// if it has one, then again, and asks /me in between.
+// A client signs in with a right password, with a wrong password, with a wrong
+// secret if it has a secret, and then again. It calls /me after each sign-in.
 type client struct {
 	name  string
 	visit func(*testing.T, target) seen
 }
 
-// Real clients get along with the quickstart, each in the way it has by itself.
-func TestClients(t *testing.T) {
+// Each real client works with the quickstart in its default configuration.
+func TestRealClientsSignIn(t *testing.T) {
 	t.Parallel()
 	clients := []client{
 		{"curl GET", curl(documentedCall)},
@@ -71,7 +70,7 @@ func TestClients(t *testing.T) {
 			t.Parallel()
 			p := start(t, "-addr", "127.0.0.1:0", "-store", "memory:")
 			if p.host == "" {
-				t.Fatal("it does not start: ", p.output.String())
+				t.Fatal("the quickstart did not start: ", p.output.String())
 			}
 			c.check(t, target{host: p.host, user: "username", password: "password"})
 		})
@@ -94,11 +93,11 @@ func (c client) check(t *testing.T, at target) {
 		want.WrongSecret = "invalid_client"
 	}
 	if got != want {
-		t.Errorf("it has seen %+v,\nwant %+v", got, want)
+		t.Errorf("the client reported %+v,\nwant %+v", got, want)
 	}
 	const lifetime = 14 * 24 * 60 * 60
 	if got.ExpiresIn < lifetime-60 || got.ExpiresIn > lifetime+1 { // some clients round
-		t.Errorf("it takes the token to be good for %v seconds", got.ExpiresIn)
+		t.Errorf("the client reported a lifetime of %v seconds, want %d", got.ExpiresIn, lifetime)
 	}
 }
 
@@ -106,10 +105,10 @@ func (c client) check(t *testing.T, at target) {
 type script struct {
 	library string
 	file    string   // in testdata/clients
-	run     []string // the interpreters that may have the library
-	has     []string // arguments with which an interpreter tells whether it has
-	name    string   // in TOKENAUTH_REQUIRE
-	get     string   // the library
+	run     []string // interpreters that may have the library
+	has     []string // arguments with which an interpreter fails if it lacks the library
+	name    string   // the name in TOKENAUTH_REQUIRE
+	get     string   // how to install the library
 }
 
 var scripts = []script{
@@ -146,7 +145,7 @@ func (s script) visit(t *testing.T, at target) (got seen) {
 	t.Helper()
 	out := run(t, at, nil, s.interpreter(t), s.file)
 	if err := json.Unmarshal(out, &got); err != nil {
-		t.Fatalf("it does not print what it has seen: %v", err)
+		t.Fatalf("the client printed no report: %v", err)
 	}
 	return got
 }
@@ -175,15 +174,15 @@ var interpreters sync.Map
 
 var folder = filepath.Join("testdata", "clients")
 
-// run runs a program and returns what it prints. Who signs in is in its
-// environment, for arguments can be read by everybody on the machine.
+// run runs a program and returns its output. Credentials are in its environment:
+// all users of the machine can read the arguments of a process.
 func run(t *testing.T, at target, stdin []byte, program string, args ...string) []byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = folder
-	cmd.WaitDelay = 10 * time.Second // a shell's children may outlive it
+	cmd.WaitDelay = 10 * time.Second // a shell's children may outlive the shell
 	cmd.Env = append(os.Environ(),
 		"HOST="+at.host, "USER_NAME="+at.user, "PASSWORD="+at.password,
 		"CLIENT_ID="+at.clientID, "CLIENT_SECRET="+at.clientSecret, "CLIENT_AUTH="+at.auth,

@@ -109,8 +109,8 @@ func openTables(ctx context.Context, db *gorm.DB, pool *sql.DB, options *gormsto
 	}, nil
 }
 
-// OpenMemory keeps tokens and users in memory. The users are in a map, to show
-// what a host with users of its own gives to [password.New]: a look-up.
+// OpenMemory keeps tokens and users in memory. A service with its own users table
+// writes a look-up such as the one here, and passes it to [password.New].
 func OpenMemory(context.Context, string, bool) (*Store, error) {
 	var mu sync.RWMutex
 	accounts := make(map[string]password.Account)
