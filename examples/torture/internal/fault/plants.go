@@ -12,11 +12,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants are the bugs that the trial must find.
+// Plants lists the bugs that the trial "faults" must find.
 var Plants = []*plant.Plant{
 	{
 		Name: "fault-as-empty", Trials: []string{"faults"},
-		About:   "trouble of the storage is reported as a slot that is empty",
+		About:   "an error of the storage is reported as an empty slot",
 		Storage: troubled(func(t *trouble) { t.found = t.notFound }),
 	},
 	{
@@ -26,22 +26,22 @@ var Plants = []*plant.Plant{
 	},
 	{
 		Name: "stale-if-error", Trials: []string{"faults"},
-		About:   "while the storage is in trouble, what was read last is read again",
+		About:   "while the storage fails, a look-up returns the row that was read last",
 		Storage: troubled(func(t *trouble) { t.found = t.readAgain }),
 	},
 	{
 		Name: "asynchronous", Trials: []string{"faults"},
-		About:        "a change is confirmed that no standby has: a fail-over undoes it (on postgres-standby)",
+		About:        "the primary confirms changes that no standby has: a fail-over undoes them (on postgres-standby)",
 		Asynchronous: true,
 	},
 	{
 		Name: "never-recovers", Trials: []string{"faults"},
-		About:   "after the first trouble all calls fail, as behind a circuit breaker that stays open",
+		About:   "after the first error all calls fail, as behind a circuit breaker that stays open",
 		Storage: troubled(func(t *trouble) { t.latched = true }),
 	},
 	{
 		Name: "silent-gap", Trials: []string{"faults"},
-		About: "a feed that is lost comes back later, says meanwhile that it lives, and nothing of what it missed (on Redis and PostgreSQL)",
+		About: "a lost feed comes back late, sends heartbeats meanwhile, and does not report that it missed changes (on Redis and PostgreSQL)",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			if w, ok := s.(tokenauth.Watcher); ok {
 				return &silentGap{s, w}
@@ -51,22 +51,23 @@ var Plants = []*plant.Plant{
 	},
 }
 
-// errOpen is what a call is told after the first trouble.
-var errOpen = errors.New("torture: a fault")
+// errOpen is the error of each call after the first error, by the plant
+// "never-recovers".
+var errOpen = errors.New("torture: injected fault")
 
-// A trouble is a storage that makes something wrong of the trouble that it has.
+// A trouble is a storage that handles the errors of its calls wrongly.
 type trouble struct {
 	tokenauth.Storage
-	found   func(tokenauth.Slot, error) (tokenauth.Token, error) // nil leaves it
-	changed func(error) error                                    // nil leaves it
-	latched bool
+	found   func(tokenauth.Slot, error) (tokenauth.Token, error) // replaces the error of Find; nil keeps it
+	changed func(error) error                                    // replaces the error of a change; nil keeps it
+	latched bool                                                 // whether all calls fail after the first error
 	open    atomic.Bool
 
 	mu   sync.Mutex
 	kept map[tokenauth.Slot]tokenauth.Token
 }
 
-// troubled plants what is made of trouble.
+// troubled returns a plant that wraps the storage in a trouble, which make configures.
 func troubled(make func(*trouble)) func(tokenauth.Storage, *plant.State, uint64) tokenauth.Storage {
 	return func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 		t := &trouble{Storage: s, kept: map[tokenauth.Slot]tokenauth.Token{}}
@@ -122,7 +123,8 @@ func (t *trouble) change(err error) error {
 	return t.latch(err)
 }
 
-// latch fails for ever once there was an error, if it is planted.
+// latch returns err. If the storage is latched and an error was seen before, it
+// returns errOpen instead of nil.
 func (t *trouble) latch(err error) error {
 	if t.latched && err != nil {
 		t.open.Store(true)
@@ -133,7 +135,7 @@ func (t *trouble) latch(err error) error {
 	return err
 }
 
-// A silentGap is a storage whose feed hides that it was lost.
+// A silentGap is a [tokenauth.Watcher] whose feed hides that it was lost.
 type silentGap struct {
 	tokenauth.Storage
 	watcher tokenauth.Watcher
@@ -156,7 +158,7 @@ func (g *silentGap) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 	return ctx.Err()
 }
 
-// An unbroken feed does not say that something may have been missed.
+// An unbroken is a feed that never reports that changes may have been missed.
 type unbroken struct{ tokenauth.Invalidator }
 
 func (unbroken) InvalidateAll() {}
