@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// BodySize is the number of bytes of a Body.
+// BodySize is the number of bytes of a [Body].
 const BodySize = ChecksumAt + crc32.Size
 
 // A Body is the decoded part of an access token after its prefix.

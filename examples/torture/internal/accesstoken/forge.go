@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 )
 
-// The layout of an access token: a prefix, then a body in base64url.
+// The layout of an access token: a prefix, then a [Body] in base64url.
 const (
 	Prefix     = "tat_"
 	SlotAt     = 1       // where the 32 bytes of the slot's key begin in the body

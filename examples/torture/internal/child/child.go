@@ -8,7 +8,7 @@ import (
 	"os/exec"
 )
 
-// variable is the environment variable with the name of the child to run.
+// variable is the environment variable with the name of the child. See [Command].
 const variable = "TORTURE_CHILD"
 
 // Run must be called first in main and in TestMain. If [Command] started this

@@ -24,8 +24,8 @@ const (
 	recovery      = 2 * time.Second       // maximum time until the service answers right
 )
 
-// Run repeatedly kills the service, and then the database server, at random
-// instants while users sign in and revoke.
+// Run repeatedly kills the service, and then the database server, at random instants
+// while users sign in and revoke. It ends with [trial.Env.Over].
 func Run(tb testing.TB, e *trial.Env) {
 	c := &runner{Env: e, tb: tb, rng: rand.New(rand.NewPCG(e.Seed, 4)), prefix: fmt.Sprintf("crash %d ", e.Seed), earlier: make(digests)}
 	scoped(tb, func(tb testing.TB) { e.Backend.Connect(tb) }) // creates the tables

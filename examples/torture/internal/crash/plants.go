@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants lists the bugs that the trial "crashes" must find.
+// Plants lists the bugs that the trial "crashes" must find. See [Run].
 var Plants = []*plant.Plant{
 	{
 		Name: "write-behind", Trials: []string{"crashes"},
@@ -57,8 +57,8 @@ var Plants = []*plant.Plant{
 	},
 }
 
-// writeBehind answers a sign-in before it writes the token. Until then, Find returns
-// the pending token.
+// writeBehind answers a sign-in before it writes the token. Until then,
+// [tokenauth.Storage.Find] returns the pending token.
 type writeBehind struct {
 	tokenauth.Storage
 	mu      sync.Mutex
@@ -115,8 +115,8 @@ func (w *writeBehind) RevokeUser(ctx context.Context, u tokenauth.UserKey) (err 
 	return errors.Join(err, w.Storage.RevokeUser(ctx, u))
 }
 
-// revokeBehind answers a revocation before it is written. Until then, Find hides the
-// token.
+// revokeBehind answers a revocation before it is written. Until then,
+// [tokenauth.Storage.Find] hides the token.
 type revokeBehind struct {
 	tokenauth.Storage
 	mu   sync.Mutex

@@ -27,8 +27,8 @@ const lease = 500 * time.Millisecond
 // [tokenauth.Options.Timeout], and a second more on a busy machine.
 const slowest = 2*time.Second + time.Second
 
-// A fleet is a group of replicas, each with its own handle of the storage. It is
-// never restarted, whatever the faults.
+// A fleet is a group of [tokenauth.Service] replicas, each with its own handle of the
+// storage. It is never restarted, whatever the faults.
 type fleet struct {
 	name     string
 	cached   bool
@@ -103,7 +103,7 @@ func (f *fleet) load(ctx context.Context, r *round) {
 	}
 }
 
-// The calls have no deadline of their own: the Service must end each of them.
+// The calls have no deadline of their own: the [tokenauth.Service] must end them.
 
 func (f *fleet) validate(r *round, replica int, t *heldToken) {
 	called := time.Now()

@@ -17,17 +17,17 @@ var Plants = []*plant.Plant{
 	{
 		Name: "fault-as-empty", Trials: []string{"faults"},
 		About:   "an error of the storage is reported as an empty slot",
-		Storage: troubled(func(t *trouble) { t.found = t.notFound }),
+		Storage: withErring(func(t *erring) { t.found = t.notFound }),
 	},
 	{
 		Name: "fault-as-done", Trials: []string{"faults"},
 		About:   "a sign-in or a revocation that failed is reported as done",
-		Storage: troubled(func(t *trouble) { t.changed = func(error) error { return nil } }),
+		Storage: withErring(func(t *erring) { t.changed = func(error) error { return nil } }),
 	},
 	{
 		Name: "stale-if-error", Trials: []string{"faults"},
 		About:   "while the storage fails, a look-up returns the row that was read last",
-		Storage: troubled(func(t *trouble) { t.found = t.readAgain }),
+		Storage: withErring(func(t *erring) { t.found = t.readAgain }),
 	},
 	{
 		Name: "asynchronous", Trials: []string{"faults"},
@@ -37,7 +37,7 @@ var Plants = []*plant.Plant{
 	{
 		Name: "never-recovers", Trials: []string{"faults"},
 		About:   "after the first error all calls fail, as behind a circuit breaker that stays open",
-		Storage: troubled(func(t *trouble) { t.latched = true }),
+		Storage: withErring(func(t *erring) { t.latched = true }),
 	},
 	{
 		Name: "silent-gap", Trials: []string{"faults"},
@@ -55,8 +55,8 @@ var Plants = []*plant.Plant{
 // "never-recovers".
 var errOpen = errors.New("torture: injected fault")
 
-// A trouble is a storage that handles the errors of its calls wrongly.
-type trouble struct {
+// An erring is a [tokenauth.Storage] that handles the errors of its calls wrongly.
+type erring struct {
 	tokenauth.Storage
 	found   func(tokenauth.Slot, error) (tokenauth.Token, error) // replaces the error of Find; nil keeps it
 	changed func(error) error                                    // replaces the error of a change; nil keeps it
@@ -67,20 +67,21 @@ type trouble struct {
 	kept map[tokenauth.Slot]tokenauth.Token
 }
 
-// troubled returns a plant that wraps the storage in a trouble, which make configures.
-func troubled(make func(*trouble)) func(tokenauth.Storage, *plant.State, uint64) tokenauth.Storage {
+// withErring returns a [plant.Plant.Storage] that wraps the storage in an erring, which
+// configure sets up.
+func withErring(configure func(*erring)) func(tokenauth.Storage, *plant.State, uint64) tokenauth.Storage {
 	return func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
-		t := &trouble{Storage: s, kept: map[tokenauth.Slot]tokenauth.Token{}}
-		make(t)
+		t := &erring{Storage: s, kept: map[tokenauth.Slot]tokenauth.Token{}}
+		configure(t)
 		return plant.With(s, t)
 	}
 }
 
-func (t *trouble) notFound(tokenauth.Slot, error) (tokenauth.Token, error) {
+func (t *erring) notFound(tokenauth.Slot, error) (tokenauth.Token, error) {
 	return tokenauth.Token{}, tokenauth.ErrNotFound
 }
 
-func (t *trouble) readAgain(s tokenauth.Slot, err error) (tokenauth.Token, error) {
+func (t *erring) readAgain(s tokenauth.Slot, err error) (tokenauth.Token, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if kept, ok := t.kept[s]; ok {
@@ -89,7 +90,7 @@ func (t *trouble) readAgain(s tokenauth.Slot, err error) (tokenauth.Token, error
 	return tokenauth.Token{}, err
 }
 
-func (t *trouble) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
+func (t *erring) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
 	found, err := t.Storage.Find(ctx, s)
 	switch {
 	case errors.Is(err, tokenauth.ErrNotFound):
@@ -104,19 +105,19 @@ func (t *trouble) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, 
 	return found, t.latch(err)
 }
 
-func (t *trouble) Replace(ctx context.Context, n tokenauth.Token) error {
+func (t *erring) Replace(ctx context.Context, n tokenauth.Token) error {
 	return t.change(t.Storage.Replace(ctx, n))
 }
 
-func (t *trouble) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
+func (t *erring) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
 	return t.change(t.Storage.Revoke(ctx, s, d))
 }
 
-func (t *trouble) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+func (t *erring) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return t.change(t.Storage.RevokeUser(ctx, u))
 }
 
-func (t *trouble) change(err error) error {
+func (t *erring) change(err error) error {
 	if err != nil && t.changed != nil {
 		return t.changed(err)
 	}
@@ -125,7 +126,7 @@ func (t *trouble) change(err error) error {
 
 // latch returns err. If the storage is latched and an error was seen before, it
 // returns errOpen instead of nil.
-func (t *trouble) latch(err error) error {
+func (t *erring) latch(err error) error {
 	if t.latched && err != nil {
 		t.open.Store(true)
 	}
@@ -158,7 +159,7 @@ func (g *silentGap) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 	return ctx.Err()
 }
 
-// An unbroken is a feed that never reports that changes may have been missed.
+// An unbroken is a [tokenauth.Invalidator] that never reports missed changes.
 type unbroken struct{ tokenauth.Invalidator }
 
 func (unbroken) InvalidateAll() {}

@@ -24,7 +24,7 @@ type mark struct {
 	user string
 
 	valid string
-	body  accesstoken.Body // of valid
+	body  accesstoken.Body // the decoded valid
 	near  accesstoken.Body // of another user's token
 
 	replaced, revoked, expired string

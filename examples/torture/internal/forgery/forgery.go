@@ -156,7 +156,7 @@ func (f *forger) run(ctx context.Context) {
 	}
 }
 
-// try validates a forgery.
+// try validates a forgery, which must return [tokenauth.ErrInvalidToken].
 func (f *forger) try(ctx context.Context, m *mark) {
 	kind := f.draw[f.rng.IntN(len(f.draw))]
 	text := forgeries[kind].make(f.rng, m)

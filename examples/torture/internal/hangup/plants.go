@@ -22,12 +22,12 @@ var Plants = []*plant.Plant{
 type clientKey struct{}
 
 // withClient returns the context with itself as a value. The value's end shows that
-// the client has left, although the Service detaches its calls from the request.
+// the client has left, although [tokenauth.Service] detaches its calls from the request.
 func withClient(ctx context.Context) context.Context {
 	return context.WithValue(ctx, clientKey{}, ctx)
 }
 
-// An interrupted is a storage whose calls end when the client leaves.
+// An interrupted is a [tokenauth.Storage] whose calls end when the client leaves.
 type interrupted struct {
 	tokenauth.Storage
 	counters throttle.Storage

@@ -91,8 +91,8 @@ func (f *findsEach) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]to
 	return found, nil
 }
 
-// batchSizes counts the calls of FindBatch and their slots. Batches is the number of
-// calls with two slots or more.
+// batchSizes counts the calls of [tokenauth.BatchFinder.FindBatch] and their slots.
+// Batches is the number of calls with two slots or more.
 type batchSizes struct{ calls, batches, slots, largest atomic.Int64 }
 
 func (b *batchSizes) String() string {
@@ -100,7 +100,7 @@ func (b *batchSizes) String() string {
 		b.calls.Load(), b.batches.Load(), b.slots.Load(), b.largest.Load())
 }
 
-// A measured is a storage that counts its calls of FindBatch.
+// A measured is a [tokenauth.BatchFinder] that counts its calls.
 type measured struct {
 	tokenauth.Storage
 	finder tokenauth.BatchFinder

@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// BatchPlants lists the bugs that the trial "batches" must find.
+// BatchPlants lists the bugs that the trial "batches" must find. See [Batches].
 var BatchPlants = []*plant.Plant{
 	{
 		Name: "joined-statement", Trials: []string{"batches"},
@@ -101,7 +101,7 @@ func (j *joinedStatement) FindBatch(ctx context.Context, slots []tokenauth.Slot)
 	return found, nil
 }
 
-// A spoiled is a storage that spoils the results of FindBatch.
+// A spoiled is a [tokenauth.BatchFinder] that spoils its results.
 type spoiled struct {
 	tokenauth.Storage
 	finder tokenauth.BatchFinder

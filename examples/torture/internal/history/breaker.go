@@ -26,7 +26,8 @@ const recoveryBound = 5 * time.Second
 // they take longer, something hangs.
 const strikeBound = 30 * time.Second
 
-// A breaker breaks and repairs the feeds, the path on which changes reach the caches.
+// A breaker injects each [inject.Fault] of the feeds, the path on which changes reach
+// the caches.
 type breaker struct {
 	*trial.Env
 	faults   []*inject.Fault

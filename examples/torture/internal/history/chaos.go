@@ -13,7 +13,7 @@ import (
 // errChaos is the error of a call that a chaos makes fail.
 var errChaos = errors.New("torture: injected fault")
 
-// A chaos is a storage whose calls fail at random. A failing call returns an error or
+// A chaos is a [tokenauth.Storage] whose calls fail at random. A failing call returns an error or
 // hangs until its context ends, and it may have been done or not. A call that
 // succeeds returns the right result.
 type chaos struct {
@@ -125,8 +125,8 @@ func (c *watchedChaos) Watch(ctx context.Context, beat time.Duration, feed token
 	return c.watcher.Watch(ctx, beat, f)
 }
 
-// A fragileFeed passes everything on until swallow is called. Then it drops
-// everything.
+// A fragileFeed is a [tokenauth.Invalidator] that passes everything on until swallow is
+// called. Then it drops everything.
 type fragileFeed struct {
 	tokenauth.Invalidator
 	mu   sync.RWMutex

@@ -18,7 +18,7 @@ import (
 // caches serve on a busy machine.
 const feedLease = 200 * time.Millisecond
 
-// FeedsFits reports whether the trial can break the feed of the storage.
+// FeedsFits reports whether [Feeds] can break the feed of the storage.
 func FeedsFits(b *store.Backend) bool { return inject.HasFeed(b) }
 
 // Feeds runs the trial "feeds". While services with a cache run, it breaks and repairs

@@ -221,6 +221,7 @@ func (h *history) issued() int {
 	return len(h.tokens)
 }
 
+// user returns the name of user n.
 func (h *history) user(n int) string { return fmt.Sprintf("%s user %d", h.name, n) }
 
 // markLate marks the refused sign-ins during which their user was changed.

@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants lists the bugs that the trial "feeds" must find.
+// Plants lists the bugs that the trial "feeds" must find. See [Feeds].
 var Plants = []*plant.Plant{
 	{
 		Name: "own-heartbeat", Trials: []string{"feeds"},

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// diskFull returns a fault that moves the table of tokens to a small disk and fills
+// diskFull returns a [Fault] that moves the table of tokens to a small disk and fills
 // the disk. It needs root to mount the disk.
 func (s *postgresServer) diskFull(tb testing.TB) (*Fault, error) {
 	// The folder must be accessible to the server, which runs as another user.

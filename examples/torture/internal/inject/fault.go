@@ -20,9 +20,9 @@ type Fault struct {
 	// Strike begins the fault and returns the function that ends it. That function
 	// returns when the server reports that it works.
 	Strike func(ctx context.Context) (heal func() error, err error)
-	// OverNetworks is like Strike. The fault affects the networks.
+	// OverNetworks is like [Fault.Strike]. The fault affects the networks.
 	OverNetworks func(networks []*network.Network) (heal func() error, err error)
-	// Losing is like Strike. The fault may lose confirmed changes, and the witness
+	// Losing is like [Fault.Strike]. The fault may lose confirmed changes, and the witness
 	// learns when that begins and ends.
 	Losing func(ctx context.Context, w Witness) (heal func() error, err error)
 	// Tidy is called after the fault, when there is no load. Nil means that there is
@@ -30,21 +30,21 @@ type Fault struct {
 	Tidy func(ctx context.Context) error
 }
 
-// fromTo returns a fault that begin begins and end ends.
+// fromTo returns a [Fault] that begin begins and end ends.
 func fromTo(name string, begin, end func(context.Context) error) *Fault {
 	return &Fault{Name: name, Lasts: whileItLasts, Strike: func(ctx context.Context) (func() error, error) {
 		return func() error { return end(ctx) }, begin(ctx)
 	}}
 }
 
-// while returns a fault that lasts while do runs.
+// while returns a [Fault] that lasts while do runs.
 func while(name string, lasts time.Duration, do func(context.Context) error) *Fault {
 	return &Fault{Name: name, Lasts: lasts, Strike: func(ctx context.Context) (func() error, error) {
 		return meanwhile(ctx, do), nil
 	}}
 }
 
-// after changes the fault to call do when it has begun.
+// after changes [Fault.Strike] to call do when the fault has begun.
 func (f *Fault) after(do func(context.Context) error) *Fault {
 	strike := f.Strike
 	f.Strike = func(ctx context.Context) (func() error, error) {
@@ -57,7 +57,7 @@ func (f *Fault) after(do func(context.Context) error) *Fault {
 	return f
 }
 
-// once returns a fault that is over when do returns.
+// once returns a [Fault] that is over when do returns.
 func once(name string, do func(context.Context) error) *Fault {
 	return &Fault{Name: name, Strike: func(ctx context.Context) (func() error, error) {
 		return func() error { return nil }, do(ctx)

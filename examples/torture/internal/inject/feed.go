@@ -16,7 +16,7 @@ func HasFeed(b *store.Backend) bool {
 	return false
 }
 
-// OpenFeed returns a target with faults of the feed: they break the path on which
+// OpenFeed returns a [Target] with faults of the feed: they break the path on which
 // changes reach the caches, or look as if they did. None of the faults loses a token or
 // a change. With ownBeat the feeds have the bug of the plant "own-heartbeat".
 func OpenFeed(tb testing.TB, b *store.Backend, ownBeat bool) *Target {

@@ -12,14 +12,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// An ownBeat is a storage with the bug of the plant "own-heartbeat": the feed sends and
+// An ownBeat is a [tokenauth.Watcher] with the bug of the plant "own-heartbeat": the feed sends and
 // receives its heartbeat over the listening connection.
 type ownBeat struct {
 	tokenauth.Storage
 	watch func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error
 }
 
-// Watch implements tokenauth.Watcher.
+// Watch implements [tokenauth.Watcher].
 func (o *ownBeat) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	return o.watch(ctx, beat, feed)
 }

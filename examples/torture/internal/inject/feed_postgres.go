@@ -88,7 +88,7 @@ func (s *postgresFeed) faults() []*Fault {
 	}
 }
 
-// altered returns a fault of the triggers or their table. One transaction makes the
+// altered returns a [Fault] of the triggers or their table. One transaction makes the
 // changes, and another one recreates the triggers as they were.
 func (s *postgresFeed) altered(name string, statements ...string) *Fault {
 	return &Fault{Name: name, Lasts: whileItLasts, Strike: func(ctx context.Context) (func() error, error) {

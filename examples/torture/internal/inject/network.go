@@ -7,7 +7,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/network"
 )
 
-// networkFaults returns the faults of the networks between the replicas and a server.
+// networkFaults returns each [Fault] of the networks between the replicas and a server.
 func networkFaults() []*Fault {
 	const up, down = "upstream", "downstream"
 	swallows := map[string]int{"timeout": 0} // until removed
@@ -45,7 +45,7 @@ func networkFaults() []*Fault {
 			for _, n := range networks {
 				n.Forget()
 			}
-			// A call that waits for an answer fails after tokenauth.Options.Timeout. Until
+			// A call that waits for an answer fails after Options.Timeout. Until
 			// then, the client cannot distinguish a lost connection from a slow server.
 			return func() error { time.Sleep(whileItLasts); return nil }, nil
 		}},

@@ -105,7 +105,7 @@ func (p *pair) faults() []*Fault {
 	}
 }
 
-// failOver returns a fault in which strike takes the primary away. It is over when the
+// failOver returns a [Fault] in which strike takes the primary away. It is over when the
 // standby is the primary.
 func (p *pair) failOver(name string, lasts time.Duration, strike func(context.Context) error) *Fault {
 	return &Fault{Name: name, Lasts: lasts, Prepare: p.restore, Strike: func(ctx context.Context) (func() error, error) {

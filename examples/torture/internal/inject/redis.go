@@ -169,7 +169,7 @@ func (s *redisServer) busy(ctx context.Context) (func() error, error) {
 	}, nil
 }
 
-// loads returns a fault that restarts the server with so much data that it answers
+// loads returns a [Fault] that restarts the server with so much data that it answers
 // LOADING for a while.
 func (s *redisServer) loads(tb testing.TB, server *throwaway.Server) *Fault {
 	return &Fault{Name: "server killed, and loads for long", Strike: func(ctx context.Context) (func() error, error) {

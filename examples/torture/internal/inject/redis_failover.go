@@ -68,7 +68,7 @@ func (f *failover) faults() []*Fault {
 	return list
 }
 
-// byHand returns a fault in which the operator asks for a fail-over. It ends when the
+// byHand returns a [Fault] in which the operator asks for a fail-over. It ends when the
 // old master is a replica.
 func (f *failover) byHand(name, minReplicas string) *Fault {
 	set := func(ctx context.Context, to string) error {
@@ -88,7 +88,7 @@ func (f *failover) byHand(name, minReplicas string) *Fault {
 	return by
 }
 
-// dies returns a fault in which kill kills the master and the replica takes over. If
+// dies returns a [Fault] in which kill kills the master and the replica takes over. If
 // then is not nil, it is called before the fault is over.
 func (f *failover) dies(name string, kill, then func(context.Context) error) *Fault {
 	return &Fault{Name: name, Losing: func(ctx context.Context, w Witness) (func() error, error) {
@@ -110,7 +110,7 @@ func (f *failover) dies(name string, kill, then func(context.Context) error) *Fa
 	}}
 }
 
-// hangs returns a fault in which the master is paused until its replica has taken over.
+// hangs returns a [Fault] in which the master is paused until its replica has taken over.
 // When it resumes, it first answers the waiting requests as if it were the master.
 func (f *failover) hangs(name string) *Fault {
 	return &Fault{Name: name, Losing: func(ctx context.Context, w Witness) (func() error, error) {

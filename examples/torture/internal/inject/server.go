@@ -9,10 +9,10 @@ import (
 )
 
 // whileItLasts is how long most faults last. It is longer than a lease, and about as
-// long as the default of tokenauth.Options.Timeout.
+// long as the default of [github.com/bearerkit/bearerkit/tokenauth.Options.Timeout].
 const whileItLasts = 2 * time.Second
 
-// serverFaults returns the faults that any server can have. Well returns when the
+// serverFaults returns each [Fault] that any server can have. Well returns when the
 // server works again. It is nil for a server that works when it has started.
 func serverFaults(tb testing.TB, s *throwaway.Server, well func() error) []*Fault {
 	if well == nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// cannotSave returns a fault in which the server cannot save its snapshot. Redis then
+// cannotSave returns a [Fault] in which the server cannot save its snapshot. Redis then
 // refuses all writes.
 func (s *redisServer) cannotSave() *Fault {
 	return &Fault{Name: "snapshots fail", Lasts: whileItLasts, Strike: func(ctx context.Context) (func() error, error) {

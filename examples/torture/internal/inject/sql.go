@@ -63,12 +63,12 @@ func runOnce(ctx context.Context, admin *sql.DB, statements []string) error {
 	return nil
 }
 
-// between returns a fault that the statements of begin begin, and those of end end.
+// between returns a [Fault] that the statements of begin begin, and those of end end.
 func (s *sqlServer) between(name string, begin, end []string) *Fault {
 	return fromTo(name, s.do(begin...), s.do(end...))
 }
 
-// also returns a fault like between, during which do runs.
+// also returns a [Fault] like between, during which do runs.
 func (s *sqlServer) also(name string, do func(context.Context) error, begin, end []string) *Fault {
 	return &Fault{Name: name, Lasts: whileItLasts, Strike: func(ctx context.Context) (func() error, error) {
 		if err := s.do(begin...)(ctx); err != nil {

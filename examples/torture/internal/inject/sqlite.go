@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// sqliteTarget returns the target for SQLite. A file has no server: its only faults
+// sqliteTarget returns the [Target] for SQLite. A file has no server: its only faults
 // are other writers.
 func sqliteTarget(tb testing.TB, b *store.Backend) *Target {
 	tb.Helper()

@@ -24,7 +24,7 @@ type Target struct {
 	Afterwards func(context.Context) (string, error)
 }
 
-// Open returns the target of the backend. With asynchronous, commits do not wait for
+// Open returns the [Target] of the backend. With asynchronous, commits do not wait for
 // the standby of "postgres-standby".
 func Open(tb testing.TB, b *store.Backend, asynchronous bool) *Target {
 	tb.Helper()

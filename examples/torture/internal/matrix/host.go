@@ -15,7 +15,7 @@ func passwordOf(user string) string { return "Tr0ub4dor-" + user }
 
 // A struckHost is the host's users, registry of clients and live check. Its striker
 // can make calls fail. Every user name exists. The user erin is always disabled
-// between the check of the password and Recheck.
+// between the check of the password and [tokenauth.Rechecker.Recheck].
 type struckHost struct {
 	*striker
 	clients map[string]tokenauth.Client

@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A scenario is one case of the matrix: an operation on a subject, in a variant of
-// Service, with the faults to inject.
+// A scenario is one case of the matrix: an operation on a subject, in a variant, with
+// the faults to inject.
 type scenario struct {
 	*matrixOperation
 	*variant

@@ -120,7 +120,7 @@ var matrixOperations = slices.Concat(
 var remoteAddr = netip.MustParseAddr("192.0.2.1")
 
 // signIns returns sign-ins with the right password, with a wrong one, and by a user who
-// is disabled between the check of the password and Recheck.
+// is disabled before [tokenauth.Rechecker.Recheck].
 func signIns(name string, signIn func(ctx context.Context, w *world, user, password string) answer) []*matrixOperation {
 	as := func(user, password string) func(context.Context, *world, string) answer {
 		return func(ctx context.Context, w *world, _ string) answer { return signIn(ctx, w, user, password) }

@@ -12,7 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A struckStorage is a storage in memory with nearly all optional interfaces. Its
+// A struckStorage is a [memory.Store] with nearly all optional interfaces. Its
 // striker can make calls fail. It knows what each slot held before its last change.
 type struckStorage struct {
 	*striker

@@ -19,7 +19,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// A variant is a configuration of a Service.
+// A variant is a configuration of a [tokenauth.Service].
 type variant struct {
 	name                                 string
 	cache, warm, clients, counters, live bool

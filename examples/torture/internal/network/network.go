@@ -19,8 +19,8 @@ type Network struct {
 	*bridge
 }
 
-// New returns a Network before a server. Kind and address are the arguments of
-// net.Dial.
+// New returns a [Network] before a server. Kind and address are the arguments of
+// [net.Dial].
 func New(tb testing.TB, kind, address string) *Network {
 	tb.Helper()
 	b := newBridge(tb, kind, address)

@@ -1,4 +1,4 @@
-// Package plant plants bugs in a storage, in its users or in a Service. They prove that
+// Package plant plants bugs in a storage, in its users or in a [tokenauth.Service]. They prove that
 // the trials find such bugs.
 package plant
 
@@ -16,7 +16,7 @@ type Plant struct {
 	// Trials lists the names of the trials that must find the bug.
 	Trials []string
 	// Storage returns the handle s with the bug. All handles of a trial share one
-	// State. If Storage is nil, handles have no bug.
+	// [State]. If Storage is nil, handles have no bug.
 	Storage func(s tokenauth.Storage, shared *State, seed uint64) tokenauth.Storage
 	// Forgetful hides that the users are a [tokenauth.Rechecker].
 	Forgetful bool
@@ -40,7 +40,7 @@ type Validator interface {
 	Validate(ctx context.Context, accessToken string) (tokenauth.Token, error)
 }
 
-// A State is shared by all handles of a storage with a bug. Its zero value is empty.
+// A State is shared by all handles that [Plant.Storage] returns. Its zero value is empty.
 type State struct {
 	mu    sync.Mutex
 	slots map[tokenauth.Slot][]tokenauth.Token

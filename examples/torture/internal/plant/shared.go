@@ -12,7 +12,7 @@ import (
 )
 
 // Shared lists the bugs that the trials "strict", "bounded" or "soak" must find. Each
-// bug names its trials.
+// bug names them in [Plant.Trials].
 var Shared = []*Plant{
 	{
 		Name: "delete-then-insert", Trials: []string{"strict", "bounded", "soak"},

@@ -7,7 +7,7 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// A Series is a line of a plot.
+// A Series is a line of a plot. See [Report.Plot].
 type Series struct {
 	Name string
 	X, Y []float64

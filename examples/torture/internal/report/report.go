@@ -24,7 +24,7 @@ type Report struct {
 	Sections []*Section
 }
 
-// A Section holds the results of one trial.
+// A Section holds the results of one trial. See [Report.Add].
 type Section struct {
 	Title, About string
 	Head         []string

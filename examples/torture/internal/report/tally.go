@@ -16,7 +16,7 @@ type Tally struct {
 	violations []string
 }
 
-// Summary returns the last line of a run.
+// Summary returns the last line of a run. Its violations are those of [Tally.Broken].
 func (t *Tally) Summary() string {
 	return fmt.Sprintf("%d histories, %d operations, %d violations", t.Histories.Load(), t.Operations.Load(), len(t.Broken()))
 }

@@ -20,9 +20,9 @@ type oracle struct {
 	began time.Time
 	slots [][]*oracleSlot // by user and client
 	last  int             // number of the last token
-	// During trouble, a fault of the server, the server may do earlier requests late.
-	// Well is the end of the last fault. Late requests end a moment after it.
-	trouble bool
+	// During a fault, the server may do earlier requests late. Well is the end of the
+	// last fault. The last late requests are done a moment after it.
+	faulty  bool
 	well    time.Duration
 	stale   int64         // number of ended tokens accepted within the grace
 	longest time.Duration // longest time from a token's end to such an answer
@@ -101,20 +101,20 @@ func (t *oracleToken) certain() bool {
 func (o *oracle) faultBegins() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.trouble = true
+	o.faulty = true
 }
 
 // faultEnds records that the fault is over.
 func (o *oracle) faultEnds() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.trouble, o.well = false, o.now()
+	o.faulty, o.well = false, o.now()
 }
 
 // settled reports whether no request of the slot whose answer was lost can still take
 // effect.
 func (o *oracle) settled(s *oracleSlot, now time.Duration) bool {
-	return s.tainted == 0 || !o.trouble && now > max(s.tainted, o.well)+settling
+	return s.tainted == 0 || !o.faulty && now > max(s.tainted, o.well)+settling
 }
 
 // pick picks a random slot and one of its tokens: the latest one, or preferably an

@@ -49,7 +49,7 @@ type message struct {
 	Sample *sample `json:",omitempty"`
 }
 
-// Child runs a replica. It shuts down on SIGTERM, and when its standard input ends.
+// Child runs a replica for [Run]. It shuts down on SIGTERM, and when its standard input ends.
 // It returns the exit code of the process.
 func Child() int {
 	signal.Ignore(os.Interrupt) // a terminal sends the signal to all processes; the parent decides
@@ -105,7 +105,7 @@ func (c *config) serve(ctx context.Context, tb testing.TB, out *json.Encoder) er
 	}
 }
 
-// A server is a replica: a Service over HTTP.
+// A server is a replica: a [tokenauth.Service] over HTTP.
 type server struct {
 	addr    string
 	server  *http.Server

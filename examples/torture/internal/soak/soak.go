@@ -39,7 +39,7 @@ type runner struct {
 	*figures
 }
 
-// Run runs replicas under load. Requests come as from many independent clients: at
+// Run runs replicas under load until [trial.Env.Over]. Requests come as from many independent clients: at
 // random times, and whether or not earlier requests were answered. Some changes are
 // followed by a further request that checks the result.
 func Run(tb testing.TB, e *trial.Env) {

@@ -31,7 +31,7 @@ func (b *Backend) dialector() gorm.Dialector {
 	return nil
 }
 
-// A Directory holds users and clients in an SQL database.
+// A Directory is a [gormstore.Store] that holds users and clients in an SQL database.
 type Directory struct {
 	*gormstore.Store
 	DB   *gorm.DB

@@ -28,7 +28,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// A Backend is a storage under test.
+// A Backend is a storage under test. [Open] opens one.
 type Backend struct {
 	Name string // the scheme of -store: "postgres", "redis" and so on
 	// Connect opens a new handle. Each replica has a handle of its own.
@@ -43,7 +43,7 @@ type Backend struct {
 	Server, Standby *throwaway.Server
 }
 
-// Forms lists the values of the flag -store.
+// Forms lists the values of the flag -store, for [Open].
 const Forms = "memory:, sqlite:[PATH], postgres:, postgres-pgbouncer:, postgres-standby:, mariadb:, mariadb-galera:, redis:, redis-sentinel: and redis-cluster: (all of them throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
 
 func init() {
@@ -247,7 +247,7 @@ func OpenRedis(tb testing.TB, option rueidis.ClientOption) tokenauth.Storage {
 // calls on a dead connection fail. The client's default is ten seconds.
 const RedisPatience = time.Second
 
-// SentinelOption returns the option of a client that finds the master through
+// SentinelOption returns the [rueidis.ClientOption] of a client that finds the master through
 // Sentinel.
 func SentinelOption(dsn string) (rueidis.ClientOption, error) {
 	option, err := rueidis.ParseURL(dsn)

@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// An Env is the environment of a trial.
+// An Env is the environment of a [Trial].
 type Env struct {
 	*report.Tally
 	Backend *store.Backend
@@ -34,7 +34,7 @@ func (e *Env) Over() bool {
 	return !time.Now().Before(e.Until) || e.Plant != nil && len(e.Broken()) > 0
 }
 
-// Planted returns the storage with the planted bug, if there is one.
+// Planted returns the storage with the bug of [plant.Plant.Storage], if one is planted.
 func (e *Env) Planted(s tokenauth.Storage, seed uint64) tokenauth.Storage {
 	if e.Plant == nil || e.Plant.Storage == nil {
 		return s
@@ -42,7 +42,8 @@ func (e *Env) Planted(s tokenauth.Storage, seed uint64) tokenauth.Storage {
 	return e.Plant.Storage(s, &e.State, seed)
 }
 
-// PlantedUsers returns the users with the planted bug, if there is one.
+// PlantedUsers returns the users with the bug of [plant.Plant.Forgetful], if it is
+// planted.
 func (e *Env) PlantedUsers(d *host.Directory) tokenauth.Authenticator {
 	if e.Plant != nil && e.Plant.Forgetful {
 		return struct{ tokenauth.Authenticator }{slowly{d}}

@@ -7,7 +7,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Replicas is the number of services that share the storage.
+// Replicas is the number of [tokenauth.Service] replicas that share the storage.
 const Replicas = 3
 
 // Allowance is how much longer than the lease a cache may accept an ended token. It is

@@ -12,7 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 )
 
-// Env returns an environment with a report of its own, for a trial that ends after
+// Env returns a [trial.Env] with a report of its own, for a trial that ends after
 // lasts.
 func Env(tb testing.TB, b *store.Backend, p *plant.Plant, lasts time.Duration) *trial.Env {
 	return &trial.Env{
