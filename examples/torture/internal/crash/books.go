@@ -143,7 +143,8 @@ func (b *books) read(ctx context.Context, prefix string, slots []tokenauth.Slot,
 	return r, nil
 }
 
-// digests holds each [tokenauth.Digest] that is stored for each slot. There should be one each.
+// digests holds each [tokenauth.Digest] that is stored for each slot. There should
+// be one each.
 type digests map[tokenauth.Slot][]tokenauth.Digest
 
 // differ returns a text for each slot whose digests are not as wanted. Name says

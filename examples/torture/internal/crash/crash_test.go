@@ -70,7 +70,8 @@ func TestCrashesFindEachPlant(t *testing.T) {
 	} {
 		t.Run(plant, func(t *testing.T) {
 			t.Parallel()
-			// A run ends with its first violation, which may be another effect of the bug.
+			// A run ends with its first violation, which may be another effect of
+			// the bug.
 			for deadline := time.Now().Add(time.Minute); ; {
 				broken := runOn(t, want.store, plant, 30*time.Second).Broken()
 				if strings.Contains(strings.Join(broken, "\n"), want.says) {

@@ -83,7 +83,8 @@ func try(tb testing.TB, e *trial.Env, p *inject.Target) {
 	e.Report.Add(s)
 }
 
-// A turn is an [inject.Fault] for one kind of replicas: those with a cache or those without.
+// A turn is an [inject.Fault] for one kind of replicas: those with a cache or those
+// without.
 type turn struct {
 	*inject.Fault
 	cached bool

@@ -13,9 +13,9 @@ import (
 // errChaos is the error of a call that a chaos makes fail.
 var errChaos = errors.New("torture: injected fault")
 
-// A chaos is a [tokenauth.Storage] whose calls fail at random. A failing call returns an error or
-// hangs until its context ends, and it may have been done or not. A call that
-// succeeds returns the right result.
+// A chaos is a [tokenauth.Storage] whose calls fail at random. A failing call
+// returns an error or hangs until its context ends, and it may have been done or
+// not. A call that succeeds returns the right result.
 type chaos struct {
 	tokenauth.Storage
 	rate float64 // part of the calls that fail, 0 to 1

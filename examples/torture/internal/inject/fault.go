@@ -22,8 +22,8 @@ type Fault struct {
 	Strike func(ctx context.Context) (heal func() error, err error)
 	// OverNetworks is like [Fault.Strike]. The fault affects the networks.
 	OverNetworks func(networks []*network.Network) (heal func() error, err error)
-	// Losing is like [Fault.Strike]. The fault may lose confirmed changes, and the witness
-	// learns when that begins and ends.
+	// Losing is like [Fault.Strike]. The fault may lose confirmed changes, and the
+	// witness learns when that begins and ends.
 	Losing func(ctx context.Context, w Witness) (heal func() error, err error)
 	// Tidy is called after the fault, when there is no load. Nil means that there is
 	// nothing to tidy up.

@@ -12,8 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// An ownBeat is a [tokenauth.Watcher] with the bug of the plant "own-heartbeat": the feed sends and
-// receives its heartbeat over the listening connection.
+// An ownBeat is a [tokenauth.Watcher] with the bug of the plant "own-heartbeat":
+// the feed sends and receives its heartbeat over the listening connection.
 type ownBeat struct {
 	tokenauth.Storage
 	watch func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error

@@ -1,5 +1,5 @@
-// Package plant plants bugs in a storage, in its users or in a [tokenauth.Service]. They prove that
-// the trials find such bugs.
+// Package plant plants bugs in a storage, in its users or in a [tokenauth.Service].
+// They prove that the trials find such bugs.
 package plant
 
 import (

@@ -49,8 +49,8 @@ type message struct {
 	Sample *sample `json:",omitempty"`
 }
 
-// Child runs a replica for [Run]. It shuts down on SIGTERM, and when its standard input ends.
-// It returns the exit code of the process.
+// Child runs a replica for [Run]. It shuts down on SIGTERM, and when its standard
+// input ends. It returns the exit code of the process.
 func Child() int {
 	signal.Ignore(os.Interrupt) // a terminal sends the signal to all processes; the parent decides
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

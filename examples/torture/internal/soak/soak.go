@@ -39,9 +39,9 @@ type runner struct {
 	*figures
 }
 
-// Run runs replicas under load until [trial.Env.Over]. Requests come as from many independent clients: at
-// random times, and whether or not earlier requests were answered. Some changes are
-// followed by a further request that checks the result.
+// Run runs replicas under load until [trial.Env.Over]. Requests come as from many
+// independent clients: at random times, and whether or not earlier requests were
+// answered. Some changes are followed by a further request that checks the result.
 func Run(tb testing.TB, e *trial.Env) {
 	s := newRunner(tb, e)
 	for _, n := range s.nodes {

@@ -247,8 +247,8 @@ func OpenRedis(tb testing.TB, option rueidis.ClientOption) tokenauth.Storage {
 // calls on a dead connection fail. The client's default is ten seconds.
 const RedisPatience = time.Second
 
-// SentinelOption returns the [rueidis.ClientOption] of a client that finds the master through
-// Sentinel.
+// SentinelOption returns the [rueidis.ClientOption] of a client that finds the
+// master through Sentinel.
 func SentinelOption(dsn string) (rueidis.ClientOption, error) {
 	option, err := rueidis.ParseURL(dsn)
 	option.ConnWriteTimeout = RedisPatience
