@@ -56,7 +56,7 @@ func (u *user) settle(p *place, rows map[tokenauth.Slot]tokenauth.Token) {
 		case u.mayEnd(p) && (u.doubt.kind == op.RevokeUser || u.doubt.token == p.held):
 			p.end()
 		default:
-			u.violate("%s is empty but held the token of %q; in doubt: %v", p.client, p.held.mark, u.doubt)
+			u.violate("%s is empty but held the token of %q; interrupted write: %v", p.client, p.held.mark, u.doubt)
 			p.end()
 		}
 		return
@@ -82,7 +82,7 @@ func (u *user) settle(p *place, rows map[tokenauth.Slot]tokenauth.Token) {
 			u.violate("the row at %s has %q replacing the digest %v, but it replaced %v", p.client, stored.mark, stored.replaced, displaced)
 		}
 	default:
-		u.violate("%s holds a token that it must not: %q, digest %v (issued before: %v); in doubt: %v", p.client, stored.mark, stored.digest, p.issued(stored.digest), u.doubt)
+		u.violate("%s holds a token that it must not: %q, digest %v (issued before: %v); interrupted write: %v", p.client, stored.mark, stored.digest, p.issued(stored.digest), u.doubt)
 	}
 	p.end()
 	p.held = stored
@@ -115,7 +115,7 @@ func (u *user) try(p *place, validate func(text string) (status int)) {
 		u.counts.tried.Add(1)
 		status := validate(t.text)
 		if status != want {
-			u.violate("the token of %q at %s is answered %d, not %d; in doubt was: %v", t.mark, p.client, status, want, u.doubt)
+			u.violate("the token of %q at %s is answered %d, not %d; interrupted write: %v", t.mark, p.client, status, want, u.doubt)
 		}
 		if status == http.StatusOK {
 			valid++

@@ -23,7 +23,7 @@ func (c *runner) killService(k *target, stop *atomic.Bool) {
 		c.service.kill()
 		k.starting++
 	}
-	if c.Backend.Name != "sqlite" { // where withBooks would be the first to open the database
+	if c.Backend.Name != "sqlite" { // on SQLite, withBooks would be the first to open the database
 		c.withBooks(func(ctx context.Context, b *books) error { return b.awaitSilence(ctx, c.before) })
 	}
 	began := time.Now()

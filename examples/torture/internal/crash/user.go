@@ -183,7 +183,7 @@ func (u *user) look(s *service) {
 		return
 	}
 	if status != want {
-		u.violate("the token of %q at %s is answered %d, not %d; in doubt: %v", t.mark, p.client, status, want, u.doubt)
+		u.violate("the token of %q at %s is answered %d, not %d; interrupted write: %v", t.mark, p.client, status, want, u.doubt)
 	}
 }
 

@@ -28,7 +28,7 @@ func newChaos(s tokenauth.Storage, rate float64, seed uint64) *chaos {
 	return &chaos{Storage: s, rate: rate, rng: rand.New(rand.NewPCG(seed, 1))}
 }
 
-// befall makes the call, or makes it fail.
+// befall makes the call or, at random, makes it fail.
 func (c *chaos) befall(ctx context.Context, call func() error) error {
 	c.mu.Lock()
 	struck, how := c.rng.Float64() < c.rate, c.rng.IntN(5)
