@@ -1,12 +1,13 @@
-// Torture tries to break what this project promises, and says what it found.
+// Torture tries to break the promises of this project, and reports what it found.
 //
 //	go run . -store memory: -for 20s          # all trials that fit the storage
-//	go run . -store postgres: -trials strict  # one of them
-//	go run . -plant stale-fill                # a planted bug, which has to be found
+//	go run . -store postgres: -trials strict  # one trial
+//	go run . -plant stale-fill                # plant a bug that the trials must find
 //	go run . -list-plants
 //
-// The last line is "N histories, N operations, N violations". The exit code is 1
-// if there is a violation, and 2 if something kept it from trying.
+// The last line is "N histories, N operations, N violations". The exit code is 0 if
+// there was no violation, 1 if there was one, and 2 if an error kept a trial from
+// running.
 package main
 
 import (
@@ -36,16 +37,16 @@ import (
 func main() {
 	child.Run(children)
 	c := config{out: os.Stdout}
-	flag.StringVar(&c.store, "store", "memory:", "what to try: "+store.Forms)
-	flag.DurationVar(&c.duration, "for", 20*time.Second, "how long to try, all trials together")
-	flag.StringVar(&c.trials, "trials", "", "the `trials` to run, separated by commas (default all that fit)")
+	flag.StringVar(&c.store, "store", "memory:", "the `storage` to try: "+store.Forms)
+	flag.DurationVar(&c.duration, "for", 20*time.Second, "how long to try, for all trials together")
+	flag.StringVar(&c.trials, "trials", "", "the `trials` to run, separated by commas (default all that fit the storage); see -list-trials")
 	flag.StringVar(&c.plant, "plant", "", "the `bug` to plant; see -list-plants")
-	flag.Int64Var(&c.enough, "histories", 0, "how many histories are enough for a trial (default as many as there is time for)")
-	flag.Uint64Var(&c.seed, "seed", rand.Uint64(), "what chance begins with (default any)")
-	flag.StringVar(&c.report, "report", "", "the `folder` to write a report to (default none; histories that fail go to the temporary folder)")
-	flag.Float64Var(&c.rate, "rate", 500, "how many `requests` a second the trial soak makes")
-	flag.StringVar(&c.only, "only", "", "of the faults in the trials faults and feeds, only those whose names contain the `text`")
-	list := flag.Bool("list-plants", false, "list the bugs that can be planted")
+	flag.Int64Var(&c.enough, "histories", 0, "end each trial after this `number` of histories (default no limit)")
+	flag.Uint64Var(&c.seed, "seed", rand.Uint64(), "the `seed` of the random numbers (default a random one)")
+	flag.StringVar(&c.report, "report", "", "the `folder` to write a report to (default none; pages of histories with violations go to the temporary folder)")
+	flag.Float64Var(&c.rate, "rate", 500, "`requests` per second of the trial soak")
+	flag.StringVar(&c.only, "only", "", "in the trials faults and feeds, inject only faults whose names contain the `text`")
+	list := flag.Bool("list-plants", false, "list the bugs that -plant can plant")
 	listTrials := flag.Bool("list-trials", false, "list the trials")
 	flag.Parse()
 	switch {
@@ -73,7 +74,7 @@ func main() {
 	}
 }
 
-// A config is what the command line says.
+// A config holds the values of the command-line flags.
 type config struct {
 	store, trials, plant, report, only string
 	duration                           time.Duration
@@ -83,10 +84,11 @@ type config struct {
 	out                                io.Writer
 }
 
-// children are the parts of trials that are processes of their own.
+// children are the parts of trials that run as processes of their own. See
+// [child.Run].
 var children = map[string]func() int{"crash": crash.Child, "soak": soak.Child}
 
-// run runs the trials, each for its part of the time.
+// run runs the trials, each for its share of the time.
 func run(ctx context.Context, c config) (*report.Tally, error) {
 	if c.out == nil {
 		c.out = io.Discard
@@ -101,7 +103,7 @@ func run(ctx context.Context, c config) (*report.Tally, error) {
 	e := &trial.Env{Tally: new(report.Tally), Report: r, Seed: c.seed, Only: c.only, Rate: c.rate}
 	if c.plant != "" {
 		if e.Plant = plant.Named(plants, c.plant); e.Plant == nil {
-			return nil, fmt.Errorf("there is no plant %q; -list-plants lists them", c.plant)
+			return nil, fmt.Errorf("-plant: there is no plant %q; -list-plants lists them", c.plant)
 		}
 	}
 	fmt.Fprintf(c.out, "storage %s, seed %d\n", c.store, c.seed)
@@ -134,9 +136,9 @@ func run(ctx context.Context, c config) (*report.Tally, error) {
 	return e.Tally, nil
 }
 
-// share returns how long the trial after the first ones may take, of all that
-// there are. What a trial does not use goes to those after it. One that ends late
-// takes nothing from them.
+// share returns how long the next trial may take. All is the number of trials, and
+// first the number of those that have ended. Time that a trial does not use goes to
+// the later trials. A trial that ends late takes no time from them.
 func share(total, used time.Duration, all, first int) time.Duration {
 	return max(total/time.Duration(all), (total-used)/time.Duration(all-first))
 }

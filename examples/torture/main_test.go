@@ -16,11 +16,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	child.Run(children) // a part of a trial that a test has started
+	child.Run(children) // returns unless a test started this process as a child
 	os.Exit(throwaway.Main(m))
 }
 
-// A run of all trials that fit reports each of them, and what it sums up.
 func TestRunReportsEachTrial(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -48,20 +47,18 @@ func TestLateTrialTakesNoTimeFromOthers(t *testing.T) {
 		used time.Duration
 		want time.Duration
 	}{
-		{2 * time.Second, 2 * time.Second},                // in time
-		{500 * time.Millisecond, 2500 * time.Millisecond}, // early
-		{5 * time.Second, 2 * time.Second},                // late
-		{time.Minute, 2 * time.Second},                    // later than all of them should be
+		{2 * time.Second, 2 * time.Second},                // the first trial ended in time
+		{500 * time.Millisecond, 2500 * time.Millisecond}, // it ended early
+		{5 * time.Second, 2 * time.Second},                // it ended late
+		{time.Minute, 2 * time.Second},                    // it took longer than all should
 	} {
 		if got := share(8*time.Second, test.used, 4, 1); got != test.want {
-			t.Errorf("after %v the second of four trials has %v, want %v", test.used, got, test.want)
+			t.Errorf("after %v, the second of four trials got %v, want %v", test.used, got, test.want)
 		}
 	}
 }
 
-// A plant is tried by the trials that have to find it, and a run ends when it is
-// found.
-func TestRunFindsPlant(t *testing.T) {
+func TestRunEndsWhenPlantIsFound(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	got, err := run(t.Context(), config{store: "memory:", plant: "stale-fill", trials: "bounded", duration: time.Minute, enough: 200, seed: 1, report: t.TempDir()})
@@ -69,7 +66,7 @@ func TestRunFindsPlant(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(got.Broken()) == 0 || time.Since(began) > 50*time.Second {
-		t.Errorf("after %v: %s", time.Since(began), got.Summary())
+		t.Errorf("after %v the run reported %q, want a violation within 50 s", time.Since(began), got.Summary())
 	}
 }
 
@@ -81,7 +78,7 @@ func TestConfigErrors(t *testing.T) {
 	} {
 		c.duration, c.report = time.Second, t.TempDir()
 		if got, err := run(context.Background(), c); err == nil {
-			t.Errorf("%+v is taken: %s", c, got.Summary())
+			t.Errorf("run(%+v) returned no error, but %q", c, got.Summary())
 		}
 	}
 }
@@ -91,16 +88,16 @@ func TestPlantNames(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, p := range plants {
 		if seen[p.Name] || p.About == "" || len(p.Trials) == 0 {
-			t.Errorf("%s is there twice, or says too little", p.Name)
+			t.Errorf("the plant %q has a name that is not unique, no description or no trials", p.Name)
 		}
 		seen[p.Name] = true
 		for _, name := range p.Trials {
 			if !slices.ContainsFunc(trials, func(t *trial.Trial) bool { return t.Name == name }) {
-				t.Errorf("%s is for the trial %q", p.Name, name)
+				t.Errorf("the plant %q names the trial %q, which does not exist", p.Name, name)
 			}
 		}
 	}
 	if len(plants) < 20 {
-		t.Error(fmt.Sprint("only ", len(plants)))
+		t.Error(fmt.Sprintf("got %d plants, want 20 or more", len(plants)))
 	}
 }

@@ -18,69 +18,71 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 )
 
-// trials are all that there are, in the order in which they are run.
+// trials lists all trials, in the order in which they run.
 var trials = []*trial.Trial{
 	{
 		Name: "strict", Run: history.Strict,
-		About: "linearizability of histories, without a cache; every other one with faults",
+		About: "concurrent calls without a cache must be linearizable; every other history has faults",
 	},
 	{
 		Name: "batches", Run: history.Batches,
-		About: "linearizability of histories whose look-ups share statements, without a cache; every other generation with faults",
+		About: "like strict, with look-ups that share statements; every other generation of replicas has faults",
 	},
 	{
 		Name: "bounded", Run: history.Bounded, Fits: func(b *store.Backend) bool { return b.Watched },
-		About: "histories with a cache: a token that ended passes for the lease at most; every other generation with faults",
+		About: "like strict with a cache, which may accept an ended token for the lease at most; every other generation of replicas has faults",
 	},
 	{
 		Name: "feeds", Run: history.Feeds, Fits: history.FeedsFits,
-		About: "histories with a cache, while somebody breaks the way of changes to it and mends it again",
+		About: "like bounded, while the path on which changes reach the cache is broken and repaired",
 	},
 	{
 		Name: "changes", Run: change.Run,
-		About: "an operator changes users and clients while they sign in, with the tokens in another storage or the same",
+		About: "an operator changes users and clients while users sign in, with the tokens in another storage or the same",
 	},
 	{
 		Name: "hangups", Run: hangup.Run, Fits: hangup.Fits,
-		About: "clients that close their connections at once: others notice nothing, and the server sees no new connections",
+		About: "clients close their connections early: other clients are not affected, and the database sees no new connections",
 	},
 	{
 		Name: "crashes", Run: crash.Run, Fits: func(b *store.Backend) bool {
 			return b.Name != "memory" && b.Name != "redis-cluster" && b.Name != "redis-sentinel" && b.Name != "mariadb-galera" && b.Name != "postgres-pgbouncer" && b.Standby == nil
 		},
-		About: "SIGKILL of the service, and of the database, at any instant: nothing confirmed is lost, nothing is half done",
+		About: "SIGKILL of the service and of the database at random instants: no confirmed change is lost, none is half done",
 	},
 	{
 		Name: "matrix", Run: matrix.Run, Fits: func(b *store.Backend) bool { return b.Name == "memory" },
-		About: "each fault at each call of each operation, in each variant of Service, and each two",
+		About: "each fault, and each pair of faults, in each call of each operation, in each variant of Service",
 	},
 	{
 		Name: "forgery", Run: forgery.Run, Fits: func(b *store.Backend) bool { return b.Name == "memory" },
-		About: "what is no good token, in great numbers, without and with a cache",
+		About: "millions of invalid tokens, without and with a cache",
 	},
 	{
 		Name: "soak", Run: soak.Run, Fits: func(b *store.Backend) bool {
 			return b.Standby == nil && b.Name != "mariadb-galera" && b.Name != "postgres-pgbouncer"
 		},
-		About: "load on three replicas over HTTP, with faults; what they hold over time",
+		About: "load on three replicas over HTTP, with faults: right answers, recovery, and no growth of memory",
 	},
 	{
 		Name: "faults", Run: fault.Run, Fits: fault.Fits,
-		About: "real faults of the server, and of the network to it, under load: right answers or 503, and recovery within 2 s",
+		About: "real faults of the server and of the network to it, under load: right answers or 503, and recovery within 2 s",
 	},
 }
 
-// plants are all that there are.
+// plants lists all bugs that -plant can plant.
 var plants = slices.Concat(plant.Shared, history.Plants, history.BatchPlants, change.Plants, hangup.Plants, crash.Plants, matrix.Plants, forgery.Plants, fault.Plants)
 
-// choose returns the trials that are asked for, or all that fit.
+// choose returns the trials with the names, separated by commas. If names is empty,
+// it returns all trials that fit the storage. With a plant, only the trials that must
+// find it run.
 func choose(names string, b *store.Backend, p *plant.Plant) ([]*trial.Trial, error) {
 	var chosen []*trial.Trial
 	for _, t := range trials {
 		asked := names == "" || slices.Contains(strings.Split(names, ","), t.Name)
 		fits := t.Fits == nil || t.Fits(b)
 		if asked && !fits && names != "" {
-			return nil, fmt.Errorf("the trial %s cannot be done on %s", t.Name, b.Name)
+			return nil, fmt.Errorf("-trials: the trial %s cannot run on the storage %s", t.Name, b.Name)
 		}
 		if asked && fits && (p == nil || slices.Contains(p.Trials, t.Name)) {
 			chosen = append(chosen, t)
@@ -88,11 +90,11 @@ func choose(names string, b *store.Backend, p *plant.Plant) ([]*trial.Trial, err
 	}
 	for name := range strings.SplitSeq(names, ",") {
 		if name != "" && !slices.ContainsFunc(trials, func(t *trial.Trial) bool { return t.Name == name }) {
-			return nil, fmt.Errorf("there is no trial %q", name)
+			return nil, fmt.Errorf("-trials: there is no trial %q; -list-trials lists them", name)
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("there is no trial to run")
+		return nil, fmt.Errorf("none of the trials to run can find the plant, or fits the storage")
 	}
 	return chosen, nil
 }

@@ -1,6 +1,6 @@
-// Package change has the trial "changes". Users sign in at clients while an
-// operator changes, disables and deletes both; the directory of users and clients
-// is in another storage than the tokens, or in the same.
+// Package change has the trial "changes". Users sign in while an operator changes,
+// disables and deletes users and clients. The users and clients are in another
+// storage than the tokens, or in the same.
 package change
 
 import (
@@ -22,14 +22,14 @@ import (
 const (
 	// within is how long a token may outlive the commit of a change.
 	within = 3 * time.Second
-	// slack is for a machine that is busy with all the histories. How long it took is
-	// in the report.
+	// slack is added to within, because the histories keep the machine busy. The
+	// report has the time that it really took.
 	slack = 12 * time.Second
-	// atOnce is how many histories run at the same time.
+	// atOnce is the number of concurrent histories.
 	atOnce = 8
 )
 
-// Run makes histories until the env is over.
+// Run makes histories until [trial.Env.Over].
 func Run(tb testing.TB, e *trial.Env) {
 	var c counts
 	before := e.Histories.Load()
@@ -64,10 +64,10 @@ func Run(tb testing.TB, e *trial.Env) {
 	e.Report.Add(c.section(e, before))
 }
 
-// A fleet is the replicas of a directory.
+// A fleet is the replicas that share one directory of users and clients.
 type fleet struct {
 	name             string
-	directory, other *store.Directory // other is another process's
+	directory, other *store.Directory // other stands for a process that is not a replica
 	replicas         []*tokenauth.Service
 }
 
@@ -104,12 +104,12 @@ func newFleet(tb testing.TB, e *trial.Env, besideTokens bool) *fleet {
 	return f
 }
 
-// counts are what the histories did.
+// counts sums up all histories of a run.
 type counts struct {
 	mu      sync.Mutex
 	changes [len(kinds)]int64
 	signIns int64
-	took    report.Spread // from a change to the end of its last token
+	took    report.Spread // for each history, from the last change to the end of the last token
 }
 
 func (c *counts) add(h *history) {
@@ -125,16 +125,16 @@ func (c *counts) add(h *history) {
 func (c *counts) section(e *trial.Env, before int64) *report.Section {
 	s := &report.Section{
 		Title: "Changes of users and clients",
-		About: fmt.Sprintf("Users sign in at clients at %d replicas while an operator changes both: in a process of a replica, in another one, or in a transaction that stays open for a moment. A token does not outlive the commit by more than %v, at any replica; one that was issued after it stays.", trial.Replicas, within),
-		Head:  []string{"change", "how often"},
+		About: fmt.Sprintf("Users sign in at %d replicas while an operator changes users and clients: in a replica's process, in another process, or in a transaction that stays open for a moment. No replica accepts a token for more than %v after the commit of a change that ends it. A token issued after the change stays valid.", trial.Replicas, within),
+		Head:  []string{"change", "times"},
 	}
 	for i, kind := range kinds {
 		s.Row(kind.name, c.changes[i])
 	}
-	s.Note("%d histories with tokens on %s, %d sign-ins. The judge saw the last token of a history end within %s ms of the last change in half of the histories, and within %s ms in all.",
+	s.Note("%d histories with tokens on %s, %d sign-ins. The last token of a history ended within %s ms of the last change in half of the histories, and within %s ms in all.",
 		e.Histories.Load()-before, e.Backend.Name, c.signIns, report.Milliseconds(c.took.Quantile(0.5)), report.Milliseconds(c.took.Quantile(1)))
 	return s
 }
 
-// random returns the random numbers of a history.
+// random returns the random numbers of history n, which depend only on the seed.
 func random(e *trial.Env, n uint64) *rand.Rand { return rand.New(rand.NewPCG(e.Seed, 3<<32+n)) }

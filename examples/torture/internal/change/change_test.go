@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
-func TestChangesOfASoundService(t *testing.T) {
+func TestCorrectServiceHasNoViolation(t *testing.T) {
 	t.Parallel()
 	for _, form := range []string{"memory:", "sqlite:", "postgres:", "mariadb:", "mariadb-galera:", "redis:"} {
 		t.Run(form, func(t *testing.T) {
@@ -26,7 +26,7 @@ func TestChangesOfASoundService(t *testing.T) {
 	}
 }
 
-// Each bug that can be planted is found within 200 histories.
+// The trial must find each plant within 200 histories.
 func TestChangesFindEachPlant(t *testing.T) {
 	t.Parallel()
 	for _, p := range Plants {
@@ -36,7 +36,7 @@ func TestChangesFindEachPlant(t *testing.T) {
 			e.Enough = 200
 			Run(t, e)
 			if len(e.Broken()) == 0 {
-				t.Errorf("not found: %s", e.Summary())
+				t.Errorf("the plant was not found: %s", e.Summary())
 			}
 		})
 	}

@@ -20,16 +20,16 @@ import (
 )
 
 const (
-	usersEach, clientsEach = 6, 4 // of a history; the operator leaves the last of each alone
+	usersEach, clientsEach = 6, 4 // of a history; the operator never changes the last of each
 	signers                = 4
 	changesEach            = 6
 )
 
-// kinds are the changes that an operator makes.
+// kinds lists the changes that an operator makes.
 var kinds = [...]struct {
 	name   string
-	client bool // changes a client
-	ends   bool // ends all tokens, not only the earlier ones
+	client bool // changes a client, not a user
+	ends   bool // ends later tokens, too
 	do     func(ctx context.Context, u *gormstore.Users, c *gormstore.Clients, id string) error
 }{
 	{"new roles of a user", false, false, func(ctx context.Context, u *gormstore.Users, _ *gormstore.Clients, id string) error {
@@ -49,7 +49,7 @@ var kinds = [...]struct {
 	}},
 }
 
-// A history is what users and an operator did, all at once.
+// A history records what users and an operator did concurrently.
 type history struct {
 	*trial.Env
 	*fleet
@@ -58,21 +58,22 @@ type history struct {
 	userIDs [usersEach]string
 
 	mu       sync.Mutex
-	attempts []*token // to issue one
-	tokens   []*token // those that were issued
+	attempts []*token // all sign-ins, refused ones too
+	tokens   []*token // the attempts that issued a token
 	changes  []*change
-	took     time.Duration
+	took     time.Duration // from the last change to the end of the last token
 }
 
-// A token was issued, or refused, between two times.
+// A token is an attempt to sign in. The replica issued or refused the token between
+// call and answer.
 type token struct {
 	text         string
 	user, client int
-	after        bool // it has the roles of after the change
+	after        bool // it has the roles that the operator set
 	call, answer time.Time
 }
 
-// A change was committed between two times.
+// A change is one that the operator made. It was committed between call and answer.
 type change struct {
 	kind, target int
 	call, answer time.Time
@@ -86,7 +87,7 @@ func (h *history) user(i int) string { return fmt.Sprintf("changes%d-%d-user%d",
 
 func (h *history) client(i int) string { return fmt.Sprintf("changes%d-%d-client%d", h.Seed, h.n, i) }
 
-// run makes the history, and judges it.
+// run makes the history and checks it.
 func (h *history) run(ctx context.Context) error {
 	for i := range usersEach {
 		u, err := h.directory.Users().Import(ctx, gormstore.User{Name: h.user(i), Roles: []string{"Before"}}, "plain:"+h.user(i))
@@ -111,7 +112,7 @@ func (h *history) run(ctx context.Context) error {
 		})
 	}
 	err := h.operate(ctx)
-	time.Sleep(20 * time.Millisecond) // some sign in after all changes
+	time.Sleep(20 * time.Millisecond) // so that some users sign in after all changes
 	over.Store(true)
 	wg.Wait()
 	if err == nil {
@@ -120,8 +121,8 @@ func (h *history) run(ctx context.Context) error {
 	return errors.Join(err, ctx.Err())
 }
 
-// signIn signs a user in. One that is refused may have displaced a token before
-// that.
+// signIn signs a user in, and records the attempt. A refused attempt counts, too: it
+// may have displaced a token first.
 func (h *history) signIn(ctx context.Context, rng *rand.Rand) {
 	t := &token{user: rng.IntN(usersEach), client: rng.IntN(clientsEach), call: time.Now()}
 	name := h.user(t.user)
@@ -139,7 +140,7 @@ func (h *history) signIn(ctx context.Context, rng *rand.Rand) {
 	}
 }
 
-// operate makes changes, each of another user or client.
+// operate makes the changes, each to a different user or client.
 func (h *history) operate(ctx context.Context) error {
 	userTargets, clientTargets := h.rng.Perm(usersEach-1), h.rng.Perm(clientsEach-1)
 	for range changesEach {
@@ -165,7 +166,8 @@ func (h *history) operate(ctx context.Context) error {
 	return nil
 }
 
-// change makes a change, in one of the ways that there are.
+// change makes a change: in the directory's process, in another process, or in a
+// transaction that stays open for a moment.
 func (h *history) change(ctx context.Context, c *change) error {
 	kind := kinds[c.kind]
 	id := h.userIDs[c.target]
@@ -190,14 +192,14 @@ func (h *history) change(ctx context.Context, c *change) error {
 			time.Sleep(open)
 			return nil
 		})
-		// Of two transactions that meet at two nodes, one is rolled back.
+		// Galera rolls back one of two conflicting transactions on two nodes.
 		if err == nil || !strings.HasPrefix(err.Error(), "Error 1213") {
 			return err
 		}
 	}
 }
 
-// endFirst is the planted bug.
+// endFirst is the bug of [plant.Plant.EndsFirst].
 func (h *history) endFirst(ctx context.Context, c *change, id string) error {
 	if err := h.replicas[0].RevokeClient(ctx, id); err != nil {
 		return err
@@ -211,8 +213,8 @@ func (h *history) endFirst(ctx context.Context, c *change, id string) error {
 	return h.directory.DB.WithContext(ctx).Exec(statement, args...).Error
 }
 
-// judge looks at each token when it must have ended, and then at those that must
-// not have.
+// judge checks that each token ended that a change must end, and then that the
+// others are still valid.
 func (h *history) judge(ctx context.Context) {
 	var last time.Time
 	for _, c := range h.changes {
@@ -223,7 +225,7 @@ func (h *history) judge(ctx context.Context) {
 		if c := h.endedBy(t); c != nil {
 			for h.valid(ctx, t) {
 				if time.Now().After(deadline) && ctx.Err() == nil {
-					h.Violate("changes: history %d of seed %d on %s, %s: a token of user %d at client %d, issued %v before %q was committed, is valid %v after it",
+					h.Violate("changes: history %d of seed %d on %s, %s: a token of user %d at client %d, issued %v before the commit of %q, is still valid %v after it",
 						h.n, h.Seed, h.Backend.Name, h.name, t.user, t.client, c.answer.Sub(t.answer), kinds[c.kind].name, time.Since(c.answer))
 					break
 				}
@@ -232,7 +234,7 @@ func (h *history) judge(ctx context.Context) {
 		}
 	}
 	h.took = time.Since(last)
-	// By then each replica has worked off each change.
+	// After this time each replica has applied each change.
 	select {
 	case <-time.After(time.Until(last.Add(within))):
 	case <-ctx.Done():
@@ -242,14 +244,15 @@ func (h *history) judge(ctx context.Context) {
 	}
 	for _, t := range h.tokens {
 		if h.mustStay(t) && !h.valid(ctx, t) && ctx.Err() == nil {
-			h.Violate("changes: history %d of seed %d on %s, %s: the token of user %d at client %d, issued after all changes of them, is refused",
+			h.Violate("changes: history %d of seed %d on %s, %s: the token of user %d at client %d, issued after all changes to both, is refused",
 				h.n, h.Seed, h.Backend.Name, h.name, t.user, t.client)
 		}
 	}
 	h.Histories.Add(1)
 }
 
-// valid reports whether any replica accepts the token.
+// valid reports whether any replica accepts the token. It tries again after a
+// storage error.
 func (h *history) valid(ctx context.Context, t *token) bool {
 	return slices.ContainsFunc(h.replicas, func(auth *tokenauth.Service) bool {
 		for {
@@ -261,7 +264,7 @@ func (h *history) valid(ctx context.Context, t *token) bool {
 	})
 }
 
-// of reports whether the change is one of the token's user or client.
+// of reports whether the change is one to the token's user or client.
 func (c *change) of(t *token) bool {
 	if kinds[c.kind].client {
 		return c.target == t.client
@@ -269,7 +272,7 @@ func (c *change) of(t *token) bool {
 	return c.target == t.user
 }
 
-// endedBy returns the change that must have ended the token, or nil.
+// endedBy returns the change that must end the token, or nil.
 func (h *history) endedBy(t *token) *change {
 	for _, c := range h.changes {
 		if c.of(t) && (kinds[c.kind].ends || !t.after) {
@@ -279,8 +282,8 @@ func (h *history) endedBy(t *token) *change {
 	return nil
 }
 
-// mustStay reports whether the token is the last in its slot, without a doubt, and
-// no change ended it.
+// mustStay reports whether the token is certainly the last one issued in its slot,
+// and no change ends it.
 func (h *history) mustStay(t *token) bool {
 	return h.endedBy(t) == nil && !slices.ContainsFunc(h.attempts, func(other *token) bool {
 		return other != t && other.user == t.user && other.client == t.client && other.answer.After(t.call)

@@ -1,5 +1,5 @@
 // Package child starts this program, or this test binary, again as a child process.
-// A variable of the environment tells the child what to run.
+// An environment variable selects what the child runs.
 package child
 
 import (
@@ -8,11 +8,12 @@ import (
 	"os/exec"
 )
 
-// variable names the child that this process is.
+// variable is the environment variable with the name of the child. See [Command].
 const variable = "TORTURE_CHILD"
 
-// Run runs the child that this process is, and exits with its exit code. It
-// returns if this process is not a child. Main and TestMain call it first.
+// Run must be called first in main and in TestMain. If [Command] started this
+// process, Run runs the child's function and exits with its result. Otherwise it
+// returns. Children are the functions by name.
 func Run(children map[string]func() int) {
 	name := os.Getenv(variable)
 	if name == "" {
@@ -20,14 +21,14 @@ func Run(children map[string]func() int) {
 	}
 	f := children[name]
 	if f == nil {
-		fmt.Fprintln(os.Stderr, "torture: there is no such child")
+		fmt.Fprintln(os.Stderr, "torture: child:", variable, "names no child:", name)
 		os.Exit(2)
 	}
 	os.Exit(f())
 }
 
-// Command returns the command that starts the named child. The variables are added
-// to its environment.
+// Command returns the command that starts the named child. The child's environment
+// is that of this process and the variables, each of the form "NAME=value".
 func Command(name string, variables ...string) (*exec.Cmd, error) {
 	program, err := os.Executable()
 	if err != nil {

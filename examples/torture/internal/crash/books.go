@@ -23,20 +23,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// booksName is by what Redis knows the connections of books.
+// booksName is the client name of the connections of books on Redis.
 const booksName = "torture-books"
 
-// books are a storage as the judge reads it: through a handle of its own, and
-// past it.
+// books read what a storage holds: through a handle of their own, and directly from
+// the database.
 type books struct {
 	name    string
 	storage tokenauth.Storage
 	db      *sql.DB        // nil for Redis
-	redis   rueidis.Client // nil for others
+	redis   rueidis.Client // nil for SQL databases
 }
 
-// openBooks opens books, whose tables are there. They are closed soon, since
-// SQLite recovers only for the first to open a database.
+// openBooks opens books on a storage whose tables exist. The caller closes them
+// soon, because SQLite recovers a database only for the first process that opens it.
 func openBooks(ctx context.Context, b *store.Backend) (*books, error) {
 	if b.Name == "redis" {
 		option, err := rueidis.ParseURL(b.DSN)
@@ -79,7 +79,7 @@ func (b *books) close() {
 	}
 }
 
-// childStore returns by what openChildBackend finds the same storage.
+// childStore returns the value with which openChildBackend opens the storage.
 func childStore(b *store.Backend) string {
 	switch b.Name {
 	case "sqlite":
@@ -91,8 +91,8 @@ func childStore(b *store.Backend) string {
 	return b.DSN
 }
 
-// openChildBackend also opens a Redis with a Unix socket, as a throwaway one
-// has.
+// openChildBackend opens the storage like [store.Open]. It also accepts the unix: URL
+// of a throwaway Redis server.
 func openChildBackend(tb testing.TB, form string) (*store.Backend, error) {
 	if !strings.HasPrefix(form, "unix:") {
 		return store.Open(tb, form)
@@ -101,17 +101,16 @@ func openChildBackend(tb testing.TB, form string) (*store.Backend, error) {
 	return &store.Backend{Name: "redis", DSN: form, Connect: func(tb testing.TB) tokenauth.Storage { return store.OpenRedis(tb, option) }}, err
 }
 
-// A reading is what books hold.
+// A reading is the content of the storage at one moment.
 type reading struct {
 	held   map[tokenauth.Slot]tokenauth.Token
-	rows   int // that were read, those of earlier slots too
-	broken []string
+	rows   int      // number of rows, including those of earlier users
+	broken []string // violations that it shows
 }
 
-// read reads what the slots hold, and what the table has of all users with the
-// prefix. Each row has to be readable, alone in its slot, and the same past the
-// storage as through it. Slots in which nothing was done since have to hold what
-// they held earlier.
+// read reads the slots, and the table's rows of all users with the prefix. Each row
+// must be readable and the only one of its slot, and must look the same through the
+// storage and in the table. The slots of earlier users must be unchanged.
 func (b *books) read(ctx context.Context, prefix string, slots []tokenauth.Slot, earlier digests) (r reading, err error) {
 	r.held = make(map[tokenauth.Slot]tokenauth.Token)
 	want := maps.Clone(earlier)
@@ -122,7 +121,7 @@ func (b *books) read(ctx context.Context, prefix string, slots []tokenauth.Slot,
 			r.held[s] = t
 			want[s] = []tokenauth.Digest{t.Digest}
 		case errors.Is(err, tokenauth.ErrCorrupt):
-			r.broken = append(r.broken, fmt.Sprintf("a row cannot be read: %v", err))
+			r.broken = append(r.broken, fmt.Sprintf("a row is corrupt: %v", err))
 		case !errors.Is(err, tokenauth.ErrNotFound):
 			return r, err
 		}
@@ -136,7 +135,7 @@ func (b *books) read(ctx context.Context, prefix string, slots []tokenauth.Slot,
 	}
 	listed, err := b.list(ctx, slots)
 	if err != nil {
-		r.broken = append(r.broken, fmt.Sprintf("the tokens of a user cannot be listed: %v", err))
+		r.broken = append(r.broken, fmt.Sprintf("listing the tokens of a user failed: %v", err))
 	} else if listed != nil {
 		maps.DeleteFunc(want, func(s tokenauth.Slot, _ []tokenauth.Digest) bool { return earlier[s] != nil })
 		r.broken = append(r.broken, listed.differ("the list", want)...)
@@ -144,23 +143,25 @@ func (b *books) read(ctx context.Context, prefix string, slots []tokenauth.Slot,
 	return r, nil
 }
 
-// digests are what is kept for slots; each should have one.
+// digests holds each [tokenauth.Digest] that is stored for each slot. There should
+// be one each.
 type digests map[tokenauth.Slot][]tokenauth.Digest
 
-// differ says in what slots the digests are not those that are wanted.
+// differ returns a text for each slot whose digests are not as wanted. Name says
+// where d was read.
 func (d digests) differ(name string, want digests) (broken []string) {
 	all := maps.Clone(want)
 	maps.Copy(all, d)
 	for s := range all {
 		if !slices.Equal(d[s], want[s]) {
-			broken = append(broken, fmt.Sprintf("slot %x: %s has %v, must have %v", s, name, d[s], want[s]))
+			broken = append(broken, fmt.Sprintf("slot %x: %s has the digests %v, want %v", s, name, d[s], want[s]))
 		}
 	}
 	return broken
 }
 
-// list returns what a storage that is a Lister says that the users of the slots
-// have; nil for others.
+// list lists the tokens of the slots' users. It returns nil if the storage is not a
+// [tokenauth.Lister].
 func (b *books) list(ctx context.Context, slots []tokenauth.Slot) (digests, error) {
 	l, ok := b.storage.(tokenauth.Lister)
 	if !ok {
@@ -184,8 +185,8 @@ func (b *books) list(ctx context.Context, slots []tokenauth.Slot) (digests, erro
 	return listed, nil
 }
 
-// past reads the table of the users with the prefix past the storage; nil for
-// Redis, where a slot is a field of a hash.
+// past reads the rows of the users with the prefix directly from the table. It
+// returns nil for Redis, where a slot is a field of a hash.
 func (b *books) past(ctx context.Context, prefix string) (digests, error) {
 	if b.db == nil {
 		return nil, nil

@@ -18,18 +18,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// What the service that is killed is told by its environment.
+// The environment variables by which the trial configures the child process.
 const (
 	storeVariable = "TORTURE_STORE"
 	plantVariable = "TORTURE_PLANT"
 )
 
-// markHeader carries the mark of a sign-in. All that a token's row says of its
-// principal repeats it, so that a row that is half of one sign-in and half of
-// another is known by two marks.
+// markHeader carries the mark of a sign-in. Each field of the token's principal
+// repeats the mark, so that a row that mixes two sign-ins shows two marks.
 const markHeader = "Torture-Mark"
 
-// Child runs the service that the trial kills. It prints its URL, and serves until
+// Child runs the service that the trial kills. It prints its URL and serves until
 // its standard input ends. It returns the exit code of the process.
 func Child() int {
 	go func() {
@@ -72,7 +71,7 @@ func handler(s tokenauth.Storage) (http.Handler, error) {
 	})))
 	mux.HandleFunc("DELETE /users/{id}/tokens", func(w http.ResponseWriter, r *http.Request) {
 		if err := auth.RevokeUser(r.Context(), r.PathValue("id")); err != nil {
-			http.Error(w, "the storage is in trouble", http.StatusServiceUnavailable)
+			http.Error(w, "the storage failed", http.StatusServiceUnavailable)
 		}
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -82,7 +81,7 @@ func handler(s tokenauth.Storage) (http.Handler, error) {
 
 type markKey struct{}
 
-// marked are users of whom there are as many as are asked for. The password is
+// marked is a [tokenauth.Authenticator] that knows every user name. The password is
 // the name.
 type marked struct{}
 
@@ -92,7 +91,7 @@ func (marked) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokena
 	}
 	mark, _ := ctx.Value(markKey{}).(string)
 	if mark == "" {
-		return tokenauth.Principal{}, errors.New("torture: a sign-in without a mark")
+		return tokenauth.Principal{}, errors.New("torture: crash: a sign-in without the header " + markHeader)
 	}
 	return markedPrincipal(c.UserName, mark), nil
 }
@@ -103,7 +102,8 @@ func markedPrincipal(user, mark string) tokenauth.Principal {
 	}
 }
 
-// twoClients are public, so that a user has two slots.
+// twoClients is a [tokenauth.ClientRegistry] with two public clients, so that a user
+// has two slots.
 type twoClients struct{}
 
 func (twoClients) FindClient(_ context.Context, id string) (tokenauth.Client, error) {

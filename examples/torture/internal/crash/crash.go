@@ -1,4 +1,4 @@
-// Package crash is the trial "crashes". It kills the service and the database under
+// Package crash has the trial "crashes". It kills the service and the database under
 // load, and checks what the storage holds afterwards.
 package crash
 
@@ -18,17 +18,17 @@ import (
 
 const (
 	userCount     = 16
-	perGeneration = 10                    // crashes, after which others take the users' place
-	activity      = 40 * time.Millisecond // at most, before a crash
-	starting      = 60 * time.Millisecond // at most, before a crash while it starts
-	recovery      = 2 * time.Second       // at most
+	perGeneration = 10                    // crashes, after which new users replace the users
+	activity      = 40 * time.Millisecond // maximum time of load before a crash
+	starting      = 60 * time.Millisecond // maximum time from the start to a second kill
+	recovery      = 2 * time.Second       // maximum time until the service answers right
 )
 
-// Run kills the service, and then the server of the database, again and
-// again, each at an instant at random while users sign in and revoke.
+// Run repeatedly kills the service, and then the database server, at random instants
+// while users sign in and revoke. It ends with [trial.Env.Over].
 func Run(tb testing.TB, e *trial.Env) {
 	c := &runner{Env: e, tb: tb, rng: rand.New(rand.NewPCG(e.Seed, 4)), prefix: fmt.Sprintf("crash %d ", e.Seed), earlier: make(digests)}
-	scoped(tb, func(tb testing.TB) { e.Backend.Connect(tb) }) // it makes the tables
+	scoped(tb, func(tb testing.TB) { e.Backend.Connect(tb) }) // creates the tables
 	c.withBooks(func(ctx context.Context, b *books) (err error) {
 		if err = b.syncAlways(ctx); err == nil {
 			c.before, err = b.connections(ctx)
@@ -45,10 +45,10 @@ func Run(tb testing.TB, e *trial.Env) {
 	end := e.Until
 	if e.Backend.Server != nil {
 		kinds = append(kinds, &target{name: "database", do: c.killDatabase})
-		end = time.Now().Add(time.Until(e.Until) / 4) // the service is the faster one
+		end = time.Now().Add(time.Until(e.Until) / 4) // crashes of the service are faster
 	}
 	for _, k := range kinds {
-		for k.crashes == 0 || !e.Over() && time.Now().Before(end) { // one at least
+		for k.crashes == 0 || !e.Over() && time.Now().Before(end) { // at least one crash
 			if tb.Context().Err() != nil {
 				break
 			}
@@ -59,33 +59,33 @@ func Run(tb testing.TB, e *trial.Env) {
 	e.Report.Add(c.section(kinds))
 }
 
-// A runner is what all crashes have in common.
+// A runner is the state that all crashes of a run share.
 type runner struct {
 	*trial.Env
 	tb      testing.TB
 	rng     *rand.Rand
 	service *service
-	before  map[int64]bool // connections that are not the service's
+	before  map[int64]bool // database connections that are not the service's
 
-	n          int
-	prefix     string  // of the names of the users
-	users      []*user // the last is the keeper
-	keeper     *user   // does nothing, so that its token is always good
-	earlier    digests // of the users before them
-	durability string
+	n          int     // number of crashes
+	prefix     string  // of the users' names
+	users      []*user // the last one is the keeper
+	keeper     *user   // changes nothing, so that its token stays valid
+	earlier    digests // the tokens of earlier generations of users
+	durability string  // the server's settings, for the report
 }
 
-// A target is what is killed, and what came of it.
+// A target is a process to kill, and the results of its crashes.
 type target struct {
 	name              string
 	do                func(k *target, stop *atomic.Bool)
 	crashes, starting int
 	counts            counts
-	counted           int64 // of its requests, as operations
+	counted           int64 // requests that are in the Tally already
 	restarts, recover report.Spread
 }
 
-// crash kills once, and judges.
+// crash kills the target once, and checks the result.
 func (c *runner) crash(k *target) {
 	if c.n%perGeneration == 0 || c.users[0].counts != &k.counts {
 		c.generation(&k.counts)
@@ -97,11 +97,11 @@ func (c *runner) crash(k *target) {
 		stop.Store(true)
 		wg.Wait()
 	}()
-	s := c.service // which another takes the place of
+	s := c.service // killService replaces c.service
 	for _, u := range c.users[:userCount] {
 		wg.Go(func() { u.use(s, &stop) })
 	}
-	if c.n%4 != 0 { // else it is killed while its first requests come
+	if c.n%4 != 0 { // else it is killed during its first requests
 		c.warm(k, 2*userCount)
 	}
 	time.Sleep(time.Duration(c.rng.Int64N(int64(activity))))
@@ -113,7 +113,8 @@ func (c *runner) crash(k *target) {
 	c.judge(k)
 }
 
-// warm returns after so many requests, when connections are there.
+// warm returns after that many requests, when the connections are open, or after a
+// second.
 func (c *runner) warm(k *target, requests int64) {
 	requests += k.counts.requests.Load()
 	for deadline := time.Now().Add(time.Second); k.counts.requests.Load() < requests && time.Now().Before(deadline); {
@@ -121,7 +122,7 @@ func (c *runner) warm(k *target, requests int64) {
 	}
 }
 
-// generation has other users take the place of those there are.
+// generation replaces the users by new ones, and remembers the tokens of the old.
 func (c *runner) generation(counts *counts) {
 	for _, u := range c.users {
 		for _, p := range u.places {
@@ -136,7 +137,7 @@ func (c *runner) generation(counts *counts) {
 	}
 	c.keeper = newUser(fmt.Sprintf("%s%d keeper", c.prefix, c.n), 0, counts)
 	if c.keeper.signIn(c.service, c.keeper.places[0]); c.keeper.places[0].held == nil {
-		c.tb.Fatal("a user cannot sign in, and nothing was killed")
+		c.tb.Fatal("crash: a user cannot sign in although nothing was killed")
 	}
 	c.users = append(c.users, c.keeper)
 }
@@ -180,8 +181,8 @@ func (c *runner) judge(k *target) {
 	k.counted = requests
 }
 
-// withBooks opens books for a moment. A crash is judged to its end, even when
-// there shall be no other.
+// withBooks opens books, calls use and closes them. It ignores the end of the test's
+// context, so that the last crash is checked, too.
 func (c *runner) withBooks(use func(ctx context.Context, b *books) error) {
 	ctx := context.WithoutCancel(c.tb.Context())
 	b, err := openBooks(ctx, c.Backend)
@@ -196,7 +197,7 @@ func (c *runner) withBooks(use func(ctx context.Context, b *books) error) {
 	}
 }
 
-// scoped runs f with a testing.TB whose cleanup comes at its end.
+// scoped runs f with a [testing.TB] whose cleanups run when f returns.
 func scoped(tb testing.TB, f func(tb testing.TB)) {
 	s := &scope{TB: tb}
 	defer func() {

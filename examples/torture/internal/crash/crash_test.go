@@ -20,11 +20,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	child.Run(map[string]func() int{"crash": Child}) // the service that a trial has started
+	child.Run(map[string]func() int{"crash": Child}) // returns unless a trial started this process
 	os.Exit(throwaway.Main(m))
 }
 
-// runOn runs the trial, and skips if there is no such server.
+// runOn runs the trial, and skips the test if the server is not installed.
 func runOn(t *testing.T, store, planted string, d time.Duration) *report.Tally {
 	t.Helper()
 	var e *trial.Env
@@ -41,7 +41,7 @@ func runOn(t *testing.T, store, planted string, d time.Duration) *report.Tally {
 	return e.Tally
 }
 
-func TestSoundStorageSurvivesCrashes(t *testing.T) {
+func TestCorrectStorageSurvivesCrashes(t *testing.T) {
 	t.Parallel()
 	for _, store := range []string{"sqlite:", "postgres:", "redis:"} {
 		t.Run(strings.TrimSuffix(store, ":"), func(t *testing.T) {
@@ -51,41 +51,42 @@ func TestSoundStorageSurvivesCrashes(t *testing.T) {
 				t.Errorf("%d violations, the first: %s", len(broken), broken[0])
 			}
 			if done.Operations.Load() == 0 {
-				t.Error("it did nothing")
+				t.Error("the trial made no request")
 			}
 		})
 	}
 }
 
-// What is planted for the trial has to be found by it, by what it says.
+// The trial must find each plant, with the right message.
 func TestCrashesFindEachPlant(t *testing.T) {
 	t.Parallel()
 	for plant, want := range map[string]struct{ store, says string }{
-		"write-behind":    {"sqlite:", "holds what it should not"},
+		"write-behind":    {"sqlite:", "holds a token that it must not"},
 		"revoke-behind":   {"sqlite:", "is answered 200, not 401"},
-		"empty-first":     {"sqlite:", "is empty, and held the token"},
+		"empty-first":     {"sqlite:", "is empty but held the token"},
 		"two-steps":       {"sqlite:", "is torn"},
 		"slot-by-slot":    {"sqlite:", "half of the revocation"},
 		"outage-as-empty": {"postgres:", "is answered 401, not 200"},
 	} {
 		t.Run(plant, func(t *testing.T) {
 			t.Parallel()
-			// The first violation ends it, and may be another that the bug has.
+			// A run ends with its first violation, which may be another effect of
+			// the bug.
 			for deadline := time.Now().Add(time.Minute); ; {
 				broken := runOn(t, want.store, plant, 30*time.Second).Broken()
 				if strings.Contains(strings.Join(broken, "\n"), want.says) {
 					return
 				}
 				if time.Now().After(deadline) {
-					t.Fatalf("found only %q", broken)
+					t.Fatalf("got only the violations %q, want one with %q", broken, want.says)
 				}
 			}
 		})
 	}
 }
 
-// A made-up user holds the token "new" at client 0, which replaced "old", and
-// the token "other" at client 1.
+// madeUpUser returns a user who holds the token "new" at client 0, which replaced
+// "old", and the token "other" at client 1.
 func madeUpUser() *user {
 	u := newUser("alice", 1, new(counts))
 	u.places[0].held = madeUp("new")
@@ -99,7 +100,7 @@ func madeUp(text string) *issued {
 	return &issued{text: text, mark: "mark of " + text, digest: sha256.Sum256([]byte(text))}
 }
 
-// stored returns the row of a token.
+// stored returns the row of a token at the place.
 func (p *place) stored(text, replaced string) tokenauth.Token {
 	t := tokenauth.Token{
 		Slot: p.slot, Digest: madeUp(text).digest, ClientID: p.client, Principal: markedPrincipal("alice", madeUp(text).mark),
@@ -111,13 +112,13 @@ func (p *place) stored(text, replaced string) tokenauth.Token {
 	return t
 }
 
-func TestJudgeTellsWhatIsBroken(t *testing.T) {
+func TestJudgeFindsBrokenRows(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		doubt    func(u *user) *doubt
 		rows     func(u *user, rows map[tokenauth.Slot]tokenauth.Token)
-		accepted string // beside what the rows say; "-" and a text for one that is not
-		broken   string // "" for nothing
+		accepted string // accepted although no row has it; "-" and a token: refused although a row has it
+		broken   string // part of the violation; "" for none
 	}{
 		"nothing happened": {},
 		"a sign-in in doubt was not done": {
@@ -129,30 +130,30 @@ func TestJudgeTellsWhatIsBroken(t *testing.T) {
 				rows[u.places[0].slot] = u.places[0].stored("next", "new")
 			},
 		},
-		"a sign-in in doubt left nothing": {
+		"a sign-in in doubt left an empty slot": {
 			doubt:  func(u *user) *doubt { return &doubt{kind: op.SignIn, place: u.places[0], mark: "mark of next"} },
 			rows:   func(u *user, rows map[tokenauth.Slot]tokenauth.Token) { delete(rows, u.places[0].slot) },
-			broken: "is empty, and held",
+			broken: "is empty but held",
 		},
-		"a sign-in in doubt at another client": {
+		"a sign-in in doubt was done at another client": {
 			doubt: func(u *user) *doubt { return &doubt{kind: op.SignIn, place: u.places[1], mark: "mark of next"} },
 			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
 				rows[u.places[0].slot] = u.places[0].stored("next", "new")
 			},
-			broken: "holds what it should not",
+			broken: "holds a token that it must not",
 		},
-		"a sign-in forgot what it replaced": {
+		"a sign-in stored the wrong replaced digest": {
 			doubt: func(u *user) *doubt { return &doubt{kind: op.SignIn, place: u.places[0], mark: "mark of next"} },
 			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
 				rows[u.places[0].slot] = u.places[0].stored("next", "old")
 			},
-			broken: "and it replaced",
+			broken: "but it replaced",
 		},
 		"a confirmed sign-in is lost": {
 			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
 				rows[u.places[0].slot] = u.places[0].stored("old", "")
 			},
-			broken: "holds what it should not",
+			broken: "holds a token that it must not",
 		},
 		"a revocation in doubt was done": {
 			doubt: func(u *user) *doubt {
@@ -165,7 +166,7 @@ func TestJudgeTellsWhatIsBroken(t *testing.T) {
 				return &doubt{kind: op.Revoke, place: u.places[0], token: u.places[0].ended[0]}
 			},
 			rows:   func(u *user, rows map[tokenauth.Slot]tokenauth.Token) { delete(rows, u.places[0].slot) },
-			broken: "is empty, and held",
+			broken: "is empty but held",
 		},
 		"a revocation of the user in doubt was done": {
 			doubt: func(*user) *doubt { return &doubt{kind: op.RevokeUser} },
@@ -176,7 +177,7 @@ func TestJudgeTellsWhatIsBroken(t *testing.T) {
 			rows:   func(u *user, rows map[tokenauth.Slot]tokenauth.Token) { delete(rows, u.places[1].slot) },
 			broken: "half of the revocation",
 		},
-		"a row is half of one and half of another": {
+		"a row mixes two sign-ins": {
 			rows: func(u *user, rows map[tokenauth.Slot]tokenauth.Token) {
 				row := rows[u.places[0].slot]
 				row.Principal.Roles = []string{"Reader", "mark of old"}
@@ -192,8 +193,8 @@ func TestJudgeTellsWhatIsBroken(t *testing.T) {
 			},
 			broken: "is torn",
 		},
-		"two tokens are good":     {accepted: "old", broken: "2 tokens are good"},
-		"a good token is refused": {accepted: "-other", broken: "is answered 401, not 200"},
+		"two tokens are valid":     {accepted: "old", broken: "2 tokens are valid"},
+		"a valid token is refused": {accepted: "-other", broken: "is answered 401, not 200"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -209,38 +210,37 @@ func TestJudgeTellsWhatIsBroken(t *testing.T) {
 				test.rows(u, rows)
 			}
 			u.judge(rows, func(text string) (status int) {
-				good := test.accepted == text
+				valid := test.accepted == text
 				for _, row := range rows {
-					good = good || row.Digest == madeUp(text).digest && test.accepted != "-"+text
+					valid = valid || row.Digest == madeUp(text).digest && test.accepted != "-"+text
 				}
-				if good {
+				if valid {
 					return http.StatusOK
 				}
 				return http.StatusUnauthorized
 			})
 			broken := strings.Join(u.broken, "\n")
 			if test.broken == "" && broken != "" || !strings.Contains(broken, test.broken) {
-				t.Errorf("broken is %q, want %q", broken, test.broken)
+				t.Errorf("got the violations %q, want %q", broken, test.broken)
 			}
 			if u.doubt != nil {
-				t.Error("something is still in doubt")
+				t.Error("a write is still in doubt after judge")
 			}
 		})
 	}
 }
 
-// Digests that are missing, or too many, are told of.
-func TestDigestsDifferIfMissingOrTooMany(t *testing.T) {
+func TestDifferReportsMissingAndExtraDigests(t *testing.T) {
 	t.Parallel()
 	a, b := tokenauth.SlotOf("alice", ""), tokenauth.SlotOf("bob", "")
 	one, two := tokenauth.Digest{1}, tokenauth.Digest{2}
 	want := digests{a: {one}}
 	for i, got := range []digests{{}, {a: {two}}, {a: {one, one}}, {a: {one}, b: {two}}} {
 		if broken := got.differ("the table", want); len(broken) != 1 {
-			t.Errorf("%d: %v differs from %v by %v", i, got, want, broken)
+			t.Errorf("%d: %v.differ(%v) returned %q, want one text", i, got, want, broken)
 		}
 	}
 	if broken := (digests{a: {one}}).differ("the table", want); len(broken) != 0 {
-		t.Errorf("the same: %v", broken)
+		t.Errorf("differ of equal digests returned %q, want none", broken)
 	}
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// judge holds what is stored after a crash, and what is accepted, against what
-// the user knows, and settles what was in doubt. A slot without a row is not in
-// rows.
+// judge compares the stored rows and the accepted tokens after a crash with the
+// answers that the user got. It decides whether the write in doubt was done. A slot
+// without a row is not in rows.
 func (u *user) judge(rows map[tokenauth.Slot]tokenauth.Token, validate func(text string) (status int)) {
 	d := u.doubt
-	var kept, ended int // of the tokens that the write in doubt was to end
+	var kept, ended int // number of tokens that the write in doubt may have ended
 	for _, p := range u.places {
 		before := p.held
 		u.settle(p, rows)
@@ -32,7 +32,7 @@ func (u *user) judge(rows map[tokenauth.Slot]tokenauth.Token, validate func(text
 		u.counts.settle(d.kind, d.place.held != nil && d.place.held.mark == d.mark)
 	case kept > 0 && ended > 0:
 		u.violate("half of the revocation of the user was done")
-	case kept+ended > 0: // else one cannot tell
+	case kept+ended > 0: // else there was no token to end
 		u.counts.settle(d.kind, ended > 0)
 	}
 	u.doubt = nil
@@ -46,8 +46,8 @@ func (c *counts) settle(k op.Kind, done bool) {
 	}
 }
 
-// settle finds out what the slot of a place holds: what it held, or what the
-// write in doubt would have left.
+// settle finds out what the slot of a place holds. It must be what it held before
+// the crash, or the result of the write in doubt.
 func (u *user) settle(p *place, rows map[tokenauth.Slot]tokenauth.Token) {
 	row, filled := rows[p.slot]
 	if !filled {
@@ -56,14 +56,14 @@ func (u *user) settle(p *place, rows map[tokenauth.Slot]tokenauth.Token) {
 		case u.mayEnd(p) && (u.doubt.kind == op.RevokeUser || u.doubt.token == p.held):
 			p.end()
 		default:
-			u.violate("%s is empty, and held the token of %q; in doubt is %v", p.client, p.held.mark, u.doubt)
+			u.violate("%s is empty but held the token of %q; interrupted write: %v", p.client, p.held.mark, u.doubt)
 			p.end()
 		}
 		return
 	}
 	stored := &issued{mark: row.Principal.Stamp, digest: row.Digest, replaced: row.Replaced}
 	if want := markedPrincipal(u.name, stored.mark); row.ClientID != p.client || !equalPrincipals(row.Principal, want) || !row.ExpiresAt.Equal(row.IssuedAt.Add(lifetime)) {
-		u.violate("the row at %s is torn: %+v of %q", p.client, row.Principal, row.ClientID)
+		u.violate("the row at %s is torn: it has the principal %+v and the client %q", p.client, row.Principal, row.ClientID)
 	}
 	var displaced tokenauth.Digest
 	if p.held != nil {
@@ -72,26 +72,26 @@ func (u *user) settle(p *place, rows map[tokenauth.Slot]tokenauth.Token) {
 	switch {
 	case p.held != nil && stored.digest == p.held.digest:
 		if stored.mark != p.held.mark {
-			u.violate("the row at %s is torn: it has the digest of %q, and says %q", p.client, p.held.mark, stored.mark)
+			u.violate("the row at %s is torn: it has the digest of %q and the principal of %q", p.client, p.held.mark, stored.mark)
 		} else if stored.replaced != p.held.replaced {
-			u.violate("the row at %s says that %q replaced %v, and it replaced %v", p.client, p.held.mark, stored.replaced, p.held.replaced)
+			u.violate("the row at %s has %q replacing the digest %v, but it replaced %v", p.client, p.held.mark, stored.replaced, p.held.replaced)
 		}
 		return
 	case u.doubt != nil && u.doubt.kind == op.SignIn && u.doubt.place == p && stored.mark == u.doubt.mark && !p.issued(stored.digest):
 		if stored.replaced != displaced {
-			u.violate("the row at %s says that %q replaced %v, and it replaced %v", p.client, stored.mark, stored.replaced, displaced)
+			u.violate("the row at %s has %q replacing the digest %v, but it replaced %v", p.client, stored.mark, stored.replaced, displaced)
 		}
 	default:
-		u.violate("%s holds what it should not: %q, digest %v (issued before: %v); in doubt is %v", p.client, stored.mark, stored.digest, p.issued(stored.digest), u.doubt)
+		u.violate("%s holds a token that it must not: %q, digest %v (issued before: %v); interrupted write: %v", p.client, stored.mark, stored.digest, p.issued(stored.digest), u.doubt)
 	}
 	p.end()
 	p.held = stored
 }
 
-// lifetime is that of the tokens, which is the default.
+// lifetime is the default of [tokenauth.Options.Lifetime].
 const lifetime = 14 * 24 * 60 * 60 * 1e9
 
-// issued reports whether a token of the digest was issued before.
+// issued reports whether a token with the digest was issued earlier and has ended.
 func (p *place) issued(d tokenauth.Digest) bool {
 	return slices.ContainsFunc(p.ended, func(t *issued) bool { return t.digest == d })
 }
@@ -101,9 +101,9 @@ func equalPrincipals(a, b tokenauth.Principal) bool {
 		len(a.Attributes) == 1 && a.Attributes["mark"] == b.Attributes["mark"]
 }
 
-// try validates all tokens that anybody ever got for the slot.
+// try validates all tokens that were ever issued for the slot.
 func (u *user) try(p *place, validate func(text string) (status int)) {
-	good := 0
+	valid := 0
 	for _, t := range append(slices.Clone(p.ended), p.held) {
 		if t == nil || t.text == "" {
 			continue
@@ -115,13 +115,13 @@ func (u *user) try(p *place, validate func(text string) (status int)) {
 		u.counts.tried.Add(1)
 		status := validate(t.text)
 		if status != want {
-			u.violate("the token of %q at %s is answered %d, not %d; in doubt was %v", t.mark, p.client, status, want, u.doubt)
+			u.violate("the token of %q at %s is answered %d, not %d; interrupted write: %v", t.mark, p.client, status, want, u.doubt)
 		}
 		if status == http.StatusOK {
-			good++
+			valid++
 		}
 	}
-	if good > 1 {
-		u.violate("%d tokens are good at %s", good, p.client)
+	if valid > 1 {
+		u.violate("%d tokens are valid at %s", valid, p.client)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// killService kills the service at once, and starts it again. Now and then it
-// is killed once more while it starts.
+// killService kills the service and starts it again. In each eighth crash it kills
+// the service a second time while it starts.
 func (c *runner) killService(k *target, stop *atomic.Bool) {
 	stop.Store(true)
 	c.service.kill()
@@ -23,7 +23,7 @@ func (c *runner) killService(k *target, stop *atomic.Bool) {
 		c.service.kill()
 		k.starting++
 	}
-	if c.Backend.Name != "sqlite" { // or this would be the first to open it
+	if c.Backend.Name != "sqlite" { // on SQLite, withBooks would be the first to open the database
 		c.withBooks(func(ctx context.Context, b *books) error { return b.awaitSilence(ctx, c.before) })
 	}
 	began := time.Now()
@@ -36,7 +36,8 @@ func (c *runner) start() {
 	c.service.await(c.tb)
 }
 
-// killDatabase kills the server, and starts it again, while the users go on.
+// killDatabase kills the database server and starts it again. The users continue
+// to send requests.
 func (c *runner) killDatabase(k *target, _ *atomic.Bool) {
 	c.Backend.Server.Kill(c.tb)
 	began := time.Now()
@@ -47,8 +48,8 @@ func (c *runner) killDatabase(k *target, _ *atomic.Bool) {
 	}
 }
 
-// startServer tries again when a process of the server that was killed is still
-// on its way out: PostgreSQL does not start while one has its shared memory.
+// startServer starts the server, and tries again for 10 seconds. PostgreSQL does
+// not start while a process of the killed server still has its shared memory.
 func (c *runner) startServer() {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		err := throwaway.Outside(context.WithoutCancel(c.tb.Context()), func(tb testing.TB) { c.Backend.Server.Start(tb) })
@@ -61,8 +62,8 @@ func (c *runner) startServer() {
 	}
 }
 
-// recovered returns when the service answers right again: a token from before
-// is good, and a user can sign in.
+// recovered returns when the service answers right again: the keeper's token is
+// valid, and a user can sign in.
 func (c *runner) recovered(k *target) {
 	up := time.Now()
 	text := c.keeper.places[0].held.text
@@ -74,12 +75,12 @@ func (c *runner) recovered(k *target) {
 				return
 			}
 			if time.Since(up) > 15*recovery {
-				c.tb.Fatalf("%s: %s is still answered %d", c.where(k), what, status)
+				c.tb.Fatalf("%s: %s is still answered %d after the maximum time", c.where(k), what, status)
 			}
 			time.Sleep(time.Millisecond)
 		}
 	}
-	until("a good token", func() int { return c.service.validate(c.keeper.name, text) })
+	until("a valid token", func() int { return c.service.validate(c.keeper.name, text) })
 	until("a sign-in", func() int {
 		status, _ := c.service.signIn(visitor, host.Client(0), "mark")
 		return status
@@ -87,6 +88,6 @@ func (c *runner) recovered(k *target) {
 	took := time.Since(up)
 	k.recover.Add(took)
 	if took > recovery {
-		c.Violate("%s: it took %v until the service answered right", c.where(k), took)
+		c.Violate("%s: the service answered right only after %v", c.where(k), took)
 	}
 }

@@ -11,54 +11,54 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants are the bugs that the trial must find.
+// Plants lists the bugs that the trial "crashes" must find. See [Run].
 var Plants = []*plant.Plant{
 	{
 		Name: "write-behind", Trials: []string{"crashes"},
-		About: "a sign-in answers before its token is written: a crash loses it",
+		About: "a sign-in answers before its token is written: a crash loses the token",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return plant.With(s, &writeBehind{Storage: s, pending: make(map[tokenauth.Slot]tokenauth.Token)})
 		},
 	},
 	{
 		Name: "revoke-behind", Trials: []string{"crashes"},
-		About: "a revocation answers before it is written: after a crash the token is good again",
+		About: "a revocation answers before it is written: after a crash the token is valid again",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return plant.With(s, &revokeBehind{Storage: s, gone: make(map[tokenauth.Digest]bool)})
 		},
 	},
 	{
 		Name: "empty-first", Trials: []string{"crashes"},
-		About: "a sign-in empties its slot, then fills it: a crash between leaves neither token",
+		About: "a sign-in empties its slot, then fills it: a crash in between leaves neither token",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return plant.With(s, &emptyFirst{s})
 		},
 	},
 	{
 		Name: "two-steps", Trials: []string{"crashes"},
-		About: "a sign-in writes its row in two steps: a crash between leaves half of each",
+		About: "a sign-in writes its row in two steps: a crash in between mixes two sign-ins",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return plant.With(s, &inTwoSteps{s})
 		},
 	},
 	{
 		Name: "slot-by-slot", Trials: []string{"crashes"},
-		About: "a revocation of a user ends one token after the other: a crash between leaves some",
+		About: "a revocation of a user ends one token after the other: a crash in between leaves some",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return plant.With(s, &slotBySlot{s})
 		},
 	},
 	{
 		Name: "outage-as-empty", Trials: []string{"crashes"},
-		About: "a database that does not answer is taken for an empty one: good tokens are refused (on a server)",
+		About: "an error of the database is reported as an empty slot: valid tokens are refused (on a server)",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return plant.With(s, &outageAsEmpty{s})
 		},
 	},
 }
 
-// writeBehind answers a sign-in before it writes the token. Whoever asks it
-// meanwhile cannot tell.
+// writeBehind answers a sign-in before it writes the token. Until then,
+// [tokenauth.Storage.Find] returns the pending token.
 type writeBehind struct {
 	tokenauth.Storage
 	mu      sync.Mutex
@@ -78,7 +78,7 @@ func (w *writeBehind) Replace(_ context.Context, t tokenauth.Token) error {
 	return err
 }
 
-// write writes what is pending.
+// write writes the pending token of a slot, if there is one.
 func (w *writeBehind) write(s tokenauth.Slot) error {
 	t, ok := w.pending[s]
 	if !ok {
@@ -115,8 +115,8 @@ func (w *writeBehind) RevokeUser(ctx context.Context, u tokenauth.UserKey) (err 
 	return errors.Join(err, w.Storage.RevokeUser(ctx, u))
 }
 
-// revokeBehind answers a revocation before it is done, and says of the token
-// that it is gone.
+// revokeBehind answers a revocation before it is written. Until then,
+// [tokenauth.Storage.Find] hides the token.
 type revokeBehind struct {
 	tokenauth.Storage
 	mu   sync.Mutex
@@ -141,7 +141,7 @@ func (r *revokeBehind) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.To
 	return t, err
 }
 
-// emptyFirst empties the slot before it stores a token.
+// emptyFirst empties the slot before it stores the new token.
 type emptyFirst struct{ tokenauth.Storage }
 
 func (e *emptyFirst) Replace(ctx context.Context, t tokenauth.Token) error {
@@ -155,7 +155,7 @@ func (e *emptyFirst) Replace(ctx context.Context, t tokenauth.Token) error {
 	return e.Storage.Replace(ctx, t)
 }
 
-// inTwoSteps writes whom a token stands for before it writes its digest.
+// inTwoSteps writes the principal of a token before its digest.
 type inTwoSteps struct{ tokenauth.Storage }
 
 func (i *inTwoSteps) Replace(ctx context.Context, t tokenauth.Token) error {
@@ -170,7 +170,7 @@ func (i *inTwoSteps) Replace(ctx context.Context, t tokenauth.Token) error {
 	return i.Storage.Replace(ctx, t)
 }
 
-// slotBySlot ends the tokens of a user one by one.
+// slotBySlot ends the tokens of a user one after the other.
 type slotBySlot struct{ tokenauth.Storage }
 
 func (b *slotBySlot) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
@@ -188,7 +188,7 @@ func (b *slotBySlot) RevokeUser(ctx context.Context, u tokenauth.UserKey) error 
 	return nil
 }
 
-// outageAsEmpty takes a database that does not answer for one that has nothing.
+// outageAsEmpty reports every error of the database as an empty slot.
 type outageAsEmpty struct{ tokenauth.Storage }
 
 func (o *outageAsEmpty) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {

@@ -7,12 +7,12 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/report"
 )
 
-// section is the part of the report about crashes.
+// section returns the section of the report about crashes.
 func (c *runner) section(kinds []*target) *report.Section {
 	s := &report.Section{
 		Title: "Crashes",
-		About: fmt.Sprintf("SIGKILL at any instant of up to %v of load by %d users, start, and a look at all that is kept and all that was ever issued.", activity, userCount),
-		Head:  []string{"killed"},
+		About: fmt.Sprintf("Each crash is a SIGKILL at a random instant within the first %v of load by %d users. Then the process is started again, and all stored rows and all tokens ever issued are checked.", activity, userCount),
+		Head:  []string{"killed process"},
 	}
 	row := func(name string, cell func(k *target) any) {
 		cells := []any{name}
@@ -25,29 +25,29 @@ func (c *runner) section(kinds []*target) *report.Section {
 		s.Head = append(s.Head, k.name)
 	}
 	row("crashes", func(k *target) any { return k.crashes })
-	row("more of them, while it started", func(k *target) any { return k.starting })
+	row("further crashes during the start", func(k *target) any { return k.starting })
 	row("requests", func(k *target) any { return k.counts.requests.Load() })
-	row("cut off, or answered 503", func(k *target) any { return k.counts.cut.Load() })
+	row("interrupted or answered 503", func(k *target) any { return k.counts.cut.Load() })
 	for _, of := range []op.Kind{op.SignIn, op.Revoke, op.RevokeUser} {
-		row(fmt.Sprintf("in doubt: %v, done / not done", of), func(k *target) any {
+		row(fmt.Sprintf("interrupted: %v, done / not done", of), func(k *target) any {
 			return fmt.Sprintf("%d / %d", k.counts.done[of].Load(), k.counts.undone[of].Load())
 		})
 	}
 	row("rows read", func(k *target) any { return k.counts.rows.Load() })
-	row("tokens tried", func(k *target) any { return k.counts.tried.Load() })
+	row("tokens validated", func(k *target) any { return k.counts.tried.Load() })
 	spreadRow := func(name string, of func(k *target) *report.Spread) {
 		row(name+", ms, p50 / worst", func(k *target) any {
 			return report.Milliseconds(of(k).Quantile(0.5)) + " / " + report.Milliseconds(of(k).Quantile(1))
 		})
 	}
 	spreadRow("restart", func(k *target) *report.Spread { return &k.restarts })
-	spreadRow("until right answers, behind it", func(k *target) *report.Spread { return &k.recover })
-	s.Note("On %s: %s. SIGKILL leaves the system's cache of files alone, so this is about processes that crash, not about power that fails: what a process has written is there even if it was not synced.", c.Backend.Name, c.durability)
+	spreadRow("from the restart to right answers", func(k *target) *report.Spread { return &k.recover })
+	s.Note("Settings of %s: %s. SIGKILL does not affect the file cache of the operating system: data that a process wrote survives even if it was not synced. So the trial covers crashes of processes, not power failures.", c.Backend.Name, c.durability)
 	if c.Backend.Name == "sqlite" {
-		s.Note("With journal_mode wal, synchronous 1 (NORMAL) may lose the last commits when power fails, and never when the process does; 2 (FULL) loses none.")
+		s.Note("With journal_mode wal, synchronous 1 (NORMAL) can lose the last commits in a power failure, but not in a crash of the process. 2 (FULL) loses none.")
 	}
 	if len(kinds) > 1 {
-		s.Note("While the database is down the users go on asking: most writes that were not done were asked for then.")
+		s.Note("While the database is down, the users continue to send requests. Most writes that were not done are from that time.")
 	}
 	return s
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// connections returns the ids of the clients that the server has; none for
-// SQLite, which has none.
+// connections returns the IDs of the server's client connections, except those of
+// books. SQLite has no connections.
 func (b *books) connections(ctx context.Context) (ids map[int64]bool, err error) {
 	ids = make(map[int64]bool)
 	var query string
@@ -47,9 +47,8 @@ func (b *books) connections(ctx context.Context) (ids map[int64]bool, err error)
 	return ids, rows.Err()
 }
 
-// awaitSilence returns when none of the connections is left but those that were
-// there before. A server goes on with what a client asked for that was killed,
-// and may do it a moment later.
+// awaitSilence returns when no connections are left except those of before. A server
+// may complete the last request of a killed client a moment later.
 func (b *books) awaitSilence(ctx context.Context, before map[int64]bool) error {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		now, err := b.connections(ctx)
@@ -61,12 +60,12 @@ func (b *books) awaitSilence(ctx context.Context, before map[int64]bool) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d connections of a client that was killed are still there", len(now))
+			return fmt.Errorf("crash: %d connections of the killed service are still open after 10 s", len(now))
 		}
 	}
 }
 
-// durability says what the server was told to do about it.
+// durability returns the server's settings that decide when a write is durable.
 func (b *books) durability(ctx context.Context) (string, error) {
 	var said []string
 	var err error
@@ -96,8 +95,8 @@ func (b *books) durability(ctx context.Context) (string, error) {
 	return strings.Join(said, ", "), err
 }
 
-// syncAlways has Redis write before it answers, which by default it may do up
-// to two seconds later. It forgets that when it ends.
+// syncAlways makes Redis sync each write before it answers. By default it may sync
+// up to two seconds later. Redis loses the setting when it ends.
 func (b *books) syncAlways(ctx context.Context) error {
 	if b.redis == nil {
 		return nil

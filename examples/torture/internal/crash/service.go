@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/plant"
 )
 
-// A service is a service in a process of its own.
+// A service is a child process that runs [Child], as its parent sees it.
 type service struct {
 	process *exec.Cmd
 	stdin   io.Closer
@@ -25,7 +25,7 @@ type service struct {
 	client  *http.Client
 }
 
-// spawn starts the process and does not wait for the service.
+// spawn starts the process. It does not wait until the service listens.
 func spawn(tb testing.TB, store string, p *plant.Plant) *service {
 	variables := []string{storeVariable + "=" + store}
 	if p != nil {
@@ -48,18 +48,19 @@ func spawn(tb testing.TB, store string, p *plant.Plant) *service {
 	return s
 }
 
-// await returns once the service listens.
+// await returns when the service listens.
 func (s *service) await(tb testing.TB) {
 	line, err := bufio.NewReader(s.stdout).ReadString('\n')
 	if err != nil {
 		s.kill()
-		tb.Fatalf("the service does not start: %v", err)
+		tb.Fatalf("crash: the service did not start: %v", err)
 	}
 	s.url = strings.TrimSpace(line)
 	s.client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 2 * userCount}}
 }
 
-// kill ends it by SIGKILL, and returns when it is gone. Twice is fine.
+// kill sends SIGKILL and returns when the process has ended. A second call does
+// nothing.
 func (s *service) kill() {
 	if s.process.ProcessState != nil {
 		return
@@ -72,10 +73,10 @@ func (s *service) kill() {
 	}
 }
 
-// cutOff is the status of an answer that never came, or not whole.
+// cutOff stands for the status of a missing or incomplete answer.
 const cutOff = 0
 
-// doubtful reports whether what was asked for may have been done or not.
+// doubtful reports whether the client cannot know if its request was done.
 func doubtful(status int) bool {
 	return status == cutOff || status == http.StatusServiceUnavailable
 }
@@ -87,7 +88,7 @@ func (s *service) do(method, path string, form url.Values, header ...string) (st
 	}
 	r, err := http.NewRequest(method, s.url+path, content)
 	if err != nil {
-		panic(err) // of this program's own making
+		panic(err) // the URL is invalid, a bug of this program
 	}
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
@@ -103,6 +104,8 @@ func (s *service) do(method, path string, form url.Values, header ...string) (st
 	return answer.StatusCode, body
 }
 
+// signIn requests a token, with the mark in the header. It returns 418 for a 200
+// without a token.
 func (s *service) signIn(user, client, mark string) (status int, token string) {
 	status, body := s.do(http.MethodPost, "/Token",
 		url.Values{"grant_type": {"password"}, "username": {user}, "password": {user}, "client_id": {client}}, markHeader, mark)
@@ -113,12 +116,13 @@ func (s *service) signIn(user, client, mark string) (status int, token string) {
 		AccessToken string `json:"access_token"`
 	}
 	if err := json.Unmarshal(body, &grant); err != nil || grant.AccessToken == "" {
-		return http.StatusTeapot, "" // a 200 that is none
+		return http.StatusTeapot, "" // a 200 without a token
 	}
 	return status, grant.AccessToken
 }
 
-// validate returns 200 only if the right user was told of.
+// validate returns the status of a request with the token. It returns 418 for a 200
+// that names another user.
 func (s *service) validate(user, token string) (status int) {
 	status, body := s.do(http.MethodGet, "/me", nil, "Authorization", "Bearer "+token)
 	if status == http.StatusOK && string(body) != user {

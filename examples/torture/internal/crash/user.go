@@ -13,39 +13,40 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A user has a token at each client, and does one thing after the other. So
-// at most one write of its is in doubt when it is cut off.
+// A user has a token at each client and sends one request after the other. So at most
+// one of its writes is in doubt after a crash.
 type user struct {
 	name   string
 	places []*place // one for each client
-	doubt  *doubt   // the write that was cut off; nil for none
-	marks  int
+	doubt  *doubt   // the write whose answer was lost; nil for none
+	marks  int      // number of sign-ins
 	rng    *rand.Rand
 	counts *counts
-	broken []string
+	broken []string // violations since the last crash
 }
 
-// A place is what a user knows of a slot.
+// A place is a slot as the user knows it from the answers.
 type place struct {
 	client string
 	slot   tokenauth.Slot
-	held   *issued // the token that has to be good; nil for none
+	held   *issued // the token that must be valid; nil for none
 	ended  []*issued
 }
 
-// An issued token is one that was answered with, or, without a text, one that
-// was stored and whose answer was cut off.
+// An issued is a token that was issued. It has no text if the token was stored but
+// the answer was lost.
 type issued struct {
 	text, mark       string
 	digest, replaced tokenauth.Digest
 }
 
-// A doubt is a write that was cut off: it was done or not, and never half.
+// A doubt is a write whose answer was lost. The write must be done or not done,
+// never half done.
 type doubt struct {
 	kind  op.Kind
-	place *place  // nil for all
-	token *issued // that was to be revoked
-	mark  string  // of the sign-in
+	place *place  // nil for all places of the user
+	token *issued // the token to revoke
+	mark  string  // the mark of the sign-in
 }
 
 func (d *doubt) String() string {
@@ -58,10 +59,10 @@ func (d *doubt) String() string {
 	return fmt.Sprintf("%v at %s", d.kind, d.place.client)
 }
 
-// counts is what users do. They share one.
+// counts counts the requests of all users of a target.
 type counts struct {
 	requests, cut, tried, rows atomic.Int64
-	done, undone               [op.RevokeUser + 1]atomic.Int64 // writes that were in doubt
+	done, undone               [op.RevokeUser + 1]atomic.Int64 // writes in doubt, by the result
 }
 
 func newUser(name string, seed uint64, counts *counts) *user {
@@ -72,8 +73,8 @@ func newUser(name string, seed uint64, counts *counts) *user {
 	return u
 }
 
-// use acts until a write is cut off or it is told to stop. What is not in doubt
-// it looks at until it is told to stop.
+// use sends requests until stop is set. After a write in doubt it only validates
+// tokens that the write cannot have ended.
 func (u *user) use(s *service, stop *atomic.Bool) {
 	for !stop.Load() {
 		switch {
@@ -86,7 +87,7 @@ func (u *user) use(s *service, stop *atomic.Bool) {
 	}
 }
 
-// act does one thing at random.
+// act sends a random request.
 func (u *user) act(s *service) {
 	p := u.places[u.rng.IntN(len(u.places))]
 	switch n := u.rng.IntN(100); {
@@ -116,8 +117,8 @@ func (u *user) signIn(s *service, p *place) {
 	p.held = t
 }
 
-// revoke revokes the token that is held or, now and then, an old one, which
-// must end nothing.
+// revoke revokes the current token of a place or, sometimes, an old one. Revoking an
+// old token must end no other.
 func (u *user) revoke(s *service, p *place) {
 	t := p.held
 	if n := len(p.ended); n > 0 && (t == nil || u.rng.IntN(4) == 0) {
@@ -143,7 +144,7 @@ func (u *user) revokeUser(s *service) {
 	}
 }
 
-// end takes the token that is held for ended.
+// end notes that the current token has ended.
 func (p *place) end() {
 	if p.held != nil {
 		p.ended = append(p.ended, p.held)
@@ -165,7 +166,7 @@ func (u *user) inDoubt(status int, d *doubt) bool {
 	return false
 }
 
-// look validates one of the tokens, unless what is in doubt may end it.
+// look validates one of the tokens, unless the write in doubt may have ended it.
 func (u *user) look(s *service) {
 	p := u.places[u.rng.IntN(len(u.places))]
 	t, want := p.held, http.StatusOK
@@ -182,16 +183,17 @@ func (u *user) look(s *service) {
 		return
 	}
 	if status != want {
-		u.violate("the token of %q at %s is answered %d, not %d; in doubt is %v", t.mark, p.client, status, want, u.doubt)
+		u.violate("the token of %q at %s is answered %d, not %d; interrupted write: %v", t.mark, p.client, status, want, u.doubt)
 	}
 }
 
-// mayEnd reports whether what is in doubt may have ended the token of a place.
+// mayEnd reports whether the write in doubt may have ended the token of a place.
 func (u *user) mayEnd(p *place) bool {
 	return u.doubt != nil && (u.doubt.place == nil || u.doubt.place == p)
 }
 
-// violate keeps the first few of a crash: what is broken is seen again and again.
+// violate records a violation. It keeps only the first five of each crash, because
+// one bug causes many.
 func (u *user) violate(format string, args ...any) {
 	if len(u.broken) >= 5 {
 		return

@@ -7,34 +7,35 @@ import (
 	"time"
 )
 
-// A user signs in and has the token revoked, one after the other.
+// A user signs in and revokes tokens, one request after the other.
 type user struct {
 	name string
-	// change counts the changes that began: an answer that was on its way meanwhile
-	// says nothing.
+	// change counts the changes that began. An answer to a validation proves nothing
+	// if a change began meanwhile.
 	change int
-	busy   bool   // one is in progress, or in doubt
-	live   *token // nil for none
+	busy   bool   // whether a change is in progress, or its answer was lost
+	live   *token // the valid token; nil for none
 }
 
-// A token was confirmed to a client.
+// A token is one that a client received.
 type token struct {
 	of     *user
 	text   string
-	issued time.Time // before the answer
-	ended  time.Time // when its end was confirmed; zero if it was not
-	wrong  bool      // found to be lost, or accepted after its end
+	issued time.Time // when the sign-in began
+	ended  time.Time // when a change that ended it was confirmed; zero for none
+	wrong  bool      // a violation was recorded; only the first one counts
 }
 
-// books have what was confirmed to clients. A user of whom a change got no answer
-// is never used again: the storage may do it at any time later.
+// books record the changes that were confirmed to clients. A user whose change was not
+// confirmed is never used again, because the storage may do the change at any later
+// time.
 type books struct {
 	mu     sync.Mutex
 	free   []*user
-	tokens []*token // of users in no doubt
+	tokens []*token // all that clients received
 }
 
-// begin returns a user to change something of.
+// begin returns a user to make a change, or nil if all users are busy.
 func (b *books) begin() *user {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -50,8 +51,8 @@ func (b *books) begin() *user {
 	return u
 }
 
-// end notes what came of the change: the text of the user's new token, or "" for a
-// revocation.
+// end records the result of a change. Done is whether the storage confirmed it. Text
+// is the user's new token, or "" for a revocation.
 func (b *books) end(u *user, done bool, text string, began time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -70,7 +71,7 @@ func (b *books) end(u *user, done bool, text string, began time.Time) {
 	b.free = append(b.free, u)
 }
 
-// draw returns a token to look at, and what its user's change is.
+// draw returns a random token to validate, and the value of its user's change.
 func (b *books) draw() (t *token, change int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -81,7 +82,8 @@ func (b *books) draw() (t *token, change int) {
 	return t, t.of.change
 }
 
-// all returns the tokens of users in no doubt.
+// all returns the tokens whose state is certain: the valid tokens of idle users, and
+// the ended ones.
 func (b *books) all() []*token {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -94,16 +96,17 @@ func (b *books) all() []*token {
 	return all
 }
 
-// A finding is what is wrong with an answer about a token.
+// A finding is a violation that an answer shows; "" is none.
 type finding string
 
 const (
-	lost    finding = "a token that was confirmed is refused"
-	revived finding = "a token that has ended is accepted"
+	lost    finding = "a confirmed token is refused"
+	revived finding = "an ended token is accepted"
 )
 
-// judge returns what is new and wrong with an answer, or "". Leeway is for how long
-// the replica may accept a token after its end.
+// judge checks the answer to a validation that began at called. It reports only the
+// first violation of each token. Leeway is how long the replica may accept a token
+// after its end.
 func (b *books) judge(t *token, change int, called time.Time, accepted bool, leeway time.Duration) finding {
 	b.mu.Lock()
 	defer b.mu.Unlock()

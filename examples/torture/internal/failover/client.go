@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// An answer is what a client saw.
+// An answer is the result of a request, as the client saw it.
 type answer struct {
-	status       int // 0 if there was none
+	status       int // 0 for no answer
 	began, ended time.Time
 	text         string // the access token of a sign-in
-	err          string // what is wrong with it, whatever was asked
+	err          string // why the answer is wrong for any request; "" if it is not
 }
 
-// figures are of all answers that clients saw.
+// figures sum up the answers of all clients.
 type figures struct {
 	mu          sync.Mutex
-	right       int // 200, or 401 as it should be
+	right       int // 200, or a right 401
 	unavailable int // 503 with Retry-After
 	slowest     time.Duration
 	wrong       []string
-	lost        int // tokens: refused, or accepted after their end
-	lastTrouble map[string]time.Time
-	confirmed   int // changes since the fault began
+	lost        int                  // tokens that the engine lost or revived; see books.judge
+	lastTrouble map[string]time.Time // of the last 503, by kind of request
+	confirmed   int                  // changes since the fault began
 }
 
 func (f *figures) violate(format string, args ...any) {
@@ -37,7 +37,7 @@ func (f *figures) violate(format string, args ...any) {
 	f.wrong = append(f.wrong, fmt.Sprintf(format, args...))
 }
 
-// count notes an answer to what kind of request.
+// count counts an answer to a request of the kind.
 func (f *figures) count(kind string, a answer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

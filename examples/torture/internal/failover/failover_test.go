@@ -10,9 +10,9 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
-// While clients sign in, validate and revoke, a server goes away. They see right
-// answers or 503, in time, and all works again soon after it is back, without a
-// restart. The table is what the guides of the storages show.
+// While clients sign in, validate and revoke, a server fails. The clients must get
+// right answers or 503, in time. Soon after the server is back, all must work again
+// without a restart. The test logs the table that storage/README.md shows.
 func TestFailoverWhileUsersSignIn(t *testing.T) {
 	if !throwaway.Long() {
 		t.Skip("it takes minutes; TOKENAUTH_LONG=1 runs it")
@@ -21,7 +21,7 @@ func TestFailoverWhileUsersSignIn(t *testing.T) {
 	t.Cleanup(func() { t.Logf("\n%s%s", head, strings.Join(rows, "")) })
 	for i, s := range setups {
 		t.Run(s.engine+", "+s.fault, func(t *testing.T) {
-			t.Parallel() // most of the time nothing happens
+			t.Parallel() // each setup mostly waits
 			row, wrong := measure(t, s)
 			t.Logf("\n%s%s", head, row)
 			rows[i] = row

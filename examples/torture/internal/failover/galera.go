@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A node is one of a Galera cluster.
+// A node is a server of a Galera cluster.
 type node struct {
 	*throwaway.Server
 	connector driver.Connector
@@ -28,7 +28,7 @@ func startNodes(tb testing.TB) (nodes []*node) {
 	for _, s := range throwaway.StartGalera(tb, 3) { // two are a majority
 		config, err := mysql.ParseDSN(s.DSN() + "?timeout=1s&readTimeout=3s")
 		if err != nil {
-			tb.Fatal("the DSN is none of the Go driver's")
+			tb.Fatal("failover: the DSN of the Galera node is not one of the Go driver")
 		}
 		config.Logger = &mysql.NopLogger{}
 		connector, err := mysql.NewConnector(config)
@@ -42,9 +42,9 @@ func startNodes(tb testing.TB) (nodes []*node) {
 	return nodes
 }
 
-// A balancer connects to each node in turn, and passes over those that take no
-// connection. A node takes connections before it has joined its cluster, and after it
-// has lost the majority, and refuses statements then. This balancer does not ask.
+// A balancer connects to each node in turn, and skips nodes that accept no
+// connection. It does no health check. So it also connects to nodes that refuse all
+// statements: those that have not joined the cluster, or lost the majority.
 type balancer struct {
 	nodes []*node
 	next  atomic.Uint64
@@ -62,10 +62,10 @@ func (b *balancer) Connect(ctx context.Context) (conn driver.Conn, err error) {
 
 func (b *balancer) Driver() driver.Driver { return b.nodes[0].connector.Driver() }
 
-// A leaving is how a node leaves its cluster, and comes back.
+// A leaving is a way in which a node leaves its cluster and comes back.
 type leaving struct {
 	leave func(testing.TB, *node)
-	join  func(testing.TB, *node) // returns once it takes part again
+	join  func(testing.TB, *node) // returns when the node is part of the cluster again
 }
 
 var (
@@ -79,7 +79,7 @@ var (
 	}
 )
 
-// isolate has the node lose all that other nodes send, or no longer.
+// isolate starts ("1") or ends ("0") the node's isolation from the other nodes.
 func (n *node) isolate(tb testing.TB, on string) {
 	tb.Helper()
 	if _, err := n.admin.Exec("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=" + on + "'"); err != nil {
@@ -87,8 +87,8 @@ func (n *node) isolate(tb testing.TB, on string) {
 	}
 }
 
-// awaitOthers waits until the node is one of a majority, and has applied what was
-// committed there.
+// awaitOthers waits until the node belongs to the majority, and has applied all that
+// the majority committed.
 func (n *node) awaitOthers(tb testing.TB) {
 	tb.Helper()
 	var err error
@@ -100,9 +100,9 @@ func (n *node) awaitOthers(tb testing.TB) {
 	tb.Fatal(err)
 }
 
-// nodeLeaves is a cluster of three nodes, one of which leaves and comes back. Either
-// all replicas are at all nodes, by a balancer, or each is at its own, the first one
-// at that which leaves.
+// nodeLeaves starts a cluster of three nodes. The first one leaves and comes back. If
+// balanced, each replica connects to all nodes through a balancer. Otherwise each has
+// a node of its own, and the first replica has the node that leaves.
 func nodeLeaves(how leaving, balanced bool) func(testing.TB) scene {
 	return func(tb testing.TB) scene {
 		nodes := startNodes(tb)

@@ -18,33 +18,34 @@ import (
 
 const (
 	userCount = 800
-	// lookers are so many that more requests wait for a hanging server than there
-	// are connections in the pools of the replicas.
+	// lookers is the number of clients that validate. More of them wait for a hanging
+	// server than the replicas' pools have connections.
 	lookers = 48
-	probes  = 2 // the first users are those of the probes, one for each replica
+	probes  = 2 // replicas, each with a probe; the first users are the probes'
 	// slack is for a busy machine.
 	slack = 1500 * time.Millisecond
-	// slowest is how long an answer may take: a sign-in may wait for its look-up and
-	// for its write.
+	// slowest is the maximum time of an answer. A sign-in may wait for its look-up and
+	// then for its write.
 	slowest = 2*timeout + slack
-	// recovery is how soon after the server everything works again.
+	// recovery is the maximum time from the server's return until everything works.
 	recovery = 5 * time.Second
+	// patience is how long to wait until everything works.
 	patience = time.Minute
 )
 
-// A trialRun is one setup under load.
+// A trialRun is a setup under load.
 type trialRun struct {
 	setup
 	*figures
 	books    books
 	replicas []*replica
-	struck   time.Time
+	struck   time.Time // when the fault began
 
 	mu     sync.Mutex
-	asleep time.Time // when the cache last did not serve
+	asleep time.Time // when the cache was last seen not serving
 }
 
-// measure returns the row of a setup, and the promises that were broken.
+// measure runs a setup. It returns the row of the table and the violations.
 func measure(tb testing.TB, s setup) (row string, wrong []string) {
 	tb.Helper()
 	t := &trialRun{setup: s, figures: &figures{lastTrouble: make(map[string]time.Time)}}
@@ -104,7 +105,7 @@ func (t *trialRun) openReplicas(tb testing.TB, s scene) {
 	trial.AwaitFeeds(tb.Context(), t.replicas[len(t.replicas)-1].auth)
 }
 
-// importUsers makes the users, whose passwords are their names.
+// importUsers creates the users. The password of each is the user name.
 func importUsers(tb testing.TB, users *gormstore.Users) {
 	tb.Helper()
 	var making sync.WaitGroup
@@ -125,7 +126,7 @@ func importUsers(tb testing.TB, users *gormstore.Users) {
 	making.Wait()
 }
 
-// signInAll returns the tokens that the probes validate.
+// signInAll issues the tokens that the probes validate, one for each replica.
 func (t *trialRun) signInAll(tb testing.TB) (steady []string) {
 	tb.Helper()
 	for range t.replicas {
@@ -139,13 +140,13 @@ func (t *trialRun) signInAll(tb testing.TB) (steady []string) {
 	return steady
 }
 
-// changeTokens has users sign in, and has some of the tokens revoked. After a 503 it
-// waits, as clients should.
+// changeTokens signs users in and revokes some of their tokens. After a 503 it waits
+// a second, as clients should.
 func (t *trialRun) changeTokens(ctx context.Context) {
 	for ctx.Err() == nil {
 		u := t.books.begin()
 		if u == nil {
-			t.violate("no user is left in no doubt")
+			t.violate("no user is left whose state is certain")
 			return
 		}
 		r := t.replicas[rand.IntN(len(t.replicas))]
@@ -163,7 +164,7 @@ func (t *trialRun) changeTokens(ctx context.Context) {
 	}
 }
 
-// lookAtTokens validates tokens, live and ended ones.
+// lookAtTokens validates random tokens, valid and ended ones.
 func (t *trialRun) lookAtTokens(ctx context.Context) {
 	for ctx.Err() == nil {
 		if token, change := t.books.draw(); token != nil {
@@ -173,7 +174,7 @@ func (t *trialRun) lookAtTokens(ctx context.Context) {
 	}
 }
 
-// look validates a token, and reports whether there was an answer.
+// look validates a token, and reports whether the answer decided about it.
 func (t *trialRun) look(r *replica, token *token, change int) bool {
 	a := validate(r, token.text)
 	t.count(validates, a)
@@ -187,7 +188,7 @@ func (t *trialRun) look(r *replica, token *token, change int) bool {
 	t.figures.mu.Lock()
 	age := t.struck.Sub(token.issued)
 	t.figures.mu.Unlock()
-	// What was issued long before the fault has reached every standby.
+	// A token issued more than a second before the fault has reached every standby.
 	if t.keeps || found == lost && age > time.Second {
 		t.violate("%s (issued %v before the fault; cached %t)", found, age, r.cached)
 		return true
@@ -198,7 +199,7 @@ func (t *trialRun) look(r *replica, token *token, change int) bool {
 	return true
 }
 
-// lookAtAll validates all tokens in no doubt, at each replica.
+// lookAtAll validates all tokens whose state is certain, at each replica.
 func (t *trialRun) lookAtAll() {
 	time.Sleep(lease)
 	for _, token := range t.books.all() {
@@ -209,7 +210,8 @@ func (t *trialRun) lookAtAll() {
 	}
 }
 
-// probe asks one replica over and over, for how soon it works again.
+// probe sends requests to one replica all the time, to measure how soon it works
+// again.
 func (t *trialRun) probe(ctx context.Context, r *replica, name, steady string) {
 	var asking sync.WaitGroup
 	defer asking.Wait()
@@ -229,7 +231,7 @@ func (t *trialRun) probe(ctx context.Context, r *replica, name, steady string) {
 	}
 }
 
-// watchCache notes when the cache last did not serve.
+// watchCache records when a cache was last seen not serving.
 func (t *trialRun) watchCache(ctx context.Context) {
 	for ctx.Err() == nil {
 		for _, r := range t.replicas {
@@ -243,7 +245,8 @@ func (t *trialRun) watchCache(ctx context.Context) {
 	}
 }
 
-// awaitCalm returns when all has worked for a while.
+// awaitCalm returns when no request has failed for three seconds, and the cache
+// serves. It gives up after patience.
 func (t *trialRun) awaitCalm(ctx context.Context, back time.Time) {
 	const calm = 3 * time.Second
 	for time.Since(back) < patience && ctx.Err() == nil {
@@ -270,12 +273,12 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// after returns how long after the server was back something last failed.
+// after returns how long after the server's return the last failure was.
 func after(back, last time.Time) time.Duration { return max(0, last.Sub(back)) }
 
 func (t *trialRun) cached() bool { return t.replicas[len(t.replicas)-1].cached }
 
-// head is the head of the table.
+// head is the header of the table.
 const head = `| engine | what happens | away, s | 200 (or a right 401) | 503 | slowest answer, s | confirmed changes lost | sign-in, s | validation, s | revocation, s | cache, s |
 |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 `
@@ -294,7 +297,7 @@ func (t *trialRun) row(back time.Time) string {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
 
-// late returns how long after the server was back something worked again.
+// late formats the time from the server's return to the last failure, in seconds.
 func late(back, last time.Time) string {
 	d := after(back, last)
 	if d > patience-time.Second {
@@ -303,22 +306,22 @@ func late(back, last time.Time) string {
 	return seconds(d)
 }
 
-// judge returns what is wrong.
+// judge returns the violations.
 func (t *trialRun) judge(back time.Time) []string {
 	wrong := t.wrong
 	if t.slowest > slowest {
 		wrong = append(wrong, fmt.Sprintf("an answer took %v", t.slowest))
 	}
 	if t.unavailable == 0 {
-		wrong = append(wrong, "nobody noticed the fault")
+		wrong = append(wrong, "no request failed: the fault had no effect")
 	}
 	for kind, at := range t.lastTrouble {
 		if late := after(back, at); late > recovery && !t.late {
-			wrong = append(wrong, fmt.Sprintf("%s: the last 503 came %v after the server was back", kind, late))
+			wrong = append(wrong, fmt.Sprintf("%s: the last 503 was %v after the server was back", kind, late))
 		}
 	}
 	if late := after(back, t.asleep); t.cached() && late > recovery && !t.late {
-		wrong = append(wrong, fmt.Sprintf("the cache serves %v after the server was back", late))
+		wrong = append(wrong, fmt.Sprintf("the cache served again only %v after the server was back", late))
 	}
 	return wrong
 }

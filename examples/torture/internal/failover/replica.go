@@ -16,22 +16,22 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// timeout is Options.Timeout, and lease CacheOptions.Lease: the defaults.
+// The defaults of [tokenauth.Options.Timeout] and [tokenauth.CacheOptions.Lease].
 const timeout, lease = 2 * time.Second, 2 * time.Second
 
-// A replica is a service over HTTP.
+// A replica is a [tokenauth.Service] over HTTP.
 type replica struct {
 	auth   *tokenauth.Service
 	url    string
 	cached bool
-	leeway time.Duration
+	leeway time.Duration // how long it may accept a token after its end
 }
 
-// userStore is a storage that has a table of users.
+// A userStore is a storage with a table of users.
 type userStore interface{ Users() *gormstore.Users }
 
-// openReplica starts a replica with a handle of its own. Its users are in the same
-// database, if that is an SQL one.
+// openReplica starts a replica on the storage. The users are in the same database if
+// the storage is a userStore. Otherwise they are a [host.Directory].
 func openReplica(tb testing.TB, storage tokenauth.Storage, cached bool) *replica {
 	tb.Helper()
 	var users tokenauth.Authenticator = new(host.Directory)

@@ -1,5 +1,5 @@
-// Package failover measures what clients see of a server that goes away while they
-// sign in, and comes back or is replaced.
+// Package failover measures what clients see while they sign in and a database server
+// fails, and then comes back or is replaced.
 package failover
 
 import (
@@ -21,27 +21,27 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A setup is an engine, and what befalls it.
+// A setup is an engine with its settings, and a fault.
 type setup struct {
-	engine, fault string // as the table has them
+	engine, fault string // as in the table
 	lasts         time.Duration
-	// keeps is whether the engine promises that nothing is lost that it confirmed.
+	// keeps is whether the engine promises to lose no confirmed change.
 	keeps bool
-	// late is whether the settings are known to bring it back late, which the
-	// documentation says.
+	// late is whether the documentation says that these settings make the recovery
+	// slow. Then a slow recovery is not a violation.
 	late bool
 	open func(tb testing.TB) scene
 }
 
-// A scene is a setup that was started.
+// A scene is a setup whose servers run.
 type scene struct {
-	connect func(tb testing.TB) tokenauth.Storage // for each replica
+	connect func(tb testing.TB) tokenauth.Storage // opens a handle; called once for each replica
 	strike  func(context.Context) (heal func() error, err error)
 }
 
 const long = 30 * time.Second
 
-// setups are the rows of the table, one after the other.
+// setups lists the rows of the table, in order.
 var setups = []setup{
 	{engine: "PostgreSQL, `connect_timeout=1`", fault: "network swallows", lasts: long, keeps: true, open: proxied("postgres:", "connect_timeout=1", true)},
 	{engine: "PostgreSQL, no `connect_timeout`", fault: "network swallows", lasts: long, keeps: true, late: true, open: proxied("postgres:", "", true)},
@@ -63,7 +63,7 @@ var setups = []setup{
 	{engine: "Redis Cluster", fault: "replica cut off for 0.3 s, master killed, replaced", open: struck("redis-cluster:", "fail-over, master killed while its replica lags", false)},
 }
 
-// open starts the throwaway servers of a value of -store.
+// open starts the throwaway servers that the value of -store names.
 func open(tb testing.TB, name string) *store.Backend {
 	tb.Helper()
 	b, err := store.Open(tb, name)
@@ -73,20 +73,20 @@ func open(tb testing.TB, name string) *store.Backend {
 	return b
 }
 
-// struck is a fault that package inject has for that storage.
+// struck opens the throwaway storage, with one of its faults from [inject.Open].
 func struck(name, fault string, asynchronous bool) func(testing.TB) scene {
 	return func(tb testing.TB) scene {
 		target := inject.Open(tb, open(tb, name), asynchronous)
 		i := slices.IndexFunc(target.Faults, func(f *inject.Fault) bool { return f.Name == fault })
 		if i < 0 {
-			tb.Fatalf("%s has no fault %q", name, fault)
+			tb.Fatalf("failover: %s has no fault %q", name, fault)
 		}
 		f := target.Faults[i]
 		s := scene{connect: func(tb testing.TB) tokenauth.Storage { return target.Connect(tb, nil) }, strike: f.Strike}
 		if f.Losing != nil {
 			s.strike = func(ctx context.Context) (func() error, error) { return f.Losing(ctx, witness{}) }
 		}
-		if f.Prepare != nil { // after the replicas have made their tables
+		if f.Prepare != nil { // after the first replica has created the tables
 			strike := s.strike
 			s.strike = func(ctx context.Context) (func() error, error) { return strike(ctx) }
 			connect, prepared := s.connect, false
@@ -105,14 +105,15 @@ func struck(name, fault string, asynchronous bool) func(testing.TB) scene {
 	}
 }
 
-// A witness is told when changes may be lost; the books do not ask.
+// A witness is an [inject.Witness] that does nothing. The books do not need to know
+// when changes may be lost.
 type witness struct{}
 
 func (witness) MayLose()     {}
 func (witness) LosesNoMore() {}
 
-// proxied is an SQL server behind a network that swallows, or refuses. Settings are
-// those of the DSN.
+// proxied opens an SQL server behind a network that drops all data or, without
+// swallows, refuses connections. Settings are added to the DSN.
 func proxied(name, settings string, swallows bool) func(testing.TB) scene {
 	return func(tb testing.TB) scene {
 		var all []*network.Network
@@ -140,7 +141,8 @@ func proxied(name, settings string, swallows bool) func(testing.TB) scene {
 	}
 }
 
-// behind returns what connects through a network, which it adds to all.
+// behind returns a function that connects through a network of its own, and adds
+// the network to all.
 func behind(tb testing.TB, b *store.Backend, settings string, all *[]*network.Network) func(testing.TB) tokenauth.Storage {
 	tb.Helper()
 	through := func(tb testing.TB, kind, address string) string {
@@ -152,7 +154,7 @@ func behind(tb testing.TB, b *store.Backend, settings string, all *[]*network.Ne
 		return func(tb testing.TB) tokenauth.Storage {
 			config, err := mysql.ParseDSN(b.DSN)
 			if err != nil {
-				tb.Fatal("the DSN is none of the Go driver's")
+				tb.Fatal("failover: the DSN of MariaDB is not one of the Go driver")
 			}
 			config.Net, config.Addr = "tcp", through(tb, config.Net, config.Addr)
 			return store.OpenGORM(tb, gormmysql.Open(config.FormatDSN()+"?"+settings), nil)
@@ -161,7 +163,7 @@ func behind(tb testing.TB, b *store.Backend, settings string, all *[]*network.Ne
 	return func(tb testing.TB) tokenauth.Storage {
 		u, err := url.Parse(b.DSN)
 		if err != nil {
-			tb.Fatal("the DSN is no URL")
+			tb.Fatal("failover: the DSN of PostgreSQL is not a URL")
 		}
 		at := u.Query()
 		u.Host = through(tb, "unix", filepath.Join(at.Get("host"), ".s.PGSQL."+at.Get("port")))

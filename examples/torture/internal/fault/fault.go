@@ -1,4 +1,4 @@
-// Package fault is the trial "faults". It injects one fault after the other into a
+// Package fault has the trial "faults". It injects one fault after the other into a
 // server under load, and checks the answers and the recovery.
 package fault
 
@@ -23,7 +23,7 @@ func Fits(b *store.Backend) bool {
 	return b.Server != nil && b.Name != "postgres-pgbouncer" || b.Name == "sqlite" || b.Name == "redis-cluster" || b.Name == "redis-sentinel"
 }
 
-// Run runs the trial until the env is over.
+// Run runs the trial until [trial.Env.Over].
 func Run(tb testing.TB, e *trial.Env) {
 	tb.Helper()
 	try(tb, e, inject.Open(tb, e.Backend, e.Plant != nil && e.Plant.Asynchronous))
@@ -35,13 +35,13 @@ func try(tb testing.TB, e *trial.Env, p *inject.Target) {
 	t := &timeline{began: time.Now()}
 	s := &report.Section{
 		Title: "Faults",
-		About: fmt.Sprintf("One fault at a time on %s, under %d replicas and a steady load. Throughout, no dead token is accepted and no good one refused; %v after a fault has ended, everything is answered right again, without a restart.", e.Backend.Name, trial.Replicas, promptly),
-		Head:  []string{"fault", "replicas", "lasted s", "right", "503", "wrong or late", "slowest answer s", "last 503 after its end s", "caches serve after s", "revocation heard after ms"},
+		About: fmt.Sprintf("One fault at a time on %s, with %d replicas under a steady load. All the time, no ended token may be accepted and no valid one refused. From %v after the end of a fault, every answer must be right again, without a restart.", e.Backend.Name, trial.Replicas, promptly),
+		Head:  []string{"fault", "replicas", "lasted s", "right", "503", "wrong or late", "slowest answer s", "last 503 after its end s", "caches serve after s", "revocation applied after ms"},
 	}
 	w := &ward{Env: e, Target: p, Section: s, timeline: t, fleets: make(map[string]*fleet), losses: make(map[string]*losses)}
 	p.Faults = slices.DeleteFunc(p.Faults, func(f *inject.Fault) bool { return !strings.Contains(f.Name, e.Only) })
 	if len(p.Faults) == 0 {
-		tb.Fatalf("of the faults none contains %q", e.Only)
+		tb.Fatalf("-only: no fault of the trial faults has a name that contains %q", e.Only)
 	}
 	var turns []turn
 	for _, f := range p.Faults {
@@ -50,7 +50,7 @@ func try(tb testing.TB, e *trial.Env, p *inject.Target) {
 			turns = append(turns, turn{f, true})
 		}
 	}
-	// Another order each time, so that short runs come to all of them.
+	// The order depends on the seed, so that short runs together cover all faults.
 	rng := rand.New(rand.NewPCG(e.Seed, 5))
 	rng.Shuffle(len(turns), func(i, j int) { turns[i], turns[j] = turns[j], turns[i] })
 	defer cancel()
@@ -62,7 +62,7 @@ func try(tb testing.TB, e *trial.Env, p *inject.Target) {
 	cancel()
 	w.tellLosses()
 	for _, missing := range p.Missing {
-		s.Note("Not done: %s", missing)
+		s.Note("Not tried: %s", missing)
 	}
 	if p.Afterwards != nil && tb.Context().Err() == nil {
 		told, err := p.Afterwards(tb.Context())
@@ -71,7 +71,7 @@ func try(tb testing.TB, e *trial.Env, p *inject.Target) {
 		}
 		s.Note("%s", told)
 	}
-	s.Note("%d rounds, of %d that there are.", len(s.Rows), len(turns))
+	s.Note("%d rounds. There are %d pairs of a fault and a kind of replicas.", len(s.Rows), len(turns))
 	if e.Report.Folder != os.TempDir() {
 		file, err := e.Report.Plot("faults-"+e.Backend.Name, "Answers under faults", "seconds", "answers per second", t.series()...)
 		if err != nil {
@@ -83,7 +83,7 @@ func try(tb testing.TB, e *trial.Env, p *inject.Target) {
 	e.Report.Add(s)
 }
 
-// A turn is a fault and whose turn it is: the replicas with a cache, or those
+// A turn is an [inject.Fault] for one kind of replicas: those with a cache or those
 // without.
 type turn struct {
 	*inject.Fault

@@ -24,9 +24,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-var errIll = errors.New("the storage is ill")
+var errIll = errors.New("the storage is down")
 
-// An ill is a storage all of whose calls fail while it is ill.
+// An ill is a storage whose calls all fail while now is set.
 type ill struct {
 	tokenauth.Storage
 	now *atomic.Bool
@@ -46,7 +46,8 @@ func (i ill) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error
 	return i.Storage.Find(ctx, s)
 }
 
-// change fails while the storage is ill, having done it or not.
+// change fails while now is set. Every second time, on average, it does the change
+// first.
 func (i ill) change(do func() error) error {
 	err := i.trouble()
 	if err != nil && rand.IntN(2) == 0 {
@@ -69,7 +70,7 @@ func (i ill) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
-// targetInMemory has one fault: all calls fail.
+// targetInMemory returns a target with one fault: all calls fail.
 func targetInMemory() *inject.Target {
 	s, now := new(memory.Store), new(atomic.Bool)
 	return &inject.Target{
@@ -87,7 +88,7 @@ func newEnv(t *testing.T, b *store.Backend, planted string, d time.Duration) *tr
 	return e
 }
 
-func TestSoundStorageRecoversFromFaults(t *testing.T) {
+func TestCorrectStorageRecoversFromFaults(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, &store.Backend{Name: "memory", Watched: true}, "", 4*time.Second)
 	try(t, e, targetInMemory())
@@ -96,11 +97,11 @@ func TestSoundStorageRecoversFromFaults(t *testing.T) {
 	}
 	s := e.Report.Sections[0]
 	if len(s.Rows) < 2 || len(s.Plots) != 1 {
-		t.Fatalf("there are the rows %v and the plots %v", s.Rows, s.Plots)
+		t.Fatalf("the report has the rows %v and the plots %v, want two rows or more and one plot", s.Rows, s.Plots)
 	}
 	for _, row := range s.Rows {
 		if right, unavailable := row[3], row[4]; right == "0" || unavailable == "0" {
-			t.Errorf("%v: %s answers were right and %s were 503", row, right, unavailable)
+			t.Errorf("%v: %s answers were right and %s were 503, want some of each", row, right, unavailable)
 		}
 	}
 	if _, err := os.Stat(e.Report.Path(s.Plots[0])); err != nil {
@@ -108,27 +109,27 @@ func TestSoundStorageRecoversFromFaults(t *testing.T) {
 	}
 }
 
-// Each planted bug is found, and for what it is.
+// The trial must find each planted bug, with the right message.
 func TestFaultsFindPlantedBugs(t *testing.T) {
 	t.Parallel()
 	for name, says := range map[string]string{
-		"fault-as-empty": "a good token was refused",
+		"fault-as-empty": "a valid token was refused",
 		"fault-as-done":  "",
 		"stale-if-error": "was accepted",
-		"never-recovers": "after its end",
+		"never-recovers": "after the end of the fault",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, &store.Backend{Name: "memory", Watched: true}, name, time.Minute)
 			try(t, e, targetInMemory())
 			if broken := strings.Join(e.Broken(), "\n"); broken == "" || !strings.Contains(broken, says) {
-				t.Errorf("it finds %q", broken)
+				t.Errorf("got the violations %q, want one with %q", broken, says)
 			}
 		})
 	}
 }
 
-// Real servers, for as long as a fault or two take.
+// Each real server gets a fault or two.
 func TestServersRecoverFromFaults(t *testing.T) {
 	t.Parallel()
 	for _, store := range []string{"sqlite:", "postgres:", "postgres-standby:", "mariadb:", "redis:", "redis-sentinel:", "redis-cluster:"} {
@@ -137,7 +138,7 @@ func TestServersRecoverFromFaults(t *testing.T) {
 			e := newEnv(t, trialtest.Open(t, store), "", 2*time.Second)
 			Run(t, e)
 			if n := len(e.Report.Sections[0].Rows); n == 0 {
-				t.Error("there was no round")
+				t.Error("no fault was injected")
 			}
 			for _, broken := range e.Broken() {
 				t.Error(broken)
@@ -146,9 +147,9 @@ func TestServersRecoverFromFaults(t *testing.T) {
 	}
 }
 
-// A revocation is heard of much sooner than the lease is over, and a feed that
-// tells of nothing is known by that.
-func TestFleetHearsOfRevocations(t *testing.T) {
+// hear must measure less than the lease with a working feed, and the lease or more
+// with a feed that loses every change.
+func TestHearMeasuresWhetherFeedWorks(t *testing.T) {
 	t.Parallel()
 	for plant, hears := range map[string]bool{"": true, "lying-heartbeat": false} {
 		e := newEnv(t, &store.Backend{Name: "memory", Watched: true}, plant, time.Minute)
@@ -158,12 +159,12 @@ func TestFleetHearsOfRevocations(t *testing.T) {
 		f.open(ctx, t, e, targetInMemory(), false)
 		f.awaitFeeds(ctx, &round{ended: time.Now()})
 		if took, err := f.hear(ctx); err != nil || (took < lease) != hears {
-			t.Errorf("with the plant %q it takes %v: %v", plant, took, err)
+			t.Errorf("plant %q: a revocation took %v (error %v), want less than the lease: %t", plant, took, err, hears)
 		}
 	}
 }
 
-func TestWitnessTellsWrongDecisions(t *testing.T) {
+func TestWitnessReportsWrongDecisions(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	at := func(second int) time.Time { return began.Add(time.Duration(second) * time.Second) }
@@ -176,30 +177,30 @@ func TestWitnessTellsWrongDecisions(t *testing.T) {
 		err              error
 		wrong            bool
 	}{
-		{"good", heldToken{}, 0, 1, 2, nil, false},
-		{"good, refused", heldToken{}, 0, 1, 2, refused, true},
-		{"good, trouble", heldToken{}, 0, 1, 2, tokenauth.ErrUnavailable, false},
-		{"good, another error", heldToken{}, 0, 1, 2, tokenauth.ErrNotFound, true},
-		{"refused before it was ended", heldToken{ending: at(3)}, 0, 1, 2, refused, true},
-		{"refused while it is ended", heldToken{ending: at(2)}, 0, 1, 3, refused, false},
-		{"refused when that failed", heldToken{ending: at(1)}, 0, 2, 3, refused, false},
-		{"accepted when that failed", heldToken{ending: at(1)}, 0, 2, 3, nil, false},
-		{"accepted while it is ended", heldToken{ending: at(1), ended: at(3)}, 0, 2, 4, nil, false},
-		{"dead, accepted", heldToken{ending: at(1), ended: at(2)}, 0, 3, 4, nil, true},
-		{"dead, accepted within the lease", heldToken{ending: at(1), ended: at(2)}, 2 * time.Second, 3, 4, nil, false},
-		{"dead, accepted after the lease", heldToken{ending: at(1), ended: at(2)}, 2 * time.Second, 5, 6, nil, true},
-		{"dead, refused", heldToken{ending: at(1), ended: at(2)}, 0, 3, 4, refused, false},
+		{"valid", heldToken{}, 0, 1, 2, nil, false},
+		{"valid, refused", heldToken{}, 0, 1, 2, refused, true},
+		{"valid, unavailable", heldToken{}, 0, 1, 2, tokenauth.ErrUnavailable, false},
+		{"valid, another error", heldToken{}, 0, 1, 2, tokenauth.ErrNotFound, true},
+		{"refused before a call that ends it", heldToken{ending: at(3)}, 0, 1, 2, refused, true},
+		{"refused during a call that ends it", heldToken{ending: at(2)}, 0, 1, 3, refused, false},
+		{"refused after such a call failed", heldToken{ending: at(1)}, 0, 2, 3, refused, false},
+		{"accepted after such a call failed", heldToken{ending: at(1)}, 0, 2, 3, nil, false},
+		{"accepted during a call that ends it", heldToken{ending: at(1), ended: at(3)}, 0, 2, 4, nil, false},
+		{"ended, accepted", heldToken{ending: at(1), ended: at(2)}, 0, 3, 4, nil, true},
+		{"ended, accepted within the lease", heldToken{ending: at(1), ended: at(2)}, 2 * time.Second, 3, 4, nil, false},
+		{"ended, accepted after the lease", heldToken{ending: at(1), ended: at(2)}, 2 * time.Second, 5, 6, nil, true},
+		{"ended, refused", heldToken{ending: at(1), ended: at(2)}, 0, 3, 4, refused, false},
 	} {
 		w := newWitness(t.Name(), test.leeway, 1)
 		if says := w.judge(&test.token, at(test.called), at(test.answered), test.err); (says != "") != test.wrong {
-			t.Errorf("%s: it says %q", test.name, says)
+			t.Errorf("%s: judge returned %q, want a violation: %t", test.name, says, test.wrong)
 		}
 	}
 }
 
-// A call that is made late and fails is late, and one that was made before the
-// end is none of what comes after it.
-func TestRoundTellsLateTrouble(t *testing.T) {
+// Only failed calls that begin after the fault's end count as failures after it. They
+// are late if they begin more than promptly after it.
+func TestRoundFindsLateFailures(t *testing.T) {
 	t.Parallel()
 	r := &round{timeline: &timeline{began: time.Now()}}
 	r.end()
@@ -209,14 +210,14 @@ func TestRoundTellsLateTrouble(t *testing.T) {
 	}
 	trouble(-time.Millisecond)
 	if !r.lastTrouble.IsZero() {
-		t.Error("a call of before the end counts")
+		t.Error("a failed call that began before the end of the fault counts as one after it")
 	}
 	trouble(promptly - time.Millisecond)
 	if r.lastTrouble.IsZero() || !r.lateTrouble.IsZero() {
-		t.Error("trouble in time is late, or none")
+		t.Error("a failed call soon after the end of the fault is not recorded, or counts as late")
 	}
 	trouble(promptly + time.Millisecond)
 	if r.lateTrouble.IsZero() || r.unavailable != 3 {
-		t.Errorf("late trouble is not late, or not counted: %d", r.unavailable)
+		t.Errorf("a late failed call is not recorded as late, or %d of 3 failed calls were counted", r.unavailable)
 	}
 }

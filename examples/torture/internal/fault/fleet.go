@@ -19,27 +19,28 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// lease is the lease of the caches: long enough that they serve on a busy
-// machine, and shorter than a fault.
+// lease is the lease of the caches. It is long enough for caches to serve on a busy
+// machine, and shorter than most faults.
 const lease = 500 * time.Millisecond
 
-// slowest is how long a validation may take: as long as Options.Timeout, and
-// what a busy machine adds.
+// slowest is the maximum time of a validation: the default of
+// [tokenauth.Options.Timeout], and a second more on a busy machine.
 const slowest = 2*time.Second + time.Second
 
-// A fleet is some replicas, with handles of their own, through all faults. It
-// is never restarted.
+// A fleet is a group of [tokenauth.Service] replicas, each with its own handle of the
+// storage. It is never restarted, whatever the faults.
 type fleet struct {
 	name     string
 	cached   bool
 	replicas []*tokenauth.Service
-	networks [][]*network.Network // of each replica, if they are behind some
+	networks [][]*network.Network // of each replica, if it connects through networks
 	witness  *witness
 	timeline *timeline
-	heard    int // how often it was measured
+	heard    int // how many times hear was called
 }
 
-// open makes the replicas; with a cache they listen until the context ends.
+// open creates the replicas. Those with a cache run until the context ends. With far
+// they connect through networks.
 func (f *fleet) open(ctx context.Context, tb testing.TB, e *trial.Env, p *inject.Target, far bool) {
 	tb.Helper()
 	options := &tokenauth.Options{Logger: slog.New(slog.DiscardHandler), Throttle: tokenauth.ThrottleOptions{InsecureOff: true}}
@@ -72,8 +73,8 @@ func (f *fleet) open(ctx context.Context, tb testing.TB, e *trial.Env, p *inject
 	}
 }
 
-// load calls the replicas at a steady rate, whatever they answer and however
-// long that takes, until the context ends. It returns when all calls have.
+// load calls the replicas at a steady rate until the context ends. It does not wait
+// for earlier answers. It returns when all calls have returned.
 func (f *fleet) load(ctx context.Context, r *round) {
 	const rate = 200 // per second
 	var calls sync.WaitGroup
@@ -102,7 +103,7 @@ func (f *fleet) load(ctx context.Context, r *round) {
 	}
 }
 
-// Calls are not ended by a context: each has to come to an end by itself.
+// The calls have no deadline of their own: the [tokenauth.Service] must end them.
 
 func (f *fleet) validate(r *round, replica int, t *heldToken) {
 	called := time.Now()
@@ -141,22 +142,22 @@ func (f *fleet) change(r *round, replica int, p *person, c, n int) {
 	f.witness.end(p, err == nil, next, clients...)
 	wrong := ""
 	if err != nil && !errors.Is(err, tokenauth.ErrUnavailable) {
-		wrong = fmt.Sprintf("%v returned not ErrUnavailable but: %v", what, err)
+		wrong = fmt.Sprintf("%v returned an error that is not ErrUnavailable: %v", what, err)
 	}
 	r.record(call{replica, what, called, answered, err, wrong})
 }
 
-// feedPatience is how long a feed may take to come back: it may have to wait
-// for a connection first, and between its tries.
+// feedPatience is the maximum time until a feed is back. A feed may have to wait for a
+// connection, and it pauses between its tries.
 const feedPatience = 10 * time.Second
 
-// serve reports whether the caches of all replicas serve.
+// serve reports whether all replicas serve from their caches.
 func (f *fleet) serve() bool {
 	return !slices.ContainsFunc(f.replicas, func(auth *tokenauth.Service) bool { return !auth.CacheStats().FeedAlive })
 }
 
-// hear measures how long it takes until all replicas refuse a token that one of
-// them has revoked, when all have it in their caches.
+// hear measures the time from a revocation at one replica until all replicas refuse
+// the token. All have it in their caches before.
 func (f *fleet) hear(ctx context.Context) (time.Duration, error) {
 	f.heard++
 	user := fmt.Sprintf("%s heard %d", f.witness.name, f.heard)
@@ -187,7 +188,7 @@ func (f *fleet) hear(ctx context.Context) (time.Duration, error) {
 	return time.Since(revoked), nil
 }
 
-// AwaitFeeds notes when the caches serve again, or that it took too long.
+// awaitFeeds waits until all caches serve again, and records how long it took.
 func (f *fleet) awaitFeeds(ctx context.Context, r *round) {
 	for f.cached && !f.serve() && time.Since(r.ended) < feedPatience && ctx.Err() == nil {
 		inject.Wait(ctx, 10*time.Millisecond)

@@ -8,12 +8,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// losses are the changes that a fault might lose, and those of them that it did.
+// losses counts the confirmed changes that a fault might lose, and those that it lost.
 type losses struct{ confirmed, lost int }
 
-// settle finds out what became of the changes that may have been lost, and
-// returns what is wrong: each has to be there or not, as a whole, and all
-// replicas have to say the same.
+// settle finds out which changes were lost, and returns the violations. Each change
+// must be there or lost as a whole, and all replicas must agree.
 func (l *losses) settle(f *fleet) (wrong []string) {
 	for _, c := range f.witness.takePerhaps() {
 		if len(c.before) == 0 && c.now == nil {
@@ -30,16 +29,18 @@ func (l *losses) settle(f *fleet) (wrong []string) {
 	return wrong
 }
 
+// lost reports whether the change was lost. It returns an error if it was lost in
+// part, or if replicas disagree.
 func (f *fleet) lost(c *perhaps) (bool, error) {
-	var signs [2]int // that it was kept, and that it was lost
-	look := func(auth *tokenauth.Service, t *heldToken, ifGood, ifNot int) error {
+	var signs [2]int // number of answers that show it kept, and lost
+	look := func(auth *tokenauth.Service, t *heldToken, ifValid, ifNot int) error {
 		switch _, err := auth.Validate(context.Background(), t.text); {
 		case err == nil:
-			signs[ifGood]++
+			signs[ifValid]++
 		case errors.Is(err, tokenauth.ErrInvalidToken):
 			signs[ifNot]++
 		default:
-			return fmt.Errorf("a change that may have been lost cannot be looked at: %w", err)
+			return fmt.Errorf("whether a change was lost is unknown, because a validation failed: %w", err)
 		}
 		return nil
 	}
@@ -56,20 +57,20 @@ func (f *fleet) lost(c *perhaps) (bool, error) {
 		}
 	}
 	if signs[0] > 0 && signs[1] > 0 {
-		return false, fmt.Errorf("of a change that may have been lost %d signs say that it was, and %d that it was not", signs[1], signs[0])
+		return false, fmt.Errorf("a change was lost in part: %d answers show that it was lost, and %d that it was not", signs[1], signs[0])
 	}
 	return signs[1] > 0, nil
 }
 
-// tellLosses says how what may be lost was judged, and what became of it.
+// tellLosses adds to the report how lost changes were judged, and how many there were.
 func (w *ward) tellLosses() {
 	if len(w.losses) == 0 {
 		return
 	}
-	w.Note("A server that takes over may lack what the one before confirmed last, which is no broken promise. What had been confirmed before the other was seen to have all of it is judged as ever. What was confirmed later, until no replica took the old server for the one to ask, counts as in doubt: it may have been lost, but as a whole, and all replicas have to say the same. Faults without such a time are judged as ever.")
+	w.Note("A server that takes over may lack the latest changes that the old server confirmed. Losing these is not a violation. The time in which changes may be lost begins when the new server was seen to have all earlier ones. It ends when no replica uses the old server any more. A change confirmed in that time may be lost, but only as a whole, and all replicas must agree. All other changes must not be lost. Some faults have no such time.")
 	for _, f := range w.Faults {
 		if l := w.losses[f.Name]; l != nil {
-			w.Note("“%s”: of %d changes that were confirmed in that time %d were lost.", f.Name, l.confirmed, l.lost)
+			w.Note("“%s”: of %d changes confirmed in that time, %d were lost.", f.Name, l.confirmed, l.lost)
 		}
 	}
 }

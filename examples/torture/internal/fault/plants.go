@@ -12,36 +12,36 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants are the bugs that the trial must find.
+// Plants lists the bugs that the trial "faults" must find.
 var Plants = []*plant.Plant{
 	{
 		Name: "fault-as-empty", Trials: []string{"faults"},
-		About:   "trouble of the storage is reported as a slot that is empty",
-		Storage: troubled(func(t *trouble) { t.found = t.notFound }),
+		About:   "an error of the storage is reported as an empty slot",
+		Storage: withErring(func(t *erring) { t.found = t.notFound }),
 	},
 	{
 		Name: "fault-as-done", Trials: []string{"faults"},
 		About:   "a sign-in or a revocation that failed is reported as done",
-		Storage: troubled(func(t *trouble) { t.changed = func(error) error { return nil } }),
+		Storage: withErring(func(t *erring) { t.changed = func(error) error { return nil } }),
 	},
 	{
 		Name: "stale-if-error", Trials: []string{"faults"},
-		About:   "while the storage is in trouble, what was read last is read again",
-		Storage: troubled(func(t *trouble) { t.found = t.readAgain }),
+		About:   "while the storage fails, a look-up returns the row that was read last",
+		Storage: withErring(func(t *erring) { t.found = t.readAgain }),
 	},
 	{
 		Name: "asynchronous", Trials: []string{"faults"},
-		About:        "a change is confirmed that no standby has: a fail-over undoes it (on postgres-standby)",
+		About:        "the primary confirms changes that no standby has: a fail-over undoes them (on postgres-standby)",
 		Asynchronous: true,
 	},
 	{
 		Name: "never-recovers", Trials: []string{"faults"},
-		About:   "after the first trouble all calls fail, as behind a circuit breaker that stays open",
-		Storage: troubled(func(t *trouble) { t.latched = true }),
+		About:   "after the first error all calls fail, as behind a circuit breaker that stays open",
+		Storage: withErring(func(t *erring) { t.latched = true }),
 	},
 	{
 		Name: "silent-gap", Trials: []string{"faults"},
-		About: "a feed that is lost comes back later, says meanwhile that it lives, and nothing of what it missed (on Redis and PostgreSQL)",
+		About: "a lost feed comes back late, sends heartbeats meanwhile, and does not report that it missed changes (on Redis and PostgreSQL)",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			if w, ok := s.(tokenauth.Watcher); ok {
 				return &silentGap{s, w}
@@ -51,35 +51,37 @@ var Plants = []*plant.Plant{
 	},
 }
 
-// errOpen is what a call is told after the first trouble.
-var errOpen = errors.New("torture: a fault")
+// errOpen is the error of each call after the first error, by the plant
+// "never-recovers".
+var errOpen = errors.New("torture: injected fault")
 
-// A trouble is a storage that makes something wrong of the trouble that it has.
-type trouble struct {
+// An erring is a [tokenauth.Storage] that handles the errors of its calls wrongly.
+type erring struct {
 	tokenauth.Storage
-	found   func(tokenauth.Slot, error) (tokenauth.Token, error) // nil leaves it
-	changed func(error) error                                    // nil leaves it
-	latched bool
+	found   func(tokenauth.Slot, error) (tokenauth.Token, error) // replaces the error of Find; nil keeps it
+	changed func(error) error                                    // replaces the error of a change; nil keeps it
+	latched bool                                                 // whether all calls fail after the first error
 	open    atomic.Bool
 
 	mu   sync.Mutex
 	kept map[tokenauth.Slot]tokenauth.Token
 }
 
-// troubled plants what is made of trouble.
-func troubled(make func(*trouble)) func(tokenauth.Storage, *plant.State, uint64) tokenauth.Storage {
+// withErring returns a [plant.Plant.Storage] that wraps the storage in an erring, which
+// configure sets up.
+func withErring(configure func(*erring)) func(tokenauth.Storage, *plant.State, uint64) tokenauth.Storage {
 	return func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
-		t := &trouble{Storage: s, kept: map[tokenauth.Slot]tokenauth.Token{}}
-		make(t)
+		t := &erring{Storage: s, kept: map[tokenauth.Slot]tokenauth.Token{}}
+		configure(t)
 		return plant.With(s, t)
 	}
 }
 
-func (t *trouble) notFound(tokenauth.Slot, error) (tokenauth.Token, error) {
+func (t *erring) notFound(tokenauth.Slot, error) (tokenauth.Token, error) {
 	return tokenauth.Token{}, tokenauth.ErrNotFound
 }
 
-func (t *trouble) readAgain(s tokenauth.Slot, err error) (tokenauth.Token, error) {
+func (t *erring) readAgain(s tokenauth.Slot, err error) (tokenauth.Token, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if kept, ok := t.kept[s]; ok {
@@ -88,7 +90,7 @@ func (t *trouble) readAgain(s tokenauth.Slot, err error) (tokenauth.Token, error
 	return tokenauth.Token{}, err
 }
 
-func (t *trouble) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
+func (t *erring) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
 	found, err := t.Storage.Find(ctx, s)
 	switch {
 	case errors.Is(err, tokenauth.ErrNotFound):
@@ -103,27 +105,28 @@ func (t *trouble) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, 
 	return found, t.latch(err)
 }
 
-func (t *trouble) Replace(ctx context.Context, n tokenauth.Token) error {
+func (t *erring) Replace(ctx context.Context, n tokenauth.Token) error {
 	return t.change(t.Storage.Replace(ctx, n))
 }
 
-func (t *trouble) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
+func (t *erring) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
 	return t.change(t.Storage.Revoke(ctx, s, d))
 }
 
-func (t *trouble) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+func (t *erring) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return t.change(t.Storage.RevokeUser(ctx, u))
 }
 
-func (t *trouble) change(err error) error {
+func (t *erring) change(err error) error {
 	if err != nil && t.changed != nil {
 		return t.changed(err)
 	}
 	return t.latch(err)
 }
 
-// latch fails for ever once there was an error, if it is planted.
-func (t *trouble) latch(err error) error {
+// latch returns err. If the storage is latched and an error was seen before, it
+// returns errOpen instead of nil.
+func (t *erring) latch(err error) error {
 	if t.latched && err != nil {
 		t.open.Store(true)
 	}
@@ -133,7 +136,7 @@ func (t *trouble) latch(err error) error {
 	return err
 }
 
-// A silentGap is a storage whose feed hides that it was lost.
+// A silentGap is a [tokenauth.Watcher] whose feed hides that it was lost.
 type silentGap struct {
 	tokenauth.Storage
 	watcher tokenauth.Watcher
@@ -156,7 +159,7 @@ func (g *silentGap) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 	return ctx.Err()
 }
 
-// An unbroken feed does not say that something may have been missed.
+// An unbroken is a [tokenauth.Invalidator] that never reports missed changes.
 type unbroken struct{ tokenauth.Invalidator }
 
 func (unbroken) InvalidateAll() {}

@@ -14,19 +14,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A call is what a replica was asked and what it answered.
+// A call is a call of a replica, with its result.
 type call struct {
 	replica          int
 	kind             op.Kind
 	called, answered time.Time
 	err              error
-	wrong            string // what is wrong with it, or ""
+	wrong            string // why the result is a violation; "" if it is not
 }
 
-// promptly is how soon after a fault each call has to be answered right.
+// promptly is the maximum time from the end of a fault until each call is answered
+// right.
 const promptly = 2 * time.Second
 
-// A round is what a fleet did before, during and after one fault.
+// A round is the record of a fleet before, during and after one fault.
 type round struct {
 	*timeline
 
@@ -34,13 +35,13 @@ type round struct {
 	right, unavailable, bad  int
 	firstWrong               []string
 	slowest                  time.Duration
-	ended                    time.Time            // when the fault had; zero before
-	signedIn, validated      [trial.Replicas]bool // since then
-	lastTrouble, lateTrouble time.Time            // of the calls since then
-	cause                    error
-	feeds                    time.Duration // until all caches served again
-	heard                    time.Duration // then, until all have heard of a revocation
-	unheard                  error         // why that could not be measured
+	ended                    time.Time            // when the fault ended; zero before its end
+	signedIn, validated      [trial.Replicas]bool // since the fault ended
+	lastTrouble, lateTrouble time.Time            // of the failed calls since the fault ended
+	cause                    error                // of the last failed call
+	feeds                    time.Duration        // from the fault's end until all caches served
+	heard                    time.Duration        // from a revocation after that until all replicas applied it
+	unheard                  error                // why heard could not be measured
 }
 
 // record counts a call.
@@ -85,8 +86,8 @@ func (r *round) end() {
 	r.ended = time.Now()
 }
 
-// answered reports whether, since the fault ended, all replicas have signed
-// somebody in and validated a token.
+// answered reports whether each replica has signed a user in and validated a token
+// since the fault ended.
 func (r *round) answered() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,8 +99,8 @@ func (r *round) answered() bool {
 	return true
 }
 
-// awaitRecovery returns true when all replicas have, and nothing has failed for
-// a moment; and false if that is not so long after the fault.
+// awaitRecovery returns true when each replica has answered and no call has failed for
+// a moment. It returns false if the fault ended long ago and that is not so.
 func (r *round) awaitRecovery(ctx context.Context, long time.Duration) bool {
 	const calm = 400 * time.Millisecond
 	for time.Since(r.ended) < long && ctx.Err() == nil {
@@ -114,12 +115,12 @@ func (r *round) awaitRecovery(ctx context.Context, long time.Duration) bool {
 	return false
 }
 
-// A timeline counts answers by when they came.
+// A timeline counts the answers in each tick.
 type timeline struct {
 	began time.Time
 
 	mu                    sync.Mutex
-	answered, unavailable []float64 // in each tick
+	answered, unavailable []float64 // by tick
 }
 
 const tick = 100 * time.Millisecond

@@ -13,18 +13,18 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 )
 
-// A ward is where a trial of faults takes place.
+// A ward holds the state of a run of the trial: the target, its fleets, and the
+// report.
 type ward struct {
 	*trial.Env
 	*inject.Target
 	*report.Section
 	*timeline
 	fleets map[string]*fleet
-	losses map[string]*losses // by the names of the faults
+	losses map[string]*losses // by name of the fault
 }
 
-// fleet returns the replicas that a turn is for, made when they are needed
-// first.
+// fleet returns the replicas for a turn. It creates them when they are first needed.
 func (w *ward) fleet(ctx context.Context, tb testing.TB, t turn) *fleet {
 	tb.Helper()
 	name, far := "strict", t.OverNetworks != nil
@@ -44,12 +44,12 @@ func (w *ward) fleet(ctx context.Context, tb testing.TB, t turn) *fleet {
 	return f
 }
 
-// round lets one fault befall, and reports whether it makes sense to go on.
+// round injects one fault, and reports whether the trial can continue.
 func (w *ward) round(ctx context.Context, tb testing.TB, t turn) bool {
 	tb.Helper()
 	if t.Prepare != nil {
 		if err := t.Prepare(ctx); err != nil && ctx.Err() == nil {
-			tb.Fatalf("%s: preparing it: %v", t.Name, err)
+			tb.Fatalf("faults: preparing %q: %v", t.Name, err)
 		}
 	}
 	f := w.fleet(ctx, tb, t)
@@ -59,16 +59,16 @@ func (w *ward) round(ctx context.Context, tb testing.TB, t turn) bool {
 	load.Go(func() { f.load(loading, r) })
 	defer load.Wait()
 	defer stop()
-	inject.Wait(ctx, 500*time.Millisecond) // so that there are tokens, and caches that serve
+	inject.Wait(ctx, 500*time.Millisecond) // so that tokens exist and caches serve
 
 	struck := time.Now()
 	heal, err := w.begin(ctx, f, t)
 	if err != nil {
-		tb.Fatalf("%s: %v", t.Name, err)
+		tb.Fatalf("faults: beginning %q: %v", t.Name, err)
 	}
 	inject.Wait(ctx, min(t.Lasts, max(500*time.Millisecond, time.Until(w.Until)-time.Second)))
 	if err := heal(); err != nil && ctx.Err() == nil {
-		tb.Fatalf("%s: ending it: %v", t.Name, err)
+		tb.Fatalf("faults: ending %q: %v", t.Name, err)
 	}
 	r.end()
 	lasted := time.Since(struck)
@@ -76,8 +76,8 @@ func (w *ward) round(ctx context.Context, tb testing.TB, t turn) bool {
 	feeds.Go(func() { f.awaitFeeds(ctx, r) })
 	r.awaitRecovery(ctx, promptly)
 	back := r.answered()
-	// Calls that are made from now on must not fail. And how long it does take
-	// is worth knowing.
+	// From now on no call may fail. Without a plant, wait longer, to report how long
+	// the recovery takes.
 	patience := promptly + 500*time.Millisecond
 	if w.Plant == nil {
 		patience = 20 * time.Second
@@ -98,14 +98,14 @@ func (w *ward) round(ctx context.Context, tb testing.TB, t turn) bool {
 	}
 	if t.Tidy != nil {
 		if err := t.Tidy(ctx); err != nil && ctx.Err() == nil {
-			tb.Fatalf("%s: behind it: %v", t.Name, err)
+			tb.Fatalf("faults: tidying up after %q: %v", t.Name, err)
 		}
 	}
 	return better
 }
 
-// begin begins the fault. Networks fail for all replicas without a cache, and
-// for one of those with: it does not hear then of what the others do.
+// begin begins the fault. A network fault affects all replicas without a cache, but
+// only the first of those with a cache. That one misses the changes of the others.
 func (w *ward) begin(ctx context.Context, f *fleet, t turn) (heal func() error, err error) {
 	switch {
 	case t.Losing != nil:
@@ -122,7 +122,7 @@ func (w *ward) begin(ctx context.Context, f *fleet, t turn) (heal func() error, 
 	return t.OverNetworks(networks)
 }
 
-// settle looks what became of the changes that the fault may have lost.
+// settle finds out which changes the fault lost.
 func (w *ward) settle(t turn, f *fleet) {
 	if w.losses[t.Name] == nil {
 		w.losses[t.Name] = new(losses)
@@ -156,14 +156,14 @@ func (w *ward) report(t turn, f *fleet, r *round, lasted time.Duration, back boo
 	}
 	switch {
 	case !r.lateTrouble.IsZero():
-		w.Violate("%s: a call that was made %v after its end failed: %v", where, r.lateTrouble.Sub(r.ended), r.cause)
+		w.Violate("%s: a call made %v after the end of the fault failed: %v", where, r.lateTrouble.Sub(r.ended), r.cause)
 	case !back:
-		w.Violate("%s: %v after its end not every replica had signed somebody in and validated a token: %v", where, promptly, r.cause)
+		w.Violate("%s: %v after the end of the fault, not every replica had signed a user in and validated a token: %v", where, promptly, r.cause)
 	case f.cached && r.feeds >= feedPatience:
-		w.Violate("%s: %v after its end not every cache serves again", where, r.feeds)
+		w.Violate("%s: %v after the end of the fault, not every cache serves again", where, r.feeds)
 	case f.cached && r.unheard != nil:
-		w.Violate("%s: after its end, with all feeds back, a revocation was not heard of: %v", where, r.unheard)
+		w.Violate("%s: after the end of the fault, with all feeds back, a revocation did not reach all replicas: %v", where, r.unheard)
 	case f.cached && r.heard >= lease:
-		w.Violate("%s: after its end, with all feeds back, it took %v until all had heard of a revocation", where, r.heard)
+		w.Violate("%s: after the end of the fault, with all feeds back, a revocation took %v to reach all replicas", where, r.heard)
 	}
 }

@@ -10,51 +10,51 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A heldToken is an access token, and what its holder knows of it.
+// A heldToken is an access token, with what its holder knows from the answers.
 type heldToken struct {
 	text   string
-	ending time.Time // since when it may have ended; zero if it is good
-	ended  time.Time // since when it has; zero if nobody has said so
+	ending time.Time // when the first call that may end it began; zero if there was none
+	ended  time.Time // when its end was confirmed; zero if it was not
 }
 
-// A person signs in at two clients, and does one thing at a time that changes
-// something. One of whom a change is in doubt is left alone: what the storage
-// has not confirmed it may do at any time later.
+// A person signs in at two clients and makes one change at a time. A person whose
+// change was not confirmed is replaced by a new one, because the storage may do the
+// change at any later time.
 type person struct {
 	name  string
 	busy  bool
-	began time.Time // before the last change was called
+	began time.Time // when the call of the last change began
 	held  [2]*heldToken
 }
 
-// A witness knows which tokens are good and which are dead, and what wrong
-// decisions there were.
+// A witness knows which tokens are valid and which have ended, and judges the answers
+// to validations. It is an [inject.Witness].
 type witness struct {
 	name   string
-	leeway time.Duration // that a dead token may be accepted after its end
+	leeway time.Duration // how long a token may be accepted after its end
 
 	mu     sync.Mutex
 	rng    *rand.Rand
 	people int
-	steady []*person // sign in once
+	steady []*person // each signs in once
 	lively []*person
-	dead   []*heldToken
+	dead   []*heldToken // ended tokens
 
-	losing  bool      // whether a change may be lost that is confirmed
-	kept    time.Time // since when none is that is called
+	losing  bool      // whether a confirmed change may be lost
+	kept    time.Time // changes whose call began later are not lost
 	perhaps []*perhaps
 }
 
-// A perhaps is a change that was confirmed and may have been lost since.
+// A perhaps is a confirmed change that may have been lost since.
 type perhaps struct {
-	before []*heldToken // what it ended
-	now    *heldToken   // what it issued, or nil
+	before []*heldToken // the tokens that it ended
+	now    *heldToken   // the token that it issued; nil for a revocation
 }
 
 const (
 	steadyPeople = 10
 	livelyPeople = 30
-	deadTokens   = 100 // the latest are kept
+	deadTokens   = 100 // only the latest are kept
 )
 
 func newWitness(name string, leeway time.Duration, seed uint64) *witness {
@@ -73,7 +73,8 @@ func (w *witness) newPerson() *person {
 	return &person{name: fmt.Sprintf("%s %d", w.name, w.people)}
 }
 
-// draw returns somebody to change something of, who then is busy; or nil.
+// draw returns a random person for a change, and marks the person as busy. It returns
+// nil if the drawn person is busy, or steady and signed in.
 func (w *witness) draw() *person {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -89,8 +90,8 @@ func (w *witness) draw() *person {
 	return p
 }
 
-// drawToken returns a token to look at, or nil: one that somebody holds, or a
-// dead one.
+// drawToken returns a random token to validate, current or ended. It returns nil if the
+// drawn person holds none.
 func (w *witness) drawToken() *heldToken {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -103,7 +104,7 @@ func (w *witness) drawToken() *heldToken {
 	return w.lively[w.rng.IntN(len(w.lively))].held[w.rng.IntN(2)]
 }
 
-// beginEnd notes that something is about to end what the person holds at the
+// beginEnd records that a call begins which may end the person's tokens at the
 // clients.
 func (w *witness) beginEnd(p *person, clients ...int) {
 	w.mu.Lock()
@@ -115,8 +116,9 @@ func (w *witness) beginEnd(p *person, clients ...int) {
 	}
 }
 
-// end notes that it has been done, and what the person holds now; or that it is
-// in doubt. One that is done while changes may be lost is in doubt, too.
+// end records the result of a change. Done is whether it was confirmed. Next is the
+// person's new token at the clients, or nil. A change that was not confirmed is in
+// doubt, and so is one that was confirmed while changes may be lost.
 func (w *witness) end(p *person, done bool, next *heldToken, clients ...int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -148,22 +150,22 @@ func newPerhaps(p *person, now *heldToken, clients []int) *perhaps {
 	return c
 }
 
-// MayLose begins the time in which changes that are confirmed may be lost: not
-// those that were before.
+// MayLose implements [inject.Witness]. Changes confirmed from now on may be lost.
 func (w *witness) MayLose() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.losing = true
 }
 
-// LosesNoMore ends it: what is called from now on is kept.
+// LosesNoMore implements [inject.Witness]. Changes whose call begins from now on are
+// not lost.
 func (w *witness) LosesNoMore() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.losing, w.kept = false, time.Now()
 }
 
-// takePerhaps returns the changes that may have been lost, once.
+// takePerhaps returns the changes that may have been lost since the last call.
 func (w *witness) takePerhaps() []*perhaps {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -172,6 +174,7 @@ func (w *witness) takePerhaps() []*perhaps {
 	return taken
 }
 
+// replace puts a new person in the place of p.
 func (w *witness) replace(p *person) {
 	for _, among := range [][]*person{w.steady, w.lively} {
 		for i := range among {
@@ -182,7 +185,7 @@ func (w *witness) replace(p *person) {
 	}
 }
 
-// judge returns what is wrong with a validation, or "".
+// judge returns why the result of a validation is a violation, or "".
 func (w *witness) judge(t *heldToken, called, answered time.Time, err error) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -190,7 +193,7 @@ func (w *witness) judge(t *heldToken, called, answered time.Time, err error) str
 	case err == nil && !t.ended.IsZero() && called.After(t.ended.Add(w.leeway)):
 		return fmt.Sprintf("a token that had ended %v before was accepted", called.Sub(t.ended))
 	case errors.Is(err, tokenauth.ErrInvalidToken) && (t.ending.IsZero() || answered.Before(t.ending)):
-		return fmt.Sprintf("a good token was refused: %v", err)
+		return fmt.Sprintf("a valid token was refused: %v", err)
 	case err == nil || errors.Is(err, tokenauth.ErrInvalidToken) || errors.Is(err, tokenauth.ErrUnavailable):
 		return ""
 	}

@@ -14,23 +14,25 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// otherPrefix is as long as Prefix.
+// otherPrefix is a prefix of the same length as [accesstoken.Prefix].
 const otherPrefix = "tok_"
 
-// An arena is a service on which forgeries are tried, and those from which
-// tokens come that are not good at it.
+// An arena is a service that validates forgeries, with other services whose tokens
+// are invalid there.
 type arena struct {
 	name string
 	plant.Validator
 	auth *tokenauth.Service
-	// authorize is the decision of a guard.
+	// authorize checks a request as [tokenauth.Service.Authorizer] does.
 	authorize func(*http.Request) (*http.Request, *tokenauth.ErrorResponse)
-	users     int // of each forger; the more, the more often it is tried
-	// late has the same storage and a clock that is a day behind.
+	users     int // of each forger; forgeries are drawn evenly over all users
+	// late has the same storage, and a clock that is a day slow, so that its tokens
+	// have expired. Prefixed has the same storage and another prefix. Foreign has
+	// another storage.
 	late, prefixed, foreign *tokenauth.Service
 }
 
-// openArenas opens one without a cache and one with it.
+// openArenas opens an arena without a cache and one with a cache.
 func openArenas(tb testing.TB, e *trial.Env) (arenas []*arena, stop func()) {
 	ctx, cancel := context.WithCancel(tb.Context())
 	ended := make(chan struct{})
@@ -74,7 +76,7 @@ func newArena(tb testing.TB, e *trial.Env, name string, users int, cache *tokena
 	return a
 }
 
-// newMark signs a user in, and what else there is to try of the user.
+// newMark signs a user in and issues the user's invalid tokens.
 func (a *arena) newMark(ctx context.Context, user string) (*mark, error) {
 	m := &mark{arena: a, user: user}
 	for _, issue := range []struct {
@@ -83,7 +85,7 @@ func (a *arena) newMark(ctx context.Context, user string) (*mark, error) {
 		token  *string
 	}{
 		{a.late, "expired", &m.expired}, {a.auth, "revoked", &m.revoked}, {a.prefixed, "prefixed", &m.prefixed},
-		{a.foreign, "", &m.foreign}, {a.auth, "", &m.good},
+		{a.foreign, "", &m.foreign}, {a.auth, "", &m.valid},
 	} {
 		g, err := issue.by.Issue(ctx, tokenauth.Principal{UserID: user}, issue.client)
 		if err != nil {
@@ -97,13 +99,13 @@ func (a *arena) newMark(ctx context.Context, user string) (*mark, error) {
 	return m, m.renew(ctx)
 }
 
-// renew signs the user in again.
+// renew signs the user in again, which replaces the valid token.
 func (m *mark) renew(ctx context.Context) error {
 	g, err := m.auth.Issue(ctx, tokenauth.Principal{UserID: m.user}, "")
 	if err != nil {
 		return err
 	}
-	m.replaced, m.good = m.good, g.AccessToken.Reveal()
-	m.body.Open(m.good)
+	m.replaced, m.valid = m.valid, g.AccessToken.Reveal()
+	m.body.Open(m.valid)
 	return nil
 }

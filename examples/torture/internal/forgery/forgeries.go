@@ -11,29 +11,29 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/accesstoken"
 )
 
-// A forgery is a kind of thing that is no good access token.
+// A forgery is a kind of invalid access token.
 type forgery struct {
 	name  string
-	share int // of the tries
+	share int // relative number of tries
 	make  func(rng *rand.Rand, m *mark) string
 }
 
-// A mark is a user whose token is what forgeries are made of.
+// A mark is a user from whose tokens forgeries are made.
 type mark struct {
 	*arena
 	user string
 
-	good string
-	body accesstoken.Body // of it
-	near accesstoken.Body // of another's token
+	valid string
+	body  accesstoken.Body // the decoded valid
+	near  accesstoken.Body // of another user's token
 
 	replaced, revoked, expired string
-	foreign                    string // for the same slot, of a service with another storage
-	prefixed                   string // for the same slot in the same storage, with another prefix
+	foreign                    string // for the same slot, issued by a service with another storage
+	prefixed                   string // for the same slot and storage, issued with another prefix
 }
 
-// forgeries are all kinds. Most tries have a right checksum, since only those
-// get as far as the storage, and name a slot that holds something.
+// forgeries lists all kinds. Most forgeries have a right checksum and name a slot that
+// is not empty, because only those need more than a check of the format.
 var forgeries = []*forgery{
 	{"a bit of the secret", 16, func(rng *rand.Rand, m *mark) string {
 		b := m.body
@@ -60,7 +60,7 @@ var forgeries = []*forgery{
 	{"another's user or client", 4, func(rng *rand.Rand, m *mark) string {
 		b := m.body
 		half := accesstoken.SlotAt + 16*rng.IntN(2)
-		b[half+15]++ // tokens of one client all have the same client
+		b[half+15]++ // changes the client part, too, which is the same in all tokens
 		copy(b[half:half+15], m.near[half:half+15])
 		return b.Seal()
 	}},
@@ -75,45 +75,45 @@ var forgeries = []*forgery{
 		return b.Spell()
 	}},
 	{"a character", 2, func(rng *rand.Rand, m *mark) string {
-		text := []byte(m.good)
+		text := []byte(m.valid)
 		text[rng.IntN(len(text))] = byte(rng.IntN(256))
 		return string(text)
 	}},
 	{"cut off", 1, func(rng *rand.Rand, m *mark) string {
-		at := rng.IntN(len(m.good))
+		at := rng.IntN(len(m.valid))
 		if rng.IntN(2) == 0 {
-			return m.good[at+1:]
+			return m.valid[at+1:]
 		}
-		return m.good[:at]
+		return m.valid[:at]
 	}},
 	{"doubled, or longer", 1, func(rng *rand.Rand, m *mark) string {
 		switch rng.IntN(3) {
 		case 0:
-			return m.good + m.good
+			return m.valid + m.valid
 		case 1:
-			return m.good + m.good[:1+rng.IntN(len(m.good))]
+			return m.valid + m.valid[:1+rng.IntN(len(m.valid))]
 		}
-		return accesstoken.Prefix + m.good
+		return accesstoken.Prefix + m.valid
 	}},
 	{"white space", 1, func(rng *rand.Rand, m *mark) string {
-		return inserted(rng, m.good, []string{" ", "\t", "\n", "\r\n", "\x00", "\v", "\u0085", "\u00a0", "\u2028", "\u3000"})
+		return inserted(rng, m.valid, []string{" ", "\t", "\n", "\r\n", "\x00", "\v", "\u0085", "\u00a0", "\u2028", "\u3000"})
 	}},
 	{"Unicode", 1, func(rng *rand.Rand, m *mark) string {
-		return inserted(rng, m.good, []string{"\u200b", "\ufeff", "\u0301", "\u202e", "\u00ad", "\uff34", "\u0430", "\u017f", "\u212a", "\xff", "\xc0\xb1"})
+		return inserted(rng, m.valid, []string{"\u200b", "\ufeff", "\u0301", "\u202e", "\u00ad", "\uff34", "\u0430", "\u017f", "\u212a", "\xff", "\xc0\xb1"})
 	}},
 	{"another spelling", 1, func(rng *rand.Rand, m *mark) string {
 		switch rng.IntN(6) {
 		case 0:
-			return strings.ToUpper(m.good)
+			return strings.ToUpper(m.valid)
 		case 1:
-			return strings.ToUpper(accesstoken.Prefix) + m.good[len(accesstoken.Prefix):]
+			return strings.ToUpper(accesstoken.Prefix) + m.valid[len(accesstoken.Prefix):]
 		case 2:
-			return m.good + strings.Repeat("=", 1+rng.IntN(4))
+			return m.valid + strings.Repeat("=", 1+rng.IntN(4))
 		case 3:
 			return accesstoken.Prefix + base64.StdEncoding.EncodeToString(m.body[:])
 		case 4:
-			at := rng.IntN(len(m.good))
-			return m.good[:at] + fmt.Sprintf("%%%02X", m.good[at]) + m.good[at+1:]
+			at := rng.IntN(len(m.valid))
+			return m.valid[:at] + fmt.Sprintf("%%%02X", m.valid[at]) + m.valid[at+1:]
 		}
 		return accesstoken.Prefix + fmt.Sprintf("%x", m.body[:])
 	}},
@@ -127,7 +127,7 @@ var forgeries = []*forgery{
 		}
 		var b accesstoken.Body
 		b.Open(accesstoken.Prefix + m.prefixed[len(otherPrefix):])
-		return b.Seal() // which is digested otherwise
+		return b.Seal() // has another digest than the issued token
 	}},
 	{"a JWT", 1, func(rng *rand.Rand, m *mark) string {
 		const none, signed = `{"alg":"none"}`, `{"alg":"HS256","typ":"JWT"}`
@@ -137,12 +137,12 @@ var forgeries = []*forgery{
 		case 0:
 			return encode([]byte(none)) + "." + claims + "."
 		case 1:
-			return encode([]byte(signed)) + "." + claims + "." + m.good[len(m.good)-43:]
+			return encode([]byte(signed)) + "." + claims + "." + m.valid[len(m.valid)-43:]
 		}
-		return (accesstoken.Prefix + encode([]byte(signed)) + "." + claims + "." + m.good)[:len(m.good)]
+		return (accesstoken.Prefix + encode([]byte(signed)) + "." + claims + "." + m.valid)[:len(m.valid)]
 	}},
-	{"what is stored of it", 1, func(rng *rand.Rand, m *mark) string {
-		digest := sha256.Sum256([]byte(m.good))
+	{"the stored digest", 1, func(rng *rand.Rand, m *mark) string {
+		digest := sha256.Sum256([]byte(m.valid))
 		switch rng.IntN(3) {
 		case 0:
 			return fmt.Sprintf("%x", digest)
@@ -155,8 +155,8 @@ var forgeries = []*forgery{
 	}},
 }
 
-// inserted puts one of the texts somewhere, and every second time takes out as
-// much, so that the length is right.
+// inserted inserts one of the texts into the token. In half of the cases it removes
+// as many bytes, so that the length stays the same.
 func inserted(rng *rand.Rand, token string, texts []string) string {
 	text := texts[rng.IntN(len(texts))]
 	at := rng.IntN(len(token) - len(text))
@@ -167,26 +167,27 @@ func inserted(rng *rand.Rand, token string, texts []string) string {
 		return token + text
 	case 2:
 		return token[:at] + text + token[at:]
-	case 3: // a decoder may skip it
+	case 3: // a decoder may skip the text
 		return token[:at] + text + token[at:len(token)-len(text)]
 	}
 	return token[:at] + text + token[at+len(text):]
 }
 
-// A disguise is a way to send a good access token that is none.
+// A disguise is an invalid way to send a valid access token.
 type disguise struct {
 	name  string
-	lines func(good string) []string // of the Authorization header
-	query func(good string) string   // nil for none
+	lines func(valid string) []string // the Authorization headers
+	query func(valid string) string   // the query of the URL; nil for none
 }
 
+// line returns a function for one header, in which @ stands for the token.
 func line(format string) func(string) []string {
-	return func(good string) []string { return []string{strings.ReplaceAll(format, "@", good)} }
+	return func(valid string) []string { return []string{strings.ReplaceAll(format, "@", valid)} }
 }
 
 var disguises = []*disguise{
-	{"two headers", func(good string) []string { return []string{"Bearer " + good, "Bearer " + good} }, nil},
-	{"a header of Basic and one of Bearer", func(good string) []string { return []string{"Basic YTpi", "Bearer " + good} }, nil},
+	{"two headers", func(valid string) []string { return []string{"Bearer " + valid, "Bearer " + valid} }, nil},
+	{"a header of Basic and one of Bearer", func(valid string) []string { return []string{"Basic YTpi", "Bearer " + valid} }, nil},
 	{"two tokens", line("Bearer @ @"), nil},
 	{"two, with a comma", line("Bearer @, Bearer @"), nil},
 	{"a comma behind", line("Bearer @,"), nil},
@@ -205,7 +206,7 @@ var disguises = []*disguise{
 	{"a no-break space", line("Bearer\u00a0@"), nil},
 	{"a NUL behind", line("Bearer @\x00"), nil},
 	{"a line break behind", line("Bearer @\r\n"), nil},
-	{"the query alone", func(string) []string { return nil }, func(good string) string { return "access_token=" + good }},
-	{"the query beside an empty token", line("Bearer"), func(good string) string { return "a=b&Access_Token=" + good }},
-	{"the query beside another token", line("Bearer tat_x"), func(good string) string { return "access_token=" + good }},
+	{"the query alone", func(string) []string { return nil }, func(valid string) string { return "access_token=" + valid }},
+	{"the query beside an empty token", line("Bearer"), func(valid string) string { return "a=b&Access_Token=" + valid }},
+	{"the query beside another token", line("Bearer tat_x"), func(valid string) string { return "access_token=" + valid }},
 }

@@ -1,5 +1,4 @@
-// Package forgery is the trial "forgery". It validates great numbers of invalid
-// tokens.
+// Package forgery has the trial "forgery". It validates millions of invalid tokens.
 package forgery
 
 import (
@@ -22,18 +21,18 @@ import (
 )
 
 const (
-	// headersEvery is after how many tries one goes through the guard.
+	// headersEvery is the number of tries after which one is sent in a request header.
 	headersEvery = 40
-	// goodEvery is after how many tries a good token has to pass, so that a
-	// service which refuses everything is found.
-	goodEvery = 1000
-	// renewEvery is after how many tries a user signs in again.
+	// validEvery is the number of tries after which a valid token must be accepted,
+	// so that the trial finds a service that refuses everything.
+	validEvery = 1000
+	// renewEvery is the number of tries after which a user signs in again.
 	renewEvery = 50_000
 )
 
-// Run tries what is no good token, in great numbers.
+// Run validates forgeries until [trial.Env.Over].
 func Run(tb testing.TB, e *trial.Env) {
-	defer debug.SetGCPercent(debug.SetGCPercent(400)) // there is little but garbage
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // nearly all memory is garbage
 	arenas, stop := openArenas(tb, e)
 	defer stop()
 	total := newCount()
@@ -50,11 +49,11 @@ func Run(tb testing.TB, e *trial.Env) {
 	e.Report.Add(total.section(time.Since(began)))
 }
 
-// A count is how often what was tried.
+// A count counts the tries.
 type count struct {
-	mu                      sync.Mutex
-	tries, accepted         []int64 // by forgery, then by disguise
-	headers, goods, renewed int64
+	mu                       sync.Mutex
+	tries, accepted          []int64 // by forgery, followed by the disguises
+	headers, valids, renewed int64
 }
 
 func newCount() *count {
@@ -69,13 +68,13 @@ func (c *count) add(o *count) {
 		c.tries[i] += o.tries[i]
 		c.accepted[i] += o.accepted[i]
 	}
-	c.headers, c.goods, c.renewed = c.headers+o.headers, c.goods+o.goods, c.renewed+o.renewed
+	c.headers, c.valids, c.renewed = c.headers+o.headers, c.valids+o.valids, c.renewed+o.renewed
 }
 
 func (c *count) section(took time.Duration) *report.Section {
 	s := &report.Section{
 		Title: "Forgeries",
-		About: "What is no good token, against services without and with a cache, in memory: one try of five with a cache. A kind is what a good token was changed in, or what else was sent; a good token that is sent in a wrong way has to be refused, too.",
+		About: "Invalid tokens are validated by services without and with a cache, in memory. One try of five goes to the service with a cache. The kind says how a valid token was changed, or what was sent instead. A valid token that is sent in an invalid way must be refused, too.",
 		Head:  []string{"kind", "tries", "accepted"},
 	}
 	var tries, accepted int64
@@ -83,12 +82,12 @@ func (c *count) section(took time.Duration) *report.Section {
 		if i < len(forgeries) {
 			s.Row(forgeries[i].name, c.tries[i], c.accepted[i])
 		} else {
-			s.Row("good, sent with "+disguises[i-len(forgeries)].name, c.tries[i], c.accepted[i])
+			s.Row("valid, sent with "+disguises[i-len(forgeries)].name, c.tries[i], c.accepted[i])
 		}
 		tries, accepted = tries+c.tries[i], accepted+c.accepted[i]
 	}
-	s.Note("%d tries, %d accepted, %.2f million tries a second. %d tries went through the guard. %d times in between a good token had to pass, and %d times a user signed in again.",
-		tries, accepted, float64(tries)/took.Seconds()/1e6, c.headers, c.goods, c.renewed)
+	s.Note("%d tries, %d accepted, %.2f million tries a second. %d tries were requests with a header. In between, a valid token had to be accepted %d times, and a user signed in again %d times.",
+		tries, accepted, float64(tries)/took.Seconds()/1e6, c.headers, c.valids, c.renewed)
 	return s
 }
 
@@ -98,7 +97,7 @@ type forger struct {
 	*count
 	rng     *rand.Rand
 	marks   []*mark
-	draw    []int // forgeries, each as often as its share
+	draw    []int // indexes of forgeries, each as often as its share
 	request *http.Request
 }
 
@@ -130,11 +129,11 @@ func newForger(tb testing.TB, e *trial.Env, arenas []*arena, n int) *forger {
 	return f
 }
 
-// run tries until the env is over.
+// run tries forgeries until [trial.Env.Over].
 func (f *forger) run(ctx context.Context) {
-	whole := context.WithoutCancel(ctx) // what is begun is not broken off
+	whole := context.WithoutCancel(ctx) // does not interrupt a call in progress
 	for n := 1; !f.Over() && ctx.Err() == nil; n++ {
-		for i := range goodEvery {
+		for i := range validEvery {
 			m := f.marks[f.rng.IntN(len(f.marks))]
 			switch {
 			case i%headersEvery != 0:
@@ -145,10 +144,10 @@ func (f *forger) run(ctx context.Context) {
 				f.tryDisguise(m)
 			}
 		}
-		f.Env.Operations.Add(goodEvery)
+		f.Env.Operations.Add(validEvery)
 		m := f.marks[f.rng.IntN(len(f.marks))]
-		f.tryGood(whole, m)
-		if n%(renewEvery/goodEvery) == 0 {
+		f.tryValid(whole, m)
+		if n%(renewEvery/validEvery) == 0 {
 			if err := m.renew(whole); err != nil {
 				f.Violate("forgery: %s cannot sign in again: %v", m.user, err)
 			}
@@ -157,11 +156,11 @@ func (f *forger) run(ctx context.Context) {
 	}
 }
 
-// try validates a forgery.
+// try validates a forgery, which must return [tokenauth.ErrInvalidToken].
 func (f *forger) try(ctx context.Context, m *mark) {
 	kind := f.draw[f.rng.IntN(len(f.draw))]
 	text := forgeries[kind].make(f.rng, m)
-	if text == m.good {
+	if text == m.valid {
 		return
 	}
 	f.tries[kind]++
@@ -171,23 +170,24 @@ func (f *forger) try(ctx context.Context, m *mark) {
 	}
 }
 
-// judge looks at what was not refused in the usual way.
+// judge records a violation if a forgery was accepted, or refused with an error that
+// is not [tokenauth.ErrInvalidToken].
 func (f *forger) judge(kind int, name string, m *mark, err error) {
 	switch {
 	case err == nil:
 		if f.accepted[kind]++; f.accepted[kind] <= 3 {
-			f.Violate("forgery: %s, with seed %d: %q passed, made of a token of %s", m.name, f.Seed, name, m.user)
+			f.Violate("forgery: %s, with seed %d: a token of kind %q was accepted, made from a token of %s", m.name, f.Seed, name, m.user)
 		}
 	case !errors.Is(err, tokenauth.ErrInvalidToken):
-		f.Violate("forgery: %s: %q came to %v, made of a token of %s", m.name, name, err, m.user)
+		f.Violate("forgery: %s: a token of kind %q returned the error %v, made from a token of %s", m.name, name, err, m.user)
 	}
 }
 
-// tryHeader sends a forgery to the guard.
+// tryHeader sends a forgery in the Authorization header.
 func (f *forger) tryHeader(m *mark) {
 	kind := f.draw[f.rng.IntN(len(f.draw))]
 	text := forgeries[kind].make(f.rng, m)
-	if strings.Trim(text, " ") == m.good { // spaces are the header's
+	if strings.Trim(text, " ") == m.valid { // spaces around the token are allowed
 		return
 	}
 	f.tries[kind]++
@@ -198,38 +198,38 @@ func (f *forger) tryHeader(m *mark) {
 	}
 }
 
-// tryDisguise sends a good token in a way that is not good.
+// tryDisguise sends a valid token in an invalid way.
 func (f *forger) tryDisguise(m *mark) {
 	i := f.rng.IntN(len(disguises))
 	d, kind := disguises[i], len(forgeries)+i
 	query := ""
 	if d.query != nil {
-		query = d.query(m.good)
+		query = d.query(m.valid)
 	}
 	f.tries[kind]++
 	f.headers++
-	if _, refusal := f.send(m, d.lines(m.good), query); refusal == nil {
+	if _, refusal := f.send(m, d.lines(m.valid), query); refusal == nil {
 		f.judge(kind, d.name, m, nil)
 	}
 }
 
-// tryGood validates a good token, in both ways.
-func (f *forger) tryGood(ctx context.Context, m *mark) {
-	f.goods++
-	if t, err := m.Validator.Validate(ctx, m.good); err != nil || t.Principal.UserID != m.user {
-		f.Violate("forgery: %s: the good token of %s came to %q and %v", m.name, m.user, t.Principal.UserID, err)
+// tryValid validates a valid token, directly and in a header.
+func (f *forger) tryValid(ctx context.Context, m *mark) {
+	f.valids++
+	if t, err := m.Validator.Validate(ctx, m.valid); err != nil || t.Principal.UserID != m.user {
+		f.Violate("forgery: %s: the valid token of %s returned the user %q and the error %v", m.name, m.user, t.Principal.UserID, err)
 	}
-	r, refusal := f.send(m, []string{f.scheme() + m.good}, "")
+	r, refusal := f.send(m, []string{f.scheme() + m.valid}, "")
 	if refusal != nil {
-		f.Violate("forgery: %s: the good token of %s came to %v at the guard", m.name, m.user, refusal)
+		f.Violate("forgery: %s: the valid token of %s in a header was refused: %v", m.name, m.user, refusal)
 		return
 	}
 	if t, _ := tokenauth.FromContext(r.Context()); t.Principal.UserID != m.user {
-		f.Violate("forgery: %s: the good token of %s is %q's at the guard", m.name, m.user, t.Principal.UserID)
+		f.Violate("forgery: %s: the valid token of %s in a header returned the user %q", m.name, m.user, t.Principal.UserID)
 	}
 }
 
-// scheme is the scheme in a way that is all right, with spaces behind.
+// scheme returns a valid spelling of the scheme, with spaces after it.
 func (f *forger) scheme() string {
 	return [...]string{"Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer  ", "Bearer      "}[f.rng.IntN(6)]
 }

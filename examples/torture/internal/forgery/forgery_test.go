@@ -10,7 +10,6 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Each plant has to be found.
 func TestForgeryFindsEachPlant(t *testing.T) {
 	t.Parallel()
 	for _, p := range Plants {
@@ -19,13 +18,12 @@ func TestForgeryFindsEachPlant(t *testing.T) {
 			e := trialtest.Env(t, trialtest.Open(t, "memory:"), p, time.Minute)
 			Run(t, e)
 			if len(e.Broken()) == 0 {
-				t.Error("was not found")
+				t.Error("the plant was not found")
 			}
 		})
 	}
 }
 
-// A run has to try every kind, and good tokens between.
 func TestForgerTriesEveryKind(t *testing.T) {
 	t.Parallel()
 	e := trialtest.Env(t, nil, nil, 2*time.Second)
@@ -36,20 +34,20 @@ func TestForgerTriesEveryKind(t *testing.T) {
 	for _, broken := range e.Broken() {
 		t.Error(broken)
 	}
-	if f.goods == 0 {
-		t.Fatal("no good token was tried")
+	if f.valids == 0 {
+		t.Fatal("no valid token was validated")
 	}
 	if e.Operations.Load() < 50_000 {
-		t.Skip("there was too little time to try every kind")
+		t.Skip("the machine was too slow to try every kind")
 	}
 	for i, n := range f.tries {
 		if n == 0 {
-			t.Errorf("kind %d was never tried", i)
+			t.Errorf("the forgery or disguise %d was never tried", i)
 		}
 	}
 }
 
-// What is forged has to get as far as it can, or it proves little.
+// Forgeries that fail the check of the format would prove little.
 func TestForgeriesReachTheStorage(t *testing.T) {
 	t.Parallel()
 	e := trialtest.Env(t, nil, nil, time.Minute)
@@ -61,20 +59,20 @@ func TestForgeriesReachTheStorage(t *testing.T) {
 		for range 100 {
 			text := kind.make(rng, m)
 			var b accesstoken.Body
-			if !b.Decode(text) || b.Seal() != text || text == m.good {
-				t.Fatalf("%s: not a token with a right checksum, or a good one", kind.name)
+			if !b.Decode(text) || b.Seal() != text || text == m.valid {
+				t.Fatalf("%s: got %q, want an invalid token with a right checksum", kind.name, text)
 			}
 		}
 	}
 	for name, text := range map[string]string{"replaced": m.replaced, "of another service": m.foreign} {
 		if accesstoken.StoredAs(text).Slot != tokenauth.SlotOf(m.user, "") {
-			t.Errorf("%s: not of the user's slot", name)
+			t.Errorf("%s: the token is not of the user's slot", name)
 		}
 	}
 	if _, err := m.auth.Validate(t.Context(), m.expired); err != tokenauth.ErrExpiredToken {
-		t.Errorf("expired: %v", err)
+		t.Errorf("the expired token returned %v, want ErrExpiredToken", err)
 	}
 	if _, err := m.auth.Validate(t.Context(), m.replaced); err != tokenauth.ErrReplacedToken {
-		t.Errorf("replaced: %v", err)
+		t.Errorf("the replaced token returned %v, want ErrReplacedToken", err)
 	}
 }

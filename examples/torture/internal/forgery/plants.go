@@ -11,34 +11,34 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants are the bugs that the trial must find. It finds a comparison of two bytes
-// after some ten thousand tries. It would not find one of eight.
+// Plants lists the bugs that the trial "forgery" must find. It finds a comparison of
+// only two bytes after some ten thousand tries. It would not find one of eight bytes.
 var Plants = []*plant.Plant{
 	{
 		Name: "short-digest", Trials: []string{"forgery"},
-		About:     "of the digests no more than two bytes are compared",
+		About:     "only the first two bytes of the digests are compared",
 		Validator: func(_ *tokenauth.Service, s tokenauth.Storage) plant.Validator { return shortDigest{s} },
 	},
 	{
 		Name: "lenient-spelling", Trials: []string{"forgery"},
-		About:     "white space and padding around a token are taken away before it is looked at",
+		About:     "white space and padding around a token are removed before it is validated",
 		Validator: func(auth *tokenauth.Service, _ tokenauth.Storage) plant.Validator { return lenientSpelling{auth} },
 	},
 	{
 		Name: "kept-replaced", Trials: []string{"forgery"},
-		About:     "what a token replaced stays good beside it, as with a table that is never cleared",
+		About:     "a replaced token stays valid, as with a table whose old rows are never deleted",
 		Validator: func(auth *tokenauth.Service, _ tokenauth.Storage) plant.Validator { return keptReplaced{auth} },
 	},
 	{
 		Name: "kept-revoked", Trials: []string{"forgery"},
-		About: "a revocation is reported as done, and does nothing",
+		About: "a revocation is reported as done but does nothing",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return plant.With(s, keptRevoked{s})
 		},
 	},
 	{
 		Name: "nothing-good", Trials: []string{"forgery"},
-		About: "every slot is reported as empty, so that nothing forged passes, and nothing else",
+		About: "every slot is reported as empty: all tokens are refused, forged or not",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return plant.With(s, nothingGood{s})
 		},

@@ -1,5 +1,5 @@
 // Package hangup has the trial "hangups". Clients send requests and close their
-// connections at once, at any instant of the calls that the service makes for them.
+// connections early, at random instants of the calls that the service makes for them.
 package hangup
 
 import (
@@ -31,43 +31,44 @@ import (
 
 const (
 	poolSize = 10
-	// attack is how long clients hang up in a history.
+	// attack is how long clients send requests and hang up in each history.
 	attack = 1500 * time.Millisecond
-	// pause is between two of them.
+	// pause is the time between two such requests.
 	pause = 4 * time.Millisecond
-	// patience is how long the service has to settle what they left.
+	// patience is the maximum time until no attempt is pending any more.
 	patience = 10 * time.Second
 )
 
-// Fits reports whether the storage is in a SQL database with a server.
+// Fits reports whether the storage is an SQL database with one server.
 func Fits(b *store.Backend) bool { return b.SQL() && b.Name != "sqlite" && b.Name != "mariadb-galera" }
 
-// Run makes histories until the env is over.
+// Run makes histories until [trial.Env.Over].
 func Run(tb testing.TB, e *trial.Env) {
 	s := newService(tb, e)
 	before := e.Histories.Load()
 	for n := uint64(0); !e.Over() && tb.Context().Err() == nil; n++ {
 		for _, violation := range s.history(tb, n) {
-			e.Violate("hangups history %d of %s: %s", n, e.Backend.Name, violation)
+			e.Violate("hangups history %d on %s: %s", n, e.Backend.Name, violation)
 		}
 		e.Histories.Add(1)
 	}
 	section := &report.Section{
 		Title: "Clients that hang up",
-		About: fmt.Sprintf("Some 250 requests a second for a token or a revocation, from sockets that close within 2 ms, against a pool of %d connections. Other requests with a token are answered 200, the server sees no new connection, and no attempt stays pending.", poolSize),
-		Head:  []string{"requests", "how many"},
+		About: fmt.Sprintf("Clients send some 250 requests a second for a token or a revocation, and close their sockets within 2 ms, against a pool of %d connections. Other requests with a valid token must be answered with 200, the database server must see no new connection, and no attempt may stay pending.", poolSize),
+		Head:  []string{"requests", "number"},
 	}
-	section.Row("that hung up", s.hungUp.Load())
-	section.Row("with a token, meanwhile", s.validated.Load())
+	section.Row("of clients that hung up", s.hungUp.Load())
+	section.Row("of other clients, with a valid token", s.validated.Load())
 	section.Note("%d histories on %s.", e.Histories.Load()-before, e.Backend.Name)
 	e.Report.Add(section)
 }
 
-// A service is a Token API on a small pool, with its users beside the tokens.
+// A service is a Token API with a small pool of connections, and its users in the
+// database of the tokens.
 type service struct {
 	*trial.Env
 	pool              *sql.DB
-	identity          string // reads what the server calls a connection
+	identity          string // the query for the server's ID of a connection
 	auth              *tokenauth.Service
 	server            *httptest.Server
 	accessToken       string
@@ -115,7 +116,7 @@ func newService(tb testing.TB, e *trial.Env) *service {
 	return s
 }
 
-// history has clients hang up, and returns what others noticed of it.
+// history lets clients hang up, and returns the violations.
 func (s *service) history(tb testing.TB, n uint64) (violations []string) {
 	random := mathrand.New(mathrand.NewPCG(s.Seed, 4<<32+n))
 	connections := s.identities(tb)
@@ -145,18 +146,18 @@ func (s *service) history(tb testing.TB, n uint64) (violations []string) {
 	working.Wait()
 	for until := time.Now().Add(patience); s.pending(tb) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(until) {
-			violation("%d counters are pending %v after the last client left", s.pending(tb), patience)
+			violation("%d counters still have pending attempts %v after the last client left", s.pending(tb), patience)
 			break
 		}
 	}
 	if after := s.identities(tb); !slices.Equal(after, connections) {
-		violation("the server had the connections %v, and has %v", connections, after)
+		violation("the database server had the connections %v before and has %v now", connections, after)
 	}
 	return violations
 }
 
-// identities returns what the server calls the connections of the pool. Whoever
-// breaks one has the pool open another, which is called otherwise.
+// identities returns the server's IDs of the pool's connections. If a connection
+// breaks, the pool opens another one, which has a new ID.
 func (s *service) identities(tb testing.TB) (ids []int64) {
 	tb.Helper()
 	var held []*sql.Conn
@@ -181,6 +182,7 @@ func (s *service) identities(tb testing.TB) (ids []int64) {
 	return ids
 }
 
+// pending returns the number of counters with pending attempts.
 func (s *service) pending(tb testing.TB) (n int) {
 	tb.Helper()
 	if err := s.pool.QueryRowContext(tb.Context(), "SELECT count(*) FROM torture_counters WHERE pending > 0").Scan(&n); err != nil {
@@ -189,9 +191,9 @@ func (s *service) pending(tb testing.TB) (n int) {
 	return n
 }
 
-// request returns the text of a request for which the service makes calls.
+// request returns a random HTTP/1.1 request for which the service calls the database.
 func (s *service) request(random *mathrand.Rand) string {
-	path, form := "/Token", url.Values{"grant_type": {"password"}, "username": {fmt.Sprint("nobody", random.Uint32())}, "password": {"x"}}
+	path, form := "/Token", url.Values{"grant_type": {"password"}, "username": {fmt.Sprint("unknown", random.Uint32())}, "password": {"x"}}
 	switch random.IntN(4) {
 	case 0:
 		form.Set("username", "victim")
@@ -210,11 +212,11 @@ func (s *service) request(random *mathrand.Rand) string {
 		path, random.IntN(256), random.IntN(256), random.IntN(256), len(body), body)
 }
 
-// hangUp sends the request and closes the connection after a moment.
+// hangUp sends the request and closes the connection after stays.
 func (s *service) hangUp(request string, stays time.Duration) {
 	conn, err := net.Dial("tcp", s.server.Listener.Addr().String())
 	if err != nil {
-		return // the machine has no port left
+		return // all ports of the machine are in use
 	}
 	defer conn.Close()
 	if tcp, ok := conn.(*net.TCPConn); ok {
@@ -227,6 +229,7 @@ func (s *service) hangUp(request string, stays time.Duration) {
 	}
 }
 
+// me sends a request with the valid token.
 func (s *service) me(ctx context.Context) (int, error) {
 	r, err := http.NewRequestWithContext(ctx, "GET", s.server.URL+"/me", nil)
 	if err != nil {

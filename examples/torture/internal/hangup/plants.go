@@ -8,11 +8,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// Plants are the bugs that the trial must find.
+// Plants lists the bugs that the trial "hangups" must find.
 var Plants = []*plant.Plant{
 	{
 		Name: "interrupted-calls", Trials: []string{"hangups"},
-		About: "calls of the storage end when the client leaves: the driver closes their connections (on PostgreSQL and MariaDB)",
+		About: "a client that leaves interrupts storage calls: the driver closes their connections (on PostgreSQL and MariaDB)",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &interrupted{s, s.(throttle.Storage)}
 		},
@@ -21,18 +21,19 @@ var Plants = []*plant.Plant{
 
 type clientKey struct{}
 
-// withClient returns the context with itself as a value, which tells when the client
-// leaves.
+// withClient returns the context with itself as a value. The value's end shows that
+// the client has left, although [tokenauth.Service] detaches its calls from the request.
 func withClient(ctx context.Context) context.Context {
 	return context.WithValue(ctx, clientKey{}, ctx)
 }
 
-// An interrupted storage has its calls end when the client leaves.
+// An interrupted is a [tokenauth.Storage] whose calls end when the client leaves.
 type interrupted struct {
 	tokenauth.Storage
 	counters throttle.Storage
 }
 
+// until returns a context that also ends when the client leaves.
 func until(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	if client, ok := ctx.Value(clientKey{}).(context.Context); ok {

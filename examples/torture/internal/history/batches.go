@@ -13,10 +13,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Batches runs the trial of services without a cache that find tokens in batches.
-// Many histories at a time are made on the same replicas, so that look-ups wait for
-// each other. Each history must be linearizable. Every other generation of replicas
-// has faults. The trial fails if no batch formed.
+// Batches runs the trial "batches". Services without a cache look tokens up in
+// batches. Many concurrent histories use the same replicas, so that look-ups wait and
+// share statements. Each history must be linearizable. Every other generation of
+// replicas has faults. The trial fails if no statement had two slots or more.
 func Batches(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	var sizes batchSizes
@@ -25,7 +25,7 @@ func Batches(tb testing.TB, e *trial.Env) {
 	for range trial.Replicas {
 		s := batchFinder(e.Backend.Connect(tb), e.Backend.Name)
 		if s == nil {
-			tb.Errorf("%s is no BatchFinder", e.Backend.Name)
+			tb.Errorf("batches: the storage %s is not a BatchFinder", e.Backend.Name)
 			return
 		}
 		handles = append(handles, s)
@@ -38,34 +38,34 @@ func Batches(tb testing.TB, e *trial.Env) {
 			rate = 0.02
 		}
 		s := newSetting(e, &o, rate)
-		s.answers = true // a Service refuses to answer with another slot's token
+		s.answers = true // a Service returns an error if it gets another slot's token
 		for i := range trial.Replicas {
 			faulty := &batchedChaos{newChaos(handles[i], rate, rng.Uint64()), handles[i].(tokenauth.BatchFinder)}
-			storage := e.Planted(faulty, rng.Uint64()) // which sees the faults, too
+			storage := e.Planted(faulty, rng.Uint64()) // the plant is outside, and so sees the faults
 			s.add(tb, &measured{storage, storage.(tokenauth.BatchFinder), &sizes}, nil)
 		}
 		each(atOnce, func(worker int) {
 			for i := uint64(worker); i < perGeneration; i += atOnce {
 				n := generation*perGeneration + i
-				if n >= atOnce && e.Over() { // each worker makes a history, however short the time
+				if n >= atOnce && e.Over() { // each worker makes at least one history
 					return
 				}
 				p := drawPlan(rand.New(rand.NewPCG(e.Seed, n)), fmt.Sprintf("batches %d %d", e.Seed, n), 0)
-				p.recent = true // of which several callers have one at the same moment
+				p.recent = true // so that several callers look the same token up at once
 				s.judge(tb, "batches", n, p, 0)
 			}
 		})
 	}
-	section := o.section(e, "Histories in batches", "Services find tokens in batches, without a cache, and make many histories at a time. Each is linearizable, or a violation.", halfFaulty, before)
+	section := o.section(e, "Histories in batches", "Services without a cache look tokens up in batches, for many concurrent histories. Each history must be linearizable.", halfFaulty, before)
 	section.Note("%s", &sizes)
 	e.Report.Add(section)
 	if sizes.batches.Load() == 0 && tb.Context().Err() == nil {
-		tb.Errorf("the trial did not test anything: of %d calls of FindBatch none had two slots or more", sizes.calls.Load())
+		tb.Errorf("batches: the trial tested nothing: none of %d calls of FindBatch had two slots or more", sizes.calls.Load())
 	}
 }
 
-// batchFinder returns the storage if it can find many tokens at once, and memory,
-// which has no use for that, with the ability. Otherwise it returns nil.
+// batchFinder returns the storage if it is a [tokenauth.BatchFinder]. It adds a
+// FindBatch to the memory storage. Otherwise it returns nil.
 func batchFinder(s tokenauth.Storage, name string) tokenauth.Storage {
 	if _, ok := s.(tokenauth.BatchFinder); ok {
 		return s
@@ -76,11 +76,11 @@ func batchFinder(s tokenauth.Storage, name string) tokenauth.Storage {
 	return nil
 }
 
-// A findsEach is a BatchFinder that calls Find for each slot, and takes about as
-// long as a server.
+// A findsEach is a [tokenauth.BatchFinder] that calls Find for each slot. It takes
+// about as long as a database server.
 type findsEach struct{ tokenauth.Storage }
 
-// FindBatch implements tokenauth.BatchFinder.
+// FindBatch implements [tokenauth.BatchFinder].
 func (f *findsEach) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	time.Sleep(rand.N(plant.Moment / 2))
 	found := make([]tokenauth.Found, len(slots))
@@ -91,15 +91,16 @@ func (f *findsEach) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]to
 	return found, nil
 }
 
-// batchSizes counts the calls of FindBatch by their slots.
+// batchSizes counts the calls of [tokenauth.BatchFinder.FindBatch] and their slots.
+// Batches is the number of calls with two slots or more.
 type batchSizes struct{ calls, batches, slots, largest atomic.Int64 }
 
 func (b *batchSizes) String() string {
-	return fmt.Sprintf("Of %d calls of FindBatch %d had two slots or more, and all of them had %d slots; the largest had %d.",
+	return fmt.Sprintf("Of %d calls of FindBatch, %d had two slots or more. All calls together had %d slots, and the largest call had %d.",
 		b.calls.Load(), b.batches.Load(), b.slots.Load(), b.largest.Load())
 }
 
-// A measured is a storage whose calls of FindBatch are counted.
+// A measured is a [tokenauth.BatchFinder] that counts its calls.
 type measured struct {
 	tokenauth.Storage
 	finder tokenauth.BatchFinder

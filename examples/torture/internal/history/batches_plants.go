@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// BatchPlants are the bugs that the trial "batches" must find.
+// BatchPlants lists the bugs that the trial "batches" must find. See [Batches].
 var BatchPlants = []*plant.Plant{
 	{
 		Name: "joined-statement", Trials: []string{"batches"},
@@ -21,28 +21,28 @@ var BatchPlants = []*plant.Plant{
 	},
 	{
 		Name: "shifted-answers", Trials: []string{"batches"},
-		About: "the answers of a batch go to the next caller",
+		About: "each caller of a batch gets the answer of another",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &spoiled{s, s.(tokenauth.BatchFinder), shiftAnswers}
 		},
 	},
 	{
 		Name: "relabelled-answers", Trials: []string{"batches"},
-		About: "the answers of a batch go to the next caller, and say that they are of the slot that was asked for",
+		About: "each caller of a batch gets the answer of another, changed to name the caller's slot",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &spoiled{s, s.(tokenauth.BatchFinder), relabelAnswers}
 		},
 	},
 	{
 		Name: "one-row", Trials: []string{"batches"},
-		About: "all rows of a batch are read into the same memory: each token has the user of the last",
+		About: "all rows of a batch are read into the same memory: each token has the user of the last row",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &spoiled{s, s.(tokenauth.BatchFinder), lastUser}
 		},
 	},
 	{
 		Name: "error-for-the-first", Trials: []string{"batches"},
-		About: "of a statement that failed the first caller gets the error, and the others that their slots are empty",
+		About: "if a statement fails, the first caller gets the error, and the others get empty slots",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &errorForFirst{s, s.(tokenauth.BatchFinder)}
 		},
@@ -53,10 +53,10 @@ type joinedStatement struct {
 	tokenauth.Storage
 	finder tokenauth.BatchFinder
 	mu     sync.Mutex
-	calls  map[tokenauth.Slot]*lookup // that were sent
+	calls  map[tokenauth.Slot]*lookup // look-ups that were sent
 }
 
-// A lookup is that of a slot. Done is closed when found is there.
+// A lookup is a look-up of one slot. Done is closed when found is set.
 type lookup struct {
 	done  chan struct{}
 	found tokenauth.Found
@@ -77,7 +77,7 @@ func (j *joinedStatement) FindBatch(ctx context.Context, slots []tokenauth.Slot)
 	j.mu.Unlock()
 	if len(rest) > 0 {
 		found, err := j.finder.FindBatch(ctx, rest)
-		time.Sleep(plant.Moment) // the answer is on its way
+		time.Sleep(plant.Moment) // the time until the answer arrives
 		j.mu.Lock()
 		for n, i := range sent {
 			if err != nil {
@@ -101,7 +101,7 @@ func (j *joinedStatement) FindBatch(ctx context.Context, slots []tokenauth.Slot)
 	return found, nil
 }
 
-// A spoiled is a storage whose good results are spoiled.
+// A spoiled is a [tokenauth.BatchFinder] that spoils its results.
 type spoiled struct {
 	tokenauth.Storage
 	finder tokenauth.BatchFinder

@@ -14,17 +14,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A full storage stores no token, so that there is nothing to look up.
+// A full is a storage that stores no token, so that no trial can look one up.
 type full struct{ tokenauth.Storage }
 
-func (full) Replace(context.Context, tokenauth.Token) error { return errors.New("full") }
+func (full) Replace(context.Context, tokenauth.Token) error { return errors.New("the storage is full") }
 
-// A trial of batches in which none formed is no proof, and says so.
+// The trial must fail if it tested no batch.
 func TestBatchesMustForm(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, storage, says string }{
-		{"no look-up", "memory", "did not test anything"},
-		{"no BatchFinder", "sqlite", "is no BatchFinder"},
+		{"no look-up", "memory", "tested nothing"},
+		{"no BatchFinder", "sqlite", "is not a BatchFinder"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -32,7 +32,7 @@ func TestBatchesMustForm(t *testing.T) {
 			e := trialtest.Env(t, b, nil, 100*time.Millisecond)
 			err := throwaway.Outside(t.Context(), func(tb testing.TB) { Batches(tb, e) })
 			if err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("the trial returned %v, want an error that says %q", err, test.says)
+				t.Errorf("the trial returned %v, want an error with %q", err, test.says)
 			}
 		})
 	}

@@ -17,15 +17,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// recoveryBound is how soon after a fault of the feed each cache must serve again.
-// Run tries once a second at least; the rest is for a busy machine.
+// recoveryBound is the maximum time from a fault of the feed until each cache serves
+// again. [tokenauth.Service.Run] tries at least once a second; the rest is for a busy
+// machine.
 const recoveryBound = 5 * time.Second
 
-// strikeBound is how long a fault, its end and the recovery may take. Whatever
-// takes longer hangs.
+// strikeBound is the maximum time of a fault, its end and the recovery together. If
+// they take longer, something hangs.
 const strikeBound = 30 * time.Second
 
-// A breaker breaks the way of changes and mends it.
+// A breaker injects each [inject.Fault] of the feeds, the path on which changes reach
+// the caches.
 type breaker struct {
 	*trial.Env
 	faults   []*inject.Fault
@@ -35,12 +37,12 @@ type breaker struct {
 	strikes []*strike
 }
 
-// A strike is one fault that was there. Times are those of this process.
+// A strike is one injected fault. Its times are of this process's clock.
 type strike struct {
 	fault        *inject.Fault
-	began, ended time.Time     // ended is zero while it is there
-	stopped      bool          // whether a cache did not serve
-	recovery     time.Duration // until all caches served again
+	began, ended time.Time     // ended is zero while the fault lasts
+	stopped      bool          // whether the fault stopped a cache
+	recovery     time.Duration // from the fault's end until all caches served
 }
 
 func newBreaker(e *trial.Env, faults []*inject.Fault, replicas []*tokenauth.Service) *breaker {
@@ -48,19 +50,19 @@ func newBreaker(e *trial.Env, faults []*inject.Fault, replicas []*tokenauth.Serv
 	return &breaker{Env: e, faults: chosen, replicas: replicas}
 }
 
-// run has one fault after another, each once in any order, then each once again,
-// until the trial is over. It has one at least.
+// run injects one fault after the other until the trial is over, and at least one. It
+// injects each fault once in a random order, then each once more in another order.
 func (b *breaker) run(tb testing.TB, rng *rand.Rand) {
 	for len(b.faults) > 0 {
 		for _, i := range rng.Perm(len(b.faults)) {
-			// In between the caches fill.
+			// The caches fill between two faults.
 			inject.Wait(tb.Context(), rand.N(feedLease))
 			if b.Over() && len(b.strikes) > 0 || tb.Context().Err() != nil {
 				return
 			}
 			if err := b.strike(tb.Context(), rng, b.faults[i]); err != nil {
 				if tb.Context().Err() == nil {
-					tb.Errorf("%s: %v", b.faults[i].Name, err)
+					tb.Errorf("feeds: injecting %q: %v", b.faults[i].Name, err)
 				}
 				return
 			}
@@ -68,11 +70,11 @@ func (b *breaker) run(tb testing.TB, rng *rand.Rand) {
 	}
 }
 
-// longestFault leaves a token that ends meanwhile time to be accepted for too long.
+// longestFault is the maximum time of a fault. It is several leases, so that a token
+// that ends during the fault could be accepted for too long.
 const longestFault = 5 * feedLease
 
-// duration draws for how long a fault is there. Some are over between two
-// heartbeats.
+// duration draws how long a fault lasts. Some faults fit between two heartbeats.
 func duration(rng *rand.Rand) time.Duration {
 	if rng.IntN(2) == 0 {
 		return time.Duration(rng.Int64N(int64(feedLease) / 4))
@@ -80,8 +82,8 @@ func duration(rng *rand.Rand) time.Duration {
 	return feedLease + time.Duration(rng.Int64N(int64(longestFault-feedLease)))
 }
 
-// strike makes the fault, ends it, and waits until the caches serve. Its error is
-// that the fault could not begin or end.
+// strike injects the fault, ends it, and waits until the caches serve. It returns an
+// error if the fault could not begin or end.
 func (b *breaker) strike(ctx context.Context, rng *rand.Rand, f *inject.Fault) error {
 	ctx, cancel := context.WithTimeout(ctx, strikeBound)
 	var following sync.WaitGroup
@@ -113,7 +115,7 @@ func (b *breaker) strike(ctx context.Context, rng *rand.Rand, f *inject.Fault) e
 		}
 	}
 	if err := heal(); err != nil {
-		return fmt.Errorf("its end: %w", err)
+		return fmt.Errorf("ending it: %w", err)
 	}
 	ended := time.Now()
 	b.mu.Lock()
@@ -138,7 +140,7 @@ func (b *breaker) strike(ctx context.Context, rng *rand.Rand, f *inject.Fault) e
 	return nil
 }
 
-// serves reports whether the replica validates from its cache.
+// serves reports whether the replica answers a validation from its cache.
 func (b *breaker) serves(ctx context.Context, replica int, auth *tokenauth.Service) bool {
 	before := auth.CacheStats()
 	if !before.FeedAlive {
@@ -154,8 +156,8 @@ func (b *breaker) serves(ctx context.Context, replica int, auth *tokenauth.Servi
 	return err == nil && auth.CacheStats().Hits > before.Hits
 }
 
-// during returns the names of the faults that were there since that moment, or
-// ended less than a lease before.
+// during returns the names of the faults that lasted at or after the moment, or ended
+// less than a lease before it.
 func (b *breaker) during(since time.Time) (names []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -167,11 +169,11 @@ func (b *breaker) during(since time.Time) (names []string) {
 	return names
 }
 
-// section is the part of the report about the faults.
+// section returns the section of the report about the faults.
 func (b *breaker) section() *report.Section {
 	s := &report.Section{
 		Title: "Faults of the feed", Head: []string{"fault", "times", "stopped a cache", "served again after, at most"},
-		About: fmt.Sprintf("Each lasted up to %v. After it, all caches have to serve within %v.", longestFault, recoveryBound),
+		About: fmt.Sprintf("Each fault lasted up to %v. Within %v after it, all caches had to serve again.", longestFault, recoveryBound),
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -193,6 +195,6 @@ func (b *breaker) section() *report.Section {
 		c := auth.CacheStats()
 		hits, asked = hits+c.Hits, asked+c.Hits+c.Misses+c.Bypasses
 	}
-	s.Note("Of %d validations the caches answered %d.", asked, hits)
+	s.Note("Of %d validations, the caches answered %d.", asked, hits)
 	return s
 }

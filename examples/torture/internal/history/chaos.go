@@ -10,15 +10,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// errChaos is what a call is told that chaos befell.
-var errChaos = errors.New("torture: a fault")
+// errChaos is the error of a call that a chaos makes fail.
+var errChaos = errors.New("torture: injected fault")
 
-// A chaos is a storage in which calls fail at random: before anything was done,
-// after all was done, or by hanging until their context ends, done or not. What
-// it reports is never wrong.
+// A chaos is a [tokenauth.Storage] whose calls fail at random. A failing call
+// returns an error or hangs until its context ends, and it may have been done or
+// not. A call that succeeds returns the right result.
 type chaos struct {
 	tokenauth.Storage
-	rate float64 // of calls that fail
+	rate float64 // part of the calls that fail, 0 to 1
 
 	mu  sync.Mutex
 	rng *rand.Rand
@@ -28,7 +28,7 @@ func newChaos(s tokenauth.Storage, rate float64, seed uint64) *chaos {
 	return &chaos{Storage: s, rate: rate, rng: rand.New(rand.NewPCG(seed, 1))}
 }
 
-// befall does the call, or does not, and returns what the caller hears.
+// befall makes the call or, at random, makes it fail.
 func (c *chaos) befall(ctx context.Context, call func() error) error {
 	c.mu.Lock()
 	struck, how := c.rng.Float64() < c.rate, c.rng.IntN(5)
@@ -37,18 +37,18 @@ func (c *chaos) befall(ctx context.Context, call func() error) error {
 		return call()
 	}
 	switch how {
-	case 0: // before
+	case 0: // fail without the call
 		return errChaos
-	case 1: // after
+	case 1: // fail after the call
 		return errors.Join(call(), errChaos)
-	case 2: // it hangs, undone
+	case 2: // hang without the call
 		<-ctx.Done()
 		return ctx.Err()
-	case 3: // done, and the answer hangs
+	case 3: // hang after the call
 		call()
 		<-ctx.Done()
 		return ctx.Err()
-	default: // slow
+	default: // be slow
 		time.Sleep(time.Millisecond)
 		return call()
 	}
@@ -77,13 +77,13 @@ func (c *chaos) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return c.befall(ctx, func() error { return c.Storage.RevokeUser(ctx, u) })
 }
 
-// batchedChaos is chaos that finds many tokens at once.
+// A batchedChaos is a chaos that is a [tokenauth.BatchFinder].
 type batchedChaos struct {
 	*chaos
 	finder tokenauth.BatchFinder
 }
 
-// FindBatch implements tokenauth.BatchFinder.
+// FindBatch implements [tokenauth.BatchFinder].
 func (c *batchedChaos) FindBatch(ctx context.Context, slots []tokenauth.Slot) (found []tokenauth.Found, err error) {
 	trouble := c.befall(ctx, func() error {
 		found, err = c.finder.FindBatch(ctx, slots)
@@ -95,15 +95,15 @@ func (c *batchedChaos) FindBatch(ctx context.Context, slots []tokenauth.Slot) (f
 	return found, err
 }
 
-// watchedChaos is chaos whose feed also fails: it ends, or it is half dead and
-// swallows whatever comes, heartbeats too, and ends only then.
+// A watchedChaos is a chaos whose feed fails, too. The feed ends at once, or first
+// loses all changes and heartbeats for a while.
 type watchedChaos struct {
 	*chaos
 	watcher tokenauth.Watcher
-	silence time.Duration // how long it is half dead
+	silence time.Duration // how long a feed loses everything before it ends
 }
 
-// Watch implements tokenauth.Watcher.
+// Watch implements [tokenauth.Watcher].
 func (c *watchedChaos) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if c.rate == 0 {
 		return c.watcher.Watch(ctx, beat, feed)
@@ -125,7 +125,8 @@ func (c *watchedChaos) Watch(ctx context.Context, beat time.Duration, feed token
 	return c.watcher.Watch(ctx, beat, f)
 }
 
-// A fragileFeed passes on what it hears until it is told to swallow it.
+// A fragileFeed is a [tokenauth.Invalidator] that passes everything on until swallow is
+// called. Then it drops everything.
 type fragileFeed struct {
 	tokenauth.Invalidator
 	mu   sync.RWMutex

@@ -10,19 +10,19 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/op"
 )
 
-// A verdict is what became of checking a history.
+// A verdict is the result of checking a history.
 type verdict struct {
-	broken    []string                     // promises
+	broken    []string                     // violations
 	undecided bool                         // the checker ran out of time
 	info      *porcupine.LinearizationInfo // of a history that is not linearizable
 }
 
-// patience is how long the checker may think about a history.
+// patience is the maximum time to check a history of one slot.
 const patience = 20 * time.Second
 
-// check holds a history against the model. With a leeway of zero it has to be
-// linearizable. Otherwise a validation may be as of that much earlier, but a
-// replica that has refused a token, or ended it, may not accept it any more.
+// check checks a history against the model. With a leeway of zero the history must be
+// linearizable. Otherwise a validation may see a state that is older by the leeway.
+// But a replica that refused or ended a token must not accept it again.
 func (h *history) check(operations []*operation, leeway time.Duration) (v verdict) {
 	v.broken = append(v.broken, h.accepted...)
 	v.broken = append(v.broken, rejectedForNothing(operations)...)
@@ -45,11 +45,11 @@ func (h *history) check(operations []*operation, leeway time.Duration) (v verdic
 	return v
 }
 
-// historyOf returns what happened to a slot.
+// historyOf returns the operations on a slot, as the checker needs them.
 func historyOf(operations []*operation, s slot, leeway int64) (part []porcupine.Operation) {
 	for _, o := range operations {
 		if o.kind == op.Validate && o.outcome == unknown {
-			continue // it says nothing
+			continue // a validation without a result proves nothing
 		}
 		if o.slot.user == s.user && (o.slot.client == s.client || o.slot.client == allClients) {
 			part = append(part, o.forChecker(leeway))
@@ -58,34 +58,36 @@ func historyOf(operations []*operation, s slot, leeway int64) (part []porcupine.
 	return part
 }
 
-// rejectedForNothing finds sign-ins with the right password that were refused
-// although their user could sign in all the while.
+// rejectedForNothing finds refused sign-ins with the right password of users who were
+// enabled all the time.
 func rejectedForNothing(operations []*operation) (broken []string) {
 	for _, o := range operations {
 		if o.kind == op.SignIn && o.outcome == refused && !o.late && !maybeDisabled(operations, o) {
-			broken = append(broken, fmt.Sprintf("%v, and the user was not disabled", o))
+			broken = append(broken, fmt.Sprintf("%v, although the user was not disabled", o))
 		}
 	}
 	return broken
 }
 
-// soon is how soon a validation fails that does not wait for a storage that is
-// busy. That takes the Service's Timeout, which is longer.
+// soon is the time within which a validation fails for another reason than a busy
+// storage. A busy storage makes it fail after [tokenauth.Options.Timeout], which is
+// longer.
 const soon = time.Second
 
-// failedForNothing finds validations that failed at once. There must be no fault.
+// failedForNothing finds validations that failed at once. Call it only for histories
+// without faults.
 func failedForNothing(operations []*operation) (broken []string) {
 	for _, o := range operations {
 		if o.kind == op.Validate && o.outcome == unknown && time.Duration(o.answer-o.call) < soon {
-			broken = append(broken, fmt.Sprintf("%v, and there was no fault", o))
+			broken = append(broken, fmt.Sprintf("%v, although there was no fault", o))
 		}
 	}
 	return broken
 }
 
-// maybeDisabled reports whether the user may have been disabled when the
-// operation began: somebody disabled it, and nobody is sure to have enabled it
-// after that.
+// maybeDisabled reports whether the user may have been disabled when the operation
+// began. That is so if the user was disabled before, and no call that began after
+// that enabled the user again.
 func maybeDisabled(operations []*operation, o *operation) bool {
 	before := func(c *operation, k op.Kind) bool {
 		return c.kind == k && c.slot.user == o.slot.user && c.answer < o.call
@@ -97,8 +99,8 @@ func maybeDisabled(operations []*operation, o *operation) bool {
 	})
 }
 
-// revived finds tokens that a replica accepted after it had refused them, or
-// had itself ended them.
+// revived finds tokens that a replica accepted after the same replica had refused or
+// ended them.
 func revived(operations []*operation) (broken []string) {
 	for _, o := range operations {
 		if o.kind != op.Validate || o.outcome != done {
@@ -124,9 +126,9 @@ func revived(operations []*operation) (broken []string) {
 	return broken
 }
 
-// endedHere finds the sign-in or the revocation of the user that was begun
-// after the token was there, and done at the same replica before the
-// validation.
+// endedHere returns the operation that ended the token at the validation's replica, or
+// nil. It is a sign-in in the same slot or a revocation of the user. It began after
+// the token was issued, and was done before the validation.
 func endedHere(operations []*operation, o *operation) *operation {
 	i := slices.IndexFunc(operations, func(issue *operation) bool { return issue.kind == op.SignIn && issue.token == o.token })
 	for _, c := range operations {

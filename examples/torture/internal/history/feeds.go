@@ -14,17 +14,17 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// feedLease is that of the caches whose feeds are broken. It is longer than the
-// shortest, so that they serve on a busy machine.
+// feedLease is the lease of the caches. It is longer than the minimum, so that the
+// caches serve on a busy machine.
 const feedLease = 200 * time.Millisecond
 
-// FeedsFits reports whether the feed of the storage can be broken.
+// FeedsFits reports whether [Feeds] can break the feed of the storage.
 func FeedsFits(b *store.Backend) bool { return inject.HasFeed(b) }
 
-// Feeds runs the trial of services with a cache, while somebody breaks the way of
-// changes to it, by one fault after another, and mends it again. A token that
-// has ended may be accepted for as long as the lease. After each fault the same
-// services must serve from their caches again.
+// Feeds runs the trial "feeds". While services with a cache run, it breaks and repairs
+// the path on which changes reach the caches. A cache may accept an ended token for as
+// long as the lease. After each fault the same services must serve from their caches
+// again.
 func Feeds(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	before := e.Histories.Load()
@@ -55,6 +55,6 @@ func Feeds(tb testing.TB, e *trial.Env) {
 		}
 	})
 	breaking.Wait()
-	e.Report.Add(o.section(e, "Histories with broken feeds", fmt.Sprintf("With a cache whose lease is %v, while somebody breaks the way of changes. A token that has ended is not accepted more than %v later, nor by a replica that has refused or ended it.", feedLease, feedLease+trial.Allowance), "all of them with faults of the feed", before))
+	e.Report.Add(o.section(e, "Histories with broken feeds", fmt.Sprintf("The caches have a lease of %v, and the path on which changes reach them is broken and repaired. No replica may accept a token later than %v after its end, or after the replica itself refused or ended it.", feedLease, feedLease+trial.Allowance), "all of them with faults of the feed", before))
 	e.Report.Add(b.section())
 }

@@ -14,8 +14,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
-// breakFeeds runs the trial for a while, or until it finds something, with the
-// faults whose names contain the text.
+// breakFeeds runs the trial for d, or until it finds the plant. It injects only faults
+// whose names contain the text.
 func breakFeeds(t *testing.T, b *store.Backend, planted *plant.Plant, faults string, d time.Duration) (*report.Tally, *report.Report) {
 	t.Helper()
 	e := trialtest.Env(t, b, planted, d)
@@ -24,15 +24,15 @@ func breakFeeds(t *testing.T, b *store.Backend, planted *plant.Plant, faults str
 	return e.Tally, e.Report
 }
 
-// Whatever breaks the feed, no token is accepted for longer than the lease after
-// it ended, and afterwards the caches serve again.
+// While feeds break, no cache may accept a token for longer than the lease after its
+// end. After each fault the caches must serve again.
 func TestCachesAreBoundedWhileFeedsBreak(t *testing.T) {
 	t.Parallel()
-	sound := func(t *testing.T, b *store.Backend) {
+	check := func(t *testing.T, b *store.Backend) {
 		t.Helper()
 		tally, r := breakFeeds(t, b, nil, "", 1500*time.Millisecond)
 		if len(tally.Broken()) > 0 || tally.Histories.Load() == 0 {
-			t.Errorf("%s: %s, seen in %s", b.Name, tally.Summary(), r.Folder)
+			t.Errorf("%s: got %s, want histories and no violation; see %s", b.Name, tally.Summary(), r.Folder)
 		}
 		struck := 0
 		for _, row := range r.Sections[1].Rows {
@@ -41,22 +41,22 @@ func TestCachesAreBoundedWhileFeedsBreak(t *testing.T) {
 			}
 		}
 		if struck == 0 {
-			t.Errorf("%s: there was no fault: %v", b.Name, r.Sections[1].Rows)
+			t.Errorf("%s: no fault was injected: %v", b.Name, r.Sections[1].Rows)
 		}
 	}
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
 		pooled := trialtest.Open(t, "postgres-pgbouncer:")
-		sound(t, pooled)
-		sound(t, trialtest.Open(t, pooled.Direct()))
+		check(t, pooled)
+		check(t, trialtest.Open(t, pooled.Direct()))
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
-		sound(t, trialtest.Open(t, "redis:"))
+		check(t, trialtest.Open(t, "redis:"))
 	})
 }
 
-// Each bug of a feed is found, by faults that it needs.
+// The trial must find each plant, with the faults that reveal it.
 func TestBrokenFeedsFindEachPlant(t *testing.T) {
 	t.Parallel()
 	for _, p := range Plants {
@@ -79,10 +79,11 @@ func TestBrokenFeedsFindEachPlant(t *testing.T) {
 	}
 }
 
+// finds fails the test if the trial does not find the plant.
 func finds(t *testing.T, b *store.Backend, p *plant.Plant, faults string) {
 	t.Helper()
 	tally, _ := breakFeeds(t, b, p, faults, time.Minute)
 	if len(tally.Broken()) == 0 {
-		t.Errorf("not found: %s", tally.Summary())
+		t.Errorf("the plant was not found: %s", tally.Summary())
 	}
 }

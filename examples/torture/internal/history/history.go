@@ -18,21 +18,21 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A plan is how a history is made.
+// A plan holds the parameters of a history.
 type plan struct {
-	name                               string // of the users, for no other history has the same
+	name                               string // prefix of the user names; each history has another
 	seed                               uint64
 	users, clients, workers, perWorker int
-	pause                              time.Duration // at most, between the calls of a worker
-	// calm is whether little changes, and what has changed is looked at for
-	// long: then a cache has something to be wrong about.
+	pause                              time.Duration // maximum time between two calls of a worker
+	// calm makes most calls validations, of older tokens too, so that a cache with
+	// stale entries is found.
 	calm bool
-	// recent is whether rather the latest tokens are looked at, also if it is calm.
+	// recent makes a calm history prefer the latest tokens, too.
 	recent bool
 }
 
-// drawPlan draws a plan. A history has 200 operations or more, beside forged
-// tokens that are tried.
+// drawPlan draws a plan. Its history has 200 operations or more, not counting the
+// forged tokens, unless users are disabled for long.
 func drawPlan(rng *rand.Rand, name string, pause time.Duration) plan {
 	p := plan{name: name, seed: rng.Uint64(), users: 1 + rng.IntN(3), clients: 1 + rng.IntN(2), workers: 3 + rng.IntN(5), pause: pause}
 	p.perWorker = 250/p.workers + 1 + rng.IntN(10)
@@ -42,8 +42,8 @@ func drawPlan(rng *rand.Rand, name string, pause time.Duration) plan {
 	return p
 }
 
-// A history is what several workers did to some users at several replicas, all
-// at once.
+// A history is the record of the concurrent calls of several workers, for some users,
+// at several replicas.
 type history struct {
 	plan
 	replicas  []*tokenauth.Service
@@ -53,7 +53,7 @@ type history struct {
 	mu         sync.Mutex
 	tokens     []issuedToken // token n is tokens[n-1]
 	operations []*operation
-	accepted   []string // of what was never issued, or as another's
+	accepted   []string // violations: accepted forgeries, and tokens with the wrong user or client
 }
 
 type issuedToken struct {
@@ -82,7 +82,7 @@ func (h *history) run(ctx context.Context) []*operation {
 	return h.operations
 }
 
-// act does one thing at random.
+// act makes a random call.
 func (h *history) act(ctx context.Context, rng *rand.Rand, worker int) {
 	o := &operation{worker: worker, replica: rng.IntN(len(h.replicas)), slot: slot{rng.IntN(h.users), rng.IntN(h.clients)}}
 	n := rng.IntN(100)
@@ -122,7 +122,7 @@ func (h *history) act(ctx context.Context, rng *rand.Rand, worker int) {
 	case n < 97:
 		h.revokeUser(ctx, o)
 	default:
-		// As a host does: first the change, then the revocation.
+		// Like a host: first change the user, then revoke the user's tokens.
 		o.slot.client = allClients
 		user := h.user(o.slot.user)
 		change := op.Disable
@@ -144,7 +144,7 @@ func (h *history) revokeUser(ctx context.Context, o *operation) {
 	h.do(o, op.RevokeUser, func(auth *tokenauth.Service) error { return auth.RevokeUser(ctx, h.user(o.slot.user)) })
 }
 
-// do calls, and records what came of it.
+// do makes the call and records its outcome.
 func (h *history) do(o *operation, k op.Kind, call func(*tokenauth.Service) error) {
 	o.kind = k
 	o.call = int64(time.Since(h.began))
@@ -163,7 +163,7 @@ func (h *history) do(o *operation, k op.Kind, call func(*tokenauth.Service) erro
 	h.operations = append(h.operations, o)
 }
 
-// recognize finds a token that was answered as another user's or client's.
+// recognize records a violation if a validation returned another user or client.
 func (h *history) recognize(o *operation, t tokenauth.Token) {
 	user, client := h.user(o.slot.user), host.Client(o.slot.client)
 	if t.Slot == tokenauth.SlotOf(user, client) && t.Principal.UserID == user && t.ClientID == client {
@@ -171,11 +171,11 @@ func (h *history) recognize(o *operation, t tokenauth.Token) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.accepted = append(h.accepted, fmt.Sprintf("a token of user %d at client %d was answered at replica %d as one of %q at %q",
+	h.accepted = append(h.accepted, fmt.Sprintf("replica %[3]d returned a token of user %[1]d at client %[2]d as one of %[4]q at %[5]q",
 		o.slot.user, o.slot.client, o.replica, t.Principal.UserID, t.ClientID))
 }
 
-// tryForged validates something that is like a token and was never issued.
+// tryForged validates a forged token.
 func (h *history) tryForged(ctx context.Context, rng *rand.Rand, o *operation) {
 	text, ok := h.pick(rng, o)
 	if !ok {
@@ -189,7 +189,8 @@ func (h *history) tryForged(ctx context.Context, rng *rand.Rand, o *operation) {
 	}
 }
 
-// pick picks a token that was issued, rather a late one, for the operation.
+// pick picks an issued token for the operation. Unless the history is calm, it prefers
+// the latest tokens.
 func (h *history) pick(rng *rand.Rand, o *operation) (text string, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -206,6 +207,7 @@ func (h *history) pick(rng *rand.Rand, o *operation) (text string, ok bool) {
 	return t.text, true
 }
 
+// keep records an issued token and returns its number.
 func (h *history) keep(text string, s slot) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -219,9 +221,10 @@ func (h *history) issued() int {
 	return len(h.tokens)
 }
 
+// user returns the name of user n.
 func (h *history) user(n int) string { return fmt.Sprintf("%s user %d", h.name, n) }
 
-// markLate finds the refused sign-ins in whose time their user was changed.
+// markLate marks the refused sign-ins during which their user was changed.
 func (h *history) markLate() {
 	for _, o := range h.operations {
 		o.late = o.kind == op.SignIn && o.outcome == refused && slices.ContainsFunc(h.operations, func(c *operation) bool {

@@ -12,7 +12,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial/trialtest"
 )
 
-// try runs a trial on memory for a while, or until there are enough histories.
+// try runs a trial on the memory storage for d, or until there are enough histories.
 func try(t *testing.T, name string, planted *plant.Plant, d time.Duration, histories int64) *report.Tally {
 	t.Helper()
 	e := trialtest.Env(t, trialtest.Open(t, "memory:"), planted, d)
@@ -21,20 +21,20 @@ func try(t *testing.T, name string, planted *plant.Plant, d time.Duration, histo
 	return e.Tally
 }
 
-func TestHistoriesOfSoundStorageAreLinearizable(t *testing.T) {
+func TestHistoriesOfCorrectStorageAreLinearizable(t *testing.T) {
 	t.Parallel()
 	for _, trial := range []string{"strict", "batches", "bounded"} {
 		t.Run(trial, func(t *testing.T) {
 			t.Parallel()
 			got := try(t, trial, nil, 3*time.Second, 0)
 			if n := got.Histories.Load(); n < 5 || got.Operations.Load() < 200*n || len(got.Broken()) > 0 || got.Undecided.Load() > 0 {
-				t.Errorf("%s, %d undecided", got.Summary(), got.Undecided.Load())
+				t.Errorf("got %s, %d undecided; want five histories or more, and none violated or undecided", got.Summary(), got.Undecided.Load())
 			}
 		})
 	}
 }
 
-// Each bug that can be planted for a history is found within 200 of them.
+// The trials must find each plant within 200 histories.
 func TestHistoriesFindEachPlant(t *testing.T) {
 	t.Parallel()
 	for _, p := range slices.Concat(plant.Shared, BatchPlants) {
@@ -46,7 +46,7 @@ func TestHistoriesFindEachPlant(t *testing.T) {
 				t.Parallel()
 				got := try(t, trial, p, time.Minute, 200)
 				if len(got.Broken()) == 0 {
-					t.Errorf("not found: %s", got.Summary())
+					t.Errorf("the plant was not found: %s", got.Summary())
 				}
 			})
 		}
@@ -65,29 +65,28 @@ func TestModelSteps(t *testing.T) {
 		to   []register
 	}{
 		{"a sign-in replaces", holds, operation{kind: op.SignIn, token: other}, []register{{token: other}}},
-		{"nobody who is disabled signs in", shut, operation{kind: op.SignIn, token: other}, nil},
+		{"a disabled user cannot sign in", shut, operation{kind: op.SignIn, token: other}, nil},
 		{"a refusal changes nothing", holds, operation{kind: op.SignIn, outcome: refused}, []register{holds}},
-		{"a late refusal may have stored", holds, operation{kind: op.SignIn, outcome: refused, late: true}, []register{holds, empty}},
-		{"trouble may have stored", holds, operation{kind: op.SignIn, outcome: unknown}, []register{holds, empty}},
-		{"the token is good", holds, operation{kind: op.Validate, token: token}, []register{holds}},
-		{"and not refused", holds, operation{kind: op.Validate, token: token, outcome: refused}, nil},
-		{"another is refused", holds, operation{kind: op.Validate, token: other, outcome: refused}, []register{holds}},
-		{"and not good", holds, operation{kind: op.Validate, token: other}, nil},
-		{"a revocation empties", holds, operation{kind: op.Revoke, token: token}, []register{empty}},
-		{"and leaves another", holds, operation{kind: op.Revoke, token: other}, []register{holds}},
-		{"trouble may have revoked", holds, operation{kind: op.Revoke, token: token, outcome: unknown}, []register{holds, empty}},
-		{"that of a user empties", shut, operation{kind: op.RevokeUser}, []register{{disabled: true}}},
-		{"disabling leaves the token", holds, operation{kind: op.Disable}, []register{shut}},
-		{"and so does enabling", shut, operation{kind: op.Enable}, []register{holds}},
+		{"a late refusal may have stored a token", holds, operation{kind: op.SignIn, outcome: refused, late: true}, []register{holds, empty}},
+		{"a failed sign-in may have stored a token", holds, operation{kind: op.SignIn, outcome: unknown}, []register{holds, empty}},
+		{"the current token is valid", holds, operation{kind: op.Validate, token: token}, []register{holds}},
+		{"the current token is not refused", holds, operation{kind: op.Validate, token: token, outcome: refused}, nil},
+		{"another token is refused", holds, operation{kind: op.Validate, token: other, outcome: refused}, []register{holds}},
+		{"another token is not valid", holds, operation{kind: op.Validate, token: other}, nil},
+		{"a revocation empties the slot", holds, operation{kind: op.Revoke, token: token}, []register{empty}},
+		{"a revocation of another token changes nothing", holds, operation{kind: op.Revoke, token: other}, []register{holds}},
+		{"a failed revocation may have emptied the slot", holds, operation{kind: op.Revoke, token: token, outcome: unknown}, []register{holds, empty}},
+		{"a revocation of the user empties the slot", shut, operation{kind: op.RevokeUser}, []register{{disabled: true}}},
+		{"disabling the user keeps the token", holds, operation{kind: op.Disable}, []register{shut}},
+		{"enabling the user keeps the token", shut, operation{kind: op.Enable}, []register{holds}},
 	} {
 		if got := step(test.from, &test.o); !slices.Equal(got, test.to) {
-			t.Errorf("%s: %v becomes %v, want %v", test.name, test.from, got, test.to)
+			t.Errorf("%s: step(%v) returned %v, want %v", test.name, test.from, got, test.to)
 		}
 	}
 }
 
-// What a cache may not do is found in histories that are made up.
-func TestReplicaDoesNotAcceptWhatItRefused(t *testing.T) {
+func TestRevivedFindsTokensAcceptedAgain(t *testing.T) {
 	t.Parallel()
 	s := slot{0, 0}
 	at := func(call int64, replica int, k op.Kind, token int, o outcome) *operation {
@@ -99,23 +98,23 @@ func TestReplicaDoesNotAcceptWhatItRefused(t *testing.T) {
 		then   []*operation
 		broken int
 	}{
-		{"good, then ended elsewhere, then good", []*operation{at(10, 0, op.Validate, 1, done), at(20, 1, op.Revoke, 1, done), at(30, 0, op.Validate, 1, done)}, 0},
-		{"refused, then good", []*operation{at(10, 0, op.Validate, 1, refused), at(20, 0, op.Validate, 1, done)}, 1},
-		{"refused elsewhere, then good", []*operation{at(10, 1, op.Validate, 1, refused), at(20, 0, op.Validate, 1, done)}, 0},
-		{"revoked here, then good", []*operation{at(10, 0, op.Revoke, 1, done), at(20, 0, op.Validate, 1, done)}, 1},
-		{"replaced here, then good", []*operation{at(10, 0, op.SignIn, 2, done), at(20, 0, op.Validate, 1, done)}, 1},
-		{"the user revoked here, then good", []*operation{at(10, 0, op.RevokeUser, 0, done), at(20, 0, op.Validate, 1, done)}, 1},
-		{"revoked here at the same time", []*operation{at(10, 0, op.Revoke, 1, done), at(11, 0, op.Validate, 1, done)}, 0},
+		{"valid, revoked at another replica, valid", []*operation{at(10, 0, op.Validate, 1, done), at(20, 1, op.Revoke, 1, done), at(30, 0, op.Validate, 1, done)}, 0},
+		{"refused, then valid", []*operation{at(10, 0, op.Validate, 1, refused), at(20, 0, op.Validate, 1, done)}, 1},
+		{"refused at another replica, then valid", []*operation{at(10, 1, op.Validate, 1, refused), at(20, 0, op.Validate, 1, done)}, 0},
+		{"revoked at this replica, then valid", []*operation{at(10, 0, op.Revoke, 1, done), at(20, 0, op.Validate, 1, done)}, 1},
+		{"replaced at this replica, then valid", []*operation{at(10, 0, op.SignIn, 2, done), at(20, 0, op.Validate, 1, done)}, 1},
+		{"the user revoked at this replica, then valid", []*operation{at(10, 0, op.RevokeUser, 0, done), at(20, 0, op.Validate, 1, done)}, 1},
+		{"revoked at this replica at the same time", []*operation{at(10, 0, op.Revoke, 1, done), at(11, 0, op.Validate, 1, done)}, 0},
 	} {
 		if got := revived(append([]*operation{issue}, test.then...)); len(got) != test.broken {
-			t.Errorf("%s: %q", test.name, got)
+			t.Errorf("%s: got the violations %q, want %d", test.name, got, test.broken)
 		}
 	}
 }
 
-// A sign-in is refused for nothing if its user was enabled whatever the order of
-// changes that were made at once.
-func TestSignInIsNotRefusedForNothing(t *testing.T) {
+// A refused sign-in is a violation only if the user was enabled under every possible
+// order of concurrent changes.
+func TestRejectedForNothing(t *testing.T) {
 	t.Parallel()
 	change := func(k op.Kind, call, answer int64) *operation {
 		return &operation{kind: k, slot: slot{0, allClients}, call: call, answer: answer}
@@ -129,13 +128,13 @@ func TestSignInIsNotRefusedForNothing(t *testing.T) {
 		{"never changed", nil, 1},
 		{"disabled", []*operation{change(op.Disable, 1, 2)}, 0},
 		{"disabled, then enabled", []*operation{change(op.Disable, 1, 2), change(op.Enable, 3, 4)}, 1},
-		{"both at once", []*operation{change(op.Disable, 1, 4), change(op.Enable, 2, 3)}, 0},
-		{"both at once, then enabled", []*operation{change(op.Disable, 1, 4), change(op.Enable, 2, 3), change(op.Enable, 5, 6)}, 1},
+		{"both concurrently", []*operation{change(op.Disable, 1, 4), change(op.Enable, 2, 3)}, 0},
+		{"both concurrently, then enabled", []*operation{change(op.Disable, 1, 4), change(op.Enable, 2, 3), change(op.Enable, 5, 6)}, 1},
 		{"enabled, then disabled", []*operation{change(op.Enable, 1, 2), change(op.Disable, 3, 4)}, 0},
 		{"another user disabled", []*operation{{kind: op.Disable, slot: slot{1, allClients}, call: 1, answer: 2}}, 1},
 	} {
 		if got := rejectedForNothing(append(test.changes, rejected)); len(got) != test.broken {
-			t.Errorf("%s: %q", test.name, got)
+			t.Errorf("%s: got the violations %q, want %d", test.name, got, test.broken)
 		}
 	}
 }

@@ -8,16 +8,16 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/op"
 )
 
-// A register is what the model knows of a slot: the token that is good there,
-// 0 for none or one that nobody got, and whether its user may sign in.
+// A register is the model's state of a slot. Token is the valid token, or 0 if there
+// is none, or none that a client received. Disabled is whether the user is disabled.
 type register struct {
 	token    int
 	disabled bool
 }
 
-// model is the promise: a slot holds one token, the last that was issued, until
-// it is revoked. It is about one slot; a call that is about all slots of a user
-// happens to each of them, not to all at one instant.
+// model states the promise: a slot holds one token, the last one issued, until it is
+// revoked. It models one slot. A call for all slots of a user may take effect at a
+// different instant in each of them.
 var model = (&porcupine.NondeterministicModel{
 	Init: func() []any { return []any{register{}} },
 	Step: func(state, input, _ any) []any {
@@ -37,15 +37,15 @@ var model = (&porcupine.NondeterministicModel{
 	},
 }).ToModel()
 
-// step returns what the register may be after the operation; nothing if it
-// cannot have come out as it did.
+// step returns the possible registers after the operation. It returns none if the
+// operation's outcome is impossible.
 func step(r register, o *operation) []register {
 	emptied := register{disabled: r.disabled}
 	switch o.kind {
 	case op.SignIn:
 		switch {
 		case o.outcome == unknown, o.outcome == refused && o.late:
-			return []register{r, emptied} // what it stored nobody got
+			return []register{r, emptied} // no client received the token that it may have stored
 		case o.outcome == refused:
 			return []register{r}
 		case r.disabled:
@@ -53,8 +53,8 @@ func step(r register, o *operation) []register {
 		}
 		return []register{{token: o.token, disabled: r.disabled}}
 	case op.Validate:
-		switch good := r.token == o.token; {
-		case o.outcome == unknown, good == (o.outcome == done):
+		switch valid := r.token == o.token; {
+		case o.outcome == unknown, valid == (o.outcome == done):
 			return []register{r}
 		}
 		return nil

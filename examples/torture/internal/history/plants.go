@@ -10,30 +10,30 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants are the bugs that the trial "feeds" must find.
+// Plants lists the bugs that the trial "feeds" must find. See [Feeds].
 var Plants = []*plant.Plant{
 	{
 		Name: "own-heartbeat", Trials: []string{"feeds"},
-		About:        "the feed's heartbeat comes back on the connection that listens, and not by the way of a change",
+		About:        "the feed sends its heartbeat over the listening connection, not on the path that changes take",
 		OwnHeartbeat: true,
 	},
 	{
 		Name: "timed-heartbeat", Trials: []string{"feeds"},
-		About: "the feed says by a timer that it lives, whatever arrives",
+		About: "a timer sends the feed's heartbeat, whether changes arrive or not",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &timedHeartbeat{s, s.(tokenauth.Watcher)}
 		},
 	},
 	{
 		Name: "lost-flush", Trials: []string{"feeds"},
-		About: "the feed notices that it may have missed changes, and does not say so (on PostgreSQL)",
+		About: "the feed notices that it may have missed changes but does not report it (on PostgreSQL)",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &lostFlush{s, s.(tokenauth.Watcher)}
 		},
 	},
 	{
 		Name: "dead-feed", Trials: []string{"feeds"},
-		About: "a feed that was lost once never comes back",
+		About: "a feed that was lost never comes back",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &deadFeed{s, s.(tokenauth.Watcher)}
 		},

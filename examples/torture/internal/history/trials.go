@@ -19,11 +19,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// lease is that of the caches: the shortest that there is, so that a history
-// outlives it.
+// lease is the lease of the caches. It is the minimum, so that histories last longer.
 const lease = 100 * time.Millisecond
 
-// Strict runs the trial of services without a cache. Each history must be
+// Strict runs the trial "strict", of services without a cache. Each history must be
 // linearizable. Every other history has faults.
 func Strict(tb testing.TB, e *trial.Env) {
 	var o outcomes
@@ -47,13 +46,13 @@ func Strict(tb testing.TB, e *trial.Env) {
 			s.judge(tb, "strict", n, p, 0)
 		}
 	})
-	e.Report.Add(o.section(e, "Strict histories", "Each is linearizable, or a violation.", halfFaulty, before))
+	e.Report.Add(o.section(e, "Strict histories", "Each history must be linearizable.", halfFaulty, before))
 }
 
-// Bounded runs the trial of services with a cache, many histories at a time on the
-// three replicas, so that feeds and caches live longer than one of them. A
-// token that has ended may be accepted for as long as the lease, unless the
-// replica knew already. Every other generation of replicas has faults.
+// Bounded runs the trial "bounded", of services with a cache. Many concurrent histories
+// use the same replicas, so that feeds and caches live longer than a history. A replica
+// may accept an ended token for as long as the lease, unless it refused or ended the
+// token itself. Every other generation of replicas has faults.
 func Bounded(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	before := e.Histories.Load()
@@ -89,10 +88,10 @@ func Bounded(tb testing.TB, e *trial.Env) {
 		cancel()
 		running.Wait()
 	}
-	e.Report.Add(o.section(e, "Bounded histories", fmt.Sprintf("With a cache whose lease is %v. A token that has ended is not accepted more than %v later, nor by a replica that has refused or ended it.", lease, lease+trial.Allowance), halfFaulty, before))
+	e.Report.Add(o.section(e, "Bounded histories", fmt.Sprintf("The caches have a lease of %v. No replica may accept a token later than %v after its end, or after the replica itself refused or ended it.", lease, lease+trial.Allowance), halfFaulty, before))
 }
 
-// outcomes counts what histories did by kind and outcome.
+// outcomes counts the operations of all histories, by kind and outcome.
 type outcomes struct {
 	mu     sync.Mutex
 	counts [op.Enable + 1][unknown + 1]int64
@@ -108,27 +107,27 @@ func (o *outcomes) count(operations []*operation) {
 
 const halfFaulty = "half of them with faults"
 
-// section is the part of the report about histories, and says which had faults.
+// section returns the section of the report about histories. Faults says which of
+// them had faults, and before is the number of histories of earlier trials.
 func (o *outcomes) section(e *trial.Env, title, about, faults string, before int64) *report.Section {
 	s := &report.Section{Title: title, About: about, Head: []string{"operation", "done", "refused", "unknown"}}
 	for k, counts := range o.counts {
 		s.Row(op.Kind(k), counts[done], counts[refused], counts[unknown])
 	}
-	s.Note("%d histories on %s, %s; %d on which the checker ran out of time.", e.Histories.Load()-before, e.Backend.Name, faults, e.Undecided.Load())
+	s.Note("%d histories on %s, %s. The checker ran out of time on %d.", e.Histories.Load()-before, e.Backend.Name, faults, e.Undecided.Load())
 	return s
 }
 
-// A setting is the replicas of a history, or of many.
+// A setting holds the replicas that one or more histories share.
 type setting struct {
 	*trial.Env
 	*outcomes
 	faulty    bool
 	directory *host.Directory
-	// during returns the faults that were there since that moment. Nil if they are
+	// during returns the names of the faults since the moment. It is nil if faults are
 	// not recorded.
 	during func(since time.Time) []string
-	// answers is whether a validation that fails at once without a fault is a
-	// violation.
+	// answers makes a validation that fails at once without a fault a violation.
 	answers  bool
 	replicas []*tokenauth.Service
 }
@@ -137,12 +136,12 @@ func newSetting(e *trial.Env, o *outcomes, rate float64) *setting {
 	return &setting{Env: e, outcomes: o, faulty: rate > 0, directory: new(host.Directory)}
 }
 
-// add adds a replica.
+// add adds a replica. It has no cache if cache is nil.
 func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth.CacheOptions) {
 	options := &tokenauth.Options{
 		Logger: slog.New(slog.DiscardHandler), Cache: cache, Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
 	}
-	if s.faulty { // what hangs has to end, and what does not has to have time
+	if s.faulty { // short enough to end hanging calls soon, long enough for all others
 		options.Timeout = 300 * time.Millisecond
 		if s.Backend.Name == "memory" {
 			options.Timeout = 30 * time.Millisecond
@@ -167,7 +166,7 @@ func (s *setting) judge(tb testing.TB, trial string, n uint64, p plan, leeway ti
 		v.broken = append(v.broken, failedForNothing(operations)...)
 	}
 	if len(operations) < 200 {
-		return // nobody could sign in for long
+		return // too short: users were disabled for most of the time
 	}
 	s.Histories.Add(1)
 	s.Env.Operations.Add(int64(len(operations)))
@@ -187,14 +186,14 @@ func (s *setting) judge(tb testing.TB, trial string, n uint64, p plan, leeway ti
 		see = "; see " + file
 	}
 	if s.during != nil {
-		see = fmt.Sprintf(", while there were the faults %s%s", strings.Join(s.during(h.began), ", "), see)
+		see = fmt.Sprintf(", during the faults %s%s", strings.Join(s.during(h.began), ", "), see)
 	}
 	for _, broken := range v.broken {
 		s.Violate("%s history %d of seed %d on %s: %s%s", trial, n, s.Seed, s.Backend.Name, broken, see)
 	}
 }
 
-// each runs so many workers and waits for them.
+// each runs the number of workers and waits for them.
 func each(workers int, work func(worker int)) {
 	var wg sync.WaitGroup
 	for worker := range workers {

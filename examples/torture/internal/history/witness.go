@@ -13,15 +13,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A witness is a token that all caches have when a fault begins. It is revoked
-// while the fault is there: histories end few tokens in so short a time.
+// A witness is a token that is in all caches when a fault begins, and is revoked
+// during the fault. Without witnesses too few tokens would end in so short a time.
 type witness struct {
 	text      string
 	revokedAt *tokenauth.Service
-	after     time.Duration // of the fault's begin
+	after     time.Duration // from the begin of the fault to the revocation
 }
 
-// witness returns a token that is in all caches, or nil if there is none soon.
+// witness issues a token and validates it at all replicas, so that it is in all
+// caches. It returns nil after an error.
 func (b *breaker) witness(ctx context.Context, rng *rand.Rand, n int, lasts time.Duration) *witness {
 	user := fmt.Sprint("witness ", n)
 	g, err := b.replicas[n%len(b.replicas)].SignIn(ctx, tokenauth.Credentials{UserName: user, Password: tokenauth.NewSecret(user), ClientID: host.Client(0)})
@@ -39,7 +40,8 @@ func (b *breaker) witness(ctx context.Context, rng *rand.Rand, n int, lasts time
 	return w
 }
 
-// follow keeps the token in the caches, revokes it, and then validates it until each replica refuses it.
+// follow keeps the token in the caches, revokes it, and then validates it until each
+// replica refuses it.
 func (b *breaker) follow(ctx context.Context, w *witness, fault string) {
 	for end := time.Now().Add(w.after); time.Now().Before(end) && ctx.Err() == nil; {
 		for _, auth := range b.replicas { // the fault may have emptied the caches
@@ -65,7 +67,7 @@ func (b *breaker) follow(ctx context.Context, w *witness, fault string) {
 				break
 			}
 			if late := began.Sub(ended); err == nil && late > feedLease+trial.Allowance {
-				b.Violate("feeds of seed %d on %s: replica %d accepts a token %v after it was revoked, %v after the begin of %q", b.Seed, b.Backend.Name, i, late, w.after, fault)
+				b.Violate("feeds of seed %d on %s: replica %d accepts a token %v after its revocation, which was %v after the begin of %q", b.Seed, b.Backend.Name, i, late, w.after, fault)
 				break
 			}
 			inject.Wait(ctx, 2*time.Millisecond)

@@ -1,4 +1,5 @@
-// Package host is the app that embeds the services: its users and its clients.
+// Package host provides the users and clients of the application that embeds the
+// services.
 package host
 
 import (
@@ -10,14 +11,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Directory is the host's table of users. Every name is a user, whose password is
-// the name. A user can be disabled. Each change sets a new stamp.
+// A Directory is the host's table of users. Every name is a user, and the password is
+// the name. Each change of a user sets a new stamp. The zero value has only enabled
+// users. It is safe for concurrent use.
 type Directory struct {
 	mu    sync.RWMutex
 	users map[string]Account
 }
 
-// An Account is a row of a Directory.
+// An Account is a row of a [Directory].
 type Account struct {
 	Disabled bool
 	stamp    int
@@ -30,7 +32,7 @@ func (d *Directory) Account(user string) Account {
 	return d.users[user]
 }
 
-// SetDisabled disables or enables a user.
+// SetDisabled disables or enables a user, and changes the stamp.
 func (d *Directory) SetDisabled(user string, disabled bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -40,7 +42,7 @@ func (d *Directory) SetDisabled(user string, disabled bool) {
 	d.users[user] = Account{disabled, d.users[user].stamp + 1}
 }
 
-// Authenticate implements tokenauth.Authenticator.
+// Authenticate implements [tokenauth.Authenticator].
 func (d *Directory) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	a := d.Account(c.UserName)
 	if a.Disabled || c.Password.Reveal() != c.UserName {
@@ -49,7 +51,7 @@ func (d *Directory) Authenticate(_ context.Context, c tokenauth.Credentials) (to
 	return tokenauth.Principal{UserID: c.UserName, UserName: c.UserName, Roles: []string{"Reader"}, Stamp: strconv.Itoa(a.stamp)}, nil
 }
 
-// Recheck implements tokenauth.Rechecker.
+// Recheck implements [tokenauth.Rechecker].
 func (d *Directory) Recheck(_ context.Context, p tokenauth.Principal) error {
 	if a := d.Account(p.UserID); a.Disabled || strconv.Itoa(a.stamp) != p.Stamp {
 		return tokenauth.ErrRejected
@@ -57,5 +59,5 @@ func (d *Directory) Recheck(_ context.Context, p tokenauth.Principal) error {
 	return nil
 }
 
-// Client returns the ID of the client with the number.
+// Client returns the ID of client n.
 func Client(n int) string { return fmt.Sprint("client ", n) }

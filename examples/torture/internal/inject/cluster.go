@@ -18,13 +18,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A redisCluster is one that has faults.
+// A redisCluster is a Redis Cluster into which faults are injected.
 type redisCluster struct {
 	masters []*member
-	nodes   []*member // and their replicas
+	nodes   []*member // the masters, then their replicas
 }
 
-// clusterTarget starts a cluster of its own, as its masters have to be killed.
+// clusterTarget starts a cluster of its own, because the faults kill masters.
 func clusterTarget(tb testing.TB) *Target {
 	tb.Helper()
 	masters, replicas := throwaway.StartReplicatedRedisCluster(tb)
@@ -42,7 +42,7 @@ func clusterTarget(tb testing.TB) *Target {
 	p.Connect = func(tb testing.TB, networks []*network.Network) tokenauth.Storage {
 		option := rueidis.ClientOption{InitAddress: p.Addresses, ConnWriteTimeout: store.RedisPatience}
 		if networks != nil {
-			// The nodes tell of each other by their own addresses.
+			// The nodes tell clients their own addresses, not those of the networks.
 			entrances := make(map[string]string)
 			for i, address := range p.Addresses {
 				entrances[address] = networks[i].Entrance()
@@ -57,18 +57,19 @@ func clusterTarget(tb testing.TB) *Target {
 	return p
 }
 
-// throughEntrances connects to what is in front of an address.
+// throughEntrances returns a dial function that connects to the entrance in front of
+// an address.
 func throughEntrances(entrances map[string]string) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return func(ctx context.Context, address string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 		entrance, ok := entrances[address]
 		if !ok {
-			return nil, fmt.Errorf("torture: there is no node %s", address)
+			return nil, fmt.Errorf("torture: inject: there is no network before the node %s", address)
 		}
 		return d.DialContext(ctx, "tcp", entrance)
 	}
 }
 
-// faults are those of one master, and of all.
+// faults returns the faults of one master and of the whole cluster.
 func (c *redisCluster) faults(tb testing.TB) []*Fault {
 	faults := serverFaults(tb, c.masters[0].server, c.whole)
 	for _, f := range faults {
@@ -94,7 +95,7 @@ func (c *redisCluster) faults(tb testing.TB) []*Fault {
 		fromTo("out of memory", c.all("CONFIG SET maxmemory 1"), c.all("CONFIG SET maxmemory 0")),
 		fromTo("a master out of memory", c.masters[0].do("CONFIG SET maxmemory 1"), c.masters[0].do("CONFIG SET maxmemory 0")),
 		&Fault{Name: "a master busy with a script", Lasts: whileItLasts, Strike: c.masters[0].busy},
-		// The cluster lacks a part of its keys, and says CLUSTERDOWN.
+		// Without a master for a slot, the cluster answers CLUSTERDOWN.
 		fromTo("a slot without a master", c.all("CLUSTER DELSLOTS 0"), func(ctx context.Context) error {
 			if err := c.masters[0].do("CLUSTER ADDSLOTS 0")(ctx); err != nil {
 				return err
@@ -104,7 +105,7 @@ func (c *redisCluster) faults(tb testing.TB) []*Fault {
 	)
 }
 
-// all asks all nodes but those.
+// all returns a function that sends the command to all nodes except some.
 func (c *redisCluster) all(command string, but ...*member) func(context.Context) error {
 	var servers []*redisServer
 	for _, node := range c.nodes {
@@ -115,9 +116,8 @@ func (c *redisCluster) all(command string, but ...*member) func(context.Context)
 	return all(servers, command)
 }
 
-// whole returns when all nodes say that the cluster is well, and the replicas
-// that they have what their masters have. A master that was killed waits for
-// some seconds before it says so.
+// whole returns when all nodes report that the cluster is ok, and all replicas that
+// they follow their masters. A restarted master reports it only after some seconds.
 func (c *redisCluster) whole() error {
 	ctx := context.Background()
 	for i, node := range c.nodes {
@@ -134,13 +134,14 @@ func (c *redisCluster) whole() error {
 	return nil
 }
 
-// Of a cluster's replicas none takes over by itself but where that is the fault.
+// Replicas of the cluster take over by themselves only if the fault requires it.
 const (
 	neverTakeOver = "CONFIG SET cluster-replica-no-failover yes"
 	takeOver      = "CONFIG SET cluster-replica-no-failover no"
 )
 
-// failover has a replica take over from a master, which is one again after that.
+// failover returns a fail-over from the master to the replica. Its tidy makes the
+// master the master again.
 func (c *redisCluster) failover(tb testing.TB, master, replica *member) *failover {
 	const before, now = "CONFIG SET cluster-node-timeout 15000", "CONFIG SET cluster-node-timeout 1000"
 	f := &failover{tb: tb, master: master, replica: replica}
@@ -156,10 +157,10 @@ func (c *redisCluster) failover(tb testing.TB, master, replica *member) *failove
 		}
 		return nil
 	}
-	// The others vote for a replica of one master once in twice cluster-node-timeout.
-	// As long, and at least for 2 seconds, a node that took over keeps the votes
-	// that it had: Redis 7.0 counts them again if it is to take over by hand once
-	// more, and then two believe that they are the master.
+	// The other masters vote for a replica of one master at most once in twice
+	// cluster-node-timeout. For that time, and at least for 2 seconds, a node that took
+	// over keeps its votes. If it must take over by hand again meanwhile, Redis 7.0
+	// counts them once more, and there are two masters.
 	f.rest = 4 * time.Second
 	f.ready = c.all(now)
 	f.alert = replica.do(takeOver)
@@ -168,7 +169,7 @@ func (c *redisCluster) failover(tb testing.TB, master, replica *member) *failove
 		if err := f.follows(ctx, master); err != nil {
 			return err
 		}
-		if err := f.ready(ctx); err != nil { // the master may have been started again
+		if err := f.ready(ctx); err != nil { // a restarted master has the default settings
 			return err
 		}
 		if err := f.handOver(ctx, noWitness{}, master, replica); err != nil {
@@ -185,10 +186,11 @@ func (c *redisCluster) failover(tb testing.TB, master, replica *member) *failove
 	return f
 }
 
-// isMaster reports whether, by an answer to CLUSTER NODES, the node has slots.
+// isMaster reports whether the answer to CLUSTER NODES shows the node as a master
+// with slots.
 func (m *member) isMaster(nodes string) bool {
 	for line := range strings.Lines(nodes) {
-		// The ID, address, flags, master, ping, pong, epoch, link, and slots.
+		// Fields: ID, address, flags, master, ping, pong, epoch, link, and slots.
 		fields := strings.Fields(line)
 		if len(fields) > 8 && strings.HasPrefix(fields[1], m.address+"@") {
 			return strings.Contains(fields[2], "master")

@@ -11,8 +11,9 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A deaf is a proxy before a Redis server. While it is on, a connection that brings
-// a push message becomes one that drops them all, for as long as it is open.
+// A deaf is a proxy before a Redis server that can drop push messages. If a push
+// message arrives on a connection while on is set, the connection drops it and all
+// later ones, until it is closed.
 type deaf struct{ on atomic.Bool }
 
 func (d *deaf) fault(name string) *Fault {
@@ -22,7 +23,7 @@ func (d *deaf) fault(name string) *Fault {
 	return fromTo(name, turn(true), turn(false))
 }
 
-// dial returns how a client with the option connects through the proxy.
+// dial returns the dial function of a client with the option, through the proxy.
 func (d *deaf) dial(o rueidis.ClientOption) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	dial := o.DialCtxFn
 	if dial == nil {

@@ -10,17 +10,17 @@ import (
 	"testing"
 )
 
-// diskFull puts the table of tokens on a disk of its own, and fills that. Only
-// root can.
+// diskFull returns a [Fault] that moves the table of tokens to a small disk and fills
+// the disk. It needs root to mount the disk.
 func (s *postgresServer) diskFull(tb testing.TB) (*Fault, error) {
-	// Not in a folder of this process alone: the server runs by another account.
+	// The folder must be accessible to the server, which runs as another user.
 	dir, err := os.MkdirTemp("", "torture-disk-")
 	if err != nil {
 		return nil, err
 	}
 	tb.Cleanup(func() { os.Remove(dir) })
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=8m,mode=0777", "tmpfs", dir).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("mounting a tmpfs takes root: %s", strings.TrimSpace(string(out)))
+		return nil, fmt.Errorf("mounting a tmpfs failed, which needs root: %s", strings.TrimSpace(string(out)))
 	}
 	tb.Cleanup(func() { exec.Command("umount", "-l", dir).Run() })
 	if err := os.Chmod(dir, 0o777); err != nil {
@@ -37,7 +37,7 @@ func (s *postgresServer) diskFull(tb testing.TB) (*Fault, error) {
 	}}, nil
 }
 
-// moveTo puts the tokens into the folder, unless they are there.
+// moveTo moves the table of tokens into the folder, unless it is there already.
 func (s *postgresServer) moveTo(ctx context.Context, dir string) error {
 	var there int
 	if err := s.admin.QueryRowContext(ctx, "SELECT count(*) FROM pg_tablespace WHERE spcname = 'small'").Scan(&there); err != nil || there > 0 {
@@ -61,5 +61,5 @@ func fill(file string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the disk is larger than it should be")
+	return fmt.Errorf("torture: inject: the disk is not full after 64 MiB")
 }

@@ -1,5 +1,5 @@
-// Package inject injects real faults into servers, and into the networks before
-// them, and ends the faults again.
+// Package inject injects real faults into servers and into the networks before them.
+// [Open] returns the faults of a storage.
 package inject
 
 import (
@@ -9,40 +9,42 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/network"
 )
 
-// A Fault is one fault of a server or of a network before it. Exactly one of Strike,
-// OverNetworks and Losing is set.
+// A Fault is a fault of a server or of a network before it. Exactly one of
+// [Fault.Strike], [Fault.OverNetworks] and [Fault.Losing] is set.
 type Fault struct {
 	Name  string
-	Lasts time.Duration // zero for a fault that is over at once
-	// Prepare is called before the load begins. Nil does nothing.
+	Lasts time.Duration // zero for a fault that ends by itself at once
+	// Prepare is called before the load begins. Nil means that there is nothing to
+	// prepare.
 	Prepare func(context.Context) error
-	// Strike begins the fault, and returns the function that ends it. That function
-	// returns when the server says that it works.
+	// Strike begins the fault and returns the function that ends it. That function
+	// returns when the server reports that it works.
 	Strike func(ctx context.Context) (heal func() error, err error)
-	// OverNetworks is a Strike at the networks of some replicas.
+	// OverNetworks is like [Fault.Strike]. The fault affects the networks.
 	OverNetworks func(networks []*network.Network) (heal func() error, err error)
-	// Losing is a Strike that may lose confirmed changes. It tells the witness when
-	// that begins and ends.
+	// Losing is like [Fault.Strike]. The fault may lose confirmed changes, and the
+	// witness learns when that begins and ends.
 	Losing func(ctx context.Context, w Witness) (heal func() error, err error)
-	// Tidy is called after the fault, when there is no load. Nil does nothing.
+	// Tidy is called after the fault, when there is no load. Nil means that there is
+	// nothing to tidy up.
 	Tidy func(ctx context.Context) error
 }
 
-// fromTo is a fault that one call begins and another ends.
+// fromTo returns a [Fault] that begin begins and end ends.
 func fromTo(name string, begin, end func(context.Context) error) *Fault {
 	return &Fault{Name: name, Lasts: whileItLasts, Strike: func(ctx context.Context) (func() error, error) {
 		return func() error { return end(ctx) }, begin(ctx)
 	}}
 }
 
-// while is a fault that is there as long as something goes on.
+// while returns a [Fault] that lasts while do runs.
 func while(name string, lasts time.Duration, do func(context.Context) error) *Fault {
 	return &Fault{Name: name, Lasts: lasts, Strike: func(ctx context.Context) (func() error, error) {
 		return meanwhile(ctx, do), nil
 	}}
 }
 
-// after is the fault with something that is done when it has begun.
+// after changes [Fault.Strike] to call do when the fault has begun.
 func (f *Fault) after(do func(context.Context) error) *Fault {
 	strike := f.Strike
 	f.Strike = func(ctx context.Context) (func() error, error) {
@@ -55,14 +57,14 @@ func (f *Fault) after(do func(context.Context) error) *Fault {
 	return f
 }
 
-// once is a fault that is over when it has happened.
+// once returns a [Fault] that is over when do returns.
 func once(name string, do func(context.Context) error) *Fault {
 	return &Fault{Name: name, Strike: func(ctx context.Context) (func() error, error) {
 		return func() error { return nil }, do(ctx)
 	}}
 }
 
-// Wait returns after d, or when the context ends.
+// Wait returns after d or when the context ends, whichever is first.
 func Wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -70,7 +72,8 @@ func Wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// meanwhile does something until it is healed, which is when that has returned.
+// meanwhile starts do. Heal ends the context of do, waits for do and returns its
+// error.
 func meanwhile(ctx context.Context, do func(context.Context) error) (heal func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	result := make(chan error, 1)
@@ -81,8 +84,8 @@ func meanwhile(ctx context.Context, do func(context.Context) error) (heal func()
 	}
 }
 
-// Again returns a function that calls do and then pauses, until the context ends or
-// do fails.
+// Again returns a function that repeatedly calls do and then pauses. The function
+// returns nil when the context ends, and the error of do if do fails before.
 func Again(pause time.Duration, do func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for ctx.Err() == nil {
@@ -95,13 +98,13 @@ func Again(pause time.Duration, do func(context.Context) error) func(context.Con
 	}
 }
 
-// A Witness learns when a server may lose confirmed changes.
+// A Witness learns when a server may lose confirmed changes. See [Fault.Losing].
 type Witness interface {
-	MayLose()     // from now on
-	LosesNoMore() // what is called from now on is kept
+	MayLose()     // changes confirmed from now on may be lost
+	LosesNoMore() // changes whose call begins from now on are not lost
 }
 
-// noWitness ignores what it is told.
+// A noWitness is a [Witness] that does nothing.
 type noWitness struct{}
 
 func (noWitness) MayLose()     {}

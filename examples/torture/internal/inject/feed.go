@@ -6,8 +6,8 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
 )
 
-// HasFeed reports whether OpenFeed can break the feed of the storage. It alters
-// tables and rights, and so only does it to a server that was started for this.
+// HasFeed reports whether [OpenFeed] can break the feed of the storage. That is so only
+// for throwaway servers, because the faults alter tables and access rights.
 func HasFeed(b *store.Backend) bool {
 	switch b.Name {
 	case "postgres", "postgres-pgbouncer", "redis":
@@ -16,9 +16,9 @@ func HasFeed(b *store.Backend) bool {
 	return false
 }
 
-// OpenFeed returns the target whose faults break the way of changes to the caches,
-// or look like it. None of them loses a token or a change of one. With ownBeat the
-// feeds have the bug of the plant "own-heartbeat".
+// OpenFeed returns a [Target] with faults of the feed: they break the path on which
+// changes reach the caches, or look as if they did. None of the faults loses a token or
+// a change. With ownBeat the feeds have the bug of the plant "own-heartbeat".
 func OpenFeed(tb testing.TB, b *store.Backend, ownBeat bool) *Target {
 	tb.Helper()
 	if b.Name == "redis" {

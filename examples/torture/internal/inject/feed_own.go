@@ -12,14 +12,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// An ownBeat is a storage with the bug of the plant "own-heartbeat": the feed asks
-// the connection that listens for its heartbeat.
+// An ownBeat is a [tokenauth.Watcher] with the bug of the plant "own-heartbeat":
+// the feed sends and receives its heartbeat over the listening connection.
 type ownBeat struct {
 	tokenauth.Storage
 	watch func(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error
 }
 
-// Watch implements tokenauth.Watcher.
+// Watch implements [tokenauth.Watcher].
 func (o *ownBeat) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	return o.watch(ctx, beat, feed)
 }
@@ -36,7 +36,7 @@ func ownBeatOfPostgres(sound tokenauth.Storage, dsn string) tokenauth.Storage {
 		}
 		for {
 			asOf := time.Now()
-			// It reads what arrived before the answer.
+			// Exec also reads the notifications that arrived before its answer.
 			if _, err := conn.Exec(ctx, "SELECT pg_notify('torture_feed', 'beat own')"); err != nil {
 				return err
 			}
@@ -88,7 +88,8 @@ func ownBeatOfRedis(sound tokenauth.Storage, option rueidis.ClientOption) tokena
 	}}
 }
 
-// tell passes on a message of the feed, whose text is a user's key or any other.
+// tell passes a message of the feed on. A user's key invalidates the user, a heartbeat
+// nothing, and any other text all.
 func tell(feed tokenauth.Invalidator, text string) {
 	var u tokenauth.UserKey
 	switch b, err := hex.DecodeString(text); {

@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A postgresFeed is a database whose triggers are broken and mended.
+// A postgresFeed is a PostgreSQL database into whose triggers faults are injected.
 type postgresFeed struct{ sqlServer }
 
 func postgresFeedTarget(tb testing.TB, b *store.Backend, ownBeat bool) *Target {
@@ -25,7 +25,7 @@ func postgresFeedTarget(tb testing.TB, b *store.Backend, ownBeat bool) *Target {
 	replicas := 0
 	connect := func(tb testing.TB, _ []*network.Network) tokenauth.Storage {
 		if replicas++; b.Name == "postgres" && replicas%3 == 0 {
-			// As in sessions of logical replication.
+			// Every third replica writes like a session of logical replication.
 			return store.OpenGORM(tb, postgres.Open(b.DSN+"&session_replication_role=replica"), &pgxfeed.Listener{})
 		}
 		return b.Connect(tb)
@@ -88,8 +88,8 @@ func (s *postgresFeed) faults() []*Fault {
 	}
 }
 
-// altered is a fault of the triggers, or of their table, that one transaction
-// begins. The end makes the triggers anew, as they were.
+// altered returns a [Fault] of the triggers or their table. One transaction makes the
+// changes, and another one recreates the triggers as they were.
 func (s *postgresFeed) altered(name string, statements ...string) *Fault {
 	return &Fault{Name: name, Lasts: whileItLasts, Strike: func(ctx context.Context) (func() error, error) {
 		repair, err := s.definitions(ctx)
@@ -100,33 +100,34 @@ func (s *postgresFeed) altered(name string, statements ...string) *Fault {
 	}}
 }
 
-// definitions returns what makes the triggers as they are now.
+// definitions returns statements that recreate the triggers as they are now.
 func (s *postgresFeed) definitions(ctx context.Context) (statements []string, err error) {
 	names := []string{"torture_tell", "torture_tell_all"}
 	for _, name := range names {
 		statements = append(statements, "DROP TRIGGER IF EXISTS "+name+" ON torture_tokens")
 	}
 	var function string
-	// By name: a plan that is kept has a number for a constant of type regproc.
+	// Look the function up by name. With a constant of type regproc, a cached plan would
+	// keep the ID of a dropped function.
 	const readFunction = "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'torture_tell'"
 	if err := s.admin.QueryRowContext(ctx, readFunction).Scan(&function); err != nil {
-		return nil, fmt.Errorf("the function: %w", err)
+		return nil, fmt.Errorf("reading the trigger function: %w", err)
 	}
 	statements = append(statements, function)
 	for _, name := range names {
 		var trigger string
 		const readTrigger = "SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relname = 'torture_tokens' AND t.tgname = $1"
 		if err := s.admin.QueryRowContext(ctx, readTrigger, name).Scan(&trigger); err != nil {
-			return nil, fmt.Errorf("the trigger %s: %w", name, err)
+			return nil, fmt.Errorf("reading the trigger %s: %w", name, err)
 		}
 		statements = append(statements, trigger, "ALTER TABLE torture_tokens ENABLE ALWAYS TRIGGER "+name)
 	}
 	return statements, nil
 }
 
-// atOnce does all of the statements in one transaction that locks the
-// table. It begins again if a connection is one that was terminated, or if it was
-// the victim of a deadlock.
+// atOnce runs the statements in one transaction that locks the table. It tries up to
+// three times, because its connection may have been terminated, or a deadlock may have
+// aborted it.
 func (s *postgresFeed) atOnce(ctx context.Context, statements []string) (err error) {
 	for range 3 {
 		if err = s.transact(ctx, statements); err == nil {

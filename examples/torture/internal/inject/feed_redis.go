@@ -13,14 +13,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A redisFeed is a server whose client tracking is broken and mended.
+// A redisFeed is a Redis server into whose client tracking faults are injected.
 type redisFeed struct{ *redisServer }
 
 func redisFeedTarget(tb testing.TB, b *store.Backend, ownBeat bool) *Target {
 	tb.Helper()
 	option, err := rueidis.ParseURL(b.DSN)
 	if err != nil {
-		tb.Fatal("the DSN is no URL")
+		tb.Fatal("torture: inject: the DSN of Redis is not a URL")
 	}
 	s := &redisFeed{newRedisServer(tb, option)}
 	must(tb, s.do("ACL SETUSER "+lowly+" reset on >torture "+rights)(tb.Context()))
@@ -43,7 +43,7 @@ func redisFeedTarget(tb testing.TB, b *store.Backend, ownBeat bool) *Target {
 	return p
 }
 
-// rights are those of the services.
+// rights are the access rights of the services.
 const rights = "~torture:* +@all"
 
 func (s *redisFeed) faults() []*Fault {
@@ -83,7 +83,7 @@ func (s *redisFeed) faults() []*Fault {
 	}
 }
 
-// killTracking kills the connections that listen, and no other.
+// killTracking kills only the connections with client tracking.
 func (s *redisFeed) killTracking(ctx context.Context) error {
 	m, err := s.ask(ctx, s.admin, "CLIENT", "LIST")
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *redisFeed) killTracking(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(strings.TrimPrefix(list, "txt:")) { // a verbatim string
+	for line := range strings.Lines(strings.TrimPrefix(list, "txt:")) { // the prefix of a verbatim string
 		var id, flags string
 		for _, field := range strings.Fields(line) {
 			if name, value, _ := strings.Cut(field, "="); name == "id" {
@@ -102,7 +102,7 @@ func (s *redisFeed) killTracking(ctx context.Context) error {
 				flags = value
 			}
 		}
-		if strings.Contains(flags, "t") { // it may be closed by now
+		if strings.Contains(flags, "t") { // no error if the connection has closed meanwhile
 			if _, err := s.ask(ctx, s.admin, "CLIENT", "KILL", "ID", id); err != nil {
 				return err
 			}
@@ -111,7 +111,8 @@ func (s *redisFeed) killTracking(ctx context.Context) error {
 	return nil
 }
 
-// onBeats does a command to each key of heartbeats, whose name stands for %.
+// onBeats returns a function that runs the command for each key with heartbeats. In
+// the command, % stands for the key.
 func (s *redisFeed) onBeats(command ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		m, err := s.ask(ctx, s.admin, "KEYS", "torture:"+strings.Repeat("00", 12)+"????????")
@@ -135,7 +136,7 @@ func (s *redisFeed) onBeats(command ...string) func(context.Context) error {
 	}
 }
 
-// swap puts a copy of all keys in the place of the database.
+// swap replaces the database with one that has copies of all keys.
 func (s *redisFeed) swap(ctx context.Context) error {
 	_, err := s.ask(ctx, s.admin, "EVAL", `
 for _, key in ipairs(redis.call('KEYS', 'torture:*')) do redis.call('COPY', key, key, 'DB', 1, 'REPLACE') end

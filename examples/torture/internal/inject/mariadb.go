@@ -14,14 +14,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A mariadbServer is one that has faults.
+// A mariadbServer is a MariaDB server into which faults are injected.
 type mariadbServer struct{ sqlServer }
 
 func mariadbTarget(tb testing.TB, b *store.Backend) *Target {
 	tb.Helper()
 	config, err := mysql.ParseDSN(b.DSN)
 	if err != nil {
-		tb.Fatal("the DSN is none of the Go driver's")
+		tb.Fatal("torture: inject: the DSN of MariaDB is not one of the Go driver")
 	}
 	s := &mariadbServer{sqlServer{openMariaDB(tb, config), config.DBName}}
 	must(tb, s.do("CREATE USER "+lowly+"@localhost", "GRANT ALL ON "+s.database+".* TO "+lowly+"@localhost")(tb.Context()))
@@ -37,17 +37,17 @@ func mariadbTarget(tb testing.TB, b *store.Backend) *Target {
 	}
 	p.Faults = append(serverFaults(tb, b.Server, nil), networkFaults()...)
 	p.Faults = append(p.Faults, s.faults()...)
-	p.Missing = append(p.Missing, "disk full: InnoDB cannot move a table to another disk, and the server's folder is on everybody's")
+	p.Missing = append(p.Missing, "disk full: InnoDB cannot move a table to another disk, and the server's folder shares its disk with other programs")
 	p.Afterwards = func(ctx context.Context) (told string, err error) {
 		var name, n string
 		err = s.admin.QueryRowContext(ctx, "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'").Scan(&name, &n)
-		return "Deadlocks since the server was started last: " + n + ".", err
+		return "Deadlocks since the last start of the server: " + n + ".", err
 	}
 	return p
 }
 
-// openMariaDB opens a pool that does not log what befalls it. A connector is
-// the one way to say so.
+// openMariaDB opens a pool of connections that does not log their failures. Only a
+// connector can have a logger of its own.
 func openMariaDB(tb testing.TB, config *mysql.Config) *sql.DB {
 	tb.Helper()
 	config = config.Clone()
@@ -82,12 +82,13 @@ func (s *mariadbServer) faults() []*Fault {
 	}
 }
 
-// kill ends the connections of the replicas.
+// kill kills the connections of the replicas.
 func (s *mariadbServer) kill(ctx context.Context) error {
 	return s.do("KILL USER " + lowly + "@localhost")(ctx)
 }
 
-// lockedTables holds a lock that belongs to a connection, not a transaction.
+// lockedTables returns a function that holds a lock until the context ends. The lock
+// belongs to a connection, not to a transaction.
 func (s *mariadbServer) lockedTables(lock string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		conn, err := s.admin.Conn(context.WithoutCancel(ctx))
@@ -104,9 +105,9 @@ func (s *mariadbServer) lockedTables(lock string) func(context.Context) error {
 	}
 }
 
-// oppose locks the rows of all users in the order opposite to that of a DELETE of
-// all of a user's: first one of each, then the others. Whoever is the victim is
-// told, so an error is no news.
+// oppose causes deadlocks with deletions of all rows of a user. It locks the rows of
+// each user in the opposite order: first one row of each user, then the others. It
+// ignores errors of its own statements, since a deadlock may abort it.
 func (s *mariadbServer) oppose(ctx context.Context) error {
 	return inTransaction(ctx, s.admin, func(tx *sql.Tx) error {
 		for _, which := range []string{"max", "min"} {
@@ -125,7 +126,8 @@ func (s *mariadbServer) oppose(ctx context.Context) error {
 	})
 }
 
-// pairs returns the key of one row of each user who has two.
+// pairs returns the key of one row of each user with two rows. Which is "min" or
+// "max" and selects the row by its client key.
 func pairs(tx *sql.Tx, which string) (keys [][2][]byte, err error) {
 	rows, err := tx.Query("SELECT user_key, " + which + "(client_key) FROM torture_tokens GROUP BY user_key HAVING count(*) = 2")
 	if err != nil {
@@ -142,7 +144,7 @@ func pairs(tx *sql.Tx, which string) (keys [][2][]byte, err error) {
 	return keys, rows.Err()
 }
 
-// rewrite changes all rows, and takes its time.
+// rewrite updates all rows, and holds their locks for a while.
 func (s *mariadbServer) rewrite(ctx context.Context) error {
 	return inTransaction(ctx, s.admin, func(tx *sql.Tx) error {
 		if _, err := tx.Exec("UPDATE torture_tokens SET stamp = concat(stamp, '')"); err == nil {

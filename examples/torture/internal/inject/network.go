@@ -7,10 +7,10 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/network"
 )
 
-// networkFaults are those of what is between the replicas and a server.
+// networkFaults returns each [Fault] of the networks between the replicas and a server.
 func networkFaults() []*Fault {
 	const up, down = "upstream", "downstream"
-	swallows := map[string]int{"timeout": 0} // for ever
+	swallows := map[string]int{"timeout": 0} // until removed
 	return []*Fault{
 		toxicFault("network: 0.4 s of latency", network.Toxic{Type: "latency", Stream: down, Attributes: map[string]int{"latency": 400, "jitter": 200}}),
 		toxicFault("network: 3 s of latency", network.Toxic{Type: "latency", Stream: up, Attributes: map[string]int{"latency": 3000}}),
@@ -45,8 +45,8 @@ func networkFaults() []*Fault {
 			for _, n := range networks {
 				n.Forget()
 			}
-			// A call that waits for an answer gives up after Options.Timeout.
-			// Before that nothing tells a lost connection from a slow server.
+			// A call that waits for an answer fails after Options.Timeout. Until
+			// then, the client cannot distinguish a lost connection from a slow server.
 			return func() error { time.Sleep(whileItLasts); return nil }, nil
 		}},
 	}

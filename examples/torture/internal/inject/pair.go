@@ -19,21 +19,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A pair is two PostgreSQL servers, of which one is the primary and the other is
-// its standby; they change places. Each fault finds them so, and every commit
-// waits for the standby.
+// A pair is a PostgreSQL primary and its standby, which change roles. Before most
+// faults, both run and every commit waits for the standby.
 type pair struct {
 	tb               testing.TB
 	primary, standby *side
-	whole            bool // the standby follows
-	asynchronous     bool // planted: no commit ever waits
+	whole            bool // whether the standby follows the primary
+	asynchronous     bool // the plant: no commit ever waits
 }
 
-// A side is a server as its operator sees it.
+// A side is a server of a pair, as its operator sees it.
 type side struct {
 	*throwaway.Server
 	admin *sql.DB
-	data  string // the folder
+	data  string // the data folder
 }
 
 func newPair(tb testing.TB, b *store.Backend) *pair {
@@ -58,7 +57,7 @@ func pairTarget(tb testing.TB, b *store.Backend, asynchronous bool) *Target {
 	near.User = url.User(lowly)
 	fromPool := false
 	return &Target{Faults: p.faults(), Connect: func(tb testing.TB, _ []*network.Network) tokenauth.Storage {
-		// Some feeds have a connection of the pool, some have one of their own.
+		// Every second feed uses a connection of the pool, the others one of their own.
 		listener := &pgxfeed.Listener{DSN: near.String()}
 		if fromPool = !fromPool; fromPool {
 			listener.DSN = ""
@@ -77,7 +76,7 @@ func (p *pair) faults() []*Fault {
 	return []*Fault{
 		p.failOver("switch-over: primary stopped, standby promoted", 0, stop),
 		p.failOver("fail-over: primary killed, standby promoted", whileItLasts, kill),
-		// What the primary does after that, the standby does not have.
+		// The standby lacks what the primary commits after the cut.
 		p.failOver("fail-over: standby cut off, primary killed, standby promoted", whileItLasts, func(ctx context.Context) error {
 			if err := p.standby.do("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")(ctx); err != nil {
 				return err
@@ -85,13 +84,13 @@ func (p *pair) faults() []*Fault {
 			Wait(ctx, time.Second)
 			return kill(ctx)
 		}),
-		// Its connections stay, and it takes new ones, as behind a network that
-		// swallows. It is killed before it could answer.
+		// The primary keeps its connections and accepts new ones but does not answer, as
+		// behind a network that drops all data. It is killed before it could answer.
 		p.failOver("fail-over: primary falls silent, standby promoted", 5*time.Second, func(context.Context) error {
 			p.primary.Pause(p.tb)
 			return nil
 		}),
-		// A primary that stops in good order waits for its standby.
+		// A primary that is stopped, not killed, waits for its standby.
 		{Name: "switch-over, asynchronous: primary stopped, standby promoted", Prepare: p.relax, Strike: func(ctx context.Context) (func() error, error) {
 			return func() error { return p.promote(ctx) }, stop(ctx)
 		}},
@@ -106,15 +105,15 @@ func (p *pair) faults() []*Fault {
 	}
 }
 
-// failOver is a fault that takes the primary away, and is over when the standby
-// has taken its place.
+// failOver returns a [Fault] in which strike takes the primary away. It is over when the
+// standby is the primary.
 func (p *pair) failOver(name string, lasts time.Duration, strike func(context.Context) error) *Fault {
 	return &Fault{Name: name, Lasts: lasts, Prepare: p.restore, Strike: func(ctx context.Context) (func() error, error) {
 		return func() error { return p.promote(ctx) }, strike(ctx)
 	}}
 }
 
-// promote returns when the standby is a primary, and can be written to.
+// promote makes the standby the primary, and returns when it accepts writes.
 func (p *pair) promote(ctx context.Context) error {
 	if err := p.standby.do("SELECT pg_promote()", write)(ctx); err != nil {
 		return err
@@ -126,7 +125,7 @@ func (p *pair) promote(ctx context.Context) error {
 // write is the smallest transaction whose commit waits for the standby.
 const write = "SELECT pg_logical_emit_message(true, 'torture', '')"
 
-// alone leaves the primary without a standby, which was the primary before.
+// alone fails over, and leaves the new primary without a standby.
 func (p *pair) alone(ctx context.Context) error {
 	if !p.whole {
 		p.standby.Kill(p.tb)
@@ -139,8 +138,7 @@ func (p *pair) alone(ctx context.Context) error {
 	return p.promote(ctx)
 }
 
-// oldReadOnly starts the old primary as it was, but for writers. The services
-// must find that it is none to turn to.
+// oldReadOnly starts the old primary again, read-only. The services must not use it.
 func (p *pair) oldReadOnly(context.Context) (heal func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(p.standby.data, "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -154,7 +152,7 @@ func (p *pair) oldReadOnly(context.Context) (heal func() error, err error) {
 	return func() error { p.standby.Kill(p.tb); return nil }, nil
 }
 
-// restore makes the pair whole, and returns when commits wait for the standby.
+// restore starts the standby if necessary, and returns when commits wait for it.
 func (p *pair) restore(ctx context.Context) error {
 	if !p.whole {
 		if err := p.rejoin(ctx); err != nil {
@@ -170,7 +168,7 @@ func (p *pair) restore(ctx context.Context) error {
 	return until(ctx, p.commitsWait)
 }
 
-// rejoin makes the old primary the standby.
+// rejoin makes the old primary the standby of the new one.
 func (p *pair) rejoin(ctx context.Context) error {
 	throwaway.RejoinPostgres(p.tb, p.standby.Server, p.primary.Server)
 	p.whole = true
@@ -180,7 +178,7 @@ func (p *pair) rejoin(ctx context.Context) error {
 	return p.setStandbys(ctx, "*")
 }
 
-// relax makes the pair whole, and has no commit wait.
+// relax starts the standby if necessary, and lets no commit wait for it.
 func (p *pair) relax(ctx context.Context) error {
 	if err := p.restore(ctx); err != nil {
 		return err
@@ -188,8 +186,8 @@ func (p *pair) relax(ctx context.Context) error {
 	return p.setStandbys(ctx, "")
 }
 
-// setStandbys says which standbys commits wait for. The standby does not hear
-// of it, and so waits for none when it is the primary.
+// setStandbys sets for which standbys commits of the primary wait. The setting is not
+// copied to the standby: as a primary it waits for none.
 func (p *pair) setStandbys(ctx context.Context, names string) error {
 	err := p.primary.do("ALTER SYSTEM SET synchronous_standby_names = '"+names+"'", "SELECT pg_reload_conf()")(ctx)
 	if err != nil || names == "" {
@@ -198,7 +196,7 @@ func (p *pair) setStandbys(ctx context.Context, names string) error {
 	return p.awaitStandby(ctx)
 }
 
-// awaitStandby returns when the primary says that its standby is there.
+// awaitStandby returns when the primary reports that its standby is connected.
 func (p *pair) awaitStandby(ctx context.Context) error {
 	state := "sync"
 	if p.asynchronous {
@@ -210,7 +208,7 @@ func (p *pair) awaitStandby(ctx context.Context) error {
 	})
 }
 
-// until asks until it is so.
+// until calls is until it returns true or an error, for at most 30 seconds.
 func until(ctx context.Context, is func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -224,8 +222,8 @@ func until(ctx context.Context, is func(context.Context) (bool, error)) error {
 	}
 }
 
-// commitsWait tries it: what the primary says of its settings it may not have
-// told all of its processes.
+// commitsWait reports whether a commit waits for the standby. It tries a commit,
+// because some processes of the primary may not have applied its settings yet.
 func (p *pair) commitsWait(ctx context.Context) (bool, error) {
 	p.standby.Pause(p.tb)
 	defer p.standby.Resume(p.tb)

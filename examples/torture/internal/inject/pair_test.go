@@ -11,9 +11,9 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
-// A pair is what it says: commits wait for the standby or they do not, and each
-// server has its turn.
-func TestPairSwapsAndWaitsAsTold(t *testing.T) {
+// Commits must wait for the standby after restore, but not after relax. Each server
+// must be the primary once.
+func TestPairChangesRolesAndWaits(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, trialtest.Open(t, "postgres-standby:"))
 	first := p.primary
@@ -32,7 +32,7 @@ func TestPairSwapsAndWaitsAsTold(t *testing.T) {
 		if !p.whole {
 			continue
 		}
-		// What a setting says is so a moment later.
+		// A setting takes effect a moment later.
 		if err := until(t.Context(), func(ctx context.Context) (bool, error) {
 			wait, err := p.commitsWait(ctx)
 			return wait == step.wait, err
@@ -41,6 +41,6 @@ func TestPairSwapsAndWaitsAsTold(t *testing.T) {
 		}
 	}
 	if p.standby != first {
-		t.Error("the old primary is not the standby")
+		t.Error("the first primary is not the standby at the end")
 	}
 }

@@ -18,20 +18,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// makeLowly makes the user that services are.
+// makeLowly creates the account of the services.
 var makeLowly = []string{
 	"CREATE ROLE " + lowly + " LOGIN", "GRANT ALL ON SCHEMA public TO " + lowly,
-	"GRANT ALL ON ALL TABLES IN SCHEMA public TO " + lowly, // of trials before this one
+	"GRANT ALL ON ALL TABLES IN SCHEMA public TO " + lowly, // tables of earlier trials
 }
 
-// A postgresServer is one that has faults.
+// A postgresServer is a PostgreSQL server into which faults are injected.
 type postgresServer struct{ sqlServer }
 
 func postgresTarget(tb testing.TB, b *store.Backend) *Target {
 	tb.Helper()
 	u, err := url.Parse(b.DSN)
 	if err != nil {
-		tb.Fatal("the DSN is no URL")
+		tb.Fatal("torture: inject: the DSN of PostgreSQL is not a URL")
 	}
 	s := &postgresServer{sqlServer{openAdmin(tb, "pgx", b.DSN), strings.TrimPrefix(u.Path, "/")}}
 	must(tb, s.do(makeLowly...)(tb.Context()))
@@ -55,7 +55,7 @@ func postgresTarget(tb testing.TB, b *store.Backend) *Target {
 	p.Afterwards = func(ctx context.Context) (told string, err error) {
 		var deadlocks, conflicts int
 		err = s.admin.QueryRowContext(ctx, "SELECT deadlocks, xact_rollback FROM pg_stat_database WHERE datname = current_database()").Scan(&deadlocks, &conflicts)
-		return fmt.Sprintf("By the server's count there were %d deadlocks and %d transactions that were rolled back.", deadlocks, conflicts), err
+		return fmt.Sprintf("The server counted %d deadlocks and %d transactions that were rolled back.", deadlocks, conflicts), err
 	}
 	return p
 }
@@ -94,9 +94,9 @@ func (s *postgresServer) faults() []*Fault {
 	}
 }
 
-// oppose locks the rows of all users in the order opposite to that of a DELETE of
-// all of a user's: first one of each, then the others. Whoever is the victim is
-// told, so an error is no news.
+// oppose causes deadlocks with deletions of all rows of a user. It locks the rows of
+// each user in the opposite order: first one row of each user, then the others. It
+// ignores errors of its own statements, since a deadlock may abort it.
 func (s *postgresServer) oppose(ctx context.Context) error {
 	return inTransaction(ctx, s.admin, func(tx *sql.Tx) error {
 		for _, which := range []string{"max", "min"} {
@@ -110,7 +110,7 @@ func (s *postgresServer) oppose(ctx context.Context) error {
 	})
 }
 
-// rewrite changes all rows, and takes its time.
+// rewrite updates all rows, and holds their locks for a while.
 func (s *postgresServer) rewrite(ctx context.Context) error {
 	return inTransaction(ctx, s.admin, func(tx *sql.Tx) error {
 		if _, err := tx.Exec("UPDATE torture_tokens SET stamp = stamp"); err == nil {

@@ -18,16 +18,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A redisServer is one that has faults, as its operator sees it: by a
-// connection that is there before the fault, or by another where a command
-// takes long.
+// A redisServer is a Redis server into which faults are injected, as its operator sees
+// it. Admin is a connection from before the fault, and other is for long commands.
 type redisServer struct{ admin, other rueidis.Client }
 
 func redisTarget(tb testing.TB, b *store.Backend) *Target {
 	tb.Helper()
 	option, err := rueidis.ParseURL(b.DSN)
 	if err != nil {
-		tb.Fatal("the DSN is no URL")
+		tb.Fatal("torture: inject: the DSN of Redis is not a URL")
 	}
 	u, err := url.Parse(b.DSN)
 	must(tb, err)
@@ -48,8 +47,9 @@ func redisTarget(tb testing.TB, b *store.Backend) *Target {
 	return p
 }
 
+// tellPatience returns the note of the report about the client's timeout.
 func tellPatience(context.Context) (string, error) {
-	return fmt.Sprintf("With rueidis' ClientOption.ConnWriteTimeout of %v. With its default of 10 s, connections that the network has forgotten fail for as long, and a second more.", store.RedisPatience), nil
+	return fmt.Sprintf("ClientOption.ConnWriteTimeout of rueidis was %v. With its default of 10 s, calls on connections that the network silently dropped fail for 10 s and a second more.", store.RedisPatience), nil
 }
 
 func newRedisServer(tb testing.TB, option rueidis.ClientOption) *redisServer {
@@ -65,7 +65,7 @@ func newRedisServer(tb testing.TB, option rueidis.ClientOption) *redisServer {
 	return &redisServer{clients[0], clients[1]}
 }
 
-// do returns what runs the commands.
+// do returns a function that runs the commands.
 func (s *redisServer) do(commands ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for _, command := range commands {
@@ -77,8 +77,8 @@ func (s *redisServer) do(commands ...string) func(context.Context) error {
 	}
 }
 
-// ask asks again as long as the connection turns out to be one of before a
-// restart.
+// ask sends a command and returns the answer. It tries again for 20 seconds, because
+// its connection may have broken in a restart of the server.
 func (s *redisServer) ask(ctx context.Context, client rueidis.Client, command ...string) (rueidis.RedisMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -94,7 +94,7 @@ func (s *redisServer) ask(ctx context.Context, client rueidis.Client, command ..
 	}
 }
 
-// until returns when the answer to the command is as it should be.
+// until sends the command until is returns true for the answer.
 func (s *redisServer) until(ctx context.Context, is func(answer string) bool, command ...string) error {
 	var answer string
 	err := until(ctx, func(ctx context.Context) (bool, error) {
@@ -106,12 +106,12 @@ func (s *redisServer) until(ctx context.Context, is func(answer string) bool, co
 		return is(answer), nil
 	})
 	if err != nil {
-		return fmt.Errorf("to %v the server says %q: %w", command, answer, err)
+		return fmt.Errorf("waiting for another answer to %v than %q: %w", command, answer, err)
 	}
 	return nil
 }
 
-// all has all of the servers run the commands.
+// all returns a function that runs the commands on all servers.
 func all(servers []*redisServer, commands ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for _, s := range servers {
@@ -123,8 +123,7 @@ func all(servers []*redisServer, commands ...string) func(context.Context) error
 	}
 }
 
-// says returns when a server says all the texts of itself, in its answer to
-// INFO.
+// says returns when the server's answer to INFO contains all texts.
 func (s *redisServer) says(ctx context.Context, section string, texts ...string) error {
 	return s.until(ctx, func(answer string) bool {
 		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(answer, text) })
@@ -153,13 +152,13 @@ func (s *redisServer) faults() []*Fault {
 	}
 }
 
-// busy runs a script that does not end.
+// busy runs a script that does not end until it is killed.
 func (s *redisServer) busy(ctx context.Context) (func() error, error) {
 	if err := s.do("CONFIG SET busy-reply-threshold 50")(ctx); err != nil {
 		return nil, err
 	}
 	ended := meanwhile(ctx, func(context.Context) error {
-		s.ask(ctx, s.other, "EVAL", "while true do end", "0") // an error when it is killed
+		s.ask(ctx, s.other, "EVAL", "while true do end", "0") // returns an error when the script is killed
 		return nil
 	})
 	return func() error {
@@ -170,8 +169,8 @@ func (s *redisServer) busy(ctx context.Context) (func() error, error) {
 	}, nil
 }
 
-// loads is a restart with so much data that the server answers LOADING for a
-// while.
+// loads returns a [Fault] that restarts the server with so much data that it answers
+// LOADING for a while.
 func (s *redisServer) loads(tb testing.TB, server *throwaway.Server) *Fault {
 	return &Fault{Name: "server killed, and loads for long", Strike: func(ctx context.Context) (func() error, error) {
 		const keys, script = 500_000, "redis.call('SELECT', 1) for i = tonumber(ARGV[1]), ARGV[1] + 99999 do redis.call('SET', i, i) end"
@@ -181,9 +180,9 @@ func (s *redisServer) loads(tb testing.TB, server *throwaway.Server) *Fault {
 			}
 		}
 		server.Kill(tb)
-		server.Start(tb) // returns when it has loaded
+		server.Start(tb) // returns when the data is loaded
 		return func() error {
-			// And later restarts are not to load all that.
+			// Remove the data, so that later restarts are fast.
 			_, err := s.ask(ctx, s.admin, "EVAL", "redis.call('SELECT', 1) return redis.call('FLUSHDB', 'ASYNC')", "0")
 			return errors.Join(err, s.do("BGREWRITEAOF")(ctx))
 		}, nil

@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A member is a Redis server that is not alone.
+// A member is a Redis server of a cluster, or of a master with a replica.
 type member struct {
 	*redisServer
 	server  *throwaway.Server
@@ -28,29 +28,29 @@ func newMember(tb testing.TB, s *throwaway.Server) *member {
 	return &member{newRedisServer(tb, option), s, option.InitAddress[0]}
 }
 
-// A failover is a master, and a replica that takes over from it.
+// A failover is a master and a replica that takes over from it.
 //
-// Redis answers before its replicas have a change, so one that takes over may
-// lack what was confirmed last. What was confirmed before some moment it does
-// have, if it was seen to have all that the master had at that moment: that is
-// how the time in which changes may be lost is known.
+// Redis confirms a change before its replicas have it, so a replica that takes over may
+// lack the latest changes. Before the fault, the trial waits until the replica has
+// everything that the master had at some moment. Changes confirmed before that moment
+// are not lost, later ones may be.
 type failover struct {
 	tb              testing.TB
 	master, replica *member
-	// hand asks for one to become the master, while the other lives.
+	// hand asks for one of both to become the master while the other runs.
 	hand func(ctx context.Context, to *member) error
-	// agreed returns when all take one for the master: of the two, those who are
-	// told.
+	// agreed returns when all servers recognize the member as the master. Of the two
+	// members, only those in told must.
 	agreed func(ctx context.Context, on *member, told ...*member) error
-	// split is how long after that a client may take the other for it, which does
-	// not know that it is none any more; zero if it knows.
+	// split is how long after that a client may still use the old master, which does
+	// not know that it was replaced. It is zero if the old master knows.
 	split time.Duration
-	// rest is how long after one fail-over by hand there may be another.
+	// rest is the minimum time between two fail-overs by hand.
 	rest   time.Duration
-	handed time.Time // when the last one was
-	// ready is what there is to do before the replica takes over, alert before it
-	// does so by itself, and calm when it has: no other fail-over is wanted then.
-	// Tidy is for when the master is there, too.
+	handed time.Time // the last fail-over by hand
+	// ready prepares a fail-over. Alert lets the replica take over by itself. Calm
+	// prevents another fail-over after that. Tidy is called when the old master runs
+	// again, and restores the state before the fault.
 	ready, alert, calm, tidy func(context.Context) error
 }
 
@@ -68,8 +68,8 @@ func (f *failover) faults() []*Fault {
 	return list
 }
 
-// byHand is a fail-over that somebody asks for. It ends when the master is a
-// replica.
+// byHand returns a [Fault] in which the operator asks for a fail-over. It ends when the
+// old master is a replica.
 func (f *failover) byHand(name, minReplicas string) *Fault {
 	set := func(ctx context.Context, to string) error {
 		return errors.Join(f.master.do("CONFIG SET min-replicas-to-write "+to)(ctx), f.replica.do("CONFIG SET min-replicas-to-write "+to)(ctx))
@@ -82,14 +82,14 @@ func (f *failover) byHand(name, minReplicas string) *Fault {
 		}
 		return func() error { return errors.Join(f.follows(ctx, f.master), set(ctx, "0")) }, err
 	}
-	if by.Losing = there; f.split == 0 { // nothing is lost
+	if by.Losing = there; f.split == 0 { // no change can be lost
 		by.Losing, by.Strike = nil, func(ctx context.Context) (func() error, error) { return there(ctx, noWitness{}) }
 	}
 	return by
 }
 
-// dies is a master that is killed, and its replica takes over. Then more may
-// happen, if it is not nil, before that is over.
+// dies returns a [Fault] in which kill kills the master and the replica takes over. If
+// then is not nil, it is called before the fault is over.
 func (f *failover) dies(name string, kill, then func(context.Context) error) *Fault {
 	return &Fault{Name: name, Losing: func(ctx context.Context, w Witness) (func() error, error) {
 		if err := f.begin(ctx, w); err != nil {
@@ -110,8 +110,8 @@ func (f *failover) dies(name string, kill, then func(context.Context) error) *Fa
 	}}
 }
 
-// hangs is a master that hangs until its replica has taken over. It then still
-// answers what it was asked, as if it were the master.
+// hangs returns a [Fault] in which the master is paused until its replica has taken over.
+// When it resumes, it first answers the waiting requests as if it were the master.
 func (f *failover) hangs(name string) *Fault {
 	return &Fault{Name: name, Losing: func(ctx context.Context, w Witness) (func() error, error) {
 		if err := f.begin(ctx, w); err != nil {
@@ -131,7 +131,7 @@ func (f *failover) hangs(name string) *Fault {
 	}, Tidy: f.tidy}
 }
 
-// takenOver returns when the replica has taken over from a master that is away.
+// takenOver returns when the replica has taken over from a master that is down.
 func (f *failover) takenOver(ctx context.Context) error {
 	if err := f.agreed(ctx, f.replica, f.replica); err != nil {
 		return err
@@ -139,7 +139,8 @@ func (f *failover) takenOver(ctx context.Context) error {
 	return f.calm(ctx)
 }
 
-// begin begins the time in which changes may be lost: not those of before.
+// begin begins the time in which changes may be lost. When it returns, earlier
+// changes are safe.
 func (f *failover) begin(ctx context.Context, w Witness) error {
 	if err := errors.Join(f.ready(ctx), f.alert(ctx)); err != nil {
 		return err
@@ -148,9 +149,9 @@ func (f *failover) begin(ctx context.Context, w Witness) error {
 	return f.caughtUp(ctx, f.master, f.replica)
 }
 
-// handOver makes one the master in place of the other, and returns when all
-// know. It asks until it is, since that can be refused for a while after the last
-// time, or come to nothing.
+// handOver makes to the master in place of from, and returns when all servers
+// recognize it. It asks repeatedly, because Redis may refuse a fail-over soon after
+// another, or ignore it.
 func (f *failover) handOver(ctx context.Context, w Witness, to, from *member) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -184,12 +185,11 @@ func (f *failover) kill(context.Context) error {
 	return nil
 }
 
-// killBehind kills the master when its replica has heard nothing of it for a
-// while.
+// killBehind kills the master after its replica has received nothing for 0.3 s.
 func (f *failover) killBehind(ctx context.Context) error {
 	f.replica.server.Pause(f.tb)
 	defer f.replica.server.Resume(f.tb)
-	// Otherwise the system would keep for it what the master has sent.
+	// Otherwise the operating system would buffer what the master sends.
 	if err := f.master.do("CLIENT KILL TYPE replica")(ctx); err != nil {
 		return err
 	}
@@ -197,19 +197,18 @@ func (f *failover) killBehind(ctx context.Context) error {
 	return f.kill(ctx)
 }
 
-// comesBack returns when the dead master is there, as a replica.
+// comesBack restarts the killed master, and returns when it is a replica.
 func (f *failover) comesBack(ctx context.Context) error {
 	f.master.server.Start(f.tb)
 	return f.follows(ctx, f.master)
 }
 
-// follows returns when one is a replica that has what its master has.
+// follows returns when the member is a replica that is connected to its master.
 func (f *failover) follows(ctx context.Context, m *member) error {
 	return m.says(ctx, "replication", "role:slave", "master_link_status:up")
 }
 
-// caughtUp returns when a replica has all that its master had when this was
-// called.
+// caughtUp returns when the replica has everything that the master had at the call.
 func (f *failover) caughtUp(ctx context.Context, master, replica *member) error {
 	m, err := master.ask(ctx, master.admin, "INFO", "replication")
 	if err != nil {
@@ -218,7 +217,7 @@ func (f *failover) caughtUp(ctx context.Context, master, replica *member) error 
 	answer, _ := m.ToString()
 	until, ok := figure(answer, "master_repl_offset")
 	if !ok {
-		return fmt.Errorf("the master does not say how far it is: %q", answer)
+		return fmt.Errorf("the master reports no master_repl_offset: %q", answer)
 	}
 	return replica.until(ctx, func(answer string) bool {
 		at, ok := figure(answer, "slave_repl_offset")
@@ -226,7 +225,7 @@ func (f *failover) caughtUp(ctx context.Context, master, replica *member) error 
 	}, "INFO", "replication")
 }
 
-// figure returns what an answer to INFO says of something.
+// figure returns the number of a field in an answer to INFO.
 func figure(info, of string) (n int, ok bool) {
 	for line := range strings.Lines(info) {
 		if text, found := strings.CutPrefix(strings.TrimSpace(line), of+":"); found {

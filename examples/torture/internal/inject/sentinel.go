@@ -16,7 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// sentinelTarget starts servers of its own, as they have to be killed.
+// sentinelTarget starts servers of its own, because the faults kill them.
 func sentinelTarget(tb testing.TB) *Target {
 	tb.Helper()
 	servers, sentinels := throwaway.StartRedisSentinel(tb)
@@ -38,8 +38,8 @@ func sentinelTarget(tb testing.TB) *Target {
 		}
 		return on.says(ctx, "replication", "role:master")
 	}
-	// They tell clients at once, who may still wait for the old master to answer,
-	// and the old master after 10 seconds.
+	// The sentinels notify clients at once, but the old master only after 10 seconds.
+	// A client may still wait for an answer of the old master.
 	f.split = store.RedisPatience + 200*time.Millisecond
 	patience := "SENTINEL SET " + set + " down-after-milliseconds "
 	f.ready = func(context.Context) error { return nil }
@@ -57,9 +57,9 @@ func sentinelTarget(tb testing.TB) *Target {
 		if err := f.follows(ctx, f.replica); err != nil {
 			return err
 		}
-		// Sentinels look at a replica every 10 seconds. One that has not seen that
-		// the old master is a replica by now would tell it so again, even if it had
-		// been made the master meanwhile.
+		// Sentinels check a replica every 10 seconds. A sentinel that has not seen yet
+		// that the old master is a replica would make it one again, even if it has
+		// become the master meanwhile.
 		if err := all(watch, "SENTINEL RESET "+set)(ctx); err != nil {
 			return err
 		}

@@ -8,12 +8,12 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// whileItLasts is how long most faults last: longer than a lease, and about as
-// long as Options.Timeout.
+// whileItLasts is how long most faults last. It is longer than a lease, and about as
+// long as the default of [github.com/bearerkit/bearerkit/tokenauth.Options.Timeout].
 const whileItLasts = 2 * time.Second
 
-// serverFaults are those that any server can have. Well returns when the server
-// is well again; nil for one that is when it has started.
+// serverFaults returns each [Fault] that any server can have. Well returns when the
+// server works again. It is nil for a server that works when it has started.
 func serverFaults(tb testing.TB, s *throwaway.Server, well func() error) []*Fault {
 	if well == nil {
 		well = func() error { return nil }

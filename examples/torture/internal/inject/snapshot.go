@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// cannotSave is a server that cannot write its snapshot, and so refuses to
-// write at all.
+// cannotSave returns a [Fault] in which the server cannot save its snapshot. Redis then
+// refuses all writes.
 func (s *redisServer) cannotSave() *Fault {
 	return &Fault{Name: "snapshots fail", Lasts: whileItLasts, Strike: func(ctx context.Context) (func() error, error) {
 		m, err := s.ask(ctx, s.admin, "CONFIG", "GET", "dir")

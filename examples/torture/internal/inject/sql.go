@@ -7,18 +7,17 @@ import (
 	"testing"
 )
 
-// lowly is the account that replicas have on an SQL server: one that may do no
-// more than theirs should.
+// lowly is the server account of the replicas. It has no more rights than a service
+// needs.
 const lowly = "torture"
 
-// A sqlServer is a server that has faults, as its operator sees it.
+// A sqlServer is an SQL server into which faults are injected, as its operator sees it.
 type sqlServer struct {
 	admin    *sql.DB
 	database string
 }
 
-// openAdmin opens the operator's access to a server, which is there before a
-// fault.
+// openAdmin opens the operator's access to a server, before a fault.
 func openAdmin(tb testing.TB, driver, dsn string) *sql.DB {
 	tb.Helper()
 	admin, err := sql.Open(driver, dsn)
@@ -36,13 +35,13 @@ func must(tb testing.TB, err error) {
 	}
 }
 
-// do returns what runs the statements.
+// do returns a function that runs the statements.
 func (s *sqlServer) do(statements ...string) func(context.Context) error {
 	return execute(s.admin, statements...)
 }
 
-// execute returns what runs the statements, on another connection if one was
-// there before a restart.
+// execute returns a function that runs the statements. It tries up to three times,
+// because a connection of the pool may be from before a restart.
 func execute(admin *sql.DB, statements ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		var err error
@@ -64,13 +63,12 @@ func runOnce(ctx context.Context, admin *sql.DB, statements []string) error {
 	return nil
 }
 
-// between is a fault that statements begin and others end.
+// between returns a [Fault] that the statements of begin begin, and those of end end.
 func (s *sqlServer) between(name string, begin, end []string) *Fault {
 	return fromTo(name, s.do(begin...), s.do(end...))
 }
 
-// also is a fault that is there as long as something goes on, between
-// statements.
+// also returns a [Fault] like between, during which do runs.
 func (s *sqlServer) also(name string, do func(context.Context) error, begin, end []string) *Fault {
 	return &Fault{Name: name, Lasts: whileItLasts, Strike: func(ctx context.Context) (func() error, error) {
 		if err := s.do(begin...)(ctx); err != nil {
@@ -86,7 +84,7 @@ func (s *sqlServer) also(name string, do func(context.Context) error, begin, end
 	}}
 }
 
-// locked holds a lock until the context ends.
+// locked returns a function that holds a lock until the context ends.
 func (s *sqlServer) locked(lock string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		return inTransaction(ctx, s.admin, func(tx *sql.Tx) error {
@@ -99,7 +97,7 @@ func (s *sqlServer) locked(lock string) func(context.Context) error {
 	}
 }
 
-// inTransaction does something that is rolled back.
+// inTransaction calls do in a transaction, and rolls it back unless do commits it.
 func inTransaction(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
 	tx, err := db.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {

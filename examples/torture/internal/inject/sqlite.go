@@ -11,7 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// sqliteTarget is for a file, whose only faults are its other users.
+// sqliteTarget returns the [Target] for SQLite. A file has no server: its only faults
+// are other writers.
 func sqliteTarget(tb testing.TB, b *store.Backend) *Target {
 	tb.Helper()
 	s := &sqlServer{admin: openAdmin(tb, "sqlite3", b.DSN)}
@@ -24,9 +25,9 @@ func sqliteTarget(tb testing.TB, b *store.Backend) *Target {
 	}
 }
 
-// writeSlowly holds the file for a while.
+// writeSlowly locks the file for a while.
 func (s *sqlServer) writeSlowly(ctx context.Context) error {
-	return inTransaction(ctx, s.admin, func(*sql.Tx) error { // that it has begun is enough
+	return inTransaction(ctx, s.admin, func(*sql.Tx) error { // beginning locks the file
 		Wait(ctx, 300*time.Millisecond)
 		return nil
 	})

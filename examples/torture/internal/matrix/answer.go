@@ -10,32 +10,33 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A decision is what an operation came to.
+// A decision is the result of an operation.
 type decision string
 
 const (
-	accepted      decision = "accepted"       // the token is good, or active
-	denied        decision = "denied"         // it is not; anonymous, or inactive
-	forbidden     decision = "forbidden"      // it is, and may not do this
-	granted       decision = "granted"        // a token was issued
-	rejected      decision = "rejected"       // the credentials are not good
-	clientRefused decision = "client refused" // nor is the client
-	completed     decision = "completed"      // what was to be done is done
-	incomplete    decision = "incomplete"     // what could not be read is left out
-	unavailable   decision = "unavailable"    // it could not be told, or not be done
-	panicked      decision = "panicked"       // or 500
-	undocumented  decision = "not as documented"
+	accepted      decision = "accepted"          // the token is valid, or active
+	denied        decision = "denied"            // the token is invalid or inactive, or the request is anonymous
+	forbidden     decision = "forbidden"         // the token is valid but may not do this
+	granted       decision = "granted"           // a token was issued
+	rejected      decision = "rejected"          // the credentials are wrong
+	clientRefused decision = "client refused"    // the client's credentials are wrong
+	completed     decision = "completed"         // the change was made
+	incomplete    decision = "incomplete"        // the list leaves out a row that could not be read
+	unavailable   decision = "unavailable"       // the storage or the host failed
+	panicked      decision = "panicked"          // the call panicked, or the status is 500
+	undocumented  decision = "not as documented" // any other result
 )
 
-// An answer is what whoever asked was told.
+// An answer is what the caller or client got.
 type answer struct {
 	decision
-	user  string // whom the token stands for
-	token string // that was issued
-	text  string // all that was said
+	user  string // ID of the token's user
+	token string // the issued token
+	text  string // the whole response or error, to search for secrets
 }
 
-// answerOf reads an error of a method of Service; ok is what none means.
+// answerOf returns the answer for an error of a method of [tokenauth.Service]. Ok is
+// the decision for no error.
 func answerOf(err error, ok decision) answer {
 	if err == nil {
 		return answer{decision: ok}
@@ -56,7 +57,7 @@ func answerOf(err error, ok decision) answer {
 	return a
 }
 
-// read reads a response of any of the routes.
+// read returns the answer for the response of a route.
 func read(path string, r *httptest.ResponseRecorder) answer {
 	body := r.Body.String()
 	a := answer{decision: undocumented, text: fmt.Sprintf("%d %v %s", r.Code, r.Header(), body)}
@@ -67,7 +68,7 @@ func read(path string, r *httptest.ResponseRecorder) answer {
 		UserID      string `json:"userId"`
 		Error       string `json:"error"`
 	}
-	json.Unmarshal(r.Body.Bytes(), &members) // whoami is none
+	json.Unmarshal(r.Body.Bytes(), &members) // the body of whoami is not JSON
 	switch r.Code {
 	case http.StatusOK:
 		switch path {
@@ -87,7 +88,7 @@ func read(path string, r *httptest.ResponseRecorder) answer {
 			}
 		default:
 			a.decision, a.user = accepted, body
-			if path == optionalPath && body == "nobody" {
+			if path == optionalPath && body == anonymous {
 				a.decision, a.user = denied, ""
 			}
 		}

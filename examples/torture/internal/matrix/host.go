@@ -6,15 +6,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// editor is the role that alice has.
+// editor is the role of the user alice.
 const editor = "Editor"
 
-// passwordOf is a word that is nowhere else.
+// passwordOf returns the password of a user. It occurs nowhere else, so that leaks are
+// found.
 func passwordOf(user string) string { return "Tr0ub4dor-" + user }
 
-// A struckHost is the users, the registry of clients and the live check of a
-// host, the calls of which can be struck. Whoever asks exists; erin is always
-// disabled between the password and the second look.
+// A struckHost is the host's users, registry of clients and live check. Its striker
+// can make calls fail. Every user name exists. The user erin is always disabled
+// between the check of the password and [tokenauth.Rechecker.Recheck].
 type struckHost struct {
 	*striker
 	clients map[string]tokenauth.Client
@@ -28,7 +29,7 @@ func principalOf(user string) tokenauth.Principal {
 	return p
 }
 
-// Authenticate implements tokenauth.Authenticator.
+// Authenticate implements [tokenauth.Authenticator].
 func (h *struckHost) Authenticate(ctx context.Context, c tokenauth.Credentials) (p tokenauth.Principal, err error) {
 	trouble := h.call(ctx, "Authenticate", func() error {
 		if c.Password.Reveal() != passwordOf(c.UserName) {
@@ -42,7 +43,7 @@ func (h *struckHost) Authenticate(ctx context.Context, c tokenauth.Credentials) 
 	return principalOf(c.UserName), err
 }
 
-// Recheck implements tokenauth.Rechecker.
+// Recheck implements [tokenauth.Rechecker].
 func (h *struckHost) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	return h.call(ctx, "Recheck", func() error {
 		if p.UserID == "erin" {
@@ -52,7 +53,7 @@ func (h *struckHost) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	})
 }
 
-// FindClient implements tokenauth.ClientRegistry.
+// FindClient implements [tokenauth.ClientRegistry].
 func (h *struckHost) FindClient(ctx context.Context, id string) (c tokenauth.Client, err error) {
 	how := h.enter("FindClient")
 	defer h.leave()

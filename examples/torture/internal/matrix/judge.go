@@ -11,14 +11,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A scenario is an operation, about a subject, of a variant, with calls that
-// are struck.
+// A scenario is one case of the matrix: an operation on a subject, in a variant, with
+// the faults to inject.
 type scenario struct {
 	*matrixOperation
 	*variant
 	subject string
-	calls   []string // that it makes without a fault
-	made    []string // that it made with the blows
+	calls   []string // the calls that the operation makes without a fault
+	made    []string // the calls that it made with the blows
 	blows   []blow   // in the order of the calls
 }
 
@@ -34,31 +34,31 @@ func (c *scenario) String() string {
 	return text
 }
 
-// with returns the case with one more blow.
+// with returns the scenario with one more blow.
 func (c *scenario) with(b blow) *scenario {
 	more := *c
 	more.blows = append(slices.Clone(c.blows), b)
 	return &more
 }
 
-// suffers is whether one of the blows is like that.
+// suffers reports whether like is true for one of the blows.
 func (c *scenario) suffers(like func(blow) bool) bool { return slices.ContainsFunc(c.blows, like) }
 
-// judge says what is wrong about an answer, or "". Did is whether the call that
-// changes something was done.
+// judge returns why the answer is a violation, or "". Did is whether the call that
+// makes the operation's change was done.
 func (c *scenario) judge(w *world, a answer, did bool) string {
 	right, user := c.right(w, c.subject)
 	switch {
 	case a.decision == right && a.user == user:
 		claims := right == granted || right == completed
 		if claims && !did && slices.Contains(c.calls, c.change) {
-			return "it was told that this was done, and it was not"
+			return "the change was reported as done but was not"
 		}
 		return ""
 	case c.suffers(func(b blow) bool { return c.admits(b, a) }):
 		return ""
 	}
-	return fmt.Sprintf("it was %s for %q, which has to be %s for %q%s", a.decision, a.user, right, user, c.unlessStruck())
+	return fmt.Sprintf("got %s for %q, want %s for %q%s", a.decision, a.user, right, user, c.unlessStruck())
 }
 
 func (c *scenario) unlessStruck() string {
@@ -68,7 +68,7 @@ func (c *scenario) unlessStruck() string {
 	return " or unavailable"
 }
 
-// admits reports whether the answer may be owed to the blow.
+// admits reports whether the blow excuses the answer.
 func (c *scenario) admits(b blow, a answer) bool {
 	switch {
 	case a.decision == unavailable:
@@ -91,14 +91,14 @@ func (c *scenario) admits(b blow, a answer) bool {
 	return false
 }
 
-// A state is which tokens are good, and for whom.
+// A state knows which tokens of a world must be valid, and for which users.
 type state struct {
 	*world
-	ended   map[string]bool // subjects
-	granted []string        // tokens; the last of them is good, but for endedNew
+	ended   map[string]bool // by subject
+	granted []string        // tokens that operations issued; only the last is valid
 }
 
-// heed takes note of what an operation did.
+// heed records what an operation changed.
 func (s *state) heed(c *scenario, a answer) {
 	if c.change == "" || !s.did(c.change) {
 		return
@@ -111,17 +111,17 @@ func (s *state) heed(c *scenario, a answer) {
 	}
 }
 
-// check says which tokens are not decided upon as they have to be. What is
-// live comes first: it has to be good at once, whatever a cache has.
+// check validates all tokens, and returns the violations. It begins with the newest
+// token, which must be valid at once, whatever a cache holds.
 func (s *state) check(ctx context.Context) (wrong []string) {
 	try := func(name, token, user string) {
 		t, err := s.auth.Validate(ctx, token)
 		a := answerOf(err, accepted)
 		switch {
 		case user != "" && (a.decision != accepted || t.Principal.UserID != user):
-			wrong = append(wrong, fmt.Sprintf("the token %s of %s is %s", name, user, a.decision))
+			wrong = append(wrong, fmt.Sprintf("the token %q of %s, which is valid, is %s", name, user, a.decision))
 		case user == "" && a.decision != denied:
-			wrong = append(wrong, fmt.Sprintf("the token %s, which is not good, is %s", name, a.decision))
+			wrong = append(wrong, fmt.Sprintf("the token %q, which is invalid, is %s", name, a.decision))
 		}
 	}
 	if n := len(s.granted); n > 0 {
@@ -140,8 +140,8 @@ func (s *state) check(ctx context.Context) (wrong []string) {
 	return wrong
 }
 
-// waits has a sign-in wait for others that are under way at another process, as
-// long as those take. Whatever befell those before it, it has to go on then.
+// waits makes a sign-in wait for concurrent sign-ins at another process. When those
+// end, the sign-in must continue, whatever faults there were before.
 func (s *state) waits(ctx context.Context, account string) string {
 	const others, take, enough = 5, 20 * time.Millisecond, 2 * time.Second
 	s.store.crowd(others, s.clock.Now().UnixMilli())
@@ -152,20 +152,20 @@ func (s *state) waits(ctx context.Context, account string) string {
 		UserName: account, Password: tokenauth.NewSecret(passwordOf(account)), ClientID: s.app(), ClientSecret: s.client, RemoteAddr: remoteAddr,
 	})
 	if errors.Is(err, tokenauth.ErrUnavailable) {
-		return fmt.Sprintf("a sign-in of %s that waits for one at another process does not go on when that has come out: %v", account, err)
+		return fmt.Sprintf("a sign-in of %s that waits for one at another process does not continue when that ends: %v", account, err)
 	}
 	return ""
 }
 
-// leaks says who was told a secret.
+// leaks returns a violation for each secret in the answer or the log.
 func (s *state) leaks(a answer) (wrong []string) {
 	written := s.log.String()
 	for _, secret := range append(s.secrets(), s.granted...) {
 		if strings.Contains(a.text, secret) {
-			wrong = append(wrong, "the answer has a secret")
+			wrong = append(wrong, "the answer contains a secret")
 		}
 		if strings.Contains(written, secret) {
-			wrong = append(wrong, "the log has a secret")
+			wrong = append(wrong, "the log contains a secret")
 		}
 	}
 	return wrong

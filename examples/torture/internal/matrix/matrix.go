@@ -1,4 +1,4 @@
-// Package matrix is the trial "matrix". It injects each fault into each call of each
+// Package matrix has the trial "matrix". It injects each fault into each call of each
 // operation, in each variant of a Service.
 package matrix
 
@@ -21,15 +21,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-const about = `Each operation, in each variant of Service, with each call that it makes of the storage, the users, the registry of clients, the live check and the shared counters struck in each way that applies: it fails, hangs until its context ends, or panics, with nothing done or all; a look-up answers with another's row, with what the slot held before its last change, or that the row is corrupt. Then each two of them in one operation, of which the second is among the calls that it makes after the first. Each case has a service of its own, with tokens that are good, of another client, of others, replaced, revoked, expired and forged.
-Right is: no token that is not good passes, and one that is gets at worst unavailable (503; 500 or the panic itself for a panic); a revocation or a sign-in is told to be done only if it is; from the very next call on every token is decided upon as it has to be, and the same operation comes to what it comes to without a fault; a sign-in that has to wait for one at another process does so no longer than that takes; no call and no goroutine outlives it; errors are the documented ones, and neither they nor the log have a secret.
-With a corrupt row the token is refused as invalid, as ErrCorrupt is documented. With a stale row the storage lies, which its contract forbids: what can be demanded is that the decision is right as of that row, and that nothing passes which was never good there. Without a cache it is right again with the next call. A cache keeps the stale row until the slot is read anew or changes: the newer token is good at once, and ends that, but a token that was revoked passes until its user changes.`
+const about = `Each case is an operation in a variant of Service. A fault is injected into one of the calls that the operation makes to the storage, the users, the client registry, the live check or the shared counters. The call fails, hangs until its context ends, or panics, before or after it did its work. A look-up can also return another user's row, the row before the slot's last change, or an error for a corrupt row. Further cases inject a second fault into each later call of the operation. Each case has a service of its own, with tokens that are valid, of another client, of other users, replaced, revoked, expired and forged.
+These rules must hold. No invalid token is accepted. A valid token is at worst answered as unavailable (503, or for a panic 500 or the panic itself). A revocation or a sign-in is reported as done only if it was. From the next call on, every decision is right, and the same operation gets its normal result. A sign-in that waits for one at another process waits no longer than that takes. No call and no goroutine outlives the operation. Errors are the documented ones. Neither the errors nor the log contain a secret.
+With a corrupt row, the token is refused as invalid, as ErrCorrupt documents. A stale row breaks the contract of the storage. Then the decision must be right for that row, and no token may be accepted that was never valid in the slot. Without a cache, the next decision is right again. A cache keeps the stale row until the slot is read again or changes. The newer token is valid at once, and its validation replaces the row. But a revoked token is accepted until its user changes.`
 
-// Run tries the matrix of all faults, then that of each two of an operation.
+// Run tries all cases with one fault, and then all cases with two faults.
 func Run(tb testing.TB, e *trial.Env) {
 	gin.SetMode(gin.ReleaseMode)
 	m := newMatrix(e)
-	// Another order each time, so that short runs come to all of them.
+	// The order depends on the seed, so that short runs together cover all cases.
 	rand.New(rand.NewPCG(e.Seed, 6)).Shuffle(len(m.all), func(i, j int) { m.all[i], m.all[j] = m.all[j], m.all[i] })
 	m.each(tb, m.all, func(ctx context.Context, c *scenario) error {
 		if err := m.play(ctx, c); err != nil {
@@ -42,16 +42,16 @@ func Run(tb testing.TB, e *trial.Env) {
 		m.each(tb, m.struck, m.strike)
 	}
 	if n := stillThere(m.label()); n > 0 {
-		e.Violate("matrix: %d goroutines are still there 2 s after all operations have returned", n)
+		e.Violate("matrix: %d goroutines still run 2 s after all operations have returned", n)
 	}
 	e.Report.Add(m.section())
 }
 
-// each does something with each of the cases, until the time is over.
+// each calls do for each case, until the trial is over.
 func (m *matrix) each(tb testing.TB, cases []*scenario, do func(context.Context, *scenario) error) {
 	jobs := make(chan *scenario)
 	var workers sync.WaitGroup
-	for range 64 { // most of them wait for what hangs
+	for range 64 { // most of them wait for hanging calls
 		workers.Go(func() {
 			pprof.Do(tb.Context(), pprof.Labels("torture", m.label()), func(ctx context.Context) {
 				for c := range jobs {
@@ -72,7 +72,8 @@ func (m *matrix) each(tb testing.TB, cases []*scenario, do func(context.Context,
 	workers.Wait()
 }
 
-// stillThere returns how many goroutines with the label stay.
+// stillThere waits until no goroutine has the label, for at most 2 s, and returns how
+// many are left.
 func stillThere(label string) (n int) {
 	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		var stacks bytes.Buffer
@@ -83,21 +84,21 @@ func stillThere(label string) (n int) {
 	}
 }
 
-// A matrix is all cases, and what came of them.
+// A matrix holds all cases and their results.
 type matrix struct {
 	*trial.Env
-	all   []*scenario // without faults: each stands for those with
+	all   []*scenario // without faults; strike adds the faults
 	cells map[cell]*cellCount
 
 	mu           sync.Mutex
-	struck       []*scenario // those with one blow, which stand for those with two
-	tried, twice int         // of all, and of struck
+	struck       []*scenario // with one blow; strike adds the second
+	tried, twice int         // how many of all and of struck are done
 }
 
-// label is that of the goroutines.
+// label returns the profiler label of the goroutines.
 func (m *matrix) label() string { return fmt.Sprintf("matrix %p", m) }
 
-// A cell is where the matrix has a count. The map of them does not change.
+// A cell is an operation in a variant, whose cases the matrix counts together.
 type cell struct {
 	operation *matrixOperation
 	variant   *variant
@@ -106,7 +107,7 @@ type cell struct {
 type cellCount struct {
 	mu           sync.Mutex
 	calls, wrong int
-	cases        [3]int // by the number of their blows
+	cases        [3]int // by number of blows
 }
 
 func newMatrix(e *trial.Env) *matrix {
@@ -129,8 +130,8 @@ func newMatrix(e *trial.Env) *matrix {
 	return m
 }
 
-// strike plays the case with one more blow, at each call after those that it
-// has.
+// strike plays the case with each further blow: at each call after its last blow, in
+// each way.
 func (m *matrix) strike(ctx context.Context, c *scenario) error {
 	first, blows := 0, len(c.blows)
 	if blows > 0 {
@@ -162,9 +163,9 @@ func (m *matrix) strike(ctx context.Context, c *scenario) error {
 	return nil
 }
 
-// play makes a world and does the operation in it, with the blows and then
-// again without, and looks at all tokens after each. It sets which calls the
-// operation makes with them.
+// play performs the operation in a new world, with the blows and then again without.
+// After each it checks all tokens. It sets c.made to the calls that the operation made
+// with the blows.
 func (m *matrix) play(ctx context.Context, c *scenario) error {
 	var plant func(tokenauth.Storage) tokenauth.Storage
 	if m.Plant != nil && m.Plant.Storage != nil {
@@ -181,6 +182,7 @@ func (m *matrix) play(ctx context.Context, c *scenario) error {
 	return nil
 }
 
+// playIn returns the calls that the operation made, and the violations.
 func playIn(ctx context.Context, w *world, c *scenario) (calls, wrong []string) {
 	s := &state{world: w, ended: make(map[string]bool)}
 	complain := func(when, what string) {
@@ -193,7 +195,7 @@ func playIn(ctx context.Context, w *world, c *scenario) (calls, wrong []string) 
 		a, returned := perform(ctx, w, c)
 		made, underWay := w.disarm()
 		if !returned {
-			complain(when, "it does not come back")
+			complain(when, "the operation does not return")
 			return
 		}
 		if calls == nil {
@@ -201,11 +203,11 @@ func playIn(ctx context.Context, w *world, c *scenario) (calls, wrong []string) 
 		}
 		complain(when, c.judge(w, a, w.did(c.change)))
 		if underWay > 0 {
-			complain(when, fmt.Sprintf("%d calls are under way after it has come back", underWay))
+			complain(when, fmt.Sprintf("%d calls are still in progress after the operation returned", underWay))
 		}
 		s.heed(c, a)
 		if w.cache && c.suffers(func(b blow) bool { return b.how == staleRow }) {
-			w.auth.RevokeUser(ctx, "dave") // see about
+			w.auth.RevokeUser(ctx, "dave") // so that the cache drops the stale row
 		}
 		for _, what := range append(s.check(ctx), s.leaks(a)...) {
 			complain(when+", then", what)
@@ -225,7 +227,7 @@ func playIn(ctx context.Context, w *world, c *scenario) (calls, wrong []string) 
 	return calls, wrong
 }
 
-// perform does the operation. It reports false if that never comes to an end.
+// perform performs the operation. Returned is false if it takes more than 5 s.
 func perform(ctx context.Context, w *world, c *scenario) (a answer, returned bool) {
 	if c.suffers(func(b blow) bool { return b.how.hangs() }) {
 		var cancel context.CancelFunc
@@ -265,7 +267,7 @@ func (m *matrix) count(c *scenario, wrong []string) {
 	if len(wrong) == 0 {
 		return
 	}
-	if n.wrong++; n.wrong <= 3 { // the others of a cell are like these
+	if n.wrong++; n.wrong <= 3 { // further ones of a cell are alike
 		m.Violate("matrix: %v: %s", c, strings.Join(wrong, "; "))
 	}
 }
@@ -293,15 +295,15 @@ func (m *matrix) section() *report.Section {
 		s.Row(append(row, ofOne, ofTwo, ofWrong)...)
 		one, two, wrong = one+ofOne, two+ofTwo, wrong+ofWrong
 	}
-	s.Note("In the columns of the variants: how many calls it makes without a fault / cases with one fault, that without any of each token among them / cases with two.")
-	s.Note("%d cases with one fault, %s; %d with two, %s; %d wrong.", one, part(m.tried, len(m.all)), two, part(m.twice, len(m.struck)), wrong)
+	s.Note("In the columns of the variants: number of calls without a fault / cases with at most one fault / cases with two faults.")
+	s.Note("%d cases with at most one fault (%s), %d with two faults (%s), %d wrong.", one, part(m.tried, len(m.all)), two, part(m.twice, len(m.struck)), wrong)
 	return s
 }
 
-// part says how much of a matrix was tried.
+// part returns a text for how much of the matrix was tried.
 func part(tried, all int) string {
 	if tried == all && all > 0 {
-		return "which is all of them"
+		return "all that there are"
 	}
-	return fmt.Sprintf("of %d operations out of %d, for want of time", tried, all)
+	return fmt.Sprintf("of %d operations out of %d, because the time was over", tried, all)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial/trialtest"
 )
 
-func TestMatrixOfSoundServiceHasNoViolation(t *testing.T) {
+func TestCorrectServiceHasNoViolation(t *testing.T) {
 	t.Parallel()
 	e := trialtest.Env(t, trialtest.Open(t, "memory:"), nil, 3*time.Second)
 	Run(t, e)
@@ -19,7 +19,7 @@ func TestMatrixOfSoundServiceHasNoViolation(t *testing.T) {
 		t.Error(broken)
 	}
 	if e.Operations.Load() < 100 {
-		t.Errorf("there were %d cases", e.Operations.Load())
+		t.Errorf("got %d cases, want 100 or more", e.Operations.Load())
 	}
 }
 
@@ -31,7 +31,7 @@ func TestMatrixFindsEachPlant(t *testing.T) {
 			e := trialtest.Env(t, trialtest.Open(t, "memory:"), p, time.Minute)
 			Run(t, e)
 			if len(e.Broken()) == 0 {
-				t.Error("was not found")
+				t.Error("the plant was not found")
 			}
 		})
 	}
@@ -49,7 +49,7 @@ func operationNamed(t *testing.T, name string) *matrixOperation {
 	return nil
 }
 
-func TestJudgeTellsWrongAnswers(t *testing.T) {
+func TestJudgeFindsWrongAnswers(t *testing.T) {
 	t.Parallel()
 	strict := variants[0]
 	w, err := newWorld(t.Context(), strict, nil)
@@ -95,12 +95,12 @@ func TestJudgeTellsWrongAnswers(t *testing.T) {
 			c = c.with(blow{call: test.call, how: test.how})
 		}
 		if wrong := c.judge(w, test.answer, test.did); (wrong != "") != test.wrong {
-			t.Errorf("%v, %v for %q: the judge says %q", c, test.answer.decision, test.answer.user, wrong)
+			t.Errorf("%v, %v for %q: judge returned %q, want a violation: %t", c, test.answer.decision, test.answer.user, wrong, test.wrong)
 		}
 	}
 }
 
-func TestStateTellsWhatIsWrongLater(t *testing.T) {
+func TestStateFindsWrongDecisionsAndLeaks(t *testing.T) {
 	t.Parallel()
 	w, err := newWorld(t.Context(), variants[0], nil)
 	if err != nil {
@@ -109,25 +109,25 @@ func TestStateTellsWhatIsWrongLater(t *testing.T) {
 	defer w.stop()
 	s := &state{world: w, ended: make(map[string]bool)}
 	if wrong := s.check(t.Context()); len(wrong) != 0 {
-		t.Errorf("nothing has happened, and %q", wrong)
+		t.Errorf("after no operation check returned %q, want none", wrong)
 	}
 	s.ended["good"] = true
 	if wrong := s.check(t.Context()); len(wrong) != 1 {
-		t.Errorf("a token that has ended and is good makes %q", wrong)
+		t.Errorf("for an ended token that is valid, check returned %q, want one violation", wrong)
 	}
 	s.ended["good"] = false
 	if err := w.auth.Revoke(t.Context(), w.tokens["good"]); err != nil {
 		t.Fatal(err)
 	}
 	if wrong := s.check(t.Context()); len(wrong) != 1 {
-		t.Errorf("a token that has not ended and is not good makes %q", wrong)
+		t.Errorf("for a live token that is invalid, check returned %q, want one violation", wrong)
 	}
-	if wrong := s.leaks(answer{text: "trouble with " + w.tokens["other"]}); len(wrong) != 1 {
-		t.Errorf("an answer with a token makes %q", wrong)
+	if wrong := s.leaks(answer{text: "an error with " + w.tokens["other"]}); len(wrong) != 1 {
+		t.Errorf("for an answer with a token, leaks returned %q, want one violation", wrong)
 	}
 	fmt.Fprintln(&w.log, passwordOf("alice"))
 	if wrong := s.leaks(answer{}); len(wrong) != 1 {
-		t.Errorf("a log with a password makes %q", wrong)
+		t.Errorf("for a log with a password, leaks returned %q, want one violation", wrong)
 	}
 }
 
@@ -136,16 +136,16 @@ func TestStillThereCountsGoroutines(t *testing.T) {
 	end := make(chan struct{})
 	pprof.Do(t.Context(), pprof.Labels("torture", t.Name()), func(context.Context) { go func() { <-end }() })
 	if n := stillThere(t.Name()); n != 1 {
-		t.Errorf("of one goroutine %d are there", n)
+		t.Errorf("got %d goroutines, want 1", n)
 	}
 	close(end)
 	if n := stillThere(t.Name()); n != 0 {
-		t.Errorf("of none %d are there", n)
+		t.Errorf("after its end got %d goroutines, want 0", n)
 	}
 }
 
-// Each blow falls on its call, whatever became of those before.
-func TestEachBlowFallsOnItsCall(t *testing.T) {
+// Each blow must hit the call with its index, whether earlier calls failed or not.
+func TestEachBlowHitsItsCall(t *testing.T) {
 	t.Parallel()
 	s := new(striker)
 	s.arm([]blow{{at: 0, how: failBefore}, {at: 2, how: failAfter}})
@@ -157,14 +157,14 @@ func TestEachBlowFallsOnItsCall(t *testing.T) {
 		}
 	}
 	if want := []int{0, 2}; !slices.Equal(failed, want) {
-		t.Errorf("the calls %v fail, want %v", failed, want)
+		t.Errorf("the calls %v failed, want %v", failed, want)
 	}
 	if want := []int{1, 2, 3}; !slices.Equal(done, want) {
-		t.Errorf("the calls %v are done, want %v", done, want)
+		t.Errorf("the calls %v did their work, want %v", done, want)
 	}
 }
 
-// After a blow come all that can befall the calls that are still made.
+// strike must try a second blow at each call that is made after the first one.
 func TestSecondFaultComesAfterTheFirst(t *testing.T) {
 	t.Parallel()
 	m := newMatrix(trialtest.Env(t, nil, nil, time.Minute))
@@ -174,19 +174,19 @@ func TestSecondFaultComesAfterTheFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	password := slices.Index(c.made, "Authenticate")
-	c = c.with(blow{at: password, call: "Authenticate", how: failBefore}) // the attempt is taken back then
+	c = c.with(blow{at: password, call: "Authenticate", how: failBefore}) // the service then takes the attempt back, which is a later call
 	if err := m.play(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	later := len(c.made) - password - 1
 	if later < 1 {
-		t.Fatalf("it makes the calls %v", c.made)
+		t.Fatalf("the operation made only the calls %v, want one after Authenticate", c.made)
 	}
 	if err := m.strike(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	n := m.cells[cell{signIn, all}]
 	if n.cases[2] < 6*later || n.wrong != 0 {
-		t.Errorf("after %v there are %d cases, %d wrong", c.made, n.cases[2], n.wrong)
+		t.Errorf("with the calls %v got %d cases with two faults and %d wrong, want %d or more and 0", c.made, n.cases[2], n.wrong, 6*later)
 	}
 }

@@ -13,25 +13,25 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A matrixOperation is something that a host or a client can do.
+// A matrixOperation is a call or request that a host or a client can make.
 type matrixOperation struct {
 	name string
-	// fits is whether the variant has it; nil for all.
+	// fits reports whether the variant has the operation. Nil means that all have it.
 	fits func(*variant) bool
-	// about is whether it is done to each of the subjects.
+	// about is whether the operation is tried with each subject's token.
 	about bool
 	do    func(ctx context.Context, w *world, subject string) answer
-	// right is what it comes to without a fault, and for whom.
+	// right returns the decision without a fault, and the user.
 	right func(w *world, subject string) (decision, string)
-	// account is who signs in, if anybody does.
+	// account is the user who signs in, or "".
 	account string
-	// change is the call that does what it is for, where that changes
-	// anything, and ends what is not good after it.
+	// change is the call that makes the operation's change, or "". Ends returns the
+	// subjects whose tokens are invalid after it.
 	change string
 	ends   func(subject string) []string
 }
 
-// matrixOperations are all that there are.
+// matrixOperations lists all operations.
 var matrixOperations = slices.Concat(
 	signIns("SignIn", func(ctx context.Context, w *world, user, password string) answer {
 		g, err := w.auth.SignIn(ctx, tokenauth.Credentials{
@@ -116,11 +116,11 @@ var matrixOperations = slices.Concat(
 	overHTTP("Gin", (*world).gin),
 )
 
-// remoteAddr is where package httptest has its requests come from.
+// remoteAddr is the client address of requests of package httptest.
 var remoteAddr = netip.MustParseAddr("192.0.2.1")
 
-// signIns are those with the right password, a wrong one, and of somebody who
-// is disabled between the password and the second look.
+// signIns returns sign-ins with the right password, with a wrong one, and by a user who
+// is disabled before [tokenauth.Rechecker.Recheck].
 func signIns(name string, signIn func(ctx context.Context, w *world, user, password string) answer) []*matrixOperation {
 	as := func(user, password string) func(context.Context, *world, string) answer {
 		return func(ctx context.Context, w *world, _ string) answer { return signIn(ctx, w, user, password) }
@@ -132,7 +132,7 @@ func signIns(name string, signIn func(ctx context.Context, w *world, user, passw
 	}
 }
 
-// overHTTP are the requests that there are.
+// overHTTP returns the operations that are HTTP requests.
 func overHTTP(framework string, routes func(*world) http.Handler) (all []*matrixOperation) {
 	send := func(ctx context.Context, w *world, method, path, bearer string, form url.Values) answer {
 		var body strings.Reader
@@ -201,7 +201,7 @@ func always(d decision, user string) func(*world, string) (decision, string) {
 	return func(*world, string) (decision, string) { return d, user }
 }
 
-// deserved is what is to be said of a subject.
+// deserved returns the right decision about a subject, and its user.
 func deserved(_ *world, subject string) (decision, string) {
 	if user, ok := live[subject]; ok {
 		return accepted, user
@@ -209,19 +209,22 @@ func deserved(_ *world, subject string) (decision, string) {
 	return denied, ""
 }
 
-// unless is deserved where some tokens that are good may not do it.
-func unless(may func(subject string) bool) func(*world, string) (decision, string) {
+// unless returns a function like deserved, for requests that some valid tokens may not
+// make.
+func unless(mayNot func(subject string) bool) func(*world, string) (decision, string) {
 	return func(w *world, subject string) (decision, string) {
 		d, user := deserved(w, subject)
-		if d == accepted && may(subject) {
+		if d == accepted && mayNot(subject) {
 			return forbidden, ""
 		}
 		return d, user
 	}
 }
 
+// these returns an ends function for the subjects.
 func these(subjects ...string) func(string) []string {
 	return func(string) []string { return subjects }
 }
 
+// itself is an ends function for the operation's own subject.
 func itself(subject string) []string { return []string{subject} }

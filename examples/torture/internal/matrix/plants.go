@@ -9,12 +9,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Plants are the bugs that the trial must find. Each keeps all optional interfaces
-// of the storage.
+// Plants lists the bugs that the trial "matrix" must find. Each plant keeps all
+// optional interfaces of the storage.
 var Plants = []*plant.Plant{
 	{
 		Name: "trouble-as-not-found", Trials: []string{"matrix"},
-		About: "trouble of the storage is reported as a slot that is empty",
+		About: "an error of the storage is reported as an empty slot",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &troubleAsNotFound{s.(*struckStorage)}
 		},
@@ -28,14 +28,14 @@ var Plants = []*plant.Plant{
 	},
 	{
 		Name: "trouble-that-stays", Trials: []string{"matrix"},
-		About: "after its first trouble the storage is in trouble for ever, as a connection is that nobody replaces",
+		About: "after its first error the storage always fails, like a broken connection that is never replaced",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &troubleThatStays{struckStorage: s.(*struckStorage)}
 		},
 	},
 	{
 		Name: "disguised-row", Trials: []string{"matrix"},
-		About: "a row says that it is of the slot that was asked for, whose ever it is",
+		About: "each row that a look-up returns names the requested slot, even if it is another user's row",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
 			return &disguisedRow{s.(*struckStorage)}
 		},

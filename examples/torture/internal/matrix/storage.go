@@ -12,16 +12,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A struckStorage is a storage in memory with every ability that there is, the
-// calls of which can be struck. It knows what each slot held before its last
-// change.
+// A struckStorage is a [memory.Store] with nearly all optional interfaces. Its
+// striker can make calls fail. It knows what each slot held before its last change.
 type struckStorage struct {
 	*striker
 	store memory.Store
 
 	mu     sync.Mutex
-	slots  []tokenauth.Slot                   // that ever held a token
-	before map[tokenauth.Slot]tokenauth.Token // zero for an empty one
+	slots  []tokenauth.Slot                   // all slots that ever held a token
+	before map[tokenauth.Slot]tokenauth.Token // a zero token for an empty slot
 
 	counters map[throttle.Key]throttle.Counter
 }
@@ -30,16 +29,16 @@ func newStruckStorage(s *striker) *struckStorage {
 	return &struckStorage{striker: s, before: make(map[tokenauth.Slot]tokenauth.Token), counters: make(map[throttle.Key]throttle.Counter)}
 }
 
-// holds returns what the slots hold. The caller holds the lock.
+// holds returns the tokens of all slots, in their order. The caller holds the lock.
 func (s *struckStorage) holds(ctx context.Context) []tokenauth.Token {
 	tokens := make([]tokenauth.Token, len(s.slots))
 	for i, slot := range s.slots {
-		tokens[i], _ = s.store.Find(ctx, slot) // which knows no trouble
+		tokens[i], _ = s.store.Find(ctx, slot) // the memory storage never fails
 	}
 	return tokens
 }
 
-// change does a call that changes slots, and remembers what they held.
+// change makes a call that changes slots, and remembers what they held before.
 func (s *struckStorage) change(ctx context.Context, name string, do func() error) error {
 	return s.call(ctx, name, func() error {
 		s.mu.Lock()
@@ -47,7 +46,7 @@ func (s *struckStorage) change(ctx context.Context, name string, do func() error
 		was := s.holds(ctx)
 		err := do()
 		now := s.holds(ctx)
-		for i := range was { // and not one that is new
+		for i := range was { // not for new slots
 			if now[i].Digest != was[i].Digest {
 				s.before[s.slots[i]] = was[i]
 			}
@@ -56,7 +55,7 @@ func (s *struckStorage) change(ctx context.Context, name string, do func() error
 	})
 }
 
-// Replace implements tokenauth.Storage.
+// Replace implements [tokenauth.Storage].
 func (s *struckStorage) Replace(ctx context.Context, t tokenauth.Token) error {
 	return s.change(ctx, "Replace", func() error {
 		if !slices.Contains(s.slots, t.Slot) {
@@ -67,7 +66,7 @@ func (s *struckStorage) Replace(ctx context.Context, t tokenauth.Token) error {
 	})
 }
 
-// Find implements tokenauth.Storage.
+// Find implements [tokenauth.Storage].
 func (s *struckStorage) Find(ctx context.Context, slot tokenauth.Slot) (t tokenauth.Token, err error) {
 	how := s.enter("Find")
 	defer s.leave()
@@ -98,9 +97,10 @@ func (s *struckStorage) another(ctx context.Context, than tokenauth.UserKey) tok
 			return t
 		}
 	}
-	panic("torture: there is nobody else")
+	panic("torture: matrix: no other user has a token")
 }
 
+// stale returns what the slot held before its last change.
 func (s *struckStorage) stale(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,22 +114,22 @@ func (s *struckStorage) stale(ctx context.Context, slot tokenauth.Slot) (tokenau
 	return t, nil
 }
 
-// Revoke implements tokenauth.Storage.
+// Revoke implements [tokenauth.Storage].
 func (s *struckStorage) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
 	return s.change(ctx, "Revoke", func() error { return s.store.Revoke(ctx, slot, d) })
 }
 
-// RevokeUser implements tokenauth.Storage.
+// RevokeUser implements [tokenauth.Storage].
 func (s *struckStorage) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return s.change(ctx, "RevokeUser", func() error { return s.store.RevokeUser(ctx, u) })
 }
 
-// RevokeClient implements tokenauth.ClientRevoker.
+// RevokeClient implements [tokenauth.ClientRevoker].
 func (s *struckStorage) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
 	return s.change(ctx, "RevokeClient", func() error { return s.store.RevokeClient(ctx, c) })
 }
 
-// Purge implements tokenauth.Purger.
+// Purge implements [tokenauth.Purger].
 func (s *struckStorage) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	err = s.change(ctx, "Purge", func() (err error) {
 		removed, err = s.store.Purge(ctx, expiredBefore)
@@ -138,7 +138,7 @@ func (s *struckStorage) Purge(ctx context.Context, expiredBefore time.Time) (rem
 	return removed, err
 }
 
-// List implements tokenauth.Lister.
+// List implements [tokenauth.Lister].
 func (s *struckStorage) List(ctx context.Context, u tokenauth.UserKey) (tokens []tokenauth.Token, err error) {
 	how := s.enter("List")
 	defer s.leave()
@@ -163,12 +163,12 @@ func (s *struckStorage) List(ctx context.Context, u tokenauth.UserKey) (tokens [
 	return tokens, nil
 }
 
-// Watch implements tokenauth.Watcher.
+// Watch implements [tokenauth.Watcher].
 func (s *struckStorage) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	return s.store.Watch(ctx, beat, feed)
 }
 
-// UpdateCounters implements throttle.Storage.
+// UpdateCounters implements [throttle.Storage].
 func (s *struckStorage) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	return s.call(ctx, "UpdateCounters", func() error {
 		s.mu.Lock()
@@ -185,8 +185,8 @@ func (s *struckStorage) UpdateCounters(ctx context.Context, keys []throttle.Key,
 	})
 }
 
-// crowd has every account look as if so many sign-ins were under way at other
-// processes since then, in Unix milliseconds.
+// crowd sets all counters as if n sign-ins were in progress at other processes. Since
+// is their begin in Unix milliseconds.
 func (s *struckStorage) crowd(n, since int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// A strike is what goes wrong with a call of what the host provides.
+// A strike is a kind of fault of a call to the storage or the host.
 type strike int
 
 const (
@@ -18,23 +18,23 @@ const (
 	hangAfter
 	panicBefore
 	panicAfter
-	otherRow   // it answers with somebody else's row
-	staleRow   // with what the slot held before its last change
-	corruptRow // that it cannot read what is there
+	otherRow   // return another user's row
+	staleRow   // return what the slot held before its last change
+	corruptRow // return an error for a corrupt row
 )
 
 func (s strike) String() string {
 	return [...]string{
 		"nothing", "fails, nothing done", "fails, all done", "hangs, nothing done", "hangs, all done",
-		"panics, nothing done", "panics, all done", "answers with another's row", "answers with a stale row", "answers that it is corrupt",
+		"panics, nothing done", "panics, all done", "returns another's row", "returns a stale row", "returns that the row is corrupt",
 	}[s]
 }
 
 func (s strike) hangs() bool  { return s == hangBefore || s == hangAfter }
 func (s strike) panics() bool { return s == panicBefore || s == panicAfter }
 
-// strikesOf are what can befall a call. That a fault is reported as ErrNotFound
-// or ErrRejected is none of it: the contracts forbid to say so of a fault.
+// strikesOf returns the strikes that a call can get. No strike makes a failing call
+// return ErrNotFound or ErrRejected, because the contracts forbid it.
 func strikesOf(call string) []strike {
 	all := []strike{failBefore, failAfter, hangBefore, hangAfter, panicBefore, panicAfter}
 	switch call {
@@ -48,37 +48,38 @@ func strikesOf(call string) []strike {
 	return all
 }
 
-// errStruck is what a call is told that was struck, and what one panics with.
-var errStruck = errors.New("torture: struck")
+// errStruck is the error or the panic value of a call that a strike makes fail.
+var errStruck = errors.New("torture: injected fault")
 
-// A blow is a strike at a call.
+// A blow is a strike at one call of an operation.
 type blow struct {
-	at   int // of the calls that an operation makes, from 0 on
+	at   int // index of the call among the calls of the operation
 	call string
 	how  strike
 }
 
-// A striker counts the calls that an operation makes, and strikes some of them.
-// It is safe for concurrent use.
+// A striker counts the calls that an operation makes, and injects faults into some of
+// them. It is safe for concurrent use.
 type striker struct {
 	mu       sync.Mutex
 	armed    bool
 	blows    []blow
-	calls    []string // since it was armed
-	applied  []string // those of them that did what they are for
-	underWay int
+	calls    []string // all calls since arm
+	applied  []string // those of calls that did their work
+	underWay int      // calls in progress
 	purges   int
 	replaces int
 }
 
-// arm makes the blows fall from now on. Without any it only counts.
+// arm starts counting calls. The blows apply to the calls from now on.
 func (s *striker) arm(blows []blow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.armed, s.blows, s.calls, s.applied = true, blows, nil, nil
 }
 
-// disarm returns which calls were made, and how many of them have not returned.
+// disarm returns the calls since arm, and how many calls are still in progress. Later
+// calls get no blow.
 func (s *striker) disarm() (calls []string, underWay int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,13 +87,14 @@ func (s *striker) disarm() (calls []string, underWay int) {
 	return s.calls, s.underWay
 }
 
-// did reports whether such a call did what it is for.
+// did reports whether such a call did its work since arm.
 func (s *striker) did(call string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Contains(s.applied, call)
 }
 
+// enter begins a call and returns its strike.
 func (s *striker) enter(call string) (how strike) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,13 +123,14 @@ func (s *striker) leave() {
 	s.underWay--
 }
 
-// call does a call, or what befalls it.
+// call makes a call, with its strike if it gets one.
 func (s *striker) call(ctx context.Context, name string, do func() error) error {
 	how := s.enter(name)
 	defer s.leave()
 	return s.befall(ctx, how, name, do)
 }
 
+// befall makes a call with the strike.
 func (s *striker) befall(ctx context.Context, how strike, name string, do func() error) error {
 	switch how {
 	case failBefore:

@@ -19,7 +19,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
-// A variant is a way to set a Service up.
+// A variant is a configuration of a [tokenauth.Service].
 type variant struct {
 	name                                 string
 	cache, warm, clients, counters, live bool
@@ -35,7 +35,7 @@ var variants = []*variant{
 	{name: "all", cache: true, clients: true, counters: true, live: true},
 }
 
-// app is the client that everybody signs in at.
+// app returns the ID of the client at which users sign in.
 func (v *variant) app() string {
 	if v.clients {
 		return "app"
@@ -43,26 +43,25 @@ func (v *variant) app() string {
 	return ""
 }
 
-// What hangs ends after worldTimeout, and what has no time limit of the
-// Service's with the context of the caller, who has more patience.
+// A hanging call ends after worldTimeout. Calls that the Service does not limit end with
+// the caller's context, after callerPatience.
 const (
 	worldTimeout   = 10 * time.Millisecond
 	callerPatience = 30 * time.Millisecond
 )
 
-// subjects are the tokens that there are in a world. Erin's comes from before
-// she was disabled, and nobody has revoked it.
+// subjects names the tokens of a world. Erin's was issued before she was disabled, and
+// was not revoked.
 var subjects = []string{"good", "desk", "other", "erin", "older", "replaced", "revoked", "expired", "forged"}
 
-// live are those that are good, and whose.
+// live maps the subjects with a valid token to their users.
 var live = map[string]string{"good": "alice", "desk": "alice", "other": "bob", "erin": "erin"}
 
-// liveIfStale are those that were good before their slots last changed, and
-// are not now. The others that are good now were not then.
+// liveIfStale maps the subjects whose tokens were valid before their slots last changed,
+// and are invalid now, to their users. The subjects that are valid now were not before.
 var liveIfStale = map[string]string{"replaced": "alice", "revoked": "dave"}
 
-// A world is a service with a state that is known, everything behind which can
-// be struck.
+// A world is a service with a known state. All that it calls can be made to fail.
 type world struct {
 	*variant
 	*striker
@@ -70,12 +69,12 @@ type world struct {
 	store  *struckStorage
 	clock  tokenauthtest.Clock
 	tokens map[string]string
-	client tokenauth.Secret // what the client app proves itself by
+	client tokenauth.Secret // the secret of the client app
 	log    lockedBuffer
 	stop   func()
 }
 
-// newWorld makes a service of the variant. The plant may be nil.
+// newWorld creates a world with a service of the variant. The plant may be nil.
 func newWorld(ctx context.Context, v *variant, plant func(tokenauth.Storage) tokenauth.Storage) (*world, error) {
 	w := &world{variant: v, striker: new(striker), tokens: make(map[string]string)}
 	w.store = newStruckStorage(w.striker)
@@ -117,8 +116,9 @@ func newWorld(ctx context.Context, v *variant, plant func(tokenauth.Storage) tok
 	return w, nil
 }
 
-// run has a cache serve. Run begins with a purge, and stores the service's name: both
-// are over then, or after a second with a plant that loses the name.
+// run runs the service if it has a cache, and returns when the cache serves. By then
+// [tokenauth.Service.Run] has purged the storage and stored the service's name. With a
+// plant that loses the name, run waits for a second.
 func (w *world) run(ctx context.Context) {
 	if w.stop = func() {}; !w.cache {
 		return
@@ -152,7 +152,7 @@ func (w *world) populate(ctx context.Context) error {
 	if err := issue("expired", "carol", w.app()); err != nil {
 		return err
 	}
-	w.clock.Advance(48 * time.Hour) // so that it may be purged, too
+	w.clock.Advance(48 * time.Hour) // so that Purge can remove it
 	for _, t := range [][3]string{
 		{"older", "alice", w.app()}, {"replaced", "alice", w.app()}, {"good", "alice", w.app()}, {"desk", "alice", "desk"},
 		{"other", "bob", w.app()}, {"erin", "erin", w.app()}, {"revoked", "dave", w.app()},
@@ -175,7 +175,7 @@ func (w *world) populate(ctx context.Context) error {
 	return nil
 }
 
-// secrets are what nobody may be told.
+// secrets returns the texts that no answer and no log may contain.
 func (w *world) secrets() []string {
 	secrets := []string{passwordOf("alice"), passwordOf("erin")}
 	if w.clients {
@@ -187,7 +187,7 @@ func (w *world) secrets() []string {
 	return secrets
 }
 
-// The paths of a world beside /Token.
+// The paths of a world, except /Token.
 const (
 	guardedPath, rolePath, clientPath, optionalPath = "/guarded", "/role", "/client", "/optional"
 	revokePath, introspectPath                      = "/revoke", "/introspect"
@@ -201,16 +201,19 @@ func (w *world) endpoints() tokenauth.Endpoints {
 	return e
 }
 
+// anonymous is the answer of whoami without a token.
+const anonymous = "nobody"
+
 // whoami answers with the user's ID.
 func whoami(w http.ResponseWriter, r *http.Request) {
-	user := "nobody"
+	user := anonymous
 	if t, ok := tokenauth.FromContext(r.Context()); ok {
 		user = t.Principal.UserID
 	}
 	w.Write([]byte(user))
 }
 
-// standard returns the host's routes on net/http.
+// standard returns the host's routes with net/http.
 func (w *world) standard() http.Handler {
 	mux, behind := http.NewServeMux(), http.HandlerFunc(whoami)
 	w.auth.Mount(mux, w.endpoints())
@@ -221,7 +224,7 @@ func (w *world) standard() http.Handler {
 	return mux
 }
 
-// gin returns them on Gin.
+// gin returns the host's routes with Gin.
 func (w *world) gin() http.Handler {
 	r, behind := gin.New(), gin.WrapF(whoami)
 	ginadapter.Mount(r, w.auth, w.endpoints())
@@ -232,7 +235,7 @@ func (w *world) gin() http.Handler {
 	return r
 }
 
-// A lockedBuffer is where a log is written to.
+// A lockedBuffer holds a log. It is safe for concurrent use.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

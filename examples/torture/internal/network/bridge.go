@@ -8,15 +8,14 @@ import (
 	"testing"
 )
 
-// A bridge is a TCP address that leads to where a server listens, be it a Unix
-// socket, which toxiproxy cannot reach. Unlike toxiproxy it can forget
-// connections.
+// A bridge forwards connections from a TCP address to a server. Unlike toxiproxy, it
+// can connect to a Unix socket, and it can silently drop connections.
 type bridge struct {
 	kind, to string
 	listener net.Listener
 
 	mu        sync.Mutex
-	forgotten *atomic.Bool // of the connections made since the last forget
+	forgotten *atomic.Bool // set when the newest connections are dropped
 }
 
 func newBridge(tb testing.TB, kind, to string) *bridge {
@@ -33,8 +32,8 @@ func newBridge(tb testing.TB, kind, to string) *bridge {
 
 func (b *bridge) address() string { return b.listener.Addr().String() }
 
-// Forget does what a firewall does that has lost its state. Connections stay open,
-// and nothing passes through them any more. New ones work.
+// Forget acts like a firewall that lost its state. Existing connections stay open but
+// pass no data any more. New connections work.
 func (b *bridge) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -42,16 +41,15 @@ func (b *bridge) Forget() {
 	b.forgotten = new(atomic.Bool)
 }
 
-// Swallow does what a network does that drops all packets, and whose routers then
-// forget the connections: nothing passes through those that there are, and those
-// that are made before Pass. What connects notices nothing.
+// Swallow acts like a network that drops all packets. Existing connections, and those
+// made before Pass, stay open but never pass data again. The client gets no error.
 func (b *bridge) Swallow() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.forgotten.Store(true)
 }
 
-// Pass ends Swallow, for new connections.
+// Pass ends Swallow for new connections.
 func (b *bridge) Pass() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,8 +69,7 @@ func (b *bridge) serve() {
 	}
 }
 
-// join passes on what comes from either end. When one closes, so does the
-// other.
+// join forwards data in both directions. If one side closes, it closes the other.
 func (b *bridge) join(near net.Conn, forgotten *atomic.Bool) {
 	defer near.Close()
 	far, err := net.Dial(b.kind, b.to)
@@ -88,7 +85,7 @@ func (b *bridge) join(near net.Conn, forgotten *atomic.Bool) {
 	io.Copy(span{near, forgotten}, far)
 }
 
-// A span loses what is written to it when it is forgotten.
+// A span is a writer that drops all data once forgotten is set.
 type span struct {
 	io.Writer
 	forgotten *atomic.Bool

@@ -1,4 +1,5 @@
-// Package network puts a proxy before a server. The proxy can delay, cut and swallow.
+// Package network puts a proxy before a server. The proxy can delay, cut and drop
+// connections and data.
 package network
 
 import (
@@ -11,17 +12,19 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A Network is a proxy between a replica and a server, and the bridge behind it.
+// A Network is a proxy between a replica and a server. It is a toxiproxy in front of a
+// bridge.
 type Network struct {
 	proxy *toxiproxy.Proxy
 	*bridge
 }
 
-// New returns a Network to a server. Kind and address are those of net.Dial.
+// New returns a [Network] before a server. Kind and address are the arguments of
+// [net.Dial].
 func New(tb testing.TB, kind, address string) *Network {
 	tb.Helper()
 	b := newBridge(tb, kind, address)
-	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics have a logger of their own
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics log through the global logger
 	quiet := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	n := &Network{toxiproxy.NewProxy(quiet, "torture", "127.0.0.1:0", b.address()), b}
 	if err := n.proxy.Start(); err != nil {
@@ -31,10 +34,10 @@ func New(tb testing.TB, kind, address string) *Network {
 	return n
 }
 
-// Entrance returns the address to which a replica connects.
+// Entrance returns the TCP address to which a replica connects.
 func (n *Network) Entrance() string { return n.proxy.Listen }
 
-// A Toxic is a fault of a network, in the terms of toxiproxy.
+// A Toxic is a fault of a network, in the format of toxiproxy.
 type Toxic struct {
 	Name       string         `json:"name"`
 	Type       string         `json:"type"`
@@ -42,7 +45,7 @@ type Toxic struct {
 	Attributes map[string]int `json:"attributes"`
 }
 
-// Add adds a fault until Clear.
+// Add adds a fault. It lasts until [Network.Clear].
 func (n *Network) Add(t Toxic) error {
 	text, err := json.Marshal(t)
 	if err == nil {
@@ -51,11 +54,11 @@ func (n *Network) Add(t Toxic) error {
 	return err
 }
 
-// Clear removes all faults.
+// Clear removes all faults that [Network.Add] added.
 func (n *Network) Clear() { n.proxy.Toxics.ResetToxics(context.Background()) }
 
-// Down breaks all connections and refuses new ones until Up.
+// Down breaks all connections and refuses new ones until [Network.Up].
 func (n *Network) Down() { n.proxy.Stop() }
 
-// Up accepts connections again.
+// Up accepts connections again after [Network.Down].
 func (n *Network) Up() error { return n.proxy.Start() }

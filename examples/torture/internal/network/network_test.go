@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// echo returns the address of a server that says what it is told.
+// echo returns the address of a server that sends back what it receives.
 func echo(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -27,8 +27,8 @@ func echo(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// says reports whether something comes back within a moment.
-func says(t *testing.T, conn net.Conn) bool {
+// echoes reports whether a byte comes back over the connection within 300 ms.
+func echoes(t *testing.T, conn net.Conn) bool {
 	t.Helper()
 	if _, err := conn.Write([]byte("x")); err != nil {
 		return false
@@ -38,7 +38,7 @@ func says(t *testing.T, conn net.Conn) bool {
 	return err == nil
 }
 
-func TestNetworkFailsAsTold(t *testing.T) {
+func TestNetworkFaults(t *testing.T) {
 	t.Parallel()
 	n := New(t, "tcp", echo(t))
 	dial := func() net.Conn {
@@ -51,47 +51,47 @@ func TestNetworkFailsAsTold(t *testing.T) {
 		return conn
 	}
 	old := dial()
-	if !says(t, old) {
-		t.Fatal("it does not pass anything on")
+	if !echoes(t, old) {
+		t.Fatal("a new network passes no data")
 	}
 	n.Forget()
-	if says(t, old) {
-		t.Error("a connection that is forgotten passes something on")
+	if echoes(t, old) {
+		t.Error("after Forget, an old connection passes data")
 	}
-	if fresh := dial(); !says(t, fresh) {
-		t.Error("after that a new one does not")
+	if fresh := dial(); !echoes(t, fresh) {
+		t.Error("after Forget, a new connection passes no data")
 	}
 	n.Swallow()
 	during := dial()
-	if says(t, old) || says(t, during) {
-		t.Error("a network that swallows passes something on")
+	if echoes(t, old) || echoes(t, during) {
+		t.Error("after Swallow, a connection passes data")
 	}
 	n.Pass()
-	if says(t, during) {
-		t.Error("after that a connection made meanwhile passes something on")
+	if echoes(t, during) {
+		t.Error("after Pass, a connection made before it passes data")
 	}
-	if fresh := dial(); !says(t, fresh) {
-		t.Error("after that a new one does not")
+	if fresh := dial(); !echoes(t, fresh) {
+		t.Error("after Pass, a new connection passes no data")
 	}
 	if err := n.Add(Toxic{Type: "timeout", Stream: "upstream", Attributes: map[string]int{"timeout": 0}}); err != nil {
 		t.Fatal(err)
 	}
-	if says(t, dial()) {
-		t.Error("a network that swallows passes something on")
+	if echoes(t, dial()) {
+		t.Error("with a timeout toxic, a connection passes data")
 	}
 	n.Clear()
-	if !says(t, dial()) {
-		t.Error("after that it still swallows")
+	if !echoes(t, dial()) {
+		t.Error("after Clear, a new connection passes no data")
 	}
 	n.Down()
 	if conn, err := net.Dial("tcp", n.Entrance()); err == nil {
 		conn.Close()
-		t.Error("a network that is down connects")
+		t.Error("after Down, the network accepts a connection")
 	}
 	if err := n.Up(); err != nil {
 		t.Fatal(err)
 	}
-	if !says(t, dial()) {
-		t.Error("after that it still is")
+	if !echoes(t, dial()) {
+		t.Error("after Up, a new connection passes no data")
 	}
 }

@@ -1,16 +1,17 @@
-// Package op names the operations of a Service and of its host.
+// Package op names the operations of a service and its host.
 package op
 
 // A Kind is a kind of operation.
 type Kind int
 
+// The kinds of operations.
 const (
 	SignIn Kind = iota
 	Validate
 	Revoke
 	RevokeUser
-	Disable // the host changes its user, and then revokes the user's tokens
-	Enable
+	Disable // the host disables a user, and then revokes the user's tokens
+	Enable  // the host enables a user
 )
 
 func (k Kind) String() string {

@@ -1,5 +1,5 @@
-// Package plant plants bugs in a storage or in the users. They prove that the trials
-// would find such a bug.
+// Package plant plants bugs in a storage, in its users or in a [tokenauth.Service].
+// They prove that the trials find such bugs.
 package plant
 
 import (
@@ -10,41 +10,43 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A Plant is a bug in the storage or in the users.
+// A Plant is a bug to plant. Fields whose bug it does not have are zero.
 type Plant struct {
 	Name, About string
-	// Trials are the names of the trials that must find it.
+	// Trials lists the names of the trials that must find the bug.
 	Trials []string
-	// Storage returns the handle with the bug. Nil plants nothing. All handles of one
-	// trial have the same State.
+	// Storage returns the handle s with the bug. All handles of a trial share one
+	// [State]. If Storage is nil, handles have no bug.
 	Storage func(s tokenauth.Storage, shared *State, seed uint64) tokenauth.Storage
-	// Forgetful removes Recheck from the users.
+	// Forgetful hides that the users are a [tokenauth.Rechecker].
 	Forgetful bool
-	// Users and Clients return the directory with the bug. Nil plants nothing.
+	// Users and Clients return the users and clients with the bug. If they are nil,
+	// the users and clients have no bug.
 	Users   func(tokenauth.Authenticator) tokenauth.Authenticator
 	Clients func(tokenauth.ClientRegistry) tokenauth.ClientRegistry
 	// EndsFirst makes the host end a client's tokens before it changes the client.
 	EndsFirst bool
-	// Asynchronous makes the primary commit without its standby, if it has one.
+	// Asynchronous makes the primary commit without waiting for its standby.
 	Asynchronous bool
-	// OwnHeartbeat makes the feed send its heartbeat on the connection that listens.
+	// OwnHeartbeat makes the feed send its heartbeat over the listening connection.
 	OwnHeartbeat bool
-	// Validator returns what validates in place of the Service. Nil is the Service.
+	// Validator returns the validator with the bug. If it is nil, the Service
+	// validates.
 	Validator func(auth *tokenauth.Service, s tokenauth.Storage) Validator
 }
 
-// A Validator validates forged tokens. It is a Service, or one with a bug.
+// A Validator validates access tokens, as [tokenauth.Service.Validate] does.
 type Validator interface {
 	Validate(ctx context.Context, accessToken string) (tokenauth.Token, error)
 }
 
-// A State is what all handles of a storage with a bug share.
+// A State is shared by all handles that [Plant.Storage] returns. Its zero value is empty.
 type State struct {
 	mu    sync.Mutex
 	slots map[tokenauth.Slot][]tokenauth.Token
 }
 
-// Named returns the plant with the name, or nil.
+// Named returns the plant with the name, or nil if there is none.
 func Named(plants []*Plant, name string) *Plant {
 	for _, p := range plants {
 		if p.Name == name {
@@ -54,7 +56,8 @@ func Named(plants []*Plant, name string) *Plant {
 	return nil
 }
 
-// With returns the planted storage with the feed of the sound one.
+// With adds the feed of the sound storage to the planted one. It returns planted if
+// sound is not a [tokenauth.Watcher].
 func With(sound, planted tokenauth.Storage) tokenauth.Storage {
 	if w, ok := sound.(tokenauth.Watcher); ok {
 		return &withFeed{planted, w}
@@ -67,5 +70,5 @@ type withFeed struct {
 	tokenauth.Watcher
 }
 
-// Moment is for how long a planted race stays open.
+// Moment is how long the window of a planted race condition stays open.
 const Moment = 500 * time.Microsecond

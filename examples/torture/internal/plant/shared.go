@@ -11,12 +11,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Shared are the bugs that the trials "strict" and "bounded" must find, and some of
-// them "soak".
+// Shared lists the bugs that the trials "strict", "bounded" or "soak" must find. Each
+// bug names them in [Plant.Trials].
 var Shared = []*Plant{
 	{
 		Name: "delete-then-insert", Trials: []string{"strict", "bounded", "soak"},
-		About: "a sign-in deletes the rows of its slot, then inserts one: of two at once both stay",
+		About: "a sign-in deletes the rows of its slot, then inserts one: two concurrent sign-ins leave two tokens",
 		Storage: func(s tokenauth.Storage, shared *State, _ uint64) tokenauth.Storage {
 			return With(s, &deleteThenInsert{shared})
 		},
@@ -30,54 +30,54 @@ var Shared = []*Plant{
 	},
 	{
 		Name: "late-revocation", Trials: []string{"strict"},
-		About: "a revocation answers before it is done, as a replica does that lags",
+		About: "a revocation answers before it is done, as with a lagging database replica",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return With(s, &lateRevocation{s})
 		},
 	},
 	{
 		Name: "lost-update", Trials: []string{"strict", "bounded"},
-		About: "a sign-in whose slot has changed since it looked is dropped, and reported as stored",
+		About: "a sign-in whose slot has changed meanwhile is dropped, but reported as stored",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return With(s, &lostUpdate{s})
 		},
 	},
 	{
 		Name: "fault-as-not-found", Trials: []string{"strict", "bounded", "soak"},
-		About: "a fault is reported as a slot that is empty: good tokens are refused",
+		About: "an error is reported as an empty slot: valid tokens are refused",
 		Storage: func(s tokenauth.Storage, _ *State, seed uint64) tokenauth.Storage {
 			return With(s, &faultAsNotFound{Storage: s, rng: rand.New(rand.NewPCG(seed, 2))})
 		},
 	},
 	{
 		Name: "stale-fill", Trials: []string{"strict", "bounded", "soak"},
-		About: "a cache keeps what it read before a change, after it heard of the change",
+		About: "a cache stores what it read before a change, although it was notified of the change",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return With(s, &staleFill{Storage: s, kept: make(map[tokenauth.Slot]tokenauth.Token)})
 		},
 	},
 	{
 		Name: "forgotten-slot", Trials: []string{"strict", "bounded", "soak"},
-		About: "a revocation of a user ends the token at one client and forgets the others",
+		About: "a revocation of a user ends the token at one client, and no other",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return With(s, &forgottenSlot{s})
 		},
 	},
 	{
 		Name: "no-second-look", Trials: []string{"strict"},
-		About:     "a sign-in does not look at its user again: one that was disabled meanwhile keeps a token",
+		About:     "a sign-in does not check its user again: a user disabled meanwhile keeps a token",
 		Forgetful: true,
 	},
 	{
 		Name: "lost-event", Trials: []string{"bounded", "soak"},
-		About: "the feed loses every second change, and goes on saying that it lives",
+		About: "the feed loses every second change, and still sends heartbeats",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return &lostEvent{Storage: s, watcher: s.(tokenauth.Watcher)}
 		},
 	},
 	{
 		Name: "lying-heartbeat", Trials: []string{"bounded", "soak"},
-		About: "the feed says that it lives and tells of nothing",
+		About: "the feed loses every change, and still sends heartbeats",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
 			return &lostEvent{Storage: s, watcher: s.(tokenauth.Watcher), all: true}
 		},
@@ -107,7 +107,7 @@ func (d *deleteThenInsert) Find(_ context.Context, s tokenauth.Slot) (tokenauth.
 	if len(rows) == 0 {
 		return tokenauth.Token{}, tokenauth.ErrNotFound
 	}
-	return rows[rand.IntN(len(rows))], nil // without an order the database gives any
+	return rows[rand.IntN(len(rows))], nil // without ORDER BY the database returns any row
 }
 
 func (d *deleteThenInsert) Revoke(_ context.Context, s tokenauth.Slot, digest tokenauth.Digest) error {

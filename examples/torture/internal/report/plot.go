@@ -7,7 +7,7 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// A Series is a line of a plot.
+// A Series is a line of a plot. See [Report.Plot].
 type Series struct {
 	Name string
 	X, Y []float64
@@ -19,7 +19,8 @@ func (l *Series) Add(x, y float64) {
 	l.Y = append(l.Y, y)
 }
 
-// Plot draws lines into an SVG file in the folder, and returns its name.
+// Plot draws the lines into an SVG file in the report's folder. It returns the name of
+// the file. X and y are the labels of the axes.
 func (r *Report) Plot(name, title, x, y string, lines ...Series) (string, error) {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y

@@ -1,5 +1,5 @@
 // Package report counts what the trials tried, keeps the violations that they found,
-// and writes a report of both.
+// and writes a report.
 package report
 
 import (
@@ -15,21 +15,21 @@ import (
 	"time"
 )
 
-// A Report has the results of all trials. It is safe for concurrent use.
+// A Report holds the results of all trials. Its methods are safe for concurrent use.
 type Report struct {
-	Folder string    // of report.md and the files beside it
-	Out    io.Writer // to which Add prints
+	Folder string    // where report.md and its plots are written
+	Out    io.Writer // where Add prints the sections
 
 	mu       sync.Mutex
 	Sections []*Section
 }
 
-// A Section has the results of one trial.
+// A Section holds the results of one trial. See [Report.Add].
 type Section struct {
 	Title, About string
 	Head         []string
 	Rows         [][]string
-	notes        []string // paragraphs behind the table
+	notes        []string // paragraphs below the table
 	Plots        []string // names of files in the folder
 }
 
@@ -47,7 +47,7 @@ func (s *Section) Note(format string, args ...any) {
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
-// Add adds a section, and prints it.
+// Add adds a section and prints it to r.Out.
 func (r *Report) Add(s *Section) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,10 +65,10 @@ func (r *Report) Add(s *Section) {
 	}
 }
 
-// Path returns the path of a file beside the report.
+// Path returns the path of a file in the report's folder.
 func (r *Report) Path(name string) string { return filepath.Join(r.Folder, name) }
 
-// Write writes report.md.
+// Write writes report.md. Conditions is a line about the run, as from [Conditions].
 func (r *Report) Write(conditions string, t *Tally) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,13 +98,14 @@ func (r *Report) Write(conditions string, t *Tally) error {
 	return os.WriteFile(r.Path("report.md"), []byte(b.String()), 0o644)
 }
 
-// Conditions returns the line that says how a report was made.
+// Conditions returns a line with the date, the storage, the seed and the time of the
+// run, and the machine.
 func Conditions(store string, seed uint64, took time.Duration) string {
 	return fmt.Sprintf("%s, storage %s, seed %d, %v. %s, %s/%s, %d processors.", time.Now().UTC().Format(time.DateOnly),
 		store, seed, took.Round(time.Second), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 }
 
-// A Spread collects durations, and keeps the latest of them. It is safe for
+// A Spread collects durations, of which it keeps the latest 100,000. It is safe for
 // concurrent use.
 type Spread struct {
 	mu    sync.Mutex
@@ -128,7 +129,8 @@ func (s *Spread) Add(d time.Duration) {
 	}
 }
 
-// Quantile returns a quantile, 0 to 1, of the kept durations.
+// Quantile returns the quantile q, 0 to 1, of the kept durations. It is zero if there
+// are none.
 func (s *Spread) Quantile(q float64) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,5 +141,5 @@ func (s *Spread) Quantile(q float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
-// Milliseconds formats a duration as a number of milliseconds.
+// Milliseconds formats a duration as a number of milliseconds, with three decimals.
 func Milliseconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()*1000) }

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// A Tally counts what was tried, and keeps the violations. It is safe for concurrent
-// use.
+// A Tally counts histories and operations, and keeps the violations. It is safe for
+// concurrent use.
 type Tally struct {
 	Histories, Operations, Undecided atomic.Int64
 
@@ -16,12 +16,12 @@ type Tally struct {
 	violations []string
 }
 
-// Summary returns the last line of a run.
+// Summary returns the last line of a run. Its violations are those of [Tally.Broken].
 func (t *Tally) Summary() string {
 	return fmt.Sprintf("%d histories, %d operations, %d violations", t.Histories.Load(), t.Operations.Load(), len(t.Broken()))
 }
 
-// Violate records and prints a violation.
+// Violate records a violation and prints it to standard error.
 func (t *Tally) Violate(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	fmt.Fprintln(os.Stderr, "VIOLATION:", text)

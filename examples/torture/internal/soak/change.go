@@ -2,23 +2,23 @@ package soak
 
 import "time"
 
-// An effect is what is known of a change when it has ended.
+// An effect is what the client knows about a change after its answer.
 type effect int
 
 const (
-	changed   effect = iota // it was confirmed
-	unchanged               // it cannot have had an effect
-	ambiguous               // it may have had one, or may have it yet
+	changed   effect = iota // the change was confirmed
+	unchanged               // the change was certainly not made
+	ambiguous               // the change may have been made, or may be made later
 )
 
-// A change is a sign-in or a revocation under way.
+// A change is a sign-in or a revocation in progress.
 type change struct {
 	*oracle
 	slots []*oracleSlot
-	token *oracleToken // that is revoked, of a revocation of one
+	token *oracleToken // the token to revoke; nil for other changes
 	call  time.Duration
-	// alone is whether nothing else was under way in its slot when it began;
-	// revision is the slot's then.
+	// alone is whether no other change of the slot was in progress when it began.
+	// Revision is the slot's revision at that time.
 	alone    bool
 	revision int
 }
@@ -43,8 +43,8 @@ func (o *oracle) revokesUser(user int) *change {
 	return c
 }
 
-// revokes begins a revocation of a token. If it is not the current one, nothing
-// that is good may change.
+// revokes begins a revocation of a token. If the token is not the current one, the
+// revocation must not end the current one.
 func (o *oracle) revokes(t *oracleToken) *change {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -60,7 +60,7 @@ func (c *change) begin() {
 	}
 }
 
-// end ends a change.
+// end ends a change. A sign-in that returned a token ends with issued instead.
 func (c *change) end(e effect) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,8 +84,8 @@ func (c *change) end(e effect) {
 	}
 }
 
-// issued ends a sign-in that was answered with a token, and returns it with the
-// one before it, if there was one.
+// issued ends a sign-in that returned a token. It returns the token, and the slot's
+// previous one or nil.
 func (c *change) issued(text string) (issued, before *oracleToken) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,7 +120,7 @@ func (c *change) leave(s *oracleSlot, now time.Duration, e effect) {
 	}
 }
 
-// endBefore ends the tokens that were there when the change began.
+// endBefore marks the tokens as ended that were issued before the change began.
 func (c *change) endBefore(s *oracleSlot, now time.Duration, how string) {
 	for _, t := range s.tokens {
 		if t.answered < c.call {

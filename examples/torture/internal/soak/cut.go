@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
 )
 
-// cutterOf returns what has the server end all connections, as an operator or a
-// firewall might, or nil if there is no way to.
+// cutterOf returns a function that makes the server close all connections, like an
+// operator or a firewall. It returns nil if the storage has no such way.
 func cutterOf(b *store.Backend) func(testing.TB) {
 	switch b.Name {
 	case "postgres":
@@ -49,7 +49,7 @@ func cutSQL(driver, dsn, list, kill string) func(testing.TB) {
 			tb.Fatal(err)
 		}
 		for _, id := range ids {
-			db.ExecContext(tb.Context(), kill, id) // it may have ended by itself
+			db.ExecContext(tb.Context(), kill, id) // ignores the error if the connection has ended already
 		}
 	}
 }
@@ -57,7 +57,7 @@ func cutSQL(driver, dsn, list, kill string) func(testing.TB) {
 func cutRedis(tb testing.TB, dsn string) {
 	option, err := rueidis.ParseURL(dsn)
 	if err != nil {
-		tb.Fatal("the URL of Redis cannot be read")
+		tb.Fatal("soak: the URL of Redis is invalid")
 	}
 	option.DisableCache = true
 	c, err := rueidis.NewClient(option)

@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// recoveryBound is how soon after a fault good answers have to be back.
+// recoveryBound is the maximum time from the end of a fault until a replica works.
 const recoveryBound = 2 * time.Second
 
 // A disaster is a kind of fault.
 type disaster struct {
 	name   string
-	server bool // it befalls all replicas, and may delay what they asked for
-	// strike makes it happen and returns when it is over, with the replicas
-	// that it has befallen.
+	server bool // whether it affects all replicas, and may delay their calls
+	// strike injects the fault, waits until it is over, and returns the affected
+	// replicas.
 	strike func(ctx context.Context, tb testing.TB, rng *rand.Rand) []*node
 }
 
-// faultFigures are how often a fault happened, and how long it took to recover.
+// faultFigures counts a kind of fault, and the times to recover from it.
 type faultFigures struct {
 	name     string
 	recovery histogram
 }
 
-// disasters returns those that fit the storage.
+// disasters returns the kinds of faults that fit the storage.
 func (s *runner) disasters() []*disaster {
 	list := []*disaster{
 		{name: "killed replica", strike: s.restarts(runningNode.kill)},
@@ -46,7 +46,8 @@ func (s *runner) disasters() []*disaster {
 	return list
 }
 
-// restarts ends a replica, and starts another in its place.
+// restarts returns a strike that ends a random replica, but never replica 0, and
+// starts it again.
 func (s *runner) restarts(end func(runningNode) error) func(context.Context, testing.TB, *rand.Rand) []*node {
 	return func(ctx context.Context, tb testing.TB, rng *rand.Rand) []*node {
 		n := s.nodes[1+rng.IntN(len(s.nodes)-1)]
@@ -61,8 +62,8 @@ func (s *runner) restarts(end func(runningNode) error) func(context.Context, tes
 	}
 }
 
-// befallsAll does something to the server, and after a time that is between half
-// of long and all of it puts an end to it.
+// befallsAll returns a strike that calls begin and later end. The time in between is
+// random, from half of long to long.
 func (s *runner) befallsAll(begin, end func(testing.TB), long time.Duration) func(context.Context, testing.TB, *rand.Rand) []*node {
 	return func(ctx context.Context, tb testing.TB, rng *rand.Rand) []*node {
 		begin(tb)
@@ -72,8 +73,8 @@ func (s *runner) befallsAll(begin, end func(testing.TB), long time.Duration) fun
 	}
 }
 
-// faults makes faults happen at random times until the trial is over: each kind
-// once, in any order, then each once again.
+// faults injects faults at random times until the trial is over. It injects each kind
+// once in a random order, then each once more in another order.
 func (s *runner) faults(ctx context.Context, tb testing.TB) {
 	rng := rand.New(rand.NewPCG(s.Seed, 1<<41))
 	list := s.disasters()
@@ -104,7 +105,8 @@ func (s *runner) faults(ctx context.Context, tb testing.TB) {
 	}
 }
 
-// recover waits until users can sign in again, and be recognised.
+// recover waits until users can sign in at the affected replicas and use their tokens,
+// and records how long it took.
 func (s *runner) recover(ctx context.Context, f *faultFigures, befallen []*node, ended time.Time) {
 	took := make([]time.Duration, len(befallen))
 	var wg sync.WaitGroup
@@ -125,7 +127,7 @@ func (s *runner) recover(ctx context.Context, f *faultFigures, befallen []*node,
 	for i, n := range befallen {
 		worst = max(worst, took[i])
 		if took[i] > recoveryBound {
-			s.judge(fmt.Sprintf("replica %d took %v to recover from a %s", n.number, took[i].Round(time.Millisecond), f.name))
+			s.judge(fmt.Sprintf("replica %d took %v to recover from the fault “%s”", n.number, took[i].Round(time.Millisecond), f.name))
 		}
 	}
 	s.mu.Lock()
@@ -133,6 +135,7 @@ func (s *runner) recover(ctx context.Context, f *faultFigures, befallen []*node,
 	f.recovery.add(worst)
 }
 
+// serves reports whether a user can sign in at the replica and use the token.
 func (s *runner) serves(ctx context.Context, replica, user string) bool {
 	text := s.signIn(ctx, replica, user, user, 0).accessToken()
 	return text != "" && s.me(ctx, replica, text).status == 200

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// An outcome of a request, as the report counts them.
+// An outcome is the result of a request, as the report counts it.
 type outcome int
 
 const (
@@ -20,16 +20,16 @@ const (
 	outcomes
 )
 
-// figures are what the load counts.
+// figures sum up the requests of the load.
 type figures struct {
 	rests
 	shed, wrong atomic.Int64
 
 	mu      sync.Mutex
 	demands [userRevocation + 1]demandFigures
-	fault   string    // under way; "" for none
-	faultAt time.Time // when the last began, or ended
-	calm    [outcomes]int64
+	fault   string          // the fault in progress; "" for none
+	faultAt time.Time       // when the last fault began or ended
+	calm    [outcomes]int64 // outcomes when no fault was near
 
 	length  time.Duration // of a window
 	current window
@@ -40,11 +40,11 @@ type figures struct {
 
 type demandFigures struct {
 	outcomes [outcomes]int64
-	latency  histogram // of those that were answered,
-	calm     histogram // and of those when no fault was near
+	latency  histogram // of the answered requests
+	calm     histogram // of those when no fault was near
 }
 
-// A window is what happened in a part of the time.
+// A window sums up the requests of a part of the time, for the plots.
 type window struct {
 	began                   time.Time
 	p50, p99                time.Duration
@@ -75,12 +75,12 @@ func outcomeOf(a httpAnswer) outcome {
 	return answeredElse
 }
 
-// count counts what came of a request. Its time counts from when it was due, so
-// that one which had to wait for others counts in full.
+// count counts a request with its answer. The latency is from the time when the request
+// was due, so that waiting for earlier requests is included.
 func (s *runner) count(d demand, due time.Time, a httpAnswer) {
 	s.Operations.Add(1)
 	if a.status != 0 && !d.expects(a.status) {
-		s.judge("“" + d.String() + "” was answered with " + http.StatusText(a.status))
+		s.judge("a request of kind “" + d.String() + "” was answered with " + http.StatusText(a.status))
 	}
 	s.figures.count(d, time.Since(due), outcomeOf(a))
 }
@@ -119,22 +119,23 @@ func (f *figures) closeWindow() {
 	f.latency = histogram{}
 }
 
-// setFault says what is under way, or with "" that it is over.
+// setFault records that a fault begins or, with "", that it is over.
 func (f *figures) setFault(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fault, f.faultAt = name, time.Now()
 }
 
+// underFault returns a text about the current or last fault, for violations.
 func (f *figures) underFault() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	ago := time.Since(f.faultAt).Round(time.Millisecond)
 	switch {
 	case f.fault != "":
-		return "with a " + f.fault + " since " + ago.String()
+		return ago.String() + " into the fault “" + f.fault + "”"
 	case f.faultAt.IsZero():
 		return "before any fault"
 	}
-	return ago.String() + " after a fault"
+	return ago.String() + " after the end of a fault"
 }

@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// A histogram counts durations in as much room for few as for many. It is right
-// to within 3 %.
+// A histogram counts durations in constant space, with an error of at most 3 %.
 type histogram struct {
 	n      int64
 	worst  time.Duration
@@ -24,7 +23,7 @@ func bucketOf(d time.Duration) int {
 	return (shift+1)*perDoubling + int(n>>shift) - perDoubling
 }
 
-// middleOf is the middle of a bucket.
+// middleOf returns the middle of a bucket.
 func middleOf(bucket int) time.Duration {
 	if bucket < perDoubling {
 		return time.Duration(bucket)
@@ -39,7 +38,8 @@ func (h *histogram) add(d time.Duration) {
 	h.counts[bucketOf(d)]++
 }
 
-// quantile returns that of all durations, zero if there are none.
+// quantile returns the quantile q, 0 to 1, of all durations. It is zero if there are
+// none.
 func (h *histogram) quantile(q float64) time.Duration {
 	left := int64(q * float64(h.n))
 	for bucket, n := range h.counts {

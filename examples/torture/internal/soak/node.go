@@ -15,12 +15,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A node is a replica as its parent sees it: over time, one running after the
-// other.
+// A node is a replica as the trial sees it. It can end and start again.
 type node struct {
 	number int
 	launch func(*samples) (runningNode, error)
-	seen   *samples // of all that ran
+	seen   *samples // of all its starts
 
 	mu     sync.Mutex
 	now    runningNode
@@ -28,11 +27,11 @@ type node struct {
 	starts int
 }
 
-// A runningNode is a replica from its start to its end.
+// A runningNode is a replica from one start to its end.
 type runningNode interface {
 	listensAt() string
-	stop() error // in good order
-	kill() error // at once
+	stop() error // completes requests in progress
+	kill() error // interrupts requests in progress
 }
 
 func (n *node) start() error {
@@ -47,14 +46,14 @@ func (n *node) start() error {
 	return nil
 }
 
-// where returns the URL, and which start it is.
+// where returns the URL, and the number of the start.
 func (n *node) where() (url string, start int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return "http://" + n.addr, n.starts
 }
 
-// end ends what runs, if anything does.
+// end ends the replica if it runs.
 func (n *node) end(by func(runningNode) error) error {
 	n.mu.Lock()
 	now := n.now
@@ -69,23 +68,23 @@ func (n *node) end(by func(runningNode) error) error {
 	return nil
 }
 
-// inProcess launches replicas in this process.
+// inProcess returns a function that launches replicas in this process.
 func inProcess(storage func() tokenauth.Storage, cached bool) func(*samples) (runningNode, error) {
 	return func(*samples) (runningNode, error) { return startServer(storage(), cached) }
 }
 
 func (s *server) listensAt() string { return s.addr }
 
-// A process is a replica that is a process of its own.
+// A process is a replica in a process of its own.
 type process struct {
 	addr  string
 	cmd   *exec.Cmd
 	in    io.Closer
-	ended chan struct{} // closed when it is gone
-	err   error         // with which it ended
+	ended chan struct{} // closed when the process has ended
+	err   error         // the error with which it ended
 }
 
-// asProcess launches replicas that are processes.
+// asProcess returns a function that launches replicas in processes of their own.
 func asProcess(c config) func(*samples) (runningNode, error) {
 	return func(seen *samples) (runningNode, error) {
 		cmd, err := child.Command("soak")
@@ -112,14 +111,14 @@ func asProcess(c config) func(*samples) (runningNode, error) {
 		}
 		go p.follow(lines, seen)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("it did not start: %w", err), p.kill())
+			return nil, errors.Join(fmt.Errorf("the process did not start: %w", err), p.kill())
 		}
 		p.addr = first.Addr
 		return p, nil
 	}
 }
 
-// follow keeps what the process says of itself, until it is gone.
+// follow keeps the samples that the process writes, until it ends.
 func (p *process) follow(lines *json.Decoder, seen *samples) {
 	defer close(p.ended)
 	for {
@@ -139,7 +138,7 @@ func (p *process) listensAt() string { return p.addr }
 func (p *process) stop() error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("it had ended by itself: %w", p.err)
+		return fmt.Errorf("the process had already ended by itself: %w", p.err)
 	default:
 	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -150,14 +149,14 @@ func (p *process) stop() error {
 	case <-p.ended:
 		return p.err
 	case <-time.After(20 * time.Second):
-		return errors.Join(errors.New("it does not stop"), p.kill())
+		return errors.Join(errors.New("the process did not stop within 20 s of SIGTERM"), p.kill())
 	}
 }
 
 func (p *process) kill() error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("it had ended by itself: %w", p.err)
+		return fmt.Errorf("the process had already ended by itself: %w", p.err)
 	default:
 	}
 	defer p.in.Close()

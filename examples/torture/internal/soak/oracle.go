@@ -9,60 +9,59 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 )
 
-// An oracle knows from the answers so far which tokens are certainly good, and
-// which have certainly ended. All times are those since it began, as the
-// clients saw them.
+// An oracle knows from the answers which tokens are certainly valid, and which have
+// certainly ended. All its times are durations since it began, as clients saw them.
 type oracle struct {
-	// grace is for how long a token that has ended may be accepted still: the
-	// lease of the caches and some allowance, or zero without.
+	// grace is how long an ended token may still be accepted: the lease of the caches
+	// and an allowance. It is zero without caches.
 	grace time.Duration
 
 	mu    sync.Mutex
 	began time.Time
 	slots [][]*oracleSlot // by user and client
-	last  int             // number of a token
-	// A server in trouble may do what it was asked before until it is well
-	// again, and a moment longer.
-	trouble bool
+	last  int             // number of the last token
+	// During a fault, the server may do earlier requests late. Well is the end of the
+	// last fault. The last late requests are done a moment after it.
+	faulty  bool
 	well    time.Duration
-	stale   int64         // accepted within the grace
-	longest time.Duration // and how long after the end
+	stale   int64         // number of ended tokens accepted within the grace
+	longest time.Duration // longest time from a token's end to such an answer
 }
 
-// settling is how long something whose answer was lost may still take effect.
+// settling is how long a request whose answer was lost may still take effect.
 const settling = 3 * time.Second
 
-// remembered is how many tokens of a slot are.
+// remembered is the number of tokens that the oracle keeps for each slot.
 const remembered = 6
 
-// busy is how many users make a third of the requests.
+// busy is the number of users who make about a third of the requests.
 const busy = 10
 
 // An oracleSlot is a user at a client.
 type oracleSlot struct {
 	user, client int
 	tokens       []*oracleToken // the latest ones, in the order of their answers
-	current      *oracleToken   // which certainly is good, if nothing changes the slot; or nil
-	changing     int            // sign-ins and revocations of the user that are under way
-	revision     int            // counts when they begin and end
-	tainted      time.Duration  // when the answer of one was lost; zero if it is known what became of them
+	current      *oracleToken   // the token that is certainly valid while nothing changes the slot; or nil
+	changing     int            // number of the user's sign-ins and revocations in progress
+	revision     int            // counts their begins and ends
+	tainted      time.Duration  // when an answer was lost; zero if all results are known
 }
 
-// An oracleToken is one that was issued.
+// An oracleToken is a token that a client received.
 type oracleToken struct {
 	text     string
 	number   int
 	slot     *oracleSlot
 	answered time.Duration
-	revision int           // counts when revocations of it begin and end
-	revoking int           // those under way
-	ended    time.Duration // since when it is certain that it is not good; zero if it is not
-	how      string
+	revision int           // counts the begins and ends of its revocations
+	revoking int           // number of its revocations in progress
+	ended    time.Duration // since when it has certainly ended; zero if that is not certain
+	how      string        // how it ended, for violations
 	refused  [trial.Replicas]refusedBy
 }
 
-// refusedBy says when a replica refused a token, and which: it is another after
-// each start.
+// refusedBy is when a replica refused a token. Start is the number of the replica's
+// start, because a restarted replica may have forgotten the refusal.
 type refusedBy struct {
 	start int
 	at    time.Duration
@@ -80,7 +79,7 @@ func newOracle(users, clients int, grace time.Duration) *oracle {
 	return o
 }
 
-// now is never zero, which stands for never.
+// now returns the current time. It is never zero, because zero means never.
 func (o *oracle) now() time.Duration { return time.Since(o.began) + 1 }
 
 func (t *oracleToken) end(now time.Duration, how string) {
@@ -93,31 +92,33 @@ func (t *oracleToken) String() string {
 	return fmt.Sprintf("token %d of user %d at client %d", t.number, t.slot.user, t.slot.client)
 }
 
-// certain is whether the token has to be good.
+// certain reports whether the token must be valid.
 func (t *oracleToken) certain() bool {
 	return t.slot.current == t && t.slot.changing == 0 && t.revoking == 0
 }
 
-// faultBegins says that the server, or the way to it, is in trouble.
+// faultBegins records that a fault of the server, or of the network to it, begins.
 func (o *oracle) faultBegins() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.trouble = true
+	o.faulty = true
 }
 
+// faultEnds records that the fault is over.
 func (o *oracle) faultEnds() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.trouble, o.well = false, o.now()
+	o.faulty, o.well = false, o.now()
 }
 
-// settled is whether all that was lost in the slot has taken effect or never
-// will.
+// settled reports whether no request of the slot whose answer was lost can still take
+// effect.
 func (o *oracle) settled(s *oracleSlot, now time.Duration) bool {
-	return s.tainted == 0 || !o.trouble && now > max(s.tainted, o.well)+settling
+	return s.tainted == 0 || !o.faulty && now > max(s.tainted, o.well)+settling
 }
 
-// pick picks a slot, and a token of it: the latest, or rather one that is not.
+// pick picks a random slot and one of its tokens: the latest one, or preferably an
+// older one. The token is nil if the slot has none.
 func (o *oracle) pick(rng *rand.Rand, latest bool) (*oracleSlot, *oracleToken) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -140,13 +141,13 @@ func (o *oracle) pick(rng *rand.Rand, latest bool) (*oracleSlot, *oracleToken) {
 	}
 }
 
-// A look is a validation under way.
+// A look is a validation in progress.
 type look struct {
 	token                       *oracleToken
 	replica, start              int
 	call                        time.Duration
 	certain                     bool
-	ended                       bool // before it began, by more than the grace
+	ended                       bool // whether the token ended before the look, by more than the grace
 	slotRevision, tokenRevision int
 }
 
@@ -162,27 +163,28 @@ func (o *oracle) looks(t *oracleToken, replica, start int) *look {
 	}
 }
 
-// good is whether the token had to be good all the time so far.
-func (l *look) good() bool {
+// valid reports whether the token had to be valid during the whole look.
+func (l *look) valid() bool {
 	t := l.token
 	return l.certain && t.certain() && t.slot.revision == l.slotRevision && t.revision == l.tokenRevision
 }
 
-// demand is what the look is in hindsight. It comes before the judgement.
+// demand returns the kind of the look, as known after its answer. Call it before
+// accepted or refuses.
 func (o *oracle) demand(l *look) demand {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case l.good():
-		return goodToken
+	case l.valid():
+		return validToken
 	case l.ended:
 		return endedToken
 	}
 	return uncertainToken
 }
 
-// accepted ends a validation by which the token was good, and returns what is
-// wrong with that, or "".
+// accepted ends a validation that accepted the token. It returns why that is a
+// violation, or "".
 func (o *oracle) accepted(l *look) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -195,27 +197,27 @@ func (o *oracle) accepted(l *look) string {
 	}
 	late := l.call - t.ended
 	if late > o.grace {
-		return fmt.Sprintf("replica %d accepted %v when asked %v after it was %s", l.replica, t, late, t.how)
+		return fmt.Sprintf("replica %d accepted %v %v after it was %s", l.replica, t, late, t.how)
 	}
 	o.stale++
 	o.longest = max(o.longest, late)
 	return ""
 }
 
-// refuses ends a validation by which the token was not good. It never will be
-// again.
+// refuses ends a validation that refused the token. It returns why that is a violation,
+// or "". From now on the token counts as ended.
 func (o *oracle) refuses(l *look) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	t, now := l.token, o.now()
-	good := l.good()
+	valid := l.valid()
 	if t.refused[l.replica].start != l.start {
 		t.refused[l.replica] = refusedBy{l.start, now}
 	}
 	t.end(now, "refused")
-	if !good {
+	if !valid {
 		return ""
 	}
 	t.slot.current = nil
-	return fmt.Sprintf("replica %d refused %v, which was good: issued %v before, and nothing has changed since", l.replica, t, l.call-t.answered)
+	return fmt.Sprintf("replica %d refused %v, which was valid: issued %v before, and not changed since", l.replica, t, l.call-t.answered)
 }

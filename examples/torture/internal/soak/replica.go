@@ -25,7 +25,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// What the service under load is like.
+// The configuration of the replicas.
 const (
 	lease        = time.Second
 	timeout      = time.Second
@@ -42,23 +42,23 @@ type config struct {
 	Seed         uint64
 }
 
-// A message is what a replica writes to its standard output: first where it
-// listens, then once a second what it holds.
+// A message is what a replica writes to its standard output: first its address, then a
+// sample each second.
 type message struct {
 	Addr   string  `json:",omitempty"`
 	Sample *sample `json:",omitempty"`
 }
 
-// Child runs a replica. It shuts down on SIGTERM, and when its standard input ends.
-// It returns the exit code of the process.
+// Child runs a replica for [Run]. It shuts down on SIGTERM, and when its standard
+// input ends. It returns the exit code of the process.
 func Child() int {
-	signal.Ignore(os.Interrupt) // the terminal sends it to all; the parent decides
+	signal.Ignore(os.Interrupt) // a terminal sends the signal to all processes; the parent decides
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	var c config
 	in := json.NewDecoder(os.Stdin)
 	if err := in.Decode(&c); err != nil {
-		fmt.Fprintln(os.Stderr, "torture: a replica:", err)
+		fmt.Fprintln(os.Stderr, "torture: soak: a replica:", err)
 		return 2
 	}
 	go func() { defer stop(); io.Copy(io.Discard, os.Stdin) }()
@@ -68,7 +68,7 @@ func Child() int {
 	})
 	for _, err := range []error{failed, err} {
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "torture: a replica:", err)
+			fmt.Fprintln(os.Stderr, "torture: soak: a replica:", err)
 			return 2
 		}
 	}
@@ -105,7 +105,7 @@ func (c *config) serve(ctx context.Context, tb testing.TB, out *json.Encoder) er
 	}
 }
 
-// A server is a replica: a service behind HTTP.
+// A server is a replica: a [tokenauth.Service] over HTTP.
 type server struct {
 	addr    string
 	server  *http.Server
@@ -157,9 +157,9 @@ func routes(auth *tokenauth.Service) http.Handler {
 	return r
 }
 
-// stop lets the requests under way come to an end. It leaves twice the five
-// seconds for which http.Server.Shutdown waits for connections on which nothing
-// was asked yet, as clients have them that connect ahead.
+// stop completes the requests in progress. It waits twice the five seconds for which
+// [http.Server.Shutdown] waits for connections without a request. Clients that connect
+// ahead have such connections.
 func (s *server) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -169,7 +169,7 @@ func (s *server) stop() error {
 	return err
 }
 
-// kill breaks them off.
+// kill interrupts the requests in progress.
 func (s *server) kill() error {
 	err := s.server.Close()
 	s.cancel()
@@ -177,10 +177,11 @@ func (s *server) kill() error {
 	return err
 }
 
-// staff are the users: whoever asks exists, with the name for a password.
+// staff is a [tokenauth.Authenticator] that knows every user name. The password is the
+// name.
 type staff struct{}
 
-// Authenticate implements tokenauth.Authenticator.
+// Authenticate implements [tokenauth.Authenticator].
 func (staff) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
 	if c.Password.Reveal() != c.UserName {
 		return tokenauth.Principal{}, tokenauth.ErrRejected
@@ -192,10 +193,10 @@ func (staff) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth
 	return p, nil
 }
 
-// registry has the clients, all of them public.
+// registry is a [tokenauth.ClientRegistry] of public clients.
 type registry struct{}
 
-// FindClient implements tokenauth.ClientRegistry.
+// FindClient implements [tokenauth.ClientRegistry].
 func (registry) FindClient(_ context.Context, id string) (tokenauth.Client, error) {
 	for i := range clientCount {
 		if id == host.Client(i) {

@@ -9,15 +9,15 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/report"
 )
 
-// A held is a thing that a process holds, and how much of it over time.
+// A held is a resource that a process holds, with its amount over time.
 type held struct {
 	process, what string
 	samples       []sample
 	value         func(sample) float64
 }
 
-// held returns what is watched: the replica that is never restarted, and this
-// process. A tenth of the time is for warming up.
+// held returns the resources of the replica that is never restarted, and of this
+// process. It leaves out the first tenth of the time, in which they warm up.
 func (s *runner) held() (all []held) {
 	warm := s.began.Add(time.Since(s.began) / 10)
 	for _, p := range []struct {
@@ -29,7 +29,7 @@ func (s *runner) held() (all []held) {
 			list = slices.DeleteFunc(list, func(one sample) bool { return !one.settled })
 		}
 		if len(list) < 3 {
-			continue // a replica in this process
+			continue // no samples: the replica runs in this process
 		}
 		list = means(list, 60)
 		all = append(all,
@@ -41,7 +41,8 @@ func (s *runner) held() (all []held) {
 	return all
 }
 
-// judgeGrowth is for soaks that are long enough to tell a leak from noise.
+// judgeGrowth reports resources that grow. Only a long soak can distinguish a leak from
+// noise.
 func (s *runner) judgeGrowth() {
 	if !s.are {
 		return
@@ -78,7 +79,7 @@ func (s *runner) requests() *report.Section {
 	took := time.Since(s.began)
 	t := &report.Section{
 		Title: "Soak: requests",
-		About: fmt.Sprintf("%.0f requests a second, at random times whether or not those before were answered, at three replicas for %v.", s.Rate, took.Round(time.Second)),
+		About: fmt.Sprintf("%.0f requests a second to three replicas for %v, at random times, whether or not earlier requests were answered.", s.Rate, took.Round(time.Second)),
 		Head:  []string{"request", "done", "refused", "503", "other status", "no connection", "answer lost", "p50 ms", "p99 ms", "max ms", "p99 ms, calm", "max ms, calm"},
 	}
 	var sent int64
@@ -92,9 +93,9 @@ func (s *runner) requests() *report.Section {
 		all, calm := &f.latency, &f.calm
 		t.Row(append(row, report.Milliseconds(all.quantile(0.5)), report.Milliseconds(all.quantile(0.99)), report.Milliseconds(all.worst), report.Milliseconds(calm.quantile(0.99)), report.Milliseconds(calm.worst))...)
 	}
-	t.Note("%d requests sent (%.0f a second), %d shed because %d were under way, %d decisions wrong.", sent, float64(sent)/took.Seconds(), s.shed.Load(), maxInFlight, s.wrong.Load())
-	t.Note("A good token is one of which the client can be certain, and so is an ended one. %d times a cache accepted a token for a moment after its end, at most %v.", s.oracle.stale, s.oracle.longest.Round(time.Microsecond))
-	t.Note("Calm is when no fault was under way, nor %v before. Then %d requests were done, %d refused, %d answered with 503, %d lost or not connected.", recoveryBound+timeout,
+	t.Note("%d requests sent (%.0f a second), %d not sent because %d were in progress, %d decisions wrong.", sent, float64(sent)/took.Seconds(), s.shed.Load(), maxInFlight, s.wrong.Load())
+	t.Note("A valid token is one that is certainly valid, as far as the client knows; an ended token has certainly ended. Caches accepted an ended token %d times, at most %v after its end.", s.oracle.stale, s.oracle.longest.Round(time.Microsecond))
+	t.Note("Calm is the time without a fault, from %v after a fault on. In that time %d requests were done, %d refused, %d answered with 503, and %d lost or not connected.", recoveryBound+timeout,
 		s.calm[answeredYes], s.calm[answeredNo], s.calm[answeredTrouble], s.calm[answerLost]+s.calm[connectionRefused])
 	return t
 }
@@ -102,7 +103,7 @@ func (s *runner) requests() *report.Section {
 func (s *runner) recoveries() *report.Section {
 	t := &report.Section{
 		Title: "Soak: faults",
-		About: fmt.Sprintf("How long after its end users could sign in at every replica that it befell, and were recognised there. %v is the bound.", recoveryBound),
+		About: fmt.Sprintf("The time from the end of a fault until users could sign in at every affected replica and use their tokens. The maximum allowed is %v.", recoveryBound),
 		Head:  []string{"fault", "times", "p50 ms", "max ms"},
 	}
 	for _, f := range s.kinds {
@@ -113,16 +114,16 @@ func (s *runner) recoveries() *report.Section {
 
 func (s *runner) growth() *report.Section {
 	t := &report.Section{
-		Title: "Soak: what processes hold",
-		About: fmt.Sprintf("Taken once a second, the heap after a collection; in a long soak only in its rests, in which for the last %v of each minute nothing is asked. Each sample is the mean of a sixtieth of the time. The slope is that of a line by least squares, with its standard error.", restFor),
-		Head:  []string{"process", "what", "samples", "level", "slope an hour", "±", "% an hour"},
+		Title: "Soak: resources of the processes",
+		About: fmt.Sprintf("Measured once a second, the heap after a garbage collection. In a long soak, only the last seconds of each minute count: no request is sent in its last %v. Each sample is the mean of a sixtieth of the time. The slope is of a least-squares line, with its standard error.", restFor),
+		Head:  []string{"process", "resource", "samples", "level", "slope an hour", "±", "% an hour"},
 	}
 	for _, h := range s.held() {
 		line := trendOf(h.samples, h.value)
 		t.Row(h.process, h.what, len(h.samples), fmt.Sprintf("%.1f", line.level), fmt.Sprintf("%.2f", line.slope), fmt.Sprintf("%.2f", line.err), fmt.Sprintf("%.2f", line.percent()))
 	}
 	if !s.are {
-		t.Note("It takes %v for a slope to mean something.", longSoak.Round(10*time.Minute))
+		t.Note("A slope is meaningful only after %v.", longSoak.Round(10*time.Minute))
 	}
 	return t
 }
@@ -165,7 +166,7 @@ func (s *runner) plotHeld(name, title, y string, value func(sample) float64) (st
 
 func (s *runner) minutes(t time.Time) float64 { return t.Sub(s.began).Minutes() }
 
-// drawOver draws those of the lines that have points.
+// drawOver draws the lines that have two points or more, over the time in minutes.
 func (s *runner) drawOver(name, title, y string, lines ...report.Series) (string, error) {
 	var some []report.Series
 	for _, l := range lines {

@@ -22,21 +22,22 @@ import (
 type demand int
 
 const (
-	goodToken demand = iota
+	validToken demand = iota
 	uncertainToken
 	endedToken
 	forgedToken
-	goodPassword
+	rightPassword
 	wrongPassword
 	revocation
 	userRevocation
 )
 
 func (d demand) String() string {
-	return [...]string{"good token", "uncertain token", "ended token", "forged token", "sign in", "wrong password", "revoke", "revoke user"}[d]
+	return [...]string{"valid token", "uncertain token", "ended token", "forged token", "sign in", "wrong password", "revoke", "revoke user"}[d]
 }
 
-// expects is whether an answer is one that the demand may have, in trouble too.
+// expects reports whether the demand may be answered with the status, also during a
+// fault.
 func (d demand) expects(status int) bool {
 	switch status {
 	case http.StatusServiceUnavailable:
@@ -46,21 +47,21 @@ func (d demand) expects(status int) bool {
 	case http.StatusNoContent:
 		return d == userRevocation
 	case http.StatusUnauthorized:
-		return d <= forgedToken // whether rightly, the oracle judges
+		return d <= forgedToken // the oracle judges whether it is right
 	case http.StatusBadRequest:
 		return d == forgedToken || d == wrongPassword
 	}
 	return false
 }
 
-// An httpAnswer is what came of a request.
+// An httpAnswer is the result of a request.
 type httpAnswer struct {
-	status int // zero if there was none
+	status int // zero for no answer
 	body   []byte
 	err    error
 }
 
-// unsent is whether the replica cannot have heard of the request.
+// unsent reports whether the request certainly did not reach the replica.
 func (a httpAnswer) unsent() bool {
 	op, ok := errors.AsType[*net.OpError](a.err)
 	return ok && op.Op == "dial"
@@ -73,7 +74,7 @@ func (a httpAnswer) String() string {
 	return fmt.Sprint("status ", a.status)
 }
 
-// effect is what is known of a change that was answered so.
+// effect returns what the answer shows about a change.
 func (a httpAnswer) effect() effect {
 	switch {
 	case a.status == http.StatusOK || a.status == http.StatusNoContent:
@@ -129,8 +130,8 @@ func (s *runner) me(ctx context.Context, replica, accessToken string) httpAnswer
 
 func userName(n int) string { return fmt.Sprint("user-", n) }
 
-// draw draws a request. It is made at a replica at random, with what the oracle
-// thinks is worth it.
+// draw draws a random request to a random replica, for a slot and token that the oracle
+// picks.
 func (s *runner) draw(rng *rand.Rand) func(ctx context.Context, due time.Time) {
 	n := s.nodes[rng.IntN(len(s.nodes))]
 	chance := rng.IntN(1000)
@@ -161,7 +162,7 @@ func (s *runner) tryToken(ctx context.Context, due time.Time, n *node, t *oracle
 	case http.StatusOK:
 		s.judge(s.oracle.accepted(l))
 		if got := string(a.body); got != userName(t.slot.user) {
-			s.judge(fmt.Sprintf("replica %d took %v for one of %q", n.number, t, got))
+			s.judge(fmt.Sprintf("replica %d accepted %v as one of %q", n.number, t, got))
 		}
 	case http.StatusUnauthorized:
 		s.judge(s.oracle.refuses(l))
@@ -181,7 +182,7 @@ func (s *runner) trySignIn(ctx context.Context, due time.Time, n *node, slot *or
 	replica, _ := n.where()
 	c := s.oracle.signsIn(slot)
 	a := s.signIn(ctx, replica, userName(slot.user), userName(slot.user), slot.client)
-	s.count(goodPassword, due, a)
+	s.count(rightPassword, due, a)
 	if text := a.accessToken(); text != "" {
 		issued, before := c.issued(text)
 		s.followUp(ctx, n, issued)
@@ -193,8 +194,8 @@ func (s *runner) trySignIn(ctx context.Context, due time.Time, n *node, slot *or
 	c.end(a.effect())
 }
 
-// followUp has some of those who changed something see whether another replica
-// knows, at once or when it has to.
+// followUp sometimes validates a token after a change, at another replica. It does so
+// at once, or when that replica's cache must have applied the change.
 func (s *runner) followUp(ctx context.Context, n *node, t *oracleToken) {
 	switch rand.IntN(4) {
 	case 0:
@@ -228,7 +229,7 @@ func (s *runner) tryUserRevocation(ctx context.Context, due time.Time, n *node, 
 	c.end(a.effect())
 }
 
-// judge records what is wrong, if anything is.
+// judge records a violation, unless it is "".
 func (s *runner) judge(broken string) {
 	if broken != "" {
 		s.wrong.Add(1)

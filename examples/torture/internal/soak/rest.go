@@ -2,12 +2,12 @@ package soak
 
 import "time"
 
-// In a long soak each minute ends with a rest, in which nothing is asked and no
-// fault begins. What processes hold when they have come to rest does not depend
-// on how busy they and the machine have been.
+// rests are the times without requests and faults at the end of each minute of a long
+// soak. After some seconds of rest, the resources of a process do not depend on how
+// busy it and the machine were.
 type rests struct {
 	began time.Time
-	are   bool // whether there are any
+	are   bool // whether the soak has rests
 }
 
 const (
@@ -16,7 +16,7 @@ const (
 	comesToRest = idleTimeout + 2*time.Second
 )
 
-// left returns how long the rest still lasts that there is at the time, or zero.
+// left returns the remaining time of the rest at t, or zero if there is no rest.
 func (r rests) left(t time.Time) time.Duration {
 	into := t.Sub(r.began) % restEvery
 	if !r.are || into < restEvery-restFor {
@@ -25,7 +25,7 @@ func (r rests) left(t time.Time) time.Duration {
 	return restEvery - into
 }
 
-// settled is whether processes have come to rest.
+// settled reports whether processes have come to rest at t.
 func (r rests) settled(t time.Time) bool {
 	left := r.left(t)
 	return left > 0 && left < restFor-comesToRest

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// A sample is what a process holds at a moment.
+// A sample is the resources of a process at one moment.
 type sample struct {
 	At         time.Time
 	Heap       float64 // bytes in use after a collection
 	Goroutines float64
-	Files      float64 // descriptors; zero where the system does not tell
-	// settled is whether it was taken at rest.
+	Files      float64 // file descriptors; zero if the system has no /proc
+	// settled is whether the process was at rest. See rests.
 	settled bool
 }
 
@@ -27,14 +27,14 @@ func takeSample() sample {
 	return sample{At: time.Now(), Heap: float64(m.HeapAlloc), Goroutines: float64(runtime.NumGoroutine()), Files: float64(len(files))}
 }
 
-// samples are those of a process over time. There is room for so many from the
-// beginning, since what keeps them is watched as well; of more, every other one
-// is kept.
+// samples are the samples of a process over time. Their memory is allocated at the
+// start, because the heap of this process is measured, too. If it is full, every other
+// sample is dropped.
 type samples struct {
 	settled    func(time.Time) bool
 	mu         sync.Mutex
 	list       []sample
-	step, next int // one of so many is kept
+	step, next int // one of step samples is kept
 }
 
 const samplesKept = 8192
@@ -60,16 +60,16 @@ func (s *samples) add(one sample) {
 	}
 }
 
-// after returns those that were taken after the time.
+// after returns the samples that were not taken before t.
 func (s *samples) after(t time.Time) []sample {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(s.list), func(one sample) bool { return one.At.Before(t) })
 }
 
-// means returns the means of what was taken in the same part of the time, of so
-// many. Samples that follow each other are alike, and a line through all of them
-// would be thought surer than it is.
+// means divides the time into parts and returns the mean of the samples of each part.
+// Consecutive samples are correlated, so the standard error of a line through all of
+// them would be too small.
 func means(list []sample, parts int) (m []sample) {
 	length := list[len(list)-1].At.Sub(list[0].At)/time.Duration(parts) + 1
 	for len(list) > 0 {
@@ -95,12 +95,12 @@ func means(list []sample, parts int) (m []sample) {
 
 // A trend is a line through points, by least squares.
 type trend struct {
-	level float64 // the mean
+	level float64 // the mean value
 	slope float64 // per hour
 	err   float64 // standard error of the slope
 }
 
-// trendOf returns the line through what value tells of the samples.
+// trendOf returns the line through the values of the samples.
 func trendOf(list []sample, value func(sample) float64) (t trend) {
 	if len(list) < 3 {
 		return trend{err: math.Inf(1)}
@@ -128,11 +128,11 @@ func trendOf(list []sample, value func(sample) float64) (t trend) {
 	return t
 }
 
-// percent is the slope per hour in percent of the level.
+// percent returns the slope per hour in percent of the level.
 func (t trend) percent() float64 { return 100 * t.slope / t.level }
 
-// grows is whether the level rises by more than so many percent an hour, for
-// certain.
+// grows reports whether the value rises by more than percent an hour, with a margin of
+// three standard errors.
 func (t trend) grows(percent float64) bool {
 	return 100*(t.slope-3*t.err) > percent*t.level
 }

@@ -1,5 +1,5 @@
-// Package soak is the trial "soak". It loads three replicas over HTTP, kills them and
-// their server, and checks the answers and what the processes hold.
+// Package soak has the trial "soak". It loads three replicas over HTTP, kills them and
+// their server, and checks the answers and the resources of the processes.
 package soak
 
 import (
@@ -19,30 +19,29 @@ const (
 	userCount   = 300
 	maxInFlight = 512
 	idleTimeout = 5 * time.Second // of the clients' connections
-	// longSoak is how long a soak has to be for what its processes hold to be
-	// judged: half an hour, less what it takes to start. Growth is how many
-	// percent more an hour may be.
+	// longSoak is the minimum time of a soak whose resources are judged: half an hour,
+	// less the time to start. Growth is the maximum growth of a resource, in percent
+	// an hour.
 	longSoak = 29 * time.Minute
 	growth   = 1
 )
 
-// A runner is a load on three replicas, whatever befalls them.
+// A runner holds the state of a run: the load, the replicas and the oracle.
 type runner struct {
 	*trial.Env
 	oracle   *oracle
 	nodes    []*node // the first is never restarted
 	client   *http.Client
-	operator string // an access token
+	operator string // access token of the operator
 	began    time.Time
 	own      *samples // of this process
 
 	*figures
 }
 
-// Run runs replicas under load. Requests come as they would from many clients
-// that know nothing of each other: at random times, and whether or not those
-// before were answered. Some who changed something look at once what came of
-// it, beside those.
+// Run runs replicas under load until [trial.Env.Over]. Requests come as from many
+// independent clients: at random times, and whether or not earlier requests were
+// answered. Some changes are followed by a further request that checks the result.
 func Run(tb testing.TB, e *trial.Env) {
 	s := newRunner(tb, e)
 	for _, n := range s.nodes {
@@ -77,7 +76,7 @@ func Run(tb testing.TB, e *trial.Env) {
 
 func newRunner(tb testing.TB, e *trial.Env) *runner {
 	if e.Plant != nil && !e.Backend.Watched && !slices.Contains(e.Plant.Trials, "strict") {
-		tb.Fatalf("the plant %s needs a cache", e.Plant.Name)
+		tb.Fatalf("soak: the plant %s needs a storage with a feed, for a cache", e.Plant.Name)
 	}
 	grace := time.Duration(0)
 	if e.Backend.Watched {
@@ -88,7 +87,7 @@ func newRunner(tb testing.TB, e *trial.Env) *runner {
 		Env: e, oracle: newOracle(userCount, clientCount, grace), own: newSamples(figures.settled), figures: figures,
 		client: &http.Client{
 			Timeout: 5 * time.Second,
-			// Connections that trouble has made many end soon.
+			// A fault can make many connections. They must close soon after it.
 			Transport: &http.Transport{MaxIdleConnsPerHost: maxInFlight, IdleConnTimeout: idleTimeout},
 		},
 	}
@@ -113,11 +112,11 @@ func (s *runner) signInOperator(tb testing.TB) {
 	url, _ := s.nodes[0].where()
 	a := s.signIn(tb.Context(), url, operatorName, operatorName, 0)
 	if s.operator = a.accessToken(); s.operator == "" {
-		tb.Fatalf("the operator cannot sign in: %v", a)
+		tb.Fatalf("soak: the operator cannot sign in: %v", a)
 	}
 }
 
-// watch takes a sample of this process each second.
+// watch takes a sample of this process every second.
 func (s *runner) watch(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -131,7 +130,7 @@ func (s *runner) watch(ctx context.Context) {
 	}
 }
 
-// load makes requests until the trial is over, and waits for those under way.
+// load sends requests until the trial is over, and waits for those in progress.
 func (s *runner) load(ctx context.Context) {
 	rng := rand.New(rand.NewPCG(s.Seed, 1<<40))
 	var inFlight sync.WaitGroup

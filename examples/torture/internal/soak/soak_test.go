@@ -18,11 +18,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	child.Run(map[string]func() int{"soak": Child}) // a replica that a trial has started
+	child.Run(map[string]func() int{"soak": Child}) // returns unless a trial started this process
 	os.Exit(throwaway.Main(m))
 }
 
-func TestSoundStorageSurvivesSoak(t *testing.T) {
+func TestCorrectStorageSurvivesSoak(t *testing.T) {
 	t.Parallel()
 	for _, store := range []string{"memory:", "sqlite:", "postgres:", "redis:"} {
 		t.Run(store, func(t *testing.T) {
@@ -33,17 +33,17 @@ func TestSoundStorageSurvivesSoak(t *testing.T) {
 				t.Errorf("%d violations, the first: %s", len(broken), broken[0])
 			}
 			if e.Operations.Load() < 100 {
-				t.Errorf("%d requests were made", e.Operations.Load())
+				t.Errorf("got %d requests, want 100 or more", e.Operations.Load())
 			}
 			happened := slices.ContainsFunc(e.Report.Sections[1].Rows, func(row []string) bool { return row[1] != "0" })
 			if !happened {
-				t.Errorf("of the faults none happened: %v", e.Report.Sections[1].Rows)
+				t.Errorf("no fault was injected: %v", e.Report.Sections[1].Rows)
 			}
 		})
 	}
 }
 
-// A client that has connected and asked for nothing is no reason to fail.
+// stop must not fail because a client has connected but sent no request.
 func TestReplicaStopsWithUnusedConnection(t *testing.T) {
 	t.Parallel()
 	s, err := startServer(trialtest.Open(t, "memory:").Connect(t), true)
@@ -56,7 +56,7 @@ func TestReplicaStopsWithUnusedConnection(t *testing.T) {
 	}
 	defer unused.Close()
 	used := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := used.Get("http://" + s.addr + "/me") // the server has accepted the one before
+	answer, err := used.Get("http://" + s.addr + "/me") // the server has then accepted the unused connection, too
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestReplicaStopsWithUnusedConnection(t *testing.T) {
 	}
 }
 
-// Without a cache a token has to be refused from the very next request on.
+// Without a cache, an ended token must be refused from the next request on.
 func TestSoakFindsPlants(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ store, plant string }{
@@ -80,14 +80,13 @@ func TestSoakFindsPlants(t *testing.T) {
 			e := trialtest.Env(t, trialtest.Open(t, test.store), plant.Named(plant.Shared, test.plant), time.Minute)
 			Run(t, e)
 			if len(e.Broken()) == 0 {
-				t.Errorf("it was not found in %d requests", e.Operations.Load())
+				t.Errorf("the plant was not found in %d requests", e.Operations.Load())
 			}
 		})
 	}
 }
 
-// What the oracle says of one slot after a made-up record.
-func TestOracleTellsWrongDecisions(t *testing.T) {
+func TestOracleFindsWrongDecisions(t *testing.T) {
 	t.Parallel()
 	const tick = 10 * time.Millisecond
 	type scene struct {
@@ -114,20 +113,20 @@ func TestOracleTellsWrongDecisions(t *testing.T) {
 	for name, test := range map[string]struct {
 		grace  time.Duration
 		play   func(s scene) string
-		broken string // part of what it says; "" for nothing
+		broken string // part of the violation; "" for none
 	}{
-		"a good token is accepted":           {play: func(s scene) string { return ask(s, issue(s), true) }},
-		"a good token is refused":            {play: func(s scene) string { return ask(s, issue(s), false) }, broken: "which was good"},
-		"a replaced token is refused":        {play: func(s scene) string { old := issue(s); issue(s); return ask(s, old, false) }},
-		"a replaced token is accepted":       {play: func(s scene) string { old := issue(s); issue(s); return ask(s, old, true) }, broken: "replaced"},
-		"a replaced token, within the grace": {grace: time.Second, play: func(s scene) string { old := issue(s); issue(s); return ask(s, old, true) }},
-		"a replaced token, after the grace": {grace: time.Second, broken: "replaced", play: func(s scene) string {
+		"a valid token is accepted":                     {play: func(s scene) string { return ask(s, issue(s), true) }},
+		"a valid token is refused":                      {play: func(s scene) string { return ask(s, issue(s), false) }, broken: "which was valid"},
+		"a replaced token is refused":                   {play: func(s scene) string { old := issue(s); issue(s); return ask(s, old, false) }},
+		"a replaced token is accepted":                  {play: func(s scene) string { old := issue(s); issue(s); return ask(s, old, true) }, broken: "replaced"},
+		"a replaced token is accepted within the grace": {grace: time.Second, play: func(s scene) string { old := issue(s); issue(s); return ask(s, old, true) }},
+		"a replaced token is accepted after the grace": {grace: time.Second, broken: "replaced", play: func(s scene) string {
 			old := issue(s)
 			issue(s)
 			time.Sleep(time.Second)
 			return ask(s, old, true)
 		}},
-		"accepted by who refused it": {grace: time.Second, broken: "after it had refused", play: func(s scene) string {
+		"accepted by the replica that refused it": {grace: time.Second, broken: "after it had refused", play: func(s scene) string {
 			old := issue(s)
 			issue(s)
 			return ask(s, old, false) + ask(s, old, true)
@@ -137,61 +136,61 @@ func TestOracleTellsWrongDecisions(t *testing.T) {
 			s.revokes(token).end(changed)
 			return ask(s, token, true)
 		}},
-		"refused, and the revocation was lost": {play: func(s scene) string {
+		"refused after the answer to a revocation was lost": {play: func(s scene) string {
 			token := issue(s)
 			s.revokes(token).end(ambiguous)
 			return ask(s, token, false)
 		}},
-		"refused, and the revocation was never sent": {broken: "which was good", play: func(s scene) string {
+		"refused although the revocation was never sent": {broken: "which was valid", play: func(s scene) string {
 			token := issue(s)
 			s.revokes(token).end(unchanged)
 			return ask(s, token, false)
 		}},
-		"refused after an older one was revoked": {broken: "which was good", play: func(s scene) string {
+		"refused after an older one was revoked": {broken: "which was valid", play: func(s scene) string {
 			old := issue(s)
 			token := issue(s)
 			s.revokes(old).end(changed)
 			return ask(s, token, false)
 		}},
-		"refused while the user is revoked": {play: func(s scene) string {
+		"refused during a revocation of the user": {play: func(s scene) string {
 			token := issue(s)
 			s.revokesUser(0)
 			return ask(s, token, false)
 		}},
-		"accepted after the user was revoked": {broken: "revoked with its user", play: func(s scene) string {
+		"accepted after a revocation of the user": {broken: "revoked with its user", play: func(s scene) string {
 			token := issue(s)
 			s.revokesUser(0).end(changed)
 			return ask(s, token, true)
 		}},
-		"revoked while it was looked at": {play: func(s scene) string {
+		"revoked during the validation": {play: func(s scene) string {
 			token := issue(s)
 			l := s.looks(token, 0, 1)
 			s.revokes(token).end(changed)
 			return s.accepted(l)
 		}},
-		"two sign-ins at once, either may stay": {play: func(s scene) string {
+		"after two concurrent sign-ins either token may be valid": {play: func(s scene) string {
 			a, b := s.signsIn(s.slot), s.signsIn(s.slot)
 			time.Sleep(tick)
 			first, _ := a.issued("")
 			second, _ := b.issued("")
 			return ask(s, first, false) + ask(s, second, true)
 		}},
-		"refused soon after a sign-in was lost": {play: func(s scene) string {
+		"refused soon after the answer to a sign-in was lost": {play: func(s scene) string {
 			s.signsIn(s.slot).end(ambiguous)
 			return ask(s, issue(s), false)
 		}},
-		"refused long after a sign-in was lost": {broken: "which was good", play: func(s scene) string {
+		"refused long after the answer to a sign-in was lost": {broken: "which was valid", play: func(s scene) string {
 			s.signsIn(s.slot).end(ambiguous)
 			time.Sleep(2 * settling)
 			return ask(s, issue(s), false)
 		}},
-		"refused long after a sign-in was lost, in trouble still": {play: func(s scene) string {
+		"refused long after such a loss, during a fault": {play: func(s scene) string {
 			s.faultBegins()
 			s.signsIn(s.slot).end(ambiguous)
 			time.Sleep(2 * settling)
 			return ask(s, issue(s), false)
 		}},
-		"refused soon after trouble": {play: func(s scene) string {
+		"refused soon after a fault": {play: func(s scene) string {
 			s.faultBegins()
 			s.signsIn(s.slot).end(ambiguous)
 			time.Sleep(2 * settling)
@@ -205,14 +204,14 @@ func TestOracleTellsWrongDecisions(t *testing.T) {
 				o := newOracle(1, 1, test.grace)
 				got := test.play(scene{o, o.slots[0][0]})
 				if test.broken == "" && got != "" || !strings.Contains(got, test.broken) {
-					t.Errorf("it says %q, want %q", got, test.broken)
+					t.Errorf("got the violation %q, want %q", got, test.broken)
 				}
 			})
 		})
 	}
 }
 
-func TestTrendTellsGrowth(t *testing.T) {
+func TestTrendFindsGrowth(t *testing.T) {
 	t.Parallel()
 	heap := func(s sample) float64 { return s.Heap }
 	for name, test := range map[string]struct {
@@ -236,13 +235,13 @@ func TestTrendTellsGrowth(t *testing.T) {
 			}
 			line := trendOf(s.after(began), heap)
 			if math.Abs(line.slope-test.slope) > 3 || line.grows(growth) != test.grows {
-				t.Errorf("the slope is %.2f ± %.2f, want %.2f; it grows: %v, want %v", line.slope, line.err, test.slope, line.grows(growth), test.grows)
+				t.Errorf("got the slope %.2f ± %.2f, want %.2f; got growth %t, want %t", line.slope, line.err, test.slope, line.grows(growth), test.grows)
 			}
 		})
 	}
 }
 
-// Sixty means of an hour tell of it what all samples do.
+// Sixty means must have the same trend as all samples of the hour.
 func TestMeansHaveTheSameTrend(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
@@ -253,7 +252,7 @@ func TestMeansHaveTheSameTrend(t *testing.T) {
 	}
 	m := means(list, 60)
 	if len(m) != 60 {
-		t.Errorf("there are %d", len(m))
+		t.Errorf("got %d means, want 60", len(m))
 	}
 	for what, value := range map[float64]func(sample) float64{
 		1: func(s sample) float64 { return s.Heap },
@@ -261,12 +260,12 @@ func TestMeansHaveTheSameTrend(t *testing.T) {
 		0: func(s sample) float64 { return s.Files },
 	} {
 		if line := trendOf(m, value); math.Abs(line.slope-what) > 1e-6 {
-			t.Errorf("the slope is %v, want %v", line.slope, what)
+			t.Errorf("got the slope %v, want %v", line.slope, what)
 		}
 	}
 }
 
-// Each minute of a long soak ends with a rest, of which the end counts.
+// Each minute of a long soak must end with a rest, whose last seconds are settled.
 func TestLongSoakRestsEachMinute(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
@@ -286,15 +285,15 @@ func TestLongSoakRestsEachMinute(t *testing.T) {
 		at := began.Add(test.at)
 		long, short := rests{began: began, are: true}, rests{began: began}
 		if left, settled := long.left(at), long.settled(at); left != test.left || settled != test.settled {
-			t.Errorf("after %v a rest of %v is left, settled %v; want %v, %v", test.at, left, settled, test.left, test.settled)
+			t.Errorf("after %v: got %v left and settled %t, want %v and %t", test.at, left, settled, test.left, test.settled)
 		}
 		if short.left(at) != 0 || short.settled(at) {
-			t.Errorf("after %v there is a rest in a short soak", test.at)
+			t.Errorf("after %v: got a rest in a short soak, want none", test.at)
 		}
 	}
 }
 
-// Many samples take no more room, and are from all of the time.
+// A full list must keep samples evenly from all of the time.
 func TestSamplesAreThinnedOut(t *testing.T) {
 	t.Parallel()
 	s := newSamples(func(time.Time) bool { return false })
@@ -305,16 +304,16 @@ func TestSamplesAreThinnedOut(t *testing.T) {
 	}
 	list := s.after(began)
 	if len(list) > samplesKept || len(list) < samplesKept/2 {
-		t.Fatalf("%d are kept", len(list))
+		t.Fatalf("got %d samples, want %d to %d", len(list), samplesKept/2, samplesKept)
 	}
 	step := list[1].At.Sub(list[0].At)
 	for i := range list[1:] {
 		if d := list[i+1].At.Sub(list[i].At); d != step {
-			t.Fatalf("one is %v after the one before, others %v", d, step)
+			t.Fatalf("got a gap of %v between two samples, want %v as between the first two", d, step)
 		}
 	}
 	if last := list[len(list)-1].At.Sub(began); last < (n-100)*time.Second {
-		t.Errorf("the last is after %v", last)
+		t.Errorf("the last sample is of %v, want one of the last 100 seconds", last)
 	}
 }
 
@@ -325,10 +324,10 @@ func TestHistogramQuantiles(t *testing.T) {
 		h.add(time.Duration(i) * time.Microsecond)
 	}
 	h.add(time.Hour)
-	h.add(-time.Second) // a clock that was set
+	h.add(-time.Second) // as after a change of the clock
 	for q, want := range map[float64]time.Duration{0: 0, 0.5: 50 * time.Millisecond, 0.99: 99 * time.Millisecond, 1: time.Hour} {
 		if got := h.quantile(q); math.Abs(float64(got-want)) > 0.032*float64(want) {
-			t.Errorf("the quantile %v is %v, want %v", q, got, want)
+			t.Errorf("quantile(%v) = %v, want %v within 3.2 %%", q, got, want)
 		}
 	}
 }

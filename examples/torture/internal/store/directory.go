@@ -14,7 +14,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// SQL reports whether the storage is in a SQL database.
+// SQL reports whether the storage is an SQL database that [Backend.Directory] can use.
 func (b *Backend) SQL() bool { return b.dialector() != nil }
 
 func (b *Backend) dialector() gorm.Dialector {
@@ -31,15 +31,16 @@ func (b *Backend) dialector() gorm.Dialector {
 	return nil
 }
 
-// A Directory has users and clients in a SQL database.
+// A Directory is a [gormstore.Store] that holds users and clients in an SQL database.
 type Directory struct {
 	*gormstore.Store
 	DB   *gorm.DB
 	open func(tb testing.TB) *Directory
 }
 
-// Directory opens a directory: beside the tokens, or in an SQLite file of its own.
-// The password of a user is the stored hash.
+// Directory opens a directory of users and clients. It is in the database of the
+// tokens or, if not besideTokens, in a new SQLite file. A password hash is "plain:" and
+// the password.
 func (b *Backend) Directory(tb testing.TB, besideTokens bool) *Directory {
 	tb.Helper()
 	if besideTokens {
@@ -49,7 +50,7 @@ func (b *Backend) Directory(tb testing.TB, besideTokens bool) *Directory {
 	return openDirectory(tb, func() gorm.Dialector { return gormlite.Open(dsn) })
 }
 
-// Again opens the directory as another process does.
+// Again opens the same directory with a pool of its own, like another process.
 func (d *Directory) Again(tb testing.TB) *Directory {
 	tb.Helper()
 	return d.open(tb)

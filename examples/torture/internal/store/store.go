@@ -1,5 +1,5 @@
-// Package store opens the storage that the flag -store names. It starts a throwaway
-// server if the flag names none.
+// Package store opens the storage that the flag -store names. If the flag names no
+// server, the package starts a throwaway one.
 package store
 
 import (
@@ -28,32 +28,33 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// A Backend is a storage under test.
+// A Backend is a storage under test. [Open] opens one.
 type Backend struct {
-	Name string
-	// Connect opens another handle. Each replica has its own.
+	Name string // the scheme of -store: "postgres", "redis" and so on
+	// Connect opens a new handle. Each replica has a handle of its own.
 	Connect func(tb testing.TB) tokenauth.Storage
-	// Watched is whether the handles are Watchers, as a cache needs.
+	// Watched is whether the handles are a [tokenauth.Watcher], which a cache needs.
 	Watched bool
-	// DSN is empty for memory, and a list for "mariadb-galera" and
-	// "postgres-pgbouncer". Server is the server that a trial may stop and kill,
-	// nil if the storage was there before. Standby is its standby, if it has one.
-	DSN             string
+	// DSN is empty for memory. It is a list for "mariadb-galera" and
+	// "postgres-pgbouncer".
+	DSN string
+	// Server is a throwaway server that a trial may stop and kill, or nil. Standby is
+	// its standby, or nil.
 	Server, Standby *throwaway.Server
 }
 
-// Forms lists the values of the flag -store.
+// Forms lists the values of the flag -store, for [Open].
 const Forms = "memory:, sqlite:[PATH], postgres:, postgres-pgbouncer:, postgres-standby:, mariadb:, mariadb-galera:, redis:, redis-sentinel: and redis-cluster: (all of them throwaway servers), postgres://…, mysql://DSN of the Go driver, redis://…"
 
 func init() {
-	mysql.SetLogger(&mysql.NopLogger{}) // connections that break are no news
+	mysql.SetLogger(&mysql.NopLogger{}) // the driver would log each broken connection
 }
 
-// Open opens the storage that the value of -store names.
+// Open opens the storage that the value of -store names. See [Forms].
 func Open(tb testing.TB, store string) (*Backend, error) {
 	scheme, rest, found := strings.Cut(store, ":")
 	if !found {
-		return nil, fmt.Errorf("-store is %q, must be one of %s", store, Forms)
+		return nil, fmt.Errorf("-store: %q is not one of %s", store, Forms)
 	}
 	b := &Backend{Name: scheme, DSN: store}
 	b.Connect = func(tb testing.TB) tokenauth.Storage {
@@ -97,7 +98,7 @@ func Open(tb testing.TB, store string) (*Backend, error) {
 			b.DSN = strings.TrimPrefix(rest, "//")
 		}
 		if _, err := mysql.ParseDSN(b.DSN); err != nil {
-			return nil, fmt.Errorf("-store mysql:// has no DSN of the Go driver behind it")
+			return nil, fmt.Errorf("-store: after mysql:// there must be a DSN of github.com/go-sql-driver/mysql")
 		}
 	case "mariadb-galera":
 		var nodes []string
@@ -111,7 +112,7 @@ func Open(tb testing.TB, store string) (*Backend, error) {
 			b.DSN = b.Server.DSN()
 		}
 		if _, err := rueidis.ParseURL(b.DSN); err != nil {
-			return nil, fmt.Errorf("-store redis:// is no URL")
+			return nil, fmt.Errorf("-store: the value for Redis is not a valid URL")
 		}
 		b.Watched = true
 	case "redis-sentinel":
@@ -120,13 +121,13 @@ func Open(tb testing.TB, store string) (*Backend, error) {
 	case "redis-cluster":
 		b.DSN, b.Watched = strings.Join(throwaway.RedisCluster(tb), ","), true
 	default:
-		return nil, fmt.Errorf("-store is %q, must be one of %s", store, Forms)
+		return nil, fmt.Errorf("-store: %q is not one of %s", store, Forms)
 	}
 	return b, nil
 }
 
-// Direct returns the DSN of the database itself, if there is a pooler before it, and
-// otherwise the DSN.
+// Direct returns the DSN of the database itself, without the connection pooler before
+// it, if there is one.
 func (b *Backend) Direct() string {
 	if pooled, direct, ok := strings.Cut(b.DSN, separator); ok && strings.HasPrefix(pooled, "postgres:") {
 		return direct
@@ -134,8 +135,8 @@ func (b *Backend) Direct() string {
 	return b.DSN
 }
 
-// Connect opens a handle by the name and the DSN of a Backend. It works in another
-// process, too, and so not for memory.
+// Connect opens a handle by the name and the DSN of a [Backend], also in another
+// process. It cannot open "memory".
 func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 	tb.Helper()
 	switch name {
@@ -145,7 +146,7 @@ func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 		return OpenGORM(tb, postgres.Open(dsn), &pgxfeed.Listener{}), nil
 	case "postgres-pgbouncer":
 		pooled, direct, _ := strings.Cut(dsn, separator)
-		// PgBouncer before 1.21 knows no prepared statements.
+		// PgBouncer before 1.21 does not support prepared statements.
 		return OpenGORM(tb, postgres.Open(pooled), &pgxfeed.Listener{DSN: direct}), nil
 	case "mariadb", "mysql":
 		return OpenGORM(tb, gormmysql.Open(dsn), nil), nil
@@ -154,19 +155,19 @@ func Connect(tb testing.TB, name, dsn string) (tokenauth.Storage, error) {
 	case "redis":
 		option, err := rueidis.ParseURL(dsn)
 		if err != nil {
-			return nil, fmt.Errorf("the URL of Redis cannot be read")
+			return nil, fmt.Errorf("store: the URL of Redis is invalid")
 		}
 		return OpenRedis(tb, option), nil
 	case "redis-sentinel":
 		option, err := SentinelOption(dsn)
 		if err != nil {
-			return nil, fmt.Errorf("the URL of the sentinels cannot be read")
+			return nil, fmt.Errorf("store: the URL of the sentinels is invalid")
 		}
 		return OpenRedis(tb, option), nil
 	case "redis-cluster":
 		return OpenRedis(tb, rueidis.ClientOption{InitAddress: strings.Split(dsn, ",")}), nil
 	}
-	return nil, fmt.Errorf("nothing connects to %q", name)
+	return nil, fmt.Errorf("store: cannot connect to a storage named %q", name)
 }
 
 // separator separates the DSNs of a list.
@@ -174,15 +175,15 @@ const separator = " "
 
 var node atomic.Uint64
 
-// nextNode returns the DSN of the nodes of a cluster in turn: each replica is at
-// another node than the one before.
+// nextNode returns the DSN of each node of a cluster in turn, so that consecutive
+// replicas connect to different nodes.
 func nextNode(dsns string) string {
 	nodes := strings.Split(dsns, separator)
 	return nodes[node.Add(1)%uint64(len(nodes))]
 }
 
-// OpenGORM opens a handle with its own pool of connections. It has a feed if the
-// listener is not nil.
+// OpenGORM opens a handle with its own pool of connections, and creates the tables. The
+// handle is a [tokenauth.Watcher] if the listener is not nil.
 func OpenGORM(tb testing.TB, dialector gorm.Dialector, listener *pgxfeed.Listener) tokenauth.Storage {
 	tb.Helper()
 	db := openPool(tb, dialector)
@@ -221,7 +222,7 @@ func openPool(tb testing.TB, dialector gorm.Dialector) *gorm.DB {
 	return db
 }
 
-// OpenRedis opens a handle with its own client and a feed.
+// OpenRedis opens a handle with its own client. The handle is a [tokenauth.Watcher].
 func OpenRedis(tb testing.TB, option rueidis.ClientOption) tokenauth.Storage {
 	tb.Helper()
 	option.DisableCache = true
@@ -241,15 +242,16 @@ func OpenRedis(tb testing.TB, option rueidis.ClientOption) tokenauth.Storage {
 	return watched
 }
 
-// RedisPatience is ClientOption.ConnWriteTimeout: how long a client waits for the
-// answer to a PING before it drops a connection. The default of the client is ten
-// seconds, for which all calls on a dead connection fail.
+// RedisPatience is the value of [rueidis.ClientOption.ConnWriteTimeout]: how long a
+// client waits for the answer to a PING before it closes a connection. Until then all
+// calls on a dead connection fail. The client's default is ten seconds.
 const RedisPatience = time.Second
 
-// SentinelOption returns the option of a client that finds the master by Sentinel.
+// SentinelOption returns the [rueidis.ClientOption] of a client that finds the
+// master through Sentinel.
 func SentinelOption(dsn string) (rueidis.ClientOption, error) {
 	option, err := rueidis.ParseURL(dsn)
 	option.ConnWriteTimeout = RedisPatience
-	option.Sentinel.TopologyRefreshInterval = 5 * time.Second // as rueidis advises
+	option.Sentinel.TopologyRefreshInterval = 5 * time.Second // as rueidis recommends
 	return option, err
 }

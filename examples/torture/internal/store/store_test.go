@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(throwaway.Main(m)) }
 
-// The DSN leads to the primary, and to the standby when that is it.
+// The DSN must connect to whichever of both servers is the primary.
 func TestDSNOfAPairNamesBothServers(t *testing.T) {
 	t.Parallel()
 	b, err := Open(t, "postgres-standby:")
@@ -24,6 +24,6 @@ func TestDSNOfAPairNamesBothServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(config.Fallbacks) != 1 || config.Fallbacks[0].Host == config.Host || config.ValidateConnect == nil || config.ConnectTimeout != time.Second {
-		t.Errorf("%s leads to %s, %v", b.DSN, config.Host, config.Fallbacks)
+		t.Errorf("the DSN %s names the host %s and the fallbacks %v, want two hosts, a check for the primary and connect_timeout=1", b.DSN, config.Host, config.Fallbacks)
 	}
 }

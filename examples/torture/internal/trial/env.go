@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// An Env is what a trial works with.
+// An Env is the environment of a [Trial].
 type Env struct {
 	*report.Tally
 	Backend *store.Backend
@@ -19,13 +19,14 @@ type Env struct {
 	Plant   *plant.Plant // nil for none
 	plant.State
 	Seed   uint64
-	Until  time.Time // when the trial ends
-	Only   string    // a part of the names of the faults to inject
-	Rate   float64   // requests a second of a soak
-	Enough int64     // histories after which the trial ends; 0 for no limit
+	Until  time.Time // when the trial must end
+	Only   string    // inject only faults whose names contain it
+	Rate   float64   // requests per second of the trial "soak"
+	Enough int64     // the trial ends when Histories reaches it; 0 for no limit
 }
 
-// Over reports whether the trial must end.
+// Over reports whether the trial must end. A trial with a plant ends at the first
+// violation.
 func (e *Env) Over() bool {
 	if e.Enough > 0 && e.Histories.Load() >= e.Enough {
 		return true
@@ -33,7 +34,7 @@ func (e *Env) Over() bool {
 	return !time.Now().Before(e.Until) || e.Plant != nil && len(e.Broken()) > 0
 }
 
-// Planted returns the storage with the planted bug, if there is one.
+// Planted returns the storage with the bug of [plant.Plant.Storage], if one is planted.
 func (e *Env) Planted(s tokenauth.Storage, seed uint64) tokenauth.Storage {
 	if e.Plant == nil || e.Plant.Storage == nil {
 		return s
@@ -41,7 +42,8 @@ func (e *Env) Planted(s tokenauth.Storage, seed uint64) tokenauth.Storage {
 	return e.Plant.Storage(s, &e.State, seed)
 }
 
-// PlantedUsers returns the users with the planted bug, if there is one.
+// PlantedUsers returns the users with the bug of [plant.Plant.Forgetful], if it is
+// planted.
 func (e *Env) PlantedUsers(d *host.Directory) tokenauth.Authenticator {
 	if e.Plant != nil && e.Plant.Forgetful {
 		return struct{ tokenauth.Authenticator }{slowly{d}}
@@ -49,8 +51,8 @@ func (e *Env) PlantedUsers(d *host.Directory) tokenauth.Authenticator {
 	return d
 }
 
-// slowly takes a moment between the look at the user and the token, in which
-// the user can be disabled.
+// slowly waits for a moment after it checked the user, so that the user can be disabled
+// before the token is stored.
 type slowly struct{ *host.Directory }
 
 func (s slowly) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {

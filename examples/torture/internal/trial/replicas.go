@@ -7,14 +7,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Replicas is the number of services that share the storage.
+// Replicas is the number of [tokenauth.Service] replicas that share the storage.
 const Replicas = 3
 
-// Allowance is for how much longer than the lease a cache may accept a token. A
-// goroutine that decided in time may have to wait for a processor.
+// Allowance is how much longer than the lease a cache may accept an ended token. It is
+// for goroutines that decided in time but then waited for a processor.
 const Allowance = 50 * time.Millisecond
 
-// AwaitFeeds returns when all caches serve, or after five seconds for each.
+// AwaitFeeds returns when all caches serve, or when the context ends. It waits at most
+// five seconds for each cache.
 func AwaitFeeds(ctx context.Context, replicas ...*tokenauth.Service) {
 	for _, auth := range replicas {
 		for deadline := time.Now().Add(5 * time.Second); !auth.CacheStats().FeedAlive && time.Now().Before(deadline); time.Sleep(time.Millisecond) {

@@ -1,5 +1,5 @@
-// Package trial is what all trials share: the env that each works with, and the
-// number of replicas.
+// Package trial has what all trials share: their environment and the number of
+// replicas.
 package trial
 
 import (
@@ -8,12 +8,13 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/store"
 )
 
-// A Trial is a way to try to break a promise.
+// A Trial tries to break a promise in one way.
 type Trial struct {
 	Name, About string
-	// Fits reports whether the trial can run on the storage. Nil is any storage.
+	// Fits reports whether the trial can run on the storage. If it is nil, the trial
+	// can run on each storage.
 	Fits func(*store.Backend) bool
-	// Run runs until the env is over, and reports violations to the env. It fails the
-	// testing.TB only if something kept it from trying.
+	// Run runs until [Env.Over], and reports violations to the [Env]. It fails the
+	// [testing.TB] only if an error kept it from running.
 	Run func(tb testing.TB, e *Env)
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 )
 
-// Env returns an env with its own report. The trial ends after lasts.
+// Env returns a [trial.Env] with a report of its own, for a trial that ends after
+// lasts.
 func Env(tb testing.TB, b *store.Backend, p *plant.Plant, lasts time.Duration) *trial.Env {
 	return &trial.Env{
 		Tally: new(report.Tally), Report: &report.Report{Folder: tb.TempDir(), Out: io.Discard},
@@ -20,7 +21,7 @@ func Env(tb testing.TB, b *store.Backend, p *plant.Plant, lasts time.Duration) *
 	}
 }
 
-// Open opens the storage that the value of -store names.
+// Open opens the storage like [store.Open], and fails the test on an error.
 func Open(tb testing.TB, form string) *store.Backend {
 	tb.Helper()
 	b, err := store.Open(tb, form)
