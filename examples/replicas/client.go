@@ -62,7 +62,8 @@ func send(r *http.Request) (answer, error) {
 	return a, err
 }
 
-// wanted returns err, or an error if the answer does not have the status.
+// wanted returns err if it is not nil, and otherwise an error if the answer's
+// status is not the given one.
 func (a answer) wanted(status int, err error) error {
 	if err == nil && a.status != status {
 		err = fmt.Errorf("%s answered %d, want %d", a.replica(), a.status, status)

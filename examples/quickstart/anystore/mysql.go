@@ -31,7 +31,7 @@ func mysqlDSN(storeURL string) (string, error) {
 	}
 	u, err := url.Parse(storeURL)
 	if err != nil {
-		return "", errors.New("-store mysql:// is not a valid URL") // err contains the password
+		return "", errors.New("-store is not a valid mysql:// URL; it is not printed here because it may contain a password")
 	}
 	c := sqldriver.NewConfig()
 	c.User = u.User.Username()

@@ -16,7 +16,7 @@ import (
 func openRedis(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
 	option, err := rueidis.ParseURL(storeURL)
 	if err != nil {
-		return nil, errors.New("-store redis:// is not a valid URL") // err contains the password
+		return nil, errors.New("-store is not a valid redis:// URL; it is not printed here because it may contain a password")
 	}
 	option.DisableCache = true            // the client's own cache, which the store does not use
 	option.ConnWriteTimeout = time.Second // a lost connection fails after a second, not ten

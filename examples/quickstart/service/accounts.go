@@ -31,7 +31,7 @@ func createAccounts(ctx context.Context, s *Store, listening net.Addr) (created 
 	switch public := !isLoopback(listening); {
 	case public && empty:
 		return false, fmt.Errorf("the store is empty, and the trial accounts have a public password: "+
-			"they are not created on %s, which other machines can reach; listen on a loopback address such as 127.0.0.1:8080", listening)
+			"they are not created while listening on %s, which other machines can reach; listen on a loopback address such as 127.0.0.1:8080", listening)
 	case public:
 		return false, refuseTrialAccounts(ctx, s.Users, listening)
 	case !empty:
