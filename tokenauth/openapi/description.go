@@ -84,7 +84,7 @@ func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Des
 		}
 		d.document = d.document.set("servers", []object{{{"url", o.Server}}})
 	}
-	d.document = append(d.document, object{{"tags", f.tags()}, {"paths", paths}, {"components", f.components()}}...)
+	d.document = append(d.document, object{{"tags", f.tags(paths)}, {"paths", paths}, {"components", f.components()}}...)
 	b, err := encode(d.document)
 	if err != nil {
 		return nil, fmt.Errorf("openapi: Options.Paths: %w", err)
@@ -130,8 +130,35 @@ func (d *Description) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.served.serve(w, request.Complete(r), "no-cache")
 }
 
-// paths are those of the endpoints, and then the host's.
+// paths returns the host's own paths, and then those of the endpoints.
 func (f *facts) paths(own map[string]any) (object, error) {
+	endpoints := f.endpoints()
+	var paths object
+	for _, path := range slices.Sorted(maps.Keys(own)) {
+		if strings.Contains(path, "/:") || strings.Contains(path, "/*") {
+			return nil, fmt.Errorf("openapi: Options.Paths has %q; OpenAPI spells a parameter as {name}", path)
+		}
+		if !strings.HasPrefix(path, "/") {
+			return nil, fmt.Errorf("openapi: Options.Paths has %q, which does not begin with a slash", path)
+		}
+		if endpoints.get(path) != nil {
+			return nil, fmt.Errorf("openapi: Options.Paths has %q, where an endpoint is mounted", path)
+		}
+		var item object
+		b, err := encode(own[path])
+		if err == nil {
+			err = json.Unmarshal(b, &item)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("openapi: Options.Paths[%q]: %w", path, err)
+		}
+		paths = append(paths, member{path, item})
+	}
+	return append(paths, endpoints...), nil
+}
+
+// endpoints returns the paths of the endpoints that the host mounted.
+func (f *facts) endpoints() object {
 	paths := f.tokenPaths()
 	if f.mounted.Revocation != "" {
 		paths = append(paths, member{f.mounted.Revocation, f.revocation()})
@@ -147,35 +174,33 @@ func (f *facts) paths(own map[string]any) (object, error) {
 			paths[i].value = append(object{{"parameters", parameters}}, m.value.(object)...)
 		}
 	}
-	for _, path := range slices.Sorted(maps.Keys(own)) {
-		if strings.Contains(path, "/:") || strings.Contains(path, "/*") {
-			return nil, fmt.Errorf("openapi: Options.Paths has %q; OpenAPI spells a parameter as {name}", path)
-		}
-		if !strings.HasPrefix(path, "/") {
-			return nil, fmt.Errorf("openapi: Options.Paths has %q, which does not begin with a slash", path)
-		}
-		if paths.get(path) != nil {
-			return nil, fmt.Errorf("openapi: Options.Paths has %q, where an endpoint is mounted", path)
-		}
-		var item object
-		b, err := encode(own[path])
-		if err == nil {
-			err = json.Unmarshal(b, &item)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("openapi: Options.Paths[%q]: %w", path, err)
-		}
-		paths = append(paths, member{path, item})
-	}
-	return paths, nil
+	return paths
 }
 
-func (f *facts) tags() []object {
-	tags := []object{{{"name", tagToken}, {"description", "Access tokens: getting them and ending them."}}}
+// tags returns the tags of the operations in the order of their paths.
+// Swagger UI shows declared tags before others, so the host's are declared too.
+func (f *facts) tags(paths object) []object {
+	token := []object{{{"name", tagToken}, {"description", "Access tokens: getting them and ending them."}}}
 	if len(f.mounted.Token) > 1 {
-		tags = append(tags, object{{"name", tagOtherUse}, {"description", "The same endpoint, for clients that spell its path in another way."}, {"x-internal", true}})
+		token = append(token, object{{"name", tagOtherUse}, {"description", "The same endpoint, for clients that spell its path in another way."}, {"x-internal", true}})
 	}
-	return tags
+	var tags []object
+	seen := map[string]bool{tagToken: true, tagOtherUse: true}
+	for _, path := range paths {
+		for _, m := range path.value.(object) {
+			var operation struct{ Tags []string }
+			if raw, ok := m.value.(json.RawMessage); !ok || json.Unmarshal(raw, &operation) != nil {
+				continue // an endpoint's, or not an operation
+			}
+			for _, name := range operation.Tags {
+				if !seen[name] {
+					seen[name] = true
+					tags = append(tags, object{{"name", name}})
+				}
+			}
+		}
+	}
+	return append(tags, token...)
 }
 
 func (f *facts) introduction() string {

@@ -143,6 +143,12 @@ function withReferences(description, path) {
   }));
 }
 
+// Swagger UI has a dark theme; the reader's setting selects it.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const setTheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", setTheme);
+setTheme();
+
 const page = document.getElementById("page");
 const ui = SwaggerUIBundle({
   url: page.dataset.description,
@@ -150,7 +156,8 @@ const ui = SwaggerUIBundle({
   docExpansion: "list",
   deepLinking: true,
   displayRequestDuration: true,
-  defaultModelsExpandDepth: -1, // each answer shows its schema
+  tagsSorter: (a, b) => (a === "Token") - (b === "Token"), // after routes without a tag, too
+  defaultModelsExpandDepth: 0, // collapses the schemas
   validatorUrl: null, // asks nobody
   queryConfigEnabled: false,
   persistAuthorization: false,
