@@ -226,18 +226,25 @@ func (b *browser) tabTo(selector string) {
 	b.Fatalf("150 times Tab do not lead to %s", selector)
 }
 
-// accessible runs axe on what the page shows, once nothing changes its color any
-// more.
+// settle waits until the transitions of colors and sizes are over.
+func (b *browser) settle() {
+	b.Helper()
+	eval[bool](b, `new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))
+		.then(() => Promise.allSettled(document.getAnimations().map((a) => a.finished))).then(() => true)`)
+}
+
+// accessible runs axe on the page.
 func (b *browser) accessible(state string) {
 	b.Helper()
 	type violation struct {
 		ID, Impact, Help string
 		Nodes            []struct{ HTML string }
 	}
+	b.settle()
 	got := eval[struct {
 		Violations []violation
 		Passes     int
-	}](b, `Promise.allSettled(document.getAnimations().map((a) => a.finished)).then(() => axe.run({ resultTypes: ["violations"] })).then(({ violations, passes }) => ({ Passes: passes.length, Violations: violations.map(
+	}](b, `axe.run({ resultTypes: ["violations"] }).then(({ violations, passes }) => ({ Passes: passes.length, Violations: violations.map(
 		({ id, impact, help, nodes }) => ({ ID: id, Impact: impact, Help: help, Nodes: nodes.map((n) => ({ HTML: n.html.slice(0, 200) })) })) }))`)
 	for _, v := range got.Violations {
 		b.Errorf("%s: %s (%s): %s: %v", state, v.ID, v.Impact, v.Help, v.Nodes)
@@ -304,7 +311,7 @@ func TestPageSignsInAndIsAccessible(t *testing.T) {
 	}
 
 	if path := os.Getenv("TOKENAUTH_SCREENSHOT"); path != "" {
-		b.screenshot(path, signIn+" .opblock-section-request-body")
+		b.screenshots(path, signIn+" .opblock-section-request-body")
 	}
 
 	// Let in with the token, and refused for a role.
@@ -396,21 +403,32 @@ func (b *browser) worked() float64 {
 	return 0
 }
 
-// screenshot writes the picture that the guide of tokenauth shows, from an
-// element on, and without the token.
-func (b *browser) screenshot(path, from string) {
+// screenshots writes the pictures for the guides of tokenauth: a light one at
+// the path, and a dark one beside it. They start at the given element and show
+// no token and no port.
+//
+//	TOKENAUTH_SCREENSHOT=docs.png go test -run PageSignsIn .
+func (b *browser) screenshots(path, from string) {
 	b.Helper()
+	b.do(chromedp.EmulateViewport(1280, 860))
 	eval[bool](b, fmt.Sprintf(`(() => {
 		const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-		while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(/tat_[\w-]{30,}/, "tat_…");
+		while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(/tat_[\w-]{30,}/, "tat_…").replace(/127.0.0.1:\d+/, "localhost:8080");
 		document.querySelector(%q).scrollIntoView();
+		document.activeElement.blur();
 		return true;
 	})()`, from))
-	picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-	if err != nil {
-		b.failed(err)
+	for scheme, path := range map[string]string{"light": path, "dark": strings.TrimSuffix(path, ".png") + "-dark.png"} {
+		b.prefer(scheme)
+		b.settle()
+		picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			b.failed(err)
+		}
+		if err := os.WriteFile(path, picture, 0o644); err != nil {
+			b.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(path, picture, 0o644); err != nil {
-		b.Fatal(err)
-	}
+	b.prefer("light")
+	b.do(chromedp.ResetViewport())
 }

@@ -96,9 +96,13 @@ func TestPageWorksBehindAPrefix(t *testing.T) {
 	for name, page := range map[string]string{"behind nginx": h.url + "/auth/docs", "directly": direct + "/docs", "behind http.StripPrefix": stripped.URL + "/auth/docs"} {
 		h := &host{url: strings.TrimSuffix(strings.TrimSuffix(page, "/docs"), "/auth")}
 		b := newBrowser(t, h)
+		b.prefer("dark")
 		b.do(chromedp.Navigate(page))
 		b.awaitElement(admin + " .try-out__btn") // the last
 		b.awaitElement(signIn + " .responses-table")
+		if first := b.text(".opblock-tag a"); first != "Host" || !eval[bool](b, `document.documentElement.matches(".dark-mode")`) {
+			t.Errorf("got %q as the first group, want Host, on a dark page", first)
+		}
 		b.signInByKeyboard()
 		b.click(me + " .try-out__btn")
 		b.click(me + " .execute")
