@@ -217,13 +217,13 @@ func (b *browser) click(selector string) {
 // tabTo presses Tab until the element has the focus.
 func (b *browser) tabTo(selector string) {
 	b.Helper()
-	for range 150 {
+	for range 300 {
 		b.do(chromedp.KeyEvent(kb.Tab))
 		if eval[bool](b, fmt.Sprintf("document.activeElement.matches(%q)", selector)) {
 			return
 		}
 	}
-	b.Fatalf("150 times Tab do not lead to %s", selector)
+	b.Fatalf("pressing Tab 300 times did not focus %s", selector)
 }
 
 // settle waits until the transitions of colors and sizes are over.
@@ -410,7 +410,7 @@ func (b *browser) worked() float64 {
 //	TOKENAUTH_SCREENSHOT=docs.png go test -run PageSignsIn .
 func (b *browser) screenshots(path, from string) {
 	b.Helper()
-	b.do(chromedp.EmulateViewport(1280, 860))
+	b.do(chromedp.EmulateViewport(1280, 896))
 	eval[bool](b, fmt.Sprintf(`(() => {
 		const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 		while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(/tat_[\w-]{30,}/, "tat_…").replace(/127.0.0.1:\d+/, "localhost:8080");
