@@ -32,7 +32,7 @@ func (f *facts) tokenForm() object {
 	if f.clients() {
 		properties = append(properties, f.clientProperties()...)
 	}
-	return form("The token, urlencoded.", object{
+	return form("The token, URL-encoded.", object{
 		{"type", "object"}, {"required", []string{"token"}}, {"properties", properties},
 	}, object{{"token", f.exampleToken()}})
 }

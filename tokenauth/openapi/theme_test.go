@@ -63,7 +63,7 @@ func loadHostPage(t *testing.T, scheme string, width int64) *browser {
 		b.do(chromedp.EmulateViewport(width, 740, chromedp.EmulateMobile))
 	}
 	b.do(chromedp.Navigate(h.url + "/docs/"))
-	b.awaitElement("#operations-Token-revoke .responses-table") // the last
+	b.awaitElement("#operations-Token-revoke .responses-table") // the last operation
 	b.awaitElement(signIn + " .responses-table")
 	return b
 }

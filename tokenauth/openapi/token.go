@@ -94,7 +94,7 @@ func (f *facts) tokenRequest() object {
 		properties = append(properties, f.clientProperties()...)
 	}
 	example := object{{"grant_type", "password"}, {"username", "username"}, {"password", "password"}}
-	return form("The user's credentials, urlencoded.", object{
+	return form("The user's credentials, URL-encoded.", object{
 		{"type", "object"},
 		{"required", []string{"grant_type", "username", "password"}},
 		{"properties", properties},
