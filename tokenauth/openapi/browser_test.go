@@ -405,8 +405,8 @@ func (b *browser) worked() float64 {
 }
 
 // screenshots writes the pictures for the guides of tokenauth: a light one at
-// the path, and a dark one beside it. They start at the given element and show
-// no token and no port.
+// the path, and a dark one beside it. They start at the given element. Placeholders
+// replace the token, the address of the host and the user's ID.
 //
 //	TOKENAUTH_SCREENSHOT=docs.png go test -run PageSignsIn .
 func (b *browser) screenshots(path, from string) {
@@ -414,7 +414,7 @@ func (b *browser) screenshots(path, from string) {
 	b.do(chromedp.EmulateViewport(1280, 896))
 	eval[bool](b, fmt.Sprintf(`(() => {
 		const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-		while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(/tat_[\w-]{30,}/, "tat_…").replace(/127.0.0.1:\d+/, "localhost:8080");
+		while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(/tat_[\w-]{30,}/, "tat_…").replace(/127.0.0.1:\d+/, "localhost:8080").replace("id of alice", "69f61388-c60d-4ee2-a454-f60305e414c7");
 		document.querySelector(%q).scrollIntoView();
 		document.activeElement.blur();
 		return true;

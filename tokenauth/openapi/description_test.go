@@ -173,8 +173,8 @@ func TestDescribesMountedEndpoints(t *testing.T) {
 	}
 }
 
-// The order of paths and tags in the document is the order on the page, and in
-// clients that programs generate from it.
+// The order of paths and tags in the document is the order on the page and in
+// generated clients.
 func TestListsHostRoutesFirst(t *testing.T) {
 	t.Parallel()
 	text := string(mustDescribe(t, nil, tokenauth.Endpoints{}, &openapi.Options{Paths: own()}).JSON())
