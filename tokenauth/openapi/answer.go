@@ -5,16 +5,16 @@ func reference(kind, name string) object {
 	return object{{"$ref", "#/components/" + kind + "/" + name}}
 }
 
-// An answer is a response of the API: what every one has, what this one adds,
-// and examples of its body.
+// An answer describes a response of the API. Each answer also has the headers
+// of always.
 type answer struct {
 	description string
-	headers     object // beside those that all have
+	headers     object // in addition to always
 	schema      object
 	examples    object
 }
 
-// always are the headers of each answer.
+// always lists the headers of every answer.
 var always = []string{"Cache-Control", "Pragma", "X-Content-Type-Options"}
 
 func (a answer) response() object {
@@ -38,7 +38,7 @@ func (a answer) with(name string, header object) answer {
 	return a
 }
 
-// wwwAuthenticate describes a challenge that has one of the values.
+// wwwAuthenticate describes a WWW-Authenticate header that has one of the values.
 func wwwAuthenticate(description string, values ...string) object {
 	return object{{"WWW-Authenticate", object{
 		{"description", description}, {"required", true},
@@ -59,18 +59,18 @@ func constant(description, value string) object {
 	}
 }
 
-func allow(methods string) object { return constant("The methods that there are.", methods) }
+func allow(methods string) object { return constant("The allowed methods.", methods) }
 
-// headers are the components that answers refer to. The page tells of those of
-// each answer once, and not with each.
+// headers returns the Header Objects that answers refer to. The page shows
+// headers marked x-everywhere once, and not with each answer.
 func headers() object {
 	everywhere := member{"x-everywhere", true}
 	return object{
-		{"Cache-Control", append(constant("No cache keeps the answer (RFC 6749 §5.1).", "no-store"), everywhere)},
-		{"Pragma", append(constant("The same, for old caches.", "no-cache"), everywhere)},
-		{"X-Content-Type-Options", append(constant("Browsers take the body for what it says it is.", "nosniff"), everywhere)},
+		{"Cache-Control", append(constant("Caches must not store the response (RFC 6749 §5.1).", "no-store"), everywhere)},
+		{"Pragma", append(constant("The same for HTTP/1.0 caches.", "no-cache"), everywhere)},
+		{"X-Content-Type-Options", append(constant("Browsers must not guess another media type.", "nosniff"), everywhere)},
 		{"Retry-After", object{
-			{"description", "In how many seconds to try again."}, {"required", true},
+			{"description", "The number of seconds to wait before the next try."}, {"required", true},
 			{"schema", object{{"type", "integer"}, {"minimum", 1}, {"maximum", 3600}}}, {"example", 2},
 		}},
 	}

@@ -21,20 +21,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A call is a request and the answer that it is made for.
+// A call is a request and its expected response.
 type call struct {
 	status int
-	name   string // of the example; "" for those that differ each time
+	name   string // of the example; "" for bodies that differ each time
 	body   string
 	header http.Header
 	query  string
-	method string // other than the operation's
-	raw    string // what follows the request line instead
-	slow   bool
+	method string // replaces the method of the operation
+	raw    string // replaces headers and body
+	slow   bool   // the body never arrives
 }
 
-// Every answer of the running service is one that the description has, down to
-// the body of its refusals, and every one that the description has is given.
+// TestAnswers checks both directions: each response of the running service is in
+// the description, and the service sends each response in the description.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	everything := tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com"}
@@ -79,7 +79,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// A checker holds real answers against a description.
+// A checker compares responses of a host with its description.
 type checker struct {
 	*testing.T
 	h    *host
@@ -108,7 +108,7 @@ func (c *checker) try(path, method string, calls ...call) {
 		body := readAll(c.T, response)
 		what := fmt.Sprintf("%s %s %+v", method, path, call)
 		if response.StatusCode != call.status {
-			c.Errorf("%s: answered %d %s", what, response.StatusCode, body)
+			c.Errorf("%s: got %d %s", what, response.StatusCode, body)
 			continue
 		}
 		c.check(what, r, response, path, method, call, body)
@@ -162,13 +162,13 @@ func (c *checker) sendRaw(r *http.Request, rest string) *http.Response {
 
 func (c *checker) check(what string, r *http.Request, response *http.Response, path, method string, call call, body string) {
 	c.Helper()
-	// A refused method has no operation of its own; its answer is with those
-	// that the path has.
+	// A method that is not allowed has no operation. The operations of the path
+	// describe its response.
 	r.Method = strings.ToUpper(method)
 	response.Body = io.NopCloser(strings.NewReader(body))
 	if ok, errs := c.v.ValidateHttpResponse(r, response); !ok {
 		for _, err := range errs {
-			c.Errorf("%s: the answer is not as described: %v; %s", what, err, body)
+			c.Errorf("%s: the response does not match the description: %v; %s", what, err, body)
 		}
 		return
 	}
@@ -185,13 +185,13 @@ func (c *checker) check(what string, r *http.Request, response *http.Response, p
 	want := at(c.doc, "paths", path, method, "responses", status, "content", "application/json", "examples", call.name, "value")
 	var got any
 	if err := json.Unmarshal([]byte(body), &got); err != nil || !reflect.DeepEqual(got, want) {
-		c.Errorf("%s: answered %s, the example says %v", what, body, want)
+		c.Errorf("%s: got %s, want the example %v", what, body, want)
 	}
 	c.seen[strings.Join([]string{method, path, status, call.name}, " ")] = true
 }
 
-// described headers are sent, with the values that they may have; others that
-// matter are not.
+// checkHeaders checks that the described headers are sent with the described
+// values, and that no relevant header is sent undescribed.
 func (c *checker) checkHeaders(what string, got http.Header, response any) {
 	c.Helper()
 	headers, _ := at(response, "headers").(map[string]any)
@@ -200,23 +200,23 @@ func (c *checker) checkHeaders(what string, got http.Header, response any) {
 		schema, _ := at(header, "schema").(map[string]any)
 		value := got.Get(name)
 		if constant, ok := schema["const"]; ok && value != constant {
-			c.Errorf("%s: the header %s is %q, described as %q", what, name, value, constant)
+			c.Errorf("%s: got the header %s: %q, described as %q", what, name, value, constant)
 		}
 		if values, ok := schema["enum"].([]any); ok && !slices.Contains(values, any(value)) {
-			c.Errorf("%s: the header %s is %q, described as one of %q", what, name, value, values)
+			c.Errorf("%s: got the header %s: %q, described as one of %q", what, name, value, values)
 		}
 		if value == "" {
-			c.Errorf("%s: the header %s is described and not sent", what, name)
+			c.Errorf("%s: the header %s is described but not sent", what, name)
 		}
 	}
 	for _, name := range []string{"Cache-Control", "Pragma", "X-Content-Type-Options", "WWW-Authenticate", "Retry-After", "Allow", "Accept-Encoding"} {
 		if got.Get(name) != "" && headers[name] == nil {
-			c.Errorf("%s: the header %s is sent and not described", what, name)
+			c.Errorf("%s: the header %s is sent but not described", what, name)
 		}
 	}
 }
 
-// allSeen fails for each answer of the description that no call got.
+// allSeen fails for each described response that no call received.
 func (c *checker) allSeen() {
 	c.Helper()
 	paths, _ := c.doc["paths"].(map[string]any)
@@ -227,7 +227,7 @@ func (c *checker) allSeen() {
 				examples, _ := at(c.doc, "paths", path, method, "responses", status, "content", "application/json", "examples").(map[string]any)
 				for name := range examples {
 					if key := strings.Join([]string{method, path, status, name}, " "); !c.seen[key] && !neverHere(path, status, name) {
-						c.Errorf("no call got what is described: %s", key)
+						c.Errorf("no call received the described response %s", key)
 					}
 				}
 			}
@@ -235,8 +235,9 @@ func (c *checker) allSeen() {
 	}
 }
 
-// neverHere are answers of a guard that /me has given already, or that one for
-// certain clients would give.
+// neverHere reports whether a described response is tested elsewhere: /admin sends
+// the same ones as /me, except 403. A 403 for a client needs a route for certain
+// clients.
 func neverHere(path, status, name string) bool {
 	return path == "/admin" && (status != "403" || name == "client")
 }
@@ -253,35 +254,35 @@ func basic(user, pass string) http.Header {
 	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+pass))}}
 }
 
-// badForms are the calls that every endpoint with a form refuses. Good is a
-// good form without the client's part.
-func (c *checker) badForms(good, parameter string) []call {
+// badForms returns the calls that every endpoint with a form rejects. The
+// argument valid is a valid form without the client's credentials.
+func (c *checker) badForms(valid, parameter string) []call {
 	client := ""
 	if c.h.clients {
 		client = "&" + form("client_id", "client", "client_secret", c.h.secret)
 	}
 	calls := []call{
 		{status: 400, name: "not_urlencoded", body: `{"grant_type":"password"}`},
-		{status: 400, name: "credentials_in_query", body: good, query: "?Token=x"},
-		{status: 400, name: "long_query", body: good, query: "?" + strings.Repeat("x", 8193)},
-		{status: 400, name: "doubled_parameter", body: good + "&" + strings.ToUpper(parameter) + "=x"},
+		{status: 400, name: "credentials_in_query", body: valid, query: "?Token=x"},
+		{status: 400, name: "long_query", body: valid, query: "?" + strings.Repeat("x", 8193)},
+		{status: 400, name: "doubled_parameter", body: valid + "&" + strings.ToUpper(parameter) + "=x"},
 		{status: 400, name: "too_many_parameters", body: strings.Repeat("x=y&", 33)},
-		{status: 400, name: "control_characters", body: good + "&x%01=y"},
-		{status: 400, name: "not_utf8", body: good + "&x=%ff"},
-		{status: 400, name: "not_utf8", body: good + "&x=\xe9", header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=iso-8859-1"}}},
-		{status: 400, name: "byte_order_mark", body: good + "&\ufeffx=y"},
+		{status: 400, name: "control_characters", body: valid + "&x%01=y"},
+		{status: 400, name: "not_utf8", body: valid + "&x=%ff"},
+		{status: 400, name: "not_utf8", body: valid + "&x=\xe9", header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=iso-8859-1"}}},
+		{status: 400, name: "byte_order_mark", body: valid + "&\ufeffx=y"},
 		{status: 400, name: "no_body", raw: "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
-		{status: 400, name: "authorization", body: good, header: http.Header{"Authorization": {"Basic ?", "Basic ?"}}},
-		{status: 400, name: "unreadable_body", raw: "Transfer-Encoding: chunked\r\n\r\nthis is no chunk\r\n"},
+		{status: 400, name: "authorization", body: valid, header: http.Header{"Authorization": {"Basic ?", "Basic ?"}}},
+		{status: 400, name: "unreadable_body", raw: "Transfer-Encoding: chunked\r\n\r\nnot a chunk\r\n"},
 		{status: 408, name: "timeout", slow: true},
 		{status: 413, name: "too_large", body: strings.Repeat("x", 8193)},
-		{status: 413, name: "over_limit", body: good, header: http.Header{limitHeader: {"10"}}},
-		{status: 415, name: "encoded", body: good, header: http.Header{"Content-Encoding": {"gzip"}}},
+		{status: 413, name: "over_limit", body: valid, header: http.Header{limitHeader: {"10"}}},
+		{status: 415, name: "encoded", body: valid, header: http.Header{"Content-Encoding": {"gzip"}}},
 		{status: 405, name: "method_not_allowed", method: "PUT"},
 		{status: 405, name: "method_not_allowed", method: "DELETE"},
 	}
 	if c.h.clients {
-		calls = append(calls, call{status: 400, name: "client_twice", body: good + client, header: basic("client", c.h.secret)})
+		calls = append(calls, call{status: 400, name: "client_twice", body: valid + client, header: basic("client", c.h.secret)})
 	}
 	return calls
 }
@@ -295,8 +296,8 @@ func (c *checker) token(path, method string) {
 		}
 		return form(pairs...)
 	}
-	good := form("grant_type", "password", "username", "alice", "password", "password")
-	c.try(path, method, c.badForms(good, "username")...)
+	valid := form("grant_type", "password", "username", "alice", "password", "password")
+	c.try(path, method, c.badForms(valid, "username")...)
 	c.try(path, method,
 		call{status: 200, body: user("alice", "password")},
 		call{status: 200, body: user("alice", "password"), header: http.Header{"Content-Type": {"application/json"}}},
@@ -313,12 +314,12 @@ func (c *checker) token(path, method string) {
 	)
 	if c.h.clients {
 		c.try(path, method,
-			call{status: 200, body: good, header: basic("client", c.h.secret)},
-			call{status: 200, body: good + "&client_id=public"},
-			call{status: 400, name: "invalid_client", body: good + "&client_id=nobody"},
-			call{status: 400, name: "invalid_client", body: good},
-			call{status: 401, name: "invalid_client", body: good, header: basic("client", "guess")},
-			call{status: 503, name: "unavailable", body: good + "&client_id=outage"},
+			call{status: 200, body: valid, header: basic("client", c.h.secret)},
+			call{status: 200, body: valid + "&client_id=public"},
+			call{status: 400, name: "invalid_client", body: valid + "&client_id=nobody"},
+			call{status: 400, name: "invalid_client", body: valid},
+			call{status: 401, name: "invalid_client", body: valid, header: basic("client", "guess")},
+			call{status: 503, name: "unavailable", body: valid + "&client_id=outage"},
 		)
 	}
 	for i := range 20 {
@@ -329,7 +330,7 @@ func (c *checker) token(path, method string) {
 			return
 		}
 	}
-	c.Errorf("%s %s: 20 guesses are not held up", method, path)
+	c.Errorf("%s %s: 20 wrong passwords were not throttled", method, path)
 }
 
 // signIn returns an access token.
@@ -348,7 +349,7 @@ func (c *checker) signIn(user, client string) string {
 		AccessToken string `json:"access_token"`
 	}
 	if text := readAll(c.T, response); json.Unmarshal([]byte(text), &answer) != nil || answer.AccessToken == "" {
-		c.Fatalf("signing in answered %d", response.StatusCode)
+		c.Fatalf("sign-in: got status %d", response.StatusCode)
 	}
 	return answer.AccessToken
 }
@@ -360,7 +361,7 @@ func (c *checker) about(token, client string) string {
 	return form("token", token, "client_id", client, "client_secret", c.h.secret)
 }
 
-// tokenForm calls what revocation and introspection share.
+// tokenForm makes the calls that revocation and introspection share.
 func (c *checker) tokenForm(path, token string) {
 	c.Helper()
 	c.try(path, "post", c.badForms(form("token", token), "token")...)

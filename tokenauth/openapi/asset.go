@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// An asset is a file that is served compressed to whoever takes that.
+// An asset is a file that is served with gzip to clients that accept it.
 type asset struct {
 	mediaType string
 	plain     []byte
@@ -21,13 +21,13 @@ type asset struct {
 
 func newAsset(mediaType string, plain []byte) asset {
 	var b bytes.Buffer
-	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // the level is a good one
-	w.Write(plain)                                        // to memory
+	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // fails only for an invalid level
+	w.Write(plain)                                        // a buffer returns no error
 	w.Close()
 	return hashed(asset{mediaType: mediaType, plain: plain, gzipped: b.Bytes()})
 }
 
-// gzippedAsset is for files that are embedded compressed.
+// gzippedAsset returns an asset for a file that is embedded with gzip.
 func gzippedAsset(mediaType string, gzipped []byte) (asset, error) {
 	r, err := gzip.NewReader(bytes.NewReader(gzipped))
 	if err != nil {
@@ -43,7 +43,7 @@ func hashed(a asset) asset {
 	return a
 }
 
-// serve answers GET and HEAD.
+// serve answers GET and HEAD, and other methods with 405.
 func (a *asset) serve(w http.ResponseWriter, r *http.Request, cacheControl string) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -53,9 +53,9 @@ func (a *asset) serve(w http.ResponseWriter, r *http.Request, cacheControl strin
 		return
 	}
 	body := a.plain
-	h.Add("Vary", "Accept-Encoding") // a guard of the host's may vary by more
+	h.Add("Vary", "Accept-Encoding") // a handler in front may have set Vary
 	etag := `"` + a.hash + `"`
-	// A middleware that compresses says so before it calls its handler.
+	// Middleware that compresses sets Content-Encoding before it calls this handler.
 	compressed := h.Get("Content-Encoding") != ""
 	if !compressed && acceptsGzip(r.Header.Values("Accept-Encoding")) {
 		body, etag = a.gzipped, `"`+a.hash+`-gzip"`
@@ -84,8 +84,8 @@ const (
 	immutable = "public, max-age=31536000, immutable"
 )
 
-// acceptsGzip reads Accept-Encoding (RFC 9110 §12.5.3) as far as it takes to
-// not send gzip to whoever cannot read it.
+// acceptsGzip reports whether Accept-Encoding (RFC 9110 §12.5.3) names gzip
+// with a positive weight. It ignores "*".
 func acceptsGzip(lines []string) bool {
 	for coding := range strings.SplitSeq(strings.Join(lines, ","), ",") {
 		name, parameters, _ := strings.Cut(coding, ";")

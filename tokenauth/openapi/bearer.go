@@ -7,7 +7,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// The answers of a guard, among the components of every description.
+// The names of the error responses of protected routes, under
+// #/components/responses.
 const (
 	bearerInvalidRequest = "BearerInvalidRequest"
 	bearerUnauthorized   = "BearerUnauthorized"
@@ -16,12 +17,12 @@ const (
 	bearerUnavailable    = "BearerUnavailable"
 )
 
-// Protected returns an operation of the host's, an Operation Object, with what
-// a guard in front of it adds: that it needs an access token, and how it
-// refuses. What the operation says itself about a status stays. With roles, of
-// which the user needs one, a refusal for the lack of them is added.
+// Protected returns a copy of an Operation Object that requires an access token
+// and has the error responses of [tokenauth.Service.RequireBearer]. With roles,
+// of which the user needs one, it also has the 403 of
+// [tokenauth.Service.RequireRole]. Responses of the operation itself are kept.
 //
-// It panics if the "responses" of the operation do not encode to a JSON object.
+// Protected panics if "responses" does not encode to a JSON object.
 func Protected(operation map[string]any, anyOf ...string) map[string]any {
 	operation = maps.Clone(operation)
 	if operation == nil {
@@ -46,8 +47,8 @@ func Protected(operation map[string]any, anyOf ...string) map[string]any {
 	return operation
 }
 
-// members returns those of a value that encodes to an object: a map of whatever
-// type, such as gin.H, or a struct.
+// members returns the members of a value that encodes to a JSON object, such as
+// a gin.H or a struct.
 func members(v any) map[string]any {
 	switch v := v.(type) {
 	case nil:
@@ -61,7 +62,7 @@ func members(v any) map[string]any {
 		err = json.Unmarshal(b, &o)
 	}
 	if err != nil {
-		panic("openapi: responses of an operation: " + err.Error())
+		panic("openapi: Protected: responses of the operation: " + err.Error())
 	}
 	m := make(map[string]any)
 	for _, member := range o {
@@ -70,7 +71,7 @@ func members(v any) map[string]any {
 	return m
 }
 
-// bearerAnswers are what a guard says to those whom it does not let through.
+// bearerAnswers returns the error responses of protected routes.
 func (f *facts) bearerAnswers() []namedAnswer {
 	scheme := wire.BearerChallenge(f.Realm, "", "")
 	refused := func(code, description string) string { return wire.BearerChallenge(f.Realm, code, description) }
@@ -82,33 +83,33 @@ func (f *facts) bearerAnswers() []namedAnswer {
 	replaced := refusal{"replaced", wire.InvalidToken, wire.TokenReplaced}
 	answers := []namedAnswer{
 		{"400", bearerInvalidRequest, answer{
-			description: "There are several Authorization headers or tokens.",
-			headers:     wwwAuthenticate("What is wrong (RFC 6750 §3.1).", refused(wire.InvalidRequest, wire.BearerMalformed)),
+			description: "The request has several Authorization headers or tokens.",
+			headers:     wwwAuthenticate("The error (RFC 6750 §3.1).", refused(wire.InvalidRequest, wire.BearerMalformed)),
 			examples:    object{message(refusal{"malformed", wire.InvalidRequest, wire.BearerMalformed}, wire.BearerMalformed)},
 		}},
 		{"401", bearerUnauthorized, answer{
-			description: "There is no access token, or it is not good: sign in, and try again.",
-			headers: wwwAuthenticate("Asks for an access token, and says what is wrong with the one that was sent (RFC 6750 §3).",
+			description: "The access token is missing or invalid. Sign in and try again.",
+			headers: wwwAuthenticate("Asks for an access token. If the request had one, names the error (RFC 6750 §3).",
 				scheme, refused(wire.InvalidToken, invalid.description), refused(wire.InvalidToken, expired.description), refused(wire.InvalidToken, replaced.description)),
 			examples: object{
-				{"none", example("There is no access token.", object{{"Message", wire.Denied}})},
+				{"none", example("No access token", object{{"Message", wire.Denied}})},
 				message(invalid, wire.Denied), message(expired, wire.Denied), message(replaced, wire.Denied),
 			},
 		}},
 		{"403", bearerForbidden, answer{
-			description: "The access token is good, but not for this.",
-			headers:     wwwAuthenticate("Says that another token might do (RFC 6750 §3.1).", refused(wire.InsufficientScope, "")),
+			description: "The access token is valid, but does not permit this request.",
+			headers:     wwwAuthenticate("The error insufficient_scope (RFC 6750 §3.1).", refused(wire.InsufficientScope, "")),
 			examples: object{
 				message(refusal{"role", wire.InsufficientScope, wire.RoleMissing}, wire.Denied),
 				message(refusal{"client", wire.InsufficientScope, wire.ClientNotAdmitted}, wire.Denied),
 			},
 		}},
 		{"500", bearerServerError, answer{
-			description: "A fault of the server.",
+			description: "An internal error of the server.",
 			examples:    object{message(serverError, serverError.description)},
 		}},
 		{"503", bearerUnavailable, answer{
-			description: "The server could not look at the token. It says nothing about it: keep it, and try again.",
+			description: "The server could not check the token. The token may be valid: keep it, and try again.",
 			headers:     object{{"Retry-After", retryAfter}},
 			examples:    object{message(unavailable, unavailable.description)},
 		}},
@@ -123,8 +124,9 @@ func (f *facts) bearerAnswers() []namedAnswer {
 	return answers
 }
 
-// bearerError has the members of RFC 6749 §5.2, and the one that clients of
-// ASP.NET Web API know. Without credentials there is only that (RFC 6750 §3.1).
+// bearerError returns the schema of an error on a protected route: the members
+// of RFC 6749 §5.2, and Message, which clients of ASP.NET Web API read. A request
+// without credentials gets only Message (RFC 6750 §3.1).
 func bearerError() object {
 	return object{
 		{"type", "object"}, {"required", []string{"Message"}},

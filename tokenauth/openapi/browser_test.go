@@ -27,18 +27,18 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A browser is a page in Chromium, and what went wrong on it.
+// A browser is a page in Chromium, with the errors that occurred on it.
 type browser struct {
 	testing.TB
 	ctx  context.Context
 	host string
 
-	mu    sync.Mutex
-	wrong []string
-	asked map[string]bool // paths
+	mu        sync.Mutex
+	errors    []string
+	requested map[string]bool // paths
 }
 
-// chromium is the browser that all tests share.
+// chromium is the process that all tests share.
 var chromium struct {
 	sync.Once
 	ctx  context.Context
@@ -54,8 +54,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newBrowser opens a page in a context of its own, which shares nothing with
-// others: no cache, no cookies.
+// newBrowser opens a page in its own browser context, with its own cache and
+// cookies.
 func newBrowser(t testing.TB, h *host) *browser {
 	t.Helper()
 	path := throwaway.Chromium(t)
@@ -71,7 +71,7 @@ func newBrowser(t testing.TB, h *host) *browser {
 	if chromium.err != nil {
 		t.Fatal(chromium.err)
 	}
-	ctx, cancel := context.WithTimeout(chromium.ctx, 3*time.Minute) // t.Context ends before Cleanup
+	ctx, cancel := context.WithTimeout(chromium.ctx, 3*time.Minute) // t.Context is canceled before Cleanup
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
@@ -84,7 +84,7 @@ func newTab(t testing.TB, ctx context.Context, h *host) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &browser{TB: t, ctx: ctx, host: u.Host, asked: make(map[string]bool)}
+	b := &browser{TB: t, ctx: ctx, host: u.Host, requested: make(map[string]bool)}
 	if err := chromedp.Listen(ctx, b.listen); err != nil {
 		t.Fatal(err)
 	}
@@ -95,12 +95,12 @@ func newTab(t testing.TB, ctx context.Context, h *host) *browser {
 		if _, err := cdp.Call(ctx, tab, log.Enable, cdp.Empty{}); err != nil {
 			return err
 		}
-		// Of all tabs of a browser only one has the focus otherwise.
+		// Otherwise only one tab of the browser has the focus.
 		if _, err := cdp.Call(ctx, tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
 			return err
 		}
-		// The time that the page's main thread works, which a busy machine
-		// does not stretch.
+		// CPU time of the page's main thread does not depend on other load of
+		// the machine.
 		_, err := cdp.Call(ctx, tab, performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks})
 		if err != nil {
 			return err
@@ -120,7 +120,7 @@ func newTab(t testing.TB, ctx context.Context, h *host) *browser {
 	return b
 }
 
-// signInByKeyboard tries out the sign-in of alice.
+// signInByKeyboard signs in alice on the page with the keyboard only.
 func (b *browser) signInByKeyboard() {
 	b.Helper()
 	b.tabTo(signIn + " .try-out__btn")
@@ -135,8 +135,8 @@ func (b *browser) signInByKeyboard() {
 	b.answered(signIn, 200, `"userName": "alice"`)
 }
 
-// listen notes requests to elsewhere, exceptions and errors on the console. That
-// a call of the API was refused is none: the page is made to show it.
+// listen records requests to other servers, exceptions and errors on the console.
+// It ignores error responses of the API, because the page shows those.
 func (b *browser) listen(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -144,20 +144,20 @@ func (b *browser) listen(event any) {
 	case *network.EventRequestWillBeSent:
 		u, err := url.Parse(e.Request.URL)
 		if err != nil || u.Host != b.host && u.Scheme != "data" && u.Scheme != "blob" {
-			b.wrong = append(b.wrong, "a request to "+e.Request.URL)
+			b.errors = append(b.errors, "request to "+e.Request.URL)
 			return
 		}
-		b.asked[u.Path] = true
+		b.requested[u.Path] = true
 	case *runtime.EventExceptionThrown:
-		b.wrong = append(b.wrong, "an exception: "+fmt.Sprint(e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
+		b.errors = append(b.errors, "exception: "+fmt.Sprint(e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
 	case *runtime.EventConsoleAPICalled:
 		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
-			b.wrong = append(b.wrong, fmt.Sprintf("on the console: %v", e.Args))
+			b.errors = append(b.errors, fmt.Sprintf("console: %v", e.Args))
 		}
 	case *log.EventEntryAdded:
 		api := e.Entry.Source == log.EntrySourceNetwork && !strings.Contains(e.Entry.URL, "/docs/")
 		if e.Entry.Level == log.EntryLevelError && !api {
-			b.wrong = append(b.wrong, "logged: "+e.Entry.Text)
+			b.errors = append(b.errors, "log: "+e.Entry.Text)
 		}
 	}
 }
@@ -173,10 +173,10 @@ func (b *browser) failed(err error) {
 	b.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.Fatal(err, b.wrong)
+	b.Fatal(err, b.errors)
 }
 
-// eval returns what an expression is, a promise's value too.
+// eval returns the value of an expression. It waits for a promise.
 func eval[T any](b *browser, expression string) T {
 	b.Helper()
 	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
@@ -194,13 +194,13 @@ func (b *browser) await(expression string) {
 	}
 }
 
-// awaitElement waits until there is one.
+// awaitElement waits until an element matches the selector.
 func (b *browser) awaitElement(selector string) {
 	b.Helper()
 	b.await(fmt.Sprintf("document.querySelector(%q)", selector))
 }
 
-// text returns what an element shows, but for access tokens.
+// text returns the visible text of an element, with access tokens shortened.
 func (b *browser) text(selector string) string {
 	b.Helper()
 	return accessToken.ReplaceAllString(eval[string](b, fmt.Sprintf("document.querySelector(%q).innerText", selector)), "tat_…")
@@ -217,33 +217,40 @@ func (b *browser) click(selector string) {
 // tabTo presses Tab until the element has the focus.
 func (b *browser) tabTo(selector string) {
 	b.Helper()
-	for range 150 {
+	for range 300 {
 		b.do(chromedp.KeyEvent(kb.Tab))
 		if eval[bool](b, fmt.Sprintf("document.activeElement.matches(%q)", selector)) {
 			return
 		}
 	}
-	b.Fatalf("150 times Tab do not lead to %s", selector)
+	b.Fatalf("pressing Tab 300 times did not focus %s", selector)
 }
 
-// accessible runs axe on what the page shows, once nothing changes its color any
-// more.
+// settle waits until the transitions of colors and sizes are over.
+func (b *browser) settle() {
+	b.Helper()
+	eval[bool](b, `new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))
+		.then(() => Promise.allSettled(document.getAnimations().map((a) => a.finished))).then(() => true)`)
+}
+
+// accessible runs axe on the page.
 func (b *browser) accessible(state string) {
 	b.Helper()
 	type violation struct {
 		ID, Impact, Help string
 		Nodes            []struct{ HTML string }
 	}
+	b.settle()
 	got := eval[struct {
 		Violations []violation
 		Passes     int
-	}](b, `Promise.allSettled(document.getAnimations().map((a) => a.finished)).then(() => axe.run({ resultTypes: ["violations"] })).then(({ violations, passes }) => ({ Passes: passes.length, Violations: violations.map(
+	}](b, `axe.run({ resultTypes: ["violations"] }).then(({ violations, passes }) => ({ Passes: passes.length, Violations: violations.map(
 		({ id, impact, help, nodes }) => ({ ID: id, Impact: impact, Help: help, Nodes: nodes.map((n) => ({ HTML: n.html.slice(0, 200) })) })) }))`)
 	for _, v := range got.Violations {
 		b.Errorf("%s: %s (%s): %s: %v", state, v.ID, v.Impact, v.Help, v.Nodes)
 	}
 	if got.Passes < 10 {
-		b.Errorf("%s: axe looked at %d rules", state, got.Passes)
+		b.Errorf("%s: axe passed only %d rules, want at least 10", state, got.Passes)
 	}
 }
 
@@ -253,13 +260,13 @@ const (
 	admin  = "#operations-Host-admin"
 )
 
-// answered waits for the answer of an operation that was tried out.
+// answered waits for the response to a request that the page sent.
 func (b *browser) answered(operation string, status int, says string) {
 	b.Helper()
 	b.await(fmt.Sprintf(`document.querySelector(%q)?.innerText.includes(%q)`, operation+" .live-responses-table .response", fmt.Sprint(status)))
 	got := b.text(operation + " .live-responses-table")
 	if !strings.Contains(got, says) {
-		b.Errorf("%s shows %s, want something of %s", operation, got, says)
+		b.Errorf("%s: got %s, want it to contain %s", operation, got, says)
 	}
 }
 
@@ -277,37 +284,37 @@ func TestPageSignsInAndIsAccessible(t *testing.T) {
 	b.awaitElement(admin + " .try-out__btn") // the last
 	b.awaitElement(signIn + " .responses-table")
 	if n := eval[int](b, `document.querySelectorAll("#operations-Token-signInByGet .try-out__btn").length`); n != 0 {
-		t.Error("the page tries out a GET with a body")
+		t.Error("the page offers to try out a GET with a body")
 	}
 	if text := eval[string](b, "document.body.innerText"); strings.Contains(text, "Other spellings") || !strings.Contains(text, "Sign in, by GET") {
-		t.Error("the page shows the same operation twice, or lacks one")
+		t.Error("the page shows the other spellings of the path, or lacks sign-in by GET")
 	}
 	eval[bool](b, string(axe)+"; true")
 	b.accessible("at first")
 
-	// Refused without a token.
+	// Rejected without a token.
 	b.click(me + " .try-out__btn")
 	b.click(me + " .execute")
 	b.answered(me, 401, "Authorization has been denied for this request.")
 
-	// Signed in by the keyboard alone.
+	// Sign-in with the keyboard only.
 	b.tabTo(signIn + " .samples [role=tab]")
 	b.do(chromedp.KeyEvent(kb.ArrowRight))
 	if text := b.text(signIn + " .samples [role=tabpanel]"); !strings.Contains(text, "HttpClient") {
-		t.Errorf("the second sample is %s", text)
+		t.Errorf("got the second sample %s, want C#", text)
 	}
 	eval[bool](b, "document.activeElement.blur(), getSelection().setPosition(document.body, 0), true")
 	b.signInByKeyboard()
 
 	if command := b.text(signIn + " .curl-command"); strings.Contains(command, "password=password") || !strings.Contains(command, "username=alice") {
-		t.Errorf("the command that repeats the call is %s", command)
+		t.Errorf("got the curl command %s, want it without secrets", command)
 	}
 
 	if path := os.Getenv("TOKENAUTH_SCREENSHOT"); path != "" {
-		b.screenshot(path, signIn+" .opblock-section-request-body")
+		b.screenshots(path, signIn+" .opblock-section-request-body")
 	}
 
-	// Let in with the token, and refused for a role.
+	// Accepted with the token, and rejected without the role.
 	b.click(me + " .execute")
 	b.answered(me, 200, `"name": "alice"`)
 	b.click(admin + " .try-out__btn")
@@ -321,31 +328,32 @@ func TestPageSignsInAndIsAccessible(t *testing.T) {
 	b.click(".close-modal")
 
 	if kept := eval[string](b, `JSON.stringify([localStorage.length, sessionStorage.length, document.cookie])`); kept != `[0,0,""]` {
-		t.Errorf("the page keeps %s", kept)
+		t.Errorf("got stored data %s, want none", kept)
 	}
 	b.nothingWrong()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.asked["/Token"] || !b.asked["/docs/openapi.json"] {
-		t.Errorf("it asked for %v, so that it asked for nothing else tells nothing", b.asked)
+	if !b.requested["/Token"] || !b.requested["/docs/openapi.json"] {
+		t.Errorf("got the requests %v, want /Token and /docs/openapi.json among them", b.requested)
 	}
 }
 
-// nothingWrong fails for what listen noted, and for violations of the policy.
+// nothingWrong fails for each error that listen recorded, and for violations of
+// the Content-Security-Policy.
 func (b *browser) nothingWrong() {
 	b.Helper()
 	if violations := eval[[]string](b, "violations"); len(violations) > 0 {
-		b.Errorf("the policy was violated: %v", violations)
+		b.Errorf("the Content-Security-Policy was violated: %v", violations)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, wrong := range b.wrong {
-		b.Error(wrong)
+	for _, err := range b.errors {
+		b.Error(err)
 	}
 }
 
-// With a registry the client signs in by Basic authentication, and the command
-// that the page shows tells neither its secret nor the user's.
+// With registered clients, the client uses Basic authentication. The curl command
+// on the page contains neither its secret nor the user's password.
 func TestPageHidesClientSecrets(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, onMux, tokenauth.Options{Clients: registry{}}, tokenauth.Endpoints{Introspection: "/introspect"}, nil)
@@ -356,29 +364,29 @@ func TestPageHidesClientSecrets(t *testing.T) {
 	eval[bool](b, fmt.Sprintf(`ui.preauthorizeBasic("client", "client", %q), true`, h.secret))
 	for name, value := range map[string]string{"username": "alice", "password": "password"} {
 		input := fmt.Sprintf(`document.querySelector("%s [data-property-name=%s] input")`, signIn, name)
-		// The page may draw the form anew while it is typed into.
+		// The page may render the form again during input.
 		for typed := ""; typed != value; typed = eval[string](b, input+".value") {
 			eval[bool](b, `((input) => { input.focus(); input.select(); return true; })(`+input+`)`)
 			b.do(chromedp.KeyEvent(value))
 		}
-		b.do(chromedp.KeyEvent(kb.Tab)) // the page takes a value when its input loses the focus
+		b.do(chromedp.KeyEvent(kb.Tab)) // the page reads the input when it loses the focus
 	}
-	// The client is named in the header, so not here.
+	// The header names the client, so the body must not.
 	for _, name := range []string{"client_id", "client_secret"} {
 		if got := eval[string](b, fmt.Sprintf(`document.querySelector("%s [data-property-name=%s] input").value`, signIn, name)); got != "" {
-			t.Errorf("%s is filled in: %s", name, got)
+			t.Errorf("got %s = %s, want it empty", name, got)
 		}
 	}
 	b.click(signIn + " .execute")
 	b.answered(signIn, 200, `"userName": "alice"`)
 	command := b.text(signIn + " .curl-command")
 	if !strings.Contains(command, "Basic ***") || strings.Contains(command, "password=password") {
-		t.Errorf("the command that repeats the call is %s", command)
+		t.Errorf("got the curl command %s, want it without secrets", command)
 	}
 	b.nothingWrong()
 }
 
-// worked returns for how many milliseconds the page's main thread has worked.
+// worked returns the CPU time of the page's main thread in milliseconds.
 func (b *browser) worked() float64 {
 	b.Helper()
 	metrics, err := chromedp.Run(b.ctx, func(ctx context.Context, tab *chromedp.Target) (performance.GetMetricsResult, error) {
@@ -392,25 +400,36 @@ func (b *browser) worked() float64 {
 			return m.Value * 1000
 		}
 	}
-	b.Error("the browser does not tell how long the page worked")
+	b.Error("the browser reports no TaskDuration")
 	return 0
 }
 
-// screenshot writes the picture that the guide of tokenauth shows, from an
-// element on, and without the token.
-func (b *browser) screenshot(path, from string) {
+// screenshots writes the pictures for the guides of tokenauth: a light one at
+// the path, and a dark one beside it. They start at the given element. Placeholders
+// replace the token, the address of the host and the user's ID.
+//
+//	TOKENAUTH_SCREENSHOT=docs.png go test -run PageSignsIn .
+func (b *browser) screenshots(path, from string) {
 	b.Helper()
+	b.do(chromedp.EmulateViewport(1280, 896))
 	eval[bool](b, fmt.Sprintf(`(() => {
 		const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-		while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(/tat_[\w-]{30,}/, "tat_…");
+		while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(/tat_[\w-]{30,}/, "tat_…").replace(/127.0.0.1:\d+/, "localhost:8080").replace("id of alice", "69f61388-c60d-4ee2-a454-f60305e414c7");
 		document.querySelector(%q).scrollIntoView();
+		document.activeElement.blur();
 		return true;
 	})()`, from))
-	picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-	if err != nil {
-		b.failed(err)
+	for scheme, path := range map[string]string{"light": path, "dark": strings.TrimSuffix(path, ".png") + "-dark.png"} {
+		b.prefer(scheme)
+		b.settle()
+		picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			b.failed(err)
+		}
+		if err := os.WriteFile(path, picture, 0o644); err != nil {
+			b.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(path, picture, 0o644); err != nil {
-		b.Fatal(err)
-	}
+	b.prefer("light")
+	b.do(chromedp.ResetViewport())
 }

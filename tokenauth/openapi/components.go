@@ -2,7 +2,8 @@ package openapi
 
 import "slices"
 
-// components are what the operations refer to, and the host's may.
+// components returns the Components Object. Operations of the host may refer to
+// it, too.
 func (f *facts) components() object {
 	schemas := object{
 		{"TokenResponse", f.tokenResponse()},
@@ -21,7 +22,7 @@ func (f *facts) components() object {
 	}
 	var responses object
 	for _, a := range answers {
-		responses = responses.set(a.name, a.response()) // several operations share some
+		responses = responses.set(a.name, a.response()) // operations share some
 	}
 	return object{
 		{"schemas", schemas},
@@ -35,7 +36,7 @@ func (f *facts) components() object {
 func (f *facts) securitySchemes() object {
 	schemes := object{{"bearer", object{
 		{"type", "http"}, {"scheme", "bearer"},
-		{"description", "The access token of a sign-in (RFC 6750). Signing in on this page fills it in."},
+		{"description", "The access token (RFC 6750). Signing in on this page fills it in."},
 	}}}
 	if f.clients() {
 		schemes = append(schemes, member{"client", object{

@@ -13,34 +13,39 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
 )
 
-// Options configures a Description. Nil or the zero value selects the defaults.
+// Options configures a [Description]. Nil or the zero value selects the defaults.
 type Options struct {
-	// Title is the name of the API; empty means "Token API".
+	// Title is the name of the API. Empty means "Token API".
 	Title string
 
-	// Version is the version of the API, not of OpenAPI; empty means "1".
+	// Version is the version of the API, not of OpenAPI. Empty means "1".
 	Version string
 
-	// Server is the URL that the paths are below: https, http, or a path of the same
-	// server, without query and fragment, such as "https://api.example.com/v1" or
-	// "/v1". Empty means the server that serves the description, below what a proxy
-	// takes off by Endpoints.Issuer. The page finds out by itself what a proxy, or
-	// http.StripPrefix around the whole API, takes off.
+	// Server is the base URL of the paths, such as "https://api.example.com/v1",
+	// or a path on the same server, such as "/v1". It has no query and no fragment.
+	//
+	// Empty means the server that serves the description. If
+	// [tokenauth.Endpoints.Issuer] has a path prefix that a proxy removes, the
+	// served description names that prefix. The page detects a prefix that a proxy
+	// or [http.StripPrefix] around the whole API removes.
 	Server string
 
-	// Paths are further routes of the host: each path, which begins with a
-	// slash, with something that encodes to the JSON of a Path Item Object.
-	// Protected makes operations for it. None if empty.
+	// Paths describes the host's own routes, which the description and the page
+	// list before the Token API. A key is a path with a leading slash. A value
+	// encodes to the JSON of a Path Item Object; [Protected] returns operations for
+	// it. Empty means none.
 	Paths map[string]any
 
-	// OwnErrors omits the bodies of errors on protected routes, for a host that
-	// renders them in its own format, as by ginadapter.RenderErrors. False means
-	// that they are omitted only if tokenauth.Options.RenderError is set.
+	// OwnErrors omits the bodies of errors on protected routes. Set it if the host
+	// renders them in its own format, for example with
+	// [github.com/bearerkit/bearerkit/ginadapter.RenderErrors]. If false, they are
+	// omitted only if [tokenauth.Options.RenderError] is set.
 	OwnErrors bool
 }
 
 // A Description is an OpenAPI description of a Token API. It is an
-// http.Handler, which answers GET and HEAD with the description.
+// [http.Handler] that answers GET and HEAD with the description.
+// It is safe for concurrent use.
 type Description struct {
 	title    string
 	server   *url.URL // or nil
@@ -49,8 +54,10 @@ type Description struct {
 	served   asset
 }
 
-// New describes the endpoints that a host has mounted, as Mount
-// returned them: with full paths.
+// New describes the endpoints that a host mounted. Pass the result of
+// [tokenauth.Service.Mount] or
+// [github.com/bearerkit/bearerkit/ginadapter.Mount], which has full paths.
+// A nil o selects the defaults.
 func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Description, error) {
 	if o == nil {
 		o = new(Options)
@@ -84,7 +91,7 @@ func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Des
 		}
 		d.document = d.document.set("servers", []object{{{"url", o.Server}}})
 	}
-	d.document = append(d.document, object{{"tags", f.tags()}, {"paths", paths}, {"components", f.components()}}...)
+	d.document = append(d.document, object{{"tags", f.tags(paths)}, {"paths", paths}, {"components", f.components()}}...)
 	b, err := encode(d.document)
 	if err != nil {
 		return nil, fmt.Errorf("openapi: Options.Paths: %w", err)
@@ -99,7 +106,7 @@ func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Des
 	return d, nil
 }
 
-// parseServer reads Options.Server.
+// parseServer parses [Options.Server].
 func parseServer(server string) (*url.URL, error) {
 	u, err := url.Parse(server)
 	if err != nil {
@@ -108,13 +115,13 @@ func parseServer(server string) (*url.URL, error) {
 	absolute := (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil
 	path := u.Scheme == "" && u.Host == "" && strings.HasPrefix(u.Path, "/")
 	if !absolute && !path || u.RawQuery != "" || u.ForceQuery || strings.Contains(server, "#") {
-		return nil, fmt.Errorf("openapi: Options.Server is %q, must be an https or http URL, or a path that begins with a slash, without query and fragment", server)
+		return nil, fmt.Errorf("openapi: Options.Server is %q, must be an https or http URL or a path with a leading slash, without query and fragment", server)
 	}
 	return u, nil
 }
 
-// below returns the document as it is served behind a proxy that takes a prefix off.
-// Metadata is in front of the prefix (RFC 8414 §3.1).
+// below returns the document for clients behind a proxy that removes the prefix.
+// The path of the metadata begins before the prefix (RFC 8414 §3.1).
 func (d *Description) below(prefix, metadataPath string) object {
 	document := slices.Clone(d.document)
 	paths := slices.Clone(document.get("paths").(object))
@@ -122,16 +129,45 @@ func (d *Description) below(prefix, metadataPath string) object {
 	return document.set("paths", paths.set(metadataPath, metadata)).set("servers", []object{{{"url", prefix}}})
 }
 
-// JSON returns the description. Without Options.Server it names no server.
+// JSON returns the description. Unless [Options.Server] is set, it names no
+// server.
 func (d *Description) JSON() []byte { return slices.Clone(d.json) }
 
+// ServeHTTP serves the description as JSON.
 func (d *Description) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// A host's next version may describe something else.
+	// The next version of the host may have other routes.
 	d.served.serve(w, request.Complete(r), "no-cache")
 }
 
-// paths are those of the endpoints, and then the host's.
+// paths returns the host's own paths, and then those of the endpoints.
 func (f *facts) paths(own map[string]any) (object, error) {
+	endpoints := f.endpoints()
+	var paths object
+	for _, path := range slices.Sorted(maps.Keys(own)) {
+		if strings.Contains(path, "/:") || strings.Contains(path, "/*") {
+			return nil, fmt.Errorf("openapi: Options.Paths has %q: write a parameter as {name}", path)
+		}
+		if !strings.HasPrefix(path, "/") {
+			return nil, fmt.Errorf("openapi: Options.Paths has %q, must begin with a slash", path)
+		}
+		if endpoints.get(path) != nil {
+			return nil, fmt.Errorf("openapi: Options.Paths has %q, but an endpoint is mounted there", path)
+		}
+		var item object
+		b, err := encode(own[path])
+		if err == nil {
+			err = json.Unmarshal(b, &item)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("openapi: Options.Paths[%q]: %w", path, err)
+		}
+		paths = append(paths, member{path, item})
+	}
+	return append(paths, endpoints...), nil
+}
+
+// endpoints returns the paths of the endpoints that the host mounted.
+func (f *facts) endpoints() object {
 	paths := f.tokenPaths()
 	if f.mounted.Revocation != "" {
 		paths = append(paths, member{f.mounted.Revocation, f.revocation()})
@@ -147,42 +183,40 @@ func (f *facts) paths(own map[string]any) (object, error) {
 			paths[i].value = append(object{{"parameters", parameters}}, m.value.(object)...)
 		}
 	}
-	for _, path := range slices.Sorted(maps.Keys(own)) {
-		if strings.Contains(path, "/:") || strings.Contains(path, "/*") {
-			return nil, fmt.Errorf("openapi: Options.Paths has %q; OpenAPI spells a parameter as {name}", path)
-		}
-		if !strings.HasPrefix(path, "/") {
-			return nil, fmt.Errorf("openapi: Options.Paths has %q, which does not begin with a slash", path)
-		}
-		if paths.get(path) != nil {
-			return nil, fmt.Errorf("openapi: Options.Paths has %q, where an endpoint is mounted", path)
-		}
-		var item object
-		b, err := encode(own[path])
-		if err == nil {
-			err = json.Unmarshal(b, &item)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("openapi: Options.Paths[%q]: %w", path, err)
-		}
-		paths = append(paths, member{path, item})
-	}
-	return paths, nil
+	return paths
 }
 
-func (f *facts) tags() []object {
-	tags := []object{{{"name", tagToken}, {"description", "Access tokens: getting them and ending them."}}}
+// tags returns the tags of the operations in the order of their paths.
+// Swagger UI shows declared tags before others, so the host's are declared too.
+func (f *facts) tags(paths object) []object {
+	token := []object{{{"name", tagToken}, {"description", "Get and revoke access tokens."}}}
 	if len(f.mounted.Token) > 1 {
-		tags = append(tags, object{{"name", tagOtherUse}, {"description", "The same endpoint, for clients that spell its path in another way."}, {"x-internal", true}})
+		token = append(token, object{{"name", tagOtherUse}, {"description", "The same endpoint at other paths, for clients that use them."}, {"x-internal", true}})
 	}
-	return tags
+	var tags []object
+	seen := map[string]bool{tagToken: true, tagOtherUse: true}
+	for _, path := range paths {
+		for _, m := range path.value.(object) {
+			var operation struct{ Tags []string }
+			if raw, ok := m.value.(json.RawMessage); !ok || json.Unmarshal(raw, &operation) != nil {
+				continue // an operation of an endpoint, or not an operation
+			}
+			for _, name := range operation.Tags {
+				if !seen[name] {
+					seen[name] = true
+					tags = append(tags, object{{"name", name}})
+				}
+			}
+		}
+	}
+	return append(tags, token...)
 }
 
 func (f *facts) introduction() string {
-	return "Sign in with a user name and a password at `" + f.mounted.Token[0] + "`, and send the access token that you get with each request:\n\n" +
+	return "Sign in with a user name and a password at `" + f.mounted.Token[0] + "`. Send the access token from the response with each request:\n\n" +
 		"    Authorization: Bearer " + f.exampleToken() + "\n\n" +
-		"A user has one live token" + f.perClient() + ": each sign-in issues a new one, and the one before stops working. " +
-		"A token lives for " + lifetimeInWords(f.Lifetime) + " and is opaque; nothing can be read from it."
+		"A user has one valid token" + f.perClient() + ": each sign-in issues a new token and invalidates the previous one. " +
+		"A token is valid for " + lifetimeInWords(f.Lifetime) + ". It is an opaque string without readable data."
 }
 
 func or(s, otherwise string) string {

@@ -19,8 +19,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/openapi"
 )
 
-// valid fails unless the document is OpenAPI by its schema, and refers to
-// nothing that it does not have.
+// valid fails unless the document matches the schema of OpenAPI and each of its
+// references has a target.
 func valid(t *testing.T, b []byte) {
 	t.Helper()
 	parsed, err := libopenapi.NewDocument(b)
@@ -70,14 +70,14 @@ func TestDescriptionIsOpenAPI(t *testing.T) {
 		e    tokenauth.Endpoints
 		more *openapi.Options
 	}{
-		"nothing asked for": {},
+		"defaults": {},
 		"everything": {
 			&tokenauth.Options{Clients: clients, ResponseAttributes: []string{"tenant"}},
 			tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com/v1"},
 			&openapi.Options{Title: "Reports <&>", Version: "2.1", Server: "https://api.example.com/v1", Paths: own()},
 		},
-		"POST only":    {&tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/t"}}, nil},
-		"own refusals": {nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true, Paths: own()}},
+		"POST only":  {&tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/t"}}, nil},
+		"own errors": {nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true, Paths: own()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +89,7 @@ func TestDescriptionIsOpenAPI(t *testing.T) {
 				for method := range item.(map[string]any) {
 					id := fmt.Sprint(at(doc, "paths", path, method, "operationId"))
 					if ids[id] {
-						t.Errorf("the operation ID %s is there twice", id)
+						t.Errorf("the operation ID %s occurs twice", id)
 					}
 					ids[id] = true
 				}
@@ -98,8 +98,8 @@ func TestDescriptionIsOpenAPI(t *testing.T) {
 	}
 }
 
-// The validator has to find something, or it tells nothing.
-func TestValidatorFindsWhatIsWrong(t *testing.T) {
+// A validator that accepts everything would make the other tests useless.
+func TestValidatorRejectsInvalidDocument(t *testing.T) {
 	t.Parallel()
 	d := mustDescribe(t, nil, tokenauth.Endpoints{}, nil)
 	broken := strings.Replace(string(d.JSON()), `"operationId":"signIn"`, `"operationId":["signIn"]`, 1)
@@ -112,12 +112,12 @@ func TestValidatorFindsWhatIsWrong(t *testing.T) {
 		return
 	}
 	if ok, _ := v.ValidateDocument(); ok {
-		t.Error("an operation ID that is a list is valid")
+		t.Error("the validator accepts a list as an operation ID")
 	}
 }
 
-// The description tells what is mounted and how it is set up, and no more.
-func TestDescribesWhatIsMounted(t *testing.T) {
+// The description covers the mounted endpoints and the options, and nothing else.
+func TestDescribesMountedEndpoints(t *testing.T) {
 	t.Parallel()
 	paths := func(d *openapi.Description) string {
 		doc := document(t, d.JSON())
@@ -137,10 +137,10 @@ func TestDescribesWhatIsMounted(t *testing.T) {
 	}, tokenauth.Endpoints{Token: []string{"/api/Token"}, Revocation: "/api/revoke", Introspection: "/api/introspect", Issuer: "https://api.example.com/x"}, &openapi.Options{Paths: own()})
 
 	if got := paths(plain); got != "get /Token, get /token, post /Token, post /token" {
-		t.Errorf("without options it describes %s", got)
+		t.Errorf("without options: got %s", got)
 	}
 	if got := paths(full); got != "get /.well-known/oauth-authorization-server/x, get /admin, get /me, post /api/Token, post /api/introspect, post /api/revoke" {
-		t.Errorf("with everything it describes %s", got)
+		t.Errorf("with all options: got %s", got)
 	}
 	for text, want := range map[string][2]bool{ // in plain, in full
 		`"client":{"type":"http","scheme":"basic"`: {false, true},
@@ -160,71 +160,86 @@ func TestDescribesWhatIsMounted(t *testing.T) {
 	} {
 		for i, d := range []*openapi.Description{plain, full} {
 			if got := strings.Contains(string(d.JSON()), text); got != want[i] {
-				t.Errorf("description %d has %s: %t, want %t", i, text, got, want[i])
+				t.Errorf("description %d contains %s: got %t, want %t", i, text, got, want[i])
 			}
 		}
 	}
 	doc := document(t, full.JSON())
 	if got := at(doc, "paths", "/admin", "get", "security"); fmt.Sprint(got) != "[map[bearer:[Administrator]] map[bearer:[Owner]]]" {
-		t.Errorf("a route for roles needs %v", got)
+		t.Errorf("got the security requirements %v for a route with roles", got)
 	}
 	if at(doc, "servers") != nil {
-		t.Error("there are servers, and the host named none")
+		t.Error("got servers, want none without Options.Server")
 	}
 }
 
-func TestOwnRefusals(t *testing.T) {
+// The order of paths and tags in the document is the order on the page and in
+// generated clients.
+func TestListsHostRoutesFirst(t *testing.T) {
+	t.Parallel()
+	text := string(mustDescribe(t, nil, tokenauth.Endpoints{}, &openapi.Options{Paths: own()}).JSON())
+	previous := 0
+	for _, part := range []string{`"tags":[{"name":"Host"},{"name":"Token",`, `"paths":{"/admin":{`, `"/me":{`, `"/Token":{`, `"components":{`} {
+		i := strings.Index(text, part)
+		if i < previous {
+			t.Errorf("got %s at %d, want it after %d", part, i, previous)
+		}
+		previous = i
+	}
+}
+
+func TestOwnErrorsOmitsBodies(t *testing.T) {
 	t.Parallel()
 	render := func(http.ResponseWriter, *http.Request, *tokenauth.ErrorResponse) {}
-	for name, d := range map[string]*openapi.Description{
-		"the service's": mustDescribe(t, &tokenauth.Options{RenderError: render}, tokenauth.Endpoints{}, nil),
-		"the adapter's": mustDescribe(t, nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true}),
+	for option, d := range map[string]*openapi.Description{
+		"RenderError": mustDescribe(t, &tokenauth.Options{RenderError: render}, tokenauth.Endpoints{}, nil),
+		"OwnErrors":   mustDescribe(t, nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true}),
 	} {
 		doc := document(t, d.JSON())
-		for _, refusal := range []string{"BearerInvalidRequest", "BearerUnauthorized", "BearerForbidden", "BearerServerError", "BearerUnavailable"} {
-			if at(doc, "components", "responses", refusal, "content") != nil {
-				t.Errorf("%s: the body of %s is described", name, refusal)
+		for _, name := range []string{"BearerInvalidRequest", "BearerUnauthorized", "BearerForbidden", "BearerServerError", "BearerUnavailable"} {
+			if at(doc, "components", "responses", name, "content") != nil {
+				t.Errorf("%s: got a body of %s, want none", option, name)
 			}
-			if at(doc, "components", "responses", refusal, "headers", "Cache-Control") == nil {
-				t.Errorf("%s: the headers of %s are not described", name, refusal)
+			if at(doc, "components", "responses", name, "headers", "Cache-Control") == nil {
+				t.Errorf("%s: got no headers of %s", option, name)
 			}
 		}
 	}
 }
 
-// What a route says of a status itself goes before what its guard would say.
+// Protected does not replace a response that the operation has already.
 func TestProtectedKeepsOwnResponses(t *testing.T) {
 	t.Parallel()
 	mine := map[string]any{"description": "mine"}
 	op := map[string]any{"responses": map[string]any{"401": mine}}
 	got := openapi.Protected(op, "Owner")["responses"].(map[string]any)
 	if fmt.Sprint(got["401"]) != fmt.Sprint(mine) {
-		t.Errorf("the 401 is %v", got["401"])
+		t.Errorf("got the 401 %v, want the operation's own", got["401"])
 	}
 	if keys := slices.Sorted(maps.Keys(got)); strings.Join(keys, " ") != "400 401 403 500 503" {
-		t.Errorf("the answers are %v", keys)
+		t.Errorf("got the statuses %v", keys)
 	}
 	if len(op) != 1 || len(op["responses"].(map[string]any)) != 1 {
-		t.Errorf("the operation that was given is changed: %v", op)
+		t.Errorf("Protected changed its argument: %v", op)
 	}
 	type named map[string]any // as gin.H is
 	if got := openapi.Protected(map[string]any{"responses": named{"200": named{"description": "mine"}}})["responses"].(map[string]any); fmt.Sprintf("%s", got["200"]) != `{"description":"mine"}` || got["401"] == nil {
-		t.Errorf("the answers of a map of a type of its own are %v", got)
+		t.Errorf("got the responses %v for a named map type", got)
 	}
 	func() {
 		defer func() {
 			if recover() == nil {
-				t.Error("responses that are no object are no mistake")
+				t.Error("got no panic for responses that are not an object")
 			}
 		}()
 		openapi.Protected(map[string]any{"responses": 200})
 	}()
 	if responses := openapi.Protected(nil)["responses"].(map[string]any); responses["403"] != nil {
-		t.Error("a route for everybody refuses for a role")
+		t.Error("got a 403 for a route without roles")
 	}
 }
 
-func TestRefusesOptions(t *testing.T) {
+func TestNewRejectsInvalidOptions(t *testing.T) {
 	t.Parallel()
 	for says, test := range map[string]struct {
 		e    tokenauth.Endpoints
@@ -239,13 +254,13 @@ func TestRefusesOptions(t *testing.T) {
 		"needs Options.": {tokenauth.Endpoints{Introspection: "/i"}, openapi.Options{}},
 	} {
 		if _, err := describe(t, nil, test.e, &test.more); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%+v: %v, want something of %q", test, err, says)
+			t.Errorf("%+v: got %v, want an error with %q", test, err, says)
 		}
 	}
-	// A browser would take these for something else, or show nothing.
+	// A browser would misread these.
 	for _, server := range []string{"api.example.com/v1", "api.example.com:8080", "//api.example.com", "ftp://api.example.com", "https:///v1", "https://a:b@api.example.com", "/v1?x", "/v1#", "v1"} {
 		if _, err := describe(t, nil, tokenauth.Endpoints{}, &openapi.Options{Server: server}); err == nil || !strings.Contains(err.Error(), "Options.Server") {
-			t.Errorf("the server %q: %v", server, err)
+			t.Errorf("server %q: got %v, want an error about Options.Server", server, err)
 		}
 	}
 }
@@ -262,21 +277,21 @@ func TestServesDescription(t *testing.T) {
 	}
 	w := get("GET", http.Header{})
 	if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" || w.Body.String() != string(d.JSON()) || w.Header().Get("Content-Encoding") != "" {
-		t.Errorf("answered %d %v", w.Code, w.Header())
+		t.Errorf("got %d %v", w.Code, w.Header())
 	}
 	if again := get("GET", http.Header{"If-None-Match": {w.Header().Get("ETag")}}); again.Code != 304 || again.Body.Len() > 0 {
-		t.Errorf("what the client has is answered by %d", again.Code)
+		t.Errorf("got %d for a matching ETag, want 304 without a body", again.Code)
 	}
 	if head := get("HEAD", http.Header{}); head.Code != 200 || head.Body.Len() > 0 || head.Header().Get("Content-Length") != w.Header().Get("Content-Length") {
-		t.Errorf("HEAD answered %d %v", head.Code, head.Header())
+		t.Errorf("HEAD: got %d %v", head.Code, head.Header())
 	}
 	if post := get("POST", http.Header{}); post.Code != 405 || post.Header().Get("Allow") != "GET, HEAD" {
-		t.Errorf("POST answered %d", post.Code)
+		t.Errorf("POST: got %d, want 405", post.Code)
 	}
-	// Changing what JSON returned changes nothing.
+	// JSON returns a copy.
 	b := d.JSON()
 	clear(b)
 	if !json.Valid(d.JSON()) {
-		t.Error("the description is the caller's to change")
+		t.Error("changing the result of JSON changed the description")
 	}
 }

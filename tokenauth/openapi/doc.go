@@ -1,9 +1,9 @@
 // Package openapi describes the Token API of a service in OpenAPI 3.1, and
-// shows it on a page where it can be tried out.
+// serves a documentation page that can send requests.
 //
-// [New] makes a [Description] of what a host has mounted: each path and
-// method, and each answer with an example. It is a handler that serves the
-// description as JSON, and [Description.Page] one that serves the page:
+// [New] returns a [Description] of the endpoints that a host mounted. It has
+// each path and method, and each response with an example. The [Description] is a
+// handler that serves JSON. [Description.Page] returns a handler of the page:
 //
 //	mounted := auth.Mount(mux, tokenauth.Endpoints{})
 //	d, err := openapi.New(auth, mounted, nil)
@@ -13,7 +13,7 @@
 //	mux.Handle("GET /docs", page)
 //	mux.Handle("GET /docs/", page)
 //
-// Gin needs a wildcard for what is below the page:
+// Gin needs a wildcard for the files below the page:
 //
 //	r.GET("/openapi.json", gin.WrapH(d))
 //	page := gin.WrapH(d.Page())
@@ -22,11 +22,10 @@
 //
 // # The host's own routes
 //
-// A host adds routes of its own by [Options.Paths], and they are on the page
-// with the others. One that has a description already merges this one into it
-// by [Description.Merge]. Either way its operations refer to the security
-// scheme "bearer", and to the refusals of a guard as they are among the
-// components:
+// [Options.Paths] adds the host's own routes, which the page shows first. A host
+// that already has a description adds the Token API to it with
+// [Description.Merge]. In both cases, the host's operations can refer to the
+// security scheme "bearer" and to these error responses of protected routes:
 //
 //	status  #/components/responses/…
 //	400     BearerInvalidRequest
@@ -39,21 +38,23 @@
 //
 // # The page
 //
-// The page is Swagger UI, which is embedded in the program with its licence
-// (Apache 2.0, in the folder assets). Nothing is loaded from elsewhere, and a
-// Content-Security-Policy holds the browser to that: scripts, styles and calls
-// are the host's own, nothing is inline, nothing is evaluated. Whoever signs in
-// on the page is signed in there until the page is closed or loaded again; it
-// stores neither password nor token.
+// The page is Swagger UI, which is embedded in the program with its license
+// (Apache 2.0, in the folder assets). It follows the reader's light or dark
+// color scheme and fits windows of 360 pixels.
 //
-// The first operation is shown as soon as Swagger UI can, and then its answers
-// and the others. BenchmarkPage measures how soon that is.
+// The page loads nothing from other servers. Its Content-Security-Policy allows
+// only scripts, styles and calls of the host itself and of [Options.Server]. It
+// forbids inline scripts and eval. A sign-in on the page lasts until the page is
+// closed or reloaded. The page stores neither password nor token.
 //
-// A page that anybody can open tells nothing that the API does not tell, but a
-// host that does not want to show it puts a guard of its own in front.
+// The page shows the first operation at once, then its responses and the other
+// operations. BenchmarkPage measures the time until the first.
+//
+// The page has no access control. To restrict it, mount it behind
+// [tokenauth.Service.RequireBearer] or the host's own middleware.
 package openapi
 
-// The assets are those of the npm package that testdata/package.json names.
+// The assets come from the npm package in testdata/package.json.
 //
 //go:generate npm ci --prefix testdata
 //go:generate cp testdata/node_modules/swagger-ui-dist/swagger-ui.css assets

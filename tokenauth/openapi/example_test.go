@@ -11,7 +11,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/openapi"
 )
 
-// A service shows what it has mounted, with a route of its own beside it.
+// A service serves the description and the page, with a route of its own.
 func Example() {
 	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
 	if err != nil {
@@ -45,8 +45,8 @@ func Example() {
 	// /docs/ 200 text/html; charset=utf-8
 }
 
-// A service that has a description already adds the Token API to it, and its
-// own operations refer to what that brings.
+// A service adds the Token API to its existing description. Its own operations
+// refer to the added components.
 func ExampleDescription_Merge() {
 	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
 	if err != nil {

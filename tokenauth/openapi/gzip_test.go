@@ -8,10 +8,10 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// gin-contrib/gzip in front compresses what the page's handler would compress, too.
-// The metrics are those of Prometheus' own handler, which the guide tells about.
+// The page works behind gin-contrib/gzip, although both compress. The handler of
+// Prometheus compresses, too, and is garbled unless its compression is disabled.
 //
-// The host is a module of its own: gin-contrib/gzip requires a newer Gin.
+// The host is its own module, because gin-contrib/gzip requires a newer Gin.
 func TestPageBehindGinContribGzip(t *testing.T) {
 	t.Parallel()
 	program, err := os.ReadFile("testdata/gzip/main.go")
@@ -35,7 +35,7 @@ func TestPageBehindGinContribGzip(t *testing.T) {
 				"/openapi.json again is 304",
 			} {
 				if !strings.Contains(string(out), line) {
-					t.Errorf("it does not say %q:\n%s", line, out)
+					t.Errorf("the output lacks %q:\n%s", line, out)
 				}
 			}
 		})

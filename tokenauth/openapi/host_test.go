@@ -26,7 +26,8 @@ import (
 
 func init() { gin.SetMode(gin.ReleaseMode) }
 
-// people is an Authenticator of users with one password.
+// people is a [tokenauth.Authenticator] that accepts every user with the same
+// password.
 type people struct{}
 
 func (people) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -34,7 +35,7 @@ func (people) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenaut
 	case c.UserName == "outage":
 		return tokenauth.Principal{}, errors.New("the directory is down")
 	case c.UserName == "panic":
-		panic("the directory is wrong")
+		panic("bug in the directory")
 	case c.Password.Reveal() != "password":
 		return tokenauth.Principal{}, tokenauth.ErrRejected
 	}
@@ -44,7 +45,8 @@ func (people) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenaut
 	}, nil
 }
 
-// registry has three confidential clients of different rights, and a public one.
+// registry has three confidential clients with different permissions, and a public
+// one.
 type registry map[string]tokenauth.Client
 
 func newRegistry() (registry, string) {
@@ -62,7 +64,7 @@ func (r registry) FindClient(_ context.Context, id string) (tokenauth.Client, er
 		return tokenauth.Client{}, errors.New("the registry is down")
 	}
 	if id == "panic" {
-		panic("the registry is wrong")
+		panic("bug in the registry")
 	}
 	c, ok := r[id]
 	if !ok {
@@ -71,7 +73,7 @@ func (r registry) FindClient(_ context.Context, id string) (tokenauth.Client, er
 	return c, nil
 }
 
-// flaky is a storage that can be told to fail or to panic.
+// flaky is a storage whose calls fail or panic on demand.
 type flaky struct {
 	memory.Store
 	fails, panics atomic.Bool
@@ -79,7 +81,7 @@ type flaky struct {
 
 func (f *flaky) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, error) {
 	if f.panics.Load() {
-		panic("the storage is wrong")
+		panic("bug in the storage")
 	}
 	if f.fails.Load() {
 		return tokenauth.Token{}, errors.New("the storage is down")
@@ -89,7 +91,7 @@ func (f *flaky) Find(ctx context.Context, s tokenauth.Slot) (tokenauth.Token, er
 
 func (f *flaky) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest) error {
 	if f.panics.Load() {
-		panic("the storage is wrong")
+		panic("bug in the storage")
 	}
 	if f.fails.Load() {
 		return errors.New("the storage is down")
@@ -97,19 +99,19 @@ func (f *flaky) Revoke(ctx context.Context, s tokenauth.Slot, d tokenauth.Digest
 	return f.Store.Revoke(ctx, s, d)
 }
 
-// A host is a service with everything mounted, and its description.
+// A host is a running service with all its endpoints, and its description.
 type host struct {
 	auth    *tokenauth.Service
 	storage *flaky
 	url     string
 	d       *openapi.Description
-	ahead   atomic.Int64 // of the clock
+	ahead   atomic.Int64 // nanoseconds that the service's clock is ahead
 	clients bool
 	secret  string // of each client
 	handler http.Handler
 }
 
-// own are the host's own routes, as the page shows them.
+// own returns the descriptions of the host's own routes.
 func own() map[string]any {
 	who := map[string]any{
 		"operationId": "me", "summary": "Who is calling", "tags": []string{"Host"},
@@ -136,10 +138,10 @@ type mount func(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoin
 
 var mounts = map[string]mount{"net-http": onMux, "gin": onGin}
 
-// limitHeader has the limit that the host sets to the body of a request.
+// limitHeader is a request header with the host's limit of the body in bytes.
 const limitHeader = "X-Limit"
 
-// newHost serves the description that its endpoints get.
+// newHost starts a host. If more is nil, its description has the routes of own.
 func newHost(t testing.TB, on mount, o tokenauth.Options, e tokenauth.Endpoints, more *openapi.Options) *host {
 	t.Helper()
 	h := &host{storage: new(flaky), clients: o.Clients != nil}
@@ -207,7 +209,7 @@ func onGin(h *host, e tokenauth.Endpoints) (http.Handler, tokenauth.Endpoints) {
 	return r, mounted
 }
 
-// document is the description, taken apart.
+// document decodes a description.
 func document(t *testing.T, b []byte) map[string]any {
 	t.Helper()
 	var doc map[string]any
@@ -217,7 +219,7 @@ func document(t *testing.T, b []byte) map[string]any {
 	return doc
 }
 
-// at follows names into a document, through references, to a value or nil.
+// at returns the value at the names in a document, or nil. It follows references.
 func at(doc any, names ...string) any {
 	v := doc
 	for _, name := range names {

@@ -2,12 +2,13 @@ package openapi
 
 import "github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 
-// introspection is the path item of the introspection endpoint (RFC 7662).
+// introspection returns the Path Item Object of the introspection endpoint
+// (RFC 7662).
 func (f *facts) introspection() object {
 	return object{{"post", object{
-		{"operationId", "introspect"}, {"tags", []string{tagToken}}, {"summary", "Ask about a token"},
-		{"description", "Tells what an access token stands for (RFC 7662).\n\n" +
-			"**Returns** who signed in and until when the token is good. Of a token that is not good, or that the client may not know of, only that it is not active.\n\n" +
+		{"operationId", "introspect"}, {"tags", []string{tagToken}}, {"summary", "Introspect a token"},
+		{"description", "Returns the user and the expiry of an access token (RFC 7662).\n\n" +
+			"**Returns** the user and the times of a valid token. For a token that is invalid, or that the client may not introspect, returns only `\"active\": false`.\n\n" +
 			"**Authorization:** a client with a secret that may introspect, by Basic authentication or by `client_id` and `client_secret` in the body." + aboutForms},
 		{"x-codeSamples", f.samples("introspect", f.mounted.Introspection)},
 		{"security", f.clientSecurity()},
@@ -20,11 +21,11 @@ func (f *facts) introspectionAnswers() []namedAnswer {
 	bad := append(f.badTokenForms(), refusal{"unauthorized_client", wire.UnauthorizedClient, wire.MayNotIntrospect})
 	answers := []namedAnswer{
 		{"200", "TokenIntrospected", answer{
-			description: "What the token stands for.",
+			description: "The state of the token.",
 			schema:      reference("schemas", "IntrospectionResponse"),
 			examples: object{
-				{"active", example("A good token", f.exampleIntrospection())},
-				{"inactive", example("Any other", object{{"active", false}})},
+				{"active", example("A valid token", f.exampleIntrospection())},
+				{"inactive", example("Any other token", object{{"active", false}})},
 			},
 		}},
 		{"400", "IntrospectionRefused", refused("The request is malformed, or the client may not introspect.", bad...)},
@@ -36,12 +37,12 @@ func (f *facts) introspectionResponse() object {
 	text := func(description string) object { return object{{"type", "string"}, {"description", description}} }
 	seconds := func(description string) object { return object{{"type", "integer"}, {"description", description}} }
 	members := object{
-		{"username", text("The account's name as it is stored.")},
+		{"username", text("The name of the account, as stored.")},
 		{"token_type", object{{"type", "string"}, {"const", "bearer"}}},
 		{"exp", seconds("When the token expires, in seconds since 1970 (UTC).")},
-		{"iat", seconds("When it was issued, likewise.")},
-		{"sub", text("The account's identifier, which never changes.")},
-		{"role", text("The account's role; several are joined by commas.")},
+		{"iat", seconds("When the token was issued, in seconds since 1970 (UTC).")},
+		{"sub", text("The identifier of the account, which never changes.")},
+		{"role", text("The role of the account. Several roles are separated by commas.")},
 	}
 	required := []string{"active"}
 	for _, m := range members {
@@ -52,7 +53,7 @@ func (f *facts) introspectionResponse() object {
 		{"client_id", text("The client that the token was issued to.")},
 	}, members...)
 	for _, name := range f.ResponseAttributes {
-		properties = append(properties, member{name, text("Of the account; left out if it has none.")})
+		properties = append(properties, member{name, text("An attribute of the account. Absent if the account has no value.")})
 	}
 	return object{{"oneOf", []object{
 		{{"title", "Active"}, {"type", "object"}, {"required", required}, {"properties", properties}, {"additionalProperties", false}},

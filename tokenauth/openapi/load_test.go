@@ -15,9 +15,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/openapi"
 )
 
-// How soon the page can be used hangs on what it loads and does until then,
-// which is the same on each machine.
-func TestPageLoads(t *testing.T) {
+// TestPageLoadsLittleAtFirst checks what determines the time until the page is
+// usable: the files it loads, and the work it does before the first operation.
+func TestPageLoadsLittleAtFirst(t *testing.T) {
 	t.Parallel()
 	paths := own()
 	paths["/reports/{id}"] = map[string]any{
@@ -32,15 +32,15 @@ func TestPageLoads(t *testing.T) {
 	b.do(chromedp.Navigate(h.url + "/docs/"))
 	b.await("window.first")
 	if open := eval[int](b, "first.Open"); open != 1 {
-		t.Errorf("with the first operation %d are open", open)
+		t.Errorf("got %d open operations at first, want 1", open)
 	}
-	b.awaitElement(`#operations-Host-report [data-param-name=id]`) // inherited, so the resolver finds it
+	b.awaitElement(`#operations-Host-report [data-param-name=id]`) // an inherited parameter needs the resolver
 	b.awaitElement(signIn + " .responses-table")
 	if got, want := eval[string](b, "location.href"), h.url+"/docs/"; got != want {
-		t.Errorf("opening the operations leads to %s", got)
+		t.Errorf("got the URL %s after the operations opened, want it unchanged", got)
 	}
 
-	// Nothing waits for a script to ask for it.
+	// The HTML names all files, so that they load in parallel.
 	loaded := eval[[]struct {
 		By, Type string
 		Size     int
@@ -51,15 +51,15 @@ func TestPageLoads(t *testing.T) {
 		size += l.Size
 	}
 	if want := map[string]int{"css by link": 2, "js by script": 2, "json by link": 1}; !maps.Equal(by, want) {
-		t.Errorf("it loads %v, want %v", by, want)
+		t.Errorf("got the files %v, want %v", by, want)
 	}
 	if size > 512<<10 {
-		t.Errorf("it loads %d bytes", size)
+		t.Errorf("got %d bytes, want at most 512 KiB", size)
 	}
 
-	// Where the page looks up what an operation refers to, which it does at once,
-	// it finds what Swagger UI's resolver does, but for the address of the
-	// description in the names of schemas.
+	// The page resolves most references itself, without Swagger UI's resolver. The
+	// results must be equal, except for the URL of the description in the names of
+	// schemas.
 	got := eval[struct{ LookedUp, Left, Different []string }](b, `(async () => {
 		const description = ui.specSelectors.specJS(), result = { LookedUp: [], Left: [], Different: [] }, found = [];
 		const sorted = (_, v) => v?.constructor === Object ? Object.fromEntries(Object.entries(v).sort()) : v;
@@ -81,18 +81,18 @@ func TestPageLoads(t *testing.T) {
 	})()`)
 	slices.Sort(got.LookedUp)
 	if want := []string{"admin", "me", "revoke", "signIn", "signIn2", "signInByGet", "signInByGet2"}; !slices.Equal(got.LookedUp, want) {
-		t.Errorf("looked up are %v, want %v", got.LookedUp, want)
+		t.Errorf("resolved by the page: got %v, want %v", got.LookedUp, want)
 	}
 	if want := []string{"report"}; !slices.Equal(got.Left, want) {
-		t.Errorf("left to the resolver are %v, want %v", got.Left, want)
+		t.Errorf("left to the resolver: got %v, want %v", got.Left, want)
 	}
 	if len(got.Different) > 0 {
-		t.Errorf("the resolver finds something else for %v", got.Different)
+		t.Errorf("the page and the resolver disagree about %v", got.Different)
 	}
 	b.nothingWrong()
 }
 
-// What is not looked up is left to Swagger UI's resolver.
+// The page resolves only simple references, and leaves others to Swagger UI.
 func TestPageLeavesToResolver(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, onMux, tokenauth.Options{}, tokenauth.Endpoints{}, nil)
@@ -119,15 +119,15 @@ func TestPageLeavesToResolver(t *testing.T) {
 			} catch { return "left"; }
 		})()`)
 		if got != want {
-			t.Errorf("%s is %s, want %s", schema, got, want)
+			t.Errorf("%s: got %s, want %s", schema, got, want)
 		}
 	}
 }
 
-// How soon the first operation can be read and tried out, in fresh contexts of
-// one browser, which have nothing cached. While the page loads nothing listens to
-// its scripts: for that V8 would parse Swagger UI three more times, for the stack
-// of an exception that it catches itself.
+// BenchmarkPage measures the time until the first operation can be read and tried
+// out, in new browser contexts with empty caches. The Runtime domain is disabled
+// during loading: with it, V8 parses Swagger UI three more times, for the stack of
+// an exception that Swagger UI catches itself.
 func BenchmarkPage(b *testing.B) {
 	h := newHost(b, onMux, tokenauth.Options{}, tokenauth.Endpoints{Revocation: "/revoke"}, nil)
 	ctx := newBrowser(b, h).ctx
@@ -145,7 +145,7 @@ func BenchmarkPage(b *testing.B) {
 	}
 	slices.Sort(afters)
 	slices.Sort(works)
-	b.ReportMetric(0, "ns/op") // most of it is the browser's
+	b.ReportMetric(0, "ns/op") // most of it is the start of the browser context
 	b.ReportMetric(afters[len(afters)/2], "ms-median")
 	b.ReportMetric(afters[len(afters)-1], "ms-max")
 	b.ReportMetric(works[len(works)/2], "ms-work-median")

@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// Merge returns a host's own description, a JSON document of OpenAPI 3.1 or
-// 3.2, with the paths, the components and the tags of this one added to it.
-// What else the host says, about its servers for example, stays as it is.
+// Merge adds the paths, components and tags of d to the host's own description,
+// a JSON document of OpenAPI 3.1 or 3.2, and returns the result. All other
+// members of the host's description stay as they are, for example its servers.
 //
-// A path or a component that is in both is an error: the two would have to
-// mean the same, and nobody can tell.
+// Merge returns an error if both descriptions have the same path or component.
 func (d *Description) Merge(host []byte) ([]byte, error) {
 	var document object
 	if err := json.Unmarshal(host, &document); err != nil {
@@ -20,7 +19,7 @@ func (d *Description) Merge(host []byte) ([]byte, error) {
 	var version string
 	if raw, ok := document.get("openapi").(json.RawMessage); !ok || json.Unmarshal(raw, &version) != nil ||
 		!strings.HasPrefix(version, "3.1.") && !strings.HasPrefix(version, "3.2.") {
-		return nil, fmt.Errorf("openapi: the host's description is of OpenAPI %q, must be 3.1 or 3.2", version)
+		return nil, fmt.Errorf("openapi: the host's description has the OpenAPI version %q, must be 3.1 or 3.2", version)
 	}
 	paths, err := child(document, "paths")
 	if err != nil {
@@ -54,7 +53,7 @@ func (d *Description) Merge(host []byte) ([]byte, error) {
 	return merged, nil
 }
 
-// mergeTags adds the tags that the host does not describe in its own words.
+// mergeTags appends the tags that the host does not describe itself.
 func (d *Description) mergeTags(document object) ([]any, error) {
 	var tags []any
 	described := make(map[string]bool)
@@ -79,7 +78,7 @@ func (d *Description) mergeTags(document object) ([]any, error) {
 	return tags, nil
 }
 
-// child returns the object that is a member of another, or an empty one.
+// child returns the member of o with the name as an object, or nil if o has none.
 func child(o object, name string) (c object, err error) {
 	if raw, ok := o.get(name).(json.RawMessage); ok {
 		if err := json.Unmarshal(raw, &c); err != nil {
@@ -89,6 +88,8 @@ func child(o object, name string) (c object, err error) {
 	return c, nil
 }
 
+// union returns the members of both objects. The argument what names them in an
+// error.
 func union(theirs, ours object, what string) (object, error) {
 	for _, m := range ours {
 		if theirs.get(m.name) != nil {

@@ -35,25 +35,25 @@ func TestMerge(t *testing.T) {
 		{"components", "examples", "one"}, {"components", "securitySchemes", "bearer"}, {"x-mine"},
 	} {
 		if at(doc, path...) == nil {
-			t.Errorf("it lacks %v", path)
+			t.Errorf("the result lacks %v", path)
 		}
 	}
 	if at(doc, "info", "title") != "Reports" || at(doc, "openapi") != "3.1.1" {
-		t.Error("what the host says of itself is changed")
+		t.Error("Merge changed the host's info or version")
 	}
 	text := string(merged)
-	if !strings.Contains(text, "Said by the host.") || strings.Contains(text, "Access tokens: getting them") || !strings.Contains(text, "Other spellings") {
-		t.Errorf("the tags are %v", doc["tags"])
+	if !strings.Contains(text, "Said by the host.") || strings.Contains(text, "Get and revoke access tokens") || !strings.Contains(text, "Other spellings") {
+		t.Errorf("got the tags %v", doc["tags"])
 	}
 	if !(strings.Index(text, `"/reports"`) < strings.Index(text, `"/Token"`)) || !(strings.Index(text, `"info"`) < strings.Index(text, `"x-mine"`)) {
-		t.Error("the host's order is lost")
+		t.Error("Merge changed the order of the host's members")
 	}
 	if at(ours, "paths", "/reports") != nil || string(d.JSON()) == text {
-		t.Error("merging changed the description itself")
+		t.Error("Merge changed the description")
 	}
 }
 
-func TestMergeIntoLittle(t *testing.T) {
+func TestMergeIntoMinimalDocument(t *testing.T) {
 	t.Parallel()
 	d := mustDescribe(t, nil, tokenauth.Endpoints{}, nil)
 	merged, err := d.Merge([]byte(`{"openapi":"3.2.0","info":{"title":"x","version":"1"}}`))
@@ -61,30 +61,30 @@ func TestMergeIntoLittle(t *testing.T) {
 		t.Fatal(err)
 	}
 	if doc := document(t, merged); at(doc, "paths", "/Token", "get") == nil || at(doc, "components", "responses", "BearerForbidden") == nil {
-		t.Errorf("merged to %s", merged)
+		t.Errorf("got %s, want the paths and components of the Token API", merged)
 	}
 }
 
-func TestMergeRefuses(t *testing.T) {
+func TestMergeRejectsInvalidDocuments(t *testing.T) {
 	t.Parallel()
 	d := mustDescribe(t, nil, tokenauth.Endpoints{}, nil)
 	const version = `{"openapi":"3.1.0",`
 	for name, test := range map[string]struct{ host, says string }{
-		"a path":           {version + `"paths":{"/Token":{}}}`, `the path "/Token"`},
-		"a component":      {version + `"components":{"securitySchemes":{"bearer":{}}}}`, `in components/securitySchemes, "bearer"`},
-		"no JSON":          {`openapi: 3.1.0`, "invalid character"},
-		"cut off":          {version, "unexpected"},
-		"a list":           {`[]`, "object"},
-		"an older version": {`{"openapi":"3.0.3"}`, `"3.0.3"`},
-		"no version":       {`{}`, "3.1"},
-		"odd paths":        {version + `"paths":[]}`, "paths"},
-		"odd components":   {version + `"components":1}`, "components"},
-		"odd responses":    {version + `"components":{"responses":1}}`, "responses"},
-		"odd tags":         {version + `"tags":1}`, "tags"},
-		"two of a name":    {version + `"paths":{"/a":{},"/a":{}}}`, "twice"},
+		"a path":             {version + `"paths":{"/Token":{}}}`, `the path "/Token"`},
+		"a component":        {version + `"components":{"securitySchemes":{"bearer":{}}}}`, `in components/securitySchemes, "bearer"`},
+		"not JSON":           {`openapi: 3.1.0`, "invalid character"},
+		"truncated":          {version, "unexpected"},
+		"a list":             {`[]`, "object"},
+		"an older version":   {`{"openapi":"3.0.3"}`, `"3.0.3"`},
+		"no version":         {`{}`, "3.1"},
+		"invalid paths":      {version + `"paths":[]}`, "paths"},
+		"invalid components": {version + `"components":1}`, "components"},
+		"invalid responses":  {version + `"components":{"responses":1}}`, "responses"},
+		"invalid tags":       {version + `"tags":1}`, "tags"},
+		"duplicate path":     {version + `"paths":{"/a":{},"/a":{}}}`, "occurs twice"},
 	} {
 		if merged, err := d.Merge([]byte(test.host)); err == nil || !strings.Contains(err.Error(), test.says) || merged != nil {
-			t.Errorf("%s: %v, want something of %q", name, err, test.says)
+			t.Errorf("%s: got %v, want an error with %q", name, err, test.says)
 		}
 	}
 	merged, err := d.Merge([]byte(hosts))
@@ -92,6 +92,6 @@ func TestMergeRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := d.Merge(merged); err == nil {
-		t.Error("merging twice is no error")
+		t.Error("got no error for a second Merge")
 	}
 }

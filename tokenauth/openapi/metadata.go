@@ -9,13 +9,14 @@ import (
 	"strings"
 )
 
-// metadata is the path item of the authorization server metadata (RFC 8414).
+// metadata returns the Path Item Object of the authorization server metadata
+// (RFC 8414).
 func (f *facts) metadata() object {
 	nosniff := object{{"X-Content-Type-Options", reference("headers", "X-Content-Type-Options")}}
 	plain := object{{"text/plain", object{{"schema", object{{"type", "string"}}}, {"example", "Method Not Allowed"}}}}
 	return object{{"get", object{
-		{"operationId", "metadata"}, {"tags", []string{tagToken}}, {"summary", "Where the endpoints are"},
-		{"description", "Tells a program where the endpoints are and what they understand (RFC 8414).\n\n**Returns** the metadata.\n\n**Authorization:** none.\n\n**Body:** none."},
+		{"operationId", "metadata"}, {"tags", []string{tagToken}}, {"summary", "Get the metadata of the server"},
+		{"description", "Returns the URLs of the endpoints and the features they support (RFC 8414).\n\n**Returns** the metadata.\n\n**Authorization:** none.\n\n**Body:** none."},
 		{"x-codeSamples", f.samples("metadata", f.mounted.MetadataPath())},
 		{"security", []object{}},
 		{"responses", object{
@@ -24,15 +25,16 @@ func (f *facts) metadata() object {
 				jsonContent(f.metadataSchema(), object{{"metadata", example("The metadata", f.metadataBody)}}),
 			}},
 			{"405", object{
-				{"description", "Another method than GET and HEAD."},
+				{"description", "The method is neither GET nor HEAD."},
 				{"headers", append(nosniff, member{"Allow", allow("GET, HEAD")})}, {"content", plain},
 			}},
 		}},
 	}}}
 }
 
-// prefix returns the path that the URLs of the endpoints have before their paths,
-// which a proxy takes off; "" for none, and without an issuer.
+// prefix returns the path prefix that a proxy removes: the part of the token
+// endpoint's URL between the host and the mounted path. It returns "" without an
+// issuer.
 func (f *facts) prefix() string {
 	var endpoint string
 	if raw, ok := f.metadataBody.get("token_endpoint").(json.RawMessage); !ok || json.Unmarshal(raw, &endpoint) != nil {
@@ -50,14 +52,14 @@ func (f *facts) metadataSchema() object {
 	var properties object
 	for _, m := range f.metadataBody {
 		required = append(required, m.name)
-		// A service says the same as long as it runs.
+		// The metadata of a running service is constant.
 		properties = append(properties, member{m.name, object{{"const", m.value}}})
 	}
 	return object{{"type", "object"}, {"required", required}, {"properties", properties}, {"additionalProperties", false}}
 }
 
-// answerOf returns the object that a handler answers GET with, which is the
-// one place where metadata is put together.
+// answerOf calls a handler with GET and returns the JSON object of its response.
+// The handler of the metadata is the only source of the metadata.
 func answerOf(h http.Handler) (o object, err error) {
 	w := &written{header: make(http.Header)}
 	h.ServeHTTP(w, &http.Request{Method: http.MethodGet})
@@ -67,7 +69,7 @@ func answerOf(h http.Handler) (o object, err error) {
 	return o, nil
 }
 
-// written is an http.ResponseWriter that keeps the body.
+// written is an [http.ResponseWriter] that keeps the body.
 type written struct {
 	header http.Header
 	bytes.Buffer

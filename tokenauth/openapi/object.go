@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// An object is a JSON object whose members keep their order, which is the one
-// that a reader of the description and of the page sees.
+// An object is a JSON object whose members keep their order. The description and
+// the page show them in that order.
 type object []member
 
 type member struct {
@@ -16,7 +16,7 @@ type member struct {
 	value any
 }
 
-// get returns the value of a member, or nil.
+// get returns the value of the member with the name, or nil.
 func (o object) get(name string) any {
 	for _, m := range o {
 		if m.name == name {
@@ -26,7 +26,7 @@ func (o object) get(name string) any {
 	return nil
 }
 
-// set replaces the value of a member, or adds it.
+// set replaces the value of the member with the name, or appends it.
 func (o object) set(name string, value any) object {
 	for i := range o {
 		if o[i].name == name {
@@ -37,6 +37,7 @@ func (o object) set(name string, value any) object {
 	return append(o, member{name, value})
 }
 
+// MarshalJSON implements [json.Marshaler].
 func (o object) MarshalJSON() ([]byte, error) {
 	b := []byte{'{'}
 	for i, m := range o {
@@ -56,7 +57,7 @@ func (o object) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// UnmarshalJSON takes the object apart by one level: its members stay raw.
+// UnmarshalJSON implements [json.Unmarshaler]. Each value is a [json.RawMessage].
 func (o *object) UnmarshalJSON(b []byte) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
@@ -73,15 +74,15 @@ func (o *object) UnmarshalJSON(b []byte) error {
 			return err
 		}
 		if o.get(name.(string)) != nil {
-			return fmt.Errorf("the member %q is there twice", name)
+			return fmt.Errorf("the member %q occurs twice", name)
 		}
 		*o = append(*o, member{name.(string), value})
 	}
 	return nil
 }
 
-// encode leaves '<', '>' and '&' as they are: they stand in Markdown and in
-// samples of code.
+// encode returns v as JSON. It does not escape '<', '>' and '&', which occur in
+// Markdown and in code samples.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

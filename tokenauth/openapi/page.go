@@ -16,10 +16,10 @@ import (
 //go:embed assets
 var files embed.FS
 
-// Page returns a handler of the documentation page. Mount it at a path that ends
-// in a slash with all that is below it, such as "/docs/", and at the path without
-// the slash: a router's own redirect from there leads past the prefix that a proxy
-// takes off.
+// Page returns a handler of the documentation page. Mount it twice: at a subtree
+// pattern that ends in a slash, such as "/docs/" of [http.ServeMux], and at the
+// same path without the slash. Its own redirect from "/docs" is relative, so it
+// also works behind a proxy that removes a prefix; a router's redirect does not.
 func (d *Description) Page() http.Handler {
 	assets := make(map[string]asset)
 	page := pageData{Title: d.title, Description: "openapi.json"}
@@ -46,8 +46,8 @@ func (d *Description) Page() http.Handler {
 	policy := d.contentSecurityPolicy()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = request.Complete(r)
-		// The last segment tells, so that it does not matter what the page is
-		// mounted below, nor what a proxy takes off the front.
+		// Only the last segment selects the file. So the page works at any path,
+		// and behind a proxy that removes a prefix.
 		segment := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 		depth := depthOf(r)
 		switch a, ok := assets[segment]; {
@@ -72,8 +72,8 @@ func (d *Description) Page() http.Handler {
 	})
 }
 
-// contentSecurityPolicy names all that the page needs: its own files, the
-// icons that its style sheet holds as data, and calls of the API.
+// contentSecurityPolicy allows the page's own files, the icons in its style sheet
+// (data URLs), and calls of the API.
 func (d *Description) contentSecurityPolicy() string {
 	calls := "'self'"
 	if d.server != nil && d.server.Host != "" {
@@ -83,15 +83,16 @@ func (d *Description) contentSecurityPolicy() string {
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// maxDepth bounds how many folders the page may be below, and with them the
-// variants of it.
+// maxDepth is the maximum number of folders above the page. It also limits the
+// number of variants of the page that are kept.
 const maxDepth = 16
 
-// depthOf returns how many folders the page is below the root of the API, as the
-// server sees it. A proxy may have taken others off, which the browser sees.
+// depthOf returns the number of folders between the root of the API and the page,
+// in the URL that the server received. The browser may see more folders, if a
+// proxy removes a prefix.
 //
-// A prefix that http.StripPrefix took off is in front of the whole API, unless only
-// the page is left below it.
+// A prefix that [http.StripPrefix] removed is in front of the whole API, unless
+// only the page itself remains after it.
 func depthOf(r *http.Request) int {
 	path := r.URL.EscapedPath()
 	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
@@ -104,14 +105,14 @@ func depthOf(r *http.Request) int {
 
 type pageData struct {
 	Title, Description string
-	Root               string // of the API, from the page; "" if the description knows
+	Root               string // relative URL of the API's root; "" if the description names a server
 	Styles, Scripts    []string
 }
 
 func (d pageData) asset() asset {
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, d); err != nil {
-		panic(err) // it is embedded, and so are its data
+		panic(err) // the template is embedded, so an error is a bug
 	}
 	return newAsset("text/html; charset=utf-8", b.Bytes())
 }
@@ -123,8 +124,8 @@ type pageAsset struct {
 	asset
 }
 
-// pageAssets are read when the first page is made: a program that serves none
-// pays for none.
+// pageAssets reads the files of the page. A program that never calls
+// [Description.Page] does not unpack them.
 var pageAssets = sync.OnceValue(func() []pageAsset {
 	const script, style = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
 	return []pageAsset{
@@ -135,6 +136,7 @@ var pageAssets = sync.OnceValue(func() []pageAsset {
 	}
 })
 
+// embedded returns an embedded file of the folder assets.
 func embedded(name, mediaType string) asset {
 	b, err := files.ReadFile("assets/" + name)
 	if err != nil {

@@ -45,7 +45,7 @@ func TestPageHasSafeHeadersAndFiles(t *testing.T) {
 			"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 	} {
 		if got := response.Header.Get(name); got != want {
-			t.Errorf("%s is %q, want %q", name, got, want)
+			t.Errorf("got %s: %q, want %q", name, got, want)
 		}
 	}
 	if strings.Contains(html, "<script>") || !strings.Contains(html, "<title>Reports &lt;script&gt;</title>") {
@@ -54,7 +54,7 @@ func TestPageHasSafeHeadersAndFiles(t *testing.T) {
 
 	links := assetLink.FindAllStringSubmatch(html, -1)
 	if len(links) < 5 {
-		t.Fatalf("the page has the links %v", links)
+		t.Fatalf("got the links %v, want at least 5", links)
 	}
 	for _, link := range links {
 		name := link[1]
@@ -64,25 +64,24 @@ func TestPageHasSafeHeadersAndFiles(t *testing.T) {
 		plain := get(t, page, "GET", "/docs/"+name, "")
 		zipped := get(t, page, "GET", "/docs/"+name, "br, gzip;q=0.5")
 		if got := plain.Header.Get("Cache-Control"); got != "public, max-age=31536000, immutable" {
-			t.Errorf("%s has Cache-Control %q", name, got)
+			t.Errorf("%s: got Cache-Control %q", name, got)
 		}
 		if plain.Header.Get("Content-Encoding") != "" || zipped.Header.Get("Content-Encoding") != "gzip" || zipped.Header.Get("Vary") != "Accept-Encoding" {
-			t.Errorf("%s is encoded as %q and %q", name, plain.Header.Get("Content-Encoding"), zipped.Header.Get("Content-Encoding"))
+			t.Errorf("%s: got Content-Encoding %q without and %q with gzip accepted", name, plain.Header.Get("Content-Encoding"), zipped.Header.Get("Content-Encoding"))
 		}
 		if got := readAll(t, zipped); len(got) == 0 || gunzip(t, strings.NewReader(got)) != readAll(t, plain) {
-			t.Errorf("%s is not the same in both encodings", name)
+			t.Errorf("%s: the plain and the unpacked gzip body differ", name)
 		}
 		for _, refused := range []string{"identity", "gzip;q=0", "gzip;q=none", "x-gzip"} {
 			if got := get(t, page, "GET", "/docs/"+name, refused).Header.Get("Content-Encoding"); got != "" {
-				t.Errorf("%s is encoded as %q for one that takes %s", name, got, refused)
+				t.Errorf("%s: got Content-Encoding %q for Accept-Encoding %s", name, got, refused)
 			}
 		}
 	}
 }
 
-// A guard in front of the page says that responses vary by its header, and so does
-// the page of its own.
-func TestPageBehindAGuardVariesByBoth(t *testing.T) {
+// The Vary header of a guard in front of the page is kept beside the page's own.
+func TestPageKeepsVaryOfGuard(t *testing.T) {
 	t.Parallel()
 	auth := tokenauthtest.New(t, nil)
 	d, err := openapi.New(auth.Service, tokenauth.Endpoints{}, nil)
@@ -94,7 +93,7 @@ func TestPageBehindAGuardVariesByBoth(t *testing.T) {
 	w := httptest.NewRecorder()
 	guarded.ServeHTTP(w, r)
 	if got := strings.Join(w.Header()["Vary"], ", "); w.Code != 200 || got != "Authorization, Accept-Encoding" {
-		t.Errorf("answered %d, Vary: %s", w.Code, got)
+		t.Errorf("got %d, Vary: %s", w.Code, got)
 	}
 }
 
@@ -111,7 +110,7 @@ func gunzip(t *testing.T, r io.Reader) string {
 	return string(b)
 }
 
-// Whatever the page is mounted below, its relative links lead to its files.
+// The relative links of the page work at any path.
 func TestPagePaths(t *testing.T) {
 	t.Parallel()
 	d := mustDescribe(t, nil, tokenauth.Endpoints{}, nil)
@@ -133,19 +132,18 @@ func TestPagePaths(t *testing.T) {
 	} {
 		response := get(t, page, "GET", path, "")
 		if response.StatusCode != want.status || response.Header.Get("Location") != want.location {
-			t.Errorf("%s answered %d %q, want %v", path, response.StatusCode, response.Header.Get("Location"), want)
+			t.Errorf("%s: got %d %q, want %v", path, response.StatusCode, response.Header.Get("Location"), want)
 		}
 	}
 	if got := readAll(t, get(t, page, "GET", "/docs/openapi.json", "")); got != string(d.JSON()) {
-		t.Error("the description beside the page is another one")
+		t.Error("openapi.json beside the page differs from the description")
 	}
 	if got := get(t, page, "POST", "/docs/", ""); got.StatusCode != 405 || got.Header.Get("Allow") != "GET, HEAD" {
-		t.Errorf("POST answered %d", got.StatusCode)
+		t.Errorf("POST: got %d, want 405", got.StatusCode)
 	}
 }
 
-// A server elsewhere, which the host names, is the one other place that the
-// page may call.
+// Besides the host itself, the page may call only Options.Server.
 func TestPageCallsServer(t *testing.T) {
 	t.Parallel()
 	for server, want := range map[string]string{
@@ -155,13 +153,13 @@ func TestPageCallsServer(t *testing.T) {
 	} {
 		page := mustDescribe(t, nil, tokenauth.Endpoints{}, &openapi.Options{Server: server}).Page()
 		if got := get(t, page, "GET", "/docs/", "").Header.Get("Content-Security-Policy"); !strings.Contains(got, want) {
-			t.Errorf("with the server %q the policy is %s", server, got)
+			t.Errorf("server %q: got the policy %s", server, got)
 		}
 	}
 }
 
-// What is embedded is what the npm package has, byte for byte.
-func TestEmbeddedFilesAreThePackages(t *testing.T) {
+// The embedded files equal those of the npm package, byte for byte.
+func TestEmbeddedFilesMatchNPMPackage(t *testing.T) {
 	t.Parallel()
 	from := nodeModule(t, "swagger-ui-dist")
 	for _, name := range []string{"swagger-ui.css", "swagger-ui-bundle.js", "LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"} {
@@ -176,12 +174,13 @@ func TestEmbeddedFilesAreThePackages(t *testing.T) {
 			got = gunzip(t, bytes.NewReader(b))
 		}
 		if got != string(want) {
-			t.Errorf("assets/%s is not the package's; go generate makes it so", name)
+			t.Errorf("assets/%s differs from the npm package; run go generate", name)
 		}
 	}
 }
 
-// nodeModule returns the folder of a package, or skips the test.
+// nodeModule returns the folder of an npm package. It skips the test if the
+// package is not installed.
 func nodeModule(t *testing.T, name string) string {
 	t.Helper()
 	dir := filepath.Join("testdata", "node_modules", name)

@@ -8,8 +8,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// templates returns the endpoints with the parameters of their paths as OpenAPI
-// spells them: "{tenant}" for ":tenant" of Gin and Echo.
+// templates returns the endpoints with path parameters in the syntax of OpenAPI:
+// "{tenant}" for ":tenant" of Gin and Echo.
 func templates(e tokenauth.Endpoints) (tokenauth.Endpoints, error) {
 	e.Token = slices.Clone(e.Token)
 	paths := []*string{&e.Revocation, &e.Introspection}
@@ -24,7 +24,7 @@ func templates(e tokenauth.Endpoints) (tokenauth.Endpoints, error) {
 			case isGin:
 				segments[i] = "{" + name + "}"
 			case strings.HasPrefix(segment, "*"), strings.HasSuffix(segment, "...}"), segment == "{$}":
-				return e, fmt.Errorf("openapi: an endpoint is mounted at %q; OpenAPI has no word for %s", *path, segment)
+				return e, fmt.Errorf("openapi: an endpoint is mounted at %q, but OpenAPI cannot describe %s", *path, segment)
 			}
 		}
 		*path = strings.Join(segments, "/")
@@ -32,7 +32,7 @@ func templates(e tokenauth.Endpoints) (tokenauth.Endpoints, error) {
 	return e, nil
 }
 
-// parameters returns the Parameter Objects of a path with templates, or nil.
+// parameters returns the Parameter Objects of the path, or nil if it has none.
 func parameters(path string) []object {
 	var all []object
 	for segment := range strings.SplitSeq(path, "/") {

@@ -22,8 +22,8 @@ import (
 
 var nginxRecipe = regexp.MustCompile("(?s)```nginx\n(.*?)```")
 
-// behindPrefix puts nginx in front of a host, as the guide says: at /auth/, which
-// it takes off.
+// behindPrefix starts nginx in front of a host with the configuration of the guide,
+// which removes the prefix /auth/.
 func behindPrefix(t *testing.T, h *host) {
 	t.Helper()
 	guide, err := os.ReadFile("../../ginadapter/README.md")
@@ -32,13 +32,12 @@ func behindPrefix(t *testing.T, h *host) {
 	}
 	recipe := nginxRecipe.FindSubmatch(guide)
 	if recipe == nil {
-		t.Fatal("the guide has no recipe for nginx")
+		t.Fatal("ginadapter/README.md has no configuration of nginx")
 	}
 	h.url = throwaway.Nginx(t, string(bytes.ReplaceAll(recipe[1], []byte("http://127.0.0.1:8080"), []byte(h.url))))
 }
 
-// Behind a proxy that takes a prefix off, everything leads to where clients are let
-// in.
+// Behind a proxy that removes a prefix, all URLs contain the prefix.
 func TestLinksBehindAPrefix(t *testing.T) {
 	t.Parallel()
 	for name, on := range mounts {
@@ -54,12 +53,12 @@ func TestLinksBehindAPrefix(t *testing.T) {
 				}
 				body := readAll(t, response)
 				if response.StatusCode != http.StatusOK {
-					t.Fatalf("%s leads to %s, which answers %d %s", path, response.Request.URL, response.StatusCode, body)
+					t.Fatalf("%s: got %s with status %d: %s", path, response.Request.URL, response.StatusCode, body)
 				}
 				return response.Request.URL.Path + " " + body
 			}
 			if got := get("/auth/docs"); !strings.HasPrefix(got, "/auth/docs/ <!doctype html>") {
-				t.Errorf("/auth/docs leads to %.200s", got)
+				t.Errorf("/auth/docs: got %.200s", got)
 			}
 			metadata := get("/.well-known/oauth-authorization-server/auth")
 			for _, member := range []string{`"issuer":"https://api.example.com/auth"`, `"token_endpoint":"https://api.example.com/auth/Token"`, `"revocation_endpoint":"https://api.example.com/auth/revoke"`} {
@@ -72,18 +71,18 @@ func TestLinksBehindAPrefix(t *testing.T) {
 				doc := document(t, []byte(body))
 				server, _ := at(doc, "servers").([]any)
 				if len(server) != 1 || at(doc, "paths", "/Token") == nil || server[0].(map[string]any)["url"] != "/auth" {
-					t.Errorf("%s names the servers %v", path, server)
+					t.Errorf("%s: got the servers %v", path, server)
 				}
 				ahead, _ := at(doc, "paths", "/.well-known/oauth-authorization-server/auth", "servers").([]any)
 				if len(ahead) != 1 || ahead[0].(map[string]any)["url"] != "/" {
-					t.Errorf("%s has metadata on the servers %v", path, ahead)
+					t.Errorf("%s: got the servers %v of the metadata", path, ahead)
 				}
 			}
 		})
 	}
 }
 
-// The page works behind a prefix that nobody told it of.
+// The page detects a prefix that the host does not configure.
 func TestPageWorksBehindAPrefix(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, onGin, tokenauth.Options{}, tokenauth.Endpoints{}, nil)
@@ -96,9 +95,13 @@ func TestPageWorksBehindAPrefix(t *testing.T) {
 	for name, page := range map[string]string{"behind nginx": h.url + "/auth/docs", "directly": direct + "/docs", "behind http.StripPrefix": stripped.URL + "/auth/docs"} {
 		h := &host{url: strings.TrimSuffix(strings.TrimSuffix(page, "/docs"), "/auth")}
 		b := newBrowser(t, h)
+		b.prefer("dark")
 		b.do(chromedp.Navigate(page))
 		b.awaitElement(admin + " .try-out__btn") // the last
 		b.awaitElement(signIn + " .responses-table")
+		if first := eval[string](b, `document.querySelector(".opblock-tag").dataset.tag`); first != "Host" || !eval[bool](b, `document.documentElement.matches(".dark-mode")`) {
+			t.Errorf("got %q as the first group, want Host, on a dark page", first)
+		}
 		b.signInByKeyboard()
 		b.click(me + " .try-out__btn")
 		b.click(me + " .execute")
@@ -110,7 +113,7 @@ func TestPageWorksBehindAPrefix(t *testing.T) {
 	}
 }
 
-// However the page is mounted, its root is that of the API.
+// The page finds the root of the API wherever it is mounted.
 func TestPageFindsItsRoot(t *testing.T) {
 	t.Parallel()
 	page := mustDescribe(t, nil, tokenauth.Endpoints{}, nil).Page()
@@ -132,12 +135,12 @@ func TestPageFindsItsRoot(t *testing.T) {
 		w := httptest.NewRecorder()
 		test.handler.ServeHTTP(w, httptest.NewRequest("GET", test.path, nil))
 		if !strings.Contains(w.Body.String(), `data-root="`+test.root+`"`) {
-			t.Errorf("%s: answered %d, without the root %s", test.path, w.Code, test.root)
+			t.Errorf("%s: got %d without the root %s", test.path, w.Code, test.root)
 		}
 	}
 }
 
-// A parameter of a group is one of each operation.
+// A parameter in the path of a route group is a parameter of each operation.
 func TestDescribesParametersOfPaths(t *testing.T) {
 	t.Parallel()
 	auth, err := tokenauth.New(new(memory.Store), people{}, nil)
@@ -157,7 +160,7 @@ func TestDescribesParametersOfPaths(t *testing.T) {
 		}
 		text := string(d.JSON())
 		if strings.Contains(text, ":tenant") || !strings.Contains(text, "$HOST/api/{tenant}/Token") {
-			t.Errorf("%s: the description has ':tenant', or samples without the parameter", name)
+			t.Errorf("%s: the description contains ':tenant', or samples without the parameter", name)
 		}
 		for _, path := range []string{"/api/{tenant}/Token", "/api/{tenant}/revoke"} {
 			var doc struct {
@@ -167,14 +170,14 @@ func TestDescribesParametersOfPaths(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := string(doc.Paths[path].Parameters); got != want {
-				t.Errorf("%s: the parameters of %s are %s", name, path, got)
+				t.Errorf("%s: got for %s the parameters %s", name, path, got)
 			}
 		}
 	}
 	w := httptest.NewRecorder()
 	engine.ServeHTTP(w, httptest.NewRequest("PUT", "/api/north/Token", nil))
 	if w.Code != http.StatusMethodNotAllowed {
-		t.Errorf("the endpoint of a tenant answers %d", w.Code)
+		t.Errorf("PUT to the endpoint of a tenant: got %d, want 405", w.Code)
 	}
 
 	for text, test := range map[string]struct {
@@ -186,7 +189,7 @@ func TestDescribesParametersOfPaths(t *testing.T) {
 		"{name}": {tokenauth.Endpoints{}, map[string]any{"/reports/:id": map[string]any{}}},
 	} {
 		if _, err := openapi.New(auth, test.mounted, &openapi.Options{Paths: test.paths}); err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("%+v: %v, want something of %q", test, err, text)
+			t.Errorf("%+v: got %v, want an error with %q", test, err, text)
 		}
 	}
 }

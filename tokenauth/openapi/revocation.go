@@ -2,14 +2,14 @@ package openapi
 
 import "github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 
-// revocation is the path item of the revocation endpoint (RFC 7009).
+// revocation returns the Path Item Object of the revocation endpoint (RFC 7009).
 func (f *facts) revocation() object {
-	description := "Ends an access token (RFC 7009). The answer is the same for a token that was not good before.\n\n" +
-		"**Returns** an empty object, when the token is not good any more.\n\n**Authorization:** "
+	description := "Revokes an access token (RFC 7009). The response is the same for a token that was already invalid.\n\n" +
+		"**Returns** an empty object once the token is invalid.\n\n**Authorization:** "
 	if f.clients() {
 		description += "the client that the token was issued to, by Basic authentication or by `client_id` and `client_secret` in the body."
 	} else {
-		description += "none; whoever has the token may end it."
+		description += "none. Possession of the token is enough to revoke it."
 	}
 	return object{{"post", object{
 		{"operationId", "revoke"}, {"tags", []string{tagToken}}, {"summary", "Revoke a token"},
@@ -23,16 +23,16 @@ func (f *facts) revocation() object {
 
 const aboutForms = "\n\n**Headers:** `Content-Type: application/x-www-form-urlencoded`.\n\n**Body:** at most 8192 bytes and 32 parameters, in UTF-8."
 
-// tokenForm is the body of a request about a token.
+// tokenForm returns the Request Body Object of revocation and introspection.
 func (f *facts) tokenForm() object {
 	properties := object{
 		{"token", object{{"type", "string"}, {"minLength", 1}, {"examples", []string{f.exampleToken()}}, {"description", "The access token."}}},
-		{"token_type_hint", object{{"type", "string"}, {"default", ""}, {"description", "Ignored: there is one type of token."}}},
+		{"token_type_hint", object{{"type", "string"}, {"default", ""}, {"description", "Ignored: the server has one type of token."}}},
 	}
 	if f.clients() {
 		properties = append(properties, f.clientProperties()...)
 	}
-	return form("The token, urlencoded.", object{
+	return form("The token, URL-encoded.", object{
 		{"type", "object"}, {"required", []string{"token"}}, {"properties", properties},
 	}, object{{"token", f.exampleToken()}})
 }
@@ -44,11 +44,11 @@ func (f *facts) revocationAnswers() []namedAnswer {
 	}
 	answers := []namedAnswer{
 		{"200", "TokenRevoked", answer{
-			description: "The token is not good any more.",
+			description: "The token is invalid from now on.",
 			schema:      object{{"type", "object"}, {"additionalProperties", false}},
-			examples:    object{{"revoked", example("Nothing else to say", object{})}},
+			examples:    object{{"revoked", example("Revoked", object{})}},
 		}},
-		{"400", "RevocationRefused", refused("The request is malformed, or the token is not the client's.", bad...)},
+		{"400", "RevocationRefused", refused("The request is malformed, or the token belongs to another client.", bad...)},
 	}
 	return append(answers, f.tokenFormAnswers()...)
 }
@@ -62,14 +62,14 @@ func (f *facts) badTokenForms() []refusal {
 	return refusals
 }
 
-// tokenFormAnswers are those that revocation and introspection share.
+// tokenFormAnswers returns the answers that revocation and introspection share.
 func (f *facts) tokenFormAnswers() []namedAnswer {
 	var answers []namedAnswer
 	if f.clients() {
 		answers = append(answers, namedAnswer{"401", "ClientUnauthorized", f.clientUnauthorized()})
 	}
-	answers = append(answers, namedAnswer{"405", "TokenPostOnly", refused("Another method than POST.",
+	answers = append(answers, namedAnswer{"405", "TokenPostOnly", refused("The method is not POST.",
 		refusal{"method_not_allowed", wire.InvalidRequest, wire.PostOnly}).with("Allow", allow("POST"))})
 	answers = append(answers, f.bodyAnswers()...)
-	return append(answers, troubleAnswers()...)
+	return append(answers, serverErrorAnswers()...)
 }

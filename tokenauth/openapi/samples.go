@@ -6,14 +6,15 @@ import (
 	"strings"
 )
 
-// Samples of code, a folder for each operation. /PATH stands for the path of
-// the endpoint, and each takes the server's address from $HOST. Lines about
-// client_id and client_secret are for services with a registry of clients.
+// sampleFiles has the code samples, in a folder for each operation. /PATH is a
+// placeholder for the path of the endpoint. Each sample reads the server's address
+// from $HOST. Lines with client_id or client_secret are removed unless
+// [tokenauth.Options.Clients] is set.
 //
 //go:embed samples
 var sampleFiles embed.FS
 
-// languages are those of the samples, in the order of the page.
+// languages lists the languages of the samples, in the order of the page.
 var languages = []struct{ name, file, label string }{
 	{"shell", "curl.sh", "curl"},
 	{"csharp", "csharp.cs", "C#"},

@@ -14,13 +14,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A runner runs a sample of code.
+// A runner runs code samples of one language.
 type runner struct {
-	program string   // that has to be installed
-	name    string   // in TOKENAUTH_REQUIRE; empty for Go, which is there
-	file    string   // for the sample
-	command []string // to which the file is added
-	adapt   func(source string) string
+	program string                     // must be installed
+	name    string                     // in TOKENAUTH_REQUIRE; empty for Go
+	file    string                     // name of the sample's file
+	command []string                   // the file is its last argument
+	adapt   func(source string) string // nil if the sample runs as it is
 }
 
 var runners = map[string]runner{
@@ -31,9 +31,9 @@ var runners = map[string]runner{
 	"Go":         {program: "go", file: "sample.go", command: []string{"go", "run", "-ldflags=-s -w"}},
 }
 
-// forMono makes of a program of today's C# one that Mono's compiler takes: with
-// a class around it, the names of .NET's implicit usings, and without what C# 8
-// is needed for. The rest of .NET that it needs is in testdata/csharp_json.cs.
+// forMono converts a current C# program for the older compiler of Mono: it adds a
+// class and .NET's implicit usings, and removes syntax of C# 8.
+// testdata/csharp_json.cs has the types that Mono lacks.
 func forMono(source string) string {
 	source = strings.NewReplacer("using var ", "var ", ")!", ")").Replace(source)
 	end := 0 // of the usings
@@ -53,7 +53,7 @@ static class Program
 `
 }
 
-// The samples of code that the page shows do what they say.
+// The code samples on the page run and get the expected result.
 func TestSamplesRun(t *testing.T) {
 	t.Parallel()
 	for name, e := range map[string]struct {
@@ -82,7 +82,7 @@ func TestSamplesRun(t *testing.T) {
 			}
 			for _, label := range []string{"curl", "C#", "JavaScript", "Python", "Go"} {
 				if labels[label] < 2 {
-					t.Errorf("there are %d samples for %s", labels[label], label)
+					t.Errorf("got %d samples for %s, want at least 2", labels[label], label)
 				}
 			}
 		})
@@ -92,11 +92,11 @@ func TestSamplesRun(t *testing.T) {
 func (c *checker) runSample(t *testing.T, path, label, source string) {
 	t.Helper()
 	if strings.Contains(source, "/PATH") || !strings.Contains(source, path) || strings.Contains(source, "client_") != (c.h.clients && !strings.Contains(path, ".")) {
-		t.Errorf("the sample of %s for %s is %s", path, label, source)
+		t.Errorf("got the sample of %s for %s: %s", path, label, source)
 	}
 	runner, ok := runners[label]
 	if !ok {
-		t.Fatalf("nothing runs the samples for %s", label)
+		t.Fatalf("no runner for the samples in %s", label)
 	}
 	if _, err := exec.LookPath(runner.program); err != nil {
 		throwaway.Need(t, runner.name, fmt.Errorf("needs %s", runner.program))
@@ -124,7 +124,7 @@ func (c *checker) runSample(t *testing.T, path, label, source string) {
 		says = "tat_"
 	}
 	if !strings.Contains(string(out), says) {
-		t.Errorf("the sample of %s for %s says %s", path, label, out)
+		t.Errorf("the sample of %s for %s printed %s", path, label, out)
 	}
 	if path == "/revoke" {
 		r, _ := http.NewRequest("GET", c.h.url+"/me", nil)
@@ -134,7 +134,7 @@ func (c *checker) runSample(t *testing.T, path, label, source string) {
 			t.Fatal(err)
 		}
 		if readAll(t, response); response.StatusCode != http.StatusUnauthorized {
-			t.Errorf("after the sample for %s the token is answered by %s", label, fmt.Sprint(response.StatusCode))
+			t.Errorf("after the sample for %s: got status %s for the revoked token, want 401", label, fmt.Sprint(response.StatusCode))
 		}
 	}
 }

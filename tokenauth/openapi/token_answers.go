@@ -2,14 +2,14 @@ package openapi
 
 import "github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 
-// A namedAnswer is an answer under its status and its name among the
-// components.
+// A namedAnswer is an answer with its status and its name under
+// #/components/responses.
 type namedAnswer struct {
 	status, name string
 	answer
 }
 
-// references are the Responses Object of an operation with the answers.
+// references returns the Responses Object of an operation with the answers.
 func references(answers []namedAnswer) object {
 	var o object
 	for _, a := range answers {
@@ -18,15 +18,15 @@ func references(answers []namedAnswer) object {
 	return o
 }
 
-// tokenAnswers are all that the token endpoint ever says.
+// tokenAnswers returns all answers of the token endpoint.
 func (f *facts) tokenAnswers() []namedAnswer {
 	answers := []namedAnswer{
 		{"200", "TokenIssued", answer{
-			description: "Signed in.",
+			description: "The sign-in succeeded.",
 			schema:      reference("schemas", "TokenResponse"),
 			examples:    object{{"issued", example("The access token", f.exampleTokenResponse())}},
 		}},
-		{"400", "TokenRefused", refused("The request is malformed, or the credentials are not good. The same request gets the same answer.", f.badTokenRequests()...)},
+		{"400", "TokenRefused", refused("The request is malformed, or the credentials are invalid. Repeating the same request does not help.", f.badTokenRequests()...)},
 	}
 	if f.clients() {
 		answers = append(answers, namedAnswer{"401", "TokenClientUnauthorized", f.clientUnauthorized()})
@@ -35,45 +35,47 @@ func (f *facts) tokenAnswers() []namedAnswer {
 	if f.DisableGET {
 		methods = "POST"
 	}
-	answers = append(answers, namedAnswer{"405", "TokenMethodNotAllowed", refused("Another method than those described here.",
+	answers = append(answers, namedAnswer{"405", "TokenMethodNotAllowed", refused("The method is not allowed.",
 		refusal{"method_not_allowed", wire.InvalidRequest, wire.TokenMethod}).with("Allow", allow(methods))})
 	answers = append(answers, f.bodyAnswers()...)
-	answers = append(answers, namedAnswer{"429", "TokenThrottled", refused("Too many sign-ins failed, for this account or from this address. A right password is held up as well.",
+	answers = append(answers, namedAnswer{"429", "TokenThrottled", refused("Too many sign-ins failed for this account or from this address. A correct password is throttled as well.",
 		refusal{"throttled", wire.TemporarilyUnavailable, wire.Throttled}).with("Retry-After", retryAfter)})
-	return append(answers, troubleAnswers()...)
+	return append(answers, serverErrorAnswers()...)
 }
 
-// bodyAnswers are those to bodies that no endpoint reads to the end.
+// bodyAnswers returns the answers to bodies that are too slow, too large or
+// compressed. The server does not read them to the end.
 func (f *facts) bodyAnswers() []namedAnswer {
 	return []namedAnswer{
-		{"408", "TokenTimeout", refused("The body took too long to arrive: "+lifetimeInWords(f.BodyTimeout)+" at most.",
+		{"408", "TokenTimeout", refused("The body did not arrive within "+lifetimeInWords(f.BodyTimeout)+".",
 			refusal{"timeout", wire.InvalidRequest, wire.BodyTooSlow})},
 		{"413", "TokenTooLarge", refused("The body is too large.",
 			refusal{"too_large", wire.InvalidRequest, wire.BodyTooLarge},
 			refusal{"over_limit", wire.InvalidRequest, wire.BodyOverLimit})},
 		{"415", "TokenEncoded", refused("The body has a Content-Encoding.",
 			refusal{"encoded", wire.InvalidRequest, wire.BodyCompressed}).
-			with("Accept-Encoding", constant("No content coding is read (RFC 9110 §12.5.3).", "identity"))},
+			with("Accept-Encoding", constant("The server does not support compressed bodies (RFC 9110 §12.5.3).", "identity"))},
 	}
 }
 
-func troubleAnswers() []namedAnswer {
+// serverErrorAnswers returns the answers with status 500 and 503.
+func serverErrorAnswers() []namedAnswer {
 	return []namedAnswer{
-		{"500", "TokenServerError", refused("A fault of the server.", serverError)},
-		{"503", "TokenUnavailable", refused("The server has too much to do, or could not ask its storage in time. It says nothing about what was sent.", unavailable).
+		{"500", "TokenServerError", refused("An internal error of the server.", serverError)},
+		{"503", "TokenUnavailable", refused("The server is overloaded, or a call of its storage or its user directory failed or timed out. The credentials or the token may be valid.", unavailable).
 			with("Retry-After", retryAfter)},
 	}
 }
 
-// clientUnauthorized is for a client that used Basic authentication. Others get
-// the same with 400.
+// clientUnauthorized returns the 401 to a client that used Basic authentication.
+// Other clients get the same error with 400.
 func (f *facts) clientUnauthorized() answer {
-	a := refused("The client is unknown or its secret is wrong, and it used Basic authentication.", invalidClient)
+	a := refused("The client used Basic authentication, and it is unknown or its secret is wrong.", invalidClient)
 	a.headers = wwwAuthenticate("Asks for the client's credentials.", wire.BasicChallenge(f.Realm))
 	return a
 }
 
-// A refusal is an error under the name that it has among the examples.
+// A refusal is an error response (RFC 6749 §5.2), with the name of its example.
 type refusal struct{ name, code, description string }
 
 func (r refusal) body() object {
@@ -94,8 +96,8 @@ var (
 	unavailable   = refusal{"unavailable", wire.TemporarilyUnavailable, wire.Unavailable}
 )
 
-// badTokenRequests are those of status 400, with those first that a client is
-// most likely to see.
+// badTokenRequests returns the errors of the token endpoint with status 400, most
+// likely ones first.
 func (f *facts) badTokenRequests() []refusal {
 	refusals := append([]refusal{
 		{"invalid_grant", wire.InvalidGrant, wire.RejectedCredentials},
@@ -112,7 +114,8 @@ func (f *facts) badTokenRequests() []refusal {
 	return refusals
 }
 
-// badForms are what is wrong with a form whatever it is for.
+// badForms returns the errors with status 400 that all endpoints with a form
+// share.
 func (f *facts) badForms(notURLEncoded string) []refusal {
 	refusals := []refusal{
 		{"not_urlencoded", wire.InvalidRequest, notURLEncoded},
@@ -133,7 +136,7 @@ func (f *facts) badForms(notURLEncoded string) []refusal {
 	return refusals
 }
 
-// tokenError is RFC 6749 §5.2.
+// tokenError returns the schema of an error response (RFC 6749 §5.2).
 func (f *facts) tokenError() object {
 	codes := []string{wire.InvalidRequest, wire.InvalidGrant, wire.UnsupportedGrantType, wire.TemporarilyUnavailable, wire.ServerError}
 	if f.clients() {
@@ -142,8 +145,8 @@ func (f *facts) tokenError() object {
 	return object{
 		{"type", "object"}, {"required", []string{"error", "error_description"}},
 		{"properties", object{
-			{"error", object{{"type", "string"}, {"enum", codes}, {"description", "For programs."}}},
-			{"error_description", object{{"type", "string"}, {"description", "For people who read logs. It never repeats what was sent."}}},
+			{"error", object{{"type", "string"}, {"enum", codes}, {"description", "The error code, for programs."}}},
+			{"error_description", object{{"type", "string"}, {"description", "The description, for people who read logs. It contains no part of the request."}}},
 		}},
 		{"additionalProperties", false},
 	}

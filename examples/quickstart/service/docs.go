@@ -7,12 +7,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/openapi"
 )
 
-// mountDocs serves a description of the API at /openapi.json, and a page to
-// try it out on at /docs.
+// mountDocs serves the OpenAPI description at /openapi.json, and a documentation
+// page that can send requests at /docs.
 func mountDocs(r gin.IRouter, auth *tokenauth.Service, mounted tokenauth.Endpoints) error {
 	d, err := openapi.New(auth, mounted, &openapi.Options{Title: "Quickstart", Paths: map[string]any{
-		"/me":    gin.H{"get": openapi.Protected(describeMe("me", "Who is calling"))},
-		"/admin": gin.H{"get": openapi.Protected(describeMe("admin", "Who is calling, for administrators"), "Administrator")},
+		"/me":    gin.H{"get": openapi.Protected(describeMe("me", "Get the signed-in user"))},
+		"/admin": gin.H{"get": openapi.Protected(describeMe("admin", "Get the signed-in user, for administrators"), "Administrator")},
 	}})
 	if err != nil {
 		return err
@@ -24,13 +24,13 @@ func mountDocs(r gin.IRouter, auth *tokenauth.Service, mounted tokenauth.Endpoin
 	return nil
 }
 
-// describeMe describes what the handler me answers.
+// describeMe returns the Operation Object of a route with the handler me.
 func describeMe(operationID, summary string) gin.H {
 	text := gin.H{"type": "string"}
 	return gin.H{
 		"operationId": operationID, "summary": summary, "tags": []string{"Quickstart"},
 		"responses": gin.H{"200": gin.H{
-			"description": "The user.",
+			"description": "The signed-in user.",
 			"content": gin.H{"application/json": gin.H{
 				"schema":  gin.H{"type": "object", "properties": gin.H{"userId": text, "userName": text, "role": text}},
 				"example": gin.H{"userId": "69f61388-c60d-4ee2-a454-f60305e414c7", "userName": "username", "role": "Administrator"},

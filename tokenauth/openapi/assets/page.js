@@ -1,25 +1,26 @@
-// Starts Swagger UI, with what a Token API needs beside it.
+// Starts Swagger UI with the extensions that the page of a Token API needs.
 "use strict";
 
-// A browser cannot send a GET with a body, so there is nothing to try out.
+// A browser cannot send a GET with a body, so the page does not offer to try it out.
 const noGetWithBody = (original, system) => (state, path, method) =>
   original(state, path, method) &&
   !(method === "get" && system.specSelectors.specJson().getIn(["paths", path, "get", "requestBody"]));
 
-// Operations that are there for the sake of machines are left out.
+// Hides operations with tags marked x-internal.
 const noInternalTags = (Original, system) => (props) =>
   props.tagObj.getIn(["tagDetails", "x-internal"]) ? null : system.React.createElement(Original, props);
 
-// A link within the button that opens an operation would be two controls in one.
+// Replaces the link inside the button that opens an operation: a button must not
+// contain another control.
 const plainText = (_, system) => ({ text }) => system.React.createElement("span", null, text);
 
-// Headers that each answer has are told of once, in the text.
+// Hides headers that every answer has; the description of the operation lists them.
 const particularHeaders = (Original, system) => (props) => {
   const headers = props.headers?.filterNot((header) => header.get("x-everywhere"));
   return headers?.size ? system.React.createElement(Original, { ...props, headers }) : null;
 };
 
-// The command that repeats a call does not show the secrets that were typed.
+// Hides the entered secrets in the curl command.
 const withoutSecrets = (Original, system) => ({ request, ...props }) => {
   const body = request.get("body");
   if (typeof body === "string") request = request.set("body", body.replace(/(^|&)(password|client_secret|token)=[^&]*/g, "$1$2=***"));
@@ -29,8 +30,8 @@ const withoutSecrets = (Original, system) => ({ request, ...props }) => {
   return system.React.createElement(Original, { ...props, request });
 };
 
-// Samples of code (x-codeSamples) stand before the answers, which are most of the
-// work that showing an operation takes, and come when the rest of it is drawn.
+// Shows code samples (x-codeSamples) before the answers. The answers are most of
+// the work of rendering an operation, so they follow after the first frame.
 const withSamples = (Original, system) => (props) => {
   const h = system.React.createElement;
   const samples = system.specSelectors.specJson().getIn(["paths", props.path, props.method, "x-codeSamples"]);
@@ -41,8 +42,8 @@ const withSamples = (Original, system) => (props) => {
     drawn && h(Original, props));
 };
 
-// Samples are tabs as the ARIA Authoring Practices have them: Tab reaches the
-// one that is chosen, the arrows choose another.
+// Samples follows the tabs pattern of the ARIA Authoring Practices: Tab moves to the
+// selected tab, and the arrow keys select another one.
 function Samples({ h, system, samples, operation }) {
   const id = `samples-${operation.replace(/[^A-Za-z]/g, "-")}`;
   const [chosen, choose] = system.React.useState(0);
@@ -65,9 +66,9 @@ function Samples({ h, system, samples, operation }) {
       h("code", null, samples[chosen].source)));
 }
 
-// What Swagger UI leaves to be desired for those who cannot see the page, or use
-// no mouse.
-function mend(root) {
+// Adds the labels, roles and tab stops that Swagger UI lacks, for readers who use a
+// screen reader or no mouse.
+function addLabels(root) {
   for (const control of root.querySelectorAll("select, textarea, input")) {
     if (control.labels?.length || control.hasAttribute("aria-label") || control.hasAttribute("aria-labelledby")) continue;
     const row = control.closest("tr, .examples-select, .servers, .auth-container");
@@ -83,7 +84,7 @@ function mend(root) {
   for (const box of root.querySelectorAll("pre, .highlight-code")) {
     if (box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   }
-  // There are headings of the levels 1, 3, 4, 5 and, behind 4, of 6.
+  // Swagger UI skips heading levels: it uses 1, 3, 4, 5, and 6 after 4.
   for (const heading of root.querySelectorAll("h3, h4, h5, h6")) heading.setAttribute("aria-level", Math.min(4, heading.tagName[1] - 1));
   for (const table of root.querySelectorAll(".responses-table[role=region]")) table.setAttribute("aria-label", `Responses: ${table.id}`);
   for (const part of root.querySelectorAll(".information-container, .scheme-container")) {
@@ -97,8 +98,8 @@ function mend(root) {
   }
 }
 
-// The paths are below what the server takes for its root. Behind a proxy that takes
-// a prefix off, that is not the root which the browser sees.
+// Sets the server of the description to the API's root as the browser sees it. It
+// differs from the server's own root behind a proxy that removes a prefix.
 function belowRoot(description) {
   const { root } = page.dataset;
   if (!root) return description;
@@ -107,9 +108,9 @@ function belowRoot(description) {
   return prefix ? { ...rest, servers: [{ url: prefix }] } : rest;
 }
 
-// Swagger UI's resolver takes the whole description apart for each operation
-// that opens. What one refers to is looked up here instead, and the resolver is
-// asked where there is more to it than looking up.
+// Swagger UI's resolver processes the whole description for each operation that
+// opens. This plugin resolves simple references faster, and calls the resolver for
+// all others.
 const lookUp = () => {
   let description;
   return { statePlugins: { spec: { wrapActions: {
@@ -126,9 +127,9 @@ const lookUp = () => {
   } } } };
 };
 
-// withReferences returns a part of the description with all that it refers to in
-// place. It throws for references to elsewhere, in a circle or with something
-// beside them, and for parts that inherit from others.
+// withReferences returns a part of the description with its references replaced by
+// their targets. It throws for external or circular references, for references with
+// sibling members, and for parts that inherit parameters, servers or schemas.
 function withReferences(description, path) {
   const at = (names) => names.reduce((value, name) => value[name], description);
   const inherits = ["$ref", "allOf", "parameters", "servers"];
@@ -139,9 +140,15 @@ function withReferences(description, path) {
     if (typeof value?.$ref !== "string") return value;
     const target = at(value.$ref.split("/").slice(1));
     check(value.$ref.startsWith("#/") && Object.keys(value).length === 1 && typeof target === "object" && !("$ref" in target));
-    return { ...target, $$ref: value.$ref }; // the name of a schema
+    return { ...target, $$ref: value.$ref }; // Swagger UI reads the schema's name from it
   }));
 }
+
+// Swagger UI has a dark theme; the reader's setting selects it.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const setTheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", setTheme);
+setTheme();
 
 const page = document.getElementById("page");
 const ui = SwaggerUIBundle({
@@ -150,34 +157,35 @@ const ui = SwaggerUIBundle({
   docExpansion: "list",
   deepLinking: true,
   displayRequestDuration: true,
-  defaultModelsExpandDepth: -1, // each answer shows its schema
-  validatorUrl: null, // asks nobody
+  tagsSorter: (a, b) => (a === "Token") - (b === "Token"), // after routes without a tag, too
+  defaultModelsExpandDepth: 0, // collapses the schemas
+  validatorUrl: null, // no external validator
   queryConfigEnabled: false,
   persistAuthorization: false,
   plugins: [lookUp, () => ({
     statePlugins: { spec: { wrapSelectors: { allowTryItOutFor: noGetWithBody } } },
     wrapComponents: { OperationTag: noInternalTags, DeepLink: plainText, headers: particularHeaders, curl: withoutSecrets, responses: withSamples },
   })],
-  // Whoever signs in on the page is signed in on the page.
+  // Uses the token of a sign-in on the page for the following requests.
   responseInterceptor: (response) => {
     if (response.ok && response.body?.access_token) ui.preauthorizeApiKey("bearer", response.body.access_token);
     return response;
   },
   onComplete: () => {
-    let due = 0; // once for all that changes before the next frame
-    const observer = new MutationObserver(() => { due ||= requestAnimationFrame(() => { due = 0; mend(page); }); });
+    let due = 0; // the pending frame: one call for all changes before it
+    const observer = new MutationObserver(() => { due ||= requestAnimationFrame(() => { due = 0; addLabels(page); }); });
     observer.observe(page, { childList: true, subtree: true });
-    mend(page);
-    if (!location.hash) openAll(); // a link to one operation opens that
+    addLabels(page);
+    if (!location.hash) openAll(); // a link to an operation opens only that one
   },
 });
 
-// The first operation opens, and the others once it is there.
+// Opens the first operation, and the others after it is rendered.
 function openAll() {
   const [first, ...others] = ui.specSelectors.taggedOperations().entrySeq().flatMap(([tag, group]) =>
     group.get("operations").map((o) => ["operations", tag, o.getIn(["operation", "operationId"]) || o.get("id")])).toArray();
   if (!first) return;
-  // The action for this would note each in the browser's history.
+  // Swagger UI's own action would add each to the browser's history.
   const open = (thing) => ui.getStore().dispatch({ type: "layout_show", payload: { thing, shown: true } });
   open(first);
   const next = () => page.querySelector(".opblock-body .responses-table") ? setTimeout(() => others.forEach(open)) : requestAnimationFrame(next);

@@ -1,4 +1,4 @@
-// What the samples use of .NET 5 and Mono lacks.
+// The types of .NET 5 that the samples use and Mono lacks.
 using System.Collections.Generic;
 using System.IO;
 using System.Runtime.Serialization.Json;

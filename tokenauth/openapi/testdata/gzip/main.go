@@ -1,5 +1,5 @@
-// Command gzip is a host with gin-contrib/gzip in front of everything. It serves
-// itself, and prints what a client makes of each path.
+// Command gzip runs a host behind gin-contrib/gzip. It requests each path with and
+// without compression, and prints whether the bodies are equal.
 package main
 
 import (
@@ -23,9 +23,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/prommetrics"
 )
 
-type nobody struct{}
+type rejectAll struct{}
 
-func (nobody) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
+func (rejectAll) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {
 	return tokenauth.Principal{}, tokenauth.ErrRejected
 }
 
@@ -33,7 +33,7 @@ func main() {
 	metrics := prommetrics.New()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics)
-	auth, err := tokenauth.New(new(memory.Store), nobody{}, nil)
+	auth, err := tokenauth.New(new(memory.Store), rejectAll{}, nil)
 	must(err)
 
 	gin.SetMode(gin.ReleaseMode)
@@ -58,7 +58,7 @@ func main() {
 	}
 	for _, path := range paths {
 		plain, _ := get(server.URL+path, "identity")
-		packed, how := get(server.URL+path, "") // the client unpacks
+		packed, how := get(server.URL+path, "") // the client unpacks gzip
 		name := regexp.MustCompile(`\.[0-9a-f]{16}\.`).ReplaceAllString(path, ".")
 		if packed == plain && plain != "" {
 			fmt.Println(name, "is the same", how)
