@@ -24,7 +24,7 @@ func Main(program string, stores map[string]Open) {
 	log.SetPrefix(program + ": ")
 	addr := flag.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
 	storeURL := flag.String("store", "sqlite:quickstart.db", "`store` of tokens and users: "+usage(stores))
-	cache := flag.Bool("cache", false, "validate tokens from memory; needs a store that reports changes: memory:, postgres://… or redis://…")
+	cache := flag.Bool("cache", false, "validate tokens from memory; needs a store that reports changes, as memory: does, or postgres:// and redis:// of anystore")
 	throttle := flag.String("throttle", "on", "`on`, or off for load tests; off needs a loopback address")
 	flag.Parse()
 	if flag.NArg() > 0 {
