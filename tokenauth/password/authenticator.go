@@ -190,11 +190,11 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 	}
 	switch {
 	case o.Timeout < 0 || o.Timeout > time.Minute:
-		return nil, fmt.Errorf("password: Options.Timeout is %v, must be 0 to 1m0s", o.Timeout)
+		return nil, fmt.Errorf("password: Options.Timeout is %v, must be from 0 to 1m0s", o.Timeout)
 	case o.MaxHashing < 0 || o.MaxHashing > mostHashing:
-		return nil, fmt.Errorf("password: Options.MaxHashing is %d, must be 0 to %d", o.MaxHashing, mostHashing)
+		return nil, fmt.Errorf("password: Options.MaxHashing is %d, must be from 0 to %d", o.MaxHashing, mostHashing)
 	case o.MaxWaiting < 0 || o.MaxWaiting > mostWaiting:
-		return nil, fmt.Errorf("password: Options.MaxWaiting is %d, must be 0 to %d", o.MaxWaiting, mostWaiting)
+		return nil, fmt.Errorf("password: Options.MaxWaiting is %d, must be from 0 to %d", o.MaxWaiting, mostWaiting)
 	}
 	for i, format := range o.Formats {
 		if format == nil {
@@ -322,7 +322,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 
 // busy logs that too many sign-ins are in progress, and returns errBusy.
 func (u *Authenticator) busy(ctx context.Context) error {
-	u.warnings.warn(ctx, "password: a sign-in was refused because too many are in progress", "")
+	u.warnings.warn(ctx, "password: a sign-in was refused because too many sign-ins are in progress", "")
 	return errBusy
 }
 

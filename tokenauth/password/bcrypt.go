@@ -53,8 +53,8 @@ func (b bcryptHash) verify(password string) (bool, error) {
 	return starts && len(password) <= maxBcryptLength, err
 }
 
-// verifyStart verifies the first 72 bytes of the password, all that bcrypt
-// uses.
+// verifyStart verifies only the first 72 bytes of the password, because bcrypt
+// uses no more.
 func (b bcryptHash) verifyStart(password string) (bool, error) {
 	err := bcrypt.CompareHashAndPassword(b.text, []byte(password[:min(len(password), maxBcryptLength)]))
 	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
@@ -68,8 +68,8 @@ func (b bcryptHash) verifyStart(password string) (bool, error) {
 // password, as PHP's password_hash does.
 const tooLongForBcrypt = "password: a password of more than 72 bytes was refused although its first 72 bytes match. Its bcrypt hash was made from those bytes alone, so it would match any password that begins with them. Set a new password, or accept such passwords in Options.Formats"
 
-// verify verifies a password. If its first 72 bytes match a bcrypt hash, but it
-// is longer, matches is false and cut is true.
+// verify verifies a password. The result cut is true if the password does not
+// match only because bcrypt would truncate it: its first 72 bytes match.
 func verify(v verifier, password string) (matches, cut bool, err error) {
 	b, ok := v.(bcryptHash)
 	if !ok {

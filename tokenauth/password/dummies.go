@@ -51,7 +51,7 @@ func (s sampled) compare(other sampled) int {
 	return cmp.Or(cmp.Compare(s.kind, other.kind), cmp.Compare(s.rank, other.rank))
 }
 
-// learn adds an account, with the cost of its hash, to the sample.
+// learn adds the account to the sample, with a dummy of its hash.
 func (d *dummies) learn(userID string, v verifier) {
 	s := sampled{v.kind(), maphash.String(d.seed, userID), v.dummy()}
 	d.mu.Lock()

@@ -8,8 +8,8 @@ import (
 // A verifier is a parsed hash with an acceptable cost.
 type verifier interface {
 	// verify reports whether the password matches the hash. It returns an error
-	// if this process cannot compute the hash; the password may be right or
-	// wrong.
+	// if this process cannot compute the hash. The password may then be right
+	// or wrong.
 	verify(password string) (bool, error)
 	// cheap reports whether verify takes less time than a hash of the default
 	// cost, which [Hash] makes.

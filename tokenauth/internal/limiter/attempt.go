@@ -116,9 +116,9 @@ func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error
 	return a.count(ctx, keys, is)
 }
 
-// counted is the kind of counters in which an [Attempt] is pending: those of a
-// name before its account is known, of a name that no account has, or of an
-// account.
+// counted is the kind of the first two counters in which an [Attempt] is
+// pending: those of a name before its account is known, of a name that no
+// account has, or of an account.
 type counted int
 
 const (
@@ -140,15 +140,15 @@ const maxEarlier = 8
 // [Attempt].
 func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
 
-// repeat checks whether the attempt repeats a wrong password. Only one attempt
-// a second may do so (see repeatEvery). If it is too early, repeat ends the
-// attempt's turn to count, waits, and returns true. The attempt then needs a
-// new turn to count.
+// repeat checks whether the attempt repeats a wrong password. For one name and
+// source, only one attempt a second may do so (see repeatEvery). If it is too
+// early, repeat ends the attempt's turn to count, waits, and returns true. The
+// attempt then needs a new turn to count.
 //
 // Instead of waiting, repeat returns a [BlockedError] in two cases: if another
 // attempt already waits, or if this process knows of a block. In the second
-// case the response is that of any blocked attempt. So it does not reveal
-// whether the password was tried before.
+// case the response is the same as for any blocked attempt. So it does not
+// reveal whether the password was tried before.
 func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 	l := a.limiter
 	now := l.now()

@@ -102,8 +102,9 @@ func (k *names) pairOf(of, value string) throttle.Key {
 func (k *names) byName() []throttle.Key { return k.with(k.typedPair, k.typed) }
 
 // byAccount returns the keys of the counters of an attempt for the account with
-// this ID. If found is false, they are for a name that no account has. There
-// are as many in both cases, so that both take the same time.
+// this ID. If found is false, it returns those for a name that no account has.
+// The number of keys is the same in both cases, so that both take the same
+// time.
 //
 // The counters of the folded name are among them. Without these, the waits
 // would reveal which spellings belong to one account.
@@ -115,10 +116,13 @@ func (k *names) byAccount(id string, found bool) []throttle.Key {
 	return k.with(k.pairOf(of, id), k.accountKey(of, id))
 }
 
-// with returns the keys of all counters of an attempt, in the order on which
-// other methods rely: first the given two, of an account or name from this
-// source and from all sources. Then the folded name from this source, the
-// folded name from all sources, the source, and for IPv6 the /48.
+// with returns the keys of all counters of an attempt. Other methods rely on
+// their order:
+//
+//   - pair and account: an account or a name, from this source and from all
+//     sources,
+//   - the folded name, from this source and from all sources,
+//   - the source, and for IPv6 its /48.
 func (k *names) with(pair, account throttle.Key) []throttle.Key {
 	keys := []throttle.Key{pair, account, k.pair, k.name, k.source}
 	if k.wide.IsValid() {

@@ -65,8 +65,8 @@ func (*BlockedError) Error() string { return "too many failed sign-ins" }
 
 // SetFingerprintKey replaces the random key of the hash that makes fingerprints
 // of wrong passwords. It is for tests, and must be called before the first
-// attempt. With a random key, a test would fail by chance: 3 in 65,536 new
-// guesses look like repeated passwords.
+// attempt. With a random key, 3 in 65,536 new guesses look like repeated
+// passwords, so a test could fail by chance.
 func (l *Limiter) SetFingerprintKey(key []byte) { l.wrong.namer = newNamer(key) }
 
 // Len returns the number of counters and of lists of wrong passwords in memory.

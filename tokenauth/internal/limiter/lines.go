@@ -50,8 +50,8 @@ const (
 )
 
 var (
-	errQueueFull = errors.New("too many sign-ins wait for their turn")
-	errSlow      = errors.New("the look-ups of other sign-ins take too long")
+	errQueueFull = errors.New("too many sign-ins are waiting for their turn")
+	errSlow      = errors.New("other sign-ins take too long to look up their accounts")
 )
 
 func newLines(patience time.Duration) *lines {

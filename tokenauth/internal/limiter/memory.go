@@ -14,13 +14,13 @@ import (
 type memory struct {
 	mu      sync.Mutex
 	blocked map[throttle.Key]*block
-	known   map[throttle.Key]struct{} // sources that are known, by names.pair
-	helped  map[throttle.Key]struct{} // names whose account was reset and has tries left, by names.name
+	known   map[throttle.Key]struct{} // the keys names.pair of known sources
+	helped  map[throttle.Key]struct{} // the keys names.name of accounts that were reset and have tries left
 	max     int                       // the maximum size of each map
 }
 
-// A block means that attempts with a key are blocked. Times are in Unix
-// milliseconds.
+// A block is the period in which attempts with a key are blocked. Times are in
+// Unix milliseconds.
 type block struct {
 	since, until int64
 	began        int64                     // when the current interval of length askEvery began
@@ -29,14 +29,13 @@ type block struct {
 
 const (
 	// recall is how long this process relies on a block of one name from one
-	// source. Then an attempt reads the counters again, because another process
-	// may have reset them.
+	// source. After that, an attempt reads the counters again, because another
+	// process may have reset them.
 	recall = 5 * time.Second
-	// askEvery is how often an attempt from a network may read the counters
-	// although it is blocked. It may do so only if the block is shared with
-	// other sources or names (see ofOthers): such a block does not apply to a
-	// known source, and only the counters of the account show whether the
-	// source is known.
+	// askEvery is how often one blocked network may read the counters, if it
+	// shares the block with other sources or names (see ofOthers). A known
+	// source is exempt from such a block, and only the counters of the account
+	// show whether the source is known.
 	askEvery = 100 * time.Millisecond
 	// maxAskers is the maximum number of networks that may read the counters
 	// during one askEvery despite the same block.
@@ -49,8 +48,8 @@ func newMemory(max int) *memory {
 
 // refuses returns how long this process knows the attempt to be blocked, or 0
 // if the attempt may go on to read the counters. If asks is true, an earlier
-// call already let the attempt read them, despite a block that it shares with
-// others. Pass asksNow as asks in the next call.
+// call already let the attempt read them despite a block (see askEvery). Pass
+// asksNow as asks in the next call.
 func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration, asksNow bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

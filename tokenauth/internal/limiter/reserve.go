@@ -25,7 +25,7 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) 
 	return v, l.local, &limits, err
 }
 
-// note records what the counters showed in l.memory. It skips the counters that
+// note records in l.memory what the counters showed. It skips the counters that
 // this process uses while [Config.Shared] fails: reading them is cheap, and
 // they no longer apply when Shared works again.
 func (l *Limiter) note(a *Attempt, keys []throttle.Key, v *verdict, counters throttle.Storage) {

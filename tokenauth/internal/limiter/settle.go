@@ -58,8 +58,8 @@ func (a *Attempt) failEarlier(ctx context.Context, o Outcome) {
 	}
 }
 
-// counts reports, by the index of the key, whether the outcome counts as a
-// failure. If it is Failed, counts also remembers the wrong password.
+// counts reports for each key whether the outcome counts as a failure there. If
+// the outcome is Failed, counts also remembers the wrong password.
 func (a *Attempt) counts(o Outcome, keys []throttle.Key) (counts [maxKeys]bool) {
 	switch o {
 	case Failed:

@@ -63,8 +63,8 @@ func (ls *lines) release(w *waiter) {
 	w.on = nil
 }
 
-// enqueue adds the waiter to the queue of its line: if front is true, as the
-// first one, otherwise where its source has its next turn.
+// enqueue adds the waiter to the queue of its line: at the front if front is
+// true, otherwise where its source has its next turn.
 func (ls *lines) enqueue(w *waiter, front bool) {
 	if w.turn == nil {
 		w.turn = make(chan error, 1)
@@ -86,8 +86,8 @@ func (ls *lines) enqueue(w *waiter, front bool) {
 	w.line.queue = slices.Insert(w.line.queue, at, w)
 }
 
-// count adds n to the number of waiting attempts, of the waiter's source and in
-// all lines.
+// count adds n to the number of waiting attempts from the waiter's source, and
+// to that of all lines together. It returns the state of the source.
 func (ls *lines) count(w *waiter, n int) *lineSource {
 	s := w.line.from[w.names.source]
 	if s == nil {

@@ -156,10 +156,9 @@ func (w *wrongPasswords) giveBack(k *names, at int64) {
 }
 
 // failed records that the password is wrong for the account with these keys. It
-// reports, by the index of the key, whether that counts as a failure. If the
-// attempt repeated no wrong password when it was counted as pending, the
-// failure counts for all keys. As a pending attempt it already counted against
-// their limits.
+// reports for each key whether that counts as a failure there. If the attempt
+// repeated no wrong password when it was counted as pending, the failure counts
+// for all keys. As a pending attempt it already counted against their limits.
 func (w *wrongPasswords) failed(k *names, keys []throttle.Key, r repetition) (counts [maxKeys]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
