@@ -66,7 +66,7 @@ func (b bcryptHash) verifyStart(password string) (bool, error) {
 // tooLongForBcrypt is logged if the first 72 bytes of a password match and only
 // its length makes it wrong. Then the program that made the hash truncated the
 // password, as PHP's password_hash does.
-const tooLongForBcrypt = "password: a password of more than 72 bytes was refused although its first 72 bytes match. Its bcrypt hash was made from those bytes alone, so it would match any password that begins with them. Set a new password, or accept such passwords in Options.Formats"
+const tooLongForBcrypt = "password: a password of more than 72 bytes was refused although its first 72 bytes match. The bcrypt hash was made from those bytes alone, so it would match any password that begins with them. Set a new password, or accept such passwords in Options.Formats"
 
 // verify verifies a password. The result cut is true if the password does not
 // match only because bcrypt would truncate it: its first 72 bytes match.
