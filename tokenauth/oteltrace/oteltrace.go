@@ -1,13 +1,14 @@
-// Package oteltrace records the events of a [tokenauth.Service] as OpenTelemetry
-// spans:
+// Package oteltrace records the events of a [tokenauth.Service] as
+// OpenTelemetry spans:
 //
 //	auth, err := tokenauth.New(store, users, &tokenauth.Options{
 //		Observers: []func(context.Context, tokenauth.Event){oteltrace.New(otel.GetTracerProvider(), nil)},
 //	})
 //
 // Each [tokenauth.Event] becomes a child of the span in the request's context,
-// which the HTTP instrumentation of the host starts. If the context has no span,
-// or one that is not sampled, this package records nothing and allocates nothing.
+// which the host's HTTP instrumentation starts. If the context has no span, or
+// its span is not sampled, this package records nothing and allocates no
+// memory.
 package oteltrace
 
 import (
@@ -26,46 +27,48 @@ import (
 // Options configures [New]. Nil or the zero value selects the defaults.
 type Options struct {
 	// UserID adds [tokenauth.Event.UserID] to the spans, as the attribute
-	// enduser.id. False means that spans do not name the user. Note that the
-	// semantic conventions of OpenTelemetry class a user's ID as personal data,
-	// and that traces are often kept longer than logs and read by more people.
+	// enduser.id. By default, spans do not name the user: OpenTelemetry's
+	// semantic conventions class a user's ID as personal data. Traces are often
+	// kept longer than logs and read by more people.
 	UserID bool
 }
 
 const scope = "github.com/bearerkit/bearerkit/tokenauth/oteltrace"
 
-// These attributes follow the semantic conventions in the version of schemaURL.
-// They are not taken from package semconv, because a semconv with that version
-// would force a newer OpenTelemetry on the host.
+// These attributes follow the version of the semantic conventions that
+// schemaURL names. They are not taken from package semconv, because that
+// version of it would force a newer OpenTelemetry on the host.
 const (
 	schemaURL    = "https://opentelemetry.io/schemas/1.43.0"
 	userIDKey    = attribute.Key("enduser.id")
 	errorTypeKey = attribute.Key("error.type")
 )
 
-// These attributes have no semantic convention.
+// The semantic conventions do not define these attributes.
 const (
 	reasonKey   = attribute.Key("tokenauth.reason")
 	clientIDKey = attribute.Key("tokenauth.client_id")
 )
 
-// New returns a func for [tokenauth.Options.Observers] that records spans with a
-// tracer of p, which must not be nil. The options may be nil. The func is safe for
-// concurrent use.
+// New returns a func for [tokenauth.Options.Observers] that records spans with
+// a tracer of p, which must not be nil. The options may be nil. The func is
+// safe for concurrent use.
 //
-//   - The name is "tokenauth " and the [event.Kind], as in "tokenauth
+//   - The name of a span is "tokenauth " and the [event.Kind], as in "tokenauth
 //     sign_in_refused".
-//   - The span lasts for [tokenauth.Event.Duration], which is zero for events that
-//     the Service does not measure.
-//   - The attribute tokenauth.reason is the [event.Reason], unless that is empty.
-//   - The attribute tokenauth.client_id is [tokenauth.Event.ClientID], unless that
-//     is empty.
-//   - The status is Error, with the attribute error.type, for [event.Unavailable]
-//     only. It is not Error for [event.ReasonCanceled], because the client
-//     disconnected, nor for refusals, which are normal operation.
+//   - The span lasts for [tokenauth.Event.Duration], which is zero for events
+//     that the Service does not measure.
+//   - The attribute tokenauth.reason is the [event.Reason], unless that is
+//     empty.
+//   - The attribute tokenauth.client_id is [tokenauth.Event.ClientID], unless
+//     that is empty.
+//   - For [event.Unavailable], the status is Error, and the span has the
+//     attribute error.type. But if the reason is [event.ReasonCanceled], the
+//     client disconnected, and the status is not Error. Nor is it for refusals,
+//     which are normal operation.
 //
-// Spans do not contain [tokenauth.Event.Err], which may have internal details. The
-// log has it.
+// Spans do not contain [tokenauth.Event.Err], which may have internal details.
+// The log has it.
 func New(p trace.TracerProvider, o *Options) func(context.Context, tokenauth.Event) {
 	if o == nil {
 		o = new(Options)
@@ -87,8 +90,8 @@ func (o *observer) observe(ctx context.Context, e tokenauth.Event) {
 	}
 }
 
-// record starts and ends the span of an event. It is separate from observe, so
-// that an event without a sampled parent allocates nothing.
+// record starts and ends the span of an event. It is a separate method, so that
+// observe allocates no memory without a sampled parent.
 func (o *observer) record(ctx context.Context, e tokenauth.Event) {
 	failed := e.Kind == event.Unavailable && e.Reason != event.ReasonCanceled
 	attributes := make([]attribute.KeyValue, 0, 4)

@@ -21,8 +21,8 @@ const (
 )
 
 // The highest parameters that a stored hash may have. They keep an attacker who
-// can write to the table from stalling the service: 1 GiB of memory traffic
-// takes about a second.
+// can write to the table from stalling the service. A hash with the maximum
+// traffic of 1 GiB takes about a second.
 const (
 	maxMemory  = 256 << 10 // KiB
 	maxPasses  = 16
@@ -39,7 +39,7 @@ type argon2id struct {
 }
 
 // parseArgon2id parses a PHC string, $argon2id$v=19$m=…,t=…,p=…$salt$hash. It
-// rejects one whose cost is out of bounds.
+// returns false for one whose cost is out of bounds.
 func parseArgon2id(phc string) (a argon2id, ok bool) {
 	fields := strings.Split(phc, "$")
 	if len(fields) != 6 || fields[0] != "" || fields[1] != "argon2id" || fields[2] != "v=19" {
@@ -70,13 +70,13 @@ func (a argon2id) verify(password string) (bool, error) {
 	return subtle.ConstantTimeCompare(got, a.hash) == 1, nil
 }
 
-// traffic returns the memory that is written, in KiB. It measures the cost of
-// the hash.
+// traffic returns how much memory the hash writes in all its passes, in KiB. It
+// is the measure of the hash's cost.
 func (a argon2id) traffic() uint32 { return a.memory * a.passes }
 
 const defaultTraffic = defaultMemory * defaultPasses
 
-// cheap takes into account that lanes can run in parallel.
+// cheap compares the traffic per lane, because lanes can run in parallel.
 func (a argon2id) cheap() bool { return a.traffic() < defaultTraffic*uint32(a.lanes) }
 
 func (a argon2id) dummy() verifier {
@@ -88,9 +88,9 @@ func (a argon2id) kind() string {
 	return fmt.Sprintf("argon2id m=%d,t=%d,p=%d", a.memory, a.passes, a.lanes)
 }
 
-// weak reports whether the hash resists guessing less than one that [Hash]
-// makes. A hash that is stronger in one parameter and weaker in none is not
-// weak.
+// weak reports whether the hash is easier to guess than those that [Hash]
+// makes: because of less memory, less traffic, a shorter salt or a shorter
+// digest. Fewer passes are not weak if more memory makes up for them.
 func (a argon2id) weak() bool {
 	return a.memory < defaultMemory || a.traffic() < defaultTraffic ||
 		len(a.salt) < defaultSaltLen || len(a.hash) < defaultHashLen

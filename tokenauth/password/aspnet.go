@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// The first byte of a hash of ASP.NET Identity is the version of its format.
+// The first byte of an ASP.NET Identity hash is the version of its format.
 const (
 	aspnetV2 = 0x00 // Identity 1 and 2
 	aspnetV3 = 0x01 // ASP.NET Core Identity
@@ -16,13 +16,15 @@ const (
 	aspnetMinLen = 16
 )
 
-// aspnetPRFs are the PRFs by the number that a v3 hash has for them.
+// aspnetPRFs has the PRFs of v3 hashes. The index of a PRF is its number in the
+// hash.
 var aspnetPRFs = []prf{hmacSHA1, hmacSHA256, hmacSHA512}
 
 // parseASPNET parses a hash that the PasswordHasher of ASP.NET Identity wrote,
-// in base64. In v2 it is the salt and the subkey; all parameters are fixed. In
-// v3 the number of the PRF, the iterations and the length of the salt precede
-// them, each a big-endian uint32.
+// in base64. After the version, a v2 hash has the salt and the subkey; all its
+// parameters are fixed. A v3 hash has three numbers before the salt: that of
+// the PRF, the iterations, and the length of the salt. Each is a big-endian
+// uint32.
 func parseASPNET(stored string) (p pbkdf2Hash, ok bool) {
 	raw, err := base64.StdEncoding.Strict().DecodeString(strings.Map(withoutSpace, stored))
 	if err != nil || len(raw) == 0 {

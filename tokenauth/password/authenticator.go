@@ -25,11 +25,12 @@ type Account struct {
 	// is never given to another user.
 	UserID string
 	// UserName is the name as stored. [Lookup] must find the account by this
-	// name, and not only by what the user typed, such as an e-mail address.
+	// name, even if users type something else, such as an e-mail address.
 	// Otherwise each sign-in is refused.
 	UserName string
-	// PasswordHash is of a format of this package or of [Options.Formats]. If
-	// it is empty or cannot be used, the account cannot sign in by password.
+	// PasswordHash is a hash in a format of this package or of
+	// [Options.Formats]. If it is empty or cannot be used, the account cannot
+	// sign in by password.
 	PasswordHash string
 	// Roles and Attributes are copied to the [tokenauth.Principal].
 	Roles      []string
@@ -37,16 +38,16 @@ type Account struct {
 	// Disabled accounts cannot sign in.
 	Disabled bool
 	// Stamp is any text that changes whenever the user's tokens must end, such
-	// as the SecurityStamp of ASP.NET Identity. Roles and UserName need not be
-	// part of it: their changes count in any case.
+	// as the SecurityStamp of ASP.NET Identity. It need not change with Roles
+	// or UserName: their changes have the same effect without it.
 	//
 	// If Stamp is empty, PasswordHash takes its place, and [Options.Upgrade] is
 	// never called for the account.
 	Stamp string
 }
 
-// A Lookup finds an account by the user name that was typed. The host decides
-// which spellings are the same name.
+// A Lookup finds an account by the user name as typed. The host decides which
+// spellings are the same name.
 //
 //   - For an unknown name it returns [tokenauth.ErrNotFound], possibly wrapped.
 //   - For a user who may not sign in, it may return [tokenauth.ErrRejected],
@@ -67,11 +68,11 @@ type Options struct {
 	// seconds; the maximum is one minute.
 	Timeout time.Duration
 
-	// Formats parse stored hashes of the host's own formats, such as Django's
-	// or one with a pepper. Empty means none. They are called in this order,
-	// before the formats of this package. Each returns a func that reports
-	// whether a password matches the hash. It returns nil for a hash of another
-	// format, or one that it cannot use.
+	// Formats parse stored hashes in the host's own formats, such as Django's
+	// or one with a pepper. They are called in this order, before the formats
+	// of this package. Each returns a func that reports whether a password
+	// matches the hash. It returns nil for a hash in another format, and for
+	// one that it cannot use.
 	//
 	//   - The format checks the cost of the hash before any work. Otherwise
 	//     anyone who can write to the table could stall the service. The
@@ -80,21 +81,22 @@ type Options struct {
 	//     the password as sent: over HTTP, UTF-8 without NUL.
 	//   - If the func cannot compute the hash, for example because of
 	//     GODEBUG=fips140=only, it must panic. The sign-in then ends in a 500
-	//     and does not count as a failure. To return false would mean that the
-	//     password is wrong.
+	//     and does not count as a failure. If the func returned false instead,
+	//     the password would count as wrong.
 	//   - Both must be safe for concurrent use. Only the func may hash, because
-	//     MaxHashing limits only the func. A password that has another Unicode
-	//     form, NFC or NFD, can cause a second call.
+	//     MaxHashing does not limit the format itself. The func may be called
+	//     twice, for the NFC and the NFD form of the password.
 	//   - The Authenticator keeps the funcs of up to 1,000 accounts in memory.
-	//     It also calls them for unknown user names, and ignores the result, so
+	//     It also calls them for unknown user names and ignores the result, so
 	//     that a rejection takes the same time.
 	Formats []func(stored string) (verify func(password string) bool)
 
 	// Upgrade stores newHash, which [Hash] made, in place of oldHash. It is
 	// called after a successful sign-in if the stored hash is not Argon2id, or
-	// is weaker than those of Hash: less memory, fewer passes for its memory, a
-	// shorter salt or a shorter hash. So a table moves to Argon2id while its
-	// users sign in. Nil means that hashes stay as they are.
+	// is weaker than those that Hash makes. Weaker means less memory, fewer
+	// passes for its memory, a shorter salt or a shorter hash. So a table moves
+	// to Argon2id while its users sign in. If Upgrade is nil, stored hashes do
+	// not change.
 	//
 	//   - It must compare and swap in one statement, UPDATE … SET hash =
 	//     newHash WHERE id = userID AND hash = oldHash, so that it does not
@@ -107,31 +109,34 @@ type Options struct {
 	//
 	// Upgrade is called only for accounts with an [Account.Stamp]. Without one,
 	// the hash stands in for the stamp, so a new hash would end the user's
-	// tokens. The first such account is logged. Upgrade is not called while
-	// other sign-ins wait to hash; a later sign-in calls it.
+	// tokens. For the first such account, a warning is logged. Upgrade is not
+	// called while other sign-ins wait to hash; a later sign-in calls it.
 	Upgrade func(ctx context.Context, userID, oldHash, newHash string) error
 
-	// KeepHashes turns Upgrade off while another application still reads the
-	// hashes. For example, ASP.NET Identity 2 knows only its own format.
+	// KeepHashes turns Upgrade off. Set it while another application still
+	// reads the hashes. For example, ASP.NET Identity 2 knows only its own
+	// format.
 	KeepHashes bool
 
 	// MaxHashing is the maximum number of passwords hashed at once. Zero means
-	// half of GOMAXPROCS, but at least 1, which leaves processors to other
-	// requests. The maximum is 1,024.
+	// half of GOMAXPROCS, but at least 1, so that other requests get
+	// processors. The maximum is 1,024.
 	//
-	// Each hash occupies one processor and 19 MiB. Its garbage stays for a
-	// while: with Go's default GOGC, 50 to 60 MiB per hash have been measured.
+	// Each hash occupies one processor and 19 MiB of memory. The garbage
+	// collector frees that memory only later: with Go's default GOGC, 50 to 60
+	// MiB per hash were measured.
 	MaxHashing int
 
 	// MaxWaiting is the maximum number of further sign-ins in progress, which
-	// wait for their turn to hash. Others get [tokenauth.ErrBusy]. Zero means
-	// 256 per MaxHashing, a wait of about six seconds, but at most 1,024. The
-	// maximum is 65,536.
+	// look up their account or wait for their turn to hash. Any more get
+	// [tokenauth.ErrBusy]. Zero means 256 per MaxHashing, a wait of about six
+	// seconds, but at most 1,024. The maximum is 65,536.
 	//
 	//   - Sources take turns. A source is the IPv4 address, or the IPv6 /64, of
-	//     [tokenauth.Credentials.RemoteAddr]. All /64 of one /48 share the
-	//     turns and places of one address. Sign-ins of one source are served in
-	//     the order of arrival. All unknown addresses are one source.
+	//     [tokenauth.Credentials.RemoteAddr]. All /64 of one /48 together get
+	//     as many turns and places as one IPv4 address. Sign-ins of one source
+	//     are served in the order of arrival. All unknown addresses are one
+	//     source.
 	//   - While no other source waits, one source may use all of MaxWaiting.
 	//     While another waits, it gets at most an eighth.
 	//   - If MaxWaiting is reached, a new sign-in from a source with fewer
@@ -139,15 +144,17 @@ type Options struct {
 	//     replaced sign-in gets ErrBusy.
 	MaxWaiting int
 
-	// Logger gets the warnings. Nil means [slog.Default]. It logs at most one
-	// warning a minute of each kind, and of each account, for
+	// Logger gets the warnings. Nil means [slog.Default]. For each account, it
+	// gets each of these warnings at most once a minute:
 	//
-	//   - hashes that cannot be used or computed,
-	//   - upgrades that failed,
-	//   - sign-ins refused because too many are in progress,
-	//   - passwords refused because of bcrypt's limit of 72 bytes.
+	//   - the hash cannot be used or computed,
+	//   - an upgrade failed,
+	//   - a password was refused because of bcrypt's limit of 72 bytes.
 	//
-	// It logs once that an account without a Stamp is not upgraded.
+	// If more than about 100 accounts cause warnings within a minute, the rest
+	// share one of each kind. The warning that too many sign-ins are in
+	// progress is also logged at most once a minute. The warning that an
+	// account without a Stamp is not upgraded is logged once.
 	Logger *slog.Logger
 }
 
@@ -158,7 +165,7 @@ var errBusy = fmt.Errorf("password: too many sign-ins at once: %w", tokenauth.Er
 // An Authenticator verifies passwords against the hashes of accounts. It is a
 // [tokenauth.Authenticator] and a [tokenauth.Rechecker], and is safe for
 // concurrent use. Failed sign-ins count for the account that the [Lookup]
-// finds, whichever of its names was typed.
+// finds, whichever of its names the user typed.
 type Authenticator struct {
 	lookup   Lookup
 	timeout  *deadline.Timeout
@@ -172,7 +179,7 @@ type Authenticator struct {
 
 // New returns an [Authenticator] for the accounts that lookup finds. Options
 // may be nil. New returns an error if lookup is nil or a field of Options is
-// invalid; the error names the field. It takes the time of one hash, because it
+// invalid; the error names the field. It takes as long as one hash, because it
 // makes a dummy hash for unknown users.
 func New(lookup Lookup, o *Options) (*Authenticator, error) {
 	if lookup == nil {
@@ -183,11 +190,11 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 	}
 	switch {
 	case o.Timeout < 0 || o.Timeout > time.Minute:
-		return nil, fmt.Errorf("password: Options.Timeout is %v, must be 0 to 1m0s", o.Timeout)
+		return nil, fmt.Errorf("password: Options.Timeout is %v, must be from 0 to 1m0s", o.Timeout)
 	case o.MaxHashing < 0 || o.MaxHashing > mostHashing:
-		return nil, fmt.Errorf("password: Options.MaxHashing is %d, must be 0 to %d", o.MaxHashing, mostHashing)
+		return nil, fmt.Errorf("password: Options.MaxHashing is %d, must be from 0 to %d", o.MaxHashing, mostHashing)
 	case o.MaxWaiting < 0 || o.MaxWaiting > mostWaiting:
-		return nil, fmt.Errorf("password: Options.MaxWaiting is %d, must be 0 to %d", o.MaxWaiting, mostWaiting)
+		return nil, fmt.Errorf("password: Options.MaxWaiting is %d, must be from 0 to %d", o.MaxWaiting, mostWaiting)
 	}
 	for i, format := range o.Formats {
 		if format == nil {
@@ -218,22 +225,24 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 //   - [tokenauth.ErrBusy], wrapped, if [Options.MaxWaiting] is reached, or if
 //     another source takes the place of this sign-in,
 //   - the error of the [Lookup] if it failed,
+//   - the error of [tokenauth.Credentials.CountAttempt] if the sign-in is
+//     throttled or could not be counted,
 //   - the error of ctx if it ended before the password was hashed,
 //   - an error if this process cannot compute the hash, for example because of
-//     GODEBUG=fips140=only. An unknown user gets the same error if the dummy is
-//     such a hash.
+//     GODEBUG=fips140=only. An unknown user gets the same error if it cannot
+//     compute the dummy hash.
 //
-// Every rejection takes at least one hash of the default cost:
+// Every rejection takes at least as long as one hash of the default cost:
 //
-//   - A wrong password and a disabled account take the work of the stored hash.
-//     If that is cheaper than the default cost, a hash of the default cost
-//     follows.
+//   - For a wrong password and a disabled account, the password is verified
+//     against the stored hash. If that is cheaper than the default cost, a hash
+//     of the default cost follows.
 //   - If a password has another Unicode form, NFC or NFD, both are verified
 //     (RFC 8265 §4.2), unless the first matches. Both count as one attempt.
-//   - An unknown user and an unusable hash take the same work for a dummy hash.
-//     Its cost is that of one account, out of a sample of up to 1,000 that were
-//     looked up. Before the first look-up that finds an account, it has the
-//     default cost.
+//   - For an unknown user and an unusable hash, the same is done with a dummy
+//     hash. It costs as much as the hash of one account, from a sample of up to
+//     1,000 accounts that were looked up. Before any account was found, it has
+//     the default cost.
 //
 // SECURITY.md lists what the response time can still reveal.
 func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -263,7 +272,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 			u.dummies.learn(account.UserID, v)
 			stored, usable = v, !account.Disabled
 		} else if !account.Disabled {
-			u.warnings.warn(ctx, "password: an account has a hash that cannot be used", account.UserID)
+			u.warnings.warn(ctx, "password: an account has a hash that cannot be used: its format is unknown, or it is too costly to verify", account.UserID)
 		}
 	}
 
@@ -291,7 +300,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 		return none, err
 	}
 	if failure != nil { // also for a dummy: the answer must not reveal which users exist
-		u.warnings.warn(ctx, "password: a hash cannot be computed in this process, so its password was not checked", account.UserID, "error", failure)
+		u.warnings.warn(ctx, "password: a hash cannot be computed in this process, so the password was not checked", account.UserID, "error", failure)
 		return none, fmt.Errorf("password: a hash cannot be computed in this process: %w", failure)
 	}
 	if !matches {
@@ -311,19 +320,20 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 	return account.principal(), nil
 }
 
-// busy logs a warning and returns errBusy.
+// busy logs that too many sign-ins are in progress, and returns errBusy.
 func (u *Authenticator) busy(ctx context.Context) error {
-	u.warnings.warn(ctx, "password: a sign-in was refused because too many are in progress", "")
+	u.warnings.warn(ctx, "password: a sign-in was refused because too many sign-ins are in progress", "")
 	return errBusy
 }
 
-// replaceHash hashes the password again and calls [Options.Upgrade], if a place
-// to hash is free. The password must be that of the account.
+// replaceHash makes a new hash of the password and passes it to
+// [Options.Upgrade]. If no hashing slot is free, it does nothing. The caller
+// must have verified the password.
 func (u *Authenticator) replaceHash(ctx context.Context, a Account, password string) {
 	var hash string
 	var err error
 	if !u.gate.hashIfFree(func() { hash, err = Hash(password) }) || err != nil {
-		return // no place is free, or the Service will reject the password
+		return // no hashing slot is free, or the Service will reject the password
 	}
 	call, cancel, err := u.timeout.Call(ctx)
 	if err != nil {
@@ -333,15 +343,17 @@ func (u *Authenticator) replaceHash(ctx context.Context, a Account, password str
 	if err := u.upgrade(call, a.UserID, a.PasswordHash, hash); err != nil && !deadline.Ended(ctx) {
 		// The error of a database may contain the hashes.
 		text := strings.NewReplacer(a.PasswordHash, "[redacted]", hash, "[redacted]").Replace(err.Error())
-		u.warnings.warn(ctx, "password: a hash could not be upgraded", a.UserID, "error", text)
+		u.warnings.warn(ctx, "password: a hash could not be upgraded, so the old one stays", a.UserID, "error", text)
 	}
 }
 
-// errLost makes the Service log a hint. A user who has just signed in has
-// rarely been deleted: usually the [Lookup] does not find [Account.UserName].
+// errLost means that no account with the user's ID has the name. The Service
+// then logs a hint: a user who has just signed in has rarely been deleted, so
+// usually the [Lookup] does not find [Account.UserName].
 var errLost = fmt.Errorf("%w: %w", tokenauth.ErrRejected, tokenauth.ErrNotFound)
 
-// Recheck reports whether a principal is still that of its account. It returns
+// Recheck checks that the account of a principal has not changed since the
+// sign-in. It returns
 //
 //   - nil if the [Lookup] finds the same user by the principal's name, and the
 //     user may sign in and has not changed since,
@@ -384,8 +396,8 @@ func (a *Account) principal() tokenauth.Principal {
 	}
 }
 
-// CanVerify reports whether the hash has a known format, of this package or of
-// [Options.Formats], and an acceptable cost. Hosts call it when they import
+// CanVerify reports whether the hash has an acceptable cost and a known format,
+// of this package or of [Options.Formats]. Hosts can call it when they import
 // users.
 func (u *Authenticator) CanVerify(passwordHash string) bool {
 	_, ok := parseWith(u.formats, passwordHash)
@@ -394,12 +406,12 @@ func (u *Authenticator) CanVerify(passwordHash string) bool {
 
 // StillValid reports whether the account may still sign in and has not changed
 // since p was made from it. It is for hosts that look up accounts themselves,
-// by an ID for example.
+// for example by ID.
 func (a *Account) StillValid(p tokenauth.Principal) bool {
 	return !a.Disabled && a.UserID == p.UserID && a.stamp() == p.Stamp
 }
 
-// stamp returns a digest of the fields that end tokens when they change. It
+// stamp returns a digest of the fields whose changes end the user's tokens. It
 // becomes the [tokenauth.Principal.Stamp].
 func (a *Account) stamp() string {
 	change := a.Stamp

@@ -13,9 +13,10 @@ import (
 // ignores the rest.
 const maxBcryptLength = 72
 
-// bcryptForm matches the hashes that are accepted. It checks the salt, too,
-// because package bcrypt would find an invalid one only later. It limits the
-// cost to 15, about two seconds: each step doubles the work.
+// bcryptForm matches the hashes that this package accepts. It also checks the
+// salt, because package bcrypt reports an invalid one only when it verifies a
+// password. It limits the cost to 15, about two seconds. Each step of the cost
+// doubles the work.
 var bcryptForm = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}$`)
 
 type bcryptHash struct{ text []byte }
@@ -33,26 +34,27 @@ func parseBcrypt(hash string) (bcryptHash, bool) {
 	return bcryptHash{text}, true
 }
 
-// cheap is true for costs up to 8. Cost 9 takes as long as a hash of the
-// default cost.
+// cheap returns true for costs up to 8. A hash of cost 9 takes as long as one
+// that [Hash] makes.
 func (b bcryptHash) cheap() bool { return string(b.text[4:6]) < "09" }
 
-// dummy keeps the version and the cost. A dot is a zero in the base64 of
-// bcrypt.
+// dummy keeps the version and the cost, and sets the salt and the digest to
+// zeros. In bcrypt's base64, a dot is a zero.
 func (b bcryptHash) dummy() verifier {
 	return bcryptHash{append(slices.Clone(b.text[:7]), strings.Repeat(".", 53)...)}
 }
 
 func (b bcryptHash) kind() string { return "bcrypt " + string(b.text[4:6]) }
 
-// verify returns false for a password that bcrypt would truncate, after the
-// same work.
+// verify does the same work for every password. It returns false for one that
+// bcrypt would truncate.
 func (b bcryptHash) verify(password string) (bool, error) {
 	starts, err := b.verifyStart(password)
 	return starts && len(password) <= maxBcryptLength, err
 }
 
-// verifyStart verifies the bytes that bcrypt uses: the first 72.
+// verifyStart verifies only the first 72 bytes of the password, because bcrypt
+// uses no more.
 func (b bcryptHash) verifyStart(password string) (bool, error) {
 	err := bcrypt.CompareHashAndPassword(b.text, []byte(password[:min(len(password), maxBcryptLength)]))
 	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
@@ -61,13 +63,13 @@ func (b bcryptHash) verifyStart(password string) (bool, error) {
 	return err == nil, err
 }
 
-// tooLongForBcrypt is logged if only the length kept a password from matching.
-// The program that made the hash then truncated the password, as PHP's
-// password_hash does.
-const tooLongForBcrypt = "password: a password of more than 72 bytes was refused although its first 72 bytes match: the bcrypt hash was made from those alone, so any password that begins with them would match. Set a new password, or accept such passwords in Options.Formats"
+// tooLongForBcrypt is logged if the first 72 bytes of a password match and only
+// its length makes it wrong. Then the program that made the hash truncated the
+// password, as PHP's password_hash does.
+const tooLongForBcrypt = "password: a password of more than 72 bytes was refused although its first 72 bytes match. The bcrypt hash was made from those bytes alone, so it would match any password that begins with them. Set a new password, or accept such passwords in Options.Formats"
 
-// verify verifies a password. The result cut is true if the password did not
-// match only because bcrypt would truncate it.
+// verify verifies a password. The result cut is true if the password does not
+// match only because bcrypt would truncate it: its first 72 bytes match.
 func verify(v verifier, password string) (matches, cut bool, err error) {
 	b, ok := v.(bcryptHash)
 	if !ok {

@@ -10,20 +10,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/fold"
 )
 
-// dummies are the hashes that are verified if there is no account, so that the
+// dummies are hashes to verify for user names that no account has, so that the
 // response time does not reveal which names exist. Each dummy costs as much as
-// the hash of one account, out of a sample of the accounts that were looked up.
+// the hash of one account, from a sample of the accounts that were looked up.
 //
 // The sample consists of the accounts whose IDs have the smallest keyed
-// digests. So an account counts once, however often it is looked up. The sample
-// is sorted by the cost of the hashes. A keyed digest of the user name selects
-// a position in it. So the dummies of all names are distributed like the hashes
-// of the sample. The same name gets the same dummy again, until the shares
-// change.
+// digests. So each account counts once, however often it is looked up. The
+// sample is sorted by the kind of hash, and a keyed digest of the user name
+// selects a position in it. So the kinds are as frequent among all dummies as
+// in the sample. The same name gets the same kind again until the proportions
+// in the sample change.
 //
 // A dummy of this package's formats has the parameters of the hash, but not its
-// salt or digest. For a format of the host ([Options.Formats]) the dummy is its
-// func, because only that has the cost.
+// salt or digest. For a format of the host ([Options.Formats]), the dummy is
+// the func of the hash itself, because no other func is known to cost as much.
 type dummies struct {
 	first verifier // used while the sample is empty
 	seed  maphash.Seed
@@ -39,8 +39,8 @@ type sampled struct {
 	dummy verifier
 }
 
-// sampleSize limits the memory to about 200 KB. A format that fewer than one in
-// sampleSize accounts use may be missing from the sample.
+// sampleSize is the maximum size of the sample, which takes about 200 KB. A
+// format of fewer than one in 1,000 accounts may be missing from it.
 const sampleSize = 1000
 
 func newDummies(first verifier) *dummies {
@@ -51,7 +51,7 @@ func (s sampled) compare(other sampled) int {
 	return cmp.Or(cmp.Compare(s.kind, other.kind), cmp.Compare(s.rank, other.rank))
 }
 
-// learn adds the cost of an account's hash to the sample.
+// learn adds the account to the sample, with a dummy of its hash.
 func (d *dummies) learn(userID string, v verifier) {
 	s := sampled{v.kind(), maphash.String(d.seed, userID), v.dummy()}
 	d.mu.Lock()
@@ -71,8 +71,8 @@ func (d *dummies) learn(userID string, v verifier) {
 }
 
 // of returns the dummy for a user name that no account has. All spellings that
-// a database may treat as one name have the same dummy, as all spellings of an
-// account's name cost the same.
+// some database treats as one name have the same dummy (see [fold.Name]). The
+// spellings of an account's name take the same time, too.
 func (d *dummies) of(userName string) verifier {
 	digest := maphash.String(d.seed, fold.Name(userName))
 	d.mu.Lock()

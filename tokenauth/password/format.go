@@ -8,12 +8,12 @@ import (
 // A format is an element of [Options.Formats].
 type format = func(stored string) (verify func(password string) bool)
 
-// maxStored is the maximum length of a stored hash, in bytes. The formats of
-// this package need a third of it.
+// maxStored is the maximum length of a stored hash in the formats of this
+// package, in bytes. They need at most a third of it.
 const maxStored = 1024
 
-// parse returns false for a hash of an unknown format, and for one that is too
-// costly.
+// parse parses a hash in a format of this package. It returns false if the
+// format is unknown or the cost is too high.
 func parse(stored string) (verifier, bool) {
 	switch {
 	case len(stored) > maxStored:
@@ -25,13 +25,13 @@ func parse(stored string) (verifier, bool) {
 	case strings.HasPrefix(stored, "$pbkdf2"):
 		return orFalse(parsePBKDF2(stored))
 	}
-	return orFalse(parseASPNET(stored)) // its base64 has no marker
+	return orFalse(parseASPNET(stored)) // which is base64 without a marker
 }
 
 func orFalse[V verifier](v V, ok bool) (verifier, bool) { return v, ok }
 
-// parseWith tries the formats of the host first, so that a host can replace
-// those of this package.
+// parseWith parses a hash. It tries the formats of the host first, so that a
+// host can replace those of this package.
 func parseWith(formats []format, stored string) (verifier, bool) {
 	for i, format := range formats {
 		if verify := format(stored); verify != nil {
@@ -49,18 +49,18 @@ type hostHash struct {
 
 func (h hostHash) verify(password string) (bool, error) { return h.matches(password), nil }
 
-// cheap is always true, which adds a hash of the default cost to each
-// rejection: the cost of a host's format is unknown.
+// cheap always returns true, because the cost of a host's format is unknown. So
+// each rejection also takes a hash of the default cost.
 func (hostHash) cheap() bool { return true }
 
-// dummy returns the hash itself: the package cannot make another one that takes
-// as long.
+// dummy returns the hash itself, because the package cannot make another one
+// that takes as long.
 func (h hostHash) dummy() verifier { return h }
 
 func (h hostHash) kind() string { return "host " + strconv.Itoa(h.format) }
 
-// outdated reports whether [Options.Upgrade] should replace a hash: it is not
-// Argon2id, or is weaker than those that [Hash] makes.
+// outdated reports whether [Options.Upgrade] should replace a hash: because it
+// is not Argon2id, or is weaker than those that [Hash] makes.
 func outdated(v verifier) bool {
 	a, ok := v.(argon2id)
 	return !ok || a.weak()

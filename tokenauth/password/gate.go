@@ -9,19 +9,19 @@ import (
 
 // A gate limits how many passwords are hashed at once, and how many sign-ins
 // are in progress. Without it, a burst of sign-ins would take all processors
-// from requests that only present a token, and 19 MiB each. A sign-in that
-// waits holds no such memory.
+// from requests that only present a token, and each would take 19 MiB of
+// memory. A sign-in that waits does not take this memory yet.
 //
 // No source can keep others out. Sources take turns to hash. If the gate is
-// full, a new sign-in from a source with fewer sign-ins in the queue replaces
-// one of the source with the most.
+// full, a new sign-in from a source with fewer sign-ins replaces one from the
+// source with the most.
 type gate struct {
 	room  int // the maximum number of sign-ins in progress
-	share int // the maximum for one network in the queue while another waits
+	share int // the maximum number of sign-ins of one network in the queue while another network waits
 
 	mu     sync.Mutex
 	inside int // sign-ins in progress
-	idle   int // free places to hash; 0 while a sign-in waits
+	idle   int // free hashing slots; 0 while a sign-in waits for one
 	queue  queue
 }
 
@@ -30,10 +30,10 @@ type gate struct {
 // Hashes run on half of the processors. If they occupied all of them, any other
 // goroutine would wait 10 milliseconds or more until it is scheduled.
 //
-// The length of the queue sets the longest wait. A hash takes about 25
-// milliseconds, so 256 sign-ins per place wait up to six seconds, which users
-// and clients still accept. On a big machine, the limit of 1,024 bounds the
-// memory of waiting requests.
+// The length of the queue limits the wait. A hash takes about 25 milliseconds,
+// so 256 sign-ins per hashing slot wait about six seconds at most. Users and
+// clients still accept that. On a big machine, the maximum of 1,024 limits the
+// memory of the waiting requests.
 func defaultHashing() int            { return max(1, runtime.GOMAXPROCS(0)/2) }
 func defaultWaiting(hashing int) int { return min(256*hashing, 1024) }
 
@@ -43,8 +43,8 @@ const (
 	mostWaiting = 1 << 16
 )
 
-// shares is the number of parts into which the queue is divided: while another
-// network waits, one network gets one part.
+// shares is the number of parts into which the queue is divided. While another
+// network waits, each network gets at most one part.
 const shares = 8
 
 func newGate(hashing, waiting int) *gate {
@@ -52,8 +52,8 @@ func newGate(hashing, waiting int) *gate {
 }
 
 // enter returns the ticket of a sign-in, or nil if there is no room. It never
-// waits. The caller must pass the ticket to leave. A sign-in enters before
-// anything else, so that a refused one costs nothing, not even a look-up.
+// waits. The caller must pass the ticket to leave. Authenticate calls enter
+// before the look-up, so that refusing a sign-in costs nothing.
 func (g *gate) enter(from netip.Addr) *ticket {
 	path := path(from)
 	g.mu.Lock()
@@ -63,7 +63,8 @@ func (g *gate) enter(from netip.Addr) *ticket {
 	switch {
 	case network.size() >= g.share && g.queue.someoneWaitsBeside(network),
 		full && g.queue.most() <= network.size()+1:
-		// The network has its full share. Room can only come from its own sources.
+		// The network has its full share, or no other has at least two more.
+		// Only its own sources can make room.
 		s := network
 		for _, narrower := range path[1:] {
 			s = s.part(narrower)
@@ -79,8 +80,9 @@ func (g *gate) enter(from netip.Addr) *ticket {
 	return g.queue.add(path)
 }
 
-// evict takes the place of a sign-in that does not hash yet. It does not
-// interrupt a look-up: that sign-in gets errBusy when it comes to hash.
+// evict removes a sign-in that is not hashing yet, to make room for another. If
+// it waits, it gets errBusy at once. If it still looks up its account, it gets
+// errBusy when it is ready to hash.
 func (g *gate) evict(t *ticket) {
 	t.remove()
 	t.evicted = true
@@ -102,9 +104,9 @@ func (g *gate) leave(t *ticket) {
 	g.inside--
 }
 
-// hash runs f when the sign-in has its turn. It returns errBusy, without
-// running f, if another sign-in took the place, and the error of ctx if that
-// ends first.
+// hash waits for the sign-in's turn, and runs f. It returns errBusy, without
+// running f, if another sign-in took its place. If ctx ends first, it returns
+// the error of ctx.
 func (g *gate) hash(ctx context.Context, t *ticket, f func()) error {
 	if err := g.wait(ctx, t); err != nil {
 		return err
@@ -114,8 +116,8 @@ func (g *gate) hash(ctx context.Context, t *ticket, f func()) error {
 	return nil
 }
 
-// wait returns nil once the sign-in has a place to hash. The caller must call
-// free.
+// wait returns nil once the sign-in has a hashing slot. The caller must then
+// call free.
 func (g *gate) wait(ctx context.Context, t *ticket) error {
 	if now, err := g.begin(ctx, t); now || err != nil {
 		return err
@@ -135,8 +137,8 @@ func (g *gate) wait(ctx context.Context, t *ticket) error {
 	}
 }
 
-// begin reports whether the sign-in has a place to hash at once. Otherwise it
-// queues the ticket, and the caller waits for t.turn.
+// begin reports whether the sign-in gets a hashing slot at once. Otherwise it
+// queues the ticket, and the caller must wait for t.turn.
 func (g *gate) begin(ctx context.Context, t *ticket) (now bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -154,8 +156,8 @@ func (g *gate) begin(ctx context.Context, t *ticket) (now bool, err error) {
 	return true, nil
 }
 
-// withdraw takes the ticket out of the queue. It returns false if the ticket
-// was not queued any more.
+// withdraw takes the ticket out of the queue. It returns false if the ticket is
+// no longer in the queue.
 func (g *gate) withdraw(t *ticket) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -166,8 +168,9 @@ func (g *gate) withdraw(t *ticket) bool {
 	return true
 }
 
-// hashIfFree runs f if a place is free now. It reports whether it did. So f
-// never delays a sign-in that waits.
+// hashIfFree runs f if a hashing slot is free now, and reports whether it did.
+// No slot is free while a sign-in waits. So f is not run in place of a waiting
+// sign-in.
 func (g *gate) hashIfFree(f func()) bool {
 	g.mu.Lock()
 	if g.idle == 0 {
@@ -181,7 +184,8 @@ func (g *gate) hashIfFree(f func()) bool {
 	return true
 }
 
-// free passes a place on to the sign-in that has the next turn.
+// free passes a hashing slot on to the sign-in that has the next turn. If none
+// waits, the slot is free.
 func (g *gate) free() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package password checks user names and passwords against hashes in a table:
-// the host's own, which a [Lookup] reads, or that of a storage, such as
+// Package password checks user names and passwords against the hashes in a
+// table: the host's own, which a [Lookup] reads, or that of a storage, such as
 // gormstore.
 //
 // # Formats
@@ -16,19 +16,20 @@
 //
 // The cost of a stored hash is checked before any work. A hash that would take
 // more than about a second, or that cannot be parsed, never matches.
-// [Options.Upgrade] replaces hashes that are weaker or of another format as
-// their users sign in.
+// [Options.Upgrade] replaces a hash that is weaker, or in another format, when
+// its user signs in.
 //
 // # FIPS mode
 //
 // With GODEBUG=fips140=only, Go refuses to compute two kinds of PBKDF2 hashes:
-// with SHA-1, as in Identity 1 and 2, and with a salt of less than 16 bytes. A
-// sign-in to such an account fails with an error, whatever the password, and
-// the token endpoint answers 503. It never counts as a failed sign-in. A
-// warning names the account. Argon2id, bcrypt and other PBKDF2 hashes are
-// computed, although FIPS 140 approves only PBKDF2. Move a table to other
-// hashes before you set that mode: with fips140=on all formats work, and
-// [Options.Upgrade] replaces them.
+// those with SHA-1, as in Identity 1 and 2, and those with a salt of less than
+// 16 bytes. A sign-in to such an account fails with an error, whatever the
+// password, and the token endpoint answers 503. It never counts as a failed
+// sign-in. A warning names the account. Argon2id, bcrypt and other PBKDF2
+// hashes are computed, although FIPS 140 approves only PBKDF2.
+//
+// Replace such hashes before you set that mode. With fips140=on all formats
+// work, so [Options.Upgrade] can still replace them.
 //
 // # Load
 //
@@ -50,23 +51,25 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// ErrUnacceptable is returned by [Hash] for a password with which no one could
+// ErrUnacceptable is returned by [Hash] for a password that no one could use to
 // sign in.
 var ErrUnacceptable = errors.New("password: must be 1 to 1024 bytes of UTF-8 without NUL")
 
-// Hash returns the hash of a password, to be stored with its account. The hash
-// is a PHC string of less than 128 bytes: Argon2id with 19 MiB, two passes and
-// one lane.
+// Hash returns the hash of a password, for the host to store with its account.
+// The hash is a PHC string of less than 128 bytes: Argon2id with 19 MiB, two
+// passes and one lane.
 //
 // Hash returns [ErrUnacceptable] for a password that the token endpoint would
 // reject. The limit of 1024 bytes applies to the password as given. Hash does
 // not judge how strong a password is.
 //
-// It hashes the password in Unicode form NFC (RFC 8265 §4.2). So é matches
-// however a keyboard encodes it: an [Authenticator] verifies both forms.
+// It hashes the password in Unicode form NFC (RFC 8265 §4.2). An
+// [Authenticator] verifies both forms, so é matches however a keyboard encodes
+// it.
 //
-// Each call takes tens of milliseconds and 19 MiB, and does not wait for the
-// turns of sign-ins. Hash is safe for concurrent use.
+// Each call takes tens of milliseconds and 19 MiB. It does not wait for its
+// turn as sign-ins do: [Options.MaxHashing] does not limit it. Hash is safe for
+// concurrent use.
 func Hash(password string) (string, error) {
 	if password == "" || len(password) > wire.MaxPassword ||
 		!utf8.ValidString(password) || strings.Contains(password, "\x00") {

@@ -13,18 +13,18 @@ import (
 	"strings"
 )
 
-// A prf is the HMAC used in PBKDF2 (RFC 8018 §5.2), and the cost of its
-// iterations. The maxima leave room above OWASP's Password Storage Cheat Sheet,
-// which recommends 1,400,000 iterations of SHA-1, 600,000 of SHA-256 and
-// 220,000 of SHA-512.
+// A prf is the pseudorandom function of PBKDF2 (RFC 8018 §5.2), always an HMAC,
+// with the cost of its iterations. The maxima leave room above OWASP's Password
+// Storage Cheat Sheet, which recommends 1,400,000 iterations of SHA-1, 600,000
+// of SHA-256 and 220,000 of SHA-512.
 type prf struct {
 	new  func() hash.Hash
 	size int // the bytes in one block of output
-	// usual is the number of iterations for one block that takes as long as a
+	// usual is the number of iterations for which one block takes as long as a
 	// hash of the default cost, on a processor with SHA instructions.
 	usual int
-	// max is the highest number of iterations that a stored hash may have, if
-	// its output is one block: about a second with SHA instructions, and two or
+	// max is the highest number of iterations of a stored hash whose output is
+	// one block. They take about a second with SHA instructions, and two or
 	// three without.
 	max int
 }
@@ -35,7 +35,7 @@ var (
 	hmacSHA512 = prf{sha512.New, sha512.Size, 50_000, 2_000_000}
 )
 
-// prfNames are the names of the PRFs in PHC strings and in passlib. The name
+// prfNames has the PRFs by their names in PHC strings and in passlib. The name
 // "pbkdf2" means SHA-1.
 var prfNames = map[string]prf{
 	"pbkdf2":        hmacSHA1,
@@ -51,8 +51,8 @@ type pbkdf2Hash struct {
 }
 
 // parsePBKDF2 parses a PHC string, $pbkdf2-sha256$i=…,l=…$salt$hash, and
-// passlib's $pbkdf2-sha256$…$salt$hash. The length l is optional. The base64 of
-// passlib has a dot in place of the plus sign.
+// passlib's $pbkdf2-sha256$…$salt$hash. The length l is optional. Passlib's
+// base64 has a dot in place of the plus sign.
 func parsePBKDF2(stored string) (p pbkdf2Hash, ok bool) {
 	fields := strings.Split(stored, "$")
 	if len(fields) != 5 || fields[0] != "" {
@@ -91,8 +91,8 @@ func parseNumber(text string) (int, bool) {
 	return int(n), err == nil && text[0] != '0'
 }
 
-// bounded reports whether the cost is within bounds. Each block of output
-// repeats all iterations.
+// bounded reports whether the cost is within bounds. Each block of output takes
+// all iterations again.
 func (p pbkdf2Hash) bounded() bool { return p.iterations >= 1 && p.iterations <= p.prf.max/p.blocks() }
 
 func (p pbkdf2Hash) blocks() int { return (len(p.hash) + p.prf.size - 1) / p.prf.size }
@@ -108,10 +108,10 @@ func (p pbkdf2Hash) kind() string {
 	return fmt.Sprintf("pbkdf2 %d %d", p.prf.size, p.iterations*p.blocks())
 }
 
-// verify returns false for a password that ends in NUL, after the same work:
-// HMAC pads its key with NULs (RFC 2104 §2), so they would make no difference.
-// With GODEBUG=fips140=only, it returns an error for SHA-1 and for a salt of
-// less than 16 bytes.
+// verify returns false for a password that ends in NUL, after the same work.
+// HMAC pads its key with NULs (RFC 2104 §2), so the password would match the
+// same hash with and without them. With GODEBUG=fips140=only, verify returns an
+// error for SHA-1 and for a salt of less than 16 bytes.
 func (p pbkdf2Hash) verify(password string) (bool, error) {
 	got, err := pbkdf2.Key(p.prf.new, password, p.salt, p.iterations, len(p.hash))
 	if err != nil {

@@ -8,15 +8,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/source"
 )
 
-// A queue holds the sign-ins in progress that have not had their turn to hash.
-// It is a tree of networks:
+// A queue holds the sign-ins in progress that are not hashing yet. It is a tree
+// of networks:
 //
 //   - The root has a part for each IPv4 address, and for each IPv6 /48, which
 //     one customer may own.
 //   - The part of a /48 has a part for each of its /64.
 //   - The lowest parts are the sources. They hold the sign-ins.
 //
-// At each level the parts take turns. So a customer with many /64 gets no more
+// The parts of each queue take turns. So a customer with many /64 gets no more
 // turns than one with a single address. The methods size, most and part accept
 // a nil queue, which is empty.
 type queue struct {
@@ -24,13 +24,13 @@ type queue struct {
 	network netip.Prefix // the key in parent.parts
 	n       int          // the number of sign-ins
 
-	// For a queue with parts. Empty parts are removed.
+	// These fields are for a queue with parts. Empty parts are removed.
 	parts   map[netip.Prefix]*queue
 	largest bySize
 	turns   list.List // of *queue: the parts with waiting sign-ins, in the order of their turns
 
-	// For a source, in the order of arrival.
-	calling list.List // of *ticket: those that do not wait yet, such as during the look-up
+	// These fields are for a source. The tickets are in the order of arrival.
+	calling list.List // of *ticket: those that do not wait yet, for example because of their look-up
 	waiting list.List // of *ticket: those that wait for their turn to hash
 
 	inLargest int           // the index in parent.largest
@@ -42,10 +42,11 @@ type ticket struct {
 	source  *queue
 	place   *list.Element // in source.calling or source.waiting; nil if in neither
 	turn    chan error    // receives nil or errBusy; nil before the sign-in waits
-	evicted bool          // another sign-in took its place
+	evicted bool          // whether another sign-in took its place
 }
 
-// path returns the networks of an address, the widest first.
+// path returns the networks of an address, the widest first. They lead from the
+// root of a [queue] to the source.
 func path(from netip.Addr) []netip.Prefix {
 	narrow, wide := source.Networks(from)
 	if wide.IsValid() {
@@ -150,8 +151,9 @@ func (q *queue) next() *ticket {
 	return t
 }
 
-// newest returns the newest ticket of the largest source, preferably one that
-// waits. The queue must not be empty.
+// newest returns the newest waiting ticket of the largest source. If none
+// waits, it returns the newest one that does not wait yet. The queue must not
+// be empty.
 func (q *queue) newest() *ticket {
 	for len(q.largest) > 0 {
 		q = q.largest[0]

@@ -5,18 +5,20 @@ import (
 	"strings"
 )
 
-// A verifier is a stored hash that was parsed and whose cost is acceptable.
+// A verifier is a parsed hash with an acceptable cost.
 type verifier interface {
-	// verify reports whether the password matches the hash. An error means that
-	// this process cannot compute the hash; the password may be right or wrong.
+	// verify reports whether the password matches the hash. It returns an error
+	// if this process cannot compute the hash. The password may then be right
+	// or wrong.
 	verify(password string) (bool, error)
 	// cheap reports whether verify takes less time than a hash of the default
-	// cost.
+	// cost, which [Hash] makes.
 	cheap() bool
-	// dummy returns a verifier whose verify takes as long. Callers must ignore
-	// its result.
+	// dummy returns a verifier with the same cost. The result of its verify
+	// method has no meaning.
 	dummy() verifier
-	// kind returns the same string for all verifiers that take the same time.
+	// kind returns a string that is the same for all verifiers of the same
+	// cost.
 	kind() string
 }
 
@@ -28,8 +30,8 @@ const (
 	maxHashLen = 64
 )
 
-// decode decodes strict base64 of min to max bytes: each value has only one
-// encoding.
+// decode decodes base64, and returns false unless the result has min to max
+// bytes. It is strict: it accepts only one encoding of each result.
 func decode(encoding *base64.Encoding, text string, min, max int) ([]byte, bool) {
 	if strings.ContainsAny(text, "\r\n") { // package base64 ignores them
 		return nil, false

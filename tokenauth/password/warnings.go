@@ -8,14 +8,14 @@ import (
 )
 
 // warnings writes to [Options.Logger]. Anyone who signs in can cause warnings,
-// so it limits them: each message is logged at most once a minute for each
-// account. The next record of a message has the number of suppressed ones.
+// so it logs each message at most once a minute for each account. The next
+// record of a message has the number of those that it suppressed.
 type warnings struct {
 	logger *slog.Logger
 
 	mu         sync.Mutex
-	told       map[warning]time.Time // when it was last logged; at most mostWarnings, and one more for each message
-	suppressed map[string]int        // the number by message
+	told       map[warning]time.Time // when each was last logged; at most mostWarnings, and one more for each message
+	suppressed map[string]int        // by message, how many were not logged since its last record
 
 	stampless sync.Once
 }
@@ -24,9 +24,9 @@ type warning struct{ message, userID string }
 
 const (
 	warningInterval = time.Minute
-	// mostWarnings is the maximum number of accounts in told. If more accounts
-	// cause warnings within a minute, the others share one record of each
-	// message.
+	// mostWarnings is the maximum number of pairs of message and account in
+	// told. If more cause warnings within a minute, the others share one record
+	// of each message.
 	mostWarnings = 100
 )
 
@@ -34,7 +34,7 @@ func newWarnings(logger *slog.Logger) *warnings {
 	return &warnings{logger: logger, told: make(map[warning]time.Time), suppressed: make(map[string]int)}
 }
 
-// warn logs a constant message. userID is "" if the message is not about an
+// warn logs a constant message. The userID is "" if the message is not about an
 // account.
 func (w *warnings) warn(ctx context.Context, message, userID string, attrs ...any) {
 	suppressed, ok := w.admit(warning{message, userID})
@@ -48,8 +48,8 @@ func (w *warnings) warn(ctx context.Context, message, userID string, attrs ...an
 }
 
 // notUpgraded warns once, for the first account that is not upgraded because it
-// has no [Account.Stamp]. A host whose accounts all lack one would otherwise
-// wait for upgrades that never come.
+// has no [Account.Stamp]. Without the warning, a host whose accounts all lack
+// one would wait for upgrades that never come.
 func (w *warnings) notUpgraded(ctx context.Context, userID string) {
 	w.stampless.Do(func() {
 		w.logger.WarnContext(ctx, "password: Options.Upgrade is not called for accounts without an Account.Stamp, so their hashes stay as they are: set Stamp, or set Options.KeepHashes if that is intended", "user_id", userID)

@@ -6,19 +6,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Cache returns a [prometheus.Collector] for the statistics of the Service's cache
-// ([tokenauth.Service.CacheStats]). Register it together with the [Metrics]. If
-// [tokenauth.Options.Cache] is nil, it collects nothing.
+// Cache returns a [prometheus.Collector] for the statistics of the Service's
+// cache ([tokenauth.Service.CacheStats]). Register it together with the
+// [Metrics]. If [tokenauth.Options.Cache] is nil, it collects nothing. The feed
+// below is the one in which the storage reports that tokens ended
+// ([tokenauth.Watcher]).
 //
 //   - tokenauth_cache_lookups_total counts validations by result: hit (answered
 //     from the cache), miss (read from the storage) or bypass (read from the
 //     storage because the feed was down).
-//   - tokenauth_cache_invalidations_total counts how often the cache invalidated
-//     the tokens of a user because one of them ended.
-//   - tokenauth_cache_flushes_total counts how often it invalidated all tokens.
-//   - tokenauth_cache_evictions_total counts valid tokens that it dropped because
-//     it was full.
-//   - tokenauth_cache_entries is the number of tokens in the cache, valid or not.
+//   - tokenauth_cache_invalidations_total counts how often the cache
+//     invalidated the tokens of a user because one of them ended.
+//   - tokenauth_cache_flushes_total counts how often the cache invalidated all
+//     tokens.
+//   - tokenauth_cache_evictions_total counts the valid tokens that the cache
+//     dropped because it was full.
+//   - tokenauth_cache_entries is the number of tokens in the cache, valid or
+//     not.
 //   - tokenauth_cache_feed_alive is 1 while the feed is alive and the cache may
 //     answer, else 0.
 func (*Metrics) Cache(auth *tokenauth.Service) prometheus.Collector { return cache{auth} }

@@ -9,13 +9,13 @@
 //
 // No label contains data of a request, a user, a client or a token.
 //
-// If one process has two Services, register the metrics of each with a label of
-// its own, by [prometheus.WrapRegistererWith]:
+// If one process has two Services, give the metrics of each a label of its own
+// with [prometheus.WrapRegistererWith], and register them there:
 //
 //	staff := prometheus.WrapRegistererWith(prometheus.Labels{"realm": "staff"}, registry)
 //
-// The folder of this package also has alerting rules for Prometheus (alerts.yml)
-// and a dashboard for Grafana (grafana.json).
+// The folder of this package also has alerting rules for Prometheus
+// (alerts.yml) and a dashboard for Grafana (grafana.json).
 package prommetrics
 
 import (
@@ -33,19 +33,20 @@ import (
 // which is a [prometheus.Collector]. It is safe for concurrent use.
 //
 //   - tokenauth_events_total counts events by kind and reason ([event.Kind],
-//     [event.Reason]). All pairs exist from the start, at 0, so that rate() also
-//     sees the first event. A request that a guard refuses for its role or its
-//     client counts twice: as validated and as refused.
-//   - tokenauth_event_duration_seconds is a histogram of [tokenauth.Event.Duration]
-//     by kind. Events without a duration are not in it. It has classic buckets from
-//     250 ns to 10 s, because a validation from the cache takes less than a
-//     microsecond. It is a native histogram as well.
+//     [event.Reason]). All pairs exist from the start, at 0, so that rate()
+//     also sees the first event. A request that a guard refuses for its role or
+//     its client counts twice: as validated and as refused.
+//   - tokenauth_event_duration_seconds is a histogram of
+//     [tokenauth.Event.Duration] by kind. It leaves out events without a
+//     duration. Its classic buckets go from 250 ns to 10 s, because a
+//     validation from the cache takes less than a microsecond. It is a native
+//     histogram as well.
 type Metrics struct {
 	events    *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 
-	// These have the same metrics as the vectors. Observe reads them because a
-	// look-up in a vector allocates.
+	// These have the same metrics as the vectors above. Observe reads them
+	// because a look-up in a vector allocates memory.
 	counters   [kinds]map[event.Reason]prometheus.Counter
 	histograms [kinds]prometheus.Observer
 }
@@ -56,7 +57,7 @@ var _ prometheus.Collector = (*Metrics)(nil)
 const kinds = event.Unavailable + 1
 
 // sorts lists the pairs of [event.Kind] and [event.Reason] that a
-// [tokenauth.Service] reports.
+// [tokenauth.Service] reports. The reason "" means that the event has none.
 var sorts = []struct {
 	kind    event.Kind
 	reasons []event.Reason
@@ -78,7 +79,8 @@ var sorts = []struct {
 }
 
 // buckets are the upper bounds of the classic buckets, in seconds. The smallest
-// suit a validation from the cache, the largest a sign-in that waited for others.
+// are for validations from the cache, the largest for sign-ins that waited for
+// others.
 var buckets = []float64{
 	250e-9, 500e-9,
 	1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6,
@@ -86,7 +88,7 @@ var buckets = []float64{
 	1, 2.5, 5, 10,
 }
 
-// New returns the [Metrics] of one Service, all zero.
+// New returns [Metrics] for one Service, all zero.
 func New() *Metrics {
 	m := &Metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -122,8 +124,9 @@ func (m *Metrics) Observe(_ context.Context, e tokenauth.Event) {
 	}
 }
 
-// counter returns the counter of the pair. It takes a pair that is not in sorts
-// from the vector, so that events of a later version are counted, too.
+// counter returns the counter of the kind and reason. A pair that is not in
+// sorts may come from a later version of tokenauth. Its counter comes from the
+// vector, so it is counted, too.
 func (m *Metrics) counter(kind event.Kind, reason event.Reason) prometheus.Counter {
 	if kind > 0 && kind < kinds {
 		if c := m.counters[kind][reason]; c != nil {

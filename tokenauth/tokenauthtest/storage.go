@@ -11,16 +11,16 @@ import (
 )
 
 // A FailingStorage passes each call on to another storage, until the test calls
-// [FailingStorage.Fail]. It is for tests of a host's answers when its storage is
-// down. It is safe for concurrent use.
+// [FailingStorage.Fail]. With it, a test can check how a host answers while its
+// storage is down. It is safe for concurrent use.
 //
 // It implements neither [tokenauth.Watcher] nor
 // [github.com/bearerkit/bearerkit/tokenauth/throttle.Storage]. With it,
 // [tokenauth.New] returns an error for [tokenauth.Options.Cache] and for
-// [tokenauth.ThrottleOptions.Key]. A test that sets one of them needs the storage
-// itself.
+// [tokenauth.ThrottleOptions.Key]. A test that sets one of these options must
+// use the storage itself.
 type FailingStorage struct {
-	// Storage gets the calls. It must not be nil.
+	// Storage is the other storage. It must not be nil.
 	Storage tokenauth.Storage
 	err     atomic.Pointer[error]
 }
@@ -33,18 +33,19 @@ var (
 	_ tokenauth.ClientRevoker = (*FailingStorage)(nil)
 )
 
-// Fail makes every later call return err without calling the storage. Clients then
-// get 503, unless err is [tokenauth.ErrNotFound] or [tokenauth.ErrCorrupt].
-// [FailingStorage.Heal] ends the failure. Fail panics if err is nil.
+// Fail makes every later call return err without calling the other storage.
+// Clients then get 503, unless err is [tokenauth.ErrNotFound] or
+// [tokenauth.ErrCorrupt]. [FailingStorage.Heal] ends this. Fail panics if err
+// is nil.
 func (s *FailingStorage) Fail(err error) {
 	if err == nil {
-		panic("tokenauthtest: FailingStorage.Fail got a nil error: call Heal to end a failure")
+		panic("tokenauthtest: FailingStorage.Fail got a nil error; to end a failure, call Heal")
 	}
 	s.err.Store(&err)
 }
 
-// Heal ends the failure that [FailingStorage.Fail] began. Tokens that were stored
-// before the failure are still there.
+// Heal ends the failure that [FailingStorage.Fail] began. The storage still has
+// the tokens that it stored before.
 func (s *FailingStorage) Heal() { s.err.Store(nil) }
 
 func (s *FailingStorage) failure() error {
@@ -70,9 +71,11 @@ func (s *FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenau
 	return s.Storage.Find(ctx, slot)
 }
 
-// FindBatch implements [tokenauth.BatchFinder]. It calls Find for each slot in two
-// cases: if the storage has no FindBatch, and if the storage is a wrapper that
-// declares Find but inherits FindBatch, which would bypass that Find.
+// FindBatch implements [tokenauth.BatchFinder]. After [FailingStorage.Fail],
+// each slot gets the error. FindBatch calls Find for each slot if the storage
+// has no FindBatch. It also does so if the storage is a wrapper that declares
+// Find but inherits FindBatch, because the inherited method would bypass that
+// Find.
 func (s *FailingStorage) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	if finder, ok := s.Storage.(tokenauth.BatchFinder); ok && s.failure() == nil && !wrapper.BypassesFind(finder) {
 		return finder.FindBatch(ctx, slots)

@@ -1,4 +1,4 @@
-// Package tokenauthtest helps a host to test its routes. [New] returns a
+// Package tokenauthtest helps a host test its routes. [New] returns a
 // [tokenauth.Service] for a test, [Service.As] adds a valid token to a request,
 // [Clock] moves the time, and [FailingStorage] fails on demand.
 //
@@ -14,8 +14,8 @@
 //		expect(t, h, get, http.StatusUnauthorized) // expired
 //	}
 //
-// If the host's own code calls [tokenauth.New], the test can pass [Users], [Clock]
-// and [FailingStorage] to that code, and get tokens from [Bearer].
+// If the host's own code calls [tokenauth.New], the test can pass [Users], a
+// [Clock] and a [FailingStorage] to that code, and get tokens from [Bearer].
 //
 // Import this package only in tests: it imports [testing] and
 // [github.com/bearerkit/bearerkit/storage/memory].
@@ -41,13 +41,14 @@ type Service struct {
 	t testing.TB
 }
 
-// New returns a Service that keeps its tokens in memory. The options may be nil,
-// which selects the defaults. If they are invalid, the test fails at once.
+// New returns a Service that keeps its tokens in memory. The options may be
+// nil, which selects the defaults. If they are invalid, the test fails at once.
 //
-// Two fields must be nil: [tokenauth.Options.Now], because the Service takes the
-// time from its Clock, and [tokenauth.Options.Cache], because a [FailingStorage]
-// is not a [tokenauth.Watcher]. If [tokenauth.Options.Logger] is nil, the log goes
-// to the output of the test.
+// Two fields of the options must be nil: [tokenauth.Options.Now], because the
+// Service takes the time from its Clock, and [tokenauth.Options.Cache], because
+// a [FailingStorage] is not a [tokenauth.Watcher]. If
+// [tokenauth.Options.Logger] is nil, the Service logs to the output of the
+// test.
 func New(t testing.TB, o *tokenauth.Options) *Service {
 	t.Helper()
 	s := &Service{Storage: &FailingStorage{Storage: new(memory.Store)}, Users: new(Users), Clock: new(Clock), t: t}
@@ -70,12 +71,11 @@ func New(t testing.TB, o *tokenauth.Options) *Service {
 }
 
 // As issues an access token for the principal, puts it into the Authorization
-// header of the request, and returns the request. The principal need not be one of
-// [Service.Users].
+// header of the request, and returns the request. The principal need not be one
+// of [Service.Users].
 //
-// Each call replaces the user's earlier token, so an earlier request of the same
-// user gets 401 from then on. To send several requests with one token, use
-// [Bearer].
+// Each call replaces the user's earlier token, so earlier requests of the same
+// user then get 401. To send several requests with one token, use [Bearer].
 func (s *Service) As(p tokenauth.Principal, r *http.Request) *http.Request {
 	s.t.Helper()
 	if r.Header == nil {

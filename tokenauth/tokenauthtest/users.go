@@ -7,9 +7,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Users is a [tokenauth.Authenticator] for tests, with users whom the test adds.
-// It stores and compares passwords without hashing, so that sign-ins are fast. The
-// zero value is ready to use and has no users. It is safe for concurrent use.
+// Users is a [tokenauth.Authenticator] for tests, with the users that the test
+// adds. It stores and compares passwords without hashing, so that sign-ins are
+// fast. The zero value is ready to use and has no users. It is safe for
+// concurrent use.
 type Users struct {
 	mu     sync.RWMutex
 	byName map[string]user
@@ -25,8 +26,8 @@ var (
 	_ tokenauth.Rechecker     = (*Users)(nil)
 )
 
-// Add adds a user, who signs in with p.UserName and the password. It replaces a
-// user with the same name. Names are compared exactly.
+// Add adds a user, who can then sign in with p.UserName and the password. It
+// replaces a user with the same name. Names are compared exactly.
 func (u *Users) Add(p tokenauth.Principal, password string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -36,9 +37,9 @@ func (u *Users) Add(p tokenauth.Principal, password string) {
 	u.byName[p.UserName] = user{p.Clone(), tokenauth.NewSecret(password)}
 }
 
-// Remove removes the user with that name, if there is one. The user's tokens stay
-// valid, as with any [tokenauth.Authenticator]. [tokenauth.Service.RevokeUser]
-// revokes them.
+// Remove removes the user with that name, if there is one. As with any
+// [tokenauth.Authenticator], the user's tokens stay valid.
+// [tokenauth.Service.RevokeUser] revokes them.
 func (u *Users) Remove(userName string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -8,22 +8,22 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// An Attempt is one sign-in. It is for one goroutine. The caller calls its
-// methods in this order: [Attempt.Admit], then [Attempt.CountName] or
-// [Attempt.CountAccount], once or several times, then [Attempt.Settle]. A nil
+// An Attempt is one sign-in. Only one goroutine may use it. The caller calls
+// [Attempt.Admit], then [Attempt.CountName] or [Attempt.CountAccount], once or
+// several times, and finally [Attempt.Settle]. Admit may be left out. A nil
 // Attempt is always admitted and never counted.
 type Attempt struct {
 	limiter *Limiter
 	names   *names
-	turn    *waiter // nil while it has no turn
-	asks    bool    // it reads the counters although this process knows of a block
+	turn    *waiter // nil while the attempt has no turn
+	asks    bool    // it may read the counters despite a block, see memory.refuses
 
-	counters throttle.Storage // where it is pending; nil if it is not
-	keys     []throttle.Key   // of its counters
-	is       counted          // the purpose of its counters
-	limits   *limits          // the limits that let it pass
-	repeats  repetition       // as of when it was counted
-	turnAt   int64            // when it had its turn to repeat a password; 0 if never
+	counters throttle.Storage // the storage in which the attempt is pending; nil if it is not
+	keys     []throttle.Key   // the keys of its counters
+	is       counted          // the kind of these counters
+	limits   *limits          // the limits that were applied
+	repeats  repetition       // the lists whose password it repeats, as of when it was counted
+	turnAt   int64            // when it got its turn to repeat a wrong password; 0 if never
 	earlier  []earlier
 	lost     []lostBegin
 }
@@ -48,10 +48,10 @@ func (a *Attempt) Account() string {
 	return hex.EncodeToString(a.names.name[8:])
 }
 
-// Admit waits until the attempt has its turn to look up the account and to
-// count. The turn ends with the next call of [Attempt.CountName],
+// Admit waits until the attempt has its turn to look up the account and to be
+// counted. The turn ends with the next call of [Attempt.CountName],
 // [Attempt.CountAccount] or [Attempt.Settle]. Admit returns a [BlockedError] if
-// this process knows that a limit blocks the attempt.
+// this process remembers that a limit blocks the attempt.
 func (a *Attempt) Admit(ctx context.Context) error {
 	if a == nil || a.turn != nil {
 		return nil
@@ -88,8 +88,8 @@ func (a *Attempt) endTurn() {
 
 // CountName counts the attempt as pending for its user name and its source, and
 // ends its turn. It returns a [BlockedError] if a limit blocks the attempt. If
-// the pending attempts of others may reach a limit, CountName waits until they
-// are settled.
+// pending attempts could reach a limit by failing, CountName waits for their
+// outcomes.
 func (a *Attempt) CountName(ctx context.Context) error {
 	if a == nil {
 		return nil
@@ -97,9 +97,10 @@ func (a *Attempt) CountName(ctx context.Context) error {
 	return a.count(ctx, a.names.byName(), byName)
 }
 
-// CountAccount is like [Attempt.CountName], for the account with this ID, or
-// for a user name that no account has. It replaces what the attempt was counted
-// for before.
+// CountAccount is like [Attempt.CountName], but counts for the account with
+// this ID. If found is false, it ignores id, and counts for a user name that no
+// account has. It undoes an earlier count of the attempt, for its name or for
+// another account.
 func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error {
 	if a == nil {
 		return nil
@@ -115,9 +116,9 @@ func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error
 	return a.count(ctx, keys, is)
 }
 
-// counted is the kind of counters in which an [Attempt] is pending: those of a
-// name whose account is not known yet, of a name that no account has, or of an
-// account.
+// counted is the kind of the first two counters in which an [Attempt] is
+// pending: those of a name before its account is known, of a name that no
+// account has, or of an account.
 type counted int
 
 const (
@@ -126,9 +127,8 @@ const (
 	ofAnAccount
 )
 
-// An earlier is an account that the [Attempt] was counted for before another
-// one. The password did not match there. If it matches nowhere, the failure
-// counts for this account, too.
+// An earlier is an account for which the [Attempt] was counted before it was
+// counted for another one. If the attempt fails, the failure counts for both.
 type earlier struct {
 	counters throttle.Storage
 	keys     []throttle.Key
@@ -136,15 +136,18 @@ type earlier struct {
 
 const maxEarlier = 8
 
-// Counted reports whether the attempt is pending. A nil [Attempt] counts as
-// pending.
+// Counted reports whether the attempt is pending. It returns true for a nil
+// [Attempt].
 func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
 
-// repeat checks whether the attempt repeats a wrong password, and waits for its
-// turn to do so. To wait, it gives back its turn to count, and reports that.
+// repeat checks whether the attempt repeats a wrong password. For one name and
+// source, only one attempt a second may do so (see repeatEvery). If it is too
+// early, repeat ends the attempt's turn to count, waits, and returns true. The
+// attempt then needs a new turn to count.
 //
-// It returns a [BlockedError] if another attempt already waits. It also does if
-// this process knows of a block: the response to a blocked attempt must not
+// Instead of waiting, repeat returns a [BlockedError] in two cases: if another
+// attempt already waits, or if this process knows of a block. In the second
+// case the response is the same as for any blocked attempt. So it does not
 // reveal whether the password was tried before.
 func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 	l := a.limiter
@@ -186,7 +189,7 @@ func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) er
 		a.earlier = append(a.earlier, earlier{a.counters, a.keys[:2]})
 	}
 	a.settle(ctx, Undecided)      // undo the previous count
-	defer a.settleLost(ctx, keys) // undo counts whose call failed
+	defer a.settleLost(ctx, keys) // undo counts that a failed call may have stored
 	l := a.limiter
 	for {
 		if err := a.Admit(ctx); err != nil {
@@ -205,7 +208,7 @@ func (a *Attempt) count(ctx context.Context, keys []throttle.Key, is counted) er
 		}
 		l.note(a, keys, &v, counters)
 		if longest := v.longest(); longest > 0 {
-			l.lines.wakeAll(v.blocks(keys)) // attempts that wait for these keys are blocked, too
+			l.lines.wakeAll(v.blocks(keys)) // attempts that are parked for these keys are blocked, too
 			return &BlockedError{longest}
 		}
 		if len(v.waitOn) == 0 {

@@ -10,24 +10,27 @@ import (
 // Config configures a [Limiter]. All fields except Key and Shared are required.
 type Config struct {
 	// PerAccountAndSource, PerAccount and PerSource are the numbers of failures
-	// after which an attempt must wait. After AccountCeiling failures, each
-	// wait is [MaxWait].
+	// that cause no wait. Each further failure makes the next attempt wait,
+	// longer each time. After AccountCeiling failures of an account, each wait
+	// is [MaxWait].
 	PerAccountAndSource, PerAccount, AccountCeiling, PerSource int
 
 	MaxCounters int // the maximum number of counters in memory
 
-	// Key is the key of the hash that names counters. Nil means a random key.
+	// Key is the secret key of the hash that turns accounts and sources into a
+	// [throttle.Key]. Nil means a random key, which no other process has.
 	Key []byte
 	// Shared holds the counters of all replicas. Nil means that this process
-	// counts by itself.
+	// counts only its own sign-ins, in memory.
 	Shared throttle.Storage
-	// Replicas is the number of processes. While Shared fails, each counts by
-	// itself, against its part of the limits.
+	// Replicas is the number of processes that use Shared. While Shared fails,
+	// each process counts only its own sign-ins, and its limits are divided by
+	// Replicas.
 	Replicas int
 
 	Now func() time.Time
 	// Timeout limits each call of Shared.
 	Timeout *deadline.Timeout
-	// SharedFailed is called with errors of Shared, at most once a minute.
+	// SharedFailed is called with an error of Shared, at most once a minute.
 	SharedFailed func(error)
 }

@@ -2,20 +2,21 @@ package limiter
 
 import "github.com/bearerkit/bearerkit/tokenauth/throttle"
 
-// helpedTries is the number of failures after [Limiter.Reset] during which the
-// limits of a source do not block the account.
+// helpedTries is the number of failures after [Limiter.Reset] until the limits
+// of a source can block the account again.
 const helpedTries = 10
 
-// helped reports whether the account was reset and has tries left. Pending
-// attempts use up tries.
+// helped reports whether [Limiter.Reset] gave the account tries and some are
+// left. Pending attempts use up tries.
 func helped(key throttle.Key, c throttle.Counter, now int64) bool {
 	return c.SucceededLately(now) && c.FailuresNow(key, now)+c.PendingNow(now) < 0
 }
 
-// dropVoid drops the failures that are older than the last [Limiter.Reset]. A
-// reset of the account also applies to its folded name, while the attempt is
-// for this account. Other accounts may share a folded name, so a reset of the
-// name applies only to the name.
+// dropVoid drops the failures before the last [Limiter.Reset] from counters in
+// the order of names.with. A reset of the account (c[1]) also applies to the
+// counters of the folded name (c[2] and c[3]). A reset of the folded name
+// (c[3]) does not apply to the account, because several accounts may share the
+// name.
 func dropVoid(c []throttle.Counter) {
 	c[0] = void(c[0], c[1].SucceededAt)
 	if len(c) > 3 {
@@ -24,7 +25,8 @@ func dropVoid(c []throttle.Counter) {
 	}
 }
 
-// void drops the failures of a [throttle.Counter] up to the given time.
+// void returns the [throttle.Counter] without its failures if the last of them
+// is not later than the given time.
 func void(c throttle.Counter, until int64) throttle.Counter {
 	if c.FailedAt <= until {
 		c.Failures, c.FailedAt = 0, 0

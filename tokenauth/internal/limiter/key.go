@@ -13,29 +13,31 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// The layers of counters. The layer is the first byte of a [throttle.Key]. An
-// attempt has one or two counters in each of the first two layers.
+// The layers: the kinds of counters. The layer is the first byte of a
+// [throttle.Key]. An attempt has two counters in each of the first two layers:
+// one of the folded name, and one of the account or of the name as typed.
 const (
-	accountAndSource = iota
-	account          // from all sources
-	fromSource       // for all accounts
-	fromWide         // for all accounts; IPv6 only
+	accountAndSource = iota // an account, or a name, from one source
+	account                 // an account, or a name, from all sources
+	fromSource              // an IPv4 address or IPv6 /64, for all accounts
+	fromWide                // an IPv6 /48, for all accounts
 )
 
 // A Source is where a sign-in comes from.
 type Source struct {
 	Addr netip.Addr
 	// CrossSite means that a browser marked the request as coming from another
-	// site. Such sign-ins are counted apart from others of the same address.
+	// site. Such sign-ins are counted separately from others from the same
+	// address.
 	CrossSite bool
 }
 
-// A namer derives each [throttle.Key] by a keyed hash. It keeps the key of the
-// hash in a func, so that fmt cannot print it.
+// A namer makes each [throttle.Key] by a keyed hash. It keeps the key of the
+// hash inside a func, so that fmt cannot print it.
 type namer struct{ mac func() hash.Hash }
 
-// newNamer returns a namer with the given key, or with a random one if it is
-// nil.
+// newNamer returns a namer with the given key. If the key is nil, it makes a
+// random one.
 func newNamer(key []byte) namer {
 	if key == nil {
 		key = make([]byte, 32)
@@ -44,26 +46,27 @@ func newNamer(key []byte) namer {
 	return namer{func() hash.Hash { return hmac.New(sha256.New, key) }}
 }
 
-// The input of a key: a folded user name, the ID of an account, a folded
-// name that no account has, or the name as typed.
+// The kinds of names and IDs from which a [throttle.Key] is made. Each kind
+// gives different keys for the same text.
 const (
-	ofName    = ""
-	ofAccount = "account"
-	ofNobody  = "nobody"
-	asTyped   = "typed"
+	ofName    = ""        // a folded user name
+	ofAccount = "account" // the ID of an account
+	ofNobody  = "nobody"  // a folded name that no account has
+	asTyped   = "typed"   // a user name as typed
 )
 
-// names has each [throttle.Key] of an attempt. A folded name is the same for
-// all spellings that a database may treat as one name.
+// names has the keys of an attempt, apart from those of its account, which
+// byAccount makes. They name counters, blocks, lines and wrong lists. For the
+// folded name, see [fold.Name].
 type names struct {
 	namer
 	from         Source
 	narrow, wide netip.Prefix
 	folded       string
 
-	pair, name         throttle.Key // of the folded name, from this source and from all sources
-	source, wideSource throttle.Key // of the address or /64, and of the /48; wideSource is zero for IPv4
-	typedPair, typed   throttle.Key // of the name as typed, from this source and from all sources
+	pair, name         throttle.Key // the folded name, from this source and from all sources
+	source, wideSource throttle.Key // the address or /64, and the /48; wideSource is zero for IPv4
+	typedPair, typed   throttle.Key // the name as typed, from this source and from all sources
 
 	guess uint16 // the fingerprint of the password
 }
@@ -80,8 +83,8 @@ func (n namer) names(userName string, from Source) *names {
 	return k
 }
 
-// network returns the [throttle.Key] of the network that takes turns with
-// others: an IPv4 address or an IPv6 /48.
+// network returns the key of the network in whose line the attempt waits: an
+// IPv4 address or an IPv6 /48.
 func (k *names) network() throttle.Key {
 	if k.wide.IsValid() {
 		return k.wideSource
@@ -94,14 +97,17 @@ func (k *names) pairOf(of, value string) throttle.Key {
 }
 
 // byName returns the keys of the counters of an attempt whose account is not
-// known yet. Spellings of one folded name may belong to several accounts, so it
-// includes the name as typed.
+// known yet. Several accounts may share a folded name, so the name as typed has
+// counters of its own.
 func (k *names) byName() []throttle.Key { return k.with(k.typedPair, k.typed) }
 
-// byAccount returns the keys of the counters of an attempt for an account, or
-// for a name that no account has. Both have the same number of counters, so
-// that they take the same work. They include the counters of the folded name.
-// Without these, waits would reveal which spellings belong to one account.
+// byAccount returns the keys of the counters of an attempt for the account with
+// this ID. If found is false, it returns those for a name that no account has.
+// The number of keys is the same in both cases, so that both take the same
+// time.
+//
+// The counters of the folded name are among them. Without these, the waits
+// would reveal which spellings belong to one account.
 func (k *names) byAccount(id string, found bool) []throttle.Key {
 	of := ofAccount
 	if !found {
@@ -110,8 +116,13 @@ func (k *names) byAccount(id string, found bool) []throttle.Key {
 	return k.with(k.pairOf(of, id), k.accountKey(of, id))
 }
 
-// with returns the keys of an account, from this source and from all, followed
-// by those of the folded name and of the source.
+// with returns the keys of all counters of an attempt. Other methods rely on
+// their order:
+//
+//   - pair and account: an account or a name, from this source and from all
+//     sources,
+//   - the folded name, from this source and from all sources,
+//   - the source, and for IPv6 its /48.
 func (k *names) with(pair, account throttle.Key) []throttle.Key {
 	keys := []throttle.Key{pair, account, k.pair, k.name, k.source}
 	if k.wide.IsValid() {
@@ -124,10 +135,11 @@ func (n namer) accountKey(of, value string) throttle.Key {
 	return n.key(account, of, netip.Prefix{}, false, value)
 }
 
-// key returns the [throttle.Key] for what a counter counts. The part before the
-// first space contains no space, so different inputs have different texts. Keys
-// without a marker are the same as in earlier versions, so their counters stay
-// valid.
+// key hashes a description of what a counter counts: the layer with an optional
+// marker, the network and the value, separated by spaces. Only the value can
+// contain a space, so different arguments have different descriptions. Without
+// a marker, the description and so the key are those of earlier versions, whose
+// counters therefore stay valid.
 func (n namer) key(layer byte, of string, network netip.Prefix, crossSite bool, value string) throttle.Key {
 	marker := ""
 	if of != ofName {

@@ -9,21 +9,22 @@ import (
 // MaxWait is the longest time that a limit blocks an attempt.
 const MaxWait = time.Hour
 
-// maxKeys is the maximum number of counters of an attempt.
+// maxKeys is the maximum number of counters of an attempt. See names.with.
 const maxKeys = 6
 
-// A limit is the limit of one layer of counters, by the first byte of their
-// [throttle.Key].
+// A limit applies to one layer of counters. The first byte of a [throttle.Key]
+// is its layer, and the index into limits.
 type limit struct {
-	free    int64         // the number of failures without a wait
+	free    int64         // the number of failures that cause no wait
 	longest time.Duration // the longest wait
 	ceiling int64         // the number of failures after which each wait is [MaxWait]; 0 for none
 }
 
 type limits [4]limit
 
-// limits returns the limits of one of several processes that each count by
-// themselves. It divides those of the [Config] by their number.
+// limits returns the limits of the [Config], divided by the number of processes
+// that each count only their own sign-ins. That number is 1 for shared
+// counters.
 func (c *Config) limits(replicas int) limits {
 	part := func(n int) int64 { return int64(max(1, n/replicas)) }
 	return limits{
@@ -35,17 +36,17 @@ func (c *Config) limits(replicas int) limits {
 }
 
 // A verdict is the result of applying all limits to an [Attempt]. The zero
-// value lets it pass.
+// value neither blocks it nor makes it wait.
 type verdict struct {
-	known   bool                         // the user signed in from this source lately
-	helped  bool                         // the account was reset and has tries left
-	used    bool                         // all tries of a reset are used
-	blocked [len(limits{})]time.Duration // by layer
-	each    [maxKeys]time.Duration       // by counter
-	waitOn  []throttle.Key               // counters with pending attempts that must be settled first
+	known   bool                         // the source is known to the account
+	helped  bool                         // the account was reset and has tries left, see helped
+	used    bool                         // the account was reset and has no tries left
+	blocked [len(limits{})]time.Duration // how long each layer of counters blocks the attempt
+	each    [maxKeys]time.Duration       // how long each counter blocks the attempt
+	waitOn  []throttle.Key               // the counters whose pending attempts must be settled first
 }
 
-// longest returns how long the attempt is blocked; 0 if it is not.
+// longest returns how long the attempt is blocked, or 0 if it is not.
 func (v *verdict) longest() (wait time.Duration) {
 	for _, blocked := range v.blocked {
 		wait = max(wait, blocked)
@@ -63,11 +64,11 @@ func (v *verdict) blocks(keys []throttle.Key) (blocking []throttle.Key) {
 	return blocking
 }
 
-// judge applies each limit to its [throttle.Counter].
+// judge applies to each [throttle.Counter] the limit of its layer.
 func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int64) (v verdict) {
-	// Guesses from elsewhere must not block a source from which the user signed
-	// in lately. This exemption ends when the source itself has failed as often
-	// in a row as the ceiling of the account.
+	// Guesses from elsewhere must not block a known source, from which the user
+	// signed in lately. Consecutive failures from the source itself end that
+	// when they reach the account's ceiling.
 	for i, c := range counters {
 		v.known = v.known || keys[i][0] == accountAndSource && c.SucceededLately(now) &&
 			c.FailuresNow(keys[i], now) < l[account].ceiling
@@ -88,8 +89,8 @@ func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int
 	return v
 }
 
-// judge returns how long the limit blocks an attempt, or that the attempt must
-// wait for pending ones.
+// judge returns how long the limit blocks the attempt. If it does not, wait
+// reports whether pending attempts must be settled first.
 func (l *limit) judge(key throttle.Key, c throttle.Counter, now int64) (blocked time.Duration, wait bool) {
 	failures, pending := c.FailuresNow(key, now), c.PendingNow(now)
 	switch {

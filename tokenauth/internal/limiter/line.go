@@ -6,29 +6,29 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A line is the queue of the sign-ins from one network. They wait for a turn to
-// look up their account and to be counted.
+// A line has the attempts of one network that wait for a turn to look up their
+// account and to be counted.
 type line struct {
-	asking   int       // the number of attempts that have a turn
-	settling []*waiter // to settle a pending attempt, on which others may wait
-	queue    []*waiter // for a turn to look up and count
-	parked   []*waiter // for pending attempts to be settled
-	round    int       // of the last turn
+	asking   int       // the number of its attempts that have a turn
+	settling []*waiter // pending attempts that wait for a turn to be settled; they go first
+	queue    []*waiter // attempts that wait for a turn to look up and be counted
+	parked   []*waiter // attempts that wait until pending ones are settled
+	round    int       // the round of the last turn; in a round, each source gets at most one
 	from     map[throttle.Key]*lineSource
-	woken    int // the value of lines.wakes when one of its waiters was last woken
+	woken    int // the value of lines.wakes when a waiter of the line was last woken
 }
 
-// A lineSource is what a line knows about a [Source] with waiting attempts.
+// A lineSource has the state of a [Source] with waiting attempts in a line.
 type lineSource struct {
-	waiting int // the number of attempts
-	round   int // of its newest attempt
+	waiting int // the number of waiting attempts
+	round   int // the round of the newest attempt
 }
 
-// waiting returns the number of attempts that wait to begin. It does not
-// include those that wait to settle.
+// waiting returns the number of attempts that are queued or parked. It leaves
+// out those that wait to be settled.
 func (l *line) waiting() int { return len(l.queue) + len(l.parked) }
 
-// ready reports whether a waiter waits for a turn.
+// ready reports whether an attempt waits for a turn.
 func (l *line) ready() bool { return len(l.settling)+len(l.queue) > 0 }
 
 // most returns the source with the most waiting attempts, and their number.
@@ -41,8 +41,8 @@ func (l *line) most() (source throttle.Key, n int) {
 	return source, n
 }
 
-// newest returns the newest waiter of the source, preferably one that waits for
-// its turn.
+// newest returns the newest queued waiter of the source. If none is queued, it
+// returns the newest parked one.
 func (l *line) newest(source throttle.Key) *waiter {
 	for _, waiters := range [][]*waiter{l.queue, l.parked} {
 		for _, w := range slices.Backward(waiters) {
@@ -54,9 +54,14 @@ func (l *line) newest(source throttle.Key) *waiter {
 	return nil
 }
 
-// makeRoom reports whether there is room for one more attempt of the source in
-// the line. If all places are taken, the network with the most waiting attempts
-// gives one up: the newest attempt of its source with the most.
+// makeRoom makes room in the line for one more attempt of the source. If the
+// maximum is reached, it ends the wait of another attempt with errQueueFull. It
+// takes that from the longest line, if that line is at least two longer than
+// this one, and otherwise from this line: the newest attempt of the source with
+// the most.
+//
+// makeRoom returns false if there is no room: if the source itself has about as
+// many attempts as the one with the most.
 func (ls *lines) makeRoom(l *line, source throttle.Key) bool {
 	from := l
 	switch {

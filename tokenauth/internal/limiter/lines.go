@@ -11,45 +11,47 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// lines give attempts their turns to look up an account and to read the
-// counters, so that a flood of attempts cannot take all connections of a
-// database. Networks take turns: an IPv4 address, or the IPv6 /48 that one
-// customer may own. Each has a line, in which its sources, the /64, take turns.
+// lines limit how many attempts look up an account and read the counters at
+// once. Otherwise a flood of attempts could take all connections of a database.
+// Attempts wait for their turn. Networks take turns, and so do the sources of a
+// network. A network is an IPv4 address, or the IPv6 /48 that one customer may
+// own; it has one [line].
 //
-// An attempt that must wait for pending ones parks: it gives back its turn, and
-// gets another when a pending one is settled.
+// If an attempt must wait for pending ones, it parks. Then it gives back its
+// turn, and gets another when a pending attempt is settled.
 type lines struct {
 	patience time.Duration // how long an attempt waits if no turn ends
 
 	mu        sync.Mutex
-	moved     time.Time // when a turn last ended within half of patience
-	asking    int       // the number of turns in all lines
-	waiting   int       // the number of attempts in all lines, for a turn or parked
+	moved     time.Time // when a turn last ended that took less than half of patience
+	asking    int       // the number of attempts that have a turn, in all lines
+	waiting   int       // the number of queued and parked attempts, in all lines
 	byNetwork map[throttle.Key]*line
-	ready     []*line // the lines with a waiter for a turn, the next one first
-	parked    map[throttle.Key][]*waiter
-	held      map[throttle.Key]int // the number of attempts that are parked for the key, or retry after that
-	pending   map[throttle.Key]int // the number of pending attempts of this process
-	wakes     int                  // how often a waiter was woken
+	ready     []*line                    // the lines with an attempt that waits for a turn; the next line first
+	parked    map[throttle.Key][]*waiter // by the key of each counter whose pending attempts they wait for
+	held      map[throttle.Key]int       // the number of attempts that are parked for the key, or were until their current turn
+	pending   map[throttle.Key]int       // the number of pending attempts of this process with the key
+	wakes     int                        // how often a waiter was woken
 }
 
 const (
-	maxAsking           = 16 // turns at the same time
+	maxAsking           = 16 // the maximum number of turns at the same time
 	maxAskingPerNetwork = 4
-	// maxWaiting limits the attempts that wait in all lines together. Each holds
-	// only its request.
+	// maxWaiting is the maximum number of waiting attempts in all lines. Each
+	// takes no more memory than its request.
 	maxWaiting = 4096
-	// maxWaitingPerNetwork limits a line while attempts wait in other lines.
+	// maxWaitingPerNetwork is the maximum number of waiting attempts in a line
+	// while attempts wait in other lines.
 	maxWaitingPerNetwork = maxWaiting / 8
-	// elsewhere is how often the first parked attempt reads the counters again
-	// if it waits for no attempt of this process. Another process does not report
-	// when it settles one.
+	// elsewhere is how often the first parked attempt of a line reads the
+	// counters again if it waits only for attempts of other processes. These
+	// processes do not report when they settle one.
 	elsewhere = 100 * time.Millisecond
 )
 
 var (
-	errQueueFull = errors.New("too many sign-ins wait for their turn")
-	errSlow      = errors.New("the look-ups of other sign-ins take too long")
+	errQueueFull = errors.New("too many sign-ins are waiting for their turn")
+	errSlow      = errors.New("other sign-ins take too long to look up their accounts")
 )
 
 func newLines(patience time.Duration) *lines {
@@ -63,15 +65,14 @@ func newLines(patience time.Duration) *lines {
 type waiter struct {
 	*line
 	names         *names
-	known         bool           // the limits of its source do not block it, as far as this process knows
+	known         bool           // as far as this process knows, the limits of its source do not apply
 	queued, since time.Time      // when its wait began, and when its turn began
-	round         int            // the round in which its source has this turn
+	round         int            // the round in which the source gets this turn, see line.round
 	turn          chan error     // receives nil with the turn, or an error if there is none
-	on            []throttle.Key // the keys for which it is parked, or was until its current turn
+	on            []throttle.Key // the keys for which the attempt is parked, or was until its current turn
 }
 
-// enter waits until the attempt has its turn, and returns the waiter that has
-// it.
+// enter waits until the attempt has its turn, and returns its waiter.
 func (ls *lines) enter(ctx context.Context, k *names, known bool) (*waiter, error) {
 	ls.mu.Lock()
 	l := ls.line(k)
@@ -87,8 +88,9 @@ func (ls *lines) enter(ctx context.Context, k *names, known bool) (*waiter, erro
 	return w, ls.await(ctx, w, ls.patience)
 }
 
-// settle waits until a pending attempt has a turn to be settled. Such attempts
-// go before new ones: many may end at once, when their clients disconnect.
+// settle waits for a turn to settle a pending attempt. Such attempts go before
+// new ones, which may be waiting for them. They need turns because many may end
+// at once, when their clients disconnect.
 func (ls *lines) settle(k *names) (*waiter, error) {
 	ls.mu.Lock()
 	w := &waiter{line: ls.line(k), names: k, queued: time.Now(), turn: make(chan error, 1)}
@@ -101,7 +103,8 @@ func (ls *lines) settle(k *names) (*waiter, error) {
 	return w, ls.await(context.Background(), w, ls.patience)
 }
 
-// line returns the line of the attempt's network. It adds one if there is none.
+// line returns the line of the attempt's network. It adds the line if there is
+// none.
 func (ls *lines) line(k *names) *line {
 	l := ls.byNetwork[k.network()]
 	if l == nil {
@@ -111,9 +114,9 @@ func (ls *lines) line(k *names) *line {
 	return l
 }
 
-// await returns nil when the waiter has its turn. It returns an error if ctx
-// ended, if the waiter made room for another source, or if the database hangs.
-// It calls look after each pause.
+// await waits until the waiter has its turn, and then returns nil. It returns
+// an error if ctx ends, if the waiter must make room for an attempt of another
+// source, or if no turn ends for too long. It calls look after each pause.
 func (ls *lines) await(ctx context.Context, w *waiter, pause time.Duration) error {
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
@@ -143,8 +146,9 @@ func (ls *lines) await(ctx context.Context, w *waiter, pause time.Duration) erro
 	}
 }
 
-// look gives the first parked waiter a turn to read the counters again. It ends
-// the wait with errSlow if no turn has ended for too long.
+// look wakes the waiter if it is the first parked one of its line and waits
+// only for attempts of other processes. If the waiter waits for a turn and no
+// turn has ended for too long, look ends the wait with errSlow.
 func (ls *lines) look(w *waiter) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -161,7 +165,7 @@ func (ls *lines) look(w *waiter) {
 	}
 }
 
-// leave ends the turn, so that another attempt can have it.
+// leave ends the waiter's turn, so that another attempt can have it.
 func (ls *lines) leave(w *waiter) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -170,8 +174,8 @@ func (ls *lines) leave(w *waiter) {
 	ls.dispatch()
 }
 
-// park gives the turn of the attempt to another one. It waits until pending
-// attempts in its way are settled and it has a turn again.
+// park ends the waiter's turn. It waits until a pending attempt with one of the
+// keys is settled and the waiter has a turn again.
 func (ls *lines) park(ctx context.Context, w *waiter, on []throttle.Key) error {
 	ls.mu.Lock()
 	ls.release(w)
@@ -198,7 +202,8 @@ func (ls *lines) counted(keys []throttle.Key) {
 }
 
 // settled records that an [Attempt] with these keys is no longer pending. For
-// each key it wakes one of the waiters; their networks take turns.
+// each key it wakes one parked attempt, from the network that was woken least
+// recently.
 func (ls *lines) settled(keys []throttle.Key) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

@@ -9,28 +9,32 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// localCounters count in memory, up to a maximum. Each layer has its own map,
-// so that failures from very many sources do not evict the counters of
+// localCounters has counters in memory, up to a maximum. Each layer has its own
+// map, so that failures from very many sources do not evict the counters of
 // accounts.
 type localCounters struct {
 	mu  sync.Mutex
 	max int // the maximum size of each map
-	// counters has the failures and the pending attempts, by layer.
+	// counters has the failures and the pending attempts. The index is the
+	// layer.
 	counters [len(limits{})]map[throttle.Key]throttle.Counter
-	// successes has its own maximum: clients that only fail cannot evict the
-	// sources from which an owner signs in.
+	// successes has [throttle.Counter.SucceededAt] for each key. It has its own
+	// maximum, so that clients that only fail cannot evict the sources from
+	// which an owner signs in.
 	successes map[throttle.Key]success
-	sources   map[throttle.Key][]throttle.Key // the keys in successes, by account
+	sources   map[throttle.Key][]throttle.Key // the keys in successes, by the key of their account
 }
 
-// A success is the last sign-in to an account from a [Source].
+// A success is the last sign-in to an account from a [Source], or the last
+// reset of the account.
 type success struct {
 	at      int64 // Unix milliseconds
 	account throttle.Key
 }
 
-// maxSources is the maximum number of known sources of an account. An account
-// that signs in from very many sources must not evict those of others.
+// maxSources is the maximum number of known sources of an account. Otherwise an
+// account that signs in from very many sources would evict the known sources of
+// other accounts.
 const maxSources = 64
 
 func newLocalCounters(max int) *localCounters {
@@ -71,7 +75,7 @@ func (l *localCounters) UpdateCounters(_ context.Context, keys []throttle.Key, c
 }
 
 // latest returns the newest time in the counters. Right after a change, that is
-// the current time.
+// about the current time.
 func latest(counters []throttle.Counter) (at int64) {
 	for _, c := range counters {
 		at = max(at, c.FailedAt, c.PendingAt, c.SucceededAt)
@@ -125,15 +129,18 @@ func (l *localCounters) dropSuccess(key throttle.Key) {
 	}
 }
 
-// sample is the number of entries that are compared to find one to drop.
-// Iteration over a map begins at a random entry, so each entry can be found.
+// sample is the number of map entries that are compared to choose one to drop.
+// Iteration over a map begins at a random entry, so every entry can be in the
+// sample.
 const sample = 32
 
-// dropLeast drops, from a sample, the counter with the fewest failures, and of
-// these the one that failed first. So counters that block nothing go first. To
-// evict a counter, an attacker must fill the map with counters of as many
-// failures. A counter with a pending attempt stays: there are no more of them
-// than sign-ins in progress.
+// dropLeast drops one counter of a sample: the one with the fewest failures. If
+// several have as few, it drops the one whose last failure is the oldest. So
+// counters that block nothing go first. To evict a counter, an attacker must
+// fill the map with counters of as many failures.
+//
+// It keeps counters with pending attempts. Their number is limited by that of
+// the sign-ins in progress.
 func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
 	var least throttle.Key
 	var of throttle.Counter
@@ -143,7 +150,7 @@ func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
 			break
 		}
 		c.Failures = c.FailuresNow(key, now)
-		c.Failures = max(c.Failures, -c.Failures) // the tries of a reset count like failures
+		c.Failures = max(c.Failures, -c.Failures) // the tries left after a reset count like failures
 		switch {
 		case c.PendingNow(now) > 0:
 		case !found, c.Failures < of.Failures, c.Failures == of.Failures && c.FailedAt < of.FailedAt:

@@ -8,35 +8,37 @@ import (
 )
 
 // A memory remembers what the counters last showed: which keys are blocked and
-// for how long, and which sources are known to which names. So most attempts
-// over a limit are refused without a look-up and without reading the counters
-// again.
+// for how long, and which sources are known to which names. So this process
+// refuses most attempts over a limit without a look-up and without reading the
+// counters again.
 type memory struct {
 	mu      sync.Mutex
 	blocked map[throttle.Key]*block
-	known   map[throttle.Key]struct{} // by folded name and source
-	helped  map[throttle.Key]struct{} // by folded name
+	known   map[throttle.Key]struct{} // the keys names.pair of known sources
+	helped  map[throttle.Key]struct{} // the keys names.name of accounts that were reset and have tries left
 	max     int                       // the maximum size of each map
 }
 
-// A block means that attempts with a key are blocked. Times are in Unix
-// milliseconds.
+// A block is the period in which attempts with a key are blocked. Times are in
+// Unix milliseconds.
 type block struct {
 	since, until int64
-	began        int64                     // when the current interval of askEvery began
+	began        int64                     // when the current interval of length askEvery began
 	asked        map[throttle.Key]struct{} // the networks that read the counters in this interval
 }
 
 const (
-	// recall is how long a block of a name and source is used without reading
-	// the counters again. Another process may have ended it.
+	// recall is how long this process relies on a block of one name from one
+	// source. After that, an attempt reads the counters again, because another
+	// process may have reset them.
 	recall = 5 * time.Second
-	// askEvery is how often a network that is blocked because of others may
-	// read the counters. Only the counters of the account show whether the
-	// source is known to it.
+	// askEvery is how often one blocked network may read the counters, if it
+	// shares the block with other sources or names (see ofOthers). A known
+	// source is exempt from such a block, and only the counters of the account
+	// show whether the source is known.
 	askEvery = 100 * time.Millisecond
-	// maxAskers is the maximum number of networks that read the counters within
-	// askEvery.
+	// maxAskers is the maximum number of networks that may read the counters
+	// during one askEvery despite the same block.
 	maxAskers = 10
 )
 
@@ -44,11 +46,10 @@ func newMemory(max int) *memory {
 	return &memory{blocked: make(map[throttle.Key]*block), known: make(map[throttle.Key]struct{}), helped: make(map[throttle.Key]struct{}), max: max}
 }
 
-// refuses returns how long the attempt is blocked, as far as this process
-// knows. It returns 0 if the attempt must read the counters. The argument asks
-// means that the attempt was allowed to do so before, although others of its
-// name or source are blocked. The result asksNow means the same for the next
-// call.
+// refuses returns how long this process knows the attempt to be blocked, or 0
+// if the attempt may go on to read the counters. If asks is true, an earlier
+// call already let the attempt read them despite a block (see askEvery). Pass
+// asksNow as asks in the next call.
 func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration, asksNow bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -77,7 +78,7 @@ func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration,
 }
 
 // left returns how long the attempt is blocked, as far as this process knows.
-// Unlike refuses, it never lets an attempt read the counters.
+// Unlike refuses, it lets no attempt read the counters despite a block.
 func (m *memory) left(k *names, now int64) (longest time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -93,17 +94,17 @@ func (m *memory) left(k *names, now int64) (longest time.Duration) {
 	return longest
 }
 
-// ofPair returns the keys of the name and the source together.
+// ofPair returns the keys of the counters of this user name from this source.
 func (k *names) ofPair() []throttle.Key { return []throttle.Key{k.typedPair, k.pair} }
 
-// ofOthers returns the keys that sign-ins of other sources or other names count
-// for, too.
+// ofOthers returns the keys of the counters that the attempt shares with
+// sign-ins from other sources or under other names.
 func (k *names) ofOthers() []throttle.Key {
 	return []throttle.Key{k.typed, k.name, k.source, k.wideSource}
 }
 
 // knows reports whether, as far as this process knows, the limits of the source
-// do not block the name.
+// do not apply to the name.
 func (m *memory) knows(k *names) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,8 +117,8 @@ func (m *memory) exempt(k *names) bool {
 	return known || helped
 }
 
-// ask reports whether an attempt of the network may read the counters now, and
-// records that it does.
+// ask reports whether an attempt from the network may read the counters now,
+// despite the block. If so, it records that.
 func (b *block) ask(network throttle.Key, now int64) bool {
 	if since := now - b.began; since < 0 || since >= askEvery.Milliseconds() {
 		clear(b.asked)
@@ -132,8 +133,8 @@ func (b *block) ask(network throttle.Key, now int64) bool {
 
 func (b *block) left(now int64) time.Duration { return time.Duration(b.until-now) * time.Millisecond }
 
-// get returns the block of the key, or nil if it has ended. It ignores a block
-// that begins in the future: the clock was set back.
+// get returns the block of the key, or nil if there is none or it has ended. It
+// ignores a block that begins in the future, because the clock was set back.
 func (m *memory) get(key throttle.Key, now int64) *block {
 	b := m.blocked[key]
 	if b == nil || now < b.since || now >= b.until {
@@ -143,8 +144,8 @@ func (m *memory) get(key throttle.Key, now int64) *block {
 }
 
 // note records what the counters with these keys showed. A block of a folded
-// name applies to all its spellings. A block of an account applies to the name
-// as typed, because two spellings of a folded name may be two accounts.
+// name applies to all its spellings. A block of an account is recorded for the
+// name as typed, because another spelling may belong to another account.
 func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -172,8 +173,9 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	}
 }
 
-// set records that the key is blocked, or that it no longer is. For a known
-// source, most limits were not checked, so their blocks stay.
+// set records that the key is blocked for the time wait, or that it is not
+// blocked if wait is zero. For a known source, most limits were not checked, so
+// their earlier blocks stay.
 func (m *memory) set(k *names, key throttle.Key, wait time.Duration, known bool, now int64) {
 	switch {
 	case wait > 0:
@@ -204,8 +206,8 @@ func (m *memory) block(k *names, key throttle.Key, wait time.Duration, now int64
 	b.ask(k.network(), now)
 }
 
-// succeeded records that the [Source] is known to the name, and that nothing
-// blocks them.
+// succeeded records that the [Source] is known to the name. It drops the blocks
+// of the name.
 func (m *memory) succeeded(k *names) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -216,8 +218,8 @@ func (m *memory) succeeded(k *names) {
 	}
 }
 
-// forget drops all blocks, and records that [Limiter.Reset] reset these folded
-// names.
+// forget drops all blocks, and records that [Limiter.Reset] was called for
+// these folded names.
 func (m *memory) forget(helped []throttle.Key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// An outage limits reports of a failing storage to one a minute: each call may
-// fail.
+// An outage limits the reports of a failing storage to one a minute, although
+// every call may fail.
 type outage struct {
 	mu   sync.Mutex
-	told int64 // the last report, in Unix milliseconds
+	told int64 // the time of the last report, in Unix milliseconds
 }
 
-// due reports whether a failure at this time is to be reported.
+// due reports whether a failure at this time should be reported. If so, it
+// records the time.
 func (o *outage) due(now int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

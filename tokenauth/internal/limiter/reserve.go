@@ -7,9 +7,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// reserve counts the attempt in [Config.Shared], or in this process if that is
-// nil. While Shared fails, this process counts by itself, against its part of
-// the limits.
+// reserve counts the attempt as pending, unless the verdict blocks it or makes
+// it wait. It uses the counters in [Config.Shared], or those of this process if
+// Shared is nil or fails. If Shared fails, the limits are divided by
+// [Config.Replicas]. It returns the counters and the limits that it used.
 func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) (verdict, throttle.Storage, *limits, error) {
 	limits := l.limits(1)
 	if l.Shared != nil {
@@ -24,8 +25,9 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) 
 	return v, l.local, &limits, err
 }
 
-// note remembers what the counters showed. It skips the local counters while
-// [Config.Shared] fails: they are cheap to read, and apply only for that time.
+// note records in l.memory what the counters showed. It skips the counters that
+// this process uses while [Config.Shared] fails: reading them is cheap, and
+// they no longer apply when Shared works again.
 func (l *Limiter) note(a *Attempt, keys []throttle.Key, v *verdict, counters throttle.Storage) {
 	if l.Shared == nil || counters != l.local {
 		l.memory.note(a.names, keys, v, l.now())
@@ -59,21 +61,21 @@ func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *A
 	return v, err
 }
 
-// A lostBegin is a pending count that the [throttle.Storage] may or may not
-// have: the call that counted the attempt failed.
+// A lostBegin is a failed call that was to count the attempt as pending. The
+// [throttle.Storage] may have stored the count nevertheless.
 type lostBegin struct {
 	counters throttle.Storage
 	repeats  repetition
 	at       int64
 }
 
-// settleLost undoes counts that the storage may have although the call failed.
-// Otherwise they would stay pending for a minute, and delay the owner of the
-// account.
+// settleLost undoes the counts of failed calls that the storage stored
+// nevertheless. Otherwise the attempt would stay pending for a minute, and the
+// owner of the account would have to wait for it.
 func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
 	for _, lost := range a.lost {
-		// The storage updates all counters in one step. So if one of them was
-		// counted at that moment, all were.
+		// The storage updates all counters in one step. So if one of them has
+		// the time of the failed call, all were stored.
 		_ = a.update(ctx, lost.counters, keys, func(c []throttle.Counter) {
 			counted := false
 			for i := range c {

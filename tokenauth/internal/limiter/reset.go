@@ -7,15 +7,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// Reset lets an account and its user names in again. Earlier failures no longer
-// count, from any source. Until the next success, for up to ten failures within
-// 30 days, the limits of a source do not block the account.
+// Reset ends the blocks of an account and of its user names. Earlier failures
+// no longer count, from any source. Until the next success, for up to ten
+// failures within 30 days, the limits of a source do not block the account.
 //
-// A reset is stored in existing fields, so that no [throttle.Storage] needs to
-// know about it. In the counter of the account from all sources,
-// [throttle.Counter.SucceededAt] is the time of the reset, and Failures begins
-// below zero. For a folded name, Failures begins at zero, because accounts with
-// similar names share it.
+// Reset uses existing fields of the counters, so that no [throttle.Storage]
+// needs to know about resets. In the counters of the account and of each name
+// as typed, from all sources, [throttle.Counter.SucceededAt] is the time of the
+// reset and Failures starts below zero. In the counter of a folded name,
+// Failures starts at zero, because accounts with similar names share that
+// counter.
 func (l *Limiter) Reset(ctx context.Context, id string, userNames ...string) error {
 	keys := []throttle.Key{l.namer.accountKey(ofAccount, id)}
 	var folded []throttle.Key

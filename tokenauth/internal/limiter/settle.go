@@ -7,21 +7,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// An Outcome is the result of an [Attempt]. See [Attempt.Settle].
+// An Outcome is the result of an [Attempt], for [Attempt.Settle].
 type Outcome int
 
-// The outcomes. Undecided, the zero value, is for an attempt that neither failed
-// nor succeeded. It is not counted.
+// The outcomes. Undecided, the zero value, means that the attempt neither
+// failed nor succeeded. It is not counted.
 const (
 	Undecided Outcome = iota
 	Failed
-	// FailedOtherwise is a failure in spite of the right password. It always counts.
+	// FailedOtherwise is a failure although the password was right. It always
+	// counts. A Failed attempt does not count if it repeats a wrong password.
 	FailedOtherwise
 	Succeeded
 )
 
-// Settle counts the outcome, and ends the turn. The end of ctx does not
-// interrupt it. If the storage fails, the attempt stays pending for a minute.
+// Settle counts the outcome, and ends the turn if the attempt still has one. It
+// goes on if ctx ends. If the storage fails, the attempt stays pending for a
+// minute.
 func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	if a == nil {
 		return
@@ -37,8 +39,8 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	a.earlier = nil
 }
 
-// failEarlier counts the failure for the accounts that the attempt was counted
-// for before the last one.
+// failEarlier counts the failure also for the accounts for which the attempt
+// was counted before the last one.
 func (a *Attempt) failEarlier(ctx context.Context, o Outcome) {
 	for _, e := range a.earlier {
 		counts := a.counts(o, e.keys)
@@ -56,7 +58,8 @@ func (a *Attempt) failEarlier(ctx context.Context, o Outcome) {
 	}
 }
 
-// counts returns the keys for which the outcome counts as a failure.
+// counts reports for each key whether the outcome counts as a failure there. If
+// the outcome is Failed, counts also remembers the wrong password.
 func (a *Attempt) counts(o Outcome, keys []throttle.Key) (counts [maxKeys]bool) {
 	switch o {
 	case Failed:
@@ -79,7 +82,7 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 		l.wrong.succeeded(a.names)
 		l.memory.succeeded(a.names)
 	}
-	defer l.lines.settled(a.keys) // also when the storage panics
+	defer l.lines.settled(a.keys) // even if the storage panics
 	defer func() { a.counters = nil }()
 	if a.counters == l.Shared {
 		turn, err := l.lines.settle(a.names)
@@ -90,7 +93,7 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 		defer l.lines.leave(turn)
 	}
 	now := l.now()
-	var next verdict // on the next attempt
+	var next verdict // of the next attempt
 	err := a.update(ctx, a.counters, a.keys, func(c []throttle.Counter) {
 		a.settleAll(c, o, counts, now)
 		next = a.limits.judge(a.keys, c, now)
@@ -101,9 +104,9 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 	}
 	l.report(err)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return // a second call would take as long again
+		return // a second call would probably take as long
 	}
-	// The connection broke, so the outcome may or may not be counted.
+	// The connection broke, so the outcome may or may not be stored.
 	a.update(ctx, a.counters, a.keys, func(c []throttle.Counter) {
 		if !isSettled(c, o, counts, now) {
 			a.settleAll(c, o, counts, now)
@@ -112,17 +115,19 @@ func (a *Attempt) settle(ctx context.Context, o Outcome) {
 }
 
 func (a *Attempt) update(ctx context.Context, counters throttle.Storage, keys []throttle.Key, change func([]throttle.Counter)) error {
-	call, cancel, _ := a.limiter.Timeout.Call(context.WithoutCancel(ctx)) // which never ends
+	call, cancel, _ := a.limiter.Timeout.Call(context.WithoutCancel(ctx)) // no error, because the parent never ends
 	defer cancel()
 	return counters.UpdateCounters(call, keys, change)
 }
 
-// settleAll settles each counter. The first two are of the account, or of the
-// name as typed. The next two are of the folded name.
+// settleAll settles the attempt in its counters, which are in the order of
+// names.with. The first two are those of the account, or of the name as typed.
+// The next two are those of the folded name.
 //
-// A success resets the counters of the account. From those of the folded name
-// it only subtracts the failures of this spelling: a sign-in must not reset the
-// failures of another account with a similar name.
+// A success resets all four. If only the name is known, and not the account, it
+// subtracts from the counters of the folded name only the failures of this
+// spelling: a sign-in must not reset the failures of another account with a
+// similar name.
 func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64) {
 	dropVoid(c)
 	own := [2]int64{max(0, c[0].FailuresNow(a.keys[0], now)), max(0, c[1].FailuresNow(a.keys[1], now))}
@@ -132,9 +137,10 @@ func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]boo
 		}
 		switch {
 		case counts[i] && i < 2 && !counts[i+2] && c[i+2].FailuresNow(a.keys[i+2], now) > 0:
-			// The name already failed with this password in another spelling, and
-			// waited for that. Keep the time of that failure: a new wait for only
-			// one account would reveal that the spellings are different accounts.
+			// The password was already wrong under another spelling of the
+			// name, and the wait after that failure is over. Keep the time of
+			// that failure. A new wait would reveal that the spellings belong
+			// to different accounts.
 			c[i] = failed(c[i], a.keys[i], c[i+2].FailedAt)
 		case counts[i]:
 			c[i] = failed(c[i], a.keys[i], now)
@@ -151,8 +157,8 @@ func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]boo
 	}
 }
 
-// isSettled reports whether the counters already have this outcome at this
-// time. It returns false for an outcome that changes no time in a counter.
+// isSettled reports whether the counters show that this outcome was stored at
+// this time. It returns false for an outcome that changes no time in a counter.
 func isSettled(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64) bool {
 	trace := o == Succeeded && c[0].SucceededAt == now
 	for i := range c {

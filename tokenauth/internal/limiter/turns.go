@@ -9,7 +9,7 @@ import (
 
 // The caller of each method in this file must hold lines.mu.
 
-// dispatch gives turns to waiters. Networks take turns.
+// dispatch gives free turns to waiters. It goes through the networks in turn.
 func (ls *lines) dispatch() {
 	for held := 0; ls.asking < maxAsking && held < len(ls.ready); {
 		l := ls.ready[0]
@@ -29,7 +29,8 @@ func (ls *lines) dispatch() {
 	}
 }
 
-// next returns the waiter with the next turn in the line, or nil.
+// next returns the waiter that gets the next turn of the line. It returns nil
+// if none may have one now.
 func (ls *lines) next(l *line) *waiter {
 	if l.asking >= maxAskingPerNetwork {
 		return nil
@@ -43,15 +44,16 @@ func (ls *lines) next(l *line) *waiter {
 	return nil
 }
 
-// holds reports whether a new waiter would only wait for the same pending
-// attempts as parked ones. Then it need not read the counters first.
+// holds reports whether the waiter gets no turn yet, because attempts with the
+// same name or source are parked. It would only read the same counters and
+// park, too.
 func (ls *lines) holds(w *waiter) bool {
 	return w.on == nil && (ls.held[w.names.pair] > 0 ||
 		!w.known && (ls.held[w.names.name] > 0 || ls.held[w.names.source] > 0 || ls.held[w.names.wideSource] > 0))
 }
 
-// release removes the waiter's keys from ls.held, so that new waiters may read
-// those counters.
+// release removes the waiter's keys from ls.held, so that it no longer holds
+// other waiters back.
 func (ls *lines) release(w *waiter) {
 	for _, key := range w.on {
 		if ls.held[key]--; ls.held[key] == 0 {
@@ -61,8 +63,8 @@ func (ls *lines) release(w *waiter) {
 	w.on = nil
 }
 
-// enqueue adds the waiter to its line: at the front if it was parked, otherwise
-// where its source has its next turn.
+// enqueue adds the waiter to the queue of its line: at the front if front is
+// true, otherwise where its source has its next turn.
 func (ls *lines) enqueue(w *waiter, front bool) {
 	if w.turn == nil {
 		w.turn = make(chan error, 1)
@@ -84,7 +86,8 @@ func (ls *lines) enqueue(w *waiter, front bool) {
 	w.line.queue = slices.Insert(w.line.queue, at, w)
 }
 
-// count adds n to the number of waiting attempts.
+// count adds n to the number of waiting attempts from the waiter's source, and
+// to that of all lines together. It returns the state of the source.
 func (ls *lines) count(w *waiter, n int) *lineSource {
 	s := w.line.from[w.names.source]
 	if s == nil {
@@ -99,7 +102,7 @@ func (ls *lines) count(w *waiter, n int) *lineSource {
 }
 
 // willWake reports whether a pending attempt of this process will wake the
-// waiter.
+// waiter when it is settled.
 func (ls *lines) willWake(w *waiter) bool {
 	return slices.ContainsFunc(w.on, func(key throttle.Key) bool { return ls.pending[key] > 0 })
 }
@@ -149,7 +152,7 @@ func (ls *lines) giveBack(w *waiter) {
 	ls.drop(w.line, w.names)
 }
 
-// drop removes the line if it is empty.
+// drop removes the line of the network if it is empty.
 func (ls *lines) drop(l *line, k *names) {
 	if l.asking == 0 && l.waiting() == 0 && !l.ready() {
 		delete(ls.byNetwork, k.network())

@@ -10,45 +10,59 @@ import (
 )
 
 // wrongPasswords remembers the last wrong passwords of user names, so that a
-// device that repeats an old password does not lock out its user. It keeps 16
-// bits of a hash of each. The key of the hash is random and never leaves this
-// process, so the storage has no part of a password.
+// device that repeats an old password does not lock out its user. Of each
+// password it keeps a fingerprint: 16 bits of a hash. The key of the hash is
+// random and never leaves this process, so the storage has no part of a
+// password.
 //
-// A list belongs to a folded name, from one source or from all. All spellings
-// share it: otherwise the limits would reveal which spellings are one account.
-// A list also records for which accounts a password was wrong. At another
-// account, it counts as a failure.
+// Each list belongs to a folded name (see [fold.Name]): a name has one list for
+// each source, and one for all sources together. All spellings of a name share
+// its lists. Otherwise the limits would reveal which spellings belong to one
+// account.
 //
-// Of other passwords, 3 in 65,536 have the same 16 bits as one in the list.
-// These do not count as failures.
+// Several accounts may have the same folded name. So each entry also records
+// for which accounts the password was wrong. If it is tried at another account,
+// it counts as a failure of that account.
+//
+// A list has at most three fingerprints. So 3 in 65,536 new guesses look like
+// repeated passwords, and do not count as failures.
 type wrongPasswords struct {
 	namer namer
 	max   int // the maximum size of each map
 
 	mu sync.Mutex
-	// lists are by folded name from one source, by folded name from all
-	// sources, and by network. Those by network have no passwords, only the
-	// turns to repeat one.
+	// lists[0] has the lists by folded name and source, lists[1] those by
+	// folded name alone, and lists[2] those by network. Those in lists[2] have
+	// no passwords. They only limit how often a network may repeat a wrong
+	// password (see repeatEvery).
 	lists [3]map[throttle.Key]*wrongList
 }
 
 const (
 	// maxWrong is the maximum number of passwords in a list.
 	maxWrong = 3
-	// repeatEvery is how often wrong passwords of a name may be repeated
-	// without counting as failures. From one source, one more attempt waits for
-	// the next turn, and others are blocked. Over all sources, and over all
-	// names of a network, further repeats count as failures: otherwise an
-	// attacker could have the same passwords hashed all the time.
+	// repeatEvery is how often a wrong password may be repeated without
+	// counting as a failure. It applies to each kind of list: to a name from
+	// one source, to a name from all sources, and to all names from one
+	// network.
+	//
+	// If one source repeats passwords of a name more often, one attempt waits
+	// until it may, and the others are blocked. If all sources together repeat
+	// those of a name more often, or one network those of all names, the
+	// surplus counts as failures. Otherwise an attacker could have the same
+	// passwords hashed all the time.
 	repeatEvery = time.Second
 )
 
-// A repetition reports for which lists an [Attempt] repeats a wrong password:
-// those of the source, of all sources, and of the network.
+// A repetition reports for which lists an [Attempt] repeats a wrong password
+// that does not count: those of the source, of all sources, and of the network.
+// The indices are those of wrongPasswords.lists.
 type repetition [3]bool
 
-// pends reports whether the attempt is pending in its counter with index i. In
-// the counters of a source it always is.
+// pends reports whether the attempt is pending in the counter with index i, in
+// the order of names.with. The repetition of a wrong password is not pending in
+// the counters of the account and the name. In the counters of the source, from
+// index 4, every attempt is pending.
 func (r repetition) pends(i int) bool { return i >= 4 || !r[i%2] }
 
 func newWrongPasswords(max int) *wrongPasswords {
@@ -59,7 +73,8 @@ func newWrongPasswords(max int) *wrongPasswords {
 	return w
 }
 
-// fingerprint returns 16 bits of a hash of the folded name and the password.
+// fingerprint returns 16 bits of a keyed hash of the folded name and the
+// password.
 func (w *wrongPasswords) fingerprint(k *names, password string) uint16 {
 	mac := w.namer.mac()
 	fmt.Fprintf(mac, "%d %s%s", len(k.folded), k.folded, password)
@@ -68,8 +83,8 @@ func (w *wrongPasswords) fingerprint(k *names, password string) uint16 {
 
 func (k *names) lists() [2]throttle.Key { return [2]throttle.Key{k.pair, k.name} }
 
-// list returns the list with the key. It adds one if there is none, and drops
-// another if the map is full. The caller must hold w.mu.
+// list returns the list with the key in lists[i]. If there is none, it adds
+// one; if the map is full, it drops another. The caller must hold w.mu.
 func (w *wrongPasswords) list(i int, key throttle.Key) *wrongList {
 	list := w.lists[i][key]
 	if list == nil {
@@ -82,11 +97,14 @@ func (w *wrongPasswords) list(i int, key throttle.Key) *wrongList {
 	return list
 }
 
-// repeats returns which lists the attempt repeats a password of. The result
-// wait is positive if the source repeated a password less than repeatEvery ago.
-// Then the attempt must wait for that time, and call waited, if next is not
-// nil. If next is nil, another attempt waits already, and this one is blocked.
-// The argument had reports the turns that the attempt has already had.
+// repeats reports for which lists the attempt repeats a password without
+// counting as a failure. It takes the attempt's turn to do so.
+//
+// If wait is positive, the source repeated a password of this name less than
+// repeatEvery ago, or waits to do so. If next is not nil, the attempt must wait
+// that long and then pass next to waited. If next is nil, another attempt
+// already waits, and this one is blocked for that long. The argument had
+// reports the turns that the attempt already took.
 func (w *wrongPasswords) repeats(k *names, had repetition, now int64) (r repetition, wait time.Duration, next *wrongList) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -113,8 +131,9 @@ func (w *wrongPasswords) repeats(k *names, had repetition, now int64) (r repetit
 	return r, 0, nil
 }
 
-// waited ends the wait of an attempt. The argument turn reports whether it now
-// has its turn. The list is nil if the attempt did not wait.
+// waited records that an attempt no longer waits, after repeats returned this
+// list. The argument turn reports whether the attempt has its turn now, or gave
+// up. It does nothing if the list is nil.
 func (w *wrongPasswords) waited(list *wrongList, turn bool, now int64) {
 	if list == nil {
 		return
@@ -126,8 +145,8 @@ func (w *wrongPasswords) waited(list *wrongList, turn bool, now int64) {
 	}
 }
 
-// giveBack undoes the turn to repeat a password that an attempt took at this
-// time, because no password was hashed.
+// giveBack frees the turn that the attempt took at this time to repeat a
+// password. The attempt did not use it, because it hashed no password.
 func (w *wrongPasswords) giveBack(k *names, at int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -137,9 +156,9 @@ func (w *wrongPasswords) giveBack(k *names, at int64) {
 }
 
 // failed records that the password is wrong for the account with these keys. It
-// returns the keys for which that counts as a failure. An attempt that began as
-// no repetition counts for all keys: while pending, it already counted against
-// their limits.
+// reports for each key whether that counts as a failure there. If the attempt
+// repeated no wrong password when it was counted as pending, the failure counts
+// for all keys. As a pending attempt it already counted against their limits.
 func (w *wrongPasswords) failed(k *names, keys []throttle.Key, r repetition) (counts [maxKeys]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -152,7 +171,8 @@ func (w *wrongPasswords) failed(k *names, keys []throttle.Key, r repetition) (co
 	return counts
 }
 
-// succeeded removes the password from the lists: it is now the right one.
+// succeeded removes the password from the lists, because it is now the right
+// one.
 func (w *wrongPasswords) succeeded(k *names) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

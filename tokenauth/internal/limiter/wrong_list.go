@@ -7,23 +7,25 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A wrongList has the last wrong passwords of a name, the newest first.
+// A wrongList has the last wrong passwords of a folded name, the newest first.
+// The list of a network has no passwords, only the time of its last repetition.
 type wrongList struct {
 	passwords  [maxWrong]wrongPassword
-	n          int
-	repeated   int   // how often a password was repeated
-	repeatedAt int64 // the last time, in Unix milliseconds
-	waits      bool  // an attempt waits for its turn to repeat one
+	n          int   // the number of passwords
+	repeated   int   // how often one of the passwords was repeated
+	repeatedAt int64 // the time of the last repetition, in Unix milliseconds
+	waits      bool  // whether an attempt waits for its turn to repeat one
 }
 
 type wrongPassword struct {
 	fingerprint uint16
-	n           uint8
-	at          [4]uint32 // parts of the keys of accounts for which it was wrong
+	n           uint8     // the number of elements of at that are used
+	at          [4]uint32 // the accounts for which the password was wrong, as 4 bytes of their keys
 }
 
-// since returns how long ago a password was repeated. If the clock was set
-// back, it returns repeatEvery, so that no attempt waits longer.
+// since returns how long ago a password of the list was repeated. If the clock
+// was set back, it returns repeatEvery, so that no attempt waits longer than
+// that.
 func (l *wrongList) since(now int64) time.Duration {
 	if l.repeatedAt > now {
 		return repeatEvery
@@ -31,8 +33,8 @@ func (l *wrongList) since(now int64) time.Duration {
 	return time.Duration(now-l.repeatedAt) * time.Millisecond
 }
 
-// takeTurn reports whether a password may be repeated now, and records that it
-// is.
+// takeTurn reports whether a password of the list may be repeated now. If so,
+// it records that this happens.
 func (l *wrongList) takeTurn(now int64) bool {
 	if l.since(now) < repeatEvery {
 		return false
@@ -41,16 +43,19 @@ func (l *wrongList) takeTurn(now int64) bool {
 	return true
 }
 
-// find returns the index of the password, or -1.
+// find returns the index of the password with this fingerprint, or -1.
 func (l *wrongList) find(fingerprint uint16) int {
 	return slices.IndexFunc(l.passwords[:l.n], func(p wrongPassword) bool { return p.fingerprint == fingerprint })
 }
 
-// add puts the password first. It reports whether the password is new for the
-// account, and whether it is new for the name. For each account, a password is
-// new for the name at least as often as for the account. So the counters of the
-// name, which all spellings share, reach their limits first. An entry records
-// up to four accounts; for others the password is always new.
+// add puts the password first in the list. It reports whether the password is
+// new for the account, and whether it is new for the folded name. If it is new
+// for an account, it is new for the name, too, or was when another account was
+// tried. So the counters of the name, which all spellings share, reach their
+// limits first.
+//
+// An entry records up to four accounts. For any further account, the password
+// is new each time.
 func (l *wrongList) add(fingerprint uint16, account uint32) (ofAccount, ofName bool) {
 	i := l.find(fingerprint)
 	p := wrongPassword{fingerprint: fingerprint}
@@ -69,9 +74,10 @@ func (l *wrongList) add(fingerprint uint16, account uint32) (ofAccount, ofName b
 	return ofAccount, ofName
 }
 
-// dropLeastRepeated drops, from a sample, the list with the fewest repetitions,
-// and of these the one that was repeated first. So names that are tried once do
-// not evict the list of a device that repeats its password.
+// dropLeastRepeated drops one list of a sample: the one with the fewest
+// repetitions. If several have as few, it drops the one whose last repetition
+// is the oldest. So the lists of names that are tried once do not evict the
+// list of a device that repeats its password.
 func dropLeastRepeated(lists map[throttle.Key]*wrongList) {
 	var least throttle.Key
 	var of *wrongList
