@@ -126,8 +126,10 @@ func TestPreviousVersionToleratesTheHeartbeat(t *testing.T) {
 	if err := db.Exec(`SELECT pg_notify('tokenauth_feed', 'beat GEZDGNBVGY3TQOJQGEZDGNBVGY')`).Error; err != nil {
 		t.Fatal(err)
 	}
-	if payload := next(); payload != "beat GEZDGNBVGY3TQOJQGEZDGNBVGY" {
-		t.Errorf("heard %q", payload)
+	for payload := ""; payload != "beat GEZDGNBVGY3TQOJQGEZDGNBVGY"; {
+		if payload = next(); !strings.HasPrefix(payload, "beat ") { // the reader's own heartbeats come in between
+			t.Errorf("received payload %q, want a heartbeat", payload)
+		}
 	}
 	for range 2 { // the reader has received the heartbeat after these
 		next()

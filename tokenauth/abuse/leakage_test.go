@@ -1116,7 +1116,7 @@ func weakConfigurations(t *testing.T) {
 		{"storage", func() error { _, err := tokenauth.New(nil, directory{}, nil); return err }},
 		{"authenticator", func() error { _, err := tokenauth.New(s, nil, nil); return err }},
 		{"lookup", func() error { _, err := password.New(nil, nil); return err }},
-		{"database", func() error { _, err := gormstore.New(t.Context(), nil, nil); return err }},
+		{"*gorm.DB", func() error { _, err := gormstore.New(t.Context(), nil, nil); return err }},
 	} {
 		if err := test.err(); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("the error is %[2]v, want one that names the %[1]s", test.says, err)
