@@ -98,10 +98,10 @@
 // during this time.
 //
 // With Sentinel, set the TopologyRefreshInterval of
-// [rueidis.ClientOption.Sentinel] to about 5 seconds. Otherwise a client that
-// misses a message of the sentinels stays connected to the old master. It
-// continues to read from that server, even after the server has become a
-// replica.
+// [rueidis.ClientOption.Sentinel] to about 5 seconds. Version 1.0.79 of rueidis
+// has this field, but 1.0.74 does not. Without it, a client that misses a
+// message of the sentinels stays connected to the old master. It continues to
+// read from that server, even after the server has become a replica.
 //
 // # The feed
 //
