@@ -26,8 +26,8 @@ func (e mariadb) commands(dir string) (setup, serve []string, err error) {
 	}
 	data := filepath.Join(dir, "data")
 	if install, ok := find([]string{"mariadb-install-db", "mysql_install_db"}, places...); ok {
-		// By default, only the root account of the system could sign in as the
-		// root of the database. The option --force skips the look-up of the
+		// By default, only the system's root account could sign in as the
+		// database's root user. The option --force skips the look-up of the
 		// host name.
 		setup = []string{
 			install, "--no-defaults", "--datadir=" + data,
@@ -47,7 +47,7 @@ func (e mariadb) commands(dir string) (setup, serve []string, err error) {
 	return setup, append(serve, e.options...), nil
 }
 
-// smallLog makes the redo log of a new server 8 MB large, instead of about 100
+// smallLog limits the redo log of a new server to 8 MB, instead of about 100
 // MB.
 const smallLog = "--loose-innodb-log-file-size=8M"
 

@@ -13,9 +13,9 @@ type errMissing string
 
 func (e errMissing) Error() string { return "throwaway: " + string(e) }
 
-// giveUp fails the test with the error. If the error is that the program is not
-// installed, giveUp skips the test instead, unless TOKENAUTH_REQUIRE names the
-// program: see [Need].
+// giveUp fails the test with the error. If the error is an errMissing, giveUp
+// skips the test instead, unless TOKENAUTH_REQUIRE names the program: see
+// [Need].
 func giveUp(tb testing.TB, e program, err error) {
 	tb.Helper()
 	if _, missing := errors.AsType[errMissing](err); missing {
@@ -24,10 +24,10 @@ func giveUp(tb testing.TB, e program, err error) {
 	tb.Fatal(err)
 }
 
-// Need skips a test because something that it needs is not installed. Need
+// Need skips the test because something that it needs is not installed. It
 // fails the test instead if the environment variable TOKENAUTH_REQUIRE contains
-// the name. The error missing should say how to install it. If missing is nil,
-// Need does nothing.
+// the name. The error missing should say how to install what is missing. If
+// missing is nil, Need does nothing.
 func Need(tb testing.TB, name string, missing error) {
 	tb.Helper()
 	if missing == nil {

@@ -92,8 +92,8 @@ scgi_temp_path scgi;
 // sameAccount makes the supervisor run nginx as the account of the test.
 func (nginx) sameAccount() {}
 
-// signals returns SIGTERM twice, because the workers survive if the master
-// process is killed with SIGKILL.
+// signals returns SIGTERM both to stop and to kill nginx: its workers survive
+// if their master process gets SIGKILL.
 func (nginx) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGTERM }
 
 func (n nginx) admin(string) string { return "http://" + loopback(n.port) }

@@ -64,8 +64,8 @@ const pgbouncerPort = "6432"
 
 func iniValue(value string) string { return "'" + strings.ReplaceAll(value, "'", "''") + "'" }
 
-// signals returns SIGTERM to stop, because PgBouncer then does not wait for its
-// clients.
+// signals returns SIGTERM as the signal to stop, because PgBouncer then does
+// not wait for its clients.
 func (pgbouncer) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGKILL }
 
 func (p pgbouncer) admin(dir string) string {

@@ -62,10 +62,9 @@ func postgresFolder() (string, bool) {
 	return "", false
 }
 
-// signals returns SIGQUIT to end the server at once, because SIGKILL would
-// leave its shared memory behind. After SIGQUIT the server waits for five
-// seconds. It then sends SIGKILL to backends that are still there because they
-// are paused.
+// signals returns SIGQUIT as the signal to kill, because SIGKILL would leave
+// the server's shared memory behind. Five seconds after SIGQUIT, the server
+// itself sends SIGKILL to backends that are paused.
 func (postgres) signals() (stop, kill syscall.Signal) {
 	return syscall.SIGINT, syscall.SIGQUIT
 }
@@ -86,7 +85,7 @@ func sharedMemory(dir string) (id string, ok bool) {
 	if len(lines) < 7 {
 		return "", false
 	}
-	key := strings.Fields(lines[6]) // the key and the ID
+	key := strings.Fields(lines[6]) // the key and the ID of the shared memory
 	if len(key) != 2 {
 		return "", false
 	}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// redisPort is the [program] for a Redis server that listens on a port. If the
-// field of is not zero, the server is a replica of the server at that port.
+// redisPort is the [program] for a Redis server that listens on a port. If its
+// field of is not zero, the server is a replica of the server at port of.
 type redisPort struct {
 	redis
 	port, of int
@@ -122,9 +122,9 @@ func (a redisAddress) say(ctx context.Context, command []string, texts ...string
 	})
 }
 
-// until repeats a command until the function is returns true for the answer. It
-// ignores errors, because some are temporary: Redis closes all connections when
-// it becomes a replica.
+// until repeats a command until is(answer) returns true. It ignores errors,
+// because some are temporary: Redis closes all connections when it becomes a
+// replica.
 func (a redisAddress) until(ctx context.Context, command []string, is func(answer string) bool) error {
 	for {
 		answer, err := a.do(ctx, command...)

@@ -52,7 +52,8 @@ func startRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	// A sentinel asks the master for its replicas when it starts, and then only
-	// every 10 seconds. So wait for the replica before the sentinels start.
+	// every 10 seconds. So start the sentinels only after the replica has
+	// connected to the master.
 	err := servers[1].engine.(redisPort).address().say(ctx, []string{"INFO", "replication"}, "master_link_status:up")
 	if err != nil {
 		tb.Fatalf("throwaway: redis: making a replica: %v", err)

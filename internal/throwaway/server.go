@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A program is a kind of server.
+// A program is a kind of server, such as Redis or nginx.
 type program interface {
 	name() string
 

@@ -119,7 +119,7 @@ func StartRedisCluster(tb testing.TB) []*Server {
 }
 
 // StartReplicatedRedisCluster is like [StartRedisCluster], and also starts a
-// replica of each master. Each replica has the index of its master. The
+// replica of each master. Each replica has the same index as its master. The
 // function returns when the replicas have all the data of their masters.
 func StartReplicatedRedisCluster(tb testing.TB) (masters, replicas []*Server) {
 	tb.Helper()
@@ -191,9 +191,7 @@ func (s *shared) database(tb testing.TB) string {
 }
 
 func (s *shared) close() {
-	s.once.Do(func() {
-		s.err = errors.New("throwaway: the shared servers are closed: Main or CloseShared has already run")
-	})
+	s.once.Do(func() { s.err = errors.New("throwaway: the shared servers are already closed") })
 	if s.server != nil {
 		s.server.close()
 	}

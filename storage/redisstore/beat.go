@@ -24,7 +24,7 @@ import (
 // The other 32 bits are a number other than zero. On a cluster the number is
 // chosen so that the key falls into a slot of the master that it is for.
 const (
-	reservedZeros = 12 // bytes
+	reservedZeros = 12 // the number of zero bytes at the beginning of the user key
 	beatField     = "beat"
 	// beatLife is how long Redis keeps the hash after the last heartbeat.
 	beatLife = time.Hour

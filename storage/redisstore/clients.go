@@ -55,9 +55,9 @@ func (s *Store) sweep(ctx context.Context, c tokenauth.ClientKey) error {
 
 // A sweep is one call of [Store.RevokeClient].
 //
-// It never reconnects, because a server that was restarted may order its keys
-// differently. The server would still accept the cursor of an earlier SCAN, and
-// the scan could skip keys.
+// It never reconnects, because a server that was restarted may keep its keys in
+// another order. The server would still accept the cursor of an earlier SCAN,
+// and the scan could skip keys.
 type sweep struct {
 	*Store
 	field   string
@@ -123,7 +123,7 @@ func (w *sweep) surveyCluster(ctx context.Context) (map[string]string, error) {
 		delete(w.masters, address)
 	}
 	if len(views) == 0 {
-		return nil, errors.Join(errors.New("redisstore: found no master"), failed)
+		return nil, errors.Join(errors.New("redisstore: found no master with slots in the cluster"), failed)
 	}
 	if err := complete(views); err != nil {
 		return nil, errors.Join(fmt.Errorf("redisstore: %w", err), failed)

@@ -48,7 +48,7 @@ func (l *listener) listen(ctx context.Context, s *Store, r *reporter) error {
 	}
 	wg.Wait()
 	if len(l.masters) == 0 {
-		return errors.Join(errors.New("found no master"), l.failed)
+		return errors.Join(errors.New("found no master among the servers"), l.failed)
 	}
 	return nil
 }

@@ -233,7 +233,7 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token,
 }
 
 // List implements [tokenauth.Lister] with one HGETALL. If some tokens cannot be
-// decoded, it returns the others and an error that wraps
+// decoded, it returns the other tokens, and an error that wraps
 // [tokenauth.ErrCorrupt].
 func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 	values, err := await(ctx, func() (map[string]string, error) {

@@ -40,7 +40,7 @@ func decode(value []byte) (t tokenauth.Token, err error) {
 		return t, err
 	}
 	if t.Digest != tokenauth.Digest(value[:digestSize]) {
-		return tokenauth.Token{}, fmt.Errorf("%w: the digest at the beginning of a stored value is not that of its token", tokenauth.ErrCorrupt)
+		return tokenauth.Token{}, fmt.Errorf("%w: the digest in front of a stored token is not the token's own digest", tokenauth.ErrCorrupt)
 	}
 	t.Replaced = tokenauth.Digest(value[digestSize:valueHead])
 	return t, nil

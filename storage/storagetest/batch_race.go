@@ -121,8 +121,8 @@ func findBatchRace(ctx context.Context, s tokenauth.Storage) error {
 			return err
 		}
 	}
-	// The first slots (changing is their number) change all the time. Each
-	// reader reads these and one of the other slots, in random order.
+	// The first four slots change all the time. Each reader reads these four
+	// and one of the other slots, in random order.
 	var reading atomic.Int64
 	reading.Store(readers)
 	return together(changing+readers, func(worker int) error {

@@ -13,7 +13,7 @@ import (
 // counterKey returns a key whose bytes are not valid text.
 func counterKey(n byte) throttle.Key { return throttle.Key{0xff, 0, '\'', '\\', n} }
 
-// update calls UpdateCounters, and says so in the error.
+// update calls UpdateCounters, and adds the name of the method to the error.
 func update(ctx context.Context, s throttle.Storage, keys []throttle.Key, change func([]throttle.Counter)) error {
 	if err := s.UpdateCounters(ctx, keys, change); err != nil {
 		return fmt.Errorf("UpdateCounters returned an error: %w", err)
