@@ -260,7 +260,7 @@ func (s *Store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Dig
 	return s.exec(ctx, revokeScript, slot.User, field(slot.Client), rueidis.BinaryString(d[:]))
 }
 
-// exec runs a script on the hash of the user.
+// exec runs a script on the hash of the user with this [tokenauth.UserKey].
 func (s *Store) exec(ctx context.Context, script *rueidis.Lua, u tokenauth.UserKey, args ...string) error {
 	_, err := await(ctx, func() (rueidis.RedisMessage, error) {
 		return script.Exec(ctx, s.client, []string{s.key(u)}, args).ToMessage()
@@ -283,7 +283,7 @@ func (s *Store) read(command string, keys []string, args ...string) rueidis.Comp
 	return s.client.B().Arbitrary(command).Keys(keys...).Args(args...).Build().ToRetryable()
 }
 
-// key returns the name of the hash that holds the user's tokens.
+// key returns the name of the hash of the user with this [tokenauth.UserKey].
 func (s *Store) key(u tokenauth.UserKey) string {
 	var buffer [maxPrefixLength + 2*len(u)]byte
 	return string(hex.AppendEncode(append(buffer[:0], s.prefix...), u[:]))

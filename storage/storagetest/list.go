@@ -61,8 +61,8 @@ func list(ctx context.Context, s tokenauth.Storage) error {
 }
 
 // listEnded calls List for alice with an ended context. It returns an error
-// unless List returns all tokens (want is their number) or an error. That error
-// must not be ErrNotFound or ErrCorrupt.
+// unless List returns all tokens (want is their number), or an error other than
+// ErrNotFound and ErrCorrupt.
 func listEnded(ctx context.Context, l tokenauth.Lister, want int) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()

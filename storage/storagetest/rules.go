@@ -30,7 +30,7 @@ func same(got, want tokenauth.Token) error {
 	case got.Digest != want.Digest:
 		return fmt.Errorf("the token has digest %v, want %v", got.Digest, want.Digest)
 	case got.Replaced != want.Replaced:
-		return fmt.Errorf("the token has the digest %v of the token that it replaced, want %v", got.Replaced, want.Replaced)
+		return fmt.Errorf("the token records %v as the digest of the token that it replaced, want %v", got.Replaced, want.Replaced)
 	case got.ClientID != want.ClientID:
 		return fmt.Errorf("the token has client ID %q, want %q", got.ClientID, want.ClientID)
 	case !got.IssuedAt.Equal(want.IssuedAt) || !got.ExpiresAt.Equal(want.ExpiresAt):

@@ -157,8 +157,8 @@ func (g *watching) told(u tokenauth.UserKey) int {
 	return g.changed[u] + g.all
 }
 
-// end cancels the context of Watch and waits until Watch returns. It returns
-// the errors for all calls of methods that broke a rule.
+// end cancels the context of Watch and waits until Watch returns. It returns an
+// error if any call of a method broke a rule.
 func (g *watching) end() error {
 	g.cancel()
 	select {
