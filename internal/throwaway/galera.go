@@ -14,14 +14,15 @@ import (
 )
 
 // StartGalera starts a Galera cluster with this number of MariaDB nodes, for
-// this test only. Each node accepts writes, and all DSNs lead to the same
-// database. The cluster is removed when the test ends.
+// this test only. Each node accepts writes, and the DSNs of all nodes lead to
+// the same database. The cluster is removed when the test ends.
 //
-// A node that was stopped or killed rejoins after [Server.Start], while a
-// majority runs. After [Server.Kill] of one node of two, the other has no
-// majority and refuses statements. After [Server.Stop] the other continues
-// alone. The other nodes detect Kill or [Server.Pause] after 5 seconds, and
-// commits wait until then.
+// A node that was stopped or killed rejoins the cluster after [Server.Start],
+// as long as a majority of the nodes runs. If a cluster has two nodes and
+// [Server.Kill] ends one, the other has no majority and refuses statements.
+// After [Server.Stop] of one, the other continues alone. The nodes detect
+// [Server.Kill] or [Server.Pause] of another node after 5 seconds, and commits
+// wait until then.
 func StartGalera(tb testing.TB, nodes int) []*Server {
 	tb.Helper()
 	servers, err := startGalera(tb, nodes)
@@ -42,7 +43,8 @@ func startGalera(tb testing.TB, nodes int) (servers []*Server, err error) {
 		servers = append(servers, s)
 		join = strings.TrimPrefix(join+","+s.engine.(galera).group(), ",")
 	}
-	// When started again, each node joins the others, the first node too.
+	// When a node is started again, it joins the others. This includes the
+	// first node, which founded the cluster.
 	for _, s := range servers {
 		s.serve = s.engine.(galera).joining(s.serve, join)
 	}
@@ -62,8 +64,8 @@ func startGalera(tb testing.TB, nodes int) (servers []*Server, err error) {
 	return servers, nil
 }
 
-// awaitDatabase waits until a node has the database that was created on another
-// node.
+// awaitDatabase waits until a node has received the database that was created
+// on another node.
 func awaitDatabase(e engine, dsn string) error {
 	db, err := e.open(dsn + "?wsrep_sync_wait=1")
 	if err != nil {
@@ -79,16 +81,17 @@ func awaitDatabase(e engine, dsn string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("throwaway: galera: await the database: %w", err)
+			return fmt.Errorf("throwaway: galera: a node did not receive the new database: %w", err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
 // galera is the [engine] for a MariaDB server that is a node of a Galera
-// cluster. It communicates with the other nodes on its port. Two higher ports,
-// at the offsets galeraIST and galeraSST, receive missed changes and, for a new
-// node, all data.
+// cluster. It communicates with the other nodes on its port. It uses two more
+// ports, at the offsets galeraIST and galeraSST from that port. On the first it
+// receives changes that it missed, and on the second all data when it is a new
+// node.
 type galera struct {
 	mariadb
 	port int
@@ -110,7 +113,8 @@ func (g galera) commands(dir string) (setup, serve []string, err error) {
 		return nil, nil, err
 	}
 	if g.join != "" {
-		// A joining node receives all its data from another node.
+		// A joining node receives all its data from another node, so it needs
+		// only an empty folder.
 		setup = []string{"mkdir", filepath.Join(dir, "data")}
 	}
 	at := func(higher int) string { return "127.0.0.1:" + strconv.Itoa(g.port+higher) }
@@ -123,7 +127,8 @@ func (g galera) commands(dir string) (setup, serve []string, err error) {
 	return setup, g.joining(serve, g.join), nil
 }
 
-// joining returns the command with the addresses of the nodes to join replaced.
+// joining returns serve with join as the addresses of the nodes to join, in
+// place of any earlier addresses.
 func (galera) joining(serve []string, join string) []string {
 	const address = "--wsrep-cluster-address=gcomm://"
 	if last := len(serve) - 1; strings.HasPrefix(serve[last], address) {
@@ -132,8 +137,9 @@ func (galera) joining(serve []string, join string) []string {
 	return append(serve[:len(serve):len(serve)], address+join)
 }
 
-// galeraProvider returns the path of the Galera library. It also requires
-// MariaDB, and rsync, which copies the data to a joining node.
+// galeraProvider returns the path of the Galera library. It returns false if
+// the library, MariaDB or rsync is not installed. A joining node receives its
+// data with rsync.
 func galeraProvider() (string, bool) {
 	if _, ok := find([]string{"mariadbd"}, "/usr/sbin", "/usr/libexec"); !ok {
 		return "", false // MySQL has no Galera
@@ -158,14 +164,14 @@ func (g galera) connect(dsn string) (connection, error) {
 }
 
 // galeraConnection is a connection whose ping succeeds once the node is synced.
-// Before that, a node accepts connections but refuses statements.
+// Until then, the node accepts connections but refuses statements.
 type galeraConnection struct{ *sql.DB }
 
 func (c galeraConnection) PingContext(ctx context.Context) error {
 	var name, state string
 	err := c.QueryRowContext(ctx, "SHOW STATUS LIKE 'wsrep_local_state_comment'").Scan(&name, &state)
 	if err == nil && state != "Synced" {
-		err = errors.New("the node is " + state)
+		err = errors.New("the node is not synced: its state is " + state)
 	}
 	return err
 }

@@ -26,8 +26,9 @@ func (e mariadb) commands(dir string) (setup, serve []string, err error) {
 	}
 	data := filepath.Join(dir, "data")
 	if install, ok := find([]string{"mariadb-install-db", "mysql_install_db"}, places...); ok {
-		// With the default authentication only the system's root could be
-		// root. The option --force skips the look-up of the host name.
+		// By default, only the system's root account could sign in as the
+		// database's root user. The option --force skips the look-up of the
+		// host name.
 		setup = []string{
 			install, "--no-defaults", "--datadir=" + data,
 			"--auth-root-authentication-method=normal", "--skip-test-db", "--force", smallLog,
@@ -46,7 +47,8 @@ func (e mariadb) commands(dir string) (setup, serve []string, err error) {
 	return setup, append(serve, e.options...), nil
 }
 
-// smallLog makes the log of a new server 8 MB instead of about 100 MB.
+// smallLog limits the redo log of a new server to 8 MB, instead of about 100
+// MB.
 const smallLog = "--loose-innodb-log-file-size=8M"
 
 func (mariadb) signals() (stop, kill syscall.Signal) {
@@ -64,7 +66,7 @@ func (mariadb) admin(dir string) string {
 }
 
 // database keeps only the account, the address and the TLS configuration of the
-// DSN. Tests choose the other parameters.
+// DSN. The tests choose the other parameters.
 func (mariadb) database(dsn, name string) (string, error) {
 	old, err := mysql.ParseDSN(dsn)
 	if err != nil {
@@ -93,7 +95,7 @@ func (mariadb) open(dsn string) (*sql.DB, error) {
 	return sql.OpenDB(connector), nil
 }
 
-// drop first ends the connections to the database, because DROP DATABASE waits
+// drop ends the connections to the database first, because DROP DATABASE waits
 // for their transactions.
 func (mariadb) drop(ctx context.Context, db *sql.DB, name string) error {
 	conn, err := db.Conn(ctx)

@@ -13,8 +13,8 @@ type errMissing string
 
 func (e errMissing) Error() string { return "throwaway: " + string(e) }
 
-// giveUp ends the test with the error. If the program is not installed, it
-// skips the test, or fails it if TOKENAUTH_REQUIRE names the program: see
+// giveUp fails the test with the error. If the error is an errMissing, giveUp
+// skips the test instead, unless TOKENAUTH_REQUIRE names the program: see
 // [Need].
 func giveUp(tb testing.TB, e program, err error) {
 	tb.Helper()
@@ -24,10 +24,10 @@ func giveUp(tb testing.TB, e program, err error) {
 	tb.Fatal(err)
 }
 
-// Need skips a test that needs something that is not installed. It fails the
-// test instead if the environment variable TOKENAUTH_REQUIRE contains the name.
-// The error missing should say how to install it. If missing is nil, Need does
-// nothing.
+// Need skips the test because something that it needs is not installed. It
+// fails the test instead if the environment variable TOKENAUTH_REQUIRE contains
+// the name. The error missing should say how to install what is missing. If
+// missing is nil, Need does nothing.
 func Need(tb testing.TB, name string, missing error) {
 	tb.Helper()
 	if missing == nil {

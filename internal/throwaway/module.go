@@ -8,13 +8,15 @@ import (
 	"testing"
 )
 
-// Module makes a Go module that requires the module in the folder root, as it
-// is there, and the modules in requires, which has lines of go.mod. Files has
-// the other files of the module by name. Module returns a function that runs
-// the go command in it.
+// Module makes a temporary Go module that uses this project from the folder
+// root. The text requires has lines for the require block of its go.mod, for
+// the other modules that it uses. The map files has the content of its other
+// files by name. Module returns a function that runs the go command in the
+// temporary module.
 //
-// The modules come from the module cache or a module proxy. If they are not
-// available, the test is skipped, or fails if "modules" is required: see [Need].
+// The go command takes the other modules from the module cache or a module
+// proxy. If they are not available, the test is skipped, or fails if
+// TOKENAUTH_REQUIRE contains "modules": see [Need].
 func Module(tb testing.TB, root, requires string, files map[string]string) (run func(args ...string) ([]byte, error)) {
 	tb.Helper()
 	root, err := filepath.Abs(root)

@@ -14,12 +14,14 @@ import (
 )
 
 // Nginx starts nginx for this test only, on a port of the loopback address. It
-// returns the URL, without a path. The server is removed when the test ends.
+// returns the URL of nginx, without a path. The server is removed when the test
+// ends.
 //
-// The text server is the content of its one server block, without listen. The
-// texts in http are inserted before that block. Relative paths, for example of
-// proxy_cache_path, refer to its temporary folder. It runs as the account of
-// the test, so it can reach Unix sockets in a folder of the test.
+// The argument server is the content of the only server block, without the
+// listen directive. The texts in http are inserted into the http block, before
+// the server block. Relative paths, for example that of proxy_cache_path, start
+// at a temporary folder. Nginx runs as the account of the test, so it can reach
+// Unix sockets in a folder of the test.
 func Nginx(tb testing.TB, server string, http ...string) string {
 	tb.Helper()
 	main, err := nginxMain()
@@ -58,8 +60,9 @@ func (n nginx) commands(dir string) (setup, serve []string, err error) {
 	return []string{"true"}, []string{server, "-p", dir, "-c", n.file, "-e", "stderr"}, nil
 }
 
-// nginxMain returns the configuration outside the http block. For root it sets
-// the user, because workers would otherwise run as another account.
+// nginxMain returns the part of the configuration that is outside the http
+// block. If the test runs as root, this part sets the user of the workers,
+// which would otherwise run as another account.
 func nginxMain() (string, error) {
 	main := "daemon off;\nworker_processes 1;\npid pid;\nerror_log stderr;\nevents {}\n"
 	if os.Geteuid() != 0 {
@@ -76,8 +79,8 @@ func nginxMain() (string, error) {
 	return "user " + root.Username + " " + group.Name + ";\n" + main, nil
 }
 
-// nginxFiles moves the files of nginx from system folders, the default, to its
-// temporary folder.
+// nginxFiles makes nginx write its temporary files to its own temporary folder.
+// By default it writes them to folders of the system.
 const nginxFiles = `access_log off;
 client_body_temp_path body;
 proxy_temp_path proxy;
@@ -89,7 +92,8 @@ scgi_temp_path scgi;
 // sameAccount makes the supervisor run nginx as the account of the test.
 func (nginx) sameAccount() {}
 
-// signals uses SIGTERM for both, because workers survive a master that is killed.
+// signals returns SIGTERM both to stop and to kill nginx: its workers survive
+// if their master process gets SIGKILL.
 func (nginx) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGTERM }
 
 func (n nginx) admin(string) string { return "http://" + loopback(n.port) }
@@ -105,7 +109,7 @@ func (nginxAddress) Close() error { return nil }
 func (a nginxAddress) PingContext(ctx context.Context) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", string(a))
 	if err != nil {
-		return fmt.Errorf("nginx does not listen: %w", err)
+		return fmt.Errorf("the server does not listen on its port: %w", err)
 	}
 	return conn.Close()
 }

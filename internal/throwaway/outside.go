@@ -12,12 +12,12 @@ import (
 var ErrMissing = errors.New("throwaway: not installed")
 
 // Outside calls run with a [testing.TB], so that a program that is not a test
-// can start servers. Then it runs the clean-ups. The TB has only the methods
-// Helper, Context, Cleanup, TempDir, Log, Logf, Error, Errorf, Fatal, Fatalf,
-// Skip and Skipf.
+// can start servers. After run has returned, Outside runs the clean-ups. The TB
+// has only the methods Helper, Context, Cleanup, TempDir, Log, Logf, Error,
+// Errorf, Fatal, Fatalf, Skip and Skipf.
 //
-// Outside returns the texts of Error and Fatal as an error. If Skip was called,
-// the error wraps [ErrMissing] and has the text of Skip.
+// Outside returns the texts that run passed to Error and Fatal, as an error. If
+// run called Skip, the error wraps [ErrMissing] and has the text of Skip.
 //
 // The shared servers of [Postgres] and [MariaDB] run until [CloseShared], or
 // until shortly after the end of the program.

@@ -13,13 +13,13 @@ import (
 
 // StartPgBouncer starts PgBouncer for this test only, in front of a database of
 // [Postgres] or [StartPostgres]. It is removed when the test ends. Start it
-// after the database, so that it ends first. Its DSN leads to the same
-// database, through PgBouncer. All its clients act as the user of the given
-// DSN.
+// after the database, so that it is removed before the database. Its DSN leads
+// to the same database, through PgBouncer. PgBouncer signs all its clients in
+// to the database as the user of dsn.
 //
-// Settings are lines of the section "pgbouncer" of its configuration. An
-// example is "pool_mode = session", the default. With "default_pool_size = 1"
-// all clients share one connection.
+// Settings are lines of the section "pgbouncer" of its configuration, such as
+// "pool_mode = session", which is the default. With "default_pool_size = 1" all
+// clients share one connection.
 func StartPgBouncer(tb testing.TB, dsn string, settings ...string) *Server {
 	tb.Helper()
 	config, err := pgx.ParseConfig(dsn)
@@ -64,7 +64,8 @@ const pgbouncerPort = "6432"
 
 func iniValue(value string) string { return "'" + strings.ReplaceAll(value, "'", "''") + "'" }
 
-// signals uses SIGTERM to stop, because it does not wait for clients.
+// signals returns SIGTERM as the signal to stop, because PgBouncer then does
+// not wait for its clients.
 func (pgbouncer) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGKILL }
 
 func (p pgbouncer) admin(dir string) string {
@@ -75,7 +76,8 @@ func (p pgbouncer) admin(dir string) string {
 	return u.String()
 }
 
-// connect pings the database through PgBouncer.
+// connect returns a connection to the database through PgBouncer. The caller
+// pings it.
 func (p pgbouncer) connect(dsn string) (connection, error) {
 	db, err := postgres{}.open(dsn)
 	if err != nil {

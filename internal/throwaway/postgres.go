@@ -38,8 +38,8 @@ func (postgres) commands(dir string) (setup, serve []string, err error) {
 }
 
 // postgresFolder returns the folder of the server programs, which is often not
-// in PATH. It requires initdb and postgres, because some folders have only the
-// client.
+// in PATH. It accepts only a folder with initdb and postgres, because some
+// folders have only the client.
 func postgresFolder() (string, bool) {
 	if !supported {
 		return "", false
@@ -62,15 +62,15 @@ func postgresFolder() (string, bool) {
 	return "", false
 }
 
-// signals uses SIGQUIT to end the server at once, because SIGKILL would leave its
-// shared memory behind. Five seconds later, the server itself sends SIGKILL to
-// backends that are paused.
+// signals returns SIGQUIT as the signal to kill, because SIGKILL would leave
+// the server's shared memory behind. Five seconds after SIGQUIT, the server
+// itself sends SIGKILL to backends that are paused.
 func (postgres) signals() (stop, kill syscall.Signal) {
 	return syscall.SIGINT, syscall.SIGQUIT
 }
 
-// release removes the shared memory of a killed server. The server would do so
-// at its next start, but it is not started again.
+// release removes the shared memory of a killed server. The server itself would
+// do this at its next start, but it is not started again.
 func (postgres) release(dir string) {
 	if id, ok := sharedMemory(dir); ok {
 		exec.Command("ipcrm", "-m", id).Run()
@@ -85,7 +85,7 @@ func sharedMemory(dir string) (id string, ok bool) {
 	if len(lines) < 7 {
 		return "", false
 	}
-	key := strings.Fields(lines[6]) // the key and the ID
+	key := strings.Fields(lines[6]) // the key and the ID of the shared memory
 	if len(key) != 2 {
 		return "", false
 	}
@@ -93,7 +93,7 @@ func sharedMemory(dir string) (id string, ok bool) {
 }
 
 func (postgres) admin(dir string) string {
-	query := url.Values{"host": {dir}, "port": {"5432"}} // without it, the client would use PGPORT
+	query := url.Values{"host": {dir}, "port": {"5432"}} // without the port, the client would use PGPORT
 	return "postgres://postgres@/postgres?" + query.Encode()
 }
 

@@ -6,10 +6,11 @@ import (
 	"testing"
 )
 
-// PostgresBehind is for a test with its own proxy in front of PostgreSQL. It
-// returns the network and address of the server with the DSN, for [net.Dial].
-// Via is the DSN of the same database through the proxy, which listens on the
-// TCP address.
+// PostgresBehind is for a test that puts its own proxy in front of PostgreSQL.
+// The proxy listens on the given TCP address. PostgresBehind returns the
+// network and the address of the server of dsn, with which the proxy calls
+// [net.Dial]. It also returns via, the DSN of the same database through the
+// proxy.
 func PostgresBehind(tb testing.TB, dsn, address string) (network, server, via string) {
 	tb.Helper()
 	u, err := url.Parse(dsn)

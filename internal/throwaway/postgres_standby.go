@@ -8,9 +8,10 @@ import (
 )
 
 // StartPostgresStandby starts a hot standby of a server of [StartPostgres], for
-// this test only. Its DSN leads to the same database. Replication uses a slot.
-// It is asynchronous unless the test sets synchronous_standby_names on the
-// primary. SELECT pg_promote() makes the standby a primary.
+// this test only. Its DSN leads to the standby's copy of the same database.
+// Replication uses a replication slot. It is asynchronous unless the test sets
+// synchronous_standby_names on the primary. SELECT pg_promote() makes the
+// standby a primary.
 func StartPostgresStandby(tb testing.TB, primary *Server) *Server {
 	tb.Helper()
 	s := start(tb, postgresStandby{primary: primary})
@@ -20,8 +21,8 @@ func StartPostgresStandby(tb testing.TB, primary *Server) *Server {
 
 // RejoinPostgres makes the server s, of [StartPostgres] or
 // [StartPostgresStandby], a standby of the primary, as operators do with an old
-// primary. It kills s if s runs, replaces its data by a copy of the primary's,
-// and starts it again at the same address.
+// primary. It kills s if it runs, replaces the data of s with a copy of the
+// primary's data, and starts s again at the same address.
 func RejoinPostgres(tb testing.TB, s, primary *Server) {
 	tb.Helper()
 	s.Kill(tb)
@@ -36,9 +37,10 @@ func RejoinPostgres(tb testing.TB, s, primary *Server) {
 	}
 }
 
-// PrimaryDSN returns a DSN for two servers, one of [StartPostgres] and a
-// standby of it. It leads to the one that is the primary. Its connect_timeout
-// is one second.
+// PrimaryDSN returns a DSN with the addresses of two servers: one of
+// [StartPostgres] and a standby of it. A client that uses the DSN connects to
+// the one that is the primary at that time. The connect_timeout of the DSN is
+// one second.
 func PrimaryDSN(tb testing.TB, a, b *Server) string {
 	tb.Helper()
 	u, err := url.Parse(a.DSN())
@@ -59,15 +61,16 @@ func PrimaryDSN(tb testing.TB, a, b *Server) string {
 	return u.String()
 }
 
-// postgresStandby is the [engine] for a PostgreSQL server that begins as a
+// postgresStandby is the [engine] for a PostgreSQL server that starts as a
 // standby.
 type postgresStandby struct {
 	postgres
 	primary *Server
 }
 
-// copyPrimary empties the folder instead of replacing it. PostgreSQL finds the
-// shared memory of a killed server by the inode of the folder, and removes it.
+// copyPrimary copies the primary's data. It empties the data folder instead of
+// replacing it, so that the folder keeps its inode. By this inode PostgreSQL
+// finds the shared memory of a killed server, and removes it.
 const copyPrimary = `mkdir -p -m 700 "$1" && find "$1" -mindepth 1 -delete && exec "$2" -D "$1" -h "$3" -S "$4" ` +
 	`-p 5432 -U postgres -w -C -R -X stream -c fast --no-sync`
 
@@ -82,7 +85,7 @@ func (e postgresStandby) commands(dir string) (setup, serve []string, err error)
 	return setup, serve, nil
 }
 
-// sameDatabase returns the DSN of the primary's database on the standby.
+// sameDatabase returns the DSN of the standby's copy of the primary's database.
 func (e postgresStandby) sameDatabase(tb testing.TB, admin string) string {
 	tb.Helper()
 	u, err := url.Parse(e.primary.dsn)

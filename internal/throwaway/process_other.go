@@ -9,8 +9,8 @@ import (
 
 const supported = false
 
-// The functions below are never called: where supported is false, no program is
-// found.
+// The functions below are never called, because no program is found where
+// supported is false.
 
 type credential struct{}
 

@@ -19,9 +19,9 @@ import (
 
 const supported = true
 
-// unprivileged returns the account that runs the servers, or nil for the current
-// account. As root it returns an account without privileges, because database
-// servers refuse to run as root.
+// unprivileged returns the account that runs the servers, or nil for the
+// current account. If the current account is root, it returns an account
+// without privileges, because database servers refuse to run as root.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -42,9 +42,10 @@ func unprivileged() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// detached protects a process from a Ctrl-C in the terminal, by a session of its
-// own. A process group does not suffice: when the parent ends, the kernel sends
-// SIGHUP to a group with a paused process. It does not do so across sessions.
+// detached gives a process a session of its own, which protects it from a
+// Ctrl-C in the terminal. A process group of its own does not suffice: when the
+// parent ends, the kernel sends SIGHUP to a group with a paused process. The
+// kernel does not do this to a group in another session.
 func detached(account *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Credential: account}
 }
@@ -60,13 +61,14 @@ func (p *process) signal(signal syscall.Signal) error {
 	return syscall.Kill(p.pid, signal)
 }
 
-// pause stops the process and its children. It signals each child, because every
-// PostgreSQL backend has its own process group.
+// pause stops the process and its children until resume. It signals each child
+// by itself, because every PostgreSQL backend has its own process group.
 func (p *process) pause() error {
 	if err := stop(p.pid); err != nil {
 		return err
 	}
-	// Repeat, because the process may have started another child meanwhile.
+	// Repeat until there is no new child: the process may have started one
+	// before it stopped.
 	for paused := []int{}; ; {
 		pids, err := children(p.pid)
 		if err != nil {
@@ -83,8 +85,8 @@ func (p *process) pause() error {
 	}
 }
 
-// stop stops the processes and waits until every thread has stopped. Until then a
-// thread could still answer a query.
+// stop stops the processes and waits until all their threads have stopped.
+// Until then a thread could still answer a query.
 func stop(pids ...int) error {
 	if err := signalAll(pids, syscall.SIGSTOP); err != nil {
 		return err
@@ -99,8 +101,8 @@ func stop(pids ...int) error {
 	return nil
 }
 
-// stopped reports whether all threads of the process have stopped. Without
-// /proc it returns true.
+// stopped reports whether all threads of the process have stopped. On a system
+// without /proc it returns true.
 func stopped(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	return !slices.ContainsFunc(threads, func(file string) bool {

@@ -68,7 +68,8 @@ func (a redisAddress) PingContext(ctx context.Context) error {
 	return err
 }
 
-// do sends a command and returns the answer, a status or a string.
+// do sends a command and returns the answer, which must be a status or a
+// string.
 func (a redisAddress) do(ctx context.Context, command ...string) (string, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, a.network, a.address)
 	if err != nil {
@@ -104,5 +105,5 @@ func (a redisAddress) do(ctx context.Context, command ...string) (string, error)
 	case '-':
 		return "", errors.New(rest)
 	}
-	return "", fmt.Errorf("the answer to %s is %q", command[0], line)
+	return "", fmt.Errorf("the answer to %s is %q, want a status or a string", command[0], line)
 }

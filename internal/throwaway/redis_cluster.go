@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// redisNode is the [program] for a node of a Redis Cluster. It needs a port,
-// and a second one for the communication between nodes.
+// redisNode is the [program] for a node of a Redis Cluster. It needs a port for
+// clients, and a second one for the communication between nodes.
 type redisNode struct{ redisPort }
 
 const (
@@ -55,9 +55,9 @@ func startRedisNode() (*Server, error) {
 	return startAtPort(func(port int) program { return redisNode{redisPort{port: port}} }, redisBus)
 }
 
-// joinRedisNodes joins the nodes to a cluster. The first redisMasters nodes
-// become masters with slots. It returns when every node reports a complete
-// cluster.
+// joinRedisNodes joins the nodes to form a cluster. The first redisMasters
+// nodes become masters, and each gets an equal part of the slots. The function
+// returns when every node reports a complete cluster.
 func joinRedisNodes(ctx context.Context, nodes []redisAddress) error {
 	host, port, _ := net.SplitHostPort(nodes[0].address)
 	for i, n := range nodes {
@@ -71,7 +71,7 @@ func joinRedisNodes(ctx context.Context, nodes []redisAddress) error {
 		}
 		for _, command := range append(commands, []string{"CLUSTER", "MEET", host, port}) {
 			if _, err := n.do(ctx, command...); err != nil {
-				return fmt.Errorf("%s: %w", command[1], err)
+				return fmt.Errorf("CLUSTER %s: %w", command[1], err)
 			}
 		}
 	}
@@ -85,9 +85,9 @@ func joinRedisNodes(ctx context.Context, nodes []redisAddress) error {
 	return nil
 }
 
-// replicateRedisNodes makes the other nodes replicas of the masters. It returns
-// when the replicas have the data of their masters, and all nodes know the
-// replicas.
+// replicateRedisNodes makes the nodes after the first redisMasters replicas of
+// the masters. It returns when the replicas have the data of their masters, and
+// all nodes know the replicas.
 func replicateRedisNodes(ctx context.Context, nodes []redisAddress) error {
 	replicas := nodes[redisMasters:]
 	for i, n := range replicas {
@@ -96,7 +96,7 @@ func replicateRedisNodes(ctx context.Context, nodes []redisAddress) error {
 			return err
 		}
 		if _, err := n.do(ctx, "CLUSTER", "REPLICATE", id); err != nil {
-			return fmt.Errorf("REPLICATE: %w", err)
+			return fmt.Errorf("CLUSTER REPLICATE: %w", err)
 		}
 	}
 	for _, n := range replicas {

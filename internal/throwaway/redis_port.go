@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// redisPort is the [program] for a Redis server that listens on a port. If of
-// is not zero, the server is a replica of the server at that port.
+// redisPort is the [program] for a Redis server that listens on a port. If its
+// field of is not zero, the server is a replica of the server at port of.
 type redisPort struct {
 	redis
 	port, of int
@@ -44,8 +44,8 @@ func (p redisPort) address() redisAddress {
 	return redisAddress{"tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port))}
 }
 
-// startAll starts servers concurrently. It fails the test if one does not
-// start. The servers are removed when the test ends.
+// startAll starts servers concurrently. If one does not start, the test fails.
+// The servers are removed when the test ends.
 func startAll(tb testing.TB, start ...func() (*Server, error)) []*Server {
 	tb.Helper()
 	servers := make([]*Server, len(start))
@@ -68,9 +68,9 @@ func startAll(tb testing.TB, start ...func() (*Server, error)) []*Server {
 	return servers
 }
 
-// startAtPort starts a server on a free port. The ports at the offsets in
-// higher are free too. If another process takes one of the ports meanwhile,
-// startAtPort tries other ports.
+// startAtPort starts a server on a free port. It chooses the port such that the
+// ports at the offsets in higher are free too. If another process takes one of
+// these ports before the server does, startAtPort tries other ports.
 func startAtPort(at func(port int) program, higher ...int) (s *Server, err error) {
 	for range 5 {
 		var port int
@@ -90,7 +90,8 @@ func startAtPort(at func(port int) program, higher ...int) (s *Server, err error
 
 func freeRedisPort(higher ...int) (port int, err error) {
 	for range 100 {
-		// Higher ports may be ephemeral ports of the system.
+		// Higher ports may be ephemeral ports, which the system assigns to
+		// outgoing connections.
 		port = 10000 + rand.IntN(12000)
 		ports := []int{port}
 		for _, h := range higher {
@@ -100,7 +101,7 @@ func freeRedisPort(higher ...int) (port int, err error) {
 			return port, nil
 		}
 	}
-	return 0, fmt.Errorf("throwaway: redis: no free port: %w", err)
+	return 0, fmt.Errorf("throwaway: found no free port: %w", err)
 }
 
 func canListen(ports ...int) error {
@@ -121,8 +122,8 @@ func (a redisAddress) say(ctx context.Context, command []string, texts ...string
 	})
 }
 
-// until repeats a command until is returns true for the answer. It ignores
-// errors, because some pass: Redis closes all connections when it becomes a
+// until repeats a command until is(answer) returns true. It ignores errors,
+// because some are temporary: Redis closes all connections when it becomes a
 // replica.
 func (a redisAddress) until(ctx context.Context, command []string, is func(answer string) bool) error {
 	for {
@@ -132,7 +133,7 @@ func (a redisAddress) until(ctx context.Context, command []string, is func(answe
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: last answer of %s to %v: %s, error %v", ctx.Err(), a.address, command, answer, err)
+			return fmt.Errorf("%w: the last answer of %s to %v was %q, with error %v", ctx.Err(), a.address, command, answer, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -9,9 +9,10 @@ import (
 	"strings"
 )
 
-// FilterPushes wraps a client's connection to Redis in RESP3. The result passes
-// on answers, but drops each push message for which drop returns true, like
-// some proxies. It calls drop once for each push message, in their order.
+// FilterPushes wraps a client's connection to Redis that uses RESP3. The result
+// passes on answers, but like some proxies it drops push messages: those for
+// which drop returns true. It calls drop once for each push message, in their
+// order.
 func FilterPushes(conn net.Conn, drop func() bool) net.Conn {
 	return &pushFilter{Conn: conn, reader: bufio.NewReader(conn), drop: drop}
 }
@@ -71,7 +72,7 @@ func readMessage(r *bufio.Reader) ([]byte, error) {
 		}
 	case '+', '-', ':', '_', ',', '#', '(':
 	default:
-		return nil, fmt.Errorf("throwaway: not the beginning of a RESP3 message: %q", message)
+		return nil, fmt.Errorf("throwaway: a RESP3 message begins with %q, which is not a known type", message)
 	}
 	return message, nil
 }

@@ -34,10 +34,11 @@ func (s redisSentinel) commands(dir string) (setup, serve []string, err error) {
 	setup = []string{"sh", "-c", `mkdir "$0" && printf '%s\n' "$@" >"$0/sentinel.conf"`, data,
 		"bind 127.0.0.1", "port " + strconv.Itoa(s.port), "dir " + data,
 		fmt.Sprintf("sentinel monitor %s %s %s %d", masterSet, host, port, redisQuorum),
-		// Long enough for a busy machine.
+		// 5 seconds are long enough for a busy machine.
 		"sentinel down-after-milliseconds " + masterSet + " 5000",
-		// One step of a failover may take as long, because a sentinel acts once a
-		// second. For twice this time no other failover begins by itself.
+		// The time limit for one step of a failover. A step may take this long,
+		// because a sentinel acts only once a second. The sentinels wait for
+		// twice this time before they start another failover by themselves.
 		"sentinel failover-timeout " + masterSet + " 3000",
 	}
 	return setup, []string{server, file, "--sentinel"}, nil
@@ -50,8 +51,9 @@ func startRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 	servers = append(master, startAll(tb, startRedisPort(first.port))...)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	// A sentinel asks the master for its replicas at its start, and then every 10
-	// seconds. So wait for the replica first.
+	// A sentinel asks the master for its replicas when it starts, and then only
+	// every 10 seconds. So start the sentinels only after the replica has
+	// connected to the master.
 	err := servers[1].engine.(redisPort).address().say(ctx, []string{"INFO", "replication"}, "master_link_status:up")
 	if err != nil {
 		tb.Fatalf("throwaway: redis: making a replica: %v", err)

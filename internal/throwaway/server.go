@@ -14,23 +14,23 @@ import (
 	"time"
 )
 
-// A program is a kind of server.
+// A program is a kind of server, such as Redis or nginx.
 type program interface {
 	name() string
 
-	// commands returns the command that fills the folder dir and the command
-	// that runs a server on it, or an errMissing.
+	// commands returns two commands: setup fills the folder dir, and serve runs
+	// a server in it. It returns an errMissing if the program is not installed.
 	commands(dir string) (setup, serve []string, err error)
 
 	// signals returns two signals: stop shuts the server down cleanly, and kill
 	// ends it at once.
 	signals() (stop, kill syscall.Signal)
 
-	// admin returns the DSN of the database that the server in dir has from the
-	// beginning.
+	// admin returns the DSN of the database that a new server in dir has, or
+	// the URL of a server without databases.
 	admin(dir string) string
 
-	// connect returns a connection that can ping the server.
+	// connect returns a connection with which the caller can ping the server.
 	connect(dsn string) (connection, error)
 }
 
@@ -53,8 +53,8 @@ type engine interface {
 	drop(ctx context.Context, db *sql.DB, name string) error
 }
 
-// Server is a server that only one test uses, so the test may stop it. It is safe
-// for concurrent use.
+// Server is a server that only one test uses, so that the test may stop it. It
+// is safe for concurrent use.
 type Server struct {
 	engine     program
 	supervisor *supervisor
@@ -62,10 +62,10 @@ type Server struct {
 	admin, dsn string
 
 	mu      sync.Mutex
-	process *process // of the last start
+	process *process // the process of the last start
 }
 
-// newServer starts a server in a folder of its own.
+// newServer sets a server up in a folder of its own, and starts it.
 func newServer(e program) (*Server, error) {
 	// The name is short because the path of a Unix socket is limited to about
 	// 100 bytes.
@@ -78,7 +78,7 @@ func newServer(e program) (*Server, error) {
 	_, sameAccount := e.(interface{ sameAccount() })
 	supervisor, err := supervise(dir, kill, sameAccount)
 	if err != nil {
-		return nil, fmt.Errorf("throwaway: %s: %w", e.name(), err)
+		return nil, fmt.Errorf("throwaway: %s: cannot start the supervisor: %w", e.name(), err)
 	}
 	s := &Server{engine: e, supervisor: supervisor, serve: serve, admin: e.admin(dir)}
 	if err := s.setup(setup); err != nil {
@@ -131,7 +131,8 @@ func (s *Server) start() error {
 	}
 }
 
-// failure wraps the error, and adds the end of the server's log.
+// failure wraps the error, with the operation that failed and the end of the
+// server's log.
 func (s *Server) failure(doing string, err error) error {
 	const tail = 2 << 10
 	log, _ := os.ReadFile(s.supervisor.log())
@@ -155,8 +156,8 @@ func (s *Server) close() {
 }
 
 // DSN returns the DSN of a database on the server, or the URL of a server
-// without databases. The server was empty when it was first started. The DSN
-// does not change with [Server.Stop] and [Server.Start].
+// without databases. The server was empty when it was first started.
+// [Server.Stop] and [Server.Start] do not change the DSN.
 func (s *Server) DSN() string { return s.dsn }
 
 // Stop shuts the server down cleanly, without waiting for its clients. It returns
@@ -171,7 +172,8 @@ func (s *Server) Stop(tb testing.TB) {
 }
 
 // Kill ends all processes of the server with SIGKILL, like a crash. It returns
-// when they have ended. Committed data are there after [Server.Start].
+// when they have ended. After [Server.Start] the server still has all committed
+// data.
 func (s *Server) Kill(tb testing.TB) {
 	tb.Helper()
 	s.end(tb, (*process).kill)
@@ -222,7 +224,7 @@ func (s *Server) Pause(tb testing.TB) {
 	}
 }
 
-// Resume ends the effect of [Server.Pause].
+// Resume makes a server answer again after [Server.Pause].
 func (s *Server) Resume(tb testing.TB) {
 	tb.Helper()
 	s.mu.Lock()

@@ -17,9 +17,9 @@ import (
 //go:embed supervisor.sh
 var script string
 
-// A supervisor runs commands in a folder, one at a time. It is a separate
-// process. So it can end the command and remove the folder after this process
-// has ended by a panic, a timeout or SIGKILL.
+// A supervisor runs commands in a folder, one at a time. It is a process of its
+// own. So even if the test process ends by a panic, a timeout or SIGKILL, the
+// supervisor can end the running command and remove the folder.
 type supervisor struct {
 	dir     string
 	cmd     *exec.Cmd
@@ -29,8 +29,9 @@ type supervisor struct {
 }
 
 // supervise makes the folder dir and starts a supervisor for it. The supervisor
-// ends a command with the signal kill. If sameAccount is set, commands run as
-// the account of this process. Otherwise they do not run as root.
+// uses the signal kill to end a command when the test process has ended. If
+// sameAccount is set, commands run as the account of the test process.
+// Otherwise they do not run as root, even if the test does.
 func supervise(dir string, kill syscall.Signal, sameAccount bool) (*supervisor, error) {
 	account, err := unprivileged()
 	if err != nil {
@@ -100,7 +101,7 @@ func (s *supervisor) run(command []string) (*process, error) {
 func (s *supervisor) reply() (int, error) {
 	line, err := s.replies.ReadString('\n')
 	if errors.Is(err, io.EOF) {
-		return 0, errors.New("the supervisor has ended")
+		return 0, errors.New("the supervisor has ended unexpectedly")
 	}
 	if err != nil {
 		return 0, err

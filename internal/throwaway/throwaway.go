@@ -8,19 +8,19 @@
 //		…
 //	}
 //
-// It uses the servers that are installed on the machine. Each has a temporary
-// folder, and listens only on a Unix socket in it. A Redis Cluster, servers
-// with sentinels, Twemproxy and nginx listen on ports of the loopback address,
-// and Galera nodes also use such ports among themselves. The servers end with
-// the test process, even if that crashes or is killed. Committed data survive
-// [Server.Kill], but may not survive a crash of the machine, because the
-// servers do not wait for the disk.
+// It uses the servers that are installed on the machine. Each runs in a
+// temporary folder, and most listen only on a Unix socket in that folder. A
+// Redis Cluster, servers with sentinels, Twemproxy and nginx listen on ports of
+// the loopback address. Galera nodes use such ports to communicate with each
+// other. The servers end with the test process, even if that process crashes or
+// is killed. Committed data survive [Server.Kill], but may not survive a crash
+// of the machine, because the servers do not wait for the disk.
 //
 // If a server is not installed, the test is skipped. It fails instead if the
 // environment variable TOKENAUTH_REQUIRE names the server. The variable is a
-// comma separated list of "postgres", "pgbouncer", "mariadb", "galera",
-// "redis", "twemproxy" and "nginx", and of "chromium" for a browser
-// ([Chromium]).
+// comma-separated list of "postgres", "pgbouncer", "mariadb", "galera",
+// "redis", "twemproxy" and "nginx". It may also contain "chromium"
+// ([Chromium]), "modules" ([Module]), and the names that tests pass to [Need].
 package throwaway
 
 import (
@@ -45,7 +45,7 @@ func Postgres(tb testing.TB) string {
 }
 
 // MariaDB returns the DSN of a new, empty database, which is dropped when the
-// test ends. The DSN has no parameters, and is for [mysql.ParseDSN].
+// test ends. The DSN has the format of [mysql.ParseDSN], and no parameters.
 //
 // The database is on a MariaDB server that all tests of the process share. The
 // first call starts it. If the environment variable TOKENAUTH_MARIADB_DSN is set,
@@ -80,8 +80,8 @@ func StartMariaDBWith(tb testing.TB, options ...string) *Server {
 // [github.com/redis/rueidis.ParseURL]. The server is removed when the test ends.
 //
 // If the environment variable TOKENAUTH_REDIS_URL is set, Redis returns its
-// value. That server may have data and other users. So a test that calls Redis
-// must use unique keys, and remove them.
+// value instead. That server may already have data, and other users. So a test
+// that calls Redis must use unique keys, and remove them.
 func Redis(tb testing.TB) string {
 	tb.Helper()
 	if u := os.Getenv("TOKENAUTH_REDIS_URL"); u != "" {
@@ -91,7 +91,8 @@ func Redis(tb testing.TB) string {
 }
 
 // StartRedis starts a Redis server for this test only. The server writes all
-// changes to a file. It is removed when the test ends.
+// changes to a file, so that they survive a restart. It is removed when the
+// test ends.
 func StartRedis(tb testing.TB) *Server {
 	tb.Helper()
 	return start(tb, redis{})
@@ -109,18 +110,17 @@ func RedisCluster(tb testing.TB) []string {
 	return addresses
 }
 
-// StartRedisCluster is like [RedisCluster], but returns the servers. A master
-// that was stopped has the same port after [Server.Start]. It rejoins the
-// cluster some seconds later, when the other masters agree, which CLUSTER INFO
-// reports.
+// StartRedisCluster is like [RedisCluster], but returns the servers. A stopped
+// master keeps its port when [Server.Start] restarts it. It rejoins the cluster
+// some seconds later, once the other masters agree; CLUSTER INFO shows when.
 func StartRedisCluster(tb testing.TB) []*Server {
 	tb.Helper()
 	return startRedisCluster(tb, 0)
 }
 
 // StartReplicatedRedisCluster is like [StartRedisCluster], and also starts a
-// replica of each master. The replicas are in the order of their masters. It
-// returns when the replicas have all the data of their masters.
+// replica of each master. Each replica has the same index as its master. The
+// function returns when the replicas have all the data of their masters.
 func StartReplicatedRedisCluster(tb testing.TB) (masters, replicas []*Server) {
 	tb.Helper()
 	servers := startRedisCluster(tb, 1)
@@ -128,15 +128,16 @@ func StartReplicatedRedisCluster(tb testing.TB) (masters, replicas []*Server) {
 }
 
 // StartRedisSentinel starts a Redis server, a replica of it and three
-// sentinels, for this test only. All are removed when the test ends. It returns
-// when the sentinels know both servers and each other. They regard a server as
-// down after 5 seconds, which SENTINEL SET changes.
+// sentinels, for this test only. All are removed when the test ends. The
+// function returns when the sentinels know both servers and each other. They
+// regard a server as down after 5 seconds without an answer. SENTINEL SET
+// changes this time.
 //
 // The DSN of each sentinel is a URL with the addresses of all sentinels, for
 // [github.com/redis/rueidis.ParseURL].
 //
-// After [Server.Kill] and [Server.Start] the first server is a master again,
-// because its configuration was not rewritten. About 10 seconds later the
+// After [Server.Kill] and [Server.Start], the first server starts as a master
+// again, because it has no record of the failover. About 10 seconds later the
 // sentinels make it a replica.
 func StartRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 	tb.Helper()
@@ -144,8 +145,8 @@ func StartRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 }
 
 // Main runs the tests, stops the servers that they shared, and returns the exit
-// code. Call it from TestMain. Without it, the servers stop shortly after the
-// end of the test process.
+// code. Call it from TestMain. If Main is not called, the shared servers stop
+// shortly after the end of the test process.
 func Main(m *testing.M) int {
 	defer sharedPostgres.close()
 	defer sharedMariaDB.close()
@@ -190,7 +191,7 @@ func (s *shared) database(tb testing.TB) string {
 }
 
 func (s *shared) close() {
-	s.once.Do(func() { s.err = errors.New("throwaway: Main has returned") })
+	s.once.Do(func() { s.err = errors.New("throwaway: the shared servers are already closed") })
 	if s.server != nil {
 		s.server.close()
 	}
@@ -217,8 +218,8 @@ func start(tb testing.TB, e program) *Server {
 	return s
 }
 
-// createDatabase creates a database on the server with the DSN admin. It returns
-// the name and the DSN of the new database.
+// createDatabase creates a database on the server, to which it connects with
+// the DSN admin. It returns the name and the DSN of the new database.
 func createDatabase(e engine, admin string) (name, dsn string, err error) {
 	name = "test_" + random()
 	if dsn, err = e.database(admin, name); err != nil {

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// Twemproxy starts Twemproxy in front of a Redis server, for this test only. It
-// listens on a port of the loopback address, and Twemproxy returns its address.
-// It is removed when the test ends.
+// Twemproxy starts the proxy Twemproxy in front of a Redis server, for this
+// test only. The proxy listens on a port of the loopback address, and the
+// function returns this address. The proxy is removed when the test ends.
 func Twemproxy(tb testing.TB, behind *Server) string {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "nutcracker.yml")
@@ -31,7 +31,8 @@ func Twemproxy(tb testing.TB, behind *Server) string {
 	return strings.TrimPrefix(s.DSN(), "redis://")
 }
 
-// twemproxy is the [program] for Twemproxy, which always needs a second port.
+// twemproxy is the [program] for Twemproxy, which always needs a second port,
+// for statistics.
 type twemproxy struct {
 	port int
 	file string // the path of its configuration
@@ -50,7 +51,7 @@ func (p twemproxy) commands(string) (setup, serve []string, err error) {
 }
 
 // sameAccount makes the supervisor run Twemproxy as the account of the test.
-// Another account could not read its configuration.
+// Another account could not read the configuration file.
 func (twemproxy) sameAccount() {}
 
 func (twemproxy) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGKILL }

@@ -19,18 +19,18 @@ import (
 //
 // Only [Store.Watch] blocks. [Store.Find] may return [tokenauth.ErrNotFound].
 // [Store.Purge], [Store.RevokeClient] and [Store.Watch] return the context's
-// error when it ends. The methods return no other errors.
+// error when the context ends. The methods return no other errors.
 type Store struct {
 	// The first byte of the user key selects the shard. The key is a hash, so
-	// users are spread evenly, and a writer blocks only 1/64 of the readers.
+	// users are spread evenly, and a writer blocks only one reader in 64.
 	shards [64]shard
 	feeds  feeds
 }
 
 type shard struct {
 	mu    sync.RWMutex
-	users map[tokenauth.UserKey][]tokenauth.Token // a token for each client
-	_     [32]byte                                // keeps two shards off one cache line
+	users map[tokenauth.UserKey][]tokenauth.Token // one token for each client
+	_     [32]byte                                // fills the shard up to 64 bytes, the size of a cache line
 }
 
 var (
@@ -113,8 +113,8 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	return s.sweep(ctx, func(t *tokenauth.Token) bool { return t.ExpiresAt.Before(expiredBefore) }, func(tokenauth.UserKey) {})
 }
 
-// sweep removes the tokens for which which returns true, of all users. It calls
-// changed for each user who had such tokens.
+// sweep removes the tokens of all users that the function which selects. It
+// calls changed for each user who had such tokens.
 func (s *Store) sweep(ctx context.Context, which func(*tokenauth.Token) bool, changed func(tokenauth.UserKey)) (removed int64, err error) {
 	for i := range s.shards {
 		if err := ctx.Err(); err != nil {
@@ -143,8 +143,8 @@ func (s *Store) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) {
 	}
 }
 
-// remove removes the user's tokens for which which returns true, and returns
-// their number. The caller must hold the lock.
+// remove removes the tokens of the user that the function which selects, and
+// returns their number. The caller must hold the lock.
 func (sh *shard) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) int {
 	tokens := sh.users[u]
 	kept := slices.DeleteFunc(tokens, func(t tokenauth.Token) bool { return which(&t) })

@@ -10,7 +10,7 @@ import (
 )
 
 // Watch implements [tokenauth.Watcher]. A call that ends a token, such as
-// [Store.Revoke], returns after the feed has been called.
+// [Store.Revoke], calls the feed before it returns.
 func (s *Store) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	s.feeds.add(feed)
 	defer s.feeds.remove(feed)
@@ -26,7 +26,7 @@ func (s *Store) Watch(ctx context.Context, beat time.Duration, feed tokenauth.In
 	}
 }
 
-// feeds holds the feed of each call of [Store.Watch] in progress.
+// feeds holds the feed of each running call of [Store.Watch].
 type feeds struct {
 	mu   sync.RWMutex
 	list []tokenauth.Invalidator
@@ -38,7 +38,8 @@ func (f *feeds) add(feed tokenauth.Invalidator) {
 	f.list = append(f.list, feed)
 }
 
-// remove removes the feed. When it returns, no method of the feed is running.
+// remove removes the feed. After it has returned, no method of the feed is
+// running.
 func (f *feeds) remove(feed tokenauth.Invalidator) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

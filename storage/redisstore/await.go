@@ -2,12 +2,14 @@ package redisstore
 
 import "context"
 
-// await calls the client and returns its result. If the context ends first, it
-// returns the context's error at once; the command may then have run or not.
+// await runs call, which uses the client, and returns its result. If the
+// context ends first, await returns the context's error at once. Redis may or
+// may not execute the command then.
 //
-// The client itself observes the context after it has sent a command. But while
-// one call opens a connection, other calls wait for that connection and ignore
-// their contexts. Without await they could return seconds late.
+// The client observes the context only after it has sent a command. While one
+// call opens a connection, other calls wait for that connection and ignore
+// their contexts. Without await, they could return seconds after their contexts
+// end.
 func await[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	type answer struct {
 		value    T

@@ -11,14 +11,14 @@ import (
 )
 
 // FindBatch implements [tokenauth.BatchFinder] with one HGET for each slot. It
-// sends them in one pipeline, or in one for each master of a cluster. If one
-// master fails, the whole call returns the error.
+// sends all of them in one pipeline, or on a cluster in one pipeline for each
+// master. If one master fails, the whole call returns the error.
 //
-// For several slots FindBatch may return after its context ends: by at most the
-// Timeout of [rueidis.ClientOption.Dialer], if another call of the client is
-// opening the connection. It starts no goroutine to avoid this, unlike the other
-// methods, because [tokenauth.Service] does not wait for it after the context
-// ends.
+// With several slots, FindBatch may return after its context ends. This happens
+// while another call of the client opens the connection, and takes at most the
+// Timeout of [rueidis.ClientOption.Dialer]. The other methods start a goroutine
+// to avoid this. FindBatch does not, because [tokenauth.Service] does not wait
+// for it after the context ends.
 func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	if len(slots) == 1 {
 		t, err := s.Find(ctx, slots[0])
@@ -42,13 +42,13 @@ func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokena
 	return found, nil
 }
 
-// hget returns the command that reads a [tokenauth.Slot].
+// hget returns the command that reads the token in a [tokenauth.Slot].
 func (s *Store) hget(slot tokenauth.Slot) rueidis.Completed {
 	return s.read("HGET", []string{s.key(slot.User)}, field(slot.Client))
 }
 
-// tokenOf decodes the reply to the command of hget. It returns
-// [tokenauth.ErrNotFound] for an empty slot.
+// tokenOf decodes the reply to the command that hget returns. For an empty slot
+// it returns [tokenauth.ErrNotFound].
 func tokenOf(value []byte, err error) (tokenauth.Token, error) {
 	if err == nil {
 		return decode(value)
@@ -60,8 +60,8 @@ func tokenOf(value []byte, err error) (tokenauth.Token, error) {
 }
 
 // ofOneSlot reports whether an error concerns one slot only, so that the other
-// slots of a batch still have valid results. WRONGTYPE is such an error: the key
-// of one user is not a hash.
+// slots of a batch still have valid results. One such error is WRONGTYPE: the
+// key of a user does not hold a hash.
 func ofOneSlot(err error) bool {
 	if errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt) {
 		return true

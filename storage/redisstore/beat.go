@@ -15,31 +15,32 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A heartbeat is stored in the hash of a reserved [tokenauth.UserKey], which no
-// real user has: the first 96 of its 128 bits are zero. Replicas of an older
-// version also see this key, so it must look like a user's hash. They treat its
-// invalidations as those of one user, and their RevokeClient deletes a field of
-// every hash.
+// Heartbeats are stored in the hash of a [tokenauth.UserKey] that no real user
+// has: the first 96 of its 128 bits are zero. The key must look like that of a
+// user, because replicas of the service with an older version also see it. They
+// treat a change of it as a change of one user. Their RevokeClient sends HDEL
+// for it, which fails unless it is a hash.
 //
 // The other 32 bits are a number other than zero. On a cluster the number is
-// chosen so that the key is in a slot of the intended master.
+// chosen so that the key falls into a slot of the master that it is for.
 const (
-	reservedZeros = 12 // bytes
+	reservedZeros = 12 // the number of zero bytes at the beginning of the user key
 	beatField     = "beat"
-	// beatLife is how long the hash stays after the last heartbeat.
+	// beatLife is how long Redis keeps the hash after the last heartbeat.
 	beatLife = time.Hour
 )
 
-// beatKey returns the name of the hash for heartbeats with this number.
+// beatKey returns the name of the heartbeat hash whose key ends with this
+// number.
 func (s *Store) beatKey(number uint32) string {
 	var u tokenauth.UserKey
 	binary.BigEndian.PutUint32(u[reservedZeros:], number)
 	return s.key(u)
 }
 
-// isBeat reports whether the name is that of a hash for heartbeats. It accepts
-// any prefix: another service's prefix may begin with this one, and its hash
-// holds no token either.
+// isBeat reports whether the name is that of a heartbeat hash, with any prefix.
+// If the prefix of another service begins with this one, the feed also receives
+// notice of that service's heartbeats. They do not change tokens either.
 func isBeat(name string) bool {
 	const digits = 2 * len(tokenauth.UserKey{})
 	if len(name) <= digits {
@@ -54,7 +55,7 @@ func isBeat(name string) bool {
 }
 
 // readBeat returns the heartbeat in the hash, or "" if there is none. It sends
-// the command that [Store.Find] sends, so it reads from the same server.
+// the same command as [Store.Find], so the client reads from the same server.
 func (s *Store) readBeat(ctx context.Context, key string) (string, error) {
 	value, err := await(ctx, func() (string, error) {
 		return s.client.Do(ctx, s.read("HGET", []string{key}, beatField)).ToString()
@@ -68,9 +69,9 @@ func (s *Store) readBeat(ctx context.Context, key string) (string, error) {
 	return value, nil
 }
 
-// writeBeat stores the successor of the heartbeat that was read, and returns it.
-// It returns "" if the stored heartbeat is not the one that was read: another
-// replica was faster, or the client reads from another server.
+// writeBeat stores the heartbeat that follows read, and returns it. It returns
+// "" if the stored heartbeat is not read: another replica of the service was
+// faster, or the client reads from another server than it writes to.
 func (s *Store) writeBeat(ctx context.Context, key, read string) (string, error) {
 	value, err := await(ctx, func() (string, error) {
 		return beatScript.Exec(ctx, s.client, []string{key},
@@ -85,12 +86,15 @@ func (s *Store) writeBeat(ctx context.Context, key, read string) (string, error)
 	return value, nil
 }
 
-// beatScript stores the next heartbeat in the hash KEYS[1] and returns it, if the
-// current one is ARGV[2]. ARGV[1] is the field, ARGV[3] a random string, and
-// ARGV[4] how many seconds the hash stays.
+// beatScript stores the next heartbeat in the hash KEYS[1] and returns it,
+// provided that the current one is ARGV[2]. Otherwise it returns nil. ARGV[1]
+// is the name of the field, ARGV[3] a random string, and ARGV[4] the number of
+// seconds for which Redis keeps the hash.
 //
-// A heartbeat has three words: the name of a chain, a number that counts up in
-// this chain, and a random string. If no heartbeat is stored, a new chain begins.
+// A heartbeat consists of three words: the name of a chain, its number in the
+// chain, and a random string. A chain is the sequence of heartbeats that were
+// stored one after another. If no heartbeat is stored, the script starts a new
+// chain with number 1.
 var beatScript = rueidis.NewLuaScript(`
 local old = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if old ~= ARGV[2] then
@@ -103,8 +107,9 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 return new
 `)
 
-// follows reports whether new is old or a later heartbeat of the same chain.
-// Otherwise the database was swapped with another one, or its keys were removed.
+// follows reports whether new equals old, or is a later heartbeat of the same
+// chain. If it is neither, the database was swapped with another one, or its
+// keys were removed.
 func follows(old, new string) bool {
 	if old == new {
 		return true

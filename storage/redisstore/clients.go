@@ -15,17 +15,18 @@ import (
 
 var _ tokenauth.ClientRevoker = (*Store)(nil)
 
-// errMoved means that [Store.RevokeClient] may have missed a key.
+// errMoved means that [Store.RevokeClient] may have missed keys that moved to
+// another server.
 var errMoved = errors.New("redisstore: keys may have moved to another server during RevokeClient; call it again")
 
 // RevokeClient implements [tokenauth.ClientRevoker]. It reads the names of all
-// keys in Redis and removes the client's token of each user. This takes some
-// seconds for each million keys, in batches, so that Redis serves other commands
-// in between. It stops when its context ends.
+// keys in Redis, and removes each user's token at the client. This takes some
+// seconds for each million keys. RevokeClient works in batches, so that Redis
+// serves other commands in between. It stops when its context ends.
 //
-// RevokeClient may miss keys that move to another server while it runs, during a
-// failover or because a slot of a cluster moves. It returns an error then, and
-// the host should call it again.
+// RevokeClient may miss keys that move to another server while it runs: in a
+// failover, or because a slot of a cluster is moved. It then returns an error.
+// Call it again in this case.
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
 	_, err := await(ctx, func() (struct{}, error) {
 		return struct{}{}, s.sweep(ctx, c)
@@ -54,8 +55,9 @@ func (s *Store) sweep(ctx context.Context, c tokenauth.ClientKey) error {
 
 // A sweep is one call of [Store.RevokeClient].
 //
-// It never reconnects. A server that was restarted may order its keys in another
-// way, but would accept the cursor of an earlier SCAN and skip keys.
+// It never reconnects, because a server that was restarted may keep its keys in
+// another order. The server would still accept the cursor of an earlier SCAN,
+// and the scan could skip keys.
 type sweep struct {
 	*Store
 	field   string
@@ -77,16 +79,18 @@ func (w *sweep) connect(ctx context.Context) (map[string]string, error) {
 	return w.survey(ctx)
 }
 
-// survey returns which part of the keys each master has, by address. It returns
-// an error unless the masters together have all keys. On a cluster it closes and
-// removes connections to nodes without slots.
+// survey returns, by address, the part of the keys that each master has: the
+// view.has on a cluster, and otherwise "all". It returns an error unless the
+// masters together have all keys. On a cluster, it also closes the connections
+// to nodes without slots, and removes them from w.masters.
 func (w *sweep) survey(ctx context.Context) (map[string]string, error) {
 	if w.client.Mode() == rueidis.ClientModeCluster {
 		return w.surveyCluster(ctx)
 	}
 	has := make(map[string]string)
 	for address, conn := range w.masters {
-		// Only a master accepts HDEL, and no user has the zero key.
+		// HDEL fails unless the server is a master. It changes nothing, because
+		// no user has the key zero.
 		nobody := w.key(tokenauth.UserKey{})
 		if err := conn.Do(ctx, conn.B().Hdel().Key(nobody).Field(w.field).Build()).Error(); err != nil {
 			return nil, err
@@ -108,7 +112,7 @@ func (w *sweep) surveyCluster(ctx context.Context) (map[string]string, error) {
 		v, err := readView(answers[0], answers[1])
 		switch {
 		case err != nil:
-			failed = errors.Join(failed, fmt.Errorf("redisstore: %s: %w", address, err)) // may be a replica; complete decides
+			failed = errors.Join(failed, fmt.Errorf("redisstore: %s: %w", address, err)) // perhaps a replica; complete reports masters that are missing
 		case v.moving:
 			return nil, errMoved
 		case v.has != "":
@@ -119,7 +123,7 @@ func (w *sweep) surveyCluster(ctx context.Context) (map[string]string, error) {
 		delete(w.masters, address)
 	}
 	if len(views) == 0 {
-		return nil, errors.Join(errors.New("redisstore: found no master"), failed)
+		return nil, errors.Join(errors.New("redisstore: found no master with slots in the cluster"), failed)
 	}
 	if err := complete(views); err != nil {
 		return nil, errors.Join(fmt.Errorf("redisstore: %w", err), failed)
@@ -153,5 +157,5 @@ func (w *sweep) revoke(ctx context.Context, conn rueidis.DedicatedClient) error 
 	}
 }
 
-// globEscaper quotes the special characters of a SCAN pattern.
+// globEscaper escapes the special characters of a SCAN pattern.
 var globEscaper = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)

@@ -15,11 +15,12 @@ import (
 
 var _ throttle.Storage = (*Store)(nil)
 
-// UpdateCounters implements [throttle.Storage] by optimistic concurrency. It
-// reads the counters with one MGET, and a script stores the changed ones if none
-// was changed in between. Otherwise the script returns the current counters, and
-// UpdateCounters tries again with these until the context ends. It tries again
-// only when another call has succeeded.
+// UpdateCounters implements [throttle.Storage] with optimistic concurrency. It
+// reads the counters with one MGET. A script then stores the changed counters,
+// if none has changed in Redis in between. Otherwise the script returns the
+// current counters, and UpdateCounters repeats the update with these until the
+// context ends. It repeats the update only after another call has succeeded, or
+// a counter has expired.
 func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	names := make([]string, len(keys))
 	for i := range keys {
@@ -50,8 +51,8 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change 
 		if !first {
 			continue
 		}
-		// The retries of one process take turns, so that many concurrent calls
-		// do not keep making each other fail.
+		// Only one call of this Store retries at a time. Otherwise many
+		// concurrent calls could make each other fail again and again.
 		select {
 		case s.turn <- struct{}{}:
 			defer func() { <-s.turn }()
@@ -61,12 +62,13 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change 
 	}
 }
 
-// counterKey returns the name of the counter's key. The braces put all counters
-// into one slot of a cluster: the counters of one update must be in the same
-// slot, and any source may share an update with any account.
+// counterKey returns the name of a counter in Redis. On a cluster, the braces
+// put all counters into one slot. The counters of one update must be in the
+// same slot, and any source of sign-ins may share an update with any account.
 //
-// With the braces the name also does not begin with the prefix. So the feed,
-// which tracks keys with the prefix, receives no message for each sign-in.
+// Because of the braces, the name does not begin with the prefix. The feed
+// tracks only keys with the prefix, so it does not receive a message for each
+// sign-in.
 func (s *Store) counterKey(k throttle.Key) string {
 	var buffer [maxPrefixLength + 2 + 2*len(k)]byte
 	name := append(append(append(buffer[:0], '{'), s.prefix...), '}')
@@ -74,8 +76,8 @@ func (s *Store) counterKey(k throttle.Key) string {
 }
 
 // readCounters decodes the reply to MGET. It returns the values as they are
-// stored, and the counters in them. A counter that is not stored has an empty
-// value and is zero.
+// stored, and the counters that they encode. If a counter is not stored, its
+// value is empty and the counter is zero.
 func readCounters(messages []rueidis.RedisMessage) (values []string, counters []throttle.Counter, err error) {
 	values, counters = make([]string, len(messages)), make([]throttle.Counter, len(messages))
 	for i := range messages {
@@ -92,8 +94,8 @@ func readCounters(messages []rueidis.RedisMessage) (values []string, counters []
 	return values, counters, nil
 }
 
-// The value of a [throttle.Counter] is a byte for the version of the encoding,
-// and then its five numbers as varints. The zero counter is not stored.
+// The value of a [throttle.Counter] begins with one byte, the version of the
+// encoding. Its five numbers follow as varints. A zero counter is not stored.
 const counterEncoding = 1
 
 func encodeCounter(c throttle.Counter) string {
@@ -126,14 +128,15 @@ func decodeCounter(value string) (c throttle.Counter, err error) {
 }
 
 // counterLife returns how many milliseconds Redis must keep a counter that was
-// just changed. It takes the latest time in the counter as the current time, so
+// just changed. It uses the latest time in the counter as the current time, so
 // the clocks of the service and of Redis may differ.
 func counterLife(key throttle.Key, c throttle.Counter) int64 {
 	return max(c.ExpiresAt(key)-max(c.FailedAt, c.PendingAt, c.SucceededAt), 1)
 }
 
-// storeArgs returns the ARGV of storeScript. An unchanged counter keeps the exact
-// value that was read, and the script does not write it.
+// storeArgs returns the ARGV of storeScript. For an unchanged counter, the new
+// value is exactly the value that was read, so that the script does not write
+// it.
 func storeArgs(keys []throttle.Key, before []string, counters, after []throttle.Counter) []string {
 	args := slices.Grow(slices.Clone(before), 2*len(after))
 	for i := range after {
@@ -149,13 +152,15 @@ func storeArgs(keys []throttle.Key, before []string, counters, after []throttle.
 	return args
 }
 
-// storeScript stores counters under KEYS if their values are still the old ones.
-// ARGV holds all old values, then all new values, then how many milliseconds each
-// counter stays. An empty value means that there is no key. The script returns an
-// empty list if it stored the counters, and otherwise the current values.
+// storeScript stores counters under KEYS if their values are still the old
+// ones. ARGV holds all old values, then all new values, and then the number of
+// milliseconds for which Redis keeps each counter. An empty value means that
+// the key does not exist. The script returns an empty list if it stored the
+// counters, and otherwise the current values.
 //
-// If the connection breaks, the client may send the script twice, and an attempt
-// may be counted twice.
+// If the connection breaks, the client may send the script twice. The second
+// run finds the new values, so UpdateCounters repeats the update, and an
+// attempt may be counted twice.
 var storeScript = rueidis.NewLuaScript(`
 local values = redis.call('MGET', unpack(KEYS))
 for i = 1, #KEYS do

@@ -8,10 +8,12 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// A dial connects to a server, like [rueidis.ClientOption.DialCtxFn].
+// A dial is a function that connects to a server, like
+// [rueidis.ClientOption.DialCtxFn].
 type dial = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error)
 
-// dialer returns the function that connects as a client with the option would.
+// dialer returns a function that connects in the same way as a client with the
+// option.
 func dialer(o *rueidis.ClientOption) dial {
 	if o.DialCtxFn != nil {
 		return o.DialCtxFn
@@ -29,8 +31,8 @@ func dialer(o *rueidis.ClientOption) dial {
 	}
 }
 
-// closing returns a dial whose connections are closed when the context ends.
-// After that it opens no more.
+// closing wraps do. When ctx ends, the connections that the returned dial has
+// opened are closed, and it opens no more.
 func closing(ctx context.Context, do dial) dial {
 	return func(dialing context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
 		dialing, cancel := context.WithCancel(dialing)

@@ -16,14 +16,15 @@ import (
 // A listener has a connection to each master.
 type listener struct {
 	client    rueidis.Client
-	addresses []string // of all nodes that the client knew when listen connected
+	addresses []string // of all nodes that the client knew at the start of listen
 	masters   []*master
 	failed    error // the errors of the nodes that listen could not connect to
 }
 
 func addressesOf(nodes map[string]rueidis.Client) []string { return slices.Sorted(maps.Keys(nodes)) }
 
-// listen connects to all nodes that are masters. It fails if it finds none.
+// listen connects to all nodes that are masters. It returns an error if it
+// finds none.
 func (l *listener) listen(ctx context.Context, s *Store, r *reporter) error {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -47,7 +48,7 @@ func (l *listener) listen(ctx context.Context, s *Store, r *reporter) error {
 	}
 	wg.Wait()
 	if len(l.masters) == 0 {
-		return errors.Join(errors.New("found no master"), l.failed)
+		return errors.Join(errors.New("found no master among the servers"), l.failed)
 	}
 	return nil
 }
@@ -59,10 +60,10 @@ func (l *listener) close() {
 	l.client.Close()
 }
 
-// check checks each master, and that the cluster has no others. It returns the
-// time up to which all changes have been reported.
+// check checks the connection to each master, and that there are no other
+// masters. It returns the time up to which all changes have been reported.
 func (l *listener) check(ctx context.Context) (asOf time.Time, err error) {
-	if now := addressesOf(l.client.Nodes()); !slices.Equal(now, l.addresses) { // Sentinel has announced another master
+	if now := addressesOf(l.client.Nodes()); !slices.Equal(now, l.addresses) { // for example, Sentinel has announced another master
 		return asOf, fmt.Errorf("the servers changed from %v to %v", l.addresses, now)
 	}
 	times := make([]time.Time, len(l.masters))
@@ -83,7 +84,8 @@ func (l *listener) check(ctx context.Context) (asOf time.Time, err error) {
 	return slices.MinFunc(times, time.Time.Compare), nil
 }
 
-// A master is a connection on which one master reports changes.
+// A master is a connection to one master, on which the server reports changes
+// of keys.
 type master struct {
 	client  rueidis.DedicatedClient // never reconnects
 	address string
@@ -92,13 +94,13 @@ type master struct {
 	report  *reporter
 	pulse   *pulse
 
-	slots string // the view.has when pulse.key was chosen
+	slots string // view.has at the time when pulse.key was chosen
 	last  string // the heartbeat that the last successful check read
-	heard int    // pulse.notices at the end of that check
+	heard int    // the value of pulse.notices at the end of that check
 }
 
-// newMaster turns on tracking on a new connection to the node. It returns nil
-// without an error if the node is a replica.
+// newMaster opens a connection to the node, and turns on client tracking on it.
+// If the node is a replica, newMaster returns nil and no error.
 func newMaster(ctx context.Context, address string, node rueidis.Client, s *Store, r *reporter) (*master, error) {
 	client, _ := node.Dedicate() // Close releases it
 	h, err := readHello(client.Do(ctx, client.B().Hello().Protover(3).Build()))
@@ -111,7 +113,7 @@ func newMaster(ctx context.Context, address string, node rueidis.Client, s *Stor
 		client.SetOnInvalidations(p.invalidated)
 		err = client.Do(ctx, client.B().ClientTracking().On().Prefix().Prefix(s.prefix).Bcast().Build()).Error()
 		if _, refused := rueidis.IsRedisErr(err); refused {
-			err = fmt.Errorf("the feed needs CLIENT TRACKING: use Redis 6 or later, and allow the command to its user: %w", err)
+			err = fmt.Errorf("the feed needs CLIENT TRACKING: use Redis 6 or later, and allow the feed's Redis user to run the command: %w", err)
 		}
 	}
 	if err != nil {
@@ -126,14 +128,15 @@ func newMaster(ctx context.Context, address string, node rueidis.Client, s *Stor
 }
 
 // check returns the time up to which all changes have been reported, and the
-// master's view of its cluster, or nil if it is not in a cluster. The comment of
-// feedStore.Watch describes the steps.
+// master's view of its cluster. The view is nil if the master is not in a
+// cluster. The comment of feedStore.Watch describes the steps.
 //
-// Another replica of the service may write a heartbeat between two steps, and the
-// two connections then read different ones. If the listening connection received
-// a notice of that, check starts again, until the context ends. If it received no
-// notice, or the heartbeat key was chosen again, check makes at most four
-// attempts.
+// Another replica of the service may write a heartbeat between two steps. The
+// store's client and the listening connection then read different heartbeats.
+// If the listening connection received a notice of that write, check starts
+// again, as often as necessary until the context ends. Without such a notice,
+// or after it has chosen another heartbeat key, check also starts again. But it
+// gives up after four attempts that ended in one of these two ways.
 func (m *master) check(ctx context.Context) (asOf time.Time, v *view, err error) {
 	const attempts = 4
 	for failed := 0; failed < attempts; {
@@ -166,10 +169,11 @@ func (m *master) check(ctx context.Context) (asOf time.Time, v *view, err error)
 	return asOf, nil, fmt.Errorf("the client of New and the option of WithFeed lead to different servers or databases, or the client reads from a replica: %s does not have the heartbeat that the client wrote", m.address)
 }
 
-// beat returns the current heartbeat as the store's client sees it. If no replica
-// has written one since the last check, the client writes one. The result is ""
-// if another replica writes at the same time, or if the client reads from another
-// server than it writes to.
+// beat returns the current heartbeat as the store's client reads it. If no
+// replica of the service has written a heartbeat since the last check, the
+// client writes one first. The result is "" if another replica writes at the
+// same time, or if the client reads from another server than it writes to. It
+// is also "" for a master without slots, which has no heartbeat.
 func (m *master) beat(ctx context.Context) (string, error) {
 	key := m.pulse.key
 	if key == "" {
@@ -182,8 +186,10 @@ func (m *master) beat(ctx context.Context) (string, error) {
 	return m.store.writeBeat(ctx, key, read)
 }
 
-// confirm completes a check that read this heartbeat. It returns an error if the
-// connection received no notice of a heartbeat since the last check.
+// confirm completes a check in which the listening connection read this
+// heartbeat. It returns an error if that connection has received no notice of a
+// heartbeat since the last check. If the heartbeat does not follow the one of
+// the last check, confirm invalidates all tokens.
 func (m *master) confirm(ctx context.Context, read string) error {
 	if m.pulse.key == "" {
 		return nil
@@ -202,12 +208,13 @@ func (m *master) confirm(ctx context.Context, read string) error {
 	return nil
 }
 
-// heardSince returns the number of notices. If it still equals then, heardSince
-// first waits until the notices of all earlier changes have arrived.
+// heardSince returns how many notices of heartbeats the connection has
+// received. If the number still equals then, heardSince first waits until the
+// notices of all earlier changes have arrived.
 //
-// For that it sends a PING and waits for the answer. Earlier answers do not
-// prove this: in one round of its event loop, a server queues answers before
-// the notices of changes.
+// To wait, it sends a PING and reads the answer. The answers to earlier
+// commands may arrive before those notices: in each round of its event loop, a
+// server queues its answers first and then the notices of changes.
 func (m *master) heardSince(ctx context.Context, then int) (int, error) {
 	if now := m.pulse.heard(); now != then {
 		return now, nil
@@ -216,14 +223,14 @@ func (m *master) heardSince(ctx context.Context, then int) (int, error) {
 	return m.pulse.heard(), err
 }
 
-// choose picks a new heartbeat key if the master's slots have changed. It reports
-// whether the key is another one than before.
+// choose picks a new heartbeat key if the master's slots have changed. It
+// reports whether the key differs from the previous one.
 func (m *master) choose(v *view) (bool, error) {
 	if v == nil || v.has == m.slots {
 		return false, nil
 	}
 	key := ""
-	if v.has != "" { // a master without slots has no keys to report
+	if v.has != "" { // a master without slots has no keys, so it needs no heartbeat
 		var err error
 		if key, err = m.store.beatKeyAt(v); err != nil {
 			return false, err
@@ -238,13 +245,15 @@ func (m *master) choose(v *view) (bool, error) {
 	return true, nil
 }
 
-// ask returns the master's view of its cluster, or nil if it is not in a cluster,
-// and the heartbeat that it has, or "" if it has none.
+// ask returns the master's view of its cluster, or nil if it is not in a
+// cluster. It also returns the heartbeat that is stored on the master, or "" if
+// there is none.
 //
-// The role is in the answer to HELLO, which every user that can connect may
-// send, unlike ROLE. But a server that is busy with a script still answers
-// HELLO, out of the order that feedStore.Watch relies on. It does not answer
-// the PING that follows.
+// The answer to HELLO contains the role of the server. Unlike ROLE, HELLO is
+// allowed to every Redis user that can connect. But a server that is busy with
+// a script still answers HELLO, and does not keep to the order that
+// feedStore.Watch relies on. So ask also sends a PING, which fails on such a
+// server.
 func (m *master) ask(ctx context.Context) (v *view, beat string, err error) {
 	b := m.client.B()
 	commands := []rueidis.Completed{b.Hello().Protover(3).Build(), b.Ping().Build()}
@@ -283,8 +292,8 @@ func (m *master) ask(ctx context.Context) (v *view, beat string, err error) {
 	return v, beat, nil
 }
 
-// isElsewhere reports whether the error means that the key does not exist, or is
-// on another master.
+// isElsewhere reports whether the error means that the key does not exist, or
+// that it is on another master.
 func isElsewhere(err error) bool {
 	if rueidis.IsRedisNil(err) {
 		return true
@@ -308,7 +317,8 @@ func readView(infoResult, nodesResult rueidis.RedisResult) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	// These are verbatim strings of RESP3, which begin with their format.
+	// Both answers are verbatim strings of RESP3, which begin with the name of
+	// a format.
 	return newView(strings.TrimPrefix(info, "txt:"), strings.TrimPrefix(nodes, "txt:"))
 }
 
@@ -318,7 +328,7 @@ type hello struct{ role, mode string }
 func readHello(result rueidis.RedisResult) (h hello, err error) {
 	answer, err := result.AsMap()
 	if _, refused := rueidis.IsRedisErr(err); refused {
-		return h, fmt.Errorf("the feed needs HELLO 3 (RESP3): use Redis 6 or later, and allow HELLO to its user: %w", err)
+		return h, fmt.Errorf("the feed needs HELLO 3 (RESP3): use Redis 6 or later, and allow the feed's Redis user to run HELLO: %w", err)
 	}
 	if err != nil {
 		return h, err

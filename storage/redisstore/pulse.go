@@ -6,18 +6,19 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// A pulse counts the heartbeats that one connection receives notice of, and
-// passes on all other invalidations.
+// A pulse receives all invalidations on one connection. It counts those of the
+// heartbeat hash, and passes on the others.
 type pulse struct {
-	report func(names []string) // called for the other keys, see reporter.invalidated
+	report func(names []string) // called with keys of other hashes, see reporter.invalidated
 
 	mu      sync.Mutex
-	key     string // the hash of the heartbeats; empty on a master without slots
+	key     string // the name of the heartbeat hash; empty on a master without slots
 	notices int    // how often the hash was invalidated
 }
 
-// invalidated takes the keys that changed. The connection calls it in the order
-// in which the server sends. No keys mean that all may have changed.
+// invalidated receives the names of keys that have changed. The connection
+// calls it in the order in which the server sends the messages. An empty list
+// means that any key may have changed.
 func (p *pulse) invalidated(keys []rueidis.RedisMessage) {
 	if len(keys) == 0 {
 		p.report(nil)
@@ -41,7 +42,8 @@ func (p *pulse) invalidated(keys []rueidis.RedisMessage) {
 	}
 }
 
-// listen starts to count the invalidations of this key, from zero.
+// listen makes the pulse count the invalidations of this key, starting from
+// zero.
 func (p *pulse) listen(key string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

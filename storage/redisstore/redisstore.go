@@ -1,46 +1,49 @@
 // Package redisstore keeps tokens in Redis, through the [rueidis.Client] that
-// the host already has.
+// your program already has.
 //
-// One hash holds all tokens of a user, and each field of it holds the token at
-// one client. Each operation on a token is one command or script on one key. So
-// the store works the same on a single server, with Sentinel and on Redis
-// Cluster.
+// One hash holds all tokens of a user, and each of its fields holds the token
+// at one client. Each operation on a token is one command or script on one key.
+// So the store works in the same way on a single server, with Sentinel and on
+// Redis Cluster.
 //
-// Reads go to masters, because replicas lag. This is so even if
-// [rueidis.ClientOption.SendToReplicas] is [rueidis.Completed.IsReadOnly] or
-// similar. Do not write a SendToReplicas that decides by the command's name: it
-// would send reads of tokens to replicas.
+// The store reads from masters only, because replicas lag. This is so even if
+// [rueidis.ClientOption.SendToReplicas] is [rueidis.Completed.IsReadOnly] or a
+// similar function. Do not use a function that decides by the name of the
+// command, because it would send reads of tokens to replicas.
 //
-// Scripts change tokens. If you restrict the commands of the Redis user, allow
-// EVALSHA, EVAL, HGET, HGETALL, HSET, HDEL, TTL, EXPIRE and UNLINK, for keys with
-// the prefix. The store works from Redis 5 on, and needs neither RESP3 nor CLIENT
-// TRACKING. Where these are missing, set [rueidis.ClientOption.DisableCache],
-// because rueidis does not connect otherwise.
+// The store changes tokens with scripts. If you restrict the commands of the
+// Redis user, allow EVALSHA, EVAL, HGET, HGETALL, HSET, HDEL, TTL, EXPIRE and
+// UNLINK, for keys with the prefix. The store works with Redis 5 or later, and
+// needs neither RESP3 nor CLIENT TRACKING. If the server does not support
+// these, set [rueidis.ClientOption.DisableCache], because rueidis does not
+// connect otherwise.
 //
 // # Counters of attempts
 //
-// Replicas of a service can count failed sign-ins together in Redis, with
-// [tokenauth.ThrottleOptions.Key]. Each counter is a key of its own. Its name
-// begins with the prefix in braces: {tokenauth:}. The Redis user then also needs
-// EVALSHA, EVAL, MGET, SET and UNLINK for these keys.
+// Replicas of a service can count failed sign-ins together in Redis, if you set
+// [tokenauth.ThrottleOptions.Key]. Each counter has its own key, whose name
+// begins with the prefix in braces: {tokenauth:}. The Redis user then also
+// needs EVALSHA, EVAL, MGET, SET and UNLINK for these keys.
 //
-// On Redis Cluster the braces put all counters into one slot. One attempt
-// changes several counters in one step, so these must be in the same slot, and
-// any account may share an attempt with any source. So one master keeps the
-// counters of all. An attempt sends it about four commands, which cost little
-// beside the hashing of a password.
+// On Redis Cluster the braces put all counters into one slot, and therefore on
+// one master. This is necessary because one sign-in attempt changes several
+// counters in one step, and Redis allows this only in one slot. These counters
+// may be those of any account and any source. An attempt sends that master
+// about four commands, which cost little compared with the hashing of a
+// password.
 //
 // # Ending a client's tokens
 //
-// [Store.RevokeClient] reads the name of every key in Redis. It needs SCAN, and
-// on a cluster also CLUSTER INFO and CLUSTER NODES.
+// [Store.RevokeClient] reads the name of every key in Redis. The Redis user
+// needs SCAN for it, and on a cluster also CLUSTER INFO and CLUSTER NODES.
 //
 // # Expiry
 //
-// Redis removes a user's hash one day after the last of its tokens expired. It
-// removes a counter once the counter affects no limit. So the host has nothing
-// to purge. During that day a client learns that its token has expired, rather
-// than that it is unknown. The day also allows for clocks that differ.
+// Redis removes a user's hash one day after the last of its tokens has expired.
+// During that day, the service can still report an expired token as expired,
+// and not just as unknown. The day also allows for clocks that differ. Redis
+// removes a counter once it no longer affects any limit. So you need not purge
+// anything.
 //
 // # Settings of Redis
 //
@@ -50,77 +53,83 @@
 //	appendonly yes
 //
 // With another policy Redis removes tokens when memory is short. Without
-// persistence it loses them when it restarts. In both cases the users whose
-// tokens are lost sign in again. Lost counters of attempts start again at zero.
+// persistence it loses them when it restarts. In both cases the users of the
+// lost tokens must sign in again. Lost counters of attempts start again at
+// zero.
 //
 // # What a failover can lose
 //
-// A master replicates a change after it has confirmed it. When a master dies,
-// its last changes may be lost. A token that was just issued is then unknown,
-// and its client signs in again. A token that was just revoked or replaced is
-// valid again on the new master, until it expires or is revoked once more.
+// A master confirms a change before it has replicated it. So when a master
+// dies, its last changes may be lost. A token that was just issued is then
+// unknown, and its client must sign in again. A token that was just revoked or
+// replaced is valid again on the new master, until it expires or is revoked
+// once more.
 //
-// The settings min-replicas-to-write and min-replicas-max-lag limit the loss to
-// a few seconds of a master that is cut off. Neither they nor WAIT, which this
-// package does not use, prevent it. If a revocation must survive the loss of a
-// server, keep tokens in PostgreSQL with synchronous replication: see package
+// The settings min-replicas-to-write and min-replicas-max-lag limit the loss
+// when a master is cut off: it loses only the changes of a few seconds. Neither
+// these settings nor the command WAIT, which this package does not use, prevent
+// the loss. If a revocation must survive the loss of a server, keep tokens in
+// PostgreSQL with synchronous replication: see package
 // [github.com/bearerkit/bearerkit/storage/gormstore].
 //
-// A change is lost completely or not at all. A master may hang while its replica
-// takes over, and then continue. It may then confirm the requests that it
-// received before, although their changes are lost.
+// A change is lost completely or not at all. A master may hang while its
+// replica takes over, and then resume. It may then confirm requests that it
+// received before it hung, although their changes are lost.
 //
 // The README of the folder storage has measurements of failovers: the responses
 // that clients got, and the number of changes that were lost.
 //
 // CLUSTER FAILOVER loses no changes. Wait for twice cluster-node-timeout before
-// you ask the same node to take over again. Otherwise Redis 7.0 counts the votes
-// of the previous election once more, and has two masters for a moment.
+// you ask the same node to take over again. Otherwise Redis 7.0 counts the
+// votes of the previous election again, and the cluster has two masters for a
+// moment.
 //
-// SENTINEL FAILOVER loses the changes that the old master confirms until the
-// clients know the new one, for about a second. With min-replicas-to-write the
-// old master refuses changes once it notices that its replica has left, so few
-// are lost. But the new master then refuses changes too, until it has a replica.
-// With two servers this takes about 10 seconds.
+// SENTINEL FAILOVER loses the changes that the old master confirms before the
+// clients know the new one. This takes about a second. With
+// min-replicas-to-write the old master refuses changes once it notices that its
+// replica has left, so few are lost. But the new master then refuses changes
+// too, until it has a replica. With two servers this takes about 10 seconds.
 //
 // # Settings of the client
 //
-// Set [rueidis.ClientOption.ConnWriteTimeout] to about a second. It bounds how
+// Set [rueidis.ClientOption.ConnWriteTimeout] to about a second. It limits how
 // long the client waits for an answer on a connection that the network dropped
-// silently. The default is 10 seconds, and until then each call on that
-// connection fails.
+// silently. The default is 10 seconds, and all calls on that connection fail
+// during this time.
 //
-// With Sentinel, set [rueidis.ClientOption.Sentinel] with a
-// TopologyRefreshInterval of about 5 seconds. Without it, a client that misses a
-// message of the sentinels stays with the old master. It then reads from that
-// server, which is a replica by then.
+// With Sentinel, set the TopologyRefreshInterval of
+// [rueidis.ClientOption.Sentinel] to about 5 seconds. Version 1.0.79 of rueidis
+// has this field, but 1.0.74 does not. Without it, a client that misses a
+// message of the sentinels stays connected to the old master. It continues to
+// read from that server, even after the server has become a replica.
 //
 // # The feed
 //
-// [WithFeed] returns a storage that reports tokens that end, for
-// [tokenauth.Options.Cache]. It needs RESP3 and client tracking, so Redis 6 or
-// later. Its user needs the commands HELLO, PING and CLIENT TRACKING, HGET for
-// keys with the prefix, and on a cluster CLUSTER INFO and CLUSTER NODES. The
-// README of this folder lists the servers that were tried, and the proxies that
-// do not work.
+// [WithFeed] returns a storage that also reports which tokens end, as
+// [tokenauth.Options.Cache] requires. The feed needs RESP3 and client tracking,
+// and therefore Redis 6 or later. Its Redis user needs the commands HELLO, PING
+// and CLIENT TRACKING, HGET for keys with the prefix, and on a cluster CLUSTER
+// INFO and CLUSTER NODES. The README of this folder lists the servers that were
+// tried, and the proxies that do not work.
 //
 // Each master reports the changes that it makes. The feed ends when a master is
 // replaced, when a slot moves to a node that had none, or when a node does not
-// answer. The service then asks Redis until a new feed is there, a moment later.
-// With Sentinel, the feed of an old master that is cut off ends as soon as the
-// store's client knows the new master. The setting min-replicas-to-write bounds
-// how long an old master that is cut off accepts changes.
+// answer. The service then asks Redis about each token until a new feed has
+// started, a moment later. With Sentinel, an old master may be cut off when
+// another server replaces it. Its feed ends as soon as the store's client knows
+// the new master. The setting min-replicas-to-write limits how long the old
+// master still accepts changes.
 //
 // # Heartbeats
 //
-// The feeds of all replicas together write one heartbeat for each quarter of
-// [tokenauth.CacheOptions.Lease] to one key of each master. The name of that
-// key is the prefix and 32 hexadecimal digits that begin with zeros. It is the
-// hash of a user key that no real user has. Redis removes it an hour after the
-// last heartbeat.
+// All replicas of the service together write one heartbeat to each master in
+// each quarter of [tokenauth.CacheOptions.Lease]. The name of its key is the
+// prefix and 32 hexadecimal digits that begin with zeros. The key is the hash
+// of a user key that no real user has. Redis removes it an hour after the last
+// heartbeat.
 //
 // The client of [New] writes the heartbeat, and the connections of [WithFeed]
-// must receive it. So the feed detects:
+// must receive notice of it. So the feed detects:
 //
 //   - an option of WithFeed that leads to another server or database than the
 //     client of New,
@@ -128,11 +137,11 @@
 //   - a proxy that passes on answers but no push messages,
 //   - a server that accepts no changes: it is out of memory (OOM), without
 //     replicas (NOREPLICAS), a replica (READONLY), unable to persist (MISCONF), or
-//     denies the client its commands (NOPERM).
+//     does not allow the client's commands (NOPERM).
 //
-// The cache does not serve then. Each validation asks Redis, and the service logs
-// the reason once. The feed does not detect a proxy that drops the messages about
-// some keys but passes on those about heartbeats.
+// In these cases the cache does not serve: each validation asks Redis, and the
+// service logs the reason once. The feed does not detect a proxy that drops the
+// messages about some keys but passes on those about heartbeats.
 package redisstore
 
 import (
@@ -149,16 +158,16 @@ import (
 )
 
 // Options configures a [Store]. The zero value selects the defaults, which suit
-// a Redis that one service uses.
+// a Redis server that only one service uses.
 type Options struct {
-	// Prefix is the start of the name of each key. Empty means "tokenauth:". It
-	// has 1 to 64 printable ASCII characters other than space, '{' and '}'. No
-	// key of another program may begin with the prefix, or with the prefix in
-	// braces.
+	// Prefix is the text with which the name of each key begins. Empty means
+	// "tokenauth:". It has 1 to 64 printable ASCII characters other than space,
+	// '{' and '}'. No key of another program may begin with the prefix, or with
+	// the prefix in braces.
 	//
-	// Give each service in a Redis its own prefix: services with the same prefix
-	// accept each other's tokens, and [tokenauth.Service.Run] logs a warning. If
-	// you change the prefix, all earlier tokens are unknown.
+	// Give each service on the same Redis its own prefix. Services with the
+	// same prefix accept each other's tokens, and [tokenauth.Service.Run] logs
+	// a warning. If you change the prefix, all earlier tokens become unknown.
 	Prefix string
 }
 
@@ -173,12 +182,12 @@ const (
 // one Redis.
 //
 // Each method except [Store.FindBatch] returns as soon as its context ends. The
-// client may continue with the command for a while in the background: while it
-// connects, for up to the Timeout of [rueidis.ClientOption.Dialer].
+// client may continue with the command in the background for a while. If it is
+// connecting, this takes up to the Timeout of [rueidis.ClientOption.Dialer].
 type Store struct {
 	client rueidis.Client
 	prefix string
-	turn   chan struct{} // full while a call of UpdateCounters retries
+	turn   chan struct{} // holds a value while a call of UpdateCounters retries
 }
 
 var (
@@ -187,9 +196,9 @@ var (
 	_ tokenauth.Lister      = (*Store)(nil)
 )
 
-// New returns a [Store] that uses the client. The options may be nil. New does no
-// I/O. The caller closes the client, after the last use of the Store. The error
-// names the argument or field that is invalid.
+// New returns a [Store] that uses the client. The options may be nil. New does
+// no I/O. The caller closes the client after the last use of the Store. An
+// error names the argument or field that is invalid.
 func New(client rueidis.Client, o *Options) (*Store, error) {
 	if client == nil {
 		return nil, errors.New("redisstore: the client is nil")
@@ -198,7 +207,8 @@ func New(client rueidis.Client, o *Options) (*Store, error) {
 	if o != nil && o.Prefix != "" {
 		prefix = o.Prefix
 	}
-	// Braces would put all users into one slot, so on one node of a cluster.
+	// On a cluster, Redis would read braces as a hash tag, and put all users
+	// into one slot and therefore on one node.
 	bad := func(r rune) bool { return r <= ' ' || r > '~' || r == '{' || r == '}' }
 	if len(prefix) > maxPrefixLength || strings.ContainsFunc(prefix, bad) {
 		return nil, fmt.Errorf("redisstore: Options.Prefix is %q, must be 1 to %d printable ASCII characters other than space and braces", prefix, maxPrefixLength)
@@ -223,7 +233,7 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token,
 }
 
 // List implements [tokenauth.Lister] with one HGETALL. If some tokens cannot be
-// decoded, it returns the others and an error that wraps
+// decoded, it returns the other tokens, and an error that wraps
 // [tokenauth.ErrCorrupt].
 func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
 	values, err := await(ctx, func() (map[string]string, error) {
@@ -250,7 +260,7 @@ func (s *Store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Dig
 	return s.exec(ctx, revokeScript, slot.User, field(slot.Client), rueidis.BinaryString(d[:]))
 }
 
-// exec runs a script on the hash of a [tokenauth.UserKey].
+// exec runs a script on the hash of the user with this [tokenauth.UserKey].
 func (s *Store) exec(ctx context.Context, script *rueidis.Lua, u tokenauth.UserKey, args ...string) error {
 	_, err := await(ctx, func() (rueidis.RedisMessage, error) {
 		return script.Exec(ctx, s.client, []string{s.key(u)}, args).ToMessage()
@@ -266,19 +276,19 @@ func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return err
 }
 
-// read returns a command that reads keys. It lets the client retry the command,
-// but does not mark it as read-only. [rueidis.ClientOption.SendToReplicas] often
-// sends read-only commands to replicas, which lag.
+// read returns a command that reads keys. The client may retry the command. But
+// it is not marked as read-only, because [rueidis.ClientOption.SendToReplicas]
+// often sends read-only commands to replicas, which lag.
 func (s *Store) read(command string, keys []string, args ...string) rueidis.Completed {
 	return s.client.B().Arbitrary(command).Keys(keys...).Args(args...).Build().ToRetryable()
 }
 
-// key returns the name of the hash of a [tokenauth.UserKey].
+// key returns the name of the hash of the user with this [tokenauth.UserKey].
 func (s *Store) key(u tokenauth.UserKey) string {
 	var buffer [maxPrefixLength + 2*len(u)]byte
 	return string(hex.AppendEncode(append(buffer[:0], s.prefix...), u[:]))
 }
 
-// field returns the name of the field of a [tokenauth.ClientKey] in a user's
+// field returns the name of the field for a [tokenauth.ClientKey] in a user's
 // hash.
 func field(c tokenauth.ClientKey) string { return hex.EncodeToString(c[:]) }

@@ -9,14 +9,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A reporter passes the changes that servers report to the
-// [tokenauth.Invalidator] of Watch. It ignores them after Watch returns.
+// A reporter receives the changes that servers report, and passes them on to
+// the [tokenauth.Invalidator] of Watch. It ignores changes after Watch has
+// returned.
 type reporter struct {
 	prefix string
-	look   chan struct{} // asks Watch for a check now, before the next beat; buffers one request
+	look   chan struct{} // a value asks Watch to check now, without waiting for the next beat; holds one value
 
 	mu   sync.Mutex
-	feed tokenauth.Invalidator // nil when Watch returns
+	feed tokenauth.Invalidator // nil after stop
 }
 
 func (r *reporter) report(what func(tokenauth.Invalidator)) {
@@ -39,9 +40,9 @@ func (r *reporter) alive(asOf time.Time) {
 
 func (r *reporter) all() { r.report(tokenauth.Invalidator.InvalidateAll) }
 
-// invalidated reports the keys that changed, except those of heartbeats. No names
-// mean that all keys may have changed: the database was flushed, or the
-// connection is lost.
+// invalidated reports the changed keys to the feed. The pulse has already
+// removed the heartbeat keys. An empty list means that any key may have
+// changed, because the database was flushed or the connection was lost.
 func (r *reporter) invalidated(names []string) {
 	r.report(func(f tokenauth.Invalidator) {
 		if len(names) == 0 {
@@ -56,13 +57,13 @@ func (r *reporter) invalidated(names []string) {
 			if u, ok := userOf(name, r.prefix); ok {
 				f.Invalidate(u)
 			} else {
-				f.InvalidateAll() // not the key of a user: do not guess what it means
+				f.InvalidateAll() // not the key of a user, so any token may have changed
 			}
 		}
 	})
 }
 
-// userOf returns the user whose hash has the name. It is the inverse of
+// userOf returns the user whose hash has this name. It is the inverse of
 // Store.key.
 func userOf(name, prefix string) (u tokenauth.UserKey, ok bool) {
 	digits, ok := strings.CutPrefix(name, prefix)

@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// slotCount is how many slots a Redis Cluster has.
+// slotCount is the number of slots of a Redis Cluster.
 const slotCount = 16384
 
-// slotOf returns the slot of a key without braces: its CRC-16/XMODEM modulo
-// slotCount, as the Redis Cluster specification defines it.
+// slotOf returns the slot of a key whose name has no braces. The slot is the
+// CRC-16/XMODEM of the name modulo slotCount, as the Redis Cluster
+// specification defines.
 func slotOf(key string) int { return int(crc16(0, key)) % slotCount }
 
 // crc16 continues a CRC-16/XMODEM with the text. The argument crc is the checksum
@@ -29,8 +30,8 @@ func crc16(crc uint16, text string) uint16 {
 	return crc
 }
 
-// atRest reports for each slot whether the master owns it and it is not moving:
-// no keys of it migrate to or from another node.
+// atRest reports for each slot whether the master owns the slot, and none of
+// its keys are moving to or from another node.
 func (v *view) atRest() (slots [slotCount]bool) {
 	set := func(text string, to bool) {
 		first, last, isRange := strings.Cut(text, "-")
@@ -62,12 +63,13 @@ func (v *view) atRest() (slots [slotCount]bool) {
 	return slots
 }
 
-// beatKeyAt returns the name of the heartbeat key for a master of a cluster: the
-// first one whose slot the master owns and which is not moving. All replicas of
-// the service choose the same name.
+// beatKeyAt returns the name of the heartbeat key for a master of a cluster. It
+// tries one number after another, and uses the first whose key is in a slot
+// that the master owns and that is not moving. So all replicas of the service
+// choose the same name.
 func (s *Store) beatKeyAt(v *view) (string, error) {
-	const digits = 8             // of the number
-	const tries = 64 * slotCount // the chance that none is in a given slot is e^-64
+	const digits = 8             // hexadecimal digits of the number
+	const tries = 64 * slotCount // the chance that none of the keys is in a given slot is e^-64
 	slots := v.atRest()
 	if slots == ([slotCount]bool{}) {
 		return "", fmt.Errorf("all slots of node %s of the cluster are being moved", v.self)
@@ -79,5 +81,5 @@ func (s *Store) beatKeyAt(v *view) (string, error) {
 			return s.beatKey(number), nil
 		}
 	}
-	return "", fmt.Errorf("found no heartbeat key in a slot of node %s of the cluster", v.self)
+	return "", fmt.Errorf("found no name for a heartbeat key that is in a slot of node %s of the cluster", v.self)
 }

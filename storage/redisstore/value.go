@@ -9,17 +9,18 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The value of a field has three parts: the token's digest, the digest of the
-// token that it replaced, and the encoding of the token without
-// [tokenauth.Token.Replaced]. The digests come first because replaceScript reads
-// the digest of the old value and writes it into the new one.
+// The value of a field in a user's hash has three parts: the token's digest,
+// the digest of the token that it replaced, and the encoding of the token
+// without [tokenauth.Token.Replaced]. The digests come first because
+// replaceScript reads the digest of the old value and writes it into the new
+// one.
 const (
 	digestSize = sha256.Size
 	valueHead  = 2 * digestSize
 )
 
-// encode returns the first and the third part of the token's value. replaceScript
-// inserts the second.
+// encode returns the first and the third part of the token's value.
+// replaceScript inserts the second part.
 func encode(t tokenauth.Token) (digest, rest string, err error) {
 	t.Replaced = tokenauth.Digest{}
 	encoded, err := t.MarshalBinary()
@@ -29,38 +30,40 @@ func encode(t tokenauth.Token) (digest, rest string, err error) {
 	return string(t.Digest[:]), rueidis.BinaryString(encoded), nil
 }
 
-// decode returns the token of a value. Its error wraps [tokenauth.ErrCorrupt].
+// decode returns the token that a value encodes. Its error wraps
+// [tokenauth.ErrCorrupt].
 func decode(value []byte) (t tokenauth.Token, err error) {
 	if len(value) < valueHead {
-		return t, fmt.Errorf("%w: a value has only %d bytes", tokenauth.ErrCorrupt, len(value))
+		return t, fmt.Errorf("%w: a stored value has only %d bytes", tokenauth.ErrCorrupt, len(value))
 	}
 	if err := t.UnmarshalBinary(value[valueHead:]); err != nil {
 		return t, err
 	}
 	if t.Digest != tokenauth.Digest(value[:digestSize]) {
-		return tokenauth.Token{}, fmt.Errorf("%w: a value begins with another digest than its token has", tokenauth.ErrCorrupt)
+		return tokenauth.Token{}, fmt.Errorf("%w: the digest in front of a stored token is not the token's own digest", tokenauth.ErrCorrupt)
 	}
 	t.Replaced = tokenauth.Digest(value[digestSize:valueHead])
 	return t, nil
 }
 
 // keptFor returns how many seconds Redis must keep the user's hash for a token
-// that is issued now: its lifetime and a day. It uses only the token's own times,
-// so the clocks of the service and of Redis may differ.
+// that is issued now: the token's lifetime plus one day. It uses only the
+// token's own times, so the clocks of the service and of Redis may differ.
 func keptFor(t *tokenauth.Token) int64 {
 	const grace = 24 * 60 * 60
 	return max(t.ExpiresAt.Unix()-t.IssuedAt.Unix(), 0) + grace
 }
 
-// replaceScript stores a token in the user's hash KEYS[1]. ARGV holds the field,
-// the digest, the rest of the value, and how many seconds the hash must stay at
-// least.
+// replaceScript stores a token in the user's hash KEYS[1]. ARGV holds the name
+// of the field, the digest, the rest of the value, and the minimum number of
+// seconds for which Redis keeps the hash.
 //
-// The client may send the script twice if the connection breaks. The second run
-// finds the token's own digest, and keeps the replaced digest of the first run.
+// If the connection breaks, the client may send the script twice. The second
+// run finds the token that the first run stored, and keeps the replaced digest
+// of that token.
 //
-// The script compares with TTL because EXPIRE has the option GT only since
-// Redis 7.
+// The script itself compares the times, because EXPIRE has the option GT only
+// since Redis 7.
 var replaceScript = rueidis.NewLuaScript(`
 local replaced = string.rep('\0', 32)
 local old = redis.call('HGET', KEYS[1], ARGV[1])
@@ -77,8 +80,8 @@ end
 return redis.status_reply('OK')
 `)
 
-// revokeScript removes the field ARGV[1] of the user's hash KEYS[1] if its
-// token has the digest ARGV[2].
+// revokeScript removes the field ARGV[1] of the user's hash KEYS[1] if the
+// token in the field has the digest ARGV[2].
 var revokeScript = rueidis.NewLuaScript(`
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if old and string.sub(old, 1, 32) == ARGV[2] then

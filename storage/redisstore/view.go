@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// A view is one node's view of its Redis Cluster.
+// A view describes a Redis Cluster as one of its nodes sees it.
 type view struct {
 	self   string   // the node's ID
-	has    string   // its configuration epoch and its slots; empty if it has no slots
+	has    string   // the node's configuration epoch and slots; empty if it has no slots
 	owners []string // the IDs of all nodes that may have keys
-	moving bool     // whether one of its slots is moving to or from another node
+	moving bool     // whether a slot is moving to or from this node
 }
 
 // newView parses the answers to CLUSTER INFO and CLUSTER NODES. It returns an
-// error if some slots have no owner: the next owner could change their keys
-// before this node knows of it.
+// error if a slot has no owner. Another node could take over such a slot, and
+// change its keys before this node knows of it.
 func newView(info, nodes string) (*view, error) {
 	for _, line := range []string{"cluster_state:ok", "cluster_slots_assigned:16384"} {
 		if !slices.Contains(strings.Fields(info), line) {
@@ -26,7 +26,8 @@ func newView(info, nodes string) (*view, error) {
 	}
 	var v view
 	for line := range strings.Lines(nodes) {
-		// The ID, address, flags, master, ping, pong, epoch, link, and slots.
+		// A line contains the ID, address, flags, master, ping, pong, epoch,
+		// link, and slots.
 		const id, flags, epoch, slots = 0, 2, 6, 8
 		fields := strings.Fields(line)
 		if len(fields) < slots {
@@ -46,8 +47,8 @@ func newView(info, nodes string) (*view, error) {
 		}
 		v.owners = append(v.owners, fields[id])
 		for _, slot := range fields[slots:] {
-			// [93->-ID] means that slot 93 is moving to the node ID, which
-			// may have some of its keys already.
+			// [93->-ID] means that slot 93 is moving to the node with this ID.
+			// That node may already have some of the keys.
 			if _, to, ok := strings.Cut(slot, "->-"); ok {
 				v.owners = append(v.owners, strings.TrimSuffix(to, "]"))
 			}
@@ -60,11 +61,11 @@ func newView(info, nodes string) (*view, error) {
 }
 
 // complete returns an error unless the views are those of all masters that have
-// keys. A view is nil for a server that is not in a cluster.
+// keys. The view of a server that is not in a cluster is nil.
 //
-// A master that just replaced another one may change keys a moment before the
-// other masters know of it. The feed does not report these changes. One beat
-// later the other masters know, and the feed ends.
+// A master that has just replaced another one may change keys a moment before
+// the other masters know of it. The feed does not report these changes. At the
+// next beat, the other masters know the new master, and the feed ends.
 func complete(views []*view) error {
 	var ids []string
 	for _, v := range views {

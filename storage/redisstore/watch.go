@@ -12,8 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A feedStore is a [Store] with a feed, which is Redis's client tracking in
-// broadcasting mode. The server reports each change of a key with the prefix,
+// A feedStore is a [Store] with a feed. The feed is Redis's client tracking in
+// broadcasting mode: the server reports each change of a key with the prefix,
 // including changes that an operator makes with redis-cli.
 type feedStore struct {
 	*Store
@@ -27,17 +27,18 @@ var (
 	_ tokenauth.Watcher     = (*feedStore)(nil)
 )
 
-// WithFeed returns the store with the feed that [tokenauth.Options.Cache] needs.
-// The result is also a [tokenauth.Watcher], and implements all interfaces that
-// [Store] implements. Redis's client tracking reports every change of a key, also
-// one by an operator.
+// WithFeed returns the store with the feed that [tokenauth.Options.Cache]
+// needs. The result is also a [tokenauth.Watcher], and implements all
+// interfaces that [Store] implements. Redis's client tracking reports every
+// change of a key, including changes that an operator makes.
 //
 // Each call of Watch opens its own connections with the option. Pass the option
 // of the store's client; Watch ignores its fields about client-side caching. If
-// the two lead to different servers or databases, Watch returns an error, and the
-// cache does not serve. Watch also writes heartbeats: see Heartbeats above.
+// the client and the option lead to different servers or databases, Watch
+// returns an error, and the cache does not serve. Watch also writes heartbeats:
+// see Heartbeats in the documentation of the package.
 //
-// WithFeed does no I/O. The error names the argument or field that is invalid.
+// WithFeed does no I/O. An error names the argument or field that is invalid.
 func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 	switch {
 	case s == nil:
@@ -54,32 +55,34 @@ func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 }
 
 // Watch implements [tokenauth.Watcher]. It listens on one connection to each
-// master. A heartbeat takes the same path as a change: the store's client writes
-// it to a key with the prefix, and the master reports the write on the listening
-// connection. In each beat, Watch makes these steps for each master:
+// master. A heartbeat takes the same path as a change: the store's client
+// writes it to a key with the prefix, and the master reports the write on the
+// listening connection. In each beat, Watch takes these steps for each master:
 //
-//  1. The store's client reads the heartbeat as it reads a token. If no replica
-//     has written one since the last check, it writes the next one. Its script
-//     succeeds for one replica only. So each beat causes one write on each
-//     master, however many replicas run.
+//  1. The store's client reads the heartbeat in the same way as a token. If no
+//     replica of the service has written one since the last check, the client
+//     writes the next one. If several replicas try this, the script succeeds for
+//     only one of them. So each beat causes one write on each master, however
+//     many replicas run.
 //  2. Watch takes the current time. When the check succeeds, all changes up to
 //     this time have been reported.
-//  3. The listening connection asks for the role, sends a PING, and reads the
-//     heartbeat. It must read the heartbeat that the store's client has. This
-//     proves that both use the same server, database and key.
-//  4. The listening connection must have received a notice of the key since the
-//     last check. This proves that the server reports changes on it.
-//  5. The heartbeat must be a successor of the last one. Otherwise the databases
+//  3. The listening connection asks for the server's role, sends a PING, and
+//     reads the heartbeat. It must read the same heartbeat as the store's client.
+//     This proves that both use the same server, database and key.
+//  4. The listening connection must have received a notice since the last check
+//     that the key has changed. This proves that the server reports changes on
+//     this connection.
+//  5. The heartbeat must follow the one of the last check. Otherwise databases
 //     were swapped or keys were removed, and Watch invalidates all tokens.
 //
 // Step 2 relies on an order. The server queues the report of a change before it
-// answers the command that made the change. So if a client sends a PING after
-// that command returned, the report arrives before the answer to the PING on the
-// same connection. And one goroutine of rueidis delivers the messages of a
-// connection in order.
+// sends the answer to the command that made the change. So if a client sends a
+// PING after it has received that answer, the report arrives before the answer
+// to the PING on the same connection. In addition, a single goroutine of
+// rueidis delivers the messages of a connection, in order.
 //
-// If a connection breaks between two checks, the next check ends Watch: at most a
-// beat later, which is a quarter of [tokenauth.CacheOptions.Lease].
+// If a connection breaks between two checks, the next check ends Watch. This is
+// at most one beat later, which is a quarter of [tokenauth.CacheOptions.Lease].
 func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -93,7 +96,7 @@ func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 	return fmt.Errorf("redisstore: feed: %w", err)
 }
 
-// watch reports changes to r until it fails, and returns the reason.
+// watch reports changes to r until it fails, and returns the error.
 func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) error {
 	ctx, closeConnections := context.WithCancel(ctx)
 	client, err := rueidis.NewClient(w.feedOption(ctx))
@@ -111,7 +114,8 @@ func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) 
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
 	for {
-		// The cache's lease is four beats, so a longer check would be too late.
+		// The cache's lease is four beats, so a check that takes longer than
+		// three is of no use.
 		timed, cancel := context.WithTimeout(ctx, 3*beat)
 		asOf, err := l.check(timed)
 		cancel()
@@ -132,13 +136,12 @@ func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) 
 // connections are closed when the context ends.
 //
 // The client only finds the masters and connects to them. It must not reconnect
-// or retry by itself, because Watch would then not notice that it missed a
-// report.
+// or retry by itself, because Watch would not notice that it missed a report.
 func (w *feedStore) feedOption(ctx context.Context) rueidis.ClientOption {
 	o := w.option
 	o.DialCtxFn = closing(ctx, dialer(&o))
 	o.DisableRetry = true
-	// Tracking is turned on later, for one connection to each master.
+	// newMaster turns on tracking later, on one connection to each master.
 	o.DisableCache = true
 	o.ClientTrackingOptions, o.OnInvalidations, o.NewCacheStoreFn = nil, nil, nil
 	o.DisableAutoPipelining, o.PipelineMultiplex = false, -1

@@ -15,8 +15,8 @@ import (
 // [tokenauth.BatchFinder.FindBatch].
 const maxBatch = 64
 
-// batch calls FindBatch with a copy of the slots. It returns an error unless the
-// number of results equals the number of slots.
+// batch calls FindBatch with a copy of the slots. It returns an error unless
+// there is one result for each slot.
 func batch(ctx context.Context, f tokenauth.BatchFinder, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	found, err := f.FindBatch(ctx, slices.Clone(slots))
 	if err != nil {
@@ -28,29 +28,30 @@ func batch(ctx context.Context, f tokenauth.BatchFinder, slots []tokenauth.Slot)
 	return found, nil
 }
 
-// finds returns an error unless the results of FindBatch equal those of Find.
+// finds returns an error unless found, the results of FindBatch, equals the
+// results of Find for the same slots.
 func finds(ctx context.Context, s tokenauth.Storage, slots []tokenauth.Slot, found []tokenauth.Found) error {
 	for i, slot := range slots {
 		want, err := s.Find(ctx, slot)
 		switch got := found[i]; {
 		case errors.Is(err, tokenauth.ErrNotFound):
 			if !errors.Is(got.Err, tokenauth.ErrNotFound) {
-				return fmt.Errorf("FindBatch result %d of %d is digest %v and error %v for an empty slot, want ErrNotFound", i, len(slots), got.Token.Digest, got.Err)
+				return fmt.Errorf("result %d of %d of FindBatch has digest %v and error %v for an empty slot, want ErrNotFound", i, len(slots), got.Token.Digest, got.Err)
 			}
 		case err != nil:
 			return fmt.Errorf("Find returned an error: %w", err)
 		case got.Err != nil:
-			return fmt.Errorf("FindBatch result %d of %d is error %w, but Find returned digest %v", i, len(slots), got.Err, want.Digest)
+			return fmt.Errorf("result %d of %d of FindBatch has error %w, but Find returned the token with digest %v", i, len(slots), got.Err, want.Digest)
 		default:
 			if err := same(got.Token, want); err != nil {
-				return fmt.Errorf("FindBatch result %d of %d: %w", i, len(slots), err)
+				return fmt.Errorf("result %d of %d of FindBatch differs from the result of Find: %w", i, len(slots), err)
 			}
 		}
 	}
 	return nil
 }
 
-// findsAll calls FindBatch, and returns an error unless the results equal those
+// findsAll calls FindBatch, and returns an error unless its results equal those
 // of Find.
 func findsAll(ctx context.Context, s tokenauth.Storage, slots []tokenauth.Slot) error {
 	found, err := batch(ctx, s.(tokenauth.BatchFinder), slots)
@@ -60,7 +61,9 @@ func findsAll(ctx context.Context, s tokenauth.Storage, slots []tokenauth.Slot) 
 	return finds(ctx, s, slots, found)
 }
 
-// crowd stores tokens of all kinds. It returns their slots, and some empty slots.
+// crowd stores 50 tokens of different kinds: with unusual text, expired,
+// without roles, and with attributes. It returns their slots, followed by some
+// empty slots.
 func crowd(ctx context.Context, s tokenauth.Storage) ([]tokenauth.Slot, error) {
 	tokens := oddTokens()
 	for i := range 6 {
@@ -89,8 +92,8 @@ func crowd(ctx context.Context, s tokenauth.Storage) ([]tokenauth.Slot, error) {
 	for _, t := range tokens {
 		slots = append(slots, t.Slot)
 	}
-	// The empty slots: some users and clients have tokens in other slots, some
-	// have none.
+	// Some of these empty slots belong to a user or a client that has tokens in
+	// other slots. Others belong to a user and a client without any token.
 	for i := range 8 {
 		known, unknown := fmt.Sprint("user", i%6), fmt.Sprint("nobody", i)
 		slots = append(slots, tokenauth.SlotOf(known, fmt.Sprint("nowhere", i)), tokenauth.SlotOf(unknown, fmt.Sprint("client", i%5)), tokenauth.SlotOf(unknown, ""))
@@ -138,7 +141,7 @@ func findBatchKept(ctx context.Context, s tokenauth.Storage) error {
 	type call struct {
 		asked []tokenauth.Slot
 		found []tokenauth.Found
-		first []tokenauth.Found // a copy of found, made at once
+		first []tokenauth.Found // a copy of found, made when the call returned
 	}
 	var calls []call
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -150,7 +153,7 @@ func findBatchKept(ctx context.Context, s tokenauth.Storage) error {
 			return fmt.Errorf("FindBatch for %d slots returned an error: %w", n, err)
 		}
 		if !slices.Equal(asked, slots[:n]) {
-			return fmt.Errorf("FindBatch modified the %d slots of its argument", n)
+			return fmt.Errorf("FindBatch modified its argument of %d slots", n)
 		}
 		calls = append(calls, call{asked, found, copyOf(found)})
 	}
@@ -162,7 +165,7 @@ func findBatchKept(ctx context.Context, s tokenauth.Storage) error {
 	for _, c := range calls {
 		for i, want := range c.first {
 			if got := c.found[i]; (got.Err == nil) != (want.Err == nil) || same(got.Token, want.Token) != nil {
-				return fmt.Errorf("a result of FindBatch for %d slots changed after it returned: first digest %v, error %v; now digest %v, error %v",
+				return fmt.Errorf("a result of FindBatch for %d slots changed after FindBatch had returned: first digest %v and error %v, now digest %v and error %v",
 					len(c.asked), want.Token.Digest, want.Err, got.Token.Digest, got.Err)
 			}
 		}
@@ -192,7 +195,8 @@ func findBatchContextEnded(ctx context.Context, s tokenauth.Storage) error {
 	if err := all(ctx, s, tokens...); err != nil {
 		return err
 	}
-	// The context ends before the first call, and later and later in the others.
+	// The context ends before the first call of FindBatch. In each later call
+	// it ends 50 µs later than in the call before.
 	for round := range 40 {
 		ended, cancel := context.WithCancel(ctx)
 		timer := time.AfterFunc(time.Duration(round)*50*time.Microsecond, cancel)
@@ -205,11 +209,11 @@ func findBatchContextEnded(ctx context.Context, s tokenauth.Storage) error {
 		cancel()
 		switch {
 		case time.Since(began) > patience:
-			return fmt.Errorf("FindBatch took %v, although its context had ended, want at most %v", time.Since(began), patience)
+			return fmt.Errorf("FindBatch took %v although its context ended, want at most %v", time.Since(began), patience)
 		case errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt):
-			return fmt.Errorf("FindBatch with a context that ended returned error %w", err)
+			return fmt.Errorf("FindBatch with a context that ended returned error %w, although all slots hold tokens", err)
 		case err == nil && len(found) != len(slots):
-			return fmt.Errorf("FindBatch with a context that ended returned %d results for %d slots", len(found), len(slots))
+			return fmt.Errorf("FindBatch with a context that ended returned no error, but %d results for %d slots", len(found), len(slots))
 		case err != nil:
 			continue
 		}
@@ -219,7 +223,7 @@ func findBatchContextEnded(ctx context.Context, s tokenauth.Storage) error {
 				return fmt.Errorf("FindBatch with a context that ended returned error %w for a stored token", got.Err)
 			case got.Err == nil:
 				if err := same(got.Token, tokens[i]); err != nil {
-					return fmt.Errorf("FindBatch with a context that ended: %w", err)
+					return fmt.Errorf("FindBatch with a context that ended returned a wrong token: %w", err)
 				}
 			}
 		}

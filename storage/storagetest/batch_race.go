@@ -53,10 +53,11 @@ func findBatchFresh(ctx context.Context, s tokenauth.Storage) error {
 	return nil
 }
 
-// A life is a sequence of numbered changes of one slot, which other goroutines
-// read concurrently. If n is divisible by 3, change n revokes the token of change
-// n-1. Otherwise it stores token n. Change n has begun once begun is n, and is
-// complete once changed is n.
+// A life is a sequence of numbered changes of one slot, while other goroutines
+// read the slot. If n is divisible by 3, change n revokes the token of change
+// n-1. Otherwise change n stores token n. The field begun is the number of the
+// last change that has begun, and changed is the number of the last change that
+// is complete.
 type life struct {
 	user           int
 	begun, changed atomic.Int64
@@ -68,7 +69,7 @@ func (l *life) token(n int64) tokenauth.Token {
 
 func (l *life) slot() tokenauth.Slot { return l.token(0).Slot }
 
-// step makes the next change.
+// step makes the next change of the slot.
 func (l *life) step(ctx context.Context, s tokenauth.Storage) (err error) {
 	n := l.begun.Add(1)
 	if n%3 == 0 {
@@ -80,8 +81,9 @@ func (l *life) step(ctx context.Context, s tokenauth.Storage) (err error) {
 	return err
 }
 
-// check returns an error unless the slot may have had this content during the
-// call. Before is the last change that was complete when the call began.
+// check returns an error unless the slot may have had the content found at some
+// time during a call of FindBatch. Before is the number of the last change that
+// was complete when that call began.
 func (l *life) check(found tokenauth.Found, before int64) error {
 	after := l.begun.Load()
 	if errors.Is(found.Err, tokenauth.ErrNotFound) {
@@ -90,17 +92,18 @@ func (l *life) check(found tokenauth.Found, before int64) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("FindBatch returned ErrNotFound for a slot that held a token during the whole call, in changes %d to %d", before, after)
+		return fmt.Errorf("FindBatch returned ErrNotFound for a slot that held a token during the whole call, from change %d to change %d", before, after)
 	}
 	if found.Err != nil {
-		return fmt.Errorf("FindBatch returned error %w for a slot", found.Err)
+		return fmt.Errorf("FindBatch returned error %w for one of the slots", found.Err)
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(found.Token.Digest[:])), 10, 64)
 	if err != nil || found.Token.Slot != l.slot() || found.Token.Principal.UserID != fmt.Sprint("user", l.user) {
-		return fmt.Errorf("FindBatch returned a token of %q for a slot of user %d", found.Token.Principal.UserID, l.user)
+		return fmt.Errorf("FindBatch returned a token of %q with slot %x and digest %q, want a token of user%d with slot %x and a number as digest",
+			found.Token.Principal.UserID, found.Token.Slot, found.Token.Digest[:], l.user, l.slot())
 	}
 	if n < before || n > after {
-		return fmt.Errorf("FindBatch returned token %d of a slot, want one of the changes %d to %d", n, before, after)
+		return fmt.Errorf("FindBatch returned the token of change %d, want one of the changes %d to %d", n, before, after)
 	}
 	return nil
 }
@@ -118,8 +121,8 @@ func findBatchRace(ctx context.Context, s tokenauth.Storage) error {
 			return err
 		}
 	}
-	// The first slots change all the time. Each reader reads them and one other
-	// slot, in random order.
+	// The first four slots change all the time. Each reader reads these four
+	// and one of the other slots, in random order.
 	var reading atomic.Int64
 	reading.Store(readers)
 	return together(changing+readers, func(worker int) error {
@@ -144,7 +147,8 @@ func findBatchRace(ctx context.Context, s tokenauth.Storage) error {
 	})
 }
 
-// readLives calls FindBatch for some of the slots, and checks each result.
+// readLives calls FindBatch for the slots of the lives whose indexes are in
+// asked, and checks each result.
 func readLives(ctx context.Context, f tokenauth.BatchFinder, lives []*life, asked []int) error {
 	var slots []tokenauth.Slot
 	var before []int64

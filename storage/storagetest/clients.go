@@ -18,8 +18,8 @@ func revokeClient(ctx context.Context, s tokenauth.Storage) error {
 	of := func(user, client int) tokenauth.Token {
 		return token(fmt.Sprint("user", user), clients[client], len(clients)*user+client)
 	}
-	// Each user has a token at one of the other clients. Four in five also have
-	// one at the first client.
+	// Each user has a token at the second or the third client. Four in five
+	// users also have one at the first client.
 	err := together(8, func(worker int) error {
 		for i := worker; i < n; i += 8 {
 			if err := all(ctx, s, of(i, 1+i%2)); err != nil {
@@ -42,7 +42,7 @@ func revokeClient(ctx context.Context, s tokenauth.Storage) error {
 	cancel()
 	if r.RevokeClient(ended, web) == nil {
 		if err := isEmpty(ctx, s, of(1, 0).Slot); err != nil {
-			return fmt.Errorf("RevokeClient with an ended context returned nil: %w", err)
+			return fmt.Errorf("RevokeClient with an ended context returned nil, but did not empty a slot: %w", err)
 		}
 	}
 	others := func() error {
@@ -81,8 +81,9 @@ func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
 	}
 	for round := range 20 {
 		n := 1000 * round
-		// These tokens are stored before the call. While it runs, the same users
-		// sign in at another client, and other users at this one.
+		// These tokens are stored before the call of RevokeClient. While it
+		// runs, the same users sign in at client "mobile", and other users at
+		// client "web".
 		for user := range users {
 			if err := all(ctx, s, of(user, "web", n+user), of(user, "mobile", n+100+user)); err != nil {
 				return err
@@ -104,7 +105,7 @@ func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
 		for user := range users {
 			want := of(user, "mobile", n+200+1+user)
 			if got, err := s.Find(ctx, want.Slot); err != nil || got.Digest != want.Digest {
-				return fmt.Errorf("RevokeClient removed a token at another client: found digest %v, error %w", got.Digest, err)
+				return fmt.Errorf("RevokeClient removed a token at another client: Find returned digest %v and error %w", got.Digest, err)
 			}
 		}
 	}

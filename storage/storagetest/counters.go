@@ -10,10 +10,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// counterKey returns a key with bytes that are not valid text.
+// counterKey returns a key whose bytes are not valid text.
 func counterKey(n byte) throttle.Key { return throttle.Key{0xff, 0, '\'', '\\', n} }
 
-// update calls UpdateCounters.
+// update calls UpdateCounters, and adds the name of the method to the error.
 func update(ctx context.Context, s throttle.Storage, keys []throttle.Key, change func([]throttle.Counter)) error {
 	if err := s.UpdateCounters(ctx, keys, change); err != nil {
 		return fmt.Errorf("UpdateCounters returned an error: %w", err)
@@ -33,12 +33,12 @@ func counted(ctx context.Context, s throttle.Storage, keys []throttle.Key, want 
 	return nil
 }
 
-// to returns a change that sets the counters to want.
+// to returns a function for UpdateCounters that sets the counters to want.
 func to(want ...throttle.Counter) func([]throttle.Counter) {
 	return func(c []throttle.Counter) { copy(c, want) }
 }
 
-// count is a change that adds one failure to each counter.
+// count is a function for UpdateCounters that adds one failure to each counter.
 func count(c []throttle.Counter) {
 	for i := range c {
 		c[i].Failures++
@@ -92,8 +92,9 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 	own := func(worker int) throttle.Key { return counterKey(byte(100 + worker)) }
 	err := together(workers, func(worker int) error {
 		// All workers change the first two counters, half of them in reverse
-		// order, so that locks could deadlock. Each also changes one that it
-		// shares with a few workers, and one of its own.
+		// order, so that a storage with locks could deadlock. Each worker also
+		// changes a counter that it shares with some other workers, and one
+		// that only it changes.
 		keys := []throttle.Key{counterKey(0), counterKey(1), counterKey(byte(2 + worker%3)), own(worker)}
 		zero, one := 0, 1
 		if worker%2 == 1 {
@@ -101,7 +102,7 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 			zero, one = 3, 2
 		}
 		for round := range rounds {
-			var saw []throttle.Counter // of the last call of the function: earlier calls were not stored
+			var saw []throttle.Counter // from the last call of the function, because the results of earlier calls were not stored
 			err := update(ctx, counter, keys, func(c []throttle.Counter) {
 				saw = slices.Clone(c)
 				count(c)
@@ -110,9 +111,9 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 			case err != nil:
 				return err
 			case saw[zero].Failures != saw[one].Failures:
-				return fmt.Errorf("two counters that only change together differ: %d and %d", saw[zero].Failures, saw[one].Failures)
+				return fmt.Errorf("two counters that always change together differ: %d and %d", saw[zero].Failures, saw[one].Failures)
 			case saw[3-zero].Failures != int64(round):
-				return fmt.Errorf("a counter that only this goroutine changes is %d after %d changes", saw[3-zero].Failures, round)
+				return fmt.Errorf("a counter that only one goroutine increments is %d after %d increments", saw[3-zero].Failures, round)
 			}
 		}
 		return nil
@@ -131,7 +132,7 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 		return err
 	}
 	if got[0] != workers*rounds || got[1] != workers*rounds || got[2]+got[3]+got[4] != workers*rounds {
-		return fmt.Errorf("the counters are %d, want %[2]d in each of the first two and %[2]d in the sum of the others", got, workers*rounds)
+		return fmt.Errorf("the counters are %d, want %[2]d for the first, for the second, and for the sum of the other three", got, workers*rounds)
 	}
 	return nil
 }
@@ -178,7 +179,7 @@ func countersUnchanged(ctx context.Context, s tokenauth.Storage) error {
 		return err
 	}
 	if a.Failures != want {
-		return fmt.Errorf("with concurrent calls that change nothing, a counter is %d, want %d", a.Failures, want)
+		return fmt.Errorf("after concurrent calls, some of which change nothing, a counter is %d, want %d", a.Failures, want)
 	}
 	return nil
 }
@@ -216,9 +217,9 @@ func countersContextEnded(ctx context.Context, s tokenauth.Storage) error {
 		changed := after != nil && slices.Equal(got, after)
 		switch {
 		case failed == nil && !changed:
-			return fmt.Errorf("UpdateCounters with a context that ended %s returned nil; the counters are %+v, want %+v", when, got, after)
+			return fmt.Errorf("UpdateCounters with a context that ended %s returned nil, but the counters are %+v, want %+v", when, got, after)
 		case !changed && !slices.Equal(got, before):
-			return fmt.Errorf("UpdateCounters with a context that ended %s left the counters %+v, want %+v or %+v", when, got, before, after)
+			return fmt.Errorf("UpdateCounters with a context that ended %s left the counters at %+v, want %+v or %+v", when, got, before, after)
 		}
 	}
 	return nil

@@ -9,7 +9,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// lists returns an error unless List returns exactly these tokens of the user.
+// lists returns an error unless List returns exactly the tokens want for the
+// user.
 func lists(ctx context.Context, l tokenauth.Lister, user string, want ...tokenauth.Token) error {
 	got, err := l.List(ctx, tokenauth.UserKeyOf(user))
 	if err != nil {
@@ -27,7 +28,7 @@ func lists(ctx context.Context, l tokenauth.Lister, user string, want ...tokenau
 	}
 	for _, t := range want {
 		if err := same(found[t.Slot], t); err != nil {
-			return fmt.Errorf("List for %s at client %q: %w", user, t.ClientID, err)
+			return fmt.Errorf("List returned a wrong token of %s at client %q: %w", user, t.ClientID, err)
 		}
 	}
 	return nil
@@ -59,14 +60,15 @@ func list(ctx context.Context, s tokenauth.Storage) error {
 	)
 }
 
-// listEnded calls List for alice with an ended context. It returns an error if
-// List returns a wrong result instead of an error of the context.
+// listEnded calls List for alice with an ended context. It returns an error
+// unless List returns all tokens (want is their number), or an error other than
+// ErrNotFound and ErrCorrupt.
 func listEnded(ctx context.Context, l tokenauth.Lister, want int) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	got, err := l.List(ended, tokenauth.UserKeyOf("alice"))
 	if err == nil && len(got) != want || errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt) {
-		return fmt.Errorf("List with an ended context returned %d tokens of %d, error %v", len(got), want, err)
+		return fmt.Errorf("List with an ended context returned %d of %d tokens and error %v; want all of them, or the context's error", len(got), want, err)
 	}
 	return nil
 }
@@ -83,8 +85,8 @@ func listRace(ctx context.Context, s tokenauth.Storage) error {
 			return err
 		}
 	}
-	// While List is called, the user signs in repeatedly at these clients, and
-	// signs in and out at other clients.
+	// While List runs, alice signs in at these clients again and again. She
+	// also signs in and out at other clients.
 	var done atomic.Bool
 	return together(clients+1, func(i int) error {
 		if i == clients {
@@ -110,8 +112,9 @@ func listRace(ctx context.Context, s tokenauth.Storage) error {
 	})
 }
 
-// listsEachOnce returns an error unless List returns one token of alice for each
-// of the first clients, and at most one for each slot.
+// listsEachOnce returns an error unless List returns a token of alice for each
+// of the clients with the numbers below clients, and at most one token for each
+// slot.
 func listsEachOnce(ctx context.Context, l tokenauth.Lister, clients int, at func(client, n int) tokenauth.Token) error {
 	got, err := l.List(ctx, tokenauth.UserKeyOf("alice"))
 	if err != nil {
@@ -126,7 +129,7 @@ func listsEachOnce(ctx context.Context, l tokenauth.Lister, clients int, at func
 	}
 	for client := range clients {
 		if !found[at(client, 0).Slot] {
-			return errors.New("List left out a slot that always holds a token")
+			return errors.New("List returned no token for a slot that always holds one")
 		}
 	}
 	return nil

@@ -27,9 +27,10 @@ type Registry interface {
 }
 
 // RunClients tests a [Registry], together with the storage of the tokens, in
-// parallel subtests of t. In each it starts a [tokenauth.Service] and its Run.
-// It calls open once for each rule. Open must return a new, empty storage and a
-// new, empty registry, and register their clean-up with [testing.T.Cleanup].
+// parallel subtests of t. Each subtest creates a [tokenauth.Service] and calls
+// its Run. RunClients calls open once for each rule. Open must return a new,
+// empty storage and a new, empty registry, and register their clean-up with
+// [testing.T.Cleanup].
 func RunClients(t *testing.T, open func(t *testing.T) (tokenauth.Storage, Registry)) {
 	for _, rule := range clientRules {
 		t.Run(rule.name, func(t *testing.T) {
@@ -43,7 +44,7 @@ func RunClients(t *testing.T, open func(t *testing.T) (tokenauth.Storage, Regist
 }
 
 // checkClients tests every rule, and returns the failures by the name of the
-// rule. The tests of this package use it.
+// rule. It exists for the tests of this package.
 func checkClients(ctx context.Context, open func() (tokenauth.Storage, Registry)) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -62,7 +63,7 @@ func checkClients(ctx context.Context, open func() (tokenauth.Storage, Registry)
 	return broken
 }
 
-// A clientRule is one rule for a [Registry], with its test.
+// A clientRule is one rule that a [Registry] must follow, with its test.
 type clientRule struct {
 	name  string
 	says  string
@@ -101,7 +102,7 @@ func (anyone) Authenticate(_ context.Context, c tokenauth.Credentials) (tokenaut
 	return tokenauth.Principal{UserID: c.UserName, UserName: c.UserName}, nil
 }
 
-// A clientHost is the registry that a rule tests, and a Service that uses it.
+// A clientHost is a Service with the registry that a rule tests.
 type clientHost struct {
 	Registry
 	auth *tokenauth.Service
@@ -112,7 +113,7 @@ func (h *clientHost) signIn(ctx context.Context, user, client string) (string, e
 	return issued.AccessToken.Reveal(), err
 }
 
-// create adds clients without secrets.
+// create adds clients without secrets to the registry.
 func (h *clientHost) create(ctx context.Context, ids ...string) error {
 	for _, id := range ids {
 		if err := h.CreatePublic(ctx, tokenauth.Client{ID: id}); err != nil {
@@ -137,7 +138,8 @@ func (h *clientHost) remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// ended waits until the tokens are invalid.
+// ended waits until the access tokens are invalid. After a time limit it
+// returns an error.
 func (h *clientHost) ended(ctx context.Context, accessTokens ...string) error {
 	const limit = 2 * patience // the machine may be busy
 	deadline := time.Now().Add(limit)
@@ -204,7 +206,7 @@ func clientEnds(ctx context.Context, h *clientHost) error {
 	for _, client := range []string{"web", "mobile", "desk"} {
 		accessToken, err := h.signIn(ctx, "alice", client)
 		if err != nil {
-			return fmt.Errorf("sign-in at client %s: %w", client, err)
+			return fmt.Errorf("the sign-in at client %s failed: %w", client, err)
 		}
 		tokens[client] = accessToken
 	}
@@ -217,7 +219,7 @@ func clientEnds(ctx context.Context, h *clientHost) error {
 		func() error { return h.ended(ctx, tokens["mobile"]) },
 		func() error {
 			if _, err := h.auth.Validate(ctx, tokens["desk"]); err != nil {
-				return fmt.Errorf("the token of another client is not valid: %w", err)
+				return fmt.Errorf("the token of a client that was neither disabled nor deleted is not valid: %w", err)
 			}
 			return nil
 		},
@@ -228,8 +230,9 @@ func clientDisableRace(ctx context.Context, h *clientHost) error { return h.race
 
 func clientDeleteRace(ctx context.Context, h *clientHost) error { return h.race(ctx, h.remove) }
 
-// race calls end for clients while users sign in at them: users with a token and
-// users without.
+// race creates clients one after another, and calls end for each while users
+// sign in at it. Some of these users already have a token at the client, and
+// others do not.
 func (h *clientHost) race(ctx context.Context, end func(context.Context, string) error) error {
 	const rounds = 10
 	var all []string
@@ -250,8 +253,8 @@ func (h *clientHost) race(ctx context.Context, end func(context.Context, string)
 	return nil
 }
 
-// signInUntil signs users in while it calls end for the client. It returns the
-// tokens that were issued.
+// signInUntil signs users in at the client until end has disabled or deleted
+// it. It returns the tokens that were issued.
 func (h *clientHost) signInUntil(ctx context.Context, client string, end func(context.Context, string) error) (tokens []string, err error) {
 	const workers, some = 4, 12
 	var mu sync.Mutex
@@ -282,9 +285,9 @@ func (h *clientHost) signInUntil(ctx context.Context, client string, end func(co
 				mu.Unlock()
 			case errors.Is(err, tokenauth.ErrInvalidClient):
 				return nil
-			case !errors.Is(err, tokenauth.ErrRejected): // SignIn returns ErrRejected if the client ended during the sign-in
+			case !errors.Is(err, tokenauth.ErrRejected): // ErrRejected means that the client was disabled or deleted during the sign-in
 				failed.Add(1)
-				return fmt.Errorf("sign-in: %w", err)
+				return fmt.Errorf("a sign-in failed: %w", err)
 			}
 		}
 	})

@@ -13,7 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// holds returns an error unless the slot of want holds the token want.
+// holds returns an error unless Find returns the token want for its slot.
 func holds(ctx context.Context, s tokenauth.Storage, want tokenauth.Token) error {
 	got, err := s.Find(ctx, want.Slot)
 	if err != nil {
@@ -26,32 +26,32 @@ func same(got, want tokenauth.Token) error {
 	g, w := got.Principal, want.Principal
 	switch {
 	case got.Slot != want.Slot:
-		return fmt.Errorf("found slot %x, want %x", got.Slot, want.Slot)
+		return fmt.Errorf("the token has slot %x, want %x", got.Slot, want.Slot)
 	case got.Digest != want.Digest:
-		return fmt.Errorf("found digest %v, want %v", got.Digest, want.Digest)
+		return fmt.Errorf("the token has digest %v, want %v", got.Digest, want.Digest)
 	case got.Replaced != want.Replaced:
-		return fmt.Errorf("found replaced digest %v, want %v", got.Replaced, want.Replaced)
+		return fmt.Errorf("the token records %v as the digest of the token that it replaced, want %v", got.Replaced, want.Replaced)
 	case got.ClientID != want.ClientID:
-		return fmt.Errorf("found client %q, want %q", got.ClientID, want.ClientID)
+		return fmt.Errorf("the token has client ID %q, want %q", got.ClientID, want.ClientID)
 	case !got.IssuedAt.Equal(want.IssuedAt) || !got.ExpiresAt.Equal(want.ExpiresAt):
-		return fmt.Errorf("found times %v to %v, want %v to %v", got.IssuedAt, got.ExpiresAt, want.IssuedAt, want.ExpiresAt)
+		return fmt.Errorf("the token is issued at %v and expires at %v, want %v and %v", got.IssuedAt, got.ExpiresAt, want.IssuedAt, want.ExpiresAt)
 	case g.UserID != w.UserID || g.UserName != w.UserName || g.Stamp != w.Stamp ||
 		!slices.Equal(g.Roles, w.Roles) || !maps.Equal(g.Attributes, w.Attributes):
-		return fmt.Errorf("found principal %q, want %q", g, w)
+		return fmt.Errorf("the token has principal %q, want %q", g, w)
 	}
 	return nil
 }
 
-// isEmpty returns an error unless the slot is empty.
+// isEmpty returns an error unless Find returns ErrNotFound for the slot.
 func isEmpty(ctx context.Context, s tokenauth.Storage, slot tokenauth.Slot) error {
 	got, err := s.Find(ctx, slot)
 	if !errors.Is(err, tokenauth.ErrNotFound) {
-		return fmt.Errorf("Find returned digest %v and error %v for an empty slot, want ErrNotFound", got.Digest, err)
+		return fmt.Errorf("Find returned digest %v and error %v for a slot that must be empty, want ErrNotFound", got.Digest, err)
 	}
 	return nil
 }
 
-// all stores all these tokens with Replace.
+// all stores the tokens with Replace, one after another.
 func all(ctx context.Context, s tokenauth.Storage, tokens ...tokenauth.Token) error {
 	for _, t := range tokens {
 		if err := s.Replace(ctx, t); err != nil {
@@ -89,8 +89,9 @@ func roundTrip(ctx context.Context, s tokenauth.Storage) error {
 	return nil
 }
 
-// oddTokens returns tokens with unusual text in IDs, names, roles and attributes:
-// quotes, control characters, long text, and text that differs in case only.
+// oddTokens returns tokens with unusual text in IDs, names, roles and
+// attributes: quotes, control characters, long text, and texts that differ only
+// in case.
 func oddTokens() (tokens []tokenauth.Token) {
 	values := []string{
 		"17", "017", "a", "A", "a ", " a", "ä", "a\u0308", "ß", "ss", "\U0001F511", "'; DROP TABLE users; --", `"\`, "%_*?:{}$1",
@@ -203,7 +204,7 @@ func revokeUser(ctx context.Context, s tokenauth.Storage) error {
 	)
 }
 
-// together calls do(0) to do(n-1) concurrently and returns their errors, joined.
+// together calls do(0) to do(n-1) concurrently, and returns all errors joined.
 func together(n int, do func(i int) error) error {
 	errs := make([]error, n)
 	start := make(chan struct{})
@@ -229,11 +230,12 @@ func replaceRace(ctx context.Context, s tokenauth.Storage) error {
 	if err != nil {
 		return err
 	}
-	// The last call replaced the token of another call, so the digests differ.
+	// The last call must have replaced the token of another call, so the
+	// digests differ.
 	if got.Replaced.IsZero() || got.Replaced == got.Digest {
-		return fmt.Errorf("after %d concurrent calls of Replace, the token has digest %v and replaced digest %v, want the digests of two calls", n, got.Digest, got.Replaced)
+		return fmt.Errorf("after %d concurrent calls of Replace, the token has digest %v and replaced digest %v, want the digests of the tokens of two calls", n, got.Digest, got.Replaced)
 	}
-	// Only one token remains: after its revocation the slot is empty.
+	// Only one token may remain: once it is revoked, the slot must be empty.
 	if err := s.Revoke(ctx, slot, got.Digest); err != nil {
 		return err
 	}
@@ -260,7 +262,7 @@ func revokeRace(ctx context.Context, s tokenauth.Storage) error {
 			return fmt.Errorf("Revoke of the old token also removed the new one: %w", err)
 		}
 		if got.Digest != now.Digest {
-			return fmt.Errorf("the slot holds digest %v, want %v", got.Digest, now.Digest)
+			return fmt.Errorf("the slot holds the token with digest %v, want the new token with digest %v", got.Digest, now.Digest)
 		}
 	}
 	return nil
@@ -268,8 +270,8 @@ func revokeRace(ctx context.Context, s tokenauth.Storage) error {
 
 func revokeUserRace(ctx context.Context, s tokenauth.Storage) error {
 	for round := range 20 {
-		// These tokens are stored before the call, each at its own client.
-		// Others are stored while the call runs.
+		// These tokens are stored before the call of RevokeUser, each at its
+		// own client. Other tokens are stored while the call runs.
 		const before = 4
 		for i := range before {
 			if err := all(ctx, s, token("alice", fmt.Sprint("before", i), 100*round+i)); err != nil {
@@ -365,7 +367,7 @@ func purge(ctx context.Context, s tokenauth.Storage) error {
 	}
 	removed, err = p.Purge(ctx, epoch)
 	if err != nil || removed != 0 {
-		return fmt.Errorf("a second call of Purge removed %d tokens, error %v, want none", removed, err)
+		return fmt.Errorf("a second call of Purge removed %d tokens and returned error %v, want 0 tokens and no error", removed, err)
 	}
 	return nil
 }
@@ -409,7 +411,7 @@ func purgeRace(ctx context.Context, s tokenauth.Storage) error {
 			return err
 		}
 		if got, err := s.Find(ctx, now.Slot); err != nil || got.Digest != now.Digest {
-			return fmt.Errorf("Purge removed the token that replaced an expired one: found digest %v, error %w", got.Digest, err)
+			return fmt.Errorf("Purge removed the token that replaced an expired one: Find returned digest %v and error %w", got.Digest, err)
 		}
 	}
 	return nil

@@ -37,8 +37,8 @@ func Run(t *testing.T, open func(t *testing.T) tokenauth.Storage) {
 }
 
 // check tests every rule concurrently, and returns the failures by the name of
-// the rule. The tests of this package use it. Open must return a new, empty
-// storage.
+// the rule. It exists for the tests of this package. Open must return a new,
+// empty storage.
 func check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -57,7 +57,8 @@ func check(ctx context.Context, open func() tokenauth.Storage) map[string]error 
 	return broken
 }
 
-// A rule is one sentence of the contract of [tokenauth.Storage], with its test.
+// A rule is one rule that a [tokenauth.Storage] must follow, with its test. The
+// rules of the optional interfaces are also in the list.
 type rule struct {
 	name  string
 	says  string
@@ -78,7 +79,7 @@ var rules = []rule{
 	{"RevokeUserRace", "When RevokeUser returns, all tokens of the user that were stored before the call are gone.", revokeUserRace},
 	{"ContextEnded", "With an ended context, a call makes its whole change or none, and does not return ErrNotFound for a stored token.", contextEnded},
 	{"FindBatch", "FindBatch returns at each index what Find returns for that slot, for 1 to 64 slots in any order.", findBatch},
-	{"FindBatchKept", "FindBatch does not modify the slots, and its results do not change after it returned.", findBatchKept},
+	{"FindBatchKept", "FindBatch does not modify its argument, and its results do not change after it has returned.", findBatchKept},
 	{"FindBatchContextEnded", "When its context ends, FindBatch returns soon, and does not return ErrNotFound or ErrCorrupt for a stored token.", findBatchContextEnded},
 	{"FindBatchFresh", "FindBatch sees every change that was complete before the call.", findBatchFresh},
 	{"FindBatchRace", "FindBatch reads each slot after the call began, also when other calls run concurrently.", findBatchRace},
@@ -89,11 +90,11 @@ var rules = []rule{
 	{"PurgeRace", "Purge does not remove a token that replaced an expired one.", purgeRace},
 	{"RevokeClient", "RevokeClient empties the slots of all users at the client, and no slot at another client.", revokeClient},
 	{"RevokeClientRace", "When RevokeClient returns, all tokens of the client that were stored before the call are gone. Tokens that are stored at other clients meanwhile remain.", revokeClientRace},
-	{"CountersRoundTrip", "UpdateCounters passes each counter as it was stored, or zero if it was not stored.", countersRoundTrip},
+	{"CountersRoundTrip", "UpdateCounters calls the function with each counter as it was stored, or zero if it was not stored.", countersRoundTrip},
 	{"CountersAtomic", "UpdateCounters reads and stores all its counters in one atomic step.", countersAtomic},
 	{"CountersUnchanged", "UpdateCounters keeps the counters that the function does not change.", countersUnchanged},
 	{"CountersContextEnded", "With an ended context, UpdateCounters stores all its counters or none.", countersContextEnded},
 	{"WatchReports", "Watch reports that a token has ended before it sends a heartbeat with a later time.", watchReports},
-	{"WatchAlive", "Watch sends a heartbeat at least once in each beat, with a time that it took before its check of the connection.", watchAlive},
-	{"WatchStops", "When its context ends, Watch soon returns the context's error, and then calls no method of the feed.", watchStops},
+	{"WatchAlive", "Watch sends a heartbeat at least once in each beat, with a time from before it checked the connection.", watchAlive},
+	{"WatchStops", "When its context ends, Watch soon returns the context's error. After that it calls no method of the feed.", watchStops},
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// epoch is an arbitrary time in whole seconds, as in all tokens.
+// epoch is an arbitrary time. Like all times in tokens, it is in whole seconds.
 var epoch = time.Date(2026, 3, 29, 1, 59, 59, 0, time.UTC)
 
 // token returns a token of the user at the client; n makes its digest unique.
@@ -22,7 +22,7 @@ func token(user, client string, n int) tokenauth.Token {
 			Stamp:    "stamp",
 		},
 		IssuedAt:  epoch,
-		ExpiresAt: epoch.AddDate(70, 0, 0), // not expired: a Watcher need not report the end of expired tokens
+		ExpiresAt: epoch.AddDate(70, 0, 0), // in the future, because a Watcher need not report the end of an expired token
 	}
 	copy(t.Digest[:], fmt.Sprintf("%-32d", n))
 	return t

@@ -12,25 +12,25 @@ import (
 
 const (
 	beat = 100 * time.Millisecond
-	// patience is the time limit where the contract only requires "soon".
+	// patience is the time limit for a rule that only requires "soon".
 	patience = 3 * time.Second
 )
 
-// A watching is one call of Watch. It is also the [tokenauth.Invalidator] of that
-// call, and records the calls of its methods.
+// A watching is one call of Watch. It is also the [tokenauth.Invalidator] for
+// that call, and records all calls of its methods.
 type watching struct {
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when Watch has returned
 
 	mu       sync.Mutex
 	news     chan struct{}             // closed and replaced after each recorded call
-	changed  map[tokenauth.UserKey]int // calls of Invalidate
-	all      int                       // calls of InvalidateAll
-	alive    int                       // calls of Heartbeat
+	changed  map[tokenauth.UserKey]int // how often Invalidate was called for each user
+	all      int                       // how often InvalidateAll was called
+	alive    int                       // how often Heartbeat was called
 	asOf     time.Time                 // the argument of the last Heartbeat
 	returned bool                      // whether Watch has returned
 	err      error                     // the result of Watch
-	wrong    error                     // calls that break a rule at any time
+	wrong    error                     // the errors for calls that broke a rule
 }
 
 func watch(ctx context.Context, w tokenauth.Watcher) *watching {
@@ -49,7 +49,8 @@ func watch(ctx context.Context, w tokenauth.Watcher) *watching {
 	return g
 }
 
-// tell calls f to record a call, and wakes the callers of wait.
+// tell runs f, which records a call or the end of Watch, and wakes the callers
+// of wait.
 func (g *watching) tell(f func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -74,17 +75,18 @@ func (g *watching) Heartbeat(asOf time.Time) {
 		g.asOf = asOf
 		switch {
 		case asOf.After(time.Now()):
-			g.wrong = errors.Join(g.wrong, errors.New("Watch sent a heartbeat with a time in the future"))
+			g.wrong = errors.Join(g.wrong, errors.New("Watch sent a heartbeat whose time is in the future"))
 		case asOf == asOf.Round(0):
-			g.wrong = errors.Join(g.wrong, errors.New("Watch sent a heartbeat with a time without a monotonic clock reading"))
+			g.wrong = errors.Join(g.wrong, errors.New("Watch sent a heartbeat whose time has no monotonic clock reading"))
 		}
 	})
 }
 
 var errLate = errors.New("the time limit has passed")
 
-// wait waits until right returns true or an error, or until a call breaks a rule.
-// It returns errLate after the limit.
+// wait waits until right returns true or an error, or until a call of a method
+// breaks a rule. If this does not happen within the limit, wait returns
+// errLate.
 func (g *watching) wait(ctx context.Context, limit time.Duration, right func() (bool, error)) error {
 	timeout := time.After(limit)
 	for late := false; ; {
@@ -109,12 +111,13 @@ func (g *watching) wait(ctx context.Context, limit time.Duration, right func() (
 	}
 }
 
-// aliveAgain waits for n calls of Heartbeat with times after this call began.
+// aliveAgain waits for n calls of Heartbeat with times later than the start of
+// aliveAgain.
 func (g *watching) aliveAgain(ctx context.Context, n int, limit time.Duration) error {
 	now, begin := time.Now(), -1
 	err := g.wait(ctx, limit, func() (bool, error) {
 		if g.returned {
-			return false, fmt.Errorf("Watch returned %w", g.err)
+			return false, fmt.Errorf("Watch returned too early, with error %w", g.err)
 		}
 		if begin < 0 && g.asOf.After(now) {
 			begin = g.alive - 1
@@ -127,39 +130,41 @@ func (g *watching) aliveAgain(ctx context.Context, n int, limit time.Duration) e
 	return err
 }
 
-// reports waits until Watch reports a change of the user. Before is the number of
-// earlier reports, and the change was complete at the time after.
+// reports waits until Watch reports a change of the user's tokens, and returns
+// an error if Watch is too late. Before is the number of reports before the
+// change, and after is a time at which the change was complete.
 func (g *watching) reports(ctx context.Context, u tokenauth.UserKey, before int, after time.Time) error {
 	err := g.wait(ctx, patience, func() (bool, error) {
 		switch {
 		case g.changed[u]+g.all > before, g.returned:
 			return true, nil
 		case g.asOf.After(after):
-			return false, fmt.Errorf("Watch sent a heartbeat for a time %v after the change, but has not reported the change", g.asOf.Sub(after))
+			return false, fmt.Errorf("Watch sent a heartbeat whose time is %v after the change, but has not reported the change", g.asOf.Sub(after))
 		}
 		return false, nil
 	})
 	if errors.Is(err, errLate) {
-		return fmt.Errorf("Watch reported no change within %v", patience)
+		return fmt.Errorf("Watch did not report the change within %v", patience)
 	}
 	return err
 }
 
-// told returns how many changes were reported that concern the user.
+// told returns how many reports concerned the user: those for this user and
+// those for all users.
 func (g *watching) told(u tokenauth.UserKey) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.changed[u] + g.all
 }
 
-// end cancels the context of Watch and waits until Watch returns. It returns the
-// recorded error of the whole call.
+// end cancels the context of Watch and waits until Watch returns. It returns an
+// error if any call of a method broke a rule.
 func (g *watching) end() error {
 	g.cancel()
 	select {
 	case <-g.ended:
 	case <-time.After(patience):
-		return fmt.Errorf("Watch has not returned %v after its context ended", patience)
+		return fmt.Errorf("Watch had not returned %v after its context ended", patience)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -181,7 +186,8 @@ func watchReports(ctx context.Context, s tokenauth.Storage) error {
 	if !ok {
 		return nil
 	}
-	// Several calls of Watch may run concurrently, and each reports all changes.
+	// Several calls of Watch may run concurrently. Each must report all
+	// changes.
 	watchings := []*watching{watch(ctx, w), watch(ctx, w)}
 	err := reportsEach(ctx, s, watchings)
 	for _, g := range watchings {
@@ -209,8 +215,8 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 		if err := all(ctx, s, replaced, revoked, web, mobile, dave); err != nil {
 			return err
 		}
-		// Wait until the reports of these changes have arrived, so that they are
-		// not mistaken for those of the changes below.
+		// Wait until the reports of these changes have arrived, so that they
+		// are not mistaken for reports of the changes below.
 		if err := alive(); err != nil {
 			return err
 		}
@@ -270,7 +276,7 @@ func watchStops(ctx context.Context, s tokenauth.Storage) error {
 	if err := g.aliveAgain(ctx, 1, patience); err != nil {
 		return errors.Join(err, g.end())
 	}
-	// Make changes while Watch ends.
+	// Change tokens while Watch ends.
 	err := together(8, func(i int) error {
 		if i == 0 {
 			return g.end()
@@ -283,7 +289,7 @@ func watchStops(ctx context.Context, s tokenauth.Storage) error {
 	if !errors.Is(g.err, context.Canceled) {
 		return fmt.Errorf("Watch returned %v after its context ended, want context.Canceled", g.err)
 	}
-	// Changes after the end must not be reported.
+	// Watch must not report changes after it has returned.
 	err = first(
 		func() error { return all(ctx, s, current("alice", "", 1), current("alice", "", 2)) },
 		func() error { return s.RevokeUser(ctx, tokenauth.UserKeyOf("alice")) },
