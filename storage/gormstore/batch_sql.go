@@ -61,8 +61,8 @@ func findBatchPostgres(size int) string {
 	WHERE asked.i < ?::pg_catalog.int4` + onPrimary
 }
 
-// The statement for SQLite uses CROSS JOIN, because SQLite does not reorder it: for each
-// slot it looks up the token.
+// The statement for SQLite uses CROSS JOIN, which SQLite does not reorder. So SQLite
+// looks up one token for each slot, and does not read the whole table.
 func findBatchSQLite(size int) string {
 	return `WITH asked (i) AS (VALUES ` + numbers(size, 1, `(`, `), (`, `)`) + `)
 	SELECT asked.i, ` + tokenColumns + ` FROM asked CROSS JOIN tokenauth_tokens

@@ -20,8 +20,8 @@ var beatSlot tokenauth.Slot
 // reports changes of the row.
 const beatExpiry = 253402300799
 
-// databaseTime is the SQL expression that the trigger compares with the expiry of a
-// token.
+// databaseTime is the SQL expression for the current time. The trigger compares the same
+// expression with the expiry of a token.
 const databaseTime = `extract(epoch FROM pg_catalog.now())::bigint`
 
 // maxAhead is how far the database's clock may be ahead of this process's clock.

@@ -23,8 +23,8 @@ import (
 //
 //   - When [Clients.SetDisabled] or [Clients.Delete] returns nil, all tokens that
 //     were issued to the client and are stored in this database have ended. For calls
-//     in a transaction of yours, see [Clients.WithTx]. Both methods return an error
-//     also if they changed the client but could not end all its tokens.
+//     in a transaction of yours, see [Clients.WithTx]. Both methods also return an
+//     error if they changed the client but could not end all its tokens.
 //   - While [tokenauth.Service.Run] runs, it ends tokens in another storage, such as
 //     Redis, and any tokens that remain in this database, within 3 seconds of the
 //     commit. The other storage must be a [tokenauth.ClientRevoker].

@@ -24,7 +24,7 @@ func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 			return err
 		}
 		if engine != "InnoDB" && d.owns(table) {
-			return fmt.Errorf("%w: table %[2]s uses the storage engine %[3]s, must use InnoDB for its transactions. Set enforce_storage_engine and default_storage_engine to InnoDB, and run ALTER TABLE %[2]s ENGINE = InnoDB", errSetting, table, engine)
+			return fmt.Errorf("%w: table %[2]s uses the storage engine %[3]s, must use InnoDB, which has transactions. Set enforce_storage_engine and default_storage_engine to InnoDB, and run ALTER TABLE %[2]s ENGINE = InnoDB", errSetting, table, engine)
 		}
 		return nil
 	})

@@ -32,4 +32,4 @@ var errSetting = errors.New("gormstore: a setting of the database must change")
 
 // errMemory means that each connection of the pool has its own SQLite database in
 // memory, or that such a database was lost when its connection closed.
-var errMemory = errors.New("gormstore: a SQLite database in memory, or without a name, belongs to one connection and is lost when that closes: use a file. Or let all connections share the database with file:NAME?mode=memory&cache=shared (with ncruces/go-sqlite3: file:/NAME?vfs=memdb), and keep at least one open. Or use a single connection that stays open: SetMaxOpenConns(1), and no SetMaxIdleConns(0), SetConnMaxLifetime or SetConnMaxIdleTime")
+var errMemory = errors.New("gormstore: a SQLite database in memory, or without a name, belongs to one connection and is lost when that connection closes: use a file. Or let all connections share the database with file:NAME?mode=memory&cache=shared (with ncruces/go-sqlite3: file:/NAME?vfs=memdb), and keep at least one open. Or use a single connection that stays open: SetMaxOpenConns(1), and no SetMaxIdleConns(0), SetConnMaxLifetime or SetConnMaxIdleTime")

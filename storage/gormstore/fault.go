@@ -46,8 +46,8 @@ func interrupted(text string) bool {
 	return text == "interrupted" || strings.Contains(text, "interrupted (9)") || strings.Contains(text, "sqlite3: interrupted")
 }
 
-// explain adds the cause or advice for the operator to a database error that needs it.
-// It does not do so twice.
+// explain adds to a database error what the operator needs to know: its cause, or what
+// to change. It returns an error unchanged if nothing needs to be added.
 func explain(err error) error {
 	if err == nil || errors.Is(err, errPooler) || errors.Is(err, errSetting) || errors.Is(err, errMemory) || errors.Is(err, errInterrupted) {
 		return err
@@ -55,7 +55,7 @@ func explain(err error) error {
 	switch text := err.Error(); {
 	case strings.HasPrefix(text, "Error 1690 ") && strings.Contains(text, "@@autocommit"),
 		strings.HasPrefix(text, "Error 1568 "): // completion_type=CHAIN: an earlier COMMIT began a transaction
-		return fmt.Errorf("%w: in each session, autocommit must be 1, completion_type must be NO_CHAIN, and character_set_connection must equal character_set_client. A connection of the pool has another value; nothing was changed: %w", errSetting, err)
+		return fmt.Errorf("%w: in each session, autocommit must be 1, completion_type must be NO_CHAIN, and character_set_connection must equal character_set_client. A connection of the pool has other values; nothing was changed: %w", errSetting, err)
 	case strings.HasPrefix(text, "Error 1020 "):
 		return fmt.Errorf("%w: another transaction had changed a row, so innodb_snapshot_isolation rolled this one back. Turn that setting off, or begin the transaction at READ COMMITTED: %w", errSetting, err)
 	case interrupted(text):

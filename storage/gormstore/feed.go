@@ -80,7 +80,7 @@ func WithFeed(ctx context.Context, s *Store, l listen.Listener) (tokenauth.Stora
 // Every other call to the store would then wait until its timeout.
 func (w *feedStore) leavesConnections() error {
 	if w.listener.UsesPool() && w.pool.Stats().MaxOpenConnections == 1 {
-		return errors.New("gormstore: the pool may have only one connection (SetMaxOpenConns(1)), and the feed would keep that: allow at least two, or give the listener a DSN for a connection of its own")
+		return errors.New("gormstore: the pool may have only one connection (SetMaxOpenConns(1)), and the feed would occupy it: allow at least two, or give the listener a DSN for a connection of its own")
 	}
 	return nil
 }

@@ -90,13 +90,13 @@ var (
 )
 
 // New returns a [Store] in the database db. A nil o selects the defaults. New checks
-// the database and creates no tables. The caller must close db.
+// the database and creates no tables. The caller remains responsible for closing db.
 //
 // The error is one of:
 //   - [ErrSchemaVersion], wrapped: call [Migrate] first;
 //   - an error that names an invalid argument or option;
-//   - an error that names a setting to change, of the database, of the connection pool,
-//     or for a pooler such as PgBouncer (README.md lists these settings);
+//   - an error that says which setting to change: one of the database, of its
+//     connection pool, or for a pooler such as PgBouncer (README.md lists them);
 //   - an error from the database.
 func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if o == nil {

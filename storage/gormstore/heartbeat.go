@@ -210,8 +210,8 @@ func (h *heartbeat) see(saw sighting, at time.Time) {
 }
 
 // times returns when to give up if no heartbeat arrives, the earliest time for the next
-// read, and whether a read is needed. Reads are at least a quarter of beat apart:
-// processes with a shorter beat may write often.
+// read, and whether a read is needed. Reads are at least a quarter of h.beat apart,
+// because processes with a shorter beat may write more often.
 func (h *heartbeat) times() (over, readAt time.Time, unread bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

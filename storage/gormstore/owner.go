@@ -49,7 +49,7 @@ func (d *database) checkOwner(ctx context.Context, pool gorm.ConnPool, query, na
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("%s exists and belongs to the role %q, whose code could run with the rights of the service; nothing was changed. If this package should use %[1]s, make the role that migrates its owner; otherwise drop it", name, owner)
+		err = fmt.Errorf("%s exists and belongs to the role %q, whose code could run with the rights of the service; nothing was changed. If this package should use %[1]s, change its owner to the role that calls Migrate; otherwise drop it", name, owner)
 	}
 	return err
 }

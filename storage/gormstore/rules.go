@@ -17,9 +17,9 @@ func (s settings) off(name string) bool {
 
 // A rule returns the reason why a setting must change, or "" if it need not.
 //
-// No rule refuses a read-only session, because writes fail there with an error. A
-// service that only validates does not write, and any service may start while the
-// database is read-only for maintenance.
+// No rule refuses a read-only session. Writes fail there with an error, so no change is
+// lost. A service that only validates does not write, and any service may start while
+// the database is read-only for maintenance.
 type rule func(settings) string
 
 var mysqlRules = []rule{
@@ -87,7 +87,8 @@ var postgresRules = []rule{
 	},
 }
 
-// readsBytes is a key in settings that no server has: its value is "true" if the driver
-// decodes bytea correctly. In the simple protocol the server sends bytea as text, in
-// the format that bytea_output selects.
+// readsBytes is the key under which tryDriver stores its result in settings. It is not
+// the name of a setting. The value is "true" if the driver decodes bytea correctly. In
+// the simple protocol the server sends bytea as text, in the format that bytea_output
+// selects.
 const readsBytes = "(reads bytes)"

@@ -37,7 +37,7 @@ func (s session) pool() gorm.ConnPool {
 }
 
 // transaction runs do in the caller's transaction if there is one. Otherwise it runs do
-// in a new transaction, and again in another one if the database rolls that back.
+// in a new transaction. If the database rolls that back, it tries again in another one.
 func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) error {
 	if s.tx != nil {
 		return explain(do(s.tx.Statement.ConnPool))

@@ -29,8 +29,8 @@ func (d *database) tryDriver(ctx context.Context, has settings) {
 }
 
 // checkSettings returns errSetting, wrapped, if a setting is harmful. It checks one
-// session of the pool; other sessions may have other settings. Where these would do
-// harm without an error, each statement checks them itself (see commits).
+// session of the pool; other sessions may have other settings. Settings that would do
+// harm without an error are checked by the statements, too (see commits).
 func (d *database) checkSettings(ctx context.Context) error {
 	if d.dialect.settings == "" {
 		return nil

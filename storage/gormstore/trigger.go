@@ -9,7 +9,7 @@ import (
 	"gorm.io/gorm"
 )
 
-var errNoFeed = errors.New("gormstore: no feed of changes")
+var errNoFeed = errors.New("gormstore: the feed of changes is not available")
 
 // canFeed returns errNoFeed, wrapped, for an engine without notifications.
 func (d *database) canFeed() error {

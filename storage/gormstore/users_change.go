@@ -29,7 +29,7 @@ func (u *Users) change(ctx context.Context, id, statement string, args ...any) e
 // endStale ends the user's tokens, except those that were issued after the user was
 // changed.
 func (u *Users) endStale(ctx context.Context, id string) error {
-	account, err := u.account(ctx, `id`, "", id) // the zero Account has no valid token
+	account, err := u.account(ctx, `id`, "", id) // without a user, account is zero: no token is valid
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
 		return err
 	}
