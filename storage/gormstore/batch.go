@@ -8,9 +8,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// FindBatch implements [tokenauth.BatchFinder]. It reads at most 64 slots with one
-// statement, which looks up each slot by the primary key. For a single slot it
-// calls [Store.Find].
+// FindBatch implements [tokenauth.BatchFinder]. It uses one statement for every 64
+// slots, which looks up each slot by the primary key. For a single slot it calls
+// [Store.Find].
 func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	if len(slots) == 1 {
 		t, err := s.Find(ctx, slots[0])
@@ -30,7 +30,8 @@ func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokena
 	return found, nil
 }
 
-// readBatch stores the result for slots[i] in found[i], with one statement.
+// readBatch finds the tokens in slots with one statement, and stores the result for
+// slots[i] in found[i].
 func (s *Store) readBatch(ctx context.Context, slots []tokenauth.Slot, found []tokenauth.Found) error {
 	for i := range slots {
 		found[i].Err = tokenauth.ErrNotFound
@@ -42,14 +43,14 @@ func (s *Store) readBatch(ctx context.Context, slots []tokenauth.Slot, found []t
 		t, err := r.readIndexed(scan)
 		// Some drivers returned rows of another query after a context was canceled.
 		if r.index < 0 || r.index >= len(slots) || err == nil && t.Slot != slots[r.index] {
-			return errors.New("gormstore: the database returned a row that was not asked for")
+			return errors.New("gormstore: the database returned a row of another query")
 		}
 		found[r.index] = tokenauth.Found{Token: t, Err: err}
-		return nil // after a failed connection no row follows
+		return nil // go on: only this row is corrupt, or the connection failed and no row follows
 	}, args...)
 }
 
-// batch returns the statement that finds the slots, and the arguments for it.
+// batch returns the statement that finds the tokens in slots, and its arguments.
 func (s *Store) batch(slots []tokenauth.Slot) (find *statement, args []any) {
 	find, size := s.findBatch, maxBatch
 	if len(slots) <= smallBatch {

@@ -5,24 +5,25 @@ import (
 	"strings"
 )
 
-// The maximum number of slots that the two batch statements read. Unused places in
-// a statement cost time, so a small batch has a statement of its own.
+// The maximum numbers of slots for the two statements that find a batch of tokens. A
+// statement takes time even for slots that are not used, so there is one for small
+// batches.
 const (
 	smallBatch = 8
 	maxBatch   = 64
 )
 
-// The statements below find a batch of tokens. Their arguments are all user keys
-// joined, all client keys joined, and the number of slots. On MariaDB and MySQL the
-// keys come in several parts.
+// The statements below find a batch of tokens. They have three arguments: all user
+// keys, concatenated; all client keys, concatenated; and the number of slots. On MariaDB
+// and MySQL the keys are split into several arguments.
 //
-// Each statement counts from 0 and cuts the key pairs out of the arguments. It
-// returns the number of the slot before the columns of its row. So one text serves
-// any number of slots up to its size. It needs no array argument, which each driver
-// passes differently. Its form makes the database look up each row by the primary
-// key, whatever the table's statistics are.
+// Each statement generates the numbers of the slots, from 0, and cuts the two keys of
+// each slot out of the arguments. Each row of the result begins with the number of its
+// slot. So one text serves any number of slots up to its size, and needs no array
+// argument, which each driver passes differently. The statements are written so that
+// the database looks up each row by the primary key, whatever the table's statistics.
 
-// findBatch returns the statement that finds the tokens in at most size slots.
+// findBatch returns the statement that finds the tokens in up to size slots.
 func (d *dialect) findBatch(size int) string {
 	switch d.folder {
 	case "postgres":
@@ -33,7 +34,8 @@ func (d *dialect) findBatch(size int) string {
 	return findBatchSQLite(size)
 }
 
-// batchPart returns the number of keys in one argument of findBatch's statement.
+// batchPart returns the maximum number of keys in one argument of the statement that
+// findBatch returns.
 func (d *dialect) batchPart(size int) int {
 	if d.folder == "mysql" {
 		return smallBatch
@@ -41,10 +43,11 @@ func (d *dialect) batchPart(size int) int {
 	return size
 }
 
-// The LIMIT keeps the planner from a hash join over the whole table.
+// In the statement for PostgreSQL, LIMIT keeps the planner from choosing a hash join
+// over the whole table.
 //
 // The number of slots is not an argument of generate_series. Otherwise the planner
-// would assume 1,000 rows in its generic plan, prefer a custom plan, and so plan
+// would assume 1,000 rows in its generic plan, find a custom plan cheaper, and so plan
 // every execution again.
 func findBatchPostgres(size int) string {
 	return `SELECT asked.i, ` + tokenColumns + `
@@ -58,20 +61,21 @@ func findBatchPostgres(size int) string {
 	WHERE asked.i < ?::pg_catalog.int4` + onPrimary
 }
 
-// SQLite does not reorder a CROSS JOIN.
+// The statement for SQLite uses CROSS JOIN, which SQLite does not reorder. So SQLite
+// looks up one token for each slot, and does not read the whole table.
 func findBatchSQLite(size int) string {
 	return `WITH asked (i) AS (VALUES ` + numbers(size, 1, `(`, `), (`, `)`) + `)
 	SELECT asked.i, ` + tokenColumns + ` FROM asked CROSS JOIN tokenauth_tokens
 	WHERE user_key = substr(?, asked.i * 16 + 1, 16) AND client_key = substr(?, asked.i * 16 + 1, 16) AND asked.i < ?`
 }
 
-// MySQL 5.7 has no recursive query, so a UNION generates the numbers. Each SELECT of a
-// UNION costs time even if its number is unused. Therefore the statement joins two
-// UNIONs of 8 instead of one of 64.
+// In the statement for MariaDB and MySQL, a UNION generates the numbers, because MySQL
+// 5.7 has no recursive query. Each SELECT of a UNION takes time even if its number is
+// not used. Therefore 64 numbers come from joining two UNIONs of 8 SELECTs.
 //
-// Each row of the first UNION also has the keys of its 8 slots, cast to a fixed
-// number of bytes. Without the cast, substr would count characters. A value of more
-// than 512 bytes would put the temporary table on disk.
+// Each row of the first UNION also has the keys of its 8 slots, cast to 128 bytes.
+// Without the cast, substr would count characters instead of bytes. A value of more
+// than 512 bytes, such as the keys of all slots, would put the temporary table on disk.
 func findBatchMySQL(size int) string {
 	return `SELECT STRAIGHT_JOIN high.i + low.i, ` + tokenColumns + `
 	FROM (` + numbers(size/smallBatch, smallBatch, `SELECT `, ` AS i`+parts+` UNION ALL SELECT `, ` AS i`+parts) + `) AS high
@@ -83,7 +87,8 @@ func findBatchMySQL(size int) string {
 
 const parts = `, CAST(? AS BINARY(128)) AS users, CAST(? AS BINARY(128)) AS clients`
 
-// numbers returns the n numbers 0, step, 2*step and so on as text.
+// numbers returns the n numbers 0, step, 2*step and so on as text, separated by between
+// and enclosed in before and after.
 func numbers(n, step int, before, between, after string) string {
 	all := make([]string, n)
 	for i := range all {

@@ -10,24 +10,27 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// beatSlot is the primary key of the row that heartbeats update. All its bytes are
-// zero. No token has this slot, because the keys of a token are hashes.
+// beatSlot is the primary key of the heartbeat's row: the row in the table of tokens
+// that each heartbeat of the feed updates (see [heartbeat]). All its bytes are zero. No
+// token has this slot, because the keys of a token are hashes.
 var beatSlot tokenauth.Slot
 
-// beatExpiry is the expiry of the heartbeat's row, 9999-12-31. So [Store.Purge]
-// keeps the row, in older versions too, and the trigger reports its changes.
+// beatExpiry is the expiry of the heartbeat's row, 9999-12-31. Because of it
+// [Store.Purge] keeps the row, even in older versions of this package, and the trigger
+// reports changes of the row.
 const beatExpiry = 253402300799
 
-// databaseTime is the time that the trigger compares with the expiry of a token.
+// databaseTime is the SQL expression for the current time. The trigger compares the same
+// expression with the expiry of a token.
 const databaseTime = `extract(epoch FROM pg_catalog.now())::bigint`
 
 // maxAhead is how far the database's clock may be ahead of this process's clock.
 //
-// The trigger does not report the end of a token that expired more than a day ago
-// by the database's clock. Such a token must not be valid in any process. This
-// process uses half of that day, which leaves the other half for processes with
-// slower clocks. A heartbeat cannot detect the difference, because its row never
-// expires.
+// The trigger does not report the end of a token that expired more than a day ago by
+// the database's clock. So such a token must have expired by the clock of every process
+// as well. The limit is half of that day, which leaves the other half for processes
+// with slower clocks. A heartbeat does not reveal a wrong clock, because the heartbeat's
+// row never expires.
 const maxAhead = 12 * time.Hour
 
 // checkTime returns an error if the database's clock is too far ahead.
@@ -39,21 +42,21 @@ func checkTime(seconds int64) error {
 }
 
 const (
-	// readBeat reads the stamp, the version of the triggers when the row was
+	// readBeat reads the row's stamp, the version of the triggers when the stamp was
 	// written, and the database's time.
 	readBeat = `SELECT stamp, roles, ` + databaseTime + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?`
 
-	// writeBeat sets a new stamp and the version of the triggers. It does so only
-	// if both triggers exist and the stamp is still the expected one. An expected
-	// stamp of NULL matches any. It returns the stamp from before the statement.
+	// writeBeat sets a new stamp and the version of the triggers, but only if both
+	// triggers exist and the row still has the expected stamp. NULL as the expected
+	// stamp matches any stamp. The statement returns the row's stamp from before.
 	writeBeat = `WITH feed AS (` + readTriggers + `), beat AS (
 		UPDATE tokenauth_tokens SET stamp = ?, expires_at = ?, roles = feed.version FROM feed
 		WHERE user_key = ? AND client_key = ? AND stamp = COALESCE(?, stamp) AND feed.triggers = 2 RETURNING 1)
 		SELECT feed.triggers, feed.version, ` + databaseTime + `, (SELECT pg_catalog.count(*) FROM beat),
 		(SELECT stamp FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?) FROM feed`
 
-	// insertBeat inserts the row. The row has the format of a token. So a client
-	// that invents a token with this slot gets the usual answer, "invalid".
+	// insertBeat inserts the row. The row has the format of a token, so a client that
+	// makes up a token with this slot gets the usual answer: the token is invalid.
 	insertBeat = `INSERT INTO tokenauth_tokens
 		(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 		VALUES (?, ?, ?, ?, 0, ?, '', '', 'heartbeat of the feed', '', '{}', '') ON CONFLICT DO NOTHING`
@@ -70,16 +73,16 @@ func newBeatRow(d *database) beatRow {
 	return beatRow{d, d.statement(readBeat), d.statement(writeBeat), d.statement(insertBeat)}
 }
 
-// A sighting is the state of the heartbeat's row as one statement saw it.
+// A sighting is the state of the heartbeat's row that a statement found or wrote.
 type sighting struct {
 	stamp   string // "" if the row is missing or has had no heartbeat yet
-	written bool   // whether this statement wrote the stamp
-	version string // of the triggers; "" if unknown
-	missing bool   // whether there was no row
+	written bool   // whether the statement wrote the stamp
+	version string // the version of the triggers; "" if unknown
+	missing bool   // whether the row did not exist
 }
 
-// read reads the row by its primary key. It does not check the triggers; the next
-// write does.
+// read reads the row by its primary key. It does not check whether the triggers exist;
+// the next write does.
 func (r beatRow) read(ctx context.Context) (saw sighting, err error) {
 	var now int64
 	err = r.readIt.queryRow(ctx, func(scan func(...any) error) error {
@@ -94,15 +97,16 @@ func (r beatRow) read(ctx context.Context) (saw sighting, err error) {
 	return saw, err
 }
 
-// write sets a new stamp if the row still has the expected one. An expected stamp of
-// "" matches any. If the row has another stamp, write changes nothing and returns
-// that stamp.
+// write sets a new stamp if the row still has the expected one; "" as the expected
+// stamp matches any stamp. If the row has another stamp, write changes nothing and
+// returns the stamp of the row.
 //
-// It inserts the row if it is missing, as at the first start or after TRUNCATE. It
-// tries again if the statement neither wrote nor saw another stamp: another process
-// may have changed the row while the statement waited for the lock.
+// If the row is missing, as at the first start or after TRUNCATE, write inserts it.
+// write tries once more if the statement did not set the stamp although it found the
+// expected one: another process may have changed the row while the statement waited for
+// its lock.
 //
-// It returns errNoFeed, wrapped, if a trigger is missing.
+// write returns errNoFeed, wrapped, if a trigger is missing.
 func (r beatRow) write(ctx context.Context, expected, stamp string) (sighting, error) {
 	for range 2 {
 		var condition any
@@ -126,7 +130,7 @@ func (r beatRow) write(ctx context.Context, expected, stamp string) (sighting, e
 			return saw, nil
 		}
 	}
-	return sighting{}, errors.New("the heartbeat's row could not be changed: a trigger or a rule of yours prevents it, or another process keeps deleting the row")
+	return sighting{}, errors.New("the heartbeat's row in the table of tokens could not be changed: a trigger or a rule of yours prevents it, or another process keeps deleting the row")
 }
 
 func (r beatRow) insert(ctx context.Context) error {

@@ -22,14 +22,14 @@ import (
 // It is stored in the same database as the tokens. It is safe for concurrent use.
 //
 //   - When [Clients.SetDisabled] or [Clients.Delete] returns nil, all tokens that
-//     were issued to the client and are stored in this database have ended. This is
-//     different in a transaction of yours: see [Clients.WithTx]. The two methods
-//     also return an error if they changed the client but could not end all tokens.
-//   - Tokens in another storage, such as Redis, end within 3 seconds of the commit
-//     while [tokenauth.Service.Run] runs. So do tokens that remain in this database.
-//     The other storage must be a [tokenauth.ClientRevoker].
-//   - A type that wraps Clients must pass on the methods of
-//     [tokenauth.RevocationQueue], which Run uses for this.
+//     were issued to the client and are stored in this database have ended. For calls
+//     in a transaction of yours, see [Clients.WithTx]. Both methods also return an
+//     error if they changed the client but could not end all its tokens.
+//   - While [tokenauth.Service.Run] runs, it ends tokens in another storage, such as
+//     Redis, and any tokens that remain in this database, within 3 seconds of the
+//     commit. The other storage must be a [tokenauth.ClientRevoker].
+//   - A type that wraps Clients must also have its methods of
+//     [tokenauth.RevocationQueue], because Run calls them.
 //   - Methods return [tokenauth.ErrNotFound], wrapped, for an unknown client.
 type Clients struct{ session }
 
@@ -41,18 +41,18 @@ var (
 // Clients returns the table of clients in the store's database.
 func (s *Store) Clients() *Clients { return &Clients{session{database: s.database}} }
 
-// WithTx returns Clients whose changes are part of the transaction tx, as
-// [Users.WithTx] does. The tokens of a changed client end within 3 seconds of the
-// commit while [tokenauth.Service.Run] runs. If your program does not call Run, call
-// [tokenauth.Service.RevokeClient] after the commit.
+// WithTx returns Clients whose changes are part of the transaction tx. The rules for tx
+// are those of [Users.WithTx]. While [tokenauth.Service.Run] runs, the tokens of a
+// changed client end within 3 seconds of the commit. If your program does not call Run,
+// call [tokenauth.Service.RevokeClient] after the commit.
 //
-// Until the commit, users can still sign in at the client. On MariaDB and MySQL all
-// tokens of the client stay valid until then: deleting them in the transaction would
-// lock the tokens of all clients.
+// Until the commit, users can still sign in at the client. On MariaDB and MySQL the
+// transaction does not delete the client's tokens, because that would lock the tokens
+// of all clients. There, all tokens of the client stay valid at least until the commit.
 func (c *Clients) WithTx(tx *gorm.DB) *Clients { return &Clients{session{c.database, tx}} }
 
-// Create adds a confidential client and returns its secret. Save the secret: the
-// table stores only a digest. The field Secrets must be empty.
+// Create adds a confidential client and returns its new secret. Save the secret: the
+// table stores only its digest. The field Secrets of client must be empty.
 //
 // Create returns [ErrInvalid], wrapped with the reason, or [ErrExists] if the ID is
 // taken. It logs a warning to [slog.Default] if the ID contains a colon (see
@@ -77,7 +77,7 @@ func (c *Clients) CreatePublic(ctx context.Context, client tokenauth.Client) err
 
 func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest any) error {
 	if client.ID == "" || len(client.ID) > 256 || !utf8.ValidString(client.ID) || strings.ContainsFunc(client.ID, unicode.IsControl) {
-		return fmt.Errorf("%w: the ID of a client must have 1 to 256 bytes of UTF-8 without control characters", ErrInvalid)
+		return fmt.Errorf("%w: a client ID must have 1 to 256 bytes of UTF-8 without control characters", ErrInvalid)
 	}
 	if err := checkRoles(client.Roles); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest an
 		return fmt.Errorf("%w: a new client must have no Secrets", ErrInvalid)
 	}
 	roles := strings.Join(client.Roles, ",")
-	if err := c.dialect.fits("the text of all roles", roles, maxText); err != nil {
+	if err := c.dialect.fits("the list of roles", roles, maxText); err != nil {
 		return err
 	}
 	var inserted int64
@@ -105,7 +105,7 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest an
 		return fmt.Errorf("%w: client %q", ErrExists, client.ID)
 	}
 	if strings.Contains(client.ID, ":") {
-		slog.WarnContext(ctx, "gormstore: the ID of the new client has a colon, at which Basic authentication splits (RFC 7617 §2): the client can only authenticate in the body, or if it form-encodes its ID", "client_id", client.ID)
+		slog.WarnContext(ctx, "gormstore: the ID of the new client has a colon, which ends the ID in Basic authentication (RFC 7617 §2): the client must form-encode its ID, or authenticate in the request body", "client_id", client.ID)
 	}
 	return nil
 }
@@ -135,8 +135,8 @@ func (c *Clients) FindClient(ctx context.Context, clientID string) (client token
 			case len(tokenauth.Digest{}):
 				client.Secrets = append(client.Secrets, tokenauth.Digest(digest))
 			default:
-				// Skipping the secret would turn the client into a public one.
-				return fmt.Errorf("gormstore: client %q has a secret of %d bytes", client.ID, len(digest))
+				// Ignoring the digest could turn the client into a public one.
+				return fmt.Errorf("gormstore: client %q: the digest of its secret has %d bytes, want 32", client.ID, len(digest))
 			}
 		}
 		switch introspection {
@@ -146,7 +146,7 @@ func (c *Clients) FindClient(ctx context.Context, clientID string) (client token
 		case introspectsAll:
 			client.IntrospectsAll = true
 		default:
-			return fmt.Errorf("gormstore: client %q has the unknown right %d to introspect", client.ID, introspection)
+			return fmt.Errorf("gormstore: client %q: unknown value %d in column introspection", client.ID, introspection)
 		}
 		return decode(roles, []byte("{}"), &client.Roles, nil)
 	})
@@ -160,8 +160,8 @@ func (c *Clients) FindClient(ctx context.Context, clientID string) (client token
 }
 
 // RotateSecret gives a client a new secret and returns it. The previous secret stays
-// valid until [Clients.DropOldSecret]. Any older secret becomes invalid. For a
-// public client, which has no secret, it returns [tokenauth.ErrNotFound].
+// valid until you call [Clients.DropOldSecret]. Any older secret becomes invalid. For a
+// public client, which has no secret, RotateSecret returns [tokenauth.ErrNotFound].
 func (c *Clients) RotateSecret(ctx context.Context, clientID string) (tokenauth.Secret, error) {
 	secret, digest := newSecret()
 	// MariaDB and MySQL assign from left to right, so old_secret comes first.
@@ -172,17 +172,17 @@ func (c *Clients) RotateSecret(ctx context.Context, clientID string) (tokenauth.
 	return secret, nil
 }
 
-// DropOldSecret invalidates the secret that [Clients.RotateSecret] left valid. It
-// returns [tokenauth.ErrNotFound] if there is none.
+// DropOldSecret invalidates the previous secret, which [Clients.RotateSecret] left
+// valid. It returns [tokenauth.ErrNotFound] if there is no such client or secret.
 func (c *Clients) DropOldSecret(ctx context.Context, clientID string) error {
 	return c.change(ctx, errClientNotFound, `UPDATE tokenauth_clients SET old_secret = NULL WHERE id = ? AND old_secret IS NOT NULL`, clientID)
 }
 
-// SetDisabled disables or enables a client, and ends all its tokens. Enabling a
-// disabled client ends none in another storage: they ended when it was disabled.
+// SetDisabled disables or enables a client, and ends all its tokens. When it enables a
+// disabled client, it ends no tokens in another storage: disabling ended these.
 //
-// If a client is disabled and enabled again, a token that is issued to it within the
-// next 10 seconds may still end with the earlier ones.
+// A token that is issued within 10 seconds after a client was disabled and enabled
+// again may be ended together with the client's earlier tokens.
 func (c *Clients) SetDisabled(ctx context.Context, clientID string, disabled bool) error {
 	if !disabled {
 		if enabled, err := c.enable(ctx, clientID); enabled || err != nil {
@@ -194,8 +194,8 @@ func (c *Clients) SetDisabled(ctx context.Context, clientID string, disabled boo
 
 // enable enables the client if it is disabled, and reports whether it was.
 //
-// It queues no revocation: the client's tokens ended when it was disabled, and a
-// revocation after the commit could end the token of a later sign-in.
+// It queues no revocation. The client's tokens ended when the client was disabled, and
+// a revocation after the commit could end a token that was issued since.
 func (c *Clients) enable(ctx context.Context, clientID string) (bool, error) {
 	e := c.ending(clientID, `UPDATE tokenauth_clients SET disabled = ?, stamp = ? WHERE id = ? AND disabled = ?`, false, newStamp(), clientID, true)
 	e.kind = 0
@@ -214,18 +214,18 @@ func (c *Clients) Delete(ctx context.Context, clientID string) error {
 // end changes the client's row, deletes its tokens, commits, and then deletes its
 // tokens a second time.
 //
-// A sign-in stores its token and then reads the client again, without a lock. If it
-// still finds the client enabled, it read before the commit, and stored the token
-// even earlier. The first deletion may have missed that token. The second one
-// begins after the commit, so it finds the token.
+// A sign-in stores its token and then reads the client again, without a lock. If the
+// sign-in still finds the client enabled, it read before the commit, and stored the
+// token even earlier. The first deletion may have missed that token. The second
+// deletion begins after the commit, so it finds the token.
 func (c *Clients) end(ctx context.Context, clientID, statement string, args ...any) error {
 	e := c.ending(clientID, statement, args...)
 	err := c.changeAndEnd(ctx, e)
-	if err != nil || c.tx != nil { // in a host's transaction, Service.Run ends the rest
+	if err != nil || c.tx != nil { // after the commit of c.tx, Service.Run ends the rest
 		return err
 	}
 	if err := c.revokeClient(ctx, e.key); err != nil {
-		return fmt.Errorf("gormstore: client %q was changed, but not all its tokens have ended yet; Service.Run ends them, if it is running: %w", clientID, err)
+		return fmt.Errorf("gormstore: client %q was changed, but some of its tokens may still be valid; Service.Run will end them, if it is running: %w", clientID, err)
 	}
 	return nil
 }

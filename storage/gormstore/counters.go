@@ -19,7 +19,8 @@ var _ throttle.Storage = (*Store)(nil)
 var errRaced = errors.New("gormstore: a concurrent transaction inserted the counter first")
 
 // UpdateCounters implements [throttle.Storage] with a transaction that locks the
-// rows. If change leaves all counters as they are, it writes nothing.
+// counters' rows. If change leaves all counters as they are, UpdateCounters writes
+// nothing.
 func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	for {
 		err := session{database: s.database}.transaction(ctx, func(pool gorm.ConnPool) error {
@@ -39,7 +40,7 @@ func (s *Store) updateCounters(ctx context.Context, pool gorm.ConnPool, keys []t
 	after := slices.Clone(before)
 	change(after)
 	var inserts, updates []any
-	for _, i := range inOrder(keys) { // the order in which they were locked
+	for _, i := range inOrder(keys) { // the order in which readCounters locked the rows
 		c := after[i]
 		if c == before[i] {
 			continue
@@ -86,8 +87,8 @@ func (s *Store) insertCounters(ctx context.Context, pool gorm.ConnPool, rows []a
 
 const counterColumns = 7
 
-// counterRows returns the part of an INSERT that names the table and the columns and
-// has a placeholder for each of the values.
+// counterRows returns the part of an INSERT after INTO: the table, its columns, and a
+// placeholder for each of the values.
 func counterRows(values []any) string {
 	const row = `(?, ?, ?, ?, ?, ?, ?)`
 	return `tokenauth_counters (counter_key, failures, failed_at, pending, pending_at, succeeded_at, forget_at) VALUES ` +
@@ -120,7 +121,7 @@ func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []thr
 		}
 		i := slices.IndexFunc(keys, func(k throttle.Key) bool { return bytes.Equal(k[:], key) })
 		if i < 0 {
-			return nil, nil, errors.New("gormstore: the database returned a counter that was not asked for")
+			return nil, nil, errors.New("gormstore: the database returned a counter of another query")
 		}
 		counters[i], there[i] = c, true
 	}

@@ -15,7 +15,8 @@ const defaultPrefix = "tokenauth_"
 
 var prefixPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
 
-// A database is the host's database with all that statements depend on.
+// A database is the service's database, with everything needed to build and run
+// statements.
 type database struct {
 	db      *gorm.DB // for transactions
 	pool    gorm.ConnPool
@@ -23,35 +24,36 @@ type database struct {
 	prefix  string // of the table names
 
 	galera       bool   // whether the server is a node of a Galera cluster
-	galeraPrefix string // begins each statement there; may be ""
+	galeraPrefix string // galeraWaits, or "" if statements need no prefix
 }
 
-// galeraWaits makes a statement wait until its node of a Galera cluster has applied
-// everything that was committed before at any node (wsrep_sync_wait).
+// galeraWaits is the prefix of a statement in a Galera cluster. It makes the statement
+// wait until its node has applied everything that any node committed before
+// (wsrep_sync_wait).
 //
-// In such a cluster every node accepts writes. A commit returns when it has its place
-// in the cluster's order; other nodes apply it a moment later. Locks do not reach
-// other nodes: of two transactions that change one row at two nodes, one gets error
-// 1213, at the latest when it commits.
+// In such a cluster every node accepts writes. A commit returns as soon as the cluster
+// has fixed the order of the transactions; other nodes apply it a moment later. A lock
+// holds at one node only. If two transactions change the same row at two nodes, one of
+// them gets error 1213, at the latest when it commits.
 //
-// The option is part of each statement. A session setting would have to be correct on
-// every connection of the pool and at every node. A node without a majority refuses
-// the statement, because wsrep_dirty_reads is off.
+// The setting is part of each statement, because a session setting would have to be
+// correct on every connection of the pool and at every node. With wsrep_dirty_reads
+// off, a node that is cut off from the majority of the cluster refuses the statement.
 //
-// The option has no effect within a transaction, so the store waits before it begins
-// one.
+// The prefix has no effect within a transaction, so the store runs a statement that
+// waits before it begins one.
 const galeraWaits = `SET STATEMENT wsrep_sync_wait = 7, wsrep_dirty_reads = OFF FOR `
 
 var galeraStatement = regexp.MustCompile(`^\s*(SELECT|INSERT|UPDATE|DELETE)\b`)
 
-// open checks db and prefix, and detects the dialect. It sends no statement.
+// open checks db and prefix, and selects the dialect. It does not query the database.
 func open(db *gorm.DB, prefix string) (*database, error) {
 	if db == nil || db.Statement == nil || db.Statement.ConnPool == nil {
 		return nil, errors.New("gormstore: the *gorm.DB is nil or not open")
 	}
 	pool := db.Statement.ConnPool
 	if _, ok := pool.(gorm.TxCommitter); ok {
-		return nil, errors.New("gormstore: the *gorm.DB is a transaction; give the one that gorm.Open returned")
+		return nil, errors.New("gormstore: the *gorm.DB is a transaction; pass the one that gorm.Open returned")
 	}
 	if err := checkPool(db); err != nil {
 		return nil, err
@@ -64,7 +66,7 @@ func open(db *gorm.DB, prefix string) (*database, error) {
 	}
 	d, ok := dialects[db.Name()]
 	if !ok {
-		return nil, fmt.Errorf("gormstore: the dialect is %q, must be postgres, mysql or sqlite", db.Name())
+		return nil, fmt.Errorf("gormstore: the GORM dialect is %q, must be postgres, mysql or sqlite", db.Name())
 	}
 	return &database{
 		db:      db.Session(&gorm.Session{NewDB: true, Logger: logger.Discard}),
@@ -74,15 +76,15 @@ func open(db *gorm.DB, prefix string) (*database, error) {
 	}, nil
 }
 
-// statement returns a statement that runs on the pool.
+// statement returns a statement with the given text, written as [dialect] describes.
 func (d *database) statement(text string) *statement {
 	return &statement{text: d.sql(text), tries: d.tries(), pool: d.pool, prepare: d.dialect.prepare}
 }
 
-// tries returns how often to run a statement or transaction that the database keeps
-// rolling back. Galera rolls back more often: its nodes do not wait for each other's
-// locks. Of several transactions that change the same rows, all but one are rolled
-// back each time.
+// tries returns how many times in all to run a statement or transaction that the
+// database keeps rolling back. Galera rolls back more often, because its nodes do not
+// wait for each other's locks. If several transactions change the same rows, each
+// attempt succeeds for only one of them.
 func (d *database) tries() int {
 	if d.galera {
 		return 20
@@ -90,8 +92,8 @@ func (d *database) tries() int {
 	return 3
 }
 
-// sql translates a statement for the engine and the table prefix. It adds the
-// dialect's guard to a statement that has a WHERE.
+// sql translates a statement for the engine and the table prefix. If the statement uses
+// a table of this package, sql adds the dialect's guard to its first WHERE.
 func (d *database) sql(text string) string {
 	if d.dialect.guard != "" && strings.Contains(text, defaultPrefix) {
 		text = strings.Replace(text, " WHERE ", " WHERE "+d.dialect.guard+" AND ", 1)

@@ -2,51 +2,52 @@ package gormstore
 
 import "database/sql"
 
-// A dialect holds the differences between the engines. Statements are written for
-// SQLite with the default table prefix, and translated.
+// A dialect holds the differences between the engines. Statements are written in the
+// SQL of SQLite with the default table prefix; [database.sql] translates them.
 type dialect struct {
-	folder    string // of the files in migrations
+	folder    string // the folder of this engine in migrations
 	numbered  bool   // whether placeholders are $1, $2, … instead of ?
 	aliases   bool   // whether INSERT INTO … AS t is valid
 	prepare   bool   // whether the store prepares its statements
 	overwrite string // the conflict clause of an INSERT into tokens
-	ignore    string // the conflict clause of an INSERT into users: keep the row
-	share     string // makes a read wait for writers of the row
-	primary   string // a condition of a read that fails at a standby
+	ignore    string // the conflict clause of an INSERT into users: keeps the row
+	share     string // makes a read wait for transactions that changed the row
+	primary   string // an extra condition that makes a read fail at a standby
 	update    string // makes a read of counters lock their rows
-	lock      string // a statement to run before such a read; may be ""
-	// the parts of an INSERT that keeps an existing row and does not count it
-	// among the rows affected
+	lock      string // a statement that locks counters before they are read; may be ""
+	// the beginning and the end of an INSERT that leaves an existing row as it is
+	// and does not count it among the affected rows
 	insertIgnore, onConflict string
 	overwriteCounter         string // the conflict clause of an INSERT into counters
 	newestChange             string // the conflict clause of an INSERT into revocations
 	// whether a DELETE without an index locks every row that it reads, at the
 	// default isolation level
 	locksWhatItReads bool
-	exists           string // reads whether a table exists
-	columns          string // reads the names of a table's columns
-	tableOwner       string // reads a table's owner, where a foreign owner is a risk
-	now              string // reads the clock, in Unix seconds
-	isolation        string // reads the transaction's level, where that matters
+	exists           string // counts the tables with a name: 0 or 1
+	columns          string // returns the names of a table's columns
+	tableOwner       string // trustedOwnerOfTable; "" if the owner need not be checked
+	now              string // returns the database's clock, in Unix seconds
+	isolation        string // returns the transaction's isolation level; "" if any level works
 	txOptions        []*sql.TxOptions
-	settings         string // reads the session's settings by name
-	tryBytes         string // reads the bytes 0 and 255
-	rules            []rule // check the settings
-	engines          string // reads the storage engine of each table with a prefix
+	settings         string // returns names and values of the session's settings
+	tryBytes         string // returns the bytes 0 and 255, to test the driver
+	rules            []rule // the rules for the settings
+	engines          string // returns the storage engine of each table whose name is like a pattern
 	guard            string // a condition that is true, or fails if the session has harmful settings
 	truncates        bool   // whether the engine has a mode that cuts off long values
-	// a LIMIT for statements that need none: sql_safe_updates requires one, and
-	// without one sql_select_limit applies
+	// a LIMIT larger than any table: sql_safe_updates requires a LIMIT in some
+	// statements, and sql_select_limit applies to those without one
 	unlimited string
 }
 
-// overwrite is the conflict clause of a sign-in's INSERT. The column replaced comes
-// first: MariaDB and MySQL evaluate assignments from left to right, so a later place
-// would copy the new digest.
+// overwrite is the conflict clause of a sign-in's INSERT, for PostgreSQL and SQLite. It
+// moves the digest of the earlier token to the column replaced. The clause for MariaDB
+// and MySQL must do so first: they evaluate assignments from left to right, and would
+// otherwise copy the new digest.
 //
-// A driver may send a statement twice if the connection breaks. The first CASE keeps
-// a token from replacing itself then. The second one copies only a value that is as
-// long as a digest, so that a sign-in repairs a corrupt row.
+// A driver may send a statement twice if the connection breaks. The first WHEN keeps
+// a token from replacing itself in that case. The second WHEN copies only a value that
+// is as long as a digest, so that a sign-in repairs a corrupt row.
 const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
 	replaced = CASE WHEN t.digest = excluded.digest THEN t.replaced WHEN length(t.digest) = 32 THEN t.digest END,
 	digest = excluded.digest, format = excluded.format,
@@ -55,15 +56,15 @@ const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
 	roles = excluded.roles, attributes = excluded.attributes, stamp = excluded.stamp`
 
 // onPrimary is a condition that makes a read fail at a standby, where ended tokens
-// may still exist. A check in [New] would cover one connection only. Other
+// may still exist. A check in [New] would cover only one connection. Other
 // connections may lead to another server, now or after a failover.
 //
-// The server evaluates the condition before it reads rows, so it also fails where no
-// row is found. The text cannot be cast to a boolean, and the server's error quotes
-// it.
+// The server evaluates the condition before it reads rows, so the read fails even if
+// no row matches. At a standby the condition casts the text atStandby to a boolean.
+// That fails with an error that quotes the text.
 const onPrimary = ` AND CASE WHEN (SELECT pg_catalog.pg_is_in_recovery()) THEN '` + atStandby + `' ELSE 'true' END::pg_catalog.bool`
 
-const atStandby = `this connection leads to a standby, which lags: the service must be connected to the primary only (target_session_attrs=read-write in the DSN; no proxy that sends reads to standbys)`
+const atStandby = `this connection leads to a standby, which lags behind the primary: connect the service to the primary only (set target_session_attrs=read-write in the DSN, and use no proxy that sends reads to standbys)`
 
 const overwriteCounter = ` ON CONFLICT (counter_key) DO UPDATE SET
 	failures = excluded.failures, failed_at = excluded.failed_at, pending = excluded.pending,
@@ -74,8 +75,8 @@ const unlimited = ` LIMIT 9223372036854775807`
 
 const newestChange = ` ON CONFLICT (kind, id) DO UPDATE SET change_id = excluded.change_id`
 
-// guarded returns an expression for the value that fails if the session has harmful
-// settings.
+// guarded returns an expression that has the given value, or fails if the session has
+// harmful settings.
 func (d *dialect) guarded(value string) string {
 	if d.guard == "" {
 		return value
@@ -88,8 +89,8 @@ var dialects = map[string]dialect{
 		folder:   "postgres",
 		numbered: true,
 		aliases:  true,
-		// The driver prepares and caches statements itself. Hosts turn that
-		// off for a proxy that pools transactions.
+		// The driver pgx prepares and caches statements itself. Services behind a
+		// proxy that pools transactions turn that off.
 		prepare:      false,
 		overwrite:    overwrite,
 		ignore:       ` ON CONFLICT DO NOTHING`,
@@ -120,15 +121,16 @@ var dialects = map[string]dialect{
 		ignore: ` ON DUPLICATE KEY UPDATE id = id`,
 		share:  ` LOCK IN SHARE MODE`,
 		update: unlimited + ` FOR UPDATE`,
-		// With ON DUPLICATE KEY the rows affected would depend on the DSN.
+		// With ON DUPLICATE KEY the number of affected rows would depend on
+		// clientFoundRows in the DSN.
 		insertIgnore: `INSERT IGNORE INTO`,
 		overwriteCounter: ` ON DUPLICATE KEY UPDATE
 			failures = VALUES(failures), failed_at = VALUES(failed_at), pending = VALUES(pending),
 			pending_at = VALUES(pending_at), succeeded_at = VALUES(succeeded_at), forget_at = VALUES(forget_at)`,
 		newestChange:     ` ON DUPLICATE KEY UPDATE change_id = VALUES(change_id)`,
 		locksWhatItReads: true, // at REPEATABLE READ
-		// At this level MySQL locks rows only, so other transactions can insert
-		// between them.
+		// At this level MySQL locks rows but not the gaps between them, so other
+		// transactions can insert there.
 		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
 		columns:   `SELECT column_name FROM information_schema.columns WHERE table_schema = database() AND table_name = ?`,
 		settings: `SHOW SESSION VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'character_set_client', 'character_set_connection',
@@ -150,9 +152,10 @@ var dialects = map[string]dialect{
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,
 		newestChange:     newestChange,
-		// SQLite has one writer at a time, and the caller has just written.
+		// SQLite needs no lock for this read. It has one writer at a time, so any
+		// other change was committed before the caller's last write, or begins later.
 		share: ``,
-		// A write makes this transaction the writer before it reads.
+		// This write makes the transaction the only writer before it reads.
 		lock:     `UPDATE tokenauth_counters SET failures = failures`,
 		columns:  `SELECT name FROM pragma_table_info(?)`,
 		settings: `SELECT 'journal_mode', journal_mode FROM pragma_journal_mode`,

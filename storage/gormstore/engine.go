@@ -10,9 +10,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// checkEngine returns errSetting, wrapped, if a table of this package has a storage
-// engine without transactions. The setting enforce_storage_engine and ALTER TABLE can
-// cause that.
+// checkEngine returns errSetting, wrapped, if a table of this package uses a storage
+// engine other than InnoDB: it may have no transactions. The setting
+// enforce_storage_engine or an ALTER TABLE can cause that.
 func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 	if d.dialect.engines == "" {
 		return nil
@@ -24,12 +24,12 @@ func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 			return err
 		}
 		if engine != "InnoDB" && d.owns(table) {
-			return fmt.Errorf("%w: table %[2]s is kept by %[3]s, which has no transactions. Set enforce_storage_engine and default_storage_engine to InnoDB, and: ALTER TABLE %[2]s ENGINE = InnoDB", errSetting, table, engine)
+			return fmt.Errorf("%w: table %[2]s uses the storage engine %[3]s, must use InnoDB, which has transactions. Set enforce_storage_engine and default_storage_engine to InnoDB, and run ALTER TABLE %[2]s ENGINE = InnoDB", errSetting, table, engine)
 		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, errSetting) {
-		err = fmt.Errorf("gormstore: reading the engines of the tables: %w", err)
+		err = fmt.Errorf("gormstore: reading the storage engines of the tables: %w", err)
 	}
 	return err
 }
@@ -37,8 +37,8 @@ func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 // tables are the names of this package's tables, without the prefix.
 var tables = []string{"tokens", "users", "clients", "counters", "revocations", "schema"}
 
-// owns reports whether the table belongs to this package. Tables of the host may
-// have the same prefix.
+// owns reports whether the table belongs to this package. Other tables of the service
+// may begin with the same prefix.
 func (d *database) owns(table string) bool {
 	name, ok := strings.CutPrefix(strings.ToLower(table), d.prefix)
 	return ok && slices.Contains(tables, name)

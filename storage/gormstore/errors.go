@@ -10,11 +10,11 @@ import (
 var (
 	// ErrExists is returned by [Users.Create], [Users.Import], [Clients.Create] and
 	// [Clients.CreatePublic] if the name or the ID is taken.
-	ErrExists = errors.New("gormstore: exists already")
+	ErrExists = errors.New("gormstore: already exists")
 
 	// ErrInvalid is returned, wrapped with the reason, by the methods of [Users]
-	// and [Clients], and by [Store.Replace], for a value that cannot be stored.
-	ErrInvalid = errors.New("gormstore: invalid")
+	// and [Clients], and by [Store.Replace], if a value cannot be stored.
+	ErrInvalid = errors.New("gormstore: invalid value")
 
 	// ErrSchemaVersion is returned, wrapped, by [New] if the tables are missing or
 	// too old for this version of the package. Call [Migrate] first.
@@ -31,5 +31,5 @@ var (
 var errSetting = errors.New("gormstore: a setting of the database must change")
 
 // errMemory means that each connection of the pool has its own SQLite database in
-// memory, or that such a database ended with its connection.
-var errMemory = errors.New("gormstore: a SQLite database in memory, or without a name, belongs to one connection and ends with it: use a file; or a database that all connections share while one of them is open, file:NAME?mode=memory&cache=shared, or file:/NAME?vfs=memdb with ncruces/go-sqlite3; or keep one connection open all the time, with SetMaxOpenConns(1) and without SetMaxIdleConns(0), SetConnMaxLifetime and SetConnMaxIdleTime")
+// memory, or that such a database was lost when its connection closed.
+var errMemory = errors.New("gormstore: a SQLite database in memory, or without a name, belongs to one connection and is lost when that connection closes: use a file. Or let all connections share the database with file:NAME?mode=memory&cache=shared (with ncruces/go-sqlite3: file:/NAME?vfs=memdb), and keep at least one open. Or use a single connection that stays open: SetMaxOpenConns(1), and no SetMaxIdleConns(0), SetConnMaxLifetime or SetConnMaxIdleTime")

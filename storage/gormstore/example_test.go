@@ -172,7 +172,7 @@ func ExampleWithFeed() {
 	defer remove()
 	_, err := run(context.Background(), db)
 	fmt.Println(err)
-	// Output: gormstore: no feed of changes: sqlite does not notify of changes; only PostgreSQL does
+	// Output: gormstore: the feed of changes is not available: sqlite cannot notify of changes, only PostgreSQL can
 }
 
 // Replace a client's secret without an interruption: both secrets are valid in between.

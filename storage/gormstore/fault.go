@@ -10,20 +10,20 @@ import (
 	"gorm.io/gorm"
 )
 
-// errPooler means that a pooler before the database loses prepared statements or runs
-// those of another client.
-var errPooler = errors.New("gormstore: a pooler between this service and PostgreSQL, such as PgBouncer, does not fit its settings")
+// errPooler means that a pooler in front of the database loses prepared statements,
+// runs those of another client, or refuses transactions.
+var errPooler = errors.New("gormstore: this service's settings do not work with the pooler in front of PostgreSQL, such as PgBouncer")
 
 // The advice to operators in errors about a pooler.
 const (
-	useTransactions = "it refuses transactions: set pool_mode = transaction, or session"
-	useExec         = "with pool_mode = transaction set default_query_exec_mode=exec in the DSN and leave gorm.Config.PrepareStmt off" +
-		" (see Behind PgBouncer in storage/gormstore/README.md)"
-	useReset = "; with pool_mode = session leave server_reset_query at DISCARD ALL"
+	useTransactions = "the pooler refuses transactions: set pool_mode = transaction or pool_mode = session"
+	useExec         = "with pool_mode = transaction, set default_query_exec_mode=exec in the DSN and leave gorm.Config.PrepareStmt off" +
+		" (see \"Behind PgBouncer\" in storage/gormstore/README.md)"
+	useReset = "; with pool_mode = session, leave server_reset_query at DISCARD ALL"
 )
 
-// explaining is a pool that passes errors through explain. It cannot do so for
-// QueryRowContext, whose errors come from [sql.Row.Scan].
+// explaining is a pool that passes its errors through explain. It cannot do so for
+// QueryRowContext, which returns its errors only from [sql.Row.Scan].
 type explaining struct{ gorm.ConnPool }
 
 func (e explaining) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
@@ -46,37 +46,37 @@ func interrupted(text string) bool {
 	return text == "interrupted" || strings.Contains(text, "interrupted (9)") || strings.Contains(text, "sqlite3: interrupted")
 }
 
-// explain adds advice for the operator to an error of the database that lacks it.
+// explain adds to a database error what the operator needs to know: its cause, or what
+// to change. It returns an error unchanged if nothing needs to be added.
 func explain(err error) error {
 	if err == nil || errors.Is(err, errPooler) || errors.Is(err, errSetting) || errors.Is(err, errMemory) || errors.Is(err, errInterrupted) {
 		return err
 	}
 	switch text := err.Error(); {
 	case strings.HasPrefix(text, "Error 1690 ") && strings.Contains(text, "@@autocommit"),
-		strings.HasPrefix(text, "Error 1568 "): // an earlier COMMIT began a transaction
-		return fmt.Errorf("%w: autocommit must be 1, completion_type NO_CHAIN, and character_set_connection the same as character_set_client, in each session: a connection of the pool has another value; nothing was changed: %w", errSetting, err)
+		strings.HasPrefix(text, "Error 1568 "): // completion_type=CHAIN: an earlier COMMIT began a transaction
+		return fmt.Errorf("%w: in each session, autocommit must be 1, completion_type must be NO_CHAIN, and character_set_connection must equal character_set_client. A connection of the pool has other values; nothing was changed: %w", errSetting, err)
 	case strings.HasPrefix(text, "Error 1020 "):
-		return fmt.Errorf("%w, or begin the transaction at READ COMMITTED: innodb_snapshot_isolation rolled it back, because another transaction had changed a row: %w", errSetting, err)
+		return fmt.Errorf("%w: another transaction had changed a row, so innodb_snapshot_isolation rolled this one back. Turn that setting off, or begin the transaction at READ COMMITTED: %w", errSetting, err)
 	case interrupted(text):
 		return fmt.Errorf("%w: %w", errInterrupted, err)
 	case strings.Contains(text, "no such table: "): // SQLite
-		return fmt.Errorf("%w. If the database is a file, the table was dropped or the file was replaced: call Migrate: %w", errMemory, err)
+		return fmt.Errorf("%w. If the database is a file, the table was dropped or the file was replaced; call gormstore.Migrate: %w", errMemory, err)
 	}
 	return explainPooler(err)
 }
 
-// explainPooler wraps err in errPooler if a direct connection to PostgreSQL cannot
-// cause it:
+// explainPooler wraps errors that occur only behind a pooler in errPooler, with advice:
 //
-//   - a prepared statement of another client exists (42P05);
+//   - a prepared statement of another client has the same name (42P05);
 //   - a prepared statement is missing (26000), or has other parameters (08P01);
 //   - a transaction is refused (08P01).
 func explainPooler(err error) error {
 	switch state := sqlState(err); {
 	case state == "26000" || state == "42P05":
-		return fmt.Errorf("%w: prepared statements are missing, or belong to another client: %s%s: %w", errPooler, useExec, useReset, err)
+		return fmt.Errorf("%w: a prepared statement is missing, or belongs to another client: %s%s: %w", errPooler, useExec, useReset, err)
 	case state == "08P01" && strings.Contains(err.Error(), "prepared statement"):
-		return fmt.Errorf("%w: the statement of another client ran: %s: %w", errPooler, useExec, err)
+		return fmt.Errorf("%w: the prepared statement of another client ran: %s: %w", errPooler, useExec, err)
 	case state == "08P01" && strings.Contains(err.Error(), "statement pooling mode"):
 		return fmt.Errorf("%w: %s: %w", errPooler, useTransactions, err)
 	}
@@ -84,14 +84,15 @@ func explainPooler(err error) error {
 }
 
 // rolledBack reports whether the database rolled the statement back because of a
-// deadlock (40P01, 1213) or a serialization failure (40001). For MySQL it compares
-// the text, because this package does not import the driver.
+// deadlock (40P01, 1213) or a serialization failure (40001). An error of MariaDB or
+// MySQL is known by its text, because this package does not import the driver.
 func rolledBack(err error) bool {
 	state := sqlState(err)
 	return state == "40001" || state == "40P01" || strings.HasPrefix(err.Error(), "Error 1213 (40001)")
 }
 
-// sqlState returns the SQLSTATE of an error from any PostgreSQL driver, or "".
+// sqlState returns the SQLSTATE of an error from a PostgreSQL driver, and "" for any
+// other error.
 func sqlState(err error) string {
 	var state interface{ SQLState() string }
 	if errors.As(err, &state) {

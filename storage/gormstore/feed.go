@@ -29,28 +29,28 @@ var (
 	_ tokenauth.Lister      = (*feedStore)(nil)
 )
 
-// WithFeed adds to a store in PostgreSQL the feed of changes that the cache
-// ([tokenauth.Options.Cache]) needs. It returns a storage that has all abilities of s
-// and is also a [tokenauth.Watcher]. Pass a Listener of package pgxfeed as l.
+// WithFeed adds the feed of changes that the cache ([tokenauth.Options.Cache]) needs to
+// a store in PostgreSQL. It returns a storage that can do everything that s can, and is
+// also a [tokenauth.Watcher]. Pass a Listener of package pgxfeed as l.
 //
-// A trigger on the table of tokens reports every change, also a DELETE by an operator
-// in psql. Install it with [Options.Feed] and [Migrate], or with the SQL files in
-// migrations/postgres_feed.
+// A trigger on the table of tokens reports every end of a token, even a DELETE by an
+// operator in psql. Install the trigger with [Options.Feed] and [Migrate], or with the
+// SQL files in migrations/postgres_feed.
 //
-// The table gets one row that is not a token. One of the watching processes updates
-// that row for each heartbeat (README.md describes it).
+// The feed adds one row to the table that is not a token. For each heartbeat, one of
+// the watching processes updates that row (see "The heartbeat" in README.md).
 //
-// Each call of Watch keeps one connection; a [tokenauth.Service] with a cache has one
-// call in progress. PostgreSQL serializes the commits of transactions that notify.
-// This limits the rate of revocations and of sign-ins that replace a token. First
-// sign-ins and validations do not notify.
+// Each call of Watch uses one connection for as long as it runs. A [tokenauth.Service]
+// with a cache has one call in progress. PostgreSQL serializes the commits of
+// transactions that notify, which limits the rate of revocations and of sign-ins that
+// replace a token. First sign-ins and validations do not notify.
 //
 // WithFeed returns an error if
 //   - the engine has no notifications (MariaDB, MySQL, SQLite);
 //   - the trigger is missing, old or not ENABLE ALWAYS;
 //   - the table is partitioned, or another table inherits from it;
 //   - the pool may have only one connection, and the listener would take it;
-//   - the database failed.
+//   - the database returns an error.
 func WithFeed(ctx context.Context, s *Store, l listen.Listener) (tokenauth.Storage, error) {
 	if l == nil {
 		return nil, errors.New("gormstore: the listener is nil")
@@ -76,36 +76,37 @@ func WithFeed(ctx context.Context, s *Store, l listen.Listener) (tokenauth.Stora
 	return w, nil
 }
 
-// leavesConnections returns an error if the feed would take the only connection of
-// the pool. Every other call of the store would then wait until its timeout.
+// leavesConnections returns an error if the feed would take the pool's only connection.
+// Every other call to the store would then wait until its timeout.
 func (w *feedStore) leavesConnections() error {
 	if w.listener.UsesPool() && w.pool.Stats().MaxOpenConnections == 1 {
-		return errors.New("gormstore: the pool may have only one connection (SetMaxOpenConns(1)), and the feed would keep it: allow at least two, or give the listener a DSN for a connection of its own")
+		return errors.New("gormstore: the pool may have only one connection (SetMaxOpenConns(1)), and the feed would occupy it: allow at least two, or give the listener a DSN for a connection of its own")
 	}
 	return nil
 }
 
-// otherBeat begins the payloads of heartbeats that watch ignores. An earlier version
-// sent them on the listening connection, so they prove nothing about the trigger.
+// otherBeat begins the payloads of the heartbeats of an earlier version, which watch
+// ignores. That version sent them on the listening connection, so they prove nothing
+// about the trigger.
 const otherBeat = "beat "
 
-// Watch implements [tokenauth.Watcher]. Each heartbeat is a change of a row in the
-// table of tokens. So it travels the same path as a change of a token: from the
-// store's pool, through the trigger, to the listener.
+// Watch implements [tokenauth.Watcher]. For each heartbeat, a process changes a row in
+// the table of tokens. So the heartbeat takes the same path as a change of a token:
+// from the store's pool, through the trigger, to the listener.
 //
-// Watch returns an error with the reason if no heartbeat arrived for four beats. It
-// also returns one soon after the trigger was removed or disabled.
+// Watch returns an error with the reason if no heartbeat arrives for four times the
+// duration beat, or soon after the trigger is removed or disabled.
 func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if err := w.leavesConnections(); err != nil {
-		return err // the host may have set the limit after WithFeed
+		return err // SetMaxOpenConns may have been called after WithFeed
 	}
 	return w.listener.Listen(ctx, w.pool, w.channel, func(n listen.Notifications) error {
 		return w.watch(ctx, n, beat, feed)
 	})
 }
 
-// watch passes notifications to feed. The heartbeat runs in a goroutine of its own,
-// so that no notification waits for a statement of the heartbeat.
+// watch passes notifications to feed. Another goroutine writes and reads the
+// heartbeat's row, so that no notification has to wait for these statements.
 func (w *feedStore) watch(ctx context.Context, n listen.Notifications, beat time.Duration, feed tokenauth.Invalidator) error {
 	watching, stop := context.WithCancelCause(ctx)
 	h := newHeartbeat(w.row, beat, feed)

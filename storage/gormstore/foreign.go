@@ -18,13 +18,14 @@ var (
 	changedTable = regexp.MustCompile(`(?:CREATE TABLE IF NOT EXISTS|ALTER TABLE) (\w+)`)
 )
 
-// checkForeign returns the version of the schema. It returns an error if a table with
-// the prefix exists that this package did not create. CREATE TABLE IF NOT EXISTS
-// would silently accept that table, and ALTER TABLE would change it.
+// checkForeign returns the version of the schema. It returns an error if the scripts
+// still to be applied would create or change a table that exists already and that this
+// package did not create. CREATE TABLE IF NOT EXISTS would silently accept that table,
+// and ALTER TABLE would change it.
 //
-// It checks the tables that the remaining scripts create or change. A table belongs
-// to this package if it has all columns of the script's CREATE TABLE. On PostgreSQL
-// it must also have a trusted owner. A script may have been applied in part.
+// A script may have been applied in part, so a table that exists may be this package's
+// own. It is considered so if it has all columns of the script's CREATE TABLE. On
+// PostgreSQL a table to create must also have an owner that [Migrate] trusts.
 func (d *database) checkForeign(ctx context.Context, pool gorm.ConnPool) (version int, err error) {
 	if version, err = d.checkForeignSchema(ctx, pool); err != nil {
 		return 0, err
@@ -33,7 +34,7 @@ func (d *database) checkForeign(ctx context.Context, pool gorm.ConnPool) (versio
 	if err != nil {
 		return 0, err
 	}
-	made := make(map[string][]string) // the columns by table
+	made := make(map[string][]string) // the columns that each CREATE TABLE has, by table
 	for _, script := range scripts {
 		for _, table := range createTable.FindAllStringSubmatch(script.text, -1) {
 			for _, column := range columnOf.FindAllStringSubmatch(table[2], -1) {
@@ -69,8 +70,8 @@ func (d *database) checkForeignTable(ctx context.Context, pool gorm.ConnPool, ta
 	return nil
 }
 
-// checkForeignSchema checks the table of versions, because another tool may use the
-// same table name.
+// checkForeignSchema returns the version of the schema. It returns an error if the
+// schema-version table is not this package's: another tool may use the same name.
 func (d *database) checkForeignSchema(ctx context.Context, pool gorm.ConnPool) (version int, err error) {
 	schema, tokens := d.prefix+"schema", d.prefix+"tokens"
 	has, err := d.columns(ctx, pool, schema)
@@ -84,13 +85,14 @@ func (d *database) checkForeignSchema(ctx context.Context, pool gorm.ConnPool) (
 		return version, err
 	}
 	if has, err = d.columns(ctx, pool, tokens); err == nil && len(has) == 0 {
-		err = fmt.Errorf("table %[1]s has version %[2]d, but table %[3]s is missing; nothing was changed. If %[1]s does not belong to this package, set another Options.TablePrefix than %[4]q; if you dropped %[3]s to recreate it, drop %[1]s, too", schema, version, tokens, d.prefix)
+		err = fmt.Errorf("table %[1]s contains version %[2]d, but table %[3]s is missing; nothing was changed. If %[1]s does not belong to this package, set an Options.TablePrefix other than %[4]q; if you dropped %[3]s to recreate it, drop %[1]s, too", schema, version, tokens, d.prefix)
 	}
 	return version, err
 }
 
-// checkForeignFunction returns an error if the trigger function's name is used by a
-// function of the host.
+// checkForeignFunction returns an error if a function with the name of the trigger
+// function exists that this package did not create, or whose owner [Migrate] does not
+// trust.
 func (d *database) checkForeignFunction(ctx context.Context, pool gorm.ConnPool) error {
 	var body string
 	err := pool.QueryRowContext(ctx, `SELECT prosrc FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure($1)::oid`, d.prefix+"tell()").Scan(&body)
@@ -101,13 +103,13 @@ func (d *database) checkForeignFunction(ctx context.Context, pool gorm.ConnPool)
 		return d.checkOwner(ctx, pool, trustedOwnerOfFunction, d.prefix+"tell()", schemaVersion)
 	}
 	if err == nil {
-		err = fmt.Errorf("function %[1]stell() exists and does not belong to this package; nothing was changed. Set another Options.TablePrefix than %[1]q, or rename that function", d.prefix)
+		err = fmt.Errorf("function %[1]stell() exists and does not belong to this package; nothing was changed. Set an Options.TablePrefix other than %[1]q, or rename that function", d.prefix)
 	}
 	return err
 }
 
 func (d *database) foreign(table, because string) error {
-	return fmt.Errorf("table %s exists and does not belong to this package: %s; nothing was changed. Set another Options.TablePrefix than %q, or rename that table", table, because, d.prefix)
+	return fmt.Errorf("table %s exists and does not belong to this package: %s; nothing was changed. Set an Options.TablePrefix other than %q, or rename that table", table, because, d.prefix)
 }
 
 // columns returns the names of a table's columns, or none if the table is missing.

@@ -9,12 +9,13 @@ import (
 	"strings"
 )
 
-// galeraKinds are the bits of wsrep_sync_wait that the store needs: 1 for reads, 2 for
-// UPDATE and DELETE, 4 for INSERT.
+// galeraKinds are the bits of wsrep_sync_wait that the store needs, one for each kind
+// of statement that must wait: 1 for reads, 2 for UPDATE and DELETE, 4 for INSERT.
 const galeraKinds = 1 | 2 | 4
 
 // findGalera detects whether the server is a node of a Galera cluster. It returns an
-// error if statements there would not wait for other nodes' commits.
+// error if statements there would not wait for the commits of other nodes, or if the
+// node would not replicate this service's changes.
 func (d *database) findGalera(ctx context.Context) error {
 	if d.dialect.folder != "mysql" {
 		return nil
@@ -27,7 +28,7 @@ func (d *database) findGalera(ctx context.Context) error {
 		return err
 	}
 	if on != "ON" {
-		return errors.New("the server is a Galera node, and wsrep_on is off on the connections of this service: other nodes do not receive its changes; remove wsrep_on from its DSN")
+		return errors.New("the server is a Galera node, but wsrep_on is off on this service's connections: other nodes do not receive the service's changes; remove wsrep_on from the service's DSN")
 	}
 	d.galera = true
 	_, err = d.pool.ExecContext(ctx, galeraWaits+`SELECT 1`)
@@ -38,8 +39,9 @@ func (d *database) findGalera(ctx context.Context) error {
 	return err
 }
 
-// checkGaleraSession is for servers without SET STATEMENT, which only MariaDB has. It
-// returns an error unless the session's settings make statements wait.
+// checkGaleraSession returns an error unless the session's settings make statements
+// wait for the commits of other nodes. It is for servers without SET STATEMENT, which
+// only MariaDB has.
 func (d *database) checkGaleraSession(ctx context.Context) error {
 	wait, err := d.variable(ctx, "SESSION", "wsrep_sync_wait")
 	if err != nil {
@@ -51,7 +53,7 @@ func (d *database) checkGaleraSession(ctx context.Context) error {
 	}
 	kinds, err := strconv.Atoi(wait)
 	if err != nil || kinds&galeraKinds != galeraKinds || dirty == "ON" {
-		return fmt.Errorf("the server is a Galera node, and its connections have wsrep_sync_wait = %s and wsrep_dirty_reads = %s: a token that ended at one node would stay valid at others for a while; set wsrep_sync_wait = 7 and wsrep_dirty_reads = OFF on every node, or add wsrep_sync_wait=7&wsrep_dirty_reads=0 to the DSN", wait, dirty)
+		return fmt.Errorf("the server is a Galera node, and this service's connections have wsrep_sync_wait = %s and wsrep_dirty_reads = %s: a token that ended at one node would stay valid at others for a while; set wsrep_sync_wait = 7 and wsrep_dirty_reads = OFF on every node, or add wsrep_sync_wait=7&wsrep_dirty_reads=0 to the DSN", wait, dirty)
 	}
 	return nil
 }

@@ -1,16 +1,17 @@
 // Package gormstore stores tokens in the database that a service already uses through
-// GORM: PostgreSQL, MariaDB or MySQL, or SQLite. For services without a users table it
-// has one ([Users]), and a table of OAuth clients ([Clients]). It imports no driver.
+// GORM: PostgreSQL, MariaDB or MySQL, or SQLite. It also has a users table for services
+// that have none ([Users]), and a table of OAuth clients ([Clients]). It imports no
+// driver.
 //
 // Create the tables with [Migrate], or with the SQL files in the folder migrations if
 // you have a migration tool ([Migrations]). Then open the store with [New].
 //
-// The store uses the connection pool of your [gorm.DB] and nothing else of it.
-// Naming strategies, hooks, DryRun and replica resolvers do not affect its statements.
-// No SQL logger prints a digest or a password hash.
+// The store uses only the connection pool of your [gorm.DB]. Naming strategies, hooks,
+// DryRun and replica resolvers do not affect its statements, and GORM's logger does not
+// print the digests and password hashes in them.
 //
-// Users and Clients can be in another database than the tokens, or the tokens in
-// Redis. Changes of users and clients end tokens there while
+// The tokens may be in a different database from Users and Clients, or in Redis. A
+// change of a user or client then ends the tokens there only while
 // [tokenauth.Service.Run] runs.
 //
 // # Failover of PostgreSQL
@@ -19,44 +20,45 @@
 //
 //	postgres://db1,db2/service?target_session_attrs=read-write&connect_timeout=1
 //
-// Set connect_timeout also with a single server; for MariaDB and MySQL set timeout and
-// readTimeout. The pool ([sql.DB]) has no timeout of its own. It opens connections one
-// after the other while calls wait. One attempt that hangs keeps all calls waiting,
-// even after the network is back.
+// Set connect_timeout for a single server, too; for MariaDB and MySQL set timeout and
+// readTimeout. The pool ([sql.DB]) has no timeout of its own. While calls wait for a
+// connection, it opens connections one at a time. So one attempt that hangs keeps all
+// calls waiting, even after the network is back.
 //
-// Without target_session_attrs, connections may lead to a standby. A standby lags and
-// still has tokens that ended at the primary, so every read fails there and requests
-// get 503.
+// Without target_session_attrs, connections may lead to a standby. A standby lags
+// behind the primary and may still have tokens that have ended. Therefore the store
+// refuses to read there, and requests get 503.
 //
-// A server that does not answer costs each new connection the time connect_timeout,
-// which is unlimited by default. Choose it so that the next server can be tried within
-// [tokenauth.Options.Timeout].
+// If the first server does not answer, each new connection waits for connect_timeout
+// before it tries the next one. By default that wait is unlimited. Choose a value that
+// leaves time for the next server within [tokenauth.Options.Timeout].
 //
 // By default PostgreSQL replicates asynchronously. A failover then loses changes that
 // the standby had not received:
 //
 //   - A token that was just issued is unknown. Its client signs in again.
-//   - A token that was just revoked or replaced is valid again, until it expires or
-//     ends once more.
+//   - A token that was just revoked or replaced is valid again, until it expires or is
+//     revoked or replaced once more.
 //
-// To lose no confirmed change, set synchronous_standby_names, and leave
-// synchronous_commit at on or set remote_apply. A change that got a 503 may have been
-// made, and a failover may undo it. While no synchronous standby answers, each commit
-// waits: sign-ins and revocations get 503, and validations go on.
+// To lose no confirmed change, set synchronous_standby_names, and set
+// synchronous_commit to on (the default) or remote_apply. A change whose request got
+// 503 may have been made nevertheless, and a failover may undo it. While no synchronous
+// standby answers, commits wait: sign-ins and revocations get 503, and validations go
+// on.
 //
-// Before the standby is promoted, the old primary must be down or unreachable for the
-// services. Making it read-only is not enough. Services keep their connections to it,
-// where tokens stay valid that end at the new primary. A cache keeps such an answer
-// until the token expires. This package cannot detect it: restart the services
-// afterwards. An old primary that returns as a standby is safe, because every read
-// fails there.
+// Before you promote the standby, the old primary must be down, or unreachable for the
+// services. Making it read-only is not enough: services keep their connections to it,
+// and tokens that end at the new primary stay valid there. A cache keeps such a token
+// until it expires. This package cannot detect that case; restart the services
+// afterwards. An old primary that returns as a standby is safe, because the store
+// refuses to read there.
 //
 // # Galera
 //
 // Services may use several nodes of a Galera cluster of MariaDB, directly or through a
-// load balancer. No setting is needed. Each statement waits until its node has applied
-// everything that was committed before at any node. In your own transactions, consider
-// that nodes do not share locks: see [Users.WithTx].
+// load balancer. MariaDB needs no setting for that. Each statement of the store waits
+// until its node has applied everything that any node committed before. Nodes do not
+// share locks, which matters in your own transactions: see [Users.WithTx].
 package gormstore
 
 import (
@@ -90,13 +92,12 @@ var (
 // New returns a [Store] in the database db. A nil o selects the defaults. New checks
 // the database and creates no tables. The caller remains responsible for closing db.
 //
-// New returns
-//   - [ErrSchemaVersion], wrapped, if [Migrate] must be called first;
+// The error is one of:
+//   - [ErrSchemaVersion], wrapped: call [Migrate] first;
 //   - an error that names an invalid argument or option;
-//   - an error that says what to set, if a setting of the database or its pool must
-//     change, or a pooler such as PgBouncer needs other settings (README.md lists
-//     these);
-//   - the database's error.
+//   - an error that says which setting to change: one of the database, of its
+//     connection pool, or for a pooler such as PgBouncer (README.md lists them);
+//   - an error from the database.
 func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if o == nil {
 		o = new(Options)
@@ -145,7 +146,7 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	if err != nil {
 		return err
 	}
-	if err := s.dialect.fits("the ID of a client", t.ClientID, 256); err != nil {
+	if err := s.dialect.fits("the client ID", t.ClientID, 256); err != nil {
 		return err
 	}
 	p := &t.Principal
@@ -159,7 +160,7 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (t tokenauth.Token, err error) {
 	r := tokenRows.Get().(*tokenRow)
 	defer r.free()
-	// QueryRow cannot be used: the raw bytes are valid only until the rows are closed.
+	// Not QueryRowContext: sql.Row.Scan rejects sql.RawBytes, which r has.
 	err = s.find.queryRow(ctx, func(scan func(...any) error) error {
 		t, err = r.read(scan)
 		return err

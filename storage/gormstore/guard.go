@@ -2,14 +2,14 @@ package gormstore
 
 // commits is a condition for statements in MariaDB and MySQL. It is true in a session
 // that commits each statement and does not convert character sets. In any other
-// session it overflows (error 1690).
+// session its evaluation overflows, and the statement fails (error 1690).
 //
-// Sessions of one pool can have different settings, and the check in [New] sees one
-// session only. So each statement with a WHERE, and the INSERT of a sign-in, has this
-// condition. It costs no round trip, and the server evaluates it even if no row
-// matches. A transaction around each statement would cost two round trips for each
-// sign-in, and its snapshot could still show ended tokens.
+// Sessions of one pool can have different settings, and the check in [New] sees only
+// one session. So each statement with a WHERE contains this condition, and so does the
+// INSERT of a sign-in. It costs no round trip, and the server evaluates it even if no
+// row matches. The alternative, a transaction around each statement, would cost two
+// round trips for each sign-in, and its snapshot could still show ended tokens.
 //
-// The prefix _latin1 saves the server a conversion at each execution, a third of the
-// condition's cost.
+// The prefix _latin1 saves a third of the condition's cost: without it, the server
+// would convert the text at each execution.
 const commits = `~0 + (@@autocommit = 0 OR @@completion_type <> _latin1'NO_CHAIN' OR @@character_set_client <> @@character_set_connection)`

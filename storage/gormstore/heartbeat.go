@@ -14,30 +14,32 @@ import (
 )
 
 const (
-	// patience is the number of beats without a heartbeat after which Watch fails.
+	// patience is how long Watch waits for a heartbeat before it fails, as a multiple
+	// of its parameter beat.
 	patience = 4
-	// slowest is the timeout of the heartbeat's statements, in beats.
+	// slowest is the timeout of a statement on the heartbeat's row, as a multiple of
+	// beat.
 	slowest = 2
 )
 
-// A heartbeat proves that the feed reports changes. For each beat, one of the
-// processes that watch the table writes a new nonce to the heartbeat's row. The other
-// processes read it.
+// A heartbeat proves that the feed reports changes. In each interval of the duration
+// beat, one of the processes that watch the table writes a new nonce to the heartbeat's
+// row, as its stamp. The other processes read the nonce.
 //
 // The proof has three parts:
 //
-//   - At a moment asOf the row had another nonce than now.
-//   - The store wrote or read the present nonce through its own pool.
-//   - The listener received the present nonce after asOf.
+//   - At a time asOf the row had a nonce other than the current one.
+//   - The store wrote or read the current nonce through its own pool.
+//   - The listener received the current nonce after asOf.
 //
 // So the nonce was committed after asOf. PostgreSQL delivers notifications in the
 // order of the commits. Therefore all changes that were committed before asOf have
 // arrived.
 //
-// A nonce that only the listener or only the pool knows proves nothing, since the two
-// may use different databases. Neither does a nonce that arrived before asOf: the
-// pool's connections may see different rows, for example by different search paths,
-// or the row may have been restored from a backup.
+// A nonce that only the listener received, or that only the pool saw, proves nothing:
+// the two may be connected to different databases. A nonce that arrived before asOf
+// proves nothing, either. The pool's connections may see different rows, for example
+// because of different search paths, or the row may have been restored from a backup.
 type heartbeat struct {
 	row  beatRow
 	beat time.Duration
@@ -45,22 +47,22 @@ type heartbeat struct {
 	wake chan struct{} // signals a nonce that the pool has not seen
 
 	mu       sync.Mutex
-	received [64]receipt // the last receipts, as a ring
-	next     int         // the index in received to use next
+	received [64]receipt // a ring buffer of the latest receipts
+	next     int         // the index in received of the next receipt
 	unread   bool        // whether the listener received a nonce that the pool has not seen
 	nonce    string      // the nonce that the pool saw last, or ""
-	seen     time.Time   // a time just before the pool saw it last
-	asOf     time.Time   // when the row had another nonce; or zero
-	proven   time.Time   // the asOf of the last heartbeat
+	seen     time.Time   // when the last statement that saw nonce in the row began
+	asOf     time.Time   // a time at which the row had a nonce before this one; or zero
+	proven   time.Time   // the asOf of the last heartbeat that was reported
 	alive    time.Time   // when the last heartbeat was reported, or Watch began
 
 	// Only run uses the fields below.
-	version string    // of the triggers
-	writeAt time.Time // when to write, unless another process writes before
-	problem error     // of the last statement
+	version string    // the version of the triggers
+	writeAt time.Time // when to write, unless another process writes earlier
+	problem error     // the error of the last statement, or nil
 }
 
-// A receipt is a nonce that the listener received, with the time.
+// A receipt is a nonce that the listener received, and when.
 type receipt struct {
 	nonce string
 	at    time.Time
@@ -88,8 +90,8 @@ func (h *heartbeat) receive(nonce string) {
 	}
 }
 
-// prove reports a heartbeat if all parts of the proof are there. The caller must hold
-// h.mu.
+// prove reports a heartbeat if the proof is complete and its asOf is later than that of
+// the last one reported. The caller must hold h.mu.
 func (h *heartbeat) prove() {
 	if h.nonce == "" || !h.asOf.After(h.proven) || !slices.ContainsFunc(h.received[:], func(r receipt) bool {
 		return r.nonce == h.nonce && !r.at.Before(h.asOf)
@@ -100,12 +102,12 @@ func (h *heartbeat) prove() {
 	h.proven, h.alive = h.asOf, time.Now()
 }
 
-// run writes and reads the row until the context ends or the feed is lost. It returns
-// the reason.
+// run writes and reads the row until the context ends or no heartbeat arrives any more.
+// It returns the reason as an error.
 func (h *heartbeat) run(ctx context.Context) (err error) {
 	defer func() {
-		if r := recover(); r != nil { // a panic of the host's driver; see Watch's caller
-			err = fmt.Errorf("gormstore: the heartbeat of the feed panicked: %v", r)
+		if r := recover(); r != nil { // such as a panic of the database driver
+			err = fmt.Errorf("gormstore: writing or reading the feed's heartbeat panicked: %v", r)
 		}
 	}()
 	timer := time.NewTimer(0)
@@ -125,7 +127,7 @@ func (h *heartbeat) run(ctx context.Context) (err error) {
 	}
 }
 
-// step writes or reads the row if it is time to, and returns the time of the next step.
+// step writes or reads the row if that is due, and returns when the next step is due.
 func (h *heartbeat) step(ctx context.Context) (due time.Time, err error) {
 	now := time.Now()
 	over, readAt, unread := h.times()
@@ -151,8 +153,9 @@ func (h *heartbeat) step(ctx context.Context) (due time.Time, err error) {
 	return due, nil
 }
 
-// write writes a new nonce unless another process wrote one since the last look. The
-// first call always writes, so that the first heartbeat comes without delay.
+// write writes a new nonce, unless another process has written one since this process
+// last saw the row. The first call always writes, so that the first heartbeat comes
+// without delay.
 func (h *heartbeat) write(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, slowest*h.beat)
 	defer cancel()
@@ -178,7 +181,8 @@ func (h *heartbeat) read(ctx context.Context) error {
 	return err
 }
 
-// see records the state of the row, which a statement saw at the time at or later.
+// see records the state of the row that a statement found or wrote. The statement began
+// at the time at.
 func (h *heartbeat) see(saw sighting, at time.Time) {
 	if saw.version != "" {
 		if h.version != "" && h.version != saw.version {
@@ -205,37 +209,38 @@ func (h *heartbeat) see(saw sighting, at time.Time) {
 	h.prove()
 }
 
-// times returns when the feed is lost if no heartbeat arrives, and the earliest time
-// for the next read. Reads are a quarter of a beat apart, because other processes may
-// have a shorter beat.
+// times returns when to give up if no heartbeat arrives, the earliest time for the next
+// read, and whether a read is needed. Reads are at least a quarter of h.beat apart,
+// because processes with a shorter beat may write more often.
 func (h *heartbeat) times() (over, readAt time.Time, unread bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.alive.Add(patience * h.beat), h.seen.Add(h.beat / 4), h.unread
 }
 
-// later returns when to write if no other process does. The jitter lets one process
-// write before the others.
+// later returns when to write if no other process does until then. It includes a random
+// part, so that usually one process writes first and the others need not write.
 func (h *heartbeat) later(now time.Time) time.Time {
 	return now.Add(h.beat - mathrand.N(h.beat/4+1))
 }
 
-// lost returns an error that explains why no heartbeat arrived. A failed statement is
-// the explanation unless later statements succeeded for more than a beat.
+// lost returns an error that explains why no heartbeat arrived. If the last statement
+// failed, and none succeeded later than h.beat after the last heartbeat, that failure is
+// the explanation.
 func (h *heartbeat) lost() error {
 	span := patience * h.beat
 	if h.problem != nil && h.seen.Before(h.alive.Add(h.beat)) {
-		return fmt.Errorf("gormstore: for %v the feed's heartbeat could not be written to table %stokens, or not be read there%s: %w", span, h.row.prefix, h.exhausted(), h.problem)
+		return fmt.Errorf("gormstore: for %v the feed's heartbeat could not be written to table %stokens, or could not be read from it%s: %w", span, h.row.prefix, h.exhausted(), h.problem)
 	}
-	err := fmt.Errorf("gormstore: the feed's heartbeat was written to table %stokens, and for %v no notification of it arrived: the listener is connected to another database than the store, or through a proxy that pools transactions, such as PgBouncer; give it a DSN that leads to the store's database directly (pgxfeed.Listener.DSN). Or this process was stopped for that long, or the connections of the pool lead to different tables", h.row.prefix, span)
+	err := fmt.Errorf("gormstore: the feed's heartbeat was written to table %stokens, but no notification of it arrived for %v: the listener is connected to another database than the store, or through a proxy that pools transactions, such as PgBouncer; give the listener a DSN that leads to the store's database directly (pgxfeed.Listener.DSN). Or this process was stopped for that long, or the connections of the pool lead to different tables", h.row.prefix, span)
 	if h.problem != nil {
-		err = fmt.Errorf("%w; and the last statement failed: %w", err, h.problem)
+		err = fmt.Errorf("%w. The last statement on the heartbeat's row failed, too: %w", err, h.problem)
 	}
 	return err
 }
 
-// exhausted returns a clause for the error text if the last statement waited for a
-// free connection until its timeout, and otherwise "".
+// exhausted returns a clause for the error text of lost if the last statement timed out
+// and all connections of the pool are in use. Otherwise it returns "".
 func (h *heartbeat) exhausted() string {
 	pool, err := h.row.db.DB()
 	if err != nil || !errors.Is(h.problem, context.DeadlineExceeded) {
@@ -245,5 +250,5 @@ func (h *heartbeat) exhausted() string {
 	if stats.MaxOpenConnections == 0 || stats.InUse < stats.MaxOpenConnections {
 		return ""
 	}
-	return fmt.Sprintf(", as all %d connections of the pool are in use (SetMaxOpenConns)", stats.MaxOpenConnections)
+	return fmt.Sprintf(", because all %d connections of the pool are in use (SetMaxOpenConns)", stats.MaxOpenConnections)
 }

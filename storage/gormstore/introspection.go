@@ -6,7 +6,8 @@ import (
 	"fmt"
 )
 
-// The values of the column introspection: the tokens that a client may introspect.
+// The values of the column introspection, which says whose tokens a client may
+// introspect: none, its own, or all.
 const (
 	introspectsNone = iota
 	introspectsOwn

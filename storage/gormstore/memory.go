@@ -7,8 +7,8 @@ import (
 )
 
 // checkMemory returns errMemory, wrapped, if two connections of the pool do not see the
-// same tables. It tests the effect, because drivers have many names for a database in
-// memory.
+// same tables. It does not look at the DSN, because each driver has its own ways to
+// name a database in memory.
 func (d *database) checkMemory(ctx context.Context) error {
 	if d.db.Name() != "sqlite" {
 		return nil
@@ -30,14 +30,14 @@ func (d *database) checkMemory(ctx context.Context) error {
 		}
 		defer conn.Close()
 		if versions[i], err = d.schemaVersion(ctx, conn); err != nil {
-			return fmt.Errorf("gormstore: looking for the tables by connection %d of the pool (with locking_mode=EXCLUSIVE it must have one: SetMaxOpenConns(1)): %w", i+1, err)
+			return fmt.Errorf("gormstore: looking for the tables on connection %d of the pool (with locking_mode=EXCLUSIVE the pool must have only one: SetMaxOpenConns(1)): %w", i+1, err)
 		}
 		if pool.Stats().MaxOpenConnections == 1 {
 			return nil
 		}
 	}
 	if versions[0] != versions[1] {
-		return fmt.Errorf("%w (two connections of the pool find versions %d and %d of the tables %s…)", errMemory, versions[0], versions[1], d.prefix)
+		return fmt.Errorf("%w (two connections of the pool find different schema versions, %d and %d; table prefix %q)", errMemory, versions[0], versions[1], d.prefix)
 	}
 	return nil
 }

@@ -12,10 +12,11 @@ import (
 	"gorm.io/gorm"
 )
 
-// Migrations are the SQL files that [Migrate] applies, for services with a migration
-// tool. There is a folder for each engine. The files have the names that
-// golang-migrate expects, and use the default table prefix. They can be applied again;
-// a comment in a file says where an engine does not allow it.
+// Migrations contains the SQL files that [Migrate] applies, for services that have a
+// migration tool of their own. There is a folder for each engine. The files have the
+// names that golang-migrate expects, and use the default table prefix. An "up" file can
+// be applied more than once. If an engine does not allow that, a comment in the file
+// says so.
 //
 //go:embed migrations
 var Migrations embed.FS
@@ -24,23 +25,24 @@ var Migrations embed.FS
 const schemaVersion = 5
 
 // Migrate creates the tables or updates them to this version of the package. If
-// [Options.Feed] is set, it also installs the trigger for [WithFeed]. It uses
-// [Options.TablePrefix] and [Options.Feed]; o may be nil. Call it at each start:
-// it is idempotent, and several processes may call it at once.
+// [Options.Feed] is set, it also installs the trigger for [WithFeed]. Of the options it
+// uses only [Options.TablePrefix] and [Options.Feed]; o may be nil. Call it at each
+// start: it is idempotent, and several processes may call it at the same time.
 //
-// Migrate reads the version in the table tokenauth_schema. To recreate a table, drop
-// tokenauth_schema, too.
+// Migrate records the version of the tables in the table tokenauth_schema. If you drop
+// a table to recreate it, drop tokenauth_schema, too.
 //
 // Migrate returns an error and changes nothing if
 //   - a table to create or change exists and does not belong to this package;
 //   - on PostgreSQL, a table to create exists and has an owner that Migrate does not
-//     trust. It trusts the present role, roles of which that is a member, the
-//     database's owner, superusers, and the owner of tokenauth_schema;
+//     trust. It trusts the current role, every role that the current role is a member
+//     of, the database's owner, superusers, and the owner of tokenauth_schema;
 //   - [New] would refuse a setting of the database.
 //
 // To install or replace the trigger, Migrate locks the table of tokens for a moment.
-// It gives up after 30 seconds if other transactions, such as a backup, hold the
-// table. Meanwhile requests wait for up to half a second at a time.
+// If another transaction, such as a backup, holds a lock on the table, Migrate tries
+// for 30 seconds and then returns an error. During each attempt, requests wait for up
+// to half a second.
 func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if o == nil {
 		o = new(Options)
@@ -78,17 +80,17 @@ func (d *database) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// MariaDB and MySQL commit at each CREATE TABLE. So a script may have been
-	// applied in part, and every script can be applied again.
+	// MariaDB and MySQL commit at each CREATE TABLE, so a script cannot be applied in
+	// one transaction. Instead, every script can be applied again after a failure.
 	return d.applyFrom(ctx, d.pool, d.dialect.folder, version)
 }
 
-// migrateFeed installs the trigger unless its newest version exists. Installing locks
-// the table, which must not happen at each start of a replica.
+// migrateFeed installs the trigger unless its newest version exists already.
+// Installing locks the table, which must not happen each time a replica starts.
 //
-// While a transaction waits for that lock, all other users of the table wait behind
-// it. So each attempt waits for less than the timeout of a request, and pauses before
-// the next one.
+// While a transaction waits for that lock, every other transaction that uses the table
+// waits behind it. So each attempt waits for half a second at most, which is less than
+// the timeout of a request. Between attempts migrateFeed pauses.
 func (d *database) migrateFeed(ctx context.Context) (err error) {
 	const tries, pause = 20, time.Second
 	for range tries {
@@ -108,7 +110,7 @@ func (d *database) migrateFeed(ctx context.Context) (err error) {
 func (d *database) tryMigrateFeed(ctx context.Context) error {
 	return d.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		pool := tx.Statement.ConnPool
-		const anyNumber = 7276453 // the same in all processes
+		const anyNumber = 7276453 // names the lock; the same in all processes
 		if _, err := pool.ExecContext(ctx, `SELECT pg_catalog.pg_advisory_xact_lock($1)`, anyNumber); err != nil {
 			return err
 		}
@@ -129,10 +131,11 @@ func (d *database) tryMigrateFeed(ctx context.Context) error {
 	})
 }
 
-// A script is a file of [Migrations] with the table prefix in use.
+// A script is a file of [Migrations] in which [Options.TablePrefix] has replaced the
+// default prefix.
 type script struct{ file, text string }
 
-// scripts returns the scripts of a folder that migrate up, in order.
+// scripts returns the "up" scripts of a folder in the order of their numbers.
 func (d *database) scripts(folder string) (scripts []script, err error) {
 	files, err := fs.Glob(Migrations, "migrations/"+folder+"/*.up.sql")
 	if err != nil {
@@ -148,8 +151,8 @@ func (d *database) scripts(folder string) (scripts []script, err error) {
 	return scripts, nil
 }
 
-// applyFrom applies the scripts of a folder, except the first ones, which were applied
-// before.
+// applyFrom applies the scripts of a folder in order. It skips the first ones, as many
+// as applied says, because they were applied before.
 func (d *database) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string, applied int) error {
 	scripts, err := d.scripts(folder)
 	if err != nil {
@@ -166,23 +169,24 @@ func (d *database) applyFrom(ctx context.Context, pool gorm.ConnPool, folder str
 	return nil
 }
 
-// explainRights adds to err the rights that the database account needs.
+// explainRights adds to an error about missing rights which rights the database account
+// needs. It returns any other error unchanged.
 func explainRights(err error) error {
 	const other = "; or let another account migrate (see Rights in storage/gormstore/README.md)"
 	text := err.Error()
 	switch {
 	case sqlState(err) == "42501" && strings.Contains(text, "must be owner"):
-		return fmt.Errorf("%w: only the account that created it, or a member of that role, can change it: connect as that account"+other, err)
+		return fmt.Errorf("%w: only the owner of the table, or a member of the owner's role, can change it: connect as the owner"+other, err)
 	case sqlState(err) == "42501":
-		return fmt.Errorf("%w; it needs CREATE on the schema, which since PostgreSQL 15 only the database's owner has: connect as the owner, or GRANT CREATE ON SCHEMA public TO the user"+other, err)
+		return fmt.Errorf("%w; the database account needs CREATE on the schema, which since PostgreSQL 15 only the database's owner has by default: connect as the owner, or GRANT CREATE ON SCHEMA public TO the account"+other, err)
 	case strings.HasPrefix(text, "Error 1142 (42000)"), strings.HasPrefix(text, "Error 1044 (42000)"):
-		return fmt.Errorf("%w; it needs SELECT, INSERT, CREATE and ALTER on the database: grant them"+other, err)
+		return fmt.Errorf("%w; the database account needs SELECT, INSERT, CREATE and ALTER on the database: grant them"+other, err)
 	}
 	return err
 }
 
-// applyOne applies a statement, and tries again if another process did so at the same
-// time.
+// applyOne runs one statement of a script. It runs the statement again if that failed
+// only because another process ran it at the same time.
 func (d *database) applyOne(ctx context.Context, pool gorm.ConnPool, statement string) (err error) {
 	for range 5 {
 		_, err = pool.ExecContext(ctx, statement)
@@ -196,15 +200,17 @@ func (d *database) applyOne(ctx context.Context, pool gorm.ConnPool, statement s
 	return err
 }
 
-// hasColumn reports whether the column to add exists already. MySQL and SQLite have no
-// ADD COLUMN IF NOT EXISTS, and their errors have no code that this package can read.
+// hasColumn reports whether err means that the column to add exists already. MySQL and
+// SQLite have no ADD COLUMN IF NOT EXISTS. Their errors are known by their text, because
+// this package does not import the drivers.
 func hasColumn(err error) bool {
 	text := err.Error()
 	return strings.HasPrefix(text, "Error 1060 (42S21)") || strings.Contains(text, "duplicate column name: ")
 }
 
-// collided reports whether two CREATE TABLE IF NOT EXISTS ran at the same time. In
-// PostgreSQL one of them fails then (23505, 42P07, 42710).
+// collided reports whether err means that two processes ran the same CREATE TABLE IF
+// NOT EXISTS at the same time. In PostgreSQL one of them then fails (23505, 42P07,
+// 42710).
 func collided(err error) bool {
 	state := sqlState(err)
 	return state == "23505" || state == "42P07" || state == "42710"
@@ -233,13 +239,13 @@ func (d *database) schemaVersion(ctx context.Context, pool gorm.ConnPool) (int, 
 func (d *database) checkSchema(ctx context.Context) error {
 	version, err := d.schemaVersion(ctx, d.pool)
 	if err != nil {
-		return fmt.Errorf("gormstore: reading the schema's version: %w", err)
+		return fmt.Errorf("gormstore: reading the schema version: %w", err)
 	}
 	if version == 0 {
-		return fmt.Errorf("%w (found no version, need %d, tables %s…; if they exist, this account lacks SELECT on %[3]sschema, or USAGE on its schema)", ErrSchemaVersion, schemaVersion, d.prefix)
+		return fmt.Errorf("%w (no version found, need %d; table prefix %q. If the tables exist, the database account lacks SELECT on %[3]sschema, or USAGE on the PostgreSQL schema that contains it)", ErrSchemaVersion, schemaVersion, d.prefix)
 	}
 	if version < schemaVersion {
-		return fmt.Errorf("%w (found version %d, need %d, tables %s…)", ErrSchemaVersion, version, schemaVersion, d.prefix)
+		return fmt.Errorf("%w (found version %d, need %d; table prefix %q)", ErrSchemaVersion, version, schemaVersion, d.prefix)
 	}
 	return nil
 }

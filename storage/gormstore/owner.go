@@ -10,10 +10,11 @@ import (
 	"gorm.io/gorm"
 )
 
-// trustedOwner reads the owner of a table or function, and whether [Migrate] trusts
-// that owner. It trusts the present role, roles of which that is a member, the
-// database's owner, superusers, and the owner of the table of versions. Membership
-// does not count if the present role is a superuser, which is a member of every role.
+// trustedOwner selects the owner of a table or function, and whether [Migrate] trusts
+// that owner. Migrate trusts the current role, every role that the current role is a
+// member of, the database's owner, superusers, and the owner of the schema-version
+// table ($2). Membership is ignored for a superuser, who counts as a member of every
+// role.
 const trustedOwner = `SELECT o.rolname::text, o.rolsuper OR o.oid = d.datdba OR o.oid = me.oid
 	OR NOT me.rolsuper AND pg_catalog.pg_has_role(o.oid, 'MEMBER'::text)
 	OR EXISTS (SELECT FROM pg_catalog.pg_class v WHERE v.oid = pg_catalog.to_regclass($2)::oid AND v.relowner = o.oid)
@@ -28,13 +29,16 @@ var (
 )
 
 // checkOwner returns an error if the table or function exists and has an owner that
-// [Migrate] does not trust. The owner may have put a trigger on the table. PostgreSQL
-// runs it with the rights of the service that writes to the table.
+// [Migrate] does not trust. The owner may have created a trigger on the table.
+// PostgreSQL runs a trigger with the rights of the role that writes to the table, which
+// is the service's role.
 func (d *database) checkOwner(ctx context.Context, pool gorm.ConnPool, query, name string, version int) error {
 	if query == "" {
 		return nil
 	}
-	var versions any // NULL without a version: then its owner proves nothing
+	// While the schema-version table is empty or missing, nothing shows that this
+	// package created it, so its owner is not trusted: versions stays NULL.
+	var versions any
 	if version > 0 {
 		versions = d.prefix + "schema"
 	}
@@ -45,7 +49,7 @@ func (d *database) checkOwner(ctx context.Context, pool gorm.ConnPool, query, na
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("%s exists and belongs to the role %q; nothing was changed. If this package should use it, make the role that migrates its owner; otherwise drop it: code of its owner may run with the rights of the service", name, owner)
+		err = fmt.Errorf("%s exists and belongs to the role %q, whose code could run with the rights of the service; nothing was changed. If this package should use %[1]s, change its owner to the role that calls Migrate; otherwise drop it", name, owner)
 	}
 	return err
 }

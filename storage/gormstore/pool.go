@@ -12,20 +12,20 @@ import (
 const resolverName = "gorm:db_resolver"
 
 // checkPool returns an error unless db uses the pool that gorm.Open opened. A clause of
-// dbresolver may select a replica, where ended tokens may still exist. A single
-// connection ([sql.Conn]) is not replaced when it breaks.
+// dbresolver may select the pool of a replica, where ended tokens may still exist. A
+// single connection ([sql.Conn]) does not reconnect when it breaks.
 func checkPool(db *gorm.DB) error {
 	pool := unprepared(db.Statement.ConnPool)
 	if _, ok := pool.(*sql.Conn); ok {
-		return errors.New("gormstore: the *gorm.DB is one connection (*sql.Conn); give the one that gorm.Open returned")
+		return errors.New("gormstore: the *gorm.DB has only one connection (*sql.Conn); pass the *gorm.DB that gorm.Open returned")
 	}
 	if _, ok := db.Plugins[resolverName]; ok && !same(pool, unprepared(db.Config.ConnPool)) {
-		return errors.New("gormstore: a clause of dbresolver (Read, Write or Use) has chosen another pool than that of gorm.Open, perhaps a replica's; give the *gorm.DB without the clause, or one that gorm.Open opened for the database of the tokens")
+		return errors.New("gormstore: a clause of dbresolver (Read, Write or Use) selected a pool other than that of gorm.Open, perhaps a replica's; pass the *gorm.DB without the clause, or one that gorm.Open returned for the database of the tokens")
 	}
 	return nil
 }
 
-// unprepared returns the pool beneath the wrapper of [gorm.Config.PrepareStmt].
+// unprepared returns the pool inside the wrapper that [gorm.Config.PrepareStmt] adds.
 func unprepared(pool gorm.ConnPool) gorm.ConnPool {
 	if p, ok := pool.(*gorm.PreparedStmtDB); ok {
 		return p.ConnPool
@@ -33,8 +33,8 @@ func unprepared(pool gorm.ConnPool) gorm.ConnPool {
 	return pool
 }
 
-// same reports whether a and b are the same pool. It returns true for wrappers of the
-// host that cannot be compared.
+// same reports whether a and b are the same pool. It also returns true if one of them
+// has a type that is not comparable, such as a wrapper that the service wrote.
 func same(a, b gorm.ConnPool) bool {
 	if !reflect.ValueOf(a).Comparable() || !reflect.ValueOf(b).Comparable() {
 		return true

@@ -10,16 +10,19 @@ import (
 	"gorm.io/gorm"
 )
 
-// checkPooler returns errPooler, wrapped, if a pooler switches the server's connection
-// between two transactions while the driver relies on prepared statements.
+// checkPooler returns errPooler, wrapped, if a pooler refuses transactions, or may use
+// a different server connection for each of them although the driver relies on prepared
+// statements.
 //
-// A named statement is then missing, or is another client's. With the unnamed
-// statement, another client's statement may run with this client's arguments, perhaps
-// without an error.
+// A statement that the driver prepared on one server connection and runs on another is
+// missing there, or another client has prepared one of that name. If the driver
+// prepares without a name, another client's statement may run with this client's
+// arguments, perhaps without an error.
 //
-// checkPooler tests the effect, because drivers and poolers have many settings. A busy
-// pooler may hide the effect. Then the first statement that fails gets the advice from
-// explain. If the test is not possible, checkPooler returns nil.
+// Drivers and poolers have many settings, so checkPooler runs statements and looks at
+// the effect. A busy pooler may hide it; then the first statement that fails gets the
+// advice from explain. checkPooler also returns an error if it cannot connect. If the
+// test fails for any other reason, it returns nil.
 func (d *database) checkPooler(ctx context.Context) error {
 	if d.db.Name() != "postgres" {
 		return nil
@@ -56,8 +59,8 @@ func (d *database) probePooler(ctx context.Context, pool *sql.DB, first *sql.Con
 	if err != nil || !before.relies {
 		return err
 	}
-	// If the pool or the pooler has no free connection, the start continues after
-	// 2 seconds. PgBouncer accepts a client and lets its statements wait.
+	// If the pool or the pooler has no free connection, give up after 2 seconds.
+	// PgBouncer accepts a client even then, and lets its statements wait.
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	second := first
@@ -77,31 +80,31 @@ func (d *database) probePooler(ctx context.Context, pool *sql.DB, first *sql.Con
 		if err != nil {
 			return err
 		}
-		// A pooler shows itself if two connections have the same server process,
-		// or if one connection has two.
+		// There is a pooler if two connections reach the same server process, or if
+		// one connection reaches two.
 		shared := (now.backend == before.backend) != (p.conn == first)
 		if shared && !now.named {
-			return fmt.Errorf("%w: the driver prepares a statement and then runs it; in between, the pooler may switch the connection, and the statement of another client would run: %s", errPooler, useExec)
+			return fmt.Errorf("%w: the driver prepares a statement and then runs it; in between, the pooler may switch to another server connection, where the statement of another client would run: %s", errPooler, useExec)
 		}
 	}
 	return nil
 }
 
-// A probe is the result of a test statement: how the driver ran it.
+// A probe is the result of the test statement probeText: how the driver ran it.
 type probe struct {
 	relies  bool // whether it was prepared in another transaction than it ran in
 	named   bool // whether it was prepared under a name
-	backend int  // the server's process that ran it
+	backend int  // the process ID of the server process that ran it
 }
 
-// probeText is a statement that returns how it was run. PostgreSQL evaluates the
-// constant 'now' when it parses the statement, and the view pg_prepared_statements
-// has the same time.
+// probeText is a statement that returns a [probe]. PostgreSQL evaluates the constant
+// 'now' when it parses the statement, and now() when it runs the statement. If the
+// statement has a name, the view pg_prepared_statements has it with the time of 'now'.
 const probeText = `SELECT 'now'::pg_catalog.timestamptz OPERATOR(pg_catalog.<>) pg_catalog.now(),
 	EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE prepare_time OPERATOR(pg_catalog.=) 'now'::pg_catalog.timestamptz),
 	pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.+) $1::integer`
 
-// A prober runs probeText on a connection in the way in which the store runs its
+// A prober runs probeText on a connection in the same way as the store runs its own
 // statements.
 type prober struct {
 	conn *sql.Conn

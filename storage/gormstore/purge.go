@@ -8,8 +8,8 @@ import (
 )
 
 // Purge implements [tokenauth.Purger]. It keeps all tokens that are still valid by the
-// database's clock, even if expiredBefore is later. It also removes expired counters
-// of failed sign-ins, which the result does not include.
+// database's clock, even if they expire before expiredBefore. It also removes expired
+// counters of failed sign-ins, but does not include them in the result.
 func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	now, err := s.Now(ctx)
 	if err != nil {

@@ -263,7 +263,7 @@ func TestMigrateErrorNamesMissingRight(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			creates, changes := "it needs CREATE on the schema", "must be owner of table tokenauth_clients"
+			creates, changes := "the database account needs CREATE on the schema", "must be owner of table tokenauth_clients"
 			if e.name == "mariadb" {
 				creates, changes = "CREATE command denied", "ALTER command denied"
 			}

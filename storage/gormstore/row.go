@@ -19,15 +19,15 @@ const tokenColumns = `user_key, client_key, format, digest, replaced, issued_at,
 // rowFormat is the version of the format of a row in the table of tokens.
 const rowFormat = 1
 
-// A tokenRow holds the columns of one scanned row of tokens. Rows are pooled, because
-// each field would otherwise be a heap allocation for each read.
+// A tokenRow holds the columns of one row of the table of tokens. Each read takes a
+// tokenRow from the pool tokenRows; otherwise it would have to allocate each field.
 type tokenRow struct {
 	user, client, digest, replaced, attributes sql.RawBytes
 	format                                     int
 	issued, expires                            int64
 	clientID, userID, userName, roles, stamp   string
 
-	index   int   // in a batch, the index of the slot
+	index   int   // in a batch, the index of the row's slot
 	columns []any // pointers to the fields, in the order of tokenColumns
 	indexed []any // a pointer to index, followed by columns
 }
@@ -42,8 +42,8 @@ var tokenRows = sync.Pool{New: func() any {
 	return r
 }}
 
-// free clears the row and returns it to the pool. A driver that leaves a field unset
-// must not expose another token's value to the next reader.
+// free clears r and returns it to the pool. Because it is cleared, a driver that leaves
+// a field unset cannot expose a value of an earlier token.
 func (r *tokenRow) free() {
 	*r = tokenRow{columns: r.columns, indexed: r.indexed}
 	tokenRows.Put(r)
@@ -54,8 +54,8 @@ func (r *tokenRow) read(scan func(...any) error) (tokenauth.Token, error) {
 	return r.readTo(scan, r.columns)
 }
 
-// readIndexed scans a row of a batch like read. It also sets index, to -1 if the index
-// cannot be scanned.
+// readIndexed reads a row of a batch in the same way. It also sets r.index, to -1 if the
+// index cannot be scanned.
 func (r *tokenRow) readIndexed(scan func(...any) error) (tokenauth.Token, error) {
 	r.index = -1
 	return r.readTo(scan, r.indexed)
@@ -77,7 +77,7 @@ func listTokens(ctx context.Context, list *statement, u tokenauth.UserKey) (toke
 		t, err := r.read(scan)
 		if err != nil {
 			corrupt = errors.Join(corrupt, err)
-			return nil // after a failed connection no row follows
+			return nil // go on: only this row is corrupt, or the connection failed and no row follows
 		}
 		tokens = append(tokens, t)
 		return nil
@@ -85,11 +85,11 @@ func listTokens(ctx context.Context, list *statement, u tokenauth.UserKey) (toke
 	return tokens, corrupt, err
 }
 
-// token decodes the row. It returns [tokenauth.ErrCorrupt], wrapped, if it cannot.
+// token decodes the row. It returns [tokenauth.ErrCorrupt], wrapped, if that fails.
 func (r *tokenRow) token() (t tokenauth.Token, err error) {
 	if r.format != rowFormat || len(r.user) != len(t.Slot.User) || len(r.client) != len(t.Slot.Client) ||
 		len(r.digest) != len(t.Digest) || len(r.replaced) != 0 && len(r.replaced) != len(t.Replaced) {
-		return t, fmt.Errorf("%w: format %d, or a key or digest of a wrong length", tokenauth.ErrCorrupt, r.format)
+		return t, fmt.Errorf("%w: the row has an unknown format, or a key or digest of the wrong length (format %d, want 1)", tokenauth.ErrCorrupt, r.format)
 	}
 	copy(t.Slot.User[:], r.user)
 	copy(t.Slot.Client[:], r.client)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// hiddenTables reads which tables have row-level security without any policy that lets
-// this role read. It does not evaluate the policies that exist.
+// hiddenTables selects the tables that have row-level security but no policy that lets
+// this role read. It does not evaluate the conditions of the policies.
 const hiddenTables = `SELECT c.relname::text FROM pg_catalog.pg_class c
 	WHERE c.oid IN ({tables}) AND pg_catalog.row_security_active(c.oid)
 	AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy p, pg_catalog.unnest(p.polroles) AS r(role)
@@ -38,5 +38,5 @@ func (d *database) checkRowSecurity(ctx context.Context) error {
 	if len(hidden) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: row-level security hides all rows of %s from this account. Either ALTER TABLE %s DISABLE ROW LEVEL SECURITY, and the same for the others; or give the account BYPASSRLS, or a policy FOR ALL with USING (true) on each table", errSetting, strings.Join(hidden, ", "), hidden[0])
+	return fmt.Errorf("%w: row-level security hides all rows of %s from this database account. For each table, run ALTER TABLE %s DISABLE ROW LEVEL SECURITY, or create a policy FOR ALL with USING (true) for the account; or give the account BYPASSRLS", errSetting, strings.Join(hidden, ", "), hidden[0])
 }

@@ -15,9 +15,11 @@ func (s settings) off(name string) bool {
 	return value == "off" || value == "0"
 }
 
-// A rule returns why a setting must change, or "". No rule refuses a read-only
-// session: writes fail there with an error, a service that only validates does not
-// write, and a service may start during maintenance.
+// A rule returns the reason why a setting must change, or "" if it need not.
+//
+// No rule refuses a read-only session. Writes fail there with an error, so no change is
+// lost. A service that only validates does not write, and any service may start while
+// the database is read-only for maintenance.
 type rule func(settings) string
 
 var mysqlRules = []rule{
@@ -35,7 +37,7 @@ var mysqlRules = []rule{
 	},
 	func(s settings) string {
 		if from, to := s["character_set_client"], s["character_set_connection"]; from != to {
-			return "character_set_client is " + from + " and character_set_connection " + to + ", must be the same: keys and names would be converted. Set both, by SET NAMES, or charset=utf8mb4 in the DSN"
+			return "character_set_client is " + from + " and character_set_connection " + to + ", must be the same: the server would convert keys and names. Set both with SET NAMES, or with charset=utf8mb4 in the DSN"
 		}
 		return ""
 	},
@@ -49,13 +51,13 @@ var mysqlRules = []rule{
 	},
 	func(s settings) string {
 		if s.off("unique_checks") {
-			return "unique_checks is 0, must be 1: two users could have one name"
+			return "unique_checks is 0, must be 1: two users could have the same name"
 		}
 		return ""
 	},
 	func(s settings) string {
 		if strings.Contains(s["sql_mode"], "EMPTY_STRING_IS_NULL") {
-			return "sql_mode must not have EMPTY_STRING_IS_NULL: an empty text would not be found"
+			return "sql_mode has EMPTY_STRING_IS_NULL, must not: empty strings would become NULL"
 		}
 		return ""
 	},
@@ -70,7 +72,7 @@ var mysqlRules = []rule{
 var sqliteRules = []rule{
 	func(s settings) string {
 		if s["journal_mode"] == "off" {
-			return "PRAGMA journal_mode is OFF, must not be: changes that are rolled back would stay"
+			return "PRAGMA journal_mode is OFF, must not be: SQLite could not roll changes back"
 		}
 		return ""
 	},
@@ -79,12 +81,14 @@ var sqliteRules = []rule{
 var postgresRules = []rule{
 	func(s settings) string {
 		if s["bytea_output"] == "escape" && s[readsBytes] != "true" {
-			return "bytea_output is escape, must be hex in the simple protocol"
+			return "bytea_output is escape, must be hex: in the simple protocol, the driver decodes bytes only from hex"
 		}
 		return ""
 	},
 }
 
-// readsBytes is the name of an invented setting: whether the driver decodes bytea
-// correctly. In the simple protocol the bytes arrive as text.
+// readsBytes is the key under which tryDriver stores its result in settings. It is not
+// the name of a setting. The value is "true" if the driver decodes bytea correctly. In
+// the simple protocol the server sends bytea as text, in the format that bytea_output
+// selects.
 const readsBytes = "(reads bytes)"

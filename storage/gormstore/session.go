@@ -10,8 +10,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// errIsolationLevel means that a transaction has a higher level than READ COMMITTED. It
-// would work on a snapshot and miss a token that was issued later.
+// errIsolationLevel means that the transaction given to WithTx has a higher isolation
+// level than READ COMMITTED. It works on a snapshot of the database, and would not end
+// a token that was issued after the snapshot.
 var errIsolationLevel = errors.New("gormstore: the transaction must be at READ COMMITTED")
 
 const (
@@ -21,11 +22,11 @@ const (
 	deleteTokensOfClient = `DELETE FROM tokenauth_tokens WHERE client_key = ?`
 )
 
-// A session runs the statements of [Users] and [Clients], in the host's transaction or
-// in transactions of its own.
+// A session runs the statements of [Users] and [Clients]: in the caller's transaction,
+// which the caller passed to WithTx, or in transactions of its own.
 type session struct {
 	*database
-	tx *gorm.DB // the host's transaction, or nil
+	tx *gorm.DB // the caller's transaction, or nil
 }
 
 func (s session) pool() gorm.ConnPool {
@@ -35,8 +36,8 @@ func (s session) pool() gorm.ConnPool {
 	return s.database.pool
 }
 
-// transaction runs do in the host's transaction if there is one, and otherwise in a
-// new one, which it repeats if the database rolls it back.
+// transaction runs do in the caller's transaction if there is one. Otherwise it runs do
+// in a new transaction. If the database rolls that back, it tries again in another one.
 func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) error {
 	if s.tx != nil {
 		return explain(do(s.tx.Statement.ConnPool))
@@ -49,8 +50,8 @@ func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) 
 	})
 }
 
-// beginOnGalera runs do in a transaction that sees everything that was committed
-// before at any node of the cluster.
+// beginOnGalera runs do in a transaction that sees everything that any node of the
+// cluster committed before.
 func (s session) beginOnGalera(ctx context.Context, do func(gorm.ConnPool) error) error {
 	return s.db.WithContext(ctx).Connection(func(conn *gorm.DB) error {
 		if _, err := conn.Statement.ConnPool.ExecContext(ctx, s.sql(`SELECT 1`)); err != nil {
@@ -66,10 +67,10 @@ func transaction(db *gorm.DB, options []*sql.TxOptions, do func(gorm.ConnPool) e
 	}, options...)
 }
 
-// exec runs one statement. Outside a host's transaction, it repeats the statement if
-// the database rolls it back.
+// exec runs one statement. Outside a caller's transaction, it runs the statement again
+// if the database rolls it back.
 func (s session) exec(ctx context.Context, statement string, args ...any) (result sql.Result, err error) {
-	if s.tx != nil { // the host must repeat the whole transaction
+	if s.tx != nil { // after a rollback, the caller must repeat the whole transaction
 		return s.tx.Statement.ConnPool.ExecContext(ctx, s.sql(statement), args...)
 	}
 	err = retry(ctx, s.tries(), func() error {
@@ -89,17 +90,17 @@ func (s session) change(ctx context.Context, notFound error, statement string, a
 
 // An ending is a change of a user or client that ends tokens.
 type ending struct {
-	kind         int    // of the row in the table of revocations; 0 means no row
+	kind         int    // the kind of revocation to queue; 0 queues none
 	id           string // of the user or the client
-	notFound     error
+	notFound     error  // to return if there is no such user or client
 	statement    string // changes the row of the user or client
-	args         []any
-	deleteTokens string // "" leaves the tokens to Service.Run
+	args         []any  // of statement
+	deleteTokens string // deletes the tokens; "" leaves that to Service.Run
 	key          []byte // the argument of deleteTokens
 }
 
-// changeAndEnd changes the row of a user or client. In the same transaction it queues
-// the revocation and deletes the tokens in this database.
+// changeAndEnd changes the row of a user or client. In the same transaction it queues a
+// revocation, for tokens in another storage, and deletes the tokens in this database.
 func (s session) changeAndEnd(ctx context.Context, e ending) error {
 	return s.transaction(ctx, func(pool gorm.ConnPool) error {
 		if err := s.checkIsolation(ctx, pool); err != nil {
@@ -133,9 +134,10 @@ func (s session) changeRow(ctx context.Context, pool gorm.ConnPool, notFound err
 	return err
 }
 
-// checkIsolation returns errIsolationLevel, wrapped, if the host's transaction has a
-// too high level. It matters on PostgreSQL only. On MariaDB and MySQL a DELETE sees
-// committed rows at every level, and SQLite has one writer.
+// checkIsolation returns errIsolationLevel, wrapped, if the isolation level of the
+// caller's transaction is too high. Only PostgreSQL needs this check. On MariaDB and
+// MySQL a DELETE sees committed rows at every level, and SQLite has one writer at a
+// time.
 func (s session) checkIsolation(ctx context.Context, pool gorm.ConnPool) error {
 	if s.tx == nil || s.dialect.isolation == "" {
 		return nil
@@ -145,7 +147,7 @@ func (s session) checkIsolation(ctx context.Context, pool gorm.ConnPool) error {
 		return err
 	}
 	if level != "read committed" && level != "read uncommitted" {
-		return fmt.Errorf("%w, and is at %s", errIsolationLevel, strings.ToUpper(level))
+		return fmt.Errorf("%w, but is at %s", errIsolationLevel, strings.ToUpper(level))
 	}
 	return nil
 }

@@ -5,19 +5,19 @@ import (
 	"fmt"
 )
 
-// check returns an error if tokens could be lost because of the server, a pooler
-// before the server, or a setting.
+// check returns an error if a setting of the session, a pooler in front of the server,
+// or the configuration of a Galera node could make the store lose tokens.
 func (d *database) check(ctx context.Context) error {
 	if err := d.checkPooler(ctx); err != nil {
 		return err
 	}
 	if err := d.findGalera(ctx); err != nil {
-		return fmt.Errorf("gormstore: %w", err)
+		return fmt.Errorf("gormstore: checking for Galera: %w", err)
 	}
 	return d.checkSettings(ctx)
 }
 
-// tryDriver records in has whether the driver decodes bytes correctly.
+// tryDriver sets has[readsBytes] to "true" if the driver decodes bytes correctly.
 func (d *database) tryDriver(ctx context.Context, has settings) {
 	if d.dialect.tryBytes == "" {
 		return
@@ -28,9 +28,9 @@ func (d *database) tryDriver(ctx context.Context, has settings) {
 	}
 }
 
-// checkSettings returns errSetting, wrapped, if a setting of one session of the pool is
-// harmful. Other sessions may differ. The condition commits covers the settings that
-// do harm without an error.
+// checkSettings returns errSetting, wrapped, if a setting is harmful. It checks one
+// session of the pool; other sessions may have other settings. Settings that would do
+// harm without an error are checked by the statements, too (see commits).
 func (d *database) checkSettings(ctx context.Context) error {
 	if d.dialect.settings == "" {
 		return nil

@@ -47,7 +47,7 @@ func TestSQLitePragmas(t *testing.T) {
 		one := openSQLite(t, dsn, 1)
 		works(t, newStore(t, one, nil), one)
 		several := openSQLite(t, strings.Replace(dsn, "test.db", "other.db", 1), 0)
-		if err := gormstore.Migrate(t.Context(), several, nil); err == nil || !strings.Contains(err.Error(), "with locking_mode=EXCLUSIVE it must have one: SetMaxOpenConns(1)") {
+		if err := gormstore.Migrate(t.Context(), several, nil); err == nil || !strings.Contains(err.Error(), "with locking_mode=EXCLUSIVE the pool must have only one: SetMaxOpenConns(1)") {
 			t.Errorf("with several connections: %v", err)
 		}
 	})

@@ -289,7 +289,7 @@ func TestSessionThatDoesNotCommitIsAnError(t *testing.T) {
 				err := call()
 				if err == nil || errors.Is(err, tokenauth.ErrRejected) || errors.Is(err, tokenauth.ErrInvalidToken) || errors.Is(err, tokenauth.ErrNotFound) {
 					t.Errorf("%s: %v", name, err)
-				} else if !strings.Contains(err.Error(), "autocommit must be 1, completion_type NO_CHAIN") {
+				} else if !strings.Contains(err.Error(), "autocommit must be 1, completion_type must be NO_CHAIN") {
 					t.Errorf("%s says %q", name, err)
 				}
 			}
@@ -392,7 +392,7 @@ func TestMariaDBServerSettings(t *testing.T) {
 	if err := gormstore.Migrate(t.Context(), aria, o); err == nil { // creates the tables
 		t.Error("with Aria Migrate returns nil")
 	}
-	expectRefused(t, aria, o, gormstore.ErrSetting, "is kept by Aria, which has no transactions")
+	expectRefused(t, aria, o, gormstore.ErrSetting, "uses the storage engine Aria, must use InnoDB")
 	set("CREATE TABLE tokenauth_of_the_host (id INTEGER PRIMARY KEY) ENGINE = MyISAM") // not a table of this package
 	if _, err := gormstore.New(t.Context(), open(), nil); err != nil {
 		t.Errorf("with a table of the host's: %v", err)

@@ -10,8 +10,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// A statement runs on the pool many times. It is prepared where that saves a round
-// trip. A [sql.Stmt] prepares itself again on each connection.
+// A statement is built once and runs on the pool many times. If prepare is set, it is
+// prepared at its first use; the [sql.Stmt] prepares itself on each connection.
 type statement struct {
 	text     string
 	tries    int // the maximum number of attempts
@@ -38,7 +38,7 @@ func (q *statement) stmt(ctx context.Context) (*sql.Stmt, error) {
 	return q.prepared.Load(), nil
 }
 
-// exec runs the statement, and repeats it if the database rolls it back.
+// exec runs the statement, and runs it again if the database rolls it back.
 func (q *statement) exec(ctx context.Context, args ...any) (result sql.Result, err error) {
 	err = retry(ctx, q.tries, func() error {
 		stmt, err := q.stmt(ctx)
@@ -69,7 +69,8 @@ func (q *statement) query(ctx context.Context, args []any) (*sql.Rows, error) {
 	return rows, explain(err)
 }
 
-// queryRow calls read for the first row, or returns [sql.ErrNoRows].
+// queryRow runs the statement and calls read for the first row. It returns
+// [sql.ErrNoRows] if there is none.
 func (q *statement) queryRow(ctx context.Context, read func(scan func(...any) error) error, args ...any) error {
 	rows, err := q.query(ctx, args)
 	if err != nil {
@@ -92,7 +93,7 @@ func readRow(rows *sql.Rows, read func(scan func(...any) error) error) error {
 	return rows.Close()
 }
 
-// queryRows calls read for each row.
+// queryRows runs the statement and calls read for each row.
 func (q *statement) queryRows(ctx context.Context, read func(scan func(...any) error) error, args ...any) error {
 	rows, err := q.query(ctx, args)
 	if err != nil {
@@ -123,8 +124,9 @@ func readRows(rows *sql.Rows, read func(scan func(...any) error) error) error {
 	return rows.Close()
 }
 
-// faultOr returns the error of rows if there is one, such as a broken connection or an
-// ended context, because the row may be incomplete then. Otherwise it returns err.
+// faultOr returns the cause of err, which occurred while a row was read. If rows has an
+// error, such as a broken connection or an ended context, that is the cause, because
+// the row may be incomplete. Otherwise the cause is err itself.
 func faultOr(rows *sql.Rows, err error) error {
 	if fault := rows.Err(); fault != nil {
 		return explain(fault)
@@ -132,9 +134,9 @@ func faultOr(rows *sql.Rows, err error) error {
 	return err
 }
 
-// retry calls run again if the database rolled its statement or transaction back, up
-// to tries times in all. It pauses for random times, so that concurrent transactions
-// stop colliding.
+// retry calls run until the database does not roll back its statement or transaction,
+// at most tries times. Between the calls it waits for a random time, so that concurrent
+// transactions stop colliding.
 func retry(ctx context.Context, tries int, run func() error) (err error) {
 	const pause, longest = 2 * time.Millisecond, 32 * time.Millisecond
 	for try := range tries {

@@ -11,21 +11,21 @@ import (
 // sweepBatch is the number of rows that one statement of a sweep tests.
 const sweepBatch = 1000
 
-// A sweep deletes all rows of a table that meet a condition. The condition has no
-// index, because each sign-in would have to update it.
+// A sweep deletes all rows of a table that meet a condition. No index supports the
+// condition, because each sign-in would have to update that index.
 type sweep struct {
 	table, key string // the key is the first column of the primary key
 	condition  string
 	arg        any
 }
 
-// sweep deletes in batches, in the order of the primary key. Each batch is one
-// statement that commits, so other transactions wait for at most one batch. The
-// statement tests the condition again in each row that it deletes. A row that exists
-// from beginning to end and meets the condition is deleted.
+// sweep deletes in batches, in the order of the primary key. Each batch is committed on
+// its own, so other transactions wait for at most one batch. A row that meets the
+// condition during the whole sweep is deleted. A row that no longer meets it when its
+// batch is deleted is kept.
 //
-// On MariaDB and MySQL each batch is a transaction at READ COMMITTED, where the server
-// does not lock rows that fail the condition.
+// On MariaDB and MySQL each batch is a transaction at READ COMMITTED. At that level the
+// server keeps no locks on rows that do not meet the condition.
 func (s session) sweep(ctx context.Context, w sweep) (deleted int64, err error) {
 	next := s.sql(`SELECT ` + w.key + ` FROM ` + w.table + ` WHERE ` + w.key + ` > ? ORDER BY ` + w.key + ` LIMIT 1 OFFSET ?`)
 	remove := s.sql(`DELETE FROM ` + w.table + ` WHERE ` + w.key + ` > ? AND ` + w.key + ` <= ? AND ` + w.condition + s.dialect.unlimited)

@@ -9,52 +9,55 @@ import (
 	"gorm.io/gorm"
 )
 
-var errNoFeed = errors.New("gormstore: no feed of changes")
+var errNoFeed = errors.New("gormstore: the feed of changes is not available")
 
 // canFeed returns errNoFeed, wrapped, for an engine without notifications.
 func (d *database) canFeed() error {
 	if d.db.Name() != "postgres" {
-		return fmt.Errorf("%w: %s does not notify of changes; only PostgreSQL does", errNoFeed, d.db.Name())
+		return fmt.Errorf("%w: %s cannot notify of changes, only PostgreSQL can", errNoFeed, d.db.Name())
 	}
 	return nil
 }
 
-// rowBeat begins the payload that the trigger sends for a heartbeat. The row's new
-// stamp follows. Every version ignores unknown payloads that begin with "beat ".
+// rowBeat begins the payload that the trigger sends for a heartbeat. The new stamp of
+// the heartbeat's row follows. Every version of this package ignores unknown payloads
+// that begin with "beat ".
 const rowBeat = "beat row "
 
-// noTrigger returns errNoFeed, wrapped, for a table without working triggers.
+// noTrigger returns errNoFeed, wrapped with the reason that the table of tokens lacks
+// working triggers.
 func (d *database) noTrigger() error {
-	return fmt.Errorf("%w: table %stokens lacks the trigger, or has an old one or one that is not ENABLE ALWAYS, or is partitioned or inherited from: call Migrate with Options.Feed, or apply the SQL files in storage/gormstore/migrations/postgres_feed", errNoFeed, d.prefix)
+	return fmt.Errorf("%w: table %stokens lacks the trigger, or the trigger is an old one or is not ENABLE ALWAYS, or the table is partitioned or inherited from: call Migrate with Options.Feed, or apply the SQL files in storage/gormstore/migrations/postgres_feed", errNoFeed, d.prefix)
 }
 
-// ordinary is a condition on the row c of pg_class: the table is not partitioned, and
-// no other table inherits from it.
+// ordinary is a condition on the row c of pg_class. It is true for an ordinary table
+// from which no other table inherits, and false for a partitioned table, a foreign
+// table or a view.
 const ordinary = `c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)`
 
-// checkOrdinary returns errNoFeed, wrapped, for a table whose triggers do not fire for
-// all rows.
+// checkOrdinary returns errNoFeed, wrapped, if the table of tokens is not ordinary,
+// because its triggers might not fire for all rows.
 func (d *database) checkOrdinary(ctx context.Context, pool gorm.ConnPool) error {
 	var tables int
 	err := pool.QueryRowContext(ctx, `SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid AND `+ordinary, d.prefix+"tokens").Scan(&tables)
 	if err == nil && tables == 0 {
-		err = fmt.Errorf("%w: table %stokens is partitioned or inherited from, or is not an ordinary table: changes of a partition may not fire its triggers; keep the tokens in one ordinary table, or set no cache", errNoFeed, d.prefix)
+		err = fmt.Errorf("%w: table %stokens is partitioned or inherited from, or is not an ordinary table, so some changes may not fire its triggers; keep the tokens in one ordinary table, or set no cache", errNoFeed, d.prefix)
 	}
 	return err
 }
 
-// readTriggers counts the triggers of the table that are as the newest migration
-// creates them. Two are needed: one for UPDATE and DELETE of any column (type 25 in
-// PostgreSQL's pg_trigger.h), and one for TRUNCATE (type 32). The table must be
-// ordinary, because changes of a partition may not fire its triggers.
+// readTriggers counts those triggers of the table that match the newest migration. Two
+// are needed: one for any UPDATE or DELETE (type 25 in PostgreSQL's pg_trigger.h), and
+// one for TRUNCATE (type 32). The count is 0 if the table is not ordinary, because some
+// changes may then not fire its triggers.
 //
-// It also returns a version. The version changes when the table, a trigger or their
-// function is altered or replaced, even if the result is the same as before.
+// It also returns a version. The version changes whenever the table, a trigger or the
+// trigger function is altered or replaced, even if the result is the same as before.
 //
-// Here and in other statements for PostgreSQL, names are qualified and types are cast
-// wherever no operator or function for exactly these types exists. Otherwise another
-// role could create a better match in a schema on the search path, and PostgreSQL
-// would call it.
+// In this and all other statements for PostgreSQL, names are qualified. Arguments are
+// cast unless pg_catalog has an operator or function for exactly their types. Otherwise
+// another role could create a better match in a schema on the search path, and
+// PostgreSQL would call it.
 const readTriggers = `SELECT pg_catalog.count(*) AS triggers,
 	pg_catalog.string_agg(pg_catalog.concat_ws(' ', t.oid, t.xmin, p.oid, p.xmin, c.oid, c.xmin), ', ' ORDER BY t.tgname) AS version
 	FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
@@ -63,7 +66,7 @@ const readTriggers = `SELECT pg_catalog.count(*) AS triggers,
 	AND ` + ordinary + `
 	AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig) AND pg_catalog.strpos(p.prosrc, '` + rowBeat + `') > 0`
 
-// allTriggers is the result of readTriggers if the feed is installed.
+// allTriggers is the count that readTriggers returns if the feed is installed.
 const allTriggers = 2
 
 // triggerArgs are the arguments of readTriggers.
@@ -71,8 +74,8 @@ func (d *database) triggerArgs() []any {
 	return []any{d.prefix + "tokens", d.prefix + "tell", d.prefix + "tell_all"}
 }
 
-// feedInstalled reports whether the triggers of the newest version exist. These report
-// heartbeats, and fire in every session.
+// feedInstalled reports whether both triggers of the newest migration exist. Unlike
+// older ones, they report heartbeats and fire in every session.
 func (d *database) feedInstalled(ctx context.Context, pool gorm.ConnPool) (bool, error) {
 	var triggers int
 	var version sql.NullString

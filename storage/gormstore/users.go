@@ -22,15 +22,16 @@ import (
 // [tokenauth.RevocationQueue]. It is safe for concurrent use.
 //
 //   - A call that changes a user ends all tokens of the user, in the same
-//     transaction if the tokens are in the same database. (In a Galera cluster they
-//     end before the call returns, but see [Users.WithTx].)
-//   - Tokens in another storage, such as Redis, end within 3 seconds of the commit
-//     while [tokenauth.Service.Run] runs.
-//   - A type that wraps Users must pass on the methods of
-//     [tokenauth.RevocationQueue], which Run uses for this.
-//   - At a sign-in, Users replaces a password hash that has another format than
-//     those of [password.Hash], or is weaker. That ends no token. Set
-//     [password.Options.KeepHashes] to turn it off.
+//     transaction if the tokens are in the same database. (In a Galera cluster it may
+//     end some of them after that transaction, but before the call returns. For your
+//     own transactions, see [Users.WithTx].)
+//   - While [tokenauth.Service.Run] runs, it ends tokens in another storage, such as
+//     Redis, within 3 seconds of the commit.
+//   - A type that wraps Users must also have its methods of
+//     [tokenauth.RevocationQueue], because Run calls them.
+//   - At a sign-in, Users replaces a password hash that is weaker than those of
+//     [password.Hash], or has another format. The user's tokens stay valid. Set
+//     [password.Options.KeepHashes] to turn this off.
 //   - Two names are equal if [Users.NormalizeUserName] makes them equal. White space
 //     around a name does not matter at sign-in and in [Users.FindByName].
 //   - Methods return [tokenauth.ErrNotFound], wrapped, for an unknown user.
@@ -46,10 +47,10 @@ var (
 	_ tokenauth.Rechecker     = (*Users)(nil)
 )
 
-// A User is a row of the table [Users], without the password hash.
+// A User is a user in the table [Users], without the password hash.
 type User struct {
 	ID         string // a UUID; assigned by Create, never changes
-	Name       string // unique after NormalizeUserName; stored as given
+	Name       string // stored as given; its normalized form (NormalizeUserName) is unique
 	Roles      []string
 	Attributes map[string]string
 	Disabled   bool
@@ -83,17 +84,19 @@ func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error 
 
 // WithTx returns Users whose changes are part of the transaction tx. The changes take
 // effect, and the tokens end, when the caller commits. Only the goroutine that owns tx
-// may use the result, until tx ends.
+// may use the returned Users, and only until tx ends.
 //
-// On PostgreSQL the transaction must be at READ COMMITTED, the default. At a higher
-// level it works on a snapshot and would miss a token that was issued later, so the
-// methods return an error. On MariaDB and MySQL also begin it at READ COMMITTED: at
-// REPEATABLE READ, their default, first sign-ins of some other users wait for it.
+// On PostgreSQL the transaction must have the isolation level READ COMMITTED, the
+// default. At a higher level it works on a snapshot and would not end a token that was
+// issued after the snapshot, so the methods return an error. On MariaDB and MySQL, also
+// choose READ COMMITTED. At REPEATABLE READ, their default, the first sign-ins of some
+// other users would wait for the transaction.
 //
-// In a Galera cluster a transaction does not see sign-ins at other nodes. Tokens of
-// such sign-ins end within 3 seconds of the commit while [tokenauth.Service.Run] runs.
-// If your program does not call Run, call [tokenauth.Service.RevokeUser] after the
-// commit. The commit may fail with error 1213: then run the transaction again.
+// In a Galera cluster a transaction does not see concurrent sign-ins at other nodes.
+// While [tokenauth.Service.Run] runs, the tokens of these sign-ins end within 3 seconds
+// of the commit. If your program does not call Run, call
+// [tokenauth.Service.RevokeUser] after the commit. If the commit fails with error 1213,
+// run the whole transaction again.
 func (u *Users) WithTx(tx *gorm.DB) *Users {
 	return &Users{session{u.database, tx}, u.passwords, u.list, u.rehash}
 }
@@ -103,12 +106,13 @@ func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (toke
 	return u.passwords.Authenticate(ctx, c)
 }
 
-// NormalizeUserName returns the spelling of a user name that the table compares: the
-// profile UsernameCaseMapped of PRECIS (RFC 8265 §3.3). It folds case and width and
-// composes marks (NFC), so that Alice, ALICE and ＡＬＩＣＥ are one user. Different
-// letters that look alike stay different. White space around a name is dropped.
+// NormalizeUserName returns the form of a user name that the table compares. It applies
+// the profile UsernameCaseMapped of PRECIS (RFC 8265 §3.3), which folds case and width
+// and composes marks (NFC). So Alice, ALICE and ＡＬＩＣＥ are the same user. Different
+// letters that look alike stay different. White space around the name is removed.
 //
-// An invalid name is returned unchanged. A normalized name is not changed again.
+// NormalizeUserName returns an invalid name, or a name that is normalized already,
+// unchanged.
 func (u *Users) NormalizeUserName(userName string) string {
 	if key, err := typedUserName(userName); err == nil {
 		return key
@@ -116,9 +120,9 @@ func (u *Users) NormalizeUserName(userName string) string {
 	return userName
 }
 
-// Recheck implements [tokenauth.Rechecker]. Its read waits for transactions that are
-// changing the user. So a sign-in either sees the change, or stores its token early
-// enough for the change to end it.
+// Recheck implements [tokenauth.Rechecker]. It waits for transactions that are changing
+// the user. So a sign-in either sees the change, or has stored its token early enough
+// for the change to end that token.
 func (u *Users) Recheck(ctx context.Context, p tokenauth.Principal) error {
 	return u.check(ctx, p, u.dialect.share)
 }
@@ -139,7 +143,7 @@ func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) e
 	if u.tx != nil {
 		err = look()
 	} else {
-		err = retry(ctx, u.tries(), look) // Galera rolls the read back for a change at another node
+		err = retry(ctx, u.tries(), look) // Galera may roll this read back because of a change at another node
 	}
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
 		return err
@@ -180,7 +184,8 @@ type userRow struct {
 	passwordHash, stamp string
 }
 
-// read returns the user whose column has the value.
+// read returns the user whose column has the value. The clause lock, such as FOR SHARE,
+// ends the statement; it may be "".
 func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, value string) (row userRow, err error) {
 	rows, err := pool.QueryContext(ctx, u.sql(
 		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users WHERE `+column+` = ?`+u.dialect.primary+lock), value)
@@ -209,8 +214,8 @@ func (u *Users) Find(ctx context.Context, id string) (User, error) {
 	return row.User, err
 }
 
-// FindByName returns the user with the name, in any spelling that
-// [Users.NormalizeUserName] makes equal.
+// FindByName returns the user whose normalized name equals that of name (see
+// [Users.NormalizeUserName]).
 func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
 	key, err := typedUserName(name)
 	if err != nil {
@@ -226,8 +231,9 @@ func (u *Users) Count(ctx context.Context) (n int64, err error) {
 	return n, explain(err)
 }
 
-// Create adds a user with a password, and returns the user as stored. It assigns ID
-// and CreatedAt, which must be zero, and hashes the password with [password.Hash].
+// Create adds a user with a password, and returns the user as stored. The fields ID and
+// CreatedAt of user must be zero; Create assigns them. It hashes the password with
+// [password.Hash].
 //
 // Create returns [ErrInvalid], wrapped with the reason, [password.ErrUnacceptable], or
 // [ErrExists] if the name is taken.
@@ -242,9 +248,9 @@ func (u *Users) Create(ctx context.Context, user User, newPassword tokenauth.Sec
 	return u.create(ctx, user, hash)
 }
 
-// Import adds a user with an existing password hash, for example from another users
-// table. The hash may have any format of package [password] or of
-// [Options.Passwords]. Otherwise Import is like [Users.Create].
+// Import is like [Users.Create], but takes a password hash, for example from another
+// users table, instead of a password. The hash may have any format that package
+// [password] or [password.Options.Formats] in [Options.Passwords] supports.
 func (u *Users) Import(ctx context.Context, user User, passwordHash string) (User, error) {
 	if err := checkUser(&user); err != nil {
 		return User{}, err
@@ -253,21 +259,21 @@ func (u *Users) Import(ctx context.Context, user User, passwordHash string) (Use
 		return User{}, fmt.Errorf("%w: the password hash must have at most 512 bytes of UTF-8 without NUL", ErrInvalid)
 	}
 	if !u.passwords.CanVerify(passwordHash) { // the error must not quote it: it may be a password
-		return User{}, fmt.Errorf("%w: the password hash has no format that package password or Options.Passwords.Formats can verify", ErrInvalid)
+		return User{}, fmt.Errorf("%w: neither package password nor Options.Passwords.Formats supports the format of the password hash", ErrInvalid)
 	}
 	return u.create(ctx, user, passwordHash)
 }
 
 func checkUser(user *User) error {
 	if user.ID != "" || !user.CreatedAt.IsZero() {
-		return fmt.Errorf("%w: ID and CreatedAt of a new user must be zero", ErrInvalid)
+		return fmt.Errorf("%w: the ID and CreatedAt of a new user must be zero", ErrInvalid)
 	}
 	if _, err := normalizeUserName(user.Name); err != nil {
 		return err
 	}
 	for name, value := range user.Attributes {
 		if name == "" || !storable(name) || !storable(value) {
-			return fmt.Errorf("%w: attributes must have a name, and must be UTF-8 without NUL", ErrInvalid)
+			return fmt.Errorf("%w: each attribute must have a name, and names and values must be UTF-8 without NUL", ErrInvalid)
 		}
 	}
 	return checkRoles(user.Roles)
@@ -282,7 +288,7 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 	if err != nil {
 		return User{}, err
 	}
-	if err := errors.Join(u.dialect.fits("the text of all roles", roles, maxText), u.dialect.fits("the JSON of all attributes", attributes, maxText)); err != nil {
+	if err := errors.Join(u.dialect.fits("the list of roles", roles, maxText), u.dialect.fits("the JSON text of the attributes", attributes, maxText)); err != nil {
 		return User{}, err
 	}
 	id := uuid.NewString()
@@ -295,12 +301,12 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 			id, key, user.Name, hash, roles, attributes, user.Disabled, newStamp(), time.Now().Unix()); err != nil {
 			return err
 		}
-		// The ID in the row shows whether this INSERT added it, on every engine. The
-		// read locks, so it also sees a row that is newer than the snapshot of a host's
-		// transaction.
+		// On every engine, the ID in the row shows whether this INSERT added the row.
+		// The read locks the row, so it finds even a row that is newer than the
+		// snapshot of the caller's transaction.
 		created, err = u.read(ctx, pool, `name_key`, u.dialect.share, key)
 		if err == nil && created.ID != id {
-			return fmt.Errorf("%w: a user of that name", ErrExists)
+			return fmt.Errorf("%w: a user with that name", ErrExists)
 		}
 		return err
 	})
@@ -310,13 +316,13 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 	return created.User, nil
 }
 
-// SetPassword sets the user's password and ends all tokens of the user. This includes
-// the token of the request that makes the change: a user who changes their own
-// password must sign in again.
+// SetPassword sets the user's password and ends all tokens of the user. That includes
+// the token with which the change was requested: a user who changes their own password
+// must sign in again.
 //
 // SetPassword returns [password.ErrUnacceptable] for a password that cannot be used.
-// It does not reset failed sign-ins. If the user is throttled because of these, also
-// call [tokenauth.Service.Unthrottle].
+// It does not reset the counters of failed sign-ins. If the user is throttled because
+// of failed sign-ins, also call [tokenauth.Service.Unthrottle].
 func (u *Users) SetPassword(ctx context.Context, id string, newPassword tokenauth.Secret) error {
 	hash, err := password.Hash(newPassword.Reveal())
 	if err != nil {
@@ -332,7 +338,7 @@ func (u *Users) SetRoles(ctx context.Context, id string, roles ...string) error 
 		return err
 	}
 	text := strings.Join(roles, ",")
-	if err := u.dialect.fits("the text of all roles", text, maxText); err != nil {
+	if err := u.dialect.fits("the list of roles", text, maxText); err != nil {
 		return err
 	}
 	return u.change(ctx, id, `UPDATE tokenauth_users SET roles = ?, stamp = ? WHERE id = ?`, text, newStamp(), id)
@@ -349,13 +355,13 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 	return u.change(ctx, id, `DELETE FROM tokenauth_users WHERE id = ?`, id)
 }
 
-// newStamp returns a random stamp that is different from all earlier ones.
+// newStamp returns a random stamp, which differs from all earlier ones.
 func newStamp() string { return rand.Text() }
 
 func checkRoles(roles []string) error {
 	for _, role := range roles {
 		if role == "" || strings.Contains(role, ",") || !storable(role) {
-			return fmt.Errorf("%w: roles must be non-empty UTF-8 without comma or NUL", ErrInvalid)
+			return fmt.Errorf("%w: each role must be non-empty UTF-8 without commas and NUL", ErrInvalid)
 		}
 	}
 	return nil

@@ -8,11 +8,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// change changes the user's row and then ends the user's tokens. A sign-in that stores
-// its token in between reads the row again afterwards. That read waits for the commit.
+// change changes the user's row and then ends the user's tokens, in one transaction. A
+// sign-in may store a token in between, but reads the row again afterwards. That read
+// waits for the commit (see [Users.Recheck]).
 //
 // In a Galera cluster a sign-in does not wait for a transaction at another node. So
-// change ends tokens once more after the commit, as [Clients] does.
+// change ends tokens a second time after the commit, as [Clients] does.
 func (u *Users) change(ctx context.Context, id, statement string, args ...any) error {
 	key := tokenauth.UserKeyOf(id)
 	err := u.changeAndEnd(ctx, ending{revokesUser, id, errUserNotFound, statement, args, deleteTokensOfUser, key[:]})
@@ -20,14 +21,15 @@ func (u *Users) change(ctx context.Context, id, statement string, args ...any) e
 		return err
 	}
 	if err := u.endStale(ctx, id); err != nil {
-		return fmt.Errorf("gormstore: user %s was changed, but not all tokens have ended yet; Service.Run ends them, if it is running: %w", id, err)
+		return fmt.Errorf("gormstore: user %s was changed, but some of the user's tokens may still be valid; Service.Run will end them, if it is running: %w", id, err)
 	}
 	return nil
 }
 
-// endStale ends the user's tokens, except those of sign-ins after the user was changed.
+// endStale ends the user's tokens, except those that were issued after the user was
+// changed.
 func (u *Users) endStale(ctx context.Context, id string) error {
-	account, err := u.account(ctx, `id`, "", id) // the zero Account has no valid token
+	account, err := u.account(ctx, `id`, "", id) // without a user, account is zero: no token is valid
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
 		return err
 	}

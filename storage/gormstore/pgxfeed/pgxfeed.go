@@ -20,16 +20,17 @@ import (
 
 // A Listener receives notifications for
 // [github.com/bearerkit/bearerkit/storage/gormstore.WithFeed]. The zero value takes a
-// connection out of the store's pool for as long as it listens. That connection counts
-// towards [sql.DB.SetMaxOpenConns]. A Listener is safe for concurrent use.
+// connection from the store's pool and keeps it for as long as it listens. That
+// connection counts towards [sql.DB.SetMaxOpenConns]. A Listener is safe for concurrent
+// use.
 type Listener struct {
-	// DSN opens a connection of its own to the store's database; empty means that
-	// the Listener takes one from the pool. Set it if the pool leads through a
-	// proxy that pools transactions, such as PgBouncer, where LISTEN does not
+	// DSN is for a separate connection to the store's database; empty means that the
+	// Listener takes a connection from the pool. Set it if the pool connects through
+	// a proxy that pools transactions, such as PgBouncer, where LISTEN does not
 	// work. Also set it if the pool's driver is not pgx.
 	//
-	// If the DSN leads to another database, no heartbeat arrives and the cache does
-	// not serve.
+	// If the DSN leads to another database, no heartbeat arrives and the cache stays
+	// off.
 	DSN string
 }
 
@@ -39,13 +40,14 @@ var _ listen.Listener = Listener{}
 // does if [Listener.DSN] is empty.
 func (l Listener) UsesPool() bool { return l.DSN == "" }
 
-// patience is the timeout until a connection listens. An idle connection of the pool
-// may lead to a server that no longer answers, and waiting for it would never end.
+// patience is the timeout for taking or opening a connection and for LISTEN. An idle
+// connection of the pool may lead to a server that no longer answers; without a timeout
+// the Listener would wait for it forever.
 const patience = 5 * time.Second
 
 // Listen is for package gormstore, which calls it when a Service begins to watch. It
-// takes or opens a connection, listens to the channel, and calls use. It returns an
-// error if no connection listens within 5 seconds, and otherwise the result of use.
+// takes or opens a connection, listens to the channel, calls use, and returns the
+// result of use. If no connection listens within 5 seconds, it returns an error.
 func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use func(listen.Notifications) error) error {
 	opening, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -66,7 +68,7 @@ func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use 
 	err = c.Raw(func(driverConn any) error {
 		pgxConn, ok := driverConn.(*stdlib.Conn)
 		if !ok {
-			used = fmt.Errorf("pgxfeed: the pool's connections are of type %T, not pgx's; set Listener.DSN", driverConn)
+			used = fmt.Errorf("pgxfeed: the pool's driver is not pgx (its connections are of type %T): set Listener.DSN", driverConn)
 			return nil
 		}
 		used = subscribe(opening, pgxConn.Conn(), channel, use)
@@ -88,16 +90,16 @@ func hangUp(conn *pgx.Conn) {
 	conn.Close(ctx)
 }
 
-// stayIdle turns off idle_session_timeout (PostgreSQL 14 and later) for this session.
-// The server considers a session idle that only receives notifications.
+// stayIdle turns off idle_session_timeout (PostgreSQL 14 and later) for this session. To
+// the server, a session that only receives notifications is idle.
 const stayIdle = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'idle_session_timeout'`
 
 func subscribe(ctx context.Context, conn *pgx.Conn, channel string, use func(listen.Notifications) error) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
-		return fmt.Errorf("pgxfeed: %w", err)
+		return fmt.Errorf("pgxfeed: listening to channel %q: %w", channel, err)
 	}
 	if _, err := conn.Exec(ctx, stayIdle); err != nil {
-		return fmt.Errorf("pgxfeed: %w", err)
+		return fmt.Errorf("pgxfeed: turning off idle_session_timeout: %w", err)
 	}
 	return use(notifications{conn})
 }

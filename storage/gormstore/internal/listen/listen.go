@@ -7,23 +7,22 @@ import (
 	"database/sql"
 )
 
-// A Listener receives PostgreSQL's notifications. Each driver needs its own, because
-// package [database/sql] has no call for it.
+// A Listener receives PostgreSQL's notifications. Each driver needs its own Listener,
+// because package [database/sql] has no function to receive notifications.
 type Listener interface {
-	// Listen takes a connection, listens to the channel, calls use, closes the
+	// Listen listens to the channel on one connection, calls use, closes the
 	// connection, and returns the result of use. An implementation may take the
-	// connection from pool, which is the pool of the store, or open its own.
+	// connection from pool, which is the store's, or open a connection of its own.
 	Listen(ctx context.Context, pool *sql.DB, channel string, use func(Notifications) error) error
-	// UsesPool reports whether Listen takes its connection from the pool. The store
-	// then refuses a pool of only one connection.
+	// UsesPool reports whether Listen takes its connection from the pool. If it does,
+	// the store refuses a pool that may have only one connection.
 	UsesPool() bool
 }
 
-// Notifications are the notifications that arrive on one connection. They must be used
-// by one goroutine at a time.
+// Notifications returns the notifications that arrive on one connection. Only one
+// goroutine at a time may use it.
 type Notifications interface {
-	// Next waits for the next notification and returns its payload. If the
-	// context ends first, it returns the context's error, wrapped. The
-	// connection remains usable.
+	// Next waits for the next notification and returns its payload. If the context
+	// ends first, Next returns the context's error, wrapped, and may be called again.
 	Next(ctx context.Context) (payload string, err error)
 }

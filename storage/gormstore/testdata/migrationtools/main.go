@@ -105,7 +105,7 @@ func byGoose(db *sql.DB, engine, folder, table string, command []string) error {
 	default:
 		var version int64
 		if version, err = strconv.ParseInt(command[0], 10, 64); err != nil {
-			return fmt.Errorf("the command %q is not supported with goose", command[0])
+			return fmt.Errorf("goose does not support the command %q", command[0])
 		}
 		_, err = p.UpTo(ctx, version)
 	}
