@@ -18,7 +18,8 @@ type Event struct {
 
 	// UserID, UserName and ClientID are those of the token. Each is empty if
 	// the Service does not know it, as for a refused sign-in or an unknown
-	// token. If a principal cannot be stored, its strings are cut to 256 bytes.
+	// token. For a principal that cannot be stored, UserID and UserName are cut
+	// to 256 bytes.
 	UserID, UserName, ClientID string
 	// Account is a keyed hash of the user name that was typed, ignoring case
 	// and accents. It is a hash because people type passwords in that field by
