@@ -134,8 +134,8 @@ func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 //     source they came.
 //   - Until the user signs in, [ThrottleOptions.PerSource] does not block
 //     sign-ins to this account. This exception ends after ten failures or 30
-//     days. Anyone who knows the user name can use up these tries. Sign-ins to
-//     other accounts are still blocked.
+//     days. Anyone who knows the user name can use up these tries. For other
+//     accounts, the source stays blocked.
 //   - It returns [ErrUnavailable] if the storage of the shared counters failed
 //     ([ThrottleOptions.Key]).
 //

@@ -80,7 +80,7 @@ func (c *tokenCache) aliveAt(reading time.Time) bool {
 }
 
 // hit returns the cached token with the digest, or nil if the caller must ask
-// the storage. The reading is a [time.Now] that the caller took before.
+// the storage. The reading is a result of [time.Now] from before the call.
 func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
 	t := c.get(d, reading)
 	if t != nil {
@@ -90,8 +90,9 @@ func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
 }
 
 func (c *tokenCache) get(d *Digest, reading time.Time) *Token {
-	// Check the lease first. The feed extends it only after it has reported
-	// earlier changes, so the table has already invalidated their tokens.
+	// Check the lease before the table. The feed extends the lease only after
+	// it has reported all earlier changes. So within the lease, the table does
+	// not return a token that these changes ended.
 	if !c.aliveAt(reading) {
 		return nil
 	}

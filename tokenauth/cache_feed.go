@@ -44,8 +44,8 @@ type subscription struct {
 }
 
 // Invalidate implements [Invalidator]. It skips the reserved user, whose slots
-// hold no access tokens. The cache invalidates several users at once, so it
-// would invalidate the tokens of other users for nothing.
+// hold no access tokens. The cache invalidates the tokens of a few users
+// together, so other users would lose theirs for nothing.
 func (s *subscription) Invalidate(u UserKey) {
 	if u != reservedUser {
 		s.invalidate(u)

@@ -35,9 +35,9 @@ func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) 
 		case "":
 			return "", of
 		case unixPeer:
-			return "tokenauth: a trusted proxy sent \"unix:\" in place of a client address: if another of your proxies connects to that proxy over a Unix socket, add \"unix:\" to Options.TrustedSockets; until then all users behind it share the limits of one address", of
+			return "tokenauth: a trusted proxy sent \"unix:\" in place of a client address: if another of your proxies connects to that proxy over a Unix socket, add \"unix:\" to Options.TrustedSockets; until then all users behind the proxy share the limits of one address", of
 		default:
-			return "tokenauth: a trusted proxy sent a list of client addresses with an invalid entry, or with more than 64 entries: if your own proxy wrote the entry, configure it to append the address of its peer; until then all users behind it share the limits of one address", of
+			return "tokenauth: a trusted proxy sent a list of client addresses with an invalid entry, or with more than 64 entries: if your own proxy wrote the entry, configure it to append the address of its peer; until then all users behind the proxy share the limits of one address", of
 		}
 	}
 	i := slices.IndexFunc(clientHeaders, func(header string) bool { return isSet(r, header) })
@@ -45,11 +45,11 @@ func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) 
 	case i < 0 && !isSet(r, o.ProxyHeader):
 		return "", of
 	case trusted:
-		return "tokenauth: a trusted proxy did not send Options.ProxyHeader, but another header with a client address: if the proxy sets that header, name it in Options.ProxyHeader; until then all users behind it share the limits of one address", slog.String("header", clientHeaders[i])
+		return "tokenauth: a trusted proxy did not send Options.ProxyHeader, but another header with a client address: if the proxy sets that header, name it in Options.ProxyHeader; until then all users behind the proxy share the limits of one address", slog.String("header", clientHeaders[i])
 	case socket != "":
-		return "tokenauth: ignored a client address in a header, because the request came over a Unix socket that is not in Options.TrustedSockets: if only your own proxy connects to the socket, add the socket there; until then all users behind it share the limits of one address", slog.String("socket", socket)
+		return "tokenauth: ignored a client address in a header, because the request came over a Unix socket that is not in Options.TrustedSockets: if only your own proxy connects to the socket, add the socket there; until then all users behind the proxy share the limits of one address", slog.String("socket", socket)
 	default:
-		return "tokenauth: ignored a client address in a header, because the request came from a peer that is not in Options.TrustedProxies: if the peer is your own proxy, add its address there; until then all users behind it share the limits of one address", slog.String("peer", parseAddr(r.RemoteAddr).String())
+		return "tokenauth: ignored a client address in a header, because the request came from a peer that is not in Options.TrustedProxies: if the peer is your own proxy, add its address there; until then all users behind the proxy share the limits of one address", slog.String("peer", parseAddr(r.RemoteAddr).String())
 	}
 }
 

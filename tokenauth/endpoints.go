@@ -98,8 +98,8 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	return e, nil
 }
 
-// base returns the common beginning of the endpoints' URLs: the issuer without
-// the end of its path with which the paths of the endpoints begin. See
+// base returns the common beginning of the endpoints' URLs: the issuer, without
+// the end of its path that the paths of the endpoints repeat. See
 // [Endpoints.Issuer].
 func (e Endpoints) base() (string, error) {
 	issuer, err := url.Parse(e.Issuer)

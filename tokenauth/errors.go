@@ -47,7 +47,7 @@ var (
 	// Authenticate returns it, possibly wrapped. [Service.SignIn] then returns
 	// an [ErrUnavailable] that wraps it. The Service does not log it for each
 	// request, so the Authenticator must log its overload.
-	ErrBusy = errors.New("tokenauth: busy")
+	ErrBusy = errors.New("tokenauth: too many sign-ins in progress")
 
 	// ErrInvalidPrincipal means that a [Principal] cannot be stored.
 	// [Service.Issue] and [Service.SignIn] return it, wrapped with the name of
@@ -79,7 +79,7 @@ func (e *ThrottledError) Is(target error) bool { return target == ErrThrottled }
 // These errors are causes in [ErrorResponse.Err] and [Event.Err].
 var (
 	errMalformed          = errors.New("tokenauth: malformed request")
-	errNoCredentials      = errors.New("tokenauth: no credentials")
+	errNoCredentials      = errors.New("tokenauth: the request has no credentials")
 	errMissingRole        = errors.New("tokenauth: the user does not have a required role")
 	errUnauthorizedClient = errors.New("tokenauth: the client is not authorized to make this request")
 	errPanic              = errors.New("tokenauth: panic")

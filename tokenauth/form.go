@@ -27,8 +27,8 @@ const (
 
 // checkContentHeaders refuses a body that is compressed or multipart, according
 // to its headers. It accepts a form with any other Content-Type, because
-// clients often send a wrong one. Some copy "application/json" from a
-// documentation, and common client libraries add the charset ISO-8859-1 by
+// clients often send a wrong one. Some send "application/json", because their
+// documentation does, and common client libraries add the charset ISO-8859-1 by
 // default. It ignores a Content-Type that is repeated, malformed or too long.
 func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
 	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {

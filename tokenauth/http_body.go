@@ -81,10 +81,10 @@ func hasMultipart(r *http.Request) bool {
 // [Options.BodyTimeout]. It reports whether read returned in time.
 //
 // It sets a read deadline only when the timeout has passed, so it never extends
-// [http.Server.ReadTimeout]. A body that arrives in time leaves no deadline
-// behind. The server goes on reading to notice a disconnect, and hashing the
-// password may take longer than the timeout. If middleware hides the connection
-// from [http.ResponseController], only the server's own timeout applies.
+// [http.Server.ReadTimeout]. No deadline remains after a body that arrives in
+// time: the server reads on to notice a disconnect, and hashing the password
+// may take longer than the timeout. If middleware hides the connection from
+// [http.ResponseController], only the server's own timeout applies.
 func (s *Service) withinBodyTimeout(w http.ResponseWriter, read func()) (inTime bool) {
 	expired := make(chan bool, 1)
 	timer := time.AfterFunc(s.options.BodyTimeout, func() {

@@ -126,7 +126,8 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 	username, password := f.form["username"], f.form["password"]
 	// Never combine the body and the header. A request with a wrong password in
 	// the body must not succeed by the header. If the host's code has read a
-	// part of the body (cut), that part may have had a password.
+	// part of the body, that part may have had a password, so do not use the
+	// header then.
 	if s.options.Clients == nil && username == "" && password == "" && !f.cut {
 		basic, ok := parseBasic(f.authorization)
 		if !ok {
