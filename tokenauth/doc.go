@@ -111,7 +111,7 @@
 //	                 busy               -      alert: more sign-ins at once than password.Options allows
 //	                 canceled           -      if there are many, clients give up too early
 //
-// A record has those of these attributes that are known:
+// A record has these attributes, as far as they are known:
 //
 //   - event and reason, as in the table;
 //   - user_id, user_name, client_id and remote_addr;
