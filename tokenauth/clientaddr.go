@@ -37,7 +37,7 @@ func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) 
 		case unixPeer:
 			return "tokenauth: a trusted proxy sent \"unix:\" in place of a client address: if another of your proxies connects to that proxy over a Unix socket, add \"unix:\" to Options.TrustedSockets; until then all users behind the proxy share the limits of one address", of
 		default:
-			return "tokenauth: a trusted proxy sent a list of client addresses with an invalid entry, or with more than 64 entries: if your own proxy wrote the entry, configure it to append the address of its peer; until then all users behind the proxy share the limits of one address", of
+			return "tokenauth: a trusted proxy sent an invalid entry in place of a client address, or more than 64 entries: if your own proxy wrote the entry, configure the proxy to append the address of its peer; until then all users behind the proxy share the limits of one address", of
 		}
 	}
 	i := slices.IndexFunc(clientHeaders, func(header string) bool { return isSet(r, header) })
