@@ -1,13 +1,13 @@
-// Package ginadapter mounts the Token API on Gin and protects Gin routes. [Mount]
-// and the guards correspond to methods of [tokenauth.Service], and clients get the
-// same answers as from those.
+// Package ginadapter mounts the Token API on Gin and protects Gin routes.
+// [Mount] and the guards correspond to methods of [tokenauth.Service]. Clients
+// get the same answers as they do with net/http.
 //
 // The order of middleware matters:
 //
 //   - Recovery and logging come first, so that they also cover the requests that
 //     a guard refuses. A guard is the middleware that [RequireBearer],
 //     [RequireRole], [RequireClient] or [Optional] returns.
-//   - [RenderErrors] comes before the guards whose answers it writes.
+//   - [RenderErrors] comes before the guards whose error responses it writes.
 //   - A guard comes before the middleware and handlers that call [From].
 //   - [gin.RouterGroup.Use] protects only the routes that are registered after
 //     the call. Call it before registering the routes that need the guard.
@@ -31,10 +31,12 @@ import (
 // [tokenauth.Endpoints] it registers the token endpoint at "/Token" and "/token".
 //
 // It returns the endpoints with their defaults filled in and with the base path
-// of r in front of each path. Pass that value to whatever describes the API.
+// of r in front of each path. Pass them to code that describes the API, such as
+// the package tokenauth/openapi.
 //
-// The same paths with a trailing slash get a plain 404. Otherwise Gin would
-// redirect them, and the client would send its password a second time.
+// For the same paths with a trailing slash, the answer is a plain 404.
+// Otherwise Gin would redirect such a request, and the client would send its
+// password a second time.
 //
 // It panics if [tokenauth.Service.Handlers] returns an error, and if Gin does not
 // accept a path.
@@ -73,28 +75,28 @@ func RequireBearer(s *tokenauth.Service) gin.HandlerFunc {
 // [tokenauth.Service.RequireRole].
 //
 // It authenticates the request itself, so it does not need [RequireBearer] in
-// front of it. Behind another guard it reuses the token which that guard found,
-// without a second look-up, if the request still presents that token.
+// front of it. Behind another guard, it does not look up the token again if the
+// request still presents the same one.
 //
 // It panics if anyOf is empty or contains an empty role.
 func RequireRole(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{Roles: append([]string{}, anyOf...)})
 }
 
-// RequireClient returns middleware that lets only requests through whose token
-// was issued to one of the clients. A valid token of another client gets 403. See
-// [tokenauth.Service.RequireClient].
+// RequireClient returns middleware that lets a request through only if its
+// token was issued to one of the clients. A valid token of another client gets
+// 403. See [tokenauth.Service.RequireClient].
 //
-// Like [RequireRole] it authenticates the request itself. It panics if anyOf is
-// empty or contains an empty client ID.
+// Like [RequireRole], it authenticates the request itself. It panics if anyOf
+// is empty or contains an empty client ID.
 func RequireClient(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{Clients: append([]string{}, anyOf...)})
 }
 
-// Optional returns middleware that also lets anonymous requests through. A request
-// with an expired, revoked or malformed token is anonymous, too: it does not get
-// 401. [From] returns false for an anonymous request. If the storage failed, the
-// answer is 503. See [tokenauth.Service.Optional].
+// Optional returns middleware that also lets anonymous requests through. A
+// request with an expired, revoked or malformed token counts as anonymous, too,
+// and does not get 401. [From] returns false for an anonymous request. If the
+// storage failed, the answer is 503. See [tokenauth.Service.Optional].
 //
 // A client whose token has expired therefore gets the anonymous answer and no
 // hint to sign in again. Use [RequireBearer] on routes that need a user.
@@ -106,10 +108,11 @@ func Optional(s *tokenauth.Service) gin.HandlerFunc {
 // returns false on a route without a guard, for a request that [Optional] let
 // through as anonymous, and for a [gin.Context] without a request.
 //
-// The token is in the context of c.Request, so code that does not import Gin can
-// pass c.Request.Context() to [tokenauth.FromContext]. Passing c itself finds no
-// token, unless [gin.Engine.ContextWithFallback] is true. A request that a handler
-// makes with this context inherits the token: see [tokenauth.FromContext].
+// The token is in the context of c.Request, so code that does not import Gin
+// can pass c.Request.Context() to [tokenauth.FromContext]. It finds no token in
+// c itself, unless [gin.Engine.ContextWithFallback] is true. If a handler makes
+// a further request with this context, that request inherits the token: see
+// [tokenauth.FromContext].
 func From(c *gin.Context) (tokenauth.Token, bool) {
 	if c == nil || c.Request == nil {
 		return tokenauth.Token{}, false
@@ -128,8 +131,9 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 		if refusal == nil {
 			c.Request = r
 			tokenauth.SetCacheHeaders(c.Writer.Header(), r)
-			// The server removes the temporary files of a multipart form. It looks
-			// for them in the request that it made, of which r is a copy.
+			// A handler may store temporary files in the multipart form of r,
+			// which is a copy. The server removes only those of the original
+			// request, so copy the form back.
 			defer func() { before.MultipartForm = c.Request.MultipartForm }()
 			c.Next()
 			return
@@ -149,14 +153,16 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 // [gin.Context]. It is a string because Gin before 1.11 accepts no other keys.
 const renderKey = "github.com/bearerkit/bearerkit/ginadapter.RenderErrors"
 
-// RenderErrors returns middleware that makes the guards behind it answer in the
-// host's own format. It takes precedence over [tokenauth.Options.RenderError]. It
-// does not change the answers of the endpoints that [Mount] registers.
+// RenderErrors returns middleware with which the guards behind it write error
+// responses in the host's own format. It takes precedence over
+// [tokenauth.Options.RenderError]. It does not change the responses of the
+// endpoints that [Mount] registers.
 //
 // A guard sets the headers of the protocol and then calls render, which writes
 // status and body, as in c.JSON(e.Status, …). If render sets no status, the
-// status is that of e ([tokenauth.ErrorResponse.Status]). If render panics before
-// it writes, the client gets the standard answer, and the panic continues.
+// response has the status of e ([tokenauth.ErrorResponse.Status]). If render
+// panics before it writes, the client gets the standard answer, and the panic
+// continues.
 //
 // A nil render restores the standard answers for the guards behind it.
 func RenderErrors(render func(c *gin.Context, e *tokenauth.ErrorResponse)) gin.HandlerFunc {

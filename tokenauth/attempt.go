@@ -10,16 +10,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
 )
 
-// An attempt is a sign-in that the throttle counts. It links the [Credentials]
-// that an [Authenticator] gets to the limiter.
+// An attempt is a sign-in that the throttle counts. Through it,
+// [Credentials.CountAttempt] reaches the limiter.
 type attempt struct {
 	*limiter.Attempt
 	service *Service
-	right   atomic.Bool // whether the password is correct
+	right   atomic.Bool // set when package password has verified the password
 
 	mu      sync.Mutex // in case an Authenticator calls CountAttempt on another goroutine
-	over    bool       // CountAttempt no longer counts
-	refusal error      // overrides the result of the Authenticator
+	over    bool       // from now on, CountAttempt does not count
+	refusal error      // of the throttle; overrides the Authenticator's result
 }
 
 func (s *Service) newAttempt(c *Credentials) *attempt {
@@ -27,32 +27,35 @@ func (s *Service) newAttempt(c *Credentials) *attempt {
 	return &attempt{Attempt: s.limiter.Attempt(c.UserName, c.Password.Reveal(), from), service: s}
 }
 
-// CountAttempt counts the sign-in for the account that an [Authenticator]
-// found. Call it in Authenticate, after the account look-up and before the
-// password check. The userID is the ID of the account, or "" if no account has
-// the user name.
+// CountAttempt counts the sign-in against the limits of the account that an
+// [Authenticator] found. Call it in Authenticate, after the account look-up and
+// before the password check. The userID is the ID of the account, or "" if no
+// account has the user name.
 //
-// It returns [ErrThrottled] if the sign-in is over a limit, and
-// [ErrUnavailable] if the counters failed. Return every error unchanged,
-// without checking the password.
+// It returns [ErrThrottled] if a limit blocks the sign-in, and [ErrUnavailable]
+// if the sign-in could not be counted. In both cases, do not check the
+// password, and return the error unchanged.
 //
-// With CountAttempt, failures count for the account, whichever spelling or
-// alias of its name the user typed. Call it for every sign-in, or for none:
+// With CountAttempt, failures count against the account, no matter which
+// spelling or alias of its name the user typed. Call it for every sign-in, or
+// for none:
 //
-//   - If it is never called, sign-ins count by user name, before Authenticate.
-//     Names that differ only in case, accents or surrounding spaces share their
-//     limits.
-//   - If it is called for some sign-ins, the others count by user name after
-//     Authenticate. Their passwords are then already hashed.
-//   - If it is called for several accounts, as by an Authenticator that
-//     searches several tables, a failure counts for each account.
+//   - If it is never called, the Service counts each sign-in by its user name,
+//     before it calls Authenticate. Names that differ only in case, accents or
+//     surrounding spaces share their limits.
+//   - If it is called for some sign-ins only, the Service counts the others by
+//     user name, after Authenticate. By then their passwords have already been
+//     hashed.
+//   - If one sign-in calls it for several accounts, a failure counts against
+//     each of them. An Authenticator may do so to search several tables.
 //
-// At most 16 sign-ins of a process look up their accounts at the same time;
-// each frees its place by calling CountAttempt. So do no slow work before the
-// call. CountAttempt may wait for other sign-ins in progress.
+// In each process, at most 16 sign-ins look up their accounts at the same time.
+// The next one may begin when one of them calls CountAttempt, so do no slow
+// work before the call. CountAttempt may itself wait for other sign-ins in
+// progress.
 //
-// Call it on the goroutine on which Authenticate runs. Outside of a sign-in it
-// returns nil.
+// Call it on the goroutine that runs Authenticate. Outside of a sign-in, as in
+// a unit test, it does nothing and returns nil.
 func (c Credentials) CountAttempt(ctx context.Context, userID string) error {
 	if c.attempt == nil {
 		return nil
@@ -73,9 +76,10 @@ func (a *attempt) countAccount(ctx context.Context, userID string) error {
 	return a.refuse(a.CountAccount(waiting, userID, userID != ""))
 }
 
-// admit returns a [ThrottledError] if the attempt is over a limit. It counts
-// the attempt by user name, unless the [Authenticator] calls
-// [Credentials.CountAttempt].
+// admit returns a [ThrottledError] if a limit blocks the attempt. If the
+// [Authenticator] has called [Credentials.CountAttempt] in an earlier sign-in,
+// admit leaves the counting to that method. Otherwise it counts the attempt by
+// user name.
 func (a *attempt) admit(ctx context.Context) error {
 	defer calling("the storage")
 	if a.service.countsAccounts.Load() {
@@ -84,9 +88,10 @@ func (a *attempt) admit(ctx context.Context) error {
 	return a.refuse(a.CountName(ctx))
 }
 
-// authenticated is called when the [Authenticator] has returned. If the
-// Authenticator decided without counting the attempt, authenticated counts it
-// by user name.
+// authenticated is called when the [Authenticator] has returned. Decided means
+// that the Authenticator accepted or rejected the user, rather than failed. If
+// it did so without counting the attempt, authenticated counts it by user name.
+// The result is the error of the throttle, or nil.
 func (a *attempt) authenticated(ctx context.Context, decided bool) error {
 	defer calling("the storage")
 	a.mu.Lock()
@@ -107,8 +112,9 @@ func (a *attempt) refuse(err error) error {
 	return a.refusal
 }
 
-// settle ends the attempt, also after a panic of the [Authenticator]. A
-// goroutine that the Authenticator left running can no longer count.
+// settle ends the attempt with its outcome, even after a panic of the
+// [Authenticator]. If the Authenticator left a goroutine running, that can no
+// longer count the attempt.
 func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 	defer calling("the storage")
 	a.mu.Lock()
@@ -124,15 +130,16 @@ func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 // administrator set a new password. Pass [Principal.UserID], and every name by
 // which the user signs in, as the user types it.
 //
-//   - Failed sign-ins of the account before the call no longer count, from any
-//     source.
-//   - [ThrottleOptions.PerSource] does not block the account until the user
-//     signs in, for up to ten failures and 30 days. Anyone who names the
-//     account can use these tries. The limit still blocks other accounts.
-//   - It returns [ErrUnavailable] if the shared counters of
-//     [ThrottleOptions.Key] failed.
+//   - Earlier failed sign-ins to the account no longer count, from whichever
+//     source they came.
+//   - Until the user signs in, [ThrottleOptions.PerSource] does not block
+//     sign-ins to this account. This exception ends after ten failures or 30
+//     days. Anyone who knows the user name can use up these tries. For other
+//     accounts, the source stays blocked.
+//   - It returns [ErrUnavailable] if the storage of the shared counters failed
+//     ([ThrottleOptions.Key]).
 //
-// Replicas that share a Key follow within seconds. Without a Key, call
+// Replicas that share a Key apply the reset within seconds. Without a Key, call
 // Unthrottle on each replica. With [ThrottleOptions.InsecureOff] it does
 // nothing.
 func (s *Service) Unthrottle(ctx context.Context, userID string, userNames ...string) error {

@@ -19,8 +19,9 @@ type Credentials struct {
 	Password Secret
 	// ClientID is the ID of the registered client. Without [Options.Clients],
 	// the token endpoint accepts and ignores any client_id, and ClientID is "".
-	// A host that calls [Service.SignIn] itself then leaves it empty, too. With
-	// any other ID, the token gets a [Slot] of its own, as at another client.
+	// A host that calls [Service.SignIn] itself should then leave it empty,
+	// too. Any other ID has a [Slot] of its own, so the new token would not
+	// replace the one from the token endpoint.
 	ClientID string
 	// ClientSecret is the secret of a registered client; empty for a public
 	// client.
@@ -31,7 +32,7 @@ type Credentials struct {
 	// [Options.TrustedSockets].
 	RemoteAddr netip.Addr
 	// CrossSite reports whether a browser marked the request as coming from
-	// another site. The failures of such requests count apart from other
+	// another site. Failures of such requests are counted separately from other
 	// failures at the same address.
 	CrossSite bool
 
@@ -39,13 +40,15 @@ type Credentials struct {
 }
 
 // An Authenticator authenticates a user by the user name and the password.
-// Package [github.com/bearerkit/bearerkit/tokenauth/password] has one for
-// password hashes in a table. A host may implement its own, for example for a
-// directory server. It must be safe for concurrent use.
+// Package [github.com/bearerkit/bearerkit/tokenauth/password] has one for a
+// table of users with password hashes. A host may implement its own, for
+// example for a directory server. An Authenticator must be safe for concurrent
+// use.
 //
 // An Authenticator may also be a [Rechecker] and a [RevocationQueue]. A type
-// that wraps an Authenticator must pass these abilities on. A type that embeds
-// the interface has only Authenticate; [New] logs a warning about it.
+// that wraps an Authenticator must pass these abilities on. Embedding the
+// Authenticator interface is not enough, because that promotes only the method
+// Authenticate; [New] logs a warning about such a type.
 type Authenticator interface {
 	// Authenticate returns the principal of the user that the credentials
 	// belong to.
@@ -55,18 +58,19 @@ type Authenticator interface {
 	//     time for all three.
 	//   - Any other error becomes a 503 response.
 	//   - The context has the values and the deadline of the request's context.
-	//     It does not end when the client disconnects, because a database
-	//     driver would close its connection. Bound your own look-ups:
-	//     [Options.Timeout] does not apply here.
+	//     It does not end when the client disconnects: a database driver would
+	//     then close its connection. Set a timeout for your own look-ups,
+	//     because [Options.Timeout] does not apply here.
 	//   - It calls [Credentials.CountAttempt] after the account look-up, so
-	//     that failures count for the account. Otherwise they count for the
-	//     user name.
+	//     that failures count against the account. Without the call they count
+	//     against the user name.
 	//   - It may check more than the password, such as a one-time code from the
-	//     context. Each failed check counts if a
+	//     context. If a
 	//     [github.com/bearerkit/bearerkit/tokenauth/password.Authenticator]
-	//     accepted the password before. Any other Authenticator must limit
-	//     guesses of the code itself, because a repeated password does not
-	//     count ([ThrottleOptions]).
+	//     accepted the password first, each wrong code counts as a failure. Any
+	//     other Authenticator must limit the guesses of the code itself: the
+	//     throttle does not count a failure that repeats an earlier password
+	//     ([ThrottleOptions]).
 	//   - It never keeps or logs the password.
 	Authenticate(ctx context.Context, c Credentials) (Principal, error)
 }
@@ -76,16 +80,17 @@ type Authenticator interface {
 // before it returns the access token. It then rejects a user who was disabled,
 // deleted or changed since the password check.
 //
-// If the host also revokes the user's tokens after each change, a sign-in at
-// the same time as a change cannot leave a token valid that the change should
-// end.
+// The host should also revoke the user's tokens after each such change. Then no
+// token that the change should end stays valid, even if a sign-in runs at the
+// same time.
 type Rechecker interface {
 	// Recheck returns nil if the user exists, may sign in, and still has
-	// p.Stamp. It sees every change that was complete when it was called.
+	// p.Stamp. It must see every change that was committed before the call.
 	//
-	//   - It returns [ErrRejected], possibly wrapped, if not. The error also
-	//     wraps [ErrNotFound] if Recheck looks the user up by another key than
-	//     Authenticate, and finds none.
+	//   - Otherwise it returns [ErrRejected], possibly wrapped. Recheck may
+	//     look the user up by another key than Authenticate does. If it finds
+	//     no user by that key, the error also wraps [ErrNotFound]. The Service
+	//     then logs the mismatch.
 	//   - Any other error becomes a 503 response.
 	//   - It returns soon after its context ends.
 	Recheck(ctx context.Context, p Principal) error
@@ -97,7 +102,8 @@ type liveChecker interface {
 	LiveCheck(context.Context, Principal) error
 }
 
-// recheck calls Recheck if a is a [Rechecker]. No other func calls it.
+// recheck calls [Rechecker.Recheck] if a is a [Rechecker]. No other code calls
+// that method.
 func recheck(ctx context.Context, a Authenticator, p Principal) error {
 	if r, ok := a.(Rechecker); ok {
 		return r.Recheck(ctx, p)

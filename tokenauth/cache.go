@@ -15,11 +15,13 @@ import (
 )
 
 // A tokenCache keeps tokens in memory ([Options.Cache]). It serves them only
-// while the heartbeats of the storage's feed prove that the feed would report
-// the end of a token.
+// during a lease, which each heartbeat of the storage's feed extends
+// ([Watcher]). The heartbeats prove that the feed would report the end of a
+// token.
 //
-// A miss always asks the storage, so the cache never rejects a token by itself.
-// A token that another replica issued a moment ago is valid here at once.
+// On a miss, the Service asks the storage. So the cache never rejects a token
+// by itself, and a token that another replica issued a moment ago is valid here
+// at once.
 type tokenCache struct {
 	watcher Watcher
 	lease   time.Duration
@@ -31,8 +33,8 @@ type tokenCache struct {
 	logger *slog.Logger
 
 	mu    sync.Mutex
-	loads map[Slot]*load      // reads in progress
-	roles map[string][]string // shared lists of roles; the key is the joined list
+	loads map[Slot]*load      // reads of the storage in progress
+	roles map[string][]string // lists of roles that tokens share; the key is the list, joined by commas
 
 	counters [32]cacheCounters // spread over cache lines to avoid contention between cores
 	flushes  atomic.Uint64
@@ -46,7 +48,7 @@ type cacheCounters struct {
 func newTokenCache(s Storage, o *CacheOptions, logger *slog.Logger) (*tokenCache, error) {
 	w, ok := s.(Watcher)
 	if !ok {
-		return nil, fmt.Errorf("tokenauth: Options.Cache needs a Watcher, a storage with a feed, and %T is not one: use gormstore.WithFeed on PostgreSQL, or redisstore.WithFeed", s)
+		return nil, fmt.Errorf("tokenauth: Options.Cache needs a storage that implements Watcher, but %T does not: use gormstore.WithFeed on PostgreSQL, or redisstore.WithFeed", s)
 	}
 	options, err := o.withDefaults()
 	if err != nil {
@@ -77,8 +79,8 @@ func (c *tokenCache) aliveAt(reading time.Time) bool {
 	return int64(reading.Sub(c.started)) < c.until.Load()
 }
 
-// hit returns the token with the digest, or nil if the storage must be asked.
-// The reading is a [time.Now] from before the call.
+// hit returns the cached token with the digest, or nil if the caller must ask
+// the storage. The reading is a result of [time.Now] from before the call.
 func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
 	t := c.get(d, reading)
 	if t != nil {
@@ -88,15 +90,17 @@ func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
 }
 
 func (c *tokenCache) get(d *Digest, reading time.Time) *Token {
-	// Check the lease before the table. Changes that the feed reported before
-	// it last renewed the lease are then in the table.
+	// Check the lease before the table. The feed extends the lease only after
+	// it has reported all earlier changes. So within the lease, the table does
+	// not return a token that these changes ended.
 	if !c.aliveAt(reading) {
 		return nil
 	}
 	return c.table.Get((*cache.Key)(d))
 }
 
-// A load is one read of a slot that several validations share.
+// A load is a read of a slot from the storage, whose result several validations
+// may share.
 type load struct {
 	stamp cache.Stamp
 	done  chan struct{}
@@ -112,8 +116,9 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 	count := c.count(&slot.User)
 	if !c.alive() {
 		count.bypasses.Add(1)
-		// This read may see a newer token than the cached one. The cache must
-		// not accept the older one when the feed is alive again.
+		// The read may return a newer token than the cached one. Invalidate the
+		// older token, so that the cache does not serve it when the feed is
+		// alive again.
 		defer c.table.Invalidate((*cache.Group)(&slot.User))
 		return read(ctx, slot)
 	}
@@ -125,8 +130,9 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		// The shared read began before this validation. It can prove that the
-		// token is valid, but not that it is invalid.
+		// The shared read began before this validation, so it may have missed a
+		// token that was issued since. It can prove that a token is valid, but
+		// not that it is invalid.
 		if t = c.get(d, time.Now()); t == nil && l.err != nil {
 			return nil, l.err
 		}
@@ -140,14 +146,17 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 	return c.lead(ctx, slot, l, read)
 }
 
-// enter returns one of three: the token, if a load has cached it meanwhile; the
-// load in progress, if the caller may join it; or a new load, which the caller
-// must lead.
+// enter returns one of three:
 //
-// A new load replaces one that cannot be joined. The replaced load then caches
-// nothing. If it ends first, the new load caches nothing either. So once a
-// validation has refused a token, no read that is still in progress can make it
-// valid again.
+//   - the token, if a load has cached it in the meantime;
+//   - the load in progress, if join is true and nothing was invalidated since
+//     it began; the caller waits for its result;
+//   - a new load, which the caller must pass to lead.
+//
+// A new load replaces an older one that is still in progress. The replaced load
+// does not cache its token. Instead it invalidates the user's cached tokens,
+// including one that the new load has cached. So once a validation has refused
+// a token, no older read can make the cache accept it again.
 func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, leads bool) {
 	stamp := c.table.Stamp((*cache.Group)(&slot.User))
 	c.mu.Lock()
@@ -155,7 +164,7 @@ func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, 
 	if t := c.get(d, time.Now()); t != nil {
 		return t, nil, false
 	}
-	if l := c.loads[slot]; join && l != nil && l.stamp == stamp { // no invalidation since it began
+	if l := c.loads[slot]; join && l != nil && l.stamp == stamp {
 		return nil, l, false
 	}
 	l = &load{stamp: stamp, done: make(chan struct{})}
@@ -163,7 +172,8 @@ func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, 
 	return nil, l, true
 }
 
-// lead does a load for the caller and for the validations that joined it.
+// lead reads the slot for the caller, and for the validations that wait for the
+// same load.
 func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) (t *Token, err error) {
 	defer func() { // also when the storage panics
 		// The waiting validations fail only if the storage failed. Otherwise
@@ -189,16 +199,16 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 	return t, err
 }
 
-// keep caches the token of a load, under the stamp that was taken before the
-// load began. The cache no longer accepts the token that this one replaced,
-// even if the feed has not reported that yet.
+// keep caches the token that a load returned, with the stamp from before the
+// read. It also removes the token that this one replaced, in case the feed has
+// not reported that yet.
 func (c *tokenCache) keep(l *load, t *Token) {
 	if !t.Replaced.IsZero() && t.Replaced != t.Digest {
 		c.table.Remove((*cache.Key)(&t.Replaced))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.loads[t.Slot] != l { // a newer load replaced this one, and may have read earlier
+	if c.loads[t.Slot] != l { // a newer load replaced this one; which of them read first is unknown
 		c.table.Invalidate((*cache.Group)(&t.Slot.User))
 		return
 	}
@@ -207,7 +217,7 @@ func (c *tokenCache) keep(l *load, t *Token) {
 
 // pack returns a copy of t that costs the garbage collector little. Its strings
 // share one allocation, and it shares its roles with other tokens and its
-// attributes with t. The caller holds the lock.
+// attributes with t. The caller holds c.mu.
 func (c *tokenCache) pack(t *Token) Token {
 	packed := *t
 	parts := []*string{&packed.ClientID, &packed.Principal.UserID, &packed.Principal.UserName, &packed.Principal.Stamp}
@@ -224,8 +234,8 @@ func (c *tokenCache) pack(t *Token) Token {
 	return packed
 }
 
-// maxSharedRoles is the maximum number of different lists of roles that are
-// shared.
+// maxSharedRoles is the maximum number of lists in tokenCache.roles. If one
+// more is needed, all are removed first.
 const maxSharedRoles = 1000
 
 func (c *tokenCache) sharedRoles(roles []string) []string {
@@ -269,8 +279,8 @@ type CacheStats struct {
 	FeedAlive     bool   // whether the feed is alive, so that the cache serves tokens
 }
 
-// stats returns the counters. It reads them one after the other, not
-// atomically.
+// stats returns the counters. It reads one after the other, so they may not
+// match exactly.
 func (c *tokenCache) stats() (stats CacheStats) {
 	for i := range c.counters {
 		stats.Hits += c.counters[i].hits.Load()

@@ -14,7 +14,7 @@ func (c *tokenCache) run(ctx context.Context) {
 	for pause := shortest; ctx.Err() == nil; pause = min(2*pause, longest) {
 		s := &subscription{tokenCache: c, began: func() {
 			if down {
-				c.logger.InfoContext(ctx, "tokenauth: the feed of changes is back; the cache serves again")
+				c.logger.InfoContext(ctx, "tokenauth: the feed of changes is back; the cache is in use again")
 			}
 			down = false
 			pause = shortest
@@ -35,16 +35,17 @@ func (c *tokenCache) run(ctx context.Context) {
 	}
 }
 
-// A subscription is the [Invalidator] of one call of Watch ([Watcher]).
+// A subscription is the [Invalidator] to which one call of [Watcher.Watch]
+// reports.
 type subscription struct {
 	*tokenCache
 	first sync.Once
 	began func() // called at the first heartbeat
 }
 
-// Invalidate implements [Invalidator]. It skips the reserved user, who has no
-// access tokens: other users share its place in the cache, and they would be
-// invalidated, too.
+// Invalidate implements [Invalidator]. It skips the reserved user, whose slots
+// hold no access tokens. The cache invalidates the tokens of a few users
+// together, so other users would lose theirs for nothing.
 func (s *subscription) Invalidate(u UserKey) {
 	if u != reservedUser {
 		s.invalidate(u)

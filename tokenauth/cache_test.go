@@ -695,7 +695,7 @@ func TestRunRestartsTheFeedAndLogsItOnce(t *testing.T) {
 		}
 		s.lose <- errors.New("connection refused")
 		(<-s.feeds).Heartbeat(time.Now())
-		if lost, back := strings.Count(printed.String(), "feed of changes is lost"), strings.Count(printed.String(), "the cache serves again"); lost != 1 || back != 1 {
+		if lost, back := strings.Count(printed.String(), "feed of changes is lost"), strings.Count(printed.String(), "the cache is in use again"); lost != 1 || back != 1 {
 			t.Errorf("the log reports %d losses and %d returns, want 1 and 1: %s", lost, back, printed)
 		}
 		began = time.Now()

@@ -12,13 +12,15 @@ import (
 // §2). A [ClientRegistry] returns it.
 type Client struct {
 	// ID is the client_id: 1 to 256 bytes of UTF-8 without control characters.
-	// Avoid a colon: Basic authentication splits at it (RFC 7617 §2). A client
-	// whose ID has one must form-encode it, or authenticate in the body.
+	// Avoid a colon: in Basic authentication, the ID ends at the first colon
+	// (RFC 7617 §2). A client whose ID has a colon must form-encode the ID, or
+	// authenticate in the body.
 	ID string
 	// Secrets are the SHA-256 digests of the accepted secrets; two during
-	// rotation. A secret needs at least 128 random bits, as [crypto/rand.Text]
-	// generates, and therefore no slow hash. A client without Secrets is public
-	// (RFC 6749 §2.1): a request that sends a secret for it is refused.
+	// rotation. A secret must have at least 128 random bits, as one from
+	// [crypto/rand.Text] has. Such a secret needs no slow hash. A client
+	// without Secrets is public (RFC 6749 §2.1): a request that sends a secret
+	// for it is refused.
 	Secrets []Digest
 	// Roles lists the roles of which a user needs at least one to sign in
 	// through the client; empty admits every user.
@@ -39,12 +41,12 @@ type Client struct {
 // must be safe for concurrent use.
 type ClientRegistry interface {
 	// FindClient returns the client with that ID, or [ErrNotFound], possibly
-	// wrapped. Any other error becomes a 503 response. It returns the committed
-	// state, not that of a stale replica or cache, and returns soon after its
-	// context ends.
+	// wrapped. Any other error becomes a 503 response. It must return the
+	// committed state, and not read from a stale replica or cache. It returns
+	// soon after its context ends.
 	//
-	// After disabling or deleting a client, first commit the change, and then
-	// end its tokens with [Service.RevokeClient] or through a
+	// To disable or delete a client, first commit the change, and then end the
+	// client's tokens with [Service.RevokeClient] or through a
 	// [RevocationQueue]. In the other order, a sign-in in between could still
 	// store a token.
 	FindClient(ctx context.Context, clientID string) (Client, error)
@@ -59,7 +61,7 @@ func (c *Client) proves(secret Secret) bool {
 		return secret.Reveal() == ""
 	}
 	if secret.Reveal() == "" {
-		return false // even if Secrets has the digest of an empty setting
+		return false // even if Secrets has the digest of "", as from an empty setting
 	}
 	sum := Digest(sha256.Sum256([]byte(secret.Reveal())))
 	proven := false

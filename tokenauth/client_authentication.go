@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// authenticateClient returns the client of a request. Basic authentication can
-// be read in two ways, so there may be two readings of its ID and secret; the
-// first valid one counts. It returns nil without a registry
-// ([Options.Clients]), [ErrInvalidClient] if no reading is valid, and
+// authenticateClient returns the client of a request. Basic credentials may be
+// form-encoded or not, so there may be two readings of the ID and the secret.
+// The first valid reading decides. authenticateClient returns nil without a
+// registry ([Options.Clients]), [ErrInvalidClient] if no reading is valid, and
 // [ErrUnavailable] if the registry failed.
 func (s *Service) authenticateClient(ctx context.Context, readings []clientCredentials) (*Client, error) {
 	if s.options.Clients == nil {
@@ -47,13 +47,13 @@ func (s *Service) findClient(ctx context.Context, clientID string) (*Client, err
 	case err != nil:
 		return nil, hostFailed("Options.Clients", "ErrNotFound for an unknown client", err)
 	case c.ID != clientID:
-		// A registry that ignores case, for example, would give one client
-		// several IDs, and so each user several slots.
+		// The registry may ignore case, for example. One client would then have
+		// several IDs, and each user several slots.
 		return nil, ErrInvalidClient
 	}
 	if strings.Contains(clientID, ":") {
 		s.colon.Do(func() {
-			s.options.Logger.WarnContext(ctx, "tokenauth: the ID of a client has a colon, at which Basic authentication splits (RFC 7617 §2): the client must form-encode the ID, or authenticate in the body", "client_id", clientID)
+			s.options.Logger.WarnContext(ctx, "tokenauth: a client ID has a colon, where Basic authentication would end the ID (RFC 7617 §2): the client must form-encode the ID, or authenticate in the body", "client_id", clientID)
 		})
 	}
 	return &c, nil

@@ -18,7 +18,7 @@ func TestWarnsOnceIfClientIDHasAColon(t *testing.T) {
 	logger, log := logInto()
 	client := oneClient{ID: "urn:app", Secrets: []tokenauth.Digest{sha256.Sum256([]byte("s3cret"))}, IntrospectsAll: true}
 	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Clients: client, Logger: logger})
-	const warning = "the ID of a client has a colon"
+	const warning = "a client ID has a colon"
 	if w := post(auth, "urn:app:s3cret", passwordGrant); w.Code != http.StatusUnauthorized || strings.Contains(log.String(), warning) {
 		t.Errorf("raw Basic: answered %d %s, logged %s; want 401 and no warning", w.Code, w.Body, log)
 	}

@@ -10,10 +10,11 @@ import (
 	"strings"
 )
 
-// sourceOf returns the address of the client of a sign-in, by which the
-// throttle counts. It logs a warning, once of each kind, if a header names a
-// client address and is ignored: all users behind a proxy then share the limits
-// of one address. Any client can send such a header, so the warning says "if".
+// sourceOf returns the address of the client of a sign-in, for the throttle. It
+// logs a warning, once of each kind, if a header names a client address but is
+// ignored. If a proxy of the host sent the header, all users behind the proxy
+// share the limits of one address. But any client can send such a header, so
+// the warnings say "if".
 func (s *Service) sourceOf(r *http.Request) netip.Addr {
 	o := &s.options
 	if warning, attr := proxyWarning(r, o); warning != "" {
@@ -34,9 +35,9 @@ func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) 
 		case "":
 			return "", of
 		case unixPeer:
-			return "tokenauth: a trusted proxy sent \"unix:\" in place of a client address: if another proxy of yours connects to it over a Unix socket, add \"unix:\" to Options.TrustedSockets; until then all users behind it share the limits of one address", of
+			return "tokenauth: a trusted proxy sent \"unix:\" in place of a client address: if another of your proxies connects to that proxy over a Unix socket, add \"unix:\" to Options.TrustedSockets; until then all users behind the proxy share the limits of one address", of
 		default:
-			return "tokenauth: a trusted proxy sent a client address that is not an address, or more than 64 of them: if a proxy of yours wrote it, have that append the address of its peer; until then all users behind it share the limits of one address", of
+			return "tokenauth: a trusted proxy sent an invalid entry in place of a client address, or more than 64 entries: if your own proxy wrote the entry, configure the proxy to append the address of its peer; until then all users behind the proxy share the limits of one address", of
 		}
 	}
 	i := slices.IndexFunc(clientHeaders, func(header string) bool { return isSet(r, header) })
@@ -44,11 +45,11 @@ func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) 
 	case i < 0 && !isSet(r, o.ProxyHeader):
 		return "", of
 	case trusted:
-		return "tokenauth: a trusted proxy did not send Options.ProxyHeader, but another header with a client address: if the proxy sets that header, name it in Options.ProxyHeader; until then all users behind it share the limits of one address", slog.String("header", clientHeaders[i])
+		return "tokenauth: a trusted proxy did not send Options.ProxyHeader, but another header with a client address: if the proxy sets that header, name it in Options.ProxyHeader; until then all users behind the proxy share the limits of one address", slog.String("header", clientHeaders[i])
 	case socket != "":
-		return "tokenauth: ignored a client address in a header, because it came over a Unix socket that is not in Options.TrustedSockets: if only a proxy of yours connects to the socket, add it there; until then all users behind it share the limits of one address", slog.String("socket", socket)
+		return "tokenauth: ignored a client address in a header, because the request came over a Unix socket that is not in Options.TrustedSockets: if only your own proxy connects to the socket, add the socket there; until then all users behind the proxy share the limits of one address", slog.String("socket", socket)
 	default:
-		return "tokenauth: ignored a client address in a header, because it came from a peer that is not in Options.TrustedProxies: if the peer is a proxy of yours, add it there; until then all users behind it share the limits of one address", slog.String("peer", parseAddr(r.RemoteAddr).String())
+		return "tokenauth: ignored a client address in a header, because the request came from a peer that is not in Options.TrustedProxies: if the peer is your own proxy, add its address there; until then all users behind the proxy share the limits of one address", slog.String("peer", parseAddr(r.RemoteAddr).String())
 	}
 }
 
@@ -66,15 +67,17 @@ func isSet(r *http.Request, header string) bool {
 // through.
 const maxHops = 64
 
-// clientAddr returns the address that a request comes from. This is the peer's,
-// unless the peer is a trusted proxy. Behind a trusted proxy it is the
-// rightmost address in [Options.ProxyHeader] that does not belong to a trusted
-// proxy.
+// clientAddr returns the address that a request comes from. This is the address
+// of the peer, unless the peer is a trusted proxy. Behind a trusted proxy, it
+// is the rightmost address in [Options.ProxyHeader] that does not belong to a
+// trusted proxy. If all addresses belong to trusted proxies, it is the leftmost
+// one.
 //
-// Entries further left are not read: the client may have written them. If an
-// entry on the way is not an address, or if there are more than maxHops, the
-// address is the peer's. Other headers are never read, because a proxy passes
-// on a header that it does not know, and a client could send one.
+// clientAddr reads the header from right to left and stops at that address,
+// because the client may have written the entries before it. If it meets an
+// entry that is not an address, or reads more than maxHops entries, it returns
+// the address of the peer. It reads no other header. A proxy passes on headers
+// that it does not know, so a client could put any address there.
 func clientAddr(r *http.Request, o *Options) netip.Addr {
 	if !isProxy(r, o) {
 		return parseAddr(r.RemoteAddr)
@@ -83,9 +86,9 @@ func clientAddr(r *http.Request, o *Options) netip.Addr {
 	return addr
 }
 
-// readProxies returns the clientAddr of a request from a trusted proxy. If the
-// header is ignored, it also returns the entry that is not valid, or "-" if
-// that is empty.
+// readProxies returns the clientAddr of a request from a trusted proxy. If it
+// must ignore the header, it also returns the entry that is the reason, or "-"
+// if that entry is empty. Otherwise unread is "".
 func readProxies(r *http.Request, o *Options) (addr netip.Addr, unread string) {
 	peer := parseAddr(r.RemoteAddr)
 	cut := cutLast
@@ -98,7 +101,7 @@ func readProxies(r *http.Request, o *Options) (addr netip.Addr, unread string) {
 			var hop string
 			line, hop, more = cut(line)
 			if hops < maxHops && slices.Contains(o.TrustedSockets, hop) {
-				continue // "unix:"
+				continue // the address "unix:" of a trusted proxy
 			}
 			next := parseAddr(hop)
 			if hops == maxHops || !next.IsValid() {
@@ -124,10 +127,11 @@ func isProxy(r *http.Request, o *Options) bool {
 		len(o.TrustedSockets) > 0 && slices.Contains(o.TrustedSockets, socketOf(r))
 }
 
-// socketOf returns the name of the Unix socket over which a request came, or
-// "". It uses the server's end of the connection: the peer's end usually has no
-// name, and a middleware may have replaced it with an address. Over FastCGI,
-// nginx names its own peer "unix:".
+// socketOf returns the name of the Unix socket over which a request came. It
+// returns "" if the peer has an IP address, even one that middleware has set.
+// The name is that of the server's end of the connection, because the client's
+// end usually has none. Over FastCGI, nginx sends the address of its own peer:
+// "unix:" if that peer used a Unix socket.
 func socketOf(r *http.Request) string {
 	if parseAddr(r.RemoteAddr).IsValid() {
 		return ""
@@ -148,14 +152,14 @@ func cutLast(list string) (rest, last string, more bool) {
 	return list[:max(i, 0)], strings.TrimSpace(list[i+1:]), i >= 0
 }
 
-// maxAddr is the maximum length of an address in bytes, as of IPv6 with a zone
-// and a port.
+// maxAddr is the maximum length of an address in bytes. An IPv6 address with a
+// zone and a port is shorter.
 const maxAddr = 100
 
 // parseAddr parses an address with or without a port, and IPv6 with or without
-// brackets. The result has one spelling: no zone, and IPv4-mapped IPv6 as IPv4.
-// It returns the zero [netip.Addr] for invalid text and for text longer than
-// maxAddr.
+// brackets. It normalizes the address: it removes the zone, and turns
+// IPv4-mapped IPv6 into IPv4. It returns the zero [netip.Addr] for invalid text
+// and for text longer than maxAddr.
 func parseAddr(s string) netip.Addr {
 	if len(s) > maxAddr {
 		return netip.Addr{}

@@ -6,9 +6,9 @@ import (
 	"reflect"
 )
 
-// An authorized context carries the token of a request. It is its own
-// [context.Context] rather than one of [context.WithValue], which saves an
-// allocation for each request.
+// An authorized is a [context.Context] that carries the token of a request. As
+// a type of its own, it needs one allocation less per request than
+// [context.WithValue].
 type authorized struct {
 	context.Context
 	service  *Service
@@ -18,13 +18,13 @@ type authorized struct {
 	lines    [2]string   // values for SetCacheHeaders; here to save an allocation
 }
 
-// isOf reports whether r is the request that was authorized: its header is the
-// same map. A second guard on the same request then need not validate the token
-// again.
+// isOf reports whether r is the request that was authorized. It is if its
+// header is the same map. A second guard on the same request then need not
+// validate the token again.
 //
 // A handler may make a new request with the context of its own request. The new
-// request has another header, even if it presents the same token. It may come
-// much later, so its token must be validated.
+// request has a header map of its own, even if it presents the same token. It
+// may be made much later, so its token must be validated again.
 func (a *authorized) isOf(r *http.Request) bool {
 	return reflect.ValueOf(a.header).Pointer() == reflect.ValueOf(r.Header).Pointer()
 }
@@ -51,18 +51,19 @@ func lastAuthorized(ctx context.Context) *authorized {
 // FromContext returns the token of the caller of a request. Call it in a
 // handler behind a guard, such as [Service.RequireBearer]. It returns false if
 // no guard found a token, as for an anonymous request behind
-// [Service.Optional]. The caller may keep and change the token.
+// [Service.Optional]. The token is a copy, so the handler may keep and change
+// it.
 //
 // The token of a request that [Options.Fallback] authenticated has only a
 // Principal. Its ExpiresAt is the zero time, which means that the expiry is
 // unknown, and not that the token has expired. Check [time.Time.IsZero] before
 // you act on the expiry. [Service.RevokeToken] cannot end such a token.
 //
-// Guard each route whose handler calls FromContext. The context may come from
-// another request: a handler may serve new requests on its own context, such as
-// the parts of a batch. Without a guard on the new route, FromContext then
-// returns the token of the first request. With a guard, it returns the token
-// that the new request presents, or false.
+// Guard each route whose handler calls FromContext. A handler may serve further
+// requests with its own context, such as the parts of a batch. If the route of
+// a part has no guard, FromContext returns the token of the outer request
+// there. With a guard, it returns the token that the part itself presents, or
+// false.
 func FromContext(ctx context.Context) (Token, bool) {
 	if a := lastAuthorized(ctx); a != nil && a.token != nil {
 		return a.token.clone(), true

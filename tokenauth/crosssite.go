@@ -9,7 +9,7 @@ import (
 // crossSite reports whether a browser marked the request as coming from another
 // site. It uses Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/). Without
 // that header, it compares Origin (RFC 6454 §7) with the host of the request.
-// Other programs usually send neither header.
+// Clients other than browsers usually send neither header.
 func crossSite(r *http.Request) bool {
 	if sites := r.Header["Sec-Fetch-Site"]; len(sites) > 0 {
 		return len(sites) > 1 || sites[0] != "same-origin" && sites[0] != "none"
@@ -22,7 +22,8 @@ func crossSite(r *http.Request) bool {
 	return err != nil || len(origins) > 1 || !strings.EqualFold(withoutPort(origin.Host, origin.Scheme), withoutPort(r.Host, origin.Scheme))
 }
 
-// withoutPort removes the default port of the scheme, which browsers omit.
+// withoutPort removes the port from the host if it is the default port of the
+// scheme. Browsers omit that port in Origin.
 func withoutPort(host, scheme string) string {
 	switch scheme {
 	case "http":

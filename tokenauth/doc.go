@@ -66,8 +66,8 @@
 //
 // Synchronize the clocks of all replicas, for example by NTP. A replica whose
 // clock is wrong issues tokens that expire too early or too late, and checks
-// the tokens of other replicas by its own time. The only protection is an error
-// in its log: see [Service.Run].
+// the tokens of other replicas by its own time. The Service does not correct
+// this; it only logs an error ([Service.Run]).
 //
 // # Endpoints
 //
@@ -78,12 +78,11 @@
 // Middleware in front of the endpoints should not read the request body. If it
 // called [http.Request.ParseForm], as Gin's PostForm and ShouldBind do, the
 // endpoints use [http.Request.PostForm] under the same rules. But ParseForm
-// drops parameters with a semicolon or a malformed escape, and so drops a
-// password that contains one.
+// drops parameters with a semicolon or a malformed escape, even a password.
 //
 // If middleware read the body in another way and did not restore it, the answer
-// is 400. The Service then logs a warning, unless the request has no
-// Content-Length: it may have had no body.
+// is 400. The Service then logs a warning. It does not if the request has no
+// Content-Length, since that body may have been empty.
 //
 // # Logging and alerts
 //
@@ -94,7 +93,7 @@
 //	event            reason             level  what to do about it
 //	issued           -                  info   match "account" here to find a refused sign-in's user
 //	sign_in_refused  credentials        warn   alert on a rate far above the usual: someone guesses passwords
-//	                 throttled          warn   the same, already throttled; one "account" is one user name
+//	                 throttled          warn   as above, but already throttled; each "account" is one user name
 //	                 client             warn   a client has an old secret, or someone guesses secrets
 //	                 malformed          debug  -
 //	validated        -                  -      -
@@ -109,28 +108,30 @@
 //	revoked          -, user, client    info   - (without a reason: one token, which was stored)
 //	unavailable      -                  error  alert: a look-up in the storage or of a user fails
 //	                 internal           error  alert: the host's code panicked, or made an invalid principal
-//	                 busy               -      alert: more sign-ins than password.Options lets hash
+//	                 busy               -      alert: more sign-ins at once than password.Options allows
 //	                 canceled           -      if there are many, clients give up too early
 //
-// A record has these attributes, each only if it is known:
+// A record has these attributes, as far as they are known:
 //
 //   - event and reason, as in the table;
 //   - user_id, user_name, client_id and remote_addr;
 //   - token: the first 16 digits of its digest;
 //   - account: a keyed hash of the user name that was typed;
 //   - error: the cause of an unavailable event;
-//   - needs_one_of and has_roles: the roles, if one is missing;
+//   - needs_one_of and has_roles: if a role is missing, the roles that the
+//     route needs and those that the user has;
 //   - suppressed: the number of records omitted since the last one of the same
 //     event and reason.
 //
-// The log is bounded. A source is an address (for IPv6 its /48), a user and a
-// client, as far as they are known. For each event and reason, a source may
-// write 100 records at once and then 10 a second. All sources together may
-// write 1000 and then 100 a second. Half of that is a reserve, from which each
-// source gets one record a minute. So with up to 2000 sources at a time, no
-// source waits longer than a minute for its next record.
+// The log is bounded. Each event counts for its source: the combination of the
+// address (for IPv6 its /48), the user and the client, as far as they are
+// known. For each event and reason, one source may cause 100 records at once,
+// and then 10 a second. All sources together may cause 1000 at once, and then
+// 100 a second. Half of that is a reserve, from which each source gets one
+// record a minute. So with up to 2000 sources at a time, no source waits longer
+// than a minute for its next record.
 //
-// The Service also logs these errors, the first two with the same bound:
+// The Service also logs these errors, the first two within the same bounds:
 //
 //   - a panic in the host's code;
 //   - a stored token that is corrupt, or an account that Lookup does not find
@@ -139,21 +140,21 @@
 //   - a storage that fails to count sign-in attempts (once a minute);
 //   - a rejected sign-in's token that could not be removed from the storage;
 //   - a lost feed (its return is logged at info);
-//   - a second call of Run beside the first;
+//   - a second call of Run while the first is still running;
 //   - a clock that differs from the storage's;
 //   - changed users or clients whose tokens could not be ended, once for each
 //     outage (its end is logged at info);
 //   - a failed search for other services in the storage.
 //
-// It logs these warnings, the first one with the same bound and the others
-// once:
+// It logs these warnings, the first one within the same bounds, and each of the
+// others once:
 //
 //   - the host's own code read a request body and did not restore it;
 //   - another service uses the same storage;
 //   - Run was not called although a cache or a [RevocationQueue] needs it, or
 //     nothing was purged for [Options.PurgeInterval];
-//   - a proxy names a client's address and is not trusted; the record names the
-//     option to set;
+//   - a proxy that is not trusted names a client's address; the record names
+//     the option to set;
 //   - a client ID has a colon;
 //   - in New: a wrapper hides an optional ability of the type that it wraps.
 //

@@ -32,13 +32,14 @@ func (t Token) AppendBinary(b []byte) ([]byte, error) {
 func (t Token) MarshalBinary() ([]byte, error) { return t.AppendBinary(nil) }
 
 // UnmarshalBinary decodes an encoding of [Token.AppendBinary] into t. It
-// implements [encoding.BinaryUnmarshaler]. For anything else, and for surplus
-// bytes, it returns [ErrCorrupt], wrapped, and leaves t unchanged.
+// implements [encoding.BinaryUnmarshaler]. If b is not such an encoding, or has
+// further bytes after it, UnmarshalBinary returns [ErrCorrupt], wrapped, and
+// leaves t unchanged.
 func (t *Token) UnmarshalBinary(b []byte) error {
 	var u Token
 	fields := [][]byte{u.Slot.User[:], u.Slot.Client[:], u.Digest[:], u.Replaced[:]}
 	if len(b) < 1+16+16+32+32+8+8 || b[0] != tokenEncoding {
-		return fmt.Errorf("%w: %d bytes that are not an encoded token of this version", ErrCorrupt, len(b))
+		return fmt.Errorf("%w: its %d bytes are too few, or are not in the encoding of this version", ErrCorrupt, len(b))
 	}
 	b = b[1:]
 	for _, field := range fields {
@@ -49,7 +50,7 @@ func (t *Token) UnmarshalBinary(b []byte) error {
 	d := decoder{all: string(b[16:]), rest: b[16:]}
 	u.ClientID, u.Principal = d.owner()
 	if d.failed || len(d.rest) > 0 {
-		return fmt.Errorf("%w: the lengths of the strings do not match the size of the token", ErrCorrupt)
+		return fmt.Errorf("%w: the lengths of its strings do not add up to its size", ErrCorrupt)
 	}
 	*t = u
 	return nil
@@ -76,8 +77,9 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// A decoder reads strings from the front of the bytes of appendOwner. The
-// strings share one allocation. After an error it returns zero values.
+// A decoder reads the bytes that appendOwner wrote, from front to back. All
+// strings that it returns share one allocation. After an error it returns zero
+// values.
 type decoder struct {
 	all    string
 	rest   []byte // unread part of all
@@ -111,7 +113,7 @@ func (d *decoder) text() string {
 }
 
 // count reads a number of bytes or of strings. A number larger than the rest of
-// the input is an error, which bounds the memory that the caller allocates.
+// the input is an error. This bounds the memory that the caller allocates.
 func (d *decoder) count() int {
 	n, size := binary.Uvarint(d.rest)
 	if size <= 0 || n > uint64(len(d.rest)-size) {

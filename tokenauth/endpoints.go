@@ -34,9 +34,10 @@ type Endpoints struct {
 	// address, and has no query or fragment.
 	//
 	// In the metadata, the URL of an endpoint is the Issuer followed by the
-	// path of the endpoint. A part of the path that both have is not repeated.
-	// The host's proxy must remove the rest of the Issuer's path. Examples for
-	// an Issuer at https://example.com:
+	// path of the endpoint. If that path begins with the end of the Issuer's
+	// path, the URL has the common part only once. The host's proxy must remove
+	// the rest of the Issuer's path from each request. Examples for an Issuer
+	// at https://example.com:
 	//
 	//   - Issuer path "/auth" and endpoint "/Token": the URL path is
 	//     "/auth/Token". The proxy removes "/auth".
@@ -73,11 +74,11 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	}
 	for _, path := range e.paths() {
 		if path[0] != '/' {
-			return e, fmt.Errorf("tokenauth: Endpoints has the path %q, must begin with a slash", path)
+			return e, fmt.Errorf("tokenauth: Endpoints has the path %q, which must begin with a slash", path)
 		}
 	}
 	if slices.Contains(e.Token, "") {
-		return e, fmt.Errorf("tokenauth: Endpoints.Token has an empty path, must have none")
+		return e, fmt.Errorf("tokenauth: Endpoints.Token has an empty path; remove it from the list")
 	}
 	if e.Introspection != "" && o.Clients == nil {
 		return e, fmt.Errorf("tokenauth: Endpoints.Introspection needs Options.Clients: only a client with a secret may introspect")
@@ -97,9 +98,9 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	return e, nil
 }
 
-// base returns the common beginning of the endpoints' URLs: the issuer without
-// the end of its path that overlaps with the paths of the endpoints. A proxy
-// removes the rest of the issuer's path.
+// base returns the common beginning of the endpoints' URLs: the issuer, without
+// the end of its path that the paths of the endpoints repeat. See
+// [Endpoints.Issuer].
 func (e Endpoints) base() (string, error) {
 	issuer, err := url.Parse(e.Issuer)
 	if err != nil {
@@ -113,10 +114,10 @@ func (e Endpoints) base() (string, error) {
 	taken := strings.TrimSuffix(prefix, overlap(prefix, first))
 	for _, path := range e.paths() {
 		if name := parameter(path); name != "" {
-			return "", fmt.Errorf("tokenauth: Endpoints.Issuer needs endpoints without path parameters, since the metadata has their URLs; %q has %s", path, name)
+			return "", fmt.Errorf("tokenauth: with Endpoints.Issuer, no path may have a parameter, because the metadata lists complete URLs; but %q has %s", path, name)
 		}
 		if other := strings.TrimSuffix(prefix, overlap(prefix, path)); other != taken {
-			return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, so a proxy must remove %q for the path %q, but %q for the path %q; the removed prefix must be the same for all endpoints", e.Issuer, taken, first, other, path)
+			return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, but the endpoints %q and %q do not begin with the same part of its path; give them the same prefix", e.Issuer, first, path)
 		}
 	}
 	return strings.TrimSuffix(e.Issuer, overlap(prefix, first)), nil
@@ -127,8 +128,8 @@ func (e Endpoints) paths() []string {
 	return slices.DeleteFunc(slices.Concat(e.Token, []string{e.Revocation, e.Introspection}), func(path string) bool { return path == "" })
 }
 
-// overlap returns the longest end of prefix with which path begins, or "". For
-// "/v1/auth" and "/auth/Token" it is "/auth".
+// overlap returns the longest end of prefix that is also the beginning of path,
+// in whole segments, or "". For "/v1/auth" and "/auth/Token" it is "/auth".
 func overlap(prefix, path string) string {
 	for end := prefix; end != ""; {
 		if strings.HasPrefix(path, end+"/") {
@@ -143,9 +144,9 @@ func overlap(prefix, path string) string {
 	return ""
 }
 
-// parameter returns the first segment of a path that is a router's parameter,
-// or "". Gin and Echo write ":name" and "*name", and [net/http.ServeMux]
-// "{name}".
+// parameter returns the first segment of a path that a router would treat as a
+// parameter, or "". Gin and Echo write ":name" and "*name", and
+// [net/http.ServeMux] "{name}".
 func parameter(path string) string {
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment != "" && (segment[0] == ':' || segment[0] == '*' || strings.ContainsRune(segment, '{')) {
@@ -160,8 +161,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// withPrefix returns a copy with the prefix before each path. The issuer is
-// unchanged.
+// withPrefix returns a copy in which each path begins with the prefix. The
+// issuer is unchanged.
 func (e Endpoints) withPrefix(prefix string) Endpoints {
 	prefix = strings.TrimSuffix(prefix, "/")
 	e.Token = slices.Clone(e.Token)

@@ -94,8 +94,8 @@ func (e *ErrorResponse) SetHeaders(h http.Header) {
 
 // ServeHTTP writes the response of a protected route: the headers of
 // [ErrorResponse.SetHeaders], the status, and a JSON body in the format of
-// ASP.NET Web API. If [Service.Authorizer] returned the response,
-// [Options.RenderError] writes the status and the body, unless it is nil.
+// ASP.NET Web API. If the response comes from [Service.Authorizer] and
+// [Options.RenderError] is set, RenderError writes the status and the body.
 func (e *ErrorResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.SetHeaders(w.Header())
 	if e.render != nil {
@@ -144,7 +144,8 @@ func noStore(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// writeJSON writes the status and a body of jsonObject.
+// writeJSON writes a response with the status and a body that a jsonObject
+// built.
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json;charset=UTF-8") // the spelling of ASP.NET Katana
@@ -158,8 +159,7 @@ func invalidRequest(status int, description string) *ErrorResponse {
 	return &ErrorResponse{Status: status, Code: wire.InvalidRequest, Description: description, Err: errMalformed}
 }
 
-// early returns the invalidRequest response for a body that was not read to its
-// end.
+// early is invalidRequest for a request whose body was not read to its end.
 func early(status int, description string) *ErrorResponse {
 	e := invalidRequest(status, description)
 	e.early = true
@@ -172,8 +172,8 @@ func unauthorizedClient(description string) *ErrorResponse {
 	return &ErrorResponse{Status: http.StatusBadRequest, Code: wire.UnauthorizedClient, Description: description, Err: errUnauthorizedClient}
 }
 
-// challenges are the values of WWW-Authenticate for a realm. They are built
-// once.
+// challenges are the values of WWW-Authenticate for a realm, which are the same
+// for all requests.
 type challenges struct {
 	none, malformed, invalid, expired, replaced, insufficientScope string
 

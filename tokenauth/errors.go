@@ -44,24 +44,24 @@ var (
 	ErrUnavailable = errors.New("tokenauth: temporarily unavailable")
 
 	// ErrBusy means that an [Authenticator] has too many sign-ins in progress.
-	// It may be wrapped. [Service.SignIn] returns it as [ErrUnavailable]. The
-	// Service does not log it for each request, so the Authenticator must log
-	// its overload.
-	ErrBusy = errors.New("tokenauth: busy")
+	// Authenticate returns it, possibly wrapped. [Service.SignIn] then returns
+	// an [ErrUnavailable] that wraps it. The Service does not log it for each
+	// request, so the Authenticator must log its overload.
+	ErrBusy = errors.New("tokenauth: too many sign-ins in progress")
 
 	// ErrInvalidPrincipal means that a [Principal] cannot be stored.
 	// [Service.Issue] and [Service.SignIn] return it, wrapped with the name of
 	// the field. [Service.RevokeUser] returns it for an empty UserID.
 	ErrInvalidPrincipal = errors.New("tokenauth: invalid principal")
 
-	// ErrNotFound means that there is no such entry. Storage.Find returns it
-	// for an empty slot ([Storage]), FindClient for an unknown client
-	// ([ClientRegistry]), and a look-up of users for an unknown user.
+	// ErrNotFound means that there is no such entry. [Storage.Find] returns it
+	// for an empty slot, [ClientRegistry.FindClient] for an unknown client, and
+	// a look-up of users for an unknown user.
 	ErrNotFound = errors.New("tokenauth: not found")
 
-	// ErrCorrupt means that a stored token cannot be read. Storage.Find returns
-	// it, wrapped ([Storage]). The Service logs the error and rejects the token
-	// as invalid, so that its client signs in again.
+	// ErrCorrupt means that a stored token cannot be read. [Storage.Find]
+	// returns it, wrapped. The Service logs the error and rejects the token as
+	// invalid, so that its client signs in again.
 	ErrCorrupt = errors.New("tokenauth: stored token is corrupt")
 )
 
@@ -79,14 +79,15 @@ func (e *ThrottledError) Is(target error) bool { return target == ErrThrottled }
 // These errors are causes in [ErrorResponse.Err] and [Event.Err].
 var (
 	errMalformed          = errors.New("tokenauth: malformed request")
-	errNoCredentials      = errors.New("tokenauth: no credentials")
-	errMissingRole        = errors.New("tokenauth: the user does not have the role")
-	errUnauthorizedClient = errors.New("tokenauth: the client may not do this")
+	errNoCredentials      = errors.New("tokenauth: the request has no credentials")
+	errMissingRole        = errors.New("tokenauth: the user does not have a required role")
+	errUnauthorizedClient = errors.New("tokenauth: the client is not authorized to make this request")
 	errPanic              = errors.New("tokenauth: panic")
 	errForeignRow         = errors.New("the storage returned the token of another slot")
 )
 
-// A roleError is an errMissingRole with the names of the roles.
+// A roleError is an errMissingRole with the roles of the route and those of the
+// user.
 type roleError struct{ needed, has []string }
 
 func (e *roleError) Error() string {

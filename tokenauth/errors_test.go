@@ -113,7 +113,7 @@ func TestUnavailableErrorNamesItsSource(t *testing.T) {
 		}, signIn},
 		{"Options.Clients failed (it must return ErrNotFound for an unknown client): ", func(err error) { clients.err = err }, signIn},
 		{"Options.LiveCheck failed (it must return ErrRejected for a user who may no longer use the token): ", func(err error) { live = err }, validate},
-		{"Options.Fallback failed (it must return ErrRejected for a request that it does not know): ", func(err error) { fallback = err }, request},
+		{"Options.Fallback failed (it must return ErrRejected for a request that it cannot authenticate): ", func(err error) { fallback = err }, request},
 	} {
 		test.set(odd)
 		if err := test.do(); !errors.Is(err, tokenauth.ErrUnavailable) || !errors.Is(err, odd) || err.Error() != prefix+test.says+odd.Error() {

@@ -9,15 +9,17 @@ import (
 )
 
 // An Event is a report of something that a [Service] did, for logs, metrics and
-// audits ([Options.Observers]). It never has a password or an access token. It
-// has a value that a client sent only if the Service verified the value.
+// audits ([Options.Observers]). It never contains a password or an access
+// token. It contains a value that the client sent only if the Service verified
+// the value.
 type Event struct {
 	Kind   event.Kind
 	Reason event.Reason // refines Kind; may be ""
 
-	// UserID, UserName and ClientID are those of the token. They are empty if
-	// the Service does not know them, as for a refused sign-in or an unknown
-	// token. For a principal that cannot be stored, they are cut to 256 bytes.
+	// UserID, UserName and ClientID are those of the token. Each is empty if
+	// the Service does not know it, as for a refused sign-in or an unknown
+	// token. For a principal that cannot be stored, UserID and UserName are cut
+	// to 256 bytes.
 	UserID, UserName, ClientID string
 	// Account is a keyed hash of the user name that was typed, ignoring case
 	// and accents. It is a hash because people type passwords in that field by
@@ -40,7 +42,7 @@ type Event struct {
 	Err error
 }
 
-// setToken sets the fields that come from a token. Nil sets nothing.
+// setToken sets the fields that come from a token. It does nothing if t is nil.
 func (e *Event) setToken(t *Token) {
 	if t != nil {
 		e.UserID, e.UserName, e.ClientID, e.Digest = t.Principal.UserID, t.Principal.UserName, t.ClientID, t.Digest

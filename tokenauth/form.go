@@ -26,10 +26,10 @@ const (
 )
 
 // checkContentHeaders refuses a body that is compressed or multipart, according
-// to its headers. It accepts a form with any other Content-Type. Clients send
-// "application/json", because the documentation that they follow does, and
-// common clients add the charset ISO-8859-1 by default. A Content-Type that is
-// repeated, malformed or too long is ignored.
+// to its headers. It accepts a form with any other Content-Type, because
+// clients often send a wrong one. Some send "application/json", because their
+// documentation does, and common client libraries add the charset ISO-8859-1 by
+// default. It ignores a Content-Type that is repeated, malformed or too long.
 func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
 	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
 		refusal := early(http.StatusUnsupportedMediaType, wire.BodyCompressed)
@@ -46,8 +46,9 @@ func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
 	return nil
 }
 
-// A formBody is the body of a request. It has either the text, or the form that
-// the host's code parsed from it before (ParseForm).
+// A formBody is the body of a request. It has either the text of the body, or
+// the form that the host's code has already parsed from it
+// ([http.Request.ParseForm]).
 type formBody struct {
 	text   []byte
 	parsed url.Values
@@ -76,8 +77,8 @@ func (b *formBody) looksLikeJSON() bool {
 	return begins(b.text)
 }
 
-// parameters collects the parameters of a form, and applies the rules for each
-// of them. An empty value counts as missing.
+// parameters collects the known parameters of a form, and checks all
+// parameters. One with an empty value counts as missing.
 type parameters struct {
 	known  []string
 	values map[string]string
@@ -86,7 +87,7 @@ type parameters struct {
 
 // addText adds application/x-www-form-urlencoded text. It accepts everything
 // that ASP.NET Katana accepts, since many clients build the body by joining
-// strings.
+// strings and do not escape them correctly.
 func (p *parameters) addText(text []byte) *ErrorResponse {
 	if bytes.IndexByte(text[:min(4, len(text))], 0) >= 0 {
 		return invalidRequest(http.StatusBadRequest, wire.ParametersNotUTF8) // UTF-16 or UTF-32
@@ -105,10 +106,11 @@ func (p *parameters) addText(text []byte) *ErrorResponse {
 	return nil
 }
 
-// addParsed adds a form that ParseForm parsed. The form has lost the order of
-// the names and their encoding. So addParsed removes a byte order mark from one
-// name, whichever has it. It removes leading white space of names even if that
-// was percent-encoded.
+// addParsed adds a form that [http.Request.ParseForm] has parsed. ParseForm has
+// lost the order of the parameters, and how they were encoded. A byte order
+// mark belongs at the start of the body, but any name may have been first. So
+// addParsed removes one such mark, from whichever name has it. It also removes
+// leading white space of names, even if that was percent-encoded.
 func (p *parameters) addParsed(form url.Values) *ErrorResponse {
 	size, count := 0, 0
 	for name, values := range form {
@@ -142,7 +144,7 @@ func (p *parameters) addParsed(form url.Values) *ErrorResponse {
 	return nil
 }
 
-// add adds a decoded parameter.
+// add checks a decoded parameter, and stores it if its name is known.
 func (p *parameters) add(name, value string) *ErrorResponse {
 	bad := func(description string) *ErrorResponse {
 		return invalidRequest(http.StatusBadRequest, description)
@@ -169,8 +171,8 @@ func (p *parameters) add(name, value string) *ErrorResponse {
 	return nil
 }
 
-// unescape decodes a name or a value. A percent sign that two hexadecimal
-// digits do not follow stays as it is.
+// unescape decodes a name or a value. A percent sign stays as it is if it is
+// not followed by two hexadecimal digits.
 func unescape(s string) string {
 	if !strings.ContainsAny(s, "%+") {
 		return s
@@ -189,9 +191,9 @@ func unescape(s string) string {
 	return string(b)
 }
 
-// asciiLower lowers ASCII letters only. [strings.EqualFold] would also match
-// the long s with an s, and so accept a second spelling of the parameter
-// "password".
+// asciiLower converts only ASCII letters to lower case. [strings.EqualFold]
+// would also match the letter "ſ" with "s", and so accept "paſſword" as a
+// second spelling of the parameter "password".
 func asciiLower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

@@ -6,14 +6,15 @@ import "strings"
 const forwardedHeader = "Forwarded"
 
 // cutLastForwarded cuts the last element off a line of Forwarded (RFC 7239 §4).
-// It reports whether more elements are left. It returns the node of the
-// element's "for": an address, perhaps with a port. The node is a word instead,
-// such as "unknown" or "_hidden", if the proxy does not reveal the address. It
-// is "" if the element is malformed or has no "for".
+// It returns the rest of the line, the node that the element names in "for",
+// and whether more elements are left. The node is an address, perhaps with a
+// port. If the proxy does not reveal the address, the node is a word such as
+// "unknown" or "_hidden". If the element is malformed or has no "for", the node
+// is "".
 //
-// It parses from the right, because a client may have written the elements to
-// the left of the proxy's. An open quote in those has no effect on the proxy's
-// element.
+// It parses from right to left, because a client may have written the elements
+// before the proxy's. An unclosed quote in them then has no effect on the
+// proxy's element.
 func cutLastForwarded(line string) (rest, node string, more bool) {
 	start, ok := lastElement(line)
 	if !ok {
@@ -42,8 +43,9 @@ func cutLastForwarded(line string) (rest, node string, more bool) {
 	return rest, node, more
 }
 
-// lastElement returns the index at which the last element begins, after a comma
-// outside of quotes. It returns false if a closing quote has no opening quote.
+// lastElement returns the index at which the last element begins: after the
+// last comma that is not in quotes, or at 0. It returns false if a closing
+// quote has no opening quote.
 func lastElement(line string) (start int, ok bool) {
 	quoted := false
 	for i := len(line) - 1; i >= 0; i-- {
@@ -61,14 +63,15 @@ func lastElement(line string) (start int, ok bool) {
 	return 0, !quoted
 }
 
-// escaped reports whether the character after a text is escaped: the text ends
-// in an odd number of backslashes.
+// escaped reports whether a character is escaped. It is if the text before it
+// ends in an odd number of backslashes.
 func escaped(before string) bool {
 	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
 }
 
-// cutPair cuts the first pair off an element. It reports whether more pairs are
-// left, and whether the pair is well formed. An empty pair has no name.
+// cutPair cuts the first name=value pair off an element. It reports whether
+// more pairs are left, and whether the pair is well formed. An empty pair is
+// well formed, and its name is "".
 func cutPair(element string) (name, value, rest string, more, ok bool) {
 	element = strings.TrimLeft(element, " \t")
 	name, after, found := strings.Cut(element, "=")
@@ -91,7 +94,7 @@ func cutPair(element string) (name, value, rest string, more, ok bool) {
 }
 
 // cutQuoted parses a quoted string (RFC 9110 §5.6.4). The argument begins after
-// the opening quote.
+// the opening quote, and rest begins after the closing quote.
 func cutQuoted(s string) (value, rest string, ok bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

@@ -11,9 +11,10 @@ import (
 // ([Options]).
 //
 // The Service acts on the decision only. The cause is for the host: [errors.Is]
-// and [errors.As] find the host's own errors in it, but not the errors of this
-// package. Such an error may come from another Service that the host's code
-// called, and must not change the decision here.
+// and [errors.As] find the host's own errors in the cause, but not the errors
+// of this package. An error of this package in the cause may come from another
+// Service that the host's code called. It must not change the decision of this
+// Service.
 type hostError struct {
 	decision error  // such as ErrRejected or ErrUnavailable
 	doing    string // the operation that failed; may be ""
@@ -29,8 +30,9 @@ func because(decision, cause error) error {
 	return &hostError{decision, "", cause}
 }
 
-// Error returns the text of the decision and of the cause. The cause of an
-// [ErrRejected] wraps it, so its text has both.
+// Error returns the text of the decision, followed by that of the cause. If the
+// decision is [ErrRejected], it returns only the text of the cause, which
+// usually wraps ErrRejected.
 func (e *hostError) Error() string {
 	if e.decision == ErrRejected {
 		return e.cause.Error()
@@ -45,9 +47,9 @@ func (e *hostError) Error() string {
 // Unwrap returns the decision.
 func (e *hostError) Unwrap() error { return e.decision }
 
-// Is reports whether the cause matches the target. It returns false for the
-// decisions of this package, and for [ErrBusy] unless the decision is
-// [ErrUnavailable].
+// Is reports whether the cause matches target. It never finds the errors in
+// decisions there, since they must not change what the Service decided. It
+// finds [ErrBusy] only if the decision is [ErrUnavailable].
 func (e *hostError) Is(target error) bool {
 	if target == ErrBusy && e.decision != ErrUnavailable || slices.Contains(decisions, target) {
 		return false
@@ -55,8 +57,8 @@ func (e *hostError) Is(target error) bool {
 	return errors.Is(e.cause, target)
 }
 
-// As finds an error of the host's own type in the cause. It ignores the types
-// of this package, which could change the decision.
+// As finds an error in the cause by its type. It finds no type of this package,
+// since such an error must not change what the Service decided.
 func (e *hostError) As(target any) bool {
 	wanted := reflect.TypeOf(target).Elem()
 	if wanted.Kind() == reflect.Pointer {
@@ -65,8 +67,9 @@ func (e *hostError) As(target any) bool {
 	return wanted.PkgPath() != reflect.TypeFor[hostError]().PkgPath() && errors.As(e.cause, target)
 }
 
-// decisions are the errors that [errors.Is] must not find in a cause. [ErrBusy]
-// is one more, unless the decision is [ErrUnavailable].
+// decisions are the errors of this package that [errors.Is] must not find in a
+// cause. [ErrBusy] is not among them, because it may be the cause of an
+// [ErrUnavailable].
 var decisions = []error{
 	ErrRejected, ErrInvalidClient, ErrThrottled, ErrInvalidToken, ErrExpiredToken, ErrReplacedToken,
 	ErrUnavailable, ErrInvalidPrincipal,

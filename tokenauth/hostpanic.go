@@ -6,15 +6,16 @@ import (
 	"runtime/debug"
 )
 
-// A hostPanic is the value of a panic in the host's code, with the name of that
+// A hostPanic wraps the value of a panic in the host's code, and names that
 // code.
 type hostPanic struct {
 	in    string // such as "the storage"
 	value any    // of the original panic
 }
 
-// calling is deferred around each call of the host's code. It panics again with
-// a hostPanic that names the code. [http.ErrAbortHandler] passes unchanged.
+// calling is deferred before each call of the host's code. If the code panics,
+// calling panics again with a hostPanic that names the code. It does not change
+// a panic with [http.ErrAbortHandler].
 func calling(in string) {
 	switch p := recover(); p.(type) {
 	case nil:
@@ -28,8 +29,9 @@ func calling(in string) {
 	}
 }
 
-// plainPanic is deferred in exported methods that the host calls. It panics
-// again with the original value, so that the host sees its own panic unchanged.
+// plainPanic is deferred in exported methods that the host calls. It turns a
+// hostPanic back into a panic with the original value, so that the host sees
+// its own panic unchanged.
 func plainPanic() {
 	switch p := recover().(type) {
 	case nil:
@@ -40,9 +42,9 @@ func plainPanic() {
 	}
 }
 
-// recoverPanic calls do, and returns a panic as an error that names the code
-// and has the stack. It is for goroutines of this package: a bug of the host
-// must not end the process there.
+// recoverPanic calls do. If do panics, recoverPanic returns an error with the
+// given name of the code and the stack. It is for the background work of
+// [Service.Run], where a panic in the host's code would end the process.
 func recoverPanic(in string, do func() error) (err error) {
 	defer func() {
 		p := recover()
@@ -50,7 +52,7 @@ func recoverPanic(in string, do func() error) (err error) {
 			p = of.value
 		}
 		if p != nil {
-			err = fmt.Errorf("%w: %T in %s\n%s", errPanic, p, in, debug.Stack())
+			err = fmt.Errorf("%w of type %T in %s\n%s", errPanic, p, in, debug.Stack())
 		}
 	}()
 	return do()

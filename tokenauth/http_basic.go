@@ -7,17 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// maxBasic is the maximum length in bytes of Basic credentials in Base64.
-// Decoded, they may be as long as a body.
+// maxBasic is the maximum length in bytes of Basic credentials in Base64. It
+// lets them be as long as a body after decoding.
 var maxBasic = base64.StdEncoding.EncodedLen(maxBodySize)
 
 // A userPass is the user ID and the password of Basic authentication.
 type userPass struct{ user, pass string }
 
 // parseBasic parses the Authorization line of a request to an endpoint (RFC
-// 7617). It returns nil for "" and for other schemes, because clients may add
-// stale bearer tokens to each request. It returns false for a Basic line that
-// is malformed or longer than maxBasic.
+// 7617). It returns nil and true for "" and for other schemes, because clients
+// may add a stale bearer token to every request. It returns false for a Basic
+// line that is malformed, or whose credentials are longer than maxBasic.
 func parseBasic(line string) (*userPass, bool) {
 	const scheme = "Basic"
 	if !hasPrefixFold(line, scheme) {
@@ -37,8 +37,8 @@ func parseBasic(line string) (*userPass, bool) {
 	}
 	text := string(decoded)
 	if !utf8.ValidString(text) {
-		// RFC 7617 does not fix the charset. Three common client libraries send
-		// ISO-8859-1, in which each byte is the code point itself.
+		// RFC 7617 does not prescribe a charset. Three common client libraries
+		// send ISO-8859-1, in which each byte is the code point itself.
 		latin1 := make([]rune, len(decoded))
 		for i, b := range decoded {
 			latin1[i] = rune(b)

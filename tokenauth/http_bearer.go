@@ -13,7 +13,7 @@ import (
 )
 
 // authenticate returns the request with its token in the context (RFC 6750), or
-// the response that refuses it. It does not report a refusal to
+// the response that refuses it. The caller must report a refusal to
 // [Options.Observers].
 func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) {
 	accessToken, refusal := s.bearer(r)
@@ -48,9 +48,9 @@ func (s *Service) pass(r *http.Request, t *Token, e *evidence) *http.Request {
 	return r.WithContext(&authorized{r.Context(), s, t, r.Header, e, [...]string{"private", "Authorization"}})
 }
 
-// validateGuarded calls validate, and returns a panic of the storage or of
-// [Options.LiveCheck] as an error. It does not recover panics of the handler
-// behind the guard.
+// validateGuarded calls validate. If the storage or [Options.LiveCheck] panics,
+// it returns an error. Panics of the handler behind the guard are not
+// recovered.
 func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t *Token, err error) {
 	defer s.recovered(ctx, &err)
 	return s.validate(ctx, accessToken)
@@ -70,16 +70,17 @@ func (s *Service) authorized(ctx context.Context) *authorized {
 }
 
 // isOf reports whether the access token is the one that was validated. It
-// compares digests, so that the context need not keep the access token.
+// compares digests, because the context does not keep the access token.
 func (s *Service) isOf(a *authorized, accessToken string) bool {
 	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
 	return ok && a.fallback == nil && equal(&a.token.Digest, (*Digest)(&digest))
 }
 
 // bearer returns the access token in the Authorization header (RFC 6750 §2.1).
-// It ignores a query, a form or a cookie, where the host may keep a copy of the
-// token for its own use, as for a WebSocket. An empty token counts as missing:
-// some front ends wait for a 401 before they ask the user to sign in.
+// It ignores tokens in a query, a form or a cookie, where the host may put a
+// copy of the token for its own use, as for a WebSocket. An empty token counts
+// as missing: some front ends wait for a 401 before they ask the user to sign
+// in.
 func (s *Service) bearer(r *http.Request) (accessToken string, refusal *ErrorResponse) {
 	const scheme = "Bearer"
 	lines := r.Header["Authorization"]
@@ -118,8 +119,9 @@ func (s *Service) malformed() *ErrorResponse {
 	return e
 }
 
-// A tokenError is the error of a refused token, with the token if it is known
-// and the start of the validation. Observers need both ([Event]).
+// A tokenError is the error of a refused token. For the [Event] of the refusal,
+// it also has the token, if that is known, and the time when the validation
+// began.
 type tokenError struct {
 	error
 	token *Token // may be nil

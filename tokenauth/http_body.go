@@ -14,11 +14,11 @@ import (
 // readBody reads at most maxBodySize bytes of the body, within
 // [Options.BodyTimeout].
 //
-// If the host's code has read the body and called ParseForm, readBody returns
-// r.PostForm. It never uses r.Form, which also has the query. If the body still
-// has bytes, they take precedence over the form. A middleware that restores the
-// body restores all of it, whereas ParseForm drops pairs with a semicolon or a
-// malformed escape.
+// If the host's code has read the body with [http.Request.ParseForm], readBody
+// returns r.PostForm. It never uses r.Form, which also has the query. If the
+// body still has bytes, readBody uses them and not the form: middleware that
+// restores the body restores all of it, whereas ParseForm drops pairs with a
+// semicolon or a malformed escape.
 func (s *Service) readBody(w http.ResponseWriter, r *http.Request) (formBody, *ErrorResponse) {
 	refused := func(status int, description string) (formBody, *ErrorResponse) {
 		return formBody{}, early(status, description)
@@ -51,15 +51,16 @@ func (s *Service) readBody(w http.ResponseWriter, r *http.Request) (formBody, *E
 	return formBody{text: text, cut: int64(len(text)) < r.ContentLength}, nil
 }
 
-// isClosed reports whether the host's code closed the body. HTTP/2 has no
-// exported error for that, neither in net/http nor in golang.org/x/net.
+// isClosed reports whether err means that the host's code closed the body. For
+// HTTP/2, neither net/http nor golang.org/x/net exports such an error, so
+// isClosed compares its text.
 func isClosed(err error) bool {
 	return errors.Is(err, http.ErrBodyReadAfterClose) || err != nil && err.Error() == "body closed by handler"
 }
 
 // bodyGone returns the response to a request whose body the host's code has
-// read without leaving a form. It logs a warning, unless the request has no
-// Content-Length: its body may have been empty.
+// read, without parsing it into r.PostForm. It logs a warning only if the
+// request has a Content-Length. Without one, the body may have been empty.
 func (s *Service) bodyGone(r *http.Request) *ErrorResponse {
 	if r.ContentLength > 0 {
 		s.securityLog.bodyGone(r.Context())
@@ -79,10 +80,10 @@ func hasMultipart(r *http.Request) bool {
 // withinBodyTimeout calls read, and makes reads of the body fail after
 // [Options.BodyTimeout]. It reports whether read returned in time.
 //
-// It sets the read deadline only when the timeout has passed, so it never
-// extends [http.Server.ReadTimeout]. No deadline remains after the body was
-// read: the server then watches for a disconnect of the client, while hashing
-// may take longer. If a middleware hides the connection from
+// It sets a read deadline only when the timeout has passed, so it never extends
+// [http.Server.ReadTimeout]. No deadline remains after a body that arrives in
+// time: the server reads on to notice a disconnect, and hashing the password
+// may take longer than the timeout. If middleware hides the connection from
 // [http.ResponseController], only the server's own timeout applies.
 func (s *Service) withinBodyTimeout(w http.ResponseWriter, read func()) (inTime bool) {
 	expired := make(chan bool, 1)
@@ -97,9 +98,9 @@ func (s *Service) withinBodyTimeout(w http.ResponseWriter, read func()) (inTime 
 
 var longAgo = time.Unix(1, 0)
 
-// limitUnread limits how long the server goes on reading a body that was
-// refused, before it closes the connection. It leaves a ReadTimeout of the
-// server alone, because a new deadline could extend it.
+// limitUnread limits how long the server goes on reading a refused body before
+// it closes the connection. It does nothing if the server has a ReadTimeout,
+// because a new deadline could extend that.
 func (s *Service) limitUnread(w http.ResponseWriter, r *http.Request) {
 	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.ReadTimeout <= 0 {
 		http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.BodyTimeout))

@@ -10,9 +10,9 @@ import "net/http"
 // It adds Authorization to Vary. If the request has a token, it also sets
 // Cache-Control to private, unless h has a Cache-Control already.
 //
-// A handler that replaces Vary must include Authorization. A handler that adds
-// its own Cache-Control, as [net/http/httputil.ReverseProxy] does, sends two
-// lines: a shared cache obeys private.
+// A handler that replaces Vary must include Authorization. If a handler adds a
+// Cache-Control of its own, as [net/http/httputil.ReverseProxy] does, the
+// response has two. A shared cache then obeys the one with private.
 func SetCacheHeaders(h http.Header, authorized *http.Request) {
 	a := lastAuthorized(authorized.Context())
 	if a == nil || a.token == nil {

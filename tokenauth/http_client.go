@@ -11,18 +11,18 @@ import (
 )
 
 // A requestClient is the client authentication of a request (RFC 6749 §2.3).
-// Basic authentication can be read in two ways, so there may be two readings.
+// Basic credentials may be form-encoded or not, so there may be two readings.
 type requestClient struct {
 	readings []clientCredentials
 	// challenge is set if the client used Basic authentication. Other clients
-	// get no challenge (§5.2), since it makes a browser ask its user for a name
-	// and a password.
+	// get no challenge (§5.2), since a challenge makes a browser ask its user
+	// for a name and a password.
 	challenge bool
 }
 
 // readClient returns the client authentication of a request. A client
-// authenticates by Basic or in the body. If it uses Basic, the body may only
-// repeat the client_id.
+// authenticates by Basic or in the body. If it uses Basic, the body may repeat
+// the client_id, but must not have a client_secret.
 func readClient(f *formRequest) (requestClient, error) {
 	inBody := clientCredentials{f.form["client_id"], NewSecret(f.form["client_secret"])}
 	basic := f.client
@@ -37,15 +37,15 @@ func readClient(f *formRequest) (requestClient, error) {
 	return requestClient{readings: readings, challenge: true}, nil
 }
 
-// authenticate calls authenticateClient ([Service]), and adds the challenge to
-// its error if necessary.
+// authenticate returns the client of the request. See
+// [Service.authenticateClient] and [requestClient.challenged] for its errors.
 func (c *requestClient) authenticate(ctx context.Context, s *Service) (*Client, error) {
 	client, err := s.authenticateClient(ctx, c.readings)
 	return client, c.challenged(s, err)
 }
 
-// challenged adds the challenge to an [ErrInvalidClient] if the client used
-// Basic authentication.
+// challenged turns an [ErrInvalidClient] into a response with a challenge if
+// the client used Basic authentication. It returns any other error as it is.
 func (c *requestClient) challenged(s *Service, err error) error {
 	if c.challenge && errors.Is(err, ErrInvalidClient) && !errors.Is(err, ErrRejected) {
 		return s.challengeClient()

@@ -9,12 +9,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// retryAfter is the Retry-After of a 503 in seconds. It is long enough to not
-// add to the load, and short enough for a user who waits.
+// retryAfter is the Retry-After of a 503 in seconds. It is long enough that
+// retries add little load, and short enough for a user who is waiting.
 const retryAfter = 2
 
 // retryAfterThrottled returns the Retry-After of a [ThrottledError] in whole
-// seconds, from 1 second to an hour.
+// seconds, from 1 second to an hour. For any other error it returns retryAfter.
 func retryAfterThrottled(err error) int {
 	var throttled *ThrottledError
 	if !errors.As(err, &throttled) {
@@ -25,8 +25,8 @@ func retryAfterThrottled(err error) int {
 }
 
 // errorResponse returns the HTTP response to an error of the Service. An
-// unknown error becomes a 503, because it does not show whether the credentials
-// are valid.
+// unknown error becomes a 503, since it leaves open whether the credentials are
+// valid.
 func (s *Service) errorResponse(err error) *ErrorResponse {
 	unauthorized := func(description, challenge string) *ErrorResponse {
 		return &ErrorResponse{Status: http.StatusUnauthorized, Code: wire.InvalidToken, Description: description, Challenge: challenge, Err: err}

@@ -18,8 +18,8 @@ import (
 // [Options.Prefix].
 //
 // A bearer token with the prefix never goes to Fallback, even if it is not
-// valid. But if a client sends such a token without the Bearer scheme, or in a
-// cookie, the request has no bearer token, and Fallback is called.
+// valid. But a request with such a token in a cookie, or without the Bearer
+// scheme, counts as one without a bearer token, and Fallback is called.
 func (s *Service) isForeign(accessToken string, refusal *ErrorResponse) bool {
 	if refusal != nil {
 		return errors.Is(refusal.Err, errNoCredentials)
@@ -27,7 +27,7 @@ func (s *Service) isForeign(accessToken string, refusal *ErrorResponse) bool {
 	return !strings.HasPrefix(accessToken, s.options.Prefix)
 }
 
-// fallBack calls [Options.Fallback]. If that returns [ErrRejected], the
+// fallBack calls [Options.Fallback]. If Fallback returns [ErrRejected], the
 // response is the same as without a Fallback.
 func (s *Service) fallBack(r *http.Request, noCredentials *ErrorResponse) (*http.Request, *ErrorResponse) {
 	began := s.beginning()
@@ -53,8 +53,8 @@ func (s *Service) fallBack(r *http.Request, noCredentials *ErrorResponse) (*http
 	return s.pass(r, token, evidenceOf(r)), nil
 }
 
-// evidence is everything by which [Options.Fallback] may have authenticated a
-// request.
+// evidence holds everything in a request by which [Options.Fallback] may have
+// authenticated it.
 type evidence struct {
 	line   requestLine
 	path   string
@@ -77,23 +77,23 @@ func evidenceOf(r *http.Request) *evidence {
 	return &evidence{requestLineOf(r), r.URL.Path, r.Header.Clone(), r.Body}
 }
 
-// isOf reports whether r has exactly this evidence, so that it is the request
-// that was authenticated, or a copy. The path may be shorter, since routers
-// remove prefixes.
+// isOf reports whether r has exactly this evidence. If so, r is the request
+// that was authenticated, or a copy of it. Only the path may be shorter, since
+// routers remove prefixes.
 func (e *evidence) isOf(r *http.Request) bool {
 	return e != nil && e.line == requestLineOf(r) && strings.HasSuffix(e.path, r.URL.Path) &&
 		sameBody(e.body, r.Body) && maps.EqualFunc(e.header, r.Header, slices.Equal)
 }
 
-// sameBody reports whether two bodies are the same variable. A type that ==
-// cannot compare comes from a middleware, and counts as another body.
+// sameBody reports whether a and b are the same body. A body of a type that ==
+// cannot compare comes from middleware, and counts as a different body.
 func sameBody(a, b io.ReadCloser) bool {
 	return reflect.ValueOf(a).Comparable() && a == b
 }
 
 // askFallback returns a token for the principal that [Options.Fallback]
-// returns. All other fields are zero. In particular the expiry is not known, so
-// ExpiresAt is the zero time.
+// returns. All other fields of the token are zero, even ExpiresAt, because the
+// expiry is unknown.
 func (s *Service) askFallback(r *http.Request) (t *Token, err error) {
 	defer s.recovered(r.Context(), &err)
 	p, err := s.callFallback(r)
@@ -126,7 +126,7 @@ func (s *Service) callFallback(r *http.Request) (Principal, error) {
 	case errors.Is(err, ErrRejected):
 		return Principal{}, because(ErrRejected, err)
 	case err != nil:
-		return Principal{}, hostFailed("Options.Fallback", "ErrRejected for a request that it does not know", err)
+		return Principal{}, hostFailed("Options.Fallback", "ErrRejected for a request that it cannot authenticate", err)
 	}
 	return p, nil
 }

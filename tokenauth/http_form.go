@@ -44,8 +44,9 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 	})
 }
 
-// observeUnread reports a request that no method of the [Service] reported,
-// because it was refused earlier or a method panicked. It returns err.
+// observeUnread reports a request that the methods of the [Service] did not
+// report. Either it was refused before one was called, or one panicked.
+// observeUnread returns err.
 func (s *Service) observeUnread(r *http.Request, refused event.Kind, err error) error {
 	e := Event{RemoteAddr: clientAddr(r, &s.options)}
 	e.setError(err, refused)
@@ -56,8 +57,8 @@ func (s *Service) observeUnread(r *http.Request, refused event.Kind, err error) 
 // formRules are the rules that differ between the endpoints that take a form.
 type formRules struct {
 	methods       []string
-	wrongMethod   string   // description of that error
-	wrongEncoding string   // description of that error
+	wrongMethod   string   // error_description for any other method
+	wrongEncoding string   // error_description for a body that is not urlencoded
 	required      string   // the parameter that each form must have
 	known         []string // the parameters that may occur once
 }
@@ -66,7 +67,7 @@ type formRules struct {
 type formRequest struct {
 	form          map[string]string // the known parameters
 	authorization string            // the header; may be ""
-	client        *userPass         // Basic authentication of a client; nil without a registry
+	client        *userPass         // Basic authentication; nil if there is none, or no registry of clients
 	cut           bool              // the form is shorter than the Content-Length
 }
 
@@ -87,7 +88,7 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 	f.cut = body.cut
 	if f.form, refusal = body.parameters(rules.known); refusal == nil && f.form[rules.required] != "" {
 		if f.cut && s.options.Clients != nil && f.client == nil && f.form["client_id"] == "" {
-			s.securityLog.bodyGone(r.Context()) // the response is that of an unknown client
+			s.securityLog.bodyGone(r.Context()) // the response itself only says that the client is unknown
 		}
 		return f, nil
 	}
@@ -95,8 +96,8 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 	case body.cut:
 		return nil, s.bodyGone(r)
 	case body.looksLikeJSON():
-		// The body may break any other rule, too. Its sender most needs to know
-		// that the encoding is wrong.
+		// A JSON body breaks other rules, too, but its sender most needs to
+		// know that the encoding is wrong.
 		return nil, invalidRequest(http.StatusBadRequest, rules.wrongEncoding)
 	case refusal != nil:
 		return nil, refusal
@@ -105,8 +106,8 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 }
 
 // missing returns the response to a form without a required parameter. If the
-// host's code has read a part of the body, which may have had the parameter,
-// the response says so.
+// host's code has read a part of the body, that part may have had the
+// parameter, and the response says so.
 func (f *formRequest) missing(s *Service, r *http.Request, description string) *ErrorResponse {
 	if f.cut {
 		return s.bodyGone(r)
@@ -115,8 +116,9 @@ func (f *formRequest) missing(s *Service, r *http.Request, description string) *
 }
 
 // readHead checks everything except the body. With a registry of clients, it
-// also parses the client's Basic authentication. Without a registry, Basic may
-// be the user's, and readCredentials parses it if the body has no user.
+// also parses the client's Basic authentication. Without a registry, Basic
+// authentication may carry the user's name and password. readCredentials parses
+// them if the body has neither.
 func (s *Service) readHead(f *formRequest, r *http.Request, rules *formRules) *ErrorResponse {
 	if !slices.Contains(rules.methods, r.Method) {
 		refusal := early(http.StatusMethodNotAllowed, rules.wrongMethod)
@@ -142,9 +144,9 @@ func (s *Service) readHead(f *formRequest, r *http.Request, rules *formRules) *E
 	}
 	switch query := r.URL.RawQuery; {
 	case len(query) > maxQuery:
-		// A query that is too long is not parsed. It may have credentials,
-		// which are answered with 400, and so the answer is 400 here and not
-		// 414 (RFC 9110 §15.5.15).
+		// A query that is too long is not parsed. It may have credentials, for
+		// which the status is 400. So the status is 400 here, too, and not 414
+		// (RFC 9110 §15.5.15).
 		return early(http.StatusBadRequest, wire.QueryTooLong)
 	case queryHas(query, credentialNames...):
 		return early(http.StatusBadRequest, wire.CredentialsInQuery)

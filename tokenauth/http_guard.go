@@ -13,25 +13,26 @@ import (
 // [Service.Authorizer]. The zero value lets every request with a valid access
 // token through.
 type Requirement struct {
-	// Roles lists the roles of which the user needs at least one, compared
-	// exactly. Nil requires none, so a list that the host computes must not be
-	// nil. An empty list that is not nil panics. [Service.RequireRole] panics
-	// in both cases.
+	// Roles lists the roles of which the user needs at least one. They are
+	// compared exactly. Nil requires no role, so make sure that a computed list
+	// is not nil. For a list that is empty but not nil, [Service.Authorizer]
+	// panics. [Service.RequireRole] panics in both cases.
 	Roles []string
 	// Clients lists the client IDs to which the token may have been issued. Nil
-	// requires none; an empty list that is not nil panics. It needs
-	// [Options.Clients]: without registered clients, sign-ins issue tokens
-	// without a client ID, and the guard refuses those. It also refuses
-	// requests that [Options.Fallback] authenticated.
+	// allows every token. For a list that is empty but not nil,
+	// [Service.Authorizer] panics. Clients needs [Options.Clients]: without
+	// registered clients, sign-ins issue tokens without a client ID, and the
+	// guard refuses those. It also refuses requests that [Options.Fallback]
+	// authenticated.
 	Clients []string
 	// Optional also lets anonymous requests through: those without a token, and
-	// those whose token is expired or otherwise not valid. It excludes Roles
-	// and Clients.
+	// those whose token is expired or otherwise not valid. It cannot be
+	// combined with Roles or Clients.
 	Optional bool
 }
 
 // check panics if a list is empty but not nil, if a list has an empty string,
-// or if Optional is set beside a list.
+// or if Optional is combined with a list.
 func (q *Requirement) check() {
 	for _, list := range []struct {
 		what  string
@@ -40,24 +41,25 @@ func (q *Requirement) check() {
 		switch {
 		case list.names == nil:
 		case len(list.names) == 0:
-			panic("tokenauth: the list of " + list.what + "s that a guard requires is empty")
+			panic("tokenauth: the list of " + list.what + "s that a guard requires is empty; name at least one")
 		case slices.Contains(list.names, ""):
 			panic("tokenauth: the list of " + list.what + "s that a guard requires has an empty string")
 		case q.Optional:
-			panic("tokenauth: Requirement.Optional must not be set beside a list of " + list.what + "s")
+			panic("tokenauth: Requirement.Optional must not be combined with a list of " + list.what + "s")
 		}
 	}
 }
 
 // Authorizer returns a func that decides about requests, for adapters to other
-// frameworks. It is safe for concurrent use. It returns one of two:
+// frameworks. The func is safe for concurrent use. It returns one of these, and
+// nil for the other:
 //
 //   - The request to pass on, with the token in its context ([FromContext]).
 //     Call [SetCacheHeaders] for its response.
 //   - The error response to write, with [ErrorResponse.ServeHTTP] for example.
 //
 // Authorizer panics if a list of the [Requirement] is empty but not nil, if a
-// list has an empty string, or if Optional is set beside a list.
+// list has an empty string, or if Optional is combined with a list.
 func (s *Service) Authorizer(q Requirement) func(*http.Request) (*http.Request, *ErrorResponse) {
 	s.mustNotBeNil()
 	q.check()
@@ -91,8 +93,9 @@ func (s *Service) authorize(r *http.Request, q *Requirement) (*http.Request, *Er
 	return authorized, nil
 }
 
-// missing returns the 403 response if the token lacks a required role or
-// client, or nil.
+// missing returns a 403 response if the user has none of the required roles, or
+// if the token was not issued to one of the required clients. Otherwise it
+// returns nil.
 func (s *Service) missing(t *Token, q *Requirement) *ErrorResponse {
 	var description string
 	var cause error
@@ -110,8 +113,8 @@ func (s *Service) missing(t *Token, q *Requirement) *ErrorResponse {
 	}
 }
 
-// passAnonymous lets a request without a valid token through. It refuses the
-// request if an error prevented the decision.
+// passAnonymous lets a request without a valid token through. But if a failure
+// left open whether the token is valid, it refuses the request.
 func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.Request, *ErrorResponse) {
 	if !errors.Is(refusal.Err, errNoCredentials) {
 		s.observeRefusal(r, refusal.Err, nil)
@@ -120,9 +123,9 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 		return nil, refusal
 	}
 	if a := lastAuthorized(r.Context()); a != nil && a.token != nil {
-		// The token in the context is another Service's, or belongs to another
-		// request from whose context this one was made. Hide it from the
-		// handler.
+		// The token in the context is not of this request. It belongs to
+		// another Service, or to the request whose context this one was made
+		// with. Hide it from the handler.
 		r = r.WithContext(&authorized{Context: r.Context(), service: s})
 	}
 	return r, nil
@@ -149,7 +152,7 @@ func (s *Service) RequireBearer(next http.Handler) http.Handler {
 // RequireRole authenticates requests like [Service.RequireBearer]. Behind
 // another guard on the same request, it does not look up the token again.
 //
-// It panics if there is no role, or an empty one.
+// It panics if anyOf is empty or contains an empty role.
 func (s *Service) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 	return s.require(Requirement{Roles: append([]string{}, anyOf...)})
 }
@@ -160,7 +163,7 @@ func (s *Service) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 // a client ID.
 //
 // RequireClient authenticates requests like [Service.RequireBearer]. It panics
-// if there is no client, or an empty one.
+// if anyOf is empty or contains an empty client ID.
 func (s *Service) RequireClient(anyOf ...string) func(http.Handler) http.Handler {
 	return s.require(Requirement{Clients: append([]string{}, anyOf...)})
 }
@@ -169,8 +172,8 @@ func (s *Service) RequireClient(anyOf ...string) func(http.Handler) http.Handler
 // For a request without a valid token, [FromContext] returns false.
 //
 // So a caller whose token has expired, or was revoked or replaced, becomes
-// anonymous. The caller gets no 401 and is not asked to sign in again. Use
-// [Service.RequireBearer] where a caller must notice that.
+// anonymous. The caller gets no 401, and no hint to sign in again. Use
+// [Service.RequireBearer] on routes that need a user.
 //
 // If the storage, LiveCheck or Fallback failed ([Options]), the response is
 // 503.
@@ -189,8 +192,9 @@ func (s *Service) require(q Requirement) func(http.Handler) http.Handler {
 			}
 			SetCacheHeaders(w.Header(), authorized)
 			if r != nil {
-				// The server removes the uploaded files of its own request
-				// only, so give it the form that the handler parsed.
+				// The handler may store uploaded files in the form of the new
+				// request. The server removes only those of the original
+				// request, so copy the form back.
 				defer func() { r.MultipartForm = authorized.MultipartForm }()
 			}
 			next.ServeHTTP(w, authorized)

@@ -16,10 +16,9 @@ import (
 // get 405.
 //
 // The client must have a secret and the right to introspect
-// ([Client.IntrospectsOwn], [Client.IntrospectsAll]). The response is only
-// {"active":false} for a token that is not valid, or that the client may not
-// introspect. If the storage failed, the response is 503 and never
-// {"active":false}.
+// ([Client.IntrospectsOwn], [Client.IntrospectsAll]). If the token is not
+// valid, or the client may not introspect it, the response is {"active":false}.
+// If the storage failed, the response is a 503, and never {"active":false}.
 func (s *Service) introspectionHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
@@ -75,7 +74,7 @@ var inactive = []byte(`{"active":false}`)
 func (o *Options) checkIntrospection() error {
 	for _, name := range o.ResponseAttributes {
 		if wire.HasMember(wire.IntrospectionResponse(), name) {
-			return fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is already a member of the introspection response; decoders compare names without case", name)
+			return fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is already a member of the introspection response; many decoders ignore the case of names", name)
 		}
 	}
 	return nil

@@ -7,8 +7,8 @@ import (
 )
 
 // metadataHandler returns a handler that serves the metadata of the endpoints
-// (RFC 8414) by GET and HEAD. The URL of an endpoint is base followed by its
-// path in e.
+// (RFC 8414) by GET and HEAD. The URL of each endpoint is base, followed by the
+// path of the endpoint in e.
 func (s *Service) metadataHandler(e Endpoints, base string) http.Handler {
 	body := s.metadata(e, base)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

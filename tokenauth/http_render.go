@@ -7,12 +7,12 @@ import (
 )
 
 // render calls [Options.RenderError] to write an error response. The headers
-// are already set, among them WWW-Authenticate. They are sent with any status
-// that RenderError writes, even with 200, unless it deletes them.
+// are set before, including WWW-Authenticate. Unless RenderError deletes them,
+// they are sent with any status that it writes, even 200.
 //
 // If RenderError writes no status, the response has the status of the error.
-// The default of net/http, 200, would tell a client or a cache that the request
-// was accepted.
+// With the default of net/http, which is 200, a client or a cache would take
+// the request for accepted.
 func (s *Service) render(w http.ResponseWriter, r *http.Request, e *ErrorResponse) {
 	own := &refusalWriter{ResponseWriter: w, status: e.status()}
 	defer func() {
@@ -31,8 +31,8 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, e *ErrorRespons
 	s.options.RenderError(own, r, e)
 }
 
-// A refusalWriter writes the status of the error before the body, unless
-// WriteHeader was called.
+// A refusalWriter writes the status of the error before the first byte of the
+// body, unless the host has called WriteHeader.
 type refusalWriter struct {
 	http.ResponseWriter
 	status int
@@ -48,7 +48,8 @@ func (w *refusalWriter) begin() {
 	}
 }
 
-// WriteHeader may be called for informational responses first (RFC 9110 §15.2).
+// WriteHeader writes the status. After an informational status (RFC 9110
+// §15.2), the status of the response is still to come.
 func (w *refusalWriter) WriteHeader(status int) {
 	w.begun = w.begun || status >= 200 || status == http.StatusSwitchingProtocols
 	w.ResponseWriter.WriteHeader(status)
@@ -62,7 +63,7 @@ func (w *refusalWriter) Write(b []byte) (int, error) {
 // Flush implements [http.Flusher].
 func (w *refusalWriter) Flush() { w.FlushError() }
 
-// FlushError is the Flush of [http.ResponseController].
+// FlushError is the method that [http.ResponseController] uses to flush.
 func (w *refusalWriter) FlushError() error {
 	w.begin()
 	return http.NewResponseController(w.ResponseWriter).Flush()

@@ -11,13 +11,13 @@ import (
 // revocationHandler returns the handler of the revocation endpoint (RFC 7009).
 // The request is a POST with a form that has the token; other methods get 405.
 //
-// The response is 200 if the token is not valid any more. That includes a token
-// that never existed, which is not an [Event].
+// The response is 200 if the token is no longer valid. That includes a token
+// that never existed, for which there is no [Event].
 //
 // Without a registry of clients ([Options.Clients]), anyone who has the token
-// may revoke it. With a registry, the client must authenticate, and may only
-// revoke tokens that were issued to it. For another client's token the error is
-// unauthorized_client, and the token stays valid (§2.1).
+// may revoke it. With a registry, the client must authenticate, and may revoke
+// only tokens that were issued to it. For another client's token, the error is
+// unauthorized_client, and the token stays valid (RFC 7009 §2.1).
 func (s *Service) revocationHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenForm(w, r)
@@ -46,19 +46,19 @@ func (s *Service) revocationHandler() http.Handler {
 	})
 }
 
-// emptyObject is the body of a response whose status is enough. Some clients
-// parse the body.
+// emptyObject is the body of a response that needs no body, for clients that
+// parse the body of each response.
 var emptyObject = []byte("{}")
 
 // A tokenForm is a parsed request for revocation or introspection.
 type tokenForm struct {
 	accessToken string
 	client      *Client       // nil without a registry
-	named       requestClient // how the request authenticated it
+	named       requestClient // how the request authenticates the client
 }
 
-// tokenFormParameters are the parameters that may occur once. The
-// token_type_hint is ignored, since there is only one type of token.
+// tokenFormParameters are the known parameters, each of which may occur once.
+// The token_type_hint is ignored, since there is only one type of token.
 var tokenFormParameters = []string{"token", "token_type_hint", "client_id", "client_secret"}
 
 func (s *Service) readTokenForm(w http.ResponseWriter, r *http.Request) (*tokenForm, error) {

@@ -10,14 +10,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// TokenHandler returns the handler of the token endpoint, with the resource
+// TokenHandler returns the handler of the token endpoint, for the resource
 // owner password credentials grant (RFC 6749 §4.3). The request is a GET or a
 // POST with an urlencoded body. Its Content-Type may be anything except
 // multipart/form-data.
 //
-// Register the handler for all methods: it answers the others with 405.
-// [Options.DisableGET] refuses GET, too. Most hosts call [Service.Mount]
-// instead, which mounts the other endpoints as well.
+// Register the handler for all methods: it answers any other method with 405.
+// With [Options.DisableGET], it answers GET with 405, too. Most hosts call
+// [Service.Mount] instead, which mounts the other endpoints as well.
 func (s *Service) TokenHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		request, err := s.readTokenRequest(w, r)
@@ -48,8 +48,8 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 }
 
 // expiresIn returns the expires_in of the token response in seconds, as ASP.NET
-// Katana computes it. IssuedAt is rounded down to a second, so a part of the
-// lifetime's first second has passed, and that second is not counted. The
+// Katana computes it. IssuedAt is rounded down to a whole second, so a part of
+// the first second has already passed, and expiresIn does not count it. The
 // result does not depend on how long the storage took.
 func expiresIn(t *Token) int64 { return int64(t.ExpiresAt.Sub(t.IssuedAt)/time.Second) - 1 }
 
@@ -67,8 +67,8 @@ type tokenRequest struct {
 	client      requestClient
 }
 
-// tokenParameters are the parameters of a token request that may occur once
-// (RFC 6749 §3.2).
+// tokenParameters are the known parameters of a token request, each of which
+// may occur once (RFC 6749 §3.2).
 var tokenParameters = []string{"grant_type", "username", "password", "client_id", "client_secret"}
 
 func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tokenRequest, error) {
@@ -125,8 +125,9 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 	}
 	username, password := f.form["username"], f.form["password"]
 	// Never combine the body and the header. A request with a wrong password in
-	// the body must not succeed by the header. The same holds for a password
-	// that the host's code took from the body.
+	// the body must not succeed by the header. If the host's code has read a
+	// part of the body, that part may have had a password, so do not use the
+	// header then.
 	if s.options.Clients == nil && username == "" && password == "" && !f.cut {
 		basic, ok := parseBasic(f.authorization)
 		if !ok {

@@ -5,12 +5,13 @@ import (
 	"strings"
 )
 
-// varyByAuthorization adds Authorization to Vary, unless it is there. If Vary
-// is empty, it stores the slice alone, or a new one if alone is nil. The slice
-// must have no spare capacity, so that a later [http.Header.Add] copies it.
+// varyByAuthorization adds Authorization to Vary, unless Vary already has it or
+// "*". If there is no Vary, it stores the slice alone, or a new slice if alone
+// is nil. The slice must have no spare capacity, so that a later
+// [http.Header.Add] copies it.
 //
-// All names are joined in one line, because nginx before 1.23 uses only the
-// last line.
+// It joins all names in one line, because nginx before 1.23 uses only the last
+// line.
 func varyByAuthorization(h http.Header, alone []string) {
 	lines := h["Vary"]
 	if len(lines) == 0 {
