@@ -75,7 +75,7 @@ var inactive = []byte(`{"active":false}`)
 func (o *Options) checkIntrospection() error {
 	for _, name := range o.ResponseAttributes {
 		if wire.HasMember(wire.IntrospectionResponse(), name) {
-			return fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is already a member of the introspection response; decoders compare names without case", name)
+			return fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, but the introspection response has a member of this name; decoders ignore the case of names", name)
 		}
 	}
 	return nil
