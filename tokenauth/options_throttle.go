@@ -58,9 +58,9 @@ type ThrottleOptions struct {
 	// AccountCeiling is the number of consecutive failures within 100 days
 	// after which only known sources may sign in to the account. Zero means 100
 	// (NIST SP 800-63B §3.2.2), or PerAccount if that is larger. The range is
-	// PerAccount to 10,000. A known source with this many consecutive failures
-	// is no longer known. [Service.Unthrottle] resets this and the other limits
-	// for the account.
+	// PerAccount to 10,000. After this many consecutive failures from a known
+	// source, the source is no longer known. [Service.Unthrottle] resets this
+	// and the other limits for the account.
 	AccountCeiling int
 
 	// PerSource is how many failures are free for one source, for all accounts

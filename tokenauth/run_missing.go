@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// runGrace is how long after [New] a host may take to call [Service.Run].
+// runGrace is how long after [New] a host may take to call [Service.Run] before
+// the Service logs a warning.
 const runGrace = 30 * time.Second
 
 // warnRunNotCalled logs once that [Service.Run] was not called, if some of its
@@ -28,7 +29,7 @@ func (s *Service) undone(age time.Duration) (undone []string) {
 		undone = append(undone, "the cache is not used: each validation asks the storage")
 	}
 	if len(s.revocationQueues()) > 0 {
-		undone = append(undone, "a change of a user or a client does not end tokens in another storage; a change of a client in a transaction of yours may not end any tokens")
+		undone = append(undone, "a change of a user or a client does not end tokens that are kept in another storage; if a client was changed in a transaction of your own, all its tokens may stay valid")
 	}
 	// A host that calls Purge itself does not need Run for this.
 	if _, ok := s.storage.(Purger); ok && !s.purgeCalled.Load() && age >= s.options.PurgeInterval {

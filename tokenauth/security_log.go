@@ -27,7 +27,7 @@ type securityLog struct {
 	seed   maphash.Seed
 
 	mu     sync.Mutex
-	quotas map[eventSort]*quota.Quota // a small, fixed number of them
+	quotas map[eventSort]*quota.Quota // few, because the kinds and reasons are fixed
 }
 
 type eventSort struct {
@@ -57,7 +57,7 @@ func newSecurityLog(logger *slog.Logger, now func() time.Time) *securityLog {
 }
 
 // logLevel returns the level of the event's record. An event that any client
-// can cause with each request is logged at debug.
+// can cause with each request is logged at debug level.
 func (e *Event) logLevel() slog.Level {
 	switch e.Kind {
 	case event.Unavailable:

@@ -116,8 +116,8 @@ func (s *Service) warnHidden() {
 	}
 }
 
-// revocationQueues returns the [Authenticator] and the [ClientRegistry], if
-// they are a [RevocationQueue].
+// revocationQueues returns those of the [Authenticator] and the
+// [ClientRegistry] that are a [RevocationQueue].
 func (s *Service) revocationQueues() (queues []RevocationQueue) {
 	for _, host := range []any{s.authenticator, s.options.Clients} {
 		if queue, ok := host.(RevocationQueue); ok {

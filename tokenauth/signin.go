@@ -46,7 +46,8 @@ func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientC
 	return issued, err
 }
 
-// signInSteps does the steps of a sign-in, in order. It sets [Event.Account].
+// signInSteps performs the steps of a sign-in, in order. It sets
+// [Event.Account].
 func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []clientCredentials, e *Event) (IssuedToken, error) {
 	client, err := s.authenticateClient(ctx, readings)
 	if err != nil {

@@ -45,7 +45,7 @@ type Storage interface {
 	Revoke(ctx context.Context, s Slot, d Digest) error
 
 	// RevokeUser empties every slot of the user. It returns no error if the
-	// user has none.
+	// user has no tokens.
 	RevokeUser(ctx context.Context, u UserKey) error
 }
 

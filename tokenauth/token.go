@@ -111,7 +111,7 @@ func (t *Token) clone() Token {
 }
 
 // An IssuedToken is a new access token and the [Token] that was stored for it.
-// The access token is stored nowhere, so it cannot be read again.
+// The access token itself is stored nowhere, so it cannot be read later.
 type IssuedToken struct {
 	AccessToken Secret
 	Token       Token

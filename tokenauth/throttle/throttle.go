@@ -34,8 +34,8 @@ type Storage interface {
 // source, or both.
 type Key [16]byte
 
-// A Counter counts sign-in attempts. The zero value has counted nothing. Times
-// are Unix milliseconds.
+// A Counter counts sign-in attempts. In the zero value, no attempt was counted.
+// Times are Unix milliseconds.
 type Counter struct {
 	// Failures counts the failed attempts: for an account, since its last success;
 	// for any other counter, since the earlier ones expired. It is negative while

@@ -124,9 +124,10 @@ func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, er
 	return result, err
 }
 
-// enter returns an unsent look-up of the key, or begins a new one. If the
-// look-up is to be sent alone, enter also returns its call, which the caller
-// must make. Until is the caller's deadline, or zero if there is none.
+// enter returns the unsent look-up of the key if there is one, and otherwise a
+// new one. If the look-up is to be sent alone, enter also returns its call,
+// which the caller must make. Until is the caller's deadline, or zero if there
+// is none.
 func (b *Batcher[K, R]) enter(key K, until time.Time) (l *lookup[K, R], alone *call[K, R]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -70,8 +70,8 @@ type entry[V any] struct {
 }
 
 // New returns a table for at most max values. Identify returns the key and the
-// group of a value. There are twice as many places as max or more. So few sets
-// are full before the table is.
+// group of a value. The sets have room for at least twice as many, so that few
+// sets are full before the table is.
 func New[V any](max int, identify func(*V) (*Key, *Group)) *Table[V] {
 	sets, generations := 1, 1024
 	for sets*ways < 2*max {
@@ -246,8 +246,8 @@ func (t *Table[V]) clear(s *set[V], i int) {
 }
 
 // shrink evicts entries until there are at most max. It visits the sets in
-// turn. An entry that was read since the last visit stays until the next one
-// (the "clock" approximation of least recently used).
+// turn. An entry that was read since the previous visit to its set stays until
+// the next one (the "clock" approximation of least recently used).
 func (t *Table[V]) shrink() {
 	for step := 0; t.size.Load() > t.max; step++ {
 		s := &t.sets[t.hand.Add(1)&uint64(len(t.sets)-1)]

@@ -8,8 +8,8 @@ import (
 
 // Name returns the same spelling for all user names that some database treats
 // as equal. It ignores case, accents, width, invisible characters, and spaces
-// around the name. The throttle counts attempts by this spelling: otherwise its
-// limits would reveal which spellings belong to one account.
+// around the name. Code that must not reveal which user names exist, such as
+// the throttle, uses this spelling, so that it treats all of these names alike.
 //
 // For Latin, Greek and Cyrillic letters it ignores more differences than any
 // database collation does. In other scripts it ignores only case.

@@ -1,4 +1,4 @@
-// Package quota bounds how many log records of one kind are written, for each
+// Package quota limits how many log records of one kind are written, for each
 // source and for all sources together: see [Quota.Admit].
 package quota
 
@@ -24,8 +24,8 @@ const (
 	maxSources = 2048
 )
 
-// A Quota bounds the records of one kind. The zero value is ready to use. It is
-// not safe for concurrent use.
+// A Quota limits how many records of one kind are written. The zero value is
+// ready to use. It is not safe for concurrent use.
 type Quota struct {
 	all        bucket
 	suppressed int
