@@ -134,7 +134,7 @@ func (l *securityLog) lost(ctx context.Context, p *Principal) {
 // it, before the endpoint could.
 func (l *securityLog) bodyGone(ctx context.Context) {
 	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "body"}, eventSource{}); ok {
-		l.logger.WarnContext(ctx, "tokenauth: your own code read a request body before the endpoint could, and did not restore it: middleware must leave the body alone, put it back into Request.Body, or use Request.ParseForm", "suppressed", suppressed)
+		l.logger.WarnContext(ctx, "tokenauth: your own code read the body of a request before the endpoint could, and did not restore it: middleware must leave the body alone, put it back into Request.Body, or use Request.ParseForm", "suppressed", suppressed)
 	}
 }
 
