@@ -12,16 +12,16 @@ import (
 
 // Issue issues a new token for a principal that the host authenticated itself.
 // The new token replaces the user's token at this client. Without registered
-// clients the client ID is "".
+// clients, the client ID is "".
 //
-// Issue does not check the user again. A host that issues a token while it
-// disables the user calls [Service.RevokeUser] after both.
+// Issue does not check the user again. If another request may disable the user
+// at the same time, call [Service.RevokeUser] after both have finished.
 //
-// If the [Authenticator] is a [RevocationQueue] and a [Rechecker], as the one
-// of gormstore is, set p.Stamp to the user's current stamp. Otherwise a token
-// that is issued right after a change of the user ends together with the
-// earlier ones. [Authenticator.Authenticate], called with the new password for
-// example, returns a principal with the current stamp.
+// If the [Authenticator] is both a [RevocationQueue] and a [Rechecker], as the
+// one of gormstore is, set p.Stamp to the user's current stamp. Otherwise a
+// token that is issued right after a change of the user ends together with the
+// earlier tokens. [Authenticator.Authenticate] returns a principal with the
+// current stamp, for example if it is called with the new password.
 //
 //   - It returns [ErrInvalidPrincipal], with the name of the field, for a
 //     principal or a client ID that cannot be stored.
@@ -50,12 +50,12 @@ func (s *Service) store(ctx context.Context, p Principal, clientID string) (Issu
 		return IssuedToken{}, err
 	}
 	if len(clientID) > 256 || !storable(clientID) {
-		return IssuedToken{}, fmt.Errorf("%w: its client ID must have at most 256 bytes of UTF-8 without NUL", ErrInvalidPrincipal)
+		return IssuedToken{}, fmt.Errorf("%w: the client ID must have at most 256 bytes of UTF-8 without NUL", ErrInvalidPrincipal)
 	}
 	slot := SlotOf(p.UserID, clientID)
 	accessToken, digest := accesstoken.Mint(s.options.Prefix, slot.bytes())
-	// Responses show whole seconds. Rounding down never promises a token for
-	// longer than it is valid.
+	// Responses show whole seconds. Round down, so that no response promises more
+	// than the remaining time.
 	issued := s.options.Now().UTC().Truncate(time.Second)
 	t := Token{
 		Slot:      slot,

@@ -6,8 +6,9 @@ import (
 	"strconv"
 )
 
-// A jsonObject is a JSON object whose members stand in the order of the calls.
-// encoding/json keeps an order only for structs, and a host can add members.
+// A jsonObject builds a JSON object whose members appear in the order in which
+// they were added. encoding/json keeps an order only for the fields of a
+// struct, and a host can add members.
 type jsonObject struct{ buf []byte }
 
 func (o *jsonObject) name(name string) {
@@ -47,7 +48,7 @@ func (o *jsonObject) texts(name string, values []string) {
 	o.buf = append(o.buf, ']')
 }
 
-// done returns the object. Without members it is "{}".
+// done returns the finished object. Without members it is "{}".
 func (o *jsonObject) done() []byte {
 	if len(o.buf) == 0 {
 		o.buf = append(o.buf, '{')

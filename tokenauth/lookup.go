@@ -13,7 +13,7 @@ import (
 )
 
 // lookups finds tokens in the storage. If the storage is a [BatchFinder],
-// look-ups that wait at the same moment share one call.
+// look-ups that are waiting at the same time share one call.
 type lookups struct {
 	storage Storage
 	timeout *deadline.Timeout
@@ -21,14 +21,15 @@ type lookups struct {
 	log     *securityLog
 }
 
-// newLookups makes lookups. No other code checks for a [BatchFinder].
+// newLookups returns a lookups for the storage. It is the only place that
+// checks whether the storage is a [BatchFinder].
 func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *securityLog) *lookups {
 	l := &lookups{storage: s, timeout: timeout, log: log}
 	finder, ok := s.(BatchFinder)
 	switch {
 	case !ok:
 	case wrapper.BypassesFind(s):
-		logger.Warn("tokenauth: a wrapper has its own Find, and FindBatch of the storage in it, so FindBatch is not called: add a FindBatch to the wrapper to let concurrent requests share statements",
+		logger.Warn("tokenauth: a wrapper has its own Find but inherits FindBatch from the storage in it, so the Service does not call FindBatch: add a FindBatch to the wrapper, so that concurrent requests share statements",
 			"wrapper", reflect.TypeOf(s).String())
 	default:
 		l.batches = batch.New(timeout, func(ctx context.Context, slots []Slot) ([]Found, error) {
@@ -39,8 +40,9 @@ func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *
 }
 
 // find returns the token in the slot. It checks that the storage returned the
-// token of that very slot. Database drivers have returned another request's row
-// after a cancelled context, and no user may be signed in as another one.
+// token of that very slot: after a cancelled context, some database drivers
+// have returned the row of another request. Without the check, a user could be
+// signed in as another one.
 func (l *lookups) find(ctx context.Context, slot Slot) (*Token, error) {
 	var found Found
 	var err error
@@ -72,8 +74,8 @@ func (l *lookups) findOne(ctx context.Context, slot Slot) (Token, error) {
 }
 
 // findBatch calls [BatchFinder.FindBatch], and returns errPanic if it panics.
-// Several requests may wait for the call, and it may run in a goroutine that
-// none of them can recover.
+// Several requests may be waiting for the call. It may also run in a goroutine
+// of its own, where none of them could recover the panic.
 func (l *lookups) findBatch(ctx context.Context, finder BatchFinder, slots []Slot) (found []Found, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -84,7 +86,7 @@ func (l *lookups) findBatch(ctx context.Context, finder BatchFinder, slots []Slo
 	}()
 	found, err = finder.FindBatch(ctx, slots)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt) {
-		err = fmt.Errorf("FindBatch returned ErrNotFound or ErrCorrupt for all slots; it must set Found.Err of the slots concerned: %v", err)
+		err = fmt.Errorf("FindBatch returned ErrNotFound or ErrCorrupt as its own error, but must set it as Found.Err of the slot concerned: %v", err)
 	}
 	return found, err
 }

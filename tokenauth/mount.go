@@ -11,14 +11,15 @@ import (
 // It also returns the endpoints with their defaults filled in. Prefix is the
 // path at which the adapter's router is mounted, or "".
 //
-// Without an argument of type [Endpoints], only the token endpoint is there.
-// Each handler answers every method. The error names the invalid field, or
-// reports that more than one Endpoints was given.
+// Without an argument of type [Endpoints], the map has only the token endpoint.
+// Register each handler for all methods: it refuses the wrong ones itself. The
+// error names the invalid field, or reports that more than one Endpoints was
+// given.
 func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]http.Handler, Endpoints, error) {
 	s.mustNotBeNil()
 	var e Endpoints
 	if len(endpoints) > 1 {
-		return nil, e, errors.New("tokenauth: more than one Endpoints was given: set all paths in one")
+		return nil, e, errors.New("tokenauth: more than one Endpoints was given: set all paths in a single one")
 	}
 	if len(endpoints) == 1 {
 		e = endpoints[0]
@@ -36,7 +37,7 @@ func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]ht
 	handlers := make(map[string]http.Handler)
 	add := func(path string, handler func() http.Handler) {
 		if _, taken := handlers[path]; taken && err == nil {
-			err = fmt.Errorf("tokenauth: Endpoints has %q twice", path)
+			err = fmt.Errorf("tokenauth: Endpoints has the path %q twice: each endpoint needs a path of its own", path)
 		}
 		if path != "" {
 			handlers[path] = handler()
@@ -59,14 +60,14 @@ func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]ht
 // token endpoint only. It returns the endpoints with their defaults filled in,
 // for code that describes them.
 //
-// Mount panics with the error of [Service.Handlers], and if a path is already
-// taken.
+// Mount panics if [Service.Handlers] returns an error, or if a path already has
+// a handler.
 //
 // On a ServeMux, or a type that embeds one, the host may also register patterns
-// with a method. Register those that match the path of an endpoint, such as
-// "GET /", before you call Mount. Mount then registers its paths for each
-// method that net/http names. Another method, such as PROPFIND, gets a 405 from
-// the mux.
+// with a method. If such a pattern matches the path of an endpoint, as "GET /"
+// does, register it before you call Mount. Mount then registers its paths once
+// for each method that has a constant in net/http. A request with another
+// method, such as PROPFIND, gets a 405 from the mux.
 func (s *Service) Mount(mux interface{ Handle(string, http.Handler) }, endpoints ...Endpoints) Endpoints {
 	handlers, mounted, err := s.Handlers("", endpoints...)
 	if err != nil {
@@ -89,24 +90,25 @@ type serveMux interface {
 	Handler(*http.Request) (handler http.Handler, pattern string)
 }
 
-// methods are the methods that net/http names.
+// methods are the methods that have a constant in net/http.
 var methods = []string{
 	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
 	http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace,
 }
 
-// mountOnServeMux registers the handler for all methods at once if it can. That
-// conflicts with a pattern such as "GET /", because each of the two is narrower
-// in one respect: path or method. In that case it registers the handler for
-// each method.
+// mountOnServeMux registers the path without a method if it can. The mux
+// refuses this beside a pattern such as "GET /": one of the two is more
+// specific in its path, the other in its method. In that case mountOnServeMux
+// registers the path once for each method.
 func mountOnServeMux(mux serveMux, path string, handler http.Handler) {
 	has := func(method, pattern string) bool {
 		_, found := mux.Handler(&http.Request{Method: method, URL: &url.URL{Path: path}})
 		return found == pattern
 	}
-	// Check this first: the mux would accept patterns with a method beside it.
+	// Check this first: the mux would accept patterns with a method beside the
+	// pattern without one.
 	if has("ANY", path) {
-		panic(fmt.Errorf("tokenauth: the mux has a handler for %q already: call Mount once, for all endpoints", path))
+		panic(fmt.Errorf("tokenauth: the mux already has a handler for %q: call Mount once, for all endpoints", path))
 	}
 	if handled(mux, path, handler) {
 		return
@@ -120,7 +122,7 @@ func mountOnServeMux(mux serveMux, path string, handler http.Handler) {
 		mounted = true
 	}
 	if !mounted {
-		panic(fmt.Errorf("tokenauth: the mux has handlers for %q already: call Mount once, for all endpoints", path))
+		panic(fmt.Errorf("tokenauth: the mux already has handlers for %q: call Mount once, for all endpoints", path))
 	}
 }
 

@@ -26,8 +26,8 @@ func isNil(v any) bool {
 	return false
 }
 
-// ofType returns the type of a nil value for an error text, or "" if it has
-// none.
+// ofType returns text such as " (of type *T)" for an error about a nil value,
+// or "" if the value has no type.
 func ofType(v any) string {
 	if v == nil {
 		return ""

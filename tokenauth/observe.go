@@ -11,7 +11,8 @@ import (
 
 // observe logs an event and calls the observers.
 func (s *Service) observe(ctx context.Context, e *Event) {
-	// A storage failure stays one even if the client has disconnected since then.
+	// Check the cause, too: a storage failure is still one if the client has
+	// disconnected in the meantime.
 	if e.Kind == event.Unavailable && e.Reason == "" && ctx.Err() != nil && errors.Is(e.Err, context.Canceled) {
 		e.Reason = event.ReasonCanceled
 	}
@@ -33,8 +34,8 @@ func (s *Service) callObserver(ctx context.Context, observe func(context.Context
 	observe(ctx, *e)
 }
 
-// observed reports whether the host has observers, which also receive unlogged
-// events.
+// observed reports whether there are observers. They receive all events, even
+// those that are not logged.
 func (s *Service) observed() bool { return len(s.options.Observers) > 0 }
 
 // beginning returns the time if there are observers, and otherwise the zero
@@ -53,8 +54,9 @@ func (s *Service) since(began time.Time) time.Duration {
 	return time.Since(began)
 }
 
-// recovered turns a panic of the host's code into an error. It is deferred
-// around calls for one request. It logs the stack, and nothing of the request.
+// recovered turns a panic of the host's code into an error. Code that calls the
+// host's code for a single request defers it. It logs the stack, but no data of
+// the request.
 func (s *Service) recovered(ctx context.Context, err *error) {
 	p := recover()
 	if p == nil {
@@ -63,6 +65,6 @@ func (s *Service) recovered(ctx context.Context, err *error) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
-	s.securityLog.panicked(ctx, "the host's code", p)
+	s.securityLog.panicked(ctx, "your code", p)
 	*err = errPanic
 }

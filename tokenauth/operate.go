@@ -67,15 +67,15 @@ func (s *Service) list(ctx context.Context, userID string) ([]Token, error) {
 }
 
 // Health reports whether the storage answers, for a health check. It reads an
-// empty slot. It returns nil or [ErrUnavailable], within [Options.Timeout],
-// also if a [BatchFinder] panicked.
+// empty slot. It returns nil or [ErrUnavailable] within [Options.Timeout]. A
+// panic of a [BatchFinder] also becomes ErrUnavailable.
 //
-// It does not check the feed of the cache, because the Service works without
-// it. See [Service.CacheStats] for that.
+// It does not check the storage's feed, because the Service works without the
+// cache that needs it. [Service.CacheStats] reports the state of the feed.
 func (s *Service) Health(ctx context.Context) error {
 	defer plainPanic()
 	var slot Slot
-	rand.Read(slot.User[:]) // never fails: it would end the process
+	rand.Read(slot.User[:]) // never returns an error
 	_, err := s.lookups.find(ctx, slot)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return unavailable("checking the storage", err)

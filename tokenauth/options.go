@@ -21,13 +21,14 @@ type Options struct {
 	// Name identifies this service among those that keep tokens in the same
 	// storage. It has at most 256 bytes of UTF-8 without NUL. Empty means the
 	// path of the program's main module, or no name if the build does not
-	// record it. All replicas of a service share one name.
+	// record it. All replicas of a service have the same name.
 	//
 	// Two services in one storage accept each other's tokens, and a sign-in at
 	// one ends the user's token at the other. To detect this mistake,
 	// [Service.Run] of each service logs a warning with both names, soon after
-	// it starts or within PurgeInterval. For that, Run stores its name as a
-	// token under a reserved key. The name counts for two days.
+	// it starts or within PurgeInterval. For this, Run stores the name, as a
+	// token under a reserved key. Other services ignore a name that was last
+	// stored more than two days ago.
 	//
 	// Services that share a storage on purpose set the same Name. Programs
 	// built from one module have the same Name by default.
@@ -37,9 +38,10 @@ type Options struct {
 	// days. The range is 1 minute to 365 days.
 	Lifetime time.Duration
 
-	// Prefix begins every access token, so that secret scanners can find leaked
-	// tokens. It has 1 to 16 letters, digits, '-' and '_'. Empty means "tat_".
-	// After a change of the prefix, the Service rejects all earlier tokens.
+	// Every access token begins with Prefix, so that secret scanners can find
+	// leaked tokens. It has 1 to 16 letters, digits, '-' and '_'. Empty means
+	// "tat_". After a change of the prefix, the Service rejects all earlier
+	// tokens.
 	Prefix string
 
 	// Realm is the realm in challenges (RFC 9110 §11.5): printable ASCII
@@ -50,41 +52,42 @@ type Options struct {
 	// response and the introspection response show, in this order, after their
 	// own members. Empty means none. A response omits an attribute that the
 	// user does not have. A name must differ, ignoring case, from the other
-	// names and from the response's own members: many decoders compare names
-	// without case.
+	// names and from the response's own members, because many decoders ignore
+	// the case of names.
 	ResponseAttributes []string
 
 	// DisableGET makes the token endpoint refuse GET with 405. By default it
-	// accepts GET as it accepts POST, because the original API documents GET.
+	// accepts GET, with the parameters in the body as for POST, because the
+	// original API documents GET.
 	DisableGET bool
 
-	// Timeout bounds each call of these:
+	// Timeout limits the duration of each call of these:
 	//
 	//   - the [Storage] and its optional abilities, except [Purger.Purge],
 	//     [ClientRevoker.RevokeClient] and [Watcher.Watch];
 	//   - [Rechecker.Recheck] and the LiveCheck method of the [Authenticator];
-	//   - LiveCheck and Fallback of these Options;
+	//   - [Options.LiveCheck] and [Options.Fallback];
 	//   - [ClientRegistry.FindClient];
 	//   - the methods of a [RevocationQueue].
 	//
-	// It does not bound [Authenticator.Authenticate]. The context of the call
+	// It does not limit [Authenticator.Authenticate]. The context of the call
 	// ends after the timeout, or at the caller's deadline if that is earlier. A
-	// request whose call times out gets a 503. If the counters of the throttle
-	// time out, this process counts the attempt on its own.
+	// request whose call times out gets a 503. If the storage does not count a
+	// sign-in attempt in time, this process counts the attempt on its own.
 	//
 	// Zero means 2 seconds. The range is 10 milliseconds to 1 minute.
 	Timeout time.Duration
 
-	// BodyTimeout bounds how long the request body may take to arrive at the
+	// BodyTimeout limits how long the request body may take to arrive at the
 	// token, revocation and introspection endpoints. Zero means 5 seconds. The
 	// range is 100 milliseconds to 1 minute. It never extends
 	// [http.Server.ReadTimeout].
 	BodyTimeout time.Duration
 
 	// Cache keeps tokens in memory, so that most validations need no storage
-	// call. It needs a storage that is a [Watcher], and a running
-	// [Service.Run]. Nil means that each validation asks the storage, and that
-	// the next request with an ended token is rejected.
+	// call. It needs a storage that is a [Watcher], and [Service.Run] must be
+	// running. Nil means that each validation asks the storage, so an ended
+	// token is rejected from the next request on.
 	Cache *CacheOptions
 
 	// Clients is the registry of the applications through which users may sign
@@ -101,22 +104,23 @@ type Options struct {
 	//   - Any other error becomes a 503.
 	//
 	// [Service.Validate] and Observers receive the error with everything that
-	// it wraps. Clients never see it. Timeout bounds the call.
+	// it wraps. Clients never see it. Timeout limits the call.
 	LiveCheck func(context.Context, Principal) error
 
 	// Fallback authenticates requests on protected routes that have no bearer
-	// token, or whose bearer token does not begin with Prefix. Use it while
-	// older tokens or sessions of the host are still valid. Nil means no
+	// token, or whose bearer token does not begin with Prefix. Use it for as
+	// long as the host still accepts older tokens or sessions. Nil means no
 	// fallback.
 	//
 	//   - It returns the principal to accept the request.
 	//   - It returns [ErrRejected], possibly wrapped, for a request that it
-	//     does not know. The answer is the same as without a Fallback.
+	//     does not recognize. The answer is then the same as without a
+	//     Fallback.
 	//   - Any other error becomes a 503.
 	//
-	// Observers receive the error with everything that it wraps. Timeout bounds
-	// the call. The Service calls LiveCheck after it. A LiveCheck that compares
-	// [Principal.Stamp] needs a stamp that Fallback set.
+	// Observers receive the error with everything that it wraps. Timeout limits
+	// the call. After Fallback accepts a request, the Service calls LiveCheck.
+	// If LiveCheck compares [Principal.Stamp], Fallback must set it.
 	//
 	// The Service never calls Fallback for a bearer token that begins with
 	// Prefix, valid or not. It does call Fallback if such a token arrives in
@@ -124,60 +128,64 @@ type Options struct {
 	// scheme. Fallback should return ErrRejected for it.
 	//
 	// The [Token] of the request ([FromContext]) has only a [Principal]. Its
-	// Digest, IssuedAt and ExpiresAt are zero. A handler that renews tokens by
-	// their expiry must skip it, because a zero ExpiresAt looks expired.
+	// Digest, IssuedAt and ExpiresAt are zero. A handler that renews tokens
+	// before they expire must skip such a token, because a zero ExpiresAt looks
+	// expired.
 	//
 	// Fallback must decide by the request, and not by a value in its context: a
-	// request that a handler makes on that context has the value, too. A second
-	// guard does not call Fallback again for the same request. It calls it
-	// again if a handler between the guards changed the request, other than by
-	// removing a prefix of the path.
+	// handler may make another request with this context, which then has the
+	// value, too. If a request passes two guards, the second one calls Fallback
+	// again only if a handler between them changed the request. The removal of
+	// a path prefix does not count as a change.
 	//
-	// On routes behind [Service.Optional], the handler must add to Vary what
-	// Fallback depends on, such as Cookie. The Service only adds Authorization
-	// for an anonymous request.
+	// On routes behind [Service.Optional], the handler must add to Vary each
+	// header that Fallback depends on, such as Cookie. For an anonymous
+	// request, the Service adds only Authorization.
 	Fallback func(*http.Request) (Principal, error)
 
 	// Throttle limits password guessing. The zero value selects the defaults.
 	Throttle ThrottleOptions
 
-	// TrustedProxies are the proxies whose ProxyHeader the Service uses. Empty
-	// means none: a client's address is then the address of its connection. The
-	// setting of a router, such as Gin's SetTrustedProxies, has no effect here.
+	// TrustedProxies are the addresses of the proxies whose ProxyHeader the
+	// Service trusts. Empty means none: a client's address is then the address
+	// of its connection. The setting of a router, such as Gin's
+	// SetTrustedProxies, has no effect here.
 	TrustedProxies []netip.Prefix
 
 	// TrustedSockets are Unix sockets on which only trusted proxies connect,
-	// such as nginx with "proxy_pass http://unix:…". A socket is named as the
-	// server listens on it: by its path, or by "@" and the name of an abstract
-	// socket. Empty means none.
+	// such as nginx with "proxy_pass http://unix:…". Name a socket as the
+	// server listens on it: by its path, or by "@" and its name if it is an
+	// abstract socket. Empty means none.
 	//
-	// A Unix socket has no client address. So all requests over a socket that
-	// is not listed share the limits of one address.
+	// A connection over a Unix socket has no client address. So all requests
+	// over a socket that is not listed share one set of limits, as if they came
+	// from one address.
 	//
-	// The value "unix:" also trusts an entry of ProxyHeader in which nginx
-	// reports that a proxy connected over a Unix socket.
+	// The value "unix:" means that the Service also trusts a proxy that the
+	// ProxyHeader lists as "unix:". So nginx names a proxy that connected to it
+	// over a Unix socket.
 	TrustedSockets []string
 
 	// ProxyHeader is the header in which trusted proxies send a client's
-	// address. It has a list to which each proxy appends the address of its
-	// peer, or one address, such as X-Real-IP. "Forwarded" is parsed as in RFC
-	// 7239. Empty means X-Forwarded-For.
+	// address. It contains a list to which each proxy appends the address of
+	// its peer, or a single address, as X-Real-IP does. "Forwarded" is parsed
+	// as in RFC 7239. Empty means X-Forwarded-For.
 	//
 	// Choose a header that every trusted proxy sets or appends to on every
-	// request. A proxy forwards a header that it does not know unchanged, so a
-	// client could put any address into it. For this reason there is only one
-	// header, and no list of alternatives.
+	// request. A proxy forwards unknown headers unchanged, so a client could
+	// put any address into one of them. For this reason ProxyHeader is a single
+	// header, and not a list of alternatives.
 	ProxyHeader string
 
 	// RenderError writes the status and the body of an error response on a
-	// protected route in the host's own format. Nil means JSON as clients of
-	// ASP.NET Web API know it.
+	// protected route in the host's own format. Nil means the JSON that clients
+	// of ASP.NET Web API know.
 	//
-	// The Service sets the protocol's headers before the call, also
-	// WWW-Authenticate. They are sent with any status that RenderError writes,
-	// even with 200. If it writes no status, the response has the status of the
-	// error. If it panics before it writes, the Service logs the panic and
-	// answers as without RenderError.
+	// Before the call, the Service sets the headers that the protocol requires,
+	// such as WWW-Authenticate. They are sent with any status that RenderError
+	// writes, even with 200. If it writes no status, the response has the
+	// status of the error. If it panics before it writes, the Service logs the
+	// panic and answers as if RenderError were nil.
 	RenderError func(http.ResponseWriter, *http.Request, *ErrorResponse)
 
 	// PurgeInterval is how often [Service.Run] removes expired tokens. Zero
@@ -235,7 +243,7 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 
 	if len(c.Name) > maxNameSize || !storable(c.Name) {
-		return c, fmt.Errorf("tokenauth: Options.Name has %d bytes, must be at most %d bytes of UTF-8 without NUL", len(c.Name), maxNameSize)
+		return c, fmt.Errorf("tokenauth: Options.Name has %d bytes, must have at most %d bytes of UTF-8 without NUL", len(c.Name), maxNameSize)
 	}
 	for _, d := range []struct {
 		field         string
@@ -251,7 +259,7 @@ func (o *Options) withDefaults() (Options, error) {
 		}
 	}
 	if c.Lifetime%time.Second != 0 {
-		return c, fmt.Errorf("tokenauth: Options.Lifetime is %v, must be whole seconds", c.Lifetime)
+		return c, fmt.Errorf("tokenauth: Options.Lifetime is %v, must be a whole number of seconds", c.Lifetime)
 	}
 	if len(c.Prefix) > accesstoken.MaxPrefix || strings.ContainsFunc(c.Prefix, notBase64URL) {
 		return c, fmt.Errorf("tokenauth: Options.Prefix is %q, must be 1 to %d letters, digits, '-' and '_'", c.Prefix, accesstoken.MaxPrefix)
@@ -262,11 +270,11 @@ func (o *Options) withDefaults() (Options, error) {
 	for i, name := range c.ResponseAttributes {
 		switch {
 		case name == "" || !storable(name):
-			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, must be non-empty UTF-8 without NUL, as the names of Principal.Attributes are", name)
+			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has the name %q, but a name must be non-empty UTF-8 without NUL", name)
 		case wire.HasMember(wire.TokenResponse(), name):
-			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, which is a member of every response; decoders compare names without case", name)
+			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q, but every token response has a member of this name; decoders ignore the case of names", name)
 		case wire.HasMember(c.ResponseAttributes[:i], name):
-			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q twice; decoders compare names without case", name)
+			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q twice; decoders ignore the case of names", name)
 		}
 	}
 	var err error
@@ -275,10 +283,10 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	for _, proxy := range c.TrustedProxies {
 		if !proxy.IsValid() {
-			return c, fmt.Errorf("tokenauth: Options.TrustedProxies has an invalid prefix")
+			return c, fmt.Errorf("tokenauth: Options.TrustedProxies has a prefix that is not valid, such as the zero netip.Prefix")
 		}
 		if proxy.Addr().Is4In6() {
-			return c, fmt.Errorf("tokenauth: Options.TrustedProxies has %v, an IPv4 prefix written as IPv6, which no address would match", proxy)
+			return c, fmt.Errorf("tokenauth: Options.TrustedProxies has %v, an IPv4 prefix written as IPv6: write it as IPv4, because no address matches it", proxy)
 		}
 	}
 	if slices.Contains(c.TrustedSockets, "") {
@@ -293,8 +301,9 @@ func (o *Options) withDefaults() (Options, error) {
 
 const maxNameSize = 256 // bytes of Options.Name
 
-// mainModule returns the path of the module that the program is built from, or
-// "" if the build does not record it.
+// mainModule returns the path of the module that the program is built from. It
+// returns "" if the build does not record the path, or if the path is too long
+// for Options.Name.
 func mainModule() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || len(info.Main.Path) > maxNameSize || info.Main.Path == "command-line-arguments" {

@@ -14,10 +14,9 @@ type CacheOptions struct {
 	MaxEntries int
 
 	// Lease is how long the cache may be used after the last heartbeat of the
-	// storage's feed. If a replica's network loses all messages, an ended token
-	// stays valid there for at most this long. Zero means 2 seconds. The range
-	// is 100 milliseconds to 1 minute. The feed sends four heartbeats in a
-	// lease.
+	// storage's feed. If a replica is cut off from the feed, it may accept an
+	// ended token for at most this long. Zero means 2 seconds. The range is 100
+	// milliseconds to 1 minute. The feed sends four heartbeats in a lease.
 	Lease time.Duration
 }
 

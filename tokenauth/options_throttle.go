@@ -8,28 +8,32 @@ import "fmt"
 // The Service checks four limits before it hashes a password:
 // PerAccountAndSource, PerAccount, AccountCeiling and PerSource. If one is
 // reached, it refuses the sign-in with [ErrThrottled], even if the password is
-// right. Such a sign-in does not count as a failure.
+// right. A refused sign-in does not count as a failure.
 //
-// Each limit allows some failures without a delay. After those, each further
-// failure makes the next attempt wait: 1 second, then 2, 4 and so on. An
-// attempt in progress counts as a failure until it succeeds, so concurrent
-// attempts gain nothing.
+// Each limit except AccountCeiling allows some failures without a delay. After
+// those, each further failure makes the next attempt wait: 1 second, then 2, 4
+// and so on. An attempt in progress counts as a failure until it succeeds, so
+// concurrent attempts gain nothing.
 //
-// Failures count for the account that the [Authenticator] found
-// ([Credentials.CountAttempt]), and for the user name. Names that differ only
-// by case, accents or surrounding spaces count as one name. Requests that a
+// Each failure counts for the user name, and for the account that the
+// [Authenticator] found ([Credentials.CountAttempt]). Names that differ only by
+// case, accents or surrounding spaces count as one name. Requests that a
 // browser marks as coming from another site ([Credentials.CrossSite]) count as
 // a separate source at the same address.
 //
-// A repeated wrong password does not count again, for the account or the
-// source, while it is one of the last three for that name. So a device may keep
-// sending an old password. For each name and source, one such repetition a
-// second is hashed. One more waits for its turn, and others are throttled. For
-// an account, one repetition a second from all sources does not count. For a
-// source, one repetition a second of all names does not count. Further
-// repetitions count. Each process remembers the passwords on its own, as 16
-// bits of a hash with a random key. So 3 of 65,536 other passwords do not count
-// either.
+// A device may keep sending an old password. So a wrong password does not count
+// again, for the account or the source, if it is one of the last three wrong
+// ones for that name. This has limits:
+//
+//   - For each name and source, the Service hashes one such repetition a
+//     second. One more waits for its turn, and any others are throttled.
+//   - For an account, one repetition a second from all sources together does
+//     not count. Further ones do.
+//   - For a source, one repetition a second of all names together does not
+//     count. Further ones do.
+//
+// Each process remembers the wrong passwords on its own, as 16 bits of a hash
+// with a random key. So 3 of 65,536 other passwords do not count either.
 //
 // A source is known to an account if the user signed in from it within the last
 // 30 days.
@@ -38,11 +42,11 @@ type ThrottleOptions struct {
 	// that have limits of their own.
 	InsecureOff bool
 
-	// PerAccountAndSource is how many failures are free for one account from
-	// one source. A source is an IPv4 address or an IPv6 /64. Zero means 5. The
-	// range is 1 to 1000. The wait grows to 15 minutes. A sign-in resets the
-	// count. For a source that is not known, a day without a failure resets it,
-	// too.
+	// PerAccountAndSource is how many failures are free, meaning without a
+	// delay, for one account from one source. A source is an IPv4 address or an
+	// IPv6 /64. Zero means 5. The range is 1 to 1000. The wait grows to 15
+	// minutes. A sign-in resets the count. For a source that is not known, a
+	// day without a failure also resets it.
 	PerAccountAndSource int
 
 	// PerAccount is how many failures are free for one account from all sources
@@ -54,36 +58,37 @@ type ThrottleOptions struct {
 	// AccountCeiling is the number of consecutive failures within 100 days
 	// after which only known sources may sign in to the account. Zero means 100
 	// (NIST SP 800-63B §3.2.2), or PerAccount if that is larger. The range is
-	// PerAccount to 10,000. A known source with this many consecutive failures
-	// is no longer known. [Service.Unthrottle] resets this and the other limits
-	// for the account.
+	// PerAccount to 10,000. After this many consecutive failures from a known
+	// source, the source is no longer known. [Service.Unthrottle] resets this
+	// and the other limits for the account.
 	AccountCeiling int
 
 	// PerSource is how many failures are free for one source, for all accounts
 	// together. Zero means 100. The range is 1 to 100,000. An IPv6 /48 has ten
-	// times as many. The wait grows to 15 minutes. Each quarter of an hour
-	// without a failure forgives one. The limit does not apply to accounts that
-	// know the source.
+	// times as many. The wait grows to 15 minutes. After each quarter of an
+	// hour without a failure, one failure no longer counts. The limit does not
+	// apply to accounts for which the source is known.
 	PerSource int
 
-	// MaxCounters bounds the memory, in counters. Zero means 200,000. The range
-	// is 1000 to 100 million. By default the throttle takes up to 100 MiB. That
-	// includes as many known sources and remembered blocks, and the wrong
-	// passwords of half as many names. Each limit has a quarter of the
-	// counters. If these are in use, a new one replaces one with few failures,
-	// so that counters that block someone stay longest.
+	// MaxCounters limits the memory, as a number of counters. Zero means
+	// 200,000. The range is 1000 to 100 million. By default the throttle takes
+	// up to 100 MiB. That includes as many known sources and remembered blocks,
+	// and the wrong passwords of half as many names. Each of the four limits
+	// has a quarter of the counters. If these are all in use, a new counter
+	// replaces one with few failures. So counters that block attempts stay
+	// longest.
 	MaxCounters int
 
 	// Key makes the replicas count together, in a storage that is a
 	// [throttle.Storage]. The key has at least 32 bytes and is the same on all
 	// replicas. Keep it secret: counters are named by a keyed hash of the user
-	// name, and people type passwords there. The zero [Secret] means that each
-	// process counts on its own.
+	// name, and users sometimes type their password there. The zero [Secret]
+	// means that each process counts on its own.
 	Key Secret
 
 	// Replicas is the number of processes that share the limits. While the
-	// storage that Key needs is down, each process allows its share of the
-	// failures. Zero means 1. The range is 1 to 1000.
+	// storage that Key needs is down, each process counts on its own, and
+	// allows its share of the failures. Zero means 1. The range is 1 to 1000.
 	Replicas int
 }
 

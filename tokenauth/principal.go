@@ -9,7 +9,7 @@ import (
 )
 
 // A Principal describes the user that a token stands for. The storage keeps it
-// with the [Token], so a request needs one read.
+// with the [Token], so that a request needs only one read.
 type Principal struct {
 	// UserID identifies the user permanently: 1 to 512 bytes of UTF-8 without
 	// NUL.
@@ -22,14 +22,15 @@ type Principal struct {
 	// Attributes hold other values that handlers need without a look-up. The
 	// token response shows those that [Options.ResponseAttributes] names.
 	Attributes map[string]string
-	// Stamp is a value that changes whenever the user's tokens must end: with
-	// the password, the roles, or the right to sign in. A [Rechecker] compares
-	// it.
+	// Stamp is a value that changes whenever the user's tokens must end, such
+	// as after a change of the password, the roles, or the right to sign in. A
+	// [Rechecker] compares it.
 	//
 	// It may be a secret of the host, such as a password hash. So it is in no
 	// response, encoding/json omits it, and fmt and log/slog redact it. But fmt
 	// prints it if the Principal is in an unexported field, where fmt calls no
-	// methods. A storage that encodes tokens as JSON must add it.
+	// methods. A storage that encodes tokens as JSON must store the stamp
+	// separately.
 	Stamp string `json:"-"`
 }
 
@@ -59,9 +60,9 @@ func (p Principal) Clone() Principal {
 	return p
 }
 
-// maxPrincipalSize bounds all strings of a principal together, in bytes. Each
-// request reads the principal, and a column of every supported database can
-// hold this size.
+// maxPrincipalSize is the maximum size of all strings of a principal together,
+// in bytes. It is small because each request reads the principal. A column of
+// every supported database can hold this size.
 const maxPrincipalSize = 8 << 10
 
 // check returns [ErrInvalidPrincipal] if p cannot be stored. The error names
@@ -104,10 +105,10 @@ func (p Principal) check() error {
 	return nil
 }
 
-// A principalError is an [ErrInvalidPrincipal] that also has the user, for the
-// [Event]: the user is already authenticated. It does not print the user,
-// because a host may have put anything into the wrong field. %#v prints only
-// the address.
+// A principalError is an [ErrInvalidPrincipal] that also records whose
+// principal it was, so that the [Event] can name the user, who has already been
+// authenticated. Its text does not: a host may have put a secret into the wrong
+// field. %#v prints only the address.
 type principalError struct {
 	error
 	whose *Principal // only with its UserID and UserName
@@ -115,7 +116,8 @@ type principalError struct {
 
 func (e *principalError) Unwrap() error { return e.error }
 
-// legible returns the part of s that an [Event] or a log record may contain.
+// legible returns s for an [Event] or a log record: at most 256 bytes of it, as
+// valid UTF-8.
 func legible(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), 256)], "\uFFFD")
 }

@@ -175,7 +175,7 @@ func TestMissingRunIsLoggedInOneRecord(t *testing.T) {
 		if n := strings.Count(printed.String(), "level=WARN"); n != 1 {
 			t.Errorf("%d warnings, want 1: %s", n, printed)
 		}
-		for _, undone := range []string{"the cache does not serve", "a change of a user or a client", "expired tokens"} {
+		for _, undone := range []string{"the cache is not used", "a change of a user or a client", "expired tokens"} {
 			if !strings.Contains(printed.String(), undone) {
 				t.Errorf("the warning lacks %q: %s", undone, printed)
 			}

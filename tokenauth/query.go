@@ -13,8 +13,8 @@ const longestName = len("client_secret")
 // given in lower case. It ignores the case of names in the query, and accepts
 // both '&' and ';' as separators. It does not look at values.
 //
-// It reads each byte once and allocates nothing: on protected routes only the
-// server's own limit bounds the query.
+// It reads each byte once and allocates nothing, because on protected routes
+// only the server itself limits the length of a query.
 func queryHas(rawQuery string, names ...string) bool {
 	var name [longestName]byte
 	for rest := rawQuery; rest != ""; {
@@ -30,8 +30,8 @@ func queryHas(rawQuery string, names ...string) bool {
 	return false
 }
 
-// decodeName decodes the name of a name=value pair, with ASCII letters in lower
-// case. It reports false for a name that is longer than longestName.
+// decodeName decodes the name of a name=value pair, and changes ASCII letters
+// to lower case. It reports false for a name that is longer than longestName.
 func decodeName(to *[longestName]byte, pair string) (n int, ok bool) {
 	for i := 0; i < len(pair) && pair[i] != '='; i++ {
 		c := pair[i]

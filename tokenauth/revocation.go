@@ -13,10 +13,10 @@ type Revocation struct {
 }
 
 // A RevocationQueue is an [Authenticator] or a [ClientRegistry] that records
-// those of its own changes that must end tokens. [Service.Run] reads it twice a
-// second, and ends the tokens in the storage of its [Service]. So tokens end
-// wherever they are stored, also if another process made the change, or died
-// after it.
+// the changes for which tokens must end, such as a new password. [Service.Run]
+// reads the queue twice a second, and ends the tokens in the storage of its
+// [Service]. So the tokens end even if they are not stored together with the
+// users. They also end if another process made the change, or died after it.
 //
 //   - The queue stores a [Revocation] in the same transaction as the change.
 //   - It keeps the Revocation until the Service removes it, because each
@@ -25,19 +25,20 @@ type Revocation struct {
 //     methods on. Otherwise no token ends.
 //   - If the Authenticator has a LiveCheck method with the signature of
 //     [Options.LiveCheck], Run calls that method instead of
-//     [Rechecker.Recheck]. It need not wait for an open transaction.
+//     [Rechecker.Recheck]. Unlike Recheck, LiveCheck need not wait for an open
+//     transaction.
 //   - Services that share a queue must also share the storage of the tokens, or
-//     run at all times. A Revocation is removed 10 seconds after the first
-//     Service ended the tokens. A Service that did not run in that time misses
-//     it.
+//     run at all times. Once a Service has ended the tokens, it removes the
+//     Revocation 10 seconds after it first saw it. A Service that does not run
+//     in that time misses the Revocation.
 type RevocationQueue interface {
-	// PendingRevocations returns the revocations that follow after in the
-	// queue's own order. For the zero [Revocation] it returns all. It may
-	// return only the first part of them. It returns an empty slice only if
-	// there are none.
+	// PendingRevocations returns the revocations that come after the given one,
+	// in an order that the queue chooses. If after is the zero [Revocation], it
+	// starts with the first. It may return only a part of them, from the start.
+	// It returns an empty slice only if there are no more.
 	PendingRevocations(ctx context.Context, after Revocation) ([]Revocation, error)
-	// RemoveRevocation removes the revocation with this Change. It keeps one
-	// with a later Change. It returns no error if the revocation is already
-	// removed.
+	// RemoveRevocation removes r. If the queue now has a later Change for the
+	// same user or client, it keeps that one. It returns no error if r is
+	// already removed.
 	RemoveRevocation(ctx context.Context, r Revocation) error
 }

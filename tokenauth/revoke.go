@@ -14,7 +14,7 @@ import (
 // Revoke ends an access token. It is idempotent: it returns no error for a
 // token that is malformed, unknown or no longer valid. Revoking an old token
 // never ends the token that replaced it. Once Revoke returns nil, this Service
-// rejects the token. The caches of other replicas follow within
+// rejects the token. Other replicas with a cache reject it within
 // [CacheOptions.Lease].
 //
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
@@ -59,22 +59,22 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 
 // RevokeUser ends all tokens of a user, at every client. Call it after each
 // change of a user that must end earlier tokens. Once it returns nil, this
-// Service rejects every token issued before the call. The caches of other
-// replicas follow within [CacheOptions.Lease].
+// Service rejects every token issued before the call. Other replicas with a
+// cache reject them within [CacheOptions.Lease].
 //
-// If it is called in a request of that user, such as a change of the password,
-// the token of this request ends, too. Its client must sign in again, unless
-// the host gives it a new token ([Service.Issue]).
+// If it is called in a request of that user, such as a password change, the
+// token of this request also ends. The client must sign in again, unless the
+// host gives it a new token ([Service.Issue]).
 //
-// The userID is [Principal.UserID], not the name that the user types. It
-// returns no error for a user without tokens.
+// The userID is [Principal.UserID], not the name that the user types.
+// RevokeUser returns no error for a user without tokens.
 //
 //   - It returns [ErrInvalidPrincipal] for an empty userID.
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
 //     time.
 func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 	defer plainPanic()
-	if userID == "" { // a mistake of the caller: it would end no tokens
+	if userID == "" { // a mistake of the caller: no user has this ID
 		return fmt.Errorf("%w: RevokeUser was called with an empty UserID", ErrInvalidPrincipal)
 	}
 	began := time.Now()
@@ -83,13 +83,14 @@ func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 	return err
 }
 
-// RevokeClient ends all tokens of a client, after the host disabled or deleted
-// it. Once it returns nil, this Service rejects every token issued before the
-// call. The caches of other replicas follow within [CacheOptions.Lease].
+// RevokeClient ends all tokens of a client. Call it after the host disabled or
+// deleted the client. Once it returns nil, this Service rejects every token
+// issued before the call. Other replicas with a cache reject them within
+// [CacheOptions.Lease].
 //
-// It continues after the context is cancelled; only the context's deadline
-// stops it. It returns [ErrUnavailable] if the storage failed or is not a
-// [ClientRevoker].
+// Once begun, it continues even if the context is cancelled. Only the context's
+// deadline stops it. It returns [ErrUnavailable] if the storage failed or is
+// not a [ClientRevoker].
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	began := time.Now()
 	if err := ctx.Err(); err != nil {
@@ -99,17 +100,17 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	defer cancel()
 	err := s.revokeClient(detached, clientID)
 	if errors.Is(err, errNoClientRevoker) {
-		return err // nothing was tried
+		return err // no call was made, so there is no event
 	}
 	s.observeRevoked(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
 	return err
 }
 
 // revokeObserved revokes one token. It reports an event only if the slot held
-// the token: anyone can send a token that was never issued, and
-// [Storage.Revoke] does not return whether it changed anything. The read is
-// only for the event, and does not decide whether the token is revoked. The
-// caller sets in e what is known besides the token.
+// the token, or if a call failed: anyone can send a token that was never
+// issued. It reads the slot first, because [Storage.Revoke] does not return
+// whether it changed anything. It then calls Storage.Revoke, whichever token it
+// found. The caller sets those fields of e that it knows already.
 func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {
 	began := time.Now()
 	e.Digest = digest

@@ -10,8 +10,9 @@ import (
 
 const (
 	revocationInterval = 500 * time.Millisecond
-	// revocationGrace is how long a revocation stays in its queue after a
-	// Service first saw it, so that every other running Service sees it, too.
+	// revocationGrace is how long a revocation stays in its queue, at least,
+	// after a Service first saw it. In this time every other running Service
+	// sees it, too.
 	revocationGrace = 10 * time.Second
 	// revocationsAtOnce is how many users' tokens are ended concurrently.
 	revocationsAtOnce = 4
@@ -20,8 +21,10 @@ const (
 // A revoker ends the tokens of the users and clients that its
 // [RevocationQueue]s name, in the storage of its [Service].
 //
-// Users come first, in a lane of their own. A client's revocation may take
-// long, and retries and removals may wait for an open transaction of the host.
+// Users, retries, clients and removals have separate lanes, each with
+// goroutines of its own. So users need not wait for the others: the revocation
+// of a client may take long, and a retry or removal may wait for an open
+// transaction of the host.
 type revoker struct {
 	*Service
 	queues []RevocationQueue
@@ -55,7 +58,7 @@ type queuedRevocation struct {
 	Revocation
 	queue        RevocationQueue
 	seen         time.Time
-	round        int         // the number of the last round that found it in its queue
+	round        int         // the number of the last poll that found it in its queue
 	busy, failed atomic.Bool // in progress; the last attempt failed
 	done         atomic.Bool // the tokens have ended
 }
@@ -78,9 +81,9 @@ func (r *revoker) run(ctx context.Context) {
 }
 
 // poll reads the queues and returns the revocations to process. Another Service
-// may have removed a revocation before this one could end the tokens in its own
-// storage. Such a revocation stays until a later one for the same user or
-// client arrives.
+// may have removed a revocation from its queue before this one could end the
+// tokens in its own storage. poll also returns such a revocation, until its
+// tokens have ended or the queue has a later one for the same user or client.
 func (r *revoker) poll(ctx context.Context) (found []*queuedRevocation) {
 	r.round++
 	var failed error
@@ -93,7 +96,7 @@ func (r *revoker) poll(ctx context.Context) (found []*queuedRevocation) {
 	if failed != nil {
 		return found
 	}
-	queued := make(map[Revocation]bool) // without Change
+	queued := make(map[Revocation]bool) // the keys have no Change
 	for _, q := range found {
 		queued[q.of()] = true
 	}
@@ -133,7 +136,7 @@ func (r *revoker) read(ctx context.Context, queue RevocationQueue) (found []*que
 				q = &queuedRevocation{Revocation: revocation, queue: queue, seen: time.Now()}
 				r.known[revocation] = q
 			}
-			if q.round != r.round { // another queue may have listed it
+			if q.round != r.round { // false if an earlier page or another queue has listed it
 				q.round, more = r.round, true
 				found = append(found, q)
 			}
@@ -165,7 +168,7 @@ func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queued
 			select {
 			case r.users.slots <- struct{}{}:
 				r.users.start(wg, []*queuedRevocation{q}, func(q *queuedRevocation) { r.end(ctx, q) })
-			case <-late.Done(): // leave it to the next round, in which others may come first
+			case <-late.Done(): // all slots are taken: the next poll returns it again
 			}
 		}
 	}
@@ -176,12 +179,12 @@ func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queued
 	r.removals.try(wg, old, func(q *queuedRevocation) { r.remove(ctx, q) })
 }
 
-// A revokerLane processes revocations, one after the other in each of its
-// slots.
+// A revokerLane processes revocations in goroutines, one in each of its slots.
+// Each goroutine processes its revocations one after the other.
 type revokerLane struct{ slots chan struct{} }
 
-// try starts unless all slots are taken. In that case the next round tries
-// again.
+// try starts to process the revocations if a slot is free. Otherwise the next
+// poll returns them again.
 func (l *revokerLane) try(wg *sync.WaitGroup, all []*queuedRevocation, do func(*queuedRevocation)) {
 	if len(all) == 0 {
 		return
@@ -193,7 +196,8 @@ func (l *revokerLane) try(wg *sync.WaitGroup, all []*queuedRevocation, do func(*
 	}
 }
 
-// start processes revocations in a goroutine. The caller has taken a slot.
+// start processes the revocations in a new goroutine. The caller has taken a
+// slot.
 func (l *revokerLane) start(wg *sync.WaitGroup, all []*queuedRevocation, do func(*queuedRevocation)) {
 	for _, q := range all {
 		q.busy.Store(true)

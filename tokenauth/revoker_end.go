@@ -20,7 +20,7 @@ func (r *revoker) end(ctx context.Context, q *queuedRevocation) {
 			return r.endUser(ctx, q.UserID)
 		case q.ClientID != "":
 			return r.endClient(ctx, q.ClientID)
-		default: // an empty ClientID would end all tokens of a host without registered clients
+		default: // without registered clients, all tokens have the empty ClientID, and would end
 			return errRevokesNobody
 		}
 	})
@@ -29,10 +29,10 @@ func (r *revoker) end(ctx context.Context, q *queuedRevocation) {
 }
 
 // endUser ends those tokens of a user that the [Authenticator] no longer
-// accepts. A token that was issued after the change stays valid, if the
-// Authenticator is a [Rechecker] and the storage is a [Lister]. The change was
-// committed before the storage lists the tokens, so the list has every token
-// that was stored before the change.
+// accepts, so a token that was issued after the change stays valid. If the
+// Authenticator is not a [Rechecker] or the storage is not a [Lister], it ends
+// all tokens of the user. The change was committed before the storage lists the
+// tokens, so the list has every token that was stored before the change.
 func (r *revoker) endUser(ctx context.Context, userID string) error {
 	if !canRecheck(r.authenticator) || !r.canList() {
 		began := time.Now()
@@ -41,7 +41,7 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 		return err
 	}
 	tokens, err := r.list(ctx, userID)
-	if err != nil && !errors.Is(err, ErrCorrupt) { // a corrupt token is not valid
+	if err != nil && !errors.Is(err, ErrCorrupt) { // a corrupt token is never valid, so it need not end
 		return err
 	}
 	for i := range tokens {
@@ -62,9 +62,9 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 }
 
 // checkChanged returns [ErrRejected] if the user changed since the token was
-// issued. It prefers the LiveCheck method of the [Authenticator], which need
-// not wait for an open transaction of the host, as [Rechecker.Recheck] may: the
-// change is already committed. No other code looks for that method.
+// issued. It prefers the LiveCheck method of the [Authenticator] to
+// [Rechecker.Recheck], which may wait for an open transaction of the host.
+// There is no need to wait here, because the change is already committed.
 func (r *revoker) checkChanged(ctx context.Context, p Principal) error {
 	live, ok := r.authenticator.(liveChecker)
 	if !ok {
@@ -80,8 +80,9 @@ func (r *revoker) endClient(ctx context.Context, clientID string) error {
 	return err
 }
 
-// observeEnded reports a revocation. It reports no failure: the revocation is
-// soon tried again, and the log shows the outage.
+// observeEnded reports a successful revocation as an event. It does not report
+// a failure, because the revocation is soon tried again and the outage is
+// logged.
 func (r *revoker) observeEnded(ctx context.Context, e Event, began time.Time, err error) {
 	if err == nil {
 		r.observeRevoked(ctx, e, began, nil)
@@ -93,7 +94,8 @@ func (r *revoker) remove(ctx context.Context, q *queuedRevocation) {
 	r.removing.report(ctx, r.options.Logger, &q.failed, err)
 }
 
-// call calls a method of a queue, within [Options.Timeout].
+// call calls a method of a queue or of the [Authenticator]. The context of the
+// method ends after [Options.Timeout]. A panic becomes an error.
 func (r *revoker) call(ctx context.Context, do func(context.Context) error) error {
 	call, cancel, err := r.timeout.Call(ctx)
 	if err != nil {
@@ -110,15 +112,15 @@ func (r *revoker) outageOf(q *queuedRevocation) *outage {
 	return &r.ending
 }
 
-// An outage logs the first failure, and later that all of the failed operations
-// work again.
+// An outage logs the first failure of one of several operations. When all of
+// them work again, it logs that, too.
 type outage struct {
 	doing   string
 	failing atomic.Int64
 }
 
-// report records the result of one operation. Failed is whether its last
-// attempt failed.
+// report records the result of one operation. Failed says whether its previous
+// attempt failed, and report updates it.
 func (o *outage) report(ctx context.Context, logger *slog.Logger, failed *atomic.Bool, err error) {
 	switch {
 	case ctx.Err() != nil:

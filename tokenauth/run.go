@@ -9,10 +9,10 @@ import (
 
 const (
 	// purgeGrace is how long an expired token stays in the storage. It protects
-	// valid tokens from a clock that was set a day ahead by mistake.
+	// valid tokens from a clock that is wrongly set up to a day ahead.
 	purgeGrace = 24 * time.Hour
-	// maxClockDifference is how far the clocks of the Service and the storage
-	// may differ while Run purges.
+	// maxClockDifference is the largest difference between the clocks of the
+	// Service and the storage at which Run still purges.
 	maxClockDifference = 5 * time.Minute
 )
 
@@ -27,16 +27,16 @@ const (
 //   - It purges expired tokens, if the storage is a [Purger]. While the clock
 //     differs from the storage's by more than 5 minutes, it logs an error and
 //     does not purge.
-//   - It follows the storage's feed for the cache ([Options.Cache]). Without
-//     Run the cache is never used.
+//   - It follows the storage's feed, which the cache needs ([Options.Cache]).
+//     Without Run the cache is never used.
 //   - It ends tokens after a change of a user or a client, if the
 //     [Authenticator] or [Options.Clients] is a [RevocationQueue], as those of
-//     gormstore are. Without Run, tokens in another storage stay valid after
-//     the change.
-//   - If the storage is a [Lister], it logs a warning about another service
-//     that keeps its tokens there. See [Options.Name].
+//     gormstore are. Without Run, a token that is not stored together with the
+//     users stays valid after the change.
+//   - It logs a warning if another service keeps its tokens in the same
+//     storage, and the storage is a [Lister]. See [Options.Name].
 //
-// All replicas may run it at the same time. A second call on the same Service
+// All replicas may call Run at the same time. A second call on the same Service
 // while the first one is running does the same work twice, and logs an error.
 func (s *Service) Run(ctx context.Context) error {
 	s.runCalled.Store(true)
@@ -68,7 +68,7 @@ func (s *Service) purgeRepeatedly(ctx context.Context) {
 	}
 }
 
-// purgeOnce purges, and logs the reason if it does not.
+// purgeOnce purges once, or logs why it could not.
 func (s *Service) purgeOnce(ctx context.Context) {
 	p, ok := s.storage.(Purger)
 	if !ok {
@@ -89,10 +89,10 @@ func (s *Service) purgeOnce(ctx context.Context) {
 }
 
 // Purge removes the tokens that expired more than a day ago, and returns how
-// many. They must have expired by both clocks, this Service's and the
-// storage's. Purge does nothing if the storage is not a [Purger]. Only the
-// context limits its duration. After an error, removed tokens stay removed.
-// [Service.Run] does the same regularly.
+// many it removed. They must have expired by both clocks, this Service's and
+// the storage's. Purge does nothing if the storage is not a [Purger]. Only the
+// context limits its duration. After an error, the tokens that it already
+// removed stay removed. [Service.Run] does the same regularly.
 func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
 	s.purgeCalled.Store(true)
 	p, ok := s.storage.(Purger)
@@ -109,8 +109,9 @@ func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
 	return removed, nil
 }
 
-// purgeTime returns the earlier time of the Service and the storage, and how
-// far the Service is ahead. No other code looks for the clock of a [Purger].
+// purgeTime returns the earlier of the Service's time and the storage's, and
+// how far the Service is ahead. If the [Purger] has no clock, it returns the
+// Service's time.
 func (s *Service) purgeTime(ctx context.Context, p Purger) (now time.Time, ahead time.Duration, err error) {
 	now = s.options.Now()
 	clock, ok := p.(purgerClock)

@@ -5,12 +5,13 @@ import (
 	"time"
 )
 
-// runGrace is how long after [New] a host may take to call [Service.Run].
+// runGrace is how long after [New] a host may take to call [Service.Run] before
+// the Service logs a warning.
 const runGrace = 30 * time.Second
 
 // warnRunNotCalled logs once that [Service.Run] was not called, if some of its
-// work is needed. Callers are places where that shows: a token is stored or has
-// expired, or the cache cannot be used.
+// work is needed. It is called where that has an effect: when a token is stored
+// or has expired, or when the cache cannot be used.
 func (s *Service) warnRunNotCalled(ctx context.Context) {
 	age := time.Since(s.created)
 	if s.runCalled.Load() || age < runGrace {
@@ -21,17 +22,18 @@ func (s *Service) warnRunNotCalled(ctx context.Context) {
 	}
 }
 
-// undone returns the work that Run would have done, for a Service of this age.
+// undone describes the work that is not done because Run was not called. Age is
+// the time since [New].
 func (s *Service) undone(age time.Duration) (undone []string) {
 	if s.cache != nil {
-		undone = append(undone, "the cache does not serve: each validation asks the storage")
+		undone = append(undone, "the cache is not used: each validation asks the storage")
 	}
 	if len(s.revocationQueues()) > 0 {
-		undone = append(undone, "a change of a user or a client ends no tokens in another storage; a change of a client in a transaction of the host may end no tokens at all")
+		undone = append(undone, "a change of a user or a client does not end tokens that are kept in another storage; if a client was changed in a transaction of your own, all its tokens may stay valid")
 	}
-	// A host that calls Purge does not need this. Another replica may also do it.
+	// A host that calls Purge itself does not need Run for this.
 	if _, ok := s.storage.(Purger); ok && !s.purgeCalled.Load() && age >= s.options.PurgeInterval {
-		undone = append(undone, "expired tokens stay in the storage, unless another process runs it")
+		undone = append(undone, "expired tokens stay in the storage, unless another process calls Run")
 	}
 	return undone
 }

@@ -8,17 +8,17 @@ import (
 )
 
 const (
-	// nameKept is how long a name counts after its service last stored it. A
-	// service that stopped longer ago no longer shares the storage.
+	// nameKept is how long a name counts after its service last stored it. After
+	// that, the service counts as stopped.
 	nameKept = 48 * time.Hour
-	// nameRenewed is how much of nameKept is left when a service stores its
-	// name again.
+	// nameRenewed is the part of nameKept that is left when a service stores
+	// its name again.
 	nameRenewed = 24 * time.Hour
 )
 
 // lookForOthers stores the name of this service, and logs each other name in
-// the storage once, until the context ends. It does nothing if the storage is
-// not a [Lister], which could not return the names.
+// the storage once. It repeats this until the context ends. It does nothing if
+// the storage is not a [Lister], because the names could not be read.
 func (s *Service) lookForOthers(ctx context.Context) {
 	l, ok := s.storage.(Lister)
 	if !ok || s.options.Name == "" {
@@ -42,7 +42,8 @@ func (s *Service) lookForOthers(ctx context.Context) {
 }
 
 // compareNames reads the names once. It then stores this service's own name if
-// it is missing or old. So among many replicas one stores it, once a day.
+// it is missing or old. So only one of many replicas stores the name, once a
+// day.
 func (s *Service) compareNames(ctx context.Context, l Lister, logged map[string]bool) error {
 	now := s.options.Now()
 	stored, err := s.names(ctx, l)
@@ -61,7 +62,7 @@ func (s *Service) compareNames(ctx context.Context, l Lister, logged map[string]
 		}
 		if !logged[name] {
 			logged[name] = true
-			s.options.Logger.WarnContext(ctx, "tokenauth: another service keeps its tokens in the same storage: each accepts the other's tokens, and a sign-in at one ends the user's token at the other. Give each service a prefix of its own (gormstore.Options.TablePrefix, redisstore.Options.Prefix); or, if they are meant to share users and tokens, the same tokenauth.Options.Name",
+			s.options.Logger.WarnContext(ctx, "tokenauth: another service keeps its tokens in the same storage: each accepts the other's tokens, and a sign-in at one ends the user's token at the other. Give each service its own prefix (gormstore.Options.TablePrefix, redisstore.Options.Prefix). If they are meant to share users and tokens, give them the same tokenauth.Options.Name instead",
 				"name", s.options.Name, "other_name", legible(name))
 		}
 	}
@@ -79,7 +80,7 @@ func (s *Service) names(ctx context.Context, l Lister) ([]Token, error) {
 	defer cancel()
 	stored, err := l.List(call, reservedUser)
 	if errors.Is(err, ErrCorrupt) {
-		err = nil // one name is unreadable; use the others
+		err = nil // one name cannot be read: use the other names
 	}
 	return stored, err
 }
@@ -99,6 +100,6 @@ func (s *Service) storeName(ctx context.Context, now time.Time) error {
 		IssuedAt:  now.UTC().Truncate(time.Second),
 	}
 	t.ExpiresAt = t.IssuedAt.Add(nameKept)
-	rand.Read(t.Digest[:]) // never fails: it would end the process
+	rand.Read(t.Digest[:]) // never returns an error
 	return s.storage.Replace(call, t)
 }

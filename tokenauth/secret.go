@@ -12,15 +12,15 @@ const redacted = "[redacted]"
 // encoding/json, encoding/gob and log/slog show "[redacted]", or at most an
 // address. The zero value is the empty secret.
 //
-// It holds its text behind a pointer, because fmt calls no methods on
-// unexported fields of a struct. There fmt shows the address.
+// It holds its text behind a pointer. For an unexported field of a struct, fmt
+// does not call the methods of the field's type, and prints only the address.
 type Secret struct{ text *string }
 
 // NewSecret returns a Secret that holds text.
 func NewSecret(text string) Secret { return Secret{&text} }
 
 // Reveal returns the text. It is the only way to read a secret, so a search for
-// its calls finds every such place.
+// calls of Reveal finds every place that does.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""

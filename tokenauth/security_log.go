@@ -18,16 +18,16 @@ import (
 )
 
 // A securityLog writes events to [Options.Logger]. For each kind and reason of
-// events, it bounds the records of one source and of all sources. So no source
-// fills the log or suppresses the records of others. The next record of the
-// kind and reason has the number of suppressed ones.
+// event, it limits the records of one source and of all sources together. So no
+// source can fill the log or suppress the records of others. Each record has
+// the number of records of its kind and reason that were suppressed before it.
 type securityLog struct {
 	logger *slog.Logger
 	now    func() time.Time
 	seed   maphash.Seed
 
 	mu     sync.Mutex
-	quotas map[eventSort]*quota.Quota // a small, fixed number of them
+	quotas map[eventSort]*quota.Quota // few, because the kinds and reasons are fixed
 }
 
 type eventSort struct {
@@ -35,14 +35,14 @@ type eventSort struct {
 	reason event.Reason
 }
 
-// An eventSource is who caused an event, as far as that is known. The user and
-// the client are authenticated, or named by the host.
+// An eventSource identifies who caused an event, as far as that is known. Its
+// user and client were authenticated, or named by the host.
 type eventSource struct {
 	network          netip.Prefix
 	userID, clientID string
 }
 
-// source returns the source of the event. An IPv6 address counts by the network
+// source returns the source of the event. For an IPv6 address, it has the /48
 // that one customer may have.
 func (e *Event) source() eventSource {
 	narrow, wide := source.Networks(e.RemoteAddr)
@@ -56,8 +56,8 @@ func newSecurityLog(logger *slog.Logger, now func() time.Time) *securityLog {
 	return &securityLog{logger: logger, now: now, seed: maphash.MakeSeed(), quotas: make(map[eventSort]*quota.Quota)}
 }
 
-// logLevel returns the level of the event's record. Events that any client can
-// cause with each request are at debug.
+// logLevel returns the level of the event's record. An event that any client
+// can cause with each request is logged at debug level.
 func (e *Event) logLevel() slog.Level {
 	switch e.Kind {
 	case event.Unavailable:
@@ -89,8 +89,8 @@ var logMessages = map[event.Kind]string{
 	event.Unavailable:   "tokenauth: request failed",
 }
 
-// wants reports whether the event is written if the bounds allow it. These are
-// not written: valid tokens, which belong in an access log; clients that
+// wants reports whether the event belongs in the log, apart from the limits.
+// These do not: valid tokens, which belong in an access log; clients that
 // disconnected; overload, which the [Authenticator] logs; and panics, which
 // panicked logs with their stack.
 func (l *securityLog) wants(ctx context.Context, e *Event) bool {
@@ -119,9 +119,10 @@ func (l *securityLog) corrupt(ctx context.Context, err error) {
 	}
 }
 
-// lost logs a user whose password was right and whom [Rechecker.Recheck] did
-// not find. This happens if the host's Lookup finds users by what they type,
-// but not by their UserName. The event alone would look like a wrong password.
+// lost logs a user whose password was right, but whom [Rechecker.Recheck] did
+// not find. This happens if the host's Lookup finds users by the name that they
+// type, but not by their UserName. The event alone would look like a wrong
+// password.
 func (l *securityLog) lost(ctx context.Context, p *Principal) {
 	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "lost"}, eventSource{userID: p.UserID}); ok {
 		l.logger.ErrorContext(ctx, "tokenauth: sign-in refused with the right password: Lookup found the account by the typed name, but not by Account.UserName; or the account was deleted or renamed during the sign-in",
@@ -129,17 +130,17 @@ func (l *securityLog) lost(ctx context.Context, p *Principal) {
 	}
 }
 
-// bodyGone logs that other code of the host read a body, or a part of it,
-// before an endpoint.
+// bodyGone logs that other code of the host read a request body, or a part of
+// it, before the endpoint could.
 func (l *securityLog) bodyGone(ctx context.Context) {
 	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "body"}, eventSource{}); ok {
-		l.logger.WarnContext(ctx, "tokenauth: the host's own code read the body of a request before the endpoint could, and did not restore it: a middleware must not read it, must put it back into Request.Body, or must use Request.ParseForm", "suppressed", suppressed)
+		l.logger.WarnContext(ctx, "tokenauth: your own code read the body of a request before the endpoint could, and did not restore it: middleware must leave the body alone, put it back into Request.Body, or use Request.ParseForm", "suppressed", suppressed)
 	}
 }
 
-// panicked logs a panic that was recovered, with its stack. It logs nothing of
-// the request. It logs the text of the panic only if it is the runtime's own,
-// such as "index out of range": another text may contain a password.
+// panicked logs a panic that was recovered, with its stack but without any data
+// of the request. It logs the text of the panic only if it is the runtime's
+// own, such as "index out of range": another text may contain a password.
 func (l *securityLog) panicked(ctx context.Context, in string, p any) {
 	if of, ok := p.(*hostPanic); ok {
 		in, p = of.in, of.value
@@ -168,7 +169,7 @@ func (l *securityLog) admit(sort eventSort, from eventSource) (suppressed int, o
 	return q.Admit(id, now)
 }
 
-// attrs returns the attributes of a record: those that are known.
+// attrs returns those attributes of a record that are known.
 func (e *Event) attrs(suppressed int) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.String("event", e.Kind.String()))

@@ -43,9 +43,9 @@ type Service struct {
 // with a. The options may be nil. The error names the invalid argument or
 // field.
 //
-// New starts no goroutine and does no I/O. It only logs a warning about a
-// wrapper that hides an optional ability of the wrapped type, such as
-// [Rechecker] or [Purger].
+// New starts no goroutine and does no I/O, except that it may log warnings:
+// each names a wrapper that hides an optional ability of the type that it
+// wraps, such as [Rechecker] or [Purger].
 func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if isNil(s) {
 		return nil, errors.New("tokenauth: the storage is nil" + ofType(s))
@@ -86,10 +86,9 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 }
 
 // warnHidden logs a warning about each wrapper that hides an optional ability.
-// The Service does not use the ability of the wrapped value, because the
-// wrapper may change the values that it passes on. [Watcher] and
-// [throttle.Storage] are not in the list: New returns an error if one of them
-// is needed and missing.
+// The Service does not call the wrapped value directly, because the wrapper may
+// change the values that it passes on. [Watcher] and [throttle.Storage] are not
+// in the list: New returns an error if one of them is needed and missing.
 func (s *Service) warnHidden() {
 	authenticator, storage, registry := reflect.TypeFor[Authenticator](), reflect.TypeFor[Storage](), reflect.TypeFor[ClientRegistry]()
 	queue := reflect.TypeFor[RevocationQueue]()
@@ -111,14 +110,14 @@ func (s *Service) warnHidden() {
 			continue
 		}
 		if methods := wrapper.Hides(a.part, a.role, a.ability); len(methods) > 0 {
-			s.options.Logger.Warn("tokenauth: a wrapper hides an ability of what it wraps: add these methods to the wrapper, or embed the concrete type instead of the interface",
+			s.options.Logger.Warn("tokenauth: a wrapper hides optional methods of the value that it wraps: add these methods to the wrapper, or embed the concrete type instead of the interface",
 				"wrapper", reflect.TypeOf(a.part).String(), "methods", strings.Join(methods, ","))
 		}
 	}
 }
 
-// revocationQueues returns the parts of the host that are a [RevocationQueue].
-// No other code looks for them.
+// revocationQueues returns those of the [Authenticator] and the
+// [ClientRegistry] that are a [RevocationQueue].
 func (s *Service) revocationQueues() (queues []RevocationQueue) {
 	for _, host := range []any{s.authenticator, s.options.Clients} {
 		if queue, ok := host.(RevocationQueue); ok {
@@ -140,13 +139,13 @@ func (s *Service) newLimiter() (*limiter.Limiter, error) {
 		Now:                 s.options.Now,
 		Timeout:             &s.timeout,
 		SharedFailed: func(err error) {
-			s.options.Logger.Error("tokenauth: sign-in attempts could not be counted in the storage; this process counts for itself", "error", err)
+			s.options.Logger.Error("tokenauth: sign-in attempts could not be counted in the storage; until they can, this process counts on its own", "error", err)
 		},
 	}
 	if o.Key != (Secret{}) {
 		shared, ok := s.storage.(throttle.Storage)
 		if !ok {
-			return nil, fmt.Errorf("tokenauth: Options.Throttle.Key needs a storage in which replicas count together (a throttle.Storage), and %T is not one; the stores of gormstore and redisstore are. A single process needs no Key", s.storage)
+			return nil, fmt.Errorf("tokenauth: Options.Throttle.Key needs a storage in which replicas can count together (a throttle.Storage), and %T is not one: use a store of gormstore or redisstore. A single process needs no Key", s.storage)
 		}
 		c.Key, c.Shared = []byte(o.Key.Reveal()), shared
 	}
@@ -154,15 +153,15 @@ func (s *Service) newLimiter() (*limiter.Limiter, error) {
 }
 
 // mustNotBeNil panics if s is nil. Code that makes handlers and guards calls
-// it, so that the mistake shows at the start and not with the first request.
+// it, so that the mistake shows at startup and not with the first request.
 func (s *Service) mustNotBeNil() {
 	if s == nil {
 		panic("tokenauth: the Service is nil: check the error that tokenauth.New returned")
 	}
 }
 
-// Options returns the options in effect, with the defaults filled in. A change
-// of the copy does not change the Service.
+// Options returns a copy of the options in effect, with the defaults filled in.
+// Changing the copy does not change the Service.
 func (s *Service) Options() Options { return s.options.clone() }
 
 // CacheStats returns statistics of the cache ([Options.Cache]). Without a cache
@@ -174,9 +173,9 @@ func (s *Service) CacheStats() (stats CacheStats) {
 	return s.cache.stats()
 }
 
-// changed invalidates a user's tokens in the cache. It is called before a
-// method that changed them returns, so the caller sees the change. It is called
-// after an error, too: the change may have taken effect.
+// changed invalidates a user's tokens in the cache. Each method that changes
+// tokens calls it before it returns, so that its caller sees the change. It
+// does so even after an error, because the change may have taken effect.
 func (s *Service) changed(u UserKey) {
 	if s.cache != nil {
 		s.cache.invalidate(u)

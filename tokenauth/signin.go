@@ -23,7 +23,7 @@ import (
 //   - [ErrInvalidPrincipal]: the [Authenticator] returned a principal that
 //     cannot be stored.
 //   - [ErrUnavailable]: the storage or the host's code failed. The previous
-//     token may be replaced or not. It is safe to try again.
+//     token may or may not have been replaced. It is safe to try again.
 func (s *Service) SignIn(ctx context.Context, c Credentials) (IssuedToken, error) {
 	defer plainPanic()
 	return s.signIn(ctx, c, clientCredentials{c.ClientID, c.ClientSecret})
@@ -46,7 +46,8 @@ func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientC
 	return issued, err
 }
 
-// signInSteps does the steps of a sign-in, in order. It sets [Event.Account].
+// signInSteps performs the steps of a sign-in, in order. It sets
+// [Event.Account].
 func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []clientCredentials, e *Event) (IssuedToken, error) {
 	client, err := s.authenticateClient(ctx, readings)
 	if err != nil {
@@ -58,7 +59,7 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 
 	attempt := s.newAttempt(&c)
 	e.Account = attempt.Account()
-	outcome := limiter.Undecided // also after a panic
+	outcome := limiter.Undecided // stays so after a panic
 	defer func() { attempt.settle(ctx, outcome) }()
 	if err := attempt.admit(ctx); err != nil {
 		return IssuedToken{}, err
@@ -81,8 +82,8 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	if err != nil {
 		return refuse(err)
 	}
-	// The token exists now. All further steps run even if the client disconnects:
-	// no token may stay that the second check would reject.
+	// The token is stored now. The last steps run even if the client disconnects,
+	// so that no token stays that the second check would reject.
 	further, cancel := deadline.Detach(ctx)
 	defer cancel()
 	if err := s.lookAgain(further, p, client); err != nil {
@@ -93,8 +94,9 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	return issued, nil
 }
 
-// authenticateUser has the [Authenticator] check the password. It makes sure
-// that the throttle counts the attempt before the caller learns the result.
+// authenticateUser asks the [Authenticator] to check the password. It makes
+// sure that the throttle counts the attempt before the caller learns the
+// result.
 func (s *Service) authenticateUser(ctx context.Context, c Credentials, a *attempt) (Principal, error) {
 	p, err := s.callAuthenticator(ctx, c, a)
 	if refusal := a.authenticated(ctx, err == nil || errors.Is(err, ErrRejected)); refusal != nil {
@@ -162,10 +164,10 @@ func (s *Service) recheckUser(ctx context.Context, p Principal) error {
 	return nil
 }
 
-// discard removes a token that was stored and not yet returned.
+// discard removes a token that was stored but not yet returned.
 func (s *Service) discard(ctx context.Context, t *Token) {
 	if err := s.revoke(ctx, t.Slot, t.Digest); err != nil {
-		// No client receives the access token, so the stored token cannot be used.
+		// This is not a security problem: no client has the access token.
 		s.options.Logger.ErrorContext(ctx, "tokenauth: the token of a rejected sign-in could not be removed; it stays in the storage until it is replaced or expires, and no client has it", "error", err)
 	}
 }

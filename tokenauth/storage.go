@@ -9,14 +9,15 @@ import (
 //
 //   - They are safe for concurrent use, also by several processes that share
 //     the storage.
-//   - They return soon after their context ends. The call may then have taken
-//     effect or not, but never in part.
+//   - They return soon after their context ends. The call may or may not have
+//     taken effect then, but never in part.
 //   - A call sees the effect of every call that returned before it started, in
-//     any process. It reads no replica and no cache.
+//     any process. So it must not read from a database replica or a cache.
 //   - They may keep the tokens that they receive without a copy, because the
 //     Service does not modify them. The storage must not modify tokens that it
 //     returned.
-//   - They keep every field. encoding/json omits [Principal.Stamp].
+//   - They keep every field, including [Principal.Stamp], which encoding/json
+//     omits.
 //   - They never report a failure as [ErrNotFound]. Any error except
 //     ErrNotFound and [ErrCorrupt] is a failure of the storage, and the request
 //     gets a 503.
@@ -27,13 +28,13 @@ import (
 // type assertion, so a type that wraps a Storage must pass them on. [New] logs
 // a warning if a wrapper hides one.
 type Storage interface {
-	// Replace makes t the only token of its slot, in one atomic step. It stores
-	// the digest that it displaces as Replaced of the new token, and ignores
-	// t.Replaced. All concurrent calls succeed, and one of their tokens stays.
-	// Other slots do not change.
+	// Replace makes t the only token of its slot, in one atomic step. It sets
+	// the Replaced field of the stored token to the digest of the token that
+	// was in the slot before, and ignores t.Replaced. All concurrent calls
+	// succeed, and one of their tokens stays. Other slots do not change.
 	Replace(ctx context.Context, t Token) error
 
-	// Find returns the token in the slot, also if it has expired: the Service
+	// Find returns the token in the slot, even if it has expired: the Service
 	// checks the expiry. It returns [ErrNotFound] for an empty slot.
 	Find(ctx context.Context, s Slot) (Token, error)
 
@@ -44,7 +45,7 @@ type Storage interface {
 	Revoke(ctx context.Context, s Slot, d Digest) error
 
 	// RevokeUser empties every slot of the user. It returns no error if the
-	// user has none.
+	// user has no tokens.
 	RevokeUser(ctx context.Context, u UserKey) error
 }
 
@@ -53,22 +54,23 @@ type Storage interface {
 // together, and needs only a few connections.
 type BatchFinder interface {
 	// FindBatch returns for each slot, at the same index, what [Storage.Find]
-	// would return: a token, or an error that concerns this slot only. It reads
-	// each slot after the call began. The reads need not be at the same moment.
+	// would return: a token, or an error that concerns this slot only. Each
+	// slot must be read after the call began, but not all at the same moment.
 	//
-	// There are 1 to 64 slots, all different. The Service does not modify them,
-	// also not after the call. The context ends after [Options.Timeout], or
+	// There are 1 to 64 slots, all different. The Service does not modify the
+	// slice, even after the call. The context ends after [Options.Timeout], or
 	// with the last deadline of the requests if that is earlier. It has no
-	// values of any request, so a tracer shows a call without a parent. A call
+	// values from any request, so in a trace the call has no parent. A call
 	// with several slots may return after its context ended: the Service does
 	// not wait for it.
 	//
-	// An error is a failure of the storage, for all slots.
+	// FindBatch itself returns an error only for a failure of the storage,
+	// which concerns all slots.
 	FindBatch(ctx context.Context, slots []Slot) ([]Found, error)
 }
 
 // A Found is the result of [BatchFinder.FindBatch] for one slot: a token, or
-// the error why there is none.
+// the error that explains why there is none.
 type Found struct {
 	Token Token
 	Err   error
@@ -77,8 +79,8 @@ type Found struct {
 // A Lister is a [Storage] that can list a user's tokens, for [Service.Tokens].
 type Lister interface {
 	// List returns the tokens in all slots of the user, expired or not, in any
-	// order. If it cannot read one, it omits that token and returns
-	// [ErrCorrupt], wrapped, together with the others.
+	// order. If it cannot read one, it omits that token, and returns the other
+	// tokens together with [ErrCorrupt], wrapped.
 	List(ctx context.Context, u UserKey) ([]Token, error)
 }
 
@@ -89,12 +91,13 @@ type Lister interface {
 //	Now(ctx context.Context) (time.Time, error)
 //
 // which returns the storage's time. The Service then purges by the earlier of
-// the two times.
+// its own time and the storage's.
 type Purger interface {
 	// Purge removes the tokens that expired before the given time, and returns
-	// how many. It works in small batches, so that it blocks other calls only
-	// briefly. It returns the context's error soon after the context ends. It
-	// never removes a token that replaced an expired one meanwhile.
+	// how many it removed. It works in small batches, so that it blocks other
+	// calls only briefly. It returns the context's error soon after the context
+	// ends. If a new token replaces an expired one in the meantime, Purge does
+	// not remove the new one.
 	Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error)
 }
 
@@ -103,21 +106,22 @@ type purgerClock interface {
 	Now(ctx context.Context) (time.Time, error)
 }
 
-// A Watcher is a [Storage] with a feed: it reports the tokens that end, in
-// whichever process they ended. The cache needs one ([Options.Cache]).
+// A Watcher is a [Storage] with a feed: it reports which tokens end, in any
+// process. The cache needs a Watcher ([Options.Cache]).
 type Watcher interface {
-	// Watch reports changes to i until the context ends or the feed fails, and
-	// returns the reason as an error. It does not call i after it returned.
-	// Several calls may run concurrently.
+	// Watch reports changes to i until the context ends or the feed fails. It
+	// then returns the reason as an error, and no longer calls i. Several calls
+	// of Watch may run concurrently.
 	//
 	//   - It calls [Invalidator.Heartbeat] as soon as it is certain to receive
-	//     changes. While that is so, it calls it at least once in each beat.
-	//   - A heartbeat takes the same path as a change: the storage writes it by
-	//     the connection that ends tokens, and it comes back as a change does.
-	//     If any part of that path is broken, no heartbeat may arrive.
-	//   - It soon calls [Invalidator.Invalidate] for the user of each token
-	//     that was replaced or revoked, by this process or another. It need not
-	//     call it for a token that is stored in an empty slot, nor for one that
+	//     changes. For as long as that is so, it calls it at least once in each
+	//     period of the length beat.
+	//   - A heartbeat takes the same path as a change. The storage writes it
+	//     over the connection that ends tokens, and it comes back as a change
+	//     does. If any part of that path is broken, no heartbeat may arrive.
+	//   - It calls [Invalidator.Invalidate] soon after a token was replaced or
+	//     revoked, by this process or another, with the user of the token. The
+	//     call is not necessary if a token is stored in an empty slot, or
 	//     expires.
 	//   - If it may have missed a change, it calls [Invalidator.InvalidateAll]
 	//     or returns.
@@ -132,15 +136,16 @@ type Invalidator interface {
 	// InvalidateAll reports that any token may have ended.
 	InvalidateAll()
 	// Heartbeat reports that all changes up to asOf were reported, except any
-	// before the first Heartbeat. The time is of this process, with its
-	// monotonic reading. The [Watcher] takes it before it asks for the
-	// heartbeat: an answer proves nothing about later changes.
+	// before the first Heartbeat. asOf is a reading of this process's clock,
+	// with its monotonic part. The [Watcher] takes the reading before it asks
+	// the storage for the heartbeat, because the answer proves nothing about
+	// later changes.
 	Heartbeat(asOf time.Time)
 }
 
 // A ClientRevoker is a [Storage] that can end all tokens of a client.
 type ClientRevoker interface {
-	// RevokeClient empties the slots of all users at the client. It may take
-	// long. After an error, the slots that it already emptied stay empty.
+	// RevokeClient empties the slots of all users at the client. It may take a
+	// long time. After an error, the slots that it already emptied stay empty.
 	RevokeClient(ctx context.Context, c ClientKey) error
 }

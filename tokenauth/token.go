@@ -9,11 +9,11 @@ import (
 )
 
 // A UserKey is the key of a user in the storage: the first 16 bytes of
-// SHA-256(domain ‖ user ID).
+// SHA-256(domain ‖ user ID). The domain is a constant.
 type UserKey [16]byte
 
 // A ClientKey is the key of a client in the storage: the first 16 bytes of
-// SHA-256(domain ‖ client ID).
+// SHA-256(domain ‖ client ID). The domain is a constant.
 type ClientKey [16]byte
 
 // A Slot is the place that holds the token of one user at one client.
@@ -22,9 +22,9 @@ type Slot struct {
 	Client ClientKey
 }
 
-// The domains keep a user, a client and a service with the same name apart.
-// They are part of the stored format, so every version of this package uses the
-// same.
+// A domain is hashed with each ID or name, so that a user, a client and a
+// service with the same name have different keys. The domains are part of the
+// stored format, so they never change.
 const (
 	userDomain   = "tokenauth/v1/user\x00"
 	clientDomain = "tokenauth/v1/client\x00"
@@ -32,11 +32,12 @@ const (
 )
 
 // reservedUser is the key under which the services that share a storage keep
-// their names. No user has it, because the keys of users are hashes.
+// their names. No user has this key: the key of a user is a hash, which is
+// practically never all ones.
 var reservedUser = UserKey(bytes.Repeat([]byte{0xFF}, len(UserKey{})))
 
-// nameKeyOf returns the key of a service's name. It stands in place of a
-// client's key.
+// nameKeyOf returns the key of a service's name. In the slot that holds the
+// name, it takes the place of the client's key.
 func nameKeyOf(name string) ClientKey {
 	sum := sha256.Sum256([]byte(nameDomain + name))
 	return ClientKey(sum[:16])
@@ -55,7 +56,7 @@ func SlotOf(userID, clientID string) Slot {
 	return Slot{User: UserKeyOf(userID), Client: ClientKey(sum[:16])}
 }
 
-// bytes returns the slot in the form that an access token contains.
+// bytes returns the slot as an access token contains it.
 func (s Slot) bytes() (b [32]byte) {
 	copy(b[:], s.User[:])
 	copy(b[16:], s.Client[:])
@@ -80,16 +81,16 @@ func (d Digest) IsZero() bool { return d == Digest{} }
 func equal(a, b *Digest) bool { return subtle.ConstantTimeCompare(a[:], b[:]) == 1 }
 
 // A Token is the record that a storage keeps of an access token. The slice and
-// the map in its [Principal] are shared: a storage and the Service must not
-// modify them, and a storage must pass them to the [Service] only. A Token that
-// the Service returns to the host is a copy.
+// the map in its [Principal] are shared, so neither a storage nor the [Service]
+// may modify them. A storage passes tokens only to the Service, which returns
+// copies to the host.
 type Token struct {
 	Slot   Slot
 	Digest Digest
 	// Replaced is the digest of the token that this one replaced in its slot.
 	// It is zero if the slot was empty. [Storage.Replace] sets it.
 	Replaced Digest
-	// ClientID is the client that the token was issued to, or "" without
+	// ClientID is the ID of the client that the token was issued to, or "" without
 	// registered clients.
 	ClientID  string
 	Principal Principal
@@ -110,7 +111,7 @@ func (t *Token) clone() Token {
 }
 
 // An IssuedToken is a new access token and the [Token] that was stored for it.
-// The access token is stored nowhere, so it cannot be read again.
+// The access token itself is stored nowhere, so it cannot be read later.
 type IssuedToken struct {
 	AccessToken Secret
 	Token       Token

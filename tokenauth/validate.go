@@ -12,19 +12,22 @@ import (
 // Validate returns the stored [Token] for an access token. The caller may keep
 // and modify it.
 //
-//   - It returns [ErrInvalidToken] if the access token is not valid. For the
-//     very token that expired or was replaced, the error is also
-//     [ErrExpiredToken] or [ErrReplacedToken]. If [Options.LiveCheck] rejected
-//     it, [errors.Is] also finds the errors that LiveCheck wrapped.
+//   - It returns [ErrInvalidToken] if the access token is not valid. If the
+//     token has expired but is still stored, the error is also
+//     [ErrExpiredToken]. If it was the last token to be replaced at this
+//     client, the error is also [ErrReplacedToken]. If [Options.LiveCheck]
+//     rejected the token, [errors.Is] also finds the errors that LiveCheck
+//     wrapped.
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
 //     time.
 //   - It returns another error if the storage is a [BatchFinder] and panicked.
 //     The stack is logged.
 //
-// A deadline of the context interrupts a read of the storage; a cancellation
-// does not. A read ends within [Options.Timeout]. Concurrent callers may share
-// a read of a BatchFinder, which then lasts until the last of their deadlines.
-// Each caller's Validate returns when its own context ends.
+// The deadline of the context interrupts a read of the storage, but a
+// cancellation does not. A read ends within [Options.Timeout]. If the storage
+// is a BatchFinder, concurrent callers may share a read, which then lasts until
+// the last of their deadlines. A caller that shares a read returns when its own
+// context ends.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
 	defer plainPanic()
 	began := s.beginning()
@@ -45,8 +48,9 @@ func (s *Service) Validate(ctx context.Context, accessToken string) (Token, erro
 }
 
 // validate is [Service.Validate] without the copy and the event. The returned
-// token is shared. It is also returned together with [ErrExpiredToken] and
-// [ErrReplacedToken].
+// token is shared, so the caller must not modify it. With [ErrExpiredToken],
+// validate also returns the expired token, and with [ErrReplacedToken] the
+// newer one.
 func (s *Service) validate(ctx context.Context, accessToken string) (*Token, error) {
 	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
 	if !ok {
@@ -107,8 +111,8 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 	return t, nil
 }
 
-// accept checks the expiry of a token with the right digest, and calls
-// [Options.LiveCheck].
+// accept checks the expiry of a token whose digest is right, and calls
+// [Options.LiveCheck]. The reading is of [time.Now].
 func (s *Service) accept(ctx context.Context, t *Token, reading time.Time) error {
 	if t.expired(s.timeAt(reading)) {
 		s.warnRunNotCalled(ctx)
@@ -117,9 +121,9 @@ func (s *Service) accept(ctx context.Context, t *Token, reading time.Time) error
 	return s.liveCheck(ctx, t)
 }
 
-// timeAt returns the time, in Unix seconds, for a reading of [time.Now]. A
-// reading takes a tenth of the time of a cached validation, so each validation
-// makes only one.
+// timeAt returns the time, in Unix seconds, for a reading of [time.Now].
+// Reading the clock takes a tenth of the time of a cached validation, so each
+// validation reads it only once.
 func (s *Service) timeAt(reading time.Time) int64 {
 	if s.clock != nil {
 		return s.clock.At(reading) / int64(time.Second)

@@ -442,7 +442,7 @@ var overload = []situation{
 				h.tries(t, throttled(1), "POST", "/Token", goodGrant)
 			}
 			h.expectOutcome(t, "200", goodReader)
-			if n := strings.Count(h.log.String(), "level=ERROR"); n != 1 || !strings.Contains(h.log.String(), "this process counts for itself") {
+			if n := strings.Count(h.log.String(), "level=ERROR"); n != 1 || !strings.Contains(h.log.String(), "this process counts on its own") {
 				t.Errorf("the log has %d errors, want 1 that names the fallback: %s", n, h.log)
 			}
 			h.storage.meet(nil)

@@ -2,8 +2,8 @@
 // the reasons that refine them. An observer finds both in a tokenauth.Event: a
 // [Kind] and a [Reason].
 //
-// Both sets are fixed, and no value comes from a request. So both can be labels
-// of a metric.
+// Both sets are fixed, and no value comes from a request. So both can be used
+// as labels of a metric.
 package event
 
 // A Kind says what happened. The zero value is not an event.
@@ -24,14 +24,14 @@ const (
 	Refused
 	// Introspected: the Service answered an introspection request. For an
 	// active token the [Reason] is "". Otherwise it says why the token is not
-	// active. ClientID is the client of the token.
+	// active. Event.ClientID is the client that the token was issued to.
 	Introspected
 	// Revoked: the Service revoked a token that was stored. With [ReasonUser]
 	// or [ReasonClient] it revoked all tokens of a user or a client, if there
 	// were any.
 	Revoked
-	// Unavailable: the Service could not do its work, such as when a look-up in
-	// the storage or of a user failed. [ReasonBusy], [ReasonCanceled] and
+	// Unavailable: the Service could not do its work, for example because the
+	// storage or a look-up of a user failed. [ReasonBusy], [ReasonCanceled] and
 	// [ReasonInternal] refine it. Event.Err has the cause.
 	Unavailable
 )
@@ -50,13 +50,13 @@ func (k Kind) String() string {
 type Reason string
 
 const (
-	// ReasonMalformed: the request breaks the protocol.
+	// ReasonMalformed: the request violates the protocol.
 	ReasonMalformed Reason = "malformed"
 	// ReasonCredentials: the user is unknown, the password is wrong, or the
 	// account is disabled.
 	ReasonCredentials Reason = "credentials"
 	// ReasonClient: the client is unknown, did not prove its secret, or may not
-	// do this. For a [Revoked] event: all tokens of a client.
+	// do this. For a [Revoked] event: all tokens of a client were revoked.
 	ReasonClient Reason = "client"
 	// ReasonThrottled: too many sign-ins failed before.
 	ReasonThrottled Reason = "throttled"
@@ -64,8 +64,8 @@ const (
 	ReasonBusy Reason = "busy"
 	// ReasonCanceled: the client disconnected, or the caller's context ended.
 	ReasonCanceled Reason = "canceled"
-	// ReasonInternal: the host's code panicked, or made a principal that cannot
-	// be stored.
+	// ReasonInternal: the host's code panicked, or returned a principal that
+	// cannot be stored.
 	ReasonInternal Reason = "internal"
 
 	// ReasonNoCredentials: the request has no bearer token.
@@ -81,7 +81,7 @@ const (
 	// ReasonRole: the user has none of the required roles.
 	ReasonRole Reason = "role"
 
-	// ReasonUser, only for a [Revoked] event: all tokens of a user.
+	// ReasonUser, only for a [Revoked] event: all tokens of a user were revoked.
 	ReasonUser Reason = "user"
 	// ReasonFallback, only for a [Validated] event: Options.Fallback
 	// authenticated the request.

@@ -1,13 +1,14 @@
 // Package accesstoken makes and parses access tokens.
 //
 // An access token is prefix + base64url(version ‖ slot ‖ secret ‖ checksum).
-// The 69 encoded bytes are 92 characters, without padding or spare bits. Each
-// token has exactly one spelling.
+// The 69 bytes in parentheses become 92 characters, without padding or spare
+// bits. So each token has exactly one spelling.
 //
 // The slot is the address under which the storage finds the token. The secret
 // makes the token unguessable. The checksum is a CRC-32 (IEEE) of the prefix
-// and the bytes before it. With it, [Parse] rejects malformed tokens without a
-// call of the storage, and secret scanners recognize a token.
+// and of the version, the slot and the secret. With it, [Parse] rejects
+// malformed tokens without a call of the storage, and secret scanners recognize
+// a token.
 package accesstoken
 
 import (
@@ -38,7 +39,7 @@ func Mint(prefix string, slot [32]byte) (accessToken string, digest [sha256.Size
 	var body [bodySize]byte
 	body[0] = version
 	copy(body[slotAt:], slot[:])
-	rand.Read(body[secretAt:checksumAt]) // never fails: on an error it ends the process
+	rand.Read(body[secretAt:checksumAt]) // never returns an error
 	sum := crc32.Update(crc32.ChecksumIEEE([]byte(prefix)), crc32.IEEETable, body[:checksumAt])
 	binary.BigEndian.PutUint32(body[checksumAt:], sum)
 
@@ -84,8 +85,8 @@ func hasShape(prefix, accessToken string) bool {
 	return len(accessToken) == len(prefix)+bodyLength && accessToken[:len(prefix)] == prefix
 }
 
-// A buffer is the working memory of [Parse], which would otherwise be allocated
-// on the heap.
+// A buffer is the working memory of [Parse]. The pool saves Parse from
+// allocating one on the heap for each token.
 type buffer struct {
 	text [MaxPrefix + bodyLength]byte
 	body [bodySize]byte

@@ -1,13 +1,14 @@
 // Package batch combines concurrent look-ups into one call.
 //
-// At most two calls are in progress, apart from slow ones. If fewer are in
-// progress, a look-up is sent alone and at once. Later look-ups wait, and are
-// sent together when a call returns. A look-up joins only a call that is not
-// sent yet. So it sees every change that was complete before it began.
+// A look-up is sent alone and at once if fewer than two calls are in progress.
+// Otherwise it waits. When a call returns, the waiting look-ups are sent
+// together. A slow call does not count as one of the two, so it does not make
+// look-ups wait. A look-up never joins a call that was already sent. So it sees
+// every change that was complete before it began.
 //
 // The package tokenauth uses it to look up tokens, where each call is a
-// statement. So a database that answers in time sees two connections, whatever
-// the number of requests.
+// statement. So a database that answers in time needs only two connections,
+// whatever the number of requests.
 package batch
 
 import (
@@ -22,13 +23,13 @@ import (
 )
 
 const (
-	// maxInProgress is the number of calls at which further look-ups wait.
-	// database/sql keeps two idle connections by default. With more calls it
-	// would open and close connections all the time.
+	// maxInProgress is the number of calls in progress from which on further
+	// look-ups wait. database/sql keeps two idle connections by default. With more
+	// calls at a time, it would open and close connections all the time.
 	maxInProgress = 2
 	// maxCalls is the maximum number of calls in progress, including slow ones.
 	maxCalls = 16
-	// slow is the duration after which a call no longer makes others wait. Its
+	// slow is the duration after which a call no longer makes look-ups wait: its
 	// connection may be dead.
 	slow = 100 * time.Millisecond
 	// MaxKeys is the maximum number of keys in one call.
@@ -45,11 +46,11 @@ type Batcher[K comparable, R any] struct {
 	unsent map[K]*lookup[K, R] // the look-ups of the queue that have callers
 	calls  []*call[K, R]       // in progress except slow ones, in the order in which they were sent
 	slow   int                 // slow calls in progress
-	looks  bool                // a timer is set that finds slow calls
+	looks  bool                // a timer is set that will call look
 }
 
-// A lookup is one key of one call, shared by all callers who asked for it
-// before it was sent.
+// A lookup is one key of one call. All callers who ask for the key before the
+// call is sent share the lookup.
 type lookup[K comparable, R any] struct {
 	key     K
 	callers int       // how many still wait; unused once it is sent
@@ -59,16 +60,17 @@ type lookup[K comparable, R any] struct {
 	err     error // valid once done is closed
 }
 
-// A call is one use of find.
+// A call is one call of Batcher.find.
 type call[K comparable, R any] struct {
 	lookups []*lookup[K, R]
 	sent    time.Time
 }
 
-// New returns a [Batcher]. Find returns a result for each key, at the same
-// index, or an error for all keys. Its keys all differ. Its context has no
-// values, and ends after the timeout or with the last deadline of the callers.
-// Find must not panic: for several keys it runs in a goroutine of its own.
+// New returns a [Batcher]. The func find returns a result for each key, at the
+// same index, or an error for all keys. The keys of a call all differ. The
+// context has no values, and ends after the timeout or with the last deadline
+// of the callers. find must not panic: for several keys it runs in a goroutine
+// of its own.
 func New[K comparable, R any](timeout *deadline.Timeout, find func(context.Context, []K) ([]R, error)) *Batcher[K, R] {
 	return &Batcher[K, R]{find: find, timeout: timeout, unsent: make(map[K]*lookup[K, R])}
 }
@@ -80,10 +82,10 @@ func New[K comparable, R any](timeout *deadline.Timeout, find func(context.Conte
 //     [context.DeadlineExceeded] after the timeout. The call continues for the
 //     other callers.
 //   - If the look-up is sent alone and the context has no deadline, the call
-//     runs in the caller's goroutine. Then Find returns when the call does,
-//     even if the context is cancelled.
-//   - A cancelled context never ends a call, because drivers would close the
-//     connection.
+//     runs in the caller's goroutine. In this case Find returns only when the
+//     call returns, even if the context is cancelled before.
+//   - A cancelled context never ends a call, because database drivers would
+//     close the connection.
 func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	if err := ctx.Err(); err != nil {
 		return result, err
@@ -91,8 +93,9 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	until, impatient := ctx.Deadline()
 	l, alone := b.enter(key, until)
 	if alone != nil {
-		// A goroutine would add a quarter to the time of a read: the scheduler
-		// wakes one thread for it, and another for the answer.
+		// Without a deadline, make the call here. A goroutine would add a quarter
+		// to the time of a read: the scheduler would wake one thread for it, and
+		// another for the answer.
 		if !impatient {
 			b.run(alone, false)
 			return l.result, l.err
@@ -102,8 +105,8 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	return b.wait(ctx, l)
 }
 
-// wait waits for the look-up, for [Batcher.Find]. The caller leaves it when the
-// context or the timeout ends.
+// wait waits for the look-up, for [Batcher.Find], and returns its result. If
+// the context or the timeout ends first, wait returns that error.
 func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, err error) {
 	patience, cancel, err := b.timeout.Call(ctx)
 	if err == nil {
@@ -121,9 +124,10 @@ func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, er
 	return result, err
 }
 
-// enter returns the look-up of the key. If it is to be sent alone, enter also
-// returns its call, which the caller must make. Until is the caller's deadline,
-// or zero.
+// enter returns the unsent look-up of the key if there is one, and otherwise a
+// new one. If the look-up is to be sent alone, enter also returns its call,
+// which the caller must make. Until is the caller's deadline, or zero if there
+// is none.
 func (b *Batcher[K, R]) enter(key K, until time.Time) (l *lookup[K, R], alone *call[K, R]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -160,13 +164,14 @@ func (b *Batcher[K, R]) leave(l *lookup[K, R]) {
 		return
 	}
 	delete(b.unsent, l.key)
-	if len(b.queue) > 2*len(b.unsent)+MaxKeys { // not on each call: all callers may leave at once
+	if len(b.queue) > 2*len(b.unsent)+MaxKeys { // not each time, which would be slow when many callers leave at once
 		b.queue = slices.DeleteFunc(b.queue, func(l *lookup[K, R]) bool { return l.callers == 0 })
 	}
 }
 
-// send sends waiting look-ups, as far as more calls are allowed. The caller
-// holds the lock.
+// send sends waiting look-ups for as long as another call may begin. If some
+// still wait after that, it sets the timer that will look for slow calls. The
+// caller holds the lock.
 func (b *Batcher[K, R]) send() {
 	for len(b.unsent) > 0 && b.maySend() {
 		go b.work(b.begin(b.take()...))
@@ -189,7 +194,8 @@ func (b *Batcher[K, R]) maySend() bool {
 	return len(b.calls) < maxInProgress && len(b.calls)+b.slow < maxCalls
 }
 
-// look moves slow calls out of those that make others wait.
+// look moves slow calls from b.calls to the count b.slow, so that they no
+// longer make look-ups wait. It then sends the waiting ones.
 func (b *Batcher[K, R]) look() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -202,7 +208,8 @@ func (b *Batcher[K, R]) look() {
 	b.send()
 }
 
-// take removes the first look-ups from the queue. The caller holds the lock.
+// take removes the first look-ups, at most MaxKeys, from the queue and returns
+// them. The caller holds the lock.
 func (b *Batcher[K, R]) take() (first []*lookup[K, R]) {
 	first = make([]*lookup[K, R], 0, min(len(b.unsent), MaxKeys))
 	taken := 0
@@ -224,7 +231,7 @@ func (b *Batcher[K, R]) take() (first []*lookup[K, R]) {
 // [runtime.Goexit].
 var errExit = errors.New("the look-up did not return: it called runtime.Goexit")
 
-// work makes the call, and then further calls for as long as look-ups wait.
+// work makes the call, and then further calls until no look-up waits.
 func (b *Batcher[K, R]) work(c *call[K, R]) {
 	growStack()
 	for c != nil {
@@ -232,32 +239,32 @@ func (b *Batcher[K, R]) work(c *call[K, R]) {
 	}
 }
 
-// run makes the call. If more is true, it also returns the next call, if there
-// is one, for the caller to make.
+// run makes the call. If more is true and look-ups wait, run also returns the
+// next call, which the caller must make.
 func (b *Batcher[K, R]) run(c *call[K, R], more bool) (next *call[K, R]) {
 	var results []R
 	err := errExit
 	defer func() { next = b.end(c, results, err, more && err != errExit) }()
-	ctx, cancel, _ := b.timeout.Call(context.Background()) // the background context has no error
+	ctx, cancel, _ := b.timeout.Call(context.Background()) // no error, because the background context never ends
 	defer cancel()
 	keys, until := make([]K, len(c.lookups)), c.lookups[0].until
 	for i, l := range c.lookups {
 		keys[i], until = l.key, later(until, l.until)
 	}
-	if !until.IsZero() { // after that no caller is waiting
+	if !until.IsZero() { // no caller waits longer
 		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
 	results, err = b.find(ctx, keys)
 	if err == nil && len(results) != len(keys) {
-		err = fmt.Errorf("a look-up of %d keys returned %d results", len(keys), len(results))
+		err = fmt.Errorf("a look-up of %d keys returned %d results, want one for each key", len(keys), len(results))
 	}
 	return nil
 }
 
-// end wakes the callers who wait for the call, and sends look-ups that waited
-// for its end. If more is true, it leaves one call of them for its caller to
-// make.
+// end wakes the callers who wait for the call, and sends the look-ups that
+// waited for it to return. If more is true, end returns one of their calls,
+// which its caller must make.
 func (b *Batcher[K, R]) end(c *call[K, R], results []R, err error, more bool) (next *call[K, R]) {
 	b.mu.Lock()
 	if i := slices.Index(b.calls, c); i >= 0 {
@@ -279,12 +286,13 @@ func (b *Batcher[K, R]) end(c *call[K, R], results []R, err error, more bool) (n
 	return next
 }
 
-// stackSize is about the stack that a database driver needs, in bytes.
+// stackSize is roughly the size of the stack that a database driver needs, in
+// bytes.
 const stackSize = 6 << 10
 
 // growStack grows the stack of a new goroutine in one step. Otherwise the stack
-// would grow in several steps while the driver runs. Each step copies it, which
-// takes a tenth of a look-up's time.
+// would grow in several steps while the driver runs. Each step copies the
+// stack, which takes a tenth of a look-up's time.
 //
 //go:noinline
 func growStack() byte {

@@ -1,9 +1,9 @@
 // Package cache is an in-memory table that readers use without a lock and
 // without an allocation.
 //
-// Each value belongs to a group, whose values can be invalidated together. A
-// fixed array of generations counts the invalidations. A few groups share each
-// generation, and none is evicted.
+// Each value belongs to a group, whose values can be invalidated together. Each
+// group has a generation: a count of its invalidations, in an array of fixed
+// size. A few groups may share a generation, and generations are never evicted.
 //
 // A value is stored with the generation that its group had before the value was
 // read from its source. [Table.Get] finds it only while that generation is
@@ -14,9 +14,9 @@
 // the group is the user.
 //
 // A library such as otter is about as fast at bare look-ups (examples/peerbench
-// has the figures). This table exists because tokenauth imports only the
-// standard library and golang.org/x/crypto, and because a reader must compare
-// the generation in the same step that finds the value.
+// has the figures). This table exists for two reasons: tokenauth imports only
+// the standard library and golang.org/x/crypto, and a reader must compare the
+// generation in the same step that finds the value.
 package cache
 
 import (
@@ -43,7 +43,7 @@ type Table[V any] struct {
 	sets []set[V]
 	max  int64
 	size atomic.Int64
-	hand atomic.Uint64 // the set at which shrink continues
+	hand atomic.Uint64 // counts the sets that shrink has visited
 
 	generations []atomic.Uint64
 	epoch       atomic.Uint64 // number of calls of InvalidateAll
@@ -70,8 +70,8 @@ type entry[V any] struct {
 }
 
 // New returns a table for at most max values. Identify returns the key and the
-// group of a value. When the table is full, its sets are half empty on average,
-// so that few sets overflow earlier.
+// group of a value. The sets have room for at least twice as many, so that few
+// sets are full before the table is.
 func New[V any](max int, identify func(*V) (*Key, *Group)) *Table[V] {
 	sets, generations := 1, 1024
 	for sets*ways < 2*max {
@@ -91,15 +91,15 @@ func New[V any](max int, identify func(*V) (*Key, *Group)) *Table[V] {
 // Len returns the number of stored values, including invalidated ones.
 func (t *Table[V]) Len() int { return int(t.size.Load()) }
 
-// Evictions returns how many valid values were evicted for others.
+// Evictions returns how many valid values were evicted to make room for others.
 func (t *Table[V]) Evictions() uint64 { return t.evictions.Load() }
 
-// A Stamp is the state of a group before one of its values is read from the
-// source.
+// A Stamp is the state of a group at one time. It is stored with a value, and
+// must be taken before the value is read from the source.
 type Stamp uint64
 
-// Stamp returns the state of a group. It is a sum of two numbers that only
-// grow, so it is unchanged only if neither of them changed.
+// Stamp returns the state of a group. It is the sum of two numbers that only
+// grow, so an unchanged sum means that neither of them changed.
 func (t *Table[V]) Stamp(g *Group) Stamp {
 	return Stamp(t.generation(g).Load() + t.epoch.Load())
 }
@@ -147,8 +147,9 @@ func (t *Table[V]) set(k *Key) *set[V] {
 // tag returns a part of the key that is never 0: in a set, 0 means no entry.
 func (k *Key) tag() uint32 { return binary.LittleEndian.Uint32(k[8:]) | 1<<31 }
 
-// Put stores a value that was read from the source after was was taken. If the
-// table is full, it evicts other values.
+// Put stores a value. The stamp was, of the value's group, was taken before the
+// value was read from the source. If the table is full, Put evicts other
+// values.
 func (t *Table[V]) Put(v V, was Stamp) {
 	e := &entry[V]{was, v}
 	key, _ := t.identify(&e.value)
@@ -183,8 +184,8 @@ func (t *Table[V]) has(e *entry[V], k *Key) bool {
 	return *key == *k
 }
 
-// room returns the index in the set for a value with the key: where the value
-// already is, or else a free place, or else the place of an evicted value. The
+// room returns the index in the set at which to store a value with the key: the
+// one that already has the key, or a free one, or that of an evicted value. The
 // caller holds the lock.
 func (t *Table[V]) room(s *set[V], k *Key) int {
 	free := -1
@@ -244,9 +245,9 @@ func (t *Table[V]) clear(s *set[V], i int) {
 	t.size.Add(-1)
 }
 
-// shrink evicts entries until there are at most max. It goes round all sets. An
-// entry that was read since the last round stays for another one (the "clock"
-// approximation of least recently used).
+// shrink evicts entries until there are at most max. It visits the sets in
+// turn. An entry that was read since the previous visit to its set stays until
+// the next one (the "clock" approximation of least recently used).
 func (t *Table[V]) shrink() {
 	for step := 0; t.size.Load() > t.max; step++ {
 		s := &t.sets[t.hand.Add(1)&uint64(len(t.sets)-1)]

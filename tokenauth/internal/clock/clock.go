@@ -7,9 +7,9 @@ import (
 )
 
 // A Clock never runs backwards while the process runs, so an expired token
-// stays expired. It follows the wall clock forwards. If the wall clock is set
-// back, it continues by the monotonic clock. [New] makes one. It is safe for
-// concurrent use.
+// stays expired. It follows the wall clock when that is set forwards. If the
+// wall clock is set back, the Clock continues by the monotonic clock. [New]
+// makes one. It is safe for concurrent use.
 type Clock struct {
 	start time.Time               // the origin of the monotonic readings
 	ahead atomic.Pointer[reading] // the latest reading that the clock follows
@@ -27,8 +27,8 @@ func New() *Clock { return &Clock{start: time.Now()} }
 // Now returns the time in UTC.
 func (c *Clock) Now() time.Time { return time.Unix(0, c.At(time.Now())).UTC() }
 
-// At returns the time, in Unix nanoseconds, for a reading of [time.Now], which
-// has both clocks.
+// At returns the time, in Unix nanoseconds, for a reading of [time.Now]. The
+// reading must have its monotonic part.
 func (c *Clock) At(now time.Time) int64 {
 	return c.now(reading{now.UnixNano(), int64(now.Sub(c.start))})
 }
@@ -43,7 +43,8 @@ func (c *Clock) now(r reading) int64 {
 			continue
 		}
 		steady := ahead.wall + r.monotonic - ahead.monotonic
-		// Both clocks are adjusted alike, so a small difference is noise.
+		// The system adjusts the speed of both clocks alike, so a small difference
+		// is noise.
 		if r.wall-steady < int64(10*time.Millisecond) {
 			return steady
 		}
@@ -53,7 +54,8 @@ func (c *Clock) now(r reading) int64 {
 	}
 }
 
-// move is a func of its own so that only its calls allocate.
+// move replaces the latest reading. It is a separate func so that now allocates
+// only when it calls move.
 func (c *Clock) move(from *reading, to reading) bool {
 	return c.ahead.CompareAndSwap(from, &to)
 }

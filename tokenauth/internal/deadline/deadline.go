@@ -2,8 +2,9 @@
 // disconnects.
 //
 // A database driver closes its connection if the context of a query is
-// cancelled. So clients that disconnect often would cost the database its
-// connections. With these contexts a call ends by itself or at a deadline.
+// cancelled. So a client that often disconnects would make the service open
+// connections again and again. With the contexts of this package, a call ends
+// by itself or at a deadline.
 package deadline
 
 import (
@@ -27,8 +28,8 @@ type Timeout struct {
 // If the parent has already ended, Call returns the parent's error, and the
 // call must not begin.
 //
-// Calls that begin at nearly the same time share one deadline, and so one
-// timer. A timer for each call would cost a tenth of a read.
+// Calls that begin at nearly the same time share one deadline, and therefore
+// one timer. A timer for each call would take a tenth of the time of a read.
 func (t *Timeout) Call(parent context.Context) (ctx context.Context, cancel context.CancelFunc, err error) {
 	if err := parent.Err(); err != nil {
 		return nil, nil, err
@@ -41,20 +42,20 @@ func (t *Timeout) Call(parent context.Context) (ctx context.Context, cancel cont
 	return &callContext{t.moment(now), parent}, func() {}, nil
 }
 
-// Ended reports whether the context has ended or its deadline has passed. The
-// two can differ for a short time: a call with the same deadline may return
-// before the context ends.
+// Ended reports whether the context has ended or its deadline has passed. For a
+// short time, only the latter may be true: a call with the same deadline may
+// return before the context ends.
 func Ended(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
-// A moment is the deadline that the calls of a short period share. The period
-// is a fortieth of the timeout.
+// A moment is a context whose deadline is shared by all calls that begin in a
+// short period. The period is a fortieth of the timeout.
 type moment struct {
 	context.Context
 	cancel context.CancelFunc
-	ends   time.Time
+	ends   time.Time // end of the period
 }
 
 const momentsPerTimeout = 40
@@ -79,8 +80,8 @@ type callContext struct {
 	parent context.Context
 }
 
-// Value asks the moment first. So package context finds the moment that ends
-// it, and derives contexts from it without a goroutine.
+// Value asks the moment first. So package context recognizes the moment as the
+// parent, and needs no goroutine for a context that is derived from this one.
 func (c *callContext) Value(key any) any {
 	if v := c.moment.Value(key); v != nil {
 		return v

@@ -2,9 +2,9 @@ package deadline
 
 import "context"
 
-// Detach returns a context with the values and the deadline of the parent that
-// does not end when the parent is cancelled. [Waiting] makes a context of it
-// that does. The caller must call cancel.
+// Detach returns a context with the values and the deadline of the parent. It
+// does not end when the parent is cancelled, but a context that [Waiting]
+// derives from it does. The caller must call cancel.
 func Detach(parent context.Context) (ctx context.Context, cancel context.CancelFunc) {
 	ctx, cancel = context.WithoutCancel(parent), func() {}
 	if deadline, ok := parent.Deadline(); ok {
@@ -27,9 +27,9 @@ func (d *detached) Value(key any) any {
 	return d.Context.Value(key)
 }
 
-// Waiting returns a context for waiting, which may be interrupted at any time.
-// If ctx comes from [Detach], it also ends when the parent of that is
-// cancelled. The caller must call cancel.
+// Waiting returns a context for code that only waits, and may be interrupted at
+// any time. If ctx comes from [Detach], the returned context also ends when the
+// parent that was passed to Detach is cancelled. The caller must call cancel.
 func Waiting(ctx context.Context) (waiting context.Context, cancel context.CancelFunc) {
 	parent, ok := ctx.Value(parentKey{}).(context.Context)
 	if !ok {

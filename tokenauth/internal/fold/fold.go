@@ -6,13 +6,13 @@ import (
 	"unicode"
 )
 
-// Name returns one spelling for all user names that some database treats as
-// equal. It ignores case, accents, width, invisible characters, and spaces
-// around the name. Code that must not reveal which names exist compares names
-// by it.
+// Name returns the same spelling for all user names that some database treats
+// as equal. It ignores case, accents, width, invisible characters, and spaces
+// around the name. Code that must not reveal which user names exist, such as
+// the throttle, uses this spelling, so that it treats all of these names alike.
 //
-// For Latin, Greek and Cyrillic letters it ignores more than any collation
-// does. In other scripts it ignores only case.
+// For Latin, Greek and Cyrillic letters it ignores more differences than any
+// database collation does. In other scripts it ignores only case.
 func Name(name string) string {
 	var b strings.Builder
 	b.Grow(len(name))
@@ -25,7 +25,7 @@ func Name(name string) string {
 		case unicode.Is(unicode.Z, r):
 			r = ' '
 		}
-		r = unicode.ToLower(unicode.ToUpper(r)) // both, for the Kelvin sign and the final sigma
+		r = unicode.ToLower(unicode.ToUpper(r)) // ToUpper for the final sigma, ToLower for the Kelvin sign
 		if base, ok := bases[r]; ok {
 			b.WriteString(base)
 			continue
@@ -47,9 +47,9 @@ var bases = func() map[rune]string {
 	return m
 }()
 
-// accented has a line for each base: the base, a space, and the letters that are
-// folded to it. These are the letters that Unicode decomposes (NFKD), and letters
-// with a stroke and ligatures, which collations also fold.
+// accented has a line for each base: the base, a space, and the letters that
+// are folded to it. They are the letters that Unicode decomposes (NFKD), plus
+// ligatures and letters with a stroke, which collations also fold.
 const accented = `a ªàáâãäåāăąǎǟǡǻȁȃȧᴬᵃḁạảấầẩẫậắằẳẵặₐ
 ae æǣǽ
 b ᴮᵇḃḅḇℬƀ

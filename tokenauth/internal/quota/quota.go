@@ -1,4 +1,4 @@
-// Package quota bounds how many log records of one kind are written, for each
+// Package quota limits how many log records of one kind are written, for each
 // source and for all sources together: see [Quota.Admit].
 package quota
 
@@ -11,32 +11,32 @@ const (
 	total         = 1000 // records at once for all sources, and one more each totalInterval
 	totalInterval = 10 * time.Millisecond
 
-	// reserve is the part of total from which each source gets one record in
-	// reserveInterval. In this interval the reserve refills by more records
-	// than the tables have sources. So a source that writes few records is
-	// never suppressed for long.
+	// reserve is the last part of total. When only the reserve is left, each
+	// source gets only one record in a reserveInterval. In this time more records
+	// are added to the reserve than recent and older have sources. So a source
+	// that writes few records is never suppressed for long.
 	reserve         = total / 2
 	reserveInterval = time.Minute
 
-	// maxSources is the size of each of the two tables, which together take
-	// about 400 KB. If there are more sources in one minute, some are dropped
-	// early, and then get further records of the reserve.
+	// maxSources is the maximum size of each of the maps recent and older, which
+	// together take about 400 KB. With more sources in a minute, a source may be
+	// forgotten early; it can then use the reserve again within the minute.
 	maxSources = 2048
 )
 
-// A Quota bounds the records of one kind. The zero value is ready to use. It is
-// not safe for concurrent use.
+// A Quota limits how many records of one kind are written. The zero value is
+// ready to use. It is not safe for concurrent use.
 type Quota struct {
 	all        bucket
 	suppressed int
 
-	// Sources move from recent to older and are then dropped. By that time they have
-	// their full quota again.
+	// When recent is full or a minute old, it becomes older, and the sources in
+	// older are forgotten. After a minute they have their full quota again anyway.
 	recent, older map[uint64]*source
 	turned        time.Time
 }
 
-// A bucket counts used records. The count falls with time.
+// A bucket counts the records that were written. The count falls with time.
 type bucket struct {
 	used  int
 	since time.Time // when used was last updated

@@ -1,4 +1,5 @@
-// Package request adds missing parts to requests that no server made.
+// Package request adds missing parts to requests that did not come from an
+// [http.Server].
 package request
 
 import (
@@ -7,9 +8,9 @@ import (
 )
 
 // Complete returns a request that has a method, a URL, a header and a body, as
-// a request of an [http.Server] does. Requests in tests, or from adapters to
-// other protocols, may lack some of them. Complete returns r itself if it lacks
-// nothing, and otherwise a copy. A nil request counts as an empty one.
+// each request of an [http.Server] has. Requests in tests, or from adapters to
+// other protocols, may lack some of them. If r lacks nothing, Complete returns
+// r itself, and otherwise a copy. A nil request counts as an empty one.
 func Complete(r *http.Request) *http.Request {
 	if r == nil {
 		r = new(http.Request)

@@ -5,8 +5,8 @@ import "net/netip"
 
 // Networks returns the network that counts as one source: an IPv4 address, or
 // an IPv6 /64. For IPv6 it also returns the wider network that one customer may
-// have, a /48. All unknown addresses count as one source, the zero
-// [netip.Prefix].
+// have, a /48. For the zero [netip.Addr], it returns the zero [netip.Prefix],
+// so all unknown addresses count as one source.
 func Networks(addr netip.Addr) (narrow, wide netip.Prefix) {
 	addr = addr.Unmap().WithZone("")
 	switch {

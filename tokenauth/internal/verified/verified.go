@@ -10,7 +10,8 @@ import (
 
 type key struct{}
 
-// Watch returns a context with which [Report] sets right to true.
+// Watch returns a context for a sign-in. [Report] sets right to true if it is
+// called with that context.
 func Watch(ctx context.Context, right *atomic.Bool) context.Context {
 	return context.WithValue(ctx, key{}, right)
 }

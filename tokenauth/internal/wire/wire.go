@@ -73,11 +73,11 @@ const (
 )
 
 // MaxPassword is the maximum length of a password in bytes. The Service rejects
-// a longer one, and does not truncate it.
+// a longer password; it does not truncate it.
 const MaxPassword = 1024
 
-// Denied is the "Message" that ASP.NET Web API sends with a refusal, and that
-// its clients know.
+// Denied is the "Message" that ASP.NET Web API sends when it refuses a request.
+// Its clients know this text.
 const Denied = "Authorization has been denied for this request."
 
 // TokenResponse returns the names of the members of every token response, in
@@ -92,9 +92,9 @@ func IntrospectionResponse() []string {
 	return []string{"active", "client_id", "username", "token_type", "exp", "iat", "sub", "role"}
 }
 
-// HasMember reports whether a decoder may take name for one of the members. The
-// decoders of Go and .NET ignore the case of names. Go's decoder also folds
-// Unicode.
+// HasMember reports whether a decoder may confuse name with one of the members.
+// The decoders of Go and .NET ignore the case of names. Go's decoder also
+// applies Unicode case folding.
 func HasMember(members []string, name string) bool {
 	return slices.ContainsFunc(members, func(m string) bool { return strings.EqualFold(m, name) })
 }

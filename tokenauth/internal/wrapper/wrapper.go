@@ -2,12 +2,14 @@
 // bypasses.
 //
 // A type that embeds an interface, such as struct{ Authenticator }, has only
-// the methods of that interface. Code that looks for an optional interface by
-// type assertion does not find it, and gets no error.
+// the methods of that interface. If the embedded value has an optional
+// interface, code that looks for it by type assertion does not find it, and
+// gets no error.
 //
-// A type that embeds a concrete type has all of its methods. If it overrides
-// one of them, another method of the embedded type may still do the same work
-// without the override.
+// A type that embeds a concrete type has all of its methods. But if it
+// overrides one of them, another method of the embedded type may still do the
+// same work without the override. For example, FindBatch may bypass an
+// overridden Find.
 package wrapper
 
 import (
@@ -16,9 +18,9 @@ import (
 )
 
 // Hides returns the names of the ability's methods if part lacks the ability,
-// but wraps a value that has it. The wrapped value also implements role, and
-// may be nested to any depth up to maxWrappers. Role and ability are interface
-// types. Otherwise Hides returns nil.
+// but wraps a value that has it. Otherwise it returns nil. Role and ability are
+// interface types. Hides considers only wrapped values that also implement
+// role, nested up to maxWrappers deep.
 func Hides(part any, role, ability reflect.Type) (methods []string) {
 	if reflect.TypeOf(part).Implements(ability) || !wraps(reflect.ValueOf(part), role, ability, maxWrappers) {
 		return nil
@@ -32,8 +34,8 @@ func Hides(part any, role, ability reflect.Type) (methods []string) {
 // maxWrappers is the maximum nesting depth that is searched.
 const maxWrappers = 8
 
-// wraps reports whether v contains, up to the depth, a value that implements
-// role and ability.
+// wraps reports whether v contains a value that implements role and ability, at
+// most depth levels below v.
 func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
 		v = v.Elem() // the zero Value for nil
@@ -71,11 +73,11 @@ func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 	return false
 }
 
-// BypassesFind reports whether a storage overrides Find but not FindBatch: a
-// call of FindBatch would then bypass its Find. This is so if the type, or one
-// that it embeds, declares Find, and FindBatch is promoted from a more deeply
-// embedded type. If FindBatch is promoted from an interface, the value in that
-// interface is checked in the same way.
+// BypassesFind reports whether a storage overrides Find but not FindBatch, so
+// that a call of FindBatch would bypass its Find. This is so if Find is
+// declared by the type or an embedded type, and FindBatch is promoted from a
+// more deeply embedded one. If FindBatch is promoted from an interface, the
+// value in that interface is checked in the same way.
 func BypassesFind(storage any) bool {
 	v := reflect.ValueOf(storage)
 	for range maxWrappers {
@@ -93,10 +95,10 @@ func BypassesFind(storage any) bool {
 }
 
 // declarer returns the value that declares the method, and how deeply it is
-// embedded in v. The depth is 0 if v itself declares it.
-// [reflect.VisibleFields] is not enough: if two embedded types have the same
-// name, such as a Store that wraps the Store of another package, it returns
-// only the outer one.
+// embedded in v. The depth is 0 if v itself declares it. If no value does,
+// declarer returns 0 and v. [reflect.VisibleFields] is not enough: if two
+// embedded types have the same name, such as a Store that wraps the Store of
+// another package, it returns only the outer one.
 func declarer(v reflect.Value, method string) (depth int, by reflect.Value) {
 	seen := make(map[reflect.Type]bool)
 	for level := []reflect.Value{v}; len(level) > 0; depth++ {
@@ -140,9 +142,9 @@ func embedded(v reflect.Value) (parts []reflect.Value) {
 	return parts
 }
 
-// declares reports whether a type that is not a pointer, or a pointer to it,
-// declares the method itself. The compiler generates the methods that a struct
-// gets from an embedded type.
+// declares reports whether the type t, which is not a pointer, or a pointer to
+// it declares the method itself. The compiler generates the methods that a
+// struct gets from an embedded type.
 func declares(t reflect.Type, method string) bool {
 	if t.Kind() == reflect.Interface {
 		_, ok := t.MethodByName(method)
