@@ -35,7 +35,7 @@ func signIn(ctx context.Context, host, user, password string) (answer, error) {
 	return send(r)
 }
 
-// call sends a request with an access token.
+// call sends a request with an access token and without a body.
 func call(ctx context.Context, method, url, accessToken string) (answer, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
