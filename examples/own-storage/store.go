@@ -65,8 +65,8 @@ func (s *store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	return removed, err
 }
 
-// change removes the tokens with the key prefix for which goes returns true. It then
-// stores put, unless nil, in the same transaction. It fails if the context ends first.
+// change removes the tokens with the key prefix for which goes returns true. Unless
+// put is nil, it stores put in the same transaction. It fails if the context ends first.
 func (s *store) change(ctx context.Context, prefix []byte, goes func(tokenauth.Token) bool, put *tokenauth.Token) (int64, error) {
 	var n int64
 	done := make(chan error, 1)

@@ -85,8 +85,8 @@ const (
 )
 
 // engine returns a Gin engine with the guard in front of its routes. The function
-// who gets the ID of the authenticated user in the way that the documentation of
-// the contestant recommends.
+// who returns the ID of the authenticated user, in the way that the documentation
+// of the contestant recommends.
 func engine(guard gin.HandlerFunc, who func(*gin.Context) string) *gin.Engine {
 	return engineOf(guard, who, func(c *gin.Context) { c.Status(http.StatusNoContent) })
 }

@@ -55,7 +55,7 @@ type ledger struct {
 type ledgerRow struct {
 	digest          tokenauth.Digest
 	issued, expires int64
-	user            int64 // argument of the function user
+	user            int64 // the index of the user, for the function user
 }
 
 func (l *ledger) Replace(_ context.Context, t tokenauth.Token) error {

@@ -80,7 +80,7 @@ func run(ctx context.Context, short bool, only, reportFile, plots string) error 
 		wanted = strings.Split(only, ",")
 		for _, name := range wanted {
 			if !slices.Contains(sectionNames(), name) {
-				return fmt.Errorf("-only has the unknown section %q, want a list of these: %s", name, strings.Join(sectionNames(), ", "))
+				return fmt.Errorf("-only has the unknown section %q; the sections are %s", name, strings.Join(sectionNames(), ", "))
 			}
 		}
 	}

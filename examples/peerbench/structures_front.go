@@ -20,8 +20,8 @@ type validator interface {
 	Validate(ctx context.Context, accessToken string) (tokenauth.Token, error)
 }
 
-// A front validates tokens in the same way as a [tokenauth.Service] with a cache.
-// Its cache is a structure instead.
+// A front validates tokens in the same way as a [tokenauth.Service] with a cache,
+// but uses the embedded structure as its cache.
 type front struct {
 	structure
 	store tokenauth.Storage

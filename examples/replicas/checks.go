@@ -77,7 +77,7 @@ func (s *script) feedsAlive(ctx context.Context) error {
 			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("%s does not receive the changes in the database: %w", r.name, ctx.Err())
+				return fmt.Errorf("%s did not receive notifications of changes in the database: %w", r.name, ctx.Err())
 			case <-ticker.C:
 			}
 		}

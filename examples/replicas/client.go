@@ -66,7 +66,7 @@ func send(r *http.Request) (answer, error) {
 // status is not the given one.
 func (a answer) wanted(status int, err error) error {
 	if err == nil && a.status != status {
-		err = fmt.Errorf("%s answered %d, want %d", a.replica(), a.status, status)
+		err = fmt.Errorf("%s answered with status %d, want %d", a.replica(), a.status, status)
 	}
 	return err
 }

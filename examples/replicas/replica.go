@@ -105,7 +105,7 @@ func newAuth(ctx context.Context, c replicaConfig) (auth *tokenauth.Service, clo
 		Cache: &tokenauth.CacheOptions{Lease: lease},
 		Throttle: tokenauth.ThrottleOptions{
 			Key:      tokenauth.NewSecret(c.ThrottleKey), // the replicas count failures together,
-			Replicas: 3,                                  // and enforce a third of the limits each while the database is down
+			Replicas: 3,                                  // and each enforces a third of the limits while the database is down
 		},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, // the balancer
 	})

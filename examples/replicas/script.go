@@ -133,7 +133,7 @@ func (s *script) deleteRow(ctx context.Context) (err error) {
 		return err
 	}
 	if n, err := result.RowsAffected(); err != nil || n != 1 {
-		return fmt.Errorf("the statement deleted %d rows, want 1; error %v", n, err)
+		return fmt.Errorf("the statement deleted %d rows, want 1; error: %v", n, err)
 	}
 	s.say("%s", statement)
 	return s.refusedEverywhere(ctx, s.alice.AccessToken, since, "the statement")
@@ -186,7 +186,7 @@ func (s *script) kill(ctx context.Context) error {
 	}
 	s.say("%s was killed. Of %d requests through the balancer, %s.", dead.name, n, shares(answered))
 	if len(answered) != 2 || answered[dead.name] != 0 {
-		return fmt.Errorf("the numbers of responses by replica are %v, want some from each remaining replica and none from %s", answered, dead.name)
+		return fmt.Errorf("the numbers of requests by replica are %v, want some at each remaining replica and none at %s", answered, dead.name)
 	}
 	return s.replace(ctx)
 }

@@ -49,7 +49,7 @@ type Options struct {
 // It is safe for concurrent use.
 type Description struct {
 	title    string
-	server   *url.URL // or nil
+	server   *url.URL // nil unless Options.Server is set
 	document object
 	json     []byte
 	served   asset

@@ -1,5 +1,5 @@
-// Package openapi describes the Token API of a service in OpenAPI 3.1, and
-// serves a documentation page that can send requests.
+// Package openapi describes the Token API of a service, the host, in OpenAPI 3.1.
+// It also serves a documentation page that can send requests.
 //
 // [New] returns a [Description] of the endpoints that a host mounted. It covers
 // each path and method, and has an example of each response. The [Description] is

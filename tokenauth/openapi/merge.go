@@ -37,7 +37,7 @@ func (d *Description) Merge(host []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if theirs, err = union(theirs, kind.value.(object), "in components/"+kind.name+", "); err != nil {
+		if theirs, err = union(theirs, kind.value.(object), "a member of components/"+kind.name+" named "); err != nil {
 			return nil, err
 		}
 		components = components.set(kind.name, theirs)

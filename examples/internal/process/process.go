@@ -82,7 +82,7 @@ func Start(program string, args ...string) (*Process, error) {
 	}()
 	if p.Addr == "" {
 		out, err := p.Stop(os.Kill)
-		return nil, fmt.Errorf("process: %s ended and did not log its URL: %v: %s", program, err, out)
+		return nil, fmt.Errorf("process: %s did not log its URL: %v: %s", program, err, out)
 	}
 	return p, nil
 }

@@ -35,7 +35,7 @@ var jwtParser = jwt.NewParser(
 func (s *service) jwtCaller(r *http.Request) (caller, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return caller{}, errors.New("no bearer token")
+		return caller{}, errors.New("the request has no bearer token")
 	}
 	var says claims
 	_, err := jwtParser.ParseWithClaims(strings.Trim(token, " "), &says, func(*jwt.Token) (any, error) { return s.jwtKey, nil })

@@ -46,7 +46,7 @@ func open(ctx context.Context, stores map[string]Open, storeURL string, feed boo
 	if slices.Contains(anystore, scheme) {
 		return nil, fmt.Errorf("-store %s: this program does not include that storage; use the program with all storages: go run ./examples/quickstart/anystore, with the same flags", scheme)
 	}
-	return nil, fmt.Errorf("-store must begin with %s, not %q", usage(stores), scheme+":")
+	return nil, fmt.Errorf("-store must begin with one of %s, not with %q", usage(stores), scheme+":")
 }
 
 // usage returns the schemes of the stores as a list for flags and errors.
