@@ -18,9 +18,9 @@ var files embed.FS
 
 // Page returns a handler of the documentation page and its files. Mount it twice:
 // at a pattern for the whole subtree, such as "/docs/" of [http.ServeMux], and at
-// the same path without the slash, such as "/docs". From there it redirects to
-// "/docs/" by a relative URL, which also works behind a proxy that removes a
-// prefix. The redirect of a router does not.
+// the same path without the slash, such as "/docs". The handler redirects "/docs"
+// to "/docs/" by a relative URL, which also works behind a proxy that removes a
+// prefix. A router's own redirect does not.
 func (d *Description) Page() http.Handler {
 	assets := make(map[string]asset)
 	page := pageData{Title: d.title, Description: "openapi.json"}
