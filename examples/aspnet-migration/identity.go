@@ -52,8 +52,8 @@ func upperInvariant(userName string) string {
 }
 
 // findUser selects one row for each role of a user, or one row for a user
-// without roles. It is one statement, so that the roles are those that the user
-// had at the time of the read.
+// without roles. It is a single statement, so that the user and the roles are read
+// at the same time.
 const findUser = `
 SELECT u."Id" AS id, u."UserName" AS user_name, u."PasswordHash" AS password_hash, u."SecurityStamp" AS security_stamp,
        CASE WHEN u."LockoutEnabled" = TRUE THEN %s END AS lockout_end, r."Name" AS role
@@ -63,8 +63,9 @@ LEFT JOIN "AspNetRoles" r ON r."Id" = ur."RoleId"
 WHERE %s
 ORDER BY u."Id", r."Name"`
 
-// replaceHash replaces a hash unless it was changed in the meantime. It does not
-// change SecurityStamp, since the password is the same.
+// replaceHash replaces a password hash by a new hash of the same password. It does
+// nothing if another process changed the hash in the meantime. It does not change
+// SecurityStamp, since the password is the same.
 const replaceHash = `UPDATE "AspNetUsers" SET "PasswordHash" = ? WHERE "Id" = ? AND "PasswordHash" = ?`
 
 // newUsers returns a [tokenauth.Authenticator] for the users in the tables of
@@ -85,14 +86,15 @@ func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*pas
 		if err := db.WithContext(ctx).Raw(find, names).Scan(&rows).Error; err != nil {
 			return password.Account{}, err
 		}
-		// A collation may also find other names, such as those with accents.
+		// The collation of the database may also match other names, such as names
+		// that differ in an accent.
 		if len(rows) == 0 || l.normalize(rows[0].UserName) != l.normalize(userName) {
 			return password.Account{}, tokenauth.ErrNotFound
 		}
 		return account(rows), nil
 	}
 
-	// This look-up fails at start if -identity names the wrong layout.
+	// If -identity names the wrong layout, this look-up fails, and so does the start.
 	if err := db.WithContext(ctx).Raw(find, map[string]any{"typed": "", "normalized": ""}).Scan(new([]userRow)).Error; err != nil {
 		return nil, fmt.Errorf("cannot read AspNetUsers in the layout that -identity names: %w", err)
 	}
@@ -119,7 +121,7 @@ type userRow struct {
 	Role                                      string
 }
 
-// account converts the rows of findUser.
+// account converts the rows that findUser selected for a name.
 func account(rows []userRow) password.Account {
 	u := rows[0]
 	a := password.Account{
@@ -137,9 +139,9 @@ func account(rows []userRow) password.Account {
 	return a
 }
 
-// after reports whether a time is after now. The text has one of the formats
-// that the database drivers return. Any other text except "-infinity" counts as
-// a time in the future: Npgsql stores DateTime.MaxValue as "infinity".
+// after reports whether the time in text is after now. It knows the formats that
+// the database drivers return. An empty text and "-infinity" are not after now.
+// Any other text is, since Npgsql stores DateTime.MaxValue as "infinity".
 func after(text string, now time.Time) bool {
 	if text == "" {
 		return false
@@ -153,7 +155,7 @@ func after(text string, now time.Time) bool {
 }
 
 // rolesWithComma returns the roles with a comma in their name. A token cannot
-// hold these, since the response of /Token joins roles by commas.
+// have such a role, since the response of /Token separates roles by commas.
 func rolesWithComma(db *gorm.DB, quoted func(string) string) (names []string, err error) {
 	err = db.Raw(quoted(`SELECT "Name" FROM "AspNetRoles" WHERE "Name" LIKE '%,%'`)).Scan(&names).Error
 	return names, err

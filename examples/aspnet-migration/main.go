@@ -1,12 +1,12 @@
 // Aspnet-migration is a Gin service that replaces an ASP.NET Web API
-// application. It signs in the users in the tables of ASP.NET Identity. Their
-// clients send the same requests as before.
+// application. It signs in the users that the tables of ASP.NET Identity contain.
+// Their clients send the same requests as before.
 //
 //	go run ./examples/aspnet-migration [-identity 2|core] [-keep-hashes] [-store STORE] [-addr HOST:PORT]
 //
 // STORE is the database with the tables: sqlite:PATH, postgres://… or
 // mysql://USER:PASSWORD@tcp(HOST:PORT)/DATABASE. The default is an SQLite file.
-// If it does not exist, the service creates it with a few users to try.
+// If the file does not exist, the service creates it with a few users to try.
 package main
 
 import (
@@ -90,8 +90,8 @@ func run(ctx context.Context, addr, identity string, keepHashes bool, store stri
 	return <-stopped
 }
 
-// newAuth returns the Token API. It keeps the tokens in its own tables, in the
-// database of Identity.
+// newAuth returns the Token API. It keeps the tokens in its own tables, in the same
+// database as the tables of Identity.
 func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*tokenauth.Service, error) {
 	users, err := newUsers(ctx, db, l, keepHashes)
 	if err != nil {
@@ -106,7 +106,7 @@ func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*toke
 	}
 	return tokenauth.New(tokens, users, &tokenauth.Options{
 		// The old application cannot call RevokeUser when it changes a user.
-		// So each request reads the user again.
+		// So the Token API reads the user again on each request.
 		LiveCheck: users.Recheck,
 	})
 }
@@ -123,14 +123,14 @@ func routes(auth *tokenauth.Service) http.Handler {
 	return r
 }
 
-// values answers with the caller's name and ID, which ASP.NET returns from
+// values answers with the caller's name and ID. In ASP.NET these are the results of
 // User.Identity.GetUserName() and GetUserId().
 func values(c *gin.Context) {
 	token, _ := ginadapter.From(c)
 	c.JSON(http.StatusOK, gin.H{"userName": token.Principal.UserName, "userId": token.Principal.UserID})
 }
 
-// status answers with the caller's name. It is empty for a request without a
+// status answers with the caller's name. The name is empty if the request has no
 // valid token.
 func status(c *gin.Context) {
 	token, _ := ginadapter.From(c)

@@ -13,8 +13,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// SQL that creates the tables as Entity Framework does on SQL Server, with users
-// to try.
+// SQL that creates the tables of Identity, with users to try. The columns are those
+// that Entity Framework creates on SQL Server.
 var (
 	//go:embed identity2.sql
 	identity2SQL string
@@ -36,10 +36,10 @@ func open(store string) (*gorm.DB, error) {
 	return nil, fmt.Errorf("-store must begin with sqlite:, postgres:// or mysql://, not %q", scheme+":")
 }
 
-// createExample creates the tables of Identity and users to try in an SQLite
-// file without them. It does nothing in other databases. It fails if the service
-// listens on an address that is not a loopback address, since the passwords of
-// these users are public.
+// createExample creates the tables of Identity, with users to try, in an SQLite
+// file that does not have the tables. It does nothing in other databases. It fails
+// if it would create users but the service does not listen on a loopback address,
+// since the passwords of these users are public.
 func createExample(db *gorm.DB, l layout, listening net.Addr) error {
 	if db.Name() != "sqlite" || db.Migrator().HasTable("AspNetUsers") {
 		return nil

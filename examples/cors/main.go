@@ -1,5 +1,5 @@
-// Cors serves a Token API on one port, and on another port a page that signs in
-// there. To a browser the two ports are different origins.
+// Cors serves a Token API on one port, and on another port a web page that signs
+// in to it. For a browser, the two ports are different origins.
 //
 //	cd examples/cors && go run . [-api HOST:PORT] [-page HOST:PORT]
 //
@@ -41,7 +41,7 @@ func main() {
 	}
 }
 
-// run serves both until the context is canceled.
+// run serves the API and the page until the context is canceled.
 func run(ctx context.Context, apiAddr, pageAddr string) error {
 	api, err := listen(apiAddr)
 	if err != nil {
@@ -77,7 +77,7 @@ func run(ctx context.Context, apiAddr, pageAddr string) error {
 	return nil
 }
 
-// listen returns a listener. It fails if the address is not a loopback address.
+// listen listens on an address. It fails if that is not a loopback address.
 func listen(addr string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -85,7 +85,7 @@ func listen(addr string) (net.Listener, error) {
 	}
 	if tcp, ok := listener.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
 		listener.Close()
-		return nil, fmt.Errorf("%s is not a loopback address; the users to try have public passwords", addr)
+		return nil, fmt.Errorf("%s is not a loopback address; use one, since the password of the users is public", addr)
 	}
 	return listener, nil
 }
@@ -93,7 +93,7 @@ func listen(addr string) (net.Listener, error) {
 //go:embed page.html
 var pageHTML string
 
-// pageOf serves the page, which calls the API at the URL.
+// pageOf returns a handler of the page. The page calls the API at the given URL.
 func pageOf(api string) http.Handler {
 	html := strings.ReplaceAll(pageHTML, "{{api}}", api)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,7 +102,7 @@ func pageOf(api string) http.Handler {
 	})
 }
 
-// trialUsers returns users in memory. A real service looks its users up in its
+// trialUsers returns a user in memory. A real service looks up its users in its
 // own table.
 func trialUsers() (*password.Authenticator, error) {
 	hash, err := password.Hash("password")

@@ -13,16 +13,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// routes returns the API on Gin. Pages of the origins can call it.
+// routes returns the API on Gin. Web pages of the given origins can call it.
 func routes(auth *tokenauth.Service, origins ...string) http.Handler {
 	r := gin.New()
 	r.Use(gin.Recovery())
 	r.Use(cors.New(cors.Config{ // on the engine, before Mount and before every guard
-		AllowOrigins:  origins, // add the API's own public origin if it serves pages
+		AllowOrigins:  origins, // if the API itself serves pages, add its public origin
 		AllowMethods:  []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
 		AllowHeaders:  []string{"Authorization", "Content-Type"},
 		ExposeHeaders: []string{"Retry-After", "WWW-Authenticate"},
-		MaxAge:        time.Hour, // browsers cache the response to a preflight for so long
+		MaxAge:        time.Hour, // how long browsers may cache the response to a preflight
 	}))
 	ginadapter.Mount(r, auth)
 	api := r.Group("/api", ginadapter.RequireBearer(auth))

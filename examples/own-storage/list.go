@@ -12,9 +12,9 @@ import (
 
 var _ tokenauth.Lister = (*store)(nil)
 
-// List returns all tokens of a user, expired or not. It is optional: see
-// [tokenauth.Lister]. It omits tokens that cannot be decoded, and then also
-// returns [tokenauth.ErrCorrupt].
+// List returns all tokens of a user, expired or not. A storage does not need it:
+// see [tokenauth.Lister]. If some tokens cannot be decoded, List returns the other
+// tokens and [tokenauth.ErrCorrupt].
 func (s *store) List(_ context.Context, u tokenauth.UserKey) (list []tokenauth.Token, err error) {
 	var unread error
 	err = s.db.View(func(tx *bolt.Tx) error {

@@ -1,5 +1,6 @@
-// Own-storage serves the Token API on its own implementation of
-// [tokenauth.Storage]: a bbolt file, in less than a hundred lines (store.go).
+// Own-storage serves the Token API with its own implementation of
+// [tokenauth.Storage]. It keeps tokens in a bbolt file, and has less than a hundred
+// lines (store.go).
 //
 //	go run ./examples/own-storage [-port PORT] [-file FILE]
 //
@@ -41,7 +42,8 @@ func main() {
 
 // run serves until the context is canceled.
 func run(ctx context.Context, port, file string) error {
-	// Only one process can open the file. Another one fails after the timeout.
+	// Only one process at a time can open the file. A second one gets an error
+	// after the timeout.
 	db, err := bolt.Open(file, 0o600, &bolt.Options{Timeout: time.Second})
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", file, err)
@@ -64,7 +66,7 @@ func run(ctx context.Context, port, file string) error {
 	purged := make(chan struct{})
 	go func() {
 		defer close(purged)
-		auth.Run(background) // calls Purge of the store from time to time
+		auth.Run(background) // calls the store's Purge from time to time
 	}()
 	defer func() { stopBackground(); <-purged }()
 	return serve(ctx, port, routes(auth))

@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A store keeps tokens in a bbolt file. The key of a token is its slot, so each
-// slot has one token. The keys of a user's tokens are next to each other.
+// A store keeps tokens in a bbolt file. The key of a token is its slot, so a slot
+// has at most one token. The key begins with the user, as RevokeUser and List need.
 type store struct{ db *bolt.DB }
 
 var bucket = []byte("tokens")
@@ -27,12 +27,12 @@ func newStore(db *bolt.DB) (*store, error) {
 func key(s tokenauth.Slot) []byte { return append(s.User[:], s.Client[:]...) }
 
 func (s *store) Replace(ctx context.Context, t tokenauth.Token) error {
-	t.Replaced = tokenauth.Digest{} // if the slot is empty
+	t.Replaced = tokenauth.Digest{} // stays so if the slot is empty
 	_, err := s.change(ctx, key(t.Slot), func(old tokenauth.Token) bool { t.Replaced = old.Digest; return true }, &t)
 	return err
 }
 
-// Find needs no context: it reads memory and does not wait for writes.
+// Find ignores its context: bbolt reads mapped memory, and does not wait for writes.
 func (s *store) Find(_ context.Context, slot tokenauth.Slot) (t tokenauth.Token, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
 		if value := tx.Bucket(bucket).Get(key(slot)); value != nil {
@@ -53,7 +53,8 @@ func (s *store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return err
 }
 
-// Purge has a transaction for each first byte of a key: keys are hashes.
+// Purge uses a transaction for each first byte of a key, so that other changes do
+// not wait for long. Keys are hashes, so the transactions are of similar size.
 func (s *store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	expired := func(t tokenauth.Token) bool { return !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(expiredBefore) }
 	for i := 0; i < 256 && err == nil; i++ {
@@ -64,8 +65,8 @@ func (s *store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	return removed, err
 }
 
-// change removes the tokens with a prefix for which goes returns true, and stores
-// put unless it is nil, in one transaction. It fails if the context ends first.
+// change removes the tokens with the key prefix for which goes returns true. Unless
+// put is nil, it stores put in the same transaction. It fails if the context ends first.
 func (s *store) change(ctx context.Context, prefix []byte, goes func(tokenauth.Token) bool, put *tokenauth.Token) (int64, error) {
 	var n int64
 	done := make(chan error, 1)

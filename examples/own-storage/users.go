@@ -7,7 +7,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// trialUsers returns users in memory. A real service looks its users up in its
+// trialUsers returns users in memory. A real service looks up its users in its
 // own table.
 func trialUsers() (*password.Authenticator, error) {
 	hash, err := password.Hash("password")

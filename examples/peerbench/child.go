@@ -18,12 +18,12 @@ import (
 //
 //	peerbench child ROLE [ARGUMENT …]
 //
-// A child writes a line of JSON when it is ready. It ends at the end of its
-// standard input, which comes at the latest when its parent ends.
+// Such a child process writes a line of JSON when it is ready. It ends when its
+// standard input is closed, at the latest when its parent ends.
 const childCommand = "child"
 
-// roles are the functions that a child can run, by ROLE. They get the arguments
-// after it, and call ready with the message for the parent.
+// roles maps each ROLE to the function that the child runs. The function gets the
+// arguments after ROLE, and calls ready with each message for the parent.
 var roles = map[string]func(tb testing.TB, args []string, ready func(any)){
 	"serve":      serveContestant,
 	"quickstart": serveQuickstart,
@@ -47,10 +47,10 @@ func child(args []string) {
 	}
 }
 
-// untilParentEnds waits for the end of the standard input.
+// untilParentEnds waits until the parent ends, or closes the child's standard input.
 func untilParentEnds() { io.Copy(io.Discard, os.Stdin) }
 
-// A process is a running child, seen from its parent.
+// A process is a running child, as its parent sees it.
 type process struct {
 	in   io.WriteCloser
 	out  *bufio.Reader

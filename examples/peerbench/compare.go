@@ -10,41 +10,42 @@ import (
 	"time"
 )
 
-// An operation is one of several that are compared. run does the operation the
-// given number of times, on one or more goroutines, and returns when all are
-// done.
+// An operation is one of those that a comparison measures. run does the operation
+// the given number of times, on one or more goroutines, and returns when they have
+// ended.
 type operation struct {
 	name  string
 	run   func(amount) error
-	least int // minimum number in a slice, even if the slice gets longer; 0 means 1
+	least int // minimum number of operations in a time slice, which then lasts longer; 0 means 1
 }
 
 // An amount is the number of times that an operation is done.
 type amount struct {
 	total int
 	// If each is not zero, every goroutine does the operation at least that
-	// often, and all continue until the last one has. The sum may exceed total.
+	// many times. The fast ones continue until the slowest one has done so, even
+	// if the sum then exceeds total.
 	each int
 }
 
-// warmUp is done before an operation is timed. All goroutines of the operation
+// warmUp is how often an operation is done before it is timed. All its goroutines
 // run at the same time, which opens all connections and prepares all statements.
-// PostgreSQL plans the first five executions of a statement on a connection
-// differently.
+// Each goroutine needs more than five operations: PostgreSQL plans the first five
+// executions of a statement on a connection differently.
 var warmUp = amount{total: 2000, each: 16}
 
-// A plan defines how long a comparison takes. The speed of a machine varies from
-// second to second. So in each cycle every operation has a turn of one slice, and
-// a round adds up the times of its cycles.
+// A plan defines how long a comparison takes. In each cycle, every operation runs
+// for one short time slice, since the speed of a machine varies from second to
+// second. A round adds up the times of its cycles.
 type plan struct {
-	rounds int // odd, so that the median is one of the rounds
-	cycles int // in a round
+	rounds int // an odd number, so that the median is the result of one round
+	cycles int // number of cycles in a round
 	slice  time.Duration
 	before func() // called before each slice unless nil
-	short  bool   // also shortens measurements without rounds
+	short  bool   // also shortens measurements that have no rounds
 }
 
-// of returns the plan with other slices and cycles.
+// of returns the plan with another length of slices and number of cycles.
 func (p plan) of(slice time.Duration, cycles int) plan {
 	p.slice, p.cycles = slice, cycles
 	return p
@@ -61,8 +62,9 @@ func (f figure) median() float64 { return median(f.rounds) }
 // perSecond returns the number of operations per second.
 func (f figure) perSecond() float64 { return 1e9 / f.median() }
 
-// over returns the ratio of the operation's time to that of g. It is the median
-// of the ratios of all rounds, since the speed of the machine varies by round.
+// over returns the time of the operation f, divided by the time of g. It is the
+// median of the quotients of all rounds, since the speed of the machine differs
+// between rounds.
 func (f figure) over(g figure) float64 {
 	ratios := make([]float64, len(f.rounds))
 	for i := range ratios {
@@ -71,7 +73,7 @@ func (f figure) over(g figure) float64 {
 	return median(ratios)
 }
 
-// named returns the figures by name.
+// named returns a map from names to figures.
 func named(figures []figure) map[string]figure {
 	by := make(map[string]figure)
 	for _, f := range figures {
@@ -87,7 +89,7 @@ func median(values []float64) float64 {
 	return slices.Sorted(slices.Values(values))[len(values)/2]
 }
 
-// compare runs the operations in turns. The figures are in the same order.
+// compare runs the operations in turn, and returns their figures in the same order.
 func (p plan) compare(operations ...operation) ([]figure, error) {
 	figures := make([]figure, len(operations))
 	counts := make([]int, len(operations))
@@ -121,10 +123,11 @@ func (p plan) compare(operations ...operation) ([]figure, error) {
 	return figures, nil
 }
 
-// calibrate returns how often the operation can be done in a slice. Two runs must
-// confirm it: a single run may be slow because the machine paused.
+// calibrate returns how many times the operation can be done in a time slice. Two
+// successive runs must last long enough, since the machine may have paused during
+// one.
 func (p plan) calibrate(o operation) (int, error) {
-	long := 0 // successive runs of half a slice or more
+	long := 0 // number of successive runs that took at least half a slice
 	for n := max(16, o.least); ; {
 		began := time.Now()
 		if err := o.run(amount{total: n}); err != nil {
@@ -143,16 +146,17 @@ func (p plan) calibrate(o operation) (int, error) {
 	}
 }
 
-// collect is for plan.before. It removes the garbage of the operation before.
+// collect is a function for plan.before. It frees the memory that the preceding
+// operation no longer uses.
 func collect() { runtime.GC() }
 
-// spread does an operation on several goroutines, which take batches of it. It
-// calls worker once on each goroutine. The returned function does the operation
-// once.
+// spread does an operation on several goroutines, which take the numbers of the
+// operations in batches. Each goroutine calls worker once. The function that worker
+// returned does one operation; its argument is the operation's number.
 func spread(goroutines int, a amount, batch int, worker func(goroutine int) func(i int) error) error {
 	var (
 		next    atomic.Int64
-		behind  atomic.Int64 // number of goroutines with less than a.each done
+		behind  atomic.Int64 // number of goroutines that have done fewer than a.each operations
 		stopped atomic.Bool
 		wg      sync.WaitGroup
 		once    sync.Once
@@ -194,7 +198,7 @@ func spread(goroutines int, a amount, batch int, worker func(goroutine int) func
 // garbage returns how many objects and bytes an operation allocates.
 func garbage(o operation) (objects, bytes float64, err error) {
 	const n = 4000
-	if err := o.run(amount{total: n}); err != nil { // makes the allocations that are made only once
+	if err := o.run(amount{total: n}); err != nil { // does the allocations that are needed only once
 		return 0, 0, err
 	}
 	var before, after runtime.MemStats

@@ -13,8 +13,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A contestant is a Gin engine with one of the compared middlewares. It refuses
-// invalid requests, and passes the user on to the handler.
+// A contestant is a Gin engine with one of the compared guards, which are
+// middleware. The guard refuses invalid requests, and passes the user on to the
+// handler.
 type contestant struct {
 	name    string
 	handler http.Handler
@@ -28,7 +29,7 @@ type maker struct {
 	make func(tb testing.TB, name string, users []tokenauth.Principal) contestant
 }
 
-// contestants are the compared middlewares, and a route without one.
+// contestants lists the makers of the compared guards, and of a route without one.
 var contestants = []maker{
 	{bareName, bare},
 	{floorNames[0], floorSyncMap},
@@ -46,7 +47,7 @@ var contestants = []maker{
 	{"gin-contrib/sessions, cookie store", ginSessionCookie},
 }
 
-// Names of the contestants that ratios compare.
+// Names of the contestants whose times appear in ratios.
 const (
 	bareName      = "bare Gin"
 	oursName      = "this project, cached"
@@ -76,15 +77,16 @@ func users(n int) []tokenauth.Principal {
 	return users
 }
 
-// The routes. Measurements call path, which answers 204. Tests call whoPath,
-// which answers with the user's ID.
+// Paths of the routes. Measurements call path, which answers 204. Tests call
+// whoPath, which answers with the user's ID.
 const (
 	path    = "/me"
 	whoPath = "/who"
 )
 
-// engine returns an engine with the guard in front of its routes. who returns the
-// ID of the authenticated user in the way that the contestant documents.
+// engine returns a Gin engine with the guard in front of its routes. The function
+// who returns the ID of the authenticated user, in the way that the documentation
+// of the contestant recommends.
 func engine(guard gin.HandlerFunc, who func(*gin.Context) string) *gin.Engine {
 	return engineOf(guard, who, func(c *gin.Context) { c.Status(http.StatusNoContent) })
 }
@@ -100,7 +102,7 @@ func engineOf(guard gin.HandlerFunc, who func(*gin.Context) string, handler gin.
 }
 
 func request() *http.Request {
-	r, err := http.NewRequest("GET", path, http.NoBody) // as in a request that a server receives
+	r, err := http.NewRequest("GET", path, http.NoBody) // like the body in a request that a server receives
 	if err != nil {
 		panic(err)
 	}
@@ -114,7 +116,7 @@ func bearer(accessToken string) *http.Request {
 	return r
 }
 
-// tampered returns the token with a letter changed in its last third.
+// tampered returns the token with one letter in its last third changed.
 func tampered(accessToken string) string {
 	b := []byte(accessToken)
 	if i := len(b) * 5 / 6; b[i] == 'A' {
@@ -125,8 +127,8 @@ func tampered(accessToken string) string {
 	return string(b)
 }
 
-// withBearers returns the contestant with requests that have these access tokens,
-// one for each user.
+// withBearers returns the contestant with a valid request for each access token,
+// and with invalid requests. There is one access token for each user.
 func (c contestant) withBearers(accessTokens []string) contestant {
 	for _, t := range accessTokens {
 		c.good = append(c.good, bearer(t))
@@ -138,21 +140,21 @@ func (c contestant) withBearers(accessTokens []string) contestant {
 // check returns an error unless the contestant accepts valid requests, identifies
 // their users, and refuses invalid requests.
 func (c contestant) check(users []tokenauth.Principal) error {
-	// Some contestants log refused requests.
+	// Some contestants log refused requests, which are expected here.
 	logger := slog.Default()
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	defer slog.SetDefault(logger)
 	for i, r := range c.good {
 		if got := answer(c.handler, r, path); got.Code != http.StatusNoContent {
-			return fmt.Errorf("%s: a valid request got %d, want 204", c.name, got.Code)
+			return fmt.Errorf("%s: a valid request got status %d, want 204", c.name, got.Code)
 		}
 		if got := answer(c.handler, r, whoPath); got.Code != http.StatusOK || got.Body.String() != users[i].UserID {
-			return fmt.Errorf("%s: the user is %q (%d), want %q", c.name, got.Body, got.Code, users[i].UserID)
+			return fmt.Errorf("%s: the response names the user %q (status %d), want %q", c.name, got.Body, got.Code, users[i].UserID)
 		}
 	}
 	for i, r := range c.bad {
 		if got := answer(c.handler, r, path); got.Code != http.StatusUnauthorized {
-			return fmt.Errorf("%s: invalid request %d got %d, want 401", c.name, i, got.Code)
+			return fmt.Errorf("%s: the invalid request with index %d got status %d, want 401", c.name, i, got.Code)
 		}
 	}
 	return nil
@@ -166,15 +168,16 @@ func answer(h http.Handler, template *http.Request, path string) *httptest.Respo
 	return w
 }
 
-// serve returns the operation that serves a valid request.
+// serve returns an operation that serves a valid request on the number of
+// goroutines.
 func (c contestant) serve(goroutines int) operation {
 	return operation{name: c.name, run: func(a amount) error {
 		return spread(goroutines, a, 32, func(g int) func(int) error {
 			w := &blank{header: make(http.Header)}
 			r := new(http.Request)
 			return func(i int) error {
-				// A new copy, so that a contestant cannot keep data in a request
-				// or in the headers for the next one.
+				// The request is a new copy, so that a contestant cannot keep data in
+				// it, or in the headers of the response, for a later request.
 				*r = *c.good[(g*7+i)%len(c.good)]
 				clear(w.header)
 				w.status = 0

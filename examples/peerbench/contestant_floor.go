@@ -15,9 +15,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The ideal floor is the smallest possible look-up on each request: digest the
-// token, find the digest in a map, compare, check the expiry. It has no size
-// limit, no revocation, no roles and no error format.
+// The ideal floor is the least work that a look-up on each request can be: hash
+// the token, find the digest in a map, compare the digests, and check the expiry.
+// It has no size limit, no revocation, no roles and no error format.
 
 type floorPrincipal struct {
 	digest  [sha256.Size]byte
@@ -63,7 +63,7 @@ func floor(name string, users []tokenauth.Principal, put func(*floorPrincipal), 
 			c.AbortWithStatus(http.StatusUnauthorized)
 			return
 		}
-		var text [length]byte // on the stack, where []byte(accessToken) would not be
+		var text [length]byte // stays on the stack, unlike []byte(accessToken)
 		copy(text[:], accessToken)
 		digest := sha256.Sum256(text[:])
 		p := get(digest)

@@ -22,8 +22,8 @@ func randomKey(size int) []byte {
 }
 
 // ginJWT is set up as in the README of gin-jwt, with three differences: the key
-// has 32 bytes, only the header is read, and MiddlewareInit is not called on
-// every request.
+// has 32 bytes, tokens are read only from the header, and MiddlewareInit is not
+// called on every request.
 func ginJWT(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	type account struct{ ID string }
 	const identityKey = "id"
@@ -82,7 +82,7 @@ type claims struct {
 	Roles []string `json:"roles"`
 }
 
-// golangJWT is a careful hand-written middleware.
+// golangJWT is a guard that is carefully written by hand, with golang-jwt.
 func golangJWT(tb testing.TB, name string, users []tokenauth.Principal, method jwt.SigningMethod, sign, verify any) contestant {
 	var accessTokens []string
 	for _, u := range users {

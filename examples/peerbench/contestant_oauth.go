@@ -19,7 +19,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// goOAuth2 validates as the example of a protected resource in go-oauth2 does.
+// goOAuth2 validates tokens in the same way as go-oauth2's own example of a
+// protected resource.
 func goOAuth2(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	manager := manage.NewDefaultManager()
 	manager.MustTokenStorage(oauthstore.NewMemoryTokenStore())
@@ -53,8 +54,8 @@ func goOAuth2(tb testing.TB, name string, users []tokenauth.Principal) contestan
 	return contestant{name: name, handler: engine(guard, who)}.withBearers(accessTokens)
 }
 
-// fositeIntrospection has opaque tokens (HMAC-SHA) and only the handler that
-// introspects them.
+// fositeIntrospection uses opaque tokens (HMAC-SHA). Of fosite's handlers it has
+// only the one that introspects tokens.
 func fositeIntrospection(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	config := &fosite.Config{GlobalSecret: randomKey(32), AccessTokenLifespan: time.Hour}
 	store := fositestore.NewMemoryStore()

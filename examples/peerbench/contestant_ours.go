@@ -32,7 +32,8 @@ func cached(tb testing.TB, name string, users []tokenauth.Principal) contestant 
 	return ours(tb, name, auth, users)
 }
 
-// cachedAndRead has a handler that reads the token, which copies it.
+// cachedAndRead is like cached, but its handler reads the token, which makes a copy
+// of the token.
 func cachedAndRead(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	auth := service(tb, new(memory.Store), &tokenauth.CacheOptions{})
 	c := ours(tb, name, auth, users)
@@ -48,7 +49,8 @@ func strict(tb testing.TB, name string, users []tokenauth.Principal) contestant 
 	return ours(tb, name, service(tb, new(memory.Store), nil), users)
 }
 
-// ours returns a contestant with a token for each of the users.
+// ours returns a contestant with the guard of auth and a token for each of the
+// users.
 func ours(tb testing.TB, name string, auth *tokenauth.Service, users []tokenauth.Principal) contestant {
 	var accessTokens []string
 	for _, u := range users {
@@ -76,8 +78,9 @@ func issue(tb testing.TB, auth *tokenauth.Service, p tokenauth.Principal) string
 	return grant.AccessToken.Reveal()
 }
 
-// service returns a [tokenauth.Service]. If cache is nil, it reads the storage on
-// each validation. Otherwise it is running, and its cache is in use.
+// service returns a [tokenauth.Service]. If cache is nil, the Service reads the
+// storage on each validation. Otherwise it validates from its cache, and its Run
+// runs until the test ends.
 func service(tb testing.TB, s tokenauth.Storage, cache *tokenauth.CacheOptions) *tokenauth.Service {
 	auth, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{Cache: cache, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -96,11 +99,12 @@ func service(tb testing.TB, s tokenauth.Storage, cache *tokenauth.CacheOptions) 
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	tb.Fatal("the cache did not receive the feed within 10 seconds")
+	tb.Fatal("the cache did not receive the changes of the storage within 10 seconds")
 	return nil
 }
 
-// noUsers is a [tokenauth.Authenticator] without users: Issue needs no password.
+// noUsers is a [tokenauth.Authenticator] without users. No user signs in with a
+// password here, since issue creates the tokens.
 type noUsers struct{}
 
 func (noUsers) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {

@@ -21,11 +21,11 @@ const (
 	loginHeader = "X-User"
 )
 
-// scsSession wraps the engine in LoadAndSave, which is faster than a middleware
-// inside of Gin.
+// scsSession wraps the whole engine in LoadAndSave, which is faster than to call
+// LoadAndSave in Gin middleware.
 func scsSession(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	manager := scs.New()
-	store := memstore.NewWithCleanupInterval(0) // without a cleanup goroutine
+	store := memstore.NewWithCleanupInterval(0) // 0: no goroutine that removes expired sessions
 	manager.Store = store
 	guard := func(c *gin.Context) {
 		if c.FullPath() != loginPath && manager.GetString(c.Request.Context(), sessionKey) == "" {
@@ -74,8 +74,8 @@ func ginSession(tb testing.TB, name string, store sessions.Store, users []tokena
 	return contestant{name: name, handler: r}.withCookies(tb, users)
 }
 
-// withCookies signs the users in, and returns the contestant with requests that
-// have their cookies.
+// withCookies signs the users in. It returns the contestant with a valid request
+// for the cookie of each user, and with invalid requests.
 func (c contestant) withCookies(tb testing.TB, users []tokenauth.Principal) contestant {
 	for _, u := range users {
 		login := request()

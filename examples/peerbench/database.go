@@ -19,15 +19,15 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A database is a database that gormstore supports.
+// A database is one of the database systems that gormstore supports.
 type database struct {
 	name      string
-	short     string                     // used in names of ratios
+	short     string                     // name in the names of ratios
 	make      func(tb testing.TB) string // creates an empty database and returns its DSN
 	store     func(dsn string) string    // returns the value of the quickstart's flag -store
 	connector func(dsn string) (driver.Connector, error)
 	dialector func(pool *sql.DB) gorm.Dialector
-	where     string // condition of the bare read
+	where     string // condition of the SQL that reads one token
 }
 
 var databases = []database{postgresql, mariaDB, sqlite}
@@ -72,7 +72,7 @@ var sqlite = database{
 	where:     "user_key = ? AND client_key = ?",
 }
 
-// sqliteDSN returns the DSN with which the quickstart opens a file.
+// sqliteDSN returns the same DSN for a file as the quickstart uses.
 func sqliteDSN(path string) string {
 	pragmas := url.Values{
 		"_pragma": {"busy_timeout(1000)", "journal_mode(wal)", "synchronous(full)"},
@@ -82,8 +82,8 @@ func sqliteDSN(path string) string {
 	return file.String()
 }
 
-// mysqlURL returns the value of the quickstart's flag -store for a DSN of the
-// driver.
+// mysqlURL converts a DSN of the driver to the URL that the quickstart's flag -store
+// accepts.
 func mysqlURL(dsn string) string {
 	config, err := sqldriver.ParseDSN(dsn)
 	if err != nil {

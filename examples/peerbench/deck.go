@@ -12,9 +12,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A deck holds many access tokens, shuffled, in one string. A program that goes
-// through it reads this string in order, and the stored tokens in random order,
-// as a server does.
+// A deck holds many access tokens, shuffled, in one string. A measurement reads the
+// string in order, and therefore looks up the stored tokens in random order. That
+// is like the work of a server.
 type deck struct {
 	text   string // "Bearer " and an access token, repeated
 	length int    // of "Bearer " and one access token
@@ -24,12 +24,12 @@ const scheme = "Bearer "
 
 func (d deck) len() int { return len(d.text) / d.length }
 
-// header returns the value of an Authorization header.
+// header returns the value of the i-th Authorization header.
 func (d deck) header(i int) string { return d.text[i*d.length : (i+1)*d.length] }
 
 func (d deck) accessToken(i int) string { return d.header(i)[len(scheme):] }
 
-// deal issues tokens to the first n users.
+// deal issues a token to each of the first n users, and returns them as a deck.
 func deal(tb testing.TB, auth *tokenauth.Service, n int) deck {
 	accessTokens := make([]string, n)
 	for i := range accessTokens {
@@ -44,7 +44,7 @@ func deal(tb testing.TB, auth *tokenauth.Service, n int) deck {
 	return deck{text.String(), text.Len() / n}
 }
 
-// A ledger is a [tokenauth.Storage] in memory, for tokens of the users that the
+// A ledger is a [tokenauth.Storage] in memory. It supports only the users that the
 // function user returns. Its rows contain no pointers, so that the garbage
 // collector does not scan them.
 type ledger struct {
@@ -55,7 +55,7 @@ type ledger struct {
 type ledgerRow struct {
 	digest          tokenauth.Digest
 	issued, expires int64
-	user            int64 // argument of the function user
+	user            int64 // the index of the user, for the function user
 }
 
 func (l *ledger) Replace(_ context.Context, t tokenauth.Token) error {
@@ -93,7 +93,7 @@ func (l *ledger) Find(_ context.Context, s tokenauth.Slot) (tokenauth.Token, err
 func (l *ledger) Revoke(context.Context, tokenauth.Slot, tokenauth.Digest) error { return nil }
 func (l *ledger) RevokeUser(context.Context, tokenauth.UserKey) error            { return nil }
 
-// Watch implements [tokenauth.Watcher].
+// Watch implements [tokenauth.Watcher]. It reports only heartbeats.
 func (l *ledger) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()

@@ -23,11 +23,12 @@ type series struct {
 
 var sizes = []int{1_000, 10_000, 100_000, 1_000_000}
 
-// growth measures validations with more and more stored tokens.
+// growth measures how the time of a validation grows with the number of tokens.
 func growth(tb testing.TB, p plan, r *report) {
 	p = p.of(20*time.Millisecond, p.cycles)
-	// A garbage collection would slow down the operation that has the turn, and
-	// scans the tokens of all operations. memoryAndCollections measures it.
+	// A garbage collection scans the tokens of all operations, but would slow down
+	// only the operation that runs at that time. So there are none during a slice.
+	// memoryAndCollections measures their cost.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	p.before = sparingly(1 << 30)
 
@@ -69,7 +70,7 @@ func growth(tb testing.TB, p plan, r *report) {
 	r.ratio("growth_1e3_to_1e6_strict_memory", figures[last-1].over(figures[1]))
 }
 
-// serveDeck sends requests to a handler, each with another token.
+// serveDeck sends requests to a handler, each with the next token of the deck.
 func serveDeck(h http.Handler, cards deck, a amount) error {
 	return spread(cores(), a, 64, func(g int) func(int) error {
 		w := &blank{header: make(http.Header)}
@@ -83,7 +84,7 @@ func serveDeck(h http.Handler, cards deck, a amount) error {
 			w.status = 0
 			h.ServeHTTP(w, r)
 			if w.status != 0 && w.status != http.StatusNoContent {
-				return fmt.Errorf("a request with a valid token got %d, want 204", w.status)
+				return fmt.Errorf("a request with a valid token got status %d, want 204", w.status)
 			}
 			return nil
 		}
@@ -99,8 +100,9 @@ func warm(tb testing.TB, auth *tokenauth.Service, cards deck) {
 	}
 }
 
-// sparingly returns a function for plan.before, for use while the garbage
-// collector is off. It collects garbage after each limit bytes of allocations.
+// sparingly returns a function for plan.before, for use while automatic garbage
+// collection is off. The function collects garbage only if the program has
+// allocated more than limit bytes since it last did so.
 func sparingly(limit uint64) func() {
 	var last uint64
 	return func() {
@@ -111,8 +113,8 @@ func sparingly(limit uint64) func() {
 	}
 }
 
-// memoryAndCollections measures the memory of the cache and the time that it adds
-// to a garbage collection. It compares both with a simple map of pointers.
+// memoryAndCollections measures the memory of the cache, and the time that the cache
+// adds to a garbage collection. It compares them with those of a map of pointers.
 func memoryAndCollections(tb testing.TB, p plan, r *report) {
 	const size = 1_000_000
 	store := new(ledger)
@@ -155,19 +157,20 @@ func memoryAndCollections(tb testing.TB, p plan, r *report) {
 	r.ratio("gc_ms_1e6_naive", pointers.marking)
 }
 
-// A weight is the size of the heap, and the times of a garbage collection.
+// A weight is the size of the heap, and how long a garbage collection takes.
 type weight struct {
-	bytes, marking, collection float64 // marking and collection in milliseconds
+	bytes, marking, collection float64 // marking and collection are in milliseconds
 }
 
 func (w weight) minus(v weight) weight {
 	return weight{w.bytes - v.bytes, w.marking - v.marking, w.collection - v.collection}
 }
 
-// weigh returns the median times of that many garbage collections.
+// weigh returns the size of the heap, and the median times of the given number of
+// garbage collections.
 func weigh(collections int) weight {
 	runtime.GC()
-	runtime.GC() // frees what the first one found in pools and finalizers
+	runtime.GC() // frees objects in pools and with finalizers, which survive the first one
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	var marking, collection []float64
@@ -180,8 +183,8 @@ func weigh(collections int) weight {
 	return weight{float64(m.HeapAlloc), median(marking), median(collection)}
 }
 
-// markTime returns the CPU seconds that garbage collections have spent on marking
-// so far.
+// markTime returns how much CPU time garbage collections have spent on marking
+// since the start of the program, in seconds.
 func markTime() float64 {
 	return read("/cpu/classes/gc/mark/assist:cpu-seconds").Float64() +
 		read("/cpu/classes/gc/mark/dedicated:cpu-seconds").Float64() +

@@ -14,7 +14,7 @@ import (
 const strictPostgresName = "this project, strict on PostgreSQL"
 
 // overHTTP measures requests per second over loopback. Each server is a separate
-// process. This process sends requests to them in turns.
+// process. This process sends requests to the servers in turn.
 func overHTTP(tb testing.TB, p plan, r *report) {
 	p = p.of(150*time.Millisecond, max(1, p.cycles/4))
 	const connections = 32
@@ -37,7 +37,7 @@ func overHTTP(tb testing.TB, p plan, r *report) {
 		tb.Cleanup(l.close)
 		l.answered = func(_, status int, _ time.Duration) error {
 			if status != http.StatusNoContent {
-				return fmt.Errorf("the server answered %d, want 204", status)
+				return fmt.Errorf("the server answered with status %d, want 204", status)
 			}
 			return nil
 		}
@@ -66,13 +66,13 @@ func overHTTP(tb testing.TB, p plan, r *report) {
 	}
 }
 
-// serving is the message of a server that is ready.
+// serving is the message that a server sends to its parent when it is ready.
 type serving struct {
 	Address  string
-	Requests [][]byte // valid requests, in the bytes of HTTP/1.1
+	Requests [][]byte // the bytes of valid HTTP/1.1 requests
 }
 
-// serveContestant is the child that serves one contestant.
+// serveContestant is the role of a child that serves one contestant.
 func serveContestant(tb testing.TB, args []string, ready func(any)) {
 	name, dsn := args[0], args[1]
 	users := users(64)

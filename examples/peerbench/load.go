@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A load sends requests to a server, at little cost: it writes given bytes, and
-// parses only the status and the length of a response.
+// A load sends requests to a server, and needs little CPU time for that: it writes
+// prepared bytes, and parses only the status and the length of a response.
 type load struct {
 	address  string
 	requests [][]byte
@@ -40,7 +40,7 @@ func (l *load) close() {
 	}
 }
 
-// run sends requests, one at a time on each connection.
+// run sends requests on all connections, one request at a time on each connection.
 func (l *load) run(a amount) error {
 	return spread(len(l.conns), a, 1, func(g int) func(int) error {
 		buffer := make([]byte, 4<<10)
@@ -89,7 +89,7 @@ func roundTrip(conn net.Conn, request, buffer []byte) (status int, err error) {
 	return 0, errors.New("the response is longer than the buffer")
 }
 
-// parseHead parses the head of a response of net/http.
+// parseHead parses the status line and the headers of a response of net/http.
 func parseHead(head []byte) (status, length int, err error) {
 	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
 	text, ok := bytes.CutPrefix(line, []byte("HTTP/1.1 "))

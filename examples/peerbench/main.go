@@ -1,9 +1,9 @@
-// Peerbench compares how long a request takes to authenticate with this project
-// and with other Go projects.
+// Peerbench compares how long this project and other Go projects take to
+// authenticate a request.
 //
 //	go run . [-short] [-only SECTIONS] [-report FILE] [-plots DIR]
 //
-// It is a separate module, so that hosts of the library do not get the
+// It is a separate module, so that programs that use the library do not get the
 // dependencies of the other projects.
 package main
 
@@ -47,7 +47,7 @@ var sections = []struct {
 
 func main() {
 	gin.SetMode(gin.ReleaseMode)
-	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil))) // contestant.check replaces it for a moment
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil))) // contestant.check turns it off while it runs
 	if len(os.Args) > 1 && os.Args[1] == childCommand {
 		child(os.Args[2:])
 		return
@@ -80,7 +80,7 @@ func run(ctx context.Context, short bool, only, reportFile, plots string) error 
 		wanted = strings.Split(only, ",")
 		for _, name := range wanted {
 			if !slices.Contains(sectionNames(), name) {
-				return fmt.Errorf("-only: unknown section %q; want some of %s", name, strings.Join(sectionNames(), ", "))
+				return fmt.Errorf("-only has the unknown section %q; the sections are %s", name, strings.Join(sectionNames(), ", "))
 			}
 		}
 	}

@@ -48,7 +48,7 @@ func plotCosts(costs []figure, file string) error {
 	return p.Save(8*vg.Inch, 4.5*vg.Inch, file)
 }
 
-// bars is a plotter of horizontal bars that works on a logarithmic axis.
+// bars is a plotter of horizontal bars that also works on a logarithmic axis.
 type bars []float64
 
 func (b bars) Plot(c draw.Canvas, p *plot.Plot) {

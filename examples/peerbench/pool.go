@@ -33,19 +33,20 @@ func openCounted(tb testing.TB, d database, dsn string) countedPool {
 	return countedPool{pool, c}
 }
 
-// madeToMeasure lets the pool open and keep that many connections.
+// madeToMeasure lets the pool open that many connections, and keep all of them open
+// when they are idle.
 func (p countedPool) madeToMeasure(connections int) countedPool {
 	p.SetMaxOpenConns(connections)
 	p.SetMaxIdleConns(connections)
 	return p
 }
 
-// A counter is a connector that counts connections. It returns the connections of
-// the driver, so that database/sql finds all interfaces that they implement.
+// A counter is a connector that counts connections. It does not wrap the driver's
+// connections, so that database/sql finds all interfaces that they implement.
 type counter struct {
 	driver.Connector
 	pool         *sql.DB
-	opened, most atomic.Int64 // total, and most at the same time
+	opened, most atomic.Int64 // total number, and maximum at the same time
 }
 
 func (c *counter) Connect(ctx context.Context) (driver.Conn, error) {
@@ -64,7 +65,7 @@ func (c *counter) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, err
 }
 
-// storeOn returns a store on the pool.
+// storeOn creates the tables of tokens, and returns a store that uses the pool.
 func storeOn(tb testing.TB, d database, pool *sql.DB) *gormstore.Store {
 	db, err := gorm.Open(d.dialector(pool), &gorm.Config{Logger: logger.Discard})
 	if err != nil {

@@ -15,20 +15,21 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// onPostgres measures how much slower Issue is than its bare SQL statement.
+// onPostgres measures how much slower Issue is than the SQL statement that it
+// executes.
 func onPostgres(tb testing.TB, p plan, r *report) {
 	p = p.of(100*time.Millisecond, max(2, p.cycles/4))
 	writes(tb, p, r, throwaway.Postgres(tb), 16)
 }
 
-// openPostgres returns a store on a pool with that many connections.
+// openPostgres returns a store, and its pool of at most that many connections.
 func openPostgres(tb testing.TB, dsn string, connections int) (*gormstore.Store, *sql.DB) {
 	pool := openCounted(tb, postgresql, dsn).madeToMeasure(connections).DB
 	return storeOn(tb, postgresql, pool), pool
 }
 
-// writes compares Issue with its bare statement, and with a transaction that
-// deletes the user's row and inserts a new one.
+// writes compares Issue with the SQL statement that it executes, and with a
+// transaction that deletes the user's row and inserts a new one.
 func writes(tb testing.TB, p plan, r *report, dsn string, goroutines int) {
 	ctx := tb.Context()
 	s, pool := openPostgres(tb, dsn, goroutines)
@@ -95,7 +96,8 @@ func countedDigest(n *atomic.Uint64) []byte {
 	return digest
 }
 
-// deleteThenInsert replaces the token of a user in a table without an upsert.
+// deleteThenInsert replaces a user's token by a transaction with a DELETE and an
+// INSERT.
 func deleteThenInsert(ctx context.Context, pool *sql.DB, u tokenauth.Principal) error {
 	tx, err := pool.BeginTx(ctx, nil)
 	if err != nil {
@@ -113,8 +115,8 @@ func deleteThenInsert(ctx context.Context, pool *sql.DB, u tokenauth.Principal) 
 	return tx.Commit()
 }
 
-// concurrently returns an operation that calls do from goroutines. Successive
-// calls get values of i that are far from each other.
+// concurrently returns an operation that calls do on the number of goroutines.
+// Successive calls get values of i that are far from each other.
 func concurrently(name string, goroutines int, do func(i int) error) operation {
 	run := func(a amount) error {
 		return spread(goroutines, a, 1, func(int) func(int) error {

@@ -12,7 +12,7 @@ import (
 )
 
 // tableGrowth signs the same users in many times, and measures the size of the
-// table. It compares the table with two other designs.
+// table of tokens. It compares that table with two other designs.
 func tableGrowth(tb testing.TB, p plan, r *report) {
 	const goroutines = 16
 	signIns := 100_000
@@ -23,7 +23,8 @@ func tableGrowth(tb testing.TB, p plan, r *report) {
 	dsn := throwaway.Postgres(tb)
 	s, _ := openPostgres(tb, dsn, goroutines)
 	auth := service(tb, s, nil)
-	// The other designs do not wait for the disk, which does not change the size.
+	// The inserts of the other designs do not wait for the disk. The size of the
+	// tables does not depend on that.
 	_, pool := openPostgres(tb, dsn+"&synchronous_commit=off", goroutines)
 
 	execute(tb, pool, `CREATE TABLE append_only (
@@ -80,13 +81,14 @@ func tableGrowth(tb testing.TB, p plan, r *report) {
 }
 
 // tableState returns the number of rows of a table, its size in bytes with
-// indexes, and the share of HOT updates, or -1 without updates.
+// indexes, and the share of its updates that were heap-only (HOT). The share is -1
+// if there were no updates.
 func tableState(ctx context.Context, pool *sql.DB, table string) (rows, size int64, hot float64, err error) {
 	if err := pool.QueryRowContext(ctx, `SELECT count(*), pg_total_relation_size('`+table+`') FROM `+table).Scan(&rows, &size); err != nil {
 		return 0, 0, 0, err
 	}
-	// PostgreSQL updates its statistics about once a second, when a process is
-	// idle.
+	// A process of PostgreSQL reports its statistics at most about once a second,
+	// when it is idle.
 	var all, hotOnes, before int64
 	for range 20 {
 		err := pool.QueryRowContext(ctx, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1`, table).Scan(&all, &hotOnes)

@@ -10,7 +10,8 @@ import (
 	"github.com/bearerkit/bearerkit/storage/redisstore"
 )
 
-// onRedis measures how much slower a validation is than its bare command.
+// onRedis measures how much slower a validation is than the Redis command that it
+// executes.
 func onRedis(tb testing.TB, p plan, r *report) {
 	p = p.strict()
 	ctx := tb.Context()
@@ -23,11 +24,11 @@ func onRedis(tb testing.TB, p plan, r *report) {
 	tokens := issueAll(tb, auth)
 	keys, err := client.Do(ctx, client.B().Keys().Pattern("tokenauth:*").Build()).AsStrSlice()
 	if err != nil || len(keys) != storedUsers {
-		tb.Fatal(len(keys), " keys for ", storedUsers, " users: ", err)
+		tb.Fatal(len(keys), " keys in Redis, want one for each of ", storedUsers, " users; error: ", err)
 	}
 	fields, err := client.Do(ctx, client.B().Hkeys().Key(keys[0]).Build()).AsStrSlice()
 	if err != nil || len(fields) != 1 {
-		tb.Fatal(len(fields), " fields for a user: ", err)
+		tb.Fatal(len(fields), " fields in the hash of a user, want 1; error: ", err)
 	}
 
 	t := strictTable(p, "Strict validation on Redis", fmt.Sprintf(

@@ -13,7 +13,7 @@ import (
 	"text/tabwriter"
 )
 
-// A table has results of a section.
+// A table shows results of a section.
 type table struct {
 	title string
 	about string // explains the figures, in a sentence or two
@@ -42,14 +42,14 @@ func (t *table) markdown(w io.Writer) {
 	}
 }
 
-// A report has the results of all sections. It prints each table when it is
-// added.
+// A report collects the results of all sections. It prints each table as soon as
+// the table is added.
 type report struct {
 	out    io.Writer
 	tables []*table
 	ratios []string
 
-	costs  []figure // of validation, for a plot
+	costs  []figure // results of the section validation, for a plot
 	growth []series
 }
 
@@ -58,8 +58,8 @@ func (r *report) table(t *table) {
 	t.text(r.out)
 }
 
-// skip prints that something could not be measured, so that the reader does not
-// take a missing table for a good result.
+// skip prints that a measurement is missing or wrong, and why. Otherwise a reader
+// could overlook that.
 func (r *report) skip(what string, why any) {
 	fmt.Fprintf(r.out, "\n*** SKIPPED: %s: %v ***\n", what, why)
 }
@@ -120,7 +120,7 @@ func nanoseconds(f figure) []string {
 	return []string{decimal(f.median(), 0), spreadOf(f, 1, 0)}
 }
 
-// spreadOf shows the smallest and the largest round.
+// spreadOf formats the smallest and the largest result of the rounds.
 func spreadOf(f figure, unit float64, decimals int) string {
 	low, high := f.rounds[0], f.rounds[0]
 	for _, v := range f.rounds {
@@ -129,7 +129,7 @@ func spreadOf(f figure, unit float64, decimals int) string {
 	return decimal(low/unit, decimals) + "–" + decimal(high/unit, decimals)
 }
 
-// rates shows the median and the spread of operations per second.
+// rates formats the median and the spread of operations per second.
 func rates(f figure) []string {
 	inverse := figure{name: f.name}
 	for _, v := range f.rounds {

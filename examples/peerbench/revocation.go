@@ -9,9 +9,9 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// revocationLatency measures how soon a replica refuses a token that is in its
-// cache and that another replica revokes. The replicas are separate processes
-// that read the same clock.
+// revocationLatency measures how soon a replica refuses a token in its cache after
+// another replica has revoked that token. The replicas are separate processes that
+// read the same clock.
 func revocationLatency(tb testing.TB, p plan, r *report) {
 	revocations := 2500
 	if p.short {
@@ -44,7 +44,8 @@ func revocationLatency(tb testing.TB, p plan, r *report) {
 	r.table(t)
 }
 
-// revokeOn adds a row to the table.
+// revokeOn revokes tokens on one replica, measures how soon another replica refuses
+// them, and adds a row to the table.
 func revokeOn(tb testing.TB, t *table, r *report, kind, dsn, circumstances string, revocations int) {
 	writer := startChild(tb, &struct{}{}, "replica", kind, dsn)
 	reader := startChild(tb, &struct{}{}, "replica", kind, dsn)
@@ -78,7 +79,7 @@ func revokeOn(tb testing.TB, t *table, r *report, kind, dsn, circumstances strin
 	}
 	slices.Sort(latencies)
 	if len(latencies) == 0 {
-		tb.Fatal("the reader accepted every revoked token for a second, on ", kind)
+		tb.Fatal("the reader still accepted every token a second after its revocation, on ", kind)
 	}
 	p50, p99, last := latencies[len(latencies)/2], latencies[len(latencies)*99/100], latencies[len(latencies)-1]
 	t.add(kind+", "+circumstances, decimal(p50, 3), decimal(p99, 3), decimal(last, 3), fmt.Sprint(missed))

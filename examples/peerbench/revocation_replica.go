@@ -25,7 +25,7 @@ type order struct {
 
 type replicaAnswer struct {
 	AccessTokens []string
-	At           int64 // Unix nanoseconds; 0 for never
+	At           int64 // time in Unix nanoseconds; 0 if the token was not refused
 	Bypasses     uint64
 }
 
@@ -52,7 +52,7 @@ func replica(tb testing.TB, args []string, ready func(any)) {
 			}
 			ready(replicaAnswer{At: time.Now().UnixNano()})
 		case "watch":
-			// The first validation fills the cache.
+			// The first validation fills the cache. Wait for one that uses it.
 			for hits := auth.CacheStats().Hits; auth.CacheStats().Hits == hits; {
 				if _, err := auth.Validate(ctx, o.AccessToken); err != nil {
 					tb.Fatal(err)
@@ -66,8 +66,8 @@ func replica(tb testing.TB, args []string, ready func(any)) {
 	}
 }
 
-// firstRefusal validates the token until it is refused, and returns the time. It
-// gives up after a second and returns 0.
+// firstRefusal validates the token until it is refused, and returns the time of the
+// refusal in Unix nanoseconds. It gives up after a second and returns 0.
 func firstRefusal(tb testing.TB, auth *tokenauth.Service, accessToken string) int64 {
 	ctx := tb.Context()
 	for began := time.Now(); time.Since(began) < time.Second; {
@@ -85,7 +85,8 @@ func firstRefusal(tb testing.TB, auth *tokenauth.Service, accessToken string) in
 
 const writers = 16
 
-// signInOnAndOn is the role of a child that puts load on the storage.
+// signInOnAndOn is the role of a child that issues tokens without a pause, as load
+// on the storage.
 func signInOnAndOn(tb testing.TB, args []string, ready func(any)) {
 	auth := service(tb, openWatched(tb, args[0], args[1]), &tokenauth.CacheOptions{})
 	for g := range writers {
@@ -99,7 +100,7 @@ func signInOnAndOn(tb testing.TB, args []string, ready func(any)) {
 	untilParentEnds()
 }
 
-// openWatched opens the storage with its feed.
+// openWatched opens a storage that notifies the cache of changes.
 func openWatched(tb testing.TB, kind, dsn string) tokenauth.Storage {
 	if kind == "redis" {
 		o, client := openRedis(tb, dsn)

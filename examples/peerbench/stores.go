@@ -12,10 +12,10 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// A store is a value of the quickstart's flag -store.
+// A store is one of the storages that the quickstart's flag -store can select.
 type store struct {
 	name  string
-	short string                     // used in names of ratios
+	short string                     // name in the names of ratios
 	make  func(tb testing.TB) string // creates an empty store and returns the flag's value
 }
 
@@ -66,12 +66,12 @@ func storesOn(tb testing.TB, p plan, r *report, stores []store, connections []in
 	}
 }
 
-// loadStores measures the servers in turns, with the number of connections to
+// loadStores measures the servers in turn, with the given number of connections to
 // each.
 func loadStores(tb testing.TB, p plan, r *report, stores []store, servers map[string]serving, connections int) []loadResult {
 	results := make([]loadResult, len(stores))
 	var counting bool
-	p.before = func() { counting = true } // does not count the warm-up
+	p.before = func() { counting = true } // so that responses during the warm-up are not counted
 	var operations []operation
 	var loads []*process
 	for _, s := range stores {
@@ -123,14 +123,14 @@ func loadStores(tb testing.TB, p plan, r *report, stores []store, servers map[st
 	return results
 }
 
-// buildQuickstart builds the quickstart in the module of the library, with the
-// versions of dependencies that its go.mod requires.
+// buildQuickstart builds anystore, the quickstart with all storages. It builds in
+// the module of the library, with the dependencies that its go.mod requires.
 func buildQuickstart(tb testing.TB) string {
 	program := filepath.Join(tb.TempDir(), "quickstart")
 	build := exec.CommandContext(tb.Context(), "go", "build", "-o", program, "./examples/quickstart/anystore")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("building ../../examples/quickstart: %v\n%s", err, out)
+		tb.Fatalf("building ../../examples/quickstart/anystore: %v\n%s", err, out)
 	}
 	return program
 }

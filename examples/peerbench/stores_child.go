@@ -17,11 +17,11 @@ import (
 	"time"
 )
 
-// serveQuickstart is the role of a child that runs the quickstart, and stops it at
-// the end.
+// serveQuickstart is the role of a child that runs the quickstart until the parent
+// ends.
 func serveQuickstart(tb testing.TB, args []string, ready func(any)) {
 	binary, store := args[0], args[1]
-	// The log of requests goes to a file, as in a real service.
+	// The quickstart logs to a file, as a real service may do.
 	log, err := os.Create(filepath.Join(tb.TempDir(), "log"))
 	if err != nil {
 		tb.Fatal(err)
@@ -46,7 +46,7 @@ func serveQuickstart(tb testing.TB, args []string, ready func(any)) {
 	address, _, ok := strings.Cut(rest, ",")
 	if err != nil || !ok {
 		logged, _ := os.ReadFile(log.Name())
-		tb.Fatalf("the quickstart did not start: %s%s", line, logged)
+		tb.Fatalf("the quickstart did not start; error: %v; output: %s%s", err, line, logged)
 	}
 	go io.Copy(io.Discard, lines)
 
@@ -59,7 +59,7 @@ func serveQuickstart(tb testing.TB, args []string, ready func(any)) {
 	untilParentEnds()
 }
 
-// signIn returns a token of one of the quickstart's users.
+// signIn signs in one of the quickstart's users, and returns the access token.
 func signIn(address string) (accessToken string, err error) {
 	answer, err := http.PostForm("http://"+address+"/Token",
 		url.Values{"grant_type": {"password"}, "username": {"username"}, "password": {"password"}})
@@ -71,19 +71,19 @@ func signIn(address string) (accessToken string, err error) {
 		AccessToken string `json:"access_token"`
 	}
 	if err := json.NewDecoder(answer.Body).Decode(&grant); err != nil || grant.AccessToken == "" {
-		return "", fmt.Errorf("the sign-in got %s without a token (%v)", answer.Status, err)
+		return "", fmt.Errorf("the response to the sign-in has status %s and no token; error: %v", answer.Status, err)
 	}
 	return grant.AccessToken, nil
 }
 
-// A loadTarget is the server that a child sends requests to.
+// A loadTarget is the message with the server that a child must send requests to.
 type loadTarget struct {
 	Server      serving
 	Connections int
 }
 
-// A loadOrder tells a child to send requests. If Total is 0, the child answers
-// with the result.
+// A loadOrder is the message that makes a child send requests. If Total is 0, the
+// child instead answers with its loadResult.
 type loadOrder struct {
 	Total, Each int  // as in amount
 	Count       bool // add these requests to the result
@@ -91,7 +91,7 @@ type loadOrder struct {
 
 // A loadResult summarizes all counted requests.
 type loadResult struct {
-	P50, P99 float64     // time until any response, in milliseconds
+	P50, P99 float64     // time until a response of any status, in milliseconds
 	Answers  map[int]int // number of responses by status; 0 counts requests without a response
 }
 
@@ -116,7 +116,8 @@ func (r loadResult) answers() string {
 	return strings.Join(parts, ", ")
 }
 
-// loadServer is the role of a child that sends requests to a server.
+// loadServer is the role of a child that sends requests to a server when its parent
+// orders it.
 func loadServer(tb testing.TB, _ []string, ready func(any)) {
 	ready(struct{}{})
 	orders := json.NewDecoder(os.Stdin)

@@ -15,12 +15,13 @@ import (
 
 const storedUsers = 1000
 
-// mostConnections is the limit of connections for the bare read. More of them
-// would be slower.
+// mostConnections is the maximum number of connections for bare reads. With more
+// connections, bare reads would be slower.
 const mostConnections = 64
 
-// strictOnDatabases measures how much slower a validation is than its bare read,
-// on the default connection pool.
+// strictOnDatabases measures how much slower a validation without a cache is than a
+// bare read, a single SQL statement that reads the same row. Validations use the
+// default connection pool.
 func strictOnDatabases(tb testing.TB, p plan, r *report) {
 	p = p.strict()
 	lone := &table{
@@ -39,8 +40,8 @@ func strictOnDatabases(tb testing.TB, p plan, r *report) {
 	r.table(lone)
 }
 
-// strictOn measures with each number of goroutines. If 1 is among them, it also
-// adds a row to the table of single validations.
+// strictOn measures one database with each of the numbers of goroutines. If 1 is
+// one of the numbers, it also adds a row to lone, the table of single validations.
 func strictOn(tb testing.TB, p plan, r *report, d database, goroutines []int, lone *table) {
 	dsn := d.make(tb)
 	issuer := openCounted(tb, d, dsn)
@@ -86,8 +87,8 @@ func orCount(failed *atomic.Int64, do func(i int) error) func(i int) error {
 	}
 }
 
-// strict returns the plan with slices for the comparison of a validation with its
-// bare read.
+// strict returns the plan with the slices and cycles for comparisons of validations
+// with bare reads.
 func (p plan) strict() plan {
 	if p.short {
 		return p.of(30*time.Millisecond, 1)
@@ -103,8 +104,9 @@ func strictTable(p plan, title, about string, more ...string) *table {
 	}
 }
 
-// strictRow compares the two, and returns the cells of a row. The ratio has the
-// name, followed by the number of goroutines unless that is 16.
+// strictRow compares ours with bare, and returns the cells of a row. It reports the
+// ratio under the given name, followed by the number of goroutines unless that is
+// 16.
 func strictRow(tb testing.TB, p plan, r *report, goroutines int, name string, ours, bare func(i int) error) []string {
 	figures, err := p.compare(
 		concurrently("this project, strict", goroutines, ours),
@@ -120,7 +122,8 @@ func strictRow(tb testing.TB, p plan, r *report, goroutines int, name string, ou
 	return slices.Concat([]string{fmt.Sprint(goroutines)}, rates(figures[0]), rates(figures[1]), []string{times(ratio)})
 }
 
-// addLone measures one validation at a time. strictRow must have warmed both up.
+// addLone measures single validations and bare reads in turn, and adds a row to
+// lone. Before the call, strictRow must have warmed up both.
 func addLone(tb testing.TB, p plan, r *report, lone *table, d database, ours, bare func(i int) error) {
 	n := 5000
 	if p.short {
@@ -146,7 +149,7 @@ func addLone(tb testing.TB, p plan, r *report, lone *table, d database, ours, ba
 
 func (c *counter) cell() string { return fmt.Sprintf("%d (%d)", c.most.Load(), c.opened.Load()) }
 
-// storedTokens are the tokens of the first users.
+// storedTokens are the tokens of the first storedUsers users.
 type storedTokens struct {
 	accessTokens []string
 	slots        []tokenauth.Slot
@@ -161,8 +164,8 @@ func issueAll(tb testing.TB, auth *tokenauth.Service) (s storedTokens) {
 	return s
 }
 
-// validate returns a strict validation, with a context that can be canceled, as
-// that of a request can.
+// validate returns a function that validates a token. Its context can be canceled,
+// like that of a request.
 func (s storedTokens) validate(tb testing.TB, auth *tokenauth.Service) func(i int) error {
 	ctx := tb.Context()
 	return func(i int) error {
@@ -171,8 +174,8 @@ func (s storedTokens) validate(tb testing.TB, auth *tokenauth.Service) func(i in
 	}
 }
 
-// read returns the bare read of a validation's row. It also has a context that
-// can be canceled, since drivers take longer with such a context.
+// read returns a function that does a bare read of the row that a validation reads.
+// Its context can also be canceled, since that makes drivers slower.
 func (s storedTokens) read(tb testing.TB, pool *sql.DB, d database) func(i int) error {
 	find := prepare(tb, pool, `SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
 		FROM tokenauth_tokens WHERE `+d.where)

@@ -26,8 +26,8 @@ type structure interface {
 
 const nothing = "nothing to look up"
 
-// structures are the compared data structures. make returns one with room for max
-// entries; those of the standard library ignore max.
+// structures lists the compared data structures. make returns a structure with room
+// for max entries. The structures that are not bounded ignore max.
 var structures = []struct {
 	name    string
 	bounded bool
@@ -102,14 +102,14 @@ func (m *mutexMap) put(s tokenauth.Slot, r *record) {
 	m.m[s] = r
 }
 
-// onlyOne returns the same record for each slot. It shows the time of a
-// validation without its look-up.
+// onlyOne returns the same record for every slot. It measures what a validation
+// costs apart from the look-up.
 type onlyOne struct{ r atomic.Pointer[record] }
 
 func (o *onlyOne) get(tokenauth.Slot) *record      { return o.r.Load() }
 func (o *onlyOne) put(_ tokenauth.Slot, r *record) { o.r.Store(r) }
 
-// chooseStructure compares this project's cache with caches on other data
+// chooseStructure compares this project's cache with caches that use other data
 // structures.
 func chooseStructure(tb testing.TB, p plan, r *report) {
 	p = p.of(20*time.Millisecond, p.cycles)
@@ -132,8 +132,8 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 			cores(), decimal(float64(size), 0), p.rounds),
 		head: []string{"", "all cached, ns", "min–max", "a tenth, ns", "hits", "bytes/token", "marking, ms"},
 	}
-	// A maker returns a validator with a cache for max tokens, and a function
-	// that returns its number of misses.
+	// A maker returns a validator with a cache for max tokens. It also returns a
+	// function that returns how often a token was not in that cache.
 	type maker func(max int) (v validator, loads func() uint64)
 	ours := func(max int) (validator, func() uint64) {
 		auth := service(tb, store, &tokenauth.CacheOptions{MaxEntries: max})
@@ -208,7 +208,8 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 	runtime.KeepAlive(store)
 }
 
-// inOrder and byPopularity return functions that map the i-th request to a token.
+// inOrder and byPopularity return functions that choose a token for the i-th
+// validation. They return its index in the deck.
 
 func inOrder(size int) func(i int) int { return func(i int) int { return i % size } }
 

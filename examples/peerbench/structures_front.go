@@ -20,16 +20,16 @@ type validator interface {
 	Validate(ctx context.Context, accessToken string) (tokenauth.Token, error)
 }
 
-// A front validates tokens as a [tokenauth.Service] with a cache does, with
-// another cache inside.
+// A front validates tokens in the same way as a [tokenauth.Service] with a cache,
+// but uses the embedded structure as its cache.
 type front struct {
 	structure
 	store tokenauth.Storage
 	loads atomic.Uint64
 }
 
-// A record is a cached token. It is packed into one string, as in this project's
-// cache, so that only the structures differ.
+// A record is a cached token. Like this project's cache, it packs the user into one
+// string, so that only the structures differ.
 type record struct {
 	digest          tokenauth.Digest
 	issued, expires int64
@@ -38,7 +38,7 @@ type record struct {
 
 const separator = "\x00"
 
-// Validate does the work of [tokenauth.Service.Validate].
+// Validate does the same work as [tokenauth.Service.Validate].
 func (f *front) Validate(ctx context.Context, accessToken string) (tokenauth.Token, error) {
 	slot, digest, ok := parse("tat_", accessToken)
 	if !ok {

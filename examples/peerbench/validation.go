@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// validation measures requests in this process, without a network: the Gin
-// engine writes to a ResponseWriter that does nothing. The handler behind the
+// validation measures requests in this process, without a network. The Gin engine
+// writes to a ResponseWriter that discards the response. The handler behind the
 // guard answers 204.
 func validation(tb testing.TB, p plan, r *report) {
 	validationFor(tb, p, r, 20*time.Millisecond)
@@ -66,7 +66,7 @@ func validationFor(tb testing.TB, p plan, r *report, slice time.Duration) {
 	scaling(tb, p, r, all)
 }
 
-// serveAll compares contestants on all cores.
+// serveAll compares the named contestants on all cores.
 func serveAll(tb testing.TB, p plan, all map[string]contestant, names []string) []figure {
 	var operations []operation
 	for _, name := range names {
@@ -80,8 +80,9 @@ func serveAll(tb testing.TB, p plan, all map[string]contestant, names []string) 
 }
 
 // besideHeap measures again with a larger heap, so that the garbage collector
-// runs less often. In the small heap of this program it runs after every thousand
-// requests that make much garbage. Each run scans the data of all contestants.
+// runs less often. With the small heap of this program, it runs about every
+// thousand requests if they allocate much memory. Each run scans the data of all
+// contestants.
 func besideHeap(tb testing.TB, p plan, r *report, all map[string]contestant, floorName string) {
 	const size = 64 << 20
 	heap := make([]byte, size)
@@ -103,7 +104,7 @@ func besideHeap(tb testing.TB, p plan, r *report, all map[string]contestant, flo
 	r.ratio("cached_vs_floor_64mb_heap", by[oursName].over(by[floorName]))
 }
 
-// scaling measures the throughput with more and more cores.
+// scaling measures how the throughput grows with the number of cores.
 func scaling(tb testing.TB, p plan, r *report, all map[string]contestant) {
 	steps := []int{1}
 	for n := 2; n < cores(); n *= 2 {

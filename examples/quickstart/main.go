@@ -2,8 +2,8 @@
 //
 //	go run ./examples/quickstart [-addr HOST:PORT] [-store sqlite:PATH|memory:] [-cache] [-throttle=off]
 //
-// It has only the storages that compile fast. The program anystore, in the
-// folder below, has the same code and flags, and all storages.
+// It includes only the storages that compile fast. The program in the subfolder
+// anystore has the same code and flags, and includes all storages.
 package main
 
 import "github.com/bearerkit/bearerkit/examples/quickstart/service"

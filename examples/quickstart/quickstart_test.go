@@ -373,7 +373,7 @@ func TestRefusesToStart(t *testing.T) {
 		"no URL":                             {"anystore", []string{"-addr", "127.0.0.1:0", "-store", "postgres"}, "-store postgres needs a URL, such as postgres://user:password@localhost/database"},
 		"MySQL without a URL":                {"anystore", []string{"-addr", "127.0.0.1:0", "-store", "mysql:x"}, "-store mysql needs a URL"},
 		"an extra argument":                  {"quickstart", []string{"-addr", "127.0.0.1:0", "-store", "memory:", "cache"}, `unexpected argument "cache"`},
-		"unknown store":                      {"quickstart", []string{"-addr", "127.0.0.1:0", "-store", "mongodb://x"}, `-store must begin with memory:, sqlite:, not "mongodb:"`},
+		"unknown store":                      {"quickstart", []string{"-addr", "127.0.0.1:0", "-store", "mongodb://x"}, `-store must begin with one of memory:, sqlite:, not with "mongodb:"`},
 		"no path":                            {"quickstart", []string{"-addr", "127.0.0.1:0", "-store", "sqlite:"}, "path"},
 		"PostgreSQL is down":                 {"anystore", []string{"-addr", "127.0.0.1:0", "-store", "postgres://service:hunter2@127.0.0.1:1/x"}, "anystore:"},
 		"cache on SQLite":                    {"quickstart", []string{"-addr", "127.0.0.1:0", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db"), "-cache"}, "Watcher"},

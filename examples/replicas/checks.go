@@ -15,8 +15,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// acceptedEverywhere sends alice's token to each replica once. All must accept it
-// at once, without a delay after the sign-in.
+// acceptedEverywhere sends alice's token to each replica once. It returns an error
+// unless all replicas accept this first request, without a delay after the sign-in.
 func (s *script) acceptedEverywhere(ctx context.Context) error {
 	for _, r := range s.replicas {
 		a, err := call(ctx, "GET", r.url()+"/me", s.alice.AccessToken)
@@ -28,8 +28,8 @@ func (s *script) acceptedEverywhere(ctx context.Context) error {
 }
 
 // refusedEverywhere prints how long after an event each replica refused a token.
-// It fails if one takes longer than twice the lease of the cache, which leaves
-// time for a busy machine. The times include the requests.
+// It fails if a replica takes longer than twice the lease of the cache. Twice, since
+// the machine may be busy. The times include those of the requests.
 func (s *script) refusedEverywhere(ctx context.Context, accessToken string, since time.Time, event string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*lease)
 	defer cancel()
@@ -47,7 +47,7 @@ func (s *script) refusedEverywhere(ctx context.Context, accessToken string, sinc
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("a replica did not refuse the token: %w", err)
+		return fmt.Errorf("waiting until every replica refuses the token: %w", err)
 	}
 	var each []string
 	for i, r := range s.replicas {
@@ -58,8 +58,9 @@ func (s *script) refusedEverywhere(ctx context.Context, accessToken string, sinc
 	return nil
 }
 
-// feedsAlive waits until each replica receives the feed. Before that a replica
-// reads the database for each request, which is not what the script shows.
+// feedsAlive waits until each replica receives the changes in the database, the
+// feed of its cache. Until then a replica reads the database for each request, and
+// does not use its cache.
 func (s *script) feedsAlive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -76,7 +77,7 @@ func (s *script) feedsAlive(ctx context.Context) error {
 			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("%s does not receive the feed: %w", r.name, ctx.Err())
+				return fmt.Errorf("%s did not receive notifications of changes in the database: %w", r.name, ctx.Err())
 			case <-ticker.C:
 			}
 		}

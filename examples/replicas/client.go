@@ -35,7 +35,7 @@ func signIn(ctx context.Context, host, user, password string) (answer, error) {
 	return send(r)
 }
 
-// call sends a request with an access token.
+// call sends a request with an access token and without a body.
 func call(ctx context.Context, method, url, accessToken string) (answer, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
@@ -66,7 +66,7 @@ func send(r *http.Request) (answer, error) {
 // status is not the given one.
 func (a answer) wanted(status int, err error) error {
 	if err == nil && a.status != status {
-		err = fmt.Errorf("%s answered %d, want %d", a.replica(), a.status, status)
+		err = fmt.Errorf("%s answered with status %d, want %d", a.replica(), a.status, status)
 	}
 	return err
 }

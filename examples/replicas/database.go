@@ -13,8 +13,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// storeOptions are the options of the store in all processes. The prefix keeps
-// the users of this example, whose password is public, out of other tables.
+// storeOptions are the options of the store in all processes. The prefix of the
+// tables keeps the users of this example, whose password is public, out of the
+// tables of other programs.
 var storeOptions = &gormstore.Options{TablePrefix: "replicas_", Feed: true}
 
 // openDatabase opens a pool of connections.
@@ -27,8 +28,8 @@ func openDatabase(dsn string) (*gorm.DB, *sql.DB, error) {
 	return db, pool, err
 }
 
-// prepareDatabase creates the tables, the trigger of the feed, and the users. It
-// must be called before the first replica starts.
+// prepareDatabase creates the tables, the users, and the trigger that notifies the
+// replicas of changes. It must be called before the first replica starts.
 func prepareDatabase(ctx context.Context, dsn string) (pool *sql.DB, err error) {
 	db, pool, err := openDatabase(dsn)
 	if err != nil {

@@ -1,10 +1,11 @@
 // Replicas runs three replicas of a small service behind a load balancer, on one
-// PostgreSQL. It checks that they agree on tokens and on failed sign-ins.
+// PostgreSQL database. It checks that the replicas agree on which tokens are valid,
+// and count failed sign-ins together.
 //
 //	go run ./examples/replicas [-store postgres://…] [-port PORT] [-serve]
 //
-// Each replica is a process. The program runs a script, prints the times, and
-// exits with 0 if all promises were kept.
+// Each replica is a separate process. The program runs the checks of a script and
+// prints how long they took. It exits with 0 if the replicas passed all checks.
 package main
 
 import (
@@ -47,8 +48,8 @@ func main() {
 	}
 }
 
-// run runs the script on the database store, or on a temporary server if store is
-// empty. It returns an error if a promise was broken.
+// run runs the script on the database with the URL store, or on a temporary server
+// if store is empty. It returns an error if a check fails.
 func run(ctx context.Context, out io.Writer, store, port string, serve bool) error {
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
 	if err != nil {
@@ -63,7 +64,7 @@ func run(ctx context.Context, out io.Writer, store, port string, serve bool) err
 		failed = runOn(ctx, out, throwaway.StartPostgres(tb).DSN(), listener, serve)
 	})
 	if errors.Is(err, throwaway.ErrMissing) {
-		return fmt.Errorf("%w; or name a database with -store", err)
+		return fmt.Errorf("%w; or use -store to name a database of your own", err)
 	}
 	return errors.Join(failed, err)
 }
@@ -75,7 +76,7 @@ func runOn(ctx context.Context, out io.Writer, store string, listener net.Listen
 	}
 	defer pool.Close()
 
-	// A real service reads the key from its secrets, the same at each start.
+	// A real service keeps one key with its secrets, and reads it at each start.
 	throttleKey := rand.Text() + rand.Text()
 	s := &script{out: out, pool: pool, balancer: "http://" + listener.Addr().String()}
 	var addrs []string

@@ -13,7 +13,7 @@ import (
 // replicaCommand is the argument that makes this program run as a replica.
 const replicaCommand = "replica"
 
-// A process is a running replica, seen from its parent process.
+// A process is a running replica, as its parent process sees it.
 type process struct {
 	address
 	name string
@@ -57,13 +57,14 @@ func startReplica(c replicaConfig) (*process, error) {
 	return p, nil
 }
 
-// stop stops the replica and waits until its requests are done.
+// stop stops the replica. It waits for the requests in progress and for the end of
+// the process.
 func (p *process) stop() {
 	p.in.Close()
 	p.wait()
 }
 
-// kill kills the replica, as a power failure would.
+// kill ends the replica without a shutdown, as a power failure would.
 func (p *process) kill() error {
 	err := p.cmd.Process.Kill()
 	p.wait()

@@ -20,17 +20,19 @@ import (
 )
 
 // A replicaConfig is the configuration of a replica. The replica reads it from
-// standard input, since other users of the machine can read arguments.
+// standard input, since other users of the machine can see the arguments of a
+// process.
 type replicaConfig struct {
 	Name        string
 	DSN         string
 	ThrottleKey string
 }
 
-// replica runs one process of the service. It writes its address to out. It stops
-// at the end of in, which comes at the latest when the parent process ends.
+// replica runs one replica of the service. It reads a replicaConfig from in, and
+// writes its address to out. It stops when in is closed. That happens at the latest
+// when the parent process ends.
 func replica(in io.Reader, out io.Writer) error {
-	signal.Ignore(os.Interrupt) // a terminal sends it to all processes; the parent handles it
+	signal.Ignore(os.Interrupt) // Ctrl-C signals all processes; the parent stops the replicas
 	var c replicaConfig
 	if err := json.NewDecoder(in).Decode(&c); err != nil {
 		return err
@@ -47,7 +49,7 @@ func replica(in io.Reader, out io.Writer) error {
 	background := make(chan struct{})
 	go func() {
 		defer close(background)
-		auth.Run(ctx) // listens to the feed, and removes expired tokens
+		auth.Run(ctx) // receives changes for the cache, and removes expired tokens
 	}()
 	defer func() { stop(); <-background }()
 
@@ -66,14 +68,14 @@ func replica(in io.Reader, out io.Writer) error {
 		return err
 	case <-ctx.Done():
 	}
-	// Shutdown waits five seconds for connections without a request, which a
-	// balancer may have.
+	// Shutdown waits five seconds for connections that have not sent a request.
+	// A balancer may have such connections.
 	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(grace)
 }
 
-// An address is the message that a replica writes when it listens.
+// An address is the message that a replica writes to its parent when it listens.
 type address struct{ Addr string }
 
 // newAuth opens the database and returns the Token API of a replica.
@@ -87,7 +89,7 @@ func newAuth(ctx context.Context, c replicaConfig) (auth *tokenauth.Service, clo
 			pool.Close()
 		}
 	}()
-	pool.SetMaxOpenConns(8) // one of them is for the feed
+	pool.SetMaxOpenConns(8) // one of them receives the notifications of changes
 	pool.SetMaxIdleConns(8)
 	store, err := gormstore.New(ctx, db, storeOptions)
 	if err != nil {
@@ -103,7 +105,7 @@ func newAuth(ctx context.Context, c replicaConfig) (auth *tokenauth.Service, clo
 		Cache: &tokenauth.CacheOptions{Lease: lease},
 		Throttle: tokenauth.ThrottleOptions{
 			Key:      tokenauth.NewSecret(c.ThrottleKey), // the replicas count failures together,
-			Replicas: 3,                                  // and enforce a third of the limits each while the database is down
+			Replicas: 3,                                  // and each enforces a third of the limits while the database is down
 		},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, // the balancer
 	})
@@ -125,7 +127,7 @@ func routes(auth *tokenauth.Service, name string) http.Handler {
 		}
 		c.Status(http.StatusNoContent)
 	})
-	// A real service exports these with its other metrics.
+	// A real service exports the statistics of the cache with its other metrics.
 	r.GET("/cache", func(c *gin.Context) { c.JSON(http.StatusOK, auth.CacheStats()) })
 	return r
 }
@@ -133,6 +135,6 @@ func routes(auth *tokenauth.Service, name string) http.Handler {
 // replicaHeader is a response header with the name of the replica.
 const replicaHeader = "X-Replica"
 
-// lease is the longest time that a replica may accept an ended token if its feed
-// fails without an error.
+// lease limits how long a replica may accept a token that another replica ended, if
+// the notifications of changes fail without an error.
 const lease = 2 * time.Second

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// A script checks what the replicas promise, in steps. A step returns an error if
-// a promise was broken.
+// A script checks in steps whether the replicas behave as the README promises. A
+// step returns an error if they do not.
 type script struct {
 	out      io.Writer
 	balancer string // its URL
 	replicas []*process
-	pool     *sql.DB // for the SQL of an operator
+	pool     *sql.DB // for the SQL that an operator executes
 
 	alice    answer // her last sign-in
 	operator answer
@@ -83,7 +83,7 @@ func (s *script) validateFromCache(ctx context.Context) error {
 		}
 		hits := after.Hits - before.Hits
 		s.say("%s: %d requests, %d from the cache, %v each over HTTP.", r.name, n, hits, (took / n).Round(time.Microsecond))
-		if hits < n*9/10 { // under load the feed may pause, and the cache with it
+		if hits < n*9/10 { // under load, notifications of changes may pause, and the cache is then not used
 			return fmt.Errorf("%s answered %d of %d requests from the cache, want at least nine tenths", r.name, hits, n)
 		}
 	}
@@ -121,7 +121,7 @@ func (s *script) deleteRow(ctx context.Context) (err error) {
 	if s.alice, err = signIn(ctx, s.balancer, "alice", trialPassword); err != nil {
 		return err
 	}
-	for range 2 { // the second pass is answered from the caches
+	for range 2 { // in the second pass, the replicas answer from their caches
 		if err := s.acceptedEverywhere(ctx); err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (s *script) deleteRow(ctx context.Context) (err error) {
 		return err
 	}
 	if n, err := result.RowsAffected(); err != nil || n != 1 {
-		return fmt.Errorf("the statement deleted %d rows, want 1; error %v", n, err)
+		return fmt.Errorf("the statement deleted %d rows, want 1; error: %v", n, err)
 	}
 	s.say("%s", statement)
 	return s.refusedEverywhere(ctx, s.alice.AccessToken, since, "the statement")
@@ -155,7 +155,7 @@ func (s *script) guess(ctx context.Context) error {
 		default:
 			return a.wanted(429, err)
 		}
-		if checked > 10 { // replicas that count separately check 15
+		if checked > 10 { // replicas that count failures separately would check 15
 			return fmt.Errorf("%d guesses were checked, want at most 10", checked)
 		}
 	}
@@ -186,7 +186,7 @@ func (s *script) kill(ctx context.Context) error {
 	}
 	s.say("%s was killed. Of %d requests through the balancer, %s.", dead.name, n, shares(answered))
 	if len(answered) != 2 || answered[dead.name] != 0 {
-		return fmt.Errorf("responses by replica are %v, want some of each remaining one and none of %s", answered, dead.name)
+		return fmt.Errorf("the numbers of requests by replica are %v, want some at each remaining replica and none at %s", answered, dead.name)
 	}
 	return s.replace(ctx)
 }

@@ -1,20 +1,20 @@
 package openapi
 
-// reference is a Reference Object.
+// reference returns a Reference Object that points to #/components/KIND/NAME.
 func reference(kind, name string) object {
 	return object{{"$ref", "#/components/" + kind + "/" + name}}
 }
 
-// An answer describes a response of the API. Each answer also has the headers
-// of always.
+// An answer describes a response of the API. The response also has the headers
+// that always lists.
 type answer struct {
 	description string
-	headers     object // in addition to always
+	headers     object // in addition to those in always
 	schema      object
 	examples    object
 }
 
-// always lists the headers of every answer.
+// always lists the headers that every response has.
 var always = []string{"Cache-Control", "Pragma", "X-Content-Type-Options"}
 
 func (a answer) response() object {
@@ -38,7 +38,7 @@ func (a answer) with(name string, header object) answer {
 	return a
 }
 
-// wwwAuthenticate describes a WWW-Authenticate header that has one of the values.
+// wwwAuthenticate describes a WWW-Authenticate header whose value is one of values.
 func wwwAuthenticate(description string, values ...string) object {
 	return object{{"WWW-Authenticate", object{
 		{"description", description}, {"required", true},
@@ -51,7 +51,7 @@ func example(summary string, value object) object {
 	return object{{"summary", summary}, {"value", value}}
 }
 
-// constant describes a header that always has the value.
+// constant describes a header that always has the given value.
 func constant(description, value string) object {
 	return object{
 		{"description", description}, {"required", true},
@@ -61,8 +61,9 @@ func constant(description, value string) object {
 
 func allow(methods string) object { return constant("The allowed methods.", methods) }
 
-// headers returns the Header Objects that answers refer to. The page shows
-// headers marked x-everywhere once, and not with each answer.
+// headers returns the Header Objects that the responses refer to. The page hides
+// headers marked x-everywhere, which almost every response has. The description
+// of the sign-in names them once.
 func headers() object {
 	everywhere := member{"x-everywhere", true}
 	return object{

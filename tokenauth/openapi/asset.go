@@ -11,23 +11,23 @@ import (
 	"strings"
 )
 
-// An asset is a file that is served with gzip to clients that accept it.
+// An asset is a static file. Clients that accept gzip get it compressed.
 type asset struct {
 	mediaType string
 	plain     []byte
 	gzipped   []byte
-	hash      string // of the plain bytes
+	hash      string // hex; the start of the SHA-256 of plain
 }
 
 func newAsset(mediaType string, plain []byte) asset {
 	var b bytes.Buffer
 	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // fails only for an invalid level
-	w.Write(plain)                                        // a buffer returns no error
+	w.Write(plain)                                        // writing to a bytes.Buffer never fails
 	w.Close()
 	return hashed(asset{mediaType: mediaType, plain: plain, gzipped: b.Bytes()})
 }
 
-// gzippedAsset returns an asset for a file that is embedded with gzip.
+// gzippedAsset returns an asset for a file that is embedded in compressed form.
 func gzippedAsset(mediaType string, gzipped []byte) (asset, error) {
 	r, err := gzip.NewReader(bytes.NewReader(gzipped))
 	if err != nil {
@@ -43,7 +43,7 @@ func hashed(a asset) asset {
 	return a
 }
 
-// serve answers GET and HEAD, and other methods with 405.
+// serve answers GET and HEAD with the file, and other methods with 405.
 func (a *asset) serve(w http.ResponseWriter, r *http.Request, cacheControl string) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -53,9 +53,9 @@ func (a *asset) serve(w http.ResponseWriter, r *http.Request, cacheControl strin
 		return
 	}
 	body := a.plain
-	h.Add("Vary", "Accept-Encoding") // a handler in front may have set Vary
+	h.Add("Vary", "Accept-Encoding") // middleware may have set Vary already
 	etag := `"` + a.hash + `"`
-	// Middleware that compresses sets Content-Encoding before it calls this handler.
+	// Middleware that compresses sets Content-Encoding before it calls the handler.
 	compressed := h.Get("Content-Encoding") != ""
 	if !compressed && acceptsGzip(r.Header.Values("Accept-Encoding")) {
 		body, etag = a.gzipped, `"`+a.hash+`-gzip"`
@@ -84,8 +84,8 @@ const (
 	immutable = "public, max-age=31536000, immutable"
 )
 
-// acceptsGzip reports whether Accept-Encoding (RFC 9110 §12.5.3) names gzip
-// with a positive weight. It ignores "*".
+// acceptsGzip reports whether the lines of an Accept-Encoding header (RFC 9110
+// §12.5.3) list gzip, unless with the weight 0. A "*" does not count as gzip.
 func acceptsGzip(lines []string) bool {
 	for coding := range strings.SplitSeq(strings.Join(lines, ","), ",") {
 		name, parameters, _ := strings.Cut(coding, ";")

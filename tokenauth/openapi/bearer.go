@@ -7,7 +7,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// The names of the error responses of protected routes, under
+// The error responses of protected routes have these names in
 // #/components/responses.
 const (
 	bearerInvalidRequest = "BearerInvalidRequest"
@@ -17,12 +17,13 @@ const (
 	bearerUnavailable    = "BearerUnavailable"
 )
 
-// Protected returns a copy of an Operation Object that requires an access token
-// and has the error responses of [tokenauth.Service.RequireBearer]. With roles,
-// of which the user needs one, it also has the 403 of
-// [tokenauth.Service.RequireRole]. Responses of the operation itself are kept.
+// Protected returns a copy of the Operation Object of a route behind
+// [tokenauth.Service.RequireBearer]. The copy requires an access token, and has
+// the error responses of that guard. If anyOf is not empty, the user needs one of
+// these roles, and the copy also has the 403 of [tokenauth.Service.RequireRole].
+// If the operation itself has a response with one of these statuses, it stays.
 //
-// Protected panics if "responses" does not encode to a JSON object.
+// Protected panics if the operation's "responses" do not encode to a JSON object.
 func Protected(operation map[string]any, anyOf ...string) map[string]any {
 	operation = maps.Clone(operation)
 	if operation == nil {
@@ -62,7 +63,7 @@ func members(v any) map[string]any {
 		err = json.Unmarshal(b, &o)
 	}
 	if err != nil {
-		panic("openapi: Protected: responses of the operation: " + err.Error())
+		panic("openapi: the responses of an operation must encode to a JSON object: " + err.Error())
 	}
 	m := make(map[string]any)
 	for _, member := range o {
@@ -124,9 +125,10 @@ func (f *facts) bearerAnswers() []namedAnswer {
 	return answers
 }
 
-// bearerError returns the schema of an error on a protected route: the members
-// of RFC 6749 §5.2, and Message, which clients of ASP.NET Web API read. A request
-// without credentials gets only Message (RFC 6750 §3.1).
+// bearerError returns the schema of an error response of a protected route. It has
+// the members error and error_description (RFC 6749 §5.2), and Message, which
+// clients of ASP.NET Web API read. The response to a request without credentials
+// has only Message (RFC 6750 §3.1).
 func bearerError() object {
 	return object{
 		{"type", "object"}, {"required", []string{"Message"}},

@@ -2,8 +2,8 @@ package openapi
 
 import "slices"
 
-// components returns the Components Object. Operations of the host may refer to
-// it, too.
+// components returns the Components Object. The host's own operations may also
+// refer to its members.
 func (f *facts) components() object {
 	schemas := object{
 		{"TokenResponse", f.tokenResponse()},
@@ -22,7 +22,7 @@ func (f *facts) components() object {
 	}
 	var responses object
 	for _, a := range answers {
-		responses = responses.set(a.name, a.response()) // operations share some
+		responses = responses.set(a.name, a.response()) // set, since several operations have the same response
 	}
 	return object{
 		{"schemas", schemas},

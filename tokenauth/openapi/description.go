@@ -22,24 +22,25 @@ type Options struct {
 	Version string
 
 	// Server is the base URL of the paths, such as "https://api.example.com/v1",
-	// or a path on the same server, such as "/v1". It has no query and no fragment.
+	// or a path on the same server, such as "/v1". It must not have a query or a
+	// fragment.
 	//
 	// Empty means the server that serves the description. If
 	// [tokenauth.Endpoints.Issuer] has a path prefix that a proxy removes, the
-	// served description names that prefix. The page detects a prefix that a proxy
-	// or [http.StripPrefix] around the whole API removes.
+	// served description includes that prefix. The page also detects a prefix by
+	// itself, if a proxy removes it, or [http.StripPrefix] around the whole API.
 	Server string
 
 	// Paths describes the host's own routes, which the description and the page
-	// list before the Token API. A key is a path with a leading slash. A value
-	// encodes to the JSON of a Path Item Object; [Protected] returns operations for
-	// it. Empty means none.
+	// list before the Token API. Each key is a path with a leading slash. Each
+	// value must encode to a Path Item Object in JSON. [Protected] returns
+	// operations for it. If Paths is empty, only the Token API is described.
 	Paths map[string]any
 
-	// OwnErrors omits the bodies of errors on protected routes. Set it if the host
-	// renders them in its own format, for example with
-	// [github.com/bearerkit/bearerkit/ginadapter.RenderErrors]. If false, they are
-	// omitted only if [tokenauth.Options.RenderError] is set.
+	// OwnErrors omits the bodies of error responses of protected routes. Set it if
+	// the host writes these bodies in its own format, for example with
+	// [github.com/bearerkit/bearerkit/ginadapter.RenderErrors]. If OwnErrors is
+	// false, they are omitted only if [tokenauth.Options.RenderError] is set.
 	OwnErrors bool
 }
 
@@ -48,16 +49,16 @@ type Options struct {
 // It is safe for concurrent use.
 type Description struct {
 	title    string
-	server   *url.URL // or nil
+	server   *url.URL // nil unless Options.Server is set
 	document object
 	json     []byte
 	served   asset
 }
 
-// New describes the endpoints that a host mounted. Pass the result of
+// New describes the endpoints that a host mounted. Pass the endpoints that
 // [tokenauth.Service.Mount] or
-// [github.com/bearerkit/bearerkit/ginadapter.Mount], which has full paths.
-// A nil o selects the defaults.
+// [github.com/bearerkit/bearerkit/ginadapter.Mount] returned, since they have the
+// full paths. A nil o selects the defaults.
 func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Description, error) {
 	if o == nil {
 		o = new(Options)
@@ -94,7 +95,7 @@ func New(auth *tokenauth.Service, mounted tokenauth.Endpoints, o *Options) (*Des
 	d.document = append(d.document, object{{"tags", f.tags(paths)}, {"paths", paths}, {"components", f.components()}}...)
 	b, err := encode(d.document)
 	if err != nil {
-		return nil, fmt.Errorf("openapi: Options.Paths: %w", err)
+		return nil, fmt.Errorf("openapi: encoding Options.Paths: %w", err)
 	}
 	d.json = b
 	if prefix := f.prefix(); prefix != "" && d.server == nil {
@@ -115,13 +116,13 @@ func parseServer(server string) (*url.URL, error) {
 	absolute := (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil
 	path := u.Scheme == "" && u.Host == "" && strings.HasPrefix(u.Path, "/")
 	if !absolute && !path || u.RawQuery != "" || u.ForceQuery || strings.Contains(server, "#") {
-		return nil, fmt.Errorf("openapi: Options.Server is %q, must be an https or http URL or a path with a leading slash, without query and fragment", server)
+		return nil, fmt.Errorf("openapi: Options.Server is %q, want an https or http URL, or a path with a leading slash, without a query or a fragment", server)
 	}
 	return u, nil
 }
 
-// below returns the document for clients behind a proxy that removes the prefix.
-// The path of the metadata begins before the prefix (RFC 8414 §3.1).
+// below returns the document for clients of a proxy that removes the prefix. The
+// URL of the metadata has its well-known path before the prefix (RFC 8414 §3.1).
 func (d *Description) below(prefix, metadataPath string) object {
 	document := slices.Clone(d.document)
 	paths := slices.Clone(document.get("paths").(object))
@@ -129,29 +130,29 @@ func (d *Description) below(prefix, metadataPath string) object {
 	return document.set("paths", paths.set(metadataPath, metadata)).set("servers", []object{{{"url", prefix}}})
 }
 
-// JSON returns the description. Unless [Options.Server] is set, it names no
-// server.
+// JSON returns the description as JSON. It names a server only if
+// [Options.Server] is set.
 func (d *Description) JSON() []byte { return slices.Clone(d.json) }
 
 // ServeHTTP serves the description as JSON.
 func (d *Description) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// The next version of the host may have other routes.
+	// Caches must revalidate: the next version of the host may have other routes.
 	d.served.serve(w, request.Complete(r), "no-cache")
 }
 
-// paths returns the host's own paths, and then those of the endpoints.
+// paths returns the host's own paths, followed by the paths of the endpoints.
 func (f *facts) paths(own map[string]any) (object, error) {
 	endpoints := f.endpoints()
 	var paths object
 	for _, path := range slices.Sorted(maps.Keys(own)) {
 		if strings.Contains(path, "/:") || strings.Contains(path, "/*") {
-			return nil, fmt.Errorf("openapi: Options.Paths has %q: write a parameter as {name}", path)
+			return nil, fmt.Errorf("openapi: Options.Paths has the path %q, want path parameters written as {name}", path)
 		}
 		if !strings.HasPrefix(path, "/") {
-			return nil, fmt.Errorf("openapi: Options.Paths has %q, must begin with a slash", path)
+			return nil, fmt.Errorf("openapi: Options.Paths has the path %q, want a path with a leading slash", path)
 		}
 		if endpoints.get(path) != nil {
-			return nil, fmt.Errorf("openapi: Options.Paths has %q, but an endpoint is mounted there", path)
+			return nil, fmt.Errorf("openapi: Options.Paths has the path %q, but an endpoint of the Token API is mounted there", path)
 		}
 		var item object
 		b, err := encode(own[path])
@@ -159,7 +160,7 @@ func (f *facts) paths(own map[string]any) (object, error) {
 			err = json.Unmarshal(b, &item)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("openapi: Options.Paths[%q]: %w", path, err)
+			return nil, fmt.Errorf("openapi: Options.Paths[%q] must encode to a JSON object: %w", path, err)
 		}
 		paths = append(paths, member{path, item})
 	}
@@ -186,8 +187,8 @@ func (f *facts) endpoints() object {
 	return paths
 }
 
-// tags returns the tags of the operations in the order of their paths.
-// Swagger UI shows declared tags before others, so the host's are declared too.
+// tags declares the tags of all operations, in the order of their paths. It also
+// declares the host's tags, since Swagger UI shows tags without a declaration last.
 func (f *facts) tags(paths object) []object {
 	token := []object{{{"name", tagToken}, {"description", "Get and revoke access tokens."}}}
 	if len(f.mounted.Token) > 1 {
@@ -199,7 +200,7 @@ func (f *facts) tags(paths object) []object {
 		for _, m := range path.value.(object) {
 			var operation struct{ Tags []string }
 			if raw, ok := m.value.(json.RawMessage); !ok || json.Unmarshal(raw, &operation) != nil {
-				continue // an operation of an endpoint, or not an operation
+				continue // an operation of the Token API, or a member that is not an operation
 			}
 			for _, name := range operation.Tags {
 				if !seen[name] {

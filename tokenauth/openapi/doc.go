@@ -1,9 +1,10 @@
-// Package openapi describes the Token API of a service in OpenAPI 3.1, and
-// serves a documentation page that can send requests.
+// Package openapi describes the Token API of a service, the host, in OpenAPI 3.1.
+// It also serves a documentation page that can send requests.
 //
-// [New] returns a [Description] of the endpoints that a host mounted. It has
-// each path and method, and each response with an example. The [Description] is a
-// handler that serves JSON. [Description.Page] returns a handler of the page:
+// [New] returns a [Description] of the endpoints that a host mounted. It covers
+// each path and method, and has an example of each response. The [Description] is
+// an [http.Handler] that serves it as JSON. [Description.Page] returns a handler
+// of the page:
 //
 //	mounted := auth.Mount(mux, tokenauth.Endpoints{})
 //	d, err := openapi.New(auth, mounted, nil)
@@ -23,7 +24,7 @@
 // # The host's own routes
 //
 // [Options.Paths] adds the host's own routes, which the page shows first. A host
-// that already has a description adds the Token API to it with
+// that already has an OpenAPI description adds the Token API to it with
 // [Description.Merge]. In both cases, the host's operations can refer to the
 // security scheme "bearer" and to these error responses of protected routes:
 //
@@ -34,27 +35,28 @@
 //	500     BearerServerError
 //	503     BearerUnavailable
 //
-// [Protected] adds them to an operation.
+// [Protected] adds the security scheme and the responses to an operation.
 //
 // # The page
 //
 // The page is Swagger UI, which is embedded in the program with its license
 // (Apache 2.0, in the folder assets). It follows the reader's light or dark
-// color scheme and fits windows of 360 pixels.
+// color scheme, and fits windows as narrow as 360 pixels.
 //
 // The page loads nothing from other servers. Its Content-Security-Policy allows
-// only scripts, styles and calls of the host itself and of [Options.Server]. It
-// forbids inline scripts and eval. A sign-in on the page lasts until the page is
-// closed or reloaded. The page stores neither password nor token.
+// scripts and styles only from the host itself, and calls only to the host and to
+// [Options.Server]. It forbids inline scripts and eval. A sign-in on the page
+// lasts until the page is closed or reloaded. The page stores neither password nor
+// token.
 //
-// The page shows the first operation at once, then its responses and the other
-// operations. BenchmarkPage measures the time until the first.
+// The page first shows one operation, then its responses and the other operations.
+// BenchmarkPage measures the time until the first operation is shown.
 //
 // The page has no access control. To restrict it, mount it behind
 // [tokenauth.Service.RequireBearer] or the host's own middleware.
 package openapi
 
-// The assets come from the npm package in testdata/package.json.
+// The files of Swagger UI come from the npm package in testdata/package.json.
 //
 //go:generate npm ci --prefix testdata
 //go:generate cp testdata/node_modules/swagger-ui-dist/swagger-ui.css assets

@@ -12,7 +12,7 @@ type facts struct {
 	tokenauth.Options
 	mounted      tokenauth.Endpoints
 	ownErrors    bool
-	metadataBody object // nil without an issuer
+	metadataBody object // nil if no issuer is set
 }
 
 func (f *facts) clients() bool { return f.Clients != nil }
@@ -31,14 +31,14 @@ func (f *facts) perClient() string {
 
 func (f *facts) exampleToken() string { return f.Prefix + "EXAMPLE_access_token" }
 
-// The values of the examples.
+// Values in the examples of responses.
 var exampleIssued = time.Date(2020, time.September, 13, 9, 35, 33, 0, time.UTC)
 
 const exampleUserID = "69f61388-c60d-4ee2-a454-f60305e414c7"
 
 func (f *facts) seconds() int64 { return int64(f.Lifetime / time.Second) }
 
-// lifetimeInWords returns "14 days" for 336h, for example.
+// lifetimeInWords writes a duration in words, for example "14 days" for 336h.
 func lifetimeInWords(d time.Duration) string {
 	for _, unit := range []struct {
 		name string

@@ -7,19 +7,19 @@ import (
 )
 
 // Merge adds the paths, components and tags of d to the host's own description,
-// a JSON document of OpenAPI 3.1 or 3.2, and returns the result. All other
-// members of the host's description stay as they are, for example its servers.
+// and returns the result. The host's description must be a JSON document of
+// OpenAPI 3.1 or 3.2. Its other members stay as they are, for example its servers.
 //
 // Merge returns an error if both descriptions have the same path or component.
 func (d *Description) Merge(host []byte) ([]byte, error) {
 	var document object
 	if err := json.Unmarshal(host, &document); err != nil {
-		return nil, fmt.Errorf("openapi: the host's description: %w", err)
+		return nil, fmt.Errorf("openapi: decoding your own description: %w", err)
 	}
 	var version string
 	if raw, ok := document.get("openapi").(json.RawMessage); !ok || json.Unmarshal(raw, &version) != nil ||
 		!strings.HasPrefix(version, "3.1.") && !strings.HasPrefix(version, "3.2.") {
-		return nil, fmt.Errorf("openapi: the host's description has the OpenAPI version %q, must be 3.1 or 3.2", version)
+		return nil, fmt.Errorf("openapi: your own description has the OpenAPI version %q, want 3.1 or 3.2", version)
 	}
 	paths, err := child(document, "paths")
 	if err != nil {
@@ -37,7 +37,7 @@ func (d *Description) Merge(host []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if theirs, err = union(theirs, kind.value.(object), "in components/"+kind.name+", "); err != nil {
+		if theirs, err = union(theirs, kind.value.(object), "a member of components/"+kind.name+" named "); err != nil {
 			return nil, err
 		}
 		components = components.set(kind.name, theirs)
@@ -48,19 +48,20 @@ func (d *Description) Merge(host []byte) ([]byte, error) {
 	}
 	merged, err := encode(document.set("tags", tags).set("paths", paths).set("components", components))
 	if err != nil {
-		return nil, fmt.Errorf("openapi: %w", err)
+		return nil, fmt.Errorf("openapi: encoding the merged description: %w", err)
 	}
 	return merged, nil
 }
 
-// mergeTags appends the tags that the host does not describe itself.
+// mergeTags returns the tags of the document, followed by the tags of d that the
+// document does not have.
 func (d *Description) mergeTags(document object) ([]any, error) {
 	var tags []any
 	described := make(map[string]bool)
 	if raw, ok := document.get("tags").(json.RawMessage); ok {
 		var theirs []object
 		if err := json.Unmarshal(raw, &theirs); err != nil {
-			return nil, fmt.Errorf("openapi: tags of the host's description: %w", err)
+			return nil, fmt.Errorf("openapi: decoding the tags of your own description: %w", err)
 		}
 		for _, tag := range theirs {
 			var name string
@@ -78,18 +79,19 @@ func (d *Description) mergeTags(document object) ([]any, error) {
 	return tags, nil
 }
 
-// child returns the member of o with the name as an object, or nil if o has none.
+// child decodes the member of o with the name as an object. It returns nil if o has
+// no such member.
 func child(o object, name string) (c object, err error) {
 	if raw, ok := o.get(name).(json.RawMessage); ok {
 		if err := json.Unmarshal(raw, &c); err != nil {
-			return nil, fmt.Errorf("openapi: %s of the host's description: %w", name, err)
+			return nil, fmt.Errorf("openapi: decoding %q of your own description: %w", name, err)
 		}
 	}
 	return c, nil
 }
 
-// union returns the members of both objects. The argument what names them in an
-// error.
+// union returns the members of both objects. It returns an error if both have a
+// member with the same name. In the error, the text what precedes that name.
 func union(theirs, ours object, what string) (object, error) {
 	for _, m := range ours {
 		if theirs.get(m.name) != nil {

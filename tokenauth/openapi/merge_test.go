@@ -71,7 +71,7 @@ func TestMergeRejectsInvalidDocuments(t *testing.T) {
 	const version = `{"openapi":"3.1.0",`
 	for name, test := range map[string]struct{ host, says string }{
 		"a path":             {version + `"paths":{"/Token":{}}}`, `the path "/Token"`},
-		"a component":        {version + `"components":{"securitySchemes":{"bearer":{}}}}`, `in components/securitySchemes, "bearer"`},
+		"a component":        {version + `"components":{"securitySchemes":{"bearer":{}}}}`, `a member of components/securitySchemes named "bearer"`},
 		"not JSON":           {`openapi: 3.1.0`, "invalid character"},
 		"truncated":          {version, "unexpected"},
 		"a list":             {`[]`, "object"},
@@ -81,7 +81,7 @@ func TestMergeRejectsInvalidDocuments(t *testing.T) {
 		"invalid components": {version + `"components":1}`, "components"},
 		"invalid responses":  {version + `"components":{"responses":1}}`, "responses"},
 		"invalid tags":       {version + `"tags":1}`, "tags"},
-		"duplicate path":     {version + `"paths":{"/a":{},"/a":{}}}`, "occurs twice"},
+		"duplicate path":     {version + `"paths":{"/a":{},"/a":{}}}`, `has the member "/a" twice`},
 	} {
 		if merged, err := d.Merge([]byte(test.host)); err == nil || !strings.Contains(err.Error(), test.says) || merged != nil {
 			t.Errorf("%s: got %v, want an error with %q", name, err, test.says)

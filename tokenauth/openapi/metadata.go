@@ -33,8 +33,8 @@ func (f *facts) metadata() object {
 }
 
 // prefix returns the path prefix that a proxy removes: the part of the token
-// endpoint's URL between the host and the mounted path. It returns "" without an
-// issuer.
+// endpoint's public URL between the host name and the mounted path. It returns ""
+// if no issuer is set.
 func (f *facts) prefix() string {
 	var endpoint string
 	if raw, ok := f.metadataBody.get("token_endpoint").(json.RawMessage); !ok || json.Unmarshal(raw, &endpoint) != nil {
@@ -52,24 +52,24 @@ func (f *facts) metadataSchema() object {
 	var properties object
 	for _, m := range f.metadataBody {
 		required = append(required, m.name)
-		// The metadata of a running service is constant.
+		// The metadata does not change while the service runs.
 		properties = append(properties, member{m.name, object{{"const", m.value}}})
 	}
 	return object{{"type", "object"}, {"required", required}, {"properties", properties}, {"additionalProperties", false}}
 }
 
-// answerOf calls a handler with GET and returns the JSON object of its response.
-// The handler of the metadata is the only source of the metadata.
+// answerOf sends GET to a handler and returns the JSON object of the response.
+// [New] gets the metadata in this way, since only its handler has it.
 func answerOf(h http.Handler) (o object, err error) {
 	w := &written{header: make(http.Header)}
 	h.ServeHTTP(w, &http.Request{Method: http.MethodGet})
 	if err = json.Unmarshal(w.Bytes(), &o); err != nil {
-		return nil, fmt.Errorf("openapi: metadata: %w", err)
+		return nil, fmt.Errorf("openapi: decoding the metadata of the Token API: %w", err)
 	}
 	return o, nil
 }
 
-// written is an [http.ResponseWriter] that keeps the body.
+// written is an [http.ResponseWriter] that stores the body of the response.
 type written struct {
 	header http.Header
 	bytes.Buffer

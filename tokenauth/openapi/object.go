@@ -74,7 +74,7 @@ func (o *object) UnmarshalJSON(b []byte) error {
 			return err
 		}
 		if o.get(name.(string)) != nil {
-			return fmt.Errorf("the member %q occurs twice", name)
+			return fmt.Errorf("the JSON object has the member %q twice", name)
 		}
 		*o = append(*o, member{name.(string), value})
 	}

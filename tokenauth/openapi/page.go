@@ -16,10 +16,11 @@ import (
 //go:embed assets
 var files embed.FS
 
-// Page returns a handler of the documentation page. Mount it twice: at a subtree
-// pattern that ends in a slash, such as "/docs/" of [http.ServeMux], and at the
-// same path without the slash. Its own redirect from "/docs" is relative, so it
-// also works behind a proxy that removes a prefix; a router's redirect does not.
+// Page returns a handler of the documentation page and its files. Mount it twice:
+// at a pattern for the whole subtree, such as "/docs/" of [http.ServeMux], and at
+// the same path without the slash, such as "/docs". The handler redirects "/docs"
+// to "/docs/" by a relative URL, which also works behind a proxy that removes a
+// prefix. A router's own redirect does not.
 func (d *Description) Page() http.Handler {
 	assets := make(map[string]asset)
 	page := pageData{Title: d.title, Description: "openapi.json"}
@@ -46,8 +47,8 @@ func (d *Description) Page() http.Handler {
 	policy := d.contentSecurityPolicy()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = request.Complete(r)
-		// Only the last segment selects the file. So the page works at any path,
-		// and behind a proxy that removes a prefix.
+		// The last path segment alone decides what to serve. So it does not matter
+		// where the page is mounted, or which prefix a proxy strips.
 		segment := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 		depth := depthOf(r)
 		switch a, ok := assets[segment]; {
@@ -72,8 +73,8 @@ func (d *Description) Page() http.Handler {
 	})
 }
 
-// contentSecurityPolicy allows the page's own files, the icons in its style sheet
-// (data URLs), and calls of the API.
+// contentSecurityPolicy returns a policy that allows the page's own files, the
+// icons in its style sheet (data URLs), and calls to the API.
 func (d *Description) contentSecurityPolicy() string {
 	calls := "'self'"
 	if d.server != nil && d.server.Host != "" {
@@ -83,16 +84,17 @@ func (d *Description) contentSecurityPolicy() string {
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// maxDepth is the maximum number of folders above the page. It also limits the
-// number of variants of the page that are kept.
+// maxDepth is the maximum number of folders above the page. The handler keeps a
+// variant of the page for each number, so maxDepth also limits their memory.
 const maxDepth = 16
 
 // depthOf returns the number of folders between the root of the API and the page,
-// in the URL that the server received. The browser may see more folders, if a
-// proxy removes a prefix.
+// in the URL that the server received. If a proxy removes a prefix, the browser's
+// URL has more folders.
 //
-// A prefix that [http.StripPrefix] removed is in front of the whole API, unless
-// only the page itself remains after it.
+// If [http.StripPrefix] removed a prefix, depthOf assumes that it wraps the whole
+// API, and does not count the prefix. But if only the page's own path remains,
+// [http.StripPrefix] wraps the page alone, and depthOf counts the whole URL.
 func depthOf(r *http.Request) int {
 	path := r.URL.EscapedPath()
 	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
@@ -105,14 +107,14 @@ func depthOf(r *http.Request) int {
 
 type pageData struct {
 	Title, Description string
-	Root               string // relative URL of the API's root; "" if the description names a server
+	Root               string // relative URL of the API's root; "" if Options.Server is set
 	Styles, Scripts    []string
 }
 
 func (d pageData) asset() asset {
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, d); err != nil {
-		panic(err) // the template is embedded, so an error is a bug
+		panic(err) // a bug, since the template is embedded
 	}
 	return newAsset("text/html; charset=utf-8", b.Bytes())
 }
@@ -124,8 +126,8 @@ type pageAsset struct {
 	asset
 }
 
-// pageAssets reads the files of the page. A program that never calls
-// [Description.Page] does not unpack them.
+// pageAssets returns the files of the page. The first call of [Description.Page]
+// unpacks them.
 var pageAssets = sync.OnceValue(func() []pageAsset {
 	const script, style = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
 	return []pageAsset{
@@ -136,7 +138,7 @@ var pageAssets = sync.OnceValue(func() []pageAsset {
 	}
 })
 
-// embedded returns an embedded file of the folder assets.
+// embedded returns a file of the embedded folder assets.
 func embedded(name, mediaType string) asset {
 	b, err := files.ReadFile("assets/" + name)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// templates returns the endpoints with path parameters in the syntax of OpenAPI:
-// "{tenant}" for ":tenant" of Gin and Echo.
+// templates returns the endpoints with their path parameters in the syntax of
+// OpenAPI. For example, ":tenant" of Gin or Echo becomes "{tenant}".
 func templates(e tokenauth.Endpoints) (tokenauth.Endpoints, error) {
 	e.Token = slices.Clone(e.Token)
 	paths := []*string{&e.Revocation, &e.Introspection}
@@ -24,7 +24,7 @@ func templates(e tokenauth.Endpoints) (tokenauth.Endpoints, error) {
 			case isGin:
 				segments[i] = "{" + name + "}"
 			case strings.HasPrefix(segment, "*"), strings.HasSuffix(segment, "...}"), segment == "{$}":
-				return e, fmt.Errorf("openapi: an endpoint is mounted at %q, but OpenAPI cannot describe %s", *path, segment)
+				return e, fmt.Errorf("openapi: an endpoint is mounted at %q, but OpenAPI cannot describe the path segment %s", *path, segment)
 			}
 		}
 		*path = strings.Join(segments, "/")

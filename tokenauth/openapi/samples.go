@@ -6,15 +6,16 @@ import (
 	"strings"
 )
 
-// sampleFiles has the code samples, in a folder for each operation. /PATH is a
-// placeholder for the path of the endpoint. Each sample reads the server's address
-// from $HOST. Lines with client_id or client_secret are removed unless
-// [tokenauth.Options.Clients] is set.
+// sampleFiles has the code samples, in a folder for each operation. In a sample,
+// /PATH stands for the path of the endpoint. The program reads the URL of the
+// server from the environment variable HOST. Lines with client_id or client_secret
+// are removed unless [tokenauth.Options.Clients] is set.
 //
 //go:embed samples
 var sampleFiles embed.FS
 
-// languages lists the languages of the samples, in the order of the page.
+// languages lists the languages of the samples, in the order in which the page
+// shows them.
 var languages = []struct{ name, file, label string }{
 	{"shell", "curl.sh", "curl"},
 	{"csharp", "csharp.cs", "C#"},
@@ -23,7 +24,8 @@ var languages = []struct{ name, file, label string }{
 	{"go", "go.go.txt", "Go"},
 }
 
-// samples returns the x-codeSamples of an operation.
+// samples returns the x-codeSamples of an operation at the path. It skips languages
+// in which the operation has no sample.
 func (f *facts) samples(operation, path string) []object {
 	var s []object
 	for _, language := range languages {

@@ -7,8 +7,8 @@ import (
 )
 
 // tokenPaths returns the paths of the token endpoint. The operations of the first
-// path are described in full. Those of the other paths are the same, have other
-// IDs, and are hidden on the page.
+// path have a full description. The other paths have the same operations with a
+// short description and other IDs, and the page hides them.
 func (f *facts) tokenPaths() object {
 	var paths object
 	for i, path := range f.mounted.Token {
@@ -45,10 +45,10 @@ func (f *facts) tokenOperation(id, method string, i int) object {
 	}...)
 }
 
-// clientSecurity returns the security requirements of an endpoint: none without
-// [tokenauth.Options.Clients], otherwise optional Basic authentication of the
-// client. It is optional because the client may send its credentials in the body,
-// which OpenAPI cannot describe.
+// clientSecurity returns the security requirements of an endpoint. It returns none
+// if [tokenauth.Options.Clients] is nil, and otherwise optional Basic
+// authentication of the client. Basic is optional because the client may send its
+// credentials in the body, which OpenAPI cannot describe.
 func (f *facts) clientSecurity() []object {
 	if !f.clients() {
 		return []object{}
@@ -101,8 +101,8 @@ func (f *facts) tokenRequest() object {
 	}, example)
 }
 
-// clientProperties returns the schemas of client_id and client_secret. Their
-// default is empty, and the server treats an empty value as absent.
+// clientProperties returns the schemas of client_id and client_secret. By
+// default they are empty, and the server treats an empty value as absent.
 func (f *facts) clientProperties() object {
 	return object{
 		{"client_id", object{{"type", "string"}, {"default", ""}, {"maxLength", 256}, {"description", "The ID of the client, unless it uses Basic authentication."}}},

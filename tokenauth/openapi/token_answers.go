@@ -2,14 +2,15 @@ package openapi
 
 import "github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 
-// A namedAnswer is an answer with its status and its name under
+// A namedAnswer is an answer with its status and its name in
 // #/components/responses.
 type namedAnswer struct {
 	status, name string
 	answer
 }
 
-// references returns the Responses Object of an operation with the answers.
+// references returns the Responses Object of an operation, which refers to each of
+// the answers by its name.
 func references(answers []namedAnswer) object {
 	var o object
 	for _, a := range answers {
@@ -43,8 +44,8 @@ func (f *facts) tokenAnswers() []namedAnswer {
 	return append(answers, serverErrorAnswers()...)
 }
 
-// bodyAnswers returns the answers to bodies that are too slow, too large or
-// compressed. The server does not read them to the end.
+// bodyAnswers returns the answers to requests whose body is too slow, too large or
+// compressed. The server does not read such a body to the end.
 func (f *facts) bodyAnswers() []namedAnswer {
 	return []namedAnswer{
 		{"408", "TokenTimeout", refused("The body did not arrive within "+lifetimeInWords(f.BodyTimeout)+".",
@@ -67,15 +68,17 @@ func serverErrorAnswers() []namedAnswer {
 	}
 }
 
-// clientUnauthorized returns the 401 to a client that used Basic authentication.
-// Other clients get the same error with 400.
+// clientUnauthorized returns the 401 for a client whose Basic authentication
+// failed. If the client's credentials were in the body, it gets the same error with
+// status 400.
 func (f *facts) clientUnauthorized() answer {
 	a := refused("The client used Basic authentication, and it is unknown or its secret is wrong.", invalidClient)
 	a.headers = wwwAuthenticate("Asks for the client's credentials.", wire.BasicChallenge(f.Realm))
 	return a
 }
 
-// A refusal is an error response (RFC 6749 §5.2), with the name of its example.
+// A refusal is an error response (RFC 6749 §5.2). Its name is that of the example
+// in the description.
 type refusal struct{ name, code, description string }
 
 func (r refusal) body() object {
@@ -96,8 +99,8 @@ var (
 	unavailable   = refusal{"unavailable", wire.TemporarilyUnavailable, wire.Unavailable}
 )
 
-// badTokenRequests returns the errors of the token endpoint with status 400, most
-// likely ones first.
+// badTokenRequests returns the errors that the token endpoint reports with status
+// 400, the most likely ones first.
 func (f *facts) badTokenRequests() []refusal {
 	refusals := append([]refusal{
 		{"invalid_grant", wire.InvalidGrant, wire.RejectedCredentials},
@@ -114,8 +117,8 @@ func (f *facts) badTokenRequests() []refusal {
 	return refusals
 }
 
-// badForms returns the errors with status 400 that all endpoints with a form
-// share.
+// badForms returns the errors with status 400 that all endpoints with a form have
+// in common. If the body is not a form, the error has the text notURLEncoded.
 func (f *facts) badForms(notURLEncoded string) []refusal {
 	refusals := []refusal{
 		{"not_urlencoded", wire.InvalidRequest, notURLEncoded},

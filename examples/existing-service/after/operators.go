@@ -19,7 +19,8 @@ type tokenView struct {
 	Expires time.Time `json:"expires"`
 }
 
-// tokenID returns the ID that the log also has for the token. It is not secret.
+// tokenID returns the ID that also identifies the token in the log. It is not
+// secret.
 func tokenID(t tokenauth.Token) string { return t.Digest.String()[:16] }
 
 // revokeOwnToken handles POST /api/logout: it ends the token of the request.
@@ -66,7 +67,7 @@ func (s *service) revokeToken(c *gin.Context) {
 	c.Status(http.StatusNoContent)
 }
 
-// revokeTokens ends all tokens of a user, also a stolen one.
+// revokeTokens ends all tokens of a user, including stolen ones.
 func (s *service) revokeTokens(c *gin.Context) {
 	if err := s.auth.RevokeUser(c.Request.Context(), c.Param("id")); err != nil {
 		unavailable(c)

@@ -14,9 +14,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// A Session is a row of the table of sessions.
+// A Session is a row of the sessions table.
 type Session struct {
-	Digest  string `gorm:"primaryKey"` // of the cookie's value
+	Digest  string `gorm:"primaryKey"` // hash of the cookie's value
 	UserID  string `gorm:"index"`
 	Expires int64  // Unix seconds
 }
@@ -29,8 +29,8 @@ const (
 // errNoSession means that a request has no valid session.
 var errNoSession = errors.New("no session")
 
-// sessionCaller returns the user whose session cookie the request has. Without a
-// valid session it returns errNoSession.
+// sessionCaller returns the user of the session that the request's cookie
+// identifies. It returns errNoSession if there is no valid session.
 func (s *service) sessionCaller(r *http.Request) (caller, error) {
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil {
@@ -75,8 +75,8 @@ func (s *service) login(c *gin.Context) {
 
 var errPassword = errors.New("wrong email or password")
 
-// noUser is the hash that passwords of unknown users are compared with, so that
-// the response takes as long as for a known user.
+// noUser is a hash that matches no password. checkPassword uses it for unknown and
+// disabled users, so that the response takes as long as for other users.
 var noUser, _ = bcrypt.GenerateFromPassword([]byte(rand.Text()), bcrypt.DefaultCost)
 
 func (s *service) checkPassword(ctx context.Context, email, password string) (User, error) {
@@ -106,8 +106,8 @@ func (s *service) logout(c *gin.Context) {
 	c.Redirect(http.StatusSeeOther, "/login")
 }
 
-// setCookie sets the session cookie. A service with TLS must also set its
-// attribute Secure, which this example cannot.
+// setCookie sets the session cookie. A service with TLS must also set the cookie's
+// attribute Secure. This example has no TLS.
 func setCookie(c *gin.Context, value string, maxAge int) {
 	c.SetSameSite(http.SameSiteStrictMode)
 	c.SetCookie(sessionCookie, value, maxAge, "/", "", false, true)

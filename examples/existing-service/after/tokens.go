@@ -29,7 +29,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 		return nil, err
 	}
 	users, err := password.New(s.account, &password.Options{
-		KeepHashes: true, // the login page reads them, too, and supports only bcrypt
+		KeepHashes: true, // the login page also reads the hashes, and supports only bcrypt
 		Logger:     s.logger,
 	})
 	if err != nil {
@@ -46,7 +46,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 	})
 }
 
-// account is a [password.Lookup] that reads the table of users.
+// account is a [password.Lookup] that reads the users table.
 func (s *service) account(ctx context.Context, email string) (password.Account, error) {
 	u, err := s.findUser(ctx, email)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
@@ -57,8 +57,8 @@ func (s *service) account(ctx context.Context, email string) (password.Account, 
 	}, err
 }
 
-// roles returns no roles for a user without one: a token cannot hold an empty
-// role.
+// roles returns the roles of a user as a list. The list is empty for a user without
+// a role, since a token cannot have an empty role.
 func roles(role string) []string {
 	if role == "" {
 		return nil
@@ -69,7 +69,7 @@ func roles(role string) []string {
 // sessionPrincipal is the [tokenauth.Options.Fallback]: it authenticates requests
 // without a token by their session, so that the web pages can call the API.
 //
-// The handlers of such a request get a [tokenauth.Token] with a Principal only.
+// The handlers of such a request get a [tokenauth.Token] that has only a Principal.
 // Its ExpiresAt is zero.
 func (s *service) sessionPrincipal(r *http.Request) (tokenauth.Principal, error) {
 	who, err := s.sessionCaller(r)
@@ -79,15 +79,15 @@ func (s *service) sessionPrincipal(r *http.Request) (tokenauth.Principal, error)
 	return tokenauth.Principal{UserID: who.UserID, UserName: who.Email, Roles: roles(who.Role)}, err
 }
 
-// setCaller passes the authenticated user to the handlers of the service, in
-// the type that they use.
+// setCaller converts the authenticated user to a caller, which the handlers of the
+// service use.
 func setCaller(c *gin.Context) {
 	token, _ := ginadapter.From(c)
 	p := token.Principal
 	c.Set("caller", caller{p.UserID, p.UserName, strings.Join(p.Roles, ",")})
 }
 
-// renderRefusal writes the refusals of the guards in the format of the service.
+// renderRefusal writes an error response of a guard in the service's own format.
 func renderRefusal(c *gin.Context, f *tokenauth.ErrorResponse) {
 	switch f.Code {
 	case "": // no token, and no session
@@ -99,9 +99,9 @@ func renderRefusal(c *gin.Context, f *tokenauth.ErrorResponse) {
 	}
 }
 
-// endTokens ends the access tokens of a user after a change was committed. If it
-// fails, it answers 503 and returns false: the tokens may still be valid. It
-// continues if the client disconnects.
+// endTokens ends the access tokens of a user after a change was committed. If that
+// fails, the tokens may still be valid, and endTokens answers 503 and returns
+// false. It continues if the client disconnects.
 func (s *service) endTokens(c *gin.Context, userID string) bool {
 	if err := s.auth.RevokeUser(context.WithoutCancel(c.Request.Context()), userID); err != nil {
 		problem(c, http.StatusServiceUnavailable, "tokens_not_ended", "The change was saved, but earlier access tokens may still be valid. An administrator can end them.")

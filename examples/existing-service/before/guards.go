@@ -8,7 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// requireSession passes on only requests with a valid session.
+// requireSession is middleware that lets through only requests with a valid session.
 func (s *service) requireSession(c *gin.Context) {
 	who, err := s.sessionCaller(c.Request)
 	switch {
@@ -21,7 +21,8 @@ func (s *service) requireSession(c *gin.Context) {
 	}
 }
 
-// requireRole passes on only requests of callers that have one of the roles.
+// requireRole returns middleware that lets through only callers that have one of
+// the roles.
 func requireRole(anyOf ...string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if !slices.Contains(anyOf, signedIn(c).Role) {

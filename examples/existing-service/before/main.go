@@ -1,5 +1,5 @@
-// Orders is a small service with a table of orders, a table of users, web pages
-// with sessions, and a JSON API.
+// Orders is a small service with an orders table, a users table, web pages with
+// sessions, and a JSON API.
 //
 // It listens on a loopback address only: the passwords of its users are public.
 package main

@@ -6,7 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// An Order is a row of the table of orders.
+// An Order is a row of the orders table.
 type Order struct {
 	ID      uint   `gorm:"primaryKey" json:"id"`
 	Item    string `json:"item"`

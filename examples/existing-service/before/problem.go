@@ -6,8 +6,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// A problemDetails is the body of an error response (RFC 9457). Programs read
-// its code.
+// A problemDetails is the body of an error response (RFC 9457). Clients should
+// rely on its Code, not on the texts.
 type problemDetails struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
@@ -15,7 +15,7 @@ type problemDetails struct {
 	Detail string `json:"detail"`
 }
 
-// problem answers with an error, and runs no further handlers.
+// problem answers with an error, and prevents the remaining handlers from running.
 func problem(c *gin.Context, status int, code, detail string) {
 	c.Header("Content-Type", "application/problem+json")
 	c.AbortWithStatusJSON(status, problemDetails{http.StatusText(status), status, code, detail})

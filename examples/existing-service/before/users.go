@@ -12,7 +12,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// A User is a row of the table of users.
+// A User is a row of the users table.
 type User struct {
 	ID           string `gorm:"primaryKey" json:"id"`
 	Email        string `gorm:"uniqueIndex" json:"email"` // in lower case
@@ -24,11 +24,11 @@ type User struct {
 // A caller is the authenticated user of a request.
 type caller struct{ UserID, Email, Role string }
 
-// signedIn returns the caller that a guard set. It panics on a route without
-// one.
+// signedIn returns the authenticated user of a request. It panics on a route that
+// has no guard.
 func signedIn(c *gin.Context) caller { return c.MustGet("caller").(caller) }
 
-// findUser returns the user with the email, regardless of case.
+// findUser returns the user with the email address. It ignores case.
 func (s *service) findUser(ctx context.Context, email string) (u User, err error) {
 	err = s.db.WithContext(ctx).Where("email = ?", strings.ToLower(email)).Take(&u).Error
 	return u, err
@@ -107,7 +107,8 @@ func (s *service) change(ctx context.Context, userID, column string, value any) 
 	})
 }
 
-// The users that an empty table gets. Their password is public.
+// trialUsers are inserted if the table is empty. Their password is in this file,
+// so anyone can know it.
 var trialUsers = []User{
 	{Email: "alice@example.com", Role: "admin"},
 	{Email: "bob@example.com", Role: "clerk"},

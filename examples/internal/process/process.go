@@ -1,4 +1,4 @@
-// Package process runs the programs of an example, for its tests.
+// Package process builds and runs the programs of the examples, for their tests.
 package process
 
 import (
@@ -19,7 +19,7 @@ import (
 func Build(folder string, packages ...string) error {
 	args := append([]string{"build", "-ldflags=-s -w", "-o", folder + string(filepath.Separator)}, packages...)
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+		return fmt.Errorf("building the programs: %w: %s", err, out)
 	}
 	return nil
 }
@@ -32,7 +32,7 @@ type Process struct {
 	cmd    *exec.Cmd
 	output output
 	ended  chan struct{}
-	err    error // of the process; set before ended is closed
+	err    error // from the end of the process; set before ended is closed
 }
 
 // output collects the standard output and standard error of a process.
@@ -55,7 +55,7 @@ func (o *output) String() string {
 
 var listening = regexp.MustCompile(`url=http://([0-9.:]+)`)
 
-// Start starts a program and waits until it logs its URL, as url=http://….
+// Start starts a program and waits until it logs its URL in the form url=http://….
 func Start(program string, args ...string) (*Process, error) {
 	p := &Process{cmd: exec.Command(program, args...), ended: make(chan struct{})}
 	pipe, err := p.cmd.StderrPipe()
@@ -82,7 +82,7 @@ func Start(program string, args ...string) (*Process, error) {
 	}()
 	if p.Addr == "" {
 		out, err := p.Stop(os.Kill)
-		return nil, fmt.Errorf("process: %s logged no URL: %v: %s", program, err, out)
+		return nil, fmt.Errorf("process: %s did not log its URL: %v: %s", program, err, out)
 	}
 	return p, nil
 }
@@ -91,7 +91,8 @@ func Start(program string, args ...string) (*Process, error) {
 func (p *Process) Signal(s os.Signal) { p.cmd.Process.Signal(s) }
 
 // Stop sends a signal, waits until the process has ended, and returns its output
-// and its error. After 20 seconds it kills the process. It may be called again.
+// and its error. It kills a process that has not ended after 20 seconds. It may be
+// called more than once.
 func (p *Process) Stop(s os.Signal) (string, error) {
 	p.Signal(s)
 	select {

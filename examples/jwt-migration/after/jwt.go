@@ -12,7 +12,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// claims are the claims of a JWT.
+// claims are the contents of a JWT: the registered claims, and the user's name and
+// role.
 type claims struct {
 	jwt.RegisteredClaims
 	Name string `json:"name"`
@@ -21,8 +22,8 @@ type claims struct {
 
 const jwtIssuer = "reports"
 
-// jwtParser accepts one algorithm only, regardless of the one that the JWT
-// names. It rejects a JWT without an expiry.
+// jwtParser accepts only HS256, even if the JWT names another algorithm. It rejects
+// a JWT without an expiry.
 var jwtParser = jwt.NewParser(
 	jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 	jwt.WithIssuer(jwtIssuer),
@@ -34,15 +35,15 @@ var jwtParser = jwt.NewParser(
 func (s *service) jwtCaller(r *http.Request) (caller, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return caller{}, errors.New("no bearer token")
+		return caller{}, errors.New("the request has no bearer token")
 	}
 	var says claims
 	_, err := jwtParser.ParseWithClaims(strings.Trim(token, " "), &says, func(*jwt.Token) (any, error) { return s.jwtKey, nil })
 	return caller{says.Subject, says.Name, says.Role}, err
 }
 
-// readKey reads the key of the JWTs from a file. If there is no such file, it
-// generates a key and writes it there.
+// readKey reads the key that signs the JWTs from a file. If the file does not
+// exist, it generates a key and writes it to the file.
 func readKey(file string) ([]byte, error) {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -55,7 +56,7 @@ func readKey(file string) ([]byte, error) {
 	}
 	key, err := hex.DecodeString(string(text))
 	if err == nil && len(key) < 32 {
-		err = errors.New("the key of the JWTs has fewer than 32 bytes")
+		err = errors.New("the key of the JWTs is too short, want at least 32 bytes in hex")
 	}
 	return key, err
 }

@@ -15,8 +15,8 @@ import (
 // lifetime is how long a token is valid.
 const lifetime = 30 * 24 * time.Hour
 
-// A session is the response of /login and /api/refresh. Old clients depend on
-// its form.
+// A session is the response of /login and /api/refresh. Existing clients depend on
+// its fields.
 type session struct {
 	Token   string    `json:"token"`
 	Expires time.Time `json:"expires"`
@@ -42,10 +42,10 @@ func (s *service) login(c *gin.Context) {
 
 // refresh handles POST /api/refresh: it answers with a new token for the caller.
 //
-// The new token replaces the one that the user had. From then on, requests with
-// the old token get 401, also those that the client sent before and that arrive
-// later. So a client waits for its other requests before it calls this endpoint,
-// and sends none until it has the response. A JWT is not replaced.
+// The new token replaces the user's earlier token. From then on, a request with
+// the earlier token gets 401, even if the client sent it before. So a client waits
+// for its other requests before it calls this endpoint, and sends no request until
+// it has the response. If the caller has a JWT, the JWT stays valid.
 func (s *service) refresh(c *gin.Context) {
 	user, err := s.findUser(c.Request.Context(), "id", signedIn(c).ID)
 	if err != nil {

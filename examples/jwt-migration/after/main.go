@@ -51,7 +51,7 @@ type service struct {
 	jwtKey []byte
 
 	auth          *tokenauth.Service
-	fallbackUntil time.Time // JWTs are rejected from then on; zero: never
+	fallbackUntil time.Time // JWTs are rejected from then on; zero means never
 	oldTokens     oldTokens
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// oldTokens counts the requests with a JWT for each user, since this process
-// started. It has one entry for each user at most.
+// oldTokens counts, for each user, the requests with a JWT since this process
+// started. It has at most one entry for each user.
 type oldTokens struct {
 	mu    sync.Mutex
 	users map[string]oldToken // by name

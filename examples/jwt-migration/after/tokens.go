@@ -33,7 +33,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 		return nil, err
 	}
 	if s.fallbackUntil.IsZero() {
-		s.logger.Warn("JWTs are accepted without an end date; set one with -fallback-until")
+		s.logger.Warn("there is no date after which JWTs are refused; set one with -fallback-until")
 	}
 	return tokenauth.New(store, users, &tokenauth.Options{
 		Lifetime:  lifetime,
@@ -44,7 +44,7 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 	})
 }
 
-// account is a [password.Lookup] that reads the table of users.
+// account is a [password.Lookup] that reads the users table.
 func (s *service) account(ctx context.Context, name string) (password.Account, error) {
 	u, err := s.findUser(ctx, "name", name)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
@@ -55,8 +55,8 @@ func (s *service) account(ctx context.Context, name string) (password.Account, e
 	}, err
 }
 
-// roles returns no roles for a user without one: a token cannot hold an empty
-// role.
+// roles returns the roles of a user as a list. The list is empty for a user without
+// a role, since a token cannot have an empty role.
 func roles(role string) []string {
 	if role == "" {
 		return nil
@@ -68,9 +68,9 @@ func roles(role string) []string {
 // their JWT. The guards call it for each request without a token of the Token
 // API.
 //
-// The handlers of such a request get a [tokenauth.Token] with a Principal only.
-// Its ExpiresAt is zero, not the expiry of the JWT. Code that renews tokens by
-// ExpiresAt must check for zero, or it takes each JWT for expired.
+// The handlers of such a request get a [tokenauth.Token] that has only a Principal.
+// Its ExpiresAt is zero, not the expiry of the JWT. Code that renews a token when
+// ExpiresAt is near must check for zero. Otherwise it treats each JWT as expired.
 func (s *service) jwtPrincipal(r *http.Request) (tokenauth.Principal, error) {
 	if !s.fallbackUntil.IsZero() && !time.Now().Before(s.fallbackUntil) {
 		return tokenauth.Principal{}, tokenauth.ErrRejected
@@ -83,8 +83,8 @@ func (s *service) jwtPrincipal(r *http.Request) (tokenauth.Principal, error) {
 }
 
 // check is the [tokenauth.Options.LiveCheck]. On each request it rejects a user
-// who was deleted, disabled or moved to another role. It is the only way to end
-// a JWT early.
+// who was deleted, disabled or moved to another role. No other check can end a JWT
+// before its expiry or fallbackUntil.
 func (s *service) check(ctx context.Context, p tokenauth.Principal) error {
 	u, err := s.findUser(ctx, "id", p.UserID)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
@@ -96,13 +96,13 @@ func (s *service) check(ctx context.Context, p tokenauth.Principal) error {
 	return err
 }
 
-// principal converts a caller for a token or for the guards.
+// principal converts a caller to the type of user that the Token API uses.
 func principal(who caller) tokenauth.Principal {
 	return tokenauth.Principal{UserID: who.ID, UserName: who.Name, Roles: roles(who.Role)}
 }
 
-// setCaller passes the authenticated user to the handlers of the service, in
-// the type that they use.
+// setCaller converts the authenticated user to a caller, which the handlers of the
+// service use.
 func setCaller(c *gin.Context) {
 	token, _ := ginadapter.From(c)
 	c.Set("caller", callerOf(token.Principal))
@@ -112,8 +112,8 @@ func callerOf(p tokenauth.Principal) caller {
 	return caller{p.UserID, p.UserName, strings.Join(p.Roles, ",")}
 }
 
-// renderRefusal writes the refusals of the guards in the form that old clients
-// expect.
+// renderRefusal writes an error response of a guard in the form that existing
+// clients expect.
 func renderRefusal(c *gin.Context, f *tokenauth.ErrorResponse) {
 	switch f.Status {
 	case http.StatusUnauthorized, http.StatusBadRequest:

@@ -6,8 +6,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// refuse answers with an error in the form that the clients expect, and runs no
-// further handlers.
+// refuse answers with an error in the form that the clients expect, and prevents
+// the remaining handlers from running.
 func refuse(c *gin.Context, status int, why string) {
 	c.AbortWithStatusJSON(status, gin.H{"error": why})
 }

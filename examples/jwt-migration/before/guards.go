@@ -7,7 +7,7 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// requireJWT passes on only requests with a valid JWT.
+// requireJWT is middleware that lets through only requests with a valid JWT.
 func (s *service) requireJWT(c *gin.Context) {
 	who, err := s.jwtCaller(c.Request)
 	if err != nil {
@@ -17,7 +17,8 @@ func (s *service) requireJWT(c *gin.Context) {
 	c.Set("caller", who)
 }
 
-// requireRole passes on only requests of callers that have one of the roles.
+// requireRole returns middleware that lets through only callers that have one of
+// the roles.
 func requireRole(anyOf ...string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if !slices.Contains(anyOf, signedIn(c).Role) {

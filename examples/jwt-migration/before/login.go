@@ -11,8 +11,8 @@ import (
 // lifetime is how long a token is valid.
 const lifetime = 30 * 24 * time.Hour
 
-// A session is the response of /login and /api/refresh. Old clients depend on
-// its form.
+// A session is the response of /login and /api/refresh. Existing clients depend on
+// its fields.
 type session struct {
 	Token   string    `json:"token"`
 	Expires time.Time `json:"expires"`

@@ -12,7 +12,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// A User is a row of the table of users.
+// A User is a row of the users table.
 type User struct {
 	ID           string `gorm:"primaryKey"`
 	Name         string `gorm:"uniqueIndex"`
@@ -28,11 +28,11 @@ type caller struct {
 	Role string `json:"role"`
 }
 
-// signedIn returns the caller that a guard set. It panics on a route without
-// one.
+// signedIn returns the authenticated user of a request. It panics on a route that
+// has no guard.
 func signedIn(c *gin.Context) caller { return c.MustGet("caller").(caller) }
 
-// findUser returns the user with the value in the column.
+// findUser returns the user that has the value in the column.
 func (s *service) findUser(ctx context.Context, column, value string) (u User, err error) {
 	err = s.db.WithContext(ctx).Where(map[string]any{column: value}).Take(&u).Error
 	return u, err
@@ -40,8 +40,8 @@ func (s *service) findUser(ctx context.Context, column, value string) (u User, e
 
 var errPassword = errors.New("wrong user name or password")
 
-// noUser is the hash that passwords of unknown users are compared with, so that
-// the response takes as long as for a known user.
+// noUser is a hash that matches no password. checkPassword uses it for unknown and
+// disabled users, so that the response takes as long as for other users.
 var noUser, _ = bcrypt.GenerateFromPassword([]byte(rand.Text()), bcrypt.DefaultCost)
 
 func (s *service) checkPassword(ctx context.Context, name, password string) (User, error) {
@@ -59,8 +59,7 @@ func (s *service) checkPassword(ctx context.Context, name, password string) (Use
 	return user, nil
 }
 
-// setDisabled handles PUT /api/users/:id/disabled: it disables a user, or
-// enables one.
+// setDisabled handles PUT /api/users/:id/disabled: it disables or enables a user.
 func (s *service) setDisabled(c *gin.Context) {
 	var disabled bool
 	if !readJSON(c, &disabled) {
@@ -79,7 +78,8 @@ func (s *service) setDisabled(c *gin.Context) {
 	c.Status(http.StatusNoContent)
 }
 
-// The users that an empty table gets. Their password is public.
+// trialUsers are inserted if the table is empty. Their password is in this file,
+// so anyone can know it.
 var trialUsers = []User{
 	{Name: "alice", Role: "admin"},
 	{Name: "bob", Role: "reader"},

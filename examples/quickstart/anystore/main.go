@@ -1,10 +1,10 @@
-// Anystore is the quickstart with all storages. It compiles longer.
+// Anystore is the quickstart with all storages. It takes longer to compile.
 //
 //	go run ./examples/quickstart/anystore [-addr HOST:PORT] [-store STORE] [-cache] [-throttle=off]
 //
 // STORE is sqlite:PATH, memory:, postgres://…, mysql://…, redis://…, rediss://…
-// or unix://PATH, a socket of Redis. Redis keeps tokens only: the users are then
-// in memory, and each start creates them again.
+// or unix://PATH, a socket of Redis. With Redis, only the tokens are in the store.
+// The users are in memory, and each start of the program creates them again.
 package main
 
 import "github.com/bearerkit/bearerkit/examples/quickstart/service"

@@ -46,7 +46,7 @@ func mysqlDSN(storeURL string) (string, error) {
 		}
 		c.Net, c.Addr = "tcp", net.JoinHostPort(u.Hostname(), port)
 	}
-	// Without a timeout, one connection that hangs delays all others.
+	// Without timeouts, one connection that hangs would delay all others.
 	c.Timeout, c.ReadTimeout = 2*time.Second, 10*time.Second
 	return c.FormatDSN(), nil
 }

@@ -31,8 +31,8 @@ func openPostgres(ctx context.Context, storeURL string, feed bool) (*service.Sto
 	return s, nil
 }
 
-// postgresDSN limits how long a connection may take to open, unless the URL does.
-// Otherwise one connection that hangs delays all others.
+// postgresDSN adds a timeout for opening a connection, unless the URL has one.
+// Without a timeout, one connection that hangs would delay all others.
 func postgresDSN(storeURL string) string {
 	u, err := url.Parse(storeURL)
 	if err != nil {

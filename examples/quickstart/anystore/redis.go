@@ -12,13 +12,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// openRedis keeps tokens in Redis and users in memory.
+// openRedis opens a store with tokens in Redis and users in memory.
 func openRedis(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
 	option, err := rueidis.ParseURL(storeURL)
 	if err != nil {
 		return nil, errors.New("-store is not a valid redis:// URL; it is not printed here because it may contain a password")
 	}
-	option.DisableCache = true            // the client's own cache, which the store does not use
+	option.DisableCache = true            // no cache in the client, since the store does not use it
 	option.ConnWriteTimeout = time.Second // a lost connection fails after a second, not ten
 	s, err := service.OpenMemory(ctx, storeURL, feed)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The accounts that an empty store gets. Their password is public.
+// Accounts that are created in an empty store. Their password is in this file, so
+// anyone can know it.
 var (
 	trialAccounts = []gormstore.User{
 		{Name: "username", Roles: []string{"Administrator"}},
@@ -20,9 +21,9 @@ var (
 	trialPassword = tokenauth.NewSecret("password")
 )
 
-// createAccounts creates the trial accounts in an empty store. It returns an error
-// if other machines can reach the address and the store is empty or has a trial
-// account.
+// createAccounts creates the trial accounts if the store is empty. If other
+// machines can reach the address, it creates no accounts. It then returns an error
+// if the store is empty, or has a trial account with the public password.
 func createAccounts(ctx context.Context, s *Store, listening net.Addr) (created bool, err error) {
 	empty, err := s.Empty(ctx)
 	if err != nil {
@@ -30,8 +31,8 @@ func createAccounts(ctx context.Context, s *Store, listening net.Addr) (created 
 	}
 	switch public := !isLoopback(listening); {
 	case public && empty:
-		return false, fmt.Errorf("the store is empty, and the trial accounts have a public password: "+
-			"they are not created while listening on %s, which other machines can reach; listen on a loopback address such as 127.0.0.1:8080", listening)
+		return false, fmt.Errorf("the store is empty, and trial accounts with a public password cannot be created: "+
+			"other machines can reach the address %s; listen on a loopback address such as 127.0.0.1:8080", listening)
 	case public:
 		return false, refuseTrialAccounts(ctx, s.Users, listening)
 	case !empty:
@@ -52,8 +53,8 @@ func refuseTrialAccounts(ctx context.Context, users tokenauth.Authenticator, lis
 	for _, account := range trialAccounts {
 		_, err := users.Authenticate(ctx, tokenauth.Credentials{UserName: account.Name, Password: trialPassword})
 		if err == nil {
-			return fmt.Errorf("the store has the trial account %q with its public password: "+
-				"not listening on %s, which other machines can reach; listen on a loopback address such as 127.0.0.1:8080, or use another -store", account.Name, listening)
+			return fmt.Errorf("the store has the trial account %q with its public password, "+
+				"and other machines can reach the address %s; listen on a loopback address such as 127.0.0.1:8080, or use another -store", account.Name, listening)
 		}
 		if !errors.Is(err, tokenauth.ErrRejected) {
 			return err

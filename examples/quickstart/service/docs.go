@@ -24,7 +24,7 @@ func mountDocs(r gin.IRouter, auth *tokenauth.Service, mounted tokenauth.Endpoin
 	return nil
 }
 
-// describeMe returns the Operation Object of a route with the handler me.
+// describeMe returns the OpenAPI Operation Object of a route whose handler is me.
 func describeMe(operationID, summary string) gin.H {
 	text := gin.H{"type": "string"}
 	return gin.H{

@@ -21,7 +21,7 @@ func routes(auth *tokenauth.Service) (http.Handler, error) {
 	r.GET("/admin", ginadapter.RequireRole(auth, "Administrator"), me)
 
 	r.GET("/", func(c *gin.Context) {
-		c.Header("Location", "docs") // relative, so that it is right behind a proxy with a path prefix
+		c.Header("Location", "docs") // relative, so that it also works behind a proxy that removes a path prefix
 		c.Status(http.StatusFound)
 	})
 	r.GET("/health", func(c *gin.Context) {
@@ -34,7 +34,7 @@ func routes(auth *tokenauth.Service) (http.Handler, error) {
 	return r, mountDocs(r, auth, mounted)
 }
 
-// me answers who the caller is.
+// me answers with the caller's user ID, user name and roles.
 func me(c *gin.Context) {
 	token, _ := ginadapter.From(c)
 	c.JSON(http.StatusOK, struct {

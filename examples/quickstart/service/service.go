@@ -1,4 +1,5 @@
-// Package service is the service that the quickstart and anystore run.
+// Package service implements the service that the programs quickstart and anystore
+// run.
 package service
 
 import (
@@ -18,7 +19,7 @@ import (
 )
 
 // Main parses the flags and serves until the process gets SIGINT or SIGTERM.
-// The keys of stores are the schemes that -store takes.
+// The keys of stores are the URL schemes that the flag -store accepts.
 func Main(program string, stores map[string]Open) {
 	log.SetFlags(0)
 	log.SetPrefix(program + ": ")
@@ -87,7 +88,7 @@ func run(ctx context.Context, stores map[string]Open, addr, storeURL string, cac
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 	}
-	// Run ends after the last request.
+	// Run must not end before the last request does, so it has its own context.
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	stopped := make(chan struct{})
 	go func() {

@@ -30,11 +30,12 @@ type Store struct {
 	Close  func() error
 }
 
-// An Open opens the store that the value of -store names. With feed, the store
-// reports the changes that the cache needs, if it can.
+// An Open opens the store that storeURL, the value of the flag -store, names. If
+// feed is true, the store reports changes of tokens to the cache, if it supports
+// that.
 type Open func(ctx context.Context, storeURL string, feed bool) (*Store, error)
 
-// anystore has these stores, too.
+// anystore lists the URL schemes that only the program anystore supports.
 var anystore = []string{"mysql", "postgres", "postgresql", "redis", "rediss", "unix"}
 
 func open(ctx context.Context, stores map[string]Open, storeURL string, feed bool) (*Store, error) {
@@ -43,12 +44,12 @@ func open(ctx context.Context, stores map[string]Open, storeURL string, feed boo
 		return open(ctx, storeURL, feed)
 	}
 	if slices.Contains(anystore, scheme) {
-		return nil, fmt.Errorf("-store %s: is in the program that has all storages and compiles longer: go run ./examples/quickstart/anystore, with the same flags", scheme)
+		return nil, fmt.Errorf("-store %s: this program does not include that storage; use the program with all storages: go run ./examples/quickstart/anystore, with the same flags", scheme)
 	}
-	return nil, fmt.Errorf("-store must begin with %s, not %q", usage(stores), scheme+":")
+	return nil, fmt.Errorf("-store must begin with one of %s, not with %q", usage(stores), scheme+":")
 }
 
-// usage lists the schemes of the stores.
+// usage returns the schemes of the stores as a list for flags and errors.
 func usage(stores map[string]Open) string {
 	return strings.Join(slices.Sorted(maps.Keys(stores)), ":, ") + ":"
 }
@@ -59,8 +60,9 @@ func OpenSQLite(ctx context.Context, storeURL string, _ bool) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("-store sqlite: needs the path of a file after the colon")
 	}
-	// Many readers and one writer at a time. A writer waits for another at most
-	// half as long as the service waits for its storage.
+	// SQLite supports many readers, but one writer at a time. A writer waits for
+	// another one for at most a second. That is half of the time that the service
+	// waits for its storage.
 	settings := url.Values{
 		"_pragma": {"busy_timeout(1000)", "journal_mode(wal)", "synchronous(full)"},
 		"_txlock": {"immediate"},
@@ -69,7 +71,8 @@ func OpenSQLite(ctx context.Context, storeURL string, _ bool) (*Store, error) {
 	return OpenGORM(ctx, gormlite.Open(file.String()), nil)
 }
 
-// OpenGORM opens a database, and creates our tables if they do not exist.
+// OpenGORM opens a database, and creates the tables of tokens and users if they do
+// not exist.
 func OpenGORM(ctx context.Context, dialector gorm.Dialector, options *gormstore.Options) (*Store, error) {
 	db, err := gorm.Open(dialector, &gorm.Config{})
 	if err != nil {
@@ -109,8 +112,8 @@ func openTables(ctx context.Context, db *gorm.DB, pool *sql.DB, options *gormsto
 	}, nil
 }
 
-// OpenMemory keeps tokens and users in memory. A service with its own users table
-// writes a look-up such as the one here, and passes it to [password.New].
+// OpenMemory opens a store with tokens and users in memory. A service with its own
+// users table passes a look-up such as the one here to [password.New].
 func OpenMemory(context.Context, string, bool) (*Store, error) {
 	var mu sync.RWMutex
 	accounts := make(map[string]password.Account)

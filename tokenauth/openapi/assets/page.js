@@ -1,26 +1,28 @@
 // Starts Swagger UI with the extensions that the page of a Token API needs.
 "use strict";
 
-// A browser cannot send a GET with a body, so the page does not offer to try it out.
+// A browser cannot send a GET with a body, so the page does not offer to try one out.
 const noGetWithBody = (original, system) => (state, path, method) =>
   original(state, path, method) &&
   !(method === "get" && system.specSelectors.specJson().getIn(["paths", path, "get", "requestBody"]));
 
-// Hides operations with tags marked x-internal.
+// Hides operations whose tag is marked x-internal.
 const noInternalTags = (Original, system) => (props) =>
   props.tagObj.getIn(["tagDetails", "x-internal"]) ? null : system.React.createElement(Original, props);
 
-// Replaces the link inside the button that opens an operation: a button must not
-// contain another control.
+// Replaces the link inside the button that opens an operation by plain text: a
+// button must not contain another control.
 const plainText = (_, system) => ({ text }) => system.React.createElement("span", null, text);
 
-// Hides headers that every answer has; the description of the operation lists them.
+// Hides headers that almost every response has (x-everywhere). The description of
+// the sign-in names them.
 const particularHeaders = (Original, system) => (props) => {
   const headers = props.headers?.filterNot((header) => header.get("x-everywhere"));
   return headers?.size ? system.React.createElement(Original, { ...props, headers }) : null;
 };
 
-// Hides the entered secrets in the curl command.
+// Masks secrets in the form and in Basic authentication, in the curl command that
+// the page shows.
 const withoutSecrets = (Original, system) => ({ request, ...props }) => {
   const body = request.get("body");
   if (typeof body === "string") request = request.set("body", body.replace(/(^|&)(password|client_secret|token)=[^&]*/g, "$1$2=***"));
@@ -30,8 +32,8 @@ const withoutSecrets = (Original, system) => ({ request, ...props }) => {
   return system.React.createElement(Original, { ...props, request });
 };
 
-// Shows code samples (x-codeSamples) before the answers. The answers are most of
-// the work of rendering an operation, so they follow after the first frame.
+// Shows code samples (x-codeSamples) above the responses. The responses take most
+// of the time to render an operation, so they are rendered after the first frame.
 const withSamples = (Original, system) => (props) => {
   const h = system.React.createElement;
   const samples = system.specSelectors.specJson().getIn(["paths", props.path, props.method, "x-codeSamples"]);
@@ -66,8 +68,8 @@ function Samples({ h, system, samples, operation }) {
       h("code", null, samples[chosen].source)));
 }
 
-// Adds the labels, roles and tab stops that Swagger UI lacks, for readers who use a
-// screen reader or no mouse.
+// Adds the labels, roles and tab stops that Swagger UI lacks, for readers with a
+// screen reader or without a mouse.
 function addLabels(root) {
   for (const control of root.querySelectorAll("select, textarea, input")) {
     if (control.labels?.length || control.hasAttribute("aria-label") || control.hasAttribute("aria-labelledby")) continue;
@@ -84,7 +86,8 @@ function addLabels(root) {
   for (const box of root.querySelectorAll("pre, .highlight-code")) {
     if (box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   }
-  // Swagger UI skips heading levels: it uses 1, 3, 4, 5, and 6 after 4.
+  // Swagger UI skips heading levels: h3 follows h1, and h6 follows h4. Assistive
+  // technology reads these levels instead, which have no gap.
   for (const heading of root.querySelectorAll("h3, h4, h5, h6")) heading.setAttribute("aria-level", Math.min(4, heading.tagName[1] - 1));
   for (const table of root.querySelectorAll(".responses-table[role=region]")) table.setAttribute("aria-label", `Responses: ${table.id}`);
   for (const part of root.querySelectorAll(".information-container, .scheme-container")) {
@@ -98,8 +101,8 @@ function addLabels(root) {
   }
 }
 
-// Sets the server of the description to the API's root as the browser sees it. It
-// differs from the server's own root behind a proxy that removes a prefix.
+// Sets the server of the description to the root of the API in the browser's URL.
+// Behind a proxy that removes a prefix, this root includes the prefix.
 function belowRoot(description) {
   const { root } = page.dataset;
   if (!root) return description;
@@ -108,9 +111,9 @@ function belowRoot(description) {
   return prefix ? { ...rest, servers: [{ url: prefix }] } : rest;
 }
 
-// Swagger UI's resolver processes the whole description for each operation that
-// opens. This plugin resolves simple references faster, and calls the resolver for
-// all others.
+// Swagger UI's resolver processes the whole description for each operation that is
+// opened. This plugin resolves simple references itself, which is faster. It calls
+// the resolver only for other references.
 const lookUp = () => {
   let description;
   return { statePlugins: { spec: { wrapActions: {
@@ -140,11 +143,11 @@ function withReferences(description, path) {
     if (typeof value?.$ref !== "string") return value;
     const target = at(value.$ref.split("/").slice(1));
     check(value.$ref.startsWith("#/") && Object.keys(value).length === 1 && typeof target === "object" && !("$ref" in target));
-    return { ...target, $$ref: value.$ref }; // Swagger UI reads the schema's name from it
+    return { ...target, $$ref: value.$ref }; // Swagger UI reads the schema's name from $$ref
   }));
 }
 
-// Swagger UI has a dark theme; the reader's setting selects it.
+// Selects Swagger UI's dark theme if the browser prefers a dark one.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const setTheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", setTheme);
@@ -157,7 +160,7 @@ const ui = SwaggerUIBundle({
   docExpansion: "list",
   deepLinking: true,
   displayRequestDuration: true,
-  tagsSorter: (a, b) => (a === "Token") - (b === "Token"), // after routes without a tag, too
+  tagsSorter: (a, b) => (a === "Token") - (b === "Token"), // Token comes last, even after operations without a tag
   defaultModelsExpandDepth: 0, // collapses the schemas
   validatorUrl: null, // no external validator
   queryConfigEnabled: false,
@@ -166,13 +169,13 @@ const ui = SwaggerUIBundle({
     statePlugins: { spec: { wrapSelectors: { allowTryItOutFor: noGetWithBody } } },
     wrapComponents: { OperationTag: noInternalTags, DeepLink: plainText, headers: particularHeaders, curl: withoutSecrets, responses: withSamples },
   })],
-  // Uses the token of a sign-in on the page for the following requests.
+  // After a sign-in on the page, the following requests send the token from it.
   responseInterceptor: (response) => {
     if (response.ok && response.body?.access_token) ui.preauthorizeApiKey("bearer", response.body.access_token);
     return response;
   },
   onComplete: () => {
-    let due = 0; // the pending frame: one call for all changes before it
+    let due = 0; // the requested animation frame; one call of addLabels serves all changes before it
     const observer = new MutationObserver(() => { due ||= requestAnimationFrame(() => { due = 0; addLabels(page); }); });
     observer.observe(page, { childList: true, subtree: true });
     addLabels(page);
@@ -180,12 +183,12 @@ const ui = SwaggerUIBundle({
   },
 });
 
-// Opens the first operation, and the others after it is rendered.
+// Opens the first operation, and opens the others after the first is rendered.
 function openAll() {
   const [first, ...others] = ui.specSelectors.taggedOperations().entrySeq().flatMap(([tag, group]) =>
     group.get("operations").map((o) => ["operations", tag, o.getIn(["operation", "operationId"]) || o.get("id")])).toArray();
   if (!first) return;
-  // Swagger UI's own action would add each to the browser's history.
+  // Swagger UI's own action would add each opened operation to the browser's history.
   const open = (thing) => ui.getStore().dispatch({ type: "layout_show", payload: { thing, shown: true } });
   open(first);
   const next = () => page.querySelector(".opblock-body .responses-table") ? setTimeout(() => others.forEach(open)) : requestAnimationFrame(next);
