@@ -158,9 +158,11 @@ const renderKey = "github.com/bearerkit/bearerkit/ginadapter.RenderErrors"
 // [tokenauth.Options.RenderError]. It does not change the responses of the
 // endpoints that [Mount] registers.
 //
-// A guard sets the headers of the protocol and then calls render, which writes
-// status and body, as in c.JSON(e.Status, …). If render sets no status, the
-// response has the status of e ([tokenauth.ErrorResponse.Status]). If render
+// A guard sets the headers of the protocol, such as WWW-Authenticate, and then
+// calls render, which writes status and body, as in c.JSON(e.Status, …). The
+// headers are sent with any status, even 200, unless render deletes them. If
+// render sets no status, the response has the status of e
+// ([tokenauth.ErrorResponse.Status]). If render
 // panics before it writes, the client gets the standard answer, and the panic
 // continues.
 //

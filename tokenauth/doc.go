@@ -147,7 +147,7 @@
 //   - a clock that differs from the storage's;
 //   - a failure to end the tokens of changed users or clients, once for each
 //     outage (the end of the outage is logged at info);
-//   - a failed search for other services in the storage.
+//   - a failed search for other services in the storage, once for each outage.
 //
 // It logs these warnings, the first one within the same bounds and the others
 // only once:

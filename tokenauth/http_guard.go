@@ -150,7 +150,8 @@ func (s *Service) RequireBearer(next http.Handler) http.Handler {
 // compared exactly.
 //
 // RequireRole authenticates requests like [Service.RequireBearer]. Behind
-// another guard on the same request, it does not look up the token again.
+// another guard it does not look up the token again, if the request still
+// presents that token.
 //
 // It panics if anyOf is empty or contains an empty role.
 func (s *Service) RequireRole(anyOf ...string) func(http.Handler) http.Handler {

@@ -183,7 +183,7 @@ type Options struct {
 	//
 	// Before the call, the Service sets the headers that the protocol requires,
 	// such as WWW-Authenticate. They are sent with any status that RenderError
-	// writes, even with 200. If it writes no status, the response has the
+	// writes, even with 200, unless it deletes them. If it writes no status, the response has the
 	// status of the error. If it panics before it writes, the Service logs the
 	// panic and answers as if RenderError were nil.
 	RenderError func(http.ResponseWriter, *http.Request, *ErrorResponse)

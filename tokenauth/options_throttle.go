@@ -29,8 +29,8 @@ import "fmt"
 //     second. One more waits for its turn, and any others are throttled.
 //   - For an account, one repetition a second from all sources together does
 //     not count. Further ones do.
-//   - For a source, one repetition a second of all names together does not
-//     count. Further ones do.
+//   - For an IPv4 address or an IPv6 /48, one repetition a second of all names
+//     together does not count. Further ones do.
 //
 // Each process remembers the wrong passwords on its own, as 16 bits of a hash
 // with a random key. So 3 of 65,536 other passwords do not count either.
