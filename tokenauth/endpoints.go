@@ -114,7 +114,7 @@ func (e Endpoints) base() (string, error) {
 	taken := strings.TrimSuffix(prefix, overlap(prefix, first))
 	for _, path := range e.paths() {
 		if name := parameter(path); name != "" {
-			return "", fmt.Errorf("tokenauth: with Endpoints.Issuer, no path may have a parameter, because the metadata lists complete URLs; but %q has %s", path, name)
+			return "", fmt.Errorf("tokenauth: the path %q has the parameter %s, but if Endpoints.Issuer is set, no path may have one, because the metadata lists complete URLs", path, name)
 		}
 		if other := strings.TrimSuffix(prefix, overlap(prefix, path)); other != taken {
 			return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, but the endpoints %q and %q do not begin with the same part of its path; give them the same prefix", e.Issuer, first, path)

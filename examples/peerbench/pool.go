@@ -33,8 +33,8 @@ func openCounted(tb testing.TB, d database, dsn string) countedPool {
 	return countedPool{pool, c}
 }
 
-// madeToMeasure lets the pool open that many connections, and keep all of them open
-// when they are idle.
+// madeToMeasure limits the pool to the given number of connections, and lets it
+// keep all of them open when idle. It returns the pool.
 func (p countedPool) madeToMeasure(connections int) countedPool {
 	p.SetMaxOpenConns(connections)
 	p.SetMaxIdleConns(connections)
@@ -65,7 +65,7 @@ func (c *counter) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, err
 }
 
-// storeOn creates the tables of tokens, and returns a store that uses the pool.
+// storeOn creates the token tables, and returns a store that uses the pool.
 func storeOn(tb testing.TB, d database, pool *sql.DB) *gormstore.Store {
 	db, err := gorm.Open(d.dialector(pool), &gorm.Config{Logger: logger.Discard})
 	if err != nil {

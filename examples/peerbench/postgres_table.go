@@ -87,8 +87,8 @@ func tableState(ctx context.Context, pool *sql.DB, table string) (rows, size int
 	if err := pool.QueryRowContext(ctx, `SELECT count(*), pg_total_relation_size('`+table+`') FROM `+table).Scan(&rows, &size); err != nil {
 		return 0, 0, 0, err
 	}
-	// A process of PostgreSQL reports its statistics at most about once a second,
-	// when it is idle.
+	// A PostgreSQL server process reports its statistics only when idle, and at
+	// most about once a second. So poll until the number of updates stops changing.
 	var all, hotOnes, before int64
 	for range 20 {
 		err := pool.QueryRowContext(ctx, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1`, table).Scan(&all, &hotOnes)

@@ -101,8 +101,8 @@ func (r *report) markdown(command, environment string) []byte {
 
 const resultsMark = "<!-- results -->"
 
-// writeReport replaces the text after resultsMark in the file. Without that line
-// it replaces the whole file.
+// writeReport replaces everything after the line resultsMark in the file, or the
+// whole file if it has no such line.
 func writeReport(file string, results []byte) error {
 	old, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -58,9 +58,9 @@ func (s *script) refusedEverywhere(ctx context.Context, accessToken string, sinc
 	return nil
 }
 
-// feedsAlive waits until each replica receives the changes in the database, the
-// feed of its cache. Until then a replica reads the database for each request, and
-// does not use its cache.
+// feedsAlive waits until every replica's cache feed is alive, that is, until the
+// replica is notified of changes in the database. Until then, a replica bypasses
+// its cache and reads the database for each request.
 func (s *script) feedsAlive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()

@@ -43,7 +43,7 @@ func (s *Store) readBatch(ctx context.Context, slots []tokenauth.Slot, found []t
 		t, err := r.readIndexed(scan)
 		// Some drivers returned rows of another query after a context was canceled.
 		if r.index < 0 || r.index >= len(slots) || err == nil && t.Slot != slots[r.index] {
-			return errors.New("gormstore: the database returned a row of another query")
+			return errors.New("gormstore: the driver returned a row that this query did not ask for (some drivers return rows of an earlier, canceled query)")
 		}
 		found[r.index] = tokenauth.Found{Token: t, Err: err}
 		return nil // go on: only this row is corrupt, or the connection failed and no row follows

@@ -121,7 +121,7 @@ func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []thr
 		}
 		i := slices.IndexFunc(keys, func(k throttle.Key) bool { return bytes.Equal(k[:], key) })
 		if i < 0 {
-			return nil, nil, errors.New("gormstore: the database returned a counter of another query")
+			return nil, nil, errors.New("gormstore: the driver returned a row that this query did not ask for (some drivers return rows of an earlier, canceled query)")
 		}
 		counters[i], there[i] = c, true
 	}

@@ -84,7 +84,7 @@ func (d *database) probePooler(ctx context.Context, pool *sql.DB, first *sql.Con
 		// one connection reaches two.
 		shared := (now.backend == before.backend) != (p.conn == first)
 		if shared && !now.named {
-			return fmt.Errorf("%w: the driver prepares a statement and then runs it; in between, the pooler may switch to another server connection, where the statement of another client would run: %s", errPooler, useExec)
+			return fmt.Errorf("%w: the driver prepares a statement and runs it in two separate steps, and the pooler may switch server connections in between, so that another client's statement runs instead: %s", errPooler, useExec)
 		}
 	}
 	return nil

@@ -36,15 +36,15 @@ func finds(ctx context.Context, s tokenauth.Storage, slots []tokenauth.Slot, fou
 		switch got := found[i]; {
 		case errors.Is(err, tokenauth.ErrNotFound):
 			if !errors.Is(got.Err, tokenauth.ErrNotFound) {
-				return fmt.Errorf("result %d of %d of FindBatch has digest %v and error %v for an empty slot, want ErrNotFound", i, len(slots), got.Token.Digest, got.Err)
+				return fmt.Errorf("FindBatch result %d of %d has digest %v and error %v for an empty slot, want ErrNotFound", i+1, len(slots), got.Token.Digest, got.Err)
 			}
 		case err != nil:
 			return fmt.Errorf("Find returned an error: %w", err)
 		case got.Err != nil:
-			return fmt.Errorf("result %d of %d of FindBatch has error %w, but Find returned the token with digest %v", i, len(slots), got.Err, want.Digest)
+			return fmt.Errorf("FindBatch result %d of %d has the error %w, but Find returned a token with digest %v", i+1, len(slots), got.Err, want.Digest)
 		default:
 			if err := same(got.Token, want); err != nil {
-				return fmt.Errorf("result %d of %d of FindBatch differs from the result of Find: %w", i, len(slots), err)
+				return fmt.Errorf("FindBatch result %d of %d differs from the result of Find: %w", i+1, len(slots), err)
 			}
 		}
 	}

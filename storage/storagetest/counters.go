@@ -179,7 +179,7 @@ func countersUnchanged(ctx context.Context, s tokenauth.Storage) error {
 		return err
 	}
 	if a.Failures != want {
-		return fmt.Errorf("after concurrent calls, some of which change nothing, a counter is %d, want %d", a.Failures, want)
+		return fmt.Errorf("after concurrent calls a counter is %d, want %d: a call that changed nothing may have overwritten a concurrent change", a.Failures, want)
 	}
 	return nil
 }

@@ -1,10 +1,11 @@
-// Anystore is the quickstart with all storages. It takes longer to compile.
+// Anystore is the quickstart with all storages. It takes longer to compile than
+// the quickstart.
 //
 //	go run ./examples/quickstart/anystore [-addr HOST:PORT] [-store STORE] [-cache] [-throttle=off]
 //
 // STORE is sqlite:PATH, memory:, postgres://…, mysql://…, redis://…, rediss://…
-// or unix://PATH, a socket of Redis. With Redis, only the tokens are in the store.
-// The users are in memory, and each start of the program creates them again.
+// or unix://PATH (a Redis socket). With Redis, the store holds only the tokens; the
+// users are in memory and are created again at each start.
 package main
 
 import "github.com/bearerkit/bearerkit/examples/quickstart/service"

@@ -49,7 +49,8 @@ func open(ctx context.Context, stores map[string]Open, storeURL string, feed boo
 	return nil, fmt.Errorf("-store must begin with one of %s, not with %q", usage(stores), scheme+":")
 }
 
-// usage returns the schemes of the stores as a list for flags and errors.
+// usage lists the schemes of the stores, for the help text of -store and for error
+// messages: "memory:, sqlite:".
 func usage(stores map[string]Open) string {
 	return strings.Join(slices.Sorted(maps.Keys(stores)), ":, ") + ":"
 }
