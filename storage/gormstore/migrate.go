@@ -13,10 +13,10 @@ import (
 )
 
 // Migrations contains the SQL files that [Migrate] applies, for services that have a
-// migration tool of their own. There is a folder for each engine. The files have the
-// names that golang-migrate expects, and use the default table prefix. An "up" file can
-// be applied more than once. If an engine does not allow that, a comment in the file
-// says so.
+// migration tool of their own. There is one folder for each database engine. The
+// files have the names that golang-migrate expects, and use the default table prefix.
+// An "up" file can be applied more than once, unless a comment in the file says that
+// the engine does not allow it.
 //
 //go:embed migrations
 var Migrations embed.FS
@@ -24,23 +24,27 @@ var Migrations embed.FS
 // schemaVersion is the number of the newest migration.
 const schemaVersion = 5
 
-// Migrate creates the tables or updates them to this version of the package. If
-// [Options.Feed] is set, it also installs the trigger for [WithFeed]. Of the options it
-// uses only [Options.TablePrefix] and [Options.Feed]; o may be nil. Call it at each
-// start: it is idempotent, and several processes may call it at the same time.
+// Migrate creates the tables, or updates them to the schema that this version of the
+// package needs. If [Options.Feed] is set, it also installs the trigger for
+// [WithFeed]. It uses only the options [Options.TablePrefix] and [Options.Feed]; o
+// may be nil. Call Migrate at each start: it is idempotent, and several processes may
+// call it at the same time.
 //
-// Migrate records the version of the tables in the table tokenauth_schema. If you drop
-// a table to recreate it, drop tokenauth_schema, too.
+// Migrate records the schema version in the table tokenauth_schema. If you drop a
+// table to recreate it, drop tokenauth_schema, too. Otherwise Migrate skips the
+// migration that creates the table.
 //
 // Migrate returns an error and changes nothing if
-//   - a table to create or change exists and does not belong to this package;
-//   - on PostgreSQL, a table to create exists and has an owner that Migrate does not
-//     trust. It trusts the current role, every role that the current role is a member
-//     of, the database's owner, superusers, and the owner of tokenauth_schema;
-//   - [New] would refuse a setting of the database.
+//   - a table that it would create or change exists already and does not belong to
+//     this package;
+//   - on PostgreSQL, a table that it would create exists already and has an owner
+//     that Migrate does not trust. It trusts the current role, every role that the
+//     current role is a member of, the database's owner, superusers, and the owner of
+//     tokenauth_schema;
+//   - [New] would refuse a database setting.
 //
-// To install or replace the trigger, Migrate locks the table of tokens for a moment.
-// If another transaction, such as a backup, holds a lock on the table, Migrate tries
+// To install or replace the trigger, Migrate briefly locks the token table. If
+// another transaction, such as a backup, holds a lock on the table, Migrate retries
 // for 30 seconds and then returns an error. During each attempt, requests wait for up
 // to half a second.
 func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
@@ -85,12 +89,13 @@ func (d *database) migrate(ctx context.Context) error {
 	return d.applyFrom(ctx, d.pool, d.dialect.folder, version)
 }
 
-// migrateFeed installs the trigger unless its newest version exists already.
-// Installing locks the table, which must not happen each time a replica starts.
+// migrateFeed installs the trigger unless the database already has its newest
+// version. Installing the trigger locks the token table, which must not happen at
+// every start of the service.
 //
-// While a transaction waits for that lock, every other transaction that uses the table
-// waits behind it. So each attempt waits for half a second at most, which is less than
-// the timeout of a request. Between attempts migrateFeed pauses.
+// While a transaction waits for that lock, every other transaction that uses the
+// table waits behind it. So each attempt waits for at most half a second, which is
+// less than a request's timeout. Between attempts, migrateFeed pauses.
 func (d *database) migrateFeed(ctx context.Context) (err error) {
 	const tries, pause = 20, time.Second
 	for range tries {
@@ -110,7 +115,7 @@ func (d *database) migrateFeed(ctx context.Context) (err error) {
 func (d *database) tryMigrateFeed(ctx context.Context) error {
 	return d.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		pool := tx.Statement.ConnPool
-		const anyNumber = 7276453 // names the lock; the same in all processes
+		const anyNumber = 7276453 // identifies the lock; all processes use the same number
 		if _, err := pool.ExecContext(ctx, `SELECT pg_catalog.pg_advisory_xact_lock($1)`, anyNumber); err != nil {
 			return err
 		}
@@ -131,11 +136,11 @@ func (d *database) tryMigrateFeed(ctx context.Context) error {
 	})
 }
 
-// A script is a file of [Migrations] in which [Options.TablePrefix] has replaced the
-// default prefix.
+// A script is a file from [Migrations] in which [Options.TablePrefix] has replaced
+// the default prefix.
 type script struct{ file, text string }
 
-// scripts returns the "up" scripts of a folder in the order of their numbers.
+// scripts returns the "up" scripts in a folder, in numerical order.
 func (d *database) scripts(folder string) (scripts []script, err error) {
 	files, err := fs.Glob(Migrations, "migrations/"+folder+"/*.up.sql")
 	if err != nil {
@@ -151,8 +156,8 @@ func (d *database) scripts(folder string) (scripts []script, err error) {
 	return scripts, nil
 }
 
-// applyFrom applies the scripts of a folder in order. It skips the first ones, as many
-// as applied says, because they were applied before.
+// applyFrom applies the scripts in a folder in order. The argument applied is the
+// number of scripts that were applied before; applyFrom skips those.
 func (d *database) applyFrom(ctx context.Context, pool gorm.ConnPool, folder string, applied int) error {
 	scripts, err := d.scripts(folder)
 	if err != nil {
@@ -169,8 +174,8 @@ func (d *database) applyFrom(ctx context.Context, pool gorm.ConnPool, folder str
 	return nil
 }
 
-// explainRights adds to an error about missing rights which rights the database account
-// needs. It returns any other error unchanged.
+// explainRights adds to err which rights the database account needs, if err is about
+// missing rights. It returns any other error unchanged.
 func explainRights(err error) error {
 	const other = "; or let another account migrate (see Rights in storage/gormstore/README.md)"
 	text := err.Error()
@@ -185,8 +190,8 @@ func explainRights(err error) error {
 	return err
 }
 
-// applyOne runs one statement of a script. It runs the statement again if that failed
-// only because another process ran it at the same time.
+// applyOne runs one statement of a script. If the statement fails only because
+// another process ran it at the same time, applyOne runs it again.
 func (d *database) applyOne(ctx context.Context, pool gorm.ConnPool, statement string) (err error) {
 	for range 5 {
 		_, err = pool.ExecContext(ctx, statement)
@@ -200,17 +205,18 @@ func (d *database) applyOne(ctx context.Context, pool gorm.ConnPool, statement s
 	return err
 }
 
-// hasColumn reports whether err means that the column to add exists already. MySQL and
-// SQLite have no ADD COLUMN IF NOT EXISTS. Their errors are known by their text, because
-// this package does not import the drivers.
+// hasColumn reports whether err means that the column to add exists already. A script
+// that is applied again gets this error on MySQL and SQLite, which have no ADD COLUMN
+// IF NOT EXISTS. hasColumn recognizes the error by its text, because this package
+// does not import the drivers.
 func hasColumn(err error) bool {
 	text := err.Error()
 	return strings.HasPrefix(text, "Error 1060 (42S21)") || strings.Contains(text, "duplicate column name: ")
 }
 
 // collided reports whether err means that two processes ran the same CREATE TABLE IF
-// NOT EXISTS at the same time. In PostgreSQL one of them then fails (23505, 42P07,
-// 42710).
+// NOT EXISTS at the same time. In PostgreSQL one of the two processes then gets an
+// error (23505, 42P07 or 42710).
 func collided(err error) bool {
 	state := sqlState(err)
 	return state == "23505" || state == "42P07" || state == "42710"
@@ -234,8 +240,8 @@ func (d *database) schemaVersion(ctx context.Context, pool gorm.ConnPool) (int, 
 	return int(max(version.Int64, 0)), nil
 }
 
-// checkSchema returns [ErrSchemaVersion], wrapped, if the schema is missing or older
-// than this package needs.
+// checkSchema returns [ErrSchemaVersion], wrapped, if the schema is missing, or is
+// older than the version that this package needs.
 func (d *database) checkSchema(ctx context.Context) error {
 	version, err := d.schemaVersion(ctx, d.pool)
 	if err != nil {

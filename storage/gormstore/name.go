@@ -9,7 +9,8 @@ import (
 
 var errUserName = fmt.Errorf("%w: a user name must have 1 to 256 bytes of letters, digits, marks and ASCII punctuation, without spaces (RFC 8265 §3)", ErrInvalid)
 
-// maxNameLength is the longest user name that the token endpoint accepts, in bytes.
+// maxNameLength is the maximum length, in bytes, of a user name that the token
+// endpoint accepts.
 const maxNameLength = 256
 
 // typedUserName normalizes a name that a user typed or pasted. It first removes white
@@ -19,13 +20,14 @@ func typedUserName(name string) (string, error) {
 }
 
 // normalizeUserName is like [Users.NormalizeUserName], but returns an error for an
-// invalid name, and considers a name with white space around it invalid.
+// invalid name. It does not remove white space around the name: a name with such
+// white space is invalid.
 func normalizeUserName(name string) (string, error) {
 	if name == "" || len(name) > maxNameLength {
 		return "", errUserName
 	}
-	// RFC 8264 §7 requires the mapping to be repeated until the result is stable, at
-	// most three more times.
+	// RFC 8264 §7 requires the mapping to be repeated until the result no longer
+	// changes, but at most three more times.
 	for range 4 {
 		mapped, err := precis.UsernameCaseMapped.String(name)
 		if err != nil || len(mapped) > 2*maxNameLength {

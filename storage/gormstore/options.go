@@ -4,9 +4,9 @@ import "github.com/bearerkit/bearerkit/tokenauth/password"
 
 // Options configures a [Store]. Nil or the zero value selects the defaults.
 type Options struct {
-	// TablePrefix is the beginning of each table's name; empty means "tokenauth_".
-	// It must have 1 to 32 lower-case letters, digits and '_', and begin with a
-	// letter.
+	// TablePrefix is the beginning of each table's name; empty means
+	// "tokenauth_". Any other prefix must have 1 to 32 lower-case letters, digits
+	// and '_', and begin with a letter.
 	//
 	// Each service in a database needs its own prefix. Services that use the same
 	// tables share their users and accept each other's tokens;
@@ -14,8 +14,8 @@ type Options struct {
 	// first sign-in: a new prefix means new, empty tables.
 	TablePrefix string
 	// Feed makes [Migrate] install the trigger that [WithFeed] needs, for
-	// [tokenauth.Options.Cache]. Only PostgreSQL supports it. If Feed is false,
-	// Migrate neither installs nor removes the trigger.
+	// [tokenauth.Options.Cache]. Only PostgreSQL supports the trigger. If Feed is
+	// false, Migrate neither installs nor removes it.
 	Feed bool
 	// Passwords configures [Users]; nil selects the defaults. If
 	// [password.Options.Upgrade] is nil, Users upgrades the hashes in its table.

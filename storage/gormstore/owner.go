@@ -13,8 +13,8 @@ import (
 // trustedOwner selects the owner of a table or function, and whether [Migrate] trusts
 // that owner. Migrate trusts the current role, every role that the current role is a
 // member of, the database's owner, superusers, and the owner of the schema-version
-// table ($2). Membership is ignored for a superuser, who counts as a member of every
-// role.
+// table ($2). If the current role is a superuser, its memberships are ignored,
+// because a superuser counts as a member of every role.
 const trustedOwner = `SELECT o.rolname::text, o.rolsuper OR o.oid = d.datdba OR o.oid = me.oid
 	OR NOT me.rolsuper AND pg_catalog.pg_has_role(o.oid, 'MEMBER'::text)
 	OR EXISTS (SELECT FROM pg_catalog.pg_class v WHERE v.oid = pg_catalog.to_regclass($2)::oid AND v.relowner = o.oid)
@@ -29,15 +29,16 @@ var (
 )
 
 // checkOwner returns an error if the table or function exists and has an owner that
-// [Migrate] does not trust. The owner may have created a trigger on the table.
-// PostgreSQL runs a trigger with the rights of the role that writes to the table, which
-// is the service's role.
+// [Migrate] does not trust. Such an owner may have created a trigger on the table.
+// PostgreSQL would run that trigger with the rights of the role that writes to the
+// table, which is the service's role.
 func (d *database) checkOwner(ctx context.Context, pool gorm.ConnPool, query, name string, version int) error {
 	if query == "" {
 		return nil
 	}
 	// While the schema-version table is empty or missing, nothing shows that this
-	// package created it, so its owner is not trusted: versions stays NULL.
+	// package created it. So versions stays NULL, and the table's owner is not
+	// trusted.
 	var versions any
 	if version > 0 {
 		versions = d.prefix + "schema"

@@ -11,9 +11,10 @@ import (
 // resolverName is the name under which gorm.io/plugin/dbresolver registers itself.
 const resolverName = "gorm:db_resolver"
 
-// checkPool returns an error unless db uses the pool that gorm.Open opened. A clause of
-// dbresolver may select the pool of a replica, where ended tokens may still exist. A
-// single connection ([sql.Conn]) does not reconnect when it breaks.
+// checkPool returns an error unless db uses the pool that gorm.Open opened. It
+// rejects a pool selected by a dbresolver clause, because that may be a replica's
+// pool; ended tokens may still exist at a replica. It rejects a single connection
+// ([sql.Conn]), because that does not reconnect when it breaks.
 func checkPool(db *gorm.DB) error {
 	pool := unprepared(db.Statement.ConnPool)
 	if _, ok := pool.(*sql.Conn); ok {
@@ -25,7 +26,8 @@ func checkPool(db *gorm.DB) error {
 	return nil
 }
 
-// unprepared returns the pool inside the wrapper that [gorm.Config.PrepareStmt] adds.
+// unprepared returns the pool inside the wrapper that [gorm.Config.PrepareStmt] adds,
+// or pool itself if it has no wrapper.
 func unprepared(pool gorm.ConnPool) gorm.ConnPool {
 	if p, ok := pool.(*gorm.PreparedStmtDB); ok {
 		return p.ConnPool
@@ -33,8 +35,9 @@ func unprepared(pool gorm.ConnPool) gorm.ConnPool {
 	return pool
 }
 
-// same reports whether a and b are the same pool. It also returns true if one of them
-// has a type that is not comparable, such as a wrapper that the service wrote.
+// same reports whether a and b are the same pool. It also returns true if the type of
+// either pool is not comparable, because it then cannot tell. A wrapper that the
+// service wrote may have such a type.
 func same(a, b gorm.ConnPool) bool {
 	if !reflect.ValueOf(a).Comparable() || !reflect.ValueOf(b).Comparable() {
 		return true

@@ -10,19 +10,20 @@ import (
 	"gorm.io/gorm"
 )
 
-// checkPooler returns errPooler, wrapped, if a pooler refuses transactions, or may use
-// a different server connection for each of them although the driver relies on prepared
-// statements.
+// checkPooler returns errPooler, wrapped, if a pooler refuses transactions. It also
+// returns errPooler if the driver relies on prepared statements although the pooler
+// may use a different server connection for each transaction.
 //
-// A statement that the driver prepared on one server connection and runs on another is
-// missing there, or another client has prepared one of that name. If the driver
-// prepares without a name, another client's statement may run with this client's
-// arguments, perhaps without an error.
+// Suppose that the driver prepares a statement on one server connection and runs it
+// on another. Then the statement is missing there, or another client's statement has
+// the same name. If the driver prepares statements without a name, another client's
+// statement may run with this client's arguments, perhaps without an error.
 //
-// Drivers and poolers have many settings, so checkPooler runs statements and looks at
-// the effect. A busy pooler may hide it; then the first statement that fails gets the
-// advice from explain. checkPooler also returns an error if it cannot connect. If the
-// test fails for any other reason, it returns nil.
+// Drivers and poolers have too many settings to check each one, so checkPooler runs
+// test statements and looks at their effect. A busy pooler may hide the effect. In
+// that case, explain adds its advice to the error of the first statement that fails
+// later. checkPooler also returns an error if it cannot connect, or if ctx ends. If
+// the test fails for any other reason, checkPooler returns nil.
 func (d *database) checkPooler(ctx context.Context) error {
 	if d.db.Name() != "postgres" {
 		return nil
@@ -80,8 +81,8 @@ func (d *database) probePooler(ctx context.Context, pool *sql.DB, first *sql.Con
 		if err != nil {
 			return err
 		}
-		// There is a pooler if two connections reach the same server process, or if
-		// one connection reaches two.
+		// There is a pooler if two connections reach the same server process,
+		// or if one connection reaches two server processes.
 		shared := (now.backend == before.backend) != (p.conn == first)
 		if shared && !now.named {
 			return fmt.Errorf("%w: the driver prepares a statement and runs it in two separate steps, and the pooler may switch server connections in between, so that another client's statement runs instead: %s", errPooler, useExec)
@@ -90,21 +91,24 @@ func (d *database) probePooler(ctx context.Context, pool *sql.DB, first *sql.Con
 	return nil
 }
 
-// A probe is the result of the test statement probeText: how the driver ran it.
+// A probe is the result of the test statement probeText, which shows how the driver
+// ran that statement.
 type probe struct {
-	relies  bool // whether it was prepared in another transaction than it ran in
+	relies  bool // whether it was prepared in a different transaction from the one it ran in
 	named   bool // whether it was prepared under a name
-	backend int  // the process ID of the server process that ran it
+	backend int  // the ID of the server process that ran it
 }
 
 // probeText is a statement that returns a [probe]. PostgreSQL evaluates the constant
-// 'now' when it parses the statement, and now() when it runs the statement. If the
-// statement has a name, the view pg_prepared_statements has it with the time of 'now'.
+// 'now' when it parses the statement, and now() when it runs the statement. So the
+// two times differ if the statement was prepared in an earlier transaction. If the
+// statement has a name, the view pg_prepared_statements lists it with the time of
+// 'now'.
 const probeText = `SELECT 'now'::pg_catalog.timestamptz OPERATOR(pg_catalog.<>) pg_catalog.now(),
 	EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE prepare_time OPERATOR(pg_catalog.=) 'now'::pg_catalog.timestamptz),
 	pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.+) $1::integer`
 
-// A prober runs probeText on a connection in the same way as the store runs its own
+// A prober runs probeText on a connection, the same way the store runs its own
 // statements.
 type prober struct {
 	conn *sql.Conn

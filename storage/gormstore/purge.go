@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Purge implements [tokenauth.Purger]. It keeps all tokens that are still valid by the
-// database's clock, even if they expire before expiredBefore. It also removes expired
-// counters of failed sign-ins, but does not include them in the result.
+// Purge implements [tokenauth.Purger]. It keeps all tokens that are still valid by
+// the database's clock, even if they expire before expiredBefore. It also removes
+// expired counters of failed sign-ins, but does not count them in removed.
 func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -27,8 +27,8 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	return removed, err
 }
 
-// Now returns the time of the database's clock, in whole seconds. A
-// [tokenauth.Service] compares it with its own clock before it purges.
+// Now returns the time of the database's clock, in whole seconds. Before a
+// [tokenauth.Service] purges, it compares this time with its own clock.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	var now sql.NullInt64
 	if err := s.pool.QueryRowContext(ctx, s.dialect.now).Scan(&now); err != nil {

@@ -16,11 +16,11 @@ import (
 // tokenColumns are the columns that a tokenRow scans, in this order.
 const tokenColumns = `user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp`
 
-// rowFormat is the version of the format of a row in the table of tokens.
+// rowFormat is the version of the row format in the token table.
 const rowFormat = 1
 
-// A tokenRow holds the columns of one row of the table of tokens. Each read takes a
-// tokenRow from the pool tokenRows; otherwise it would have to allocate each field.
+// A tokenRow holds the columns of one row of the token table. Each read takes a
+// tokenRow from the pool tokenRows, so that it need not allocate each field.
 type tokenRow struct {
 	user, client, digest, replaced, attributes sql.RawBytes
 	format                                     int
@@ -42,8 +42,8 @@ var tokenRows = sync.Pool{New: func() any {
 	return r
 }}
 
-// free clears r and returns it to the pool. Because it is cleared, a driver that leaves
-// a field unset cannot expose a value of an earlier token.
+// free clears r and returns it to the pool. Clearing r ensures that a driver that
+// leaves a field unset cannot expose an earlier token's value.
 func (r *tokenRow) free() {
 	*r = tokenRow{columns: r.columns, indexed: r.indexed}
 	tokenRows.Put(r)
@@ -54,8 +54,8 @@ func (r *tokenRow) read(scan func(...any) error) (tokenauth.Token, error) {
 	return r.readTo(scan, r.columns)
 }
 
-// readIndexed reads a row of a batch in the same way. It also sets r.index, to -1 if the
-// index cannot be scanned.
+// readIndexed is like read, but scans a row of a batch. It also sets r.index; if the
+// index cannot be scanned, r.index is -1.
 func (r *tokenRow) readIndexed(scan func(...any) error) (tokenauth.Token, error) {
 	r.index = -1
 	return r.readTo(scan, r.indexed)
@@ -69,7 +69,7 @@ func (r *tokenRow) readTo(scan func(...any) error, columns []any) (tokenauth.Tok
 }
 
 // listTokens runs list and returns the user's tokens. The error corrupt joins the
-// reasons why rows could not be decoded.
+// errors of all rows that could not be decoded.
 func listTokens(ctx context.Context, list *statement, u tokenauth.UserKey) (tokens []tokenauth.Token, corrupt, err error) {
 	r := tokenRows.Get().(*tokenRow)
 	defer r.free()
@@ -105,8 +105,8 @@ func (r *tokenRow) token() (t tokenauth.Token, err error) {
 }
 
 // encode returns roles and attributes as text, because not every engine has a column
-// type for them. Roles are joined by commas, which no role contains. Attributes
-// are JSON.
+// type for them. It joins roles with commas, which no role contains, and encodes
+// attributes as JSON.
 func encode(roles []string, attributes map[string]string) (r, a string, err error) {
 	r = strings.Join(roles, ",")
 	if len(attributes) == 0 {

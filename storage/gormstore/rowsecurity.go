@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// hiddenTables selects the tables that have row-level security but no policy that lets
-// this role read. It does not evaluate the conditions of the policies.
+// hiddenTables selects the tables that have row-level security but no policy that
+// lets the current role read. It does not evaluate the policies' conditions.
 const hiddenTables = `SELECT c.relname::text FROM pg_catalog.pg_class c
 	WHERE c.oid IN ({tables}) AND pg_catalog.row_security_active(c.oid)
 	AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy p, pg_catalog.unnest(p.polroles) AS r(role)
@@ -16,8 +16,8 @@ const hiddenTables = `SELECT c.relname::text FROM pg_catalog.pg_class c
 	ORDER BY c.relname`
 
 // checkRowSecurity returns errSetting, wrapped, if row-level security hides all rows
-// of a table. Reads would then find no row and no error, so the service would reject
-// every token and password.
+// of one of the tables. Reads would then find no row and return no error, so the
+// service would reject every token and password.
 func (d *database) checkRowSecurity(ctx context.Context) error {
 	if d.db.Name() != "postgres" {
 		return nil

@@ -2,7 +2,7 @@ package gormstore
 
 import "strings"
 
-// settings are the settings of a session, by name.
+// settings holds the settings of a database session, by name.
 type settings map[string]string
 
 func (s settings) on(name string) bool {
@@ -15,11 +15,11 @@ func (s settings) off(name string) bool {
 	return value == "off" || value == "0"
 }
 
-// A rule returns the reason why a setting must change, or "" if it need not.
+// A rule returns the reason why a setting must change, or "" if none must.
 //
-// No rule refuses a read-only session. Writes fail there with an error, so no change is
-// lost. A service that only validates does not write, and any service may start while
-// the database is read-only for maintenance.
+// No rule refuses a read-only session, because writes fail there with an error, so no
+// change is lost. Besides, a service that only validates tokens does not write, and
+// any service may start while the database is read-only for maintenance.
 type rule func(settings) string
 
 var mysqlRules = []rule{
@@ -87,8 +87,8 @@ var postgresRules = []rule{
 	},
 }
 
-// readsBytes is the key under which tryDriver stores its result in settings. It is not
-// the name of a setting. The value is "true" if the driver decodes bytea correctly. In
-// the simple protocol the server sends bytea as text, in the format that bytea_output
-// selects.
+// readsBytes is the key under which tryDriver stores its result in settings. No
+// setting has this name. The value is "true" if the driver decodes bytea correctly. A
+// driver may fail to do so in the simple protocol, because the server then sends
+// bytea as text, in the format that bytea_output selects.
 const readsBytes = "(reads bytes)"

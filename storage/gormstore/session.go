@@ -11,8 +11,8 @@ import (
 )
 
 // errIsolationLevel means that the transaction given to WithTx has a higher isolation
-// level than READ COMMITTED. It works on a snapshot of the database, and would not end
-// a token that was issued after the snapshot.
+// level than READ COMMITTED. Such a transaction works on a snapshot of the database,
+// and would not end a token that was issued after the snapshot.
 var errIsolationLevel = errors.New("gormstore: the transaction must be at READ COMMITTED")
 
 const (
@@ -22,8 +22,9 @@ const (
 	deleteTokensOfClient = `DELETE FROM tokenauth_tokens WHERE client_key = ?`
 )
 
-// A session runs the statements of [Users] and [Clients]: in the caller's transaction,
-// which the caller passed to WithTx, or in transactions of its own.
+// A session runs the statements of [Users] and [Clients]. It runs them in the
+// transaction that the caller passed to WithTx. If there is none, it runs them in
+// transactions of its own.
 type session struct {
 	*database
 	tx *gorm.DB // the caller's transaction, or nil
@@ -36,8 +37,9 @@ func (s session) pool() gorm.ConnPool {
 	return s.database.pool
 }
 
-// transaction runs do in the caller's transaction if there is one. Otherwise it runs do
-// in a new transaction. If the database rolls that back, it tries again in another one.
+// transaction runs do in the caller's transaction if there is one. Otherwise it runs
+// do in a new transaction. If the database rolls the new transaction back, it runs do
+// again in another one.
 func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) error {
 	if s.tx != nil {
 		return explain(do(s.tx.Statement.ConnPool))
@@ -51,7 +53,7 @@ func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) 
 }
 
 // beginOnGalera runs do in a transaction that sees everything that any node of the
-// cluster committed before.
+// cluster committed before the transaction began.
 func (s session) beginOnGalera(ctx context.Context, do func(gorm.ConnPool) error) error {
 	return s.db.WithContext(ctx).Connection(func(conn *gorm.DB) error {
 		if _, err := conn.Statement.ConnPool.ExecContext(ctx, s.sql(`SELECT 1`)); err != nil {
@@ -67,8 +69,8 @@ func transaction(db *gorm.DB, options []*sql.TxOptions, do func(gorm.ConnPool) e
 	}, options...)
 }
 
-// exec runs one statement. Outside a caller's transaction, it runs the statement again
-// if the database rolls it back.
+// exec runs one statement. Outside a caller's transaction, it runs the statement
+// again if the database rolls the statement back.
 func (s session) exec(ctx context.Context, statement string, args ...any) (result sql.Result, err error) {
 	if s.tx != nil { // after a rollback, the caller must repeat the whole transaction
 		return s.tx.Statement.ConnPool.ExecContext(ctx, s.sql(statement), args...)
@@ -88,19 +90,20 @@ func (s session) change(ctx context.Context, notFound error, statement string, a
 	})
 }
 
-// An ending is a change of a user or client that ends tokens.
+// An ending is a change to a user or client that ends its tokens.
 type ending struct {
 	kind         int    // the kind of revocation to queue; 0 queues none
-	id           string // of the user or the client
+	id           string // the ID of the user or client
 	notFound     error  // to return if there is no such user or client
 	statement    string // changes the row of the user or client
-	args         []any  // of statement
+	args         []any  // the arguments of statement
 	deleteTokens string // deletes the tokens; "" leaves that to Service.Run
 	key          []byte // the argument of deleteTokens
 }
 
-// changeAndEnd changes the row of a user or client. In the same transaction it queues a
-// revocation, for tokens in another storage, and deletes the tokens in this database.
+// changeAndEnd changes the row of a user or client. In the same transaction it queues
+// a revocation, which ends tokens in another storage, and deletes the tokens in this
+// database.
 func (s session) changeAndEnd(ctx context.Context, e ending) error {
 	return s.transaction(ctx, func(pool gorm.ConnPool) error {
 		if err := s.checkIsolation(ctx, pool); err != nil {
@@ -135,7 +138,7 @@ func (s session) changeRow(ctx context.Context, pool gorm.ConnPool, notFound err
 }
 
 // checkIsolation returns errIsolationLevel, wrapped, if the isolation level of the
-// caller's transaction is too high. Only PostgreSQL needs this check. On MariaDB and
+// caller's transaction is too high. Only PostgreSQL needs this check: on MariaDB and
 // MySQL a DELETE sees committed rows at every level, and SQLite has one writer at a
 // time.
 func (s session) checkIsolation(ctx context.Context, pool gorm.ConnPool) error {

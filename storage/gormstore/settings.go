@@ -28,9 +28,10 @@ func (d *database) tryDriver(ctx context.Context, has settings) {
 	}
 }
 
-// checkSettings returns errSetting, wrapped, if a setting is harmful. It checks one
-// session of the pool; other sessions may have other settings. Settings that would do
-// harm without an error are checked by the statements, too (see commits).
+// checkSettings returns errSetting, wrapped, if a setting is harmful. It checks the
+// session of one pool connection; other sessions may have other settings. So the
+// statements themselves also check the settings that would do harm without an error
+// (see commits).
 func (d *database) checkSettings(ctx context.Context) error {
 	if d.dialect.settings == "" {
 		return nil

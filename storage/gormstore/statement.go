@@ -10,8 +10,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// A statement is built once and runs on the pool many times. If prepare is set, it is
-// prepared at its first use; the [sql.Stmt] prepares itself on each connection.
+// A statement is built once and runs on the pool many times. If prepare is set, the
+// statement is prepared at its first use. Its [sql.Stmt] then prepares it on each
+// connection that runs it.
 type statement struct {
 	text     string
 	tries    int // the maximum number of attempts
@@ -20,7 +21,8 @@ type statement struct {
 	prepared atomic.Pointer[sql.Stmt]
 }
 
-// stmt returns the prepared statement, or nil if the dialect does not prepare.
+// stmt returns the prepared statement, or nil if the dialect does not prepare
+// statements.
 func (q *statement) stmt(ctx context.Context) (*sql.Stmt, error) {
 	if !q.prepare {
 		return nil, nil
@@ -70,7 +72,7 @@ func (q *statement) query(ctx context.Context, args []any) (*sql.Rows, error) {
 }
 
 // queryRow runs the statement and calls read for the first row. It returns
-// [sql.ErrNoRows] if there is none.
+// [sql.ErrNoRows] if there is no row.
 func (q *statement) queryRow(ctx context.Context, read func(scan func(...any) error) error, args ...any) error {
 	rows, err := q.query(ctx, args)
 	if err != nil {
@@ -124,9 +126,10 @@ func readRows(rows *sql.Rows, read func(scan func(...any) error) error) error {
 	return rows.Close()
 }
 
-// faultOr returns the cause of err, which occurred while a row was read. If rows has an
-// error, such as a broken connection or an ended context, that is the cause, because
-// the row may be incomplete. Otherwise the cause is err itself.
+// faultOr returns the cause of err, an error that occurred while a row was read. If
+// rows has an error, such as a broken connection or an ended context, the cause is
+// that error, because it may have left the row incomplete. Otherwise the cause is err
+// itself.
 func faultOr(rows *sql.Rows, err error) error {
 	if fault := rows.Err(); fault != nil {
 		return explain(fault)
@@ -134,9 +137,9 @@ func faultOr(rows *sql.Rows, err error) error {
 	return err
 }
 
-// retry calls run until the database does not roll back its statement or transaction,
-// at most tries times. Between the calls it waits for a random time, so that concurrent
-// transactions stop colliding.
+// retry calls run, and calls it again if the database rolls back its statement or
+// transaction. It calls run at most tries times. Between calls it waits for a random
+// time, so that concurrent transactions stop colliding.
 func retry(ctx context.Context, tries int, run func() error) (err error) {
 	const pause, longest = 2 * time.Millisecond, 32 * time.Millisecond
 	for try := range tries {

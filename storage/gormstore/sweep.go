@@ -8,7 +8,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// sweepBatch is the number of rows that one statement of a sweep tests.
+// sweepBatch is the number of rows that each statement of a sweep tests.
 const sweepBatch = 1000
 
 // A sweep deletes all rows of a table that meet a condition. No index supports the
@@ -19,9 +19,9 @@ type sweep struct {
 	arg        any
 }
 
-// sweep deletes in batches, in the order of the primary key. Each batch is committed on
-// its own, so other transactions wait for at most one batch. A row that meets the
-// condition during the whole sweep is deleted. A row that no longer meets it when its
+// sweep deletes in batches, in primary-key order. Each batch is committed on its own,
+// so other transactions wait for at most one batch. A row that meets the condition
+// throughout the sweep is deleted. A row that no longer meets the condition when its
 // batch is deleted is kept.
 //
 // On MariaDB and MySQL each batch is a transaction at READ COMMITTED. At that level the

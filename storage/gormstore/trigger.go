@@ -11,7 +11,7 @@ import (
 
 var errNoFeed = errors.New("gormstore: the feed of changes is not available")
 
-// canFeed returns errNoFeed, wrapped, for an engine without notifications.
+// canFeed returns errNoFeed, wrapped, if the engine has no notifications.
 func (d *database) canFeed() error {
 	if d.db.Name() != "postgres" {
 		return fmt.Errorf("%w: %s cannot notify of changes, only PostgreSQL can", errNoFeed, d.db.Name())
@@ -19,24 +19,24 @@ func (d *database) canFeed() error {
 	return nil
 }
 
-// rowBeat begins the payload that the trigger sends for a heartbeat. The new stamp of
-// the heartbeat's row follows. Every version of this package ignores unknown payloads
-// that begin with "beat ".
+// rowBeat is the beginning of the payload that the trigger sends for a heartbeat. The
+// rest of the payload is the new stamp of the heartbeat's row. Every version of this
+// package ignores unknown payloads that begin with "beat ".
 const rowBeat = "beat row "
 
-// noTrigger returns errNoFeed, wrapped with the reason that the table of tokens lacks
+// noTrigger returns errNoFeed, wrapped with the reason that the token table lacks
 // working triggers.
 func (d *database) noTrigger() error {
 	return fmt.Errorf("%w: table %stokens lacks the trigger, or the trigger is an old one or is not ENABLE ALWAYS, or the table is partitioned or inherited from: call Migrate with Options.Feed, or apply the SQL files in storage/gormstore/migrations/postgres_feed", errNoFeed, d.prefix)
 }
 
-// ordinary is a condition on the row c of pg_class. It is true for an ordinary table
+// ordinary is a condition on a row c of pg_class. It is true for an ordinary table
 // from which no other table inherits, and false for a partitioned table, a foreign
 // table or a view.
 const ordinary = `c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)`
 
-// checkOrdinary returns errNoFeed, wrapped, if the table of tokens is not ordinary,
-// because its triggers might not fire for all rows.
+// checkOrdinary returns errNoFeed, wrapped, if the token table is not ordinary. Some
+// changes to such a table might not fire its triggers.
 func (d *database) checkOrdinary(ctx context.Context, pool gorm.ConnPool) error {
 	var tables int
 	err := pool.QueryRowContext(ctx, `SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid AND `+ordinary, d.prefix+"tokens").Scan(&tables)
@@ -46,18 +46,19 @@ func (d *database) checkOrdinary(ctx context.Context, pool gorm.ConnPool) error 
 	return err
 }
 
-// readTriggers counts those triggers of the table that match the newest migration. Two
-// are needed: one for any UPDATE or DELETE (type 25 in PostgreSQL's pg_trigger.h), and
-// one for TRUNCATE (type 32). The count is 0 if the table is not ordinary, because some
-// changes may then not fire its triggers.
+// readTriggers counts the table's triggers that match the newest migration. Two are
+// needed: one for any UPDATE or DELETE (type 25 in PostgreSQL's pg_trigger.h), and
+// one for TRUNCATE (type 32). The count is 0 if the table is not ordinary, because
+// some changes may then not fire its triggers.
 //
-// It also returns a version. The version changes whenever the table, a trigger or the
+// It also returns a version, which changes whenever the table, a trigger or the
 // trigger function is altered or replaced, even if the result is the same as before.
 //
-// In this and all other statements for PostgreSQL, names are qualified. Arguments are
-// cast unless pg_catalog has an operator or function for exactly their types. Otherwise
-// another role could create a better match in a schema on the search path, and
-// PostgreSQL would call it.
+// In this and all other statements for PostgreSQL, names are schema-qualified.
+// Arguments are cast unless pg_catalog has an operator or function for exactly their
+// types. Without these precautions, another role could create a better-matching
+// operator or function in a schema on the search path, and PostgreSQL would call
+// that.
 const readTriggers = `SELECT pg_catalog.count(*) AS triggers,
 	pg_catalog.string_agg(pg_catalog.concat_ws(' ', t.oid, t.xmin, p.oid, p.xmin, c.oid, c.xmin), ', ' ORDER BY t.tgname) AS version
 	FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
@@ -75,7 +76,7 @@ func (d *database) triggerArgs() []any {
 }
 
 // feedInstalled reports whether both triggers of the newest migration exist. Unlike
-// older ones, they report heartbeats and fire in every session.
+// older triggers, they report heartbeats and fire in every session.
 func (d *database) feedInstalled(ctx context.Context, pool gorm.ConnPool) (bool, error) {
 	var triggers int
 	var version sql.NullString

@@ -17,20 +17,20 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// Users is a ready-made table of users, in the same database as the tokens of the
-// [Store]. It is a [tokenauth.Authenticator], a [tokenauth.Rechecker] and a
+// Users is a ready-made user table in the same database as the tokens of the [Store].
+// It is a [tokenauth.Authenticator], a [tokenauth.Rechecker] and a
 // [tokenauth.RevocationQueue]. It is safe for concurrent use.
 //
-//   - A call that changes a user ends all tokens of the user, in the same
-//     transaction if the tokens are in the same database. (In a Galera cluster it may
-//     end some of them after that transaction, but before the call returns. For your
-//     own transactions, see [Users.WithTx].)
+//   - A call that changes a user ends all the user's tokens, in the same transaction
+//     if the tokens are in the same database. (In a Galera cluster some tokens may
+//     end after that transaction, but before the call returns. For your own
+//     transactions, see [Users.WithTx].)
 //   - While [tokenauth.Service.Run] runs, it ends tokens in another storage, such as
 //     Redis, within 3 seconds of the commit.
-//   - A type that wraps Users must also have its methods of
+//   - A type that wraps Users must also have the methods of
 //     [tokenauth.RevocationQueue], because Run calls them.
-//   - At a sign-in, Users replaces a password hash that is weaker than those of
-//     [password.Hash], or has another format. The user's tokens stay valid. Set
+//   - At a sign-in, Users replaces a password hash that is weaker than the hashes
+//     from [password.Hash], or has another format. The user's tokens stay valid. Set
 //     [password.Options.KeepHashes] to turn this off.
 //   - Two names are equal if [Users.NormalizeUserName] makes them equal. White space
 //     around a name does not matter at sign-in and in [Users.FindByName].
@@ -75,8 +75,8 @@ func newUsers(d *database, o *password.Options) (*Users, error) {
 	return u, err
 }
 
-// upgrade is the [password.Options.Upgrade] of this table. It keeps the stamp, so the
-// user's tokens stay valid: the password has not changed.
+// upgrade is the default for [password.Options.Upgrade]. It keeps the stamp, because
+// the password has not changed. So the user's tokens stay valid.
 func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error {
 	_, err := u.rehash.exec(ctx, newHash, id, oldHash)
 	return err
@@ -87,16 +87,16 @@ func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error 
 // may use the returned Users, and only until tx ends.
 //
 // On PostgreSQL the transaction must have the isolation level READ COMMITTED, the
-// default. At a higher level it works on a snapshot and would not end a token that was
-// issued after the snapshot, so the methods return an error. On MariaDB and MySQL, also
-// choose READ COMMITTED. At REPEATABLE READ, their default, the first sign-ins of some
-// other users would wait for the transaction.
+// default. At a higher level the transaction works on a snapshot and would not end a
+// token that was issued after the snapshot, so the methods return an error. On
+// MariaDB and MySQL, also choose READ COMMITTED. At their default, REPEATABLE READ,
+// the first sign-ins of some other users would wait for the transaction.
 //
 // In a Galera cluster a transaction does not see concurrent sign-ins at other nodes.
-// While [tokenauth.Service.Run] runs, the tokens of these sign-ins end within 3 seconds
-// of the commit. If your program does not call Run, call
-// [tokenauth.Service.RevokeUser] after the commit. If the commit fails with error 1213,
-// run the whole transaction again.
+// While [tokenauth.Service.Run] runs, the tokens from those sign-ins end within 3
+// seconds of the commit. If your program does not call Run, call
+// [tokenauth.Service.RevokeUser] after the commit. If the commit fails with error
+// 1213, run the whole transaction again.
 func (u *Users) WithTx(tx *gorm.DB) *Users {
 	return &Users{session{u.database, tx}, u.passwords, u.list, u.rehash}
 }
@@ -106,13 +106,13 @@ func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (toke
 	return u.passwords.Authenticate(ctx, c)
 }
 
-// NormalizeUserName returns the form of a user name that the table compares. It applies
-// the profile UsernameCaseMapped of PRECIS (RFC 8265 §3.3), which folds case and width
-// and composes marks (NFC). So Alice, ALICE and ＡＬＩＣＥ are the same user. Different
-// letters that look alike stay different. White space around the name is removed.
+// NormalizeUserName returns the form of a user name that the table compares. It
+// applies the PRECIS profile UsernameCaseMapped (RFC 8265 §3.3), which folds case and
+// width and composes marks (NFC). So Alice, ALICE and ＡＬＩＣＥ are the same user.
+// Different letters that look alike stay different. White space around the name is
+// removed.
 //
-// NormalizeUserName returns an invalid name, or a name that is normalized already,
-// unchanged.
+// If a name is invalid or already normalized, NormalizeUserName returns it unchanged.
 func (u *Users) NormalizeUserName(userName string) string {
 	if key, err := typedUserName(userName); err == nil {
 		return key
@@ -154,7 +154,7 @@ func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) e
 	return nil
 }
 
-// lookup is the [password.Lookup] of this table.
+// lookup is the [password.Lookup] for this table.
 func (u *Users) lookup(ctx context.Context, userName string) (password.Account, error) {
 	key, err := typedUserName(userName)
 	if err != nil {
@@ -184,8 +184,8 @@ type userRow struct {
 	passwordHash, stamp string
 }
 
-// read returns the user whose column has the value. The clause lock, such as FOR SHARE,
-// ends the statement; it may be "".
+// read returns the user whose row has the given value in the given column. The clause
+// lock, such as FOR SHARE, is appended to the statement; it may be "".
 func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, value string) (row userRow, err error) {
 	rows, err := pool.QueryContext(ctx, u.sql(
 		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users WHERE `+column+` = ?`+u.dialect.primary+lock), value)
@@ -208,14 +208,14 @@ func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, valu
 	return row, err
 }
 
-// Find returns the user with the ID.
+// Find returns the user with the given ID.
 func (u *Users) Find(ctx context.Context, id string) (User, error) {
 	row, err := u.read(ctx, u.pool(), `id`, "", id)
 	return row.User, err
 }
 
-// FindByName returns the user whose normalized name equals that of name (see
-// [Users.NormalizeUserName]).
+// FindByName returns the user whose normalized name equals the normalized form of
+// name (see [Users.NormalizeUserName]).
 func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
 	key, err := typedUserName(name)
 	if err != nil {
@@ -235,8 +235,9 @@ func (u *Users) Count(ctx context.Context) (n int64, err error) {
 // CreatedAt of user must be zero; Create assigns them. It hashes the password with
 // [password.Hash].
 //
-// Create returns [ErrInvalid], wrapped with the reason, [password.ErrUnacceptable], or
-// [ErrExists] if the name is taken.
+// Create returns [ErrInvalid], wrapped with the reason, if user is invalid. It
+// returns [password.ErrUnacceptable] if the password cannot be used, and [ErrExists]
+// if the name is taken.
 func (u *Users) Create(ctx context.Context, user User, newPassword tokenauth.Secret) (User, error) {
 	if err := checkUser(&user); err != nil {
 		return User{}, err
@@ -258,7 +259,7 @@ func (u *Users) Import(ctx context.Context, user User, passwordHash string) (Use
 	if len(passwordHash) > 512 || !storable(passwordHash) {
 		return User{}, fmt.Errorf("%w: the password hash must have at most 512 bytes of UTF-8 without NUL", ErrInvalid)
 	}
-	if !u.passwords.CanVerify(passwordHash) { // the error must not quote it: it may be a password
+	if !u.passwords.CanVerify(passwordHash) { // the error must not quote the hash, which may be a password
 		return User{}, fmt.Errorf("%w: neither package password nor Options.Passwords.Formats supports the format of the password hash", ErrInvalid)
 	}
 	return u.create(ctx, user, passwordHash)
@@ -316,9 +317,9 @@ func (u *Users) create(ctx context.Context, user User, hash string) (User, error
 	return created.User, nil
 }
 
-// SetPassword sets the user's password and ends all tokens of the user. That includes
-// the token with which the change was requested: a user who changes their own password
-// must sign in again.
+// SetPassword sets the user's password and ends all the user's tokens. That includes
+// the token with which the change was requested: a user who changes their own
+// password must sign in again.
 //
 // SetPassword returns [password.ErrUnacceptable] for a password that cannot be used.
 // It does not reset the counters of failed sign-ins. If the user is throttled because
@@ -331,7 +332,7 @@ func (u *Users) SetPassword(ctx context.Context, id string, newPassword tokenaut
 	return u.change(ctx, id, `UPDATE tokenauth_users SET password_hash = ?, stamp = ? WHERE id = ?`, hash, newStamp(), id)
 }
 
-// SetRoles replaces the user's roles and ends all tokens of the user. It returns
+// SetRoles replaces the user's roles and ends all the user's tokens. It returns
 // [ErrInvalid], wrapped, for an invalid role.
 func (u *Users) SetRoles(ctx context.Context, id string, roles ...string) error {
 	if err := checkRoles(roles); err != nil {
@@ -344,12 +345,12 @@ func (u *Users) SetRoles(ctx context.Context, id string, roles ...string) error 
 	return u.change(ctx, id, `UPDATE tokenauth_users SET roles = ?, stamp = ? WHERE id = ?`, text, newStamp(), id)
 }
 
-// SetDisabled disables or enables the user, and ends all tokens of the user.
+// SetDisabled disables or enables the user, and ends all the user's tokens.
 func (u *Users) SetDisabled(ctx context.Context, id string, disabled bool) error {
 	return u.change(ctx, id, `UPDATE tokenauth_users SET disabled = ?, stamp = ? WHERE id = ?`, disabled, newStamp(), id)
 }
 
-// Delete removes the user and ends all tokens of the user. A user who is created later
+// Delete removes the user and ends all the user's tokens. A user who is created later
 // with the same name has another ID.
 func (u *Users) Delete(ctx context.Context, id string) error {
 	return u.change(ctx, id, `DELETE FROM tokenauth_users WHERE id = ?`, id)

@@ -8,11 +8,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// change changes the user's row and then ends the user's tokens, in one transaction. A
-// sign-in may store a token in between, but reads the row again afterwards. That read
-// waits for the commit (see [Users.Recheck]).
+// change changes the user's row and then ends the user's tokens, in one transaction.
+// A sign-in may store a token between these two steps, but then reads the row again.
+// That read waits for the commit (see [Users.Recheck]).
 //
-// In a Galera cluster a sign-in does not wait for a transaction at another node. So
+// In a Galera cluster a sign-in does not wait for a transaction at another node, so
 // change ends tokens a second time after the commit, as [Clients] does.
 func (u *Users) change(ctx context.Context, id, statement string, args ...any) error {
 	key := tokenauth.UserKeyOf(id)
