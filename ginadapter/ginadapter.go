@@ -15,7 +15,7 @@
 //     token yet, so a guard in front of the token endpoint would refuse it.
 //
 // [gin.Logger] writes the query of each request to its log. The token endpoint
-// refuses credentials in a query, but by then they are already in that log.
+// refuses credentials in a query, but the logger writes them even then.
 package ginadapter
 
 import (
@@ -34,12 +34,12 @@ import (
 // of r in front of each path. Pass them to code that describes the API, such as
 // the package tokenauth/openapi.
 //
-// For the same paths with a trailing slash, the answer is a plain 404.
-// Otherwise Gin would redirect such a request, and the client would send its
-// password a second time.
+// Mount also registers each path with a trailing slash, where the answer is a
+// plain 404. Otherwise Gin would redirect such a request, and the client would
+// send its password a second time.
 //
-// It panics if [tokenauth.Service.Handlers] returns an error, and if Gin does not
-// accept a path.
+// It panics if [tokenauth.Service.Handlers] returns an error, or if Gin does
+// not accept a path.
 //
 // Clients look for metadata at the root of the host (RFC 8414 §3). To serve it,
 // call Mount with the [gin.Engine] itself. On a group, the metadata is below the
@@ -60,23 +60,23 @@ func Mount(r gin.IRouter, s *tokenauth.Service, e ...tokenauth.Endpoints) tokena
 	return mounted
 }
 
-// RequireBearer returns middleware that lets only requests with a valid access
-// token through. For other requests it writes the answer and aborts the chain:
-// 401 without a valid token, 400 for a malformed request, 503 if the storage
-// failed. See [tokenauth.Service.RequireBearer]. Handlers get the token from
-// [From].
+// RequireBearer returns middleware that lets a request through only if it has a
+// valid access token. For other requests, the middleware writes the answer and
+// aborts the chain: 401 without a valid token, 400 for a malformed request, 503
+// if the storage failed. See [tokenauth.Service.RequireBearer]. Handlers get
+// the token from [From].
 func RequireBearer(s *tokenauth.Service) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{})
 }
 
-// RequireRole returns middleware that lets only requests of users with at least
-// one of the roles through. Other users get 403, and a request without a valid
-// token gets 401. Roles are compared exactly. See
+// RequireRole returns middleware that lets a request through only if its user
+// has at least one of the roles. Other users get 403, and a request without a
+// valid token gets 401. Roles are compared exactly. See
 // [tokenauth.Service.RequireRole].
 //
-// It authenticates the request itself, so it does not need [RequireBearer] in
-// front of it. Behind another guard, it does not look up the token again if the
-// request still presents the same one.
+// The middleware authenticates the request itself, so it does not need
+// [RequireBearer] in front of it. Behind another guard, it does not look up the
+// token again if the request still presents the same token.
 //
 // It panics if anyOf is empty or contains an empty role.
 func RequireRole(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
@@ -87,8 +87,8 @@ func RequireRole(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
 // token was issued to one of the clients. A valid token of another client gets
 // 403. See [tokenauth.Service.RequireClient].
 //
-// Like [RequireRole], it authenticates the request itself. It panics if anyOf
-// is empty or contains an empty client ID.
+// As with [RequireRole], the middleware authenticates the request itself.
+// RequireClient panics if anyOf is empty or contains an empty client ID.
 func RequireClient(s *tokenauth.Service, anyOf ...string) gin.HandlerFunc {
 	return guard(s, tokenauth.Requirement{Clients: append([]string{}, anyOf...)})
 }
@@ -109,10 +109,10 @@ func Optional(s *tokenauth.Service) gin.HandlerFunc {
 // through as anonymous, and for a [gin.Context] without a request.
 //
 // The token is in the context of c.Request, so code that does not import Gin
-// can pass c.Request.Context() to [tokenauth.FromContext]. It finds no token in
-// c itself, unless [gin.Engine.ContextWithFallback] is true. If a handler makes
-// a further request with this context, that request inherits the token: see
-// [tokenauth.FromContext].
+// can pass c.Request.Context() to [tokenauth.FromContext]. FromContext finds no
+// token in c itself, unless [gin.Engine.ContextWithFallback] is true. If a
+// handler makes a further request with this context, that request inherits the
+// token: see [tokenauth.FromContext].
 func From(c *gin.Context) (tokenauth.Token, bool) {
 	if c == nil || c.Request == nil {
 		return tokenauth.Token{}, false
@@ -132,8 +132,8 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 			c.Request = r
 			tokenauth.SetCacheHeaders(c.Writer.Header(), r)
 			// A handler may store temporary files in the multipart form of r,
-			// which is a copy. The server removes only those of the original
-			// request, so copy the form back.
+			// which is a copy. The server removes only the original request's
+			// files, so copy the form back.
 			defer func() { before.MultipartForm = c.Request.MultipartForm }()
 			c.Next()
 			return
@@ -153,18 +153,17 @@ func guard(s *tokenauth.Service, q tokenauth.Requirement) gin.HandlerFunc {
 // [gin.Context]. It is a string because Gin before 1.11 accepts no other keys.
 const renderKey = "github.com/bearerkit/bearerkit/ginadapter.RenderErrors"
 
-// RenderErrors returns middleware with which the guards behind it write error
+// RenderErrors returns middleware that makes the guards behind it write error
 // responses in the host's own format. It takes precedence over
 // [tokenauth.Options.RenderError]. It does not change the responses of the
 // endpoints that [Mount] registers.
 //
 // A guard sets the headers of the protocol, such as WWW-Authenticate, and then
-// calls render, which writes status and body, as in c.JSON(e.Status, …). The
-// headers are sent with any status, even 200, unless render deletes them. If
-// render sets no status, the response has the status of e
-// ([tokenauth.ErrorResponse.Status]). If render
-// panics before it writes, the client gets the standard answer, and the panic
-// continues.
+// calls render, which writes the status and the body, for example with
+// c.JSON(e.Status, …). The headers are sent with any status, even 200, unless
+// render deletes them. If render sets no status, the response has the status of
+// e ([tokenauth.ErrorResponse.Status]). If render panics before it writes, the
+// client gets the standard answer, and the panic continues.
 //
 // A nil render restores the standard answers for the guards behind it.
 func RenderErrors(render func(c *gin.Context, e *tokenauth.ErrorResponse)) gin.HandlerFunc {
@@ -193,7 +192,8 @@ func (render renderFunc) answer(c *gin.Context, refusal *tokenauth.ErrorResponse
 }
 
 // A finalWriter is a [gin.ResponseWriter] that ignores informational (1xx)
-// statuses. Gin would otherwise treat one as the status of the final answer.
+// statuses. Otherwise Gin would treat an informational status as the status of
+// the final answer.
 type finalWriter struct{ gin.ResponseWriter }
 
 // Unwrap returns the wrapped writer, for [http.ResponseController].

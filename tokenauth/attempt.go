@@ -10,16 +10,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/limiter"
 )
 
-// An attempt is a sign-in that the throttle counts. Through it,
-// [Credentials.CountAttempt] reaches the limiter.
+// An attempt is a sign-in that the throttle counts. [Credentials.CountAttempt]
+// uses it to reach the limiter.
 type attempt struct {
 	*limiter.Attempt
 	service *Service
-	right   atomic.Bool // set when package password has verified the password
+	right   atomic.Bool // set once package password has accepted the password
 
 	mu      sync.Mutex // in case an Authenticator calls CountAttempt on another goroutine
-	over    bool       // from now on, CountAttempt does not count
-	refusal error      // of the throttle; overrides the Authenticator's result
+	over    bool       // if true, CountAttempt no longer counts
+	refusal error      // the throttle's error; overrides the Authenticator's result
 }
 
 func (s *Service) newAttempt(c *Credentials) *attempt {
@@ -46,13 +46,14 @@ func (s *Service) newAttempt(c *Credentials) *attempt {
 //   - If it is called for some sign-ins only, the Service counts the others by
 //     user name, after Authenticate. By then their passwords have already been
 //     hashed.
-//   - If one sign-in calls it for several accounts, a failure counts against
-//     each of them. An Authenticator may do so to search several tables.
+//   - An Authenticator that searches several tables may call it for several
+//     accounts in one sign-in. A failure then counts against each of these
+//     accounts.
 //
 // In each process, at most 16 sign-ins look up their accounts at the same time.
-// The next one may begin when one of them calls CountAttempt, so do no slow
-// work before the call. CountAttempt may itself wait for other sign-ins in
-// progress.
+// The next sign-in may begin its look-up when one of them calls CountAttempt,
+// so do no slow work before the call. CountAttempt may itself wait for other
+// sign-ins in progress.
 //
 // Call it on the goroutine that runs Authenticate. Outside of a sign-in, as in
 // a unit test, it does nothing and returns nil.
@@ -88,10 +89,11 @@ func (a *attempt) admit(ctx context.Context) error {
 	return a.refuse(a.CountName(ctx))
 }
 
-// authenticated is called when the [Authenticator] has returned. Decided means
-// that the Authenticator accepted or rejected the user, rather than failed. If
-// it did so without counting the attempt, authenticated counts it by user name.
-// The result is the error of the throttle, or nil.
+// authenticated is called after the [Authenticator] has returned. The argument
+// decided is true if the Authenticator accepted or rejected the user, and false
+// if it failed. If the Authenticator decided without counting the attempt,
+// authenticated counts the attempt by user name. It returns the throttle's
+// error, or nil.
 func (a *attempt) authenticated(ctx context.Context, decided bool) error {
 	defer calling("the storage")
 	a.mu.Lock()
@@ -112,9 +114,9 @@ func (a *attempt) refuse(err error) error {
 	return a.refusal
 }
 
-// settle ends the attempt with its outcome, even after a panic of the
-// [Authenticator]. If the Authenticator left a goroutine running, that can no
-// longer count the attempt.
+// settle ends the attempt and records its outcome, even if the [Authenticator]
+// panicked. A goroutine that the Authenticator left running can no longer count
+// the attempt.
 func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 	defer calling("the storage")
 	a.mu.Lock()
@@ -127,17 +129,17 @@ func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 }
 
 // Unthrottle lets a throttled user sign in again, for example after an
-// administrator set a new password. Pass [Principal.UserID], and every name by
-// which the user signs in, as the user types it.
+// administrator set a new password. Pass [Principal.UserID] and every name that
+// the user signs in with, as the user types it.
 //
-//   - Earlier failed sign-ins to the account no longer count, from whichever
-//     source they came.
+//   - Earlier failed sign-ins to the account no longer count, regardless of
+//     their source.
 //   - Until the user signs in, [ThrottleOptions.PerSource] does not block
 //     sign-ins to this account. This exception ends after ten failures or 30
-//     days. Anyone who knows the user name can use up these tries. For other
-//     accounts, the source stays blocked.
-//   - It returns [ErrUnavailable] if the storage of the shared counters failed
-//     ([ThrottleOptions.Key]).
+//     days. Anyone who knows the user name can use up the ten failures. A
+//     blocked source stays blocked for other accounts.
+//   - It returns [ErrUnavailable] if the storage that holds the shared counters
+//     failed ([ThrottleOptions.Key]).
 //
 // Replicas that share a Key apply the reset within seconds. Without a Key, call
 // Unthrottle on each replica. With [ThrottleOptions.InsecureOff] it does

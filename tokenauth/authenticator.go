@@ -14,41 +14,41 @@ type Credentials struct {
 	UserName string
 	// Password is the password as sent. Over HTTP it is UTF-8 without NUL. The
 	// Service rejects a password of more than 1024 bytes, even if the
-	// Authenticator accepts it. It does so after Authenticate, so that the
-	// response takes as long as for any other password.
+	// Authenticator accepts it. It does so only after Authenticate has
+	// returned, so that the response takes as long as for any other password.
 	Password Secret
 	// ClientID is the ID of the registered client. Without [Options.Clients],
 	// the token endpoint accepts and ignores any client_id, and ClientID is "".
-	// A host that calls [Service.SignIn] itself should then leave it empty,
-	// too. Any other ID has a [Slot] of its own, so the new token would not
-	// replace the one from the token endpoint.
+	// A host that calls [Service.SignIn] itself should then leave ClientID
+	// empty, too. A token for any other ID has a [Slot] of its own, so it would
+	// not replace the token from the token endpoint.
 	ClientID string
 	// ClientSecret is the secret of a registered client; empty for a public
 	// client.
 	ClientSecret Secret
-	// RemoteAddr is the IP address of the client: the address of the peer, or
-	// the one that a trusted proxy names ([Options.TrustedProxies]). It is the
-	// zero Addr if the address is unknown, as over a Unix socket that is not in
-	// [Options.TrustedSockets].
+	// RemoteAddr is the IP address of the client: the peer's address, or the
+	// address that a trusted proxy names ([Options.TrustedProxies]). It is the
+	// zero Addr if the address is unknown, for example over a Unix socket that
+	// is not in [Options.TrustedSockets].
 	RemoteAddr netip.Addr
 	// CrossSite reports whether a browser marked the request as coming from
 	// another site. Failures of such requests are counted separately from other
-	// failures at the same address.
+	// failures from the same address.
 	CrossSite bool
 
 	attempt *attempt // nil outside of a sign-in
 }
 
 // An Authenticator authenticates a user by the user name and the password.
-// Package [github.com/bearerkit/bearerkit/tokenauth/password] has one for a
-// table of users with password hashes. A host may implement its own, for
-// example for a directory server. An Authenticator must be safe for concurrent
-// use.
+// Package [github.com/bearerkit/bearerkit/tokenauth/password] has an
+// Authenticator for a user table with password hashes. A host may implement its
+// own, for example for a directory server. An Authenticator must be safe for
+// concurrent use.
 //
 // An Authenticator may also be a [Rechecker] and a [RevocationQueue]. A type
 // that wraps an Authenticator must pass these abilities on. Embedding the
-// Authenticator interface is not enough, because that promotes only the method
-// Authenticate; [New] logs a warning about such a type.
+// Authenticator interface is not enough, because that promotes only the
+// Authenticate method. [New] logs a warning about a type that does so.
 type Authenticator interface {
 	// Authenticate returns the principal of the user that the credentials
 	// belong to.
@@ -58,9 +58,9 @@ type Authenticator interface {
 	//     time for all three.
 	//   - Any other error becomes a 503 response.
 	//   - The context has the values and the deadline of the request's context.
-	//     It does not end when the client disconnects: a database driver would
-	//     then close its connection. Set a timeout for your own look-ups,
-	//     because [Options.Timeout] does not apply here.
+	//     But it does not end when the client disconnects, because a database
+	//     driver would then close its connection. Set a timeout for your own
+	//     look-ups, because [Options.Timeout] does not apply here.
 	//   - It calls [Credentials.CountAttempt] after the account look-up, so
 	//     that failures count against the account. Without the call they count
 	//     against the user name.
@@ -68,9 +68,9 @@ type Authenticator interface {
 	//     context. If a
 	//     [github.com/bearerkit/bearerkit/tokenauth/password.Authenticator]
 	//     accepted the password first, each wrong code counts as a failure. Any
-	//     other Authenticator must limit the guesses of the code itself: the
-	//     throttle does not count a failure that repeats an earlier password
-	//     ([ThrottleOptions]).
+	//     other Authenticator must itself limit the guesses at the code,
+	//     because the throttle does not count a failure that repeats an earlier
+	//     password ([ThrottleOptions]).
 	//   - It never keeps or logs the password.
 	Authenticate(ctx context.Context, c Credentials) (Principal, error)
 }
@@ -80,30 +80,30 @@ type Authenticator interface {
 // before it returns the access token. It then rejects a user who was disabled,
 // deleted or changed since the password check.
 //
-// The host should also revoke the user's tokens after each such change. Then no
-// token that the change should end stays valid, even if a sign-in runs at the
-// same time.
+// The host should also revoke the user's tokens after each such change. Then
+// the change ends every token that it should end, even if the user is signing
+// in at the same time.
 type Rechecker interface {
 	// Recheck returns nil if the user exists, may sign in, and still has
 	// p.Stamp. It must see every change that was committed before the call.
 	//
 	//   - Otherwise it returns [ErrRejected], possibly wrapped. Recheck may
-	//     look the user up by another key than Authenticate does. If it finds
-	//     no user by that key, the error also wraps [ErrNotFound]. The Service
-	//     then logs the mismatch.
+	//     look the user up by a different key than Authenticate does. If no
+	//     user has that key, the error also wraps [ErrNotFound], and the
+	//     Service logs the mismatch.
 	//   - Any other error becomes a 503 response.
 	//   - It returns soon after its context ends.
 	Recheck(ctx context.Context, p Principal) error
 }
 
-// A liveChecker is an [Authenticator] whose method LiveCheck has the signature
+// A liveChecker is an [Authenticator] whose LiveCheck method has the signature
 // of [Options.LiveCheck]. See [RevocationQueue].
 type liveChecker interface {
 	LiveCheck(context.Context, Principal) error
 }
 
-// recheck calls [Rechecker.Recheck] if a is a [Rechecker]. No other code calls
-// that method.
+// recheck calls [Rechecker.Recheck] if a is a [Rechecker], and otherwise
+// returns nil. It is the only caller of that method.
 func recheck(ctx context.Context, a Authenticator, p Principal) error {
 	if r, ok := a.(Rechecker); ok {
 		return r.Recheck(ctx, p)

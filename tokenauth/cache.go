@@ -15,13 +15,13 @@ import (
 )
 
 // A tokenCache keeps tokens in memory ([Options.Cache]). It serves them only
-// during a lease, which each heartbeat of the storage's feed extends
-// ([Watcher]). The heartbeats prove that the feed would report the end of a
-// token.
+// while its lease lasts. Each heartbeat of the storage's feed extends the lease
+// ([Watcher]), because the heartbeats prove that the feed would report the end
+// of a token.
 //
-// On a miss, the Service asks the storage. So the cache never rejects a token
-// by itself, and a token that another replica issued a moment ago is valid here
-// at once.
+// On a miss, the Service asks the storage, so the cache alone never rejects a
+// token. For the same reason, a token that another replica issued a moment ago
+// is valid here at once.
 type tokenCache struct {
 	watcher Watcher
 	lease   time.Duration
@@ -33,10 +33,10 @@ type tokenCache struct {
 	logger *slog.Logger
 
 	mu    sync.Mutex
-	loads map[Slot]*load      // reads of the storage in progress
-	roles map[string][]string // lists of roles that tokens share; the key is the list, joined by commas
+	loads map[Slot]*load      // storage reads in progress
+	roles map[string][]string // role lists that tokens share; each key is its list, joined with commas
 
-	counters [32]cacheCounters // spread over cache lines to avoid contention between cores
+	counters [32]cacheCounters // on separate CPU cache lines, to avoid contention between cores
 	flushes  atomic.Uint64
 }
 
@@ -65,8 +65,8 @@ func newTokenCache(s Storage, o *CacheOptions, logger *slog.Logger) (*tokenCache
 	}, nil
 }
 
-// identify returns the key by which the cache finds the token, and the group of
-// its user. The tokens of a group are invalidated together.
+// identify returns the token's cache key and its group, which is its user. The
+// cache invalidates all tokens of a group together.
 func (t *Token) identify() (*cache.Key, *cache.Group) {
 	return (*cache.Key)(&t.Digest), (*cache.Group)(&t.Slot.User)
 }
@@ -80,7 +80,8 @@ func (c *tokenCache) aliveAt(reading time.Time) bool {
 }
 
 // hit returns the cached token with the digest, or nil if the caller must ask
-// the storage. The reading is a result of [time.Now] from before the call.
+// the storage. The reading is the current time, as [time.Now] returned it to
+// the caller.
 func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
 	t := c.get(d, reading)
 	if t != nil {
@@ -92,19 +93,19 @@ func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
 func (c *tokenCache) get(d *Digest, reading time.Time) *Token {
 	// Check the lease before the table. The feed extends the lease only after
 	// it has reported all earlier changes. So within the lease, the table does
-	// not return a token that these changes ended.
+	// not return a token that an earlier change ended.
 	if !c.aliveAt(reading) {
 		return nil
 	}
 	return c.table.Get((*cache.Key)(d))
 }
 
-// A load is a read of a slot from the storage, whose result several validations
-// may share.
+// A load is a storage read of one slot. Several validations may share its
+// result.
 type load struct {
 	stamp cache.Stamp
 	done  chan struct{}
-	err   error // storage failure, for all waiting validations
+	err   error // the storage failure that all waiting validations return, or nil
 }
 
 // A reader reads a slot from the storage.
@@ -116,8 +117,8 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 	count := c.count(&slot.User)
 	if !c.alive() {
 		count.bypasses.Add(1)
-		// The read may return a newer token than the cached one. Invalidate the
-		// older token, so that the cache does not serve it when the feed is
+		// The storage may have a newer token than the cache. Invalidate the
+		// cached token, so that the cache does not serve it when the feed is
 		// alive again.
 		defer c.table.Invalidate((*cache.Group)(&slot.User))
 		return read(ctx, slot)
@@ -131,8 +132,8 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 			return nil, ctx.Err()
 		}
 		// The shared read began before this validation, so it may have missed a
-		// token that was issued since. It can prove that a token is valid, but
-		// not that it is invalid.
+		// token that was issued in the meantime. The read can prove that a
+		// token is valid, but not that a token is invalid.
 		if t = c.get(d, time.Now()); t == nil && l.err != nil {
 			return nil, l.err
 		}
@@ -146,17 +147,17 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 	return c.lead(ctx, slot, l, read)
 }
 
-// enter returns one of three:
+// enter returns one of three results:
 //
-//   - the token, if a load has cached it in the meantime;
+//   - the token, if a load has cached it since the caller looked it up;
 //   - the load in progress, if join is true and nothing was invalidated since
-//     it began; the caller waits for its result;
+//     that load began; the caller must wait for the result;
 //   - a new load, which the caller must pass to lead.
 //
 // A new load replaces an older one that is still in progress. The replaced load
 // does not cache its token. Instead it invalidates the user's cached tokens,
-// including one that the new load has cached. So once a validation has refused
-// a token, no older read can make the cache accept it again.
+// including any token that the new load has cached. So once a validation has
+// refused a token, no older read can make the cache accept that token again.
 func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, leads bool) {
 	stamp := c.table.Stamp((*cache.Group)(&slot.User))
 	c.mu.Lock()
@@ -172,13 +173,12 @@ func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, 
 	return nil, l, true
 }
 
-// lead reads the slot for the caller, and for the validations that wait for the
-// same load.
+// lead reads the slot for the caller, and for all validations that wait for l.
 func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) (t *Token, err error) {
 	defer func() { // also when the storage panics
 		// The waiting validations fail only if the storage failed. Otherwise
-		// they read the slot again: an empty slot may have a token by now, and
-		// the end of this caller's context does not concern them.
+		// they read the slot again, because an empty slot may have a token by
+		// now, and because only this caller's context may have ended.
 		if err != nil && !deadline.Ended(ctx) && !errors.Is(err, ErrNotFound) {
 			l.err = err
 		}
@@ -199,25 +199,25 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 	return t, err
 }
 
-// keep caches the token that a load returned, with the stamp from before the
-// read. It also removes the token that this one replaced, in case the feed has
-// not reported that yet.
+// keep caches the token that a load returned, with the stamp taken before the
+// read. It also removes the token that t replaced, in case the feed has not
+// reported the replacement yet.
 func (c *tokenCache) keep(l *load, t *Token) {
 	if !t.Replaced.IsZero() && t.Replaced != t.Digest {
 		c.table.Remove((*cache.Key)(&t.Replaced))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.loads[t.Slot] != l { // a newer load replaced this one; which of them read first is unknown
+	if c.loads[t.Slot] != l { // a newer load replaced l, and either of the two may have read first
 		c.table.Invalidate((*cache.Group)(&t.Slot.User))
 		return
 	}
 	c.table.Put(c.pack(t), l.stamp)
 }
 
-// pack returns a copy of t that costs the garbage collector little. Its strings
-// share one allocation, and it shares its roles with other tokens and its
-// attributes with t. The caller holds c.mu.
+// pack returns a copy of t that adds little work for the garbage collector. The
+// strings of the copy share one allocation. The copy shares its role list with
+// other tokens, and its attributes with t. The caller must hold c.mu.
 func (c *tokenCache) pack(t *Token) Token {
 	packed := *t
 	parts := []*string{&packed.ClientID, &packed.Principal.UserID, &packed.Principal.UserName, &packed.Principal.Stamp}
@@ -234,8 +234,8 @@ func (c *tokenCache) pack(t *Token) Token {
 	return packed
 }
 
-// maxSharedRoles is the maximum number of lists in tokenCache.roles. If one
-// more is needed, all are removed first.
+// maxSharedRoles is the maximum number of lists in tokenCache.roles. When the
+// map is full, sharedRoles clears it before it adds another list.
 const maxSharedRoles = 1000
 
 func (c *tokenCache) sharedRoles(roles []string) []string {
@@ -279,8 +279,8 @@ type CacheStats struct {
 	FeedAlive     bool   // whether the feed is alive, so that the cache serves tokens
 }
 
-// stats returns the counters. It reads one after the other, so they may not
-// match exactly.
+// stats returns the counters. It reads them one after another, so they may not
+// match each other exactly.
 func (c *tokenCache) stats() (stats CacheStats) {
 	for i := range c.counters {
 		stats.Hits += c.counters[i].hits.Load()

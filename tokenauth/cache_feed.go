@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// run keeps a subscription to the feed until the context ends. It logs once
-// when the feed is lost, and once when it is back, but not each retry.
+// run stays subscribed to the feed until ctx ends. It logs when the feed is
+// lost and when the feed is back, but does not log each retry.
 func (c *tokenCache) run(ctx context.Context) {
 	const shortest, longest = 50 * time.Millisecond, time.Second
 	down := false
@@ -35,17 +35,16 @@ func (c *tokenCache) run(ctx context.Context) {
 	}
 }
 
-// A subscription is the [Invalidator] to which one call of [Watcher.Watch]
-// reports.
+// A subscription is the [Invalidator] for one call of [Watcher.Watch].
 type subscription struct {
 	*tokenCache
 	first sync.Once
 	began func() // called at the first heartbeat
 }
 
-// Invalidate implements [Invalidator]. It skips the reserved user, whose slots
-// hold no access tokens. The cache invalidates the tokens of a few users
-// together, so other users would lose theirs for nothing.
+// Invalidate implements [Invalidator]. It skips the reserved user, because that
+// user's slots hold no access tokens. The cache invalidates the tokens of a few
+// users together, so other users' tokens would be removed from it for nothing.
 func (s *subscription) Invalidate(u UserKey) {
 	if u != reservedUser {
 		s.invalidate(u)
@@ -59,7 +58,7 @@ func (s *subscription) InvalidateAll() { s.flush() }
 // [CacheOptions.Lease].
 func (s *subscription) Heartbeat(asOf time.Time) {
 	s.first.Do(func() {
-		s.flush() // earlier changes may have been missed
+		s.flush() // the cache may have missed earlier changes
 		s.began()
 	})
 	until := int64(asOf.Add(s.lease).Sub(s.started))

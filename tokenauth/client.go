@@ -16,14 +16,14 @@ type Client struct {
 	// (RFC 7617 §2). A client whose ID has a colon must form-encode the ID, or
 	// authenticate in the body.
 	ID string
-	// Secrets are the SHA-256 digests of the accepted secrets; two during
-	// rotation. A secret must have at least 128 random bits, as one from
-	// [crypto/rand.Text] has. Such a secret needs no slow hash. A client
-	// without Secrets is public (RFC 6749 §2.1): a request that sends a secret
-	// for it is refused.
+	// Secrets are the SHA-256 digests of the accepted secrets: usually one, and
+	// two during rotation. A secret must have at least 128 random bits, like
+	// the result of [crypto/rand.Text], because a fast hash does not protect a
+	// weaker secret. A client without Secrets is public (RFC 6749 §2.1). The
+	// Service refuses a request that sends a secret for a public client.
 	Secrets []Digest
-	// Roles lists the roles of which a user needs at least one to sign in
-	// through the client; empty admits every user.
+	// Roles lists the roles whose users may sign in through the client. A user
+	// needs at least one of them. An empty list admits every user.
 	Roles []string
 	// IntrospectsOwn lets the client introspect tokens that were issued to it
 	// (RFC 7662). The client must have a secret.
@@ -36,19 +36,19 @@ type Client struct {
 	Disabled bool
 }
 
-// A ClientRegistry finds the registered clients. With one in [Options.Clients],
-// each sign-in must name a client, and a user has one token at each client. It
-// must be safe for concurrent use.
+// A ClientRegistry finds the registered clients. If [Options.Clients] has a
+// registry, each sign-in must name a client, and a user has one token at each
+// client. A ClientRegistry must be safe for concurrent use.
 type ClientRegistry interface {
-	// FindClient returns the client with that ID, or [ErrNotFound], possibly
-	// wrapped. Any other error becomes a 503 response. It must return the
-	// committed state, and not read from a stale replica or cache. It returns
-	// soon after its context ends.
+	// FindClient returns the client with the given ID, or [ErrNotFound],
+	// possibly wrapped. Any other error becomes a 503 response. It must return
+	// the committed state, and not read from a stale replica or cache. It must
+	// return soon after its context ends.
 	//
 	// To disable or delete a client, first commit the change, and then end the
 	// client's tokens with [Service.RevokeClient] or through a
-	// [RevocationQueue]. In the other order, a sign-in in between could still
-	// store a token.
+	// [RevocationQueue]. In the opposite order, a sign-in between the two steps
+	// could still store a token.
 	FindClient(ctx context.Context, clientID string) (Client, error)
 }
 
@@ -61,7 +61,7 @@ func (c *Client) proves(secret Secret) bool {
 		return secret.Reveal() == ""
 	}
 	if secret.Reveal() == "" {
-		return false // even if Secrets has the digest of "", as from an empty setting
+		return false // even if Secrets has the digest of "", for example from an empty setting
 	}
 	sum := Digest(sha256.Sum256([]byte(secret.Reveal())))
 	proven := false
@@ -82,7 +82,7 @@ func (c *Client) admits(p *Principal) bool {
 // tokens.
 func (c *Client) mayIntrospect() bool { return c.IntrospectsOwn || c.IntrospectsAll }
 
-// clientCredentials are the client ID and the secret of a request.
+// clientCredentials are the client ID and secret that a request presents.
 type clientCredentials struct {
 	id     string
 	secret Secret

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// authenticateClient returns the client of a request. Basic credentials may be
-// form-encoded or not, so there may be two readings of the ID and the secret.
-// The first valid reading decides. authenticateClient returns nil without a
-// registry ([Options.Clients]), [ErrInvalidClient] if no reading is valid, and
-// [ErrUnavailable] if the registry failed.
+// authenticateClient returns the client that made a request. Basic credentials
+// may be form-encoded or not, so there may be two readings of the ID and
+// secret. authenticateClient returns the client of the first valid reading. It
+// returns nil if there is no registry ([Options.Clients]), [ErrInvalidClient]
+// if no reading is valid, and [ErrUnavailable] if the registry failed.
 func (s *Service) authenticateClient(ctx context.Context, readings []clientCredentials) (*Client, error) {
 	if s.options.Clients == nil {
 		return nil, nil
@@ -47,8 +47,10 @@ func (s *Service) findClient(ctx context.Context, clientID string) (*Client, err
 	case err != nil:
 		return nil, hostFailed("Options.Clients", "ErrNotFound for an unknown client", err)
 	case c.ID != clientID:
-		// The registry may ignore case, for example. One client would then have
-		// several IDs, and each user several slots.
+		// The registry found the client by a different spelling of its ID, for
+		// example because it ignores case. If the Service accepted that
+		// spelling, the client would have several IDs, and each user several
+		// slots at the client.
 		return nil, ErrInvalidClient
 	}
 	if strings.Contains(clientID, ":") {

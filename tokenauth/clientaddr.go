@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// sourceOf returns the address of the client of a sign-in, for the throttle. It
-// logs a warning, once of each kind, if a header names a client address but is
-// ignored. If a proxy of the host sent the header, all users behind the proxy
-// share the limits of one address. But any client can send such a header, so
-// the warnings say "if".
+// sourceOf returns the client address of a sign-in, for the throttle. If a
+// header names a client address but is ignored, sourceOf logs a warning, once
+// for each kind of warning. If the host's own proxy sent the header, all users
+// behind the proxy share the limits of one address. But any client can send
+// such a header, too, so the warnings say "if".
 func (s *Service) sourceOf(r *http.Request) netip.Addr {
 	o := &s.options
 	if warning, attr := proxyWarning(r, o); warning != "" {
@@ -25,8 +25,8 @@ func (s *Service) sourceOf(r *http.Request) netip.Addr {
 	return clientAddr(r, o)
 }
 
-// proxyWarning returns the warning to log for a request whose header names a
-// client address, but is ignored. It returns "" for any other request.
+// proxyWarning returns the warning to log for a request with a header that
+// names a client address but is ignored. It returns "" for any other request.
 func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) {
 	of := slog.String("header", o.ProxyHeader)
 	trusted := isProxy(r, o)
@@ -53,12 +53,13 @@ func proxyWarning(r *http.Request, o *Options) (warning string, attr slog.Attr) 
 	}
 }
 
-// clientHeaders are the headers in which common proxies name the address of the
-// client.
+// clientHeaders are the headers in which common proxies send the client's
+// address.
 var clientHeaders = []string{"X-Forwarded-For", "X-Real-Ip", forwardedHeader}
 
-// isSet reports whether any line of the header has a value. A client and
-// several proxies may each have written a line, and some lines may be empty.
+// isSet reports whether any line of the header has a value. There may be
+// several lines, because the client and each proxy may have written one. Some
+// lines may be empty.
 func isSet(r *http.Request, header string) bool {
 	return slices.ContainsFunc(r.Header[header], func(line string) bool { return line != "" })
 }
@@ -71,13 +72,14 @@ const maxHops = 64
 // of the peer, unless the peer is a trusted proxy. Behind a trusted proxy, it
 // is the rightmost address in [Options.ProxyHeader] that does not belong to a
 // trusted proxy. If all addresses belong to trusted proxies, it is the leftmost
-// one.
+// address.
 //
-// clientAddr reads the header from right to left and stops at that address,
-// because the client may have written the entries before it. If it meets an
-// entry that is not an address, or reads more than maxHops entries, it returns
-// the address of the peer. It reads no other header. A proxy passes on headers
-// that it does not know, so a client could put any address there.
+// clientAddr reads the header from right to left and stops at the client's
+// address, because the client may have written the entries to the left of that
+// address. If it reads an entry that is not an address, or more than maxHops
+// entries, it returns the peer's address. It reads no other header: a proxy
+// passes on headers that it does not know, so a client could put any address
+// into them.
 func clientAddr(r *http.Request, o *Options) netip.Addr {
 	if !isProxy(r, o) {
 		return parseAddr(r.RemoteAddr)
@@ -86,9 +88,9 @@ func clientAddr(r *http.Request, o *Options) netip.Addr {
 	return addr
 }
 
-// readProxies returns the clientAddr of a request from a trusted proxy. If it
-// must ignore the header, it also returns the entry that is the reason, or "-"
-// if that entry is empty. Otherwise unread is "".
+// readProxies returns the result of clientAddr for a request from a trusted
+// proxy. If it must ignore the header, unread is the entry that it cannot use,
+// or "-" if that entry is empty. Otherwise unread is "".
 func readProxies(r *http.Request, o *Options) (addr netip.Addr, unread string) {
 	peer := parseAddr(r.RemoteAddr)
 	cut := cutLast
@@ -101,7 +103,7 @@ func readProxies(r *http.Request, o *Options) (addr netip.Addr, unread string) {
 			var hop string
 			line, hop, more = cut(line)
 			if hops < maxHops && slices.Contains(o.TrustedSockets, hop) {
-				continue // the address "unix:" of a trusted proxy
+				continue // a trusted proxy, which connected over a Unix socket
 			}
 			next := parseAddr(hop)
 			if hops == maxHops || !next.IsValid() {
@@ -116,8 +118,8 @@ func readProxies(r *http.Request, o *Options) (addr netip.Addr, unread string) {
 	return addr, ""
 }
 
-// unixPeer is how nginx writes the address of a peer that connected over a Unix
-// socket.
+// unixPeer is what nginx writes as the address of a peer that connected over a
+// Unix socket.
 const unixPeer = "unix:"
 
 // isProxy reports whether the peer of a request is a trusted proxy
@@ -128,10 +130,11 @@ func isProxy(r *http.Request, o *Options) bool {
 }
 
 // socketOf returns the name of the Unix socket over which a request came. It
-// returns "" if the peer has an IP address, even one that middleware has set.
-// The name is that of the server's end of the connection, because the client's
-// end usually has none. Over FastCGI, nginx sends the address of its own peer:
-// "unix:" if that peer used a Unix socket.
+// returns "" if the request has an IP address as its peer, even if middleware
+// set that address. The name belongs to the server's end of the connection,
+// because the client's end usually has no name. Over FastCGI, nginx sends the
+// address of its own peer, which is "unix:" if that peer connected over a Unix
+// socket.
 func socketOf(r *http.Request) string {
 	if parseAddr(r.RemoteAddr).IsValid() {
 		return ""
@@ -152,14 +155,14 @@ func cutLast(list string) (rest, last string, more bool) {
 	return list[:max(i, 0)], strings.TrimSpace(list[i+1:]), i >= 0
 }
 
-// maxAddr is the maximum length of an address in bytes. An IPv6 address with a
-// zone and a port is shorter.
+// maxAddr is the maximum length in bytes of an address that parseAddr accepts.
+// Even an IPv6 address with a zone and a port is shorter.
 const maxAddr = 100
 
-// parseAddr parses an address with or without a port, and IPv6 with or without
-// brackets. It normalizes the address: it removes the zone, and turns
-// IPv4-mapped IPv6 into IPv4. It returns the zero [netip.Addr] for invalid text
-// and for text longer than maxAddr.
+// parseAddr parses an IP address, with or without a port. An IPv6 address may
+// be in brackets. parseAddr removes the zone, and converts IPv4-mapped IPv6 to
+// IPv4. It returns the zero [netip.Addr] for invalid text and for text longer
+// than maxAddr.
 func parseAddr(s string) netip.Addr {
 	if len(s) > maxAddr {
 		return netip.Addr{}

@@ -6,9 +6,9 @@ import (
 	"reflect"
 )
 
-// An authorized is a [context.Context] that carries the token of a request. As
-// a type of its own, it needs one allocation less per request than
-// [context.WithValue].
+// An authorized is a [context.Context] that carries the token of a request. It
+// has a type of its own because [context.WithValue] would need one more
+// allocation per request.
 type authorized struct {
 	context.Context
 	service  *Service
@@ -18,13 +18,14 @@ type authorized struct {
 	lines    [2]string   // values for SetCacheHeaders; here to save an allocation
 }
 
-// isOf reports whether r is the request that was authorized. It is if its
-// header is the same map. A second guard on the same request then need not
+// isOf reports whether r is the request that was authorized. It recognizes the
+// request by its header map. A second guard on the same request need not
 // validate the token again.
 //
 // A handler may make a new request with the context of its own request. The new
-// request has a header map of its own, even if it presents the same token. It
-// may be made much later, so its token must be validated again.
+// request has a header map of its own, so isOf returns false even if the
+// request presents the same token. The token must then be validated again,
+// because the new request may be made much later.
 func (a *authorized) isOf(r *http.Request) bool {
 	return reflect.ValueOf(a.header).Pointer() == reflect.ValueOf(r.Header).Pointer()
 }
@@ -48,9 +49,9 @@ func lastAuthorized(ctx context.Context) *authorized {
 	return a
 }
 
-// FromContext returns the token of the caller of a request. Call it in a
-// handler behind a guard, such as [Service.RequireBearer]. It returns false if
-// no guard found a token, as for an anonymous request behind
+// FromContext returns the token of the request's caller. Call it in a handler
+// behind a guard, such as [Service.RequireBearer]. It returns false if no guard
+// found a token, for example for an anonymous request behind
 // [Service.Optional]. The token is a copy, so the handler may keep and change
 // it.
 //
@@ -59,11 +60,11 @@ func lastAuthorized(ctx context.Context) *authorized {
 // unknown, and not that the token has expired. Check [time.Time.IsZero] before
 // you act on the expiry. [Service.RevokeToken] cannot end such a token.
 //
-// Guard each route whose handler calls FromContext. A handler may serve further
-// requests with its own context, such as the parts of a batch. If the route of
-// a part has no guard, FromContext returns the token of the outer request
-// there. With a guard, it returns the token that the part itself presents, or
-// false.
+// Put a guard on each route whose handler calls FromContext. A handler may
+// serve further requests, such as the parts of a batch, with its own request's
+// context. If a part's route has no guard, FromContext returns the outer
+// request's token. If the route has a guard, FromContext returns the token that
+// the part itself presents, or false.
 func FromContext(ctx context.Context) (Token, bool) {
 	if a := lastAuthorized(ctx); a != nil && a.token != nil {
 		return a.token.clone(), true

@@ -8,7 +8,7 @@ import (
 
 // crossSite reports whether a browser marked the request as coming from another
 // site. It uses Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/). Without
-// that header, it compares Origin (RFC 6454 §7) with the host of the request.
+// that header, it compares Origin (RFC 6454 §7) with the request's host.
 // Clients other than browsers usually send neither header.
 func crossSite(r *http.Request) bool {
 	if sites := r.Header["Sec-Fetch-Site"]; len(sites) > 0 {

@@ -4,8 +4,8 @@
 // 6750).
 //
 // This documentation calls the service that uses the package the host. The HTTP
-// contract is the one that clients of ASP.NET Web API know, so these clients
-// keep working.
+// contract is the same as that of ASP.NET Web API, so clients written for such
+// an API keep working.
 //
 // # Getting started
 //
@@ -46,8 +46,9 @@
 // invalid.
 //
 // The access token is the string that the client keeps. A [Token] is the record
-// that the [Storage] keeps: the [Digest] of the access token, never the access
-// token itself, and the [Principal] that the token stands for.
+// that the [Storage] keeps. It has the [Digest] of the access token, never the
+// access token itself. It also has the [Principal] that the access token stands
+// for.
 //
 // # Errors
 //
@@ -61,13 +62,13 @@
 //
 // A token is valid in [issued, expires). Both times are whole seconds in UTC.
 // Within one process the clock never runs backwards, so an expired token stays
-// expired. The Service also accepts a token whose issue time is in the future:
-// a replica with a fast clock may have issued it a moment ago.
+// expired. The Service also accepts a token whose issue time is in the future,
+// because a replica with a fast clock may have issued it a moment ago.
 //
 // Synchronize the clocks of all replicas, for example by NTP. A replica whose
 // clock is wrong issues tokens that expire too early or too late, and checks
-// the tokens of other replicas against its own time. The Service cannot prevent
-// that. It only logs an error: see [Service.Run].
+// the tokens of other replicas against its own time. The Service cannot correct
+// a wrong clock. It only logs an error: see [Service.Run].
 //
 // # Endpoints
 //
@@ -78,12 +79,12 @@
 // Middleware in front of the endpoints should not read the request body. If it
 // called [http.Request.ParseForm], as Gin's PostForm and ShouldBind do, the
 // endpoints read [http.Request.PostForm] instead of the body, and apply the
-// same rules. But ParseForm drops each parameter that has a semicolon or a
-// malformed escape, so a password that contains one is lost.
+// same rules. But ParseForm drops each parameter that contains a semicolon or a
+// malformed escape, so the endpoints never receive such a password.
 //
 // If middleware read the body in another way and did not restore it, the answer
-// is 400. The Service then logs a warning. It does not if the request has no
-// Content-Length, because such a request may never have had a body.
+// is 400. The Service then logs a warning. It logs no warning if the request
+// has no Content-Length, because such a request may never have had a body.
 //
 // # Logging and alerts
 //
@@ -94,12 +95,12 @@
 //	event            reason             level  what to do about it
 //	issued           -                  info   look up the "account" of a refused sign-in here to find its user
 //	sign_in_refused  credentials        warn   alert on a rate far above the usual: someone guesses passwords
-//	                 throttled          warn   as above, but already throttled; records with one "account" are
-//	                                           of one user name
+//	                 throttled          warn   as above, but already throttled; records with the same
+//	                                           "account" are for the same user name
 //	                 client             warn   a client has an old secret, or someone guesses secrets
 //	                 malformed          debug  -
 //	validated        -                  -      -
-//	                 fallback           -      once there are no more of these, remove Options.Fallback
+//	                 fallback           -      once these events stop, remove Options.Fallback
 //	refused          replaced           warn   alert if it continues: two processes share an account (user_id,
 //	                                           client_id) and keep replacing each other's token
 //	                 role, client       warn   a user or a client tried something that it may not do
@@ -108,7 +109,7 @@
 //	                 malformed          debug  alert on a rate of "invalid" far above the usual
 //	introspected     -, or a reason     debug  - (the reason says why the token is not active)
 //	revoked          -, user, client    info   - (without a reason: one token, which was stored)
-//	unavailable      -                  error  alert: the storage or a look-up of a user fails
+//	unavailable      -                  error  alert: the storage or a user look-up fails
 //	                 internal           error  alert: the host's code panicked, or returned an invalid principal
 //	                 busy               -      alert: more sign-ins arrive than password.Options allows to hash
 //	                 canceled           -      if there are many, clients give up too early
@@ -121,8 +122,8 @@
 //   - account: a keyed hash of the user name that was typed;
 //   - error: the cause of an unavailable event;
 //   - needs_one_of and has_roles, if the user has none of the required roles:
-//     the required roles, and those of the user;
-//   - suppressed: the number of records that were omitted since the last one
+//     the required roles, and the user's roles;
+//   - suppressed: the number of records that were omitted since the last record
 //     with the same event and reason.
 //
 // The log is bounded, separately for each event and reason. A source is a
@@ -140,11 +141,11 @@
 //     typed name but not by the account's own name;
 //   - a failed purge;
 //   - a storage that fails to count sign-in attempts (once a minute);
-//   - a rejected sign-in's token that could not be removed from the storage;
+//   - a failure to remove a rejected sign-in's token from the storage;
 //   - the loss of the storage's feed, which the cache needs (its return is
 //     logged at info);
-//   - a call of Run while an earlier call is still running;
-//   - a clock that differs from the storage's;
+//   - a call to Run while an earlier call is still running;
+//   - a local clock that differs from the storage's clock;
 //   - a failure to end the tokens of changed users or clients, once for each
 //     outage (the end of the outage is logged at info);
 //   - a failed search for other services in the storage, once for each outage.
@@ -168,7 +169,7 @@
 // accepts the access tokens that clients hold. Before version 1, a minor
 // version may change the Go API; the changelog describes each change. Apply new
 // migrations before you start the new version. The old version keeps working
-// with them.
+// after the migrations.
 //
 // # Concurrency
 //

@@ -32,9 +32,9 @@ func (t Token) AppendBinary(b []byte) ([]byte, error) {
 func (t Token) MarshalBinary() ([]byte, error) { return t.AppendBinary(nil) }
 
 // UnmarshalBinary decodes an encoding of [Token.AppendBinary] into t. It
-// implements [encoding.BinaryUnmarshaler]. If b is not such an encoding, or has
-// further bytes after it, UnmarshalBinary returns [ErrCorrupt], wrapped, and
-// leaves t unchanged.
+// implements [encoding.BinaryUnmarshaler]. If b is not such an encoding, or
+// more bytes follow the encoding, UnmarshalBinary returns an error that wraps
+// [ErrCorrupt] and leaves t unchanged.
 func (t *Token) UnmarshalBinary(b []byte) error {
 	var u Token
 	fields := [][]byte{u.Slot.User[:], u.Slot.Client[:], u.Digest[:], u.Replaced[:]}
@@ -57,7 +57,7 @@ func (t *Token) UnmarshalBinary(b []byte) error {
 }
 
 // appendOwner appends the client ID and the principal of a token. Each string
-// is preceded by its length.
+// is preceded by its length, and each list by the number of its entries.
 func appendOwner(b []byte, clientID string, p *Principal) []byte {
 	for _, s := range []string{clientID, p.UserID, p.UserName, p.Stamp} {
 		b = appendString(b, s)
@@ -112,8 +112,9 @@ func (d *decoder) text() string {
 	return d.all[at : at+n]
 }
 
-// count reads a number of bytes or of strings. A number larger than the rest of
-// the input is an error. This bounds the memory that the caller allocates.
+// count reads a length prefix: how many bytes or strings follow. A count
+// greater than the number of bytes left is an error, which bounds the memory
+// that the caller allocates.
 func (d *decoder) count() int {
 	n, size := binary.Uvarint(d.rest)
 	if size <= 0 || n > uint64(len(d.rest)-size) {

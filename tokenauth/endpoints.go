@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// tokenPaths are the default paths of the token endpoint. Old clients use both:
-// they were written for ASP.NET Katana, which ignores the case of paths.
+// tokenPaths are the default paths of the token endpoint. Old clients use
+// either path, because they were written for ASP.NET Katana, which ignores the
+// case of paths.
 var tokenPaths = []string{"/Token", "/token"}
 
 // Endpoints lists the endpoints that [Service.Mount] mounts, and their paths. A
@@ -18,7 +19,7 @@ var tokenPaths = []string{"/Token", "/token"}
 type Endpoints struct {
 	// Token lists the paths of the token endpoint (RFC 6749 §3.2); empty means
 	// "/Token" and "/token". Generated documentation and metadata name the
-	// first.
+	// first path.
 	Token []string
 	// Revocation is the path of the revocation endpoint (RFC 7009); "" means no
 	// such endpoint.
@@ -66,7 +67,7 @@ func (e Endpoints) MetadataPath() string {
 }
 
 // withDefaults returns a copy with defaults in place of empty fields. The error
-// names the field that is not valid.
+// names the invalid field.
 func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	e.Token = slices.Clone(e.Token)
 	if len(e.Token) == 0 {
@@ -98,9 +99,9 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	return e, nil
 }
 
-// base returns the common beginning of the endpoints' URLs: the issuer, without
-// the end of its path that the paths of the endpoints repeat. See
-// [Endpoints.Issuer].
+// base returns the common prefix of the endpoints' URLs. The prefix is the
+// issuer, without any segments at its end with which the endpoints' paths
+// begin. See [Endpoints.Issuer].
 func (e Endpoints) base() (string, error) {
 	issuer, err := url.Parse(e.Issuer)
 	if err != nil {
@@ -123,13 +124,14 @@ func (e Endpoints) base() (string, error) {
 	return strings.TrimSuffix(e.Issuer, overlap(prefix, first)), nil
 }
 
-// paths returns all paths that are not empty.
+// paths returns all non-empty paths.
 func (e Endpoints) paths() []string {
 	return slices.DeleteFunc(slices.Concat(e.Token, []string{e.Revocation, e.Introspection}), func(path string) bool { return path == "" })
 }
 
-// overlap returns the longest end of prefix that is also the beginning of path,
-// in whole segments, or "". For "/v1/auth" and "/auth/Token" it is "/auth".
+// overlap returns the longest suffix of prefix with which path begins, or "".
+// It compares whole segments. For "/v1/auth" and "/auth/Token", it returns
+// "/auth".
 func overlap(prefix, path string) string {
 	for end := prefix; end != ""; {
 		if strings.HasPrefix(path, end+"/") {
@@ -145,8 +147,8 @@ func overlap(prefix, path string) string {
 }
 
 // parameter returns the first segment of a path that a router would treat as a
-// parameter, or "". Gin and Echo write ":name" and "*name", and
-// [net/http.ServeMux] "{name}".
+// parameter, or "". Gin and Echo use ":name" and "*name", and
+// [net/http.ServeMux] uses "{name}".
 func parameter(path string) string {
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment != "" && (segment[0] == ':' || segment[0] == '*' || strings.ContainsRune(segment, '{')) {

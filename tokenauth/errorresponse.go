@@ -20,12 +20,12 @@ type ErrorResponse struct {
 	// Status is the HTTP status code, from 200 to 999; any other number means
 	// 500.
 	Status int
-	// Code is the "error" of the RFCs, such as "invalid_grant" or
+	// Code is the value of "error" in the RFCs, such as "invalid_grant" or
 	// "invalid_token". It is "" for a request without credentials (RFC 6750
 	// §3.1).
 	Code string
-	// Description is the "error_description", for developers who read logs. It
-	// is not meant for users.
+	// Description is the value of "error_description", for developers who read
+	// logs. It is not meant for users.
 	Description string
 	// Challenge is the value of the WWW-Authenticate header; "" means none. The
 	// header is sent with any status that [Options.RenderError] writes, even
@@ -40,7 +40,7 @@ type ErrorResponse struct {
 
 	header http.Header // additional headers, or nil
 	// early is set if the body was not read to its end. The server then closes
-	// the connection, so that the rest of the body is not taken for the next
+	// the connection, so that the rest of the body is not mistaken for the next
 	// request.
 	early bool
 	// guarded is set for a request on a protected route.
@@ -118,7 +118,7 @@ func (e *ErrorResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, e.status(), body.done())
 }
 
-// status returns Status, or 500 if that is not a final status
+// status returns Status, or 500 if Status is not a final status
 // ([ErrorResponse.Status]).
 func (e *ErrorResponse) status() int {
 	if e.Status < 200 || e.Status > 999 {
@@ -172,8 +172,8 @@ func unauthorizedClient(description string) *ErrorResponse {
 	return &ErrorResponse{Status: http.StatusBadRequest, Code: wire.UnauthorizedClient, Description: description, Err: errUnauthorizedClient}
 }
 
-// challenges are the values of WWW-Authenticate for a realm, which are the same
-// for all requests.
+// challenges are the WWW-Authenticate values for a realm. They are built only
+// once, because they are the same for all requests.
 type challenges struct {
 	none, malformed, invalid, expired, replaced, insufficientScope string
 

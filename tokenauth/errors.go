@@ -13,13 +13,13 @@ var (
 	ErrRejected = errors.New("tokenauth: the user name or password is incorrect")
 
 	// ErrInvalidClient means that the client is unknown, is disabled, or did
-	// not prove its secret. [Service.SignIn] returns it if there is a registry
-	// of clients ([Options.Clients]).
+	// not prove its secret. [Service.SignIn] returns it if there is a client
+	// registry ([Options.Clients]).
 	ErrInvalidClient = errors.New("tokenauth: invalid client")
 
-	// ErrThrottled means that too many sign-ins failed before. [Service.SignIn]
-	// returns it as a [ThrottledError]. The credentials were not checked, and
-	// may be valid.
+	// ErrThrottled means that too many earlier sign-ins failed.
+	// [Service.SignIn] returns it as a [ThrottledError]. The credentials were
+	// not checked, and may be valid.
 	ErrThrottled = errors.New("tokenauth: too many failed sign-ins")
 
 	// ErrInvalidToken means that an access token is malformed, unknown,
@@ -34,8 +34,8 @@ var (
 
 	// ErrReplacedToken means that the user signed in again at the same client,
 	// so a newer token replaced this one. It wraps [ErrInvalidToken].
-	// [Service.Validate] returns it only for the last token that was replaced,
-	// and [ErrInvalidToken] for older ones.
+	// [Service.Validate] returns it only for the most recently replaced token,
+	// and [ErrInvalidToken] for tokens that were replaced earlier.
 	ErrReplacedToken = fmt.Errorf("%w: it was replaced by a newer sign-in", ErrInvalidToken)
 
 	// ErrUnavailable means that the storage or the host's code failed or took
@@ -45,8 +45,8 @@ var (
 
 	// ErrBusy means that an [Authenticator] has too many sign-ins in progress.
 	// Authenticate returns it, possibly wrapped. [Service.SignIn] then returns
-	// an [ErrUnavailable] that wraps it. The Service does not log it for each
-	// request, so the Authenticator must log its overload.
+	// an [ErrUnavailable] that wraps ErrBusy. The Service does not log this
+	// error for each request, so the Authenticator must log its overload.
 	ErrBusy = errors.New("tokenauth: too many sign-ins in progress")
 
 	// ErrInvalidPrincipal means that a [Principal] cannot be stored.
@@ -56,7 +56,7 @@ var (
 
 	// ErrNotFound means that there is no such entry. [Storage.Find] returns it
 	// for an empty slot, [ClientRegistry.FindClient] for an unknown client, and
-	// a look-up of users for an unknown user.
+	// a user look-up for an unknown user.
 	ErrNotFound = errors.New("tokenauth: not found")
 
 	// ErrCorrupt means that a stored token cannot be read. [Storage.Find]
@@ -69,8 +69,8 @@ var (
 // try.
 type ThrottledError struct{ RetryAfter time.Duration }
 
-// Error returns the text of [ErrThrottled]. It omits the time, which depends on
-// the account.
+// Error returns the text of [ErrThrottled]. It omits the time to wait, because
+// that depends on the account.
 func (e *ThrottledError) Error() string { return ErrThrottled.Error() }
 
 // Is reports whether target is [ErrThrottled].
@@ -86,8 +86,8 @@ var (
 	errForeignRow         = errors.New("the storage returned the token of another slot")
 )
 
-// A roleError is an errMissingRole with the roles of the route and those of the
-// user.
+// A roleError is an errMissingRole with the roles that the route needs and the
+// roles that the user has.
 type roleError struct{ needed, has []string }
 
 func (e *roleError) Error() string {

@@ -16,26 +16,27 @@ type Event struct {
 	Kind   event.Kind
 	Reason event.Reason // refines Kind; may be ""
 
-	// UserID, UserName and ClientID are those of the token. Each is empty if
-	// the Service does not know it, as for a refused sign-in or an unknown
+	// UserID, UserName and ClientID are the token's. Each is empty if the
+	// Service does not know it, for example for a refused sign-in or an unknown
 	// token. For a principal that cannot be stored, UserID and UserName are cut
 	// to 256 bytes.
 	UserID, UserName, ClientID string
 	// Account is a keyed hash of the user name that was typed, ignoring case
-	// and accents. It is a hash because people type passwords in that field by
-	// mistake. The same name has the same hash within one process, and on all
-	// replicas that share [ThrottleOptions.Key]. It is empty if the throttle is
-	// off, or if the Service refused the sign-in before counting it.
+	// and accents. It is a hash because people sometimes type a password in
+	// place of the user name. The same name has the same hash within one
+	// process, and on all replicas that share [ThrottleOptions.Key]. It is
+	// empty if the throttle is off, or if the Service refused the sign-in
+	// before counting it.
 	Account string
 	// RemoteAddr is the IP address of the client ([Credentials.RemoteAddr],
-	// [Options.TrustedProxies]). It is the zero Addr if it is unknown, and for
-	// [event.Validated].
+	// [Options.TrustedProxies]). It is the zero Addr if the address is unknown,
+	// and for [event.Validated].
 	RemoteAddr netip.Addr
-	// Digest is that of the token; zero if there is no token. For a replaced
-	// token, it is the Digest of the token that replaced it.
+	// Digest is the token's digest, or zero if there is no token. For a
+	// replaced token, it is the Digest of the token that replaced it.
 	Digest Digest
 	// Duration is how long the Service took. It is zero for a request that is
-	// malformed, or was refused for its role or its client.
+	// malformed, or was refused because of the user's roles or the client.
 	Duration time.Duration
 	// Err is the cause of a refusal or a failure. Its text may come from
 	// drivers and from the host's code.

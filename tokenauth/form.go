@@ -19,17 +19,18 @@ const (
 	maxParameters = 32
 
 	// maxContentType is the maximum length in bytes of a Content-Type that is
-	// parsed. The media type of a form has a few dozen bytes.
+	// parsed. The media type of a form is a few dozen bytes long.
 	maxContentType = 256
 
 	byteOrderMark = "\ufeff"
 )
 
-// checkContentHeaders refuses a body that is compressed or multipart, according
-// to its headers. It accepts a form with any other Content-Type, because
-// clients often send a wrong one. Some send "application/json", because their
-// documentation does, and common client libraries add the charset ISO-8859-1 by
-// default. It ignores a Content-Type that is repeated, malformed or too long.
+// checkContentHeaders refuses a body if the headers say that it is compressed
+// or multipart. It accepts a form with any other Content-Type, because clients
+// often send a wrong one. Some clients send "application/json", because their
+// documentation does. Common client libraries add the charset ISO-8859-1 by
+// default. checkContentHeaders ignores a Content-Type that is repeated,
+// malformed or too long.
 func checkContentHeaders(h http.Header, wrongEncoding string) *ErrorResponse {
 	if slices.ContainsFunc(h["Content-Encoding"], func(s string) bool { return s != "" && !strings.EqualFold(s, "identity") }) {
 		refusal := early(http.StatusUnsupportedMediaType, wire.BodyCompressed)
@@ -78,7 +79,7 @@ func (b *formBody) looksLikeJSON() bool {
 }
 
 // parameters collects the known parameters of a form, and checks all
-// parameters. One with an empty value counts as missing.
+// parameters. A parameter with an empty value counts as missing.
 type parameters struct {
 	known  []string
 	values map[string]string
@@ -106,11 +107,12 @@ func (p *parameters) addText(text []byte) *ErrorResponse {
 	return nil
 }
 
-// addParsed adds a form that [http.Request.ParseForm] has parsed. ParseForm has
-// lost the order of the parameters, and how they were encoded. A byte order
-// mark belongs at the start of the body, but any name may have been first. So
-// addParsed removes one such mark, from whichever name has it. It also removes
-// leading white space of names, even if that was percent-encoded.
+// addParsed adds a form that [http.Request.ParseForm] has parsed. The form no
+// longer shows in which order the parameters were, or how they were encoded. A
+// byte order mark is valid at the start of the body, but any name may have been
+// first. So addParsed removes one byte order mark, from whichever name has it.
+// It also removes leading white space from names, even if the white space was
+// percent-encoded.
 func (p *parameters) addParsed(form url.Values) *ErrorResponse {
 	size, count := 0, 0
 	for name, values := range form {
@@ -122,7 +124,7 @@ func (p *parameters) addParsed(form url.Values) *ErrorResponse {
 			}
 		}
 	}
-	// The body was at least this long: escapes only make it longer.
+	// The body was at least this long, because escapes only make it longer.
 	switch {
 	case size-len("&") > maxBodySize:
 		return invalidRequest(http.StatusRequestEntityTooLarge, wire.BodyTooLarge)
@@ -171,8 +173,8 @@ func (p *parameters) add(name, value string) *ErrorResponse {
 	return nil
 }
 
-// unescape decodes a name or a value. A percent sign stays as it is if it is
-// not followed by two hexadecimal digits.
+// unescape decodes a name or a value. It keeps a percent sign that is not
+// followed by two hexadecimal digits.
 func unescape(s string) string {
 	if !strings.ContainsAny(s, "%+") {
 		return s
