@@ -2,19 +2,19 @@ package tokenauth
 
 import "strings"
 
-// forwardedHeader is the name of the header of RFC 7239.
+// forwardedHeader is the name of the RFC 7239 header.
 const forwardedHeader = "Forwarded"
 
-// cutLastForwarded cuts the last element off a line of Forwarded (RFC 7239 §4).
-// It returns the rest of the line, the node that the element names in "for",
-// and whether more elements are left. The node is an address, perhaps with a
-// port. If the proxy does not reveal the address, the node is a word such as
-// "unknown" or "_hidden". If the element is malformed or has no "for", the node
-// is "".
+// cutLastForwarded cuts the last element off a Forwarded header line (RFC 7239
+// §4). It returns the rest of the line, the node that the element names in
+// "for", and whether more elements are left. The node is an address, perhaps
+// with a port. If the proxy does not reveal the address, the node is a word
+// such as "unknown" or "_hidden". If the element is malformed or has no "for",
+// the node is "".
 //
 // It parses from right to left, because a client may have written the elements
-// before the proxy's. An unclosed quote in them then has no effect on the
-// proxy's element.
+// before the proxy's. So an unclosed quote in the client's elements has no
+// effect on the proxy's element.
 func cutLastForwarded(line string) (rest, node string, more bool) {
 	start, ok := lastElement(line)
 	if !ok {
@@ -43,9 +43,9 @@ func cutLastForwarded(line string) (rest, node string, more bool) {
 	return rest, node, more
 }
 
-// lastElement returns the index at which the last element begins: after the
-// last comma that is not in quotes, or at 0. It returns false if a closing
-// quote has no opening quote.
+// lastElement returns the index where the last element begins. That is after
+// the last comma outside quotes, or 0 if there is none. It returns false if a
+// closing quote has no opening quote.
 func lastElement(line string) (start int, ok bool) {
 	quoted := false
 	for i := len(line) - 1; i >= 0; i-- {
@@ -63,8 +63,8 @@ func lastElement(line string) (start int, ok bool) {
 	return 0, !quoted
 }
 
-// escaped reports whether a character is escaped. It is if the text before it
-// ends in an odd number of backslashes.
+// escaped reports whether a character is escaped, that is, whether the text
+// before it ends in an odd number of backslashes.
 func escaped(before string) bool {
 	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
 }
@@ -93,7 +93,7 @@ func cutPair(element string) (name, value, rest string, more, ok bool) {
 	return name, value, rest, more, !strings.ContainsAny(value, "\" \t")
 }
 
-// cutQuoted parses a quoted string (RFC 9110 §5.6.4). The argument begins after
+// cutQuoted parses a quoted string (RFC 9110 §5.6.4). The string s begins after
 // the opening quote, and rest begins after the closing quote.
 func cutQuoted(s string) (value, rest string, ok bool) {
 	var b strings.Builder

@@ -11,10 +11,10 @@ import (
 // ([Options]).
 //
 // The Service acts on the decision only. The cause is for the host: [errors.Is]
-// and [errors.As] find the host's own errors in the cause, but not the errors
-// of this package. An error of this package in the cause may come from another
-// Service that the host's code called. It must not change the decision of this
-// Service.
+// and [errors.As] find the host's own errors in the cause, but not this
+// package's. An error of this package in the cause may come from another
+// Service that the host's code called, so it must not change the decision of
+// this Service.
 type hostError struct {
 	decision error  // such as ErrRejected or ErrUnavailable
 	doing    string // the operation that failed; may be ""
@@ -30,9 +30,9 @@ func because(decision, cause error) error {
 	return &hostError{decision, "", cause}
 }
 
-// Error returns the text of the decision, followed by that of the cause. If the
-// decision is [ErrRejected], it returns only the text of the cause, which
-// usually wraps ErrRejected.
+// Error returns the decision's text, followed by the cause's. If the decision
+// is [ErrRejected], it returns only the cause's text, because that usually
+// includes the text of ErrRejected.
 func (e *hostError) Error() string {
 	if e.decision == ErrRejected {
 		return e.cause.Error()
@@ -47,9 +47,9 @@ func (e *hostError) Error() string {
 // Unwrap returns the decision.
 func (e *hostError) Unwrap() error { return e.decision }
 
-// Is reports whether the cause matches target. It never finds the errors in
-// decisions there, since they must not change what the Service decided. It
-// finds [ErrBusy] only if the decision is [ErrUnavailable].
+// Is reports whether the cause matches target. It never matches an error listed
+// in decisions, since such an error must not change what the Service decided.
+// It matches [ErrBusy] only if the decision is [ErrUnavailable].
 func (e *hostError) Is(target error) bool {
 	if target == ErrBusy && e.decision != ErrUnavailable || slices.Contains(decisions, target) {
 		return false
@@ -57,8 +57,9 @@ func (e *hostError) Is(target error) bool {
 	return errors.Is(e.cause, target)
 }
 
-// As finds an error in the cause by its type. It finds no type of this package,
-// since such an error must not change what the Service decided.
+// As finds an error in the cause by its type. It never finds an error whose
+// type this package declares, since such an error must not change what the
+// Service decided.
 func (e *hostError) As(target any) bool {
 	wanted := reflect.TypeOf(target).Elem()
 	if wanted.Kind() == reflect.Pointer {

@@ -6,8 +6,8 @@ import (
 	"runtime/debug"
 )
 
-// A hostPanic wraps the value of a panic in the host's code, and names that
-// code.
+// A hostPanic wraps the value of a panic in the host's code, and names the part
+// of the code that panicked.
 type hostPanic struct {
 	in    string // such as "the storage"
 	value any    // of the original panic
@@ -42,8 +42,8 @@ func plainPanic() {
 	}
 }
 
-// recoverPanic calls do. If do panics, recoverPanic returns an error with the
-// given name of the code and the stack. It is for the background work of
+// recoverPanic calls do. If do panics, recoverPanic returns an error that
+// includes the code's name (in) and the stack. It is for the background work of
 // [Service.Run], where a panic in the host's code would end the process.
 func recoverPanic(in string, do func() error) (err error) {
 	defer func() {

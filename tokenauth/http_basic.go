@@ -7,17 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// maxBasic is the maximum length in bytes of Basic credentials in Base64. It
-// lets them be as long as a body after decoding.
+// maxBasic is the maximum length, in bytes, of Base64-encoded Basic
+// credentials. Once decoded, they may be as long as a body.
 var maxBasic = base64.StdEncoding.EncodedLen(maxBodySize)
 
 // A userPass is the user ID and the password of Basic authentication.
 type userPass struct{ user, pass string }
 
-// parseBasic parses the Authorization line of a request to an endpoint (RFC
-// 7617). It returns nil and true for "" and for other schemes, because clients
-// may add a stale bearer token to every request. It returns false for a Basic
-// line that is malformed, or whose credentials are longer than maxBasic.
+// parseBasic parses the Authorization header line of a request to an endpoint
+// (RFC 7617). It returns nil and true for "" and for other schemes, because
+// clients may add a stale bearer token to every request. It returns false for a
+// Basic line that is malformed, or whose credentials are longer than maxBasic.
 func parseBasic(line string) (*userPass, bool) {
 	const scheme = "Basic"
 	if !hasPrefixFold(line, scheme) {

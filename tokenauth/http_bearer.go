@@ -13,7 +13,7 @@ import (
 )
 
 // authenticate returns the request with its token in the context (RFC 6750), or
-// the response that refuses it. The caller must report a refusal to
+// the response that refuses the request. The caller must report a refusal to
 // [Options.Observers].
 func (s *Service) authenticate(r *http.Request) (*http.Request, *ErrorResponse) {
 	accessToken, refusal := s.bearer(r)
@@ -59,8 +59,8 @@ func (s *Service) validateGuarded(ctx context.Context, accessToken string) (t *T
 // authorized returns the authorized context of the last guard of this Service
 // that found a token, or nil. It skips the guards of other Services.
 //
-// The context may belong to another request than the present one: a handler may
-// make a new request with the context of its own request.
+// The context may belong to a different request, because a handler may make a
+// new request with its own request's context.
 func (s *Service) authorized(ctx context.Context) *authorized {
 	a := lastAuthorized(ctx)
 	for a != nil && (a.service != s || a.token == nil) {
@@ -69,18 +69,19 @@ func (s *Service) authorized(ctx context.Context) *authorized {
 	return a
 }
 
-// isOf reports whether the access token is the one that was validated. It
-// compares digests, because the context does not keep the access token.
+// isOf reports whether the token in the authorized context belongs to
+// accessToken. It compares digests, because the context does not keep the
+// access token itself.
 func (s *Service) isOf(a *authorized, accessToken string) bool {
 	digest, ok := accesstoken.Digest(s.options.Prefix, accessToken)
 	return ok && a.fallback == nil && equal(&a.token.Digest, (*Digest)(&digest))
 }
 
 // bearer returns the access token in the Authorization header (RFC 6750 §2.1).
-// It ignores tokens in a query, a form or a cookie, where the host may put a
-// copy of the token for its own use, as for a WebSocket. An empty token counts
-// as missing: some front ends wait for a 401 before they ask the user to sign
-// in.
+// It ignores tokens in a query, a form or a cookie, because the host may put a
+// copy of the token there for its own use, for example for a WebSocket. An
+// empty token counts as missing, because some front ends wait for a 401 before
+// they ask the user to sign in.
 func (s *Service) bearer(r *http.Request) (accessToken string, refusal *ErrorResponse) {
 	const scheme = "Bearer"
 	lines := r.Header["Authorization"]
@@ -119,8 +120,8 @@ func (s *Service) malformed() *ErrorResponse {
 	return e
 }
 
-// A tokenError is the error of a refused token. For the [Event] of the refusal,
-// it also has the token, if that is known, and the time when the validation
+// A tokenError is the error for a refused token. It also has two values for the
+// refusal's [Event]: the token, if known, and the time when the validation
 // began.
 type tokenError struct {
 	error
@@ -130,8 +131,8 @@ type tokenError struct {
 
 func (e *tokenError) Unwrap() error { return e.error }
 
-// observeRefusal reports a refused request on a protected route to the log and
-// to [Options.Observers].
+// observeRefusal reports to the log and to [Options.Observers] that a request
+// on a protected route was refused.
 func (s *Service) observeRefusal(r *http.Request, err error, token *Token) {
 	var e Event
 	e.setError(err, event.Refused)

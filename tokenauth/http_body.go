@@ -15,10 +15,10 @@ import (
 // [Options.BodyTimeout].
 //
 // If the host's code has read the body with [http.Request.ParseForm], readBody
-// returns r.PostForm. It never uses r.Form, which also has the query. If the
-// body still has bytes, readBody uses them and not the form: middleware that
-// restores the body restores all of it, whereas ParseForm drops pairs with a
-// semicolon or a malformed escape.
+// returns r.PostForm. It never uses r.Form, because that also has the query
+// parameters. If the body still has bytes, readBody uses those instead of
+// r.PostForm, because ParseForm drops pairs with a semicolon or a malformed
+// escape. Middleware that restores the body restores all of it.
 func (s *Service) readBody(w http.ResponseWriter, r *http.Request) (formBody, *ErrorResponse) {
 	refused := func(status int, description string) (formBody, *ErrorResponse) {
 		return formBody{}, early(status, description)
@@ -51,16 +51,17 @@ func (s *Service) readBody(w http.ResponseWriter, r *http.Request) (formBody, *E
 	return formBody{text: text, cut: int64(len(text)) < r.ContentLength}, nil
 }
 
-// isClosed reports whether err means that the host's code closed the body. For
-// HTTP/2, neither net/http nor golang.org/x/net exports such an error, so
-// isClosed compares its text.
+// isClosed reports whether err means that the host's code closed the body.
+// Neither net/http nor golang.org/x/net exports the HTTP/2 error, so isClosed
+// compares its text.
 func isClosed(err error) bool {
 	return errors.Is(err, http.ErrBodyReadAfterClose) || err != nil && err.Error() == "body closed by handler"
 }
 
 // bodyGone returns the response to a request whose body the host's code has
-// read, without parsing it into r.PostForm. It logs a warning only if the
-// request has a Content-Length. Without one, the body may have been empty.
+// consumed but not parsed into r.PostForm. It logs a warning only if the
+// request has a Content-Length, because the body of any other request may have
+// been empty.
 func (s *Service) bodyGone(r *http.Request) *ErrorResponse {
 	if r.ContentLength > 0 {
 		s.securityLog.bodyGone(r.Context())
@@ -68,8 +69,8 @@ func (s *Service) bodyGone(r *http.Request) *ErrorResponse {
 	return invalidRequest(http.StatusBadRequest, wire.BodyGone)
 }
 
-// hasMultipart reports whether the host's code has parsed a multipart body,
-// whose fields are then in r.PostForm.
+// hasMultipart reports whether the host's code has parsed a multipart body. If
+// so, the fields of that body are in r.PostForm.
 func hasMultipart(r *http.Request) bool {
 	if m := r.MultipartForm; m != nil && len(m.Value)+len(m.File) > 0 {
 		return true
@@ -77,14 +78,15 @@ func hasMultipart(r *http.Request) bool {
 	return len(r.PostForm) > 0 && hasPrefixFold(strings.TrimSpace(r.Header.Get("Content-Type")), "multipart/")
 }
 
-// withinBodyTimeout calls read, and makes reads of the body fail after
-// [Options.BodyTimeout]. It reports whether read returned in time.
+// withinBodyTimeout calls read, and makes body reads fail once
+// [Options.BodyTimeout] has passed. It reports whether read returned in time.
 //
 // It sets a read deadline only when the timeout has passed, so it never extends
-// [http.Server.ReadTimeout]. No deadline remains after a body that arrives in
-// time: the server reads on to notice a disconnect, and hashing the password
-// may take longer than the timeout. If middleware hides the connection from
-// [http.ResponseController], only the server's own timeout applies.
+// [http.Server.ReadTimeout]. If the body arrives in time, no deadline remains,
+// because the server keeps reading to notice a disconnect while the password is
+// hashed. The hashing may take longer than the timeout. If middleware hides the
+// connection from [http.ResponseController], only the server's own timeout
+// applies.
 func (s *Service) withinBodyTimeout(w http.ResponseWriter, read func()) (inTime bool) {
 	expired := make(chan bool, 1)
 	timer := time.AfterFunc(s.options.BodyTimeout, func() {
@@ -100,7 +102,7 @@ var longAgo = time.Unix(1, 0)
 
 // limitUnread limits how long the server goes on reading a refused body before
 // it closes the connection. It does nothing if the server has a ReadTimeout,
-// because a new deadline could extend that.
+// because a new deadline could extend that timeout.
 func (s *Service) limitUnread(w http.ResponseWriter, r *http.Request) {
 	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.ReadTimeout <= 0 {
 		http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.BodyTimeout))

@@ -2,17 +2,18 @@ package tokenauth
 
 import "net/http"
 
-// SetCacheHeaders sets headers that prevent shared caches from sending the
-// response of one caller to another (RFC 9111). The guards of this package call
-// it. An adapter to another framework calls it before the handler, with the
-// request that the func of [Service.Authorizer] returned.
+// SetCacheHeaders sets headers that prevent shared caches from sending one
+// caller's response to another caller (RFC 9111). The guards of this package
+// call it. An adapter to another framework calls it before the handler, with
+// the request that the func from [Service.Authorizer] returned.
 //
 // It adds Authorization to Vary. If the request has a token, it also sets
 // Cache-Control to private, unless h has a Cache-Control already.
 //
 // A handler that replaces Vary must include Authorization. If a handler adds a
 // Cache-Control of its own, as [net/http/httputil.ReverseProxy] does, the
-// response has two. A shared cache then obeys the one with private.
+// response has two Cache-Control lines. A shared cache then obeys the line with
+// private.
 func SetCacheHeaders(h http.Header, authorized *http.Request) {
 	a := lastAuthorized(authorized.Context())
 	if a == nil || a.token == nil {

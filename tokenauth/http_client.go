@@ -21,8 +21,8 @@ type requestClient struct {
 }
 
 // readClient returns the client authentication of a request. A client
-// authenticates by Basic or in the body. If it uses Basic, the body may repeat
-// the client_id, but must not have a client_secret.
+// authenticates with Basic authentication or in the body. If it uses Basic, the
+// body may repeat the client_id, but must not have a client_secret.
 func readClient(f *formRequest) (requestClient, error) {
 	inBody := clientCredentials{f.form["client_id"], NewSecret(f.form["client_secret"])}
 	basic := f.client
@@ -37,7 +37,7 @@ func readClient(f *formRequest) (requestClient, error) {
 	return requestClient{readings: readings, challenge: true}, nil
 }
 
-// authenticate returns the client of the request. See
+// authenticate returns the client that sent the request. See
 // [Service.authenticateClient] and [requestClient.challenged] for its errors.
 func (c *requestClient) authenticate(ctx context.Context, s *Service) (*Client, error) {
 	client, err := s.authenticateClient(ctx, c.readings)
@@ -53,8 +53,9 @@ func (c *requestClient) challenged(s *Service, err error) error {
 	return err
 }
 
-// readings returns both readings of Basic authentication: the raw text, and the
-// text decoded from form encoding. RFC 6749 §2.3.1 requires the encoding, but
+// readings returns both readings of Basic credentials: as raw text, and as
+// form-encoded text. If both are equal, or the text is not validly encoded, it
+// returns only the raw reading. RFC 6749 §2.3.1 requires the encoding, but
 // about half of the common clients omit it.
 func (b *userPass) readings() []clientCredentials {
 	raw := clientCredentials{b.user, NewSecret(b.pass)}

@@ -62,8 +62,8 @@ func (s *Service) errorResponse(err error) *ErrorResponse {
 	}
 }
 
-// challengeClient returns the 401 response to a client that must authenticate
-// by Basic.
+// challengeClient returns the 401 response to a client whose Basic
+// authentication failed.
 func (s *Service) challengeClient() *ErrorResponse {
 	e := s.errorResponse(ErrInvalidClient)
 	e.Status, e.Challenge = http.StatusUnauthorized, s.challenges.basic

@@ -13,13 +13,14 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// isForeign reports whether [Options.Fallback] may authenticate a request: one
-// without a bearer token, or with a token that does not begin with
+// isForeign reports whether [Options.Fallback] may authenticate a request. It
+// may if the request has no bearer token, or one that does not begin with
 // [Options.Prefix].
 //
-// A bearer token with the prefix never goes to Fallback, even if it is not
-// valid. But a request with such a token in a cookie, or without the Bearer
-// scheme, counts as one without a bearer token, and Fallback is called.
+// A request whose bearer token has the prefix never goes to Fallback, even if
+// the token is not valid. But if such a token arrives in a cookie, or without
+// the Bearer scheme, the request counts as one without a bearer token and goes
+// to Fallback.
 func (s *Service) isForeign(accessToken string, refusal *ErrorResponse) bool {
 	if refusal != nil {
 		return errors.Is(refusal.Err, errNoCredentials)
@@ -53,8 +54,8 @@ func (s *Service) fallBack(r *http.Request, noCredentials *ErrorResponse) (*http
 	return s.pass(r, token, evidenceOf(r)), nil
 }
 
-// evidence holds everything in a request by which [Options.Fallback] may have
-// authenticated it.
+// evidence holds each part of a request that [Options.Fallback] may have used
+// to authenticate it.
 type evidence struct {
 	line   requestLine
 	path   string
@@ -77,16 +78,16 @@ func evidenceOf(r *http.Request) *evidence {
 	return &evidence{requestLineOf(r), r.URL.Path, r.Header.Clone(), r.Body}
 }
 
-// isOf reports whether r has exactly this evidence. If so, r is the request
-// that was authenticated, or a copy of it. Only the path may be shorter, since
+// isOf reports whether r has exactly this evidence. If so, r is the
+// authenticated request or a copy of it. Only the path may be shorter, since
 // routers remove prefixes.
 func (e *evidence) isOf(r *http.Request) bool {
 	return e != nil && e.line == requestLineOf(r) && strings.HasSuffix(e.path, r.URL.Path) &&
 		sameBody(e.body, r.Body) && maps.EqualFunc(e.header, r.Header, slices.Equal)
 }
 
-// sameBody reports whether a and b are the same body. A body of a type that ==
-// cannot compare comes from middleware, and counts as a different body.
+// sameBody reports whether a and b are the same body. If == cannot compare the
+// body's type, the body comes from middleware, and counts as a different one.
 func sameBody(a, b io.ReadCloser) bool {
 	return reflect.ValueOf(a).Comparable() && a == b
 }

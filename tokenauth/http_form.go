@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// formHandler returns the handler of an endpoint that takes a form. The func
-// answer returns the body of a 200 response, or an error.
+// formHandler returns the handler of an endpoint that takes a form. Its
+// argument answer returns the body of a 200 response, or an error.
 func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([]byte, error)) http.Handler {
 	s.mustNotBeNil()
 	recovering := func(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
@@ -23,8 +23,9 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 		r = request.Complete(r)
 		if len(r.TransferEncoding) > 0 {
 			// The request may also have a Content-Length, which the server
-			// ignores. A proxy that believed it would take the rest of the body
-			// for another request (RFC 9112 §6.1).
+			// ignores. A proxy that trusts the Content-Length may mistake the
+			// rest of the body for another request (RFC 9112 §6.1), so close
+			// the connection.
 			w.Header().Set("Connection", "close")
 		}
 		body, err := recovering(w, r)
@@ -32,7 +33,7 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 			s.observeUnread(r, event.Unavailable, err)
 		}
 		if err != nil {
-			response, ok := err.(*ErrorResponse) // a wrapped one comes from another Service
+			response, ok := err.(*ErrorResponse) // a wrapped ErrorResponse comes from another Service
 			if !ok {
 				response = s.errorResponse(err)
 			}
@@ -44,9 +45,9 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 	})
 }
 
-// observeUnread reports a request that the methods of the [Service] did not
-// report. Either it was refused before one was called, or one panicked.
-// observeUnread returns err.
+// observeUnread reports a request that no [Service] method reported, because it
+// was refused before any such method was called, or because that method
+// panicked. It returns err.
 func (s *Service) observeUnread(r *http.Request, refused event.Kind, err error) error {
 	e := Event{RemoteAddr: clientAddr(r, &s.options)}
 	e.setError(err, refused)
@@ -58,7 +59,7 @@ func (s *Service) observeUnread(r *http.Request, refused event.Kind, err error) 
 type formRules struct {
 	methods       []string
 	wrongMethod   string   // error_description for any other method
-	wrongEncoding string   // error_description for a body that is not urlencoded
+	wrongEncoding string   // error_description for a body that is not form-urlencoded
 	required      string   // the parameter that each form must have
 	known         []string // the parameters that may occur once
 }
@@ -67,7 +68,7 @@ type formRules struct {
 type formRequest struct {
 	form          map[string]string // the known parameters
 	authorization string            // the header; may be ""
-	client        *userPass         // Basic authentication; nil if there is none, or no registry of clients
+	client        *userPass         // Basic authentication; nil without it, or without a client registry
 	cut           bool              // the form is shorter than the Content-Length
 }
 
@@ -106,8 +107,8 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 }
 
 // missing returns the response to a form without a required parameter. If the
-// host's code has read a part of the body, that part may have had the
-// parameter, and the response says so.
+// host's code has read part of the body, the response reports that instead,
+// because that part may have had the parameter.
 func (f *formRequest) missing(s *Service, r *http.Request, description string) *ErrorResponse {
 	if f.cut {
 		return s.bodyGone(r)
@@ -115,10 +116,10 @@ func (f *formRequest) missing(s *Service, r *http.Request, description string) *
 	return invalidRequest(http.StatusBadRequest, description)
 }
 
-// readHead checks everything except the body. With a registry of clients, it
-// also parses the client's Basic authentication. Without a registry, Basic
-// authentication may carry the user's name and password. readCredentials parses
-// them if the body has neither.
+// readHead checks everything except the body. With a client registry, it also
+// parses the client's Basic authentication. Without a registry, Basic
+// authentication may carry the user's name and password instead. If the body
+// has neither, readCredentials parses the header.
 func (s *Service) readHead(f *formRequest, r *http.Request, rules *formRules) *ErrorResponse {
 	if !slices.Contains(rules.methods, r.Method) {
 		refusal := early(http.StatusMethodNotAllowed, rules.wrongMethod)
@@ -144,9 +145,9 @@ func (s *Service) readHead(f *formRequest, r *http.Request, rules *formRules) *E
 	}
 	switch query := r.URL.RawQuery; {
 	case len(query) > maxQuery:
-		// A query that is too long is not parsed. It may have credentials, for
-		// which the status is 400. So the status is 400 here, too, and not 414
-		// (RFC 9110 §15.5.15).
+		// A query that is too long is not parsed, so it may have credentials.
+		// The status for credentials in the query is 400, so the status here is
+		// also 400, not 414 (RFC 9110 §15.5.15).
 		return early(http.StatusBadRequest, wire.QueryTooLong)
 	case queryHas(query, credentialNames...):
 		return early(http.StatusBadRequest, wire.CredentialsInQuery)

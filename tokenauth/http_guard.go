@@ -15,15 +15,14 @@ import (
 type Requirement struct {
 	// Roles lists the roles of which the user needs at least one. They are
 	// compared exactly. Nil requires no role, so make sure that a computed list
-	// is not nil. For a list that is empty but not nil, [Service.Authorizer]
-	// panics. [Service.RequireRole] panics in both cases.
+	// is not nil. [Service.Authorizer] panics if the list is empty but not nil.
+	// [Service.RequireRole] panics if it is empty or nil.
 	Roles []string
 	// Clients lists the client IDs to which the token may have been issued. Nil
-	// allows every token. For a list that is empty but not nil,
-	// [Service.Authorizer] panics. Clients needs [Options.Clients]: without
-	// registered clients, sign-ins issue tokens without a client ID, and the
-	// guard refuses those. It also refuses requests that [Options.Fallback]
-	// authenticated.
+	// allows every token. [Service.Authorizer] panics if the list is empty but
+	// not nil. Clients needs [Options.Clients]: without registered clients,
+	// sign-ins issue tokens without a client ID, and the guard refuses such
+	// tokens. It also refuses requests that [Options.Fallback] authenticated.
 	Clients []string
 	// Optional also lets anonymous requests through: those without a token, and
 	// those whose token is expired or otherwise not valid. It cannot be
@@ -51,8 +50,8 @@ func (q *Requirement) check() {
 }
 
 // Authorizer returns a func that decides about requests, for adapters to other
-// frameworks. The func is safe for concurrent use. It returns one of these, and
-// nil for the other:
+// frameworks. The func is safe for concurrent use. It returns one of the
+// following two results, and nil for the other:
 //
 //   - The request to pass on, with the token in its context ([FromContext]).
 //     Call [SetCacheHeaders] for its response.
@@ -123,9 +122,9 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 		return nil, refusal
 	}
 	if a := lastAuthorized(r.Context()); a != nil && a.token != nil {
-		// The token in the context is not of this request. It belongs to
-		// another Service, or to the request whose context this one was made
-		// with. Hide it from the handler.
+		// The token in the context does not belong to this request. It belongs
+		// to another Service, or to another request whose context this request
+		// was made with. So hide the token from the handler.
 		r = r.WithContext(&authorized{Context: r.Context(), service: s})
 	}
 	return r, nil
@@ -135,7 +134,7 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 // (RFC 6750). The handler gets the token from [FromContext]. The guard answers
 // other requests itself:
 //
-//   - 401 without a token, and for a token that is not valid
+//   - 401 for a missing token, or a token that is not valid
 //   - 400 for a malformed Authorization header
 //   - 503 if the storage, LiveCheck or Fallback failed ([Options])
 //
@@ -150,8 +149,8 @@ func (s *Service) RequireBearer(next http.Handler) http.Handler {
 // compared exactly.
 //
 // RequireRole authenticates requests like [Service.RequireBearer]. Behind
-// another guard it does not look up the token again, if the request still
-// presents that token.
+// another guard, it looks up the token again only if the request no longer
+// presents the token that the first guard validated.
 //
 // It panics if anyOf is empty or contains an empty role.
 func (s *Service) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
@@ -194,8 +193,8 @@ func (s *Service) require(q Requirement) func(http.Handler) http.Handler {
 			SetCacheHeaders(w.Header(), authorized)
 			if r != nil {
 				// The handler may store uploaded files in the form of the new
-				// request. The server removes only those of the original
-				// request, so copy the form back.
+				// request. The server removes only the files in the original
+				// request's form, so copy the form back.
 				defer func() { r.MultipartForm = authorized.MultipartForm }()
 			}
 			next.ServeHTTP(w, authorized)

@@ -80,8 +80,9 @@ func (o *Options) checkIntrospection() error {
 	return nil
 }
 
-// introspectionResponse returns the members of RFC 7662 §2.2 that the token
-// has, and the roles and attributes as in the token response.
+// introspectionResponse returns the response for a valid token. It has the RFC
+// 7662 §2.2 members that apply to the token, and the same roles and attributes
+// as the token response.
 func (s *Service) introspectionResponse(t *Token) []byte {
 	var body jsonObject
 	body.boolean("active", true)

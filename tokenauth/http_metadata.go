@@ -6,9 +6,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/request"
 )
 
-// metadataHandler returns a handler that serves the metadata of the endpoints
-// (RFC 8414) by GET and HEAD. The URL of each endpoint is base, followed by the
-// path of the endpoint in e.
+// metadataHandler returns a handler that serves the endpoint metadata (RFC
+// 8414) for GET and HEAD. The URL of each endpoint is base followed by the
+// endpoint's path in e.
 func (s *Service) metadataHandler(e Endpoints, base string) http.Handler {
 	body := s.metadata(e, base)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

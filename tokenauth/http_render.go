@@ -6,13 +6,13 @@ import (
 	"net/http"
 )
 
-// render calls [Options.RenderError] to write an error response. The headers
-// are set before, including WWW-Authenticate. Unless RenderError deletes them,
+// render calls [Options.RenderError] to write an error response. The headers,
+// including WWW-Authenticate, are already set. Unless RenderError deletes them,
 // they are sent with any status that it writes, even 200.
 //
-// If RenderError writes no status, the response has the status of the error.
-// With the default of net/http, which is 200, a client or a cache would take
-// the request for accepted.
+// If RenderError writes no status, the response has the error's status. The
+// default of net/http is 200, and with that a client or a cache would assume
+// that the request was accepted.
 func (s *Service) render(w http.ResponseWriter, r *http.Request, e *ErrorResponse) {
 	own := &refusalWriter{ResponseWriter: w, status: e.status()}
 	defer func() {
@@ -21,7 +21,7 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, e *ErrorRespons
 		case p == nil:
 			own.begin()
 		case p == http.ErrAbortHandler || own.begun:
-			panic(p) // so that the client does not take a partial response for a complete one
+			panic(p) // so that the client does not mistake a partial response for a complete one
 		default:
 			s.securityLog.panicked(r.Context(), "Options.RenderError", p)
 			w.Header().Del("Content-Encoding")
@@ -48,8 +48,8 @@ func (w *refusalWriter) begin() {
 	}
 }
 
-// WriteHeader writes the status. After an informational status (RFC 9110
-// §15.2), the status of the response is still to come.
+// WriteHeader writes the status. An informational status (RFC 9110 §15.2) does
+// not count, because the final status follows it.
 func (w *refusalWriter) WriteHeader(status int) {
 	w.begun = w.begun || status >= 200 || status == http.StatusSwitchingProtocols
 	w.ResponseWriter.WriteHeader(status)

@@ -11,12 +11,12 @@ import (
 // revocationHandler returns the handler of the revocation endpoint (RFC 7009).
 // The request is a POST with a form that has the token; other methods get 405.
 //
-// The response is 200 if the token is no longer valid. That includes a token
-// that never existed, for which there is no [Event].
+// The response is 200 if the token is no longer valid. It is also 200 for a
+// token that never existed, but then there is no [Event].
 //
-// Without a registry of clients ([Options.Clients]), anyone who has the token
-// may revoke it. With a registry, the client must authenticate, and may revoke
-// only tokens that were issued to it. For another client's token, the error is
+// Without a client registry ([Options.Clients]), anyone who has the token may
+// revoke it. With a registry, the client must authenticate, and may revoke only
+// tokens that were issued to it. For another client's token, the error is
 // unauthorized_client, and the token stays valid (RFC 7009 §2.1).
 func (s *Service) revocationHandler() http.Handler {
 	return s.formHandler(func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
@@ -35,7 +35,7 @@ func (s *Service) revocationHandler() http.Handler {
 		if request.client != nil {
 			e.ClientID = request.client.ID
 		}
-		// An app that signs out may close its connection at once. The
+		// An app that signs out may close its connection at once, but the
 		// revocation must still finish.
 		ctx, cancel := deadline.Detach(r.Context())
 		defer cancel()

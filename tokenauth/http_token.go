@@ -12,7 +12,7 @@ import (
 
 // TokenHandler returns the handler of the token endpoint, for the resource
 // owner password credentials grant (RFC 6749 §4.3). The request is a GET or a
-// POST with an urlencoded body. Its Content-Type may be anything except
+// POST with a form-urlencoded body. Its Content-Type may be anything except
 // multipart/form-data.
 //
 // Register the handler for all methods: it answers any other method with 405.
@@ -48,9 +48,9 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 }
 
 // expiresIn returns the expires_in of the token response in seconds, as ASP.NET
-// Katana computes it. IssuedAt is rounded down to a whole second, so a part of
-// the first second has already passed, and expiresIn does not count it. The
-// result does not depend on how long the storage took.
+// Katana computes it. IssuedAt is rounded down to a whole second, so part of
+// the first second has already passed, and expiresIn does not count that
+// second. The result does not depend on how long the storage took.
 func expiresIn(t *Token) int64 { return int64(t.ExpiresAt.Sub(t.IssuedAt)/time.Second) - 1 }
 
 func (s *Service) responseAttributes(body *jsonObject, t *Token) {
@@ -100,7 +100,7 @@ func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tok
 
 // readCredentials returns the user's credentials from the body. If the body has
 // neither a user name nor a password, it uses Basic authentication. With a
-// registry of clients ([Options.Clients]), Basic is only for the client.
+// client registry ([Options.Clients]), Basic is only for the client.
 //
 // Without a registry, client_id and client_secret are ignored, and
 // [Credentials.ClientID] is "".
@@ -124,10 +124,10 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 		}
 	}
 	username, password := f.form["username"], f.form["password"]
-	// Never combine the body and the header. A request with a wrong password in
-	// the body must not succeed by the header. If the host's code has read a
-	// part of the body, that part may have had a password, so do not use the
-	// header then.
+	// Never combine credentials from the body and the header, because a request
+	// with a wrong password in the body must not succeed through the header. If
+	// the host's code has read part of the body, do not use the header either,
+	// because that part may have had a password.
 	if s.options.Clients == nil && username == "" && password == "" && !f.cut {
 		basic, ok := parseBasic(f.authorization)
 		if !ok {

@@ -6,12 +6,12 @@ import (
 )
 
 // varyByAuthorization adds Authorization to Vary, unless Vary already has it or
-// "*". If there is no Vary, it stores the slice alone, or a new slice if alone
-// is nil. The slice must have no spare capacity, so that a later
+// "*". If h has no Vary, the new Vary is the argument alone, or a new slice if
+// alone is nil. The argument must have no spare capacity, so that a later
 // [http.Header.Add] copies it.
 //
-// It joins all names in one line, because nginx before 1.23 uses only the last
-// line.
+// It joins all names into one line, because nginx before 1.23 uses only the
+// last Vary line.
 func varyByAuthorization(h http.Header, alone []string) {
 	lines := h["Vary"]
 	if len(lines) == 0 {

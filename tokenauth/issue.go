@@ -11,17 +11,17 @@ import (
 )
 
 // Issue issues a new token for a principal that the host authenticated itself.
-// The new token replaces the user's token at this client. Without registered
-// clients, the client ID is "".
+// The new token replaces the user's earlier token at the client. Without
+// registered clients, clientID is "".
 //
 // Issue does not check the user again. If another request may disable the user
 // at the same time, call [Service.RevokeUser] after both have finished.
 //
-// If the [Authenticator] is both a [RevocationQueue] and a [Rechecker], as the
-// one of gormstore is, set p.Stamp to the user's current stamp. Otherwise a
-// token that is issued right after a change of the user ends together with the
-// earlier tokens. [Authenticator.Authenticate] returns a principal with the
-// current stamp, for example if it is called with the new password.
+// If the [Authenticator] is both a [RevocationQueue] and a [Rechecker], as
+// gormstore's is, set p.Stamp to the user's current stamp. Otherwise a token
+// issued right after a change to the user ends together with the user's earlier
+// tokens. To get a principal with the current stamp, call
+// [Authenticator.Authenticate], for example with the new password.
 //
 //   - It returns [ErrInvalidPrincipal], with the name of the field, for a
 //     principal or a client ID that cannot be stored.
@@ -54,8 +54,8 @@ func (s *Service) store(ctx context.Context, p Principal, clientID string) (Issu
 	}
 	slot := SlotOf(p.UserID, clientID)
 	accessToken, digest := accesstoken.Mint(s.options.Prefix, slot.bytes())
-	// Responses show whole seconds. Round down, so that no response promises more
-	// than the remaining time.
+	// Responses show whole seconds, so round down. Otherwise a response could
+	// promise more time than remains.
 	issued := s.options.Now().UTC().Truncate(time.Second)
 	t := Token{
 		Slot:      slot,

@@ -39,10 +39,10 @@ func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *
 	return l
 }
 
-// find returns the token in the slot. It checks that the storage returned the
-// token of that very slot: after a cancelled context, some database drivers
-// have returned the row of another request. Without the check, a user could be
-// signed in as another one.
+// find returns the token in the slot. It checks that the storage returned that
+// slot's token, because some database drivers have returned another request's
+// row after a canceled context. Without the check, a user could be signed in as
+// another user.
 func (l *lookups) find(ctx context.Context, slot Slot) (*Token, error) {
 	var found Found
 	var err error
@@ -74,8 +74,9 @@ func (l *lookups) findOne(ctx context.Context, slot Slot) (Token, error) {
 }
 
 // findBatch calls [BatchFinder.FindBatch], and returns errPanic if it panics.
-// Several requests may be waiting for the call. It may also run in a goroutine
-// of its own, where none of them could recover the panic.
+// It recovers the panic itself, because several requests may be waiting for the
+// call. The call may also run in a goroutine of its own, where none of these
+// requests could recover the panic.
 func (l *lookups) findBatch(ctx context.Context, finder BatchFinder, slots []Slot) (found []Found, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -12,9 +12,9 @@ import (
 // path at which the adapter's router is mounted, or "".
 //
 // Without an argument of type [Endpoints], the map has only the token endpoint.
-// Register each handler for all methods: it refuses the wrong ones itself. The
-// error names the invalid field, or reports that more than one Endpoints was
-// given.
+// Register each handler for all methods, because it refuses the wrong methods
+// itself. The error names the invalid field, or reports that more than one
+// Endpoints was given.
 func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]http.Handler, Endpoints, error) {
 	s.mustNotBeNil()
 	var e Endpoints
@@ -64,10 +64,10 @@ func (s *Service) Handlers(prefix string, endpoints ...Endpoints) (map[string]ht
 // a handler.
 //
 // On a ServeMux, or a type that embeds one, the host may also register patterns
-// with a method. If such a pattern matches the path of an endpoint, as "GET /"
-// does, register it before you call Mount. Mount then registers its paths once
-// for each method that has a constant in net/http. A request with another
-// method, such as PROPFIND, gets a 405 from the mux.
+// with a method. If such a pattern matches an endpoint's path, as "GET /" does,
+// register it before you call Mount. Mount then registers its paths once for
+// each method that has a constant in net/http. A request with another method,
+// such as PROPFIND, gets a 405 from the mux.
 func (s *Service) Mount(mux interface{ Handle(string, http.Handler) }, endpoints ...Endpoints) Endpoints {
 	handlers, mounted, err := s.Handlers("", endpoints...)
 	if err != nil {
@@ -97,16 +97,16 @@ var methods = []string{
 }
 
 // mountOnServeMux registers the path without a method if it can. The mux
-// refuses this beside a pattern such as "GET /": one of the two is more
-// specific in its path, the other in its method. In that case mountOnServeMux
-// registers the path once for each method.
+// refuses that if it has a pattern such as "GET /", because neither pattern is
+// more specific: one has the longer path, and the other has a method. In that
+// case, mountOnServeMux registers the path once for each method.
 func mountOnServeMux(mux serveMux, path string, handler http.Handler) {
 	has := func(method, pattern string) bool {
 		_, found := mux.Handler(&http.Request{Method: method, URL: &url.URL{Path: path}})
 		return found == pattern
 	}
-	// Check this first: the mux would accept patterns with a method beside the
-	// pattern without one.
+	// Check this first, because the mux would accept patterns with a method
+	// beside an existing pattern without one.
 	if has("ANY", path) {
 		panic(fmt.Errorf("tokenauth: the mux already has a handler for %q: call Mount once, for all endpoints", path))
 	}

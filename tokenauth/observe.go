@@ -11,8 +11,9 @@ import (
 
 // observe logs an event and calls the observers.
 func (s *Service) observe(ctx context.Context, e *Event) {
-	// Check the cause, too: a storage failure is still one if the client has
-	// disconnected in the meantime.
+	// A canceled ctx is not enough: the storage may have failed for another
+	// reason, and the client may have disconnected since. So check the cause,
+	// too.
 	if e.Kind == event.Unavailable && e.Reason == "" && ctx.Err() != nil && errors.Is(e.Err, context.Canceled) {
 		e.Reason = event.ReasonCanceled
 	}
@@ -38,8 +39,8 @@ func (s *Service) callObserver(ctx context.Context, observe func(context.Context
 // those that are not logged.
 func (s *Service) observed() bool { return len(s.options.Observers) > 0 }
 
-// beginning returns the time if there are observers, and otherwise the zero
-// time.
+// beginning returns the current time if there are observers, and otherwise the
+// zero time.
 func (s *Service) beginning() (began time.Time) {
 	if s.observed() {
 		began = time.Now()
@@ -54,9 +55,9 @@ func (s *Service) since(began time.Time) time.Duration {
 	return time.Since(began)
 }
 
-// recovered turns a panic of the host's code into an error. Code that calls the
-// host's code for a single request defers it. It logs the stack, but no data of
-// the request.
+// recovered turns a panic in the host's code into an error. Defer it in a
+// function that calls the host's code for a single request. It logs the stack,
+// but no request data.
 func (s *Service) recovered(ctx context.Context, err *error) {
 	p := recover()
 	if p == nil {

@@ -11,12 +11,12 @@ import (
 
 // Tokens returns a user's valid tokens, the newest first. There is one for each
 // client at which the user is signed in. A [Token] has only the digest of its
-// access token. [Service.RevokeToken] ends one of them.
+// access token. [Service.RevokeToken] ends a single token.
 //
 //   - It returns [ErrUnavailable] if the storage is not a [Lister], failed, or
 //     did not answer in time.
-//   - It returns [ErrCorrupt], wrapped, together with the tokens that the
-//     storage could read.
+//   - If the storage could not read some of the tokens, it returns the others,
+//     together with a wrapped [ErrCorrupt].
 func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	tokens, err := s.list(ctx, userID)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
@@ -66,12 +66,13 @@ func (s *Service) list(ctx context.Context, userID string) ([]Token, error) {
 	return tokens, err
 }
 
-// Health reports whether the storage answers, for a health check. It reads an
-// empty slot. It returns nil or [ErrUnavailable] within [Options.Timeout]. A
-// panic of a [BatchFinder] also becomes ErrUnavailable.
+// Health is for health checks. It reads an empty slot, to find out whether the
+// storage answers. It returns nil or [ErrUnavailable] within [Options.Timeout].
+// A panic in a [BatchFinder] also becomes ErrUnavailable.
 //
 // It does not check the storage's feed, because the Service works without the
-// cache that needs it. [Service.CacheStats] reports the state of the feed.
+// cache that needs the feed. [Service.CacheStats] reports the state of the
+// feed.
 func (s *Service) Health(ctx context.Context) error {
 	defer plainPanic()
 	var slot Slot

@@ -24,11 +24,11 @@ type Options struct {
 	// record it. All replicas of a service have the same name.
 	//
 	// Two services in one storage accept each other's tokens, and a sign-in at
-	// one ends the user's token at the other. To detect this mistake,
-	// [Service.Run] of each service logs a warning with both names, soon after
-	// it starts or within PurgeInterval. For this, Run stores the name, as a
-	// token under a reserved key. Other services ignore a name that was last
-	// stored more than two days ago.
+	// one ends the user's token at the other. To detect this mistake, each
+	// service's [Service.Run] logs a warning with both names, soon after it
+	// starts or within PurgeInterval. To make this possible, Run stores the
+	// name as a token under a reserved key. Other services ignore a name that
+	// was last stored more than two days ago.
 	//
 	// Services that share a storage on purpose set the same Name. Programs
 	// built from one module have the same Name by default.
@@ -40,8 +40,8 @@ type Options struct {
 
 	// Every access token begins with Prefix, so that secret scanners can find
 	// leaked tokens. It has 1 to 16 letters, digits, '-' and '_'. Empty means
-	// "tat_". After a change of the prefix, the Service rejects all earlier
-	// tokens.
+	// "tat_". If you change Prefix, the Service rejects all tokens that it
+	// issued before.
 	Prefix string
 
 	// Realm is the realm in challenges (RFC 9110 §11.5): printable ASCII
@@ -61,7 +61,7 @@ type Options struct {
 	// original API documents GET.
 	DisableGET bool
 
-	// Timeout limits the duration of each call of these:
+	// Timeout limits how long each call to one of the following may take:
 	//
 	//   - the [Storage] and its optional abilities, except [Purger.Purge],
 	//     [ClientRevoker.RevokeClient] and [Watcher.Watch];
@@ -114,7 +114,7 @@ type Options struct {
 	//
 	//   - It returns the principal to accept the request.
 	//   - It returns [ErrRejected], possibly wrapped, for a request that it
-	//     does not recognize. The answer is then the same as without a
+	//     does not recognize. The response is then the same as without a
 	//     Fallback.
 	//   - Any other error becomes a 503.
 	//
@@ -125,18 +125,18 @@ type Options struct {
 	// The Service never calls Fallback for a bearer token that begins with
 	// Prefix, valid or not. It does call Fallback if such a token arrives in
 	// another place, such as a cookie or an Authorization header without a
-	// scheme. Fallback should return ErrRejected for it.
+	// scheme. Fallback should return ErrRejected for such a token.
 	//
 	// The [Token] of the request ([FromContext]) has only a [Principal]. Its
 	// Digest, IssuedAt and ExpiresAt are zero. A handler that renews tokens
 	// before they expire must skip such a token, because a zero ExpiresAt looks
 	// expired.
 	//
-	// Fallback must decide by the request, and not by a value in its context: a
-	// handler may make another request with this context, which then has the
-	// value, too. If a request passes two guards, the second one calls Fallback
-	// again only if a handler between them changed the request. The removal of
-	// a path prefix does not count as a change.
+	// Fallback must decide by the request, and not by a value in the request's
+	// context. A handler may make another request with the same context, so
+	// that request has the value, too. If a request passes two guards, the
+	// second one calls Fallback again only if a handler between them changed
+	// the request. Removing a path prefix does not count as a change.
 	//
 	// On routes behind [Service.Optional], the handler must add to Vary each
 	// header that Fallback depends on, such as Cookie. For an anonymous
@@ -148,33 +148,33 @@ type Options struct {
 
 	// TrustedProxies are the addresses of the proxies whose ProxyHeader the
 	// Service trusts. Empty means none: a client's address is then the address
-	// of its connection. The setting of a router, such as Gin's
+	// of its connection. A router's own setting, such as Gin's
 	// SetTrustedProxies, has no effect here.
 	TrustedProxies []netip.Prefix
 
-	// TrustedSockets are Unix sockets on which only trusted proxies connect,
-	// such as nginx with "proxy_pass http://unix:…". Name a socket as the
-	// server listens on it: by its path, or by "@" and its name if it is an
+	// TrustedSockets are Unix sockets to which only trusted proxies connect,
+	// such as nginx with "proxy_pass http://unix:…". Write each socket as the
+	// server listens on it: as its path, or as "@" and its name if it is an
 	// abstract socket. Empty means none.
 	//
-	// A connection over a Unix socket has no client address. So all requests
+	// A connection over a Unix socket has no client address, so all requests
 	// over a socket that is not listed share one set of limits, as if they came
 	// from one address.
 	//
 	// The value "unix:" means that the Service also trusts a proxy that the
-	// ProxyHeader lists as "unix:". So nginx names a proxy that connected to it
-	// over a Unix socket.
+	// ProxyHeader lists as "unix:". That is how nginx names a proxy that
+	// connected to it over a Unix socket.
 	TrustedSockets []string
 
 	// ProxyHeader is the header in which trusted proxies send a client's
-	// address. It contains a list to which each proxy appends the address of
-	// its peer, or a single address, as X-Real-IP does. "Forwarded" is parsed
-	// as in RFC 7239. Empty means X-Forwarded-For.
+	// address. It contains either a list to which each proxy appends its peer's
+	// address, or a single address, as X-Real-IP does. "Forwarded" is parsed as
+	// in RFC 7239. Empty means X-Forwarded-For.
 	//
 	// Choose a header that every trusted proxy sets or appends to on every
 	// request. A proxy forwards unknown headers unchanged, so a client could
-	// put any address into one of them. For this reason ProxyHeader is a single
-	// header, and not a list of alternatives.
+	// put any address into such a header. For this reason, ProxyHeader is a
+	// single header and not a list of alternatives.
 	ProxyHeader string
 
 	// RenderError writes the status and the body of an error response on a
@@ -183,9 +183,9 @@ type Options struct {
 	//
 	// Before the call, the Service sets the headers that the protocol requires,
 	// such as WWW-Authenticate. They are sent with any status that RenderError
-	// writes, even with 200, unless it deletes them. If it writes no status, the response has the
-	// status of the error. If it panics before it writes, the Service logs the
-	// panic and answers as if RenderError were nil.
+	// writes, even with 200, unless it deletes them. If it writes no status,
+	// the response has the error's status. If it panics before it writes, the
+	// Service logs the panic and answers as if RenderError were nil.
 	RenderError func(http.ResponseWriter, *http.Request, *ErrorResponse)
 
 	// PurgeInterval is how often [Service.Run] removes expired tokens. Zero
@@ -212,8 +212,8 @@ type Options struct {
 	Now func() time.Time
 }
 
-// withDefaults returns a copy in which the defaults are filled in. The error
-// names the first invalid field.
+// withDefaults returns a copy of o with the defaults filled in. The error names
+// the first invalid field.
 func (o *Options) withDefaults() (Options, error) {
 	var c Options
 	if o != nil {
@@ -312,8 +312,8 @@ func mainModule() string {
 	return info.Main.Path
 }
 
-// isToken reports whether s is a token (RFC 9110 §5.6.2), as the name of a
-// header must be.
+// isToken reports whether s is a token (RFC 9110 §5.6.2), as a header name must
+// be.
 func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)

@@ -16,7 +16,7 @@ type CacheOptions struct {
 	// Lease is how long the cache may be used after the last heartbeat of the
 	// storage's feed. If a replica is cut off from the feed, it may accept an
 	// ended token for at most this long. Zero means 2 seconds. The range is 100
-	// milliseconds to 1 minute. The feed sends four heartbeats in a lease.
+	// milliseconds to 1 minute. The feed sends four heartbeats per lease.
 	Lease time.Duration
 }
 

@@ -6,9 +6,9 @@ import "fmt"
 // ([Options.Throttle]). The zero value selects the defaults.
 //
 // The Service checks four limits before it hashes a password:
-// PerAccountAndSource, PerAccount, AccountCeiling and PerSource. If one is
-// reached, it refuses the sign-in with [ErrThrottled], even if the password is
-// right. A refused sign-in does not count as a failure.
+// PerAccountAndSource, PerAccount, AccountCeiling and PerSource. If any of
+// these limits is reached, it refuses the sign-in with [ErrThrottled], even if
+// the password is right. A refused sign-in does not count as a failure.
 //
 // Each limit except AccountCeiling allows some failures without a delay. After
 // those, each further failure makes the next attempt wait: 1 second, then 2, 4
@@ -23,17 +23,18 @@ import "fmt"
 //
 // A device may keep sending an old password. So a wrong password does not count
 // again, for the account or the source, if it is one of the last three wrong
-// ones for that name. This has limits:
+// passwords for that name. Such repetitions are limited:
 //
-//   - For each name and source, the Service hashes one such repetition a
-//     second. One more waits for its turn, and any others are throttled.
+//   - For each name and source, the Service hashes one repetition a second. One
+//     more repetition waits for its turn, and any others are throttled.
 //   - For an account, one repetition a second from all sources together does
-//     not count. Further ones do.
-//   - For an IPv4 address or an IPv6 /48, one repetition a second of all names
-//     together does not count. Further ones do.
+//     not count. Further repetitions count.
+//   - For an IPv4 address or an IPv6 /48, one repetition a second for all names
+//     together does not count. Further repetitions count.
 //
-// Each process remembers the wrong passwords on its own, as 16 bits of a hash
-// with a random key. So 3 of 65,536 other passwords do not count either.
+// Each process remembers the wrong passwords on its own. It keeps 16 bits of a
+// hash with a random key, so 3 of 65,536 other passwords look like repetitions
+// and do not count either.
 //
 // A source is known to an account if the user signed in from it within the last
 // 30 days.
@@ -42,15 +43,15 @@ type ThrottleOptions struct {
 	// that have limits of their own.
 	InsecureOff bool
 
-	// PerAccountAndSource is how many failures are free, meaning without a
+	// PerAccountAndSource is how many failures are free, that is, cause no
 	// delay, for one account from one source. A source is an IPv4 address or an
-	// IPv6 /64. Zero means 5. The range is 1 to 1000. The wait grows to 15
+	// IPv6 /64. Zero means 5. The range is 1 to 1000. The wait grows up to 15
 	// minutes. A sign-in resets the count. For a source that is not known, a
 	// day without a failure also resets it.
 	PerAccountAndSource int
 
 	// PerAccount is how many failures are free for one account from all sources
-	// together. Zero means 20. The range is 1 to 1000. The wait grows to 1
+	// together. Zero means 20. The range is 1 to 1000. The wait grows up to 1
 	// hour. The limit does not apply to a known source, so failures elsewhere
 	// never lock the owner out.
 	PerAccount int
@@ -65,18 +66,18 @@ type ThrottleOptions struct {
 
 	// PerSource is how many failures are free for one source, for all accounts
 	// together. Zero means 100. The range is 1 to 100,000. An IPv6 /48 has ten
-	// times as many. The wait grows to 15 minutes. After each quarter of an
-	// hour without a failure, one failure no longer counts. The limit does not
-	// apply to accounts for which the source is known.
+	// times as many free failures. The wait grows up to 15 minutes. After every
+	// 15 minutes without a failure, one failure no longer counts. The limit
+	// does not apply to accounts for which the source is known.
 	PerSource int
 
-	// MaxCounters limits the memory, as a number of counters. Zero means
-	// 200,000. The range is 1000 to 100 million. By default the throttle takes
-	// up to 100 MiB. That includes as many known sources and remembered blocks,
-	// and the wrong passwords of half as many names. Each of the four limits
-	// has a quarter of the counters. If these are all in use, a new counter
-	// replaces one with few failures. So counters that block attempts stay
-	// longest.
+	// MaxCounters limits memory use, as a maximum number of counters. Zero
+	// means 200,000. The range is 1000 to 100 million. By default the throttle
+	// takes up to 100 MiB. That includes the same number each of known sources
+	// and remembered blocks, and the wrong passwords for half as many names.
+	// Each of the four limits has a quarter of the counters. If these are all
+	// in use, a new counter replaces one with few failures, so counters that
+	// block attempts stay longest.
 	MaxCounters int
 
 	// Key makes the replicas count together, in a storage that is a
@@ -87,8 +88,9 @@ type ThrottleOptions struct {
 	Key Secret
 
 	// Replicas is the number of processes that share the limits. While the
-	// storage that Key needs is down, each process counts on its own, and
-	// allows its share of the failures. Zero means 1. The range is 1 to 1000.
+	// storage that Key requires is down, each process counts on its own, and
+	// allows only its share of the free failures. Zero means 1. The range is 1
+	// to 1000.
 	Replicas int
 }
 
