@@ -27,17 +27,17 @@ import (
 // Options configures [New]. Nil or the zero value selects the defaults.
 type Options struct {
 	// UserID adds [tokenauth.Event.UserID] to the spans, as the attribute
-	// enduser.id. By default, spans do not name the user: OpenTelemetry's
-	// semantic conventions class a user's ID as personal data. Traces are often
-	// kept longer than logs and read by more people.
+	// enduser.id. By default, spans do not name the user, because
+	// OpenTelemetry's semantic conventions class a user ID as personal data.
+	// Besides, traces are often kept longer than logs, and read by more people.
 	UserID bool
 }
 
 const scope = "github.com/bearerkit/bearerkit/tokenauth/oteltrace"
 
 // These attributes follow the version of the semantic conventions that
-// schemaURL names. They are not taken from package semconv, because that
-// version of it would force a newer OpenTelemetry on the host.
+// schemaURL names. They are declared here because the semconv package for that
+// version would force a newer OpenTelemetry on the host.
 const (
 	schemaURL    = "https://opentelemetry.io/schemas/1.43.0"
 	userIDKey    = attribute.Key("enduser.id")
@@ -51,11 +51,11 @@ const (
 )
 
 // New returns a func for [tokenauth.Options.Observers] that records spans with
-// a tracer of p, which must not be nil. The options may be nil. The func is
+// a tracer from p, which must not be nil. The options may be nil. The func is
 // safe for concurrent use.
 //
-//   - The name of a span is "tokenauth " and the [event.Kind], as in "tokenauth
-//     sign_in_refused".
+//   - The name of a span is "tokenauth " followed by the [event.Kind], as in
+//     "tokenauth sign_in_refused".
 //   - The span lasts for [tokenauth.Event.Duration], which is zero for events
 //     that the Service does not measure.
 //   - The attribute tokenauth.reason is the [event.Reason], unless that is
@@ -63,12 +63,12 @@ const (
 //   - The attribute tokenauth.client_id is [tokenauth.Event.ClientID], unless
 //     that is empty.
 //   - For [event.Unavailable], the status is Error, and the span has the
-//     attribute error.type. But if the reason is [event.ReasonCanceled], the
-//     client disconnected, and the status is not Error. Nor is it for refusals,
-//     which are normal operation.
+//     attribute error.type. If the reason is [event.ReasonCanceled], the client
+//     disconnected, so the status is not Error. Refusals do not have the status
+//     Error either, because they are normal operation.
 //
-// Spans do not contain [tokenauth.Event.Err], which may have internal details.
-// The log has it.
+// Spans do not contain [tokenauth.Event.Err], because the error may contain
+// internal details. The log has it.
 func New(p trace.TracerProvider, o *Options) func(context.Context, tokenauth.Event) {
 	if o == nil {
 		o = new(Options)
@@ -90,8 +90,8 @@ func (o *observer) observe(ctx context.Context, e tokenauth.Event) {
 	}
 }
 
-// record starts and ends the span of an event. It is a separate method, so that
-// observe allocates no memory without a sampled parent.
+// record starts and ends the span of an event. It is separate from observe, so
+// that observe allocates no memory if the parent span is not sampled.
 func (o *observer) record(ctx context.Context, e tokenauth.Event) {
 	failed := e.Kind == event.Unavailable && e.Reason != event.ReasonCanceled
 	attributes := make([]attribute.KeyValue, 0, 4)

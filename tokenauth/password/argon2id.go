@@ -39,7 +39,7 @@ type argon2id struct {
 }
 
 // parseArgon2id parses a PHC string, $argon2id$v=19$m=…,t=…,p=…$salt$hash. It
-// returns false for one whose cost is out of bounds.
+// returns false for a hash whose cost is out of bounds.
 func parseArgon2id(phc string) (a argon2id, ok bool) {
 	fields := strings.Split(phc, "$")
 	if len(fields) != 6 || fields[0] != "" || fields[1] != "argon2id" || fields[2] != "v=19" {

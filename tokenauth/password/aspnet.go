@@ -16,14 +16,14 @@ const (
 	aspnetMinLen = 16
 )
 
-// aspnetPRFs has the PRFs of v3 hashes. The index of a PRF is its number in the
-// hash.
+// aspnetPRFs has the PRFs of v3 hashes. A PRF's index is the number that stands
+// for it in a hash.
 var aspnetPRFs = []prf{hmacSHA1, hmacSHA256, hmacSHA512}
 
-// parseASPNET parses a hash that the PasswordHasher of ASP.NET Identity wrote,
-// in base64. After the version, a v2 hash has the salt and the subkey; all its
-// parameters are fixed. A v3 hash has three numbers before the salt: that of
-// the PRF, the iterations, and the length of the salt. Each is a big-endian
+// parseASPNET parses a base64 hash that ASP.NET Identity's PasswordHasher
+// wrote. After the version, a v2 hash has the salt and the subkey; all its
+// parameters are fixed. A v3 hash has three numbers before the salt: the PRF's
+// number, the number of iterations, and the salt's length. Each is a big-endian
 // uint32.
 func parseASPNET(stored string) (p pbkdf2Hash, ok bool) {
 	raw, err := base64.StdEncoding.Strict().DecodeString(strings.Map(withoutSpace, stored))

@@ -38,8 +38,8 @@ type Account struct {
 	// Disabled accounts cannot sign in.
 	Disabled bool
 	// Stamp is any text that changes whenever the user's tokens must end, such
-	// as the SecurityStamp of ASP.NET Identity. It need not change with Roles
-	// or UserName: their changes have the same effect without it.
+	// as the SecurityStamp of ASP.NET Identity. It need not change when Roles
+	// or UserName change, because such changes end the tokens anyway.
 	//
 	// If Stamp is empty, PasswordHash takes its place, and [Options.Upgrade] is
 	// never called for the account.
@@ -53,8 +53,8 @@ type Account struct {
 //   - For a user who may not sign in, it may return [tokenauth.ErrRejected],
 //     possibly wrapped. The sign-in is then rejected like that of an unknown
 //     user.
-//   - Any other error means that the look-up failed. The token endpoint answers
-//     503.
+//   - Any other error means that the look-up failed. The token endpoint then
+//     answers 503.
 //   - It must read the latest committed data: from the primary database,
 //     without a cache.
 //   - It must be safe for concurrent use, and return soon after its context
@@ -64,7 +64,7 @@ type Lookup func(ctx context.Context, userName string) (Account, error)
 // Options configures an [Authenticator]. Nil or the zero value selects the
 // defaults.
 type Options struct {
-	// Timeout limits each call of the [Lookup] and of Upgrade. Zero means 2
+	// Timeout limits each call to the [Lookup] and to Upgrade. Zero means 2
 	// seconds; the maximum is one minute.
 	Timeout time.Duration
 
@@ -74,7 +74,7 @@ type Options struct {
 	// matches the hash. It returns nil for a hash in another format, and for
 	// one that it cannot use.
 	//
-	//   - The format checks the cost of the hash before any work. Otherwise
+	//   - The format must check the cost of the hash before any work. Otherwise
 	//     anyone who can write to the table could stall the service. The
 	//     formats of this package allow about a second.
 	//   - The func compares in constant time ([crypto/subtle]). Its argument is
@@ -83,9 +83,10 @@ type Options struct {
 	//     GODEBUG=fips140=only, it must panic. The sign-in then ends in a 500
 	//     and does not count as a failure. If the func returned false instead,
 	//     the password would count as wrong.
-	//   - Both must be safe for concurrent use. Only the func may hash, because
-	//     MaxHashing does not limit the format itself. The func may be called
-	//     twice, for the NFC and the NFD form of the password.
+	//   - The format and the func must both be safe for concurrent use. Only
+	//     the func may hash, because MaxHashing does not limit the format
+	//     itself. The func may be called twice, for the NFC and the NFD form of
+	//     the password.
 	//   - The Authenticator keeps the funcs of up to 1,000 accounts in memory.
 	//     It also calls them for unknown user names and ignores the result, so
 	//     that a rejection takes the same time.
@@ -109,8 +110,9 @@ type Options struct {
 	//
 	// Upgrade is called only for accounts with an [Account.Stamp]. Without one,
 	// the hash stands in for the stamp, so a new hash would end the user's
-	// tokens. For the first such account, a warning is logged. Upgrade is not
-	// called while other sign-ins wait to hash; a later sign-in calls it.
+	// tokens. A warning is logged for the first account without a Stamp.
+	// Upgrade is not called while other sign-ins wait to hash; a later sign-in
+	// calls it.
 	Upgrade func(ctx context.Context, userID, oldHash, newHash string) error
 
 	// KeepHashes turns Upgrade off. Set it while another application still
@@ -119,26 +121,27 @@ type Options struct {
 	KeepHashes bool
 
 	// MaxHashing is the maximum number of passwords hashed at once. Zero means
-	// half of GOMAXPROCS, but at least 1, so that other requests get
-	// processors. The maximum is 1,024.
+	// half of GOMAXPROCS, but at least 1, so that processors remain for other
+	// requests. The maximum is 1,024.
 	//
 	// Each hash occupies one processor and 19 MiB of memory. The garbage
 	// collector frees that memory only later: with Go's default GOGC, 50 to 60
 	// MiB per hash were measured.
 	MaxHashing int
 
-	// MaxWaiting is the maximum number of further sign-ins in progress, which
-	// look up their account or wait for their turn to hash. Any more get
-	// [tokenauth.ErrBusy]. Zero means 256 per MaxHashing, a wait of about six
-	// seconds, but at most 1,024. The maximum is 65,536.
+	// MaxWaiting is the maximum number of other sign-ins in progress: those
+	// that look up their account or wait for their turn to hash. Any further
+	// sign-in gets [tokenauth.ErrBusy]. Zero means 256 times MaxHashing, but at
+	// most 1,024; sign-ins then wait up to about six seconds. The maximum is
+	// 65,536.
 	//
 	//   - Sources take turns. A source is the IPv4 address, or the IPv6 /64, of
 	//     [tokenauth.Credentials.RemoteAddr]. All /64 of one /48 together get
-	//     as many turns and places as one IPv4 address. Sign-ins of one source
-	//     are served in the order of arrival. All unknown addresses are one
-	//     source.
+	//     as many turns and places as one IPv4 address. Sign-ins from one
+	//     source are served in the order of arrival. All unknown addresses are
+	//     one source.
 	//   - While no other source waits, one source may use all of MaxWaiting.
-	//     While another waits, it gets at most an eighth.
+	//     While another source waits, it may use at most an eighth.
 	//   - If MaxWaiting is reached, a new sign-in from a source with fewer
 	//     sign-ins replaces the newest one of the source with the most. The
 	//     replaced sign-in gets ErrBusy.
@@ -152,7 +155,7 @@ type Options struct {
 	//   - a password was refused because of bcrypt's limit of 72 bytes.
 	//
 	// If more than about 100 accounts cause warnings within a minute, the rest
-	// share one of each kind. The warning that too many sign-ins are in
+	// share one warning of each kind. The warning that too many sign-ins are in
 	// progress is also logged at most once a minute. The warning that an
 	// account without a Stamp is not upgraded is logged once.
 	Logger *slog.Logger
@@ -229,20 +232,21 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 //     throttled or could not be counted,
 //   - the error of ctx if it ended before the password was hashed,
 //   - an error if this process cannot compute the hash, for example because of
-//     GODEBUG=fips140=only. An unknown user gets the same error if it cannot
-//     compute the dummy hash.
+//     GODEBUG=fips140=only. An unknown user gets the same error if this process
+//     cannot compute the dummy hash.
 //
 // Every rejection takes at least as long as one hash of the default cost:
 //
 //   - For a wrong password and a disabled account, the password is verified
 //     against the stored hash. If that is cheaper than the default cost, a hash
 //     of the default cost follows.
-//   - If a password has another Unicode form, NFC or NFD, both are verified
-//     (RFC 8265 §4.2), unless the first matches. Both count as one attempt.
+//   - If the password has another Unicode form, NFC or NFD, that form is
+//     verified, too, unless the first one matches (RFC 8265 §4.2). The two
+//     forms count as one attempt.
 //   - For an unknown user and an unusable hash, the same is done with a dummy
-//     hash. It costs as much as the hash of one account, from a sample of up to
-//     1,000 accounts that were looked up. Before any account was found, it has
-//     the default cost.
+//     hash. The dummy hash costs as much as the hash of one account, which is
+//     chosen from a sample of up to 1,000 accounts that were looked up. Until
+//     an account is found, it has the default cost.
 //
 // SECURITY.md lists what the response time can still reveal.
 func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {
@@ -341,15 +345,16 @@ func (u *Authenticator) replaceHash(ctx context.Context, a Account, password str
 	}
 	defer cancel()
 	if err := u.upgrade(call, a.UserID, a.PasswordHash, hash); err != nil && !deadline.Ended(ctx) {
-		// The error of a database may contain the hashes.
+		// A database error may contain the hashes.
 		text := strings.NewReplacer(a.PasswordHash, "[redacted]", hash, "[redacted]").Replace(err.Error())
 		u.warnings.warn(ctx, "password: a hash could not be upgraded, so the old one stays", a.UserID, "error", text)
 	}
 }
 
-// errLost means that no account with the user's ID has the name. The Service
-// then logs a hint: a user who has just signed in has rarely been deleted, so
-// usually the [Lookup] does not find [Account.UserName].
+// errLost means that the [Lookup] found no account with the principal's name
+// and ID. The Service then logs a hint, because a user who has just signed in
+// has rarely been deleted. The usual cause is a Lookup that does not find
+// [Account.UserName].
 var errLost = fmt.Errorf("%w: %w", tokenauth.ErrRejected, tokenauth.ErrNotFound)
 
 // Recheck checks that the account of a principal has not changed since the
@@ -411,8 +416,8 @@ func (a *Account) StillValid(p tokenauth.Principal) bool {
 	return !a.Disabled && a.UserID == p.UserID && a.stamp() == p.Stamp
 }
 
-// stamp returns a digest of the fields whose changes end the user's tokens. It
-// becomes the [tokenauth.Principal.Stamp].
+// stamp returns a digest of the fields whose changes end the user's tokens. The
+// digest becomes the [tokenauth.Principal.Stamp].
 func (a *Account) stamp() string {
 	change := a.Stamp
 	if change == "" {

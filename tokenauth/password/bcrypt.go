@@ -15,8 +15,8 @@ const maxBcryptLength = 72
 
 // bcryptForm matches the hashes that this package accepts. It also checks the
 // salt, because package bcrypt reports an invalid one only when it verifies a
-// password. It limits the cost to 15, about two seconds. Each step of the cost
-// doubles the work.
+// password. It limits the cost to 15, which takes about two seconds. Each step
+// of the cost doubles the work.
 var bcryptForm = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}$`)
 
 type bcryptHash struct{ text []byte }
@@ -46,8 +46,8 @@ func (b bcryptHash) dummy() verifier {
 
 func (b bcryptHash) kind() string { return "bcrypt " + string(b.text[4:6]) }
 
-// verify does the same work for every password. It returns false for one that
-// bcrypt would truncate.
+// verify does the same work for every password. It returns false for a password
+// that bcrypt would truncate.
 func (b bcryptHash) verify(password string) (bool, error) {
 	starts, err := b.verifyStart(password)
 	return starts && len(password) <= maxBcryptLength, err
@@ -64,8 +64,8 @@ func (b bcryptHash) verifyStart(password string) (bool, error) {
 }
 
 // tooLongForBcrypt is logged if the first 72 bytes of a password match and only
-// its length makes it wrong. Then the program that made the hash truncated the
-// password, as PHP's password_hash does.
+// its length makes it wrong. In that case, the program that made the hash
+// truncated the password, as PHP's password_hash does.
 const tooLongForBcrypt = "password: a password of more than 72 bytes was refused although its first 72 bytes match. The bcrypt hash was made from those bytes alone, so it would match any password that begins with them. Set a new password, or accept such passwords in Options.Formats"
 
 // verify verifies a password. The result cut is true if the password does not

@@ -21,9 +21,10 @@ import (
 // in the sample. The same name gets the same kind again until the proportions
 // in the sample change.
 //
-// A dummy of this package's formats has the parameters of the hash, but not its
-// salt or digest. For a format of the host ([Options.Formats]), the dummy is
-// the func of the hash itself, because no other func is known to cost as much.
+// For a hash in a format of this package, the dummy has the same parameters,
+// but not the same salt or digest. For a hash in a format of the host
+// ([Options.Formats]), the dummy is the hash's own func, because no other func
+// is known to cost as much.
 type dummies struct {
 	first verifier // used while the sample is empty
 	seed  maphash.Seed
@@ -40,7 +41,7 @@ type sampled struct {
 }
 
 // sampleSize is the maximum size of the sample, which takes about 200 KB. A
-// format of fewer than one in 1,000 accounts may be missing from it.
+// format that fewer than one in 1,000 accounts use may be missing from it.
 const sampleSize = 1000
 
 func newDummies(first verifier) *dummies {
@@ -51,7 +52,7 @@ func (s sampled) compare(other sampled) int {
 	return cmp.Or(cmp.Compare(s.kind, other.kind), cmp.Compare(s.rank, other.rank))
 }
 
-// learn adds the account to the sample, with a dummy of its hash.
+// learn adds the account to the sample, with a dummy for its hash.
 func (d *dummies) learn(userID string, v verifier) {
 	s := sampled{v.kind(), maphash.String(d.seed, userID), v.dummy()}
 	d.mu.Lock()
@@ -71,8 +72,8 @@ func (d *dummies) learn(userID string, v verifier) {
 }
 
 // of returns the dummy for a user name that no account has. All spellings that
-// some database treats as one name have the same dummy (see [fold.Name]). The
-// spellings of an account's name take the same time, too.
+// some database treats as one name have the same dummy (see [fold.Name]). So
+// they take the same time, as do all spellings of an account's name.
 func (d *dummies) of(userName string) verifier {
 	digest := maphash.String(d.seed, fold.Name(userName))
 	d.mu.Lock()

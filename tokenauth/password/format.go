@@ -9,7 +9,7 @@ import (
 type format = func(stored string) (verify func(password string) bool)
 
 // maxStored is the maximum length of a stored hash in the formats of this
-// package, in bytes. They need at most a third of it.
+// package, in bytes. These formats need at most a third of it.
 const maxStored = 1024
 
 // parse parses a hash in a format of this package. It returns false if the
@@ -41,7 +41,7 @@ func parseWith(formats []format, stored string) (verifier, bool) {
 	return parse(stored)
 }
 
-// A hostHash is a hash of a format in [Options.Formats].
+// A hostHash is a hash in one of the formats of [Options.Formats].
 type hostHash struct {
 	matches func(password string) bool
 	format  int // its index in Options.Formats

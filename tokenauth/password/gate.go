@@ -9,12 +9,12 @@ import (
 
 // A gate limits how many passwords are hashed at once, and how many sign-ins
 // are in progress. Without it, a burst of sign-ins would take all processors
-// from requests that only present a token, and each would take 19 MiB of
-// memory. A sign-in that waits does not take this memory yet.
+// from requests that only present a token, and each sign-in would take 19 MiB
+// of memory. A sign-in that waits for its turn does not take this memory yet.
 //
-// No source can keep others out. Sources take turns to hash. If the gate is
-// full, a new sign-in from a source with fewer sign-ins replaces one from the
-// source with the most.
+// No source can keep others out, because sources take turns to hash. If the
+// gate is full, a new sign-in from a source with fewer sign-ins replaces one
+// from the source with the most.
 type gate struct {
 	room  int // the maximum number of sign-ins in progress
 	share int // the maximum number of sign-ins of one network in the queue while another network waits
@@ -33,7 +33,7 @@ type gate struct {
 // The length of the queue limits the wait. A hash takes about 25 milliseconds,
 // so 256 sign-ins per hashing slot wait about six seconds at most. Users and
 // clients still accept that. On a big machine, the maximum of 1,024 limits the
-// memory of the waiting requests.
+// memory that waiting requests take.
 func defaultHashing() int            { return max(1, runtime.GOMAXPROCS(0)/2) }
 func defaultWaiting(hashing int) int { return min(256*hashing, 1024) }
 
@@ -81,8 +81,8 @@ func (g *gate) enter(from netip.Addr) *ticket {
 }
 
 // evict removes a sign-in that is not hashing yet, to make room for another. If
-// it waits, it gets errBusy at once. If it still looks up its account, it gets
-// errBusy when it is ready to hash.
+// it waits, it gets errBusy at once. If it is still looking up its account, it
+// gets errBusy when it is ready to hash.
 func (g *gate) evict(t *ticket) {
 	t.remove()
 	t.evicted = true
@@ -169,7 +169,7 @@ func (g *gate) withdraw(t *ticket) bool {
 }
 
 // hashIfFree runs f if a hashing slot is free now, and reports whether it did.
-// No slot is free while a sign-in waits. So f is not run in place of a waiting
+// No slot is free while a sign-in waits, so f never runs in place of a waiting
 // sign-in.
 func (g *gate) hashIfFree(f func()) bool {
 	g.mu.Lock()

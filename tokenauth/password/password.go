@@ -1,6 +1,6 @@
 // Package password checks user names and passwords against the hashes in a
-// table: the host's own, which a [Lookup] reads, or that of a storage, such as
-// gormstore.
+// table: the host's own table, which a [Lookup] reads, or a storage's table,
+// such as gormstore's.
 //
 // # Formats
 //
@@ -16,8 +16,8 @@
 //
 // The cost of a stored hash is checked before any work. A hash that would take
 // more than about a second, or that cannot be parsed, never matches.
-// [Options.Upgrade] replaces a hash that is weaker, or in another format, when
-// its user signs in.
+// [Options.Upgrade] replaces a hash that is weaker than those of [Hash], or in
+// another format, when its user signs in.
 //
 // # FIPS mode
 //
@@ -64,8 +64,8 @@ var ErrUnacceptable = errors.New("password: must be 1 to 1024 bytes of UTF-8 wit
 // not judge how strong a password is.
 //
 // It hashes the password in Unicode form NFC (RFC 8265 §4.2). An
-// [Authenticator] verifies both forms, so é matches however a keyboard encodes
-// it.
+// [Authenticator] verifies the NFC and the NFD form, so é matches however a
+// keyboard encodes it.
 //
 // Each call takes tens of milliseconds and 19 MiB. It does not wait for its
 // turn as sign-ins do: [Options.MaxHashing] does not limit it. Hash is safe for

@@ -13,19 +13,20 @@ import (
 	"strings"
 )
 
-// A prf is the pseudorandom function of PBKDF2 (RFC 8018 §5.2), always an HMAC,
-// with the cost of its iterations. The maxima leave room above OWASP's Password
-// Storage Cheat Sheet, which recommends 1,400,000 iterations of SHA-1, 600,000
-// of SHA-256 and 220,000 of SHA-512.
+// A prf is a pseudorandom function for PBKDF2 (RFC 8018 §5.2), here always an
+// HMAC, with numbers that describe the cost of its iterations. Each max is
+// higher than the number that OWASP's Password Storage Cheat Sheet recommends:
+// 1,400,000 iterations with SHA-1, 600,000 with SHA-256 and 220,000 with
+// SHA-512.
 type prf struct {
 	new  func() hash.Hash
 	size int // the bytes in one block of output
 	// usual is the number of iterations for which one block takes as long as a
 	// hash of the default cost, on a processor with SHA instructions.
 	usual int
-	// max is the highest number of iterations of a stored hash whose output is
-	// one block. They take about a second with SHA instructions, and two or
-	// three without.
+	// max is the highest number of iterations that a stored hash may have if
+	// its output is one block. That many iterations take about a second with
+	// SHA instructions, and two or three without.
 	max int
 }
 
@@ -85,7 +86,7 @@ func parsePBKDF2(stored string) (p pbkdf2Hash, ok bool) {
 
 var passlibEncoding = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789./").WithPadding(base64.NoPadding)
 
-// parseNumber parses a positive decimal number without sign and leading zeros.
+// parseNumber parses a positive decimal number without a sign or leading zeros.
 func parseNumber(text string) (int, bool) {
 	n, err := strconv.ParseUint(text, 10, 31)
 	return int(n), err == nil && text[0] != '0'
@@ -110,8 +111,8 @@ func (p pbkdf2Hash) kind() string {
 
 // verify returns false for a password that ends in NUL, after the same work.
 // HMAC pads its key with NULs (RFC 2104 §2), so the password would match the
-// same hash with and without them. With GODEBUG=fips140=only, verify returns an
-// error for SHA-1 and for a salt of less than 16 bytes.
+// same hash with and without NULs at its end. With GODEBUG=fips140=only, verify
+// returns an error for SHA-1 and for a salt of less than 16 bytes.
 func (p pbkdf2Hash) verify(password string) (bool, error) {
 	got, err := pbkdf2.Key(p.prf.new, password, p.salt, p.iterations, len(p.hash))
 	if err != nil {

@@ -24,12 +24,12 @@ type queue struct {
 	network netip.Prefix // the key in parent.parts
 	n       int          // the number of sign-ins
 
-	// These fields are for a queue with parts. Empty parts are removed.
+	// Only a queue with parts uses these fields. Empty parts are removed.
 	parts   map[netip.Prefix]*queue
 	largest bySize
 	turns   list.List // of *queue: the parts with waiting sign-ins, in the order of their turns
 
-	// These fields are for a source. The tickets are in the order of arrival.
+	// Only a source uses these fields. The tickets are in the order of arrival.
 	calling list.List // of *ticket: those that do not wait yet, for example because of their look-up
 	waiting list.List // of *ticket: those that wait for their turn to hash
 
@@ -151,9 +151,9 @@ func (q *queue) next() *ticket {
 	return t
 }
 
-// newest returns the newest waiting ticket of the largest source. If none
-// waits, it returns the newest one that does not wait yet. The queue must not
-// be empty.
+// newest returns the newest waiting ticket of the largest source. If no ticket
+// of that source waits, it returns the source's newest ticket. The queue must
+// not be empty.
 func (q *queue) newest() *ticket {
 	for len(q.largest) > 0 {
 		q = q.largest[0]

@@ -22,7 +22,7 @@ type verifier interface {
 	kind() string
 }
 
-// The limits of the length of a salt and of a hash, in bytes.
+// The minimum and maximum lengths of a salt and of a hash, in bytes.
 const (
 	minSaltLen = 8
 	maxSaltLen = 64

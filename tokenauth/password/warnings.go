@@ -9,12 +9,12 @@ import (
 
 // warnings writes to [Options.Logger]. Anyone who signs in can cause warnings,
 // so it logs each message at most once a minute for each account. The next
-// record of a message has the number of those that it suppressed.
+// record of a message says how many were suppressed since the last.
 type warnings struct {
 	logger *slog.Logger
 
 	mu         sync.Mutex
-	told       map[warning]time.Time // when each was last logged; at most mostWarnings, and one more for each message
+	told       map[warning]time.Time // when each was last logged; at most mostWarnings entries, and one more for each message
 	suppressed map[string]int        // by message, how many were not logged since its last record
 
 	stampless sync.Once
@@ -25,8 +25,8 @@ type warning struct{ message, userID string }
 const (
 	warningInterval = time.Minute
 	// mostWarnings is the maximum number of pairs of message and account in
-	// told. If more cause warnings within a minute, the others share one record
-	// of each message.
+	// told. If more pairs cause warnings within a minute, the further ones
+	// share one record of each message.
 	mostWarnings = 100
 )
 
@@ -48,8 +48,8 @@ func (w *warnings) warn(ctx context.Context, message, userID string, attrs ...an
 }
 
 // notUpgraded warns once, for the first account that is not upgraded because it
-// has no [Account.Stamp]. Without the warning, a host whose accounts all lack
-// one would wait for upgrades that never come.
+// has no [Account.Stamp]. Without the warning, a host whose accounts all lack a
+// Stamp would wait for upgrades that never come.
 func (w *warnings) notUpgraded(ctx context.Context, userID string) {
 	w.stampless.Do(func() {
 		w.logger.WarnContext(ctx, "password: Options.Upgrade is not called for accounts without an Account.Stamp, so their hashes stay as they are: set Stamp, or set Options.KeepHashes if that is intended", "user_id", userID)

@@ -8,15 +8,15 @@ import (
 
 // Cache returns a [prometheus.Collector] for the statistics of the Service's
 // cache ([tokenauth.Service.CacheStats]). Register it together with the
-// [Metrics]. If [tokenauth.Options.Cache] is nil, it collects nothing. The feed
-// below is the one in which the storage reports that tokens ended
+// [Metrics]. If [tokenauth.Options.Cache] is nil, it collects nothing. In the
+// list below, the feed is how the storage reports that tokens ended
 // ([tokenauth.Watcher]).
 //
 //   - tokenauth_cache_lookups_total counts validations by result: hit (answered
 //     from the cache), miss (read from the storage) or bypass (read from the
 //     storage because the feed was down).
 //   - tokenauth_cache_invalidations_total counts how often the cache
-//     invalidated the tokens of a user because one of them ended.
+//     invalidated a user's tokens because one of them ended.
 //   - tokenauth_cache_flushes_total counts how often the cache invalidated all
 //     tokens.
 //   - tokenauth_cache_evictions_total counts the valid tokens that the cache

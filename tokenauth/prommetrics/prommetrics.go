@@ -7,15 +7,16 @@
 //	…
 //	prometheus.MustRegister(metrics, metrics.Cache(auth))
 //
-// No label contains data of a request, a user, a client or a token.
+// No label contains data about a request, a user, a client or a token.
 //
-// If one process has two Services, give the metrics of each a label of its own
-// with [prometheus.WrapRegistererWith], and register them there:
+// If one process has two Services, register the metrics of each Service with a
+// [prometheus.Registerer] that adds a distinct label
+// ([prometheus.WrapRegistererWith]):
 //
 //	staff := prometheus.WrapRegistererWith(prometheus.Labels{"realm": "staff"}, registry)
 //
-// The folder of this package also has alerting rules for Prometheus
-// (alerts.yml) and a dashboard for Grafana (grafana.json).
+// This package's folder also has Prometheus alerting rules (alerts.yml) and a
+// Grafana dashboard (grafana.json).
 package prommetrics
 
 import (
@@ -30,12 +31,12 @@ import (
 
 // Metrics counts and times the events of a [tokenauth.Service]. Add
 // [Metrics.Observe] to [tokenauth.Options.Observers], and register the Metrics,
-// which is a [prometheus.Collector]. It is safe for concurrent use.
+// which is a [prometheus.Collector]. Metrics is safe for concurrent use.
 //
 //   - tokenauth_events_total counts events by kind and reason ([event.Kind],
 //     [event.Reason]). All pairs exist from the start, at 0, so that rate()
-//     also sees the first event. A request that a guard refuses for its role or
-//     its client counts twice: as validated and as refused.
+//     also sees the first event. A request that a guard refuses because of its
+//     role or its client counts twice: as validated and as refused.
 //   - tokenauth_event_duration_seconds is a histogram of
 //     [tokenauth.Event.Duration] by kind. It leaves out events without a
 //     duration. Its classic buckets go from 250 ns to 10 s, because a
@@ -45,8 +46,9 @@ type Metrics struct {
 	events    *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 
-	// These have the same metrics as the vectors above. Observe reads them
-	// because a look-up in a vector allocates memory.
+	// counters and histograms hold the vectors' own metrics for the pairs in
+	// sorts. New looks them up once, so that Observe need not: a look-up in a
+	// vector allocates memory. For any other pair, Observe uses the vector.
 	counters   [kinds]map[event.Reason]prometheus.Counter
 	histograms [kinds]prometheus.Observer
 }
@@ -56,8 +58,8 @@ var _ prometheus.Collector = (*Metrics)(nil)
 // kinds is one more than the largest [event.Kind] that this package knows.
 const kinds = event.Unavailable + 1
 
-// sorts lists the pairs of [event.Kind] and [event.Reason] that a
-// [tokenauth.Service] reports. The reason "" means that the event has none.
+// sorts lists, for each [event.Kind], the reasons with which a
+// [tokenauth.Service] reports it. The reason "" means that the event has none.
 var sorts = []struct {
 	kind    event.Kind
 	reasons []event.Reason
@@ -80,7 +82,7 @@ var sorts = []struct {
 
 // buckets are the upper bounds of the classic buckets, in seconds. The smallest
 // are for validations from the cache, the largest for sign-ins that waited for
-// others.
+// other sign-ins.
 var buckets = []float64{
 	250e-9, 500e-9,
 	1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6,
@@ -124,9 +126,9 @@ func (m *Metrics) Observe(_ context.Context, e tokenauth.Event) {
 	}
 }
 
-// counter returns the counter of the kind and reason. A pair that is not in
-// sorts may come from a later version of tokenauth. Its counter comes from the
-// vector, so it is counted, too.
+// counter returns the counter for a kind and a reason. For a pair that is not
+// in sorts, it takes the counter from the vector, because a later version of
+// tokenauth may report further pairs.
 func (m *Metrics) counter(kind event.Kind, reason event.Reason) prometheus.Counter {
 	if kind > 0 && kind < kinds {
 		if c := m.counters[kind][reason]; c != nil {

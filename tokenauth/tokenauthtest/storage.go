@@ -15,10 +15,10 @@ import (
 // storage is down. It is safe for concurrent use.
 //
 // It implements neither [tokenauth.Watcher] nor
-// [github.com/bearerkit/bearerkit/tokenauth/throttle.Storage]. With it,
-// [tokenauth.New] returns an error for [tokenauth.Options.Cache] and for
-// [tokenauth.ThrottleOptions.Key]. A test that sets one of these options must
-// use the storage itself.
+// [github.com/bearerkit/bearerkit/tokenauth/throttle.Storage]. So with a
+// FailingStorage, [tokenauth.New] returns an error if [tokenauth.Options.Cache]
+// or [tokenauth.ThrottleOptions.Key] is set. A test that sets one of these
+// options must pass the other storage itself to New.
 type FailingStorage struct {
 	// Storage is the other storage. It must not be nil.
 	Storage tokenauth.Storage
@@ -35,8 +35,8 @@ var (
 
 // Fail makes every later call return err without calling the other storage.
 // Clients then get 503, unless err is [tokenauth.ErrNotFound] or
-// [tokenauth.ErrCorrupt]. [FailingStorage.Heal] ends this. Fail panics if err
-// is nil.
+// [tokenauth.ErrCorrupt]. [FailingStorage.Heal] ends the failure. Fail panics
+// if err is nil.
 func (s *FailingStorage) Fail(err error) {
 	if err == nil {
 		panic("tokenauthtest: FailingStorage.Fail got a nil error; to end a failure, call Heal")
@@ -74,8 +74,8 @@ func (s *FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenau
 // FindBatch implements [tokenauth.BatchFinder]. After [FailingStorage.Fail],
 // each slot gets the error. FindBatch calls Find for each slot if the storage
 // has no FindBatch. It also does so if the storage is a wrapper that declares
-// Find but inherits FindBatch, because the inherited method would bypass that
-// Find.
+// Find but inherits FindBatch, because the inherited method would bypass the
+// wrapper's Find.
 func (s *FailingStorage) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	if finder, ok := s.Storage.(tokenauth.BatchFinder); ok && s.failure() == nil && !wrapper.BypassesFind(finder) {
 		return finder.FindBatch(ctx, slots)

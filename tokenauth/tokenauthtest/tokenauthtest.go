@@ -1,6 +1,6 @@
 // Package tokenauthtest helps a host test its routes. [New] returns a
 // [tokenauth.Service] for a test, [Service.As] adds a valid token to a request,
-// [Clock] moves the time, and [FailingStorage] fails on demand.
+// [Clock] controls the time, and [FailingStorage] fails on demand.
 //
 //	func TestReports(t *testing.T) {
 //		auth := tokenauthtest.New(t, nil)

@@ -16,19 +16,19 @@ type Attempt struct {
 	limiter *Limiter
 	names   *names
 	turn    *waiter // nil while the attempt has no turn
-	asks    bool    // it may read the counters despite a block, see memory.refuses
+	asks    bool    // whether it may read the counters despite a block; see memory.refuses
 
 	counters throttle.Storage // the storage in which the attempt is pending; nil if it is not
 	keys     []throttle.Key   // the keys of its counters
 	is       counted          // the kind of these counters
 	limits   *limits          // the limits that were applied
-	repeats  repetition       // the lists whose password it repeats, as of when it was counted
+	repeats  repetition       // for which lists it repeated a wrong password when it was counted
 	turnAt   int64            // when it got its turn to repeat a wrong password; 0 if never
 	earlier  []earlier
 	lost     []lostBegin
 }
 
-// Attempt returns the [Attempt] of a sign-in. It returns nil for a nil
+// Attempt returns the [Attempt] for a sign-in. It returns nil for a nil
 // [Limiter].
 func (l *Limiter) Attempt(userName, password string, from Source) *Attempt {
 	if l == nil {
@@ -99,7 +99,7 @@ func (a *Attempt) CountName(ctx context.Context) error {
 
 // CountAccount is like [Attempt.CountName], but counts for the account with
 // this ID. If found is false, it ignores id, and counts for a user name that no
-// account has. It undoes an earlier count of the attempt, for its name or for
+// account has. It undoes the attempt's earlier count for its name or for
 // another account.
 func (a *Attempt) CountAccount(ctx context.Context, id string, found bool) error {
 	if a == nil {
@@ -128,7 +128,8 @@ const (
 )
 
 // An earlier is an account for which the [Attempt] was counted before it was
-// counted for another one. If the attempt fails, the failure counts for both.
+// counted for another account. If the attempt fails, the failure counts for
+// both accounts.
 type earlier struct {
 	counters throttle.Storage
 	keys     []throttle.Key
@@ -147,7 +148,7 @@ func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
 //
 // Instead of waiting, repeat returns a [BlockedError] in two cases: if another
 // attempt already waits, or if this process knows of a block. In the second
-// case the response is the same as for any blocked attempt. So it does not
+// case, the response is the same as for any blocked attempt, so it does not
 // reveal whether the password was tried before.
 func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 	l := a.limiter

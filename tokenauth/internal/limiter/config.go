@@ -11,7 +11,7 @@ import (
 type Config struct {
 	// PerAccountAndSource, PerAccount and PerSource are the numbers of failures
 	// that cause no wait. Each further failure makes the next attempt wait,
-	// longer each time. After AccountCeiling failures of an account, each wait
+	// longer each time. Once an account has AccountCeiling failures, each wait
 	// is [MaxWait].
 	PerAccountAndSource, PerAccount, AccountCeiling, PerSource int
 
@@ -24,13 +24,14 @@ type Config struct {
 	// counts only its own sign-ins, in memory.
 	Shared throttle.Storage
 	// Replicas is the number of processes that use Shared. While Shared fails,
-	// each process counts only its own sign-ins, and its limits are divided by
+	// each process counts only its own sign-ins, so it divides its limits by
 	// Replicas.
 	Replicas int
 
 	Now func() time.Time
-	// Timeout limits each call of Shared.
+	// Timeout limits each call to Shared.
 	Timeout *deadline.Timeout
-	// SharedFailed is called with an error of Shared, at most once a minute.
+	// SharedFailed is called with an error that Shared returned, at most once a
+	// minute.
 	SharedFailed func(error)
 }

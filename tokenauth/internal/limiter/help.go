@@ -2,12 +2,12 @@ package limiter
 
 import "github.com/bearerkit/bearerkit/tokenauth/throttle"
 
-// helpedTries is the number of failures after [Limiter.Reset] until the limits
-// of a source can block the account again.
+// helpedTries is how many failures it takes after [Limiter.Reset] until the
+// limits of a source can block the account again.
 const helpedTries = 10
 
-// helped reports whether [Limiter.Reset] gave the account tries and some are
-// left. Pending attempts use up tries.
+// helped reports whether the account has tries left that [Limiter.Reset] gave
+// it. Pending attempts use up tries.
 func helped(key throttle.Key, c throttle.Counter, now int64) bool {
 	return c.SucceededLately(now) && c.FailuresNow(key, now)+c.PendingNow(now) < 0
 }
@@ -25,8 +25,8 @@ func dropVoid(c []throttle.Counter) {
 	}
 }
 
-// void returns the [throttle.Counter] without its failures if the last of them
-// is not later than the given time.
+// void returns the [throttle.Counter]. It removes the failures if the last one
+// is not later than until.
 func void(c throttle.Counter, until int64) throttle.Counter {
 	if c.FailedAt <= until {
 		c.Failures, c.FailedAt = 0, 0

@@ -15,7 +15,7 @@ import (
 
 // The layers: the kinds of counters. The layer is the first byte of a
 // [throttle.Key]. An attempt has two counters in each of the first two layers:
-// one of the folded name, and one of the account or of the name as typed.
+// one for the folded name, and one for the account or the name as typed.
 const (
 	accountAndSource = iota // an account, or a name, from one source
 	account                 // an account, or a name, from all sources
@@ -27,13 +27,13 @@ const (
 type Source struct {
 	Addr netip.Addr
 	// CrossSite means that a browser marked the request as coming from another
-	// site. Such sign-ins are counted separately from others from the same
-	// address.
+	// site. Such sign-ins are counted separately from other sign-ins from the
+	// same address.
 	CrossSite bool
 }
 
-// A namer makes each [throttle.Key] by a keyed hash. It keeps the key of the
-// hash inside a func, so that fmt cannot print it.
+// A namer makes each [throttle.Key] with a keyed hash. It keeps the hash's key
+// inside a func, so that fmt cannot print it.
 type namer struct{ mac func() hash.Hash }
 
 // newNamer returns a namer with the given key. If the key is nil, it makes a
@@ -55,9 +55,9 @@ const (
 	asTyped   = "typed"   // a user name as typed
 )
 
-// names has the keys of an attempt, apart from those of its account, which
-// byAccount makes. They name counters, blocks, lines and wrong lists. For the
-// folded name, see [fold.Name].
+// names has the keys of an attempt, except the keys of its account, which
+// byAccount makes. The keys identify counters, blocks, lines and wrong lists.
+// The folded name comes from [fold.Name].
 type names struct {
 	namer
 	from         Source
@@ -96,18 +96,18 @@ func (k *names) pairOf(of, value string) throttle.Key {
 	return k.key(accountAndSource, of, k.narrow, k.from.CrossSite, value)
 }
 
-// byName returns the keys of the counters of an attempt whose account is not
-// known yet. Several accounts may share a folded name, so the name as typed has
-// counters of its own.
+// byName returns the counter keys of an attempt whose account is not known yet.
+// Several accounts may share a folded name, so the name as typed has counters
+// of its own.
 func (k *names) byName() []throttle.Key { return k.with(k.typedPair, k.typed) }
 
-// byAccount returns the keys of the counters of an attempt for the account with
-// this ID. If found is false, it returns those for a name that no account has.
+// byAccount returns the counter keys of an attempt for the account with this
+// ID. If found is false, it returns the keys for a name that no account has.
 // The number of keys is the same in both cases, so that both take the same
 // time.
 //
-// The counters of the folded name are among them. Without these, the waits
-// would reveal which spellings belong to one account.
+// The keys include those of the folded name. Without the folded name's
+// counters, the waits would reveal which spellings belong to one account.
 func (k *names) byAccount(id string, found bool) []throttle.Key {
 	of := ofAccount
 	if !found {
@@ -116,8 +116,8 @@ func (k *names) byAccount(id string, found bool) []throttle.Key {
 	return k.with(k.pairOf(of, id), k.accountKey(of, id))
 }
 
-// with returns the keys of all counters of an attempt. Other methods rely on
-// their order:
+// with returns all counter keys of an attempt. Other methods rely on their
+// order:
 //
 //   - pair and account: an account or a name, from this source and from all
 //     sources,
@@ -137,9 +137,9 @@ func (n namer) accountKey(of, value string) throttle.Key {
 
 // key hashes a description of what a counter counts: the layer with an optional
 // marker, the network and the value, separated by spaces. Only the value can
-// contain a space, so different arguments have different descriptions. Without
-// a marker, the description and so the key are those of earlier versions, whose
-// counters therefore stay valid.
+// contain a space, so different arguments have different descriptions. A
+// description without a marker is the same as in earlier versions, so counters
+// that those versions stored stay valid.
 func (n namer) key(layer byte, of string, network netip.Prefix, crossSite bool, value string) throttle.Key {
 	marker := ""
 	if of != ofName {

@@ -1,5 +1,5 @@
 // Package limiter limits how fast passwords can be guessed. Hosts configure it
-// by [github.com/bearerkit/bearerkit/tokenauth.ThrottleOptions].
+// with [github.com/bearerkit/bearerkit/tokenauth.ThrottleOptions].
 //
 // An [Attempt] is one sign-in:
 //
@@ -22,20 +22,20 @@
 //     last 30 days. Most limits then do not apply.
 //   - An account is helped after [Limiter.Reset]: for a few tries, the limits
 //     of a source do not block it.
-//   - A block is what this process remembers of a counter over its limit. An
-//     attempt asks if it reads the counters despite a block, because only they
-//     show whether its source is known.
-//   - A wrong list has the last wrong passwords of a folded name. A repeated
-//     one does not count again. Repeating one needs a turn of its own: there is
-//     one a second.
+//   - A block is this process's record that a counter is over its limit. To ask
+//     means to read the counters despite a block. An attempt may need to,
+//     because only the counters show whether its source is known.
+//   - A wrong list has the last wrong passwords that were tried for a folded
+//     name. Repeating a listed password does not count as a failure, but needs
+//     a separate turn. There is one such turn a second.
 package limiter
 
 import (
 	"time"
 )
 
-// A Limiter counts sign-ins, and blocks those over a limit. It is safe for
-// concurrent use. The attempts of a nil Limiter are nil; they are never
+// A Limiter counts sign-ins, and blocks attempts that are over a limit. It is
+// safe for concurrent use. A nil Limiter returns nil attempts, which are never
 // blocked.
 type Limiter struct {
 	Config // without [Config.Key]
@@ -60,14 +60,14 @@ func (l *Limiter) now() int64 { return l.Now().UnixMilli() }
 // A BlockedError means that a limit blocks the attempt for the duration For.
 type BlockedError struct{ For time.Duration }
 
-// Error does not contain the duration, which depends on the account.
+// Error leaves out the duration, because the duration depends on the account.
 func (*BlockedError) Error() string { return "too many failed sign-ins" }
 
-// SetFingerprintKey replaces the random key of the hash that makes fingerprints
-// of wrong passwords. It is for tests, and must be called before the first
-// attempt. With a random key, 3 in 65,536 new guesses look like repeated
+// SetFingerprintKey replaces the random key with which wrong passwords are
+// hashed into fingerprints. It is for tests, and must be called before the
+// first attempt. With a random key, 3 in 65,536 new guesses look like repeated
 // passwords, so a test could fail by chance.
 func (l *Limiter) SetFingerprintKey(key []byte) { l.wrong.namer = newNamer(key) }
 
-// Len returns the number of counters and of lists of wrong passwords in memory.
+// Len returns the number of counters and wrong lists in memory.
 func (l *Limiter) Len() int { return l.local.len() + l.wrong.len() }

@@ -9,11 +9,12 @@ import (
 // MaxWait is the longest time that a limit blocks an attempt.
 const MaxWait = time.Hour
 
-// maxKeys is the maximum number of counters of an attempt. See names.with.
+// maxKeys is the maximum number of counters that an attempt has. See
+// names.with.
 const maxKeys = 6
 
 // A limit applies to one layer of counters. The first byte of a [throttle.Key]
-// is its layer, and the index into limits.
+// is its layer, which is also the index into limits.
 type limit struct {
 	free    int64         // the number of failures that cause no wait
 	longest time.Duration // the longest wait
@@ -22,9 +23,8 @@ type limit struct {
 
 type limits [4]limit
 
-// limits returns the limits of the [Config], divided by the number of processes
-// that each count only their own sign-ins. That number is 1 for shared
-// counters.
+// limits returns the limits of the [Config], divided by replicas: the number of
+// processes that count sign-ins separately. For shared counters, replicas is 1.
 func (c *Config) limits(replicas int) limits {
 	part := func(n int) int64 { return int64(max(1, n/replicas)) }
 	return limits{
@@ -36,7 +36,7 @@ func (c *Config) limits(replicas int) limits {
 }
 
 // A verdict is the result of applying all limits to an [Attempt]. The zero
-// value neither blocks it nor makes it wait.
+// value neither blocks the attempt nor makes it wait.
 type verdict struct {
 	known   bool                         // the source is known to the account
 	helped  bool                         // the account was reset and has tries left, see helped
@@ -64,11 +64,11 @@ func (v *verdict) blocks(keys []throttle.Key) (blocking []throttle.Key) {
 	return blocking
 }
 
-// judge applies to each [throttle.Counter] the limit of its layer.
+// judge applies to each [throttle.Counter] the limit of the counter's layer.
 func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int64) (v verdict) {
-	// Guesses from elsewhere must not block a known source, from which the user
-	// signed in lately. Consecutive failures from the source itself end that
-	// when they reach the account's ceiling.
+	// A known source is one from which the user signed in lately. Guesses from
+	// elsewhere must not block it. It stops being known when its own
+	// consecutive failures reach the account's ceiling.
 	for i, c := range counters {
 		v.known = v.known || keys[i][0] == accountAndSource && c.SucceededLately(now) &&
 			c.FailuresNow(keys[i], now) < l[account].ceiling
@@ -89,8 +89,8 @@ func (l *limits) judge(keys []throttle.Key, counters []throttle.Counter, now int
 	return v
 }
 
-// judge returns how long the limit blocks the attempt. If it does not, wait
-// reports whether pending attempts must be settled first.
+// judge returns how long the limit blocks the attempt. If the limit does not
+// block it, wait reports whether pending attempts must be settled first.
 func (l *limit) judge(key throttle.Key, c throttle.Counter, now int64) (blocked time.Duration, wait bool) {
 	failures, pending := c.FailuresNow(key, now), c.PendingNow(now)
 	switch {

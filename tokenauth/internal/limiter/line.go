@@ -18,14 +18,15 @@ type line struct {
 	woken    int // the value of lines.wakes when a waiter of the line was last woken
 }
 
-// A lineSource has the state of a [Source] with waiting attempts in a line.
+// A lineSource is a line's record of a [Source] that has attempts waiting in
+// the line.
 type lineSource struct {
 	waiting int // the number of waiting attempts
 	round   int // the round of the newest attempt
 }
 
 // waiting returns the number of attempts that are queued or parked. It leaves
-// out those that wait to be settled.
+// out attempts that wait to be settled.
 func (l *line) waiting() int { return len(l.queue) + len(l.parked) }
 
 // ready reports whether an attempt waits for a turn.
@@ -54,14 +55,14 @@ func (l *line) newest(source throttle.Key) *waiter {
 	return nil
 }
 
-// makeRoom makes room in the line for one more attempt of the source. If the
-// maximum is reached, it ends the wait of another attempt with errQueueFull. It
-// takes that from the longest line, if that line is at least two longer than
-// this one, and otherwise from this line: the newest attempt of the source with
-// the most.
+// makeRoom makes room in the line for one more attempt of the source. If a
+// maximum is reached, it ends another attempt's wait with errQueueFull: that of
+// the newest attempt from the source with the most attempts. If maxWaiting is
+// reached and the longest line is at least two longer than this line, makeRoom
+// ends a wait in the longest line. Otherwise it ends one in this line.
 //
-// makeRoom returns false if there is no room: if the source itself has about as
-// many attempts as the one with the most.
+// makeRoom returns false if it can end no wait, because the source itself has
+// about as many attempts as any other source in the line.
 func (ls *lines) makeRoom(l *line, source throttle.Key) bool {
 	from := l
 	switch {

@@ -12,23 +12,23 @@ import (
 )
 
 // lines limit how many attempts look up an account and read the counters at
-// once. Otherwise a flood of attempts could take all connections of a database.
-// Attempts wait for their turn. Networks take turns, and so do the sources of a
-// network. A network is an IPv4 address, or the IPv6 /48 that one customer may
-// own; it has one [line].
+// once. Otherwise a flood of attempts could take all of a database's
+// connections. Attempts wait for their turn. Networks take turns, and so do the
+// sources of a network. A network is an IPv4 address, or the IPv6 /48 that one
+// customer may own; it has one [line].
 //
-// If an attempt must wait for pending ones, it parks. Then it gives back its
-// turn, and gets another when a pending attempt is settled.
+// If an attempt must wait for pending attempts, it parks: it gives its turn
+// back, and gets another turn when a pending attempt is settled.
 type lines struct {
 	patience time.Duration // how long an attempt waits if no turn ends
 
 	mu        sync.Mutex
-	moved     time.Time // when a turn last ended that took less than half of patience
+	moved     time.Time // when a turn that took less than half of patience last ended
 	asking    int       // the number of attempts that have a turn, in all lines
 	waiting   int       // the number of queued and parked attempts, in all lines
 	byNetwork map[throttle.Key]*line
 	ready     []*line                    // the lines with an attempt that waits for a turn; the next line first
-	parked    map[throttle.Key][]*waiter // by the key of each counter whose pending attempts they wait for
+	parked    map[throttle.Key][]*waiter // the parked attempts, by the key of each counter whose pending attempts they wait for
 	held      map[throttle.Key]int       // the number of attempts that are parked for the key, or were until their current turn
 	pending   map[throttle.Key]int       // the number of pending attempts of this process with the key
 	wakes     int                        // how often a waiter was woken
@@ -44,8 +44,8 @@ const (
 	// while attempts wait in other lines.
 	maxWaitingPerNetwork = maxWaiting / 8
 	// elsewhere is how often the first parked attempt of a line reads the
-	// counters again if it waits only for attempts of other processes. These
-	// processes do not report when they settle one.
+	// counters again if it waits only for attempts of other processes. Other
+	// processes do not report when they settle an attempt.
 	elsewhere = 100 * time.Millisecond
 )
 
@@ -88,9 +88,9 @@ func (ls *lines) enter(ctx context.Context, k *names, known bool) (*waiter, erro
 	return w, ls.await(ctx, w, ls.patience)
 }
 
-// settle waits for a turn to settle a pending attempt. Such attempts go before
-// new ones, which may be waiting for them. They need turns because many may end
-// at once, when their clients disconnect.
+// settle waits for a turn to settle a pending attempt. Such an attempt goes
+// before new attempts, because those may be waiting for it. It needs a turn
+// because many attempts may end at once, when their clients disconnect.
 func (ls *lines) settle(k *names) (*waiter, error) {
 	ls.mu.Lock()
 	w := &waiter{line: ls.line(k), names: k, queued: time.Now(), turn: make(chan error, 1)}

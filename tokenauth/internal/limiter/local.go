@@ -15,12 +15,12 @@ import (
 type localCounters struct {
 	mu  sync.Mutex
 	max int // the maximum size of each map
-	// counters has the failures and the pending attempts. The index is the
-	// layer.
+	// counters has the failures and the pending attempts for each key. The
+	// index is the layer.
 	counters [len(limits{})]map[throttle.Key]throttle.Counter
 	// successes has [throttle.Counter.SucceededAt] for each key. It has its own
 	// maximum, so that clients that only fail cannot evict the sources from
-	// which an owner signs in.
+	// which an account's owner signs in.
 	successes map[throttle.Key]success
 	sources   map[throttle.Key][]throttle.Key // the keys in successes, by the key of their account
 }
@@ -135,12 +135,12 @@ func (l *localCounters) dropSuccess(key throttle.Key) {
 const sample = 32
 
 // dropLeast drops one counter of a sample: the one with the fewest failures. If
-// several have as few, it drops the one whose last failure is the oldest. So
-// counters that block nothing go first. To evict a counter, an attacker must
-// fill the map with counters of as many failures.
+// several have equally few, it drops the one whose last failure is the oldest.
+// So counters that block nothing go first. To evict a counter, an attacker must
+// fill the map with counters that have as many failures.
 //
-// It keeps counters with pending attempts. Their number is limited by that of
-// the sign-ins in progress.
+// It never drops a counter with pending attempts. The number of sign-ins in
+// progress limits how many such counters there are.
 func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
 	var least throttle.Key
 	var of throttle.Counter

@@ -8,14 +8,14 @@ import (
 )
 
 // A memory remembers what the counters last showed: which keys are blocked and
-// for how long, and which sources are known to which names. So this process
-// refuses most attempts over a limit without a look-up and without reading the
-// counters again.
+// for how long, and which sources are known to which names. So this process can
+// refuse most attempts over a limit without looking up the account or reading
+// the counters again.
 type memory struct {
 	mu      sync.Mutex
 	blocked map[throttle.Key]*block
-	known   map[throttle.Key]struct{} // the keys names.pair of known sources
-	helped  map[throttle.Key]struct{} // the keys names.name of accounts that were reset and have tries left
+	known   map[throttle.Key]struct{} // the names.pair keys of known sources
+	helped  map[throttle.Key]struct{} // the names.name keys of accounts that were reset and have tries left
 	max     int                       // the maximum size of each map
 }
 
@@ -23,7 +23,7 @@ type memory struct {
 // Unix milliseconds.
 type block struct {
 	since, until int64
-	began        int64                     // when the current interval of length askEvery began
+	began        int64                     // when the current askEvery interval began
 	asked        map[throttle.Key]struct{} // the networks that read the counters in this interval
 }
 
@@ -33,12 +33,12 @@ const (
 	// process may have reset them.
 	recall = 5 * time.Second
 	// askEvery is how often one blocked network may read the counters, if it
-	// shares the block with other sources or names (see ofOthers). A known
-	// source is exempt from such a block, and only the counters of the account
-	// show whether the source is known.
+	// shares the block with other sources or names (see ofOthers). It must be
+	// able to, because a known source is exempt from such a block, and only the
+	// account's counters show whether the source is known.
 	askEvery = 100 * time.Millisecond
 	// maxAskers is the maximum number of networks that may read the counters
-	// during one askEvery despite the same block.
+	// despite the same block in one askEvery interval.
 	maxAskers = 10
 )
 
@@ -46,10 +46,10 @@ func newMemory(max int) *memory {
 	return &memory{blocked: make(map[throttle.Key]*block), known: make(map[throttle.Key]struct{}), helped: make(map[throttle.Key]struct{}), max: max}
 }
 
-// refuses returns how long this process knows the attempt to be blocked, or 0
-// if the attempt may go on to read the counters. If asks is true, an earlier
-// call already let the attempt read them despite a block (see askEvery). Pass
-// asksNow as asks in the next call.
+// refuses returns how long the attempt is blocked, as far as this process
+// knows, or 0 if the attempt may go on to read the counters. If asks is true,
+// an earlier call already let the attempt read them despite a block (see
+// askEvery). Pass asksNow as asks in the next call.
 func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration, asksNow bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,7 +118,7 @@ func (m *memory) exempt(k *names) bool {
 }
 
 // ask reports whether an attempt from the network may read the counters now,
-// despite the block. If so, it records that.
+// despite the block. If so, it records the network.
 func (b *block) ask(network throttle.Key, now int64) bool {
 	if since := now - b.began; since < 0 || since >= askEvery.Milliseconds() {
 		clear(b.asked)
@@ -134,7 +134,8 @@ func (b *block) ask(network throttle.Key, now int64) bool {
 func (b *block) left(now int64) time.Duration { return time.Duration(b.until-now) * time.Millisecond }
 
 // get returns the block of the key, or nil if there is none or it has ended. It
-// ignores a block that begins in the future, because the clock was set back.
+// ignores a block that begins in the future, because the clock was set back
+// since.
 func (m *memory) get(key throttle.Key, now int64) *block {
 	b := m.blocked[key]
 	if b == nil || now < b.since || now >= b.until {
@@ -173,9 +174,9 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	}
 }
 
-// set records that the key is blocked for the time wait, or that it is not
-// blocked if wait is zero. For a known source, most limits were not checked, so
-// their earlier blocks stay.
+// set records that the key is blocked for the duration wait or, if wait is
+// zero, that it is not blocked. If known is true, an earlier block stays,
+// because most limits were not checked.
 func (m *memory) set(k *names, key throttle.Key, wait time.Duration, known bool, now int64) {
 	switch {
 	case wait > 0:
@@ -206,8 +207,8 @@ func (m *memory) block(k *names, key throttle.Key, wait time.Duration, now int64
 	b.ask(k.network(), now)
 }
 
-// succeeded records that the [Source] is known to the name. It drops the blocks
-// of the name.
+// succeeded records that the [Source] is known to the name, and drops the
+// name's blocks.
 func (m *memory) succeeded(k *names) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -218,8 +219,10 @@ func (m *memory) succeeded(k *names) {
 	}
 }
 
-// forget drops all blocks, and records that [Limiter.Reset] was called for
-// these folded names.
+// forget drops all blocks, and records that [Limiter.Reset] was called for the
+// folded names with these keys. It drops all blocks because it cannot tell
+// which belong to the account: some keys are hashes of a name and a source, and
+// Reset does not know the sources.
 func (m *memory) forget(helped []throttle.Key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// An outage limits the reports of a failing storage to one a minute, although
-// every call may fail.
+// An outage limits how often a failing storage is reported: once a minute, even
+// if every call fails.
 type outage struct {
 	mu   sync.Mutex
 	told int64 // the time of the last report, in Unix milliseconds

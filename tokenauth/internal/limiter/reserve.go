@@ -26,8 +26,8 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt, keys []throttle.Key) 
 }
 
 // note records in l.memory what the counters showed. It skips the counters that
-// this process uses while [Config.Shared] fails: reading them is cheap, and
-// they no longer apply when Shared works again.
+// this process uses while [Config.Shared] fails, because reading them is cheap,
+// and because they no longer apply when Shared works again.
 func (l *Limiter) note(a *Attempt, keys []throttle.Key, v *verdict, counters throttle.Storage) {
 	if l.Shared == nil || counters != l.local {
 		l.memory.note(a.names, keys, v, l.now())
@@ -61,17 +61,18 @@ func (l *Limiter) reserveIn(ctx context.Context, counters throttle.Storage, a *A
 	return v, err
 }
 
-// A lostBegin is a failed call that was to count the attempt as pending. The
-// [throttle.Storage] may have stored the count nevertheless.
+// A lostBegin is a call that should have counted the attempt as pending, but
+// returned an error. The [throttle.Storage] may have stored the count
+// nevertheless.
 type lostBegin struct {
 	counters throttle.Storage
 	repeats  repetition
 	at       int64
 }
 
-// settleLost undoes the counts of failed calls that the storage stored
-// nevertheless. Otherwise the attempt would stay pending for a minute, and the
-// owner of the account would have to wait for it.
+// settleLost undoes the counts that the storage stored although the call
+// returned an error. Otherwise the attempt would stay pending for a minute, and
+// the owner of the account would have to wait for it.
 func (a *Attempt) settleLost(ctx context.Context, keys []throttle.Key) {
 	for _, lost := range a.lost {
 		// The storage updates all counters in one step. So if one of them has

@@ -12,11 +12,10 @@ import (
 // failures within 30 days, the limits of a source do not block the account.
 //
 // Reset uses existing fields of the counters, so that no [throttle.Storage]
-// needs to know about resets. In the counters of the account and of each name
-// as typed, from all sources, [throttle.Counter.SucceededAt] is the time of the
-// reset and Failures starts below zero. In the counter of a folded name,
-// Failures starts at zero, because accounts with similar names share that
-// counter.
+// needs to know about resets. In the all-sources counters of the account and of
+// each name as typed, [throttle.Counter.SucceededAt] is the time of the reset
+// and Failures starts below zero. In the counter of a folded name, Failures
+// starts at zero, because accounts with similar names share that counter.
 func (l *Limiter) Reset(ctx context.Context, id string, userNames ...string) error {
 	keys := []throttle.Key{l.namer.accountKey(ofAccount, id)}
 	var folded []throttle.Key

@@ -11,19 +11,20 @@ import (
 type Outcome int
 
 // The outcomes. Undecided, the zero value, means that the attempt neither
-// failed nor succeeded. It is not counted.
+// failed nor succeeded. Such an attempt is not counted.
 const (
 	Undecided Outcome = iota
 	Failed
-	// FailedOtherwise is a failure although the password was right. It always
-	// counts. A Failed attempt does not count if it repeats a wrong password.
+	// FailedOtherwise means that the attempt failed although the password was
+	// right. It always counts as a failure. Failed does not count if the
+	// attempt repeats a wrong password.
 	FailedOtherwise
 	Succeeded
 )
 
 // Settle counts the outcome, and ends the turn if the attempt still has one. It
-// goes on if ctx ends. If the storage fails, the attempt stays pending for a
-// minute.
+// continues even if ctx ends. If the storage fails, the attempt stays pending
+// for a minute.
 func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	if a == nil {
 		return
@@ -39,8 +40,8 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	a.earlier = nil
 }
 
-// failEarlier counts the failure also for the accounts for which the attempt
-// was counted before the last one.
+// failEarlier counts the failure also for the earlier accounts: those for which
+// the attempt was counted before the last one.
 func (a *Attempt) failEarlier(ctx context.Context, o Outcome) {
 	for _, e := range a.earlier {
 		counts := a.counts(o, e.keys)
@@ -124,10 +125,10 @@ func (a *Attempt) update(ctx context.Context, counters throttle.Storage, keys []
 // names.with. The first two are those of the account, or of the name as typed.
 // The next two are those of the folded name.
 //
-// A success resets all four. If only the name is known, and not the account, it
-// subtracts from the counters of the folded name only the failures of this
-// spelling: a sign-in must not reset the failures of another account with a
-// similar name.
+// A success resets all four. If only the name is known, and not the account, a
+// success subtracts from the folded name's counters only the failures of this
+// spelling, because a sign-in must not reset the failures of another account
+// with a similar name.
 func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64) {
 	dropVoid(c)
 	own := [2]int64{max(0, c[0].FailuresNow(a.keys[0], now)), max(0, c[1].FailuresNow(a.keys[1], now))}

@@ -9,7 +9,7 @@ import (
 
 // The caller of each method in this file must hold lines.mu.
 
-// dispatch gives free turns to waiters. It goes through the networks in turn.
+// dispatch gives free turns to waiters. The networks take turns.
 func (ls *lines) dispatch() {
 	for held := 0; ls.asking < maxAsking && held < len(ls.ready); {
 		l := ls.ready[0]
@@ -30,7 +30,7 @@ func (ls *lines) dispatch() {
 }
 
 // next returns the waiter that gets the next turn of the line. It returns nil
-// if none may have one now.
+// if no waiter may have a turn now.
 func (ls *lines) next(l *line) *waiter {
 	if l.asking >= maxAskingPerNetwork {
 		return nil
@@ -45,8 +45,8 @@ func (ls *lines) next(l *line) *waiter {
 }
 
 // holds reports whether the waiter gets no turn yet, because attempts with the
-// same name or source are parked. It would only read the same counters and
-// park, too.
+// same name or source are parked. With a turn, the waiter would only read the
+// same counters and park, too.
 func (ls *lines) holds(w *waiter) bool {
 	return w.on == nil && (ls.held[w.names.pair] > 0 ||
 		!w.known && (ls.held[w.names.name] > 0 || ls.held[w.names.source] > 0 || ls.held[w.names.wideSource] > 0))
@@ -87,7 +87,7 @@ func (ls *lines) enqueue(w *waiter, front bool) {
 }
 
 // count adds n to the number of waiting attempts from the waiter's source, and
-// to that of all lines together. It returns the state of the source.
+// to the number in all lines together. It returns the state of the source.
 func (ls *lines) count(w *waiter, n int) *lineSource {
 	s := w.line.from[w.names.source]
 	if s == nil {
@@ -152,7 +152,7 @@ func (ls *lines) giveBack(w *waiter) {
 	ls.drop(w.line, w.names)
 }
 
-// drop removes the line of the network if it is empty.
+// drop removes the network's line if the line is empty.
 func (ls *lines) drop(l *line, k *names) {
 	if l.asking == 0 && l.waiting() == 0 && !l.ready() {
 		delete(ls.byNetwork, k.network())

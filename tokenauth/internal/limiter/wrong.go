@@ -9,11 +9,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// wrongPasswords remembers the last wrong passwords of user names, so that a
-// device that repeats an old password does not lock out its user. Of each
-// password it keeps a fingerprint: 16 bits of a hash. The key of the hash is
-// random and never leaves this process, so the storage has no part of a
-// password.
+// wrongPasswords remembers the last wrong passwords that were tried for each
+// user name, so that a device that repeats an old password does not lock out
+// its user. It keeps only a fingerprint of each password: 16 bits of a keyed
+// hash. The key is random and never leaves this process, so the storage has no
+// part of a password.
 //
 // Each list belongs to a folded name (see [fold.Name]): a name has one list for
 // each source, and one for all sources together. All spellings of a name share
@@ -21,8 +21,8 @@ import (
 // account.
 //
 // Several accounts may have the same folded name. So each entry also records
-// for which accounts the password was wrong. If it is tried at another account,
-// it counts as a failure of that account.
+// for which accounts the password was wrong. If the password is tried for
+// another account, it counts as a failure there.
 //
 // A list has at most three fingerprints. So 3 in 65,536 new guesses look like
 // repeated passwords, and do not count as failures.
@@ -46,11 +46,12 @@ const (
 	// one source, to a name from all sources, and to all names from one
 	// network.
 	//
-	// If one source repeats passwords of a name more often, one attempt waits
-	// until it may, and the others are blocked. If all sources together repeat
-	// those of a name more often, or one network those of all names, the
-	// surplus counts as failures. Otherwise an attacker could have the same
-	// passwords hashed all the time.
+	// If one source repeats passwords for a name more often, one attempt waits
+	// for its turn, and the other attempts are blocked. If all sources together
+	// repeat passwords for a name more often, the surplus counts as failures.
+	// The same applies if one network repeats passwords for any names more
+	// often. Otherwise an attacker could make the service hash the same
+	// passwords all the time.
 	repeatEvery = time.Second
 )
 
@@ -60,9 +61,9 @@ const (
 type repetition [3]bool
 
 // pends reports whether the attempt is pending in the counter with index i, in
-// the order of names.with. The repetition of a wrong password is not pending in
-// the counters of the account and the name. In the counters of the source, from
-// index 4, every attempt is pending.
+// the order of names.with. An attempt that repeats a wrong password is not
+// pending in the counters of the account and the name. Every attempt is pending
+// in the counters of the source, which begin at index 4.
 func (r repetition) pends(i int) bool { return i >= 4 || !r[i%2] }
 
 func newWrongPasswords(max int) *wrongPasswords {
@@ -84,7 +85,8 @@ func (w *wrongPasswords) fingerprint(k *names, password string) uint16 {
 func (k *names) lists() [2]throttle.Key { return [2]throttle.Key{k.pair, k.name} }
 
 // list returns the list with the key in lists[i]. If there is none, it adds
-// one; if the map is full, it drops another. The caller must hold w.mu.
+// one; if the map is full, it first drops another list. The caller must hold
+// w.mu.
 func (w *wrongPasswords) list(i int, key throttle.Key) *wrongList {
 	list := w.lists[i][key]
 	if list == nil {
@@ -98,13 +100,14 @@ func (w *wrongPasswords) list(i int, key throttle.Key) *wrongList {
 }
 
 // repeats reports for which lists the attempt repeats a password without
-// counting as a failure. It takes the attempt's turn to do so.
+// counting as a failure. In each of these lists, it takes a turn for the
+// attempt.
 //
 // If wait is positive, the source repeated a password of this name less than
-// repeatEvery ago, or waits to do so. If next is not nil, the attempt must wait
-// that long and then pass next to waited. If next is nil, another attempt
-// already waits, and this one is blocked for that long. The argument had
-// reports the turns that the attempt already took.
+// repeatEvery ago, or another attempt from it waits to do so. If next is not
+// nil, the attempt must wait that long and then pass next to waited. If next is
+// nil, another attempt already waits, and this one is blocked for that long.
+// The argument had reports in which lists the attempt already took its turn.
 func (w *wrongPasswords) repeats(k *names, had repetition, now int64) (r repetition, wait time.Duration, next *wrongList) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -146,7 +149,7 @@ func (w *wrongPasswords) waited(list *wrongList, turn bool, now int64) {
 }
 
 // giveBack frees the turn that the attempt took at this time to repeat a
-// password. The attempt did not use it, because it hashed no password.
+// password. The attempt did not use the turn, because it hashed no password.
 func (w *wrongPasswords) giveBack(k *names, at int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -158,7 +161,8 @@ func (w *wrongPasswords) giveBack(k *names, at int64) {
 // failed records that the password is wrong for the account with these keys. It
 // reports for each key whether that counts as a failure there. If the attempt
 // repeated no wrong password when it was counted as pending, the failure counts
-// for all keys. As a pending attempt it already counted against their limits.
+// for all keys, because the pending attempt already counted against their
+// limits.
 func (w *wrongPasswords) failed(k *names, keys []throttle.Key, r repetition) (counts [maxKeys]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

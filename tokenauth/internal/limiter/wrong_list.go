@@ -7,8 +7,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/throttle"
 )
 
-// A wrongList has the last wrong passwords of a folded name, the newest first.
-// The list of a network has no passwords, only the time of its last repetition.
+// A wrongList has the last wrong passwords that were tried for a folded name,
+// the newest first. The list of a network has no passwords, only the time of
+// its last repetition.
 type wrongList struct {
 	passwords  [maxWrong]wrongPassword
 	n          int   // the number of passwords
@@ -25,7 +26,7 @@ type wrongPassword struct {
 
 // since returns how long ago a password of the list was repeated. If the clock
 // was set back, it returns repeatEvery, so that no attempt waits longer than
-// that.
+// repeatEvery.
 func (l *wrongList) since(now int64) time.Duration {
 	if l.repeatedAt > now {
 		return repeatEvery
@@ -34,7 +35,7 @@ func (l *wrongList) since(now int64) time.Duration {
 }
 
 // takeTurn reports whether a password of the list may be repeated now. If so,
-// it records that this happens.
+// it records the repetition.
 func (l *wrongList) takeTurn(now int64) bool {
 	if l.since(now) < repeatEvery {
 		return false
@@ -49,10 +50,10 @@ func (l *wrongList) find(fingerprint uint16) int {
 }
 
 // add puts the password first in the list. It reports whether the password is
-// new for the account, and whether it is new for the folded name. If it is new
-// for an account, it is new for the name, too, or was when another account was
-// tried. So the counters of the name, which all spellings share, reach their
-// limits first.
+// new for the account, and whether it is new for the folded name. A password
+// that is new for the account is new for the name, too, or was when it was
+// tried for another account. So the counters of the name, which all spellings
+// share, reach their limits first.
 //
 // An entry records up to four accounts. For any further account, the password
 // is new each time.
@@ -75,9 +76,9 @@ func (l *wrongList) add(fingerprint uint16, account uint32) (ofAccount, ofName b
 }
 
 // dropLeastRepeated drops one list of a sample: the one with the fewest
-// repetitions. If several have as few, it drops the one whose last repetition
-// is the oldest. So the lists of names that are tried once do not evict the
-// list of a device that repeats its password.
+// repetitions. If several have equally few, it drops the one whose last
+// repetition is the oldest. So the lists of names that are tried once do not
+// evict the list of a device that repeats its password.
 func dropLeastRepeated(lists map[throttle.Key]*wrongList) {
 	var least throttle.Key
 	var of *wrongList
