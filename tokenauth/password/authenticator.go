@@ -141,7 +141,8 @@ type Options struct {
 	//     source are served in the order of arrival. All unknown addresses are
 	//     one source.
 	//   - While no other source waits, one source may use all of MaxWaiting.
-	//     While another source waits, it may use at most an eighth.
+	//     While another source waits, one IPv4 address or IPv6 /48 may use at
+	//     most an eighth.
 	//   - If MaxWaiting is reached, a new sign-in from a source with fewer
 	//     sign-ins replaces the newest one of the source with the most. The
 	//     replaced sign-in gets ErrBusy.
