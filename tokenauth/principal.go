@@ -17,14 +17,15 @@ type Principal struct {
 	// UserName is the account's name as the host stores it: at most 512 bytes.
 	UserName string
 	// Roles are the user's roles, compared exactly. A role must not be empty or
-	// contain a comma, because the token response joins them by commas.
+	// contain a comma, because the token response joins them with commas.
 	Roles []string
-	// Attributes hold other values that handlers need without a look-up. The
-	// token response shows those that [Options.ResponseAttributes] names.
+	// Attributes hold other values that handlers need, so that they need not
+	// look them up. The token response shows the attributes that
+	// [Options.ResponseAttributes] names.
 	Attributes map[string]string
 	// Stamp is a value that changes whenever the user's tokens must end, such
-	// as after a change of the password, the roles, or the right to sign in. A
-	// [Rechecker] compares it.
+	// as after a change to the password, the roles, or the right to sign in. A
+	// [Rechecker] compares it with the user's current value.
 	//
 	// It may be a secret of the host, such as a password hash. So it is in no
 	// response, encoding/json omits it, and fmt and log/slog redact it. But fmt
@@ -60,9 +61,9 @@ func (p Principal) Clone() Principal {
 	return p
 }
 
-// maxPrincipalSize is the maximum size of all strings of a principal together,
-// in bytes. It is small because each request reads the principal. A column of
-// every supported database can hold this size.
+// maxPrincipalSize is the maximum total size of a principal's strings, in
+// bytes. It is small because each request reads the principal. In every
+// supported database, a column can hold this size.
 const maxPrincipalSize = 8 << 10
 
 // check returns [ErrInvalidPrincipal] if p cannot be stored. The error names
@@ -105,10 +106,11 @@ func (p Principal) check() error {
 	return nil
 }
 
-// A principalError is an [ErrInvalidPrincipal] that also records whose
-// principal it was, so that the [Event] can name the user, who has already been
-// authenticated. Its text does not: a host may have put a secret into the wrong
-// field. %#v prints only the address.
+// A principalError is an [ErrInvalidPrincipal] that also records the user's ID
+// and name. So the [Event] can name the user, who is already authenticated. The
+// error's text does not name the user, because a host may have put a secret
+// into the wrong field. The principal is behind a pointer, of which %#v prints
+// only the address.
 type principalError struct {
 	error
 	whose *Principal // only with its UserID and UserName
@@ -116,8 +118,8 @@ type principalError struct {
 
 func (e *principalError) Unwrap() error { return e.error }
 
-// legible returns s for an [Event] or a log record: at most 256 bytes of it, as
-// valid UTF-8.
+// legible prepares s for an [Event] or a log record. It keeps at most the first
+// 256 bytes, and replaces invalid UTF-8.
 func legible(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), 256)], "\uFFFD")
 }

@@ -9,12 +9,12 @@ var credentialNames = []string{"grant_type", "username", "password", "client_id"
 // longestName is the length of the longest name that queryHas looks for.
 const longestName = len("client_secret")
 
-// queryHas reports whether a raw query has one of the parameters. The names are
-// given in lower case. It ignores the case of names in the query, and accepts
-// both '&' and ';' as separators. It does not look at values.
+// queryHas reports whether a raw query has a parameter with one of the names,
+// which must be in lower case. It ignores case in the query, and accepts both
+// '&' and ';' as separators. It does not look at values.
 //
 // It reads each byte once and allocates nothing, because on protected routes
-// only the server itself limits the length of a query.
+// only the HTTP server limits the length of a query.
 func queryHas(rawQuery string, names ...string) bool {
 	var name [longestName]byte
 	for rest := rawQuery; rest != ""; {
@@ -30,8 +30,8 @@ func queryHas(rawQuery string, names ...string) bool {
 	return false
 }
 
-// decodeName decodes the name of a name=value pair, and changes ASCII letters
-// to lower case. It reports false for a name that is longer than longestName.
+// decodeName decodes the name in a name=value pair, and converts ASCII letters
+// to lower case. It reports false for a name longer than longestName.
 func decodeName(to *[longestName]byte, pair string) (n int, ok bool) {
 	for i := 0; i < len(pair) && pair[i] != '='; i++ {
 		c := pair[i]
@@ -51,7 +51,8 @@ func decodeName(to *[longestName]byte, pair string) (n int, ok bool) {
 	return n, true
 }
 
-// escapedAt decodes the percent escape at index i, if there is one.
+// escapedAt decodes the percent escape at index i. It reports false if there is
+// none.
 func escapedAt(s string, i int) (byte, bool) {
 	if s[i] != '%' || i+2 >= len(s) {
 		return 0, false
@@ -75,7 +76,7 @@ func unhex(c byte) int {
 
 func isAnyOf(name []byte, names []string) bool {
 	for _, other := range names {
-		if string(name) == other { // the compiler makes this comparison without an allocation
+		if string(name) == other { // the compiler does not allocate for this conversion
 			return true
 		}
 	}

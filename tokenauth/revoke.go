@@ -58,13 +58,13 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 }
 
 // RevokeUser ends all tokens of a user, at every client. Call it after each
-// change of a user that must end earlier tokens. Once it returns nil, this
-// Service rejects every token issued before the call. Other replicas with a
-// cache reject them within [CacheOptions.Lease].
+// change to a user that must end the user's earlier tokens. Once it returns
+// nil, this Service rejects every token issued before the call. Other replicas
+// with a cache reject them within [CacheOptions.Lease].
 //
-// If it is called in a request of that user, such as a password change, the
-// token of this request also ends. The client must sign in again, unless the
-// host gives it a new token ([Service.Issue]).
+// If it is called during a request from that user, such as a password change,
+// it also ends the token of this request. The client must then sign in again,
+// unless the host gives it a new token ([Service.Issue]).
 //
 // The userID is [Principal.UserID], not the name that the user types.
 // RevokeUser returns no error for a user without tokens.
@@ -74,7 +74,7 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 //     time.
 func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 	defer plainPanic()
-	if userID == "" { // a mistake of the caller: no user has this ID
+	if userID == "" { // a caller's mistake, because no user has this ID
 		return fmt.Errorf("%w: RevokeUser was called with an empty UserID", ErrInvalidPrincipal)
 	}
 	began := time.Now()
@@ -107,10 +107,11 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 }
 
 // revokeObserved revokes one token. It reports an event only if the slot held
-// the token, or if a call failed: anyone can send a token that was never
-// issued. It reads the slot first, because [Storage.Revoke] does not return
-// whether it changed anything. It then calls Storage.Revoke, whichever token it
-// found. The caller sets those fields of e that it knows already.
+// the token or a storage call failed, because anyone can send a token that was
+// never issued. It reads the slot first, because [Storage.Revoke] does not
+// return whether it changed anything. It then calls Storage.Revoke, even if the
+// slot held another token or none. The caller sets the fields of e that it
+// already knows.
 func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {
 	began := time.Now()
 	e.Digest = digest
@@ -144,7 +145,7 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 	return err
 }
 
-// observeRevoked reports a revocation or its failure.
+// observeRevoked reports a revocation, or its failure, as an event.
 func (s *Service) observeRevoked(ctx context.Context, e Event, began time.Time, err error) {
 	e.Kind, e.Duration, e.Err = event.Revoked, time.Since(began), err
 	if err != nil {

@@ -10,21 +10,21 @@ import (
 
 const (
 	revocationInterval = 500 * time.Millisecond
-	// revocationGrace is how long a revocation stays in its queue, at least,
-	// after a Service first saw it. In this time every other running Service
-	// sees it, too.
+	// revocationGrace is the minimum time that a revocation stays in its queue
+	// after a Service first saw it. In that time, every other running Service
+	// also sees it.
 	revocationGrace = 10 * time.Second
-	// revocationsAtOnce is how many users' tokens are ended concurrently.
+	// revocationsAtOnce is how many users one lane processes at the same time.
 	revocationsAtOnce = 4
 )
 
-// A revoker ends the tokens of the users and clients that its
-// [RevocationQueue]s name, in the storage of its [Service].
+// A revoker reads the [RevocationQueue]s of its [Service]. It ends the tokens
+// that the Service's storage holds for the users and clients in these queues.
 //
-// Users, retries, clients and removals have separate lanes, each with
-// goroutines of its own. So users need not wait for the others: the revocation
-// of a client may take long, and a retry or removal may wait for an open
-// transaction of the host.
+// Users, retries, clients and removals have separate lanes, each with its own
+// goroutines. So users need not wait for the other lanes, which may be slow:
+// ending a client's tokens may take a long time, and a retry or a removal may
+// wait for one of the host's open transactions.
 type revoker struct {
 	*Service
 	queues []RevocationQueue
@@ -59,7 +59,7 @@ type queuedRevocation struct {
 	queue        RevocationQueue
 	seen         time.Time
 	round        int         // the number of the last poll that found it in its queue
-	busy, failed atomic.Bool // in progress; the last attempt failed
+	busy, failed atomic.Bool // busy: in progress; failed: the last attempt failed
 	done         atomic.Bool // the tokens have ended
 }
 
@@ -80,10 +80,11 @@ func (r *revoker) run(ctx context.Context) {
 	}
 }
 
-// poll reads the queues and returns the revocations to process. Another Service
-// may have removed a revocation from its queue before this one could end the
-// tokens in its own storage. poll also returns such a revocation, until its
-// tokens have ended or the queue has a later one for the same user or client.
+// poll reads the queues and returns the revocations to process. Some may no
+// longer be in a queue, because another Service may remove a revocation before
+// this Service has ended the tokens in its own storage. poll returns such a
+// revocation until its tokens have ended, or until a later revocation for the
+// same user or client is in a queue.
 func (r *revoker) poll(ctx context.Context) (found []*queuedRevocation) {
 	r.round++
 	var failed error
@@ -136,7 +137,7 @@ func (r *revoker) read(ctx context.Context, queue RevocationQueue) (found []*que
 				q = &queuedRevocation{Revocation: revocation, queue: queue, seen: time.Now()}
 				r.known[revocation] = q
 			}
-			if q.round != r.round { // false if an earlier page or another queue has listed it
+			if q.round != r.round { // false if an earlier page or another queue has already listed q
 				q.round, more = r.round, true
 				found = append(found, q)
 			}
@@ -168,7 +169,7 @@ func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queued
 			select {
 			case r.users.slots <- struct{}{}:
 				r.users.start(wg, []*queuedRevocation{q}, func(q *queuedRevocation) { r.end(ctx, q) })
-			case <-late.Done(): // all slots are taken: the next poll returns it again
+			case <-late.Done(): // all slots are taken, so leave q to the next poll
 			}
 		}
 	}
@@ -179,12 +180,13 @@ func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queued
 	r.removals.try(wg, old, func(q *queuedRevocation) { r.remove(ctx, q) })
 }
 
-// A revokerLane processes revocations in goroutines, one in each of its slots.
-// Each goroutine processes its revocations one after the other.
+// A revokerLane processes revocations in goroutines. Each goroutine takes one
+// slot, so the number of slots is the maximum number of goroutines. A goroutine
+// processes its revocations one after the other.
 type revokerLane struct{ slots chan struct{} }
 
-// try starts to process the revocations if a slot is free. Otherwise the next
-// poll returns them again.
+// try starts to process the revocations if a slot is free. Otherwise it does
+// nothing, because the next poll returns them again.
 func (l *revokerLane) try(wg *sync.WaitGroup, all []*queuedRevocation, do func(*queuedRevocation)) {
 	if len(all) == 0 {
 		return
@@ -196,8 +198,8 @@ func (l *revokerLane) try(wg *sync.WaitGroup, all []*queuedRevocation, do func(*
 	}
 }
 
-// start processes the revocations in a new goroutine. The caller has taken a
-// slot.
+// start processes the revocations in a new goroutine. The caller must have
+// taken a slot.
 func (l *revokerLane) start(wg *sync.WaitGroup, all []*queuedRevocation, do func(*queuedRevocation)) {
 	for _, q := range all {
 		q.busy.Store(true)

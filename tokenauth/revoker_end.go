@@ -20,7 +20,7 @@ func (r *revoker) end(ctx context.Context, q *queuedRevocation) {
 			return r.endUser(ctx, q.UserID)
 		case q.ClientID != "":
 			return r.endClient(ctx, q.ClientID)
-		default: // without registered clients, all tokens have the empty ClientID, and would end
+		default: // RevokeClient with an empty ClientID would end all tokens if there are no registered clients
 			return errRevokesNobody
 		}
 	})
@@ -31,8 +31,8 @@ func (r *revoker) end(ctx context.Context, q *queuedRevocation) {
 // endUser ends those tokens of a user that the [Authenticator] no longer
 // accepts, so a token that was issued after the change stays valid. If the
 // Authenticator is not a [Rechecker] or the storage is not a [Lister], it ends
-// all tokens of the user. The change was committed before the storage lists the
-// tokens, so the list has every token that was stored before the change.
+// all tokens of the user. The storage lists the tokens only after the change
+// was committed, so the list has every token that was stored before the change.
 func (r *revoker) endUser(ctx context.Context, userID string) error {
 	if !canRecheck(r.authenticator) || !r.canList() {
 		began := time.Now()
@@ -62,9 +62,9 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 }
 
 // checkChanged returns [ErrRejected] if the user changed since the token was
-// issued. It prefers the LiveCheck method of the [Authenticator] to
-// [Rechecker.Recheck], which may wait for an open transaction of the host.
-// There is no need to wait here, because the change is already committed.
+// issued. It prefers the [Authenticator]'s LiveCheck method, because
+// [Rechecker.Recheck] may wait for one of the host's open transactions. Waiting
+// is not necessary here, because the change is already committed.
 func (r *revoker) checkChanged(ctx context.Context, p Principal) error {
 	live, ok := r.authenticator.(liveChecker)
 	if !ok {
@@ -94,8 +94,8 @@ func (r *revoker) remove(ctx context.Context, q *queuedRevocation) {
 	r.removing.report(ctx, r.options.Logger, &q.failed, err)
 }
 
-// call calls a method of a queue or of the [Authenticator]. The context of the
-// method ends after [Options.Timeout]. A panic becomes an error.
+// call calls a method of a queue or of the [Authenticator], with a context that
+// ends after [Options.Timeout]. It returns a panic as an error.
 func (r *revoker) call(ctx context.Context, do func(context.Context) error) error {
 	call, cancel, err := r.timeout.Call(ctx)
 	if err != nil {
@@ -112,15 +112,15 @@ func (r *revoker) outageOf(q *queuedRevocation) *outage {
 	return &r.ending
 }
 
-// An outage logs the first failure of one of several operations. When all of
-// them work again, it logs that, too.
+// An outage logs when the first of several operations fails, and again when all
+// of them work.
 type outage struct {
 	doing   string
 	failing atomic.Int64
 }
 
-// report records the result of one operation. Failed says whether its previous
-// attempt failed, and report updates it.
+// report records the result of one operation. The flag failed says whether the
+// operation's previous attempt failed. report updates the flag.
 func (o *outage) report(ctx context.Context, logger *slog.Logger, failed *atomic.Bool, err error) {
 	switch {
 	case ctx.Err() != nil:

@@ -9,10 +9,10 @@ import (
 
 const (
 	// purgeGrace is how long an expired token stays in the storage. It protects
-	// valid tokens from a clock that is wrongly set up to a day ahead.
+	// valid tokens if a clock is wrong by up to a day.
 	purgeGrace = 24 * time.Hour
-	// maxClockDifference is the largest difference between the clocks of the
-	// Service and the storage at which Run still purges.
+	// maxClockDifference is the largest difference between the Service's clock
+	// and the storage's at which Run still purges.
 	maxClockDifference = 5 * time.Minute
 )
 
@@ -24,20 +24,21 @@ const (
 //
 // Its work is:
 //
-//   - It purges expired tokens, if the storage is a [Purger]. While the clock
-//     differs from the storage's by more than 5 minutes, it logs an error and
-//     does not purge.
+//   - It purges expired tokens, if the storage is a [Purger]. While the
+//     Service's clock differs from the storage's by more than 5 minutes, Run
+//     logs an error and does not purge.
 //   - It follows the storage's feed, which the cache needs ([Options.Cache]).
 //     Without Run the cache is never used.
-//   - It ends tokens after a change of a user or a client, if the
-//     [Authenticator] or [Options.Clients] is a [RevocationQueue], as those of
-//     gormstore are. Without Run, a token that is not stored together with the
-//     users stays valid after the change.
+//   - It ends tokens after a change to a user or a client, if the
+//     [Authenticator] or [Options.Clients] is a [RevocationQueue], as
+//     gormstore's are. Without Run, a token that is not stored together with
+//     the users stays valid after such a change.
 //   - It logs a warning if another service keeps its tokens in the same
 //     storage, and the storage is a [Lister]. See [Options.Name].
 //
 // All replicas may call Run at the same time. A second call on the same Service
-// while the first one is running does the same work twice, and logs an error.
+// while the first call is running logs an error, and the same work is done
+// twice.
 func (s *Service) Run(ctx context.Context) error {
 	s.runCalled.Store(true)
 	if s.running.Add(1) > 1 {
@@ -88,11 +89,11 @@ func (s *Service) purgeOnce(ctx context.Context) {
 	}
 }
 
-// Purge removes the tokens that expired more than a day ago, and returns how
-// many it removed. They must have expired by both clocks, this Service's and
-// the storage's. Purge does nothing if the storage is not a [Purger]. Only the
-// context limits its duration. After an error, the tokens that it already
-// removed stay removed. [Service.Run] does the same regularly.
+// Purge removes the tokens that expired more than a day ago by both clocks,
+// this Service's and the storage's. It returns how many it removed. Purge does
+// nothing if the storage is not a [Purger]. Only the context limits its
+// duration. After an error, the tokens that it already removed stay removed.
+// [Service.Run] also purges, at regular intervals.
 func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
 	s.purgeCalled.Store(true)
 	p, ok := s.storage.(Purger)
@@ -110,8 +111,8 @@ func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
 }
 
 // purgeTime returns the earlier of the Service's time and the storage's, and
-// how far the Service is ahead. If the [Purger] has no clock, it returns the
-// Service's time.
+// how far the Service's clock is ahead of the storage's. If the [Purger] has no
+// clock, purgeTime returns the Service's time and 0.
 func (s *Service) purgeTime(ctx context.Context, p Purger) (now time.Time, ahead time.Duration, err error) {
 	now = s.options.Now()
 	clock, ok := p.(purgerClock)

@@ -9,9 +9,10 @@ import (
 // the Service logs a warning.
 const runGrace = 30 * time.Second
 
-// warnRunNotCalled logs once that [Service.Run] was not called, if some of its
-// work is needed. It is called where that has an effect: when a token is stored
-// or has expired, or when the cache cannot be used.
+// warnRunNotCalled logs once that [Service.Run] was not called, if some of
+// Run's work is needed. The Service calls it where the missing work has an
+// effect: when a token is stored or has expired, or when the cache cannot be
+// used.
 func (s *Service) warnRunNotCalled(ctx context.Context) {
 	age := time.Since(s.created)
 	if s.runCalled.Load() || age < runGrace {

@@ -11,14 +11,14 @@ const (
 	// nameKept is how long a name counts after its service last stored it. After
 	// that, the service counts as stopped.
 	nameKept = 48 * time.Hour
-	// nameRenewed is the part of nameKept that is left when a service stores
-	// its name again.
+	// nameRenewed is how much of nameKept is left when a service stores its
+	// name again.
 	nameRenewed = 24 * time.Hour
 )
 
 // lookForOthers stores the name of this service, and logs each other name in
 // the storage once. It repeats this until the context ends. It does nothing if
-// the storage is not a [Lister], because the names could not be read.
+// the storage is not a [Lister], because then it cannot read the names.
 func (s *Service) lookForOthers(ctx context.Context) {
 	l, ok := s.storage.(Lister)
 	if !ok || s.options.Name == "" {
@@ -41,9 +41,9 @@ func (s *Service) lookForOthers(ctx context.Context) {
 	}
 }
 
-// compareNames reads the names once. It then stores this service's own name if
-// it is missing or old. So only one of many replicas stores the name, once a
-// day.
+// compareNames reads the stored names once, and logs each new name of another
+// service. It then stores this service's own name if that is missing or old. So
+// when there are many replicas, only one of them stores the name, once a day.
 func (s *Service) compareNames(ctx context.Context, l Lister, logged map[string]bool) error {
 	now := s.options.Now()
 	stored, err := s.names(ctx, l)
@@ -85,8 +85,8 @@ func (s *Service) names(ctx context.Context, l Lister) ([]Token, error) {
 	return stored, err
 }
 
-// storeName stores the name as a token. Its digest is random, so it matches no
-// access token.
+// storeName stores the service's name as a token. The token has a random
+// digest, so no access token matches it.
 func (s *Service) storeName(ctx context.Context, now time.Time) error {
 	call, cancel, err := s.timeout.Call(ctx)
 	if err != nil {

@@ -12,15 +12,16 @@ const redacted = "[redacted]"
 // encoding/json, encoding/gob and log/slog show "[redacted]", or at most an
 // address. The zero value is the empty secret.
 //
-// It holds its text behind a pointer. For an unexported field of a struct, fmt
-// does not call the methods of the field's type, and prints only the address.
+// The text is behind a pointer, because fmt does not call the methods of a
+// Secret in an unexported struct field. There, fmt prints only the pointer's
+// address.
 type Secret struct{ text *string }
 
 // NewSecret returns a Secret that holds text.
 func NewSecret(text string) Secret { return Secret{&text} }
 
 // Reveal returns the text. It is the only way to read a secret, so a search for
-// calls of Reveal finds every place that does.
+// calls to Reveal finds every place that reads one.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""

@@ -17,10 +17,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/source"
 )
 
-// A securityLog writes events to [Options.Logger]. For each kind and reason of
-// event, it limits the records of one source and of all sources together. So no
-// source can fill the log or suppress the records of others. Each record has
-// the number of records of its kind and reason that were suppressed before it.
+// A securityLog writes events to [Options.Logger]. For each combination of kind
+// and reason, it limits the records per source and for all sources together. So
+// no source can fill the log or suppress the records of other sources. Each
+// record shows how many records of its kind and reason were suppressed since
+// the previous one.
 type securityLog struct {
 	logger *slog.Logger
 	now    func() time.Time
@@ -42,8 +43,8 @@ type eventSource struct {
 	userID, clientID string
 }
 
-// source returns the source of the event. For an IPv6 address, it has the /48
-// that one customer may have.
+// source returns the source of the event. For an IPv6 address, the network is
+// the /48, because one customer may have a whole /48.
 func (e *Event) source() eventSource {
 	narrow, wide := source.Networks(e.RemoteAddr)
 	if wide.IsValid() {
@@ -89,10 +90,10 @@ var logMessages = map[event.Kind]string{
 	event.Unavailable:   "tokenauth: request failed",
 }
 
-// wants reports whether the event belongs in the log, apart from the limits.
-// These do not: valid tokens, which belong in an access log; clients that
-// disconnected; overload, which the [Authenticator] logs; and panics, which
-// panicked logs with their stack.
+// wants reports whether the event belongs in the log, regardless of the limits.
+// These events do not belong in it: valid tokens, which belong in an access
+// log; clients that disconnected; overload, which the [Authenticator] logs; and
+// panics, which panicked logs with their stack.
 func (l *securityLog) wants(ctx context.Context, e *Event) bool {
 	switch {
 	case e.Kind == event.Validated, e.Kind == event.Unavailable && (e.Reason == event.ReasonCanceled || e.Reason == event.ReasonBusy || errors.Is(e.Err, errPanic)):
@@ -119,10 +120,10 @@ func (l *securityLog) corrupt(ctx context.Context, err error) {
 	}
 }
 
-// lost logs a user whose password was right, but whom [Rechecker.Recheck] did
-// not find. This happens if the host's Lookup finds users by the name that they
-// type, but not by their UserName. The event alone would look like a wrong
-// password.
+// lost logs that a user's password was right, but that [Rechecker.Recheck] did
+// not find the user. This happens if the host's Lookup finds users by the name
+// that they type, but not by their UserName. Without this record, it would look
+// as if the password was wrong.
 func (l *securityLog) lost(ctx context.Context, p *Principal) {
 	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "lost"}, eventSource{userID: p.UserID}); ok {
 		l.logger.ErrorContext(ctx, "tokenauth: sign-in refused with the right password: Lookup found the account by the typed name, but not by Account.UserName; or the account was deleted or renamed during the sign-in",
@@ -130,17 +131,17 @@ func (l *securityLog) lost(ctx context.Context, p *Principal) {
 	}
 }
 
-// bodyGone logs that other code of the host read a request body, or a part of
-// it, before the endpoint could.
+// bodyGone logs that the host's own code read all or part of a request body
+// before the endpoint could.
 func (l *securityLog) bodyGone(ctx context.Context) {
 	if suppressed, ok := l.admit(eventSort{event.SignInRefused, "body"}, eventSource{}); ok {
 		l.logger.WarnContext(ctx, "tokenauth: your own code read the body of a request before the endpoint could, and did not restore it: middleware must leave the body alone, put it back into Request.Body, or use Request.ParseForm", "suppressed", suppressed)
 	}
 }
 
-// panicked logs a panic that was recovered, with its stack but without any data
-// of the request. It logs the text of the panic only if it is the runtime's
-// own, such as "index out of range": another text may contain a password.
+// panicked logs a recovered panic, with its stack but without any request data.
+// It logs the panic's text only if the panic is a runtime error, such as "index
+// out of range", because any other text may contain a password.
 func (l *securityLog) panicked(ctx context.Context, in string, p any) {
 	if of, ok := p.(*hostPanic); ok {
 		in, p = of.in, of.value
@@ -169,7 +170,8 @@ func (l *securityLog) admit(sort eventSort, from eventSource) (suppressed int, o
 	return q.Admit(id, now)
 }
 
-// attrs returns those attributes of a record that are known.
+// attrs returns the attributes of the event's log record, without those that
+// are unknown.
 func (e *Event) attrs(suppressed int) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.String("event", e.Kind.String()))

@@ -31,9 +31,9 @@ type Service struct {
 	securityLog   *securityLog
 	created       time.Time    // with a monotonic reading
 	running       atomic.Int32 // calls of Run in progress
-	runCalled     atomic.Bool  // Run was called, or its absence logged
+	runCalled     atomic.Bool  // Run was called, or a warning was logged that it was not
 	purgeCalled   atomic.Bool  // the host called Purge
-	proxyWarnings sync.Map     // the warnings about proxies that were logged
+	proxyWarnings sync.Map     // the proxy warnings that were already logged
 	colon         sync.Once    // for the warning about a client ID with a colon
 
 	countsAccounts atomic.Bool // the Authenticator calls CountAttempt
@@ -43,9 +43,9 @@ type Service struct {
 // with a. The options may be nil. The error names the invalid argument or
 // field.
 //
-// New starts no goroutine and does no I/O, except that it may log warnings:
-// each names a wrapper that hides an optional ability of the type that it
-// wraps, such as [Rechecker] or [Purger].
+// New starts no goroutine. It does no I/O, except that it logs a warning for
+// each wrapper that hides an optional ability of the value inside, such as
+// [Rechecker] or [Purger].
 func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 	if isNil(s) {
 		return nil, errors.New("tokenauth: the storage is nil" + ofType(s))
@@ -116,8 +116,8 @@ func (s *Service) warnHidden() {
 	}
 }
 
-// revocationQueues returns those of the [Authenticator] and the
-// [ClientRegistry] that are a [RevocationQueue].
+// revocationQueues returns the [Authenticator] if it is a [RevocationQueue],
+// and the [ClientRegistry] if it is one.
 func (s *Service) revocationQueues() (queues []RevocationQueue) {
 	for _, host := range []any{s.authenticator, s.options.Clients} {
 		if queue, ok := host.(RevocationQueue); ok {
@@ -152,8 +152,8 @@ func (s *Service) newLimiter() (*limiter.Limiter, error) {
 	return limiter.New(c), nil
 }
 
-// mustNotBeNil panics if s is nil. Code that makes handlers and guards calls
-// it, so that the mistake shows at startup and not with the first request.
+// mustNotBeNil panics if s is nil. The methods that make handlers and guards
+// call it, so that a nil Service shows at startup and not at the first request.
 func (s *Service) mustNotBeNil() {
 	if s == nil {
 		panic("tokenauth: the Service is nil: check the error that tokenauth.New returned")
@@ -164,8 +164,8 @@ func (s *Service) mustNotBeNil() {
 // Changing the copy does not change the Service.
 func (s *Service) Options() Options { return s.options.clone() }
 
-// CacheStats returns statistics of the cache ([Options.Cache]). Without a cache
-// all are zero.
+// CacheStats returns statistics of the cache ([Options.Cache]). Without a
+// cache, they are all zero.
 func (s *Service) CacheStats() (stats CacheStats) {
 	if s.cache == nil {
 		return stats
@@ -174,8 +174,9 @@ func (s *Service) CacheStats() (stats CacheStats) {
 }
 
 // changed invalidates a user's tokens in the cache. Each method that changes
-// tokens calls it before it returns, so that its caller sees the change. It
-// does so even after an error, because the change may have taken effect.
+// tokens calls it before it returns, so that its caller sees the change. The
+// method calls it even after an error, because the change may have taken
+// effect.
 func (s *Service) changed(u UserKey) {
 	if s.cache != nil {
 		s.cache.invalidate(u)

@@ -13,7 +13,7 @@ import (
 )
 
 // SignIn checks the credentials and issues a new token. The new token replaces
-// the user's token at this client. Its errors are:
+// the user's previous token at this client. SignIn returns these errors:
 //
 //   - [ErrRejected]: the credentials are not valid.
 //   - [ErrThrottled], as a [ThrottledError]: too many sign-ins failed before.
@@ -29,8 +29,8 @@ func (s *Service) SignIn(ctx context.Context, c Credentials) (IssuedToken, error
 	return s.signIn(ctx, c, clientCredentials{c.ClientID, c.ClientSecret})
 }
 
-// signIn is [Service.SignIn] for a client whose credentials can be decoded in
-// several ways.
+// signIn is [Service.SignIn] for client credentials that can be decoded in
+// several ways. Each of the readings is the result of one way.
 func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientCredentials) (IssuedToken, error) {
 	began := time.Now()
 	e := Event{RemoteAddr: c.RemoteAddr}
@@ -82,8 +82,8 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	if err != nil {
 		return refuse(err)
 	}
-	// The token is stored now. The last steps run even if the client disconnects,
-	// so that no token stays that the second check would reject.
+	// The token is stored now. Run the last steps even if the client
+	// disconnects, so that the token is removed if the second check rejects it.
 	further, cancel := deadline.Detach(ctx)
 	defer cancel()
 	if err := s.lookAgain(further, p, client); err != nil {

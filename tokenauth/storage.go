@@ -7,41 +7,41 @@ import (
 
 // Storage keeps the tokens. These rules hold for all of its methods:
 //
-//   - They are safe for concurrent use, also by several processes that share
-//     the storage.
-//   - They return soon after their context ends. The call may or may not have
-//     taken effect then, but never in part.
+//   - They are safe for concurrent use, including by several processes that
+//     share the storage.
+//   - They return soon after their context ends. An interrupted call may or may
+//     not have taken effect, but never in part.
 //   - A call sees the effect of every call that returned before it started, in
 //     any process. So it must not read from a database replica or a cache.
-//   - They may keep the tokens that they receive without a copy, because the
-//     Service does not modify them. The storage must not modify tokens that it
-//     returned.
+//   - They may keep the tokens that they receive without copying them, because
+//     the Service does not modify them. The storage must not modify tokens that
+//     it returned.
 //   - They keep every field, including [Principal.Stamp], which encoding/json
 //     omits.
 //   - They never report a failure as [ErrNotFound]. Any error except
-//     ErrNotFound and [ErrCorrupt] is a failure of the storage, and the request
+//     ErrNotFound and [ErrCorrupt] counts as a storage failure, and the request
 //     gets a 503.
 //
 // The package storage/storagetest checks these rules. A Storage may also
 // implement the optional abilities [BatchFinder], [Lister], [Purger],
 // [Watcher], [ClientRevoker] and [throttle.Storage]. The Service finds them by
 // type assertion, so a type that wraps a Storage must pass them on. [New] logs
-// a warning if a wrapper hides one.
+// a warning if a wrapper hides one of them.
 type Storage interface {
 	// Replace makes t the only token of its slot, in one atomic step. It sets
 	// the Replaced field of the stored token to the digest of the token that
-	// was in the slot before, and ignores t.Replaced. All concurrent calls
-	// succeed, and one of their tokens stays. Other slots do not change.
+	// was in the slot before, and ignores t.Replaced. Concurrent calls all
+	// succeed, and the token of one of them stays. Other slots do not change.
 	Replace(ctx context.Context, t Token) error
 
 	// Find returns the token in the slot, even if it has expired: the Service
 	// checks the expiry. It returns [ErrNotFound] for an empty slot.
 	Find(ctx context.Context, s Slot) (Token, error)
 
-	// Revoke empties the slot if it holds the digest, in one atomic step. If
-	// the slot is empty or holds another token, it changes nothing and returns
-	// no error. So revoking twice works, and revoking an old token never ends a
-	// newer one.
+	// Revoke empties the slot in one atomic step if it holds the token with the
+	// digest. If the slot is empty or holds another token, it changes nothing
+	// and returns no error. So revoking twice works, and revoking an old token
+	// never ends a newer one.
 	Revoke(ctx context.Context, s Slot, d Digest) error
 
 	// RevokeUser empties every slot of the user. It returns no error if the
@@ -55,17 +55,18 @@ type Storage interface {
 type BatchFinder interface {
 	// FindBatch returns for each slot, at the same index, what [Storage.Find]
 	// would return: a token, or an error that concerns this slot only. Each
-	// slot must be read after the call began, but not all at the same moment.
+	// slot must be read after the call began, but the slots need not all be
+	// read at the same moment.
 	//
 	// There are 1 to 64 slots, all different. The Service does not modify the
 	// slice, even after the call. The context ends after [Options.Timeout], or
-	// with the last deadline of the requests if that is earlier. It has no
-	// values from any request, so in a trace the call has no parent. A call
-	// with several slots may return after its context ended: the Service does
-	// not wait for it.
+	// at the latest of the requests' deadlines if that is earlier. The context
+	// has no values from any request, so in a trace the call has no parent. The
+	// Service does not wait for a call with several slots, so such a call may
+	// return after its context ended.
 	//
-	// FindBatch itself returns an error only for a failure of the storage,
-	// which concerns all slots.
+	// FindBatch itself returns an error only for a storage failure that
+	// concerns all slots.
 	FindBatch(ctx context.Context, slots []Slot) ([]Found, error)
 }
 
@@ -114,15 +115,15 @@ type Watcher interface {
 	// of Watch may run concurrently.
 	//
 	//   - It calls [Invalidator.Heartbeat] as soon as it is certain to receive
-	//     changes. For as long as that is so, it calls it at least once in each
-	//     period of the length beat.
-	//   - A heartbeat takes the same path as a change. The storage writes it
-	//     over the connection that ends tokens, and it comes back as a change
-	//     does. If any part of that path is broken, no heartbeat may arrive.
-	//   - It calls [Invalidator.Invalidate] soon after a token was replaced or
-	//     revoked, by this process or another, with the user of the token. The
-	//     call is not necessary if a token is stored in an empty slot, or
-	//     expires.
+	//     changes. As long as it stays certain, it calls Heartbeat at least
+	//     once in each interval of length beat.
+	//   - A heartbeat takes the same path as a change. The storage writes the
+	//     heartbeat over the connection that it uses to end tokens, and
+	//     receives it as it receives a change. If any part of that path is
+	//     broken, the heartbeat must not arrive.
+	//   - It calls [Invalidator.Invalidate] with the token's user soon after
+	//     this process or another one replaced or revoked a token. It need not
+	//     do so when a token expires or is stored in an empty slot.
 	//   - If it may have missed a change, it calls [Invalidator.InvalidateAll]
 	//     or returns.
 	Watch(ctx context.Context, beat time.Duration, i Invalidator) error
@@ -145,7 +146,8 @@ type Invalidator interface {
 
 // A ClientRevoker is a [Storage] that can end all tokens of a client.
 type ClientRevoker interface {
-	// RevokeClient empties the slots of all users at the client. It may take a
-	// long time. After an error, the slots that it already emptied stay empty.
+	// RevokeClient empties every slot of the client, for all users. It may take
+	// a long time. After an error, the slots that it already emptied stay
+	// empty.
 	RevokeClient(ctx context.Context, c ClientKey) error
 }

@@ -22,9 +22,9 @@ type Slot struct {
 	Client ClientKey
 }
 
-// A domain is hashed with each ID or name, so that a user, a client and a
-// service with the same name have different keys. The domains are part of the
-// stored format, so they never change.
+// A domain is hashed together with each ID or name, so that a user, a client
+// and a service with the same name have different keys. The domains are part of
+// the stored format, so they must never change.
 const (
 	userDomain   = "tokenauth/v1/user\x00"
 	clientDomain = "tokenauth/v1/client\x00"
@@ -37,7 +37,7 @@ const (
 var reservedUser = UserKey(bytes.Repeat([]byte{0xFF}, len(UserKey{})))
 
 // nameKeyOf returns the key of a service's name. In the slot that holds the
-// name, it takes the place of the client's key.
+// name, this key takes the place of a client's key.
 func nameKeyOf(name string) ClientKey {
 	sum := sha256.Sum256([]byte(nameDomain + name))
 	return ClientKey(sum[:16])
@@ -56,7 +56,7 @@ func SlotOf(userID, clientID string) Slot {
 	return Slot{User: UserKeyOf(userID), Client: ClientKey(sum[:16])}
 }
 
-// bytes returns the slot as an access token contains it.
+// bytes returns the slot in the form that an access token contains.
 func (s Slot) bytes() (b [32]byte) {
 	copy(b[:], s.User[:])
 	copy(b[16:], s.Client[:])
@@ -65,9 +65,9 @@ func (s Slot) bytes() (b [32]byte) {
 
 func slotFrom(b [32]byte) Slot { return Slot{UserKey(b[:16]), ClientKey(b[16:])} }
 
-// A Digest is the SHA-256 of an access token. A storage keeps it instead of the
-// access token, which cannot be computed from it: an access token has 256
-// random bits.
+// A Digest is the SHA-256 of an access token. A storage keeps the digest
+// instead of the access token. The access token cannot be computed from the
+// digest, because an access token has 256 random bits.
 type Digest [sha256.Size]byte
 
 // String returns the digest in hexadecimal. A digest is not secret.

@@ -12,8 +12,9 @@ func unavailable(doing string, err error) error {
 }
 
 // hostFailed wraps a failure of the host's code as an [ErrUnavailable]. The
-// text also names the error that the code must return to reject a request,
-// because a common mistake is to return a driver's own "not found" instead.
+// error's text also names the error that the code must return to reject a
+// request, because a common mistake is to return a driver's own "not found"
+// instead.
 func hostFailed(what, no string, err error) error {
 	if !errors.Is(err, ErrBusy) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		what += " failed (it must return " + no + ")"

@@ -14,20 +14,20 @@ import (
 //
 //   - It returns [ErrInvalidToken] if the access token is not valid. If the
 //     token has expired but is still stored, the error is also
-//     [ErrExpiredToken]. If it was the last token to be replaced at this
-//     client, the error is also [ErrReplacedToken]. If [Options.LiveCheck]
-//     rejected the token, [errors.Is] also finds the errors that LiveCheck
-//     wrapped.
+//     [ErrExpiredToken]. If it is the token that the user's current token at
+//     this client replaced, the error is also [ErrReplacedToken]. If
+//     [Options.LiveCheck] rejected the token, [errors.Is] also finds the errors
+//     that LiveCheck wrapped.
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
 //     time.
 //   - It returns another error if the storage is a [BatchFinder] and panicked.
 //     The stack is logged.
 //
-// The deadline of the context interrupts a read of the storage, but a
-// cancellation does not. A read ends within [Options.Timeout]. If the storage
-// is a BatchFinder, concurrent callers may share a read, which then lasts until
-// the last of their deadlines. A caller that shares a read returns when its own
-// context ends.
+// The context's deadline interrupts a storage read, but a cancellation does
+// not. A read ends within [Options.Timeout]. If the storage is a BatchFinder,
+// concurrent callers may share a read, which may then last until the latest of
+// their deadlines. A caller that shares a read returns when its own context
+// ends.
 func (s *Service) Validate(ctx context.Context, accessToken string) (Token, error) {
 	defer plainPanic()
 	began := s.beginning()
@@ -76,8 +76,8 @@ func (s *Service) validate(ctx context.Context, accessToken string) (*Token, err
 	return t, s.accept(ctx, t, time.Now())
 }
 
-// cached returns the token with that digest from the cache, or nil if the
-// storage must be asked. It also returns the clock reading that it used.
+// cached returns the cached token with the digest, or nil if the token must be
+// read from the storage. It also returns the clock reading that it used.
 func (s *Service) cached(d Digest) (t *Token, reading time.Time) {
 	if s.cache == nil {
 		return nil, reading
@@ -112,7 +112,7 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 }
 
 // accept checks the expiry of a token whose digest is right, and calls
-// [Options.LiveCheck]. The reading is of [time.Now].
+// [Options.LiveCheck]. The reading must come from [time.Now].
 func (s *Service) accept(ctx context.Context, t *Token, reading time.Time) error {
 	if t.expired(s.timeAt(reading)) {
 		s.warnRunNotCalled(ctx)
@@ -121,9 +121,10 @@ func (s *Service) accept(ctx context.Context, t *Token, reading time.Time) error
 	return s.liveCheck(ctx, t)
 }
 
-// timeAt returns the time, in Unix seconds, for a reading of [time.Now].
-// Reading the clock takes a tenth of the time of a cached validation, so each
-// validation reads it only once.
+// timeAt converts reading, which must come from [time.Now], to the Service's
+// time in Unix seconds. If the host set [Options.Now], timeAt ignores reading
+// and calls Options.Now instead. Callers pass a reading that they already have,
+// because reading the clock takes a tenth of the time of a cached validation.
 func (s *Service) timeAt(reading time.Time) int64 {
 	if s.clock != nil {
 		return s.clock.At(reading) / int64(time.Second)

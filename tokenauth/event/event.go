@@ -2,8 +2,8 @@
 // the reasons that refine them. An observer finds both in a tokenauth.Event: a
 // [Kind] and a [Reason].
 //
-// Both sets are fixed, and no value comes from a request. So both can be used
-// as labels of a metric.
+// Both sets are fixed, and no value comes from a request, so both can be used
+// as metric labels.
 package event
 
 // A Kind says what happened. The zero value is not an event.
@@ -23,15 +23,15 @@ const (
 	// The [Reason] says why.
 	Refused
 	// Introspected: the Service answered an introspection request. For an
-	// active token the [Reason] is "". Otherwise it says why the token is not
-	// active. Event.ClientID is the client that the token was issued to.
+	// active token the [Reason] is "". Otherwise the Reason says why the token
+	// is not active. Event.ClientID is the client that the token was issued to.
 	Introspected
 	// Revoked: the Service revoked a token that was stored. With [ReasonUser]
 	// or [ReasonClient] it revoked all tokens of a user or a client, if there
 	// were any.
 	Revoked
 	// Unavailable: the Service could not do its work, for example because the
-	// storage or a look-up of a user failed. [ReasonBusy], [ReasonCanceled] and
+	// storage or a user look-up failed. [ReasonBusy], [ReasonCanceled] and
 	// [ReasonInternal] refine it. Event.Err has the cause.
 	Unavailable
 )
@@ -56,7 +56,8 @@ const (
 	// account is disabled.
 	ReasonCredentials Reason = "credentials"
 	// ReasonClient: the client is unknown, did not prove its secret, or may not
-	// do this. For a [Revoked] event: all tokens of a client were revoked.
+	// make this request. For a [Revoked] event: all tokens of a client were
+	// revoked.
 	ReasonClient Reason = "client"
 	// ReasonThrottled: too many sign-ins failed before.
 	ReasonThrottled Reason = "throttled"
@@ -75,8 +76,8 @@ const (
 	// ReasonExpired: the access token has expired.
 	ReasonExpired Reason = "expired"
 	// ReasonReplaced: a newer sign-in replaced the access token. If this
-	// repeats, two processes probably share an account, and each signs in on
-	// its own.
+	// happens repeatedly, two processes probably use the same account, and each
+	// signs in separately.
 	ReasonReplaced Reason = "replaced"
 	// ReasonRole: the user has none of the required roles.
 	ReasonRole Reason = "role"

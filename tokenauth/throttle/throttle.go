@@ -1,6 +1,6 @@
 // Package throttle is for authors of a storage. It declares the interface
-// [Storage], by which the replicas of a service count failed sign-ins together,
-// and the [Counter] that the storage keeps.
+// [Storage], through which the replicas of a service count failed sign-ins
+// together, and the [Counter] that the storage keeps.
 //
 // A host does not need this package: tokenauth.ThrottleOptions sets the limits.
 package throttle
@@ -12,11 +12,12 @@ import (
 
 // Storage is an optional ability of a tokenauth.Storage. If the host sets
 // tokenauth.ThrottleOptions.Key, all replicas that share the storage count
-// sign-ins together. It is safe for concurrent use.
+// sign-ins together. It must be safe for concurrent use.
 type Storage interface {
-	// UpdateCounters reads the counters with the keys, calls change to modify
-	// them in place, and stores them, in one atomic step. The argument of
-	// change has one [Counter] for each key, at the same index.
+	// UpdateCounters does three things in one atomic step: it reads the
+	// counters with the keys, calls change to modify them in place, and stores
+	// them. The argument of change has one [Counter] for each key, at the same
+	// index.
 	//
 	//   - There is at least one key, and all keys differ.
 	//   - For a key that is not stored, change gets the zero Counter.
@@ -37,9 +38,10 @@ type Key [16]byte
 // A Counter counts sign-in attempts. In the zero value, no attempt was counted.
 // Times are Unix milliseconds.
 type Counter struct {
-	// Failures counts the failed attempts: for an account, since its last success;
-	// for any other counter, since the earlier ones expired. It is negative while
-	// an account has attempts left that Service.Unthrottle gave it.
+	// Failures counts the failed attempts: for an account, those since its last
+	// success; for any other counter, those since the earlier failures expired.
+	// It is negative while an account still has attempts that
+	// Service.Unthrottle granted.
 	Failures int64
 	// FailedAt is the time of the last failure.
 	FailedAt int64
@@ -57,10 +59,10 @@ const (
 	longMemory    = 100 * 24 * time.Hour // how long an account's consecutive failures count
 	successMemory = 30 * 24 * time.Hour  // how long a success from a source counts
 	pendingMemory = time.Minute          // how long an attempt in progress counts if its process died
-	forgiveness   = 15 * time.Minute     // after which one failure of a source no longer counts
+	forgiveness   = 15 * time.Minute     // how long until one failure of a source is forgiven
 )
 
-// counts returns how long the failures count after the last one of them, in
+// counts returns how long failures count after the last of them, in
 // milliseconds.
 func (c Counter) counts(k Key) int64 {
 	switch k[0] {
@@ -80,12 +82,13 @@ func (c Counter) ExpiresAt(k Key) int64 {
 	return max(c.FailedAt+c.counts(k), c.PendingAt+pendingMemory.Milliseconds(), c.SucceededAt+successMemory.Milliseconds())
 }
 
-// FailuresNow returns how many failures still count at a time in Unix
+// FailuresNow returns how many failures still count at the time now, in Unix
 // milliseconds.
 //
 //   - For a source, one failure is forgiven each quarter of an hour.
 //   - For an account from one source, failures count for a day after the last
-//     one. If there was a success, they count for at least 30 days after it.
+//     one. If there was a success, they count for at least 30 days after that
+//     success.
 //   - For an account from all sources, failures count for 100 days after the
 //     last one.
 func (c Counter) FailuresNow(k Key, now int64) int64 {
@@ -100,7 +103,7 @@ func (c Counter) FailuresNow(k Key, now int64) int64 {
 	return c.Failures
 }
 
-// PendingNow returns how many attempts are in progress at a time in Unix
+// PendingNow returns how many attempts are in progress at the time now, in Unix
 // milliseconds. An attempt whose process died counts for a minute.
 func (c Counter) PendingNow(now int64) int64 {
 	if c.PendingAt+pendingMemory.Milliseconds() <= now {
@@ -109,8 +112,8 @@ func (c Counter) PendingNow(now int64) int64 {
 	return c.Pending
 }
 
-// SucceededLately reports whether the last success was within the 30 days
-// before a time in Unix milliseconds.
+// SucceededLately reports whether the last success was in the 30 days before
+// the time now, in Unix milliseconds.
 func (c Counter) SucceededLately(now int64) bool {
 	return c.SucceededAt > 0 && c.SucceededAt+successMemory.Milliseconds() > now
 }

@@ -5,10 +5,9 @@
 // bits. So each token has exactly one spelling.
 //
 // The slot is the address under which the storage finds the token. The secret
-// makes the token unguessable. The checksum is a CRC-32 (IEEE) of the prefix
-// and of the version, the slot and the secret. With it, [Parse] rejects
-// malformed tokens without a call of the storage, and secret scanners recognize
-// a token.
+// makes the token unguessable. The checksum is a CRC-32 (IEEE) of the prefix,
+// the version, the slot and the secret. It lets [Parse] reject malformed tokens
+// without a call to the storage, and it lets secret scanners recognize a token.
 package accesstoken
 
 import (
@@ -50,7 +49,7 @@ func Mint(prefix string, slot [32]byte) (accessToken string, digest [sha256.Size
 }
 
 // Digest returns the SHA-256 of an access token. It checks only the length and
-// the prefix, and reports false if one of them is wrong.
+// the prefix, and reports false if either is wrong.
 func Digest(prefix, accessToken string) (digest [sha256.Size]byte, ok bool) {
 	if !hasShape(prefix, accessToken) {
 		return digest, false

@@ -6,9 +6,9 @@
 // look-ups wait. A look-up never joins a call that was already sent. So it sees
 // every change that was complete before it began.
 //
-// The package tokenauth uses it to look up tokens, where each call is a
-// statement. So a database that answers in time needs only two connections,
-// whatever the number of requests.
+// The package tokenauth uses it to look up tokens, and each call is one
+// database statement. So a database that answers in time needs only two
+// connections, whatever the number of requests.
 package batch
 
 import (
@@ -23,14 +23,15 @@ import (
 )
 
 const (
-	// maxInProgress is the number of calls in progress from which on further
-	// look-ups wait. database/sql keeps two idle connections by default. With more
-	// calls at a time, it would open and close connections all the time.
+	// While maxInProgress calls are in progress, further look-ups wait. The
+	// number is 2 because database/sql keeps two idle connections by default.
+	// With more calls at a time, it would constantly open and close
+	// connections.
 	maxInProgress = 2
 	// maxCalls is the maximum number of calls in progress, including slow ones.
 	maxCalls = 16
-	// slow is the duration after which a call no longer makes look-ups wait: its
-	// connection may be dead.
+	// slow is the duration after which a call no longer makes look-ups wait,
+	// because its connection may be dead.
 	slow = 100 * time.Millisecond
 	// MaxKeys is the maximum number of keys in one call.
 	MaxKeys = 64
@@ -46,7 +47,7 @@ type Batcher[K comparable, R any] struct {
 	unsent map[K]*lookup[K, R] // the look-ups of the queue that have callers
 	calls  []*call[K, R]       // in progress except slow ones, in the order in which they were sent
 	slow   int                 // slow calls in progress
-	looks  bool                // a timer is set that will call look
+	looks  bool                // a timer that will call look is set
 }
 
 // A lookup is one key of one call. All callers who ask for the key before the
@@ -54,7 +55,7 @@ type Batcher[K comparable, R any] struct {
 type lookup[K comparable, R any] struct {
 	key     K
 	callers int       // how many still wait; unused once it is sent
-	until   time.Time // the last deadline of its callers; zero if one of them has none
+	until   time.Time // the latest deadline of its callers; zero if one of them has none
 	done    chan struct{}
 	result  R     // valid once done is closed
 	err     error // valid once done is closed
@@ -68,24 +69,24 @@ type call[K comparable, R any] struct {
 
 // New returns a [Batcher]. The func find returns a result for each key, at the
 // same index, or an error for all keys. The keys of a call all differ. The
-// context has no values, and ends after the timeout or with the last deadline
-// of the callers. find must not panic: for several keys it runs in a goroutine
-// of its own.
+// context has no values, and ends after the timeout, or at the callers' latest
+// deadline if that is earlier. find must not panic, because for several keys it
+// runs in its own goroutine.
 func New[K comparable, R any](timeout *deadline.Timeout, find func(context.Context, []K) ([]R, error)) *Batcher[K, R] {
 	return &Batcher[K, R]{find: find, timeout: timeout, unsent: make(map[K]*lookup[K, R])}
 }
 
 // Find returns the result for the key, or the error of the call. The call is
-// sent after Find was called.
+// always sent after Find was called.
 //
 //   - Find returns the context's error as soon as the context ends, and
 //     [context.DeadlineExceeded] after the timeout. The call continues for the
 //     other callers.
 //   - If the look-up is sent alone and the context has no deadline, the call
 //     runs in the caller's goroutine. In this case Find returns only when the
-//     call returns, even if the context is cancelled before.
+//     call returns, even if the context is cancelled earlier.
 //   - A cancelled context never ends a call, because database drivers would
-//     close the connection.
+//     then close the connection.
 func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	if err := ctx.Err(); err != nil {
 		return result, err
@@ -93,9 +94,9 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	until, impatient := ctx.Deadline()
 	l, alone := b.enter(key, until)
 	if alone != nil {
-		// Without a deadline, make the call here. A goroutine would add a quarter
-		// to the time of a read: the scheduler would wake one thread for it, and
-		// another for the answer.
+		// Without a deadline, make the call here. A goroutine would add a
+		// quarter to the time of a read, because the scheduler would wake one
+		// thread for the call, and another for the answer.
 		if !impatient {
 			b.run(alone, false)
 			return l.result, l.err
@@ -105,8 +106,8 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	return b.wait(ctx, l)
 }
 
-// wait waits for the look-up, for [Batcher.Find], and returns its result. If
-// the context or the timeout ends first, wait returns that error.
+// wait waits for the look-up on behalf of [Batcher.Find], and returns its
+// result. If the context or the timeout ends first, wait returns that error.
 func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, err error) {
 	patience, cancel, err := b.timeout.Call(ctx)
 	if err == nil {
@@ -124,7 +125,7 @@ func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, er
 	return result, err
 }
 
-// enter returns the unsent look-up of the key if there is one, and otherwise a
+// enter returns the unsent look-up for the key if there is one, and otherwise a
 // new one. If the look-up is to be sent alone, enter also returns its call,
 // which the caller must make. Until is the caller's deadline, or zero if there
 // is none.
@@ -164,7 +165,7 @@ func (b *Batcher[K, R]) leave(l *lookup[K, R]) {
 		return
 	}
 	delete(b.unsent, l.key)
-	if len(b.queue) > 2*len(b.unsent)+MaxKeys { // not each time, which would be slow when many callers leave at once
+	if len(b.queue) > 2*len(b.unsent)+MaxKeys { // not every time, because that would be slow when many callers leave at once
 		b.queue = slices.DeleteFunc(b.queue, func(l *lookup[K, R]) bool { return l.callers == 0 })
 	}
 }
@@ -208,8 +209,8 @@ func (b *Batcher[K, R]) look() {
 	b.send()
 }
 
-// take removes the first look-ups, at most MaxKeys, from the queue and returns
-// them. The caller holds the lock.
+// take removes up to MaxKeys look-ups from the front of the queue and returns
+// them. It skips look-ups without callers. The caller holds the lock.
 func (b *Batcher[K, R]) take() (first []*lookup[K, R]) {
 	first = make([]*lookup[K, R], 0, min(len(b.unsent), MaxKeys))
 	taken := 0
@@ -262,9 +263,10 @@ func (b *Batcher[K, R]) run(c *call[K, R], more bool) (next *call[K, R]) {
 	return nil
 }
 
-// end wakes the callers who wait for the call, and sends the look-ups that
-// waited for it to return. If more is true, end returns one of their calls,
-// which its caller must make.
+// end records that the call c has ended. It sends the look-ups that waited for
+// c to return, and wakes the callers of c. If more is true, end returns one of
+// the new calls instead of sending it, and the caller of end must make that
+// call.
 func (b *Batcher[K, R]) end(c *call[K, R], results []R, err error, more bool) (next *call[K, R]) {
 	b.mu.Lock()
 	if i := slices.Index(b.calls, c); i >= 0 {

@@ -1,22 +1,23 @@
-// Package cache is an in-memory table that readers use without a lock and
-// without an allocation.
+// Package cache provides an in-memory table. A read takes no lock and makes no
+// allocation.
 //
 // Each value belongs to a group, whose values can be invalidated together. Each
-// group has a generation: a count of its invalidations, in an array of fixed
-// size. A few groups may share a generation, and generations are never evicted.
+// group has a generation, which counts how often the group was invalidated. The
+// generations are in an array of fixed size, and are never evicted. A few
+// groups may share a generation.
 //
 // A value is stored with the generation that its group had before the value was
-// read from its source. [Table.Get] finds it only while that generation is
-// current. So a value that was invalidated while it was being read is never
+// read from its source. [Table.Get] finds the value only while that generation
+// is current. So a value that was invalidated while it was being read is never
 // found.
 //
-// The package tokenauth keeps tokens in it. The key is the token's digest, and
-// the group is the user.
+// The package tokenauth keeps tokens in such a table. The key is the token's
+// digest, and the group is the user.
 //
-// A library such as otter is about as fast at bare look-ups (examples/peerbench
-// has the figures). This table exists for two reasons: tokenauth imports only
-// the standard library and golang.org/x/crypto, and a reader must compare the
-// generation in the same step that finds the value.
+// A library such as otter is about as fast if only look-ups are compared
+// (examples/peerbench has the figures). This table exists for two reasons:
+// tokenauth imports only the standard library and golang.org/x/crypto, and a
+// reader must compare the generation in the same step that finds the value.
 package cache
 
 import (
@@ -33,10 +34,10 @@ type (
 	Group [16]byte
 )
 
-// A Table is a set-associative hash table, like the caches of processors. The
-// key selects a small set, and a reader searches that set from end to end.
-// Writers lock the set; readers do not. A Table is safe for concurrent use.
-// [New] makes one.
+// A Table is a set-associative hash table, like a processor's cache. The key
+// selects a small set, and a reader searches that set from end to end. Writers
+// lock the set; readers do not. A Table is safe for concurrent use. [New] makes
+// one.
 type Table[V any] struct {
 	identify func(*V) (*Key, *Group)
 
@@ -69,9 +70,9 @@ type entry[V any] struct {
 	value V
 }
 
-// New returns a table for at most max values. Identify returns the key and the
-// group of a value. The sets have room for at least twice as many, so that few
-// sets are full before the table is.
+// New returns a table for at most max values. The func identify returns the key
+// and the group of a value. The sets have room for at least twice as many
+// values, so that few sets are full before the table is.
 func New[V any](max int, identify func(*V) (*Key, *Group)) *Table[V] {
 	sets, generations := 1, 1024
 	for sets*ways < 2*max {
@@ -147,9 +148,9 @@ func (t *Table[V]) set(k *Key) *set[V] {
 // tag returns a part of the key that is never 0: in a set, 0 means no entry.
 func (k *Key) tag() uint32 { return binary.LittleEndian.Uint32(k[8:]) | 1<<31 }
 
-// Put stores a value. The stamp was, of the value's group, was taken before the
-// value was read from the source. If the table is full, Put evicts other
-// values.
+// Put stores a value. The argument was must be the stamp that the value's group
+// had before the value was read from the source. If the table is full, Put
+// evicts other values.
 func (t *Table[V]) Put(v V, was Stamp) {
 	e := &entry[V]{was, v}
 	key, _ := t.identify(&e.value)
@@ -184,9 +185,10 @@ func (t *Table[V]) has(e *entry[V], k *Key) bool {
 	return *key == *k
 }
 
-// room returns the index in the set at which to store a value with the key: the
-// one that already has the key, or a free one, or that of an evicted value. The
-// caller holds the lock.
+// room returns the index in the set at which to store a value with the key. If
+// an entry already has the key, room returns that entry's index. Otherwise it
+// returns a free index, and evicts an entry if there is no free one. The caller
+// holds the lock.
 func (t *Table[V]) room(s *set[V], k *Key) int {
 	free := -1
 	for i := range s.entries {
@@ -204,8 +206,9 @@ func (t *Table[V]) room(s *set[V], k *Key) int {
 }
 
 // evict removes an entry that is invalid or was not read since the last
-// eviction, and returns its index. If there is none, it removes the first entry
-// if must is true, and otherwise returns -1. The caller holds the lock.
+// eviction, and returns its index. If there is no such entry, evict removes the
+// first entry if must is true, and otherwise returns -1. The caller holds the
+// lock.
 func (t *Table[V]) evict(s *set[V], must bool) int {
 	unread, first := -1, -1
 	for i := range s.entries {
@@ -237,7 +240,8 @@ func (t *Table[V]) evict(s *set[V], must bool) int {
 	return victim
 }
 
-// clear removes the entry at an index that has one. The caller holds the lock.
+// clear removes the entry at index i, which must hold one. The caller holds the
+// lock.
 func (t *Table[V]) clear(s *set[V], i int) {
 	s.tags[i].Store(0)
 	s.entries[i].Store(nil)
@@ -245,9 +249,9 @@ func (t *Table[V]) clear(s *set[V], i int) {
 	t.size.Add(-1)
 }
 
-// shrink evicts entries until there are at most max. It visits the sets in
+// shrink evicts entries until at most t.max are left. It visits the sets in
 // turn. An entry that was read since the previous visit to its set stays until
-// the next one (the "clock" approximation of least recently used).
+// the next visit (the "clock" approximation of least recently used).
 func (t *Table[V]) shrink() {
 	for step := 0; t.size.Load() > t.max; step++ {
 		s := &t.sets[t.hand.Add(1)&uint64(len(t.sets)-1)]

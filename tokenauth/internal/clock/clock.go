@@ -7,9 +7,9 @@ import (
 )
 
 // A Clock never runs backwards while the process runs, so an expired token
-// stays expired. It follows the wall clock when that is set forwards. If the
-// wall clock is set back, the Clock continues by the monotonic clock. [New]
-// makes one. It is safe for concurrent use.
+// stays expired. If the wall clock is set forwards, the Clock follows it. If
+// the wall clock is set back, the Clock continues with the monotonic clock.
+// [New] makes one. It is safe for concurrent use.
 type Clock struct {
 	start time.Time               // the origin of the monotonic readings
 	ahead atomic.Pointer[reading] // the latest reading that the clock follows
@@ -27,8 +27,8 @@ func New() *Clock { return &Clock{start: time.Now()} }
 // Now returns the time in UTC.
 func (c *Clock) Now() time.Time { return time.Unix(0, c.At(time.Now())).UTC() }
 
-// At returns the time, in Unix nanoseconds, for a reading of [time.Now]. The
-// reading must have its monotonic part.
+// At converts now, a reading that [time.Now] returned, to the Clock's time in
+// Unix nanoseconds. The reading must still have its monotonic part.
 func (c *Clock) At(now time.Time) int64 {
 	return c.now(reading{now.UnixNano(), int64(now.Sub(c.start))})
 }

@@ -1,10 +1,10 @@
 // Package deadline makes contexts for calls that must not end when a client
 // disconnects.
 //
-// A database driver closes its connection if the context of a query is
-// cancelled. So a client that often disconnects would make the service open
-// connections again and again. With the contexts of this package, a call ends
-// by itself or at a deadline.
+// A database driver closes its connection if a query's context is cancelled. So
+// a client that often disconnects would make the service open connections again
+// and again. With the contexts of this package, a call ends by itself or at a
+// deadline.
 package deadline
 
 import (
@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Timeout bounds calls. Set Duration before the first call of [Timeout.Call].
-// It is safe for concurrent use.
+// A Timeout limits how long calls take. Set Duration before the first call of
+// [Timeout.Call]. It is safe for concurrent use.
 type Timeout struct {
 	Duration time.Duration
 	current  atomic.Pointer[moment]
@@ -29,7 +29,8 @@ type Timeout struct {
 // call must not begin.
 //
 // Calls that begin at nearly the same time share one deadline, and therefore
-// one timer. A timer for each call would take a tenth of the time of a read.
+// one timer. Setting a timer for each call would take a tenth of the time of a
+// read.
 func (t *Timeout) Call(parent context.Context) (ctx context.Context, cancel context.CancelFunc, err error) {
 	if err := parent.Err(); err != nil {
 		return nil, nil, err
@@ -42,9 +43,9 @@ func (t *Timeout) Call(parent context.Context) (ctx context.Context, cancel cont
 	return &callContext{t.moment(now), parent}, func() {}, nil
 }
 
-// Ended reports whether the context has ended or its deadline has passed. For a
-// short time, only the latter may be true: a call with the same deadline may
-// return before the context ends.
+// Ended reports whether the context has ended or its deadline has passed.
+// Checking the context alone is not enough, because a call with the same
+// deadline may return shortly before the context ends.
 func Ended(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
@@ -80,8 +81,9 @@ type callContext struct {
 	parent context.Context
 }
 
-// Value asks the moment first. So package context recognizes the moment as the
-// parent, and needs no goroutine for a context that is derived from this one.
+// Value asks the moment first, so that package context recognizes the moment as
+// the parent. It then needs no goroutine for a context that is derived from
+// this one.
 func (c *callContext) Value(key any) any {
 	if v := c.moment.Value(key); v != nil {
 		return v

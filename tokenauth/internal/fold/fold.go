@@ -6,10 +6,10 @@ import (
 	"unicode"
 )
 
-// Name returns the same spelling for all user names that some database treats
-// as equal. It ignores case, accents, width, invisible characters, and spaces
-// around the name. Code that must not reveal which user names exist, such as
-// the throttle, uses this spelling, so that it treats all of these names alike.
+// Name returns the same spelling for all user names that at least one database
+// treats as equal. It ignores case, accents, width, invisible characters, and
+// spaces around the name. Code that must not reveal which user names exist,
+// such as the throttle, uses this spelling to treat all of these names alike.
 //
 // For Latin, Greek and Cyrillic letters it ignores more differences than any
 // database collation does. In other scripts it ignores only case.
@@ -48,8 +48,8 @@ var bases = func() map[rune]string {
 }()
 
 // accented has a line for each base: the base, a space, and the letters that
-// are folded to it. They are the letters that Unicode decomposes (NFKD), plus
-// ligatures and letters with a stroke, which collations also fold.
+// are folded to it. These letters are the ones that Unicode decomposes (NFKD),
+// plus ligatures and letters with a stroke, which collations also fold.
 const accented = `a ªàáâãäåāăąǎǟǡǻȁȃȧᴬᵃḁạảấầẩẫậắằẳẵặₐ
 ae æǣǽ
 b ᴮᵇḃḅḇℬƀ

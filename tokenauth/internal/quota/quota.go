@@ -5,22 +5,24 @@ package quota
 import "time"
 
 const (
-	perSource      = 100 // records at once for a source, and one more each sourceInterval
+	perSource      = 100 // records at once from one source, plus one more per sourceInterval
 	sourceInterval = 100 * time.Millisecond
 
-	total         = 1000 // records at once for all sources, and one more each totalInterval
+	total         = 1000 // records at once from all sources, plus one more per totalInterval
 	totalInterval = 10 * time.Millisecond
 
-	// reserve is the last part of total. When only the reserve is left, each
-	// source gets only one record in a reserveInterval. In this time more records
-	// are added to the reserve than recent and older have sources. So a source
-	// that writes few records is never suppressed for long.
+	// reserve is how many of the total records are kept for sources that write
+	// few records. When only the reserve is left, each source may write only
+	// one record per reserveInterval. In each reserveInterval, the reserve
+	// regains more records than recent and older have sources. So a source that
+	// writes few records is never suppressed for long.
 	reserve         = total / 2
 	reserveInterval = time.Minute
 
-	// maxSources is the maximum size of each of the maps recent and older, which
-	// together take about 400 KB. With more sources in a minute, a source may be
-	// forgotten early; it can then use the reserve again within the minute.
+	// maxSources is the maximum number of sources in each of the maps recent
+	// and older. The two maps take about 400 KB together. With more sources in
+	// a minute, a source may be forgotten early, and can then use the reserve
+	// again within the minute.
 	maxSources = 2048
 )
 
@@ -30,13 +32,14 @@ type Quota struct {
 	all        bucket
 	suppressed int
 
-	// When recent is full or a minute old, it becomes older, and the sources in
-	// older are forgotten. After a minute they have their full quota again anyway.
+	// When the map recent is full or a minute old, it replaces the map older,
+	// whose sources are forgotten. A source that wrote nothing for a minute has
+	// its full quota again anyway.
 	recent, older map[uint64]*source
 	turned        time.Time
 }
 
-// A bucket counts the records that were written. The count falls with time.
+// A bucket counts the records that were written. The count falls over time.
 type bucket struct {
 	used  int
 	since time.Time // when used was last updated

@@ -4,9 +4,9 @@ package source
 import "net/netip"
 
 // Networks returns the network that counts as one source: an IPv4 address, or
-// an IPv6 /64. For IPv6 it also returns the wider network that one customer may
-// have, a /48. For the zero [netip.Addr], it returns the zero [netip.Prefix],
-// so all unknown addresses count as one source.
+// an IPv6 /64. For IPv6 it also returns the wider /48, because one customer may
+// have a whole /48. For the zero [netip.Addr], it returns the zero
+// [netip.Prefix], so all unknown addresses count as one source.
 func Networks(addr netip.Addr) (narrow, wide netip.Prefix) {
 	addr = addr.Unmap().WithZone("")
 	switch {

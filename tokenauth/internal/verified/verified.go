@@ -10,8 +10,8 @@ import (
 
 type key struct{}
 
-// Watch returns a context for a sign-in. [Report] sets right to true if it is
-// called with that context.
+// Watch returns a context for a sign-in. [Report] sets *right to true if it is
+// called with that context, or with one derived from it.
 func Watch(ctx context.Context, right *atomic.Bool) context.Context {
 	return context.WithValue(ctx, key{}, right)
 }

@@ -73,11 +73,11 @@ const (
 )
 
 // MaxPassword is the maximum length of a password in bytes. The Service rejects
-// a longer password; it does not truncate it.
+// a longer password instead of truncating it.
 const MaxPassword = 1024
 
 // Denied is the "Message" that ASP.NET Web API sends when it refuses a request.
-// Its clients know this text.
+// Clients of Web API services know this text.
 const Denied = "Authorization has been denied for this request."
 
 // TokenResponse returns the names of the members of every token response, in

@@ -2,12 +2,12 @@
 // bypasses.
 //
 // A type that embeds an interface, such as struct{ Authenticator }, has only
-// the methods of that interface. If the embedded value has an optional
-// interface, code that looks for it by type assertion does not find it, and
-// gets no error.
+// the methods of that interface. If the embedded value also implements an
+// optional interface, a type assertion on the wrapper does not find that
+// interface, and there is no error.
 //
 // A type that embeds a concrete type has all of its methods. But if it
-// overrides one of them, another method of the embedded type may still do the
+// overrides one method, another method of the embedded type may still do the
 // same work without the override. For example, FindBatch may bypass an
 // overridden Find.
 package wrapper
@@ -76,7 +76,7 @@ func wraps(v reflect.Value, role, ability reflect.Type, depth int) bool {
 // BypassesFind reports whether a storage overrides Find but not FindBatch, so
 // that a call of FindBatch would bypass its Find. This is so if Find is
 // declared by the type or an embedded type, and FindBatch is promoted from a
-// more deeply embedded one. If FindBatch is promoted from an interface, the
+// more deeply embedded type. If FindBatch is promoted from an interface, the
 // value in that interface is checked in the same way.
 func BypassesFind(storage any) bool {
 	v := reflect.ValueOf(storage)
@@ -95,10 +95,10 @@ func BypassesFind(storage any) bool {
 }
 
 // declarer returns the value that declares the method, and how deeply it is
-// embedded in v. The depth is 0 if v itself declares it. If no value does,
-// declarer returns 0 and v. [reflect.VisibleFields] is not enough: if two
-// embedded types have the same name, such as a Store that wraps the Store of
-// another package, it returns only the outer one.
+// embedded in v. The depth is 0 if v itself declares it. If no value declares
+// it, declarer returns 0 and v. [reflect.VisibleFields] is not enough: if two
+// embedded types have the same name, it returns only the outer one. An example
+// is a Store that wraps another package's Store.
 func declarer(v reflect.Value, method string) (depth int, by reflect.Value) {
 	seen := make(map[reflect.Type]bool)
 	for level := []reflect.Value{v}; len(level) > 0; depth++ {
@@ -142,9 +142,10 @@ func embedded(v reflect.Value) (parts []reflect.Value) {
 	return parts
 }
 
-// declares reports whether the type t, which is not a pointer, or a pointer to
-// it declares the method itself. The compiler generates the methods that a
-// struct gets from an embedded type.
+// declares reports whether t or *t declares the method itself. The type t must
+// not be a pointer. A method that a struct gets from an embedded type does not
+// count. Such a method is recognized by its file name, because the compiler
+// generates it.
 func declares(t reflect.Type, method string) bool {
 	if t.Kind() == reflect.Interface {
 		_, ok := t.MethodByName(method)
