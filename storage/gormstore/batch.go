@@ -8,9 +8,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// FindBatch implements [tokenauth.BatchFinder]. It uses one statement for every 64
-// slots, which looks up each slot by the primary key. For a single slot it calls
-// [Store.Find].
+// FindBatch implements [tokenauth.BatchFinder]. It runs one statement for each batch of
+// up to 64 slots. The statement looks up each token by its primary key. For a single
+// slot, FindBatch calls [Store.Find].
 func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	if len(slots) == 1 {
 		t, err := s.Find(ctx, slots[0])
@@ -41,12 +41,12 @@ func (s *Store) readBatch(ctx context.Context, slots []tokenauth.Slot, found []t
 	find, args := s.batch(slots)
 	return find.queryRows(ctx, func(scan func(...any) error) error {
 		t, err := r.readIndexed(scan)
-		// Some drivers returned rows of another query after a context was canceled.
+		// After a context was canceled, some drivers have returned another query's rows.
 		if r.index < 0 || r.index >= len(slots) || err == nil && t.Slot != slots[r.index] {
 			return errors.New("gormstore: the driver returned a row that this query did not ask for (some drivers return rows of an earlier, canceled query)")
 		}
 		found[r.index] = tokenauth.Found{Token: t, Err: err}
-		return nil // go on: only this row is corrupt, or the connection failed and no row follows
+		return nil // continue: only this row is corrupt, or the connection failed and no row follows
 	}, args...)
 }
 

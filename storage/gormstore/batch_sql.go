@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// The maximum numbers of slots for the two statements that find a batch of tokens. A
-// statement takes time even for slots that are not used, so there is one for small
-// batches.
+// The maximum numbers of slots in the two statements that find a batch of tokens. A
+// statement takes time even for unused slots, so small batches have a statement of
+// their own.
 const (
 	smallBatch = 8
 	maxBatch   = 64
@@ -17,11 +17,11 @@ const (
 // keys, concatenated; all client keys, concatenated; and the number of slots. On MariaDB
 // and MySQL the keys are split into several arguments.
 //
-// Each statement generates the numbers of the slots, from 0, and cuts the two keys of
-// each slot out of the arguments. Each row of the result begins with the number of its
-// slot. So one text serves any number of slots up to its size, and needs no array
-// argument, which each driver passes differently. The statements are written so that
-// the database looks up each row by the primary key, whatever the table's statistics.
+// Each statement generates the slot numbers, starting at 0, and cuts each slot's two
+// keys out of the arguments. Each result row begins with its slot number. So one
+// statement serves any number of slots up to its maximum. It needs no array argument,
+// which each driver would pass differently. The statements are written so that the
+// database looks up each row by the primary key, whatever the table statistics say.
 
 // findBatch returns the statement that finds the tokens in up to size slots.
 func (d *dialect) findBatch(size int) string {
@@ -43,12 +43,12 @@ func (d *dialect) batchPart(size int) int {
 	return size
 }
 
-// In the statement for PostgreSQL, LIMIT keeps the planner from choosing a hash join
-// over the whole table.
+// findBatchPostgres returns the statement for PostgreSQL. Its LIMIT keeps the planner
+// from choosing a hash join over the whole table.
 //
-// The number of slots is not an argument of generate_series. Otherwise the planner
-// would assume 1,000 rows in its generic plan, find a custom plan cheaper, and so plan
-// every execution again.
+// The statement does not pass the number of slots to generate_series. If it did, the
+// planner would assume 1,000 rows in its generic plan, find a custom plan cheaper, and
+// therefore plan each execution anew.
 func findBatchPostgres(size int) string {
 	return `SELECT asked.i, ` + tokenColumns + `
 	FROM pg_catalog.generate_series(0, ` + strconv.Itoa(size-1) + `) AS asked (i)
@@ -61,21 +61,24 @@ func findBatchPostgres(size int) string {
 	WHERE asked.i < ?::pg_catalog.int4` + onPrimary
 }
 
-// The statement for SQLite uses CROSS JOIN, which SQLite does not reorder. So SQLite
-// looks up one token for each slot, and does not read the whole table.
+// findBatchSQLite returns the statement for SQLite. SQLite does not reorder the tables
+// of a CROSS JOIN, so it looks up one token for each slot instead of reading the whole
+// table.
 func findBatchSQLite(size int) string {
 	return `WITH asked (i) AS (VALUES ` + numbers(size, 1, `(`, `), (`, `)`) + `)
 	SELECT asked.i, ` + tokenColumns + ` FROM asked CROSS JOIN tokenauth_tokens
 	WHERE user_key = substr(?, asked.i * 16 + 1, 16) AND client_key = substr(?, asked.i * 16 + 1, 16) AND asked.i < ?`
 }
 
-// In the statement for MariaDB and MySQL, a UNION generates the numbers, because MySQL
-// 5.7 has no recursive query. Each SELECT of a UNION takes time even if its number is
-// not used. Therefore 64 numbers come from joining two UNIONs of 8 SELECTs.
+// findBatchMySQL returns the statement for MariaDB and MySQL. It generates the slot
+// numbers with UNION, because MySQL 5.7 has no recursive queries. Each SELECT of a
+// UNION takes time even if its number is not used. So the statement generates 64
+// numbers by joining two UNIONs of 8 SELECTs each.
 //
-// Each row of the first UNION also has the keys of its 8 slots, cast to 128 bytes.
-// Without the cast, substr would count characters instead of bytes. A value of more
-// than 512 bytes, such as the keys of all slots, would put the temporary table on disk.
+// Each row of the first UNION also holds the keys of 8 slots, cast to 128 bytes.
+// Without the cast, substr would count characters instead of bytes. A row does not
+// hold the keys of all 64 slots, because a value of more than 512 bytes would put the
+// temporary table on disk.
 func findBatchMySQL(size int) string {
 	return `SELECT STRAIGHT_JOIN high.i + low.i, ` + tokenColumns + `
 	FROM (` + numbers(size/smallBatch, smallBatch, `SELECT `, ` AS i`+parts+` UNION ALL SELECT `, ` AS i`+parts) + `) AS high
@@ -87,8 +90,8 @@ func findBatchMySQL(size int) string {
 
 const parts = `, CAST(? AS BINARY(128)) AS users, CAST(? AS BINARY(128)) AS clients`
 
-// numbers returns the n numbers 0, step, 2*step and so on as text, separated by between
-// and enclosed in before and after.
+// numbers returns n numbers as text: 0, step, 2*step and so on. The text begins with
+// before and ends with after, and between separates the numbers.
 func numbers(n, step int, before, between, after string) string {
 	all := make([]string, n)
 	for i := range all {

@@ -21,15 +21,15 @@ import (
 // Clients is a ready-made table of OAuth clients, for [tokenauth.Options.Clients].
 // It is stored in the same database as the tokens. It is safe for concurrent use.
 //
-//   - When [Clients.SetDisabled] or [Clients.Delete] returns nil, all tokens that
-//     were issued to the client and are stored in this database have ended. For calls
-//     in a transaction of yours, see [Clients.WithTx]. Both methods also return an
-//     error if they changed the client but could not end all its tokens.
-//   - While [tokenauth.Service.Run] runs, it ends tokens in another storage, such as
-//     Redis, and any tokens that remain in this database, within 3 seconds of the
-//     commit. The other storage must be a [tokenauth.ClientRevoker].
-//   - A type that wraps Clients must also have its methods of
-//     [tokenauth.RevocationQueue], because Run calls them.
+//   - When [Clients.SetDisabled] or [Clients.Delete] returns nil, all of the client's
+//     tokens in this database have ended. This is different in your own transaction:
+//     see [Clients.WithTx]. Both methods also return an error if they changed the
+//     client but could not end all its tokens.
+//   - While [tokenauth.Service.Run] runs, it ends the client's tokens within 3 seconds
+//     of the commit: those in another storage, such as Redis, and any that remain in
+//     this database. The other storage must be a [tokenauth.ClientRevoker].
+//   - A type that wraps Clients must also provide the methods of
+//     [tokenauth.RevocationQueue] that Clients has, because Run calls them.
 //   - Methods return [tokenauth.ErrNotFound], wrapped, for an unknown client.
 type Clients struct{ session }
 
@@ -38,25 +38,26 @@ var (
 	_ tokenauth.ClientRevoker  = (*Store)(nil)
 )
 
-// Clients returns the table of clients in the store's database.
+// Clients returns the clients table in the store's database.
 func (s *Store) Clients() *Clients { return &Clients{session{database: s.database}} }
 
-// WithTx returns Clients whose changes are part of the transaction tx. The rules for tx
-// are those of [Users.WithTx]. While [tokenauth.Service.Run] runs, the tokens of a
-// changed client end within 3 seconds of the commit. If your program does not call Run,
-// call [tokenauth.Service.RevokeClient] after the commit.
+// WithTx returns Clients whose changes are part of the transaction tx. The rules for
+// tx are the same as for [Users.WithTx]. While [tokenauth.Service.Run] runs, the
+// tokens of a changed client end within 3 seconds of the commit. If your program does
+// not call Run, call [tokenauth.Service.RevokeClient] after the commit.
 //
 // Until the commit, users can still sign in at the client. On MariaDB and MySQL the
-// transaction does not delete the client's tokens, because that would lock the tokens
-// of all clients. There, all tokens of the client stay valid at least until the commit.
+// transaction does not delete the client's tokens, because the deletion would lock the
+// tokens of all clients. So on these databases all of the client's tokens stay valid at
+// least until the commit.
 func (c *Clients) WithTx(tx *gorm.DB) *Clients { return &Clients{session{c.database, tx}} }
 
-// Create adds a confidential client and returns its new secret. Save the secret: the
-// table stores only its digest. The field Secrets of client must be empty.
+// Create adds a confidential client and returns its new secret. Save the secret,
+// because the table stores only its digest. client.Secrets must be empty.
 //
-// Create returns [ErrInvalid], wrapped with the reason, or [ErrExists] if the ID is
-// taken. It logs a warning to [slog.Default] if the ID contains a colon (see
-// [tokenauth.Client]).
+// If client is not valid, Create returns [ErrInvalid], wrapped with the reason. If
+// the ID is taken, it returns [ErrExists], wrapped. Create logs a warning to
+// [slog.Default] if the ID contains a colon (see [tokenauth.Client]).
 func (c *Clients) Create(ctx context.Context, client tokenauth.Client) (tokenauth.Secret, error) {
 	secret, digest := newSecret()
 	if err := c.create(ctx, client, digest[:]); err != nil {
@@ -67,7 +68,7 @@ func (c *Clients) Create(ctx context.Context, client tokenauth.Client) (tokenaut
 
 // CreatePublic adds a public client: one that runs on the user's device and cannot
 // keep a secret (RFC 6749 §2.1). A public client must not introspect. CreatePublic
-// returns the errors of [Clients.Create].
+// returns the same errors as [Clients.Create].
 func (c *Clients) CreatePublic(ctx context.Context, client tokenauth.Client) error {
 	if introspectionOf(client.IntrospectsOwn, client.IntrospectsAll) != introspectsNone {
 		return errPublicIntrospects
@@ -135,7 +136,7 @@ func (c *Clients) FindClient(ctx context.Context, clientID string) (client token
 			case len(tokenauth.Digest{}):
 				client.Secrets = append(client.Secrets, tokenauth.Digest(digest))
 			default:
-				// Ignoring the digest could turn the client into a public one.
+				// If this digest were ignored, the client could become a public client.
 				return fmt.Errorf("gormstore: client %q: the digest of its secret has %d bytes, want 32", client.ID, len(digest))
 			}
 		}
@@ -164,7 +165,8 @@ func (c *Clients) FindClient(ctx context.Context, clientID string) (client token
 // public client, which has no secret, RotateSecret returns [tokenauth.ErrNotFound].
 func (c *Clients) RotateSecret(ctx context.Context, clientID string) (tokenauth.Secret, error) {
 	secret, digest := newSecret()
-	// MariaDB and MySQL assign from left to right, so old_secret comes first.
+	// MariaDB and MySQL evaluate assignments from left to right, so old_secret comes
+	// first.
 	err := c.change(ctx, errClientNotFound, `UPDATE tokenauth_clients SET old_secret = secret, secret = ? WHERE id = ? AND secret IS NOT NULL`, digest[:], clientID)
 	if err != nil {
 		return tokenauth.Secret{}, err
@@ -173,16 +175,18 @@ func (c *Clients) RotateSecret(ctx context.Context, clientID string) (tokenauth.
 }
 
 // DropOldSecret invalidates the previous secret, which [Clients.RotateSecret] left
-// valid. It returns [tokenauth.ErrNotFound] if there is no such client or secret.
+// valid. It returns [tokenauth.ErrNotFound] if the client does not exist or has no
+// previous secret.
 func (c *Clients) DropOldSecret(ctx context.Context, clientID string) error {
 	return c.change(ctx, errClientNotFound, `UPDATE tokenauth_clients SET old_secret = NULL WHERE id = ? AND old_secret IS NOT NULL`, clientID)
 }
 
-// SetDisabled disables or enables a client, and ends all its tokens. When it enables a
-// disabled client, it ends no tokens in another storage: disabling ended these.
+// SetDisabled disables or enables a client, and ends all its tokens. Enabling a
+// disabled client ends tokens in this database only, because disabling the client
+// already ended those in other storages.
 //
-// A token that is issued within 10 seconds after a client was disabled and enabled
-// again may be ended together with the client's earlier tokens.
+// If a client is disabled and enabled again, a token that is issued to it in the next
+// 10 seconds may be ended together with the client's earlier tokens.
 func (c *Clients) SetDisabled(ctx context.Context, clientID string, disabled bool) error {
 	if !disabled {
 		if enabled, err := c.enable(ctx, clientID); enabled || err != nil {
@@ -192,10 +196,11 @@ func (c *Clients) SetDisabled(ctx context.Context, clientID string, disabled boo
 	return c.end(ctx, clientID, `UPDATE tokenauth_clients SET disabled = ?, stamp = ? WHERE id = ?`, disabled, newStamp(), clientID)
 }
 
-// enable enables the client if it is disabled, and reports whether it was.
+// enable enables the client if it is disabled, and reports whether it was disabled.
 //
-// It queues no revocation. The client's tokens ended when the client was disabled, and
-// a revocation after the commit could end a token that was issued since.
+// It queues no revocation, because the client's tokens already ended when the client
+// was disabled. Besides, a revocation after the commit could end a token that was
+// issued after the commit.
 func (c *Clients) enable(ctx context.Context, clientID string) (bool, error) {
 	e := c.ending(clientID, `UPDATE tokenauth_clients SET disabled = ?, stamp = ? WHERE id = ? AND disabled = ?`, false, newStamp(), clientID, true)
 	e.kind = 0
@@ -211,17 +216,17 @@ func (c *Clients) Delete(ctx context.Context, clientID string) error {
 	return c.end(ctx, clientID, `DELETE FROM tokenauth_clients WHERE id = ?`, clientID)
 }
 
-// end changes the client's row, deletes its tokens, commits, and then deletes its
-// tokens a second time.
+// end changes the client's row, deletes the client's tokens, commits, and then deletes
+// the client's tokens again.
 //
 // A sign-in stores its token and then reads the client again, without a lock. If the
-// sign-in still finds the client enabled, it read before the commit, and stored the
-// token even earlier. The first deletion may have missed that token. The second
-// deletion begins after the commit, so it finds the token.
+// sign-in still finds the client enabled, it read the client before the commit, and
+// stored the token even earlier. The first deletion may have missed that token. The
+// second deletion begins after the commit, so it finds the token.
 func (c *Clients) end(ctx context.Context, clientID, statement string, args ...any) error {
 	e := c.ending(clientID, statement, args...)
 	err := c.changeAndEnd(ctx, e)
-	if err != nil || c.tx != nil { // after the commit of c.tx, Service.Run ends the rest
+	if err != nil || c.tx != nil { // after c.tx commits, Service.Run ends the remaining tokens
 		return err
 	}
 	if err := c.revokeClient(ctx, e.key); err != nil {
@@ -239,8 +244,8 @@ func (c *Clients) ending(clientID, statement string, args ...any) ending {
 	return e
 }
 
-// RevokeClient implements [tokenauth.ClientRevoker]. It reads the whole table of
-// tokens, in batches.
+// RevokeClient implements [tokenauth.ClientRevoker]. It reads the whole token
+// table in batches.
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
 	return session{database: s.database}.revokeClient(ctx, c[:])
 }

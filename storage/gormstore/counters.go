@@ -15,12 +15,12 @@ import (
 
 var _ throttle.Storage = (*Store)(nil)
 
-// errRaced means that a concurrent transaction inserted a counter first.
+// errRaced means that a concurrent transaction inserted one of the counters first.
 var errRaced = errors.New("gormstore: a concurrent transaction inserted the counter first")
 
-// UpdateCounters implements [throttle.Storage] with a transaction that locks the
-// counters' rows. If change leaves all counters as they are, UpdateCounters writes
-// nothing.
+// UpdateCounters implements [throttle.Storage] with a transaction that locks the rows
+// of the counters. If the function change does not change any counter, UpdateCounters
+// writes nothing.
 func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	for {
 		err := session{database: s.database}.transaction(ctx, func(pool gorm.ConnPool) error {
@@ -69,7 +69,7 @@ func inOrder(keys []throttle.Key) []int {
 	return order
 }
 
-// insertCounters inserts rows, or returns errRaced if one of them exists already.
+// insertCounters inserts rows. If one of the rows already exists, it returns errRaced.
 func (s *Store) insertCounters(ctx context.Context, pool gorm.ConnPool, rows []any) error {
 	if len(rows) == 0 {
 		return nil
@@ -87,8 +87,8 @@ func (s *Store) insertCounters(ctx context.Context, pool gorm.ConnPool, rows []a
 
 const counterColumns = 7
 
-// counterRows returns the part of an INSERT after INTO: the table, its columns, and a
-// placeholder for each of the values.
+// counterRows returns the part of an INSERT that follows INTO: the table, its columns,
+// and a placeholder for each value.
 func counterRows(values []any) string {
 	const row = `(?, ?, ?, ?, ?, ?, ?)`
 	return `tokenauth_counters (counter_key, failures, failed_at, pending, pending_at, succeeded_at, forget_at) VALUES ` +

@@ -23,7 +23,7 @@ type database struct {
 	dialect dialect
 	prefix  string // of the table names
 
-	galera       bool   // whether the server is a node of a Galera cluster
+	galera       bool   // whether the server is a Galera node
 	galeraPrefix string // galeraWaits, or "" if statements need no prefix
 }
 
@@ -31,17 +31,17 @@ type database struct {
 // wait until its node has applied everything that any node committed before
 // (wsrep_sync_wait).
 //
-// In such a cluster every node accepts writes. A commit returns as soon as the cluster
-// has fixed the order of the transactions; other nodes apply it a moment later. A lock
-// holds at one node only. If two transactions change the same row at two nodes, one of
-// them gets error 1213, at the latest when it commits.
+// In a Galera cluster, every node accepts writes. A commit returns as soon as the
+// cluster has fixed the order of the transactions. Other nodes apply the transaction
+// a moment later. A lock holds at one node only. If two transactions change the same
+// row at two nodes, one of them gets error 1213, at the latest when it commits.
 //
 // The setting is part of each statement, because a session setting would have to be
-// correct on every connection of the pool and at every node. With wsrep_dirty_reads
+// correct on every connection in the pool and at every node. With wsrep_dirty_reads
 // off, a node that is cut off from the majority of the cluster refuses the statement.
 //
-// The prefix has no effect within a transaction, so the store runs a statement that
-// waits before it begins one.
+// The prefix has no effect within a transaction. So, before the store begins a
+// transaction, it runs a statement with the prefix.
 const galeraWaits = `SET STATEMENT wsrep_sync_wait = 7, wsrep_dirty_reads = OFF FOR `
 
 var galeraStatement = regexp.MustCompile(`^\s*(SELECT|INSERT|UPDATE|DELETE)\b`)
@@ -76,15 +76,16 @@ func open(db *gorm.DB, prefix string) (*database, error) {
 	}, nil
 }
 
-// statement returns a statement with the given text, written as [dialect] describes.
+// statement returns a statement with the given text. The text must be written as
+// [dialect] describes.
 func (d *database) statement(text string) *statement {
 	return &statement{text: d.sql(text), tries: d.tries(), pool: d.pool, prepare: d.dialect.prepare}
 }
 
-// tries returns how many times in all to run a statement or transaction that the
-// database keeps rolling back. Galera rolls back more often, because its nodes do not
-// wait for each other's locks. If several transactions change the same rows, each
-// attempt succeeds for only one of them.
+// tries returns how many times, at most, to run a statement or transaction that the
+// database keeps rolling back. Galera rolls back more often than a single server,
+// because its nodes do not wait for each other's locks. If several transactions change
+// the same rows at once, only one of them succeeds, and the others must run again.
 func (d *database) tries() int {
 	if d.galera {
 		return 20
@@ -93,7 +94,7 @@ func (d *database) tries() int {
 }
 
 // sql translates a statement for the engine and the table prefix. If the statement uses
-// a table of this package, sql adds the dialect's guard to its first WHERE.
+// one of this package's tables, sql adds the dialect's guard to its first WHERE.
 func (d *database) sql(text string) string {
 	if d.dialect.guard != "" && strings.Contains(text, defaultPrefix) {
 		text = strings.Replace(text, " WHERE ", " WHERE "+d.dialect.guard+" AND ", 1)

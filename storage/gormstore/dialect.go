@@ -2,10 +2,11 @@ package gormstore
 
 import "database/sql"
 
-// A dialect holds the differences between the engines. Statements are written in the
-// SQL of SQLite with the default table prefix; [database.sql] translates them.
+// A dialect holds the differences between the database engines. This package writes its
+// statements in SQLite's SQL with the default table prefix, and [database.sql]
+// translates them.
 type dialect struct {
-	folder    string // the folder of this engine in migrations
+	folder    string // this engine's folder in migrations
 	numbered  bool   // whether placeholders are $1, $2, … instead of ?
 	aliases   bool   // whether INSERT INTO … AS t is valid
 	prepare   bool   // whether the store prepares its statements
@@ -13,41 +14,41 @@ type dialect struct {
 	ignore    string // the conflict clause of an INSERT into users: keeps the row
 	share     string // makes a read wait for transactions that changed the row
 	primary   string // an extra condition that makes a read fail at a standby
-	update    string // makes a read of counters lock their rows
+	update    string // makes a read of counters lock the rows
 	lock      string // a statement that locks counters before they are read; may be ""
 	// the beginning and the end of an INSERT that leaves an existing row as it is
 	// and does not count it among the affected rows
 	insertIgnore, onConflict string
 	overwriteCounter         string // the conflict clause of an INSERT into counters
 	newestChange             string // the conflict clause of an INSERT into revocations
-	// whether a DELETE without an index locks every row that it reads, at the
-	// default isolation level
+	// whether, at the default isolation level, a DELETE that uses no index locks
+	// every row that it reads
 	locksWhatItReads bool
-	exists           string // counts the tables with a name: 0 or 1
+	exists           string // counts the tables that have a given name: 0 or 1
 	columns          string // returns the names of a table's columns
 	tableOwner       string // trustedOwnerOfTable; "" if the owner need not be checked
-	now              string // returns the database's clock, in Unix seconds
+	now              string // returns the database's time, in Unix seconds
 	isolation        string // returns the transaction's isolation level; "" if any level works
 	txOptions        []*sql.TxOptions
 	settings         string // returns names and values of the session's settings
 	tryBytes         string // returns the bytes 0 and 255, to test the driver
 	rules            []rule // the rules for the settings
-	engines          string // returns the storage engine of each table whose name is like a pattern
+	engines          string // returns the storage engine of each table whose name matches a LIKE pattern
 	guard            string // a condition that is true, or fails if the session has harmful settings
 	truncates        bool   // whether the engine has a mode that cuts off long values
-	// a LIMIT larger than any table: sql_safe_updates requires a LIMIT in some
-	// statements, and sql_select_limit applies to those without one
+	// a LIMIT larger than any table. It is needed because sql_safe_updates requires a
+	// LIMIT in some statements, and sql_select_limit applies to any SELECT without one
 	unlimited string
 }
 
-// overwrite is the conflict clause of a sign-in's INSERT, for PostgreSQL and SQLite. It
-// moves the digest of the earlier token to the column replaced. The clause for MariaDB
-// and MySQL must do so first: they evaluate assignments from left to right, and would
-// otherwise copy the new digest.
+// overwrite is the conflict clause of a sign-in's INSERT, for PostgreSQL and SQLite.
+// It moves the earlier token's digest to the column replaced. In the clause for
+// MariaDB and MySQL, this assignment must come first, because these databases
+// evaluate assignments from left to right. Otherwise they would copy the new digest.
 //
-// A driver may send a statement twice if the connection breaks. The first WHEN keeps
-// a token from replacing itself in that case. The second WHEN copies only a value that
-// is as long as a digest, so that a sign-in repairs a corrupt row.
+// If the connection breaks, a driver may send a statement twice. The first WHEN then
+// keeps a token from replacing itself. The second WHEN copies a value only if it is as
+// long as a digest, so that a sign-in repairs a corrupt row.
 const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
 	replaced = CASE WHEN t.digest = excluded.digest THEN t.replaced WHEN length(t.digest) = 32 THEN t.digest END,
 	digest = excluded.digest, format = excluded.format,
@@ -56,12 +57,13 @@ const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
 	roles = excluded.roles, attributes = excluded.attributes, stamp = excluded.stamp`
 
 // onPrimary is a condition that makes a read fail at a standby, where ended tokens
-// may still exist. A check in [New] would cover only one connection. Other
-// connections may lead to another server, now or after a failover.
+// may still exist. A check in [New] would not be enough, because it would cover only
+// one connection. Other connections may lead to another server, now or after a
+// failover.
 //
 // The server evaluates the condition before it reads rows, so the read fails even if
 // no row matches. At a standby the condition casts the text atStandby to a boolean.
-// That fails with an error that quotes the text.
+// The cast fails with an error that quotes the text.
 const onPrimary = ` AND CASE WHEN (SELECT pg_catalog.pg_is_in_recovery()) THEN '` + atStandby + `' ELSE 'true' END::pg_catalog.bool`
 
 const atStandby = `this connection leads to a standby, which lags behind the primary: connect the service to the primary only (set target_session_attrs=read-write in the DSN, and use no proxy that sends reads to standbys)`
@@ -90,7 +92,7 @@ var dialects = map[string]dialect{
 		numbered: true,
 		aliases:  true,
 		// The driver pgx prepares and caches statements itself. Services behind a
-		// proxy that pools transactions turn that off.
+		// proxy that pools transactions turn this feature of pgx off.
 		prepare:      false,
 		overwrite:    overwrite,
 		ignore:       ` ON CONFLICT DO NOTHING`,
@@ -121,16 +123,16 @@ var dialects = map[string]dialect{
 		ignore: ` ON DUPLICATE KEY UPDATE id = id`,
 		share:  ` LOCK IN SHARE MODE`,
 		update: unlimited + ` FOR UPDATE`,
-		// With ON DUPLICATE KEY the number of affected rows would depend on
-		// clientFoundRows in the DSN.
+		// This is not ON DUPLICATE KEY, because the number of affected rows would
+		// then depend on clientFoundRows in the DSN.
 		insertIgnore: `INSERT IGNORE INTO`,
 		overwriteCounter: ` ON DUPLICATE KEY UPDATE
 			failures = VALUES(failures), failed_at = VALUES(failed_at), pending = VALUES(pending),
 			pending_at = VALUES(pending_at), succeeded_at = VALUES(succeeded_at), forget_at = VALUES(forget_at)`,
 		newestChange:     ` ON DUPLICATE KEY UPDATE change_id = VALUES(change_id)`,
 		locksWhatItReads: true, // at REPEATABLE READ
-		// At this level MySQL locks rows but not the gaps between them, so other
-		// transactions can insert there.
+		// At READ COMMITTED, MySQL locks rows but not the gaps between them, so other
+		// transactions can insert rows there.
 		txOptions: []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}},
 		columns:   `SELECT column_name FROM information_schema.columns WHERE table_schema = database() AND table_name = ?`,
 		settings: `SHOW SESSION VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'character_set_client', 'character_set_connection',
@@ -152,8 +154,9 @@ var dialects = map[string]dialect{
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,
 		newestChange:     newestChange,
-		// SQLite needs no lock for this read. It has one writer at a time, so any
-		// other change was committed before the caller's last write, or begins later.
+		// SQLite needs no lock for this read, because it has one writer at a time. So
+		// any other change was committed before the caller's last write, or begins
+		// later.
 		share: ``,
 		// This write makes the transaction the only writer before it reads.
 		lock:     `UPDATE tokenauth_counters SET failures = failures`,

@@ -10,9 +10,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// checkEngine returns errSetting, wrapped, if a table of this package uses a storage
-// engine other than InnoDB: it may have no transactions. The setting
-// enforce_storage_engine or an ALTER TABLE can cause that.
+// checkEngine returns errSetting, wrapped, if one of this package's tables uses a
+// storage engine other than InnoDB, because other engines may have no transactions. The
+// setting enforce_storage_engine or an ALTER TABLE can select another engine.
 func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 	if d.dialect.engines == "" {
 		return nil
@@ -37,8 +37,8 @@ func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 // tables are the names of this package's tables, without the prefix.
 var tables = []string{"tokens", "users", "clients", "counters", "revocations", "schema"}
 
-// owns reports whether the table belongs to this package. Other tables of the service
-// may begin with the same prefix.
+// owns reports whether the table belongs to this package. The names of the service's
+// other tables may begin with the same prefix.
 func (d *database) owns(table string) bool {
 	name, ok := strings.CutPrefix(strings.ToLower(table), d.prefix)
 	return ok && slices.Contains(tables, name)

@@ -26,10 +26,10 @@ var (
 	errClientNotFound = fmt.Errorf("gormstore: no such client: %w", tokenauth.ErrNotFound)
 )
 
-// errSetting means that tokens could be lost or garbled with a setting of the
-// database, such as autocommit=0.
+// errSetting means that a database setting, such as autocommit=0, could cause tokens
+// to be lost or garbled.
 var errSetting = errors.New("gormstore: a setting of the database must change")
 
-// errMemory means that each connection of the pool has its own SQLite database in
-// memory, or that such a database was lost when its connection closed.
+// errMemory means that each connection in the pool has its own in-memory SQLite
+// database, or that an in-memory database was lost when its connection closed.
 var errMemory = errors.New("gormstore: a SQLite database in memory, or without a name, belongs to one connection and is lost when that connection closes: use a file. Or let all connections share the database with file:NAME?mode=memory&cache=shared (with ncruces/go-sqlite3: file:/NAME?vfs=memdb), and keep at least one open. Or use a single connection that stays open: SetMaxOpenConns(1), and no SetMaxIdleConns(0), SetConnMaxLifetime or SetConnMaxIdleTime")

@@ -11,7 +11,7 @@ import (
 )
 
 // errPooler means that a pooler in front of the database loses prepared statements,
-// runs those of another client, or refuses transactions.
+// runs another client's prepared statements, or refuses transactions.
 var errPooler = errors.New("gormstore: this service's settings do not work with the pooler in front of PostgreSQL, such as PgBouncer")
 
 // The advice to operators in errors about a pooler.
@@ -23,7 +23,7 @@ const (
 )
 
 // explaining is a pool that passes its errors through explain. It cannot do so for
-// QueryRowContext, which returns its errors only from [sql.Row.Scan].
+// QueryRowContext, because only [sql.Row.Scan] returns the errors of that method.
 type explaining struct{ gorm.ConnPool }
 
 func (e explaining) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
@@ -37,7 +37,7 @@ func (e explaining) QueryContext(ctx context.Context, query string, args ...any)
 }
 
 // errInterrupted means that SQLite stopped a statement because its context ended.
-// The drivers' own error is only "interrupted".
+// The drivers' own errors say only "interrupted".
 var errInterrupted = errors.New("gormstore: the statement took longer than its timeout, or its context was canceled")
 
 // interrupted reports whether the error is SQLITE_INTERRUPT. Drivers have different
@@ -46,8 +46,8 @@ func interrupted(text string) bool {
 	return text == "interrupted" || strings.Contains(text, "interrupted (9)") || strings.Contains(text, "sqlite3: interrupted")
 }
 
-// explain adds to a database error what the operator needs to know: its cause, or what
-// to change. It returns an error unchanged if nothing needs to be added.
+// explain adds to a database error what the operator needs to know, that is, the cause
+// or what to change. If there is nothing to add, it returns the error unchanged.
 func explain(err error) error {
 	if err == nil || errors.Is(err, errPooler) || errors.Is(err, errSetting) || errors.Is(err, errMemory) || errors.Is(err, errInterrupted) {
 		return err
@@ -66,9 +66,10 @@ func explain(err error) error {
 	return explainPooler(err)
 }
 
-// explainPooler wraps errors that occur only behind a pooler in errPooler, with advice:
+// explainPooler returns errPooler, wrapped together with err and advice, if err occurs
+// only behind a pooler. Otherwise it returns err unchanged. It recognizes these cases:
 //
-//   - a prepared statement of another client has the same name (42P05);
+//   - another client's prepared statement has the same name (42P05);
 //   - a prepared statement is missing (26000), or has other parameters (08P01);
 //   - a transaction is refused (08P01).
 func explainPooler(err error) error {
@@ -84,8 +85,8 @@ func explainPooler(err error) error {
 }
 
 // rolledBack reports whether the database rolled the statement back because of a
-// deadlock (40P01, 1213) or a serialization failure (40001). An error of MariaDB or
-// MySQL is known by its text, because this package does not import the driver.
+// deadlock (40P01, 1213) or a serialization failure (40001). It recognizes errors from
+// MariaDB and MySQL by their text, because this package does not import their driver.
 func rolledBack(err error) bool {
 	state := sqlState(err)
 	return state == "40001" || state == "40P01" || strings.HasPrefix(err.Error(), "Error 1213 (40001)")

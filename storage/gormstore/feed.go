@@ -29,26 +29,27 @@ var (
 	_ tokenauth.Lister      = (*feedStore)(nil)
 )
 
-// WithFeed adds the feed of changes that the cache ([tokenauth.Options.Cache]) needs to
-// a store in PostgreSQL. It returns a storage that can do everything that s can, and is
-// also a [tokenauth.Watcher]. Pass a Listener of package pgxfeed as l.
+// WithFeed adds a change feed to a store in PostgreSQL. The cache
+// ([tokenauth.Options.Cache]) requires this feed. WithFeed returns a storage that can
+// do everything that s can, and is also a [tokenauth.Watcher]. Pass a Listener from
+// package pgxfeed as l.
 //
-// A trigger on the table of tokens reports every end of a token, even a DELETE by an
-// operator in psql. Install the trigger with [Options.Feed] and [Migrate], or with the
-// SQL files in migrations/postgres_feed.
+// A trigger on the token table reports each token that ends, even if an operator
+// deletes it in psql. Install the trigger with [Options.Feed] and [Migrate], or with
+// the SQL files in migrations/postgres_feed.
 //
-// The feed adds one row to the table that is not a token. For each heartbeat, one of
-// the watching processes updates that row (see "The heartbeat" in README.md).
+// The feed adds one row to the token table that is not a token. For each heartbeat, one
+// of the watching processes updates that row (see "The heartbeat" in README.md).
 //
-// Each call of Watch uses one connection for as long as it runs. A [tokenauth.Service]
-// with a cache has one call in progress. PostgreSQL serializes the commits of
+// Each call to Watch uses one connection until it returns. A [tokenauth.Service] with a
+// cache keeps one such call running. PostgreSQL serializes the commits of
 // transactions that notify, which limits the rate of revocations and of sign-ins that
 // replace a token. First sign-ins and validations do not notify.
 //
 // WithFeed returns an error if
 //   - the engine has no notifications (MariaDB, MySQL, SQLite);
 //   - the trigger is missing, old or not ENABLE ALWAYS;
-//   - the table is partitioned, or another table inherits from it;
+//   - the token table is partitioned, or another table inherits from it;
 //   - the pool may have only one connection, and the listener would take it;
 //   - the database returns an error.
 func WithFeed(ctx context.Context, s *Store, l listen.Listener) (tokenauth.Storage, error) {
@@ -85,17 +86,18 @@ func (w *feedStore) leavesConnections() error {
 	return nil
 }
 
-// otherBeat begins the payloads of the heartbeats of an earlier version, which watch
-// ignores. That version sent them on the listening connection, so they prove nothing
-// about the trigger.
+// otherBeat is the prefix of the heartbeat payloads that an earlier version of this
+// package sends. watch ignores these payloads. The earlier version sends them on its
+// listening connection, so they prove nothing about the trigger.
 const otherBeat = "beat "
 
-// Watch implements [tokenauth.Watcher]. For each heartbeat, a process changes a row in
-// the table of tokens. So the heartbeat takes the same path as a change of a token:
+// Watch implements [tokenauth.Watcher]. For each heartbeat, a process changes a row
+// in the token table. So the heartbeat takes the same path as a change to a token:
 // from the store's pool, through the trigger, to the listener.
 //
-// Watch returns an error with the reason if no heartbeat arrives for four times the
-// duration beat, or soon after the trigger is removed or disabled.
+// If no heartbeat arrives within four times the duration beat, Watch returns an error
+// that gives the reason. It also returns an error soon after the trigger is removed or
+// disabled.
 func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if err := w.leavesConnections(); err != nil {
 		return err // SetMaxOpenConns may have been called after WithFeed
@@ -105,8 +107,8 @@ func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenaut
 	})
 }
 
-// watch passes notifications to feed. Another goroutine writes and reads the
-// heartbeat's row, so that no notification has to wait for these statements.
+// watch passes notifications to feed. Another goroutine runs the statements that write
+// and read the heartbeat row, so that no notification has to wait for them.
 func (w *feedStore) watch(ctx context.Context, n listen.Notifications, beat time.Duration, feed tokenauth.Invalidator) error {
 	watching, stop := context.WithCancelCause(ctx)
 	h := newHeartbeat(w.row, beat, feed)

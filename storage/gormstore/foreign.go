@@ -18,14 +18,15 @@ var (
 	changedTable = regexp.MustCompile(`(?:CREATE TABLE IF NOT EXISTS|ALTER TABLE) (\w+)`)
 )
 
-// checkForeign returns the version of the schema. It returns an error if the scripts
-// still to be applied would create or change a table that exists already and that this
-// package did not create. CREATE TABLE IF NOT EXISTS would silently accept that table,
-// and ALTER TABLE would change it.
+// checkForeign returns the schema version. It returns an error if a script that has yet
+// to be applied would create or change a foreign table, that is, an existing table that
+// this package did not create. CREATE TABLE IF NOT EXISTS would silently accept a
+// foreign table, and ALTER TABLE would change it.
 //
-// A script may have been applied in part, so a table that exists may be this package's
-// own. It is considered so if it has all columns of the script's CREATE TABLE. On
-// PostgreSQL a table to create must also have an owner that [Migrate] trusts.
+// A script may have been applied in part, so an existing table may be this package's
+// own. A table counts as this package's own if it has all columns of the table's CREATE
+// TABLE. On PostgreSQL, a table that a script would create must also have an owner that
+// [Migrate] trusts.
 func (d *database) checkForeign(ctx context.Context, pool gorm.ConnPool) (version int, err error) {
 	if version, err = d.checkForeignSchema(ctx, pool); err != nil {
 		return 0, err
@@ -34,7 +35,7 @@ func (d *database) checkForeign(ctx context.Context, pool gorm.ConnPool) (versio
 	if err != nil {
 		return 0, err
 	}
-	made := make(map[string][]string) // the columns that each CREATE TABLE has, by table
+	made := make(map[string][]string) // the columns of each CREATE TABLE, by table name
 	for _, script := range scripts {
 		for _, table := range createTable.FindAllStringSubmatch(script.text, -1) {
 			for _, column := range columnOf.FindAllStringSubmatch(table[2], -1) {
@@ -70,8 +71,9 @@ func (d *database) checkForeignTable(ctx context.Context, pool gorm.ConnPool, ta
 	return nil
 }
 
-// checkForeignSchema returns the version of the schema. It returns an error if the
-// schema-version table is not this package's: another tool may use the same name.
+// checkForeignSchema returns the schema version. It returns an error if the
+// schema-version table does not belong to this package, because another tool may use
+// the same table name.
 func (d *database) checkForeignSchema(ctx context.Context, pool gorm.ConnPool) (version int, err error) {
 	schema, tokens := d.prefix+"schema", d.prefix+"tokens"
 	has, err := d.columns(ctx, pool, schema)
@@ -90,9 +92,9 @@ func (d *database) checkForeignSchema(ctx context.Context, pool gorm.ConnPool) (
 	return version, err
 }
 
-// checkForeignFunction returns an error if a function with the name of the trigger
-// function exists that this package did not create, or whose owner [Migrate] does not
-// trust.
+// checkForeignFunction looks for an existing function with the trigger function's
+// name. It returns an error if this package did not create that function, or if
+// [Migrate] does not trust the function's owner.
 func (d *database) checkForeignFunction(ctx context.Context, pool gorm.ConnPool) error {
 	var body string
 	err := pool.QueryRowContext(ctx, `SELECT prosrc FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure($1)::oid`, d.prefix+"tell()").Scan(&body)

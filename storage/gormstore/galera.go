@@ -13,9 +13,9 @@ import (
 // of statement that must wait: 1 for reads, 2 for UPDATE and DELETE, 4 for INSERT.
 const galeraKinds = 1 | 2 | 4
 
-// findGalera detects whether the server is a node of a Galera cluster. It returns an
-// error if statements there would not wait for the commits of other nodes, or if the
-// node would not replicate this service's changes.
+// findGalera detects whether the server is a Galera node. For a Galera node, it returns
+// an error if statements would not wait for other nodes' commits, or if the node would
+// not replicate this service's changes.
 func (d *database) findGalera(ctx context.Context) error {
 	if d.dialect.folder != "mysql" {
 		return nil
@@ -40,8 +40,8 @@ func (d *database) findGalera(ctx context.Context) error {
 }
 
 // checkGaleraSession returns an error unless the session's settings make statements
-// wait for the commits of other nodes. It is for servers without SET STATEMENT, which
-// only MariaDB has.
+// wait for other nodes' commits. It is for servers other than MariaDB, because only
+// MariaDB has SET STATEMENT.
 func (d *database) checkGaleraSession(ctx context.Context) error {
 	wait, err := d.variable(ctx, "SESSION", "wsrep_sync_wait")
 	if err != nil {
@@ -58,8 +58,8 @@ func (d *database) checkGaleraSession(ctx context.Context) error {
 	return nil
 }
 
-// variable returns the value of a server variable, or "" if the server has no
-// variable of that name.
+// variable returns the value of a server variable, or "" if the server has no variable
+// with that name.
 func (d *database) variable(ctx context.Context, scope, name string) (value string, err error) {
 	err = d.pool.QueryRowContext(ctx, `SHOW `+scope+` VARIABLES LIKE '`+name+`'`).Scan(&name, &value)
 	if errors.Is(err, sql.ErrNoRows) {

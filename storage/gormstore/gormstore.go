@@ -1,5 +1,5 @@
 // Package gormstore stores tokens in the database that a service already uses through
-// GORM: PostgreSQL, MariaDB or MySQL, or SQLite. It also has a users table for services
+// GORM: PostgreSQL, MariaDB, MySQL or SQLite. It also has a users table for services
 // that have none ([Users]), and a table of OAuth clients ([Clients]). It imports no
 // driver.
 //
@@ -11,19 +11,20 @@
 // print the digests and password hashes in them.
 //
 // The tokens may be in a different database from Users and Clients, or in Redis. A
-// change of a user or client then ends the tokens there only while
+// change to a user or client then ends tokens in that other storage only while
 // [tokenauth.Service.Run] runs.
 //
-// # Failover of PostgreSQL
+// # PostgreSQL failover
 //
-// Name both servers in the DSN. Services and their feeds then find the primary:
+// Name both servers in the DSN, so that services and their feeds find the primary:
 //
 //	postgres://db1,db2/service?target_session_attrs=read-write&connect_timeout=1
 //
-// Set connect_timeout for a single server, too; for MariaDB and MySQL set timeout and
-// readTimeout. The pool ([sql.DB]) has no timeout of its own. While calls wait for a
-// connection, it opens connections one at a time. So one attempt that hangs keeps all
-// calls waiting, even after the network is back.
+// Set connect_timeout for a single server, too. For MariaDB and MySQL, set timeout
+// and readTimeout. These settings are necessary because the pool ([sql.DB]) has no
+// timeout of its own. While calls wait for a connection, the pool opens connections
+// one at a time. So without a timeout, one attempt that hangs keeps all calls
+// waiting, even after the network is back.
 //
 // Without target_session_attrs, connections may lead to a standby. A standby lags
 // behind the primary and may still have tokens that have ended. Therefore the store
@@ -33,32 +34,33 @@
 // before it tries the next one. By default that wait is unlimited. Choose a value that
 // leaves time for the next server within [tokenauth.Options.Timeout].
 //
-// By default PostgreSQL replicates asynchronously. A failover then loses changes that
-// the standby had not received:
+// By default PostgreSQL replicates asynchronously, so a failover loses changes that the
+// standby has not received:
 //
 //   - A token that was just issued is unknown. Its client signs in again.
 //   - A token that was just revoked or replaced is valid again, until it expires or is
-//     revoked or replaced once more.
+//     revoked or replaced a second time.
 //
-// To lose no confirmed change, set synchronous_standby_names, and set
+// To keep every confirmed change, set synchronous_standby_names, and set
 // synchronous_commit to on (the default) or remote_apply. A change whose request got
 // 503 may have been made nevertheless, and a failover may undo it. While no synchronous
 // standby answers, commits wait: sign-ins and revocations get 503, and validations go
 // on.
 //
-// Before you promote the standby, the old primary must be down, or unreachable for the
-// services. Making it read-only is not enough: services keep their connections to it,
-// and tokens that end at the new primary stay valid there. A cache keeps such a token
-// until it expires. This package cannot detect that case; restart the services
-// afterwards. An old primary that returns as a standby is safe, because the store
-// refuses to read there.
+// Before you promote the standby, make sure that the old primary is down, or that
+// services cannot reach it. Making the old primary read-only is not enough, because
+// services keep their connections to it. Tokens that end at the new primary then stay
+// valid at the old one, and a cache keeps such a token until it expires. This package
+// cannot detect that services still use a read-only old primary, so restart the
+// services afterwards. An old primary that returns as a standby is safe, because the
+// store refuses to read there.
 //
 // # Galera
 //
-// Services may use several nodes of a Galera cluster of MariaDB, directly or through a
-// load balancer. MariaDB needs no setting for that. Each statement of the store waits
-// until its node has applied everything that any node committed before. Nodes do not
-// share locks, which matters in your own transactions: see [Users.WithTx].
+// Services may use several nodes of a MariaDB Galera cluster, directly or through a
+// load balancer. No MariaDB setting is necessary, because each of the store's statements
+// waits until its node has applied everything that any node committed before. Nodes
+// do not share locks, which matters in your own transactions: see [Users.WithTx].
 package gormstore
 
 import (
@@ -90,13 +92,13 @@ var (
 )
 
 // New returns a [Store] in the database db. A nil o selects the defaults. New checks
-// the database and creates no tables. The caller remains responsible for closing db.
+// the database but creates no tables. The caller remains responsible for closing db.
 //
 // The error is one of:
 //   - [ErrSchemaVersion], wrapped: call [Migrate] first;
 //   - an error that names an invalid argument or option;
-//   - an error that says which setting to change: one of the database, of its
-//     connection pool, or for a pooler such as PgBouncer (README.md lists them);
+//   - an error that says which setting to change in the database, in the connection
+//     pool, or for a pooler such as PgBouncer (README.md lists the settings);
 //   - an error from the database.
 func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if o == nil {
@@ -160,7 +162,7 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (t tokenauth.Token, err error) {
 	r := tokenRows.Get().(*tokenRow)
 	defer r.free()
-	// Not QueryRowContext: sql.Row.Scan rejects sql.RawBytes, which r has.
+	// Do not use QueryRowContext, because sql.Row.Scan rejects the sql.RawBytes in r.
 	err = s.find.queryRow(ctx, func(scan func(...any) error) error {
 		t, err = r.read(scan)
 		return err
@@ -183,6 +185,6 @@ func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return err
 }
 
-// Users returns the table of users in the store's database, for services that have
-// none of their own.
+// Users returns the users table in the store's database, for services that have no
+// users table of their own.
 func (s *Store) Users() *Users { return s.users }

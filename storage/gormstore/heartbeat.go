@@ -17,29 +17,29 @@ const (
 	// patience is how long Watch waits for a heartbeat before it fails, as a multiple
 	// of its parameter beat.
 	patience = 4
-	// slowest is the timeout of a statement on the heartbeat's row, as a multiple of
+	// slowest is the timeout of a statement on the heartbeat row, as a multiple of
 	// beat.
 	slowest = 2
 )
 
-// A heartbeat proves that the feed reports changes. In each interval of the duration
-// beat, one of the processes that watch the table writes a new nonce to the heartbeat's
-// row, as its stamp. The other processes read the nonce.
+// A heartbeat proves that the feed reports changes. In each interval of length beat,
+// one of the processes that watch the table writes a new nonce to the heartbeat row,
+// as the row's stamp. The other processes read the nonce.
 //
 // The proof has three parts:
 //
-//   - At a time asOf the row had a nonce other than the current one.
+//   - At the time asOf, the row had a nonce other than the current nonce.
 //   - The store wrote or read the current nonce through its own pool.
 //   - The listener received the current nonce after asOf.
 //
-// So the nonce was committed after asOf. PostgreSQL delivers notifications in the
-// order of the commits. Therefore all changes that were committed before asOf have
-// arrived.
+// So the current nonce was committed after asOf. PostgreSQL delivers notifications in
+// commit order, so all changes that were committed before asOf have arrived.
 //
-// A nonce that only the listener received, or that only the pool saw, proves nothing:
-// the two may be connected to different databases. A nonce that arrived before asOf
-// proves nothing, either. The pool's connections may see different rows, for example
-// because of different search paths, or the row may have been restored from a backup.
+// A nonce that only the listener received, or that only the pool saw, proves nothing,
+// because the listener and the pool may be connected to different databases. A nonce
+// that arrived before asOf proves nothing, either, because the row may have been
+// restored from a backup. Or the pool's connections may see different rows, for example
+// because of different search paths.
 type heartbeat struct {
 	row  beatRow
 	beat time.Duration
@@ -52,17 +52,17 @@ type heartbeat struct {
 	unread   bool        // whether the listener received a nonce that the pool has not seen
 	nonce    string      // the nonce that the pool saw last, or ""
 	seen     time.Time   // when the last statement that saw nonce in the row began
-	asOf     time.Time   // a time at which the row had a nonce before this one; or zero
-	proven   time.Time   // the asOf of the last heartbeat that was reported
-	alive    time.Time   // when the last heartbeat was reported, or Watch began
+	asOf     time.Time   // a time at which the row had another nonce, or zero
+	proven   time.Time   // the asOf of the last reported heartbeat
+	alive    time.Time   // when the last heartbeat was reported, or else when Watch began
 
 	// Only run uses the fields below.
-	version string    // the version of the triggers
+	version string    // the trigger version
 	writeAt time.Time // when to write, unless another process writes earlier
 	problem error     // the error of the last statement, or nil
 }
 
-// A receipt is a nonce that the listener received, and when.
+// A receipt is a nonce that the listener received, and the time of its arrival.
 type receipt struct {
 	nonce string
 	at    time.Time
@@ -90,8 +90,8 @@ func (h *heartbeat) receive(nonce string) {
 	}
 }
 
-// prove reports a heartbeat if the proof is complete and its asOf is later than that of
-// the last one reported. The caller must hold h.mu.
+// prove reports a heartbeat if the proof is complete and h.asOf is later than the
+// asOf of the last reported heartbeat. The caller must hold h.mu.
 func (h *heartbeat) prove() {
 	if h.nonce == "" || !h.asOf.After(h.proven) || !slices.ContainsFunc(h.received[:], func(r receipt) bool {
 		return r.nonce == h.nonce && !r.at.Before(h.asOf)
@@ -102,8 +102,8 @@ func (h *heartbeat) prove() {
 	h.proven, h.alive = h.asOf, time.Now()
 }
 
-// run writes and reads the row until the context ends or no heartbeat arrives any more.
-// It returns the reason as an error.
+// run writes and reads the row until the context ends or the feed fails. It returns an
+// error that says why it stopped.
 func (h *heartbeat) run(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil { // such as a panic of the database driver
@@ -127,7 +127,8 @@ func (h *heartbeat) run(ctx context.Context) (err error) {
 	}
 }
 
-// step writes or reads the row if that is due, and returns when the next step is due.
+// step writes or reads the row if a write or read is due. It returns when the next step
+// is due.
 func (h *heartbeat) step(ctx context.Context) (due time.Time, err error) {
 	now := time.Now()
 	over, readAt, unread := h.times()
@@ -181,8 +182,8 @@ func (h *heartbeat) read(ctx context.Context) error {
 	return err
 }
 
-// see records the state of the row that a statement found or wrote. The statement began
-// at the time at.
+// see records the state of the row as a statement found or wrote it. The parameter at
+// is the time when the statement began.
 func (h *heartbeat) see(saw sighting, at time.Time) {
 	if saw.version != "" {
 		if h.version != "" && h.version != saw.version {
@@ -211,22 +212,24 @@ func (h *heartbeat) see(saw sighting, at time.Time) {
 
 // times returns when to give up if no heartbeat arrives, the earliest time for the next
 // read, and whether a read is needed. Reads are at least a quarter of h.beat apart,
-// because processes with a shorter beat may write more often.
+// because another process with a shorter beat may write more often than this process
+// needs to read.
 func (h *heartbeat) times() (over, readAt time.Time, unread bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.alive.Add(patience * h.beat), h.seen.Add(h.beat / 4), h.unread
 }
 
-// later returns when to write if no other process does until then. It includes a random
-// part, so that usually one process writes first and the others need not write.
+// later returns when to write, unless another process writes earlier. The time
+// includes a random part, so that usually one process writes first and the others
+// need not write.
 func (h *heartbeat) later(now time.Time) time.Time {
 	return now.Add(h.beat - mathrand.N(h.beat/4+1))
 }
 
 // lost returns an error that explains why no heartbeat arrived. If the last statement
-// failed, and none succeeded later than h.beat after the last heartbeat, that failure is
-// the explanation.
+// failed, and no statement succeeded later than h.beat after the last heartbeat, the
+// explanation is that failure.
 func (h *heartbeat) lost() error {
 	span := patience * h.beat
 	if h.problem != nil && h.seen.Before(h.alive.Add(h.beat)) {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// The values of the column introspection, which says whose tokens a client may
+// The values of the column introspection. They say which tokens a client may
 // introspect: none, its own, or all.
 const (
 	introspectsNone = iota

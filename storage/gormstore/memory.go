@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// checkMemory returns errMemory, wrapped, if two connections of the pool do not see the
-// same tables. It does not look at the DSN, because each driver has its own ways to
-// name a database in memory.
+// checkMemory returns errMemory, wrapped, if two connections in the pool do not see the
+// same tables. It does not look at the DSN, because each driver has its own syntax for
+// an in-memory database.
 func (d *database) checkMemory(ctx context.Context) error {
 	if d.db.Name() != "sqlite" {
 		return nil

@@ -1,5 +1,5 @@
-// Package pgxfeed receives PostgreSQL's notifications through pgx, the driver that
-// gorm.io/driver/postgres uses. Package gormstore needs it for the feed of changes:
+// Package pgxfeed receives PostgreSQL notifications through pgx, the driver that
+// gorm.io/driver/postgres uses. Package gormstore needs pgxfeed for its change feed:
 //
 //	watched, err := gormstore.WithFeed(ctx, store, pgxfeed.Listener{})
 package pgxfeed
@@ -24,10 +24,10 @@ import (
 // connection counts towards [sql.DB.SetMaxOpenConns]. A Listener is safe for concurrent
 // use.
 type Listener struct {
-	// DSN is for a separate connection to the store's database; empty means that the
-	// Listener takes a connection from the pool. Set it if the pool connects through
-	// a proxy that pools transactions, such as PgBouncer, where LISTEN does not
-	// work. Also set it if the pool's driver is not pgx.
+	// DSN is for a separate connection to the store's database. If DSN is empty, the
+	// Listener takes a connection from the pool. Set DSN if the pool connects through
+	// a proxy that pools transactions, such as PgBouncer, because LISTEN does not work
+	// there. Also set it if the pool's driver is not pgx.
 	//
 	// If the DSN leads to another database, no heartbeat arrives and the cache stays
 	// off.
@@ -41,13 +41,13 @@ var _ listen.Listener = Listener{}
 func (l Listener) UsesPool() bool { return l.DSN == "" }
 
 // patience is the timeout for taking or opening a connection and for LISTEN. An idle
-// connection of the pool may lead to a server that no longer answers; without a timeout
-// the Listener would wait for it forever.
+// connection in the pool may lead to a server that no longer answers. Without a
+// timeout, the Listener would wait forever for that server.
 const patience = 5 * time.Second
 
 // Listen is for package gormstore, which calls it when a Service begins to watch. It
 // takes or opens a connection, listens to the channel, calls use, and returns the
-// result of use. If no connection listens within 5 seconds, it returns an error.
+// result of use. If it cannot listen within 5 seconds, it returns an error.
 func (l Listener) Listen(ctx context.Context, pool *sql.DB, channel string, use func(listen.Notifications) error) error {
 	opening, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -90,8 +90,8 @@ func hangUp(conn *pgx.Conn) {
 	conn.Close(ctx)
 }
 
-// stayIdle turns off idle_session_timeout (PostgreSQL 14 and later) for this session. To
-// the server, a session that only receives notifications is idle.
+// stayIdle turns off idle_session_timeout (PostgreSQL 14 and later) for this session,
+// because the server considers a session idle if it only receives notifications.
 const stayIdle = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'idle_session_timeout'`
 
 func subscribe(ctx context.Context, conn *pgx.Conn, channel string, use func(listen.Notifications) error) error {

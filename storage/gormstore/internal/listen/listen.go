@@ -1,4 +1,4 @@
-// Package listen defines the interface through which gormstore receives PostgreSQL's
+// Package listen defines the interface through which gormstore receives PostgreSQL
 // notifications. Package pgxfeed implements it for the driver pgx.
 package listen
 
@@ -7,20 +7,20 @@ import (
 	"database/sql"
 )
 
-// A Listener receives PostgreSQL's notifications. Each driver needs its own Listener,
+// A Listener receives PostgreSQL notifications. Each driver needs its own Listener,
 // because package [database/sql] has no function to receive notifications.
 type Listener interface {
 	// Listen listens to the channel on one connection, calls use, closes the
 	// connection, and returns the result of use. An implementation may take the
-	// connection from pool, which is the store's, or open a connection of its own.
+	// connection from the store's pool, which is the argument pool, or open its own.
 	Listen(ctx context.Context, pool *sql.DB, channel string, use func(Notifications) error) error
 	// UsesPool reports whether Listen takes its connection from the pool. If it does,
 	// the store refuses a pool that may have only one connection.
 	UsesPool() bool
 }
 
-// Notifications returns the notifications that arrive on one connection. Only one
-// goroutine at a time may use it.
+// Notifications reads the notifications that arrive on one connection. Only one
+// goroutine at a time may call Next.
 type Notifications interface {
 	// Next waits for the next notification and returns its payload. If the context
 	// ends first, Next returns the context's error, wrapped, and may be called again.
