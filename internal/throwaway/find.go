@@ -11,9 +11,9 @@ import (
 // glob is [filepath.Glob]. Tests replace it to hide the installed servers.
 var glob = filepath.Glob
 
-// find returns the path of the first of the programs that is installed. It
-// searches for each program in PATH, and then in the folders that match the
-// patterns in places.
+// find returns the path of the first program that is installed. It searches for
+// each program in PATH, and then in the folders that match the patterns in
+// places.
 func find(programs []string, places ...string) (string, bool) {
 	for _, program := range programs {
 		if path, err := exec.LookPath(program); err == nil {
@@ -39,8 +39,8 @@ func newest(pattern string) []string {
 	return folders
 }
 
-// version returns all numbers in a path. Comparing them as numbers makes 10.11
-// newer than 10.6.
+// version returns all numbers in a path. Callers compare them as numbers, so
+// that version 10.11 is newer than 10.6.
 func version(path string) (numbers []int) {
 	for _, text := range number.FindAllString(path, -1) {
 		n, _ := strconv.Atoi(text)

@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// StartGalera starts a Galera cluster with this number of MariaDB nodes, for
-// this test only. Each node accepts writes, and the DSNs of all nodes lead to
-// the same database. The cluster is removed when the test ends.
+// StartGalera starts a Galera cluster with the given number of MariaDB nodes,
+// for this test only. Each node accepts writes, and the DSNs of all nodes lead
+// to the same database. The cluster is removed when the test ends.
 //
 // A node that was stopped or killed rejoins the cluster after [Server.Start],
 // as long as a majority of the nodes runs. If a cluster has two nodes and
-// [Server.Kill] ends one, the other has no majority and refuses statements.
-// After [Server.Stop] of one, the other continues alone. The nodes detect
-// [Server.Kill] or [Server.Pause] of another node after 5 seconds, and commits
-// wait until then.
+// [Server.Kill] ends one, the other has no majority and refuses statements. If
+// [Server.Stop] ends a node, the other continues alone. After [Server.Kill] or
+// [Server.Pause], the other nodes notice the failure after 5 seconds, and
+// commits wait until then.
 func StartGalera(tb testing.TB, nodes int) []*Server {
 	tb.Helper()
 	servers, err := startGalera(tb, nodes)
@@ -88,10 +88,9 @@ func awaitDatabase(e engine, dsn string) error {
 }
 
 // galera is the [engine] for a MariaDB server that is a node of a Galera
-// cluster. It communicates with the other nodes on its port. It uses two more
-// ports, at the offsets galeraIST and galeraSST from that port. On the first it
-// receives changes that it missed, and on the second all data when it is a new
-// node.
+// cluster. The node communicates with the others on its port, and uses two more
+// ports. At the offset galeraIST from its port, it receives the changes that it
+// missed. At the offset galeraSST, a new node receives all data.
 type galera struct {
 	mariadb
 	port int
@@ -127,8 +126,8 @@ func (g galera) commands(dir string) (setup, serve []string, err error) {
 	return setup, g.joining(serve, g.join), nil
 }
 
-// joining returns serve with join as the addresses of the nodes to join, in
-// place of any earlier addresses.
+// joining returns the command serve with join as the addresses of the nodes to
+// join. They replace any earlier addresses.
 func (galera) joining(serve []string, join string) []string {
 	const address = "--wsrep-cluster-address=gcomm://"
 	if last := len(serve) - 1; strings.HasPrefix(serve[last], address) {
@@ -138,8 +137,8 @@ func (galera) joining(serve []string, join string) []string {
 }
 
 // galeraProvider returns the path of the Galera library. It returns false if
-// the library, MariaDB or rsync is not installed. A joining node receives its
-// data with rsync.
+// the library, MariaDB or rsync is not installed. Galera needs rsync, because a
+// joining node receives its data with it.
 func galeraProvider() (string, bool) {
 	if _, ok := find([]string{"mariadbd"}, "/usr/sbin", "/usr/libexec"); !ok {
 		return "", false // MySQL has no Galera

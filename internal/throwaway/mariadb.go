@@ -27,8 +27,7 @@ func (e mariadb) commands(dir string) (setup, serve []string, err error) {
 	data := filepath.Join(dir, "data")
 	if install, ok := find([]string{"mariadb-install-db", "mysql_install_db"}, places...); ok {
 		// By default, only the system's root account could sign in as the
-		// database's root user. The option --force skips the look-up of the
-		// host name.
+		// database's root user. The option --force skips the host name look-up.
 		setup = []string{
 			install, "--no-defaults", "--datadir=" + data,
 			"--auth-root-authentication-method=normal", "--skip-test-db", "--force", smallLog,
@@ -65,8 +64,8 @@ func (mariadb) admin(dir string) string {
 	return config.FormatDSN()
 }
 
-// database keeps only the account, the address and the TLS configuration of the
-// DSN. The tests choose the other parameters.
+// database keeps only the account, the address and the TLS configuration of
+// dsn, because the tests choose the other parameters.
 func (mariadb) database(dsn, name string) (string, error) {
 	old, err := mysql.ParseDSN(dsn)
 	if err != nil {

@@ -24,10 +24,10 @@ func giveUp(tb testing.TB, e program, err error) {
 	tb.Fatal(err)
 }
 
-// Need skips the test because something that it needs is not installed. It
-// fails the test instead if the environment variable TOKENAUTH_REQUIRE contains
-// the name. The error missing should say how to install what is missing. If
-// missing is nil, Need does nothing.
+// Need skips the test because something that the test needs is not installed.
+// It fails the test instead if the environment variable TOKENAUTH_REQUIRE
+// contains the name. The error missing should say how to install what is
+// missing. If missing is nil, Need does nothing.
 func Need(tb testing.TB, name string, missing error) {
 	tb.Helper()
 	if missing == nil {

@@ -19,9 +19,9 @@ import (
 //
 // The argument server is the content of the only server block, without the
 // listen directive. The texts in http are inserted into the http block, before
-// the server block. Relative paths, for example that of proxy_cache_path, start
-// at a temporary folder. Nginx runs as the account of the test, so it can reach
-// Unix sockets in a folder of the test.
+// the server block. Relative paths, such as that of proxy_cache_path, are
+// relative to a temporary folder. Nginx runs as the account of the test, so it
+// can reach Unix sockets in a folder of the test.
 func Nginx(tb testing.TB, server string, http ...string) string {
 	tb.Helper()
 	main, err := nginxMain()
@@ -80,7 +80,7 @@ func nginxMain() (string, error) {
 }
 
 // nginxFiles makes nginx write its temporary files to its own temporary folder.
-// By default it writes them to folders of the system.
+// By default it writes them to system folders.
 const nginxFiles = `access_log off;
 client_body_temp_path body;
 proxy_temp_path proxy;
@@ -92,8 +92,8 @@ scgi_temp_path scgi;
 // sameAccount makes the supervisor run nginx as the account of the test.
 func (nginx) sameAccount() {}
 
-// signals returns SIGTERM both to stop and to kill nginx: its workers survive
-// if their master process gets SIGKILL.
+// signals returns SIGTERM both to stop and to kill nginx, because its workers
+// would survive a SIGKILL of their master process.
 func (nginx) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGTERM }
 
 func (n nginx) admin(string) string { return "http://" + loopback(n.port) }

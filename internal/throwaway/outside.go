@@ -17,10 +17,11 @@ var ErrMissing = errors.New("throwaway: not installed")
 // Errorf, Fatal, Fatalf, Skip and Skipf.
 //
 // Outside returns the texts that run passed to Error and Fatal, as an error. If
-// run called Skip, the error wraps [ErrMissing] and has the text of Skip.
+// run called Skip, the error wraps [ErrMissing] and contains the text that run
+// passed to Skip.
 //
-// The shared servers of [Postgres] and [MariaDB] run until [CloseShared], or
-// until shortly after the end of the program.
+// The shared servers of [Postgres] and [MariaDB] run until [CloseShared] is
+// called, or until shortly after the program ends.
 func Outside(ctx context.Context, run func(tb testing.TB)) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	o := &outside{ctx: ctx}

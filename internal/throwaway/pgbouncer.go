@@ -11,15 +11,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// StartPgBouncer starts PgBouncer for this test only, in front of a database of
-// [Postgres] or [StartPostgres]. It is removed when the test ends. Start it
-// after the database, so that it is removed before the database. Its DSN leads
-// to the same database, through PgBouncer. PgBouncer signs all its clients in
-// to the database as the user of dsn.
+// StartPgBouncer starts PgBouncer for this test only, in front of a database
+// from [Postgres] or [StartPostgres]. PgBouncer is removed when the test ends.
+// Start it after the database, so that it is removed before the database. The
+// DSN of the result leads to the same database, through PgBouncer. PgBouncer
+// signs all its clients in to the database as the user in dsn.
 //
-// Settings are lines of the section "pgbouncer" of its configuration, such as
-// "pool_mode = session", which is the default. With "default_pool_size = 1" all
-// clients share one connection.
+// The settings are lines for the "pgbouncer" section of its configuration, such
+// as "pool_mode = session", which is the default. With "default_pool_size = 1"
+// all clients share one connection.
 func StartPgBouncer(tb testing.TB, dsn string, settings ...string) *Server {
 	tb.Helper()
 	config, err := pgx.ParseConfig(dsn)
@@ -64,8 +64,8 @@ const pgbouncerPort = "6432"
 
 func iniValue(value string) string { return "'" + strings.ReplaceAll(value, "'", "''") + "'" }
 
-// signals returns SIGTERM as the signal to stop, because PgBouncer then does
-// not wait for its clients.
+// signals returns SIGTERM as the stop signal, because PgBouncer does not wait
+// for its clients after SIGTERM.
 func (pgbouncer) signals() (stop, kill syscall.Signal) { return syscall.SIGTERM, syscall.SIGKILL }
 
 func (p pgbouncer) admin(dir string) string {

@@ -62,15 +62,15 @@ func postgresFolder() (string, bool) {
 	return "", false
 }
 
-// signals returns SIGQUIT as the signal to kill, because SIGKILL would leave
-// the server's shared memory behind. Five seconds after SIGQUIT, the server
-// itself sends SIGKILL to backends that are paused.
+// signals returns SIGQUIT as the kill signal, because SIGKILL would leave the
+// server's shared memory behind. Five seconds after SIGQUIT, the server itself
+// sends SIGKILL to backends that are paused.
 func (postgres) signals() (stop, kill syscall.Signal) {
 	return syscall.SIGINT, syscall.SIGQUIT
 }
 
 // release removes the shared memory of a killed server. The server itself would
-// do this at its next start, but it is not started again.
+// remove it at its next start, but is not started again.
 func (postgres) release(dir string) {
 	if id, ok := sharedMemory(dir); ok {
 		exec.Command("ipcrm", "-m", id).Run()

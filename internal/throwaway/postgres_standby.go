@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// StartPostgresStandby starts a hot standby of a server of [StartPostgres], for
-// this test only. Its DSN leads to the standby's copy of the same database.
-// Replication uses a replication slot. It is asynchronous unless the test sets
-// synchronous_standby_names on the primary. SELECT pg_promote() makes the
-// standby a primary.
+// StartPostgresStandby starts a hot standby of a server that [StartPostgres]
+// started, for this test only. The standby's DSN leads to its copy of the same
+// database. Replication uses a replication slot. It is asynchronous unless the
+// test sets synchronous_standby_names on the primary. SELECT pg_promote() makes
+// the standby a primary.
 func StartPostgresStandby(tb testing.TB, primary *Server) *Server {
 	tb.Helper()
 	s := start(tb, postgresStandby{primary: primary})
@@ -19,10 +19,10 @@ func StartPostgresStandby(tb testing.TB, primary *Server) *Server {
 	return s
 }
 
-// RejoinPostgres makes the server s, of [StartPostgres] or
-// [StartPostgresStandby], a standby of the primary, as operators do with an old
-// primary. It kills s if it runs, replaces the data of s with a copy of the
-// primary's data, and starts s again at the same address.
+// RejoinPostgres makes s a standby of the primary, as operators do with an old
+// primary. The server s comes from [StartPostgres] or [StartPostgresStandby].
+// RejoinPostgres kills s if it is running, replaces the data of s with a copy
+// of the primary's data, and starts s again at the same address.
 func RejoinPostgres(tb testing.TB, s, primary *Server) {
 	tb.Helper()
 	s.Kill(tb)
@@ -37,9 +37,9 @@ func RejoinPostgres(tb testing.TB, s, primary *Server) {
 	}
 }
 
-// PrimaryDSN returns a DSN with the addresses of two servers: one of
-// [StartPostgres] and a standby of it. A client that uses the DSN connects to
-// the one that is the primary at that time. The connect_timeout of the DSN is
+// PrimaryDSN returns a DSN with the addresses of two servers: one from
+// [StartPostgres] and its standby. A client that uses the DSN connects to
+// whichever server is the primary at that time. The DSN's connect_timeout is
 // one second.
 func PrimaryDSN(tb testing.TB, a, b *Server) string {
 	tb.Helper()
@@ -69,8 +69,8 @@ type postgresStandby struct {
 }
 
 // copyPrimary copies the primary's data. It empties the data folder instead of
-// replacing it, so that the folder keeps its inode. By this inode PostgreSQL
-// finds the shared memory of a killed server, and removes it.
+// replacing it, so that the folder keeps its inode. PostgreSQL uses the inode
+// to find and remove the shared memory of a killed server.
 const copyPrimary = `mkdir -p -m 700 "$1" && find "$1" -mindepth 1 -delete && exec "$2" -D "$1" -h "$3" -S "$4" ` +
 	`-p 5432 -U postgres -w -C -R -X stream -c fast --no-sync`
 

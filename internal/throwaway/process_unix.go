@@ -43,9 +43,9 @@ func unprivileged() (*syscall.Credential, error) {
 }
 
 // detached gives a process a session of its own, which protects it from a
-// Ctrl-C in the terminal. A process group of its own does not suffice: when the
-// parent ends, the kernel sends SIGHUP to a group with a paused process. The
-// kernel does not do this to a group in another session.
+// Ctrl-C in the terminal. A process group of its own does not suffice. When the
+// parent ends, the kernel sends SIGHUP to a group with a paused process, unless
+// the group is in another session.
 func detached(account *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Credential: account}
 }
@@ -61,8 +61,9 @@ func (p *process) signal(signal syscall.Signal) error {
 	return syscall.Kill(p.pid, signal)
 }
 
-// pause stops the process and its children until resume. It signals each child
-// by itself, because every PostgreSQL backend has its own process group.
+// pause stops the process and its children until resume is called. It signals
+// each child separately, because every PostgreSQL backend has its own process
+// group.
 func (p *process) pause() error {
 	if err := stop(p.pid); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 )
 
 // redisNode is the [program] for a node of a Redis Cluster. It needs a port for
-// clients, and a second one for the communication between nodes.
+// clients, and a second port to communicate with other nodes.
 type redisNode struct{ redisPort }
 
 const (
@@ -25,9 +25,9 @@ func (n redisNode) commands(dir string) (setup, serve []string, err error) {
 	return redisCommands(dir, append(args, "--cluster-enabled", "yes", "--cluster-config-file", filepath.Join(dir, "data", "nodes.conf"))...)
 }
 
-// startRedisCluster starts a cluster with this number of replicas for each
-// master. It returns the masters first, and then the replicas in the order of
-// their masters.
+// startRedisCluster starts a cluster in which each master has the given number
+// of replicas. It returns the masters first, and then the replicas in the order
+// of their masters.
 func startRedisCluster(tb testing.TB, replicas int) []*Server {
 	tb.Helper()
 	start := make([]func() (*Server, error), redisMasters*(1+replicas))

@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// redisPort is the [program] for a Redis server that listens on a port. If its
-// field of is not zero, the server is a replica of the server at port of.
+// redisPort is the [program] for a Redis server that listens on a port. If the
+// field named of is not zero, the server is a replica of the server at that
+// port.
 type redisPort struct {
 	redis
 	port, of int
@@ -68,7 +69,7 @@ func startAll(tb testing.TB, start ...func() (*Server, error)) []*Server {
 	return servers
 }
 
-// startAtPort starts a server on a free port. It chooses the port such that the
+// startAtPort starts a server on a free port. It chooses a port for which the
 // ports at the offsets in higher are free too. If another process takes one of
 // these ports before the server does, startAtPort tries other ports.
 func startAtPort(at func(port int) program, higher ...int) (s *Server, err error) {
@@ -123,8 +124,8 @@ func (a redisAddress) say(ctx context.Context, command []string, texts ...string
 }
 
 // until repeats a command until is(answer) returns true. It ignores errors,
-// because some are temporary: Redis closes all connections when it becomes a
-// replica.
+// because some are temporary. For example, Redis closes all connections when it
+// becomes a replica.
 func (a redisAddress) until(ctx context.Context, command []string, is func(answer string) bool) error {
 	for {
 		answer, err := a.do(ctx, command...)

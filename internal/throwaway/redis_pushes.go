@@ -9,10 +9,9 @@ import (
 	"strings"
 )
 
-// FilterPushes wraps a client's connection to Redis that uses RESP3. The result
-// passes on answers, but like some proxies it drops push messages: those for
-// which drop returns true. It calls drop once for each push message, in their
-// order.
+// FilterPushes wraps conn, a client's RESP3 connection to Redis. The result
+// passes on all answers. But it drops each push message for which drop returns
+// true, as some proxies do. It calls drop once for each push message, in order.
 func FilterPushes(conn net.Conn, drop func() bool) net.Conn {
 	return &pushFilter{Conn: conn, reader: bufio.NewReader(conn), drop: drop}
 }
@@ -40,7 +39,7 @@ func (c *pushFilter) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// readMessage reads one message of RESP3, and returns its bytes unchanged.
+// readMessage reads one RESP3 message, and returns its bytes unchanged.
 func readMessage(r *bufio.Reader) ([]byte, error) {
 	message, err := r.ReadBytes('\n')
 	if err != nil {
@@ -49,14 +48,14 @@ func readMessage(r *bufio.Reader) ([]byte, error) {
 	kind := message[0]
 	length, err := strconv.Atoi(strings.TrimSpace(string(message[1:])))
 	switch kind {
-	case '$', '=', '!': // length is a number of bytes
+	case '$', '=', '!': // length counts bytes
 		if err != nil || length < 0 {
 			return message, err
 		}
 		rest := make([]byte, length+len("\r\n"))
 		_, err := io.ReadFull(r, rest)
 		return append(message, rest...), err
-	case '*', '>', '~', '%': // length is a number of messages
+	case '*', '>', '~', '%': // length counts messages
 		if err != nil {
 			return nil, err
 		}

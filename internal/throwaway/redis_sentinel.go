@@ -37,8 +37,8 @@ func (s redisSentinel) commands(dir string) (setup, serve []string, err error) {
 		// 5 seconds are long enough for a busy machine.
 		"sentinel down-after-milliseconds " + masterSet + " 5000",
 		// The time limit for one step of a failover. A step may take this long,
-		// because a sentinel acts only once a second. The sentinels wait for
-		// twice this time before they start another failover by themselves.
+		// because a sentinel acts only once a second. The sentinels wait twice
+		// this long before they start another failover by themselves.
 		"sentinel failover-timeout " + masterSet + " 3000",
 	}
 	return setup, []string{server, file, "--sentinel"}, nil

@@ -104,7 +104,7 @@ func (s *Server) setup(command []string) error {
 	return s.start()
 }
 
-// start returns once the server answers.
+// start starts the server, and returns once it answers.
 func (s *Server) start() error {
 	db, err := s.engine.connect(s.admin)
 	if err != nil {

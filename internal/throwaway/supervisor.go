@@ -17,8 +17,8 @@ import (
 //go:embed supervisor.sh
 var script string
 
-// A supervisor runs commands in a folder, one at a time. It is a process of its
-// own. So even if the test process ends by a panic, a timeout or SIGKILL, the
+// A supervisor runs commands in a folder, one at a time. It is a separate
+// process. So even if a panic, a timeout or SIGKILL ends the test process, the
 // supervisor can end the running command and remove the folder.
 type supervisor struct {
 	dir     string

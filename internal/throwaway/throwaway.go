@@ -99,7 +99,7 @@ func StartRedis(tb testing.TB) *Server {
 }
 
 // RedisCluster starts a Redis Cluster for this test only, and returns the
-// addresses of its three masters. Each has a third of the slots and no
+// addresses of its three masters. Each master has a third of the slots and no
 // replicas. The cluster is removed when the test ends.
 func RedisCluster(tb testing.TB) []string {
 	tb.Helper()
@@ -130,8 +130,8 @@ func StartReplicatedRedisCluster(tb testing.TB) (masters, replicas []*Server) {
 // StartRedisSentinel starts a Redis server, a replica of it and three
 // sentinels, for this test only. All are removed when the test ends. The
 // function returns when the sentinels know both servers and each other. They
-// regard a server as down after 5 seconds without an answer. SENTINEL SET
-// changes this time.
+// regard a server as down after 5 seconds without an answer. The command
+// SENTINEL SET changes this time limit.
 //
 // The DSN of each sentinel is a URL with the addresses of all sentinels, for
 // [github.com/redis/rueidis.ParseURL].

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// Twemproxy starts the proxy Twemproxy in front of a Redis server, for this
-// test only. The proxy listens on a port of the loopback address, and the
-// function returns this address. The proxy is removed when the test ends.
+// Twemproxy starts the Twemproxy proxy in front of a Redis server, for this
+// test only. It returns the proxy's address: a port of the loopback address.
+// The proxy is removed when the test ends.
 func Twemproxy(tb testing.TB, behind *Server) string {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "nutcracker.yml")
@@ -38,7 +38,7 @@ type twemproxy struct {
 	file string // the path of its configuration
 }
 
-const twemproxyStatistics = 1 // the offset from the port to the port for statistics
+const twemproxyStatistics = 1 // the offset from the client port to the statistics port
 
 func (twemproxy) name() string { return "twemproxy" }
 

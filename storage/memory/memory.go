@@ -1,6 +1,6 @@
-// Package memory keeps tokens in the memory of the process. Use it in tests, and
-// in services that run as one process and whose users may sign in again after a
-// restart.
+// Package memory keeps tokens in the memory of the process. Use it in tests,
+// and in services that run as one process and whose users can sign in again
+// after a restart.
 package memory
 
 import (
@@ -52,7 +52,7 @@ func (s *Store) Replace(_ context.Context, t tokenauth.Token) error {
 	return nil
 }
 
-// replace stores the token and reports whether it replaced another one.
+// replace stores the token, and reports whether it replaced another token.
 func (sh *shard) replace(t tokenauth.Token) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -113,7 +113,7 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	return s.sweep(ctx, func(t *tokenauth.Token) bool { return t.ExpiresAt.Before(expiredBefore) }, func(tokenauth.UserKey) {})
 }
 
-// sweep removes the tokens of all users that the function which selects. It
+// sweep removes the tokens that the predicate which accepts, for all users. It
 // calls changed for each user who had such tokens.
 func (s *Store) sweep(ctx context.Context, which func(*tokenauth.Token) bool, changed func(tokenauth.UserKey)) (removed int64, err error) {
 	for i := range s.shards {
@@ -143,8 +143,8 @@ func (s *Store) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) {
 	}
 }
 
-// remove removes the tokens of the user that the function which selects, and
-// returns their number. The caller must hold the lock.
+// remove removes the user's tokens that the predicate which accepts, and
+// returns how many it removed. The caller must hold the lock.
 func (sh *shard) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) int {
 	tokens := sh.users[u]
 	kept := slices.DeleteFunc(tokens, func(t tokenauth.Token) bool { return which(&t) })

@@ -10,7 +10,7 @@ import (
 )
 
 // Watch implements [tokenauth.Watcher]. A call that ends a token, such as
-// [Store.Revoke], calls the feed before it returns.
+// [Store.Revoke], notifies the feed before it returns.
 func (s *Store) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	s.feeds.add(feed)
 	defer s.feeds.remove(feed)

@@ -3,8 +3,8 @@ package redisstore
 import "context"
 
 // await runs call, which uses the client, and returns its result. If the
-// context ends first, await returns the context's error at once. Redis may or
-// may not execute the command then.
+// context ends first, await returns the context's error at once. In that case,
+// Redis may or may not execute the command.
 //
 // The client observes the context only after it has sent a command. While one
 // call opens a connection, other calls wait for that connection and ignore

@@ -11,14 +11,14 @@ import (
 )
 
 // FindBatch implements [tokenauth.BatchFinder] with one HGET for each slot. It
-// sends all of them in one pipeline, or on a cluster in one pipeline for each
-// master. If one master fails, the whole call returns the error.
+// sends all HGETs in one pipeline, or on a cluster in one pipeline for each
+// master. If one master fails, the whole call returns that error.
 //
-// With several slots, FindBatch may return after its context ends. This happens
-// while another call of the client opens the connection, and takes at most the
-// Timeout of [rueidis.ClientOption.Dialer]. The other methods start a goroutine
-// to avoid this. FindBatch does not, because [tokenauth.Service] does not wait
-// for it after the context ends.
+// With several slots, FindBatch may return some time after its context ends, if
+// another call of the client is opening the connection. The delay is at most
+// the Timeout of [rueidis.ClientOption.Dialer]. The other methods start a
+// goroutine to avoid the delay. FindBatch does not, because [tokenauth.Service]
+// stops waiting for it when the context ends.
 func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	if len(slots) == 1 {
 		t, err := s.Find(ctx, slots[0])
@@ -59,9 +59,9 @@ func tokenOf(value []byte, err error) (tokenauth.Token, error) {
 	return tokenauth.Token{}, err
 }
 
-// ofOneSlot reports whether an error concerns one slot only, so that the other
-// slots of a batch still have valid results. One such error is WRONGTYPE: the
-// key of a user does not hold a hash.
+// ofOneSlot reports whether an error concerns one slot only, so that a batch's
+// results for the other slots are still valid. One such error is WRONGTYPE,
+// which means that a user's key does not hold a hash.
 func ofOneSlot(err error) bool {
 	if errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt) {
 		return true

@@ -15,14 +15,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Heartbeats are stored in the hash of a [tokenauth.UserKey] that no real user
-// has: the first 96 of its 128 bits are zero. The key must look like that of a
-// user, because replicas of the service with an older version also see it. They
-// treat a change of it as a change of one user. Their RevokeClient sends HDEL
-// for it, which fails unless it is a hash.
+// A heartbeat is stored in a hash with the same form of name as a user's hash.
+// Its [tokenauth.UserKey] belongs to no real user: the first 96 of its 128 bits
+// are zero. The name has this form because service replicas that run an older
+// version also see the hash. They treat a change to it as a change to one user.
+// Their RevokeClient sends HDEL for it, and HDEL fails on any type other than a
+// hash.
 //
-// The other 32 bits are a number other than zero. On a cluster the number is
-// chosen so that the key falls into a slot of the master that it is for.
+// The last 32 bits are a nonzero number. On a cluster, the number is chosen so
+// that the hash is in a slot of the master that the heartbeat checks.
 const (
 	reservedZeros = 12 // the number of zero bytes at the beginning of the user key
 	beatField     = "beat"
@@ -30,7 +31,7 @@ const (
 	beatLife = time.Hour
 )
 
-// beatKey returns the name of the heartbeat hash whose key ends with this
+// beatKey returns the name of the heartbeat hash whose user key ends with
 // number.
 func (s *Store) beatKey(number uint32) string {
 	var u tokenauth.UserKey
@@ -38,9 +39,9 @@ func (s *Store) beatKey(number uint32) string {
 	return s.key(u)
 }
 
-// isBeat reports whether the name is that of a heartbeat hash, with any prefix.
-// If the prefix of another service begins with this one, the feed also receives
-// notice of that service's heartbeats. They do not change tokens either.
+// isBeat reports whether name is the name of a heartbeat hash. It ignores the
+// prefix: if another service's prefix starts with ours, our feed also receives
+// that service's heartbeats. Those heartbeats change no tokens either.
 func isBeat(name string) bool {
 	const digits = 2 * len(tokenauth.UserKey{})
 	if len(name) <= digits {
@@ -54,8 +55,9 @@ func isBeat(name string) bool {
 	return err == nil
 }
 
-// readBeat returns the heartbeat in the hash, or "" if there is none. It sends
-// the same command as [Store.Find], so the client reads from the same server.
+// readBeat returns the heartbeat in the hash named key, or "" if there is none.
+// It sends the same command as [Store.Find], so that the client reads from the
+// same server as for a token.
 func (s *Store) readBeat(ctx context.Context, key string) (string, error) {
 	value, err := await(ctx, func() (string, error) {
 		return s.client.Do(ctx, s.read("HGET", []string{key}, beatField)).ToString()
@@ -69,9 +71,10 @@ func (s *Store) readBeat(ctx context.Context, key string) (string, error) {
 	return value, nil
 }
 
-// writeBeat stores the heartbeat that follows read, and returns it. It returns
-// "" if the stored heartbeat is not read: another replica of the service was
-// faster, or the client reads from another server than it writes to.
+// writeBeat stores the next heartbeat after read, and returns the new
+// heartbeat. If Redis holds a heartbeat other than read, writeBeat stores
+// nothing and returns "". In that case another service replica was faster, or
+// the client reads from a different server than it writes to.
 func (s *Store) writeBeat(ctx context.Context, key, read string) (string, error) {
 	value, err := await(ctx, func() (string, error) {
 		return beatScript.Exec(ctx, s.client, []string{key},
@@ -86,15 +89,15 @@ func (s *Store) writeBeat(ctx context.Context, key, read string) (string, error)
 	return value, nil
 }
 
-// beatScript stores the next heartbeat in the hash KEYS[1] and returns it,
-// provided that the current one is ARGV[2]. Otherwise it returns nil. ARGV[1]
-// is the name of the field, ARGV[3] a random string, and ARGV[4] the number of
-// seconds for which Redis keeps the hash.
+// beatScript stores the next heartbeat in the hash KEYS[1], and returns that
+// heartbeat. If the current heartbeat is not ARGV[2], the script stores nothing
+// and returns nil. ARGV[1] is the field name, ARGV[3] a random string, and
+// ARGV[4] how many seconds Redis keeps the hash.
 //
-// A heartbeat consists of three words: the name of a chain, its number in the
-// chain, and a random string. A chain is the sequence of heartbeats that were
-// stored one after another. If no heartbeat is stored, the script starts a new
-// chain with number 1.
+// A heartbeat consists of three words: the name of its chain, its number in
+// that chain, and a random string. A chain is a sequence of heartbeats that
+// were stored one after another. If no heartbeat is stored, the script starts a
+// new chain with number 1.
 var beatScript = rueidis.NewLuaScript(`
 local old = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if old ~= ARGV[2] then
@@ -108,8 +111,8 @@ return new
 `)
 
 // follows reports whether new equals old, or is a later heartbeat of the same
-// chain. If it is neither, the database was swapped with another one, or its
-// keys were removed.
+// chain. Otherwise, the database was swapped with another one, or its keys were
+// removed.
 func follows(old, new string) bool {
 	if old == new {
 		return true

@@ -20,13 +20,13 @@ var _ tokenauth.ClientRevoker = (*Store)(nil)
 var errMoved = errors.New("redisstore: keys may have moved to another server during RevokeClient; call it again")
 
 // RevokeClient implements [tokenauth.ClientRevoker]. It reads the names of all
-// keys in Redis, and removes each user's token at the client. This takes some
-// seconds for each million keys. RevokeClient works in batches, so that Redis
-// serves other commands in between. It stops when its context ends.
+// keys in Redis, and removes each user's token at the client. This takes a few
+// seconds per million keys. RevokeClient works in batches, so that Redis serves
+// other commands in between. It stops when its context ends.
 //
 // RevokeClient may miss keys that move to another server while it runs: in a
-// failover, or because a slot of a cluster is moved. It then returns an error.
-// Call it again in this case.
+// failover, or because a slot of a cluster is moved. In either case it returns
+// an error, and you must call it again.
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
 	_, err := await(ctx, func() (struct{}, error) {
 		return struct{}{}, s.sweep(ctx, c)
@@ -55,9 +55,9 @@ func (s *Store) sweep(ctx context.Context, c tokenauth.ClientKey) error {
 
 // A sweep is one call of [Store.RevokeClient].
 //
-// It never reconnects, because a server that was restarted may keep its keys in
-// another order. The server would still accept the cursor of an earlier SCAN,
-// and the scan could skip keys.
+// It never reconnects, because a restarted server may keep its keys in a
+// different order. Such a server would still accept the cursor of an earlier
+// SCAN, so the scan could skip keys.
 type sweep struct {
 	*Store
 	field   string
@@ -79,18 +79,18 @@ func (w *sweep) connect(ctx context.Context) (map[string]string, error) {
 	return w.survey(ctx)
 }
 
-// survey returns, by address, the part of the keys that each master has: the
-// view.has on a cluster, and otherwise "all". It returns an error unless the
-// masters together have all keys. On a cluster, it also closes the connections
-// to nodes without slots, and removes them from w.masters.
+// survey returns which keys each master has, by address: view.has on a cluster,
+// and otherwise "all". It returns an error unless the masters together have all
+// keys. On a cluster, it also closes the connections to nodes without slots,
+// and removes them from w.masters.
 func (w *sweep) survey(ctx context.Context) (map[string]string, error) {
 	if w.client.Mode() == rueidis.ClientModeCluster {
 		return w.surveyCluster(ctx)
 	}
 	has := make(map[string]string)
 	for address, conn := range w.masters {
-		// HDEL fails unless the server is a master. It changes nothing, because
-		// no user has the key zero.
+		// This HDEL fails unless the server is a master. On a master it changes
+		// nothing, because no user has the key zero.
 		nobody := w.key(tokenauth.UserKey{})
 		if err := conn.Do(ctx, conn.B().Hdel().Key(nobody).Field(w.field).Build()).Error(); err != nil {
 			return nil, err

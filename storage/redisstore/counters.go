@@ -17,9 +17,10 @@ var _ throttle.Storage = (*Store)(nil)
 
 // UpdateCounters implements [throttle.Storage] with optimistic concurrency. It
 // reads the counters with one MGET. A script then stores the changed counters,
-// if none has changed in Redis in between. Otherwise the script returns the
-// current counters, and UpdateCounters repeats the update with these until the
-// context ends. It repeats the update only after another call has succeeded, or
+// unless one of the counters has changed in Redis since the MGET. In that case
+// the script returns the current counters, and UpdateCounters repeats the
+// update with them. It repeats the update until the script succeeds or the
+// context ends. Each repetition means that another call has succeeded, or that
 // a counter has expired.
 func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	names := make([]string, len(keys))
@@ -51,7 +52,7 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change 
 		if !first {
 			continue
 		}
-		// Only one call of this Store retries at a time. Otherwise many
+		// Only one call on this Store retries at a time. Otherwise, many
 		// concurrent calls could make each other fail again and again.
 		select {
 		case s.turn <- struct{}{}:
@@ -64,7 +65,7 @@ func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change 
 
 // counterKey returns the name of a counter in Redis. On a cluster, the braces
 // put all counters into one slot. The counters of one update must be in the
-// same slot, and any source of sign-ins may share an update with any account.
+// same slot, and one update may combine any sign-in source with any account.
 //
 // Because of the braces, the name does not begin with the prefix. The feed
 // tracks only keys with the prefix, so it does not receive a message for each
@@ -94,8 +95,9 @@ func readCounters(messages []rueidis.RedisMessage) (values []string, counters []
 	return values, counters, nil
 }
 
-// The value of a [throttle.Counter] begins with one byte, the version of the
-// encoding. Its five numbers follow as varints. A zero counter is not stored.
+// The stored value of a [throttle.Counter] begins with one byte for the
+// encoding version. The counter's five numbers follow as varints. A zero
+// counter is not stored.
 const counterEncoding = 1
 
 func encodeCounter(c throttle.Counter) string {
@@ -110,8 +112,8 @@ func encodeCounter(c throttle.Counter) string {
 	return string(value)
 }
 
-// decodeCounter is the inverse of encodeCounter. It rejects every value that
-// encodeCounter does not return.
+// decodeCounter is the inverse of encodeCounter. It rejects the empty value,
+// and every value that encodeCounter never returns.
 func decodeCounter(value string) (c throttle.Counter, err error) {
 	if value != "" && value[0] == counterEncoding {
 		rest := []byte(value[1:])
@@ -129,7 +131,7 @@ func decodeCounter(value string) (c throttle.Counter, err error) {
 
 // counterLife returns how many milliseconds Redis must keep a counter that was
 // just changed. It uses the latest time in the counter as the current time, so
-// the clocks of the service and of Redis may differ.
+// the service's clock and Redis's clock may differ.
 func counterLife(key throttle.Key, c throttle.Counter) int64 {
 	return max(c.ExpiresAt(key)-max(c.FailedAt, c.PendingAt, c.SucceededAt), 1)
 }
@@ -152,10 +154,10 @@ func storeArgs(keys []throttle.Key, before []string, counters, after []throttle.
 	return args
 }
 
-// storeScript stores counters under KEYS if their values are still the old
-// ones. ARGV holds all old values, then all new values, and then the number of
-// milliseconds for which Redis keeps each counter. An empty value means that
-// the key does not exist. The script returns an empty list if it stored the
+// storeScript stores new counter values under KEYS if the stored values still
+// equal the old values. ARGV holds all old values, then all new values, and
+// then the lifetime of each counter in milliseconds. An empty value stands for
+// a key that does not exist. The script returns an empty list if it stored the
 // counters, and otherwise the current values.
 //
 // If the connection breaks, the client may send the script twice. The second

@@ -12,8 +12,8 @@ import (
 // [rueidis.ClientOption.DialCtxFn].
 type dial = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error)
 
-// dialer returns a function that connects in the same way as a client with the
-// option.
+// dialer returns a function that connects in the same way as a client with
+// option o.
 func dialer(o *rueidis.ClientOption) dial {
 	if o.DialCtxFn != nil {
 		return o.DialCtxFn
@@ -31,8 +31,8 @@ func dialer(o *rueidis.ClientOption) dial {
 	}
 }
 
-// closing wraps do. When ctx ends, the connections that the returned dial has
-// opened are closed, and it opens no more.
+// closing returns a dial that connects with do until ctx ends. When ctx ends,
+// it closes all connections that it has opened.
 func closing(ctx context.Context, do dial) dial {
 	return func(dialing context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
 		dialing, cancel := context.WithCancel(dialing)

@@ -84,8 +84,8 @@ func (l *listener) check(ctx context.Context) (asOf time.Time, err error) {
 	return slices.MinFunc(times, time.Time.Compare), nil
 }
 
-// A master is a connection to one master, on which the server reports changes
-// of keys.
+// A master is a connection to one master, on which the server reports key
+// changes.
 type master struct {
 	client  rueidis.DedicatedClient // never reconnects
 	address string
@@ -129,14 +129,15 @@ func newMaster(ctx context.Context, address string, node rueidis.Client, s *Stor
 
 // check returns the time up to which all changes have been reported, and the
 // master's view of its cluster. The view is nil if the master is not in a
-// cluster. The comment of feedStore.Watch describes the steps.
+// cluster. The comment on feedStore.Watch describes the steps.
 //
 // Another replica of the service may write a heartbeat between two steps. The
 // store's client and the listening connection then read different heartbeats.
-// If the listening connection received a notice of that write, check starts
-// again, as often as necessary until the context ends. Without such a notice,
-// or after it has chosen another heartbeat key, check also starts again. But it
-// gives up after four attempts that ended in one of these two ways.
+// If the listening connection received notice of that write, check starts
+// again, as often as necessary until the context ends. It also starts again if
+// no such notice arrived, or if it has chosen another heartbeat key. But after
+// four attempts that ended without notice or with another key, check returns an
+// error.
 func (m *master) check(ctx context.Context) (asOf time.Time, v *view, err error) {
 	const attempts = 4
 	for failed := 0; failed < attempts; {
@@ -172,8 +173,8 @@ func (m *master) check(ctx context.Context) (asOf time.Time, v *view, err error)
 // beat returns the current heartbeat as the store's client reads it. If no
 // replica of the service has written a heartbeat since the last check, the
 // client writes one first. The result is "" if another replica writes at the
-// same time, or if the client reads from another server than it writes to. It
-// is also "" for a master without slots, which has no heartbeat.
+// same time, or if the client reads from a different server than it writes to.
+// The result is also "" for a master without slots, which has no heartbeat.
 func (m *master) beat(ctx context.Context) (string, error) {
 	key := m.pulse.key
 	if key == "" {
@@ -186,10 +187,10 @@ func (m *master) beat(ctx context.Context) (string, error) {
 	return m.store.writeBeat(ctx, key, read)
 }
 
-// confirm completes a check in which the listening connection read this
-// heartbeat. It returns an error if that connection has received no notice of a
-// heartbeat since the last check. If the heartbeat does not follow the one of
-// the last check, confirm invalidates all tokens.
+// confirm completes a check in which the listening connection has read the
+// given heartbeat. It returns an error if that connection has received no
+// heartbeat notice since the last check. If the heartbeat does not follow that
+// of the last check, confirm invalidates all tokens.
 func (m *master) confirm(ctx context.Context, read string) error {
 	if m.pulse.key == "" {
 		return nil
@@ -208,13 +209,14 @@ func (m *master) confirm(ctx context.Context, read string) error {
 	return nil
 }
 
-// heardSince returns how many notices of heartbeats the connection has
-// received. If the number still equals then, heardSince first waits until the
+// heardSince returns how many heartbeat notices the connection has received. If
+// that number still equals the argument then, heardSince first waits until the
 // notices of all earlier changes have arrived.
 //
 // To wait, it sends a PING and reads the answer. The answers to earlier
-// commands may arrive before those notices: in each round of its event loop, a
-// server queues its answers first and then the notices of changes.
+// commands do not suffice, because they may arrive before those notices. In
+// each round of its event loop, a server queues its answers first, and then its
+// change notices.
 func (m *master) heardSince(ctx context.Context, then int) (int, error) {
 	if now := m.pulse.heard(); now != then {
 		return now, nil
@@ -245,14 +247,14 @@ func (m *master) choose(v *view) (bool, error) {
 	return true, nil
 }
 
-// ask returns the master's view of its cluster, or nil if it is not in a
-// cluster. It also returns the heartbeat that is stored on the master, or "" if
-// there is none.
+// ask returns the master's view of its cluster, or nil if the master is not in
+// a cluster. It also returns the heartbeat that is stored on the master, or ""
+// if there is none.
 //
 // The answer to HELLO contains the role of the server. Unlike ROLE, HELLO is
 // allowed to every Redis user that can connect. But a server that is busy with
-// a script still answers HELLO, and does not keep to the order that
-// feedStore.Watch relies on. So ask also sends a PING, which fails on such a
+// a script still answers HELLO, without keeping the message order that
+// feedStore.Watch relies on. So ask also sends a PING, which fails on a busy
 // server.
 func (m *master) ask(ctx context.Context) (v *view, beat string, err error) {
 	b := m.client.B()
@@ -317,8 +319,7 @@ func readView(infoResult, nodesResult rueidis.RedisResult) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Both answers are verbatim strings of RESP3, which begin with the name of
-	// a format.
+	// Both answers are RESP3 verbatim strings, which begin with a format name.
 	return newView(strings.TrimPrefix(info, "txt:"), strings.TrimPrefix(nodes, "txt:"))
 }
 

@@ -6,10 +6,10 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// A pulse receives all invalidations on one connection. It counts those of the
-// heartbeat hash, and passes on the others.
+// A pulse receives all invalidations on one connection. It counts the
+// invalidations of the heartbeat hash, and passes on all others.
 type pulse struct {
-	report func(names []string) // called with keys of other hashes, see reporter.invalidated
+	report func(names []string) // called with the names of all other keys; see reporter.invalidated
 
 	mu      sync.Mutex
 	key     string // the name of the heartbeat hash; empty on a master without slots
@@ -42,8 +42,7 @@ func (p *pulse) invalidated(keys []rueidis.RedisMessage) {
 	}
 }
 
-// listen makes the pulse count the invalidations of this key, starting from
-// zero.
+// listen makes the pulse count the invalidations of key, starting from zero.
 func (p *pulse) listen(key string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,24 +1,23 @@
 // Package redisstore keeps tokens in Redis, through the [rueidis.Client] that
 // your program already has.
 //
-// One hash holds all tokens of a user, and each of its fields holds the token
-// at one client. Each operation on a token is one command or script on one key.
-// So the store works in the same way on a single server, with Sentinel and on
-// Redis Cluster.
+// One hash holds all tokens of a user, with one field for each client. Each
+// operation on a token is one command or script on one key. So the store works
+// in the same way on a single server, with Sentinel and on Redis Cluster.
 //
-// The store reads from masters only, because replicas lag. This is so even if
+// The store reads from masters only, because replicas lag. It does so even if
 // [rueidis.ClientOption.SendToReplicas] is [rueidis.Completed.IsReadOnly] or a
-// similar function. Do not use a function that decides by the name of the
-// command, because it would send reads of tokens to replicas.
+// similar function. Do not use a function that decides by the command name,
+// because it would send token reads to replicas.
 //
-// The store changes tokens with scripts. If you restrict the commands of the
-// Redis user, allow EVALSHA, EVAL, HGET, HGETALL, HSET, HDEL, TTL, EXPIRE and
-// UNLINK, for keys with the prefix. The store works with Redis 5 or later, and
-// needs neither RESP3 nor CLIENT TRACKING. If the server does not support
-// these, set [rueidis.ClientOption.DisableCache], because rueidis does not
-// connect otherwise.
+// The store changes tokens with scripts. If you restrict which commands the
+// Redis user may run, allow EVALSHA, EVAL, HGET, HGETALL, HSET, HDEL, TTL,
+// EXPIRE and UNLINK, for keys with the prefix. The store works with Redis 5 or
+// later, and needs neither RESP3 nor CLIENT TRACKING. If the server does not
+// support RESP3 or CLIENT TRACKING, set [rueidis.ClientOption.DisableCache],
+// because rueidis does not connect otherwise.
 //
-// # Counters of attempts
+// # Attempt counters
 //
 // Replicas of a service can count failed sign-ins together in Redis, if you set
 // [tokenauth.ThrottleOptions.Key]. Each counter has its own key, whose name
@@ -27,25 +26,24 @@
 //
 // On Redis Cluster the braces put all counters into one slot, and therefore on
 // one master. This is necessary because one sign-in attempt changes several
-// counters in one step, and Redis allows this only in one slot. These counters
-// may be those of any account and any source. An attempt sends that master
-// about four commands, which cost little compared with the hashing of a
-// password.
+// counters in one step, and Redis allows this only in one slot. An attempt may
+// combine the counters of any account and any source. It sends that master
+// about four commands, which cost little compared with hashing a password.
 //
 // # Ending a client's tokens
 //
-// [Store.RevokeClient] reads the name of every key in Redis. The Redis user
-// needs SCAN for it, and on a cluster also CLUSTER INFO and CLUSTER NODES.
+// [Store.RevokeClient] reads the name of every key in Redis. So the Redis user
+// needs SCAN, and on a cluster also CLUSTER INFO and CLUSTER NODES.
 //
 // # Expiry
 //
 // Redis removes a user's hash one day after the last of its tokens has expired.
 // During that day, the service can still report an expired token as expired,
-// and not just as unknown. The day also allows for clocks that differ. Redis
-// removes a counter once it no longer affects any limit. So you need not purge
-// anything.
+// and not just as unknown. The extra day also allows for clock differences.
+// Redis removes a counter once it no longer affects any limit. So you need not
+// purge anything.
 //
-// # Settings of Redis
+// # Redis settings
 //
 // Tokens are data, not a cache of other data. The server needs
 //
@@ -54,8 +52,7 @@
 //
 // With another policy Redis removes tokens when memory is short. Without
 // persistence it loses them when it restarts. In both cases the users of the
-// lost tokens must sign in again. Lost counters of attempts start again at
-// zero.
+// lost tokens must sign in again. Lost attempt counters start again at zero.
 //
 // # What a failover can lose
 //
@@ -66,23 +63,23 @@
 // once more.
 //
 // The settings min-replicas-to-write and min-replicas-max-lag limit the loss
-// when a master is cut off: it loses only the changes of a few seconds. Neither
-// these settings nor the command WAIT, which this package does not use, prevent
-// the loss. If a revocation must survive the loss of a server, keep tokens in
-// PostgreSQL with synchronous replication: see package
+// when a master is cut off: it loses only a few seconds of changes. These
+// settings do not prevent the loss. Neither would the WAIT command, which this
+// package does not use. If a revocation must survive the loss of a server, keep
+// tokens in PostgreSQL with synchronous replication: see package
 // [github.com/bearerkit/bearerkit/storage/gormstore].
 //
 // A change is lost completely or not at all. A master may hang while its
 // replica takes over, and then resume. It may then confirm requests that it
 // received before it hung, although their changes are lost.
 //
-// The README of the folder storage has measurements of failovers: the responses
-// that clients got, and the number of changes that were lost.
+// The README of the storage folder has failover measurements: which responses
+// clients got, and how many changes were lost.
 //
-// CLUSTER FAILOVER loses no changes. Wait for twice cluster-node-timeout before
-// you ask the same node to take over again. Otherwise Redis 7.0 counts the
-// votes of the previous election again, and the cluster has two masters for a
-// moment.
+// CLUSTER FAILOVER loses no changes. Wait for twice the cluster-node-timeout
+// before you ask the same node to take over again. Otherwise Redis 7.0 counts
+// the votes of the previous election again, and the cluster has two masters for
+// a moment.
 //
 // SENTINEL FAILOVER loses the changes that the old master confirms before the
 // clients know the new one. This takes about a second. With
@@ -90,7 +87,7 @@
 // replica has left, so few are lost. But the new master then refuses changes
 // too, until it has a replica. With two servers this takes about 10 seconds.
 //
-// # Settings of the client
+// # Client settings
 //
 // Set [rueidis.ClientOption.ConnWriteTimeout] to about a second. It limits how
 // long the client waits for an answer on a connection that the network dropped
@@ -99,9 +96,10 @@
 //
 // With Sentinel, set the TopologyRefreshInterval of
 // [rueidis.ClientOption.Sentinel] to about 5 seconds. Version 1.0.79 of rueidis
-// has this field, but 1.0.74 does not. Without it, a client that misses a
-// message of the sentinels stays connected to the old master. It continues to
-// read from that server, even after the server has become a replica.
+// has this field, but 1.0.74 does not. Without this setting, a client that
+// misses a message from the sentinels stays connected to the old master. It
+// continues to read from that server, even after the server has become a
+// replica.
 //
 // # The feed
 //
@@ -113,8 +111,8 @@
 // tried, and the proxies that do not work.
 //
 // Each master reports the changes that it makes. The feed ends when a master is
-// replaced, when a slot moves to a node that had none, or when a node does not
-// answer. The service then asks Redis about each token until a new feed has
+// replaced, when a slot moves to a node that had no slots, or when a node does
+// not answer. The service then asks Redis about each token until a new feed has
 // started, a moment later. With Sentinel, an old master may be cut off when
 // another server replaces it. Its feed ends as soon as the store's client knows
 // the new master. The setting min-replicas-to-write limits how long the old
@@ -124,20 +122,20 @@
 //
 // All replicas of the service together write one heartbeat to each master in
 // each quarter of [tokenauth.CacheOptions.Lease]. The name of its key is the
-// prefix and 32 hexadecimal digits that begin with zeros. The key is the hash
-// of a user key that no real user has. Redis removes it an hour after the last
-// heartbeat.
+// prefix and 32 hexadecimal digits, of which the first 24 are zeros. The key
+// holds a hash, like the key of a user, but belongs to no real user. Redis
+// removes the key an hour after the last heartbeat.
 //
-// The client of [New] writes the heartbeat, and the connections of [WithFeed]
-// must receive notice of it. So the feed detects:
+// The client passed to [New] writes the heartbeat, and the feed's own
+// connections must receive notice of it. So the feed detects:
 //
-//   - an option of WithFeed that leads to another server or database than the
-//     client of New,
+//   - a WithFeed option that leads to a different server or database than New's
+//     client,
 //   - SWAPDB,
 //   - a proxy that passes on answers but no push messages,
-//   - a server that accepts no changes: it is out of memory (OOM), without
-//     replicas (NOREPLICAS), a replica (READONLY), unable to persist (MISCONF), or
-//     does not allow the client's commands (NOPERM).
+//   - a server that accepts no changes, because it is out of memory (OOM), has
+//     too few replicas (NOREPLICAS), is a replica (READONLY), cannot persist
+//     (MISCONF), or does not allow the client's commands (NOPERM).
 //
 // In these cases the cache does not serve: each validation asks Redis, and the
 // service logs the reason once. The feed does not detect a proxy that drops the
@@ -160,7 +158,7 @@ import (
 // Options configures a [Store]. The zero value selects the defaults, which suit
 // a Redis server that only one service uses.
 type Options struct {
-	// Prefix is the text with which the name of each key begins. Empty means
+	// Prefix is the text that each key name begins with. Empty means
 	// "tokenauth:". It has 1 to 64 printable ASCII characters other than space,
 	// '{' and '}'. No key of another program may begin with the prefix, or with
 	// the prefix in braces.
@@ -178,12 +176,13 @@ const (
 
 // Store is a [tokenauth.Storage] in Redis. [New] returns one. It is also a
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.ClientRevoker] and
-// [throttle.Storage]. It is safe for concurrent use, also by several processes on
-// one Redis.
+// [throttle.Storage]. It is safe for concurrent use, and several processes may
+// share one Redis.
 //
 // Each method except [Store.FindBatch] returns as soon as its context ends. The
-// client may continue with the command in the background for a while. If it is
-// connecting, this takes up to the Timeout of [rueidis.ClientOption.Dialer].
+// client may continue with the command in the background for a while. A client
+// that is still connecting may continue for up to the Timeout of
+// [rueidis.ClientOption.Dialer].
 type Store struct {
 	client rueidis.Client
 	prefix string
@@ -260,7 +259,7 @@ func (s *Store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Dig
 	return s.exec(ctx, revokeScript, slot.User, field(slot.Client), rueidis.BinaryString(d[:]))
 }
 
-// exec runs a script on the hash of the user with this [tokenauth.UserKey].
+// exec runs a script on the hash of user u.
 func (s *Store) exec(ctx context.Context, script *rueidis.Lua, u tokenauth.UserKey, args ...string) error {
 	_, err := await(ctx, func() (rueidis.RedisMessage, error) {
 		return script.Exec(ctx, s.client, []string{s.key(u)}, args).ToMessage()
@@ -277,18 +276,18 @@ func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 }
 
 // read returns a command that reads keys. The client may retry the command. But
-// it is not marked as read-only, because [rueidis.ClientOption.SendToReplicas]
-// often sends read-only commands to replicas, which lag.
+// the command is not marked as read-only, because
+// [rueidis.ClientOption.SendToReplicas] often sends read-only commands to
+// replicas, which lag.
 func (s *Store) read(command string, keys []string, args ...string) rueidis.Completed {
 	return s.client.B().Arbitrary(command).Keys(keys...).Args(args...).Build().ToRetryable()
 }
 
-// key returns the name of the hash of the user with this [tokenauth.UserKey].
+// key returns the name of user u's hash.
 func (s *Store) key(u tokenauth.UserKey) string {
 	var buffer [maxPrefixLength + 2*len(u)]byte
 	return string(hex.AppendEncode(append(buffer[:0], s.prefix...), u[:]))
 }
 
-// field returns the name of the field for a [tokenauth.ClientKey] in a user's
-// hash.
+// field returns the name of client c's field in a user's hash.
 func field(c tokenauth.ClientKey) string { return hex.EncodeToString(c[:]) }

@@ -57,7 +57,7 @@ func (r *reporter) invalidated(names []string) {
 			if u, ok := userOf(name, r.prefix); ok {
 				f.Invalidate(u)
 			} else {
-				f.InvalidateAll() // not the key of a user, so any token may have changed
+				f.InvalidateAll() // not a user's key, so any token may have changed
 			}
 		}
 	})

@@ -14,8 +14,8 @@ const slotCount = 16384
 // specification defines.
 func slotOf(key string) int { return int(crc16(0, key)) % slotCount }
 
-// crc16 continues a CRC-16/XMODEM with the text. The argument crc is the checksum
-// of the bytes before the text, or 0.
+// crc16 extends a CRC-16/XMODEM checksum by text. The argument crc is the
+// checksum of the bytes before text, or 0 if there are none.
 func crc16(crc uint16, text string) uint16 {
 	for i := range len(text) {
 		crc ^= uint16(text[i]) << 8
@@ -30,8 +30,8 @@ func crc16(crc uint16, text string) uint16 {
 	return crc
 }
 
-// atRest reports for each slot whether the master owns the slot, and none of
-// its keys are moving to or from another node.
+// atRest reports, for each slot, whether the master owns the slot and none of
+// the slot's keys are moving to or from another node.
 func (v *view) atRest() (slots [slotCount]bool) {
 	set := func(text string, to bool) {
 		first, last, isRange := strings.Cut(text, "-")
@@ -64,9 +64,9 @@ func (v *view) atRest() (slots [slotCount]bool) {
 }
 
 // beatKeyAt returns the name of the heartbeat key for a master of a cluster. It
-// tries one number after another, and uses the first whose key is in a slot
-// that the master owns and that is not moving. So all replicas of the service
-// choose the same name.
+// tries one number after another, from 1. It uses the first number whose key is
+// in a slot that the master owns and that is not moving. So all service
+// replicas choose the same name.
 func (s *Store) beatKeyAt(v *view) (string, error) {
 	const digits = 8             // hexadecimal digits of the number
 	const tries = 64 * slotCount // the chance that none of the keys is in a given slot is e^-64

@@ -48,21 +48,21 @@ func decode(value []byte) (t tokenauth.Token, err error) {
 
 // keptFor returns how many seconds Redis must keep the user's hash for a token
 // that is issued now: the token's lifetime plus one day. It uses only the
-// token's own times, so the clocks of the service and of Redis may differ.
+// token's own times, so the service's clock and Redis's clock may differ.
 func keptFor(t *tokenauth.Token) int64 {
 	const grace = 24 * 60 * 60
 	return max(t.ExpiresAt.Unix()-t.IssuedAt.Unix(), 0) + grace
 }
 
-// replaceScript stores a token in the user's hash KEYS[1]. ARGV holds the name
-// of the field, the digest, the rest of the value, and the minimum number of
-// seconds for which Redis keeps the hash.
+// replaceScript stores a token in the user's hash KEYS[1]. ARGV holds the field
+// name, the token's digest, the rest of the value, and how many seconds Redis
+// must keep the hash at least.
 //
 // If the connection breaks, the client may send the script twice. The second
 // run finds the token that the first run stored, and keeps the replaced digest
 // of that token.
 //
-// The script itself compares the times, because EXPIRE has the option GT only
+// The script itself compares the times, because EXPIRE has the GT option only
 // since Redis 7.
 var replaceScript = rueidis.NewLuaScript(`
 local replaced = string.rep('\0', 32)
@@ -80,8 +80,8 @@ end
 return redis.status_reply('OK')
 `)
 
-// revokeScript removes the field ARGV[1] of the user's hash KEYS[1] if the
-// token in the field has the digest ARGV[2].
+// revokeScript removes field ARGV[1] from the user's hash KEYS[1], if the token
+// in that field has the digest ARGV[2].
 var revokeScript = rueidis.NewLuaScript(`
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if old and string.sub(old, 1, 32) == ARGV[2] then

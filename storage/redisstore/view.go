@@ -16,8 +16,8 @@ type view struct {
 }
 
 // newView parses the answers to CLUSTER INFO and CLUSTER NODES. It returns an
-// error if a slot has no owner. Another node could take over such a slot, and
-// change its keys before this node knows of it.
+// error if a slot has no owner. Otherwise another node could take over that
+// slot, and change its keys before this node notices.
 func newView(info, nodes string) (*view, error) {
 	for _, line := range []string{"cluster_state:ok", "cluster_slots_assigned:16384"} {
 		if !slices.Contains(strings.Fields(info), line) {
@@ -60,12 +60,13 @@ func newView(info, nodes string) (*view, error) {
 	return &v, nil
 }
 
-// complete returns an error unless the views are those of all masters that have
-// keys. The view of a server that is not in a cluster is nil.
+// complete returns an error unless views contains the view of every master that
+// has keys. The view of a server that is not in a cluster is nil.
 //
 // A master that has just replaced another one may change keys a moment before
-// the other masters know of it. The feed does not report these changes. At the
-// next beat, the other masters know the new master, and the feed ends.
+// the other masters know of the replacement. The feed does not report these
+// changes. At the next beat, the other masters know the new master, and the
+// feed ends.
 func complete(views []*view) error {
 	var ids []string
 	for _, v := range views {

@@ -13,7 +13,7 @@ import (
 )
 
 // A feedStore is a [Store] with a feed. The feed is Redis's client tracking in
-// broadcasting mode: the server reports each change of a key with the prefix,
+// broadcasting mode: the server reports each change to a key with the prefix,
 // including changes that an operator makes with redis-cli.
 type feedStore struct {
 	*Store
@@ -30,13 +30,14 @@ var (
 // WithFeed returns the store with the feed that [tokenauth.Options.Cache]
 // needs. The result is also a [tokenauth.Watcher], and implements all
 // interfaces that [Store] implements. Redis's client tracking reports every
-// change of a key, including changes that an operator makes.
+// change to a key with the prefix, including changes that an operator makes.
 //
-// Each call of Watch opens its own connections with the option. Pass the option
-// of the store's client; Watch ignores its fields about client-side caching. If
-// the client and the option lead to different servers or databases, Watch
-// returns an error, and the cache does not serve. Watch also writes heartbeats:
-// see Heartbeats in the documentation of the package.
+// Each call of Watch opens its own connections, with the option. Pass the
+// option that the store's client was created with. Watch ignores the option's
+// fields for client-side caching. If the client and the option lead to
+// different servers or databases, Watch returns an error, and the cache does
+// not serve. Watch also writes heartbeats: see Heartbeats in the package
+// documentation.
 //
 // WithFeed does no I/O. An error names the argument or field that is invalid.
 func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
@@ -60,10 +61,10 @@ func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 // listening connection. In each beat, Watch takes these steps for each master:
 //
 //  1. The store's client reads the heartbeat in the same way as a token. If no
-//     replica of the service has written one since the last check, the client
-//     writes the next one. If several replicas try this, the script succeeds for
-//     only one of them. So each beat causes one write on each master, however
-//     many replicas run.
+//     service replica has written a heartbeat since the last check, the client
+//     writes the next one. If several replicas try to write it, the script
+//     succeeds for only one of them. So each beat causes one write on each
+//     master, however many replicas run.
 //  2. Watch takes the current time. When the check succeeds, all changes up to
 //     this time have been reported.
 //  3. The listening connection asks for the server's role, sends a PING, and
@@ -72,17 +73,18 @@ func WithFeed(s *Store, o rueidis.ClientOption) (tokenauth.Storage, error) {
 //  4. The listening connection must have received a notice since the last check
 //     that the key has changed. This proves that the server reports changes on
 //     this connection.
-//  5. The heartbeat must follow the one of the last check. Otherwise databases
-//     were swapped or keys were removed, and Watch invalidates all tokens.
+//  5. The heartbeat must follow that of the last check. Otherwise databases were
+//     swapped or keys were removed, so Watch invalidates all tokens.
 //
-// Step 2 relies on an order. The server queues the report of a change before it
-// sends the answer to the command that made the change. So if a client sends a
-// PING after it has received that answer, the report arrives before the answer
-// to the PING on the same connection. In addition, a single goroutine of
+// Step 2 relies on the order of messages. The server queues the report of a
+// change before it answers the command that made the change. So if a client
+// sends a PING after it has received that answer, the report arrives before the
+// answer to the PING on the same connection. In addition, a single goroutine of
 // rueidis delivers the messages of a connection, in order.
 //
-// If a connection breaks between two checks, the next check ends Watch. This is
-// at most one beat later, which is a quarter of [tokenauth.CacheOptions.Lease].
+// If a connection breaks between two checks, the next check ends Watch. That
+// check is at most one beat later. A beat is a quarter of
+// [tokenauth.CacheOptions.Lease].
 func (w *feedStore) Watch(ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -115,7 +117,7 @@ func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) 
 	defer ticker.Stop()
 	for {
 		// The cache's lease is four beats, so a check that takes longer than
-		// three is of no use.
+		// three beats is useless.
 		timed, cancel := context.WithTimeout(ctx, 3*beat)
 		asOf, err := l.check(timed)
 		cancel()
@@ -136,7 +138,8 @@ func (w *feedStore) watch(ctx context.Context, beat time.Duration, r *reporter) 
 // connections are closed when the context ends.
 //
 // The client only finds the masters and connects to them. It must not reconnect
-// or retry by itself, because Watch would not notice that it missed a report.
+// or retry by itself, because Watch would not notice that the feed missed a
+// report.
 func (w *feedStore) feedOption(ctx context.Context) rueidis.ClientOption {
 	o := w.option
 	o.DialCtxFn = closing(ctx, dialer(&o))

@@ -53,7 +53,7 @@ func findBatchFresh(ctx context.Context, s tokenauth.Storage) error {
 	return nil
 }
 
-// A life is a sequence of numbered changes of one slot, while other goroutines
+// A life is a sequence of numbered changes to one slot, while other goroutines
 // read the slot. If n is divisible by 3, change n revokes the token of change
 // n-1. Otherwise change n stores token n. The field begun is the number of the
 // last change that has begun, and changed is the number of the last change that
@@ -69,7 +69,7 @@ func (l *life) token(n int64) tokenauth.Token {
 
 func (l *life) slot() tokenauth.Slot { return l.token(0).Slot }
 
-// step makes the next change of the slot.
+// step makes the next change to the slot.
 func (l *life) step(ctx context.Context, s tokenauth.Storage) (err error) {
 	n := l.begun.Add(1)
 	if n%3 == 0 {
@@ -81,9 +81,9 @@ func (l *life) step(ctx context.Context, s tokenauth.Storage) (err error) {
 	return err
 }
 
-// check returns an error unless the slot may have had the content found at some
-// time during a call of FindBatch. Before is the number of the last change that
-// was complete when that call began.
+// check returns an error unless found is a result that the slot allowed at some
+// time during a call of FindBatch. The argument before is the number of the
+// last change that was complete when that call began.
 func (l *life) check(found tokenauth.Found, before int64) error {
 	after := l.begun.Load()
 	if errors.Is(found.Err, tokenauth.ErrNotFound) {

@@ -19,7 +19,7 @@ func revokeClient(ctx context.Context, s tokenauth.Storage) error {
 		return token(fmt.Sprint("user", user), clients[client], len(clients)*user+client)
 	}
 	// Each user has a token at the second or the third client. Four in five
-	// users also have one at the first client.
+	// users also have a token at the first client.
 	err := together(8, func(worker int) error {
 		for i := worker; i < n; i += 8 {
 			if err := all(ctx, s, of(i, 1+i%2)); err != nil {
@@ -81,9 +81,9 @@ func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
 	}
 	for round := range 20 {
 		n := 1000 * round
-		// These tokens are stored before the call of RevokeClient. While it
-		// runs, the same users sign in at client "mobile", and other users at
-		// client "web".
+		// These tokens are stored before the call of RevokeClient. While
+		// RevokeClient runs, the same users sign in at client "mobile", and
+		// other users at client "web".
 		for user := range users {
 			if err := all(ctx, s, of(user, "web", n+user), of(user, "mobile", n+100+user)); err != nil {
 				return err

@@ -93,8 +93,8 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 	err := together(workers, func(worker int) error {
 		// All workers change the first two counters, half of them in reverse
 		// order, so that a storage with locks could deadlock. Each worker also
-		// changes a counter that it shares with some other workers, and one
-		// that only it changes.
+		// changes a counter that it shares with some other workers, and a
+		// counter that no other worker changes.
 		keys := []throttle.Key{counterKey(0), counterKey(1), counterKey(byte(2 + worker%3)), own(worker)}
 		zero, one := 0, 1
 		if worker%2 == 1 {

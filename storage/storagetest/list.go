@@ -61,8 +61,8 @@ func list(ctx context.Context, s tokenauth.Storage) error {
 }
 
 // listEnded calls List for alice with an ended context. It returns an error
-// unless List returns all tokens (want is their number), or an error other than
-// ErrNotFound and ErrCorrupt.
+// unless List returns all tokens, of which there are want, or an error other
+// than ErrNotFound and ErrCorrupt.
 func listEnded(ctx context.Context, l tokenauth.Lister, want int) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
@@ -112,9 +112,9 @@ func listRace(ctx context.Context, s tokenauth.Storage) error {
 	})
 }
 
-// listsEachOnce returns an error unless List returns a token of alice for each
-// of the clients with the numbers below clients, and at most one token for each
-// slot.
+// listsEachOnce returns an error unless List returns one of alice's tokens for
+// each client whose number is below clients. It also returns an error if List
+// returns two tokens for one slot.
 func listsEachOnce(ctx context.Context, l tokenauth.Lister, clients int, at func(client, n int) tokenauth.Token) error {
 	got, err := l.List(ctx, tokenauth.UserKeyOf("alice"))
 	if err != nil {

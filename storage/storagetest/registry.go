@@ -13,8 +13,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// Registry is a [tokenauth.ClientRegistry] whose clients can be created, disabled
-// and deleted. [RunClients] tests one. An example is
+// Registry is a [tokenauth.ClientRegistry] whose clients can be created,
+// disabled and deleted. [RunClients] tests a Registry. One implementation is
 // [github.com/bearerkit/bearerkit/storage/gormstore.Clients].
 type Registry interface {
 	tokenauth.ClientRegistry
@@ -26,9 +26,9 @@ type Registry interface {
 	Delete(ctx context.Context, clientID string) error
 }
 
-// RunClients tests a [Registry], together with the storage of the tokens, in
-// parallel subtests of t. Each subtest creates a [tokenauth.Service] and calls
-// its Run. RunClients calls open once for each rule. Open must return a new,
+// RunClients tests a [Registry], together with its token storage, in parallel
+// subtests of t. Each subtest creates a [tokenauth.Service] and calls its Run
+// method. RunClients calls open once for each rule. Open must return a new,
 // empty storage and a new, empty registry, and register their clean-up with
 // [testing.T.Cleanup].
 func RunClients(t *testing.T, open func(t *testing.T) (tokenauth.Storage, Registry)) {
@@ -43,8 +43,8 @@ func RunClients(t *testing.T, open func(t *testing.T) (tokenauth.Storage, Regist
 	}
 }
 
-// checkClients tests every rule, and returns the failures by the name of the
-// rule. It exists for the tests of this package.
+// checkClients tests every rule, and returns the failures by rule name. It
+// exists for this package's tests.
 func checkClients(ctx context.Context, open func() (tokenauth.Storage, Registry)) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -138,8 +138,8 @@ func (h *clientHost) remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// ended waits until the access tokens are invalid. After a time limit it
-// returns an error.
+// ended waits until the access tokens are invalid. It returns an error if a
+// time limit passes first.
 func (h *clientHost) ended(ctx context.Context, accessTokens ...string) error {
 	const limit = 2 * patience // the machine may be busy
 	deadline := time.Now().Add(limit)
@@ -230,9 +230,9 @@ func clientDisableRace(ctx context.Context, h *clientHost) error { return h.race
 
 func clientDeleteRace(ctx context.Context, h *clientHost) error { return h.race(ctx, h.remove) }
 
-// race creates clients one after another, and calls end for each while users
-// sign in at it. Some of these users already have a token at the client, and
-// others do not.
+// race creates clients one after another, and calls end for each client while
+// users sign in there. Some of these users already have a token at the client,
+// and others do not.
 func (h *clientHost) race(ctx context.Context, end func(context.Context, string) error) error {
 	const rounds = 10
 	var all []string

@@ -5,13 +5,13 @@
 //		storagetest.Run(t, func(t *testing.T) tokenauth.Storage { return openMine(t) })
 //	}
 //
-// [Run] tests each rule in a subtest, on a storage of its own. If a rule is
+// [Run] tests each rule in its own subtest, with its own storage. If a rule is
 // broken, the failure states the rule in one sentence.
 //
 // Run also tests the optional interfaces that the storage implements:
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
 // [tokenauth.Watcher], [tokenauth.ClientRevoker] and [throttle.Storage].
-// [RunClients] tests a registry of clients.
+// [RunClients] tests a client registry.
 package storagetest
 
 import (
@@ -36,9 +36,8 @@ func Run(t *testing.T, open func(t *testing.T) tokenauth.Storage) {
 	}
 }
 
-// check tests every rule concurrently, and returns the failures by the name of
-// the rule. It exists for the tests of this package. Open must return a new,
-// empty storage.
+// check tests every rule concurrently, and returns the failures by rule name.
+// It exists for this package's tests. Open must return a new, empty storage.
 func check(ctx context.Context, open func() tokenauth.Storage) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -58,7 +57,7 @@ func check(ctx context.Context, open func() tokenauth.Storage) map[string]error 
 }
 
 // A rule is one rule that a [tokenauth.Storage] must follow, with its test. The
-// rules of the optional interfaces are also in the list.
+// list of rules also contains those of the optional interfaces.
 type rule struct {
 	name  string
 	says  string

@@ -49,8 +49,8 @@ func watch(ctx context.Context, w tokenauth.Watcher) *watching {
 	return g
 }
 
-// tell runs f, which records a call or the end of Watch, and wakes the callers
-// of wait.
+// tell runs f, which records a call or the end of Watch. It then wakes the
+// callers of wait.
 func (g *watching) tell(f func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -85,8 +85,7 @@ func (g *watching) Heartbeat(asOf time.Time) {
 var errLate = errors.New("the time limit has passed")
 
 // wait waits until right returns true or an error, or until a call of a method
-// breaks a rule. If this does not happen within the limit, wait returns
-// errLate.
+// breaks a rule. If neither happens within the limit, wait returns errLate.
 func (g *watching) wait(ctx context.Context, limit time.Duration, right func() (bool, error)) error {
 	timeout := time.After(limit)
 	for late := false; ; {
@@ -130,9 +129,9 @@ func (g *watching) aliveAgain(ctx context.Context, n int, limit time.Duration) e
 	return err
 }
 
-// reports waits until Watch reports a change of the user's tokens, and returns
-// an error if Watch is too late. Before is the number of reports before the
-// change, and after is a time at which the change was complete.
+// reports waits until Watch reports a change to the user's tokens, and returns
+// an error if the report is late. The argument before is the number of reports
+// before the change, and after is a time at which the change was complete.
 func (g *watching) reports(ctx context.Context, u tokenauth.UserKey, before int, after time.Time) error {
 	err := g.wait(ctx, patience, func() (bool, error) {
 		switch {
@@ -149,8 +148,8 @@ func (g *watching) reports(ctx context.Context, u tokenauth.UserKey, before int,
 	return err
 }
 
-// told returns how many reports concerned the user: those for this user and
-// those for all users.
+// told returns how many reports concerned the user: the reports for this user
+// and the reports for all users.
 func (g *watching) told(u tokenauth.UserKey) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -171,8 +170,8 @@ func (g *watching) end() error {
 	return g.wrong
 }
 
-// current returns a token that is valid now. Watch need not report the end of a
-// token that expired long ago.
+// current returns a token that is valid now. Tests of Watch need such tokens,
+// because Watch need not report the end of a token that has expired.
 func current(user, client string, n int) tokenauth.Token {
 	t := token(user, client, n)
 	life := t.ExpiresAt.Sub(t.IssuedAt)
@@ -186,7 +185,7 @@ func watchReports(ctx context.Context, s tokenauth.Storage) error {
 	if !ok {
 		return nil
 	}
-	// Several calls of Watch may run concurrently. Each must report all
+	// Several calls of Watch may run concurrently, and each must report all
 	// changes.
 	watchings := []*watching{watch(ctx, w), watch(ctx, w)}
 	err := reportsEach(ctx, s, watchings)
