@@ -29,7 +29,7 @@ func newLookups(s Storage, timeout *deadline.Timeout, logger *slog.Logger, log *
 	switch {
 	case !ok:
 	case wrapper.BypassesFind(s):
-		logger.Warn("tokenauth: a wrapper has its own Find but inherits FindBatch from the storage in it, so the Service does not call FindBatch: add a FindBatch to the wrapper, so that concurrent requests share statements",
+		logger.Warn("tokenauth: a storage wrapper has its own Find but inherits FindBatch from the storage that it wraps; the Service looks up each token separately until the wrapper has its own FindBatch",
 			"wrapper", reflect.TypeOf(s).String())
 	default:
 		l.batches = batch.New(timeout, func(ctx context.Context, slots []Slot) ([]Found, error) {

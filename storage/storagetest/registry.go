@@ -165,7 +165,7 @@ func (h *clientHost) ended(ctx context.Context, accessTokens ...string) error {
 // [tokenauth.ErrInvalidClient].
 func (h *clientHost) refused(ctx context.Context, client string) error {
 	if _, err := h.signIn(ctx, "alice", client); !errors.Is(err, tokenauth.ErrInvalidClient) {
-		return fmt.Errorf("a sign-in at a disabled or deleted client returned error %w, want tokenauth.ErrInvalidClient", err)
+		return fmt.Errorf("a sign-in at a disabled or deleted client returned error %v, want tokenauth.ErrInvalidClient", err)
 	}
 	return nil
 }
