@@ -161,7 +161,7 @@ const renderKey = "github.com/bearerkit/bearerkit/ginadapter.RenderErrors"
 // A guard sets the headers of the protocol, such as WWW-Authenticate, and then
 // calls render, which writes the status and the body, for example with
 // c.JSON(e.Status, …). The headers are sent with any status, even 200, unless
-// render deletes them. If render sets no status, the response has the status of
+// render deletes them. If render sets no status, the response has the status in
 // e ([tokenauth.ErrorResponse.Status]). If render panics before it writes, the
 // client gets the standard answer, and the panic continues.
 //
@@ -173,9 +173,10 @@ func RenderErrors(render func(c *gin.Context, e *tokenauth.ErrorResponse)) gin.H
 // A renderFunc is the func that a host passes to [RenderErrors].
 type renderFunc func(*gin.Context, *tokenauth.ErrorResponse)
 
-// answer calls render to write the answer. It first sets the status of the
-// refusal, because Gin's default is 200. If render panics before it writes,
-// answer writes the standard answer ([tokenauth.ErrorResponse.ServeHTTP]).
+// The method answer calls render, which writes the error response. Before that,
+// answer sets the status of the refusal, because Gin's default is 200. If
+// render panics before it writes, answer writes the standard response
+// ([tokenauth.ErrorResponse.ServeHTTP]).
 func (render renderFunc) answer(c *gin.Context, refusal *tokenauth.ErrorResponse) {
 	before, returned := c.Writer, false
 	defer func() {

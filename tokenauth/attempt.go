@@ -91,9 +91,9 @@ func (a *attempt) admit(ctx context.Context) error {
 
 // authenticated is called after the [Authenticator] has returned. The argument
 // decided is true if the Authenticator accepted or rejected the user, and false
-// if it failed. If the Authenticator decided without counting the attempt,
-// authenticated counts the attempt by user name. It returns the throttle's
-// error, or nil.
+// if the Authenticator failed. If the Authenticator decided without counting
+// the attempt, authenticated counts it by user name, and returns the throttle's
+// error, if any.
 func (a *attempt) authenticated(ctx context.Context, decided bool) error {
 	defer calling("the storage")
 	a.mu.Lock()
@@ -138,8 +138,8 @@ func (a *attempt) settle(ctx context.Context, o limiter.Outcome) {
 //     sign-ins to this account. This exception ends after ten failures or 30
 //     days. Anyone who knows the user name can use up the ten failures. A
 //     blocked source stays blocked for other accounts.
-//   - It returns [ErrUnavailable] if the storage that holds the shared counters
-//     failed ([ThrottleOptions.Key]).
+//   - Unthrottle returns [ErrUnavailable] if the storage that holds the shared
+//     counters failed ([ThrottleOptions.Key]).
 //
 // Replicas that share a Key apply the reset within seconds. Without a Key, call
 // Unthrottle on each replica. With [ThrottleOptions.InsecureOff] it does

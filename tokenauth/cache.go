@@ -65,8 +65,8 @@ func newTokenCache(s Storage, o *CacheOptions, logger *slog.Logger) (*tokenCache
 	}, nil
 }
 
-// identify returns the token's cache key and its group, which is its user. The
-// cache invalidates all tokens of a group together.
+// identify returns the token's key and group in the cache. Each user is a
+// group, because the cache invalidates all tokens of a group together.
 func (t *Token) identify() (*cache.Key, *cache.Group) {
 	return (*cache.Key)(&t.Digest), (*cache.Group)(&t.Slot.User)
 }
@@ -80,8 +80,8 @@ func (c *tokenCache) aliveAt(reading time.Time) bool {
 }
 
 // hit returns the cached token with the digest, or nil if the caller must ask
-// the storage. The reading is the current time, as [time.Now] returned it to
-// the caller.
+// the storage. The argument reading is the current time, which the caller got
+// from [time.Now].
 func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
 	t := c.get(d, reading)
 	if t != nil {
@@ -199,9 +199,9 @@ func (c *tokenCache) lead(ctx context.Context, slot Slot, l *load, read reader) 
 	return t, err
 }
 
-// keep caches the token that a load returned, with the stamp taken before the
-// read. It also removes the token that t replaced, in case the feed has not
-// reported the replacement yet.
+// keep caches the token that a load returned, with the stamp that enter took
+// before the storage read. It also removes the token that t replaced, in case
+// the feed has not reported the replacement yet.
 func (c *tokenCache) keep(l *load, t *Token) {
 	if !t.Replaced.IsZero() && t.Replaced != t.Digest {
 		c.table.Remove((*cache.Key)(&t.Replaced))
@@ -215,9 +215,9 @@ func (c *tokenCache) keep(l *load, t *Token) {
 	c.table.Put(c.pack(t), l.stamp)
 }
 
-// pack returns a copy of t that adds little work for the garbage collector. The
-// strings of the copy share one allocation. The copy shares its role list with
-// other tokens, and its attributes with t. The caller must hold c.mu.
+// pack returns a copy of t that adds little work for the garbage collector. All
+// strings of the copy are in one allocation. The copy shares its role list with
+// other cached tokens, and its attributes with t. The caller must hold c.mu.
 func (c *tokenCache) pack(t *Token) Token {
 	packed := *t
 	parts := []*string{&packed.ClientID, &packed.Principal.UserID, &packed.Principal.UserName, &packed.Principal.Stamp}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// run stays subscribed to the feed until ctx ends. It logs when the feed is
-// lost and when the feed is back, but does not log each retry.
+// run keeps the cache subscribed to the storage's feed until ctx ends. It logs
+// when the feed is lost and when the feed is back, but does not log each retry.
 func (c *tokenCache) run(ctx context.Context) {
 	const shortest, longest = 50 * time.Millisecond, time.Second
 	down := false
@@ -42,9 +42,10 @@ type subscription struct {
 	began func() // called at the first heartbeat
 }
 
-// Invalidate implements [Invalidator]. It skips the reserved user, because that
-// user's slots hold no access tokens. The cache invalidates the tokens of a few
-// users together, so other users' tokens would be removed from it for nothing.
+// Invalidate implements [Invalidator]. It skips the reserved user, whose slots
+// hold no access tokens. The cache always invalidates the tokens of a few users
+// together. So invalidating the reserved user would only remove other users'
+// tokens.
 func (s *subscription) Invalidate(u UserKey) {
 	if u != reservedUser {
 		s.invalidate(u)

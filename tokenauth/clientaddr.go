@@ -11,10 +11,10 @@ import (
 )
 
 // sourceOf returns the client address of a sign-in, for the throttle. If a
-// header names a client address but is ignored, sourceOf logs a warning, once
-// for each kind of warning. If the host's own proxy sent the header, all users
-// behind the proxy share the limits of one address. But any client can send
-// such a header, too, so the warnings say "if".
+// header names a client address but the Service ignores the header, sourceOf
+// logs a warning, once for each kind of warning. If the host's own proxy sent
+// the header, all users behind the proxy share the limits of one address. The
+// warnings say "if", because any client can send such a header, too.
 func (s *Service) sourceOf(r *http.Request) netip.Addr {
 	o := &s.options
 	if warning, attr := proxyWarning(r, o); warning != "" {

@@ -18,9 +18,8 @@ type authorized struct {
 	lines    [2]string   // values for SetCacheHeaders; here to save an allocation
 }
 
-// isOf reports whether r is the request that was authorized. It recognizes the
-// request by its header map. A second guard on the same request need not
-// validate the token again.
+// isOf reports whether r is the authorized request or a copy of it that has the
+// same header map. If so, a second guard need not validate the token again.
 //
 // A handler may make a new request with the context of its own request. The new
 // request has a header map of its own, so isOf returns false even if the

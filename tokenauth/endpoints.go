@@ -66,8 +66,8 @@ func (e Endpoints) MetadataPath() string {
 	return metadataPath + strings.TrimSuffix(issuer.EscapedPath(), "/")
 }
 
-// withDefaults returns a copy with defaults in place of empty fields. The error
-// names the invalid field.
+// withDefaults returns a copy with defaults in place of empty fields. If a
+// field is invalid, it returns an error that names the field.
 func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 	e.Token = slices.Clone(e.Token)
 	if len(e.Token) == 0 {
@@ -100,8 +100,8 @@ func (e Endpoints) withDefaults(o *Options) (Endpoints, error) {
 }
 
 // base returns the common prefix of the endpoints' URLs. The prefix is the
-// issuer, without any segments at its end with which the endpoints' paths
-// begin. See [Endpoints.Issuer].
+// issuer. But if the endpoints' paths begin with the last segments of the
+// issuer, the prefix omits these segments. See [Endpoints.Issuer].
 func (e Endpoints) base() (string, error) {
 	issuer, err := url.Parse(e.Issuer)
 	if err != nil {

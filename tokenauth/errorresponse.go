@@ -159,7 +159,8 @@ func invalidRequest(status int, description string) *ErrorResponse {
 	return &ErrorResponse{Status: status, Code: wire.InvalidRequest, Description: description, Err: errMalformed}
 }
 
-// early is invalidRequest for a request whose body was not read to its end.
+// early returns the same response as invalidRequest, and sets its early field.
+// It is for a request whose body was not read to its end.
 func early(status int, description string) *ErrorResponse {
 	e := invalidRequest(status, description)
 	e.early = true

@@ -16,7 +16,7 @@ type Event struct {
 	Kind   event.Kind
 	Reason event.Reason // refines Kind; may be ""
 
-	// UserID, UserName and ClientID are the token's. Each is empty if the
+	// UserID, UserName and ClientID belong to the token. Each is empty if the
 	// Service does not know it, for example for a refused sign-in or an unknown
 	// token. For a principal that cannot be stored, UserID and UserName are cut
 	// to 256 bytes.
@@ -35,8 +35,9 @@ type Event struct {
 	// Digest is the token's digest, or zero if there is no token. For a
 	// replaced token, it is the Digest of the token that replaced it.
 	Digest Digest
-	// Duration is how long the Service took. It is zero for a request that is
-	// malformed, or was refused because of the user's roles or the client.
+	// Duration is how long the Service took for the action. It is zero for a
+	// request that is malformed, or was refused because of the user's roles or
+	// the client.
 	Duration time.Duration
 	// Err is the cause of a refusal or a failure. Its text may come from
 	// drivers and from the host's code.
@@ -50,8 +51,9 @@ func (e *Event) setToken(t *Token) {
 	}
 }
 
-// setError sets Err, Kind and Reason. Kind becomes refused if the error is the
-// caller's fault, and [event.Unavailable] otherwise.
+// setError sets Err, Kind and Reason. If the error is the fault of the user or
+// the client, it sets Kind to the given kind. Otherwise it sets Kind to
+// [event.Unavailable].
 func (e *Event) setError(err error, refused event.Kind) {
 	e.Err = err
 	e.Kind, e.Reason = reasonOf(err, refused)

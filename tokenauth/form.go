@@ -109,10 +109,10 @@ func (p *parameters) addText(text []byte) *ErrorResponse {
 
 // addParsed adds a form that [http.Request.ParseForm] has parsed. The form no
 // longer shows in which order the parameters were, or how they were encoded. A
-// byte order mark is valid at the start of the body, but any name may have been
-// first. So addParsed removes one byte order mark, from whichever name has it.
-// It also removes leading white space from names, even if the white space was
-// percent-encoded.
+// byte order mark is valid at the start of the body, that is, before the first
+// name. As any name may have been the first, addParsed removes one byte order
+// mark, from whichever name has it. It also removes leading white space from
+// names, even if the white space was percent-encoded.
 func (p *parameters) addParsed(form url.Values) *ErrorResponse {
 	size, count := 0, 0
 	for name, values := range form {
@@ -124,7 +124,8 @@ func (p *parameters) addParsed(form url.Values) *ErrorResponse {
 			}
 		}
 	}
-	// The body was at least this long, because escapes only make it longer.
+	// The body had at least size-1 bytes, because escapes only make a body
+	// longer.
 	switch {
 	case size-len("&") > maxBodySize:
 		return invalidRequest(http.StatusRequestEntityTooLarge, wire.BodyTooLarge)

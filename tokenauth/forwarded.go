@@ -43,9 +43,9 @@ func cutLastForwarded(line string) (rest, node string, more bool) {
 	return rest, node, more
 }
 
-// lastElement returns the index where the last element begins. That is after
-// the last comma outside quotes, or 0 if there is none. It returns false if a
-// closing quote has no opening quote.
+// lastElement returns the index where the last element begins. That element
+// begins after the last comma outside quotes, or at 0 if there is no such
+// comma. It returns false if a closing quote has no opening quote.
 func lastElement(line string) (start int, ok bool) {
 	quoted := false
 	for i := len(line) - 1; i >= 0; i-- {

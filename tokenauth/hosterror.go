@@ -21,8 +21,8 @@ type hostError struct {
 	cause    error
 }
 
-// because returns the decision with its cause, or the plain decision if the
-// cause adds nothing.
+// The func because returns an error that has the decision and its cause. If the
+// cause adds nothing, it returns the decision itself.
 func because(decision, cause error) error {
 	if cause == ErrRejected || cause == decision {
 		return decision

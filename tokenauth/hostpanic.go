@@ -13,9 +13,9 @@ type hostPanic struct {
 	value any    // of the original panic
 }
 
-// calling is deferred before each call of the host's code. If the code panics,
-// calling panics again with a hostPanic that names the code. It does not change
-// a panic with [http.ErrAbortHandler].
+// calling turns a panic in the host's code into a panic with a hostPanic that
+// names that code. Its callers defer it before each call to the host's code. It
+// does not change a panic with [http.ErrAbortHandler].
 func calling(in string) {
 	switch p := recover(); p.(type) {
 	case nil:
@@ -43,8 +43,9 @@ func plainPanic() {
 }
 
 // recoverPanic calls do. If do panics, recoverPanic returns an error that
-// includes the code's name (in) and the stack. It is for the background work of
-// [Service.Run], where a panic in the host's code would end the process.
+// includes the stack and the name of the code that do calls. It is for the
+// background work of [Service.Run], where a panic in the host's code would end
+// the process.
 func recoverPanic(in string, do func() error) (err error) {
 	defer func() {
 		p := recover()

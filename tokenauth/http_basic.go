@@ -8,7 +8,8 @@ import (
 )
 
 // maxBasic is the maximum length, in bytes, of Base64-encoded Basic
-// credentials. Once decoded, they may be as long as a body.
+// credentials. Once decoded, the credentials may be as long as the longest
+// accepted body.
 var maxBasic = base64.StdEncoding.EncodedLen(maxBodySize)
 
 // A userPass is the user ID and the password of Basic authentication.

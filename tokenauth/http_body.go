@@ -16,9 +16,9 @@ import (
 //
 // If the host's code has read the body with [http.Request.ParseForm], readBody
 // returns r.PostForm. It never uses r.Form, because that also has the query
-// parameters. If the body still has bytes, readBody uses those instead of
-// r.PostForm, because ParseForm drops pairs with a semicolon or a malformed
-// escape. Middleware that restores the body restores all of it.
+// parameters. If the body still has bytes, middleware has restored the whole
+// body. Then readBody uses the body and not r.PostForm, because ParseForm drops
+// pairs with a semicolon or a malformed escape.
 func (s *Service) readBody(w http.ResponseWriter, r *http.Request) (formBody, *ErrorResponse) {
 	refused := func(status int, description string) (formBody, *ErrorResponse) {
 		return formBody{}, early(status, description)

@@ -13,9 +13,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
-// isForeign reports whether [Options.Fallback] may authenticate a request. It
-// may if the request has no bearer token, or one that does not begin with
-// [Options.Prefix].
+// isForeign reports whether [Options.Fallback] may authenticate a request.
+// Fallback may do so if the request has no bearer token, or has a bearer token
+// that does not begin with [Options.Prefix].
 //
 // A request whose bearer token has the prefix never goes to Fallback, even if
 // the token is not valid. But if such a token arrives in a cookie, or without
@@ -54,8 +54,8 @@ func (s *Service) fallBack(r *http.Request, noCredentials *ErrorResponse) (*http
 	return s.pass(r, token, evidenceOf(r)), nil
 }
 
-// evidence holds each part of a request that [Options.Fallback] may have used
-// to authenticate it.
+// evidence holds the parts of a request from which [Options.Fallback] may have
+// recognized the caller.
 type evidence struct {
 	line   requestLine
 	path   string

@@ -11,8 +11,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
-// formHandler returns the handler of an endpoint that takes a form. Its
-// argument answer returns the body of a 200 response, or an error.
+// formHandler returns the handler of an endpoint that takes a form. The
+// argument answer is a func that returns the body of a 200 response, or an
+// error.
 func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([]byte, error)) http.Handler {
 	s.mustNotBeNil()
 	recovering := func(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
@@ -45,9 +46,9 @@ func (s *Service) formHandler(answer func(http.ResponseWriter, *http.Request) ([
 	})
 }
 
-// observeUnread reports a request that no [Service] method reported, because it
-// was refused before any such method was called, or because that method
-// panicked. It returns err.
+// observeUnread reports a request that no [Service] method has reported. Either
+// the request was refused before any such method was called, or that method
+// panicked. observeUnread returns err.
 func (s *Service) observeUnread(r *http.Request, refused event.Kind, err error) error {
 	e := Event{RemoteAddr: clientAddr(r, &s.options)}
 	e.setError(err, refused)
@@ -106,9 +107,9 @@ func (s *Service) readForm(w http.ResponseWriter, r *http.Request, rules *formRu
 	return f, nil // the endpoint reports the missing parameter
 }
 
-// missing returns the response to a form without a required parameter. If the
-// host's code has read part of the body, the response reports that instead,
-// because that part may have had the parameter.
+// missing returns the error response for a form that lacks a required
+// parameter. If the host's code has read part of the body, the response says so
+// instead, because the parameter may have been in that part.
 func (f *formRequest) missing(s *Service, r *http.Request, description string) *ErrorResponse {
 	if f.cut {
 		return s.bodyGone(r)

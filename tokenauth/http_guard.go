@@ -122,9 +122,10 @@ func (s *Service) passAnonymous(r *http.Request, refusal *ErrorResponse) (*http.
 		return nil, refusal
 	}
 	if a := lastAuthorized(r.Context()); a != nil && a.token != nil {
-		// The token in the context does not belong to this request. It belongs
-		// to another Service, or to another request whose context this request
-		// was made with. So hide the token from the handler.
+		// The token in the context does not belong to this request. Either a
+		// guard of another Service put it there, or a handler made this request
+		// with the context of an earlier request. So hide the token from the
+		// handler.
 		r = r.WithContext(&authorized{Context: r.Context(), service: s})
 	}
 	return r, nil

@@ -11,8 +11,8 @@ import (
 // they are sent with any status that it writes, even 200.
 //
 // If RenderError writes no status, the response has the error's status. The
-// default of net/http is 200, and with that a client or a cache would assume
-// that the request was accepted.
+// net/http default of 200 would make a client or a cache assume that the
+// request was accepted.
 func (s *Service) render(w http.ResponseWriter, r *http.Request, e *ErrorResponse) {
 	own := &refusalWriter{ResponseWriter: w, status: e.status()}
 	defer func() {
@@ -48,8 +48,8 @@ func (w *refusalWriter) begin() {
 	}
 }
 
-// WriteHeader writes the status. An informational status (RFC 9110 §15.2) does
-// not count, because the final status follows it.
+// WriteHeader writes the status. After an informational status (RFC 9110
+// §15.2), begun stays false, because the final status is still to come.
 func (w *refusalWriter) WriteHeader(status int) {
 	w.begun = w.begun || status >= 200 || status == http.StatusSwitchingProtocols
 	w.ResponseWriter.WriteHeader(status)

@@ -6,9 +6,9 @@ import (
 )
 
 // varyByAuthorization adds Authorization to Vary, unless Vary already has it or
-// "*". If h has no Vary, the new Vary is the argument alone, or a new slice if
-// alone is nil. The argument must have no spare capacity, so that a later
-// [http.Header.Add] copies it.
+// "*". If h has no Vary, it sets Vary to the given slice, or to a new slice if
+// the given slice is nil. The given slice must have no spare capacity, so that
+// a later [http.Header.Add] copies it.
 //
 // It joins all names into one line, because nginx before 1.23 uses only the
 // last Vary line.
