@@ -7,8 +7,8 @@ import (
 )
 
 // A jsonObject builds a JSON object whose members appear in the order in which
-// they were added. It does not use encoding/json for this, because that keeps
-// an order only for struct fields, and a host can add members.
+// they were added. It does not use encoding/json for this, because encoding/json
+// keeps an order only for struct fields, and a host can add members.
 type jsonObject struct{ buf []byte }
 
 func (o *jsonObject) name(name string) {

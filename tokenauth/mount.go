@@ -8,8 +8,8 @@ import (
 )
 
 // Handlers returns the handler for each path, for adapters to other frameworks.
-// It also returns the endpoints with their defaults filled in. Prefix is the
-// path at which the adapter's router is mounted, or "".
+// It also returns the endpoints with their defaults filled in. The prefix is
+// the path at which the adapter's router is mounted, or "".
 //
 // Without an argument of type [Endpoints], the map has only the token endpoint.
 // Register each handler for all methods, because it refuses the wrong methods
@@ -90,16 +90,17 @@ type serveMux interface {
 	Handler(*http.Request) (handler http.Handler, pattern string)
 }
 
-// methods are the methods that have a constant in net/http.
+// methods are the HTTP methods that have a constant in net/http.
 var methods = []string{
 	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
 	http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace,
 }
 
 // mountOnServeMux registers the path without a method if it can. The mux
-// refuses that if it has a pattern such as "GET /", because neither pattern is
-// more specific: one has the longer path, and the other has a method. In that
-// case, mountOnServeMux registers the path once for each method.
+// refuses such a pattern if it already has a pattern such as "GET /", because
+// neither is more specific: the new pattern has the longer path, and "GET /"
+// has a method. In that case, mountOnServeMux registers the path once for each
+// method.
 func mountOnServeMux(mux serveMux, path string, handler http.Handler) {
 	has := func(method, pattern string) bool {
 		_, found := mux.Handler(&http.Request{Method: method, URL: &url.URL{Path: path}})

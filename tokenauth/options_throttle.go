@@ -71,13 +71,13 @@ type ThrottleOptions struct {
 	// does not apply to accounts for which the source is known.
 	PerSource int
 
-	// MaxCounters limits memory use, as a maximum number of counters. Zero
+	// MaxCounters is the maximum number of counters. It limits memory use. Zero
 	// means 200,000. The range is 1000 to 100 million. By default the throttle
-	// takes up to 100 MiB. That includes the same number each of known sources
-	// and remembered blocks, and the wrong passwords for half as many names.
-	// Each of the four limits has a quarter of the counters. If these are all
-	// in use, a new counter replaces one with few failures, so counters that
-	// block attempts stay longest.
+	// takes up to 100 MiB. That includes up to MaxCounters known sources, up to
+	// MaxCounters remembered blocks, and the wrong passwords for half as many
+	// names. Each of the four limits has a quarter of the counters. If a
+	// limit's counters are all in use, a new counter replaces one with few
+	// failures, so counters that block attempts stay longest.
 	MaxCounters int
 
 	// Key makes the replicas count together, in a storage that is a

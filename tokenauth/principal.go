@@ -9,7 +9,7 @@ import (
 )
 
 // A Principal describes the user that a token stands for. The storage keeps it
-// with the [Token], so that a request needs only one read.
+// with the [Token], so that a request needs only one read from the storage.
 type Principal struct {
 	// UserID identifies the user permanently: 1 to 512 bytes of UTF-8 without
 	// NUL.
@@ -19,9 +19,9 @@ type Principal struct {
 	// Roles are the user's roles, compared exactly. A role must not be empty or
 	// contain a comma, because the token response joins them with commas.
 	Roles []string
-	// Attributes hold other values that handlers need, so that they need not
-	// look them up. The token response shows the attributes that
-	// [Options.ResponseAttributes] names.
+	// Attributes hold other values that handlers need, so that the handlers do
+	// not have to look up these values. The token response shows the attributes
+	// that [Options.ResponseAttributes] names.
 	Attributes map[string]string
 	// Stamp is a value that changes whenever the user's tokens must end, such
 	// as after a change to the password, the roles, or the right to sign in. A
@@ -113,7 +113,7 @@ func (p Principal) check() error {
 // only the address.
 type principalError struct {
 	error
-	whose *Principal // only with its UserID and UserName
+	whose *Principal // has only a UserID and a UserName
 }
 
 func (e *principalError) Unwrap() error { return e.error }

@@ -100,7 +100,7 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	defer cancel()
 	err := s.revokeClient(detached, clientID)
 	if errors.Is(err, errNoClientRevoker) {
-		return err // no call was made, so there is no event
+		return err // the storage was not called, so there is no event
 	}
 	s.observeRevoked(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
 	return err
@@ -109,7 +109,7 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 // revokeObserved revokes one token. It reports an event only if the slot held
 // the token or a storage call failed, because anyone can send a token that was
 // never issued. It reads the slot first, because [Storage.Revoke] does not
-// return whether it changed anything. It then calls Storage.Revoke, even if the
+// report whether it changed anything. It then calls Storage.Revoke, even if the
 // slot held another token or none. The caller sets the fields of e that it
 // already knows.
 func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, e Event) error {

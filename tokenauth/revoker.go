@@ -21,10 +21,12 @@ const (
 // A revoker reads the [RevocationQueue]s of its [Service]. It ends the tokens
 // that the Service's storage holds for the users and clients in these queues.
 //
-// Users, retries, clients and removals have separate lanes, each with its own
-// goroutines. So users need not wait for the other lanes, which may be slow:
-// ending a client's tokens may take a long time, and a retry or a removal may
-// wait for one of the host's open transactions.
+// There are separate lanes, each with its own goroutines, for users'
+// revocations, for retries of those that failed, for clients' revocations, and
+// for removing finished revocations from the queue. So a user's revocation need
+// not wait for the other lanes, which may be slow: ending a client's tokens may
+// take a long time, and a retry or a removal may wait for one of the host's
+// open transactions.
 type revoker struct {
 	*Service
 	queues []RevocationQueue
@@ -58,7 +60,7 @@ type queuedRevocation struct {
 	Revocation
 	queue        RevocationQueue
 	seen         time.Time
-	round        int         // the number of the last poll that found it in its queue
+	round        int         // the number of the last poll that found the revocation in its queue
 	busy, failed atomic.Bool // busy: in progress; failed: the last attempt failed
 	done         atomic.Bool // the tokens have ended
 }
@@ -149,7 +151,7 @@ func (r *revoker) read(ctx context.Context, queue RevocationQueue) (found []*que
 	}
 }
 
-// begin starts to process the revocations, each kind in its own lane.
+// begin starts to process the revocations, each in the lane for its kind.
 func (r *revoker) begin(ctx context.Context, wg *sync.WaitGroup, found []*queuedRevocation) {
 	var again, clients, old []*queuedRevocation
 	late, stop := context.WithTimeout(ctx, revocationInterval)

@@ -23,8 +23,8 @@ func (s *Service) warnRunNotCalled(ctx context.Context) {
 	}
 }
 
-// undone describes the work that is not done because Run was not called. Age is
-// the time since [New].
+// undone describes the work that is not done because Run was not called. The
+// parameter age is the time since [New].
 func (s *Service) undone(age time.Duration) (undone []string) {
 	if s.cache != nil {
 		undone = append(undone, "the cache is not used: each validation asks the storage")

@@ -21,7 +21,7 @@ import (
 // and reason, it limits the records per source and for all sources together. So
 // no source can fill the log or suppress the records of other sources. Each
 // record shows how many records of its kind and reason were suppressed since
-// the previous one.
+// the previous record of that kind and reason.
 type securityLog struct {
 	logger *slog.Logger
 	now    func() time.Time
@@ -93,7 +93,7 @@ var logMessages = map[event.Kind]string{
 // wants reports whether the event belongs in the log, regardless of the limits.
 // These events do not belong in it: valid tokens, which belong in an access
 // log; clients that disconnected; overload, which the [Authenticator] logs; and
-// panics, which panicked logs with their stack.
+// panics, which the method l.panicked logs with their stack.
 func (l *securityLog) wants(ctx context.Context, e *Event) bool {
 	switch {
 	case e.Kind == event.Validated, e.Kind == event.Unavailable && (e.Reason == event.ReasonCanceled || e.Reason == event.ReasonBusy || errors.Is(e.Err, errPanic)):

@@ -31,7 +31,7 @@ type Service struct {
 	securityLog   *securityLog
 	created       time.Time    // with a monotonic reading
 	running       atomic.Int32 // calls of Run in progress
-	runCalled     atomic.Bool  // Run was called, or a warning was logged that it was not
+	runCalled     atomic.Bool  // Run was called, or a warning was logged that it was not called
 	purgeCalled   atomic.Bool  // the host called Purge
 	proxyWarnings sync.Map     // the proxy warnings that were already logged
 	colon         sync.Once    // for the warning about a client ID with a colon
@@ -39,9 +39,9 @@ type Service struct {
 	countsAccounts atomic.Bool // the Authenticator calls CountAttempt
 }
 
-// New returns a [Service] that keeps its tokens in s and authenticates users
-// with a. The options may be nil. The error names the invalid argument or
-// field.
+// New returns a [Service] that keeps its tokens in the [Storage] and
+// authenticates users with the [Authenticator]. The options may be nil. The
+// error names the invalid argument or field.
 //
 // New starts no goroutine. It does no I/O, except that it logs a warning for
 // each wrapper that hides an optional ability of the value inside, such as
@@ -87,8 +87,9 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 
 // warnHidden logs a warning about each wrapper that hides an optional ability.
 // The Service does not call the wrapped value directly, because the wrapper may
-// change the values that it passes on. [Watcher] and [throttle.Storage] are not
-// in the list: New returns an error if one of them is needed and missing.
+// change the values that it passes on. warnHidden does not check for a hidden
+// [Watcher] or [throttle.Storage], because New returns an error if one of them
+// is needed and missing.
 func (s *Service) warnHidden() {
 	authenticator, storage, registry := reflect.TypeFor[Authenticator](), reflect.TypeFor[Storage](), reflect.TypeFor[ClientRegistry]()
 	queue := reflect.TypeFor[RevocationQueue]()
@@ -153,7 +154,8 @@ func (s *Service) newLimiter() (*limiter.Limiter, error) {
 }
 
 // mustNotBeNil panics if s is nil. The methods that make handlers and guards
-// call it, so that a nil Service shows at startup and not at the first request.
+// call it, so that a nil Service causes a panic at startup and not at the first
+// request.
 func (s *Service) mustNotBeNil() {
 	if s == nil {
 		panic("tokenauth: the Service is nil: check the error that tokenauth.New returned")
@@ -174,8 +176,8 @@ func (s *Service) CacheStats() (stats CacheStats) {
 }
 
 // changed invalidates a user's tokens in the cache. Each method that changes
-// tokens calls it before it returns, so that its caller sees the change. The
-// method calls it even after an error, because the change may have taken
+// tokens calls changed before it returns, so that its caller sees the change.
+// It calls changed even after an error, because the change may have taken
 // effect.
 func (s *Service) changed(u UserKey) {
 	if s.cache != nil {

@@ -30,7 +30,7 @@ func (s *Service) SignIn(ctx context.Context, c Credentials) (IssuedToken, error
 }
 
 // signIn is [Service.SignIn] for client credentials that can be decoded in
-// several ways. Each of the readings is the result of one way.
+// several ways. Each of the readings is the result of decoding them in one way.
 func (s *Service) signIn(ctx context.Context, c Credentials, readings ...clientCredentials) (IssuedToken, error) {
 	began := time.Now()
 	e := Event{RemoteAddr: c.RemoteAddr}
@@ -59,7 +59,7 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 
 	attempt := s.newAttempt(&c)
 	e.Account = attempt.Account()
-	outcome := limiter.Undecided // stays so after a panic
+	outcome := limiter.Undecided // stays Undecided after a panic
 	defer func() { attempt.settle(ctx, outcome) }()
 	if err := attempt.admit(ctx); err != nil {
 		return IssuedToken{}, err

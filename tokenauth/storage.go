@@ -110,9 +110,9 @@ type purgerClock interface {
 // A Watcher is a [Storage] with a feed: it reports which tokens end, in any
 // process. The cache needs a Watcher ([Options.Cache]).
 type Watcher interface {
-	// Watch reports changes to i until the context ends or the feed fails. It
-	// then returns the reason as an error, and no longer calls i. Several calls
-	// of Watch may run concurrently.
+	// Watch reports changes to the [Invalidator] until the context ends or the
+	// feed fails. It then returns the reason as an error, and no longer calls
+	// the Invalidator. Several calls of Watch may run concurrently.
 	//
 	//   - It calls [Invalidator.Heartbeat] as soon as it is certain to receive
 	//     changes. As long as it stays certain, it calls Heartbeat at least
@@ -136,11 +136,11 @@ type Invalidator interface {
 	Invalidate(u UserKey)
 	// InvalidateAll reports that any token may have ended.
 	InvalidateAll()
-	// Heartbeat reports that all changes up to asOf were reported, except any
-	// before the first Heartbeat. asOf is a reading of this process's clock,
-	// with its monotonic part. The [Watcher] takes the reading before it asks
-	// the storage for the heartbeat, because the answer proves nothing about
-	// later changes.
+	// Heartbeat reports that all changes up to the time asOf were reported,
+	// except any changes before the first Heartbeat. The time is a reading of
+	// this process's clock, with its monotonic part. The [Watcher] takes the
+	// reading before it asks the storage for the heartbeat, because the answer
+	// proves nothing about later changes.
 	Heartbeat(asOf time.Time)
 }
 

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// unavailable wraps a failure as an [ErrUnavailable]. Doing describes the work
-// that failed, such as "finding a token".
+// unavailable wraps a failure as an [ErrUnavailable]. The parameter doing
+// describes the work that failed, such as "finding a token".
 func unavailable(doing string, err error) error {
 	return &hostError{ErrUnavailable, doing, err}
 }

@@ -14,10 +14,10 @@ import (
 //
 //   - It returns [ErrInvalidToken] if the access token is not valid. If the
 //     token has expired but is still stored, the error is also
-//     [ErrExpiredToken]. If it is the token that the user's current token at
-//     this client replaced, the error is also [ErrReplacedToken]. If
-//     [Options.LiveCheck] rejected the token, [errors.Is] also finds the errors
-//     that LiveCheck wrapped.
+//     [ErrExpiredToken]. If the user's current token at this client replaced
+//     the token, the error is also [ErrReplacedToken]. If [Options.LiveCheck]
+//     rejected the token, [errors.Is] also finds the errors that LiveCheck
+//     wrapped.
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
 //     time.
 //   - It returns another error if the storage is a [BatchFinder] and panicked.

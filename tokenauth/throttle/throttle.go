@@ -24,7 +24,7 @@ type Storage interface {
 	//   - Concurrent calls take effect one after the other. Each sees the
 	//     counters that the previous one stored.
 	//   - The storage may repeat the step, and so call change several times.
-	//   - Change may leave the counters unmodified.
+	//   - The func change may leave the counters unmodified.
 	//   - The storage may drop a counter after its [Counter.ExpiresAt].
 	UpdateCounters(ctx context.Context, keys []Key, change func([]Counter)) error
 }
@@ -35,13 +35,13 @@ type Storage interface {
 // source, or both.
 type Key [16]byte
 
-// A Counter counts sign-in attempts. In the zero value, no attempt was counted.
-// Times are Unix milliseconds.
+// A Counter counts sign-in attempts. The zero value has counted none. Times are
+// Unix milliseconds.
 type Counter struct {
-	// Failures counts the failed attempts: for an account, those since its last
-	// success; for any other counter, those since the earlier failures expired.
-	// It is negative while an account still has attempts that
-	// Service.Unthrottle granted.
+	// Failures is the number of failed attempts. An account's count starts
+	// again at its last success; any other count starts again after the earlier
+	// failures have expired. Failures is negative while an account has attempts
+	// left that Service.Unthrottle granted.
 	Failures int64
 	// FailedAt is the time of the last failure.
 	FailedAt int64
@@ -55,15 +55,15 @@ type Counter struct {
 }
 
 const (
-	dayMemory     = 24 * time.Hour       // how long failures of an account from a source count
+	dayMemory     = 24 * time.Hour       // how long failures for an account from one source count
 	longMemory    = 100 * 24 * time.Hour // how long an account's consecutive failures count
 	successMemory = 30 * 24 * time.Hour  // how long a success from a source counts
 	pendingMemory = time.Minute          // how long an attempt in progress counts if its process died
 	forgiveness   = 15 * time.Minute     // how long until one failure of a source is forgiven
 )
 
-// counts returns how long failures count after the last of them, in
-// milliseconds.
+// counts returns for how many milliseconds after the last failure the failures
+// count.
 func (c Counter) counts(k Key) int64 {
 	switch k[0] {
 	case 0:
@@ -87,8 +87,8 @@ func (c Counter) ExpiresAt(k Key) int64 {
 //
 //   - For a source, one failure is forgiven each quarter of an hour.
 //   - For an account from one source, failures count for a day after the last
-//     one. If there was a success, they count for at least 30 days after that
-//     success.
+//     failure. If there was a success, failures count for at least 30 days
+//     after that success.
 //   - For an account from all sources, failures count for 100 days after the
 //     last one.
 func (c Counter) FailuresNow(k Key, now int64) int64 {

@@ -85,7 +85,7 @@ func hasShape(prefix, accessToken string) bool {
 }
 
 // A buffer is the working memory of [Parse]. The pool saves Parse from
-// allocating one on the heap for each token.
+// allocating a buffer on the heap for each token.
 type buffer struct {
 	text [MaxPrefix + bodyLength]byte
 	body [bodySize]byte

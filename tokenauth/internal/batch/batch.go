@@ -47,7 +47,7 @@ type Batcher[K comparable, R any] struct {
 	unsent map[K]*lookup[K, R] // the look-ups of the queue that have callers
 	calls  []*call[K, R]       // in progress except slow ones, in the order in which they were sent
 	slow   int                 // slow calls in progress
-	looks  bool                // a timer that will call look is set
+	looks  bool                // whether a timer is set that will call the method look
 }
 
 // A lookup is one key of one call. All callers who ask for the key before the
@@ -95,8 +95,8 @@ func (b *Batcher[K, R]) Find(ctx context.Context, key K) (result R, err error) {
 	l, alone := b.enter(key, until)
 	if alone != nil {
 		// Without a deadline, make the call here. A goroutine would add a
-		// quarter to the time of a read, because the scheduler would wake one
-		// thread for the call, and another for the answer.
+		// quarter to the time of a look-up, because the scheduler would wake
+		// one thread for the call, and another for the answer.
 		if !impatient {
 			b.run(alone, false)
 			return l.result, l.err
@@ -127,8 +127,8 @@ func (b *Batcher[K, R]) wait(ctx context.Context, l *lookup[K, R]) (result R, er
 
 // enter returns the unsent look-up for the key if there is one, and otherwise a
 // new one. If the look-up is to be sent alone, enter also returns its call,
-// which the caller must make. Until is the caller's deadline, or zero if there
-// is none.
+// which the caller must make. The parameter until is the caller's deadline, or
+// zero if there is none.
 func (b *Batcher[K, R]) enter(key K, until time.Time) (l *lookup[K, R], alone *call[K, R]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -171,8 +171,8 @@ func (b *Batcher[K, R]) leave(l *lookup[K, R]) {
 }
 
 // send sends waiting look-ups for as long as another call may begin. If some
-// still wait after that, it sets the timer that will look for slow calls. The
-// caller holds the lock.
+// look-ups still wait after that, send sets the timer that will look for slow
+// calls. The caller holds the lock.
 func (b *Batcher[K, R]) send() {
 	for len(b.unsent) > 0 && b.maySend() {
 		go b.work(b.begin(b.take()...))
@@ -196,7 +196,7 @@ func (b *Batcher[K, R]) maySend() bool {
 }
 
 // look moves slow calls from b.calls to the count b.slow, so that they no
-// longer make look-ups wait. It then sends the waiting ones.
+// longer make look-ups wait. It then sends the waiting look-ups.
 func (b *Batcher[K, R]) look() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -252,7 +252,7 @@ func (b *Batcher[K, R]) run(c *call[K, R], more bool) (next *call[K, R]) {
 	for i, l := range c.lookups {
 		keys[i], until = l.key, later(until, l.until)
 	}
-	if !until.IsZero() { // no caller waits longer
+	if !until.IsZero() { // no caller waits after that time
 		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}

@@ -1,5 +1,5 @@
-// Package cache provides an in-memory table. A read takes no lock and makes no
-// allocation.
+// Package cache provides an in-memory table. Reading a value from the table
+// takes no lock and allocates nothing.
 //
 // Each value belongs to a group, whose values can be invalidated together. Each
 // group has a generation, which counts how often the group was invalidated. The
@@ -114,7 +114,8 @@ func (t *Table[V]) generation(g *Group) *atomic.Uint64 {
 func (t *Table[V]) Invalidate(g *Group) { t.generation(g).Add(1) }
 
 // InvalidateAll invalidates all values, including those that are being read
-// from the source. They keep their memory until other values replace them.
+// from the source. The invalid values take up memory until other values replace
+// them.
 func (t *Table[V]) InvalidateAll() { t.epoch.Add(1) }
 
 // Get returns the value with the key, or nil. The value is shared, so callers
@@ -148,9 +149,9 @@ func (t *Table[V]) set(k *Key) *set[V] {
 // tag returns a part of the key that is never 0: in a set, 0 means no entry.
 func (k *Key) tag() uint32 { return binary.LittleEndian.Uint32(k[8:]) | 1<<31 }
 
-// Put stores a value. The argument was must be the stamp that the value's group
-// had before the value was read from the source. If the table is full, Put
-// evicts other values.
+// Put stores a value, together with the stamp that the value's group had before
+// the value was read from the source. If the table is full, Put evicts other
+// values.
 func (t *Table[V]) Put(v V, was Stamp) {
 	e := &entry[V]{was, v}
 	key, _ := t.identify(&e.value)
@@ -206,9 +207,9 @@ func (t *Table[V]) room(s *set[V], k *Key) int {
 }
 
 // evict removes an entry that is invalid or was not read since the last
-// eviction, and returns its index. If there is no such entry, evict removes the
-// first entry if must is true, and otherwise returns -1. The caller holds the
-// lock.
+// eviction, and returns its index. If there is no such entry, the result
+// depends on the parameter must: if it is true, evict removes the first entry,
+// and otherwise evict returns -1. The caller holds the lock.
 func (t *Table[V]) evict(s *set[V], must bool) int {
 	unread, first := -1, -1
 	for i := range s.entries {

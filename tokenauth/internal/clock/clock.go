@@ -27,8 +27,8 @@ func New() *Clock { return &Clock{start: time.Now()} }
 // Now returns the time in UTC.
 func (c *Clock) Now() time.Time { return time.Unix(0, c.At(time.Now())).UTC() }
 
-// At converts now, a reading that [time.Now] returned, to the Clock's time in
-// Unix nanoseconds. The reading must still have its monotonic part.
+// At converts a time that [time.Now] returned to the Clock's time in Unix
+// nanoseconds. The time must still have its monotonic reading.
 func (c *Clock) At(now time.Time) int64 {
 	return c.now(reading{now.UnixNano(), int64(now.Sub(c.start))})
 }
@@ -54,8 +54,9 @@ func (c *Clock) now(r reading) int64 {
 	}
 }
 
-// move replaces the latest reading. It is a separate func so that now allocates
-// only when it calls move.
+// move replaces the latest reading. It is a separate func because its parameter
+// to escapes to the heap. So the method c.now allocates only when it calls
+// move.
 func (c *Clock) move(from *reading, to reading) bool {
 	return c.ahead.CompareAndSwap(from, &to)
 }

@@ -21,16 +21,17 @@ type Timeout struct {
 }
 
 // Call returns a context for one call. The context has the values of the
-// parent. It ends after the timeout (or up to a fortieth of it earlier), or at
-// the parent's deadline if that is earlier. It does not end when the parent is
-// cancelled. The caller must call cancel.
+// parent. It ends after the timeout, or at the parent's deadline if that is
+// earlier. It does not end when the parent is cancelled. The caller must call
+// cancel.
+//
+// Calls that begin at nearly the same time share one deadline, and therefore
+// one timer. So a context may end early, by up to a fortieth of the timeout. A
+// timer for each call would add about a tenth to the cost of reading a token
+// from the storage.
 //
 // If the parent has already ended, Call returns the parent's error, and the
 // call must not begin.
-//
-// Calls that begin at nearly the same time share one deadline, and therefore
-// one timer. Setting a timer for each call would take a tenth of the time of a
-// read.
 func (t *Timeout) Call(parent context.Context) (ctx context.Context, cancel context.CancelFunc, err error) {
 	if err := parent.Err(); err != nil {
 		return nil, nil, err
@@ -82,8 +83,8 @@ type callContext struct {
 }
 
 // Value asks the moment first, so that package context recognizes the moment as
-// the parent. It then needs no goroutine for a context that is derived from
-// this one.
+// the parent. The package then needs no goroutine for a context that is derived
+// from this one.
 func (c *callContext) Value(key any) any {
 	if v := c.moment.Value(key); v != nil {
 		return v

@@ -1,4 +1,5 @@
-// Package fold maps the different spellings of a user name to one: see [Name].
+// Package fold maps the different spellings of a user name to one spelling: see
+// [Name].
 package fold
 
 import (

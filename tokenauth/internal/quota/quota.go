@@ -14,8 +14,8 @@ const (
 	// reserve is how many of the total records are kept for sources that write
 	// few records. When only the reserve is left, each source may write only
 	// one record per reserveInterval. In each reserveInterval, the reserve
-	// regains more records than recent and older have sources. So a source that
-	// writes few records is never suppressed for long.
+	// regains more records than there are sources in the maps recent and older.
+	// So a source that writes few records is never suppressed for long.
 	reserve         = total / 2
 	reserveInterval = time.Minute
 
@@ -42,16 +42,16 @@ type Quota struct {
 // A bucket counts the records that were written. The count falls over time.
 type bucket struct {
 	used  int
-	since time.Time // when used was last updated
+	since time.Time // when the field used was last updated
 }
 
 type source struct {
 	bucket
-	reserved time.Time // when it last used the reserve
+	reserved time.Time // when the source last used the reserve
 }
 
 // Admit reports whether a record of the source may be written. If so, it also
-// returns how many records of all sources were suppressed since the last one
+// returns how many records of all sources were suppressed since the last record
 // that was written.
 func (q *Quota) Admit(id uint64, now time.Time) (suppressed int, ok bool) {
 	s := q.source(id, now)

@@ -18,9 +18,9 @@ import (
 )
 
 // Hides returns the names of the ability's methods if part lacks the ability,
-// but wraps a value that has it. Otherwise it returns nil. Role and ability are
-// interface types. Hides considers only wrapped values that also implement
-// role, nested up to maxWrappers deep.
+// but wraps a value that has it. Otherwise it returns nil. The parameters role
+// and ability are interface types. Hides considers only wrapped values that
+// also implement role, nested up to maxWrappers deep.
 func Hides(part any, role, ability reflect.Type) (methods []string) {
 	if reflect.TypeOf(part).Implements(ability) || !wraps(reflect.ValueOf(part), role, ability, maxWrappers) {
 		return nil
