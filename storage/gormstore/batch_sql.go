@@ -90,8 +90,9 @@ func findBatchMySQL(size int) string {
 
 const parts = `, CAST(? AS BINARY(128)) AS users, CAST(? AS BINARY(128)) AS clients`
 
-// numbers returns n numbers as text: 0, step, 2*step and so on. The text begins with
-// before and ends with after, and between separates the numbers.
+// numbers returns n numbers as text: 0, step, 2*step and so on. The parameters before
+// and after are the text's beginning and end. The parameter between separates the
+// numbers.
 func numbers(n, step int, before, between, after string) string {
 	all := make([]string, n)
 	for i := range all {

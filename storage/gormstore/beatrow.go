@@ -28,7 +28,7 @@ const databaseTime = `extract(epoch FROM pg_catalog.now())::bigint`
 //
 // The trigger does not report the end of a token that, by the database's clock, expired
 // more than a day ago. So such a token must have expired by every process's clock, too.
-// maxAhead is half a day, which leaves the other half for processes with slower clocks.
+// maxAhead is half a day, which leaves half a day for processes with slower clocks.
 // A heartbeat does not reveal a wrong clock, because the heartbeat row never expires.
 const maxAhead = 12 * time.Hour
 

@@ -21,7 +21,7 @@ type database struct {
 	db      *gorm.DB // for transactions
 	pool    gorm.ConnPool
 	dialect dialect
-	prefix  string // of the table names
+	prefix  string // the beginning of each table's name
 
 	galera       bool   // whether the server is a Galera node
 	galeraPrefix string // galeraWaits, or "" if statements need no prefix
@@ -33,8 +33,9 @@ type database struct {
 //
 // In a Galera cluster, every node accepts writes. A commit returns as soon as the
 // cluster has fixed the order of the transactions. Other nodes apply the transaction
-// a moment later. A lock holds at one node only. If two transactions change the same
-// row at two nodes, one of them gets error 1213, at the latest when it commits.
+// a moment later. A lock has effect only at the node that took it. If two transactions
+// change the same row at two nodes, one of them gets error 1213, at the latest when it
+// commits.
 //
 // The setting is part of each statement, because a session setting would have to be
 // correct on every connection in the pool and at every node. With wsrep_dirty_reads
@@ -94,7 +95,8 @@ func (d *database) tries() int {
 }
 
 // sql translates a statement for the engine and the table prefix. If the statement uses
-// one of this package's tables, sql adds the dialect's guard to its first WHERE.
+// one of this package's tables, sql adds the dialect's guard to the first WHERE of the
+// statement.
 func (d *database) sql(text string) string {
 	if d.dialect.guard != "" && strings.Contains(text, defaultPrefix) {
 		text = strings.Replace(text, " WHERE ", " WHERE "+d.dialect.guard+" AND ", 1)

@@ -11,10 +11,10 @@ type dialect struct {
 	aliases   bool   // whether INSERT INTO … AS t is valid
 	prepare   bool   // whether the store prepares its statements
 	overwrite string // the conflict clause of an INSERT into tokens
-	ignore    string // the conflict clause of an INSERT into users: keeps the row
-	share     string // makes a read wait for transactions that changed the row
+	ignore    string // the conflict clause of an INSERT into users, which keeps an existing row
+	share     string // a clause that makes a read wait for transactions that changed the row
 	primary   string // an extra condition that makes a read fail at a standby
-	update    string // makes a read of counters lock the rows
+	update    string // a clause that makes a read of counters lock their rows
 	lock      string // a statement that locks counters before they are read; may be ""
 	// the beginning and the end of an INSERT that leaves an existing row as it is
 	// and does not count it among the affected rows
@@ -24,16 +24,16 @@ type dialect struct {
 	// whether, at the default isolation level, a DELETE that uses no index locks
 	// every row that it reads
 	locksWhatItReads bool
-	exists           string // counts the tables that have a given name: 0 or 1
-	columns          string // returns the names of a table's columns
-	tableOwner       string // trustedOwnerOfTable; "" if the owner need not be checked
-	now              string // returns the database's time, in Unix seconds
-	isolation        string // returns the transaction's isolation level; "" if any level works
+	exists           string // a query that counts the tables with a given name: 0 or 1
+	columns          string // a query for the names of a table's columns
+	tableOwner       string // the query trustedOwnerOfTable; "" if the owner need not be checked
+	now              string // a query for the database's time, in Unix seconds
+	isolation        string // a query for the isolation level; "" if any level works
 	txOptions        []*sql.TxOptions
-	settings         string // returns names and values of the session's settings
-	tryBytes         string // returns the bytes 0 and 255, to test the driver
+	settings         string // a query for the names and values of the session's settings
+	tryBytes         string // a query that returns the bytes 0 and 255, to test the driver
 	rules            []rule // the rules for the settings
-	engines          string // returns the storage engine of each table whose name matches a LIKE pattern
+	engines          string // a query for the storage engines of the tables that match a LIKE pattern
 	guard            string // a condition that is true, or fails if the session has harmful settings
 	truncates        bool   // whether the engine has a mode that cuts off long values
 	// a LIMIT larger than any table. It is needed because sql_safe_updates requires a
@@ -42,9 +42,10 @@ type dialect struct {
 }
 
 // overwrite is the conflict clause of a sign-in's INSERT, for PostgreSQL and SQLite.
-// It moves the earlier token's digest to the column replaced. In the clause for
-// MariaDB and MySQL, this assignment must come first, because these databases
-// evaluate assignments from left to right. Otherwise they would copy the new digest.
+// It copies the earlier token's digest to the replaced column. In the clause for
+// MariaDB and MySQL, this assignment must come before the one to digest, because
+// these databases evaluate assignments from left to right and would otherwise copy
+// the new digest.
 //
 // If the connection breaks, a driver may send a statement twice. The first WHEN then
 // keeps a token from replacing itself. The second WHEN copies a value only if it is as
@@ -91,8 +92,9 @@ var dialects = map[string]dialect{
 		folder:   "postgres",
 		numbered: true,
 		aliases:  true,
-		// The driver pgx prepares and caches statements itself. Services behind a
-		// proxy that pools transactions turn this feature of pgx off.
+		// The store leaves this to the driver: pgx prepares and caches statements
+		// itself, and services behind a proxy that pools transactions can turn that
+		// off.
 		prepare:      false,
 		overwrite:    overwrite,
 		ignore:       ` ON CONFLICT DO NOTHING`,
@@ -123,8 +125,8 @@ var dialects = map[string]dialect{
 		ignore: ` ON DUPLICATE KEY UPDATE id = id`,
 		share:  ` LOCK IN SHARE MODE`,
 		update: unlimited + ` FOR UPDATE`,
-		// This is not ON DUPLICATE KEY, because the number of affected rows would
-		// then depend on clientFoundRows in the DSN.
+		// INSERT IGNORE replaces ON DUPLICATE KEY here, because with ON DUPLICATE KEY
+		// the number of affected rows would depend on clientFoundRows in the DSN.
 		insertIgnore: `INSERT IGNORE INTO`,
 		overwriteCounter: ` ON DUPLICATE KEY UPDATE
 			failures = VALUES(failures), failed_at = VALUES(failed_at), pending = VALUES(pending),
@@ -156,7 +158,7 @@ var dialects = map[string]dialect{
 		newestChange:     newestChange,
 		// SQLite needs no lock for this read, because it has one writer at a time. So
 		// any other change was committed before the caller's last write, or begins
-		// later.
+		// after that write.
 		share: ``,
 		// This write makes the transaction the only writer before it reads.
 		lock:     `UPDATE tokenauth_counters SET failures = failures`,

@@ -11,7 +11,7 @@ import (
 )
 
 // checkEngine returns errSetting, wrapped, if one of this package's tables uses a
-// storage engine other than InnoDB, because other engines may have no transactions. The
+// storage engine other than InnoDB, because other engines may lack transactions. The
 // setting enforce_storage_engine or an ALTER TABLE can select another engine.
 func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 	if d.dialect.engines == "" {

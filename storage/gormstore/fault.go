@@ -23,7 +23,7 @@ const (
 )
 
 // explaining is a pool that passes its errors through explain. It cannot do so for
-// QueryRowContext, because only [sql.Row.Scan] returns the errors of that method.
+// QueryRowContext, because that method's errors come only from [sql.Row.Scan], later.
 type explaining struct{ gorm.ConnPool }
 
 func (e explaining) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {

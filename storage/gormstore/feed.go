@@ -38,8 +38,9 @@ var (
 // deletes it in psql. Install the trigger with [Options.Feed] and [Migrate], or with
 // the SQL files in migrations/postgres_feed.
 //
-// The feed adds one row to the token table that is not a token. For each heartbeat, one
-// of the watching processes updates that row (see "The heartbeat" in README.md).
+// The feed adds a heartbeat row to the token table. This row is not a token. For each
+// heartbeat, one of the watching processes updates the row (see "The heartbeat" in
+// README.md).
 //
 // Each call to Watch uses one connection until it returns. A [tokenauth.Service] with a
 // cache keeps one such call running. PostgreSQL serializes the commits of

@@ -24,9 +24,9 @@ var (
 // foreign table, and ALTER TABLE would change it.
 //
 // A script may have been applied in part, so an existing table may be this package's
-// own. A table counts as this package's own if it has all columns of the table's CREATE
-// TABLE. On PostgreSQL, a table that a script would create must also have an owner that
-// [Migrate] trusts.
+// own. A table counts as this package's own if it has all columns that the CREATE TABLE
+// statement in a script lists. On PostgreSQL, a table that a script would create must
+// also have an owner that [Migrate] trusts.
 func (d *database) checkForeign(ctx context.Context, pool gorm.ConnPool) (version int, err error) {
 	if version, err = d.checkForeignSchema(ctx, pool); err != nil {
 		return 0, err

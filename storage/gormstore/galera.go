@@ -40,8 +40,8 @@ func (d *database) findGalera(ctx context.Context) error {
 }
 
 // checkGaleraSession returns an error unless the session's settings make statements
-// wait for other nodes' commits. It is for servers other than MariaDB, because only
-// MariaDB has SET STATEMENT.
+// wait for other nodes' commits. Only servers other than MariaDB need this check,
+// because they lack SET STATEMENT, which galeraWaits uses.
 func (d *database) checkGaleraSession(ctx context.Context) error {
 	wait, err := d.variable(ctx, "SESSION", "wsrep_sync_wait")
 	if err != nil {

@@ -37,9 +37,9 @@ const (
 //
 // A nonce that only the listener received, or that only the pool saw, proves nothing,
 // because the listener and the pool may be connected to different databases. A nonce
-// that arrived before asOf proves nothing, either, because the row may have been
-// restored from a backup. Or the pool's connections may see different rows, for example
-// because of different search paths.
+// that arrived before asOf proves nothing, either, for two reasons. The row may have
+// been restored from a backup. Or the pool's connections may see different rows, for
+// example because of different search paths.
 type heartbeat struct {
 	row  beatRow
 	beat time.Duration
@@ -51,10 +51,10 @@ type heartbeat struct {
 	next     int         // the index in received of the next receipt
 	unread   bool        // whether the listener received a nonce that the pool has not seen
 	nonce    string      // the nonce that the pool saw last, or ""
-	seen     time.Time   // when the last statement that saw nonce in the row began
-	asOf     time.Time   // a time at which the row had another nonce, or zero
+	seen     time.Time   // the start of the last statement that found this nonce in the row
+	asOf     time.Time   // a time at which the row had a different nonce; zero if unknown
 	proven   time.Time   // the asOf of the last reported heartbeat
-	alive    time.Time   // when the last heartbeat was reported, or else when Watch began
+	alive    time.Time   // when the last heartbeat was reported; at first, when Watch began
 
 	// Only run uses the fields below.
 	version string    // the trigger version
@@ -102,8 +102,8 @@ func (h *heartbeat) prove() {
 	h.proven, h.alive = h.asOf, time.Now()
 }
 
-// run writes and reads the row until the context ends or the feed fails. It returns an
-// error that says why it stopped.
+// run writes and reads the heartbeat row until the context ends or the feed fails. It
+// returns an error that says why it stopped.
 func (h *heartbeat) run(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil { // such as a panic of the database driver
@@ -182,8 +182,8 @@ func (h *heartbeat) read(ctx context.Context) error {
 	return err
 }
 
-// see records the state of the row as a statement found or wrote it. The parameter at
-// is the time when the statement began.
+// see records the state of the heartbeat row that a statement found or wrote. The
+// parameter at is the time when that statement began.
 func (h *heartbeat) see(saw sighting, at time.Time) {
 	if saw.version != "" {
 		if h.version != "" && h.version != saw.version {
@@ -210,10 +210,10 @@ func (h *heartbeat) see(saw sighting, at time.Time) {
 	h.prove()
 }
 
-// times returns when to give up if no heartbeat arrives, the earliest time for the next
-// read, and whether a read is needed. Reads are at least a quarter of h.beat apart,
-// because another process with a shorter beat may write more often than this process
-// needs to read.
+// times returns three values: over is when to give up if no heartbeat arrives, readAt
+// is the earliest time for the next read, and unread is whether a read is needed. Reads
+// are at least a quarter of h.beat apart, because another process with a shorter beat
+// may write more often than this process needs to read.
 func (h *heartbeat) times() (over, readAt time.Time, unread bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -227,9 +227,9 @@ func (h *heartbeat) later(now time.Time) time.Time {
 	return now.Add(h.beat - mathrand.N(h.beat/4+1))
 }
 
-// lost returns an error that explains why no heartbeat arrived. If the last statement
-// failed, and no statement succeeded later than h.beat after the last heartbeat, the
-// explanation is that failure.
+// lost returns an error that explains why no heartbeat arrived. The explanation is the
+// last statement's error if that statement failed and no statement that began more than
+// h.beat after the last heartbeat succeeded. Otherwise lost lists other possible causes.
 func (h *heartbeat) lost() error {
 	span := patience * h.beat
 	if h.problem != nil && h.seen.Before(h.alive.Add(h.beat)) {

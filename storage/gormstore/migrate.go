@@ -174,8 +174,8 @@ func (d *database) applyFrom(ctx context.Context, pool gorm.ConnPool, folder str
 	return nil
 }
 
-// explainRights adds to err which rights the database account needs, if err is about
-// missing rights. It returns any other error unchanged.
+// explainRights returns err unchanged unless it is about missing rights. In that case,
+// explainRights adds which rights the database account needs.
 func explainRights(err error) error {
 	const other = "; or let another account migrate (see Rights in storage/gormstore/README.md)"
 	text := err.Error()

@@ -37,8 +37,8 @@ func (d *database) checkOwner(ctx context.Context, pool gorm.ConnPool, query, na
 		return nil
 	}
 	// While the schema-version table is empty or missing, nothing shows that this
-	// package created it. So versions stays NULL, and the table's owner is not
-	// trusted.
+	// package created it. So versions stays NULL, and the owner of the
+	// schema-version table is not trusted.
 	var versions any
 	if version > 0 {
 		versions = d.prefix + "schema"

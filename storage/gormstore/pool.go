@@ -35,9 +35,9 @@ func unprepared(pool gorm.ConnPool) gorm.ConnPool {
 	return pool
 }
 
-// same reports whether a and b are the same pool. It also returns true if the type of
-// either pool is not comparable, because it then cannot tell. A wrapper that the
-// service wrote may have such a type.
+// same reports whether a and b are the same pool. If the type of either pool is not
+// comparable, same cannot tell, and returns true. A wrapper that the service wrote may
+// have such a type.
 func same(a, b gorm.ConnPool) bool {
 	if !reflect.ValueOf(a).Comparable() || !reflect.ValueOf(b).Comparable() {
 		return true

@@ -22,8 +22,10 @@ import (
 // Drivers and poolers have too many settings to check each one, so checkPooler runs
 // test statements and looks at their effect. A busy pooler may hide the effect. In
 // that case, explain adds its advice to the error of the first statement that fails
-// later. checkPooler also returns an error if it cannot connect, or if ctx ends. If
-// the test fails for any other reason, checkPooler returns nil.
+// later.
+//
+// checkPooler also returns an error if it cannot connect, or if ctx ends. If a test
+// statement fails for any other reason, checkPooler returns nil.
 func (d *database) checkPooler(ctx context.Context) error {
 	if d.db.Name() != "postgres" {
 		return nil
@@ -94,16 +96,16 @@ func (d *database) probePooler(ctx context.Context, pool *sql.DB, first *sql.Con
 // A probe is the result of the test statement probeText, which shows how the driver
 // ran that statement.
 type probe struct {
-	relies  bool // whether it was prepared in a different transaction from the one it ran in
-	named   bool // whether it was prepared under a name
-	backend int  // the ID of the server process that ran it
+	relies  bool // whether the statement was prepared in one transaction and run in another
+	named   bool // whether the statement was prepared under a name
+	backend int  // the ID of the server process that ran the statement
 }
 
 // probeText is a statement that returns a [probe]. PostgreSQL evaluates the constant
 // 'now' when it parses the statement, and now() when it runs the statement. So the
 // two times differ if the statement was prepared in an earlier transaction. If the
-// statement has a name, the view pg_prepared_statements lists it with the time of
-// 'now'.
+// statement has a name, the view pg_prepared_statements lists it, with a prepare_time
+// that equals 'now'.
 const probeText = `SELECT 'now'::pg_catalog.timestamptz OPERATOR(pg_catalog.<>) pg_catalog.now(),
 	EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE prepare_time OPERATOR(pg_catalog.=) 'now'::pg_catalog.timestamptz),
 	pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.+) $1::integer`

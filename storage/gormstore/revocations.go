@@ -14,9 +14,9 @@ const (
 )
 
 // queueRevocation adds a row to the revocation table. The row records that the tokens
-// of this user or client must end. The caller commits it together with the change to
-// the user or client. Each user or client has at most one row; its change_id is
-// random and identifies the newest change.
+// of this user or client must end. The caller commits the row together with the change
+// to the user or client. Each user or client has at most one row; the row's change_id
+// is random and identifies the newest change.
 func (s session) queueRevocation(ctx context.Context, pool gorm.ConnPool, kind int, id string) error {
 	_, err := pool.ExecContext(ctx, s.sql(`INSERT INTO tokenauth_revocations (kind, id, change_id) VALUES (?, ?, ?)`+s.dialect.newestChange),
 		kind, id, rand.Text())

@@ -7,7 +7,7 @@ import (
 )
 
 // hiddenTables selects the tables that have row-level security but no policy that
-// lets the current role read. It does not evaluate the policies' conditions.
+// lets the current role read them. It does not evaluate the policies' conditions.
 const hiddenTables = `SELECT c.relname::text FROM pg_catalog.pg_class c
 	WHERE c.oid IN ({tables}) AND pg_catalog.row_security_active(c.oid)
 	AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy p, pg_catalog.unnest(p.polroles) AS r(role)

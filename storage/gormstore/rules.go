@@ -15,7 +15,7 @@ func (s settings) off(name string) bool {
 	return value == "off" || value == "0"
 }
 
-// A rule returns the reason why a setting must change, or "" if none must.
+// A rule returns the reason why a setting must change, or "" if no setting must.
 //
 // No rule refuses a read-only session, because writes fail there with an error, so no
 // change is lost. Besides, a service that only validates tokens does not write, and

@@ -10,9 +10,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// A statement is built once and runs on the pool many times. If prepare is set, the
-// statement is prepared at its first use. Its [sql.Stmt] then prepares it on each
-// connection that runs it.
+// A statement is built once and runs on the pool many times. If its field prepare is
+// true, the statement is prepared at its first use. The resulting [sql.Stmt] prepares
+// the statement again on each further connection that runs it.
 type statement struct {
 	text     string
 	tries    int // the maximum number of attempts
@@ -40,7 +40,8 @@ func (q *statement) stmt(ctx context.Context) (*sql.Stmt, error) {
 	return q.prepared.Load(), nil
 }
 
-// exec runs the statement, and runs it again if the database rolls it back.
+// exec runs the statement. If the database rolls the statement back, exec runs it
+// again.
 func (q *statement) exec(ctx context.Context, args ...any) (result sql.Result, err error) {
 	err = retry(ctx, q.tries, func() error {
 		stmt, err := q.stmt(ctx)
@@ -127,9 +128,9 @@ func readRows(rows *sql.Rows, read func(scan func(...any) error) error) error {
 }
 
 // faultOr returns the cause of err, an error that occurred while a row was read. If
-// rows has an error, such as a broken connection or an ended context, the cause is
-// that error, because it may have left the row incomplete. Otherwise the cause is err
-// itself.
+// rows.Err returns an error, such as a broken connection or an ended context, that
+// error is the cause, because it may have left the row incomplete. Otherwise the cause
+// is err itself.
 func faultOr(rows *sql.Rows, err error) error {
 	if fault := rows.Err(); fault != nil {
 		return explain(fault)

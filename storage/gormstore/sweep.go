@@ -19,8 +19,8 @@ type sweep struct {
 	arg        any
 }
 
-// sweep deletes in batches, in primary-key order. Each batch is committed on its own,
-// so other transactions wait for at most one batch. A row that meets the condition
+// sweep deletes the rows in batches, in primary-key order. Each batch is committed on
+// its own, so other transactions wait for at most one batch. A row that meets the condition
 // throughout the sweep is deleted. A row that no longer meets the condition when its
 // batch is deleted is kept.
 //

@@ -20,7 +20,7 @@ func (d *database) canFeed() error {
 }
 
 // rowBeat is the beginning of the payload that the trigger sends for a heartbeat. The
-// rest of the payload is the new stamp of the heartbeat's row. Every version of this
+// rest of the payload is the new stamp of the heartbeat row. Every version of this
 // package ignores unknown payloads that begin with "beat ".
 const rowBeat = "beat row "
 

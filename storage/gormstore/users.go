@@ -75,8 +75,8 @@ func newUsers(d *database, o *password.Options) (*Users, error) {
 	return u, err
 }
 
-// upgrade is the default for [password.Options.Upgrade]. It keeps the stamp, because
-// the password has not changed. So the user's tokens stay valid.
+// upgrade is the default for [password.Options.Upgrade]. It keeps the user's
+// stamp, because the password has not changed. So the user's tokens stay valid.
 func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error {
 	_, err := u.rehash.exec(ctx, newHash, id, oldHash)
 	return err
@@ -184,8 +184,8 @@ type userRow struct {
 	passwordHash, stamp string
 }
 
-// read returns the user whose row has the given value in the given column. The clause
-// lock, such as FOR SHARE, is appended to the statement; it may be "".
+// read returns the user whose row has the given value in the given column. The
+// parameter lock is a clause to append to the statement, such as FOR SHARE, or "".
 func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, value string) (row userRow, err error) {
 	rows, err := pool.QueryContext(ctx, u.sql(
 		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users WHERE `+column+` = ?`+u.dialect.primary+lock), value)

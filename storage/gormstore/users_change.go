@@ -9,8 +9,8 @@ import (
 )
 
 // change changes the user's row and then ends the user's tokens, in one transaction.
-// A sign-in may store a token between these two steps, but then reads the row again.
-// That read waits for the commit (see [Users.Recheck]).
+// A sign-in may store a token between these two steps. After storing it, the sign-in
+// reads the user's row again, and that read waits for the commit (see [Users.Recheck]).
 //
 // In a Galera cluster a sign-in does not wait for a transaction at another node, so
 // change ends tokens a second time after the commit, as [Clients] does.

@@ -11,8 +11,8 @@ import (
 // because package [database/sql] has no function to receive notifications.
 type Listener interface {
 	// Listen listens to the channel on one connection, calls use, closes the
-	// connection, and returns the result of use. An implementation may take the
-	// connection from the store's pool, which is the argument pool, or open its own.
+	// connection, and returns the result of use. The parameter pool is the store's
+	// pool. An implementation may take the connection from that pool or open its own.
 	Listen(ctx context.Context, pool *sql.DB, channel string, use func(Notifications) error) error
 	// UsesPool reports whether Listen takes its connection from the pool. If it does,
 	// the store refuses a pool that may have only one connection.
