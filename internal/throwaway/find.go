@@ -11,9 +11,9 @@ import (
 // glob is [filepath.Glob]. Tests replace it to hide the installed servers.
 var glob = filepath.Glob
 
-// find returns the path of the first program that is installed. It searches for
-// each program in PATH, and then in the folders that match the patterns in
-// places.
+// find returns the path of the first of the programs that is installed. It
+// searches for each program in PATH, and then in the folders that match the
+// patterns in places.
 func find(programs []string, places ...string) (string, bool) {
 	for _, program := range programs {
 		if path, err := exec.LookPath(program); err == nil {

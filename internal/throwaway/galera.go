@@ -88,9 +88,10 @@ func awaitDatabase(e engine, dsn string) error {
 }
 
 // galera is the [engine] for a MariaDB server that is a node of a Galera
-// cluster. The node communicates with the others on its port, and uses two more
-// ports. At the offset galeraIST from its port, it receives the changes that it
-// missed. At the offset galeraSST, a new node receives all data.
+// cluster. The node communicates with the other nodes on its port, and uses the
+// next two ports, too. A node receives the changes that it missed on the port
+// with the offset galeraIST. A new node receives all data on the port with the
+// offset galeraSST.
 type galera struct {
 	mariadb
 	port int
@@ -126,8 +127,8 @@ func (g galera) commands(dir string) (setup, serve []string, err error) {
 	return setup, g.joining(serve, g.join), nil
 }
 
-// joining returns the command serve with join as the addresses of the nodes to
-// join. They replace any earlier addresses.
+// joining returns the command serve with an option that contains join: the
+// addresses of the nodes to join. This option replaces any earlier one.
 func (galera) joining(serve []string, join string) []string {
 	const address = "--wsrep-cluster-address=gcomm://"
 	if last := len(serve) - 1; strings.HasPrefix(serve[last], address) {
@@ -138,7 +139,7 @@ func (galera) joining(serve []string, join string) []string {
 
 // galeraProvider returns the path of the Galera library. It returns false if
 // the library, MariaDB or rsync is not installed. Galera needs rsync, because a
-// joining node receives its data with it.
+// joining node uses rsync to receive its data.
 func galeraProvider() (string, bool) {
 	if _, ok := find([]string{"mariadbd"}, "/usr/sbin", "/usr/libexec"); !ok {
 		return "", false // MySQL has no Galera

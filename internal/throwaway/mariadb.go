@@ -27,7 +27,8 @@ func (e mariadb) commands(dir string) (setup, serve []string, err error) {
 	data := filepath.Join(dir, "data")
 	if install, ok := find([]string{"mariadb-install-db", "mysql_install_db"}, places...); ok {
 		// By default, only the system's root account could sign in as the
-		// database's root user. The option --force skips the host name look-up.
+		// database's root user. The authentication method "normal" allows other
+		// accounts, too. The option --force skips the host name look-up.
 		setup = []string{
 			install, "--no-defaults", "--datadir=" + data,
 			"--auth-root-authentication-method=normal", "--skip-test-db", "--force", smallLog,
@@ -40,7 +41,7 @@ func (e mariadb) commands(dir string) (setup, serve []string, err error) {
 		"--socket=" + socket(dir), "--pid-file=" + filepath.Join(dir, "pid"),
 		"--skip-networking", "--loose-mysqlx=OFF",
 		"--max-connections=400", "--innodb-buffer-pool-size=32M",
-		// A commit does not wait for the disk.
+		// With the value 2, a commit does not wait for the disk.
 		smallLog, "--innodb-flush-log-at-trx-commit=2",
 	}
 	return setup, append(serve, e.options...), nil

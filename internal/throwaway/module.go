@@ -9,10 +9,10 @@ import (
 )
 
 // Module makes a temporary Go module that uses this project from the folder
-// root. The argument requires is the lines of its go.mod's require block for
-// the other modules that it uses. The map files holds the contents of its other
-// files, by file name. Module returns a function that runs the go command in
-// the temporary module.
+// root. The argument requires contains the lines for the require block of its
+// go.mod file, one for each other module that it uses. The map files holds the
+// contents of its other files, by file name. Module returns a function that
+// runs the go command in the temporary module.
 //
 // The go command takes the other modules from the module cache or a module
 // proxy. If they are not available, the test is skipped, or fails if

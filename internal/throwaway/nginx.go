@@ -18,10 +18,10 @@ import (
 // ends.
 //
 // The argument server is the content of the only server block, without the
-// listen directive. The texts in http are inserted into the http block, before
-// the server block. Relative paths, such as that of proxy_cache_path, are
-// relative to a temporary folder. Nginx runs as the account of the test, so it
-// can reach Unix sockets in a folder of the test.
+// listen directive. The texts in the argument http are inserted into the http
+// block, before the server block. Relative paths, such as that of
+// proxy_cache_path, are relative to a temporary folder. Nginx runs as the
+// account of the test, so it can reach Unix sockets in a folder of the test.
 func Nginx(tb testing.TB, server string, http ...string) string {
 	tb.Helper()
 	main, err := nginxMain()

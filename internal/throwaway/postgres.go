@@ -70,7 +70,7 @@ func (postgres) signals() (stop, kill syscall.Signal) {
 }
 
 // release removes the shared memory of a killed server. The server itself would
-// remove it at its next start, but is not started again.
+// remove this memory at its next start, but it is not started again.
 func (postgres) release(dir string) {
 	if id, ok := sharedMemory(dir); ok {
 		exec.Command("ipcrm", "-m", id).Run()

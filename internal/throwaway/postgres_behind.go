@@ -8,7 +8,7 @@ import (
 
 // PostgresBehind is for a test that puts its own proxy in front of PostgreSQL.
 // The proxy listens on the given TCP address. PostgresBehind returns the
-// network and the address at which the proxy reaches the server of dsn with
+// network and the address at which the proxy can reach the server in dsn with
 // [net.Dial]. It also returns via, the DSN of the same database through the
 // proxy.
 func PostgresBehind(tb testing.TB, dsn, address string) (network, server, via string) {

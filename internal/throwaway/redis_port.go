@@ -69,9 +69,10 @@ func startAll(tb testing.TB, start ...func() (*Server, error)) []*Server {
 	return servers
 }
 
-// startAtPort starts a server on a free port. It chooses a port for which the
-// ports at the offsets in higher are free too. If another process takes one of
-// these ports before the server does, startAtPort tries other ports.
+// startAtPort starts a server on a free port. The argument higher contains
+// offsets from that port: startAtPort chooses the port so that the ports at
+// these offsets are free, too. If another process takes one of these ports
+// before the server does, startAtPort tries other ports.
 func startAtPort(at func(port int) program, higher ...int) (s *Server, err error) {
 	for range 5 {
 		var port int

@@ -10,8 +10,9 @@ import (
 )
 
 // FilterPushes wraps conn, a client's RESP3 connection to Redis. The result
-// passes on all answers. But it drops each push message for which drop returns
-// true, as some proxies do. It calls drop once for each push message, in order.
+// passes on all answers. But like some proxies, it drops push messages: those
+// for which the function drop returns true. It calls drop once for each push
+// message, in order.
 func FilterPushes(conn net.Conn, drop func() bool) net.Conn {
 	return &pushFilter{Conn: conn, reader: bufio.NewReader(conn), drop: drop}
 }

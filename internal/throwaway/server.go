@@ -19,7 +19,8 @@ type program interface {
 	name() string
 
 	// commands returns two commands: setup fills the folder dir, and serve runs
-	// a server in it. It returns an errMissing if the program is not installed.
+	// a server in that folder. The method returns an errMissing if the program
+	// is not installed.
 	commands(dir string) (setup, serve []string, err error)
 
 	// signals returns two signals: stop shuts the server down cleanly, and kill
@@ -131,8 +132,8 @@ func (s *Server) start() error {
 	}
 }
 
-// failure wraps the error, with the operation that failed and the end of the
-// server's log.
+// failure wraps the error, and adds the operation that failed and the end of
+// the server's log.
 func (s *Server) failure(doing string, err error) error {
 	const tail = 2 << 10
 	log, _ := os.ReadFile(s.supervisor.log())

@@ -28,9 +28,9 @@ type supervisor struct {
 	last    *process
 }
 
-// supervise makes the folder dir and starts a supervisor for it. The supervisor
-// uses the signal kill to end a command when the test process has ended. If
-// sameAccount is set, commands run as the account of the test process.
+// supervise makes the folder dir and starts a supervisor for it. When the test
+// process has ended, the supervisor ends the running command with the signal in
+// kill. If sameAccount is set, commands run as the account of the test process.
 // Otherwise they do not run as root, even if the test does.
 func supervise(dir string, kill syscall.Signal, sameAccount bool) (*supervisor, error) {
 	account, err := unprivileged()
@@ -116,7 +116,8 @@ func (s *supervisor) close() {
 		<-s.last.done
 	}
 	s.cmd.Wait()
-	// The account of the supervisor may not have the right to remove the folder.
+	// Remove the folder here, too, because the supervisor's account may not
+	// have the right to remove it.
 	os.RemoveAll(s.dir)
 }
 

@@ -129,9 +129,9 @@ func StartReplicatedRedisCluster(tb testing.TB) (masters, replicas []*Server) {
 
 // StartRedisSentinel starts a Redis server, a replica of it and three
 // sentinels, for this test only. All are removed when the test ends. The
-// function returns when the sentinels know both servers and each other. They
-// regard a server as down after 5 seconds without an answer. The command
-// SENTINEL SET changes this time limit.
+// function returns when the sentinels know both servers and each other. The
+// sentinels regard a server as down after 5 seconds without an answer. The
+// command SENTINEL SET changes this time limit.
 //
 // The DSN of each sentinel is a URL with the addresses of all sentinels, for
 // [github.com/redis/rueidis.ParseURL].
@@ -144,9 +144,9 @@ func StartRedisSentinel(tb testing.TB) (servers, sentinels []*Server) {
 	return startRedisSentinel(tb)
 }
 
-// Main runs the tests, stops the servers that they shared, and returns the exit
-// code. Call it from TestMain. If Main is not called, the shared servers stop
-// shortly after the end of the test process.
+// Main runs the tests, stops the servers that the tests shared, and returns the
+// exit code. Call it from TestMain. If Main is not called, the shared servers
+// stop shortly after the end of the test process.
 func Main(m *testing.M) int {
 	defer sharedPostgres.close()
 	defer sharedMariaDB.close()

@@ -113,8 +113,8 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	return s.sweep(ctx, func(t *tokenauth.Token) bool { return t.ExpiresAt.Before(expiredBefore) }, func(tokenauth.UserKey) {})
 }
 
-// sweep removes the tokens that the predicate which accepts, for all users. It
-// calls changed for each user who had such tokens.
+// sweep removes all tokens, of any user, for which the predicate returns true.
+// It calls changed for each user who had such tokens.
 func (s *Store) sweep(ctx context.Context, which func(*tokenauth.Token) bool, changed func(tokenauth.UserKey)) (removed int64, err error) {
 	for i := range s.shards {
 		if err := ctx.Err(); err != nil {
@@ -143,8 +143,8 @@ func (s *Store) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) {
 	}
 }
 
-// remove removes the user's tokens that the predicate which accepts, and
-// returns how many it removed. The caller must hold the lock.
+// remove removes the user's tokens for which the predicate returns true, and
+// returns how many it removed. The caller must hold the shard's lock.
 func (sh *shard) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) int {
 	tokens := sh.users[u]
 	kept := slices.DeleteFunc(tokens, func(t tokenauth.Token) bool { return which(&t) })

@@ -8,8 +8,8 @@ import "context"
 //
 // The client observes the context only after it has sent a command. While one
 // call opens a connection, other calls wait for that connection and ignore
-// their contexts. Without await, they could return seconds after their contexts
-// end.
+// their contexts. Without await, those other calls could return seconds after
+// their contexts end.
 func await[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	type answer struct {
 		value    T

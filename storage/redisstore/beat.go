@@ -15,15 +15,16 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A heartbeat is stored in a hash with the same form of name as a user's hash.
-// Its [tokenauth.UserKey] belongs to no real user: the first 96 of its 128 bits
-// are zero. The name has this form because service replicas that run an older
-// version also see the hash. They treat a change to it as a change to one user.
-// Their RevokeClient sends HDEL for it, and HDEL fails on any type other than a
-// hash.
+// A heartbeat is stored in a hash whose name has the same form as the name of a
+// user's hash. The [tokenauth.UserKey] in the name belongs to no real user: the
+// first 96 of its 128 bits are zero. The name has this form because service
+// replicas that run an older version also see the hash. They treat a change to
+// it as a change to one user. Their RevokeClient sends HDEL for the hash, and
+// HDEL fails on any type other than a hash.
 //
-// The last 32 bits are a nonzero number. On a cluster, the number is chosen so
-// that the hash is in a slot of the master that the heartbeat checks.
+// The last 32 bits of the user key are a nonzero number. On a cluster, the
+// number is chosen so that the hash is in a slot of the master that the
+// heartbeat checks.
 const (
 	reservedZeros = 12 // the number of zero bytes at the beginning of the user key
 	beatField     = "beat"
@@ -71,10 +72,11 @@ func (s *Store) readBeat(ctx context.Context, key string) (string, error) {
 	return value, nil
 }
 
-// writeBeat stores the next heartbeat after read, and returns the new
-// heartbeat. If Redis holds a heartbeat other than read, writeBeat stores
-// nothing and returns "". In that case another service replica was faster, or
-// the client reads from a different server than it writes to.
+// writeBeat stores a new heartbeat, and returns it. The argument read is the
+// result of readBeat, and the new heartbeat is the next one after it. If Redis
+// now holds a heartbeat other than that result, writeBeat stores nothing and
+// returns "". In that case another service replica was faster, or the client
+// reads from a different server than it writes to.
 func (s *Store) writeBeat(ctx context.Context, key, read string) (string, error) {
 	value, err := await(ctx, func() (string, error) {
 		return beatScript.Exec(ctx, s.client, []string{key},
@@ -110,9 +112,9 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 return new
 `)
 
-// follows reports whether new equals old, or is a later heartbeat of the same
-// chain. Otherwise, the database was swapped with another one, or its keys were
-// removed.
+// follows reports whether the two heartbeats are equal, or the second is a
+// later heartbeat in the chain of the first. If neither is true, the database
+// was swapped with another one, or its keys were removed.
 func follows(old, new string) bool {
 	if old == new {
 		return true

@@ -25,8 +25,8 @@ var errMoved = errors.New("redisstore: keys may have moved to another server dur
 // other commands in between. It stops when its context ends.
 //
 // RevokeClient may miss keys that move to another server while it runs: in a
-// failover, or because a slot of a cluster is moved. In either case it returns
-// an error, and you must call it again.
+// failover, or when a cluster slot moves to another node. In either case it
+// returns an error, and you must call it again.
 func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
 	_, err := await(ctx, func() (struct{}, error) {
 		return struct{}{}, s.sweep(ctx, c)
@@ -79,10 +79,10 @@ func (w *sweep) connect(ctx context.Context) (map[string]string, error) {
 	return w.survey(ctx)
 }
 
-// survey returns which keys each master has, by address: view.has on a cluster,
-// and otherwise "all". It returns an error unless the masters together have all
-// keys. On a cluster, it also closes the connections to nodes without slots,
-// and removes them from w.masters.
+// survey returns a map from the address of each master to a description of its
+// keys: view.has on a cluster, and otherwise "all". It returns an error unless
+// the masters together have all keys. On a cluster, it also closes the
+// connections to nodes without slots, and removes them from w.masters.
 func (w *sweep) survey(ctx context.Context) (map[string]string, error) {
 	if w.client.Mode() == rueidis.ClientModeCluster {
 		return w.surveyCluster(ctx)
@@ -112,7 +112,7 @@ func (w *sweep) surveyCluster(ctx context.Context) (map[string]string, error) {
 		v, err := readView(answers[0], answers[1])
 		switch {
 		case err != nil:
-			failed = errors.Join(failed, fmt.Errorf("redisstore: %s: %w", address, err)) // perhaps a replica; complete reports masters that are missing
+			failed = errors.Join(failed, fmt.Errorf("redisstore: %s: %w", address, err)) // perhaps a replica; the function complete detects a missing master
 		case v.moving:
 			return nil, errMoved
 		case v.has != "":

@@ -31,8 +31,9 @@ func dialer(o *rueidis.ClientOption) dial {
 	}
 }
 
-// closing returns a dial that connects with do until ctx ends. When ctx ends,
-// it closes all connections that it has opened.
+// closing returns a function that connects by calling do, as long as ctx has
+// not ended. When ctx ends, all connections that the returned function has
+// opened are closed.
 func closing(ctx context.Context, do dial) dial {
 	return func(dialing context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
 		dialing, cancel := context.WithCancel(dialing)
@@ -47,8 +48,8 @@ func closing(ctx context.Context, do dial) dial {
 	}
 }
 
-// A closingConn calls stop when it is closed, so that the context does not keep
-// a reference to a closed connection.
+// A closingConn calls its function stop when it is closed, so that the context
+// does not keep a reference to a closed connection.
 type closingConn struct {
 	net.Conn
 	stop func() bool

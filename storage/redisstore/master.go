@@ -132,12 +132,11 @@ func newMaster(ctx context.Context, address string, node rueidis.Client, s *Stor
 // cluster. The comment on feedStore.Watch describes the steps.
 //
 // Another replica of the service may write a heartbeat between two steps. The
-// store's client and the listening connection then read different heartbeats.
-// If the listening connection received notice of that write, check starts
-// again, as often as necessary until the context ends. It also starts again if
-// no such notice arrived, or if it has chosen another heartbeat key. But after
-// four attempts that ended without notice or with another key, check returns an
-// error.
+// store's client and the listening connection then read different heartbeats,
+// and check starts again. If the listening connection received notice of that
+// write, check starts again as often as necessary, until the context ends. An
+// attempt fails if no such notice arrived, or if check had to choose another
+// heartbeat key. After four failed attempts, check returns an error.
 func (m *master) check(ctx context.Context) (asOf time.Time, v *view, err error) {
 	const attempts = 4
 	for failed := 0; failed < attempts; {
@@ -189,8 +188,8 @@ func (m *master) beat(ctx context.Context) (string, error) {
 
 // confirm completes a check in which the listening connection has read the
 // given heartbeat. It returns an error if that connection has received no
-// heartbeat notice since the last check. If the heartbeat does not follow that
-// of the last check, confirm invalidates all tokens.
+// heartbeat notice since the last check. If the heartbeat does not follow the
+// heartbeat of the last check, confirm invalidates all tokens.
 func (m *master) confirm(ctx context.Context, read string) error {
 	if m.pulse.key == "" {
 		return nil
@@ -209,9 +208,9 @@ func (m *master) confirm(ctx context.Context, read string) error {
 	return nil
 }
 
-// heardSince returns how many heartbeat notices the connection has received. If
-// that number still equals the argument then, heardSince first waits until the
-// notices of all earlier changes have arrived.
+// heardSince returns how many heartbeat notices the connection has received.
+// The argument is an earlier count. If no notice has arrived since that count,
+// heardSince first waits until the notices of all earlier changes have arrived.
 //
 // To wait, it sends a PING and reads the answer. The answers to earlier
 // commands do not suffice, because they may arrive before those notices. In
@@ -251,11 +250,11 @@ func (m *master) choose(v *view) (bool, error) {
 // a cluster. It also returns the heartbeat that is stored on the master, or ""
 // if there is none.
 //
-// The answer to HELLO contains the role of the server. Unlike ROLE, HELLO is
-// allowed to every Redis user that can connect. But a server that is busy with
-// a script still answers HELLO, without keeping the message order that
-// feedStore.Watch relies on. So ask also sends a PING, which fails on a busy
-// server.
+// The answer to HELLO contains the role of the server. Every Redis user that
+// can connect may send HELLO, which is not true of ROLE. But a server that is
+// busy with a script still answers HELLO, without keeping the message order
+// that feedStore.Watch relies on. So ask also sends a PING, which fails on a
+// busy server.
 func (m *master) ask(ctx context.Context) (v *view, beat string, err error) {
 	b := m.client.B()
 	commands := []rueidis.Completed{b.Hello().Protover(3).Build(), b.Ping().Build()}

@@ -7,7 +7,8 @@ import (
 )
 
 // A pulse receives all invalidations on one connection. It counts the
-// invalidations of the heartbeat hash, and passes on all others.
+// invalidations of the heartbeat hash, and passes all other invalidations on to
+// its function report.
 type pulse struct {
 	report func(names []string) // called with the names of all other keys; see reporter.invalidated
 

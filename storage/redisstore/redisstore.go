@@ -45,7 +45,7 @@
 //
 // # Redis settings
 //
-// Tokens are data, not a cache of other data. The server needs
+// Tokens are data, not a cache of other data. The server needs these settings:
 //
 //	maxmemory-policy noeviction
 //	appendonly yes
@@ -82,10 +82,11 @@
 // a moment.
 //
 // SENTINEL FAILOVER loses the changes that the old master confirms before the
-// clients know the new one. This takes about a second. With
+// clients know the new master, which takes about a second. With
 // min-replicas-to-write the old master refuses changes once it notices that its
-// replica has left, so few are lost. But the new master then refuses changes
-// too, until it has a replica. With two servers this takes about 10 seconds.
+// replica has left, so few changes are lost. But the new master then refuses
+// changes too, until it has a replica. With two servers, it gets a replica
+// after about 10 seconds.
 //
 // # Client settings
 //
@@ -114,9 +115,9 @@
 // replaced, when a slot moves to a node that had no slots, or when a node does
 // not answer. The service then asks Redis about each token until a new feed has
 // started, a moment later. With Sentinel, an old master may be cut off when
-// another server replaces it. Its feed ends as soon as the store's client knows
-// the new master. The setting min-replicas-to-write limits how long the old
-// master still accepts changes.
+// another server replaces it. The feed then ends as soon as the store's client
+// knows the new master. The setting min-replicas-to-write limits how long the
+// old master still accepts changes.
 //
 // # Heartbeats
 //
@@ -127,7 +128,7 @@
 // removes the key an hour after the last heartbeat.
 //
 // The client passed to [New] writes the heartbeat, and the feed's own
-// connections must receive notice of it. So the feed detects:
+// connections must receive notice of that write. So the feed detects:
 //
 //   - a WithFeed option that leads to a different server or database than New's
 //     client,
@@ -159,9 +160,9 @@ import (
 // a Redis server that only one service uses.
 type Options struct {
 	// Prefix is the text that each key name begins with. Empty means
-	// "tokenauth:". It has 1 to 64 printable ASCII characters other than space,
-	// '{' and '}'. No key of another program may begin with the prefix, or with
-	// the prefix in braces.
+	// "tokenauth:". A prefix has 1 to 64 printable ASCII characters other than
+	// space, '{' and '}'. No key of another program may begin with the prefix,
+	// or with the prefix in braces.
 	//
 	// Give each service on the same Redis its own prefix. Services with the
 	// same prefix accept each other's tokens, and [tokenauth.Service.Run] logs

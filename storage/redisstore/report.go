@@ -14,7 +14,7 @@ import (
 // returned.
 type reporter struct {
 	prefix string
-	look   chan struct{} // a value asks Watch to check now, without waiting for the next beat; holds one value
+	look   chan struct{} // a value in this channel makes Watch check now, without waiting for the next beat; its capacity is one
 
 	mu   sync.Mutex
 	feed tokenauth.Invalidator // nil after stop

@@ -14,8 +14,8 @@ const slotCount = 16384
 // specification defines.
 func slotOf(key string) int { return int(crc16(0, key)) % slotCount }
 
-// crc16 extends a CRC-16/XMODEM checksum by text. The argument crc is the
-// checksum of the bytes before text, or 0 if there are none.
+// crc16 extends a CRC-16/XMODEM checksum by the bytes of a text. The argument
+// crc is the checksum of the bytes before the text, or 0 if there are none.
 func crc16(crc uint16, text string) uint16 {
 	for i := range len(text) {
 		crc ^= uint16(text[i]) << 8

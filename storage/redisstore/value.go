@@ -55,15 +55,15 @@ func keptFor(t *tokenauth.Token) int64 {
 }
 
 // replaceScript stores a token in the user's hash KEYS[1]. ARGV holds the field
-// name, the token's digest, the rest of the value, and how many seconds Redis
-// must keep the hash at least.
+// name, the token's digest, the rest of the value, and the number of seconds
+// for which Redis must at least keep the hash.
 //
 // If the connection breaks, the client may send the script twice. The second
 // run finds the token that the first run stored, and keeps the replaced digest
 // of that token.
 //
-// The script itself compares the times, because EXPIRE has the GT option only
-// since Redis 7.
+// EXPIRE must not shorten the hash's remaining time. The script compares the
+// two times itself, because EXPIRE has the GT option only since Redis 7.
 var replaceScript = rueidis.NewLuaScript(`
 local replaced = string.rep('\0', 32)
 local old = redis.call('HGET', KEYS[1], ARGV[1])

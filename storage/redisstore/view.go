@@ -16,7 +16,7 @@ type view struct {
 }
 
 // newView parses the answers to CLUSTER INFO and CLUSTER NODES. It returns an
-// error if a slot has no owner. Otherwise another node could take over that
+// error if a slot has no owner, because another node could then take over that
 // slot, and change its keys before this node notices.
 func newView(info, nodes string) (*view, error) {
 	for _, line := range []string{"cluster_state:ok", "cluster_slots_assigned:16384"} {

@@ -32,9 +32,9 @@ var (
 // interfaces that [Store] implements. Redis's client tracking reports every
 // change to a key with the prefix, including changes that an operator makes.
 //
-// Each call of Watch opens its own connections, with the option. Pass the
-// option that the store's client was created with. Watch ignores the option's
-// fields for client-side caching. If the client and the option lead to
+// Each call of Watch opens its own connections, with the client option o. Pass
+// the option that the store's client was created with. Watch ignores the
+// option's fields for client-side caching. If the client and the option lead to
 // different servers or databases, Watch returns an error, and the cache does
 // not serve. Watch also writes heartbeats: see Heartbeats in the package
 // documentation.

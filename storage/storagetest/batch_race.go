@@ -53,11 +53,11 @@ func findBatchFresh(ctx context.Context, s tokenauth.Storage) error {
 	return nil
 }
 
-// A life is a sequence of numbered changes to one slot, while other goroutines
-// read the slot. If n is divisible by 3, change n revokes the token of change
-// n-1. Otherwise change n stores token n. The field begun is the number of the
-// last change that has begun, and changed is the number of the last change that
-// is complete.
+// A life is a sequence of numbered changes to one slot, made while other
+// goroutines read the slot. If n is divisible by 3, change n revokes the token
+// of change n-1. Otherwise change n stores token n. The field begun is the
+// number of the last change that has begun, and changed is the number of the
+// last change that is complete.
 type life struct {
 	user           int
 	begun, changed atomic.Int64
@@ -147,8 +147,8 @@ func findBatchRace(ctx context.Context, s tokenauth.Storage) error {
 	})
 }
 
-// readLives calls FindBatch for the slots of the lives whose indexes are in
-// asked, and checks each result.
+// readLives calls FindBatch for the slots of some lives, and checks each
+// result. The argument asked contains the indexes of these lives.
 func readLives(ctx context.Context, f tokenauth.BatchFinder, lives []*life, asked []int) error {
 	var slots []tokenauth.Slot
 	var before []int64

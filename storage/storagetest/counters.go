@@ -33,7 +33,8 @@ func counted(ctx context.Context, s throttle.Storage, keys []throttle.Key, want 
 	return nil
 }
 
-// to returns a function for UpdateCounters that sets the counters to want.
+// to returns a function for UpdateCounters. That function sets the counters to
+// the values in want.
 func to(want ...throttle.Counter) func([]throttle.Counter) {
 	return func(c []throttle.Counter) { copy(c, want) }
 }
@@ -102,7 +103,7 @@ func countersAtomic(ctx context.Context, s tokenauth.Storage) error {
 			zero, one = 3, 2
 		}
 		for round := range rounds {
-			var saw []throttle.Counter // from the last call of the function, because the results of earlier calls were not stored
+			var saw []throttle.Counter // the counters in the last call of the function below; the results of earlier calls were not stored
 			err := update(ctx, counter, keys, func(c []throttle.Counter) {
 				saw = slices.Clone(c)
 				count(c)

@@ -60,9 +60,9 @@ func list(ctx context.Context, s tokenauth.Storage) error {
 	)
 }
 
-// listEnded calls List for alice with an ended context. It returns an error
-// unless List returns all tokens, of which there are want, or an error other
-// than ErrNotFound and ErrCorrupt.
+// listEnded calls List for alice with an ended context. List may return all of
+// alice's tokens, and there must be want of them. Or it may return an error,
+// but not ErrNotFound or ErrCorrupt.
 func listEnded(ctx context.Context, l tokenauth.Lister, want int) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
@@ -113,7 +113,7 @@ func listRace(ctx context.Context, s tokenauth.Storage) error {
 }
 
 // listsEachOnce returns an error unless List returns one of alice's tokens for
-// each client whose number is below clients. It also returns an error if List
+// each of the clients numbered 0 to clients-1. It also returns an error if List
 // returns two tokens for one slot.
 func listsEachOnce(ctx context.Context, l tokenauth.Lister, clients int, at func(client, n int) tokenauth.Token) error {
 	got, err := l.List(ctx, tokenauth.UserKeyOf("alice"))

@@ -13,7 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// holds returns an error unless Find returns the token want for its slot.
+// holds returns an error unless Find finds the token want in the slot of want.
 func holds(ctx context.Context, s tokenauth.Storage, want tokenauth.Token) error {
 	got, err := s.Find(ctx, want.Slot)
 	if err != nil {
@@ -51,7 +51,7 @@ func isEmpty(ctx context.Context, s tokenauth.Storage, slot tokenauth.Slot) erro
 	return nil
 }
 
-// all stores the tokens with Replace, one after another.
+// all calls Replace for each token, one after another.
 func all(ctx context.Context, s tokenauth.Storage, tokens ...tokenauth.Token) error {
 	for _, t := range tokens {
 		if err := s.Replace(ctx, t); err != nil {

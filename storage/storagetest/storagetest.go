@@ -57,7 +57,7 @@ func check(ctx context.Context, open func() tokenauth.Storage) map[string]error 
 }
 
 // A rule is one rule that a [tokenauth.Storage] must follow, with its test. The
-// list of rules also contains those of the optional interfaces.
+// list named rules also contains the rules for the optional interfaces.
 type rule struct {
 	name  string
 	says  string

@@ -84,8 +84,9 @@ func (g *watching) Heartbeat(asOf time.Time) {
 
 var errLate = errors.New("the time limit has passed")
 
-// wait waits until right returns true or an error, or until a call of a method
-// breaks a rule. If neither happens within the limit, wait returns errLate.
+// wait waits until the function right returns true or an error, or until a call
+// of a method breaks a rule. If neither happens within the limit, wait returns
+// errLate.
 func (g *watching) wait(ctx context.Context, limit time.Duration, right func() (bool, error)) error {
 	timeout := time.After(limit)
 	for late := false; ; {
@@ -131,7 +132,8 @@ func (g *watching) aliveAgain(ctx context.Context, n int, limit time.Duration) e
 
 // reports waits until Watch reports a change to the user's tokens, and returns
 // an error if the report is late. The argument before is the number of reports
-// before the change, and after is a time at which the change was complete.
+// before the change. The argument after is a time at which the change was
+// complete.
 func (g *watching) reports(ctx context.Context, u tokenauth.UserKey, before int, after time.Time) error {
 	err := g.wait(ctx, patience, func() (bool, error) {
 		switch {
