@@ -6,15 +6,15 @@ func reference(kind, name string) object {
 }
 
 // An answer describes a response of the API. The response also has the headers
-// that always lists.
+// in the list named always.
 type answer struct {
 	description string
-	headers     object // in addition to those in always
+	headers     object // in addition to those in the list named always
 	schema      object
 	examples    object
 }
 
-// always lists the headers that every response has.
+// always is the list of the headers that every response has.
 var always = []string{"Cache-Control", "Pragma", "X-Content-Type-Options"}
 
 func (a answer) response() object {
@@ -38,7 +38,8 @@ func (a answer) with(name string, header object) answer {
 	return a
 }
 
-// wwwAuthenticate describes a WWW-Authenticate header whose value is one of values.
+// wwwAuthenticate describes a WWW-Authenticate header whose value is one of the
+// given values.
 func wwwAuthenticate(description string, values ...string) object {
 	return object{{"WWW-Authenticate", object{
 		{"description", description}, {"required", true},

@@ -19,9 +19,10 @@ const (
 
 // Protected returns a copy of the Operation Object of a route behind
 // [tokenauth.Service.RequireBearer]. The copy requires an access token, and has
-// the error responses of that guard. If anyOf is not empty, the user needs one of
-// these roles, and the copy also has the 403 of [tokenauth.Service.RequireRole].
-// If the operation itself has a response with one of these statuses, it stays.
+// the error responses of that guard. If anyOf is not empty, the user needs one
+// of these roles, and the copy also has the 403 of
+// [tokenauth.Service.RequireRole]. If the operation already has a response with
+// one of these statuses, that response stays.
 //
 // Protected panics if the operation's "responses" do not encode to a JSON object.
 func Protected(operation map[string]any, anyOf ...string) map[string]any {

@@ -27,8 +27,9 @@ type Options struct {
 	//
 	// Empty means the server that serves the description. If
 	// [tokenauth.Endpoints.Issuer] has a path prefix that a proxy removes, the
-	// served description includes that prefix. The page also detects a prefix by
-	// itself, if a proxy removes it, or [http.StripPrefix] around the whole API.
+	// served description includes that prefix. The page also detects by itself
+	// a prefix that a proxy removes, or that [http.StripPrefix] around the
+	// whole API removes.
 	Server string
 
 	// Paths describes the host's own routes, which the description and the page
@@ -37,10 +38,11 @@ type Options struct {
 	// operations for it. If Paths is empty, only the Token API is described.
 	Paths map[string]any
 
-	// OwnErrors omits the bodies of error responses of protected routes. Set it if
-	// the host writes these bodies in its own format, for example with
+	// OwnErrors omits the bodies of error responses of protected routes. Set it
+	// if the host writes these bodies in its own format, for example with
 	// [github.com/bearerkit/bearerkit/ginadapter.RenderErrors]. If OwnErrors is
-	// false, they are omitted only if [tokenauth.Options.RenderError] is set.
+	// false, the bodies are omitted only if [tokenauth.Options.RenderError] is
+	// set.
 	OwnErrors bool
 }
 

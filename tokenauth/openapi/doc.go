@@ -2,9 +2,9 @@
 // It also serves a documentation page that can send requests.
 //
 // [New] returns a [Description] of the endpoints that a host mounted. It covers
-// each path and method, and has an example of each response. The [Description] is
-// an [http.Handler] that serves it as JSON. [Description.Page] returns a handler
-// of the page:
+// each path and method, and has an example of each response. The [Description]
+// is an [http.Handler] that serves the description as JSON. [Description.Page]
+// returns a handler of the page:
 //
 //	mounted := auth.Mount(mux, tokenauth.Endpoints{})
 //	d, err := openapi.New(auth, mounted, nil)

@@ -79,8 +79,8 @@ func (d *Description) mergeTags(document object) ([]any, error) {
 	return tags, nil
 }
 
-// child decodes the member of o with the name as an object. It returns nil if o has
-// no such member.
+// child returns the member of o with this name, decoded as an object. It
+// returns nil if o has no such member.
 func child(o object, name string) (c object, err error) {
 	if raw, ok := o.get(name).(json.RawMessage); ok {
 		if err := json.Unmarshal(raw, &c); err != nil {
@@ -91,7 +91,8 @@ func child(o object, name string) (c object, err error) {
 }
 
 // union returns the members of both objects. It returns an error if both have a
-// member with the same name. In the error, the text what precedes that name.
+// member with the same name. The parameter what is the text before that name in
+// the error.
 func union(theirs, ours object, what string) (object, error) {
 	for _, m := range ours {
 		if theirs.get(m.name) != nil {

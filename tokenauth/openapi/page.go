@@ -16,11 +16,12 @@ import (
 //go:embed assets
 var files embed.FS
 
-// Page returns a handler of the documentation page and its files. Mount it twice:
-// at a pattern for the whole subtree, such as "/docs/" of [http.ServeMux], and at
-// the same path without the slash, such as "/docs". The handler redirects "/docs"
-// to "/docs/" by a relative URL, which also works behind a proxy that removes a
-// prefix. A router's own redirect does not.
+// Page returns a handler of the documentation page and its files. Mount it
+// twice: at a pattern for the whole subtree, such as "/docs/" of
+// [http.ServeMux], and at the same path without the slash, such as "/docs". The
+// handler redirects "/docs" to "/docs/" by a relative URL, which also works
+// behind a proxy that removes a prefix. A router's own redirect does not work
+// there.
 func (d *Description) Page() http.Handler {
 	assets := make(map[string]asset)
 	page := pageData{Title: d.title, Description: "openapi.json"}
@@ -85,7 +86,8 @@ func (d *Description) contentSecurityPolicy() string {
 }
 
 // maxDepth is the maximum number of folders above the page. The handler keeps a
-// variant of the page for each number, so maxDepth also limits their memory.
+// variant of the page for each number, so maxDepth also limits the memory that
+// the variants take.
 const maxDepth = 16
 
 // depthOf returns the number of folders between the root of the API and the page,

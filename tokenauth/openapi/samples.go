@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// sampleFiles has the code samples, in a folder for each operation. In a sample,
-// /PATH stands for the path of the endpoint. The program reads the URL of the
-// server from the environment variable HOST. Lines with client_id or client_secret
-// are removed unless [tokenauth.Options.Clients] is set.
+// sampleFiles has the code samples, in a folder for each operation. In a
+// sample, /PATH stands for the path of the endpoint. The sample reads the URL
+// of the server from the environment variable HOST. Lines with client_id or
+// client_secret are removed unless [tokenauth.Options.Clients] is set.
 //
 //go:embed samples
 var sampleFiles embed.FS

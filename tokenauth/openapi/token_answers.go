@@ -77,8 +77,8 @@ func (f *facts) clientUnauthorized() answer {
 	return a
 }
 
-// A refusal is an error response (RFC 6749 §5.2). Its name is that of the example
-// in the description.
+// A refusal is an error response (RFC 6749 §5.2). Its name is also the name of
+// its example in the description.
 type refusal struct{ name, code, description string }
 
 func (r refusal) body() object {
@@ -117,8 +117,9 @@ func (f *facts) badTokenRequests() []refusal {
 	return refusals
 }
 
-// badForms returns the errors with status 400 that all endpoints with a form have
-// in common. If the body is not a form, the error has the text notURLEncoded.
+// badForms returns the errors with status 400 that all endpoints with a form
+// have in common. If the body is not a form, the parameter notURLEncoded is the
+// error's description.
 func (f *facts) badForms(notURLEncoded string) []refusal {
 	refusals := []refusal{
 		{"not_urlencoded", wire.InvalidRequest, notURLEncoded},

@@ -129,7 +129,7 @@ type Options struct {
 	// MiB per hash were measured.
 	MaxHashing int
 
-	// MaxWaiting is the maximum number of other sign-ins in progress: those
+	// MaxWaiting is the maximum number of other sign-ins in progress: sign-ins
 	// that look up their account or wait for their turn to hash. Any further
 	// sign-in gets [tokenauth.ErrBusy]. Zero means 256 times MaxHashing, but at
 	// most 1,024; sign-ins then wait up to about six seconds. The maximum is
@@ -239,15 +239,15 @@ func New(lookup Lookup, o *Options) (*Authenticator, error) {
 // Every rejection takes at least as long as one hash of the default cost:
 //
 //   - For a wrong password and a disabled account, the password is verified
-//     against the stored hash. If that is cheaper than the default cost, a hash
-//     of the default cost follows.
+//     against the stored hash. If the stored hash is cheaper than the default
+//     cost, a hash of the default cost follows.
 //   - If the password has another Unicode form, NFC or NFD, that form is
 //     verified, too, unless the first one matches (RFC 8265 §4.2). The two
 //     forms count as one attempt.
 //   - For an unknown user and an unusable hash, the same is done with a dummy
 //     hash. The dummy hash costs as much as the hash of one account, which is
 //     chosen from a sample of up to 1,000 accounts that were looked up. Until
-//     an account is found, it has the default cost.
+//     an account is found, the dummy hash has the default cost.
 //
 // SECURITY.md lists what the response time can still reveal.
 func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credentials) (tokenauth.Principal, error) {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// maxBcryptLength is the number of bytes of a password that bcrypt uses. It
-// ignores the rest.
+// maxBcryptLength is how many bytes of a password bcrypt uses. Bcrypt ignores
+// the rest.
 const maxBcryptLength = 72
 
 // bcryptForm matches the hashes that this package accepts. It also checks the

@@ -73,7 +73,7 @@ func (d *dummies) learn(userID string, v verifier) {
 
 // of returns the dummy for a user name that no account has. All spellings that
 // some database treats as one name have the same dummy (see [fold.Name]). So
-// they take the same time, as do all spellings of an account's name.
+// these spellings take the same time, as do all spellings of an account's name.
 func (d *dummies) of(userName string) verifier {
 	digest := maphash.String(d.seed, fold.Name(userName))
 	d.mu.Lock()

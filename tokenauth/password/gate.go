@@ -13,8 +13,8 @@ import (
 // of memory. A sign-in that waits for its turn does not take this memory yet.
 //
 // No source can keep others out, because sources take turns to hash. If the
-// gate is full, a new sign-in from a source with fewer sign-ins replaces one
-// from the source with the most.
+// gate is full, a new sign-in from a source with fewer sign-ins replaces a
+// sign-in from the source with the most.
 type gate struct {
 	room  int // the maximum number of sign-ins in progress
 	share int // the maximum number of sign-ins of one network in the queue while another network waits
@@ -32,8 +32,8 @@ type gate struct {
 //
 // The length of the queue limits the wait. A hash takes about 25 milliseconds,
 // so 256 sign-ins per hashing slot wait about six seconds at most. Users and
-// clients still accept that. On a big machine, the maximum of 1,024 limits the
-// memory that waiting requests take.
+// clients still accept that wait. On a big machine, the maximum of 1,024 limits
+// the memory that waiting requests take.
 func defaultHashing() int            { return max(1, runtime.GOMAXPROCS(0)/2) }
 func defaultWaiting(hashing int) int { return min(256*hashing, 1024) }
 
@@ -63,8 +63,8 @@ func (g *gate) enter(from netip.Addr) *ticket {
 	switch {
 	case network.size() >= g.share && g.queue.someoneWaitsBeside(network),
 		full && g.queue.most() <= network.size()+1:
-		// The network has its full share, or no other has at least two more.
-		// Only its own sources can make room.
+		// The network has its full share, or no other network has at least two
+		// sign-ins more. So only the network's own sources can make room.
 		s := network
 		for _, narrower := range path[1:] {
 			s = s.part(narrower)
@@ -104,8 +104,8 @@ func (g *gate) leave(t *ticket) {
 	g.inside--
 }
 
-// hash waits for the sign-in's turn, and runs f. It returns errBusy, without
-// running f, if another sign-in took its place. If ctx ends first, it returns
+// hash waits for the sign-in's turn, and runs f. If another sign-in took its
+// place, it returns errBusy without running f. If ctx ends first, it returns
 // the error of ctx.
 func (g *gate) hash(ctx context.Context, t *ticket, f func()) error {
 	if err := g.wait(ctx, t); err != nil {

@@ -16,17 +16,17 @@
 //
 // The cost of a stored hash is checked before any work. A hash that would take
 // more than about a second, or that cannot be parsed, never matches.
-// [Options.Upgrade] replaces a hash that is weaker than those of [Hash], or in
-// another format, when its user signs in.
+// [Options.Upgrade] replaces a hash that is weaker than the hashes of [Hash],
+// or in another format, when its user signs in.
 //
 // # FIPS mode
 //
 // With GODEBUG=fips140=only, Go refuses to compute two kinds of PBKDF2 hashes:
 // those with SHA-1, as in Identity 1 and 2, and those with a salt of less than
-// 16 bytes. A sign-in to such an account fails with an error, whatever the
-// password, and the token endpoint answers 503. It never counts as a failed
-// sign-in. A warning names the account. Argon2id, bcrypt and other PBKDF2
-// hashes are computed, although FIPS 140 approves only PBKDF2.
+// 16 bytes. A sign-in to an account with such a hash fails with an error,
+// whatever the password, and the token endpoint answers 503. It never counts as
+// a failed sign-in. A warning names the account. Argon2id, bcrypt and other
+// PBKDF2 hashes are computed, although FIPS 140 approves only PBKDF2.
 //
 // Replace such hashes before you set that mode. With fips140=on all formats
 // work, so [Options.Upgrade] can still replace them.
@@ -35,10 +35,10 @@
 //
 // Hashing is slow on purpose. So each [Authenticator] hashes at most
 // [Options.MaxHashing] passwords at once, and lets at most [Options.MaxWaiting]
-// further sign-ins wait. It rejects others with [tokenauth.ErrBusy] before it
-// looks up the account. Sources take turns to hash: one source cannot fill the
-// queue for others, not even with valid passwords. If a client disconnects
-// while its sign-in waits, the sign-in leaves the queue.
+// further sign-ins wait. It rejects any other sign-in with [tokenauth.ErrBusy]
+// before it looks up the account. Sources take turns to hash: one source cannot
+// fill the queue for others, not even with valid passwords. If a client
+// disconnects while its sign-in waits, the sign-in leaves the queue.
 package password
 
 import (

@@ -30,7 +30,7 @@ type queue struct {
 	turns   list.List // of *queue: the parts with waiting sign-ins, in the order of their turns
 
 	// Only a source uses these fields. The tickets are in the order of arrival.
-	calling list.List // of *ticket: those that do not wait yet, for example because of their look-up
+	calling list.List // of *ticket: those that do not wait for a turn yet, for example during the look-up
 	waiting list.List // of *ticket: those that wait for their turn to hash
 
 	inLargest int           // the index in parent.largest
@@ -165,7 +165,9 @@ func (q *queue) newest() *ticket {
 	return last.Value.(*ticket)
 }
 
-// grow adds n to the size of the source and of all queues above it.
+// grow adds n to the size of q, which must be a source, and to the size of each
+// queue above q. It also removes each of them whose size becomes 0, except the
+// root.
 func (q *queue) grow(n int) {
 	for ; q.parent != nil; q = q.parent {
 		q.n += n

@@ -8,8 +8,9 @@ import (
 )
 
 // warnings writes to [Options.Logger]. Anyone who signs in can cause warnings,
-// so it logs each message at most once a minute for each account. The next
-// record of a message says how many were suppressed since the last.
+// so it logs each message at most once a minute for each account. Each record
+// of a message says how many were suppressed since the last record of that
+// message.
 type warnings struct {
 	logger *slog.Logger
 
@@ -25,7 +26,7 @@ type warning struct{ message, userID string }
 const (
 	warningInterval = time.Minute
 	// mostWarnings is the maximum number of pairs of message and account in
-	// told. If more pairs cause warnings within a minute, the further ones
+	// told. If more pairs cause warnings within a minute, the additional pairs
 	// share one record of each message.
 	mostWarnings = 100
 )

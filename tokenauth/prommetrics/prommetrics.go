@@ -58,7 +58,7 @@ var _ prometheus.Collector = (*Metrics)(nil)
 // kinds is one more than the largest [event.Kind] that this package knows.
 const kinds = event.Unavailable + 1
 
-// sorts lists, for each [event.Kind], the reasons with which a
+// sorts has, for each [event.Kind], the reasons with which a
 // [tokenauth.Service] reports it. The reason "" means that the event has none.
 var sorts = []struct {
 	kind    event.Kind

@@ -71,11 +71,11 @@ func (s *FailingStorage) Find(ctx context.Context, slot tokenauth.Slot) (tokenau
 	return s.Storage.Find(ctx, slot)
 }
 
-// FindBatch implements [tokenauth.BatchFinder]. After [FailingStorage.Fail],
-// each slot gets the error. FindBatch calls Find for each slot if the storage
-// has no FindBatch. It also does so if the storage is a wrapper that declares
-// Find but inherits FindBatch, because the inherited method would bypass the
-// wrapper's Find.
+// FindBatch implements [tokenauth.BatchFinder]. After [FailingStorage.Fail], it
+// returns the error for each slot. FindBatch calls Find for each slot if the
+// storage has no FindBatch. It also does so if the storage is a wrapper that
+// declares Find but inherits FindBatch, because the inherited method would
+// bypass the wrapper's Find.
 func (s *FailingStorage) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokenauth.Found, error) {
 	if finder, ok := s.Storage.(tokenauth.BatchFinder); ok && s.failure() == nil && !wrapper.BypassesFind(finder) {
 		return finder.FindBatch(ctx, slots)

@@ -18,7 +18,7 @@ type Attempt struct {
 	turn    *waiter // nil while the attempt has no turn
 	asks    bool    // whether it may read the counters despite a block; see memory.refuses
 
-	counters throttle.Storage // the storage in which the attempt is pending; nil if it is not
+	counters throttle.Storage // the storage in which the attempt is pending; nil if it is not pending
 	keys     []throttle.Key   // the keys of its counters
 	is       counted          // the kind of these counters
 	limits   *limits          // the limits that were applied
@@ -64,7 +64,7 @@ func (a *Attempt) Admit(ctx context.Context) error {
 		return err
 	}
 	a.turn = w
-	if err := a.refused(); err != nil { // a block that began during the wait
+	if err := a.refused(); err != nil { // a block may have begun during the wait
 		a.endTurn()
 		return err
 	}
@@ -127,9 +127,9 @@ const (
 	ofAnAccount
 )
 
-// An earlier is an account for which the [Attempt] was counted before it was
-// counted for another account. If the attempt fails, the failure counts for
-// both accounts.
+// An earlier value holds the counters of an account for which the [Attempt] was
+// counted before it was counted for another account. If the attempt fails, the
+// failure counts for both accounts.
 type earlier struct {
 	counters throttle.Storage
 	keys     []throttle.Key
@@ -147,9 +147,9 @@ func (a *Attempt) Counted() bool { return a == nil || a.counters != nil }
 // attempt then needs a new turn to count.
 //
 // Instead of waiting, repeat returns a [BlockedError] in two cases: if another
-// attempt already waits, or if this process knows of a block. In the second
-// case, the response is the same as for any blocked attempt, so it does not
-// reveal whether the password was tried before.
+// attempt already waits, or if this process knows that the attempt is blocked.
+// In the second case, the response is the same as for any blocked attempt, so
+// it does not reveal whether the password was tried before.
 func (a *Attempt) repeat(ctx context.Context) (waited bool, err error) {
 	l := a.limiter
 	now := l.now()

@@ -25,8 +25,8 @@ func dropVoid(c []throttle.Counter) {
 	}
 }
 
-// void returns the [throttle.Counter]. It removes the failures if the last one
-// is not later than until.
+// void returns the [throttle.Counter] without its failures if the last failure
+// is not later than the time until. Otherwise it returns the counter unchanged.
 func void(c throttle.Counter, until int64) throttle.Counter {
 	if c.FailedAt <= until {
 		c.Failures, c.FailedAt = 0, 0

@@ -5,9 +5,9 @@
 //
 //   - It waits in the line of its network for a turn: the right to look up its
 //     account and to read the counters.
-//   - It is counted as pending until its outcome is known. If pending attempts
-//     could reach a limit by failing, it first parks: it gives its turn back
-//     and waits for their outcomes.
+//   - It is counted as pending until its outcome is known. If other pending
+//     attempts could reach a limit by failing, it first parks: it gives its
+//     turn back and waits for their outcomes.
 //   - [Attempt.Settle] replaces the pending count with the outcome.
 //
 // The comments of this package use these words:

@@ -12,8 +12,8 @@ type line struct {
 	asking   int       // the number of its attempts that have a turn
 	settling []*waiter // pending attempts that wait for a turn to be settled; they go first
 	queue    []*waiter // attempts that wait for a turn to look up and be counted
-	parked   []*waiter // attempts that wait until pending ones are settled
-	round    int       // the round of the last turn; in a round, each source gets at most one
+	parked   []*waiter // attempts that wait until pending attempts are settled
+	round    int       // the round of the last turn; in a round, each source gets at most one turn
 	from     map[throttle.Key]*lineSource
 	woken    int // the value of lines.wakes when a waiter of the line was last woken
 }
@@ -56,13 +56,13 @@ func (l *line) newest(source throttle.Key) *waiter {
 }
 
 // makeRoom makes room in the line for one more attempt of the source. If a
-// maximum is reached, it ends another attempt's wait with errQueueFull: that of
+// maximum is reached, it ends the wait of another attempt with errQueueFull:
 // the newest attempt from the source with the most attempts. If maxWaiting is
-// reached and the longest line is at least two longer than this line, makeRoom
-// ends a wait in the longest line. Otherwise it ends one in this line.
+// reached and the longest line has at least two attempts more than this line,
+// that attempt is in the longest line. Otherwise it is in this line.
 //
-// makeRoom returns false if it can end no wait, because the source itself has
-// about as many attempts as any other source in the line.
+// makeRoom returns false, and ends no wait, if the source itself has about as
+// many attempts as any other source in this line.
 func (ls *lines) makeRoom(l *line, source throttle.Key) bool {
 	from := l
 	switch {
@@ -74,7 +74,7 @@ func (ls *lines) makeRoom(l *line, source throttle.Key) bool {
 		return true
 	}
 	if from == l && len(l.from) == l.waiting() {
-		return false // each source has just one
+		return false // each source has only one attempt
 	}
 	most, n := from.most()
 	if s := l.from[source]; from == l && s != nil && n <= s.waiting+1 {

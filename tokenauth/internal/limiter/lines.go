@@ -23,7 +23,7 @@ type lines struct {
 	patience time.Duration // how long an attempt waits if no turn ends
 
 	mu        sync.Mutex
-	moved     time.Time // when a turn that took less than half of patience last ended
+	moved     time.Time // when a turn last ended that had taken less than half of patience
 	asking    int       // the number of attempts that have a turn, in all lines
 	waiting   int       // the number of queued and parked attempts, in all lines
 	byNetwork map[throttle.Key]*line
@@ -89,8 +89,9 @@ func (ls *lines) enter(ctx context.Context, k *names, known bool) (*waiter, erro
 }
 
 // settle waits for a turn to settle a pending attempt. Such an attempt goes
-// before new attempts, because those may be waiting for it. It needs a turn
-// because many attempts may end at once, when their clients disconnect.
+// before new attempts, because the new attempts may be waiting for its outcome.
+// It needs a turn because many attempts may end at once, when their clients
+// disconnect.
 func (ls *lines) settle(k *names) (*waiter, error) {
 	ls.mu.Lock()
 	w := &waiter{line: ls.line(k), names: k, queued: time.Now(), turn: make(chan error, 1)}

@@ -162,7 +162,7 @@ func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
 	}
 }
 
-// dropOldestSuccess drops the oldest entry of a sample.
+// dropOldestSuccess drops the oldest of a sample of the successes.
 func (l *localCounters) dropOldestSuccess() {
 	var oldest throttle.Key
 	at, looked := int64(-1), 0

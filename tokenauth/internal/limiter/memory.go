@@ -32,10 +32,10 @@ const (
 	// source. After that, an attempt reads the counters again, because another
 	// process may have reset them.
 	recall = 5 * time.Second
-	// askEvery is how often one blocked network may read the counters, if it
-	// shares the block with other sources or names (see ofOthers). It must be
-	// able to, because a known source is exempt from such a block, and only the
-	// account's counters show whether the source is known.
+	// askEvery is how often one network may read the counters despite a block
+	// that it shares with other sources or names (see ofOthers). It must be
+	// able to read them, because a known source is exempt from such a block,
+	// and only the account's counters show whether the source is known.
 	askEvery = 100 * time.Millisecond
 	// maxAskers is the maximum number of networks that may read the counters
 	// despite the same block in one askEvery interval.
@@ -47,9 +47,10 @@ func newMemory(max int) *memory {
 }
 
 // refuses returns how long the attempt is blocked, as far as this process
-// knows, or 0 if the attempt may go on to read the counters. If asks is true,
-// an earlier call already let the attempt read them despite a block (see
-// askEvery). Pass asksNow as asks in the next call.
+// knows, or 0 if the attempt may read the counters. It may permit the attempt
+// to read them despite a block (see askEvery). The result asksNow is true if
+// the attempt has this permission. The caller passes it as the argument asks in
+// the attempt's next call.
 func (m *memory) refuses(k *names, asks bool, now int64) (longest time.Duration, asksNow bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -134,8 +135,8 @@ func (b *block) ask(network throttle.Key, now int64) bool {
 func (b *block) left(now int64) time.Duration { return time.Duration(b.until-now) * time.Millisecond }
 
 // get returns the block of the key, or nil if there is none or it has ended. It
-// ignores a block that begins in the future, because the clock was set back
-// since.
+// ignores a block that begins in the future: the clock was set back after the
+// block was recorded.
 func (m *memory) get(key throttle.Key, now int64) *block {
 	b := m.blocked[key]
 	if b == nil || now < b.since || now >= b.until {
@@ -175,8 +176,8 @@ func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 }
 
 // set records that the key is blocked for the duration wait or, if wait is
-// zero, that it is not blocked. If known is true, an earlier block stays,
-// because most limits were not checked.
+// zero, that it is not blocked. If known is true, a wait of zero leaves an
+// earlier block in place, because most limits were not checked.
 func (m *memory) set(k *names, key throttle.Key, wait time.Duration, known bool, now int64) {
 	switch {
 	case wait > 0:

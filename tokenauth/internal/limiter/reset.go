@@ -8,8 +8,8 @@ import (
 )
 
 // Reset ends the blocks of an account and of its user names. Earlier failures
-// no longer count, from any source. Until the next success, for up to ten
-// failures within 30 days, the limits of a source do not block the account.
+// no longer count, from any source. For 30 days, the limits of a source then do
+// not block the account, until it has a success or ten failures.
 //
 // Reset uses existing fields of the counters, so that no [throttle.Storage]
 // needs to know about resets. In the all-sources counters of the account and of

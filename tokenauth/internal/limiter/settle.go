@@ -16,8 +16,8 @@ const (
 	Undecided Outcome = iota
 	Failed
 	// FailedOtherwise means that the attempt failed although the password was
-	// right. It always counts as a failure. Failed does not count if the
-	// attempt repeats a wrong password.
+	// right. It always counts as a failure, unlike Failed, which does not count
+	// if the attempt repeats a wrong password.
 	FailedOtherwise
 	Succeeded
 )
@@ -40,8 +40,8 @@ func (a *Attempt) Settle(ctx context.Context, o Outcome) {
 	a.earlier = nil
 }
 
-// failEarlier counts the failure also for the earlier accounts: those for which
-// the attempt was counted before the last one.
+// failEarlier also counts the failure for the accounts in a.earlier. The
+// attempt was counted for them before it was counted for its last account.
 func (a *Attempt) failEarlier(ctx context.Context, o Outcome) {
 	for _, e := range a.earlier {
 		counts := a.counts(o, e.keys)
@@ -59,8 +59,9 @@ func (a *Attempt) failEarlier(ctx context.Context, o Outcome) {
 	}
 }
 
-// counts reports for each key whether the outcome counts as a failure there. If
-// the outcome is Failed, counts also remembers the wrong password.
+// counts reports for each key whether the outcome counts as a failure in that
+// key's counter. If the outcome is Failed, counts also remembers the wrong
+// password.
 func (a *Attempt) counts(o Outcome, keys []throttle.Key) (counts [maxKeys]bool) {
 	switch o {
 	case Failed:
@@ -125,10 +126,10 @@ func (a *Attempt) update(ctx context.Context, counters throttle.Storage, keys []
 // names.with. The first two are those of the account, or of the name as typed.
 // The next two are those of the folded name.
 //
-// A success resets all four. If only the name is known, and not the account, a
-// success subtracts from the folded name's counters only the failures of this
-// spelling, because a sign-in must not reset the failures of another account
-// with a similar name.
+// A success resets these four counters. If only the name is known, and not the
+// account, a success subtracts from the folded name's counters only the
+// failures of this spelling, because a sign-in must not reset the failures of
+// another account with a similar name.
 func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64) {
 	dropVoid(c)
 	own := [2]int64{max(0, c[0].FailuresNow(a.keys[0], now)), max(0, c[1].FailuresNow(a.keys[1], now))}
@@ -158,8 +159,9 @@ func (a *Attempt) settleAll(c []throttle.Counter, o Outcome, counts [maxKeys]boo
 	}
 }
 
-// isSettled reports whether the counters show that this outcome was stored at
-// this time. It returns false for an outcome that changes no time in a counter.
+// isSettled reports whether the counters show that the outcome o was stored at
+// the time now. It returns false for an outcome that changes no time in a
+// counter.
 func isSettled(c []throttle.Counter, o Outcome, counts [maxKeys]bool, now int64) bool {
 	trace := o == Succeeded && c[0].SucceededAt == now
 	for i := range c {

@@ -9,7 +9,7 @@ import (
 
 // The caller of each method in this file must hold lines.mu.
 
-// dispatch gives free turns to waiters. The networks take turns.
+// dispatch gives free turns to waiters, from each network in rotation.
 func (ls *lines) dispatch() {
 	for held := 0; ls.asking < maxAsking && held < len(ls.ready); {
 		l := ls.ready[0]
@@ -64,7 +64,7 @@ func (ls *lines) release(w *waiter) {
 }
 
 // enqueue adds the waiter to the queue of its line: at the front if front is
-// true, otherwise where its source has its next turn.
+// true, otherwise at the position of its source's next turn.
 func (ls *lines) enqueue(w *waiter, front bool) {
 	if w.turn == nil {
 		w.turn = make(chan error, 1)
@@ -87,7 +87,7 @@ func (ls *lines) enqueue(w *waiter, front bool) {
 }
 
 // count adds n to the number of waiting attempts from the waiter's source, and
-// to the number in all lines together. It returns the state of the source.
+// to the total of all lines. It returns the lineSource of that source.
 func (ls *lines) count(w *waiter, n int) *lineSource {
 	s := w.line.from[w.names.source]
 	if s == nil {

@@ -20,9 +20,9 @@ import (
 // its lists. Otherwise the limits would reveal which spellings belong to one
 // account.
 //
-// Several accounts may have the same folded name. So each entry also records
-// for which accounts the password was wrong. If the password is tried for
-// another account, it counts as a failure there.
+// Several accounts may have the same folded name. So a list also records for
+// which accounts each password was wrong. If the password is tried for a
+// further account, it counts as a failure for that account.
 //
 // A list has at most three fingerprints. So 3 in 65,536 new guesses look like
 // repeated passwords, and do not count as failures.
@@ -31,10 +31,10 @@ type wrongPasswords struct {
 	max   int // the maximum size of each map
 
 	mu sync.Mutex
-	// lists[0] has the lists by folded name and source, lists[1] those by
-	// folded name alone, and lists[2] those by network. Those in lists[2] have
-	// no passwords. They only limit how often a network may repeat a wrong
-	// password (see repeatEvery).
+	// lists[0] has a list for each folded name and source, lists[1] has one for
+	// each folded name, and lists[2] has one for each network. The lists of
+	// networks have no passwords. They only limit how often a network may
+	// repeat a wrong password (see repeatEvery).
 	lists [3]map[throttle.Key]*wrongList
 }
 
@@ -104,10 +104,13 @@ func (w *wrongPasswords) list(i int, key throttle.Key) *wrongList {
 // attempt.
 //
 // If wait is positive, the source repeated a password of this name less than
-// repeatEvery ago, or another attempt from it waits to do so. If next is not
-// nil, the attempt must wait that long and then pass next to waited. If next is
-// nil, another attempt already waits, and this one is blocked for that long.
-// The argument had reports in which lists the attempt already took its turn.
+// repeatEvery ago, or another attempt from the source waits to repeat one. If
+// next is not nil, the attempt must wait that long and then pass next to the
+// method w.waited. If next is nil, another attempt already waits, and this
+// attempt is blocked that long.
+//
+// The parameter named had reports in which lists the attempt already took its
+// turn.
 func (w *wrongPasswords) repeats(k *names, had repetition, now int64) (r repetition, wait time.Duration, next *wrongList) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -134,9 +137,9 @@ func (w *wrongPasswords) repeats(k *names, had repetition, now int64) (r repetit
 	return r, 0, nil
 }
 
-// waited records that an attempt no longer waits, after repeats returned this
-// list. The argument turn reports whether the attempt has its turn now, or gave
-// up. It does nothing if the list is nil.
+// waited records that the attempt for which w.repeats returned this list no
+// longer waits. The parameter turn is true if the attempt has its turn now, and
+// false if it gave up. If the list is nil, waited does nothing.
 func (w *wrongPasswords) waited(list *wrongList, turn bool, now int64) {
 	if list == nil {
 		return
@@ -148,8 +151,8 @@ func (w *wrongPasswords) waited(list *wrongList, turn bool, now int64) {
 	}
 }
 
-// giveBack frees the turn that the attempt took at this time to repeat a
-// password. The attempt did not use the turn, because it hashed no password.
+// giveBack frees the turn to repeat a password, which the attempt took at the
+// given time. The attempt did not use the turn, because it hashed no password.
 func (w *wrongPasswords) giveBack(k *names, at int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -159,10 +162,10 @@ func (w *wrongPasswords) giveBack(k *names, at int64) {
 }
 
 // failed records that the password is wrong for the account with these keys. It
-// reports for each key whether that counts as a failure there. If the attempt
-// repeated no wrong password when it was counted as pending, the failure counts
-// for all keys, because the pending attempt already counted against their
-// limits.
+// reports for each key whether the attempt counts as a failure in that key's
+// counter. If the attempt repeated no wrong password when it was counted as
+// pending, the failure counts for all keys, because the pending attempt already
+// counted against their limits.
 func (w *wrongPasswords) failed(k *names, keys []throttle.Key, r repetition) (counts [maxKeys]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -15,12 +15,12 @@ type wrongList struct {
 	n          int   // the number of passwords
 	repeated   int   // how often one of the passwords was repeated
 	repeatedAt int64 // the time of the last repetition, in Unix milliseconds
-	waits      bool  // whether an attempt waits for its turn to repeat one
+	waits      bool  // whether an attempt waits for its turn to repeat a password
 }
 
 type wrongPassword struct {
 	fingerprint uint16
-	n           uint8     // the number of elements of at that are used
+	n           uint8     // the number of used elements in the array at
 	at          [4]uint32 // the accounts for which the password was wrong, as 4 bytes of their keys
 }
 
@@ -51,12 +51,12 @@ func (l *wrongList) find(fingerprint uint16) int {
 
 // add puts the password first in the list. It reports whether the password is
 // new for the account, and whether it is new for the folded name. A password
-// that is new for the account is new for the name, too, or was when it was
-// tried for another account. So the counters of the name, which all spellings
-// share, reach their limits first.
+// that is new for the account is also new for the name, or was new for the name
+// when it was tried for another account. So the counters of the name, which all
+// spellings share, reach their limits first.
 //
-// An entry records up to four accounts. For any further account, the password
-// is new each time.
+// The list records up to four accounts for each password. For any further
+// account, the password is new each time.
 func (l *wrongList) add(fingerprint uint16, account uint32) (ofAccount, ofName bool) {
 	i := l.find(fingerprint)
 	p := wrongPassword{fingerprint: fingerprint}
