@@ -22,7 +22,7 @@ type layout struct {
 	lockoutEnd string                       // column with the end of a lockout
 	byName     string                       // SQL condition that finds a user by name
 	normalize  func(userName string) string // returns the same text for each spelling of a name
-	example    string                       // SQL that creates the tables and users to try
+	example    string                       // SQL that creates the tables and a few trial users
 }
 
 var layouts = map[string]layout{
@@ -40,8 +40,8 @@ var layouts = map[string]layout{
 	},
 }
 
-// upperInvariant normalizes a user name as UpperInvariantLookupNormalizer of
-// ASP.NET Core Identity does.
+// upperInvariant normalizes a user name as ASP.NET Core Identity's
+// UpperInvariantLookupNormalizer does.
 func upperInvariant(userName string) string {
 	return strings.Map(func(r rune) rune {
 		if r == 'ı' { // .NET does not change the dotless i to I
@@ -63,16 +63,16 @@ LEFT JOIN "AspNetRoles" r ON r."Id" = ur."RoleId"
 WHERE %s
 ORDER BY u."Id", r."Name"`
 
-// replaceHash replaces a password hash by a new hash of the same password. It does
+// replaceHash replaces a password hash with a new hash of the same password. It does
 // nothing if another process changed the hash in the meantime. It does not change
 // SecurityStamp, since the password is the same.
 const replaceHash = `UPDATE "AspNetUsers" SET "PasswordHash" = ? WHERE "Id" = ? AND "PasswordHash" = ?`
 
-// newUsers returns a [tokenauth.Authenticator] for the users in the tables of
-// Identity. It does not write AccessFailedCount: the throttle of the Token API
+// newUsers returns a [tokenauth.Authenticator] for the users in the Identity
+// tables. It does not write AccessFailedCount, because the Token API's throttle
 // limits guesses instead.
 func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*password.Authenticator, error) {
-	db = db.Session(&gorm.Session{Logger: logger.Discard}) // the logger of GORM would print hashes
+	db = db.Session(&gorm.Session{Logger: logger.Discard}) // GORM's logger would print hashes
 	quoted := func(sql string) string {
 		if db.Name() == "mysql" {
 			return strings.ReplaceAll(sql, `"`, "`")
@@ -86,15 +86,15 @@ func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*pas
 		if err := db.WithContext(ctx).Raw(find, names).Scan(&rows).Error; err != nil {
 			return password.Account{}, err
 		}
-		// The collation of the database may also match other names, such as names
-		// that differ in an accent.
+		// The database's collation may also match another user's name, such as a
+		// name that differs only in an accent.
 		if len(rows) == 0 || l.normalize(rows[0].UserName) != l.normalize(userName) {
 			return password.Account{}, tokenauth.ErrNotFound
 		}
 		return account(rows), nil
 	}
 
-	// If -identity names the wrong layout, this look-up fails, and so does the start.
+	// This look-up makes the start fail if -identity names the wrong layout.
 	if err := db.WithContext(ctx).Raw(find, map[string]any{"typed": "", "normalized": ""}).Scan(new([]userRow)).Error; err != nil {
 		return nil, fmt.Errorf("cannot read AspNetUsers in the layout that -identity names: %w", err)
 	}
@@ -113,15 +113,15 @@ func newUsers(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*pas
 	})
 }
 
-// A userRow is a user with one of the user's roles. Columns that are NULL become
-// empty.
+// A userRow is a user with one of the user's roles. A NULL column becomes an empty
+// string.
 type userRow struct {
 	ID, UserName, PasswordHash, SecurityStamp string
 	LockoutEnd                                string
 	Role                                      string
 }
 
-// account converts the rows that findUser selected for a name.
+// account combines the rows that findUser selected for one user name.
 func account(rows []userRow) password.Account {
 	u := rows[0]
 	a := password.Account{
@@ -141,7 +141,8 @@ func account(rows []userRow) password.Account {
 
 // after reports whether the time in text is after now. It knows the formats that
 // the database drivers return. An empty text and "-infinity" are not after now.
-// Any other text is, since Npgsql stores DateTime.MaxValue as "infinity".
+// Any other text counts as after now, because Npgsql stores DateTime.MaxValue as
+// "infinity".
 func after(text string, now time.Time) bool {
 	if text == "" {
 		return false
@@ -155,7 +156,7 @@ func after(text string, now time.Time) bool {
 }
 
 // rolesWithComma returns the roles with a comma in their name. A token cannot
-// have such a role, since the response of /Token separates roles by commas.
+// have such a role, because the response of /Token separates roles with commas.
 func rolesWithComma(db *gorm.DB, quoted func(string) string) (names []string, err error) {
 	err = db.Raw(quoted(`SELECT "Name" FROM "AspNetRoles" WHERE "Name" LIKE '%,%'`)).Scan(&names).Error
 	return names, err

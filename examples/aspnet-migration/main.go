@@ -1,6 +1,6 @@
 // Aspnet-migration is a Gin service that replaces an ASP.NET Web API
-// application. It signs in the users that the tables of ASP.NET Identity contain.
-// Their clients send the same requests as before.
+// application. It signs in the users in the ASP.NET Identity tables. Their clients
+// send the same requests as before.
 //
 //	go run ./examples/aspnet-migration [-identity 2|core] [-keep-hashes] [-store STORE] [-addr HOST:PORT]
 //
@@ -90,8 +90,8 @@ func run(ctx context.Context, addr, identity string, keepHashes bool, store stri
 	return <-stopped
 }
 
-// newAuth returns the Token API. It keeps the tokens in its own tables, in the same
-// database as the tables of Identity.
+// newAuth returns the Token API. It keeps the tokens in tables of its own, in the
+// database that has the Identity tables.
 func newAuth(ctx context.Context, db *gorm.DB, l layout, keepHashes bool) (*tokenauth.Service, error) {
 	users, err := newUsers(ctx, db, l, keepHashes)
 	if err != nil {

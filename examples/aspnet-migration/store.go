@@ -13,7 +13,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// SQL that creates the tables of Identity, with users to try. The columns are those
+// SQL that creates the Identity tables and a few trial users. The columns are those
 // that Entity Framework creates on SQL Server.
 var (
 	//go:embed identity2.sql
@@ -36,10 +36,10 @@ func open(store string) (*gorm.DB, error) {
 	return nil, fmt.Errorf("-store must begin with sqlite:, postgres:// or mysql://, not %q", scheme+":")
 }
 
-// createExample creates the tables of Identity, with users to try, in an SQLite
-// file that does not have the tables. It does nothing in other databases. It fails
-// if it would create users but the service does not listen on a loopback address,
-// since the passwords of these users are public.
+// createExample creates the Identity tables, with trial users, in an SQLite file
+// that does not have these tables. It does nothing in other databases. The trial
+// users' passwords are public. So if the service does not listen on a loopback
+// address, createExample returns an error instead of creating them.
 func createExample(db *gorm.DB, l layout, listening net.Addr) error {
 	if db.Name() != "sqlite" || db.Migrator().HasTable("AspNetUsers") {
 		return nil

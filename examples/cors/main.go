@@ -77,7 +77,7 @@ func run(ctx context.Context, apiAddr, pageAddr string) error {
 	return nil
 }
 
-// listen listens on an address. It fails if that is not a loopback address.
+// listen listens on addr, which must be a loopback address.
 func listen(addr string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -93,7 +93,8 @@ func listen(addr string) (net.Listener, error) {
 //go:embed page.html
 var pageHTML string
 
-// pageOf returns a handler of the page. The page calls the API at the given URL.
+// pageOf returns a handler that serves the page. The page calls the API at the
+// given URL.
 func pageOf(api string) http.Handler {
 	html := strings.ReplaceAll(pageHTML, "{{api}}", api)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,8 +103,8 @@ func pageOf(api string) http.Handler {
 	})
 }
 
-// trialUsers returns a user in memory. A real service looks up its users in its
-// own table.
+// trialUsers returns an authenticator for one user, who is in memory. A real
+// service looks up its users in its own table.
 func trialUsers() (*password.Authenticator, error) {
 	hash, err := password.Hash("password")
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// routes returns the API on Gin. Web pages of the given origins can call it.
+// routes returns the API on Gin. Web pages from the given origins can call it.
 func routes(auth *tokenauth.Service, origins ...string) http.Handler {
 	r := gin.New()
 	r.Use(gin.Recovery())

@@ -1,6 +1,6 @@
 // Own-storage serves the Token API with its own implementation of
-// [tokenauth.Storage]. It keeps tokens in a bbolt file, and has less than a hundred
-// lines (store.go).
+// [tokenauth.Storage]. The implementation, store.go, keeps tokens in a bbolt file and
+// has less than a hundred lines.
 //
 //	go run ./examples/own-storage [-port PORT] [-file FILE]
 //
@@ -42,8 +42,8 @@ func main() {
 
 // run serves until the context is canceled.
 func run(ctx context.Context, port, file string) error {
-	// Only one process at a time can open the file. A second one gets an error
-	// after the timeout.
+	// Only one process at a time can open the file. A second process gets an
+	// error after the timeout.
 	db, err := bolt.Open(file, 0o600, &bolt.Options{Timeout: time.Second})
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", file, err)

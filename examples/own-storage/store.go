@@ -12,7 +12,7 @@ import (
 )
 
 // A store keeps tokens in a bbolt file. The key of a token is its slot, so a slot
-// has at most one token. The key begins with the user, as RevokeUser and List need.
+// has at most one token. It begins with the user, so RevokeUser and List can seek.
 type store struct{ db *bolt.DB }
 
 var bucket = []byte("tokens")
@@ -27,7 +27,7 @@ func newStore(db *bolt.DB) (*store, error) {
 func key(s tokenauth.Slot) []byte { return append(s.User[:], s.Client[:]...) }
 
 func (s *store) Replace(ctx context.Context, t tokenauth.Token) error {
-	t.Replaced = tokenauth.Digest{} // stays so if the slot is empty
+	t.Replaced = tokenauth.Digest{} // stays zero if the slot is empty
 	_, err := s.change(ctx, key(t.Slot), func(old tokenauth.Token) bool { t.Replaced = old.Digest; return true }, &t)
 	return err
 }
@@ -53,8 +53,8 @@ func (s *store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return err
 }
 
-// Purge uses a transaction for each first byte of a key, so that other changes do
-// not wait for long. Keys are hashes, so the transactions are of similar size.
+// Purge uses one transaction for each value of a key's first byte, so that other
+// changes wait only briefly. Keys are hashes, so the transactions have similar sizes.
 func (s *store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	expired := func(t tokenauth.Token) bool { return !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(expiredBefore) }
 	for i := 0; i < 256 && err == nil; i++ {
@@ -65,12 +65,12 @@ func (s *store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	return removed, err
 }
 
-// change removes the tokens with the key prefix for which goes returns true. Unless
-// put is nil, it stores put in the same transaction. It fails if the context ends first.
+// change removes the tokens under prefix for which the function goes returns true. In
+// the same transaction, it stores put unless put is nil. It fails if ctx ends first.
 func (s *store) change(ctx context.Context, prefix []byte, goes func(tokenauth.Token) bool, put *tokenauth.Token) (int64, error) {
 	var n int64
 	done := make(chan error, 1)
-	go func() { // because bbolt does not support contexts, and a disk may hang
+	go func() { // a goroutine, because bbolt does not support contexts and a disk may hang
 		done <- s.db.Update(func(tx *bolt.Tx) (err error) {
 			tokens := tx.Bucket(bucket)
 			c := tokens.Cursor()

@@ -7,8 +7,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
-// trialUsers returns users in memory. A real service looks up its users in its
-// own table.
+// trialUsers returns an authenticator for users in memory. A real service looks up
+// its users in its own table.
 func trialUsers() (*password.Authenticator, error) {
 	hash, err := password.Hash("password")
 	if err != nil {

@@ -14,12 +14,12 @@ import (
 	"github.com/bearerkit/bearerkit/internal/throwaway"
 )
 
-// Some measurements need several processes. The program starts itself again as
+// Some measurements need several processes. For these, the program starts itself as
 //
 //	peerbench child ROLE [ARGUMENT …]
 //
 // Such a child process writes a line of JSON when it is ready. It ends when its
-// standard input is closed, at the latest when its parent ends.
+// standard input is closed, which happens at the latest when its parent ends.
 const childCommand = "child"
 
 // roles maps each ROLE to the function that the child runs. The function gets the
@@ -54,7 +54,7 @@ func untilParentEnds() { io.Copy(io.Discard, os.Stdin) }
 type process struct {
 	in   io.WriteCloser
 	out  *bufio.Reader
-	stop func() // closes in and waits until the child has ended
+	stop func() // closes the child's standard input and waits until the child has ended
 }
 
 // startChild starts a child, waits until it is ready, and decodes its message
@@ -86,7 +86,7 @@ func startChild(tb testing.TB, ready any, args ...string) *process {
 	return p
 }
 
-// receive waits for the child's next line of JSON.
+// receive waits for the child's next line of JSON, and decodes it into v.
 func (p *process) receive(v any) error {
 	line, err := p.out.ReadBytes('\n')
 	if err != nil {
@@ -95,5 +95,5 @@ func (p *process) receive(v any) error {
 	return json.Unmarshal(line, v)
 }
 
-// send sends the child a line of JSON.
+// send sends v to the child as a line of JSON.
 func (p *process) send(v any) error { return json.NewEncoder(p.in).Encode(v) }

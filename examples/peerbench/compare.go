@@ -10,28 +10,28 @@ import (
 	"time"
 )
 
-// An operation is one of those that a comparison measures. run does the operation
-// the given number of times, on one or more goroutines, and returns when they have
-// ended.
+// An operation is something that a comparison measures. The function run does the
+// operation the given number of times, on one or more goroutines, and returns when
+// the goroutines have ended.
 type operation struct {
 	name  string
 	run   func(amount) error
-	least int // minimum number of operations in a time slice, which then lasts longer; 0 means 1
+	least int // minimum number of operations in a time slice, which lasts longer if necessary; 0 means 1
 }
 
 // An amount is the number of times that an operation is done.
 type amount struct {
 	total int
-	// If each is not zero, every goroutine does the operation at least that
-	// many times. The fast ones continue until the slowest one has done so, even
-	// if the sum then exceeds total.
+	// each is the minimum for every goroutine. Goroutines that reach the minimum
+	// continue until the slowest goroutine has reached it, even if the sum then
+	// exceeds total. 0 means no minimum.
 	each int
 }
 
-// warmUp is how often an operation is done before it is timed. All its goroutines
+// warmUp is how often an operation is done before it is timed. All goroutines
 // run at the same time, which opens all connections and prepares all statements.
-// Each goroutine needs more than five operations: PostgreSQL plans the first five
-// executions of a statement on a connection differently.
+// Each goroutine needs more than five operations, because PostgreSQL plans the first
+// five executions of a statement on a connection differently.
 var warmUp = amount{total: 2000, each: 16}
 
 // A plan defines how long a comparison takes. In each cycle, every operation runs
@@ -45,7 +45,7 @@ type plan struct {
 	short  bool   // also shortens measurements that have no rounds
 }
 
-// of returns the plan with another length of slices and number of cycles.
+// of returns a copy of the plan with the given slice length and number of cycles.
 func (p plan) of(slice time.Duration, cycles int) plan {
 	p.slice, p.cycles = slice, cycles
 	return p
@@ -62,9 +62,8 @@ func (f figure) median() float64 { return median(f.rounds) }
 // perSecond returns the number of operations per second.
 func (f figure) perSecond() float64 { return 1e9 / f.median() }
 
-// over returns the time of the operation f, divided by the time of g. It is the
-// median of the quotients of all rounds, since the speed of the machine differs
-// between rounds.
+// over divides the time of f by the time of g. It does so for each round, since the
+// speed of the machine differs between rounds, and returns the median quotient.
 func (f figure) over(g figure) float64 {
 	ratios := make([]float64, len(f.rounds))
 	for i := range ratios {
@@ -73,7 +72,7 @@ func (f figure) over(g figure) float64 {
 	return median(ratios)
 }
 
-// named returns a map from names to figures.
+// named returns a map from the name of each figure to the figure.
 func named(figures []figure) map[string]figure {
 	by := make(map[string]figure)
 	for _, f := range figures {
@@ -107,7 +106,8 @@ func (p plan) compare(operations ...operation) ([]figure, error) {
 	for round := range p.rounds {
 		for cycle := range p.cycles {
 			for turn := range operations {
-				// The order changes, so that no operation always follows the same one.
+				// The order changes, so that no operation always follows the
+				// same other operation.
 				i := (turn + cycle + round) % len(operations)
 				if p.before != nil {
 					p.before()
@@ -123,9 +123,9 @@ func (p plan) compare(operations ...operation) ([]figure, error) {
 	return figures, nil
 }
 
-// calibrate returns how many times the operation can be done in a time slice. Two
-// successive runs must last long enough, since the machine may have paused during
-// one.
+// calibrate returns how many times the operation can be done in a time slice. It
+// requires two successive runs that last long enough, because the machine may have
+// paused during one of them.
 func (p plan) calibrate(o operation) (int, error) {
 	long := 0 // number of successive runs that took at least half a slice
 	for n := max(16, o.least); ; {
@@ -150,9 +150,9 @@ func (p plan) calibrate(o operation) (int, error) {
 // operation no longer uses.
 func collect() { runtime.GC() }
 
-// spread does an operation on several goroutines, which take the numbers of the
-// operations in batches. Each goroutine calls worker once. The function that worker
-// returned does one operation; its argument is the operation's number.
+// spread does an operation on several goroutines. The repetitions are numbered, and
+// the goroutines take the numbers in batches. Each goroutine calls worker once, and
+// then calls the function that worker returned with each of its numbers.
 func spread(goroutines int, a amount, batch int, worker func(goroutine int) func(i int) error) error {
 	var (
 		next    atomic.Int64
@@ -198,7 +198,7 @@ func spread(goroutines int, a amount, batch int, worker func(goroutine int) func
 // garbage returns how many objects and bytes an operation allocates.
 func garbage(o operation) (objects, bytes float64, err error) {
 	const n = 4000
-	if err := o.run(amount{total: n}); err != nil { // does the allocations that are needed only once
+	if err := o.run(amount{total: n}); err != nil { // makes the allocations that are needed only once
 		return 0, 0, err
 	}
 	var before, after runtime.MemStats

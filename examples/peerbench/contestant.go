@@ -19,7 +19,7 @@ import (
 type contestant struct {
 	name    string
 	handler http.Handler
-	good    []*http.Request // one valid request of each user
+	good    []*http.Request // one valid request for each user
 	bad     []*http.Request // invalid requests
 }
 
@@ -29,7 +29,8 @@ type maker struct {
 	make func(tb testing.TB, name string, users []tokenauth.Principal) contestant
 }
 
-// contestants lists the makers of the compared guards, and of a route without one.
+// contestants lists the makers: one for each compared guard, and one for a route
+// without a guard.
 var contestants = []maker{
 	{bareName, bare},
 	{floorNames[0], floorSyncMap},
@@ -85,8 +86,8 @@ const (
 )
 
 // engine returns a Gin engine with the guard in front of its routes. The function
-// who returns the ID of the authenticated user, in the way that the documentation
-// of the contestant recommends.
+// who returns the ID of the authenticated user, in the way that the contestant's
+// documentation recommends.
 func engine(guard gin.HandlerFunc, who func(*gin.Context) string) *gin.Engine {
 	return engineOf(guard, who, func(c *gin.Context) { c.Status(http.StatusNoContent) })
 }
@@ -102,7 +103,7 @@ func engineOf(guard gin.HandlerFunc, who func(*gin.Context) string, handler gin.
 }
 
 func request() *http.Request {
-	r, err := http.NewRequest("GET", path, http.NoBody) // like the body in a request that a server receives
+	r, err := http.NewRequest("GET", path, http.NoBody) // as in a request without a body that a server receives
 	if err != nil {
 		panic(err)
 	}
@@ -116,7 +117,7 @@ func bearer(accessToken string) *http.Request {
 	return r
 }
 
-// tampered returns the token with one letter in its last third changed.
+// tampered returns the token with one letter changed in its last third.
 func tampered(accessToken string) string {
 	b := []byte(accessToken)
 	if i := len(b) * 5 / 6; b[i] == 'A' {
@@ -140,7 +141,8 @@ func (c contestant) withBearers(accessTokens []string) contestant {
 // check returns an error unless the contestant accepts valid requests, identifies
 // their users, and refuses invalid requests.
 func (c contestant) check(users []tokenauth.Principal) error {
-	// Some contestants log refused requests, which are expected here.
+	// Turn off logging: some contestants log refused requests, and check sends
+	// invalid requests on purpose.
 	logger := slog.Default()
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	defer slog.SetDefault(logger)
@@ -168,7 +170,7 @@ func answer(h http.Handler, template *http.Request, path string) *httptest.Respo
 	return w
 }
 
-// serve returns an operation that serves a valid request on the number of
+// serve returns an operation that serves valid requests on the given number of
 // goroutines.
 func (c contestant) serve(goroutines int) operation {
 	return operation{name: c.name, run: func(a amount) error {

@@ -15,7 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The ideal floor is the least work that a look-up on each request can be: hash
+// The ideal floor is the least work that a guard with a look-up can do: hash
 // the token, find the digest in a map, compare the digests, and check the expiry.
 // It has no size limit, no revocation, no roles and no error format.
 

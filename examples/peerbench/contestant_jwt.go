@@ -21,7 +21,7 @@ func randomKey(size int) []byte {
 	return key
 }
 
-// ginJWT is set up as in the README of gin-jwt, with three differences: the key
+// ginJWT is set up as in gin-jwt's README, with three differences: the key
 // has 32 bytes, tokens are read only from the header, and MiddlewareInit is not
 // called on every request.
 func ginJWT(tb testing.TB, name string, users []tokenauth.Principal) contestant {
@@ -82,7 +82,8 @@ type claims struct {
 	Roles []string `json:"roles"`
 }
 
-// golangJWT is a guard that is carefully written by hand, with golang-jwt.
+// golangJWT returns a contestant whose guard is carefully written by hand, with
+// golang-jwt.
 func golangJWT(tb testing.TB, name string, users []tokenauth.Principal, method jwt.SigningMethod, sign, verify any) contestant {
 	var accessTokens []string
 	for _, u := range users {

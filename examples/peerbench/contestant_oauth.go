@@ -54,8 +54,8 @@ func goOAuth2(tb testing.TB, name string, users []tokenauth.Principal) contestan
 	return contestant{name: name, handler: engine(guard, who)}.withBearers(accessTokens)
 }
 
-// fositeIntrospection uses opaque tokens (HMAC-SHA). Of fosite's handlers it has
-// only the one that introspects tokens.
+// fositeIntrospection uses opaque tokens (HMAC-SHA). It enables only one of fosite's
+// handlers, the one that introspects tokens.
 func fositeIntrospection(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	config := &fosite.Config{GlobalSecret: randomKey(32), AccessTokenLifespan: time.Hour}
 	store := fositestore.NewMemoryStore()

@@ -32,8 +32,8 @@ func cached(tb testing.TB, name string, users []tokenauth.Principal) contestant 
 	return ours(tb, name, auth, users)
 }
 
-// cachedAndRead is like cached, but its handler reads the token, which makes a copy
-// of the token.
+// cachedAndRead is like the maker cached, except that the handler reads the token,
+// which copies the token.
 func cachedAndRead(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	auth := service(tb, new(memory.Store), &tokenauth.CacheOptions{})
 	c := ours(tb, name, auth, users)
@@ -79,8 +79,8 @@ func issue(tb testing.TB, auth *tokenauth.Service, p tokenauth.Principal) string
 }
 
 // service returns a [tokenauth.Service]. If cache is nil, the Service reads the
-// storage on each validation. Otherwise it validates from its cache, and its Run
-// runs until the test ends.
+// storage on each validation. Otherwise it validates from its cache, and its
+// Run method runs until the test ends.
 func service(tb testing.TB, s tokenauth.Storage, cache *tokenauth.CacheOptions) *tokenauth.Service {
 	auth, err := tokenauth.New(s, noUsers{}, &tokenauth.Options{Cache: cache, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -103,8 +103,8 @@ func service(tb testing.TB, s tokenauth.Storage, cache *tokenauth.CacheOptions) 
 	return nil
 }
 
-// noUsers is a [tokenauth.Authenticator] without users. No user signs in with a
-// password here, since issue creates the tokens.
+// noUsers is a [tokenauth.Authenticator] without users. It needs none,
+// because the function issue creates the tokens without a password.
 type noUsers struct{}
 
 func (noUsers) Authenticate(context.Context, tokenauth.Credentials) (tokenauth.Principal, error) {

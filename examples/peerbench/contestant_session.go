@@ -21,11 +21,11 @@ const (
 	loginHeader = "X-User"
 )
 
-// scsSession wraps the whole engine in LoadAndSave, which is faster than to call
+// scsSession wraps the whole engine in LoadAndSave, which is faster than calling
 // LoadAndSave in Gin middleware.
 func scsSession(tb testing.TB, name string, users []tokenauth.Principal) contestant {
 	manager := scs.New()
-	store := memstore.NewWithCleanupInterval(0) // 0: no goroutine that removes expired sessions
+	store := memstore.NewWithCleanupInterval(0) // 0 starts no goroutine to remove expired sessions
 	manager.Store = store
 	guard := func(c *gin.Context) {
 		if c.FullPath() != loginPath && manager.GetString(c.Request.Context(), sessionKey) == "" {

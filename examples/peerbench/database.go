@@ -22,7 +22,7 @@ import (
 // A database is one of the database systems that gormstore supports.
 type database struct {
 	name      string
-	short     string                     // name in the names of ratios
+	short     string                     // used in the names of ratios
 	make      func(tb testing.TB) string // creates an empty database and returns its DSN
 	store     func(dsn string) string    // returns the value of the quickstart's flag -store
 	connector func(dsn string) (driver.Connector, error)
@@ -72,7 +72,7 @@ var sqlite = database{
 	where:     "user_key = ? AND client_key = ?",
 }
 
-// sqliteDSN returns the same DSN for a file as the quickstart uses.
+// sqliteDSN returns the DSN that the quickstart uses for an SQLite file.
 func sqliteDSN(path string) string {
 	pragmas := url.Values{
 		"_pragma": {"busy_timeout(1000)", "journal_mode(wal)", "synchronous(full)"},

@@ -13,11 +13,11 @@ import (
 )
 
 // A deck holds many access tokens, shuffled, in one string. A measurement reads the
-// string in order, and therefore looks up the stored tokens in random order. That
-// is like the work of a server.
+// string in order, so it looks up the stored tokens in random order, as a server
+// does.
 type deck struct {
 	text   string // "Bearer " and an access token, repeated
-	length int    // of "Bearer " and one access token
+	length int    // bytes of "Bearer " and one access token
 }
 
 const scheme = "Bearer "

@@ -27,8 +27,8 @@ var sizes = []int{1_000, 10_000, 100_000, 1_000_000}
 func growth(tb testing.TB, p plan, r *report) {
 	p = p.of(20*time.Millisecond, p.cycles)
 	// A garbage collection scans the tokens of all operations, but would slow down
-	// only the operation that runs at that time. So there are none during a slice.
-	// memoryAndCollections measures their cost.
+	// only the operation that runs at that time. So no collection runs during a
+	// slice. memoryAndCollections measures the cost of collections.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	p.before = sparingly(1 << 30)
 
@@ -114,7 +114,8 @@ func sparingly(limit uint64) func() {
 }
 
 // memoryAndCollections measures the memory of the cache, and the time that the cache
-// adds to a garbage collection. It compares them with those of a map of pointers.
+// adds to a garbage collection. It compares both with the same figures for a
+// map of pointers.
 func memoryAndCollections(tb testing.TB, p plan, r *report) {
 	const size = 1_000_000
 	store := new(ledger)
@@ -170,7 +171,7 @@ func (w weight) minus(v weight) weight {
 // garbage collections.
 func weigh(collections int) weight {
 	runtime.GC()
-	runtime.GC() // frees objects in pools and with finalizers, which survive the first one
+	runtime.GC() // frees objects in pools and with finalizers, which survive the first collection
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	var marking, collection []float64

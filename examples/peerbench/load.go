@@ -16,8 +16,8 @@ type load struct {
 	requests [][]byte
 	conns    []net.Conn
 
-	// answered is called for each response, on the goroutine of its connection.
-	// The status is 0 if there was no response.
+	// answered is called after each request, on the goroutine of its connection.
+	// The status is that of the response, or 0 if there was no response.
 	answered func(connection, status int, took time.Duration) error
 }
 
@@ -89,7 +89,7 @@ func roundTrip(conn net.Conn, request, buffer []byte) (status int, err error) {
 	return 0, errors.New("the response is longer than the buffer")
 }
 
-// parseHead parses the status line and the headers of a response of net/http.
+// parseHead parses the status line and the headers of a response from net/http.
 func parseHead(head []byte) (status, length int, err error) {
 	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
 	text, ok := bytes.CutPrefix(line, []byte("HTTP/1.1 "))

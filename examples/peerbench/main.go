@@ -47,7 +47,7 @@ var sections = []struct {
 
 func main() {
 	gin.SetMode(gin.ReleaseMode)
-	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil))) // contestant.check turns it off while it runs
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil))) // contestant.check turns the logger off while check runs
 	if len(os.Args) > 1 && os.Args[1] == childCommand {
 		child(os.Args[2:])
 		return

@@ -37,7 +37,7 @@ func plotCosts(costs []figure, file string) error {
 	p.X.Tick.Marker = plot.LogTicks{Prec: -1}
 	var bars bars
 	var names []string
-	for i := len(costs) - 1; i >= 0; i-- { // the first is drawn at the top
+	for i := len(costs) - 1; i >= 0; i-- { // backwards, so that the first is drawn at the top
 		bars = append(bars, costs[i].median())
 		names = append(names, costs[i].name)
 	}

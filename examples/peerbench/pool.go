@@ -46,7 +46,7 @@ func (p countedPool) madeToMeasure(connections int) countedPool {
 type counter struct {
 	driver.Connector
 	pool         *sql.DB
-	opened, most atomic.Int64 // total number, and maximum at the same time
+	opened, most atomic.Int64 // connections opened in total, and the most open at the same time
 }
 
 func (c *counter) Connect(ctx context.Context) (driver.Conn, error) {

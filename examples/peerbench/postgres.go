@@ -22,7 +22,8 @@ func onPostgres(tb testing.TB, p plan, r *report) {
 	writes(tb, p, r, throwaway.Postgres(tb), 16)
 }
 
-// openPostgres returns a store, and its pool of at most that many connections.
+// openPostgres returns a store, and its pool with the given maximum number of
+// connections.
 func openPostgres(tb testing.TB, dsn string, connections int) (*gormstore.Store, *sql.DB) {
 	pool := openCounted(tb, postgresql, dsn).madeToMeasure(connections).DB
 	return storeOn(tb, postgresql, pool), pool
@@ -96,8 +97,8 @@ func countedDigest(n *atomic.Uint64) []byte {
 	return digest
 }
 
-// deleteThenInsert replaces a user's token by a transaction with a DELETE and an
-// INSERT.
+// deleteThenInsert replaces a user's token in a transaction that executes a DELETE
+// and an INSERT.
 func deleteThenInsert(ctx context.Context, pool *sql.DB, u tokenauth.Principal) error {
 	tx, err := pool.BeginTx(ctx, nil)
 	if err != nil {
@@ -115,8 +116,8 @@ func deleteThenInsert(ctx context.Context, pool *sql.DB, u tokenauth.Principal) 
 	return tx.Commit()
 }
 
-// concurrently returns an operation that calls do on the number of goroutines.
-// Successive calls get values of i that are far from each other.
+// concurrently returns an operation that calls the function do on the given number
+// of goroutines. Successive calls get values of i that are far from each other.
 func concurrently(name string, goroutines int, do func(i int) error) operation {
 	run := func(a amount) error {
 		return spread(goroutines, a, 1, func(int) func(int) error {

@@ -12,7 +12,7 @@ import (
 )
 
 // tableGrowth signs the same users in many times, and measures the size of the
-// table of tokens. It compares that table with two other designs.
+// token table. It compares the token table with two other designs.
 func tableGrowth(tb testing.TB, p plan, r *report) {
 	const goroutines = 16
 	signIns := 100_000
@@ -23,8 +23,8 @@ func tableGrowth(tb testing.TB, p plan, r *report) {
 	dsn := throwaway.Postgres(tb)
 	s, _ := openPostgres(tb, dsn, goroutines)
 	auth := service(tb, s, nil)
-	// The inserts of the other designs do not wait for the disk. The size of the
-	// tables does not depend on that.
+	// With the other designs, inserts do not wait for the disk. This saves time, and
+	// does not affect the size of the tables.
 	_, pool := openPostgres(tb, dsn+"&synchronous_commit=off", goroutines)
 
 	execute(tb, pool, `CREATE TABLE append_only (
@@ -101,7 +101,7 @@ func tableState(ctx context.Context, pool *sql.DB, table string) (rows, size int
 		before = all
 		time.Sleep(600 * time.Millisecond)
 		if all == 0 && rows > storedUsers {
-			break // only inserts
+			break // the table gets only inserts
 		}
 	}
 	if all == 0 {

@@ -13,7 +13,7 @@ import (
 	"text/tabwriter"
 )
 
-// A table shows results of a section.
+// A table shows results from one section of the report.
 type table struct {
 	title string
 	about string // explains the figures, in a sentence or two
@@ -58,18 +58,18 @@ func (r *report) table(t *table) {
 	t.text(r.out)
 }
 
-// skip prints that a measurement is missing or wrong, and why. Otherwise a reader
-// could overlook that.
+// skip prints that a measurement is missing or wrong, and why. Without this line, a
+// reader could overlook the gap.
 func (r *report) skip(what string, why any) {
 	fmt.Fprintf(r.out, "\n*** SKIPPED: %s: %v ***\n", what, why)
 }
 
-// ratio adds a line for other programs to read.
+// ratio adds a line with a named ratio, for other programs to read.
 func (r *report) ratio(name string, value float64) {
 	r.ratios = append(r.ratios, fmt.Sprintf("RATIO %s %s", name, strconv.FormatFloat(value, 'f', decimals(value), 64)))
 }
 
-// decimals returns the number of decimals to print for a value.
+// decimals returns the number of decimal places to print for a value.
 func decimals(value float64) int {
 	switch {
 	case value < 10:
@@ -114,7 +114,7 @@ func writeReport(file string, results []byte) error {
 	return os.WriteFile(file, results, 0o644)
 }
 
-// The functions below format cells of tables.
+// The functions below format table cells.
 
 func nanoseconds(f figure) []string {
 	return []string{decimal(f.median(), 0), spreadOf(f, 1, 0)}

@@ -72,6 +72,7 @@ func revokeOn(tb testing.TB, t *table, r *report, kind, dsn, circumstances strin
 			continue
 		}
 		// The reader may refuse the token before Revoke returns in the writer.
+		// The latency then counts as 0.
 		latencies = append(latencies, max(0, float64(refused.At-revoked)/1e6))
 	}
 	if bypasses := ask(reader, order{Do: "bypasses"}).Bypasses; bypasses > 0 {

@@ -52,7 +52,8 @@ func replica(tb testing.TB, args []string, ready func(any)) {
 			}
 			ready(replicaAnswer{At: time.Now().UnixNano()})
 		case "watch":
-			// The first validation fills the cache. Wait for one that uses it.
+			// The first validation fills the cache. Wait for a validation
+			// that uses the cache.
 			for hits := auth.CacheStats().Hits; auth.CacheStats().Hits == hits; {
 				if _, err := auth.Validate(ctx, o.AccessToken); err != nil {
 					tb.Fatal(err)
@@ -85,8 +86,8 @@ func firstRefusal(tb testing.TB, auth *tokenauth.Service, accessToken string) in
 
 const writers = 16
 
-// signInOnAndOn is the role of a child that issues tokens without a pause, as load
-// on the storage.
+// signInOnAndOn is the role of a child that issues tokens without a pause, to put
+// load on the storage.
 func signInOnAndOn(tb testing.TB, args []string, ready func(any)) {
 	auth := service(tb, openWatched(tb, args[0], args[1]), &tokenauth.CacheOptions{})
 	for g := range writers {

@@ -15,7 +15,7 @@ import (
 // A store is one of the storages that the quickstart's flag -store can select.
 type store struct {
 	name  string
-	short string                     // name in the names of ratios
+	short string                     // used in the names of ratios
 	make  func(tb testing.TB) string // creates an empty store and returns the flag's value
 }
 
@@ -71,7 +71,7 @@ func storesOn(tb testing.TB, p plan, r *report, stores []store, connections []in
 func loadStores(tb testing.TB, p plan, r *report, stores []store, servers map[string]serving, connections int) []loadResult {
 	results := make([]loadResult, len(stores))
 	var counting bool
-	p.before = func() { counting = true } // so that responses during the warm-up are not counted
+	p.before = func() { counting = true } // first called after the warm-up, whose responses are not counted
 	var operations []operation
 	var loads []*process
 	for _, s := range stores {
@@ -123,8 +123,9 @@ func loadStores(tb testing.TB, p plan, r *report, stores []store, servers map[st
 	return results
 }
 
-// buildQuickstart builds anystore, the quickstart with all storages. It builds in
-// the module of the library, with the dependencies that its go.mod requires.
+// buildQuickstart builds anystore, the quickstart with all storages. It builds
+// anystore in the library's module, with the dependencies that the library's go.mod
+// requires.
 func buildQuickstart(tb testing.TB) string {
 	program := filepath.Join(tb.TempDir(), "quickstart")
 	build := exec.CommandContext(tb.Context(), "go", "build", "-o", program, "./examples/quickstart/anystore")

@@ -76,7 +76,8 @@ func signIn(address string) (accessToken string, err error) {
 	return grant.AccessToken, nil
 }
 
-// A loadTarget is the message with the server that a child must send requests to.
+// A loadTarget is the message that names the server to which a child must send
+// requests.
 type loadTarget struct {
 	Server      serving
 	Connections int
@@ -85,7 +86,7 @@ type loadTarget struct {
 // A loadOrder is the message that makes a child send requests. If Total is 0, the
 // child instead answers with its loadResult.
 type loadOrder struct {
-	Total, Each int  // as in amount
+	Total, Each int  // as in the type amount
 	Count       bool // add these requests to the result
 }
 
@@ -117,7 +118,7 @@ func (r loadResult) answers() string {
 }
 
 // loadServer is the role of a child that sends requests to a server when its parent
-// orders it.
+// orders it to.
 func loadServer(tb testing.TB, _ []string, ready func(any)) {
 	ready(struct{}{})
 	orders := json.NewDecoder(os.Stdin)

@@ -15,8 +15,8 @@ import (
 
 const storedUsers = 1000
 
-// mostConnections is the maximum number of connections for bare reads. With more
-// connections, bare reads would be slower.
+// mostConnections is the maximum number of connections for bare reads, which would
+// be slower with more connections.
 const mostConnections = 64
 
 // strictOnDatabases measures how much slower a validation without a cache is than a
@@ -40,8 +40,8 @@ func strictOnDatabases(tb testing.TB, p plan, r *report) {
 	r.table(lone)
 }
 
-// strictOn measures one database with each of the numbers of goroutines. If 1 is
-// one of the numbers, it also adds a row to lone, the table of single validations.
+// strictOn measures one database with each of the given numbers of goroutines. For
+// one goroutine, it also adds a row to lone, the table of single validations.
 func strictOn(tb testing.TB, p plan, r *report, d database, goroutines []int, lone *table) {
 	dsn := d.make(tb)
 	issuer := openCounted(tb, d, dsn)
@@ -76,8 +76,8 @@ func strictOn(tb testing.TB, p plan, r *report, d database, goroutines []int, lo
 	r.ratio("strict_"+d.short+"_failed", float64(allFailed))
 }
 
-// orCount counts errors instead of returning them, so that a measurement
-// continues if some validations fail.
+// orCount returns a function that calls do, and counts errors instead of returning
+// them, so that a measurement continues if some validations fail.
 func orCount(failed *atomic.Int64, do func(i int) error) func(i int) error {
 	return func(i int) error {
 		if do(i) != nil {
@@ -87,8 +87,8 @@ func orCount(failed *atomic.Int64, do func(i int) error) func(i int) error {
 	}
 }
 
-// strict returns the plan with the slices and cycles for comparisons of validations
-// with bare reads.
+// strict returns a copy of the plan with the slice length and number of cycles for
+// comparing validations with bare reads.
 func (p plan) strict() plan {
 	if p.short {
 		return p.of(30*time.Millisecond, 1)
@@ -104,9 +104,9 @@ func strictTable(p plan, title, about string, more ...string) *table {
 	}
 }
 
-// strictRow compares ours with bare, and returns the cells of a row. It reports the
-// ratio under the given name, followed by the number of goroutines unless that is
-// 16.
+// strictRow compares the function ours with the function bare, and returns the
+// cells of a table row. It reports their ratio under the given name. Unless there
+// are 16 goroutines, it appends the number of goroutines to the name.
 func strictRow(tb testing.TB, p plan, r *report, goroutines int, name string, ours, bare func(i int) error) []string {
 	figures, err := p.compare(
 		concurrently("this project, strict", goroutines, ours),
@@ -123,7 +123,7 @@ func strictRow(tb testing.TB, p plan, r *report, goroutines int, name string, ou
 }
 
 // addLone measures single validations and bare reads in turn, and adds a row to
-// lone. Before the call, strictRow must have warmed up both.
+// the table lone. strictRow must have warmed up ours and bare before the call.
 func addLone(tb testing.TB, p plan, r *report, lone *table, d database, ours, bare func(i int) error) {
 	n := 5000
 	if p.short {
@@ -164,8 +164,8 @@ func issueAll(tb testing.TB, auth *tokenauth.Service) (s storedTokens) {
 	return s
 }
 
-// validate returns a function that validates a token. Its context can be canceled,
-// like that of a request.
+// validate returns a function that validates a token. The function's context can be
+// canceled, like that of a request.
 func (s storedTokens) validate(tb testing.TB, auth *tokenauth.Service) func(i int) error {
 	ctx := tb.Context()
 	return func(i int) error {
@@ -175,7 +175,8 @@ func (s storedTokens) validate(tb testing.TB, auth *tokenauth.Service) func(i in
 }
 
 // read returns a function that does a bare read of the row that a validation reads.
-// Its context can also be canceled, since that makes drivers slower.
+// The function's context can also be canceled, because drivers are slower with such
+// a context.
 func (s storedTokens) read(tb testing.TB, pool *sql.DB, d database) func(i int) error {
 	find := prepare(tb, pool, `SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
 		FROM tokenauth_tokens WHERE `+d.where)

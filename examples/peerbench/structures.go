@@ -26,8 +26,8 @@ type structure interface {
 
 const nothing = "nothing to look up"
 
-// structures lists the compared data structures. make returns a structure with room
-// for max entries. The structures that are not bounded ignore max.
+// structures lists the compared data structures. The function make returns a
+// structure with room for max entries. Unbounded structures ignore max.
 var structures = []struct {
 	name    string
 	bounded bool
@@ -132,8 +132,8 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 			cores(), decimal(float64(size), 0), p.rounds),
 		head: []string{"", "all cached, ns", "min–max", "a tenth, ns", "hits", "bytes/token", "marking, ms"},
 	}
-	// A maker returns a validator with a cache for max tokens. It also returns a
-	// function that returns how often a token was not in that cache.
+	// A maker returns a validator with a cache for max tokens. It also returns the
+	// function loads, which returns how often a token was not in that cache.
 	type maker func(max int) (v validator, loads func() uint64)
 	ours := func(max int) (validator, func() uint64) {
 		auth := service(tb, store, &tokenauth.CacheOptions{MaxEntries: max})
@@ -208,8 +208,8 @@ func chooseStructure(tb testing.TB, p plan, r *report) {
 	runtime.KeepAlive(store)
 }
 
-// inOrder and byPopularity return functions that choose a token for the i-th
-// validation. They return its index in the deck.
+// inOrder and byPopularity return functions that choose the token for the i-th
+// validation, and return that token's index in the deck.
 
 func inOrder(size int) func(i int) int { return func(i int) int { return i % size } }
 

@@ -80,9 +80,9 @@ func serveAll(tb testing.TB, p plan, all map[string]contestant, names []string) 
 }
 
 // besideHeap measures again with a larger heap, so that the garbage collector
-// runs less often. With the small heap of this program, it runs about every
-// thousand requests if they allocate much memory. Each run scans the data of all
-// contestants.
+// runs less often. With this program's small heap, the collector runs
+// about once in a thousand requests if the requests allocate much memory. Each
+// collection scans the data of all contestants.
 func besideHeap(tb testing.TB, p plan, r *report, all map[string]contestant, floorName string) {
 	const size = 64 << 20
 	heap := make([]byte, size)

@@ -12,8 +12,8 @@ import (
 
 // newBalancer returns a handler that forwards requests to the replicas in turn,
 // each over a new connection. If it cannot connect to a replica, it tries the
-// next one. It never repeats a request that a replica may have received, since that
-// could be a sign-in, and the replicas would check it twice.
+// next one. It never repeats a request that a replica may have received, since the
+// request could be a sign-in, which the replicas would then check twice.
 //
 // It sets X-Forwarded-For to the address of the client, and drops the value that
 // the client sent. Otherwise a client could send a false address and evade the

@@ -28,8 +28,8 @@ func (s *script) acceptedEverywhere(ctx context.Context) error {
 }
 
 // refusedEverywhere prints how long after an event each replica refused a token.
-// It fails if a replica takes longer than twice the lease of the cache. Twice, since
-// the machine may be busy. The times include those of the requests.
+// It returns an error if a replica takes longer than twice the cache lease. The
+// factor of two allows for a busy machine. The printed times include the requests.
 func (s *script) refusedEverywhere(ctx context.Context, accessToken string, since time.Time, event string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*lease)
 	defer cancel()

@@ -62,8 +62,8 @@ func send(r *http.Request) (answer, error) {
 	return a, err
 }
 
-// wanted returns err if it is not nil, and otherwise an error if the answer's
-// status is not the given one.
+// wanted returns err if it is not nil. Otherwise, it returns an error unless the
+// answer has the given status.
 func (a answer) wanted(status int, err error) error {
 	if err == nil && a.status != status {
 		err = fmt.Errorf("%s answered with status %d, want %d", a.replica(), a.status, status)

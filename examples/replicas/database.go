@@ -13,9 +13,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// storeOptions are the options of the store in all processes. The prefix of the
-// tables keeps the users of this example, whose password is public, out of the
-// tables of other programs.
+// storeOptions are the options of the store in all processes. The table prefix
+// keeps this example's users, whose password is public, out of other programs'
+// tables.
 var storeOptions = &gormstore.Options{TablePrefix: "replicas_", Feed: true}
 
 // openDatabase opens a pool of connections.

@@ -1,6 +1,6 @@
 // Replicas runs three replicas of a small service behind a load balancer, on one
 // PostgreSQL database. It checks that the replicas agree on which tokens are valid,
-// and count failed sign-ins together.
+// and that they count failed sign-ins together.
 //
 //	go run ./examples/replicas [-store postgres://…] [-port PORT] [-serve]
 //

@@ -28,9 +28,9 @@ type replicaConfig struct {
 	ThrottleKey string
 }
 
-// replica runs one replica of the service. It reads a replicaConfig from in, and
-// writes its address to out. It stops when in is closed. That happens at the latest
-// when the parent process ends.
+// replica runs one replica of the service. It reads a replicaConfig from the
+// reader in, and writes its address to out. It stops when the parent closes its side
+// of in, which happens at the latest when the parent process ends.
 func replica(in io.Reader, out io.Writer) error {
 	signal.Ignore(os.Interrupt) // Ctrl-C signals all processes; the parent stops the replicas
 	var c replicaConfig
@@ -68,8 +68,8 @@ func replica(in io.Reader, out io.Writer) error {
 		return err
 	case <-ctx.Done():
 	}
-	// Shutdown waits five seconds for connections that have not sent a request.
-	// A balancer may have such connections.
+	// Wait longer than the five seconds that Shutdown waits for connections that
+	// have not sent a request. A balancer may have such connections.
 	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(grace)
@@ -89,13 +89,13 @@ func newAuth(ctx context.Context, c replicaConfig) (auth *tokenauth.Service, clo
 			pool.Close()
 		}
 	}()
-	pool.SetMaxOpenConns(8) // one of them receives the notifications of changes
+	pool.SetMaxOpenConns(8) // one connection receives the change notifications
 	pool.SetMaxIdleConns(8)
 	store, err := gormstore.New(ctx, db, storeOptions)
 	if err != nil {
 		return nil, nil, err
 	}
-	// Behind PgBouncer, or another proxy that pools transactions, use
+	// Behind PgBouncer or another transaction-pooling proxy, use
 	// pgxfeed.Listener{DSN: …} with a DSN that bypasses the proxy.
 	watched, err := gormstore.WithFeed(ctx, store, pgxfeed.Listener{})
 	if err != nil {
@@ -104,8 +104,8 @@ func newAuth(ctx context.Context, c replicaConfig) (auth *tokenauth.Service, clo
 	auth, err = tokenauth.New(watched, store.Users(), &tokenauth.Options{
 		Cache: &tokenauth.CacheOptions{Lease: lease},
 		Throttle: tokenauth.ThrottleOptions{
-			Key:      tokenauth.NewSecret(c.ThrottleKey), // the replicas count failures together,
-			Replicas: 3,                                  // and each enforces a third of the limits while the database is down
+			Key:      tokenauth.NewSecret(c.ThrottleKey), // shared, so that the replicas count failures together
+			Replicas: 3,                                  // each replica enforces a third of the limits while the database is down
 		},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, // the balancer
 	})
@@ -127,7 +127,7 @@ func routes(auth *tokenauth.Service, name string) http.Handler {
 		}
 		c.Status(http.StatusNoContent)
 	})
-	// A real service exports the statistics of the cache with its other metrics.
+	// A real service exports the cache statistics with its other metrics.
 	r.GET("/cache", func(c *gin.Context) { c.JSON(http.StatusOK, auth.CacheStats()) })
 	return r
 }
@@ -135,6 +135,6 @@ func routes(auth *tokenauth.Service, name string) http.Handler {
 // replicaHeader is a response header with the name of the replica.
 const replicaHeader = "X-Replica"
 
-// lease limits how long a replica may accept a token that another replica ended, if
-// the notifications of changes fail without an error.
+// lease limits how long a replica accepts a token that another replica ended, if
+// change notifications fail without an error.
 const lease = 2 * time.Second

@@ -83,7 +83,7 @@ func (s *script) validateFromCache(ctx context.Context) error {
 		}
 		hits := after.Hits - before.Hits
 		s.say("%s: %d requests, %d from the cache, %v each over HTTP.", r.name, n, hits, (took / n).Round(time.Microsecond))
-		if hits < n*9/10 { // under load, notifications of changes may pause, and the cache is then not used
+		if hits < n*9/10 { // under load, change notifications may pause, and the replica then bypasses its cache
 			return fmt.Errorf("%s answered %d of %d requests from the cache, want at least nine tenths", r.name, hits, n)
 		}
 	}

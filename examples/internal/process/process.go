@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Build builds the programs of the packages into a folder. It omits debug
-// symbols, which makes linking faster.
+// Build builds the given main packages, and writes the programs to a folder. It
+// omits debug symbols, because linking is faster without them.
 func Build(folder string, packages ...string) error {
 	args := append([]string{"build", "-ldflags=-s -w", "-o", folder + string(filepath.Separator)}, packages...)
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
@@ -32,7 +32,7 @@ type Process struct {
 	cmd    *exec.Cmd
 	output output
 	ended  chan struct{}
-	err    error // from the end of the process; set before ended is closed
+	err    error // how the process ended; set before the channel ended is closed
 }
 
 // output collects the standard output and standard error of a process.

@@ -18,8 +18,8 @@ func openRedis(ctx context.Context, storeURL string, feed bool) (*service.Store,
 	if err != nil {
 		return nil, errors.New("-store is not a valid redis:// URL; it is not printed here because it may contain a password")
 	}
-	option.DisableCache = true            // no cache in the client, since the store does not use it
-	option.ConnWriteTimeout = time.Second // a lost connection fails after a second, not ten
+	option.DisableCache = true            // the store does not use the client's cache
+	option.ConnWriteTimeout = time.Second // requests on a lost connection fail after a second instead of ten
 	s, err := service.OpenMemory(ctx, storeURL, feed)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 )
 
 // Accounts that are created in an empty store. Their password is in this file, so
-// anyone can know it.
+// it is public.
 var (
 	trialAccounts = []gormstore.User{
 		{Name: "username", Roles: []string{"Administrator"}},
@@ -22,8 +22,8 @@ var (
 )
 
 // createAccounts creates the trial accounts if the store is empty. If other
-// machines can reach the address, it creates no accounts. It then returns an error
-// if the store is empty, or has a trial account with the public password.
+// machines can reach the address, it creates no accounts. In that case it returns an
+// error if the store is empty, or has a trial account with the public password.
 func createAccounts(ctx context.Context, s *Store, listening net.Addr) (created bool, err error) {
 	empty, err := s.Empty(ctx)
 	if err != nil {
@@ -39,7 +39,7 @@ func createAccounts(ctx context.Context, s *Store, listening net.Addr) (created 
 		return false, nil
 	}
 	for _, account := range trialAccounts {
-		// Another process may be starting on the same store.
+		// Another process that starts on the same store may create them first.
 		if err := s.Create(ctx, account, trialPassword); err != nil && !errors.Is(err, gormstore.ErrExists) {
 			return false, err
 		}

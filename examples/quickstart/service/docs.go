@@ -7,8 +7,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/openapi"
 )
 
-// mountDocs serves the OpenAPI description at /openapi.json, and a documentation
-// page that can send requests at /docs.
+// mountDocs serves the OpenAPI description at /openapi.json. At /docs, it serves a
+// documentation page that can send requests.
 func mountDocs(r gin.IRouter, auth *tokenauth.Service, mounted tokenauth.Endpoints) error {
 	d, err := openapi.New(auth, mounted, &openapi.Options{Title: "Quickstart", Paths: map[string]any{
 		"/me":    gin.H{"get": openapi.Protected(describeMe("me", "Get the signed-in user"))},
@@ -24,7 +24,8 @@ func mountDocs(r gin.IRouter, auth *tokenauth.Service, mounted tokenauth.Endpoin
 	return nil
 }
 
-// describeMe returns the OpenAPI Operation Object of a route whose handler is me.
+// describeMe returns the OpenAPI Operation Object of a route with the handler
+// me.
 func describeMe(operationID, summary string) gin.H {
 	text := gin.H{"type": "string"}
 	return gin.H{

@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// routes mounts the Token API in a Gin service with two protected routes.
+// routes returns a Gin engine with the Token API and two protected routes.
 func routes(auth *tokenauth.Service) (http.Handler, error) {
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()

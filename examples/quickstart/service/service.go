@@ -88,7 +88,8 @@ func run(ctx context.Context, stores map[string]Open, addr, storeURL string, cac
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 	}
-	// Run must not end before the last request does, so it has its own context.
+	// Run must not end before the last request does, so Run has its own
+	// context.
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	stopped := make(chan struct{})
 	go func() {

@@ -30,9 +30,8 @@ type Store struct {
 	Close  func() error
 }
 
-// An Open opens the store that storeURL, the value of the flag -store, names. If
-// feed is true, the store reports changes of tokens to the cache, if it supports
-// that.
+// An Open opens a store. The parameter storeURL is the value of the flag -store. If
+// feed is true, a store that can report token changes reports them to the cache.
 type Open func(ctx context.Context, storeURL string, feed bool) (*Store, error)
 
 // anystore lists the URL schemes that only the program anystore supports.
@@ -50,7 +49,7 @@ func open(ctx context.Context, stores map[string]Open, storeURL string, feed boo
 }
 
 // usage lists the schemes of the stores, for the help text of -store and for error
-// messages: "memory:, sqlite:".
+// messages. It has the form "memory:, sqlite:".
 func usage(stores map[string]Open) string {
 	return strings.Join(slices.Sorted(maps.Keys(stores)), ":, ") + ":"
 }
@@ -62,8 +61,8 @@ func OpenSQLite(ctx context.Context, storeURL string, _ bool) (*Store, error) {
 		return nil, errors.New("-store sqlite: needs the path of a file after the colon")
 	}
 	// SQLite supports many readers, but one writer at a time. A writer waits for
-	// another one for at most a second. That is half of the time that the service
-	// waits for its storage.
+	// another writer for at most a second, which is half of the time that the
+	// service waits for its storage.
 	settings := url.Values{
 		"_pragma": {"busy_timeout(1000)", "journal_mode(wal)", "synchronous(full)"},
 		"_txlock": {"immediate"},
@@ -72,8 +71,8 @@ func OpenSQLite(ctx context.Context, storeURL string, _ bool) (*Store, error) {
 	return OpenGORM(ctx, gormlite.Open(file.String()), nil)
 }
 
-// OpenGORM opens a database, and creates the tables of tokens and users if they do
-// not exist.
+// OpenGORM opens a database, and creates the token and user tables if they do not
+// exist.
 func OpenGORM(ctx context.Context, dialector gorm.Dialector, options *gormstore.Options) (*Store, error) {
 	db, err := gorm.Open(dialector, &gorm.Config{})
 	if err != nil {
