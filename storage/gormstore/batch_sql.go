@@ -48,7 +48,7 @@ func (d *dialect) batchPart(size int) int {
 //
 // The statement does not pass the number of slots to generate_series. If it did, the
 // planner would assume 1,000 rows in its generic plan, find a custom plan cheaper, and
-// therefore plan each execution anew.
+// therefore plan each execution again.
 func findBatchPostgres(size int) string {
 	return `SELECT asked.i, ` + tokenColumns + `
 	FROM pg_catalog.generate_series(0, ` + strconv.Itoa(size-1) + `) AS asked (i)
