@@ -39,7 +39,7 @@ func (t *Token) UnmarshalBinary(b []byte) error {
 	var u Token
 	fields := [][]byte{u.Slot.User[:], u.Slot.Client[:], u.Digest[:], u.Replaced[:]}
 	if len(b) < 1+16+16+32+32+8+8 || b[0] != tokenEncoding {
-		return fmt.Errorf("%w: its %d bytes are too few, or are not in the encoding of this version", ErrCorrupt, len(b))
+		return fmt.Errorf("%w: %d bytes are too short for a token, or their first byte is not the encoding of this version of tokenauth", ErrCorrupt, len(b))
 	}
 	b = b[1:]
 	for _, field := range fields {

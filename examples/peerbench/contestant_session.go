@@ -85,7 +85,7 @@ func (c contestant) withCookies(tb testing.TB, users []tokenauth.Principal) cont
 		c.handler.ServeHTTP(w, login)
 		cookies := w.Result().Cookies()
 		if len(cookies) != 1 {
-			tb.Fatal(c.name, ": the login returned ", len(cookies), " cookies, want 1; status ", w.Code)
+			tb.Fatalf("%s: the login returned %d cookies, want 1; status %d", c.name, len(cookies), w.Code)
 		}
 		r := request()
 		r.AddCookie(cookies[0])

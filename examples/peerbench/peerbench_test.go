@@ -119,7 +119,7 @@ func TestReportFormats(t *testing.T) {
 	}
 	for _, name := range []string{"cached_vs_gin_jwt", "cached_vs_golang_jwt_hs256", "cached_vs_floor", "cached_allocs"} {
 		if !strings.Contains(out.String(), "\nRATIO "+name+" ") {
-			t.Error("the report has no RATIO ", name)
+			t.Errorf("the report has no RATIO %s", name)
 		}
 	}
 	if md := string(r.markdown("go run .", "here")); !strings.Contains(md, "| "+oursName+" |") {

@@ -24,11 +24,11 @@ func onRedis(tb testing.TB, p plan, r *report) {
 	tokens := issueAll(tb, auth)
 	keys, err := client.Do(ctx, client.B().Keys().Pattern("tokenauth:*").Build()).AsStrSlice()
 	if err != nil || len(keys) != storedUsers {
-		tb.Fatal(len(keys), " keys in Redis, want one for each of ", storedUsers, " users; error: ", err)
+		tb.Fatalf("Redis has %d keys, want %d, one for each user; error: %v", len(keys), storedUsers, err)
 	}
 	fields, err := client.Do(ctx, client.B().Hkeys().Key(keys[0]).Build()).AsStrSlice()
 	if err != nil || len(fields) != 1 {
-		tb.Fatal(len(fields), " fields in the hash of a user, want 1; error: ", err)
+		tb.Fatalf("the hash of a user has %d fields, want 1; error: %v", len(fields), err)
 	}
 
 	t := strictTable(p, "Strict validation on Redis", fmt.Sprintf(

@@ -80,7 +80,7 @@ func revokeOn(tb testing.TB, t *table, r *report, kind, dsn, circumstances strin
 	}
 	slices.Sort(latencies)
 	if len(latencies) == 0 {
-		tb.Fatal("the reader still accepted every token a second after its revocation, on ", kind)
+		tb.Fatalf("on %s, the reader still accepted every token a second after its revocation", kind)
 	}
 	p50, p99, last := latencies[len(latencies)/2], latencies[len(latencies)*99/100], latencies[len(latencies)-1]
 	t.add(kind+", "+circumstances, decimal(p50, 3), decimal(p99, 3), decimal(last, 3), fmt.Sprint(missed))

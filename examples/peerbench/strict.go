@@ -69,7 +69,7 @@ func strictOn(tb testing.TB, p plan, r *report, d database, goroutines []int, lo
 			}
 		})
 		if err != nil {
-			tb.Fatal(n, " goroutines: ", err)
+			tb.Fatalf("%d goroutines: %v", n, err)
 		}
 	}
 	r.table(t)
@@ -174,9 +174,9 @@ func (s storedTokens) validate(tb testing.TB, auth *tokenauth.Service) func(i in
 	}
 }
 
-// read returns a function that does a bare read of the row that a validation reads.
-// The function's context can also be canceled, because drivers are slower with such
-// a context.
+// read returns a function that only reads the row that a validation reads. Like
+// validate, it uses a context that can be canceled: drivers are slower with one, so
+// the comparison would be unfair without it.
 func (s storedTokens) read(tb testing.TB, pool *sql.DB, d database) func(i int) error {
 	find := prepare(tb, pool, `SELECT user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp
 		FROM tokenauth_tokens WHERE `+d.where)

@@ -15,8 +15,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// acceptedEverywhere sends alice's token to each replica once. It returns an error
-// unless all replicas accept this first request, without a delay after the sign-in.
+// acceptedEverywhere sends alice's token to each replica once, right after the
+// sign-in. It returns an error unless every replica accepts it on that request.
 func (s *script) acceptedEverywhere(ctx context.Context) error {
 	for _, r := range s.replicas {
 		a, err := call(ctx, "GET", r.url()+"/me", s.alice.AccessToken)

@@ -213,7 +213,7 @@ func findBatchContextEnded(ctx context.Context, s tokenauth.Storage) error {
 		case errors.Is(err, tokenauth.ErrNotFound) || errors.Is(err, tokenauth.ErrCorrupt):
 			return fmt.Errorf("FindBatch with a context that ended returned error %w, although all slots hold tokens", err)
 		case err == nil && len(found) != len(slots):
-			return fmt.Errorf("FindBatch with a context that ended returned no error, but %d results for %d slots", len(found), len(slots))
+			return fmt.Errorf("FindBatch with a context that ended returned %d results for %d slots and no error, want one result for each slot, or an error", len(found), len(slots))
 		case err != nil:
 			continue
 		}

@@ -20,9 +20,9 @@ const (
 	defaultHashLen = 32
 )
 
-// The highest parameters that a stored hash may have. They keep an attacker who
-// can write to the table from stalling the service. A hash with the maximum
-// traffic of 1 GiB takes about a second.
+// The highest parameters that a stored hash may have. They limit how long an
+// attacker who can write to the table can keep the service busy. Traffic is
+// memory × passes; a hash with the maximum of 1 GiB takes about a second.
 const (
 	maxMemory  = 256 << 10 // KiB
 	maxPasses  = 16

@@ -162,7 +162,8 @@ func dropLeast(counters map[throttle.Key]throttle.Counter, now int64) {
 	}
 }
 
-// dropOldestSuccess drops the oldest of a sample of the successes.
+// dropOldestSuccess looks at a random sample of l.successes and drops the oldest
+// one in it.
 func (l *localCounters) dropOldestSuccess() {
 	var oldest throttle.Key
 	at, looked := int64(-1), 0

@@ -32,10 +32,10 @@ const (
 	// source. After that, an attempt reads the counters again, because another
 	// process may have reset them.
 	recall = 5 * time.Second
-	// askEvery is how often one network may read the counters despite a block
-	// that it shares with other sources or names (see ofOthers). It must be
-	// able to read them, because a known source is exempt from such a block,
-	// and only the account's counters show whether the source is known.
+	// askEvery is the interval in which one network may read the counters once,
+	// despite a block that it shares with other sources or names (see
+	// ofOthers). A known source is exempt from such a block, but only the
+	// account's counters show that it is known. So the network may look.
 	askEvery = 100 * time.Millisecond
 	// maxAskers is the maximum number of networks that may read the counters
 	// despite the same block in one askEvery interval.
@@ -145,9 +145,10 @@ func (m *memory) get(key throttle.Key, now int64) *block {
 	return b
 }
 
-// note records what the counters with these keys showed. A block of a folded
-// name applies to all its spellings. A block of an account is recorded for the
-// name as typed, because another spelling may belong to another account.
+// note remembers the verdict that the counters with these keys gave. A block on
+// the counters of the folded name applies to every spelling of the name. A block
+// on an account's counters is stored under the name as typed only, because
+// another spelling may belong to another account.
 func (m *memory) note(k *names, keys []throttle.Key, v *verdict, now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -84,9 +84,9 @@ func (w *wrongPasswords) fingerprint(k *names, password string) uint16 {
 
 func (k *names) lists() [2]throttle.Key { return [2]throttle.Key{k.pair, k.name} }
 
-// list returns the list with the key in lists[i]. If there is none, it adds
-// one; if the map is full, it first drops another list. The caller must hold
-// w.mu.
+// list returns w.lists[i][key]. If it is missing, list adds an empty one, and
+// first drops the list whose passwords were repeated least if the map is full.
+// The caller must hold w.mu.
 func (w *wrongPasswords) list(i int, key throttle.Key) *wrongList {
 	list := w.lists[i][key]
 	if list == nil {
