@@ -89,7 +89,7 @@ func listTokens(ctx context.Context, list *statement, u tokenauth.UserKey) (toke
 func (r *tokenRow) token() (t tokenauth.Token, err error) {
 	if r.format != rowFormat || len(r.user) != len(t.Slot.User) || len(r.client) != len(t.Slot.Client) ||
 		len(r.digest) != len(t.Digest) || len(r.replaced) != 0 && len(r.replaced) != len(t.Replaced) {
-		return t, fmt.Errorf("%w: the row has an unknown format (%d; this version reads 1), or a key or digest of the wrong length", tokenauth.ErrCorrupt, r.format)
+		return t, fmt.Errorf("%w: the row has an unknown format (format %d; this version reads 1), or a key or digest of the wrong length", tokenauth.ErrCorrupt, r.format)
 	}
 	copy(t.Slot.User[:], r.user)
 	copy(t.Slot.Client[:], r.client)
