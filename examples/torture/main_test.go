@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,6 +97,6 @@ func TestPlantNames(t *testing.T) {
 		}
 	}
 	if len(plants) < 20 {
-		t.Error(fmt.Sprintf("got %d plants, want 20 or more", len(plants)))
+		t.Errorf("got %d plants, want 20 or more", len(plants))
 	}
 }
