@@ -247,7 +247,7 @@ func (tr *trial) end(t *testing.T) (all []validation, bound time.Duration) {
 	busy := longest(tr.stopUnaffected())
 	all = tr.stop()
 	eventually(t, "each statement has ended", func() bool { return tr.reads.inProgress.Load() == 0 })
-	return all, 900*time.Millisecond + 4*busy // a dead connection would delay others by cutTimeout
+	return all, 200*time.Millisecond + 4*busy
 }
 
 // expectDeadline checks that a validation failed at its deadline, not earlier.
@@ -269,30 +269,42 @@ func TestDeadConnectionsDelayNoOtherValidation(t *testing.T) {
 	}{{"postgres", 1}, {"postgres", 2}, {"mariadb", 2}} {
 		t.Run(fmt.Sprint(test.engine, " ", test.cut), func(t *testing.T) {
 			t.Parallel()
-			tr := startTrial(t, test.engine)
-			heal := tr.network.cut(test.cut)
-			t.Cleanup(heal)
-			time.Sleep(cutTimeout + 200*time.Millisecond)
-			all, bound := tr.end(t)
-			failed, most := 0, time.Duration(0)
-			for _, v := range all {
-				if v.err != nil {
-					failed++
-					expectDeadline(t, v, bound)
-					continue
+			// The machine can delay one trial, but a dead connection delays each.
+			var most, bound time.Duration
+			for range 3 {
+				if most, bound = trialOfDeadConnections(t, test.engine, test.cut); most <= bound {
+					return
 				}
-				most = max(most, v.took)
 			}
-			t.Logf("%d validations, %d failed, the others took up to %v (bound %v)", len(all), failed, most, bound)
-			// Each slot has one caller.
-			if statements, slots := int(tr.reads.failed.Load()), int(tr.reads.failedSlots.Load()); statements != test.cut || slots != failed {
-				t.Errorf("%d validations and %d statements for %d slots failed, on %d dead connections", failed, statements, slots, test.cut)
-			}
-			if limit := cutTimeout * 9 / 10; most > limit { // a caller of a dead connection takes cutTimeout
-				t.Errorf("a validation took %v, longer than %v", most, limit)
-			}
+			t.Errorf("in each trial, a validation took too long: in the last one %v, longer than %v", most, bound)
 		})
 	}
+}
+
+// trialOfDeadConnections cuts connections, and checks the validations that fail. It
+// returns how long a validation took that succeeded, at most, and the time limit.
+func trialOfDeadConnections(t *testing.T, engine string, cut int) (most, limit time.Duration) {
+	t.Helper()
+	tr := startTrial(t, engine)
+	heal := tr.network.cut(cut)
+	t.Cleanup(heal)
+	time.Sleep(cutTimeout + 200*time.Millisecond)
+	all, bound := tr.end(t)
+	failed := 0
+	for _, v := range all {
+		if v.err != nil {
+			failed++
+			expectDeadline(t, v, bound)
+			continue
+		}
+		most = max(most, v.took)
+	}
+	t.Logf("%d validations, %d failed, the others took up to %v (bound %v)", len(all), failed, most, bound)
+	// Each slot has one caller.
+	if statements, slots := int(tr.reads.failed.Load()), int(tr.reads.failedSlots.Load()); statements != cut || slots != failed {
+		t.Errorf("%d validations and %d statements for %d slots failed, on %d dead connections", failed, statements, slots, cut)
+	}
+	return most, min(bound, cutTimeout*9/10)
 }
 
 // Late packets reach only the callers that wait for them. When the network is back,
