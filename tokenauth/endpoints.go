@@ -112,16 +112,16 @@ func (e Endpoints) base() (string, error) {
 		return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, must have a path without parameters or empty segments", e.Issuer)
 	}
 	first := e.Token[0]
-	taken := strings.TrimSuffix(prefix, overlap(prefix, first))
+	shared := overlap(prefix, first)
 	for _, path := range e.paths() {
 		if name := parameter(path); name != "" {
 			return "", fmt.Errorf("tokenauth: the path %q has the parameter %s, but if Endpoints.Issuer is set, no path may have one, because the metadata lists complete URLs", path, name)
 		}
-		if other := strings.TrimSuffix(prefix, overlap(prefix, path)); other != taken {
+		if overlap(prefix, path) != shared {
 			return "", fmt.Errorf("tokenauth: Endpoints.Issuer is %q, but the endpoints %q and %q do not begin with the same part of its path; give them the same prefix", e.Issuer, first, path)
 		}
 	}
-	return strings.TrimSuffix(e.Issuer, overlap(prefix, first)), nil
+	return strings.TrimSuffix(e.Issuer, shared), nil
 }
 
 // paths returns all non-empty paths.
