@@ -19,6 +19,40 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
+// reports stands for a handler of the host, with a route that needs a role.
+func reports(auth *tokenauth.Service) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/reports", auth.RequireRole("Auditor")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
+	return mux
+}
+
+func expect(t *testing.T, h http.Handler, r *http.Request, status int) {
+	t.Helper()
+	if got := statusOf(h, r); got != status {
+		t.Errorf("%s %s: got %d, want %d", r.Method, r.URL, got, status)
+	}
+}
+
+// TestReports shows how a host tests a protected route.
+func TestReports(t *testing.T) {
+	t.Parallel()
+	auth := tokenauthtest.New(t, nil)
+	h := reports(auth.Service)
+	get := func() *http.Request { return httptest.NewRequest("GET", "/reports", nil) }
+	auditor := auth.As(tokenauth.Principal{UserID: "17", Roles: []string{"Auditor"}}, get())
+	reader := auth.As(tokenauth.Principal{UserID: "42", Roles: []string{"Reader"}}, get())
+
+	expect(t, h, get(), http.StatusUnauthorized) // no token
+	expect(t, h, reader, http.StatusForbidden)   // not an Auditor
+	expect(t, h, auditor, http.StatusOK)
+	auth.Storage.Fail(errors.New("connection refused"))
+	expect(t, h, auditor, http.StatusServiceUnavailable)
+	auth.Storage.Heal()
+	expect(t, h, auditor, http.StatusOK)
+	auth.Clock.Advance(15 * 24 * time.Hour)
+	expect(t, h, auditor, http.StatusUnauthorized) // expired
+}
+
 var alice = tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Auditor"}}
 
 func signIn(userName, password string) *http.Request {
