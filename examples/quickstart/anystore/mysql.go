@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/url"
 	"strings"
@@ -26,12 +25,12 @@ func openMySQL(ctx context.Context, storeURL string, feed bool) (*service.Store,
 // mysqlDSN converts mysql://user:password@host:port/database to the driver's
 // format. The parameter socket names a Unix socket instead of a host.
 func mysqlDSN(storeURL string) (string, error) {
-	if !strings.HasPrefix(storeURL, "mysql://") {
-		return "", errors.New("-store mysql needs a URL, such as mysql://user:password@localhost/database")
+	if err := needsURL(storeURL); err != nil {
+		return "", err
 	}
 	u, err := url.Parse(storeURL)
 	if err != nil {
-		return "", errors.New("-store is not a valid mysql:// URL; it is not printed here because it may contain a password")
+		return "", invalidURL("mysql")
 	}
 	c := sqldriver.NewConfig()
 	c.User = u.User.Username()

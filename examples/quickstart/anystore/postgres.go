@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net/url"
-	"strings"
 
 	"gorm.io/driver/postgres"
 
@@ -14,9 +12,8 @@ import (
 )
 
 func openPostgres(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
-	scheme, rest, _ := strings.Cut(storeURL, ":")
-	if !strings.HasPrefix(rest, "//") {
-		return nil, errors.New("-store " + scheme + " needs a URL, such as " + scheme + "://user:password@localhost/database")
+	if err := needsURL(storeURL); err != nil {
+		return nil, err
 	}
 	s, err := service.OpenGORM(ctx, postgres.Open(postgresDSN(storeURL)), &gormstore.Options{Feed: feed})
 	if err != nil || !feed {

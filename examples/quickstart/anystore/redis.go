@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -16,7 +15,7 @@ import (
 func openRedis(ctx context.Context, storeURL string, feed bool) (*service.Store, error) {
 	option, err := rueidis.ParseURL(storeURL)
 	if err != nil {
-		return nil, errors.New("-store is not a valid redis:// URL; it is not printed here because it may contain a password")
+		return nil, invalidURL("redis")
 	}
 	option.DisableCache = true            // the store does not use the client's cache
 	option.ConnWriteTimeout = time.Second // requests on a lost connection fail after a second instead of ten

@@ -39,8 +39,8 @@ var anystore = []string{"mysql", "postgres", "postgresql", "redis", "rediss", "u
 
 func open(ctx context.Context, stores map[string]Open, storeURL string, feed bool) (*Store, error) {
 	scheme, _, _ := strings.Cut(storeURL, ":")
-	if open := stores[scheme]; open != nil {
-		return open(ctx, storeURL, feed)
+	if openStore := stores[scheme]; openStore != nil {
+		return openStore(ctx, storeURL, feed)
 	}
 	if slices.Contains(anystore, scheme) {
 		return nil, fmt.Errorf("-store %s: this program does not include that storage; use the program with all storages: go run ./examples/quickstart/anystore, with the same flags", scheme)
