@@ -56,28 +56,64 @@ func TestREADMECode(t *testing.T) {
 }
 
 func compile(t *testing.T, _, code string) {
+	args := []string{"list", "-export", "-overlay=" + overlay(t, "block", map[string]string{"block.go": code}), "./block"} // compiles without linking
+	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
+		t.Errorf("go list -export: %v\n%s", err, out)
+	}
+}
+
+// overlay returns the path of a file for the flag -overlay, with which the folder
+// has these files. The folder does not exist.
+func overlay(t *testing.T, folder string, files map[string]string) string {
+	t.Helper()
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	file := filepath.Join(dir, "block.go")
-	if err := os.WriteFile(file, []byte(code), 0o600); err != nil {
-		t.Fatal(err)
+	replace := make(map[string]string)
+	for name, code := range files {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(code), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replace[filepath.Join(here, folder, name)] = file
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
-		filepath.Join(here, "block", "block.go"): file,
-	}})
+	text, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)
 	}
-	overlayFile := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
+	path := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"list", "-export", "-overlay=" + overlayFile, "./block"} // compiles without linking
-	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
-		t.Errorf("go list -export: %v\n%s", err, out)
+	return path
+}
+
+// The program of the guide to users and passwords works: testdata/staff tests it.
+func TestPasswordGuideWorks(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("../tokenauth/password/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	test, err := os.ReadFile("testdata/staff/staff_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"staff_test.go": string(test)}
+	for i, block := range goBlock.FindAllSubmatch(guide, -1) {
+		files[fmt.Sprintf("block%d.go", i)] = string(block[1])
+	}
+	binary := filepath.Join(t.TempDir(), "staff.test")
+	build := []string{"test", "-c", "-vet=off", "-o", binary, "-overlay=" + overlay(t, "staff", files), "./staff"}
+	if out, err := exec.CommandContext(t.Context(), "go", build...).CombinedOutput(); err != nil {
+		t.Fatalf("go test -c: %v\n%s", err, out)
+	}
+	run := exec.CommandContext(t.Context(), binary, "-test.v")
+	run.Dir = t.TempDir()
+	if out, err := run.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestChangePassword") {
+		t.Errorf("the program of the guide: %v\n%s", err, out)
 	}
 }
 
