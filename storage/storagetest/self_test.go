@@ -539,6 +539,12 @@ func TestRunDetectsBrokenStorages(t *testing.T) {
 				return nil
 			},
 		}, []string{"WatchStops"}},
+		{"returns from Watch after each heartbeat", methods{
+			watch: endsAfterHeartbeat(-1),
+		}, []string{"WatchReports", "WatchAlive", "WatchStops"}},
+		{"loses the connection of Watch once", methods{
+			watch: endsAfterHeartbeat(1),
+		}, nil},
 		{"reports a change after Watch returned", methods{
 			watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
 				defer time.AfterFunc(beat, feed.InvalidateAll)
@@ -574,6 +580,25 @@ func onlyFirst() func(*memory.Store, context.Context, time.Duration, tokenauth.I
 			return s.Watch(ctx, beat, feed)
 		}
 		return s.Watch(ctx, beat, &brokenFeed{Invalidator: feed, changed: func(tokenauth.Invalidator, tokenauth.UserKey) {}})
+	}
+}
+
+// endsAfterHeartbeat returns a Watch that returns an error after its first heartbeat,
+// in the given number of calls, or in all calls if n is negative.
+func endsAfterHeartbeat(n int64) func(*memory.Store, context.Context, time.Duration, tokenauth.Invalidator) error {
+	var calls atomic.Int64
+	return func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+		if n >= 0 && calls.Add(1) > n {
+			return s.Watch(ctx, beat, feed)
+		}
+		errLost := errors.New("the connection is lost")
+		watching, lose := context.WithCancelCause(ctx)
+		defer lose(nil)
+		s.Watch(watching, beat, &brokenFeed{Invalidator: feed, alive: func(f tokenauth.Invalidator, asOf time.Time) {
+			f.Heartbeat(asOf)
+			lose(errLost)
+		}})
+		return context.Cause(watching)
 	}
 }
 

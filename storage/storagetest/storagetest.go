@@ -93,7 +93,7 @@ var rules = []rule{
 	{"CountersAtomic", "UpdateCounters reads and stores all its counters in one atomic step.", countersAtomic},
 	{"CountersUnchanged", "UpdateCounters keeps the counters that the function does not change.", countersUnchanged},
 	{"CountersContextEnded", "With an ended context, UpdateCounters stores all its counters or none.", countersContextEnded},
-	{"WatchReports", "Watch reports that a token has ended before it sends a heartbeat with a later time.", watchReports},
-	{"WatchAlive", "Watch sends a heartbeat at least once in each beat, with a time from before it checked the connection.", watchAlive},
-	{"WatchStops", "When its context ends, Watch soon returns the context's error. After that it calls no method of the feed.", watchStops},
+	{"WatchReports", "Watch reports that a token has ended before it sends a heartbeat with a later time.", watched(watchReports)},
+	{"WatchAlive", "Watch sends a heartbeat at least once in each beat, with a time from before it checked the connection.", watched(watchAlive)},
+	{"WatchStops", "When its context ends, Watch soon returns the context's error. After that it calls no method of the feed.", watched(watchStops)},
 }

@@ -82,7 +82,30 @@ func (g *watching) Heartbeat(asOf time.Time) {
 	})
 }
 
-var errLate = errors.New("the time limit has passed")
+var (
+	errLate  = errors.New("the time limit has passed")
+	errEarly = errors.New("Watch returned too early")
+)
+
+// watched tests a rule of Watch, and tests it anew if Watch returned too early. Watch
+// returns if it lost the connection or had to wait too long for a notification, as on a
+// busy machine, and a Service then calls it again. A storage breaks the rule if Watch
+// returns too early three times.
+func watched(rule func(context.Context, tokenauth.Storage, tokenauth.Watcher) error) func(context.Context, tokenauth.Storage) error {
+	return func(ctx context.Context, s tokenauth.Storage) error {
+		w, ok := s.(tokenauth.Watcher)
+		if !ok {
+			return nil
+		}
+		var err error
+		for range 3 {
+			if err = rule(ctx, s, w); !errors.Is(err, errEarly) {
+				break
+			}
+		}
+		return err
+	}
+}
 
 // wait waits until the function right returns true or an error, or until a call
 // of a method breaks a rule. If neither happens within the limit, wait returns
@@ -117,7 +140,7 @@ func (g *watching) aliveAgain(ctx context.Context, n int, limit time.Duration) e
 	now, begin := time.Now(), -1
 	err := g.wait(ctx, limit, func() (bool, error) {
 		if g.returned {
-			return false, fmt.Errorf("Watch returned too early, with error %w", g.err)
+			return false, fmt.Errorf("%w, with error %w", errEarly, g.err)
 		}
 		if begin < 0 && g.asOf.After(now) {
 			begin = g.alive - 1
@@ -182,11 +205,7 @@ func current(user, client string, n int) tokenauth.Token {
 	return t
 }
 
-func watchReports(ctx context.Context, s tokenauth.Storage) error {
-	w, ok := s.(tokenauth.Watcher)
-	if !ok {
-		return nil
-	}
+func watchReports(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher) error {
 	// Several calls of Watch may run concurrently, and each must report all
 	// changes.
 	watchings := []*watching{watch(ctx, w), watch(ctx, w)}
@@ -254,11 +273,7 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 	return nil
 }
 
-func watchAlive(ctx context.Context, s tokenauth.Storage) error {
-	w, ok := s.(tokenauth.Watcher)
-	if !ok {
-		return nil
-	}
+func watchAlive(ctx context.Context, _ tokenauth.Storage, w tokenauth.Watcher) error {
 	const calls, slack = 10, time.Second // slack for a busy machine
 	g := watch(ctx, w)
 	err := first(
@@ -268,11 +283,7 @@ func watchAlive(ctx context.Context, s tokenauth.Storage) error {
 	return errors.Join(err, g.end())
 }
 
-func watchStops(ctx context.Context, s tokenauth.Storage) error {
-	w, ok := s.(tokenauth.Watcher)
-	if !ok {
-		return nil
-	}
+func watchStops(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher) error {
 	g := watch(ctx, w)
 	if err := g.aliveAgain(ctx, 1, patience); err != nil {
 		return errors.Join(err, g.end())
