@@ -37,7 +37,7 @@ func TestGuardsAuthenticateEachRequestOfABatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	bearer := func(p tokenauth.Principal) string {
-		issued, err := auth.Issue(t.Context(), p, "")
+		issued, err := auth.Issue(t.Context(), p, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func BenchmarkValidate(b *testing.B) {
 	for !cached.CacheStats().FeedAlive {
 		runtime.Gosched()
 	}
-	grant, err := strict.Issue(b.Context(), tokenauth.Principal{UserID: "17", UserName: "admin", Roles: []string{"Administrator"}}, "")
+	grant, err := strict.Issue(b.Context(), tokenauth.Principal{UserID: "17", UserName: "admin", Roles: []string{"Administrator"}}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func newAuth() (*tokenauth.Service, string) {
 	if err != nil {
 		panic(err)
 	}
-	grant, err := auth.Issue(context.Background(), tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Reader"}}, "")
+	grant, err := auth.Issue(context.Background(), tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Reader"}}, nil)
 	if err != nil {
 		panic(err)
 	}

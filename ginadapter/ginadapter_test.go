@@ -234,7 +234,7 @@ func TestServerFindsUploadedFilesBehindGuards(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, "")
+	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func TestRunWarnsOfAnotherServiceInTheStorage(t *testing.T) {
 				}
 			}
 			// The stored names do not affect the tokens of users.
-			if issued, err := orders.auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, ""); err != nil {
+			if issued, err := orders.auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, nil); err != nil {
 				t.Error(err)
 			} else if tokens, err := billing.auth.Tokens(t.Context(), "17"); err != nil || len(tokens) != 1 || tokens[0].Digest != issued.Token.Digest {
 				t.Errorf("Tokens returned %v, error %v, want the issued token", tokens, err)

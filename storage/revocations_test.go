@@ -69,7 +69,7 @@ func newStore(t *testing.T, db *gorm.DB) *gormstore.Store {
 // optional interfaces.
 type wrapper struct {
 	tokenauth.Storage
-	tokenauth.ClientRevoker
+	tokenauth.BulkRevoker
 }
 
 // Each change of a user or a client ends its tokens, in every storage. The change
@@ -271,7 +271,7 @@ func TestIssuedTokenStaysIfItHasTheNewStamp(t *testing.T) {
 			}
 			issue := func(p tokenauth.Principal, clientID string) string {
 				t.Helper()
-				issued, err := auth.Issue(ctx, p, clientID)
+				issued, err := auth.Issue(ctx, p, &tokenauth.IssueOptions{ClientID: clientID})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -3,6 +3,7 @@ package tokenauth
 import (
 	"context"
 	"net/netip"
+	"time"
 )
 
 // Credentials are the user name and password of a sign-in, and information
@@ -19,13 +20,28 @@ type Credentials struct {
 	Password Secret
 	// ClientID is the ID of the registered client. Without [Options.Clients],
 	// the token endpoint accepts and ignores any client_id, and ClientID is "".
-	// A host that calls [Service.SignIn] itself should then leave ClientID
-	// empty, too. A token for any other ID has a [Slot] of its own, so it would
+	// A host that calls [Service.SignIn] itself may then use any ID of at most
+	// 256 bytes. Each ID has a [Slot] of its own, so a token for another ID does
 	// not replace the token from the token endpoint.
 	ClientID string
 	// ClientSecret is the secret of a registered client; empty for a public
 	// client.
 	ClientSecret Secret
+	// Device is the ID of the device from which the user signs in: 1 to 64
+	// bytes of printable ASCII, or "" for the slot without a device. It needs
+	// [Options.Devices]. A client chooses an ID once, at random for example, and
+	// keeps it.
+	Device string
+	// DeviceName is a name of the device for people, such as "Ann's phone": at
+	// most 100 bytes of UTF-8 without control characters. Empty means that the
+	// device keeps the name from its last sign-in. It needs [Options.Devices].
+	DeviceName string
+	// Lifetime is how long the new token is valid, in whole seconds. Zero means
+	// [Client.Lifetime] or [Options.Lifetime]. The host's code sets it, for
+	// example if the user asked to stay signed in; no parameter of a token
+	// request does. The range is 1 minute to 365 days, or to
+	// [Options.MaxLifetime] if that is set.
+	Lifetime time.Duration
 	// RemoteAddr is the IP address of the client: the peer's address, or the
 	// address that a trusted proxy names ([Options.TrustedProxies]). It is the
 	// zero Addr if the address is unknown, for example over a Unix socket that

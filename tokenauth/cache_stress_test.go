@@ -162,7 +162,7 @@ func TestCacheUnderStress(t *testing.T) {
 						t.Error(err)
 					}
 				default:
-					issued, err := by.Issue(context.Background(), p, "")
+					issued, err := by.Issue(context.Background(), p, nil)
 					if err != nil {
 						t.Error(err)
 						continue

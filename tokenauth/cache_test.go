@@ -113,7 +113,7 @@ func TestCacheInvalidatesOwnWrites(t *testing.T) {
 		for name, end := range map[string]func(string) error{
 			"Revoke":     func(accessToken string) error { return auth.Revoke(t.Context(), accessToken) },
 			"RevokeUser": func(string) error { return auth.RevokeUser(t.Context(), "17") },
-			"Issue":      func(string) error { _, err := auth.Issue(t.Context(), alice(), ""); return err },
+			"Issue":      func(string) error { _, err := auth.Issue(t.Context(), alice(), nil); return err },
 		} {
 			accessToken := issue(t, auth, alice(), "")
 			expect(t, auth, accessToken, "valid")

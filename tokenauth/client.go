@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -32,6 +33,11 @@ type Client struct {
 	// servers, which receive tokens that were issued to other clients. The
 	// client must have a secret.
 	IntrospectsAll bool
+	// Lifetime is how long a token is valid that a sign-in issues to the client,
+	// in whole seconds. Zero means [Options.Lifetime]. The range is 1 minute to
+	// 365 days, or to [Options.MaxLifetime] if that is set. With a Lifetime
+	// outside of this range, sign-ins fail with [ErrUnavailable].
+	Lifetime time.Duration
 	// Disabled makes the Service treat the client as unknown.
 	Disabled bool
 }

@@ -8,23 +8,51 @@ import (
 	"time"
 )
 
-// tokenEncoding is the first byte of an encoded [Token]. Increase it when the
-// encoding changes.
-const tokenEncoding = 1
+// The first byte of an encoded [Token]. Encoding 2 is encoding 1 followed by
+// the fields that only [Options.Devices] and [Options.MaxLifetime] set. A token
+// without these fields has encoding 1, which earlier versions can read.
+const (
+	tokenEncoding       = 1
+	deviceTokenEncoding = 2
+)
 
 // AppendBinary appends the binary encoding of t to b, for a [Storage] that
 // keeps bytes. Equal tokens have the same encoding, and later versions of this
 // package can read it. The error is always nil. AppendBinary implements
 // [encoding.BinaryAppender].
 func (t Token) AppendBinary(b []byte) ([]byte, error) {
-	b = append(b, tokenEncoding)
+	encoding := byte(tokenEncoding)
+	if t.needsDeviceEncoding() {
+		encoding = deviceTokenEncoding
+	}
+	b = append(b, encoding)
 	b = append(b, t.Slot.User[:]...)
 	b = append(b, t.Slot.Client[:]...)
 	b = append(b, t.Digest[:]...)
 	b = append(b, t.Replaced[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(t.IssuedAt.Unix()))
 	b = binary.BigEndian.AppendUint64(b, uint64(t.ExpiresAt.Unix()))
-	return appendOwner(b, t.ClientID, &t.Principal), nil
+	b = appendOwner(b, t.ClientID, &t.Principal)
+	if encoding == deviceTokenEncoding {
+		b = t.appendDevice(b)
+	}
+	return b, nil
+}
+
+func (t *Token) needsDeviceEncoding() bool {
+	return t.Device != "" || t.DeviceName != "" || t.Lifetime != 0 || t.IssuedAt.Nanosecond() != 0
+}
+
+// appendDevice appends the milliseconds of IssuedAt, the Lifetime in seconds,
+// the device and its name. After the name, its length follows a second time, in
+// the last byte. So a script in a database finds the name without decoding the
+// rest. A name of more than 127 bytes is cut.
+func (t *Token) appendDevice(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(t.IssuedAt.Nanosecond()/int(time.Millisecond)))
+	b = binary.AppendUvarint(b, uint64(t.Lifetime/time.Second))
+	b = appendString(b, t.Device)
+	name := t.DeviceName[:min(len(t.DeviceName), 127)]
+	return append(appendString(b, name), byte(len(name)))
 }
 
 // MarshalBinary returns the encoding of [Token.AppendBinary]. It implements
@@ -38,10 +66,10 @@ func (t Token) MarshalBinary() ([]byte, error) { return t.AppendBinary(nil) }
 func (t *Token) UnmarshalBinary(b []byte) error {
 	var u Token
 	fields := [][]byte{u.Slot.User[:], u.Slot.Client[:], u.Digest[:], u.Replaced[:]}
-	if len(b) < 1+16+16+32+32+8+8 || b[0] != tokenEncoding {
+	if len(b) < 1+16+16+32+32+8+8 || b[0] != tokenEncoding && b[0] != deviceTokenEncoding {
 		return fmt.Errorf("%w: %d bytes are too short for a token, or their first byte is not the encoding of this version of tokenauth", ErrCorrupt, len(b))
 	}
-	b = b[1:]
+	encoding, b := b[0], b[1:]
 	for _, field := range fields {
 		b = b[copy(field, b):]
 	}
@@ -49,6 +77,9 @@ func (t *Token) UnmarshalBinary(b []byte) error {
 	u.ExpiresAt = time.Unix(int64(binary.BigEndian.Uint64(b[8:])), 0).UTC()
 	d := decoder{all: string(b[16:]), rest: b[16:]}
 	u.ClientID, u.Principal = d.owner()
+	if encoding == deviceTokenEncoding {
+		d.device(&u)
+	}
 	if d.failed || len(d.rest) > 0 {
 		return fmt.Errorf("%w: the lengths of its strings do not add up to its size", ErrCorrupt)
 	}
@@ -110,6 +141,28 @@ func (d *decoder) text() string {
 	at := len(d.all) - len(d.rest)
 	d.rest = d.rest[n:]
 	return d.all[at : at+n]
+}
+
+// device reads what [Token.appendDevice] wrote.
+func (d *decoder) device(t *Token) {
+	milliseconds, seconds := d.number(999), d.number(uint64(maxLifetime/time.Second))
+	t.IssuedAt = t.IssuedAt.Add(time.Duration(milliseconds) * time.Millisecond)
+	t.Lifetime = time.Duration(seconds) * time.Second
+	t.Device, t.DeviceName = d.text(), d.text()
+	if d.number(127) != uint64(len(t.DeviceName)) {
+		d.failed = true
+	}
+}
+
+// number reads a number. A number greater than most is an error.
+func (d *decoder) number(most uint64) uint64 {
+	n, size := binary.Uvarint(d.rest)
+	if size <= 0 || n > most {
+		d.failed, d.rest = true, nil
+		return 0
+	}
+	d.rest = d.rest[size:]
+	return n
 }
 
 // count reads a length prefix: how many bytes or strings follow. A count

@@ -19,6 +19,11 @@ func encodingExamples() []Token {
 			},
 			IssuedAt: time.Unix(-1, 0).UTC(), ExpiresAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
 		},
+		{
+			Slot: slotOf("17", "web", "phone"), ClientID: "web", Device: "phone", DeviceName: strings.Repeat("n", 32) + " and more",
+			IssuedAt: time.UnixMilli(1_600_000_000_999).UTC(), ExpiresAt: time.Unix(1_700_000_000, 0).UTC(), Lifetime: time.Hour,
+		},
+		{IssuedAt: time.Unix(0, 0).UTC(), ExpiresAt: time.Unix(0, 0).UTC(), DeviceName: "laptop"},
 	}
 }
 

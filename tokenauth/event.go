@@ -21,6 +21,9 @@ type Event struct {
 	// token. For a principal that cannot be stored, UserID and UserName are cut
 	// to 256 bytes.
 	UserID, UserName, ClientID string
+	// Device is the ID of the token's device, or "" ([Options.Devices]). The
+	// client chose it.
+	Device string
 	// Account is a keyed hash of the user name that was typed, ignoring case
 	// and accents. It is a hash because people sometimes type a password in
 	// place of the user name. The same name has the same hash within one
@@ -47,7 +50,7 @@ type Event struct {
 // setToken sets the fields that come from a token. It does nothing if t is nil.
 func (e *Event) setToken(t *Token) {
 	if t != nil {
-		e.UserID, e.UserName, e.ClientID, e.Digest = t.Principal.UserID, t.Principal.UserName, t.ClientID, t.Digest
+		e.UserID, e.UserName, e.ClientID, e.Device, e.Digest = t.Principal.UserID, t.Principal.UserName, t.ClientID, t.Device, t.Digest
 	}
 }
 

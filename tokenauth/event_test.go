@@ -126,7 +126,7 @@ func TestEachCallIsObservedOnce(t *testing.T) {
 	w.expect(t, "revoked user 17")
 	auth.RevokeClient(ctx, "web")
 	w.expect(t, "revoked client web")
-	if _, err := auth.Issue(ctx, bob(), "web"); err != nil {
+	if _, err := auth.Issue(ctx, bob(), &tokenauth.IssueOptions{ClientID: "web"}); err != nil {
 		t.Fatal(err)
 	}
 	w.expect(t, "issued 18 bob web")
@@ -147,7 +147,7 @@ func TestEachCallIsObservedOnce(t *testing.T) {
 	validate(second)
 	auth.Revoke(ctx, second)
 	auth.RevokeUser(ctx, "17")
-	auth.Issue(ctx, bob(), "")
+	auth.Issue(ctx, bob(), nil)
 	w.expect(t, "unavailable", "unavailable", "unavailable", "unavailable 17", "unavailable")
 }
 

@@ -107,7 +107,7 @@ func ExampleService_RequireClient() {
 		fmt.Fprint(w, "exported")
 	}))
 	for _, client := range []string{"back-office", "mobile"} {
-		issued, err := auth.Issue(context.Background(), tokenauth.Principal{UserID: "17"}, client)
+		issued, err := auth.Issue(context.Background(), tokenauth.Principal{UserID: "17"}, &tokenauth.IssueOptions{ClientID: client})
 		if err != nil {
 			panic(err)
 		}

@@ -58,7 +58,7 @@ func ExampleService_Issue() {
 		Roles:      []string{"Reader"},
 		Attributes: map[string]string{"tenant": "north"},
 	}
-	issued, err := auth.Issue(context.Background(), p, "")
+	issued, err := auth.Issue(context.Background(), p, nil)
 	if err != nil {
 		panic(err)
 	}
@@ -66,7 +66,7 @@ func ExampleService_Issue() {
 	fmt.Println(accessToken[:4], len(accessToken))
 
 	p.Roles = []string{"Reader,Administrator"}
-	_, err = auth.Issue(context.Background(), p, "")
+	_, err = auth.Issue(context.Background(), p, nil)
 	fmt.Println(err)
 	// Output:
 	// tat_ 96
@@ -151,7 +151,7 @@ func ExampleService_RevokeClient() {
 	ctx := context.Background()
 	auth := newAuth(nil)
 	for _, client := range []string{"mobile", "web"} {
-		if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "17"}, client); err != nil {
+		if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "17"}, &tokenauth.IssueOptions{ClientID: client}); err != nil {
 			panic(err)
 		}
 	}
@@ -174,7 +174,7 @@ func ExampleService_Tokens() {
 	ctx := context.Background()
 	auth := newAuth(nil)
 	for _, client := range []string{"mobile", "web"} {
-		if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "17"}, client); err != nil {
+		if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "17"}, &tokenauth.IssueOptions{ClientID: client}); err != nil {
 			panic(err)
 		}
 	}

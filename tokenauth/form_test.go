@@ -2,6 +2,7 @@ package tokenauth
 
 import (
 	"encoding/base64"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 	"maps"
 	"net/http"
 	"net/url"
@@ -51,7 +52,7 @@ func reasonToRefuse(values url.Values) string {
 			return "NUL in a value"
 		}
 	}
-	for _, name := range tokenParameters {
+	for _, name := range wire.TokenParameters() {
 		if given[name] > 1 {
 			return name + " twice"
 		}
@@ -83,7 +84,7 @@ func FuzzFormParameters(f *testing.F) {
 			return
 		}
 		text := formBody{text: []byte(body)}
-		form, refusal := text.parameters(tokenParameters)
+		form, refusal := text.parameters(wire.TokenParameters())
 		values := make(url.Values)
 		for pair := range strings.SplitSeq(strings.TrimPrefix(body, "\ufeff"), "&") {
 			if pair != "" {
@@ -110,7 +111,7 @@ func FuzzFormParameters(f *testing.F) {
 		}
 		want := make(map[string]string)
 		for name, all := range values {
-			if name = asciiLower(name); slices.Contains(tokenParameters, name) {
+			if name = asciiLower(name); slices.Contains(wire.TokenParameters(), name) {
 				want[name] = all[0]
 			}
 		}
@@ -119,7 +120,7 @@ func FuzzFormParameters(f *testing.F) {
 		}
 		if parsed, err := url.ParseQuery(body); err == nil && !strings.Contains(body, "%EF%BB%BF") {
 			read := formBody{parsed: parsed}
-			if got, refusal := read.parameters(tokenParameters); refusal == nil && !maps.Equal(got, want) {
+			if got, refusal := read.parameters(wire.TokenParameters()); refusal == nil && !maps.Equal(got, want) {
 				// ParseForm keeps no difference between encoded and plain white
 				// space.
 				if !strings.ContainsAny(body, "+%") {

@@ -71,7 +71,7 @@ func (b *backend) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	return b.Store.RevokeUser(ctx, u)
 }
 
-func (b *backend) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+func (b *backend) RevokeClient(ctx context.Context, c string) error {
 	if err := b.call(ctx, "RevokeClient"); err != nil {
 		return err
 	}
@@ -321,7 +321,9 @@ var operations = []struct {
 		calls: "Find, live check",
 	},
 	{
-		name: "Issue", do: func(ctx context.Context, h *backedService) { h.auth.Issue(ctx, alice(), "app") },
+		name: "Issue", do: func(ctx context.Context, h *backedService) {
+			h.auth.Issue(ctx, alice(), &tokenauth.IssueOptions{ClientID: "app"})
+		},
 		calls: "Replace",
 	},
 	{

@@ -92,7 +92,7 @@ func TestOnlyRevocationsThatHappenAreReported(t *testing.T) {
 			w.expect(t, strings.TrimSpace("revoked 17 alice "+web))
 		}
 
-		listed, err := auth.Issue(t.Context(), alice(), web)
+		listed, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{ClientID: web})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package tokenauth
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -67,17 +68,13 @@ type tokenRequest struct {
 	client      requestClient
 }
 
-// tokenParameters are the known parameters of a token request, each of which
-// may occur once (RFC 6749 §3.2).
-var tokenParameters = []string{"grant_type", "username", "password", "client_id", "client_secret"}
-
 func (s *Service) readTokenRequest(w http.ResponseWriter, r *http.Request) (*tokenRequest, error) {
 	f, err := s.readForm(w, r, &formRules{
 		methods:       s.tokenMethods(),
 		wrongMethod:   wire.TokenMethod,
 		wrongEncoding: wire.SendTokenRequest,
 		required:      "grant_type",
-		known:         tokenParameters,
+		known:         slices.Concat(wire.TokenParameters(), s.options.Devices.parameters()),
 	})
 	if err != nil {
 		return nil, err
@@ -148,6 +145,15 @@ func (s *Service) readCredentials(r *http.Request, f *formRequest) (Credentials,
 		return bad(wire.UserNameControls)
 	}
 	c := Credentials{UserName: username, Password: NewSecret(password)}
+	if d := s.options.Devices; d != nil && d.Parameter != "" {
+		c.Device, c.DeviceName = f.form[d.Parameter], f.form[d.nameParameter()]
+		switch {
+		case !validDevice(c.Device):
+			return bad(wire.DeviceMalformed)
+		case !validDeviceName(c.DeviceName):
+			return bad(wire.DeviceNameMalformed)
+		}
+	}
 	if s.options.Clients != nil {
 		c.ClientID, c.ClientSecret = f.form["client_id"], NewSecret(f.form["client_secret"])
 	}

@@ -8,29 +8,57 @@ import (
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
 	"github.com/bearerkit/bearerkit/tokenauth/internal/accesstoken"
+	"github.com/bearerkit/bearerkit/tokenauth/internal/deadline"
 )
 
-// Issue issues a new token for a principal that the host authenticated itself.
-// The new token replaces the user's earlier token at the client. Without
-// registered clients, clientID is "".
+// IssueOptions configures a call of [Service.Issue]. Nil or the zero value
+// selects the defaults.
+type IssueOptions struct {
+	// ClientID is the ID of the client to which the token is issued: at most 256
+	// bytes of UTF-8 without NUL. It need not be in [Options.Clients]; Issue
+	// does not ask the registry. Without a registry, each ID has a [Slot] of its
+	// own, and "" is the slot of the token endpoint.
+	ClientID string
+	// Device and DeviceName are as in [Credentials].
+	Device, DeviceName string
+	// Lifetime is how long the token is valid, in whole seconds. Zero means
+	// [Options.Lifetime]. The range is as in [Credentials].
+	Lifetime time.Duration
+	// Recheck makes Issue look at the user and the client again after it stored
+	// the token, as a sign-in does. If one of them was disabled or changed in
+	// the meantime, Issue removes the token and returns [ErrRejected]. It needs
+	// an [Authenticator] that is a [Rechecker], and a principal with the user's
+	// current [Principal.Stamp].
+	Recheck bool
+}
+
+// Issue issues a new token for a principal that the host authenticated itself,
+// for example by single sign-on. The new token replaces the user's earlier token
+// at the client, or on the device.
 //
-// Issue does not check the user again. If another request may disable the user
-// at the same time, call [Service.RevokeUser] after both have finished.
+// Issue looks at the user only with [IssueOptions.Recheck]. Without it, another
+// request may disable the user at the same time: then call [Service.RevokeUser]
+// after both have finished.
 //
 // If the [Authenticator] is both a [RevocationQueue] and a [Rechecker], as
 // gormstore's is, set p.Stamp to the user's current stamp. Otherwise a token
 // issued right after a change to the user ends together with the user's earlier
-// tokens. To get a principal with the current stamp, call
-// [Authenticator.Authenticate], for example with the new password.
+// tokens. Account.Principal in package password and Users.Principal in package
+// gormstore return a principal with the current stamp.
 //
 //   - It returns [ErrInvalidPrincipal], with the name of the field, for a
-//     principal or a client ID that cannot be stored.
+//     principal or options that cannot be stored.
+//   - It returns [ErrRejected] if the second look rejected the user or the
+//     client.
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
 //     time.
-func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (IssuedToken, error) {
+func (s *Service) Issue(ctx context.Context, p Principal, o *IssueOptions) (IssuedToken, error) {
 	defer plainPanic()
+	if o == nil {
+		o = new(IssueOptions)
+	}
 	began := time.Now()
-	issued, err := s.store(ctx, p, clientID)
+	issued, err := s.issue(ctx, p, o)
 	e := Event{Kind: event.Issued, Duration: time.Since(began)}
 	switch {
 	case err == nil:
@@ -38,38 +66,126 @@ func (s *Service) Issue(ctx context.Context, p Principal, clientID string) (Issu
 	case errors.Is(err, ErrInvalidPrincipal):
 		return issued, err // the caller's mistake, so it is not an event
 	default:
-		e.setError(err, event.Unavailable)
+		e.setError(err, event.SignInRefused)
 	}
 	s.observe(ctx, &e)
 	return issued, err
 }
 
+func (s *Service) issue(ctx context.Context, p Principal, o *IssueOptions) (IssuedToken, error) {
+	if o.Recheck && !canRecheck(s.authenticator) {
+		return IssuedToken{}, fmt.Errorf("%w: IssueOptions.Recheck needs an Authenticator that is a Rechecker, and %T is not one", ErrInvalidPrincipal, s.authenticator)
+	}
+	again := func(context.Context) error { return nil }
+	if o.Recheck {
+		again = func(ctx context.Context) error { return s.lookAgain(ctx, p, o.ClientID) }
+	}
+	return s.storeAndCheck(ctx, p, place{o.ClientID, o.Device, o.DeviceName, o.Lifetime}, again)
+}
+
+// A place says where a token is stored, and for how long it is valid.
+type place struct {
+	clientID, device, deviceName string
+	lifetime                     time.Duration // zero means Options.Lifetime
+}
+
+// storeAndCheck stores a new token, calls again, and ends the tokens beyond the
+// bound on devices. If again or the end of such a token fails, it removes the new
+// token and returns the error.
+//
+// Once the token is stored, all steps run even if the client disconnects, so
+// that the token is removed if it must not be used.
+func (s *Service) storeAndCheck(ctx context.Context, p Principal, at place, again func(context.Context) error) (IssuedToken, error) {
+	issuedAt := s.options.Now()
+	for try := 1; ; try++ {
+		issued, err := s.store(ctx, p, at, issuedAt)
+		if err != nil {
+			return IssuedToken{}, err
+		}
+		further, cancel := deadline.Detach(ctx)
+		defer cancel()
+		var newest time.Time
+		if err = again(further); err == nil {
+			newest, err = s.boundDevices(further, &issued.Token)
+		}
+		switch {
+		case err != nil:
+			s.discard(context.WithoutCancel(ctx), &issued.Token)
+			return IssuedToken{}, err
+		case newest.IsZero() || try == 2:
+			return issued, nil
+		}
+		// The clock of this process is behind that of another replica, so this
+		// token looked older than the others and was ended. Store another one,
+		// which is the newest.
+		issuedAt, ctx = newest.Add(time.Millisecond), further
+	}
+}
+
 // store makes a token for the principal and stores it in its slot.
-func (s *Service) store(ctx context.Context, p Principal, clientID string) (IssuedToken, error) {
+func (s *Service) store(ctx context.Context, p Principal, at place, now time.Time) (IssuedToken, error) {
 	if err := p.check(); err != nil {
 		return IssuedToken{}, err
 	}
-	if len(clientID) > 256 || !storable(clientID) {
-		return IssuedToken{}, fmt.Errorf("%w: the client ID must have at most 256 bytes of UTF-8 without NUL", ErrInvalidPrincipal)
+	lifetime, err := s.checkPlace(&at)
+	if err != nil {
+		return IssuedToken{}, err
 	}
-	slot := SlotOf(p.UserID, clientID)
+	slot := slotOf(p.UserID, at.clientID, at.device)
 	accessToken, digest := accesstoken.Mint(s.options.Prefix, slot.bytes())
 	// Responses show whole seconds, so round down. Otherwise a response could
 	// promise more time than remains.
-	issued := s.options.Now().UTC().Truncate(time.Second)
+	second := now.UTC().Truncate(time.Second)
 	t := Token{
-		Slot:      slot,
-		Digest:    digest,
-		ClientID:  clientID,
-		Principal: p.Clone(),
-		IssuedAt:  issued,
-		ExpiresAt: issued.Add(s.options.Lifetime),
+		Slot:       slot,
+		Digest:     digest,
+		ClientID:   at.clientID,
+		Device:     at.device,
+		DeviceName: at.deviceName,
+		Principal:  p.Clone(),
+		IssuedAt:   second,
+		ExpiresAt:  second.Add(lifetime),
+	}
+	if s.options.Devices != nil {
+		t.IssuedAt = now.UTC().Truncate(time.Millisecond) // orders the devices by their sign-ins
+	}
+	if s.options.MaxLifetime != 0 {
+		t.Lifetime = lifetime
 	}
 	if err := s.replace(ctx, t); err != nil {
 		return IssuedToken{}, unavailable("storing a token", err)
 	}
 	s.warnRunNotCalled(ctx)
 	return IssuedToken{AccessToken: NewSecret(accessToken), Token: t.clone()}, nil
+}
+
+// checkPlace returns the lifetime of a token in this place. It returns
+// [ErrInvalidPrincipal], wrapped, if the place is not valid.
+func (s *Service) checkPlace(at *place) (lifetime time.Duration, err error) {
+	bad := func(format string, args ...any) (time.Duration, error) {
+		return 0, fmt.Errorf("%w: "+format, append([]any{ErrInvalidPrincipal}, args...)...)
+	}
+	switch {
+	case len(at.clientID) > 256 || !storable(at.clientID):
+		return bad("the client ID must have at most 256 bytes of UTF-8 without NUL")
+	case s.options.Devices == nil && (at.device != "" || at.deviceName != ""):
+		return bad("a device was named, but Options.Devices is nil")
+	case !validDevice(at.device):
+		return bad("the device must have at most %d bytes of printable ASCII", maxDevice)
+	case !validDeviceName(at.deviceName):
+		return bad("the device's name must have at most %d bytes of UTF-8 without control characters", maxDeviceName)
+	}
+	longest := maxLifetime
+	if s.options.MaxLifetime != 0 {
+		longest = s.options.MaxLifetime
+	}
+	switch lifetime = at.lifetime; {
+	case lifetime == 0:
+		return s.options.Lifetime, nil
+	case lifetime < time.Minute || lifetime > longest || lifetime%time.Second != 0:
+		return bad("the lifetime is %v, must be a whole number of seconds from 1 minute to %v", lifetime, longest)
+	}
+	return lifetime, nil
 }
 
 func (s *Service) replace(ctx context.Context, t Token) error {

@@ -29,7 +29,7 @@ func TestTokensListsTheUsersTokens(t *testing.T) {
 	storage := new(listing)
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{Now: func() time.Time { return now }})
 	for _, client := range []string{"web", "mobile", "desk"} {
-		grant, err := auth.Issue(t.Context(), alice(), client)
+		grant, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{ClientID: client})
 		if err != nil {
 			t.Fatal(err)
 		}

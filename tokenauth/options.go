@@ -1,6 +1,7 @@
 package tokenauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,8 +36,36 @@ type Options struct {
 	Name string
 
 	// Lifetime is how long a token is valid, in whole seconds. Zero means 14
-	// days. The range is 1 minute to 365 days.
+	// days. The range is 1 minute to 365 days. A client or a single sign-in may
+	// have another one ([Client.Lifetime], [Credentials.Lifetime],
+	// [IssueOptions.Lifetime]).
 	Lifetime time.Duration
+
+	// MaxLifetime makes tokens live on while they are used: a token is then
+	// valid for its lifetime after each use, but never longer than MaxLifetime
+	// after the sign-in. The access token stays the same string. Zero means
+	// that a use does not change when a token expires. The range is Lifetime to
+	// 365 days, in whole seconds.
+	//
+	// It is accurate to an hour: a token lives for at least its lifetime after
+	// its last use, and at most an hour longer. A token whose lifetime is less
+	// than an hour lives on only by [Service.Extend]. MaxLifetime needs a
+	// storage that is a [UseRecorder], and [Service.Run] must be running in
+	// every process.
+	MaxLifetime time.Duration
+
+	// IdleTimeout ends tokens that were not used for this long. Zero means that
+	// an unused token lives until it expires. The range is 2 hours to 365 days.
+	//
+	// Uses are recorded once an hour, and [Service.Run] ends idle tokens once in
+	// each PurgeInterval. So a token ends at the earliest after IdleTimeout, and
+	// at the latest an hour and PurgeInterval later. IdleTimeout needs a storage
+	// that is a [UseRecorder], and Run must be running in every process.
+	IdleTimeout time.Duration
+
+	// Devices lets a user be signed in on several devices of one client at the
+	// same time. Nil means that there is one token for each user and client.
+	Devices *DeviceOptions
 
 	// Every access token begins with Prefix, so that secret scanners can find
 	// leaked tokens. It has 1 to 16 letters, digits, '-' and '_'. Empty means
@@ -64,7 +93,7 @@ type Options struct {
 	// Timeout limits how long each call to one of the following may take:
 	//
 	//   - the [Storage] and its optional abilities, except [Purger.Purge],
-	//     [ClientRevoker.RevokeClient] and [Watcher.Watch];
+	//     [BulkRevoker.RevokeClient] and [Watcher.Watch];
 	//   - [Rechecker.Recheck] and the LiveCheck method of the [Authenticator];
 	//   - [Options.LiveCheck] and [Options.Fallback];
 	//   - [ClientRegistry.FindClient];
@@ -229,6 +258,10 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&c.BodyTimeout, 5*time.Second)
 	setDefault(&c.PurgeInterval, time.Hour)
 	setDefault(&c.ProxyHeader, "X-Forwarded-For")
+	var err error
+	if c.Devices, err = c.Devices.withDefaults(); err != nil {
+		return c, err
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -249,7 +282,9 @@ func (o *Options) withDefaults() (Options, error) {
 		field         string
 		got, min, max time.Duration
 	}{
-		{"Lifetime", c.Lifetime, time.Minute, 365 * 24 * time.Hour},
+		{"Lifetime", c.Lifetime, time.Minute, maxLifetime},
+		{"MaxLifetime", cmp.Or(c.MaxLifetime, c.Lifetime), c.Lifetime, maxLifetime},
+		{"IdleTimeout", cmp.Or(c.IdleTimeout, maxLifetime), 2 * time.Hour, maxLifetime},
 		{"Timeout", c.Timeout, 10 * time.Millisecond, time.Minute},
 		{"BodyTimeout", c.BodyTimeout, 100 * time.Millisecond, time.Minute},
 		{"PurgeInterval", c.PurgeInterval, time.Second, 24 * time.Hour},
@@ -260,6 +295,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if c.Lifetime%time.Second != 0 {
 		return c, fmt.Errorf("tokenauth: Options.Lifetime is %v, must be a whole number of seconds", c.Lifetime)
+	}
+	if c.MaxLifetime%time.Second != 0 {
+		return c, fmt.Errorf("tokenauth: Options.MaxLifetime is %v, must be a whole number of seconds", c.MaxLifetime)
 	}
 	if len(c.Prefix) > accesstoken.MaxPrefix || strings.ContainsFunc(c.Prefix, notBase64URL) {
 		return c, fmt.Errorf("tokenauth: Options.Prefix is %q, must be 1 to %d letters, digits, '-' and '_'", c.Prefix, accesstoken.MaxPrefix)
@@ -277,7 +315,6 @@ func (o *Options) withDefaults() (Options, error) {
 			return c, fmt.Errorf("tokenauth: Options.ResponseAttributes has %q twice; decoders ignore the case of names", name)
 		}
 	}
-	var err error
 	if c.Throttle, err = c.Throttle.withDefaults(); err != nil {
 		return c, err
 	}
@@ -299,7 +336,10 @@ func (o *Options) withDefaults() (Options, error) {
 	return c, nil
 }
 
-const maxNameSize = 256 // bytes of Options.Name
+const (
+	maxNameSize = 256                  // bytes of Options.Name
+	maxLifetime = 365 * 24 * time.Hour // the longest lifetime of a token
+)
 
 // mainModule returns the path of the module that the program is built from. It
 // returns "" if the build does not record the path, or if the path is too long
@@ -326,6 +366,10 @@ func (o Options) clone() Options {
 	o.TrustedProxies = slices.Clone(o.TrustedProxies)
 	o.TrustedSockets = slices.Clone(o.TrustedSockets)
 	o.Observers = slices.Clone(o.Observers)
+	if o.Devices != nil {
+		devices := *o.Devices
+		o.Devices = &devices
+	}
 	return o
 }
 

@@ -43,7 +43,7 @@ func ask(t *testing.T, method, url, accessToken, body string) string {
 func newGuarded(t *testing.T, s tokenauth.Storage) (h http.Handler, accessToken string) {
 	t.Helper()
 	auth := newService(t, s, &staff{}, nil)
-	issued, err := auth.Issue(t.Context(), alice(), "")
+	issued, err := auth.Issue(t.Context(), alice(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

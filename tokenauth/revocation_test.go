@@ -135,7 +135,7 @@ func runIn(t *testing.T, s tokenauth.Storage, d *outbox, o *tokenauth.Options) *
 // onlyRevokes is a storage without List.
 type onlyRevokes struct {
 	tokenauth.Storage
-	tokenauth.ClientRevoker
+	tokenauth.BulkRevoker
 }
 
 // Run ends the tokens that were issued before a change, within one round, in
@@ -317,7 +317,7 @@ type failingClients struct {
 	fail func() error
 }
 
-func (s *failingClients) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+func (s *failingClients) RevokeClient(ctx context.Context, c string) error {
 	if s.fail != nil {
 		if err := s.fail(); err != nil {
 			return err
@@ -380,7 +380,7 @@ func TestEmptyRevocationEndsNoTokens(t *testing.T) {
 
 // If the storage has no RevokeClient, that is logged once. The revocation stays
 // queued for a Service that can end the client's tokens.
-func TestRevocationNeedsAClientRevoker(t *testing.T) {
+func TestRevocationNeedsABulkRevoker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := new(outbox)
@@ -389,7 +389,7 @@ func TestRevocationNeedsAClientRevoker(t *testing.T) {
 		d.change("", "web")
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if strings.Count(printed.String(), "is not a ClientRevoker") != 1 || d.queued() != 1 {
+		if strings.Count(printed.String(), "is not a BulkRevoker") != 1 || d.queued() != 1 {
 			t.Errorf("%d revocations are queued, want 1; want one error in the log: %s", d.queued(), printed)
 		}
 	})

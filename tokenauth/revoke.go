@@ -90,7 +90,7 @@ func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 //
 // Once begun, it continues even if the context is cancelled. Only the context's
 // deadline stops it. It returns [ErrUnavailable] if the storage failed or is
-// not a [ClientRevoker].
+// not a [BulkRevoker].
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	began := time.Now()
 	if err := ctx.Err(); err != nil {
@@ -99,7 +99,7 @@ func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
 	detached, cancel := deadline.Detach(ctx)
 	defer cancel()
 	err := s.revokeClient(detached, clientID)
-	if errors.Is(err, errNoClientRevoker) {
+	if errors.Is(err, errNoBulkRevoker) {
 		return err // the storage was not called, so there is no event
 	}
 	s.observeRevoked(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
@@ -184,15 +184,15 @@ func (s *Service) revokeUser(ctx context.Context, u UserKey) error {
 	return nil
 }
 
-var errNoClientRevoker = errors.New("the storage is not a ClientRevoker; the stores of gormstore, redisstore and memory are")
+var errNoBulkRevoker = errors.New("the storage is not a BulkRevoker; the stores of gormstore, redisstore and memory are")
 
 func (s *Service) revokeClient(ctx context.Context, clientID string) error {
 	const doing = "revoking a client's tokens"
-	r, ok := s.storage.(ClientRevoker)
+	r, ok := s.storage.(BulkRevoker)
 	if !ok {
-		return unavailable(doing, fmt.Errorf("%w (%T)", errNoClientRevoker, s.storage))
+		return unavailable(doing, fmt.Errorf("%w (%T)", errNoBulkRevoker, s.storage))
 	}
-	err := r.RevokeClient(ctx, SlotOf("", clientID).Client)
+	err := r.RevokeClient(ctx, clientID)
 	if s.cache != nil {
 		s.cache.flush()
 	}

@@ -128,7 +128,7 @@ func TestRevocationsAreLoggedWithUserAndClient(t *testing.T) {
 				defer cancel()
 				go auth.Run(ctx)
 				synctest.Wait()
-				issued, err := auth.Issue(t.Context(), alice(), "web")
+				issued, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{ClientID: "web"})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -104,7 +104,8 @@ func (s *Service) warnHidden() {
 		{s.storage, storage, reflect.TypeFor[Lister]()},
 		{s.storage, storage, reflect.TypeFor[Purger]()},
 		{s.storage, storage, reflect.TypeFor[purgerClock]()},
-		{s.storage, storage, reflect.TypeFor[ClientRevoker]()},
+		{s.storage, storage, reflect.TypeFor[BulkRevoker]()},
+		{s.storage, storage, reflect.TypeFor[UseRecorder]()},
 		{s.options.Clients, registry, queue},
 	} {
 		if a.part == nil {

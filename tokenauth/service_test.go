@@ -64,7 +64,7 @@ func TestIssuedTokenEqualsTheStoredOne(t *testing.T) {
 	auth := newService(t, storage, &staff{}, &tokenauth.Options{
 		Lifetime: time.Hour, Prefix: "acme_", Now: func() time.Time { return now },
 	})
-	grant, err := auth.Issue(t.Context(), alice(), "web")
+	grant, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{ClientID: "web"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ type purging struct {
 	tokenauth.Storage
 	tokenauth.Purger
 	tokenauth.Lister
-	tokenauth.ClientRevoker
+	tokenauth.BulkRevoker
 }
 
 // liveUsers has all optional methods of an Authenticator.
@@ -94,10 +94,10 @@ func TestNewWarnsOfHiddenMethods(t *testing.T) {
 			n.next = n
 			return n
 		}(), nil, ""},
-		{"embedded storage", embeddingStorage{store}, users, nil, "methods=List methods=Purge methods=RevokeClient"},
+		{"embedded storage", embeddingStorage{store}, users, nil, "methods=List methods=Purge methods=RevokeAll,RevokeClient"},
 		{"struct that embeds the concrete storage", &scripted{}, users, nil, ""},
 		{"storage that hides only Now", &purging{new(ownClock), store, store, store}, users, nil, "methods=Now"},
-		{"embedded storage with FindBatch", embeddingStorage{new(batching)}, users, nil, "methods=FindBatch methods=List methods=Purge methods=RevokeClient"},
+		{"embedded storage with FindBatch", embeddingStorage{new(batching)}, users, nil, "methods=FindBatch methods=List methods=Purge methods=RevokeAll,RevokeClient"},
 		{"struct that embeds a concrete storage with FindBatch", &struct{ *batching }{new(batching)}, users, nil, ""},
 		{"wrapper that overrides Find only", &findsItself{new(batching)}, users, nil, "wrapper=*tokenauth_test.findsItself"},
 		{"wrapper that overrides Find and FindBatch", &findsBoth{findsItself{new(batching)}}, users, nil, ""},

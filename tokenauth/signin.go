@@ -13,7 +13,8 @@ import (
 )
 
 // SignIn checks the credentials and issues a new token. The new token replaces
-// the user's previous token at this client. SignIn returns these errors:
+// the user's previous token at this client, or on this device. SignIn returns
+// these errors:
 //
 //   - [ErrRejected]: the credentials are not valid.
 //   - [ErrThrottled], as a [ThrottledError]: too many sign-ins failed before.
@@ -21,7 +22,8 @@ import (
 //   - [ErrInvalidClient], if there is a [ClientRegistry]: the client is unknown
 //     or disabled, or its secret is wrong.
 //   - [ErrInvalidPrincipal]: the [Authenticator] returned a principal that
-//     cannot be stored.
+//     cannot be stored, or the host's code set a device or a lifetime that is
+//     not valid.
 //   - [ErrUnavailable]: the storage or the host's code failed. The previous
 //     token may or may not have been replaced. It is safe to try again.
 func (s *Service) SignIn(ctx context.Context, c Credentials) (IssuedToken, error) {
@@ -78,16 +80,14 @@ func (s *Service) signInSteps(ctx context.Context, c Credentials, readings []cli
 	if !client.admits(&p) {
 		return refuse(ErrRejected)
 	}
-	issued, err := s.store(ctx, p, c.ClientID)
-	if err != nil {
-		return refuse(err)
+	at := place{c.ClientID, c.Device, c.DeviceName, c.Lifetime}
+	if at.lifetime == 0 && client != nil {
+		at.lifetime = client.Lifetime
 	}
-	// The token is stored now. Run the last steps even if the client
-	// disconnects, so that the token is removed if the second check rejects it.
-	further, cancel := deadline.Detach(ctx)
-	defer cancel()
-	if err := s.lookAgain(further, p, client); err != nil {
-		s.discard(context.WithoutCancel(ctx), &issued.Token)
+	issued, err := s.storeAndCheck(ctx, p, at, func(ctx context.Context) error {
+		return s.lookAgain(ctx, p, c.ClientID)
+	})
+	if err != nil {
 		return refuse(err)
 	}
 	outcome = limiter.Succeeded
@@ -122,52 +122,4 @@ func (s *Service) callAuthenticator(ctx context.Context, c Credentials, a *attem
 	defer calling("the authenticator")
 	c.attempt = a
 	return s.authenticator.Authenticate(verified.Watch(ctx, &a.right), c)
-}
-
-// lookAgain returns [ErrRejected] if the user or the client was disabled or
-// changed while the sign-in was in progress.
-func (s *Service) lookAgain(ctx context.Context, p Principal, c *Client) error {
-	err := s.recheckUser(ctx, p)
-	if errors.Is(err, ErrRejected) && errors.Is(err, ErrNotFound) {
-		s.securityLog.lost(ctx, &p)
-	}
-	if err != nil || c == nil {
-		return err
-	}
-	now, err := s.findClient(ctx, c.ID)
-	if errors.Is(err, ErrInvalidClient) {
-		return ErrRejected
-	}
-	if err != nil {
-		return err
-	}
-	if now.Disabled || !now.admits(&p) {
-		return ErrRejected
-	}
-	return nil
-}
-
-func (s *Service) recheckUser(ctx context.Context, p Principal) error {
-	call, cancel, err := s.timeout.Call(ctx)
-	if err != nil {
-		return unavailable("checking the user again", err)
-	}
-	defer cancel()
-	defer calling("the authenticator")
-	err = recheck(call, s.authenticator, p)
-	switch {
-	case errors.Is(err, ErrRejected):
-		return because(ErrRejected, err)
-	case err != nil:
-		return hostFailed("the Rechecker", "ErrRejected for a user who may no longer sign in; a password.Lookup must return ErrNotFound for an unknown name", err)
-	}
-	return nil
-}
-
-// discard removes a token that was stored but not yet returned.
-func (s *Service) discard(ctx context.Context, t *Token) {
-	if err := s.revoke(ctx, t.Slot, t.Digest); err != nil {
-		// This is not a security problem: no client has the access token.
-		s.options.Logger.ErrorContext(ctx, "tokenauth: the token of a rejected sign-in could not be removed; it stays in the storage until it is replaced or expires, and no client has it", "error", err)
-	}
 }

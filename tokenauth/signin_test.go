@@ -235,7 +235,7 @@ func TestTokenThatCannotBeStoredIsNotGranted(t *testing.T) {
 	}}
 	auth := newService(t, storage, users, nil)
 	signedIn, err := auth.SignIn(t.Context(), tokenauth.Credentials{})
-	issued, err2 := auth.Issue(t.Context(), alice(), "")
+	issued, err2 := auth.Issue(t.Context(), alice(), nil)
 	for _, err := range []error{err, err2} {
 		if reason(err) != "unavailable" || !errors.Is(err, errDirectory) {
 			t.Errorf("SignIn: error %v", err)

@@ -24,14 +24,16 @@ import (
 //
 // The package storage/storagetest checks these rules. A Storage may also
 // implement the optional abilities [BatchFinder], [Lister], [Purger],
-// [Watcher], [ClientRevoker] and [throttle.Storage]. The Service finds them by
-// type assertion, so a type that wraps a Storage must pass them on. [New] logs
-// a warning if a wrapper hides one of them.
+// [Watcher], [BulkRevoker], [UseRecorder] and [throttle.Storage]. The Service
+// finds them by type assertion, so a type that wraps a Storage must pass them
+// on. [New] logs a warning if a wrapper hides one of them.
 type Storage interface {
 	// Replace makes t the only token of its slot, in one atomic step. It sets
 	// the Replaced field of the stored token to the digest of the token that
-	// was in the slot before, and ignores t.Replaced. Concurrent calls all
-	// succeed, and the token of one of them stays. Other slots do not change.
+	// was in the slot before, and ignores t.Replaced. If t.DeviceName is empty,
+	// the stored token keeps the DeviceName of the token before. Concurrent
+	// calls all succeed, and the token of one of them stays. Other slots do not
+	// change.
 	Replace(ctx context.Context, t Token) error
 
 	// Find returns the token in the slot, even if it has expired: the Service
@@ -77,11 +79,14 @@ type Found struct {
 	Err   error
 }
 
-// A Lister is a [Storage] that can list a user's tokens, for [Service.Tokens].
+// A Lister is a [Storage] that can list a user's tokens, for [Service.Tokens]
+// and [Options.Devices].
 type Lister interface {
 	// List returns the tokens in all slots of the user, expired or not, in any
 	// order. If it cannot read one, it omits that token, and returns the other
-	// tokens together with [ErrCorrupt], wrapped.
+	// tokens together with [ErrCorrupt], wrapped. If the storage is a
+	// [UseRecorder], List sets [Token.LastSeen] to the time of the last use that
+	// was recorded for the token's digest.
 	List(ctx context.Context, u UserKey) ([]Token, error)
 }
 
@@ -144,10 +149,53 @@ type Invalidator interface {
 	Heartbeat(asOf time.Time)
 }
 
-// A ClientRevoker is a [Storage] that can end all tokens of a client.
-type ClientRevoker interface {
-	// RevokeClient empties every slot of the client, for all users. It may take
-	// a long time. After an error, the slots that it already emptied stay
-	// empty.
-	RevokeClient(ctx context.Context, c ClientKey) error
+// A BulkRevoker is a [Storage] that can end the tokens of many users in one
+// call. Both methods may take a long time. They work in small batches, so that
+// they block other calls only briefly. After an error, the slots that they
+// already emptied stay empty.
+type BulkRevoker interface {
+	// RevokeClient empties every slot of the client, for all users and devices.
+	// It compares [Token.ClientID]. (Without a device, it may compare
+	// [Slot.Client] instead.)
+	RevokeClient(ctx context.Context, clientID string) error
+	// RevokeAll empties every slot.
+	RevokeAll(ctx context.Context) error
+}
+
+// A Use is the use of a token in the course of an hour, for [UseRecorder].
+type Use struct {
+	Slot   Slot
+	Digest Digest
+	// At is the beginning of the hour, in whole seconds. For each token, the
+	// hours begin at a different minute, which is the same in all processes.
+	At time.Time
+	// ExpiresAt is the time until which the use makes the token live, in whole
+	// seconds. It is zero if the use does not change when the token expires.
+	ExpiresAt time.Time
+}
+
+// A UseRecorder is a [Storage] that records when tokens were used, for
+// [Options.Devices], [Options.IdleTimeout] and [Options.MaxLifetime]. It keeps
+// these times apart from the tokens, so that recording a use reports no change
+// to a [Watcher] and does not wait for a sign-in.
+type UseRecorder interface {
+	// RecordUses records uses of tokens, each of a different slot. For each use
+	// it does the following, if the slot still holds the token with the digest:
+	//
+	//   - If no use of the token was recorded for the same or a later hour, it
+	//     records Use.At. Otherwise it writes nothing, so that all replicas
+	//     together write once an hour for each token.
+	//   - If Use.ExpiresAt is later than the token's ExpiresAt, it sets the
+	//     token's ExpiresAt to that time, in one atomic step with the comparison
+	//     of the digest. [Watcher.Watch] need not report this.
+	//
+	// It never stores a token in an empty slot. After an error, some of the uses
+	// may have been recorded.
+	RecordUses(ctx context.Context, uses []Use) error
+	// RevokeUnused empties every slot whose token was issued before the given
+	// time, unless a use of that token was recorded for this time or later. It
+	// returns how many tokens it ended. It keeps the slots of the user key that
+	// consists of 0xFF bytes, which is no user's. It works in small batches and
+	// may take a long time.
+	RevokeUnused(ctx context.Context, before time.Time) (ended int64, err error)
 }

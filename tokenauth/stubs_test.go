@@ -145,7 +145,7 @@ func newService(t testing.TB, s tokenauth.Storage, a tokenauth.Authenticator, o 
 // issue returns a new access token.
 func issue(t testing.TB, auth *tokenauth.Service, p tokenauth.Principal, clientID string) string {
 	t.Helper()
-	grant, err := auth.Issue(t.Context(), p, clientID)
+	grant, err := auth.Issue(t.Context(), p, &tokenauth.IssueOptions{ClientID: clientID})
 	if err != nil {
 		t.Fatalf("Issue: %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/binary"
 	"encoding/hex"
 	"time"
 )
@@ -12,11 +13,14 @@ import (
 // SHA-256(domain ‖ user ID). The domain is a constant.
 type UserKey [16]byte
 
-// A ClientKey is the key of a client in the storage: the first 16 bytes of
-// SHA-256(domain ‖ client ID). The domain is a constant.
+// A ClientKey is the key of a client in the storage, or of one of the client's
+// devices: the first 16 bytes of SHA-256(domain ‖ client ID), or of
+// SHA-256(domain ‖ length of the client ID ‖ client ID ‖ device). The two
+// domains are different constants.
 type ClientKey [16]byte
 
-// A Slot is the place that holds the token of one user at one client.
+// A Slot is the place that holds the token of one user at one client, or on one
+// device of a client ([Options.Devices]).
 type Slot struct {
 	User   UserKey
 	Client ClientKey
@@ -28,6 +32,7 @@ type Slot struct {
 const (
 	userDomain   = "tokenauth/v1/user\x00"
 	clientDomain = "tokenauth/v1/client\x00"
+	deviceDomain = "tokenauth/v1/device\x00"
 	nameDomain   = "tokenauth/v1/service\x00"
 )
 
@@ -49,10 +54,20 @@ func UserKeyOf(userID string) UserKey {
 	return UserKey(sum[:16])
 }
 
-// SlotOf returns the slot of a user at a client. Without registered clients the
-// client ID is "".
-func SlotOf(userID, clientID string) Slot {
-	sum := sha256.Sum256([]byte(clientDomain + clientID))
+// SlotOf returns the slot of a user at a client, without a device. Without
+// registered clients the client ID is "".
+func SlotOf(userID, clientID string) Slot { return slotOf(userID, clientID, "") }
+
+// slotOf returns the slot of a user at a client, on a device. The device "" is
+// the slot without a device.
+func slotOf(userID, clientID, device string) Slot {
+	text := clientDomain + clientID
+	if device != "" {
+		// The length keeps "ab" on "c" apart from "a" on "bc".
+		length := binary.BigEndian.AppendUint64(nil, uint64(len(clientID)))
+		text = deviceDomain + string(length) + clientID + device
+	}
+	sum := sha256.Sum256([]byte(text))
 	return Slot{User: UserKeyOf(userID), Client: ClientKey(sum[:16])}
 }
 
@@ -92,12 +107,27 @@ type Token struct {
 	Replaced Digest
 	// ClientID is the ID of the client that the token was issued to, or "" without
 	// registered clients.
-	ClientID  string
-	Principal Principal
-	// IssuedAt and ExpiresAt are whole seconds in UTC. The token is valid in
-	// [IssuedAt, ExpiresAt).
+	ClientID string
+	// Device is the ID of the device that the token was issued to, or "" without
+	// a device ([Options.Devices]). DeviceName is the device's name for people,
+	// or "". Both come from the client. Escape the name where you show it.
+	Device, DeviceName string
+	Principal          Principal
+	// IssuedAt and ExpiresAt are in UTC. The token is valid in [IssuedAt,
+	// ExpiresAt). ExpiresAt is in whole seconds. IssuedAt is in whole
+	// milliseconds with [Options.Devices], and otherwise in whole seconds.
+	//
+	// With [Options.MaxLifetime], the storage may have a later ExpiresAt than a
+	// copy of the Token.
 	IssuedAt  time.Time
 	ExpiresAt time.Time
+	// Lifetime is how long the token lives after each use, in whole seconds, if
+	// [Options.MaxLifetime] is set. Otherwise it is zero.
+	Lifetime time.Duration
+	// LastSeen is when the token was last used or issued, accurate to an hour.
+	// Only [Service.Tokens] sets it, and only if the Service records uses
+	// ([UseRecorder]).
+	LastSeen time.Time
 }
 
 // expired reports whether the token has expired at a time in Unix seconds.

@@ -73,7 +73,7 @@ func TestIssueRefusesInvalidPrincipals(t *testing.T) {
 		test.change(&p)
 		calls := 0
 		storage := &scripted{before: func(context.Context, string) error { calls++; return nil }}
-		_, err := newService(t, storage, &staff{}, nil).Issue(t.Context(), p, "")
+		_, err := newService(t, storage, &staff{}, nil).Issue(t.Context(), p, nil)
 		switch {
 		case test.field == "":
 			if err != nil || calls != 1 {
@@ -94,7 +94,7 @@ func TestIssueRefusesInvalidClientIDs(t *testing.T) {
 		"": true, "a,b": true, strings.Repeat("x", 256): true,
 		marker + strings.Repeat("x", 251): false, marker + "\x00": false, marker + "\xff": false,
 	} {
-		_, err := auth.Issue(t.Context(), alice(), clientID)
+		_, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{ClientID: clientID})
 		if (err == nil) != good || err != nil && (!strings.Contains(err.Error(), "client ID") || strings.Contains(err.Error(), marker)) {
 			t.Errorf("client ID of %q: error %v", clientID, err)
 		}
@@ -108,7 +108,7 @@ func TestPrincipalsAreCopied(t *testing.T) {
 	spoil := func(p tokenauth.Principal) { p.Roles[0], p.Attributes["tenant"] = "Administrator", "south" }
 	auth := newService(t, new(memory.Store), &staff{}, nil)
 	p := alice()
-	grant, err := auth.Issue(t.Context(), p, "")
+	grant, err := auth.Issue(t.Context(), p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestConcurrentSignInsLeaveOneToken(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			grant, err := auth.Issue(t.Context(), alice(), "")
+			grant, err := auth.Issue(t.Context(), alice(), nil)
 			if err != nil {
 				t.Errorf("Issue: %v", err)
 				return
@@ -171,7 +171,7 @@ func TestConcurrentSignInsLeaveOneToken(t *testing.T) {
 				if _, err := auth.Validate(t.Context(), shared[i]); err != nil && !strings.HasPrefix(reason(err), "invalid") {
 					t.Errorf("shared user: error %v", err)
 				}
-				grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: own}, "")
+				grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: own}, nil)
 				if err != nil {
 					t.Errorf("%s: error %v", own, err)
 					return

@@ -104,7 +104,7 @@ func TestStorageCallsEndAfterTimeout(t *testing.T) {
 	t.Parallel()
 	calls := map[string]func(context.Context, *tokenauth.Service, string) error{
 		"Issue": func(ctx context.Context, auth *tokenauth.Service, _ string) error {
-			_, err := auth.Issue(ctx, alice(), "")
+			_, err := auth.Issue(ctx, alice(), nil)
 			return err
 		},
 		"SignIn": func(ctx context.Context, auth *tokenauth.Service, _ string) error {

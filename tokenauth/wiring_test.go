@@ -99,7 +99,7 @@ func TestErrorNamesTheMissingStorageMethod(t *testing.T) {
 			_, err := auth.Tokens(t.Context(), "17")
 			return err
 		},
-		"is not a ClientRevoker; the stores of": func() error { return auth.RevokeClient(t.Context(), "web") },
+		"is not a BulkRevoker; the stores of": func() error { return auth.RevokeClient(t.Context(), "web") },
 	} {
 		if err := try(); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "redisstore") {
 			t.Errorf("error %v, want one with %q", err, says)

@@ -71,7 +71,7 @@ func userID(c *gin.Context) string {
 }
 
 func issue(tb testing.TB, auth *tokenauth.Service, p tokenauth.Principal) string {
-	grant, err := auth.Issue(tb.Context(), p, "")
+	grant, err := auth.Issue(tb.Context(), p, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

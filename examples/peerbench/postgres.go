@@ -45,7 +45,7 @@ func writes(tb testing.TB, p plan, r *report, dsn string, goroutines int) {
 	var digests atomic.Uint64
 	figures, err := p.compare(
 		concurrently("this project, Issue", goroutines, func(i int) error {
-			_, err := auth.Issue(ctx, user(i%storedUsers), "")
+			_, err := auth.Issue(ctx, user(i%storedUsers), nil)
 			return err
 		}),
 		concurrently("bare upsert, nothing minted", goroutines, func(i int) error {

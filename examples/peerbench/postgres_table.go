@@ -47,7 +47,7 @@ func tableGrowth(tb testing.TB, p plan, r *report) {
 		signIn      func(i int) error
 	}{
 		{"this project", "tokenauth_tokens", func(i int) error {
-			_, err := auth.Issue(ctx, user(i%storedUsers), "")
+			_, err := auth.Issue(ctx, user(i%storedUsers), nil)
 			return err
 		}},
 		{"a row for each sign-in", "append_only", func(i int) error {

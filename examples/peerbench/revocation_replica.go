@@ -93,7 +93,7 @@ func signInOnAndOn(tb testing.TB, args []string, ready func(any)) {
 	for g := range writers {
 		go func() {
 			for i := 0; tb.Context().Err() == nil; i++ {
-				auth.Issue(tb.Context(), user(10_000_000+100*g+i%100), "")
+				auth.Issue(tb.Context(), user(10_000_000+100*g+i%100), nil)
 			}
 		}()
 	}

@@ -42,7 +42,7 @@ func BenchmarkStore(b *testing.B) {
 			})
 			b.Run("issue", func(b *testing.B) {
 				takeTurns(b, 16,
-					func(i, _ int) error { _, err := auth.Issue(b.Context(), benchPrincipal(i), ""); return err },
+					func(i, _ int) error { _, err := auth.Issue(b.Context(), benchPrincipal(i), nil); return err },
 					func(i, _ int) error { return bare.replace(b, i) })
 			})
 		})
@@ -87,7 +87,7 @@ func benchPrincipal(i int) tokenauth.Principal {
 
 func issue(b *testing.B, auth *tokenauth.Service, i int) string {
 	b.Helper()
-	grant, err := auth.Issue(b.Context(), benchPrincipal(i), "")
+	grant, err := auth.Issue(b.Context(), benchPrincipal(i), nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -27,7 +27,7 @@ import (
 //     client but could not end all its tokens.
 //   - While [tokenauth.Service.Run] runs, it ends the client's tokens within 3 seconds
 //     of the commit: those in another storage, such as Redis, and any that remain in
-//     this database. The other storage must be a [tokenauth.ClientRevoker].
+//     this database. The other storage must be a [tokenauth.BulkRevoker].
 //   - A type that wraps Clients must also provide the methods of
 //     [tokenauth.RevocationQueue] that Clients has, because Run calls them.
 //   - Methods return [tokenauth.ErrNotFound], wrapped, for an unknown client.
@@ -35,7 +35,7 @@ type Clients struct{ session }
 
 var (
 	_ tokenauth.ClientRegistry = (*Clients)(nil)
-	_ tokenauth.ClientRevoker  = (*Store)(nil)
+	_ tokenauth.BulkRevoker    = (*Store)(nil)
 )
 
 // Clients returns the clients table in the store's database.
@@ -244,10 +244,18 @@ func (c *Clients) ending(clientID, statement string, args ...any) ending {
 	return e
 }
 
-// RevokeClient implements [tokenauth.ClientRevoker]. It reads the whole token
+// RevokeClient implements [tokenauth.BulkRevoker]. It reads the whole token
 // table in batches.
-func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+func (s *Store) RevokeClient(ctx context.Context, clientID string) error {
+	c := tokenauth.SlotOf("", clientID).Client
 	return session{database: s.database}.revokeClient(ctx, c[:])
+}
+
+// RevokeAll implements [tokenauth.BulkRevoker].
+func (s *Store) RevokeAll(ctx context.Context) error {
+	zero := make([]byte, len(tokenauth.UserKey{})) // the key of the heartbeat's row, which is no token
+	_, err := session{database: s.database}.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "user_key <> ?", zero})
+	return err
 }
 
 func (s session) revokeClient(ctx context.Context, key []byte) error {

@@ -194,7 +194,7 @@ func TestRevokeClientBlocksNoOtherClient(t *testing.T) {
 	}
 	issue := func(userID, clientID string) {
 		t.Helper()
-		if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: userID}, clientID); err != nil {
+		if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: userID}, &tokenauth.IssueOptions{ClientID: clientID}); err != nil {
 			t.Errorf("a sign-in of %s at %s: %v", userID, clientID, err)
 		}
 	}
@@ -215,7 +215,7 @@ func TestRevokeClientBlocksNoOtherClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	revoked := make(chan error, 1)
-	go func() { revoked <- s.RevokeClient(t.Context(), tokenauth.SlotOf("", "web").Client) }()
+	go func() { revoked <- s.RevokeClient(t.Context(), "web") }()
 	deadline := time.Now().Add(30 * time.Second)
 	// MariaDB reads that table again only if no one read it for a tenth of a second.
 	for waiting := 0; waiting == 0; time.Sleep(200 * time.Millisecond) {

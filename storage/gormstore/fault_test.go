@@ -136,7 +136,7 @@ func TestConcurrentSignInsLeaveOneValidToken(t *testing.T) {
 		// Revoke the user while more tokens are being issued.
 		before := make([]string, 0, n)
 		for i := range 20 {
-			grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user.ID}, fmt.Sprint("client", i))
+			grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user.ID}, &tokenauth.IssueOptions{ClientID: fmt.Sprint("client", i)})
 			if err != nil {
 				t.Fatal(err)
 			}

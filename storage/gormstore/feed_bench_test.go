@@ -44,7 +44,7 @@ func BenchmarkFeed(b *testing.B) {
 				}
 				b.ResetTimer()
 				took := inParallel(b, 16, b.N, func(_, n int) error {
-					_, err := auth.Issue(b.Context(), users[n], "")
+					_, err := auth.Issue(b.Context(), users[n], nil)
 					return err
 				})
 				b.ReportMetric(float64(b.N)/took.Seconds(), "issues/s")

@@ -77,7 +77,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 func issueTo(t *testing.T, auth *tokenauth.Service, user string) string {
 	t.Helper()
-	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user, UserName: user}, "")
+	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user, UserName: user}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func TestFeedReportsOnlyEndedTokens(t *testing.T) {
 		t.Errorf("the feed reported %d users after a purge, want none", n)
 	}
 	for i := range 3 {
-		if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "several"}, fmt.Sprint(i)); err != nil {
+		if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "several"}, &tokenauth.IssueOptions{ClientID: fmt.Sprint(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -391,7 +391,7 @@ func TestFeedDoesNotTakeTheOnlyConnection(t *testing.T) {
 		t.Fatalf("a Listener with its own connection: %v", err)
 	}
 	auth := replica(t, own, 2*time.Second)
-	if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, ""); err != nil {
+	if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "17"}, nil); err != nil {
 		t.Error(err)
 	}
 	pool.SetMaxOpenConns(2)

@@ -75,7 +75,7 @@ import (
 
 // A Store is a [tokenauth.Storage] in a SQL database. It also implements
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
-// [tokenauth.ClientRevoker] and throttle.Storage. It is safe for concurrent use. Any
+// [tokenauth.BulkRevoker] and throttle.Storage. It is safe for concurrent use. Any
 // number of processes may use one database.
 type Store struct {
 	*database

@@ -287,7 +287,7 @@ func TestSignInsAreHOTUpdates(t *testing.T) {
 	const users, rounds = 50, 40
 	for range rounds {
 		for i := range users {
-			if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i), UserName: "somebody", Roles: []string{"Reader"}}, ""); err != nil {
+			if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i), UserName: "somebody", Roles: []string{"Reader"}}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -14,7 +14,7 @@ func TestListReportsCorruptRows(t *testing.T) {
 		auth := service(t, s, noUsers{})
 		clients := []string{"", "web", "mobile", "desktop"}
 		for _, client := range clients {
-			if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", Roles: []string{"Reader"}}, client); err != nil {
+			if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", Roles: []string{"Reader"}}, &tokenauth.IssueOptions{ClientID: client}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -53,7 +53,7 @@ func TestSQLiteInSharedMemory(t *testing.T) {
 		works(t, s, db)
 		auth := service(t, s, s.Users())
 		user := create(t, s, "alice")
-		issued, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user.ID, UserName: "alice"}, "")
+		issued, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user.ID, UserName: "alice"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -169,7 +169,7 @@ func TestCollidingStatementsAreStorageErrors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user.ID}, "")
+			grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: user.ID}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -221,7 +221,7 @@ func operate(t *testing.T, s *gormstore.Store) {
 		{"SetDisabled", func() error { return clients.SetDisabled(ctx, "app", true) }},
 		{"enabling", func() error { return clients.SetDisabled(ctx, "app", false) }},
 		{"Delete", func() error { return clients.Delete(ctx, "app") }},
-		{"RevokeClient", func() error { return s.RevokeClient(ctx, tokenauth.SlotOf("", "app").Client) }},
+		{"RevokeClient", func() error { return s.RevokeClient(ctx, "app") }},
 		{"Purge", func() error { _, err := s.Purge(ctx, time.Now()); return err }},
 		{"UpdateCounters", func() error {
 			return s.UpdateCounters(ctx, []throttle.Key{{1}}, func(c []throttle.Counter) { c[0].Failures++ })

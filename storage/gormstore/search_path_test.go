@@ -162,7 +162,7 @@ func useAll(t *testing.T, w watched, db *gorm.DB) {
 	}
 	for i := range 3 {
 		for range 2 {
-			if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: fmt.Sprint(i)}, "web"); err != nil {
+			if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: fmt.Sprint(i)}, &tokenauth.IssueOptions{ClientID: "web"}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -221,7 +221,7 @@ func useAll(t *testing.T, w watched, db *gorm.DB) {
 		}
 	}
 	changed := feed.changed.Load() + feed.all.Load()
-	if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "last"}, "web"); err != nil {
+	if _, err := auth.Issue(ctx, tokenauth.Principal{UserID: "last"}, &tokenauth.IssueOptions{ClientID: "web"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := auth.RevokeUser(ctx, "last"); err != nil {

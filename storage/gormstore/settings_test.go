@@ -44,7 +44,7 @@ func works(t *testing.T, s *gormstore.Store, plain *gorm.DB) {
 	auth := service(t, s, users)
 	issue := func(client string) string {
 		t.Helper()
-		issued, err := auth.Issue(ctx, tokenauth.Principal{UserID: user.ID, UserName: name, Stamp: "ÿ'\\😀"}, client)
+		issued, err := auth.Issue(ctx, tokenauth.Principal{UserID: user.ID, UserName: name, Stamp: "ÿ'\\😀"}, &tokenauth.IssueOptions{ClientID: client})
 		must(err)
 		return issued.AccessToken.Reveal()
 	}
@@ -267,7 +267,7 @@ func TestSessionThatDoesNotCommitIsAnError(t *testing.T) {
 					return err
 				},
 				"Issue": func() error {
-					_, err := auth.Issue(ctx, tokenauth.Principal{UserID: user.ID, UserName: "alice"}, "")
+					_, err := auth.Issue(ctx, tokenauth.Principal{UserID: user.ID, UserName: "alice"}, nil)
 					return err
 				},
 				"Revoke":         func() error { return auth.Revoke(ctx, token) },

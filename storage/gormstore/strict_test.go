@@ -173,7 +173,7 @@ func issueToEach(tb testing.TB, auth *tokenauth.Service, n int) []holder {
 	all := make([]holder, n)
 	for i := range all {
 		id := fmt.Sprint("user", i)
-		issued, err := auth.Issue(tb.Context(), tokenauth.Principal{UserID: id, UserName: id}, "")
+		issued, err := auth.Issue(tb.Context(), tokenauth.Principal{UserID: id, UserName: id}, nil)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -389,7 +389,7 @@ func TestBatchedReadsCarryNoRequestValues(t *testing.T) {
 		t.Errorf("%d statements have the value of a request and %d none; the largest is for %d slots", with, without, reads.largest.Load())
 	}
 	// The INSERT of a sign-in has the value, so the tracer works.
-	if _, err := auth.Issue(request(1), tokenauth.Principal{UserID: "alice"}, ""); err != nil || tracer.with["INSERT"].Load() != 1 {
+	if _, err := auth.Issue(request(1), tokenauth.Principal{UserID: "alice"}, nil); err != nil || tracer.with["INSERT"].Load() != 1 {
 		t.Errorf("the tracer saw %d INSERT statements with the value, error %v", tracer.with["INSERT"].Load(), err)
 	}
 }

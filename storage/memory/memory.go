@@ -13,7 +13,7 @@ import (
 )
 
 // Store is a [tokenauth.Storage] in memory. It is also a [tokenauth.Lister],
-// [tokenauth.Purger], [tokenauth.ClientRevoker] and [tokenauth.Watcher]. The zero
+// [tokenauth.Purger], [tokenauth.BulkRevoker] and [tokenauth.Watcher]. The zero
 // value is empty and ready to use. It must not be copied after first use. It is
 // safe for concurrent use.
 //
@@ -39,7 +39,7 @@ var (
 	_ tokenauth.Purger  = (*Store)(nil)
 	_ tokenauth.Watcher = (*Store)(nil)
 
-	_ tokenauth.ClientRevoker = (*Store)(nil)
+	_ tokenauth.BulkRevoker = (*Store)(nil)
 )
 
 func (s *Store) shard(u tokenauth.UserKey) *shard { return &s.shards[int(u[0])%len(s.shards)] }
@@ -102,9 +102,18 @@ func (s *Store) RevokeUser(_ context.Context, u tokenauth.UserKey) error {
 	return nil
 }
 
-// RevokeClient implements [tokenauth.ClientRevoker].
-func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
-	_, err := s.sweep(ctx, func(t *tokenauth.Token) bool { return t.Slot.Client == c }, s.feeds.changed)
+// RevokeClient implements [tokenauth.BulkRevoker].
+func (s *Store) RevokeClient(ctx context.Context, clientID string) error {
+	client := tokenauth.SlotOf("", clientID).Client
+	_, err := s.sweep(ctx, func(t *tokenauth.Token) bool {
+		return t.Slot.Client == client || t.Device != "" && t.ClientID == clientID
+	}, s.feeds.changed)
+	return err
+}
+
+// RevokeAll implements [tokenauth.BulkRevoker].
+func (s *Store) RevokeAll(ctx context.Context) error {
+	_, err := s.sweep(ctx, func(*tokenauth.Token) bool { return true }, s.feeds.changed)
 	return err
 }
 

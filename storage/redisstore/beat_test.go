@@ -321,7 +321,7 @@ func TestReplicasShareHeartbeats(t *testing.T) {
 		replace(t, w, token)
 		g := watch(t, w, beat)
 		// RevokeClient of this version, and the commands of its last version.
-		if err := w.RevokeClient(t.Context(), token.Slot.Client); err != nil {
+		if err := w.RevokeClient(t.Context(), token.ClientID); err != nil {
 			t.Error(err)
 		}
 		names := keys(t, client, "tokenauth:")

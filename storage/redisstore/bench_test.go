@@ -104,7 +104,7 @@ func BenchmarkStore(b *testing.B) {
 		})
 		b.Run(fmt.Sprint("issue/", goroutines), func(b *testing.B) {
 			takeTurns(b, goroutines, func(i int) error {
-				_, err := auth.Issue(b.Context(), tokenauth.Principal{UserID: fmt.Sprint("another", i), UserName: "somebody", Roles: []string{"Reader"}, Stamp: "stamp"}, "")
+				_, err := auth.Issue(b.Context(), tokenauth.Principal{UserID: fmt.Sprint("another", i), UserName: "somebody", Roles: []string{"Reader"}, Stamp: "stamp"}, nil)
 				return err
 			}, hset)
 		})

@@ -13,13 +13,13 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-var _ tokenauth.ClientRevoker = (*Store)(nil)
+var _ tokenauth.BulkRevoker = (*Store)(nil)
 
 // errMoved means that [Store.RevokeClient] may have missed keys that moved to
 // another server.
 var errMoved = errors.New("redisstore: keys may have moved to another server during RevokeClient; call it again")
 
-// RevokeClient implements [tokenauth.ClientRevoker]. It reads the names of all
+// RevokeClient implements [tokenauth.BulkRevoker]. It reads the names of all
 // keys in Redis, and removes each user's token at the client. This takes a few
 // seconds per million keys. RevokeClient works in batches, so that Redis serves
 // other commands in between. It stops when its context ends.
@@ -27,12 +27,15 @@ var errMoved = errors.New("redisstore: keys may have moved to another server dur
 // RevokeClient may miss keys that move to another server while it runs: in a
 // failover, or when a cluster slot moves to another node. In either case it
 // returns an error, and you must call it again.
-func (s *Store) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+func (s *Store) RevokeClient(ctx context.Context, clientID string) error {
 	_, err := await(ctx, func() (struct{}, error) {
-		return struct{}{}, s.sweep(ctx, c)
+		return struct{}{}, s.sweep(ctx, tokenauth.SlotOf("", clientID).Client)
 	})
 	return err
 }
+
+// RevokeAll implements [tokenauth.BulkRevoker].
+func (s *Store) RevokeAll(ctx context.Context) error { return errors.New("redisstore: not yet") }
 
 func (s *Store) sweep(ctx context.Context, c tokenauth.ClientKey) error {
 	w := &sweep{Store: s, field: field(c)}

@@ -21,7 +21,7 @@ func TestRevokeClientChangesOnlyItsPrefix(t *testing.T) {
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
 		client := open(t, o)
 		plain := newPrefix(t, client)
-		web := tokenauth.SlotOf("", "web").Client
+		const web = "web"
 		for _, prefix := range []string{plain + `[a]?*\:`, plain + `a`} {
 			mine, other := newStore(t, client, prefix), newStore(t, client, plain+"ab")
 			for i := range 30 { // spread over all servers
@@ -47,7 +47,7 @@ func TestRevokeClientChangesOnlyItsPrefix(t *testing.T) {
 // RevokeClient returns an error if it may have missed a user.
 func TestRevokeClientFailsIfItMayMissUsers(t *testing.T) {
 	t.Parallel()
-	web := tokenauth.SlotOf("", "web").Client
+	const web = "web"
 	t.Run("server", func(t *testing.T) {
 		t.Parallel()
 		server := throwaway.StartRedis(t)
@@ -118,7 +118,7 @@ func TestRevokeClientStopsWhenItsContextEnds(t *testing.T) {
 	replace(t, s, token)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.RevokeClient(ctx, token.Slot.Client); !errors.Is(err, context.Canceled) {
+	if err := s.RevokeClient(ctx, token.ClientID); !errors.Is(err, context.Canceled) {
 		t.Errorf("RevokeClient returns error %v, want context.Canceled", err)
 	}
 	if _, err := s.Find(t.Context(), token.Slot); err != nil {

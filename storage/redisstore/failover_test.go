@@ -65,7 +65,7 @@ func feedFollows(t *testing.T, o rueidis.ClientOption, failOver func()) {
 	for _, user := range []string{"alice", "bob", "carol", "dave", "erin", "frank"} { // spread over the masters
 		var accessToken string
 		eventually(t, "a token is issued", func() bool {
-			grant, err := one.Issue(t.Context(), tokenauth.Principal{UserID: user}, "")
+			grant, err := one.Issue(t.Context(), tokenauth.Principal{UserID: user}, nil)
 			accessToken = grant.AccessToken.Reveal()
 			return err == nil
 		})

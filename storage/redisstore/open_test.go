@@ -96,7 +96,7 @@ type feedStore interface {
 	tokenauth.Storage
 	tokenauth.Watcher
 	tokenauth.BatchFinder
-	tokenauth.ClientRevoker
+	tokenauth.BulkRevoker
 	tokenauth.Lister
 	throttle.Storage
 }
@@ -128,7 +128,7 @@ func service(tb testing.TB, s tokenauth.Storage, o tokenauth.Options) *tokenauth
 
 func issue(tb testing.TB, auth *tokenauth.Service, user, client string) string {
 	tb.Helper()
-	grant, err := auth.Issue(tb.Context(), tokenauth.Principal{UserID: user, UserName: "somebody", Roles: []string{"Reader"}, Stamp: "stamp"}, client)
+	grant, err := auth.Issue(tb.Context(), tokenauth.Principal{UserID: user, UserName: "somebody", Roles: []string{"Reader"}, Stamp: "stamp"}, &tokenauth.IssueOptions{ClientID: client})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -176,7 +176,7 @@ const (
 )
 
 // Store is a [tokenauth.Storage] in Redis. [New] returns one. It is also a
-// [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.ClientRevoker] and
+// [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.BulkRevoker] and
 // [throttle.Storage]. It is safe for concurrent use, and several processes may
 // share one Redis.
 //

@@ -311,7 +311,7 @@ func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 			if _, err := auth.Validate(t.Context(), accessToken); !errors.Is(err, tokenauth.ErrUnavailable) || errors.Is(err, tokenauth.ErrInvalidToken) {
 				t.Errorf("%s: Validate returns error %v, want ErrUnavailable", during, err)
 			}
-			if _, err := auth.Issue(t.Context(), principal, ""); !errors.Is(err, tokenauth.ErrUnavailable) {
+			if _, err := auth.Issue(t.Context(), principal, nil); !errors.Is(err, tokenauth.ErrUnavailable) {
 				t.Errorf("%s: Issue returns error %v, want ErrUnavailable", during, err)
 			}
 			if err := auth.RevokeUser(t.Context(), "bob"); !errors.Is(err, tokenauth.ErrUnavailable) {
@@ -325,7 +325,7 @@ func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 	issues := func(after string) {
 		t.Helper()
 		eventually(t, "a token is issued after "+after, func() bool {
-			grant, err := auth.Issue(t.Context(), principal, "")
+			grant, err := auth.Issue(t.Context(), principal, nil)
 			accessToken = grant.AccessToken.Reveal()
 			return err == nil
 		})
@@ -520,7 +520,7 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 	if err := w.RevokeUser(t.Context(), token.Slot.User); err != nil {
 		t.Error(err)
 	}
-	if err := w.RevokeClient(t.Context(), token.Slot.Client); err != nil {
+	if err := w.RevokeClient(t.Context(), token.ClientID); err != nil {
 		t.Error(err)
 	}
 	for _, change := range []func([]throttle.Counter){count, func(c []throttle.Counter) { clear(c) }} {

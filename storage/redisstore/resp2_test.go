@@ -78,7 +78,7 @@ func TestStoreWorksWithoutTracking(t *testing.T) {
 			if err := w.UpdateCounters(t.Context(), []throttle.Key{{1}}, count); err != nil {
 				t.Error(err)
 			}
-			if err := errors.Join(w.RevokeClient(t.Context(), token.Slot.Client),
+			if err := errors.Join(w.RevokeClient(t.Context(), token.ClientID),
 				w.Revoke(t.Context(), token.Slot, token.Digest), w.RevokeUser(t.Context(), token.Slot.User)); err != nil {
 				t.Error(err)
 			}

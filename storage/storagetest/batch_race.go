@@ -30,10 +30,10 @@ func findBatchFresh(ctx context.Context, s tokenauth.Storage) error {
 		func(i, n int) error { return s.Replace(ctx, at(i, n+2)) },
 		func(i, n int) error { return s.RevokeUser(ctx, slots[i].User) },
 	}
-	if r, ok := s.(tokenauth.ClientRevoker); ok {
+	if r, ok := s.(tokenauth.BulkRevoker); ok {
 		changes = append(changes,
 			func(i, n int) error { return s.Replace(ctx, at(i, n+3)) },
-			func(i, n int) error { return r.RevokeClient(ctx, slots[i].Client) },
+			func(i, n int) error { return r.RevokeClient(ctx, fmt.Sprint("client", i%2)) },
 		)
 	}
 	rng := rand.New(rand.NewPCG(5, 6))

@@ -9,7 +9,7 @@ import (
 )
 
 func revokeClient(ctx context.Context, s tokenauth.Storage) error {
-	r, ok := s.(tokenauth.ClientRevoker)
+	r, ok := s.(tokenauth.BulkRevoker)
 	if !ok {
 		return nil
 	}
@@ -37,7 +37,7 @@ func revokeClient(ctx context.Context, s tokenauth.Storage) error {
 	if err != nil {
 		return err
 	}
-	web := tokenauth.SlotOf("", clients[0]).Client
+	const web = "web"
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if r.RevokeClient(ended, web) == nil {
@@ -65,13 +65,13 @@ func revokeClient(ctx context.Context, s tokenauth.Storage) error {
 		},
 		others,
 		func() error { return r.RevokeClient(ctx, web) }, // a second call succeeds
-		func() error { return r.RevokeClient(ctx, tokenauth.SlotOf("", "nobody's").Client) },
+		func() error { return r.RevokeClient(ctx, "nobody's") },
 		others,
 	)
 }
 
 func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
-	r, ok := s.(tokenauth.ClientRevoker)
+	r, ok := s.(tokenauth.BulkRevoker)
 	if !ok {
 		return nil
 	}
@@ -93,7 +93,7 @@ func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
 			if i > 0 {
 				return all(ctx, s, of(i-1, "mobile", n+200+i), of(users+i, "web", n+300+i))
 			}
-			err := r.RevokeClient(ctx, tokenauth.SlotOf("", "web").Client)
+			err := r.RevokeClient(ctx, "web")
 			for user := range users {
 				err = errors.Join(err, isEmpty(ctx, s, of(user, "web", 0).Slot))
 			}

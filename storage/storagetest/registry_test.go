@@ -57,7 +57,7 @@ func (r *registry) Delete(ctx context.Context, id string) error {
 
 func (r *registry) end(ctx context.Context, id string, change func(), broken func(change, end func() error) error) error {
 	set := func() error { return r.set(change) }
-	end := func() error { return r.tokens.RevokeClient(ctx, tokenauth.SlotOf("", id).Client) }
+	end := func() error { return r.tokens.RevokeClient(ctx, id) }
 	if broken != nil {
 		return broken(set, end)
 	}

@@ -69,7 +69,7 @@ type methods struct {
 
 	list func(*memory.Store, context.Context, tokenauth.UserKey) ([]tokenauth.Token, error)
 
-	revokeClient   func(*memory.Store, context.Context, tokenauth.ClientKey) error
+	revokeClient   func(*memory.Store, context.Context, string) error
 	updateCounters func(*counters, context.Context, []throttle.Key, func([]throttle.Counter)) error
 }
 
@@ -122,7 +122,7 @@ func (b *broken) Watch(ctx context.Context, beat time.Duration, feed tokenauth.I
 	return b.Store.Watch(ctx, beat, feed)
 }
 
-func (b *broken) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+func (b *broken) RevokeClient(ctx context.Context, c string) error {
 	if b.revokeClient != nil {
 		return b.revokeClient(&b.Store, ctx, c)
 	}
@@ -343,9 +343,9 @@ func TestRunDetectsBrokenStorages(t *testing.T) {
 			},
 		}, []string{"PurgeStops"}},
 		{"revokes a client's tokens of 1,000 users only", methods{
-			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
+			revokeClient: func(s *memory.Store, ctx context.Context, c string) error {
 				for i := range 1000 {
-					slot := tokenauth.Slot{User: tokenauth.UserKeyOf(fmt.Sprint("user", i)), Client: c}
+					slot := tokenauth.SlotOf(fmt.Sprint("user", i), c)
 					t, _ := s.Find(ctx, slot)
 					s.Revoke(ctx, slot, t.Digest)
 				}
@@ -353,9 +353,9 @@ func TestRunDetectsBrokenStorages(t *testing.T) {
 			},
 		}, []string{"RevokeClient"}},
 		{"revokes all tokens of a client's users", methods{
-			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
+			revokeClient: func(s *memory.Store, ctx context.Context, c string) error {
 				for i := range 2000 {
-					slot := tokenauth.Slot{User: tokenauth.UserKeyOf(fmt.Sprint("user", i)), Client: c}
+					slot := tokenauth.SlotOf(fmt.Sprint("user", i), c)
 					if _, err := s.Find(ctx, slot); err == nil {
 						s.RevokeUser(ctx, slot.User)
 					}
@@ -364,13 +364,13 @@ func TestRunDetectsBrokenStorages(t *testing.T) {
 			},
 		}, []string{"RevokeClient", "RevokeClientRace"}},
 		{"returns nil from RevokeClient when the context has ended", methods{
-			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
+			revokeClient: func(s *memory.Store, ctx context.Context, c string) error {
 				s.RevokeClient(ctx, c)
 				return nil
 			},
 		}, []string{"RevokeClient"}},
 		{"overwrites tokens at other clients with old ones", methods{
-			revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
+			revokeClient: func(s *memory.Store, ctx context.Context, c string) error {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
@@ -395,7 +395,7 @@ func TestRunDetectsBrokenStorages(t *testing.T) {
 		{"does not report that a client's tokens were revoked", func() methods {
 			var quiet atomic.Bool
 			return methods{
-				revokeClient: func(s *memory.Store, ctx context.Context, c tokenauth.ClientKey) error {
+				revokeClient: func(s *memory.Store, ctx context.Context, c string) error {
 					quiet.Store(true)
 					defer quiet.Store(false)
 					return s.RevokeClient(ctx, c)

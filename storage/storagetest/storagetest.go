@@ -10,7 +10,7 @@
 //
 // Run also tests the optional interfaces that the storage implements:
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
-// [tokenauth.Watcher], [tokenauth.ClientRevoker] and [throttle.Storage].
+// [tokenauth.Watcher], [tokenauth.BulkRevoker] and [throttle.Storage].
 // [RunClients] tests a client registry.
 package storagetest
 

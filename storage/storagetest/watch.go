@@ -250,9 +250,8 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 			{"Revoke", revoked.Slot.User, func() error { return s.Revoke(ctx, revoked.Slot, revoked.Digest) }},
 			{"RevokeUser", web.Slot.User, func() error { return s.RevokeUser(ctx, web.Slot.User) }},
 		}
-		if r, ok := s.(tokenauth.ClientRevoker); ok {
-			client := tokenauth.SlotOf("", dave.ClientID).Client
-			endings = append(endings, ending{"RevokeClient", dave.Slot.User, func() error { return r.RevokeClient(ctx, client) }})
+		if r, ok := s.(tokenauth.BulkRevoker); ok {
+			endings = append(endings, ending{"RevokeClient", dave.Slot.User, func() error { return r.RevokeClient(ctx, dave.ClientID) }})
 		}
 		for _, test := range endings {
 			before := make([]int, len(watchings))

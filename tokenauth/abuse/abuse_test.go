@@ -297,7 +297,7 @@ func newAbuseHost(t *testing.T, on engine, with func(*setup)) *abuseHost {
 	if s.Clients != nil {
 		client = "app"
 	}
-	grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", UserName: "admin", Roles: []string{"Administrator"}}, client)
+	grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", UserName: "admin", Roles: []string{"Administrator"}}, &tokenauth.IssueOptions{ClientID: client})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -647,7 +647,7 @@ var faults = []situation{
 			elsewhere := on.host(t, new(memory.Store), directory{}, tokenauth.Options{})
 			eventually(t, "the feed of the cache is alive", func() bool { return h.auth.CacheStats().FeedAlive })
 			for i := range 300 {
-				grant, err := elsewhere.auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i)}, "")
+				grant, err := elsewhere.auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i)}, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -657,7 +657,7 @@ var faults = []situation{
 				t.Errorf("the cache has %d entries after %d look-ups, want 0 after 300", stats.Entries, finds.Load())
 			}
 			for i := range 5 * most {
-				grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i)}, "")
+				grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i)}, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

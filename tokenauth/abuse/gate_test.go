@@ -67,7 +67,7 @@ func newWorkshop(t *testing.T) *workshop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "somebody"}, "")
+	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "somebody"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

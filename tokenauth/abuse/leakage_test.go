@@ -552,7 +552,7 @@ func canariesOnEveryPath(t *testing.T, on engine) {
 				return err
 			},
 			"Issue": func(ctx context.Context) error {
-				_, err := h.auth.Issue(ctx, tokenauth.Principal{UserID: canaryPassword + "\x00"}, "")
+				_, err := h.auth.Issue(ctx, tokenauth.Principal{UserID: canaryPassword + "\x00"}, nil)
 				return err
 			},
 			"Validate":     func(ctx context.Context) error { _, err := h.auth.Validate(ctx, accessToken); return err },
@@ -728,7 +728,7 @@ func secretsAreRedacted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", UserName: "alice", Roles: []string{"Reader"}, Stamp: "stamp"}, "")
+	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1", UserName: "alice", Roles: []string{"Reader"}, Stamp: "stamp"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -879,7 +879,7 @@ func timing(t *testing.T) {
 			endpoint.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/Token", strings.NewReader(grantFor(name, canaryWrong))))
 		}
 	}
-	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1"}, "")
+	grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

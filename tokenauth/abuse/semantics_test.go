@@ -219,7 +219,7 @@ var semantics = []situation{
 		id: "U16", what: "roles are compared exactly",
 		run: func(t *testing.T, h *abuseHost) {
 			for i, roles := range [][]string{{"administrator"}, {"ADMINISTRATOR"}, {"Administrator "}, {"Administratör"}, {"Administrator2", "Admin"}, {"\u0410dministrator"}, nil} {
-				grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint("role", i), UserName: "x", Roles: roles}, "")
+				grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint("role", i), UserName: "x", Roles: roles}, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -315,7 +315,7 @@ var semantics = []situation{
 					})
 					grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{
 						UserID: "1", UserName: "alice", Roles: []string{"Reader"}, Attributes: map[string]string{"tenant": "north"},
-					}, "")
+					}, nil)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -597,7 +597,7 @@ var semantics = []situation{
 				if err != nil {
 					t.Fatal(err)
 				}
-				grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1"}, "")
+				grant, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "1"}, nil)
 				if err != nil || grant.Token.ExpiresAt.Sub(grant.Token.IssuedAt) != want {
 					t.Errorf("lifetime %v: the token is %+v, error %v", lifetime, grant.Token, err)
 				}
@@ -632,7 +632,7 @@ var semantics = []situation{
 					if strings.Contains(user, "\x00") {
 						continue // a storage need not support NUL in IDs
 					}
-					grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: user, UserName: user + "@" + client}, client)
+					grant, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: user, UserName: user + "@" + client}, &tokenauth.IssueOptions{ClientID: client})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -781,7 +781,7 @@ var semantics = []situation{
 			if err != nil {
 				t.Fatal(err)
 			}
-			madeUp, err := elsewhere.Issue(t.Context(), tokenauth.Principal{UserID: "1"}, "web")
+			madeUp, err := elsewhere.Issue(t.Context(), tokenauth.Principal{UserID: "1"}, &tokenauth.IssueOptions{ClientID: "web"})
 			if err != nil {
 				t.Fatal(err)
 			}

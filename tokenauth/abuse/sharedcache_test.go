@@ -28,7 +28,7 @@ func cacheHost(t *testing.T, on engine, s tokenauth.Storage, set http.HandlerFun
 		token, _ := tokenauth.FromContext(r.Context())
 		io.WriteString(w, "for "+token.Principal.UserName)
 	})
-	issued, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Reader"}}, "")
+	issued, err := h.auth.Issue(t.Context(), tokenauth.Principal{UserID: "17", UserName: "alice", Roles: []string{"Reader"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

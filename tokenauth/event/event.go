@@ -84,6 +84,12 @@ const (
 
 	// ReasonUser, only for a [Revoked] event: all tokens of a user were revoked.
 	ReasonUser Reason = "user"
+	// ReasonAll, only for a [Revoked] event: all tokens were revoked.
+	ReasonAll Reason = "all"
+	// ReasonDevices, only for a [Revoked] event: the user signed in on more
+	// devices than Options.Devices allows, so the Service revoked the token that
+	// was used longest ago.
+	ReasonDevices Reason = "devices"
 	// ReasonFallback, only for a [Validated] event: Options.Fallback
 	// authenticated the request.
 	ReasonFallback Reason = "fallback"

@@ -49,7 +49,7 @@ func newLoadTest(b *testing.B, hashing int) *loadTest {
 	if l.auth, err = tokenauth.New(new(memory.Store), users, nil); err != nil {
 		b.Fatal(err)
 	}
-	grant, err := l.auth.Issue(b.Context(), tokenauth.Principal{UserID: "2"}, "")
+	grant, err := l.auth.Issue(b.Context(), tokenauth.Principal{UserID: "2"}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -102,7 +102,7 @@ func newHost(t *testing.T, m *prommetrics.Metrics) *host {
 // issue returns an access token that was issued to the client.
 func (h *host) issue(clientID string) string {
 	h.t.Helper()
-	grant, err := h.auth.Issue(h.t.Context(), alice, clientID)
+	grant, err := h.auth.Issue(h.t.Context(), alice, &tokenauth.IssueOptions{ClientID: clientID})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 // user, call Bearer once and use its result for all of them.
 func Bearer(t testing.TB, auth *tokenauth.Service, p tokenauth.Principal) string {
 	t.Helper()
-	issued, err := auth.Issue(t.Context(), p, "")
+	issued, err := auth.Issue(t.Context(), p, nil)
 	if err != nil {
 		t.Fatalf("tokenauthtest: cannot issue a token for the principal: %v", err)
 	}

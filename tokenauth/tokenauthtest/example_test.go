@@ -117,7 +117,7 @@ func ExampleClock() {
 		t.Fatal(err)
 	}
 	ctx := context.Background()
-	issued, err := auth.Issue(ctx, tokenauth.Principal{UserID: "17"}, "")
+	issued, err := auth.Issue(ctx, tokenauth.Principal{UserID: "17"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,10 +160,10 @@ func ExampleFailingStorage() {
 	ctx, alice := context.Background(), tokenauth.Principal{UserID: "17", UserName: "alice"}
 
 	store.Fail(errors.New("connection refused"))
-	_, err = auth.Issue(ctx, alice, "")
+	_, err = auth.Issue(ctx, alice, nil)
 	fmt.Println(errors.Is(err, tokenauth.ErrUnavailable))
 	store.Heal()
-	_, err = auth.Issue(ctx, alice, "")
+	_, err = auth.Issue(ctx, alice, nil)
 	fmt.Println(err)
 	// Output:
 	// true

@@ -26,11 +26,12 @@ type FailingStorage struct {
 }
 
 var (
-	_ tokenauth.Storage       = (*FailingStorage)(nil)
-	_ tokenauth.BatchFinder   = (*FailingStorage)(nil)
-	_ tokenauth.Lister        = (*FailingStorage)(nil)
-	_ tokenauth.Purger        = (*FailingStorage)(nil)
-	_ tokenauth.ClientRevoker = (*FailingStorage)(nil)
+	_ tokenauth.Storage     = (*FailingStorage)(nil)
+	_ tokenauth.BatchFinder = (*FailingStorage)(nil)
+	_ tokenauth.Lister      = (*FailingStorage)(nil)
+	_ tokenauth.Purger      = (*FailingStorage)(nil)
+	_ tokenauth.BulkRevoker = (*FailingStorage)(nil)
+	_ tokenauth.UseRecorder = (*FailingStorage)(nil)
 )
 
 // Fail makes every later call return err without calling the other storage.
@@ -127,16 +128,52 @@ func (s *FailingStorage) Purge(ctx context.Context, expiredBefore time.Time) (in
 	return 0, nil // a storage that is not a Purger removes expired tokens itself
 }
 
-// RevokeClient implements [tokenauth.ClientRevoker]. It returns an error if the
-// storage is not a ClientRevoker.
-func (s *FailingStorage) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
+// RevokeClient implements [tokenauth.BulkRevoker]. It returns an error if the
+// storage is not a BulkRevoker.
+func (s *FailingStorage) RevokeClient(ctx context.Context, clientID string) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
-	if r, ok := s.Storage.(tokenauth.ClientRevoker); ok {
-		return r.RevokeClient(ctx, c)
+	if r, ok := s.Storage.(tokenauth.BulkRevoker); ok {
+		return r.RevokeClient(ctx, clientID)
 	}
-	return s.lacks("ClientRevoker")
+	return s.lacks("BulkRevoker")
+}
+
+// RevokeAll implements [tokenauth.BulkRevoker]. It returns an error if the
+// storage is not a BulkRevoker.
+func (s *FailingStorage) RevokeAll(ctx context.Context) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if r, ok := s.Storage.(tokenauth.BulkRevoker); ok {
+		return r.RevokeAll(ctx)
+	}
+	return s.lacks("BulkRevoker")
+}
+
+// RecordUses implements [tokenauth.UseRecorder]. It does nothing if the storage
+// is not a UseRecorder.
+func (s *FailingStorage) RecordUses(ctx context.Context, uses []tokenauth.Use) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if r, ok := s.Storage.(tokenauth.UseRecorder); ok {
+		return r.RecordUses(ctx, uses)
+	}
+	return nil
+}
+
+// RevokeUnused implements [tokenauth.UseRecorder]. It returns an error if the
+// storage is not a UseRecorder.
+func (s *FailingStorage) RevokeUnused(ctx context.Context, before time.Time) (int64, error) {
+	if err := s.failure(); err != nil {
+		return 0, err
+	}
+	if r, ok := s.Storage.(tokenauth.UseRecorder); ok {
+		return r.RevokeUnused(ctx, before)
+	}
+	return 0, s.lacks("UseRecorder")
 }
 
 func (s *FailingStorage) lacks(ability string) error {

@@ -52,7 +52,7 @@ func (s *service) refresh(c *gin.Context) {
 		s.internal(c, err)
 		return
 	}
-	grant, err := s.auth.Issue(c.Request.Context(), principal(caller{user.ID, user.Name, user.Role}), "")
+	grant, err := s.auth.Issue(c.Request.Context(), principal(caller{user.ID, user.Name, user.Role}), nil)
 	s.answerToken(c, grant, err)
 }
 

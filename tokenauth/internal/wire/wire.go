@@ -55,6 +55,8 @@ const (
 	BodyCompressed         = "The body must not be compressed."
 	AuthorizationMalformed = "The Authorization header is malformed, or there are several."
 	ClientTwice            = "The client is named by Basic authentication or in the body, not by both."
+	DeviceMalformed        = "The device must be 1 to 64 bytes of printable ASCII."
+	DeviceNameMalformed    = "The name of the device must be at most 100 bytes without control characters."
 	TokenMethod            = "The token endpoint does not answer this method."
 	PostOnly               = "The endpoint answers POST only."
 
@@ -116,4 +118,10 @@ func BearerChallenge(realm, code, description string) string {
 // (RFC 7617 §2.1).
 func BasicChallenge(realm string) string {
 	return `Basic realm="` + realm + `", charset="UTF-8"`
+}
+
+// TokenParameters returns the names of the parameters that every token request
+// may have, each of them once (RFC 6749 §3.2).
+func TokenParameters() []string {
+	return []string{"grant_type", "username", "password", "client_id", "client_secret"}
 }

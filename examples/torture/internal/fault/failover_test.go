@@ -125,7 +125,7 @@ func TestLostIsAllOrNothing(t *testing.T) {
 	}
 	here, elsewhere := open(), open()
 	issue := func(user string) *heldToken {
-		g, err := here.Issue(t.Context(), tokenauth.Principal{UserID: user}, "")
+		g, err := here.Issue(t.Context(), tokenauth.Principal{UserID: user}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -162,7 +162,7 @@ func (f *fleet) hear(ctx context.Context) (time.Duration, error) {
 	f.heard++
 	user := fmt.Sprintf("%s heard %d", f.witness.name, f.heard)
 	by := f.replicas[f.heard%len(f.replicas)]
-	g, err := by.Issue(ctx, tokenauth.Principal{UserID: user}, "")
+	g, err := by.Issue(ctx, tokenauth.Principal{UserID: user}, nil)
 	if err != nil {
 		return 0, err
 	}

@@ -87,7 +87,7 @@ func (a *arena) newMark(ctx context.Context, user string) (*mark, error) {
 		{a.late, "expired", &m.expired}, {a.auth, "revoked", &m.revoked}, {a.prefixed, "prefixed", &m.prefixed},
 		{a.foreign, "", &m.foreign}, {a.auth, "", &m.valid},
 	} {
-		g, err := issue.by.Issue(ctx, tokenauth.Principal{UserID: user}, issue.client)
+		g, err := issue.by.Issue(ctx, tokenauth.Principal{UserID: user}, &tokenauth.IssueOptions{ClientID: issue.client})
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +101,7 @@ func (a *arena) newMark(ctx context.Context, user string) (*mark, error) {
 
 // renew signs the user in again, which replaces the valid token.
 func (m *mark) renew(ctx context.Context) error {
-	g, err := m.auth.Issue(ctx, tokenauth.Principal{UserID: m.user}, "")
+	g, err := m.auth.Issue(ctx, tokenauth.Principal{UserID: m.user}, nil)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ var matrixOperations = slices.Concat(
 		{
 			name: "Issue", change: "Replace",
 			do: func(ctx context.Context, w *world, _ string) answer {
-				return grantOf(w.auth.Issue(ctx, principalOf("alice"), w.app()))
+				return grantOf(w.auth.Issue(ctx, principalOf("alice"), &tokenauth.IssueOptions{ClientID: w.app()}))
 			},
 			right: always(granted, "alice"),
 			ends:  these("good"),

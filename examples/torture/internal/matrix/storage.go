@@ -124,9 +124,9 @@ func (s *struckStorage) RevokeUser(ctx context.Context, u tokenauth.UserKey) err
 	return s.change(ctx, "RevokeUser", func() error { return s.store.RevokeUser(ctx, u) })
 }
 
-// RevokeClient implements [tokenauth.ClientRevoker].
-func (s *struckStorage) RevokeClient(ctx context.Context, c tokenauth.ClientKey) error {
-	return s.change(ctx, "RevokeClient", func() error { return s.store.RevokeClient(ctx, c) })
+// RevokeClient implements [tokenauth.BulkRevoker].
+func (s *struckStorage) RevokeClient(ctx context.Context, clientID string) error {
+	return s.change(ctx, "RevokeClient", func() error { return s.store.RevokeClient(ctx, clientID) })
 }
 
 // Purge implements [tokenauth.Purger].

@@ -145,7 +145,7 @@ func (w *world) run(ctx context.Context) {
 // populate issues the tokens of the subjects.
 func (w *world) populate(ctx context.Context) error {
 	issue := func(subject, user, client string) error {
-		g, err := w.auth.Issue(ctx, principalOf(user), client)
+		g, err := w.auth.Issue(ctx, principalOf(user), &tokenauth.IssueOptions{ClientID: client})
 		w.tokens[subject] = g.AccessToken.Reveal()
 		return err
 	}

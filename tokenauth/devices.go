@@ -1,0 +1,120 @@
+package tokenauth
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/bearerkit/bearerkit/tokenauth/event"
+)
+
+const (
+	maxDevice     = 64  // bytes of the ID of a device
+	maxDeviceName = 100 // bytes of its name
+)
+
+func validDevice(id string) bool {
+	return len(id) <= maxDevice && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+func validDeviceName(name string) bool {
+	return len(name) <= maxDeviceName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
+}
+
+// SlotID identifies the slot of the token among the slots of its user, for
+// example in the URL of a page where users end their sign-ins. It stays the same
+// when a new sign-in on the device replaces the token. It is not secret:
+// [Service.RevokeDevice] needs the user's ID, too.
+func (t Token) SlotID() string { return base64.RawURLEncoding.EncodeToString(t.Slot.Client[:]) }
+
+// RevokeDevice ends the token in one of the user's slots. The slotID is a
+// [Token.SlotID], for example from a token that [Service.Tokens] returned. It
+// works for slots with and without a device.
+//
+//   - It returns [ErrNotFound] if the user has no valid token in this slot.
+//   - It returns [ErrUnavailable] if the storage failed or did not answer in
+//     time. The token may still be valid then.
+func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error {
+	defer plainPanic()
+	key, err := base64.RawURLEncoding.Strict().DecodeString(slotID)
+	if err != nil || len(key) != len(ClientKey{}) {
+		return ErrNotFound
+	}
+	t, err := s.lookups.find(ctx, Slot{UserKeyOf(userID), ClientKey(key)})
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), err == nil && t.expired(s.options.Now().Unix()):
+		return ErrNotFound
+	case err == errPanic:
+		return err
+	case err != nil:
+		return unavailable("finding a token to revoke", err)
+	}
+	return s.RevokeToken(ctx, *t)
+}
+
+// boundDevices ends the user's valid tokens at the client beyond
+// [DeviceOptions.Max], those first that were used longest ago. It also removes
+// tokens that expired long ago, which some storages keep.
+//
+// All sign-ins sort the tokens in the same way. Each lists the tokens after it
+// stored its own. So once all concurrent sign-ins have returned, at most Max
+// tokens are valid, and the newest is one of them.
+//
+// If the new token is one of those that ended because the others have times in
+// the future, boundDevices returns the latest of these times.
+func (s *Service) boundDevices(ctx context.Context, issued *Token) (newest time.Time, err error) {
+	if s.options.Devices == nil {
+		return newest, nil
+	}
+	tokens, err := s.list(ctx, issued.Principal.UserID)
+	if err != nil && !errors.Is(err, ErrCorrupt) {
+		return newest, err
+	}
+	now := s.options.Now()
+	var live []Token
+	for i := range tokens {
+		t := &tokens[i]
+		switch {
+		case t.expired(now.Add(-purgeGrace).Unix()):
+			if err := s.revoke(ctx, t.Slot, t.Digest); err != nil {
+				return newest, err
+			}
+		case t.ClientID == issued.ClientID && !t.expired(now.Unix()):
+			t.setLastSeen()
+			live = append(live, *t)
+		}
+	}
+	slices.SortFunc(live, func(a, b Token) int {
+		return cmp.Or(b.LastSeen.Compare(a.LastSeen), b.IssuedAt.Compare(a.IssuedAt), bytes.Compare(b.Slot.Client[:], a.Slot.Client[:]))
+	})
+	for i := s.options.Devices.Max; i < len(live); i++ {
+		t := &live[i]
+		began := time.Now()
+		err := s.revoke(ctx, t.Slot, t.Digest)
+		e := Event{Reason: event.ReasonDevices}
+		e.setToken(t)
+		s.observeRevoked(ctx, e, began, err)
+		if err != nil {
+			return newest, err
+		}
+		if t.Digest == issued.Digest && live[s.options.Devices.Max-1].LastSeen.After(now) {
+			newest = live[0].LastSeen
+		}
+	}
+	return newest, nil
+}
+
+// setLastSeen sets LastSeen to IssuedAt if no later use was recorded, because a
+// sign-in is a use.
+func (t *Token) setLastSeen() {
+	if t.LastSeen.Before(t.IssuedAt) {
+		t.LastSeen = t.IssuedAt
+	}
+}
