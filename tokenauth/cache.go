@@ -25,7 +25,7 @@ import (
 type tokenCache struct {
 	watcher Watcher
 	lease   time.Duration
-	table   *cache.Table[Token]
+	table   *cache.Table[cachedToken]
 
 	started time.Time    // has a monotonic reading
 	until   atomic.Int64 // end of the lease, in nanoseconds after started
@@ -57,7 +57,7 @@ func newTokenCache(s Storage, o *CacheOptions, logger *slog.Logger) (*tokenCache
 	return &tokenCache{
 		watcher: w,
 		lease:   options.Lease,
-		table:   cache.New(options.MaxEntries, (*Token).identify),
+		table:   cache.New(options.MaxEntries, (*cachedToken).identify),
 		started: time.Now(),
 		logger:  logger,
 		loads:   make(map[Slot]*load),
@@ -65,9 +65,15 @@ func newTokenCache(s Storage, o *CacheOptions, logger *slog.Logger) (*tokenCache
 	}, nil
 }
 
+// A cachedToken is a token in the cache.
+type cachedToken struct {
+	Token
+	mark int64 // see [useLog.note]; accessed atomically
+}
+
 // identify returns the token's key and group in the cache. Each user is a
 // group, because the cache invalidates all tokens of a group together.
-func (t *Token) identify() (*cache.Key, *cache.Group) {
+func (t *cachedToken) identify() (*cache.Key, *cache.Group) {
 	return (*cache.Key)(&t.Digest), (*cache.Group)(&t.Slot.User)
 }
 
@@ -82,7 +88,7 @@ func (c *tokenCache) aliveAt(reading time.Time) bool {
 // hit returns the cached token with the digest, or nil if the caller must ask
 // the storage. The argument reading is the current time, which the caller got
 // from [time.Now].
-func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
+func (c *tokenCache) hit(d *Digest, reading time.Time) *cachedToken {
 	t := c.get(d, reading)
 	if t != nil {
 		c.count(&t.Slot.User).hits.Add(1)
@@ -90,7 +96,7 @@ func (c *tokenCache) hit(d *Digest, reading time.Time) *Token {
 	return t
 }
 
-func (c *tokenCache) get(d *Digest, reading time.Time) *Token {
+func (c *tokenCache) get(d *Digest, reading time.Time) *cachedToken {
 	// Check the lease before the table. The feed extends the lease only after
 	// it has reported all earlier changes. So within the lease, the table does
 	// not return a token that an earlier change ended.
@@ -134,12 +140,13 @@ func (c *tokenCache) find(ctx context.Context, slot Slot, d *Digest, read reader
 		// The shared read began before this validation, so it may have missed a
 		// token that was issued in the meantime. The read can prove that a
 		// token is valid, but not that a token is invalid.
-		if t = c.get(d, time.Now()); t == nil && l.err != nil {
+		if cached := c.get(d, time.Now()); cached != nil {
+			return &cached.Token, nil
+		}
+		if l.err != nil {
 			return nil, l.err
 		}
-		if t == nil {
-			t, l, _ = c.enter(slot, d, false)
-		}
+		t, l, _ = c.enter(slot, d, false)
 	}
 	if t != nil {
 		return t, nil
@@ -162,8 +169,8 @@ func (c *tokenCache) enter(slot Slot, d *Digest, join bool) (t *Token, l *load, 
 	stamp := c.table.Stamp((*cache.Group)(&slot.User))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.get(d, time.Now()); t != nil {
-		return t, nil, false
+	if cached := c.get(d, time.Now()); cached != nil {
+		return &cached.Token, nil, false
 	}
 	if l := c.loads[slot]; join && l != nil && l.stamp == stamp {
 		return nil, l, false
@@ -212,7 +219,7 @@ func (c *tokenCache) keep(l *load, t *Token) {
 		c.table.Invalidate((*cache.Group)(&t.Slot.User))
 		return
 	}
-	c.table.Put(c.pack(t), l.stamp)
+	c.table.Put(cachedToken{Token: c.pack(t)}, l.stamp)
 }
 
 // pack returns a copy of t that adds little work for the garbage collector. All
@@ -220,9 +227,16 @@ func (c *tokenCache) keep(l *load, t *Token) {
 // other cached tokens, and its attributes with t. The caller must hold c.mu.
 func (c *tokenCache) pack(t *Token) Token {
 	packed := *t
-	parts := []*string{&packed.ClientID, &packed.Principal.UserID, &packed.Principal.UserName, &packed.Principal.Stamp}
+	parts := []*string{
+		&packed.ClientID, &packed.Device, &packed.DeviceName,
+		&packed.Principal.UserID, &packed.Principal.UserName, &packed.Principal.Stamp,
+	}
+	size := 0
+	for _, part := range parts {
+		size += len(*part)
+	}
 	var all strings.Builder
-	all.Grow(len(t.ClientID) + len(t.Principal.UserID) + len(t.Principal.UserName) + len(t.Principal.Stamp))
+	all.Grow(size)
 	for _, part := range parts {
 		all.WriteString(*part)
 	}
@@ -253,6 +267,9 @@ func (c *tokenCache) sharedRoles(roles []string) []string {
 	}
 	return shared
 }
+
+// remove removes a token from the cache.
+func (c *tokenCache) remove(d *Digest) { c.table.Remove((*cache.Key)(d)) }
 
 // invalidate invalidates the tokens of a user.
 func (c *tokenCache) invalidate(u UserKey) {

@@ -110,11 +110,3 @@ func (s *Service) boundDevices(ctx context.Context, issued *Token) (newest time.
 	}
 	return newest, nil
 }
-
-// setLastSeen sets LastSeen to IssuedAt if no later use was recorded, because a
-// sign-in is a use.
-func (t *Token) setLastSeen() {
-	if t.LastSeen.Before(t.IssuedAt) {
-		t.LastSeen = t.IssuedAt
-	}
-}

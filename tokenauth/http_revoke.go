@@ -1,6 +1,8 @@
 package tokenauth
 
 import (
+	"context"
+	"errors"
 	"net/http"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
@@ -28,22 +30,48 @@ func (s *Service) revocationHandler() http.Handler {
 		if !ok {
 			return emptyObject, nil // it cannot be valid
 		}
-		if c := request.client; c != nil && slot.Client != SlotOf("", c.ID).Client {
-			return nil, s.observeUnread(r, event.Refused, unauthorizedClient(wire.TokenOfAnotherClient))
-		}
-		e := Event{RemoteAddr: clientAddr(r, &s.options)}
-		if request.client != nil {
-			e.ClientID = request.client.ID
-		}
 		// An app that signs out may close its connection at once, but the
 		// revocation must still finish.
 		ctx, cancel := deadline.Detach(r.Context())
 		defer cancel()
+		e := Event{RemoteAddr: clientAddr(r, &s.options)}
+		if c := request.client; c != nil {
+			e.ClientID = c.ID
+			switch own, err := s.ownsSlot(ctx, c, slot); {
+			case err != nil:
+				return nil, s.observeUnread(r, event.Unavailable, err)
+			case !own:
+				return nil, s.observeUnread(r, event.Refused, unauthorizedClient(wire.TokenOfAnotherClient))
+			}
+		}
 		if err := s.revokeObserved(ctx, slot, digest, e); err != nil {
 			return nil, err
 		}
 		return emptyObject, nil
 	})
+}
+
+// ownsSlot reports whether the client may revoke the token in a slot. The key of
+// a device does not show which client it belongs to, so ownsSlot then asks the
+// storage. It returns true for such a slot if the slot is empty, because there
+// is nothing to revoke.
+func (s *Service) ownsSlot(ctx context.Context, c *Client, slot Slot) (bool, error) {
+	if slot.Client == SlotOf("", c.ID).Client {
+		return true, nil
+	}
+	if s.options.Devices == nil {
+		return false, nil
+	}
+	t, err := s.lookups.find(ctx, slot)
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt):
+		return true, nil
+	case err == errPanic:
+		return false, err
+	case err != nil:
+		return false, unavailable("finding a token to revoke", err)
+	}
+	return t.ClientID == c.ID, nil
 }
 
 // emptyObject is the body of a response that needs no body, for clients that

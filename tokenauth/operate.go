@@ -10,8 +10,13 @@ import (
 )
 
 // Tokens returns a user's valid tokens, the newest first. There is one for each
-// client at which the user is signed in. A [Token] has only the digest of its
-// access token. [Service.RevokeToken] ends a single token.
+// client and device with which the user is signed in. A [Token] has only the
+// digest of its access token.
+//
+// A page where users see their sign-ins shows [Token.DeviceName], ClientID,
+// IssuedAt and LastSeen. The token of the page's own request ([FromContext]) has
+// the same Slot as the current sign-in. [Service.RevokeDevice] ends one sign-in,
+// and [Service.RevokeUser] all, or all others.
 //
 //   - It returns [ErrUnavailable] if the storage is not a [Lister], failed, or
 //     did not answer in time.
@@ -25,12 +30,17 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 	now := s.options.Now().Unix()
 	live := make([]Token, 0, len(tokens))
 	for i := range tokens {
-		if !tokens[i].expired(now) {
-			live = append(live, tokens[i].clone())
+		if tokens[i].expired(now) {
+			continue
 		}
+		t := tokens[i].clone()
+		if s.uses != nil {
+			t.setLastSeen()
+		}
+		live = append(live, t)
 	}
 	slices.SortFunc(live, func(a, b Token) int {
-		return cmp.Or(b.IssuedAt.Compare(a.IssuedAt), cmp.Compare(a.ClientID, b.ClientID))
+		return cmp.Or(b.IssuedAt.Compare(a.IssuedAt), cmp.Compare(a.ClientID, b.ClientID), cmp.Compare(a.Device, b.Device))
 	})
 	return live, err
 }

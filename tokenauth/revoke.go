@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
@@ -57,30 +58,76 @@ func (s *Service) RevokeToken(ctx context.Context, t Token) error {
 	return s.revokeObserved(ctx, t.Slot, t.Digest, e)
 }
 
-// RevokeUser ends all tokens of a user, at every client. Call it after each
-// change to a user that must end the user's earlier tokens. Once it returns
-// nil, this Service rejects every token issued before the call. Other replicas
-// with a cache reject them within [CacheOptions.Lease].
+// RevokeUser ends all tokens of a user, at every client and on every device.
+// Call it after each change to a user that must end the user's earlier tokens.
+// Once it returns nil, this Service rejects every token issued before the call.
+// Other replicas with a cache reject them within [CacheOptions.Lease].
 //
-// If it is called during a request from that user, such as a password change,
-// it also ends the token of this request. The client must then sign in again,
-// unless the host gives it a new token ([Service.Issue]).
+// It keeps the tokens that are given as except, for example the token of the
+// request in which a user signs out everywhere else ([FromContext]). Without
+// them it also ends the token of the current request. The client must then sign
+// in again, unless the host gives it a new token ([Service.Issue]).
 //
 // The userID is [Principal.UserID], not the name that the user types.
 // RevokeUser returns no error for a user without tokens.
 //
-//   - It returns [ErrInvalidPrincipal] for an empty userID.
+//   - It returns [ErrInvalidPrincipal] for an empty userID, and for a token that
+//     is not the user's.
 //   - It returns [ErrUnavailable] if the storage failed or did not answer in
-//     time.
-func (s *Service) RevokeUser(ctx context.Context, userID string) error {
+//     time, or if there are tokens to keep and the storage is not a [Lister].
+//     Some tokens may have ended.
+func (s *Service) RevokeUser(ctx context.Context, userID string, except ...Token) error {
 	defer plainPanic()
 	if userID == "" { // a caller's mistake, because no user has this ID
 		return fmt.Errorf("%w: RevokeUser was called with an empty UserID", ErrInvalidPrincipal)
 	}
+	for i := range except {
+		if except[i].Slot.User != UserKeyOf(userID) || except[i].Digest.IsZero() {
+			return fmt.Errorf("%w: RevokeUser was called with a token to keep that is not the user's", ErrInvalidPrincipal)
+		}
+	}
 	began := time.Now()
-	err := s.revokeUser(ctx, UserKeyOf(userID))
+	var err error
+	if len(except) == 0 {
+		err = s.revokeUser(ctx, UserKeyOf(userID))
+	} else {
+		err = s.revokeOthers(ctx, userID, except)
+	}
 	s.observeRevoked(ctx, Event{Reason: event.ReasonUser, UserID: userID}, began, err)
 	return err
+}
+
+// revokeOthers ends the user's tokens, except the given ones.
+func (s *Service) revokeOthers(ctx context.Context, userID string, except []Token) error {
+	ctx, cancel := deadline.Detach(ctx) // finish what has begun
+	defer cancel()
+	tokens, err := s.list(ctx, userID)
+	if err != nil && !errors.Is(err, ErrCorrupt) { // a corrupt token is never valid
+		return err
+	}
+	for i := range tokens {
+		t := &tokens[i]
+		if slices.ContainsFunc(except, func(e Token) bool { return e.Slot == t.Slot && e.Digest == t.Digest }) {
+			continue
+		}
+		if err := s.revoke(ctx, t.Slot, t.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RevokeAll ends every token in the storage: after a leak, or after a backup of
+// the storage was restored, which brings ended tokens back. Once it returns nil,
+// this Service rejects every token issued before the call. Other replicas with a
+// cache reject them within [CacheOptions.Lease].
+//
+// It works in small batches and may take minutes. Once begun, it continues even
+// if the context is cancelled; only the context's deadline stops it. It returns
+// [ErrUnavailable] if the storage failed or is not a [BulkRevoker].
+func (s *Service) RevokeAll(ctx context.Context) error {
+	defer plainPanic()
+	return s.revokeMany(ctx, "revoking all tokens", Event{Reason: event.ReasonAll}, BulkRevoker.RevokeAll)
 }
 
 // RevokeClient ends all tokens of a client. Call it after the host disabled or
@@ -92,17 +139,25 @@ func (s *Service) RevokeUser(ctx context.Context, userID string) error {
 // deadline stops it. It returns [ErrUnavailable] if the storage failed or is
 // not a [BulkRevoker].
 func (s *Service) RevokeClient(ctx context.Context, clientID string) error {
+	defer plainPanic()
+	return s.revokeMany(ctx, revokingClient, Event{Reason: event.ReasonClient, ClientID: clientID}, func(r BulkRevoker, ctx context.Context) error {
+		return r.RevokeClient(ctx, clientID)
+	})
+}
+
+// revokeMany calls a method of the [BulkRevoker], and reports the event.
+func (s *Service) revokeMany(ctx context.Context, doing string, e Event, revoke func(BulkRevoker, context.Context) error) error {
 	began := time.Now()
 	if err := ctx.Err(); err != nil {
-		return unavailable("revoking a client's tokens", err)
+		return unavailable(doing, err)
 	}
 	detached, cancel := deadline.Detach(ctx)
 	defer cancel()
-	err := s.revokeClient(detached, clientID)
+	err := s.bulkRevoke(detached, doing, revoke)
 	if errors.Is(err, errNoBulkRevoker) {
 		return err // the storage was not called, so there is no event
 	}
-	s.observeRevoked(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
+	s.observeRevoked(ctx, e, began, err)
 	return err
 }
 
@@ -132,7 +187,9 @@ func (s *Service) revokeObserved(ctx context.Context, slot Slot, digest Digest, 
 		return err
 	case err != nil && !errors.Is(err, ErrNotFound):
 		if s.cache != nil {
-			e.setToken(s.cache.get(&digest, time.Now())) // name the user whose token may still be valid
+			if cached := s.cache.get(&digest, time.Now()); cached != nil {
+				e.setToken(&cached.Token) // name the user whose token may still be valid
+			}
 		}
 		err = unavailable("finding a token to revoke", err)
 		s.observeRevoked(ctx, e, began, err)
@@ -186,13 +243,15 @@ func (s *Service) revokeUser(ctx context.Context, u UserKey) error {
 
 var errNoBulkRevoker = errors.New("the storage is not a BulkRevoker; the stores of gormstore, redisstore and memory are")
 
-func (s *Service) revokeClient(ctx context.Context, clientID string) error {
-	const doing = "revoking a client's tokens"
+const revokingClient = "revoking a client's tokens"
+
+// bulkRevoke calls a method of the [BulkRevoker], and flushes the cache.
+func (s *Service) bulkRevoke(ctx context.Context, doing string, revoke func(BulkRevoker, context.Context) error) error {
 	r, ok := s.storage.(BulkRevoker)
 	if !ok {
 		return unavailable(doing, fmt.Errorf("%w (%T)", errNoBulkRevoker, s.storage))
 	}
-	err := r.RevokeClient(ctx, clientID)
+	err := revoke(r, ctx)
 	if s.cache != nil {
 		s.cache.flush()
 	}

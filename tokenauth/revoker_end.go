@@ -75,7 +75,9 @@ func (r *revoker) checkChanged(ctx context.Context, p Principal) error {
 
 func (r *revoker) endClient(ctx context.Context, clientID string) error {
 	began := time.Now()
-	err := r.revokeClient(ctx, clientID)
+	err := r.bulkRevoke(ctx, revokingClient, func(b BulkRevoker, ctx context.Context) error {
+		return b.RevokeClient(ctx, clientID)
+	})
 	r.observeEnded(ctx, Event{Reason: event.ReasonClient, ClientID: clientID}, began, err)
 	return err
 }

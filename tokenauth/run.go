@@ -27,6 +27,9 @@ const (
 //   - It purges expired tokens, if the storage is a [Purger]. While the
 //     Service's clock differs from the storage's by more than 5 minutes, Run
 //     logs an error and does not purge.
+//   - It records when tokens were used, and ends idle tokens
+//     ([Options.IdleTimeout], [Options.MaxLifetime], [Options.Devices]). Without
+//     Run, a token in use may end as idle or expired.
 //   - It follows the storage's feed, which the cache needs ([Options.Cache]).
 //     Without Run the cache is never used.
 //   - It ends tokens after a change to a user or a client, if the
@@ -49,6 +52,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.cache != nil {
 		wg.Go(func() { s.cache.run(ctx) })
 	}
+	if s.uses != nil {
+		wg.Go(func() { s.uses.run(ctx) })
+	}
 	wg.Go(func() { s.newRevoker().run(ctx) })
 	wg.Go(func() { s.lookForOthers(ctx) })
 	s.purgeRepeatedly(ctx)
@@ -61,6 +67,9 @@ func (s *Service) purgeRepeatedly(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		s.purgeOnce(ctx)
+		if s.uses != nil {
+			s.uses.endIdle(ctx)
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -28,6 +28,7 @@ type Service struct {
 	clock         *clock.Clock     // nil if the host set Options.Now
 	cache         *tokenCache      // nil without Options.Cache
 	limiter       *limiter.Limiter // nil with ThrottleOptions.InsecureOff
+	uses          *useLog          // nil if no option needs it, or the storage is not a UseRecorder
 	securityLog   *securityLog
 	created       time.Time    // with a monotonic reading
 	running       atomic.Int32 // calls of Run in progress
@@ -80,6 +81,12 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 		if service.cache, err = newTokenCache(s, options.Cache, options.Logger); err != nil {
 			return nil, err
 		}
+	}
+	if err := options.Devices.check(s); err != nil {
+		return nil, err
+	}
+	if service.uses, err = newUseLog(s, &service.options, &service.timeout, service.cache); err != nil {
+		return nil, err
 	}
 	service.warnHidden()
 	return service, nil

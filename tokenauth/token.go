@@ -133,6 +133,21 @@ type Token struct {
 // expired reports whether the token has expired at a time in Unix seconds.
 func (t *Token) expired(now int64) bool { return now >= t.ExpiresAt.Unix() }
 
+// setLastSeen sets LastSeen to IssuedAt if no later use was recorded, because a
+// sign-in is a use.
+func (t *Token) setLastSeen() {
+	if t.LastSeen.Before(t.IssuedAt) {
+		t.LastSeen = t.IssuedAt
+	}
+}
+
+// livesUntil returns when the token expires if it is used at a time in Unix
+// seconds. The argument longest is [Options.MaxLifetime].
+func (t *Token) livesUntil(used int64, longest time.Duration) int64 {
+	end := t.IssuedAt.Truncate(time.Second).Add(longest).Unix()
+	return min(used+int64(t.Lifetime/time.Second), end)
+}
+
 // clone returns a copy that shares no memory with t.
 func (t *Token) clone() Token {
 	c := *t

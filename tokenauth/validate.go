@@ -56,8 +56,14 @@ func (s *Service) validate(ctx context.Context, accessToken string) (*Token, err
 	if !ok {
 		return nil, ErrInvalidToken
 	}
-	if t, reading := s.cached(digest); t != nil {
-		return t, s.accept(ctx, t, reading)
+	if cached, reading := s.cached(digest); cached != nil {
+		err := s.accept(ctx, &cached.Token, &cached.mark, reading)
+		if err != ErrExpiredToken || s.options.MaxLifetime == 0 {
+			return &cached.Token, err
+		}
+		// A use at another replica may have made the token live on since it was
+		// cached, so ask the storage.
+		s.cache.remove((*Digest)(&digest))
 	}
 	slot, ok := accesstoken.Parse(s.options.Prefix, accessToken)
 	if !ok {
@@ -73,12 +79,12 @@ func (s *Service) validate(ctx context.Context, accessToken string) (*Token, err
 		}
 		return nil, ErrInvalidToken
 	}
-	return t, s.accept(ctx, t, time.Now())
+	return t, s.accept(ctx, t, nil, time.Now())
 }
 
 // cached returns the cached token with the digest, or nil if the token must be
 // read from the storage. It also returns the clock reading that it used.
-func (s *Service) cached(d Digest) (t *Token, reading time.Time) {
+func (s *Service) cached(d Digest) (t *cachedToken, reading time.Time) {
 	if s.cache == nil {
 		return nil, reading
 	}
@@ -112,13 +118,19 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 }
 
 // accept checks the expiry of a token whose digest is right, and calls
-// [Options.LiveCheck]. The reading must come from [time.Now].
-func (s *Service) accept(ctx context.Context, t *Token, reading time.Time) error {
-	if t.expired(s.timeAt(reading)) {
+// [Options.LiveCheck]. It then notes that the token was used. The mark is that
+// of a cached token, or nil. The reading must come from [time.Now].
+func (s *Service) accept(ctx context.Context, t *Token, mark *int64, reading time.Time) error {
+	now := s.timeAt(reading)
+	if t.expired(now) {
 		s.warnRunNotCalled(ctx)
 		return ErrExpiredToken
 	}
-	return s.liveCheck(ctx, t)
+	err := s.liveCheck(ctx, t)
+	if err == nil && s.uses != nil {
+		s.uses.note(t, mark, now)
+	}
+	return err
 }
 
 // timeAt converts reading, which must come from [time.Now], to the Service's
