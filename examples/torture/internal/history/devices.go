@@ -19,6 +19,10 @@ import (
 // follows the ID of the client.
 var deviceIDs = []string{"", "a", "2a", "b", "c"}
 
+// bulkTimeout limits a call of [tokenauth.Service.RevokeClient], which the Service itself
+// does not limit.
+const bulkTimeout = 500 * time.Millisecond
+
 // clientID returns the ID of client n. A history with devices has clients of its own,
 // because it ends all tokens of a client.
 func (h *history) clientID(n int) string {
@@ -71,6 +75,8 @@ func (h *history) revokeOthers(ctx context.Context, rng *rand.Rand, o *operation
 
 func (h *history) revokeClient(ctx context.Context, _ *rand.Rand, o *operation) {
 	o.slot.user, o.slot.device = all, all
+	ctx, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
 	h.do(o, op.RevokeClient, func(auth *tokenauth.Service) error {
 		return auth.RevokeClient(ctx, h.clientID(o.slot.client))
 	})

@@ -4,6 +4,8 @@ package plant
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +48,34 @@ type Validator interface {
 type State struct {
 	mu    sync.Mutex
 	slots map[tokenauth.Slot][]tokenauth.Token
+	links map[tokenauth.Slot]tokenauth.Slot
+}
+
+// link makes linked return the slot to for the slot from.
+func (s *State) link(from, to tokenauth.Slot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.links == nil {
+		s.links = make(map[tokenauth.Slot]tokenauth.Slot)
+	}
+	s.links[from] = to
+}
+
+// linked returns the slot to which from was linked, or from.
+func (s *State) linked(from tokenauth.Slot) tokenauth.Slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to, ok := s.links[from]; ok {
+		return to
+	}
+	return from
+}
+
+// all returns the slots that were linked.
+func (s *State) all() []tokenauth.Slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.links))
 }
 
 // Named returns the plant with the name, or nil if there is none.
