@@ -61,8 +61,10 @@ func (h *history) slots() (slots []slot) {
 }
 
 // historyOf returns the operations on a slot, as the checker needs them. A list is one
-// of them. A sign-in that may have ended a token of the slot beyond the bound is two:
-// it does so at another instant than it stores its own token.
+// of them. These are two, which take effect at different instants:
+//
+//   - a sign-in that may have ended a token of the slot beyond the bound
+//   - a RevokeDevice, because two of them may find the same token
 func (h *history) historyOf(operations []*operation, endings map[*operation]endings, s slot, leeway int64) (part []porcupine.Operation) {
 	for _, o := range operations {
 		if ends := endings[o][s]; ends != nil {
@@ -71,6 +73,11 @@ func (h *history) historyOf(operations []*operation, endings map[*operation]endi
 			p := ending.forChecker(leeway)
 			p.ClientId += h.workers + 1 // it overlaps the sign-in
 			part = append(part, p)
+		}
+		if o.slot == s && o.kind == op.RevokeDevice && o.outcome == done {
+			finding := *o
+			finding.found = true
+			part = append(part, finding.forChecker(leeway))
 		}
 		switch {
 		case !o.slot.covers(s):

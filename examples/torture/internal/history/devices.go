@@ -34,9 +34,17 @@ func (h *history) clientID(n int) string {
 
 // deviceMix is the mix of calls in a history with devices.
 var deviceMix = []chance{
-	{24, (*history).signIn}, {66, (*history).validate}, {70, (*history).list}, {74, (*history).tryForged},
-	{81, (*history).revoke}, {86, (*history).revokeDevice}, {90, (*history).revokeOthers},
-	{92, (*history).revokeClient}, {96, (*history).revokeUser}, {100, (*history).changeUser},
+	{32, (*history).signIn}, {74, (*history).validate}, {79, (*history).list}, {82, (*history).tryForged},
+	{88, (*history).revoke}, {94, (*history).revokeDevice}, {96, (*history).revokeOthers},
+	{97, (*history).revokeClient}, {99, (*history).revokeUser}, {100, (*history).suspendUser},
+}
+
+// suspendUser disables the user for a moment, so that most sign-ins are on several
+// devices.
+func (h *history) suspendUser(ctx context.Context, rng *rand.Rand, o *operation) {
+	again := *o
+	h.changeUser(ctx, rng, o)
+	h.changeUser(ctx, rng, &again)
 }
 
 func (h *history) list(ctx context.Context, _ *rand.Rand, o *operation) {

@@ -71,10 +71,10 @@ func step(r register, o *operation) []register {
 			return []register{r}
 		}
 	case op.RevokeDevice:
-		switch empty := r.token == 0; {
-		case empty && o.outcome == done, !empty && o.outcome == refused:
-			return nil
-		case empty:
+		if o.found || o.outcome == refused {
+			if o.found == (r.token == 0) {
+				return nil
+			}
 			return []register{r}
 		}
 	case op.RevokeOthers:

@@ -41,6 +41,8 @@ type operation struct {
 	stored tokenauth.Token
 	// ending is set in a part of a sign-in: see [history.endings].
 	ending map[int]bool
+	// found is set in a part of a RevokeDevice, which finds a token in the slot.
+	found bool
 }
 
 // A slot is a user at a client, on a device. Device 0 is the slot without a device. An
@@ -72,6 +74,9 @@ func (o *operation) String() string {
 	what := fmt.Sprintf("%v %v", o.kind, o.slot)
 	if o.ending != nil {
 		what = "tokens beyond the bound end: " + what
+	}
+	if o.found {
+		what = "a token is found: " + what
 	}
 	if o.token != 0 {
 		what += fmt.Sprintf(" token %d", o.token)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/report"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
 // lease is the lease of the caches. It is the minimum, so that histories last longer.
@@ -102,6 +104,7 @@ func Bounded(tb testing.TB, e *trial.Env) {
 
 // outcomes counts the operations of all histories, by kind and outcome.
 type outcomes struct {
+	beyond atomic.Int64 // tokens that sign-ins ended beyond the bound
 	mu     sync.Mutex
 	counts [op.List + 1][unknown + 1]int64
 }
@@ -124,6 +127,9 @@ func (o *outcomes) section(e *trial.Env, title, about, faults string, before int
 	s := &report.Section{Title: title, About: about, Head: []string{"operation", "done", "refused", "unknown"}}
 	for k, counts := range o.counts {
 		s.Row(op.Kind(k), counts[done], counts[refused], counts[unknown])
+	}
+	if n := o.beyond.Load(); n > 0 {
+		s.Note("Sign-ins on devices ended %d tokens beyond the bound.", n)
 	}
 	s.Note("%d histories on %s, %s. The checker ran out of time on %d.", e.Histories.Load()-before, e.Backend.Name, faults, e.Undecided.Load())
 	return s
@@ -155,6 +161,11 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 	}
 	if s.max > 0 {
 		options.Devices = &tokenauth.DeviceOptions{Max: s.max}
+		options.Observers = append(options.Observers, func(_ context.Context, e tokenauth.Event) {
+			if e.Reason == event.ReasonDevices {
+				s.beyond.Add(1)
+			}
+		})
 	}
 	if s.faulty { // short enough to end hanging calls soon, long enough for all others
 		options.Timeout = 300 * time.Millisecond
