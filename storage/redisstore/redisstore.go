@@ -232,24 +232,33 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token,
 	}))
 }
 
-// List implements [tokenauth.Lister] with one HGETALL. If some tokens cannot be
-// decoded, it returns the other tokens, and an error that wraps
-// [tokenauth.ErrCorrupt].
+// List implements [tokenauth.Lister] with two HGETALLs in one pipeline: one for
+// the tokens, and one for their last uses. If some tokens cannot be decoded, it
+// returns the other tokens, and an error that wraps [tokenauth.ErrCorrupt].
 func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
-	values, err := await(ctx, func() (map[string]string, error) {
-		return s.client.Do(ctx, s.read("HGETALL", []string{s.key(u)})).AsStrMap()
+	answers, err := await(ctx, func() ([]rueidis.RedisResult, error) {
+		return s.client.DoMulti(ctx, s.read("HGETALL", []string{s.key(u)}), s.read("HGETALL", []string{s.usesKey(u)})), nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	values, err := answers[0].AsStrMap()
+	if err != nil {
+		return nil, err
+	}
+	uses, err := usesOf(answers[1])
 	if err != nil {
 		return nil, err
 	}
 	tokens := make([]tokenauth.Token, 0, len(values))
 	var corrupt error
-	for _, value := range values {
+	for field, value := range values {
 		t, err := decode([]byte(value))
 		if err != nil {
 			corrupt = errors.Join(corrupt, err)
 			continue
 		}
+		t.LastSeen = lastSeen(uses[field], t.Digest)
 		tokens = append(tokens, t)
 	}
 	return tokens, corrupt
