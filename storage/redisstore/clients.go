@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"encoding/binary"
 
 	"github.com/redis/rueidis"
 
@@ -11,24 +10,31 @@ import (
 
 var _ tokenauth.BulkRevoker = (*Store)(nil)
 
-// RevokeClient implements [tokenauth.BulkRevoker]. It reads the names of all
-// keys in Redis, and removes each user's tokens at the client with one script.
-// This takes a few seconds per million keys. RevokeClient works in batches, so
-// that Redis serves other commands in between. It stops when its context ends.
+// RevokeClient implements [tokenauth.BulkRevoker]. It reads all tokens in Redis,
+// and removes those at the client. This takes a few seconds per million users.
+// RevokeClient works in batches, so that Redis serves other commands in between.
+// It stops when its context ends.
 //
 // RevokeClient may miss keys that move to another server while it runs: in a
 // failover, or when a cluster slot moves to another node. In either case it
 // returns an error, and you must call it again.
 func (s *Store) RevokeClient(ctx context.Context, clientID string) error {
-	id := string(binary.AppendUvarint(nil, uint64(len(clientID)))) + clientID
-	args := []string{field(tokenauth.SlotOf("", clientID).Client), id}
+	plain := field(tokenauth.SlotOf("", clientID).Client)
 	return s.sweep(ctx, func(conn rueidis.DedicatedClient, users []tokenauth.UserKey) error {
-		runs := make([]rueidis.LuaExec, len(users))
-		for i, u := range users {
-			runs[i] = rueidis.LuaExec{Keys: []string{s.key(u)}, Args: args}
+		var hdels rueidis.Commands
+		err := s.each(ctx, conn, users, func(u tokenauth.UserKey, name, value string) {
+			// The name of a device's field does not show the client.
+			if name != plain {
+				if t, err := decode([]byte(value)); err != nil || t.Device == "" || t.ClientID != clientID {
+					return
+				}
+			}
+			hdels = append(hdels, conn.B().Hdel().Key(s.key(u)).Field(name).Build())
+		})
+		if err != nil {
+			return err
 		}
-		_, err := clientScript.exec(ctx, conn, runs)
-		return err
+		return firstError(conn.DoMulti(ctx, hdels...))
 	})
 }
 
@@ -41,27 +47,15 @@ func (s *Store) RevokeAll(ctx context.Context) error {
 		for i, u := range users {
 			commands[i] = conn.B().Unlink().Key(s.key(u), s.usesKey(u)).Build()
 		}
-		for _, answer := range conn.DoMulti(ctx, commands...) {
-			if err := answer.Error(); err != nil {
-				return err
-			}
-		}
-		return nil
+		return firstError(conn.DoMulti(ctx, commands...))
 	})
 }
 
-// clientScript removes field ARGV[1] from the user's hash KEYS[1], which is the
-// client's field without a device. It also removes the tokens with encoding 2
-// whose client ID is ARGV[2], which begins with its length: the name of a
-// device's field does not show the client. A token with encoding 1 has no device.
-var clientScript = newScript(`
-redis.call('HDEL', KEYS[1], ARGV[1])
-local all = redis.call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-	local value = all[i + 1]
-	if string.byte(value, 65) == 2 and string.sub(value, 178, 177 + #ARGV[2]) == ARGV[2] then
-		redis.call('HDEL', KEYS[1], all[i])
-	end
-end
-return 0
-`)
+func firstError(answers []rueidis.RedisResult) error {
+	for _, answer := range answers {
+		if err := answer.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -54,29 +54,3 @@ func commands(client rueidis.CoreClient, name, script string, runs []rueidis.Lua
 	}
 	return commands
 }
-
-// tokenLua defines functions on the values that [encode] describes, for the
-// scripts that read more than the digests. Both accept any text. The encodings
-// 1 and 2 of a token have these bytes at the same positions of the value:
-//
-//	65       the encoding
-//	162-169  IssuedAt, in Unix seconds
-//	170-177  ExpiresAt, in Unix seconds
-//	178-     the length of the client ID as a uvarint, and the client ID
-//
-// A Lua number has 53 bits, which is enough for Unix seconds.
-const tokenLua = `
-local function encoding(value)
-	return #value > 177 and string.byte(value, 65) or 0
-end
-local function seconds(text, at)
-	local n = string.byte(text, at)
-	if n > 127 then
-		n = n - 256 -- before 1970
-	end
-	for i = at + 1, at + 7 do
-		n = 256 * n + string.byte(text, i)
-	end
-	return n
-end
-`

@@ -147,5 +147,23 @@ func (w *sweep) scan(ctx context.Context, conn rueidis.DedicatedClient) error {
 	}
 }
 
+// each reads the hashes of users over a connection, and calls do for each field.
+func (s *Store) each(ctx context.Context, conn rueidis.DedicatedClient, users []tokenauth.UserKey, do func(u tokenauth.UserKey, field, value string)) error {
+	commands := make(rueidis.Commands, len(users))
+	for i, u := range users {
+		commands[i] = conn.B().Hgetall().Key(s.key(u)).Build()
+	}
+	for i, answer := range conn.DoMulti(ctx, commands...) {
+		values, err := answer.AsStrMap()
+		if err != nil {
+			return err
+		}
+		for field, value := range values {
+			do(users[i], field, value)
+		}
+	}
+	return nil
+}
+
 // globEscaper escapes the special characters of a SCAN pattern.
 var globEscaper = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)

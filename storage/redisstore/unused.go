@@ -14,21 +14,26 @@ import (
 // namesKey is the key under which services keep their names. No user has it.
 var namesKey = tokenauth.UserKey(bytes.Repeat([]byte{0xFF}, len(tokenauth.UserKey{})))
 
-// RevokeUnused implements [tokenauth.UseRecorder] with one script for each user.
-// It reads all keys, and returns an error if it may have missed some, as
-// [Store.RevokeClient] does.
-//
-// If the time has a fraction of a second, a token that has milliseconds and was
-// issued in this same second stays.
+// RevokeUnused implements [tokenauth.UseRecorder]. It reads all tokens in Redis,
+// and removes each one that was not used with a script. It returns an error if
+// it may have missed some keys, as [Store.RevokeClient] does.
 func (s *Store) RevokeUnused(ctx context.Context, before time.Time) (ended int64, err error) {
-	args := []string{secondsOf(before), secondsOf(before.Add(time.Second - 1))} // rounded down, and up
-	var sum atomic.Int64 // not a result of sweep, because sweep continues for a while after the context ends
+	since := secondsOf(before.Add(time.Second - 1)) // records have whole seconds, so round up
+	var sum atomic.Int64                            // shared, because sweep continues for a while after its context ends
 	err = s.sweep(ctx, func(conn rueidis.DedicatedClient, users []tokenauth.UserKey) error {
-		runs := make([]rueidis.LuaExec, 0, len(users))
-		for _, u := range users {
-			if u != namesKey {
-				runs = append(runs, rueidis.LuaExec{Keys: []string{s.key(u), s.usesKey(u)}, Args: args})
+		var runs []rueidis.LuaExec
+		err := s.each(ctx, conn, users, func(u tokenauth.UserKey, name, value string) {
+			t, err := decode([]byte(value))
+			if err != nil || u == namesKey || !t.IssuedAt.Before(before) {
+				return
 			}
+			runs = append(runs, rueidis.LuaExec{
+				Keys: []string{s.key(u), s.usesKey(u)},
+				Args: []string{name, string(t.Digest[:]), since},
+			})
+		})
+		if err != nil {
+			return err
 		}
 		n, err := unusedScript.exec(ctx, conn, runs)
 		sum.Add(n)
@@ -37,26 +42,17 @@ func (s *Store) RevokeUnused(ctx context.Context, before time.Time) (ended int64
 	return sum.Load(), err
 }
 
-// unusedScript removes each token in the hash KEYS[1] that was issued before a
-// time, and has no record in the hash KEYS[2] of this time or later. ARGV holds
-// the time, rounded down and rounded up. The script returns how many tokens it
+// unusedScript removes the token in field ARGV[1] of the hash KEYS[1], and its
+// record in KEYS[2], if the token still has the digest ARGV[2] and no use was
+// recorded at the time ARGV[3] or later. It returns the number of tokens that it
 // removed.
-//
-// A token with encoding 1 was issued in a whole second, so it was issued before
-// the time if and only if it was issued before the time rounded up.
-var unusedScript = newScript(tokenLua + usedLua + `
-local before = {seconds(ARGV[2], 1), seconds(ARGV[1], 1)}
-local ended = 0
-local all = redis.call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-	local field, value = all[i], all[i + 1]
-	local time = before[encoding(value)]
-	if time and seconds(value, 162) < time and
-		not used(redis.call('HGET', KEYS[2], field), string.sub(value, 1, 32), before[1]) then
-		redis.call('HDEL', KEYS[1], field)
-		redis.call('HDEL', KEYS[2], field)
-		ended = ended + 1
-	end
+var unusedScript = newScript(usesLua + `
+local field, digest, since = ARGV[1], ARGV[2], ARGV[3]
+local value = redis.call('HGET', KEYS[1], field)
+if not value or string.sub(value, 1, 32) ~= digest or used(redis.call('HGET', KEYS[2], field), digest, since) then
+	return 0
 end
-return ended
+redis.call('HDEL', KEYS[1], field)
+redis.call('HDEL', KEYS[2], field)
+return 1
 `)

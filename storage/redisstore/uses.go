@@ -78,11 +78,23 @@ func usesOf(answer rueidis.RedisResult) (map[string]string, error) {
 	return uses, err
 }
 
-// usedLua defines a function that reports whether a record is of the token with
-// the digest, and of the given time in Unix seconds or later.
-const usedLua = `
+// usesLua defines two functions. The first returns the Unix seconds in the 8
+// bytes of a text that begin at a position. A Lua number has 53 bits, which is
+// enough for them. The second reports whether a record is of the token with the
+// digest, and of the given time or later.
+const usesLua = `
+local function seconds(text, at)
+	local n = string.byte(text, at)
+	if n > 127 then
+		n = n - 256 -- before 1970
+	end
+	for i = at + 1, at + 7 do
+		n = 256 * n + string.byte(text, i)
+	end
+	return n
+end
 local function used(record, digest, since)
-	return record and #record == 40 and string.sub(record, 1, 32) == digest and seconds(record, 33) >= since
+	return record and #record == 40 and string.sub(record, 1, 32) == digest and seconds(record, 33) >= seconds(since, 1)
 end
 `
 
@@ -92,17 +104,21 @@ end
 // number of seconds for which Redis must at least keep KEYS[1] then. Redis keeps
 // KEYS[2] at least as long as KEYS[1]: one second more, because TTL rounds.
 //
+// ExpiresAt has the bytes 170 to 177 of a value whose token has encoding 1 or 2.
+// Byte 65 is the encoding. The script extends no token with another encoding.
+//
 // Each token has at most one record. So if there are more records than tokens,
 // the script removes those whose slot is empty.
-var recordScript = newScript(tokenLua + usedLua + `
+var recordScript = newScript(usesLua + `
 local field, digest, at, expiresAt = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local value = redis.call('HGET', KEYS[1], field)
 if not value or string.sub(value, 1, 32) ~= digest then
 	return 0
 end
-local e = encoding(value)
-local extends = expiresAt ~= '' and (e == 1 or e == 2) and seconds(value, 170) < seconds(expiresAt, 1)
-local records = not used(redis.call('HGET', KEYS[2], field), digest, seconds(at, 1))
+local encoding = string.byte(value, 65)
+local extends = expiresAt ~= '' and #value > 177 and (encoding == 1 or encoding == 2)
+	and seconds(value, 170) < seconds(expiresAt, 1)
+local records = not used(redis.call('HGET', KEYS[2], field), digest, at)
 if extends then
 	redis.call('HSET', KEYS[1], field, string.sub(value, 1, 169) .. expiresAt .. string.sub(value, 178))
 	if redis.call('TTL', KEYS[1]) < tonumber(ARGV[5]) then
