@@ -194,8 +194,8 @@ func TestRevokeClientRemovesDeviceTokens(t *testing.T) {
 	})
 }
 
-// RevokeAll removes everything about users, and every cache hears of it. It keeps
-// the heartbeats, so the feed continues, and the keys of other services.
+// RevokeAll removes all keys of users, and every cache refuses their tokens. It
+// keeps the heartbeats, so the feed continues, and the keys of other services.
 func TestRevokeAllReachesEveryCache(t *testing.T) {
 	t.Parallel()
 	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
