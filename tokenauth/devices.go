@@ -67,8 +67,9 @@ func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error
 // stored its own. So once all concurrent sign-ins have returned, at most Max
 // tokens are valid, and the newest is one of them.
 //
-// If the new token is one of those that ended because the others have times in
-// the future, boundDevices returns the latest of these times.
+// If the new token is one of those that ended, although the others are not newer
+// by the clock of this process, boundDevices returns the latest of their times.
+// They may have times in the future, or the same time as the new token.
 func (s *Service) boundDevices(ctx context.Context, issued *Token) (newest time.Time, err error) {
 	if s.options.Devices == nil {
 		return newest, nil
@@ -104,7 +105,11 @@ func (s *Service) boundDevices(ctx context.Context, issued *Token) (newest time.
 		if err != nil {
 			return newest, err
 		}
-		if t.Digest == issued.Digest && live[s.options.Devices.Max-1].LastSeen.After(now) {
+		if t.Digest != issued.Digest {
+			continue
+		}
+		last := live[s.options.Devices.Max-1].LastSeen // of the tokens that stay
+		if last.After(now) || last.Equal(t.LastSeen) {
 			newest = live[0].LastSeen
 		}
 	}
