@@ -61,9 +61,10 @@ func (h *history) slots() (slots []slot) {
 }
 
 // historyOf returns the operations on a slot, as the checker needs them. A list is one
-// of them. These are two, which take effect at different instants:
+// of them. These have parts, which take effect at different instants:
 //
-//   - a sign-in that may have ended a token of the slot beyond the bound
+//   - a sign-in that may have ended a token of the slot beyond the bound, or may have
+//     stored two tokens, one after the other
 //   - a RevokeDevice, because two of them may find the same token
 func (h *history) historyOf(operations []*operation, endings map[*operation]endings, s slot, leeway int64) (part []porcupine.Operation) {
 	for _, o := range operations {
@@ -74,10 +75,13 @@ func (h *history) historyOf(operations []*operation, endings map[*operation]endi
 			p.ClientId += h.workers + 1 // it overlaps the sign-in
 			part = append(part, p)
 		}
-		if o.slot == s && o.kind == op.RevokeDevice && o.outcome == done {
-			finding := *o
-			finding.found = true
-			part = append(part, finding.forChecker(leeway))
+		if o.slot == s && o.outcome == done {
+			other := *o
+			other.found = o.kind == op.RevokeDevice
+			other.first = o.kind == op.SignIn && endings[o][s][unreceived]
+			if other.found || other.first {
+				part = append(part, other.forChecker(leeway))
+			}
 		}
 		switch {
 		case !o.slot.covers(s):

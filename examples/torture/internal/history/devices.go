@@ -274,6 +274,9 @@ func (h *history) endings(operations []*operation) map[*operation]endings {
 				add(old.slot, old.token)
 			}
 		}
+		if first := h.firstOf(signIn); h.newerThan(first, signIn, signIns) >= h.max {
+			add(signIn.slot, unreceived)
+		}
 		all[signIn.operation] = ends
 	}
 	return all
@@ -296,6 +299,15 @@ func (h *history) newerThan(old, signIn *issue, signIns []*issue) int {
 		}
 	}
 	return len(newer)
+}
+
+// firstOf returns the sign-in with the earliest time that the first of its tokens can
+// have, if it stored two.
+func (h *history) firstOf(signIn *issue) *issue {
+	first := *signIn.operation
+	first.outcome = done
+	first.stored = tokenauth.Token{IssuedAt: h.began.Add(time.Duration(first.call)).Truncate(time.Millisecond)}
+	return &issue{&first, never}
 }
 
 func sameClient(a, b slot) bool { return a.user == b.user && a.client == b.client }

@@ -15,7 +15,7 @@ type register struct {
 	disabled bool
 }
 
-// unreceived stands for a token that a failed sign-in stored, and no client received.
+// unreceived stands for a token that a sign-in stored, and no client received.
 const unreceived = -1
 
 // model states the promise: a slot holds one token, the last one issued, until it is
@@ -52,7 +52,7 @@ func step(r register, o *operation) []register {
 				return []register{r, emptied}
 			}
 			return []register{r}
-		case o.outcome == unknown, o.outcome == refused && o.late:
+		case o.first, o.outcome == unknown, o.outcome == refused && o.late:
 			return []register{r, emptied, {token: unreceived, disabled: r.disabled}}
 		case o.outcome == refused:
 			return []register{r}

@@ -41,6 +41,9 @@ type operation struct {
 	stored tokenauth.Token
 	// ending is set in a part of a sign-in: see [history.endings].
 	ending map[int]bool
+	// first is set in a part of a sign-in, which stores a token that it then replaces,
+	// because the token did not look newer than the others.
+	first bool
 	// found is set in a part of a RevokeDevice, which finds a token in the slot.
 	found bool
 }
@@ -74,6 +77,9 @@ func (o *operation) String() string {
 	what := fmt.Sprintf("%v %v", o.kind, o.slot)
 	if o.ending != nil {
 		what = "tokens beyond the bound end: " + what
+	}
+	if o.first {
+		what = "a first token is stored: " + what
 	}
 	if o.found {
 		what = "a token is found: " + what
