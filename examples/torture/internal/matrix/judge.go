@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func (c *scenario) admits(b blow, a answer) bool {
 	case a.decision == panicked:
 		return b.how.panics()
 	case b.how == corruptRow && b.call == "Find":
-		return a.decision == denied || a.decision == missing
+		return a.decision == c.decisionOfEmpty()
 	case b.how == corruptRow && b.call == "List":
 		return a.decision == incomplete && (a.user+" alice" == alicesTokens(c.variant))
 	case b.how == otherRow && b.call == "FindClient":
@@ -89,12 +90,14 @@ func (c *scenario) admits(b blow, a answer) bool {
 	case b.how == staleRow:
 		user, was := liveIfStale[c.subject]
 		if !was {
-			return a.decision == denied || a.decision == missing
+			return a.decision == c.decisionOfEmpty()
 		}
 		return a.decision == accepted && a.user == user || a.decision == forbidden
 	}
 	return false
 }
+
+func (c *scenario) decisionOfEmpty() decision { return cmp.Or(c.ofEmpty, denied) }
 
 // A state knows which tokens of a world must be valid, and for which users.
 type state struct {

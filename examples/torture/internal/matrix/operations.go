@@ -32,6 +32,8 @@ type matrixOperation struct {
 	// oneByOne is whether the operation ends the tokens of ends with a call for each. If
 	// it fails, some of them may have ended.
 	oneByOne bool
+	// ofEmpty is the right decision for an empty slot, if it is not denied.
+	ofEmpty decision
 }
 
 // matrixOperations lists all operations.
@@ -73,7 +75,7 @@ var matrixOperations = slices.Concat(
 			},
 		},
 		{
-			name: "RevokeDevice", fits: hasDevices, change: "Revoke", ends: these("phone"),
+			name: "RevokeDevice", fits: hasDevices, ofEmpty: missing, change: "Revoke", ends: these("phone"),
 			do: func(ctx context.Context, w *world, _ string) answer {
 				return answerOf(w.auth.RevokeDevice(ctx, "alice", w.stored("phone").SlotID()), completed)
 			},
@@ -101,7 +103,7 @@ var matrixOperations = slices.Concat(
 			do: func(ctx context.Context, w *world, subject string) answer {
 				t, err := w.auth.Extend(ctx, w.stored(subject))
 				a := answerOf(err, accepted)
-				if a.user = t.Principal.UserID; err == nil && t.ExpiresAt.Before(w.clock.Now().Add(lifetime)) {
+				if a.user = t.Principal.UserID; err == nil && w.holdsToken(ctx, subject) && t.ExpiresAt.Before(w.clock.Now().Add(lifetime)) {
 					a.decision = undocumented
 				}
 				return a
@@ -238,9 +240,11 @@ func overHTTP(framework string, routes func(*world) http.Handler) (all []*matrix
 	}
 	return append(all,
 		&matrixOperation{
-			name: framework + " POST " + revokePath, about: true, do: form(revokePath), change: "Revoke", ends: itself,
+			name: framework + " POST " + revokePath, about: true, do: form(revokePath), change: "Revoke", ends: itself, ofEmpty: completed,
 			right: func(w *world, subject string) (decision, string) {
-				if w.clients && subject == "desk" {
+				// A client may end the token of another's empty slot, because there is none.
+				empty := w.devices && !w.holdsToken(context.Background(), subject)
+				if w.clients && subject == "desk" && !empty {
 					return forbidden, ""
 				}
 				return completed, ""
