@@ -510,6 +510,30 @@ func TestConcurrentMissesLoadOnce(t *testing.T) {
 	})
 }
 
+// Another process ended the token, and the feed has not reported it yet.
+func TestRevokeUserWithTokenToKeepDropsCachedTokens(t *testing.T) {
+	inBubble(t, tokenauth.Options{}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, _ tokenauth.Invalidator) {
+		ended, kept := issue(t, auth, alice(), "desk"), issue(t, auth, alice(), "mobile")
+		token, err := auth.Validate(t.Context(), kept)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cached, err := auth.Validate(t.Context(), ended)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Store.Revoke(t.Context(), cached.Slot, cached.Digest); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, auth, ended, "valid")
+		if err := auth.RevokeUser(t.Context(), "17", token); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, auth, ended, "invalid")
+		expect(t, auth, kept, "valid")
+	})
+}
+
 func TestCachedTokenExpires(t *testing.T) {
 	inBubble(t, tokenauth.Options{Lifetime: time.Hour, Cache: &tokenauth.CacheOptions{Lease: time.Minute}}, func(t *testing.T, s *fedStore, auth *tokenauth.Service, feed tokenauth.Invalidator) {
 		accessToken := issue(t, auth, alice(), "")

@@ -105,6 +105,7 @@ func (s *Service) revokeOthers(ctx context.Context, userID string, except []Toke
 	if err != nil && !errors.Is(err, ErrCorrupt) { // a corrupt token is never valid
 		return err
 	}
+	s.changed(UserKeyOf(userID)) // the cache may have tokens that ended earlier
 	for i := range tokens {
 		t := &tokens[i]
 		if slices.ContainsFunc(except, func(e Token) bool { return e.Slot == t.Slot && e.Digest == t.Digest }) {
