@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/bearerkit/bearerkit/storage/memory"
+	"github.com/bearerkit/bearerkit/storage/storagetest"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -311,4 +313,20 @@ func TestRunDetectsBrokenUseRecorders(t *testing.T) {
 			return ended + n, err
 		}), []string{"RevokeUnusedRace"}, ""},
 	})
+}
+
+// A FindBatch with a cache that is not invalidated when a use extends a token.
+func TestRunDetectsBatchThatMissesExtension(t *testing.T) {
+	t.Parallel()
+	found := storagetest.Check(t.Context(), func() tokenauth.Storage {
+		s := new(memory.Store)
+		return struct {
+			*batchStore
+			tokenauth.UseRecorder
+		}{&batchStore{s, keepsTokens()}, s}
+	})
+	// RevokeUser does not invalidate that cache either.
+	if got, want := slices.Sorted(maps.Keys(found)), []string{"FindBatchFresh", "RecordUsesExtends"}; !slices.Equal(got, want) {
+		t.Errorf("got failures of the rules %v, want %v: %v", got, want, found)
+	}
 }
