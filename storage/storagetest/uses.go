@@ -272,7 +272,8 @@ func recordUsesRace(ctx context.Context, s tokenauth.Storage) error {
 				return s.RevokeUser(ctx, removed.Slot.User)
 			}
 			hour := 1 + (round+i)%recorders // the latest hour is not always the last call
-			return record(ctx, r, use(replaced, hour), use(revoked, hour), use(removed, hour), use(used, hour))
+			uses := []tokenauth.Use{use(replaced, hour), use(revoked, hour), use(removed, hour), use(used, hour)}
+			return record(ctx, r, append(uses[i%4:], uses[:i%4]...)...) // each call has another order
 		})
 		if err != nil {
 			return err

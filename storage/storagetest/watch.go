@@ -307,9 +307,8 @@ func watchIgnoresUses(ctx context.Context, s tokenauth.Storage, w tokenauth.Watc
 		func() error { return all(ctx, s, phone, plain) },
 		func() error { return g.aliveAgain(ctx, 2, patience) },
 		func() error {
-			before := 0
 			for hour := range 3 {
-				before = count()
+				before := count()
 				err := first(
 					func() error { return record(ctx, r, useOf(phone, hour), useOf(plain, hour)) },
 					func() error { return g.aliveAgain(ctx, 2, patience) },
