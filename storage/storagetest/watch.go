@@ -87,7 +87,7 @@ var (
 	errEarly = errors.New("Watch returned too early")
 )
 
-// watched tests a rule of Watch, and tests it anew if Watch returned too early. Watch
+// watched tests a rule of Watch, and tests it again if Watch returned too early. Watch
 // returns if it lost the connection or had to wait too long for a notification, as on a
 // busy machine, and a Service then calls it again. A storage breaks the rule if Watch
 // returns too early three times.
@@ -307,9 +307,8 @@ func watchIgnoresUses(ctx context.Context, s tokenauth.Storage, w tokenauth.Watc
 		func() error { return all(ctx, s, phone, plain) },
 		func() error { return g.aliveAgain(ctx, 2, patience) },
 		func() error {
-			before := 0
 			for hour := range 3 {
-				before = count()
+				before := count()
 				err := first(
 					func() error { return record(ctx, r, useOf(phone, hour), useOf(plain, hour)) },
 					func() error { return g.aliveAgain(ctx, 2, patience) },
