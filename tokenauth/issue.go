@@ -115,9 +115,8 @@ func (s *Service) storeAndCheck(ctx context.Context, p Principal, at place, agai
 		case newest.IsZero() || try == 2:
 			return issued, nil
 		}
-		// The clock of this process is behind that of another replica, so this
-		// token looked older than the others and was ended. Store another one,
-		// which is the newest.
+		// This token did not look newer than the others and was ended. Store
+		// another one, which is the newest.
 		issuedAt, ctx = newest.Add(time.Millisecond), further
 	}
 }
