@@ -322,7 +322,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 			u.warnings.notUpgraded(ctx, account.UserID)
 		}
 	}
-	return account.principal(), nil
+	return account.Principal(), nil
 }
 
 // busy logs that too many sign-ins are in progress, and returns errBusy.
@@ -392,7 +392,7 @@ func (u *Authenticator) find(ctx context.Context, userName string) (Account, err
 	return u.lookup(call, userName)
 }
 
-func (a *Account) principal() tokenauth.Principal {
+func (a *Account) Principal() tokenauth.Principal {
 	return tokenauth.Principal{
 		UserID:     a.UserID,
 		UserName:   a.UserName,
