@@ -392,6 +392,14 @@ func (u *Authenticator) find(ctx context.Context, userName string) (Account, err
 	return u.lookup(call, userName)
 }
 
+// Principal returns the principal of the account, with the
+// [tokenauth.Principal.Stamp] that a sign-in gives it. It is for
+// [tokenauth.Service.Issue], after the host authenticated the user in its own
+// way, for example by single sign-on. The token then passes
+// [Authenticator.Recheck] until the account changes.
+//
+// Principal does not check Disabled. Call Issue with
+// [tokenauth.IssueOptions.Recheck], which rejects a disabled account.
 func (a *Account) Principal() tokenauth.Principal {
 	return tokenauth.Principal{
 		UserID:     a.UserID,
