@@ -14,7 +14,8 @@ type dialect struct {
 	ignore    string // the conflict clause of an INSERT into users, which keeps an existing row
 	share     string // a clause that makes a read wait for transactions that changed the row
 	primary   string // an extra condition that makes a read fail at a standby
-	update    string // a clause that makes a read of counters lock their rows
+	update    string // a clause that makes a read lock its rows
+	position  string // a function: the position of its second argument in the first, or 0
 	lock      string // a statement that locks counters before they are read; may be ""
 	// the beginning and the end of an INSERT that leaves an existing row as it is
 	// and does not count it among the affected rows
@@ -104,6 +105,7 @@ var dialects = map[string]dialect{
 		share:            ` FOR SHARE`,
 		primary:          onPrimary,
 		update:           ` FOR UPDATE`,
+		position:         `pg_catalog.strpos`,
 		exists:           `SELECT count(*) FROM (SELECT pg_catalog.to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
 		columns:          `SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(?)::oid AND attnum > 0 AND NOT attisdropped`,
 		tableOwner:       trustedOwnerOfTable,
@@ -122,9 +124,10 @@ var dialects = map[string]dialect{
 			issued_at = VALUES(issued_at), expires_at = VALUES(expires_at),
 			client_id = VALUES(client_id), user_id = VALUES(user_id), user_name = VALUES(user_name),
 			roles = VALUES(roles), attributes = VALUES(attributes), stamp = VALUES(stamp)`,
-		ignore: ` ON DUPLICATE KEY UPDATE id = id`,
-		share:  ` LOCK IN SHARE MODE`,
-		update: unlimited + ` FOR UPDATE`,
+		ignore:   ` ON DUPLICATE KEY UPDATE id = id`,
+		share:    ` LOCK IN SHARE MODE`,
+		update:   unlimited + ` FOR UPDATE`,
+		position: `instr`,
 		// INSERT IGNORE replaces ON DUPLICATE KEY here, because with ON DUPLICATE KEY
 		// the number of affected rows would depend on clientFoundRows in the DSN.
 		insertIgnore: `INSERT IGNORE INTO`,
@@ -159,7 +162,8 @@ var dialects = map[string]dialect{
 		// SQLite needs no lock for this read, because it has one writer at a time. So
 		// any other change was committed before the caller's last write, or begins
 		// after that write.
-		share: ``,
+		share:    ``,
+		position: `instr`,
 		// This write makes the transaction the only writer before it reads.
 		lock:     `UPDATE tokenauth_counters SET failures = failures`,
 		columns:  `SELECT name FROM pragma_table_info(?)`,

@@ -92,6 +92,13 @@ func rolledBack(err error) bool {
 	return state == "40001" || state == "40P01" || strings.HasPrefix(err.Error(), "Error 1213 (40001)")
 }
 
+// duplicate reports whether a unique index refused the statement. It recognizes the
+// errors of MariaDB, MySQL and SQLite by their text, as rolledBack does.
+func duplicate(err error) bool {
+	text := err.Error()
+	return sqlState(err) == "23505" || strings.Contains(text, "Error 1062 (23000)") || strings.Contains(text, "UNIQUE constraint failed")
+}
+
 // sqlState returns the SQLSTATE of an error from a PostgreSQL driver, and "" for any
 // other error.
 func sqlState(err error) string {

@@ -60,6 +60,10 @@ func TestGaleraHasTheGuaranteesOfOneServer(t *testing.T) {
 	t.Run("sign-ins during a change", func(t *testing.T) { galeraSignsInMeanwhile(t, replicas) })
 	t.Run("changes of clients", func(t *testing.T) { galeraClients(t, replicas) })
 	t.Run("names", func(t *testing.T) { galeraNames(t, replicas) })
+	t.Run("renames", func(t *testing.T) {
+		concurrentRenames(t, []*gormstore.Store{replicas[0].store, replicas[1].store}, long(40))
+	})
+	t.Run("kept tokens", func(t *testing.T) { galeraKeeps(t, replicas) })
 	t.Run("counters", func(t *testing.T) { galeraCounters(t, replicas) })
 	t.Run("a pool over both nodes", func(t *testing.T) {
 		over := overNodes(t, nodes)
@@ -279,6 +283,52 @@ func galeraUsers(t *testing.T, replicas []galeraReplica) {
 		}
 		if kept > 0 {
 			t.Errorf("%s: of %d users, %d kept a token from before the change", name, n, kept)
+		}
+	}
+}
+
+// galeraKeeps changes a user's password at one node and keeps a token. Requests with it
+// at another node never fail. If the user's roles change at the same moment, the token
+// ends.
+func galeraKeeps(t *testing.T, replicas []galeraReplica) {
+	for i := range long(80) {
+		here, there := replicas[i%2], replicas[(i+1)%2]
+		user := create(t, here.store, newName("keeps"))
+		live := liveService(t, there.store, there.store, tokenauth.Options{})
+		held := issueFor(t, live, here.store, user.ID, "phone")
+		other := issueFor(t, live, here.store, user.ID, "laptop")
+		var over atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for !over.Load() {
+				if !isValid(t, live, held) {
+					t.Error("the kept token was refused")
+					return
+				}
+			}
+		})
+		for range 2 {
+			if err := here.store.Users().SetPassword(t.Context(), user.ID, tokenauth.NewSecret("another"), held.Token); err != nil {
+				t.Error(err)
+			}
+			if isValid(t, live, other) {
+				t.Error("another token outlived the new password")
+			}
+		}
+		over.Store(true)
+		wg.Wait()
+
+		var kept, changed error
+		wg.Go(func() {
+			kept = here.store.Users().SetPassword(t.Context(), user.ID, tokenauth.NewSecret("third"), held.Token)
+		})
+		wg.Go(func() { changed = there.store.Users().SetRoles(t.Context(), user.ID, "Auditor") })
+		wg.Wait()
+		if kept != nil && !errors.Is(kept, tokenauth.ErrInvalidToken) || changed != nil {
+			t.Errorf("errors %v, %v", kept, changed)
+		}
+		if isValid(t, live, held) { // the roles changed last, or the token could not be kept
+			t.Error("the token outlived the change of the roles")
 		}
 	}
 }

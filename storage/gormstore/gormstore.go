@@ -123,7 +123,7 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if err := d.checkEngine(ctx, d.pool); err != nil {
 		return nil, err
 	}
-	users, err := newUsers(d, o.Passwords)
+	users, err := newUsers(d, o)
 	if err != nil {
 		return nil, err
 	}

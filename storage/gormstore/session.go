@@ -105,24 +105,27 @@ type ending struct {
 // a revocation, which ends tokens in another storage, and deletes the tokens in this
 // database.
 func (s session) changeAndEnd(ctx context.Context, e ending) error {
-	return s.transaction(ctx, func(pool gorm.ConnPool) error {
-		if err := s.checkIsolation(ctx, pool); err != nil {
-			return err
-		}
-		if err := s.changeRow(ctx, pool, e.notFound, e.statement, e.args); err != nil {
-			return err
-		}
-		if e.kind != 0 {
-			if err := s.queueRevocation(ctx, pool, e.kind, e.id); err != nil {
-				return err
-			}
-		}
-		if e.deleteTokens == "" {
-			return nil
-		}
-		_, err := pool.ExecContext(ctx, s.sql(e.deleteTokens+s.dialect.unlimited), e.key)
+	return s.transaction(ctx, func(pool gorm.ConnPool) error { return s.changeAndEndIn(ctx, pool, e) })
+}
+
+// changeAndEndIn does the work of changeAndEnd in a transaction of the caller.
+func (s session) changeAndEndIn(ctx context.Context, pool gorm.ConnPool, e ending) error {
+	if err := s.checkIsolation(ctx, pool); err != nil {
 		return err
-	})
+	}
+	if err := s.changeRow(ctx, pool, e.notFound, e.statement, e.args); err != nil {
+		return err
+	}
+	if e.kind != 0 {
+		if err := s.queueRevocation(ctx, pool, e.kind, e.id); err != nil {
+			return err
+		}
+	}
+	if e.deleteTokens == "" {
+		return nil
+	}
+	_, err := pool.ExecContext(ctx, s.sql(e.deleteTokens+s.dialect.unlimited), e.key)
+	return err
 }
 
 func (s session) changeRow(ctx context.Context, pool gorm.ConnPool, notFound error, statement string, args []any) error {
