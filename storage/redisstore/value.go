@@ -80,7 +80,7 @@ if old and #old >= 64 then
 	end
 	if string.byte(rest) == 2 and string.byte(rest, -1) == 0 and string.byte(old, 65) == 2 then
 		local size = string.byte(old, -1)
-		if size < 128 and size + 179 < #old and string.byte(old, -2 - size) == size then
+		if size < 128 and string.byte(old, -2 - size) == size then
 			rest = string.sub(rest, 1, -3) .. string.sub(old, -2 - size)
 		end
 	end

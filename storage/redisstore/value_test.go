@@ -147,6 +147,13 @@ func TestDeviceNameIsKept(t *testing.T) {
 		signIn(name, name)
 		signIn("", name)
 	}
+	// The end of a token with encoding 1 may look like a name.
+	plain := newToken("alice", "app", 100, time.Hour)
+	plain.Slot = deviceToken("alice", 1, "", time.Hour).Slot
+	plain.Principal.Attributes = map[string]string{"a": "\x01x\x01"}
+	replace(t, s, plain)
+	n = 100
+	signIn("", "")
 	another := deviceToken("alice", 2, "", time.Hour)
 	replace(t, s, another)
 	if got, err := s.Find(t.Context(), another.Slot); err != nil || got.DeviceName != "" {
