@@ -136,6 +136,8 @@ func ExampleMigrations() {
 	// 0004_introspection.up.sql
 	// 0005_revocations.down.sql
 	// 0005_revocations.up.sql
+	// 0006_devices.down.sql
+	// 0006_devices.up.sql
 }
 
 func ExampleUsers_NormalizeUserName() {

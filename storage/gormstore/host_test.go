@@ -130,15 +130,16 @@ func TestMigrateUpAndDown(t *testing.T) {
 
 		// Apply the scripts by hand, down and up again.
 		script := func(name string) { t.Helper(); apply(t, e, db, name) }
-		script("0005_revocations.down.sql")
+		script("0006_devices.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 			t.Errorf("after one script down: error %v, want ErrSchemaVersion", err)
 		}
+		script("0005_revocations.down.sql")
 		script("0004_introspection.down.sql")
 		script("0003_clients.down.sql")
 		script("0002_counters.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after four scripts down: error %v, want ErrSchemaVersion", err)
+			t.Errorf("after five scripts down: error %v, want ErrSchemaVersion", err)
 		}
 		script("0001_init.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
@@ -153,6 +154,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 		script("0004_introspection.up.sql")
 		script("0005_revocations.up.sql")
 		script("0005_revocations.up.sql")
+		script("0006_devices.up.sql")
 		if s, err = gormstore.New(ctx, db, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +222,7 @@ func TestDatabaseHoldsNoAccessToken(t *testing.T) {
 		s, db := e.store(t)
 		accessToken, _ := exercise(t, s)
 		var dump bytes.Buffer
-		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_clients", "tokenauth_revocations", "tokenauth_schema"} {
+		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_clients", "tokenauth_revocations", "tokenauth_uses", "tokenauth_schema"} {
 			rows, err := db.Raw("SELECT * FROM " + table).Rows()
 			if err != nil {
 				t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 var Migrations embed.FS
 
 // schemaVersion is the number of the newest migration.
-const schemaVersion = 5
+const schemaVersion = 6
 
 // Migrate creates the tables, or updates them to the schema that this version of the
 // package needs. If [Options.Feed] is set, it also installs the trigger for

@@ -310,7 +310,7 @@ func TestSessionThatDoesNotCommitIsAnError(t *testing.T) {
 func dump(t *testing.T, db *gorm.DB) string {
 	t.Helper()
 	var text bytes.Buffer
-	for _, table := range []string{"tokens", "users", "counters", "clients", "revocations"} {
+	for _, table := range []string{"tokens", "users", "counters", "clients", "revocations", "uses"} {
 		var rows []map[string]any
 		if err := db.Raw("SELECT * FROM tokenauth_" + table).Scan(&rows).Error; err != nil {
 			t.Fatal(err)
