@@ -270,6 +270,42 @@ func TestMigrateDevicesDownAndUp(t *testing.T) {
 	})
 }
 
+// While a backup on PostgreSQL keeps Migrate from adding columns, replicas of the version
+// before devices continue to use the table.
+func TestMigrateDevicesDoesNotBlockRequests(t *testing.T) {
+	t.Parallel()
+	e := engines[1]
+	s, db := e.store(t)
+	token := plainToken("alice", 1, time.Hour)
+	if err := s.Replace(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, e, db, "0006_devices.down.sql")
+	backup := db.Begin()
+	defer backup.Rollback()
+	findAsBefore(t, backup, token.Slot) // locks the table
+	migrated := make(chan error, 1)
+	go func() { migrated <- gormstore.Migrate(t.Context(), db, nil) }()
+	for range 2 {
+		eventually(t, "Migrate waits for the backup", func() bool {
+			var waiting int
+			err := db.Raw(`SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tokenauth_tokens'::regclass AND mode = 'AccessExclusiveLock'`).Scan(&waiting).Error
+			return err == nil && waiting == 1
+		})
+		// Without a lock timeout, the read would wait until the backup has ended.
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		findAsBefore(t, db.WithContext(ctx), token.Slot)
+		cancel()
+	}
+	backup.Rollback()
+	if err := <-migrated; err != nil {
+		t.Errorf("Migrate: %v", err)
+	}
+	if _, err := s.Find(t.Context(), token.Slot); err != nil {
+		t.Error(err)
+	}
+}
+
 // Values that no version of this package writes are ErrCorrupt.
 func TestCorruptDeviceColumns(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {

@@ -279,19 +279,25 @@ func sqliteFolder(t *testing.T, db *gorm.DB) string {
 	return filepath.Dir(file)
 }
 
-// On PostgreSQL repeated sign-ins do not change the index. The test starts its own
+// On PostgreSQL repeated sign-ins and recorded uses do not change an index. The test starts its own
 // server, because transactions in other databases would keep dead rows from being pruned.
-func TestSignInsAreHOTUpdates(t *testing.T) {
+func TestSignInsAndUsesAreHOTUpdates(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.StartPostgres(t).DSN()), nil)
 	s := newStore(t, db, nil)
 	auth := service(t, s, s.Users())
 	const users, rounds = 50, 40
-	for range rounds {
+	for round := range rounds {
+		uses := make([]tokenauth.Use, users)
 		for i := range users {
-			if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i), UserName: "somebody", Roles: []string{"Reader"}}, nil); err != nil {
+			issued, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i), UserName: "somebody", Roles: []string{"Reader"}}, nil)
+			if err != nil {
 				t.Fatal(err)
 			}
+			uses[i] = use(issued.Token, hour.Add(time.Duration(round)*time.Hour))
+		}
+		if err := s.RecordUses(t.Context(), uses); err != nil {
+			t.Fatal(err)
 		}
 	}
 	pool, err := db.DB()
@@ -299,16 +305,18 @@ func TestSignInsAreHOTUpdates(t *testing.T) {
 		t.Fatal(err)
 	}
 	pool.SetMaxIdleConns(0) // a backend reports its statistics when it ends
-	var updates, hot int
-	deadline := time.Now().Add(20 * time.Second)
-	for updates < users*(rounds-1) && time.Now().Before(deadline) {
-		if err := pool.QueryRow(`SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'tokenauth_tokens'`).Scan(&updates, &hot); err != nil {
-			t.Fatal(err)
+	for _, table := range []string{"tokenauth_tokens", "tokenauth_uses"} {
+		var updates, hot int
+		deadline := time.Now().Add(20 * time.Second)
+		for updates < users*(rounds-1) && time.Now().Before(deadline) {
+			if err := pool.QueryRow(`SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1`, table).Scan(&updates, &hot); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	t.Logf("%d updates, %d of them HOT", updates, hot)
-	if updates != users*(rounds-1) || hot < updates*95/100 {
-		t.Errorf("%d of %d updates were HOT, want at least %d", hot, updates, updates*95/100)
+		t.Logf("%s: %d updates, %d of them HOT", table, updates, hot)
+		if updates != users*(rounds-1) || hot < updates*95/100 {
+			t.Errorf("%s: %d of %d updates were HOT, want at least %d", table, hot, updates, updates*95/100)
+		}
 	}
 }
 
