@@ -226,8 +226,8 @@ func TestChangeUser(t *testing.T) {
 	})
 }
 
-// If the deletion after the commit fails, the error says that the user was changed and
-// what to do. A client that disconnects after the commit does not make it fail.
+// If the deletion after the commit fails, the error says that the user was changed, and
+// names RevokeUser. A client that disconnects after the commit does not make it fail.
 func TestChangeUserReportsTokensThatMayRemain(t *testing.T) {
 	onServers(t, func(t *testing.T, name string) {
 		db, hooked, pool := hostPools(t, name)

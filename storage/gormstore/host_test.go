@@ -26,7 +26,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// exercise signs a user in, changes the user, validates and purges.
+// exercise signs a user in, changes the user, validates, uses devices and purges.
 func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest tokenauth.Digest) {
 	t.Helper()
 	auth := service(t, s, s.Users())
@@ -43,6 +43,9 @@ func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest toke
 	token, err := auth.Validate(t.Context(), accessToken)
 	if err != nil || !token.IssuedAt.Equal(grant.Token.IssuedAt) || token.Replaced.IsZero() {
 		t.Fatalf("Validate returns %+v, error %v", token, err)
+	}
+	if err := useDevices(t.Context(), s); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := auth.Purge(t.Context()); err != nil {
 		t.Fatal(err)

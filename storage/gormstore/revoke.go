@@ -9,7 +9,7 @@ import (
 )
 
 // nameKey is the user key of the rows in which services keep their names
-// ([tokenauth.Options.Name]). It is no user's.
+// ([tokenauth.Options.Name]). No user has this key.
 var nameKey = tokenauth.UserKey(bytes.Repeat([]byte{0xff}, len(tokenauth.UserKey{})))
 
 // RevokeClient implements [tokenauth.BulkRevoker]. It reads the whole token

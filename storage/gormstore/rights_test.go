@@ -222,7 +222,7 @@ func operate(t *testing.T, s *gormstore.Store) {
 		{"enabling", func() error { return clients.SetDisabled(ctx, "app", false) }},
 		{"Delete", func() error { return clients.Delete(ctx, "app") }},
 		{"RevokeClient", func() error { return s.RevokeClient(ctx, "app") }},
-		{"devices", func() error { return useDevices(ctx, s) }},
+		{"useDevices", func() error { return useDevices(ctx, s) }},
 		{"ChangeUser", func() error {
 			return s.ChangeUser(ctx, "someone", func(tx *gorm.DB) error { return s.WithTx(tx).RevokeUser(ctx, tokenauth.UserKeyOf("else")) })
 		}},

@@ -209,7 +209,6 @@ func useAll(t *testing.T, w watched, db *gorm.DB) {
 			return db.Transaction(func(tx *gorm.DB) error { return w.Users().WithTx(tx).SetRoles(ctx, alice.ID, "Reader") })
 		}},
 		{"RemoveRevocation", func() error { return w.Users().RemoveRevocation(ctx, pending[0]) }},
-		{"devices", func() error { return useDevices(ctx, w.Store) }},
 		{"ChangeUser", func() error {
 			return w.ChangeUser(ctx, "2", func(tx *gorm.DB) error { return w.Store.WithTx(tx).RevokeUser(ctx, tokenauth.UserKeyOf("else")) })
 		}},

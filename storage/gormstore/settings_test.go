@@ -41,6 +41,7 @@ func works(t *testing.T, s *gormstore.Store, plain *gorm.DB) {
 			t.Errorf("client %s again: error %v, want ErrExists", id, err)
 		}
 	}
+	must(useDevices(ctx, s))
 	auth := service(t, s, users)
 	issue := func(client string) string {
 		t.Helper()
