@@ -37,6 +37,17 @@ func TestReadsUseThePrimaryKey(t *testing.T) {
 			}
 			user := tokenauth.UserKeyOf("user1")
 			expectPlan(t, e, when+", a list", explainList(t, e, conn, s.ListStatement(), user[:]), "tokenauth_uses")
+			explain := map[string]string{"sqlite": "EXPLAIN QUERY PLAN ", "postgres": "EXPLAIN ", "mariadb": "EXPLAIN "}[e.name]
+			unused, orphans := s.SweepStatements()
+			first, last := []byte{0}, []byte{255}
+			sweeps := rowsOf(t, conn, explain+unused, first, last, 5, 5, 5, first, last, 5) + rowsOf(t, conn, explain+orphans, first, last)
+			for _, alias := range []string{"u", "token"} {
+				lookup := map[string]string{"sqlite": "SEARCH " + alias + " USING PRIMARY KEY (user_key=? AND client_key=?)",
+					"postgres": " " + alias + "  (cost", "mariadb": "|" + alias + "|eq_ref|PRIMARY|"}[e.name]
+				if !strings.Contains(sweeps, lookup) || strings.Contains(sweeps, "Hash") || strings.Contains(sweeps, "Seq Scan on "+map[string]string{"u": "tokenauth_uses u", "token": "tokenauth_tokens token"}[alias]) {
+					t.Errorf("%s: the plans of the sweeps lack %q:\n%s", when, lookup, sweeps)
+				}
+			}
 		}
 		fillTokens(t, e, db, 0, 10) // MariaDB scans a table that has no rows
 		check("10 rows")

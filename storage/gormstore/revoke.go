@@ -46,10 +46,11 @@ func (s *Store) RevokeUnused(ctx context.Context, before time.Time) (ended int64
 	second, ms := before.Unix(), before.Nanosecond()/int(time.Millisecond)
 	// A use is in whole seconds. So one at second is before a time later in that second.
 	used := before.Add(time.Second - 1).Unix()
-	// The use is a subquery and not a join, so that each row is looked up by the primary
-	// key. For a join, PostgreSQL might read all uses for each batch.
-	return s.session().sweep(ctx, sweep{"tokenauth_tokens", "user_key",
-		`(issued_at < ? OR issued_at = ? AND issued_ms < ?) AND user_key <> ? AND user_key <> ? AND COALESCE((SELECT used_at FROM tokenauth_uses AS u
-			WHERE u.user_key = tokenauth_tokens.user_key AND u.client_key = tokenauth_tokens.client_key AND u.digest = tokenauth_tokens.digest), 0) < ?`,
-		[]any{second, second, ms, nameKey[:], beatSlot.User[:], used}})
+	return s.session().sweep(ctx, sweep{"tokenauth_tokens", "user_key", isUnused, []any{second, second, ms, nameKey[:], beatSlot.User[:], used}})
 }
+
+// isUnused is the condition of [Store.RevokeUnused]. The use is a subquery and not a join,
+// so that each row is looked up by the primary key. For a join, PostgreSQL might read all
+// uses for each batch of tokens.
+const isUnused = `(issued_at < ? OR issued_at = ? AND issued_ms < ?) AND user_key <> ? AND user_key <> ? AND COALESCE((SELECT used_at FROM tokenauth_uses AS u
+	WHERE u.user_key = tokenauth_tokens.user_key AND u.client_key = tokenauth_tokens.client_key AND u.digest = tokenauth_tokens.digest), 0) < ?`

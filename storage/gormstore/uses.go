@@ -125,6 +125,10 @@ func (s *Store) writeUses(ctx context.Context, uses []tokenauth.Use) error {
 	return err
 }
 
+// isOrphan is a condition on a recorded use. It is true if the token no longer exists.
+const isOrphan = `COALESCE((SELECT token.digest FROM tokenauth_tokens AS token
+	WHERE token.user_key = tokenauth_uses.user_key AND token.client_key = tokenauth_uses.client_key), '') <> digest`
+
 // purgeUses deletes the recorded uses of tokens that no longer exist.
 //
 // It first finds them with reads that take no lock, and then deletes each. On MariaDB
@@ -135,8 +139,7 @@ func (s *Store) purgeUses(ctx context.Context) error {
 	own := s.session()
 	return own.inBatches(ctx, "tokenauth_uses", "user_key", func(batch string, args []any) error {
 		var orphans []row
-		query := own.sql(`SELECT user_key, client_key, digest FROM tokenauth_uses WHERE ` + batch + ` AND COALESCE((SELECT token.digest FROM tokenauth_tokens AS token
-			WHERE token.user_key = tokenauth_uses.user_key AND token.client_key = tokenauth_uses.client_key), '') <> digest` + s.dialect.unlimited)
+		query := own.sql(`SELECT user_key, client_key, digest FROM tokenauth_uses WHERE ` + batch + ` AND ` + isOrphan + s.dialect.unlimited)
 		err := queryRows(ctx, own.pool(), query, args, func(scan func(...any) error) error {
 			var r row
 			err := scan(&r.user, &r.client, &r.digest)
