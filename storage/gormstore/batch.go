@@ -53,15 +53,6 @@ func (s *Store) readBatch(ctx context.Context, slots []tokenauth.Slot, found []t
 	}, args...)
 }
 
-// A batchStatement finds a batch of rows, each by the primary key.
-type batchStatement struct {
-	small, large *statement // for up to smallBatch and up to maxBatch slots
-}
-
-func (d *database) batchStatement(table, columns string) batchStatement {
-	return batchStatement{d.statement(d.dialect.findBatch(smallBatch, table, columns)), d.statement(d.dialect.findBatch(maxBatch, table, columns))}
-}
-
 // batch returns the statement that finds the rows of slots, and its arguments.
 func (s *Store) batch(b batchStatement, slots []tokenauth.Slot) (find *statement, args []any) {
 	find, size := b.large, maxBatch

@@ -13,6 +13,15 @@ const (
 	maxBatch   = 64
 )
 
+// A batchStatement finds a batch of rows, each by the primary key.
+type batchStatement struct {
+	small, large *statement // for up to smallBatch and up to maxBatch slots
+}
+
+func (d *database) batchStatement(table, columns string) batchStatement {
+	return batchStatement{d.statement(d.dialect.findBatch(smallBatch, table, columns)), d.statement(d.dialect.findBatch(maxBatch, table, columns))}
+}
+
 // The statements below find a batch of rows in a table whose primary key is that of a
 // slot, such as the table of tokens. They have three arguments: all user
 // keys, concatenated; all client keys, concatenated; and the number of slots. On MariaDB

@@ -17,6 +17,9 @@ import (
 // tokenColumns are the columns that a tokenRow scans, in this order.
 const tokenColumns = `user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp, device, device_name, issued_ms, lifetime`
 
+// useColumns are the columns of a recorded use.
+const useColumns = `user_key, client_key, digest, used_at`
+
 // rowFormat is the version of the row format in the token table.
 const rowFormat = 1
 

@@ -72,9 +72,6 @@ func (s *Store) recordUses(ctx context.Context, uses []tokenauth.Use) error {
 	return nil
 }
 
-// useColumns are the columns that recordedUses reads.
-const useColumns = `user_key, client_key, digest, used_at`
-
 // A recordedUse is a row of tokenauth_uses.
 type recordedUse struct {
 	digest tokenauth.Digest // zero if the slot has no row
