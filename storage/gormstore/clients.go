@@ -35,13 +35,10 @@ import (
 //   - Methods return [tokenauth.ErrNotFound], wrapped, for an unknown client.
 type Clients struct{ session }
 
-var (
-	_ tokenauth.ClientRegistry = (*Clients)(nil)
-	_ tokenauth.BulkRevoker    = (*Store)(nil)
-)
+var _ tokenauth.ClientRegistry = (*Clients)(nil)
 
 // Clients returns the clients table in the store's database.
-func (s *Store) Clients() *Clients { return &Clients{session{database: s.database}} }
+func (s *Store) Clients() *Clients { return &Clients{s.session()} }
 
 // WithTx returns Clients whose changes are part of the transaction tx. The rules for
 // tx are the same as for [Users.WithTx]. While [tokenauth.Service.Run] runs, the
@@ -109,8 +106,8 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client) error {
 	}
 	var inserted int64
 	err = c.transaction(ctx, func(pool gorm.ConnPool) error {
-		result, err := pool.ExecContext(ctx, c.sql(c.dialect.insertIgnore+` tokenauth_clients (id, secret, old_secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict),
-			client.ID, digests[0], digests[1], roles, introspection, client.Disabled, newStamp(), time.Now().Unix())
+		result, err := pool.ExecContext(ctx, c.sql(c.dialect.insertIgnore+` tokenauth_clients (id, secret, old_secret, roles, introspection, lifetime, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict),
+			client.ID, digests[0], digests[1], roles, introspection, int64(client.Lifetime/time.Second), client.Disabled, newStamp(), time.Now().Unix())
 		if err == nil {
 			inserted, err = result.RowsAffected()
 		}
@@ -129,10 +126,14 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client) error {
 }
 
 // encode encodes the roles and the right to introspect for their columns. It returns
-// [ErrInvalid], wrapped, if the client must not have them.
+// [ErrInvalid], wrapped, if the client must not have them, or if the lifetime is out of
+// range.
 func (c *Clients) encode(client tokenauth.Client) (roles string, introspection int, err error) {
 	if err := checkRoles(client.Roles); err != nil {
 		return "", 0, err
+	}
+	if l := client.Lifetime; l != 0 && (l < time.Minute || l > 365*24*time.Hour || l%time.Second != 0) {
+		return "", 0, fmt.Errorf("%w: the Lifetime of a client is %v, must be a whole number of seconds from 1 minute to 365 days, or 0", ErrInvalid, l)
 	}
 	introspection = introspectionOf(client.IntrospectsOwn, client.IntrospectsAll)
 	if introspection != introspectsNone && len(client.Secrets) == 0 {
@@ -149,14 +150,19 @@ func newSecret() (tokenauth.Secret, tokenauth.Digest) {
 }
 
 // clientColumns are the columns that scanClient scans, in this order.
-const clientColumns = `id, secret, old_secret, roles, introspection, disabled`
+const clientColumns = `id, secret, old_secret, roles, introspection, lifetime, disabled`
 
 func scanClient(scan func(...any) error) (client tokenauth.Client, err error) {
 	var secret, oldSecret sql.RawBytes
 	var roles string
 	var introspection int
-	if err := scan(&client.ID, &secret, &oldSecret, &roles, &introspection, &client.Disabled); err != nil {
+	var lifetime int64
+	if err := scan(&client.ID, &secret, &oldSecret, &roles, &introspection, &lifetime, &client.Disabled); err != nil {
 		return client, err
+	}
+	client.Lifetime = time.Duration(lifetime) * time.Second
+	if lifetime < 0 || client.Lifetime/time.Second != time.Duration(lifetime) {
+		return client, fmt.Errorf("gormstore: client %q: invalid value %d in column lifetime", client.ID, lifetime)
 	}
 	for _, digest := range []sql.RawBytes{secret, oldSecret} {
 		switch len(digest) {
@@ -278,7 +284,7 @@ func (c *Clients) ended(ctx context.Context, e ending, err error) error {
 	if err != nil || c.tx != nil { // after c.tx commits, Service.Run ends the remaining tokens
 		return err
 	}
-	if err := c.revokeClient(ctx, e.key); err != nil {
+	if err := c.revokeClient(ctx, e.id); err != nil {
 		return fmt.Errorf("gormstore: client %q was changed, but some of its tokens may still be valid; Service.Run will end them, if it is running: %w", e.id, err)
 	}
 	return nil
@@ -291,23 +297,4 @@ func (c *Clients) ending(clientID, statement string, args ...any) ending {
 		e.deleteTokens = ""
 	}
 	return e
-}
-
-// RevokeClient implements [tokenauth.BulkRevoker]. It reads the whole token
-// table in batches.
-func (s *Store) RevokeClient(ctx context.Context, clientID string) error {
-	c := tokenauth.SlotOf("", clientID).Client
-	return session{database: s.database}.revokeClient(ctx, c[:])
-}
-
-// RevokeAll implements [tokenauth.BulkRevoker].
-func (s *Store) RevokeAll(ctx context.Context) error {
-	zero := make([]byte, len(tokenauth.UserKey{})) // the key of the heartbeat's row, which is no token
-	_, err := session{database: s.database}.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "user_key <> ?", zero})
-	return err
-}
-
-func (s session) revokeClient(ctx context.Context, key []byte) error {
-	_, err := s.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "client_key = ?", key})
-	return err
 }

@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"slices"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -29,8 +30,8 @@ func (c *Clients) List(ctx context.Context, o ListOptions) (clients []tokenauth.
 	return clients, nil
 }
 
-// Update replaces the Roles and the rights to introspect of the client with this ID.
-// It ignores client.Secrets and client.Disabled, which [Clients.RotateSecret] and
+// Update replaces the Roles, the rights to introspect and the Lifetime of the client
+// with this ID. Tokens that were issued before keep their lifetime. Update ignores client.Secrets and client.Disabled, which [Clients.RotateSecret] and
 // [Clients.SetDisabled] change. So the result of [Clients.FindClient] can be changed and
 // passed to Update.
 //
@@ -38,8 +39,8 @@ func (c *Clients) List(ctx context.Context, o ListOptions) (clients []tokenauth.
 // tokens, and users sign in again. That is the case if Roles lacks an earlier role, or
 // if the first roles are set. Otherwise all tokens stay valid.
 //
-// Update returns [ErrInvalid], wrapped with the reason, if a role is invalid, or if a
-// public client would introspect.
+// Update returns [ErrInvalid], wrapped with the reason, if a role or the Lifetime
+// is invalid, or if a public client would introspect.
 func (c *Clients) Update(ctx context.Context, client tokenauth.Client) error {
 	var e ending
 	ends := false
@@ -55,7 +56,7 @@ func (c *Clients) Update(ctx context.Context, client tokenauth.Client) error {
 		if err != nil {
 			return err
 		}
-		e = c.ending(client.ID, `UPDATE tokenauth_clients SET roles = ?, introspection = ?, stamp = ? WHERE id = ?`, roles, introspection, newStamp(), client.ID)
+		e = c.ending(client.ID, `UPDATE tokenauth_clients SET roles = ?, introspection = ?, lifetime = ?, stamp = ? WHERE id = ?`, roles, introspection, int64(client.Lifetime/time.Second), newStamp(), client.ID)
 		if ends = excludes(old.Roles, client.Roles); !ends {
 			e.kind, e.deleteTokens = 0, ""
 		}

@@ -385,7 +385,7 @@ func TestFeedRefusesPartitions(t *testing.T) {
 	}
 	refuses("Migrate", gormstore.Migrate(t.Context(), db, &gormstore.Options{Feed: true}))
 	// The host may have applied the SQL files instead.
-	for _, file := range []string{"0001_feed", "0002_search_path", "0003_heartbeat"} {
+	for _, file := range []string{"0001_feed", "0002_search_path", "0003_heartbeat", "0004_expiry"} {
 		text, err := gormstore.Migrations.ReadFile("migrations/postgres_feed/" + file + ".up.sql")
 		if err != nil {
 			t.Fatal(err)
@@ -481,9 +481,9 @@ func TestMigrateFeedUpAndDown(t *testing.T) {
 		file string
 		feed bool
 	}{
-		{"0003_heartbeat.down", true}, {"0002_search_path.down", true}, {"0001_feed.down", false}, {"0001_feed.down", false},
-		{"0001_feed.up", false}, {"0002_search_path.up", false}, {"0003_heartbeat.up", true}, {"0003_heartbeat.up", true},
-		{"0002_search_path.up", false}, {"0003_heartbeat.up", true}, {"0001_feed.up", false},
+		{"0004_expiry.down", true}, {"0003_heartbeat.down", true}, {"0002_search_path.down", true}, {"0001_feed.down", false}, {"0001_feed.down", false},
+		{"0001_feed.up", false}, {"0002_search_path.up", false}, {"0003_heartbeat.up", false}, {"0004_expiry.up", true}, {"0004_expiry.up", true},
+		{"0003_heartbeat.up", false}, {"0004_expiry.up", true}, {"0001_feed.up", false},
 	} {
 		script, err := gormstore.Migrations.ReadFile("migrations/postgres_feed/" + step.file + ".sql")
 		if err != nil {

@@ -26,7 +26,7 @@ import (
 
 // cached returns a Service whose cache serves, on a client of its own. Several
 // calls return several replicas of a service.
-func cached(t *testing.T, o rueidis.ClientOption, prefix string, options tokenauth.Options) *tokenauth.Service {
+func cached(t testing.TB, o rueidis.ClientOption, prefix string, options tokenauth.Options) *tokenauth.Service {
 	t.Helper()
 	if options.Cache == nil {
 		options.Cache = &tokenauth.CacheOptions{}
