@@ -96,15 +96,14 @@ type place struct {
 // Once the token is stored, all steps run even if the client disconnects, so
 // that the token is removed if it must not be used.
 func (s *Service) storeAndCheck(ctx context.Context, p Principal, at place, again func(context.Context) error) (IssuedToken, error) {
-	issuedAt := s.options.Now()
+	var newest time.Time
 	for try := 1; ; try++ {
-		issued, err := s.store(ctx, p, at, issuedAt)
+		issued, err := s.store(ctx, p, at, newest)
 		if err != nil {
 			return IssuedToken{}, err
 		}
 		further, cancel := deadline.Detach(ctx)
 		defer cancel()
-		var newest time.Time
 		if err = again(further); err == nil {
 			newest, err = s.boundDevices(further, &issued.Token)
 		}
@@ -115,14 +114,15 @@ func (s *Service) storeAndCheck(ctx context.Context, p Principal, at place, agai
 		case newest.IsZero() || try == 2:
 			return issued, nil
 		}
-		// This token did not look newer than the others and was ended. Store
-		// another one, which is the newest.
-		issuedAt, ctx = newest.Add(time.Millisecond), further
+		// This token counted as older than the others and was ended. Store another
+		// one, which counts as newer.
+		ctx = further
 	}
 }
 
-// store makes a token for the principal and stores it in its slot.
-func (s *Service) store(ctx context.Context, p Principal, at place, now time.Time) (IssuedToken, error) {
+// store makes a token for the principal and stores it in its slot. With
+// [Options.Devices], the token's IssuedAt is later than the given time.
+func (s *Service) store(ctx context.Context, p Principal, at place, after time.Time) (IssuedToken, error) {
 	if err := p.check(); err != nil {
 		return IssuedToken{}, err
 	}
@@ -134,7 +134,8 @@ func (s *Service) store(ctx context.Context, p Principal, at place, now time.Tim
 	accessToken, digest := accesstoken.Mint(s.options.Prefix, slot.bytes())
 	// Responses show whole seconds, so round down. Otherwise a response could
 	// promise more time than remains.
-	second := now.UTC().Truncate(time.Second)
+	now := s.options.Now().UTC()
+	second := now.Truncate(time.Second)
 	t := Token{
 		Slot:       slot,
 		Digest:     digest,
@@ -146,7 +147,11 @@ func (s *Service) store(ctx context.Context, p Principal, at place, now time.Tim
 		ExpiresAt:  second.Add(lifetime),
 	}
 	if s.options.Devices != nil {
-		t.IssuedAt = now.UTC().Truncate(time.Millisecond) // orders the devices by their sign-ins
+		// The milliseconds order the devices by their sign-ins.
+		t.IssuedAt = now.Truncate(time.Millisecond)
+		if !t.IssuedAt.After(after) {
+			t.IssuedAt = after.Add(time.Millisecond)
+		}
 	}
 	if s.options.MaxLifetime != 0 {
 		t.Lifetime = lifetime

@@ -96,14 +96,15 @@ func New(s Storage, a Authenticator, o *Options) (*Service, error) {
 // The Service does not call the wrapped value directly, because the wrapper may
 // change the values that it passes on. warnHidden does not check for a hidden
 // [Watcher] or [throttle.Storage], because New returns an error if one of them
-// is needed and missing.
+// is needed and missing. Only devices work without a [UseRecorder].
 func (s *Service) warnHidden() {
 	authenticator, storage, registry := reflect.TypeFor[Authenticator](), reflect.TypeFor[Storage](), reflect.TypeFor[ClientRegistry]()
 	queue := reflect.TypeFor[RevocationQueue]()
-	for _, a := range []struct {
+	type hidden struct {
 		part          any
 		role, ability reflect.Type
-	}{
+	}
+	all := []hidden{
 		{s.authenticator, authenticator, reflect.TypeFor[Rechecker]()},
 		{s.authenticator, authenticator, queue},
 		{s.authenticator, authenticator, reflect.TypeFor[liveChecker]()},
@@ -112,9 +113,12 @@ func (s *Service) warnHidden() {
 		{s.storage, storage, reflect.TypeFor[Purger]()},
 		{s.storage, storage, reflect.TypeFor[purgerClock]()},
 		{s.storage, storage, reflect.TypeFor[BulkRevoker]()},
-		{s.storage, storage, reflect.TypeFor[UseRecorder]()},
 		{s.options.Clients, registry, queue},
-	} {
+	}
+	if s.options.Devices != nil {
+		all = append(all, hidden{s.storage, storage, reflect.TypeFor[UseRecorder]()})
+	}
+	for _, a := range all {
 		if a.part == nil {
 			continue
 		}

@@ -103,9 +103,19 @@ func TestNewWarnsOfHiddenMethods(t *testing.T) {
 		{"wrapper that overrides Find and FindBatch", &findsBoth{findsItself{new(batching)}}, users, nil, ""},
 		{"embedded registry", store, users, embeddingRegistry{clients}, "methods=PendingRevocations,RemoveRevocation"},
 		{"tokenauthtest.FailingStorage", &tokenauthtest.FailingStorage{Storage: store}, users, nil, ""},
+		{"embedded storage, with devices", struct {
+			tokenauth.Storage
+			tokenauth.Lister
+			tokenauth.Purger
+			tokenauth.BulkRevoker
+		}{store, store, store, store}, users, nil, "methods=RecordUses,RevokeUnused"},
 	} {
 		logger, printed := logInto()
-		if _, err := tokenauth.New(test.storage, test.authenticator, &tokenauth.Options{Clients: test.clients, Logger: logger}); err != nil {
+		o := &tokenauth.Options{Clients: test.clients, Logger: logger}
+		if strings.Contains(test.name, "with devices") {
+			o.Devices = new(tokenauth.DeviceOptions)
+		}
+		if _, err := tokenauth.New(test.storage, test.authenticator, o); err != nil {
 			t.Errorf("%s: error %v, want none", test.name, err)
 		}
 		var got []string

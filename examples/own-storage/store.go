@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -28,7 +27,11 @@ func key(s tokenauth.Slot) []byte { return append(s.User[:], s.Client[:]...) }
 
 func (s *store) Replace(ctx context.Context, t tokenauth.Token) error {
 	t.Replaced = tokenauth.Digest{} // stays zero if the slot is empty
-	_, err := s.change(ctx, key(t.Slot), func(old tokenauth.Token) bool { t.Replaced = old.Digest; return true }, &t)
+	_, err := s.change(ctx, key(t.Slot), func(old tokenauth.Token) bool {
+		t.Replaced = old.Digest
+		t.DeviceName = cmp.Or(t.DeviceName, old.DeviceName)
+		return true
+	}, &t)
 	return err
 }
 
@@ -51,18 +54,6 @@ func (s *store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Dig
 func (s *store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	_, err := s.change(ctx, u[:], func(tokenauth.Token) bool { return true }, nil)
 	return err
-}
-
-// Purge uses one transaction for each value of a key's first byte, so that other
-// changes wait only briefly. Keys are hashes, so the transactions have similar sizes.
-func (s *store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
-	expired := func(t tokenauth.Token) bool { return !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(expiredBefore) }
-	for i := 0; i < 256 && err == nil; i++ {
-		var n int64
-		n, err = s.change(ctx, []byte{byte(i)}, expired, nil)
-		removed += n
-	}
-	return removed, err
 }
 
 // change removes the tokens under prefix for which the function goes returns true. In

@@ -4,6 +4,7 @@
 package memory
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"sync"
@@ -13,13 +14,14 @@ import (
 )
 
 // Store is a [tokenauth.Storage] in memory. It is also a [tokenauth.Lister],
-// [tokenauth.Purger], [tokenauth.BulkRevoker] and [tokenauth.Watcher]. The zero
-// value is empty and ready to use. It must not be copied after first use. It is
-// safe for concurrent use.
+// [tokenauth.Purger], [tokenauth.BulkRevoker], [tokenauth.UseRecorder] and
+// [tokenauth.Watcher]. The zero value is empty and ready to use. It must not be
+// copied after first use. It is safe for concurrent use.
 //
 // Only [Store.Watch] blocks. [Store.Find] may return [tokenauth.ErrNotFound].
-// [Store.Purge], [Store.RevokeClient] and [Store.Watch] return the context's
-// error when the context ends. The methods return no other errors.
+// [Store.Purge], [Store.RevokeClient], [Store.RevokeAll], [Store.RevokeUnused]
+// and [Store.Watch] return the context's error when the context ends. The
+// methods return no other errors.
 type Store struct {
 	// The first byte of the user key selects the shard. The key is a hash, so
 	// users are spread evenly, and a writer blocks only one reader in 64.
@@ -29,7 +31,7 @@ type Store struct {
 
 type shard struct {
 	mu    sync.RWMutex
-	users map[tokenauth.UserKey][]tokenauth.Token // one token for each client
+	users map[tokenauth.UserKey][]tokenauth.Token // one token for each slot; LastSeen is the last recorded use
 	_     [32]byte                                // fills the shard up to 64 bytes, the size of a cache line
 }
 
@@ -40,7 +42,11 @@ var (
 	_ tokenauth.Watcher = (*Store)(nil)
 
 	_ tokenauth.BulkRevoker = (*Store)(nil)
+	_ tokenauth.UseRecorder = (*Store)(nil)
 )
+
+// reservedUser is the user key that consists of 0xFF bytes.
+var reservedUser = tokenauth.UserKey(bytes.Repeat([]byte{0xFF}, len(tokenauth.UserKey{})))
 
 func (s *Store) shard(u tokenauth.UserKey) *shard { return &s.shards[int(u[0])%len(s.shards)] }
 
@@ -56,10 +62,13 @@ func (s *Store) Replace(_ context.Context, t tokenauth.Token) error {
 func (sh *shard) replace(t tokenauth.Token) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	t.Replaced = tokenauth.Digest{}
+	t.Replaced, t.LastSeen = tokenauth.Digest{}, time.Time{}
 	tokens := sh.users[t.Slot.User]
 	if i := indexOf(tokens, t.Slot); i >= 0 {
 		t.Replaced = tokens[i].Digest
+		if t.DeviceName == "" {
+			t.DeviceName = tokens[i].DeviceName
+		}
 		tokens[i] = t
 		return true
 	}
@@ -71,15 +80,18 @@ func (sh *shard) replace(t tokenauth.Token) bool {
 }
 
 // Find implements [tokenauth.Storage].
-func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (t tokenauth.Token, err error) {
 	sh := s.shard(slot.User)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	tokens := sh.users[slot.User]
-	if i := indexOf(tokens, slot); i >= 0 {
-		return tokens[i], nil
+	i := indexOf(tokens, slot)
+	if i < 0 {
+		return t, tokenauth.ErrNotFound
 	}
-	return tokenauth.Token{}, tokenauth.ErrNotFound
+	t = tokens[i]
+	t.LastSeen = time.Time{} // only List returns it
+	return t, nil
 }
 
 // List implements [tokenauth.Lister].
@@ -115,6 +127,38 @@ func (s *Store) RevokeClient(ctx context.Context, clientID string) error {
 func (s *Store) RevokeAll(ctx context.Context) error {
 	_, err := s.sweep(ctx, func(*tokenauth.Token) bool { return true }, s.feeds.changed)
 	return err
+}
+
+// RecordUses implements [tokenauth.UseRecorder].
+func (s *Store) RecordUses(_ context.Context, uses []tokenauth.Use) error {
+	for i := range uses {
+		s.shard(uses[i].Slot.User).record(&uses[i])
+	}
+	return nil
+}
+
+func (sh *shard) record(use *tokenauth.Use) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	tokens := sh.users[use.Slot.User]
+	i := indexOf(tokens, use.Slot)
+	if i < 0 || tokens[i].Digest != use.Digest {
+		return
+	}
+	t := &tokens[i]
+	if use.At.After(t.LastSeen) {
+		t.LastSeen = use.At
+	}
+	if use.ExpiresAt.After(t.ExpiresAt) {
+		t.ExpiresAt = use.ExpiresAt
+	}
+}
+
+// RevokeUnused implements [tokenauth.UseRecorder].
+func (s *Store) RevokeUnused(ctx context.Context, before time.Time) (ended int64, err error) {
+	return s.sweep(ctx, func(t *tokenauth.Token) bool {
+		return t.IssuedAt.Before(before) && t.LastSeen.Before(before) && t.Slot.User != reservedUser
+	}, s.feeds.changed)
 }
 
 // Purge implements [tokenauth.Purger]. It locks one of 64 shards at a time.
@@ -165,6 +209,13 @@ func (sh *shard) remove(u tokenauth.UserKey, which func(*tokenauth.Token) bool) 
 	return len(tokens) - len(kept)
 }
 
+// indexOf returns the index of the token in the slot, or -1. The tokens all
+// belong to the user of the slot. It copies no token, because Find calls it.
 func indexOf(tokens []tokenauth.Token, slot tokenauth.Slot) int {
-	return slices.IndexFunc(tokens, func(t tokenauth.Token) bool { return t.Slot.Client == slot.Client })
+	for i := range tokens {
+		if tokens[i].Slot.Client == slot.Client {
+			return i
+		}
+	}
+	return -1
 }

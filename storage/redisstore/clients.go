@@ -2,11 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/redis/rueidis"
 
@@ -15,150 +10,52 @@ import (
 
 var _ tokenauth.BulkRevoker = (*Store)(nil)
 
-// errMoved means that [Store.RevokeClient] may have missed keys that moved to
-// another server.
-var errMoved = errors.New("redisstore: keys may have moved to another server during RevokeClient; call it again")
-
-// RevokeClient implements [tokenauth.BulkRevoker]. It reads the names of all
-// keys in Redis, and removes each user's token at the client. This takes a few
-// seconds per million keys. RevokeClient works in batches, so that Redis serves
-// other commands in between. It stops when its context ends.
+// RevokeClient implements [tokenauth.BulkRevoker]. It reads all tokens in Redis,
+// and removes those at the client. This takes a few seconds per million users.
+// RevokeClient works in batches, so that Redis serves other commands in between.
+// It stops when its context ends.
 //
 // RevokeClient may miss keys that move to another server while it runs: in a
 // failover, or when a cluster slot moves to another node. In either case it
 // returns an error, and you must call it again.
 func (s *Store) RevokeClient(ctx context.Context, clientID string) error {
-	_, err := await(ctx, func() (struct{}, error) {
-		return struct{}{}, s.sweep(ctx, tokenauth.SlotOf("", clientID).Client)
-	})
-	return err
-}
-
-// RevokeAll implements [tokenauth.BulkRevoker].
-func (s *Store) RevokeAll(ctx context.Context) error { return errors.New("redisstore: not yet") }
-
-func (s *Store) sweep(ctx context.Context, c tokenauth.ClientKey) error {
-	w := &sweep{Store: s, field: field(c)}
-	defer w.close()
-	before, err := w.connect(ctx)
-	if err != nil {
-		return err
-	}
-	for _, conn := range w.masters {
-		if err := w.revoke(ctx, conn); err != nil {
-			return err
-		}
-	}
-	after, err := w.survey(ctx)
-	if err == nil && !maps.Equal(before, after) {
-		err = errMoved
-	}
-	return err
-}
-
-// A sweep is one call of [Store.RevokeClient].
-//
-// It never reconnects, because a restarted server may keep its keys in a
-// different order. Such a server would still accept the cursor of an earlier
-// SCAN, so the scan could skip keys.
-type sweep struct {
-	*Store
-	field   string
-	masters map[string]rueidis.DedicatedClient // by address
-}
-
-func (w *sweep) close() {
-	for _, conn := range w.masters {
-		conn.Close()
-	}
-}
-
-// connect connects to all nodes, and returns the result of survey.
-func (w *sweep) connect(ctx context.Context) (map[string]string, error) {
-	w.masters = make(map[string]rueidis.DedicatedClient)
-	for address, node := range w.client.Nodes() {
-		w.masters[address], _ = node.Dedicate() // close releases it
-	}
-	return w.survey(ctx)
-}
-
-// survey returns a map from the address of each master to a description of its
-// keys: view.has on a cluster, and otherwise "all". It returns an error unless
-// the masters together have all keys. On a cluster, it also closes the
-// connections to nodes without slots, and removes them from w.masters.
-func (w *sweep) survey(ctx context.Context) (map[string]string, error) {
-	if w.client.Mode() == rueidis.ClientModeCluster {
-		return w.surveyCluster(ctx)
-	}
-	has := make(map[string]string)
-	for address, conn := range w.masters {
-		// This HDEL fails unless the server is a master. On a master it changes
-		// nothing, because no user has the key zero.
-		nobody := w.key(tokenauth.UserKey{})
-		if err := conn.Do(ctx, conn.B().Hdel().Key(nobody).Field(w.field).Build()).Error(); err != nil {
-			return nil, err
-		}
-		has[address] = "all"
-	}
-	if !slices.Equal(addressesOf(w.client.Nodes()), slices.Sorted(maps.Keys(has))) {
-		return nil, errMoved // the client has switched to another master
-	}
-	return has, nil
-}
-
-func (w *sweep) surveyCluster(ctx context.Context) (map[string]string, error) {
-	has := make(map[string]string)
-	var views []*view
-	var failed error
-	for address, conn := range w.masters {
-		answers := conn.DoMulti(ctx, conn.B().ClusterInfo().Build(), conn.B().ClusterNodes().Build())
-		v, err := readView(answers[0], answers[1])
-		switch {
-		case err != nil:
-			failed = errors.Join(failed, fmt.Errorf("redisstore: %s: %w", address, err)) // perhaps a replica; the function complete detects a missing master
-		case v.moving:
-			return nil, errMoved
-		case v.has != "":
-			views, has[address] = append(views, v), v.has
-			continue
-		}
-		conn.Close()
-		delete(w.masters, address)
-	}
-	if len(views) == 0 {
-		return nil, errors.Join(errors.New("redisstore: found no master with slots in the cluster"), failed)
-	}
-	if err := complete(views); err != nil {
-		return nil, errors.Join(fmt.Errorf("redisstore: %w", err), failed)
-	}
-	return has, nil
-}
-
-// revoke removes the client's tokens of all users on one master.
-func (w *sweep) revoke(ctx context.Context, conn rueidis.DedicatedClient) error {
-	const batch = 1000
-	pattern := globEscaper.Replace(w.prefix) + "*"
-	for cursor := uint64(0); ; {
-		entry, err := conn.Do(ctx, conn.B().Scan().Cursor(cursor).Match(pattern).Count(batch).Build()).AsScanEntry()
+	plain := field(tokenauth.SlotOf("", clientID).Client)
+	return s.sweep(ctx, func(conn rueidis.DedicatedClient, users []tokenauth.UserKey) error {
+		var hdels rueidis.Commands
+		err := s.each(ctx, conn, users, func(u tokenauth.UserKey, name, value string) {
+			// The name of a device's field does not show the client.
+			if name != plain {
+				if t, err := decode([]byte(value)); err != nil || t.Device == "" || t.ClientID != clientID {
+					return
+				}
+			}
+			hdels = append(hdels, conn.B().Hdel().Key(s.key(u)).Field(name).Build())
+		})
 		if err != nil {
 			return err
 		}
-		var commands rueidis.Commands
-		for _, name := range entry.Elements {
-			if _, ok := userOf(name, w.prefix); ok {
-				commands = append(commands, conn.B().Hdel().Key(name).Field(w.field).Build())
-			}
-		}
-		for _, answer := range conn.DoMulti(ctx, commands...) {
-			if err := answer.Error(); err != nil {
-				return err
-			}
-		}
-		if cursor = entry.Cursor; cursor == 0 {
-			return nil
-		}
-	}
+		return firstError(conn.DoMulti(ctx, hdels...))
+	})
 }
 
-// globEscaper escapes the special characters of a SCAN pattern.
-var globEscaper = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
+// RevokeAll implements [tokenauth.BulkRevoker]. It reads the names of all keys in
+// Redis, and removes the tokens and last uses of each user with one UNLINK. It
+// returns an error if it may have missed some keys, as [Store.RevokeClient] does.
+func (s *Store) RevokeAll(ctx context.Context) error {
+	return s.sweep(ctx, func(conn rueidis.DedicatedClient, users []tokenauth.UserKey) error {
+		commands := make(rueidis.Commands, len(users))
+		for i, u := range users {
+			commands[i] = conn.B().Unlink().Key(s.key(u), s.usesKey(u)).Build()
+		}
+		return firstError(conn.DoMulti(ctx, commands...))
+	})
+}
+
+func firstError(answers []rueidis.RedisResult) error {
+	for _, answer := range answers {
+		if err := answer.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

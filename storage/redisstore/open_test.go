@@ -98,6 +98,7 @@ type feedStore interface {
 	tokenauth.BatchFinder
 	tokenauth.BulkRevoker
 	tokenauth.Lister
+	tokenauth.UseRecorder
 	throttle.Storage
 }
 

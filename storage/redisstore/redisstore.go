@@ -1,9 +1,9 @@
 // Package redisstore keeps tokens in Redis, through the [rueidis.Client] that
 // your program already has.
 //
-// One hash holds all tokens of a user, with one field for each client. Each
-// operation on a token is one command or script on one key. So the store works
-// in the same way on a single server, with Sentinel and on Redis Cluster.
+// One hash holds all tokens of a user, with one field for each client and device.
+// Each operation on a token is one command or script on one key. So the store
+// works in the same way on a single server, with Sentinel and on Redis Cluster.
 //
 // The store reads from masters only, because replicas lag. It does so even if
 // [rueidis.ClientOption.SendToReplicas] is [rueidis.Completed.IsReadOnly] or a
@@ -30,16 +30,42 @@
 // combine the counters of any account and any source. It sends that master
 // about four commands, which cost little compared with hashing a password.
 //
-// # Ending a client's tokens
+// # Last uses
 //
-// [Store.RevokeClient] reads the name of every key in Redis. So the Redis user
-// needs SCAN, and on a cluster also CLUSTER INFO and CLUSTER NODES.
+// [Store.RecordUses] keeps when each token was last used, for
+// [tokenauth.Options.Devices], IdleTimeout and MaxLifetime. A second hash of the
+// user has these records. Its name is that of the user's hash in braces, and
+// ":uses": for example {tokenauth:0123…}:uses. On Redis Cluster the braces put
+// both hashes into one slot, because the script that records a use needs both.
+// The Redis user then also needs HLEN, and all rights for keys that begin with
+// {tokenauth:.
+//
+// The name does not begin with the prefix, so that the feed reports no record.
+// With MaxLifetime, a use also extends the token, which changes the user's own
+// hash. So the feed reports the user, and the caches read the user's tokens
+// again: once an hour for each token that is in use.
+//
+// Sign-ins and validations do not use the records. Only [Store.List] reads them,
+// without a script. So if the server or a proxy refuses the script, tokens still
+// work, but have no last use.
+//
+// [Store.Revoke], [Store.RevokeUser] and [Store.RevokeClient] leave the records.
+// A record contains the digest of its token, and does not count for another one.
+// RecordUses removes the records without a token if a user has more records than
+// tokens. Redis removes the others when the user's tokens would have expired.
+//
+// # Ending the tokens of many users
+//
+// [Store.RevokeClient], [Store.RevokeAll] and [Store.RevokeUnused] read the name
+// of every key in Redis. So the Redis user needs SCAN, and on a cluster also
+// CLUSTER INFO and CLUSTER NODES.
 //
 // # Expiry
 //
 // Redis removes a user's hash one day after the last of its tokens has expired.
 // During that day, the service can still report an expired token as expired,
 // and not just as unknown. The extra day also allows for clock differences.
+// Redis keeps the records of last uses for at least as long as the user's hash.
 // Redis removes a counter once it no longer affects any limit. So you need not
 // purge anything.
 //
@@ -162,7 +188,7 @@ type Options struct {
 	// Prefix is the text that each key name begins with. Empty means
 	// "tokenauth:". A prefix has 1 to 64 printable ASCII characters other than
 	// space, '{' and '}'. No key of another program may begin with the prefix,
-	// or with the prefix in braces.
+	// or with '{' and the prefix.
 	//
 	// Give each service on the same Redis its own prefix. Services with the
 	// same prefix accept each other's tokens, and [tokenauth.Service.Run] logs
@@ -176,8 +202,8 @@ const (
 )
 
 // Store is a [tokenauth.Storage] in Redis. [New] returns one. It is also a
-// [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.BulkRevoker] and
-// [throttle.Storage]. It is safe for concurrent use, and several processes may
+// [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.BulkRevoker],
+// [tokenauth.UseRecorder] and [throttle.Storage]. It is safe for concurrent use, and several processes may
 // share one Redis.
 //
 // Each method except [Store.FindBatch] returns as soon as its context ends. The
@@ -232,24 +258,33 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (tokenauth.Token,
 	}))
 }
 
-// List implements [tokenauth.Lister] with one HGETALL. If some tokens cannot be
-// decoded, it returns the other tokens, and an error that wraps
-// [tokenauth.ErrCorrupt].
+// List implements [tokenauth.Lister] with two HGETALLs in one pipeline: one for
+// the tokens, and one for their last uses. If some tokens cannot be decoded, it
+// returns the other tokens, and an error that wraps [tokenauth.ErrCorrupt].
 func (s *Store) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
-	values, err := await(ctx, func() (map[string]string, error) {
-		return s.client.Do(ctx, s.read("HGETALL", []string{s.key(u)})).AsStrMap()
+	answers, err := await(ctx, func() ([]rueidis.RedisResult, error) {
+		return s.client.DoMulti(ctx, s.read("HGETALL", []string{s.key(u)}), s.read("HGETALL", []string{s.usesKey(u)})), nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	values, err := answers[0].AsStrMap()
+	if err != nil {
+		return nil, err
+	}
+	uses, err := usesOf(answers[1])
 	if err != nil {
 		return nil, err
 	}
 	tokens := make([]tokenauth.Token, 0, len(values))
 	var corrupt error
-	for _, value := range values {
+	for field, value := range values {
 		t, err := decode([]byte(value))
 		if err != nil {
 			corrupt = errors.Join(corrupt, err)
 			continue
 		}
+		t.LastSeen = lastSeen(uses[field], t.Digest)
 		tokens = append(tokens, t)
 	}
 	return tokens, corrupt
@@ -268,7 +303,8 @@ func (s *Store) exec(ctx context.Context, script *rueidis.Lua, u tokenauth.UserK
 	return err
 }
 
-// RevokeUser implements [tokenauth.Storage] with one UNLINK.
+// RevokeUser implements [tokenauth.Storage] with one UNLINK. It leaves the records
+// of last uses, so that it is one command on one key.
 func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
 	_, err := await(ctx, func() (int64, error) {
 		return s.client.Do(ctx, s.client.B().Unlink().Key(s.key(u)).Build()).AsInt64()

@@ -261,7 +261,9 @@ func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 		}
 	}
 	config("maxmemory", "1")
+	uses := []tokenauth.Use{useOf(token, time.Now())}
 	fault("Replace without memory", "OOM", s.Replace(t.Context(), other))
+	fault("RecordUses without memory", "OOM", s.RecordUses(t.Context(), uses))
 	holds("without memory")
 	if err := s.Revoke(t.Context(), token.Slot, other.Digest); err != nil {
 		t.Errorf("Revoke without memory: %v", err)
@@ -271,6 +273,7 @@ func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 	config("min-replicas-to-write", "1")
 	fault("Replace without replicas", "NOREPLICAS", s.Replace(t.Context(), other))
 	fault("Revoke without replicas", "NOREPLICAS", s.Revoke(t.Context(), token.Slot, token.Digest))
+	fault("RecordUses without replicas", "NOREPLICAS", s.RecordUses(t.Context(), uses))
 	fault("RevokeUser without replicas", "NOREPLICAS", s.RevokeUser(t.Context(), token.Slot.User))
 	holds("without replicas")
 	config("min-replicas-to-write", "0")
@@ -285,11 +288,21 @@ func TestErrorsOfRedisAreNotErrNotFound(t *testing.T) {
 	fault("List with another type", "WRONGTYPE", err)
 	fault("Replace with another type", "WRONGTYPE", s.Replace(t.Context(), bob))
 	fault("Revoke with another type", "WRONGTYPE", s.Revoke(t.Context(), bob.Slot, bob.Digest))
+	// An error about one user does not keep the other uses from being recorded.
+	fault("RecordUses with another type", "WRONGTYPE", s.RecordUses(t.Context(), append([]tokenauth.Use{useOf(bob, time.Now())}, uses...)))
+	if got := listed(t, s, token.Slot.User, token.Digest); got.LastSeen.IsZero() {
+		t.Error("after an error about another user, the use is not recorded")
+	}
+	do(t, client, "SET", usesKey("tokenauth:", token.Slot.User), "x")
+	_, err = s.List(t.Context(), token.Slot.User)
+	fault("List with records of another type", "WRONGTYPE", err)
+	do(t, client, "DEL", usesKey("tokenauth:", token.Slot.User))
 
 	if err := client.Do(t.Context(), client.B().Replicaof().Host("127.0.0.1").Port(1).Build()).Error(); err != nil {
 		t.Fatal(err)
 	}
 	fault("Replace at a replica", "READONLY", s.Replace(t.Context(), other))
+	fault("RecordUses at a replica", "READONLY", s.RecordUses(t.Context(), []tokenauth.Use{useOf(token, time.Now().Add(time.Hour))}))
 	holds("at a replica")
 }
 
@@ -385,6 +398,9 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 			"Replace":    func(ctx context.Context) error { return s.Replace(ctx, token) },
 			"Revoke":     func(ctx context.Context) error { return s.Revoke(ctx, token.Slot, tokenauth.Digest{9}) },
 			"RevokeUser": func(ctx context.Context) error { return s.RevokeUser(ctx, tokenauth.UserKeyOf("bob")) },
+			"RecordUses": func(ctx context.Context) error {
+				return s.RecordUses(ctx, []tokenauth.Use{useOf(token, time.Now())})
+			},
 		} {
 			ctx, cancel := end(t.Context())
 			began := time.Now()
@@ -492,12 +508,14 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 	t.Parallel()
 	o := option(t, throwaway.StartRedis(t).DSN())
 	admin := open(t, o)
-	rights := append([]string{"ACL", "SETUSER", "service", "reset", "on", ">password", "~tokenauth:*", "~{tokenauth:}*"},
+	rights := append([]string{"ACL", "SETUSER", "service", "reset", "on", ">password", "~tokenauth:*", "~{tokenauth:*"},
 		// For the rueidis client.
 		"+hello", "+cluster|slots", "+ping",
 		// For the store.
 		"+evalsha", "+eval", "+hget", "+hgetall", "+hset", "+hdel", "+ttl", "+expire", "+unlink",
-		// For counters, and to end a client's tokens.
+		// For last uses.
+		"+hlen",
+		// For counters, and to end the tokens of many users.
 		"+mget", "+set", "+scan",
 		// For the feed.
 		"+client|tracking", "+cluster|info", "+cluster|nodes")
@@ -514,13 +532,28 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 	if tokens, err := w.List(t.Context(), token.Slot.User); err != nil || len(tokens) != 1 {
 		t.Errorf("List returns %d tokens, error %v, want 1 token", len(tokens), err)
 	}
+	// The hash of records has more fields than that of tokens, so RecordUses also
+	// removes records.
+	do(t, admin, "HSET", usesKey("tokenauth:", token.Slot.User), "another field", "x")
+	use := useOf(token, time.Now())
+	use.ExpiresAt = token.ExpiresAt.Add(time.Hour)
+	record(t, w, use)
 	if err := w.Revoke(t.Context(), token.Slot, token.Digest); err != nil {
 		t.Error(err)
 	}
 	if err := w.RevokeUser(t.Context(), token.Slot.User); err != nil {
 		t.Error(err)
 	}
+	replace(t, w, token)
 	if err := w.RevokeClient(t.Context(), token.ClientID); err != nil {
+		t.Error(err)
+	}
+	replace(t, w, token)
+	if ended, err := w.RevokeUnused(t.Context(), time.Now().AddDate(1, 0, 0)); err != nil || ended != 1 {
+		t.Errorf("RevokeUnused returns %d, error %v, want 1", ended, err)
+	}
+	replace(t, w, token)
+	if err := w.RevokeAll(t.Context()); err != nil {
 		t.Error(err)
 	}
 	for _, change := range []func([]throttle.Counter){count, func(c []throttle.Counter) { clear(c) }} {

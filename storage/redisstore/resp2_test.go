@@ -72,14 +72,24 @@ func TestStoreWorksWithoutTracking(t *testing.T) {
 			if _, err := w.Find(t.Context(), token.Slot); err != nil {
 				t.Error(err)
 			}
-			if tokens, err := w.List(t.Context(), token.Slot.User); err != nil || len(tokens) != 1 {
-				t.Errorf("List returns %d tokens, error %v, want 1 token", len(tokens), err)
+			record(t, w, useOf(token, time.Now()))
+			if got := listed(t, w, token.Slot.User, token.Digest); got.LastSeen.IsZero() {
+				t.Errorf("List returns %v, want a token with its last use", got)
 			}
+			if ended, err := w.RevokeUnused(t.Context(), token.IssuedAt.Add(2*time.Hour)); err != nil || ended != 1 {
+				t.Errorf("RevokeUnused returns %d, error %v, want 1", ended, err)
+			}
+			replace(t, w, token)
 			if err := w.UpdateCounters(t.Context(), []throttle.Key{{1}}, count); err != nil {
 				t.Error(err)
 			}
 			if err := errors.Join(w.RevokeClient(t.Context(), token.ClientID),
 				w.Revoke(t.Context(), token.Slot, token.Digest), w.RevokeUser(t.Context(), token.Slot.User)); err != nil {
+				t.Error(err)
+			}
+			replace(t, w, token)
+			record(t, w, useOf(token, time.Now()))
+			if err := w.RevokeAll(t.Context()); err != nil {
 				t.Error(err)
 			}
 			if left := keys(t, open(t, o), prefix); len(left) > 0 {

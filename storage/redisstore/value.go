@@ -58,6 +58,12 @@ func keptFor(t *tokenauth.Token) int64 {
 // name, the token's digest, the rest of the value, and the number of seconds
 // for which Redis must at least keep the hash.
 //
+// If the new token has encoding 2 and no device name, it keeps the name of the
+// token that it replaces. The last byte of encoding 2 is the length of the name.
+// Directly before it is the name, and before the name the same length. A value
+// without two equal lengths is corrupt, and counts as one without a name. A new
+// value with encoding 1 never changes, so that earlier versions can read it.
+//
 // If the connection breaks, the client may send the script twice. The second
 // run finds the token that the first run stored, and keeps the replaced digest
 // of that token.
@@ -65,15 +71,21 @@ func keptFor(t *tokenauth.Token) int64 {
 // EXPIRE must not shorten the hash's remaining time. The script compares the
 // two times itself, because EXPIRE has the GT option only since Redis 7.
 var replaceScript = rueidis.NewLuaScript(`
-local replaced = string.rep('\0', 32)
+local replaced, rest = string.rep('\0', 32), ARGV[3]
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if old and #old >= 64 then
 	replaced = string.sub(old, 1, 32)
 	if replaced == ARGV[2] then
 		replaced = string.sub(old, 33, 64)
 	end
+	if string.byte(rest) == 2 and string.byte(rest, -1) == 0 and string.byte(old, 65) == 2 then
+		local size = string.byte(old, -1)
+		if size < 128 and size + 179 < #old and string.byte(old, -2 - size) == size then
+			rest = string.sub(rest, 1, -3) .. string.sub(old, -2 - size)
+		end
+	end
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. replaced .. ARGV[3])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. replaced .. rest)
 if redis.call('TTL', KEYS[1]) < tonumber(ARGV[4]) then
 	redis.call('EXPIRE', KEYS[1], ARGV[4])
 end

@@ -25,6 +25,8 @@ var (
 	_ tokenauth.BatchFinder = (*feedStore)(nil)
 	_ tokenauth.Lister      = (*feedStore)(nil)
 	_ tokenauth.Watcher     = (*feedStore)(nil)
+	_ tokenauth.BulkRevoker = (*feedStore)(nil)
+	_ tokenauth.UseRecorder = (*feedStore)(nil)
 )
 
 // WithFeed returns the store with the feed that [tokenauth.Options.Cache]

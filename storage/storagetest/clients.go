@@ -79,23 +79,26 @@ func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
 	of := func(user int, client string, n int) tokenauth.Token {
 		return token(fmt.Sprint("user", user), client, n)
 	}
+	phone := func(user int, client string, n int) tokenauth.Token {
+		return onDevice(fmt.Sprint("user", user), client, "phone", n)
+	}
 	for round := range 20 {
 		n := 1000 * round
 		// These tokens are stored before the call of RevokeClient. While
 		// RevokeClient runs, the same users sign in at client "mobile", and
 		// other users at client "web".
 		for user := range users {
-			if err := all(ctx, s, of(user, "web", n+user), of(user, "mobile", n+100+user)); err != nil {
+			if err := all(ctx, s, of(user, "web", n+user), of(user, "mobile", n+100+user), phone(user, "web", n+400+user)); err != nil {
 				return err
 			}
 		}
 		err := together(1+users, func(i int) error {
 			if i > 0 {
-				return all(ctx, s, of(i-1, "mobile", n+200+i), of(users+i, "web", n+300+i))
+				return all(ctx, s, of(i-1, "mobile", n+200+i), of(users+i, "web", n+300+i), phone(i-1, "mobile", n+500+i), phone(users+i, "web", n+600+i))
 			}
 			err := r.RevokeClient(ctx, "web")
 			for user := range users {
-				err = errors.Join(err, isEmpty(ctx, s, of(user, "web", 0).Slot))
+				err = errors.Join(err, isEmpty(ctx, s, of(user, "web", 0).Slot), isEmpty(ctx, s, phone(user, "web", 0).Slot))
 			}
 			return err
 		})
@@ -103,9 +106,10 @@ func revokeClientRace(ctx context.Context, s tokenauth.Storage) error {
 			return err
 		}
 		for user := range users {
-			want := of(user, "mobile", n+200+1+user)
-			if got, err := s.Find(ctx, want.Slot); err != nil || got.Digest != want.Digest {
-				return fmt.Errorf("RevokeClient removed a token at another client: Find returned digest %v and error %w", got.Digest, err)
+			for _, want := range []tokenauth.Token{of(user, "mobile", n+200+1+user), phone(user, "mobile", n+500+1+user)} {
+				if got, err := s.Find(ctx, want.Slot); err != nil || got.Digest != want.Digest {
+					return fmt.Errorf("RevokeClient removed a token at another client: Find returned digest %v and error %w", got.Digest, err)
+				}
 			}
 		}
 	}

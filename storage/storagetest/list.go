@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -45,15 +46,17 @@ func list(ctx context.Context, s tokenauth.Storage) error {
 	mobile.Principal.Roles = nil
 	now, bob := token("alice", "mobile", 4), token("bob", "web", 5)
 	now.Replaced = mobile.Digest
+	phone := onDevice("alice", "mobile", "phone", 6)
+	phone.DeviceName, phone.IssuedAt, phone.Lifetime = "Ann's phone", epoch.Add(7*time.Millisecond), time.Hour
 	return first(
 		func() error { return lists(ctx, l, "alice") },
-		func() error { return all(ctx, s, here, web, mobile, now, bob) },
-		func() error { return lists(ctx, l, "alice", here, web, now) },
+		func() error { return all(ctx, s, here, web, mobile, now, phone, bob) },
+		func() error { return lists(ctx, l, "alice", here, web, now, phone) },
 		func() error { return lists(ctx, l, "bob", bob) },
 		func() error { return lists(ctx, l, "nobody") },
 		func() error { return s.Revoke(ctx, now.Slot, now.Digest) },
-		func() error { return lists(ctx, l, "alice", here, web) },
-		func() error { return listEnded(ctx, l, 2) },
+		func() error { return lists(ctx, l, "alice", here, web, phone) },
+		func() error { return listEnded(ctx, l, 3) },
 		func() error { return s.RevokeUser(ctx, here.Slot.User) },
 		func() error { return lists(ctx, l, "alice") },
 		func() error { return lists(ctx, l, "bob", bob) },

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -33,6 +34,12 @@ func same(got, want tokenauth.Token) error {
 		return fmt.Errorf("the token records %v as the digest of the token that it replaced, want %v", got.Replaced, want.Replaced)
 	case got.ClientID != want.ClientID:
 		return fmt.Errorf("the token has client ID %q, want %q", got.ClientID, want.ClientID)
+	case got.Device != want.Device || got.DeviceName != want.DeviceName:
+		return fmt.Errorf("the token has device %q with name %q, want %q with name %q", got.Device, got.DeviceName, want.Device, want.DeviceName)
+	case got.Lifetime != want.Lifetime:
+		return fmt.Errorf("the token has lifetime %v, want %v", got.Lifetime, want.Lifetime)
+	case !got.LastSeen.Equal(want.LastSeen):
+		return fmt.Errorf("the token was last seen at %v, want %v", got.LastSeen, want.LastSeen)
 	case !got.IssuedAt.Equal(want.IssuedAt) || !got.ExpiresAt.Equal(want.ExpiresAt):
 		return fmt.Errorf("the token is issued at %v and expires at %v, want %v and %v", got.IssuedAt, got.ExpiresAt, want.IssuedAt, want.ExpiresAt)
 	case g.UserID != w.UserID || g.UserName != w.UserName || g.Stamp != w.Stamp ||
@@ -81,12 +88,17 @@ func roundTrip(ctx context.Context, s tokenauth.Storage) error {
 	full.Principal.Attributes = map[string]string{"email": "alice@example.com", "": "named by nothing"}
 	bare := token("bob", "", 2)
 	bare.Principal = tokenauth.Principal{UserID: "bob"}
-	for _, t := range []tokenauth.Token{full, bare} {
+	for _, t := range append(deviceTokens(), full, bare) {
 		if err := errors.Join(all(ctx, s, t), holds(ctx, s, t)); err != nil {
 			return err
 		}
 	}
-	return nil
+	// After Options.Devices and Options.MaxLifetime are turned off, a token
+	// without these fields replaces one that has them.
+	before, after := token("carol", "mobile", 3), token("carol", "mobile", 4)
+	before.IssuedAt, before.Lifetime = epoch.Add(123*time.Millisecond), 90*24*time.Hour
+	after.Replaced = before.Digest
+	return errors.Join(all(ctx, s, before, after), holds(ctx, s, after))
 }
 
 // oddTokens returns tokens with unusual text in IDs, names, roles and
@@ -107,6 +119,9 @@ func oddTokens() (tokens []tokenauth.Token) {
 		t.Principal.Roles = []string{v, v + "2"}
 		t.Principal.Attributes = map[string]string{v: v, "x": ""}
 		t.IssuedAt, t.ExpiresAt = time.Unix(0, 0).UTC(), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+		if len(v) <= 100 && !strings.ContainsFunc(v, unicode.IsControl) {
+			t.DeviceName = v
+		}
 		tokens = append(tokens, t)
 	}
 	return tokens
@@ -189,14 +204,15 @@ func revoke(ctx context.Context, s tokenauth.Storage) error {
 }
 
 func revokeUser(ctx context.Context, s tokenauth.Storage) error {
-	a1, a2, b := token("alice", "", 1), token("alice", "web", 2), token("bob", "", 3)
-	if err := all(ctx, s, a1, a2, b); err != nil {
+	a1, a2, a3, b := token("alice", "", 1), token("alice", "web", 2), onDevice("alice", "web", "phone", 4), token("bob", "", 3)
+	if err := all(ctx, s, a1, a2, a3, b); err != nil {
 		return err
 	}
 	return first(
 		func() error { return s.RevokeUser(ctx, a1.Slot.User) },
 		func() error { return isEmpty(ctx, s, a1.Slot) },
 		func() error { return isEmpty(ctx, s, a2.Slot) },
+		func() error { return isEmpty(ctx, s, a3.Slot) },
 		func() error { return holds(ctx, s, b) },
 		func() error { return s.RevokeUser(ctx, a1.Slot.User) }, // a second call succeeds
 		func() error { return s.RevokeUser(ctx, tokenauth.UserKeyOf("nobody")) },

@@ -70,6 +70,9 @@ type methods struct {
 	list func(*memory.Store, context.Context, tokenauth.UserKey) ([]tokenauth.Token, error)
 
 	revokeClient   func(*memory.Store, context.Context, string) error
+	revokeAll      func(*memory.Store, context.Context) error
+	recordUses     func(*memory.Store, context.Context, []tokenauth.Use) error
+	revokeUnused   func(*memory.Store, context.Context, time.Time) (int64, error)
 	updateCounters func(*counters, context.Context, []throttle.Key, func([]throttle.Counter)) error
 }
 
@@ -127,6 +130,27 @@ func (b *broken) RevokeClient(ctx context.Context, c string) error {
 		return b.revokeClient(&b.Store, ctx, c)
 	}
 	return b.Store.RevokeClient(ctx, c)
+}
+
+func (b *broken) RevokeAll(ctx context.Context) error {
+	if b.revokeAll != nil {
+		return b.revokeAll(&b.Store, ctx)
+	}
+	return b.Store.RevokeAll(ctx)
+}
+
+func (b *broken) RecordUses(ctx context.Context, uses []tokenauth.Use) error {
+	if b.recordUses != nil {
+		return b.recordUses(&b.Store, ctx, uses)
+	}
+	return b.Store.RecordUses(ctx, uses)
+}
+
+func (b *broken) RevokeUnused(ctx context.Context, before time.Time) (int64, error) {
+	if b.revokeUnused != nil {
+		return b.revokeUnused(&b.Store, ctx, before)
+	}
+	return b.Store.RevokeUnused(ctx, before)
 }
 
 func (b *broken) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
@@ -392,21 +416,38 @@ func TestRunDetectsBrokenStorages(t *testing.T) {
 				return nil
 			},
 		}, []string{"RevokeClientRace"}},
-		{"does not report that a client's tokens were revoked", func() methods {
-			var quiet atomic.Bool
-			return methods{
-				revokeClient: func(s *memory.Store, ctx context.Context, c string) error {
-					quiet.Store(true)
-					defer quiet.Store(false)
-					return s.RevokeClient(ctx, c)
-				},
-				watch: changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
-					if !quiet.Load() {
-						f.Invalidate(u)
-					}
-				}).watch,
+		{"does not report that a client's tokens were revoked", silent(func(m *methods, quietly func(func())) {
+			m.revokeClient = func(s *memory.Store, ctx context.Context, c string) (err error) {
+				quietly(func() { err = s.RevokeClient(ctx, c) })
+				return err
 			}
-		}(), []string{"WatchReports"}},
+		}), []string{"WatchReports"}},
+		{"does not report that the token of a client's device was revoked", silent(func(m *methods, quietly func(func())) {
+			m.revokeClient = func(s *memory.Store, ctx context.Context, c string) (err error) {
+				if c != "tv" {
+					return s.RevokeClient(ctx, c)
+				}
+				quietly(func() { err = s.RevokeClient(ctx, c) })
+				return err
+			}
+		}), []string{"WatchReports"}},
+		{"does not report that all tokens were revoked", silent(func(m *methods, quietly func(func())) {
+			m.revokeAll = func(s *memory.Store, ctx context.Context) (err error) {
+				quietly(func() { err = s.RevokeAll(ctx) })
+				return err
+			}
+		}), []string{"WatchReports"}},
+		{"does not report that unused tokens were revoked", silent(func(m *methods, quietly func(func())) {
+			m.revokeUnused = func(s *memory.Store, ctx context.Context, before time.Time) (n int64, err error) {
+				quietly(func() { n, err = s.RevokeUnused(ctx, before) })
+				return n, err
+			}
+		}), []string{"WatchReports"}},
+		{"reports each recorded use", reportsUses(), []string{"WatchIgnoresUses"}},
+		{"reports each change twice", changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
+			f.Invalidate(u)
+			f.Invalidate(u)
+		}), nil},
 		{"rounds the counters' times", methods{
 			updateCounters: func(c *counters, ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 				return c.UpdateCounters(ctx, keys, func(some []throttle.Counter) {
@@ -567,6 +608,52 @@ func TestRunDetectsBrokenStorages(t *testing.T) {
 				t.Errorf("rules %v failed for a correct storage: %v", slices.Collect(maps.Keys(found)), found)
 			}
 		})
+	}
+}
+
+// silent returns methods whose Watch reports no change that quietly makes.
+func silent(set func(m *methods, quietly func(change func()))) methods {
+	var quiet atomic.Bool
+	m := changes(func(f tokenauth.Invalidator, u tokenauth.UserKey) {
+		if !quiet.Load() {
+			f.Invalidate(u)
+		}
+	})
+	set(&m, func(change func()) {
+		quiet.Store(true)
+		defer quiet.Store(false)
+		change()
+	})
+	return m
+}
+
+// reportsUses returns methods whose RecordUses reports a change for each use.
+func reportsUses() methods {
+	var mu sync.Mutex
+	feeds := make(map[tokenauth.Invalidator]bool)
+	set := func(feed tokenauth.Invalidator, running bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		feeds[feed] = running
+	}
+	return methods{
+		watch: func(s *memory.Store, ctx context.Context, beat time.Duration, feed tokenauth.Invalidator) error {
+			set(feed, true)
+			defer set(feed, false)
+			return s.Watch(ctx, beat, feed)
+		},
+		recordUses: func(s *memory.Store, ctx context.Context, uses []tokenauth.Use) error {
+			mu.Lock()
+			defer mu.Unlock()
+			for feed, running := range feeds {
+				for _, u := range uses {
+					if running {
+						feed.Invalidate(u.Slot.User)
+					}
+				}
+			}
+			return s.RecordUses(ctx, uses)
+		},
 	}
 }
 

@@ -10,7 +10,8 @@
 //
 // Run also tests the optional interfaces that the storage implements:
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
-// [tokenauth.Watcher], [tokenauth.BulkRevoker] and [throttle.Storage].
+// [tokenauth.Watcher], [tokenauth.BulkRevoker], [tokenauth.UseRecorder] and
+// [throttle.Storage].
 // [RunClients] tests a client registry.
 package storagetest
 
@@ -67,13 +68,16 @@ type rule struct {
 var rules = []rule{
 	{"EmptySlot", "Find returns ErrNotFound for an empty slot.", emptySlot},
 	{"RoundTrip", "Find returns every field of the token that Replace stored.", roundTrip},
-	{"OddValues", "IDs, names, roles and attributes may be any text.", oddValues},
+	{"OddValues", "IDs, names, names of devices, roles and attributes may be any text.", oddValues},
 	{"Expired", "Find returns expired tokens too. The Service decides whether a token has expired.", expired},
 	{"Replaced", "Replace records the digest of the token that it replaced.", replaced},
-	{"SlotsApart", "A slot belongs to one user at one client. A change of one slot leaves all others as they are.", slotsApart},
+	{"SlotsApart", "A slot belongs to one user at one client, or on one device. A change of one slot leaves all others as they are.", slotsApart},
+	{"DevicesApart", "Each device of a user at a client has a slot of its own. The bytes of its key are arbitrary.", devicesApart},
+	{"KeepsDeviceName", "If the new token has no DeviceName, Replace keeps the DeviceName of the token before it in the slot.", keepsDeviceName},
 	{"Revoke", "Revoke empties the slot if its token has the given digest. Otherwise it leaves the slot as it is and returns nil.", revoke},
 	{"RevokeUser", "RevokeUser empties every slot of the user, and no slot of another user.", revokeUser},
 	{"ReplaceRace", "When calls of Replace run concurrently, all succeed and one token remains.", replaceRace},
+	{"KeepsDeviceNameRace", "Replace keeps the DeviceName of the token that it replaces, also when another call of Replace runs concurrently.", keepsDeviceNameRace},
 	{"RevokeRace", "Revoke compares the digest and removes the token in one atomic step.", revokeRace},
 	{"RevokeUserRace", "When RevokeUser returns, all tokens of the user that were stored before the call are gone.", revokeUserRace},
 	{"ContextEnded", "With an ended context, a call makes its whole change or none, and does not return ErrNotFound for a stored token.", contextEnded},
@@ -89,11 +93,24 @@ var rules = []rule{
 	{"PurgeRace", "Purge does not remove a token that replaced an expired one.", purgeRace},
 	{"RevokeClient", "RevokeClient empties the slots of all users at the client, and no slot at another client.", revokeClient},
 	{"RevokeClientRace", "When RevokeClient returns, all tokens of the client that were stored before the call are gone. Tokens that are stored at other clients meanwhile remain.", revokeClientRace},
+	{"RevokeClientDevices", "RevokeClient empties the slots of all devices of the client, and no slot at another client.", revokeClientDevices},
+	{"RevokeAll", "RevokeAll empties every slot.", revokeAll},
+	{"RevokeAllRace", "When RevokeAll returns, all tokens that were stored before the call are gone, also if users sign in meanwhile.", revokeAllRace},
+	{"RecordUses", "RecordUses records the hour in which a token was last used, and List returns it as LastSeen. An earlier hour does not replace a later one.", recordUses},
+	{"RecordUsesDigest", "RecordUses changes nothing if the slot is empty or holds a token with another digest. A new token in the slot has no use from before.", recordUsesDigest},
+	{"RecordUsesExtends", "RecordUses sets the token's ExpiresAt to a later Use.ExpiresAt, even if a use in the same hour was recorded before. It never sets it to an earlier time.", recordUsesExtends},
+	{"RecordUsesMany", "RecordUses records each of many uses in one call.", recordUsesMany},
+	{"RecordUsesRace", "RecordUses neither brings a token back that ends meanwhile, nor changes the token that replaces it. Of concurrent uses, the latest counts.", recordUsesRace},
+	{"RecordUsesContextEnded", "With an ended context, RecordUses returns soon, and records each use as a whole or not.", recordUsesContextEnded},
+	{"RevokeUnused", "RevokeUnused ends the tokens that were issued before the given time, except those with a use recorded for that time or later. It returns how many.", revokeUnused},
+	{"RevokeUnusedAll", "RevokeUnused ends all such tokens, however many there are. It keeps the slots of the user key of 0xFF bytes.", revokeUnusedAll},
+	{"RevokeUnusedRace", "RevokeUnused never ends a token that was stored or used meanwhile, unless its use was recorded too late.", revokeUnusedRace},
 	{"CountersRoundTrip", "UpdateCounters calls the function with each counter as it was stored, or zero if it was not stored.", countersRoundTrip},
 	{"CountersAtomic", "UpdateCounters reads and stores all its counters in one atomic step.", countersAtomic},
 	{"CountersUnchanged", "UpdateCounters keeps the counters that the function does not change.", countersUnchanged},
 	{"CountersContextEnded", "With an ended context, UpdateCounters stores all its counters or none.", countersContextEnded},
 	{"WatchReports", "Watch reports that a token has ended before it sends a heartbeat with a later time.", watched(watchReports)},
+	{"WatchIgnoresUses", "Watch does not report that a use was recorded.", watched(watchIgnoresUses)},
 	{"WatchAlive", "Watch sends a heartbeat at least once in each beat, with a time from before it checked the connection.", watched(watchAlive)},
 	{"WatchStops", "When its context ends, Watch soon returns the context's error. After that it calls no method of the feed.", watched(watchStops)},
 }

@@ -87,7 +87,7 @@ var (
 	errEarly = errors.New("Watch returned too early")
 )
 
-// watched tests a rule of Watch, and tests it anew if Watch returned too early. Watch
+// watched tests a rule of Watch, and tests it again if Watch returned too early. Watch
 // returns if it lost the connection or had to wait too long for a notification, as on a
 // busy machine, and a Service then calls it again. A storage breaks the rule if Watch
 // returns too early three times.
@@ -229,10 +229,14 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 		return err
 	}
 	for round := range 8 {
-		replaced, revoked := current("alice", "", 6*round), current("bob", "", 6*round+1)
-		web, mobile := current("carol", "web", 6*round+2), current("carol", "mobile", 6*round+3)
-		dave := current("dave", "watch", 6*round+5)
-		if err := all(ctx, s, replaced, revoked, web, mobile, dave); err != nil {
+		n := 10 * round
+		replaced, revoked := current("alice", "", n), current("bob", "", n+1)
+		web, mobile := current("carol", "web", n+2), current("carol", "mobile", n+3)
+		dave, phone := current("dave", "watch", n+5), onDevice("erin", "tv", "phone", n+6)
+		unused, other := current("frank", "", n+7), current("grace", "", n+8)
+		phone.IssuedAt = dave.IssuedAt
+		unused.IssuedAt = unused.IssuedAt.Add(-2 * time.Hour)
+		if err := all(ctx, s, replaced, revoked, web, mobile, dave, phone, unused, other); err != nil {
 			return err
 		}
 		// Wait until the reports of these changes have arrived, so that they
@@ -246,12 +250,22 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 			do   func() error
 		}
 		endings := []ending{
-			{"Replace", replaced.Slot.User, func() error { return s.Replace(ctx, current("alice", "", 6*round+4)) }},
+			{"Replace", replaced.Slot.User, func() error { return s.Replace(ctx, current("alice", "", n+4)) }},
 			{"Revoke", revoked.Slot.User, func() error { return s.Revoke(ctx, revoked.Slot, revoked.Digest) }},
 			{"RevokeUser", web.Slot.User, func() error { return s.RevokeUser(ctx, web.Slot.User) }},
 		}
+		if r, ok := s.(tokenauth.UseRecorder); ok {
+			endings = append(endings, ending{"RevokeUnused", unused.Slot.User, func() error {
+				_, err := r.RevokeUnused(ctx, unused.IssuedAt.Add(time.Hour))
+				return err
+			}})
+		}
 		if r, ok := s.(tokenauth.BulkRevoker); ok {
-			endings = append(endings, ending{"RevokeClient", dave.Slot.User, func() error { return r.RevokeClient(ctx, dave.ClientID) }})
+			endings = append(endings,
+				ending{"RevokeClient", dave.Slot.User, func() error { return r.RevokeClient(ctx, dave.ClientID) }},
+				ending{"RevokeClient of a device", phone.Slot.User, func() error { return r.RevokeClient(ctx, phone.ClientID) }},
+				ending{"RevokeAll", other.Slot.User, func() error { return r.RevokeAll(ctx) }},
+			)
 		}
 		for _, test := range endings {
 			before := make([]int, len(watchings))
@@ -270,6 +284,43 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 		}
 	}
 	return nil
+}
+
+// watchIgnoresUses counts the reports for the users themselves. A storage may
+// call InvalidateAll at any time, and sometimes report a change twice. So the
+// rule is broken only if three recordings in a row are reported.
+func watchIgnoresUses(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher) error {
+	r, ok := s.(tokenauth.UseRecorder)
+	if !ok {
+		return nil
+	}
+	phone, plain := onDevice("alice", "", "phone", 1), current("bob", "", 2)
+	phone.IssuedAt = plain.IssuedAt
+	g := watch(ctx, w)
+	count := func() int {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.changed[phone.Slot.User] + g.changed[plain.Slot.User]
+	}
+	err := first(
+		func() error { return g.aliveAgain(ctx, 1, patience) },
+		func() error { return all(ctx, s, phone, plain) },
+		func() error { return g.aliveAgain(ctx, 2, patience) },
+		func() error {
+			for hour := range 3 {
+				before := count()
+				err := first(
+					func() error { return record(ctx, r, useOf(phone, hour), useOf(plain, hour)) },
+					func() error { return g.aliveAgain(ctx, 2, patience) },
+				)
+				if err != nil || count() == before {
+					return err
+				}
+			}
+			return errors.New("Watch reported a change each time that a use was recorded")
+		},
+	)
+	return errors.Join(err, g.end())
 }
 
 func watchAlive(ctx context.Context, _ tokenauth.Storage, w tokenauth.Watcher) error {
