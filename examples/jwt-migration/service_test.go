@@ -3,7 +3,6 @@
 package jwtmigration_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 )
