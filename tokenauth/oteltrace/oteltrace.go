@@ -63,6 +63,9 @@ const (
 //     empty.
 //   - The attribute tokenauth.client_id is [tokenauth.Event.ClientID], unless
 //     that is empty.
+//   - With [Options.UserID], the attributes enduser.id and app.installation.id
+//     are [tokenauth.Event.UserID] and [tokenauth.Event.Device], unless those are
+//     empty.
 //   - For [event.Unavailable], the status is Error, and the span has the
 //     attribute error.type. If the reason is [event.ReasonCanceled], the client
 //     disconnected, so the status is not Error. Refusals do not have the status
