@@ -95,10 +95,43 @@ func (c *batchedChaos) FindBatch(ctx context.Context, slots []tokenauth.Slot) (f
 	return found, err
 }
 
+// A deviceChaos is a chaos with the abilities that devices need.
+type deviceChaos struct {
+	*chaos
+	lister tokenauth.Lister
+	bulk   tokenauth.BulkRevoker
+}
+
+func newDeviceChaos(s tokenauth.Storage, rate float64, seed uint64) *deviceChaos {
+	return &deviceChaos{newChaos(s, rate, seed), s.(tokenauth.Lister), s.(tokenauth.BulkRevoker)}
+}
+
+// List implements [tokenauth.Lister].
+func (c *deviceChaos) List(ctx context.Context, u tokenauth.UserKey) (tokens []tokenauth.Token, err error) {
+	trouble := c.befall(ctx, func() error {
+		tokens, err = c.lister.List(ctx, u)
+		return nil
+	})
+	if trouble != nil {
+		return nil, trouble
+	}
+	return tokens, err
+}
+
+// RevokeClient implements [tokenauth.BulkRevoker].
+func (c *deviceChaos) RevokeClient(ctx context.Context, clientID string) error {
+	return c.befall(ctx, func() error { return c.bulk.RevokeClient(ctx, clientID) })
+}
+
+// RevokeAll implements [tokenauth.BulkRevoker].
+func (c *deviceChaos) RevokeAll(ctx context.Context) error {
+	return c.befall(ctx, func() error { return c.bulk.RevokeAll(ctx) })
+}
+
 // A watchedChaos is a chaos whose feed fails, too. The feed ends at once, or first
 // loses all changes and heartbeats for a while.
 type watchedChaos struct {
-	*chaos
+	*deviceChaos
 	watcher tokenauth.Watcher
 	silence time.Duration // how long a feed loses everything before it ends
 }

@@ -24,38 +24,100 @@ const patience = 20 * time.Second
 // linearizable. Otherwise a validation may see a state that is older by the leeway.
 // But a replica that refused or ended a token must not accept it again.
 func (h *history) check(operations []*operation, leeway time.Duration) (v verdict) {
-	v.broken = append(v.broken, h.accepted...)
+	v.broken = append(v.broken, h.broken...)
 	v.broken = append(v.broken, rejectedForNothing(operations)...)
 	if leeway > 0 {
 		v.broken = append(v.broken, revived(operations)...)
 	}
-	for user := range h.users {
-		for client := range h.clients {
-			s := slot{user, client}
-			result, info := porcupine.CheckOperationsVerbose(model, historyOf(operations, s, int64(leeway)), patience)
-			switch result {
-			case porcupine.Illegal:
-				v.broken = append(v.broken, fmt.Sprintf("user %d client %d: not linearizable", user, client))
-				v.info = &info
-			case porcupine.Unknown:
-				v.undecided = true
-			}
+	v.broken = append(v.broken, h.wronglyListed(operations)...)
+	endings := h.endings(operations)
+	for _, s := range h.slots() {
+		result, info := porcupine.CheckOperationsVerbose(model, h.historyOf(operations, endings, s, int64(leeway)), patience)
+		switch result {
+		case porcupine.Illegal:
+			v.broken = append(v.broken, fmt.Sprintf("%v: not linearizable", s))
+			v.info = &info
+		case porcupine.Unknown:
+			v.undecided = true
 		}
 	}
 	return v
 }
 
-// historyOf returns the operations on a slot, as the checker needs them.
-func historyOf(operations []*operation, s slot, leeway int64) (part []porcupine.Operation) {
-	for _, o := range operations {
-		if o.kind == op.Validate && o.outcome == unknown {
-			continue // a validation without a result proves nothing
+// slots returns all slots of the history.
+func (h *history) slots() (slots []slot) {
+	devices := 1
+	if h.max > 0 {
+		devices = len(deviceIDs)
+	}
+	for user := range h.users {
+		for client := range h.clients {
+			for device := range devices {
+				slots = append(slots, slot{user, client, device})
+			}
 		}
-		if o.slot.user == s.user && (o.slot.client == s.client || o.slot.client == allClients) {
+	}
+	return slots
+}
+
+// historyOf returns the operations on a slot, as the checker needs them. A list is one
+// of them. These have parts, which take effect at different instants:
+//
+//   - a sign-in that may have ended a token of the slot beyond the bound, or may have
+//     stored two tokens, one after the other
+//   - a RevokeDevice, because two of them may find the same token
+func (h *history) historyOf(operations []*operation, endings map[*operation]endings, s slot, leeway int64) (part []porcupine.Operation) {
+	for _, o := range operations {
+		if ends := endings[o][s]; ends != nil {
+			ending := *o
+			ending.ending = ends
+			p := ending.forChecker(leeway)
+			p.ClientId += h.workers + 1 // it overlaps the sign-in
+			part = append(part, p)
+		}
+		if o.slot == s && o.outcome == done {
+			other := *o
+			other.found = o.kind == op.RevokeDevice
+			other.first = o.kind == op.SignIn && endings[o][s][unreceived]
+			if other.found || other.first {
+				part = append(part, other.forChecker(leeway))
+			}
+		}
+		switch {
+		case !o.slot.covers(s):
+		case (o.kind == op.Validate || o.kind == op.List) && o.outcome == unknown: // a call without a result proves nothing
+		case o.kind == op.List:
+			here := *o
+			for _, t := range o.listed {
+				if at, n := h.issuedAs(t); at == s {
+					here.token = n
+				}
+			}
+			part = append(part, here.forChecker(leeway))
+		default:
 			part = append(part, o.forChecker(leeway))
 		}
 	}
 	return part
+}
+
+// wronglyListed finds listed tokens that are not the user's, and two in one slot.
+func (h *history) wronglyListed(operations []*operation) (broken []string) {
+	known := h.slots()
+	for _, o := range operations {
+		if o.kind != op.List {
+			continue
+		}
+		seen := make(map[slot]bool)
+		for _, t := range o.listed {
+			s, _ := h.issuedAs(t)
+			if seen[s] || !o.slot.covers(s) || !slices.Contains(known, s) {
+				broken = append(broken, fmt.Sprintf("%v, with a second token of a slot, or one of another user, client or device: %v", o, s))
+			}
+			seen[s] = true
+		}
+	}
+	return broken
 }
 
 // rejectedForNothing finds refused sign-ins with the right password of users who were
@@ -106,19 +168,6 @@ func revived(operations []*operation) (broken []string) {
 		if o.kind != op.Validate || o.outcome != done {
 			continue
 		}
-		i := slices.IndexFunc(operations, func(before *operation) bool {
-			if before.replica != o.replica || before.answer >= o.call {
-				return false
-			}
-			if before.token == o.token {
-				return before.kind == op.Validate && before.outcome == refused || before.kind == op.Revoke && before.outcome == done
-			}
-			return false
-		})
-		if i >= 0 {
-			broken = append(broken, fmt.Sprintf("%v, after this at the same replica: %v", o, operations[i]))
-			continue
-		}
 		if end := endedHere(operations, o); end != nil {
 			broken = append(broken, fmt.Sprintf("%v, after this at the same replica: %v", o, end))
 		}
@@ -126,16 +175,13 @@ func revived(operations []*operation) (broken []string) {
 	return broken
 }
 
-// endedHere returns the operation that ended the token at the validation's replica, or
-// nil. It is a sign-in in the same slot or a revocation of the user. It began after
-// the token was issued, and was done before the validation.
+// endedHere returns the operation that refused or ended the token at the validation's
+// replica, or nil. It began after the token was issued, and was done before the
+// validation.
 func endedHere(operations []*operation, o *operation) *operation {
 	i := slices.IndexFunc(operations, func(issue *operation) bool { return issue.kind == op.SignIn && issue.token == o.token })
 	for _, c := range operations {
-		if c.replica != o.replica || c.outcome != done || c.call <= operations[i].answer || c.answer >= o.call {
-			continue
-		}
-		if c.kind == op.SignIn && c.slot == o.slot || c.kind == op.RevokeUser && c.slot.user == o.slot.user {
+		if c.replica == o.replica && c.call > operations[i].answer && c.answer < o.call && c.ends(operations[i]) {
 			return c
 		}
 	}

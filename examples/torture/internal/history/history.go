@@ -46,102 +46,143 @@ func drawPlan(rng *rand.Rand, name string, pause time.Duration) plan {
 // at several replicas.
 type history struct {
 	plan
+	max       int // [tokenauth.DeviceOptions.Max], or 0 without devices
 	replicas  []*tokenauth.Service
 	directory *host.Directory
+	endsKept  bool // see [plant.Plant.EndsKept]
 	began     time.Time
 
 	mu         sync.Mutex
 	tokens     []issuedToken // token n is tokens[n-1]
 	operations []*operation
-	accepted   []string // violations: accepted forgeries, and tokens with the wrong user or client
+	broken     []string // violations that were found while the history was made
 }
 
 type issuedToken struct {
-	text string
-	slot slot
+	text   string
+	stored tokenauth.Token
+	slot   slot
 }
 
-// run makes the history and returns its operations in the order of their calls.
+// run makes the history and returns its operations in the order of their calls. A
+// history with devices has a few rests ([history.rest]).
 func (h *history) run(ctx context.Context) []*operation {
 	h.began = time.Now()
-	var wg sync.WaitGroup
-	for worker := range h.workers {
-		wg.Go(func() {
-			rng := rand.New(rand.NewPCG(h.seed, uint64(worker)))
-			for range h.perWorker {
-				h.act(ctx, rng, worker)
-				if h.pause > 0 {
-					time.Sleep(rand.N(h.pause))
-				}
-			}
-		})
+	var rngs []*rand.Rand
+	for worker := range h.workers + 1 { // the last one is for the rests
+		rngs = append(rngs, rand.New(rand.NewPCG(h.seed, uint64(worker))))
 	}
-	wg.Wait()
+	parts := 1
+	if h.max > 0 {
+		parts = 3
+	}
+	for range parts {
+		var wg sync.WaitGroup
+		for worker := range h.workers {
+			wg.Go(func() {
+				for range h.perWorker / parts {
+					h.act(ctx, rngs[worker], worker)
+					if h.pause > 0 {
+						time.Sleep(rand.N(h.pause))
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if h.max > 0 {
+			h.rest(ctx, rngs[h.workers])
+		}
+	}
 	h.markLate()
 	slices.SortFunc(h.operations, func(a, b *operation) int { return int(a.call - b.call) })
 	return h.operations
 }
 
+// A chance is a call that a history makes if it draws a number below the limit, and not
+// below that of the chance before.
+type chance struct {
+	below int // of 100
+	call  func(*history, context.Context, *rand.Rand, *operation)
+}
+
+var plainMix = []chance{
+	{22, (*history).signIn}, {80, (*history).validate}, {86, (*history).tryForged}, {93, (*history).revoke},
+	{97, (*history).revokeUser}, {100, (*history).changeUser},
+}
+
 // act makes a random call.
 func (h *history) act(ctx context.Context, rng *rand.Rand, worker int) {
-	o := &operation{worker: worker, replica: rng.IntN(len(h.replicas)), slot: slot{rng.IntN(h.users), rng.IntN(h.clients)}}
+	o := &operation{worker: worker, replica: rng.IntN(len(h.replicas)), slot: slot{user: rng.IntN(h.users), client: rng.IntN(h.clients)}}
+	calls := plainMix
+	if h.max > 0 {
+		o.slot.device = rng.IntN(len(deviceIDs))
+		calls = deviceMix
+	}
 	n := rng.IntN(100)
 	if h.calm && rng.IntN(5) > 0 && h.issued() > 2*h.users*h.clients {
-		n = 50
+		n = 50 // a validation in both mixes
 	}
-	switch {
-	case n < 22:
-		h.do(o, op.SignIn, func(auth *tokenauth.Service) error {
-			user := h.user(o.slot.user)
-			g, err := auth.SignIn(ctx, tokenauth.Credentials{UserName: user, Password: tokenauth.NewSecret(user), ClientID: host.Client(o.slot.client)})
-			if err == nil {
-				o.token = h.keep(g.AccessToken.Reveal(), o.slot)
-			}
-			return err
-		})
-	case n < 80:
-		text, ok := h.pick(rng, o)
-		if !ok {
-			return
-		}
-		h.do(o, op.Validate, func(auth *tokenauth.Service) error {
-			t, err := auth.Validate(ctx, text)
-			if err == nil {
-				h.recognize(o, t)
-			}
-			return err
-		})
-	case n < 86:
-		h.tryForged(ctx, rng, o)
-	case n < 93:
-		text, ok := h.pick(rng, o)
-		if !ok {
-			return
-		}
-		h.do(o, op.Revoke, func(auth *tokenauth.Service) error { return auth.Revoke(ctx, text) })
-	case n < 97:
-		h.revokeUser(ctx, o)
-	default:
-		// Like a host: first change the user, then revoke the user's tokens.
-		o.slot.client = allClients
+	i := slices.IndexFunc(calls, func(c chance) bool { return n < c.below })
+	calls[i].call(h, ctx, rng, o)
+}
+
+func (h *history) signIn(ctx context.Context, _ *rand.Rand, o *operation) {
+	h.do(o, op.SignIn, func(auth *tokenauth.Service) error {
 		user := h.user(o.slot.user)
-		change := op.Disable
-		if h.directory.Account(user).Disabled {
-			change = op.Enable
-		}
-		h.do(o, change, func(*tokenauth.Service) error {
-			h.directory.SetDisabled(user, change == op.Disable)
-			return nil
+		issued, err := auth.SignIn(ctx, tokenauth.Credentials{
+			UserName: user, Password: tokenauth.NewSecret(user), ClientID: h.clientID(o.slot.client), Device: deviceIDs[o.slot.device],
 		})
-		if change == op.Disable {
-			h.revokeUser(ctx, &operation{worker: worker, replica: o.replica, slot: o.slot})
+		if err == nil {
+			o.stored = issued.Token
+			o.token = h.keep(issuedToken{issued.AccessToken.Reveal(), issued.Token, o.slot})
 		}
+		return err
+	})
+}
+
+func (h *history) validate(ctx context.Context, rng *rand.Rand, o *operation) {
+	if t, ok := h.pick(rng, o); ok {
+		h.validateToken(ctx, o, t)
 	}
 }
 
-func (h *history) revokeUser(ctx context.Context, o *operation) {
-	o.slot.client = allClients
+func (h *history) validateToken(ctx context.Context, o *operation, t issuedToken) {
+	h.do(o, op.Validate, func(auth *tokenauth.Service) error {
+		got, err := auth.Validate(ctx, t.text)
+		if err == nil {
+			h.recognize(o, got)
+		}
+		return err
+	})
+}
+
+func (h *history) revoke(ctx context.Context, rng *rand.Rand, o *operation) {
+	if t, ok := h.pick(rng, o); ok {
+		h.do(o, op.Revoke, func(auth *tokenauth.Service) error { return auth.Revoke(ctx, t.text) })
+	}
+}
+
+func (h *history) revokeUser(ctx context.Context, _ *rand.Rand, o *operation) {
+	o.slot.client, o.slot.device = all, all
 	h.do(o, op.RevokeUser, func(auth *tokenauth.Service) error { return auth.RevokeUser(ctx, h.user(o.slot.user)) })
+}
+
+// changeUser disables or enables the user. Like a host, it first changes the user, and
+// then revokes the tokens of a disabled user.
+func (h *history) changeUser(ctx context.Context, rng *rand.Rand, o *operation) {
+	o.slot.client, o.slot.device = all, all
+	user := h.user(o.slot.user)
+	change := op.Disable
+	if h.directory.Account(user).Disabled {
+		change = op.Enable
+	}
+	h.do(o, change, func(*tokenauth.Service) error {
+		h.directory.SetDisabled(user, change == op.Disable)
+		return nil
+	})
+	if change == op.Disable {
+		h.revokeUser(ctx, rng, &operation{worker: o.worker, replica: o.replica, slot: o.slot})
+	}
 }
 
 // do makes the call and records its outcome.
@@ -163,55 +204,57 @@ func (h *history) do(o *operation, k op.Kind, call func(*tokenauth.Service) erro
 	h.operations = append(h.operations, o)
 }
 
-// recognize records a violation if a validation returned another user or client.
+// recognize records a violation if a validation returned another slot's token.
 func (h *history) recognize(o *operation, t tokenauth.Token) {
-	user, client := h.user(o.slot.user), host.Client(o.slot.client)
-	if t.Slot == tokenauth.SlotOf(user, client) && t.Principal.UserID == user && t.ClientID == client {
-		return
+	user, client, device := h.user(o.slot.user), h.clientID(o.slot.client), deviceIDs[o.slot.device]
+	same := t.Principal.UserID == user && t.ClientID == client && t.Device == device
+	if device == "" {
+		same = same && t.Slot == tokenauth.SlotOf(user, client)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.accepted = append(h.accepted, fmt.Sprintf("replica %[3]d returned a token of user %[1]d at client %[2]d as one of %[4]q at %[5]q",
-		o.slot.user, o.slot.client, o.replica, t.Principal.UserID, t.ClientID))
+	if !same {
+		h.violate("replica %d returned a token of %v as one of %q at %q on %q", o.replica, o.slot, t.Principal.UserID, t.ClientID, t.Device)
+	}
 }
 
 // tryForged validates a forged token.
 func (h *history) tryForged(ctx context.Context, rng *rand.Rand, o *operation) {
-	text, ok := h.pick(rng, o)
+	t, ok := h.pick(rng, o)
 	if !ok {
 		return
 	}
-	forged := accesstoken.Forge(rng, text)
-	if _, err := h.replicas[o.replica].Validate(ctx, forged); err == nil {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.accepted = append(h.accepted, fmt.Sprintf("a forged token of %v was accepted at replica %d", o.slot, o.replica))
+	if _, err := h.replicas[o.replica].Validate(ctx, accesstoken.Forge(rng, t.text)); err == nil {
+		h.violate("a forged token of %v was accepted at replica %d", o.slot, o.replica)
 	}
 }
 
 // pick picks an issued token for the operation. Unless the history is calm, it prefers
 // the latest tokens.
-func (h *history) pick(rng *rand.Rand, o *operation) (text string, ok bool) {
+func (h *history) pick(rng *rand.Rand, o *operation) (t issuedToken, ok bool) {
+	n := h.issued()
+	if n == 0 {
+		return t, false
+	}
+	back := rng.IntN(n)
+	if !h.calm || h.recent {
+		back = min(back, rng.IntN(n), rng.IntN(n))
+	}
+	return h.nth(n-back, o), true
+}
+
+// nth returns token n, and makes it the token of the operation.
+func (h *history) nth(n int, o *operation) issuedToken {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.tokens) == 0 {
-		return "", false
-	}
-	back := rng.IntN(len(h.tokens))
-	if !h.calm || h.recent {
-		back = min(back, rng.IntN(len(h.tokens)), rng.IntN(len(h.tokens)))
-	}
-	o.token = len(h.tokens) - back
-	t := h.tokens[o.token-1]
-	o.slot = t.slot
-	return t.text, true
+	t := h.tokens[n-1]
+	o.token, o.slot = n, t.slot
+	return t
 }
 
 // keep records an issued token and returns its number.
-func (h *history) keep(text string, s slot) int {
+func (h *history) keep(t issuedToken) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.tokens = append(h.tokens, issuedToken{text, s})
+	h.tokens = append(h.tokens, t)
 	return len(h.tokens)
 }
 

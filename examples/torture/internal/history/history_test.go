@@ -37,7 +37,7 @@ func TestHistoriesOfCorrectStorageAreLinearizable(t *testing.T) {
 // The trials must find each plant within 200 histories.
 func TestHistoriesFindEachPlant(t *testing.T) {
 	t.Parallel()
-	for _, p := range slices.Concat(plant.Shared, BatchPlants) {
+	for _, p := range slices.Concat(plant.Shared, plant.Devices, BatchPlants) {
 		for _, trial := range []string{"strict", "batches", "bounded"} {
 			if !slices.Contains(p.Trials, trial) {
 				continue
@@ -56,7 +56,7 @@ func TestHistoriesFindEachPlant(t *testing.T) {
 func TestModelSteps(t *testing.T) {
 	t.Parallel()
 	const token, other = 7, 8
-	holds, empty := register{token: token}, register{}
+	holds, empty, hidden := register{token: token}, register{}, register{token: unreceived}
 	shut := register{token: token, disabled: true}
 	for _, test := range []struct {
 		name string
@@ -67,8 +67,8 @@ func TestModelSteps(t *testing.T) {
 		{"a sign-in replaces", holds, operation{kind: op.SignIn, token: other}, []register{{token: other}}},
 		{"a disabled user cannot sign in", shut, operation{kind: op.SignIn, token: other}, nil},
 		{"a refusal changes nothing", holds, operation{kind: op.SignIn, outcome: refused}, []register{holds}},
-		{"a late refusal may have stored a token", holds, operation{kind: op.SignIn, outcome: refused, late: true}, []register{holds, empty}},
-		{"a failed sign-in may have stored a token", holds, operation{kind: op.SignIn, outcome: unknown}, []register{holds, empty}},
+		{"a late refusal may have stored a token", holds, operation{kind: op.SignIn, outcome: refused, late: true}, []register{holds, empty, hidden}},
+		{"a failed sign-in may have stored a token", holds, operation{kind: op.SignIn, outcome: unknown}, []register{holds, empty, hidden}},
 		{"the current token is valid", holds, operation{kind: op.Validate, token: token}, []register{holds}},
 		{"the current token is not refused", holds, operation{kind: op.Validate, token: token, outcome: refused}, nil},
 		{"another token is refused", holds, operation{kind: op.Validate, token: other, outcome: refused}, []register{holds}},
@@ -77,6 +77,22 @@ func TestModelSteps(t *testing.T) {
 		{"a revocation of another token changes nothing", holds, operation{kind: op.Revoke, token: other}, []register{holds}},
 		{"a failed revocation may have emptied the slot", holds, operation{kind: op.Revoke, token: token, outcome: unknown}, []register{holds, empty}},
 		{"a revocation of the user empties the slot", shut, operation{kind: op.RevokeUser}, []register{{disabled: true}}},
+		{"a revocation of the client empties the slot", holds, operation{kind: op.RevokeClient}, []register{empty}},
+		{"a revocation of the device empties the slot", holds, operation{kind: op.RevokeDevice}, []register{empty}},
+		{"a revocation of the device ends a token that no client received", hidden, operation{kind: op.RevokeDevice}, []register{empty}},
+		{"a revocation of a device found a token", holds, operation{kind: op.RevokeDevice, found: true}, []register{holds}},
+		{"a revocation of an empty device finds no token", empty, operation{kind: op.RevokeDevice, found: true}, nil},
+		{"a refused revocation of a device finds an empty slot", empty, operation{kind: op.RevokeDevice, outcome: refused}, []register{empty}},
+		{"a revocation of a device that has a token is not refused", holds, operation{kind: op.RevokeDevice, outcome: refused}, nil},
+		{"a revocation of others keeps the token", holds, operation{kind: op.RevokeOthers, token: token}, []register{holds}},
+		{"a revocation of others empties the slot of another token", holds, operation{kind: op.RevokeOthers, token: other}, []register{empty}},
+		{"a failed revocation of others keeps the token", holds, operation{kind: op.RevokeOthers, token: token, outcome: unknown}, []register{holds}},
+		{"a list has the token", holds, operation{kind: op.List, token: token}, []register{holds}},
+		{"a list has no other token", holds, operation{kind: op.List, token: other}, nil},
+		{"a list leaves out no token", holds, operation{kind: op.List}, nil},
+		{"a list does not fail without a storage failure", empty, operation{kind: op.List, outcome: refused}, nil},
+		{"a sign-in may end a token beyond the bound", holds, operation{kind: op.SignIn, ending: map[int]bool{token: true}}, []register{holds, empty}},
+		{"a sign-in ends no token within the bound", holds, operation{kind: op.SignIn, ending: map[int]bool{other: true}}, []register{holds}},
 		{"disabling the user keeps the token", holds, operation{kind: op.Disable}, []register{shut}},
 		{"enabling the user keeps the token", shut, operation{kind: op.Enable}, []register{holds}},
 	} {
@@ -88,7 +104,7 @@ func TestModelSteps(t *testing.T) {
 
 func TestRevivedFindsTokensAcceptedAgain(t *testing.T) {
 	t.Parallel()
-	s := slot{0, 0}
+	s := slot{}
 	at := func(call int64, replica int, k op.Kind, token int, o outcome) *operation {
 		return &operation{kind: k, replica: replica, slot: s, token: token, outcome: o, call: call, answer: call + 1}
 	}
@@ -117,7 +133,7 @@ func TestRevivedFindsTokensAcceptedAgain(t *testing.T) {
 func TestRejectedForNothing(t *testing.T) {
 	t.Parallel()
 	change := func(k op.Kind, call, answer int64) *operation {
-		return &operation{kind: k, slot: slot{0, allClients}, call: call, answer: answer}
+		return &operation{kind: k, slot: slot{0, all, all}, call: call, answer: answer}
 	}
 	rejected := &operation{kind: op.SignIn, outcome: refused, call: 100, answer: 101}
 	for _, test := range []struct {
@@ -131,7 +147,7 @@ func TestRejectedForNothing(t *testing.T) {
 		{"both concurrently", []*operation{change(op.Disable, 1, 4), change(op.Enable, 2, 3)}, 0},
 		{"both concurrently, then enabled", []*operation{change(op.Disable, 1, 4), change(op.Enable, 2, 3), change(op.Enable, 5, 6)}, 1},
 		{"enabled, then disabled", []*operation{change(op.Enable, 1, 2), change(op.Disable, 3, 4)}, 0},
-		{"another user disabled", []*operation{{kind: op.Disable, slot: slot{1, allClients}, call: 1, answer: 2}}, 1},
+		{"another user disabled", []*operation{{kind: op.Disable, slot: slot{1, all, all}, call: 1, answer: 2}}, 1},
 	} {
 		if got := rejectedForNothing(append(test.changes, rejected)); len(got) != test.broken {
 			t.Errorf("%s: got the violations %q, want %d", test.name, got, test.broken)

@@ -9,15 +9,18 @@ import (
 )
 
 // A register is the model's state of a slot. Token is the valid token, or 0 if there
-// is none, or none that a client received. Disabled is whether the user is disabled.
+// is none, or unreceived. Disabled is whether the user is disabled.
 type register struct {
 	token    int
 	disabled bool
 }
 
+// unreceived stands for a token that a sign-in stored, and no client received.
+const unreceived = -1
+
 // model states the promise: a slot holds one token, the last one issued, until it is
-// revoked. It models one slot. A call for all slots of a user may take effect at a
-// different instant in each of them.
+// revoked, or ended by a sign-in on another device ([history.endings]). It models one
+// slot. A call for several slots may take effect at a different instant in each of them.
 var model = (&porcupine.NondeterministicModel{
 	Init: func() []any { return []any{register{}} },
 	Step: func(state, input, _ any) []any {
@@ -44,8 +47,13 @@ func step(r register, o *operation) []register {
 	switch o.kind {
 	case op.SignIn:
 		switch {
-		case o.outcome == unknown, o.outcome == refused && o.late:
-			return []register{r, emptied} // no client received the token that it may have stored
+		case o.ending != nil:
+			if o.ending[r.token] {
+				return []register{r, emptied}
+			}
+			return []register{r}
+		case o.first, o.outcome == unknown, o.outcome == refused && o.late:
+			return []register{r, emptied, {token: unreceived, disabled: r.disabled}}
 		case o.outcome == refused:
 			return []register{r}
 		case r.disabled:
@@ -62,12 +70,31 @@ func step(r register, o *operation) []register {
 		if r.token != o.token {
 			return []register{r}
 		}
-	case op.RevokeUser:
+	case op.RevokeDevice:
+		if o.found || o.outcome == refused {
+			if o.found == (r.token == 0) {
+				return nil
+			}
+			return []register{r}
+		}
+	case op.RevokeOthers:
+		if r.token == o.token {
+			return []register{r}
+		}
+	case op.List:
+		if r.token != o.token || o.outcome == refused {
+			return nil
+		}
+		return []register{r}
+	case op.RevokeUser, op.RevokeClient:
 	case op.Disable, op.Enable:
 		return []register{{token: r.token, disabled: o.kind == op.Disable}}
 	}
-	if o.outcome == unknown {
+	switch o.outcome {
+	case unknown:
 		return []register{r, emptied}
+	case refused:
+		return nil
 	}
 	return []register{emptied}
 }

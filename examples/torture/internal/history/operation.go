@@ -2,10 +2,12 @@ package history
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/anishathalye/porcupine"
 
 	"github.com/bearerkit/bearerkit/examples/torture/internal/op"
+	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
 // An outcome is the result that the caller got.
@@ -26,25 +28,61 @@ type operation struct {
 	worker  int
 	replica int
 	slot    slot
-	token   int // number of the token, from 1; 0 for none
+	token   int // number of the token, from 1; 0 for none. RevokeOthers keeps it
+	// listed holds the tokens that List returned.
+	listed []tokenauth.Token
 
 	outcome      outcome
 	call, answer int64
 	// late is whether the user was changed during a refused sign-in. Then the sign-in
 	// may have stored its token first.
 	late bool
+	// stored is the token of a sign-in that was done.
+	stored tokenauth.Token
+	// ending is set in a part of a sign-in: see [history.endings].
+	ending map[int]bool
+	// first is set in a part of a sign-in, which stores a token that it then replaces,
+	// because the token did not look newer than the others.
+	first bool
+	// found is set in a part of a RevokeDevice, which finds a token in the slot.
+	found bool
 }
 
-// A slot is a user at a client. Operations on all slots of a user have the client
-// allClients.
-type slot struct{ user, client int }
+// A slot is a user at a client, on a device. Device 0 is the slot without a device. An
+// operation on several slots has the value all for users, clients or devices.
+type slot struct{ user, client, device int }
 
-const allClients = -1
+const all = -1
+
+// covers reports whether an operation on s concerns the slot.
+func (s slot) covers(one slot) bool {
+	same := func(a, b int) bool { return a == all || a == b }
+	return same(s.user, one.user) && same(s.client, one.client) && same(s.device, one.device)
+}
+
+func (s slot) String() string {
+	var text []string
+	for _, part := range []struct {
+		name string
+		n    int
+	}{{"user", s.user}, {"client", s.client}, {"device", s.device}} {
+		if part.n != all && (part.name != "device" || part.n > 0) {
+			text = append(text, fmt.Sprintf("%s %d", part.name, part.n))
+		}
+	}
+	return strings.Join(text, " ")
+}
 
 func (o *operation) String() string {
-	what := fmt.Sprintf("%v user %d", o.kind, o.slot.user)
-	if o.slot.client != allClients {
-		what += fmt.Sprintf(" client %d", o.slot.client)
+	what := fmt.Sprintf("%v %v", o.kind, o.slot)
+	if o.ending != nil {
+		what = "tokens beyond the bound end: " + what
+	}
+	if o.first {
+		what = "a first token is stored: " + what
+	}
+	if o.found {
+		what = "a token is found: " + what
 	}
 	if o.token != 0 {
 		what += fmt.Sprintf(" token %d", o.token)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,13 +18,14 @@ import (
 	"github.com/bearerkit/bearerkit/examples/torture/internal/report"
 	"github.com/bearerkit/bearerkit/examples/torture/internal/trial"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/event"
 )
 
 // lease is the lease of the caches. It is the minimum, so that histories last longer.
 const lease = 100 * time.Millisecond
 
 // Strict runs the trial "strict", of services without a cache. Each history must be
-// linearizable. Every other history has faults.
+// linearizable. Every other history has faults, and half of both kinds have devices.
 func Strict(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	before := e.Histories.Load()
@@ -40,19 +42,23 @@ func Strict(tb testing.TB, e *trial.Env) {
 				rate = 0.03
 			}
 			s := newSetting(e, &o, rate)
+			if n/2%2 == 1 {
+				s.max = []int{2, 2, 3, 10}[n/4%4]
+			}
 			for i := range trial.Replicas {
-				s.add(tb, newChaos(e.Planted(handles[i], p.seed), rate, rng.Uint64()), nil)
+				s.add(tb, newDeviceChaos(e.Planted(handles[i], p.seed), rate, rng.Uint64()), nil)
 			}
 			s.judge(tb, "strict", n, p, 0)
 		}
 	})
-	e.Report.Add(o.section(e, "Strict histories", "Each history must be linearizable.", halfFaulty, before))
+	e.Report.Add(o.section(e, "Strict histories", "Each history must be linearizable.", halfDevices, before))
 }
 
 // Bounded runs the trial "bounded", of services with a cache. Many concurrent histories
 // use the same replicas, so that feeds and caches live longer than a history. A replica
 // may accept an ended token for as long as the lease, unless it refused or ended the
-// token itself. Every other generation of replicas has faults.
+// token itself. Every other generation of replicas has faults, and every other history
+// has devices.
 func Bounded(tb testing.TB, e *trial.Env) {
 	var o outcomes
 	before := e.Histories.Load()
@@ -68,33 +74,39 @@ func Bounded(tb testing.TB, e *trial.Env) {
 			rate = 0.02
 		}
 		ctx, cancel := context.WithCancel(tb.Context())
-		s := newSetting(e, &o, rate)
-		for i := range trial.Replicas {
-			storage := e.Planted(handles[i], rng.Uint64())
-			s.add(tb, &watchedChaos{newChaos(storage, rate, rng.Uint64()), storage.(tokenauth.Watcher), 2 * lease}, &tokenauth.CacheOptions{Lease: lease})
-		}
+		settings := []*setting{newSetting(e, &o, rate), newSetting(e, &o, rate)}
+		settings[1].max = 2
 		var running sync.WaitGroup
-		for _, auth := range s.replicas {
-			running.Go(func() { auth.Run(ctx) })
+		for _, s := range settings {
+			for i := range trial.Replicas {
+				storage := e.Planted(handles[i], rng.Uint64())
+				s.add(tb, &watchedChaos{newDeviceChaos(storage, rate, rng.Uint64()), storage.(tokenauth.Watcher), 2 * lease}, &tokenauth.CacheOptions{Lease: lease})
+			}
+			for _, auth := range s.replicas {
+				running.Go(func() { auth.Run(ctx) })
+			}
 		}
-		trial.AwaitFeeds(ctx, s.replicas...)
+		for _, s := range settings {
+			trial.AwaitFeeds(ctx, s.replicas...)
+		}
 		each(atOnce, func(worker int) {
 			for i := uint64(worker); i < perGeneration && !e.Over(); i += atOnce {
 				n := generation*perGeneration + i
 				p := drawPlan(rand.New(rand.NewPCG(e.Seed, n)), fmt.Sprintf("bounded %d %d", e.Seed, n), 12*time.Millisecond)
-				s.judge(tb, "bounded", n, p, lease+trial.Allowance)
+				settings[n%2].judge(tb, "bounded", n, p, lease+trial.Allowance)
 			}
 		})
 		cancel()
 		running.Wait()
 	}
-	e.Report.Add(o.section(e, "Bounded histories", fmt.Sprintf("The caches have a lease of %v. No replica may accept a token later than %v after its end, or after the replica itself refused or ended it.", lease, lease+trial.Allowance), halfFaulty, before))
+	e.Report.Add(o.section(e, "Bounded histories", fmt.Sprintf("The caches have a lease of %v. No replica may accept a token later than %v after its end, or after the replica itself refused or ended it.", lease, lease+trial.Allowance), halfDevices, before))
 }
 
 // outcomes counts the operations of all histories, by kind and outcome.
 type outcomes struct {
+	beyond atomic.Int64 // tokens that sign-ins ended beyond the bound
 	mu     sync.Mutex
-	counts [op.Enable + 1][unknown + 1]int64
+	counts [op.List + 1][unknown + 1]int64
 }
 
 func (o *outcomes) count(operations []*operation) {
@@ -107,12 +119,17 @@ func (o *outcomes) count(operations []*operation) {
 
 const halfFaulty = "half of them with faults"
 
+const halfDevices = halfFaulty + ", and half of both kinds with devices"
+
 // section returns the section of the report about histories. Faults says which of
 // them had faults, and before is the number of histories of earlier trials.
 func (o *outcomes) section(e *trial.Env, title, about, faults string, before int64) *report.Section {
 	s := &report.Section{Title: title, About: about, Head: []string{"operation", "done", "refused", "unknown"}}
 	for k, counts := range o.counts {
 		s.Row(op.Kind(k), counts[done], counts[refused], counts[unknown])
+	}
+	if n := o.beyond.Load(); n > 0 {
+		s.Note("Sign-ins on devices ended %d tokens beyond the bound.", n)
 	}
 	s.Note("%d histories on %s, %s. The checker ran out of time on %d.", e.Histories.Load()-before, e.Backend.Name, faults, e.Undecided.Load())
 	return s
@@ -123,6 +140,7 @@ type setting struct {
 	*trial.Env
 	*outcomes
 	faulty    bool
+	max       int // [tokenauth.DeviceOptions.Max], or 0 without devices
 	directory *host.Directory
 	// during returns the names of the faults since the moment. It is nil if faults are
 	// not recorded.
@@ -141,6 +159,14 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 	options := &tokenauth.Options{
 		Logger: slog.New(slog.DiscardHandler), Cache: cache, Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
 	}
+	if s.max > 0 {
+		options.Devices = &tokenauth.DeviceOptions{Max: s.max}
+		options.Observers = append(options.Observers, func(_ context.Context, e tokenauth.Event) {
+			if e.Reason == event.ReasonDevices {
+				s.beyond.Add(1)
+			}
+		})
+	}
 	if s.faulty { // short enough to end hanging calls soon, long enough for all others
 		options.Timeout = 300 * time.Millisecond
 		if s.Backend.Name == "memory" {
@@ -156,7 +182,7 @@ func (s *setting) add(tb testing.TB, storage tokenauth.Storage, cache *tokenauth
 
 // judge makes a history and checks it.
 func (s *setting) judge(tb testing.TB, trial string, n uint64, p plan, leeway time.Duration) {
-	h := &history{plan: p, replicas: s.replicas, directory: s.directory}
+	h := &history{plan: p, max: s.max, replicas: s.replicas, directory: s.directory, endsKept: s.Plant != nil && s.Plant.EndsKept}
 	operations := h.run(tb.Context())
 	if tb.Context().Err() != nil {
 		return

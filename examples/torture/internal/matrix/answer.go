@@ -21,6 +21,7 @@ const (
 	rejected      decision = "rejected"          // the credentials are wrong
 	clientRefused decision = "client refused"    // the client's credentials are wrong
 	completed     decision = "completed"         // the change was made
+	missing       decision = "missing"           // there is no token to end
 	incomplete    decision = "incomplete"        // the list leaves out a row that could not be read
 	unavailable   decision = "unavailable"       // the storage or the host failed
 	panicked      decision = "panicked"          // the call panicked, or the status is 500
@@ -47,7 +48,7 @@ func answerOf(err error, ok decision) answer {
 		is  decision
 	}{
 		{tokenauth.ErrUnavailable, unavailable}, {tokenauth.ErrInvalidToken, denied}, {tokenauth.ErrRejected, rejected},
-		{tokenauth.ErrInvalidClient, clientRefused}, {tokenauth.ErrCorrupt, incomplete},
+		{tokenauth.ErrInvalidClient, clientRefused}, {tokenauth.ErrCorrupt, incomplete}, {tokenauth.ErrNotFound, missing},
 	} {
 		if errors.Is(err, documented.err) {
 			a.decision = documented.is

@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,13 +45,18 @@ func (c *scenario) with(b blow) *scenario {
 // suffers reports whether like is true for one of the blows.
 func (c *scenario) suffers(like func(blow) bool) bool { return slices.ContainsFunc(c.blows, like) }
 
+// wanted returns the right answer without a fault, from now on.
+func (c *scenario) wanted(w *world) (a answer) {
+	a.decision, a.user = c.right(w, c.subject)
+	return a
+}
+
 // judge returns why the answer is a violation, or "". Did is whether the call that
 // makes the operation's change was done.
-func (c *scenario) judge(w *world, a answer, did bool) string {
-	right, user := c.right(w, c.subject)
+func (c *scenario) judge(want, a answer, did bool) string {
 	switch {
-	case a.decision == right && a.user == user:
-		claims := right == granted || right == completed
+	case a.decision == want.decision && a.user == want.user:
+		claims := a.decision == granted || a.decision == completed
 		if claims && !did && slices.Contains(c.calls, c.change) {
 			return "the change was reported as done but was not"
 		}
@@ -58,7 +64,7 @@ func (c *scenario) judge(w *world, a answer, did bool) string {
 	case c.suffers(func(b blow) bool { return c.admits(b, a) }):
 		return ""
 	}
-	return fmt.Sprintf("got %s for %q, want %s for %q%s", a.decision, a.user, right, user, c.unlessStruck())
+	return fmt.Sprintf("got %s for %q, want %s for %q%s", a.decision, a.user, want.decision, want.user, c.unlessStruck())
 }
 
 func (c *scenario) unlessStruck() string {
@@ -76,20 +82,22 @@ func (c *scenario) admits(b blow, a answer) bool {
 	case a.decision == panicked:
 		return b.how.panics()
 	case b.how == corruptRow && b.call == "Find":
-		return a.decision == denied
+		return a.decision == c.decisionOfEmpty()
 	case b.how == corruptRow && b.call == "List":
-		return a.decision == incomplete && a.user == "alice"
+		return a.decision == incomplete && (a.user+" alice" == alicesTokens(c.variant))
 	case b.how == otherRow && b.call == "FindClient":
 		return a.decision == clientRefused || a.decision == rejected
 	case b.how == staleRow:
 		user, was := liveIfStale[c.subject]
 		if !was {
-			return a.decision == denied
+			return a.decision == c.decisionOfEmpty()
 		}
 		return a.decision == accepted && a.user == user || a.decision == forbidden
 	}
 	return false
 }
+
+func (c *scenario) decisionOfEmpty() decision { return cmp.Or(c.ofEmpty, denied) }
 
 // A state knows which tokens of a world must be valid, and for which users.
 type state struct {
@@ -99,15 +107,23 @@ type state struct {
 }
 
 // heed records what an operation changed.
-func (s *state) heed(c *scenario, a answer) {
-	if c.change == "" || !s.did(c.change) {
-		return
-	}
-	for _, subject := range c.ends(c.subject) {
-		s.ended[subject] = true
-	}
+func (s *state) heed(ctx context.Context, c *scenario, a answer) {
 	if a.decision == granted {
 		s.granted = append(s.granted, a.token)
+	}
+	whole := a.decision == granted || a.decision == completed
+	if c.suffers(func(b blow) bool { return b.call == "List" && b.how == corruptRow }) {
+		whole = false // the corrupt token counts as one that is not valid
+	}
+	switch {
+	case c.oneByOne:
+		for _, subject := range c.ends(c.subject) {
+			s.ended[subject] = whole || !s.holdsToken(ctx, subject)
+		}
+	case c.change != "" && s.did(c.change):
+		for _, subject := range c.ends(c.subject) {
+			s.ended[subject] = true
+		}
 	}
 }
 
@@ -127,7 +143,7 @@ func (s *state) check(ctx context.Context) (wrong []string) {
 	if n := len(s.granted); n > 0 {
 		try("granted", s.granted[n-1], "alice")
 	}
-	for _, subject := range subjects {
+	for _, subject := range s.subjects() {
 		user := live[subject]
 		if s.ended[subject] {
 			user = ""

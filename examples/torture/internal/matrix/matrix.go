@@ -120,7 +120,7 @@ func newMatrix(e *trial.Env) *matrix {
 			m.cells[cell{o, v}] = new(cellCount)
 			about := []string{""}
 			if o.about {
-				about = subjects
+				about = v.subjects()
 			}
 			for _, subject := range about {
 				m.all = append(m.all, &scenario{matrixOperation: o, variant: v, subject: subject})
@@ -191,6 +191,7 @@ func playIn(ctx context.Context, w *world, c *scenario) (calls, wrong []string) 
 		}
 	}
 	act := func(c *scenario, when string) {
+		want := c.wanted(w)
 		w.arm(c.blows)
 		a, returned := perform(ctx, w, c)
 		made, underWay := w.disarm()
@@ -201,11 +202,11 @@ func playIn(ctx context.Context, w *world, c *scenario) (calls, wrong []string) 
 		if calls == nil {
 			calls = made
 		}
-		complain(when, c.judge(w, a, w.did(c.change)))
+		complain(when, c.judge(want, a, w.did(c.change)))
 		if underWay > 0 {
 			complain(when, fmt.Sprintf("%d calls are still in progress after the operation returned", underWay))
 		}
-		s.heed(c, a)
+		s.heed(ctx, c, a)
 		if w.cache && c.suffers(func(b blow) bool { return b.how == staleRow }) {
 			w.auth.RevokeUser(ctx, "dave") // so that the cache drops the stale row
 		}

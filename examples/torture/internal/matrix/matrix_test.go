@@ -94,7 +94,7 @@ func TestJudgeFindsWrongAnswers(t *testing.T) {
 		if test.how != noStrike {
 			c = c.with(blow{call: test.call, how: test.how})
 		}
-		if wrong := c.judge(w, test.answer, test.did); (wrong != "") != test.wrong {
+		if wrong := c.judge(c.wanted(w), test.answer, test.did); (wrong != "") != test.wrong {
 			t.Errorf("%v, %v for %q: judge returned %q, want a violation: %t", c, test.answer.decision, test.answer.user, wrong, test.wrong)
 		}
 	}

@@ -29,13 +29,18 @@ type matrixOperation struct {
 	// subjects whose tokens are invalid after it.
 	change string
 	ends   func(subject string) []string
+	// oneByOne is whether the operation ends the tokens of ends with a call for each. If
+	// it fails, some of them may have ended.
+	oneByOne bool
+	// ofEmpty is the right decision for an empty slot, if it is not denied.
+	ofEmpty decision
 }
 
 // matrixOperations lists all operations.
 var matrixOperations = slices.Concat(
-	signIns("SignIn", func(ctx context.Context, w *world, user, password string) answer {
+	signIns("SignIn", func(ctx context.Context, w *world, user, password, device string) answer {
 		g, err := w.auth.SignIn(ctx, tokenauth.Credentials{
-			UserName: user, Password: tokenauth.NewSecret(password), ClientID: w.app(), ClientSecret: w.client, RemoteAddr: remoteAddr,
+			UserName: user, Password: tokenauth.NewSecret(password), ClientID: w.app(), ClientSecret: w.client, RemoteAddr: remoteAddr, Device: device,
 		})
 		return grantOf(g, err)
 	}),
@@ -70,19 +75,54 @@ var matrixOperations = slices.Concat(
 			},
 		},
 		{
-			name: "RevokeUser", right: always(completed, ""), change: "RevokeUser", ends: these("good", "desk"),
+			name: "RevokeDevice", fits: hasDevices, ofEmpty: missing, change: "Revoke", ends: these("phone"),
+			do: func(ctx context.Context, w *world, _ string) answer {
+				return answerOf(w.auth.RevokeDevice(ctx, "alice", w.stored("phone").SlotID()), completed)
+			},
+			right: func(w *world, _ string) (decision, string) {
+				if !w.holdsToken(context.Background(), "phone") {
+					return missing, ""
+				}
+				return completed, ""
+			},
+		},
+		{
+			name: "RevokeUser, others", right: always(completed, ""), oneByOne: true, ends: these("desk", "phone", "tablet"),
+			do: func(ctx context.Context, w *world, _ string) answer {
+				return answerOf(w.auth.RevokeUser(ctx, "alice", w.stored("good")), completed)
+			},
+		},
+		{
+			name: "RevokeAll", right: always(completed, ""), change: "RevokeAll", ends: these("good", "desk", "other", "erin", "phone", "tablet"),
+			do: func(ctx context.Context, w *world, _ string) answer {
+				return answerOf(w.auth.RevokeAll(ctx), completed)
+			},
+		},
+		{
+			name: "Extend", fits: hasDevices, about: true, right: deserved,
+			do: func(ctx context.Context, w *world, subject string) answer {
+				t, err := w.auth.Extend(ctx, w.stored(subject))
+				a := answerOf(err, accepted)
+				if a.user = t.Principal.UserID; err == nil && w.holdsToken(ctx, subject) && t.ExpiresAt.Before(w.clock.Now().Add(lifetime)) {
+					a.decision = undocumented
+				}
+				return a
+			},
+		},
+		{
+			name: "RevokeUser", right: always(completed, ""), change: "RevokeUser", ends: these("good", "desk", "phone", "tablet"),
 			do: func(ctx context.Context, w *world, _ string) answer {
 				return answerOf(w.auth.RevokeUser(ctx, "alice"), completed)
 			},
 		},
 		{
-			name: "RevokeClient", right: always(completed, ""), change: "RevokeClient", ends: these("good", "other", "erin"),
+			name: "RevokeClient", right: always(completed, ""), change: "RevokeClient", ends: these("good", "other", "erin", "phone", "tablet"),
 			do: func(ctx context.Context, w *world, _ string) answer {
 				return answerOf(w.auth.RevokeClient(ctx, w.app()), completed)
 			},
 		},
 		{
-			name: "Tokens", right: always(completed, "alice alice"),
+			name: "Tokens", right: func(w *world, _ string) (decision, string) { return completed, alicesTokens(w.variant) },
 			do: func(ctx context.Context, w *world, _ string) answer {
 				tokens, err := w.auth.Tokens(ctx, "alice")
 				a := answerOf(err, completed)
@@ -119,15 +159,32 @@ var matrixOperations = slices.Concat(
 // remoteAddr is the client address of requests of package httptest.
 var remoteAddr = netip.MustParseAddr("192.0.2.1")
 
-// signIns returns sign-ins with the right password, with a wrong one, and by a user who
-// is disabled before [tokenauth.Rechecker.Recheck].
-func signIns(name string, signIn func(ctx context.Context, w *world, user, password string) answer) []*matrixOperation {
+func hasDevices(v *variant) bool { return v.devices }
+
+// alicesTokens returns the users of alice's valid tokens.
+func alicesTokens(v *variant) string {
+	if v.devices {
+		return "alice alice alice alice"
+	}
+	return "alice alice"
+}
+
+// signIns returns sign-ins with the right password, with a wrong one, by a user who is
+// disabled before [tokenauth.Rechecker.Recheck], and on a device beyond the bound.
+func signIns(name string, signIn func(ctx context.Context, w *world, user, password, device string) answer) []*matrixOperation {
+	on := func(user, password, device string) func(context.Context, *world, string) answer {
+		return func(ctx context.Context, w *world, _ string) answer { return signIn(ctx, w, user, password, device) }
+	}
 	as := func(user, password string) func(context.Context, *world, string) answer {
-		return func(ctx context.Context, w *world, _ string) answer { return signIn(ctx, w, user, password) }
+		return on(user, password, "")
 	}
 	return []*matrixOperation{
 		{name: name, account: "alice", do: as("alice", passwordOf("alice")), right: always(granted, "alice"), change: "Replace", ends: these("good")},
 		{name: name + ", wrong password", account: "alice", do: as("alice", passwordOf("bob")), right: always(rejected, "")},
+		{
+			name: name + ", beyond the bound", account: "alice", fits: hasDevices, do: on("alice", passwordOf("alice"), "watch"),
+			right: always(granted, "alice"), oneByOne: true, ends: these("phone"),
+		},
 		{name: name + ", disabled meanwhile", account: "erin", do: as("erin", passwordOf("erin")), right: always(rejected, ""), change: "Replace", ends: these("erin")},
 	}
 }
@@ -150,8 +207,12 @@ func overHTTP(framework string, routes func(*world) http.Handler) (all []*matrix
 		return read(path, recorder)
 	}
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
-		all = append(all, signIns(framework+" "+method+" /Token", func(ctx context.Context, w *world, user, password string) answer {
-			return send(ctx, w, method, "/Token", "", url.Values{"grant_type": {"password"}, "username": {user}, "password": {password}})
+		all = append(all, signIns(framework+" "+method+" /Token", func(ctx context.Context, w *world, user, password, device string) answer {
+			form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {password}}
+			if device != "" {
+				form.Set("device", device)
+			}
+			return send(ctx, w, method, "/Token", "", form)
 		})...)
 	}
 	registry := func(v *variant) bool { return v.clients }
@@ -179,9 +240,11 @@ func overHTTP(framework string, routes func(*world) http.Handler) (all []*matrix
 	}
 	return append(all,
 		&matrixOperation{
-			name: framework + " POST " + revokePath, about: true, do: form(revokePath), change: "Revoke", ends: itself,
+			name: framework + " POST " + revokePath, about: true, do: form(revokePath), change: "Revoke", ends: itself, ofEmpty: completed,
 			right: func(w *world, subject string) (decision, string) {
-				if w.clients && subject == "desk" {
+				// A client may end the token of another's empty slot, because there is none.
+				empty := w.devices && !w.holdsToken(context.Background(), subject)
+				if w.clients && subject == "desk" && !empty {
 					return forbidden, ""
 				}
 				return completed, ""

@@ -20,6 +20,13 @@ var Plants = []*plant.Plant{
 		},
 	},
 	{
+		Name: "trouble-as-empty-list", Trials: []string{"matrix"},
+		About: "an error of a list is reported as an empty list: a sign-in exceeds the bound on devices",
+		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
+			return &troubleAsEmptyList{s.(*struckStorage)}
+		},
+	},
+	{
 		Name: "trouble-as-done", Trials: []string{"matrix"},
 		About: "a revocation that failed is reported as done",
 		Storage: func(s tokenauth.Storage, _ *plant.State, _ uint64) tokenauth.Storage {
@@ -40,6 +47,16 @@ var Plants = []*plant.Plant{
 			return &disguisedRow{s.(*struckStorage)}
 		},
 	},
+}
+
+type troubleAsEmptyList struct{ *struckStorage }
+
+func (s *troubleAsEmptyList) List(ctx context.Context, u tokenauth.UserKey) ([]tokenauth.Token, error) {
+	tokens, err := s.struckStorage.List(ctx, u)
+	if errors.Is(err, tokenauth.ErrCorrupt) {
+		return tokens, err
+	}
+	return tokens, nil
 }
 
 type troubleAsNotFound struct{ *struckStorage }

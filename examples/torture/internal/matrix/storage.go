@@ -129,6 +129,25 @@ func (s *struckStorage) RevokeClient(ctx context.Context, clientID string) error
 	return s.change(ctx, "RevokeClient", func() error { return s.store.RevokeClient(ctx, clientID) })
 }
 
+// RevokeAll implements [tokenauth.BulkRevoker].
+func (s *struckStorage) RevokeAll(ctx context.Context) error {
+	return s.change(ctx, "RevokeAll", func() error { return s.store.RevokeAll(ctx) })
+}
+
+// RecordUses implements [tokenauth.UseRecorder].
+func (s *struckStorage) RecordUses(ctx context.Context, uses []tokenauth.Use) error {
+	return s.call(ctx, "RecordUses", func() error { return s.store.RecordUses(ctx, uses) })
+}
+
+// RevokeUnused implements [tokenauth.UseRecorder].
+func (s *struckStorage) RevokeUnused(ctx context.Context, before time.Time) (ended int64, err error) {
+	err = s.change(ctx, "RevokeUnused", func() (err error) {
+		ended, err = s.store.RevokeUnused(ctx, before)
+		return err
+	})
+	return ended, err
+}
+
 // Purge implements [tokenauth.Purger].
 func (s *struckStorage) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	err = s.change(ctx, "Purge", func() (err error) {
@@ -142,15 +161,9 @@ func (s *struckStorage) Purge(ctx context.Context, expiredBefore time.Time) (rem
 func (s *struckStorage) List(ctx context.Context, u tokenauth.UserKey) (tokens []tokenauth.Token, err error) {
 	how := s.enter("List")
 	defer s.leave()
-	err = s.befall(ctx, how, "List", func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, t := range s.holds(ctx) {
-			if t.Slot.User == u && !t.Digest.IsZero() {
-				tokens = append(tokens, t)
-			}
-		}
-		return nil
+	err = s.befall(ctx, how, "List", func() (err error) {
+		tokens, err = s.store.List(ctx, u)
+		return err
 	})
 	switch {
 	case how == otherRow:

@@ -21,8 +21,8 @@ import (
 
 // A variant is a configuration of a [tokenauth.Service].
 type variant struct {
-	name                                 string
-	cache, warm, clients, counters, live bool
+	name                                          string
+	cache, warm, clients, counters, live, devices bool
 }
 
 var variants = []*variant{
@@ -33,6 +33,19 @@ var variants = []*variant{
 	{name: "shared counters", counters: true},
 	{name: "live check", live: true},
 	{name: "all", cache: true, clients: true, counters: true, live: true},
+	{name: "devices", devices: true},
+	{name: "all, devices", cache: true, clients: true, counters: true, live: true, devices: true},
+}
+
+// subjects returns the names of the tokens of a world. Erin's was issued before she was
+// disabled, and was not revoked. Alice has as many tokens at the app as the bound
+// allows. The one on the device "phone" was used longest ago.
+func (v *variant) subjects() []string {
+	all := []string{"good", "desk", "other", "erin", "older", "replaced", "revoked", "expired", "forged"}
+	if v.devices {
+		all = append(all, "phone", "tablet")
+	}
+	return all
 }
 
 // app returns the ID of the client at which users sign in.
@@ -43,6 +56,8 @@ func (v *variant) app() string {
 	return ""
 }
 
+const lifetime = time.Hour // of a token
+
 // A hanging call ends after worldTimeout. Calls that the Service does not limit end with
 // the caller's context, after callerPatience.
 const (
@@ -50,12 +65,8 @@ const (
 	callerPatience = 30 * time.Millisecond
 )
 
-// subjects names the tokens of a world. Erin's was issued before she was disabled, and
-// was not revoked.
-var subjects = []string{"good", "desk", "other", "erin", "older", "replaced", "revoked", "expired", "forged"}
-
 // live maps the subjects with a valid token to their users.
-var live = map[string]string{"good": "alice", "desk": "alice", "other": "bob", "erin": "erin"}
+var live = map[string]string{"good": "alice", "desk": "alice", "other": "bob", "erin": "erin", "phone": "alice", "tablet": "alice"}
 
 // liveIfStale maps the subjects whose tokens were valid before their slots last changed,
 // and are invalid now, to their users. The subjects that are valid now were not before.
@@ -80,7 +91,7 @@ func newWorld(ctx context.Context, v *variant, plant func(tokenauth.Storage) tok
 	w.store = newStruckStorage(w.striker)
 	host := &struckHost{striker: w.striker}
 	options := &tokenauth.Options{
-		Name: "torture", Lifetime: time.Hour, Timeout: worldTimeout, Now: w.clock.Now,
+		Name: "torture", Lifetime: lifetime, Timeout: worldTimeout, Now: w.clock.Now,
 		Logger: slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if v.cache {
@@ -96,6 +107,10 @@ func newWorld(ctx context.Context, v *variant, plant func(tokenauth.Storage) tok
 	}
 	if v.counters {
 		options.Throttle.Key = tokenauth.NewSecret("32 bytes that the replicas share")
+	}
+	if v.devices {
+		options.Devices = &tokenauth.DeviceOptions{Parameter: "device", Max: 3}
+		options.MaxLifetime = 24 * time.Hour
 	}
 	if v.live {
 		options.LiveCheck = host.liveCheck
@@ -144,35 +159,62 @@ func (w *world) run(ctx context.Context) {
 
 // populate issues the tokens of the subjects.
 func (w *world) populate(ctx context.Context) error {
-	issue := func(subject, user, client string) error {
-		g, err := w.auth.Issue(ctx, principalOf(user), &tokenauth.IssueOptions{ClientID: client})
+	issue := func(subject, user, client, device string) error {
+		w.clock.Advance(time.Second) // so that the tokens have an order
+		g, err := w.auth.Issue(ctx, principalOf(user), &tokenauth.IssueOptions{ClientID: client, Device: device})
 		w.tokens[subject] = g.AccessToken.Reveal()
 		return err
 	}
-	if err := issue("expired", "carol", w.app()); err != nil {
+	if err := issue("expired", "carol", w.app(), ""); err != nil {
 		return err
 	}
 	w.clock.Advance(48 * time.Hour) // so that Purge can remove it
+	if w.devices {
+		for _, device := range []string{"phone", "tablet"} {
+			if err := issue(device, "alice", w.app(), device); err != nil {
+				return err
+			}
+		}
+	}
 	for _, t := range [][3]string{
 		{"older", "alice", w.app()}, {"replaced", "alice", w.app()}, {"good", "alice", w.app()}, {"desk", "alice", "desk"},
 		{"other", "bob", w.app()}, {"erin", "erin", w.app()}, {"revoked", "dave", w.app()},
 	} {
-		if err := issue(t[0], t[1], t[2]); err != nil {
+		if err := issue(t[0], t[1], t[2], ""); err != nil {
 			return err
 		}
 	}
 	if err := w.auth.Revoke(ctx, w.tokens["revoked"]); err != nil {
 		return err
 	}
+	w.clock.Advance(time.Minute) // so that Extend has something to do
 	w.tokens["forged"] = accesstoken.ForgeSecret(mathrand.New(mathrand.NewPCG(1, 1)), w.tokens["good"])
 	if w.warm {
-		for subject := range live {
+		for _, subject := range w.subjects() {
+			if live[subject] == "" {
+				continue
+			}
 			if _, err := w.auth.Validate(ctx, w.tokens[subject]); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// stored returns the token of a subject, as far as its access token tells.
+func (w *world) stored(subject string) tokenauth.Token {
+	return accesstoken.StoredAs(w.tokens[subject])
+}
+
+// holdsToken reports whether the storage has the token of the subject.
+func (w *world) holdsToken(ctx context.Context, subject string) bool {
+	if w.tokens[subject] == "" {
+		return false // the variant has no such subject
+	}
+	t := w.stored(subject)
+	held, err := w.store.store.Find(ctx, t.Slot)
+	return err == nil && held.Digest == t.Digest
 }
 
 // secrets returns the texts that no answer and no log may contain.

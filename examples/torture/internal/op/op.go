@@ -12,8 +12,12 @@ const (
 	RevokeUser
 	Disable // the host disables a user, and then revokes the user's tokens
 	Enable  // the host enables a user
+	RevokeDevice
+	RevokeOthers // all tokens of a user, except one
+	RevokeClient
+	List
 )
 
 func (k Kind) String() string {
-	return [...]string{"sign in", "validate", "revoke", "revoke user", "disable", "enable"}[k]
+	return [...]string{"sign in", "validate", "revoke", "revoke user", "disable", "enable", "revoke device", "revoke others", "revoke client", "list"}[k]
 }

@@ -4,6 +4,8 @@ package plant
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +28,8 @@ type Plant struct {
 	Clients func(tokenauth.ClientRegistry) tokenauth.ClientRegistry
 	// EndsFirst makes the host end a client's tokens before it changes the client.
 	EndsFirst bool
+	// EndsKept makes the host forget the token to keep when it ends all others.
+	EndsKept bool
 	// Asynchronous makes the primary commit without waiting for its standby.
 	Asynchronous bool
 	// OwnHeartbeat makes the feed send its heartbeat over the listening connection.
@@ -44,6 +48,34 @@ type Validator interface {
 type State struct {
 	mu    sync.Mutex
 	slots map[tokenauth.Slot][]tokenauth.Token
+	links map[tokenauth.Slot]tokenauth.Slot
+}
+
+// link makes linked return the slot to for the slot from.
+func (s *State) link(from, to tokenauth.Slot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.links == nil {
+		s.links = make(map[tokenauth.Slot]tokenauth.Slot)
+	}
+	s.links[from] = to
+}
+
+// linked returns the slot to which from was linked, or from.
+func (s *State) linked(from tokenauth.Slot) tokenauth.Slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to, ok := s.links[from]; ok {
+		return to
+	}
+	return from
+}
+
+// all returns the slots that were linked.
+func (s *State) all() []tokenauth.Slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.links))
 }
 
 // Named returns the plant with the name, or nil if there is none.
@@ -56,18 +88,36 @@ func Named(plants []*Plant, name string) *Plant {
 	return nil
 }
 
-// With adds the feed of the sound storage to the planted one. It returns planted if
-// sound is not a [tokenauth.Watcher].
+// With adds abilities of the sound storage to the planted one, unless that has its own:
+// [tokenauth.Lister], [tokenauth.BulkRevoker] and, if sound has it,
+// [tokenauth.Watcher].
 func With(sound, planted tokenauth.Storage) tokenauth.Storage {
-	if w, ok := sound.(tokenauth.Watcher); ok {
-		return &withFeed{planted, w}
+	w := withAbilities{planted, ability[tokenauth.Lister](sound, planted), ability[tokenauth.BulkRevoker](sound, planted)}
+	if watcher := ability[tokenauth.Watcher](sound, planted); watcher != nil {
+		return &withFeed{w, watcher}
 	}
-	return planted
+	return &w
+}
+
+type withAbilities struct {
+	tokenauth.Storage
+	tokenauth.Lister
+	tokenauth.BulkRevoker
 }
 
 type withFeed struct {
-	tokenauth.Storage
+	withAbilities
 	tokenauth.Watcher
+}
+
+// ability returns the planted storage or else the sound one, as an optional interface.
+// It returns nil if neither has it.
+func ability[A any](sound, planted tokenauth.Storage) A {
+	a, ok := planted.(A)
+	if !ok {
+		a, _ = sound.(A)
+	}
+	return a
 }
 
 // Moment is how long the window of a planted race condition stays open.

@@ -72,14 +72,14 @@ var Shared = []*Plant{
 		Name: "lost-event", Trials: []string{"bounded", "soak"},
 		About: "the feed loses every second change, and still sends heartbeats",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
-			return &lostEvent{Storage: s, watcher: s.(tokenauth.Watcher)}
+			return With(s, &lostEvent{Storage: s, watcher: s.(tokenauth.Watcher)})
 		},
 	},
 	{
 		Name: "lying-heartbeat", Trials: []string{"bounded", "soak"},
 		About: "the feed loses every change, and still sends heartbeats",
 		Storage: func(s tokenauth.Storage, _ *State, _ uint64) tokenauth.Storage {
-			return &lostEvent{Storage: s, watcher: s.(tokenauth.Watcher), all: true}
+			return With(s, &lostEvent{Storage: s, watcher: s.(tokenauth.Watcher), all: true})
 		},
 	},
 }
@@ -132,6 +132,18 @@ func (d *deleteThenInsert) RevokeUser(_ context.Context, u tokenauth.UserKey) er
 		}
 	}
 	return nil
+}
+
+// List implements [tokenauth.Lister].
+func (d *deleteThenInsert) List(_ context.Context, u tokenauth.UserKey) (tokens []tokenauth.Token, _ error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for s, rows := range d.slots {
+		if s.User == u {
+			tokens = append(tokens, rows...)
+		}
+	}
+	return tokens, nil
 }
 
 type revokeAny struct{ tokenauth.Storage }
