@@ -58,7 +58,7 @@ func Child() int {
 
 func handler(s tokenauth.Storage) (http.Handler, error) {
 	auth, err := tokenauth.New(s, marked{}, &tokenauth.Options{
-		Clients: twoClients{}, Logger: slog.New(slog.DiscardHandler), Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
+		Devices: &tokenauth.DeviceOptions{Parameter: "device", Max: maxTokens}, Clients: twoClients{}, Logger: slog.New(slog.DiscardHandler), Throttle: tokenauth.ThrottleOptions{InsecureOff: true},
 	})
 	if err != nil {
 		return nil, err

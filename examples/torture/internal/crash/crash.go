@@ -70,6 +70,7 @@ type runner struct {
 	n          int     // number of crashes
 	prefix     string  // of the users' names
 	users      []*user // the last one is the keeper
+	roamers    []*roamer
 	keeper     *user   // changes nothing, so that its token stays valid
 	earlier    digests // the tokens of earlier generations of users
 	durability string  // the server's settings, for the report
@@ -80,6 +81,7 @@ type target struct {
 	name              string
 	do                func(k *target, stop *atomic.Bool)
 	crashes, starting int
+	exceeded          int // how often a roamer had too many tokens after a crash
 	counts            counts
 	counted           int64 // requests that are in the Tally already
 	restarts, recover report.Spread
@@ -101,6 +103,9 @@ func (c *runner) crash(k *target) {
 	for _, u := range c.users[:userCount] {
 		wg.Go(func() { u.use(s, &stop) })
 	}
+	for _, r := range c.roamers {
+		wg.Go(func() { r.use(s, &stop) })
+	}
 	if c.n%4 != 0 { // else it is killed during its first requests
 		c.warm(k, 2*userCount)
 	}
@@ -111,6 +116,7 @@ func (c *runner) crash(k *target) {
 	wg.Wait()
 	k.crashes++
 	c.judge(k)
+	c.judgeRoamers(k)
 }
 
 // warm returns after that many requests, when the connections are open, or after a
@@ -140,6 +146,7 @@ func (c *runner) generation(counts *counts) {
 		c.tb.Fatal("crash: a user cannot sign in although nothing was killed")
 	}
 	c.users = append(c.users, c.keeper)
+	c.roamers = c.newRoamers(counts)
 }
 
 func (c *runner) where(k *target) string {

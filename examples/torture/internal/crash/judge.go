@@ -3,6 +3,7 @@ package crash
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/bearerkit/bearerkit/examples/torture/internal/op"
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -62,7 +63,7 @@ func (u *user) settle(p *place, rows map[tokenauth.Slot]tokenauth.Token) {
 		return
 	}
 	stored := &issued{mark: row.Principal.Stamp, digest: row.Digest, replaced: row.Replaced}
-	if want := markedPrincipal(u.name, stored.mark); row.ClientID != p.client || !equalPrincipals(row.Principal, want) || !row.ExpiresAt.Equal(row.IssuedAt.Add(lifetime)) {
+	if want := markedPrincipal(u.name, stored.mark); row.ClientID != p.client || !equalPrincipals(row.Principal, want) || !row.ExpiresAt.Equal(row.IssuedAt.Truncate(time.Second).Add(lifetime)) {
 		u.violate("the row at %s is torn: it has the principal %+v and the client %q", p.client, row.Principal, row.ClientID)
 	}
 	var displaced tokenauth.Digest

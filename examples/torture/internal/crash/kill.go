@@ -82,7 +82,7 @@ func (c *runner) recovered(k *target) {
 	}
 	until("a valid token", func() int { return c.service.validate(c.keeper.name, text) })
 	until("a sign-in", func() int {
-		status, _ := c.service.signIn(visitor, host.Client(0), "mark")
+		status, _ := c.service.signIn(visitor, host.Client(0), "", "mark")
 		return status
 	})
 	took := time.Since(up)

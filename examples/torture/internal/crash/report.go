@@ -35,6 +35,7 @@ func (c *runner) section(kinds []*target) *report.Section {
 	}
 	row("rows read", func(k *target) any { return k.counts.rows.Load() })
 	row("tokens validated", func(k *target) any { return k.counts.tried.Load() })
+	row("users with more tokens than the bound allows, until their next sign-in", func(k *target) any { return k.exceeded })
 	spreadRow := func(name string, of func(k *target) *report.Spread) {
 		row(name+", ms, p50 / worst", func(k *target) any {
 			return report.Milliseconds(of(k).Quantile(0.5)) + " / " + report.Milliseconds(of(k).Quantile(1))

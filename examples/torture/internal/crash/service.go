@@ -104,11 +104,14 @@ func (s *service) do(method, path string, form url.Values, header ...string) (st
 	return answer.StatusCode, body
 }
 
-// signIn requests a token, with the mark in the header. It returns 418 for a 200
+// signIn requests a token on a device, or on none, with the mark in the header. It returns 418 for a 200
 // without a token.
-func (s *service) signIn(user, client, mark string) (status int, token string) {
-	status, body := s.do(http.MethodPost, "/Token",
-		url.Values{"grant_type": {"password"}, "username": {user}, "password": {user}, "client_id": {client}}, markHeader, mark)
+func (s *service) signIn(user, client, device, mark string) (status int, token string) {
+	form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {user}, "client_id": {client}}
+	if device != "" {
+		form.Set("device", device)
+	}
+	status, body := s.do(http.MethodPost, "/Token", form, markHeader, mark)
 	if status != http.StatusOK {
 		return status, ""
 	}

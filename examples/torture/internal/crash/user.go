@@ -105,7 +105,7 @@ func (u *user) act(s *service) {
 func (u *user) signIn(s *service, p *place) {
 	u.marks++
 	mark := fmt.Sprint("mark ", u.marks)
-	status, text := s.signIn(u.name, p.client, mark)
+	status, text := s.signIn(u.name, p.client, "", mark)
 	if u.inDoubt(status, &doubt{kind: op.SignIn, place: p, mark: mark}) {
 		return
 	}

@@ -144,11 +144,12 @@ func TestStillThereCountsGoroutines(t *testing.T) {
 	}
 }
 
-// Each blow must hit the call with its index, whether earlier calls failed or not.
+// Each blow must hit the call with its index and name, whether earlier calls failed or
+// not.
 func TestEachBlowHitsItsCall(t *testing.T) {
 	t.Parallel()
 	s := new(striker)
-	s.arm([]blow{{at: 0, how: failBefore}, {at: 2, how: failAfter}})
+	s.arm([]blow{{at: 0, call: "0", how: failBefore}, {at: 1, call: "2", how: failBefore}, {at: 2, call: "2", how: failAfter}})
 	var failed, done []int
 	for i := range 4 {
 		err := s.call(t.Context(), fmt.Sprint(i), func() error { done = append(done, i); return nil })

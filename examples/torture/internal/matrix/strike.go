@@ -109,7 +109,8 @@ func (s *striker) enter(call string) (how strike) {
 		return noStrike
 	}
 	for _, b := range s.blows {
-		if b.at == len(s.calls) {
+		// After a call that hung, another call than in the run before may be here.
+		if b.at == len(s.calls) && b.call == call {
 			how = b.how
 		}
 	}
