@@ -180,8 +180,8 @@ func TestDescribesMountedEndpoints(t *testing.T) {
 }
 
 // The description has the parameters of a device under their configured names, and
-// what they change. Without the parameter, requests cannot name a device, so the
-// description does not mention devices.
+// says that each device has a token. Without the parameter, requests cannot name a
+// device, so the description does not mention devices.
 func TestDescribesDevices(t *testing.T) {
 	t.Parallel()
 	clients, _ := newRegistry()
@@ -218,8 +218,8 @@ func TestDescribesDevices(t *testing.T) {
 	}
 }
 
-// A client may have a lifetime of its own, and a use may extend a token. The
-// description does not say otherwise.
+// The description allows for clients with a lifetime of their own, and says that a
+// use extends a token.
 func TestDescribesLifetimes(t *testing.T) {
 	t.Parallel()
 	clients, _ := newRegistry()
