@@ -369,7 +369,7 @@ func TestFeedRefusesPartitions(t *testing.T) {
 	s := newStore(t, db, nil)
 	for _, statement := range []string{
 		`ALTER TABLE tokenauth_tokens RENAME TO whole`,
-		`CREATE TABLE tokenauth_tokens (LIKE whole, PRIMARY KEY (user_key, client_key)) PARTITION BY RANGE (user_key)`,
+		`CREATE TABLE tokenauth_tokens (LIKE whole INCLUDING DEFAULTS, PRIMARY KEY (user_key, client_key)) PARTITION BY RANGE (user_key)`,
 		`CREATE TABLE first_half PARTITION OF tokenauth_tokens FOR VALUES FROM (MINVALUE) TO ('\x80')`,
 		`CREATE TABLE second_half PARTITION OF tokenauth_tokens FOR VALUES FROM ('\x80') TO (MAXVALUE)`,
 	} {
