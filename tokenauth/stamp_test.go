@@ -10,8 +10,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// A restamping storage changes the stamp of its token right after it was read, as a
-// change of the user does that keeps the token.
+// A restamping storage changes the stamp of its token right after it was read. A new
+// password that keeps the token has the same effect.
 type restamping struct {
 	tokenauth.Storage
 	reads int
