@@ -90,30 +90,43 @@ func overlay(t *testing.T, folder string, files map[string]string) string {
 	return path
 }
 
-// The program of the guide to users and passwords works: testdata/staff tests it.
-func TestPasswordGuideWorks(t *testing.T) {
+// The programs of these guides work: the tests in testdata test them. A program has
+// the blocks of its package.
+func TestGuidesWork(t *testing.T) {
 	t.Parallel()
-	guide, err := os.ReadFile("../tokenauth/password/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	test, err := os.ReadFile("testdata/staff/staff_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{"staff_test.go": string(test)}
-	for i, block := range goBlock.FindAllSubmatch(guide, -1) {
-		files[fmt.Sprintf("block%d.go", i)] = string(block[1])
-	}
-	binary := filepath.Join(t.TempDir(), "staff.test")
-	build := []string{"test", "-c", "-vet=off", "-o", binary, "-overlay=" + overlay(t, "staff", files), "./staff"}
-	if out, err := exec.CommandContext(t.Context(), "go", build...).CombinedOutput(); err != nil {
-		t.Fatalf("go test -c: %v\n%s", err, out)
-	}
-	run := exec.CommandContext(t.Context(), binary, "-test.v")
-	run.Dir = t.TempDir()
-	if out, err := run.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestChangePassword") {
-		t.Errorf("the program of the guide: %v\n%s", err, out)
+	for _, program := range []struct{ guide, name, test string }{
+		{"../tokenauth/password/README.md", "staff", "TestChangePassword"},
+		{"../tokenauth/README.md", "devices", "TestSignIns"},
+		{"../tokenauth/README.md", "stay", "TestStaySignedIn"},
+	} {
+		t.Run(program.name, func(t *testing.T) {
+			t.Parallel()
+			guide, err := os.ReadFile(program.guide)
+			if err != nil {
+				t.Fatal(err)
+			}
+			testFile := program.name + "_test.go"
+			test, err := os.ReadFile(filepath.Join("testdata", program.name, testFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := map[string]string{testFile: string(test)}
+			for i, block := range goBlock.FindAllSubmatch(guide, -1) {
+				if code := string(block[1]); strings.HasPrefix(code, "package "+program.name+"\n") {
+					files[fmt.Sprintf("block%d.go", i)] = code
+				}
+			}
+			binary := filepath.Join(t.TempDir(), "guide.test")
+			build := []string{"test", "-c", "-vet=off", "-o", binary, "-overlay=" + overlay(t, program.name, files), "./" + program.name}
+			if out, err := exec.CommandContext(t.Context(), "go", build...).CombinedOutput(); err != nil {
+				t.Fatalf("go test -c: %v\n%s", err, out)
+			}
+			run := exec.CommandContext(t.Context(), binary, "-test.v")
+			run.Dir = t.TempDir()
+			if out, err := run.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+program.test) {
+				t.Errorf("the program of the guide: %v\n%s", err, out)
+			}
+		})
 	}
 }
 

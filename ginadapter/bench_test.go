@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -22,7 +23,8 @@ func (b *blank) WriteHeader(int)             {}
 
 // BenchmarkValidate measures a route without a guard ("bare"), and the same route
 // behind guards without a cache ("strict") and with one ("cached"). The difference
-// to "bare" is the cost of a validation.
+// to "bare" is the cost of a validation. A Service with devices and tokens that live
+// on ("cached-devices") also notes each use.
 func BenchmarkValidate(b *testing.B) {
 	store := new(memory.Store)
 	strict, err := tokenauth.New(store, rejectAll{}, nil)
@@ -33,9 +35,17 @@ func BenchmarkValidate(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	go cached.Run(b.Context())
-	for !cached.CacheStats().FeedAlive {
-		runtime.Gosched()
+	devices, err := tokenauth.New(store, rejectAll{}, &tokenauth.Options{
+		Cache: &tokenauth.CacheOptions{}, Devices: &tokenauth.DeviceOptions{}, MaxLifetime: 90 * 24 * time.Hour, IdleTimeout: 24 * time.Hour,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, auth := range []*tokenauth.Service{cached, devices} {
+		go auth.Run(b.Context())
+		for !auth.CacheStats().FeedAlive {
+			runtime.Gosched()
+		}
 	}
 	grant, err := strict.Issue(b.Context(), tokenauth.Principal{UserID: "17", UserName: "admin", Roles: []string{"Administrator"}}, nil)
 	if err != nil {
@@ -50,6 +60,7 @@ func BenchmarkValidate(b *testing.B) {
 		{"strict", []gin.HandlerFunc{ginadapter.RequireBearer(strict)}},
 		{"strict-role", []gin.HandlerFunc{ginadapter.RequireRole(strict, "Administrator")}},
 		{"cached", []gin.HandlerFunc{ginadapter.RequireBearer(cached)}},
+		{"cached-devices", []gin.HandlerFunc{ginadapter.RequireBearer(devices)}},
 		{"cached-role", []gin.HandlerFunc{ginadapter.RequireRole(cached, "Administrator")}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {

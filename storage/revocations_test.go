@@ -123,7 +123,13 @@ var userChanges = map[string]func(context.Context, *gormstore.Users, string) err
 	},
 	"SetRoles":    func(ctx context.Context, u *gormstore.Users, id string) error { return u.SetRoles(ctx, id, "Reader") },
 	"SetDisabled": func(ctx context.Context, u *gormstore.Users, id string) error { return u.SetDisabled(ctx, id, true) },
-	"Delete":      func(ctx context.Context, u *gormstore.Users, id string) error { return u.Delete(ctx, id) },
+	"SetAttributes": func(ctx context.Context, u *gormstore.Users, id string) error {
+		return u.SetAttributes(ctx, id, map[string]string{"tenant": "b"})
+	},
+	"Rename": func(ctx context.Context, u *gormstore.Users, id string) error {
+		return u.Rename(ctx, id, "renamed-"+id)
+	},
+	"Delete": func(ctx context.Context, u *gormstore.Users, id string) error { return u.Delete(ctx, id) },
 }
 
 var clientChanges = map[string]func(context.Context, *gormstore.Clients, string) error{

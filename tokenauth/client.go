@@ -44,7 +44,8 @@ type Client struct {
 
 // A ClientRegistry finds the registered clients. If [Options.Clients] has a
 // registry, each sign-in must name a client, and a user has one token at each
-// client. A ClientRegistry must be safe for concurrent use.
+// client, or on each of its devices ([Options.Devices]). A ClientRegistry must be
+// safe for concurrent use.
 type ClientRegistry interface {
 	// FindClient returns the client with the given ID, or [ErrNotFound],
 	// possibly wrapped. Any other error becomes a 503 response. It must return

@@ -44,7 +44,7 @@ func (t Token) SlotID() string { return base64.RawURLEncoding.EncodeToString(t.S
 func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error {
 	defer plainPanic()
 	key, err := base64.RawURLEncoding.Strict().DecodeString(slotID)
-	if err != nil || len(key) != len(ClientKey{}) {
+	if err != nil || len(key) != len(ClientKey{}) || strings.ContainsAny(slotID, "\r\n") { // which the decoder ignores
 		return ErrNotFound
 	}
 	t, err := s.lookups.find(ctx, Slot{UserKeyOf(userID), ClientKey(key)})
@@ -67,9 +67,9 @@ func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error
 // stored its own. So once all concurrent sign-ins have returned, at most Max
 // tokens are valid, and the newest is one of them.
 //
-// If the new token is one of those that ended, although the others are not newer
-// by the clock of this process, boundDevices returns the latest of their times.
-// They may have times in the future, or the same time as the new token.
+// If the new token is one of those that ended, boundDevices returns when the
+// newest of the others was issued or used. This happens if another replica's
+// clock is ahead, or if both tokens have the same time.
 func (s *Service) boundDevices(ctx context.Context, issued *Token) (newest time.Time, err error) {
 	if s.options.Devices == nil {
 		return newest, nil
@@ -105,11 +105,7 @@ func (s *Service) boundDevices(ctx context.Context, issued *Token) (newest time.
 		if err != nil {
 			return newest, err
 		}
-		if t.Digest != issued.Digest {
-			continue
-		}
-		last := live[s.options.Devices.Max-1].LastSeen // of the tokens that stay
-		if last.After(now) || last.Equal(t.LastSeen) {
+		if t.Digest == issued.Digest {
 			newest = live[0].LastSeen
 		}
 	}

@@ -31,7 +31,8 @@
 // [FromContext]. The package ginadapter does the same for Gin.
 //
 // [Options] configures the lifetime of tokens, the cache, throttling, logging
-// and more. [Service.RevokeUser] ends a user's tokens, for example after a
+// and more. [Options.Devices] lets a user be signed in on several devices at the
+// same time. [Service.RevokeUser] ends a user's tokens, for example after a
 // password change.
 //
 // The packages below storage/ implement [Storage]. The package
@@ -44,6 +45,13 @@
 // pair of a user and a client has a [Slot], which holds at most one token. Each
 // sign-in overwrites the slot in one atomic step, so the previous token becomes
 // invalid.
+//
+// With [Options.Devices], a sign-in may also name a device: one installation of
+// the client, such as the app on a phone. Each device of a client has a slot of
+// its own, and a sign-in replaces the token of its device only. A sign-in that
+// names no device uses the slot of the user and the client, as without the
+// option. [Service.Tokens] lists a user's sign-ins, [Service.RevokeDevice] ends
+// one of them, and [Service.RevokeUser] ends all, or all others.
 //
 // The access token is the string that the client keeps. A [Token] is the record
 // that the [Storage] keeps. It has the [Digest] of the access token, never the
@@ -60,8 +68,10 @@
 //
 // # Time
 //
-// A token is valid in [issued, expires). Both times are whole seconds in UTC.
-// Within one process the clock never runs backwards, so an expired token stays
+// A token is valid in [issued, expires). Both times are in UTC. They are whole
+// seconds, except that the time of issue has milliseconds with
+// [Options.Devices]. With [Options.MaxLifetime], each use of a token extends it.
+// [Options.IdleTimeout] ends tokens that are not used. Within one process the clock never runs backwards, so an expired token stays
 // expired. The Service also accepts a token whose issue time is in the future,
 // because a replica with a fast clock may have issued it a moment ago.
 //
@@ -108,7 +118,9 @@
 //	                 no_credentials,
 //	                 malformed          debug  alert on a rate of "invalid" far above the usual
 //	introspected     -, or a reason     debug  - (the reason says why the token is not active)
-//	revoked          -, user, client    info   - (without a reason: one token, which was stored)
+//	revoked          -, user, client,
+//	                 all                info   - (without a reason: one token, which was stored)
+//	                 devices            info   - (the user has more devices than DeviceOptions.Max)
 //	unavailable      -                  error  alert: the storage or a user look-up fails
 //	                 internal           error  alert: the host's code panicked, or returned an invalid principal
 //	                 busy               -      alert: more sign-ins arrive than password.Options allows to hash
@@ -117,7 +129,8 @@
 // A record has these attributes, each only if it is known:
 //
 //   - event and reason, as in the table;
-//   - user_id, user_name, client_id and remote_addr;
+//   - user_id, user_name, client_id, device and remote_addr (the device is an ID
+//     that the client chose);
 //   - token: the first 16 digits of its digest;
 //   - account: a keyed hash of the user name that was typed;
 //   - error: the cause of an unavailable event;
@@ -146,6 +159,10 @@
 //     logged at info);
 //   - a call to Run while an earlier call is still running;
 //   - a local clock that differs from the storage's clock;
+//   - a failure to record when tokens were used, once for each outage (the end
+//     of the outage is logged at info);
+//   - a failure to end idle tokens (tokens that ended as idle are logged at info,
+//     with their number);
 //   - a failure to end the tokens of changed users or clients, once for each
 //     outage (the end of the outage is logged at info);
 //   - a failed search for other services in the storage, once for each outage.
@@ -155,8 +172,9 @@
 //
 //   - the host's own code read a request body and did not restore it;
 //   - another service uses the same storage;
-//   - Run was not called although a cache or a [RevocationQueue] needs it, or
-//     nothing was purged for [Options.PurgeInterval];
+//   - Run was not called although a cache, a [RevocationQueue], or the recording
+//     of uses needs it ([Options.Devices], [Options.MaxLifetime],
+//     [Options.IdleTimeout]), or nothing was purged for [Options.PurgeInterval];
 //   - a proxy that is not trusted sent a client's address; the record names the
 //     option to set;
 //   - a client ID contains a colon;
@@ -170,6 +188,13 @@
 // version may change the Go API; the changelog describes each change. Apply new
 // migrations before you start the new version. The old version keeps working
 // after the migrations.
+//
+// A new version stores nothing new until an option asks for it. So replicas of
+// both versions can run side by side. Set [Options.Devices],
+// [Options.MaxLifetime] and [Options.IdleTimeout] when all replicas run a
+// version that has them: an older version does not know when a token was used.
+// These options may be removed again. Tokens on devices then stay valid until
+// they expire or are revoked.
 //
 // # Concurrency
 //

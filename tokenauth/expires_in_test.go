@@ -33,20 +33,23 @@ func TestExpiresInIsAlwaysASecondLess(t *testing.T) {
 			t.Parallel()
 			now := second.Add(test.fraction)
 			storage := &scripted{stored: func() { now = now.Add(test.storing) }}
-			auth := newService(t, storage, &staff{}, &tokenauth.Options{Lifetime: test.lifetime, Now: func() time.Time { return now }})
-			w := post(auth, "", passwordGrant)
-			var answer struct {
-				ExpiresIn int64  `json:"expires_in"`
-				Issued    string `json:".issued"`
-				Expires   string `json:".expires"`
-			}
-			if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
-				t.Fatal(err)
-			}
-			issued, _ := http.ParseTime(answer.Issued)
-			expires, _ := http.ParseTime(answer.Expires)
-			if answer.ExpiresIn != test.want || !issued.Equal(second) || int64(expires.Sub(issued)/time.Second) != test.want+1 {
-				t.Errorf("answered %s, want expires_in %d and .issued at %v", w.Body, test.want, second)
+			for _, devices := range []*tokenauth.DeviceOptions{nil, {Max: 1000}} {
+				now = second.Add(test.fraction)
+				auth := newService(t, storage, &staff{}, &tokenauth.Options{Lifetime: test.lifetime, Devices: devices, Now: func() time.Time { return now }})
+				w := post(auth, "", passwordGrant)
+				var answer struct {
+					ExpiresIn int64  `json:"expires_in"`
+					Issued    string `json:".issued"`
+					Expires   string `json:".expires"`
+				}
+				if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+					t.Fatal(err)
+				}
+				issued, _ := http.ParseTime(answer.Issued)
+				expires, _ := http.ParseTime(answer.Expires)
+				if answer.ExpiresIn != test.want || !issued.Equal(second) || int64(expires.Sub(issued)/time.Second) != test.want+1 {
+					t.Errorf("with Options.Devices %+v, answered %s, want expires_in %d and .issued at %v", devices, w.Body, test.want, second)
+				}
 			}
 		})
 	}

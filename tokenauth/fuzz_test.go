@@ -19,12 +19,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth/internal/wire"
 )
 
+// sent has the values of a token request.
+type sent struct{ userName, password, device, deviceName string }
+
 // referenceParse parses a token request rule by rule, as the contract states it. It
-// shares no code with the service. It returns the user name and the password,
-// or false.
-func referenceParse(r *http.Request, body []byte) (userName, password string, ok bool) {
+// shares no code with the service. The argument devices says whether the parameter
+// "device" names the device. It returns the values, or false.
+func referenceParse(r *http.Request, body []byte, devices bool) (v sent, ok bool) {
 	if r.Method != "GET" && r.Method != "POST" {
-		return "", "", false
+		return v, false
 	}
 	query := strings.NewReplacer(";", "&").Replace(r.URL.RawQuery)
 	for _, pair := range strings.Split(query, "&") {
@@ -34,22 +37,22 @@ func referenceParse(r *http.Request, body []byte) (userName, password string, ok
 		}
 		for _, secret := range []string{"grant_type", "username", "password", "client_id", "client_secret", "token", "access_token"} {
 			if asciiLower(name) == secret {
-				return "", "", false
+				return v, false
 			}
 		}
 	}
 	if len(body) > 8192 || strings.Contains(string(body[:min(4, len(body))]), "\x00") {
-		return "", "", false
+		return v, false
 	}
 	pairs := slices.DeleteFunc(strings.Split(strings.TrimPrefix(string(body), "\ufeff"), "&"), func(pair string) bool { return pair == "" })
 	if len(pairs) > 32 {
-		return "", "", false
+		return v, false
 	}
 	values := make(map[string][]string)
 	for _, pair := range pairs {
 		for name, value := range lenient(pair) {
 			if !utf8.ValidString(name+value[0]) || strings.ContainsFunc(name, unicode.IsControl) || strings.Contains(value[0], "\x00") || strings.HasPrefix(name, "\ufeff") {
-				return "", "", false
+				return v, false
 			}
 			values[asciiLower(name)] = append(values[asciiLower(name)], value...)
 		}
@@ -60,15 +63,20 @@ func referenceParse(r *http.Request, body []byte) (userName, password string, ok
 		}
 		return ""
 	}
-	for _, name := range []string{"grant_type", "username", "password", "client_id", "client_secret"} {
+	once := []string{"grant_type", "username", "password", "client_id", "client_secret"}
+	if devices {
+		once = append(once, "device", "device_name")
+		v.device, v.deviceName = one("device"), one("device_name")
+	}
+	for _, name := range once {
 		if len(values[name]) > 1 {
-			return "", "", false
+			return v, false
 		}
 	}
-	userName, password = one("username"), one("password")
-	if basic := r.Header.Get("Authorization"); userName == "" && password == "" && strings.EqualFold(basic[:min(6, len(basic))], "Basic ") {
-		userName, password, _ = r.BasicAuth()
-		if !utf8.ValidString(userName + password) {
+	v.userName, v.password = one("username"), one("password")
+	if basic := r.Header.Get("Authorization"); v.userName == "" && v.password == "" && strings.EqualFold(basic[:min(6, len(basic))], "Basic ") {
+		v.userName, v.password, _ = r.BasicAuth()
+		if !utf8.ValidString(v.userName + v.password) {
 			latin1 := func(s string) string {
 				var b strings.Builder
 				for i := range len(s) {
@@ -76,16 +84,20 @@ func referenceParse(r *http.Request, body []byte) (userName, password string, ok
 				}
 				return b.String()
 			}
-			userName, password = latin1(userName), latin1(password)
+			v.userName, v.password = latin1(v.userName), latin1(v.password)
 		}
 	}
-	ok = one("grant_type") == "password" && userName != "" && password != "" && len(userName) <= 256 &&
-		!strings.ContainsFunc(userName, unicode.IsControl)
-	return userName, password, ok
+	printable := func(r rune) bool { return r >= 0x20 && r <= 0x7E }
+	ok = one("grant_type") == "password" && v.userName != "" && v.password != "" && len(v.userName) <= 256 &&
+		!strings.ContainsFunc(v.userName, unicode.IsControl) &&
+		len(v.device) <= 64 && strings.IndexFunc(v.device, func(r rune) bool { return !printable(r) }) < 0 &&
+		len(v.deviceName) <= 100 && !strings.ContainsFunc(v.deviceName, unicode.IsControl)
+	return v, ok
 }
 
-// For any bytes that a client sends, the service reads the same user name and
-// password as referenceParse does, or refuses the request.
+// For any bytes that a client sends, the service reads the same values as
+// referenceParse does, or refuses the request. That holds with and without the
+// parameters of a device.
 func FuzzTokenRequest(f *testing.F) {
 	for _, seed := range []string{
 		"GET /Token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\r\ngrant_type=password&username=u&password=p%2B",
@@ -94,13 +106,19 @@ func FuzzTokenRequest(f *testing.F) {
 		"POST /Token?password=x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
 		"POST /Token HTTP/1.1\r\nHost: x\r\nAuthorization: Basic dToK\r\nContent-Length: 19\r\n\r\ngrant_type=password",
 		"POST /Token HTTP/1.1\r\nHost: x\r\nAuthorization: Basic undefined\r\nContent-Length: 48\r\n\r\n\ufeffgrant_type=password&username=u;v&password=%zz",
+		"POST /Token?device=x HTTP/1.1\r\nHost: x\r\nContent-Length: 77\r\n\r\ngrant_type=password&username=u&password=p&Device=phone&DEVICE_NAME=Zo%C3%AB&x",
+		"POST /Token HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\n\r\ngrant_type=password&username=u&password=p&device=a&device=%0A",
 		"POST /Token HTTP/1.0\r\nContent-Length: 50\r\n\r\ngrant_type=password&username=%ff&password=p&a;b=c&&",
 	} {
 		f.Add([]byte(seed))
 	}
-	s, err := New(anyStorage{}, anyAuthenticator{}, nil)
-	if err != nil {
-		f.Fatal(err)
+	var services [2]*Service
+	for i, devices := range []*DeviceOptions{nil, {Parameter: "device"}} {
+		s, err := New(listedStorage{}, anyAuthenticator{}, &Options{Devices: devices})
+		if err != nil {
+			f.Fatal(err)
+		}
+		services[i] = s
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
@@ -111,27 +129,34 @@ func FuzzTokenRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		request, err := s.readTokenRequest(httptest.NewRecorder(), r)
-		userName, password, ok := referenceParse(r, body)
-		if err != nil {
-			// referenceParse does not check the headers that the service
-			// refuses, and accepts more kinds of Basic authentication.
-			var refusal *ErrorResponse
-			if ok && !(errors.As(err, &refusal) && (refusal.Description == wire.AuthorizationMalformed && r.Header.Get("Authorization") != "" || refusal.early && (r.Header.Get("Content-Encoding") != "" || r.Header.Get("Content-Type") != ""))) {
-				t.Errorf("refused %q: %v", raw, err)
+		for i, s := range services {
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+			request, err := s.readTokenRequest(httptest.NewRecorder(), r)
+			want, ok := referenceParse(r, body, i == 1)
+			if err != nil {
+				// referenceParse does not check the headers that the service
+				// refuses, and accepts more kinds of Basic authentication.
+				var refusal *ErrorResponse
+				if ok && !(errors.As(err, &refusal) && (refusal.Description == wire.AuthorizationMalformed && r.Header.Get("Authorization") != "" || refusal.early && (r.Header.Get("Content-Encoding") != "" || r.Header.Get("Content-Type") != ""))) {
+					t.Errorf("refused %q: %v", raw, err)
+				}
+				continue
 			}
-			return
-		}
-		c := &request.credentials
-		if !ok || c.UserName != userName || c.Password.Reveal() != password {
-			t.Errorf("read %q and %q from %q, want %q and %q, %v", c.UserName, c.Password.Reveal(), raw, userName, password, ok)
-		}
-		if c.ClientID != "" {
-			t.Errorf("read the client ID %q, want none", c.ClientID)
+			c := &request.credentials
+			if got := (sent{c.UserName, c.Password.Reveal(), c.Device, c.DeviceName}); !ok || got != want {
+				t.Errorf("read %q from %q, want %q, %v", got, raw, want, ok)
+			}
+			if c.ClientID != "" {
+				t.Errorf("read the client ID %q, want none", c.ClientID)
+			}
 		}
 	})
 }
+
+// listedStorage is an anyStorage that is a [Lister], which devices need.
+type listedStorage struct{ anyStorage }
+
+func (listedStorage) List(context.Context, UserKey) ([]Token, error) { return nil, nil }
 
 // An error response contains constants only: nothing that a client or a driver
 // said.

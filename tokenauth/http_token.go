@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
@@ -49,10 +48,10 @@ func (s *Service) tokenResponse(issued IssuedToken) []byte {
 }
 
 // expiresIn returns the expires_in of the token response in seconds, as ASP.NET
-// Katana computes it. IssuedAt is rounded down to a whole second, so part of
-// the first second has already passed, and expiresIn does not count that
+// Katana computes it. The time of issue is rounded down to a whole second, so
+// part of the first second has already passed, and expiresIn does not count that
 // second. The result does not depend on how long the storage took.
-func expiresIn(t *Token) int64 { return int64(t.ExpiresAt.Sub(t.IssuedAt)/time.Second) - 1 }
+func expiresIn(t *Token) int64 { return t.ExpiresAt.Unix() - t.IssuedAt.Unix() - 1 }
 
 func (s *Service) responseAttributes(body *jsonObject, t *Token) {
 	for _, name := range s.options.ResponseAttributes {

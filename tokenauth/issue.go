@@ -114,10 +114,8 @@ func (s *Service) storeAndCheck(ctx context.Context, p Principal, at place, agai
 		case newest.IsZero() || try == 2:
 			return issued, nil
 		}
-		// The clock of this process is behind that of another replica, or several
-		// sign-ins happened in the same millisecond, so this token counted as
-		// older than the others and was ended. Store another one that counts as
-		// newer.
+		// This token counted as older than the others and was ended. Store another
+		// one, which counts as newer.
 		ctx = further
 	}
 }

@@ -131,6 +131,9 @@ type Options struct {
 	//   - It returns nil to accept the token.
 	//   - It returns [ErrRejected], possibly wrapped, to reject the token.
 	//   - Any other error becomes a 503.
+	//   - After it rejected a principal with a Stamp, it is called once more if
+	//     the token has another Stamp by then, because a change of the user kept
+	//     the token.
 	//
 	// [Service.Validate] and Observers receive the error with everything that
 	// it wraps. Clients never see it. Timeout limits the call.

@@ -46,7 +46,7 @@ func (r *revoker) endUser(ctx context.Context, userID string) error {
 	}
 	for i := range tokens {
 		t := &tokens[i]
-		err := r.checkChanged(ctx, t.Principal.Clone())
+		err := r.checkStamp(ctx, t, func(p Principal) error { return r.checkChanged(ctx, p) })
 		if errors.Is(err, ErrRejected) {
 			began := time.Now()
 			err = r.revoke(ctx, t.Slot, t.Digest)

@@ -173,13 +173,14 @@ func (l *securityLog) admit(sort eventSort, from eventSource) (suppressed int, o
 // attrs returns the attributes of the event's log record, without those that
 // are unknown.
 func (e *Event) attrs(suppressed int) []slog.Attr {
-	attrs := make([]slog.Attr, 0, 10)
+	attrs := make([]slog.Attr, 0, 11)
 	attrs = append(attrs, slog.String("event", e.Kind.String()))
 	for _, field := range []struct{ key, value string }{
 		{"reason", string(e.Reason)},
 		{"user_id", e.UserID},
 		{"user_name", e.UserName},
 		{"client_id", e.ClientID},
+		{"device", e.Device},
 		{"account", e.Account},
 	} {
 		if field.value != "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -148,5 +149,43 @@ func TestRevocationsAreLoggedWithUserAndClient(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A record names the device. That a user has too many devices, and that all tokens
+// were revoked, is logged at level info.
+func TestDevicesAreLogged(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	logger, printed := logInto()
+	auth := newService(t, new(memory.Store), accounts{}, &tokenauth.Options{
+		Logger: logger, Now: func() time.Time { return now }, Devices: &tokenauth.DeviceOptions{Max: 1},
+	})
+	for _, device := range []string{"", "phone", "Ann's laptop"} {
+		if _, err := auth.Issue(t.Context(), alice(), &tokenauth.IssueOptions{Device: device, DeviceName: "a name"}); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Second)
+	}
+	if err := auth.RevokeAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(printed.String()) {
+		_, line, _ = strings.Cut(line, "level=")
+		line, _, _ = strings.Cut(line, " token=")
+		got = append(got, strings.TrimSpace(line))
+	}
+	const issued, revoked = `INFO msg="tokenauth: token issued" event=issued user_id=17 user_name=alice`, `INFO msg="tokenauth: tokens revoked" event=revoked reason=`
+	want := []string{
+		issued,
+		revoked + `devices user_id=17 user_name=alice`,
+		issued + ` device=phone`,
+		revoked + `devices user_id=17 user_name=alice device=phone`,
+		issued + ` device="Ann's laptop"`,
+		revoked + `all`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("logged\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -274,7 +274,7 @@ func TestUnusedTokenExpires(t *testing.T) {
 		if err := use(t, replicas, issued); !errors.Is(err, tokenauth.ErrExpiredToken) {
 			t.Errorf("an hour and the lifetime after its last use: error %v, want ErrExpiredToken", err)
 		}
-		// The refused request is no use.
+		// A refused request does not count as a use.
 		time.Sleep(2 * time.Minute)
 		if err := use(t, replicas, issued); !errors.Is(err, tokenauth.ErrExpiredToken) {
 			t.Errorf("the second time: error %v, want ErrExpiredToken", err)

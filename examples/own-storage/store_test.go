@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -167,5 +169,42 @@ func TestList(t *testing.T) {
 				t.Errorf("List of %s returned a token of %s", user, found.Principal.UserID)
 			}
 		}
+	}
+}
+
+// A user is signed in on two devices. A new sign-in on one of them ends that
+// device's token only, and the device keeps its name.
+func TestDevices(t *testing.T) {
+	t.Parallel()
+	users, err := trialUsers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth, err := tokenauth.New(open(t), users, &tokenauth.Options{Devices: new(tokenauth.DeviceOptions), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(device, name string) (accessToken string) {
+		t.Helper()
+		issued, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: "user-1"}, &tokenauth.IssueOptions{Device: device, DeviceName: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return issued.AccessToken.Reveal()
+	}
+	phone, tablet := issue("phone", "Ann's phone"), issue("tablet", "Ann's tablet")
+	phoneAgain := issue("phone", "")
+	for accessToken, want := range map[string]error{phone: tokenauth.ErrReplacedToken, phoneAgain: nil, tablet: nil} {
+		if _, err := auth.Validate(t.Context(), accessToken); !errors.Is(err, want) {
+			t.Errorf("Validate returned %v, want %v", err, want)
+		}
+	}
+	tokens, err := auth.Tokens(t.Context(), "user-1")
+	names := make(map[string]string)
+	for _, found := range tokens {
+		names[found.Device] = found.DeviceName
+	}
+	if want := map[string]string{"phone": "Ann's phone", "tablet": "Ann's tablet"}; err != nil || !maps.Equal(names, want) {
+		t.Errorf("the devices are %v, error %v, want %v", names, err, want)
 	}
 }

@@ -30,6 +30,10 @@ func (s *Store) FindBatch(ctx context.Context, slots []tokenauth.Slot) ([]tokena
 	return found, nil
 }
 
+// errOtherRow means that the driver returned a row of another query. Some drivers have
+// done so after a context was canceled.
+var errOtherRow = errors.New("gormstore: the driver returned a row that this query did not ask for (some drivers return rows of an earlier, canceled query)")
+
 // readBatch finds the tokens in slots with one statement, and stores the result for
 // slots[i] in found[i].
 func (s *Store) readBatch(ctx context.Context, slots []tokenauth.Slot, found []tokenauth.Found) error {
@@ -38,23 +42,22 @@ func (s *Store) readBatch(ctx context.Context, slots []tokenauth.Slot, found []t
 	}
 	r := tokenRows.Get().(*tokenRow)
 	defer r.free()
-	find, args := s.batch(slots)
+	find, args := s.batch(s.findBatch, slots)
 	return find.queryRows(ctx, func(scan func(...any) error) error {
 		t, err := r.readIndexed(scan)
-		// After a context was canceled, some drivers have returned another query's rows.
 		if r.index < 0 || r.index >= len(slots) || err == nil && t.Slot != slots[r.index] {
-			return errors.New("gormstore: the driver returned a row that this query did not ask for (some drivers return rows of an earlier, canceled query)")
+			return errOtherRow
 		}
 		found[r.index] = tokenauth.Found{Token: t, Err: err}
 		return nil // continue: only this row is corrupt, or the connection failed and no row follows
 	}, args...)
 }
 
-// batch returns the statement that finds the tokens in slots, and its arguments.
-func (s *Store) batch(slots []tokenauth.Slot) (find *statement, args []any) {
-	find, size := s.findBatch, maxBatch
+// batch returns the statement that finds the rows of slots, and its arguments.
+func (s *Store) batch(b batchStatement, slots []tokenauth.Slot) (find *statement, args []any) {
+	find, size := b.large, maxBatch
 	if len(slots) <= smallBatch {
-		find, size = s.findSmallBatch, smallBatch
+		find, size = b.small, smallBatch
 	}
 	const key = len(tokenauth.UserKey{})
 	all := make([]byte, 0, 2*key*len(slots))

@@ -32,7 +32,7 @@ type scriptedRows struct {
 	next int
 }
 
-func (r *scriptedRows) Columns() []string { return make([]string, 14) }
+func (r *scriptedRows) Columns() []string { return make([]string, 18) }
 
 func (r *scriptedRows) Next(row []driver.Value) error {
 	if r.next == len(r.rows) {
@@ -50,7 +50,7 @@ func TestFindBatchMatchesRowsWithSlots(t *testing.T) {
 	t.Parallel()
 	slots := []tokenauth.Slot{tokenauth.SlotOf("a", ""), tokenauth.SlotOf("b", ""), tokenauth.SlotOf("c", "")}
 	row := func(index any, slot tokenauth.Slot, format any) []driver.Value {
-		return []driver.Value{index, slot.User[:], slot.Client[:], format, make([]byte, 32), nil, int64(1), int64(2), "", "user", "name", "", "{}", ""}
+		return []driver.Value{index, slot.User[:], slot.Client[:], format, make([]byte, 32), nil, int64(1), int64(2), "", "user", "name", "", "{}", "", "", "", int64(0), int64(0)}
 	}
 	broken := errors.New("the connection broke")
 	good, corrupt := row(int64(2), slots[2], int64(1)), row(int64(0), slots[0], "x")
@@ -72,7 +72,7 @@ func TestFindBatchMatchesRowsWithSlots(t *testing.T) {
 		pool := sql.OpenDB(&test.scripted)
 		defer pool.Close()
 		d := &database{dialect: dialects["sqlite"], pool: pool}
-		s := &Store{database: d, findSmallBatch: &statement{text: "SELECT", pool: pool}}
+		s := &Store{database: d, findBatch: batchStatement{small: &statement{text: "SELECT", pool: pool}}}
 		found, err := s.FindBatch(t.Context(), slots)
 		if test.fails {
 			if err == nil || found != nil || errors.Is(err, tokenauth.ErrCorrupt) || errors.Is(err, tokenauth.ErrNotFound) || test.err == broken && !errors.Is(err, broken) {

@@ -9,14 +9,13 @@ import (
 
 	"gorm.io/gorm"
 
-	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// The statement of FindBatch looks up each row by the primary key, on a table of any
-// size, with or without statistics.
-func TestFindBatchReadsThePrimaryKey(t *testing.T) {
-	analyse := map[string]string{"sqlite": "ANALYZE", "postgres": "ANALYZE tokenauth_tokens", "mariadb": "ANALYZE TABLE tokenauth_tokens"}
+// The statements of FindBatch, List and RecordUses look up each row by the primary key,
+// on a table of any size, with or without statistics.
+func TestReadsUseThePrimaryKey(t *testing.T) {
+	analyse := map[string]string{"sqlite": "ANALYZE", "postgres": "ANALYZE tokenauth_tokens, tokenauth_uses", "mariadb": "ANALYZE TABLE tokenauth_tokens, tokenauth_uses"}
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)
 		pool, err := db.DB()
@@ -31,14 +30,22 @@ func TestFindBatchReadsThePrimaryKey(t *testing.T) {
 		check := func(when string) {
 			t.Helper()
 			for _, n := range []int{1, 2, 8, 9, 64} {
-				plan := explainBatch(t, e, conn, s, batchSlots(n))
-				for _, wrong := range wrongPlan[e.name] {
-					if strings.Contains(plan, wrong) {
-						t.Errorf("%s, %d slots: the plan has %q:\n%s", when, n, wrong, plan)
-					}
-				}
-				if !strings.Contains(plan, rightPlan[e.name]) {
-					t.Errorf("%s, %d slots: the plan lacks %q:\n%s", when, n, rightPlan[e.name], plan)
+				text, args := s.BatchStatement(batchSlots(n))
+				expectPlan(t, e, fmt.Sprintf("%s, %d slots", when, n), explainBatch(t, e, conn, text, args), "tokenauth_tokens")
+				text, args = s.UsesStatement(batchSlots(n))
+				expectPlan(t, e, fmt.Sprintf("%s, uses of %d slots", when, n), explainBatch(t, e, conn, text, args), "tokenauth_uses")
+			}
+			user := tokenauth.UserKeyOf("user1")
+			expectPlan(t, e, when+", a list", explainList(t, e, conn, s.ListStatement(), user[:]), "tokenauth_uses")
+			explain := map[string]string{"sqlite": "EXPLAIN QUERY PLAN ", "postgres": "EXPLAIN ", "mariadb": "EXPLAIN "}[e.name]
+			unused, orphans := s.SweepStatements()
+			first, last := []byte{0}, []byte{255}
+			sweeps := rowsOf(t, conn, explain+unused, first, last, 5, 5, 5, first, last, 5) + rowsOf(t, conn, explain+orphans, first, last)
+			for _, alias := range []string{"u", "token"} {
+				lookup := map[string]string{"sqlite": "SEARCH " + alias + " USING PRIMARY KEY (user_key=? AND client_key=?)",
+					"postgres": " " + alias + "  (cost", "mariadb": "|" + alias + "|eq_ref|PRIMARY|"}[e.name]
+				if !strings.Contains(sweeps, lookup) || strings.Contains(sweeps, "Hash") || strings.Contains(sweeps, "Seq Scan on "+map[string]string{"u": "tokenauth_uses u", "token": "tokenauth_tokens token"}[alias]) {
+					t.Errorf("%s: the plans of the sweeps lack %q:\n%s", when, lookup, sweeps)
 				}
 			}
 		}
@@ -50,8 +57,10 @@ func TestFindBatchReadsThePrimaryKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		check("12,000 rows")
-		if err := db.Exec("DELETE FROM tokenauth_tokens WHERE issued_at > 5").Error; err != nil {
-			t.Fatal(err)
+		for _, statement := range []string{"DELETE FROM tokenauth_tokens WHERE issued_at > 5", "DELETE FROM tokenauth_uses WHERE used_at > 5"} {
+			if err := db.Exec(statement).Error; err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := db.Exec(analyse[e.name]).Error; err != nil {
 			t.Fatal(err)
@@ -62,24 +71,63 @@ func TestFindBatchReadsThePrimaryKey(t *testing.T) {
 }
 
 var (
-	rightPlan = map[string]string{
-		"sqlite":   "SEARCH tokenauth_tokens USING PRIMARY KEY (user_key=? AND client_key=?)",
-		"postgres": "tokenauth_tokens_pkey",
-		"mariadb":  "tokenauth_tokens|eq_ref|PRIMARY|PRIMARY|32|",
+	rightPlan = map[string]string{ // TABLE is the table's name
+		"sqlite":   "SEARCH TABLE USING PRIMARY KEY (user_key=? AND client_key=?)",
+		"postgres": "TABLE_pkey",
+		"mariadb":  "TABLE|eq_ref|PRIMARY|PRIMARY|32|",
 	}
 	wrongPlan = map[string][]string{
-		"sqlite":   {"SCAN tokenauth_tokens", "AUTOMATIC"},
+		"sqlite":   {"SCAN tokenauth_tokens", "SCAN tokenauth_uses", "SCAN t ", "SCAN u ", "AUTOMATIC"},
 		"postgres": {"Seq Scan", "Hash", "Merge", "Memoize", "Materialize", "JIT"},
-		"mariadb":  {"tokenauth_tokens|ALL", "tokenauth_tokens|index", "tokenauth_tokens|range", "tokenauth_tokens|hash"},
+		"mariadb": {"tokenauth_tokens|ALL", "tokenauth_tokens|index", "tokenauth_tokens|range", "tokenauth_tokens|hash",
+			"|t|ALL", "|t|index", "tokenauth_uses|ALL", "tokenauth_uses|index", "tokenauth_uses|range", "tokenauth_uses|hash"},
 	}
 )
+
+// expectPlan checks that a plan looks up the rows of the table by the primary key.
+func expectPlan(t *testing.T, e engine, when, plan, table string) {
+	t.Helper()
+	for _, wrong := range wrongPlan[e.name] {
+		if strings.Contains(plan, wrong) {
+			t.Errorf("%s: the plan has %q:\n%s", when, wrong, plan)
+		}
+	}
+	if right := strings.ReplaceAll(rightPlan[e.name], "TABLE", table); !strings.Contains(plan, right) {
+		t.Errorf("%s: the plan lacks %q:\n%s", when, right, plan)
+	}
+}
+
+// explainList returns the plans of the statement of List, with the name of the table for
+// its alias. On PostgreSQL these are the custom plan and the generic plan. They may join
+// in any way, because they read both tables by the user's key.
+func explainList(t *testing.T, e engine, conn *sql.Conn, text string, key []byte) (plan string) {
+	t.Helper()
+	switch e.name {
+	case "sqlite":
+		return strings.ReplaceAll(rowsOf(t, conn, "EXPLAIN QUERY PLAN "+text, key), "SEARCH u ", "SEARCH tokenauth_uses ")
+	case "mariadb":
+		return strings.ReplaceAll(rowsOf(t, conn, "EXPLAIN "+text, key), "|u|", "|tokenauth_uses|")
+	}
+	plan = rowsOf(t, conn, "EXPLAIN "+text, key)
+	for _, statement := range []string{"PREPARE list AS " + text, "SET plan_cache_mode = force_generic_plan"} {
+		if _, err := conn.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan += rowsOf(t, conn, fmt.Sprintf(`EXPLAIN EXECUTE list ('\x%x')`, key))
+	for _, statement := range []string{"DEALLOCATE list", "RESET plan_cache_mode"} {
+		if _, err := conn.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.NewReplacer("Hash", "", "Merge", "", "Materialize", "").Replace(plan)
+}
 
 // explainBatch returns the plans of the statement. On PostgreSQL these are the custom
 // plan, the generic plan, and the plan of a prepared statement that has run often. The
 // last one must be the generic plan.
-func explainBatch(t *testing.T, e engine, conn *sql.Conn, s *gormstore.Store, slots []tokenauth.Slot) (plan string) {
+func explainBatch(t *testing.T, e engine, conn *sql.Conn, text string, args []any) (plan string) {
 	t.Helper()
-	text, args := s.BatchStatement(slots)
 	switch e.name {
 	case "sqlite":
 		return rowsOf(t, conn, "EXPLAIN QUERY PLAN "+text, args...)
@@ -142,7 +190,7 @@ func rowsOf(t *testing.T, conn *sql.Conn, query string, args ...any) string {
 	return text.String()
 }
 
-// fillTokens stores the tokens of users, many in one statement.
+// fillTokens stores the tokens of users, many in one statement, and a use of each.
 func fillTokens(tb testing.TB, e engine, db *gorm.DB, from, to int) {
 	tb.Helper()
 	literal := `X'%x'`
@@ -150,14 +198,18 @@ func fillTokens(tb testing.TB, e engine, db *gorm.DB, from, to int) {
 		literal = `'\x%x'`
 	}
 	for from < to {
-		var values []string
+		var values, uses []string
 		for ; from < to && len(values) < 500; from++ {
 			t := batchToken(from)
 			values = append(values, fmt.Sprintf("("+literal+", "+literal+", 1, "+literal+", NULL, %d, %d, '%s', '%s', 'someone', 'Reader', '{}', 'stamp')",
 				t.Slot.User[:], t.Slot.Client[:], t.Digest[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(), t.ClientID, t.Principal.UserID))
+			uses = append(uses, fmt.Sprintf("("+literal+", "+literal+", "+literal+", %d)", t.Slot.User[:], t.Slot.Client[:], t.Digest[:], t.IssuedAt.Unix()))
 		}
 		err := db.Exec(`INSERT INTO tokenauth_tokens (user_key, client_key, format, digest, replaced, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp) VALUES ` + strings.Join(values, ", ")).Error
 		if err != nil {
+			tb.Fatal(err)
+		}
+		if err := db.Exec(`INSERT INTO tokenauth_uses (user_key, client_key, digest, used_at) VALUES ` + strings.Join(uses, ", ")).Error; err != nil {
 			tb.Fatal(err)
 		}
 	}

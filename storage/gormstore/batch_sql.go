@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// The maximum numbers of slots in the two statements that find a batch of tokens. A
+// The maximum numbers of slots in the two statements that find a batch of rows. A
 // statement takes time even for unused slots, so small batches have a statement of
 // their own.
 const (
@@ -13,7 +13,17 @@ const (
 	maxBatch   = 64
 )
 
-// The statements below find a batch of tokens. They have three arguments: all user
+// A batchStatement finds a batch of rows, each by the primary key.
+type batchStatement struct {
+	small, large *statement // for up to smallBatch and up to maxBatch slots
+}
+
+func (d *database) batchStatement(table, columns string) batchStatement {
+	return batchStatement{d.statement(d.dialect.findBatch(smallBatch, table, columns)), d.statement(d.dialect.findBatch(maxBatch, table, columns))}
+}
+
+// The statements below find a batch of rows in a table whose primary key is that of a
+// slot, such as the table of tokens. They have three arguments: all user
 // keys, concatenated; all client keys, concatenated; and the number of slots. On MariaDB
 // and MySQL the keys are split into several arguments.
 //
@@ -23,15 +33,15 @@ const (
 // which each driver would pass differently. The statements are written so that the
 // database looks up each row by the primary key, whatever the table statistics say.
 
-// findBatch returns the statement that finds the tokens in up to size slots.
-func (d *dialect) findBatch(size int) string {
+// findBatch returns the statement that finds the rows of up to size slots in a table.
+func (d *dialect) findBatch(size int, table, columns string) string {
 	switch d.folder {
 	case "postgres":
-		return findBatchPostgres(size)
+		return findBatchPostgres(size, table, columns)
 	case "mysql":
-		return findBatchMySQL(size)
+		return findBatchMySQL(size, table, columns)
 	}
-	return findBatchSQLite(size)
+	return findBatchSQLite(size, table, columns)
 }
 
 // batchPart returns the maximum number of keys in one argument of the statement that
@@ -49,11 +59,11 @@ func (d *dialect) batchPart(size int) int {
 // The statement does not pass the number of slots to generate_series. If it did, the
 // planner would assume 1,000 rows in its generic plan, find a custom plan cheaper, and
 // therefore plan each execution again.
-func findBatchPostgres(size int) string {
-	return `SELECT asked.i, ` + tokenColumns + `
+func findBatchPostgres(size int, table, columns string) string {
+	return `SELECT asked.i, ` + columns + `
 	FROM pg_catalog.generate_series(0, ` + strconv.Itoa(size-1) + `) AS asked (i)
 	CROSS JOIN LATERAL (
-		SELECT ` + tokenColumns + ` FROM tokenauth_tokens
+		SELECT ` + columns + ` FROM ` + table + `
 		WHERE user_key = pg_catalog.substr(?::pg_catalog.bytea, asked.i * 16 + 1, 16)
 			AND client_key = pg_catalog.substr(?::pg_catalog.bytea, asked.i * 16 + 1, 16)
 		LIMIT 1
@@ -62,11 +72,11 @@ func findBatchPostgres(size int) string {
 }
 
 // findBatchSQLite returns the statement for SQLite. SQLite does not reorder the tables
-// of a CROSS JOIN, so it looks up one token for each slot instead of reading the whole
+// of a CROSS JOIN, so it looks up one row for each slot instead of reading the whole
 // table.
-func findBatchSQLite(size int) string {
+func findBatchSQLite(size int, table, columns string) string {
 	return `WITH asked (i) AS (VALUES ` + numbers(size, 1, `(`, `), (`, `)`) + `)
-	SELECT asked.i, ` + tokenColumns + ` FROM asked CROSS JOIN tokenauth_tokens
+	SELECT asked.i, ` + columns + ` FROM asked CROSS JOIN ` + table + `
 	WHERE user_key = substr(?, asked.i * 16 + 1, 16) AND client_key = substr(?, asked.i * 16 + 1, 16) AND asked.i < ?`
 }
 
@@ -79,11 +89,11 @@ func findBatchSQLite(size int) string {
 // Without the cast, substr would count characters instead of bytes. A row does not
 // hold the keys of all 64 slots, because a value of more than 512 bytes would put the
 // temporary table on disk.
-func findBatchMySQL(size int) string {
-	return `SELECT STRAIGHT_JOIN high.i + low.i, ` + tokenColumns + `
+func findBatchMySQL(size int, table, columns string) string {
+	return `SELECT STRAIGHT_JOIN high.i + low.i, ` + columns + `
 	FROM (` + numbers(size/smallBatch, smallBatch, `SELECT `, ` AS i`+parts+` UNION ALL SELECT `, ` AS i`+parts) + `) AS high
 	STRAIGHT_JOIN (` + numbers(smallBatch, 1, `SELECT `, ` AS i UNION ALL SELECT `, ` AS i`) + `) AS low
-	STRAIGHT_JOIN tokenauth_tokens WHERE user_key = substr(high.users, low.i * 16 + 1, 16)
+	STRAIGHT_JOIN ` + table + ` WHERE user_key = substr(high.users, low.i * 16 + 1, 16)
 		AND client_key = substr(high.clients, low.i * 16 + 1, 16)
 		AND high.i + low.i < ?` + unlimited
 }

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,8 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -79,6 +82,96 @@ func BenchmarkFindBatch(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkDevices compares PostgreSQL tables in which each user has tokens on ten devices
+// ("ours") with tables in which each user has one ("bare"), in turns. Each token has a
+// recorded use. There are 2,000 users, or 100,000 with TOKENAUTH_LONG=1.
+//
+// A sign-in of Service.Issue lists the user's tokens, to bound their number. So it takes
+// longer with ten devices. The statement that stores the token is "replace".
+func BenchmarkDevices(b *testing.B) {
+	users := 2 * benchTokens
+	if throwaway.Long() {
+		users = 100_000
+	}
+	db := engines[1].open(b, nil)
+	one, ten := newDeviceTables(b, db, "one_", users, 1), newDeviceTables(b, db, "ten_", users, 10)
+	if err := db.Exec(`VACUUM ANALYZE`).Error; err != nil {
+		b.Fatal(err)
+	}
+	for _, call := range []struct {
+		name string
+		do   func(deviceTables, int) error
+	}{
+		{"validate", func(t deviceTables, i int) error {
+			_, err := t.auth.Validate(b.Context(), t.accessTokens[i])
+			return err
+		}},
+		{"list", func(t deviceTables, i int) error {
+			tokens, err := t.store.List(b.Context(), t.issued[i].Slot.User)
+			if err == nil && (len(tokens) != t.devices || tokens[0].LastSeen.IsZero()) {
+				err = fmt.Errorf("%d tokens", len(tokens))
+			}
+			return err
+		}},
+		{"replace", func(t deviceTables, i int) error { return t.store.Replace(b.Context(), t.issued[i]) }},
+		{"issue", func(t deviceTables, i int) error {
+			_, err := t.auth.Issue(b.Context(), benchPrincipal(i), &tokenauth.IssueOptions{Device: "device0"})
+			return err
+		}},
+	} {
+		b.Run(call.name, func(b *testing.B) {
+			takeTurns(b, 16, func(i, _ int) error { return call.do(ten, i) }, func(i, _ int) error { return call.do(one, i) })
+		})
+	}
+}
+
+// deviceTables are the tables of a service with devices. The first benchTokens users have
+// tokens of the service, and the others have tokens that fill the tables.
+type deviceTables struct {
+	store        *gormstore.Store
+	auth         *tokenauth.Service
+	devices      int
+	accessTokens []string // of the first device of each user
+	issued       []tokenauth.Token
+}
+
+func newDeviceTables(b *testing.B, db *gorm.DB, prefix string, users, devices int) deviceTables {
+	b.Helper()
+	s := newStore(b, db, &gormstore.Options{TablePrefix: prefix})
+	auth, err := tokenauth.New(s, s.Users(), &tokenauth.Options{Logger: quiet, Devices: &tokenauth.DeviceOptions{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	t := deviceTables{store: s, auth: auth, devices: devices}
+	for i := range benchTokens {
+		for device := range devices {
+			issued, err := auth.Issue(b.Context(), benchPrincipal(i), &tokenauth.IssueOptions{Device: fmt.Sprint("device", device)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if device == 0 {
+				t.accessTokens = append(t.accessTokens, issued.AccessToken.Reveal())
+				t.issued = append(t.issued, issued.Token)
+			}
+		}
+	}
+	for _, statement := range []string{
+		`INSERT INTO ` + prefix + `tokens (user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp, device, device_name, issued_ms)
+			SELECT decode(md5(i::text), 'hex'), decode(md5('device' || d), 'hex'), 1, sha256((i || ' ' || d)::bytea), extract(epoch FROM now()), extract(epoch FROM now()) + 1209600,
+			'', 'user' || i, 'somebody', 'Reader', '{}', 'stamp', 'device' || d, 'a phone', 123 FROM generate_series(?::int, ?::int) AS i, generate_series(1, ?::int) AS d ORDER BY md5((i + d)::text)`,
+		`INSERT INTO ` + prefix + `uses SELECT user_key, client_key, digest, issued_at FROM ` + prefix + `tokens`,
+	} {
+		args := []any{benchTokens + 1, users, devices}
+		if strings.Contains(statement, "uses") {
+			args = nil
+		}
+		if err := db.Exec(statement, args...).Error; err != nil {
+			b.Fatal(err)
+		}
+	}
+	return t
 }
 
 func benchPrincipal(i int) tokenauth.Principal {

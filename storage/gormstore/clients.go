@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -22,9 +23,10 @@ import (
 // It is stored in the same database as the tokens. It is safe for concurrent use.
 //
 //   - When [Clients.SetDisabled] or [Clients.Delete] returns nil, all of the client's
-//     tokens in this database have ended. This is different in your own transaction:
-//     see [Clients.WithTx]. Both methods also return an error if they changed the
-//     client but could not end all its tokens.
+//     tokens in this database have ended. The same holds for [Clients.Update] if it
+//     ends tokens. This is different in your own transaction: see [Clients.WithTx].
+//     These methods also return an error if they changed the client but could not end
+//     all its tokens.
 //   - While [tokenauth.Service.Run] runs, it ends the client's tokens within 3 seconds
 //     of the commit: those in another storage, such as Redis, and any that remain in
 //     this database. The other storage must be a [tokenauth.BulkRevoker].
@@ -33,13 +35,10 @@ import (
 //   - Methods return [tokenauth.ErrNotFound], wrapped, for an unknown client.
 type Clients struct{ session }
 
-var (
-	_ tokenauth.ClientRegistry = (*Clients)(nil)
-	_ tokenauth.BulkRevoker    = (*Store)(nil)
-)
+var _ tokenauth.ClientRegistry = (*Clients)(nil)
 
 // Clients returns the clients table in the store's database.
-func (s *Store) Clients() *Clients { return &Clients{session{database: s.database}} }
+func (s *Store) Clients() *Clients { return &Clients{s.session()} }
 
 // WithTx returns Clients whose changes are part of the transaction tx. The rules for
 // tx are the same as for [Users.WithTx]. While [tokenauth.Service.Run] runs, the
@@ -59,8 +58,12 @@ func (c *Clients) WithTx(tx *gorm.DB) *Clients { return &Clients{session{c.datab
 // the ID is taken, it returns [ErrExists], wrapped. Create logs a warning to
 // [slog.Default] if the ID contains a colon (see [tokenauth.Client]).
 func (c *Clients) Create(ctx context.Context, client tokenauth.Client) (tokenauth.Secret, error) {
+	if len(client.Secrets) > 0 {
+		return tokenauth.Secret{}, errClientSecrets
+	}
 	secret, digest := newSecret()
-	if err := c.create(ctx, client, digest[:]); err != nil {
+	client.Secrets = []tokenauth.Digest{digest}
+	if err := c.create(ctx, client); err != nil {
 		return tokenauth.Secret{}, err
 	}
 	return secret, nil
@@ -70,30 +73,41 @@ func (c *Clients) Create(ctx context.Context, client tokenauth.Client) (tokenaut
 // keep a secret (RFC 6749 §2.1). A public client must not introspect. CreatePublic
 // returns the same errors as [Clients.Create].
 func (c *Clients) CreatePublic(ctx context.Context, client tokenauth.Client) error {
-	if introspectionOf(client.IntrospectsOwn, client.IntrospectsAll) != introspectsNone {
-		return errPublicIntrospects
+	if len(client.Secrets) > 0 {
+		return errClientSecrets
 	}
-	return c.create(ctx, client, nil) // not a nil []byte, which some SQLite drivers store as an empty blob
+	return c.create(ctx, client)
 }
 
-func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest any) error {
+// Import adds a client with the digests of its secrets, for example from another
+// registry: one digest in client.Secrets, or two during a rotation, of which the first
+// is that of the newer secret. Without Secrets the client is public. Import returns
+// the same errors as [Clients.Create].
+func (c *Clients) Import(ctx context.Context, client tokenauth.Client) error {
+	if len(client.Secrets) > 2 || slices.Contains(client.Secrets, tokenauth.Digest{}) {
+		return fmt.Errorf("%w: a client must have at most 2 Secrets, and none of them may be zero", ErrInvalid)
+	}
+	return c.create(ctx, client)
+}
+
+var errClientSecrets = fmt.Errorf("%w: a new client must have no Secrets; Import accepts them", ErrInvalid)
+
+func (c *Clients) create(ctx context.Context, client tokenauth.Client) error {
 	if client.ID == "" || len(client.ID) > 256 || !utf8.ValidString(client.ID) || strings.ContainsFunc(client.ID, unicode.IsControl) {
 		return fmt.Errorf("%w: a client ID must have 1 to 256 bytes of UTF-8 without control characters", ErrInvalid)
 	}
-	if err := checkRoles(client.Roles); err != nil {
+	roles, introspection, err := c.encode(client)
+	if err != nil {
 		return err
 	}
-	if len(client.Secrets) > 0 {
-		return fmt.Errorf("%w: a new client must have no Secrets", ErrInvalid)
-	}
-	roles := strings.Join(client.Roles, ",")
-	if err := c.dialect.fits("the list of roles", roles, maxText); err != nil {
-		return err
+	var digests [2]any // nil, and not a nil []byte, which some SQLite drivers store as an empty blob
+	for i := range client.Secrets {
+		digests[i] = client.Secrets[i][:]
 	}
 	var inserted int64
-	err := c.transaction(ctx, func(pool gorm.ConnPool) error {
-		result, err := pool.ExecContext(ctx, c.sql(c.dialect.insertIgnore+` tokenauth_clients (id, secret, roles, introspection, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict),
-			client.ID, digest, roles, introspectionOf(client.IntrospectsOwn, client.IntrospectsAll), client.Disabled, newStamp(), time.Now().Unix())
+	err = c.transaction(ctx, func(pool gorm.ConnPool) error {
+		result, err := pool.ExecContext(ctx, c.sql(c.dialect.insertIgnore+` tokenauth_clients (id, secret, old_secret, roles, introspection, lifetime, disabled, stamp, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`+c.dialect.onConflict),
+			client.ID, digests[0], digests[1], roles, introspection, int64(client.Lifetime/time.Second), client.Disabled, newStamp(), time.Now().Unix())
 		if err == nil {
 			inserted, err = result.RowsAffected()
 		}
@@ -111,48 +125,84 @@ func (c *Clients) create(ctx context.Context, client tokenauth.Client, digest an
 	return nil
 }
 
+// encode encodes the roles and the right to introspect for their columns. It returns
+// [ErrInvalid], wrapped, if the client must not have them, or if the lifetime is out of
+// range.
+func (c *Clients) encode(client tokenauth.Client) (roles string, introspection int, err error) {
+	if err := checkRoles(client.Roles); err != nil {
+		return "", 0, err
+	}
+	if l := client.Lifetime; l != 0 && (l < time.Minute || l > 365*24*time.Hour || l%time.Second != 0) {
+		return "", 0, fmt.Errorf("%w: the Lifetime of a client is %v, must be a whole number of seconds from 1 minute to 365 days, or 0", ErrInvalid, l)
+	}
+	introspection = introspectionOf(client.IntrospectsOwn, client.IntrospectsAll)
+	if introspection != introspectsNone && len(client.Secrets) == 0 {
+		return "", 0, errPublicIntrospects
+	}
+	roles = strings.Join(client.Roles, ",")
+	return roles, introspection, c.dialect.fits("the list of roles", roles, maxText)
+}
+
 // newSecret returns a new client secret and its SHA-256 digest.
 func newSecret() (tokenauth.Secret, tokenauth.Digest) {
 	text := rand.Text() + rand.Text() // 260 random bits
 	return tokenauth.NewSecret(text), sha256.Sum256([]byte(text))
 }
 
+// clientColumns are the columns that scanClient scans, in this order.
+const clientColumns = `id, secret, old_secret, roles, introspection, lifetime, disabled`
+
+func scanClient(scan func(...any) error) (client tokenauth.Client, err error) {
+	var secret, oldSecret sql.RawBytes
+	var roles string
+	var introspection int
+	var lifetime int64
+	if err := scan(&client.ID, &secret, &oldSecret, &roles, &introspection, &lifetime, &client.Disabled); err != nil {
+		return client, err
+	}
+	client.Lifetime = time.Duration(lifetime) * time.Second
+	if lifetime < 0 || client.Lifetime/time.Second != time.Duration(lifetime) {
+		return client, fmt.Errorf("gormstore: client %q: invalid value %d in column lifetime", client.ID, lifetime)
+	}
+	for _, digest := range []sql.RawBytes{secret, oldSecret} {
+		switch len(digest) {
+		case 0:
+		case len(tokenauth.Digest{}):
+			client.Secrets = append(client.Secrets, tokenauth.Digest(digest))
+		default:
+			// If this digest were ignored, the client could become a public client.
+			return client, fmt.Errorf("gormstore: client %q: the digest of its secret has %d bytes, want 32", client.ID, len(digest))
+		}
+	}
+	switch introspection {
+	case introspectsNone:
+	case introspectsOwn:
+		client.IntrospectsOwn = true
+	case introspectsAll:
+		client.IntrospectsAll = true
+	default:
+		return client, fmt.Errorf("gormstore: client %q: unknown value %d in column introspection", client.ID, introspection)
+	}
+	return client, decode(roles, []byte("{}"), &client.Roles, nil)
+}
+
 // FindClient implements [tokenauth.ClientRegistry].
-func (c *Clients) FindClient(ctx context.Context, clientID string) (client tokenauth.Client, err error) {
-	rows, err := c.pool().QueryContext(ctx, c.sql(`SELECT id, secret, old_secret, roles, introspection, disabled FROM tokenauth_clients WHERE id = ?`+c.dialect.primary), clientID)
+func (c *Clients) FindClient(ctx context.Context, clientID string) (tokenauth.Client, error) {
+	return c.find(ctx, c.pool(), "", clientID)
+}
+
+// find returns a client. The parameter lock is as for [Users.read].
+func (c *Clients) find(ctx context.Context, pool gorm.ConnPool, lock, clientID string) (client tokenauth.Client, err error) {
+	rows, err := pool.QueryContext(ctx, c.sql(`SELECT `+clientColumns+` FROM tokenauth_clients WHERE id = ?`+c.dialect.primary+lock), clientID)
 	if err != nil {
 		return client, err
 	}
-	err = readRow(rows, func(scan func(...any) error) error {
-		var secret, oldSecret sql.RawBytes
-		var roles string
-		var introspection int
-		if err := scan(&client.ID, &secret, &oldSecret, &roles, &introspection, &client.Disabled); err != nil {
-			return err
-		}
-		for _, digest := range []sql.RawBytes{secret, oldSecret} {
-			switch len(digest) {
-			case 0:
-			case len(tokenauth.Digest{}):
-				client.Secrets = append(client.Secrets, tokenauth.Digest(digest))
-			default:
-				// If this digest were ignored, the client could become a public client.
-				return fmt.Errorf("gormstore: client %q: the digest of its secret has %d bytes, want 32", client.ID, len(digest))
-			}
-		}
-		switch introspection {
-		case introspectsNone:
-		case introspectsOwn:
-			client.IntrospectsOwn = true
-		case introspectsAll:
-			client.IntrospectsAll = true
-		default:
-			return fmt.Errorf("gormstore: client %q: unknown value %d in column introspection", client.ID, introspection)
-		}
-		return decode(roles, []byte("{}"), &client.Roles, nil)
+	err = readRow(rows, func(scan func(...any) error) (err error) {
+		client, err = scanClient(scan)
+		return err
 	})
 	if errors.Is(err, sql.ErrNoRows) {
-		return tokenauth.Client{}, errClientNotFound
+		err = errClientNotFound
 	}
 	if err != nil {
 		return tokenauth.Client{}, err
@@ -225,12 +275,17 @@ func (c *Clients) Delete(ctx context.Context, clientID string) error {
 // second deletion begins after the commit, so it finds the token.
 func (c *Clients) end(ctx context.Context, clientID, statement string, args ...any) error {
 	e := c.ending(clientID, statement, args...)
-	err := c.changeAndEnd(ctx, e)
+	return c.ended(ctx, e, c.changeAndEnd(ctx, e))
+}
+
+// ended is called with the result of the transaction that ended the client's tokens.
+// It deletes the tokens again.
+func (c *Clients) ended(ctx context.Context, e ending, err error) error {
 	if err != nil || c.tx != nil { // after c.tx commits, Service.Run ends the remaining tokens
 		return err
 	}
-	if err := c.revokeClient(ctx, e.key); err != nil {
-		return fmt.Errorf("gormstore: client %q was changed, but some of its tokens may still be valid; Service.Run will end them, if it is running: %w", clientID, err)
+	if err := c.revokeClient(ctx, e.id); err != nil {
+		return fmt.Errorf("gormstore: client %q was changed, but some of its tokens may still be valid; Service.Run will end them, if it is running: %w", e.id, err)
 	}
 	return nil
 }
@@ -242,23 +297,4 @@ func (c *Clients) ending(clientID, statement string, args ...any) ending {
 		e.deleteTokens = ""
 	}
 	return e
-}
-
-// RevokeClient implements [tokenauth.BulkRevoker]. It reads the whole token
-// table in batches.
-func (s *Store) RevokeClient(ctx context.Context, clientID string) error {
-	c := tokenauth.SlotOf("", clientID).Client
-	return session{database: s.database}.revokeClient(ctx, c[:])
-}
-
-// RevokeAll implements [tokenauth.BulkRevoker].
-func (s *Store) RevokeAll(ctx context.Context) error {
-	zero := make([]byte, len(tokenauth.UserKey{})) // the key of the heartbeat's row, which is no token
-	_, err := session{database: s.database}.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "user_key <> ?", zero})
-	return err
-}
-
-func (s session) revokeClient(ctx context.Context, key []byte) error {
-	_, err := s.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "client_key = ?", key})
-	return err
 }

@@ -23,7 +23,7 @@ var errRaced = errors.New("gormstore: a concurrent transaction inserted the coun
 // writes nothing.
 func (s *Store) UpdateCounters(ctx context.Context, keys []throttle.Key, change func([]throttle.Counter)) error {
 	for {
-		err := session{database: s.database}.transaction(ctx, func(pool gorm.ConnPool) error {
+		err := s.session().transaction(ctx, func(pool gorm.ConnPool) error {
 			return s.updateCounters(ctx, pool, keys, change)
 		})
 		if !errors.Is(err, errRaced) || ctx.Err() != nil {
@@ -121,7 +121,7 @@ func (s *Store) readCounters(ctx context.Context, pool gorm.ConnPool, keys []thr
 		}
 		i := slices.IndexFunc(keys, func(k throttle.Key) bool { return bytes.Equal(k[:], key) })
 		if i < 0 {
-			return nil, nil, errors.New("gormstore: the driver returned a row that this query did not ask for (some drivers return rows of an earlier, canceled query)")
+			return nil, nil, errOtherRow
 		}
 		counters[i], there[i] = c, true
 	}

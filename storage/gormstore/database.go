@@ -19,6 +19,7 @@ var prefixPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
 // statements.
 type database struct {
 	db      *gorm.DB // for transactions
+	host    *gorm.DB // like db, but with the service's logger, for code of the service
 	pool    gorm.ConnPool
 	dialect dialect
 	prefix  string // the beginning of each table's name
@@ -71,6 +72,7 @@ func open(db *gorm.DB, prefix string) (*database, error) {
 	}
 	return &database{
 		db:      db.Session(&gorm.Session{NewDB: true, Logger: logger.Discard}),
+		host:    db.Session(&gorm.Session{NewDB: true}),
 		pool:    explaining{pool},
 		dialect: d,
 		prefix:  prefix,

@@ -11,16 +11,21 @@ type dialect struct {
 	aliases   bool   // whether INSERT INTO … AS t is valid
 	prepare   bool   // whether the store prepares its statements
 	overwrite string // the conflict clause of an INSERT into tokens
-	ignore    string // the conflict clause of an INSERT into users, which keeps an existing row
-	share     string // a clause that makes a read wait for transactions that changed the row
-	primary   string // an extra condition that makes a read fail at a standby
-	update    string // a clause that makes a read of counters lock their rows
-	lock      string // a statement that locks counters before they are read; may be ""
+	// the continuation of overwrite, if the INSERT also writes the columns that version
+	// 6 of the schema added
+	overwriteDevice string
+	ignore          string // the conflict clause of an INSERT into users, which keeps an existing row
+	share           string // a clause that makes a read wait for transactions that changed the row
+	primary         string // an extra condition that makes a read fail at a standby
+	update          string // a clause that makes a read lock its rows
+	position        string // a function: the position of its second argument in the first, or 0
+	lock            string // a statement that locks counters before they are read; may be ""
 	// the beginning and the end of an INSERT that leaves an existing row as it is
 	// and does not count it among the affected rows
 	insertIgnore, onConflict string
 	overwriteCounter         string // the conflict clause of an INSERT into counters
 	newestChange             string // the conflict clause of an INSERT into revocations
+	latestUse                string // the conflict clause of an INSERT into uses
 	// whether, at the default isolation level, a DELETE that uses no index locks
 	// every row that it reads
 	locksWhatItReads bool
@@ -57,6 +62,12 @@ const overwrite = ` ON CONFLICT (user_key, client_key) DO UPDATE SET
 	client_id = excluded.client_id, user_id = excluded.user_id, user_name = excluded.user_name,
 	roles = excluded.roles, attributes = excluded.attributes, stamp = excluded.stamp`
 
+// overwriteDevice continues overwrite. A sign-in that names no device's name keeps the
+// name from the sign-in before.
+const overwriteDevice = `,
+	device = excluded.device, device_name = CASE WHEN excluded.device_name = '' THEN t.device_name ELSE excluded.device_name END,
+	issued_ms = excluded.issued_ms, lifetime = excluded.lifetime`
+
 // onPrimary is a condition that makes a read fail at a standby, where ended tokens
 // may still exist. A check in [New] would not be enough, because it would cover only
 // one connection. Other connections may lead to another server, now or after a
@@ -87,6 +98,10 @@ func (d *dialect) guarded(value string) string {
 	return `IF(` + d.guard + `, ` + value + `, NULL)`
 }
 
+// latestUse keeps the later time if two processes record the use of the same token.
+const latestUse = ` ON CONFLICT (user_key, client_key) DO UPDATE SET digest = excluded.digest, used_at = excluded.used_at
+	WHERE t.digest <> excluded.digest OR t.used_at < excluded.used_at`
+
 var dialects = map[string]dialect{
 	"postgres": {
 		folder:   "postgres",
@@ -95,15 +110,17 @@ var dialects = map[string]dialect{
 		// The store leaves this to the driver: pgx prepares and caches statements
 		// itself, and services behind a proxy that pools transactions can turn that
 		// off.
-		prepare:      false,
-		overwrite:    overwrite,
+		prepare:   false,
+		overwrite: overwrite, overwriteDevice: overwriteDevice,
 		ignore:       ` ON CONFLICT DO NOTHING`,
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,
 		newestChange:     newestChange,
+		latestUse:        latestUse,
 		share:            ` FOR SHARE`,
 		primary:          onPrimary,
 		update:           ` FOR UPDATE`,
+		position:         `pg_catalog.strpos`,
 		exists:           `SELECT count(*) FROM (SELECT pg_catalog.to_regclass(?) AS t) AS found WHERE t IS NOT NULL`,
 		columns:          `SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(?)::oid AND attnum > 0 AND NOT attisdropped`,
 		tableOwner:       trustedOwnerOfTable,
@@ -122,16 +139,22 @@ var dialects = map[string]dialect{
 			issued_at = VALUES(issued_at), expires_at = VALUES(expires_at),
 			client_id = VALUES(client_id), user_id = VALUES(user_id), user_name = VALUES(user_name),
 			roles = VALUES(roles), attributes = VALUES(attributes), stamp = VALUES(stamp)`,
-		ignore: ` ON DUPLICATE KEY UPDATE id = id`,
-		share:  ` LOCK IN SHARE MODE`,
-		update: unlimited + ` FOR UPDATE`,
+		overwriteDevice: `,
+			device = VALUES(device), device_name = IF(VALUES(device_name) = '', device_name, VALUES(device_name)),
+			issued_ms = VALUES(issued_ms), lifetime = VALUES(lifetime)`,
+		ignore:   ` ON DUPLICATE KEY UPDATE id = id`,
+		share:    ` LOCK IN SHARE MODE`,
+		update:   unlimited + ` FOR UPDATE`,
+		position: `instr`,
 		// INSERT IGNORE replaces ON DUPLICATE KEY here, because with ON DUPLICATE KEY
 		// the number of affected rows would depend on clientFoundRows in the DSN.
 		insertIgnore: `INSERT IGNORE INTO`,
 		overwriteCounter: ` ON DUPLICATE KEY UPDATE
 			failures = VALUES(failures), failed_at = VALUES(failed_at), pending = VALUES(pending),
 			pending_at = VALUES(pending_at), succeeded_at = VALUES(succeeded_at), forget_at = VALUES(forget_at)`,
-		newestChange:     ` ON DUPLICATE KEY UPDATE change_id = VALUES(change_id)`,
+		newestChange: ` ON DUPLICATE KEY UPDATE change_id = VALUES(change_id)`,
+		latestUse: ` ON DUPLICATE KEY UPDATE
+			used_at = IF(digest = VALUES(digest), GREATEST(used_at, VALUES(used_at)), VALUES(used_at)), digest = VALUES(digest)`,
 		locksWhatItReads: true, // at REPEATABLE READ
 		// At READ COMMITTED, MySQL locks rows but not the gaps between them, so other
 		// transactions can insert rows there.
@@ -148,18 +171,20 @@ var dialects = map[string]dialect{
 		exists:    `SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = ?`,
 	},
 	"sqlite": {
-		folder:       "sqlite",
-		aliases:      true,
-		prepare:      true,
-		overwrite:    overwrite,
+		folder:    "sqlite",
+		aliases:   true,
+		prepare:   true,
+		overwrite: overwrite, overwriteDevice: overwriteDevice,
 		ignore:       ` ON CONFLICT DO NOTHING`,
 		insertIgnore: `INSERT INTO`, onConflict: ` ON CONFLICT DO NOTHING`,
 		overwriteCounter: overwriteCounter,
 		newestChange:     newestChange,
+		latestUse:        latestUse,
 		// SQLite needs no lock for this read, because it has one writer at a time. So
 		// any other change was committed before the caller's last write, or begins
 		// after that write.
-		share: ``,
+		share:    ``,
+		position: `instr`,
 		// This write makes the transaction the only writer before it reads.
 		lock:     `UPDATE tokenauth_counters SET failures = failures`,
 		columns:  `SELECT name FROM pragma_table_info(?)`,

@@ -35,7 +35,7 @@ func (d *database) checkEngine(ctx context.Context, pool gorm.ConnPool) error {
 }
 
 // tables are the names of this package's tables, without the prefix.
-var tables = []string{"tokens", "users", "clients", "counters", "revocations", "schema"}
+var tables = []string{"tokens", "users", "clients", "counters", "revocations", "uses", "schema"}
 
 // owns reports whether the table belongs to this package. The names of the service's
 // other tables may begin with the same prefix.

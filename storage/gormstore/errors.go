@@ -8,8 +8,9 @@ import (
 )
 
 var (
-	// ErrExists is returned by [Users.Create], [Users.Import], [Clients.Create] and
-	// [Clients.CreatePublic] if the name or the ID is taken.
+	// ErrExists is returned, wrapped with which of the two is taken, by
+	// [Users.Create], [Users.Import], [Users.Rename], [Clients.Create],
+	// [Clients.CreatePublic] and [Clients.Import] if a name or an ID is taken.
 	ErrExists = errors.New("gormstore: already exists")
 
 	// ErrInvalid is returned, wrapped with the reason, by the methods of [Users]

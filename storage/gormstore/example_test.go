@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/storage/gormstore/pgxfeed"
 	"github.com/bearerkit/bearerkit/tokenauth"
+	"github.com/bearerkit/bearerkit/tokenauth/password"
 )
 
 // openExample opens a temporary SQLite database.
@@ -116,6 +118,65 @@ func ExampleUsers_WithTx() {
 	// Output: alice true <nil>
 }
 
+// A service with its own users table disables a user and ends the user's tokens.
+func ExampleStore_ChangeUser() {
+	ctx := context.Background()
+	db, remove := openExample()
+	defer remove()
+	if err := gormstore.Migrate(ctx, db, nil); err != nil {
+		panic(err)
+	}
+	store, err := gormstore.New(ctx, db, nil)
+	if err != nil {
+		panic(err)
+	}
+	for _, statement := range []string{
+		"CREATE TABLE employees (id TEXT, has_left BOOLEAN)",
+		"INSERT INTO employees VALUES ('employee-17', false)",
+	} {
+		if err := db.Exec(statement).Error; err != nil {
+			panic(err)
+		}
+	}
+	users, err := password.New(func(context.Context, string) (password.Account, error) {
+		return password.Account{}, tokenauth.ErrNotFound // look up the employee here
+	}, nil)
+	if err != nil {
+		panic(err)
+	}
+	auth, err := tokenauth.New(store, users, &tokenauth.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		panic(err)
+	}
+	issued, err := auth.Issue(ctx, tokenauth.Principal{UserID: "employee-17"}, nil)
+	if err != nil {
+		panic(err)
+	}
+
+	err = store.ChangeUser(ctx, "employee-17", func(tx *gorm.DB) error {
+		return tx.Exec("UPDATE employees SET has_left = true WHERE id = ?", "employee-17").Error
+	})
+	if err != nil {
+		panic(err)
+	}
+	_, err = auth.Validate(ctx, issued.AccessToken.Reveal())
+	fmt.Println("the token is no longer valid:", errors.Is(err, tokenauth.ErrInvalidToken))
+
+	// If the change fails, the user keeps the tokens.
+	errNotFound := errors.New("no such employee")
+	err = store.ChangeUser(ctx, "employee-18", func(tx *gorm.DB) error {
+		changed := tx.Exec("UPDATE employees SET has_left = true WHERE id = ?", "employee-18")
+		if changed.Error == nil && changed.RowsAffected == 0 {
+			return errNotFound
+		}
+		return changed.Error
+	})
+	fmt.Println(err)
+	// Output:
+	// the token is no longer valid: true
+	// no such employee
+}
+
 // List the SQL files, for a migration tool of your own.
 func ExampleMigrations() {
 	entries, err := gormstore.Migrations.ReadDir("migrations/postgres")
@@ -136,6 +197,8 @@ func ExampleMigrations() {
 	// 0004_introspection.up.sql
 	// 0005_revocations.down.sql
 	// 0005_revocations.up.sql
+	// 0006_devices.down.sql
+	// 0006_devices.up.sql
 }
 
 func ExampleUsers_NormalizeUserName() {

@@ -14,6 +14,26 @@ var (
 
 // BatchStatement returns the statement of FindBatch for two or more slots.
 func (s *Store) BatchStatement(slots []tokenauth.Slot) (text string, args []any) {
-	q, args := s.batch(slots)
+	q, args := s.batch(s.findBatch, slots)
 	return q.text, args
 }
+
+// UsesStatement returns the statement of RecordUses that reads the recorded uses.
+func (s *Store) UsesStatement(slots []tokenauth.Slot) (text string, args []any) {
+	q, args := s.batch(s.findUses, slots)
+	return q.text, args
+}
+
+// ListStatement returns the statement of List.
+func (s *Store) ListStatement() string { return s.list.text }
+
+// SweepStatements returns the statements of RevokeUnused and Purge that look at two
+// tables. Each has the range of a batch as its first arguments.
+func (s *Store) SweepStatements() (revokeUnused, purgeUses string) {
+	const batch = `user_key > ? AND user_key <= ? AND `
+	return s.sql(`DELETE FROM tokenauth_tokens WHERE ` + batch + isUnused), s.sql(`SELECT user_key FROM tokenauth_uses WHERE ` + batch + isOrphan)
+}
+
+// ReplaceStatement returns the statement of Replace for tokens without the fields that
+// version 6 of the schema added.
+func (s *Store) ReplaceStatement() string { return s.replace.text }

@@ -87,9 +87,17 @@ func explainPooler(err error) error {
 // rolledBack reports whether the database rolled the statement back because of a
 // deadlock (40P01, 1213) or a serialization failure (40001). It recognizes errors from
 // MariaDB and MySQL by their text, because this package does not import their driver.
+// The service's code may have wrapped them.
 func rolledBack(err error) bool {
 	state := sqlState(err)
-	return state == "40001" || state == "40P01" || strings.HasPrefix(err.Error(), "Error 1213 (40001)")
+	return state == "40001" || state == "40P01" || strings.Contains(err.Error(), "Error 1213 (40001)")
+}
+
+// duplicate reports whether a unique index refused the statement. It recognizes the
+// errors of MariaDB, MySQL and SQLite by their text, as rolledBack does.
+func duplicate(err error) bool {
+	text := err.Error()
+	return sqlState(err) == "23505" || strings.Contains(text, "Error 1062 (23000)") || strings.Contains(text, "UNIQUE constraint failed")
 }
 
 // sqlState returns the SQLSTATE of an error from a PostgreSQL driver, and "" for any

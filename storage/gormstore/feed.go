@@ -32,7 +32,8 @@ var (
 // WithFeed adds a change feed to a store in PostgreSQL. The cache
 // ([tokenauth.Options.Cache]) requires this feed. WithFeed returns a storage that can
 // do everything that s can, and is also a [tokenauth.Watcher]. Pass a Listener from
-// package pgxfeed as l.
+// package pgxfeed as l. Keep s for [Store.ChangeUser] and [Store.WithTx]: the feed also
+// reports the tokens that they end.
 //
 // A trigger on the token table reports each token that ends, even if an operator
 // deletes it in psql. Install the trigger with [Options.Feed] and [Migrate], or with

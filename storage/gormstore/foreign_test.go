@@ -40,6 +40,7 @@ func TestMigrateRefusesForeignTables(t *testing.T) {
 			{"clients", "id INTEGER PRIMARY KEY, name VARCHAR(100)", ""},
 			{"counters", "name VARCHAR(100) PRIMARY KEY, value INTEGER", ""},
 			{"revocations", "id INTEGER PRIMARY KEY, kind INTEGER", ""},
+			{"uses", "id INTEGER PRIMARY KEY, used_at INTEGER", ""},
 			{"schema", "version INTEGER PRIMARY KEY, dirty INTEGER", ""},
 			{"schema", "version BIGINT PRIMARY KEY", "20261129"},
 			{"schema", "version BIGINT PRIMARY KEY", "3"},
@@ -74,7 +75,7 @@ func TestMigrateRefusesForeignTables(t *testing.T) {
 // whole or in part. The tables may have additional columns of the host.
 func TestMigrateFromEachVersion(t *testing.T) {
 	onEach(t, func(t *testing.T, e engine) {
-		files := []string{"0001_init", "0002_counters", "0003_clients", "0004_introspection", "0005_revocations"}
+		files := []string{"0001_init", "0002_counters", "0003_clients", "0004_introspection", "0005_revocations", "0006_devices"}
 		ctx := t.Context()
 		for version := range len(files) + 1 {
 			for _, partly := range []bool{false, true} {

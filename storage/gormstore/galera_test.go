@@ -60,7 +60,13 @@ func TestGaleraHasTheGuaranteesOfOneServer(t *testing.T) {
 	t.Run("sign-ins during a change", func(t *testing.T) { galeraSignsInMeanwhile(t, replicas) })
 	t.Run("changes of clients", func(t *testing.T) { galeraClients(t, replicas) })
 	t.Run("names", func(t *testing.T) { galeraNames(t, replicas) })
+	t.Run("renames", func(t *testing.T) {
+		concurrentRenames(t, []*gormstore.Store{replicas[0].store, replicas[1].store}, long(40))
+	})
+	t.Run("kept tokens", func(t *testing.T) { galeraKeeps(t, replicas) })
 	t.Run("counters", func(t *testing.T) { galeraCounters(t, replicas) })
+	t.Run("uses", func(t *testing.T) { recordMeanwhile(t, replicas[0].store, replicas[1].store) })
+	t.Run("changes of the host's users", func(t *testing.T) { galeraChangeUser(t, replicas) })
 	t.Run("a pool over both nodes", func(t *testing.T) {
 		over := overNodes(t, nodes)
 		exercise(t, over.store)
@@ -280,6 +286,109 @@ func galeraUsers(t *testing.T, replicas []galeraReplica) {
 		if kept > 0 {
 			t.Errorf("%s: of %d users, %d kept a token from before the change", name, n, kept)
 		}
+	}
+}
+
+// galeraKeeps changes a user's password at one node and keeps a token. Requests with it
+// at another node never fail. If the user's roles change at the same moment, the token
+// ends.
+func galeraKeeps(t *testing.T, replicas []galeraReplica) {
+	for i := range long(80) {
+		here, there := replicas[i%2], replicas[(i+1)%2]
+		user := create(t, here.store, newName("keeps"))
+		live := liveService(t, there.store, there.store, tokenauth.Options{})
+		held := issueFor(t, live, here.store, user.ID, "phone")
+		other := issueFor(t, live, here.store, user.ID, "laptop")
+		var over atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for !over.Load() {
+				if !isValid(t, live, held) {
+					t.Error("the kept token was refused")
+					return
+				}
+			}
+		})
+		for range 2 {
+			if err := here.store.Users().SetPassword(t.Context(), user.ID, tokenauth.NewSecret("another"), held.Token); err != nil {
+				t.Error(err)
+			}
+			if isValid(t, live, other) {
+				t.Error("another token outlived the new password")
+			}
+		}
+		over.Store(true)
+		wg.Wait()
+
+		var kept, changed error
+		wg.Go(func() {
+			kept = here.store.Users().SetPassword(t.Context(), user.ID, tokenauth.NewSecret("third"), held.Token)
+		})
+		wg.Go(func() { changed = there.store.Users().SetRoles(t.Context(), user.ID, "Auditor") })
+		wg.Wait()
+		if kept != nil && !errors.Is(kept, tokenauth.ErrInvalidToken) || changed != nil {
+			t.Errorf("errors %v, %v", kept, changed)
+		}
+		if isValid(t, live, held) { // the roles changed last, or the token could not be kept
+			t.Error("the token outlived the change of the roles")
+		}
+	}
+}
+
+// galeraChangeUser changes a user in the host's table at one node while the user signs in
+// at the other, and while both nodes change the user at once.
+func galeraChangeUser(t *testing.T, replicas []galeraReplica) {
+	users := newStaff(t, replicas[0].db)
+	n, kept := long(160), 0
+	for i := range n {
+		here, there := replicas[i%2], replicas[(i+1)%2]
+		auth := galeraService(t, there.store, staff{there.db})
+		tokens := make([]string, 3)
+		var wg sync.WaitGroup
+		for j := range tokens {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i%8+j) * 400 * time.Microsecond) // spreads the sign-ins over the duration of the change
+				principal, err := users.Authenticate(t.Context(), tokenauth.Credentials{UserName: "alice"})
+				if err != nil {
+					t.Error(err)
+				}
+				issued, err := auth.Issue(t.Context(), principal, &tokenauth.IssueOptions{ClientID: fmt.Sprint("client", i, j), Recheck: true})
+				if err != nil && !errors.Is(err, tokenauth.ErrRejected) {
+					t.Error(err)
+				}
+				if issued.Token.Principal.Stamp == fmt.Sprint(1+2*i) { // from before both changes
+					tokens[j] = issued.AccessToken.Reveal()
+				}
+			})
+		}
+		for _, s := range []*gormstore.Store{here.store, there.store} {
+			wg.Go(func() {
+				err := s.ChangeUser(t.Context(), "alice", func(tx *gorm.DB) error {
+					return tx.Exec(`UPDATE staff SET version = version + 1 WHERE id = 'alice'`).Error
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		for _, accessToken := range tokens {
+			if accessToken == "" {
+				continue
+			}
+			for _, at := range replicas {
+				if _, err := at.auth.Validate(t.Context(), accessToken); err == nil {
+					kept++
+				}
+			}
+		}
+	}
+	var version int
+	if err := replicas[0].db.Raw(`SELECT version FROM staff`).Scan(&version).Error; err != nil || version != 1+2*n {
+		t.Errorf("the version is %d, error %v, want %d: a change was lost or made twice", version, err, 1+2*n)
+	}
+	if kept > 0 {
+		t.Errorf("of %d changed users, %d kept a token from before the change", n, kept)
 	}
 }
 

@@ -67,6 +67,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync/atomic"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -75,13 +77,17 @@ import (
 
 // A Store is a [tokenauth.Storage] in a SQL database. It also implements
 // [tokenauth.BatchFinder], [tokenauth.Lister], [tokenauth.Purger],
-// [tokenauth.BulkRevoker] and throttle.Storage. It is safe for concurrent use. Any
-// number of processes may use one database.
+// [tokenauth.BulkRevoker], [tokenauth.UseRecorder] and throttle.Storage. It is safe for
+// concurrent use. Any number of processes may use one database.
 type Store struct {
 	*database
+	tx    *gorm.DB // the caller's transaction, or nil
 	users *Users
 
-	replace, find, findSmallBatch, findBatch, list, revoke, revokeUser *statement
+	replace, replaceAllColumns, find, list, revoke, revokeUser *statement
+	findBatch, findUses                                        batchStatement
+
+	allColumns *atomic.Bool // whether Replace must write all columns
 }
 
 var (
@@ -89,6 +95,8 @@ var (
 	_ tokenauth.BatchFinder = (*Store)(nil)
 	_ tokenauth.Lister      = (*Store)(nil)
 	_ tokenauth.Purger      = (*Store)(nil)
+	_ tokenauth.BulkRevoker = (*Store)(nil)
+	_ tokenauth.UseRecorder = (*Store)(nil)
 )
 
 // New returns a [Store] in the database db. A nil o selects the defaults. New checks
@@ -123,7 +131,7 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 	if err := d.checkEngine(ctx, d.pool); err != nil {
 		return nil, err
 	}
-	users, err := newUsers(d, o.Passwords)
+	users, err := newUsers(d, o)
 	if err != nil {
 		return nil, err
 	}
@@ -133,16 +141,25 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 		replace: d.statement(`INSERT INTO tokenauth_tokens AS t
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
 			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
-		find:           d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
-		findSmallBatch: d.statement(d.dialect.findBatch(smallBatch)),
-		findBatch:      d.statement(d.dialect.findBatch(maxBatch)),
-		list:           users.list,
-		revoke:         d.statement(deleteToken),
-		revokeUser:     d.statement(deleteTokensOfUser + d.dialect.unlimited),
+		replaceAllColumns: d.statement(`INSERT INTO tokenauth_tokens AS t
+			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp, device, device_name, issued_ms, lifetime)
+			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite + d.dialect.overwriteDevice),
+		find:       d.statement(`SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ? AND client_key = ?` + d.dialect.primary),
+		findBatch:  d.batchStatement("tokenauth_tokens", tokenColumns),
+		findUses:   d.batchStatement("tokenauth_uses", useColumns),
+		list:       users.list,
+		revoke:     d.statement(deleteToken),
+		revokeUser: d.statement(deleteTokensOfUser + d.dialect.unlimited),
+		allColumns: new(atomic.Bool),
 	}, nil
 }
 
 // Replace implements [tokenauth.Storage] with one statement.
+//
+// For a token without the fields that version 6 of the schema added, the statement is
+// that of earlier versions. It leaves the columns of these fields as they are, which are
+// empty unless the service has used the fields. Once a Store has stored a token with one
+// of these fields, it always writes all columns.
 func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	roles, attributes, err := encode(t.Principal.Roles, t.Principal.Attributes)
 	if err != nil {
@@ -152,9 +169,21 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 		return err
 	}
 	p := &t.Principal
-	_, err = s.replace.exec(ctx,
+	replace, args := s.replace, []any{
 		t.Slot.User[:], t.Slot.Client[:], rowFormat, t.Digest[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(),
-		t.ClientID, p.UserID, p.UserName, roles, attributes, p.Stamp)
+		t.ClientID, p.UserID, p.UserName, roles, attributes, p.Stamp,
+	}
+	issuedMS := t.IssuedAt.Nanosecond() / int(time.Millisecond)
+	if t.Device != "" || t.DeviceName != "" || issuedMS != 0 || t.Lifetime != 0 {
+		s.allColumns.Store(true)
+	}
+	if s.allColumns.Load() {
+		if err := errors.Join(s.dialect.fits("the device", t.Device, 64), s.dialect.fits("the name of the device", t.DeviceName, 128)); err != nil {
+			return err
+		}
+		replace, args = s.replaceAllColumns, append(args, t.Device, t.DeviceName, issuedMS, int64(t.Lifetime/time.Second))
+	}
+	_, err = replace.exec(ctx, args...)
 	return err
 }
 
@@ -175,12 +204,18 @@ func (s *Store) Find(ctx context.Context, slot tokenauth.Slot) (t tokenauth.Toke
 
 // Revoke implements [tokenauth.Storage].
 func (s *Store) Revoke(ctx context.Context, slot tokenauth.Slot, d tokenauth.Digest) error {
+	if err := s.mayEndTokens(ctx); err != nil {
+		return err
+	}
 	_, err := s.revoke.exec(ctx, slot.User[:], slot.Client[:], d[:])
 	return err
 }
 
 // RevokeUser implements [tokenauth.Storage].
 func (s *Store) RevokeUser(ctx context.Context, u tokenauth.UserKey) error {
+	if err := s.mayEndTokens(ctx); err != nil {
+		return err
+	}
 	_, err := s.revokeUser.exec(ctx, u[:])
 	return err
 }

@@ -26,7 +26,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
-// exercise signs a user in, changes the user, validates and purges.
+// exercise signs a user in, changes the user, validates, uses devices and purges.
 func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest tokenauth.Digest) {
 	t.Helper()
 	auth := service(t, s, s.Users())
@@ -43,6 +43,9 @@ func exercise(t *testing.T, s *gormstore.Store) (accessToken string, digest toke
 	token, err := auth.Validate(t.Context(), accessToken)
 	if err != nil || !token.IssuedAt.Equal(grant.Token.IssuedAt) || token.Replaced.IsZero() {
 		t.Fatalf("Validate returns %+v, error %v", token, err)
+	}
+	if err := useDevices(t.Context(), s); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := auth.Purge(t.Context()); err != nil {
 		t.Fatal(err)
@@ -130,15 +133,16 @@ func TestMigrateUpAndDown(t *testing.T) {
 
 		// Apply the scripts by hand, down and up again.
 		script := func(name string) { t.Helper(); apply(t, e, db, name) }
-		script("0005_revocations.down.sql")
+		script("0006_devices.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
 			t.Errorf("after one script down: error %v, want ErrSchemaVersion", err)
 		}
+		script("0005_revocations.down.sql")
 		script("0004_introspection.down.sql")
 		script("0003_clients.down.sql")
 		script("0002_counters.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
-			t.Errorf("after four scripts down: error %v, want ErrSchemaVersion", err)
+			t.Errorf("after five scripts down: error %v, want ErrSchemaVersion", err)
 		}
 		script("0001_init.down.sql")
 		if _, err := gormstore.New(ctx, db, nil); !errors.Is(err, gormstore.ErrSchemaVersion) {
@@ -153,6 +157,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 		script("0004_introspection.up.sql")
 		script("0005_revocations.up.sql")
 		script("0005_revocations.up.sql")
+		script("0006_devices.up.sql")
 		if s, err = gormstore.New(ctx, db, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +225,7 @@ func TestDatabaseHoldsNoAccessToken(t *testing.T) {
 		s, db := e.store(t)
 		accessToken, _ := exercise(t, s)
 		var dump bytes.Buffer
-		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_clients", "tokenauth_revocations", "tokenauth_schema"} {
+		for _, table := range []string{"tokenauth_tokens", "tokenauth_users", "tokenauth_counters", "tokenauth_clients", "tokenauth_revocations", "tokenauth_uses", "tokenauth_schema"} {
 			rows, err := db.Raw("SELECT * FROM " + table).Rows()
 			if err != nil {
 				t.Fatal(err)
@@ -277,19 +282,25 @@ func sqliteFolder(t *testing.T, db *gorm.DB) string {
 	return filepath.Dir(file)
 }
 
-// On PostgreSQL repeated sign-ins do not change the index. The test starts its own
+// On PostgreSQL repeated sign-ins and recorded uses do not change an index. The test starts its own
 // server, because transactions in other databases would keep dead rows from being pruned.
-func TestSignInsAreHOTUpdates(t *testing.T) {
+func TestSignInsAndUsesAreHOTUpdates(t *testing.T) {
 	t.Parallel()
 	db := openDialector(t, postgres.Open(throwaway.StartPostgres(t).DSN()), nil)
 	s := newStore(t, db, nil)
 	auth := service(t, s, s.Users())
 	const users, rounds = 50, 40
-	for range rounds {
+	for round := range rounds {
+		uses := make([]tokenauth.Use, users)
 		for i := range users {
-			if _, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i), UserName: "somebody", Roles: []string{"Reader"}}, nil); err != nil {
+			issued, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i), UserName: "somebody", Roles: []string{"Reader"}}, nil)
+			if err != nil {
 				t.Fatal(err)
 			}
+			uses[i] = use(issued.Token, hour.Add(time.Duration(round)*time.Hour))
+		}
+		if err := s.RecordUses(t.Context(), uses); err != nil {
+			t.Fatal(err)
 		}
 	}
 	pool, err := db.DB()
@@ -297,16 +308,18 @@ func TestSignInsAreHOTUpdates(t *testing.T) {
 		t.Fatal(err)
 	}
 	pool.SetMaxIdleConns(0) // a backend reports its statistics when it ends
-	var updates, hot int
-	deadline := time.Now().Add(20 * time.Second)
-	for updates < users*(rounds-1) && time.Now().Before(deadline) {
-		if err := pool.QueryRow(`SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'tokenauth_tokens'`).Scan(&updates, &hot); err != nil {
-			t.Fatal(err)
+	for _, table := range []string{"tokenauth_tokens", "tokenauth_uses"} {
+		var updates, hot int
+		deadline := time.Now().Add(time.Minute)
+		for updates < users*(rounds-1) && time.Now().Before(deadline) {
+			if err := pool.QueryRow(`SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1`, table).Scan(&updates, &hot); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	t.Logf("%d updates, %d of them HOT", updates, hot)
-	if updates != users*(rounds-1) || hot < updates*95/100 {
-		t.Errorf("%d of %d updates were HOT, want at least %d", hot, updates, updates*95/100)
+		t.Logf("%s: %d updates, %d of them HOT", table, updates, hot)
+		if updates != users*(rounds-1) || hot < updates*95/100 {
+			t.Errorf("%s: %d of %d updates were HOT, want at least %d", table, hot, updates, updates*95/100)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 var Migrations embed.FS
 
 // schemaVersion is the number of the newest migration.
-const schemaVersion = 5
+const schemaVersion = 6
 
 // Migrate creates the tables, or updates them to the schema that this version of the
 // package needs. If [Options.Feed] is set, it also installs the trigger for
@@ -43,10 +44,11 @@ const schemaVersion = 5
 //     tokenauth_schema;
 //   - [New] would refuse a database setting.
 //
-// To install or replace the trigger, Migrate briefly locks the token table. If
-// another transaction, such as a backup, holds a lock on the table, Migrate retries
-// for 30 seconds and then returns an error. During each attempt, requests wait for up
-// to half a second.
+// To change a table, or to install or replace the trigger, Migrate briefly locks the
+// table. If another transaction, such as a backup, holds a lock on the table, Migrate on
+// PostgreSQL retries for 30 seconds and then returns an error. During each attempt,
+// requests wait for up to half a second. On MariaDB and MySQL, requests wait until that
+// transaction ends, so do not upgrade during a backup.
 func Migrate(ctx context.Context, db *gorm.DB, o *Options) error {
 	if o == nil {
 		o = new(Options)
@@ -92,14 +94,21 @@ func (d *database) migrate(ctx context.Context) error {
 // migrateFeed installs the trigger unless the database already has its newest
 // version. Installing the trigger locks the token table, which must not happen at
 // every start of the service.
-//
-// While a transaction waits for that lock, every other transaction that uses the
-// table waits behind it. So each attempt waits for at most half a second, which is
-// less than a request's timeout. Between attempts, migrateFeed pauses.
-func (d *database) migrateFeed(ctx context.Context) (err error) {
+func (d *database) migrateFeed(ctx context.Context) error {
+	return d.untilUnlocked(ctx, d.prefix+"tokens", func() error { return d.tryMigrateFeed(ctx) })
+}
+
+// lockTimeout limits how long a transaction in PostgreSQL waits for a lock on a table.
+// While it waits, every other transaction that uses the table waits behind it. So the
+// limit is less than a request's timeout.
+const lockTimeout = `SET LOCAL lock_timeout = '500ms'`
+
+// untilUnlocked calls try, a transaction with lockTimeout, until it gets the lock on the
+// table. Between attempts it pauses.
+func (d *database) untilUnlocked(ctx context.Context, table string, try func() error) (err error) {
 	const tries, pause = 20, time.Second
 	for range tries {
-		err = d.tryMigrateFeed(ctx)
+		err = try()
 		if sqlState(err) != "55P03" { // lock_not_available
 			return err
 		}
@@ -109,7 +118,7 @@ func (d *database) migrateFeed(ctx context.Context) (err error) {
 		case <-time.After(pause):
 		}
 	}
-	return fmt.Errorf("another transaction, such as a backup, holds a lock on table %stokens: call Migrate after that transaction has ended: %w", d.prefix, err)
+	return fmt.Errorf("another transaction, such as a backup, holds a lock on table %s: call Migrate after that transaction has ended: %w", table, err)
 }
 
 func (d *database) tryMigrateFeed(ctx context.Context) error {
@@ -129,7 +138,7 @@ func (d *database) tryMigrateFeed(ctx context.Context) error {
 		if err := d.checkForeignFunction(ctx, pool); err != nil {
 			return err
 		}
-		if _, err := pool.ExecContext(ctx, `SET LOCAL lock_timeout = '500ms'`); err != nil {
+		if _, err := pool.ExecContext(ctx, lockTimeout); err != nil {
 			return err
 		}
 		return d.applyFrom(ctx, pool, "postgres_feed", 0)
@@ -190,9 +199,27 @@ func explainRights(err error) error {
 	return err
 }
 
+// alterTable finds the table that a statement of a script changes.
+var alterTable = regexp.MustCompile(`(?m)^ALTER TABLE (\w+)`)
+
 // applyOne runs one statement of a script. If the statement fails only because
 // another process ran it at the same time, applyOne runs it again.
+//
+// In PostgreSQL an ALTER TABLE runs in a transaction of its own with lockTimeout, unless
+// the whole script runs in a transaction.
 func (d *database) applyOne(ctx context.Context, pool gorm.ConnPool, statement string) (err error) {
+	table := alterTable.FindStringSubmatch(statement)
+	if _, within := pool.(gorm.TxCommitter); table != nil && !within && d.db.Name() == "postgres" {
+		return d.untilUnlocked(ctx, table[1], func() error {
+			return d.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+				if _, err := tx.Statement.ConnPool.ExecContext(ctx, lockTimeout); err != nil {
+					return err
+				}
+				_, err := tx.Statement.ConnPool.ExecContext(ctx, statement)
+				return err
+			})
+		})
+	}
 	for range 5 {
 		_, err = pool.ExecContext(ctx, statement)
 		if err == nil || hasColumn(err) {

@@ -17,6 +17,11 @@ type Options struct {
 	// [tokenauth.Options.Cache]. Only PostgreSQL supports the trigger. If Feed is
 	// false, Migrate neither installs nor removes it.
 	Feed bool
+	// SpacesInNames lets [Users.Create], [Users.Import] and [Users.Rename] accept names
+	// with spaces between their parts, such as "Anna Maria" (RFC 8265 §3.1). Several
+	// spaces count as one when names are compared. If SpacesInNames is false, a new name
+	// with a space is [ErrInvalid]. Users who already have such a name still sign in.
+	SpacesInNames bool
 	// Passwords configures [Users]; nil selects the defaults. If
 	// [password.Options.Upgrade] is nil, Users upgrades the hashes in its table.
 	Passwords *password.Options

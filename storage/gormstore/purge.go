@@ -9,7 +9,8 @@ import (
 
 // Purge implements [tokenauth.Purger]. It keeps all tokens that are still valid by
 // the database's clock, even if they expire before expiredBefore. It also removes
-// expired counters of failed sign-ins, but does not count them in removed.
+// expired counters of failed sign-ins, and recorded uses of tokens that no longer exist.
+// It does not count these in removed.
 func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -18,12 +19,15 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 	if now.Before(expiredBefore) {
 		expiredBefore = now
 	}
-	own := session{database: s.database}
-	removed, err = own.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "expires_at < ?", expiredBefore.Unix()})
+	own := s.session()
+	removed, err = own.sweep(ctx, sweep{"tokenauth_tokens", "user_key", "expires_at < ?", []any{expiredBefore.Unix()}})
 	if err != nil {
 		return removed, err
 	}
-	_, err = own.sweep(ctx, sweep{"tokenauth_counters", "counter_key", "forget_at < ?", expiredBefore.UnixMilli()})
+	if err := s.purgeUses(ctx); err != nil {
+		return removed, err
+	}
+	_, err = own.sweep(ctx, sweep{"tokenauth_counters", "counter_key", "forget_at < ?", []any{expiredBefore.UnixMilli()}})
 	return removed, err
 }
 
@@ -31,7 +35,7 @@ func (s *Store) Purge(ctx context.Context, expiredBefore time.Time) (removed int
 // [tokenauth.Service] purges, it compares this time with its own clock.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	var now sql.NullInt64
-	if err := s.pool.QueryRowContext(ctx, s.dialect.now).Scan(&now); err != nil {
+	if err := s.session().pool().QueryRowContext(ctx, s.dialect.now).Scan(&now); err != nil {
 		return time.Time{}, fmt.Errorf("gormstore: reading the database's clock: %w", explain(err))
 	}
 	return time.Unix(now.Int64, 0).UTC(), nil

@@ -157,7 +157,7 @@ func TestWorksWithLeastRights(t *testing.T) {
 			useAll(t, watched{s, w.(tokenauth.Watcher)}, a.admin)
 			operate(t, s)
 			useTogether(t, s, db)
-			one, other := replica(t, w, time.Second), replica(t, w, time.Second)
+			one, other := replica(t, w, time.Minute), replica(t, w, time.Minute)
 			accessToken := issueTo(t, one, "carol")
 			warm(t, other, accessToken)
 			if err := one.Revoke(t.Context(), accessToken); err != nil {
@@ -222,6 +222,12 @@ func operate(t *testing.T, s *gormstore.Store) {
 		{"enabling", func() error { return clients.SetDisabled(ctx, "app", false) }},
 		{"Delete", func() error { return clients.Delete(ctx, "app") }},
 		{"RevokeClient", func() error { return s.RevokeClient(ctx, "app") }},
+		{"useDevices", func() error { return useDevices(ctx, s) }},
+		{"ChangeUser", func() error {
+			return s.ChangeUser(ctx, "someone", func(tx *gorm.DB) error { return s.WithTx(tx).RevokeUser(ctx, tokenauth.UserKeyOf("else")) })
+		}},
+		{"RevokeUnused", func() error { _, err := s.RevokeUnused(ctx, time.Unix(0, 0)); return err }},
+		{"RevokeAll", func() error { return s.RevokeAll(ctx) }},
 		{"Purge", func() error { _, err := s.Purge(ctx, time.Now()); return err }},
 		{"UpdateCounters", func() error {
 			return s.UpdateCounters(ctx, []throttle.Key{{1}}, func(c []throttle.Counter) { c[0].Failures++ })
@@ -263,7 +269,7 @@ func TestMigrateErrorNamesMissingRight(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			creates, changes := "the database account needs CREATE on the schema", "must be owner of table tokenauth_clients"
+			creates, changes := "the database account needs CREATE on the schema", "must be owner of table tokenauth_"
 			if e.name == "mariadb" {
 				creates, changes = "CREATE command denied", "ALTER command denied"
 			}
@@ -271,6 +277,8 @@ func TestMigrateErrorNamesMissingRight(t *testing.T) {
 			if e.name == "postgres" {
 				refused("the feed", &gormstore.Options{Feed: true}, creates)
 			}
+			apply(t, e, a.admin, "0006_devices.down.sql")
+			refused("version 6", nil, changes)
 			apply(t, e, a.admin, "0005_revocations.down.sql")
 			refused("version 5", nil, creates)
 			apply(t, e, a.admin, "0004_introspection.down.sql")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -208,11 +209,17 @@ func useAll(t *testing.T, w watched, db *gorm.DB) {
 			return db.Transaction(func(tx *gorm.DB) error { return w.Users().WithTx(tx).SetRoles(ctx, alice.ID, "Reader") })
 		}},
 		{"RemoveRevocation", func() error { return w.Users().RemoveRevocation(ctx, pending[0]) }},
+		{"ChangeUser", func() error {
+			return w.ChangeUser(ctx, "2", func(tx *gorm.DB) error { return w.Store.WithTx(tx).RevokeUser(ctx, tokenauth.UserKeyOf("else")) })
+		}},
+		{"RevokeUnused", func() error { _, err := w.RevokeUnused(ctx, time.Unix(1, 0)); return err }},
 		{"RevokeUser", func() error { return auth.RevokeUser(ctx, "1") }},
 		{"Purge", func() error { _, err := auth.Purge(ctx); return err }},
 		{"SetIntrospection", func() error { return w.Clients().SetIntrospection(ctx, "web", false, false) }},
 		{"SetDisabled", func() error { return w.Clients().SetDisabled(ctx, "web", true) }},
 		{"Delete", func() error { return w.Users().Delete(ctx, alice.ID) }},
+		{"RevokeClient", func() error { return w.RevokeClient(ctx, "web") }},
+		{"RevokeAll", func() error { return w.RevokeAll(ctx) }},
 		{"an operator's DELETE", func() error { return db.Exec(`DELETE FROM tokenauth_tokens`).Error }},
 		{"TRUNCATE", func() error { return db.Exec(`TRUNCATE tokenauth_tokens`).Error }},
 	} {

@@ -16,13 +16,21 @@ import (
 var errIsolationLevel = errors.New("gormstore: the transaction must be at READ COMMITTED")
 
 const (
-	selectTokensOfUser   = `SELECT ` + tokenColumns + ` FROM tokenauth_tokens WHERE user_key = ?`
 	deleteToken          = `DELETE FROM tokenauth_tokens WHERE user_key = ? AND client_key = ? AND digest = ?`
 	deleteTokensOfUser   = `DELETE FROM tokenauth_tokens WHERE user_key = ?`
-	deleteTokensOfClient = `DELETE FROM tokenauth_tokens WHERE client_key = ?`
+	deleteTokensOfClient = `DELETE FROM tokenauth_tokens WHERE ` + ofClient
+
+	// ofClient is a condition on tokens. Its arguments are the key of the client's slots
+	// without a device, and the client's ID.
+	ofClient = `(client_key = ? OR client_id = ? AND device <> '')`
 )
 
-// A session runs the statements of [Users] and [Clients]. It runs them in the
+// selectTokensOfUser selects a user's tokens, and when each was last used. A row of
+// tokenauth_uses counts only if it is about the token that the slot holds now.
+var selectTokensOfUser = `SELECT t.` + strings.ReplaceAll(tokenColumns, ", ", ", t.") + `, u.used_at FROM tokenauth_tokens t
+	LEFT JOIN tokenauth_uses u ON u.user_key = t.user_key AND u.client_key = t.client_key AND u.digest = t.digest WHERE t.user_key = ?`
+
+// A session runs statements of [Users], [Clients] and [Store]. It runs them in the
 // transaction that the caller passed to WithTx. If there is none, it runs them in
 // transactions of its own.
 type session struct {
@@ -45,28 +53,23 @@ func (s session) transaction(ctx context.Context, do func(gorm.ConnPool) error) 
 		return explain(do(s.tx.Statement.ConnPool))
 	}
 	return retry(ctx, s.tries(), func() error {
-		if s.galera {
-			return s.beginOnGalera(ctx, do)
-		}
-		return transaction(s.db.WithContext(ctx), s.dialect.txOptions, do)
+		return s.begin(ctx, s.db, func(tx *gorm.DB) error { return do(tx.Statement.ConnPool) })
 	})
 }
 
-// beginOnGalera runs do in a transaction that sees everything that any node of the
-// cluster committed before the transaction began.
-func (s session) beginOnGalera(ctx context.Context, do func(gorm.ConnPool) error) error {
-	return s.db.WithContext(ctx).Connection(func(conn *gorm.DB) error {
-		if _, err := conn.Statement.ConnPool.ExecContext(ctx, s.sql(`SELECT 1`)); err != nil {
+// begin runs do in a new transaction on db. In a Galera cluster, the transaction sees
+// everything that any node of the cluster committed before it began.
+func (d *database) begin(ctx context.Context, db *gorm.DB, do func(tx *gorm.DB) error) error {
+	db = db.WithContext(ctx)
+	if !d.galera {
+		return db.Transaction(do, d.dialect.txOptions...)
+	}
+	return db.Connection(func(conn *gorm.DB) error {
+		if _, err := conn.Statement.ConnPool.ExecContext(ctx, d.sql(`SELECT 1`)); err != nil {
 			return err
 		}
-		return transaction(conn, s.dialect.txOptions, do)
+		return conn.Transaction(do, d.dialect.txOptions...)
 	})
-}
-
-func transaction(db *gorm.DB, options []*sql.TxOptions, do func(gorm.ConnPool) error) error {
-	return db.Transaction(func(tx *gorm.DB) error {
-		return do(tx.Statement.ConnPool)
-	}, options...)
 }
 
 // exec runs one statement. Outside a caller's transaction, it runs the statement
@@ -98,31 +101,38 @@ type ending struct {
 	statement    string // changes the row of the user or client
 	args         []any  // the arguments of statement
 	deleteTokens string // deletes the tokens; "" leaves that to Service.Run
-	key          []byte // the argument of deleteTokens
+	key          []byte // the argument of deleteTokens; for a client, the ID is another one
 }
 
 // changeAndEnd changes the row of a user or client. In the same transaction it queues
 // a revocation, which ends tokens in another storage, and deletes the tokens in this
 // database.
 func (s session) changeAndEnd(ctx context.Context, e ending) error {
-	return s.transaction(ctx, func(pool gorm.ConnPool) error {
-		if err := s.checkIsolation(ctx, pool); err != nil {
-			return err
-		}
-		if err := s.changeRow(ctx, pool, e.notFound, e.statement, e.args); err != nil {
-			return err
-		}
-		if e.kind != 0 {
-			if err := s.queueRevocation(ctx, pool, e.kind, e.id); err != nil {
-				return err
-			}
-		}
-		if e.deleteTokens == "" {
-			return nil
-		}
-		_, err := pool.ExecContext(ctx, s.sql(e.deleteTokens+s.dialect.unlimited), e.key)
+	return s.transaction(ctx, func(pool gorm.ConnPool) error { return s.changeAndEndIn(ctx, pool, e) })
+}
+
+// changeAndEndIn does the work of changeAndEnd in a transaction of the caller.
+func (s session) changeAndEndIn(ctx context.Context, pool gorm.ConnPool, e ending) error {
+	if err := s.checkIsolation(ctx, pool); err != nil {
 		return err
-	})
+	}
+	if err := s.changeRow(ctx, pool, e.notFound, e.statement, e.args); err != nil {
+		return err
+	}
+	if e.kind != 0 {
+		if err := s.queueRevocation(ctx, pool, e.kind, e.id); err != nil {
+			return err
+		}
+	}
+	if e.deleteTokens == "" {
+		return nil
+	}
+	args := []any{e.key}
+	if e.deleteTokens == deleteTokensOfClient {
+		args = append(args, e.id)
+	}
+	_, err := pool.ExecContext(ctx, s.sql(e.deleteTokens+s.dialect.unlimited), args...)
+	return err
 }
 
 func (s session) changeRow(ctx context.Context, pool gorm.ConnPool, notFound error, statement string, args []any) error {

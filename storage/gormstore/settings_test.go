@@ -41,6 +41,7 @@ func works(t *testing.T, s *gormstore.Store, plain *gorm.DB) {
 			t.Errorf("client %s again: error %v, want ErrExists", id, err)
 		}
 	}
+	must(useDevices(ctx, s))
 	auth := service(t, s, users)
 	issue := func(client string) string {
 		t.Helper()
@@ -310,7 +311,7 @@ func TestSessionThatDoesNotCommitIsAnError(t *testing.T) {
 func dump(t *testing.T, db *gorm.DB) string {
 	t.Helper()
 	var text bytes.Buffer
-	for _, table := range []string{"tokens", "users", "counters", "clients", "revocations"} {
+	for _, table := range []string{"tokens", "users", "counters", "clients", "revocations", "uses"} {
 		var rows []map[string]any
 		if err := db.Raw("SELECT * FROM tokenauth_" + table).Scan(&rows).Error; err != nil {
 			t.Fatal(err)

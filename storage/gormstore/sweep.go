@@ -16,52 +16,59 @@ const sweepBatch = 1000
 type sweep struct {
 	table, key string // the key is the first column of the primary key
 	condition  string
-	arg        any
+	args       []any // the arguments of condition
 }
 
 // sweep deletes the rows in batches, in primary-key order. Each batch is committed on
 // its own, so other transactions wait for at most one batch. A row that meets the condition
 // throughout the sweep is deleted. A row that no longer meets the condition when its
 // batch is deleted is kept.
-//
-// On MariaDB and MySQL each batch is a transaction at READ COMMITTED. At that level the
-// server keeps no locks on rows that do not meet the condition.
 func (s session) sweep(ctx context.Context, w sweep) (deleted int64, err error) {
-	next := s.sql(`SELECT ` + w.key + ` FROM ` + w.table + ` WHERE ` + w.key + ` > ? ORDER BY ` + w.key + ` LIMIT 1 OFFSET ?`)
-	remove := s.sql(`DELETE FROM ` + w.table + ` WHERE ` + w.key + ` > ? AND ` + w.key + ` <= ? AND ` + w.condition + s.dialect.unlimited)
-	removeRest := s.sql(`DELETE FROM ` + w.table + ` WHERE ` + w.key + ` > ? AND ` + w.condition + s.dialect.unlimited)
+	err = s.inBatches(ctx, w.table, w.key, func(batch string, args []any) error {
+		n, err := s.write(ctx, s.sql(`DELETE FROM `+w.table+` WHERE `+batch+` AND `+w.condition+s.dialect.unlimited), append(args, w.args...))
+		deleted += n
+		return err
+	})
+	return deleted, err
+}
 
+// inBatches calls do for one batch of a table's rows after another, in the order of the
+// column key, which is the first of the primary key. The parameter batch of do is the
+// condition for the rows of the batch, and args are the arguments of that condition.
+func (s session) inBatches(ctx context.Context, table, key string, do func(batch string, args []any) error) error {
+	next := s.sql(`SELECT ` + key + ` FROM ` + table + ` WHERE ` + key + ` > ? ORDER BY ` + key + ` LIMIT 1 OFFSET ?`)
 	after := []byte{} // less than every key
 	for {
 		if err := ctx.Err(); err != nil {
-			return deleted, err
+			return err
 		}
 		var last []byte
 		err := s.pool().QueryRowContext(ctx, next, after, sweepBatch-1).Scan(&last)
-		rest := errors.Is(err, sql.ErrNoRows)
-		if err != nil && !rest {
-			return deleted, explain(err)
+		if errors.Is(err, sql.ErrNoRows) {
+			return do(key+` > ?`, []any{after})
 		}
-		statement, args := remove, []any{after, last, w.arg}
-		if rest {
-			statement, args = removeRest, []any{after, w.arg}
+		if err != nil {
+			return explain(err)
 		}
-		n, err := s.delete(ctx, statement, args)
-		deleted += n
-		if err != nil || rest {
-			return deleted, err
+		if err := do(key+` > ? AND `+key+` <= ?`, []any{after, last}); err != nil {
+			return err
 		}
 		after = last
 	}
 }
 
-func (s session) delete(ctx context.Context, statement string, args []any) (deleted int64, err error) {
+// write runs a statement that may change many rows, and returns how many it changed.
+//
+// On MariaDB and MySQL the statement is a transaction at READ COMMITTED. At that level
+// the server keeps no locks on rows that it reads but does not change, and none on the
+// gaps between rows.
+func (s session) write(ctx context.Context, statement string, args []any) (changed int64, err error) {
 	run := func(pool gorm.ConnPool) error {
 		result, err := pool.ExecContext(ctx, statement, args...)
 		if err != nil {
 			return err
 		}
-		deleted, err = result.RowsAffected()
+		changed, err = result.RowsAffected()
 		return err
 	}
 	if s.dialect.locksWhatItReads {
@@ -72,5 +79,5 @@ func (s session) delete(ctx context.Context, statement string, args []any) (dele
 	if err != nil {
 		return 0, err
 	}
-	return deleted, nil
+	return changed, nil
 }

@@ -24,6 +24,11 @@ func (d *database) canFeed() error {
 // package ignores unknown payloads that begin with "beat ".
 const rowBeat = "beat row "
 
+// extension is part of the trigger function of the newest migration, which does not
+// report that a token was extended. Earlier versions of this package accept that
+// function, too, because they look for rowBeat only.
+const extension = "extended.expires_at"
+
 // noTrigger returns errNoFeed, wrapped with the reason that the token table lacks
 // working triggers.
 func (d *database) noTrigger() error {
@@ -65,7 +70,8 @@ const readTriggers = `SELECT pg_catalog.count(*) AS triggers,
 	WHERE t.tgrelid = pg_catalog.to_regclass(?)::oid AND t.tgenabled = 'A'
 	AND (t.tgname = ? AND t.tgtype = 25 OR t.tgname = ? AND t.tgtype = 32) AND t.tgattr::text = ''
 	AND ` + ordinary + `
-	AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig) AND pg_catalog.strpos(p.prosrc, '` + rowBeat + `') > 0`
+	AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig) AND pg_catalog.strpos(p.prosrc, '` + rowBeat + `') > 0
+	AND pg_catalog.strpos(p.prosrc, '` + extension + `') > 0`
 
 // allTriggers is the count that readTriggers returns if the feed is installed.
 const allTriggers = 2
@@ -76,7 +82,8 @@ func (d *database) triggerArgs() []any {
 }
 
 // feedInstalled reports whether both triggers of the newest migration exist. Unlike
-// older triggers, they report heartbeats and fire in every session.
+// older triggers, they report heartbeats, fire in every session, and do not report that
+// a token was extended.
 func (d *database) feedInstalled(ctx context.Context, pool gorm.ConnPool) (bool, error) {
 	var triggers int
 	var version sql.NullString

@@ -10,7 +10,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
 	"gorm.io/gorm"
 
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -40,6 +39,7 @@ type Users struct {
 	passwords *password.Authenticator
 	list      *statement // lists a user's tokens
 	rehash    *statement
+	spaces    bool // whether new names may have spaces
 }
 
 var (
@@ -49,23 +49,24 @@ var (
 
 // A User is a user in the table [Users], without the password hash.
 type User struct {
-	ID         string // a UUID; assigned by Create, never changes
+	ID         string // a UUID that Create assigned, or the ID that Import was given; never changes
 	Name       string // stored as given; its normalized form (NormalizeUserName) is unique
 	Roles      []string
 	Attributes map[string]string
 	Disabled   bool
-	CreatedAt  time.Time // assigned by Create
+	CreatedAt  time.Time // in whole seconds
 }
 
-func newUsers(d *database, o *password.Options) (*Users, error) {
+func newUsers(d *database, o *Options) (*Users, error) {
 	u := &Users{
 		session: session{database: d},
 		list:    d.statement(selectTokensOfUser + d.dialect.primary + d.dialect.unlimited),
 		rehash:  d.statement(`UPDATE tokenauth_users SET password_hash = ? WHERE id = ? AND password_hash = ?`),
+		spaces:  o.SpacesInNames,
 	}
 	var options password.Options
-	if o != nil {
-		options = *o
+	if o.Passwords != nil {
+		options = *o.Passwords
 	}
 	if options.Upgrade == nil {
 		options.Upgrade = u.upgrade
@@ -98,7 +99,7 @@ func (u *Users) upgrade(ctx context.Context, id, oldHash, newHash string) error 
 // [tokenauth.Service.RevokeUser] after the commit. If the commit fails with error
 // 1213, run the whole transaction again.
 func (u *Users) WithTx(tx *gorm.DB) *Users {
-	return &Users{session{u.database, tx}, u.passwords, u.list, u.rehash}
+	return &Users{session{u.database, tx}, u.passwords, u.list, u.rehash, u.spaces}
 }
 
 // Authenticate implements [tokenauth.Authenticator].
@@ -110,7 +111,8 @@ func (u *Users) Authenticate(ctx context.Context, c tokenauth.Credentials) (toke
 // applies the PRECIS profile UsernameCaseMapped (RFC 8265 §3.3), which folds case and
 // width and composes marks (NFC). So Alice, ALICE and ＡＬＩＣＥ are the same user.
 // Different letters that look alike stay different. White space around the name is
-// removed.
+// removed. Spaces within the name separate its parts (RFC 8265 §3.1); several spaces
+// become one.
 //
 // If a name is invalid or already normalized, NormalizeUserName returns it unchanged.
 func (u *Users) NormalizeUserName(userName string) string {
@@ -134,17 +136,7 @@ func (u *Users) LiveCheck(ctx context.Context, p tokenauth.Principal) error {
 }
 
 func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) error {
-	var account password.Account
-	look := func() (err error) {
-		account, err = u.account(ctx, `id`, lock, p.UserID)
-		return err
-	}
-	var err error
-	if u.tx != nil {
-		err = look()
-	} else {
-		err = retry(ctx, u.tries(), look) // Galera may roll this read back because of a change at another node
-	}
+	account, err := u.accountOf(ctx, p.UserID, lock)
 	if err != nil && !errors.Is(err, tokenauth.ErrNotFound) {
 		return err
 	}
@@ -152,6 +144,38 @@ func (u *Users) check(ctx context.Context, p tokenauth.Principal, lock string) e
 		return tokenauth.ErrRejected
 	}
 	return nil
+}
+
+// Principal returns the principal of a user as a sign-in would, with the user's
+// current [tokenauth.Principal.Stamp]. It is for [tokenauth.Service.Issue], after the
+// host authenticated the user in its own way, for example by single sign-on. Call
+// Issue with [tokenauth.IssueOptions.Recheck].
+//
+// For a disabled user, Principal returns [tokenauth.ErrRejected], wrapped.
+func (u *Users) Principal(ctx context.Context, id string) (tokenauth.Principal, error) {
+	account, err := u.accountOf(ctx, id, "")
+	if err != nil {
+		return tokenauth.Principal{}, err
+	}
+	if account.Disabled {
+		return tokenauth.Principal{}, fmt.Errorf("gormstore: user %q is disabled: %w", id, tokenauth.ErrRejected)
+	}
+	return account.Principal(), nil
+}
+
+// accountOf returns the account of the user with the given ID. The parameter lock is
+// as for read.
+func (u *Users) accountOf(ctx context.Context, id, lock string) (account password.Account, err error) {
+	look := func() (err error) {
+		account, err = u.account(ctx, `id`, lock, id)
+		return err
+	}
+	if u.tx != nil {
+		err = look()
+	} else {
+		err = retry(ctx, u.tries(), look) // Galera may roll this read back because of a change at another node
+	}
+	return account, err
 }
 
 // lookup is the [password.Lookup] for this table.
@@ -168,40 +192,48 @@ func (u *Users) account(ctx context.Context, column, lock, value string) (passwo
 	if err != nil {
 		return password.Account{}, err
 	}
-	return password.Account{
-		UserID:       row.ID,
-		UserName:     row.Name,
-		PasswordHash: row.passwordHash,
-		Roles:        row.Roles,
-		Attributes:   row.Attributes,
-		Disabled:     row.Disabled,
-		Stamp:        row.stamp,
-	}, nil
+	return row.account(), nil
 }
+
+// userColumns are the columns that a userRow scans, in this order.
+const userColumns = `id, name, password_hash, roles, attributes, disabled, stamp, created_at`
 
 type userRow struct {
 	User
 	passwordHash, stamp string
 }
 
+func (r *userRow) scan(scan func(...any) error) error {
+	var roles string
+	var attributes []byte
+	var created int64
+	if err := scan(&r.ID, &r.Name, &r.passwordHash, &roles, &attributes, &r.Disabled, &r.stamp, &created); err != nil {
+		return err
+	}
+	r.CreatedAt = time.Unix(created, 0).UTC()
+	return decode(roles, attributes, &r.Roles, &r.Attributes)
+}
+
+func (r *userRow) account() password.Account {
+	return password.Account{
+		UserID:       r.ID,
+		UserName:     r.Name,
+		PasswordHash: r.passwordHash,
+		Roles:        r.Roles,
+		Attributes:   r.Attributes,
+		Disabled:     r.Disabled,
+		Stamp:        r.stamp,
+	}
+}
+
 // read returns the user whose row has the given value in the given column. The
 // parameter lock is a clause to append to the statement, such as FOR SHARE, or "".
 func (u *Users) read(ctx context.Context, pool gorm.ConnPool, column, lock, value string) (row userRow, err error) {
-	rows, err := pool.QueryContext(ctx, u.sql(
-		`SELECT id, name, password_hash, roles, attributes, disabled, stamp, created_at FROM tokenauth_users WHERE `+column+` = ?`+u.dialect.primary+lock), value)
+	rows, err := pool.QueryContext(ctx, u.sql(`SELECT `+userColumns+` FROM tokenauth_users WHERE `+column+` = ?`+u.dialect.primary+lock), value)
 	if err != nil {
 		return row, err
 	}
-	err = readRow(rows, func(scan func(...any) error) error {
-		var roles string
-		var attributes []byte
-		var created int64
-		if err := scan(&row.ID, &row.Name, &row.passwordHash, &roles, &attributes, &row.Disabled, &row.stamp, &created); err != nil {
-			return err
-		}
-		row.CreatedAt = time.Unix(created, 0).UTC()
-		return decode(roles, attributes, &row.Roles, &row.Attributes)
-	})
+	err = readRow(rows, row.scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return row, errUserNotFound
 	}
@@ -229,131 +261,6 @@ func (u *Users) FindByName(ctx context.Context, name string) (User, error) {
 func (u *Users) Count(ctx context.Context) (n int64, err error) {
 	err = u.pool().QueryRowContext(ctx, u.sql(`SELECT count(*) FROM tokenauth_users WHERE true`+u.dialect.primary)).Scan(&n)
 	return n, explain(err)
-}
-
-// Create adds a user with a password, and returns the user as stored. The fields ID and
-// CreatedAt of user must be zero; Create assigns them. It hashes the password with
-// [password.Hash].
-//
-// Create returns [ErrInvalid], wrapped with the reason, if user is invalid. It
-// returns [password.ErrUnacceptable] if the password cannot be used, and [ErrExists]
-// if the name is taken.
-func (u *Users) Create(ctx context.Context, user User, newPassword tokenauth.Secret) (User, error) {
-	if err := checkUser(&user); err != nil {
-		return User{}, err
-	}
-	hash, err := password.Hash(newPassword.Reveal())
-	if err != nil {
-		return User{}, err
-	}
-	return u.create(ctx, user, hash)
-}
-
-// Import is like [Users.Create], but takes a password hash, for example from another
-// users table, instead of a password. The hash may have any format that package
-// [password] or [password.Options.Formats] in [Options.Passwords] supports.
-func (u *Users) Import(ctx context.Context, user User, passwordHash string) (User, error) {
-	if err := checkUser(&user); err != nil {
-		return User{}, err
-	}
-	if len(passwordHash) > 512 || !storable(passwordHash) {
-		return User{}, fmt.Errorf("%w: the password hash must have at most 512 bytes of UTF-8 without NUL", ErrInvalid)
-	}
-	if !u.passwords.CanVerify(passwordHash) { // the error must not quote the hash, which may be a password
-		return User{}, fmt.Errorf("%w: neither package password nor Options.Passwords.Formats supports the format of the password hash", ErrInvalid)
-	}
-	return u.create(ctx, user, passwordHash)
-}
-
-func checkUser(user *User) error {
-	if user.ID != "" || !user.CreatedAt.IsZero() {
-		return fmt.Errorf("%w: the ID and CreatedAt of a new user must be zero", ErrInvalid)
-	}
-	if _, err := normalizeUserName(user.Name); err != nil {
-		return err
-	}
-	for name, value := range user.Attributes {
-		if name == "" || !storable(name) || !storable(value) {
-			return fmt.Errorf("%w: each attribute must have a name, and names and values must be UTF-8 without NUL", ErrInvalid)
-		}
-	}
-	return checkRoles(user.Roles)
-}
-
-func (u *Users) create(ctx context.Context, user User, hash string) (User, error) {
-	key, err := normalizeUserName(user.Name)
-	if err != nil {
-		return User{}, err
-	}
-	roles, attributes, err := encode(user.Roles, user.Attributes)
-	if err != nil {
-		return User{}, err
-	}
-	if err := errors.Join(u.dialect.fits("the list of roles", roles, maxText), u.dialect.fits("the JSON text of the attributes", attributes, maxText)); err != nil {
-		return User{}, err
-	}
-	id := uuid.NewString()
-	insert := u.sql(`INSERT INTO tokenauth_users
-		(id, name_key, name, password_hash, roles, attributes, disabled, stamp, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)` + u.dialect.ignore)
-	var created userRow
-	err = u.transaction(ctx, func(pool gorm.ConnPool) error {
-		if _, err := pool.ExecContext(ctx, insert,
-			id, key, user.Name, hash, roles, attributes, user.Disabled, newStamp(), time.Now().Unix()); err != nil {
-			return err
-		}
-		// On every engine, the ID in the row shows whether this INSERT added the row.
-		// The read locks the row, so it finds even a row that is newer than the
-		// snapshot of the caller's transaction.
-		created, err = u.read(ctx, pool, `name_key`, u.dialect.share, key)
-		if err == nil && created.ID != id {
-			return fmt.Errorf("%w: a user with that name", ErrExists)
-		}
-		return err
-	})
-	if err != nil {
-		return User{}, err
-	}
-	return created.User, nil
-}
-
-// SetPassword sets the user's password and ends all the user's tokens. That includes
-// the token with which the change was requested: a user who changes their own
-// password must sign in again.
-//
-// SetPassword returns [password.ErrUnacceptable] for a password that cannot be used.
-// It does not reset the counters of failed sign-ins. If the user is throttled because
-// of failed sign-ins, also call [tokenauth.Service.Unthrottle].
-func (u *Users) SetPassword(ctx context.Context, id string, newPassword tokenauth.Secret) error {
-	hash, err := password.Hash(newPassword.Reveal())
-	if err != nil {
-		return err
-	}
-	return u.change(ctx, id, `UPDATE tokenauth_users SET password_hash = ?, stamp = ? WHERE id = ?`, hash, newStamp(), id)
-}
-
-// SetRoles replaces the user's roles and ends all the user's tokens. It returns
-// [ErrInvalid], wrapped, for an invalid role.
-func (u *Users) SetRoles(ctx context.Context, id string, roles ...string) error {
-	if err := checkRoles(roles); err != nil {
-		return err
-	}
-	text := strings.Join(roles, ",")
-	if err := u.dialect.fits("the list of roles", text, maxText); err != nil {
-		return err
-	}
-	return u.change(ctx, id, `UPDATE tokenauth_users SET roles = ?, stamp = ? WHERE id = ?`, text, newStamp(), id)
-}
-
-// SetDisabled disables or enables the user, and ends all the user's tokens.
-func (u *Users) SetDisabled(ctx context.Context, id string, disabled bool) error {
-	return u.change(ctx, id, `UPDATE tokenauth_users SET disabled = ?, stamp = ? WHERE id = ?`, disabled, newStamp(), id)
-}
-
-// Delete removes the user and ends all the user's tokens. A user who is created later
-// with the same name has another ID.
-func (u *Users) Delete(ctx context.Context, id string) error {
-	return u.change(ctx, id, `DELETE FROM tokenauth_users WHERE id = ?`, id)
 }
 
 // newStamp returns a random stamp, which differs from all earlier ones.

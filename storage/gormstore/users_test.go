@@ -101,7 +101,7 @@ func TestUserNamesAreNormalized(t *testing.T) {
 		}{
 			{gormstore.User{Name: "has space"}, "x", gormstore.ErrInvalid},
 			{gormstore.User{Name: strings.Repeat("x", 257)}, "x", gormstore.ErrInvalid},
-			{gormstore.User{Name: "a", ID: "1"}, "x", gormstore.ErrInvalid},
+			{gormstore.User{Name: "a", ID: "1"}, "x", gormstore.ErrInvalid}, // Import refuses the hash x
 			{gormstore.User{Name: "a", CreatedAt: time.Now()}, "x", gormstore.ErrInvalid},
 			{gormstore.User{Name: "a", Roles: []string{"a,b"}}, "x", gormstore.ErrInvalid},
 			{gormstore.User{Name: "a", Attributes: map[string]string{"": "b"}}, "x", gormstore.ErrInvalid},
@@ -141,7 +141,13 @@ func TestChangesEndTokens(t *testing.T) {
 		},
 		"SetRoles":    func(u *gormstore.Users, ctx context.Context, id string) error { return u.SetRoles(ctx, id, "Auditor") },
 		"SetDisabled": func(u *gormstore.Users, ctx context.Context, id string) error { return u.SetDisabled(ctx, id, true) },
-		"Delete":      func(u *gormstore.Users, ctx context.Context, id string) error { return u.Delete(ctx, id) },
+		"Rename": func(u *gormstore.Users, ctx context.Context, id string) error {
+			return u.Rename(ctx, id, newName("renamed"))
+		},
+		"SetAttributes": func(u *gormstore.Users, ctx context.Context, id string) error {
+			return u.SetAttributes(ctx, id, map[string]string{"tenant": "b"})
+		},
+		"Delete": func(u *gormstore.Users, ctx context.Context, id string) error { return u.Delete(ctx, id) },
 	}
 	onEach(t, func(t *testing.T, e engine) {
 		s, db := e.store(t)

@@ -80,17 +80,18 @@ func (sh *shard) replace(t tokenauth.Token) bool {
 }
 
 // Find implements [tokenauth.Storage].
-func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (tokenauth.Token, error) {
+func (s *Store) Find(_ context.Context, slot tokenauth.Slot) (t tokenauth.Token, err error) {
 	sh := s.shard(slot.User)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	tokens := sh.users[slot.User]
-	if i := indexOf(tokens, slot); i >= 0 {
-		t := tokens[i]
-		t.LastSeen = time.Time{} // only List returns it
-		return t, nil
+	i := indexOf(tokens, slot)
+	if i < 0 {
+		return t, tokenauth.ErrNotFound
 	}
-	return tokenauth.Token{}, tokenauth.ErrNotFound
+	t = tokens[i]
+	t.LastSeen = time.Time{} // only List returns it
+	return t, nil
 }
 
 // List implements [tokenauth.Lister].

@@ -23,7 +23,8 @@ func (s *Store) RevokeClient(ctx context.Context, clientID string) error {
 	return s.sweep(ctx, func(conn rueidis.DedicatedClient, users []tokenauth.UserKey) error {
 		var hdels rueidis.Commands
 		err := s.each(ctx, conn, users, func(u tokenauth.UserKey, name, value string) {
-			// The name of a device's field does not show the client.
+			// The name of a device's field does not show the client. All tokens
+			// in such a field are of the same client, so HDEL compares no digest.
 			if name != plain {
 				if t, err := decode([]byte(value)); err != nil || t.Device == "" || t.ClientID != clientID {
 					return

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/internal/trial"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -85,8 +86,8 @@ func TestSweepsFailIfTheyMayMissUsers(t *testing.T) {
 			for call, sweep := range sweeps {
 				ctx, cancel := end(t.Context())
 				began := time.Now()
-				if err := sweep(ctx, s); err == nil || time.Since(began) > patience {
-					t.Errorf("%s: %s on a server that hangs returns error %v after %v, want an error within %v", name, call, err, time.Since(began), patience)
+				if err := sweep(ctx, s); err == nil || time.Since(began) > soon {
+					t.Errorf("%s: %s on a server that hangs returns error %v after %v, want an error within %v", name, call, err, time.Since(began), soon)
 				}
 				cancel()
 			}
@@ -198,7 +199,7 @@ func TestRevokeClientRemovesDeviceTokens(t *testing.T) {
 // keeps the heartbeats, so the feed continues, and the keys of other services.
 func TestRevokeAllReachesEveryCache(t *testing.T) {
 	t.Parallel()
-	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
+	tryOnEach(t, throwaway.Redis, func(t *trial.T, o rueidis.ClientOption) {
 		client := open(t, o)
 		plain := newPrefix(t, client)
 		prefix := plain + "a"
@@ -217,7 +218,7 @@ func TestRevokeAllReachesEveryCache(t *testing.T) {
 			replace(t, other, token)
 			record(t, other, useOf(token, time.Now()))
 		}
-		g := watch(t, watched(t, o, prefix), 100*time.Millisecond)
+		g := watch(t, watched(t, o, prefix), beat)
 		if err := s.RevokeAll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +250,7 @@ func TestRevokeAllReachesEveryCache(t *testing.T) {
 // since then, and their records. It reports them to the feed.
 func TestRevokeUnusedRemovesOldTokens(t *testing.T) {
 	t.Parallel()
-	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
+	tryOnEach(t, throwaway.Redis, func(t *trial.T, o rueidis.ClientOption) {
 		const users = 30
 		client := open(t, o)
 		prefix := newPrefix(t, client)
@@ -307,7 +308,7 @@ func TestRevokeUnusedRemovesOldTokens(t *testing.T) {
 				}
 			}
 		}
-		g := watch(t, w, 100*time.Millisecond)
+		g := watch(t, w, beat)
 		if ended, err := w.RevokeUnused(t.Context(), before); err != nil || ended != want {
 			t.Errorf("RevokeUnused returns %d, error %v, want %d", ended, err, want)
 		}

@@ -113,6 +113,9 @@ func (rejectAll) Authenticate(context.Context, tokenauth.Credentials) (tokenauth
 func service(tb testing.TB, s tokenauth.Storage, o tokenauth.Options) *tokenauth.Service {
 	tb.Helper()
 	o.Logger = slog.New(slog.DiscardHandler) // the tests cause many faults
+	if o.Timeout == 0 {
+		o.Timeout = 20 * time.Second // the machine may be busy
+	}
 	auth, err := tokenauth.New(s, rejectAll{}, &o)
 	if err != nil {
 		tb.Fatal(err)
@@ -137,7 +140,11 @@ func issue(tb testing.TB, auth *tokenauth.Service, user, client string) string {
 }
 
 // patience is how long a test waits for an expected event.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
+
+// soon is how long a call may take whose time limit is a few 100 ms, on a busy
+// machine. The client's own time limit for a server that hangs is 10 seconds.
+const soon = 8 * time.Second
 
 // eventually waits until holds returns true. The text what describes that state.
 func eventually(tb testing.TB, what string, holds func() bool) {

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/internal/trial"
 	"github.com/bearerkit/bearerkit/storage/redisstore"
 	"github.com/bearerkit/bearerkit/storage/storagetest"
 	"github.com/bearerkit/bearerkit/tokenauth"
@@ -43,8 +44,26 @@ func onEach(t *testing.T, start func(testing.TB) string, test func(t *testing.T,
 	})
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
-		test(t, rueidis.ClientOption{InitAddress: throwaway.RedisCluster(t), DisableCache: true})
+		test(t, cluster(t))
 	})
+}
+
+// tryOnEach is like onEach, for tests that a busy machine can delay.
+func tryOnEach(t *testing.T, start func(testing.TB) string, test func(t *trial.T, o rueidis.ClientOption)) {
+	for name, start := range map[string]func(testing.TB) rueidis.ClientOption{
+		"server":  func(tb testing.TB) rueidis.ClientOption { return option(tb, start(tb)) },
+		"cluster": cluster,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			trial.Run(t, func(t *trial.T) { test(t, start(t)) })
+		})
+	}
+}
+
+func cluster(tb testing.TB) rueidis.ClientOption {
+	tb.Helper()
+	return rueidis.ClientOption{InitAddress: throwaway.RedisCluster(tb), DisableCache: true}
 }
 
 // ownRedis starts a server for tests that would disturb others on a shared one.
@@ -103,7 +122,7 @@ func newToken(user, client string, n byte, life time.Duration) tokenauth.Token {
 	}
 }
 
-func replace(t *testing.T, s tokenauth.Storage, token tokenauth.Token) {
+func replace(t testing.TB, s tokenauth.Storage, token tokenauth.Token) {
 	t.Helper()
 	if err := s.Replace(t.Context(), token); err != nil {
 		t.Fatal(err)
@@ -330,7 +349,7 @@ func TestFaultsAreUnavailableNotInvalid(t *testing.T) {
 			if err := auth.RevokeUser(t.Context(), "bob"); !errors.Is(err, tokenauth.ErrUnavailable) {
 				t.Errorf("%s: RevokeUser returns error %v, want ErrUnavailable", during, err)
 			}
-			if took := time.Since(began); took > 3*timeout+3*time.Second { // the machine may be busy
+			if took := time.Since(began); took > soon {
 				t.Errorf("%s: attempt %d took %v, with three timeouts of %v", during, i, took, timeout)
 			}
 		}
@@ -405,7 +424,7 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 			ctx, cancel := end(t.Context())
 			began := time.Now()
 			err := do(ctx)
-			if took := time.Since(began); err == nil || errors.Is(err, tokenauth.ErrNotFound) || took > 3*time.Second {
+			if took := time.Since(began); err == nil || errors.Is(err, tokenauth.ErrNotFound) || took > soon {
 				t.Errorf("%s: %s returned error %v after %v, want an error of the context at once", name, call, err, took)
 			}
 			cancel()
@@ -418,6 +437,10 @@ func TestContextEndsWhileTheServerHangs(t *testing.T) {
 // own context ends.
 func TestContextEndsWhileTheClientConnects(t *testing.T) {
 	t.Parallel()
+	trial.Run(t, contextEndsWhileTheClientConnects)
+}
+
+func contextEndsWhileTheClientConnects(t *trial.T) {
 	server := throwaway.StartRedis(t)
 	o := option(t, server.DSN())
 	o.ConnWriteTimeout = 100 * time.Millisecond // after that the client reconnects
@@ -451,7 +474,7 @@ func TestContextEndsWhileTheClientConnects(t *testing.T) {
 	}
 	calls.Wait()
 	if took := time.Duration(slowest.Load()); took > 1600*time.Millisecond {
-		t.Errorf("the slowest call with a timeout of 1s took %v", took)
+		t.Late(fmt.Errorf("the slowest call with a timeout of 1s took %v", took))
 	}
 	server.Resume(t)
 }
@@ -569,5 +592,5 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 		"+hello", "+ping", "+hget", "+client|tracking", "+cluster|slots", "+cluster|info", "+cluster|nodes")
 	own := o
 	own.Username = "feed"
-	watch(t, withFeed(t, o, own, ""), 100*time.Millisecond)
+	trial.Run(t, func(t *trial.T) { watch(t, withFeed(t, o, own, ""), beat) })
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/bearerkit/bearerkit/internal/throwaway"
+	"github.com/bearerkit/bearerkit/internal/trial"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -28,7 +29,7 @@ func useOf(t tokenauth.Token, at time.Time) tokenauth.Use {
 	return tokenauth.Use{Slot: t.Slot, Digest: t.Digest, At: at.Truncate(time.Second)}
 }
 
-func record(t *testing.T, s tokenauth.UseRecorder, uses ...tokenauth.Use) {
+func record(t testing.TB, s tokenauth.UseRecorder, uses ...tokenauth.Use) {
 	t.Helper()
 	if err := s.RecordUses(t.Context(), uses); err != nil {
 		t.Fatal(err)
@@ -38,7 +39,7 @@ func record(t *testing.T, s tokenauth.UseRecorder, uses ...tokenauth.Use) {
 func usesKey(prefix string, u tokenauth.UserKey) string { return "{" + key(prefix, u) + "}:uses" }
 
 // listed returns the token with the digest in List, or zero if there is none.
-func listed(t *testing.T, s tokenauth.Lister, u tokenauth.UserKey, d tokenauth.Digest) tokenauth.Token {
+func listed(t testing.TB, s tokenauth.Lister, u tokenauth.UserKey, d tokenauth.Digest) tokenauth.Token {
 	t.Helper()
 	tokens, err := s.List(t.Context(), u)
 	if err != nil {
@@ -255,9 +256,9 @@ func TestRecordsOfRevokedTokensAreRemoved(t *testing.T) {
 // extends a token reports its user.
 func TestRecordedUsesAreNotReported(t *testing.T) {
 	t.Parallel()
-	onEach(t, throwaway.Redis, func(t *testing.T, o rueidis.ClientOption) {
+	tryOnEach(t, throwaway.Redis, func(t *trial.T, o rueidis.ClientOption) {
 		w := watched(t, o, newPrefix(t, open(t, o)))
-		g := watch(t, w, 100*time.Millisecond)
+		g := watch(t, w, beat)
 		var uses, extending []tokenauth.Use
 		for i := range 30 { // on all masters
 			token := deviceToken(fmt.Sprint("user", i), byte(i), "", time.Hour)

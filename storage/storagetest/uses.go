@@ -272,7 +272,8 @@ func recordUsesRace(ctx context.Context, s tokenauth.Storage) error {
 				return s.RevokeUser(ctx, removed.Slot.User)
 			}
 			hour := 1 + (round+i)%recorders // the latest hour is not always the last call
-			return record(ctx, r, use(replaced, hour), use(revoked, hour), use(removed, hour), use(used, hour))
+			uses := []tokenauth.Use{use(replaced, hour), use(revoked, hour), use(removed, hour), use(used, hour)}
+			return record(ctx, r, append(uses[i%4:], uses[:i%4]...)...) // each call has another order
 		})
 		if err != nil {
 			return err
@@ -319,12 +320,29 @@ func recordUsesContextEnded(ctx context.Context, s tokenauth.Storage) error {
 		}
 		return uses
 	}
+	// recordUntil calls RecordUses with a context that ends after d.
+	recordUntil := func(d time.Duration, uses []tokenauth.Use) (recordErr, err error) {
+		ended, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if d == 0 {
+			cancel()
+		} else {
+			defer time.AfterFunc(d, cancel).Stop()
+		}
+		began := time.Now()
+		recordErr = r.RecordUses(ended, uses)
+		if took := time.Since(began); took > patience {
+			err = fmt.Errorf("RecordUses took %v although its context ended, want at most %v", took, patience)
+		}
+		return recordErr, err
+	}
 	// With a context that ended before the call, each use is recorded and extends
 	// its token, or does neither.
-	ended, cancel := context.WithCancel(ctx)
-	cancel()
 	unused := slices.Clone(tokens)
-	recordErr := r.RecordUses(ended, uses(1))
+	recordErr, err := recordUntil(0, uses(1))
+	if err != nil {
+		return err
+	}
 	for i := range tokens {
 		got, err := s.Find(ctx, tokens[i].Slot)
 		switch {
@@ -341,16 +359,11 @@ func recordUsesContextEnded(ctx context.Context, s tokenauth.Storage) error {
 	// returns no error, all uses are recorded. If it returns one, it may still
 	// take effect after it returned.
 	for round := range 40 {
-		ended, cancel := context.WithCancel(ctx)
-		timer := time.AfterFunc(time.Duration(round)*50*time.Microsecond, cancel)
-		began := time.Now()
-		err := r.RecordUses(ended, uses(2+round))
-		timer.Stop()
-		cancel()
-		if time.Since(began) > patience {
-			return fmt.Errorf("RecordUses took %v although its context ended, want at most %v", time.Since(began), patience)
-		}
-		if err != nil {
+		recordErr, err := recordUntil(time.Duration(1+round)*50*time.Microsecond, uses(2+round))
+		switch {
+		case err != nil:
+			return err
+		case recordErr != nil:
 			continue
 		}
 		if err := recorded(ctx, s, tokens...); err != nil {

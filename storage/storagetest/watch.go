@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	beat = 100 * time.Millisecond
+	// firstBeat is the beat of the first attempt to test a rule of Watch.
+	firstBeat = 100 * time.Millisecond
 	// patience is the time limit for a rule that only requires "soon".
 	patience = 3 * time.Second
 )
@@ -19,6 +20,7 @@ const (
 // A watching is one call of Watch. It is also the [tokenauth.Invalidator] for
 // that call, and records all calls of its methods.
 type watching struct {
+	beat   time.Duration
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when Watch has returned
 
@@ -33,9 +35,10 @@ type watching struct {
 	wrong    error                     // the errors for calls that broke a rule
 }
 
-func watch(ctx context.Context, w tokenauth.Watcher) *watching {
+func watch(ctx context.Context, w tokenauth.Watcher, beat time.Duration) *watching {
 	ctx, cancel := context.WithCancel(ctx)
 	g := &watching{
+		beat:    beat,
 		cancel:  cancel,
 		ended:   make(chan struct{}),
 		news:    make(chan struct{}),
@@ -87,19 +90,20 @@ var (
 	errEarly = errors.New("Watch returned too early")
 )
 
-// watched tests a rule of Watch, and tests it anew if Watch returned too early. Watch
+// watched tests a rule of Watch, and tests it again if Watch returned too early. Watch
 // returns if it lost the connection or had to wait too long for a notification, as on a
-// busy machine, and a Service then calls it again. A storage breaks the rule if Watch
-// returns too early three times.
-func watched(rule func(context.Context, tokenauth.Storage, tokenauth.Watcher) error) func(context.Context, tokenauth.Storage) error {
+// busy machine, and a Service then calls it again. Each attempt has a longer beat, so
+// that Watch may wait longer. A storage breaks the rule if Watch returns too early three
+// times.
+func watched(rule func(context.Context, tokenauth.Storage, tokenauth.Watcher, time.Duration) error) func(context.Context, tokenauth.Storage) error {
 	return func(ctx context.Context, s tokenauth.Storage) error {
 		w, ok := s.(tokenauth.Watcher)
 		if !ok {
 			return nil
 		}
 		var err error
-		for range 3 {
-			if err = rule(ctx, s, w); !errors.Is(err, errEarly) {
+		for _, beat := range []time.Duration{firstBeat, 3 * firstBeat, 9 * firstBeat} {
+			if err = rule(ctx, s, w, beat); !errors.Is(err, errEarly) {
 				break
 			}
 		}
@@ -148,7 +152,7 @@ func (g *watching) aliveAgain(ctx context.Context, n int, limit time.Duration) e
 		return begin >= 0 && g.alive >= begin+n, nil
 	})
 	if errors.Is(err, errLate) {
-		return fmt.Errorf("Watch sent fewer than %d heartbeats in %v, with a beat of %v", n, limit, beat)
+		return fmt.Errorf("Watch sent fewer than %d heartbeats in %v, with a beat of %v", n, limit, g.beat)
 	}
 	return err
 }
@@ -205,10 +209,10 @@ func current(user, client string, n int) tokenauth.Token {
 	return t
 }
 
-func watchReports(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher) error {
+func watchReports(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher, beat time.Duration) error {
 	// Several calls of Watch may run concurrently, and each must report all
 	// changes.
-	watchings := []*watching{watch(ctx, w), watch(ctx, w)}
+	watchings := []*watching{watch(ctx, w, beat), watch(ctx, w, beat)}
 	err := reportsEach(ctx, s, watchings)
 	for _, g := range watchings {
 		err = errors.Join(err, g.end())
@@ -289,14 +293,14 @@ func reportsEach(ctx context.Context, s tokenauth.Storage, watchings []*watching
 // watchIgnoresUses counts the reports for the users themselves. A storage may
 // call InvalidateAll at any time, and sometimes report a change twice. So the
 // rule is broken only if three recordings in a row are reported.
-func watchIgnoresUses(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher) error {
+func watchIgnoresUses(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher, beat time.Duration) error {
 	r, ok := s.(tokenauth.UseRecorder)
 	if !ok {
 		return nil
 	}
 	phone, plain := onDevice("alice", "", "phone", 1), current("bob", "", 2)
 	phone.IssuedAt = plain.IssuedAt
-	g := watch(ctx, w)
+	g := watch(ctx, w, beat)
 	count := func() int {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -307,9 +311,8 @@ func watchIgnoresUses(ctx context.Context, s tokenauth.Storage, w tokenauth.Watc
 		func() error { return all(ctx, s, phone, plain) },
 		func() error { return g.aliveAgain(ctx, 2, patience) },
 		func() error {
-			before := 0
 			for hour := range 3 {
-				before = count()
+				before := count()
 				err := first(
 					func() error { return record(ctx, r, useOf(phone, hour), useOf(plain, hour)) },
 					func() error { return g.aliveAgain(ctx, 2, patience) },
@@ -324,9 +327,9 @@ func watchIgnoresUses(ctx context.Context, s tokenauth.Storage, w tokenauth.Watc
 	return errors.Join(err, g.end())
 }
 
-func watchAlive(ctx context.Context, _ tokenauth.Storage, w tokenauth.Watcher) error {
-	const calls, slack = 10, time.Second // slack for a busy machine
-	g := watch(ctx, w)
+func watchAlive(ctx context.Context, _ tokenauth.Storage, w tokenauth.Watcher, beat time.Duration) error {
+	const calls, slack = 20, 3 * time.Second // slack for a busy machine
+	g := watch(ctx, w, beat)
 	err := first(
 		func() error { return g.aliveAgain(ctx, 1, patience) },
 		func() error { return g.aliveAgain(ctx, calls, calls*beat+slack) },
@@ -334,8 +337,8 @@ func watchAlive(ctx context.Context, _ tokenauth.Storage, w tokenauth.Watcher) e
 	return errors.Join(err, g.end())
 }
 
-func watchStops(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher) error {
-	g := watch(ctx, w)
+func watchStops(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher, beat time.Duration) error {
+	g := watch(ctx, w, beat)
 	if err := g.aliveAgain(ctx, 1, patience); err != nil {
 		return errors.Join(err, g.end())
 	}
@@ -363,7 +366,7 @@ func watchStops(ctx context.Context, s tokenauth.Storage, w tokenauth.Watcher) e
 	}
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	g = watch(ended, w)
+	g = watch(ended, w, beat)
 	if err := g.end(); err != nil {
 		return err
 	}

@@ -26,9 +26,9 @@ const (
 	// active token the [Reason] is "". Otherwise the Reason says why the token
 	// is not active. Event.ClientID is the client that the token was issued to.
 	Introspected
-	// Revoked: the Service revoked a token that was stored. With [ReasonUser]
-	// or [ReasonClient] it revoked all tokens of a user or a client, if there
-	// were any.
+	// Revoked: the Service revoked a token that was stored. With [ReasonUser],
+	// [ReasonClient] or [ReasonAll] it revoked all tokens of a user, of a client
+	// or in the storage, if there were any.
 	Revoked
 	// Unavailable: the Service could not do its work, for example because the
 	// storage or a user look-up failed. [ReasonBusy], [ReasonCanceled] and
@@ -82,9 +82,11 @@ const (
 	// ReasonRole: the user has none of the required roles.
 	ReasonRole Reason = "role"
 
-	// ReasonUser, only for a [Revoked] event: all tokens of a user were revoked.
+	// ReasonUser, only for a [Revoked] event: all tokens of a user were revoked,
+	// except those that the host kept.
 	ReasonUser Reason = "user"
-	// ReasonAll, only for a [Revoked] event: all tokens were revoked.
+	// ReasonAll, only for a [Revoked] event: all tokens in the storage were
+	// revoked.
 	ReasonAll Reason = "all"
 	// ReasonDevices, only for a [Revoked] event: the user signed in on more
 	// devices than Options.Devices allows, so the Service revoked the token that

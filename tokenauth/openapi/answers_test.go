@@ -48,11 +48,13 @@ func TestAnswers(t *testing.T) {
 		}{
 			{"one application", tokenauth.Options{}, without},
 			{"clients", tokenauth.Options{Clients: registry{}, ResponseAttributes: []string{"tenant", "absent"}, Realm: "staff", Lifetime: 90 * time.Minute}, everything},
+			{"devices", tokenauth.Options{Devices: &tokenauth.DeviceOptions{Parameter: "Installation"}}, tokenauth.Endpoints{}},
+			{"clients with devices", tokenauth.Options{Clients: registry{}, Devices: &tokenauth.DeviceOptions{Parameter: "device"}}, tokenauth.Endpoints{}},
 			{"POST only", tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/oauth/token"}}},
 		} {
 			t.Run(name+"/"+test.name, func(t *testing.T) {
 				t.Parallel()
-				test.o.BodyTimeout = 300 * time.Millisecond
+				test.o.BodyTimeout = time.Second
 				h := newHost(t, on, test.o, test.e, nil)
 				c := newChecker(t, h)
 				paths := c.doc["paths"].(map[string]any)
@@ -312,6 +314,16 @@ func (c *checker) token(path, method string) {
 		call{status: 500, name: "server_error", body: user("panic", "x")},
 		call{status: 503, name: "unavailable", body: user("outage", "x")},
 	)
+	if o := c.h.auth.Options(); o.Devices != nil {
+		device, name := o.Devices.Parameter, o.Devices.Parameter+"_name"
+		with := func(pairs ...string) string { return user("alice", "password") + "&" + form(pairs...) }
+		c.try(path, method,
+			call{status: 200, body: with(device, "phone", name, "Zoë's phone")},
+			call{status: 200, body: with(device, "", name, "")}, // as the page sends empty fields
+			call{status: 400, name: "device", body: with(device, strings.Repeat("x", 65))},
+			call{status: 400, name: "device_name", body: with(device, "phone", name, strings.Repeat("x", 101))},
+		)
+	}
 	if c.h.clients {
 		c.try(path, method,
 			call{status: 200, body: valid, header: basic("client", c.h.secret)},

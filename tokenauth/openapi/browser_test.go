@@ -353,16 +353,17 @@ func (b *browser) nothingWrong() {
 }
 
 // With registered clients, the client uses Basic authentication. The curl command
-// on the page contains neither its secret nor the user's password.
+// on the page contains neither its secret nor the user's password. The page sends the
+// device that the user typed, and the fields that were left empty count as absent.
 func TestPageHidesClientSecrets(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, onMux, tokenauth.Options{Clients: registry{}}, tokenauth.Endpoints{Introspection: "/introspect"}, nil)
+	h := newHost(t, onMux, tokenauth.Options{Clients: registry{}, Devices: &tokenauth.DeviceOptions{Parameter: "device"}}, tokenauth.Endpoints{Introspection: "/introspect"}, nil)
 	b := newBrowser(t, h)
 	b.do(chromedp.Navigate(h.url + "/docs/"))
 	b.click(signIn + " .try-out__btn")
 	b.awaitElement(signIn + " .execute")
 	eval[bool](b, fmt.Sprintf(`ui.preauthorizeBasic("client", "client", %q), true`, h.secret))
-	for name, value := range map[string]string{"username": "alice", "password": "password"} {
+	for name, value := range map[string]string{"username": "alice", "password": "password", "device": "phone"} {
 		input := fmt.Sprintf(`document.querySelector("%s [data-property-name=%s] input")`, signIn, name)
 		// The page may render the form again during input.
 		for typed := ""; typed != value; typed = eval[string](b, input+".value") {
@@ -379,6 +380,9 @@ func TestPageHidesClientSecrets(t *testing.T) {
 	}
 	b.click(signIn + " .execute")
 	b.answered(signIn, 200, `"userName": "alice"`)
+	if tokens, err := h.auth.Tokens(t.Context(), "id of alice"); err != nil || len(tokens) != 1 || tokens[0].Device != "phone" || tokens[0].DeviceName != "" {
+		t.Errorf("got the tokens %+v, %v, want one on the phone, without a name", tokens, err)
+	}
 	command := b.text(signIn + " .curl-command")
 	if !strings.Contains(command, "Basic ***") || strings.Contains(command, "password=password") {
 		t.Errorf("got the curl command %s, want it without secrets", command)

@@ -17,6 +17,7 @@ import (
 	"github.com/bearerkit/bearerkit/storage/memory"
 	"github.com/bearerkit/bearerkit/tokenauth"
 	"github.com/bearerkit/bearerkit/tokenauth/openapi"
+	"github.com/bearerkit/bearerkit/tokenauth/tokenauthtest"
 )
 
 // valid fails unless the document matches the schema of OpenAPI and each of its
@@ -75,6 +76,10 @@ func TestDescriptionIsOpenAPI(t *testing.T) {
 			&tokenauth.Options{Clients: clients, ResponseAttributes: []string{"tenant"}},
 			tokenauth.Endpoints{Revocation: "/revoke", Introspection: "/introspect", Issuer: "https://api.example.com/v1"},
 			&openapi.Options{Title: "Reports <&>", Version: "2.1", Server: "https://api.example.com/v1", Paths: own()},
+		},
+		"devices": {
+			&tokenauth.Options{Clients: clients, Devices: &tokenauth.DeviceOptions{Parameter: "installation"}},
+			tokenauth.Endpoints{}, nil,
 		},
 		"POST only":  {&tokenauth.Options{DisableGET: true}, tokenauth.Endpoints{Token: []string{"/t"}}, nil},
 		"own errors": {nil, tokenauth.Endpoints{}, &openapi.Options{OwnErrors: true, Paths: own()}},
@@ -156,6 +161,7 @@ func TestDescribesMountedEndpoints(t *testing.T) {
 		`"const":"POST"`:  {false, true},
 		"129599":          {false, true},
 		"1209599":         {true, false},
+		"device":          {false, false},
 		`"url":`:          {false, false},
 	} {
 		for i, d := range []*openapi.Description{plain, full} {
@@ -170,6 +176,82 @@ func TestDescribesMountedEndpoints(t *testing.T) {
 	}
 	if at(doc, "servers") != nil {
 		t.Error("got servers, want none without Options.Server")
+	}
+}
+
+// The description has the parameters of a device under their configured names, and
+// says that each device has a token. Without the parameter, requests cannot name a
+// device, so the description does not mention devices.
+func TestDescribesDevices(t *testing.T) {
+	t.Parallel()
+	clients, _ := newRegistry()
+	for _, test := range []struct {
+		o             tokenauth.Options
+		has, previous string
+		parameters    []any // the device, its name, and another name
+	}{
+		{tokenauth.Options{}, "A user has one valid token:", "The user's previous token becomes invalid.", []any{false, false, false}},
+		{tokenauth.Options{Devices: new(tokenauth.DeviceOptions)}, "A user has one valid token:", "The user's previous token becomes invalid.", []any{false, false, false}},
+		{
+			tokenauth.Options{Devices: &tokenauth.DeviceOptions{Parameter: "device"}},
+			"A user has one valid token on each device:", "The user's previous token on this device becomes invalid.", []any{true, true, false},
+		},
+		{
+			tokenauth.Options{Devices: &tokenauth.DeviceOptions{Parameter: "Installation"}, Clients: clients},
+			"A user has one valid token on each device of each client:", "The user's previous token on this device of this client becomes invalid.", []any{false, false, true},
+		},
+		{tokenauth.Options{Clients: clients}, "A user has one valid token at each client:", "The user's previous token at this client becomes invalid.", []any{false, false, false}},
+	} {
+		doc := document(t, mustDescribe(t, &test.o, tokenauth.Endpoints{}, nil).JSON())
+		properties := at(doc, "components", "requestBodies", "TokenRequest", "content", "application/x-www-form-urlencoded", "schema", "properties").(map[string]any)
+		for i, name := range []string{"device", "device_name", "installation"} {
+			if got := properties[name] != nil; got != test.parameters[i] {
+				t.Errorf("%s the parameter %s is described: %v, want %v", test.has, name, got, test.parameters[i])
+			}
+		}
+		if text := fmt.Sprint(at(doc, "info", "description")); !strings.Contains(text, test.has) {
+			t.Errorf("got the introduction %s, want it to contain %s", text, test.has)
+		}
+		if text := fmt.Sprint(at(doc, "paths", "/Token", "post", "description")); !strings.Contains(text, test.previous) {
+			t.Errorf("got the description %s, want it to contain %s", text, test.previous)
+		}
+	}
+}
+
+// The description allows for clients with a lifetime of their own, and says that a
+// use extends a token.
+func TestDescribesLifetimes(t *testing.T) {
+	t.Parallel()
+	clients, _ := newRegistry()
+	hours := tokenauth.Options{Lifetime: 36 * time.Hour}
+	ownLifetimes := hours
+	ownLifetimes.Clients = clients
+	const day = 24 * time.Hour
+	for _, test := range []struct {
+		o       tokenauth.Options
+		expires string
+		maximum time.Duration
+	}{
+		{hours, "36 hours later. The server rejects it from then on.", 36 * time.Hour},
+		{ownLifetimes, "36 hours later, unless the client has another lifetime. The server rejects it from then on.", 365 * day},
+		{tokenauth.Options{Lifetime: 36 * time.Hour, MaxLifetime: 90 * day}, "36 hours later. Each use extends it, up to 90 days after the sign-in.", 36 * time.Hour},
+	} {
+		auth, err := tokenauth.New(&tokenauthtest.FailingStorage{Storage: new(memory.Store)}, people{}, &test.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := openapi.New(auth, auth.Mount(http.NewServeMux()), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc := document(t, d.JSON())
+		properties := []string{"components", "schemas", "TokenResponse", "properties"}
+		if got := fmt.Sprint(at(doc, append(properties, ".expires", "description")...)); !strings.HasSuffix(got, test.expires) {
+			t.Errorf("got the description of .expires %s, want it to end with %s", got, test.expires)
+		}
+		if got, want := at(doc, append(properties, "expires_in", "maximum")...), test.maximum.Seconds()-1; got != want {
+			t.Errorf("got the maximum %v of expires_in, want %v", got, want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -22,9 +23,25 @@ const (
 	tagOtherUse = "Other spellings"
 )
 
-func (f *facts) perClient() string {
-	if f.clients() {
-		return " at each client"
+// device returns the name of the parameter of token requests that names the
+// device, or "" if there is none.
+func (f *facts) device() string {
+	if f.Devices == nil {
+		return ""
+	}
+	return f.Devices.Parameter
+}
+
+// place says where a user has one token, as in "at each client". The article is
+// "each" or "this".
+func (f *facts) place(article string) string {
+	switch {
+	case f.clients() && f.device() != "":
+		return " on " + article + " device of " + article + " client"
+	case f.device() != "":
+		return " on " + article + " device"
+	case f.clients():
+		return " at " + article + " client"
 	}
 	return ""
 }
@@ -37,6 +54,23 @@ var exampleIssued = time.Date(2020, time.September, 13, 9, 35, 33, 0, time.UTC)
 const exampleUserID = "69f61388-c60d-4ee2-a454-f60305e414c7"
 
 func (f *facts) seconds() int64 { return int64(f.Lifetime / time.Second) }
+
+// longest returns the longest lifetime of a new token in seconds. A registered
+// client may have a lifetime of its own.
+func (f *facts) longest() int64 {
+	if !f.clients() {
+		return f.seconds()
+	}
+	return int64(cmp.Or(f.MaxLifetime, 365*24*time.Hour) / time.Second)
+}
+
+// livesOn says how long a token is valid after its first expiry, or is "".
+func (f *facts) livesOn() string {
+	if f.MaxLifetime == 0 {
+		return ""
+	}
+	return " Each use extends it, up to " + lifetimeInWords(f.MaxLifetime) + " after the sign-in."
+}
 
 // lifetimeInWords writes a duration in words, for example "14 days" for 336h.
 func lifetimeInWords(d time.Duration) string {

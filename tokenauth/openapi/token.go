@@ -57,7 +57,7 @@ func (f *facts) clientSecurity() []object {
 }
 
 func (f *facts) signIn() string {
-	text := "Exchanges a user name and a password for an access token (RFC 6749 §4.3). The user's previous token" + f.perClient() + " becomes invalid.\n\n" +
+	text := "Exchanges a user name and a password for an access token (RFC 6749 §4.3). The user's previous token" + f.place("this") + " becomes invalid.\n\n" +
 		"**Returns** the access token, the times of its issue and expiry, and the user. " +
 		"An unknown user, a wrong password and a disabled account get the same response.\n\n" +
 		"**Authorization:** "
@@ -93,6 +93,9 @@ func (f *facts) tokenRequest() object {
 	if f.clients() {
 		properties = append(properties, f.clientProperties()...)
 	}
+	if f.device() != "" {
+		properties = append(properties, f.deviceProperties()...)
+	}
 	example := object{{"grant_type", "password"}, {"username", "username"}, {"password", "password"}}
 	return form("The user's credentials, URL-encoded.", object{
 		{"type", "object"},
@@ -110,12 +113,39 @@ func (f *facts) clientProperties() object {
 	}
 }
 
+// deviceProperties returns the schemas of the parameters that name the device. As
+// with client_id, an empty value is treated as absent.
+func (f *facts) deviceProperties() object {
+	return object{
+		{f.device(), object{
+			{"type", "string"}, {"default", ""}, {"maxLength", 64}, {"pattern", "^[ -~]*$"},
+			{"description", "The ID of the device, which the client chooses once and keeps, so that sign-ins on other devices do not end its token."},
+		}},
+		{f.device() + "_name", object{
+			{"type", "string"}, {"default", ""}, {"maxLength", 100},
+			{"description", "A name of the device for people, of at most 100 bytes without control characters. If it is absent, the device keeps its name."},
+		}},
+	}
+}
+
 func form(description string, schema, example object) object {
 	return object{
 		{"description", description},
 		{"required", true},
 		{"content", object{{"application/x-www-form-urlencoded", object{{"schema", schema}, {"example", example}}}}},
 	}
+}
+
+// expires describes the time at which a new token expires.
+func (f *facts) expires() string {
+	text := "When the token expires: " + lifetimeInWords(f.Lifetime) + " later"
+	if f.clients() {
+		text += ", unless the client has another lifetime"
+	}
+	if f.MaxLifetime != 0 {
+		return text + "." + f.livesOn()
+	}
+	return text + ". The server rejects it from then on."
 }
 
 // tokenResponse returns the schema of the response to a successful sign-in.
@@ -128,14 +158,14 @@ func (f *facts) tokenResponse() object {
 		{"access_token", append(text("The access token, an opaque string. Send it as a bearer token."), member{"pattern", "^" + f.Prefix + "[A-Za-z0-9_-]+$"})},
 		{"token_type", object{{"type", "string"}, {"const", "bearer"}}},
 		{"expires_in", object{
-			{"type", "integer"}, {"minimum", 0}, {"maximum", f.seconds() - 1},
+			{"type", "integer"}, {"minimum", 0}, {"maximum", f.longest() - 1},
 			{"description", "Whole seconds left when the token was issued, rounded down."},
 		}},
 		{"userName", text("The name of the account, as stored.")},
 		{"userId", text("The identifier of the account, which never changes.")},
 		{"role", text("The role of the account. Several roles are separated by commas.")},
 		{".issued", date("When the token was issued.")},
-		{".expires", date("When the token expires: " + lifetimeInWords(f.Lifetime) + " later. The server rejects it from then on.")},
+		{".expires", date(f.expires())},
 	}
 	required := make([]string, len(properties))
 	for i, p := range properties {

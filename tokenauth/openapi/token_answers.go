@@ -111,6 +111,11 @@ func (f *facts) badTokenRequests() []refusal {
 		{"long_username", wire.InvalidRequest, wire.UserNameTooLong},
 		{"control_in_username", wire.InvalidRequest, wire.UserNameControls},
 	}, f.badForms(wire.SendTokenRequest)...)
+	if f.device() != "" {
+		refusals = append(refusals,
+			refusal{"device", wire.InvalidRequest, wire.DeviceMalformed},
+			refusal{"device_name", wire.InvalidRequest, wire.DeviceNameMalformed})
+	}
 	if f.clients() {
 		refusals = append(refusals, invalidClient)
 	}

@@ -27,9 +27,9 @@ import (
 // Options configures [New]. Nil or the zero value selects the defaults.
 type Options struct {
 	// UserID adds [tokenauth.Event.UserID] to the spans, as the attribute
-	// enduser.id. By default, spans do not name the user, because
-	// OpenTelemetry's semantic conventions class a user ID as personal data.
-	// Besides, traces are often kept longer than logs, and read by more people.
+	// enduser.id, and [tokenauth.Event.Device] as app.installation.id. By
+	// default, spans have neither, because both are personal data. Besides,
+	// traces are often kept longer than logs, and read by more people.
 	UserID bool
 }
 
@@ -41,6 +41,7 @@ const scope = "github.com/bearerkit/bearerkit/tokenauth/oteltrace"
 const (
 	schemaURL    = "https://opentelemetry.io/schemas/1.43.0"
 	userIDKey    = attribute.Key("enduser.id")
+	deviceKey    = attribute.Key("app.installation.id") // a device is one installation of a client
 	errorTypeKey = attribute.Key("error.type")
 )
 
@@ -62,6 +63,9 @@ const (
 //     empty.
 //   - The attribute tokenauth.client_id is [tokenauth.Event.ClientID], unless
 //     that is empty.
+//   - With [Options.UserID], the attributes enduser.id and app.installation.id
+//     are [tokenauth.Event.UserID] and [tokenauth.Event.Device], unless those are
+//     empty.
 //   - For [event.Unavailable], the status is Error, and the span has the
 //     attribute error.type. If the reason is [event.ReasonCanceled], the client
 //     disconnected, so the status is not Error. Refusals do not have the status
@@ -94,7 +98,7 @@ func (o *observer) observe(ctx context.Context, e tokenauth.Event) {
 // that observe allocates no memory if the parent span is not sampled.
 func (o *observer) record(ctx context.Context, e tokenauth.Event) {
 	failed := e.Kind == event.Unavailable && e.Reason != event.ReasonCanceled
-	attributes := make([]attribute.KeyValue, 0, 4)
+	attributes := make([]attribute.KeyValue, 0, 5)
 	if e.Reason != "" {
 		attributes = append(attributes, reasonKey.String(string(e.Reason)))
 	}
@@ -103,6 +107,9 @@ func (o *observer) record(ctx context.Context, e tokenauth.Event) {
 	}
 	if e.UserID != "" && o.options.UserID {
 		attributes = append(attributes, userIDKey.String(e.UserID))
+	}
+	if e.Device != "" && o.options.UserID {
+		attributes = append(attributes, deviceKey.String(e.Device))
 	}
 	if failed {
 		attributes = append(attributes, errorTypeKey.String(errorType(e.Reason)))

@@ -44,7 +44,7 @@ func TestEventsBecomeSpans(t *testing.T) {
 	t.Parallel()
 	text := func(key, value string) attribute.KeyValue { return attribute.String(key, value) }
 	base := tokenauth.Event{
-		UserID: "17", UserName: "alice", ClientID: "web", Account: "c0ffee", RemoteAddr: netip.MustParseAddr("203.0.113.7"),
+		UserID: "17", UserName: "alice", ClientID: "web", Device: "phone", Account: "c0ffee", RemoteAddr: netip.MustParseAddr("203.0.113.7"),
 		Digest: tokenauth.Digest{1}, Err: errors.New("host=10.0.0.1 user=postgres"),
 	}
 	of := func(kind event.Kind, reason event.Reason) tokenauth.Event {
@@ -64,7 +64,7 @@ func TestEventsBecomeSpans(t *testing.T) {
 		{of(event.Issued, ""), nil, "tokenauth issued", []attribute.KeyValue{client}, codes.Unset},
 		{
 			of(event.Issued, ""), &oteltrace.Options{UserID: true}, "tokenauth issued",
-			[]attribute.KeyValue{client, text("enduser.id", "17")}, codes.Unset,
+			[]attribute.KeyValue{client, text("enduser.id", "17"), text("app.installation.id", "phone")}, codes.Unset,
 		},
 		{
 			of(event.SignInRefused, event.ReasonCredentials), &oteltrace.Options{}, "tokenauth sign_in_refused",

@@ -322,7 +322,7 @@ func (u *Authenticator) Authenticate(ctx context.Context, c tokenauth.Credential
 			u.warnings.notUpgraded(ctx, account.UserID)
 		}
 	}
-	return account.principal(), nil
+	return account.Principal(), nil
 }
 
 // busy logs that too many sign-ins are in progress, and returns errBusy.
@@ -392,7 +392,15 @@ func (u *Authenticator) find(ctx context.Context, userName string) (Account, err
 	return u.lookup(call, userName)
 }
 
-func (a *Account) principal() tokenauth.Principal {
+// Principal returns the principal of the account, with the
+// [tokenauth.Principal.Stamp] that a sign-in gives it. It is for
+// [tokenauth.Service.Issue], after the host authenticated the user in its own
+// way, for example by single sign-on. The token then passes
+// [Authenticator.Recheck] until the account changes.
+//
+// Principal does not check Disabled. Call Issue with
+// [tokenauth.IssueOptions.Recheck], which rejects a disabled account.
+func (a *Account) Principal() tokenauth.Principal {
 	return tokenauth.Principal{
 		UserID:     a.UserID,
 		UserName:   a.UserName,

@@ -76,7 +76,9 @@ var sorts = []struct {
 	{event.Introspected, []event.Reason{
 		"", event.ReasonInvalid, event.ReasonExpired, event.ReasonReplaced, event.ReasonClient,
 	}},
-	{event.Revoked, []event.Reason{"", event.ReasonUser, event.ReasonClient}},
+	{event.Revoked, []event.Reason{
+		"", event.ReasonUser, event.ReasonClient, event.ReasonDevices, event.ReasonAll,
+	}},
 	{event.Unavailable, []event.Reason{"", event.ReasonBusy, event.ReasonCanceled, event.ReasonInternal}},
 }
 

@@ -33,7 +33,9 @@ tokenauth_events_total{kind="refused",reason="no_credentials"} 0
 tokenauth_events_total{kind="refused",reason="replaced"} 0
 tokenauth_events_total{kind="refused",reason="role"} 0
 tokenauth_events_total{kind="revoked",reason=""} 0
+tokenauth_events_total{kind="revoked",reason="all"} 0
 tokenauth_events_total{kind="revoked",reason="client"} 0
+tokenauth_events_total{kind="revoked",reason="devices"} 0
 tokenauth_events_total{kind="revoked",reason="user"} 0
 tokenauth_events_total{kind="sign_in_refused",reason="client"} 0
 tokenauth_events_total{kind="sign_in_refused",reason="credentials"} 0

@@ -88,6 +88,7 @@ func newHost(t *testing.T, m *prommetrics.Metrics) *host {
 			}
 			return alice, nil
 		},
+		Devices:   &tokenauth.DeviceOptions{Parameter: "device", Max: 1},
 		Observers: []func(context.Context, tokenauth.Event){m.Observe},
 		Logger:    slog.New(slog.DiscardHandler),
 		Now:       h.clock.Now,
@@ -215,6 +216,13 @@ func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 	happens("refused expired", func() { h.get(h.guard, 401, "Bearer "+good) })
 
 	happens("revoked ", func() { h.give(handlers["/revoke"], 200, good) })
+	happens("revoked devices", func() {
+		h.issue("web")
+		h.clock.Advance(time.Second) // the device is the newer sign-in
+		if _, err := h.auth.Issue(t.Context(), alice, &tokenauth.IssueOptions{ClientID: "web", Device: "phone"}); err != nil {
+			t.Error(err)
+		}
+	})
 	happens("revoked user", func() {
 		if err := h.auth.RevokeUser(t.Context(), "17"); err != nil {
 			t.Error(err)
@@ -222,6 +230,11 @@ func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 	})
 	happens("revoked client", func() {
 		if err := h.auth.RevokeClient(t.Context(), "mobile"); err != nil {
+			t.Error(err)
+		}
+	})
+	happens("revoked all", func() {
+		if err := h.auth.RevokeAll(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -237,7 +250,7 @@ func TestEveryEventOfAServiceIsCounted(t *testing.T) {
 	}
 }
 
-// The exported metrics contain no part of a user, a client, an address or a token.
+// The exported metrics contain no part of a user, a client, a device, an address or a token.
 func TestMetricsContainNoPersonalData(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New()
@@ -247,7 +260,7 @@ func TestMetricsContainNoPersonalData(t *testing.T) {
 	h.signIn(400, "mallory", "hunter2", "web")
 	_, err := h.auth.SignIn(t.Context(), tokenauth.Credentials{
 		UserName: "alice", Password: tokenauth.NewSecret("correct horse"), ClientID: "web", ClientSecret: h.secret,
-		RemoteAddr: netip.MustParseAddr("203.0.113.7"),
+		Device: "ID-of-a-phone", DeviceName: "Ann's phone", RemoteAddr: netip.MustParseAddr("203.0.113.7"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -264,7 +277,7 @@ func TestMetricsContainNoPersonalData(t *testing.T) {
 			t.Errorf("the metrics lack the line %s", want)
 		}
 	}
-	for _, secret := range []string{"alice", "17-", "mallory", "hunter2", "correct", "web", "203.0.113", "tat_", good[20:40]} {
+	for _, secret := range []string{"alice", "17-", "mallory", "hunter2", "correct", "web", "phone", "203.0.113", "tat_", good[20:40]} {
 		if strings.Contains(text, secret) {
 			t.Errorf("the metrics contain %q", secret)
 		}

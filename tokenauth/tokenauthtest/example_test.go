@@ -87,6 +87,55 @@ func ExampleService_As() {
 	// Output: 401 200
 }
 
+// A user signs in at two clients, and on two devices of one of them. A token
+// replaces only the token on the same device. In a test, t is its *testing.T.
+func ExampleService_As_device() {
+	auth := tokenauthtest.New(t, &tokenauth.Options{Devices: &tokenauth.DeviceOptions{}})
+	h := auth.RequireBearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	request := func(clientID, device string) *http.Request {
+		return auth.As(tokenauth.Principal{UserID: "17"}, httptest.NewRequest("GET", "/", nil),
+			&tokenauth.IssueOptions{ClientID: clientID, Device: device})
+	}
+	phone, tablet, web := request("mobile", "phone"), request("mobile", "tablet"), request("web", "")
+	fmt.Println(statusOf(h, phone), statusOf(h, tablet), statusOf(h, web))
+
+	phoneAgain := request("mobile", "phone")
+	fmt.Println(statusOf(h, phone), statusOf(h, phoneAgain), statusOf(h, tablet))
+	// Output:
+	// 200 200 200
+	// 401 200 200
+}
+
+// The Service of a test lists tokens and ends the tokens of a client, because
+// its storage in memory can do both. In a test, t is its *testing.T.
+func ExampleNew_operations() {
+	auth := tokenauthtest.New(t, &tokenauth.Options{Devices: &tokenauth.DeviceOptions{}})
+	ctx, alice := context.Background(), tokenauth.Principal{UserID: "17", UserName: "alice"}
+	tokenauthtest.Bearer(t, auth.Service, alice, &tokenauth.IssueOptions{ClientID: "mobile", Device: "d1", DeviceName: "Ann's phone"})
+	auth.Clock.Advance(time.Minute)
+	tokenauthtest.Bearer(t, auth.Service, alice, &tokenauth.IssueOptions{ClientID: "web"})
+	list := func() {
+		tokens, err := auth.Tokens(ctx, "17")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, token := range tokens {
+			fmt.Printf("%s %q\n", token.ClientID, token.DeviceName)
+		}
+	}
+	list()
+	if err := auth.RevokeClient(ctx, "mobile"); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("after RevokeClient:")
+	list()
+	// Output:
+	// web ""
+	// mobile "Ann's phone"
+	// after RevokeClient:
+	// web ""
+}
+
 // A host that makes its Service by tokenauth.New sends two requests with one
 // token. In a test, t is its *testing.T.
 func ExampleBearer() {

@@ -74,13 +74,15 @@ func New(t testing.TB, o *tokenauth.Options) *Service {
 // header of the request, and returns the request. The principal need not be one
 // of [Service.Users].
 //
-// Each call replaces the user's earlier token, so earlier requests of the same
-// user then get 401. To send several requests with one token, use [Bearer].
-func (s *Service) As(p tokenauth.Principal, r *http.Request) *http.Request {
+// At most one [tokenauth.IssueOptions] may follow, as for [Bearer]. Each call
+// replaces the user's earlier token at the same client and on the same device,
+// so earlier requests with that token then get 401. To send several requests
+// with one token, use [Bearer].
+func (s *Service) As(p tokenauth.Principal, r *http.Request, o ...*tokenauth.IssueOptions) *http.Request {
 	s.t.Helper()
 	if r.Header == nil {
 		r.Header = make(http.Header)
 	}
-	r.Header.Set("Authorization", Bearer(s.t, s.Service, p))
+	r.Header.Set("Authorization", Bearer(s.t, s.Service, p, o...))
 	return r
 }

@@ -158,9 +158,18 @@ func TestFailingStorageFails(t *testing.T) {
 	newer.Digest = tokenauth.Digest{2}
 	s.Fail(failure)
 	_, err := s.Find(ctx, token.Slot)
+	found, batchErr := s.FindBatch(ctx, []tokenauth.Slot{token.Slot})
+	if batchErr != nil || len(found) != 1 {
+		t.Fatalf("after Fail, FindBatch returns %v, %v, want one result", found, batchErr)
+	}
+	_, listErr := s.List(ctx, token.Slot.User)
+	_, purgeErr := s.Purge(ctx, time.Now())
+	_, unusedErr := s.RevokeUnused(ctx, time.Now())
 	for name, err := range map[string]error{
-		"Find": err, "Replace": s.Replace(ctx, newer),
+		"Find": err, "FindBatch": found[0].Err, "Replace": s.Replace(ctx, newer),
 		"Revoke": s.Revoke(ctx, token.Slot, token.Digest), "RevokeUser": s.RevokeUser(ctx, token.Slot.User),
+		"List": listErr, "Purge": purgeErr, "RevokeUnused": unusedErr,
+		"RevokeClient": s.RevokeClient(ctx, ""), "RevokeAll": s.RevokeAll(ctx), "RecordUses": s.RecordUses(ctx, nil),
 	} {
 		if err != failure {
 			t.Errorf("after Fail, %s returns %v, want %v", name, err, failure)
@@ -171,6 +180,84 @@ func TestFailingStorageFails(t *testing.T) {
 		t.Errorf("after Heal, Find returns digest %v, %v, want %v: a failed call must not change the storage", got.Digest, err, token.Digest)
 	}
 	expectPanic(t, "nil error", func() { s.Fail(nil) })
+}
+
+// A FailingStorage of a storage with only the four methods of Storage returns
+// an error for each method that would have to answer or to end tokens.
+func TestFailingStorageOfSmallStorage(t *testing.T) {
+	t.Parallel()
+	ctx, s := t.Context(), &tokenauthtest.FailingStorage{Storage: struct{ tokenauth.Storage }{new(memory.Store)}}
+	_, listErr := s.List(ctx, tokenauth.UserKeyOf("17"))
+	_, unusedErr := s.RevokeUnused(ctx, time.Now())
+	for _, test := range []struct {
+		method string
+		err    error
+		want   string
+	}{
+		{"List", listErr, "tokenauth.Lister"},
+		{"RevokeClient", s.RevokeClient(ctx, ""), "tokenauth.BulkRevoker"},
+		{"RevokeAll", s.RevokeAll(ctx), "tokenauth.BulkRevoker"},
+		{"RevokeUnused", unusedErr, "tokenauth.UseRecorder"},
+	} {
+		if test.err == nil || !strings.Contains(test.err.Error(), test.want) {
+			t.Errorf("%s returns %v, want an error that names %s", test.method, test.err, test.want)
+		}
+	}
+	if n, err := s.Purge(ctx, time.Now()); n != 0 || err != nil {
+		t.Errorf("Purge returns %d, %v, want 0 and no error", n, err)
+	}
+	if err := s.RecordUses(ctx, []tokenauth.Use{{Slot: tokenauth.SlotOf("17", "")}}); err != nil {
+		t.Errorf("RecordUses returns %v, want no error", err)
+	}
+}
+
+// As and Bearer issue the token with the options of Issue.
+func TestIssueOptions(t *testing.T) {
+	t.Parallel()
+	auth := tokenauthtest.New(t, &tokenauth.Options{Devices: new(tokenauth.DeviceOptions)})
+	options := &tokenauth.IssueOptions{ClientID: "mobile", Device: "phone", DeviceName: "Ann's phone", Lifetime: time.Hour}
+	h := auth.RequireBearer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		got, _ := tokenauth.FromContext(r.Context())
+		if got.ClientID != "mobile" || got.Device != "phone" || got.DeviceName != "Ann's phone" || got.ExpiresAt.Sub(got.IssuedAt) != time.Hour {
+			t.Errorf("got the token %+v, want one with the options %+v", got, *options)
+		}
+	}))
+	expect(t, h, auth.As(alice, httptest.NewRequest("GET", "/", nil), options), http.StatusOK)
+
+	r := &recorder{TB: t}
+	r.run(func() { tokenauthtest.Bearer(r, auth.Service, alice, options, options) })
+	if want := "at most one"; !strings.Contains(r.fatal, want) {
+		t.Errorf("Bearer with two IssueOptions ends the test with %q, want a message with %q", r.fatal, want)
+	}
+	r.run(func() { tokenauthtest.Bearer(r, auth.Service, alice, &tokenauth.IssueOptions{Device: "\n"}) })
+	if want := "the device must"; !strings.Contains(r.fatal, want) {
+		t.Errorf("Bearer with an invalid device ends the test with %q, want a message with %q", r.fatal, want)
+	}
+}
+
+// The options that need abilities of the storage work with the storage of New,
+// and its abilities reach the storage in memory.
+func TestNewRecordsUses(t *testing.T) {
+	t.Parallel()
+	auth := tokenauthtest.New(t, &tokenauth.Options{Devices: new(tokenauth.DeviceOptions), MaxLifetime: 30 * 24 * time.Hour, IdleTimeout: 24 * time.Hour})
+	if got := auth.Options(); got.Devices == nil || got.MaxLifetime == 0 || got.IdleTimeout == 0 {
+		t.Errorf("New drops options: got %+v", got)
+	}
+	issued, err := auth.Issue(t.Context(), alice, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := tokenauth.Use{Slot: issued.Token.Slot, Digest: issued.Token.Digest, At: issued.Token.IssuedAt.Add(time.Hour).Truncate(time.Hour)}
+	if err := auth.Storage.RecordUses(t.Context(), []tokenauth.Use{use}); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := auth.Tokens(t.Context(), "17")
+	if err != nil || len(tokens) != 1 || !tokens[0].LastSeen.Equal(use.At) {
+		t.Errorf("Tokens returns %+v, %v, want one token that was last seen at %v", tokens, err, use.At)
+	}
+	if ended, err := auth.Storage.RevokeUnused(t.Context(), use.At.Add(time.Hour)); ended != 1 || err != nil {
+		t.Errorf("RevokeUnused ends %d tokens, error %v, want 1", ended, err)
+	}
 }
 
 // Invalid options and principals end a host's test at once, with a message that

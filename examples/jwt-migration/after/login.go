@@ -5,10 +5,12 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/bearerkit/bearerkit/ginadapter"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
 
@@ -40,13 +42,18 @@ func (s *service) login(c *gin.Context) {
 	s.answerToken(c, grant, err)
 }
 
-// refresh handles POST /api/refresh: it answers with a new token for the caller.
-//
-// The new token replaces the user's earlier token. From then on, a request with
-// the earlier token gets 401, even if the client sent it before. So a client waits
-// for its other requests before it calls this endpoint, and sends no request until
-// it has the response. If the caller has a JWT, the JWT stays valid.
+// refresh handles POST /api/refresh: it extends the caller's token. The token stays
+// the same string, so the client's other requests are not affected. A caller with a
+// JWT gets a new token, which replaces the user's earlier token. The JWT stays
+// valid.
 func (s *service) refresh(c *gin.Context) {
+	token, _ := ginadapter.From(c)
+	if !token.Digest.IsZero() { // not a JWT
+		_, accessToken, _ := strings.Cut(c.GetHeader("Authorization"), " ")
+		extended, err := s.auth.Extend(c.Request.Context(), token)
+		s.answerToken(c, tokenauth.IssuedToken{AccessToken: tokenauth.NewSecret(strings.TrimLeft(accessToken, " ")), Token: extended}, err)
+		return
+	}
 	user, err := s.findUser(c.Request.Context(), "id", signedIn(c).ID)
 	if err != nil {
 		s.internal(c, err)
@@ -60,6 +67,10 @@ func (s *service) answerToken(c *gin.Context, g tokenauth.IssuedToken, err error
 	if throttled := (*tokenauth.ThrottledError)(nil); errors.As(err, &throttled) {
 		c.Header("Retry-After", strconv.Itoa(int(throttled.RetryAfter.Seconds())+1))
 		refuse(c, http.StatusTooManyRequests, "too many failed logins")
+		return
+	}
+	if errors.Is(err, tokenauth.ErrInvalidToken) { // it ended during the request
+		refuse(c, http.StatusUnauthorized, "unauthorized")
 		return
 	}
 	if err != nil {

@@ -36,11 +36,12 @@ func (s *service) newAuth(ctx context.Context) (*tokenauth.Service, error) {
 		s.logger.Warn("there is no date after which JWTs are refused; set one with -fallback-until")
 	}
 	return tokenauth.New(store, users, &tokenauth.Options{
-		Lifetime:  lifetime,
-		Fallback:  s.jwtPrincipal,
-		LiveCheck: s.check,
-		Observers: []func(context.Context, tokenauth.Event){s.oldTokens.Observe},
-		Logger:    s.logger,
+		Lifetime:    lifetime,
+		MaxLifetime: 365 * 24 * time.Hour,
+		Fallback:    s.jwtPrincipal,
+		LiveCheck:   s.check,
+		Observers:   []func(context.Context, tokenauth.Event){s.oldTokens.Observe},
+		Logger:      s.logger,
 	})
 }
 

@@ -7,9 +7,9 @@ import (
 	"unicode"
 )
 
-// Name returns the same spelling for all user names that at least one database
-// treats as equal. It ignores case, accents, width, invisible characters, and
-// spaces around the name. Code that must not reveal which user names exist,
+// Name returns the same spelling for all user names that at least one storage
+// treats as equal. It ignores case, accents, width, invisible characters,
+// spaces around the name, and how many spaces separate its parts. Code that must not reveal which user names exist,
 // such as the throttle, uses this spelling to treat all of these names alike.
 //
 // For Latin, Greek and Cyrillic letters it ignores more differences than any
@@ -17,6 +17,7 @@ import (
 func Name(name string) string {
 	var b strings.Builder
 	b.Grow(len(name))
+	var last rune
 	for _, r := range name {
 		switch {
 		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf, unicode.Cc):
@@ -26,6 +27,10 @@ func Name(name string) string {
 		case unicode.Is(unicode.Z, r):
 			r = ' '
 		}
+		if r == ' ' && last == ' ' {
+			continue
+		}
+		last = r
 		r = unicode.ToLower(unicode.ToUpper(r)) // ToUpper for the final sigma, ToLower for the Kelvin sign
 		if base, ok := bases[r]; ok {
 			b.WriteString(base)
