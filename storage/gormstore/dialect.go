@@ -102,6 +102,10 @@ func (d *dialect) guarded(value string) string {
 const latestUse = ` ON CONFLICT (user_key, client_key) DO UPDATE SET digest = excluded.digest, used_at = excluded.used_at
 	WHERE t.digest <> excluded.digest OR t.used_at < excluded.used_at`
 
+// clearDevice continues overwrite for a token without these fields. The token before may
+// have them, if the service used them before it was restarted.
+const clearDevice = `, device = '', issued_ms = 0, lifetime = 0`
+
 var dialects = map[string]dialect{
 	"postgres": {
 		folder:   "postgres",

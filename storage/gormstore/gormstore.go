@@ -67,7 +67,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -86,8 +85,6 @@ type Store struct {
 
 	replace, replaceAllColumns, find, list, revoke, revokeUser *statement
 	findBatch, findUses                                        batchStatement
-
-	allColumns *atomic.Bool // whether Replace must write all columns
 }
 
 var (
@@ -140,7 +137,7 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 		users:    users,
 		replace: d.statement(`INSERT INTO tokenauth_tokens AS t
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp)
-			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite),
+			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite + clearDevice),
 		replaceAllColumns: d.statement(`INSERT INTO tokenauth_tokens AS t
 			(user_key, client_key, format, digest, issued_at, expires_at, client_id, user_id, user_name, roles, attributes, stamp, device, device_name, issued_ms, lifetime)
 			VALUES (?, ?, ` + d.dialect.guarded("?") + `, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)` + d.dialect.overwrite + d.dialect.overwriteDevice),
@@ -150,16 +147,14 @@ func New(ctx context.Context, db *gorm.DB, o *Options) (*Store, error) {
 		list:       users.list,
 		revoke:     d.statement(deleteToken),
 		revokeUser: d.statement(deleteTokensOfUser + d.dialect.unlimited),
-		allColumns: new(atomic.Bool),
 	}, nil
 }
 
 // Replace implements [tokenauth.Storage] with one statement.
 //
-// For a token without the fields that version 6 of the schema added, the statement is
-// that of earlier versions. It leaves the columns of these fields as they are, which are
-// empty unless the service has used the fields. Once a Store has stored a token with one
-// of these fields, it always writes all columns.
+// For a token without the fields that version 6 of the schema added, the statement has
+// the same arguments as in earlier versions, and sets the columns of these fields to
+// constants.
 func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	roles, attributes, err := encode(t.Principal.Roles, t.Principal.Attributes)
 	if err != nil {
@@ -175,9 +170,6 @@ func (s *Store) Replace(ctx context.Context, t tokenauth.Token) error {
 	}
 	issuedMS := t.IssuedAt.Nanosecond() / int(time.Millisecond)
 	if t.Device != "" || t.DeviceName != "" || issuedMS != 0 || t.Lifetime != 0 {
-		s.allColumns.Store(true)
-	}
-	if s.allColumns.Load() {
 		if err := errors.Join(s.dialect.fits("the device", t.Device, 64), s.dialect.fits("the name of the device", t.DeviceName, 128)); err != nil {
 			return err
 		}

@@ -139,6 +139,8 @@ func recordUsesExtends(ctx context.Context, s tokenauth.Storage) error {
 	}
 	t, other := onDevice("alice", "", "phone", 1), token("alice", "", 2)
 	t.DeviceName, t.IssuedAt, t.Lifetime = "Ann's phone", epoch.Add(time.Millisecond), time.Hour
+	t.ExpiresAt = epoch.AddDate(0, 0, 1) // expired, because a storage may purge by the earlier time of its own clock
+	other.ExpiresAt = t.ExpiresAt
 	extend := func(hour int, to, want time.Time) error {
 		u := useOf(t, hour)
 		u.ExpiresAt = to
