@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -522,4 +524,58 @@ func TestLifetimesOfSignInsAndClients(t *testing.T) {
 			t.Errorf("client %s, lifetime %v: error %v, want ErrInvalidPrincipal", client, lifetime, err)
 		}
 	}
+}
+
+// A client cannot find out by revocation whether a user is signed in at another
+// client, and can revoke its own tokens when devices are turned off again.
+func TestRevocationOfOtherSlots(t *testing.T) {
+	t.Parallel()
+	storage, clients := new(memory.Store), clientsByID{"a": {ID: "a"}, "b": {ID: "b"}}
+	on := newService(t, storage, &staff{}, &tokenauth.Options{Clients: clients, Devices: &tokenauth.DeviceOptions{}})
+	off := newService(t, storage, &staff{}, &tokenauth.Options{Clients: clients})
+	elsewhere := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Devices: &tokenauth.DeviceOptions{}})
+	issue := func(auth *tokenauth.Service, p tokenauth.Principal, device string) string {
+		issued, err := auth.Issue(t.Context(), p, &tokenauth.IssueOptions{ClientID: "a", Device: device})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return issued.AccessToken.Reveal()
+	}
+	plain, phone := issue(on, alice(), ""), issue(on, alice(), "phone")
+	for _, test := range []struct {
+		name        string
+		auth        *tokenauth.Service
+		client      string
+		accessToken string
+		want        int
+	}{
+		{"forged for a slot with a token", on, "b", issue(elsewhere, alice(), ""), http.StatusOK},
+		{"forged for an empty slot", on, "b", issue(elsewhere, bob(), ""), http.StatusOK},
+		{"forged for a device with a token", on, "b", issue(elsewhere, alice(), "phone"), http.StatusOK},
+		{"forged for a slot with a token, without devices", off, "b", issue(elsewhere, alice(), ""), http.StatusBadRequest},
+		{"forged for an empty slot, without devices", off, "b", issue(elsewhere, bob(), ""), http.StatusBadRequest},
+		{"another client's", on, "b", plain, http.StatusBadRequest},
+		{"another client's device", on, "b", phone, http.StatusBadRequest},
+		{"another client's device, without devices", off, "b", phone, http.StatusBadRequest},
+	} {
+		if w := revokeAs(t, test.auth, test.client, test.accessToken); w.Code != test.want {
+			t.Errorf("%s: got %d %s, want %d", test.name, w.Code, w.Body, test.want)
+		}
+	}
+	expect(t, on, plain, "valid")
+	expect(t, on, phone, "valid")
+	if w := revokeAs(t, off, "a", phone); w.Code != http.StatusOK {
+		t.Errorf("the client's own device, without devices: got %d %s, want 200", w.Code, w.Body)
+	}
+	expect(t, off, phone, "invalid")
+}
+
+// revokeAs sends a request of a public client to the revocation endpoint.
+func revokeAs(t testing.TB, auth *tokenauth.Service, client, accessToken string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest("POST", "/revoke", strings.NewReader("client_id="+client+"&token="+accessToken))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	endpoint(t, auth, "/revoke").ServeHTTP(w, r)
+	return w
 }
