@@ -579,3 +579,71 @@ func revokeAs(t testing.TB, auth *tokenauth.Service, client, accessToken string)
 	endpoint(t, auth, "/revoke").ServeHTTP(w, r)
 	return w
 }
+
+// A sign-in removes no expired tokens. They may be valid: the clock of this
+// replica may be wrong. Run compares the clocks before it purges.
+func TestSignInKeepsExpiredTokens(t *testing.T) {
+	t.Parallel()
+	storage, clock := new(memory.Store), new(tokenauthtest.Clock)
+	devices := &tokenauth.DeviceOptions{Max: 1}
+	right := newService(t, storage, &staff{}, &tokenauth.Options{Devices: devices, Now: clock.Now})
+	wrong := newService(t, storage, &staff{}, &tokenauth.Options{Devices: devices, Now: func() time.Time { return clock.Now().Add(16 * 24 * time.Hour) }})
+	for _, o := range []tokenauth.IssueOptions{{ClientID: "other"}, {Device: "phone"}} {
+		issued, err := right.Issue(t.Context(), alice(), &o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signInOn(t, wrong, "laptop", "")
+		if !isValid(t, right, issued) {
+			t.Errorf("%+v: a sign-in at a replica with a wrong clock ended the token", o)
+		}
+	}
+}
+
+// A panic while the bound is enforced is reported as one of the storage.
+func TestPanicOfTheStorageInTheBound(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"List", "Revoke"} {
+		logger, printed := logInto()
+		storage := new(listingScripted)
+		auth := newService(t, storage, &staff{}, &tokenauth.Options{Logger: logger, Devices: &tokenauth.DeviceOptions{Max: 1}})
+		old := signInOn(t, auth, "old", "")
+		storage.before = func(_ context.Context, called string) error {
+			if called == method {
+				panic("a bug of the storage's")
+			}
+			return nil
+		}
+		w := post(auth, "", passwordGrant)
+		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "access_token") || !strings.Contains(printed.String(), "panic in the storage") {
+			t.Errorf("%s panicked: got %d %s and logged %s", method, w.Code, w.Body, printed)
+		}
+		if method == "List" {
+			if value := recoverValue(func() { auth.Tokens(t.Context(), "17") }); value != "a bug of the storage's" {
+				t.Errorf("Tokens panicked with %v, want the value of the storage's panic", value)
+			}
+		}
+		storage.before = nil
+		if !isValid(t, auth, old) {
+			t.Errorf("%s panicked: the old token is not valid", method)
+		}
+	}
+}
+
+// recoverValue returns the value with which do panics, or nil.
+func recoverValue(do func()) (value any) {
+	defer func() { value = recover() }()
+	do()
+	return nil
+}
+
+// A client whose Lifetime is not valid is a mistake of the host's.
+func TestInvalidLifetimeOfAClientIsAServerError(t *testing.T) {
+	t.Parallel()
+	logger, printed := logInto()
+	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Logger: logger, Clients: clientsByID{"wrong": {ID: "wrong", Lifetime: time.Second}}})
+	w := post(auth, "", passwordGrant+"&client_id=wrong")
+	if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), `"server_error"`) || !strings.Contains(printed.String(), "the lifetime is 1s") {
+		t.Errorf("got %d %s and logged %s, want 500 and a record with the lifetime", w.Code, w.Body, printed)
+	}
+}
