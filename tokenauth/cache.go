@@ -68,7 +68,7 @@ func newTokenCache(s Storage, o *CacheOptions, logger *slog.Logger) (*tokenCache
 // A cachedToken is a token in the cache.
 type cachedToken struct {
 	Token
-	mark int64 // see [useLog.note]; accessed atomically
+	mark atomic.Int64 // see [useLog.note]
 }
 
 // identify returns the token's key and group in the cache. Each user is a

@@ -60,8 +60,7 @@ func (s *Service) RevokeDevice(ctx context.Context, userID, slotID string) error
 }
 
 // boundDevices ends the user's valid tokens at the client beyond
-// [DeviceOptions.Max], those first that were used longest ago. It also removes
-// tokens that expired long ago, which some storages keep.
+// [DeviceOptions.Max], those first that were used longest ago.
 //
 // All sign-ins sort the tokens in the same way. Each lists the tokens after it
 // stored its own. So once all concurrent sign-ins have returned, at most Max
@@ -78,16 +77,11 @@ func (s *Service) boundDevices(ctx context.Context, issued *Token) (newest time.
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return newest, err
 	}
-	now := s.options.Now()
+	now := s.options.Now().Unix()
 	var live []Token
 	for i := range tokens {
 		t := &tokens[i]
-		switch {
-		case t.expired(now.Add(-purgeGrace).Unix()):
-			if err := s.revoke(ctx, t.Slot, t.Digest); err != nil {
-				return newest, err
-			}
-		case t.ClientID == issued.ClientID && !t.expired(now.Unix()):
+		if t.ClientID == issued.ClientID && !t.expired(now) {
 			t.setLastSeen()
 			live = append(live, *t)
 		}

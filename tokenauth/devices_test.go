@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -521,5 +523,127 @@ func TestLifetimesOfSignInsAndClients(t *testing.T) {
 		if _, err := signIn(client, lifetime); !errors.Is(err, tokenauth.ErrInvalidPrincipal) {
 			t.Errorf("client %s, lifetime %v: error %v, want ErrInvalidPrincipal", client, lifetime, err)
 		}
+	}
+}
+
+// A client cannot find out by revocation whether a user is signed in at another
+// client, and can revoke its own tokens when devices are turned off again.
+func TestRevocationOfOtherSlots(t *testing.T) {
+	t.Parallel()
+	storage, clients := new(memory.Store), clientsByID{"a": {ID: "a"}, "b": {ID: "b"}}
+	on := newService(t, storage, &staff{}, &tokenauth.Options{Clients: clients, Devices: &tokenauth.DeviceOptions{}})
+	off := newService(t, storage, &staff{}, &tokenauth.Options{Clients: clients})
+	elsewhere := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Devices: &tokenauth.DeviceOptions{}})
+	issue := func(auth *tokenauth.Service, p tokenauth.Principal, device string) string {
+		issued, err := auth.Issue(t.Context(), p, &tokenauth.IssueOptions{ClientID: "a", Device: device})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return issued.AccessToken.Reveal()
+	}
+	plain, phone := issue(on, alice(), ""), issue(on, alice(), "phone")
+	for _, test := range []struct {
+		name        string
+		auth        *tokenauth.Service
+		client      string
+		accessToken string
+		want        int
+	}{
+		{"forged for a slot with a token", on, "b", issue(elsewhere, alice(), ""), http.StatusOK},
+		{"forged for an empty slot", on, "b", issue(elsewhere, bob(), ""), http.StatusOK},
+		{"forged for a device with a token", on, "b", issue(elsewhere, alice(), "phone"), http.StatusOK},
+		{"forged for a slot with a token, without devices", off, "b", issue(elsewhere, alice(), ""), http.StatusBadRequest},
+		{"forged for an empty slot, without devices", off, "b", issue(elsewhere, bob(), ""), http.StatusBadRequest},
+		{"another client's", on, "b", plain, http.StatusBadRequest},
+		{"another client's device", on, "b", phone, http.StatusBadRequest},
+		{"another client's device, without devices", off, "b", phone, http.StatusBadRequest},
+	} {
+		if w := revokeAs(t, test.auth, test.client, test.accessToken); w.Code != test.want {
+			t.Errorf("%s: got %d %s, want %d", test.name, w.Code, w.Body, test.want)
+		}
+	}
+	expect(t, on, plain, "valid")
+	expect(t, on, phone, "valid")
+	if w := revokeAs(t, off, "a", phone); w.Code != http.StatusOK {
+		t.Errorf("the client's own device, without devices: got %d %s, want 200", w.Code, w.Body)
+	}
+	expect(t, off, phone, "invalid")
+}
+
+// revokeAs sends a request of a public client to the revocation endpoint.
+func revokeAs(t testing.TB, auth *tokenauth.Service, client, accessToken string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest("POST", "/revoke", strings.NewReader("client_id="+client+"&token="+accessToken))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	endpoint(t, auth, "/revoke").ServeHTTP(w, r)
+	return w
+}
+
+// A sign-in removes no expired tokens. They may be valid: the clock of this
+// replica may be wrong. Run compares the clocks before it purges.
+func TestSignInKeepsExpiredTokens(t *testing.T) {
+	t.Parallel()
+	storage, clock := new(memory.Store), new(tokenauthtest.Clock)
+	devices := &tokenauth.DeviceOptions{Max: 1}
+	right := newService(t, storage, &staff{}, &tokenauth.Options{Devices: devices, Now: clock.Now})
+	wrong := newService(t, storage, &staff{}, &tokenauth.Options{Devices: devices, Now: func() time.Time { return clock.Now().Add(16 * 24 * time.Hour) }})
+	for _, o := range []tokenauth.IssueOptions{{ClientID: "other"}, {Device: "phone"}} {
+		issued, err := right.Issue(t.Context(), alice(), &o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signInOn(t, wrong, "laptop", "")
+		if !isValid(t, right, issued) {
+			t.Errorf("%+v: a sign-in at a replica with a wrong clock ended the token", o)
+		}
+	}
+}
+
+// A panic while the bound is enforced is reported as one of the storage.
+func TestPanicOfTheStorageInTheBound(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"List", "Revoke"} {
+		logger, printed := logInto()
+		storage := new(listingScripted)
+		auth := newService(t, storage, &staff{}, &tokenauth.Options{Logger: logger, Devices: &tokenauth.DeviceOptions{Max: 1}})
+		old := signInOn(t, auth, "old", "")
+		storage.before = func(_ context.Context, called string) error {
+			if called == method {
+				panic("a bug of the storage's")
+			}
+			return nil
+		}
+		w := post(auth, "", passwordGrant)
+		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "access_token") || !strings.Contains(printed.String(), "panic in the storage") {
+			t.Errorf("%s panicked: got %d %s and logged %s", method, w.Code, w.Body, printed)
+		}
+		if method == "List" {
+			if value := recoverValue(func() { auth.Tokens(t.Context(), "17") }); value != "a bug of the storage's" {
+				t.Errorf("Tokens panicked with %v, want the value of the storage's panic", value)
+			}
+		}
+		storage.before = nil
+		if !isValid(t, auth, old) {
+			t.Errorf("%s panicked: the old token is not valid", method)
+		}
+	}
+}
+
+// recoverValue returns the value with which do panics, or nil.
+func recoverValue(do func()) (value any) {
+	defer func() { value = recover() }()
+	do()
+	return nil
+}
+
+// A client whose Lifetime is not valid is a mistake of the host's.
+func TestInvalidLifetimeOfAClientIsAServerError(t *testing.T) {
+	t.Parallel()
+	logger, printed := logInto()
+	auth := newService(t, new(memory.Store), &staff{}, &tokenauth.Options{Logger: logger, Clients: clientsByID{"wrong": {ID: "wrong", Lifetime: time.Second}}})
+	w := post(auth, "", passwordGrant+"&client_id=wrong")
+	if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), `"server_error"`) || !strings.Contains(printed.String(), "the lifetime is 1s") {
+		t.Errorf("got %d %s and logged %s, want 500 and a record with the lifetime", w.Code, w.Body, printed)
 	}
 }

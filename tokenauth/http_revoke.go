@@ -37,7 +37,7 @@ func (s *Service) revocationHandler() http.Handler {
 		e := Event{RemoteAddr: clientAddr(r, &s.options)}
 		if c := request.client; c != nil {
 			e.ClientID = c.ID
-			switch own, err := s.ownsSlot(ctx, c, slot); {
+			switch own, err := s.mayRevoke(ctx, c, slot, &digest); {
 			case err != nil:
 				return nil, s.observeUnread(r, event.Unavailable, err)
 			case !own:
@@ -51,27 +51,28 @@ func (s *Service) revocationHandler() http.Handler {
 	})
 }
 
-// ownsSlot reports whether the client may revoke the token in a slot. The key of
-// a device does not show which client it belongs to, so ownsSlot then asks the
-// storage. It returns true for such a slot if the slot is empty, because there
-// is nothing to revoke.
-func (s *Service) ownsSlot(ctx context.Context, c *Client, slot Slot) (bool, error) {
+// mayRevoke reports whether the client may revoke a token in a slot. The key of a
+// device does not show which client it belongs to, so mayRevoke then asks the
+// storage. A token that is not stored belongs to no client, so with
+// [Options.Devices] any client may revoke it. If the answer depended on another
+// token in the slot, a client could find out who is signed in at other clients.
+//
+// Without Options.Devices, there may still be tokens that were issued on devices
+// before.
+func (s *Service) mayRevoke(ctx context.Context, c *Client, slot Slot, digest *Digest) (bool, error) {
 	if slot.Client == SlotOf("", c.ID).Client {
 		return true, nil
 	}
-	if s.options.Devices == nil {
-		return false, nil
-	}
 	t, err := s.lookups.find(ctx, slot)
 	switch {
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt):
-		return true, nil
+	case err == nil && equal(&t.Digest, digest):
+		return t.ClientID == c.ID, nil
+	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt):
+		return s.options.Devices != nil, nil
 	case err == errPanic:
 		return false, err
-	case err != nil:
-		return false, unavailable("finding a token to revoke", err)
 	}
-	return t.ClientID == c.ID, nil
+	return false, unavailable("finding a token to revoke", err)
 }
 
 // emptyObject is the body of a response that needs no body, for clients that

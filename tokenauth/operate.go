@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Tokens returns a user's valid tokens, the newest first. There is one for each
@@ -23,6 +24,7 @@ import (
 //   - If the storage could not read some of the tokens, it returns the others,
 //     together with a wrapped [ErrCorrupt].
 func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
+	defer plainPanic()
 	tokens, err := s.list(ctx, userID)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return nil, err
@@ -36,6 +38,8 @@ func (s *Service) Tokens(ctx context.Context, userID string) ([]Token, error) {
 		t := tokens[i].clone()
 		if s.uses != nil {
 			t.setLastSeen()
+		} else {
+			t.LastSeen = time.Time{} // it would not show later uses
 		}
 		live = append(live, t)
 	}
@@ -63,6 +67,7 @@ func (s *Service) list(ctx context.Context, userID string) ([]Token, error) {
 		return nil, unavailable(doing, err)
 	}
 	defer cancel()
+	defer calling("the storage")
 	user := UserKeyOf(userID)
 	tokens, err := l.List(call, user)
 	if err != nil && !errors.Is(err, ErrCorrupt) {

@@ -59,8 +59,14 @@ type Options struct {
 	//
 	// Uses are recorded once an hour, and [Service.Run] ends idle tokens once in
 	// each PurgeInterval. So a token ends at the earliest after IdleTimeout, and
-	// at the latest an hour and PurgeInterval later. IdleTimeout needs a storage
-	// that is a [UseRecorder], and Run must be running in every process.
+	// at the latest an hour, two minutes and PurgeInterval later. IdleTimeout
+	// needs a storage that is a [UseRecorder], and Run must be running in every
+	// process.
+	//
+	// If no uses were recorded before, every token that was issued before this
+	// time ends, also one in use. To avoid that, first set IdleTimeout to 365
+	// days, at all replicas. When this has recorded uses for as long as the new
+	// IdleTimeout and two hours, set that one.
 	IdleTimeout time.Duration
 
 	// Devices lets a user be signed in on several devices of one client at the

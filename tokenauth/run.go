@@ -29,7 +29,8 @@ const (
 //     logs an error and does not purge.
 //   - It records when tokens were used, and ends idle tokens
 //     ([Options.IdleTimeout], [Options.MaxLifetime], [Options.Devices]). Without
-//     Run, a token in use may end as idle or expired.
+//     Run, a token in use may end as idle or expired. Run ends no idle tokens
+//     while it does not purge.
 //   - It follows the storage's feed, which the cache needs ([Options.Cache]).
 //     Without Run the cache is never used.
 //   - It ends tokens after a change to a user or a client, if the
@@ -66,8 +67,7 @@ func (s *Service) purgeRepeatedly(ctx context.Context) {
 	ticker := time.NewTicker(s.options.PurgeInterval)
 	defer ticker.Stop()
 	for {
-		s.purgeOnce(ctx)
-		if s.uses != nil {
+		if s.purgeOnce(ctx) && s.uses != nil {
 			s.uses.endIdle(ctx)
 		}
 		select {
@@ -78,24 +78,27 @@ func (s *Service) purgeRepeatedly(ctx context.Context) {
 	}
 }
 
-// purgeOnce purges once, or logs why it could not.
-func (s *Service) purgeOnce(ctx context.Context) {
+// purgeOnce purges once, or logs why it could not. It reports false if the
+// clocks differ, or if it could not read the storage's clock.
+func (s *Service) purgeOnce(ctx context.Context) (clocksAgree bool) {
 	p, ok := s.storage.(Purger)
 	if !ok {
-		return
+		return true
 	}
 	now, ahead, err := s.purgeTime(ctx, p)
 	switch {
 	case err != nil:
 	case ahead.Abs() > maxClockDifference:
-		s.options.Logger.ErrorContext(ctx, "tokenauth: the clock of this process differs from the storage's by more than 5 minutes: Run does not purge until they agree. If this process's clock is wrong, its tokens expire too early or too late",
+		s.options.Logger.ErrorContext(ctx, "tokenauth: the clock of this process differs from the storage's by more than 5 minutes: Run does not purge or end idle tokens until they agree. If this process's clock is wrong, its tokens expire too early or too late",
 			"ahead", ahead.Round(time.Second).String())
 	default:
+		clocksAgree = true
 		_, err = p.Purge(ctx, now.Add(-purgeGrace))
 	}
 	if err != nil && ctx.Err() == nil {
 		s.options.Logger.ErrorContext(ctx, "tokenauth: purge failed", "error", unavailable("purging", err))
 	}
+	return clocksAgree
 }
 
 // Purge removes the tokens that expired more than a day ago by both clocks,

@@ -42,7 +42,7 @@ type useLog struct {
 	recorder UseRecorder
 	shards   [64]useShard
 	hurry    chan struct{} // a value in this channel makes run record now; its capacity is one
-	failing  bool          // the last flush failed; only flush uses it
+	failing  bool          // a failure was logged, and no success yet; only flush uses it
 	flushing sync.Mutex    // held by flush
 }
 
@@ -50,7 +50,7 @@ type useShard struct {
 	mu     sync.Mutex
 	noted  map[uint64]int64 // the hour of the last note for each token, by the first bytes of its digest
 	unsent map[Slot]sighting
-	_      [32]byte // fills the shard up to 64 bytes, the size of a cache line
+	_      [40]byte // fills the shard up to 64 bytes, the size of a cache line
 }
 
 // A sighting is a note that a token was used.
@@ -102,13 +102,13 @@ func (u *useLog) shard(slot *Slot) *useShard { return &u.shards[int(slot.User[1]
 // note notes that a valid token was used at a time in Unix seconds. The mark of
 // a cached token, which may be nil, has the hour of the last note. So in most
 // cases note only reads the mark.
-func (u *useLog) note(t *Token, mark *int64, now int64) {
+func (u *useLog) note(t *Token, mark *atomic.Int64, now int64) {
 	hour := useHourOf(&t.Digest, now)
 	if mark != nil {
-		if atomic.LoadInt64(mark) == hour {
+		if mark.Load() == hour {
 			return
 		}
-		defer atomic.StoreInt64(mark, hour)
+		defer mark.Store(hour)
 	}
 	key := binary.BigEndian.Uint64(t.Digest[2:])
 	sh := u.shard(&t.Slot)
@@ -140,14 +140,17 @@ func (u *useLog) note(t *Token, mark *int64, now int64) {
 	}
 }
 
-// run records the noted uses until the context ends, and then once more.
+// run records the noted uses until the context ends, and then once more, for at
+// most [Options.Timeout].
 func (u *useLog) run(ctx context.Context) {
 	ticker := time.NewTicker(useFlushed)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			u.flush(context.WithoutCancel(ctx))
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.options.Timeout)
+			defer cancel()
+			u.flush(last)
 			return
 		case <-ticker.C:
 		case <-u.hurry:
@@ -165,16 +168,20 @@ func (u *useLog) flush(ctx context.Context) error {
 	for batch := range slices.Chunk(u.take(), usesAtOnce) {
 		if err := u.record(ctx, batch); err != nil {
 			u.putBack(batch)
-			failed = errors.Join(failed, err)
+			if failed == nil { // one error is enough for the log
+				failed = err
+			}
 		}
 	}
 	switch {
-	case failed != nil && !u.failing && ctx.Err() == nil:
+	case errors.Is(ctx.Err(), context.Canceled): // run tries once more
+	case failed != nil && !u.failing:
+		u.failing = true
 		u.options.Logger.ErrorContext(ctx, "tokenauth: it could not be recorded when tokens were used; until it can, tokens in use may end as idle or expired", "error", unavailable("recording when tokens were used", failed))
 	case failed == nil && u.failing:
+		u.failing = false
 		u.options.Logger.InfoContext(ctx, "tokenauth: it is recorded again when tokens are used")
 	}
-	u.failing = failed != nil
 	return failed
 }
 
@@ -254,8 +261,9 @@ func (u *useLog) endIdle(ctx context.Context) {
 		return
 	}
 	// A use is recorded with the beginning of its hour, so the token may have
-	// been used an hour later.
-	before := u.options.Now().Add(-u.options.IdleTimeout - useHour)
+	// been used an hour later. Another replica may have noted a later use that it
+	// has not recorded yet.
+	before := u.options.Now().Add(-u.options.IdleTimeout - useHour - 2*useFlushed)
 	var ended int64
 	err := recoverPanic("the storage", func() (err error) {
 		ended, err = u.recorder.RevokeUnused(ctx, before)

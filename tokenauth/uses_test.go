@@ -2,7 +2,9 @@ package tokenauth_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -382,4 +384,139 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
+}
+
+// Run returns soon, even if it has many uses to record and the storage does not
+// answer.
+func TestRunEndsWhileUsesCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	var printed lockedBuffer
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(hangingUses)
+		auth := newService(t, storage, anyoneIsAlice{}, &tokenauth.Options{
+			Now: time.Now, IdleTimeout: 2 * time.Hour, Logger: slog.New(slog.NewTextHandler(&printed, nil)),
+		})
+		var all []tokenauth.IssuedToken
+		for i := range 1000 {
+			issued, err := auth.Issue(t.Context(), tokenauth.Principal{UserID: fmt.Sprint(i), UserName: "x"}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, issued)
+		}
+		time.Sleep(90 * time.Minute)
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { auth.Run(ctx) })
+		synctest.Wait()
+		began := time.Now()
+		for _, issued := range all {
+			if err := use(t, []*tokenauth.Service{auth}, issued); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute + time.Second) // uses are being recorded
+		if waited := time.Since(began); waited != time.Minute+time.Second {
+			t.Errorf("requests waited %v for the storage", waited-time.Minute-time.Second)
+		}
+		stop()
+		began = time.Now()
+		wg.Wait()
+		if took := time.Since(began); took > 2*auth.Options().Timeout {
+			t.Errorf("Run returned after %v, want at most two timeouts", took)
+		}
+	})
+	if n := strings.Count(printed.String(), context.DeadlineExceeded.Error()); n != 1 || strings.Contains(printed.String(), "recorded again") {
+		t.Errorf("logged the error %d times, want once and no end of the outage:\n%s", n, printed.String())
+	}
+}
+
+// A hangingUses is a storage in memory that never answers RecordUses.
+type hangingUses struct{ memory.Store }
+
+func (*hangingUses) RecordUses(ctx context.Context, _ []tokenauth.Use) error { return hang(ctx) }
+
+// A replica that ends idle tokens waits for the uses that other replicas have
+// noted, but not recorded yet.
+func TestIdleTokensEndAfterUsesAtOtherReplicas(t *testing.T) {
+	t.Parallel()
+	const idle = 2 * time.Hour
+	for before := time.Duration(0); before < time.Minute; before += 10 * time.Second {
+		synctest.Test(t, func(t *testing.T) {
+			storage, ctx := new(memory.Store), t.Context()
+			ctx, stop := context.WithCancel(ctx)
+			var wg sync.WaitGroup
+			replica := func(purge time.Duration) *tokenauth.Service {
+				auth := newService(t, storage, anyoneIsAlice{}, &tokenauth.Options{Now: time.Now, IdleTimeout: idle, PurgeInterval: purge})
+				wg.Go(func() { auth.Run(ctx) })
+				return auth
+			}
+			replica(time.Second)
+			used := []*tokenauth.Service{replica(24 * time.Hour)}
+			issued := signInOn(t, used[0], "", "")
+			must := func() {
+				t.Helper()
+				if err := use(t, used, issued); err != nil {
+					t.Errorf("used %v before the hour: %v", before, err)
+				}
+			}
+			// The token's hours begin at a minute that depends on its digest.
+			phase := int64(binary.BigEndian.Uint16(issued.Token.Digest[:2])) % 3600
+			time.Sleep(time.Duration(7200-(time.Now().Unix()+phase)%3600) * time.Second)
+			must()
+			time.Sleep(time.Hour - time.Second)
+			must()
+			time.Sleep(idle + time.Second - before)
+			if before > time.Second {
+				must() // less than idle after the last use
+			}
+			time.Sleep(before + 2*time.Second)
+			if before > time.Second {
+				must()
+			}
+			stop()
+			wg.Wait()
+		})
+	}
+}
+
+// To turn on IdleTimeout, a host first sets it to its maximum: no token in use
+// ends then.
+func TestIdleTimeoutIsTurnedOnInTwoSteps(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		storage := new(memory.Store)
+		var issued tokenauth.IssuedToken
+		for step, idle := range []time.Duration{0, 365 * 24 * time.Hour, 24 * time.Hour} {
+			ctx, stop := context.WithCancel(t.Context())
+			auth := newService(t, storage, anyoneIsAlice{}, &tokenauth.Options{Now: time.Now, IdleTimeout: idle})
+			var wg sync.WaitGroup
+			wg.Go(func() { auth.Run(ctx) })
+			if step == 0 {
+				issued = signInOn(t, auth, "", "")
+			}
+			for range 26 {
+				synctest.Wait()
+				if err := use(t, []*tokenauth.Service{auth}, issued); err != nil {
+					t.Fatalf("IdleTimeout %v: the token in use: %v", idle, err)
+				}
+				time.Sleep(time.Hour)
+			}
+			stop()
+			wg.Wait()
+		}
+	})
+}
+
+// Without an option that records uses, LastSeen does not show an old one.
+func TestOldUsesAreNotListed(t *testing.T) {
+	t.Parallel()
+	storage := new(memory.Store)
+	auth := newService(t, storage, anyoneIsAlice{}, nil)
+	issued := signInOn(t, auth, "", "")
+	storage.RecordUses(t.Context(), []tokenauth.Use{{Slot: issued.Token.Slot, Digest: issued.Token.Digest, At: time.Now()}})
+	tokens, err := auth.Tokens(t.Context(), "17")
+	if err != nil || len(tokens) != 1 || !tokens[0].LastSeen.IsZero() {
+		t.Errorf("listed %+v, error %v, want one token without LastSeen", tokens, err)
+	}
 }

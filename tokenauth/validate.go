@@ -3,6 +3,7 @@ package tokenauth
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokenauth/event"
@@ -120,7 +121,7 @@ func (s *Service) load(ctx context.Context, slot Slot, d Digest) (t *Token, err 
 // accept checks the expiry of a token whose digest is right, and calls
 // [Options.LiveCheck]. It then notes that the token was used. The mark is that
 // of a cached token, or nil. The reading must come from [time.Now].
-func (s *Service) accept(ctx context.Context, t *Token, mark *int64, reading time.Time) error {
+func (s *Service) accept(ctx context.Context, t *Token, mark *atomic.Int64, reading time.Time) error {
 	now := s.timeAt(reading)
 	if t.expired(now) {
 		s.warnRunNotCalled(ctx)
