@@ -13,7 +13,6 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/bearerkit/bearerkit/internal/throwaway"
-	"github.com/bearerkit/bearerkit/internal/trial"
 	"github.com/bearerkit/bearerkit/storage/gormstore"
 	"github.com/bearerkit/bearerkit/tokenauth"
 )
@@ -112,7 +111,7 @@ func hostPools(t testing.TB, name string) (db, hooked *gorm.DB, pool *hookedPool
 // user again before ChangeUser commits. Its token ends even so. Without the deletion
 // after the commit, as with WithTx alone, the token would stay valid.
 func TestChangeUserEndsConcurrentSignIns(t *testing.T) {
-	onServers(t, func(t *trial.T, name string) {
+	onServers(t, func(t *testing.T, name string) {
 		db, hooked, pool := hostPools(t, name)
 		s := newStore(t, hooked, nil)
 		auth := service(t, newStore(t, db, nil), newStaff(t, db)) // another process
@@ -230,7 +229,7 @@ func TestChangeUser(t *testing.T) {
 // If the deletion after the commit fails, the error says that the user was changed, and
 // names RevokeUser. A client that disconnects after the commit does not make it fail.
 func TestChangeUserReportsTokensThatMayRemain(t *testing.T) {
-	onServers(t, func(t *trial.T, name string) {
+	onServers(t, func(t *testing.T, name string) {
 		db, hooked, pool := hostPools(t, name)
 		newStaff(t, db)
 		s := newStore(t, hooked, nil)
