@@ -13,7 +13,8 @@ import (
 // List returns a page of the clients, ordered by ID: in byte order, or on PostgreSQL in
 // the order of the database's collation. The next page begins after the last client of
 // this page ([ListOptions.After]). A page with fewer clients than Limit is the last
-// one. List returns [ErrInvalid], wrapped, if Limit is out of range.
+// one. List returns [ErrInvalid], wrapped, if Limit is out of range, or if After or
+// Search is not UTF-8 without NUL.
 func (c *Clients) List(ctx context.Context, o ListOptions) (clients []tokenauth.Client, err error) {
 	query, args, err := c.page(`SELECT `+clientColumns+` FROM tokenauth_clients`, `id`, o)
 	if err != nil {

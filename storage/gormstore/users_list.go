@@ -31,7 +31,8 @@ type ListOptions struct {
 // List returns a page of the users, ordered by their normalized names: in byte order,
 // or on PostgreSQL in the order of the database's collation. The next page begins
 // after the last user of this page ([ListOptions.After]). A page with fewer users than
-// Limit is the last one. List returns [ErrInvalid], wrapped, if Limit is out of range.
+// Limit is the last one. List returns [ErrInvalid], wrapped, if Limit is out of range,
+// or if After or Search is not UTF-8 without NUL.
 //
 // A user who exists while all pages are read, and is not renamed, is on exactly one of
 // them, whatever else changes. Each page is read through the unique index of the
@@ -61,6 +62,9 @@ func (u *Users) List(ctx context.Context, o ListOptions) (users []User, err erro
 func (s session) page(selectRows, key string, o ListOptions) (query string, args []any, err error) {
 	if o.Limit < 0 || o.Limit > maxPage {
 		return "", nil, fmt.Errorf("%w: ListOptions.Limit is %d, must be from 0 to %d", ErrInvalid, o.Limit, maxPage)
+	}
+	if !storable(o.After) || !storable(o.Search) {
+		return "", nil, fmt.Errorf("%w: ListOptions.After and Search must be UTF-8 without NUL", ErrInvalid)
 	}
 	if o.Limit == 0 {
 		o.Limit = defaultPage

@@ -235,12 +235,12 @@ func TestListSearches(t *testing.T) {
 		if err != nil || len(page) != 1 || page[0].Name != "Anna Maria" {
 			t.Errorf("the next page: %v, error %v", page, err)
 		}
-		for _, limit := range []int{-1, 1001} {
-			if _, err := users.List(ctx, gormstore.ListOptions{Limit: limit}); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("limit %d: error %v, want ErrInvalid", limit, err)
+		for _, invalid := range []gormstore.ListOptions{{Limit: -1}, {Limit: 1001}, {After: "\xff"}, {After: "a\x00"}, {Search: "a\x00"}} {
+			if _, err := users.List(ctx, invalid); !errors.Is(err, gormstore.ErrInvalid) {
+				t.Errorf("%+v: error %v, want ErrInvalid", invalid, err)
 			}
-			if _, err := s.Clients().List(ctx, gormstore.ListOptions{Limit: limit}); !errors.Is(err, gormstore.ErrInvalid) {
-				t.Errorf("clients, limit %d: error %v, want ErrInvalid", limit, err)
+			if _, err := s.Clients().List(ctx, invalid); !errors.Is(err, gormstore.ErrInvalid) {
+				t.Errorf("clients, %+v: error %v, want ErrInvalid", invalid, err)
 			}
 		}
 	})
