@@ -187,24 +187,44 @@ func TestMissingRunIsLoggedInOneRecord(t *testing.T) {
 // A replica whose clock is wrong does not end other replicas' tokens as idle.
 func TestWrongClockEndsNoIdleTokens(t *testing.T) {
 	t.Parallel()
-	for _, ahead := range []time.Duration{72 * time.Hour, 0} {
-		synctest.Test(t, func(t *testing.T) {
-			storage, o := new(clocked), &tokenauth.Options{IdleTimeout: 2 * time.Hour, Now: time.Now}
-			good := newService(t, storage, anyoneIsAlice{}, o)
-			issued := signInOn(t, good, "", "")
-			if ahead == 0 {
-				time.Sleep(72 * time.Hour) // the token is idle by all clocks
-			}
-			o.Now = func() time.Time { return time.Now().Add(ahead) }
-			ctx, stop := context.WithCancel(t.Context())
-			var wg sync.WaitGroup
-			wg.Go(func() { newService(t, storage, anyoneIsAlice{}, o).Run(ctx) })
-			synctest.Wait()
-			stop()
-			wg.Wait()
-			if valid := isValid(t, good, issued); valid != (ahead > 0) {
-				t.Errorf("a clock that is %v ahead: the token is valid: %t", ahead, valid)
-			}
-		})
+	for _, purges := range []bool{true, false} {
+		for _, ahead := range []time.Duration{72 * time.Hour, 0} {
+			synctest.Test(t, func(t *testing.T) { wrongClockEndsNoIdleTokens(t, purges, ahead) })
+		}
+	}
+}
+
+// expiring is a storage with a clock that removes expired tokens by itself.
+type expiring struct {
+	tokenauth.Storage
+	tokenauth.UseRecorder
+	clock interface {
+		Now(context.Context) (time.Time, error)
+	}
+}
+
+func (e *expiring) Now(ctx context.Context) (time.Time, error) { return e.clock.Now(ctx) }
+
+func wrongClockEndsNoIdleTokens(t *testing.T, purges bool, ahead time.Duration) {
+	all := new(clocked)
+	var storage tokenauth.Storage = all
+	if !purges {
+		storage = &expiring{all, all, all}
+	}
+	o := &tokenauth.Options{IdleTimeout: 2 * time.Hour, Now: time.Now}
+	good := newService(t, storage, anyoneIsAlice{}, o)
+	issued := signInOn(t, good, "", "")
+	if ahead == 0 {
+		time.Sleep(72 * time.Hour) // the token is idle by all clocks
+	}
+	o.Now = func() time.Time { return time.Now().Add(ahead) }
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { newService(t, storage, anyoneIsAlice{}, o).Run(ctx) })
+	synctest.Wait()
+	stop()
+	wg.Wait()
+	if valid := isValid(t, good, issued); valid != (ahead > 0) {
+		t.Errorf("a clock that is %v ahead: the token is valid: %t", ahead, valid)
 	}
 }

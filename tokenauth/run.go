@@ -81,11 +81,11 @@ func (s *Service) purgeRepeatedly(ctx context.Context) {
 // purgeOnce purges once, or logs why it could not. It reports false if the
 // clocks differ, or if it could not read the storage's clock.
 func (s *Service) purgeOnce(ctx context.Context) (clocksAgree bool) {
-	p, ok := s.storage.(Purger)
-	if !ok {
+	p, purges := s.storage.(Purger)
+	if !purges && s.options.IdleTimeout == 0 {
 		return true
 	}
-	now, ahead, err := s.purgeTime(ctx, p)
+	now, ahead, err := s.purgeTime(ctx)
 	switch {
 	case err != nil:
 	case ahead.Abs() > maxClockDifference:
@@ -93,7 +93,9 @@ func (s *Service) purgeOnce(ctx context.Context) (clocksAgree bool) {
 			"ahead", ahead.Round(time.Second).String())
 	default:
 		clocksAgree = true
-		_, err = p.Purge(ctx, now.Add(-purgeGrace))
+		if purges {
+			_, err = p.Purge(ctx, now.Add(-purgeGrace))
+		}
 	}
 	if err != nil && ctx.Err() == nil {
 		s.options.Logger.ErrorContext(ctx, "tokenauth: purge failed", "error", unavailable("purging", err))
@@ -112,7 +114,7 @@ func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
 	if !ok {
 		return 0, nil
 	}
-	now, _, err := s.purgeTime(ctx, p)
+	now, _, err := s.purgeTime(ctx)
 	if err == nil {
 		removed, err = p.Purge(ctx, now.Add(-purgeGrace))
 	}
@@ -123,11 +125,11 @@ func (s *Service) Purge(ctx context.Context) (removed int64, err error) {
 }
 
 // purgeTime returns the earlier of the Service's time and the storage's, and
-// how far the Service's clock is ahead of the storage's. If the [Purger] has no
+// how far the Service's clock is ahead of the storage's. If the storage has no
 // clock, purgeTime returns the Service's time and 0.
-func (s *Service) purgeTime(ctx context.Context, p Purger) (now time.Time, ahead time.Duration, err error) {
+func (s *Service) purgeTime(ctx context.Context) (now time.Time, ahead time.Duration, err error) {
 	now = s.options.Now()
-	clock, ok := p.(purgerClock)
+	clock, ok := s.storage.(storageClock)
 	if !ok {
 		return now, 0, nil
 	}

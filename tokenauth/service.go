@@ -111,12 +111,14 @@ func (s *Service) warnHidden() {
 		{s.storage, storage, reflect.TypeFor[BatchFinder]()},
 		{s.storage, storage, reflect.TypeFor[Lister]()},
 		{s.storage, storage, reflect.TypeFor[Purger]()},
-		{s.storage, storage, reflect.TypeFor[purgerClock]()},
 		{s.storage, storage, reflect.TypeFor[BulkRevoker]()},
 		{s.options.Clients, registry, queue},
 	}
 	if s.options.Devices != nil {
 		all = append(all, hidden{s.storage, storage, reflect.TypeFor[UseRecorder]()})
+	}
+	if _, purges := s.storage.(Purger); purges || s.options.IdleTimeout != 0 {
+		all = append(all, hidden{s.storage, storage, reflect.TypeFor[storageClock]()})
 	}
 	for _, a := range all {
 		if a.part == nil {

@@ -107,8 +107,9 @@ type Purger interface {
 	Purge(ctx context.Context, expiredBefore time.Time) (removed int64, err error)
 }
 
-// A purgerClock is a [Purger] with a clock of its own.
-type purgerClock interface {
+// A storageClock is a [Storage] with a clock of its own. See [Purger] and
+// [UseRecorder].
+type storageClock interface {
 	Now(ctx context.Context) (time.Time, error)
 }
 
@@ -178,6 +179,10 @@ type Use struct {
 // [Options.Devices], [Options.IdleTimeout] and [Options.MaxLifetime]. It keeps
 // these times apart from the tokens, so that recording a use reports no change
 // to a [Watcher] and does not wait for a sign-in.
+//
+// A storage with a clock of its own also has the method Now, as described at
+// [Purger]. [Service.Run] ends no idle tokens while that clock and the Service's
+// differ by more than 5 minutes.
 type UseRecorder interface {
 	// RecordUses records uses of tokens, each of a different slot. For each use
 	// it does the following, if the slot still holds the token with the digest:

@@ -93,6 +93,7 @@ func watched(tb testing.TB, o rueidis.ClientOption, prefix string) feedStore {
 
 // A feedStore has all methods of the storage that WithFeed returns.
 type feedStore interface {
+	Now(context.Context) (time.Time, error)
 	tokenauth.Storage
 	tokenauth.Watcher
 	tokenauth.BatchFinder

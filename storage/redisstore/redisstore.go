@@ -37,7 +37,7 @@
 // user has these records. Its name is that of the user's hash in braces, and
 // ":uses": for example {tokenauth:0123…}:uses. On Redis Cluster the braces put
 // both hashes into one slot, because the script that records a use needs both.
-// The Redis user then also needs HLEN, and all rights for keys that begin with
+// The Redis user then also needs HLEN and TIME, and all rights for keys that begin with
 // {tokenauth:.
 //
 // The name does not begin with the prefix, so that the feed reports no record.

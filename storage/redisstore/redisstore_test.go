@@ -537,7 +537,7 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 		// For the store.
 		"+evalsha", "+eval", "+hget", "+hgetall", "+hset", "+hdel", "+ttl", "+expire", "+unlink",
 		// For last uses.
-		"+hlen",
+		"+hlen", "+time",
 		// For counters, and to end the tokens of many users.
 		"+mget", "+set", "+scan",
 		// For the feed.
@@ -554,6 +554,9 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 	}
 	if tokens, err := w.List(t.Context(), token.Slot.User); err != nil || len(tokens) != 1 {
 		t.Errorf("List returns %d tokens, error %v, want 1 token", len(tokens), err)
+	}
+	if now, err := w.Now(t.Context()); err != nil || time.Since(now).Abs() > time.Minute {
+		t.Errorf("Now returns %v, error %v, want the time of this machine", now, err)
 	}
 	// The hash of records has more fields than that of tokens, so RecordUses also
 	// removes records.

@@ -3,6 +3,8 @@ package redisstore
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -56,3 +58,19 @@ redis.call('HDEL', KEYS[1], field)
 redis.call('HDEL', KEYS[2], field)
 return 1
 `)
+
+// Now returns the time of a Redis server's clock, in whole seconds. A
+// [tokenauth.Service] with [tokenauth.Options.IdleTimeout] compares it with its
+// own clock before it ends idle tokens.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	answer, err := await(ctx, func() ([]int64, error) {
+		return s.client.Do(ctx, s.client.B().Time().Build()).AsIntSlice()
+	})
+	if err == nil && len(answer) == 0 {
+		err = errors.New("the answer is empty")
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("redisstore: reading the clock of Redis: %w", err)
+	}
+	return time.Unix(answer[0], 0).UTC(), nil
+}
