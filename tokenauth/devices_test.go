@@ -647,3 +647,35 @@ func TestInvalidLifetimeOfAClientIsAServerError(t *testing.T) {
 		t.Errorf("got %d %s and logged %s, want 500 and a record with the lifetime", w.Code, w.Body, printed)
 	}
 }
+
+// A sign-in makes one call of the storage, with devices a second one, and a further
+// one for each token that it ends.
+func TestCallsOfTheStorageInASignIn(t *testing.T) {
+	t.Parallel()
+	for want, o := range map[string]*tokenauth.Options{
+		"Replace":             {},
+		"Replace List":        {Devices: &tokenauth.DeviceOptions{}},
+		"Replace List Revoke": {Devices: &tokenauth.DeviceOptions{Max: 1}},
+	} {
+		storage, clock := new(listingScripted), new(tokenauthtest.Clock)
+		o.Now = clock.Now
+		auth := newService(t, storage, &staff{}, o)
+		if _, err := auth.Issue(t.Context(), alice(), nil); err != nil {
+			t.Fatal(err)
+		}
+		clock.Advance(time.Second)
+		var calls []string
+		storage.before = func(_ context.Context, method string) error {
+			calls = append(calls, method)
+			return nil
+		}
+		device := "phone"
+		if o.Devices == nil {
+			device = ""
+		}
+		signInOn(t, auth, device, "")
+		if got := strings.Join(calls, " "); got != want {
+			t.Errorf("a sign-in called %s, want %s", got, want)
+		}
+	}
+}
