@@ -67,21 +67,26 @@ func (h *history) slots() (slots []slot) {
 //     stored two tokens, one after the other
 //   - a RevokeDevice, because two of them may find the same token
 func (h *history) historyOf(operations []*operation, endings map[*operation]endings, s slot, leeway int64) (part []porcupine.Operation) {
+	add := func(o operation) { // a part of an operation
+		p := o.forChecker(leeway)
+		p.ClientId += h.workers + 1 // it overlaps the operation itself
+		part = append(part, p)
+	}
 	for _, o := range operations {
-		if ends := endings[o][s]; ends != nil {
-			ending := *o
-			ending.ending = ends
-			p := ending.forChecker(leeway)
-			p.ClientId += h.workers + 1 // it overlaps the sign-in
-			part = append(part, p)
+		piece := *o
+		if piece.ending = endings[o][s]; piece.ending != nil {
+			add(piece)
 		}
-		if o.slot == s && o.outcome == done {
-			other := *o
-			other.found = o.kind == op.RevokeDevice
-			other.first = o.kind == op.SignIn && endings[o][s][unreceived]
-			if other.found || other.first {
-				part = append(part, other.forChecker(leeway))
-			}
+		switch {
+		case o.slot != s:
+		case o.kind == op.RevokeDevice && o.outcome == done:
+			piece.found = true
+			add(piece)
+		case piece.ending[unreceived]: // a sign-in that may have stored two tokens
+			piece.ending = map[int]bool{unreceived: true}
+			add(piece)
+			piece.ending, piece.first = nil, true
+			add(piece)
 		}
 		switch {
 		case !o.slot.covers(s):

@@ -114,3 +114,34 @@ func TestSignInAloneEndsTheTokenUsedLongestAgo(t *testing.T) {
 		}
 	}
 }
+
+// If its first token does not look newer than the others, a sign-in stores another one.
+// Then its user may have changed.
+func TestRefusedSignInMayStoreTwoTokens(t *testing.T) {
+	t.Parallel()
+	for _, late := range []bool{true, false} {
+		h := newDeviceHistory()
+		unreceivedToken := func(n byte) tokenauth.Token {
+			return tokenauth.Token{Digest: tokenauth.Digest{n}, Principal: tokenauth.Principal{UserID: h.user(0)}, ClientID: h.clientID(0), Device: deviceIDs[3]}
+		}
+		everything := slot{client: all, device: all}
+		list := func(call int64, tokens ...tokenauth.Token) *operation {
+			return &operation{kind: op.List, slot: everything, call: at(call), answer: at(call + 1), listed: tokens}
+		}
+		one, two := signInAt(h, 30, 1), signInAt(h, 31, 2)
+		for _, o := range []*operation{one, two} {
+			o.token = h.keep(issuedToken{stored: o.stored, slot: o.slot})
+		}
+		v := h.check([]*operation{
+			one, two,
+			{kind: op.SignIn, slot: slot{device: 3}, outcome: refused, late: late, call: at(29), answer: at(60)},
+			list(35, one.stored, two.stored, unreceivedToken(1)),
+			{kind: op.RevokeUser, slot: everything, call: at(40), answer: at(41)},
+			list(45, unreceivedToken(2)),
+			list(70),
+		}, 0)
+		if late != (len(v.broken) == 0) {
+			t.Errorf("user changed meanwhile: %t; got the violations %q, want some: %t", late, v.broken, !late)
+		}
+	}
+}
