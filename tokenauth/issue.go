@@ -152,6 +152,11 @@ func (s *Service) store(ctx context.Context, p Principal, at place, after time.T
 		if !t.IssuedAt.After(after) {
 			t.IssuedAt = after.Add(time.Millisecond)
 		}
+		if t.IssuedAt.Equal(second) {
+			// A storage may drop the name of a token without milliseconds
+			// ([Storage.Replace]).
+			t.IssuedAt = second.Add(time.Millisecond)
+		}
 	}
 	if s.options.MaxLifetime != 0 {
 		t.Lifetime = lifetime

@@ -31,7 +31,9 @@ type Storage interface {
 	// Replace makes t the only token of its slot, in one atomic step. It sets
 	// the Replaced field of the stored token to the digest of the token that
 	// was in the slot before, and ignores t.Replaced. If t.DeviceName is empty,
-	// the stored token keeps the DeviceName of the token before. Concurrent
+	// the stored token keeps the DeviceName of the token before, except that
+	// it may drop the name if t has neither a Device nor milliseconds in
+	// IssuedAt, because [Options.Devices] is then off. Concurrent
 	// calls all succeed, and the token of one of them stays. Other slots do not
 	// change.
 	Replace(ctx context.Context, t Token) error

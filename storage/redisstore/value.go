@@ -58,12 +58,11 @@ func keptFor(t *tokenauth.Token) int64 {
 // name, the token's digest, the rest of the value, and the number of seconds
 // for which Redis must at least keep the hash.
 //
-// If the new token has no device name, it keeps the name of the token that it
-// replaces. The last byte of encoding 2 is the length of the name. Directly
-// before it is the name, and before the name the same length. A value without two
-// equal lengths is corrupt, and counts as one without a name. A new value with
-// encoding 1 becomes one with encoding 2 only if there is a name to keep. Five
-// zeros are what encoding 2 adds if its fields are empty.
+// If the new token has encoding 2 and no device name, it keeps the name of the
+// token that it replaces. The last byte of encoding 2 is the length of the name.
+// Directly before it is the name, and before the name the same length. A value
+// without two equal lengths is corrupt, and counts as one without a name. A new
+// value with encoding 1 never changes, so that earlier versions can read it.
 //
 // If the connection breaks, the client may send the script twice. The second
 // run finds the token that the first run stored, and keeps the replaced digest
@@ -79,12 +78,9 @@ if old and #old >= 64 then
 	if replaced == ARGV[2] then
 		replaced = string.sub(old, 33, 64)
 	end
-	if (string.byte(rest) == 1 or string.byte(rest, -1) == 0) and string.byte(old, 65) == 2 then
+	if string.byte(rest) == 2 and string.byte(rest, -1) == 0 and string.byte(old, 65) == 2 then
 		local size = string.byte(old, -1)
-		if size > 0 and size < 128 and string.byte(old, -2 - size) == size then
-			if string.byte(rest) == 1 then
-				rest = '\2' .. string.sub(rest, 2) .. '\0\0\0\0\0'
-			end
+		if size < 128 and string.byte(old, -2 - size) == size then
 			rest = string.sub(rest, 1, -3) .. string.sub(old, -2 - size)
 		end
 	end
